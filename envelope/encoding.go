@@ -1,0 +1,58 @@
+package envelope
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+)
+
+const nonceSize = 24
+
+// decodeBase64 reads s in the given encoding and refuses every spelling but the
+// one that the encoding itself would write: stray bits at the end, and the line
+// breaks that package base64 skips.
+func decodeBase64(enc *base64.Encoding, s string) ([]byte, error) {
+	raw, err := enc.Strict().DecodeString(s)
+	if err != nil || enc.EncodedLen(len(raw)) != len(s) {
+		return nil, fmt.Errorf("%w: not canonical base64", ErrBadEncoding)
+	}
+	return raw, nil
+}
+
+// decodeSecret reads the 32 bytes of a secret in base64url without padding. The
+// zero secret is everybody's and so nobody's.
+func decodeSecret(s string) (secret [32]byte, err error) {
+	raw, err := decodeBase64(base64.RawURLEncoding, s)
+	if err != nil {
+		return secret, err
+	}
+	if len(raw) != len(secret) {
+		return secret, fmt.Errorf("%w: %d bytes, want %d", ErrBadKey, len(raw), len(secret))
+	}
+	if [32]byte(raw) == secret {
+		return secret, fmt.Errorf("%w: all zero", ErrBadKey)
+	}
+	return [32]byte(raw), nil
+}
+
+// decodeSealed reads the two strings that carry a message on the wire.
+func decodeSealed(nonce, ciphertext string) (n [nonceSize]byte, box []byte, err error) {
+	raw, err := decodeBase64(base64.StdEncoding, nonce)
+	if err != nil || len(raw) != nonceSize {
+		return n, nil, ErrBadNonce
+	}
+	box, err = decodeBase64(base64.StdEncoding, ciphertext)
+	if err != nil {
+		return n, nil, fmt.Errorf("ciphertext: %w", err)
+	}
+	return [nonceSize]byte(raw), box, nil
+}
+
+func encodeSealed(n [nonceSize]byte, box []byte) (nonce, ciphertext string) {
+	return base64.StdEncoding.EncodeToString(n[:]), base64.StdEncoding.EncodeToString(box)
+}
+
+func newNonce() (n [nonceSize]byte) {
+	rand.Read(n[:]) // never fails (crypto/rand)
+	return n
+}

@@ -1,0 +1,150 @@
+package identity
+
+import (
+	"encoding/binary"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// numbered returns distinct signatures; the guard does not verify them.
+func numbered(n int) (sig wire.Signature) {
+	binary.BigEndian.PutUint64(sig[:], uint64(n)+1)
+	return sig
+}
+
+func mustAccept(t *testing.T, g *ReplayGuard, n int, now time.Time) {
+	t.Helper()
+	if err := g.Accept(numbered(n), now); err != nil {
+		t.Fatalf("signature %d: %v", n, err)
+	}
+}
+
+// Whatever the timestamp, from the first moment at which a hello can be
+// accepted to the last it is accepted once.
+func TestReplayGuardCoversTheWholeLifeOfAHello(t *testing.T) {
+	t.Parallel()
+	member := generate(t)
+	ts, sig := SignHello(member, "mesh", "member", testNow)
+	first, last := testNow.Add(-MaxSkew), testNow.Add(MaxSkew+999*time.Microsecond)
+
+	g := NewReplayGuard(10)
+	accept := func(now time.Time) error {
+		if err := VerifyHello("mesh", "member", member.Public(), ts, sig, now); err != nil {
+			return err
+		}
+		return g.Accept(sig, now)
+	}
+	if err := accept(first); err != nil {
+		t.Fatalf("first: %v", err)
+	}
+	mustAccept(t, g, 0, last.Add(2*time.Second)) // another caller is ahead
+	for _, now := range []time.Time{first, testNow, last} {
+		if err := accept(now); !errors.Is(err, ErrReplayed) {
+			t.Errorf("again at %v: %v", now.Sub(testNow), err)
+		}
+	}
+	if err := accept(last.Add(time.Millisecond)); !errors.Is(err, ErrTimestampSkew) {
+		t.Errorf("after its life: %v", err)
+	}
+}
+
+func TestReplayGuardForgets(t *testing.T) {
+	t.Parallel()
+	g := NewReplayGuard(2)
+	mustAccept(t, g, 1, testNow)
+	mustAccept(t, g, 2, testNow.Add(time.Second))
+
+	end := testNow.Add(replayWindow)
+	if err := g.Accept(numbered(1), end); !errors.Is(err, ErrReplayed) {
+		t.Errorf("in the window's last millisecond: %v", err)
+	}
+	if err := g.Accept(numbered(3), end); !errors.Is(err, ErrReplayGuardFull) {
+		t.Errorf("full: %v", err)
+	}
+	mustAccept(t, g, 3, end.Add(time.Millisecond)) // 1 is forgotten, 2 is not
+	if err := g.Accept(numbered(2), end.Add(time.Millisecond)); !errors.Is(err, ErrReplayed) {
+		t.Errorf("second signature: %v", err)
+	}
+	if err := g.Accept(numbered(4), end.Add(time.Millisecond)); !errors.Is(err, ErrReplayGuardFull) {
+		t.Errorf("full again: %v", err)
+	}
+	mustAccept(t, g, 1, end.Add(time.Hour))
+	if len(g.seen) != 1 || len(g.byTime) != 1 {
+		t.Errorf("remembers %d, %d after an hour, want 1", len(g.seen), len(g.byTime))
+	}
+}
+
+func TestReplayGuardFullNeverForgets(t *testing.T) {
+	t.Parallel()
+	const capacity = 100
+	g := NewReplayGuard(capacity)
+	for n := range capacity {
+		mustAccept(t, g, n, testNow)
+	}
+	for n := capacity; n < 10*capacity; n++ {
+		if err := g.Accept(numbered(n), testNow); !errors.Is(err, ErrReplayGuardFull) {
+			t.Fatalf("signature %d: %v", n, err)
+		}
+	}
+	for n := range capacity {
+		if err := g.Accept(numbered(n), testNow); !errors.Is(err, ErrReplayed) {
+			t.Fatalf("signature %d: %v", n, err)
+		}
+	}
+}
+
+// A clock that was wrong for a while must not fill the guard for good.
+func TestReplayGuardSurvivesAClockSetBack(t *testing.T) {
+	t.Parallel()
+	g := NewReplayGuard(3)
+	mustAccept(t, g, 1, testNow.Add(24*time.Hour))
+	for n := 2; n < 100; n++ {
+		mustAccept(t, g, n, testNow.Add(time.Duration(n)*replayWindow))
+	}
+	if err := g.Accept(numbered(1), testNow.Add(24*time.Hour)); !errors.Is(err, ErrReplayed) {
+		t.Errorf("from before the clock was set back: %v", err)
+	}
+}
+
+func TestReplayGuardAcceptsOnceAmongMany(t *testing.T) {
+	t.Parallel()
+	const signatures, callers = 50, 8
+	g := NewReplayGuard(0)
+	var accepted [signatures]atomic.Int32
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for n := range signatures {
+				switch err := g.Accept(numbered(n), testNow); {
+				case err == nil:
+					accepted[n].Add(1)
+				case !errors.Is(err, ErrReplayed):
+					t.Errorf("signature %d: %v", n, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for n := range accepted {
+		if got := accepted[n].Load(); got != 1 {
+			t.Errorf("signature %d was accepted %d times", n, got)
+		}
+	}
+}
+
+func BenchmarkReplayGuard(b *testing.B) {
+	g := NewReplayGuard(0)
+	now, n := testNow, 0
+	b.ReportAllocs()
+	for b.Loop() {
+		now, n = now.Add(time.Millisecond), n+1
+		if err := g.Accept(numbered(n), now); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

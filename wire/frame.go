@@ -1,0 +1,299 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// ErrMalformed is returned for a frame that is no JSON object.
+var ErrMalformed = errors.New("frame is not a JSON object")
+
+// Frame is one received message, parsed once. It refers to the bytes it was
+// parsed from, which must stay as they are while it is in use.
+type Frame struct {
+	// Type is the message type, "" when the field is absent or no string.
+	Type string
+	// ReqID is the request id to be echoed in the answer, "" when there is none.
+	ReqID string
+
+	fields []field
+}
+
+type field struct {
+	name  string
+	value jsontext.Value
+}
+
+// ParseFrame reads one JSON object. Text after it, duplicate names and anything
+// that is not an object give ErrMalformed. Unpaired surrogates and invalid UTF-8
+// are taken as U+FFFD, since v1 clients can produce them.
+func ParseFrame(b []byte) (Frame, error) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(b), jsontext.AllowInvalidUTF8(true))
+	if dec.PeekKind() != '{' {
+		return Frame{}, ErrMalformed
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return Frame{}, ErrMalformed
+	}
+	f := Frame{fields: make([]field, 0, 12)}
+	for dec.PeekKind() == '"' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return Frame{}, ErrMalformed
+		}
+		key := name.String()
+		value, err := dec.ReadValue()
+		if err != nil {
+			return Frame{}, ErrMalformed
+		}
+		// The decoder's own slice is valid until its next call only; the same
+		// bytes of b are ours for as long as b is.
+		end := int(dec.InputOffset())
+		f.fields = append(f.fields, field{key, jsontext.Value(b[end-len(value) : end])})
+	}
+	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '}' {
+		return Frame{}, ErrMalformed
+	}
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return Frame{}, ErrMalformed
+	}
+	f.Type, _ = text(f.raw("type"))
+	f.ReqID, _ = text(f.raw("_reqId"))
+	return f, nil
+}
+
+// raw returns the value of a field; nil when it is absent or null.
+func (f *Frame) raw(name string) jsontext.Value {
+	for i := range f.fields {
+		if f.fields[i].name == name {
+			if v := f.fields[i].value; v.Kind() != 'n' {
+				return v
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+// FieldError tells which field of a message is missing or of the wrong type.
+type FieldError struct {
+	Field string // name on the wire
+	Want  string // what it must be, e.g. "a string"
+}
+
+func (e *FieldError) Error() string { return e.Field + " must be " + e.Want }
+
+// fields takes values out of a frame and keeps the first error.
+type fields struct {
+	*Frame
+	err error
+}
+
+func (f *fields) fail(name, want string) {
+	if f.err == nil {
+		f.err = &FieldError{name, want}
+	}
+}
+
+// need is str for a field that must be there.
+func (f *fields) need(name string) string {
+	if f.raw(name) == nil {
+		f.fail(name, "a string")
+		return ""
+	}
+	return f.str(name)
+}
+
+// str returns a string, "" when absent.
+func (f *fields) str(name string) string {
+	v := f.raw(name)
+	if v == nil {
+		return ""
+	}
+	s, ok := text(v)
+	if !ok {
+		f.fail(name, "a string")
+	}
+	return s
+}
+
+// integer returns a whole number and whether the field was there.
+func (f *fields) integer(name string) (int64, bool) {
+	v := f.raw(name)
+	if v == nil {
+		return 0, false
+	}
+	n, ok := whole(v)
+	if !ok {
+		f.fail(name, "an integer")
+	}
+	return n, ok
+}
+
+// boolean returns a boolean and whether the field was there.
+func (f *fields) boolean(name string) (value, present bool) {
+	v := f.raw(name)
+	if v == nil {
+		return false, false
+	}
+	if k := v.Kind(); k != 't' && k != 'f' {
+		f.fail(name, "a boolean")
+		return false, false
+	}
+	return v.Kind() == 't', true
+}
+
+// strs returns a list of at most limit strings.
+func (f *fields) strs(name string, limit int) []string {
+	v := f.raw(name)
+	if v == nil {
+		return nil
+	}
+	list, ok := texts(v)
+	if !ok {
+		f.fail(name, "a list of strings")
+	}
+	if len(list) > limit {
+		f.fail(name, fmt.Sprintf("at most %d strings", limit))
+		return nil
+	}
+	return list
+}
+
+// object returns the raw text of an object, nil when absent.
+func (f *fields) object(name string) jsontext.Value {
+	v := f.raw(name)
+	if v == nil {
+		return nil
+	}
+	if v.Kind() != '{' {
+		f.fail(name, "an object")
+		return nil
+	}
+	return v
+}
+
+// sub opens a nested object for reading with the same rules; nil when absent.
+func (f *fields) sub(name string) *fields {
+	v := f.object(name)
+	if v == nil {
+		return nil
+	}
+	inner, err := ParseFrame(v)
+	if err != nil {
+		f.fail(name, "an object")
+		return nil
+	}
+	return &fields{Frame: &inner}
+}
+
+// each opens every element of a list of objects.
+func (f *fields) each(name string, limit int, read func(*fields)) {
+	v := f.raw(name)
+	if v == nil {
+		return
+	}
+	elements, ok := elements(v)
+	if !ok {
+		f.fail(name, "a list")
+		return
+	}
+	if len(elements) > limit {
+		f.fail(name, fmt.Sprintf("a list of at most %d", limit))
+		return
+	}
+	for _, e := range elements {
+		inner, err := ParseFrame(e)
+		if err != nil {
+			f.fail(name, "a list of objects")
+			return
+		}
+		sub := fields{Frame: &inner}
+		read(&sub)
+		if sub.err != nil {
+			f.fail(name, "a list of objects whose "+sub.err.Error())
+		}
+	}
+}
+
+// text unquotes a JSON string.
+func text(v jsontext.Value) (string, bool) {
+	if v.Kind() != '"' {
+		return "", false
+	}
+	if inner := v[1 : len(v)-1]; isPlain(inner) {
+		return string(inner), true
+	}
+	// AppendUnquote reports invalid UTF-8 although it has replaced it.
+	b, _ := jsontext.AppendUnquote(nil, v)
+	return string(b), true
+}
+
+// isPlain reports whether the inside of a JSON string stands for itself.
+func isPlain(b []byte) bool {
+	for _, c := range b {
+		if c == '\\' || c >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// whole reads a JSON number without a fraction, within ±2^53 as JavaScript has it.
+func whole(v jsontext.Value) (int64, bool) {
+	if v.Kind() != '0' {
+		return 0, false
+	}
+	if n, err := strconv.ParseInt(string(v), 10, 64); err == nil {
+		return n, true
+	}
+	x, err := strconv.ParseFloat(string(v), 64)
+	if err != nil || x != math.Trunc(x) || math.Abs(x) > 1<<53 {
+		return 0, false
+	}
+	return int64(x), true
+}
+
+// texts reads a list of strings.
+func texts(v jsontext.Value) ([]string, bool) {
+	elements, ok := elements(v)
+	if !ok {
+		return nil, false
+	}
+	list := make([]string, 0, len(elements))
+	for _, e := range elements {
+		s, ok := text(e)
+		if !ok {
+			return nil, false
+		}
+		list = append(list, s)
+	}
+	return list, true
+}
+
+// elements splits a JSON array into the texts of its elements.
+func elements(v jsontext.Value) ([]jsontext.Value, bool) {
+	if v.Kind() != '[' {
+		return nil, false
+	}
+	dec := jsontext.NewDecoder(bytes.NewBuffer(v), jsontext.AllowInvalidUTF8(true))
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, false
+	}
+	var list []jsontext.Value
+	for dec.PeekKind() != ']' {
+		value, err := dec.ReadValue()
+		if err != nil {
+			return nil, false
+		}
+		end := int(dec.InputOffset())
+		list = append(list, jsontext.Value(v[end-len(value):end]))
+	}
+	return list, true
+}

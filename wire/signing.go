@@ -1,0 +1,47 @@
+package wire
+
+import "strconv"
+
+// The strings below are what gets signed, as UTF-8, with a detached ed25519
+// signature. Times are Unix milliseconds unless a name says otherwise.
+
+// HelloSigningText is what a member key signs in a hello.
+func HelloSigningText(meshID, memberID, pubkey string, timestamp int64) string {
+	return meshID + "|" + memberID + "|" + pubkey + "|" + itoa(timestamp)
+}
+
+// AttestationSigningText is what a member key signs to vouch for a session key
+// until expiresAt.
+func AttestationSigningText(member, session Key, expiresAt int64) string {
+	return "claudemesh-session-attest|" + member.String() + "|" + session.String() + "|" + itoa(expiresAt)
+}
+
+// SessionHelloSigningText is what a session key signs in a session_hello.
+func SessionHelloSigningText(meshID string, member, session Key, timestamp int64) string {
+	return "claudemesh-session-hello|" + meshID + "|" + member.String() + "|" + session.String() + "|" + itoa(timestamp)
+}
+
+// InviteV1SigningText is what the mesh owner signs in a v1 invite. expiresAt is
+// in Unix seconds.
+func InviteV1SigningText(meshID, meshSlug, brokerURL string, expiresAt int64, rootKey, role, owner string) string {
+	return "1|" + meshID + "|" + meshSlug + "|" + brokerURL + "|" + itoa(expiresAt) + "|" + rootKey + "|" + role + "|" + owner
+}
+
+// InviteV2SigningText is the canonical form that a v1 client sees as
+// canonical_v2 in the answer to a claim. expiresAt is in Unix seconds.
+func InviteV2SigningText(meshID, inviteID string, expiresAt int64, role, owner string) string {
+	return "v=2|" + meshID + "|" + inviteID + "|" + itoa(expiresAt) + "|" + role + "|" + owner
+}
+
+// CreateMeshSigningText is what the future owner signs to create a mesh.
+func CreateMeshSigningText(slug, name, displayName string, owner Key, timestamp int64) string {
+	return "claudemesh-create-mesh|" + owner.String() + "|" + itoa(timestamp) + "|" + slug + "|" + strconv.Quote(name) + "|" + strconv.Quote(displayName)
+}
+
+// ClaimSigningText is what the key in an invite link's fragment signs to claim
+// the invite for a member key.
+func ClaimSigningText(code string, member Key, timestamp int64) string {
+	return "claudemesh-claim|" + code + "|" + member.String() + "|" + itoa(timestamp)
+}
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
