@@ -1,0 +1,62 @@
+package audit
+
+import (
+	"context"
+	"crypto/sha256"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Kind says what an entry records.
+type Kind string
+
+// The kinds of entries.
+const (
+	MeshCreated   Kind = "mesh_created"
+	MemberJoined  Kind = "member_joined"
+	MemberRemoved Kind = "member_removed"
+	RoleChanged   Kind = "role_changed"
+	InviteCreated Kind = "invite_created"
+	InviteRevoked Kind = "invite_revoked"
+	PeerJoined    Kind = "peer_joined"
+	PeerReturned  Kind = "peer_returned"
+	PeerLeft      Kind = "peer_left"
+	Routed        Kind = "message_routed"
+)
+
+// Hash is a SHA-256; the zero Hash stands before the first entry.
+type Hash [sha256.Size]byte
+
+// Event is what happened, before it has its place in the chain.
+type Event struct {
+	MeshID wire.ID
+	At     time.Time // to the millisecond
+	Kind   Kind
+	Actor  string // a member id, or Broker
+	Detail string // a JSON object of routing facts, see Detail
+}
+
+// Entry is one link of a mesh's chain.
+type Entry struct {
+	Event
+	Seq  int64 // from 1, without gaps
+	Prev Hash  // of the entry before; zero for the first
+	Hash Hash
+}
+
+// Head is the newest link of a chain; the zero Head is the start of an empty one.
+type Head struct {
+	Seq  int64
+	Hash Hash
+}
+
+// Store reads the log; entries are appended by the journal's commits.
+type Store interface {
+	// AuditMeshes lists the meshes that have entries or a head.
+	AuditMeshes(ctx context.Context) ([]wire.ID, error)
+	// AuditHead returns the head as recorded beside the chain.
+	AuditHead(ctx context.Context, meshID wire.ID) (Head, error)
+	// AuditEntries returns up to limit entries with Seq > after, in order of Seq.
+	AuditEntries(ctx context.Context, meshID wire.ID, after int64, limit int) ([]Entry, error)
+}

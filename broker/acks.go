@@ -1,0 +1,62 @@
+package broker
+
+import (
+	"sync"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// ackLimit is how many sends of one connection may wait for their ack; then the
+// connection is not read until some have theirs.
+const ackLimit = 1024
+
+// ackLine sends the acks of one connection in the order of its sends, however the
+// fates of the messages turn out.
+type ackLine struct {
+	out   *outbox
+	slots chan struct{} // one token per send that waits
+
+	mu      sync.Mutex
+	waiting []*ackSlot
+}
+
+type ackSlot struct {
+	ack     wire.Ack
+	decided bool
+}
+
+func newAckLine(out *outbox) ackLine {
+	return ackLine{out: out, slots: make(chan struct{}, ackLimit)}
+}
+
+// enter takes the next place in the line. It blocks while too many sends wait,
+// and returns nil when the connection ends meanwhile.
+func (l *ackLine) enter(id string, gone <-chan struct{}) *ackSlot {
+	select {
+	case l.slots <- struct{}{}:
+	case <-gone:
+		return nil
+	}
+	s := &ackSlot{ack: wire.Ack{ID: id}}
+	l.mu.Lock()
+	l.waiting = append(l.waiting, s)
+	l.mu.Unlock()
+	return s
+}
+
+// decide gives a place its ack and sends all that are decided from the front.
+func (l *ackLine) decide(s *ackSlot, messageID string, refusal string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.ack.MessageID, s.ack.Queued, s.ack.Error = messageID, refusal == "", refusal
+	s.decided = true
+	for len(l.waiting) > 0 && l.waiting[0].decided {
+		l.out.add(l.waiting[0].ack.AppendJSON(nil))
+		l.waiting[0] = nil
+		l.waiting = l.waiting[1:]
+		<-l.slots
+	}
+	if len(l.waiting) == 0 {
+		l.waiting = nil
+	}
+}

@@ -1,0 +1,246 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/storage"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Options are what a broker is made of.
+type Options struct {
+	Storage  Storage
+	Settings Settings
+	Log      *zap.Logger
+	Version  string // told by GET /health
+}
+
+// Broker serves any number of meshes from one storage.
+type Broker struct {
+	// static after New
+	storage Storage
+	log     *zap.Logger
+	version string
+	born    time.Time
+	meshes  *mesh.Directory
+	journal *journal.Journal
+	queue   *queue.Queue
+	replays *identity.ReplayGuard
+	hooks   *limiters[hookCaller]
+
+	settings atomic.Pointer[Settings]
+	draining atomic.Bool
+	stats    counters
+
+	mu      sync.Mutex
+	phase   phase
+	opened  time.Time // when the storage was first reached: leases from before run from here
+	notOpen error     // why it has not been
+	rooms   map[wire.ID]*room
+	conns   map[*conn]struct{}
+
+	stop context.CancelFunc // ends the goroutines that wait counts
+	wait sync.WaitGroup
+	ids  wire.IDSource
+}
+
+type phase uint8
+
+const (
+	made    phase = iota
+	opening       // Start was called, the storage has not been reached yet
+	open
+	stopped
+)
+
+// openRetry is the pause between attempts to reach the storage at the start.
+const openRetry = time.Second
+
+var errNotStarted = errors.New("the broker has not been started")
+
+// New makes a broker. Nothing happens before Start.
+func New(o Options) *Broker {
+	b := &Broker{
+		storage: o.Storage, log: o.Log, version: o.Version, born: time.Now(),
+		meshes:  mesh.NewDirectory(o.Storage),
+		journal: journal.New(o.Storage, o.Log),
+		replays: identity.NewReplayGuard(0),
+		hooks:   newLimiters[hookCaller](),
+		notOpen: errNotStarted,
+		rooms:   make(map[wire.ID]*room),
+		conns:   make(map[*conn]struct{}),
+	}
+	b.settings.Store(&o.Settings)
+	b.queue = queue.New(o.Storage, b.journal, func() time.Duration { return b.Settings().DeliveryLease })
+	return b
+}
+
+// Settings returns the settings in force.
+func (b *Broker) Settings() Settings { return *b.settings.Load() }
+
+// Configure puts new settings in force, for every connection at once.
+func (b *Broker) Configure(s Settings) { b.settings.Store(&s) }
+
+// Start opens the storage: migrations, the claim to be its only broker, and the
+// place where the queue goes on. It returns an error when that can't succeed,
+// such as *storage.NewerSchemaError. When the storage is merely out of reach it
+// returns nil and goes on trying; Ready tells. Calling it again does nothing.
+func (b *Broker) Start(ctx context.Context) error {
+	b.mu.Lock()
+	if b.phase != made {
+		b.mu.Unlock()
+		return nil
+	}
+	b.phase = opening
+	b.mu.Unlock()
+
+	err := b.open(ctx)
+	var newer *storage.NewerSchemaError
+	if errors.As(err, &newer) {
+		b.mu.Lock()
+		b.phase = made
+		b.mu.Unlock()
+		return err
+	}
+	running, stop := context.WithCancel(context.Background())
+	b.mu.Lock()
+	b.stop, b.notOpen = stop, err
+	b.mu.Unlock()
+	if err != nil {
+		b.log.Error("storage is out of reach, trying on", zap.Error(err))
+	}
+	b.wait.Go(func() { b.run(running, err == nil) })
+	return nil
+}
+
+// open does everything that must have succeeded once before anybody is served.
+func (b *Broker) open(ctx context.Context) error {
+	if err := b.storage.Migrate(ctx); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if err := b.storage.Claim(ctx); err != nil {
+		return fmt.Errorf("claim the database: %w", err)
+	}
+	if err := b.queue.Start(ctx); err != nil {
+		return fmt.Errorf("open the queue: %w", err)
+	}
+	b.mu.Lock()
+	b.phase, b.opened, b.notOpen = open, time.Now(), nil
+	b.mu.Unlock()
+	return nil
+}
+
+// run opens the storage if that is still to be done, and then keeps the broker's
+// own goroutines until it is stopped.
+func (b *Broker) run(ctx context.Context, isOpen bool) {
+	for !isOpen {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(openRetry):
+		}
+		err := b.open(ctx)
+		if isOpen = err == nil; isOpen {
+			b.log.Info("storage is there now")
+			break
+		}
+		b.mu.Lock()
+		b.notOpen = err
+		b.mu.Unlock()
+	}
+	b.wait.Go(func() { b.journal.Run(ctx) })
+	b.sweepLoop(ctx)
+}
+
+// Ready returns nil when messages are accepted, else the reason why not.
+func (b *Broker) Ready(ctx context.Context) error {
+	if b.draining.Load() {
+		return errors.New("shutting down")
+	}
+	b.mu.Lock()
+	err := b.notOpen
+	b.mu.Unlock()
+	if err == nil {
+		err = b.journal.Down()
+	}
+	if err == nil {
+		err = b.storage.Ping(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("storage: %w", err)
+	}
+	return nil
+}
+
+// Drain refuses new sockets from now on, because the end is near.
+func (b *Broker) Drain() { b.draining.Store(true) }
+
+// Stop closes all sockets with 1012, so that peers come back soon, stores what is
+// waiting for the storage, and closes it. Presences keep their leases. ctx bounds
+// how long the polite part may take.
+func (b *Broker) Stop(ctx context.Context) error {
+	b.Drain()
+	b.mu.Lock()
+	was := b.phase
+	b.phase, b.notOpen = stopped, errNotStarted
+	conns := make([]*conn, 0, len(b.conns))
+	for c := range b.conns {
+		conns = append(conns, c)
+	}
+	b.mu.Unlock()
+
+	closeAll(ctx, conns)
+	var err error
+	if was == open {
+		b.saveRooms()
+		err = b.journal.Flush(ctx)
+	}
+	b.queue.Stop()
+	if b.stop != nil {
+		b.stop()
+	}
+	b.wait.Wait()
+	if closeErr := b.storage.Close(); closeErr != nil {
+		err = errors.Join(err, fmt.Errorf("close the storage: %w", closeErr))
+	}
+	return err
+}
+
+// closeAtOnce is how many sockets are closed at the same time at the end.
+const closeAtOnce = 128
+
+// closeAll says goodbye to every connection and waits until they are gone, or cuts
+// them when ctx ends.
+func closeAll(ctx context.Context, conns []*conn) {
+	var wait sync.WaitGroup
+	slots := make(chan struct{}, closeAtOnce)
+	for _, c := range conns {
+		slots <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			c.end(endShutdown, wire.CloseRestart, wire.ReasonShutdown)
+			select {
+			case <-c.gone:
+			case <-ctx.Done():
+				c.cut()
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// storageContext bounds a question to the storage that a peer waits for.
+func storageContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), 5*time.Second)
+}

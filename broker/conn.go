@@ -1,0 +1,246 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// conn is one connection. It becomes a peer with its hello, unless that asks to be
+// transient.
+type conn struct {
+	// static after construction
+	broker *Broker
+	ws     *websocket.Conn
+	client netip.Addr // as Caddy sees it, trusted proxies counted
+	born   time.Time
+	gone   chan struct{} // closed when everything is over
+	dead   context.Context
+	kill   context.CancelFunc // ends the reader, without a word to the peer
+
+	out  outbox
+	acks ackLine
+
+	// set by the handshake, before anything else is read
+	room    *room
+	actor   mesh.Actor
+	member  wire.Key
+	key     wire.Key // as peers see it: session key if there is one, else the member key
+	session wire.Key
+	name    string
+	present *presence.Presence[*conn] // nil: transient
+
+	// owned by the reader
+	touched time.Time
+
+	lastRead atomic.Int64 // Unix ns of the last frame or pong
+	pinging  atomic.Bool
+	how      atomic.Int32 // an ending: why the connection ends, if the broker decided it
+	catching atomic.Int32 // mailboxes that have not caught up, and 1 while joining
+	notify   bool         // the client wants to hear when all have
+}
+
+// ending is why a connection ends.
+type ending int32
+
+const (
+	endByPeer   ending = iota // a close frame, a broken socket or a time-out: not our decision
+	endReplaced               // somebody else has its presence
+	endRefused                // the hello was refused
+	endRemoved                // its member was removed
+	endShutdown               // the broker stops
+)
+
+func newConn(b *Broker, ws *websocket.Conn, client netip.Addr) *conn {
+	c := &conn{broker: b, ws: ws, client: client, born: time.Now(), gone: make(chan struct{})}
+	c.dead, c.kill = context.WithCancel(context.Background())
+	c.out = outbox{ws: ws, fail: c.kill}
+	c.acks = newAckLine(&c.out)
+	c.lastRead.Store(c.born.UnixNano())
+	return c
+}
+
+// frames holds the read buffers that are in use. An idle connection has none.
+var frames = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// frameKeep is the size up to which a read buffer is kept for the next frame.
+const frameKeep = 64 << 10
+
+// serve reads until the connection ends.
+func (c *conn) serve() {
+	defer c.broker.release(c)
+	defer c.cut()
+	err := c.read()
+	c.leave(err)
+}
+
+// read serves one frame after the other and returns why that ended.
+func (c *conn) read() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.broker.stats.panics.Add(1)
+			c.broker.log.Error("panic while serving a connection", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			_ = c.ws.Close(wire.CloseInternal, string(wire.CodeInternal))
+			err = errors.New("panic")
+		}
+	}()
+	hello := time.AfterFunc(c.broker.Settings().HelloTimeout, func() {
+		c.end(endRefused, wire.ClosePolicy, string(wire.CodeHelloTimeout))
+	})
+	defer hello.Stop()
+	for {
+		_, r, err := c.ws.Reader(c.dead) // text and binary frames are the same
+		if err != nil {
+			return err
+		}
+		buf := frames.Get().(*bytes.Buffer)
+		buf.Reset()
+		if _, err = buf.ReadFrom(r); err != nil {
+			return err
+		}
+		c.lastRead.Store(time.Now().UnixNano())
+		c.out.waitRoom()
+		c.serveFrame(buf.Bytes(), hello)
+		if buf.Cap() <= frameKeep {
+			frames.Put(buf)
+		}
+	}
+}
+
+// serveFrame answers one frame.
+func (c *conn) serveFrame(data []byte, hello *time.Timer) {
+	frame, err := wire.ParseFrame(data)
+	if err != nil {
+		c.sendError(wire.CodeMalformed, err.Error(), "")
+		return
+	}
+	if c.room != nil {
+		c.dispatch(&frame)
+		return
+	}
+	switch frame.Type {
+	case wire.TypeHello:
+		c.greet(&frame, hello, c.hello)
+	case wire.TypeSessionHello:
+		c.greet(&frame, hello, c.sessionHello)
+	default:
+		c.sendError(wire.CodeNoHello, "must send hello first", frame.ReqID)
+	}
+}
+
+// greet runs a handshake and refuses the connection when it fails.
+func (c *conn) greet(frame *wire.Frame, timer *time.Timer, handshake func(*wire.Frame) error) {
+	if c.how.Load() != int32(endByPeer) {
+		return // refused already
+	}
+	err := handshake(frame)
+	if err == nil {
+		timer.Stop()
+		return
+	}
+	var r *rejection
+	if !errors.As(err, &r) {
+		c.broker.log.Warn("handshake", zap.Error(err), zap.Stringer("client", c.client))
+		r = &rejection{code: wire.CodeTryAgain, message: "the broker's storage is out of reach, try again", close: wire.CloseTryLater}
+	}
+	c.broker.stats.refuse(string(r.code))
+	c.sendError(r.code, r.message, frame.ReqID)
+	code, reason := wire.ClosePolicy, string(r.code)
+	if r.close != 0 {
+		code = r.close
+	}
+	if r.reason != "" {
+		reason = r.reason
+	}
+	c.end(endRefused, code, reason)
+}
+
+// leave takes the connection out of its room after the reader has ended with err.
+func (c *conn) leave(err error) {
+	if c.room == nil {
+		return
+	}
+	clean := websocket.CloseStatus(err) != -1 && c.how.Load() == int32(endByPeer)
+	c.room.part(c, clean)
+	if ce := c.broker.log.Check(zap.DebugLevel, "connection ended"); ce != nil {
+		ce.Write(zap.Stringer("mesh", c.room.id), zap.Bool("clean", clean), zap.Duration("after", time.Since(c.born)))
+	}
+}
+
+// end closes the connection from our side: what waits to be written is written,
+// then the close frame. Only the first call counts.
+func (c *conn) end(how ending, code int, reason string) {
+	c.how.CompareAndSwap(int32(endByPeer), int32(how))
+	c.out.finish(code, reason)
+	// A peer that does not read must not keep the connection open.
+	time.AfterFunc(closeGrace, c.cut)
+}
+
+// closeGrace is how long a peer may take to read what is left and close.
+const closeGrace = 5 * time.Second
+
+// cut ends the connection without a word.
+func (c *conn) cut() {
+	c.out.discard()
+	c.kill()
+	_ = c.ws.CloseNow()
+}
+
+// send queues a message that must be sent.
+func (c *conn) send(message any) {
+	data, err := json.Marshal(message)
+	if err != nil {
+		c.broker.log.Error("encode a message", zap.Error(err))
+		return
+	}
+	c.out.add(data)
+}
+
+func (c *conn) sendError(code wire.Code, message, reqID string) {
+	c.broker.stats.refuse(string(code))
+	c.send(wire.NewError(code, message, reqID))
+}
+
+// Push implements queue.Outlet.
+func (c *conn) Push(frame []byte) { c.out.add(frame) }
+
+// CaughtUp implements queue.Outlet. The client hears of it when the last of its
+// mailboxes has caught up.
+func (c *conn) CaughtUp() {
+	if c.catching.Add(-1) == 0 && c.notify {
+		c.send(wire.CaughtUp{Type: wire.TypeCaughtUp})
+	}
+}
+
+// ping asks the peer for a sign of life and cuts the connection when there was no
+// traffic at all for the time-out.
+func (c *conn) ping(s Settings) {
+	if !c.pinging.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		defer c.pinging.Store(false)
+		ctx, cancel := context.WithTimeout(c.dead, s.PongTimeout-s.PingInterval)
+		defer cancel()
+		if c.ws.Ping(ctx) == nil {
+			c.lastRead.Store(time.Now().UnixNano())
+			return
+		}
+		if time.Since(time.Unix(0, c.lastRead.Load())) >= s.PongTimeout-s.PingInterval {
+			c.kill()
+		}
+	}()
+}

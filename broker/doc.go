@@ -1,0 +1,27 @@
+// Package broker is one broker: it wires presence, queue, audit and mesh
+// together behind connections of protocol v1. It knows neither SQL nor Caddy.
+//
+// # Files
+//
+//	broker.go     the Broker: start, stop, settings
+//	upgrade.go    from an HTTP request to a connection
+//	conn.go       one connection's life: its reader
+//	outbox.go     its write side
+//	acks.go       acks in the order of sends
+//	handshake.go  hello and session_hello
+//	room.go       one mesh in memory: who is here, on which connection
+//	dispatch.go   which message is served where
+//	send.go       routing a message
+//	peers.go      roster, status and groups
+//	manage.go     invites, members, grants and the audit log
+//	hook.go       status over HTTP
+//	http.go       joining and health over HTTP
+//	sweep.go      what happens by time alone
+//
+// # Concurrency
+//
+// A connection has one reader goroutine, which owns its life; it writes through
+// an outbox, whose goroutine exists only while there is something to write. A
+// mesh has one lock, room.mu; no I/O happens under it. Locks are taken in the
+// order room, mailbox (package queue), outbox.
+package broker

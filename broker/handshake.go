@@ -1,0 +1,259 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// rejection is why a hello is refused. close and reason default to 1008 and code.
+type rejection struct {
+	code    wire.Code
+	message string
+	close   int
+	reason  string
+}
+
+func (r *rejection) Error() string { return r.message }
+
+func reject(code wire.Code, format string, args ...any) error {
+	return &rejection{code: code, message: fmt.Sprintf(format, args...)}
+}
+
+// hello serves a member connection or a one-shot command. The order of the checks
+// is protocol (section 3).
+func (c *conn) hello(frame *wire.Frame) error {
+	h := wire.DecodeHello(frame)
+	now := time.Now()
+	var session wire.Key
+	if h.SessionPubkey != "" {
+		var err error
+		if session, err = wire.ParseKey(h.SessionPubkey); err != nil {
+			return reject(wire.CodeBadSessionPubkey, "sessionPubkey %s", err)
+		}
+	}
+	member, keyErr := wire.ParseKey(h.Pubkey)
+	a := &presence.Arrival[*conn]{MemberKey: member, SessionKey: session, About: &h.About}
+	if err := c.capacity(h.MeshID, a); err != nil {
+		return err
+	}
+	sig, sigErr := wire.ParseSignature(h.Signature)
+	if err := identity.VerifyHello(h.MeshID, h.MemberID, member, h.Timestamp, sig, now); errors.Is(err, identity.ErrTimestampSkew) {
+		return reject(wire.CodeTimestampSkew, "hello rejected: %s", wire.CodeTimestampSkew)
+	} else if keyErr != nil || sigErr != nil || h.Malformed != nil {
+		return malformed("hello", h.Malformed)
+	} else if err != nil {
+		return reject(wire.CodeBadSignature, "hello rejected: %s", wire.CodeBadSignature)
+	}
+	room, m, err := c.membership(h.MeshID, member, h.MemberID, "pubkey")
+	if err != nil {
+		return err
+	}
+	if m.ID.String() != h.MemberID {
+		return reject(wire.CodeMemberIDMismatch, "memberId is not the id of this pubkey")
+	}
+	return c.enter(room, m, a, sig, now)
+}
+
+// sessionHello serves the connection of a Claude Code session.
+func (c *conn) sessionHello(frame *wire.Frame) error {
+	h := wire.DecodeSessionHello(frame)
+	now := time.Now()
+	session, err := wire.ParseKey(h.SessionPubkey)
+	if err != nil {
+		return reject(wire.CodeBadSessionPubkey, "sessionPubkey %s", err)
+	}
+	member, err := wire.ParseKey(h.ParentMemberPubkey)
+	if err != nil {
+		return reject(wire.CodeBadParentPubkey, "parentMemberPubkey %s", err)
+	}
+	if h.Attestation.SessionPubkey != h.SessionPubkey || h.Attestation.ParentMemberPubkey != h.ParentMemberPubkey {
+		return reject(wire.CodeAttestationMismatch, "parentAttestation does not bind the claimed session+parent pubkeys")
+	}
+	a := &presence.Arrival[*conn]{MemberKey: member, SessionKey: session, Proven: true, About: &h.About}
+	if err := c.capacity(h.MeshID, a); err != nil {
+		return err
+	}
+	if err := verifyAttestation(h.Attestation, member, session, now); err != nil {
+		return err
+	}
+	sig, sigErr := wire.ParseSignature(h.Signature)
+	if err := identity.VerifySessionHello(h.MeshID, member, session, h.Timestamp, sig, now); errors.Is(err, identity.ErrTimestampSkew) {
+		return reject(wire.CodeTimestampSkew, "session_hello rejected: %s", wire.CodeTimestampSkew)
+	} else if sigErr != nil || h.Malformed != nil {
+		return malformed("session_hello", h.Malformed)
+	} else if err != nil {
+		return reject(wire.CodeBadSignature, "session_hello rejected: %s", wire.CodeBadSignature)
+	}
+	room, m, err := c.membership(h.MeshID, member, "", "parent pubkey")
+	if err != nil {
+		return err
+	}
+	if h.ParentMemberID != "" && m.ID.String() != h.ParentMemberID {
+		return reject(wire.CodeParentMemberIDMismatch, "parentMemberId is not the id of parentMemberPubkey")
+	}
+	return c.enter(room, m, a, sig, now)
+}
+
+func malformed(what string, field error) error {
+	if field == nil {
+		return reject(wire.CodeMalformed, "%s rejected: %s", what, wire.CodeMalformed)
+	}
+	return reject(wire.CodeMalformed, "%s rejected: %s: %s", what, wire.CodeMalformed, field)
+}
+
+func verifyAttestation(a wire.Attestation, member, session wire.Key, now time.Time) error {
+	sig, sigErr := wire.ParseSignature(a.Signature)
+	err := identity.Attestation{
+		SessionPubkey: session, ParentMemberPubkey: member, ExpiresAt: a.ExpiresAt, Signature: sig,
+	}.Verify(now)
+	code := wire.CodeBadSignature
+	switch {
+	case errors.Is(err, identity.ErrExpired):
+		code = wire.CodeExpired
+	case errors.Is(err, identity.ErrTTLTooLong):
+		code = wire.CodeTTLTooLong
+	case sigErr != nil:
+		code = wire.CodeMalformed
+	case err == nil:
+		return nil
+	}
+	return reject(code, "attestation rejected: %s", code)
+}
+
+// capacity refuses a hello that needs a place which a full mesh does not have,
+// before any cryptography is spent on it. Only a mesh in memory can be full.
+func (c *conn) capacity(meshID string, a *presence.Arrival[*conn]) error {
+	id, err := wire.ParseID(meshID)
+	if err != nil || a.About.Has(wire.CapTransient) && !a.Proven {
+		return nil
+	}
+	room := c.broker.roomInMemory(id)
+	if room == nil {
+		return nil
+	}
+	room.mu.RLock()
+	defer room.mu.RUnlock()
+	if room.Plan(a).NeedsSlot && room.Len() >= c.broker.Settings().MaxConnectionsPerMesh {
+		return errCapacity
+	}
+	return nil
+}
+
+var errCapacity = reject(wire.CodeCapacity, "mesh at connection capacity")
+
+// membership finds the mesh and the member behind a proven key. A hello may bind
+// its key to the member that a v1 claim has made.
+func (c *conn) membership(meshID string, key wire.Key, memberID, what string) (*room, *mesh.Member, error) {
+	unauthorized := reject(wire.CodeUnauthorized, "%s not found in mesh", what)
+	id, err := wire.ParseID(meshID)
+	if err != nil {
+		return nil, nil, unauthorized
+	}
+	ctx, cancel := storageContext()
+	defer cancel()
+	room, err := c.broker.room(ctx, id)
+	if errors.Is(err, mesh.ErrMeshNotFound) {
+		return nil, nil, unauthorized
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	m, ok := room.members.Member(key)
+	if !ok {
+		if m, err = c.bind(room, key, memberID); err != nil {
+			return nil, nil, err
+		}
+		if m == nil {
+			return nil, nil, unauthorized
+		}
+	}
+	if m.Removed() {
+		return nil, nil, &rejection{
+			code:    wire.CodeRevoked,
+			message: fmt.Sprintf("You've been removed from %q. Contact the mesh owner to rejoin.", room.members.Mesh().Name),
+			close:   wire.CloseBanned, reason: wire.ReasonBanned,
+		}
+	}
+	return room, m, nil
+}
+
+// bind gives the member of a v1 claim the key that says hello first. It returns
+// nil when there is no such member.
+func (c *conn) bind(room *room, key wire.Key, memberID string) (*mesh.Member, error) {
+	id, err := wire.ParseID(memberID)
+	if err != nil {
+		return nil, nil
+	}
+	now := time.Now()
+	if m, ok := room.members.MemberByID(id); !ok || !m.Bindable(now) {
+		return nil, nil
+	}
+	ctx, cancel := storageContext()
+	defer cancel()
+	m, err := c.broker.meshes.BindKey(ctx, room.id, id, key, now)
+	var refusal *mesh.Refusal
+	if errors.As(err, &refusal) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.broker.journal.Record(audit.NewEvent(room.id, now, m.ID.String(), audit.MemberJoinedDetail{
+		Member: m.ID, Key: m.Key, Role: string(m.Role),
+	}))
+	return m, nil
+}
+
+// enter makes the connection a peer, or a transient one, and answers the hello.
+func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wire.Signature, now time.Time) error {
+	a.Conn, a.Addr, a.ID = c, c.client, c.broker.ids.New(now)
+	a.MemberID, a.DefaultGroups = m.ID, m.Groups
+	a.DisplayName = a.About.DisplayName
+	if a.DisplayName == "" {
+		a.DisplayName = m.DisplayName
+	}
+	if err := c.broker.replays.Accept(sig, now); err != nil {
+		if errors.Is(err, identity.ErrReplayed) {
+			return reject(wire.CodeReplayed, "this hello was accepted before: sign a new one")
+		}
+		return fmt.Errorf("replay guard: %w", err)
+	}
+	c.actor = mesh.Actor{MeshID: r.id, MemberID: m.ID}
+	c.member, c.session, c.key, c.name = m.Key, a.SessionKey, a.SessionKey, a.DisplayName
+	if c.key.IsZero() {
+		c.key = m.Key
+	}
+	c.notify = a.About.Has(wire.CapCaughtUp)
+	ack := wire.HelloAck{
+		Type: wire.TypeHelloAck, PresenceID: a.ID, MemberDisplayName: m.DisplayName,
+		MemberProfile: wire.MemberProfile{Groups: orEmpty(m.Groups), MessageMode: "push"},
+		MeshPolicy:    wire.MeshPolicy{SelfEditable: wire.SelfEditable{DisplayName: true, RoleTag: true, Groups: true, MessageMode: true}},
+		Capabilities:  []string{wire.CapTransient, wire.CapCaughtUp}, ServerTime: wire.Time{Time: now},
+	}
+	if !a.Proven {
+		ack.Services = &[]string{}
+	}
+	if a.About.Has(wire.CapTransient) && !a.Proven {
+		r.mu.Lock()
+		r.guests[c] = struct{}{}
+		r.mu.Unlock()
+		c.room = r
+		c.send(ack)
+		return nil
+	}
+	return r.join(c, a, &ack, now)
+}
+
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

@@ -1,0 +1,93 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// The methods of this file serve HTTP routes. Their errors are *mesh.Refusal when
+// the rules do not allow what was asked; any other error means that the storage is
+// out of reach.
+
+// CreateMesh makes a mesh for whoever signed the request. Whether anybody may is
+// for the caller to decide.
+func (b *Broker) CreateMesh(ctx context.Context, c wire.CreateMesh) (wire.CreateMeshResult, error) {
+	if err := b.reached(); err != nil {
+		return wire.CreateMeshResult{}, err
+	}
+	now := time.Now()
+	m, owner, err := b.meshes.Create(ctx, c, now)
+	if err != nil {
+		return wire.CreateMeshResult{}, err
+	}
+	b.journal.Record(audit.NewEvent(m.ID, now, owner.ID.String(), audit.MeshCreatedDetail{Slug: m.Slug}))
+	return wire.CreateMeshResult{MeshID: m.ID, MemberID: owner.ID}, nil
+}
+
+// Join makes a member out of whoever holds a v1 token.
+func (b *Broker) Join(ctx context.Context, j wire.Join) (memberID string, already bool, err error) {
+	if err := b.reached(); err != nil {
+		return "", false, err
+	}
+	joined, err := b.meshes.Join(ctx, j, time.Now())
+	if err != nil {
+		return "", false, err
+	}
+	b.recordJoined(joined)
+	return joined.Member.ID.String(), joined.AlreadyMember, nil
+}
+
+// Claim makes a member out of whoever holds an invite link.
+func (b *Broker) Claim(ctx context.Context, code string, c wire.Claim) (wire.ClaimResult, error) {
+	if err := b.reached(); err != nil {
+		return wire.ClaimResult{}, err
+	}
+	result, joined, err := b.meshes.Claim(ctx, code, c, time.Now())
+	if err != nil {
+		return wire.ClaimResult{}, err
+	}
+	b.recordJoined(joined)
+	return result, nil
+}
+
+func (b *Broker) recordJoined(j mesh.Joined) {
+	if j.AlreadyMember {
+		return
+	}
+	m := j.Member
+	b.journal.Record(audit.NewEvent(m.MeshID, time.Now(), m.ID.String(), audit.MemberJoinedDetail{
+		Member: m.ID, Key: m.Key, Role: string(m.Role), Invite: j.InviteID,
+	}))
+}
+
+// Invite tells what a person who opens an invite link may know.
+func (b *Broker) Invite(ctx context.Context, code string) (mesh.InviteInfo, error) {
+	if err := b.reached(); err != nil {
+		return mesh.InviteInfo{}, err
+	}
+	return b.meshes.InviteInfo(ctx, code, time.Now())
+}
+
+// reached returns an error before the storage was opened and after it was closed.
+func (b *Broker) reached() error {
+	if b.draining.Load() {
+		return errors.New("shutting down")
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.notOpen
+}
+
+// Health tells that the broker is alive, and whether its storage is.
+func (b *Broker) Health(ctx context.Context) wire.Health {
+	db := "up"
+	if b.Ready(ctx) != nil {
+		db = "down"
+	}
+	return wire.Health{Status: "ok", DB: db, Version: b.version, Uptime: time.Since(b.born).Seconds()}
+}

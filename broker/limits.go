@@ -1,0 +1,46 @@
+package broker
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// limiters holds a token bucket per key. A bucket that is full again is forgotten,
+// since a new one would be the same.
+type limiters[K comparable] struct {
+	mu      sync.Mutex
+	buckets map[K]*rate.Limiter
+}
+
+func newLimiters[K comparable]() *limiters[K] {
+	return &limiters[K]{buckets: make(map[K]*rate.Limiter)}
+}
+
+// allow takes a token of key's bucket, which fills at perMinute up to burst.
+func (l *limiters[K]) allow(key K, perMinute, burst int, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	bucket := l.buckets[key]
+	limit := rate.Limit(float64(perMinute) / 60)
+	if bucket == nil {
+		bucket = rate.NewLimiter(limit, burst)
+		l.buckets[key] = bucket
+	} else if bucket.Limit() != limit || bucket.Burst() != burst {
+		bucket.SetLimitAt(now, limit)
+		bucket.SetBurstAt(now, burst)
+	}
+	return bucket.AllowN(now, 1)
+}
+
+// forget drops the buckets that are full.
+func (l *limiters[K]) forget(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, bucket := range l.buckets {
+		if bucket.TokensAt(now) >= float64(bucket.Burst()) {
+			delete(l.buckets, key)
+		}
+	}
+}

@@ -1,0 +1,300 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// room is one mesh in memory: its presences, the connections they are on, and the
+// mailboxes that those serve.
+type room struct {
+	broker  *Broker
+	id      wire.ID
+	members *mesh.View
+	rates   *limiters[wire.ID] // sends, by member
+
+	mu sync.RWMutex
+	*presence.Room[*conn]
+	homes  map[wire.Key]*conn // member key → the connection that serves the member's mailbox
+	guests map[*conn]struct{} // transient connections
+}
+
+// room returns a mesh, loading it at first use.
+func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
+	if r := b.roomInMemory(id); r != nil {
+		return r, nil
+	}
+	b.mu.Lock()
+	opened, notOpen := b.opened, b.notOpen
+	b.mu.Unlock()
+	if notOpen != nil {
+		return nil, notOpen
+	}
+	members, err := b.meshes.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	records, err := b.storage.Presences(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	known, err := b.storage.KnownSessions(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	r := &room{
+		broker: b, id: id, members: members, rates: newLimiters[wire.ID](),
+		Room: presence.NewRoom[*conn](id), homes: make(map[wire.Key]*conn), guests: make(map[*conn]struct{}),
+	}
+	// Who was here when the broker before ended is leased from the moment at which
+	// this one could be reached.
+	r.Restore(records, known, opened.Add(b.Settings().PresenceLease))
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if other := b.rooms[id]; other != nil {
+		return other, nil
+	}
+	b.rooms[id] = r
+	return r, nil
+}
+
+func (b *Broker) roomInMemory(id wire.ID) *room {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rooms[id]
+}
+
+func (b *Broker) allRooms() []*room {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := make([]*room, 0, len(b.rooms))
+	for _, r := range b.rooms {
+		list = append(list, r)
+	}
+	return list
+}
+
+// join makes c a presence, tells the others, and opens its mailboxes: hello_ack,
+// then the news to the others, then the backlog, then what is live.
+func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now time.Time) error {
+	if err := r.recall(a); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	joined, err := r.Join(a, r.broker.Settings().MaxConnectionsPerMesh, now)
+	switch {
+	case errors.Is(err, presence.ErrCapacity):
+		r.mu.Unlock()
+		return errCapacity
+	case errors.Is(err, presence.ErrKeyTaken):
+		r.mu.Unlock()
+		return reject(wire.CodeKeyTaken, "sessionPubkey belongs to a session that has proven it")
+	case err != nil:
+		r.mu.Unlock()
+		return err
+	}
+	p := joined.Presence
+	c.room, c.present = r, p
+	ack.PresenceID = p.ID
+	if restored := joined.Restored; restored != nil && !a.Proven {
+		ack.Restored, ack.LastSummary, ack.RestoredGroups, ack.RestoredStats = true, restored.Summary, restored.Groups, restored.Stats
+		ack.LastSeenAt = &wire.Time{Time: restored.LastSeenAt}
+	}
+	c.send(ack)
+	if joined.How == presence.New {
+		r.announceArrival(p, joined.Restored)
+	}
+	if joined.How == presence.Replaced && joined.OldConn != c {
+		joined.OldConn.end(endReplaced, wire.CloseNormal, wire.ReasonReplaced)
+	}
+	if d := joined.Displaced; d != nil {
+		d.Conn.ping(r.broker.Settings()) // often a socket that is dead already
+		r.broker.queue.Attach(r.mailbox(d), d.Conn, presence.UrgentOnly(d.Status))
+	}
+	c.catching.Store(1)
+	c.catching.Add(1)
+	r.broker.queue.Attach(r.mailbox(p), c, presence.UrgentOnly(p.Status))
+	r.rehome(p.MemberKey)
+	if joined.StatusChanged {
+		r.regate(p)
+	}
+	r.broker.stats.joins.Add(1)
+	r.save()
+	r.mu.Unlock()
+	c.CaughtUp() // of joining itself
+	return nil
+}
+
+// recall asks the store what is kept of a presence that has ended.
+func (r *room) recall(a *presence.Arrival[*conn]) error {
+	r.mu.RLock()
+	plan := r.Plan(a)
+	r.mu.RUnlock()
+	if !plan.NeedsSlot || !plan.Identity.Returns() {
+		return nil
+	}
+	ctx, cancel := storageContext()
+	defer cancel()
+	last, ok, err := r.broker.storage.LastPresence(ctx, r.id, plan.Identity)
+	if err != nil {
+		return err
+	}
+	if ok {
+		a.Last = &last
+	}
+	return nil
+}
+
+// part takes a connection out of the room: a clean close is a leave, anything
+// else keeps the presence for the lease.
+func (r *room) part(c *conn, clean bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := c.present
+	if p == nil {
+		delete(r.guests, c)
+		return
+	}
+	now := time.Now()
+	r.broker.queue.Detach(r.mailbox(p), c)
+	switch {
+	case ending(c.how.Load()) == endShutdown:
+		// The record stays as it is: the next broker leases it.
+	case clean:
+		if r.Leave(p, c, now) {
+			r.departed(p)
+		}
+	default:
+		if r.Drop(p, c, now, r.broker.Settings().PresenceLease) == presence.Left {
+			r.departed(p)
+		}
+	}
+	r.rehome(p.MemberKey)
+	r.save()
+}
+
+// departed tells of a presence that has ended and gives up what can't come back
+// for its messages. The caller holds r.mu.
+func (r *room) departed(p *presence.Presence[*conn]) {
+	if p.Visible {
+		r.announce(p, wire.EventPeerLeft, wire.EventData{Name: p.DisplayName, Pubkey: p.Key()}, p.Proven)
+	}
+	r.record(p, audit.PeerLeftDetail{Presence: p.ID, Member: p.MemberID, Key: p.Key()})
+	if !p.Identity.Returns() {
+		r.broker.queue.End(r.mailbox(p))
+	}
+}
+
+func (r *room) announceArrival(p *presence.Presence[*conn], restored *presence.Restored) {
+	groups := orEmpty(p.Groups)
+	data := wire.EventData{Name: p.DisplayName, Pubkey: p.Key(), Groups: &groups}
+	event := wire.EventPeerJoined
+	if restored != nil {
+		event = wire.EventPeerReturned
+		data.LastSeenAt, data.Summary = &wire.Time{Time: restored.LastSeenAt}, restored.Summary
+		r.record(p, audit.PeerReturnedDetail{Presence: p.ID, Member: p.MemberID, Key: p.Key()})
+	} else {
+		r.record(p, audit.PeerJoinedDetail{Presence: p.ID, Member: p.MemberID, Key: p.Key()})
+	}
+	if p.Visible {
+		r.announce(p, event, data, p.Proven)
+	}
+}
+
+// announce sends news of p to the other presences; to those of its own member
+// only if toOwn. The caller holds r.mu.
+func (r *room) announce(p *presence.Presence[*conn], event string, data wire.EventData, toOwn bool) {
+	var frame []byte
+	for _, other := range r.All() {
+		if other == p || !other.Online || other.MemberKey == p.MemberKey && !toOwn {
+			continue
+		}
+		if frame == nil {
+			var err error
+			frame, err = json.Marshal(wire.SystemPush{
+				Type: wire.TypePush, Subtype: "system", Event: event, EventData: data, MessageID: uuid.NewString(),
+				MeshID: r.id, SenderPubkey: "system", Priority: wire.Low, CreatedAt: wire.Time{Time: time.Now()},
+			})
+			if err != nil {
+				r.broker.log.Error("encode a system push", zap.Error(err))
+				return
+			}
+		}
+		other.Conn.out.addNews(frame)
+	}
+}
+
+func (r *room) record(p *presence.Presence[*conn], detail audit.Detail) {
+	r.broker.journal.Record(audit.NewEvent(r.id, time.Now(), p.MemberID.String(), detail))
+}
+
+// mailbox is where the messages of a presence wait.
+func (r *room) mailbox(p *presence.Presence[*conn]) queue.Mailbox {
+	return queue.Mailbox{Mesh: r.id, Name: string(p.Identity)}
+}
+
+func (r *room) memberMailbox(key wire.Key) queue.Mailbox {
+	return queue.Mailbox{Mesh: r.id, Name: presence.MemberMailbox(key)}
+}
+
+// rehome sees to it that a member's mailbox is served by whoever is home now. The
+// caller holds r.mu.
+func (r *room) rehome(key wire.Key) {
+	var home *conn
+	p := r.Home(key)
+	if p != nil {
+		home = p.Conn
+	}
+	was := r.homes[key]
+	if home == was {
+		return
+	}
+	box := r.memberMailbox(key)
+	if was != nil {
+		r.broker.queue.Detach(box, was)
+	}
+	if home == nil {
+		delete(r.homes, key)
+		return
+	}
+	r.homes[key] = home
+	home.catching.Add(1)
+	r.broker.queue.Attach(box, home, presence.UrgentOnly(p.Status))
+}
+
+// regate opens or closes the mailboxes that p serves. The caller holds r.mu.
+func (r *room) regate(p *presence.Presence[*conn]) {
+	if !p.Online {
+		return
+	}
+	urgentOnly := presence.UrgentOnly(p.Status)
+	r.broker.queue.Gate(r.mailbox(p), p.Conn, urgentOnly)
+	if r.homes[p.MemberKey] == p.Conn {
+		r.broker.queue.Gate(r.memberMailbox(p.MemberKey), p.Conn, urgentOnly)
+	}
+}
+
+// save hands changed presences to the journal. The caller holds r.mu.
+func (r *room) save() { r.broker.journal.Save(r.TakeDirty()) }
+
+// saveRooms hands over what has not been yet.
+func (b *Broker) saveRooms() {
+	for _, r := range b.allRooms() {
+		r.mu.Lock()
+		r.save()
+		r.mu.Unlock()
+	}
+}

@@ -1,0 +1,267 @@
+package broker
+
+import (
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// refusal is the error of an ack: one of the wire.Ack… words, and what is wrong.
+type refusal struct{ word, text string }
+
+func (r *refusal) Error() string { return r.word + ": " + r.text }
+
+// serveSend accepts a message or refuses it; either way there is an ack.
+func (c *conn) serveSend(frame *wire.Frame) {
+	m, err := wire.DecodeSend(frame)
+	slot := c.acks.enter(m.ID, c.dead.Done())
+	if slot == nil {
+		return
+	}
+	refuse := func(err *refusal) {
+		c.broker.stats.refuse(err.word)
+		c.acks.decide(slot, "", err.Error())
+	}
+	if err != nil {
+		refuse(&refusal{wire.AckInvalid, err.Error()})
+		return
+	}
+	if err := c.admit(&m); err != nil {
+		refuse(err)
+		return
+	}
+	c.touch()
+	err2 := c.route(&m, func(result queue.Result) {
+		if result.Err != nil {
+			refuse(&refusal{wire.AckTryAgain, "the broker's storage is out of reach"})
+			return
+		}
+		c.acks.decide(slot, result.MessageID.String(), "")
+	})
+	if err2 != nil {
+		refuse(err2)
+	}
+}
+
+// admit checks the limits that do not depend on the recipients, and gets the
+// sender's history into memory.
+func (c *conn) admit(m *wire.Send) *refusal {
+	s := c.broker.Settings()
+	if size := m.Size(); size > s.MaxMessageBytes {
+		return &refusal{wire.AckPayloadTooLarge, fmt.Sprintf("%d bytes > %d", size, s.MaxMessageBytes)}
+	}
+	if !c.room.rates.allow(c.actor.MemberID, s.SendRatePerMin, s.SendBurst, time.Now()) {
+		return &refusal{wire.AckRateLimit, fmt.Sprintf("max %d msg/min (burst %d), slow down", s.SendRatePerMin, s.SendBurst)}
+	}
+	if m.ClientID == "" {
+		return nil
+	}
+	ctx, cancel := storageContext()
+	defer cancel()
+	if err := c.broker.queue.Prepare(ctx, c.room.id, c.actor.MemberID); err != nil {
+		c.broker.log.Warn("read a sender's history", zap.Error(err))
+		return &refusal{wire.AckTryAgain, "the broker's storage is out of reach"}
+	}
+	return nil
+}
+
+// route fixes the recipients and hands the message to the queue, both under the
+// room's lock, so that nobody who is a recipient has ended in between.
+func (c *conn) route(m *wire.Send, done func(queue.Result)) *refusal {
+	r := c.room
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	to, err := c.recipients(m.Targets)
+	if err != nil {
+		return err
+	}
+	r.broker.queue.Accept(queue.Message{
+		MeshID: r.id, SenderMember: c.actor.MemberID, SenderMemberKey: c.member, SenderKey: c.key, SenderName: c.name,
+		TargetSpec: m.TargetSpec, Priority: m.Priority, Nonce: m.Nonce, Ciphertext: m.Ciphertext,
+		ClientID: m.ClientID, Fingerprint: m.Fingerprint, ReplyTo: m.ReplyTo, Mentions: m.Mentions,
+		BodyVersion: m.BodyVersion, KeyEpoch: m.KeyEpoch,
+	}, to, done)
+	return nil
+}
+
+// recipients resolves targets; several that mean the same mailbox count once.
+func (c *conn) recipients(targets []wire.Target) ([]queue.To, *refusal) {
+	var to []queue.To
+	var audience []*presence.Presence[*conn]
+	for _, t := range targets {
+		switch t.Kind {
+		case wire.TargetKey:
+			recipient, err := c.direct(t.Key)
+			if err != nil {
+				return nil, err
+			}
+			to = append(to, recipient)
+		case wire.TargetAll:
+			audience = c.room.Audience(audience, c.member, "")
+		case wire.TargetGroup:
+			audience = c.room.Audience(audience, c.member, t.Name)
+		case wire.TargetTopic:
+			return nil, &refusal{wire.AckTargetNotFound, "no such topic in this mesh"}
+		}
+	}
+	for _, p := range audience {
+		m, ok := c.room.members.Member(p.MemberKey)
+		if !ok || m.Removed() || !m.Allows(c.member, mesh.GrantBroadcast) {
+			continue
+		}
+		to = append(to, queue.To{Mailbox: c.room.mailbox(p), Key: p.Key(), Name: p.DisplayName})
+	}
+	if len(targets) > 1 {
+		to = distinct(to)
+	}
+	return to, nil
+}
+
+func distinct(to []queue.To) []queue.To {
+	seen := make(map[queue.Mailbox]struct{}, len(to))
+	kept := to[:0]
+	for _, t := range to {
+		if _, again := seen[t.Mailbox]; !again {
+			seen[t.Mailbox] = struct{}{}
+			kept = append(kept, t)
+		}
+	}
+	return kept
+}
+
+// direct resolves a key: a member's, a session's that is here or may come back, or
+// one that somebody here claims.
+func (c *conn) direct(key wire.Key) (queue.To, *refusal) {
+	r := c.room
+	if m, ok := r.members.Member(key); ok && !m.Removed() {
+		return c.granted(m, queue.To{Mailbox: r.memberMailbox(key), Key: key, Name: m.DisplayName})
+	}
+	if key == c.session {
+		return queue.To{}, &refusal{wire.AckTargetNotFound, "that is your own session key"}
+	}
+	if p := r.ByKey(key); p != nil {
+		m, ok := r.members.Member(p.MemberKey)
+		if ok && !m.Removed() {
+			return c.granted(m, queue.To{Mailbox: r.mailbox(p), Key: key, Name: p.DisplayName})
+		}
+	} else if known, ok := r.Known(key); ok {
+		m, ok := r.members.MemberByID(known.MemberID)
+		if ok && !m.Removed() {
+			box := queue.Mailbox{Mesh: r.id, Name: string(presence.SessionIdentity(key))}
+			return c.granted(m, queue.To{Mailbox: box, Key: key, Name: known.DisplayName})
+		}
+	}
+	return queue.To{}, &refusal{wire.AckTargetNotFound, "no peer of this mesh has or had that key"}
+}
+
+// granted checks that a member takes direct messages from the sender.
+func (c *conn) granted(m *mesh.Member, to queue.To) (queue.To, *refusal) {
+	if !m.Allows(c.member, mesh.GrantDM) {
+		return queue.To{}, &refusal{wire.AckForbidden, "blocked by recipient grants (sender lacks dm capability)"}
+	}
+	to.SameMember = m.Key == c.member
+	return to, nil
+}
+
+// clientAck settles a push. It has no answer unless it is malformed.
+func (c *conn) clientAck(frame *wire.Frame) {
+	a, err := wire.DecodeClientAck(frame)
+	if err != nil {
+		c.sendError(wire.CodeInvalid, err.Error(), frame.ReqID)
+		return
+	}
+	if c.present == nil || a.ClientID == "" && a.BrokerID == "" {
+		return
+	}
+	id, err := wire.ParseID(a.BrokerID)
+	if err != nil {
+		id, _ = wire.ParseID(a.ClientID) // a client without the message's own id names ours
+	}
+	r, q := c.room, c.broker.queue
+	r.mu.RLock()
+	own, member := r.mailbox(c.present), r.memberMailbox(c.member)
+	r.mu.RUnlock()
+	if !q.Acknowledge(own, c, id, a.ClientID) {
+		q.Acknowledge(member, c, id, a.ClientID)
+	}
+}
+
+// messageStatus tells a message's sender, or an admin, how far it came.
+func (c *conn) messageStatus(frame *wire.Frame) error {
+	q, err := wire.DecodeMessageStatus(frame)
+	if err != nil {
+		return err
+	}
+	if !isMessageID(q.MessageID) {
+		return &requestError{wire.CodeInvalidArgument, fmt.Sprintf("messageId must be 8-32 base62 chars (got %d)", len(q.MessageID))}
+	}
+	ctx, cancel := storageContext()
+	defer cancel()
+	found, err := c.broker.queue.Find(ctx, c.room.id, q.MessageID, 8)
+	if err != nil {
+		return err
+	}
+	me, _ := c.room.members.Member(c.member)
+	visible := found[:0]
+	for _, m := range found {
+		if m.SenderMember == c.actor.MemberID || me != nil && me.CanAdmin() {
+			visible = append(visible, m)
+		}
+	}
+	switch len(visible) {
+	case 0:
+		return &requestError{wire.CodeNotFound, "message not found"}
+	case 1:
+		c.send(c.statusOf(&visible[0], frame.ReqID))
+		return nil
+	}
+	return &requestError{wire.CodeAmbiguousPrefix, "several messages begin with that: give more of the id"}
+}
+
+func isMessageID(s string) bool {
+	if len(s) < 8 || len(s) > 32 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z') {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *conn) statusOf(m *queue.Accepted, reqID string) wire.MessageStatusResult {
+	result := wire.MessageStatusResult{
+		Type: wire.TypeMessageStatusResult, MessageID: m.ID.String(), TargetSpec: m.TargetSpec, Delivered: true,
+		Recipients: make([]wire.RecipientStatus, 0, len(m.Recipients)), ReqID: reqID,
+	}
+	var last time.Time
+	for _, r := range m.Recipients {
+		row := wire.RecipientStatus{Name: r.Name, Pubkey: r.Key, Status: wire.RecipientDisconnected, State: r.State.String()}
+		switch {
+		case r.State == queue.Delivered:
+			row.Status = wire.RecipientDelivered
+		case r.State == queue.Pending && c.broker.queue.Attached(r.Mailbox):
+			row.Status = wire.RecipientHeld
+		}
+		if r.State != queue.Pending {
+			row.At = &wire.Time{Time: r.SettledAt}
+			if r.SettledAt.After(last) {
+				last = r.SettledAt
+			}
+		}
+		result.Delivered = result.Delivered && r.State == queue.Delivered
+		result.Recipients = append(result.Recipients, row)
+	}
+	if result.Delivered && !last.IsZero() {
+		result.DeliveredAt = &wire.Time{Time: last}
+	}
+	return result
+}

@@ -1,0 +1,32 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
+)
+
+// Storage is everything the broker keeps. storage/sqlite and storage/postgres
+// implement it.
+type Storage interface {
+	mesh.Store
+	presence.Store
+	queue.Store
+	audit.Store
+	journal.Store
+
+	// Migrate brings the schema up to date, under a lock. It returns a
+	// *storage.NewerSchemaError when the database belongs to a newer broker.
+	Migrate(ctx context.Context) error
+	// Claim makes this process the database's only broker until Close, or
+	// returns storage.ErrInUse.
+	Claim(ctx context.Context) error
+	// Ping tells whether the storage can be read and written now.
+	Ping(ctx context.Context) error
+	// Close releases everything. It may be called at any time, once.
+	Close() error
+}

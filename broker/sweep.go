@@ -1,0 +1,105 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+const (
+	// tick is how often leases, statuses and pings are looked at.
+	tick = time.Second
+	// storeSweep is how often the store is swept of what nobody needs any more.
+	storeSweep = 10 * time.Second
+	// sweepLimit bounds one step of that, so that it never holds up a commit for long.
+	sweepLimit = 500
+	// presenceRetention is how long a session that does not come back is remembered.
+	presenceRetention = 30 * 24 * time.Hour
+)
+
+// sweepLoop does what happens by time alone until ctx ends.
+func (b *Broker) sweepLoop(ctx context.Context) {
+	b.wait.Go(func() { b.storeSweepLoop(ctx) })
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			b.sweep(now)
+		}
+	}
+}
+
+func (b *Broker) sweep(now time.Time) {
+	s := b.Settings()
+	for _, r := range b.allRooms() {
+		r.sweep(now, s)
+	}
+	b.queue.ExpireLeases()
+	b.hooks.forget(now)
+	b.pingDue(now, s)
+}
+
+func (r *room) sweep(now time.Time, s Settings) {
+	r.rates.forget(now)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.ExpireLeases(now) {
+		r.departed(p)
+	}
+	for _, p := range r.SweepStatus(now, s.StatusTTL) {
+		r.regate(p)
+	}
+	r.save()
+}
+
+// pingDue pings the connections whose turn it is. Each has its own second within
+// the interval, by when it was made.
+func (b *Broker) pingDue(now time.Time, s Settings) {
+	b.mu.Lock()
+	due := make([]*conn, 0, len(b.conns)/max(1, int(s.PingInterval/tick))+1)
+	for c := range b.conns {
+		if age := now.Sub(c.born); age >= s.PingInterval && age%s.PingInterval < tick {
+			due = append(due, c)
+		}
+	}
+	b.mu.Unlock()
+	for _, c := range due {
+		c.ping(s)
+	}
+}
+
+// storeSweepLoop expires messages and forgets what is finished, a little at a time.
+func (b *Broker) storeSweepLoop(ctx context.Context) {
+	ticker := time.NewTicker(storeSweep)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := b.sweepStore(ctx); err != nil && ctx.Err() == nil {
+			b.log.Warn("sweep the storage", zap.Error(err))
+		}
+	}
+}
+
+func (b *Broker) sweepStore(ctx context.Context) error {
+	for more := true; more && ctx.Err() == nil; {
+		now := time.Now()
+		n, err := b.storage.Sweep(ctx, now.Add(-b.Settings().MessageRetention), now, sweepLimit)
+		if err != nil {
+			return err
+		}
+		pruned, err := b.storage.PrunePresences(ctx, now.Add(-presenceRetention), sweepLimit)
+		if err != nil {
+			return err
+		}
+		more = n > 0 || pruned > 0
+	}
+	return nil
+}

@@ -1,0 +1,93 @@
+package broker
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/coder/websocket"
+)
+
+// UpgradeError says why a request can't become a WebSocket. Nothing has been
+// written to the client yet.
+type UpgradeError struct {
+	Status int // of HTTP
+	Reason string
+}
+
+func (e *UpgradeError) Error() string { return e.Reason }
+
+// ServeWebSocket turns the request into a connection of protocol v1 and returns
+// as soon as the broker has taken it over. Errors before the upgrade are
+// *UpgradeError.
+func (b *Broker) ServeWebSocket(w http.ResponseWriter, r *http.Request, client netip.Addr) error {
+	if err := checkUpgrade(r); err != nil {
+		return err
+	}
+	if b.draining.Load() {
+		return &UpgradeError{http.StatusServiceUnavailable, "shutting down"}
+	}
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		CompressionMode:    websocket.CompressionDisabled, // ciphertext does not compress
+		InsecureSkipVerify: true,                          // checkUpgrade has looked at the Origin
+	})
+	if err != nil {
+		return fmt.Errorf("upgrade: %w", err)
+	}
+	ws.SetReadLimit(4 * int64(b.Settings().MaxMessageBytes))
+	c := newConn(b, ws, client.Unmap())
+	if !b.adopt(c) {
+		_ = ws.CloseNow()
+		return nil
+	}
+	go c.serve()
+	return nil
+}
+
+// checkUpgrade refuses what can't be upgraded while it is still a request: a
+// status is cheaper than a close frame, and Accept's own answer would break HTTP/2.
+func checkUpgrade(r *http.Request) error {
+	switch {
+	case r.Method != http.MethodGet:
+		return &UpgradeError{http.StatusMethodNotAllowed, "the WebSocket endpoint takes GET"}
+	case r.ProtoMajor != 1 || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
+		return &UpgradeError{http.StatusUpgradeRequired, "this is a WebSocket endpoint: upgrade over HTTP/1.1"}
+	case !sameSite(r):
+		return &UpgradeError{http.StatusForbidden, "requests from other sites are refused"}
+	}
+	return nil
+}
+
+// sameSite tells whether a request comes from no browser, or from a page of this
+// host.
+func sameSite(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && strings.EqualFold(u.Host, r.Host)
+}
+
+// adopt takes a connection into the broker's care, unless it is stopping.
+func (b *Broker) adopt(c *conn) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.phase == stopped {
+		return false
+	}
+	b.conns[c] = struct{}{}
+	b.wait.Add(1)
+	return true
+}
+
+// release undoes adopt.
+func (b *Broker) release(c *conn) {
+	b.mu.Lock()
+	delete(b.conns, c)
+	b.mu.Unlock()
+	close(c.gone)
+	b.wait.Done()
+}

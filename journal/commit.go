@@ -1,0 +1,199 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// work is what one commit is about.
+type work struct {
+	batch    Batch
+	entries  []*queue.Entry
+	settling []queue.Settling
+	events   []audit.Event // of others than the messages
+}
+
+// take makes the next batch out of what is pending. Entries and settlements keep
+// their order: an acknowledgement never comes before its message, and a mailbox is
+// closed after what was put into it.
+func (j *Journal) take() work {
+	var w work
+	j.mu.Lock()
+	p := &j.pending
+	n := min(len(p.entries), batchMessages)
+	w.entries, p.entries = split(p.entries, n)
+	for _, e := range w.entries {
+		p.bytes -= e.Size()
+	}
+	w.settling, p.settling = split(p.settling, min(len(p.settling), batchOthers))
+	w.events, p.events = split(p.events, min(len(p.events), batchOthers))
+	if len(p.entries) == 0 {
+		w.batch.Closed, p.closed = p.closed, nil
+	}
+	for ref, r := range p.presences {
+		if len(w.batch.Presences) == batchOthers {
+			break
+		}
+		w.batch.Presences = append(w.batch.Presences, r)
+		delete(p.presences, ref)
+	}
+	j.mu.Unlock()
+
+	for _, e := range w.entries {
+		w.batch.Messages = append(w.batch.Messages, e.Freeze())
+	}
+	for _, s := range w.settling {
+		w.batch.Settled = append(w.batch.Settled, s.Settlement)
+	}
+	return w
+}
+
+func split[T any](list []T, n int) (head, tail []T) {
+	if n == len(list) {
+		return list, nil
+	}
+	return list[:n:n], list[n:]
+}
+
+// commit writes the batch and tells everybody concerned.
+func (j *Journal) commit(ctx context.Context, w *work) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	duplicates, err := j.write(ctx, w)
+	if err != nil {
+		return err
+	}
+	originals := make(map[int]wire.ID, len(duplicates))
+	for _, d := range duplicates {
+		originals[d.Index] = d.Original
+	}
+	for i, e := range w.entries {
+		e.Stored(originals[i])
+	}
+	for _, s := range w.settling {
+		s.Done()
+	}
+	j.stats.commits.Add(1)
+	j.stats.messages.Add(int64(len(w.entries) - len(duplicates)))
+	j.stats.duplicates.Add(int64(len(duplicates)))
+	return nil
+}
+
+// write extends the audit chains and commits. When somebody else has extended a
+// chain it starts over from the chain's new end.
+func (j *Journal) write(ctx context.Context, w *work) ([]Duplicate, error) {
+	for attempt := 0; ; attempt++ {
+		heads, err := j.chain(ctx, w)
+		if err != nil {
+			clear(j.heads)
+			return nil, err
+		}
+		duplicates, err := j.store.Commit(ctx, &w.batch)
+		if err == nil {
+			for id, head := range heads {
+				j.heads[id] = head
+			}
+			return duplicates, nil
+		}
+		clear(j.heads) // whatever happened, what we know of the chains may be wrong
+		if !errors.Is(err, ErrForked) || attempt == 3 {
+			return nil, fmt.Errorf("commit %d messages: %w", len(w.entries), err)
+		}
+	}
+}
+
+// chain makes the batch's audit entries and returns the chains' new heads.
+func (j *Journal) chain(ctx context.Context, w *work) (map[wire.ID]audit.Head, error) {
+	heads := make(map[wire.ID]audit.Head)
+	w.batch.Audit = w.batch.Audit[:0]
+	extend := func(event audit.Event) error {
+		head, ok := heads[event.MeshID]
+		if !ok {
+			if head, ok = j.heads[event.MeshID]; !ok {
+				var err error
+				if head, err = j.store.AuditHead(ctx, event.MeshID); err != nil {
+					return fmt.Errorf("read the audit head: %w", err)
+				}
+			}
+		}
+		entry, next := audit.Extend(head, event)
+		heads[event.MeshID] = next
+		w.batch.Audit = append(w.batch.Audit, entry)
+		return nil
+	}
+	for _, event := range w.events {
+		if err := extend(event); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range w.batch.Messages {
+		if err := extend(routed(m)); err != nil {
+			return nil, err
+		}
+	}
+	return heads, nil
+}
+
+// giveBack returns every waiting message to its sender, those that the batch had
+// not reached too, and keeps the rest for the next attempt, in front of what has
+// come since. The journal is down already, so nothing new is accepted meanwhile.
+func (j *Journal) giveBack(w *work) {
+	j.mu.Lock()
+	waiting := append(w.entries, j.pending.entries...)
+	j.pending.entries, j.pending.bytes = nil, 0
+	j.mu.Unlock()
+
+	err := fmt.Errorf("%w: %w", queue.ErrUnavailable, errLost)
+	var again []*queue.Entry
+	for _, e := range waiting {
+		if e.Failed(err) {
+			again = append(again, e)
+		}
+	}
+
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	p := &j.pending
+	p.entries = append(again, p.entries...)
+	for _, e := range again {
+		p.bytes += e.Size()
+	}
+	p.settling = append(w.settling, p.settling...)
+	p.events = append(w.events, p.events...)
+	p.closed = append(w.batch.Closed, p.closed...)
+	for _, r := range w.batch.Presences {
+		ref := presenceRef{r.MeshID, r.Identity}
+		if _, newer := p.presences[ref]; !newer {
+			p.presences[ref] = r
+		}
+	}
+}
+
+// routed is the audit event of an accepted message: who, to how many, how much.
+func routed(m *queue.Accepted) audit.Event {
+	return audit.NewEvent(m.MeshID, m.CreatedAt, m.SenderMember.String(), audit.RoutedDetail{
+		Message: m.ID, Target: targetKind(m.TargetSpec), Recipients: len(m.Recipients),
+		Bytes: len(m.Nonce) + len(m.Ciphertext), Priority: m.Priority,
+	})
+}
+
+// targetKind says what a message was addressed to, without saying to whom.
+func targetKind(spec string) audit.Target {
+	switch {
+	case strings.HasPrefix(spec, "["):
+		return audit.Many
+	case spec == "*" || spec == "@all":
+		return audit.All
+	case strings.HasPrefix(spec, "@"):
+		return audit.Group
+	case strings.HasPrefix(spec, "#"):
+		return audit.Topic
+	}
+	return audit.Direct
+}

@@ -1,0 +1,218 @@
+package mesh
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+func TestClaim(t *testing.T) {
+	t.Parallel()
+	w, key := setup(t), newKey(t)
+	l := w.link(w.asAdmin, nil)
+	res, joined, err := w.Claim(t.Context(), l.code, l.claim(key, testNow), testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := w.member(key)
+	want := wire.ClaimResult{
+		SealedRootKey: testSealed, MeshID: w.mesh.ID, MemberID: m.ID, OwnerPubkey: w.ownerKey.Public(),
+		CanonicalV2: wire.InviteV2SigningText(w.mesh.ID.String(), l.ID.String(), testNow.Add(time.Hour).Unix(), "member", w.ownerKey.Public().String()),
+		MeshSlug:    w.mesh.Slug, MeshName: w.mesh.Name, Role: "member",
+	}
+	if res != want {
+		t.Errorf("result %+v, want %+v", res, want)
+	}
+	if joined.Member != m || joined.AlreadyMember || joined.InviteID != l.ID || m.Role != Normal || m.Groups[0].Name != "dev/go" || m.DisplayName != "Newcomer" {
+		t.Errorf("joined %+v, member %+v", joined, m)
+	}
+	want.AlreadyMember = true
+	if again, _, err := w.Claim(t.Context(), l.code, l.claim(key, testNow), testNow); err != nil || again != want {
+		t.Errorf("claimed again: %+v, %v", again, err)
+	}
+	if n := w.used(l.ID); n != 1 {
+		t.Errorf("%d uses burned, want 1", n)
+	}
+}
+
+func TestClaimRefusals(t *testing.T) {
+	t.Parallel()
+	minute := time.Minute
+	cases := []struct {
+		name   string
+		invite func(*wire.InviteCreate)
+		claim  func(testLink, wire.Claim) (string, wire.Claim)
+		at     time.Duration // since the claim was signed
+		code   wire.Code
+	}{
+		{"as late as may be", nil, nil, minute, ""},
+		{"as early as may be", nil, nil, -minute, ""},
+		{"no name", nil, func(l testLink, c wire.Claim) (string, wire.Claim) { c.DisplayName = "\n"; return l.code, c }, 0, ""},
+		{"too late", nil, nil, minute + time.Millisecond, wire.CodeTimestampSkew},
+		{"too early", nil, nil, -minute - time.Millisecond, wire.CodeTimestampSkew},
+		{"empty", nil, func(l testLink, _ wire.Claim) (string, wire.Claim) { return l.code, wire.Claim{} }, 0, wire.CodeMalformed},
+		{"both shapes", nil, func(l testLink, c wire.Claim) (string, wire.Claim) {
+			c.RecipientX25519 = v1Claim().RecipientX25519
+			return l.code, c
+		}, 0, wire.CodeMalformed},
+		{"no key", nil, func(l testLink, c wire.Claim) (string, wire.Claim) { c.PeerPubkey = ""; return l.code, c }, 0, wire.CodeMalformed},
+		{"zero key", nil, func(l testLink, c wire.Claim) (string, wire.Claim) {
+			c.PeerPubkey = wire.Key{}.String()
+			return l.code, c
+		}, 0, wire.CodeMalformed},
+		{"no signature", nil, func(l testLink, c wire.Claim) (string, wire.Claim) { c.Signature = ""; return l.code, c }, 0, wire.CodeMalformed},
+		{"malformed comes before not found", nil, func(_ testLink, c wire.Claim) (string, wire.Claim) {
+			c.Signature = ""
+			return "0123456789abcdef", c
+		}, 0, wire.CodeMalformed},
+		{"unknown code", nil, func(_ testLink, c wire.Claim) (string, wire.Claim) { return "0123456789abcdef", c }, 0, wire.CodeNotFound},
+		{"bad code", nil, func(_ testLink, c wire.Claim) (string, wire.Claim) { return "../x", c }, 0, wire.CodeNotFound},
+		{"other key", nil, func(l testLink, c wire.Claim) (string, wire.Claim) {
+			c.PeerPubkey = strings.Repeat("58", 32)
+			return l.code, c
+		}, 0, wire.CodeBadSignature},
+		{"other timestamp", nil, func(l testLink, c wire.Claim) (string, wire.Claim) { c.Timestamp++; return l.code, c }, 0, wire.CodeBadSignature},
+		{"signed for another code", nil, func(l testLink, c wire.Claim) (string, wire.Claim) {
+			l2 := l
+			l2.code = "0123456789abcdef"
+			c.Signature = l2.claim(l.key, testNow).Signature
+			return l.code, c
+		}, 0, wire.CodeBadSignature},
+		{"expired", func(c *wire.InviteCreate) { c.ExpiresAt = testNow.UnixMilli() + 1000 }, nil, time.Second, wire.CodeExpired},
+		{"v1, short key", nil, func(l testLink, _ wire.Claim) (string, wire.Claim) {
+			return l.code, wire.Claim{RecipientX25519: base64.RawURLEncoding.EncodeToString(make([]byte, 31))}
+		}, 0, wire.CodeMalformed},
+		{"v1, no base64url", nil, func(l testLink, _ wire.Claim) (string, wire.Claim) {
+			return l.code, wire.Claim{RecipientX25519: "+/" + strings.Repeat("A", 41)}
+		}, 0, wire.CodeMalformed},
+		{"v1, invite for an admin", func(c *wire.InviteCreate) { c.Role = "admin" }, func(l testLink, _ wire.Claim) (string, wire.Claim) {
+			return l.code, v1Claim()
+		}, 0, wire.CodeBadSignature},
+		{"v1, expired", func(c *wire.InviteCreate) { c.ExpiresAt = testNow.UnixMilli() + 1000 }, func(l testLink, _ wire.Claim) (string, wire.Claim) {
+			return l.code, v1Claim()
+		}, time.Second, wire.CodeExpired},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := setup(t)
+			l := w.link(w.asOwner, c.invite)
+			code, body := l.code, l.claim(newKey(t), testNow)
+			if c.claim != nil {
+				code, body = c.claim(l, body)
+			}
+			_, _, err := w.Claim(t.Context(), code, body, testNow.Add(c.at))
+			wantCode(t, err, c.code)
+			if used := w.used(l.ID); (used == 1) != (c.code == "") {
+				t.Errorf("%d uses burned", used)
+			}
+		})
+	}
+}
+
+func TestClaimV1(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	l := w.link(w.asOwner, func(c *wire.InviteCreate) { c.Uses = 2 })
+	claim := func() *Member {
+		t.Helper()
+		res, joined, err := w.Claim(t.Context(), l.code, v1Claim(), testNow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := joined.Member; !m.Key.IsZero() || !m.BindBefore.Equal(testNow.Add(10*time.Minute)) || m.ID != res.MemberID || m.DisplayName == "" || res.SealedRootKey != testSealed {
+			t.Errorf("member %+v, result %+v", m, res)
+		}
+		return joined.Member
+	}
+	first, second := claim(), claim()
+	if first.ID == second.ID || first.DisplayName == second.DisplayName {
+		t.Error("two claims made one member")
+	}
+	_, _, err := w.Claim(t.Context(), l.code, v1Claim(), testNow)
+	wantCode(t, err, CodeExhausted)
+
+	key, other := newKey(t).Public(), newKey(t).Public()
+	last := first.BindBefore.Add(-time.Millisecond)
+	refused := []struct {
+		name   string
+		mesh   wire.ID
+		member wire.ID
+		key    wire.Key
+		at     time.Time
+	}{
+		{"too late", w.mesh.ID, first.ID, key, first.BindBefore},
+		{"zero key", w.mesh.ID, first.ID, wire.Key{}, testNow},
+		{"key of a member", w.mesh.ID, first.ID, w.normalKey.Public(), testNow},
+		{"unknown member", w.mesh.ID, wire.ID{1}, key, testNow},
+		{"unknown mesh", wire.ID{1}, first.ID, key, testNow},
+		{"member with a key", w.mesh.ID, w.asNormal.MemberID, key, testNow},
+	}
+	for _, c := range refused {
+		_, err := w.BindKey(t.Context(), c.mesh, c.member, c.key, c.at)
+		t.Log(c.name)
+		wantCode(t, err, wire.CodeNotFound)
+	}
+	bound, err := w.BindKey(t.Context(), w.mesh.ID, first.ID, key, last)
+	if err != nil || bound.Key != key || bound.ID != first.ID {
+		t.Fatalf("bound %+v, %v", bound, err)
+	}
+	v, _ := w.Get(t.Context(), w.mesh.ID)
+	if m, ok := v.Member(key); !ok || m != bound {
+		t.Error("the bound member is not found by its key")
+	}
+	if m, _ := v.MemberByID(first.ID); m != bound {
+		t.Error("the bound member is not found by its id")
+	}
+	_, err = w.BindKey(t.Context(), w.mesh.ID, first.ID, other, last)
+	wantCode(t, err, wire.CodeNotFound)
+	_, err = w.BindKey(t.Context(), w.mesh.ID, second.ID, key, last)
+	wantCode(t, err, wire.CodeNotFound)
+}
+
+// TestStorageFailuresAreNoRefusals: a caller must be able to tell "no" from "not now".
+func TestStorageFailuresAreNoRefusals(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	l := w.link(w.asOwner, nil)
+	_, joined, err := w.Claim(t.Context(), l.code, v1Claim(), testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := tokenOf(t, w.payload(nil))
+	w.register(token, nil)
+	down := errors.New("connection refused")
+	ctx, key := t.Context(), newKey(t)
+	calls := map[string]func() error{
+		"Redeem": func() error {
+			_, err := w.Join(ctx, joinBody(token, nil, key), testNow)
+			return err
+		},
+		"InviteByToken": func() error { _, err := w.Join(ctx, joinBody(token, nil, key), testNow); return err },
+		"InviteByCode":  func() error { _, _, err := w.Claim(ctx, l.code, l.claim(key, testNow), testNow); return err },
+		"AddInvite":     func() error { _, err := w.CreateInvite(ctx, w.asOwner, linkBody(t, key), testNow); return err },
+		"Invites":       func() error { _, err := w.ListInvites(ctx, w.asOwner); return err },
+		"RevokeInvite":  func() error { return w.RevokeInvite(ctx, w.asOwner, l.ID, testNow) },
+		"BindKey":       func() error { _, err := w.BindKey(ctx, w.mesh.ID, joined.Member.ID, key.Public(), testNow); return err },
+		"UpdateMember":  func() error { _, err := w.Remove(ctx, w.asOwner, w.normalKey.Public(), testNow); return err },
+		"Mesh":          func() error { w.Forget(w.mesh.ID); _, err := w.Get(ctx, w.mesh.ID); return err },
+	}
+	for method, call := range calls {
+		w.store.setFault(func(m string, done bool) error {
+			if m == method && !done {
+				return down
+			}
+			return nil
+		})
+		err := call()
+		var refusal *Refusal
+		if !errors.Is(err, down) || errors.As(err, &refusal) {
+			t.Errorf("%s: error %v, want the storage's own", method, err)
+		}
+		w.store.setFault(nil)
+	}
+}

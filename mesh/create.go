@@ -1,0 +1,73 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Create makes a mesh whose owner signed for it within 60 s of now, and returns
+// it with its owner's member. Whether strangers may create meshes at all is the
+// caller's to decide.
+//
+// A signature creates one mesh: Create remembers those it accepted for as long
+// as their timestamps are good and refuses them as replayed. A client that got
+// no answer signs anew.
+//
+// Refusals: malformed, timestamp_skew, bad_signature, replayed, and try_again
+// when too many meshes were created of late.
+func (d *Directory) Create(ctx context.Context, c wire.CreateMesh, now time.Time) (Mesh, Member, error) {
+	key, sig, err := checkCreate(c)
+	if err != nil {
+		return Mesh{}, Member{}, err
+	}
+	text := wire.CreateMeshSigningText(c.Slug, c.Name, c.DisplayName, key, c.Timestamp)
+	if err := checkSigned(key, text, c.Timestamp, sig, now); err != nil {
+		return Mesh{}, Member{}, err
+	}
+	switch err := d.replay.Accept(sig, now); {
+	case errors.Is(err, identity.ErrReplayed):
+		return Mesh{}, Member{}, refuseFor(wire.CodeReplayed, err)
+	case err != nil:
+		return Mesh{}, Member{}, refuseFor(wire.CodeTryAgain, err)
+	}
+
+	at := stamp(now)
+	m := Mesh{ID: d.ids.New(now), Slug: c.Slug, Name: c.Name, Owner: key, CreatedAt: at}
+	owner := Member{
+		ID:          d.ids.New(now),
+		MeshID:      m.ID,
+		Key:         key,
+		DisplayName: c.DisplayName,
+		Role:        Owner,
+		JoinedAt:    at,
+	}
+	if err := d.store.CreateMesh(ctx, m, owner); err != nil {
+		return Mesh{}, Member{}, fmt.Errorf("create mesh: %w", err)
+	}
+	return m, owner, nil
+}
+
+func checkCreate(c wire.CreateMesh) (wire.Key, wire.Signature, error) {
+	var sig wire.Signature
+	if !validSlug(c.Slug) {
+		return wire.Key{}, sig, refuse(wire.CodeMalformed, "slug must be 1-%d of a-z, 0-9, '.', '_' and '-', with no dot at the start", maxSlugLen)
+	}
+	for _, name := range []struct{ field, text string }{{"name", c.Name}, {"display_name", c.DisplayName}} {
+		if !validName(name.text) {
+			return wire.Key{}, sig, refuse(wire.CodeMalformed, "%s must be 1-%d bytes of printable UTF-8", name.field, wire.MaxNameLen)
+		}
+	}
+	key, err := parseKey("owner_pubkey", c.OwnerPubkey)
+	if err != nil {
+		return wire.Key{}, sig, err
+	}
+	if sig, err = wire.ParseSignature(c.Signature); err != nil {
+		return wire.Key{}, sig, refuse(wire.CodeMalformed, "signature %s", err)
+	}
+	return key, sig, nil
+}

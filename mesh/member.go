@@ -1,0 +1,222 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Removed reports whether the member was removed from its mesh.
+func (m *Member) Removed() bool { return !m.RemovedAt.IsZero() }
+
+// CanAdmin reports whether the member is the owner or an admin, and was not
+// removed.
+func (m *Member) CanAdmin() bool {
+	return !m.Removed() && (m.Role == Owner || m.Role == Admin)
+}
+
+// Bindable reports whether the member came by a v1 claim, has no key yet, and a
+// hello may give it one now.
+func (m *Member) Bindable(now time.Time) bool {
+	return m.Key.IsZero() && !m.Removed() && now.Before(m.BindBefore)
+}
+
+// Allows reports whether m lets the member with the key sender use one of the
+// capabilities. A member allows itself everything.
+func (m *Member) Allows(sender wire.Key, capability string) bool {
+	if sender == m.Key && !sender.IsZero() {
+		return true
+	}
+	granted, named := m.Grants[sender]
+	if !named {
+		return knownCapability(capability)
+	}
+	return slices.Contains(granted, capability)
+}
+
+// Row returns the member as member_list shows it.
+func (m *Member) Row() wire.MemberRow {
+	return wire.MemberRow{
+		ID:          m.ID,
+		Pubkey:      m.Key,
+		DisplayName: m.DisplayName,
+		Role:        string(m.Role),
+		JoinedAt:    wire.Time{Time: m.JoinedAt},
+		Removed:     m.Removed(),
+	}
+}
+
+// knownCapability reports whether c is a capability; by default all are granted.
+func knownCapability(c string) bool {
+	return c == GrantRead || c == GrantDM || c == GrantBroadcast || c == GrantStateRead
+}
+
+// Actor is the member of a mesh who asks for something. Its rights are those
+// that the member has when it is done.
+type Actor struct{ MeshID, MemberID wire.ID }
+
+// SetRole makes the member with this key an admin or a normal member, and
+// returns it with the role it had. Only the owner may; the owner's own role
+// stays.
+//
+// Refusals: forbidden, invalid, not_found.
+func (d *Directory) SetRole(ctx context.Context, a Actor, key wire.Key, role Role) (*Member, Role, error) {
+	var was Role
+	m, err := d.change(ctx, a, func(v *View, actor *Member) (Member, error) {
+		if actor.Role != Owner {
+			return Member{}, refuse(wire.CodeForbidden, "only the owner changes roles")
+		}
+		if role != Admin && role != Normal {
+			return Member{}, refuse(wire.CodeInvalid, "role must be admin or member")
+		}
+		m, err := v.present(key)
+		if err != nil {
+			return Member{}, err
+		}
+		if m.Role == Owner {
+			return Member{}, refuse(wire.CodeForbidden, "the owner's role cannot be changed")
+		}
+		was = m.Role
+		m.Role = role
+		return m, nil
+	})
+	return m, was, err
+}
+
+// Remove bars the member with this key from the mesh for good, from now on. The
+// owner and the admins may, but nobody removes the owner or oneself, and only
+// the owner removes admins. Who was removed before stays so since then; that is
+// no error, so that a removal whose answer got lost can be repeated.
+//
+// Refusals: forbidden, not_found.
+func (d *Directory) Remove(ctx context.Context, a Actor, key wire.Key, now time.Time) (*Member, error) {
+	return d.change(ctx, a, func(v *View, actor *Member) (Member, error) {
+		if !actor.CanAdmin() {
+			return Member{}, refuse(wire.CodeForbidden, "only the owner and admins remove members")
+		}
+		target, ok := v.Member(key)
+		if !ok {
+			return Member{}, refuseFor(wire.CodeNotFound, ErrMemberNotFound)
+		}
+		m := *target
+		switch {
+		case m.Role == Owner:
+			return Member{}, refuse(wire.CodeForbidden, "the owner cannot be removed")
+		case m.ID == actor.ID:
+			return Member{}, refuse(wire.CodeForbidden, "nobody removes oneself")
+		case m.Role == Admin && actor.Role != Owner:
+			return Member{}, refuse(wire.CodeForbidden, "only the owner removes admins")
+		}
+		if !m.Removed() {
+			m.RemovedAt = stamp(now)
+		}
+		return m, nil
+	})
+}
+
+// SetGrant says what the member with the key other may do to the actor: the
+// given capabilities only, nothing if there are none, or with toDefault what
+// everybody may.
+//
+// Refusals: forbidden, invalid, not_found.
+func (d *Directory) SetGrant(ctx context.Context, a Actor, other wire.Key, capabilities []string, toDefault bool) (*Member, error) {
+	return d.change(ctx, a, func(v *View, actor *Member) (Member, error) {
+		if other == actor.Key {
+			return Member{}, refuse(wire.CodeInvalid, "grants are for others")
+		}
+		// Removed members count: a grant must be able to outlast them.
+		if _, ok := v.Member(other); !ok {
+			return Member{}, refuseFor(wire.CodeNotFound, ErrMemberNotFound)
+		}
+		for _, c := range capabilities {
+			if !knownCapability(c) {
+				return Member{}, refuse(wire.CodeInvalid, "capabilities are %s, %s, %s and %s", GrantRead, GrantDM, GrantBroadcast, GrantStateRead)
+			}
+		}
+		m := *actor
+		m.Grants = maps.Clone(actor.Grants)
+		switch {
+		case toDefault:
+			delete(m.Grants, other)
+			return m, nil
+		case m.Grants == nil:
+			m.Grants = make(map[wire.Key][]string)
+		}
+		granted := append([]string{}, capabilities...)
+		slices.Sort(granted)
+		m.Grants[other] = slices.Compact(granted)
+		return m, nil
+	})
+}
+
+// BindKey gives the member of a v1 claim the key of its first hello, once and
+// before its time runs out.
+//
+// Refusals: not_found, for whatever reason the key cannot be bound.
+func (d *Directory) BindKey(ctx context.Context, meshID, memberID wire.ID, key wire.Key, now time.Time) (*Member, error) {
+	v, err := d.lock(ctx, meshID)
+	if err != nil {
+		return nil, translate(err, changeCodes)
+	}
+	defer v.unlock()
+	m, ok := v.MemberByID(memberID)
+	if _, taken := v.Member(key); !ok || taken || key.IsZero() || !m.Bindable(now) {
+		return nil, refuseFor(wire.CodeNotFound, ErrMemberNotFound)
+	}
+	bound, err := d.store.BindKey(ctx, meshID, memberID, key, stamp(now))
+	if v.checked(err) != nil {
+		return nil, translate(fmt.Errorf("bind key: %w", err), changeCodes)
+	}
+	return v.put(bound), nil
+}
+
+var changeCodes = map[error]wire.Code{
+	ErrMeshNotFound:   wire.CodeNotFound,
+	ErrMemberNotFound: wire.CodeNotFound,
+	ErrInviteNotFound: wire.CodeNotFound,
+	ErrExists:         wire.CodeInvalid,
+}
+
+// change replaces one member by what decide makes of it, in the Store and then
+// in memory.
+func (d *Directory) change(ctx context.Context, a Actor, decide func(v *View, actor *Member) (Member, error)) (*Member, error) {
+	v, err := d.lock(ctx, a.MeshID)
+	if err != nil {
+		return nil, translate(err, changeCodes)
+	}
+	defer v.unlock()
+	actor, err := v.actor(a)
+	if err != nil {
+		return nil, err
+	}
+	m, err := decide(v, actor)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.checked(d.store.UpdateMember(ctx, m)); err != nil {
+		return nil, translate(fmt.Errorf("update member: %w", err), changeCodes)
+	}
+	return v.put(m), nil
+}
+
+// actor finds the member who asks, if it still is one.
+func (v *View) actor(a Actor) (*Member, error) {
+	m, ok := v.MemberByID(a.MemberID)
+	if !ok || m.Removed() {
+		return nil, refuse(wire.CodeForbidden, "not a member of this mesh")
+	}
+	return m, nil
+}
+
+// present returns a copy of a member who was not removed.
+func (v *View) present(key wire.Key) (Member, error) {
+	m, ok := v.Member(key)
+	if !ok || m.Removed() {
+		return Member{}, refuseFor(wire.CodeNotFound, ErrMemberNotFound)
+	}
+	return *m, nil
+}

@@ -1,0 +1,105 @@
+package queue
+
+import (
+	"context"
+	"time"
+)
+
+// drainPage is how many deliveries a drain reads at a time.
+const drainPage = 64
+
+// drainRetry is how long a drain waits when the store is out of reach.
+const drainRetry = time.Second
+
+// startDrain makes sure that a drain is at work, if there is room for what it
+// would push. The caller holds b.mu.
+func (b *mailbox) startDrain() {
+	if b.draining || b.out == nil || !b.behind || !b.room(0) {
+		return
+	}
+	if !b.queue.begin() {
+		return // stopping
+	}
+	b.draining = true
+	go func() {
+		defer b.queue.end()
+		b.drain(b.queue.ctx)
+	}()
+}
+
+// drain pushes from the store what the mailbox is behind with.
+func (b *mailbox) drain(ctx context.Context) {
+	for {
+		b.mu.Lock()
+		if ctx.Err() != nil || b.out == nil || !b.behind || !b.room(0) {
+			b.draining = false
+			b.mu.Unlock()
+			return
+		}
+		generation, urgentOnly, after := b.generation, b.urgentOnly, b.cursor
+		b.again = false
+		b.mu.Unlock()
+
+		page, err := b.queue.store.Backlog(ctx, b.addr, after, urgentOnly, drainPage)
+		if err != nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(drainRetry):
+			}
+			continue
+		}
+		if b.deliver(page, generation, urgentOnly, after) {
+			return
+		}
+	}
+}
+
+// deliver pushes one page. It returns true when the drain is over.
+func (b *mailbox) deliver(page []Waiting, generation int, urgentOnly bool, after int64) (over bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.generation != generation || b.urgentOnly != urgentOnly || b.cursor != after {
+		return false // attached anew, or something older came into the store: look again
+	}
+	for i := range page {
+		w := &page[i]
+		_, acknowledged := b.settling[w.Seq]
+		if f := b.flights[w.Message.ID]; acknowledged || f != nil && !f.overdue {
+			b.cursor = w.Seq
+			continue
+		}
+		frame := encode(&w.Message, w.SameMember)
+		if !b.room(len(frame)) {
+			b.draining = false
+			return true // an acknowledgement goes on from here
+		}
+		b.cursor = w.Seq
+		b.push(&flight{seq: w.Seq, size: len(frame), clientID: w.Message.ClientID}, w.Message.ID, frame)
+	}
+	if len(page) == drainPage || b.again {
+		return false
+	}
+	b.draining = false
+	if b.uncommitted == 0 {
+		b.behind = false
+		if !urgentOnly {
+			b.forgetOverdue()
+		}
+	}
+	// Otherwise what is on its way into the store goes on from here.
+	if b.starting {
+		b.starting = false
+		b.out.CaughtUp()
+	}
+	return true
+}
+
+// forgetOverdue drops the flights that the store no longer has: their messages
+// have expired.
+func (b *mailbox) forgetOverdue() {
+	for id, f := range b.flights {
+		if f.overdue {
+			delete(b.flights, id)
+		}
+	}
+}

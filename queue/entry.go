@@ -1,0 +1,169 @@
+package queue
+
+import (
+	"sync"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Entry is an accepted message on its way into the store.
+type Entry struct {
+	queue *Queue
+	slots []slot // one per recipient, same index
+
+	mu       sync.Mutex
+	accepted Accepted
+	phase    phase
+	unacked  int            // recipients that have not acknowledged
+	done     []func(Result) // to be told when the message is safe or refused
+	history  *history       // nil when the message has no client id
+}
+
+// slot ties a recipient to its mailbox. offered is guarded by the mailbox.
+type slot struct {
+	box     *mailbox
+	offered bool // pushed to the attached outlet; else it must be drained from the store
+}
+
+type phase uint8
+
+const (
+	queued     phase = iota // not yet in a batch: acknowledgements change what will be stored
+	committing              // in a batch: acknowledgements must be settled afterwards
+	stored                  // committed
+	refused                 // given up; the sender was told to try again
+)
+
+// Result is what a sender is told.
+type Result struct {
+	MessageID wire.ID
+	Err       error // nil: the message is safe
+}
+
+// Size is what the entry holds in memory until it is stored, in bytes.
+func (e *Entry) Size() int { return len(e.accepted.Nonce) + len(e.accepted.Ciphertext) + 512 }
+
+// Freeze is called by the journal when it takes the entry into a batch. What it
+// returns is not changed until Stored or Failed is called.
+func (e *Entry) Freeze() *Accepted {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.phase = committing
+	return &e.accepted
+}
+
+// Stored is called by the journal when the entry was committed, or was found to
+// have been stored before as original.
+func (e *Entry) Stored(original wire.ID) {
+	e.mu.Lock()
+	e.phase = stored
+	id := e.accepted.ID
+	if !original.IsZero() {
+		id = original
+	}
+	done := e.done
+	e.done = nil
+	e.mu.Unlock()
+
+	for i := range e.slots {
+		e.slots[i].box.stored(&e.slots[i], e.accepted.ID, e.accepted.Recipients[i].Seq, id == e.accepted.ID)
+	}
+	e.finish(id, done, nil)
+}
+
+// Failed is called by the journal when the batch could not be committed. It
+// returns true when the entry must be part of the next batch nevertheless,
+// because every recipient has it and the sender knows.
+func (e *Entry) Failed(err error) (again bool) {
+	e.mu.Lock()
+	if e.unacked == 0 {
+		e.phase = queued
+		e.mu.Unlock()
+		return true
+	}
+	e.phase = refused
+	done := e.done
+	e.done = nil
+	e.mu.Unlock()
+
+	for i := range e.slots {
+		e.slots[i].box.stored(&e.slots[i], e.accepted.ID, e.accepted.Recipients[i].Seq, false)
+	}
+	e.finish(wire.ID{}, done, err)
+	return false
+}
+
+// finish tells who waits for the message's fate and lets go of the entry.
+func (e *Entry) finish(id wire.ID, done []func(Result), err error) {
+	if e.history != nil {
+		e.history.finish(e.accepted.ClientID, id)
+	}
+	e.queue.open.remove(e)
+	for _, f := range done {
+		f(Result{id, err})
+	}
+}
+
+// acknowledged records that recipient i has the message. It returns true when
+// the acknowledgement must be settled in the store on its own.
+func (e *Entry) acknowledged(i int, s Settlement) (settle bool) {
+	e.mu.Lock()
+	r := &e.accepted.Recipients[i]
+	switch e.phase {
+	case queued:
+		r.State, r.SettledAt = s.State, s.At
+	case refused:
+		e.mu.Unlock()
+		return false
+	}
+	settle = e.phase != queued
+	e.unacked--
+	var done []func(Result)
+	if e.unacked == 0 {
+		done, e.done = e.done, nil
+	}
+	id := e.accepted.ID
+	e.mu.Unlock()
+	for _, f := range done {
+		f(Result{MessageID: id})
+	}
+	return settle
+}
+
+// join tells done the fate of the entry, now or once it is known; done belongs to
+// a repeated send of the same message.
+func (e *Entry) join(done func(Result)) {
+	e.mu.Lock()
+	result := Result{MessageID: e.accepted.ID}
+	switch {
+	case e.phase == refused:
+		result = Result{Err: ErrUnavailable}
+	case e.phase != stored && e.unacked > 0:
+		e.done = append(e.done, done)
+		e.mu.Unlock()
+		return
+	}
+	e.mu.Unlock()
+	done(result)
+}
+
+// alone makes an entry without recipients safe: there is nobody to lose it.
+func (e *Entry) alone() {
+	e.mu.Lock()
+	done := e.done
+	e.done = nil
+	e.mu.Unlock()
+	for _, f := range done {
+		f(Result{MessageID: e.accepted.ID})
+	}
+}
+
+// snapshot returns the message without its body, as it stands.
+func (e *Entry) snapshot() Accepted {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := e.accepted
+	a.Nonce, a.Ciphertext = "", ""
+	a.Recipients = append([]Recipient(nil), a.Recipients...)
+	return a
+}

@@ -1,0 +1,161 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// historySize is how many client ids of one member are remembered in memory. An
+// older one is still recognized by the store, though only after its message was
+// offered again.
+const historySize = 4096
+
+// historyIdle is how long a member's history is kept without a send.
+const historyIdle = 15 * time.Minute
+
+type memberRef struct{ mesh, member wire.ID }
+
+// histories holds what recent senders have sent, by client id.
+type histories struct {
+	mu       sync.Mutex
+	byMember map[memberRef]*history
+}
+
+// history makes sure that one intent of a member becomes one message.
+type history struct {
+	loading sync.Mutex // held while reading the store
+	mu      sync.Mutex
+	loaded  bool
+	used    time.Time
+	known   map[string]sent
+	order   []string // ring of the keys of known, oldest at next when full
+	next    int
+}
+
+type sent struct {
+	id    wire.ID
+	entry *Entry // nil once the message is safe
+}
+
+func (hs *histories) get(ref memberRef) *history {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	h := hs.byMember[ref]
+	if h == nil {
+		h = &history{known: make(map[string]sent)}
+		hs.byMember[ref] = h
+	}
+	return h
+}
+
+func (hs *histories) load(ctx context.Context, store Store, ref memberRef) error {
+	h := hs.get(ref)
+	h.loading.Lock()
+	defer h.loading.Unlock()
+	h.mu.Lock()
+	h.used = time.Now()
+	loaded := h.loaded
+	h.mu.Unlock()
+	if loaded {
+		return nil
+	}
+	list, err := store.Sent(ctx, ref.mesh, ref.member, historySize)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := len(list) - 1; i >= 0; i-- { // newest first
+		if _, ok := h.known[list[i].ClientID]; !ok {
+			h.remember(list[i].ClientID, sent{id: list[i].MessageID})
+		}
+	}
+	h.loaded = true
+	return nil
+}
+
+// forgetIdle drops the histories of members that have stopped sending.
+func (hs *histories) forgetIdle(now time.Time) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	for ref, h := range hs.byMember {
+		h.mu.Lock()
+		idle := now.Sub(h.used) > historyIdle
+		h.mu.Unlock()
+		if idle {
+			delete(hs.byMember, ref)
+		}
+	}
+}
+
+// begin enters a new message. If its client id was used before, it tells done the
+// earlier message's fate instead and returns true.
+func (h *history) begin(e *Entry, done func(Result)) (repeated bool) {
+	h.mu.Lock()
+	h.used = time.Now()
+	earlier, ok := h.known[e.accepted.ClientID]
+	if !ok {
+		h.remember(e.accepted.ClientID, sent{e.accepted.ID, e})
+		h.mu.Unlock()
+		return false
+	}
+	h.mu.Unlock()
+	if earlier.entry == nil {
+		done(Result{MessageID: earlier.id})
+	} else {
+		earlier.entry.join(done)
+	}
+	return true
+}
+
+// finish records the id under which a message is safe; a zero id means that it
+// was refused and may be sent anew.
+func (h *history) finish(clientID string, id wire.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.known[clientID]; !ok {
+		return
+	}
+	if id.IsZero() {
+		delete(h.known, clientID)
+		return
+	}
+	h.known[clientID] = sent{id: id}
+}
+
+// remember adds a key and drops the oldest when there are too many. The caller
+// holds h.mu.
+func (h *history) remember(clientID string, s sent) {
+	h.known[clientID] = s
+	if len(h.order) < historySize {
+		h.order = append(h.order, clientID)
+		return
+	}
+	if old := h.order[h.next]; old != clientID {
+		delete(h.known, old)
+	}
+	h.order[h.next] = clientID
+	h.next = (h.next + 1) % historySize
+}
+
+// openEntries are the messages whose fate is not known yet.
+type openEntries struct {
+	mu   sync.Mutex
+	byID map[wire.ID]*Entry
+}
+
+func (o *openEntries) add(e *Entry) {
+	o.mu.Lock()
+	o.byID[e.accepted.ID] = e
+	o.mu.Unlock()
+}
+
+func (o *openEntries) remove(e *Entry) {
+	o.mu.Lock()
+	delete(o.byID, e.accepted.ID)
+	o.mu.Unlock()
+}

@@ -1,0 +1,293 @@
+package queue
+
+import (
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Outlet is the live connection of a mailbox's recipient.
+type Outlet interface {
+	// Push hands over an encoded push frame. It is called under the mailbox's lock and
+	// must not block; the window bounds how much can be handed over unacknowledged.
+	Push(frame []byte)
+	// CaughtUp is called once after Attach, when what had been waiting and may
+	// pass the gate has been pushed. The same rules hold.
+	CaughtUp()
+}
+
+// The window bounds what is pushed to one recipient and not yet acknowledged. A
+// message that is larger than the window is pushed alone.
+const (
+	windowCount = 256
+	windowBytes = 1 << 20
+)
+
+// mailbox is the in-memory side of a Mailbox. See the package comment for its
+// states.
+type mailbox struct {
+	addr  Mailbox
+	queue *Queue
+
+	mu         sync.Mutex
+	out        Outlet // nil: nobody is attached
+	generation int    // counts attachments, so that a drain notices a new one
+	urgentOnly bool   // the gate: only priority now passes
+	starting   bool   // attached, and not yet caught up
+
+	flights     map[wire.ID]*flight // pushed and not acknowledged
+	airborne    int                 // those of them that are not overdue: they fill the window
+	flightBytes int                 // of those
+	settling    map[int64]time.Time // acknowledged then; the store does not know yet
+
+	uncommitted int   // accepted and not offered, not in the store yet
+	behind      bool  // the store may hold deliveries that may be pushed and have not been
+	held        bool  // the store may hold deliveries that wait for the gate
+	cursor      int64 // the drain has dealt with every delivery up to this Seq
+	draining    bool  // a drain goroutine is at work
+	again       bool  // something came into the store while it was
+	dropped     bool  // no longer in the queue's index: get another
+}
+
+// flight is a push that has not been acknowledged. An overdue one is to be pushed
+// again, because its lease ran out or its connection ended; until then it is
+// still acknowledged by an answer to the first push.
+type flight struct {
+	seq      int64
+	overdue  bool
+	size     int
+	deadline time.Time
+	clientID string
+	entry    *Entry // nil once stored
+	index    int    // of the recipient in entry
+}
+
+// room tells whether one more push of size bytes fits into the window.
+func (b *mailbox) room(size int) bool {
+	return b.airborne == 0 || b.airborne < windowCount && b.flightBytes+size <= windowBytes
+}
+
+// roomy tells whether there is enough room for a page, so that a slow recipient
+// does not cost a query per acknowledgement.
+func (b *mailbox) roomy() bool {
+	return b.airborne <= windowCount/2 && b.flightBytes <= windowBytes/2
+}
+
+// idle tells whether the mailbox can be dropped from memory.
+func (b *mailbox) idle() bool {
+	return b.out == nil && b.uncommitted == 0 && len(b.settling) == 0
+}
+
+// offer pushes a new delivery at once, or notes that it must be drained from the
+// store once it is there. It returns false when the mailbox is no longer in use.
+func (b *mailbox) offer(e *Entry, i int, frame []byte) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.dropped {
+		return false
+	}
+	e.slots[i].box = b
+	seq := e.accepted.Recipients[i].Seq
+	passes := b.out != nil && (!b.urgentOnly || e.accepted.Priority == wire.Now)
+	if passes && !b.behind && b.room(len(frame)) {
+		e.slots[i].offered = true
+		b.push(&flight{seq: seq, size: len(frame), clientID: e.accepted.ClientID, entry: e, index: i}, e.accepted.ID, frame)
+		return true
+	}
+	b.uncommitted++
+	switch {
+	case passes && !b.behind:
+		b.behind, b.cursor = true, seq-1
+	case passes:
+		b.cursor = min(b.cursor, seq-1)
+	case b.out != nil:
+		b.held = true
+	}
+	return true
+}
+
+func (b *mailbox) push(f *flight, id wire.ID, frame []byte) {
+	f.deadline = time.Now().Add(b.queue.lease())
+	b.flights[id] = f
+	b.airborne++
+	b.flightBytes += f.size
+	b.queue.stats.pushed.Add(1)
+	b.out.Push(frame)
+}
+
+// land takes a flight out of the window; delay leaves it to be pushed again.
+func (b *mailbox) land(id wire.ID, f *flight) {
+	b.delay(f)
+	delete(b.flights, id)
+}
+
+func (b *mailbox) delay(f *flight) {
+	if !f.overdue {
+		f.overdue = true
+		b.airborne--
+		b.flightBytes -= f.size
+	}
+}
+
+// stored is called when the fate of a delivery's message is known. kept is false
+// when this delivery is not in the store: refused, or a repetition.
+func (b *mailbox) stored(s *slot, id wire.ID, seq int64, kept bool) {
+	b.mu.Lock()
+	if s.offered {
+		if f := b.flights[id]; f != nil && f.seq == seq {
+			f.entry = nil
+			if !kept {
+				b.land(id, f)
+			}
+		}
+		b.mu.Unlock()
+		return
+	}
+	b.uncommitted--
+	if b.behind {
+		b.cursor = min(b.cursor, seq-1)
+		b.again = true
+		b.startDrain()
+	}
+	idle := b.idle()
+	b.mu.Unlock()
+	if idle {
+		b.queue.drop(b)
+	}
+}
+
+// attach makes out the recipient's connection and starts the drain.
+// It returns false when the mailbox is no longer in use.
+func (b *mailbox) attach(out Outlet, urgentOnly bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.dropped {
+		return false
+	}
+	b.reset()
+	b.out, b.urgentOnly = out, urgentOnly
+	b.starting, b.held = true, urgentOnly
+	b.behind, b.cursor, b.again = true, 0, true
+	b.startDrain()
+	return true
+}
+
+// detach lets go of out, if it is still the recipient's connection.
+func (b *mailbox) detach(out Outlet) (idle bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.out == out {
+		b.reset()
+		b.out, b.behind, b.starting = nil, false, false
+	}
+	return b.idle()
+}
+
+// reset forgets the flights of the connection before. Those in the store will be
+// read from there again; those that are not yet must be waited for.
+func (b *mailbox) reset() {
+	b.generation++
+	b.held = false
+	for id, f := range b.flights {
+		b.delay(f)
+		if f.entry != nil {
+			f.entry.slots[f.index].offered = false
+			b.uncommitted++
+			delete(b.flights, id)
+		}
+	}
+}
+
+// gate opens or closes the mailbox for what is not urgent.
+func (b *mailbox) gate(out Outlet, urgentOnly bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.out != out || b.urgentOnly == urgentOnly {
+		return
+	}
+	b.urgentOnly = urgentOnly
+	switch {
+	case urgentOnly:
+		b.held = b.held || b.behind
+	case b.held:
+		b.held = false
+		b.behind, b.cursor = true, 0
+		b.again = true
+		b.startDrain()
+	}
+}
+
+// acknowledge lands the flight that an acknowledgement means: the one with the
+// message id, else the oldest with the client's id.
+func (b *mailbox) acknowledge(out Outlet, id wire.ID, clientID string) bool {
+	b.mu.Lock()
+	if b.out != out {
+		b.mu.Unlock()
+		return false
+	}
+	f := b.flights[id]
+	if f == nil && clientID != "" {
+		for otherID, other := range b.flights {
+			if other.clientID == clientID && (f == nil || other.seq < f.seq) {
+				id, f = otherID, other
+			}
+		}
+	}
+	if f == nil {
+		b.mu.Unlock()
+		return false
+	}
+	b.land(id, f)
+	now := time.Now()
+	b.settling[f.seq] = now
+	entry := f.entry
+	if b.behind && b.roomy() {
+		b.startDrain()
+	}
+	b.mu.Unlock()
+
+	s := Settlement{Seq: f.seq, State: Delivered, At: now}
+	if entry == nil || entry.acknowledged(f.index, s) {
+		b.queue.journal.Settle(Settling{s, b})
+	} else {
+		b.settled(f.seq)
+	}
+	return true
+}
+
+// settled is called when the store knows of an acknowledgement.
+func (b *mailbox) settled(seq int64) {
+	b.mu.Lock()
+	delete(b.settling, seq)
+	idle := b.idle()
+	b.mu.Unlock()
+	if idle {
+		b.queue.drop(b)
+	}
+}
+
+// expireLeases takes back pushes that went unacknowledged for too long, so that
+// the drain pushes them again, in order.
+func (b *mailbox) expireLeases(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.out == nil {
+		return
+	}
+	for _, f := range b.flights {
+		if f.entry != nil || f.overdue || now.Before(f.deadline) {
+			continue
+		}
+		b.delay(f)
+		if !b.behind {
+			b.behind, b.cursor = true, f.seq-1
+		}
+		b.cursor = min(b.cursor, f.seq-1)
+		b.queue.stats.redelivered.Add(1)
+	}
+	if b.behind {
+		b.again = true
+		b.startDrain()
+	}
+}

@@ -1,0 +1,204 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+var errAway = errors.New("storage is away")
+
+// memStore keeps what the queue and the journal store, in memory, and can be made
+// to fail. It outlives the queues of a test, as a database outlives brokers.
+type memStore struct {
+	mu       sync.Mutex
+	messages []*queue.Accepted
+	bySender map[string]wire.ID // mesh, member and client id → message
+	pending  map[queue.Mailbox][]*record
+	bySeq    map[int64]*record
+	chains   map[wire.ID][]audit.Entry
+
+	latency func() time.Duration
+	fault   func() fault
+}
+
+type record struct {
+	*queue.Recipient
+	message *queue.Accepted
+}
+
+type fault int
+
+const (
+	none        fault = iota
+	fails             // nothing is stored
+	storedButNo       // stored, but the caller is told that it failed
+)
+
+func newMemStore() *memStore {
+	return &memStore{
+		bySender: make(map[string]wire.ID), pending: make(map[queue.Mailbox][]*record),
+		bySeq: make(map[int64]*record), chains: make(map[wire.ID][]audit.Entry),
+		latency: func() time.Duration { return time.Millisecond }, fault: func() fault { return none },
+	}
+}
+
+func (s *memStore) Commit(_ context.Context, b *journal.Batch) ([]journal.Duplicate, error) {
+	time.Sleep(s.latency())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.fault()
+	if f == fails {
+		return nil, errAway
+	}
+	for _, e := range b.Audit {
+		if int64(len(s.chains[e.MeshID])) != e.Seq-1 {
+			return nil, journal.ErrForked
+		}
+		s.chains[e.MeshID] = append(s.chains[e.MeshID], e)
+	}
+	var duplicates []journal.Duplicate
+	for i, m := range b.Messages {
+		if original, ok := s.known(m); ok {
+			duplicates = append(duplicates, journal.Duplicate{Index: i, Original: original})
+			continue
+		}
+		s.insert(m)
+	}
+	for _, settled := range b.Settled {
+		if r := s.bySeq[settled.Seq]; r != nil && r.State == queue.Pending {
+			r.State, r.SettledAt = settled.State, settled.At
+		}
+	}
+	for _, closed := range b.Closed {
+		for _, r := range s.pending[closed.Mailbox] {
+			if r.State == queue.Pending {
+				r.State, r.SettledAt = queue.Gone, closed.At
+			}
+		}
+	}
+	if f == storedButNo {
+		return nil, errAway
+	}
+	return duplicates, nil
+}
+
+func (s *memStore) known(m *queue.Accepted) (wire.ID, bool) {
+	for _, other := range s.messages {
+		if other.ID == m.ID {
+			return m.ID, true
+		}
+	}
+	original, ok := s.bySender[m.MeshID.String()+m.SenderMember.String()+m.ClientID]
+	return original, ok && m.ClientID != ""
+}
+
+func (s *memStore) insert(m *queue.Accepted) {
+	kept := *m
+	kept.Recipients = append([]queue.Recipient(nil), m.Recipients...)
+	s.messages = append(s.messages, &kept)
+	s.bySender[m.MeshID.String()+m.SenderMember.String()+m.ClientID] = m.ID
+	for i := range kept.Recipients {
+		r := &record{&kept.Recipients[i], &kept}
+		s.bySeq[r.Seq] = r
+		s.pending[r.Mailbox] = append(s.pending[r.Mailbox], r)
+	}
+}
+
+func (s *memStore) Backlog(_ context.Context, box queue.Mailbox, after int64, urgentOnly bool, limit int) ([]queue.Waiting, error) {
+	time.Sleep(s.latency())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fault() != none {
+		return nil, errAway
+	}
+	var page []queue.Waiting
+	for _, r := range s.pending[box] {
+		if r.State == queue.Pending && r.Seq > after && (!urgentOnly || r.message.Priority == wire.Now) {
+			page = append(page, queue.Waiting{Seq: r.Seq, SameMember: r.SameMember, Message: r.message.Message})
+		}
+	}
+	sort.Slice(page, func(i, j int) bool { return page[i].Seq < page[j].Seq })
+	return page[:min(limit, len(page))], nil
+}
+
+func (s *memStore) Find(_ context.Context, mesh wire.ID, prefix string, limit int) ([]queue.Accepted, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []queue.Accepted
+	for _, m := range s.messages {
+		if m.MeshID == mesh && strings.HasPrefix(m.ID.String(), prefix) && len(found) < limit {
+			c := *m
+			c.Recipients = append([]queue.Recipient(nil), m.Recipients...)
+			found = append(found, c)
+		}
+	}
+	return found, nil
+}
+
+func (s *memStore) Sent(_ context.Context, mesh, member wire.ID, limit int) ([]queue.Sent, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fault() != none {
+		return nil, errAway
+	}
+	var list []queue.Sent
+	for i := len(s.messages) - 1; i >= 0 && len(list) < limit; i-- {
+		if m := s.messages[i]; m.MeshID == mesh && m.SenderMember == member && m.ClientID != "" {
+			list = append(list, queue.Sent{ClientID: m.ClientID, MessageID: m.ID})
+		}
+	}
+	return list, nil
+}
+
+func (s *memStore) LastSeq(context.Context) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var last int64
+	for seq := range s.bySeq {
+		last = max(last, seq)
+	}
+	return last, nil
+}
+
+func (s *memStore) LastMessage(context.Context) (wire.ID, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.messages) == 0 {
+		return wire.ID{}, nil
+	}
+	return s.messages[len(s.messages)-1].ID, nil
+}
+
+func (s *memStore) PendingIn(_ context.Context, box queue.Mailbox, limit int) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, r := range s.pending[box] {
+		if r.State == queue.Pending && n < limit {
+			n++
+		}
+	}
+	return n, nil
+}
+
+func (s *memStore) Sweep(context.Context, time.Time, time.Time, int) (int, error) { return 0, nil }
+
+func (s *memStore) AuditHead(_ context.Context, mesh wire.ID) (audit.Head, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	chain := s.chains[mesh]
+	if len(chain) == 0 {
+		return audit.Head{}, nil
+	}
+	last := chain[len(chain)-1]
+	return audit.Head{Seq: last.Seq, Hash: last.Hash}, nil
+}

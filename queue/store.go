@@ -1,0 +1,131 @@
+package queue
+
+import (
+	"context"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Mailbox is where deliveries wait for one recipient: the identity of a presence
+// or a member, within a mesh. See presence.Identity for the names.
+type Mailbox struct {
+	Mesh wire.ID
+	Name string
+}
+
+// Message is what a sender wants to reach others. Nonce and Ciphertext are
+// opaque; nothing in the broker looks into them.
+type Message struct {
+	ID              wire.ID
+	MeshID          wire.ID
+	SenderMember    wire.ID
+	SenderMemberKey wire.Key
+	SenderKey       wire.Key // session key if the sender has one, else the member key
+	SenderName      string
+	TargetSpec      string
+	Priority        wire.Priority
+	Nonce           string
+	Ciphertext      string
+	CreatedAt       time.Time // to the millisecond
+	ClientID        string    // client_message_id, "" when the client made none
+	Fingerprint     string
+	Topic           string
+	ReplyTo         string
+	Mentions        []string
+	BodyVersion     int64
+	KeyEpoch        int64
+}
+
+// State is how far a delivery came.
+type State int8
+
+// The states. A delivery leaves Pending once and for good.
+const (
+	Pending   State = 0 // not yet acknowledged by its recipient
+	Delivered State = 1 // acknowledged
+	Expired   State = 2 // waited as long as messages may wait
+	Gone      State = 3 // its recipient ended and can't come back
+)
+
+// String returns the name used in message_status.
+func (s State) String() string {
+	switch s {
+	case Pending:
+		return "pending"
+	case Delivered:
+		return "delivered"
+	case Expired:
+		return "expired"
+	}
+	return "gone"
+}
+
+// Recipient is one delivery's part of a message.
+type Recipient struct {
+	// Seq orders all deliveries of a broker; within a mailbox it is the order in
+	// which messages were accepted, whatever the clocks said.
+	Seq        int64
+	Mailbox    Mailbox
+	Key        wire.Key // as peers see it
+	Name       string   // display name when the message was accepted
+	SameMember bool     // sender and recipient are of one member
+	State      State
+	SettledAt  time.Time // when it left Pending
+}
+
+// Accepted is a message with its recipients, as it is stored.
+type Accepted struct {
+	Message
+	Recipients []Recipient
+}
+
+// Settlement says that a delivery has left Pending.
+type Settlement struct {
+	Seq   int64
+	State State
+	At    time.Time
+}
+
+// Waiting is a pending delivery read back from the store.
+type Waiting struct {
+	Seq        int64
+	SameMember bool
+	Message    Message
+}
+
+// Sent is an idempotency key that was used.
+type Sent struct {
+	ClientID  string
+	MessageID wire.ID
+}
+
+// Store reads the queue; it is written by the journal's commits, except for the
+// sweep. Errors mean that the storage is out of reach.
+type Store interface {
+	// Backlog returns up to limit pending deliveries of a mailbox with Seq >
+	// after, in order of Seq; with urgentOnly only those of priority now.
+	Backlog(ctx context.Context, box Mailbox, after int64, urgentOnly bool, limit int) ([]Waiting, error)
+	// Find returns up to limit messages of a mesh whose id in hex begins with
+	// prefix (8-32 lower-case hex digits), with recipients and without bodies.
+	Find(ctx context.Context, mesh wire.ID, prefix string, limit int) ([]Accepted, error)
+	// Sent returns the newest idempotency keys that a member used, at most limit.
+	Sent(ctx context.Context, mesh, member wire.ID, limit int) ([]Sent, error)
+	// LastSeq returns the highest Seq ever stored, 0 for none.
+	LastSeq(ctx context.Context) (int64, error)
+	// LastMessage returns the newest message's id, zero for none.
+	LastMessage(ctx context.Context) (wire.ID, error)
+	// PendingIn counts a mailbox's pending deliveries, counting no further than limit.
+	PendingIn(ctx context.Context, box Mailbox, limit int) (int, error)
+	// Sweep settles pending deliveries of messages created before cutoff as
+	// Expired, removes bodies that nobody waits for, and deletes messages created
+	// before cutoff with no pending delivery; at most limit of each. It returns
+	// how many rows it touched: 0 means that there is nothing left to do.
+	Sweep(ctx context.Context, cutoff, now time.Time, limit int) (int, error)
+}
+
+// Closing says that a mailbox's recipient has ended for good.
+type Closing struct {
+	Mailbox Mailbox
+	At      time.Time
+}

@@ -1,0 +1,318 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Types of the messages that a client sends.
+const (
+	TypeHello         = "hello"
+	TypeSessionHello  = "session_hello"
+	TypeSend          = "send"
+	TypeClientAck     = "client_ack"
+	TypeMessageStatus = "message_status"
+	TypeListPeers     = "list_peers"
+	TypeSetStatus     = "set_status"
+	TypeSetSummary    = "set_summary"
+	TypeSetStats      = "set_stats"
+	TypeSetVisible    = "set_visible"
+	TypeSetProfile    = "set_profile"
+	TypeJoinGroup     = "join_group"
+	TypeLeaveGroup    = "leave_group"
+
+	// Extensions of this broker; see SPEC.md.
+	TypeInviteCreate  = "invite_create"
+	TypeInviteList    = "invite_list"
+	TypeInviteRevoke  = "invite_revoke"
+	TypeMemberList    = "member_list"
+	TypeMemberSetRole = "member_set_role"
+	TypeMemberRemove  = "member_remove"
+	TypeGrantSet      = "grant_set"
+	TypeAuditQuery    = "audit_query"
+)
+
+// Limits on what a client may put into one message, beside the configurable ones.
+const (
+	MaxGroups     = 64   // groups of one presence
+	MaxMentions   = 16   // mentions of one message
+	MaxTargets    = 256  // targets of one message
+	MaxNameLen    = 128  // bytes of a display name, group, role, host name or model
+	MaxTextLen    = 4096 // bytes of a summary, bio or working directory
+	MaxClientID   = 128  // bytes of an id made by a client
+	MaxStatsBytes = 4096 // bytes of the stats object
+)
+
+// Group is a group of a presence, with the role held in it.
+type Group struct {
+	Name string `json:"name"`
+	Role string `json:"role,omitempty"`
+}
+
+// Hello is the first message of a member connection or of a one-shot command.
+// Ids and keys are kept as they came, because they are part of the signed text.
+type Hello struct {
+	MeshID, MemberID, Pubkey string
+	SessionPubkey            string // "" when absent
+	Timestamp                int64  // Unix ms; 0 when missing or no number
+	Signature                string
+	About
+}
+
+// SessionHello is the first message of a session connection.
+type SessionHello struct {
+	MeshID             string
+	ParentMemberID     string // "" when absent
+	ParentMemberPubkey string
+	SessionPubkey      string
+	Attestation        Attestation
+	Timestamp          int64 // Unix ms; 0 when missing or no number
+	Signature          string
+	Role               string
+	About
+}
+
+// Attestation is a member's word for a session key, as it came.
+type Attestation struct {
+	SessionPubkey      string `json:"sessionPubkey"`
+	ParentMemberPubkey string `json:"parentMemberPubkey"`
+	ExpiresAt          int64  `json:"expiresAt"` // Unix ms
+	Signature          string `json:"signature"`
+}
+
+// About is what both hellos say of the one who connects.
+type About struct {
+	SessionID, Cwd        string
+	PID                   int64
+	DisplayName, Hostname string
+	PeerType, Channel     string
+	Model                 string
+	Groups                []Group
+	Capabilities          []string
+	ProtocolVersion       string
+	// Malformed is the first field that is missing or mistyped, nil when all is
+	// well. It is reported in the handshake's own order, not while decoding.
+	Malformed error
+}
+
+// Has reports whether the client announced a capability.
+func (a *About) Has(capability string) bool {
+	for _, c := range a.Capabilities {
+		if c == capability {
+			return true
+		}
+	}
+	return false
+}
+
+// Capabilities that a client of ours announces in its hello.
+const (
+	// CapTransient asks to be no peer at all: not listed, not announced, sent
+	// nothing. For commands that ask one thing and leave.
+	CapTransient = "transient"
+	// CapCaughtUp asks for a caught_up message when the backlog has been sent.
+	CapCaughtUp = "caught_up"
+)
+
+// DecodeHello reads a hello. It never fails: see About.Malformed.
+func DecodeHello(frame *Frame) Hello {
+	f := fields{Frame: frame}
+	h := Hello{
+		MeshID:        f.need("meshId"),
+		MemberID:      f.need("memberId"),
+		Pubkey:        f.need("pubkey"),
+		SessionPubkey: f.str("sessionPubkey"),
+		Signature:     f.need("signature"),
+		Timestamp:     timestamp(frame),
+	}
+	h.About = about(&f)
+	return h
+}
+
+// DecodeSessionHello reads a session_hello. It never fails: see About.Malformed.
+func DecodeSessionHello(frame *Frame) SessionHello {
+	f := fields{Frame: frame}
+	h := SessionHello{
+		MeshID:             f.need("meshId"),
+		ParentMemberID:     f.str("parentMemberId"),
+		ParentMemberPubkey: f.need("parentMemberPubkey"),
+		SessionPubkey:      f.need("sessionPubkey"),
+		Signature:          f.need("signature"),
+		Timestamp:          timestamp(frame),
+		Role:               f.str("role"),
+	}
+	if sub := f.sub("parentAttestation"); sub != nil {
+		h.Attestation = Attestation{
+			SessionPubkey:      sub.str("sessionPubkey"),
+			ParentMemberPubkey: sub.str("parentMemberPubkey"),
+			Signature:          sub.str("signature"),
+		}
+		h.Attestation.ExpiresAt, _ = sub.integer("expiresAt")
+	}
+	h.About = about(&f)
+	return h
+}
+
+// timestamp reads the signed time. A missing or mistyped one is no malformed
+// hello but one that is far from now, so that it gives timestamp_skew.
+func timestamp(frame *Frame) int64 {
+	n, _ := (&fields{Frame: frame}).integer("timestamp")
+	return n
+}
+
+func about(f *fields) About {
+	a := About{
+		SessionID:       f.need("sessionId"),
+		Cwd:             f.need("cwd"),
+		DisplayName:     f.bounded("displayName", MaxNameLen),
+		Hostname:        f.bounded("hostname", MaxNameLen),
+		PeerType:        f.bounded("peerType", MaxNameLen),
+		Channel:         f.bounded("channel", MaxNameLen),
+		Model:           f.bounded("model", MaxNameLen),
+		ProtocolVersion: protocolVersion(f.Frame),
+		Capabilities:    f.strs("capabilities", MaxGroups),
+	}
+	pid, ok := f.integer("pid")
+	if !ok {
+		f.fail("pid", "an integer")
+	}
+	a.PID = pid
+	if len(a.SessionID) > MaxClientID {
+		f.fail("sessionId", fmt.Sprintf("at most %d bytes", MaxClientID))
+	}
+	if len(a.Cwd) > MaxTextLen {
+		f.fail("cwd", fmt.Sprintf("at most %d bytes", MaxTextLen))
+	}
+	f.each("groups", MaxGroups, func(g *fields) {
+		group := Group{Name: g.need("name"), Role: g.bounded("role", MaxNameLen)}
+		if g.err == nil && !ValidGroup(group.Name) {
+			g.fail("name", groupNameWant)
+		}
+		a.Groups = append(a.Groups, group)
+	})
+	a.Malformed = f.err
+	return a
+}
+
+// protocolVersion is a number in some clients and a string in others.
+func protocolVersion(f *Frame) string {
+	v := f.raw("protocolVersion")
+	if s, ok := text(v); ok {
+		return s
+	}
+	return string(v)
+}
+
+// bounded is str for a text of at most limit bytes.
+func (f *fields) bounded(name string, limit int) string {
+	s := f.str(name)
+	if len(s) > limit {
+		f.fail(name, fmt.Sprintf("at most %d bytes", limit))
+		return ""
+	}
+	return s
+}
+
+const groupNameWant = "1-128 bytes without spaces, commas, '@' or '#', '/' only between names"
+
+// ValidGroup reports whether name can be a group: path segments joined by '/'.
+func ValidGroup(name string) bool {
+	if name == "" || len(name) > MaxNameLen {
+		return false
+	}
+	prev := byte('/')
+	for i := range len(name) {
+		c := name[i]
+		if c <= ' ' || c == 0x7f || c == ',' || c == '@' || c == '#' || c == '/' && prev == '/' {
+			return false
+		}
+		prev = c
+	}
+	return prev != '/'
+}
+
+// SetStatus changes the sender's own status by hand.
+type SetStatus struct{ Status Status }
+
+// DecodeSetStatus reads a set_status.
+func DecodeSetStatus(frame *Frame) (SetStatus, error) {
+	f := fields{Frame: frame}
+	m := SetStatus{Status(f.need("status"))}
+	if f.err == nil && !m.Status.Valid() {
+		f.fail("status", "idle, working or dnd")
+	}
+	return m, f.err
+}
+
+// SetSummary says in a line what the sender is doing.
+type SetSummary struct{ Summary string }
+
+// DecodeSetSummary reads a set_summary.
+func DecodeSetSummary(frame *Frame) (SetSummary, error) {
+	f := fields{Frame: frame}
+	m := SetSummary{f.bounded("summary", MaxTextLen)}
+	return m, f.err
+}
+
+// SetStats carries the sender's counters, opaque to the broker.
+type SetStats struct{ Stats json.RawMessage }
+
+// DecodeSetStats reads a set_stats.
+func DecodeSetStats(frame *Frame) (SetStats, error) {
+	f := fields{Frame: frame}
+	raw := f.object("stats")
+	if len(raw) > MaxStatsBytes {
+		f.fail("stats", fmt.Sprintf("at most %d bytes", MaxStatsBytes))
+	}
+	return SetStats{json.RawMessage(raw.Clone())}, f.err
+}
+
+// SetVisible hides or shows the sender.
+type SetVisible struct{ Visible bool }
+
+// DecodeSetVisible reads a set_visible.
+func DecodeSetVisible(frame *Frame) (SetVisible, error) {
+	f := fields{Frame: frame}
+	visible, ok := f.boolean("visible")
+	if !ok {
+		f.fail("visible", "a boolean")
+	}
+	return SetVisible{visible}, f.err
+}
+
+// Profile is what a peer tells of itself for people to read.
+type Profile struct {
+	Avatar       string   `json:"avatar,omitempty"`
+	Title        string   `json:"title,omitempty"`
+	Bio          string   `json:"bio,omitempty"`
+	Capabilities []string `json:"capabilities,omitempty"`
+}
+
+// DecodeSetProfile reads a set_profile.
+func DecodeSetProfile(frame *Frame) (Profile, error) {
+	f := fields{Frame: frame}
+	p := Profile{
+		Avatar:       f.bounded("avatar", MaxTextLen),
+		Title:        f.bounded("title", MaxNameLen),
+		Bio:          f.bounded("bio", MaxTextLen),
+		Capabilities: f.strs("capabilities", MaxGroups),
+	}
+	return p, f.err
+}
+
+// DecodeJoinGroup reads a join_group.
+func DecodeJoinGroup(frame *Frame) (Group, error) {
+	f := fields{Frame: frame}
+	g := Group{Name: f.need("name"), Role: f.bounded("role", MaxNameLen)}
+	if f.err == nil && !ValidGroup(g.Name) {
+		f.fail("name", groupNameWant)
+	}
+	return g, f.err
+}
+
+// DecodeLeaveGroup reads a leave_group and returns the group's name.
+func DecodeLeaveGroup(frame *Frame) (string, error) {
+	f := fields{Frame: frame}
+	name := f.need("name")
+	return name, f.err
+}

@@ -1,0 +1,176 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Send is a message on its way to the broker.
+type Send struct {
+	ID          string // the client's, echoed in the ack
+	Targets     []Target
+	TargetSpec  string // the targets as they came: one text, or the JSON of a list
+	Priority    Priority
+	Nonce       string // standard base64, opaque to the broker
+	Ciphertext  string // standard base64, opaque to the broker
+	ClientID    string // client_message_id: one per intent, kept over resends
+	Fingerprint string // request_fingerprint
+	ReplyTo     string
+	Mentions    []string
+	BodyVersion int64
+	KeyEpoch    int64 // which mesh key sealed the body, when BodyVersion is 2
+}
+
+// Size is what max_message_bytes limits.
+func (s *Send) Size() int { return len(s.Ciphertext) + len(s.Nonce) + len(s.TargetSpec) }
+
+// TargetKind tells the kinds of targets apart.
+type TargetKind uint8
+
+// The kinds of targets.
+const (
+	TargetKey   TargetKind = iota // a member or session key
+	TargetAll                     // "*" or "@all"
+	TargetGroup                   // "@name"
+	TargetTopic                   // "#topic"
+)
+
+// Target is one parsed element of a targetSpec.
+type Target struct {
+	Kind TargetKind
+	Key  Key    // of TargetKey
+	Name string // of TargetGroup and TargetTopic, without its sign
+}
+
+// ParseTarget reads one target.
+func ParseTarget(s string) (Target, error) {
+	switch {
+	case s == "*" || s == "@all":
+		return Target{Kind: TargetAll}, nil
+	case strings.HasPrefix(s, "@"):
+		if !ValidGroup(s[1:]) {
+			return Target{}, fmt.Errorf("group %w", errTarget)
+		}
+		return Target{Kind: TargetGroup, Name: s[1:]}, nil
+	case strings.HasPrefix(s, "#") && len(s) > 1 && len(s) <= MaxNameLen:
+		return Target{Kind: TargetTopic, Name: s[1:]}, nil
+	}
+	key, err := ParseKey(s)
+	if err != nil || key.IsZero() {
+		return Target{}, errTarget
+	}
+	return Target{Kind: TargetKey, Key: key}, nil
+}
+
+var errTarget = errors.New("a 64-hex key, @group, @all, * or #topic")
+
+// DecodeSend reads a send. The returned message holds at least the ID when there
+// is an error, so that the refusal can name it.
+func DecodeSend(frame *Frame) (Send, error) {
+	f := fields{Frame: frame}
+	m := Send{
+		ID:          f.bounded("id", MaxClientID),
+		Priority:    Priority(f.need("priority")),
+		Nonce:       f.need("nonce"),
+		Ciphertext:  f.need("ciphertext"),
+		ClientID:    f.bounded("client_message_id", MaxClientID),
+		Fingerprint: f.bounded("request_fingerprint", MaxClientID),
+		ReplyTo:     f.bounded("replyToId", MaxClientID),
+		Mentions:    f.strs("mentions", MaxMentions),
+	}
+	m.BodyVersion, _ = f.integer("bodyVersion")
+	m.KeyEpoch, _ = f.integer("keyEpoch")
+	m.TargetSpec, m.Targets = f.targets()
+	for _, mention := range m.Mentions {
+		if len(mention) > MaxNameLen {
+			f.fail("mentions", fmt.Sprintf("strings of at most %d bytes", MaxNameLen))
+		}
+	}
+	if f.err == nil && !m.Priority.Valid() {
+		f.fail("priority", "now, next or low")
+	}
+	if f.err == nil && !isBase64(m.Nonce) {
+		f.fail("nonce", "standard base64 with padding")
+	}
+	if f.err == nil && !isBase64(m.Ciphertext) {
+		f.fail("ciphertext", "standard base64 with padding")
+	}
+	return m, f.err
+}
+
+// targets reads targetSpec, one target or a list of them.
+func (f *fields) targets() (spec string, targets []Target) {
+	v := f.raw("targetSpec")
+	list := []string{""}
+	switch v.Kind() {
+	case '"':
+		spec, _ = text(v)
+		list[0] = spec
+	case '[':
+		v = v.Clone() // compacting works in place
+		if err := v.Compact(jsontext.AllowInvalidUTF8(true)); err != nil {
+			f.fail("targetSpec", errTarget.Error())
+			return "", nil
+		}
+		spec = string(v)
+		list = f.strs("targetSpec", MaxTargets)
+	default:
+		f.fail("targetSpec", "a string or a list of strings")
+		return "", nil
+	}
+	if len(list) == 0 {
+		f.fail("targetSpec", "at least one target")
+	}
+	for _, s := range list {
+		t, err := ParseTarget(s)
+		if err != nil {
+			f.fail("targetSpec", err.Error())
+			return spec, nil
+		}
+		targets = append(targets, t)
+	}
+	return spec, targets
+}
+
+// isBase64 reports whether s is standard base64 with padding (RFC 4648 §4).
+// The bits that padding leaves over are not looked at: the text is passed on as it came.
+func isBase64(s string) bool {
+	if len(s)%4 != 0 {
+		return false
+	}
+	body := strings.TrimSuffix(strings.TrimSuffix(s, "="), "=")
+	for i := range len(body) {
+		c := body[i]
+		if !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '+' || c == '/') {
+			return false
+		}
+	}
+	return true
+}
+
+// ClientAck confirms a push. A client names either id or both.
+type ClientAck struct {
+	ClientID string // clientMessageId: the message's client_message_id, else its messageId
+	BrokerID string // brokerMessageId
+}
+
+// DecodeClientAck reads a client_ack.
+func DecodeClientAck(frame *Frame) (ClientAck, error) {
+	f := fields{Frame: frame}
+	m := ClientAck{f.bounded("clientMessageId", MaxClientID), f.bounded("brokerMessageId", MaxClientID)}
+	return m, f.err
+}
+
+// MessageStatus asks how far a message came.
+type MessageStatus struct{ MessageID string }
+
+// DecodeMessageStatus reads a message_status; the id may be a prefix, see
+// SPEC.md for what is accepted.
+func DecodeMessageStatus(frame *Frame) (MessageStatus, error) {
+	f := fields{Frame: frame}
+	m := MessageStatus{f.need("messageId")}
+	return m, f.err
+}

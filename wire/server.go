@@ -1,0 +1,277 @@
+package wire
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Types of the messages that the broker sends.
+const (
+	TypeHelloAck            = "hello_ack"
+	TypeError               = "error"
+	TypeAck                 = "ack"
+	TypePush                = "push"
+	TypePeersList           = "peers_list"
+	TypeMessageStatusResult = "message_status_result"
+
+	// Extensions of this broker; see SPEC.md.
+	TypeCaughtUp      = "caught_up"
+	TypeInviteCreated = "invite_created"
+	TypeInvites       = "invites"
+	TypeMembers       = "members"
+	TypeAuditEntries  = "audit_entries"
+)
+
+// HelloAck is the answer to both hellos.
+type HelloAck struct {
+	Type              string        `json:"type"`
+	PresenceID        ID            `json:"presenceId"`
+	MemberDisplayName string        `json:"memberDisplayName"`
+	MemberProfile     MemberProfile `json:"memberProfile"`
+	MeshPolicy        MeshPolicy    `json:"meshPolicy"`
+	// Services is present, and empty, in the answer to hello; absent after session_hello.
+	Services *[]string `json:"services,omitempty"`
+
+	Restored       bool            `json:"restored,omitempty"`
+	LastSummary    string          `json:"lastSummary,omitempty"`
+	LastSeenAt     *Time           `json:"lastSeenAt,omitempty"`
+	RestoredGroups []Group         `json:"restoredGroups,omitempty"`
+	RestoredStats  json.RawMessage `json:"restoredStats,omitempty"`
+
+	// Extensions: what this broker can do beyond v1, and its clock.
+	Capabilities []string `json:"capabilities,omitempty"`
+	ServerTime   Time     `json:"serverTime"`
+}
+
+// MemberProfile is what the mesh knows of the member.
+type MemberProfile struct {
+	RoleTag     *string `json:"roleTag"`
+	Groups      []Group `json:"groups"` // never nil
+	MessageMode string  `json:"messageMode"`
+}
+
+// MeshPolicy tells what a member may change of its own profile.
+type MeshPolicy struct {
+	SelfEditable SelfEditable `json:"selfEditable"`
+}
+
+// SelfEditable is part of MeshPolicy.
+type SelfEditable struct {
+	DisplayName bool `json:"displayName"`
+	RoleTag     bool `json:"roleTag"`
+	Groups      bool `json:"groups"`
+	MessageMode bool `json:"messageMode"`
+}
+
+// Error tells that a message could not be served, and why.
+type Error struct {
+	Type    string `json:"type"`
+	Code    Code   `json:"code"`
+	Message string `json:"message"`
+	ReqID   string `json:"_reqId,omitempty"`
+}
+
+// NewError makes an error message.
+func NewError(code Code, message, reqID string) Error {
+	return Error{TypeError, code, message, reqID}
+}
+
+// Ack answers a send, and the set_visible and set_profile requests.
+type Ack struct {
+	ID        string // the client's id of the message or request
+	MessageID string // "" when refused
+	Queued    bool
+	Error     string
+	ReqID     string
+}
+
+// AppendJSON appends the ack's frame to b.
+func (a *Ack) AppendJSON(b []byte) []byte {
+	b = appendString(append(b, `{"type":"ack","id":`...), a.ID)
+	b = appendString(append(b, `,"messageId":`...), a.MessageID)
+	if a.Queued {
+		b = append(b, `,"queued":true`...)
+	} else {
+		b = append(b, `,"queued":false`...)
+	}
+	b = appendOptional(b, `,"error":`, a.Error)
+	b = appendOptional(b, `,"_reqId":`, a.ReqID)
+	return append(b, '}')
+}
+
+// Push carries a message to one of its recipients.
+type Push struct {
+	MessageID          string
+	MeshID             ID
+	SenderPubkey       Key // the sender's session key if it has one, else its member key
+	SenderMemberPubkey Key // zero: left out
+	SenderMemberID     ID  // zero: left out
+	SenderName         string
+	Priority           Priority
+	Nonce, Ciphertext  string
+	CreatedAt          time.Time
+	ClientID           string
+	Fingerprint        string
+	Topic              string
+	ReplyTo            string
+	Mentions           []string
+	BodyVersion        int64
+	KeyEpoch           int64
+}
+
+// AppendJSON appends the push's frame to b.
+func (p *Push) AppendJSON(b []byte) []byte {
+	b = appendString(append(b, `{"type":"push","messageId":`...), p.MessageID)
+	b = appendString(append(b, `,"meshId":`...), p.MeshID.String())
+	b = appendString(append(b, `,"senderPubkey":`...), p.SenderPubkey.String())
+	if !p.SenderMemberPubkey.IsZero() {
+		b = appendString(append(b, `,"senderMemberPubkey":`...), p.SenderMemberPubkey.String())
+	}
+	b = appendOptional(b, `,"senderMemberId":`, p.SenderMemberID.String())
+	b = appendOptional(b, `,"senderName":`, p.SenderName)
+	b = appendString(append(b, `,"priority":`...), string(p.Priority))
+	b = appendString(append(b, `,"nonce":`...), p.Nonce)
+	b = appendString(append(b, `,"ciphertext":`...), p.Ciphertext)
+	b = append(b, `,"createdAt":"`...)
+	b = append(p.CreatedAt.UTC().AppendFormat(b, TimeFormat), '"')
+	b = appendOptional(b, `,"client_message_id":`, p.ClientID)
+	b = appendOptional(b, `,"request_fingerprint":`, p.Fingerprint)
+	b = appendOptional(b, `,"topic":`, p.Topic)
+	b = appendOptional(b, `,"replyToId":`, p.ReplyTo)
+	if len(p.Mentions) > 0 {
+		b = append(b, `,"mentions":[`...)
+		for i, m := range p.Mentions {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendString(b, m)
+		}
+		b = append(b, ']')
+	}
+	if p.BodyVersion != 0 {
+		b = append(append(b, `,"bodyVersion":`...), itoa(p.BodyVersion)...)
+	}
+	if p.KeyEpoch != 0 {
+		b = append(append(b, `,"keyEpoch":`...), itoa(p.KeyEpoch)...)
+	}
+	return append(b, '}')
+}
+
+func appendString(b []byte, s string) []byte {
+	b, _ = jsontext.AppendQuote(b, s) // invalid UTF-8 becomes U+FFFD
+	return b
+}
+
+func appendOptional(b []byte, name, s string) []byte {
+	if s == "" {
+		return b
+	}
+	return appendString(append(b, name...), s)
+}
+
+// Events of a system push.
+const (
+	EventPeerJoined     = "peer_joined"
+	EventPeerReturned   = "peer_returned"
+	EventPeerLeft       = "peer_left"
+	EventPeerHidden     = "peer_hidden"
+	EventPeerVisible    = "peer_visible"
+	EventProfileUpdated = "profile_updated"
+)
+
+// SystemPush tells peers of each other's coming and going. It is never queued.
+type SystemPush struct {
+	Type         string    `json:"type"`    // "push"
+	Subtype      string    `json:"subtype"` // "system"
+	Event        string    `json:"event"`
+	EventData    EventData `json:"eventData"`
+	MessageID    string    `json:"messageId"` // UUIDv4
+	MeshID       ID        `json:"meshId"`
+	SenderPubkey string    `json:"senderPubkey"` // "system"
+	Priority     Priority  `json:"priority"`     // low
+	Nonce        string    `json:"nonce"`        // ""
+	Ciphertext   string    `json:"ciphertext"`   // ""
+	CreatedAt    Time      `json:"createdAt"`
+}
+
+// EventData says whom a system push is about.
+type EventData struct {
+	Name       string   `json:"name"`
+	Pubkey     Key      `json:"pubkey"`
+	Groups     *[]Group `json:"groups,omitempty"` // joined and returned
+	LastSeenAt *Time    `json:"lastSeenAt,omitempty"`
+	Summary    string   `json:"summary,omitempty"`
+	Profile    *Profile `json:"profile,omitempty"`
+}
+
+// PeersList answers list_peers.
+type PeersList struct {
+	Type  string    `json:"type"`
+	Peers []PeerRow `json:"peers"` // never nil
+	ReqID string    `json:"_reqId,omitempty"`
+}
+
+// Roles of a presence.
+const (
+	RoleControlPlane = "control-plane"
+	RoleSession      = "session"
+)
+
+// PeerRow is one presence, by its own facts.
+type PeerRow struct {
+	Pubkey       Key             `json:"pubkey"` // session key, else member key
+	MemberPubkey Key             `json:"memberPubkey"`
+	DisplayName  string          `json:"displayName"`
+	Status       Status          `json:"status"`
+	Summary      *string         `json:"summary"`
+	Groups       []Group         `json:"groups"` // never nil
+	SessionID    string          `json:"sessionId"`
+	ConnectedAt  Time            `json:"connectedAt"`
+	Cwd          string          `json:"cwd"`
+	PeerRole     string          `json:"peerRole"`
+	Hostname     string          `json:"hostname,omitempty"`
+	PeerType     string          `json:"peerType,omitempty"`
+	Channel      string          `json:"channel,omitempty"`
+	Model        string          `json:"model,omitempty"`
+	Stats        json.RawMessage `json:"stats,omitempty"`
+	Profile      *Profile        `json:"profile,omitempty"`
+	Visible      bool            `json:"visible"`
+	// Extensions.
+	Online bool   `json:"online"`         // false: leased, its socket is away for the moment
+	Role   string `json:"role,omitempty"` // the member's role in the mesh
+}
+
+// MessageStatusResult answers message_status.
+type MessageStatusResult struct {
+	Type        string            `json:"type"`
+	MessageID   string            `json:"messageId"`
+	TargetSpec  string            `json:"targetSpec"`
+	Delivered   bool              `json:"delivered"`
+	DeliveredAt *Time             `json:"deliveredAt"` // of the last recipient, nil until all have it
+	Recipients  []RecipientStatus `json:"recipients"`  // never nil
+	ReqID       string            `json:"_reqId,omitempty"`
+}
+
+// Recipient statuses of v1.
+const (
+	RecipientDelivered    = "delivered"
+	RecipientHeld         = "held"
+	RecipientDisconnected = "disconnected"
+)
+
+// RecipientStatus is how far a message came for one recipient.
+type RecipientStatus struct {
+	Name   string `json:"name"`
+	Pubkey Key    `json:"pubkey"`
+	Status string `json:"status"` // delivered, held or disconnected
+	State  string `json:"state"`  // extension: pending, delivered, expired or gone
+	At     *Time  `json:"at,omitempty"`
+}
+
+// CaughtUp tells a client with CapCaughtUp that everything that had been waiting
+// for it when it connected has been sent.
+type CaughtUp struct {
+	Type string `json:"type"`
+}
