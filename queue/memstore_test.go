@@ -43,16 +43,36 @@ const (
 	storedButNo       // stored, but the caller is told that it failed
 )
 
+func quick() time.Duration { return time.Millisecond }
+
+func slow() time.Duration { return time.Second }
+
+func always(f fault) func() fault { return func() fault { return f } }
+
 func newMemStore() *memStore {
 	return &memStore{
 		bySender: make(map[string]wire.ID), pending: make(map[queue.Mailbox][]*record),
 		bySeq: make(map[int64]*record), chains: make(map[wire.ID][]audit.Entry),
-		latency: func() time.Duration { return time.Millisecond }, fault: func() fault { return none },
+		latency: quick, fault: always(none),
 	}
 }
 
+// behave says how long a call takes and how it ends.
+func (s *memStore) behave(latency func() time.Duration, fault func() fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.latency, s.fault = latency, fault
+}
+
+func (s *memStore) wait() {
+	s.mu.Lock()
+	latency := s.latency
+	s.mu.Unlock()
+	time.Sleep(latency())
+}
+
 func (s *memStore) Commit(_ context.Context, b *journal.Batch) ([]journal.Duplicate, error) {
-	time.Sleep(s.latency())
+	s.wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.fault()
@@ -114,7 +134,7 @@ func (s *memStore) insert(m *queue.Accepted) {
 }
 
 func (s *memStore) Backlog(_ context.Context, box queue.Mailbox, after int64, urgentOnly bool, limit int) ([]queue.Waiting, error) {
-	time.Sleep(s.latency())
+	s.wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fault() != none {

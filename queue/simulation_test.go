@@ -98,12 +98,12 @@ type outlet struct {
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, seed)), store: newMemStore(), mesh: wire.ID{1}, refused: make(map[string]bool)}
 	luck := rand.New(rand.NewPCG(seed, ^seed)) // of the store; guarded by w.mu
-	w.store.latency = func() time.Duration {
+	latency := func() time.Duration {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return time.Duration(luck.IntN(5000)) * time.Microsecond
 	}
-	w.store.fault = func() fault {
+	outcome := func() fault {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		switch {
@@ -114,6 +114,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		}
 		return none
 	}
+	w.store.behave(latency, outcome)
 	for i := range 1 + w.rnd.IntN(4) {
 		w.recipients = append(w.recipients, &recipient{
 			world: w, box: queue.Mailbox{Mesh: w.mesh, Name: fmt.Sprintf("s/%d", i)},

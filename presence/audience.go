@@ -1,0 +1,42 @@
+package presence
+
+import (
+	"strings"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Audience appends to dst who gets a message to a group, or to everybody when
+// group is "": the visible presences of every member but the sender's, online or
+// leased. A peer is in a group when it has it or one below it: one in a/b gets
+// what is sent to a. The order means nothing.
+func (r *Room[C]) Audience(dst []*Presence[C], sender wire.Key, group string) []*Presence[C] {
+	if group == "" {
+		for _, p := range r.list {
+			if p.Visible && p.MemberKey != sender {
+				dst = append(dst, p)
+			}
+		}
+		return dst
+	}
+	// Only the first segment is indexed: an entry per ancestor would let one peer
+	// cost thousands of them.
+	root, _, _ := strings.Cut(group, "/")
+	for _, p := range r.group[root] {
+		if p.Visible && p.MemberKey != sender && inGroup(p.Groups, group) {
+			dst = append(dst, p)
+		}
+	}
+	return dst
+}
+
+// inGroup reports whether one of the groups is group or below it.
+func inGroup(groups []wire.Group, group string) bool {
+	for _, g := range groups {
+		rest, ok := strings.CutPrefix(g.Name, group)
+		if ok && (rest == "" || rest[0] == '/') {
+			return true
+		}
+	}
+	return false
+}

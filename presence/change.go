@@ -1,0 +1,97 @@
+package presence
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// ErrTooManyGroups is returned by JoinGroup beyond wire.MaxGroups.
+var ErrTooManyGroups = errors.New("too many groups")
+
+// Touch notes a sign of life of the peer itself: it sent something, or said
+// something of itself. What its daemon does for it in any case (pings,
+// acknowledgements, the regular stats) is none.
+func (r *Room[C]) Touch(p *Presence[C], now time.Time) {
+	// Not worth a write: it is stored along with the next change.
+	if r.live(p) {
+		p.LastActive = now
+		p.LastSeenAt = now
+	}
+}
+
+// SetSummary changes the summary and reports whether it was another one.
+func (r *Room[C]) SetSummary(p *Presence[C], summary string) bool {
+	if p.Summary == summary {
+		return false
+	}
+	p.Summary = summary
+	r.changed(p)
+	return true
+}
+
+// SetProfile changes the profile; nil removes it. It must not be written to
+// afterwards.
+func (r *Room[C]) SetProfile(p *Presence[C], profile *wire.Profile) {
+	p.Profile = profile
+	r.changed(p)
+}
+
+// SetStats changes the stats. They must not be written to afterwards.
+func (r *Room[C]) SetStats(p *Presence[C], stats json.RawMessage) {
+	if bytes.Equal(p.Stats, stats) {
+		return // clients repeat them every minute
+	}
+	p.Stats = stats
+	r.changed(p)
+}
+
+// SetVisible shows or hides p and reports whether that is a change.
+func (r *Room[C]) SetVisible(p *Presence[C], visible bool) bool {
+	if p.Visible == visible {
+		return false
+	}
+	p.Visible = visible
+	r.changed(p)
+	return true
+}
+
+// JoinGroup puts p into a group; if it is there already, the role changes. It
+// returns ErrTooManyGroups when p has wire.MaxGroups others.
+func (r *Room[C]) JoinGroup(p *Presence[C], g wire.Group) error {
+	groups := slices.Clone(p.Groups)
+	switch i := indexGroup(groups, g.Name); {
+	case i >= 0:
+		groups[i].Role = g.Role
+	case len(groups) >= wire.MaxGroups:
+		return ErrTooManyGroups
+	default:
+		groups = append(groups, g)
+	}
+	r.setGroups(p, groups)
+	return nil
+}
+
+// LeaveGroup takes p out of a group and reports whether it was in it.
+func (r *Room[C]) LeaveGroup(p *Presence[C], name string) bool {
+	i := indexGroup(p.Groups, name)
+	if i < 0 {
+		return false
+	}
+	r.setGroups(p, slices.Delete(slices.Clone(p.Groups), i, i+1))
+	return true
+}
+
+func (r *Room[C]) setGroups(p *Presence[C], groups []wire.Group) {
+	if !r.live(p) {
+		return
+	}
+	r.unlink(p)
+	p.Groups = groups
+	r.link(p)
+	r.changed(p)
+}

@@ -1,0 +1,323 @@
+package presence
+
+import (
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Errors of Join.
+var (
+	// ErrCapacity is returned when the room is full and the newcomer is nobody
+	// who is already in it.
+	ErrCapacity = errors.New("mesh at connection capacity")
+	// ErrKeyTaken is returned when a hello merely claims a session key that some
+	// session has proven, now or earlier.
+	ErrKeyTaken = errors.New("session key was proven by another session")
+)
+
+// Arrival is a connection that said hello.
+type Arrival[C comparable] struct {
+	Conn          C
+	Addr          netip.Addr
+	ID            wire.ID // for the presence, if it is a new one
+	MemberID      wire.ID
+	MemberKey     wire.Key
+	SessionKey    wire.Key // zero: a member connection
+	Proven        bool     // a session_hello: SessionKey signed it
+	DisplayName   string   // as peers shall see it
+	About         *wire.About
+	DefaultGroups []wire.Group // of the member, for who names and keeps none
+	// Last is the stored record of the Plan's identity, nil when there is none. It
+	// is used for a new presence only.
+	Last *Record
+}
+
+// Plan says what an arrival would lead to.
+type Plan struct {
+	NeedsSlot bool     // it is a new presence, for which there must be room
+	Identity  Identity // of the presence
+}
+
+// How says how an arrival came into the room.
+type How int8
+
+// The ways into a room.
+const (
+	New      How = iota // nobody who was here
+	Resumed             // back within the lease: nobody is told
+	Replaced            // another connection of who was online: nobody is told
+)
+
+// Joined is the outcome of Join.
+type Joined[C comparable] struct {
+	Presence *Presence[C]
+	How      How
+	// OldConn is the connection to be closed as session_replaced, when Replaced.
+	OldConn C
+	// Displaced is an online presence whose host identity Presence has now, nil
+	// mostly. It lives on under a ClaimedIdentity: its mailbox is the one of that
+	// name, and what waits in the host's mailbox is Presence's.
+	Displaced *Presence[C]
+	// Restored is what was kept from earlier, nil when nothing was.
+	Restored *Restored
+	// StatusChanged tells that a pending hook signal changed the status of a
+	// presence that had been there before.
+	StatusChanged bool
+}
+
+// Restored is what a client is told to have been kept from its earlier presence.
+type Restored struct {
+	Summary    string
+	Groups     []wire.Group
+	Stats      json.RawMessage // nil: none
+	LastSeenAt time.Time
+}
+
+// placement is what an arrival leads to: one of found, displaced or neither.
+type placement[C comparable] struct {
+	found     *Presence[C] // gets the connection
+	displaced *Presence[C] // loses its host identity
+	identity  Identity
+}
+
+// Plan says what Join would do, and changes nothing. It goes by what the hello
+// says, so it can be asked before anything is verified.
+func (r *Room[C]) Plan(a *Arrival[C]) Plan {
+	at := r.place(a)
+	return Plan{NeedsSlot: at.found == nil, Identity: at.identity}
+}
+
+// place finds out who an arrival is.
+//
+// Two member connections under one host identity are one of three things: a
+// daemon that came back before its half-open socket was found dead, a restarted
+// daemon in the same situation, or two daemons on one host. They can't be told
+// apart, and closing the older one would let two live daemons throw each other
+// out for ever. So nobody is closed. The newest gets the host identity, since
+// what waits there would otherwise wait for a dead socket; the older one keeps
+// its presence under a ClaimedIdentity until its connection ends. Nothing is lost
+// either way: deliveries that the older one has not acknowledged go to the newest,
+// and a truly live older one has its own ones from then on.
+func (r *Room[C]) place(a *Arrival[C]) placement[C] {
+	switch {
+	case a.Proven:
+		if p := r.proven[a.SessionKey]; p != nil {
+			return placement[C]{found: p, identity: p.Identity}
+		}
+		return placement[C]{identity: SessionIdentity(a.SessionKey)}
+	case !a.SessionKey.IsZero():
+		return r.placeLeased(a, ClaimedIdentity(a.ID))
+	case a.About.Hostname == "":
+		// Hosts without a name are not one host.
+		return r.placeLeased(a, ClaimedIdentity(a.ID))
+	}
+	host := HostIdentity(a.MemberKey, a.About.Hostname)
+	at := r.placeLeased(a, host)
+	holder := r.identity[host]
+	switch {
+	case at.found != nil && at.found.Hostname == a.About.Hostname, holder == nil:
+		return at
+	case holder.Online:
+		return placement[C]{displaced: holder, identity: host}
+	}
+	return placement[C]{found: holder, identity: host}
+}
+
+// placeLeased looks for a leased presence with the arrival's member, session id and
+// (claimed or absent) session key, on the same host by preference. A live one is
+// never touched on the strength of a session id.
+func (r *Room[C]) placeLeased(a *Arrival[C], otherwise Identity) placement[C] {
+	var found *Presence[C]
+	for _, p := range r.session[a.About.SessionID] {
+		if p.Online || p.Proven || p.MemberKey != a.MemberKey || p.SessionKey != a.SessionKey ||
+			p.claim != !a.SessionKey.IsZero() {
+			continue
+		}
+		sameHost := p.Hostname == a.About.Hostname
+		if found == nil || sameHost && found.Hostname != a.About.Hostname ||
+			sameHost == (found.Hostname == a.About.Hostname) && p.attach > found.attach {
+			found = p
+		}
+	}
+	if found == nil {
+		return placement[C]{identity: otherwise}
+	}
+	return placement[C]{found: found, identity: found.Identity}
+}
+
+// Join lets a verified arrival in. It returns ErrCapacity when that takes a new
+// presence and there are limit of them already, or ErrKeyTaken; the room is
+// unchanged then.
+func (r *Room[C]) Join(a *Arrival[C], limit int, now time.Time) (Joined[C], error) {
+	at := r.place(a)
+	if at.found == nil && len(r.list) >= limit {
+		return Joined[C]{}, ErrCapacity
+	}
+	if _, taken := r.known[a.SessionKey]; taken && !a.Proven {
+		return Joined[C]{}, ErrKeyTaken
+	}
+	if a.Proven {
+		r.prove(a)
+	}
+	var j Joined[C]
+	if at.found != nil {
+		j = r.takeOver(at.found, a)
+	} else {
+		j = r.enter(at, a, now)
+	}
+	p := j.Presence
+	p.Conn, p.Online, p.LeaseUntil = a.Conn, true, time.Time{}
+	p.Addr, p.LastSeenAt = a.Addr.Unmap(), now
+	r.attached++
+	p.attach = r.attached
+	r.changed(p)
+	before := p.Status
+	r.applyPending(p, j.How == New, now)
+	j.StatusChanged = j.How != New && p.Status != before
+	return j, nil
+}
+
+// prove makes the key known, and takes it from who merely claimed it: such a
+// presence lives on, seen under its member key.
+func (r *Room[C]) prove(a *Arrival[C]) {
+	r.known[a.SessionKey] = Known{a.SessionKey, a.MemberID, a.DisplayName}
+	for _, p := range slices.Clone(r.claimed[a.SessionKey]) {
+		r.claimed.remove(a.SessionKey, p)
+		p.SessionKey = wire.Key{}
+		r.changed(p)
+	}
+}
+
+// takeOver gives an arrival the presence that was here.
+func (r *Room[C]) takeOver(p *Presence[C], a *Arrival[C]) Joined[C] {
+	j := Joined[C]{Presence: p, How: Resumed}
+	lastSeen := p.LastSeenAt
+	if p.Online {
+		j.How, j.OldConn = Replaced, p.Conn
+	}
+	r.unlink(p)
+	p.describe(a)
+	if len(a.About.Groups) > 0 {
+		p.Groups = cleanGroups(a.About.Groups)
+	}
+	r.link(p)
+	if j.How == Resumed {
+		j.Restored = p.restored(lastSeen)
+	}
+	return j
+}
+
+// enter makes a new presence for an arrival.
+func (r *Room[C]) enter(at placement[C], a *Arrival[C], now time.Time) Joined[C] {
+	p := &Presence[C]{
+		Record: Record{
+			MeshID:      r.meshID,
+			Identity:    at.identity,
+			ID:          a.ID,
+			SessionKey:  a.SessionKey,
+			Proven:      a.Proven,
+			Role:        wire.RoleControlPlane,
+			Status:      wire.Idle,
+			Source:      JSONL,
+			StatusAt:    now,
+			Visible:     true,
+			ConnectedAt: now,
+		},
+		LastActive: now,
+		claim:      !a.Proven && !a.SessionKey.IsZero(),
+	}
+	if a.Proven {
+		p.Role = wire.RoleSession
+	}
+	j := Joined[C]{Presence: p, How: New}
+	last := a.Last
+	if at.displaced != nil {
+		last = r.displace(at.displaced, a)
+		j.Displaced = at.displaced
+	}
+	p.describe(a)
+	p.Groups = cleanGroups(a.DefaultGroups)
+	if last != nil {
+		p.recall(last)
+	}
+	if len(a.About.Groups) > 0 {
+		p.Groups = cleanGroups(a.About.Groups)
+	}
+	if last != nil {
+		j.Restored = p.restored(last.LastSeenAt)
+	}
+	r.add(p)
+	return j
+}
+
+// displace gives an online presence a ClaimedIdentity. It returns the record from
+// which the newcomer goes on, if they are the same process.
+func (r *Room[C]) displace(p *Presence[C], a *Arrival[C]) *Record {
+	// The newcomer's record replaces this one's under the host identity.
+	delete(r.identity, p.Identity)
+	p.Identity = ClaimedIdentity(p.ID)
+	r.identity[p.Identity] = p
+	r.changed(p)
+	if p.SessionID != a.About.SessionID {
+		return nil
+	}
+	return &p.Record
+}
+
+// describe takes over what the hello says. What it leaves out stays.
+func (p *Presence[C]) describe(a *Arrival[C]) {
+	p.MemberID, p.MemberKey, p.DisplayName = a.MemberID, a.MemberKey, a.DisplayName
+	p.SessionID, p.PID, p.Cwd = a.About.SessionID, a.About.PID, a.About.Cwd
+	for _, f := range []struct {
+		to   *string
+		from string
+	}{
+		{&p.Hostname, a.About.Hostname},
+		{&p.PeerType, a.About.PeerType},
+		{&p.Channel, a.About.Channel},
+		{&p.Model, a.About.Model},
+	} {
+		if f.from != "" {
+			*f.to = f.from
+		}
+	}
+}
+
+// recall goes on from an earlier presence of the same identity. Of its status only
+// dnd is kept, which nothing but set_status ends; also hidden stays hidden.
+func (p *Presence[C]) recall(last *Record) {
+	p.Summary, p.Stats, p.Profile, p.Visible = last.Summary, last.Stats, last.Profile, last.Visible
+	if len(last.Groups) > 0 {
+		p.Groups = last.Groups
+	}
+	if last.Status == wire.DND {
+		p.Status, p.Source, p.StatusAt = last.Status, last.Source, last.StatusAt
+	}
+}
+
+func (p *Presence[C]) restored(lastSeen time.Time) *Restored {
+	return &Restored{Summary: p.Summary, Groups: p.Groups, Stats: p.Stats, LastSeenAt: lastSeen}
+}
+
+// cleanGroups returns a copy with one entry per name, the last role counting, and
+// no more than a presence may have.
+func cleanGroups(groups []wire.Group) []wire.Group {
+	var clean []wire.Group
+	for _, g := range groups {
+		if i := indexGroup(clean, g.Name); i >= 0 {
+			clean[i].Role = g.Role
+		} else if len(clean) < wire.MaxGroups {
+			clean = append(clean, g)
+		}
+	}
+	return clean
+}
+
+func indexGroup(groups []wire.Group, name string) int {
+	return slices.IndexFunc(groups, func(g wire.Group) bool { return g.Name == name })
+}

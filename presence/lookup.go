@@ -1,0 +1,83 @@
+package presence
+
+import "github.com/claudemesh/claudemesh/wire"
+
+// Len returns how many presences are online or leased.
+func (r *Room[C]) Len() int { return len(r.list) }
+
+// All returns the presences by ConnectedAt, then by ID. The slice is the room's
+// own: valid until the next change, not to be written to.
+func (r *Room[C]) All() []*Presence[C] { return r.list }
+
+// ByID returns the presence with an id, nil when it is not in the room.
+func (r *Room[C]) ByID(id wire.ID) *Presence[C] { return r.byID[id] }
+
+// ByIdentity returns the presence with an identity, nil when it is not in the room.
+func (r *Room[C]) ByIdentity(id Identity) *Presence[C] { return r.identity[id] }
+
+// ByKey returns the presence that has a session key, nil when there is none: the
+// one that proved it, or, if nobody ever did, the one that claims it. Of several
+// claims the first member's counts, so that nobody can take a key by claiming it
+// too, and of that member's the newest connection.
+func (r *Room[C]) ByKey(session wire.Key) *Presence[C] {
+	if p := r.proven[session]; p != nil {
+		return p
+	}
+	claims := r.claimed[session]
+	if len(claims) == 0 {
+		return nil
+	}
+	first := claims[0]
+	for _, p := range claims[1:] {
+		if byAge(&p.Record, &first.Record) < 0 {
+			first = p
+		}
+	}
+	newest := first
+	for _, p := range claims {
+		if p.MemberKey == first.MemberKey && p.attach > newest.attach {
+			newest = p
+		}
+	}
+	return newest
+}
+
+// ByMember returns all presences of a member, in no order. The slice is the
+// room's own: valid until the next change, not to be written to.
+func (r *Room[C]) ByMember(member wire.Key) []*Presence[C] { return r.member[member] }
+
+// BySessionID returns all presences with a session id, in no order. The slice is
+// the room's own: valid until the next change, not to be written to.
+func (r *Room[C]) BySessionID(id string) []*Presence[C] { return r.session[id] }
+
+// Known returns what is known of a session key that was proven in this mesh, now
+// or earlier.
+func (r *Room[C]) Known(session wire.Key) (Known, bool) {
+	k, ok := r.known[session]
+	return k, ok
+}
+
+// Home returns the presence that gets what is addressed to a member key: the
+// newest member connection that is online, else the session last active that is
+// online, else nil. A connection with a claimed key never is: it lives for
+// seconds, and what it takes would be gone with it. The time is proportional to
+// the number of the member's presences.
+func (r *Room[C]) Home(member wire.Key) *Presence[C] {
+	var daemon, session *Presence[C]
+	for _, p := range r.member[member] {
+		switch {
+		case !p.Online || p.claim:
+		case !p.Proven:
+			if daemon == nil || p.attach > daemon.attach {
+				daemon = p
+			}
+		case session == nil || p.LastActive.After(session.LastActive) ||
+			p.LastActive.Equal(session.LastActive) && p.attach > session.attach:
+			session = p
+		}
+	}
+	if daemon != nil {
+		return daemon
+	}
+	return session
+}

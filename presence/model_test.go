@@ -1,0 +1,305 @@
+package presence
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// model drives a room at random and predicts it by brute force over its list. It
+// also plays the store, from which it restarts the room now and then.
+type model struct {
+	*tester
+	rng    *rand.Rand
+	now    time.Time
+	stored map[Identity]Record
+	known  map[wire.Key]bool
+	seen   map[string]int // how often each outcome came up
+}
+
+const modelLimit = 12
+
+// TestModel checks after every step that the indexes agree with the list, that
+// the store holds what the room holds, and that each step did what the protocol
+// says it does.
+func TestModel(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			t.Parallel()
+			m := &model{
+				tester: newTester(t), rng: rand.New(rand.NewPCG(seed, 1)), now: t0,
+				stored: map[Identity]Record{}, known: map[wire.Key]bool{}, seen: map[string]int{},
+			}
+			for range 4000 {
+				m.now = m.now.Add(time.Duration(m.rng.IntN(8)) * time.Second)
+				m.step()
+				m.check()
+				m.store()
+			}
+			for _, outcome := range []string{"New", "Resumed", "Replaced", "displaced", "capacity", "taken", "leased", "half-open", "left", "expired", "stale", "restart"} {
+				if m.seen[outcome] == 0 {
+					t.Errorf("%s never came up: %v", outcome, m.seen)
+				}
+			}
+		})
+	}
+}
+
+func (m *model) step() {
+	p := m.any()
+	switch n := m.rng.IntN(100); {
+	case n < 40 || p == nil:
+		m.stepJoin()
+	case n < 60:
+		m.stepDrop(p)
+	case n < 68:
+		left := m.Leave(p, p.Conn, m.now)
+		if left != (p.Ended() && m.ByID(p.ID) == nil) || left && p.Online {
+			m.Fatalf("leave: %v, %+v", left, p)
+		}
+		m.note(left, "left")
+	case n < 70:
+		if !m.End(p, m.now) || !p.Ended() {
+			m.Fatal("a live presence did not end")
+		}
+	case n < 80:
+		m.stepExpire()
+	case n < 82:
+		m.restart()
+	default:
+		m.stepChange(p)
+	}
+}
+
+func (m *model) any() *Presence[int] {
+	if m.Len() == 0 {
+		return nil
+	}
+	return m.All()[m.rng.IntN(m.Len())]
+}
+
+func (m *model) note(did bool, outcome string) {
+	if did {
+		m.seen[outcome]++
+	}
+}
+
+// predict finds by brute force who an arrival must be.
+func (m *model) predict(a *Arrival[int]) (found, displaced *Presence[int]) {
+	if a.Proven {
+		i := slices.IndexFunc(m.list, func(p *Presence[int]) bool { return p.Proven && p.SessionKey == a.SessionKey })
+		if i >= 0 {
+			found = m.list[i]
+		}
+		return found, nil
+	}
+	memberConn := a.SessionKey.IsZero()
+	host := HostIdentity(a.MemberKey, a.About.Hostname)
+	var byHost, bySession, byBoth *Presence[int]
+	for _, p := range m.list {
+		if memberConn && a.About.Hostname != "" && p.Identity == host {
+			byHost = p
+		}
+		same := p.MemberKey == a.MemberKey && p.SessionID == a.About.SessionID && p.SessionKey == a.SessionKey && !p.Proven && p.claim == !memberConn
+		if !same || p.Online {
+			continue
+		}
+		if bySession == nil || p.attach > bySession.attach {
+			bySession = p
+		}
+		if p.Hostname == a.About.Hostname && (byBoth == nil || p.attach > byBoth.attach) {
+			byBoth = p
+		}
+	}
+	switch {
+	case byBoth != nil:
+		return byBoth, nil
+	case byHost != nil && byHost.Online:
+		return nil, byHost
+	case byHost != nil:
+		return byHost, nil
+	}
+	return bySession, nil
+}
+
+func (m *model) stepJoin() {
+	opts := []opt{sid(fmt.Sprint("daemon-", m.rng.IntN(2))), host([]string{"", "h1", "h2"}[m.rng.IntN(3)])}
+	switch m.rng.IntN(3) {
+	case 0:
+		opts = append(opts, proving(100+m.rng.IntN(5)))
+	case 1:
+		opts = append(opts, claiming(102+m.rng.IntN(12)), sid(fmt.Sprint("s", m.rng.IntN(2))))
+	}
+	if m.rng.IntN(2) == 0 {
+		opts = append(opts, groups(fmt.Sprintf("g%d/x", m.rng.IntN(3)), "g0"))
+	}
+	a := m.arrival(1+m.rng.IntN(3), opts...)
+	found, displaced := m.predict(a)
+	plan, size := m.Plan(a), m.Len()
+	wasOnline, oldConn := found != nil && found.Online, 0
+	if wasOnline {
+		oldConn = found.Conn
+	}
+	j, err := m.Join(a, modelLimit, m.now)
+	switch {
+	case found == nil && size >= modelLimit:
+		if !errors.Is(err, ErrCapacity) {
+			m.Fatalf("join of a full room: %v", err)
+		}
+		m.note(true, "capacity")
+	case !a.Proven && m.known[a.SessionKey]:
+		if !errors.Is(err, ErrKeyTaken) {
+			m.Fatalf("claim of a proven key: %v", err)
+		}
+		m.note(true, "taken")
+	case err != nil:
+		m.Fatalf("join: %v", err)
+	default:
+		m.judgeJoin(a, j, plan, found, displaced, wasOnline, oldConn)
+		return
+	}
+	if m.Len() != size {
+		m.Fatal("a refused join changed the room")
+	}
+}
+
+func (m *model) judgeJoin(a *Arrival[int], j Joined[int], plan Plan, found, displaced *Presence[int], wasOnline bool, oldConn int) {
+	if a.Proven {
+		m.known[a.SessionKey] = true
+	}
+	how, name := New, "New"
+	switch {
+	case wasOnline:
+		how, name = Replaced, "Replaced"
+	case found != nil:
+		how, name = Resumed, "Resumed"
+	}
+	m.note(true, name)
+	m.note(displaced != nil, "displaced")
+	if j.How != how || j.OldConn != oldConn || j.Displaced != displaced || found != nil && j.Presence != found {
+		m.Fatalf("join of %+v: %+v, want %s of %v, displacing %v", a, j, name, found, displaced)
+	}
+	if plan.NeedsSlot != (how == New) || plan.Identity != j.Presence.Identity {
+		m.Fatalf("planned %+v, got %s by %s", plan, j.Presence.Identity, name)
+	}
+	if displaced != nil && (!displaced.Online || displaced.Identity.Returns()) {
+		m.Fatalf("displaced: %+v", displaced)
+	}
+}
+
+func (m *model) stepDrop(p *Presence[int]) {
+	conn, wasOnline := p.Conn, p.Online
+	if m.rng.IntN(5) == 0 {
+		conn = 1 << 30 // replaced long ago
+	}
+	got := m.Drop(p, conn, m.now, testLease)
+	switch {
+	case !wasOnline || conn == 1<<30:
+		if got != Stale || p.Online != wasOnline || p.Ended() {
+			m.Fatalf("drop of a stale connection: %d, %+v", got, p)
+		}
+		m.note(true, "stale")
+	case got == Left:
+		holder := m.ByIdentity(HostIdentity(p.MemberKey, p.Hostname))
+		if !p.Ended() || p.Identity.Returns() || holder == nil || holder.SessionID != p.SessionID {
+			m.Fatalf("a presence nobody succeeded ended: %+v", p)
+		}
+		m.note(true, "half-open")
+	default:
+		if got != Leased || p.Online || !p.LeaseUntil.Equal(m.now.Add(testLease)) {
+			m.Fatalf("drop: %d, %+v", got, p)
+		}
+		m.note(true, "leased")
+	}
+}
+
+func (m *model) stepExpire() {
+	var want []*Presence[int]
+	for _, p := range m.list {
+		if !p.Online && !p.LeaseUntil.After(m.now) {
+			want = append(want, p)
+		}
+	}
+	if got := m.ExpireLeases(m.now); !slices.Equal(got, want) {
+		m.Fatalf("expired %v, want %v", got, want)
+	}
+	m.note(want != nil, "expired")
+}
+
+func (m *model) stepChange(p *Presence[int]) {
+	group := fmt.Sprintf("g%d/%d", m.rng.IntN(4), m.rng.IntN(3))
+	switch m.rng.IntN(7) {
+	case 0:
+		if err := m.JoinGroup(p, wire.Group{Name: group}); err != nil {
+			m.Fatal(err)
+		}
+	case 1:
+		m.LeaveGroup(p, group)
+	case 2:
+		m.SetVisible(p, m.rng.IntN(2) == 0)
+	case 3:
+		m.SetSummary(p, fmt.Sprint(m.rng.IntN(9)))
+	case 4:
+		m.Touch(p, m.now)
+	case 5:
+		s := []wire.Status{wire.Idle, wire.Working, wire.DND}[m.rng.IntN(3)]
+		m.SetStatus(p, s, Source(1+m.rng.IntN(3)), m.now, testWindow)
+	case 6:
+		m.SweepStatus(m.now, testTTL)
+	}
+}
+
+// store writes what is dirty and compares all that is stored with the room.
+func (m *model) store() {
+	for _, rec := range m.TakeDirty() {
+		m.stored[rec.Identity] = rec
+	}
+	live := 0
+	for identity, rec := range m.stored {
+		p := m.ByIdentity(identity)
+		if !rec.EndedAt.IsZero() {
+			if p != nil {
+				m.Fatalf("%s is stored as ended", identity)
+			}
+			continue
+		}
+		live++
+		if p == nil {
+			m.Fatalf("%s is not stored as ended", identity)
+		}
+		now := p.Record
+		now.LastSeenAt, now.StatusAt = rec.LastSeenAt, rec.StatusAt // not worth a write
+		if !reflect.DeepEqual(now, rec) {
+			m.Fatalf("stored %+v, is %+v", rec, now)
+		}
+	}
+	if live != m.Len() {
+		m.Fatalf("%d stored, %d in the room", live, m.Len())
+	}
+}
+
+// restart builds the room anew from the store.
+func (m *model) restart() {
+	old := m.Room
+	var records []Record
+	for _, rec := range m.stored {
+		records = append(records, rec)
+	}
+	var known []Known
+	for k := range m.known {
+		known = append(known, Known{SessionKey: k})
+	}
+	m.Room = NewRoom[int](old.meshID)
+	m.Restore(records, known, m.now.Add(testLease))
+	if m.Len() != old.Len() {
+		m.Fatalf("%d presences before the restart, %d after", old.Len(), m.Len())
+	}
+	m.note(true, "restart")
+}

@@ -1,0 +1,126 @@
+package presence
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Limits on the hook signals that wait for their presence.
+const (
+	PendingHookLife = 10 * time.Second // how long one waits (protocol v1)
+	MaxPendingHooks = 1024             // per room; beyond it the oldest is dropped
+)
+
+// HookSignal is what a hook posted over HTTP.
+type HookSignal struct {
+	Addr      netip.Addr // the poster's: it speaks only for presences from there
+	SessionID string     // "" when the hook has none
+	PID       int64      // 0 when the hook has none
+	Cwd       string
+	Status    wire.Status
+}
+
+type heldSignal struct {
+	HookSignal
+	at time.Time
+}
+
+// means reports whether the signal is for a presence that connected from addr: by
+// session id, or by (pid, cwd).
+func (h *HookSignal) means(p *Record, addr netip.Addr) bool {
+	return h.Addr == addr &&
+		(h.SessionID != "" && h.SessionID == p.SessionID || h.PID != 0 && h.PID == p.PID && h.Cwd == p.Cwd)
+}
+
+// MatchHook returns the presence that a hook speaks of, nil when there is none:
+// by session id, else by (pid, cwd), else any in that cwd; always one that last
+// connected from the hook's own address. Of several, sessions go before other
+// connections, which may bear a session's id or sit in its directory, and newer
+// connections before older ones.
+func (r *Room[C]) MatchHook(h HookSignal) *Presence[C] {
+	addr := h.Addr.Unmap()
+	if h.SessionID != "" {
+		if p := best(r.session[h.SessionID], addr, 0); p != nil {
+			return p
+		}
+	}
+	if h.PID != 0 {
+		if p := best(r.cwd[h.Cwd], addr, h.PID); p != nil {
+			return p
+		}
+	}
+	return best(r.cwd[h.Cwd], addr, 0)
+}
+
+// best picks the presence that a hook from addr means; pid 0 is any.
+func best[C comparable](among []*Presence[C], addr netip.Addr, pid int64) *Presence[C] {
+	var found *Presence[C]
+	for _, p := range among {
+		if !p.Addr.IsValid() || p.Addr != addr || pid != 0 && p.PID != pid {
+			continue
+		}
+		if found == nil || p.Proven && !found.Proven || p.Proven == found.Proven && p.attach > found.attach {
+			found = p
+		}
+	}
+	return found
+}
+
+// HoldHook keeps a signal that MatchHook found nobody for, so that Join can apply
+// it to a presence that comes within PendingHookLife.
+func (r *Room[C]) HoldHook(h HookSignal, now time.Time) {
+	if h.Addr = h.Addr.Unmap(); !h.Addr.IsValid() {
+		return // speaks for nobody
+	}
+	r.forgetPending(now)
+	// Only the newest word counts.
+	r.pending = slices.DeleteFunc(r.pending, func(old heldSignal) bool {
+		old.Status = h.Status
+		return old.HookSignal == h
+	})
+	if len(r.pending) >= MaxPendingHooks {
+		r.pending = slices.Delete(r.pending, 0, 1)
+	}
+	r.pending = append(r.pending, heldSignal{h, now})
+}
+
+// applyPending gives a presence that just connected the newest of the signals that
+// wait for its session id, else the newest of those for its (pid, cwd).
+func (r *Room[C]) applyPending(p *Presence[C], isNew bool, now time.Time) {
+	r.forgetPending(now)
+	// A one-shot command may bear the id of a session that is about to come: it
+	// leaves the signals for it, and takes none a second time.
+	if len(r.pending) == 0 || p.claim && !isNew {
+		return
+	}
+	var byPID, bySession *heldSignal
+	for i := range r.pending {
+		switch h := &r.pending[i]; {
+		case !h.means(&p.Record, p.Addr):
+		case h.SessionID == p.SessionID:
+			bySession = h
+		default:
+			byPID = h
+		}
+	}
+	newest := cmp.Or(bySession, byPID)
+	if newest == nil {
+		return
+	}
+	r.SetStatus(p, newest.Status, Hook, now, 0) // nothing is above a hook: no window
+	if p.claim {
+		return
+	}
+	r.pending = slices.DeleteFunc(r.pending, func(h heldSignal) bool {
+		return h.means(&p.Record, p.Addr)
+	})
+}
+
+// forgetPending drops the signals that waited too long.
+func (r *Room[C]) forgetPending(now time.Time) {
+	r.pending = slices.DeleteFunc(r.pending, func(h heldSignal) bool { return now.Sub(h.at) >= PendingHookLife })
+}

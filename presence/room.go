@@ -1,0 +1,222 @@
+package presence
+
+import (
+	"bytes"
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Presence is somebody in a room. C is the type of the broker's connections; its
+// zero value stands for none. All fields are read-only outside this package.
+type Presence[C comparable] struct {
+	Record
+	Conn       C          // zero unless Online
+	Online     bool       // false: leased, or ended
+	LeaseUntil time.Time  // when a leased presence ends
+	Addr       netip.Addr // client address of the last connection; invalid when unknown
+	LastActive time.Time  // see Room.Touch
+
+	// claim tells a connection that came with a session key without proving it.
+	// SessionKey does not: it is taken away when somebody proves the key.
+	claim  bool
+	attach uint64 // grows with every connection of the room: tells the newest
+}
+
+// Ended reports whether the presence has left its room for good.
+func (p *Presence[C]) Ended() bool { return !p.EndedAt.IsZero() }
+
+// Room holds the presences of one mesh that are online or leased. It is not safe
+// for concurrent use.
+type Room[C comparable] struct {
+	meshID   wire.ID
+	list     []*Presence[C] // by ConnectedAt, then ID
+	byID     map[wire.ID]*Presence[C]
+	identity map[Identity]*Presence[C]
+	proven   map[wire.Key]*Presence[C]
+	claimed  index[wire.Key, C] // claims of keys that are not in known
+	member   index[wire.Key, C]
+	session  index[string, C] // by SessionID
+	cwd      index[string, C]
+	group    index[string, C] // by the first segment of a group's name
+	known    map[wire.Key]Known
+	pending  []heldSignal // oldest first
+	dirty    map[Identity]*Presence[C]
+	attached uint64
+}
+
+// NewRoom returns the empty room of a mesh.
+func NewRoom[C comparable](meshID wire.ID) *Room[C] {
+	return &Room[C]{
+		meshID:   meshID,
+		byID:     map[wire.ID]*Presence[C]{},
+		identity: map[Identity]*Presence[C]{},
+		proven:   map[wire.Key]*Presence[C]{},
+		claimed:  index[wire.Key, C]{},
+		member:   index[wire.Key, C]{},
+		session:  index[string, C]{},
+		cwd:      index[string, C]{},
+		group:    index[string, C]{},
+		known:    map[wire.Key]Known{},
+		dirty:    map[Identity]*Presence[C]{},
+	}
+}
+
+// Restore fills an empty room after a start of the broker: presences that had
+// not ended are leased until leaseUntil, and known keys stay taken. Which address
+// a presence had is not kept, so hooks reach it only once it is back.
+func (r *Room[C]) Restore(records []Record, known []Known, leaseUntil time.Time) {
+	for _, k := range known {
+		r.known[k.SessionKey] = k
+	}
+	for _, rec := range records {
+		if rec.Proven {
+			r.known[rec.SessionKey] = Known{rec.SessionKey, rec.MemberID, rec.DisplayName}
+		}
+	}
+	sorted := slices.Clone(records)
+	slices.SortFunc(sorted, func(a, b Record) int { return byAge(&a, &b) })
+	for _, rec := range sorted {
+		if !rec.EndedAt.IsZero() || r.identity[rec.Identity] != nil {
+			continue
+		}
+		r.attached++
+		p := &Presence[C]{
+			Record:     rec,
+			LeaseUntil: leaseUntil,
+			LastActive: rec.LastSeenAt,
+			claim:      !rec.Proven && !rec.SessionKey.IsZero(),
+			attach:     r.attached,
+		}
+		if _, taken := r.known[rec.SessionKey]; taken && !rec.Proven {
+			p.SessionKey = wire.Key{} // as prove would have it
+		}
+		r.add(p)
+	}
+}
+
+// TakeDirty returns the records that changed since it was last called, in their
+// newest form, one per identity and sorted by it; ended ones once, with EndedAt
+// set. It returns nil when nothing changed. What the caller can't store it has to
+// keep: the room does not return it again.
+func (r *Room[C]) TakeDirty() []Record {
+	if len(r.dirty) == 0 {
+		return nil
+	}
+	records := make([]Record, 0, len(r.dirty))
+	for _, p := range r.dirty {
+		records = append(records, p.Record)
+	}
+	clear(r.dirty)
+	// One order for everybody, so that two writers can't deadlock on the rows.
+	slices.SortFunc(records, func(a, b Record) int { return cmp.Compare(a.Identity, b.Identity) })
+	return records
+}
+
+// live reports whether p is in the room.
+func (r *Room[C]) live(p *Presence[C]) bool { return r.byID[p.ID] == p }
+
+// changed notes that the record of a live presence has to be stored.
+func (r *Room[C]) changed(p *Presence[C]) {
+	if r.live(p) {
+		r.dirty[p.Identity] = p
+	}
+}
+
+// add puts a presence into the list and the indexes.
+func (r *Room[C]) add(p *Presence[C]) {
+	i, _ := r.position(p)
+	r.list = slices.Insert(r.list, i, p)
+	r.byID[p.ID] = p
+	r.link(p)
+}
+
+// end takes a presence out of the room for good.
+func (r *Room[C]) end(p *Presence[C], now time.Time) {
+	var none C
+	p.Conn, p.Online, p.EndedAt = none, false, now
+	r.changed(p)
+	r.unlink(p)
+	delete(r.byID, p.ID)
+	if i, ok := r.position(p); ok {
+		r.list = slices.Delete(r.list, i, i+1)
+	}
+}
+
+func (r *Room[C]) position(p *Presence[C]) (int, bool) {
+	return slices.BinarySearchFunc(r.list, p, func(a, b *Presence[C]) int { return byAge(&a.Record, &b.Record) })
+}
+
+// byAge orders by ConnectedAt, then by ID. Neither ever changes in a room.
+func byAge(a, b *Record) int {
+	return cmp.Or(a.ConnectedAt.Compare(b.ConnectedAt), bytes.Compare(a.ID[:], b.ID[:]))
+}
+
+// link enters p into the indexes; unlink takes it out. A change of an indexed
+// field stands between an unlink and a link.
+func (r *Room[C]) link(p *Presence[C]) {
+	r.identity[p.Identity] = p
+	switch {
+	case p.Proven:
+		r.proven[p.SessionKey] = p
+	case !p.SessionKey.IsZero():
+		r.claimed.add(p.SessionKey, p)
+	}
+	r.member.add(p.MemberKey, p)
+	r.session.add(p.SessionID, p)
+	r.cwd.add(p.Cwd, p)
+	for _, root := range groupRoots(p.Groups) {
+		r.group.add(root, p)
+	}
+}
+
+func (r *Room[C]) unlink(p *Presence[C]) {
+	delete(r.identity, p.Identity)
+	if p.Proven {
+		delete(r.proven, p.SessionKey)
+	} else {
+		r.claimed.remove(p.SessionKey, p)
+	}
+	r.member.remove(p.MemberKey, p)
+	r.session.remove(p.SessionID, p)
+	r.cwd.remove(p.Cwd, p)
+	for _, root := range groupRoots(p.Groups) {
+		r.group.remove(root, p)
+	}
+}
+
+// groupRoots returns the distinct first segments of the groups' names.
+func groupRoots(groups []wire.Group) []string {
+	var roots []string
+	for _, g := range groups {
+		root, _, _ := strings.Cut(g.Name, "/")
+		if !slices.Contains(roots, root) {
+			roots = append(roots, root)
+		}
+	}
+	return roots
+}
+
+// index finds presences by something that several of them may share. The order
+// within an entry means nothing.
+type index[K, C comparable] map[K][]*Presence[C]
+
+func (x index[K, C]) add(k K, p *Presence[C]) { x[k] = append(x[k], p) }
+
+func (x index[K, C]) remove(k K, p *Presence[C]) {
+	entry := x[k]
+	i := slices.Index(entry, p)
+	switch {
+	case i < 0:
+	case len(entry) == 1:
+		delete(x, k)
+	default:
+		last := len(entry) - 1
+		entry[i], entry[last] = entry[last], nil
+		x[k] = entry[:last]
+	}
+}

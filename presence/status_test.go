@@ -1,0 +1,172 @@
+package presence
+
+import (
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// TestDecide goes through every recorded status and source, every signal, and
+// both sides of the window. The rules are restated as protocol v1 words them.
+func TestDecide(t *testing.T) {
+	t.Parallel()
+	statuses := []wire.Status{wire.Idle, wire.Working, wire.DND}
+	sources := []Source{JSONL, Manual, Hook}
+	ages := []time.Duration{0, testWindow - 1, testWindow, testWindow + 1, time.Hour}
+	cases := 0
+	for _, is := range statuses {
+		for _, was := range sources {
+			for _, to := range statuses {
+				for _, by := range sources {
+					for _, age := range ages {
+						var want bool
+						if is == to {
+							want = by >= was || age > testWindow
+						} else {
+							want = is != wire.DND || by == Manual
+						}
+						cases++
+						got := decide(status{is, was, t0}, status{to, by, t0.Add(age)}, testWindow)
+						if got != want {
+							t.Errorf("%s by %d, then %s by %d after %s: taken %v, want %v", is, was, to, by, age, got, want)
+						}
+					}
+				}
+			}
+		}
+	}
+	if cases != 3*3*3*3*5 {
+		t.Fatalf("%d cases", cases)
+	}
+}
+
+// TestDecideByHand spells out the cases that matter, so that a mistake shared by
+// code and rules above would show.
+func TestDecideByHand(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name     string
+		cur, new status
+		want     bool
+	}{
+		{"hook changes a manual status", status{wire.Idle, Manual, at(0)}, status{wire.Working, Hook, at(1)}, true},
+		{"manual changes a fresh hook's", status{wire.Working, Hook, at(0)}, status{wire.Idle, Manual, at(1)}, true},
+		{"jsonl changes a fresh hook's", status{wire.Working, Hook, at(0)}, status{wire.Idle, JSONL, at(1)}, true},
+		{"hook enters dnd", status{wire.Idle, Manual, at(0)}, status{wire.DND, Hook, at(1)}, true},
+		{"hook does not leave dnd", status{wire.DND, Manual, at(0)}, status{wire.Idle, Hook, at(1)}, false},
+		{"hook does not leave a hook's old dnd", status{wire.DND, Hook, at(0)}, status{wire.Working, Hook, at(9999)}, false},
+		{"jsonl does not leave dnd", status{wire.DND, Manual, at(0)}, status{wire.Working, JSONL, at(9999)}, false},
+		{"manual leaves dnd", status{wire.DND, Hook, at(0)}, status{wire.Working, Manual, at(1)}, true},
+		{"hook refreshes a manual status", status{wire.Working, Manual, at(0)}, status{wire.Working, Hook, at(1)}, true},
+		{"hook refreshes its own", status{wire.Working, Hook, at(0)}, status{wire.Working, Hook, at(1)}, true},
+		{"manual does not refresh a fresh hook's", status{wire.Working, Hook, at(0)}, status{wire.Working, Manual, at(30)}, false},
+		{"manual refreshes an old hook's", status{wire.Working, Hook, at(0)}, status{wire.Working, Manual, at(31)}, true},
+	}
+	for _, tt := range tests {
+		if got := decide(tt.cur, tt.new, testWindow); got != tt.want {
+			t.Errorf("%s: taken %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestSetStatus(t *testing.T) {
+	t.Parallel()
+	r := newTester(t)
+	p := r.join(t0, r.arrival(1, proving(9))).Presence
+	r.TakeDirty()
+	steps := []struct {
+		to      wire.Status
+		from    Source
+		at      int
+		changed bool
+		dirty   bool
+		source  Source
+		since   int
+	}{
+		{wire.Working, Hook, 1, true, true, Hook, 1},
+		{wire.Working, Hook, 5, false, false, Hook, 5},
+		{wire.Working, Manual, 6, false, false, Hook, 5},
+		{wire.Working, Manual, 40, false, true, Manual, 40},
+		{wire.DND, Manual, 41, true, true, Manual, 41},
+		{wire.Idle, Hook, 42, false, false, Manual, 41},
+		{wire.Idle, Manual, 43, true, true, Manual, 43},
+	}
+	for i, s := range steps {
+		if got := r.SetStatus(p, s.to, s.from, at(s.at), testWindow); got != s.changed {
+			t.Fatalf("step %d: changed %v", i, got)
+		}
+		if dirty := r.TakeDirty() != nil; dirty != s.dirty {
+			t.Fatalf("step %d: dirty %v", i, dirty)
+		}
+		if p.Source != s.source || !p.StatusAt.Equal(at(s.since)) || !p.LastActive.Equal(at(s.at)) {
+			t.Fatalf("step %d: %s by %d at %v, active %v", i, p.Status, p.Source, p.StatusAt, p.LastActive)
+		}
+	}
+}
+
+func TestSweepStatus(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		is    wire.Status
+		from  Source
+		touch int // seconds, 0: never
+		drop  bool
+		falls int // the second at which it falls back to idle, 0: never
+	}{
+		{"working by hook", wire.Working, Hook, 0, false, 60},
+		{"working inferred", wire.Working, JSONL, 0, false, 60},
+		{"working by hand", wire.Working, Manual, 0, false, 0},
+		{"a sign of life", wire.Working, Hook, 20, false, 80},
+		{"leased", wire.Working, Hook, 0, true, 60},
+		{"idle", wire.Idle, Hook, 0, false, 0},
+		{"dnd by hook", wire.DND, Hook, 0, false, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := newTester(t)
+			p := r.join(t0, r.arrival(1, proving(9))).Presence
+			r.SetStatus(p, tt.is, tt.from, t0, testWindow)
+			if tt.touch > 0 {
+				r.Touch(p, at(tt.touch))
+			}
+			if tt.drop {
+				r.drop(p, t0)
+			}
+			r.TakeDirty()
+			if tt.falls == 0 {
+				if got := r.SweepStatus(at(100_000), testTTL); got != nil || p.Status != tt.is {
+					t.Fatalf("fell back: %s", p.Status)
+				}
+				return
+			}
+			if got := r.SweepStatus(at(tt.falls).Add(-1), testTTL); got != nil {
+				t.Fatal("fell back too early")
+			}
+			got := r.SweepStatus(at(tt.falls), testTTL)
+			if len(got) != 1 || got[0] != p || p.Status != wire.Idle || p.Source != JSONL || !p.StatusAt.Equal(at(tt.falls)) {
+				t.Fatalf("swept %v: %s by %d at %v", got, p.Status, p.Source, p.StatusAt)
+			}
+			if len(r.TakeDirty()) != 1 {
+				t.Fatal("the fall is not to be stored")
+			}
+		})
+	}
+}
+
+func TestGate(t *testing.T) {
+	t.Parallel()
+	for _, s := range []wire.Status{wire.Idle, wire.Working, wire.DND} {
+		for _, pr := range []wire.Priority{wire.Now, wire.Next, wire.Low} {
+			want := s == wire.Idle || pr == wire.Now
+			if Passes(s, pr) != want {
+				t.Errorf("%s passes a gate that is %s: %v", pr, s, !want)
+			}
+		}
+		if UrgentOnly(s) != (s != wire.Idle) {
+			t.Errorf("UrgentOnly(%s) is wrong", s)
+		}
+	}
+}

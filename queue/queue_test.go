@@ -1,0 +1,474 @@
+package queue_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// inbox is an outlet that keeps what is pushed.
+type inbox struct {
+	pushes   []map[string]any
+	caughtUp int
+}
+
+func (i *inbox) Push(frame []byte) {
+	var push map[string]any
+	if err := json.Unmarshal(frame, &push); err != nil {
+		panic(err)
+	}
+	i.pushes = append(i.pushes, push)
+}
+
+func (i *inbox) CaughtUp() { i.caughtUp++ }
+
+// clientIDs lists what was pushed, in order.
+func (i *inbox) clientIDs() []string {
+	var ids []string
+	for _, p := range i.pushes {
+		ids = append(ids, p["client_message_id"].(string))
+	}
+	return ids
+}
+
+func (i *inbox) id(t *testing.T, n int) wire.ID {
+	t.Helper()
+	id, err := wire.ParseID(i.pushes[n]["messageId"].(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+var (
+	mesh   = wire.ID{1}
+	member = wire.ID{2}
+	box    = queue.Mailbox{Mesh: mesh, Name: "s/recipient"}
+)
+
+// fixture is a queue over a store in memory, in a bubble of virtual time.
+type fixture struct {
+	*queue.Queue
+	store *memStore
+}
+
+// inBubble runs f with a fresh queue; everything has stopped when it returns.
+func inBubble(t *testing.T, f func(t *testing.T, q fixture)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore()
+		ctx, cancel := context.WithCancel(context.Background())
+		j := journal.New(store, zap.NewNop())
+		q := queue.New(store, j, func() time.Duration { return 30 * time.Second })
+		if err := q.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() { j.Run(ctx); close(done) }()
+		f(t, fixture{q, store})
+		cancel()
+		q.Stop()
+		<-done
+	})
+}
+
+// fate is what a sender was told, once it was.
+type fate struct{ result atomic.Pointer[queue.Result] }
+
+func (f *fate) tell(r queue.Result) { f.result.Store(&r) }
+
+var errUndecided = errors.New("undecided")
+
+// err is nil when the message is safe.
+func (f *fate) err() error {
+	r := f.result.Load()
+	if r == nil {
+		return errUndecided
+	}
+	return r.Err
+}
+
+func (f *fate) id() wire.ID { return f.result.Load().MessageID }
+
+// send accepts a message and returns where its fate will be found.
+func (f fixture) send(clientID string, priority wire.Priority, boxes ...queue.Mailbox) *fate {
+	return f.sendBody(clientID, priority, "Ym9keQ==", boxes...)
+}
+
+func (f fixture) sendBody(clientID string, priority wire.Priority, body string, boxes ...queue.Mailbox) *fate {
+	var to []queue.To
+	for _, b := range boxes {
+		to = append(to, queue.To{Mailbox: b, Name: b.Name})
+	}
+	if err := f.Prepare(context.Background(), mesh, member); err != nil {
+		told := &fate{}
+		told.tell(queue.Result{Err: err})
+		return told
+	}
+	told := &fate{}
+	f.Accept(queue.Message{
+		MeshID: mesh, SenderMember: member, ClientID: clientID, Priority: priority, Ciphertext: body, TargetSpec: "@x",
+	}, to, told.tell)
+	return told
+}
+
+func expect(t *testing.T, in *inbox, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	if got := in.clientIDs(); !slices.Equal(got, want) {
+		t.Fatalf("pushed %v, want %v", got, want)
+	}
+}
+
+// commit lets the journal finish what it has.
+func commit() { pause(100 * time.Millisecond) }
+
+// pause lets virtual time go by and everything that is due in it happen.
+func pause(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func TestSafeOnlyWhenStoredOrAcknowledgedByAll(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		q.store.behave(slow, always(none))
+		other := queue.Mailbox{Mesh: mesh, Name: "s/other"}
+		var a, b inbox
+		q.Attach(box, &a, false)
+		q.Attach(other, &b, false)
+		pause(2 * time.Second)
+
+		result := q.send("m", wire.Next, box, other)
+		expect(t, &a, "m")
+		q.Acknowledge(box, &a, a.id(t, 0), "")
+		if result.err() == nil {
+			t.Fatal("safe although one recipient has not acknowledged and nothing is stored")
+		}
+		q.Acknowledge(other, &b, wire.ID{}, "m")
+		if result.err() != nil {
+			t.Fatalf("not safe although all have it: %v", result.err())
+		}
+		pause(3 * time.Second)
+
+		alone := q.send("n", wire.Next, box)
+		if alone.err() == nil {
+			t.Fatal("safe before anything")
+		}
+		pause(3 * time.Second)
+		if alone.err() != nil {
+			t.Fatalf("not safe although stored: %v", alone.err())
+		}
+	})
+}
+
+func TestAcknowledgedBeforeCommitIsStoredAsDelivered(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		q.store.behave(slow, always(none))
+		var in inbox
+		q.Attach(box, &in, false)
+		pause(2 * time.Second)
+		q.send("busy", wire.Next) // keeps the journal busy while the next one is acknowledged
+		pause(100 * time.Millisecond)
+		q.send("m", wire.Next, box)
+		q.Acknowledge(box, &in, in.id(t, 0), "")
+		pause(5 * time.Second)
+		for _, m := range q.store.messages {
+			if m.ClientID == "m" && m.Recipients[0].State != queue.Delivered {
+				t.Fatalf("stored as %s", m.Recipients[0].State)
+			}
+		}
+		found, err := q.Find(context.Background(), mesh, in.id(t, 0).String(), 2)
+		if err != nil || len(found) != 1 || found[0].Recipients[0].State != queue.Delivered {
+			t.Fatalf("found %+v, %v", found, err)
+		}
+	})
+}
+
+func TestAbsentRecipientGetsEverythingInOrder(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		var want []string
+		for i := range 300 { // more than a page and more than the window
+			want = append(want, fmt.Sprint("m", i))
+			q.send(want[i], wire.Next, box)
+		}
+		commit()
+		if n := q.Stats().Mailboxes; n != 0 {
+			t.Fatalf("%d mailboxes in memory for somebody absent", n)
+		}
+		var in inbox
+		q.Attach(box, &in, false)
+		commit()
+		if len(in.pushes) != 256 || in.caughtUp != 0 {
+			t.Fatalf("%d pushed (caught up %d times) before anything was acknowledged, want the window of 256", len(in.pushes), in.caughtUp)
+		}
+		for i := 0; i < len(in.pushes); i++ {
+			q.Acknowledge(box, &in, in.id(t, i), "")
+			commit()
+		}
+		expect(t, &in, want...)
+		if in.caughtUp != 1 {
+			t.Fatalf("caught up %d times", in.caughtUp)
+		}
+	})
+}
+
+func TestWindowBoundsBytesButNeverStops(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		var in inbox
+		q.Attach(box, &in, false)
+		commit()
+		big := strings.Repeat("QUJD", 3<<18) // 3 MiB: more than the window
+		q.sendBody("a", wire.Now, big, box)
+		q.sendBody("b", wire.Now, big, box)
+		q.send("c", wire.Now, box)
+		commit()
+		expect(t, &in, "a")
+		q.Acknowledge(box, &in, wire.ID{}, "a")
+		commit()
+		expect(t, &in, "a", "b")
+		q.Acknowledge(box, &in, wire.ID{}, "b")
+		commit()
+		expect(t, &in, "a", "b", "c")
+	})
+}
+
+func TestGateHoldsAndReleasesInOrder(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		var in inbox
+		q.Attach(box, &in, true)
+		commit()
+		q.send("next1", wire.Next, box)
+		q.send("now1", wire.Now, box)
+		q.send("low", wire.Low, box)
+		q.send("now2", wire.Now, box)
+		commit()
+		expect(t, &in, "now1", "now2")
+		q.Gate(box, &in, false)
+		commit()
+		q.send("next2", wire.Next, box)
+		expect(t, &in, "now1", "now2", "next1", "low", "next2")
+		q.Gate(box, &in, true)
+		q.send("next3", wire.Next, box)
+		commit()
+		expect(t, &in, "now1", "now2", "next1", "low", "next2")
+	})
+}
+
+func TestGateOpenedWhileDraining(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		var want []string
+		for i := range 200 {
+			want = append(want, fmt.Sprint("m", i))
+			q.send(want[i], []wire.Priority{wire.Now, wire.Low}[i%2], box)
+		}
+		commit()
+		var in inbox
+		q.Attach(box, &in, true)
+		pause(time.Millisecond + 500*time.Microsecond) // amid the first pages
+		q.Gate(box, &in, false)
+		commit()
+		got := in.clientIDs()
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Fatalf("got %d of %d messages", len(got), len(want))
+		}
+	})
+}
+
+func TestLeaseRunsOut(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		var in inbox
+		q.Attach(box, &in, false)
+		commit()
+		q.send("a", wire.Next, box)
+		q.send("b", wire.Next, box)
+		q.send("c", wire.Next, box)
+		commit()
+		q.Acknowledge(box, &in, wire.ID{}, "b")
+		pause(29 * time.Second)
+		q.ExpireLeases()
+		expect(t, &in, "a", "b", "c")
+		pause(2 * time.Second)
+		q.ExpireLeases()
+		commit()
+		expect(t, &in, "a", "b", "c", "a", "c")
+
+		// An answer to the first push counts even after the lease.
+		pause(31 * time.Second)
+		q.store.behave(quick, always(fails))
+		q.ExpireLeases()
+		if !q.Acknowledge(box, &in, wire.ID{}, "a") {
+			t.Fatal("a late acknowledgement was not taken")
+		}
+		q.store.behave(quick, always(none))
+		pause(5 * time.Second)
+		expect(t, &in, "a", "b", "c", "a", "c", "c")
+	})
+}
+
+func TestReconnectRedeliversWhatWasNotAcknowledged(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		var first, second inbox
+		q.Attach(box, &first, false)
+		commit()
+		q.send("a", wire.Next, box)
+		q.send("b", wire.Next, box)
+		q.send("c", wire.Next, box)
+		synctest.Wait()
+		q.Acknowledge(box, &first, wire.ID{}, "b")
+		q.Attach(box, &second, false) // before anything was committed
+		if q.Acknowledge(box, &first, wire.ID{}, "a") {
+			t.Error("the old connection's acknowledgement counts")
+		}
+		q.Detach(box, &first) // too late to matter
+		commit()
+		q.send("d", wire.Next, box)
+		commit()
+		expect(t, &second, "a", "c", "d")
+	})
+}
+
+func TestRepeatedSend(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		var in inbox
+		q.Attach(box, &in, false)
+		commit()
+		one, two := q.send("m", wire.Next, box), q.send("m", wire.Next, box)
+		commit()
+		three := q.send("m", wire.Next, box)
+		if one.err() != nil || two.err() != nil || three.err() != nil || one.id() != two.id() || one.id() != three.id() {
+			t.Fatalf("%v, %v, %v: want one message", one.id(), two.id(), three.id())
+		}
+		expect(t, &in, "m")
+	})
+}
+
+func TestRepeatedSendAfterRestart(t *testing.T) {
+	var store *memStore
+	var id wire.ID
+	inBubble(t, func(t *testing.T, q fixture) {
+		store = q.store
+		r := q.send("m", wire.Next, box)
+		commit()
+		id = r.id()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		j := journal.New(store, zap.NewNop())
+		q := queue.New(store, j, func() time.Duration { return time.Minute })
+		if err := q.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+		go j.Run(ctx)
+		r := fixture{q, store}.send("m", wire.Next, box)
+		if r.err() != nil || r.id() != id {
+			t.Fatalf("sent again after a restart: %v, want %s", r.err(), id)
+		}
+		var in inbox
+		q.Attach(box, &in, false)
+		commit()
+		expect(t, &in, "m")
+		q.Stop()
+	})
+}
+
+func TestStorageAway(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		var in inbox
+		q.Attach(box, &in, false)
+		commit()
+		safe := q.send("before", wire.Next, box)
+		commit()
+		q.store.behave(quick, always(fails))
+		refused := q.send("during", wire.Next, box)
+		pause(50 * time.Millisecond)
+		atOnce := q.send("later", wire.Next, box)
+		if safe.err() != nil || !errors.Is(refused.err(), queue.ErrUnavailable) || !errors.Is(atOnce.err(), queue.ErrUnavailable) {
+			t.Fatalf("before: %v; during: %v; later: %v", safe.err(), refused.err(), atOnce.err())
+		}
+		q.store.behave(quick, always(none))
+		pause(2 * time.Second)
+		again := q.send("during", wire.Next, box)
+		commit()
+		if again.err() != nil {
+			t.Fatalf("refused although the storage is back: %v", again.err())
+		}
+	})
+}
+
+func TestEndedMailboxGivesUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		r := q.send("m", wire.Next, box)
+		q.End(box)
+		commit()
+		found, err := q.Find(context.Background(), mesh, r.id().String()[:8], 2)
+		if err != nil || len(found) != 1 || found[0].Recipients[0].State != queue.Gone {
+			t.Fatalf("found %+v, %v", found, err)
+		}
+	})
+}
+
+func BenchmarkAcceptLive(b *testing.B) {
+	store := &discard{newMemStore()}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	j := journal.New(store, zap.NewNop())
+	q := queue.New(store, j, func() time.Duration { return time.Minute })
+	if err := q.Start(ctx); err != nil {
+		b.Fatal(err)
+	}
+	go j.Run(ctx)
+	defer q.Stop()
+	acks := make(chan wire.ID, 1)
+	out := acker{acks, make(chan struct{})}
+	q.Attach(box, out, false)
+	<-out.ready
+	body := strings.Repeat("QUJD", 341) // 1 kB of ciphertext
+	to := []queue.To{{Mailbox: box}}
+	b.ReportAllocs()
+	for b.Loop() {
+		for q.Stats().Open > 1000 {
+			runtime.Gosched() // the journal is the bottleneck: let it catch up
+		}
+		q.Accept(queue.Message{MeshID: mesh, SenderMember: member, Priority: wire.Now, Ciphertext: body, TargetSpec: "@x"}, to, func(queue.Result) {})
+		q.Acknowledge(box, out, <-acks, "")
+	}
+}
+
+// acker hands the id of what is pushed to the benchmark.
+type acker struct {
+	ids   chan wire.ID
+	ready chan struct{}
+}
+
+func (a acker) Push(frame []byte) {
+	var id wire.ID
+	start := len(`{"type":"push","messageId":"`)
+	if err := id.UnmarshalText(frame[start : start+32]); err != nil {
+		panic(err)
+	}
+	a.ids <- id
+}
+
+func (a acker) CaughtUp() { close(a.ready) }
+
+// discard is a store that keeps nothing.
+type discard struct{ *memStore }
+
+func (discard) Commit(context.Context, *journal.Batch) ([]journal.Duplicate, error) { return nil, nil }
