@@ -1,0 +1,279 @@
+package broker_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/storage/sqlite"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// server is a broker with its own SQLite behind a real HTTP server.
+type server struct {
+	*broker.Broker
+	t   testing.TB
+	url string
+}
+
+func start(t testing.TB, change func(*broker.Settings)) *server {
+	t.Helper()
+	return startAt(t, filepath.Join(t.TempDir(), "broker.db"), change)
+}
+
+func startAt(t testing.TB, path string, change func(*broker.Settings)) *server {
+	t.Helper()
+	store, err := sqlite.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := broker.DefaultSettings()
+	s.SendRatePerMin, s.SendBurst = 1_000_000, 1_000_000
+	if change != nil {
+		change(&s)
+	}
+	b := broker.New(broker.Options{Storage: store, Settings: s, Log: zaptest.NewLogger(t), Version: "test"})
+	if err := b.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := b.ServeWebSocket(w, r, netip.MustParseAddrPort(r.RemoteAddr).Addr()); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
+	}))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := b.Stop(ctx); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+		web.Close()
+	})
+	return &server{b, t, "ws" + strings.TrimPrefix(web.URL, "http")}
+}
+
+// member is somebody with a key in a mesh.
+type member struct {
+	keys         identity.KeyPair
+	mesh, member string
+}
+
+func (s *server) owner() member {
+	s.t.Helper()
+	keys, err := identity.Generate()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	now := time.Now().UnixMilli()
+	made, err := s.CreateMesh(context.Background(), wire.CreateMesh{
+		Slug: "team", Name: "Team", DisplayName: "Owner", OwnerPubkey: keys.Public().String(), Timestamp: now,
+		Signature: keys.Sign(wire.CreateMeshSigningText("team", "Team", "Owner", keys.Public(), now)).String(),
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return member{keys, made.MeshID.String(), made.MemberID.String()}
+}
+
+type frame = map[string]any
+
+// client is one raw connection.
+type client struct {
+	t  testing.TB
+	ws *websocket.Conn
+}
+
+func (s *server) dial() *client {
+	s.t.Helper()
+	ws, _, err := websocket.Dial(s.t.(interface{ Context() context.Context }).Context(), s.url, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ws.SetReadLimit(-1)
+	s.t.Cleanup(func() { _ = ws.CloseNow() })
+	return &client{s.t, ws}
+}
+
+func (c *client) send(f frame) {
+	c.t.Helper()
+	data, _ := json.Marshal(f)
+	if err := c.ws.Write(context.Background(), websocket.MessageText, data); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// next returns the next frame of a type, passing over system pushes.
+func (c *client) next(kind string) frame {
+	c.t.Helper()
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		_, data, err := c.ws.Read(ctx)
+		cancel()
+		if err != nil {
+			c.t.Fatalf("waiting for %s: %v", kind, err)
+		}
+		var f frame
+		if err := json.Unmarshal(data, &f); err != nil {
+			c.t.Fatal(err)
+		}
+		if f["subtype"] == "system" {
+			continue
+		}
+		if f["type"] != kind {
+			c.t.Fatalf("got %s, want %s", data, kind)
+		}
+		return f
+	}
+}
+
+// session connects a session of m with the given keys.
+func (s *server) session(m member, keys identity.KeyPair, sessionID string) *client {
+	s.t.Helper()
+	c := s.dial()
+	now := time.Now()
+	a := identity.Attest(m.keys, keys.Public(), now.Add(time.Hour))
+	ts, sig := identity.SignSessionHello(keys, m.mesh, m.keys.Public(), now)
+	c.send(frame{
+		"type": "session_hello", "meshId": m.mesh, "parentMemberPubkey": m.keys.Public().String(),
+		"sessionPubkey": keys.Public().String(), "timestamp": ts, "signature": sig.String(),
+		"parentAttestation": frame{
+			"sessionPubkey": a.SessionPubkey.String(), "parentMemberPubkey": a.ParentMemberPubkey.String(),
+			"expiresAt": a.ExpiresAt, "signature": a.Signature.String(),
+		},
+		"sessionId": sessionID, "pid": 1, "cwd": "/", "displayName": sessionID,
+	})
+	c.next("hello_ack")
+	return c
+}
+
+func newKeys(t testing.TB) identity.KeyPair {
+	t.Helper()
+	keys, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+func message(n int, to wire.Key, size int) frame {
+	return frame{
+		"type": "send", "id": fmt.Sprint(n), "client_message_id": fmt.Sprint("m", n), "targetSpec": to.String(),
+		"priority": "now", "nonce": "bm9uY2U=", "ciphertext": strings.Repeat("QUJD", size/4),
+	}
+}
+
+func TestMessageBetweenSessions(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	m := s.owner()
+	a, b := newKeys(t), newKeys(t)
+	alice, bob := s.session(m, a, "alice"), s.session(m, b, "bob")
+	alice.send(message(1, b.Public(), 1000))
+	push := bob.next("push")
+	if push["senderPubkey"] != a.Public().String() || push["client_message_id"] != "m1" {
+		t.Fatalf("push %v", push)
+	}
+	bob.send(frame{"type": "client_ack", "clientMessageId": "m1", "brokerMessageId": push["messageId"]})
+	if ack := alice.next("ack"); ack["messageId"] != push["messageId"] || ack["queued"] != true {
+		t.Fatalf("ack %v", ack)
+	}
+}
+
+// One peer that reads nothing must not slow the others, nor cost memory without
+// bound.
+func TestSlowReaderDoesNotSlowOthers(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	m := s.owner()
+	frozen, b := newKeys(t), newKeys(t)
+	s.session(m, frozen, "frozen") // is never read again
+	alice, bob := s.session(m, newKeys(t), "alice"), s.session(m, b, "bob")
+	for i := range 400 {
+		alice.send(message(2*i, frozen.Public(), 40_000))
+		alice.send(message(2*i+1, b.Public(), 100))
+		push := bob.next("push")
+		bob.send(frame{"type": "client_ack", "brokerMessageId": push["messageId"]})
+		for range 2 {
+			if ack := alice.next("ack"); ack["queued"] != true {
+				t.Fatalf("ack %v", ack)
+			}
+		}
+	}
+	if open := s.Stats().Queue.Open; open > 50 {
+		t.Errorf("%d messages are held in memory for somebody who does not read", open)
+	}
+}
+
+// Acks come in the order of the sends, whatever happens to the messages.
+func TestAcksInOrder(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	m := s.owner()
+	b := newKeys(t)
+	alice := s.session(m, newKeys(t), "alice")
+	s.session(m, b, "bob")
+	const n = 200
+	for i := range n {
+		to := b.Public()
+		if i%3 == 0 {
+			to = wire.Key{byte(i), 1} // nobody's
+		}
+		alice.send(message(i, to, 100))
+	}
+	for i := range n {
+		ack := alice.next("ack")
+		if ack["id"] != fmt.Sprint(i) || (ack["error"] != nil) != (i%3 == 0) {
+			t.Fatalf("ack %d is %v", i, ack)
+		}
+	}
+}
+
+// What was acknowledged outlives the broker, and a session that comes back within
+// the lease has not been away.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "broker.db")
+	var m member
+	a, b := newKeys(t), newKeys(t)
+	t.Run("before", func(t *testing.T) {
+		s := startAt(t, path, nil)
+		m = s.owner()
+		alice := s.session(m, a, "alice")
+		bob := s.session(m, b, "bob")
+		for i := range 20 {
+			alice.send(message(i, b.Public(), 100))
+			alice.next("ack")
+			bob.next("push") // and is not acknowledged
+		}
+	})
+	s := startAt(t, path, nil)
+	bob := s.session(m, b, "bob")
+	for i := range 20 {
+		if push := bob.next("push"); push["client_message_id"] != fmt.Sprint("m", i) {
+			t.Fatalf("push %d is %v", i, push["client_message_id"])
+		}
+	}
+	alice := s.session(m, a, "alice")
+	alice.send(message(7, b.Public(), 100))
+	ack := alice.next("ack")
+	alice.send(frame{"type": "message_status", "messageId": ack["messageId"], "_reqId": "q"})
+	status := alice.next("message_status_result")
+	if status["_reqId"] != "q" || status["delivered"] != false {
+		t.Fatalf("status of a repeated send: %v", status)
+	}
+}
