@@ -50,6 +50,10 @@ type Broker struct {
 	rooms   map[wire.ID]*room
 	conns   map[*conn]struct{}
 
+	// loading is held for reading while a room is loaded, and for writing while
+	// meshes that nobody uses are forgotten.
+	loading sync.RWMutex
+
 	stop context.CancelFunc // ends the goroutines that wait counts
 	wait sync.WaitGroup
 	ids  wire.IDSource

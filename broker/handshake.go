@@ -240,15 +240,23 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 	if !a.Proven {
 		ack.Services = &[]string{}
 	}
-	if a.About.Has(wire.CapTransient) && !a.Proven {
-		r.mu.Lock()
-		r.guests[c] = struct{}{}
-		r.mu.Unlock()
-		c.room = r
-		c.send(ack)
-		return nil
+	for {
+		var err error
+		if a.About.Has(wire.CapTransient) && !a.Proven {
+			err = r.admitGuest(c, &ack)
+		} else {
+			err = r.join(c, a, &ack, now)
+		}
+		if !errors.Is(err, errRoomClosed) {
+			return err
+		}
+		ctx, cancel := storageContext()
+		r, err = c.broker.room(ctx, r.id)
+		cancel()
+		if err != nil {
+			return err
+		}
 	}
-	return r.join(c, a, &ack, now)
 }
 
 func orEmpty[T any](list []T) []T {

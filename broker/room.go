@@ -27,6 +27,8 @@ type room struct {
 
 	mu sync.RWMutex
 	*presence.Room[*conn]
+	closed bool               // forgotten: get the room anew
+	empty  time.Time          // since when nobody has been here; zero: somebody is
 	homes  map[wire.Key]*conn // member key → the connection that serves the member's mailbox
 	guests map[*conn]struct{} // transient connections
 }
@@ -42,6 +44,8 @@ func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
 	if notOpen != nil {
 		return nil, notOpen
 	}
+	b.loading.RLock()
+	defer b.loading.RUnlock()
 	members, err := b.meshes.Get(ctx, id)
 	if err != nil {
 		return nil, err
@@ -94,6 +98,10 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 		return err
 	}
 	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return errRoomClosed
+	}
 	joined, err := r.Join(a, r.broker.Settings().MaxConnectionsPerMesh, now)
 	switch {
 	case errors.Is(err, presence.ErrCapacity):
@@ -138,6 +146,22 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 	return nil
 }
 
+// errRoomClosed says that the room was forgotten in the moment of coming in.
+var errRoomClosed = errors.New("the room was forgotten")
+
+// admitGuest takes a transient connection.
+func (r *room) admitGuest(c *conn, ack *wire.HelloAck) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return errRoomClosed
+	}
+	r.guests[c] = struct{}{}
+	c.room = r
+	c.send(ack)
+	return nil
+}
+
 // recall asks the store what is kept of a presence that has ended.
 func (r *room) recall(a *presence.Arrival[*conn]) error {
 	r.mu.RLock()
@@ -171,8 +195,6 @@ func (r *room) part(c *conn, clean bool) {
 	now := time.Now()
 	r.broker.queue.Detach(r.mailbox(p), c)
 	switch {
-	case ending(c.how.Load()) == endShutdown:
-		// The record stays as it is: the next broker leases it.
 	case clean:
 		if r.Leave(p, c, now) {
 			r.departed(p)

@@ -14,6 +14,8 @@ const (
 	storeSweep = 10 * time.Second
 	// sweepLimit bounds one step of that, so that it never holds up a commit for long.
 	sweepLimit = 500
+	// meshIdle is how long a mesh stays in memory with nobody in it.
+	meshIdle = 10 * time.Minute
 	// presenceRetention is how long a session that does not come back is remembered.
 	presenceRetention = 30 * 24 * time.Hour
 )
@@ -82,10 +84,46 @@ func (b *Broker) storeSweepLoop(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
+		b.forgetMeshes(time.Now())
 		if err := b.sweepStore(ctx); err != nil && ctx.Err() == nil {
 			b.log.Warn("sweep the storage", zap.Error(err))
 		}
 	}
+}
+
+// forgetMeshes drops the meshes that nobody uses from memory.
+func (b *Broker) forgetMeshes(now time.Time) {
+	if !b.loading.TryLock() {
+		return // somebody is coming in: there is no hurry
+	}
+	defer b.loading.Unlock()
+	for _, r := range b.allRooms() {
+		if r.close(now) {
+			b.mu.Lock()
+			delete(b.rooms, r.id)
+			b.mu.Unlock()
+		}
+	}
+	for _, id := range b.meshes.Loaded() { // joining and invite pages load meshes too
+		if b.roomInMemory(id) == nil {
+			b.meshes.Forget(id)
+		}
+	}
+}
+
+// close marks a room that has been empty for long, so that nobody comes in.
+func (r *room) close(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.Len() > 0 || len(r.guests) > 0:
+		r.empty = time.Time{}
+	case r.empty.IsZero():
+		r.empty = now
+	case now.Sub(r.empty) > meshIdle:
+		r.closed = true
+	}
+	return r.closed
 }
 
 func (b *Broker) sweepStore(ctx context.Context) error {
