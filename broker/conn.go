@@ -156,7 +156,6 @@ func (c *conn) greet(frame *wire.Frame, timer *time.Timer, handshake func(*wire.
 		c.broker.log.Warn("handshake", zap.Error(err), zap.Stringer("client", c.client))
 		r = &rejection{code: wire.CodeTryAgain, message: "the broker's storage is out of reach, try again", close: wire.CloseTryLater}
 	}
-	c.broker.stats.refuse(string(r.code))
 	c.sendError(r.code, r.message, frame.ReqID)
 	code, reason := wire.ClosePolicy, string(r.code)
 	if r.close != 0 {

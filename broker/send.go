@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,6 +18,9 @@ type refusal struct{ word, text string }
 
 func (r *refusal) Error() string { return r.word + ": " + r.text }
 
+// errAway is the refusal of a message while the storage is out of reach.
+var errAway = &refusal{wire.AckTryAgain, "the broker's storage is out of reach"}
+
 // serveSend accepts a message or refuses it; either way there is an ack.
 func (c *conn) serveSend(frame *wire.Frame) {
 	m, err := wire.DecodeSend(frame)
@@ -24,28 +28,32 @@ func (c *conn) serveSend(frame *wire.Frame) {
 	if slot == nil {
 		return
 	}
-	refuse := func(err *refusal) {
-		c.broker.stats.refuse(err.word)
-		c.acks.decide(slot, "", err.Error())
+	decide := func(id wire.ID, why *refusal) {
+		if why == nil {
+			c.acks.decide(slot, id.String(), "")
+			return
+		}
+		c.broker.stats.refuse(why.word)
+		c.acks.decide(slot, "", why.Error())
 	}
 	if err != nil {
-		refuse(&refusal{wire.AckInvalid, err.Error()})
+		decide(wire.ID{}, &refusal{wire.AckInvalid, err.Error()})
 		return
 	}
-	if err := c.admit(&m); err != nil {
-		refuse(err)
+	if why := c.admit(&m); why != nil {
+		decide(wire.ID{}, why)
 		return
 	}
 	c.touch()
-	err2 := c.route(&m, func(result queue.Result) {
+	why := c.route(&m, func(result queue.Result) {
 		if result.Err != nil {
-			refuse(&refusal{wire.AckTryAgain, "the broker's storage is out of reach"})
-			return
+			decide(wire.ID{}, errAway)
+		} else {
+			decide(result.MessageID, nil)
 		}
-		c.acks.decide(slot, result.MessageID.String(), "")
 	})
-	if err2 != nil {
-		refuse(err2)
+	if why != nil {
+		decide(wire.ID{}, why)
 	}
 }
 
@@ -66,7 +74,7 @@ func (c *conn) admit(m *wire.Send) *refusal {
 	defer cancel()
 	if err := c.broker.queue.Prepare(ctx, c.room.id, c.actor.MemberID); err != nil {
 		c.broker.log.Warn("read a sender's history", zap.Error(err))
-		return &refusal{wire.AckTryAgain, "the broker's storage is out of reach"}
+		return errAway
 	}
 	return nil
 }
@@ -201,11 +209,13 @@ func (c *conn) messageStatus(frame *wire.Frame) error {
 	if !isMessageID(q.MessageID) {
 		return &requestError{wire.CodeInvalidArgument, fmt.Sprintf("messageId must be 8-32 base62 chars (got %d)", len(q.MessageID))}
 	}
-	ctx, cancel := storageContext()
-	defer cancel()
-	found, err := c.broker.queue.Find(ctx, c.room.id, q.MessageID, 8)
-	if err != nil {
-		return err
+	var found []queue.Accepted
+	if strings.Trim(q.MessageID, "0123456789abcdef") == "" { // our ids are hex
+		ctx, cancel := storageContext()
+		defer cancel()
+		if found, err = c.broker.queue.Find(ctx, c.room.id, q.MessageID, 8); err != nil {
+			return err
+		}
 	}
 	me, _ := c.room.members.Member(c.member)
 	visible := found[:0]
