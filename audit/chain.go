@@ -13,9 +13,6 @@ const encodingVersion = 1
 // String returns the hash as 64 lower-case hex digits.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
-// IsZero reports whether h is the zero Hash.
-func (h Hash) IsZero() bool { return h == Hash{} }
-
 // Extend makes the event the next entry of the chain that ends in head, and
 // returns it with the new head. The event's time is cut to the millisecond. All
 // events given to one chain must be of its mesh.

@@ -159,6 +159,41 @@ func TestForgetWhileChanging(t *testing.T) {
 	}
 }
 
+// TestWriterThatWaitedTooLong: a change that waited for its turn while the mesh
+// was forgotten goes to the mesh that is loaded in its place.
+func TestWriterThatWaitedTooLong(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	synctest.Test(t, func(t *testing.T) {
+		d := NewDirectory(w.store)
+		old, err := d.lock(t.Context(), w.mesh.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		go func() {
+			_, _, err := d.SetRole(t.Context(), w.asOwner, w.normalKey.Public(), Admin)
+			done <- err
+		}()
+		synctest.Wait() // the change waits for its turn
+		d.mu.Lock()
+		old.forgotten = true
+		delete(d.slots, w.mesh.ID)
+		d.mu.Unlock()
+		fresh, err := d.Get(t.Context(), w.mesh.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old.unlock()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if m, _ := fresh.Member(w.normalKey.Public()); m.Role != Admin {
+			t.Errorf("the mesh in use shows %s", m.Role)
+		}
+	})
+}
+
 // TestUnknownFate: a write that took place although it failed is found out
 // before anything is built on the old state.
 func TestUnknownFate(t *testing.T) {
@@ -224,6 +259,9 @@ func TestMembers(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []wire.Key{w.ownerKey.Public(), w.adminKey.Public(), w.admin2Key.Public(), w.normalKey.Public()}
+	if v.Mesh() != w.mesh {
+		t.Errorf("mesh %+v, want %+v", v.Mesh(), w.mesh)
+	}
 	got := v.Members()
 	if len(got) != len(want) {
 		t.Fatalf("%d members, want %d", len(got), len(want))

@@ -201,7 +201,7 @@ func wantCode(t *testing.T, err error, code wire.Code) {
 	case !errors.As(err, &refusal):
 		t.Errorf("error %v, want the refusal %s", err, code)
 	case refusal.Code != code:
-		t.Errorf("refused as %q, want %s", err, code)
+		t.Errorf("refused as %q, want %s", err.Error(), code)
 	case strings.TrimSpace(refusal.Message) == "":
 		t.Errorf("refusal %s says nothing", code)
 	}

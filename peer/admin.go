@@ -1,0 +1,77 @@
+package peer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// InviteCreate registers an invite; see NewLinkInvite and NewTokenInvite for
+// making one. Owner and admins.
+func (c *Client) InviteCreate(ctx context.Context, invite wire.InviteCreate) (wire.ID, error) {
+	frame, err := toObject(invite)
+	if err != nil {
+		return wire.ID{}, err
+	}
+	var answer wire.InviteCreated
+	err = c.request(ctx, wire.TypeInviteCreate, frame, &answer)
+	return answer.InviteID, err
+}
+
+func toObject(v any) (object, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	var o object
+	if err := json.Unmarshal(b, &o); err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	return o, nil
+}
+
+// Invites lists the invites of the mesh, newest first. Owner and admins.
+func (c *Client) Invites(ctx context.Context) ([]wire.InviteRow, error) {
+	var answer wire.Invites
+	err := c.request(ctx, wire.TypeInviteList, nil, &answer)
+	return answer.Invites, err
+}
+
+// InviteRevoke makes an invite unusable. Owner and admins.
+func (c *Client) InviteRevoke(ctx context.Context, id wire.ID) error {
+	return c.request(ctx, wire.TypeInviteRevoke, object{"inviteId": id}, nil)
+}
+
+// MemberSetRole changes a member's role to admin or member. Owner only.
+func (c *Client) MemberSetRole(ctx context.Context, member wire.Key, role string) error {
+	return c.request(ctx, wire.TypeMemberSetRole, object{"pubkey": member, "role": role}, nil)
+}
+
+// MemberRemove removes a member from the mesh for good. Owner and admins.
+func (c *Client) MemberRemove(ctx context.Context, member wire.Key) error {
+	return c.request(ctx, wire.TypeMemberRemove, object{"pubkey": member}, nil)
+}
+
+// Grant says what another member may do to this one: any of read, dm, broadcast
+// and state-read; an empty list blocks it.
+func (c *Client) Grant(ctx context.Context, member wire.Key, capabilities []string) error {
+	if capabilities == nil {
+		capabilities = []string{}
+	}
+	return c.request(ctx, wire.TypeGrantSet, object{"pubkey": member, "capabilities": capabilities}, nil)
+}
+
+// GrantDefault takes back what Grant said.
+func (c *Client) GrantDefault(ctx context.Context, member wire.Key) error {
+	return c.request(ctx, wire.TypeGrantSet, object{"pubkey": member}, nil)
+}
+
+// Audit returns entries of the mesh's audit log, oldest first. Owner and admins.
+func (c *Client) Audit(ctx context.Context, q wire.AuditQuery) ([]wire.AuditRow, error) {
+	frame := object{"after": q.After, "limit": q.Limit, "last": q.Last}
+	var answer wire.AuditEntries
+	err := c.request(ctx, wire.TypeAuditQuery, frame, &answer)
+	return answer.Entries, err
+}

@@ -1,0 +1,40 @@
+package peer
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	firstPause = time.Second
+	maxPause   = 30 * time.Second
+	// stableAfter is how long a connection must last for the pauses to start over.
+	stableAfter = time.Minute
+)
+
+// backoff counts failures in a row. The pauses are those of protocol v1,
+// section 1: 1, 2, 4, 8, 16, 30, 30 … s, each 20 % shorter or longer by chance,
+// so that the clients of a broker that restarted don't come back in step.
+type backoff struct{ failures int }
+
+// next returns the pause before another attempt.
+func (b *backoff) next() time.Duration {
+	pause := min(firstPause<<min(b.failures, 5), maxPause)
+	b.failures++
+	return time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64()))
+}
+
+func (b *backoff) reset() { b.failures = 0 }
+
+// sleep waits for d or until ctx ends; it reports whether it was d.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,313 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+func newKey(t testing.TB) wire.Key {
+	t.Helper()
+	k, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k.Public()
+}
+
+func TestResolve(t *testing.T) {
+	t.Parallel()
+	alice, bob, bob2, carol := newKey(t), newKey(t), newKey(t), newKey(t)
+	session1, session2, own := newKey(t), newKey(t), newKey(t)
+	peers := []wire.PeerRow{
+		{Pubkey: alice, MemberPubkey: alice, DisplayName: "Alice"},
+		{Pubkey: session1, MemberPubkey: carol, DisplayName: "work"},
+		{Pubkey: session2, MemberPubkey: carol, DisplayName: "work"},
+		{Pubkey: session1, MemberPubkey: carol, DisplayName: "solo"},
+		{Pubkey: bob, MemberPubkey: bob, DisplayName: "bob"},
+		{Pubkey: bob2, MemberPubkey: bob2, DisplayName: "BOB"},
+		{Pubkey: own, MemberPubkey: own, DisplayName: "alice"},
+		{Pubkey: own, MemberPubkey: own, DisplayName: "me"},
+	}
+	members := []wire.MemberRow{
+		{Pubkey: carol, DisplayName: "carol"},
+		{Pubkey: newKey(t), DisplayName: "gone", Removed: true},
+		{Pubkey: own, DisplayName: "myself"},
+		{Pubkey: bob2, DisplayName: "work"}, // a live peer of that name comes first
+	}
+	stranger := newKey(t)
+	for _, tc := range []struct {
+		name, to  string
+		want      wire.Key
+		ambiguous int
+	}{
+		{"name", "Alice", alice, 0},
+		{"name in another case, not my own presence", "ALICE", alice, 0},
+		{"own presence if nobody else is meant", "me", own, 0},
+		{"one session", "solo", session1, 0},
+		{"several sessions of a member", "work", carol, 0},
+		{"member who is away", "Carol", carol, 0},
+		{"two members of a name", "bob", wire.Key{}, 2},
+		{"whole key", alice.String(), alice, 0},
+		{"whole key of a session", session2.String(), session2, 0},
+		{"unknown key", stranger.String(), stranger, 0},
+		{"start of a key", session2.String()[:8], session2, 0},
+		{"start in upper case", strings.ToUpper(alice.String()[:12]), alice, 0},
+		{"too short a start", alice.String()[:7], wire.Key{}, 0},
+		{"removed member", "gone", wire.Key{}, 0},
+		{"nobody", "dave", wire.Key{}, 0},
+		{"empty", "", wire.Key{}, 0},
+	} {
+		c, err := resolve(tc.to, own, peers, members)
+		var several *ambiguousError
+		switch {
+		case tc.ambiguous > 0:
+			if !errors.As(err, &several) || len(several.found) != tc.ambiguous || !strings.Contains(err.Error(), bob.String()[:16]) {
+				t.Errorf("%s: got %v", tc.name, err)
+			}
+		case tc.want.IsZero():
+			if err == nil || errors.As(err, &several) {
+				t.Errorf("%s: got %+v, %v", tc.name, c, err)
+			}
+		case err != nil || c.key != tc.want:
+			t.Errorf("%s: got %+v, %v", tc.name, c, err)
+		}
+	}
+	// Two keys with one start.
+	twin := alice
+	twin[31] ^= 1
+	if _, err := resolve(alice.String()[:8], own, append(peers, wire.PeerRow{Pubkey: twin, MemberPubkey: twin, DisplayName: "twin"}), members); err == nil {
+		t.Error("an ambiguous start of a key passed")
+	}
+}
+
+func TestPrintableObeysNoControls(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"plain ünï 😀":        "plain ünï 😀",
+		"two\nlines\tx":      "two\nlines\tx",
+		"\x1b[2J":            `\u001b[2J`,
+		"a\rb\bc\x7f":        `a\u000db\u0008c\u007f`,
+		"\u009b31m":          `\u009b31m`,
+		"evil\u202etxt.exe":  `evil\u202etxt.exe`,
+		"\u2066x\u2028y":     `\u2066x\u2028y`,
+		"bad\xffutf8\uFFFD":  `bad\xffutf8` + "\uFFFD",
+		"\x1b]0;title\x07ok": `\u001b]0;title\u0007ok`,
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+	if got := oneLine("a\nb\tc"); got != `a\nb c` {
+		t.Errorf("got %q", got)
+	}
+}
+
+func FuzzPrintable(f *testing.F) {
+	f.Add("\x1b[31m\xff\u202e")
+	f.Fuzz(func(t *testing.T, in string) {
+		for _, r := range printable(in) {
+			if unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Bidi_Control, r) {
+				t.Errorf("%q holds %U", printable(in), r)
+			}
+		}
+	})
+}
+
+func TestMessageText(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	a := &app{}
+	for _, tc := range []struct {
+		name string
+		m    peer.Stored
+		want string
+	}{
+		{"direct", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Direct}, " bob: hi"},
+		{"mesh", peer.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh}, " bob to the mesh: hi"},
+		{"plain", peer.Stored{From: "bob", Body: "hi", Sealing: peer.NotEncrypted}, " bob [NOT ENCRYPTED, anybody may have written this]: hi"},
+		{"unopened", peer.Stored{From: "bob", Error: "no\x1bkey", Sealing: peer.Unopened}, ` bob [could not be opened: no\u001bkey]`},
+		{"lines that look like a message", peer.Stored{From: "bob", Body: "x\n12:00:00 alice: y", Sealing: peer.Direct}, " bob: x\n    12:00:00 alice: y"},
+		{"name with a line", peer.Stored{From: "bob\nalice", Body: "x", Sealing: peer.Direct}, ` bob\nalice: x`},
+	} {
+		tc.m.CreatedAt = now
+		if got := a.messageText(&tc.m, now); got != now.Format("15:04:05")+tc.want {
+			t.Errorf("%s: got %q", tc.name, got)
+		}
+	}
+	old := peer.Stored{From: "bob", Sealing: peer.Direct, CreatedAt: now.AddDate(0, 0, -2)}
+	if got := a.messageText(&old, now); !strings.HasPrefix(got, now.AddDate(0, 0, -2).Format("2006-01-02 15:04")) {
+		t.Errorf("got %q", got)
+	}
+	if (&app{color: true}).paint(red, "x") != "\x1b[31mx\x1b[0m" || a.paint(red, "x") != "x" {
+		t.Error("colours")
+	}
+}
+
+func TestPromise(t *testing.T) {
+	t.Parallel()
+	row := func(name, status, state string) wire.RecipientStatus {
+		return wire.RecipientStatus{Name: name, Status: status, State: state}
+	}
+	many := make([]wire.RecipientStatus, 7)
+	for i := range many {
+		many[i] = row("p", wire.RecipientDelivered, "")
+	}
+	for _, tc := range []struct {
+		want  string
+		known bool
+		rows  []wire.RecipientStatus
+	}{
+		{"delivered to bob", true, []wire.RecipientStatus{row("bob", wire.RecipientDelivered, "delivered")}},
+		{"queued for bob (away): it will be delivered when they return", true, []wire.RecipientStatus{row("bob", wire.RecipientDisconnected, "pending")}},
+		{"queued for bob (busy): it will be delivered when they are free", true, []wire.RecipientStatus{row("bob", wire.RecipientHeld, "pending")}},
+		{"delivered to a; queued for b (away): it will be delivered when they return", true,
+			[]wire.RecipientStatus{row("a", wire.RecipientDelivered, ""), row("b", wire.RecipientDisconnected, "")}},
+		{"not for bob, who can't get it any more", true, []wire.RecipientStatus{row("bob", wire.RecipientDisconnected, "gone")}},
+		{"accepted; nobody is there to get it", true, nil},
+		{"accepted for @all", false, nil},
+		{"delivered to p, p, p, p and 3 more", true, many},
+	} {
+		if got := promise("@all", tc.known, &wire.MessageStatusResult{Recipients: tc.rows}); got != tc.want {
+			t.Errorf("got %q, want %q", got, tc.want)
+		}
+	}
+}
+
+func TestDuration(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]time.Duration{
+		"7d": 7 * 24 * time.Hour, "1.5d": 36 * time.Hour, "12h": 12 * time.Hour, "90m": 90 * time.Minute,
+		"": 0, "7": 0, "d": 0, "-1d": 0, "0d": 0, "1e300d": 0, "NaNd": 0, "-5m": 0, "week": 0,
+	} {
+		var d duration
+		err := d.Set(in)
+		if (err == nil) != (want > 0) || time.Duration(d) != want {
+			t.Errorf("%q: got %v, %v", in, time.Duration(d), err)
+		}
+	}
+	d := duration(7 * 24 * time.Hour)
+	if d.String() != "7d" {
+		t.Errorf("got %s", d.String())
+	}
+}
+
+// run runs a command line in a directory of its own.
+func run(t *testing.T, dir, stdin string, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	t.Setenv("CLAUDEMESH_CONFIG_DIR", dir)
+	var stdout, stderr bytes.Buffer
+	a := &app{in: strings.NewReader(stdin), out: &stdout, err: &stderr}
+	code = a.run(context.Background(), args)
+	return code, stdout.String(), stderr.String()
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, tc := range []struct {
+		name, says string
+		args       []string
+		want       int
+	}{
+		{"version", "", []string{"version"}, exitOK},
+		{"help", "", []string{"help", "send"}, exitOK},
+		{"completion", "", []string{"completion", "bash"}, exitOK},
+		{"no mesh", "joined no mesh", []string{"peers"}, exitFailed},
+		{"doctor without a mesh", "", []string{"doctor"}, exitFailed},
+		{"unreachable broker", "broker unreachable", []string{"create", "team", "--broker", "ws://127.0.0.1:1/ws"}, exitFailed},
+		{"unknown command", "unknown command", []string{"nosuch"}, exitUsage},
+		{"unknown flag", "unknown flag", []string{"peers", "--nosuch"}, exitUsage},
+		{"missing argument", "accepts 2 arg", []string{"send", "bob"}, exitUsage},
+		{"empty message", "empty", []string{"send", "bob", ""}, exitUsage},
+		{"bad priority", "now, next or low", []string{"send", "bob", "x", "--priority", "urgent"}, exitUsage},
+		{"bad group", "no target", []string{"send", "@a b", "x"}, exitUsage},
+		{"bad slug", "slug", []string{"create", "My Team"}, exitUsage},
+		{"bad duration", "length of time", []string{"invite", "--expires", "soon"}, exitUsage},
+		{"no uses", "--uses", []string{"invite", "--uses", "0"}, exitUsage},
+		{"bad link", "no invite link", []string{"join", "bob"}, exitUsage},
+		{"link without its secret", "quotes", []string{"join", "https://host/i/0123456789abcdef"}, exitUsage},
+		{"bad capability", "no capability", []string{"grant", "bob", "fly"}, exitUsage},
+		{"bad role", "admin or member", []string{"role", "bob", "king"}, exitUsage},
+	} {
+		code, out, errOut := run(t, t.TempDir(), "", tc.args...)
+		if code != tc.want || !strings.Contains(errOut, tc.says) {
+			t.Errorf("%s: exit code %d, %q, %q", tc.name, code, out, errOut)
+		}
+	}
+	if code, _, errOut := run(t, t.TempDir(), "no link\n", "join", "-"); code != exitUsage || !strings.Contains(errOut, "no invite link") {
+		t.Errorf("link on stdin: %d, %q", code, errOut)
+	}
+}
+
+func TestWitnessFindsARewrittenLog(t *testing.T) {
+	t.Parallel()
+	meshID := wire.ID{1}
+	chain := func(n int, actor string) []wire.AuditRow {
+		var rows []wire.AuditRow
+		var head audit.Head
+		for i := range n {
+			var e audit.Entry
+			e, head = audit.Extend(head, audit.NewEvent(meshID, time.UnixMilli(int64(i)), actor, audit.MeshCreatedDetail{Slug: "s"}))
+			rows = append(rows, audit.Row(e))
+		}
+		return rows
+	}
+	dir := peer.Dir(t.TempDir())
+	see := func(head audit.Head, rows []wire.AuditRow) error {
+		w := &witness{dir: dir, meshID: meshID}
+		if err := w.load(); err != nil {
+			return err
+		}
+		if _, err := w.check(head, rows); err != nil {
+			return err
+		}
+		return w.save(t.Context())
+	}
+	rows := chain(5, "alice")
+	if err := see(audit.Head{}, rows[:3]); err != nil {
+		t.Fatal(err)
+	}
+	if err := see(audit.Head{}, rows); err != nil {
+		t.Errorf("a longer log: %v", err)
+	}
+	part, err := audit.FromRow(meshID, rows[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := see(audit.Head{Seq: part.Seq - 1, Hash: part.Prev}, rows[2:4]); err != nil {
+		t.Errorf("a part of it: %v", err)
+	}
+	if err := see(audit.Head{}, chain(5, "mallory")); err == nil || !strings.Contains(err.Error(), "rewritten") {
+		t.Errorf("another history: %v", err)
+	}
+	changed := chain(6, "alice")
+	changed[5].Actor = "mallory"
+	var bad *audit.BadEntry
+	if err := see(audit.Head{}, changed); !errors.As(err, &bad) || bad.Seq != 6 {
+		t.Errorf("a changed entry: %v", err)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	for says, err := range map[string]error{
+		"clock is 1m30s ahead": &peer.HelloError{Code: wire.CodeTimestampSkew, Skew: 90 * time.Second},
+		"refused the message":  &peer.RefusedError{Reason: "target_not_found: x"},
+		"does not offer this":  &peer.RequestError{Code: wire.CodeUnknownType, Message: "x"},
+		"no answer in time":    context.DeadlineExceeded,
+		"does the path end in": errors.New("expected handshake response status code 101 but got 404"),
+		"does not speak TLS":   errors.New("http: server gave HTTP response to HTTPS client"),
+	} {
+		if got := explain(err); !strings.Contains(got, says) {
+			t.Errorf("got %q, want %q", got, says)
+		}
+	}
+}

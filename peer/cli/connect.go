@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	channel        = "claudemesh-cli"
+	connectTimeout = 20 * time.Second
+)
+
+// repair makes sure that the config directory is open to nobody else.
+func (a *app) repair() error {
+	changed, err := a.dir.Repair()
+	for _, line := range changed {
+		fmt.Fprintln(a.err, "warning:", line)
+	}
+	return err
+}
+
+// joined returns the mesh that the command is about.
+func (a *app) joined() (peer.Mesh, error) {
+	if err := a.repair(); err != nil {
+		return peer.Mesh{}, err
+	}
+	config, err := a.dir.Load()
+	if err != nil {
+		return peer.Mesh{}, err
+	}
+	m, err := config.Find(a.mesh)
+	if err != nil {
+		return peer.Mesh{}, err
+	}
+	if a.broker != "" {
+		m.BrokerURL = a.broker
+	}
+	return *m, nil
+}
+
+// about says who connects.
+func (a *app) about(capabilities ...string) peer.About {
+	host, _ := os.Hostname()
+	cwd, _ := os.Getwd()
+	return peer.About{
+		SessionID:    fmt.Sprintf("cli-%d", os.Getpid()),
+		PID:          int64(os.Getpid()),
+		Cwd:          cut(cwd, wire.MaxTextLen),
+		Hostname:     cut(host, wire.MaxNameLen),
+		PeerType:     "human",
+		Channel:      channel,
+		Capabilities: capabilities,
+	}
+}
+
+func cut(s string, limit int) string {
+	if len(s) > limit {
+		return s[:limit]
+	}
+	return s
+}
+
+// connect makes a connection for one command, which no other peer sees.
+func (a *app) connect(ctx context.Context) (*peer.Client, peer.Mesh, error) {
+	m, err := a.joined()
+	if err != nil {
+		return nil, m, err
+	}
+	client, err := a.dial(ctx, peer.Options{Mesh: m, About: a.about(wire.CapTransient), OneShot: true})
+	return client, m, err
+}
+
+func (a *app) dial(ctx context.Context, o peer.Options) (*peer.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	return peer.Dial(ctx, o)
+}
+
+// explain puts into words what went wrong, and what to do about it.
+func explain(err error) string {
+	var hello *peer.HelloError
+	var closed *peer.ClosedError
+	var http *peer.HTTPError
+	var refused *peer.RefusedError
+	var request *peer.RequestError
+	var dns *net.DNSError
+	var op *net.OpError
+	var cert *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	switch {
+	case errors.As(err, &hello):
+		return hello.Error()
+	case errors.As(err, &closed):
+		return closed.Error()
+	case errors.As(err, &http):
+		return http.Error()
+	case errors.As(err, &refused):
+		return refused.Error()
+	case errors.As(err, &request):
+		if request.Code == wire.CodeUnknownType {
+			return "the broker does not offer this: " + request.Error()
+		}
+		return request.Error()
+	case errors.Is(err, syscall.ECONNREFUSED) && errors.As(err, &op) && op.Addr != nil:
+		return "broker unreachable: nothing listens at " + op.Addr.String() + "; is the broker running there?"
+	case errors.As(err, &dns):
+		return fmt.Sprintf("broker unreachable: the host name %q is not known; is the URL right?", dns.Name)
+	case errors.As(err, &cert):
+		return "the broker's certificate is not trusted: " + cert.Err.Error() + "; for an authority of your own set SSL_CERT_FILE to its root certificate"
+	case errors.As(err, &record) || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return "the broker does not speak TLS at this port; use ws:// instead of wss://, or another port"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "broker unreachable: no network way to it (" + err.Error() + ")"
+	case strings.Contains(err.Error(), "expected handshake response status code 101"):
+		return "something answers at this URL, but it is no claudemesh broker, or it does not let WebSockets through; does the path end in /ws? (" + err.Error() + ")"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "no answer in time; is the network up, and the broker reachable? (" + err.Error() + ")"
+	case errors.Is(err, context.Canceled):
+		return "interrupted"
+	}
+	return err.Error()
+}

@@ -1,0 +1,233 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// maxSkew is what brokers allow, less a second for measuring by the Date header.
+const maxSkew = identity.MaxSkew - time.Second
+
+// roundTripTimeout bounds the whole round trip.
+const roundTripTimeout = 20 * time.Second
+
+// finding is the outcome of one check.
+type finding struct {
+	Check   string `json:"check"`
+	OK      bool   `json:"ok"`
+	Skipped bool   `json:"skipped,omitempty"` // because an earlier one failed
+	Detail  string `json:"detail"`
+}
+
+// doctor runs checks, each of which needs those before it.
+type doctor struct {
+	*app
+	findings []finding
+	mesh     peer.Mesh
+}
+
+func (a *app) doctorCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "doctor", Short: "Check that everything works, and say what does not", Args: cobra.NoArgs,
+		Long: `Check the files, the broker, the clock and the membership, and send a sealed message
+through the broker and back. Exits with 1 if anything is wrong.
+--json: an array of {check, ok, skipped, detail}.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d := &doctor{app: a}
+			d.examine(cmd.Context())
+			return d.report(asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (d *doctor) examine(ctx context.Context) {
+	d.files()
+	checks := []struct {
+		name string
+		run  func(context.Context) (string, error)
+	}{
+		{"mesh", d.joinedMesh},
+		{"broker", d.broker},
+		{"storage", d.storage},
+		{"clock", d.clock},
+		{"membership", d.membership},
+		{"round trip", d.roundTrip},
+	}
+	failed := false
+	for _, c := range checks {
+		if failed {
+			d.findings = append(d.findings, finding{Check: c.name, Skipped: true, Detail: "not checked, because of the above"})
+			continue
+		}
+		detail, err := c.run(ctx)
+		if err != nil {
+			detail = explain(err)
+			// Whether storage is there or the clock is right, the rest can be tried.
+			failed = c.name != "storage" && c.name != "clock"
+		}
+		d.findings = append(d.findings, finding{Check: c.name, OK: err == nil, Detail: detail})
+	}
+}
+
+func (d *doctor) files() {
+	f := finding{Check: "files", OK: true, Detail: string(d.dir) + " is open to nobody else"}
+	changed, err := d.dir.Repair()
+	for _, line := range changed {
+		d.findings = append(d.findings, finding{Check: "files", Detail: line})
+	}
+	if err != nil {
+		d.findings = append(d.findings, finding{Check: "files", Detail: err.Error()})
+	}
+	if len(changed) == 0 && err == nil {
+		d.findings = append(d.findings, f)
+	}
+}
+
+func (d *doctor) joinedMesh(context.Context) (string, error) {
+	m, err := d.joined()
+	d.mesh = m
+	if err != nil {
+		return "", err
+	}
+	if m.Key.IsZero() {
+		return "", fmt.Errorf("the key of the mesh %s is missing in the config file; join again with a new invite", m.Slug)
+	}
+	return fmt.Sprintf("%s, with the member key %s…", m.Slug, m.Member.Public().Short()), nil
+}
+
+func (d *doctor) broker(ctx context.Context) (string, error) {
+	health, _, err := peer.HTTP{BrokerURL: d.mesh.BrokerURL}.Health(ctx)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s answers (version %s)", d.mesh.BrokerURL, health.Version), nil
+}
+
+func (d *doctor) storage(ctx context.Context) (string, error) {
+	if err := (peer.HTTP{BrokerURL: d.mesh.BrokerURL}).Ready(ctx); err != nil {
+		return "", errors.New("the broker can't take messages: " + explain(err))
+	}
+	return "the broker's storage is ready", nil
+}
+
+func (d *doctor) clock(ctx context.Context) (string, error) {
+	_, skew, err := peer.HTTP{BrokerURL: d.mesh.BrokerURL}.Health(ctx)
+	if err != nil {
+		return "", err
+	}
+	if skew.Abs() > maxSkew {
+		return "", &peer.HelloError{Code: wire.CodeTimestampSkew, Skew: skew}
+	}
+	return fmt.Sprintf("within %s of the broker's", max(skew.Abs(), time.Second)), nil
+}
+
+func (d *doctor) membership(ctx context.Context) (string, error) {
+	client, err := d.dial(ctx, peer.Options{Mesh: d.mesh, About: d.about(wire.CapTransient), OneShot: true})
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	ack, err := client.HelloAck(ctx)
+	if err != nil {
+		return "", err
+	}
+	return "the broker knows you as " + ack.MemberDisplayName, nil
+}
+
+// roundTrip sends a sealed message from a connection of the member to a session
+// of its own and waits for it there. A session of its own, because what goes to
+// the member key may go to any other connection of the member. What else arrives
+// meanwhile is kept in the inbox.
+func (d *doctor) roundTrip(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, roundTripTimeout)
+	defer cancel()
+	store, err := peer.OpenInbox(ctx, d.dir)
+	if err != nil {
+		return "", err
+	}
+	defer store.Close()
+	session, err := identity.Generate()
+	if err != nil {
+		return "", err
+	}
+	marker := "claudemesh doctor " + session.Public().Short()
+	arrived := make(chan peer.Incoming, 1)
+	receiver, err := d.dial(ctx, peer.Options{
+		Mesh: d.mesh, Session: session, About: d.about(), OneShot: true,
+		OnMessage: func(ctx context.Context, m peer.Incoming) error {
+			if m.Sender != d.mesh.Member.Public() || m.Sealing != peer.Direct || string(m.Body) != marker {
+				_, err := store.Add(ctx, d.mesh.MeshID, &m, time.Now())
+				return err
+			}
+			select {
+			case arrived <- m:
+			default:
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return "", fmt.Errorf("open a session: %w", err)
+	}
+	defer receiver.Close()
+	sender, err := d.dial(ctx, peer.Options{Mesh: d.mesh, About: d.about(wire.CapTransient), OneShot: true})
+	if err != nil {
+		return "", err
+	}
+	defer sender.Close()
+
+	start := time.Now()
+	_, err = sender.Send(ctx, peer.Outgoing{
+		To: []wire.Target{{Kind: wire.TargetKey, Key: session.Public()}}, Body: []byte(marker), Priority: wire.Now,
+	})
+	if err != nil {
+		return "", err
+	}
+	select {
+	case <-arrived:
+		return fmt.Sprintf("a sealed message came back in %s", time.Since(start).Round(100*time.Microsecond)), nil
+	case <-ctx.Done():
+		return "", errors.New("the broker took a message but did not deliver it in time")
+	}
+}
+
+func (d *doctor) report(asJSON bool) error {
+	bad := 0
+	for _, f := range d.findings {
+		if !f.OK {
+			bad++
+		}
+	}
+	if asJSON {
+		if err := d.printJSON(d.findings); err != nil {
+			return err
+		}
+	} else {
+		for _, f := range d.findings {
+			mark := d.paint(green, "✓")
+			if f.Skipped {
+				mark = d.paint(dim, "-")
+			} else if !f.OK {
+				mark = d.paint(red, "✗")
+			}
+			if _, err := fmt.Fprintf(d.out, "%s %-11s %s\n", mark, f.Check, printable(f.Detail)); err != nil {
+				return err
+			}
+		}
+	}
+	if bad > 0 {
+		return errReported
+	}
+	return nil
+}

@@ -1,0 +1,239 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	// drainTimeout is how long inbox waits for all that was waiting for it.
+	drainTimeout = 60 * time.Second
+	// quiet is how long nothing must come from a broker that does not say
+	// when all has come.
+	quiet = 2 * time.Second
+)
+
+// inboxFlags are the flags of inbox.
+type inboxFlags struct {
+	follow, json, all bool
+	limit             int
+}
+
+func (a *app) inboxCommand() *cobra.Command {
+	var f inboxFlags
+	cmd := &cobra.Command{
+		Use:   "inbox",
+		Short: "Fetch and show messages",
+		Long: `Fetch what is waiting and show the messages that were not shown before. With --follow,
+stay connected and show messages as they come. Messages are stored on disk before the
+broker may forget them.
+
+--json: one object a line: {messageId, clientMessageId, from, senderPubkey,
+senderMemberPubkey, sealing, body, error, priority, replyTo, createdAt, receivedAt, read}.
+sealing is direct (for you alone), mesh (for members of the mesh; the sender's name is
+the broker's word), none (came unencrypted) or unopened (error says why).`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.limit < 0 {
+				return usagef("--limit must not be negative")
+			}
+			return a.inbox(cmd.Context(), &f)
+		},
+	}
+	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "stay, and show messages as they come")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON, one object a line")
+	cmd.Flags().BoolVar(&f.all, "all", false, "messages that were shown before, too")
+	cmd.Flags().IntVar(&f.limit, "limit", 0, "the newest so many (default all)")
+	return cmd
+}
+
+// reader shows the messages of one mesh.
+type reader struct {
+	*app
+	flags *inboxFlags
+	mesh  peer.Mesh
+	store *peer.Inbox
+	last  int64         // the newest message that was shown
+	fresh chan struct{} // has room for one: messages were stored
+}
+
+func (a *app) inbox(ctx context.Context, f *inboxFlags) error {
+	m, err := a.joined()
+	if err != nil {
+		return err
+	}
+	store, err := peer.OpenInbox(ctx, a.dir)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	r := &reader{app: a, flags: f, mesh: m, store: store, fresh: make(chan struct{}, 1)}
+	lock, err := peer.TryLock(a.dir.Path("inbox-" + shortHash(m.MeshID) + ".lock"))
+	if errors.Is(err, peer.ErrLocked) {
+		fmt.Fprintln(a.err, "Another `claudemesh inbox` is connected for this mesh; showing what it has stored.")
+		if err := r.show(ctx); err != nil || !f.follow {
+			return err
+		}
+		return errors.New("another `claudemesh inbox` follows this mesh already; stop it first")
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	if f.follow {
+		return r.follow(ctx)
+	}
+	fetchErr := r.fetch(ctx)
+	if err := r.show(ctx); err != nil {
+		return err
+	}
+	return fetchErr
+}
+
+// options are those of a connection that receives. The session id stays the
+// same for this machine and directory, so that the peer is known again.
+func (r *reader) options() peer.Options {
+	o := peer.Options{Mesh: r.mesh, About: r.about(wire.CapCaughtUp), OnMessage: r.take}
+	dir, err := filepath.Abs(string(r.dir))
+	if err != nil {
+		dir = string(r.dir)
+	}
+	o.About.SessionID = "inbox-" + shortHash(o.About.Hostname+"\n"+dir)
+	return o
+}
+
+// take stores a message. When it returns nil the broker may forget the message.
+func (r *reader) take(ctx context.Context, m peer.Incoming) error {
+	if _, err := r.store.Add(ctx, r.mesh.MeshID, &m, time.Now()); err != nil {
+		return err
+	}
+	select {
+	case r.fresh <- struct{}{}:
+	default: // the one before is still to be looked at
+	}
+	return nil
+}
+
+// fetch stores all that is waiting.
+func (r *reader) fetch(ctx context.Context) error {
+	caughtUp := make(chan struct{}, 1)
+	o := r.options()
+	o.OneShot = true
+	o.OnCaughtUp = func() {
+		select {
+		case caughtUp <- struct{}{}:
+		default:
+		}
+	}
+	client, err := r.dial(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ack, err := client.HelloAck(ctx)
+	if err != nil {
+		return err
+	}
+	var silence <-chan time.Time
+	says := slices.Contains(ack.Capabilities, wire.CapCaughtUp)
+	timeout := time.After(drainTimeout)
+	for {
+		if !says {
+			silence = time.After(quiet)
+		}
+		select {
+		case <-caughtUp:
+			return nil
+		case <-silence:
+			return nil
+		case <-r.fresh:
+		case <-timeout:
+			return errors.New("not all that is waiting came in time; run `claudemesh inbox` again")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// follow shows messages as they come until ctx ends.
+func (r *reader) follow(ctx context.Context) error {
+	o := r.options()
+	o.OnState = r.tell
+	client, err := peer.New(o)
+	if err != nil {
+		return err
+	}
+	runCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- client.Run(runCtx) }()
+	for {
+		if err := r.show(context.WithoutCancel(ctx)); err != nil {
+			cancel()
+			<-ended
+			return err
+		}
+		select {
+		case <-r.fresh:
+		case err := <-ended:
+			if showErr := r.show(context.WithoutCancel(ctx)); showErr != nil {
+				return showErr
+			}
+			if ctx.Err() != nil {
+				return nil // stopped by hand
+			}
+			return err
+		}
+	}
+}
+
+// tell says how the connection stands.
+func (r *reader) tell(s peer.State) {
+	switch {
+	case s.Connected:
+		fmt.Fprintf(r.err, "Connected to %s; waiting for messages. Ctrl-C stops.\n", oneLine(r.mesh.Slug))
+	case s.RetryIn > 0:
+		fmt.Fprintf(r.err, "Not connected: %s. Trying again in %s.\n", printable(explain(s.Err)), s.RetryIn.Round(100*time.Millisecond))
+	}
+}
+
+// show prints what was not shown yet, and marks it as read.
+func (r *reader) show(ctx context.Context) error {
+	o := peer.ListOptions{All: r.flags.all, After: r.last, Limit: r.flags.limit}
+	if r.last > 0 {
+		o.Limit = 0 // the limit is for what was there at the start
+	}
+	list, err := r.store.List(ctx, r.mesh.MeshID, o)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		if r.flags.json {
+			err = r.printJSONLine(list[i])
+		} else {
+			_, err = fmt.Fprintln(r.out, r.messageText(&list[i], time.Now()))
+		}
+		if err != nil {
+			return fmt.Errorf("print message: %w", err)
+		}
+		r.last = list[i].ID
+	}
+	return r.store.MarkRead(ctx, list, time.Now())
+}
+
+// shortHash stands for a text in the name of a file or session.
+func shortHash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:6])
+}

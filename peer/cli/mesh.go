@@ -1,0 +1,174 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
+)
+
+var slugPattern = regexp.MustCompile(`^[a-z0-9._-]{1,64}$`)
+
+func (a *app) createCommand() *cobra.Command {
+	var name, displayName, token string
+	cmd := &cobra.Command{
+		Use:   "create <slug>",
+		Short: "Create a mesh that you own",
+		Long: `Create a mesh on the broker; you are its owner. The slug is the mesh's short
+name: 1 to 64 of a-z, 0-9, dot, dash and underscore.`,
+		Example: `  claudemesh create team --name "The build team" --display-name alice`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slugPattern.MatchString(args[0]) {
+				return usagef("%q can't be a slug: use 1 to 64 of a-z, 0-9, '.', '-' and '_'", args[0])
+			}
+			if name == "" {
+				name = args[0]
+			}
+			if displayName == "" {
+				displayName = userName()
+			}
+			return a.create(cmd.Context(), args[0], name, displayName, token)
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "name of the mesh for people (default the slug)")
+	cmd.Flags().StringVar(&displayName, "display-name", "", "what the others see you as (default your user name)")
+	cmd.Flags().StringVar(&token, "token", "", "secret that this broker asks for to create meshes")
+	return cmd
+}
+
+func (a *app) create(ctx context.Context, slug, name, displayName, token string) error {
+	broker := a.broker
+	if broker == "" {
+		broker = os.Getenv("CLAUDEMESH_BROKER_URL")
+	}
+	if broker == "" {
+		broker = DefaultBroker
+	}
+	// Before the broker hears of a mesh that could not be recorded.
+	if err := errors.Join(a.dir.Make(), a.repair()); err != nil {
+		return err
+	}
+	key, err := identity.Generate()
+	if err != nil {
+		return err
+	}
+	created, err := peer.HTTP{BrokerURL: broker}.CreateMesh(ctx, key, slug, name, displayName, token, time.Now())
+	if err != nil {
+		return err
+	}
+	m := peer.Mesh{
+		MeshID: created.MeshID.String(), MemberID: created.MemberID.String(), Slug: slug, Name: name,
+		Member: key, BrokerURL: broker, JoinedAt: time.Now(), Key: envelope.NewMeshKey(),
+	}
+	if err := a.dir.Update(ctx, func(c *peer.Config) error { c.Put(m); return nil }); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.out, "Created the mesh %s on %s. You are its owner, as %s.\nInvite somebody: claudemesh invite\n",
+		slug, printable(broker), oneLine(displayName))
+	return err
+}
+
+func (a *app) joinCommand() *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use:   "join <link | ->",
+		Short: "Join a mesh with an invite link",
+		Long: `Join a mesh with an invite link, given as an argument in quotes, or on standard
+input with '-'. Links of protocol v1 (ic://join/...) work too.`,
+		Example: `  claudemesh join 'https://mesh.example.org/i/3fa9...#k3Jx...' --name bob`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text := args[0]
+			if text == "-" {
+				line, err := bufio.NewReader(a.in).ReadString('\n')
+				if text = strings.TrimSpace(line); text == "" {
+					return fmt.Errorf("read the link from standard input: %w", err)
+				}
+			}
+			if name == "" {
+				name = userName()
+			}
+			return a.join(cmd.Context(), text, name)
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "what the others see you as (default your user name)")
+	return cmd
+}
+
+func (a *app) join(ctx context.Context, text, name string) error {
+	link, err := peer.ParseLink(text)
+	if err != nil {
+		return usageError{err}
+	}
+	if a.broker != "" {
+		link.BrokerURL = a.broker
+	}
+	if link.Expired(time.Now()) {
+		return &peer.HTTPError{Code: "invite_expired"}
+	}
+	if err := a.repair(); err != nil {
+		return err
+	}
+	joined, err := peer.Join(ctx, a.dir, link, name, nil)
+	if err != nil {
+		return err
+	}
+	slug := oneLine(joined.Mesh.Slug)
+	if joined.Replaced {
+		fmt.Fprintf(a.err, "You had joined %s before with another key; the config as it was is in %s.\n", slug, a.dir.Path(peer.BackupName))
+	}
+	if joined.AlreadyMember {
+		_, err = fmt.Fprintf(a.out, "You are a member of %s already.\n", slug)
+		return err
+	}
+	_, err = fmt.Fprintf(a.out, "Joined the mesh %s as %s.\nSee who is there: claudemesh peers\nRead what comes:  claudemesh inbox --follow\n", slug, oneLine(name))
+	return err
+}
+
+// meshRow is a row of meshes --json.
+type meshRow struct {
+	Slug      string    `json:"slug"`
+	Name      string    `json:"name"`
+	MeshID    string    `json:"meshId"`
+	Pubkey    string    `json:"pubkey"`
+	BrokerURL string    `json:"brokerUrl"`
+	JoinedAt  time.Time `json:"joinedAt"`
+}
+
+func (a *app) meshesCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "meshes", Short: "List the meshes that you have joined", Args: cobra.NoArgs,
+		Long: "List the meshes that you have joined. --json: an array of {slug, name, meshId, pubkey, brokerUrl, joinedAt}.",
+		RunE: func(*cobra.Command, []string) error {
+			config, err := a.dir.Load()
+			if err != nil {
+				return err
+			}
+			list := []meshRow{}
+			rows := [][]string{{"MESH", "BROKER", "YOUR KEY", "JOINED"}}
+			for i := range config.Meshes {
+				m := &config.Meshes[i]
+				list = append(list, meshRow{m.Slug, m.Name, m.MeshID, m.Member.Public().String(), m.BrokerURL, m.JoinedAt})
+				rows = append(rows, []string{m.Slug, m.BrokerURL, m.Member.Public().Short(), timeText(m.JoinedAt, time.Now())})
+			}
+			if asJSON {
+				return a.printJSON(list)
+			}
+			return a.table(rows)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/claudemesh/claudemesh/peer"
+)
+
+// printable makes text of others safe for a terminal: every control character
+// but the line feed and the tab is shown by its code instead of being obeyed, and
+// so are those that reorder text (Unicode bidirectional controls).
+func printable(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == '\n' || r == '\t':
+			b.WriteRune(r)
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029':
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// oneLine is printable for where a line break would break the layout.
+func oneLine(s string) string {
+	return strings.NewReplacer("\n", `\n`, "\t", " ").Replace(printable(s))
+}
+
+// Colours, as SGR parameters.
+const (
+	bold   = "1"
+	dim    = "2"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+)
+
+// paint colours s if the output is a terminal that wants colours.
+func (a *app) paint(sgr, s string) string {
+	if !a.color {
+		return s
+	}
+	return "\x1b[" + sgr + "m" + s + "\x1b[0m"
+}
+
+// printJSON prints a value as indented JSON.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// printJSONLine prints a value as JSON on one line, for streams.
+func (a *app) printJSONLine(v any) error {
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// table prints rows in columns; the first row is the head.
+func (a *app) table(rows [][]string) error {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = oneLine(cell)
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(text.String()) {
+		if _, err := fmt.Fprintln(a.out, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// timeText writes a moment in local time, with the day if it is not today.
+func timeText(t, now time.Time) string {
+	t, now = t.Local(), now.Local()
+	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return t.Format("15:04:05")
+	}
+	return t.Format("2006-01-02 15:04")
+}
+
+// messageText lays out a message of the inbox. Lines after the first are
+// indented, so that a message can't pass for several.
+func (a *app) messageText(m *peer.Stored, now time.Time) string {
+	head := a.paint(dim, timeText(m.CreatedAt, now)) + " " + a.paint(bold, oneLine(m.From))
+	body := strings.ReplaceAll(printable(m.Body), "\n", "\n    ")
+	switch m.Sealing {
+	case peer.Direct:
+		return head + ": " + body
+	case peer.InMesh:
+		return head + " to the mesh: " + body
+	case peer.NotEncrypted:
+		return head + " " + a.paint(yellow, "[NOT ENCRYPTED, anybody may have written this]") + ": " + body
+	}
+	return head + " " + a.paint(red, "[could not be opened: "+oneLine(m.Error)+"]")
+}

@@ -1,0 +1,149 @@
+// Package cli is the claudemesh command: its verbs, and how they talk to people
+// and to scripts. Results go to standard output, all else to standard error.
+// The exit code is 0 when it was done, 1 when it was refused or failed, and 2
+// when the command line was wrong.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/claudemesh/claudemesh/peer"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// DefaultBroker is the broker of a mesh that is created without --broker and
+// CLAUDEMESH_BROKER_URL.
+const DefaultBroker = "ws://127.0.0.1:7900/ws"
+
+// app is one run of the command.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	terminal bool // out is a terminal
+	color    bool // and colours are wanted
+
+	dir    peer.Dir
+	mesh   string // --mesh
+	broker string // --broker
+
+	started bool // the command line was right
+}
+
+// usageError is a command line that was understood but makes no sense.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// errReported ends a command with exitFailed when it has said why already.
+var errReported = errors.New("reported")
+
+// Main runs the command and returns its exit code.
+func Main(args []string, in io.Reader, out, errOut io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a := &app{in: in, out: out, err: errOut}
+	if f, ok := out.(*os.File); ok {
+		a.terminal = term.IsTerminal(int(f.Fd()))
+	}
+	a.color = a.terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return a.run(ctx, args)
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	cmd, err := root.ExecuteContextC(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errReported):
+		return exitFailed
+	case !a.started || errors.As(err, &usage):
+		fmt.Fprintf(a.err, "claudemesh: %s\nRun '%s --help' for how to use it.\n", printable(err.Error()), cmd.CommandPath())
+		return exitUsage
+	}
+	fmt.Fprintln(a.err, "claudemesh:", printable(explain(err)))
+	return exitFailed
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "claudemesh",
+		Short: "Exchange end-to-end encrypted messages with the peers of a mesh",
+		Long: `claudemesh joins meshes and exchanges end-to-end encrypted messages with their
+peers. The broker between them sees who writes to whom, never what.
+
+The first exchange:
+
+  claudemesh create team              # you own a mesh now
+  claudemesh invite                   # prints a link for one guest
+  claudemesh join '<link>' --name bob # on the guest's machine
+  claudemesh inbox --follow           # on the guest's machine
+  claudemesh send bob "hello"
+
+Keys and joined meshes are in ~/.claudemesh, or in CLAUDEMESH_CONFIG_DIR.
+Exit codes: 0 done, 1 refused or failed, 2 wrong command line.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(*cobra.Command, []string) (err error) {
+			a.started = true
+			a.dir, err = peer.DefaultDir()
+			return err
+		},
+	}
+	root.PersistentFlags().StringVar(&a.mesh, "mesh", "", "slug or id of the mesh, when you have joined several")
+	root.PersistentFlags().StringVar(&a.broker, "broker", "", "URL of the broker instead of the remembered one; for create, default CLAUDEMESH_BROKER_URL or "+DefaultBroker)
+	root.AddCommand(
+		a.createCommand(), a.joinCommand(), a.meshesCommand(),
+		a.inviteCommand(), a.invitesCommand(),
+		a.peersCommand(), a.membersCommand(),
+		a.sendCommand(), a.statusCommand(), a.inboxCommand(),
+		a.grantCommand(), a.blockCommand(), a.unblockCommand(), a.removeCommand(), a.roleCommand(),
+		a.auditCommand(), a.doctorCommand(), a.versionCommand(),
+	)
+	return root
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(a.out, buildVersion())
+			return err
+		},
+	}
+}
+
+// version is set by the linker, see the Makefile.
+var version string
+
+// buildVersion is version, else the version of the module that was built.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}

@@ -1,0 +1,257 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	sendTimeout = 60 * time.Second
+	// statusWait is how long send waits for the recipient before it says "queued".
+	statusWait = time.Second
+	statusPoll = 50 * time.Millisecond
+)
+
+// sent is what send --json prints.
+type sent struct {
+	MessageID  string                 `json:"messageId"`
+	ClientID   string                 `json:"clientMessageId"`
+	Delivered  bool                   `json:"delivered"`
+	Recipients []wire.RecipientStatus `json:"recipients"`
+}
+
+func (a *app) sendCommand() *cobra.Command {
+	var priority, replyTo string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "send <to> <message | ->",
+		Short: "Send a message",
+		Long: `Send a message, sealed so that only those whom it is for can read it. <to> is
+  a display name     a connected peer first, else a member, for whom it waits
+  a key              or the start of one, 8 digits or more
+  @group             everybody in the group
+  @all or *          everybody in the mesh
+With '-' the message is read from standard input. Prints the message's id, and whether
+it is delivered already or waits.
+--json: {messageId, clientMessageId, delivered, recipients [{name, pubkey, status, state}]}.`,
+		Example: "  claudemesh send bob \"the build is green\"\n  git diff | claudemesh send @review -",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !wire.Priority(priority).Valid() {
+				return usagef("--priority must be now, next or low")
+			}
+			if isGroupTarget(args[0]) {
+				if _, err := wire.ParseTarget(args[0]); err != nil {
+					return usagef("%q is no target: %w", args[0], err)
+				}
+			}
+			body, err := a.body(args[1])
+			if err != nil {
+				return err
+			}
+			m := peer.Outgoing{Body: []byte(body), Priority: wire.Priority(priority), ReplyTo: replyTo}
+			return a.send(cmd.Context(), args[0], m, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&priority, "priority", "next", "now: even if the recipient is busy; next or low: when it is free")
+	cmd.Flags().StringVar(&replyTo, "reply-to", "", "id of the message that this one answers")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// body returns the message that was typed, or standard input for "-", without
+// the line break at its end.
+func (a *app) body(arg string) (string, error) {
+	if arg == "-" {
+		// What is longer than this no broker takes.
+		b, err := io.ReadAll(io.LimitReader(a.in, 64<<20))
+		if err != nil {
+			return "", fmt.Errorf("read the message from standard input: %w", err)
+		}
+		arg = strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	}
+	if arg == "" {
+		return "", usagef("the message is empty")
+	}
+	return arg, nil
+}
+
+func (a *app) send(ctx context.Context, to string, m peer.Outgoing, asJSON bool) error {
+	client, mesh, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	target, name, err := a.target(ctx, client, to, mesh.Member.Public())
+	if err != nil {
+		return err
+	}
+	m.To = []wire.Target{target}
+	sendCtx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	receipt, err := client.Send(sendCtx, m)
+	if err != nil {
+		return err
+	}
+	out := sent{MessageID: receipt.MessageID, ClientID: receipt.ClientID, Recipients: []wire.RecipientStatus{}}
+	status, err := awaitDelivery(ctx, client, receipt.MessageID)
+	if err != nil {
+		// It is safe with the broker, and that is what send promises.
+		fmt.Fprintln(a.err, "The message is accepted, but how far it came is not known:", printable(explain(err)))
+	} else {
+		out.Delivered, out.Recipients = status.Delivered, nonNil(status.Recipients)
+	}
+	if asJSON {
+		return a.printJSON(out)
+	}
+	_, err = fmt.Fprintf(a.out, "%s  %s\n", receipt.MessageID, promise(name, err == nil, &status))
+	return err
+}
+
+// target returns whom the message is for, and what to call them.
+func (a *app) target(ctx context.Context, client *peer.Client, to string, own wire.Key) (wire.Target, string, error) {
+	if isGroupTarget(to) {
+		t, err := wire.ParseTarget(to)
+		return t, to, err
+	}
+	peers, err := client.ListPeers(ctx)
+	if err != nil {
+		return wire.Target{}, "", err
+	}
+	members, err := client.ListMembers(ctx)
+	var request *peer.RequestError
+	if err != nil && !errors.As(err, &request) { // a broker of others may not offer it
+		return wire.Target{}, "", err
+	}
+	c, err := resolve(to, own, peers, members)
+	return wire.Target{Kind: wire.TargetKey, Key: c.key}, c.name, err
+}
+
+// awaitDelivery asks how far the message came until all have it, or for statusWait.
+func awaitDelivery(ctx context.Context, client *peer.Client, id string) (wire.MessageStatusResult, error) {
+	deadline := time.Now().Add(statusWait)
+	for {
+		status, err := client.MessageStatus(ctx, id)
+		if err != nil || status.Delivered || anyAway(&status) && allSettled(&status) || time.Now().After(deadline) {
+			return status, err
+		}
+		select {
+		case <-ctx.Done():
+			return status, ctx.Err()
+		case <-time.After(statusPoll):
+		}
+	}
+}
+
+func anyAway(s *wire.MessageStatusResult) bool {
+	for i := range s.Recipients {
+		if s.Recipients[i].Status == wire.RecipientDisconnected {
+			return true
+		}
+	}
+	return len(s.Recipients) == 0
+}
+
+// allSettled reports whether no recipient will get the message right now.
+func allSettled(s *wire.MessageStatusResult) bool {
+	for i := range s.Recipients {
+		if s.Recipients[i].Status == wire.RecipientHeld {
+			return false
+		}
+	}
+	return true
+}
+
+// promise says what will become of the message.
+func promise(name string, known bool, s *wire.MessageStatusResult) string {
+	name = oneLine(name)
+	if !known {
+		return "accepted for " + name
+	}
+	var delivered, held, absent, lost []string
+	for i := range s.Recipients {
+		r := &s.Recipients[i]
+		switch r.Status {
+		case wire.RecipientDelivered:
+			delivered = append(delivered, oneLine(r.Name))
+		case wire.RecipientHeld:
+			held = append(held, oneLine(r.Name))
+		default:
+			if r.State == "" || r.State == "pending" {
+				absent = append(absent, oneLine(r.Name))
+			} else {
+				lost = append(lost, oneLine(r.Name))
+			}
+		}
+	}
+	if len(s.Recipients) == 0 {
+		return "accepted; nobody is there to get it"
+	}
+	var parts []string
+	if len(delivered) > 0 {
+		parts = append(parts, "delivered to "+names(delivered))
+	}
+	if len(held) > 0 {
+		parts = append(parts, "queued for "+names(held)+" (busy): it will be delivered when they are free")
+	}
+	if len(absent) > 0 {
+		parts = append(parts, "queued for "+names(absent)+" (away): it will be delivered when they return")
+	}
+	if len(lost) > 0 {
+		parts = append(parts, "not for "+names(lost)+", who can't get it any more")
+	}
+	return strings.Join(parts, "; ")
+}
+
+// names lists up to five names.
+func names(list []string) string {
+	if len(list) > 5 {
+		return fmt.Sprintf("%s and %d more", strings.Join(list[:4], ", "), len(list)-4)
+	}
+	return strings.Join(list, ", ")
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "status <message id>", Short: "Tell how far a message came", Args: cobra.ExactArgs(1),
+		Long: `Tell how far a message of yours came. 8 characters of its id are enough.
+--json: {messageId, targetSpec, delivered, deliveredAt, recipients [{name, pubkey, status, state, at}]}.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, _, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			status, err := client.MessageStatus(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				status.Recipients = nonNil(status.Recipients)
+				return a.printJSON(status)
+			}
+			rows := [][]string{{"RECIPIENT", "KEY", "STATUS", "SINCE"}}
+			for i := range status.Recipients {
+				r := &status.Recipients[i]
+				since := ""
+				if r.At != nil {
+					since = timeText(r.At.Time, time.Now())
+				}
+				rows = append(rows, []string{r.Name, r.Pubkey.Short(), r.Status, since})
+			}
+			return a.table(rows)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

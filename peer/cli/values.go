@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// duration is a flag in days (7d) or in Go's units (12h, 90m), longer than 0.
+type duration time.Duration
+
+// Set reads the flag.
+func (d *duration) Set(s string) error {
+	v, err := time.ParseDuration(s)
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		var n float64
+		n, err = strconv.ParseFloat(days, 64)
+		if n*24 > math.MaxInt64/float64(time.Hour) {
+			return fmt.Errorf("%s is too long", s)
+		}
+		v = time.Duration(n * 24 * float64(time.Hour))
+	}
+	if err != nil || v <= 0 {
+		return fmt.Errorf("%q is no length of time like 7d, 12h or 90m", s)
+	}
+	*d = duration(v)
+	return nil
+}
+
+// String writes days if it is whole days.
+func (d *duration) String() string {
+	v := time.Duration(*d)
+	if day := 24 * time.Hour; v >= day && v%day == 0 {
+		return strconv.FormatInt(int64(v/day), 10) + "d"
+	}
+	return v.String()
+}
+
+// Type names the kind of value in the help.
+func (d *duration) Type() string { return "duration" }
+
+// groupNames reads a list of groups as typed, with or without '@'.
+func groupNames(names []string) ([]wire.Group, error) {
+	var groups []wire.Group
+	for _, name := range names {
+		name = strings.TrimPrefix(strings.TrimSpace(name), "@")
+		if !wire.ValidGroup(name) {
+			return nil, usagef("%q can't be the name of a group", name)
+		}
+		groups = append(groups, wire.Group{Name: name})
+	}
+	return groups, nil
+}
+
+// userName is how the person at this machine is called, for want of a better name.
+func userName() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return cut(u.Username, wire.MaxNameLen)
+	}
+	if name := os.Getenv("USER"); name != "" {
+		return cut(name, wire.MaxNameLen)
+	}
+	host, _ := os.Hostname()
+	return cut(host, wire.MaxNameLen)
+}

@@ -1,0 +1,196 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Client is a peer's connection to its broker, over all its reconnects. Make
+// one with New and Run it, or with Dial, which does both.
+type Client struct {
+	o   Options
+	log *slog.Logger
+
+	seen seenSet // owned by the deliver loop, of which there is one at a time
+
+	stop context.CancelFunc // of Dial; nil otherwise
+	done chan struct{}      // closed when Dial's Run has ended
+
+	mu      sync.Mutex
+	conn    *conn         // nil while not connected
+	end     error         // why the client stopped for good
+	lastErr error         // of the newest attempt that failed
+	changed chan struct{} // closed, and made anew, when conn or end changes
+}
+
+// New checks the options and makes a client that does nothing until Run.
+func New(o Options) (*Client, error) {
+	o, err := o.normalized()
+	if err != nil {
+		return nil, err
+	}
+	return &Client{o: o, log: o.Logger, changed: make(chan struct{})}, nil
+}
+
+// Dial makes a client, runs it in the background and waits for its first
+// connection, or until ctx ends. Close it when it is no longer needed.
+func Dial(ctx context.Context, o Options) (*Client, error) {
+	c, err := New(o)
+	if err != nil {
+		return nil, err
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c.stop, c.done = stop, make(chan struct{})
+	go func() {
+		defer close(c.done)
+		_ = c.Run(run) // every call on the client tells why it ended
+	}()
+	if _, err := c.connected(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Close ends a client made by Dial in good order and waits for its goroutines.
+// It may be called more than once.
+func (c *Client) Close() {
+	if c.stop != nil {
+		c.stop()
+		<-c.done
+	}
+}
+
+// Run keeps the client connected until ctx ends or the broker refuses it for
+// good; a *HelloError or *ClosedError tells the latter. It must be called once.
+func (c *Client) Run(ctx context.Context) error {
+	err := c.runLoop(ctx)
+	c.setConn(nil, err)
+	if ctx.Err() != nil {
+		err = ctx.Err()
+		c.finish(ErrClosed)
+	} else {
+		c.finish(err)
+	}
+	c.tell(State{Err: err})
+	return err
+}
+
+func (c *Client) runLoop(ctx context.Context) error {
+	var pauses backoff
+	for everConnected := false; ; {
+		current, err := c.dialOnce(ctx)
+		if err == nil {
+			everConnected = true
+			c.setConn(current, nil)
+			c.tell(State{Connected: true})
+			err = current.run(ctx, func(from *conn, r received) error { return c.deliver(ctx, from, r) })
+			if time.Since(current.start) >= stableAfter {
+				pauses.reset()
+			}
+		}
+		if ctx.Err() != nil || isFinal(err, c.o.OneShot) || c.o.OneShot && !everConnected {
+			return err
+		}
+		pause := pauses.next()
+		c.setConn(nil, err)
+		c.tell(State{Err: err, RetryIn: pause})
+		c.log.Warn("not connected to the broker", "error", err, "retry_in", pause)
+		if !sleep(ctx, pause) {
+			return ctx.Err()
+		}
+	}
+}
+
+// dialOnce connects. Two hellos of one key within a millisecond are the same
+// bytes, and the broker takes the second for a replay: then another, later one
+// is what helps.
+func (c *Client) dialOnce(ctx context.Context) (conn *conn, err error) {
+	for range 5 {
+		conn, err = dial(ctx, &c.o)
+		var refused *HelloError
+		if !errors.As(err, &refused) || refused.Code != wire.CodeReplayed || !sleep(ctx, 5*time.Millisecond) {
+			break
+		}
+	}
+	return conn, err
+}
+
+func (c *Client) tell(s State) {
+	if c.o.OnState != nil {
+		c.o.OnState(s)
+	}
+}
+
+// setConn publishes the connection, or that there is none because of err.
+func (c *Client) setConn(conn *conn, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conn = conn
+	if err != nil {
+		c.lastErr = err
+	}
+	c.announceLocked()
+}
+
+func (c *Client) finish(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.end = err
+	c.announceLocked()
+}
+
+func (c *Client) announceLocked() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// connected waits for a connection.
+func (c *Client) connected(ctx context.Context) (*conn, error) {
+	for {
+		c.mu.Lock()
+		conn, end, lastErr, changed := c.conn, c.end, c.lastErr, c.changed
+		c.mu.Unlock()
+		if end != nil {
+			return nil, end
+		}
+		if conn != nil && conn.ctx.Err() == nil {
+			return conn, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			if lastErr != nil {
+				return nil, fmt.Errorf("not connected to the broker: %w (%w)", ctx.Err(), lastErr)
+			}
+			return nil, fmt.Errorf("not connected to the broker: %w", ctx.Err())
+		}
+	}
+}
+
+// HelloAck waits for a connection and returns what the broker said of it.
+func (c *Client) HelloAck(ctx context.Context) (wire.HelloAck, error) {
+	conn, err := c.connected(ctx)
+	if err != nil {
+		return wire.HelloAck{}, err
+	}
+	return conn.ack, nil
+}
+
+// key is the key pair that this client is known by.
+func (o *Options) key() wire.Key {
+	if o.Session.IsZero() {
+		return o.Mesh.Member.Public()
+	}
+	return o.Session.Public()
+}
+
+// Pubkey returns the key that others reach this client by: the session's, else
+// the member's.
+func (c *Client) Pubkey() wire.Key { return c.o.key() }

@@ -1,0 +1,378 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/coder/websocket"
+	"go.uber.org/goleak"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestHelloOfAMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, stop := newScripted(t, idle)
+		defer stop()
+		o := s.options()
+		o.About = About{SessionID: "x", PID: 7, Cwd: "/w", Capabilities: []string{wire.CapTransient}, Groups: []wire.Group{{Name: "a"}}}
+		s.dialed(o).Close()
+
+		h := wire.DecodeHello(&s.hellos[0])
+		if s.hellos[0].Type != wire.TypeHello || h.Malformed != nil || h.SessionID != "x" || h.PID != 7 || !h.Has(wire.CapTransient) || h.SessionPubkey != "" {
+			t.Errorf("got %+v", h)
+		}
+		sig, err := wire.ParseSignature(h.Signature)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := identity.VerifyHello(o.Mesh.MeshID, o.Mesh.MemberID, o.Mesh.Member.Public(), h.Timestamp, sig, time.Now()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestHelloOfASessionIsAttestedAnewAtEveryConnect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, stop := newScripted(t, func(c *serverConn) { c.hello() }, idle)
+		defer stop()
+		o := s.options()
+		o.Session = newKey(t)
+		c := s.dialed(o)
+		time.Sleep(5 * time.Second)
+		c.Close()
+		if s.connects() != 2 {
+			t.Fatalf("%d connects", s.connects())
+		}
+		var ends []int64
+		for i := range s.hellos {
+			h := wire.DecodeSessionHello(&s.hellos[i])
+			if h.Malformed != nil {
+				t.Fatal(h.Malformed)
+			}
+			sig, err := wire.ParseSignature(h.Attestation.Signature)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := identity.Attestation{SessionPubkey: o.Session.Public(), ParentMemberPubkey: o.Mesh.Member.Public(), ExpiresAt: h.Attestation.ExpiresAt, Signature: sig}
+			if err := a.Verify(time.Now()); err != nil {
+				t.Errorf("attestation: %v", err)
+			}
+			sig, err = wire.ParseSignature(h.Signature)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := identity.VerifySessionHello(h.MeshID, o.Mesh.Member.Public(), o.Session.Public(), h.Timestamp, sig, time.Now()); err != nil {
+				t.Errorf("hello: %v", err)
+			}
+			ends = append(ends, h.Attestation.ExpiresAt)
+		}
+		if ends[0] == ends[1] {
+			t.Error("the attestation was used twice")
+		}
+	})
+}
+
+func refusing(code wire.Code) script {
+	return func(c *serverConn) {
+		c.next()
+		c.write(wire.NewError(code, "no: "+string(code), ""))
+		c.ws.Close(wire.ClosePolicy, string(code))
+	}
+}
+
+func TestHelloRefused(t *testing.T) {
+	for _, tc := range []struct {
+		code  wire.Code
+		final bool
+		says  string
+	}{
+		{wire.CodeUnauthorized, true, "join again"},
+		{wire.CodeRevoked, true, "no: revoked"},
+		{wire.CodeBadSignature, true, "join again"},
+		{wire.CodeMemberIDMismatch, true, "join again"},
+		{wire.CodeTimestampSkew, false, "clock"},
+		{wire.CodeCapacity, false, "later"},
+		{wire.CodeTryAgain, false, "try_again"},
+	} {
+		t.Run(string(tc.code), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, stop := newScripted(t, refusing(tc.code), idle)
+				defer stop()
+				states := make(chan State, 10)
+				o := s.options()
+				o.OnState = func(s State) { states <- s }
+				c, err := New(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				err = c.Run(ctx)
+				if !tc.final {
+					if !errors.Is(err, context.DeadlineExceeded) || s.connects() != 1 {
+						t.Errorf("got %v after %d connects; it should have come back", err, s.connects())
+					}
+					err = (<-states).Err
+				}
+				var refused *HelloError
+				if !errors.As(err, &refused) || refused.Code != tc.code || !strings.Contains(err.Error(), tc.says) {
+					t.Errorf("got %v", err)
+				}
+				if tc.final && s.connects() != 0 {
+					t.Error("it came back")
+				}
+			})
+		})
+	}
+}
+
+func TestTimestampSkewIsMeasured(t *testing.T) {
+	for skew, says := range map[time.Duration]string{
+		90 * time.Second: "1m30s ahead of the broker's", -5 * time.Minute: "5m0s behind the broker's", 0: "more than 60 s",
+	} {
+		if got := (&HelloError{Code: wire.CodeTimestampSkew, Skew: skew}).Error(); !strings.Contains(got, says) {
+			t.Errorf("%v: %s", skew, got)
+		}
+	}
+}
+
+func TestOneShotFailsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, stop := newScripted(t, idle)
+		stop()
+		o := s.options()
+		o.OneShot = true
+		start := time.Now()
+		_, err := Dial(t.Context(), o)
+		if !errors.Is(err, errRefused) || time.Since(start) > 0 {
+			t.Errorf("got %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+func TestReplayedHelloIsSaidAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, stop := newScripted(t, refusing(wire.CodeReplayed), idle)
+		defer stop()
+		o := s.options()
+		o.OneShot = true
+		start := time.Now()
+		s.dialed(o).Close()
+		if took := time.Since(start); took > 100*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestSilentBrokers(t *testing.T) {
+	t.Run("no hello_ack", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, stop := newScripted(t, func(c *serverConn) { c.drain() })
+			defer stop()
+			o := s.options()
+			o.OneShot = true
+			start := time.Now()
+			_, err := Dial(t.Context(), o)
+			if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != helloTimeout {
+				t.Errorf("got %v after %v", err, time.Since(start))
+			}
+		})
+	})
+	t.Run("dead connection", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, stop := newScripted(t, idle)
+			s.mute = true
+			defer stop()
+			states := make(chan State, 10)
+			o := s.options()
+			o.OnState = func(s State) { states <- s }
+			start := time.Now()
+			c := s.dialed(o)
+			<-states
+			if down := <-states; !errors.Is(down.Err, errSilent) || time.Since(start) != silenceLimit {
+				t.Errorf("got %v after %v", down.Err, time.Since(start))
+			}
+			c.Close()
+		})
+	})
+	t.Run("pongs are life", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, stop := newScripted(t, idle)
+			defer stop()
+			c := s.dialed(s.options())
+			time.Sleep(time.Hour)
+			if s.connects() != 1 {
+				t.Errorf("%d connects", s.connects())
+			}
+			c.Close()
+		})
+	})
+}
+
+func TestReconnectPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, stop := newScripted(t, func(c *serverConn) { c.hello() })
+		defer stop()
+		states := make(chan State, 100)
+		o := s.options()
+		o.OnState = func(s State) { states <- s }
+		c := s.dialed(o)
+		for i, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
+			if up := <-states; !up.Connected {
+				t.Fatalf("not connected: %+v", up)
+			}
+			down := <-states
+			if low, high := want*time.Second*8/10, want*time.Second*12/10; down.RetryIn < low || down.RetryIn > high || down.Err == nil {
+				t.Errorf("pause %d is %v, want %v ± 20 %%", i, down.RetryIn, want*time.Second)
+			}
+		}
+		c.Close()
+	})
+}
+
+func TestPausesStartOverAfterAStableMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		drop := func(c *serverConn) { c.hello() }
+		stable := func(c *serverConn) {
+			c.hello()
+			ctx, cancel := context.WithTimeout(context.Background(), 61*time.Second)
+			defer cancel()
+			c.ws.Read(ctx)
+		}
+		s, stop := newScripted(t, drop, drop, drop, stable, idle)
+		defer stop()
+		states := make(chan State, 100)
+		o := s.options()
+		o.OnState = func(s State) { states <- s }
+		c := s.dialed(o)
+		var last State
+		for range 4 {
+			<-states
+			last = <-states
+		}
+		if last.RetryIn > 1200*time.Millisecond {
+			t.Errorf("pause %v after a stable minute", last.RetryIn)
+		}
+		c.Close()
+	})
+}
+
+func TestFinalCloses(t *testing.T) {
+	closing := func(code websocket.StatusCode, reason string) script {
+		return func(c *serverConn) { c.hello(); c.ws.Close(code, reason) }
+	}
+	for _, tc := range []struct {
+		name    string
+		code    websocket.StatusCode
+		reason  string
+		oneShot bool
+		final   bool
+	}{
+		{"banned", wire.CloseBanned, "banned", false, true},
+		{"replaced", wire.CloseNormal, wire.ReasonReplaced, false, true},
+		{"kicked command", wire.CloseKicked, "kicked", true, true},
+		{"kicked peer", wire.CloseKicked, "kicked", false, false},
+		{"restart", wire.CloseRestart, "", true, false},
+		{"normal", wire.CloseNormal, "disconnected", false, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, stop := newScripted(t, closing(tc.code, tc.reason), idle)
+				defer stop()
+				o := s.options()
+				o.OneShot = tc.oneShot
+				c, err := New(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				err = c.Run(ctx)
+				var closed *ClosedError
+				if errors.As(err, &closed) != tc.final {
+					t.Errorf("got %v", err)
+				}
+				if want := map[bool]int{true: 1, false: 2}[tc.final]; s.connects() != want {
+					t.Errorf("%d connects, want %d", s.connects(), want)
+				}
+				if _, err := c.Send(t.Context(), Outgoing{To: everybody}); tc.final && !errors.As(err, &closed) || !tc.final && !errors.Is(err, ErrClosed) {
+					t.Errorf("send afterwards: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// For the broker, a client that is closed has left; one that vanishes is away.
+func TestCloseIsClean(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		code := make(chan websocket.StatusCode, 1)
+		s, stop := newScripted(t, func(c *serverConn) {
+			c.hello()
+			_, _, err := c.ws.Read(context.Background())
+			code <- websocket.CloseStatus(err)
+		})
+		defer stop()
+		c := s.dialed(s.options())
+		c.Close()
+		c.Close()
+		if got := <-code; got != websocket.StatusNormalClosure {
+			t.Errorf("closed with %v", got)
+		}
+	})
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	t.Parallel()
+	for _, broker := range []string{"", "http://x/ws", "ws:///ws", "broker", "ws://%"} {
+		if _, err := New(Options{Mesh: Mesh{Member: newKey(t), BrokerURL: broker}}); err == nil {
+			t.Errorf("broker URL %q passed", broker)
+		}
+	}
+	if _, err := New(Options{Mesh: Mesh{BrokerURL: "ws://x/ws"}}); err == nil {
+		t.Error("no key passed")
+	}
+}
+
+// The same over a real socket, as nobody uses pipes.
+func TestOverTCP(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, stop := serveScripted(t, l, nil, func(c *serverConn) {
+		c.hello()
+		for {
+			f, ok := c.next()
+			if !ok {
+				return
+			}
+			m, err := wire.DecodeSend(&f)
+			if err != nil {
+				t.Error(err)
+			}
+			c.ack(m.ID, "m1", "")
+		}
+	})
+	defer stop()
+	o := s.options()
+	o.Mesh.BrokerURL = "ws://" + l.Addr().String() + "/ws"
+	o.HTTPClient = nil
+	c := s.dialed(o)
+	defer c.Close()
+	if r, err := c.Send(t.Context(), Outgoing{To: everybody, Body: []byte("x")}); err != nil || r.MessageID != "m1" {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+var everybody = []wire.Target{{Kind: wire.TargetAll}}

@@ -1,0 +1,230 @@
+package peer
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Mesh is a joined mesh: where its broker is and who we are in it.
+type Mesh struct {
+	MeshID, MemberID string // the broker's ids
+	Slug, Name       string
+	Member           identity.KeyPair // the member's key pair
+	BrokerURL        string           // of the WebSocket
+	JoinedAt         time.Time
+	Key              envelope.MeshKey // zero when unknown: nothing to groups then
+	InviteVersion    int              // 0 when unknown
+
+	extra map[string]json.RawMessage // fields of others, kept as they are
+}
+
+// Config is the file of joined meshes, in the shape of protocol v1, section 6.
+// Fields that this package does not know are kept.
+type Config struct {
+	Meshes []Mesh
+
+	extra map[string]json.RawMessage
+}
+
+// configVersion is the only version of the file that there is.
+const configVersion = 1
+
+// meshFields is a Mesh as it stands in the file.
+type meshFields struct {
+	MeshID        string `json:"meshId"`
+	MemberID      string `json:"memberId"`
+	Slug          string `json:"slug"`
+	Name          string `json:"name"`
+	Pubkey        string `json:"pubkey"`
+	SecretKey     string `json:"secretKey"`
+	BrokerURL     string `json:"brokerUrl"`
+	JoinedAt      string `json:"joinedAt"`
+	RootKey       string `json:"rootKey,omitempty"`
+	InviteVersion int    `json:"inviteVersion,omitempty"`
+}
+
+// parseConfig reads the file's text.
+func parseConfig(b []byte) (*Config, error) {
+	c := &Config{}
+	if err := json.Unmarshal(b, &c.extra); err != nil {
+		return nil, fmt.Errorf("not a JSON object: %w", err)
+	}
+	var version int
+	if raw, ok := c.extra["version"]; ok {
+		if err := json.Unmarshal(raw, &version); err != nil || version != configVersion {
+			return nil, fmt.Errorf("version %s is not supported, only %d is", raw, configVersion)
+		}
+	}
+	var meshes []json.RawMessage
+	if raw, ok := c.extra["meshes"]; ok {
+		if err := json.Unmarshal(raw, &meshes); err != nil {
+			return nil, fmt.Errorf("meshes: %w", err)
+		}
+	}
+	for i, raw := range meshes {
+		m, err := parseMesh(raw)
+		if err != nil {
+			return nil, fmt.Errorf("meshes[%d]: %w", i, err)
+		}
+		c.Meshes = append(c.Meshes, m)
+	}
+	return c, nil
+}
+
+func parseMesh(b []byte) (Mesh, error) {
+	var f meshFields
+	m := Mesh{}
+	if err := json.Unmarshal(b, &m.extra); err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(b, &f); err != nil {
+		return m, err
+	}
+	m.MeshID, m.MemberID, m.Slug, m.Name = f.MeshID, f.MemberID, f.Slug, f.Name
+	m.BrokerURL, m.InviteVersion = f.BrokerURL, f.InviteVersion
+	var err error
+	if m.Member, err = identity.ParseSecret(f.SecretKey); err != nil {
+		return m, fmt.Errorf("secretKey: %w", err)
+	}
+	if f.Pubkey != m.Member.Public().String() {
+		return m, fmt.Errorf("pubkey is not the public half of secretKey")
+	}
+	if f.RootKey != "" {
+		if m.Key, err = envelope.ParseMeshKey(f.RootKey); err != nil {
+			return m, fmt.Errorf("rootKey: %w", err)
+		}
+	}
+	if f.JoinedAt != "" {
+		var at wire.Time
+		if err := at.UnmarshalText([]byte(f.JoinedAt)); err != nil {
+			return m, fmt.Errorf("joinedAt: %w", err)
+		}
+		m.JoinedAt = at.Time
+	}
+	return m, nil
+}
+
+// encode writes the file's text.
+func (c *Config) encode() ([]byte, error) {
+	meshes := make([]json.RawMessage, 0, len(c.Meshes))
+	for i := range c.Meshes {
+		raw, err := c.Meshes[i].encode()
+		if err != nil {
+			return nil, err
+		}
+		meshes = append(meshes, raw)
+	}
+	top := maps.Clone(c.extra)
+	if top == nil {
+		top = make(map[string]json.RawMessage)
+	}
+	if err := overlay(top, map[string]any{"version": configVersion, "meshes": meshes}); err != nil {
+		return nil, err
+	}
+	b, err := ordered(top, []string{"version", "meshes"})
+	if err != nil {
+		return nil, err
+	}
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, b, "", "  "); err != nil {
+		return nil, fmt.Errorf("encode config: %w", err)
+	}
+	return append(indented.Bytes(), '\n'), nil
+}
+
+func (m *Mesh) encode() (json.RawMessage, error) {
+	fields, err := toObject(meshFields{
+		MeshID: m.MeshID, MemberID: m.MemberID, Slug: m.Slug, Name: m.Name,
+		Pubkey: m.Member.Public().String(), SecretKey: m.Member.SecretHex(),
+		BrokerURL: m.BrokerURL, JoinedAt: m.JoinedAt.UTC().Format(wire.TimeFormat),
+		RootKey: m.Key.Encode(), InviteVersion: m.InviteVersion,
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := maps.Clone(m.extra)
+	if all == nil {
+		all = make(map[string]json.RawMessage)
+	}
+	if err := overlay(all, fields); err != nil {
+		return nil, err
+	}
+	return ordered(all, []string{"meshId", "memberId", "slug", "name", "pubkey", "secretKey", "brokerUrl", "joinedAt", "rootKey", "inviteVersion"})
+}
+
+func overlay(dst map[string]json.RawMessage, src map[string]any) error {
+	for name, v := range src {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return fmt.Errorf("encode %s: %w", name, err)
+		}
+		dst[name] = raw
+	}
+	return nil
+}
+
+// ordered writes an object with the named fields first and the rest by name.
+func ordered(fields map[string]json.RawMessage, first []string) (json.RawMessage, error) {
+	names := slices.DeleteFunc(slices.Clone(first), func(n string) bool { _, ok := fields[n]; return !ok })
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if !slices.Contains(first, name) {
+			names = append(names, name)
+		}
+	}
+	b := []byte{'{'}
+	for i, name := range names {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		key, err := json.Marshal(name)
+		if err != nil {
+			return nil, fmt.Errorf("encode %q: %w", name, err)
+		}
+		b = append(append(append(b, key...), ':'), fields[name]...)
+	}
+	return append(b, '}'), nil
+}
+
+// Find returns the joined mesh of that slug or id. An empty name stands for the
+// only mesh that there is.
+func (c *Config) Find(name string) (*Mesh, error) {
+	var found []*Mesh
+	for i := range c.Meshes {
+		m := &c.Meshes[i]
+		if name == "" || m.MeshID == name || m.Slug == name {
+			found = append(found, m)
+		}
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	return nil, &MeshChoiceError{Name: name, Found: len(found), Joined: c.slugs()}
+}
+
+func (c *Config) slugs() []string {
+	slugs := make([]string, len(c.Meshes))
+	for i := range c.Meshes {
+		slugs[i] = c.Meshes[i].Slug
+	}
+	return slugs
+}
+
+// Put adds a mesh, in the place of one with the same id if there is one.
+func (c *Config) Put(m Mesh) {
+	for i := range c.Meshes {
+		if c.Meshes[i].MeshID == m.MeshID {
+			m.extra = c.Meshes[i].extra
+			c.Meshes[i] = m
+			return
+		}
+	}
+	c.Meshes = append(c.Meshes, m)
+}

@@ -1,0 +1,160 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+var (
+	// ErrClosed is returned by calls on a client that was closed.
+	ErrClosed = errors.New("client is closed")
+
+	// ErrDisconnected is returned by a request whose connection ended before
+	// the answer came.
+	ErrDisconnected = errors.New("connection to the broker was lost before it answered")
+
+	// errSilent ends a connection on which nothing arrives any more.
+	errSilent = errors.New("nothing heard from the broker for 75 s")
+)
+
+// HelloError tells that the broker did not take the client in.
+type HelloError struct {
+	Code    wire.Code
+	Message string // the broker's words
+	// Skew is by how much this machine's clock is ahead of the broker's; only
+	// with CodeTimestampSkew, and zero when it could not be measured.
+	Skew time.Duration
+}
+
+func (e *HelloError) Error() string {
+	switch e.Code {
+	case wire.CodeTimestampSkew:
+		if e.Skew != 0 {
+			return fmt.Sprintf("this machine's clock is %s; set it right (it may differ by 60 s at most)", skewText(e.Skew))
+		}
+		return "this machine's clock differs from the broker's by more than 60 s; set it right"
+	case wire.CodeUnauthorized:
+		return "the broker does not know this key as a member of the mesh; join again with a new invite"
+	case wire.CodeRevoked:
+		return e.Message
+	case wire.CodeBadSignature:
+		return "the broker could not verify the signature of this member key; the config file may be damaged: join again with a new invite"
+	case wire.CodeMemberIDMismatch, wire.CodeParentMemberIDMismatch:
+		return "the member id in the config file belongs to another key; join again with a new invite"
+	case wire.CodeCapacity:
+		return "the mesh has as many connections as the broker allows; try again later"
+	case wire.CodeKeyTaken:
+		return "another session has this session key"
+	}
+	return fmt.Sprintf("the broker refused the connection: %s: %s", e.Code, e.Message)
+}
+
+// Final reports whether connecting again can't help until somebody acts.
+func (e *HelloError) Final() bool {
+	switch e.Code {
+	case wire.CodeCapacity, wire.CodeTimestampSkew, wire.CodeReplayed, wire.CodeHelloTimeout,
+		wire.CodeTryAgain, wire.CodeInternal, wire.CodeExpired:
+		return false
+	}
+	return true
+}
+
+func skewText(d time.Duration) string {
+	if d < 0 {
+		return (-d).Round(time.Second).String() + " behind the broker's"
+	}
+	return d.Round(time.Second).String() + " ahead of the broker's"
+}
+
+// ClosedError tells that the broker ended the connection for good.
+type ClosedError struct {
+	Code   int // WebSocket close code
+	Reason string
+}
+
+func (e *ClosedError) Error() string {
+	switch {
+	case e.Code == wire.CloseBanned:
+		return "you were removed from this mesh; ask its owner for a new invite"
+	case e.Code == wire.CloseKicked:
+		return "an admin ended this connection"
+	case e.Reason == wire.ReasonReplaced:
+		return "another process has taken over this session"
+	}
+	return fmt.Sprintf("the broker closed the connection: %d %s", e.Code, e.Reason)
+}
+
+// RefusedError tells that the broker did not take a message.
+type RefusedError struct {
+	Code   string // first word of Reason, e.g. wire.AckTargetNotFound
+	Reason string // the broker's words
+	Final  bool   // sending the same message again can't help
+}
+
+func (e *RefusedError) Error() string { return "the broker refused the message: " + e.Reason }
+
+// newRefusedError reads the error text of an ack. The words after which a v1
+// client gives up are protocol; everything else may be tried again.
+func newRefusedError(reason string) *RefusedError {
+	if reason == "" {
+		reason = "no reason given"
+	}
+	code := reason
+	if i := strings.IndexAny(reason, ": "); i > 0 {
+		code = reason[:i]
+	}
+	lower, final := strings.ToLower(reason), false
+	for _, word := range []string{"unknown", "invalid", "forbidden", "not_authorized", "not_found", "payload_too_large", "schema", "auth", "signature"} {
+		final = final || strings.Contains(lower, word)
+	}
+	return &RefusedError{Code: code, Reason: reason, Final: final}
+}
+
+// RequestError is an error with which the broker answered a request.
+type RequestError struct {
+	Code    wire.Code
+	Message string
+}
+
+func (e *RequestError) Error() string {
+	if e.Message == "" {
+		return string(e.Code)
+	}
+	return fmt.Sprintf("%s (%s)", e.Message, e.Code)
+}
+
+// closedBy gives the close of a WebSocket the meaning that it has for a client:
+// a *ClosedError or *HelloError when the broker gave a reason that matters, else err.
+func closedBy(err error) error {
+	var closed websocket.CloseError
+	if !errors.As(err, &closed) {
+		return err
+	}
+	switch {
+	case closed.Code == wire.CloseBanned, closed.Code == wire.CloseKicked,
+		closed.Code == wire.CloseNormal && closed.Reason == wire.ReasonReplaced:
+		return &ClosedError{int(closed.Code), closed.Reason}
+	case closed.Code == wire.ClosePolicy && closed.Reason != "":
+		return &HelloError{Code: wire.Code(closed.Reason), Message: closed.Reason}
+	}
+	return err
+}
+
+// isFinal reports whether a client must not connect again after err.
+func isFinal(err error, oneShot bool) bool {
+	var hello *HelloError
+	var closed *ClosedError
+	switch {
+	case errors.As(err, &hello):
+		return hello.Final()
+	case errors.As(err, &closed):
+		return closed.Code != wire.CloseKicked || oneShot
+	}
+	return false
+}

@@ -1,0 +1,158 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// HTTP calls the broker's HTTP routes. They are at the scheme and host of the
+// WebSocket URL, without its path.
+type HTTP struct {
+	BrokerURL string       // of the WebSocket, e.g. wss://mesh.example.org/ws
+	Client    *http.Client // nil: http.DefaultClient
+}
+
+// HTTPError is an answer that is no success.
+type HTTPError struct {
+	Status  int
+	Code    string // the broker's word, "" when the body was not its own
+	Message string
+}
+
+func (e *HTTPError) Error() string {
+	advice := map[string]string{
+		"invite_not_found":     "the broker does not know this invite; ask for a new one",
+		"not_found":            "the broker does not know this invite; ask for a new one",
+		"invite_revoked":       "this invite was revoked; ask for a new one",
+		"revoked":              "this invite was revoked; ask for a new one",
+		"invite_expired":       "this invite has expired; ask for a new one",
+		"expired":              "this invite has expired; ask for a new one",
+		"invite_exhausted":     "this invite was used up; ask for a new one",
+		"exhausted":            "this invite was used up; ask for a new one",
+		"invite_bad_signature": "this invite is damaged; ask for the link again",
+		"bad_signature":        "this link is damaged or for another invite; ask for the link again",
+		"mesh_not_found":       "the broker does not know this mesh; is it the right broker?",
+	}[e.Code]
+	switch {
+	case advice != "":
+		return advice
+	case e.Message != "":
+		return fmt.Sprintf("%s (%s)", e.Message, e.Code)
+	case e.Code != "":
+		return fmt.Sprintf("the broker refused: %s (HTTP %d)", e.Code, e.Status)
+	case e.Status == http.StatusNotFound:
+		return "there is no claudemesh broker at this URL (HTTP 404)"
+	}
+	return fmt.Sprintf("the broker answered with HTTP %d", e.Status)
+}
+
+// maxAnswer bounds how much of an answer is read.
+const maxAnswer = 1 << 20
+
+// do sends a request and reads the JSON answer into v. It returns the answer's
+// headers; of them Date tells the broker's clock.
+func (h HTTP) do(ctx context.Context, method, path string, body, v any) (http.Header, error) {
+	u, err := url.Parse(h.BrokerURL)
+	if err != nil {
+		return nil, fmt.Errorf("broker URL: %w", err)
+	}
+	u = &url.URL{Scheme: map[string]string{"ws": "http", "wss": "https"}[u.Scheme], Host: u.Host, Path: path}
+	var text []byte
+	if body != nil {
+		if text, err = json.Marshal(body); err != nil {
+			return nil, fmt.Errorf("encode request: %w", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("broker URL: %w", err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	client := h.Client
+	if client == nil {
+		client = http.DefaultClient
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("reach the broker: %w", err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("read the broker's answer: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		var e wire.ErrorBody
+		_ = json.Unmarshal(answer, &e) // what is no JSON leaves it empty
+		if e.Message == "" && path == "/health/ready" {
+			var ready wire.Ready
+			_ = json.Unmarshal(answer, &ready)
+			e.Message, e.Error = ready.Reason, ready.Status
+		}
+		return resp.Header, &HTTPError{resp.StatusCode, e.Error, e.Message}
+	}
+	if err := json.Unmarshal(answer, v); err != nil {
+		return resp.Header, fmt.Errorf("read the broker's answer: %w", err)
+	}
+	return resp.Header, nil
+}
+
+// CreateMesh creates a mesh owned by the key pair. The token is for brokers
+// that ask for one.
+func (h HTTP) CreateMesh(ctx context.Context, owner identity.KeyPair, slug, name, displayName, token string, now time.Time) (wire.CreateMeshResult, error) {
+	body := wire.CreateMesh{
+		Slug: slug, Name: name, DisplayName: displayName, Token: token,
+		OwnerPubkey: owner.Public().String(), Timestamp: now.UnixMilli(),
+	}
+	body.Signature = owner.Sign(wire.CreateMeshSigningText(slug, name, displayName, owner.Public(), body.Timestamp)).String()
+	var result wire.CreateMeshResult
+	_, err := h.do(ctx, http.MethodPost, "/meshes", body, &result)
+	return result, err
+}
+
+// Join joins a mesh with the proof of a v1 token.
+func (h HTTP) Join(ctx context.Context, j wire.Join) (wire.JoinResult, error) {
+	var result wire.JoinResult
+	_, err := h.do(ctx, http.MethodPost, "/join", j, &result)
+	return result, err
+}
+
+// Claim claims an invite link for a member key; claim is the link's claim key.
+func (h HTTP) Claim(ctx context.Context, code string, claim, member identity.KeyPair, displayName string, now time.Time) (wire.ClaimResult, error) {
+	body := wire.Claim{PeerPubkey: member.Public().String(), DisplayName: displayName, Timestamp: now.UnixMilli()}
+	body.Signature = claim.Sign(wire.ClaimSigningText(code, member.Public(), body.Timestamp)).String()
+	var result wire.ClaimResult
+	_, err := h.do(ctx, http.MethodPost, "/invites/"+code+"/claim", body, &result)
+	return result, err
+}
+
+// Health asks whether the broker lives, and by how much the local clock is
+// ahead of its, to the second.
+func (h HTTP) Health(ctx context.Context) (health wire.Health, skew time.Duration, err error) {
+	header, err := h.do(ctx, http.MethodGet, "/health", nil, &health)
+	if header != nil {
+		skew = skewFrom(&http.Response{Header: header})
+	}
+	return health, skew, err
+}
+
+// Ready returns nil when the broker can take messages; else an *HTTPError whose
+// Message says why not.
+func (h HTTP) Ready(ctx context.Context) error {
+	var ready wire.Ready
+	_, err := h.do(ctx, http.MethodGet, "/health/ready", nil, &ready)
+	return err
+}

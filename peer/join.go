@@ -1,0 +1,151 @@
+package peer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Joined is the outcome of Join.
+type Joined struct {
+	Mesh          Mesh
+	Role          string // "" when the broker did not say
+	AlreadyMember bool
+	// Replaced: the mesh had been joined before with another key. The config as it
+	// was is in the file BackupName.
+	Replaced bool
+}
+
+// BackupName is the file to which Join copies a config of which it replaces a mesh.
+const BackupName = configName + ".old"
+
+// Join redeems an invite link and records the mesh in the config of dir. The
+// member key is on disk before the broker hears of it, and a second try uses the
+// same key: an invite for one use is not lost to a broken connection. client may be nil.
+func Join(ctx context.Context, dir Dir, link Link, displayName string, client *http.Client) (Joined, error) {
+	key, done, err := pendingKey(ctx, dir, link)
+	if err != nil {
+		return Joined{}, err
+	}
+	h := HTTP{BrokerURL: link.BrokerURL, Client: client}
+	redeem := redeemLink
+	if link.Token != "" {
+		redeem = redeemToken
+	}
+	joined, err := redeem(ctx, h, link, key, displayName)
+	if err != nil {
+		return Joined{}, err
+	}
+	joined.Mesh.Member = key
+	joined.Mesh.BrokerURL = link.BrokerURL
+	joined.Mesh.JoinedAt = time.Now()
+	err = dir.Update(ctx, func(c *Config) error {
+		if old, err := c.Find(joined.Mesh.MeshID); err == nil && old.Member.Public() != key.Public() {
+			joined.Replaced = true
+			if err := dir.backUp(); err != nil {
+				return err
+			}
+		}
+		c.Put(joined.Mesh)
+		return nil
+	})
+	if err != nil {
+		return Joined{}, err
+	}
+	done()
+	return joined, nil
+}
+
+func redeemLink(ctx context.Context, h HTTP, link Link, key identity.KeyPair, displayName string) (Joined, error) {
+	r, err := h.Claim(ctx, link.Code, link.Secret.ClaimKey(), key, displayName, time.Now())
+	if err != nil {
+		return Joined{}, err
+	}
+	payload, err := link.Secret.OpenInvite(r.SealedRootKey)
+	if err != nil {
+		return Joined{}, fmt.Errorf("the broker did not give what the inviter sealed: %w", err)
+	}
+	if payload.MeshID != r.MeshID.String() || payload.OwnerPubkey != r.OwnerPubkey {
+		return Joined{}, errors.New("the broker's answer is about another mesh than the invite")
+	}
+	meshKey, err := envelope.ParseMeshKey(payload.RootKey)
+	if err != nil {
+		return Joined{}, fmt.Errorf("open invite: %w", err)
+	}
+	return Joined{
+		Mesh: Mesh{
+			MeshID: payload.MeshID, MemberID: r.MemberID.String(), Slug: payload.Slug, Name: payload.Name,
+			Key: meshKey, InviteVersion: 2,
+		},
+		Role:          r.Role,
+		AlreadyMember: r.AlreadyMember,
+	}, nil
+}
+
+func redeemToken(ctx context.Context, h HTTP, link Link, key identity.KeyPair, displayName string) (Joined, error) {
+	p := &link.Invite
+	r, err := h.Join(ctx, wire.Join{TokenProof: link.TokenProof(), PeerPubkey: key.Public().String(), DisplayName: displayName})
+	if err != nil {
+		return Joined{}, err
+	}
+	meshKey, err := envelope.ParseMeshKey(p.MeshRootKey)
+	if err != nil {
+		return Joined{}, fmt.Errorf("open invite: %w", err)
+	}
+	return Joined{
+		Mesh: Mesh{
+			MeshID: p.MeshID, MemberID: r.MemberID, Slug: p.MeshSlug, Name: p.MeshSlug,
+			Key: meshKey, InviteVersion: 1,
+		},
+		Role:          p.Role,
+		AlreadyMember: r.AlreadyMember,
+	}, nil
+}
+
+// pendingKey returns the member key to redeem the link with: that of a joined
+// mesh if the link names it, that of an earlier try, or a fresh one. done is to
+// be called when the key is safe in the config.
+func pendingKey(ctx context.Context, dir Dir, link Link) (key identity.KeyPair, done func(), err error) {
+	config, err := dir.Load()
+	if err != nil {
+		return key, nil, err
+	}
+	for i := range config.Meshes {
+		if link.Token != "" && config.Meshes[i].MeshID == link.Invite.MeshID {
+			return config.Meshes[i].Member, func() {}, nil
+		}
+	}
+	if err := dir.Make(); err != nil {
+		return key, nil, err
+	}
+	sum := sha256.Sum256([]byte(link.BrokerURL + "\n" + link.Code + link.Token))
+	name := "joining-" + hex.EncodeToString(sum[:8]) + ".key"
+	lock, err := Lock(ctx, dir.Path("config.lock"))
+	if err != nil {
+		return key, nil, err
+	}
+	defer lock.Unlock()
+	done = func() { os.Remove(dir.Path(name)) }
+	text, err := os.ReadFile(dir.Path(name))
+	if err == nil {
+		if key, err = identity.ParseSecret(string(text)); err == nil {
+			return key, done, nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return key, nil, fmt.Errorf("read key of an earlier try: %w", err)
+	}
+	if key, err = identity.Generate(); err != nil {
+		return key, nil, err
+	}
+	return key, done, dir.WriteFile(name, []byte(key.SecretHex()))
+}

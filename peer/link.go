@@ -1,0 +1,171 @@
+package peer
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Link is an invite link of either kind. One of Code and Token is set.
+type Link struct {
+	BrokerURL string // of the WebSocket
+
+	// A broker-blind link, http(s)://host/i/<code>#<secret>.
+	Code   string
+	Secret envelope.LinkSecret
+
+	// A v1 link, ic://join/<token> or https://host/join/<token>. The token holds
+	// the mesh key in the clear.
+	Token  string
+	Invite wire.InviteV1
+}
+
+var codePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{16,64}$`)
+
+// ErrNotALink is returned for text that is no invite link.
+var ErrNotALink = errors.New("this is no invite link; one looks like https://host/i/<code>#<secret> or ic://join/<token>")
+
+// ParseLink reads an invite link. A v1 token must be signed by the owner that it
+// names.
+func ParseLink(s string) (Link, error) {
+	u, err := url.Parse(strings.TrimSpace(s))
+	if err != nil {
+		return Link{}, ErrNotALink // the error of package url would quote the secret
+	}
+	if u.Scheme == "ic" && u.Host == "join" {
+		return parseToken(strings.TrimPrefix(u.Path, "/"))
+	}
+	if u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return Link{}, ErrNotALink
+	}
+	if _, token, ok := strings.Cut(u.Path, "/join/"); ok {
+		return parseToken(token)
+	}
+	code, ok := strings.CutPrefix(u.Path, "/i/")
+	if !ok || !codePattern.MatchString(code) {
+		return Link{}, ErrNotALink
+	}
+	if u.Fragment == "" {
+		return Link{}, errors.New("the link lacks its secret part after '#'; copy it whole (in a shell, put it in quotes)")
+	}
+	secret, err := envelope.ParseLinkSecret(u.Fragment)
+	if err != nil {
+		return Link{}, errors.New("the secret part of the link, after '#', is damaged; copy it whole")
+	}
+	scheme := map[string]string{"http": "ws", "https": "wss"}[u.Scheme]
+	return Link{BrokerURL: scheme + "://" + u.Host + "/ws", Code: code, Secret: secret}, nil
+}
+
+func parseToken(token string) (Link, error) {
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(token, "="))
+	if err != nil || token == "" {
+		return Link{}, ErrNotALink
+	}
+	l := Link{Token: token}
+	if err := json.Unmarshal(raw, &l.Invite); err != nil {
+		return Link{}, ErrNotALink
+	}
+	p := &l.Invite
+	owner, err := wire.ParseKey(p.OwnerPubkey)
+	if err != nil || p.V != 1 {
+		return Link{}, ErrNotALink
+	}
+	sig, err := wire.ParseSignature(p.Signature)
+	if err != nil || !identity.Verify(owner, p.SigningText(), sig) {
+		return Link{}, errors.New("the invite is not signed by the owner of its mesh; ask for a new one")
+	}
+	if _, err := envelope.ParseMeshKey(p.MeshRootKey); err != nil {
+		return Link{}, errors.New("the invite holds no mesh key; ask for a new one")
+	}
+	l.BrokerURL = p.BrokerURL
+	return l, nil
+}
+
+// URL returns the text of the link. It is a secret: whoever has it may join.
+func (l Link) URL() string {
+	if l.Token != "" {
+		return "ic://join/" + l.Token
+	}
+	u, err := url.Parse(l.BrokerURL)
+	if err != nil {
+		return ""
+	}
+	scheme := map[string]string{"ws": "http", "wss": "https"}[u.Scheme]
+	return scheme + "://" + u.Host + "/i/" + l.Code + "#" + l.Secret.Encode()
+}
+
+// Expired reports whether a v1 link says of itself that it is over.
+func (l Link) Expired(now time.Time) bool {
+	return l.Token != "" && now.Unix() >= l.Invite.ExpiresAt
+}
+
+// TokenProof is what shows the broker that one has a v1 token without showing
+// the mesh key in it: the hex of its SHA-256.
+func (l Link) TokenProof() string {
+	sum := sha256.Sum256([]byte(l.Token))
+	return hex.EncodeToString(sum[:])
+}
+
+// InviteTerms say who may join with an invite, and for how long.
+type InviteTerms struct {
+	Role      string // member or admin
+	Uses      int64
+	ExpiresAt time.Time
+	Groups    []wire.Group
+}
+
+// NewLinkInvite makes a broker-blind invite: the link for the guest, and what
+// the broker is told of it (Client.InviteCreate), which can't open it.
+func NewLinkInvite(m *Mesh, owner wire.Key, t InviteTerms) (Link, wire.InviteCreate, error) {
+	secret := envelope.NewLinkSecret()
+	sealed, err := secret.SealInvite(envelope.InvitePayload{
+		MeshID: m.MeshID, Slug: m.Slug, Name: m.Name, OwnerPubkey: owner,
+		RootKey: m.Key.Encode(), Inviter: m.Member.Public(),
+	})
+	if err != nil {
+		return Link{}, wire.InviteCreate{}, fmt.Errorf("make invite: %w", err)
+	}
+	link := Link{BrokerURL: m.BrokerURL, Code: randomHex(12), Secret: secret}
+	create := t.create()
+	create.Code = link.Code
+	create.ClaimPubkey = secret.ClaimKey().Public().String()
+	create.SealedRootKey = sealed
+	return link, create, nil
+}
+
+// NewTokenInvite makes an invite of protocol v1. Only the owner of the mesh can:
+// v1 clients check its signature.
+func NewTokenInvite(m *Mesh, t InviteTerms) (Link, wire.InviteCreate, error) {
+	if m.Key.IsZero() {
+		return Link{}, wire.InviteCreate{}, errors.New("make invite: the mesh key is unknown here")
+	}
+	p := wire.InviteV1{
+		V: 1, MeshID: m.MeshID, MeshSlug: m.Slug, BrokerURL: m.BrokerURL, ExpiresAt: t.ExpiresAt.Unix(),
+		MeshRootKey: m.Key.Encode(), Role: t.Role, OwnerPubkey: m.Member.Public().String(),
+	}
+	p.Signature = m.Member.Sign(p.SigningText()).String()
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return Link{}, wire.InviteCreate{}, fmt.Errorf("make invite: %w", err)
+	}
+	link := Link{BrokerURL: m.BrokerURL, Token: base64.RawURLEncoding.EncodeToString(raw), Invite: p}
+	create := t.create()
+	create.ExpiresAt = p.ExpiresAt * 1000 // to the second, as the token has it
+	create.TokenProof = link.TokenProof()
+	return link, create, nil
+}
+
+func (t InviteTerms) create() wire.InviteCreate {
+	return wire.InviteCreate{Role: t.Role, Uses: t.Uses, ExpiresAt: t.ExpiresAt.UnixMilli(), Groups: t.Groups}
+}

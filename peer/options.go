@@ -1,0 +1,93 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Options say who connects, to what, and who takes what arrives. Mesh is
+// required; all else has a zero value that works.
+type Options struct {
+	// Mesh holds the broker's URL and the member's credentials.
+	Mesh Mesh
+	// Session makes this a session connection: the member key vouches for the
+	// session key anew at every connect. Zero: a connection of the member itself.
+	Session identity.KeyPair
+	// About is what the client tells of itself. SessionID and Cwd must not be
+	// empty for a client that is to be a peer; New fills them in for others.
+	About About
+
+	// OnMessage takes a message. The message is acknowledged when it returns nil.
+	// It is called by one goroutine at a time and must not wait for a Send or a
+	// request of the same client. Nil: messages stay with the broker.
+	OnMessage func(ctx context.Context, m Incoming) error
+	// OnSystem is told of peers that come and go. It must return quickly.
+	OnSystem func(p wire.SystemPush)
+	// OnCaughtUp is called when all that was waiting at the time of the connect
+	// has been taken. It needs wire.CapCaughtUp among About.Capabilities.
+	OnCaughtUp func()
+	// OnState is told when the connection comes up or goes down. It must return quickly.
+	OnState func(s State)
+
+	// OneShot is for commands: the first connection that can't be made, and a
+	// kick, are final.
+	OneShot bool
+	// HTTPClient makes the connection; nil means http.DefaultClient, which
+	// honours HTTPS_PROXY and SSL_CERT_FILE.
+	HTTPClient *http.Client
+	// Logger gets the connection's life at Debug level and what went wrong at
+	// Warn; nil logs nothing.
+	Logger *slog.Logger
+}
+
+// About is what a client tells of itself; see protocol v1, section 3.
+type About struct {
+	SessionID   string
+	PID         int64
+	Cwd         string
+	DisplayName string // "": the member's name
+	Hostname    string
+	PeerType    string // ai, human or connector
+	Channel     string // names the program, e.g. claudemesh-cli
+	Model       string
+	Role        string
+	Groups      []wire.Group // nil: those of last time, else the member's
+	// Capabilities are wire.CapTransient and wire.CapCaughtUp.
+	Capabilities []string
+}
+
+// State says how a client stands with its broker.
+type State struct {
+	Connected bool
+	Err       error         // why it is not connected; nil when it was closed by us
+	RetryIn   time.Duration // when it tries again; 0: not at all, or connected
+}
+
+// normalized checks the options and fills in defaults.
+func (o Options) normalized() (Options, error) {
+	if o.Mesh.Member.IsZero() {
+		return o, errors.New("options: the mesh has no member key")
+	}
+	u, err := url.Parse(o.Mesh.BrokerURL)
+	if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
+		return o, fmt.Errorf("broker URL %q must look like wss://host/ws or ws://127.0.0.1:7900/ws", o.Mesh.BrokerURL)
+	}
+	if o.About.SessionID == "" {
+		o.About.SessionID = "peer-" + randomHex(8)
+	}
+	if o.About.Cwd == "" {
+		o.About.Cwd = "/"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, nil
+}

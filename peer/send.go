@@ -1,0 +1,203 @@
+package peer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	ackTimeout = 15 * time.Second
+	// bodyMesh is the body version of what is sealed under the mesh key.
+	bodyMesh = 2
+	// meshKeyEpoch is the epoch of the one mesh key that there is so far.
+	meshKeyEpoch = 1
+)
+
+// Outgoing is a message to send.
+type Outgoing struct {
+	// To is one key, or any number of groups and "everybody". A message for
+	// several keys is several messages: each is sealed for its own.
+	To       []wire.Target
+	Body     []byte
+	Priority wire.Priority // "": next
+	ReplyTo  string        // message id
+	Mentions []string      // at most wire.MaxMentions
+	// ClientID names the intent: the broker delivers what comes under one
+	// ClientID once. "": a fresh one.
+	ClientID string
+}
+
+// Receipt is the broker's word that a message is safe.
+type Receipt struct {
+	MessageID string
+	ClientID  string
+	Queued    bool // the broker has taken it on to deliver it
+}
+
+// sendFrame is wire.Send as it is written.
+type sendFrame struct {
+	Type        string          `json:"type"`
+	ID          string          `json:"id"`
+	ClientID    string          `json:"client_message_id"`
+	Fingerprint string          `json:"request_fingerprint"`
+	TargetSpec  json.RawMessage `json:"targetSpec"`
+	Priority    wire.Priority   `json:"priority"`
+	Nonce       string          `json:"nonce"`
+	Ciphertext  string          `json:"ciphertext"`
+	ReplyTo     string          `json:"replyToId,omitempty"`
+	Mentions    []string        `json:"mentions,omitempty"`
+	BodyVersion int             `json:"bodyVersion,omitempty"`
+	KeyEpoch    int             `json:"keyEpoch,omitempty"`
+}
+
+// Send seals a message and hands it to the broker, over reconnects, until the
+// broker has acknowledged it or ctx ends. A *RefusedError tells that the broker
+// does not take it; refusals that pass, like a rate limit, are waited out.
+// When ctx ends first, the message may or may not have been taken: sending it
+// again under the same ClientID is safe.
+func (c *Client) Send(ctx context.Context, m Outgoing) (Receipt, error) {
+	if m.ClientID == "" {
+		m.ClientID = newUUID()
+	}
+	frame, err := c.seal(&m)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("send: %w", err)
+	}
+	var pauses backoff
+	for {
+		ack, err := c.attempt(ctx, m.ClientID, frame)
+		switch {
+		case err == nil && ack.Error == "" && ack.MessageID != "":
+			return Receipt{ack.MessageID, m.ClientID, ack.Queued}, nil
+		case err == nil:
+			refused := newRefusedError(ack.Error)
+			if refused.Final || !sleep(ctx, pauses.next()) {
+				return Receipt{}, refused
+			}
+		case ctx.Err() != nil:
+			if !errors.Is(err, ctx.Err()) { // it ended together with something else
+				err = ctx.Err()
+			}
+			return Receipt{}, fmt.Errorf("send: the broker has not acknowledged the message: %w", err)
+		case errors.Is(err, ErrDisconnected), errors.Is(err, errNoAck):
+			c.log.Debug("sending again", "client_message_id", m.ClientID, "reason", err)
+		default:
+			return Receipt{}, fmt.Errorf("send: %w", err)
+		}
+	}
+}
+
+var errNoAck = errors.New("no acknowledgement within 15 s")
+
+// attempt writes the frame on the current connection and waits for its ack.
+func (c *Client) attempt(ctx context.Context, id string, frame []byte) (wire.Ack, error) {
+	conn, err := c.connected(ctx)
+	if err != nil {
+		return wire.Ack{}, err
+	}
+	answer, forget := conn.expect(id)
+	defer forget()
+	if err := conn.write(frame); err != nil {
+		return wire.Ack{}, err
+	}
+	timeout := time.NewTimer(ackTimeout)
+	defer timeout.Stop()
+	select {
+	case f := <-answer:
+		return wire.DecodeAck(&f)
+	case <-conn.ctx.Done():
+		return wire.Ack{}, ErrDisconnected
+	case <-timeout.C:
+		return wire.Ack{}, errNoAck
+	case <-ctx.Done():
+		return wire.Ack{}, ctx.Err()
+	}
+}
+
+// seal makes the frame of a message. It is made once per intent: a resend is
+// the same bytes.
+func (c *Client) seal(m *Outgoing) ([]byte, error) {
+	f := sendFrame{
+		Type:     wire.TypeSend,
+		ID:       m.ClientID,
+		ClientID: m.ClientID,
+		Priority: m.Priority,
+		ReplyTo:  m.ReplyTo,
+		Mentions: m.Mentions,
+	}
+	if f.Priority == "" {
+		f.Priority = wire.Next
+	}
+	if !f.Priority.Valid() {
+		return nil, fmt.Errorf("priority %q must be now, next or low", f.Priority)
+	}
+	direct, err := checkTargets(m.To)
+	if err != nil {
+		return nil, err
+	}
+	if direct {
+		from := c.o.Session
+		if from.IsZero() {
+			from = c.o.Mesh.Member
+		}
+		f.Nonce, f.Ciphertext, err = envelope.SealDirect(from, m.To[0].Key, m.Body)
+	} else {
+		f.BodyVersion, f.KeyEpoch = bodyMesh, meshKeyEpoch
+		f.Nonce, f.Ciphertext, err = envelope.SealMesh(c.o.Mesh.Key, m.Body)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// Over the ciphertext, not the text: the broker must not be able to try guesses.
+	sum := sha256.Sum256([]byte(f.ClientID + "\n" + f.Ciphertext))
+	f.Fingerprint = hex.EncodeToString(sum[:])
+	if f.TargetSpec, err = targetSpec(m.To); err != nil {
+		return nil, err
+	}
+	return json.Marshal(f)
+}
+
+// checkTargets reports whether the message goes to one key.
+func checkTargets(to []wire.Target) (direct bool, err error) {
+	if len(to) == 0 {
+		return false, errors.New("a message needs a target")
+	}
+	for _, t := range to {
+		if t.Kind == wire.TargetKey && len(to) > 1 {
+			return false, errors.New("a message to a key has that one target only: it is sealed for that key")
+		}
+	}
+	return to[0].Kind == wire.TargetKey, nil
+}
+
+func targetSpec(to []wire.Target) (json.RawMessage, error) {
+	texts := make([]string, len(to))
+	for i, t := range to {
+		texts[i] = TargetText(t)
+	}
+	if len(texts) == 1 {
+		return json.Marshal(texts[0])
+	}
+	return json.Marshal(texts)
+}
+
+// TargetText returns a target in the form that wire.ParseTarget reads.
+func TargetText(t wire.Target) string {
+	switch t.Kind {
+	case wire.TargetKey:
+		return t.Key.String()
+	case wire.TargetGroup:
+		return "@" + t.Name
+	case wire.TargetTopic:
+		return "#" + t.Name
+	}
+	return "*"
+}

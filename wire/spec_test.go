@@ -1,0 +1,139 @@
+package wire_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// The codes, close reasons, words and message types of this package are those of
+// SPEC.md: each stands there between backticks.
+func TestSpecNamesEveryConstant(t *testing.T) {
+	t.Parallel()
+	spec, err := os.ReadFile("../SPEC.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := inCode(string(spec))
+	for name, value := range protocolConstants(t) {
+		if !named[value] {
+			t.Errorf("SPEC.md does not name %q (%s)", value, name)
+		}
+	}
+}
+
+// SPEC.md names tests that try to break what it says, as package.Test: there are
+// such tests.
+func TestSpecNamesTestsThatExist(t *testing.T) {
+	t.Parallel()
+	spec, err := os.ReadFile("../SPEC.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`([a-z]+\\.(?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllSubmatch(spec, -1)
+	if len(named) == 0 {
+		t.Fatal("SPEC.md names no test")
+	}
+	exist := tests(t, "..")
+	for _, m := range named {
+		if name := string(m[1]); !exist[name] {
+			t.Errorf("SPEC.md names the test %s, which does not exist", name)
+		}
+	}
+}
+
+// tests returns the tests and fuzz tests below a directory, each after the name of
+// the directory it is in.
+func tests(t *testing.T, root string) map[string]bool {
+	t.Helper()
+	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Za-z0-9]+)\(`)
+	found := make(map[string]bool)
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range function.FindAllSubmatch(text, -1) {
+			found[filepath.Base(filepath.Dir(path))+"."+string(m[1])] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// protocolConstants returns the strings of the package that the protocol is made of,
+// by the names of their constants.
+func protocolConstants(t *testing.T) map[string]string {
+	t.Helper()
+	found := make(map[string]string)
+	prefixes := []string{"Code", "Reason", "Ack", "Type", "Event", "Cap", "Role", "Recipient", "Subtype"}
+	for _, file := range []string{"errors.go", "client.go", "server.go", "received.go"} {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok {
+				return true
+			}
+			for i, name := range spec.Names {
+				if i >= len(spec.Values) || !hasPrefix(name.Name, prefixes) {
+					continue
+				}
+				if lit, ok := spec.Values[i].(*ast.BasicLit); ok && lit.Kind == token.STRING {
+					value, err := strconv.Unquote(lit.Value)
+					if err != nil {
+						t.Fatal(err)
+					}
+					found[name.Name] = value
+				}
+			}
+			return true
+		})
+	}
+	if len(found) < 60 {
+		t.Fatalf("found only %d constants: %v", len(found), found)
+	}
+	return found
+}
+
+func hasPrefix(s string, prefixes []string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(s, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// inCode returns what stands between backticks in a text: each piece as it is, and
+// its words.
+func inCode(text string) map[string]bool {
+	named := make(map[string]bool)
+	for i, piece := range strings.Split(text, "`") {
+		if i%2 == 0 {
+			continue
+		}
+		named[piece] = true
+		for _, word := range strings.FieldsFunc(piece, func(r rune) bool {
+			return r != '_' && r != '-' && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
+		}) {
+			named[word] = true
+		}
+	}
+	return named
+}
