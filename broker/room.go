@@ -156,6 +156,9 @@ func (r *room) admitGuest(c *conn, ack *wire.HelloAck) error {
 	if r.closed {
 		return errRoomClosed
 	}
+	if r.Len()+len(r.guests) >= r.broker.Settings().MaxConnectionsPerMesh {
+		return errCapacity
+	}
 	r.guests[c] = struct{}{}
 	c.room = r
 	c.send(ack)
@@ -168,6 +171,10 @@ func (r *room) recall(a *presence.Arrival[*conn]) error {
 	plan := r.Plan(a)
 	r.mu.RUnlock()
 	if !plan.NeedsSlot || !plan.Identity.Returns() {
+		return nil
+	}
+	if last, ok := r.broker.journal.Presence(r.id, plan.Identity); ok {
+		a.Last = &last // it ended so lately that the store does not know yet
 		return nil
 	}
 	ctx, cancel := storageContext()

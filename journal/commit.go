@@ -36,11 +36,13 @@ func (j *Journal) take() work {
 	if len(p.entries) == 0 {
 		w.batch.Closed, p.closed = p.closed, nil
 	}
+	j.writing = make(map[presenceRef]presence.Record, min(len(p.presences), batchOthers))
 	for ref, r := range p.presences {
 		if len(w.batch.Presences) == batchOthers {
 			break
 		}
 		w.batch.Presences = append(w.batch.Presences, r)
+		j.writing[ref] = r
 		delete(p.presences, ref)
 	}
 	j.mu.Unlock()
@@ -79,6 +81,9 @@ func (j *Journal) commit(ctx context.Context, w *work) error {
 	for _, s := range w.settling {
 		s.Done()
 	}
+	j.mu.Lock()
+	j.writing = nil
+	j.mu.Unlock()
 	j.stats.commits.Add(1)
 	j.stats.messages.Add(int64(len(w.entries) - len(duplicates)))
 	j.stats.duplicates.Add(int64(len(duplicates)))

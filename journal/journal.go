@@ -53,7 +53,8 @@ type Journal struct {
 
 	mu      sync.Mutex
 	pending pending
-	down    error // why the last commit failed; nil when it did not
+	writing map[presenceRef]presence.Record // presences of the batch that is being committed
+	down    error                           // why the last commit failed; nil when it did not
 
 	heads map[wire.ID]audit.Head // newest links known to be stored; owned by Run
 	stats counters
@@ -143,6 +144,18 @@ func (j *Journal) Save(records []presence.Record) {
 	}
 	j.mu.Unlock()
 	j.signal()
+}
+
+// Presence returns a record that was saved and is not in the store yet.
+func (j *Journal) Presence(meshID wire.ID, id presence.Identity) (presence.Record, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	ref := presenceRef{meshID, id}
+	if r, ok := j.pending.presences[ref]; ok {
+		return r, true
+	}
+	r, ok := j.writing[ref]
+	return r, ok
 }
 
 // Flush waits until everything added before is stored.

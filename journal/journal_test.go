@@ -171,6 +171,38 @@ func TestAwayRefusesAndKeepsTheRest(t *testing.T) {
 	}
 }
 
+// A record can be asked for from the moment it was saved, in the journal until it
+// is in the store.
+func TestPresenceUntilStored(t *testing.T) {
+	t.Parallel()
+	gate := make(chan struct{})
+	g, j, _ := start(t, gate)
+	id := presence.Identity("s/one")
+	known := func() bool {
+		if _, ok := j.Presence(mesh, id); ok {
+			return true
+		}
+		_, ok, err := g.LastPresence(context.Background(), mesh, id)
+		return ok && err == nil
+	}
+	j.Save([]presence.Record{{MeshID: mesh, Identity: id, ID: wire.ID{7}, Status: wire.Idle, Role: wire.RoleSession}})
+	done := make(chan struct{})
+	go func() { flush(t, j); close(done) }()
+	for open := true; open; {
+		if !known() {
+			t.Error("unknown in between")
+		}
+		select {
+		case gate <- struct{}{}:
+		case <-done:
+			open = false
+		}
+	}
+	if _, ok := j.Presence(mesh, id); ok {
+		t.Error("kept in memory although it is stored")
+	}
+}
+
 func TestForkedChainIsContinued(t *testing.T) {
 	t.Parallel()
 	g, j, q := start(t, nil)

@@ -1,0 +1,186 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// pipe returns the two ends of a real WebSocket.
+func pipe(t *testing.T) (server, client *websocket.Conn) {
+	t.Helper()
+	accepted := make(chan *websocket.Conn, 1)
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		accepted <- ws
+	}))
+	t.Cleanup(web.Close)
+	client, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(web.URL, "http"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.SetReadLimit(-1)
+	server = <-accepted
+	t.Cleanup(func() { _ = client.CloseNow(); _ = server.CloseNow() })
+	return server, client
+}
+
+func read(t *testing.T, ws *websocket.Conn) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, data, err := ws.Read(ctx)
+	return string(data), err
+}
+
+func TestOutboxKeepsOrderAndClosesLast(t *testing.T) {
+	t.Parallel()
+	server, client := pipe(t)
+	o := outbox{ws: server, fail: func() {}}
+	for i := range 500 {
+		o.add([]byte(fmt.Sprint(i)))
+	}
+	o.finish(wire.CloseRestart, wire.ReasonShutdown)
+	o.add([]byte("too late"))
+	for i := range 500 {
+		if got, err := read(t, client); err != nil || got != fmt.Sprint(i) {
+			t.Fatalf("frame %d is %q, %v", i, got, err)
+		}
+	}
+	if _, err := read(t, client); websocket.CloseStatus(err) != wire.CloseRestart {
+		t.Fatalf("after the last frame: %v", err)
+	}
+}
+
+// News give way to news, never messages.
+func TestOutboxDropsOldestNews(t *testing.T) {
+	t.Parallel()
+	server, client := pipe(t)
+	o := outbox{ws: server, fail: func() {}, writing: true} // nothing is written yet
+	for i := range outboxNews + 10 {
+		o.addNews([]byte(fmt.Sprint("news", i)))
+		if i%10 == 0 {
+			o.add([]byte("message"))
+		}
+	}
+	if o.news != outboxNews {
+		t.Fatalf("%d news are kept", o.news)
+	}
+	waiting := len(o.frames)
+	go o.write()
+	messages, first := 0, ""
+	for range waiting {
+		got, err := read(t, client)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case got == "message":
+			messages++
+		case first == "":
+			first = got
+		}
+	}
+	if messages != 27 || first != "news10" {
+		t.Fatalf("%d messages, the oldest news is %s", messages, first)
+	}
+}
+
+func TestOutboxMakesReaderWait(t *testing.T) {
+	t.Parallel()
+	server, client := pipe(t)
+	o := outbox{ws: server, fail: func() {}, writing: true}
+	o.add(make([]byte, outboxBytes+1))
+	passed := make(chan struct{})
+	go func() { o.waitRoom(); close(passed) }()
+	select {
+	case <-passed:
+		t.Fatal("did not wait")
+	default:
+	}
+	go o.write()
+	if _, err := read(t, client); err != nil {
+		t.Fatal(err)
+	}
+	<-passed
+
+	o.mu.Lock()
+	o.bytes = outboxBytes + 1
+	o.mu.Unlock()
+	again := make(chan struct{})
+	go func() { o.waitRoom(); close(again) }()
+	o.discard() // what ends the connection ends the wait
+	<-again
+}
+
+func TestAckLineOrder(t *testing.T) {
+	t.Parallel()
+	server, client := pipe(t)
+	o := outbox{ws: server, fail: func() {}}
+	line := newAckLine(&o)
+	slots := make([]*ackSlot, 5)
+	for i := range slots {
+		slots[i] = line.enter(fmt.Sprint(i), nil)
+	}
+	for _, i := range []int{3, 1, 0, 4, 2} {
+		line.decide(slots[i], "", fmt.Sprint("try_again: ", i))
+	}
+	for i := range slots {
+		got, err := read(t, client)
+		if want := fmt.Sprintf(`"id":"%d"`, i); err != nil || !strings.Contains(got, want) {
+			t.Fatalf("ack %d is %s, %v", i, got, err)
+		}
+	}
+	full := newAckLine(&o)
+	for range ackLimit {
+		full.enter("", nil)
+	}
+	gone := make(chan struct{})
+	close(gone)
+	if full.enter("", gone) != nil {
+		t.Fatal("a full line took one more")
+	}
+}
+
+func TestLimiters(t *testing.T) {
+	t.Parallel()
+	l := newLimiters[string]()
+	now := time.Now()
+	allowed := func(key string, perMinute, burst, n int) (count int) {
+		for range n {
+			if l.allow(key, perMinute, burst, now) {
+				count++
+			}
+		}
+		return count
+	}
+	if got := allowed("a", 60, 10, 30); got != 10 {
+		t.Errorf("a burst of %d", got)
+	}
+	if got := allowed("b", 60, 10, 5); got != 5 {
+		t.Errorf("another key is limited too: %d", got)
+	}
+	now = now.Add(3 * time.Second)
+	if got := allowed("a", 60, 10, 30); got != 3 {
+		t.Errorf("%d after three seconds", got)
+	}
+	if got := allowed("a", 6000, 50, 1); got != 0 {
+		t.Errorf("a new limit gave %d at once", got)
+	}
+	now = now.Add(time.Minute)
+	l.forget(now)
+	if n := len(l.buckets); n != 0 {
+		t.Errorf("%d full buckets are kept", n)
+	}
+}
