@@ -38,6 +38,7 @@ type Broker struct {
 	queue   *queue.Queue
 	replays *identity.ReplayGuard
 	hooks   *limiters[hookCaller]
+	held    heldHooks
 
 	settings atomic.Pointer[Settings]
 	draining atomic.Bool

@@ -277,3 +277,40 @@ func TestRestart(t *testing.T) {
 		t.Fatalf("status of a repeated send: %v", status)
 	}
 }
+
+// A transient connection is in no roster, so nobody could check a session key that
+// it claims.
+func TestTransientClaimsNoSessionKey(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	m := s.owner()
+	victim := newKeys(t)
+	s.session(m, victim, "victim")
+	c := s.dial()
+	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.Now())
+	c.send(frame{
+		"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(),
+		"sessionPubkey": victim.Public().String(), "sessionId": "x", "pid": 1, "cwd": "/",
+		"timestamp": ts, "signature": sig.String(), "capabilities": []string{wire.CapTransient},
+	})
+	if e := c.next("error"); e["code"] != string(wire.CodeBadSessionPubkey) {
+		t.Fatalf("%v", e)
+	}
+}
+
+// A hook's signal waits for its presence, even for one of a mesh that nobody is in.
+func TestHookBeforeTheMeshIsLoaded(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	m := s.owner()
+	result, err := s.HookStatus(context.Background(), wire.HookStatus{Cwd: "/", PID: 1, Status: wire.Working, SessionID: "early"}, netip.MustParseAddr("127.0.0.1"))
+	if err != nil || !result.Pending {
+		t.Fatalf("%+v, %v", result, err)
+	}
+	c := s.session(m, newKeys(t), "early")
+	c.send(frame{"type": "list_peers", "_reqId": "q"})
+	peers := c.next("peers_list")["peers"].([]any)
+	if got := peers[0].(frame)["status"]; got != "working" {
+		t.Fatalf("status %v", got)
+	}
+}

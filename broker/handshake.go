@@ -32,6 +32,10 @@ func (c *conn) hello(frame *wire.Frame) error {
 	h := wire.DecodeHello(frame)
 	now := time.Now()
 	var session wire.Key
+	if h.SessionPubkey != "" && h.Has(wire.CapTransient) {
+		// Nobody would check the claim: a transient connection is in no roster.
+		return reject(wire.CodeBadSessionPubkey, "a transient connection sends under its member key: leave sessionPubkey out")
+	}
 	if h.SessionPubkey != "" {
 		var err error
 		if session, err = wire.ParseKey(h.SessionPubkey); err != nil {

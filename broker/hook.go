@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/claudemesh/claudemesh/presence"
@@ -47,6 +48,7 @@ func (b *Broker) HookStatus(_ context.Context, h wire.HookStatus, client netip.A
 	if !first.IsZero() {
 		return wire.HookResult{OK: true, PresenceID: first.String()}, nil
 	}
+	b.held.add(signal, now) // for meshes that are not in memory yet
 	for _, r := range rooms {
 		r.mu.Lock()
 		r.HoldHook(signal, now)
@@ -69,4 +71,49 @@ func (r *room) hook(signal presence.HookSignal, now time.Time) wire.ID {
 	}
 	r.save()
 	return p.ID
+}
+
+const (
+	// hookHold is how long a signal waits for the presence that it means.
+	hookHold = 10 * time.Second
+	// hookHeld is how many wait at most; the oldest give way.
+	hookHeld = 1024
+)
+
+// heldHooks are the recent signals that meant nobody here. A mesh that is loaded
+// gets them, since its first presence may be the one they mean.
+type heldHooks struct {
+	mu   sync.Mutex
+	list []heldHook // oldest first
+}
+
+type heldHook struct {
+	signal presence.HookSignal
+	at     time.Time
+}
+
+func (h *heldHooks) add(signal presence.HookSignal, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.list = append(h.recent(now), heldHook{signal, now})
+	h.list = h.list[max(0, len(h.list)-hookHeld):]
+}
+
+// recent returns those that still wait. The caller holds h.mu.
+func (h *heldHooks) recent(now time.Time) []heldHook {
+	for i, held := range h.list {
+		if now.Sub(held.at) < hookHold {
+			return h.list[i:]
+		}
+	}
+	return nil
+}
+
+// giveTo hands what still waits to a mesh that was just loaded.
+func (h *heldHooks) giveTo(r *room, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, held := range h.recent(now) {
+		r.HoldHook(held.signal, held.at)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -112,12 +113,12 @@ func (c *conn) removeMember(frame *wire.Frame) error {
 		return err
 	}
 	c.note(audit.MemberRemovedDetail{Member: member.ID, Key: member.Key})
-	c.room.expel(key)
+	c.room.expel(member.ID, key)
 	return c.acknowledged(frame, nil)
 }
 
 // expel ends every presence and connection of a removed member.
-func (r *room) expel(key wire.Key) {
+func (r *room) expel(member wire.ID, key wire.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, p := range append([]*presence.Presence[*conn](nil), r.ByMember(key)...) {
@@ -132,6 +133,9 @@ func (r *room) expel(key wire.Key) {
 		if online {
 			c.end(endRemoved, wire.CloseBanned, wire.ReasonBanned)
 		}
+	}
+	for _, known := range r.KnownOf(member) { // sessions that are away
+		r.broker.queue.End(queue.Mailbox{Mesh: r.id, Name: string(presence.SessionIdentity(known.SessionKey))})
 	}
 	r.rehome(key)
 	r.broker.queue.End(r.memberMailbox(key))

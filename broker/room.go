@@ -65,6 +65,7 @@ func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
 	// Who was here when the broker before ended is leased from the moment at which
 	// this one could be reached.
 	r.Restore(records, known, opened.Add(b.Settings().PresenceLease))
+	b.held.giveTo(r, time.Now())
 
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -46,9 +47,12 @@ func (c *conn) serveSend(frame *wire.Frame) {
 	}
 	c.touch()
 	why := c.route(&m, func(result queue.Result) {
-		if result.Err != nil {
+		switch {
+		case errors.Is(result.Err, queue.ErrFull):
+			decide(wire.ID{}, &refusal{wire.AckQueueFull, result.Err.Error()})
+		case result.Err != nil:
 			decide(wire.ID{}, errAway)
-		} else {
+		default:
 			decide(result.MessageID, nil)
 		}
 	})

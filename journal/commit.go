@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/queue"
 	"github.com/claudemesh/claudemesh/wire"
 )

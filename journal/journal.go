@@ -39,10 +39,7 @@ const (
 	backlogMessages = 32_768
 )
 
-var (
-	errBusy = errors.New("too many messages are waiting for the storage")
-	errLost = errors.New("the storage did not confirm")
-)
+var errLost = errors.New("the storage did not confirm")
 
 // Journal writes what the broker decides. Its methods are safe for concurrent
 // use and do not block. It implements queue.Journal.
@@ -92,10 +89,10 @@ func (j *Journal) Ready() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.down != nil {
-		return errLost
+		return fmt.Errorf("%w: %w", queue.ErrUnavailable, errLost)
 	}
 	if j.pending.bytes > backlogBytes || len(j.pending.entries) > backlogMessages {
-		return errBusy
+		return queue.ErrFull
 	}
 	return nil
 }

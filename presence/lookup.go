@@ -57,6 +57,18 @@ func (r *Room[C]) Known(session wire.Key) (Known, bool) {
 	return k, ok
 }
 
+// KnownOf returns the session keys that a member has proven, here or away. The
+// time is proportional to the number of known keys.
+func (r *Room[C]) KnownOf(memberID wire.ID) []Known {
+	var list []Known
+	for _, k := range r.known {
+		if k.MemberID == memberID {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
 // Home returns the presence that gets what is addressed to a member key: the
 // newest member connection that is online, else the session last active that is
 // online, else nil. A connection with a claimed key never is: it lives for

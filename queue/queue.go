@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -14,8 +13,8 @@ import (
 
 // Journal gets into the store what the queue decides. Its methods do not block.
 type Journal interface {
-	// Ready returns an error when nothing should be accepted now, because the
-	// storage is away or too much is waiting for it.
+	// Ready returns ErrUnavailable when nothing can be accepted now, and ErrFull
+	// when too much is waiting for the storage.
 	Ready() error
 	// Accept takes an entry for the next batch.
 	Accept(*Entry)
@@ -122,8 +121,11 @@ type To struct {
 	SameMember bool // sender and recipient are of one member
 }
 
-// ErrUnavailable says that the storage can't be asked; the sender may try again.
-var ErrUnavailable = errors.New("storage is not available")
+// Errors of Accept; after both the sender may try again.
+var (
+	ErrUnavailable = errors.New("storage is not available")
+	ErrFull        = errors.New("too many messages are waiting for the storage")
+)
 
 // Prepare must be called, without locks, before the first Accept of a member
 // with a client id; it reads the member's earlier client ids once. It returns
@@ -136,10 +138,10 @@ func (q *Queue) Prepare(ctx context.Context, mesh, member wire.ID) error {
 // sets ID and CreatedAt. done is called exactly once, from any goroutine, maybe
 // before Accept returns: with no error when the message is safe, with the same id
 // as before when the member has sent the same ClientID already, with
-// ErrUnavailable when the message was not accepted and may be sent again.
+// ErrUnavailable or ErrFull when the message was not accepted and may be sent again.
 func (q *Queue) Accept(m Message, to []To, done func(Result)) {
 	if err := q.journal.Ready(); err != nil {
-		done(Result{Err: fmt.Errorf("%w: %w", ErrUnavailable, err)})
+		done(Result{Err: err})
 		return
 	}
 	now := time.Now()

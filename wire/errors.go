@@ -36,19 +36,17 @@ const (
 
 // Close codes and the reasons that have no error code.
 const (
-	CloseNormal      = 1000
-	CloseGoingAway   = 1001
-	ClosePolicy      = 1008 // the reason is a Code
-	CloseTooBig      = 1009
-	CloseInternal    = 1011
-	CloseRestart     = 1012
-	CloseTryLater    = 1013
-	CloseKicked      = 4001
-	CloseBanned      = 4002
-	ReasonReplaced   = "session_replaced"
-	ReasonShutdown   = "shutting down"
-	ReasonSlowReader = "slow_reader"
-	ReasonBanned     = "banned"
+	CloseNormal    = 1000
+	ClosePolicy    = 1008 // the reason is a Code
+	CloseTooBig    = 1009
+	CloseInternal  = 1011
+	CloseRestart   = 1012
+	CloseTryLater  = 1013
+	CloseKicked    = 4001
+	CloseBanned    = 4002
+	ReasonReplaced = "session_replaced"
+	ReasonShutdown = "shutting down"
+	ReasonBanned   = "banned"
 )
 
 // Errors in an ack are texts that begin with one of these words. A v1 client

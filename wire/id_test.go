@@ -139,7 +139,7 @@ func TestSigningTexts(t *testing.T) {
 		InviteV1SigningText("m", "s", "ws://x/ws", 5, "r", "o", "k"):   "1|m|s|ws://x/ws|5|r|o|k",
 		InviteV2SigningText("m", "i", 5, "member", "k"):                "v=2|m|i|5|member|k",
 		ClaimSigningText("c", a, -5):                                   "claudemesh-claim|c|" + keyA + "|-5",
-		CreateMeshSigningText("s", "a|b", "x\"y", a, 5):                "claudemesh-create-mesh|" + keyA + `|5|s|"a|b"|"x\"y"`,
+		CreateMeshSigningText("s", "a|b", "x\"y", a, 5):                "claudemesh-create-mesh|" + keyA + `|5|s|3|a|b|x"y`,
 		(&InviteV1{V: 1, MeshID: "m", MeshSlug: "s"}).SigningText():    "1|m|s||0|||",
 		string(NewError(CodeInvalid, "x", "r").Code) + "|" + TypeError: "invalid|error",
 	} {

@@ -33,9 +33,11 @@ func InviteV2SigningText(meshID, inviteID string, expiresAt int64, role, owner s
 	return "v=2|" + meshID + "|" + inviteID + "|" + itoa(expiresAt) + "|" + role + "|" + owner
 }
 
-// CreateMeshSigningText is what the future owner signs to create a mesh.
+// CreateMeshSigningText is what the future owner signs to create a mesh. The
+// length of name is in bytes; it keeps apart the two texts that may hold any
+// character.
 func CreateMeshSigningText(slug, name, displayName string, owner Key, timestamp int64) string {
-	return "claudemesh-create-mesh|" + owner.String() + "|" + itoa(timestamp) + "|" + slug + "|" + strconv.Quote(name) + "|" + strconv.Quote(displayName)
+	return "claudemesh-create-mesh|" + owner.String() + "|" + itoa(timestamp) + "|" + slug + "|" + itoa(int64(len(name))) + "|" + name + "|" + displayName
 }
 
 // ClaimSigningText is what the key in an invite link's fragment signs to claim
