@@ -1,0 +1,50 @@
+# make help lists the targets. What stands in capitals can be set: make fuzz FUZZTIME=1m
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 10s
+BENCH    ?= .
+TESTS    ?= ./...
+
+module  := github.com/claudemesh/claudemesh
+ldflags := -s -w -X $(module)/caddymesh.version=$(VERSION) -X $(module)/peer/cli.version=$(VERSION)
+# xcaddy's own tags: they leave out databases of Caddy's certificate authority.
+tags    := nobadger,nomysql,nopgx
+compile := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(tags) -ldflags "$(ldflags)"
+
+.PHONY: help build run test bench fuzz lint fmt clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## bin/caddy (the broker) and bin/claudemesh (the command)
+	@mkdir -p bin
+	@echo "building bin/caddy and bin/claudemesh $(VERSION)"
+	@$(compile) -o bin/caddy ./cmd/caddy
+	@$(compile) -o bin/claudemesh ./cmd/claudemesh
+
+run: build ## the broker on 127.0.0.1:7900, until Ctrl-C
+	@scripts/run
+
+test: ## all tests on both databases, with the race detector
+	@scripts/need gcc postgres
+	@CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m $(TESTS)
+
+bench: ## benchmarks
+	@scripts/need postgres
+	@go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m $(TESTS)
+
+fuzz: ## every fuzz target for FUZZTIME
+	@scripts/fuzz $(FUZZTIME)
+
+lint: ## go vet and golangci-lint
+	@go vet ./...
+	@scripts/lint
+
+fmt: ## format Go files and Caddyfiles
+	@gofmt -l -w $$(scripts/files go)
+	@go build -o bin/caddy ./cmd/caddy
+	@for file in $$(scripts/files caddyfile); do bin/caddy fmt --overwrite "$$file"; done
+
+clean: ## remove what was built
+	@rm -rf bin

@@ -1,0 +1,181 @@
+package caddymesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/broker"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App starts the brokers that a config uses. It has no configuration; Caddy
+// makes it when the config holds a claudemesh handler.
+//
+// It exists because a handler can't refuse a config once it is provisioned,
+// while an error of an app's Start rolls the whole config back: a database
+// that belongs to a newer broker must not be served.
+type App struct {
+	log *zap.Logger
+
+	mu   sync.Mutex      // metrics are collected while handlers are still provisioned
+	uses map[string]*use // by Storage.Identity
+	undo []func()
+}
+
+// use is a hub as one config uses it.
+type use struct {
+	hub      *hub
+	storage  Storage
+	settings broker.Settings
+}
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "claudemesh",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision subscribes to the end of the process and registers the metrics.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.log = ctx.Logger()
+	a.uses = make(map[string]*use)
+
+	app, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	events, ok := app.(*caddyevents.App)
+	if !ok {
+		return fmt.Errorf("events app is a %T", app)
+	}
+	for name, do := range map[string]func(){"started": a.commit, "stopping": a.drainOnExit} {
+		if err := events.On(name, eventHandler(do)); err != nil {
+			return fmt.Errorf("subscribe to the %s event: %w", name, err)
+		}
+	}
+	registerMetrics(ctx.GetMetricsRegistry(), a, a.log)
+	return nil
+}
+
+// use returns the hub of a storage for a handler of this config. All handlers
+// with the same storage must want the same settings.
+func (a *App) use(storage Storage, settings broker.Settings) (*hub, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := storage.Identity()
+	if u, ok := a.uses[key]; ok {
+		if err := disagreement(u.settings, settings); err != nil {
+			return nil, fmt.Errorf("two claudemesh handlers share the %s but not their settings: %w; they have one broker and must agree", storage, err)
+		}
+		return u.hub, nil
+	}
+	value, _, err := hubs.LoadOrNew(key, func() (caddy.Destructor, error) { return newHub(), nil })
+	if err != nil {
+		return nil, err
+	}
+	u := &use{hub: value.(*hub), storage: storage, settings: settings}
+	a.uses[key] = u
+	return u.hub, nil
+}
+
+// Start starts the brokers that don't run yet and puts this config's settings
+// into force. It fails, and refuses the config, when a storage can't be used; one
+// that is merely out of reach is waited for in the background.
+func (a *App) Start() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, u := range a.uses {
+		undo, err := u.hub.start(a, u.storage, u.settings, a.log)
+		if err != nil {
+			a.rollback()
+			return err
+		}
+		a.undo = append(a.undo, undo)
+		a.log.Info("broker is running",
+			zap.Stringer("storage", u.storage),
+			zap.String("version", Version()))
+	}
+	return nil
+}
+
+// commit makes the settings final. Caddy emits "started" when all apps of a
+// config have started, before it stops those of the config before.
+func (a *App) commit() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.undo = nil
+}
+
+// Stop takes this config's settings back if it is given up before it was fully
+// started.
+func (a *App) Stop() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rollback()
+	return nil
+}
+
+func (a *App) rollback() {
+	for _, undo := range a.undo {
+		undo()
+	}
+	a.undo = nil
+}
+
+// Cleanup lets go of the hubs. A broker that no other config uses is stopped.
+func (a *App) Cleanup() error {
+	a.mu.Lock()
+	uses := a.uses
+	a.uses = nil
+	a.mu.Unlock()
+
+	var errs []error
+	for key := range uses {
+		if _, err := hubs.Delete(key); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// drainOnExit makes the brokers refuse new sockets when the process is about to
+// end, so that clients go elsewhere at once. It handles "stopping", which comes
+// before listeners close, and on every reload too.
+func (a *App) drainOnExit() {
+	if !caddy.Exiting() {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, u := range a.uses {
+		u.hub.drain()
+	}
+}
+
+// eventHandler is a function that handles an event of Caddy's.
+type eventHandler func()
+
+// Handle calls the function.
+func (f eventHandler) Handle(context.Context, caddy.Event) error {
+	f()
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.App           = (*App)(nil)
+	_ caddy.Provisioner   = (*App)(nil)
+	_ caddy.CleanerUpper  = (*App)(nil)
+	_ caddyevents.Handler = eventHandler(nil)
+)

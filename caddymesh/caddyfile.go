@@ -1,0 +1,197 @@
+package caddymesh
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/claudemesh/claudemesh/broker"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("claudemesh", parseCaddyfile)
+	// After authentication and rate limits, before any handler that answers
+	// everything.
+	httpcaddyfile.RegisterDirectiveOrder("claudemesh", httpcaddyfile.Before, "respond")
+}
+
+func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	h := new(Handler)
+	if err := h.UnmarshalCaddyfile(helper.Dispenser); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// UnmarshalCaddyfile reads the directive. Every option may be left out and none
+// may come twice:
+//
+//	claudemesh [<matcher>] {
+//	    storage                  sqlite [<path>] | postgres [<dsn>]
+//	    create_meshes            open | loopback | token [<secret>] | off
+//	    public_url               <url>
+//
+//	    max_message_bytes        <bytes>
+//	    send_rate_per_min        <count>
+//	    send_burst               <count>
+//	    max_connections_per_mesh <count>
+//	    hook_rate_limit_per_min  <count>
+//
+//	    status_ttl               <duration>
+//	    hook_fresh_window        <duration>
+//	    presence_lease           <duration>
+//	    delivery_lease           <duration>
+//	    message_retention        <duration>
+//	    hello_timeout            <duration>
+//	    ping_interval            <duration>
+//	    pong_timeout             <duration>
+//	}
+//
+// What each option means, its range and its default stand at the field of the
+// same name in Handler and Limits.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // the directive's name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := make(map[string]bool)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		if seen[name] {
+			return d.Errf("option %s is given twice", name)
+		}
+		seen[name] = true
+		if err := h.unmarshalOption(d, name); err != nil {
+			return err
+		}
+	}
+	// Here rather than when provisioned only, so that the error has a line.
+	if err := h.settings().Validate(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
+	switch name {
+	case "storage":
+		return h.unmarshalStorage(d)
+	case "create_meshes":
+		return h.unmarshalCreateMeshes(d)
+	}
+
+	value, err := onlyArg(d, name)
+	if err != nil {
+		return err
+	}
+	if name == "public_url" {
+		h.PublicURL = value
+		return nil
+	}
+	var unused broker.Settings
+	for _, o := range options(&h.Limits, &unused) {
+		if o.name == name {
+			return o.parse(d, value)
+		}
+	}
+	return d.Errf("unrecognized option %q", name)
+}
+
+// onlyArg returns the one argument that an option has.
+func onlyArg(d *caddyfile.Dispenser, name string) (string, error) {
+	if !d.NextArg() {
+		return "", d.Errf("option %s needs a value", name)
+	}
+	value := d.Val()
+	if d.NextArg() {
+		return "", d.Errf("option %s takes one value, not also %q", name, d.Val())
+	}
+	return value, nil
+}
+
+// parse reads the value of a limit. Zero, which in JSON stands for "not set", is
+// an error when it is written out.
+func (o option) parse(d *caddyfile.Dispenser, value string) error {
+	if o.count != nil {
+		n, err := strconv.Atoi(value)
+		if err != nil || n == 0 {
+			return d.WrapErr(&broker.SettingError{Name: o.name, Value: value, Allowed: allowed(o.name)})
+		}
+		*o.count = n
+		return nil
+	}
+	period, err := caddy.ParseDuration(value)
+	if err != nil || period == 0 {
+		return d.WrapErr(&broker.SettingError{Name: o.name, Value: value, Allowed: allowed(o.name)})
+	}
+	*o.period = caddy.Duration(period)
+	return nil
+}
+
+// allowed says in words what a limit may be. The broker knows; it is asked with
+// zero, which is in no range.
+func allowed(name string) string {
+	var unused Limits
+	settings := broker.DefaultSettings()
+	for _, o := range options(&unused, &settings) {
+		if o.name != name {
+			continue
+		}
+		if o.counted != nil {
+			*o.counted = 0
+		} else {
+			*o.timed = 0
+		}
+	}
+	var bad *broker.SettingError
+	if !errors.As(settings.Validate(), &bad) {
+		return "another value"
+	}
+	return bad.Allowed
+}
+
+func (h *Handler) unmarshalStorage(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Errf("option storage needs a value; allowed: sqlite [<path>], postgres [<dsn>]")
+	}
+	name := d.Val()
+	if name != "sqlite" && name != "postgres" {
+		if _, err := caddy.GetModule(storageNamespace + "." + name); err != nil {
+			return d.Errf("storage is %q; allowed: sqlite [<path>], postgres [<dsn>]", name)
+		}
+	}
+	module, err := caddyfile.UnmarshalModule(d, storageNamespace+"."+name)
+	if err != nil {
+		return err
+	}
+	h.Storage = caddyconfig.JSONModuleObject(module, "module", name, nil)
+	return nil
+}
+
+func (h *Handler) unmarshalCreateMeshes(d *caddyfile.Dispenser) error {
+	const want = "allowed: open, loopback, token [<secret>], off"
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Errf("option create_meshes needs a value; %s", want)
+	}
+	switch mode := args[0]; {
+	case mode == createToken && len(args) <= 2:
+		if len(args) == 2 {
+			h.CreateToken = args[1]
+		}
+	case (mode == createOpen || mode == createLoopback || mode == createOff) && len(args) == 1:
+	default:
+		// The value itself is not shown: it may be a secret in the wrong place.
+		return d.Errf("create_meshes has a bad value; %s", want)
+	}
+	h.CreateMeshes = args[0]
+	return nil
+}
+
+// Interface guards
+var _ caddyfile.Unmarshaler = (*Handler)(nil)

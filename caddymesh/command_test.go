@@ -1,0 +1,121 @@
+package caddymesh
+
+import (
+	"bytes"
+	"database/sql"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	_ "modernc.org/sqlite"
+)
+
+// command runs "caddy claudemesh" with these arguments.
+func command(t *testing.T, args ...string) (output string, err error) {
+	t.Helper()
+	root := &cobra.Command{Use: "claudemesh", SilenceUsage: true, SilenceErrors: true}
+	addCommands(root)
+	var out bytes.Buffer
+	root.SetOut(&out)
+	root.SetErr(&out)
+	root.SetArgs(args)
+	err = root.Execute()
+	return out.String(), err
+}
+
+func TestStorageCommand(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	t.Setenv("DATABASE_URL", "postgres://mesh:hunter2@db/mesh")
+	config := dir + "/Caddyfile"
+	write := func(site string) {
+		if err := os.WriteFile(config, []byte(":80 {\n"+site+"\n}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(want string, args ...string) {
+		t.Helper()
+		out, err := command(t, append([]string{"storage"}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out != want {
+			t.Errorf("%v: %q, want %q", args, out, want)
+		}
+	}
+	run("Postgres database mesh at db:5432\n") // no config: the default
+	write("handle /a/* {\nclaudemesh {\nstorage sqlite /a.db\n}\n}\nhandle {\nclaudemesh {\nstorage sqlite /a.db\n}\n}")
+	run("SQLite database /a.db\n") // the config beside it, each storage once
+	write("claudemesh")
+	run("Postgres database mesh at db:5432\n", "--config", config)
+	run("SQLite database /b.db\n", "--sqlite", "/b.db")
+	run("Postgres database x at h:1\n", "--database", "postgres://u:p@h:1/x")
+
+	write("respond ok")
+	if _, err := command(t, "storage", "--config", config); err == nil || !strings.Contains(err.Error(), "no claudemesh handler") {
+		t.Errorf("config without handler: %v", err)
+	}
+	if _, err := command(t, "storage", "--sqlite", "a", "--database", "b"); err == nil {
+		t.Errorf("--sqlite and --database go together")
+	}
+}
+
+func TestMigrateCommand(t *testing.T) {
+	path := t.TempDir() + "/mesh.db"
+	for range 2 { // the second time there is nothing to do
+		out, err := command(t, "migrate", "--sqlite", path)
+		if err != nil || out != "SQLite database "+path+": schema is up to date\n" {
+			t.Fatalf("%q, %v", out, err)
+		}
+	}
+}
+
+func TestVerifyCommand(t *testing.T) {
+	s := startServer(t)
+	o := s.createMesh("Release Team")
+	o.invite()
+	o.ws.CloseNow()
+	if err := s.loadSite("respond 204"); err != nil { // stops the broker, which stores all
+		t.Fatal(err)
+	}
+	path := s.db("mesh.db")
+
+	out, err := command(t, "audit", "verify", "--sqlite", path)
+	if err != nil || !strings.HasPrefix(out, "mesh "+o.meshID+": ") || !strings.HasSuffix(out, " entries, unbroken\n") {
+		t.Fatalf("%q, %v", out, err)
+	}
+	if _, err := command(t, "audit", "verify", "--sqlite", path, "--mesh", strings.Repeat("a", 32)); err == nil {
+		t.Errorf("an unknown mesh is verified")
+	}
+
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(`UPDATE audit_entries SET actor = 'mallory' WHERE seq = 2`); err != nil {
+		t.Fatal(err)
+	}
+	out, err = command(t, "audit", "verify", "--sqlite", path)
+	if err == nil || !strings.Contains(out, "BROKEN, entry 2 is altered") {
+		t.Errorf("%q, %v", out, err)
+	}
+	out, err = command(t, "audit", "verify", "--sqlite", path, "--json", "--mesh", o.meshID)
+	var f finding
+	if jsonErr := json.Unmarshal([]byte(out), &f); jsonErr != nil {
+		t.Fatal(jsonErr)
+	}
+	if err == nil || f.OK || f.Seq != 2 || f.Entries != 1 {
+		t.Errorf("%s, %v", out, err)
+	}
+
+	missing := t.TempDir() + "/none.db"
+	if _, err := command(t, "audit", "verify", "--sqlite", missing); err == nil {
+		t.Errorf("a database that is not there is verified")
+	}
+	if _, err := os.Stat(missing); err == nil {
+		t.Errorf("verifying made the database")
+	}
+}

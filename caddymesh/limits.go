@@ -1,0 +1,131 @@
+package caddymesh
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/claudemesh/claudemesh/broker"
+)
+
+// Limits are the limits and timings of a broker. All handlers that share a
+// storage share its broker and must agree on them. Zero means the default.
+type Limits struct {
+	// The most bytes of ciphertext, nonce and target together in one message;
+	// frames may be 4 times as long. 1024 to 16777216. Default: 65536.
+	MaxMessageBytes int `json:"max_message_bytes,omitempty"`
+
+	// How many messages a member may send per minute on average; at least 1.
+	// Default: 600.
+	SendRatePerMin int `json:"send_rate_per_min,omitempty"`
+
+	// How many messages a member may send at once; at least 1. Default: 100.
+	SendBurst int `json:"send_burst,omitempty"`
+
+	// How many connections a mesh may have, leased presences included. 1 to
+	// 1000000. Default: 10000.
+	MaxConnectionsPerMesh int `json:"max_connections_per_mesh,omitempty"`
+
+	// How many hook posts are taken per minute, and at once, from one process in
+	// one directory. 1 to 1000000. Default: 30.
+	HookRateLimitPerMin int `json:"hook_rate_limit_per_min,omitempty"`
+
+	// How long a session counts as working without a sign of life before it falls
+	// back to idle. 1s to 24h. Default: 60s.
+	StatusTTL caddy.Duration `json:"status_ttl,omitempty"`
+
+	// How long a status that a hook reported beats the same status from a lesser
+	// source. 1s to 24h. Default: 30s.
+	HookFreshWindow caddy.Duration `json:"hook_fresh_window,omitempty"`
+
+	// How long a dropped connection keeps its presence, so that a return within
+	// that time goes unnoticed. 1s to 24h. Default: 90s.
+	PresenceLease caddy.Duration `json:"presence_lease,omitempty"`
+
+	// How long a message may stay unacknowledged by its recipient before it is
+	// delivered again. 1s to 24h. Default: 30s.
+	DeliveryLease caddy.Duration `json:"delivery_lease,omitempty"`
+
+	// How long a message waits for recipients that are away. 1m to 366 days.
+	// Default: 7d.
+	MessageRetention caddy.Duration `json:"message_retention,omitempty"`
+
+	// How long a new connection may stay silent before its hello. 1s to 1m.
+	// Default: 10s.
+	HelloTimeout caddy.Duration `json:"hello_timeout,omitempty"`
+
+	// The time between the broker's pings. 1s to 1h; must be shorter than
+	// pong_timeout and than the idle limit of any proxy in between. Default: 30s.
+	PingInterval caddy.Duration `json:"ping_interval,omitempty"`
+
+	// A connection on which nothing arrived for so long is dead. 2s to 2h.
+	// Default: 75s.
+	PongTimeout caddy.Duration `json:"pong_timeout,omitempty"`
+}
+
+// option ties a limit's name to its place in Limits and in broker.Settings.
+// Either count and counted are set, or period and timed.
+type option struct {
+	name    string
+	count   *int
+	period  *caddy.Duration
+	counted *int           // in broker.Settings, for count
+	timed   *time.Duration // in broker.Settings, for period
+}
+
+// options lists every limit once; all that is done to each of them goes through
+// this list.
+func options(l *Limits, s *broker.Settings) []option {
+	count := func(name string, from, to *int) option {
+		return option{name: name, count: from, counted: to}
+	}
+	period := func(name string, from *caddy.Duration, to *time.Duration) option {
+		return option{name: name, period: from, timed: to}
+	}
+	return []option{
+		count("max_message_bytes", &l.MaxMessageBytes, &s.MaxMessageBytes),
+		count("send_rate_per_min", &l.SendRatePerMin, &s.SendRatePerMin),
+		count("send_burst", &l.SendBurst, &s.SendBurst),
+		count("max_connections_per_mesh", &l.MaxConnectionsPerMesh, &s.MaxConnectionsPerMesh),
+		count("hook_rate_limit_per_min", &l.HookRateLimitPerMin, &s.HookRateLimitPerMin),
+		period("status_ttl", &l.StatusTTL, &s.StatusTTL),
+		period("hook_fresh_window", &l.HookFreshWindow, &s.HookFreshWindow),
+		period("presence_lease", &l.PresenceLease, &s.PresenceLease),
+		period("delivery_lease", &l.DeliveryLease, &s.DeliveryLease),
+		period("message_retention", &l.MessageRetention, &s.MessageRetention),
+		period("hello_timeout", &l.HelloTimeout, &s.HelloTimeout),
+		period("ping_interval", &l.PingInterval, &s.PingInterval),
+		period("pong_timeout", &l.PongTimeout, &s.PongTimeout),
+	}
+}
+
+// settings returns the broker's settings: the defaults, overridden by what is
+// set in l. They may be out of range.
+func (l Limits) settings() broker.Settings {
+	s := broker.DefaultSettings()
+	for _, o := range options(&l, &s) {
+		if o.count != nil && *o.count != 0 {
+			*o.counted = *o.count
+		}
+		if o.period != nil && *o.period != 0 {
+			*o.timed = time.Duration(*o.period)
+		}
+	}
+	return s
+}
+
+// disagreement names the first setting in which a and b differ, or returns nil.
+func disagreement(a, b broker.Settings) error {
+	var unused Limits
+	theirs := options(&unused, &b)
+	for i, o := range options(&unused, &a) {
+		if o.counted != nil && *o.counted != *theirs[i].counted {
+			return fmt.Errorf("%s is %d here and %d there", o.name, *theirs[i].counted, *o.counted)
+		}
+		if o.timed != nil && *o.timed != *theirs[i].timed {
+			return fmt.Errorf("%s is %s here and %s there", o.name, *theirs[i].timed, *o.timed)
+		}
+	}
+	return nil
+}

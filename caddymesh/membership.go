@@ -1,0 +1,121 @@
+package caddymesh
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+func (c *call) join() error {
+	var body wire.Join
+	if err := c.decode(&body); err != nil {
+		return c.badBody(err, err.Error())
+	}
+	memberID, already, err := c.broker.Join(c.r.Context(), body)
+	if err != nil {
+		var refusal *mesh.Refusal
+		if errors.As(err, &refusal) {
+			return c.refuse(http.StatusBadRequest, refusal.JoinError(), "")
+		}
+		return c.storageAway(err)
+	}
+	return c.json(http.StatusOK, wire.JoinResult{OK: true, MemberID: memberID, AlreadyMember: already})
+}
+
+func (c *call) claim() error {
+	var body wire.Claim
+	if err := c.decode(&body); err != nil {
+		return c.badBody(err, string(wire.CodeMalformed))
+	}
+	result, err := c.broker.Claim(c.r.Context(), c.code, body)
+	if err != nil {
+		return c.refusal(err)
+	}
+	return c.json(http.StatusOK, result)
+}
+
+func (c *call) createMesh() error {
+	var body wire.CreateMesh
+	if err := c.decode(&body); err != nil {
+		return c.badBody(err, string(wire.CodeMalformed))
+	}
+	if reason := c.mayNotCreate(c.r, body.Token); reason != "" {
+		return c.refuse(http.StatusForbidden, string(wire.CodeForbidden), reason)
+	}
+	body.Token = "" // checked here; it is no business of the broker's
+	result, err := c.broker.CreateMesh(c.r.Context(), body)
+	if err != nil {
+		return c.refusal(err)
+	}
+	return c.json(http.StatusOK, result)
+}
+
+// refusal answers an error of claiming an invite or creating a mesh.
+func (c *call) refusal(err error) error {
+	var refusal *mesh.Refusal
+	if !errors.As(err, &refusal) {
+		return c.storageAway(err)
+	}
+	status := refusalStatus(refusal.Code)
+	if status == http.StatusServiceUnavailable {
+		c.w.Header().Set("Retry-After", retryAfter)
+	}
+	return c.refuse(status, string(refusal.Code), refusal.Message)
+}
+
+func refusalStatus(code wire.Code) int {
+	switch code {
+	case wire.CodeNotFound:
+		return http.StatusNotFound
+	case wire.CodeRevoked, wire.CodeExpired, mesh.CodeExhausted:
+		return http.StatusGone
+	case wire.CodeForbidden:
+		return http.StatusForbidden
+	case wire.CodeTryAgain:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusBadRequest
+}
+
+// mayNotCreate returns why the operator does not let this request create a
+// mesh; "" when it may.
+func (h *Handler) mayNotCreate(r *http.Request, token string) string {
+	switch h.CreateMeshes {
+	case createOpen:
+		return ""
+	case createToken:
+		if sameSecret(token, h.token) {
+			return ""
+		}
+		return "creating meshes here needs the operator's token"
+	case createLoopback:
+		if fromThisMachine(r) {
+			return ""
+		}
+		return "meshes are created on the broker's own machine only"
+	}
+	return "creating meshes is switched off here"
+}
+
+// sameSecret compares in a time that tells nothing about either.
+func sameSecret(a, b string) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+}
+
+// fromThisMachine reports whether a request was made on this machine. The
+// address alone would not do: behind a proxy on the same machine, every request
+// of the world comes from the loopback address.
+func fromThisMachine(r *http.Request) bool {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
+		if r.Header.Get(name) != "" {
+			return false
+		}
+	}
+	c := call{r: r}
+	return parseAddr(r.RemoteAddr).IsLoopback() && c.client().IsLoopback()
+}

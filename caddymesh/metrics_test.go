@@ -1,0 +1,69 @@
+package caddymesh
+
+import (
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+)
+
+// appInForce is the App that started the broker on a SQLite file last.
+func appInForce(t *testing.T, path string) *App {
+	t.Helper()
+	var app *App
+	hubs.Range(func(key, value any) bool {
+		if key == (&SQLite{Path: path}).Identity() {
+			app = value.(*hub).owner
+		}
+		return true
+	})
+	if app == nil {
+		t.Fatalf("no broker on %s", path)
+	}
+	return app
+}
+
+func gather(t *testing.T, app *App) map[string]float64 {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	registerMetrics(registry, app, zap.NewNop())
+	registerMetrics(registry, app, zap.NewNop()) // again, as another handler of the config would
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := make(map[string]float64)
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			name := family.GetName()
+			for _, label := range m.GetLabel() {
+				name += "{" + label.GetValue() + "}"
+			}
+			values[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+	}
+	return values
+}
+
+func TestMetricsSurviveReload(t *testing.T) {
+	s := startServer(t)
+	o := s.createMesh("Release Team")
+	// An answer comes after everything that belongs to the hello.
+	o.ask("peers_list", map[string]any{"type": "list_peers", "_reqId": "p"})
+	before := gather(t, appInForce(t, s.db("mesh.db")))
+	for name, want := range map[string]float64{
+		"caddy_claudemesh_connections": 1, "caddy_claudemesh_presences": 1, "caddy_claudemesh_joins_total": 1,
+	} {
+		if before[name] != want {
+			t.Errorf("%s is %g, want %g", name, before[name], want)
+		}
+	}
+	if err := s.load("send_burst 7"); err != nil {
+		t.Fatal(err)
+	}
+	o.ask("peers_list", map[string]any{"type": "list_peers", "_reqId": "p"})
+	after := gather(t, appInForce(t, s.db("mesh.db")))
+	if after["caddy_claudemesh_joins_total"] != 1 || after["caddy_claudemesh_connections"] != 1 {
+		t.Errorf("after the reload: %v", after)
+	}
+}

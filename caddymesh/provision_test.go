@@ -1,0 +1,170 @@
+package caddymesh
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/claudemesh/claudemesh/broker"
+)
+
+// provision loads a handler from its JSON, without starting anything.
+func provision(t *testing.T, config string) (*Handler, error) {
+	t.Helper()
+	base, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := caddy.NewContext(base)
+	t.Cleanup(cancel)
+	module, err := ctx.LoadModuleByID("http.handlers.claudemesh", json.RawMessage(config))
+	if err != nil {
+		return nil, err
+	}
+	return module.(*Handler), nil
+}
+
+func TestDefaults(t *testing.T) {
+	t.Setenv("DATABASE_URL", "")
+	h, err := provision(t, `{}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.CreateMeshes != createLoopback {
+		t.Errorf("create_meshes is %s", h.CreateMeshes)
+	}
+	if got := h.settings(); got != broker.DefaultSettings() {
+		t.Errorf("settings %+v", got)
+	}
+}
+
+// TestEveryLimit gives each option a value of its own in JSON and looks for it in
+// the broker's settings, then one that is out of range and looks for its name in
+// the error.
+func TestEveryLimit(t *testing.T) {
+	var unused Limits
+	settings := broker.DefaultSettings()
+	for _, o := range options(&unused, &settings) {
+		t.Run(o.name, func(t *testing.T) {
+			value := int64(61e9) // a minute and a second is in every range but hello_timeout's
+			switch {
+			case o.count != nil:
+				value = 2222
+			case o.name == "hello_timeout":
+				value = 7e9
+			case o.name == "ping_interval":
+				value = 22e9
+			case o.name == "pong_timeout":
+				value = 99e9
+			}
+			h, err := provision(t, fmt.Sprintf(`{%q:%d}`, o.name, value))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := h.settings()
+			var into Limits
+			for _, set := range options(&into, &got) {
+				var is int64
+				if set.counted != nil {
+					is = int64(*set.counted)
+				} else {
+					is = int64(*set.timed)
+				}
+				if (set.name == o.name) != (is == value) {
+					t.Errorf("%s is %d after setting %s to %d", set.name, is, o.name, value)
+				}
+			}
+
+			for _, bad := range []string{"-1", "9000000000000000000"} {
+				_, err := provision(t, fmt.Sprintf(`{%q:%s}`, o.name, bad))
+				var wrong *broker.SettingError
+				if !errors.As(err, &wrong) && (err == nil || !strings.Contains(err.Error(), o.name+" is ")) {
+					t.Errorf("%s: %v, want an error that names the option", bad, err)
+				} else if !strings.Contains(err.Error(), "allowed: ") {
+					t.Errorf("%s: %v, want what is allowed", bad, err)
+				}
+			}
+		})
+	}
+}
+
+func TestRefusedConfigs(t *testing.T) {
+	t.Setenv("CLAUDEMESH_TEST_DSN", "host=db port=x password=hunter2")
+	tests := []struct{ name, config, want string }{
+		{"unknown field", `{"sendburst":1}`, "sendburst"},
+		{"create_meshes", `{"create_meshes":"everybody"}`, `create_meshes is "everybody"; allowed: open, loopback, token, off`},
+		{"no token", `{"create_meshes":"token","create_token":"{env.CLAUDEMESH_NO_SUCH}"}`, "create_meshes token: "},
+		{"token without use", `{"create_meshes":"open","create_token":"x"}`, "create_token has no effect"},
+		{"public_url without scheme", `{"public_url":"mesh.example.com"}`, `public_url is "mesh.example.com"; allowed: http`},
+		{"public_url with query", `{"public_url":"https://mesh.example.com/?a"}`, "public_url is "},
+		{"public_url with fragment", `{"public_url":"https://mesh.example.com/#"}`, "public_url is "},
+		{"unknown storage", `{"storage":{"module":"mysql"}}`, "mysql"},
+		{"storage option", `{"storage":{"module":"sqlite","file":"x"}}`, "file"},
+		{"empty dsn", `{"storage":{"module":"postgres","dsn":"{env.CLAUDEMESH_NO_SUCH}"}}`, "dsn"},
+		{"bad dsn", `{"storage":{"module":"postgres","dsn":"{env.CLAUDEMESH_TEST_DSN}"}}`, "dsn is not valid; allowed: postgres://"},
+		{"unset path", `{"storage":{"module":"sqlite","path":"{env.CLAUDEMESH_NO_SUCH}"}}`, "path"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := provision(t, test.config)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("%v, want %q", err, test.want)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("a secret in the error: %v", err)
+			}
+		})
+	}
+}
+
+func TestPublicURL(t *testing.T) {
+	t.Setenv("CLAUDEMESH_TEST_URL", "https://mesh.example.com/base/")
+	h, err := provision(t, `{"public_url":"{env.CLAUDEMESH_TEST_URL}"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.publicURL != "https://mesh.example.com/base" {
+		t.Errorf("%q", h.publicURL)
+	}
+}
+
+func TestStorageChoice(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", dir)
+	secret := filepath.Join(dir, "dsn")
+	if err := os.WriteFile(secret, []byte("postgres://mesh:hunter2@files:5433/fromfile"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ name, databaseURL, config, want string }{
+		{"nothing set", "", ``, "SQLite database " + filepath.Join(caddy.AppDataDir(), "claudemesh", "claudemesh.db")},
+		{"DATABASE_URL", "postgres://mesh:hunter2@db/mesh", ``, "Postgres database mesh at db:5432"},
+		{"sqlite all the same", "postgres://mesh:hunter2@db/mesh", `{"module":"sqlite","path":"/x/y.db"}`, "SQLite database /x/y.db"},
+		{"postgres by default from the environment", "postgres://mesh:hunter2@db/mesh", `{"module":"postgres"}`, "Postgres database mesh at db:5432"},
+		{"from a file", "", `{"module":"postgres","dsn":"{file.` + secret + `}"}`, "Postgres database fromfile at files:5433"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Setenv("DATABASE_URL", test.databaseURL)
+			ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+			defer cancel()
+			var raw json.RawMessage
+			if test.config != "" {
+				raw = json.RawMessage(test.config)
+			}
+			storage, err := loadStorage(ctx, raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := storage.String(); got != test.want {
+				t.Errorf("%s, want %s", got, test.want)
+			}
+		})
+	}
+}

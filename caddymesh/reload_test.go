@@ -1,0 +1,209 @@
+package caddymesh
+
+import (
+	"bytes"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/broker"
+)
+
+// running returns the broker of a SQLite file.
+func running(t *testing.T, path string) *broker.Broker {
+	t.Helper()
+	var found *broker.Broker
+	hubs.Range(func(key, value any) bool {
+		if key == (&SQLite{Path: path}).Identity() {
+			found = value.(*hub).broker.Load()
+		}
+		return true
+	})
+	if found == nil {
+		t.Fatalf("no broker on %s", path)
+	}
+	return found
+}
+
+func hubCount() (n int) {
+	hubs.Range(func(any, any) bool { n++; return true })
+	return n
+}
+
+func TestReloadKeepsSockets(t *testing.T) {
+	s := startServer(t, "send_burst 10")
+	ws := s.dial()
+	before := running(t, s.db("mesh.db"))
+
+	for burst := 11; burst < 14; burst++ {
+		if err := s.load(fmt.Sprintf("send_burst %d", burst)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.answers(ws); err != nil {
+			t.Fatalf("after the reload: %v", err)
+		}
+		b := running(t, s.db("mesh.db"))
+		if b != before {
+			t.Fatal("the reload made a new broker")
+		}
+		if got := b.Settings().SendBurst; got != burst {
+			t.Errorf("send_burst is %d after the reload, want %d", got, burst)
+		}
+	}
+	if n := hubCount(); n != 1 {
+		t.Errorf("%d hubs", n)
+	}
+}
+
+func TestNewStorageClosesSockets(t *testing.T) {
+	s := startServer(t)
+	ws := s.dial()
+	if err := s.answers(ws); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan websocket.StatusCode, 1)
+	go func() { ended <- s.closeCode(ws) }()
+	if err := s.load("storage sqlite " + s.db("other.db")); err != nil {
+		t.Fatal(err)
+	}
+	if code := <-ended; code != websocket.StatusServiceRestart {
+		t.Errorf("closed with %d, want 1012", code)
+	}
+	if err := s.answers(s.dial()); err != nil {
+		t.Errorf("the new broker: %v", err)
+	}
+	if n := hubCount(); n != 1 {
+		t.Errorf("%d hubs", n)
+	}
+}
+
+func TestRemovedHandlerClosesSockets(t *testing.T) {
+	s := startServer(t)
+	ws := s.dial()
+	ended := make(chan websocket.StatusCode, 1)
+	go func() { ended <- s.closeCode(ws) }()
+	if err := s.loadSite("respond 204"); err != nil {
+		t.Fatal(err)
+	}
+	if code := <-ended; code != websocket.StatusServiceRestart {
+		t.Errorf("closed with %d, want 1012", code)
+	}
+	if n := hubCount(); n != 0 {
+		t.Errorf("%d hubs", n)
+	}
+}
+
+func TestRefusedConfigChangesNothing(t *testing.T) {
+	tests := []struct {
+		name string
+		load func(*testServer) error
+		want string
+	}{
+		{"out of range", func(s *testServer) error { return s.load("send_burst 0") }, "send_burst is 0; allowed:"},
+		{"found when provisioned", func(s *testServer) error {
+			return s.load("send_burst 99", "create_meshes token {env.CLAUDEMESH_NO_SUCH_VARIABLE}")
+		}, "CLAUDEMESH_NO_SUCH_VARIABLE"},
+		{"found when another app starts", func(s *testServer) error {
+			adapted, err := s.adapt(s.directives("send_burst 99"))
+			if err != nil {
+				return err
+			}
+			with := bytes.Replace(adapted, []byte(`"apps":{`), []byte(`"apps":{"claudemesh_test_refuser":{},`), 1)
+			return caddy.Load(with, true)
+		}, "refusing to start"},
+		{"handlers disagree", func(s *testServer) error {
+			storage := "storage sqlite " + s.db("mesh.db")
+			return s.loadSite("claudemesh /a/* {\n" + storage + "\nsend_burst 98\n}\nclaudemesh {\n" + storage + "\nsend_burst 99\n}")
+		}, "send_burst is 99 here and 98 there"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := startServer(t, "send_burst 10")
+			ws := s.dial()
+			// Apps start in random order: the settings must hold in each.
+			for range 5 {
+				err := test.load(s)
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Fatalf("load: %v, want %q", err, test.want)
+				}
+				if got := running(t, s.db("mesh.db")).Settings().SendBurst; got != 10 {
+					t.Errorf("send_burst is %d, want 10", got)
+				}
+				if err := s.answers(ws); err != nil {
+					t.Fatalf("the socket: %v", err)
+				}
+			}
+			if n := hubCount(); n != 1 {
+				t.Errorf("%d hubs", n)
+			}
+		})
+	}
+}
+
+func TestValidatingOpensNothing(t *testing.T) {
+	path := t.TempDir() + "/sub/mesh.db"
+	config := fmt.Sprintf(`{"apps":{"http":{"servers":{"a":{"listen":["127.0.0.1:0"],"routes":[{"handle":[
+		{"handler":"claudemesh","storage":{"module":"sqlite","path":%q}}]}]}}}}}`, path)
+	var parsed caddy.Config
+	if err := json.Unmarshal([]byte(config), &parsed); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(&parsed); err != nil {
+		t.Fatal(err)
+	}
+	if n := hubCount(); n != 0 {
+		t.Errorf("%d hubs", n)
+	}
+	if err := mustExist(&SQLite{Path: path}); err == nil {
+		t.Errorf("the database was made")
+	}
+}
+
+// refuser is an app whose Start fails.
+type refuser struct{}
+
+func init() {
+	caddy.RegisterModule(new(refuser))
+}
+
+func (*refuser) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "claudemesh_test_refuser", New: func() caddy.Module { return new(refuser) }}
+}
+
+func (*refuser) Start() error { return errors.New("refusing to start") }
+func (*refuser) Stop() error  { return nil }
+
+func TestNewerSchemaRefusesTheConfig(t *testing.T) {
+	s := startServer(t)
+	newer := s.db("newer.db")
+	if _, err := command(t, "migrate", "--sqlite", newer); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", newer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`INSERT INTO schema_version VALUES (999, 0)`); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	err = s.load("storage sqlite " + newer)
+	if err == nil || !strings.Contains(err.Error(), "run a newer broker") {
+		t.Fatalf("load: %v", err)
+	}
+	if response, _ := s.do("GET", "/health/ready", ""); response.StatusCode != 200 {
+		t.Errorf("the config before is gone: %d", response.StatusCode)
+	}
+	if n := hubCount(); n != 1 {
+		t.Errorf("%d hubs", n)
+	}
+}

@@ -1,0 +1,171 @@
+package caddymesh
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// retryAfter is what clients are told to wait, in seconds, when the broker is
+// not there yet, not there anymore, or without its storage.
+const retryAfter = "5"
+
+// route is one path of the broker's.
+type route struct {
+	method string // GET takes HEAD too, except for the WebSocket
+	fail   failure
+	serve  func(*call) error
+}
+
+// call is one request to the broker.
+type call struct {
+	*Handler
+	w      http.ResponseWriter
+	r      *http.Request
+	broker *broker.Broker
+	fail   failure
+	code   string // the invite code in the path, if there is one
+}
+
+// routes are the paths that stand alone; see find for the rest.
+var routes = map[string]route{
+	"/ws":              {http.MethodGet, errorOnly, (*call).webSocket},
+	"/hook/set-status": {http.MethodPost, okFalse, (*call).hookStatus},
+	"/health":          {http.MethodGet, errorOnly, (*call).health},
+	"/health/ready":    {http.MethodGet, errorOnly, (*call).ready},
+	"/join":            {http.MethodPost, okFalse, (*call).join},
+	"/meshes":          {http.MethodPost, errorOnly, (*call).createMesh},
+}
+
+var (
+	claimRoute = route{http.MethodPost, errorOnly, (*call).claim}
+	pageRoute  = route{http.MethodGet, errorOnly, (*call).invitePage}
+)
+
+// find returns the route of a path and the invite code in it.
+func find(path string) (to route, code string, ok bool) {
+	if to, ok = routes[path]; ok {
+		return to, "", true
+	}
+	if code, ok = strings.CutPrefix(path, "/i/"); ok {
+		return pageRoute, code, isSegment(code)
+	}
+	if code, ok = strings.CutPrefix(path, "/invites/"); ok {
+		code, ok = strings.CutSuffix(code, "/claim")
+		return claimRoute, code, ok && isSegment(code)
+	}
+	return route{}, "", false
+}
+
+func isSegment(s string) bool { return s != "" && !strings.Contains(s, "/") }
+
+// ServeHTTP answers on the broker's paths and hands every other request on.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	to, code, ok := find(r.URL.Path)
+	if !ok {
+		return next.ServeHTTP(w, r)
+	}
+	c := &call{Handler: h, w: w, r: r, fail: to.fail, code: code}
+	if r.Method != to.method && (r.Method != http.MethodHead || to.method != http.MethodGet || r.URL.Path == "/ws") {
+		w.Header().Set("Allow", allow(to.method, r.URL.Path))
+		return c.refuse(http.StatusMethodNotAllowed, "method not allowed", "")
+	}
+	if err := crossOrigin.Check(r); err != nil {
+		return c.refuse(http.StatusForbidden, "forbidden", "requests from pages of other sites are not taken")
+	}
+	if c.broker = h.hub.broker.Load(); c.broker == nil {
+		// Caddy starts its apps in any order: the site may be there first.
+		return c.unavailable("the broker is starting")
+	}
+	return to.serve(c)
+}
+
+func allow(method, path string) string {
+	if method == http.MethodGet && path != "/ws" {
+		return "GET, HEAD"
+	}
+	return method
+}
+
+// crossOrigin keeps web pages of other sites from posting to a broker that the
+// visitor can reach, such as one on the visitor's own machine. Clients of the
+// protocol are no browsers and send none of the headers that it looks at.
+var crossOrigin = http.NewCrossOriginProtection()
+
+func (c *call) webSocket() error {
+	err := c.broker.ServeWebSocket(c.w, c.r, c.client())
+	if err == nil {
+		return nil
+	}
+	var refused *broker.UpgradeError
+	if !errors.As(err, &refused) {
+		c.log.Debug("upgrade failed", zap.Error(err)) // answered where it failed
+		return nil
+	}
+	switch refused.Status {
+	case http.StatusUpgradeRequired:
+		if c.r.ProtoMajor == 1 { // HTTP/2 and later forbid both headers
+			c.w.Header().Set("Upgrade", "websocket")
+			c.w.Header().Set("Connection", "Upgrade")
+		}
+	case http.StatusServiceUnavailable:
+		c.w.Header().Set("Retry-After", retryAfter)
+	}
+	return caddyhttp.Error(refused.Status, err)
+}
+
+func (c *call) health() error {
+	return c.json(http.StatusOK, c.broker.Health(c.r.Context()))
+}
+
+func (c *call) ready() error {
+	if err := c.broker.Ready(c.r.Context()); err != nil {
+		c.w.Header().Set("Retry-After", retryAfter)
+		return c.json(http.StatusServiceUnavailable, wire.Ready{Status: "not_ready", Reason: err.Error()})
+	}
+	return c.json(http.StatusOK, wire.Ready{Status: "ready"})
+}
+
+func (c *call) hookStatus() error {
+	var body wire.HookStatus
+	if err := c.decode(&body); err != nil {
+		return c.badBody(err, err.Error())
+	}
+	result, err := c.broker.HookStatus(c.r.Context(), body, c.client())
+	switch {
+	case err == nil:
+		return c.json(http.StatusOK, result)
+	case errors.Is(err, broker.ErrHookInvalid):
+		return c.refuse(http.StatusBadRequest, "cwd and status required", "")
+	case errors.Is(err, broker.ErrHookRate):
+		return c.refuse(http.StatusTooManyRequests, "rate limited", "")
+	}
+	return c.storageAway(err)
+}
+
+// client returns the address of the client as Caddy sees it, so that the
+// operator's trusted proxies count; the zero Addr when it has none.
+func (c *call) client() netip.Addr {
+	s, _ := caddyhttp.GetVar(c.r.Context(), caddyhttp.ClientIPVarKey).(string)
+	return parseAddr(s)
+}
+
+// parseAddr reads an address with or without a port.
+func parseAddr(s string) netip.Addr {
+	if host, _, err := net.SplitHostPort(s); err == nil {
+		s = host
+	}
+	addr, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Unmap().WithZone("")
+}

@@ -1,0 +1,204 @@
+package caddymesh
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+func TestRoutes(t *testing.T) {
+	s := startServer(t, "create_meshes off")
+	big := strings.Repeat(" ", maxBody) + "{}"
+	full := `{"pad":"` + strings.Repeat("x", maxBody-10) + `"}` // exactly the limit
+	tests := []struct {
+		name, method, path, body string
+		status                   int
+		want                     string // the body
+	}{
+		{"ready", "GET", "/health/ready", "", 200, `{"status":"ready"}`},
+		{"ready HEAD", "HEAD", "/health/ready", "", 200, ``},
+		{"health HEAD", "HEAD", "/health", "", 200, ``},
+		{"health POST", "POST", "/health", "", 405, `{"error":"method not allowed"}`},
+
+		{"hook pending", "POST", "/hook/set-status", `{"cwd":"/x","pid":7,"status":"working","session_id":"s"}`, 200, `{"ok":true,"pending":true}`},
+		{"hook without status", "POST", "/hook/set-status", `{"cwd":"/x","pid":7}`, 400, `{"ok":false,"error":"cwd and status required"}`},
+		{"hook without cwd", "POST", "/hook/set-status", `{"status":"idle","pid":7}`, 400, `{"ok":false,"error":"cwd and status required"}`},
+		{"hook no JSON", "POST", "/hook/set-status", `cwd=/x`, 400, `{"ok":false,"error":"body is not a JSON object of this request"}`},
+		{"hook too large", "POST", "/hook/set-status", big, 413, `{"ok":false,"error":"payload too large"}`},
+		{"hook GET", "GET", "/hook/set-status", "", 405, `{"ok":false,"error":"method not allowed"}`},
+
+		{"join bad signature", "POST", "/join", joinBody, 400, `{"ok":false,"error":"invite_bad_signature"}`},
+		{"join empty", "POST", "/join", ``, 400, `{"ok":false,"error":"body is not a JSON object of this request"}`},
+		{"join name twice", "POST", "/join", `{"peer_pubkey":"a","peer_pubkey":"b"}`, 400, `{"ok":false,"error":"body is not a JSON object of this request"}`},
+		{"join text behind", "POST", "/join", `{} {}`, 400, `{"ok":false,"error":"body is not a JSON object of this request"}`},
+		{"join mistyped", "POST", "/join", `{"peer_pubkey":7}`, 400, `{"ok":false,"error":"body is not a JSON object of this request"}`},
+		{"join too large", "POST", "/join", big, 413, `{"ok":false,"error":"payload too large"}`},
+		{"join PUT", "PUT", "/join", "{}", 405, `{"ok":false,"error":"method not allowed"}`},
+
+		{"claim no JSON", "POST", "/invites/abcdefghijklmnop/claim", `[`, 400, `{"error":"malformed","message":"body is not a JSON object of this request"}`},
+		{"claim too large", "POST", "/invites/abcdefghijklmnop/claim", big, 413, `{"ok":false,"error":"payload too large"}`},
+		{"claim DELETE", "DELETE", "/invites/abcdefghijklmnop/claim", ``, 405, `{"error":"method not allowed"}`},
+
+		{"create when off", "POST", "/meshes", `{}`, 403, `{"error":"forbidden","message":"creating meshes is switched off here"}`},
+		{"create at the size limit", "POST", "/meshes", full, 403, `{"error":"forbidden","message":"creating meshes is switched off here"}`},
+		{"create too large", "POST", "/meshes", full + " ", 413, `{"ok":false,"error":"payload too large"}`},
+		{"create GET", "GET", "/meshes", ``, 405, `{"error":"method not allowed"}`},
+
+		{"invite POST", "POST", "/i/abcdefghijklmnop", ``, 405, `{"error":"method not allowed"}`},
+		{"socket POST", "POST", "/ws", ``, 405, `{"error":"method not allowed"}`},
+		{"socket HEAD", "HEAD", "/ws", ``, 405, ``},
+		{"socket without upgrade", "GET", "/ws", ``, 426, ``},
+
+		{"other path", "GET", "/", ``, 418, "next handler"},
+		{"below a route", "GET", "/health/ready/x", ``, 418, "next handler"},
+		{"trailing slash", "POST", "/join/", `{}`, 418, "next handler"},
+		{"invite without code", "GET", "/i/", ``, 418, "next handler"},
+		{"invite below", "GET", "/i/a/b", ``, 418, "next handler"},
+		{"claim without code", "POST", "/invites//claim", `{}`, 418, "next handler"},
+		{"invites", "POST", "/invites/abc", `{}`, 418, "next handler"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			response, body := s.do(test.method, test.path, test.body)
+			if response.StatusCode != test.status || body != test.want {
+				t.Errorf("%d %s\nwant %d %s", response.StatusCode, body, test.status, test.want)
+			}
+			if test.status == 405 && response.Header.Get("Allow") == "" {
+				t.Errorf("no Allow")
+			}
+			if test.want != "" && test.status != 418 {
+				if got := response.Header.Get("Content-Type"); got != "application/json" {
+					t.Errorf("Content-Type %q", got)
+				}
+				if got := response.Header.Get("Cache-Control"); got != "no-store" {
+					t.Errorf("Cache-Control %q", got)
+				}
+			}
+		})
+	}
+}
+
+// joinBody is well-formed; nobody signed it.
+var joinBody = `{"invite_token":"dG9rZW4","invite_payload":{"v":1,"mesh_id":"` + strings.Repeat("a", 32) +
+	`","mesh_slug":"team","broker_url":"ws://x/ws","expires_at":4102444800,"mesh_root_key":"` + strings.Repeat("A", 43) +
+	`","role":"member","owner_pubkey":"` + strings.Repeat("ab", 32) + `","signature":"` + strings.Repeat("00", 64) +
+	`"},"peer_pubkey":"` + strings.Repeat("cd", 32) + `","display_name":"bob"}`
+
+func TestHealth(t *testing.T) {
+	s := startServer(t)
+	response, body := s.do("GET", "/health", "")
+	var health wire.Health
+	if err := json.Unmarshal([]byte(body), &health); err != nil {
+		t.Fatal(err)
+	}
+	if response.StatusCode != 200 || health.Status != "ok" || health.DB != "up" || health.Version != Version() {
+		t.Errorf("%d %s", response.StatusCode, body)
+	}
+}
+
+func TestClaimUnknownInvite(t *testing.T) {
+	s := startServer(t)
+	response, body := s.do("POST", "/invites/abcdefghijklmnop/claim",
+		`{"recipient_x25519_pubkey":"`+strings.Repeat("A", 43)+`"}`)
+	var refusal wire.ErrorBody
+	if err := json.Unmarshal([]byte(body), &refusal); err != nil {
+		t.Fatal(err)
+	}
+	if response.StatusCode != 404 || refusal.Error != "not_found" {
+		t.Errorf("%d %s", response.StatusCode, body)
+	}
+}
+
+func TestForeignSitesAreRefused(t *testing.T) {
+	s := startServer(t)
+	for _, path := range []string{"/hook/set-status", "/join", "/meshes", "/invites/abcdefghijklmnop/claim"} {
+		if response, body := s.do("POST", path, `{}`, "Origin", "https://evil.example"); response.StatusCode != 403 {
+			t.Errorf("POST %s: %d %s", path, response.StatusCode, body)
+		}
+	}
+	response, _ := s.do("GET", "/ws", "", "Origin", "https://evil.example", "Connection", "Upgrade", "Upgrade", "websocket",
+		"Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
+	if response.StatusCode != 403 {
+		t.Errorf("GET /ws: %d", response.StatusCode)
+	}
+}
+
+func TestUpgradeRequired(t *testing.T) {
+	s := startServer(t)
+	response, _ := s.do("GET", "/ws", "")
+	if response.StatusCode != 426 || response.Header.Get("Upgrade") != "websocket" {
+		t.Errorf("%d, Upgrade %q", response.StatusCode, response.Header.Get("Upgrade"))
+	}
+}
+
+func TestCreatePolicy(t *testing.T) {
+	const allowed = ""
+	token := []string{"create_meshes token {env.CLAUDEMESH_CREATE_TOKEN}"}
+	t.Setenv("CLAUDEMESH_CREATE_TOKEN", "hunter2")
+	tests := []struct {
+		name    string
+		options []string
+		body    string
+		header  []string
+		refused string
+	}{
+		{"default is loopback", nil, `{}`, nil, allowed},
+		{"open", []string{"create_meshes open"}, `{}`, []string{"X-Forwarded-For", "192.0.2.1"}, allowed},
+		{"loopback", []string{"create_meshes loopback"}, `{}`, nil, allowed},
+		{"loopback behind a proxy", nil, `{}`, []string{"X-Forwarded-For", "127.0.0.1"}, "own machine"},
+		{"loopback behind another", nil, `{}`, []string{"Forwarded", "for=192.0.2.1"}, "own machine"},
+		{"off", []string{"create_meshes off"}, `{}`, nil, "switched off"},
+		{"token", token, `{"token":"hunter2"}`, nil, allowed},
+		{"no token", token, `{}`, nil, "operator's token"},
+		{"wrong token", token, `{"token":"hunter"}`, nil, "operator's token"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := startServer(t, test.options...)
+			response, body := s.do("POST", "/meshes", test.body, test.header...)
+			if test.refused == allowed {
+				// The broker looks at the request, and finds no signature.
+				if response.StatusCode != 400 || !strings.Contains(body, `"error":"malformed"`) {
+					t.Errorf("%d %s", response.StatusCode, body)
+				}
+			} else if response.StatusCode != 403 || !strings.Contains(body, test.refused) {
+				t.Errorf("%d %s, want 403 about %q", response.StatusCode, body, test.refused)
+			}
+			if strings.Contains(body, "hunter") {
+				t.Errorf("the answer tells of the token: %s", body)
+			}
+		})
+	}
+}
+
+func TestFromThisMachine(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		remote, client string
+		want           bool
+	}{
+		{"127.0.0.1:5000", "127.0.0.1", true},
+		{"[::1]:5000", "::1", true},
+		{"[::ffff:127.0.0.1]:5000", "127.0.0.1", true},
+		{"127.0.0.1:5000", "192.0.2.1", false},
+		{"192.0.2.1:5000", "127.0.0.1", false},
+		{"192.0.2.1:5000", "192.0.2.1", false},
+		{"@", "", false},
+	}
+	for _, test := range tests {
+		r := httptest.NewRequest(http.MethodPost, "/meshes", nil)
+		r.RemoteAddr = test.remote
+		vars := map[string]any{caddyhttp.ClientIPVarKey: test.client}
+		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, vars))
+		if got := fromThisMachine(r); got != test.want {
+			t.Errorf("remote %s, client %s: %t", test.remote, test.client, got)
+		}
+	}
+}

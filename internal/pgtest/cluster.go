@@ -1,0 +1,272 @@
+package pgtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// patience bounds how long a cluster may take to start or to stop.
+const patience = time.Minute
+
+// cluster is a Postgres with its files.
+type cluster struct {
+	bin        string // folder of the binaries
+	dir        string
+	port       int
+	durable    bool
+	credential *syscall.Credential // nil: as we are
+
+	process *os.Process   // nil: not running
+	exited  chan struct{} // closed when the process has ended
+}
+
+// newCluster makes the files of a cluster and starts it.
+func newCluster(durable bool) (c *cluster, err error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "pgtest")
+	if err != nil {
+		return nil, err
+	}
+	c = &cluster{bin: bin, dir: dir, durable: durable}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.remove())
+		}
+	}()
+	if os.Geteuid() == 0 {
+		if err := c.dropRoot(); err != nil {
+			return nil, err
+		}
+	}
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "--pgdata", c.data(), "--username", "postgres",
+		"--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync")
+	initdb.Dir = dir
+	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: c.credential}
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	for try := 1; ; try++ { // another process may take the port before Postgres does
+		if c.port, err = freePort(); err != nil {
+			return nil, err
+		}
+		if err = c.start(); err == nil || try == 3 {
+			return c, err
+		}
+	}
+}
+
+// binaries finds the folder of initdb and postgres.
+func binaries() (string, error) {
+	dirs := filepath.SplitList(os.Getenv("PATH"))
+	versions, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // the pattern is well-formed
+	slices.Reverse(versions)                                  // the newest first
+	dirs = append(dirs, versions...)
+	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
+		dirs = append(dirs, strings.TrimSpace(string(out)))
+	}
+	for _, dir := range dirs {
+		// Of the two in PATH, initdb may be a wrapper's link: take the real folder.
+		path, err := filepath.EvalSymlinks(filepath.Join(dir, "initdb"))
+		if err != nil {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(filepath.Dir(path), "postgres")); err == nil {
+			return filepath.Dir(path), nil
+		}
+	}
+	return "", errors.New("these tests need Postgres: initdb and postgres are neither in PATH nor in /usr/lib/postgresql; " +
+		"`make test` installs them, or set CLAUDEMESH_TEST_POSTGRES to the DSN of a server whose user may create databases")
+}
+
+// dropRoot chooses a user for the cluster and gives it the files.
+func (c *cluster) dropRoot() error {
+	u, err := user.Lookup("postgres")
+	if err != nil {
+		u, err = user.Lookup("nobody")
+	}
+	if err != nil {
+		return fmt.Errorf("find a user to run Postgres as: %w", err)
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return err
+	}
+	c.credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return os.Chown(c.dir, int(uid), int(gid))
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return l.Addr().(*net.TCPAddr).Port, l.Close()
+}
+
+func (c *cluster) data() string { return filepath.Join(c.dir, "data") }
+
+func (c *cluster) dsn(database string) string {
+	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s?sslmode=disable", c.port, database)
+}
+
+// start starts the server and waits until it answers.
+func (c *cluster) start() error {
+	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	set := []string{"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(c.port), "unix_socket_directories=",
+		"max_connections=200", "shared_buffers=64MB"}
+	if !c.durable {
+		set = append(set, "fsync=off", "full_page_writes=off")
+	}
+	cmd := exec.Command(filepath.Join(c.bin, "postgres"), "-D", c.data())
+	for _, s := range set {
+		cmd.Args = append(cmd.Args, "-c", s)
+	}
+	cmd.Dir, cmd.Stdout, cmd.Stderr = c.dir, log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Credential: c.credential,
+		Setpgid:    true,            // an interrupt of the tests is not for Postgres
+		Pdeathsig:  syscall.SIGQUIT, // immediate shutdown
+	}
+	started, exited := make(chan error), make(chan struct{})
+	go func() {
+		// The death signal is that of the thread which started the process, so
+		// that this one must live on.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // how it ended does not matter
+			close(exited)
+		}
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("start postgres: %w", err)
+	}
+	c.process, c.exited = cmd.Process, exited
+	return c.awaitReady()
+}
+
+func (c *cluster) awaitReady() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		conn, err := pgx.Connect(ctx, c.dsn("postgres"))
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		select {
+		case <-tick.C:
+		case <-c.exited:
+			c.process = nil
+			return fmt.Errorf("postgres ended:\n%s", c.log())
+		case <-ctx.Done():
+			return fmt.Errorf("postgres does not answer: %w\n%s", err, c.log())
+		}
+	}
+}
+
+func (c *cluster) log() []byte {
+	log, _ := os.ReadFile(filepath.Join(c.dir, "log")) // best effort, for a message
+	return log
+}
+
+// end sends a signal to the postmaster, unless it is not running, and waits
+// for the end of it and of its children.
+func (c *cluster) end(signal syscall.Signal) error {
+	if c.process == nil {
+		return nil
+	}
+	all := c.processes()
+	targets := all[:1]
+	if signal == syscall.SIGKILL { // which the postmaster can't pass on
+		targets = all
+	}
+	for _, pid := range targets {
+		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("signal postgres: %w", err)
+		}
+	}
+	deadline := time.After(patience)
+	select {
+	case <-c.exited:
+	case <-deadline:
+		return fmt.Errorf("postgres does not end on %s:\n%s", signal, c.log())
+	}
+	c.process = nil
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for _, pid := range all[1:] {
+		for syscall.Kill(pid, 0) == nil && parent(pid) >= 0 {
+			select {
+			case <-tick.C:
+			case <-deadline:
+				return fmt.Errorf("process %d of postgres does not end", pid)
+			}
+		}
+	}
+	return nil
+}
+
+// processes lists the postmaster and its children. The children are found by their
+// parent, for each is in a session and process group of its own.
+func (c *cluster) processes() []int {
+	all := []int{c.process.Pid}
+	entries, _ := os.ReadDir("/proc") // none: only the postmaster
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil && parent(pid) == c.process.Pid {
+			all = append(all, pid)
+		}
+	}
+	return all
+}
+
+// parent returns the parent of a process, -1 when it has ended (proc(5)).
+func parent(pid int) int {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return -1
+	}
+	// The name before may hold spaces and parentheses.
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	if len(fields) < 2 || fields[0] == "Z" {
+		return -1
+	}
+	ppid, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return -1
+	}
+	return ppid
+}
+
+// remove ends the server and removes its files.
+func (c *cluster) remove() error {
+	return errors.Join(c.end(syscall.SIGQUIT), os.RemoveAll(c.dir))
+}

@@ -1,0 +1,105 @@
+package column
+
+import (
+	"time"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
+)
+
+// The columns of each table, in the order in which the Scan functions read them.
+// Both storages give their columns these names.
+const (
+	MeshColumns   = "id, slug, name, owner, created_at"
+	MemberColumns = "id, mesh_id, key, display_name, role, groups, joined_at, removed_at, bind_before, grants"
+	InviteColumns = "id, mesh_id, kind, code, claim_key, sealed_root_key, token_hash, role, groups, uses, used, " +
+		"expires_at, created_at, created_by, revoked_at"
+	PresenceColumns = "mesh_id, identity, id, member_id, member_key, session_key, proven, role, session_id, pid, cwd, " +
+		"display_name, hostname, peer_type, channel, model, groups, summary, status, source, status_at, visible, " +
+		"profile, stats, connected_at, last_seen_at, ended_at"
+	// MessageColumns are of a table called m.
+	MessageColumns = "m.id, m.mesh_id, m.sender_member, m.sender_member_key, m.sender_key, m.sender_name, m.target_spec, " +
+		"m.priority, m.created_at, m.client_id, m.fingerprint, m.topic, m.reply_to, m.mentions, m.body_version, m.key_epoch"
+	RecipientColumns = "seq, mesh_id, mailbox, key, name, same_member, state, settled_at"
+	EntryColumns     = "mesh_id, seq, at, kind, actor, detail, prev, hash"
+)
+
+// ScanMesh reads MeshColumns.
+func ScanMesh(r Row) (m mesh.Mesh, err error) {
+	err = r.Scan(IntoID(&m.ID), &m.Slug, &m.Name, IntoKey(&m.Owner), IntoTime(&m.CreatedAt))
+	return m, err
+}
+
+// ScanMember reads MemberColumns.
+func ScanMember(r Row) (m mesh.Member, err error) {
+	err = r.Scan(IntoID(&m.ID), IntoID(&m.MeshID), IntoKey(&m.Key), &m.DisplayName, &m.Role, IntoJSON(&m.Groups),
+		IntoTime(&m.JoinedAt), IntoTime(&m.RemovedAt), IntoTime(&m.BindBefore), IntoJSON(&m.Grants))
+	return m, err
+}
+
+// ScanInvite reads InviteColumns.
+func ScanInvite(r Row) (v mesh.Invite, err error) {
+	err = r.Scan(IntoID(&v.ID), IntoID(&v.MeshID), &v.Kind, IntoText(&v.Code), IntoKey(&v.ClaimKey), &v.SealedRootKey,
+		IntoBytes(v.TokenHash[:]), &v.Role, IntoJSON(&v.Groups), &v.Uses, &v.Used,
+		IntoTime(&v.ExpiresAt), IntoTime(&v.CreatedAt), IntoID(&v.CreatedBy), IntoTime(&v.RevokedAt))
+	return v, err
+}
+
+// ScanRecord reads PresenceColumns.
+func ScanRecord(r Row) (p presence.Record, err error) {
+	err = r.Scan(IntoID(&p.MeshID), &p.Identity, IntoID(&p.ID), IntoID(&p.MemberID), IntoKey(&p.MemberKey),
+		IntoKey(&p.SessionKey), &p.Proven, &p.Role, &p.SessionID, &p.PID, &p.Cwd,
+		&p.DisplayName, &p.Hostname, &p.PeerType, &p.Channel, &p.Model, IntoJSON(&p.Groups), &p.Summary,
+		&p.Status, &p.Source, IntoTime(&p.StatusAt), &p.Visible, IntoProfile(&p.Profile), IntoRaw(&p.Stats),
+		IntoTime(&p.ConnectedAt), IntoTime(&p.LastSeenAt), IntoTime(&p.EndedAt))
+	return p, err
+}
+
+// ScanWaiting reads seq, same_member, MessageColumns, nonce and ciphertext.
+func ScanWaiting(r Row) (w queue.Waiting, err error) {
+	m := &w.Message
+	dest := append([]any{&w.Seq, &w.SameMember}, messageDest(m)...)
+	err = r.Scan(append(dest, IntoText(&m.Nonce), IntoText(&m.Ciphertext))...)
+	return w, err
+}
+
+// ScanMessage reads MessageColumns, with extra columns before them.
+func ScanMessage(r Row, m *queue.Message, extra ...any) error {
+	return r.Scan(append(extra, messageDest(m)...)...)
+}
+
+func messageDest(m *queue.Message) []any {
+	return []any{IntoID(&m.ID), IntoID(&m.MeshID), IntoID(&m.SenderMember), IntoKey(&m.SenderMemberKey),
+		IntoKey(&m.SenderKey), &m.SenderName, &m.TargetSpec, &m.Priority, IntoTime(&m.CreatedAt), &m.ClientID,
+		&m.Fingerprint, &m.Topic, &m.ReplyTo, IntoJSON(&m.Mentions), &m.BodyVersion, &m.KeyEpoch}
+}
+
+// ScanRecipient reads RecipientColumns, with extra columns before them.
+func ScanRecipient(r Row, extra ...any) (d queue.Recipient, err error) {
+	err = r.Scan(append(extra, &d.Seq, IntoID(&d.Mailbox.Mesh), &d.Mailbox.Name, IntoKey(&d.Key), &d.Name,
+		&d.SameMember, &d.State, IntoTime(&d.SettledAt))...)
+	return d, err
+}
+
+// ScanEntry reads EntryColumns.
+func ScanEntry(r Row) (e audit.Entry, err error) {
+	err = r.Scan(IntoID(&e.MeshID), &e.Seq, IntoTime(&e.At), &e.Kind, &e.Actor, &e.Detail,
+		IntoBytes(e.Prev[:]), IntoBytes(e.Hash[:]))
+	return e, err
+}
+
+// Redeemable returns why an invite may not be used at a moment, or nil. An invite
+// without an expiry does not expire.
+func Redeemable(v mesh.Invite, at time.Time) error {
+	switch {
+	case !v.RevokedAt.IsZero():
+		return mesh.ErrInviteRevoked
+	case !v.ExpiresAt.IsZero() && !at.Before(v.ExpiresAt):
+		return mesh.ErrInviteExpired
+	case v.Used >= v.Uses:
+		return mesh.ErrInviteExhausted
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package column
+
+import (
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Row is a row of either database's results.
+type Row interface {
+	Scan(dest ...any) error
+}
+
+// scanner is a sql.Scanner made of a function.
+type scanner func(src any) error
+
+func (f scanner) Scan(src any) error { return f(src) }
+
+// IntoID scans an id: 16 bytes, a UUID's text, or NULL for the zero ID.
+func IntoID(id *wire.ID) sql.Scanner {
+	return scanner(func(src any) error {
+		*id = wire.ID{}
+		switch v := src.(type) {
+		case nil:
+			return nil
+		case []byte:
+			return fill(id[:], v)
+		case string:
+			parsed, err := wire.ParseID(strings.ReplaceAll(v, "-", ""))
+			*id = parsed
+			return err
+		}
+		return fmt.Errorf("an id is stored as %T", src)
+	})
+}
+
+// IntoKey scans a key, NULL for the zero Key.
+func IntoKey(k *wire.Key) sql.Scanner { return IntoBytes(k[:]) }
+
+// IntoBytes scans exactly len(dst) bytes, NULL for zeros.
+func IntoBytes(dst []byte) sql.Scanner {
+	return scanner(func(src any) error {
+		switch v := src.(type) {
+		case nil:
+			clear(dst)
+			return nil
+		case []byte:
+			return fill(dst, v)
+		}
+		return fmt.Errorf("bytes are stored as %T", src)
+	})
+}
+
+func fill(dst, src []byte) error {
+	if len(src) != len(dst) {
+		return fmt.Errorf("%d bytes are stored where there should be %d", len(src), len(dst))
+	}
+	copy(dst, src)
+	return nil
+}
+
+// IntoTime scans Unix milliseconds, NULL for the zero time.
+func IntoTime(t *time.Time) sql.Scanner {
+	return scanner(func(src any) error {
+		switch v := src.(type) {
+		case nil:
+			*t = time.Time{}
+			return nil
+		case int64:
+			*t = time.UnixMilli(v).UTC()
+			return nil
+		}
+		return fmt.Errorf("a time is stored as %T", src)
+	})
+}
+
+// IntoText scans a text, NULL for "".
+func IntoText(s *string) sql.Scanner {
+	return scanner(func(src any) error {
+		text, err := textOf(src)
+		*s = text
+		return err
+	})
+}
+
+// IntoRaw scans JSON as it is, NULL for nil.
+func IntoRaw(raw *json.RawMessage) sql.Scanner {
+	return scanner(func(src any) error {
+		*raw = nil
+		text, err := textOf(src)
+		if text != "" {
+			*raw = json.RawMessage(text)
+		}
+		return err
+	})
+}
+
+// IntoJSON scans the JSON of a T; NULL and what is empty give T's zero value.
+func IntoJSON[T any](dst *T) sql.Scanner {
+	return scanner(func(src any) error {
+		var zero T
+		*dst = zero
+		text, err := textOf(src)
+		if err != nil || text == "" || text == "[]" || text == "{}" {
+			return err
+		}
+		return json.Unmarshal([]byte(text), dst)
+	})
+}
+
+// IntoProfile scans the JSON of a profile, NULL for nil.
+func IntoProfile(dst **wire.Profile) sql.Scanner {
+	return scanner(func(src any) error {
+		*dst = nil
+		text, err := textOf(src)
+		if err != nil || text == "" {
+			return err
+		}
+		*dst = new(wire.Profile)
+		return json.Unmarshal([]byte(text), *dst)
+	})
+}
+
+func textOf(src any) (string, error) {
+	switch v := src.(type) {
+	case nil:
+		return "", nil
+	case string:
+		return v, nil
+	case []byte:
+		return string(v), nil
+	}
+	return "", fmt.Errorf("text is stored as %T", src)
+}

@@ -1,0 +1,176 @@
+// Package plan sorts out what a journal.Batch writes before it meets a database,
+// so that the statements of both storages see each row once.
+package plan
+
+import (
+	"strings"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// ClientKey is what makes a message idempotent.
+type ClientKey struct {
+	Mesh, Member wire.ID
+	ClientID     string
+}
+
+// ClientKeyOf returns the key of a message, and whether it has one.
+func ClientKeyOf(m *queue.Message) (ClientKey, bool) {
+	return ClientKey{m.MeshID, m.SenderMember, column.Text(m.ClientID)}, m.ClientID != ""
+}
+
+// Waits reports whether somebody still waits for a message's body.
+func Waits(m *queue.Accepted) bool {
+	for i := range m.Recipients {
+		if m.Recipients[i].State == queue.Pending {
+			return true
+		}
+	}
+	return false
+}
+
+// Messages tells which messages of a batch to insert, and which repeat another
+// of the same batch.
+type Messages struct {
+	New     []int       // indexes, in order
+	Repeats map[int]int // index → index of the message that it repeats
+}
+
+// SortMessages looks for messages with the same client key or id.
+func SortMessages(messages []*queue.Accepted) Messages {
+	type id struct{ mesh, message wire.ID }
+	sorted := Messages{New: make([]int, 0, len(messages)), Repeats: map[int]int{}}
+	ids := make(map[id]int, len(messages))
+	keys := make(map[ClientKey]int, len(messages))
+	for i, m := range messages {
+		key, keyed := ClientKeyOf(&m.Message)
+		first, repeated := ids[id{m.MeshID, m.ID}]
+		if !repeated && keyed {
+			first, repeated = keys[key]
+		}
+		if repeated {
+			sorted.Repeats[i] = first
+			continue
+		}
+		ids[id{m.MeshID, m.ID}] = i
+		if keyed {
+			keys[key] = i
+		}
+		sorted.New = append(sorted.New, i)
+	}
+	return sorted
+}
+
+// Duplicates lists the messages of a batch that are stored under another id.
+// stored gives, by index, the ids of messages that were stored before the batch.
+func (s Messages) Duplicates(messages []*queue.Accepted, stored map[int]wire.ID) []journal.Duplicate {
+	if len(s.Repeats)+len(stored) == 0 {
+		return nil
+	}
+	var list []journal.Duplicate
+	for i, m := range messages {
+		origin := i
+		if first, ok := s.Repeats[i]; ok {
+			origin = first
+		}
+		original, ok := stored[origin]
+		if !ok {
+			original = messages[origin].ID
+		}
+		if original != m.ID {
+			list = append(list, journal.Duplicate{Index: i, Original: original})
+		}
+	}
+	return list
+}
+
+// Settlements returns each delivery once, as it was settled first.
+func Settlements(settled []queue.Settlement) []queue.Settlement {
+	seen := make(map[int64]bool, len(settled))
+	once := make([]queue.Settlement, 0, len(settled))
+	for _, s := range settled {
+		if s.State != queue.Pending && !seen[s.Seq] {
+			seen[s.Seq] = true
+			once = append(once, s)
+		}
+	}
+	return once
+}
+
+// Closings returns each mailbox once, as it was closed first.
+func Closings(closed []queue.Closing) []queue.Closing {
+	seen := make(map[queue.Mailbox]bool, len(closed))
+	once := make([]queue.Closing, 0, len(closed))
+	for _, c := range closed {
+		c.Mailbox.Name = column.Text(c.Mailbox.Name)
+		if !seen[c.Mailbox] {
+			seen[c.Mailbox] = true
+			once = append(once, c)
+		}
+	}
+	return once
+}
+
+// Presences returns the records to keep and those to delete, each identity once,
+// as it came last.
+func Presences(records []presence.Record) (keep, remove []*presence.Record) {
+	type key struct {
+		mesh     wire.ID
+		identity string
+	}
+	last := make(map[key]int, len(records))
+	for i := range records {
+		last[key{records[i].MeshID, column.Text(string(records[i].Identity))}] = i
+	}
+	for i := range records {
+		r := &records[i]
+		switch {
+		case last[key{r.MeshID, column.Text(string(r.Identity))}] != i:
+		case !r.EndedAt.IsZero() && strings.HasPrefix(string(r.Identity), "p/"):
+			remove = append(remove, r)
+		default:
+			keep = append(keep, r)
+		}
+	}
+	return keep, remove
+}
+
+// Heads returns the newest of the entries of each chain, in the order in which
+// the chains come first.
+func Heads(entries []audit.Entry) []*audit.Entry {
+	at := make(map[wire.ID]int)
+	var heads []*audit.Entry
+	for i := range entries {
+		e := &entries[i]
+		j, ok := at[e.MeshID]
+		switch {
+		case !ok:
+			at[e.MeshID] = len(heads)
+			heads = append(heads, e)
+		case e.Seq > heads[j].Seq:
+			heads[j] = e
+		}
+	}
+	return heads
+}
+
+// IDRange returns the least and the greatest id whose hex begins with prefix;
+// ok is false when there is none.
+func IDRange(prefix string) (least, greatest wire.ID, ok bool) {
+	const digits = 2 * len(wire.ID{})
+	if len(prefix) > digits {
+		return least, greatest, false
+	}
+	missing := digits - len(prefix)
+	least, err := wire.ParseID(prefix + strings.Repeat("0", missing))
+	if err != nil {
+		return least, greatest, false
+	}
+	greatest, err = wire.ParseID(prefix + strings.Repeat("f", missing))
+	return least, greatest, err == nil
+}

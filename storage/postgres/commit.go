@@ -1,0 +1,222 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+	"github.com/claudemesh/claudemesh/storage/internal/plan"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	insertMessages = `INSERT INTO claudemesh.messages (id, mesh_id, sender_member, sender_member_key, sender_key, sender_name,
+			target_spec, priority, created_at, client_id, fingerprint, topic, reply_to, mentions, body_version, key_epoch)
+		SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bytea[], $5::bytea[], $6::text[], $7::text[], $8::text[],
+			$9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[])`
+	insertBodies = `INSERT INTO claudemesh.bodies (mesh_id, message_id, nonce, ciphertext)
+		SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[])`
+	insertDeliveries = `INSERT INTO claudemesh.deliveries (seq, mesh_id, message_id, mailbox, urgent, key, name, same_member,
+			state, settled_at)
+		SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::text[], $5::boolean[], $6::bytea[], $7::text[],
+			$8::boolean[], $9::smallint[], $10::bigint[])`
+
+	// Rows to change are looked up one by one in a LATERAL subquery that can't be
+	// made a join, and changed by their ctid: so the plan is the same for tables of
+	// any size. Why it says state < 1 here and there, see the migration. Nobody else changes them in between, see Store.writes.
+
+	// dropBodies follows a CTE "gone" of the deliveries that leave Pending in the
+	// same statement, which therefore sees them as they were.
+	dropBodies = ` DELETE FROM claudemesh.bodies WHERE ctid = ANY (ARRAY (
+		SELECT body.ctid FROM (SELECT DISTINCT mesh_id, message_id FROM gone) g
+		CROSS JOIN LATERAL (SELECT b.ctid FROM claudemesh.bodies b
+			WHERE b.mesh_id = g.mesh_id AND b.message_id = g.message_id LIMIT 1) body
+		WHERE NOT EXISTS (SELECT FROM claudemesh.deliveries d
+			WHERE d.mesh_id = g.mesh_id AND d.message_id = g.message_id AND d.state < 1
+				AND d.seq NOT IN (SELECT seq FROM gone) OFFSET 0)))`
+	settle = `WITH change AS (
+			SELECT d.ctid, s.state, s.at FROM unnest($1::bigint[], $2::smallint[], $3::bigint[]) AS s (seq, state, at)
+			CROSS JOIN LATERAL (SELECT d.ctid FROM claudemesh.deliveries d WHERE d.seq = s.seq AND d.state < 1 LIMIT 1) d),
+		gone AS (
+			UPDATE claudemesh.deliveries d SET state = change.state, settled_at = change.at FROM change
+			WHERE d.ctid = change.ctid RETURNING d.seq, d.mesh_id, d.message_id)` + dropBodies
+	closeMailboxes = `WITH change AS (
+			SELECT d.ctid, c.at FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS c (mesh_id, mailbox, at)
+			CROSS JOIN LATERAL (SELECT d.ctid FROM claudemesh.deliveries d
+				WHERE d.mesh_id = c.mesh_id AND d.mailbox = c.mailbox AND d.state = 0 OFFSET 0) d),
+		gone AS (
+			UPDATE claudemesh.deliveries d SET state = 3, settled_at = change.at FROM change
+			WHERE d.ctid = change.ctid RETURNING d.seq, d.mesh_id, d.message_id)` + dropBodies
+
+	// originals finds the ids under which messages are stored: by their own id, or
+	// by their client key.
+	originals = `SELECT k.n, coalesce(same.id, keyed.id) FROM
+			unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]) WITH ORDINALITY AS k (id, mesh_id, member, client_id, n)
+		LEFT JOIN LATERAL (SELECT m.id FROM claudemesh.messages m
+			WHERE m.mesh_id = k.mesh_id AND m.id = k.id LIMIT 1) same ON true
+		LEFT JOIN LATERAL (SELECT m.id FROM claudemesh.messages m
+			WHERE m.mesh_id = k.mesh_id AND m.sender_member = k.member AND m.client_id = k.client_id
+				AND m.client_id <> '' LIMIT 1) keyed ON true
+		WHERE same.id IS NOT NULL OR keyed.id IS NOT NULL`
+)
+
+// The constraints that a message violates when it is stored already.
+const (
+	messagesKey    = "messages_pkey"
+	messagesClient = "messages_client"
+)
+
+// Commit implements journal.Store. A message whose id is already stored is left
+// out without a report, so that a batch of unknown fate may be committed again.
+//
+// It takes for granted that all messages are new, so that one round trip does.
+// When Postgres finds that some are not, it looks for them and tries again without.
+func (s *Store) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplicate, error) {
+	ctx, done, err := s.exclusive(ctx)
+	if err != nil {
+		return nil, wrap("commit", err)
+	}
+	defer done()
+	sorted := plan.SortMessages(b.Messages)
+	indexes := sorted.New
+	stored := map[int]wire.ID{}
+	for {
+		err := s.commit(ctx, b, indexes)
+		switch constraint(err) {
+		case entriesKey:
+			return nil, wrap("commit", journal.ErrForked)
+		case messagesKey, messagesClient:
+			found, lookup := s.originals(ctx, b.Messages, indexes)
+			if lookup != nil || len(found) == 0 {
+				return nil, wrap("commit", errors.Join(err, lookup))
+			}
+			for i, original := range found {
+				stored[i] = original
+			}
+			indexes = slices.DeleteFunc(slices.Clone(indexes), func(i int) bool { _, ok := found[i]; return ok })
+			continue
+		}
+		if err != nil {
+			return nil, wrap("commit", err)
+		}
+		return sorted.Duplicates(b.Messages, stored), nil
+	}
+}
+
+// constraint returns the name of the unique constraint that err says is violated.
+func constraint(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) && e.Code == uniqueViolation {
+		return e.ConstraintName
+	}
+	return ""
+}
+
+// commit writes a batch with those of its messages that have the given indexes.
+func (s *Store) commit(ctx context.Context, b *journal.Batch, indexes []int) error {
+	// A pipeline is one transaction: Postgres commits at the end of it, or nothing.
+	p := s.batch()
+	queueMessages(p, each(indexes, func(i int) *queue.Accepted { return b.Messages[i] }))
+	if settled := plan.Settlements(b.Settled); len(settled) > 0 {
+		p.Queue(settle,
+			each(settled, func(v queue.Settlement) int64 { return v.Seq }),
+			each(settled, func(v queue.Settlement) int16 { return int16(v.State) }),
+			each(settled, func(v queue.Settlement) *int64 { return column.Millis(v.At) }))
+	}
+	if closed := plan.Closings(b.Closed); len(closed) > 0 {
+		p.Queue(closeMailboxes,
+			each(closed, func(c queue.Closing) id { return uuid(c.Mailbox.Mesh) }),
+			each(closed, func(c queue.Closing) string { return c.Mailbox.Name }),
+			each(closed, func(c queue.Closing) *int64 { return column.Millis(c.At) }))
+	}
+	keep, remove := plan.Presences(b.Presences)
+	queuePresences(p, keep, remove)
+	queueAudit(p, b.Audit)
+	return s.pool.SendBatch(ctx, p).Close()
+}
+
+// queueMessages adds the statements that store new messages.
+func queueMessages(p *pgx.Batch, messages []*queue.Accepted) {
+	if len(messages) == 0 {
+		return
+	}
+	type message = *queue.Accepted
+	p.Queue(insertMessages,
+		each(messages, func(m message) id { return uuid(m.ID) }),
+		each(messages, func(m message) id { return uuid(m.MeshID) }),
+		each(messages, func(m message) id { return uuid(m.SenderMember) }),
+		each(messages, func(m message) []byte { return column.Key(m.SenderMemberKey) }),
+		each(messages, func(m message) []byte { return column.Key(m.SenderKey) }),
+		each(messages, func(m message) string { return column.Text(m.SenderName) }),
+		each(messages, func(m message) string { return column.Text(m.TargetSpec) }),
+		each(messages, func(m message) string { return string(m.Priority) }),
+		each(messages, func(m message) int64 { return m.CreatedAt.UnixMilli() }),
+		each(messages, func(m message) string { return column.Text(m.ClientID) }),
+		each(messages, func(m message) string { return column.Text(m.Fingerprint) }),
+		each(messages, func(m message) string { return column.Text(m.Topic) }),
+		each(messages, func(m message) string { return column.Text(m.ReplyTo) }),
+		each(messages, func(m message) string { return column.Strings(m.Mentions) }),
+		each(messages, func(m message) int64 { return m.BodyVersion }),
+		each(messages, func(m message) int64 { return m.KeyEpoch }))
+
+	type delivery struct {
+		*queue.Accepted
+		*queue.Recipient
+	}
+	var waiting []message
+	deliveries := make([]delivery, 0, len(messages))
+	for _, m := range messages {
+		if plan.Waits(m) {
+			waiting = append(waiting, m)
+		}
+		for i := range m.Recipients {
+			deliveries = append(deliveries, delivery{m, &m.Recipients[i]})
+		}
+	}
+	if len(waiting) > 0 {
+		p.Queue(insertBodies,
+			each(waiting, func(m message) id { return uuid(m.MeshID) }),
+			each(waiting, func(m message) id { return uuid(m.ID) }),
+			each(waiting, func(m message) string { return column.Text(m.Nonce) }),
+			each(waiting, func(m message) string { return column.Text(m.Ciphertext) }))
+	}
+	if len(deliveries) > 0 {
+		p.Queue(insertDeliveries,
+			each(deliveries, func(d delivery) int64 { return d.Seq }),
+			each(deliveries, func(d delivery) id { return uuid(d.MeshID) }),
+			each(deliveries, func(d delivery) id { return uuid(d.ID) }),
+			each(deliveries, func(d delivery) string { return column.Text(d.Mailbox.Name) }),
+			each(deliveries, func(d delivery) bool { return d.Priority == wire.Now }),
+			each(deliveries, func(d delivery) []byte { return column.Key(d.Key) }),
+			each(deliveries, func(d delivery) string { return column.Text(d.Name) }),
+			each(deliveries, func(d delivery) bool { return d.SameMember }),
+			each(deliveries, func(d delivery) int16 { return int16(d.State) }),
+			each(deliveries, func(d delivery) *int64 { return column.Millis(d.SettledAt) }))
+	}
+}
+
+// originals returns those of the messages with the given indexes that are stored,
+// with the ids under which they are.
+func (s *Store) originals(ctx context.Context, messages []*queue.Accepted, indexes []int) (map[int]wire.ID, error) {
+	found := map[int]wire.ID{}
+	_, err := collect(ctx, s, func(r column.Row) (struct{}, error) {
+		var n int
+		var original wire.ID
+		err := r.Scan(&n, column.IntoID(&original))
+		if err == nil {
+			found[indexes[n-1]] = original
+		}
+		return struct{}{}, err
+	}, originals,
+		each(indexes, func(i int) id { return uuid(messages[i].ID) }),
+		each(indexes, func(i int) id { return uuid(messages[i].MeshID) }),
+		each(indexes, func(i int) id { return uuid(messages[i].SenderMember) }),
+		each(indexes, func(i int) string { return column.Text(messages[i].ClientID) }))
+	return found, err
+}

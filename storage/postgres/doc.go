@@ -1,0 +1,31 @@
+// Package postgres keeps everything in a Postgres database, in the schema
+// claudemesh: the storage for production.
+//
+// # Commits
+//
+// A batch is one pipeline of at most ten statements, each over arrays of columns,
+// in one transaction: one round trip, whatever the size of the batch.
+// synchronous_commit is on unless the DSN says otherwise.
+//
+// # The claim
+//
+// One broker at a time may use a database. Claim takes an advisory lock on a
+// connection that it keeps (so the DSN must not lead through a pooler in
+// transaction mode), and counts up an epoch. Every commit asks in its transaction
+// whether that is still the epoch. When the connection is lost, a goroutine of the
+// store tries to get the lock back; until somebody else gets it, commits go on. When
+// somebody else did, the claim is lost for good: Commit, Sweep and Ping return
+// storage.ErrInUse until a new Claim succeeds, since what the broker has in memory
+// is out of date then.
+//
+// # Plans
+//
+// The statements must run well with the plans that were made when the tables were
+// small, so sequential scans are disabled on the store's connections, and lookups of
+// many rows are written so that an index is the only other way.
+//
+// # Invariants
+//
+// A row of bodies exists exactly as long as its message has a pending delivery.
+// Deliveries belong to the mesh of their message.
+package postgres

@@ -1,0 +1,123 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	selectPresence = `SELECT ` + column.PresenceColumns + ` FROM claudemesh.presences `
+	livePresences  = selectPresence + `WHERE mesh_id = $1 AND ended_at IS NULL ORDER BY connected_at, identity`
+	knownSessions  = `SELECT session_key, member_id, display_name FROM claudemesh.presences
+		WHERE mesh_id = $1 AND proven AND session_key IS NOT NULL ORDER BY identity`
+	prunePresences = `WITH old AS (
+			SELECT p.ctid FROM claudemesh.presences p
+			WHERE p.ended_at < $1 AND NOT EXISTS (SELECT FROM claudemesh.deliveries d
+				WHERE d.mesh_id = p.mesh_id AND d.mailbox = p.identity AND d.state = 0 OFFSET 0)
+			ORDER BY p.ended_at LIMIT $2)
+		DELETE FROM claudemesh.presences WHERE ctid = ANY (ARRAY (SELECT ctid FROM old))`
+	putPresences = `INSERT INTO claudemesh.presences (` + column.PresenceColumns + `)
+		SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::bytea[], $6::bytea[], $7::boolean[],
+			$8::text[], $9::text[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
+			$16::text[], $17::text[], $18::text[], $19::text[], $20::smallint[], $21::bigint[], $22::boolean[],
+			$23::text[], $24::text[], $25::bigint[], $26::bigint[], $27::bigint[])
+		ON CONFLICT (mesh_id, identity) DO UPDATE SET
+			id = excluded.id, member_id = excluded.member_id, member_key = excluded.member_key,
+			session_key = excluded.session_key, proven = excluded.proven, role = excluded.role,
+			session_id = excluded.session_id, pid = excluded.pid, cwd = excluded.cwd,
+			display_name = excluded.display_name, hostname = excluded.hostname, peer_type = excluded.peer_type,
+			channel = excluded.channel, model = excluded.model, groups = excluded.groups, summary = excluded.summary,
+			status = excluded.status, source = excluded.source, status_at = excluded.status_at,
+			visible = excluded.visible, profile = excluded.profile, stats = excluded.stats,
+			connected_at = excluded.connected_at, last_seen_at = excluded.last_seen_at, ended_at = excluded.ended_at`
+	removePresences = `DELETE FROM claudemesh.presences WHERE ctid = ANY (ARRAY (
+		SELECT p.ctid FROM unnest($1::uuid[], $2::text[]) AS gone (mesh_id, identity)
+		CROSS JOIN LATERAL (SELECT p.ctid FROM claudemesh.presences p
+			WHERE p.mesh_id = gone.mesh_id AND p.identity = gone.identity LIMIT 1) p))`
+)
+
+// Presences implements presence.Store.
+func (s *Store) Presences(ctx context.Context, meshID wire.ID) ([]presence.Record, error) {
+	list, err := collect(ctx, s, column.ScanRecord, livePresences, uuid(meshID))
+	return list, wrap("list presences", err)
+}
+
+// KnownSessions implements presence.Store.
+func (s *Store) KnownSessions(ctx context.Context, meshID wire.ID) ([]presence.Known, error) {
+	list, err := collect(ctx, s, func(r column.Row) (k presence.Known, err error) {
+		err = r.Scan(column.IntoKey(&k.SessionKey), column.IntoID(&k.MemberID), &k.DisplayName)
+		return k, err
+	}, knownSessions, uuid(meshID))
+	return list, wrap("list known sessions", err)
+}
+
+// LastPresence implements presence.Store.
+func (s *Store) LastPresence(ctx context.Context, meshID wire.ID, id presence.Identity) (p presence.Record, ok bool, err error) {
+	err = s.row(ctx, func(r pgx.Row) error { p, err = column.ScanRecord(r); return err },
+		selectPresence+`WHERE mesh_id = $1 AND identity = $2`, uuid(meshID), column.Text(string(id)))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return presence.Record{}, false, nil
+	}
+	return p, err == nil, wrap("find presence", err)
+}
+
+// PrunePresences implements presence.Store.
+func (s *Store) PrunePresences(ctx context.Context, before time.Time, limit int) (int, error) {
+	ctx, done, err := s.exclusive(ctx)
+	if err != nil {
+		return 0, wrap("prune presences", err)
+	}
+	defer done()
+	var n int64
+	b := s.batch()
+	b.Queue(prunePresences, before.UnixMilli(), max(limit, 0)).Exec(counting(&n))
+	err = s.pool.SendBatch(ctx, b).Close()
+	return int(n), wrap("prune presences", err)
+}
+
+// queuePresences adds the statements that keep and remove records.
+func queuePresences(b *pgx.Batch, keep, remove []*presence.Record) {
+	type record = *presence.Record
+	if len(keep) > 0 {
+		b.Queue(putPresences,
+			each(keep, func(p record) id { return uuid(p.MeshID) }),
+			each(keep, func(p record) string { return column.Text(string(p.Identity)) }),
+			each(keep, func(p record) id { return uuid(p.ID) }),
+			each(keep, func(p record) id { return uuid(p.MemberID) }),
+			each(keep, func(p record) []byte { return column.Key(p.MemberKey) }),
+			each(keep, func(p record) []byte { return column.Key(p.SessionKey) }),
+			each(keep, func(p record) bool { return p.Proven }),
+			each(keep, func(p record) string { return column.Text(p.Role) }),
+			each(keep, func(p record) string { return column.Text(p.SessionID) }),
+			each(keep, func(p record) int64 { return p.PID }),
+			each(keep, func(p record) string { return column.Text(p.Cwd) }),
+			each(keep, func(p record) string { return column.Text(p.DisplayName) }),
+			each(keep, func(p record) string { return column.Text(p.Hostname) }),
+			each(keep, func(p record) string { return column.Text(p.PeerType) }),
+			each(keep, func(p record) string { return column.Text(p.Channel) }),
+			each(keep, func(p record) string { return column.Text(p.Model) }),
+			each(keep, func(p record) string { return column.Groups(p.Groups) }),
+			each(keep, func(p record) string { return column.Text(p.Summary) }),
+			each(keep, func(p record) string { return column.Text(string(p.Status)) }),
+			each(keep, func(p record) int16 { return int16(p.Source) }),
+			each(keep, func(p record) *int64 { return column.Millis(p.StatusAt) }),
+			each(keep, func(p record) bool { return p.Visible }),
+			each(keep, func(p record) *string { return column.Profile(p.Profile) }),
+			each(keep, func(p record) *string { return column.Stats(p.Stats) }),
+			each(keep, func(p record) *int64 { return column.Millis(p.ConnectedAt) }),
+			each(keep, func(p record) *int64 { return column.Millis(p.LastSeenAt) }),
+			each(keep, func(p record) *int64 { return column.Millis(p.EndedAt) }))
+	}
+	if len(remove) > 0 {
+		b.Queue(removePresences,
+			each(remove, func(p record) id { return uuid(p.MeshID) }),
+			each(remove, func(p record) string { return column.Text(string(p.Identity)) }))
+	}
+}

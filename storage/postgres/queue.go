@@ -1,0 +1,120 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+	"github.com/claudemesh/claudemesh/storage/internal/plan"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// The queries of the message path. What is looked up for each of many rows stands
+// in a LATERAL subquery with a LIMIT, which can only be done row by row, by index.
+// IS TRUE keeps a condition from choosing an index.
+const (
+	backlogRows = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, b.nonce, b.ciphertext
+		FROM waiting d
+		CROSS JOIN LATERAL (SELECT * FROM claudemesh.messages m WHERE m.mesh_id = $1 AND m.id = d.message_id LIMIT 1) m
+		LEFT JOIN LATERAL (SELECT * FROM claudemesh.bodies b WHERE b.mesh_id = $1 AND b.message_id = d.message_id LIMIT 1) b ON true
+		ORDER BY d.seq`
+	backlog = `WITH waiting AS (
+			SELECT seq, same_member, message_id FROM claudemesh.deliveries
+			WHERE mesh_id = $1 AND mailbox = $2 AND state = 0 AND seq > $3 ORDER BY seq LIMIT $4) ` + backlogRows
+	urgentBacklog = `WITH waiting AS (
+			SELECT seq, same_member, message_id FROM claudemesh.deliveries
+			WHERE mesh_id = $1 AND mailbox = $2 AND state = 0 AND urgent AND seq > $3 ORDER BY seq LIMIT $4) ` + backlogRows
+	pendingIn = `SELECT count(*) FROM (
+		SELECT FROM claudemesh.deliveries WHERE mesh_id = $1 AND mailbox = $2 AND state = 0 LIMIT $3) AS pending`
+	findMessages = `SELECT ` + column.MessageColumns + ` FROM claudemesh.messages m
+		WHERE m.mesh_id = $1 AND m.id BETWEEN $2 AND $3 ORDER BY m.id LIMIT $4`
+	findRecipients = `SELECT message_id, ` + column.RecipientColumns + ` FROM claudemesh.deliveries
+		WHERE mesh_id = $1 AND message_id = ANY ($2::uuid[]) ORDER BY seq`
+	sentKeys = `SELECT client_id, id FROM claudemesh.messages
+		WHERE sender_member = $2 AND length(client_id) > 0 AND (mesh_id = $1) IS TRUE ORDER BY id DESC LIMIT $3`
+	lastSeq = `SELECT greatest((SELECT coalesce(max(seq), 0) FROM claudemesh.deliveries),
+		(SELECT last_seq FROM claudemesh.marks WHERE id = 1))`
+	// lastMessage jumps from mesh to mesh in the key and takes the newest id of each.
+	lastMessage = `WITH RECURSIVE newest (mesh_id) AS (
+			(SELECT mesh_id FROM claudemesh.messages ORDER BY mesh_id LIMIT 1)
+			UNION ALL
+			SELECT (SELECT m.mesh_id FROM claudemesh.messages m WHERE m.mesh_id > newest.mesh_id ORDER BY m.mesh_id LIMIT 1)
+			FROM newest WHERE newest.mesh_id IS NOT NULL)
+		SELECT last.id FROM newest CROSS JOIN LATERAL (
+			SELECT m.id FROM claudemesh.messages m WHERE m.mesh_id = newest.mesh_id ORDER BY m.id DESC LIMIT 1) last
+		ORDER BY last.id DESC LIMIT 1`
+)
+
+// Backlog implements queue.Store.
+func (s *Store) Backlog(ctx context.Context, box queue.Mailbox, after int64, urgentOnly bool, limit int) ([]queue.Waiting, error) {
+	query := backlog
+	if urgentOnly {
+		query = urgentBacklog
+	}
+	list, err := collect(ctx, s, column.ScanWaiting, query, uuid(box.Mesh), column.Text(box.Name), after, max(limit, 0))
+	return list, wrap("read backlog", err)
+}
+
+// PendingIn implements queue.Store.
+func (s *Store) PendingIn(ctx context.Context, box queue.Mailbox, limit int) (n int, err error) {
+	err = s.row(ctx, func(r pgx.Row) error { return r.Scan(&n) }, pendingIn, uuid(box.Mesh), column.Text(box.Name), max(limit, 0))
+	return n, wrap("count pending deliveries", err)
+}
+
+// Find implements queue.Store. A prefix that is no hex finds nothing.
+func (s *Store) Find(ctx context.Context, meshID wire.ID, prefix string, limit int) ([]queue.Accepted, error) {
+	least, greatest, ok := plan.IDRange(prefix)
+	if !ok {
+		return nil, nil
+	}
+	found, err := collect(ctx, s, func(r column.Row) (a queue.Accepted, err error) {
+		err = column.ScanMessage(r, &a.Message)
+		return a, err
+	}, findMessages, uuid(meshID), uuid(least), uuid(greatest), max(limit, 0))
+	if err != nil || len(found) == 0 {
+		return nil, wrap("find message", err)
+	}
+	place := make(map[wire.ID]*queue.Accepted, len(found))
+	for i := range found {
+		place[found[i].ID] = &found[i]
+	}
+	_, err = collect(ctx, s, func(r column.Row) (struct{}, error) {
+		var message wire.ID
+		recipient, err := column.ScanRecipient(r, column.IntoID(&message))
+		if a := place[message]; err == nil && a != nil {
+			a.Recipients = append(a.Recipients, recipient)
+		}
+		return struct{}{}, err
+	}, findRecipients, uuid(meshID), each(found, func(a queue.Accepted) id { return uuid(a.ID) }))
+	if err != nil {
+		return nil, wrap("find recipients", err)
+	}
+	return found, nil
+}
+
+// Sent implements queue.Store.
+func (s *Store) Sent(ctx context.Context, meshID, member wire.ID, limit int) ([]queue.Sent, error) {
+	list, err := collect(ctx, s, func(r column.Row) (k queue.Sent, err error) {
+		err = r.Scan(&k.ClientID, column.IntoID(&k.MessageID))
+		return k, err
+	}, sentKeys, uuid(meshID), uuid(member), max(limit, 0))
+	return list, wrap("read idempotency keys", err)
+}
+
+// LastSeq implements queue.Store.
+func (s *Store) LastSeq(ctx context.Context) (seq int64, err error) {
+	err = s.row(ctx, func(r pgx.Row) error { return r.Scan(&seq) }, lastSeq)
+	return seq, wrap("read last delivery", err)
+}
+
+// LastMessage implements queue.Store.
+func (s *Store) LastMessage(ctx context.Context) (last wire.ID, err error) {
+	err = s.row(ctx, func(r pgx.Row) error { last, err = scanID(r); return err }, lastMessage)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return wire.ID{}, nil
+	}
+	return last, wrap("read last message", err)
+}

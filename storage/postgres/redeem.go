@@ -1,0 +1,78 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Redeem implements mesh.Store; mesh.ErrInviteNotFound when m's mesh has no such invite.
+func (s *Store) Redeem(ctx context.Context, inviteID wire.ID, m mesh.Member) (member mesh.Member, existed bool, err error) {
+	err = s.transaction(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
+		// Locked, so that every other use of the invite waits.
+		v, err := scanInvite(tx.QueryRow(ctx, selectInvite+`WHERE id = $1 AND mesh_id = $2 FOR UPDATE`,
+			uuid(inviteID), uuid(m.MeshID)))
+		if err != nil {
+			return err
+		}
+		if member, existed, err = memberByKey(ctx, tx, m); existed || err != nil {
+			return err
+		}
+		if err := column.Redeemable(v, m.JoinedAt); err != nil {
+			return err
+		}
+		// The same key may come by another invite at this moment: then this waits
+		// for the other transaction, and finds the member that it made.
+		tag, err := tx.Exec(ctx, insertMember+` ON CONFLICT (mesh_id, key) WHERE key IS NOT NULL DO NOTHING`, memberArgs(m)...)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			member, existed, err = memberByKey(ctx, tx, m)
+			return err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE claudemesh.invites SET used = used + 1 WHERE id = $1`, uuid(inviteID)); err != nil {
+			return err
+		}
+		// Read back, so that it has the form of every later reading.
+		member, err = column.ScanMember(tx.QueryRow(ctx, selectMember+`WHERE id = $1`, uuid(m.ID)))
+		return err
+	})
+	if err != nil {
+		return mesh.Member{}, false, wrap("redeem invite", err)
+	}
+	return member, existed, nil
+}
+
+// memberByKey finds the member of m's mesh that has m's key.
+func memberByKey(ctx context.Context, tx pgx.Tx, m mesh.Member) (found mesh.Member, ok bool, err error) {
+	if m.Key.IsZero() {
+		return found, false, nil
+	}
+	found, err = column.ScanMember(tx.QueryRow(ctx, selectMember+`WHERE mesh_id = $1 AND key = $2`, uuid(m.MeshID), m.Key[:]))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return mesh.Member{}, false, nil
+	}
+	return found, err == nil, err
+}
+
+// BindKey implements mesh.Store.
+func (s *Store) BindKey(ctx context.Context, meshID, memberID wire.ID, key wire.Key, now time.Time) (m mesh.Member, err error) {
+	const query = `UPDATE claudemesh.members SET key = $1
+		WHERE id = $2 AND mesh_id = $3 AND key IS NULL AND bind_before > $4 RETURNING ` + column.MemberColumns
+	if key.IsZero() {
+		return m, mesh.ErrMemberNotFound
+	}
+	err = s.row(ctx, func(r pgx.Row) error { m, err = column.ScanMember(r); return err },
+		query, key[:], uuid(memberID), uuid(meshID), now.UnixMilli())
+	if errors.Is(err, pgx.ErrNoRows) || violated(err, uniqueViolation) {
+		return mesh.Member{}, mesh.ErrMemberNotFound
+	}
+	return m, wrap("bind key", err)
+}

@@ -1,0 +1,188 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/claudemesh/claudemesh/storage"
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+)
+
+const (
+	// connectTimeout is for servers that do not answer, unless the DSN has its own.
+	connectTimeout = 5 * time.Second
+	// claimLost is the SQLSTATE that require_claim raises.
+	claimLost = "CM001"
+)
+
+// Store is a Postgres database. All methods are safe for concurrent use.
+type Store struct {
+	config *pgx.ConnConfig
+	pool   *pgxpool.Pool
+
+	life context.Context // ends with Close, and everything under way with it
+	end  context.CancelFunc
+
+	// Of size 1: taken by who changes deliveries or presences. Two transactions that
+	// settle different deliveries of one message must see each other, to know which
+	// of them leaves the body without anybody who waits for it; and rows are changed
+	// by their ctid, which must not move.
+	writes chan struct{}
+
+	epoch atomic.Int64 // of our claim, 0 for none
+	mu    sync.Mutex
+	claim *claim // nil: none
+}
+
+// Open reads a DSN, a URL or key=value pairs as libpq takes them. It does not
+// connect: that happens when a connection is needed, each time anew after an outage.
+// Errors do not hold the DSN's password.
+func Open(dsn string) (*Store, error) {
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("read dsn: %w", err)
+	}
+	c := config.ConnConfig
+	if c.ConnectTimeout == 0 {
+		c.ConnectTimeout = connectTimeout
+	}
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = "claudemesh"
+	}
+	if c.RuntimeParams["synchronous_commit"] == "" {
+		c.RuntimeParams["synchronous_commit"] = "on"
+	}
+	// See Plans in the package comment. Compiling pays for long queries only.
+	c.RuntimeParams["enable_seqscan"] = "off"
+	c.RuntimeParams["jit"] = "off"
+	config.MinConns = 0
+	if !strings.Contains(dsn, "pool_max_conns") {
+		// The journal commits on one connection; the others read.
+		config.MaxConns = 8
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	s := &Store{config: c, pool: pool, writes: make(chan struct{}, 1)}
+	s.life, s.end = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Ping asks whether the database answers, can be written, and is still ours if
+// we claimed it.
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, done := s.scope(ctx)
+	defer done()
+	var readOnly bool
+	b := s.batch()
+	b.Queue(`SELECT current_setting('transaction_read_only')::boolean FROM claudemesh.marks WHERE id = 1`).
+		QueryRow(func(row pgx.Row) error { return row.Scan(&readOnly) })
+	err := s.pool.SendBatch(ctx, b).Close()
+	if err == nil && readOnly {
+		err = errors.New("the database is read-only")
+	}
+	return wrap("check database", err)
+}
+
+// Close ends what is under way, closes all connections, and gives up the claim.
+func (s *Store) Close() error {
+	s.end()
+	s.mu.Lock()
+	claim := s.claim
+	s.claim = nil
+	s.mu.Unlock()
+	if claim != nil {
+		<-claim.ended
+	}
+	s.pool.Close()
+	return nil
+}
+
+// scope limits ctx to the life of the store.
+func (s *Store) scope(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(s.life, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// exclusive is scope for those who take writes, until done.
+func (s *Store) exclusive(ctx context.Context) (_ context.Context, done context.CancelFunc, err error) {
+	ctx, cancel := s.scope(ctx)
+	select {
+	case s.writes <- struct{}{}:
+		return ctx, func() { <-s.writes; cancel() }, nil
+	case <-ctx.Done():
+		cancel()
+		return nil, nil, ctx.Err()
+	}
+}
+
+// batch starts the pipeline of a transaction that needs the claim.
+func (s *Store) batch() *pgx.Batch {
+	b := &pgx.Batch{}
+	if epoch := s.epoch.Load(); epoch != 0 {
+		b.Queue(`SELECT claudemesh.require_claim($1)`, epoch)
+	}
+	return b
+}
+
+// row runs a query of one row.
+func (s *Store) row(ctx context.Context, scan func(pgx.Row) error, query string, args ...any) error {
+	ctx, done := s.scope(ctx)
+	defer done()
+	return scan(s.pool.QueryRow(ctx, query, args...))
+}
+
+// collect reads all rows of a query.
+func collect[T any](ctx context.Context, s *Store, scan func(column.Row) (T, error), query string, args ...any) ([]T, error) {
+	ctx, done := s.scope(ctx)
+	defer done()
+	rows, err := s.pool.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return list, rows.Err()
+}
+
+// wrap says what was being done when err happened, if it did, and knows a lost claim.
+func wrap(doing string, err error) error {
+	var e *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &e) && e.Code == claimLost:
+		return fmt.Errorf("%s: %w", doing, storage.ErrInUse)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// violated reports whether err is the violation of a constraint by its SQLSTATE
+// (23505 unique, 23503 foreign key).
+func violated(err error, code string) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == code
+}
+
+const (
+	uniqueViolation     = "23505"
+	foreignKeyViolation = "23503"
+)

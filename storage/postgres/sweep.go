@@ -1,0 +1,50 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	expireDeliveries = `WITH change AS (
+			SELECT d.ctid FROM (SELECT mesh_id, id FROM claudemesh.messages WHERE created_at < $1 ORDER BY created_at) m
+			CROSS JOIN LATERAL (SELECT d.ctid FROM claudemesh.deliveries d
+				WHERE d.mesh_id = m.mesh_id AND d.message_id = m.id AND d.state < 1 OFFSET 0) d
+			LIMIT $3),
+		gone AS (
+			UPDATE claudemesh.deliveries SET state = 2, settled_at = $2
+			WHERE ctid = ANY (ARRAY (SELECT ctid FROM change)) RETURNING seq, mesh_id, message_id),
+		dropped AS (` + dropBodies + `)
+		SELECT count(*) FROM gone`
+	deleteMessages = `WITH old AS (
+			SELECT m.ctid, m.mesh_id, m.id FROM claudemesh.messages m
+			WHERE m.created_at < $1 AND NOT EXISTS (SELECT FROM claudemesh.deliveries d
+				WHERE d.mesh_id = m.mesh_id AND d.message_id = m.id AND d.state < 1 OFFSET 0)
+			ORDER BY m.created_at LIMIT $2),
+		parts AS (
+			SELECT d.ctid, d.seq FROM old CROSS JOIN LATERAL (SELECT d.ctid, d.seq FROM claudemesh.deliveries d
+				WHERE d.mesh_id = old.mesh_id AND d.message_id = old.id OFFSET 0) d),
+		deleted AS (DELETE FROM claudemesh.deliveries WHERE ctid = ANY (ARRAY (SELECT ctid FROM parts))),
+		marked AS (UPDATE claudemesh.marks SET last_seq = greatest(last_seq, (SELECT max(seq) FROM parts))
+			WHERE id = 1 AND EXISTS (SELECT FROM parts))
+		DELETE FROM claudemesh.messages WHERE ctid = ANY (ARRAY (SELECT ctid FROM old))`
+)
+
+// Sweep implements queue.Store. Bodies that nobody waits for are those of the
+// deliveries that it lets expire: a commit leaves none.
+func (s *Store) Sweep(ctx context.Context, cutoff, now time.Time, limit int) (int, error) {
+	ctx, done, err := s.exclusive(ctx)
+	if err != nil {
+		return 0, wrap("sweep", err)
+	}
+	defer done()
+	var expired, deleted int64
+	b := s.batch()
+	b.Queue(expireDeliveries, cutoff.UnixMilli(), now.UnixMilli(), max(limit, 0)).
+		QueryRow(func(r pgx.Row) error { return r.Scan(&expired) })
+	b.Queue(deleteMessages, cutoff.UnixMilli(), max(limit, 0)).Exec(counting(&deleted))
+	err = s.pool.SendBatch(ctx, b).Close()
+	return int(expired + deleted), wrap("sweep", err)
+}

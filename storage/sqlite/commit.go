@@ -1,0 +1,196 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+	"github.com/claudemesh/claudemesh/storage/internal/plan"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Commit implements journal.Store. A message whose id is already stored is left
+// out without a report, so that a batch of unknown fate may be committed again.
+func (s *Store) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplicate, error) {
+	sorted := plan.SortMessages(b.Messages)
+	settled, closed := plan.Settlements(b.Settled), plan.Closings(b.Closed)
+	keep, remove := plan.Presences(b.Presences)
+	var stored map[int]wire.ID
+	err := s.update(ctx, func(t tx) (err error) {
+		if stored, err = t.insertMessages(b.Messages, sorted.New); err != nil {
+			return err
+		}
+		if err := t.settle(settled, closed); err != nil {
+			return err
+		}
+		if err := t.putPresences(keep, remove); err != nil {
+			return err
+		}
+		return t.appendAudit(b.Audit)
+	})
+	if err != nil {
+		return nil, wrap("commit", err)
+	}
+	return sorted.Duplicates(b.Messages, stored), nil
+}
+
+var (
+	insertMessages = newBulk(`INSERT INTO messages (no, id, mesh_id, sender_member, sender_member_key, sender_key, sender_name,
+		target_spec, priority, created_at, client_id, fingerprint, topic, reply_to, mentions, body_version, key_epoch) VALUES `,
+		17, ` ON CONFLICT DO NOTHING`)
+	insertBodies     = newBulk(`INSERT INTO bodies (message, nonce, ciphertext) VALUES `, 3, ``)
+	insertDeliveries = newBulk(`INSERT INTO deliveries (seq, message, mesh_id, mailbox, urgent, key, name, same_member,
+		state, settled_at) VALUES `, 10, ``)
+	settleDeliveries = newBulk(`UPDATE deliveries SET state = s.column2, settled_at = s.column3 FROM (VALUES `, 3,
+		`) s WHERE seq = s.column1 AND state = 0 RETURNING message`)
+	dropBodies = newBulk(`DELETE FROM bodies WHERE message IN (`, 0,
+		`) AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message = bodies.message AND d.state = 0)`)
+)
+
+const (
+	nextMessage      = `SELECT coalesce(max(no), 0) + 1 FROM messages`
+	insertedMessages = `SELECT no FROM messages WHERE no >= ? AND no < ?`
+	messageByClient  = `SELECT id FROM messages WHERE mesh_id = ? AND sender_member = ? AND client_id = ? AND client_id <> ''`
+	closeMailbox     = `UPDATE deliveries SET state = 3, settled_at = ? WHERE mesh_id = ? AND mailbox = ? AND state = 0 RETURNING message`
+)
+
+// numbered is a message of a batch that is new, under its number in the database.
+type numbered struct {
+	*queue.Accepted
+	no int64
+}
+
+// insertMessages stores the messages with the given indexes, and returns the ids
+// of those that were stored before, by index.
+func (t tx) insertMessages(messages []*queue.Accepted, indexes []int) (map[int]wire.ID, error) {
+	if len(indexes) == 0 {
+		return nil, nil
+	}
+	var first int64
+	if err := t.row(nextMessage).Scan(&first); err != nil {
+		return nil, err
+	}
+	stored := map[int]wire.ID{}
+	fresh := make([]numbered, 0, len(indexes))
+	row := func(args []any, i int) []any {
+		m := &messages[indexes[i]].Message
+		return append(args, first+int64(i), m.ID[:], m.MeshID[:], m.SenderMember[:], blob(column.Key(m.SenderMemberKey)),
+			blob(column.Key(m.SenderKey)), column.Text(m.SenderName), column.Text(m.TargetSpec), string(m.Priority),
+			m.CreatedAt.UnixMilli(), column.Text(m.ClientID), column.Text(m.Fingerprint), column.Text(m.Topic),
+			column.Text(m.ReplyTo), column.Strings(m.Mentions), m.BodyVersion, m.KeyEpoch)
+	}
+	err := insertMessages.each(len(indexes), row, func(query string, args []any, from, to int) error {
+		n, err := t.exec(query, args...)
+		if err != nil {
+			return err
+		}
+		var inserted map[int64]bool // nil: all of them
+		if n < int64(to-from) {
+			if inserted, err = t.numbers(first+int64(from), first+int64(to)); err != nil {
+				return err
+			}
+		}
+		for i := from; i < to; i++ {
+			m, no := messages[indexes[i]], first+int64(i)
+			if inserted == nil || inserted[no] {
+				fresh = append(fresh, numbered{m, no})
+			} else if stored[indexes[i]], err = t.original(&m.Message); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return stored, t.insertParts(fresh)
+}
+
+// numbers returns the messages' numbers in a range.
+func (t tx) numbers(from, to int64) (map[int64]bool, error) {
+	rows, err := t.query(insertedMessages, from, to)
+	list, err := collect(rows, err, scanNumber)
+	set := make(map[int64]bool, len(list))
+	for _, no := range list {
+		set[no] = true
+	}
+	return set, err
+}
+
+// original returns the id under which a message that conflicted is stored.
+func (t tx) original(m *queue.Message) (wire.ID, error) {
+	var id wire.ID
+	err := t.row(messageByClient, m.MeshID[:], m.SenderMember[:], column.Text(m.ClientID)).Scan(column.IntoID(&id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return m.ID, nil // its id was taken
+	}
+	return id, err
+}
+
+// insertParts stores the bodies and recipients of new messages.
+func (t tx) insertParts(fresh []numbered) error {
+	type delivery struct {
+		numbered
+		*queue.Recipient
+	}
+	var waiting []numbered
+	deliveries := make([]delivery, 0, len(fresh))
+	for _, m := range fresh {
+		if plan.Waits(m.Accepted) {
+			waiting = append(waiting, m)
+		}
+		for i := range m.Recipients {
+			deliveries = append(deliveries, delivery{m, &m.Recipients[i]})
+		}
+	}
+	err := t.bulk(insertBodies, len(waiting), func(args []any, i int) []any {
+		m := waiting[i]
+		return append(args, m.no, column.Text(m.Nonce), column.Text(m.Ciphertext))
+	})
+	if err != nil {
+		return err
+	}
+	return t.bulk(insertDeliveries, len(deliveries), func(args []any, i int) []any {
+		d := deliveries[i]
+		return append(args, d.Seq, d.no, d.MeshID[:], column.Text(d.Mailbox.Name), d.Priority == wire.Now,
+			blob(column.Key(d.Key)), column.Text(d.Name), d.SameMember, int64(d.State), column.Millis(d.SettledAt))
+	})
+}
+
+// settle settles deliveries, closes mailboxes, and removes the bodies that nobody
+// waits for any more.
+func (t tx) settle(settled []queue.Settlement, closed []queue.Closing) error {
+	touched := make(map[int64]bool)
+	update := func(query string, args ...any) error {
+		rows, err := t.query(query, args...)
+		numbers, err := collect(rows, err, scanNumber)
+		for _, no := range numbers {
+			touched[no] = true
+		}
+		return err
+	}
+	err := settleDeliveries.each(len(settled), func(args []any, i int) []any {
+		return append(args, settled[i].Seq, int64(settled[i].State), column.Millis(settled[i].At))
+	}, func(query string, args []any, _, _ int) error { return update(query, args...) })
+	if err != nil {
+		return err
+	}
+	for _, c := range closed {
+		if err := update(closeMailbox, column.Millis(c.At), c.Mailbox.Mesh[:], c.Mailbox.Name); err != nil {
+			return err
+		}
+	}
+	return t.dropBodies(touched)
+}
+
+// dropBodies removes those bodies of the messages that nobody waits for.
+func (t tx) dropBodies(touched map[int64]bool) error {
+	numbers := make([]int64, 0, len(touched))
+	for no := range touched {
+		numbers = append(numbers, no)
+	}
+	return t.bulk(dropBodies, len(numbers), func(args []any, i int) []any { return append(args, numbers[i]) })
+}

@@ -1,0 +1,21 @@
+// Package sqlite keeps everything in one SQLite database, embedded in the
+// broker's process: the default storage.
+//
+// # Durability
+//
+// The database is in WAL mode with synchronous=FULL: a commit that has returned
+// survives a crash of the machine. A commit that fails, on a full disk for
+// example, has stored nothing.
+//
+// # Concurrency
+//
+// There is one writing connection, so writes wait for each other in this process
+// and never meet SQLITE_BUSY from a sibling; a few others read beside it, each a
+// snapshot. A context bounds the wait for the writing connection; a transaction
+// that has begun runs to its end, since it waits for nobody but the disk.
+//
+// # Invariants
+//
+// A row of bodies exists exactly as long as its message has a pending delivery.
+// Deliveries belong to the mesh of their message.
+package sqlite

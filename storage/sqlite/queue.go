@@ -1,0 +1,112 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+	"github.com/claudemesh/claudemesh/storage/internal/plan"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// The queries of the message path. CROSS JOIN keeps SQLite to the order of the
+// tables as they stand.
+const (
+	backlog = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, b.nonce, b.ciphertext
+		FROM deliveries d CROSS JOIN messages m ON m.no = d.message LEFT JOIN bodies b ON b.message = d.message
+		WHERE d.mesh_id = ? AND d.mailbox = ? AND d.state = 0 AND d.seq > ? ORDER BY d.seq LIMIT ?`
+	urgentBacklog = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, b.nonce, b.ciphertext
+		FROM deliveries d CROSS JOIN messages m ON m.no = d.message LEFT JOIN bodies b ON b.message = d.message
+		WHERE d.mesh_id = ? AND d.mailbox = ? AND d.state = 0 AND d.urgent = 1 AND d.seq > ? ORDER BY d.seq LIMIT ?`
+	pendingIn = `SELECT count(*) FROM (
+		SELECT 1 FROM deliveries WHERE mesh_id = ? AND mailbox = ? AND state = 0 LIMIT ?)`
+	findMessages = `SELECT m.no, ` + column.MessageColumns + ` FROM messages m
+		WHERE m.mesh_id = ? AND m.id BETWEEN ? AND ? ORDER BY m.id LIMIT ?`
+	findRecipients = `SELECT ` + column.RecipientColumns + ` FROM deliveries WHERE message = ? ORDER BY seq`
+	sentKeys       = `SELECT client_id, id FROM messages
+		WHERE mesh_id = ? AND sender_member = ? AND client_id <> '' ORDER BY id DESC LIMIT ?`
+	lastSeq = `SELECT max((SELECT coalesce(max(seq), 0) FROM deliveries), (SELECT last_seq FROM marks))`
+	// lastMessage jumps from mesh to mesh in the key and takes the newest id of each.
+	lastMessage = `WITH RECURSIVE newest (mesh_id) AS (
+			SELECT min(mesh_id) FROM messages
+			UNION ALL
+			SELECT (SELECT min(m.mesh_id) FROM messages m WHERE m.mesh_id > newest.mesh_id)
+			FROM newest WHERE newest.mesh_id IS NOT NULL)
+		SELECT max((SELECT max(m.id) FROM messages m WHERE m.mesh_id = newest.mesh_id)) FROM newest`
+)
+
+// Backlog implements queue.Store.
+func (s *Store) Backlog(ctx context.Context, box queue.Mailbox, after int64, urgentOnly bool, limit int) ([]queue.Waiting, error) {
+	query := backlog
+	if urgentOnly {
+		query = urgentBacklog
+	}
+	rows, err := s.read.query(ctx, query, box.Mesh[:], column.Text(box.Name), after, max(limit, 0))
+	list, err := collect(rows, err, column.ScanWaiting)
+	return list, wrap("read backlog", err)
+}
+
+// PendingIn implements queue.Store.
+func (s *Store) PendingIn(ctx context.Context, box queue.Mailbox, limit int) (int, error) {
+	var n int
+	err := s.read.row(ctx, pendingIn, box.Mesh[:], column.Text(box.Name), max(limit, 0)).Scan(&n)
+	return n, wrap("count pending deliveries", err)
+}
+
+// Find implements queue.Store. A prefix that is no hex finds nothing.
+func (s *Store) Find(ctx context.Context, meshID wire.ID, prefix string, limit int) ([]queue.Accepted, error) {
+	least, greatest, ok := plan.IDRange(prefix)
+	if !ok {
+		return nil, nil
+	}
+	var numbers []int64
+	rows, err := s.read.query(ctx, findMessages, meshID[:], least[:], greatest[:], max(limit, 0))
+	found, err := collect(rows, err, func(r column.Row) (a queue.Accepted, err error) {
+		var no int64
+		err = column.ScanMessage(r, &a.Message, &no)
+		numbers = append(numbers, no)
+		return a, err
+	})
+	if err != nil {
+		return nil, wrap("find message", err)
+	}
+	for i, no := range numbers {
+		rows, err := s.read.query(ctx, findRecipients, no)
+		found[i].Recipients, err = collect(rows, err, func(r column.Row) (queue.Recipient, error) {
+			return column.ScanRecipient(r)
+		})
+		if err != nil {
+			return nil, wrap("find recipients", err)
+		}
+	}
+	return found, nil
+}
+
+// Sent implements queue.Store.
+func (s *Store) Sent(ctx context.Context, meshID, member wire.ID, limit int) ([]queue.Sent, error) {
+	rows, err := s.read.query(ctx, sentKeys, meshID[:], member[:], max(limit, 0))
+	list, err := collect(rows, err, func(r column.Row) (k queue.Sent, err error) {
+		err = r.Scan(&k.ClientID, column.IntoID(&k.MessageID))
+		return k, err
+	})
+	return list, wrap("read idempotency keys", err)
+}
+
+// LastSeq implements queue.Store.
+func (s *Store) LastSeq(ctx context.Context) (int64, error) {
+	var seq int64
+	err := s.read.row(ctx, lastSeq).Scan(&seq)
+	return seq, wrap("read last delivery", err)
+}
+
+// LastMessage implements queue.Store.
+func (s *Store) LastMessage(ctx context.Context) (wire.ID, error) {
+	var id wire.ID
+	err := s.read.row(ctx, lastMessage).Scan(column.IntoID(&id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return wire.ID{}, nil
+	}
+	return id, wrap("read last message", err)
+}

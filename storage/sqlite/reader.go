@@ -1,0 +1,97 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"sync"
+
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+)
+
+// reader runs queries, each prepared once, on a pool of connections.
+type reader struct {
+	db *sql.DB
+
+	mu         sync.Mutex
+	statements map[string]*sql.Stmt // by their text, of which there are few
+}
+
+func (r *reader) close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var err error
+	for _, st := range r.statements {
+		err = errors.Join(err, st.Close())
+	}
+	clear(r.statements)
+	return errors.Join(err, r.db.Close())
+}
+
+// prepare returns the prepared statement of a query.
+func (r *reader) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	r.mu.Lock()
+	st := r.statements[query]
+	r.mu.Unlock()
+	if st != nil {
+		return st, nil
+	}
+	// Not under the lock: this may wait for a connection.
+	st, err := r.db.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if first := r.statements[query]; first != nil {
+		return first, st.Close()
+	}
+	r.statements[query] = st
+	return st, nil
+}
+
+// query runs a prepared query.
+func (r *reader) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	st, err := r.prepare(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return st.QueryContext(ctx, args...)
+}
+
+// row runs a prepared query of one row.
+func (r *reader) row(ctx context.Context, query string, args ...any) column.Row {
+	st, err := r.prepare(ctx, query)
+	if err != nil {
+		return failed{err}
+	}
+	return st.QueryRowContext(ctx, args...)
+}
+
+// failed is the row of a query that could not be prepared.
+type failed struct{ err error }
+
+func (f failed) Scan(...any) error { return f.err }
+
+// collect reads all rows of a query.
+func collect[T any](rows *sql.Rows, err error, scan func(column.Row) (T, error)) ([]T, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return list, rows.Err()
+}
+
+// scanID reads a row that is an id.
+func scanID[T ~[16]byte](r column.Row) (id T, err error) {
+	err = r.Scan(column.IntoBytes(id[:]))
+	return id, err
+}

@@ -1,0 +1,76 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Redeem implements mesh.Store; mesh.ErrInviteNotFound when m's mesh has no such invite.
+func (s *Store) Redeem(ctx context.Context, inviteID wire.ID, m mesh.Member) (member mesh.Member, existed bool, err error) {
+	err = s.update(ctx, func(t tx) (err error) {
+		v, err := invite(t.row(selectInvite+`WHERE id = ? AND mesh_id = ?`, inviteID[:], m.MeshID[:]))
+		if err != nil {
+			return err
+		}
+		if member, existed, err = t.memberByKey(m.MeshID, m.Key); existed || err != nil {
+			return err
+		}
+		if err := column.Redeemable(v, m.JoinedAt); err != nil {
+			return err
+		}
+		if _, err := t.exec(`UPDATE invites SET used = used + 1 WHERE id = ?`, inviteID[:]); err != nil {
+			return err
+		}
+		if err := t.insertMember(m); err != nil {
+			return err
+		}
+		// Read back, so that it has the form of every later reading.
+		member, err = column.ScanMember(t.row(selectMember+`WHERE id = ?`, m.ID[:]))
+		return err
+	})
+	if err != nil {
+		return mesh.Member{}, false, fmt.Errorf("redeem invite: %w", err)
+	}
+	return member, existed, nil
+}
+
+func (t tx) memberByKey(meshID wire.ID, key wire.Key) (m mesh.Member, found bool, err error) {
+	if key.IsZero() {
+		return m, false, nil
+	}
+	m, err = column.ScanMember(t.row(selectMember+`WHERE mesh_id = ? AND key = ?`, meshID[:], key[:]))
+	if errors.Is(err, sql.ErrNoRows) {
+		return mesh.Member{}, false, nil
+	}
+	return m, err == nil, err
+}
+
+// BindKey implements mesh.Store.
+func (s *Store) BindKey(ctx context.Context, meshID, memberID wire.ID, key wire.Key, now time.Time) (mesh.Member, error) {
+	const query = `UPDATE members SET key = ? WHERE id = ? AND mesh_id = ? AND key IS NULL AND bind_before > ?`
+	if key.IsZero() {
+		return mesh.Member{}, mesh.ErrMemberNotFound
+	}
+	var m mesh.Member
+	err := s.update(ctx, func(t tx) error {
+		n, err := t.exec(query, key[:], memberID[:], meshID[:], now.UnixMilli())
+		if err == nil && n == 0 || violated(err, sqlite3.SQLITE_CONSTRAINT_UNIQUE) {
+			return mesh.ErrMemberNotFound
+		}
+		if err != nil {
+			return err
+		}
+		m, err = column.ScanMember(t.row(selectMember+`WHERE id = ?`, memberID[:]))
+		return err
+	})
+	return m, wrap("bind key", err)
+}

@@ -1,0 +1,126 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+const (
+	// readers bounds the connections that read while another writes.
+	readers = 4
+	// walPages is how far the write-ahead log grows before its pages are moved
+	// into the database: 16 MiB. SQLite's default of 4 MiB does so every few
+	// batches, with two more syncs each time.
+	walPages = 4096
+	// cacheKiB bounds each connection's page cache.
+	cacheKiB = 16 << 10
+	// busyTimeout is how long to wait for another process, a backup for example.
+	busyTimeout = 10 * time.Second
+)
+
+// Store is a database file. All methods are safe for concurrent use.
+type Store struct {
+	path  string
+	write *writer
+	read  *reader
+
+	mu   sync.Mutex
+	lock *os.File // held after Claim
+}
+
+// Open opens the database file at path, and makes it (mode 0600) and its
+// directory (0700) if they are not there. The schema is left as it is.
+func Open(path string) (*Store, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make the database's directory: %w", err)
+	}
+	// Made here since SQLite's own mode is 0644; its other files follow this one's.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	pragmas := []string{
+		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
+		"foreign_keys(1)",
+		"synchronous(FULL)",
+		fmt.Sprintf("cache_size(-%d)", cacheKiB),
+	}
+	s := &Store{path: path}
+	// journal_mode first: it is a property of the file, which readers then find.
+	writing, err := connect(path, 1, append([]string{"journal_mode(WAL)",
+		fmt.Sprintf("wal_autocheckpoint(%d)", walPages),
+		fmt.Sprintf("journal_size_limit(%d)", walPages*4096)}, pragmas...))
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	reading, err := connect(path, readers, append(pragmas, "query_only(1)"))
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", errors.Join(err, writing.Close()))
+	}
+	s.write = &writer{slot: make(chan struct{}, 1), db: writing}
+	s.read = &reader{db: reading, statements: map[string]*sql.Stmt{}}
+	return s, nil
+}
+
+// connect opens a pool of equal connections.
+func connect(path string, size int, pragmas []string) (*sql.DB, error) {
+	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"_pragma": pragmas}.Encode()}
+	db, err := sql.Open("sqlite", dsn.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(size)
+	db.SetMaxIdleConns(size)
+	if err := db.Ping(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// Ping writes and reads a row.
+func (s *Store) Ping(ctx context.Context) error {
+	err := s.update(ctx, func(t tx) error {
+		_, err := t.exec(`UPDATE marks SET checked_at = ?`, time.Now().UnixMilli())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("check database: %w", err)
+	}
+	var at int64
+	if err := s.read.row(ctx, `SELECT checked_at FROM marks`).Scan(&at); err != nil {
+		return fmt.Errorf("check database: %w", err)
+	}
+	return nil
+}
+
+// Close waits for the transaction under way, closes the database and gives up
+// the claim.
+func (s *Store) Close() error {
+	err := errors.Join(s.read.close(), s.write.close())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close()) // which unlocks
+		s.lock = nil
+	}
+	if err != nil {
+		return fmt.Errorf("close database: %w", err)
+	}
+	return nil
+}

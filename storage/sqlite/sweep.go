@@ -1,0 +1,73 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+)
+
+const (
+	expireDeliveries = `UPDATE deliveries SET state = ?3, settled_at = ?2 WHERE seq IN (
+		SELECT d.seq FROM messages m CROSS JOIN deliveries d ON d.message = m.no AND d.state = 0
+		WHERE m.created_at < ?1 ORDER BY m.created_at LIMIT ?4) RETURNING message`
+	oldMessages = `SELECT no FROM messages m WHERE created_at < ?
+		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.no AND d.state = 0) ORDER BY created_at LIMIT ?`
+	raiseMark = `UPDATE marks SET last_seq = max(last_seq, (SELECT coalesce(max(seq), 0) FROM deliveries))`
+)
+
+var (
+	deleteDeliveries = newBulk(`DELETE FROM deliveries WHERE message IN (`, 0, `)`)
+	deleteMessages   = newBulk(`DELETE FROM messages WHERE no IN (`, 0, `)`)
+)
+
+// Sweep implements queue.Store. Bodies that nobody waits for are those of the
+// deliveries that it lets expire: a commit leaves none.
+func (s *Store) Sweep(ctx context.Context, cutoff, now time.Time, limit int) (int, error) {
+	touched := 0
+	err := s.update(ctx, func(t tx) error {
+		limit := max(limit, 0)
+		rows, err := t.query(expireDeliveries, cutoff.UnixMilli(), now.UnixMilli(), int64(queue.Expired), limit)
+		expired, err := collect(rows, err, scanNumber)
+		if err != nil {
+			return err
+		}
+		bodiless := make(map[int64]bool, len(expired))
+		for _, no := range expired {
+			bodiless[no] = true
+		}
+		if err := t.dropBodies(bodiless); err != nil {
+			return err
+		}
+		rows, err = t.query(oldMessages, cutoff.UnixMilli(), limit)
+		old, err := collect(rows, err, scanNumber)
+		if err != nil {
+			return err
+		}
+		touched = len(expired) + len(old)
+		return t.deleteMessages(old)
+	})
+	return touched, wrap("sweep", err)
+}
+
+// deleteMessages deletes messages without bodies and their deliveries, of which
+// the highest seq is remembered.
+func (t tx) deleteMessages(numbers []int64) error {
+	if len(numbers) == 0 {
+		return nil
+	}
+	if _, err := t.exec(raiseMark); err != nil {
+		return err
+	}
+	row := func(args []any, i int) []any { return append(args, numbers[i]) }
+	if err := t.bulk(deleteDeliveries, len(numbers), row); err != nil {
+		return err
+	}
+	return t.bulk(deleteMessages, len(numbers), row)
+}
+
+func scanNumber(r column.Row) (no int64, err error) {
+	err = r.Scan(&no)
+	return no, err
+}

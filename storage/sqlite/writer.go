@@ -1,0 +1,132 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+)
+
+// writer runs transactions, one at a time, on one connection.
+type writer struct {
+	slot chan struct{} // of size 1: taken by who writes
+	db   *sql.DB
+
+	// Owned by who has the slot.
+	conn       *sql.Conn            // nil: not yet, or given up
+	statements map[string]*sql.Stmt // of conn, by their text, of which there are few
+}
+
+// tx is a transaction under way.
+type tx struct {
+	*writer
+	ctx context.Context
+}
+
+// update runs do in a transaction, one at a time. What do returns as an error
+// rolls it back. ctx bounds only the wait for the connection.
+func (s *Store) update(ctx context.Context, do func(t tx) error) error {
+	w := s.write
+	select {
+	case w.slot <- struct{}{}:
+		defer func() { <-w.slot }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	t := tx{w, context.WithoutCancel(ctx)}
+	if err := t.begin(); err != nil {
+		return err
+	}
+	err := do(t)
+	if err == nil {
+		_, err = t.exec("COMMIT")
+	}
+	if err != nil {
+		// Fails when SQLite has rolled back already, as on a full disk. If it
+		// fails for another reason, the next begin finds out.
+		_, _ = t.conn.ExecContext(t.ctx, "ROLLBACK")
+	}
+	return err
+}
+
+// begin starts the transaction. A connection on which that fails is replaced
+// before the next one.
+func (t tx) begin() error {
+	if t.conn == nil {
+		conn, err := t.db.Conn(t.ctx)
+		if err != nil {
+			return err
+		}
+		t.writer.conn, t.writer.statements = conn, map[string]*sql.Stmt{}
+	}
+	_, err := t.exec("BEGIN IMMEDIATE")
+	if err != nil {
+		_ = t.conn.Raw(func(any) error { return driver.ErrBadConn }) // discards it
+		_ = t.conn.Close()
+		t.writer.conn = nil
+	}
+	return err
+}
+
+// close waits for the transaction under way.
+func (w *writer) close() error {
+	w.slot <- struct{}{}
+	defer func() { <-w.slot }()
+	var err error
+	if w.conn != nil {
+		for _, st := range w.statements {
+			err = errors.Join(err, st.Close())
+		}
+		err = errors.Join(err, w.conn.Close())
+		w.conn = nil
+	}
+	return errors.Join(err, w.db.Close())
+}
+
+// prepare returns the prepared statement of a query.
+func (t tx) prepare(query string) (*sql.Stmt, error) {
+	if st := t.statements[query]; st != nil {
+		return st, nil
+	}
+	st, err := t.conn.PrepareContext(t.ctx, query)
+	if err == nil {
+		t.statements[query] = st
+	}
+	return st, err
+}
+
+// exec runs a prepared statement and returns how many rows it changed.
+func (t tx) exec(query string, args ...any) (int64, error) {
+	st, err := t.prepare(query)
+	if err != nil {
+		return 0, err
+	}
+	result, err := st.ExecContext(t.ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// query runs a prepared query.
+func (t tx) query(query string, args ...any) (*sql.Rows, error) {
+	st, err := t.prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	return st.QueryContext(t.ctx, args...)
+}
+
+// row runs a prepared query of one row.
+func (t tx) row(query string, args ...any) column.Row {
+	st, err := t.prepare(query)
+	if err != nil {
+		return failed{err}
+	}
+	return st.QueryRowContext(t.ctx, args...)
+}

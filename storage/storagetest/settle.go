@@ -1,0 +1,185 @@
+package storagetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/queue"
+)
+
+// states returns how far each recipient's delivery of a message came.
+func states(t testing.TB, s Store, m *queue.Accepted) (list []queue.State) {
+	t.Helper()
+	for _, r := range find(t, s, m).Recipients {
+		if (r.State == queue.Pending) != r.SettledAt.IsZero() {
+			t.Errorf("a %s delivery was settled at %v", r.State, r.SettledAt)
+		}
+		list = append(list, r.State)
+	}
+	return list
+}
+
+// wantBodies checks how many bodies there are, behind the store's back: a
+// CHECK constraint that the count breaks ends the test.
+func wantBodies(t testing.TB, db Database, n string) {
+	t.Helper()
+	db.Exec(t, `CREATE TABLE `+db.Schema+`expected (n integer CHECK (n = `+n+`))`)
+	db.Exec(t, `INSERT INTO `+db.Schema+`expected SELECT count(*) FROM `+db.Schema+`bodies`)
+	db.Exec(t, `DROP TABLE `+db.Schema+`expected`)
+}
+
+func testSettle(t *testing.T, db Database) {
+	s := ready(t, db)
+	m := message(newID(), "s/a", "s/b", "s/c", "s/d")
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{m}})
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{
+		settle(m, 0, queue.Delivered), settle(m, 1, queue.Expired), settle(m, 2, queue.Gone),
+		{Seq: m.Recipients[3].Seq + 1_000_000, State: queue.Delivered, At: now}, // unknown
+	}})
+	want := []queue.State{queue.Delivered, queue.Expired, queue.Gone, queue.Pending}
+	equal(t, "states", states(t, s, m), want)
+	equal(t, "settled at", find(t, s, m).Recipients[0].SettledAt, now.Add(time.Second))
+
+	// Once and for good.
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{
+		{Seq: m.Recipients[0].Seq, State: queue.Expired, At: now.Add(time.Hour)}, settle(m, 1, queue.Delivered)}})
+	equal(t, "states after a second settlement", states(t, s, m), want)
+	equal(t, "settled at after a second settlement", find(t, s, m).Recipients[0].SettledAt, now.Add(time.Second))
+	// Twice within a batch: the first counts.
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(m, 3, queue.Delivered), settle(m, 3, queue.Expired)}})
+	want[3] = queue.Delivered
+	equal(t, "states in the end", states(t, s, m), want)
+}
+
+func testSettleWithin(t *testing.T, db Database) {
+	s := ready(t, db)
+	m := message(newID(), "s/a", "s/b")
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{m}, Settled: []queue.Settlement{settle(m, 0, queue.Delivered)}})
+	equal(t, "states", states(t, s, m), []queue.State{queue.Delivered, queue.Pending})
+	equal(t, "backlog", len(waiting(t, s, m.MeshID, "s/a")), 0)
+	equal(t, "body", bodyIn(t, s, m, "s/b"), m.Ciphertext)
+}
+
+func testSharedBody(t *testing.T, db Database) {
+	s := ready(t, db)
+	m := message(newID(), "s/a", "s/b", "s/c")
+	other := message(m.MeshID, "s/a")
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{m, other}})
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(m, 0, queue.Delivered), settle(m, 2, queue.Delivered)}})
+	equal(t, "body for the one who waits", bodyIn(t, s, m, "s/b"), m.Ciphertext)
+	wantBodies(t, db, "2")
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(m, 1, queue.Delivered)}})
+	wantBodies(t, db, "1")
+	equal(t, "body of the other message", bodyIn(t, s, other, "s/a"), other.Ciphertext)
+	find(t, s, m) // is still there
+}
+
+func testClosed(t *testing.T, db Database) {
+	s := ready(t, db)
+	old, alone, read := message(newID(), "p/gone", "s/stays"), (*queue.Accepted)(nil), (*queue.Accepted)(nil)
+	alone, read = message(old.MeshID, "p/gone"), message(old.MeshID, "p/gone")
+	elsewhere := message(newID(), "p/gone")
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{old, alone, read, elsewhere},
+		Settled: []queue.Settlement{settle(read, 0, queue.Delivered)}})
+	// A message and a settlement in the batch that closes: closing comes after them.
+	late, acked := message(old.MeshID, "p/gone"), message(old.MeshID, "p/gone")
+	commit(t, s, journal.Batch{
+		Messages: []*queue.Accepted{late, acked},
+		Settled:  []queue.Settlement{settle(acked, 0, queue.Delivered)},
+		Closed: []queue.Closing{{Mailbox: old.Recipients[0].Mailbox, At: now.Add(time.Minute)},
+			{Mailbox: queue.Mailbox{Mesh: old.MeshID, Name: "p/unknown"}, At: now}},
+	})
+	for _, test := range []struct {
+		name string
+		m    *queue.Accepted
+		want []queue.State
+	}{
+		{"with another recipient", old, []queue.State{queue.Gone, queue.Pending}},
+		{"alone", alone, []queue.State{queue.Gone}},
+		{"read before", read, []queue.State{queue.Delivered}},
+		{"of the same batch", late, []queue.State{queue.Gone}},
+		{"read in the same batch", acked, []queue.State{queue.Delivered}},
+		{"of another mesh", elsewhere, []queue.State{queue.Pending}},
+	} {
+		equal(t, test.name, states(t, s, test.m), test.want)
+	}
+	equal(t, "closed at", find(t, s, alone).Recipients[0].SettledAt, now.Add(time.Minute))
+	equal(t, "backlog of the closed mailbox", len(waiting(t, s, old.MeshID, "p/gone")), 0)
+	equal(t, "body for the one who waits", bodyIn(t, s, old, "s/stays"), old.Ciphertext)
+	wantBodies(t, db, "2")
+}
+
+func testDeliveredAtOnce(t *testing.T, db Database) {
+	s := ready(t, db)
+	m, partly, nobody := message(newID(), "s/a", "s/b"), message(newID(), "s/a", "s/b"), message(newID())
+	for _, r := range []*queue.Recipient{&m.Recipients[0], &m.Recipients[1], &partly.Recipients[0]} {
+		r.State, r.SettledAt = queue.Delivered, now
+	}
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{m, partly, nobody}})
+	equal(t, "states", states(t, s, m), []queue.State{queue.Delivered, queue.Delivered})
+	equal(t, "states of the other", states(t, s, partly), []queue.State{queue.Delivered, queue.Pending})
+	equal(t, "body for the one who waits", bodyIn(t, s, partly, "s/b"), partly.Ciphertext)
+	equal(t, "recipients of a message to nobody", len(find(t, s, nobody).Recipients), 0)
+	wantBodies(t, db, "1")
+}
+
+func testSweep(t *testing.T, db Database) {
+	s := ready(t, db)
+	meshID := newID()
+	cutoff := now.Add(-7 * 24 * time.Hour)
+	made := func(at time.Time, boxes ...string) *queue.Accepted {
+		m := message(meshID, boxes...)
+		m.CreatedAt = at
+		return m
+	}
+	old, read := made(cutoff.Add(-time.Millisecond), "s/a", "s/b"), made(cutoff.Add(-time.Hour), "s/a")
+	young, youngRead := made(cutoff, "s/a"), made(now, "s/a")
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{old, read, young, youngRead}, Settled: []queue.Settlement{
+		settle(old, 0, queue.Delivered), settle(read, 0, queue.Delivered), settle(youngRead, 0, queue.Delivered)}})
+	wantBodies(t, db, "2")
+	if n := must[int](t)(s.Sweep(t.Context(), cutoff, now, 1000)); n == 0 {
+		t.Fatal("the first sweep had nothing to do")
+	}
+	for range 10 {
+		if must[int](t)(s.Sweep(t.Context(), cutoff, now, 1000)) == 0 {
+			break
+		}
+	}
+	wantBodies(t, db, "1")
+	for name, m := range map[string]*queue.Accepted{"expired": old, "read": read} {
+		if got := must[[]queue.Accepted](t)(s.Find(t.Context(), meshID, m.ID.String(), 1)); len(got) != 0 {
+			t.Errorf("the %s message is still there: %+v", name, got)
+		}
+	}
+	equal(t, "young", states(t, s, young), []queue.State{queue.Pending})
+	equal(t, "body of the young", bodyIn(t, s, young, "s/a"), young.Ciphertext)
+	equal(t, "young and read", states(t, s, youngRead), []queue.State{queue.Delivered})
+	equal(t, "at the end", must[int](t)(s.Sweep(t.Context(), cutoff, now, 1000)), 0)
+	equal(t, "backlog", len(waiting(t, s, meshID, "s/b")), 0)
+}
+
+func testSweepExhaustion(t *testing.T, db Database) {
+	s := ready(t, db)
+	meshID := newID()
+	var list []*queue.Accepted
+	for i := range 40 {
+		m := message(meshID, "s/a", "s/b", "s/c")
+		m.CreatedAt = now.Add(time.Duration(i-60) * time.Second)
+		list = append(list, m)
+	}
+	list = append(list, messages(meshID, 5, "s/young")...)
+	commit(t, s, journal.Batch{Messages: list})
+	rounds := 0
+	for must[int](t)(s.Sweep(t.Context(), now.Add(-time.Second), now, 7)) > 0 {
+		if rounds++; rounds > 200 {
+			t.Fatal("the sweep does not come to an end")
+		}
+	}
+	if rounds < 120/7 { // 120 deliveries, at most 7 at a time
+		t.Errorf("swept in %d rounds: the limit was not kept", rounds)
+	}
+	wantBodies(t, db, "5")
+	equal(t, "backlog", len(waiting(t, s, meshID, "s/a")), 0)
+	equal(t, "young", len(waiting(t, s, meshID, "s/young")), 5)
+}

@@ -1,0 +1,99 @@
+// Package storagetest is the conformance suite of the storages: one set of
+// tests, sentence by sentence of the Store interfaces of the domain packages,
+// that storage/sqlite and storage/postgres both run.
+package storagetest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
+)
+
+// Store is everything that a storage does. Its method set is that of
+// broker.Storage, with SchemaVersion beside it.
+type Store interface {
+	mesh.Store
+	presence.Store
+	queue.Store
+	audit.Store
+	journal.Store
+
+	Migrate(ctx context.Context) error
+	SchemaVersion(ctx context.Context) (int, error)
+	Claim(ctx context.Context) error
+	Ping(ctx context.Context) error
+	Close() error
+}
+
+// Database is an empty database of a test's own.
+type Database struct {
+	// Open opens the database; it may be called several times.
+	Open func(t testing.TB) Store
+	// Exec runs SQL behind the store's back.
+	Exec func(t testing.TB, sql string)
+	// Schema is what names of tables begin with: "" or "claudemesh.".
+	Schema string
+}
+
+// Run runs the suite. fresh makes an empty database.
+func Run(t *testing.T, fresh func(t testing.TB) Database) {
+	tests := []struct {
+		name string
+		run  func(t *testing.T, db Database)
+	}{
+		{"meshes", testMeshes},
+		{"members", testMembers},
+		{"invites", testInvites},
+		{"redeem", testRedeem},
+		{"redeem concurrently", testRedeemConcurrently},
+		{"redeem one key concurrently", testRedeemOneKey},
+		{"redeem one key by two invites", testRedeemTwoInvites},
+		{"bind key", testBindKey},
+		{"presences", testPresences},
+		{"claimed presences", testClaimedPresences},
+		{"known sessions", testKnownSessions},
+		{"prune presences", testPrunePresences},
+		{"message round trip", testRoundTrip},
+		{"backlog", testBacklog},
+		{"backlog of one mailbox", testBacklogIsolation},
+		{"settle", testSettle},
+		{"settle within a batch", testSettleWithin},
+		{"one body, several recipients", testSharedBody},
+		{"closed mailboxes", testClosed},
+		{"delivered at once", testDeliveredAtOnce},
+		{"duplicates", testDuplicates},
+		{"duplicates within a batch", testDuplicatesWithin},
+		{"duplicates concern one member", testDuplicatesScope},
+		{"the same batch again", testRecommit},
+		{"find", testFind},
+		{"sent", testSent},
+		{"last seq and message", testLast},
+		{"sweep", testSweep},
+		{"sweep to exhaustion", testSweepExhaustion},
+		{"audit", testAudit},
+		{"forked audit", testForked},
+		{"atomic commit", testAtomic},
+		{"large batch", testLargeBatch},
+		{"concurrent commits", testConcurrentCommits},
+		{"awkward text", testText},
+		{"large bodies", testLargeBodies},
+		{"persistence", testPersistence},
+		{"claim", testClaim},
+		{"claim before migrate", testClaimFirst},
+		{"newer schema", testNewerSchema},
+		{"migrate concurrently", testMigrateConcurrently},
+		{"canceled context", testCanceled},
+		{"closed store", testClosedStore},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.run(t, fresh(t))
+		})
+	}
+}
