@@ -40,6 +40,11 @@ type Broker struct {
 	hooks   *limiters[hookCaller]
 	held    heldHooks
 
+	pinged struct { // the storage's last answer
+		sync.Mutex
+		at  time.Time
+		err error
+	}
 	settings atomic.Pointer[Settings]
 	draining atomic.Bool
 	stats    counters
@@ -140,9 +145,31 @@ func (b *Broker) open(ctx context.Context) error {
 	if err := b.queue.Start(ctx); err != nil {
 		return fmt.Errorf("open the queue: %w", err)
 	}
+	if err := b.recallHellos(ctx, time.Now()); err != nil {
+		return fmt.Errorf("read recent hellos: %w", err)
+	}
 	b.mu.Lock()
 	b.phase, b.opened, b.notOpen = open, time.Now(), nil
 	b.mu.Unlock()
+	return nil
+}
+
+// helloMemory is how long an accepted hello is kept: longer than its timestamp
+// lets anybody try it again.
+const helloMemory = 5 * time.Minute
+
+// recallHellos makes sure that what the broker before accepted is not accepted
+// again by this one.
+func (b *Broker) recallHellos(ctx context.Context, now time.Time) error {
+	hellos, err := b.storage.Hellos(ctx, now.Add(-helloMemory))
+	if err != nil {
+		return err
+	}
+	for _, h := range hellos {
+		if err := b.replays.Accept(h.Signature, h.At); err != nil && !errors.Is(err, identity.ErrReplayed) {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -180,12 +207,25 @@ func (b *Broker) Ready(ctx context.Context) error {
 		err = b.journal.Down()
 	}
 	if err == nil {
-		err = b.storage.Ping(ctx)
+		err = b.ping(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("storage: %w", err)
 	}
 	return nil
+}
+
+// pingEvery bounds how often the storage is asked whether it is there: asking
+// costs a write, and anybody may ask for the broker's health.
+const pingEvery = time.Second
+
+func (b *Broker) ping(ctx context.Context) error {
+	b.pinged.Lock()
+	defer b.pinged.Unlock()
+	if now := time.Now(); now.Sub(b.pinged.at) >= pingEvery {
+		b.pinged.at, b.pinged.err = now, b.storage.Ping(ctx)
+	}
+	return b.pinged.err
 }
 
 // Drain refuses new sockets from now on, because the end is near.

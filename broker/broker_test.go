@@ -314,3 +314,27 @@ func TestHookBeforeTheMeshIsLoaded(t *testing.T) {
 		t.Fatalf("status %v", got)
 	}
 }
+
+// A hello that one broker accepted is accepted by no other.
+func TestReplayAfterRestart(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "broker.db")
+	var hello frame
+	t.Run("before", func(t *testing.T) {
+		s := startAt(t, path, nil)
+		m := s.owner()
+		ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.Now())
+		hello = frame{
+			"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(),
+			"sessionId": "x", "pid": 1, "cwd": "/", "timestamp": ts, "signature": sig.String(),
+		}
+		c := s.dial()
+		c.send(hello)
+		c.next("hello_ack")
+	})
+	c := startAt(t, path, nil).dial()
+	c.send(hello)
+	if e := c.next("error"); e["code"] != string(wire.CodeReplayed) {
+		t.Fatalf("%v", e)
+	}
+}

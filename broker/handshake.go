@@ -7,6 +7,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/wire"
@@ -229,6 +230,7 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 		}
 		return fmt.Errorf("replay guard: %w", err)
 	}
+	c.broker.journal.Remember(journal.Hello{Signature: sig, At: now})
 	c.actor = mesh.Actor{MeshID: r.id, MemberID: m.ID}
 	c.member, c.session, c.key, c.name = m.Key, a.SessionKey, a.SessionKey, a.DisplayName
 	if c.key.IsZero() {

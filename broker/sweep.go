@@ -14,6 +14,9 @@ const (
 	storeSweep = 10 * time.Second
 	// sweepLimit bounds one step of that, so that it never holds up a commit for long.
 	sweepLimit = 500
+	// receiptRetention is how long message_status still knows of a message after it
+	// could have expired.
+	receiptRetention = 24 * time.Hour
 	// meshIdle is how long a mesh stays in memory with nobody in it.
 	meshIdle = 10 * time.Minute
 	// presenceRetention is how long a session that does not come back is remembered.
@@ -127,9 +130,13 @@ func (r *room) close(now time.Time) bool {
 }
 
 func (b *Broker) sweepStore(ctx context.Context) error {
+	if err := b.storage.ForgetHellos(ctx, time.Now().Add(-helloMemory)); err != nil {
+		return err
+	}
 	for more := true; more && ctx.Err() == nil; {
 		now := time.Now()
-		n, err := b.storage.Sweep(ctx, now.Add(-b.Settings().MessageRetention), now, sweepLimit)
+		expire := now.Add(-b.Settings().MessageRetention)
+		n, err := b.storage.Sweep(ctx, expire, expire.Add(-receiptRetention), now, sweepLimit)
 		if err != nil {
 			return err
 		}

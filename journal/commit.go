@@ -34,6 +34,7 @@ func (j *Journal) take() work {
 	}
 	w.settling, p.settling = split(p.settling, min(len(p.settling), batchOthers))
 	w.events, p.events = split(p.events, min(len(p.events), batchOthers))
+	w.batch.Hellos, p.hellos = split(p.hellos, min(len(p.hellos), batchOthers))
 	if len(p.entries) == 0 {
 		w.batch.Closed, p.closed = p.closed, nil
 	}
@@ -173,6 +174,7 @@ func (j *Journal) giveBack(w *work) {
 	p.settling = append(w.settling, p.settling...)
 	p.events = append(w.events, p.events...)
 	p.closed = append(w.batch.Closed, p.closed...)
+	p.hellos = append(w.batch.Hellos, p.hellos...)
 	for _, r := range w.batch.Presences {
 		ref := presenceRef{r.MeshID, r.Identity}
 		if _, newer := p.presences[ref]; !newer {

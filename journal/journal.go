@@ -66,6 +66,7 @@ type pending struct {
 	presences map[presenceRef]presence.Record
 	flushed   []chan struct{} // waiters for everything added before them
 	events    []audit.Event
+	hellos    []Hello
 }
 
 type presenceRef struct {
@@ -74,7 +75,8 @@ type presenceRef struct {
 }
 
 func (p *pending) empty() bool {
-	return len(p.entries) == 0 && len(p.settling) == 0 && len(p.closed) == 0 && len(p.presences) == 0 && len(p.events) == 0
+	return len(p.entries) == 0 && len(p.settling) == 0 && len(p.closed) == 0 && len(p.presences) == 0 && len(p.events) == 0 &&
+		len(p.hellos) == 0
 }
 
 // New makes a journal over a store. Nothing is written until Run is called.
@@ -126,6 +128,14 @@ func (j *Journal) Close(c queue.Closing) {
 func (j *Journal) Record(events ...audit.Event) {
 	j.mu.Lock()
 	j.pending.events = append(j.pending.events, events...)
+	j.mu.Unlock()
+	j.signal()
+}
+
+// Remember notes a hello that was accepted.
+func (j *Journal) Remember(h Hello) {
+	j.mu.Lock()
+	j.pending.hellos = append(j.pending.hellos, h)
 	j.mu.Unlock()
 	j.signal()
 }

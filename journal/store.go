@@ -3,6 +3,7 @@ package journal
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/presence"
@@ -28,6 +29,15 @@ type Batch struct {
 	Presences []presence.Record
 	// Audit are new links, in order, of any number of chains.
 	Audit []audit.Entry
+	// Hellos are remembered; one that is stored already is passed over.
+	Hellos []Hello
+}
+
+// Hello is a hello that was accepted once and must not be again, not even by the
+// next broker.
+type Hello struct {
+	Signature wire.Signature
+	At        time.Time // when it was accepted, to the millisecond
 }
 
 // Duplicate says that a message had been stored before under another id.
@@ -46,6 +56,10 @@ type Store interface {
 	Commit(ctx context.Context, b *Batch) ([]Duplicate, error)
 	// AuditHead: see audit.Store.
 	AuditHead(ctx context.Context, meshID wire.ID) (audit.Head, error)
+	// Hellos returns those accepted at or after since, oldest first.
+	Hellos(ctx context.Context, since time.Time) ([]Hello, error)
+	// ForgetHellos deletes those accepted before t.
+	ForgetHellos(ctx context.Context, t time.Time) error
 }
 
 // ErrForked is returned by Store.Commit when somebody else has appended to a

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -155,7 +156,12 @@ func NewTokenInvite(m *Mesh, t InviteTerms) (Link, wire.InviteCreate, error) {
 		MeshRootKey: m.Key.Encode(), Role: t.Role, OwnerPubkey: m.Member.Public().String(),
 	}
 	p.Signature = m.Member.Sign(p.SigningText()).String()
-	raw, err := json.Marshal(p)
+	// Two invites made in one second on equal terms must be two: the salt, which
+	// nobody reads, tells them apart.
+	raw, err := json.Marshal(struct {
+		wire.InviteV1
+		Salt string `json:"salt"`
+	}{p, rand.Text()})
 	if err != nil {
 		return Link{}, wire.InviteCreate{}, fmt.Errorf("make invite: %w", err)
 	}

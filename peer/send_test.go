@@ -109,7 +109,7 @@ func TestFingerprintDoesNotTellThePlaintext(t *testing.T) {
 		}
 		return m.Fingerprint
 	}
-	if fingerprint() == fingerprint() {
+	if first, second := fingerprint(), fingerprint(); first == second {
 		t.Error("the fingerprint depends on nothing but the plain text")
 	}
 }

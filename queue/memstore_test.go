@@ -22,7 +22,7 @@ type memStore struct {
 	mu       sync.Mutex
 	messages []*queue.Accepted
 	bySender map[string]wire.ID // mesh, member and client id → message
-	pending  map[queue.Mailbox][]*record
+	boxes    map[queue.Mailbox][]*record
 	bySeq    map[int64]*record
 	chains   map[wire.ID][]audit.Entry
 
@@ -51,7 +51,7 @@ func always(f fault) func() fault { return func() fault { return f } }
 
 func newMemStore() *memStore {
 	return &memStore{
-		bySender: make(map[string]wire.ID), pending: make(map[queue.Mailbox][]*record),
+		bySender: make(map[string]wire.ID), boxes: make(map[queue.Mailbox][]*record),
 		bySeq: make(map[int64]*record), chains: make(map[wire.ID][]audit.Entry),
 		latency: quick, fault: always(none),
 	}
@@ -99,7 +99,7 @@ func (s *memStore) Commit(_ context.Context, b *journal.Batch) ([]journal.Duplic
 		}
 	}
 	for _, closed := range b.Closed {
-		for _, r := range s.pending[closed.Mailbox] {
+		for _, r := range s.boxes[closed.Mailbox] {
 			if r.State == queue.Pending {
 				r.State, r.SettledAt = queue.Gone, closed.At
 			}
@@ -129,7 +129,7 @@ func (s *memStore) insert(m *queue.Accepted) {
 	for i := range kept.Recipients {
 		r := &record{&kept.Recipients[i], &kept}
 		s.bySeq[r.Seq] = r
-		s.pending[r.Mailbox] = append(s.pending[r.Mailbox], r)
+		s.boxes[r.Mailbox] = append(s.boxes[r.Mailbox], r)
 	}
 }
 
@@ -141,7 +141,7 @@ func (s *memStore) Backlog(_ context.Context, box queue.Mailbox, after int64, ur
 		return nil, errAway
 	}
 	var page []queue.Waiting
-	for _, r := range s.pending[box] {
+	for _, r := range s.boxes[box] {
 		if r.State == queue.Pending && r.Seq > after && (!urgentOnly || r.message.Priority == wire.Now) {
 			page = append(page, queue.Waiting{Seq: r.Seq, SameMember: r.SameMember, Message: r.message.Message})
 		}
@@ -198,19 +198,22 @@ func (s *memStore) LastMessage(context.Context) (wire.ID, error) {
 	return s.messages[len(s.messages)-1].ID, nil
 }
 
-func (s *memStore) PendingIn(_ context.Context, box queue.Mailbox, limit int) (int, error) {
+// pendingIn counts a mailbox's pending deliveries.
+func (s *memStore) pendingIn(box queue.Mailbox) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
-	for _, r := range s.pending[box] {
-		if r.State == queue.Pending && n < limit {
+	for _, r := range s.boxes[box] {
+		if r.State == queue.Pending {
 			n++
 		}
 	}
-	return n, nil
+	return n
 }
 
-func (s *memStore) Sweep(context.Context, time.Time, time.Time, int) (int, error) { return 0, nil }
+func (s *memStore) Sweep(context.Context, time.Time, time.Time, time.Time, int) (int, error) {
+	return 0, nil
+}
 
 func (s *memStore) AuditHead(_ context.Context, mesh wire.ID) (audit.Head, error) {
 	s.mu.Lock()
@@ -222,3 +225,7 @@ func (s *memStore) AuditHead(_ context.Context, mesh wire.ID) (audit.Head, error
 	last := chain[len(chain)-1]
 	return audit.Head{Seq: last.Seq, Hash: last.Hash}, nil
 }
+
+func (s *memStore) Hellos(context.Context, time.Time) ([]journal.Hello, error) { return nil, nil }
+
+func (s *memStore) ForgetHellos(context.Context, time.Time) error { return nil }

@@ -115,13 +115,11 @@ type Store interface {
 	LastSeq(ctx context.Context) (int64, error)
 	// LastMessage returns the newest message's id, zero for none.
 	LastMessage(ctx context.Context) (wire.ID, error)
-	// PendingIn counts a mailbox's pending deliveries, counting no further than limit.
-	PendingIn(ctx context.Context, box Mailbox, limit int) (int, error)
-	// Sweep settles pending deliveries of messages created before cutoff as
-	// Expired, removes bodies that nobody waits for, and deletes messages created
-	// before cutoff with no pending delivery; at most limit of each. It returns
-	// how many rows it touched: 0 means that there is nothing left to do.
-	Sweep(ctx context.Context, cutoff, now time.Time, limit int) (int, error)
+	// Sweep settles pending deliveries of messages created before expire as
+	// Expired at now, removes the bodies that nobody waits for then, and deletes
+	// messages created before forget with no pending delivery; at most limit of each.
+	// It returns how many rows it touched: 0 means that there is nothing left to do.
+	Sweep(ctx context.Context, expire, forget, now time.Time, limit int) (int, error)
 }
 
 // Closing says that a mailbox's recipient has ended for good.

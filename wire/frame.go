@@ -293,7 +293,7 @@ func elements(v jsontext.Value) ([]jsontext.Value, bool) {
 			return nil, false
 		}
 		end := int(dec.InputOffset())
-		list = append(list, jsontext.Value(v[end-len(value):end]))
+		list = append(list, v[end-len(value):end])
 	}
 	return list, true
 }

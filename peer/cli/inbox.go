@@ -181,7 +181,7 @@ func (r *reader) follow(ctx context.Context) error {
 	for {
 		if err := r.show(context.WithoutCancel(ctx)); err != nil {
 			cancel()
-			<-ended
+			_ = <-ended // says no more than that it was canceled
 			return err
 		}
 		select {

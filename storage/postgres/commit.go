@@ -138,6 +138,7 @@ func (s *Store) commit(ctx context.Context, b *journal.Batch, indexes []int) err
 	keep, remove := plan.Presences(b.Presences)
 	queuePresences(p, keep, remove)
 	queueAudit(p, b.Audit)
+	queueHellos(p, b.Hellos)
 	return s.pool.SendBatch(ctx, p).Close()
 }
 

@@ -113,8 +113,8 @@ func TestRestartsOfPostgres(t *testing.T) {
 		}
 		server.Restart()
 		eventually(t, "ping after a restart", func() error { return s.Ping(t.Context()) })
-		if n, err := s.PendingIn(t.Context(), box, 1000); err != nil || int64(n) != stored {
-			t.Fatalf("%d deliveries, %v; %d were acknowledged", n, err, stored)
+		if waiting, err := s.Backlog(t.Context(), box, 0, false, 1000); err != nil || int64(len(waiting)) != stored {
+			t.Fatalf("%d deliveries, %v; %d were acknowledged", len(waiting), err, stored)
 		}
 	}
 	// The claim came back, too.
@@ -210,7 +210,7 @@ func TestClaimIsTakenOver(t *testing.T) {
 		"commit": func() error { return commitOne(a, 2, 10*time.Second) },
 		"ping":   func() error { return a.Ping(t.Context()) },
 		"claim":  func() error { return a.Claim(t.Context()) },
-		"sweep":  func() error { _, err := a.Sweep(t.Context(), time.Now(), time.Now(), 1); return err },
+		"sweep":  func() error { _, err := a.Sweep(t.Context(), time.Now(), time.Now(), time.Now(), 1); return err },
 		"prune":  func() error { _, err := a.PrunePresences(t.Context(), time.Now(), 1); return err },
 	}
 	for name, do := range refused {
@@ -242,8 +242,8 @@ func TestClaimIsTakenOver(t *testing.T) {
 	if err := commitOne(a, 3, 10*time.Second); err != nil {
 		t.Errorf("commit after a new claim: %v", err)
 	}
-	if n, err := a.PendingIn(t.Context(), box, 100); n != 3 || err != nil {
-		t.Errorf("%d deliveries, %v; want 3", n, err)
+	if waiting, err := a.Backlog(t.Context(), box, 0, false, 100); len(waiting) != 3 || err != nil {
+		t.Errorf("%d deliveries, %v; want 3", len(waiting), err)
 	}
 }
 

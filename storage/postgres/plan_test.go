@@ -14,7 +14,7 @@ import (
 
 // hotQueries are the statements of the message path.
 var hotQueries = map[string]string{
-	"backlog": backlog, "urgent backlog": urgentBacklog, "pending in": pendingIn, "find messages": findMessages,
+	"backlog": backlog, "urgent backlog": urgentBacklog, "find messages": findMessages,
 	"find recipients": findRecipients, "sent": sentKeys, "last seq": lastSeq, "originals": originals, "settle": settle,
 	"close mailboxes": closeMailboxes, "expire": expireDeliveries, "delete messages": deleteMessages,
 	"prune presences": prunePresences, "remove presences": removePresences, "put presences": putPresences,

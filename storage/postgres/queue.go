@@ -27,8 +27,6 @@ const (
 	urgentBacklog = `WITH waiting AS (
 			SELECT seq, same_member, message_id FROM claudemesh.deliveries
 			WHERE mesh_id = $1 AND mailbox = $2 AND state = 0 AND urgent AND seq > $3 ORDER BY seq LIMIT $4) ` + backlogRows
-	pendingIn = `SELECT count(*) FROM (
-		SELECT FROM claudemesh.deliveries WHERE mesh_id = $1 AND mailbox = $2 AND state = 0 LIMIT $3) AS pending`
 	findMessages = `SELECT ` + column.MessageColumns + ` FROM claudemesh.messages m
 		WHERE m.mesh_id = $1 AND m.id BETWEEN $2 AND $3 ORDER BY m.id LIMIT $4`
 	findRecipients = `SELECT message_id, ` + column.RecipientColumns + ` FROM claudemesh.deliveries
@@ -56,12 +54,6 @@ func (s *Store) Backlog(ctx context.Context, box queue.Mailbox, after int64, urg
 	}
 	list, err := collect(ctx, s, column.ScanWaiting, query, uuid(box.Mesh), column.Text(box.Name), after, max(limit, 0))
 	return list, wrap("read backlog", err)
-}
-
-// PendingIn implements queue.Store.
-func (s *Store) PendingIn(ctx context.Context, box queue.Mailbox, limit int) (n int, err error) {
-	err = s.row(ctx, func(r pgx.Row) error { return r.Scan(&n) }, pendingIn, uuid(box.Mesh), column.Text(box.Name), max(limit, 0))
-	return n, wrap("count pending deliveries", err)
 }
 
 // Find implements queue.Store. A prefix that is no hex finds nothing.

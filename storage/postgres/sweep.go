@@ -34,7 +34,7 @@ const (
 
 // Sweep implements queue.Store. Bodies that nobody waits for are those of the
 // deliveries that it lets expire: a commit leaves none.
-func (s *Store) Sweep(ctx context.Context, cutoff, now time.Time, limit int) (int, error) {
+func (s *Store) Sweep(ctx context.Context, expire, forget, now time.Time, limit int) (int, error) {
 	ctx, done, err := s.exclusive(ctx)
 	if err != nil {
 		return 0, wrap("sweep", err)
@@ -42,9 +42,9 @@ func (s *Store) Sweep(ctx context.Context, cutoff, now time.Time, limit int) (in
 	defer done()
 	var expired, deleted int64
 	b := s.batch()
-	b.Queue(expireDeliveries, cutoff.UnixMilli(), now.UnixMilli(), max(limit, 0)).
+	b.Queue(expireDeliveries, expire.UnixMilli(), now.UnixMilli(), max(limit, 0)).
 		QueryRow(func(r pgx.Row) error { return r.Scan(&expired) })
-	b.Queue(deleteMessages, cutoff.UnixMilli(), max(limit, 0)).Exec(counting(&deleted))
+	b.Queue(deleteMessages, forget.UnixMilli(), max(limit, 0)).Exec(counting(&deleted))
 	err = s.pool.SendBatch(ctx, b).Close()
 	return int(expired + deleted), wrap("sweep", err)
 }

@@ -1,12 +1,10 @@
 package sqlite
 
-import (
-	"strings"
-)
+import "strings"
 
-// chunks are how many rows the statements of a bulk take, falling to 1. Measured
-// with the driver in use: a statement of 64 rows costs about half as much as 64
-// statements, and more rows gain nothing.
+// chunks are how many rows the statements of a bulk take, falling to 1. Measured:
+// 256 settlements cost half as much in statements of 64 as one by one, messages a
+// tenth less, and with 256 rows in a statement nothing is gained.
 var chunks = [...]int{64, 16, 4, 1}
 
 // bulk is a statement over any number of rows, head (?,?),(?,?)... tail. The
@@ -51,7 +49,7 @@ func (b *bulk) each(n int, row func(args []any, i int) []any, run func(query str
 	return nil
 }
 
-// exec runs a bulk over n rows.
+// bulk runs a bulk over n rows.
 func (t tx) bulk(b *bulk, n int, row func(args []any, i int) []any) error {
 	return b.each(n, row, func(query string, args []any, _, _ int) error {
 		_, err := t.exec(query, args...)

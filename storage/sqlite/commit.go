@@ -29,7 +29,10 @@ func (s *Store) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplica
 		if err := t.putPresences(keep, remove); err != nil {
 			return err
 		}
-		return t.appendAudit(b.Audit)
+		if err := t.appendAudit(b.Audit); err != nil {
+			return err
+		}
+		return t.putHellos(b.Hellos)
 	})
 	if err != nil {
 		return nil, wrap("commit", err)

@@ -36,11 +36,11 @@ func batch(meshID wire.ID, firstSeq int64, n, size int) *journal.Batch {
 
 func pending(t *testing.T, s *Store, meshID wire.ID) int {
 	t.Helper()
-	n, err := s.PendingIn(t.Context(), queue.Mailbox{Mesh: meshID, Name: "s/a"}, 1_000_000)
+	waiting, err := s.Backlog(t.Context(), queue.Mailbox{Mesh: meshID, Name: "s/a"}, 0, false, 1_000_000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return n
+	return len(waiting)
 }
 
 func TestOpenMakesPrivateFiles(t *testing.T) {

@@ -16,8 +16,9 @@ func TestQueryPlans(t *testing.T) {
 		t.Fatal(err)
 	}
 	queries := map[string]string{
-		"backlog": backlog, "urgent backlog": urgentBacklog, "pending in": pendingIn,
+		"backlog": backlog, "urgent backlog": urgentBacklog,
 		"find messages": findMessages, "find recipients": findRecipients, "sent": sentKeys,
+		"recent hellos": recentHellos, "forget hellos": forgetHellos,
 		"last seq": lastSeq, "next message": nextMessage, "inserted messages": insertedMessages,
 		"message by client": messageByClient, "settle": settleDeliveries.texts[0], "drop bodies": dropBodies.texts[0],
 		"close mailbox": closeMailbox, "expire": expireDeliveries, "old messages": oldMessages,

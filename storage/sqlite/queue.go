@@ -20,8 +20,6 @@ const (
 	urgentBacklog = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, b.nonce, b.ciphertext
 		FROM deliveries d CROSS JOIN messages m ON m.no = d.message LEFT JOIN bodies b ON b.message = d.message
 		WHERE d.mesh_id = ? AND d.mailbox = ? AND d.state = 0 AND d.urgent = 1 AND d.seq > ? ORDER BY d.seq LIMIT ?`
-	pendingIn = `SELECT count(*) FROM (
-		SELECT 1 FROM deliveries WHERE mesh_id = ? AND mailbox = ? AND state = 0 LIMIT ?)`
 	findMessages = `SELECT m.no, ` + column.MessageColumns + ` FROM messages m
 		WHERE m.mesh_id = ? AND m.id BETWEEN ? AND ? ORDER BY m.id LIMIT ?`
 	findRecipients = `SELECT ` + column.RecipientColumns + ` FROM deliveries WHERE message = ? ORDER BY seq`
@@ -46,13 +44,6 @@ func (s *Store) Backlog(ctx context.Context, box queue.Mailbox, after int64, urg
 	rows, err := s.read.query(ctx, query, box.Mesh[:], column.Text(box.Name), after, max(limit, 0))
 	list, err := collect(rows, err, column.ScanWaiting)
 	return list, wrap("read backlog", err)
-}
-
-// PendingIn implements queue.Store.
-func (s *Store) PendingIn(ctx context.Context, box queue.Mailbox, limit int) (int, error) {
-	var n int
-	err := s.read.row(ctx, pendingIn, box.Mesh[:], column.Text(box.Name), max(limit, 0)).Scan(&n)
-	return n, wrap("count pending deliveries", err)
 }
 
 // Find implements queue.Store. A prefix that is no hex finds nothing.

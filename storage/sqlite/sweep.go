@@ -24,11 +24,11 @@ var (
 
 // Sweep implements queue.Store. Bodies that nobody waits for are those of the
 // deliveries that it lets expire: a commit leaves none.
-func (s *Store) Sweep(ctx context.Context, cutoff, now time.Time, limit int) (int, error) {
+func (s *Store) Sweep(ctx context.Context, expire, forget, now time.Time, limit int) (int, error) {
 	touched := 0
 	err := s.update(ctx, func(t tx) error {
 		limit := max(limit, 0)
-		rows, err := t.query(expireDeliveries, cutoff.UnixMilli(), now.UnixMilli(), int64(queue.Expired), limit)
+		rows, err := t.query(expireDeliveries, expire.UnixMilli(), now.UnixMilli(), int64(queue.Expired), limit)
 		expired, err := collect(rows, err, scanNumber)
 		if err != nil {
 			return err
@@ -40,7 +40,7 @@ func (s *Store) Sweep(ctx context.Context, cutoff, now time.Time, limit int) (in
 		if err := t.dropBodies(bodiless); err != nil {
 			return err
 		}
-		rows, err = t.query(oldMessages, cutoff.UnixMilli(), limit)
+		rows, err = t.query(oldMessages, forget.UnixMilli(), limit)
 		old, err := collect(rows, err, scanNumber)
 		if err != nil {
 			return err

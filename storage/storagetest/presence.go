@@ -76,8 +76,8 @@ func testClaimedPresences(t *testing.T, db Database) {
 
 func testKnownSessions(t *testing.T, db Database) {
 	s := ready(t, db)
-	proven, ended, claimed, host, elsewhere := record(newID()), presence.Record{}, presence.Record{}, presence.Record{}, record(newID())
-	ended, claimed, host = record(proven.MeshID), record(proven.MeshID), record(proven.MeshID)
+	proven, elsewhere := record(newID()), record(newID())
+	ended, claimed, host := record(proven.MeshID), record(proven.MeshID), record(proven.MeshID)
 	ended.EndedAt = now
 	claimed.Identity, claimed.Proven = presence.ClaimedIdentity(claimed.ID), false
 	host.Identity, host.Proven, host.SessionKey = presence.HostIdentity(host.MemberKey, "desk"), false, wire.Key{}
@@ -124,4 +124,21 @@ func testPrunePresences(t *testing.T, db Database) {
 	}
 	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(held, 0, queue.Expired)}})
 	prune(1, 0)
+}
+
+func testHellos(t *testing.T, db Database) {
+	s := ready(t, db)
+	hello := func(n byte, at time.Time) journal.Hello {
+		return journal.Hello{Signature: wire.Signature{n, 0xff}, At: at}
+	}
+	old, older, fresh := hello(1, now.Add(-time.Minute)), hello(2, now.Add(-time.Hour)), hello(3, now)
+	commit(t, s, journal.Batch{Hellos: []journal.Hello{fresh, old}})
+	commit(t, s, journal.Batch{Hellos: []journal.Hello{older, hello(3, now.Add(time.Hour))}}) // the last is stored already
+	since := func(at time.Time) []journal.Hello { return must[[]journal.Hello](t)(s.Hellos(t.Context(), at)) }
+	equal(t, "all", since(now.Add(-2*time.Hour)), []journal.Hello{older, old, fresh})
+	equal(t, "recent", since(old.At), []journal.Hello{old, fresh})
+	if err := s.ForgetHellos(t.Context(), old.At); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "remembered", since(now.Add(-2*time.Hour)), []journal.Hello{old, fresh})
 }

@@ -127,22 +127,24 @@ func testDeliveredAtOnce(t *testing.T, db Database) {
 func testSweep(t *testing.T, db Database) {
 	s := ready(t, db)
 	meshID := newID()
-	cutoff := now.Add(-7 * 24 * time.Hour)
+	cutoff, forget := now.Add(-7*24*time.Hour), now.Add(-8*24*time.Hour)
 	made := func(at time.Time, boxes ...string) *queue.Accepted {
 		m := message(meshID, boxes...)
 		m.CreatedAt = at
 		return m
 	}
-	old, read := made(cutoff.Add(-time.Millisecond), "s/a", "s/b"), made(cutoff.Add(-time.Hour), "s/a")
+	old, read := made(forget.Add(-time.Millisecond), "s/a", "s/b"), made(forget.Add(-time.Hour), "s/a")
+	late, lateRead := made(cutoff.Add(-time.Millisecond), "s/a", "s/b"), made(forget, "s/a")
 	young, youngRead := made(cutoff, "s/a"), made(now, "s/a")
-	commit(t, s, journal.Batch{Messages: []*queue.Accepted{old, read, young, youngRead}, Settled: []queue.Settlement{
-		settle(old, 0, queue.Delivered), settle(read, 0, queue.Delivered), settle(youngRead, 0, queue.Delivered)}})
-	wantBodies(t, db, "2")
-	if n := must[int](t)(s.Sweep(t.Context(), cutoff, now, 1000)); n == 0 {
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{old, read, late, lateRead, young, youngRead}, Settled: []queue.Settlement{
+		settle(old, 0, queue.Delivered), settle(read, 0, queue.Delivered), settle(late, 0, queue.Delivered),
+		settle(lateRead, 0, queue.Delivered), settle(youngRead, 0, queue.Delivered)}})
+	wantBodies(t, db, "3")
+	if n := must[int](t)(s.Sweep(t.Context(), cutoff, forget, now, 1000)); n == 0 {
 		t.Fatal("the first sweep had nothing to do")
 	}
 	for range 10 {
-		if must[int](t)(s.Sweep(t.Context(), cutoff, now, 1000)) == 0 {
+		if must[int](t)(s.Sweep(t.Context(), cutoff, forget, now, 1000)) == 0 {
 			break
 		}
 	}
@@ -152,10 +154,12 @@ func testSweep(t *testing.T, db Database) {
 			t.Errorf("the %s message is still there: %+v", name, got)
 		}
 	}
+	equal(t, "expired, not forgotten", states(t, s, late), []queue.State{queue.Delivered, queue.Expired})
+	equal(t, "delivered, not forgotten", states(t, s, lateRead), []queue.State{queue.Delivered})
 	equal(t, "young", states(t, s, young), []queue.State{queue.Pending})
 	equal(t, "body of the young", bodyIn(t, s, young, "s/a"), young.Ciphertext)
 	equal(t, "young and read", states(t, s, youngRead), []queue.State{queue.Delivered})
-	equal(t, "at the end", must[int](t)(s.Sweep(t.Context(), cutoff, now, 1000)), 0)
+	equal(t, "at the end", must[int](t)(s.Sweep(t.Context(), cutoff, forget, now, 1000)), 0)
 	equal(t, "backlog", len(waiting(t, s, meshID, "s/b")), 0)
 }
 
@@ -171,7 +175,7 @@ func testSweepExhaustion(t *testing.T, db Database) {
 	list = append(list, messages(meshID, 5, "s/young")...)
 	commit(t, s, journal.Batch{Messages: list})
 	rounds := 0
-	for must[int](t)(s.Sweep(t.Context(), now.Add(-time.Second), now, 7)) > 0 {
+	for must[int](t)(s.Sweep(t.Context(), now.Add(-time.Second), now.Add(-time.Second), now, 7)) > 0 {
 		if rounds++; rounds > 200 {
 			t.Fatal("the sweep does not come to an end")
 		}

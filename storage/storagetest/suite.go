@@ -75,6 +75,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"last seq and message", testLast},
 		{"sweep", testSweep},
 		{"sweep to exhaustion", testSweepExhaustion},
+		{"hellos", testHellos},
 		{"audit", testAudit},
 		{"forked audit", testForked},
 		{"atomic commit", testAtomic},

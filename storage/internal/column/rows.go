@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/queue"
@@ -102,4 +103,10 @@ func Redeemable(v mesh.Invite, at time.Time) error {
 		return mesh.ErrInviteExhausted
 	}
 	return nil
+}
+
+// ScanHello reads a signature and a time.
+func ScanHello(r Row) (h journal.Hello, err error) {
+	err = r.Scan(IntoBytes(h.Signature[:]), IntoTime(&h.At))
+	return h, err
 }

@@ -159,6 +159,13 @@ CREATE TABLE claudemesh.audit_heads (
     hash    bytea NOT NULL CHECK (length(hash) = 32)
 );
 
+-- Hellos of the last minutes, which must not be accepted again.
+CREATE TABLE claudemesh.hellos (
+    at        bigint NOT NULL,
+    signature bytea PRIMARY KEY CHECK (length(signature) = 64)
+);
+CREATE INDEX hellos_at ON claudemesh.hellos (at);
+
 -- What a look at the tables would forget: the highest seq of the deliveries that
 -- were deleted.
 CREATE TABLE claudemesh.marks (

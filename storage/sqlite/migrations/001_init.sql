@@ -150,6 +150,13 @@ CREATE TABLE audit_heads (
     hash    BLOB NOT NULL CHECK (length(hash) = 32)
 ) WITHOUT ROWID;
 
+-- Hellos of the last minutes, which must not be accepted again.
+CREATE TABLE hellos (
+    signature BLOB PRIMARY KEY CHECK (length(signature) = 64),
+    at        INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX hellos_at ON hellos (at);
+
 -- What a look at the tables would forget or not find out: the highest seq of the
 -- deliveries that were deleted, and whether the database can be written.
 CREATE TABLE marks (
