@@ -58,6 +58,7 @@ func dial(ctx context.Context, o *Options) (*conn, error) {
 	}
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
+	//nolint:bodyclose // the response's body belongs to the library, which says not to close it
 	ws, resp, err := websocket.Dial(dialCtx, o.Mesh.BrokerURL, &websocket.DialOptions{
 		HTTPClient:     o.HTTPClient,
 		OnPingReceived: func(context.Context, []byte) bool { c.hear(); return true },

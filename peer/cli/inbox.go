@@ -178,10 +178,10 @@ func (r *reader) follow(ctx context.Context) error {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- client.Run(runCtx) }()
+	stop := func() error { cancel(); return <-ended }
 	for {
 		if err := r.show(context.WithoutCancel(ctx)); err != nil {
-			cancel()
-			_ = <-ended // says no more than that it was canceled
+			_ = stop() // says no more than that it was canceled
 			return err
 		}
 		select {
