@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/storage/sqlite"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -27,8 +29,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // server is a broker with its own SQLite behind a real HTTP server.
 type server struct {
 	*broker.Broker
-	t   testing.TB
-	url string
+	t     testing.TB
+	store *sqlite.Store
+	url   string
 }
 
 func start(t testing.TB, change func(*broker.Settings)) *server {
@@ -64,7 +67,7 @@ func startAt(t testing.TB, path string, change func(*broker.Settings)) *server {
 		}
 		web.Close()
 	})
-	return &server{b, t, "ws" + strings.TrimPrefix(web.URL, "http")}
+	return &server{b, t, store, "ws" + strings.TrimPrefix(web.URL, "http")}
 }
 
 // member is somebody with a key in a mesh.
@@ -312,6 +315,29 @@ func TestHookBeforeTheMeshIsLoaded(t *testing.T) {
 	peers := c.next("peers_list")["peers"].([]any)
 	if got := peers[0].(frame)["status"]; got != "working" {
 		t.Fatalf("status %v", got)
+	}
+}
+
+// A new session key is stored before anybody hears of it, so that not even a crash
+// makes it an address that never was.
+func TestNewSessionKeyIsStoredAtOnce(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	m := s.owner()
+	id, err := wire.ParseID(m.mesh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		keys := newKeys(t)
+		s.session(m, keys, keys.Public().Short())
+		known, err := s.store.KnownSessions(context.Background(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(known, func(k presence.Known) bool { return k.SessionKey == keys.Public() }) {
+			t.Fatal("the key is not stored although hello_ack has come")
+		}
 	}
 }
 

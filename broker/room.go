@@ -103,6 +103,7 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 		r.mu.Unlock()
 		return errRoomClosed
 	}
+	_, known := r.Known(a.SessionKey)
 	joined, err := r.Join(a, r.broker.Settings().MaxConnectionsPerMesh, now)
 	switch {
 	case errors.Is(err, presence.ErrCapacity):
@@ -117,6 +118,11 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 	}
 	p := joined.Presence
 	c.room, c.present = r, p
+	r.save()
+	if p.Proven && !known && !r.keep(c, p) {
+		r.mu.Unlock()
+		return nil
+	}
 	ack.PresenceID = p.ID
 	if restored := joined.Restored; restored != nil && !a.Proven {
 		ack.Restored, ack.LastSummary, ack.RestoredGroups, ack.RestoredStats = true, restored.Summary, restored.Groups, restored.Stats
@@ -141,10 +147,30 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 		r.regate(p)
 	}
 	r.broker.stats.joins.Add(1)
-	r.save()
 	r.mu.Unlock()
 	c.CaughtUp() // of joining itself
 	return nil
+}
+
+// keep waits until a session key that is new to the mesh is stored, before anybody
+// hears of it: from then on it is an address, and a broker that has crashed must
+// not tell a sender that there never was one. The caller holds r.mu, which is
+// let go of meanwhile. It returns false when c is no longer p's connection.
+func (r *room) keep(c *conn, p *presence.Presence[*conn]) bool {
+	r.mu.Unlock()
+	ctx, cancel := storageContext()
+	// Without the storage the session is served all the same; it waits for nothing
+	// but what can't be accepted now.
+	_ = r.broker.journal.Flush(ctx)
+	cancel()
+	r.mu.Lock()
+	if p.Conn == c {
+		return true
+	}
+	if !p.Ended() {
+		r.announceArrival(p, nil) // somebody else has taken it over in silence
+	}
+	return false
 }
 
 // errRoomClosed says that the room was forgotten in the moment of coming in.

@@ -18,6 +18,7 @@ type work struct {
 	entries  []*queue.Entry
 	settling []queue.Settling
 	events   []audit.Event // of others than the messages
+	flushed  []chan struct{}
 }
 
 // take makes the next batch out of what is pending. Entries and settlements keep
@@ -46,6 +47,9 @@ func (j *Journal) take() work {
 		w.batch.Presences = append(w.batch.Presences, r)
 		j.writing[ref] = r
 		delete(p.presences, ref)
+	}
+	if p.empty() { // all that those wait for is in this batch
+		w.flushed, p.flushed = p.flushed, nil
 	}
 	j.mu.Unlock()
 
@@ -86,6 +90,9 @@ func (j *Journal) commit(ctx context.Context, w *work) error {
 	j.mu.Lock()
 	j.writing = nil
 	j.mu.Unlock()
+	for _, done := range w.flushed {
+		close(done)
+	}
 	j.stats.commits.Add(1)
 	j.stats.messages.Add(int64(len(w.entries) - len(duplicates)))
 	j.stats.duplicates.Add(int64(len(duplicates)))
@@ -175,6 +182,7 @@ func (j *Journal) giveBack(w *work) {
 	p.events = append(w.events, p.events...)
 	p.closed = append(w.batch.Closed, p.closed...)
 	p.hellos = append(w.batch.Hellos, p.hellos...)
+	p.flushed = append(w.flushed, p.flushed...)
 	for _, r := range w.batch.Presences {
 		ref := presenceRef{r.MeshID, r.Identity}
 		if _, newer := p.presences[ref]; !newer {

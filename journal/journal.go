@@ -165,7 +165,8 @@ func (j *Journal) Presence(meshID wire.ID, id presence.Identity) (presence.Recor
 	return r, ok
 }
 
-// Flush waits until everything added before is stored.
+// Flush waits until everything added before is stored. It has the next commit
+// begin at once.
 func (j *Journal) Flush(ctx context.Context) error {
 	done := make(chan struct{})
 	j.mu.Lock()

@@ -1,0 +1,370 @@
+package tests
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestTranscript is what a new user does first, word for word.
+func TestTranscript(t *testing.T) {
+	onBoth(t, nil, func(t *testing.T, s *server) { transcript(t, s) })
+}
+
+// TestTranscriptOverTLS is the same over wss, with a certificate of Caddy's own
+// authority.
+func TestTranscriptOverTLS(t *testing.T) {
+	t.Parallel()
+	tlsPort := freePort(t)
+	site := "localhost:" + strconv.Itoa(tlsPort)
+	s := newServer(t, "CLAUDEMESH_SITE=https://"+site)
+	// The shipped file, without the two things that are not for a test: port 80,
+	// and an entry in this machine's trust store.
+	s.config = filepath.Join(s.home, "Caddyfile")
+	global := fmt.Sprintf("{\n\tskip_install_trust\n\thttp_port %d\n}\nimport %s\n", freePort(t), filepath.Join(repoDir, "Caddyfile"))
+	if err := os.WriteFile(s.config, []byte(global), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	root := filepath.Join(s.home, "data", "caddy", "pki", "authorities", "local", "root.crt")
+	eventually(t, "the certificate authority is there", func() bool { _, err := os.Stat(root); return err == nil })
+	url := "CLAUDEMESH_BROKER_URL=wss://" + site + "/ws"
+
+	trusting := []string{url, "SSL_CERT_FILE=" + root}
+	eventually(t, "the certificate is there", func() bool {
+		_, _, code := newPerson(t, s, trusting...).run("create", "probe")
+		return code == 0
+	})
+	newPerson(t, s, url).fails(1, "certificate is not trusted", "create", "team")
+	transcript(t, s, trusting...)
+}
+
+func transcript(t *testing.T, s *server, env ...string) {
+	alice, bob := newPerson(t, s, env...), newPerson(t, s, env...)
+	alice.must("create", "team")
+	link := alice.invite()
+	if lines := strings.Split(link, "\n"); len(lines) != 1 {
+		t.Fatalf("invite prints %q", link)
+	}
+	bob.must("join", link, "--name", "bob")
+	inbox := bob.start("inbox", "--follow")
+	eventually(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
+	out := alice.must("send", "bob", "the build is green")
+	if !regexp.MustCompile(`^[0-9a-f]{32}  delivered to bob\n$`).MatchString(out) {
+		t.Errorf("send prints %q", out)
+	}
+	if line := inbox.line(); !strings.HasSuffix(line, ": the build is green") {
+		t.Errorf("bob's terminal shows %q", line)
+	}
+	inbox.stop()
+
+	for _, text := range []string{"first", "second"} {
+		if out := alice.must("send", "bob", text); !regexp.MustCompile(`^[0-9a-f]{32}  queued for bob`).MatchString(out) {
+			t.Errorf("send prints %q", out)
+		}
+		s.stop()
+		s.start()
+	}
+	inbox = bob.start("inbox", "--follow")
+	for _, want := range []string{"first", "second"} {
+		if line := inbox.line(); !strings.HasSuffix(line, ": "+want) {
+			t.Errorf("bob's terminal shows %q, want %q", line, want)
+		}
+	}
+	alice.must("send", "bob", "last")
+	if line := inbox.line(); !strings.HasSuffix(line, ": last") { // and nothing in between
+		t.Errorf("bob's terminal shows %q", line)
+	}
+	inbox.stop()
+	if out := bob.must("inbox", "--all"); strings.Count(out, "\n") != 4 {
+		t.Errorf("the whole inbox:\n%s", out)
+	}
+	if out := bob.must("inbox"); out != "" {
+		t.Errorf("shown again: %q", out)
+	}
+}
+
+func TestCommand(t *testing.T) {
+	scenariosOnBoth(t, nil, []scenario{
+		{"exit codes", exitCodes},
+		{"json", jsonOutputs},
+		{"stdin and groups", sendForms},
+		{"v1 links", v1Links},
+		{"invites that are over", deadInvites},
+		{"block and remove", blockAndRemove},
+		{"inbox over a restart", func(t *testing.T, s *server) { followThrough(t) }},
+	})
+}
+
+func exitCodes(t *testing.T, s *server) {
+	alice := newPerson(t, s)
+	alice.fails(1, "you have joined no mesh yet", "peers")
+	alice.must("create", "team")
+	alice.fails(2, "Bad Slug", "create", "Bad Slug")
+	alice.fails(2, "", "send", "bob")
+	alice.fails(2, "", "nonsense")
+	alice.fails(2, "--priority", "send", "bob", "x", "--priority", "urgent")
+	alice.fails(2, "", "send", "bob", "")
+	alice.fails(1, `nobody in this mesh is called "bob"`, "send", "bob", "x")
+	alice.fails(1, "target_not_found", "send", newKeys().hex, "x")
+	alice.fails(1, "payload_too_large", "send", "@all", strings.Repeat("x", 60_000))
+	alice.fails(2, "no invite link", "join", "https://example.com/")
+	alice.fails(1, "broker unreachable", "peers", "--broker", "ws://127.0.0.1:1/ws")
+	if out := alice.must("version"); strings.TrimSpace(out) == "" {
+		t.Error("version prints nothing")
+	}
+	if info, err := os.Stat(filepath.Join(alice.dir, "config.json")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("config file: %v %v", info.Mode(), err)
+	}
+	if info, err := os.Stat(alice.dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("config directory: %v %v", info.Mode(), err)
+	}
+}
+
+func jsonOutputs(t *testing.T, s *server) {
+	alice, bob := newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team")
+	invite := parse(t, alice.must("invite", "--json", "--uses", "2", "--expires", "2d", "--groups", "dev"))
+	if invite["uses"] != 2.0 || invite.str("role") != "member" || !strings.HasPrefix(invite.str("link"), "http://127.0.0.1:") {
+		t.Errorf("invite: %s", invite)
+	}
+	bob.must("join", invite.str("link"), "--name", "bob")
+	inbox := bob.start("inbox", "--follow", "--json")
+	eventually(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
+	row := alice.list("peers", "--json")[0]
+	groups := row.list("groups")
+	if row.str("displayName") != "bob" || row.str("status") != "idle" || row["online"] != true || len(groups) != 1 || groups[0].str("name") != "dev" {
+		t.Errorf("peers: %s", row)
+	}
+	sent := parse(t, alice.must("send", "bob", "hello", "--json", "--priority", "now"))
+	if sent["delivered"] != true || !idPattern.MatchString(sent.str("messageId")) || len(sent.list("recipients")) != 1 {
+		t.Errorf("send: %s", sent)
+	}
+	m := parse(t, inbox.line())
+	if m.str("messageId") != sent.str("messageId") || m.str("body") != "hello" || m.str("sealing") != "direct" || m.str("priority") != "now" {
+		t.Errorf("inbox: %s", m)
+	}
+	if status := parse(t, alice.must("status", sent.str("messageId"), "--json")); status["delivered"] != true {
+		t.Errorf("status: %s", status)
+	}
+	for _, args := range [][]string{{"members"}, {"meshes"}, {"invites"}, {"audit"}, {"doctor"}, {"peers", "--all"}} {
+		if rows := alice.list(append(args, "--json")...); len(rows) == 0 {
+			t.Errorf("%v --json is empty", args)
+		}
+	}
+	alice.must("audit", "--verify")
+	bob.fails(1, "owner and admins", "audit")
+}
+
+func sendForms(t *testing.T, s *server) {
+	alice, bob, carol := newPerson(t, s), newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team")
+	bob.must("join", alice.invite("--groups", "dev/web"), "--name", "bob")
+	carol.must("join", alice.invite(), "--name", "carol")
+	bobs, carols := bob.start("inbox", "-f", "--json"), carol.start("inbox", "-f", "--json")
+	eventually(t, "both are there", func() bool { return len(alice.list("peers", "--json")) == 2 })
+
+	if _, errOut, code := alice.runWith("two\nlines\n", "send", "bob", "-"); code != 0 {
+		t.Fatalf("send from stdin: %s", errOut)
+	}
+	if m := parse(t, bobs.line()); m.str("body") != "two\nlines" {
+		t.Errorf("got %s", m)
+	}
+	alice.must("send", "@dev", "to dev")
+	alice.must("send", "@all", "to all")
+	for _, want := range []string{"to dev", "to all"} {
+		if m := parse(t, bobs.line()); m.str("body") != want || m.str("sealing") != "mesh" {
+			t.Errorf("got %s, want %q", m, want)
+		}
+	}
+	if m := parse(t, carols.line()); m.str("body") != "to all" {
+		t.Errorf("got %s", m)
+	}
+}
+
+// v1Links checks that links of protocol v1 are made and joined, and that a message
+// of a v1 client is opened, or shown as what it is.
+func v1Links(t *testing.T, s *server) {
+	alice, bob := newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team")
+	link := alice.invite("--format", "v1", "--uses", "2")
+	if !strings.HasPrefix(link, "ic://join/") {
+		t.Fatalf("link: %s", link)
+	}
+	bob.must("join", link, "--name", "bob")
+	if a, b := alice.config(), bob.config(); a.str("rootKey") != b.str("rootKey") || a.str("meshId") != b.str("meshId") {
+		t.Errorf("config of alice %s, of bob %s", a, b)
+	}
+	v1 := joinLink(t, s, link, "v1")
+	c := v1.daemon(t)
+	inbox := bob.start("inbox", "-f", "--json")
+	c.await("bob", isEvent("peer_joined"))
+	c.send(bob.config().str("pubkey"), "sealed", sealFields(t, v1.keys, bob.config().str("pubkey"), "sealed")...)
+	if m := parse(t, inbox.line()); m.str("body") != "sealed" || m.str("sealing") != "direct" {
+		t.Errorf("bob got %s", m)
+	}
+	c.send("*", "in the clear")
+	if m := parse(t, inbox.line()); m.str("body") != "in the clear" || m.str("sealing") != "none" {
+		t.Errorf("bob got %s", m)
+	}
+	c.send(bob.config().str("pubkey"), "not for you", sealFields(t, v1.keys, newKeys().hex, "not for you")...)
+	if m := parse(t, inbox.line()); m.str("sealing") != "unopened" || m.str("body") != "" || m.str("error") == "" {
+		t.Errorf("bob got %s", m)
+	}
+	alice.must("send", "v1", "to a v1 client")
+	if got := openFrom(t, v1.keys, c.message()); got != "to a v1 client" {
+		t.Errorf("the v1 client got %q", got)
+	}
+}
+
+func deadInvites(t *testing.T, s *server) {
+	alice := newPerson(t, s)
+	alice.must("create", "team")
+	join := func(says, link string) {
+		t.Helper()
+		newPerson(t, s).fails(1, says, "join", link, "--name", "guest")
+	}
+	for i, format := range []string{"link", "v1"} {
+		once := alice.invite("--format", format)
+		newPerson(t, s).must("join", once, "--name", "first")
+		join("used", once)
+
+		revoked := parse(t, alice.must("invite", "--json", "--format", format))
+		alice.must("invites", "revoke", revoked.str("inviteId"))
+		join("revoked", revoked.str("link"))
+
+		short := alice.invite("--format", format, "--expires", "1s")
+		eventually(t, "it has expired", func() bool { return strings.Count(alice.must("invites"), "expired") == i+1 })
+		join("expired", short)
+	}
+	whole := alice.invite()
+	bare, _, _ := strings.Cut(whole, "#")
+	newPerson(t, s).fails(2, "secret part", "join", bare)
+	newPerson(t, s).fails(2, "damaged", "join", whole+"x")
+}
+
+func blockAndRemove(t *testing.T, s *server) {
+	alice, bob, carol := newPerson(t, s), newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team", "--name", "The Team", "--display-name", "alice")
+	link := alice.invite("--uses", "2")
+	bob.must("join", link, "--name", "bob")
+	carol.must("join", link, "--name", "carol")
+	bob.must("block", "carol")
+	carol.fails(1, "forbidden", "send", "bob", "x")
+	bob.must("unblock", "carol")
+	carol.must("send", "bob", "y")
+	if out := bob.must("inbox"); strings.Count(out, "\n") != 1 || !strings.HasSuffix(out, ": y\n") {
+		t.Errorf("bob's inbox: %q", out)
+	}
+	carol.fails(1, "", "remove", "bob")
+	inbox := bob.start("inbox", "--follow")
+	eventually(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
+	alice.must("remove", "bob")
+	select {
+	case <-inbox.done:
+		if code := inbox.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(inbox.errs.String(), "removed") {
+			t.Errorf("a removed member's inbox: exit code %d, %s", code, inbox.errs.String())
+		}
+	case <-time.After(patience):
+		t.Error("a removed member's inbox goes on")
+	}
+	bob.fails(1, "removed from", "peers")
+	// Its key is never taken again; a new invite makes it somebody new.
+	before := bob.config()
+	bob.must("join", alice.invite(), "--name", "bob")
+	if after := bob.config(); after.str("pubkey") == before.str("pubkey") || after.str("memberId") == before.str("memberId") {
+		t.Errorf("joined again as the removed member: %s", after)
+	}
+}
+
+// followThrough checks that an inbox that follows gets through a restart of the
+// broker by itself. It has a broker of its own.
+func followThrough(t *testing.T) {
+	s := startServer(t)
+	alice, bob := newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team")
+	bob.must("join", alice.invite(), "--name", "bob")
+	inbox := bob.start("inbox", "--follow")
+	eventually(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
+	for i := range 3 {
+		text := fmt.Sprint("message ", i)
+		alice.must("send", "bob", text)
+		if line := inbox.line(); !strings.HasSuffix(line, text) {
+			t.Errorf("bob's terminal shows %q, want %q", line, text)
+		}
+		if i == 0 {
+			s.stop()
+		} else {
+			s.kill()
+		}
+		s.start()
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	alice := newPerson(t, s)
+	diagnose := func(p *person, args ...string) (map[string]frame, int) {
+		t.Helper()
+		out, errOut, code := p.run(append([]string{"doctor", "--json"}, args...)...)
+		var rows []frame
+		if err := json.Unmarshal([]byte(out), &rows); err != nil {
+			t.Fatalf("doctor: %v\n%s%s", err, out, errOut)
+		}
+		found := make(map[string]frame)
+		for _, r := range rows {
+			if known := found[r.str("check")]; known == nil || known["ok"] == true {
+				found[r.str("check")] = r
+			}
+		}
+		return found, code
+	}
+	sick := func(what string, p *person, check, says string, args ...string) {
+		t.Helper()
+		found, code := diagnose(p, args...)
+		if code != 1 || found[check]["ok"] != false || !strings.Contains(found[check].str("detail"), says) {
+			t.Errorf("%s: exit code %d, %v", what, code, found)
+		}
+	}
+	sick("no mesh", alice, "mesh", "joined no mesh")
+	alice.must("create", "team")
+	found, code := diagnose(alice)
+	for _, check := range []string{"files", "mesh", "broker", "storage", "clock", "membership", "round trip"} {
+		if code != 0 || found[check]["ok"] != true {
+			t.Errorf("healthy: exit code %d, %v", code, found)
+		}
+	}
+	sick("broker unreachable", alice, "broker", "broker unreachable", "--broker", "ws://127.0.0.1:1/ws")
+	if err := os.Chmod(filepath.Join(alice.dir, "config.json"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sick("config readable by others", alice, "files", "open to other users")
+	if _, code := diagnose(alice); code != 0 {
+		t.Error("the mode was not repaired")
+	}
+
+	bob := newPerson(t, s)
+	bob.must("join", alice.invite(), "--name", "bob")
+	alice.must("remove", "bob")
+	sick("removed", bob, "membership", "removed from")
+	stranger := newPerson(t, s)
+	other := startServer(t)
+	stranger.env = append(stranger.env, "CLAUDEMESH_BROKER_URL="+other.wsURL())
+	stranger.must("create", "elsewhere")
+	sick("not a member", stranger, "membership", "does not know this key", "--broker", s.wsURL())
+
+	skewed := startSkewedClock(t, s, 2*time.Minute)
+	sick("clock", alice, "clock", "behind the broker's", "--broker", skewed)
+	stopped := startServer(t)
+	dave := newPerson(t, stopped)
+	dave.must("create", "team")
+	stopped.stop()
+	sick("broker gone", dave, "broker", "broker unreachable")
+}

@@ -1,0 +1,109 @@
+package tests
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/claudemesh/claudemesh/"
+
+// mayImport is the table of rooms: what each package may use of ours, directly or
+// not. Dependencies point one way.
+var mayImport = map[string]string{
+	"wire":     "",
+	"identity": "wire",
+	"envelope": "wire identity",
+	"mesh":     "wire identity",
+	"presence": "wire",
+	"queue":    "wire",
+	"audit":    "wire",
+	// What the domain packages hand to the storage in one transaction.
+	"journal":   "wire presence queue audit",
+	"broker":    "wire identity mesh presence queue audit journal storage",
+	"peer":      "wire identity envelope",
+	"peer/cli":  "wire identity envelope audit peer",
+	"caddymesh": "wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker",
+	// The two implementations know the domain packages for their types.
+	"storage":          "",
+	"storage/sqlite":   "wire identity mesh presence queue audit journal storage storage/internal/...",
+	"storage/postgres": "wire identity mesh presence queue audit journal storage storage/internal/...",
+	"cmd/caddy":        "wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker caddymesh",
+	"cmd/claudemesh":   "wire identity envelope audit peer peer/cli",
+}
+
+// mayKnow are the rooms that may use Caddy or a database.
+var (
+	knowCaddy = []string{"caddymesh", "cmd/caddy"}
+	knowSQL   = []string{"caddymesh", "cmd/caddy", "storage/sqlite", "storage/postgres", "peer", "peer/cli", "cmd/claudemesh"}
+)
+
+func TestDependencies(t *testing.T) {
+	t.Parallel()
+	for room, allowed := range mayImport {
+		t.Run(room, func(t *testing.T) {
+			t.Parallel()
+			for _, dep := range dependencies(t, room) {
+				if own, ok := strings.CutPrefix(dep, module); ok {
+					if own != room && !allows(allowed, own) {
+						t.Errorf("%s uses %s", room, own)
+					}
+				}
+				if isCaddy(dep) && !contains(knowCaddy, room) {
+					t.Errorf("%s knows Caddy: %s", room, dep)
+				}
+				if isSQL(dep) && !contains(knowSQL, room) {
+					t.Errorf("%s knows SQL: %s", room, dep)
+				}
+			}
+		})
+	}
+}
+
+// TestEveryRoomHasRules fails when a package is added without a line in the table.
+func TestEveryRoomHasRules(t *testing.T) {
+	t.Parallel()
+	for _, pkg := range goList(t, "./...") {
+		room := strings.TrimPrefix(pkg, module)
+		helper := strings.Contains(room, "internal/") || room == "tests" || room == "storage/storagetest"
+		if _, known := mayImport[room]; !known && !helper {
+			t.Errorf("%s has no line in the table of rooms", room)
+		}
+	}
+}
+
+func dependencies(t *testing.T, room string) []string {
+	t.Helper()
+	return goList(t, "-deps", "./"+room)
+}
+
+func goList(t *testing.T, args ...string) []string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	cmd.Dir = repoDir
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list %v: %v", args, err)
+	}
+	return strings.Fields(string(out))
+}
+
+// allows reports whether a list of rooms has one; "x/..." stands for all below x.
+func allows(list, room string) bool {
+	for _, a := range strings.Fields(list) {
+		if below, all := strings.CutSuffix(a, "..."); a == room || all && strings.HasPrefix(room, below) {
+			return true
+		}
+	}
+	return false
+}
+
+func contains(list []string, room string) bool { return allows(strings.Join(list, " "), room) }
+
+func isCaddy(pkg string) bool {
+	return strings.HasPrefix(pkg, "github.com/caddyserver/") || strings.HasPrefix(pkg, module+"caddymesh")
+}
+
+func isSQL(pkg string) bool {
+	return pkg == "database/sql" || strings.HasPrefix(pkg, "modernc.org/sqlite") || strings.HasPrefix(pkg, "github.com/jackc/")
+}

@@ -1,0 +1,331 @@
+package tests
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/internal/pgtest"
+)
+
+// TestKill kills the broker with SIGKILL right after acks and looks for what it
+// had promised.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	t.Run("recipient away", func(t *testing.T) {
+		onBoth(t, nil, func(t *testing.T, s *server) {
+			m := newTeam(t, s)
+			bob := m.join(t, "bob")
+			from := m.owner.daemon(t)
+			want := sendMany(from, bob.keys.hex, 80)
+			s.kill()
+			s.start()
+			checkArrival(t, bob.daemon(t), want)
+		})
+	})
+	t.Run("recipient not acknowledging", func(t *testing.T) {
+		onBoth(t, nil, func(t *testing.T, s *server) {
+			m := newTeam(t, s)
+			bob, key := m.join(t, "bob"), newKeys()
+			from, to := m.owner.daemon(t), bob.session(t, key)
+			want := sendMany(from, key.hex, 80)
+			to.await("a push", isMessage)
+			s.kill()
+			s.start()
+			checkArrival(t, bob.session(t, key), want)
+		})
+	})
+	t.Run("in the middle of a stream", func(t *testing.T) {
+		onBoth(t, []string{"SEND_BURST=100000", "SEND_RATE_PER_MIN=6000000"}, killInStream)
+	})
+	t.Run("broadcast", func(t *testing.T) {
+		onBoth(t, nil, func(t *testing.T, s *server) {
+			m := newTeam(t, s)
+			bob, carol, key := m.join(t, "bob"), m.join(t, "carol"), newKeys()
+			from := m.owner.daemon(t)
+			session, daemon := bob.session(t, key), carol.daemon(t)
+			want := sendMany(from, "*", 10)
+			if got := daemon.texts(10); !slices.Equal(got, want) {
+				t.Errorf("carol got %v", got)
+			}
+			session.drop()
+			s.kill()
+			s.start()
+			checkArrival(t, bob.session(t, key), want)
+		})
+	})
+}
+
+// sendMany sends n texts at once and waits for all their acks.
+func sendMany(c *v1Client, target string, n int) []string {
+	c.t.Helper()
+	want := make([]string, n)
+	for i := range want {
+		want[i] = fmt.Sprint("text ", i)
+		f := draft(target, want[i])
+		f["client_message_id"] = f["id"]
+		c.write(f)
+	}
+	for range want {
+		if a := c.await("ack", ofType("ack")); a["queued"] != true {
+			c.t.Fatalf("refused: %s", a)
+		}
+	}
+	return want
+}
+
+// checkArrival expects these texts in this order, each once after the dedupe that
+// clients do.
+func checkArrival(t *testing.T, c *v1Client, want []string) {
+	t.Helper()
+	var got []string
+	seen := map[string]bool{}
+	for len(got) < len(want) {
+		m := c.message()
+		if id := m.str("messageId"); !seen[id] {
+			seen[id] = true
+			got = append(got, text(m))
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	c.none("something else", func(f frame) bool { return isMessage(f) && !seen[f.str("messageId")] })
+}
+
+// killInStream kills the broker while acks are coming. What was acknowledged must
+// arrive under its id; what was not is sent again, as clients do.
+func killInStream(t *testing.T, s *server) {
+	m := newTeam(t, s)
+	bob, key := m.join(t, "bob"), newKeys()
+	from, to := m.owner.daemon(t), bob.session(t, key)
+	from.send(m.join(t, "carol").keys.hex, "x") // its ack tells that the session is stored, too
+	frames := make([]frame, 400)
+	for i := range frames {
+		frames[i] = draft(key.hex, fmt.Sprint(i))
+		frames[i]["client_message_id"] = frames[i]["id"]
+	}
+	go func() {
+		for _, f := range frames {
+			if from.ws.Write(t.Context(), websocket.MessageText, []byte(f.String())) != nil {
+				return
+			}
+		}
+	}()
+	arrived := arrivals{t: t, acked: map[string]string{}, got: map[string]bool{}, confirmed: map[string]bool{}}
+	for range 50 { // the recipient acknowledges a part
+		f := to.message()
+		arrived.add(f)
+		arrived.confirmed[f.str("client_message_id")] = true
+		arrived.noteAck(from.await("ack", ofType("ack")))
+	}
+	s.kill()
+	arrived.addRest(from)
+	arrived.addRest(to)
+	s.start()
+	from = m.owner.daemon(t)
+	for _, f := range frames {
+		arrived.noteAck(from.post(f))
+	}
+	back := bob.session(t, key)
+	for last := -1; last < len(frames)-1; {
+		f := back.message()
+		arrived.add(f)
+		i, err := strconv.Atoi(text(f))
+		if err != nil || i < last {
+			t.Fatalf("%q came after %d", text(f), last)
+		}
+		last = i
+	}
+	if len(arrived.got) != len(frames) {
+		t.Errorf("%d messages of %d came", len(arrived.got), len(frames))
+	}
+}
+
+// arrivals compares what came with what was acknowledged, by client_message_id, as
+// recipients dedupe.
+type arrivals struct {
+	t     *testing.T
+	acked map[string]string // the message id
+	got   map[string]bool
+	// confirmed by their only recipient: such a message is safe without a trace of
+	// it at the broker, so that its resend may get another id after a crash.
+	confirmed map[string]bool
+}
+
+func (a *arrivals) noteAck(ack frame) {
+	a.t.Helper()
+	id := ack.str("id")
+	if before := a.acked[id]; ack["queued"] != true || before != "" && before != ack.str("messageId") && !a.confirmed[id] {
+		a.t.Fatalf("ack %s, before it was %q", ack, a.acked[id])
+	}
+	a.acked[id] = ack.str("messageId")
+}
+
+// add notes a message. One that was pushed before its ack has another id than its
+// resend if the broker died in between: nobody had been promised the first.
+func (a *arrivals) add(m frame) {
+	a.got[m.str("client_message_id")] = true
+}
+
+// addRest takes what a client had received when its socket ended.
+func (a *arrivals) addRest(c *v1Client) {
+	c.awaitEnd()
+	for _, f := range c.peek() {
+		if isMessage(f) {
+			a.add(f)
+		} else if f.str("type") == "ack" {
+			a.noteAck(f)
+		}
+	}
+}
+
+func TestRestart(t *testing.T) {
+	onBoth(t, nil, func(t *testing.T, s *server) {
+		m := newTeam(t, s)
+		bob, key := m.join(t, "bob"), newKeys()
+		from, to := m.owner.daemon(t), bob.session(t, key)
+		to.write(frame{"type": "set_summary", "summary": "kept"})
+		to.write(frame{"type": "set_status", "status": "dnd"})
+		to.sync()
+		from.send(key.hex, "first", "client_message_id", "intent")
+		id := from.send(bob.keys.hex, "second", "client_message_id", "intent-2", "priority", "now")
+		to.message()
+		to.sync() // the broker has the acknowledgement
+		s.stop()
+		if code := websocket.CloseStatus(from.awaitEnd()); code != 1012 {
+			t.Errorf("a stopping broker closed with %d", code)
+		}
+		s.start()
+		watching := m.owner.daemon(t)
+		if again := watching.send(bob.keys.hex, "second", "client_message_id", "intent-2"); again != id {
+			t.Errorf("resent after a restart: %s, was %s", again, id)
+		}
+		row := watching.row(sessionID(key))
+		if row == nil || row["online"] != false || row.str("summary") != "kept" || row.str("status") != "dnd" {
+			t.Errorf("row of a leased session: %s", row)
+		}
+		back := bob.session(t, key)
+		if back.ack.str("presenceId") != to.ack.str("presenceId") {
+			t.Errorf("presence %s, was %s", back.ack, to.ack)
+		}
+		watching.none("news of a restart", isSystem)
+		back.none("a message in dnd", isMessage)
+		back.write(frame{"type": "set_status", "status": "idle"})
+		if got := text(back.message()); got != "first" {
+			t.Errorf("got %q", got)
+		}
+		back.none("a message again", isMessage)
+	})
+}
+
+// TestReplayAfterRestart checks that a captured hello is worth nothing to the
+// broker's next process either.
+func TestReplayAfterRestart(t *testing.T) {
+	onBoth(t, nil, func(t *testing.T, s *server) {
+		m := newTeam(t, s)
+		bob, session := m.join(t, "bob"), newKeys()
+		captured := []frame{bob.keys.signHello(bob.hello()), session.signSessionHello(bob.sessionHello(session))}
+		for _, hello := range captured {
+			// What is stored later than the hello is acknowledged, so the hello is stored.
+			s.greet(t, hello).send(m.owner.keys.hex, "x")
+		}
+		for _, end := range []func(){s.kill, s.stop} {
+			end()
+			s.start()
+			for _, hello := range captured {
+				c := s.dial(t)
+				c.write(hello)
+				if f := c.await("an answer", func(frame) bool { return true }); f.str("type") != "error" {
+					t.Errorf("a captured hello was accepted: %s", f)
+				}
+			}
+			bob.session(t, session).sync() // a fresh one is, at once
+			bob.daemon(t).sync()
+		}
+	})
+}
+
+func TestPostgresOutage(t *testing.T) {
+	t.Parallel()
+	outages := []struct {
+		name       string
+		begin, end func(*pgtest.Server)
+	}{
+		{"frozen", (*pgtest.Server).Pause, (*pgtest.Server).Resume},
+		{"killed", (*pgtest.Server).Kill, (*pgtest.Server).Restart},
+		{"restarted", (*pgtest.Server).Stop, (*pgtest.Server).Restart},
+	}
+	for _, o := range outages {
+		t.Run(o.name, func(t *testing.T) {
+			t.Parallel()
+			pg := pgtest.Start(t, pgtest.Durable())
+			s := startServer(t, "DATABASE_URL="+pg.DSN())
+			outage(t, s, func() { o.begin(pg) }, func() { o.end(pg) })
+		})
+	}
+}
+
+// TestStartWithoutPostgres checks that a broker waits for its database.
+func TestStartWithoutPostgres(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t)
+	pg.Stop()
+	s := newServer(t, "DATABASE_URL="+pg.DSN())
+	s.launch()
+	eventually(t, "the broker says that it is not ready", func() bool {
+		status, text := s.tryGet("/health/ready")
+		return status == 503 && parse(t, text).str("reason") != ""
+	})
+	if status, text := s.tryGet("/health"); status != 200 || parse(t, text).str("db") != "down" {
+		t.Errorf("health: %d %s", status, text)
+	}
+	pg.Restart()
+	s.awaitReady()
+	newTeam(t, s).owner.daemon(t).sync()
+}
+
+// outage takes the storage away and gives it back. In between, the broker must
+// refuse new messages with a word that makes v1 clients retry, say that it is not
+// ready, and keep the sockets; afterwards everything it accepted must arrive.
+func outage(t *testing.T, s *server, begin, end func()) {
+	m := newTeam(t, s)
+	bob := m.join(t, "bob")
+	c, other := m.owner.daemon(t), m.owner.session(t, newKeys())
+	accepted := sendMany(c, bob.keys.hex, 5)
+	begin()
+	var refused frame // the message that is tried again, as clients do
+	var e string
+	eventually(t, "a message is refused", func() bool {
+		body := fmt.Sprint("during ", len(accepted))
+		refused = draft(bob.keys.hex, body)
+		refused["client_message_id"] = refused["id"]
+		a := c.post(refused)
+		if e = a.str("error"); e == "" {
+			accepted = append(accepted, body)
+		}
+		return e != ""
+	})
+	if e[:min(len(e), 10)] != "try_again:" || permanent.MatchString(e) {
+		t.Errorf("refused with %q", e)
+	}
+	eventually(t, "the broker says that it is not ready", func() bool {
+		status, text := s.tryGet("/health/ready")
+		return status == 503 && parse(t, text).str("status") == "not_ready" && parse(t, text).str("reason") != ""
+	})
+	if status, text := s.tryGet("/health"); status != 200 || parse(t, text).str("db") != "down" {
+		t.Errorf("health: %d %s", status, text)
+	}
+	other.sync()
+	end()
+	s.awaitReady()
+	eventually(t, "the message is accepted", func() bool { return c.post(refused)["queued"] == true })
+	accepted = append(accepted, text(refused))
+	accepted = append(accepted, sendMany(c, bob.keys.hex, 5)...)
+	c.sync() // the same sockets, all along
+	other.sync()
+	checkArrival(t, bob.daemon(t), accepted)
+}

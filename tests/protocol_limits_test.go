@@ -1,0 +1,110 @@
+package tests
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func parse(t testing.TB, text string) frame {
+	t.Helper()
+	f := frame{}
+	if err := json.Unmarshal([]byte(text), &f); err != nil {
+		t.Fatalf("%q is no JSON object", text)
+	}
+	return f
+}
+
+// clientFrom is an HTTP client with an address of its own.
+func clientFrom(ip string) *http.Client {
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}, Timeout: patience}
+	return &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return dialer.DialContext(ctx, network, addr)
+	}}}
+}
+
+func TestLimits(t *testing.T) {
+	env := []string{"MAX_CONNECTIONS_PER_MESH=3", "SEND_RATE_PER_MIN=1", "SEND_BURST=5", "HOOK_RATE_LIMIT_PER_MIN=4", "MAX_MESSAGE_BYTES=2048", "HELLO_TIMEOUT_SECONDS=1"}
+	scenariosOnBoth(t, env, []scenario{
+		{"connections", capacity},
+		{"sends", sendRate},
+		{"hooks", hookRate},
+		{"bytes", messageBytes},
+		{"silence", helloTimeout},
+	})
+}
+
+func capacity(t *testing.T, s *server) {
+	m := newTeam(t, s)
+	bob, key := m.join(t, "bob"), newKeys()
+	m.owner.daemon(t)
+	first := bob.session(t, key)
+	first.drop() // leased presences count
+	bob.session(t, newKeys())
+	full := refusal{code: "capacity", message: "mesh at connection capacity"}
+	// Before skew and signatures are looked at.
+	for _, f := range []frame{
+		bob.keys.signHello(bob.hello("timestamp", 1)),
+		newKeys().signSessionHello(bob.sessionHello(newKeys(), "timestamp", 1)),
+	} {
+		c := s.dial(t)
+		c.write(f)
+		full.check(t, c)
+	}
+	bad := s.dial(t)
+	bad.write(bob.hello("sessionPubkey", "zz"))
+	refusal{code: "bad_session_pubkey", message: badSessionKey}.check(t, bad)
+	bob.session(t, key).sync() // who has a place gets it back
+	newTeam(t, s).owner.daemon(t).sync()
+}
+
+func sendRate(t *testing.T, s *server) {
+	m := newTeam(t, s)
+	bob := m.join(t, "bob")
+	one, two := bob.session(t, newKeys()), bob.session(t, newKeys())
+	for i := range 5 { // the member's, not the connection's
+		[]*v1Client{one, two}[i%2].send(m.owner.keys.hex, "x")
+	}
+	for _, c := range []*v1Client{one, two} {
+		if e := c.refused(draft(m.owner.keys.hex, "x")); !strings.HasPrefix(e, "rate_limit: ") || permanent.MatchString(e) {
+			t.Errorf("beyond the rate: %q, which v1 clients must retry", e)
+		}
+	}
+	m.owner.daemon(t).texts(5)
+}
+
+func hookRate(t *testing.T, s *server) {
+	post := func(cwd string, pid int) (int, frame) {
+		return s.post(t, "/hook/set-status", frame{"cwd": cwd, "pid": pid, "status": "idle"})
+	}
+	dir := "/" + uniqueID()
+	for range 4 {
+		if status, a := post(dir, 1); status != 200 {
+			t.Errorf("within the rate: %d %s", status, a)
+		}
+	}
+	if status, a := post(dir, 1); status != 429 || a["ok"] != false || a["error"] != "rate limited" {
+		t.Errorf("beyond the rate: %d %s", status, a)
+	}
+	if status, a := post(dir, 2); status != 200 {
+		t.Errorf("another process: %d %s", status, a)
+	}
+}
+
+func messageBytes(t *testing.T, s *server) {
+	m := newTeam(t, s)
+	c := m.owner.daemon(t)
+	if e := c.refused(draft("@all", strings.Repeat("x", 1600))); !strings.HasPrefix(e, "payload_too_large: ") || !strings.HasSuffix(e, " > 2048") {
+		t.Errorf("beyond the limit: %q", e)
+	}
+}
+
+func helloTimeout(t *testing.T, s *server) {
+	c := s.dial(t)
+	c.write(frame{"type": "list_peers"}) // no hello, so the clock runs on
+	c.await("no_hello", ofType("error"))
+	c.awaitClose(1008, "hello_timeout")
+}

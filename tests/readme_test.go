@@ -1,0 +1,151 @@
+package tests
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestReadme runs the commands of README.md's first exchange as they stand there,
+// in a copy of the sources and with an empty home, on a port of its own.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	commands := readmeCommands(t)
+	port := strconv.Itoa(freePort(t))
+	home := shortTempDir(t)
+	env := append(homeEnv(home),
+		"BROKER_PORT="+port, "CADDY_ADMIN=unix/"+filepath.Join(home, "admin.sock"),
+		"CLAUDEMESH_BROKER_URL=ws://127.0.0.1:"+port+"/ws",
+	)
+	env = append(env, goEnv(t)...)
+	checkout := copyCheckout(t)
+	shell := func(line string) *exec.Cmd {
+		cmd := exec.Command("sh", "-c", line)
+		cmd.Dir, cmd.Env = checkout, env
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		return cmd
+	}
+
+	link := ""
+	var inbox *process
+	for _, line := range commands {
+		line = strings.ReplaceAll(line, "<link>", "'"+link+"'")
+		switch {
+		case line == "make run":
+			awaitWelcome(t, startGroup(t, shell(line)), port)
+		case strings.HasSuffix(line, "inbox --follow"):
+			inbox = startGroup(t, shell(line))
+			eventually(t, "bob is there", func() bool {
+				out, err := shell("bin/claudemesh peers").Output()
+				return err == nil && strings.Contains(string(out), "bob")
+			})
+		default:
+			out, err := shell(line).Output()
+			if err != nil {
+				t.Fatalf("%s: %v\n%s", line, err, out)
+			}
+			if strings.HasSuffix(line, " invite") {
+				link = strings.TrimSpace(string(out))
+			}
+		}
+	}
+	if inbox == nil || link == "" {
+		t.Fatalf("the first exchange has no inbox or no invite: %v", commands)
+	}
+	if got := inbox.line(); !strings.HasSuffix(got, ": the build is green") {
+		t.Errorf("bob's terminal shows %q", got)
+	}
+}
+
+// readmeCommands returns the lines of the sh blocks under "The first exchange".
+func readmeCommands(t *testing.T) []string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(repoDir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(b), "\n## The first exchange\n")
+	if !ok {
+		t.Fatal("README.md has no first exchange")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	var lines []string
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(section, -1) {
+		for line := range strings.Lines(block[1]) {
+			line, _, _ = strings.Cut(strings.TrimSpace(line), " #")
+			if line = strings.TrimSpace(line); line != "" {
+				lines = append(lines, line)
+			}
+		}
+	}
+	if len(lines) < 6 {
+		t.Fatalf("README.md's first exchange is %q", lines)
+	}
+	return lines
+}
+
+// copyCheckout copies the sources, so that make builds into a directory of the test's.
+func copyCheckout(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	entries, err := os.ReadDir(repoDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() == ".git" || e.Name() == "bin" {
+			continue
+		}
+		if out, err := exec.Command("cp", "-a", filepath.Join(repoDir, e.Name()), dir).CombinedOutput(); err != nil {
+			t.Fatalf("copy %s: %v %s", e.Name(), err, out)
+		}
+	}
+	return dir
+}
+
+// goEnv lets go build find its caches in spite of an empty home.
+func goEnv(t *testing.T) []string {
+	t.Helper()
+	var env []string
+	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPROXY", "GOFLAGS", "GOTOOLCHAIN"} {
+		out, err := exec.Command("go", "env", name).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		env = append(env, name+"="+strings.TrimSpace(string(out)))
+	}
+	return env
+}
+
+// startGroup starts a command that runs on, with all the processes it starts.
+func startGroup(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	pr := startProcess(t, cmd)
+	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) })
+	return pr
+}
+
+// buildPatience is how long make may take to build on a cold cache.
+const buildPatience = 10 * time.Minute
+
+// awaitWelcome reads what make run prints until it has said how to go on.
+func awaitWelcome(t *testing.T, pr *process, port string) {
+	t.Helper()
+	var text strings.Builder
+	for !strings.Contains(text.String(), "Ctrl-C") {
+		text.WriteString(pr.lineWithin(buildPatience) + "\n")
+	}
+	for _, want := range []string{
+		"ws://127.0.0.1:" + port + "/ws", "Its data lies in", "bin/claudemesh create team", "bin/claudemesh invite", "bin/claudemesh join <link>",
+	} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("make run does not print %q:\n%s", want, text.String())
+		}
+	}
+}
