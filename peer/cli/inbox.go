@@ -204,7 +204,7 @@ func (r *reader) tell(s peer.State) {
 	case s.Connected:
 		fmt.Fprintf(r.err, "Connected to %s; waiting for messages. Ctrl-C stops.\n", oneLine(r.mesh.Slug))
 	case s.RetryIn > 0:
-		fmt.Fprintf(r.err, "Not connected: %s. Trying again in %s.\n", printable(explain(s.Err)), s.RetryIn.Round(100*time.Millisecond))
+		fmt.Fprintf(r.err, "Not connected: %s\nTrying again in %s.\n", printable(explain(s.Err)), s.RetryIn.Round(100*time.Millisecond))
 	}
 }
 
