@@ -239,7 +239,7 @@ func FuzzPush(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v: %s", err, text)
 		}
-		if utf8.ValidString(id + name + client) {
+		if utf8.ValidString(id) && utf8.ValidString(name) && utf8.ValidString(client) {
 			if !reflect.DeepEqual(got, p) {
 				t.Fatalf("got %+v, want %+v", got, p)
 			}
