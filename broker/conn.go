@@ -216,6 +216,9 @@ func (c *conn) sendError(code wire.Code, message, reqID string) {
 // Push implements queue.Outlet.
 func (c *conn) Push(frame []byte) { c.out.add(frame) }
 
+// Flushed implements queue.Outlet.
+func (c *conn) Flushed() bool { return c.out.flushed() }
+
 // CaughtUp implements queue.Outlet. The client hears of it when the last of its
 // mailboxes has caught up.
 func (c *conn) CaughtUp() {

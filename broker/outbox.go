@@ -91,6 +91,13 @@ func (o *outbox) finish(code int, reason string) {
 	o.start()
 }
 
+// flushed reports whether everything that was queued has been written.
+func (o *outbox) flushed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.writing
+}
+
 // discard lets go of everything.
 func (o *outbox) discard() {
 	o.mu.Lock()

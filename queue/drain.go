@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"math"
 	"time"
 )
 
@@ -37,7 +38,7 @@ func (b *mailbox) drain(ctx context.Context) {
 			return
 		}
 		generation, urgentOnly, after := b.generation, b.urgentOnly, b.cursor
-		b.again = false
+		b.again, b.late = false, math.MaxInt64
 		b.mu.Unlock()
 
 		page, err := b.queue.store.Backlog(ctx, b.addr, after, urgentOnly, drainPage)
@@ -61,6 +62,9 @@ func (b *mailbox) deliver(page []Waiting, generation int, urgentOnly bool, after
 	if b.generation != generation || b.urgentOnly != urgentOnly || b.cursor != after {
 		return false // attached anew, or something older came into the store: look again
 	}
+	// Messages of different senders may come into the store in another order than
+	// that of Seq: what did while the page was read is looked for again.
+	defer func() { b.cursor = min(b.cursor, b.late) }()
 	for i := range page {
 		w := &page[i]
 		_, acknowledged := b.settling[w.Seq]

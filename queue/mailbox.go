@@ -15,6 +15,9 @@ type Outlet interface {
 	// CaughtUp is called once after Attach, when what had been waiting and may
 	// pass the gate has been pushed. The same rules hold.
 	CaughtUp()
+	// Flushed reports whether everything handed over has been written. Leases do
+	// not run out before: on a slow line a repetition would only make it slower.
+	Flushed() bool
 }
 
 // The window bounds what is pushed to one recipient and not yet acknowledged. A
@@ -45,6 +48,7 @@ type mailbox struct {
 	behind      bool  // the store may hold deliveries that may be pushed and have not been
 	held        bool  // the store may hold deliveries that wait for the gate
 	cursor      int64 // the drain has dealt with every delivery up to this Seq
+	late        int64 // what came into the store while a page was read begins after this Seq
 	draining    bool  // a drain goroutine is at work
 	again       bool  // something came into the store while it was
 	dropped     bool  // no longer in the queue's index: get another
@@ -147,6 +151,7 @@ func (b *mailbox) stored(s *slot, id wire.ID, seq int64, kept bool) {
 	b.uncommitted--
 	if b.behind {
 		b.cursor = min(b.cursor, seq-1)
+		b.late = min(b.late, seq-1)
 		b.again = true
 		b.startDrain()
 	}
@@ -272,7 +277,7 @@ func (b *mailbox) settled(seq int64) {
 func (b *mailbox) expireLeases(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.out == nil {
+	if b.out == nil || b.airborne == 0 || !b.out.Flushed() {
 		return
 	}
 	for _, f := range b.flights {
@@ -284,6 +289,8 @@ func (b *mailbox) expireLeases(now time.Time) {
 			b.behind, b.cursor = true, f.seq-1
 		}
 		b.cursor = min(b.cursor, f.seq-1)
+		b.late = min(b.late, f.seq-1)
+		b.held = b.held || b.urgentOnly // it may have passed when the gate was open
 		b.queue.stats.redelivered.Add(1)
 	}
 	if b.behind {

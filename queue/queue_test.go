@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -24,6 +25,7 @@ import (
 type inbox struct {
 	pushes   []map[string]any
 	caughtUp int
+	stuck    bool // what was pushed has not been written yet
 }
 
 func (i *inbox) Push(frame []byte) {
@@ -35,6 +37,8 @@ func (i *inbox) Push(frame []byte) {
 }
 
 func (i *inbox) CaughtUp() { i.caughtUp++ }
+
+func (i *inbox) Flushed() bool { return !i.stuck }
 
 // clientIDs lists what was pushed, in order.
 func (i *inbox) clientIDs() []string {
@@ -321,6 +325,99 @@ func TestLeaseRunsOut(t *testing.T) {
 	})
 }
 
+// A push whose lease runs out while the gate is closed is repeated once it opens.
+func TestLeaseRunsOutBehindTheGate(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		var in inbox
+		q.Attach(box, &in, false)
+		commit()
+		q.send("m", wire.Next, box)
+		commit()
+		q.Gate(box, &in, true)
+		pause(31 * time.Second)
+		q.ExpireLeases()
+		commit()
+		expect(t, &in, "m")
+		q.Gate(box, &in, false)
+		commit()
+		expect(t, &in, "m", "m")
+	})
+}
+
+// On a slow line a push that has not been written yet is not repeated.
+func TestLeaseWaitsForTheLine(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		in := inbox{stuck: true}
+		q.Attach(box, &in, false)
+		commit()
+		q.send("m", wire.Next, box)
+		commit()
+		for range 10 {
+			pause(31 * time.Second)
+			q.ExpireLeases()
+		}
+		expect(t, &in, "m")
+		in.stuck = false
+		q.ExpireLeases()
+		commit()
+		expect(t, &in, "m", "m")
+	})
+}
+
+// pageStore holds back the first page that is read, until it is let go.
+type pageStore struct {
+	*memStore
+	read, let chan struct{}
+	once      sync.Once
+}
+
+func (s *pageStore) Backlog(ctx context.Context, b queue.Mailbox, after int64, urgentOnly bool, limit int) ([]queue.Waiting, error) {
+	page, err := s.memStore.Backlog(ctx, b, after, urgentOnly, limit)
+	s.once.Do(func() { close(s.read); <-s.let })
+	return page, err
+}
+
+// handJournal stores what it is told to, in any order.
+type handJournal struct{ entries []*queue.Entry }
+
+func (j *handJournal) Ready() error          { return nil }
+func (j *handJournal) Accept(e *queue.Entry) { j.entries = append(j.entries, e) }
+func (j *handJournal) Settle(queue.Settling) {}
+func (j *handJournal) Close(queue.Closing)   {}
+
+func (j *handJournal) store(t *testing.T, s *memStore, i int) {
+	t.Helper()
+	if _, err := s.Commit(context.Background(), &journal.Batch{Messages: []*queue.Accepted{j.entries[i].Freeze()}}); err != nil {
+		t.Fatal(err)
+	}
+	j.entries[i].Stored(wire.ID{})
+}
+
+// Messages of two senders can be stored in another order than they were accepted
+// in; the one that comes late must not be passed over.
+func TestLateMessageIsNotPassedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &pageStore{memStore: newMemStore(), read: make(chan struct{}), let: make(chan struct{})}
+		j := &handJournal{}
+		q := queue.New(store, j, func() time.Duration { return time.Hour })
+		if err := q.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		f := fixture{q, store.memStore}
+		f.send("one", wire.Now, box)
+		f.send("two", wire.Now, box)
+		j.store(t, store.memStore, 1)
+		var in inbox
+		q.Attach(box, &in, false)
+		<-store.read // a page with "two" alone
+		j.store(t, store.memStore, 0)
+		close(store.let)
+		pause(time.Second)
+		expect(t, &in, "two", "one")
+		q.Stop()
+	})
+}
+
 func TestReconnectRedeliversWhatWasNotAcknowledged(t *testing.T) {
 	inBubble(t, func(t *testing.T, q fixture) {
 		var first, second inbox
@@ -467,6 +564,8 @@ func (a acker) Push(frame []byte) {
 }
 
 func (a acker) CaughtUp() { close(a.ready) }
+
+func (a acker) Flushed() bool { return true }
 
 // discard is a store that keeps nothing.
 type discard struct{ *memStore }
