@@ -31,13 +31,13 @@ func newAckLine(out *outbox) ackLine {
 
 // enter takes the next place in the line. It blocks while too many sends wait,
 // and returns nil when the connection ends meanwhile.
-func (l *ackLine) enter(id string, gone <-chan struct{}) *ackSlot {
+func (l *ackLine) enter(id, reqID string, gone <-chan struct{}) *ackSlot {
 	select {
 	case l.slots <- struct{}{}:
 	case <-gone:
 		return nil
 	}
-	s := &ackSlot{ack: wire.Ack{ID: id}}
+	s := &ackSlot{ack: wire.Ack{ID: id, ReqID: reqID}}
 	l.mu.Lock()
 	l.waiting = append(l.waiting, s)
 	l.mu.Unlock()

@@ -364,3 +364,46 @@ func TestReplayAfterRestart(t *testing.T) {
 		t.Fatalf("%v", e)
 	}
 }
+
+// A hello may not claim somebody's member key as its session key.
+func TestMemberKeyIsNoSessionKey(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	m := s.owner()
+	c := s.dial()
+	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.Now())
+	c.send(frame{
+		"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(),
+		"sessionPubkey": m.keys.Public().String(), "sessionId": "x", "pid": 1, "cwd": "/", "timestamp": ts, "signature": sig.String(),
+	})
+	if e := c.next("error"); e["code"] != string(wire.CodeKeyTaken) {
+		t.Fatalf("%v", e)
+	}
+}
+
+// A resend of what was accepted is the same message, even if its recipient can no
+// longer be reached.
+func TestRepeatedSendOutlivesItsRecipient(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	m := s.owner()
+	claimed := newKeys(t)
+	alice, bob := s.session(m, newKeys(t), "alice"), s.dial()
+	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.Now())
+	bob.send(frame{
+		"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(),
+		"sessionPubkey": claimed.Public().String(), "sessionId": "x", "pid": 1, "cwd": "/", "timestamp": ts, "signature": sig.String(),
+	})
+	bob.next("hello_ack")
+	alice.send(message(1, claimed.Public(), 100))
+	first := alice.next("ack")
+	if err := bob.ws.Close(websocket.StatusNormalClosure, ""); err != nil {
+		t.Fatal(err)
+	}
+	again := message(1, claimed.Public(), 100)
+	again["_reqId"] = "r"
+	alice.send(again)
+	if ack := alice.next("ack"); ack["messageId"] != first["messageId"] || ack["_reqId"] != "r" {
+		t.Fatalf("%v, was %v", ack, first)
+	}
+}

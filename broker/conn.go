@@ -143,12 +143,11 @@ func (c *conn) serveFrame(data []byte, hello *time.Timer) {
 
 // greet runs a handshake and refuses the connection when it fails.
 func (c *conn) greet(frame *wire.Frame, timer *time.Timer, handshake func(*wire.Frame) error) {
-	if c.how.Load() != int32(endByPeer) {
-		return // refused already
+	if c.how.Load() != int32(endByPeer) || !timer.Stop() {
+		return // refused already, or too late
 	}
 	err := handshake(frame)
 	if err == nil {
-		timer.Stop()
 		return
 	}
 	var r *rejection

@@ -10,6 +10,7 @@ import (
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -180,11 +181,7 @@ func (c *conn) membership(meshID string, key wire.Key, memberID, what string) (*
 		}
 	}
 	if m.Removed() {
-		return nil, nil, &rejection{
-			code:    wire.CodeRevoked,
-			message: fmt.Sprintf("You've been removed from %q. Contact the mesh owner to rejoin.", room.members.Mesh().Name),
-			close:   wire.CloseBanned, reason: wire.ReasonBanned,
-		}
+		return nil, nil, room.revoked()
 	}
 	return room, m, nil
 }
@@ -218,6 +215,9 @@ func (c *conn) bind(room *room, key wire.Key, memberID string) (*mesh.Member, er
 
 // enter makes the connection a peer, or a transient one, and answers the hello.
 func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wire.Signature, now time.Time) error {
+	if c.broker.journal.Full() {
+		return fmt.Errorf("serve a hello: %w", queue.ErrFull)
+	}
 	a.Conn, a.Addr, a.ID = c, c.client, c.broker.ids.New(now)
 	a.MemberID, a.DefaultGroups = m.ID, m.Groups
 	a.DisplayName = a.About.DisplayName
@@ -249,7 +249,7 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 	for {
 		var err error
 		if a.About.Has(wire.CapTransient) && !a.Proven {
-			err = r.admitGuest(c, &ack)
+			err = r.admitGuest(c, a, &ack)
 		} else {
 			err = r.join(c, a, &ack, now)
 		}

@@ -131,7 +131,7 @@ func TestAckLineOrder(t *testing.T) {
 	line := newAckLine(&o)
 	slots := make([]*ackSlot, 5)
 	for i := range slots {
-		slots[i] = line.enter(fmt.Sprint(i), nil)
+		slots[i] = line.enter(fmt.Sprint(i), "", nil)
 	}
 	for _, i := range []int{3, 1, 0, 4, 2} {
 		line.decide(slots[i], "", fmt.Sprint("try_again: ", i))
@@ -144,11 +144,11 @@ func TestAckLineOrder(t *testing.T) {
 	}
 	full := newAckLine(&o)
 	for range ackLimit {
-		full.enter("", nil)
+		full.enter("", "", nil)
 	}
 	gone := make(chan struct{})
 	close(gone)
-	if full.enter("", gone) != nil {
+	if full.enter("", "", gone) != nil {
 		t.Fatal("a full line took one more")
 	}
 }

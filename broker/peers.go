@@ -32,7 +32,8 @@ func (r *room) row(p *presence.Presence[*conn]) wire.PeerRow {
 		Stats: p.Stats, Profile: p.Profile, Visible: p.Visible, Online: p.Online,
 	}
 	if p.Summary != "" {
-		row.Summary = &p.Summary
+		summary := p.Summary // the row outlives the lock
+		row.Summary = &summary
 	}
 	if m, ok := r.members.Member(p.MemberKey); ok {
 		row.Role = string(m.Role)

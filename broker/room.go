@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -98,12 +99,14 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 	if err := r.recall(a); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return errRoomClosed
+	if err := r.introduce(a, now); err != nil {
+		return err
 	}
-	_, known := r.Known(a.SessionKey)
+	r.mu.Lock()
+	if err := r.admissible(a); err != nil {
+		r.mu.Unlock()
+		return err
+	}
 	joined, err := r.Join(a, r.broker.Settings().MaxConnectionsPerMesh, now)
 	switch {
 	case errors.Is(err, presence.ErrCapacity):
@@ -118,11 +121,6 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 	}
 	p := joined.Presence
 	c.room, c.present = r, p
-	r.save()
-	if p.Proven && !known && !r.keep(c, p) {
-		r.mu.Unlock()
-		return nil
-	}
 	ack.PresenceID = p.ID
 	if restored := joined.Restored; restored != nil && !a.Proven {
 		ack.Restored, ack.LastSummary, ack.RestoredGroups, ack.RestoredStats = true, restored.Summary, restored.Groups, restored.Stats
@@ -147,41 +145,63 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 		r.regate(p)
 	}
 	r.broker.stats.joins.Add(1)
+	r.save()
 	r.mu.Unlock()
 	c.CaughtUp() // of joining itself
 	return nil
 }
 
-// keep waits until a session key that is new to the mesh is stored, before anybody
-// hears of it: from then on it is an address, and a broker that has crashed must
-// not tell a sender that there never was one. The caller holds r.mu, which is
-// let go of meanwhile. It returns false when c is no longer p's connection.
-func (r *room) keep(c *conn, p *presence.Presence[*conn]) bool {
-	r.mu.Unlock()
+// introduce stores a session key that is new to the mesh before anybody hears of
+// it: from then on it is an address, and a broker that has crashed must not tell
+// a sender that there never was one.
+func (r *room) introduce(a *presence.Arrival[*conn], now time.Time) error {
+	r.mu.RLock()
+	_, known := r.Known(a.SessionKey)
+	r.mu.RUnlock()
+	if !a.Proven || known {
+		return nil
+	}
 	ctx, cancel := storageContext()
-	// Without the storage the session is served all the same; it waits for nothing
-	// but what can't be accepted now.
-	_ = r.broker.journal.Flush(ctx)
-	cancel()
-	r.mu.Lock()
-	if p.Conn == c {
-		return true
+	defer cancel()
+	return r.broker.journal.SaveNow(ctx, presence.Record{
+		MeshID: r.id, Identity: presence.SessionIdentity(a.SessionKey), ID: a.ID, MemberID: a.MemberID, MemberKey: a.MemberKey,
+		SessionKey: a.SessionKey, Proven: true, Role: wire.RoleSession, DisplayName: a.DisplayName, Status: wire.Idle,
+		Source: presence.JSONL, StatusAt: now, Visible: true, ConnectedAt: now, LastSeenAt: now, EndedAt: now,
+	})
+}
+
+// admissible checks what may have changed since the handshake looked: it is called
+// under r.mu, which whoever removes a member takes too.
+func (r *room) admissible(a *presence.Arrival[*conn]) error {
+	if r.closed {
+		return errRoomClosed
 	}
-	if !p.Ended() {
-		r.announceArrival(p, nil) // somebody else has taken it over in silence
+	if m, ok := r.members.Member(a.MemberKey); !ok || m.Removed() {
+		return r.revoked()
 	}
-	return false
+	if _, taken := r.members.Member(a.SessionKey); taken && !a.Proven {
+		return reject(wire.CodeKeyTaken, "sessionPubkey is a member's key")
+	}
+	return nil
+}
+
+func (r *room) revoked() error {
+	return &rejection{
+		code:    wire.CodeRevoked,
+		message: fmt.Sprintf("You've been removed from %q. Contact the mesh owner to rejoin.", r.members.Mesh().Name),
+		close:   wire.CloseBanned, reason: wire.ReasonBanned,
+	}
 }
 
 // errRoomClosed says that the room was forgotten in the moment of coming in.
 var errRoomClosed = errors.New("the room was forgotten")
 
 // admitGuest takes a transient connection.
-func (r *room) admitGuest(c *conn, ack *wire.HelloAck) error {
+func (r *room) admitGuest(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
-		return errRoomClosed
+	if err := r.admissible(a); err != nil {
+		return err
 	}
 	if r.Len()+len(r.guests) >= r.broker.Settings().MaxConnectionsPerMesh {
 		return errCapacity

@@ -25,7 +25,7 @@ var errAway = &refusal{wire.AckTryAgain, "the broker's storage is out of reach"}
 // serveSend accepts a message or refuses it; either way there is an ack.
 func (c *conn) serveSend(frame *wire.Frame) {
 	m, err := wire.DecodeSend(frame)
-	slot := c.acks.enter(m.ID, c.dead.Done())
+	slot := c.acks.enter(m.ID, frame.ReqID, c.dead.Done())
 	if slot == nil {
 		return
 	}
@@ -87,6 +87,9 @@ func (c *conn) admit(m *wire.Send) *refusal {
 // room's lock, so that nobody who is a recipient has ended in between.
 func (c *conn) route(m *wire.Send, done func(queue.Result)) *refusal {
 	r := c.room
+	if c.broker.queue.Repeated(r.id, c.actor.MemberID, m.ClientID, done) {
+		return nil // whatever has become of its recipients, it was accepted
+	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	to, err := c.recipients(m.Targets)
@@ -204,6 +207,10 @@ func (c *conn) clientAck(frame *wire.Frame) {
 	}
 }
 
+// statusCandidates is how many messages a prefix may mean before more of the id is
+// asked for.
+const statusCandidates = 64
+
 // messageStatus tells a message's sender, or an admin, how far it came.
 func (c *conn) messageStatus(frame *wire.Frame) error {
 	q, err := wire.DecodeMessageStatus(frame)
@@ -217,7 +224,7 @@ func (c *conn) messageStatus(frame *wire.Frame) error {
 	if strings.Trim(q.MessageID, "0123456789abcdef") == "" { // our ids are hex
 		ctx, cancel := storageContext()
 		defer cancel()
-		if found, err = c.broker.queue.Find(ctx, c.room.id, q.MessageID, 8); err != nil {
+		if found, err = c.broker.queue.Find(ctx, c.room.id, q.MessageID, statusCandidates); err != nil {
 			return err
 		}
 	}
@@ -230,6 +237,9 @@ func (c *conn) messageStatus(frame *wire.Frame) error {
 	}
 	switch len(visible) {
 	case 0:
+		if len(found) == statusCandidates {
+			break // yours may be behind those of others
+		}
 		return &requestError{wire.CodeNotFound, "message not found"}
 	case 1:
 		c.send(c.statusOf(&visible[0], frame.ReqID))

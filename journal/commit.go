@@ -19,6 +19,7 @@ type work struct {
 	settling []queue.Settling
 	events   []audit.Event // of others than the messages
 	flushed  []chan struct{}
+	saved    []chan struct{}
 }
 
 // take makes the next batch out of what is pending. Entries and settlements keep
@@ -48,6 +49,9 @@ func (j *Journal) take() work {
 		j.writing[ref] = r
 		delete(p.presences, ref)
 	}
+	if len(p.presences) == 0 {
+		w.saved, p.saved = p.saved, nil
+	}
 	if p.empty() { // all that those wait for is in this batch
 		w.flushed, p.flushed = p.flushed, nil
 	}
@@ -60,6 +64,13 @@ func (j *Journal) take() work {
 		w.batch.Settled = append(w.batch.Settled, s.Settlement)
 	}
 	return w
+}
+
+// release tells those who waited for the batch that it is stored.
+func (w *work) release() {
+	for _, done := range append(w.saved, w.flushed...) {
+		close(done)
+	}
 }
 
 func split[T any](list []T, n int) (head, tail []T) {
@@ -90,9 +101,6 @@ func (j *Journal) commit(ctx context.Context, w *work) error {
 	j.mu.Lock()
 	j.writing = nil
 	j.mu.Unlock()
-	for _, done := range w.flushed {
-		close(done)
-	}
 	j.stats.commits.Add(1)
 	j.stats.messages.Add(int64(len(w.entries) - len(duplicates)))
 	j.stats.duplicates.Add(int64(len(duplicates)))
@@ -183,6 +191,7 @@ func (j *Journal) giveBack(w *work) {
 	p.closed = append(w.batch.Closed, p.closed...)
 	p.hellos = append(w.batch.Hellos, p.hellos...)
 	p.flushed = append(w.flushed, p.flushed...)
+	p.saved = append(w.saved, p.saved...)
 	for _, r := range w.batch.Presences {
 		ref := presenceRef{r.MeshID, r.Identity}
 		if _, newer := p.presences[ref]; !newer {

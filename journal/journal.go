@@ -65,6 +65,7 @@ type pending struct {
 	closed    []queue.Closing
 	presences map[presenceRef]presence.Record
 	flushed   []chan struct{} // waiters for everything added before them
+	saved     []chan struct{} // waiters for the presences saved before them
 	events    []audit.Event
 	hellos    []Hello
 }
@@ -78,6 +79,9 @@ func (p *pending) empty() bool {
 	return len(p.entries) == 0 && len(p.settling) == 0 && len(p.closed) == 0 && len(p.presences) == 0 && len(p.events) == 0 &&
 		len(p.hellos) == 0
 }
+
+// urgent reports whether somebody waits for the next commit.
+func (p *pending) urgent() bool { return len(p.entries) > 0 || len(p.flushed) > 0 || len(p.saved) > 0 }
 
 // New makes a journal over a store. Nothing is written until Run is called.
 func New(store Store, log *zap.Logger) *Journal {
@@ -153,6 +157,31 @@ func (j *Journal) Save(records []presence.Record) {
 	j.signal()
 }
 
+// SaveNow is Save of one record; it returns once that is stored, or when ctx ends.
+func (j *Journal) SaveNow(ctx context.Context, r presence.Record) error {
+	done := make(chan struct{})
+	j.mu.Lock()
+	j.pending.presences[presenceRef{r.MeshID, r.Identity}] = r
+	j.pending.saved = append(j.pending.saved, done)
+	j.mu.Unlock()
+	j.signal()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("store a presence: %w", ctx.Err())
+	}
+}
+
+// Full reports whether so much waits for the storage that nobody who is new should
+// be let in.
+func (j *Journal) Full() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	p := &j.pending
+	return len(p.events)+len(p.hellos)+len(p.closed)+len(p.presences) > backlogMessages
+}
+
 // Presence returns a record that was saved and is not in the store yet.
 func (j *Journal) Presence(meshID wire.ID, id presence.Identity) (presence.Record, bool) {
 	j.mu.Lock()
@@ -220,6 +249,7 @@ func (j *Journal) commitNext(ctx context.Context) bool {
 	err := j.commit(ctx, &work)
 	if err == nil {
 		j.setDown(nil)
+		work.release()
 		return true
 	}
 	j.setDown(err)
@@ -235,7 +265,7 @@ func (j *Journal) commitNext(ctx context.Context) bool {
 // returns false when there is nothing.
 func (j *Journal) gather(ctx context.Context) bool {
 	j.mu.Lock()
-	empty, urgent := j.pending.empty(), len(j.pending.entries) > 0 || len(j.pending.flushed) > 0
+	empty, urgent := j.pending.empty(), j.pending.urgent()
 	if j.down != nil {
 		empty, urgent = false, true // an empty batch finds out whether the storage is back
 	}
@@ -259,7 +289,7 @@ func (j *Journal) gather(ctx context.Context) bool {
 			return true
 		case <-j.wake:
 			j.mu.Lock()
-			urgent = len(j.pending.entries) > 0 || len(j.pending.flushed) > 0
+			urgent = j.pending.urgent()
 			j.mu.Unlock()
 			if urgent {
 				return true

@@ -39,7 +39,11 @@ const configName = "config.json"
 // DefaultDir returns CLAUDEMESH_CONFIG_DIR, else ~/.claudemesh.
 func DefaultDir() (Dir, error) {
 	if dir := os.Getenv("CLAUDEMESH_CONFIG_DIR"); dir != "" {
-		return Dir(dir), nil
+		path, err := filepath.Abs(dir)
+		if err != nil {
+			return "", fmt.Errorf("find the config directory: %w", err)
+		}
+		return Dir(path), nil
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {

@@ -50,10 +50,15 @@ func Join(ctx context.Context, dir Dir, link Link, displayName string, client *h
 	joined.Mesh.BrokerURL = link.BrokerURL
 	joined.Mesh.JoinedAt = time.Now()
 	err = dir.Update(ctx, func(c *Config) error {
-		if old, err := c.Find(joined.Mesh.MeshID); err == nil && old.Member.Public() != key.Public() {
-			joined.Replaced = true
-			if err := dir.backUp(); err != nil {
+		if old, err := c.Find(joined.Mesh.MeshID); err == nil {
+			if err := sameMesh(old, &joined.Mesh); err != nil {
 				return err
+			}
+			if old.Member.Public() != key.Public() {
+				joined.Replaced = true
+				if err := dir.backUp(); err != nil {
+					return err
+				}
 			}
 		}
 		c.Put(joined.Mesh)
@@ -64,6 +69,19 @@ func Join(ctx context.Context, dir Dir, link Link, displayName string, client *h
 	}
 	done()
 	return joined, nil
+}
+
+// sameMesh refuses a link that would move a mesh that is joined already to another
+// broker or under another key: whoever knows a mesh's id can make one.
+func sameMesh(old, joined *Mesh) error {
+	switch {
+	case !old.Key.IsZero() && !old.Key.Equal(joined.Key):
+		return fmt.Errorf("the link has another key for the mesh %s, which you have joined: don't trust it, ask whoever sent it", old.Slug)
+	case old.BrokerURL != joined.BrokerURL:
+		return fmt.Errorf("the link leads to %s, but you have joined the mesh %s at %s; if it has moved, change brokerUrl in the config by hand",
+			joined.BrokerURL, old.Slug, old.BrokerURL)
+	}
+	return nil
 }
 
 func redeemLink(ctx context.Context, h HTTP, link Link, key identity.KeyPair, displayName string) (Joined, error) {

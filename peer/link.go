@@ -129,6 +129,9 @@ type InviteTerms struct {
 // NewLinkInvite makes a broker-blind invite: the link for the guest, and what
 // the broker is told of it (Client.InviteCreate), which can't open it.
 func NewLinkInvite(m *Mesh, owner wire.Key, t InviteTerms) (Link, wire.InviteCreate, error) {
+	if m.Key.IsZero() {
+		return Link{}, wire.InviteCreate{}, errors.New("make invite: the mesh key is unknown here")
+	}
 	secret := envelope.NewLinkSecret()
 	sealed, err := secret.SealInvite(envelope.InvitePayload{
 		MeshID: m.MeshID, Slug: m.Slug, Name: m.Name, OwnerPubkey: owner,

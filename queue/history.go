@@ -92,6 +92,32 @@ func (hs *histories) forgetIdle(now time.Time) {
 	}
 }
 
+// Repeated tells done the fate of the message that a member has sent under a client
+// id before, now or once it is known. It returns false when there is none.
+func (q *Queue) Repeated(mesh, member wire.ID, clientID string, done func(Result)) bool {
+	if clientID == "" {
+		return false
+	}
+	h := q.senders.get(memberRef{mesh, member})
+	h.mu.Lock()
+	earlier, ok := h.known[clientID]
+	h.mu.Unlock()
+	if ok {
+		q.stats.repeated.Add(1)
+		earlier.tell(done)
+	}
+	return ok
+}
+
+// tell tells done the fate of the message, now or once it is known.
+func (s sent) tell(done func(Result)) {
+	if s.entry == nil {
+		done(Result{MessageID: s.id})
+	} else {
+		s.entry.join(done)
+	}
+}
+
 // begin enters a new message. If its client id was used before, it tells done the
 // earlier message's fate instead and returns true.
 func (h *history) begin(e *Entry, done func(Result)) (repeated bool) {
@@ -104,11 +130,7 @@ func (h *history) begin(e *Entry, done func(Result)) (repeated bool) {
 		return false
 	}
 	h.mu.Unlock()
-	if earlier.entry == nil {
-		done(Result{MessageID: earlier.id})
-	} else {
-		earlier.entry.join(done)
-	}
+	earlier.tell(done)
 	return true
 }
 

@@ -42,7 +42,7 @@ func TestResolve(t *testing.T) {
 		{Pubkey: carol, DisplayName: "carol"},
 		{Pubkey: newKey(t), DisplayName: "gone", Removed: true},
 		{Pubkey: own, DisplayName: "myself"},
-		{Pubkey: bob2, DisplayName: "work"}, // a live peer of that name comes first
+		{Pubkey: bob2, DisplayName: "second"},
 	}
 	stranger := newKey(t)
 	for _, tc := range []struct {
@@ -81,6 +81,13 @@ func TestResolve(t *testing.T) {
 		case err != nil || c.key != tc.want:
 			t.Errorf("%s: got %+v, %v", tc.name, c, err)
 		}
+	}
+	// A connected peer that calls itself what an absent member is called gets nothing
+	// that is meant for the member.
+	impostor := []wire.PeerRow{{Pubkey: bob, MemberPubkey: bob, DisplayName: "carol"}}
+	var several *ambiguousError
+	if c, err := resolve("carol", own, impostor, members); !errors.As(err, &several) {
+		t.Errorf("an impostor: got %+v, %v", c, err)
 	}
 	// Two keys with one start.
 	twin := alice

@@ -43,7 +43,9 @@ name: 1 to 64 of a-z, 0-9, dot, dash and underscore.`,
 	}
 	cmd.Flags().StringVar(&name, "name", "", "name of the mesh for people (default the slug)")
 	cmd.Flags().StringVar(&displayName, "display-name", "", "what the others see you as (default your user name)")
-	cmd.Flags().StringVar(&token, "token", "", "secret that this broker asks for to create meshes")
+	cmd.Flags().StringVar(&token, "token", os.Getenv("CLAUDEMESH_CREATE_TOKEN"),
+		"secret that this broker asks for to create meshes; better in CLAUDEMESH_CREATE_TOKEN, where ps does not show it")
+	cmd.Flags().Lookup("token").DefValue = "" // help must not show it either
 	return cmd
 }
 

@@ -39,26 +39,34 @@ func isGroupTarget(to string) bool {
 	return to == "*" || strings.HasPrefix(to, "@") || strings.HasPrefix(to, "#")
 }
 
-// resolve finds whom a display name, a key or the start of a key means: first
-// among the peers that are connected, then among the members. Several presences
-// of one member under one name are that member: the broker picks one that can
-// open the message. One's own presences count only if nobody else is meant.
+// resolve finds whom a display name, a key or the start of a key means, among the
+// peers that are connected and the members. A connected peer goes before its own
+// member; but a name that belongs to two members is nobody's: whoever connects
+// may call itself anything, and must not get what is meant for another. Several
+// presences of one member under one name are that member: the broker picks one that
+// can open the message. One's own presences count only if nobody else is meant.
 func resolve(to string, own wire.Key, peers []wire.PeerRow, members []wire.MemberRow) (candidate, error) {
 	live, offline := candidates(peers, members)
-	for _, list := range [][]candidate{live, offline} {
+	named := func(list []candidate) []candidate {
 		found := slices.DeleteFunc(slices.Clone(list), func(c candidate) bool { return !strings.EqualFold(c.name, to) })
-		if others := slices.DeleteFunc(slices.Clone(found), func(c candidate) bool { return c.member == own }); len(others) > 0 {
-			found = others
-		}
-		switch found = onePerMember(found); len(found) {
-		case 0:
-		case 1:
-			return found[0], nil
-		default:
-			return candidate{}, &ambiguousError{to, found}
+		return onePerMember(found)
+	}
+	found := named(live)
+	for _, c := range named(offline) {
+		if !slices.ContainsFunc(found, func(f candidate) bool { return f.member == c.member }) {
+			found = append(found, c)
 		}
 	}
-	return resolveKey(to, append(live, offline...))
+	if others := slices.DeleteFunc(slices.Clone(found), func(c candidate) bool { return c.member == own }); len(others) > 0 {
+		found = others
+	}
+	switch len(found) {
+	case 0:
+		return resolveKey(to, append(live, offline...))
+	case 1:
+		return found[0], nil
+	}
+	return candidate{}, &ambiguousError{to, found}
 }
 
 // resolveKey finds a key by its start. A whole key needs not be known here: that

@@ -36,7 +36,7 @@ func (a *app) sendCommand() *cobra.Command {
 		Use:   "send <to> <message | ->",
 		Short: "Send a message",
 		Long: `Send a message, sealed so that only those whom it is for can read it. <to> is
-  a display name     a connected peer first, else a member, for whom it waits
+  a display name     of a connected peer, or of a member, for whom it waits
   a key              or the start of one, 8 digits or more
   @group             everybody in the group
   @all or *          everybody in the mesh
