@@ -165,11 +165,16 @@ func (j *Journal) SaveNow(ctx context.Context, r presence.Record) error {
 	j.pending.saved = append(j.pending.saved, done)
 	j.mu.Unlock()
 	j.signal()
+	return await(ctx, done, "store a presence")
+}
+
+// await waits until done is closed, or ctx ends.
+func await(ctx context.Context, done <-chan struct{}, doing string) error {
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("store a presence: %w", ctx.Err())
+		return fmt.Errorf("%s: %w", doing, ctx.Err())
 	}
 }
 
@@ -202,12 +207,7 @@ func (j *Journal) Flush(ctx context.Context) error {
 	j.pending.flushed = append(j.pending.flushed, done)
 	j.mu.Unlock()
 	j.signal()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("flush the journal: %w", ctx.Err())
-	}
+	return await(ctx, done, "flush the journal")
 }
 
 // Down returns why the storage is out of reach, nil when it is not.

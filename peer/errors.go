@@ -82,6 +82,8 @@ func (e *ClosedError) Error() string {
 	switch {
 	case e.Code == wire.CloseBanned:
 		return "you were removed from this mesh; ask its owner for a new invite"
+	case e.Code == wire.CloseTooBig:
+		return "the message is larger than the broker takes"
 	case e.Code == wire.CloseKicked:
 		return "an admin ended this connection"
 	case e.Reason == wire.ReasonReplaced:
@@ -137,7 +139,7 @@ func closedBy(err error) error {
 		return err
 	}
 	switch {
-	case closed.Code == wire.CloseBanned, closed.Code == wire.CloseKicked,
+	case closed.Code == wire.CloseBanned, closed.Code == wire.CloseKicked, closed.Code == wire.CloseTooBig,
 		closed.Code == wire.CloseNormal && closed.Reason == wire.ReasonReplaced:
 		return &ClosedError{int(closed.Code), closed.Reason}
 	case closed.Code == wire.ClosePolicy && closed.Reason != "":
@@ -154,7 +156,8 @@ func isFinal(err error, oneShot bool) bool {
 	case errors.As(err, &hello):
 		return hello.Final()
 	case errors.As(err, &closed):
-		return closed.Code != wire.CloseKicked || oneShot
+		passing := closed.Code == wire.CloseKicked || closed.Code == wire.CloseTooBig
+		return !passing || oneShot
 	}
 	return false
 }

@@ -226,7 +226,7 @@ func FuzzPush(f *testing.F) {
 	f.Add("\xff", "\u2028\"\\", "", "", "", int64(-1), int64(0))
 	f.Fuzz(func(t *testing.T, id, name, nonce, ciphertext, client string, at, version int64) {
 		if !isBase64(nonce) || !isBase64(ciphertext) || at < 0 || at > 253402300799999 {
-			t.Skip()
+			return // no push looks like that
 		}
 		p := Push{MessageID: id, SenderPubkey: Key{1}, SenderName: name, Priority: Now, Nonce: nonce, Ciphertext: ciphertext,
 			CreatedAt: time.UnixMilli(at).UTC(), ClientID: client, BodyVersion: version}
