@@ -1,7 +1,7 @@
 # make help lists the targets. What stands in capitals can be set: make fuzz FUZZTIME=1m
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-FUZZTIME ?= 10s
+FUZZTIME ?= 100000x
 BENCH    ?= .
 TESTS    ?= ./...
 
@@ -34,7 +34,7 @@ bench: ## benchmarks
 	@scripts/need postgres
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m $(TESTS)
 
-fuzz: ## every fuzz target for FUZZTIME
+fuzz: ## every fuzz target for FUZZTIME: so many runs (100000x) or so long (1m)
 	@scripts/fuzz $(FUZZTIME)
 
 lint: ## go vet and golangci-lint
