@@ -69,8 +69,19 @@ type SessionHello struct {
 	Timestamp          int64 // Unix ms; 0 when missing or no number
 	Signature          string
 	Role               string
+	Succeeds           []Succession
 	About
 }
+
+// Succession is an old session key's word that the session of the hello that it
+// comes with goes on in its place; see SuccessionSigningText.
+type Succession struct {
+	SessionPubkey string `json:"sessionPubkey"`
+	Signature     string `json:"signature"`
+}
+
+// MaxSuccessions is how many sessions one can be the successor of.
+const MaxSuccessions = 32
 
 // Attestation is a member's word for a session key, as it came.
 type Attestation struct {
@@ -142,15 +153,23 @@ func DecodeSessionHello(frame *Frame) SessionHello {
 		Role:               f.str("role"),
 	}
 	if sub := f.sub("parentAttestation"); sub != nil {
-		h.Attestation = Attestation{
-			SessionPubkey:      sub.str("sessionPubkey"),
-			ParentMemberPubkey: sub.str("parentMemberPubkey"),
-			Signature:          sub.str("signature"),
-		}
-		h.Attestation.ExpiresAt, _ = sub.integer("expiresAt")
+		h.Attestation = *attestation(sub)
 	}
+	f.each("succeeds", MaxSuccessions, func(g *fields) {
+		h.Succeeds = append(h.Succeeds, Succession{g.need("sessionPubkey"), g.need("signature")})
+	})
 	h.About = about(&f)
 	return h
+}
+
+func attestation(f *fields) *Attestation {
+	a := &Attestation{
+		SessionPubkey:      f.str("sessionPubkey"),
+		ParentMemberPubkey: f.str("parentMemberPubkey"),
+		Signature:          f.str("signature"),
+	}
+	a.ExpiresAt, _ = f.integer("expiresAt")
+	return a
 }
 
 // timestamp reads the signed time. A missing or mistyped one is no malformed
@@ -231,15 +250,28 @@ func ValidGroup(name string) bool {
 	return prev != '/'
 }
 
-// SetStatus changes the sender's own status by hand.
-type SetStatus struct{ Status Status }
+// SetStatus changes the sender's own status: by hand, or as SourceHook.
+type SetStatus struct {
+	Status Status
+	Source string // "" for by hand
+	Reason string // e.g. "waiting"; shown beside the status until that changes
+}
+
+// SourceHook in a set_status says that it passes on a hook of the session.
+const SourceHook = "hook"
+
+// MaxReasonLen bounds the reason of a status, in bytes.
+const MaxReasonLen = 64
 
 // DecodeSetStatus reads a set_status.
 func DecodeSetStatus(frame *Frame) (SetStatus, error) {
 	f := fields{Frame: frame}
-	m := SetStatus{Status(f.need("status"))}
+	m := SetStatus{Status(f.need("status")), f.str("source"), f.bounded("reason", MaxReasonLen)}
 	if f.err == nil && !m.Status.Valid() {
 		f.fail("status", "idle, working or dnd")
+	}
+	if m.Source != "" && m.Source != SourceHook {
+		f.fail("source", "hook, or left out")
 	}
 	return m, f.err
 }

@@ -109,6 +109,9 @@ func DecodePush(frame *Frame) (Push, error) {
 	}
 	p.BodyVersion, _ = f.integer("bodyVersion")
 	p.KeyEpoch, _ = f.integer("keyEpoch")
+	if sub := f.sub("senderAttestation"); sub != nil {
+		p.SenderAttestation = attestation(sub)
+	}
 	if !p.Priority.Valid() {
 		f.fail("priority", "now, next or low")
 	}

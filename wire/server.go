@@ -119,7 +119,20 @@ type Push struct {
 	Mentions           []string
 	BodyVersion        int64
 	KeyEpoch           int64
+	// SenderAttestation is the sender's member's word for SenderPubkey; nil when
+	// that is no session's key.
+	SenderAttestation *Attestation
 }
+
+// Versions of a message's body: how it is sealed and what is inside. The broker
+// carries them and does not look. 0 is protocol v1: a text in a crypto_box, or
+// the base64 of a text.
+const (
+	BodyMesh       = 2 // a text, under the mesh key
+	BodySignedMesh = 3 // the sender's signature and a text, under the mesh key
+	BodyText       = 4 // a text in a crypto_box; the sender takes receipts
+	BodyReceipt    = 5 // a receipt in a crypto_box
+)
 
 // AppendJSON appends the push's frame to b.
 func (p *Push) AppendJSON(b []byte) []byte {
@@ -155,6 +168,12 @@ func (p *Push) AppendJSON(b []byte) []byte {
 	}
 	if p.KeyEpoch != 0 {
 		b = append(append(b, `,"keyEpoch":`...), itoa(p.KeyEpoch)...)
+	}
+	if a := p.SenderAttestation; a != nil {
+		b = appendString(append(b, `,"senderAttestation":{"sessionPubkey":`...), a.SessionPubkey)
+		b = appendString(append(b, `,"parentMemberPubkey":`...), a.ParentMemberPubkey)
+		b = append(append(b, `,"expiresAt":`...), itoa(a.ExpiresAt)...)
+		b = append(appendString(append(b, `,"signature":`...), a.Signature), '}')
 	}
 	return append(b, '}')
 }
@@ -241,6 +260,10 @@ type PeerRow struct {
 	// Extensions.
 	Online bool   `json:"online"`         // false: leased, its socket is away for the moment
 	Role   string `json:"role,omitempty"` // the member's role in the mesh
+	// StatusReason is what the peer gave with its status, e.g. "waiting".
+	StatusReason string `json:"statusReason,omitempty"`
+	// Attestation is the member's word for a session's key; nil for others.
+	Attestation *Attestation `json:"attestation,omitempty"`
 }
 
 // MessageStatusResult answers message_status.

@@ -21,6 +21,26 @@ func SessionHelloSigningText(meshID string, member, session Key, timestamp int64
 	return "claudemesh-session-hello|" + meshID + "|" + member.String() + "|" + session.String() + "|" + itoa(timestamp)
 }
 
+// SuccessionSigningText is what an old session key signs to name the key of the
+// session that goes on in its place.
+func SuccessionSigningText(meshID string, old, next Key) string {
+	return "claudemesh-session-succession|" + meshID + "|" + old.String() + "|" + next.String()
+}
+
+// GroupTextSigningText is what the sender's key signs in a body of version
+// BodySignedMesh: the mesh key that seals it is everybody's. textHash is the
+// lower-case hex SHA-256 of the text.
+func GroupTextSigningText(meshID string, sender Key, clientID, textHash string) string {
+	return "claudemesh-group-text|" + meshID + "|" + sender.String() + "|" + itoa(int64(len(clientID))) + "|" + clientID + "|" + textHash
+}
+
+// ReceiptSigningText is what a recipient's key signs in a body of version
+// BodyReceipt. messagesHash is the lower-case hex SHA-256 of the receipt's
+// messages as they stand in it.
+func ReceiptSigningText(meshID string, recipient, sender Key, messagesHash string) string {
+	return "claudemesh-receipt|" + meshID + "|" + recipient.String() + "|" + sender.String() + "|" + messagesHash
+}
+
 // InviteV1SigningText is what the mesh owner signs in a v1 invite. expiresAt is
 // in Unix seconds.
 func InviteV1SigningText(meshID, meshSlug, brokerURL string, expiresAt int64, rootKey, role, owner string) string {

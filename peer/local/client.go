@@ -1,0 +1,153 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+
+	"github.com/claudemesh/claudemesh/peer"
+)
+
+// MaxBody is how many bytes a request and an answer may have.
+const MaxBody = 1 << 20
+
+// Error is the daemon's refusal.
+type Error struct {
+	Status  int    `json:"-"` // of HTTP
+	Code    string `json:"code"`
+	Message string `json:"message"` // says what to do
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// The codes of Error.
+const (
+	CodeUnauthorized = "unauthorized" // 401: no such token, any more
+	CodeInvalid      = "invalid"      // 400: the request makes no sense
+	CodeNotFound     = "not_found"    // 404: no such session, peer, message or mesh
+	CodeRefused      = "refused"      // 409: understood, but not done
+	CodeUnavailable  = "unavailable"  // 503: e.g. no connection to the broker
+	CodeInternal     = "internal"     // 500
+)
+
+// Client speaks to the daemon. The zero Client is not usable.
+type Client struct {
+	http  *http.Client
+	token string
+}
+
+// Owner returns a client with the rights of the daemon's owner. It fails with
+// ErrNotRunning when no daemon has been started; nothing is connected yet.
+func Owner(dir peer.Dir) (*Client, error) {
+	info, err := ReadInfo(dir)
+	if err != nil {
+		return nil, err
+	}
+	return newClient(info.Socket, info.Token), nil
+}
+
+// Session returns a client that speaks for the session of a claude process. It
+// fails with ErrNotRunning, or with fs.ErrNotExist when that process is not registered.
+func Session(dir peer.Dir, pid int) (*Client, error) {
+	info, err := ReadInfo(dir)
+	if err != nil {
+		return nil, err
+	}
+	ticket, err := ReadTicket(dir, pid)
+	if err != nil {
+		return nil, err
+	}
+	return newClient(info.Socket, ticket.Token), nil
+}
+
+func newClient(socket, token string) *Client {
+	return &Client{token: token, http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}}
+}
+
+// Close drops idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Call sends in, which may be nil, to a verb and reads the answer into out, which
+// may be nil. It fails with ErrNotRunning, an *Error, or ctx's error.
+func (c *Client) Call(ctx context.Context, verb string, in, out any) error {
+	body, err := c.open(ctx, verb, in)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(io.LimitReader(body, MaxBody)).Decode(out); err != nil {
+		return fmt.Errorf("read the daemon's answer to %s: %w", verb, err)
+	}
+	return nil
+}
+
+// Wake streams what w asks for to each, until each fails, the stream ends or ctx
+// does. A stream that the daemon has ended in good order gives nil.
+func (c *Client) Wake(ctx context.Context, w Wake, each func(Woken) error) error {
+	body, err := c.open(ctx, VerbWake, w)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	for lines := json.NewDecoder(body); ; {
+		var woken Woken
+		if err := lines.Decode(&woken); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("wait for messages: %w", err)
+		}
+		if err := each(woken); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Client) open(ctx context.Context, verb string, in any) (io.ReadCloser, error) {
+	b := []byte("{}")
+	if in != nil {
+		var err error
+		if b, err = json.Marshal(in); err != nil {
+			return nil, fmt.Errorf("encode %s: %w", verb, err)
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://daemon/v1/"+verb, bytes.NewReader(b))
+	if err != nil {
+		return nil, fmt.Errorf("call the daemon: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
+			return nil, ErrNotRunning
+		}
+		return nil, fmt.Errorf("call the daemon: %w", err)
+	}
+	if resp.StatusCode < http.StatusBadRequest {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	refusal := &Error{Status: resp.StatusCode, Code: CodeInternal, Message: "the daemon answered " + resp.Status}
+	_ = json.NewDecoder(io.LimitReader(resp.Body, MaxBody)).Decode(refusal) // else the above stays
+	return nil, refusal
+}
+
+func shortHash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:8])
+}
