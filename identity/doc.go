@@ -7,10 +7,16 @@
 // that a caller can answer with the right error code; the checks run in the
 // order that protocol v1 fixes, which is expiry and skew before the signature.
 //
-// No function reads the clock. Verifiers take the moment to judge by, and a
-// proof must be judged and remembered (ReplayGuard) by the same moment.
+// But for SessionStore, no function reads the clock. Verifiers take the moment to
+// judge by, and a proof must be judged and remembered (ReplayGuard) by the same
+// moment.
+//
+// A SessionStore keeps the key pairs of sessions on disk. A session has one key
+// pair, whichever and however many processes ask for it at once: a file of a key
+// comes into being as a whole, is never overwritten, and is moved away only under a
+// lock and only when it holds no key.
 //
 // A KeyPair never shows its secret when it is printed, logged or marshalled;
-// SecretHex and Seed are the only ways to it. All values but ReplayGuard are
-// immutable, and everything here is safe for concurrent use.
+// SecretHex and Seed are the only ways to it. All values but ReplayGuard and
+// SessionStore are immutable, and everything here is safe for concurrent use.
 package identity

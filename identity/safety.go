@@ -1,0 +1,52 @@
+package identity
+
+import (
+	"crypto/sha512"
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	// safetyDomain keeps safety numbers apart from other uses of SHA-512. The
+	// number at its end is the version: another one gives other numbers.
+	safetyDomain = "claudemesh-safety-number|1|"
+
+	// safetyRounds makes it 2^12 times dearer to look for a key whose digits are
+	// like another's. It is the count of the numeric fingerprints of Signal.
+	safetyRounds = 5200
+
+	safetyGroups = 6 // of a key, each of 5 digits
+)
+
+// SafetyNumber returns 60 digits, in 12 groups of 5 with a space between, that
+// two members compare to know that each has the other's true key. It is the same
+// whichever key comes first, and another one in another mesh. It takes some
+// milliseconds.
+func SafetyNumber(meshID string, a, b wire.Key) string {
+	x, y := safetyDigits(meshID, a), safetyDigits(meshID, b)
+	if y < x {
+		x, y = y, x
+	}
+	return x + " " + y
+}
+
+// safetyDigits returns the half that stands for one key: some 100 bits of an
+// iterated hash of it.
+func safetyDigits(meshID string, key wire.Key) string {
+	text := binary.BigEndian.AppendUint64([]byte(safetyDomain), uint64(len(meshID)))
+	text = append(append(text, meshID...), key[:]...)
+	sum := sha512.Sum512(text)
+	for range safetyRounds {
+		sum = sha512.Sum512(append(sum[:], key[:]...))
+	}
+	groups := make([]string, safetyGroups)
+	for i := range groups {
+		var chunk [8]byte
+		copy(chunk[3:], sum[5*i:5*i+5])
+		groups[i] = fmt.Sprintf("%05d", binary.BigEndian.Uint64(chunk[:])%100_000)
+	}
+	return strings.Join(groups, " ")
+}

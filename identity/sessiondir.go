@@ -1,0 +1,341 @@
+package identity
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	tempSuffix = ".tmp"
+
+	// staleTemp is after how long a temporary file can only be a dead process's.
+	staleTemp = time.Minute
+
+	// lockTimeout is how long to wait for others, which hold the lock while they
+	// write one small file.
+	lockTimeout = 5 * time.Second
+
+	// createAttempts bounds how often a file may vanish between two looks.
+	createAttempts = 10
+)
+
+// sessionDir is the open directory of a mesh's session keys. Everything goes
+// through its handle, so that no symbolic link leads out of it.
+type sessionDir struct {
+	*os.Root
+	self     *os.File // the directory itself, to lock and sync
+	repairs  bool     // wrong modes; else they are left as they are
+	warnings []string
+}
+
+// damagedError tells that a key's file holds no key.
+type damagedError struct{ file, why string }
+
+func (e *damagedError) Error() string { return e.file + " is damaged: " + e.why }
+
+// loadOrCreate returns the stored key, else stores what is offered. The warnings
+// hold with an error too.
+//
+// Whoever stores first wins: a complete file comes under its name with link(2),
+// which never replaces another. The lock is for what link can't do: that a
+// damaged file is moved away only by one who has seen it there while nobody else
+// could put a good one in its place.
+func loadOrCreate(root string, name sessionName, offer SessionKey) (key SessionKey, warnings []string, err error) {
+	dir, err := makeSessionDir(root, name.slug)
+	if err != nil {
+		return SessionKey{}, nil, err
+	}
+	defer dir.close()
+	defer func() { warnings = dir.warnings }()
+
+	var damaged *damagedError
+	missing := func() bool { return errors.Is(err, fs.ErrNotExist) || errors.As(err, &damaged) }
+	if key, err = dir.load(name); !missing() {
+		return key, nil, err
+	}
+	if err = dir.lock(); err != nil {
+		return SessionKey{}, nil, err
+	}
+	for range createAttempts {
+		if key, err = dir.load(name); !missing() {
+			return key, nil, err
+		}
+		if errors.As(err, &damaged) {
+			if err = dir.setAside(damaged); err != nil {
+				return SessionKey{}, nil, err
+			}
+			continue // a file in another case may be good
+		}
+		if err = dir.create(name, offer); !errors.Is(err, fs.ErrExist) {
+			return offer, nil, err
+		}
+	}
+	return SessionKey{}, nil, err
+}
+
+// makeSessionDir opens the directory of a mesh, makes what is missing and repairs
+// modes.
+func makeSessionDir(root, slug string) (*sessionDir, error) {
+	if err := makeDir(root); err != nil {
+		return nil, fmt.Errorf("create the directory of session keys: %w", err)
+	}
+	top, err := openRoot(root)
+	if err != nil {
+		return nil, err
+	}
+	defer top.Close()
+	warnings, err := repairDir(top, ".")
+	if err != nil {
+		return nil, err
+	}
+	err = top.Mkdir(slug, 0o700)
+	if err == nil {
+		err = syncRoot(top)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("create the directory of session keys: %w", err)
+	}
+	more, err := repairDir(top, slug)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := openSessionDir(top, slug)
+	if err != nil {
+		return nil, err
+	}
+	dir.repairs, dir.warnings = true, append(warnings, more...)
+	return dir, nil
+}
+
+// openRoot opens the directory that the meshes' are in.
+func openRoot(root string) (*os.Root, error) {
+	top, err := os.OpenRoot(root)
+	if err != nil {
+		return nil, fmt.Errorf("open the directory of session keys: %w", err)
+	}
+	return top, nil
+}
+
+// openSessionDir opens the directory of a mesh. A symbolic link is not taken for
+// it: two meshes must not share their keys.
+func openSessionDir(top *os.Root, slug string) (*sessionDir, error) {
+	listed, err := top.Lstat(slug)
+	if err != nil {
+		return nil, fmt.Errorf("open session keys: %w", err)
+	}
+	path := filepath.Join(top.Name(), slug)
+	if !listed.IsDir() {
+		return nil, fmt.Errorf("%s is no directory", path)
+	}
+	root, err := top.OpenRoot(slug)
+	if err != nil {
+		return nil, fmt.Errorf("open session keys: %w", err)
+	}
+	self, err := root.Open(".")
+	if err != nil {
+		root.Close()
+		return nil, fmt.Errorf("open session keys: %w", err)
+	}
+	dir := &sessionDir{Root: root, self: self}
+	if opened, err := self.Stat(); err != nil || !os.SameFile(listed, opened) {
+		dir.close()
+		return nil, fmt.Errorf("%s was exchanged while it was opened", path)
+	}
+	return dir, nil
+}
+
+// close gives the lock back too.
+func (d *sessionDir) close() {
+	d.self.Close()
+	d.Root.Close()
+}
+
+// warn adds to the warnings what is not among them: a file may be read twice.
+func (d *sessionDir) warn(warnings ...string) {
+	for _, w := range warnings {
+		if !slices.Contains(d.warnings, w) {
+			d.warnings = append(d.warnings, w)
+		}
+	}
+}
+
+func (d *sessionDir) path(file string) string { return filepath.Join(d.Name(), file) }
+
+// load reads a session's key. The error is fs.ErrNotExist when there is none, and
+// a *damagedError when there is a file that holds none.
+func (d *sessionDir) load(name sessionName) (SessionKey, error) {
+	file, err := d.find(name)
+	if err != nil {
+		return SessionKey{}, err
+	}
+	return d.read(name, file)
+}
+
+// find returns the name of a session's file: the one in lower case, else the
+// first in any case.
+func (d *sessionDir) find(name sessionName) (string, error) {
+	_, err := d.Lstat(name.file())
+	if err == nil {
+		return name.file(), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("find session key: %w", err)
+	}
+	files, err := d.files()
+	if err != nil {
+		return "", err
+	}
+	if file, ok := files[name.id]; ok {
+		return file, nil
+	}
+	return "", fmt.Errorf("find the key of session %s: %w", name.id, fs.ErrNotExist)
+}
+
+// files returns the files of keys by session id.
+func (d *sessionDir) files() (map[string]string, error) {
+	entries, err := fs.ReadDir(d.FS(), ".") // by name
+	if err != nil {
+		return nil, fmt.Errorf("list session keys: %w", err)
+	}
+	files := make(map[string]string)
+	for _, entry := range entries {
+		stem, isKey := strings.CutSuffix(entry.Name(), sessionSuffix)
+		id, err := ParseSessionID(stem)
+		if !isKey || err != nil {
+			continue
+		}
+		if _, known := files[id]; !known || id == stem {
+			files[id] = entry.Name()
+		}
+	}
+	return files, nil
+}
+
+// read reads and checks a file.
+func (d *sessionDir) read(name sessionName, file string) (SessionKey, error) {
+	listed, err := d.Lstat(file)
+	if err != nil {
+		return SessionKey{}, fmt.Errorf("read session key: %w", err)
+	}
+	if !listed.Mode().IsRegular() {
+		return SessionKey{}, &damagedError{file, "it is no regular file"}
+	}
+	if d.repairs {
+		d.warn(repairMode(d.Root, file, listed)...)
+	}
+	// Should it be a pipe by now, opening it must not wait for a writer.
+	f, err := d.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return SessionKey{}, fmt.Errorf("read session key: %w", err)
+	}
+	defer f.Close()
+	opened, err := f.Stat()
+	if err != nil {
+		return SessionKey{}, fmt.Errorf("read session key: %w", err)
+	}
+	if !os.SameFile(listed, opened) {
+		// Whoever put another file there may have done so for good reasons: this is
+		// to be looked at again, not to be set aside.
+		return SessionKey{}, fmt.Errorf("%s was exchanged while it was opened: %w", d.path(file), fs.ErrNotExist)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxSessionFile+1))
+	if err != nil {
+		return SessionKey{}, fmt.Errorf("read session key: %w", err)
+	}
+	if len(b) > maxSessionFile {
+		return SessionKey{}, &damagedError{file, "it is too long"}
+	}
+	key, err := parseSession(b, name)
+	if err != nil {
+		return SessionKey{}, &damagedError{file, err.Error()}
+	}
+	if key.CreatedAt.IsZero() {
+		key.CreatedAt = opened.ModTime().UTC()
+	}
+	return key, nil
+}
+
+// setAside gives a damaged file a name under which nobody takes it for a key.
+// Needs the lock.
+func (d *sessionDir) setAside(e *damagedError) error {
+	aside := e.file + ".corrupt"
+	for n := 1; ; n++ {
+		if _, err := d.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return fmt.Errorf("set a damaged session key aside: %w", err)
+		}
+		aside = fmt.Sprintf("%s.corrupt.%d", e.file, n)
+	}
+	if err := d.Rename(e.file, aside); err != nil {
+		return fmt.Errorf("set a damaged session key aside: %w", err)
+	}
+	d.warn(fmt.Sprintf("%s; it is kept as %s, and not used", d.path(e.Error()), aside))
+	return nil
+}
+
+// create stores a key durably: after a crash, the file is there as a whole or
+// not at all. The error is fs.ErrExist when another file is there. Needs the lock.
+func (d *sessionDir) create(name sessionName, key SessionKey) error {
+	b, err := encodeSession(name, key)
+	if err != nil {
+		return err
+	}
+	d.sweep()
+	temp := "." + name.file() + "." + rand.Text() + tempSuffix
+	f, err := d.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("store session key: %w", err)
+	}
+	defer func() { _ = d.Remove(temp) }() // fails if it was renamed
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = d.Link(temp, name.file())
+		// Not every file system has hard links. Under the lock nobody but a program
+		// that does not know of it can come between the look and the rename.
+		if unsupported(err) || errors.Is(err, fs.ErrPermission) {
+			if _, err = d.Lstat(name.file()); err == nil {
+				return fs.ErrExist
+			}
+			err = d.Rename(temp, name.file())
+		}
+	}
+	if err == nil {
+		err = syncHandle(d.self)
+	}
+	if err != nil {
+		return fmt.Errorf("store session key: %w", err)
+	}
+	return nil
+}
+
+// sweep removes what processes left that died while they stored a key.
+func (d *sessionDir) sweep() {
+	entries, err := fs.ReadDir(d.FS(), ".")
+	if err != nil {
+		return // it is not what was asked for
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), ".") || !strings.HasSuffix(entry.Name(), tempSuffix) {
+			continue
+		}
+		if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > staleTemp {
+			_ = d.Remove(entry.Name())
+		}
+	}
+}

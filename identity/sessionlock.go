@@ -1,0 +1,112 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// lock keeps other processes, and other calls in this one, from creating and
+// setting aside until close. The system takes it back when the process dies. A
+// file system that can't lock a directory (NFS) goes without: there link(2) alone
+// decides.
+func (d *sessionDir) lock() error {
+	for deadline := time.Now().Add(lockTimeout); ; time.Sleep(5 * time.Millisecond) {
+		err := syscall.Flock(int(d.self.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil, unsupported(err), errors.Is(err, syscall.EBADF), errors.Is(err, syscall.ENOLCK):
+			return nil
+		case !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR):
+			return fmt.Errorf("lock %s: %w", d.Name(), err)
+		case time.Now().After(deadline):
+			return fmt.Errorf("lock %s: another process holds it", d.Name())
+		}
+	}
+}
+
+// repairDir is repairMode for a directory. What is none is not its business.
+func repairDir(in *os.Root, name string) ([]string, error) {
+	info, err := in.Lstat(name)
+	if err != nil {
+		return nil, fmt.Errorf("check the directory of session keys: %w", err)
+	}
+	if !info.IsDir() {
+		return nil, nil
+	}
+	return repairMode(in, name, info), nil
+}
+
+// repairMode takes away what other users may do with a file or directory, and
+// says so. What is not this user's alone, like /tmp, is left as it is.
+func repairMode(in *os.Root, name string, info fs.FileInfo) []string {
+	want := fs.FileMode(0o600)
+	mode, path := info.Mode(), filepath.Join(in.Name(), name)
+	switch {
+	case !info.IsDir() && mode.Perm() == want:
+		return nil
+	case info.IsDir():
+		want = 0o700
+		// One that its owner has made read-only stays so.
+		if mode.Perm()&^want == 0 {
+			return nil
+		}
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if mode&os.ModeSticky != 0 || ok && int(owner.Uid) != os.Geteuid() {
+		return []string{fmt.Sprintf("%s has mode %04o and is not yours alone; choose another CLAUDEMESH_SESSIONS_DIR", path, mode.Perm())}
+	}
+	if err := in.Chmod(name, want); err != nil {
+		return []string{fmt.Sprintf("%s has mode %04o, which could not be set right: %v", path, mode.Perm(), err)}
+	}
+	return []string{fmt.Sprintf("%s had mode %04o; it is now %04o", path, mode.Perm(), want)}
+}
+
+// makeDir is os.MkdirAll with mode 0700 that is still there after a crash.
+func makeDir(path string) error {
+	err := os.Mkdir(path, 0o700)
+	if parent := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) && parent != path {
+		if err := makeDir(parent); err != nil {
+			return err
+		}
+		err = os.Mkdir(path, 0o700)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	parent, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	return syncHandle(parent)
+}
+
+// syncRoot makes what was created in a directory durable.
+func syncRoot(dir *os.Root) error {
+	self, err := dir.Open(".")
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", dir.Name(), err)
+	}
+	defer self.Close()
+	return syncHandle(self)
+}
+
+// syncHandle syncs an open directory. Some file systems can't, and need not.
+func syncHandle(dir *os.File) error {
+	if err := dir.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !unsupported(err) {
+		return err
+	}
+	return nil
+}
+
+// unsupported reports whether the file system can't do what was asked.
+func unsupported(err error) bool {
+	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EOPNOTSUPP)
+}

@@ -1,0 +1,19 @@
+package peer
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// SessionsRoot returns the directory of the session keys: CLAUDEMESH_SESSIONS_DIR,
+// else "sessions" in the config directory.
+func (d Dir) SessionsRoot() string {
+	root := os.Getenv("CLAUDEMESH_SESSIONS_DIR")
+	if root == "" {
+		return d.Path("sessions")
+	}
+	if abs, err := filepath.Abs(root); err == nil {
+		return abs
+	}
+	return root
+}
