@@ -144,24 +144,28 @@ func (c *client) next(kind string) frame {
 	}
 }
 
-// session connects a session of m with the given keys.
-func (s *server) session(m member, keys identity.KeyPair, sessionID string) *client {
+// session connects a session of m with the given keys, in the place of older ones.
+func (s *server) session(m member, keys identity.KeyPair, sessionID string, succeeds ...frame) *client {
 	s.t.Helper()
 	c := s.dial()
+	c.send(sessionHello(m, keys, sessionID, succeeds...))
+	c.next("hello_ack")
+	return c
+}
+
+func sessionHello(m member, keys identity.KeyPair, sessionID string, succeeds ...frame) frame {
 	now := time.Now()
 	a := identity.Attest(m.keys, keys.Public(), now.Add(time.Hour))
 	ts, sig := identity.SignSessionHello(keys, m.mesh, m.keys.Public(), now)
-	c.send(frame{
+	return frame{
 		"type": "session_hello", "meshId": m.mesh, "parentMemberPubkey": m.keys.Public().String(),
 		"sessionPubkey": keys.Public().String(), "timestamp": ts, "signature": sig.String(),
 		"parentAttestation": frame{
 			"sessionPubkey": a.SessionPubkey.String(), "parentMemberPubkey": a.ParentMemberPubkey.String(),
 			"expiresAt": a.ExpiresAt, "signature": a.Signature.String(),
 		},
-		"sessionId": sessionID, "pid": 1, "cwd": "/", "displayName": sessionID,
-	})
-	c.next("hello_ack")
-	return c
+		"sessionId": sessionID, "pid": 1, "cwd": "/", "displayName": sessionID, "succeeds": succeeds,
+	}
 }
 
 func newKeys(t testing.TB) identity.KeyPair {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -41,7 +42,10 @@ type conn struct {
 	key     wire.Key // as peers see it: session key if there is one, else the member key
 	session wire.Key
 	name    string
-	present *presence.Presence[*conn] // nil: transient
+	// attestation of the session key; nil: there is none, or it was not proven
+	attestation *wire.Attestation
+	present     *presence.Presence[*conn] // nil: transient
+	others      []queue.Mailbox           // see room.others
 
 	// owned by the reader
 	touched time.Time
@@ -51,6 +55,7 @@ type conn struct {
 	how      atomic.Int32 // an ending: why the connection ends, if the broker decided it
 	catching atomic.Int32 // mailboxes that have not caught up, and 1 while joining
 	notify   bool         // the client wants to hear when all have
+	notified atomic.Bool  // it has
 }
 
 // ending is why a connection ends.
@@ -219,9 +224,9 @@ func (c *conn) Push(frame []byte) { c.out.add(frame) }
 func (c *conn) Flushed() bool { return c.out.flushed() }
 
 // CaughtUp implements queue.Outlet. The client hears of it when the last of its
-// mailboxes has caught up.
+// mailboxes has caught up, and not again when it gets another mailbox later.
 func (c *conn) CaughtUp() {
-	if c.catching.Add(-1) == 0 && c.notify {
+	if c.catching.Add(-1) == 0 && c.notify && c.notified.CompareAndSwap(false, true) {
 		c.send(wire.CaughtUp{Type: wire.TypeCaughtUp})
 	}
 }

@@ -9,7 +9,9 @@
 //	outbox.go     its write side
 //	acks.go       acks in the order of sends
 //	handshake.go  hello and session_hello
+//	succession.go which sessions a session_hello goes on in the place of
 //	room.go       one mesh in memory: who is here, on which connection
+//	mailboxes.go  which connection serves which mailboxes
 //	dispatch.go   which message is served where
 //	send.go       routing a message
 //	peers.go      roster, status and groups

@@ -82,7 +82,11 @@ func (c *conn) sessionHello(frame *wire.Frame) error {
 	if h.Attestation.SessionPubkey != h.SessionPubkey || h.Attestation.ParentMemberPubkey != h.ParentMemberPubkey {
 		return reject(wire.CodeAttestationMismatch, "parentAttestation does not bind the claimed session+parent pubkeys")
 	}
-	a := &presence.Arrival[*conn]{MemberKey: member, SessionKey: session, Proven: true, About: &h.About}
+	attestation := h.Attestation // outlives the hello
+	a := &presence.Arrival[*conn]{
+		MemberKey: member, SessionKey: session, Proven: true, About: &h.About,
+		Attestation: &attestation, Succeeds: claimedSuccessions(h.Succeeds),
+	}
 	if err := c.capacity(h.MeshID, a); err != nil {
 		return err
 	}
@@ -104,6 +108,7 @@ func (c *conn) sessionHello(frame *wire.Frame) error {
 	if h.ParentMemberID != "" && m.ID.String() != h.ParentMemberID {
 		return reject(wire.CodeParentMemberIDMismatch, "parentMemberId is not the id of parentMemberPubkey")
 	}
+	a.Succeeds = room.provenSuccessions(m.ID, session, h.Succeeds)
 	return c.enter(room, m, a, sig, now)
 }
 
@@ -236,6 +241,7 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 	if c.key.IsZero() {
 		c.key = m.Key
 	}
+	c.attestation = a.Attestation
 	c.notify = a.About.Has(wire.CapCaughtUp)
 	ack := wire.HelloAck{
 		Type: wire.TypeHelloAck, PresenceID: a.ID, MemberDisplayName: m.DisplayName,

@@ -66,7 +66,7 @@ func (r *room) hook(signal presence.HookSignal, now time.Time) wire.ID {
 		return wire.ID{}
 	}
 	r.Touch(p, now)
-	if r.SetStatus(p, signal.Status, presence.Hook, now, r.broker.Settings().HookFreshWindow) {
+	if r.SetStatus(p, presence.Signal{Status: signal.Status, Source: presence.Hook}, now, r.broker.Settings().HookFreshWindow) {
 		r.regate(p)
 	}
 	r.save()

@@ -1,12 +1,11 @@
 package broker
 
 import (
+	"slices"
 	"time"
 
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/mesh"
-	"github.com/claudemesh/claudemesh/presence"
-	"github.com/claudemesh/claudemesh/queue"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -121,7 +120,8 @@ func (c *conn) removeMember(frame *wire.Frame) error {
 func (r *room) expel(member wire.ID, key wire.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, p := range append([]*presence.Presence[*conn](nil), r.ByMember(key)...) {
+	all := slices.Clone(r.ByMember(key))
+	for _, p := range all {
 		online, c := p.Online, p.Conn
 		if online {
 			r.broker.queue.Detach(r.mailbox(p), c)
@@ -135,9 +135,11 @@ func (r *room) expel(member wire.ID, key wire.Key) {
 		}
 	}
 	for _, known := range r.KnownOf(member) { // sessions that are away
-		r.broker.queue.End(queue.Mailbox{Mesh: r.id, Name: string(presence.SessionIdentity(known.SessionKey))})
+		r.broker.queue.End(r.sessionMailbox(known.SessionKey))
 	}
-	r.rehome(key)
+	for _, p := range all {
+		r.resettle(p)
+	}
 	r.broker.queue.End(r.memberMailbox(key))
 	for c := range r.guests {
 		if c.member == key {

@@ -30,6 +30,7 @@ func (r *room) row(p *presence.Presence[*conn]) wire.PeerRow {
 		Groups: orEmpty(p.Groups), SessionID: p.SessionID, ConnectedAt: wire.Time{Time: p.ConnectedAt}, Cwd: p.Cwd,
 		PeerRole: p.Role, Hostname: p.Hostname, PeerType: p.PeerType, Channel: p.Channel, Model: p.Model,
 		Stats: p.Stats, Profile: p.Profile, Visible: p.Visible, Online: p.Online,
+		StatusReason: p.StatusReason, Attestation: p.Attestation,
 	}
 	if p.Summary != "" {
 		summary := p.Summary // the row outlives the lock
@@ -63,8 +64,12 @@ func (c *conn) setStatus(frame *wire.Frame) error {
 	if err != nil {
 		return err
 	}
+	signal := presence.Signal{Status: m.Status, Source: presence.Manual, Reason: m.Reason}
+	if m.Source == wire.SourceHook {
+		signal.Source = presence.Hook
+	}
 	return c.change(func(r *room, p *presence.Presence[*conn], now time.Time) error {
-		if r.SetStatus(p, m.Status, presence.Manual, now, r.broker.Settings().HookFreshWindow) {
+		if r.SetStatus(p, signal, now, r.broker.Settings().HookFreshWindow) {
 			r.regate(p)
 		}
 		return nil

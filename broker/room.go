@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,7 +15,6 @@ import (
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/presence"
-	"github.com/claudemesh/claudemesh/queue"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -30,8 +30,10 @@ type room struct {
 	*presence.Room[*conn]
 	closed bool               // forgotten: get the room anew
 	empty  time.Time          // since when nobody has been here; zero: somebody is
-	homes  map[wire.Key]*conn // member key → the connection that serves the member's mailbox
 	guests map[*conn]struct{} // transient connections
+	// serving says which connection serves a mailbox that is not its presence's own,
+	// by the mailbox's name.
+	serving map[string]*conn
 }
 
 // room returns a mesh, loading it at first use.
@@ -61,7 +63,7 @@ func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
 	}
 	r := &room{
 		broker: b, id: id, members: members, rates: newLimiters[wire.ID](),
-		Room: presence.NewRoom[*conn](id), homes: make(map[wire.Key]*conn), guests: make(map[*conn]struct{}),
+		Room: presence.NewRoom[*conn](id), serving: make(map[string]*conn), guests: make(map[*conn]struct{}),
 	}
 	// Who was here when the broker before ended is leased from the moment at which
 	// this one could be reached.
@@ -120,13 +122,16 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 		return err
 	}
 	p := joined.Presence
-	c.room, c.present = r, p
+	c.room, c.present, c.others = r, p, r.others(p)
 	ack.PresenceID = p.ID
 	if restored := joined.Restored; restored != nil && !a.Proven {
 		ack.Restored, ack.LastSummary, ack.RestoredGroups, ack.RestoredStats = true, restored.Summary, restored.Groups, restored.Stats
 		ack.LastSeenAt = &wire.Time{Time: restored.LastSeenAt}
 	}
 	c.send(ack)
+	for _, old := range joined.Ended {
+		r.replaced(old, p)
+	}
 	if joined.How == presence.New {
 		r.announceArrival(p, joined.Restored)
 	}
@@ -140,7 +145,11 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 	c.catching.Store(1)
 	c.catching.Add(1)
 	r.broker.queue.Attach(r.mailbox(p), c, presence.UrgentOnly(p.Status))
-	r.rehome(p.MemberKey)
+	r.resettle(p)
+	r.reassignHeritage(joined.Released)
+	for _, old := range joined.Ended {
+		r.resettle(old.Presence)
+	}
 	if joined.StatusChanged {
 		r.regate(p)
 	}
@@ -212,28 +221,34 @@ func (r *room) admitGuest(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAc
 	return nil
 }
 
-// recall asks the store what is kept of a presence that has ended.
-func (r *room) recall(a *presence.Arrival[*conn]) error {
+// recall asks the store what is kept of a presence that has ended, or else of the
+// newest session in whose place a new one goes on.
+func (r *room) recall(a *presence.Arrival[*conn]) (err error) {
 	r.mu.RLock()
 	plan := r.Plan(a)
 	r.mu.RUnlock()
-	if !plan.NeedsSlot || !plan.Identity.Returns() {
+	if !plan.New || !plan.Identity.Returns() {
 		return nil
 	}
-	if last, ok := r.broker.journal.Presence(r.id, plan.Identity); ok {
-		a.Last = &last // it ended so lately that the store does not know yet
-		return nil
+	if a.Last, err = r.lastRecord(plan.Identity); err != nil || a.Last != nil || len(a.Succeeds) == 0 {
+		return err
+	}
+	a.Elder, err = r.lastRecord(presence.SessionIdentity(a.Succeeds[0]))
+	return err
+}
+
+// lastRecord returns what is kept of an identity, nil for nothing.
+func (r *room) lastRecord(id presence.Identity) (*presence.Record, error) {
+	if last, ok := r.broker.journal.Presence(r.id, id); ok {
+		return &last, nil // it ended so lately that the store does not know yet
 	}
 	ctx, cancel := storageContext()
 	defer cancel()
-	last, ok, err := r.broker.storage.LastPresence(ctx, r.id, plan.Identity)
-	if err != nil {
-		return err
+	last, ok, err := r.broker.storage.LastPresence(ctx, r.id, id)
+	if err != nil || !ok {
+		return nil, err
 	}
-	if ok {
-		a.Last = &last
-	}
-	return nil
+	return &last, nil
 }
 
 // part takes a connection out of the room: a clean close is a leave, anything
@@ -258,19 +273,28 @@ func (r *room) part(c *conn, clean bool) {
 			r.departed(p)
 		}
 	}
-	r.rehome(p.MemberKey)
+	r.resettle(p)
 	r.save()
 }
 
-// departed tells of a presence that has ended and gives up what can't come back
+// departed tells of a presence that has ended, and gives up what can't come back
 // for its messages. The caller holds r.mu.
-func (r *room) departed(p *presence.Presence[*conn]) {
+func (r *room) departed(p *presence.Presence[*conn], but ...*presence.Presence[*conn]) {
 	if p.Visible {
-		r.announce(p, wire.EventPeerLeft, wire.EventData{Name: p.DisplayName, Pubkey: p.Key()}, p.Proven)
+		r.announce(p, wire.EventPeerLeft, wire.EventData{Name: p.DisplayName, Pubkey: p.Key()}, p.Proven, but...)
 	}
 	r.record(p, audit.PeerLeftDetail{Presence: p.ID, Member: p.MemberID, Key: p.Key()})
 	if !p.Identity.Returns() {
 		r.broker.queue.End(r.mailbox(p))
+	}
+}
+
+// replaced tells of a presence that has ended because its successor came, and ends
+// its connection. The caller holds r.mu.
+func (r *room) replaced(old presence.Ended[*conn], by *presence.Presence[*conn]) {
+	r.departed(old.Presence, by)
+	if old.Conn != nil {
+		old.Conn.end(endReplaced, wire.CloseNormal, wire.ReasonReplaced)
 	}
 }
 
@@ -290,12 +314,12 @@ func (r *room) announceArrival(p *presence.Presence[*conn], restored *presence.R
 	}
 }
 
-// announce sends news of p to the other presences; to those of its own member
-// only if toOwn. The caller holds r.mu.
-func (r *room) announce(p *presence.Presence[*conn], event string, data wire.EventData, toOwn bool) {
+// announce sends news of p to the other presences but some; to those of its own
+// member only if toOwn. The caller holds r.mu.
+func (r *room) announce(p *presence.Presence[*conn], event string, data wire.EventData, toOwn bool, but ...*presence.Presence[*conn]) {
 	var frame []byte
 	for _, other := range r.All() {
-		if other == p || !other.Online || other.MemberKey == p.MemberKey && !toOwn {
+		if other == p || !other.Online || other.MemberKey == p.MemberKey && !toOwn || slices.Contains(but, other) {
 			continue
 		}
 		if frame == nil {
@@ -315,52 +339,6 @@ func (r *room) announce(p *presence.Presence[*conn], event string, data wire.Eve
 
 func (r *room) record(p *presence.Presence[*conn], detail audit.Detail) {
 	r.broker.journal.Record(audit.NewEvent(r.id, time.Now(), p.MemberID.String(), detail))
-}
-
-// mailbox is where the messages of a presence wait.
-func (r *room) mailbox(p *presence.Presence[*conn]) queue.Mailbox {
-	return queue.Mailbox{Mesh: r.id, Name: string(p.Identity)}
-}
-
-func (r *room) memberMailbox(key wire.Key) queue.Mailbox {
-	return queue.Mailbox{Mesh: r.id, Name: presence.MemberMailbox(key)}
-}
-
-// rehome sees to it that a member's mailbox is served by whoever is home now. The
-// caller holds r.mu.
-func (r *room) rehome(key wire.Key) {
-	var home *conn
-	p := r.Home(key)
-	if p != nil {
-		home = p.Conn
-	}
-	was := r.homes[key]
-	if home == was {
-		return
-	}
-	box := r.memberMailbox(key)
-	if was != nil {
-		r.broker.queue.Detach(box, was)
-	}
-	if home == nil {
-		delete(r.homes, key)
-		return
-	}
-	r.homes[key] = home
-	home.catching.Add(1)
-	r.broker.queue.Attach(box, home, presence.UrgentOnly(p.Status))
-}
-
-// regate opens or closes the mailboxes that p serves. The caller holds r.mu.
-func (r *room) regate(p *presence.Presence[*conn]) {
-	if !p.Online {
-		return
-	}
-	urgentOnly := presence.UrgentOnly(p.Status)
-	r.broker.queue.Gate(r.mailbox(p), p.Conn, urgentOnly)
-	if r.homes[p.MemberKey] == p.Conn {
-		r.broker.queue.Gate(r.memberMailbox(p.MemberKey), p.Conn, urgentOnly)
-	}
 }
 
 // save hands changed presences to the journal. The caller holds r.mu.

@@ -98,7 +98,8 @@ func (c *conn) route(m *wire.Send, done func(queue.Result)) *refusal {
 	}
 	r.broker.queue.Accept(queue.Message{
 		MeshID: r.id, SenderMember: c.actor.MemberID, SenderMemberKey: c.member, SenderKey: c.key, SenderName: c.name,
-		TargetSpec: m.TargetSpec, Priority: m.Priority, Nonce: m.Nonce, Ciphertext: m.Ciphertext,
+		SenderAttestation: c.attestation,
+		TargetSpec:        m.TargetSpec, Priority: m.Priority, Nonce: m.Nonce, Ciphertext: m.Ciphertext,
 		ClientID: m.ClientID, Fingerprint: m.Fingerprint, ReplyTo: m.ReplyTo, Mentions: m.Mentions,
 		BodyVersion: m.BodyVersion, KeyEpoch: m.KeyEpoch,
 	}, to, done)
@@ -166,10 +167,12 @@ func (c *conn) direct(key wire.Key) (queue.To, *refusal) {
 			return c.granted(m, queue.To{Mailbox: r.mailbox(p), Key: key, Name: p.DisplayName})
 		}
 	} else if known, ok := r.Known(key); ok {
+		if heir := r.Heir(key); heir != nil && heir.Conn == c {
+			return queue.To{}, &refusal{wire.AckTargetNotFound, "that is the key of a session in whose place you go on"}
+		}
 		m, ok := r.members.MemberByID(known.MemberID)
 		if ok && !m.Removed() {
-			box := queue.Mailbox{Mesh: r.id, Name: string(presence.SessionIdentity(key))}
-			return c.granted(m, queue.To{Mailbox: box, Key: key, Name: known.DisplayName})
+			return c.granted(m, queue.To{Mailbox: r.sessionMailbox(key), Key: key, Name: known.DisplayName})
 		}
 	}
 	return queue.To{}, &refusal{wire.AckTargetNotFound, "no peer of this mesh has or had that key"}
@@ -200,10 +203,19 @@ func (c *conn) clientAck(frame *wire.Frame) {
 	}
 	r, q := c.room, c.broker.queue
 	r.mu.RLock()
-	own, member := r.mailbox(c.present), r.memberMailbox(c.member)
+	own := r.mailbox(c.present)
 	r.mu.RUnlock()
-	if !q.Acknowledge(own, c, id, a.ClientID) {
-		q.Acknowledge(member, c, id, a.ClientID)
+	// By the broker's id in all of them before by the client's in any: that may be in
+	// use in several.
+	for _, clientID := range [...]string{"", a.ClientID} {
+		if q.Acknowledge(own, c, id, clientID) {
+			return
+		}
+		for _, box := range c.others {
+			if q.Acknowledge(box, c, id, clientID) {
+				return
+			}
+		}
 	}
 }
 

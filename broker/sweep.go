@@ -54,6 +54,7 @@ func (r *room) sweep(now time.Time, s Settings) {
 	defer r.mu.Unlock()
 	for _, p := range r.ExpireLeases(now) {
 		r.departed(p)
+		r.resettle(p)
 	}
 	for _, p := range r.SweepStatus(now, s.StatusTTL) {
 		r.regate(p)

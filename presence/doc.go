@@ -3,8 +3,8 @@
 // A [Room] holds the live presences of one mesh in memory: those with a
 // connection (online) and those whose connection was lost a moment ago (leased).
 // It decides who a newcomer is (somebody new, somebody back within the lease, or
-// the next connection of somebody online), who gets what is addressed to a key
-// or a group, and which status a signal leads to.
+// the next connection of somebody online), whose place a new session takes, who
+// gets what is addressed to a key or a group, and which status a signal leads to.
 //
 // # Concurrency
 //

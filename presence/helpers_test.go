@@ -61,6 +61,13 @@ func proving(session int) opt {
 func claiming(session int) opt {
 	return func(a *Arrival[int]) { a.SessionKey, a.About.SessionID = key(session), "s" }
 }
+func succeeding(sessions ...int) opt {
+	return func(a *Arrival[int]) {
+		for _, n := range sessions {
+			a.Succeeds = append(a.Succeeds, key(n))
+		}
+	}
+}
 func sid(s string) opt         { return func(a *Arrival[int]) { a.About.SessionID = s } }
 func host(s string) opt        { return func(a *Arrival[int]) { a.About.Hostname = s } }
 func cwd(s string) opt         { return func(a *Arrival[int]) { a.About.Cwd = s } }
@@ -137,6 +144,7 @@ func (t *tester) check() {
 	sameMap(t, "byID", t.byID, want.byID)
 	sameMap(t, "identity", t.identity, want.identity)
 	sameMap(t, "proven", t.proven, want.proven)
+	sameIndex(t, "heirs", t.heirs, want.heirs)
 	sameIndex(t, "claimed", t.claimed, want.claimed)
 	sameIndex(t, "member", t.member, want.member)
 	sameIndex(t, "session", t.session, want.session)

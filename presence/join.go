@@ -32,14 +32,24 @@ type Arrival[C comparable] struct {
 	DisplayName   string   // as peers shall see it
 	About         *wire.About
 	DefaultGroups []wire.Group // of the member, for who names and keeps none
+	// Attestation is of a proven session key. It must not be written to afterwards.
+	Attestation *wire.Attestation
+	// Succeeds are the keys of older sessions that have signed that this one goes on
+	// in their place, newest first. Those that its member has not proven are passed
+	// over.
+	Succeeds []wire.Key
 	// Last is the stored record of the Plan's identity, nil when there is none. It
 	// is used for a new presence only.
 	Last *Record
+	// Elder is the stored record of the newest session that it succeeds, nil when
+	// there is none. It is used when there is neither Last nor anybody who ends.
+	Elder *Record
 }
 
 // Plan says what an arrival would lead to.
 type Plan struct {
-	NeedsSlot bool     // it is a new presence, for which there must be room
+	New       bool     // it is a new presence
+	NeedsSlot bool     // there must be room for it: it is new, and no older session makes place
 	Identity  Identity // of the presence
 }
 
@@ -65,6 +75,10 @@ type Joined[C comparable] struct {
 	Displaced *Presence[C]
 	// Restored is what was kept from earlier, nil when nothing was.
 	Restored *Restored
+	// Ended are the presences of older sessions in whose place this one goes on.
+	Ended []Ended[C]
+	// Released are the old keys that the presence does not succeed any more.
+	Released []wire.Key
 	// StatusChanged tells that a pending hook signal changed the status of a
 	// presence that had been there before.
 	StatusChanged bool
@@ -82,6 +96,7 @@ type Restored struct {
 type placement[C comparable] struct {
 	found     *Presence[C] // gets the connection
 	displaced *Presence[C] // loses its host identity
+	elder     *Record      // of the older session in whose place a new one goes on, nil mostly
 	identity  Identity
 }
 
@@ -89,7 +104,8 @@ type placement[C comparable] struct {
 // says, so it can be asked before anything is verified.
 func (r *Room[C]) Plan(a *Arrival[C]) Plan {
 	at := r.place(a)
-	return Plan{NeedsSlot: at.found == nil, Identity: at.identity}
+	isNew := at.found == nil
+	return Plan{New: isNew, NeedsSlot: isNew && len(r.outlived(a, nil)) == 0, Identity: at.identity}
 }
 
 // place finds out who an arrival is.
@@ -155,7 +171,8 @@ func (r *Room[C]) placeLeased(a *Arrival[C], otherwise Identity) placement[C] {
 // unchanged then.
 func (r *Room[C]) Join(a *Arrival[C], limit int, now time.Time) (Joined[C], error) {
 	at := r.place(a)
-	if at.found == nil && len(r.list) >= limit {
+	over := r.outlived(a, at.found)
+	if at.found == nil && len(r.list)-len(over) >= limit {
 		return Joined[C]{}, ErrCapacity
 	}
 	if _, taken := r.known[a.SessionKey]; taken && !a.Proven {
@@ -164,12 +181,18 @@ func (r *Room[C]) Join(a *Arrival[C], limit int, now time.Time) (Joined[C], erro
 	if a.Proven {
 		r.prove(a)
 	}
+	ended := r.endAll(over, now)
 	var j Joined[C]
 	if at.found != nil {
 		j = r.takeOver(at.found, a)
 	} else {
+		at.elder = a.Elder
+		if len(ended) > 0 {
+			at.elder = &ended[0].Presence.Record
+		}
 		j = r.enter(at, a, now)
 	}
+	j.Ended = ended
 	p := j.Presence
 	p.Conn, p.Online, p.LeaseUntil = a.Conn, true, time.Time{}
 	p.Addr, p.LastSeenAt = a.Addr.Unmap(), now
@@ -202,6 +225,13 @@ func (r *Room[C]) takeOver(p *Presence[C], a *Arrival[C]) Joined[C] {
 	}
 	r.unlink(p)
 	p.describe(a)
+	before := p.Succeeds
+	p.Succeeds = r.heritage(a)
+	for _, old := range before {
+		if !slices.Contains(p.Succeeds, old) {
+			j.Released = append(j.Released, old)
+		}
+	}
 	if len(a.About.Groups) > 0 {
 		p.Groups = cleanGroups(a.About.Groups)
 	}
@@ -241,9 +271,13 @@ func (r *Room[C]) enter(at placement[C], a *Arrival[C], now time.Time) Joined[C]
 		j.Displaced = at.displaced
 	}
 	p.describe(a)
+	p.Succeeds = r.heritage(a)
 	p.Groups = cleanGroups(a.DefaultGroups)
-	if last != nil {
+	switch {
+	case last != nil:
 		p.recall(last)
+	case at.elder != nil:
+		p.inherit(at.elder)
 	}
 	if len(a.About.Groups) > 0 {
 		p.Groups = cleanGroups(a.About.Groups)
@@ -273,6 +307,7 @@ func (r *Room[C]) displace(p *Presence[C], a *Arrival[C]) *Record {
 func (p *Presence[C]) describe(a *Arrival[C]) {
 	p.MemberID, p.MemberKey, p.DisplayName = a.MemberID, a.MemberKey, a.DisplayName
 	p.SessionID, p.PID, p.Cwd = a.About.SessionID, a.About.PID, a.About.Cwd
+	p.Attestation = a.Attestation
 	for _, f := range []struct {
 		to   *string
 		from string
@@ -291,13 +326,8 @@ func (p *Presence[C]) describe(a *Arrival[C]) {
 // recall goes on from an earlier presence of the same identity. Of its status only
 // dnd is kept, which nothing but set_status ends; also hidden stays hidden.
 func (p *Presence[C]) recall(last *Record) {
-	p.Summary, p.Stats, p.Profile, p.Visible = last.Summary, last.Stats, last.Profile, last.Visible
-	if len(last.Groups) > 0 {
-		p.Groups = last.Groups
-	}
-	if last.Status == wire.DND {
-		p.Status, p.Source, p.StatusAt = last.Status, last.Source, last.StatusAt
-	}
+	p.inherit(last)
+	p.Summary, p.Stats = last.Summary, last.Stats
 }
 
 func (p *Presence[C]) restored(lastSeen time.Time) *Restored {

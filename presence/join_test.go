@@ -107,7 +107,7 @@ func TestTakeoverRefreshesAndKeeps(t *testing.T) {
 	r := newTester(t)
 	p := r.join(t0, r.arrival(1, proving(9), groups("a"), func(a *Arrival[int]) { a.About.Model = "m" })).Presence
 	r.SetSummary(p, "busy")
-	r.SetStatus(p, wire.Working, Manual, at(1), testWindow)
+	r.SetStatus(p, Signal{Status: wire.Working, Source: Manual}, at(1), testWindow)
 	presence := p.ID
 
 	a := r.arrival(1, proving(9), sid("s2"), pid(7), cwd("/new"), host("h2"), from(away))
@@ -155,7 +155,7 @@ func TestHalfOpenSocketLeavesNoGhost(t *testing.T) {
 	r := newTester(t)
 	older := r.join(t0, r.arrival(1)).Presence
 	r.SetSummary(older, "kept")
-	r.SetStatus(older, wire.DND, Manual, t0, testWindow)
+	r.SetStatus(older, Signal{Status: wire.DND, Source: Manual}, t0, testWindow)
 	j := r.join(at(1), r.arrival(1)) // the same daemon over a new socket
 	if j.Restored == nil || j.Presence.Summary != "kept" || j.Presence.Status != wire.DND {
 		t.Fatalf("the daemon does not go on where it was: %+v", j.Presence)

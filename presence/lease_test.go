@@ -152,7 +152,7 @@ func TestTakeDirty(t *testing.T) {
 	q := r.join(at(3), r.arrival(1, proving(9))).Presence
 	r.SetSummary(p, "of the dead")
 	r.Touch(p, at(9))
-	r.SetStatus(p, wire.DND, Manual, at(9), testWindow)
+	r.SetStatus(p, Signal{Status: wire.DND, Source: Manual}, at(9), testWindow)
 	if err := r.JoinGroup(p, wire.Group{Name: "b"}); err != nil {
 		t.Fatal(err)
 	}

@@ -19,8 +19,8 @@ type model struct {
 	rng    *rand.Rand
 	now    time.Time
 	stored map[Identity]Record
-	known  map[wire.Key]bool
-	seen   map[string]int // how often each outcome came up
+	known  map[wire.Key]wire.ID // whose session has proven it last
+	seen   map[string]int       // how often each outcome came up
 }
 
 const modelLimit = 12
@@ -35,15 +35,16 @@ func TestModel(t *testing.T) {
 			t.Parallel()
 			m := &model{
 				tester: newTester(t), rng: rand.New(rand.NewPCG(seed, 1)), now: t0,
-				stored: map[Identity]Record{}, known: map[wire.Key]bool{}, seen: map[string]int{},
+				stored: map[Identity]Record{}, known: map[wire.Key]wire.ID{}, seen: map[string]int{},
 			}
-			for range 4000 {
+			for range 6000 {
 				m.now = m.now.Add(time.Duration(m.rng.IntN(8)) * time.Second)
 				m.step()
 				m.check()
+				m.checkHeirs()
 				m.store()
 			}
-			for _, outcome := range []string{"New", "Resumed", "Replaced", "displaced", "capacity", "taken", "leased", "half-open", "left", "expired", "stale", "restart"} {
+			for _, outcome := range []string{"New", "Resumed", "Replaced", "displaced", "capacity", "taken", "leased", "half-open", "left", "expired", "stale", "restart", "succeeded", "came back", "made place", "inherited"} {
 				if m.seen[outcome] == 0 {
 					t.Errorf("%s never came up: %v", outcome, m.seen)
 				}
@@ -137,11 +138,15 @@ func (m *model) stepJoin() {
 	case 1:
 		opts = append(opts, claiming(102+m.rng.IntN(12)), sid(fmt.Sprint("s", m.rng.IntN(2))))
 	}
+	for range m.rng.IntN(3) {
+		opts = append(opts, succeeding(99+m.rng.IntN(7))) // 99 is nobody's
+	}
 	if m.rng.IntN(2) == 0 {
 		opts = append(opts, groups(fmt.Sprintf("g%d/x", m.rng.IntN(3)), "g0"))
 	}
 	a := m.arrival(1+m.rng.IntN(3), opts...)
 	found, displaced := m.predict(a)
+	over := m.predictOver(a, found)
 	plan, size := m.Plan(a), m.Len()
 	wasOnline, oldConn := found != nil && found.Online, 0
 	if wasOnline {
@@ -149,12 +154,12 @@ func (m *model) stepJoin() {
 	}
 	j, err := m.Join(a, modelLimit, m.now)
 	switch {
-	case found == nil && size >= modelLimit:
+	case found == nil && size-len(over) >= modelLimit:
 		if !errors.Is(err, ErrCapacity) {
 			m.Fatalf("join of a full room: %v", err)
 		}
 		m.note(true, "capacity")
-	case !a.Proven && m.known[a.SessionKey]:
+	case !a.Proven && !m.known[a.SessionKey].IsZero():
 		if !errors.Is(err, ErrKeyTaken) {
 			m.Fatalf("claim of a proven key: %v", err)
 		}
@@ -162,7 +167,9 @@ func (m *model) stepJoin() {
 	case err != nil:
 		m.Fatalf("join: %v", err)
 	default:
+		m.note(found == nil && size >= modelLimit, "made place")
 		m.judgeJoin(a, j, plan, found, displaced, wasOnline, oldConn)
+		m.judgeSuccession(a, j, over)
 		return
 	}
 	if m.Len() != size {
@@ -172,7 +179,7 @@ func (m *model) stepJoin() {
 
 func (m *model) judgeJoin(a *Arrival[int], j Joined[int], plan Plan, found, displaced *Presence[int], wasOnline bool, oldConn int) {
 	if a.Proven {
-		m.known[a.SessionKey] = true
+		m.known[a.SessionKey] = a.MemberID
 	}
 	how, name := New, "New"
 	switch {
@@ -186,11 +193,65 @@ func (m *model) judgeJoin(a *Arrival[int], j Joined[int], plan Plan, found, disp
 	if j.How != how || j.OldConn != oldConn || j.Displaced != displaced || found != nil && j.Presence != found {
 		m.Fatalf("join of %+v: %+v, want %s of %v, displacing %v", a, j, name, found, displaced)
 	}
-	if plan.NeedsSlot != (how == New) || plan.Identity != j.Presence.Identity {
+	if plan.New != (how == New) || plan.NeedsSlot != (how == New && len(j.Ended) == 0) || plan.Identity != j.Presence.Identity {
 		m.Fatalf("planned %+v, got %s by %s", plan, j.Presence.Identity, name)
 	}
 	if displaced != nil && (!displaced.Online || displaced.Identity.Returns()) {
 		m.Fatalf("displaced: %+v", displaced)
+	}
+}
+
+// predictOver finds by brute force whose presences an arrival ends.
+func (m *model) predictOver(a *Arrival[int], found *Presence[int]) (over []*Presence[int]) {
+	for _, p := range m.list {
+		if a.Proven && p.Proven && p != found && slices.Contains(a.Succeeds, p.SessionKey) && p.MemberKey == a.MemberKey &&
+			(found == nil || !p.ConnectedAt.After(found.ConnectedAt)) {
+			over = append(over, p)
+		}
+	}
+	return over
+}
+
+func (m *model) judgeSuccession(a *Arrival[int], j Joined[int], over []*Presence[int]) {
+	if len(j.Ended) != len(over) {
+		m.Fatalf("%d ended, want %d", len(j.Ended), len(over))
+	}
+	for _, e := range j.Ended {
+		if !slices.Contains(over, e.Presence) || !e.Presence.Ended() || m.ByKey(e.Presence.SessionKey) != nil {
+			m.Fatalf("ended: %+v", e.Presence)
+		}
+	}
+	m.note(len(over) > 0, "succeeded")
+	var want []wire.Key
+	for _, old := range a.Succeeds {
+		if a.Proven && old != a.SessionKey && m.known[old] == a.MemberID && !slices.Contains(want, old) {
+			want = append(want, old)
+		}
+	}
+	if p := j.Presence; !slices.Equal(p.Succeeds, want) {
+		m.Fatalf("succeeds %v, want %v", p.Succeeds, want)
+	}
+	for _, old := range want {
+		m.note(m.ByKey(old) != nil, "came back")
+	}
+}
+
+// checkHeirs compares who gets what is addressed to old keys with a look at
+// everybody.
+func (m *model) checkHeirs() {
+	for n := 99; n < 106; n++ {
+		old := key(n)
+		var want *Presence[int]
+		for _, p := range m.list {
+			if p.Online && m.ByKey(old) == nil && p.MemberID == m.known[old] && slices.Contains(p.Succeeds, old) &&
+				(want == nil || p.attach > want.attach) {
+				want = p
+			}
+		}
+		if got := m.Heir(old); got != want {
+			m.Fatalf("heir of %d: %+v, want %+v", n, got, want)
+		}
+		m.note(want != nil, "inherited")
 	}
 }
 
@@ -250,7 +311,7 @@ func (m *model) stepChange(p *Presence[int]) {
 		m.Touch(p, m.now)
 	case 5:
 		s := []wire.Status{wire.Idle, wire.Working, wire.DND}[m.rng.IntN(3)]
-		m.SetStatus(p, s, Source(1+m.rng.IntN(3)), m.now, testWindow)
+		m.SetStatus(p, Signal{Status: s, Source: Source(1 + m.rng.IntN(3))}, m.now, testWindow)
 	case 6:
 		m.SweepStatus(m.now, testTTL)
 	}
@@ -293,8 +354,8 @@ func (m *model) restart() {
 		records = append(records, rec)
 	}
 	var known []Known
-	for k := range m.known {
-		known = append(known, Known{SessionKey: k})
+	for k, member := range m.known {
+		known = append(known, Known{SessionKey: k, MemberID: member})
 	}
 	m.Room = NewRoom[int](old.meshID)
 	m.Restore(records, known, m.now.Add(testLease))

@@ -111,7 +111,7 @@ func (r *Room[C]) applyPending(p *Presence[C], isNew bool, now time.Time) {
 	if newest == nil {
 		return
 	}
-	r.SetStatus(p, newest.Status, Hook, now, 0) // nothing is above a hook: no window
+	r.SetStatus(p, Signal{Status: newest.Status, Source: Hook}, now, 0) // nothing is above a hook: no window
 	if p.claim {
 		return
 	}

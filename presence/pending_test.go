@@ -108,7 +108,7 @@ func TestPendingHookIsAppliedOnce(t *testing.T) {
 	if oneShot.Status != wire.Working || p.Status != wire.Working {
 		t.Fatalf("a one-shot (%s) kept the signal from the session (%s)", oneShot.Status, p.Status)
 	}
-	r.SetStatus(p, wire.Idle, Hook, at(3), testWindow)
+	r.SetStatus(p, Signal{Status: wire.Idle, Source: Hook}, at(3), testWindow)
 	if j := r.join(at(4), r.arrival(1, proving(9))); j.StatusChanged || p.Status != wire.Idle {
 		t.Fatal("the signal was applied twice")
 	}

@@ -20,6 +20,7 @@ type Presence[C comparable] struct {
 	LeaseUntil time.Time  // when a leased presence ends
 	Addr       netip.Addr // client address of the last connection; invalid when unknown
 	LastActive time.Time  // see Room.Touch
+	Succeeds   []wire.Key // older sessions in whose place this one goes on, newest first
 
 	// claim tells a connection that came with a session key without proving it.
 	// SessionKey does not: it is taken away when somebody proves the key.
@@ -38,6 +39,7 @@ type Room[C comparable] struct {
 	byID     map[wire.ID]*Presence[C]
 	identity map[Identity]*Presence[C]
 	proven   map[wire.Key]*Presence[C]
+	heirs    index[wire.Key, C] // by each key that they succeed
 	claimed  index[wire.Key, C] // claims of keys that are not in known
 	member   index[wire.Key, C]
 	session  index[string, C] // by SessionID
@@ -56,6 +58,7 @@ func NewRoom[C comparable](meshID wire.ID) *Room[C] {
 		byID:     map[wire.ID]*Presence[C]{},
 		identity: map[Identity]*Presence[C]{},
 		proven:   map[wire.Key]*Presence[C]{},
+		heirs:    index[wire.Key, C]{},
 		claimed:  index[wire.Key, C]{},
 		member:   index[wire.Key, C]{},
 		session:  index[string, C]{},
@@ -166,6 +169,9 @@ func (r *Room[C]) link(p *Presence[C]) {
 	case !p.SessionKey.IsZero():
 		r.claimed.add(p.SessionKey, p)
 	}
+	for _, old := range p.Succeeds {
+		r.heirs.add(old, p)
+	}
 	r.member.add(p.MemberKey, p)
 	r.session.add(p.SessionID, p)
 	r.cwd.add(p.Cwd, p)
@@ -180,6 +186,9 @@ func (r *Room[C]) unlink(p *Presence[C]) {
 		delete(r.proven, p.SessionKey)
 	} else {
 		r.claimed.remove(p.SessionKey, p)
+	}
+	for _, old := range p.Succeeds {
+		r.heirs.remove(old, p)
 	}
 	r.member.remove(p.MemberKey, p)
 	r.session.remove(p.SessionID, p)

@@ -34,22 +34,30 @@ func decide(cur, next status, window time.Duration) bool {
 	return next.at.Sub(cur.at) > window
 }
 
-// SetStatus handles a signal from a source and reports whether the status is
-// another one now. window is the hook window: see decide.
-func (r *Room[C]) SetStatus(p *Presence[C], to wire.Status, from Source, now time.Time, window time.Duration) bool {
+// Signal says a status.
+type Signal struct {
+	Status wire.Status
+	Source Source
+	Reason string // "" for none; it lasts until the next signal that is taken
+}
+
+// SetStatus handles a signal and reports whether the status is another one now.
+// window is the hook window: see decide.
+func (r *Room[C]) SetStatus(p *Presence[C], s Signal, now time.Time, window time.Duration) bool {
 	if !r.live(p) {
 		return false
 	}
-	if from != JSONL {
+	if s.Source != JSONL {
 		p.LastActive = now // also when it is not taken: somebody is there
 	}
-	cur, next := status{p.Status, p.Source, p.StatusAt}, status{to, from, now}
+	cur, next := status{p.Status, p.Source, p.StatusAt}, status{s.Status, s.Source, now}
 	if !decide(cur, next, window) {
 		return false
 	}
-	p.Status, p.Source, p.StatusAt = next.is, next.from, next.at
+	news := next.is != cur.is || next.from != cur.from || s.Reason != p.StatusReason
+	p.Status, p.Source, p.StatusAt, p.StatusReason = next.is, next.from, next.at, s.Reason
 	// Hooks repeat a status all the time; a new time alone is not worth a write.
-	if next.is != cur.is || next.from != cur.from {
+	if news {
 		r.changed(p)
 	}
 	return next.is != cur.is
@@ -64,7 +72,7 @@ func (r *Room[C]) SweepStatus(now time.Time, ttl time.Duration) []*Presence[C] {
 		if p.Status != wire.Working || p.Source == Manual || now.Sub(p.StatusAt) < ttl || now.Sub(p.LastActive) < ttl {
 			continue
 		}
-		p.Status, p.Source, p.StatusAt = wire.Idle, JSONL, now
+		p.Status, p.Source, p.StatusAt, p.StatusReason = wire.Idle, JSONL, now, ""
 		r.changed(p)
 		fell = append(fell, p)
 	}

@@ -93,7 +93,7 @@ func TestSetStatus(t *testing.T) {
 		{wire.Idle, Manual, 43, true, true, Manual, 43},
 	}
 	for i, s := range steps {
-		if got := r.SetStatus(p, s.to, s.from, at(s.at), testWindow); got != s.changed {
+		if got := r.SetStatus(p, Signal{Status: s.to, Source: s.from}, at(s.at), testWindow); got != s.changed {
 			t.Fatalf("step %d: changed %v", i, got)
 		}
 		if dirty := r.TakeDirty() != nil; dirty != s.dirty {
@@ -102,6 +102,43 @@ func TestSetStatus(t *testing.T) {
 		if p.Source != s.source || !p.StatusAt.Equal(at(s.since)) || !p.LastActive.Equal(at(s.at)) {
 			t.Fatalf("step %d: %s by %d at %v, active %v", i, p.Status, p.Source, p.StatusAt, p.LastActive)
 		}
+	}
+}
+
+// A reason is part of the signal that is recorded: it goes when the status changes
+// or is refreshed without one, and stays when a signal is not taken.
+func TestStatusReason(t *testing.T) {
+	t.Parallel()
+	r := newTester(t)
+	p := r.join(t0, r.arrival(1, proving(9))).Presence
+	r.TakeDirty()
+	steps := []struct {
+		signal Signal
+		want   string
+		dirty  bool
+	}{
+		{Signal{wire.Idle, Hook, "waiting"}, "waiting", true},
+		{Signal{wire.Idle, Hook, "waiting"}, "waiting", false},
+		{Signal{wire.Idle, Manual, "other"}, "waiting", false}, // within the window: not taken
+		{Signal{wire.Idle, Hook, "asking"}, "asking", true},
+		{Signal{wire.Idle, Hook, ""}, "", true},
+		{Signal{wire.Working, Hook, "compacting"}, "compacting", true},
+		{Signal{wire.DND, Manual, "lunch"}, "lunch", true},
+		{Signal{wire.Idle, Hook, "waiting"}, "lunch", false}, // dnd is left by hand only
+		{Signal{wire.Working, Manual, ""}, "", true},
+	}
+	for i, s := range steps {
+		r.SetStatus(p, s.signal, at(i+1), testWindow)
+		if p.StatusReason != s.want {
+			t.Errorf("step %d: reason %q, want %q", i, p.StatusReason, s.want)
+		}
+		if dirty := r.TakeDirty() != nil; dirty != s.dirty {
+			t.Errorf("step %d: dirty %v", i, dirty)
+		}
+	}
+	r.SetStatus(p, Signal{wire.Working, Hook, "compacting"}, at(20), testWindow)
+	if r.SweepStatus(at(200), testTTL); p.StatusReason != "" || p.Status != wire.Idle {
+		t.Errorf("fallen back: %s, %q", p.Status, p.StatusReason)
 	}
 }
 
@@ -128,7 +165,7 @@ func TestSweepStatus(t *testing.T) {
 			t.Parallel()
 			r := newTester(t)
 			p := r.join(t0, r.arrival(1, proving(9))).Presence
-			r.SetStatus(p, tt.is, tt.from, t0, testWindow)
+			r.SetStatus(p, Signal{Status: tt.is, Source: tt.from}, t0, testWindow)
 			if tt.touch > 0 {
 				r.Touch(p, at(tt.touch))
 			}

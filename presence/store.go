@@ -71,12 +71,17 @@ type Record struct {
 	Status      wire.Status
 	Source      Source
 	StatusAt    time.Time
-	Visible     bool
-	Profile     *wire.Profile   // nil: none set
-	Stats       json.RawMessage // nil: none set
-	ConnectedAt time.Time       // when the presence began
-	LastSeenAt  time.Time       // when it was last known to be connected
-	EndedAt     time.Time       // zero: online or leased
+	// StatusReason is what the peer gave with its status, "" for nothing.
+	StatusReason string
+	Visible      bool
+	Profile      *wire.Profile   // nil: none set
+	Stats        json.RawMessage // nil: none set
+	// Attestation is the member's word for a proven session key, as in its newest
+	// hello; nil for others. It is never written to.
+	Attestation *wire.Attestation
+	ConnectedAt time.Time // when the presence began
+	LastSeenAt  time.Time // when it was last known to be connected
+	EndedAt     time.Time // zero: online or leased
 }
 
 // Key is the key under which peers see the presence: its session key, else its

@@ -13,7 +13,8 @@ type Outlet interface {
 	// must not block; the window bounds how much can be handed over unacknowledged.
 	Push(frame []byte)
 	// CaughtUp is called once after Attach, when what had been waiting and may
-	// pass the gate has been pushed. The same rules hold.
+	// pass the gate has been pushed, or when the mailbox is no longer the
+	// connection's before that. The same rules hold.
 	CaughtUp()
 	// Flushed reports whether everything handed over has been written. Leases do
 	// not run out before: on a slow line a repetition would only make it slower.
@@ -184,7 +185,7 @@ func (b *mailbox) detach(out Outlet) (idle bool) {
 	defer b.mu.Unlock()
 	if b.out == out {
 		b.reset()
-		b.out, b.behind, b.starting = nil, false, false
+		b.out, b.behind = nil, false
 	}
 	return b.idle()
 }
@@ -194,6 +195,10 @@ func (b *mailbox) detach(out Outlet) (idle bool) {
 func (b *mailbox) reset() {
 	b.generation++
 	b.held = false
+	if b.starting {
+		b.starting = false
+		b.out.CaughtUp()
+	}
 	for id, f := range b.flights {
 		b.delay(f)
 		if f.entry != nil {

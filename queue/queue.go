@@ -285,17 +285,28 @@ func (q *Queue) shard(addr Mailbox) *shard {
 	return &q.shards[maphash.Comparable(q.seed, addr)%uint64(len(q.shards))]
 }
 
+// Room for the fields of a push frame beside its body, so that a frame is allocated
+// once.
+const (
+	frameRoom       = 640
+	attestationRoom = 384
+)
+
 // encode makes a message's push frame. Between presences of one member it leaves
 // out what a v1 daemon would take for its own echo.
 func encode(m *Message, sameMember bool) []byte {
+	room := frameRoom + len(m.Nonce) + len(m.Ciphertext)
+	if m.SenderAttestation != nil {
+		room += attestationRoom
+	}
 	p := wire.Push{
 		MessageID: m.ID.String(), MeshID: m.MeshID, SenderPubkey: m.SenderKey, SenderName: m.SenderName,
 		Priority: m.Priority, Nonce: m.Nonce, Ciphertext: m.Ciphertext, CreatedAt: m.CreatedAt,
 		ClientID: m.ClientID, Fingerprint: m.Fingerprint, Topic: m.Topic, ReplyTo: m.ReplyTo,
-		Mentions: m.Mentions, BodyVersion: m.BodyVersion, KeyEpoch: m.KeyEpoch,
+		Mentions: m.Mentions, BodyVersion: m.BodyVersion, KeyEpoch: m.KeyEpoch, SenderAttestation: m.SenderAttestation,
 	}
 	if !sameMember {
 		p.SenderMemberPubkey, p.SenderMemberID = m.SenderMemberKey, m.SenderMember
 	}
-	return p.AppendJSON(make([]byte, 0, 640+len(m.Nonce)+len(m.Ciphertext)))
+	return p.AppendJSON(make([]byte, 0, room))
 }

@@ -537,13 +537,16 @@ func BenchmarkAcceptLive(b *testing.B) {
 	q.Attach(box, out, false)
 	<-out.ready
 	body := strings.Repeat("QUJD", 341) // 1 kB of ciphertext
+	key := wire.Key{1}.String()
+	attestation := &wire.Attestation{SessionPubkey: key, ParentMemberPubkey: key, ExpiresAt: 1_900_000_000_123, Signature: key + key}
 	to := []queue.To{{Mailbox: box}}
 	b.ReportAllocs()
 	for b.Loop() {
 		for q.Stats().Open > 1000 {
 			runtime.Gosched() // the journal is the bottleneck: let it catch up
 		}
-		q.Accept(queue.Message{MeshID: mesh, SenderMember: member, Priority: wire.Now, Ciphertext: body, TargetSpec: "@x"}, to, func(queue.Result) {})
+		q.Accept(queue.Message{MeshID: mesh, SenderMember: member, Priority: wire.Now, Ciphertext: body, TargetSpec: "@x",
+			SenderAttestation: attestation}, to, func(queue.Result) {})
 		q.Acknowledge(box, out, <-acks, "")
 	}
 }

@@ -266,6 +266,14 @@ func (s *sender) checkOrder(r *recipient) {
 	}
 }
 
+// attestation is the sender's: told apart by its member, nil for some.
+func (s *sender) attestation() *wire.Attestation {
+	if s.member[1] == 0 {
+		return nil
+	}
+	return &wire.Attestation{ExpiresAt: int64(s.member[1]), SessionPubkey: "s", ParentMemberPubkey: "m", Signature: "g"}
+}
+
 func (s *sender) send() {
 	w := s.world
 	m := &intent{
@@ -313,7 +321,7 @@ func (s *sender) try(m *intent) {
 	life := w.life
 	w.queue.Accept(queue.Message{
 		MeshID: w.mesh, SenderMember: s.member, Priority: m.priority, ClientID: m.clientID, TargetSpec: "*",
-		Nonce: "bm9uY2U=", Ciphertext: "Y2lwaGVydGV4dA==",
+		SenderAttestation: s.attestation(), Nonce: "bm9uY2U=", Ciphertext: "Y2lwaGVydGV4dA==",
 	}, to, func(result queue.Result) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -374,10 +382,17 @@ func (o *outlet) Push(data []byte) {
 	var push struct {
 		MessageID wire.ID `json:"messageId"`
 		ClientID  string  `json:"client_message_id"`
+
+		SenderMemberID    wire.ID           `json:"senderMemberId"`
+		SenderAttestation *wire.Attestation `json:"senderAttestation"`
 	}
 	r, w := o.recipient, o.recipient.world
 	if err := json.Unmarshal(data, &push); err != nil {
 		w.t.Errorf("push: %v", err)
+	}
+	from := sender{member: push.SenderMemberID}
+	if want := from.attestation(); (want == nil) != (push.SenderAttestation == nil) || want != nil && *want != *push.SenderAttestation {
+		w.t.Errorf("%s came with the attestation %+v, want %+v", push.ClientID, push.SenderAttestation, want)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

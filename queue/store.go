@@ -23,18 +23,21 @@ type Message struct {
 	SenderMemberKey wire.Key
 	SenderKey       wire.Key // session key if the sender has one, else the member key
 	SenderName      string
-	TargetSpec      string
-	Priority        wire.Priority
-	Nonce           string
-	Ciphertext      string
-	CreatedAt       time.Time // to the millisecond
-	ClientID        string    // client_message_id, "" when the client made none
-	Fingerprint     string
-	Topic           string
-	ReplyTo         string
-	Mentions        []string
-	BodyVersion     int64
-	KeyEpoch        int64
+	// SenderAttestation is the sender's member's word for SenderKey; nil when that
+	// is no session's proven key. It is shared and never written to.
+	SenderAttestation *wire.Attestation
+	TargetSpec        string
+	Priority          wire.Priority
+	Nonce             string
+	Ciphertext        string
+	CreatedAt         time.Time // to the millisecond
+	ClientID          string    // client_message_id, "" when the client made none
+	Fingerprint       string
+	Topic             string
+	ReplyTo           string
+	Mentions          []string
+	BodyVersion       int64
+	KeyEpoch          int64
 }
 
 // State is how far a delivery came.
@@ -107,7 +110,8 @@ type Store interface {
 	// after, in order of Seq; with urgentOnly only those of priority now.
 	Backlog(ctx context.Context, box Mailbox, after int64, urgentOnly bool, limit int) ([]Waiting, error)
 	// Find returns up to limit messages of a mesh whose id in hex begins with
-	// prefix (8-32 lower-case hex digits), with recipients and without bodies.
+	// prefix (8-32 lower-case hex digits), with recipients and without bodies and
+	// attestations.
 	Find(ctx context.Context, mesh wire.ID, prefix string, limit int) ([]Accepted, error)
 	// Sent returns the newest idempotency keys that a member used, at most limit.
 	Sent(ctx context.Context, mesh, member wire.ID, limit int) ([]Sent, error)

@@ -83,14 +83,6 @@ type Succession struct {
 // MaxSuccessions is how many sessions one can be the successor of.
 const MaxSuccessions = 32
 
-// Attestation is a member's word for a session key, as it came.
-type Attestation struct {
-	SessionPubkey      string `json:"sessionPubkey"`
-	ParentMemberPubkey string `json:"parentMemberPubkey"`
-	ExpiresAt          int64  `json:"expiresAt"` // Unix ms
-	Signature          string `json:"signature"`
-}
-
 // About is what both hellos say of the one who connects.
 type About struct {
 	SessionID, Cwd        string
@@ -160,16 +152,6 @@ func DecodeSessionHello(frame *Frame) SessionHello {
 	})
 	h.About = about(&f)
 	return h
-}
-
-func attestation(f *fields) *Attestation {
-	a := &Attestation{
-		SessionPubkey:      f.str("sessionPubkey"),
-		ParentMemberPubkey: f.str("parentMemberPubkey"),
-		Signature:          f.str("signature"),
-	}
-	a.ExpiresAt, _ = f.integer("expiresAt")
-	return a
 }
 
 // timestamp reads the signed time. A missing or mistyped one is no malformed

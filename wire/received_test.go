@@ -28,6 +28,7 @@ func TestPushRoundTrip(t *testing.T) {
 	full.SenderMemberPubkey, full.SenderMemberID, full.SenderName = mustKey(t, keyB), ids.New(at), "Al\"ice\n\u2028é"
 	full.Nonce, full.Ciphertext, full.ClientID, full.Fingerprint = "AA==", "AAAA", "c", "f"
 	full.Topic, full.ReplyTo, full.Mentions, full.BodyVersion, full.KeyEpoch = "t", "r", []string{"a", "b\\"}, 2, 1
+	full.SenderAttestation = &Attestation{keyA, keyB, 1_900_000_000_123, strings.Repeat("0f", 64)}
 	for name, p := range map[string]Push{"minimal": minimal, "full": full} {
 		text := p.AppendJSON([]byte("kept"))[4:]
 		if !json.Valid(text) {
@@ -47,6 +48,7 @@ func TestAppendJSONIsPackageJSONs(t *testing.T) {
 	key := mustKey(t, keyA)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.FixedZone("", 3600))
 	p := Push{MessageID: "m", SenderPubkey: key, Priority: Low, Nonce: "AA==", Ciphertext: "<&>", CreatedAt: at, Mentions: []string{"x"}, BodyVersion: 2, SenderName: "\x7f\u202e\x01"}
+	attested := Push{MessageID: "m", SenderPubkey: key, Priority: Now, CreatedAt: at, SenderAttestation: &Attestation{keyA, keyB, -5, "<\""}}
 	a := Ack{ID: "i<", MessageID: "m", Queued: true, ReqID: "r"}
 	refused := Ack{Error: "invalid: \"x\""}
 	for _, tc := range []struct {
@@ -57,6 +59,10 @@ func TestAppendJSONIsPackageJSONs(t *testing.T) {
 		{"push", p.AppendJSON(nil), map[string]any{
 			"type": "push", "messageId": "m", "meshId": "", "senderPubkey": keyA, "priority": "low", "nonce": "AA==", "ciphertext": "<&>",
 			"createdAt": "2026-01-02T02:04:05.006Z", "mentions": []any{"x"}, "bodyVersion": 2, "senderName": "\x7f\u202e\x01",
+		}},
+		{"attested push", attested.AppendJSON(nil), map[string]any{
+			"type": "push", "messageId": "m", "meshId": "", "senderPubkey": keyA, "priority": "now", "nonce": "", "ciphertext": "",
+			"createdAt": "2026-01-02T02:04:05.006Z", "senderAttestation": attested.SenderAttestation,
 		}},
 		{"ack", a.AppendJSON(nil), map[string]any{"type": "ack", "id": "i<", "messageId": "m", "queued": true, "_reqId": "r"}},
 		{"refusal", refused.AppendJSON(nil), map[string]any{"type": "ack", "id": "", "messageId": "", "queued": false, "error": "invalid: \"x\""}},

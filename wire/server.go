@@ -169,11 +169,8 @@ func (p *Push) AppendJSON(b []byte) []byte {
 	if p.KeyEpoch != 0 {
 		b = append(append(b, `,"keyEpoch":`...), itoa(p.KeyEpoch)...)
 	}
-	if a := p.SenderAttestation; a != nil {
-		b = appendString(append(b, `,"senderAttestation":{"sessionPubkey":`...), a.SessionPubkey)
-		b = appendString(append(b, `,"parentMemberPubkey":`...), a.ParentMemberPubkey)
-		b = append(append(b, `,"expiresAt":`...), itoa(a.ExpiresAt)...)
-		b = append(appendString(append(b, `,"signature":`...), a.Signature), '}')
+	if p.SenderAttestation != nil {
+		b = p.SenderAttestation.appendJSON(append(b, `,"senderAttestation":`...))
 	}
 	return append(b, '}')
 }

@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"encoding/json"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/wire"
 )
 
 // The codes, close reasons, words and message types of this package are those of
@@ -25,6 +28,53 @@ func TestSpecNamesEveryConstant(t *testing.T) {
 	for name, value := range protocolConstants(t) {
 		if !named[value] {
 			t.Errorf("SPEC.md does not name %q (%s)", value, name)
+		}
+	}
+}
+
+// The texts that get signed, the extensions of a push and the fields of a row of the
+// roster are those of SPEC.md.
+func TestSpecNamesWhatIsSignedAndSent(t *testing.T) {
+	t.Parallel()
+	spec, err := os.ReadFile("../SPEC.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("signing.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	domains := regexp.MustCompile("\"(claudemesh-[a-z-]+)[|]").FindAllSubmatch(source, -1)
+	if len(domains) < 7 {
+		t.Fatalf("signing.go has %d domains of signatures", len(domains))
+	}
+	for _, d := range domains {
+		if !strings.Contains(string(spec), "| `"+string(d[1])+`\|`) {
+			t.Errorf("SPEC.md does not say what is signed as %s", d[1])
+		}
+	}
+	named := inCode(string(spec))
+	push := wire.Push{
+		SenderMemberPubkey: wire.Key{1}, SenderMemberID: wire.ID{1}, SenderName: "x", ClientID: "x", Fingerprint: "x", Topic: "x",
+		ReplyTo: "x", Mentions: []string{"x"}, BodyVersion: 1, KeyEpoch: 1, SenderAttestation: &wire.Attestation{},
+	}
+	row := wire.PeerRow{
+		Hostname: "x", PeerType: "x", Channel: "x", Model: "x", Stats: []byte("{}"), Profile: &wire.Profile{}, Role: "x",
+		StatusReason: "x", Attestation: &wire.Attestation{},
+	}
+	text, err := json.Marshal(row)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, message := range [][]byte{push.AppendJSON(nil), text} {
+		var fields map[string]any
+		if err := json.Unmarshal(message, &fields); err != nil {
+			t.Fatal(err)
+		}
+		for name := range fields {
+			if !named[name] {
+				t.Errorf("SPEC.md does not name the field %s of %s", name, message)
+			}
 		}
 	}
 }
@@ -79,7 +129,7 @@ func tests(t *testing.T, root string) map[string]bool {
 func protocolConstants(t *testing.T) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
-	prefixes := []string{"Code", "Reason", "Ack", "Type", "Event", "Cap", "Role", "Recipient", "Subtype"}
+	prefixes := []string{"Code", "Reason", "Ack", "Type", "Event", "Cap", "Role", "Recipient", "Subtype", "Source"}
 	for _, file := range []string{"errors.go", "client.go", "server.go", "received.go"} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 		if err != nil {

@@ -20,8 +20,8 @@ const (
 			target_spec, priority, created_at, client_id, fingerprint, topic, reply_to, mentions, body_version, key_epoch)
 		SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bytea[], $5::bytea[], $6::text[], $7::text[], $8::text[],
 			$9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[])`
-	insertBodies = `INSERT INTO claudemesh.bodies (mesh_id, message_id, nonce, ciphertext)
-		SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[])`
+	insertBodies = `INSERT INTO claudemesh.bodies (mesh_id, message_id, nonce, ciphertext, sender_attestation)
+		SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bytea[])`
 	insertDeliveries = `INSERT INTO claudemesh.deliveries (seq, mesh_id, message_id, mailbox, urgent, key, name, same_member,
 			state, settled_at)
 		SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::text[], $5::boolean[], $6::bytea[], $7::text[],
@@ -185,7 +185,8 @@ func queueMessages(p *pgx.Batch, messages []*queue.Accepted) {
 			each(waiting, func(m message) id { return uuid(m.MeshID) }),
 			each(waiting, func(m message) id { return uuid(m.ID) }),
 			each(waiting, func(m message) string { return column.Text(m.Nonce) }),
-			each(waiting, func(m message) string { return column.Text(m.Ciphertext) }))
+			each(waiting, func(m message) string { return column.Text(m.Ciphertext) }),
+			each(waiting, func(m message) []byte { return m.SenderAttestation.Compact() }))
 	}
 	if len(deliveries) > 0 {
 		p.Queue(insertDeliveries,

@@ -27,7 +27,8 @@ const (
 		SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::uuid[], $5::bytea[], $6::bytea[], $7::boolean[],
 			$8::text[], $9::text[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
 			$16::text[], $17::text[], $18::text[], $19::text[], $20::smallint[], $21::bigint[], $22::boolean[],
-			$23::text[], $24::text[], $25::bigint[], $26::bigint[], $27::bigint[])
+			$23::text[], $24::text[], $25::bigint[], $26::bigint[], $27::bigint[],
+			$28::text[], $29::bytea[])
 		ON CONFLICT (mesh_id, identity) DO UPDATE SET
 			id = excluded.id, member_id = excluded.member_id, member_key = excluded.member_key,
 			session_key = excluded.session_key, proven = excluded.proven, role = excluded.role,
@@ -36,7 +37,8 @@ const (
 			channel = excluded.channel, model = excluded.model, groups = excluded.groups, summary = excluded.summary,
 			status = excluded.status, source = excluded.source, status_at = excluded.status_at,
 			visible = excluded.visible, profile = excluded.profile, stats = excluded.stats,
-			connected_at = excluded.connected_at, last_seen_at = excluded.last_seen_at, ended_at = excluded.ended_at`
+			connected_at = excluded.connected_at, last_seen_at = excluded.last_seen_at, ended_at = excluded.ended_at,
+			status_reason = excluded.status_reason, attestation = excluded.attestation`
 	removePresences = `DELETE FROM claudemesh.presences WHERE ctid = ANY (ARRAY (
 		SELECT p.ctid FROM unnest($1::uuid[], $2::text[]) AS gone (mesh_id, identity)
 		CROSS JOIN LATERAL (SELECT p.ctid FROM claudemesh.presences p
@@ -113,7 +115,9 @@ func queuePresences(b *pgx.Batch, keep, remove []*presence.Record) {
 			each(keep, func(p record) *string { return column.Stats(p.Stats) }),
 			each(keep, func(p record) *int64 { return column.Millis(p.ConnectedAt) }),
 			each(keep, func(p record) *int64 { return column.Millis(p.LastSeenAt) }),
-			each(keep, func(p record) *int64 { return column.Millis(p.EndedAt) }))
+			each(keep, func(p record) *int64 { return column.Millis(p.EndedAt) }),
+			each(keep, func(p record) string { return column.Text(p.StatusReason) }),
+			each(keep, func(p record) []byte { return p.Attestation.Compact() }))
 	}
 	if len(remove) > 0 {
 		b.Queue(removePresences,

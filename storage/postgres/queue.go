@@ -16,7 +16,7 @@ import (
 // in a LATERAL subquery with a LIMIT, which can only be done row by row, by index.
 // IS TRUE keeps a condition from choosing an index.
 const (
-	backlogRows = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, b.nonce, b.ciphertext
+	backlogRows = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, ` + column.BodyColumns + `
 		FROM waiting d
 		CROSS JOIN LATERAL (SELECT * FROM claudemesh.messages m WHERE m.mesh_id = $1 AND m.id = d.message_id LIMIT 1) m
 		LEFT JOIN LATERAL (SELECT * FROM claudemesh.bodies b WHERE b.mesh_id = $1 AND b.message_id = d.message_id LIMIT 1) b ON true

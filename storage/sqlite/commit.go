@@ -44,7 +44,7 @@ var (
 	insertMessages = newBulk(`INSERT INTO messages (no, id, mesh_id, sender_member, sender_member_key, sender_key, sender_name,
 		target_spec, priority, created_at, client_id, fingerprint, topic, reply_to, mentions, body_version, key_epoch) VALUES `,
 		17, ` ON CONFLICT DO NOTHING`)
-	insertBodies     = newBulk(`INSERT INTO bodies (message, nonce, ciphertext) VALUES `, 3, ``)
+	insertBodies     = newBulk(`INSERT INTO bodies (message, nonce, ciphertext, sender_attestation) VALUES `, 4, ``)
 	insertDeliveries = newBulk(`INSERT INTO deliveries (seq, message, mesh_id, mailbox, urgent, key, name, same_member,
 		state, settled_at) VALUES `, 10, ``)
 	settleDeliveries = newBulk(`UPDATE deliveries SET state = s.column2, settled_at = s.column3 FROM (VALUES `, 3,
@@ -151,7 +151,7 @@ func (t tx) insertParts(fresh []numbered) error {
 	}
 	err := t.bulk(insertBodies, len(waiting), func(args []any, i int) []any {
 		m := waiting[i]
-		return append(args, m.no, column.Text(m.Nonce), column.Text(m.Ciphertext))
+		return append(args, m.no, column.Text(m.Nonce), column.Text(m.Ciphertext), blob(m.SenderAttestation.Compact()))
 	})
 	if err != nil {
 		return err

@@ -59,11 +59,11 @@ func (s *Store) PrunePresences(ctx context.Context, before time.Time, limit int)
 }
 
 var (
-	putPresences = newBulk(`INSERT INTO presences (`+column.PresenceColumns+`) VALUES `, 27,
+	putPresences = newBulk(`INSERT INTO presences (`+column.PresenceColumns+`) VALUES `, 29,
 		` ON CONFLICT (mesh_id, identity) DO UPDATE SET `+excluded("id", "member_id", "member_key", "session_key",
 			"proven", "role", "session_id", "pid", "cwd", "display_name", "hostname", "peer_type", "channel", "model",
 			"groups", "summary", "status", "source", "status_at", "visible", "profile", "stats", "connected_at",
-			"last_seen_at", "ended_at"))
+			"last_seen_at", "ended_at", "status_reason", "attestation"))
 	removePresences = newBulk(`DELETE FROM presences WHERE (mesh_id, identity) IN (VALUES `, 2, `)`)
 )
 
@@ -88,7 +88,8 @@ func (t tx) putPresences(keep, remove []*presence.Record) error {
 			column.Text(p.PeerType), column.Text(p.Channel), column.Text(p.Model), column.Groups(p.Groups),
 			column.Text(p.Summary), column.Text(string(p.Status)), int64(p.Source), column.Millis(p.StatusAt), p.Visible,
 			column.Profile(p.Profile), column.Stats(p.Stats), column.Millis(p.ConnectedAt),
-			column.Millis(p.LastSeenAt), column.Millis(p.EndedAt))
+			column.Millis(p.LastSeenAt), column.Millis(p.EndedAt), column.Text(p.StatusReason),
+			blob(p.Attestation.Compact()))
 	})
 	if err != nil {
 		return err

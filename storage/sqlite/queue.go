@@ -14,10 +14,10 @@ import (
 // The queries of the message path. CROSS JOIN keeps SQLite to the order of the
 // tables as they stand.
 const (
-	backlog = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, b.nonce, b.ciphertext
+	backlog = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, ` + column.BodyColumns + `
 		FROM deliveries d CROSS JOIN messages m ON m.no = d.message LEFT JOIN bodies b ON b.message = d.message
 		WHERE d.mesh_id = ? AND d.mailbox = ? AND d.state = 0 AND d.seq > ? ORDER BY d.seq LIMIT ?`
-	urgentBacklog = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, b.nonce, b.ciphertext
+	urgentBacklog = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, ` + column.BodyColumns + `
 		FROM deliveries d CROSS JOIN messages m ON m.no = d.message LEFT JOIN bodies b ON b.message = d.message
 		WHERE d.mesh_id = ? AND d.mailbox = ? AND d.state = 0 AND d.urgent = 1 AND d.seq > ? ORDER BY d.seq LIMIT ?`
 	findMessages = `SELECT m.no, ` + column.MessageColumns + ` FROM messages m

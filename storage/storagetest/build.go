@@ -172,7 +172,7 @@ func entries(meshID wire.ID, after audit.Head, n int) []audit.Entry {
 // record makes a full presence of a proven session.
 func record(meshID wire.ID) presence.Record {
 	session := newKey()
-	return presence.Record{
+	r := presence.Record{
 		MeshID: meshID, Identity: presence.SessionIdentity(session), ID: newID(), MemberID: newID(), MemberKey: newKey(),
 		SessionKey: session, Proven: true, Role: wire.RoleSession, SessionID: "session-1", PID: 4242, Cwd: "/home/zoë/src",
 		DisplayName: "Zoë 🦊", Hostname: "büro", PeerType: "ai", Channel: "claudemesh-session", Model: "opus",
@@ -180,6 +180,16 @@ func record(meshID wire.ID) presence.Record {
 		Summary: "reading\ncode", Status: wire.Working, Source: presence.Hook, StatusAt: now.Add(-time.Second), Visible: true,
 		Profile: &wire.Profile{Avatar: "🦊", Title: "fox", Bio: "…", Capabilities: []string{"go", "sql"}},
 		Stats:   []byte(`{"tokens": 12345678901234567890, "a":[1, 2.50]}`), ConnectedAt: now.Add(-time.Minute), LastSeenAt: now,
+	}
+	r.StatusReason, r.Attestation = "waiting ⏳", attestation(r.SessionKey, r.MemberKey)
+	return r
+}
+
+// attestation makes one that was never signed: nobody here looks.
+func attestation(session, member wire.Key) *wire.Attestation {
+	return &wire.Attestation{
+		SessionPubkey: session.String(), ParentMemberPubkey: member.String(), ExpiresAt: now.Add(time.Hour).UnixMilli(),
+		Signature: newKey().String() + newKey().String(),
 	}
 }
 

@@ -171,6 +171,38 @@ func testNewerSchema(t *testing.T, db Database) {
 	equal(t, "version", must[int](t)(s.SchemaVersion(t.Context())), known+3)
 }
 
+// A database of an older broker keeps what is in it, and takes what is new.
+func testUpgrade(t *testing.T, db Database) {
+	s := db.Open(t)
+	check(t, s.Migrate(t.Context()))
+	version := must[int](t)(s.SchemaVersion(t.Context()))
+	msg, r := message(newID(), "s/a"), record(newID())
+	r.Attestation, r.StatusReason = nil, "" // of version 2
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{msg}, Presences: []presence.Record{r}})
+	check(t, s.Close())
+	for _, undo := range []string{
+		`ALTER TABLE %sbodies DROP COLUMN sender_attestation`,
+		`ALTER TABLE %spresences DROP COLUMN attestation`,
+		`ALTER TABLE %spresences DROP COLUMN status_reason`,
+		`DELETE FROM %sschema_version WHERE version > 1`,
+	} {
+		db.Exec(t, fmt.Sprintf(undo, db.Schema))
+	}
+
+	s = db.Open(t)
+	equal(t, "version before", must[int](t)(s.SchemaVersion(t.Context())), 1)
+	check(t, s.Close())
+	s = ready(t, db)
+	equal(t, "version after", must[int](t)(s.SchemaVersion(t.Context())), version)
+	equal(t, "message", waiting(t, s, msg.MeshID, "s/a")[0].Message, msg.Message)
+	seen, _ := lastPresence(t, s, r)
+	equal(t, "presence", seen, r)
+	r.Attestation, r.StatusReason = attestation(r.SessionKey, r.MemberKey), "waiting"
+	put(t, s, r)
+	seen, _ = lastPresence(t, s, r)
+	equal(t, "presence in its new form", seen, r)
+}
+
 func testMigrateConcurrently(t *testing.T, db Database) {
 	var stores []Store
 	for range 5 {

@@ -15,6 +15,7 @@ func testRoundTrip(t *testing.T, db Database) {
 	m := message(newID(), "s/a", "s/b", "m/c")
 	m.Priority, m.ClientID, m.Fingerprint, m.Topic, m.ReplyTo = wire.Now, "client-1", "fp", "topic", "reply"
 	m.Mentions, m.BodyVersion, m.KeyEpoch = []string{"Zoë", "🦊"}, 2, 1<<40
+	m.SenderAttestation = attestation(m.SenderKey, m.SenderMemberKey)
 	m.Recipients[1].SameMember = true
 	m.Recipients[2].State, m.Recipients[2].SettledAt = queue.Delivered, now.Add(3*time.Second)
 	bare := message(m.MeshID, "s/a")
@@ -28,7 +29,7 @@ func testRoundTrip(t *testing.T, db Database) {
 		[]queue.Waiting{{Seq: m.Recipients[1].Seq, SameMember: true, Message: m.Message}})
 	equal(t, "backlog of a delivered one", len(waiting(t, s, m.MeshID, "m/c")), 0)
 	want := *m
-	want.Nonce, want.Ciphertext = "", ""
+	want.Nonce, want.Ciphertext, want.SenderAttestation = "", "", nil
 	equal(t, "found", find(t, s, m), want)
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
 )
 
 // states returns how far each recipient's delivery of a message came.
@@ -73,6 +74,22 @@ func testSharedBody(t *testing.T, db Database) {
 	wantBodies(t, db, "1")
 	equal(t, "body of the other message", bodyIn(t, s, other, "s/a"), other.Ciphertext)
 	find(t, s, m) // is still there
+}
+
+// The attestation of a message is kept as long as somebody waits for it, for each
+// who does.
+func testMessageAttestation(t *testing.T, db Database) {
+	s := ready(t, db)
+	m, other, none := message(newID(), "s/a", "s/b"), message(newID(), "s/a"), message(newID(), "s/a")
+	m.SenderAttestation = attestation(m.SenderKey, m.SenderMemberKey)
+	other.MeshID, none.MeshID, other.Recipients[0].Mailbox.Mesh, none.Recipients[0].Mailbox.Mesh = m.MeshID, m.MeshID, m.MeshID, m.MeshID
+	other.SenderAttestation = attestation(other.SenderKey, other.SenderMemberKey)
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{m, other, none}})
+	for i, want := range []*wire.Attestation{m.SenderAttestation, other.SenderAttestation, nil} {
+		equal(t, "attestation", waiting(t, s, m.MeshID, "s/a")[i].Message.SenderAttestation, want)
+	}
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(m, 0, queue.Delivered)}})
+	equal(t, "attestation for the one who waits", waiting(t, s, m.MeshID, "s/b")[0].Message.SenderAttestation, m.SenderAttestation)
 }
 
 func testClosed(t *testing.T, db Database) {

@@ -64,6 +64,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"settle", testSettle},
 		{"settle within a batch", testSettleWithin},
 		{"one body, several recipients", testSharedBody},
+		{"attestation of a message", testMessageAttestation},
 		{"closed mailboxes", testClosed},
 		{"delivered at once", testDeliveredAtOnce},
 		{"duplicates", testDuplicates},
@@ -88,6 +89,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"claim before migrate", testClaimFirst},
 		{"newer schema", testNewerSchema},
 		{"migrate concurrently", testMigrateConcurrently},
+		{"migrate a database in use", testUpgrade},
 		{"canceled context", testCanceled},
 		{"closed store", testClosedStore},
 	}

@@ -98,6 +98,27 @@ func TestScan(t *testing.T) {
 	}
 }
 
+func TestAttestation(t *testing.T) {
+	t.Parallel()
+	session, member := wire.Key{1}, wire.Key{2}
+	want := &wire.Attestation{
+		SessionPubkey: session.String(), ParentMemberPubkey: member.String(), ExpiresAt: 1_900_000_000_123,
+		Signature: wire.Signature{3}.String(),
+	}
+	var got *wire.Attestation
+	if err := scan(t, intoAttestation(&got, &session, &member), want.Compact()); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("came back as %+v, %v", got, err)
+	}
+	if err := scan(t, intoAttestation(&got, &session, &member), nil); err != nil || got != nil {
+		t.Errorf("NULL is read as %+v, %v", got, err)
+	}
+	for _, bad := range []any{want.Compact()[1:], "text", int64(1)} {
+		if err := scan(t, intoAttestation(&got, &session, &member), bad); err == nil {
+			t.Errorf("%v was read as %+v", bad, got)
+		}
+	}
+}
+
 func TestJSON(t *testing.T) {
 	t.Parallel()
 	groups := []wire.Group{{Name: "dev", Role: "lead"}, {Name: "<ops> \u2028"}}

@@ -19,10 +19,12 @@ const (
 		"expires_at, created_at, created_by, revoked_at"
 	PresenceColumns = "mesh_id, identity, id, member_id, member_key, session_key, proven, role, session_id, pid, cwd, " +
 		"display_name, hostname, peer_type, channel, model, groups, summary, status, source, status_at, visible, " +
-		"profile, stats, connected_at, last_seen_at, ended_at"
+		"profile, stats, connected_at, last_seen_at, ended_at, status_reason, attestation"
 	// MessageColumns are of a table called m.
 	MessageColumns = "m.id, m.mesh_id, m.sender_member, m.sender_member_key, m.sender_key, m.sender_name, m.target_spec, " +
 		"m.priority, m.created_at, m.client_id, m.fingerprint, m.topic, m.reply_to, m.mentions, m.body_version, m.key_epoch"
+	// BodyColumns are of a table called b.
+	BodyColumns      = "b.nonce, b.ciphertext, b.sender_attestation"
 	RecipientColumns = "seq, mesh_id, mailbox, key, name, same_member, state, settled_at"
 	EntryColumns     = "mesh_id, seq, at, kind, actor, detail, prev, hash"
 )
@@ -54,15 +56,17 @@ func ScanRecord(r Row) (p presence.Record, err error) {
 		IntoKey(&p.SessionKey), &p.Proven, &p.Role, &p.SessionID, &p.PID, &p.Cwd,
 		&p.DisplayName, &p.Hostname, &p.PeerType, &p.Channel, &p.Model, IntoJSON(&p.Groups), &p.Summary,
 		&p.Status, &p.Source, IntoTime(&p.StatusAt), &p.Visible, IntoProfile(&p.Profile), IntoRaw(&p.Stats),
-		IntoTime(&p.ConnectedAt), IntoTime(&p.LastSeenAt), IntoTime(&p.EndedAt))
+		IntoTime(&p.ConnectedAt), IntoTime(&p.LastSeenAt), IntoTime(&p.EndedAt), &p.StatusReason,
+		intoAttestation(&p.Attestation, &p.SessionKey, &p.MemberKey))
 	return p, err
 }
 
-// ScanWaiting reads seq, same_member, MessageColumns, nonce and ciphertext.
+// ScanWaiting reads seq, same_member, MessageColumns and BodyColumns.
 func ScanWaiting(r Row) (w queue.Waiting, err error) {
 	m := &w.Message
 	dest := append([]any{&w.Seq, &w.SameMember}, messageDest(m)...)
-	err = r.Scan(append(dest, IntoText(&m.Nonce), IntoText(&m.Ciphertext))...)
+	err = r.Scan(append(dest, IntoText(&m.Nonce), IntoText(&m.Ciphertext),
+		intoAttestation(&m.SenderAttestation, &m.SenderKey, &m.SenderMemberKey))...)
 	return w, err
 }
 

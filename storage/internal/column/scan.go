@@ -125,6 +125,22 @@ func IntoProfile(dst **wire.Profile) sql.Scanner {
 	})
 }
 
+// intoAttestation scans a compact attestation, NULL for nil. Both databases scan a
+// row's columns in their order: those of the keys that it binds stand before it.
+func intoAttestation(dst **wire.Attestation, session, member *wire.Key) sql.Scanner {
+	return scanner(func(src any) (err error) {
+		switch v := src.(type) {
+		case nil:
+			*dst = nil
+			return nil
+		case []byte:
+			*dst, err = wire.ExpandAttestation(*session, *member, v)
+			return err
+		}
+		return fmt.Errorf("an attestation is stored as %T", src)
+	})
+}
+
 func textOf(src any) (string, error) {
 	switch v := src.(type) {
 	case nil:

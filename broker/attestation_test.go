@@ -1,0 +1,152 @@
+package broker_test
+
+import (
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/identity"
+)
+
+// attested connects a session and returns the attestation of its hello.
+func (s *server) attested(m member, keys identity.KeyPair, sessionID string) (*client, frame) {
+	s.t.Helper()
+	hello, c := sessionHello(m, keys, sessionID), s.dial()
+	c.send(hello)
+	c.next("hello_ack")
+	a := hello["parentAttestation"].(frame)
+	a["expiresAt"] = float64(a["expiresAt"].(int64)) // as JSON reads it
+	return c, a
+}
+
+// The attestation of a session goes with what it sends, to other members and to
+// its own, from memory and from the storage of the next broker; and stands in the
+// roster, while the session is leased too.
+func TestAttestationTravels(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "broker.db")
+	var owner, guest member
+	var want frame
+	a, b, g := newKeys(t), newKeys(t), newKeys(t)
+	check := func(c *client) {
+		c.t.Helper()
+		push := c.next("push")
+		if got := push["senderAttestation"]; !reflect.DeepEqual(got, want) {
+			c.t.Errorf("push with the attestation %v, want %v", got, want)
+		}
+	}
+	t.Run("before", func(t *testing.T) {
+		s := startAt(t, path, nil)
+		owner = s.owner()
+		guest = s.join(owner)
+		var alice *client
+		alice, want = s.attested(owner, a, "alice")
+		bob, zoe := s.session(owner, b, "bob"), s.session(guest, g, "zoe")
+		alice.tell(1, b.Public())
+		check(bob)
+		alice.tell(2, g.Public())
+		check(zoe)
+		if got := zoe.peers()["alice"]["attestation"]; !reflect.DeepEqual(got, want) {
+			t.Errorf("in the roster %v, want %v", got, want)
+		}
+	})
+	s := startAt(t, path, nil)
+	bob, zoe := s.session(owner, b, "bob"), s.session(guest, g, "zoe")
+	check(bob)
+	check(zoe)
+	row := zoe.peers()["alice"]
+	if got := row["attestation"]; row["online"] != false || !reflect.DeepEqual(got, want) {
+		t.Errorf("leased, in the roster: %v, want %v", row, want)
+	}
+	// The newest one counts.
+	alice, newer := s.attested(owner, a, "alice")
+	want = newer
+	alice.tell(3, g.Public())
+	check(zoe)
+	if got := zoe.peers()["alice"]["attestation"]; !reflect.DeepEqual(got, want) {
+		t.Errorf("back, in the roster %v, want %v", got, want)
+	}
+}
+
+// Who proves no session key has no attestation.
+func TestNoAttestationWithoutProof(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	m := s.owner()
+	b := newKeys(t)
+	bob, daemon := s.session(m, b, "bob"), s.dial()
+	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.Now())
+	daemon.send(frame{
+		"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(),
+		"sessionPubkey": newKeys(t).Public().String(), "sessionId": "x", "displayName": "x", "pid": 1, "cwd": "/",
+		"timestamp": ts, "signature": sig.String(),
+		"parentAttestation": sessionHello(m, b, "x")["parentAttestation"],
+	})
+	daemon.next("hello_ack")
+	daemon.send(message(1, b.Public(), 10))
+	if push := bob.next("push"); push["senderAttestation"] != nil {
+		t.Errorf("%v", push)
+	}
+	if row := bob.peers()["x"]; row == nil || row["attestation"] != nil {
+		t.Errorf("%v", row)
+	}
+}
+
+// A status passed on from a hook over the connection counts as a hook's, and its
+// reason is shown as long as it holds.
+func TestSetStatusFromHook(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	m := s.owner()
+	c := s.session(m, newKeys(t), "me")
+	for i, step := range []struct {
+		set            frame
+		status, reason any
+	}{
+		{frame{"status": "idle", "source": "hook", "reason": "waiting"}, "idle", "waiting"},
+		{frame{"status": "idle", "source": "hook", "reason": "waiting"}, "idle", "waiting"},
+		{frame{"status": "idle", "source": "hook"}, "idle", nil},
+		{frame{"status": "working", "source": "hook", "reason": "compacting"}, "working", "compacting"},
+		{frame{"status": "idle"}, "idle", nil},
+		{frame{"status": "dnd", "reason": "lunch"}, "dnd", "lunch"},
+		{frame{"status": "idle", "source": "hook", "reason": "waiting"}, "dnd", "lunch"},
+		{frame{"status": "working"}, "working", nil},
+	} {
+		step.set["type"] = "set_status"
+		c.send(step.set)
+		if row := c.peers()["me"]; row["status"] != step.status || row["statusReason"] != step.reason {
+			t.Errorf("step %d: %v, %v; want %v, %v", i, row["status"], row["statusReason"], step.status, step.reason)
+		}
+	}
+	for _, bad := range []frame{{"status": "idle", "source": "guess"}, {"status": "idle", "reason": string(make([]byte, 65))}} {
+		bad["type"], bad["_reqId"] = "set_status", "r"
+		c.send(bad)
+		if e := c.next("error"); e["code"] != "invalid" || e["_reqId"] != "r" {
+			t.Errorf("%v", e)
+		}
+	}
+}
+
+// working from a hook over the connection falls back to idle when the session gives
+// no sign of life, as one posted over HTTP does.
+func TestHookStatusOverTheConnectionExpires(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(s *broker.Settings) { s.StatusTTL = time.Second })
+	m := s.owner()
+	c := s.session(m, newKeys(t), "me")
+	c.send(frame{"type": "set_status", "status": "working", "source": "hook", "reason": "x"})
+	if row := c.peers()["me"]; row["status"] != "working" {
+		t.Fatalf("%v", row)
+	}
+	for end := time.Now().Add(10 * time.Second); ; {
+		row := c.peers()["me"]
+		if row["status"] == "idle" && row["statusReason"] == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("still %v", row)
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package broker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// join adds another member to m's mesh.
+func (s *server) join(m member) member {
+	s.t.Helper()
+	keys := newKeys(s.t)
+	owner := s.dial()
+	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.Now())
+	owner.send(frame{
+		"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(), "sessionId": "invites",
+		"pid": 1, "cwd": "/", "timestamp": ts, "signature": sig.String(), "capabilities": []string{wire.CapTransient},
+	})
+	owner.next("hello_ack")
+	proof := keys.Public().String() // any hash of a token will do
+	owner.send(frame{"type": "invite_create", "_reqId": "i", "role": "member", "uses": 1,
+		"expiresAt": time.Now().Add(time.Hour).UnixMilli(), "tokenProof": proof})
+	owner.next("invite_created")
+	id, _, err := s.Join(context.Background(), wire.Join{TokenProof: proof, PeerPubkey: keys.Public().String(), DisplayName: "Guest"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return member{keys, m.mesh, id}
+}
+
+// peers returns the rows of the roster by display name.
+func (c *client) peers() map[string]frame {
+	c.t.Helper()
+	c.send(frame{"type": "list_peers", "_reqId": "q"})
+	rows := make(map[string]frame)
+	for _, row := range c.next("peers_list")["peers"].([]any) {
+		rows[row.(frame)["displayName"].(string)] = row.(frame)
+	}
+	return rows
+}
+
+func (c *client) wantPeers(names ...string) {
+	c.t.Helper()
+	rows := c.peers()
+	if len(rows) != len(names) {
+		c.t.Fatalf("%d peers, want %v: %v", len(rows), names, rows)
+	}
+	for _, name := range names {
+		if rows[name] == nil {
+			c.t.Fatalf("%s is not in the roster: %v", name, rows)
+		}
+	}
+}
+
+// closed waits until the connection is closed, and returns the reason.
+func (c *client) closed() string {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for {
+		if _, _, err := c.ws.Read(ctx); err != nil {
+			var e websocket.CloseError
+			if errors.As(err, &e) {
+				return e.Reason
+			}
+			c.t.Fatalf("not closed politely: %v", err)
+		}
+	}
+}
+
+// news returns the next n system pushes as "event name".
+func (c *client) news(n int) []string {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var list []string
+	for len(list) < n {
+		_, data, err := c.ws.Read(ctx)
+		if err != nil {
+			c.t.Fatalf("waiting for news after %v: %v", list, err)
+		}
+		var f struct {
+			Event string
+			Data  struct{ Name string } `json:"eventData"`
+		}
+		if err := json.Unmarshal(data, &f); err != nil {
+			c.t.Fatal(err)
+		}
+		if f.Event != "" {
+			list = append(list, f.Event+" "+f.Data.Name)
+		}
+	}
+	return list
+}
+
+// tell sends a message and waits until it is safe.
+func (c *client) tell(n int, to wire.Key) {
+	c.t.Helper()
+	c.send(message(n, to, 100))
+	if ack := c.next("ack"); ack["queued"] != true {
+		c.t.Fatalf("ack %v", ack)
+	}
+}
+
+// gets reads pushes, which must be those with these numbers, and acknowledges them.
+func (c *client) gets(numbers ...int) {
+	c.t.Helper()
+	for _, n := range numbers {
+		push := c.next("push")
+		if push["client_message_id"] != fmt.Sprint("m", n) {
+			c.t.Fatalf("got %v, want m%d", push["client_message_id"], n)
+		}
+		c.send(frame{"type": "client_ack", "brokerMessageId": push["messageId"], "clientMessageId": push["client_message_id"]})
+	}
+}
+
+// delivered waits until a message that c sent with tell counts as
+// acknowledged.
+func (c *client) delivered(n int) {
+	c.t.Helper()
+	c.send(message(n, newKeys(c.t).Public(), 100)) // a repetition: answered with the first one's id
+	id := c.next("ack")["messageId"]
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+		c.send(frame{"type": "message_status", "messageId": id, "_reqId": "s"})
+		if c.next("message_status_result")["delivered"] == true {
+			return
+		}
+	}
+	c.t.Fatalf("m%d is not delivered", n)
+}

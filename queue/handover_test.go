@@ -1,0 +1,80 @@
+package queue_test
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// A push carries the sender's attestation: live, between presences of one member,
+// and read back from the store.
+func TestPushCarriesTheAttestation(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, q fixture) {
+		a := &wire.Attestation{SessionPubkey: "s", ParentMemberPubkey: "m", ExpiresAt: 7, Signature: "g"}
+		want := map[string]any{"sessionPubkey": "s", "parentMemberPubkey": "m", "expiresAt": 7.0, "signature": "g"}
+		here, own, away := box, queue.Mailbox{Mesh: mesh, Name: "s/own"}, queue.Mailbox{Mesh: mesh, Name: "s/away"}
+		live, same, late := &inbox{}, &inbox{}, &inbox{}
+		q.Attach(here, live, false)
+		q.Attach(own, same, false)
+		commit()
+		q.Accept(queue.Message{MeshID: mesh, SenderMember: member, SenderMemberKey: wire.Key{1}, Priority: wire.Now, SenderAttestation: a},
+			[]queue.To{{Mailbox: here}, {Mailbox: own, SameMember: true}, {Mailbox: away}}, func(queue.Result) {})
+		q.Accept(queue.Message{MeshID: mesh, SenderMember: member, Priority: wire.Now}, []queue.To{{Mailbox: here}}, func(queue.Result) {})
+		commit()
+		q.Attach(away, late, false)
+		commit()
+		for name, in := range map[string]*inbox{"live": live, "own": same, "late": late} {
+			if got := in.pushes[0]["senderAttestation"]; !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: %v", name, got)
+			}
+		}
+		if _, there := live.pushes[1]["senderAttestation"]; there {
+			t.Error("an attestation out of nothing")
+		}
+	})
+}
+
+// A mailbox that goes from one connection to another while the first is still
+// catching up: what the first has not acknowledged comes to the second, in order,
+// its acknowledgements no longer count, and neither waits for the other.
+func TestMailboxChangesHands(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, q fixture) {
+		for _, id := range []string{"1", "2", "3"} {
+			q.send(id, wire.Now, box)
+		}
+		commit()
+		first, second := &inbox{}, &inbox{}
+		q.store.behave(slow, always(none))
+		q.Attach(box, first, false)
+		q.Attach(box, second, false)
+		if first.caughtUp != 1 {
+			t.Fatalf("the first was told %d times that it has caught up", first.caughtUp)
+		}
+		pause(10 * time.Second)
+		expect(t, first)
+		expect(t, second, "1", "2", "3")
+		if q.Acknowledge(box, first, second.id(t, 0), "1") {
+			t.Error("who has the mailbox no longer has acknowledged a push")
+		}
+		if !q.Acknowledge(box, second, second.id(t, 0), "") {
+			t.Error("an acknowledgement by the broker's id alone did not count")
+		}
+		third := &inbox{}
+		q.Attach(box, third, false)
+		q.send("4", wire.Now, box)
+		pause(10 * time.Second)
+		expect(t, third, "2", "3", "4")
+		q.Detach(box, second) // has no say any more
+		q.send("5", wire.Now, box)
+		pause(10 * time.Second)
+		expect(t, third, "2", "3", "4", "5")
+		if first.caughtUp != 1 || second.caughtUp != 1 || third.caughtUp != 1 {
+			t.Errorf("caught up %d, %d and %d times", first.caughtUp, second.caughtUp, third.caughtUp)
+		}
+	})
+}
