@@ -149,6 +149,28 @@ func TestDirectRoundTrip(t *testing.T) {
 	}
 }
 
+// Whoever carries a message must not be able to bring it back to its sender as
+// one of the recipient's.
+func TestDirectIsNotReflected(t *testing.T) {
+	t.Parallel()
+	alice, bob := generate(t), generate(t)
+	nonce, ciphertext, err := SealDirect(alice, bob.Public(), []byte("text"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := OpenDirect(alice, bob.Public(), nonce, ciphertext)
+	assertRefused(t, "reflected", got, err, ErrReflected)
+
+	// A note to oneself has one direction only.
+	nonce, ciphertext, err = SealDirect(alice, alice.Public(), []byte("text"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := OpenDirect(alice, alice.Public(), nonce, ciphertext); err != nil || string(got) != "text" {
+		t.Errorf("to oneself: got %q, %v", got, err)
+	}
+}
+
 func TestDirectRefusesBadKeys(t *testing.T) {
 	t.Parallel()
 	alice, bob := generate(t), generate(t)

@@ -7,6 +7,10 @@ var (
 	// changed; which of these it was cannot be told.
 	ErrOpen = errors.New("cannot be opened or is not authentic")
 
+	// ErrReflected is returned for a direct message that the recipient itself has
+	// sealed for the alleged sender.
+	ErrReflected = errors.New("was sealed by the recipient itself, not by the sender")
+
 	// ErrBadNonce is returned for a nonce that is not the canonical standard
 	// base64 of 24 bytes.
 	ErrBadNonce = errors.New("nonce must be the base64 of 24 bytes")

@@ -8,14 +8,20 @@ import (
 	"sync"
 	"time"
 
+	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
 // Client is a peer's connection to its broker, over all its reconnects. Make
 // one with New and Run it, or with Dial, which does both.
 type Client struct {
-	o   Options
-	log *slog.Logger
+	o     Options
+	log   *slog.Logger
+	pairs []identity.KeyPair // what may be sealed for, the likeliest first
+
+	// life ends when the client is abandoned, before or while it runs.
+	life    context.Context
+	abandon context.CancelCauseFunc
 
 	seen seenSet // owned by the deliver loop, of which there is one at a time
 
@@ -35,7 +41,16 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{o: o, log: o.Logger, changed: make(chan struct{})}, nil
+	c := &Client{o: o, log: o.Logger, changed: make(chan struct{})}
+	if !o.Session.IsZero() {
+		c.pairs = append(c.pairs, o.Session)
+	}
+	for _, f := range o.Formerly {
+		c.pairs = append(c.pairs, f.Pair)
+	}
+	c.pairs = append(c.pairs, o.Mesh.Member)
+	c.life, c.abandon = context.WithCancelCause(context.Background())
+	return c, nil
 }
 
 // Dial makes a client, runs it in the background and waits for its first
@@ -67,9 +82,26 @@ func (c *Client) Close() {
 	}
 }
 
-// Run keeps the client connected until ctx ends or the broker refuses it for
-// good; a *HelloError or *ClosedError tells the latter. It must be called once.
+// Abandon ends a client without taking leave: for the broker the peer is away for
+// the moment, as after a failure of the network, and another client of the same
+// key that connects within the lease takes its place unnoticed. It waits for the
+// goroutines of a client made by Dial; one that is run returns from Run. It may be
+// called at any time, and more than once.
+func (c *Client) Abandon() {
+	c.abandon(errAbandoned)
+	if c.done != nil {
+		<-c.done // before stop, which would be a leave
+		c.stop()
+	}
+}
+
+// Run keeps the client connected until ctx ends, the client is abandoned or the
+// broker refuses it for good; a *HelloError or *ClosedError tells the latter. It
+// must be called once.
 func (c *Client) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.life, func() { cancel(errAbandoned) })()
 	err := c.runLoop(ctx)
 	c.setConn(nil, err)
 	if ctx.Err() != nil {
@@ -84,12 +116,15 @@ func (c *Client) Run(ctx context.Context) error {
 
 func (c *Client) runLoop(ctx context.Context) error {
 	var pauses backoff
+	var renewed bool
 	for everConnected := false; ; {
 		current, err := c.dialOnce(ctx)
 		if err == nil {
 			everConnected = true
 			c.setConn(current, nil)
-			c.tell(State{Connected: true})
+			if !renewed {
+				c.tell(State{Connected: true})
+			}
 			err = current.run(ctx, func(from *conn, r received) error { return c.deliver(ctx, from, r) })
 			if time.Since(current.start) >= stableAfter {
 				pauses.reset()
@@ -97,6 +132,9 @@ func (c *Client) runLoop(ctx context.Context) error {
 		}
 		if ctx.Err() != nil || isFinal(err, c.o.OneShot) || c.o.OneShot && !everConnected {
 			return err
+		}
+		if renewed = errors.Is(err, errRenew); renewed {
+			continue // it has lasted for hours
 		}
 		pause := pauses.next()
 		c.setConn(nil, err)
@@ -183,14 +221,14 @@ func (c *Client) HelloAck(ctx context.Context) (wire.HelloAck, error) {
 	return conn.ack, nil
 }
 
-// key is the key pair that this client is known by.
-func (o *Options) key() wire.Key {
+// pair is the key pair that this client is known by.
+func (o *Options) pair() identity.KeyPair {
 	if o.Session.IsZero() {
-		return o.Mesh.Member.Public()
+		return o.Mesh.Member
 	}
-	return o.Session.Public()
+	return o.Session
 }
 
 // Pubkey returns the key that others reach this client by: the session's, else
 // the member's.
-func (c *Client) Pubkey() wire.Key { return c.o.key() }
+func (c *Client) Pubkey() wire.Key { return c.o.pair().Public() }

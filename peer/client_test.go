@@ -3,8 +3,10 @@ package peer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -327,6 +329,155 @@ func TestCloseIsClean(t *testing.T) {
 		c.Close()
 		if got := <-code; got != websocket.StatusNormalClosure {
 			t.Errorf("closed with %v", got)
+		}
+	})
+}
+
+// A client that is abandoned is away for the broker: no close frame comes.
+func TestAbandon(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		start func(t *testing.T, o Options) (c *Client, ended <-chan error)
+	}{
+		{"dialed", func(t *testing.T, o Options) (*Client, <-chan error) {
+			c, err := Dial(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error)
+			close(ended)
+			return c, ended
+		}},
+		{"run", func(t *testing.T, o Options) (*Client, <-chan error) {
+			c, err := New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- c.Run(t.Context()) }()
+			if _, err := c.HelloAck(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return c, ended
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				code := make(chan websocket.StatusCode, 1)
+				s, stop := newScripted(t, func(c *serverConn) {
+					c.hello()
+					_, _, err := c.ws.Read(context.Background())
+					code <- websocket.CloseStatus(err)
+				})
+				defer stop()
+				c, ended := tc.start(t, s.options())
+				c.Abandon()
+				<-ended
+				c.Abandon()
+				c.Close()
+				if got := <-code; got != -1 {
+					t.Errorf("closed with %v", got)
+				}
+				if err := c.SetStatus(t.Context(), wire.Idle); !errors.Is(err, ErrClosed) {
+					t.Errorf("afterwards: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// An abandoned client that was never run ends at once when it is.
+func TestAbandonBeforeRun(t *testing.T) {
+	t.Parallel()
+	c, err := New(Options{Mesh: Mesh{Member: newKey(t), BrokerURL: "ws://127.0.0.1:1/ws"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Abandon()
+	if err := c.Run(t.Context()); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The attestation that goes out with a session's messages holds as long as the
+// connection does; nobody is told that it is made anew for that.
+func TestSessionIsRenewedBeforeItsAttestationEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, stop := newScripted(t, idle)
+		defer stop()
+		o := s.options()
+		var told atomic.Int32
+		o.OnState = func(State) { told.Add(1) }
+		member := s.dialed(o)
+		o.Session = newKey(t)
+		session := s.dialed(o)
+		time.Sleep(identity.DefaultAttestationTTL - time.Minute)
+		member.Close()
+		session.Close()
+		if s.connects() != 3 {
+			t.Fatalf("%d connects", s.connects())
+		}
+		first, second := wire.DecodeSessionHello(&s.hellos[1]), wire.DecodeSessionHello(&s.hellos[2])
+		if first.SessionPubkey != second.SessionPubkey || time.Duration(second.Timestamp-first.Timestamp)*time.Millisecond > renewAfter || first.Attestation.ExpiresAt >= second.Attestation.ExpiresAt {
+			t.Errorf("got %+v, then %+v", first, second)
+		}
+		if told.Load() != 4 { // up and down of each
+			t.Errorf("told %d times", told.Load())
+		}
+	})
+}
+
+// A session that is replaced while it writes learns that it is.
+func TestReplacedWhileItAcknowledges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		alice := newKey(t)
+		var o Options
+		s, stop := newScripted(t, func(c *serverConn) {
+			c.hello()
+			for i := range 20 {
+				c.writePush(sealed(t, alice, o.Session.Public(), fmt.Sprint("m", i), "", "text"))
+			}
+			c.ws.Close(websocket.StatusNormalClosure, wire.ReasonReplaced)
+		})
+		defer stop()
+		o = s.options()
+		o.Session = newKey(t)
+		o.OnMessage = func(context.Context, Incoming) error { return nil }
+		c, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Run(t.Context()); !IsReplaced(err) || s.connects() != 1 {
+			t.Errorf("%d connects, %v", s.connects(), err)
+		}
+	})
+}
+
+// The hello names the sessions that this one goes on in the place of, each with
+// its own signature.
+func TestHelloSucceeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, stop := newScripted(t, idle)
+		defer stop()
+		o := s.options()
+		o.Session = newKey(t)
+		for range wire.MaxSuccessions + 1 {
+			o.Formerly = append(o.Formerly, FormerSession{newKey(t)})
+		}
+		s.dialed(o).Close()
+		h := wire.DecodeSessionHello(&s.hellos[0])
+		if h.Malformed != nil || len(h.Succeeds) != wire.MaxSuccessions {
+			t.Fatalf("%d sessions, %v", len(h.Succeeds), h.Malformed)
+		}
+		for i, old := range h.Succeeds {
+			key, err := wire.ParseKey(old.SessionPubkey)
+			if err != nil || key != o.Formerly[i].Pair.Public() {
+				t.Fatalf("session %d: %s, %v", i, old.SessionPubkey, err)
+			}
+			sig, err := wire.ParseSignature(old.Signature)
+			if err != nil || !identity.VerifySuccession(o.Mesh.MeshID, key, o.Session.Public(), sig) {
+				t.Errorf("session %d has not signed (%v)", i, err)
+			}
 		}
 	})
 }

@@ -3,7 +3,9 @@ package peer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -23,6 +26,14 @@ const (
 	silenceLimit  = 75 * time.Second
 	maxFrameBytes = 64 << 20 // the roster of a full mesh is the longest frame
 	pushBuffer    = 256      // received messages that wait for OnMessage; then reading waits
+
+	// closeGrace is how long a failed write waits for the reader to find out why.
+	closeGrace = time.Second
+
+	// A session's connection is made anew, within its lease and so unnoticed,
+	// before the attestation that goes out with its messages ends.
+	renewAfter  = identity.DefaultAttestationTTL - time.Hour
+	renewSpread = time.Hour
 )
 
 // conn is one connection to the broker. It ends once, with a cause.
@@ -34,7 +45,8 @@ type conn struct {
 	fail context.CancelCauseFunc
 
 	start time.Time
-	heard atomic.Int64 // when traffic last came, as a time.Duration since start
+	renew time.Duration // after which the connection is to be made anew; 0: never
+	heard atomic.Int64  // when traffic last came, as a time.Duration since start
 
 	received chan received // from the read loop to the deliver loop
 
@@ -55,6 +67,9 @@ func dial(ctx context.Context, o *Options) (*conn, error) {
 		start:    time.Now(),
 		received: make(chan received, pushBuffer),
 		waiting:  make(map[string]chan wire.Frame),
+	}
+	if !o.Session.IsZero() {
+		c.renew = renewAfter - rand.N(renewSpread)
 	}
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -218,7 +233,16 @@ func (c *conn) deliverLoop(deliver func(*conn, received) error) {
 		case <-c.ctx.Done():
 			return
 		case r := <-c.received:
-			if err := deliver(c, r); err != nil {
+			err := deliver(c, r)
+			if errors.Is(err, ErrDisconnected) {
+				// A close by the broker breaks writes too, and only the reader learns
+				// the reason, which may be one to stay away.
+				select {
+				case <-c.ctx.Done():
+				case <-time.After(closeGrace):
+				}
+			}
+			if err != nil {
 				c.fail(err)
 				return
 			}
@@ -232,6 +256,12 @@ func (c *conn) keepAliveLoop() {
 	defer ping.Stop()
 	silence := time.NewTimer(silenceLimit)
 	defer silence.Stop()
+	var renew <-chan time.Time
+	if c.renew > 0 {
+		timer := time.NewTimer(c.renew)
+		defer timer.Stop()
+		renew = timer.C
+	}
 	for {
 		select {
 		case <-c.ctx.Done():
@@ -248,6 +278,9 @@ func (c *conn) keepAliveLoop() {
 				return
 			}
 			silence.Reset(left)
+		case <-renew:
+			c.fail(errRenew)
+			return
 		}
 	}
 }
@@ -301,11 +334,13 @@ func (c *conn) answer(id string, frame wire.Frame) {
 }
 
 // leaveLoop ends the connection in good order when ctx ends: for the broker the
-// peer has left, instead of being away.
+// peer has left, instead of being away. A client that is abandoned is to be away.
 func (c *conn) leaveLoop(ctx context.Context) {
 	select {
 	case <-ctx.Done():
-		_ = c.ws.Close(websocket.StatusNormalClosure, "")
+		if !errors.Is(context.Cause(ctx), errAbandoned) {
+			_ = c.ws.Close(websocket.StatusNormalClosure, "")
+		}
 		c.fail(context.Cause(ctx))
 	case <-c.ctx.Done():
 	}

@@ -11,9 +11,18 @@
 //	receipt, err := client.Send(ctx, peer.Outgoing{To: []wire.Target{to}, Body: []byte("hello")})
 //
 // Everything is sealed before it leaves: a direct message for the one key that
-// it is addressed to, a message to a group or to everybody under the mesh key.
-// What arrives says how it was sealed ([Incoming.Sealing]); what could not be
-// opened never comes as text.
+// it is addressed to, a message to a group or to everybody, with the sender's
+// signature in it, under the mesh key. What arrives says how it was sealed
+// ([Incoming.Sealing]); what could not be opened never comes as text.
+//
+// # Who wrote it
+//
+// A broker could lie about who sent a message or who is there. [Incoming.Verified]
+// and [VerifyRow] don't take its word: the key that sealed or signed the message
+// must be a member's, or a session's that a member vouches for with a signature
+// (identity.Attestation). What remains the broker's word is which name belongs to a
+// member key: [Contacts] keep the first one seen, and who compares safety numbers
+// (identity.SafetyNumber) needs no broker at all.
 //
 // # Delivery
 //
@@ -29,11 +38,24 @@
 // again. A message may therefore be seen twice; [Incoming.DedupeKey] tells, and
 // [Inbox] remembers on disk.
 //
+// How far a message came, [Client.MessageStatus] tells by the broker's word, and a
+// [Confirmation] by the recipient's own, signed and sealed for the sender. Receipts
+// are asked for with [Options.TakesReceipts], given with [Client.Confirm], and never
+// answered by a receipt.
+//
+// # Sessions
+//
+// A client of a session ([Options.Session]) is known by the session's key. It may go
+// on in the place of earlier ones ([Options.Formerly]), and ends with or without
+// taking leave ([Client.Close], [Client.Abandon]). Its connection is made anew, within
+// its lease, before the attestation of its key ends. When another client proves the
+// same key, that one takes over and this one ends for good ([IsReplaced]).
+//
 // # Beside the connection
 //
-// [Config] is the file of joined meshes, [Inbox] a store for received messages,
-// [Link] an invite link, and [HTTP] the broker's HTTP routes. All are safe for
-// several processes at once.
+// [Config] is the file of joined meshes, [Inbox] a store for received messages, by
+// the session they came for, [Link] an invite link, and [HTTP] the broker's HTTP
+// routes. All are safe for several processes at once.
 //
 // A Client owns its goroutines: Run, or Close after Dial, returns when all of
 // them have ended. All methods are safe for concurrent use.

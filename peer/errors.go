@@ -21,6 +21,12 @@ var (
 
 	// errSilent ends a connection on which nothing arrives any more.
 	errSilent = errors.New("nothing heard from the broker for 75 s")
+
+	// errRenew ends a session's connection while its attestation still holds.
+	errRenew = errors.New("the attestation is to be renewed")
+
+	// errAbandoned ends a client without taking leave.
+	errAbandoned = errors.New("client was abandoned")
 )
 
 // HelloError tells that the broker did not take the client in.
@@ -90,6 +96,13 @@ func (e *ClosedError) Error() string {
 		return "another process has taken over this session"
 	}
 	return fmt.Sprintf("the broker closed the connection: %d %s", e.Code, e.Reason)
+}
+
+// IsReplaced reports whether err tells that another connection has proven the same
+// session key and taken over: whoever connects again at once takes it back, and so on.
+func IsReplaced(err error) bool {
+	var closed *ClosedError
+	return errors.As(err, &closed) && closed.Code == wire.CloseNormal && closed.Reason == wire.ReasonReplaced
 }
 
 // RefusedError tells that the broker did not take a message.

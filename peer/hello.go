@@ -28,6 +28,7 @@ type helloFrame struct {
 	SessionPubkey      string            `json:"sessionPubkey,omitempty"`
 	Attestation        *wire.Attestation `json:"parentAttestation,omitempty"`
 	Role               string            `json:"role,omitempty"`
+	Succeeds           []wire.Succession `json:"succeeds,omitempty"`
 
 	SessionID    string       `json:"sessionId"`
 	PID          int64        `json:"pid"`
@@ -77,6 +78,7 @@ func (o *Options) hello(now time.Time) ([]byte, error) {
 			ExpiresAt:          word.ExpiresAt,
 			Signature:          word.Signature.String(),
 		}
+		h.Succeeds = o.successions()
 		h.Timestamp, sig = identity.SignSessionHello(o.Session, h.MeshID, member.Public(), now)
 	}
 	h.Signature = sig.String()
@@ -85,6 +87,19 @@ func (o *Options) hello(now time.Time) ([]byte, error) {
 		return nil, fmt.Errorf("encode %s: %w", h.Type, err)
 	}
 	return b, nil
+}
+
+// successions are the words of the sessions before this one that it goes on in
+// their place.
+func (o *Options) successions() []wire.Succession {
+	var list []wire.Succession
+	for _, f := range o.Formerly {
+		if len(list) < wire.MaxSuccessions {
+			sig := identity.SignSuccession(f.Pair, o.Mesh.MeshID, o.Session.Public())
+			list = append(list, wire.Succession{SessionPubkey: f.Pair.Public().String(), Signature: sig.String()})
+		}
+	}
+	return list
 }
 
 // randomHex returns 2n random hex digits.

@@ -10,56 +10,66 @@ import (
 	"time"
 
 	_ "modernc.org/sqlite" // the driver
+
+	"github.com/claudemesh/claudemesh/wire"
 )
 
-const inboxName = "inbox.db"
+const (
+	inboxName = "inbox.db"
+	// keepRead is how long a message stays after it was read.
+	keepRead = 30 * 24 * time.Hour
+)
 
-// Inbox keeps received messages on disk, of all meshes of one Dir. Several
-// processes may use it at once.
+// Inbox keeps received messages on disk, of all meshes of one Dir, and the names
+// under which members are known. Several processes may use it at once; every
+// method is one transaction.
 type Inbox struct{ db *sql.DB }
+
+// Mailbox is whom a message came for.
+type Mailbox struct {
+	MeshID  string
+	Session string // the id of the Claude Code session; "": the member
+}
 
 // Stored is a message in the inbox. See Incoming for the fields; keys are empty
 // when they are unknown.
 type Stored struct {
-	ID         int64     `json:"-"` // rises in the order of arrival
-	MessageID  string    `json:"messageId"`
-	ClientID   string    `json:"clientMessageId,omitempty"`
-	From       string    `json:"from"` // display name, else the start of the key
-	Sender     string    `json:"senderPubkey"`
-	Member     string    `json:"senderMemberPubkey,omitempty"`
-	Sealing    Sealing   `json:"sealing"`
-	Body       string    `json:"body"`
-	Error      string    `json:"error,omitempty"`
-	Priority   string    `json:"priority"`
-	ReplyTo    string    `json:"replyTo,omitempty"`
-	CreatedAt  time.Time `json:"createdAt"`
-	ReceivedAt time.Time `json:"receivedAt"`
-	Read       bool      `json:"read"` // shown before
+	ID           int64     `json:"-"` // rises in the order of arrival
+	MeshID       string    `json:"-"`
+	Session      string    `json:"-"` // as in Mailbox
+	MessageID    string    `json:"messageId"`
+	ClientID     string    `json:"clientMessageId,omitempty"`
+	From         string    `json:"from"` // display name, else the start of the key
+	Sender       string    `json:"senderPubkey"`
+	Member       string    `json:"senderMemberPubkey,omitempty"`
+	Verified     bool      `json:"verified"`
+	Doubt        string    `json:"doubt,omitempty"`
+	Sealing      Sealing   `json:"sealing"`
+	Body         string    `json:"body"`
+	Error        string    `json:"error,omitempty"`
+	Priority     string    `json:"priority"`
+	Topic        string    `json:"topic,omitempty"`
+	ReplyTo      string    `json:"replyTo,omitempty"`
+	CreatedAt    time.Time `json:"createdAt"`
+	ReceivedAt   time.Time `json:"receivedAt"`
+	Read         bool      `json:"read"` // shown before, or taken by a session
+	WantsReceipt bool      `json:"-"`
+	ContextAt    time.Time `json:"-"` // zero: not in a session's context
 }
 
-// inboxSchema is applied at every open; it does nothing to what is there.
-const inboxSchema = `
-CREATE TABLE IF NOT EXISTS message (
-	id          INTEGER PRIMARY KEY AUTOINCREMENT,
-	mesh_id     TEXT NOT NULL,
-	dedupe_key  TEXT NOT NULL,
-	message_id  TEXT NOT NULL,
-	client_id   TEXT NOT NULL,
-	sender      TEXT NOT NULL,
-	member      TEXT NOT NULL,
-	name        TEXT NOT NULL,
-	sealing     TEXT NOT NULL,
-	body        BLOB NOT NULL,
-	error       TEXT NOT NULL,
-	priority    TEXT NOT NULL,
-	reply_to    TEXT NOT NULL,
-	created_at  INTEGER NOT NULL, -- Unix ms
-	received_at INTEGER NOT NULL, -- Unix ms
-	read_at     INTEGER,          -- Unix ms; NULL: unread
-	UNIQUE (mesh_id, dedupe_key)
-) STRICT;
-CREATE INDEX IF NOT EXISTS message_unread ON message (mesh_id, id) WHERE read_at IS NULL;
-`
+// SenderKey returns the key to answer to.
+func (s *Stored) SenderKey() wire.Key { return keyOf(s.Sender) }
+
+// MemberKey returns the sender's member key, zero when it is unknown.
+func (s *Stored) MemberKey() wire.Key { return keyOf(s.Member) }
+
+func keyOf(text string) wire.Key {
+	key, err := wire.ParseKey(text)
+	if err != nil {
+		return wire.Key{} // "" stands for no key
+	}
+	return key
+}
 
 // OpenInbox opens the inbox of a directory, which must exist, and creates it on
 // first use. What Add has stored survives a loss of power.
@@ -80,7 +90,7 @@ func OpenInbox(ctx context.Context, d Dir) (*Inbox, error) {
 		return nil, fmt.Errorf("open inbox: %w", err)
 	}
 	db.SetMaxOpenConns(1) // one writer; others wait in line here instead of for the file
-	if _, err := db.ExecContext(ctx, inboxSchema); err != nil {
+	if err := migrateInbox(ctx, db); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open inbox %s: %w", path, err)
 	}
@@ -90,9 +100,13 @@ func OpenInbox(ctx context.Context, d Dir) (*Inbox, error) {
 // Close closes the inbox.
 func (b *Inbox) Close() error { return b.db.Close() }
 
-// Add stores a message and reports whether it is new; one that was there already
-// stays as it is.
-func (b *Inbox) Add(ctx context.Context, meshID string, m *Incoming, now time.Time) (added bool, err error) {
+// Add stores a message and reports whether it is new. One that was there already
+// stays as it is: in the mailbox, or, if it was sealed for one key, in any of the
+// mesh, since what waits for a session may come to its successor. What goes to
+// everybody comes to the member and to each session; one that has taken it as its
+// member's mail does not get it again. The name of a verified member is pinned;
+// under a name that is another's, the message is stored as not verified.
+func (b *Inbox) Add(ctx context.Context, box Mailbox, m *Incoming, now time.Time) (added bool, err error) {
 	member, reason := "", ""
 	if !m.Member.IsZero() {
 		member = m.Member.String()
@@ -104,20 +118,33 @@ func (b *Inbox) Add(ctx context.Context, meshID string, m *Incoming, now time.Ti
 	if body == nil {
 		body = []byte{}
 	}
-	res, err := b.db.ExecContext(ctx, `
-		INSERT INTO message (mesh_id, dedupe_key, message_id, client_id, sender, member, name, sealing, body, error, priority, reply_to, created_at, received_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (mesh_id, dedupe_key) DO NOTHING`,
-		meshID, m.DedupeKey(), m.MessageID, m.ClientID, m.Sender.String(), member, m.Name, string(m.Sealing), body,
-		reason, string(m.Priority), m.ReplyTo, m.CreatedAt.UnixMilli(), now.UnixMilli())
-	if err != nil {
-		return false, fmt.Errorf("store message: %w", err)
-	}
-	n, err := res.RowsAffected()
-	if err != nil {
-		return false, fmt.Errorf("store message: %w", err)
-	}
-	return n == 1, nil
+	err = b.inTx(ctx, "store message", func(tx *sql.Tx) error {
+		verified, doubt := m.Verified, m.Doubt
+		if verified {
+			contact, err := pin(ctx, tx, box.MeshID, m.Member, m.Name, now)
+			if err != nil {
+				return err
+			}
+			doubt = contact.Doubt()
+			verified = doubt == ""
+		}
+		res, err := tx.ExecContext(ctx, `
+			INSERT INTO message (mesh_id, session, dedupe_key, message_id, client_id, sender, member, name, sealing, body, error,
+				priority, topic, reply_to, verified, doubt, wants_receipt, created_at, received_at)
+			SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19
+			WHERE NOT EXISTS (SELECT 1 FROM message WHERE mesh_id = ?1 AND dedupe_key = ?3
+				AND (session = '' AND taken_session = ?2 OR sealing = 'direct' AND ?9 = 'direct'))
+			ON CONFLICT (mesh_id, dedupe_key, session) DO NOTHING`,
+			box.MeshID, box.Session, m.DedupeKey(), m.MessageID, m.ClientID, m.Sender.String(), member, m.Name, string(m.Sealing), body, reason,
+			string(m.Priority), m.Topic, m.ReplyTo, verified, doubt, m.WantsReceipt, m.CreatedAt.UnixMilli(), now.UnixMilli())
+		if err != nil {
+			return err
+		}
+		n, err := res.RowsAffected()
+		added = n == 1
+		return err
+	})
+	return added && err == nil, err
 }
 
 // ListOptions choose messages of an inbox.
@@ -127,59 +154,89 @@ type ListOptions struct {
 	Limit int   // the newest so many; 0: all
 }
 
-// List returns messages in the order in which they came.
-func (b *Inbox) List(ctx context.Context, meshID string, o ListOptions) (list []Stored, err error) {
+// List returns the member's messages in the order in which they came.
+func (b *Inbox) List(ctx context.Context, meshID string, o ListOptions) ([]Stored, error) {
 	limit := o.Limit
 	if limit <= 0 {
 		limit = -1 // SQLite: no limit
 	}
-	rows, err := b.db.QueryContext(ctx, `
+	list, err := storedRows(ctx, b.db, `
 		SELECT * FROM (
-			SELECT id, message_id, client_id, sender, member, name, sealing, body, error, priority, reply_to, created_at, received_at, read_at IS NOT NULL
-			FROM message WHERE mesh_id = ? AND id > ? AND (? OR read_at IS NULL) ORDER BY id DESC LIMIT ?
+			SELECT `+storedColumns+` FROM message m
+			WHERE mesh_id = ? AND session = '' AND id > ? AND (? OR read_at IS NULL AND taken_at IS NULL) ORDER BY id DESC LIMIT ?
 		) ORDER BY id`, meshID, o.After, o.All, limit)
 	if err != nil {
-		return nil, fmt.Errorf("list inbox: %w", err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var s Stored
-		var body []byte
-		var created, received int64
-		if err := rows.Scan(&s.ID, &s.MessageID, &s.ClientID, &s.Sender, &s.Member, &s.From, &s.Sealing, &body, &s.Error,
-			&s.Priority, &s.ReplyTo, &created, &received, &s.Read); err != nil {
-			return nil, fmt.Errorf("list inbox: %w", err)
-		}
-		s.Body = string(body)
-		s.CreatedAt, s.ReceivedAt = time.UnixMilli(created).UTC(), time.UnixMilli(received).UTC()
-		if s.From == "" {
-			s.From = s.Sender[:8]
-		}
-		list = append(list, s)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("list inbox: %w", err)
 	}
 	return list, nil
 }
 
-// MarkRead marks messages as read.
+// storedColumns are the columns that a Stored is read of, in a query of message m.
+const storedColumns = `m.id, m.mesh_id, m.session, m.message_id, m.client_id, m.sender, m.member, m.name, m.verified, m.doubt, m.sealing, m.body, m.error,
+	m.priority, m.topic, m.reply_to, m.created_at, m.received_at, m.read_at IS NOT NULL OR m.taken_at IS NOT NULL, m.wants_receipt, m.context_at`
+
+// storedRows returns the rows of a query of storedColumns.
+func storedRows(ctx context.Context, q querier, query string, args ...any) (list []Stored, err error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		s, err := scanStored(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, rows.Err()
+}
+
+func scanStored(rows *sql.Rows) (s Stored, err error) {
+	var body []byte
+	var created, received int64
+	var inContext sql.NullInt64
+	err = rows.Scan(&s.ID, &s.MeshID, &s.Session, &s.MessageID, &s.ClientID, &s.Sender, &s.Member, &s.From, &s.Verified, &s.Doubt, &s.Sealing, &body, &s.Error,
+		&s.Priority, &s.Topic, &s.ReplyTo, &created, &received, &s.Read, &s.WantsReceipt, &inContext)
+	if err != nil {
+		return s, err
+	}
+	s.Body = string(body)
+	s.CreatedAt, s.ReceivedAt = time.UnixMilli(created).UTC(), time.UnixMilli(received).UTC()
+	if inContext.Valid {
+		s.ContextAt = time.UnixMilli(inContext.Int64).UTC()
+	}
+	if s.From == "" {
+		s.From = s.SenderKey().Short()
+	}
+	return s, nil
+}
+
+// MarkRead marks messages as read by a person: no session is told of them any more.
 func (b *Inbox) MarkRead(ctx context.Context, list []Stored, now time.Time) error {
 	if len(list) == 0 {
 		return nil
 	}
-	tx, err := b.db.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("mark messages as read: %w", err)
-	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	for i := range list {
-		if _, err := tx.ExecContext(ctx, `UPDATE message SET read_at = ? WHERE id = ? AND read_at IS NULL`, now.UnixMilli(), list[i].ID); err != nil {
-			return fmt.Errorf("mark messages as read: %w", err)
+	return b.inTx(ctx, "mark messages as read", func(tx *sql.Tx) error {
+		for i := range list {
+			if _, err := tx.ExecContext(ctx, `UPDATE message SET read_at = ? WHERE id = ? AND read_at IS NULL AND taken_at IS NULL`, now.UnixMilli(), list[i].ID); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+}
+
+// Prune deletes messages that were read more than 30 days ago, and returns how
+// many. A broker keeps none that long, so none of them comes again.
+func (b *Inbox) Prune(ctx context.Context, now time.Time) (int, error) {
+	res, err := b.db.ExecContext(ctx, `DELETE FROM message WHERE read_at < ?`, now.Add(-keepRead).UnixMilli())
+	if err != nil {
+		return 0, fmt.Errorf("prune inbox: %w", err)
 	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("mark messages as read: %w", err)
+	n, err := res.RowsAffected()
+	if err != nil {
+		return 0, fmt.Errorf("prune inbox: %w", err)
 	}
-	return nil
+	return int(n), nil
 }

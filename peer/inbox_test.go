@@ -28,16 +28,16 @@ func TestInboxKeepsMessagesInOrderAndOnce(t *testing.T) {
 	for i := range 5 {
 		m := Incoming{MessageID: fmt.Sprint("m", i), Sender: alice, Sealing: Direct, Body: []byte{'a' + byte(i)}, CreatedAt: now, Name: "alice", Priority: "next"}
 		for _, want := range []bool{true, false} {
-			if added, err := b.Add(t.Context(), "mesh", &m, now); err != nil || added != want {
+			if added, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &m, now); err != nil || added != want {
 				t.Fatalf("message %d: added %v, %v", i, added, err)
 			}
 		}
 	}
 	unopened := Incoming{MessageID: "m0", Sender: newKey(t).Public(), Sealing: Unopened, Err: errors.New("no key"), CreatedAt: now}
-	if added, err := b.Add(t.Context(), "mesh", &unopened, now); err != nil || !added {
+	if added, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &unopened, now); err != nil || !added {
 		t.Fatalf("added %v, %v", added, err)
 	}
-	if added, err := b.Add(t.Context(), "another", &unopened, now); err != nil || !added {
+	if added, err := b.Add(t.Context(), Mailbox{MeshID: "another"}, &unopened, now); err != nil || !added {
 		t.Fatalf("another mesh: added %v, %v", added, err)
 	}
 	b.Close()
@@ -78,7 +78,7 @@ func TestInboxFilesAreTheOwnersAlone(t *testing.T) {
 	t.Parallel()
 	dir := Dir(t.TempDir())
 	b := openInbox(t, dir)
-	if _, err := b.Add(t.Context(), "m", &Incoming{MessageID: "m"}, time.Now()); err != nil {
+	if _, err := b.Add(t.Context(), Mailbox{MeshID: "m"}, &Incoming{MessageID: "m"}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"inbox.db", "inbox.db-wal", "inbox.db-shm"} {
@@ -99,7 +99,7 @@ func TestInboxOfSeveralProcesses(t *testing.T) {
 		b := openInbox(t, dir) // a database handle of its own, as a process has
 		group.Go(func() {
 			for i := range 25 {
-				isNew, err := b.Add(t.Context(), "mesh", &Incoming{MessageID: fmt.Sprint(i), Sender: alice, Body: []byte("x")}, time.Now())
+				isNew, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &Incoming{MessageID: fmt.Sprint(i), Sender: alice, Body: []byte("x")}, time.Now())
 				if err != nil {
 					t.Error(err)
 				}

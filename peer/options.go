@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
@@ -21,6 +22,10 @@ type Options struct {
 	// Session makes this a session connection: the member key vouches for the
 	// session key anew at every connect. Zero: a connection of the member itself.
 	Session identity.KeyPair
+	// Formerly are the sessions that this one goes on in the place of, newest first.
+	// The broker hands over what waits for them, and it is opened with their keys.
+	// Of more than wire.MaxSuccessions it learns the newest only.
+	Formerly []FormerSession
 	// About is what the client tells of itself. SessionID and Cwd must not be
 	// empty for a client that is to be a peer; New fills them in for others.
 	About About
@@ -29,6 +34,11 @@ type Options struct {
 	// It is called by one goroutine at a time and must not wait for a Send or a
 	// request of the same client. Nil: messages stay with the broker.
 	OnMessage func(ctx context.Context, m Incoming) error
+	// TakesReceipts says so to those who get direct messages of this client.
+	TakesReceipts bool
+	// OnConfirmation takes receipts, under the rules of OnMessage, which never sees
+	// one. A receipt may come twice. Nil: they are dropped.
+	OnConfirmation func(ctx context.Context, c Confirmation) error
 	// OnSystem is told of peers that come and go. It must return quickly.
 	OnSystem func(p wire.SystemPush)
 	// OnCaughtUp is called when all that was waiting at the time of the connect
@@ -64,6 +74,11 @@ type About struct {
 	Capabilities []string
 }
 
+// FormerSession is a session that ended in favour of another.
+type FormerSession struct {
+	Pair identity.KeyPair
+}
+
 // State says how a client stands with its broker.
 type State struct {
 	Connected bool
@@ -76,6 +91,12 @@ func (o Options) normalized() (Options, error) {
 	if o.Mesh.Member.IsZero() {
 		return o, errors.New("options: the mesh has no member key")
 	}
+	if len(o.Formerly) > 0 && o.Session.IsZero() {
+		return o, errors.New("options: only a session can go on in the place of others")
+	}
+	o.Formerly = slices.DeleteFunc(slices.Clone(o.Formerly), func(f FormerSession) bool {
+		return f.Pair.IsZero() || f.Pair.Public() == o.Session.Public()
+	})
 	u, err := url.Parse(o.Mesh.BrokerURL)
 	if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
 		return o, fmt.Errorf("broker URL %q must look like wss://host/ws or ws://127.0.0.1:7900/ws", o.Mesh.BrokerURL)

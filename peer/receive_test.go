@@ -47,6 +47,9 @@ func TestOpen(t *testing.T) {
 	}
 	forged := sealed(t, eve, member.Public(), "m", "", "text")
 	forged.SenderPubkey = alice.Public()
+	// What the session has sent to Alice comes back as if Alice had sent it.
+	reflected := sealed(t, session, alice.Public(), "m", "", "text")
+	reflected.SenderPubkey = alice.Public()
 	for _, tc := range []struct {
 		name string
 		push *wire.Push
@@ -61,7 +64,10 @@ func TestOpen(t *testing.T) {
 		{"in the mesh, no epoch", inMesh(key, 2, 0), InMesh, "text"},
 		{"another mesh key", inMesh(envelope.NewMeshKey(), 2, 1), Unopened, ""},
 		{"a later mesh key", inMesh(key, 2, 2), Unopened, ""},
-		{"a later version", inMesh(key, 3, 1), Unopened, ""},
+		{"no signature in it", inMesh(key, 3, 1), Unopened, ""},
+		{"a later version", inMesh(key, 6, 1), Unopened, ""},
+		{"plain in the clothes of one with receipts", func() *wire.Push { p := plain("hello"); p.BodyVersion = 4; return p }(), Unopened, ""},
+		{"reflected", reflected, Unopened, ""},
 		{"plain", plain("hello, all\nof you"), NotEncrypted, "hello, all\nof you"},
 		{"plain, with an escape", plain("\x1b[2J"), Unopened, ""},
 		{"plain in the clothes of a sealed one", func() *wire.Push { p := plain("hello"); p.BodyVersion = 2; return p }(), Unopened, ""},
@@ -150,7 +156,7 @@ func TestMessageThatIsNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alice := newKey(t)
 		var to wire.Key
-		var acked []string
+		acks := make(chan string, 10)
 		s, stop := newScripted(t, func(c *serverConn) {
 			c.hello()
 			for i := range 3 {
@@ -162,7 +168,7 @@ func TestMessageThatIsNotTaken(t *testing.T) {
 					return
 				}
 				a, _ := wire.DecodeClientAck(&f)
-				acked = append(acked, a.BrokerID)
+				acks <- a.BrokerID
 			}
 		})
 		defer stop()
@@ -181,6 +187,10 @@ func TestMessageThatIsNotTaken(t *testing.T) {
 		c := s.dialed(o)
 		time.Sleep(10 * time.Second)
 		c.Close()
+		var acked []string
+		for range 4 {
+			acked = append(acked, <-acks)
+		}
 		if strings.Join(got, " ") != "m0 m1 m2" {
 			t.Errorf("taken: %v", got)
 		}

@@ -107,9 +107,20 @@ func (c *Client) MessageStatus(ctx context.Context, messageID string) (wire.Mess
 	return answer, err
 }
 
-// SetStatus says what this peer is doing. The broker does not answer.
+// SetStatus says by hand what this peer is doing. The broker does not answer.
 func (c *Client) SetStatus(ctx context.Context, s wire.Status) error {
 	return c.notify(ctx, wire.TypeSetStatus, object{"status": s})
+}
+
+// SetHookStatus passes on what a hook of the session tells of it; it gives way to
+// a dnd that was set by hand. reason, e.g. "waiting", is shown beside the status and
+// cut at wire.MaxReasonLen; "" for none. The broker does not answer.
+func (c *Client) SetHookStatus(ctx context.Context, s wire.Status, reason string) error {
+	frame := object{"status": s, "source": wire.SourceHook}
+	if reason != "" {
+		frame["reason"] = cutText(reason, wire.MaxReasonLen)
+	}
+	return c.notify(ctx, wire.TypeSetStatus, frame)
 }
 
 // SetSummary says in a line what this peer is at. The broker does not answer.

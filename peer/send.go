@@ -2,8 +2,6 @@ package peer
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,8 +13,6 @@ import (
 
 const (
 	ackTimeout = 15 * time.Second
-	// bodyMesh is the body version of what is sealed under the mesh key.
-	bodyMesh = 2
 	// meshKeyEpoch is the epoch of the one mesh key that there is so far.
 	meshKeyEpoch = 1
 )
@@ -35,7 +31,8 @@ type Outgoing struct {
 	ClientID string
 }
 
-// Receipt is the broker's word that a message is safe.
+// Receipt is the broker's word that a message is safe. The recipient's own word is
+// a Confirmation.
 type Receipt struct {
 	MessageID string
 	ClientID  string
@@ -71,12 +68,17 @@ func (c *Client) Send(ctx context.Context, m Outgoing) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, fmt.Errorf("send: %w", err)
 	}
+	return c.submit(ctx, m.ClientID, frame)
+}
+
+// submit hands a sealed message to the broker until it is acknowledged.
+func (c *Client) submit(ctx context.Context, clientID string, frame []byte) (Receipt, error) {
 	var pauses backoff
 	for {
-		ack, err := c.attempt(ctx, m.ClientID, frame)
+		ack, err := c.attempt(ctx, clientID, frame)
 		switch {
 		case err == nil && ack.Error == "" && ack.MessageID != "":
-			return Receipt{ack.MessageID, m.ClientID, ack.Queued}, nil
+			return Receipt{ack.MessageID, clientID, ack.Queued}, nil
 		case err == nil:
 			refused := newRefusedError(ack.Error)
 			if refused.Final || !sleep(ctx, pauses.next()) {
@@ -88,7 +90,7 @@ func (c *Client) Send(ctx context.Context, m Outgoing) (Receipt, error) {
 			}
 			return Receipt{}, fmt.Errorf("send: the broker has not acknowledged the message: %w", err)
 		case errors.Is(err, ErrDisconnected), errors.Is(err, errNoAck):
-			c.log.Debug("sending again", "client_message_id", m.ClientID, "reason", err)
+			c.log.Debug("sending again", "client_message_id", clientID, "reason", err)
 		default:
 			return Receipt{}, fmt.Errorf("send: %w", err)
 		}
@@ -126,8 +128,6 @@ func (c *Client) attempt(ctx context.Context, id string, frame []byte) (wire.Ack
 // the same bytes.
 func (c *Client) seal(m *Outgoing) ([]byte, error) {
 	f := sendFrame{
-		Type:     wire.TypeSend,
-		ID:       m.ClientID,
 		ClientID: m.ClientID,
 		Priority: m.Priority,
 		ReplyTo:  m.ReplyTo,
@@ -144,22 +144,27 @@ func (c *Client) seal(m *Outgoing) ([]byte, error) {
 		return nil, err
 	}
 	if direct {
-		from := c.o.Session
-		if from.IsZero() {
-			from = c.o.Mesh.Member
+		if c.o.TakesReceipts {
+			f.BodyVersion = wire.BodyText
 		}
-		f.Nonce, f.Ciphertext, err = envelope.SealDirect(from, m.To[0].Key, m.Body)
+		f.Nonce, f.Ciphertext, err = envelope.SealDirect(c.o.pair(), m.To[0].Key, m.Body)
 	} else {
-		f.BodyVersion, f.KeyEpoch = bodyMesh, meshKeyEpoch
-		f.Nonce, f.Ciphertext, err = envelope.SealMesh(c.o.Mesh.Key, m.Body)
+		f.BodyVersion, f.KeyEpoch = wire.BodySignedMesh, meshKeyEpoch
+		text := signedText(c.o.Mesh.MeshID, c.o.pair(), f.ClientID, m.Body)
+		f.Nonce, f.Ciphertext, err = envelope.SealMesh(c.o.Mesh.Key, text)
 	}
 	if err != nil {
 		return nil, err
 	}
+	return f.encode(m.To)
+}
+
+// encode completes the frame of a sealed message and writes it.
+func (f *sendFrame) encode(to []wire.Target) (_ []byte, err error) {
+	f.Type, f.ID = wire.TypeSend, f.ClientID
 	// Over the ciphertext, not the text: the broker must not be able to try guesses.
-	sum := sha256.Sum256([]byte(f.ClientID + "\n" + f.Ciphertext))
-	f.Fingerprint = hex.EncodeToString(sum[:])
-	if f.TargetSpec, err = targetSpec(m.To); err != nil {
+	f.Fingerprint = hexHash([]byte(f.ClientID + "\n" + f.Ciphertext))
+	if f.TargetSpec, err = targetSpec(to); err != nil {
 		return nil, err
 	}
 	return json.Marshal(f)

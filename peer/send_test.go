@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -63,22 +64,28 @@ func TestSendSeals(t *testing.T) {
 			t.Error(err)
 		}
 		m = <-sends
-		if body, err := envelope.OpenMesh(o.Mesh.Key, m.Nonce, m.Ciphertext); err != nil || string(body) != "to groups" {
-			t.Errorf("got %q, %v", body, err)
+		text, err := envelope.OpenMesh(o.Mesh.Key, m.Nonce, m.Ciphertext)
+		if err != nil || len(text) < wire.SignatureSize || string(text[wire.SignatureSize:]) != "to groups" {
+			t.Fatalf("got %q, %v", text, err)
 		}
-		if m.TargetSpec != `["@a","@b"]` || m.BodyVersion != 2 || m.KeyEpoch != 1 || m.Priority != wire.Next || m.ClientID != "mine" {
+		signed := wire.GroupTextSigningText(o.Mesh.MeshID, o.Mesh.Member.Public(), "mine", hexHash([]byte("to groups")))
+		if !identity.Verify(o.Mesh.Member.Public(), signed, wire.Signature(text)) {
+			t.Error("the text for the groups is not signed")
+		}
+		if m.TargetSpec != `["@a","@b"]` || m.BodyVersion != wire.BodySignedMesh || m.KeyEpoch != 1 || m.Priority != wire.Next || m.ClientID != "mine" {
 			t.Errorf("got %+v", m)
 		}
 		c.Close()
 
 		o.Session = newKey(t)
+		o.TakesReceipts = true
 		c = s.dialed(o)
 		if _, err := c.Send(t.Context(), Outgoing{To: direct, Body: []byte("of a session")}); err != nil {
 			t.Error(err)
 		}
 		m = <-sends
-		if _, err := envelope.OpenDirect(bob, o.Session.Public(), m.Nonce, m.Ciphertext); err != nil {
-			t.Errorf("not sealed with the session key: %v", err)
+		if _, err := envelope.OpenDirect(bob, o.Session.Public(), m.Nonce, m.Ciphertext); err != nil || m.BodyVersion != wire.BodyText {
+			t.Errorf("not sealed with the session key as version 4: %d, %v", m.BodyVersion, err)
 		}
 		c.Close()
 	})
@@ -304,6 +311,39 @@ func TestSendChecksItsInput(t *testing.T) {
 			t.Errorf("%s passed", name)
 		}
 	}
+}
+
+func TestSetHookStatus(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		got := make(chan wire.SetStatus, 3)
+		s, stop := newScripted(t, func(c *serverConn) {
+			c.hello()
+			for {
+				f, ok := c.nextOf(wire.TypeSetStatus)
+				if !ok {
+					return
+				}
+				m, err := wire.DecodeSetStatus(&f)
+				if err != nil {
+					t.Error(err)
+				}
+				got <- m
+			}
+		})
+		defer stop()
+		c := s.dialed(s.options())
+		if err := errors.Join(c.SetStatus(t.Context(), wire.DND), c.SetHookStatus(t.Context(), wire.Working, ""),
+			c.SetHookStatus(t.Context(), wire.Working, strings.Repeat("x", wire.MaxReasonLen-1)+"é")); err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []wire.SetStatus{{Status: wire.DND}, {Status: wire.Working, Source: wire.SourceHook},
+			{Status: wire.Working, Source: wire.SourceHook, Reason: strings.Repeat("x", wire.MaxReasonLen-1)}} {
+			if m := <-got; m != want {
+				t.Errorf("status %d: got %+v, want %+v", i, m, want)
+			}
+		}
+		c.Close()
+	})
 }
 
 func TestRequests(t *testing.T) {

@@ -1,0 +1,271 @@
+package peer_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/storage/sqlite"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// patience is how long a test waits for what must happen.
+const patience = 20 * time.Second
+
+// startBroker serves a broker on a socket of its own, and returns its URL.
+func startBroker(t *testing.T) string {
+	t.Helper()
+	store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := broker.New(broker.Options{Storage: store, Settings: broker.DefaultSettings(), Log: zap.NewNop(), Version: "test"})
+	if err := b.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
+		if err := b.ServeWebSocket(w, r, netip.MustParseAddr("127.0.0.1")); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
+	})
+	mux.HandleFunc("POST /meshes", func(w http.ResponseWriter, r *http.Request) {
+		var c wire.CreateMesh
+		err := json.NewDecoder(r.Body).Decode(&c)
+		created, createErr := b.CreateMesh(r.Context(), c)
+		if err = errors.Join(err, createErr, json.NewEncoder(w).Encode(created)); err != nil {
+			t.Error(err)
+		}
+	})
+	mux.HandleFunc("POST /invites/{code}/claim", func(w http.ResponseWriter, r *http.Request) {
+		var c wire.Claim
+		err := json.NewDecoder(r.Body).Decode(&c)
+		claimed, claimErr := b.Claim(r.Context(), r.PathValue("code"), c)
+		if err = errors.Join(err, claimErr, json.NewEncoder(w).Encode(claimed)); err != nil {
+			t.Error(err)
+		}
+	})
+	server := httptest.NewServer(mux)
+	t.Cleanup(func() {
+		server.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := b.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return "ws" + strings.TrimPrefix(server.URL, "http") + "/ws"
+}
+
+func newPair(t *testing.T) identity.KeyPair {
+	t.Helper()
+	pair, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
+}
+
+// newTeam creates a mesh of Alice's that Bob has joined.
+func newTeam(t *testing.T, url string) (alice, bob peer.Mesh) {
+	t.Helper()
+	ctx, key := t.Context(), newPair(t)
+	created, err := peer.HTTP{BrokerURL: url}.CreateMesh(ctx, key, "team", "Team", "alice", "", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice = peer.Mesh{
+		MeshID: created.MeshID.String(), MemberID: created.MemberID.String(), Slug: "team", Name: "Team",
+		Member: key, BrokerURL: url, Key: envelope.NewMeshKey(),
+	}
+	owner, err := peer.Dial(ctx, peer.Options{Mesh: alice, About: peer.About{Capabilities: []string{wire.CapTransient}}, OneShot: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer owner.Close()
+	link, create, err := peer.NewLinkInvite(&alice, key.Public(), peer.InviteTerms{Role: "member", Uses: 1, ExpiresAt: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := owner.InviteCreate(ctx, create); err != nil {
+		t.Fatal(err)
+	}
+	joined, err := peer.Join(ctx, peer.Dir(t.TempDir()), link, "bob", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return alice, joined.Mesh
+}
+
+// sessionClient is a session and what it receives.
+type sessionClient struct {
+	*peer.Client
+	pair          identity.KeyPair
+	messages      chan peer.Incoming
+	confirmations chan peer.Confirmation
+}
+
+func session(t *testing.T, m peer.Mesh, id string, pair identity.KeyPair, formerly ...peer.FormerSession) *sessionClient {
+	t.Helper()
+	s := &sessionClient{pair: pair, messages: make(chan peer.Incoming, 100), confirmations: make(chan peer.Confirmation, 100)}
+	var err error
+	s.Client, err = peer.Dial(t.Context(), peer.Options{
+		Mesh: m, Session: pair, Formerly: formerly, TakesReceipts: true, About: peer.About{SessionID: id, Cwd: "/"},
+		OnMessage:      func(_ context.Context, m peer.Incoming) error { s.messages <- m; return nil },
+		OnConfirmation: func(_ context.Context, c peer.Confirmation) error { s.confirmations <- c; return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func next[T any](t *testing.T, what string, from <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-from:
+	case <-time.After(patience):
+		t.Fatalf("no %s came", what)
+	}
+	return v
+}
+
+func (s *sessionClient) send(t *testing.T, to wire.Target, text string) peer.Receipt {
+	t.Helper()
+	receipt, err := s.Send(t.Context(), peer.Outgoing{To: []wire.Target{to}, Body: []byte(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return receipt
+}
+
+func TestThroughABroker(t *testing.T) {
+	t.Parallel()
+	aliceMesh, bobMesh := newTeam(t, startBroker(t))
+	alice := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", newPair(t))
+	bob := session(t, bobMesh, "22222222-2222-4222-8222-222222222222", newPair(t))
+	toBob := wire.Target{Kind: wire.TargetKey, Key: bob.pair.Public()}
+
+	rows, members, err := alice.Roster(t.Context())
+	if err != nil || len(members) != 2 || len(rows) != 2 {
+		t.Fatalf("got %+v, %+v, %v", rows, members, err)
+	}
+	for i := range rows {
+		if verified, doubt := peer.VerifyRow(&rows[i], time.Now()); !verified {
+			t.Errorf("%s is not verified: %s", rows[i].DisplayName, doubt)
+		}
+	}
+	if r, err := alice.Resolve(t.Context(), "bob"); err != nil || r.Key != bob.pair.Public() || r.Member != bobMesh.Member.Public() || !r.Verified {
+		t.Errorf("bob is %+v, %v", r, err)
+	}
+
+	sent := alice.send(t, toBob, "to bob")
+	m := next(t, "message", bob.messages)
+	if string(m.Body) != "to bob" || !m.Verified || m.Member != aliceMesh.Member.Public() || m.Sender != alice.pair.Public() || m.To != bob.pair.Public() || !m.WantsReceipt || m.ClientID != sent.ClientID {
+		t.Errorf("direct: got %+v", m)
+	}
+	at := time.Now().UTC().Truncate(time.Millisecond)
+	if err := bob.Confirm(t.Context(), m.Sender, []peer.Confirmed{{ClientID: m.ClientID, State: peer.ConfirmedDelivered, At: at}}); err != nil {
+		t.Fatal(err)
+	}
+	c := next(t, "receipt", alice.confirmations)
+	if c.By != bob.pair.Public() || c.Member != bobMesh.Member.Public() || len(c.Messages) != 1 || c.Messages[0] != (peer.Confirmed{ClientID: sent.ClientID, State: peer.ConfirmedDelivered, At: at}) {
+		t.Errorf("receipt: got %+v", c)
+	}
+
+	alice.send(t, wire.Target{Kind: wire.TargetAll}, "to all")
+	if m := next(t, "message", bob.messages); string(m.Body) != "to all" || !m.Verified || m.Sealing != peer.InMesh || m.Member != aliceMesh.Member.Public() || m.WantsReceipt {
+		t.Errorf("to all: got %+v", m)
+	}
+	if len(alice.messages)+len(bob.messages) > 0 {
+		t.Error("more came than was sent")
+	}
+}
+
+// What is sealed for a session while it is away opens when it is back, and in the
+// session that goes on in its place.
+func TestSessionIsAwayAndSucceeded(t *testing.T) {
+	t.Parallel()
+	aliceMesh, bobMesh := newTeam(t, startBroker(t))
+	alice := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", newPair(t))
+	bob := session(t, bobMesh, "22222222-2222-4222-8222-222222222222", newPair(t))
+	toBob := wire.Target{Kind: wire.TargetKey, Key: bob.pair.Public()}
+
+	bob.Abandon()
+	rows, err := alice.ListPeers(t.Context())
+	if err != nil || len(rows) != 2 {
+		t.Fatalf("an abandoned session has left: %+v, %v", rows, err)
+	}
+	alice.send(t, toBob, "one")
+	back := session(t, bobMesh, "22222222-2222-4222-8222-222222222222", bob.pair)
+	one := next(t, "message", back.messages)
+	if string(one.Body) != "one" {
+		t.Errorf("got %+v", one)
+	}
+
+	back.Abandon()
+	alice.send(t, toBob, "two")
+	heir := session(t, bobMesh, "33333333-3333-4333-8333-333333333333", newPair(t), peer.FormerSession{Pair: bob.pair})
+	alice.send(t, toBob, "three")
+	for _, want := range []string{"two", "three"} {
+		m := next(t, "message", heir.messages)
+		if m.DedupeKey() == one.DedupeKey() { // abandoned before it had acknowledged that
+			m = next(t, "message", heir.messages)
+		}
+		if string(m.Body) != want || m.To != bob.pair.Public() || !m.Verified {
+			t.Errorf("the heir got %+v, want %s", m, want)
+		}
+	}
+	if rows, err := alice.ListPeers(t.Context()); err != nil || len(rows) != 2 {
+		t.Errorf("the roster has both sessions: %+v, %v", rows, err)
+	}
+	// What the heir confirms is known to be Bob's word.
+	if err := heir.Confirm(t.Context(), alice.pair.Public(), []peer.Confirmed{{ClientID: "x", State: peer.ConfirmedInContext, At: time.Now()}}); err != nil {
+		t.Fatal(err)
+	}
+	if c := next(t, "receipt", alice.confirmations); c.By != heir.pair.Public() || c.Member != bobMesh.Member.Public() {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// Of two clients with one session key, the later one stays.
+func TestSessionIsReplaced(t *testing.T) {
+	t.Parallel()
+	aliceMesh, _ := newTeam(t, startBroker(t))
+	pair := newPair(t)
+	first := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", pair)
+	second := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", pair)
+	deadline := time.After(patience)
+	for {
+		_, err := first.ListPeers(t.Context())
+		if peer.IsReplaced(err) {
+			break
+		}
+		if err != nil && !errors.Is(err, peer.ErrDisconnected) {
+			t.Fatal(err)
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("the first was not replaced: %v", err)
+		default:
+		}
+	}
+	if rows, err := second.ListPeers(t.Context()); err != nil || len(rows) != 1 {
+		t.Errorf("got %+v, %v", rows, err)
+	}
+}

@@ -1,0 +1,122 @@
+package peer
+
+import (
+	"database/sql"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// inboxSchema0 is the schema before there were versions.
+const inboxSchema0 = `
+CREATE TABLE IF NOT EXISTS message (
+	id          INTEGER PRIMARY KEY AUTOINCREMENT,
+	mesh_id     TEXT NOT NULL,
+	dedupe_key  TEXT NOT NULL,
+	message_id  TEXT NOT NULL,
+	client_id   TEXT NOT NULL,
+	sender      TEXT NOT NULL,
+	member      TEXT NOT NULL,
+	name        TEXT NOT NULL,
+	sealing     TEXT NOT NULL,
+	body        BLOB NOT NULL,
+	error       TEXT NOT NULL,
+	priority    TEXT NOT NULL,
+	reply_to    TEXT NOT NULL,
+	created_at  INTEGER NOT NULL, -- Unix ms
+	received_at INTEGER NOT NULL, -- Unix ms
+	read_at     INTEGER,          -- Unix ms; NULL: unread
+	UNIQUE (mesh_id, dedupe_key)
+) STRICT;
+CREATE INDEX IF NOT EXISTS message_unread ON message (mesh_id, id) WHERE read_at IS NULL;
+`
+
+// rawInbox opens the database of an inbox without its methods.
+func rawInbox(t *testing.T, dir Dir) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+dir.Path(inboxName)+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func TestInboxOfTheOldSchemaIsMigrated(t *testing.T) {
+	t.Parallel()
+	dir := Dir(t.TempDir())
+	alice := newKey(t).Public()
+	old := Incoming{MessageID: "m1", ClientID: "c1", Sender: alice, Member: alice}
+	db := rawInbox(t, dir)
+	if _, err := db.Exec(inboxSchema0); err != nil {
+		t.Fatal(err)
+	}
+	insert := func(id int64, m *Incoming, body string, readAt any) {
+		t.Helper()
+		_, err := db.Exec(`INSERT INTO message (id, mesh_id, dedupe_key, message_id, client_id, sender, member, name, sealing, body, error, priority, reply_to, created_at, received_at, read_at)
+			VALUES (?, 'mesh', ?, ?, ?, ?, ?, 'alice', 'direct', ?, '', 'next', 'm0', 1000, 2000, ?)`,
+			id, m.DedupeKey(), m.MessageID, m.ClientID, m.Sender.String(), m.Member.String(), []byte(body), readAt)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	insert(3, &old, "read", 3000)
+	insert(7, &Incoming{MessageID: "m2", Sender: alice, Member: alice}, "unread", nil)
+	db.Close()
+
+	// Several processes come at the same moment.
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			b, err := OpenInbox(t.Context(), dir)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			b.Close()
+		})
+	}
+	group.Wait()
+	b := openInbox(t, dir)
+	list, err := b.List(t.Context(), "mesh", ListOptions{All: true})
+	if err != nil || len(list) != 2 {
+		t.Fatalf("got %+v, %v", list, err)
+	}
+	want := Stored{
+		ID: 3, MeshID: "mesh", MessageID: "m1", ClientID: "c1", From: "alice", Sender: alice.String(), Member: alice.String(), Doubt: "it came before senders were verified",
+		Sealing: Direct, Body: "read", Priority: "next", ReplyTo: "m0", CreatedAt: time.UnixMilli(1000).UTC(), ReceivedAt: time.UnixMilli(2000).UTC(), Read: true,
+	}
+	if list[0] != want {
+		t.Errorf("got %+v, want %+v", list[0], want)
+	}
+	if list[1].ID != 7 || list[1].Read || list[1].Body != "unread" {
+		t.Errorf("got %+v", list[1])
+	}
+	if added, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &old, time.Now()); err != nil || added {
+		t.Errorf("a message from before came again: %v, %v", added, err)
+	}
+	m := Incoming{MessageID: "m3", Sender: alice, CreatedAt: time.Now()}
+	if added, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &m, time.Now()); err != nil || !added {
+		t.Errorf("a new message: %v, %v", added, err)
+	}
+	if list, err = b.List(t.Context(), "mesh", ListOptions{}); err != nil || len(list) != 2 || list[1].ID <= 7 {
+		t.Errorf("got %+v, %v", list, err)
+	}
+	var tables int
+	if err := rawInbox(t, dir).QueryRow(`SELECT count(*) FROM sqlite_schema WHERE name = 'message_0'`).Scan(&tables); err != nil || tables != 0 {
+		t.Errorf("the old table is still there: %d, %v", tables, err)
+	}
+}
+
+func TestInboxOfALaterVersionIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := Dir(t.TempDir())
+	openInbox(t, dir).Close()
+	if _, err := rawInbox(t, dir).Exec("PRAGMA user_version = 99"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenInbox(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "version 99") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,136 @@
+package peer
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// inboxVersion is the PRAGMA user_version of inboxSchema. Version 0 is an empty
+// file, or one with the table of members' mail that was there before versions.
+const inboxVersion = 2
+
+// inboxSchema is the schema of inboxVersion. Times are in Unix milliseconds.
+//
+// A message is unread, then taken by a session's tool call, then read: when it is
+// in the context of that session, or at once when a person reads it.
+const inboxSchema = `
+CREATE TABLE message (
+	id            INTEGER PRIMARY KEY AUTOINCREMENT,
+	mesh_id       TEXT NOT NULL,
+	session       TEXT NOT NULL,             -- whom it came for; '': the member
+	dedupe_key    TEXT NOT NULL,
+	message_id    TEXT NOT NULL,
+	client_id     TEXT NOT NULL,
+	sender        TEXT NOT NULL,
+	member        TEXT NOT NULL,
+	name          TEXT NOT NULL,
+	sealing       TEXT NOT NULL,
+	body          BLOB NOT NULL,
+	error         TEXT NOT NULL,
+	priority      TEXT NOT NULL,
+	topic         TEXT NOT NULL DEFAULT '',
+	reply_to      TEXT NOT NULL,
+	verified      INTEGER NOT NULL CHECK (verified IN (0, 1)),
+	doubt         TEXT NOT NULL,
+	wants_receipt INTEGER NOT NULL CHECK (wants_receipt IN (0, 1)),
+	created_at    INTEGER NOT NULL,          -- the broker's clock
+	received_at   INTEGER NOT NULL,
+	announced_at  INTEGER,                   -- a session was told that there is mail
+	taken_at      INTEGER,
+	taken_session TEXT,                      -- member mail may be taken by any
+	taken_by      TEXT,                      -- the tool call
+	context_at    INTEGER,
+	read_at       INTEGER,
+	UNIQUE (mesh_id, dedupe_key, session),
+	CHECK ((taken_at IS NULL) = (taken_session IS NULL) AND (taken_at IS NULL) = (taken_by IS NULL)),
+	CHECK (context_at IS NULL OR taken_at IS NOT NULL AND read_at IS NOT NULL)
+) STRICT;
+CREATE INDEX message_unread ON message (mesh_id, session, id) WHERE read_at IS NULL;
+CREATE INDEX message_taken ON message (taken_session, taken_by) WHERE taken_at IS NOT NULL AND read_at IS NULL;
+CREATE INDEX message_read ON message (read_at) WHERE read_at IS NOT NULL;
+
+CREATE TABLE contact (
+	id           INTEGER PRIMARY KEY AUTOINCREMENT, -- rises in the order of acquaintance
+	mesh_id      TEXT NOT NULL,
+	member       TEXT NOT NULL,
+	name         TEXT NOT NULL,                     -- the first that it used
+	folded       TEXT NOT NULL,                     -- name, as names are compared
+	pinned_at    INTEGER NOT NULL,
+	confirmed_at INTEGER,
+	UNIQUE (mesh_id, member)
+) STRICT;
+CREATE INDEX contact_folded ON contact (mesh_id, folded);
+`
+
+// fromVersion0 moves the messages of the table without a version. None of them
+// was verified.
+const fromVersion0 = `
+INSERT INTO message (id, mesh_id, session, dedupe_key, message_id, client_id, sender, member, name, sealing, body, error,
+	priority, reply_to, verified, doubt, wants_receipt, created_at, received_at, read_at)
+SELECT id, mesh_id, '', dedupe_key, message_id, client_id, sender, member, name, sealing, body, error,
+	priority, reply_to, 0, 'it came before senders were verified', 0, created_at, received_at, read_at
+FROM message_0 ORDER BY id;
+DROP TABLE message_0;
+`
+
+// migrateInbox brings the database to inboxVersion, whichever process comes first.
+func migrateInbox(ctx context.Context, db *sql.DB) error {
+	if version, err := userVersion(ctx, db); err != nil || version == inboxVersion {
+		return err
+	}
+	tx, err := db.BeginTx(ctx, nil) // takes the write lock
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	version, err := userVersion(ctx, tx)
+	switch {
+	case err != nil:
+		return err
+	case version == inboxVersion:
+		return nil
+	case version != 0:
+		return fmt.Errorf("version %d of the file is not supported, only up to %d is; is there a newer claudemesh?", version, inboxVersion)
+	}
+	var old bool
+	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'message')`).Scan(&old); err != nil {
+		return err
+	}
+	script := inboxSchema + fmt.Sprintf("PRAGMA user_version = %d;", inboxVersion)
+	if old {
+		script = "ALTER TABLE message RENAME TO message_0; DROP INDEX IF EXISTS message_unread;" + script + fromVersion0
+	}
+	if _, err := tx.ExecContext(ctx, script); err != nil {
+		return fmt.Errorf("migrate to version %d: %w", inboxVersion, err)
+	}
+	return tx.Commit()
+}
+
+// querier is a database or a transaction.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func userVersion(ctx context.Context, q querier) (version int, err error) {
+	err = q.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version)
+	return version, err
+}
+
+// inTx runs do in a transaction that holds the write lock from its begin. what
+// names it in errors.
+func (b *Inbox) inTx(ctx context.Context, what string, do func(tx *sql.Tx) error) error {
+	tx, err := b.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	if err := do(tx); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}

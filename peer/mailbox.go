@@ -1,0 +1,327 @@
+package peer
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+var (
+	// ErrNoMessage is returned by Find when there is none of that id.
+	ErrNoMessage = errors.New("no such message in the inbox")
+
+	// ErrSeveralMessages is returned by Find for the start of several ids.
+	ErrSeveralMessages = errors.New("several messages have an id that begins so")
+)
+
+// Filter chooses the mail that a session may see.
+type Filter struct {
+	Meshes  []string // ids; none: no mail
+	Session string
+	// MemberMail adds the member's own mail, but for what some session has a copy of.
+	MemberMail bool
+}
+
+// visible is the condition of a Filter, with its arguments as ?1 to ?3.
+const visible = `m.mesh_id IN (SELECT value FROM json_each(?1)) AND (m.session = ?2 OR ?3 AND m.session = ''
+	AND NOT EXISTS (SELECT 1 FROM message d WHERE d.mesh_id = m.mesh_id AND d.dedupe_key = m.dedupe_key AND d.session <> ''))`
+
+const unread = `m.read_at IS NULL AND m.taken_at IS NULL`
+
+func (f *Filter) args(more ...any) []any {
+	meshes, err := json.Marshal(f.Meshes)
+	if err != nil || f.Meshes == nil {
+		meshes = []byte("[]")
+	}
+	return append([]any{string(meshes), f.Session, f.MemberMail}, more...)
+}
+
+// Unread tells of an unread message without its body. Name comes from others.
+type Unread struct {
+	ID                     int64
+	MeshID, Session        string // as in Mailbox
+	MessageID              string
+	Sender, Member, Name   string // keys in hex; Member and Name "" when unknown
+	Priority               wire.Priority
+	Verified, WantsReceipt bool
+	Announced              bool // its session was told of it
+	ReceivedAt             time.Time
+}
+
+const unreadColumns = `m.id, m.mesh_id, m.session, m.message_id, m.sender, m.member, m.name, m.priority, m.verified, m.wants_receipt, m.announced_at IS NOT NULL, m.received_at`
+
+// Unread returns what is neither read nor taken, oldest first.
+func (b *Inbox) Unread(ctx context.Context, f Filter) ([]Unread, error) {
+	list, err := unreadRows(ctx, b.db, `SELECT `+unreadColumns+` FROM message m WHERE `+unread+` AND `+visible+` ORDER BY m.id`, f.args()...)
+	if err != nil {
+		return nil, fmt.Errorf("list unread messages: %w", err)
+	}
+	return list, nil
+}
+
+func unreadRows(ctx context.Context, q querier, query string, args ...any) (list []Unread, err error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var u Unread
+		var received int64
+		if err := rows.Scan(&u.ID, &u.MeshID, &u.Session, &u.MessageID, &u.Sender, &u.Member, &u.Name, &u.Priority, &u.Verified, &u.WantsReceipt, &u.Announced, &received); err != nil {
+			return nil, err
+		}
+		u.ReceivedAt = time.UnixMilli(received).UTC()
+		list = append(list, u)
+	}
+	return list, rows.Err()
+}
+
+// CountUnread returns how many messages Unread would.
+func (b *Inbox) CountUnread(ctx context.Context, f Filter) (int, error) {
+	n, err := countUnread(ctx, b.db, f)
+	if err != nil {
+		return 0, fmt.Errorf("count unread messages: %w", err)
+	}
+	return n, nil
+}
+
+func countUnread(ctx context.Context, q querier, f Filter) (n int, err error) {
+	err = q.QueryRowContext(ctx, `SELECT count(*) FROM message m WHERE `+unread+` AND `+visible, f.args()...).Scan(&n)
+	return n, err
+}
+
+// Load returns how much of a sender's mail is unread in a mailbox: of the member,
+// or of the key of a sender whose member is unknown.
+func (b *Inbox) Load(ctx context.Context, box Mailbox, sender wire.Key) (messages int, size int64, err error) {
+	err = b.db.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(length(m.body)), 0) FROM message m
+		WHERE `+unread+` AND m.mesh_id = ?1 AND m.session = ?2 AND (m.member = ?3 OR m.member = '' AND m.sender = ?3)`,
+		box.MeshID, box.Session, sender.String()).Scan(&messages, &size)
+	if err != nil {
+		return 0, 0, fmt.Errorf("measure unread messages: %w", err)
+	}
+	return messages, size, nil
+}
+
+// MarkAnnounced remembers that a session was told of messages, by their ID.
+func (b *Inbox) MarkAnnounced(ctx context.Context, ids []int64, now time.Time) error {
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return fmt.Errorf("mark messages as announced: %w", err)
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	_, err = b.db.ExecContext(ctx, `UPDATE message SET announced_at = ? WHERE id IN (SELECT value FROM json_each(?)) AND announced_at IS NULL`, now.UnixMilli(), string(list))
+	if err != nil {
+		return fmt.Errorf("mark messages as announced: %w", err)
+	}
+	return nil
+}
+
+// TakeOptions say who takes messages, and how many. Zero limits are none.
+type TakeOptions struct {
+	Filter
+	ToolUse   string // names the call, for ConfirmTaken
+	Limit     int    // messages
+	Chars     int    // characters of all bodies together, but always one message
+	CharsEach int    // what a longer body counts as, since the caller cuts it
+	Now       time.Time
+}
+
+// Take hands out unread messages to a session, oldest first and with their whole
+// bodies, and returns how many are left. What is taken is nobody else's until it
+// is confirmed or released.
+func (b *Inbox) Take(ctx context.Context, o TakeOptions) (list []Stored, remaining int, err error) {
+	if o.ToolUse == "" || o.Session == "" {
+		return nil, 0, errors.New("take messages: the session or the tool call has no name")
+	}
+	err = b.inTx(ctx, "take messages", func(tx *sql.Tx) error {
+		if list, err = o.choose(ctx, tx); err != nil {
+			return err
+		}
+		for i := range list {
+			if _, err := tx.ExecContext(ctx, `UPDATE message SET taken_at = ?, taken_session = ?, taken_by = ? WHERE id = ?`,
+				o.Now.UnixMilli(), o.Session, o.ToolUse, list[i].ID); err != nil {
+				return err
+			}
+			list[i].Read = true
+		}
+		remaining, err = countUnread(ctx, tx, o.Filter)
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return list, remaining, nil
+}
+
+// choose returns what fits, without reading the bodies of the rest.
+func (o *TakeOptions) choose(ctx context.Context, tx *sql.Tx) (list []Stored, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT `+storedColumns+` FROM message m WHERE `+unread+` AND `+visible+` ORDER BY m.id`, o.args()...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	chars := 0
+	for rows.Next() {
+		s, err := scanStored(rows)
+		if err != nil {
+			return nil, err
+		}
+		n := utf8.RuneCountInString(s.Body)
+		if o.CharsEach > 0 {
+			n = min(n, o.CharsEach)
+		}
+		chars += n
+		if len(list) > 0 && o.Chars > 0 && chars > o.Chars {
+			break
+		}
+		if list = append(list, s); len(list) == o.Limit {
+			break
+		}
+	}
+	return list, rows.Err()
+}
+
+// ConfirmTaken tells that what a tool call took is in the session's context, and
+// returns it. A second time there is nothing to return.
+func (b *Inbox) ConfirmTaken(ctx context.Context, session, toolUse string, now time.Time) (list []Stored, err error) {
+	err = b.inTx(ctx, "confirm messages", func(tx *sql.Tx) error {
+		list, err = storedRows(ctx, tx, `SELECT `+storedColumns+` FROM message m
+			WHERE m.taken_session = ? AND m.taken_by = ? AND m.taken_at IS NOT NULL AND m.read_at IS NULL ORDER BY m.id`, session, toolUse)
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			if _, err := tx.ExecContext(ctx, `UPDATE message SET context_at = ?1, read_at = ?1 WHERE id = ?2`, now.UnixMilli(), list[i].ID); err != nil {
+				return err
+			}
+			list[i].ContextAt = time.UnixMilli(now.UnixMilli()).UTC()
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// ReleaseTaken makes unread again what a session took and never confirmed, since
+// its process died, and returns it. Nobody counts as told of it; member mail may
+// be taken by any session again.
+func (b *Inbox) ReleaseTaken(ctx context.Context, session string) (list []Unread, err error) {
+	err = b.inTx(ctx, "release messages", func(tx *sql.Tx) error {
+		const taken = `m.taken_session = ? AND m.taken_at IS NOT NULL AND m.read_at IS NULL`
+		if list, err = unreadRows(ctx, tx, `SELECT `+unreadColumns+` FROM message m WHERE `+taken+` ORDER BY m.id`, session); err != nil {
+			return err
+		}
+		for i := range list {
+			list[i].Announced = false
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE message AS m SET taken_at = NULL, taken_session = NULL, taken_by = NULL, announced_at = NULL WHERE `+taken, session)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// Taken is a tool call that took messages and was not confirmed.
+type Taken struct {
+	Session, ToolUse string
+	At               time.Time
+}
+
+// TakenBefore returns the unconfirmed takes before a time, the oldest first; the
+// zero time stands for all.
+func (b *Inbox) TakenBefore(ctx context.Context, t time.Time) (list []Taken, err error) {
+	defer func() {
+		if err != nil {
+			list, err = nil, fmt.Errorf("list taken messages: %w", err)
+		}
+	}()
+	rows, err := b.db.QueryContext(ctx, `SELECT taken_session, taken_by, max(taken_at) AS at FROM message
+		WHERE taken_at IS NOT NULL AND read_at IS NULL GROUP BY taken_session, taken_by HAVING ?1 OR at < ?2 ORDER BY at`, t.IsZero(), t.UnixMilli())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var taken Taken
+		var at int64
+		if err := rows.Scan(&taken.Session, &taken.ToolUse, &at); err != nil {
+			return nil, err
+		}
+		taken.At = time.UnixMilli(at).UTC()
+		list = append(list, taken)
+	}
+	return list, rows.Err()
+}
+
+// Adopt gives the mail of a session that is not in its context yet, of all meshes,
+// to the session that goes on in its place, and returns how many messages. Nobody
+// counts as told of them.
+func (b *Inbox) Adopt(ctx context.Context, from, to string) (adopted int, err error) {
+	if from == "" || to == "" || from == to {
+		return 0, errors.New("adopt messages: it takes two sessions")
+	}
+	err = b.inTx(ctx, "adopt messages", func(tx *sql.Tx) error {
+		// Member mail that the old session took stays the member's.
+		_, err := tx.ExecContext(ctx, `UPDATE message SET taken_at = NULL, taken_session = NULL, taken_by = NULL, announced_at = NULL
+			WHERE taken_session = ? AND taken_at IS NOT NULL AND read_at IS NULL`, from)
+		if err != nil {
+			return err
+		}
+		// What the new session has a copy of stays behind.
+		res, err := tx.ExecContext(ctx, `UPDATE OR IGNORE message SET session = ?, announced_at = NULL WHERE session = ? AND read_at IS NULL`, to, from)
+		if err != nil {
+			return err
+		}
+		n, err := res.RowsAffected()
+		adopted = int(n)
+		return err
+	})
+	return adopted, err
+}
+
+// Find returns a message that a session may see, read or not, by its MessageID or
+// ClientID or by 8 characters or more of their start. Mail that it took as its
+// member's counts, whatever the filter says of that. It fails with ErrNoMessage or
+// ErrSeveralMessages.
+func (b *Inbox) Find(ctx context.Context, f Filter, id string) (Stored, error) {
+	if len(id) < minPrefix {
+		return Stored{}, fmt.Errorf("find message: %w: give 8 characters of its id or more", ErrNoMessage)
+	}
+	prefix := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(id) + "%"
+	list, err := storedRows(ctx, b.db, `SELECT `+storedColumns+` FROM message m
+		WHERE (`+visible+` AND (m.taken_session IS NULL OR m.taken_session = ?2) OR m.mesh_id IN (SELECT value FROM json_each(?1)) AND m.taken_session = ?2)
+		AND (m.message_id LIKE ?4 ESCAPE '\' OR m.client_id LIKE ?4 ESCAPE '\') ORDER BY m.id LIMIT 20`, f.args(prefix)...)
+	if err != nil {
+		return Stored{}, fmt.Errorf("find message: %w", err)
+	}
+	var exact []Stored
+	for _, s := range list {
+		if s.MessageID == id {
+			exact = append(exact, s)
+		}
+	}
+	if len(exact) > 0 {
+		list = exact
+	}
+	switch len(list) {
+	case 0:
+		return Stored{}, fmt.Errorf("find message: %w", ErrNoMessage)
+	case 1:
+		return list[0], nil
+	}
+	return Stored{}, fmt.Errorf("find message: %w", ErrSeveralMessages)
+}

@@ -1,0 +1,153 @@
+package peer
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// open opens a message with the keys of this client and finds out who wrote it.
+func (c *Client) open(p *wire.Push) Incoming {
+	m := Incoming{
+		MessageID: p.MessageID,
+		ClientID:  p.ClientID,
+		Sender:    p.SenderPubkey,
+		Member:    p.SenderMemberPubkey,
+		Name:      p.SenderName,
+		Priority:  p.Priority,
+		Topic:     p.Topic,
+		ReplyTo:   p.ReplyTo,
+		Mentions:  p.Mentions,
+		CreatedAt: p.CreatedAt,
+	}
+	switch {
+	case p.BodyVersion < wire.BodyMesh || p.BodyVersion == wire.BodyText:
+		c.openText(&m, p)
+	case p.BodyVersion == wire.BodyMesh || p.BodyVersion == wire.BodySignedMesh:
+		c.openMesh(&m, p)
+	default:
+		m.Err = fmt.Errorf("body version %d is newer than this client", p.BodyVersion)
+	}
+	if m.Err != nil {
+		m.Sealing, m.Body, m.Doubt = Unopened, nil, doubtUnopened
+	}
+	if m.Doubt == "" {
+		member, doubt := c.author(p)
+		if doubt == "" {
+			m.Member, m.Verified = member, true
+		}
+		m.Doubt = doubt
+	}
+	return m
+}
+
+// author returns the member that the key of a message's sender belongs to, or why
+// none is proven to.
+func (c *Client) author(p *wire.Push) (member wire.Key, doubt string) {
+	claimed := p.SenderMemberPubkey
+	// A broker does not name the member to its own other presences.
+	if own := c.o.Mesh.Member.Public(); claimed.IsZero() && p.SenderPubkey == own {
+		claimed = own
+	}
+	// The message may have waited for days: what counts is when it was sent.
+	return vouched(p.SenderPubkey, claimed, p.SenderAttestation, p.CreatedAt)
+}
+
+// openText opens a text that was sealed for one key, or not at all.
+func (c *Client) openText(m *Incoming, p *wire.Push) {
+	var to identity.KeyPair
+	m.Sealing = Direct
+	m.Body, to, m.Err = c.openDirect(p)
+	m.To = to.Public()
+	if m.Err == nil {
+		m.WantsReceipt = p.BodyVersion == wire.BodyText
+		return
+	}
+	if p.BodyVersion < wire.BodyMesh && errors.Is(m.Err, envelope.ErrOpen) {
+		if text, ok := plainText(p.Ciphertext); ok {
+			m.Sealing, m.Body, m.Err, m.Doubt = NotEncrypted, text, nil, doubtPlain
+		}
+	}
+}
+
+// openDirect tries the session key, those of the sessions before it, then the
+// member key: the push does not say which of them the message was sealed for. It
+// returns the one that it was.
+func (c *Client) openDirect(p *wire.Push) (body []byte, to identity.KeyPair, err error) {
+	for _, pair := range c.pairs {
+		body, err = envelope.OpenDirect(pair, p.SenderPubkey, p.Nonce, p.Ciphertext)
+		if err == nil {
+			return body, pair, nil
+		}
+		if errors.Is(err, envelope.ErrReflected) {
+			break
+		}
+	}
+	return nil, identity.KeyPair{}, err
+}
+
+// openMesh opens what was sealed under the mesh key.
+func (c *Client) openMesh(m *Incoming, p *wire.Push) {
+	m.Sealing = InMesh
+	if p.KeyEpoch > meshKeyEpoch {
+		m.Err = fmt.Errorf("sealed under mesh key %d, which this client does not have", p.KeyEpoch)
+		return
+	}
+	if m.Body, m.Err = envelope.OpenMesh(c.o.Mesh.Key, p.Nonce, p.Ciphertext); m.Err != nil {
+		return
+	}
+	if p.BodyVersion == wire.BodyMesh {
+		m.Doubt = doubtUnsigned
+		return
+	}
+	if len(m.Body) < wire.SignatureSize {
+		m.Err = errors.New("too short for the signature that must be in it")
+		return
+	}
+	sig := wire.Signature(m.Body)
+	m.Body = m.Body[wire.SignatureSize:]
+	if !identity.Verify(p.SenderPubkey, groupSigningText(c.o.Mesh.MeshID, p.SenderPubkey, p.ClientID, m.Body), sig) {
+		m.Doubt = doubtSignature
+	}
+}
+
+// signedText puts the signature before a text for groups: the mesh key that seals
+// it is everybody's.
+func signedText(meshID string, from identity.KeyPair, clientID string, text []byte) []byte {
+	sig := from.Sign(groupSigningText(meshID, from.Public(), clientID, text))
+	return append(sig[:], text...)
+}
+
+func groupSigningText(meshID string, sender wire.Key, clientID string, text []byte) string {
+	return wire.GroupTextSigningText(meshID, sender, clientID, hexHash(text))
+}
+
+// hexHash returns the SHA-256 in lower-case hex.
+func hexHash(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// plainText reads what a v1 client sends to groups: the base64 of a text. What
+// was sealed for another is no text but by a chance that falls with its length;
+// short as it may be, it has 16 random bytes.
+func plainText(ciphertext string) ([]byte, bool) {
+	raw, err := base64.StdEncoding.DecodeString(ciphertext)
+	if err != nil || !utf8.Valid(raw) {
+		return nil, false
+	}
+	for _, r := range string(raw) {
+		if unicode.IsControl(r) && r != '\n' && r != '\r' && r != '\t' {
+			return nil, false
+		}
+	}
+	return raw, true
+}

@@ -1,0 +1,183 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// minPrefix is the shortest start of a key that stands for it.
+const minPrefix = 8
+
+// Recipient is somebody whom a name or a key means. Name comes from others and may
+// hold anything.
+type Recipient struct {
+	Key    wire.Key // to send to
+	Member wire.Key // zero when unknown
+	Name   string
+	// Verified and Doubt are VerifyRow's: without it, what is sealed for Key may be
+	// read by somebody else than Member.
+	Verified bool
+	Doubt    string
+}
+
+// AmbiguousError tells that a name may mean several.
+type AmbiguousError struct {
+	Name  string
+	Found []Recipient
+}
+
+func (e *AmbiguousError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%q may be any of these; use the key, or the start of it:", e.Name)
+	for _, c := range e.Found {
+		fmt.Fprintf(&b, "\n  %s  %s", c.Key.String()[:16], oneLine(c.Name))
+	}
+	return b.String()
+}
+
+// oneLine leaves out of a name what would break a line or its layout.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsGraphic(r) {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// NobodyError tells that nobody is known by a name.
+type NobodyError struct{ Name string }
+
+func (e *NobodyError) Error() string {
+	return fmt.Sprintf("nobody in this mesh is called %q; see `claudemesh peers --all`", e.Name)
+}
+
+// IsGroupTarget reports whether to is no single recipient: @group, @all, * or
+// #topic. Such a text is for wire.ParseTarget, any other for Resolve.
+func IsGroupTarget(to string) bool {
+	return to == "*" || strings.HasPrefix(to, "@") || strings.HasPrefix(to, "#")
+}
+
+// Roster asks the broker who is there and who the members are. A broker of others
+// may not tell the latter.
+func (c *Client) Roster(ctx context.Context) (peers []wire.PeerRow, members []wire.MemberRow, err error) {
+	if peers, err = c.ListPeers(ctx); err != nil {
+		return nil, nil, err
+	}
+	members, err = c.ListMembers(ctx)
+	var request *RequestError
+	if err != nil && !errors.As(err, &request) {
+		return nil, nil, err
+	}
+	return peers, members, nil
+}
+
+// Resolve asks the broker who is there and finds whom a name or key means; see the
+// function Resolve.
+func (c *Client) Resolve(ctx context.Context, to string) (Recipient, error) {
+	peers, members, err := c.Roster(ctx)
+	if err != nil {
+		return Recipient{}, err
+	}
+	return Resolve(to, c.o.Mesh.Member.Public(), peers, members, time.Now())
+}
+
+// Resolve finds whom a display name, a key or the start of a key means, among the
+// peers that are connected and the members. A connected peer goes before its own
+// member; but a name that belongs to two members is nobody's: whoever connects
+// may call itself anything, and must not get what is meant for another. Several
+// presences of one member under one name are that member: the broker picks one that
+// can open the message. One's own presences count only if nobody else is meant.
+// It fails with a *NobodyError or an *AmbiguousError.
+func Resolve(to string, own wire.Key, peers []wire.PeerRow, members []wire.MemberRow, now time.Time) (Recipient, error) {
+	live, offline := candidates(peers, members, now)
+	named := func(list []Recipient) []Recipient {
+		found := slices.DeleteFunc(slices.Clone(list), func(c Recipient) bool { return !strings.EqualFold(c.Name, to) })
+		return onePerMember(found)
+	}
+	found := named(live)
+	for _, c := range named(offline) {
+		if !slices.ContainsFunc(found, func(f Recipient) bool { return f.Member == c.Member }) {
+			found = append(found, c)
+		}
+	}
+	if others := slices.DeleteFunc(slices.Clone(found), func(c Recipient) bool { return c.Member == own }); len(others) > 0 {
+		found = others
+	}
+	switch len(found) {
+	case 0:
+		return resolveKey(to, append(live, offline...))
+	case 1:
+		return found[0], nil
+	}
+	return Recipient{}, &AmbiguousError{to, found}
+}
+
+// ResolveMember is Resolve among the members alone.
+func ResolveMember(to string, own wire.Key, members []wire.MemberRow) (Recipient, error) {
+	return Resolve(to, own, nil, members, time.Time{})
+}
+
+// resolveKey finds a key by its start. A whole key needs not be known here: that
+// is for the broker to judge.
+func resolveKey(to string, all []Recipient) (Recipient, error) {
+	byKey := make(map[wire.Key]Recipient)
+	if len(to) >= minPrefix && strings.Trim(strings.ToLower(to), "0123456789abcdef") == "" {
+		for _, c := range all {
+			if strings.HasPrefix(c.Key.String(), strings.ToLower(to)) {
+				if _, known := byKey[c.Key]; !known {
+					byKey[c.Key] = c
+				}
+			}
+		}
+	}
+	if key, err := wire.ParseKey(to); err == nil && len(byKey) == 0 {
+		return Recipient{Key: key, Name: key.Short(), Doubt: doubtUnknownKey}, nil
+	}
+	found := slices.Collect(maps.Values(byKey))
+	slices.SortFunc(found, func(x, y Recipient) int { return strings.Compare(x.Key.String(), y.Key.String()) })
+	switch len(found) {
+	case 0:
+		return Recipient{}, &NobodyError{to}
+	case 1:
+		return found[0], nil
+	}
+	return Recipient{}, &AmbiguousError{to, found}
+}
+
+func candidates(peers []wire.PeerRow, members []wire.MemberRow, now time.Time) (live, offline []Recipient) {
+	for i := range peers {
+		r := Recipient{Key: peers[i].Pubkey, Member: peers[i].MemberPubkey, Name: peers[i].DisplayName}
+		r.Verified, r.Doubt = VerifyRow(&peers[i], now)
+		live = append(live, r)
+	}
+	for i := range members {
+		if m := &members[i]; !m.Removed {
+			offline = append(offline, Recipient{Key: m.Pubkey, Member: m.Pubkey, Name: m.DisplayName, Verified: true})
+		}
+	}
+	return live, offline
+}
+
+// onePerMember replaces the presences of a member that has several by the member.
+func onePerMember(found []Recipient) []Recipient {
+	var out []Recipient
+	for _, c := range found {
+		i := slices.IndexFunc(out, func(o Recipient) bool { return o.Member == c.Member })
+		switch {
+		case i < 0:
+			out = append(out, c)
+		case out[i].Key != c.Key:
+			out[i].Key, out[i].Verified, out[i].Doubt = c.Member, true, ""
+		}
+	}
+	return out
+}

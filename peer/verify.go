@@ -1,0 +1,81 @@
+package peer
+
+import (
+	"errors"
+	"time"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Doubts: why a message or a row of the roster is not verified.
+const (
+	doubtUnopened   = "it could not be opened"
+	doubtPlain      = "it came unencrypted: anybody on the way may have written it"
+	doubtUnsigned   = "the sender has not signed it: any member of the mesh may have written it"
+	doubtSignature  = "the signature in it is not the sender's"
+	doubtNoWord     = "no member vouches for the key"
+	doubtBadWord    = "the member's word for the key does not verify"
+	doubtOtherWord  = "the broker names another member than the one that vouches for the key"
+	doubtEndedWord  = "the member's word for the key has expired"
+	doubtUnknownKey = "nobody in the roster has this key"
+)
+
+// VerifyRow tells whether the key in a row of the roster is its member's: the
+// member key itself, or a session key that the member vouches for. doubt says why
+// it is not, "" when verified. All else in a row, the name too, is the broker's
+// word; for names see Contacts.
+func VerifyRow(row *wire.PeerRow, now time.Time) (verified bool, doubt string) {
+	_, doubt = vouched(row.Pubkey, row.MemberPubkey, row.Attestation, now)
+	return doubt == "", doubt
+}
+
+// vouched returns the member that stands behind a key at a time, or why none is
+// proven to. claimed is the member that the broker names, zero for none.
+func vouched(key, claimed wire.Key, word *wire.Attestation, at time.Time) (member wire.Key, doubt string) {
+	if key == claimed {
+		return key, ""
+	}
+	if word == nil {
+		return wire.Key{}, doubtNoWord
+	}
+	a, err := parseAttestation(word)
+	if err != nil || a.SessionPubkey != key {
+		return wire.Key{}, doubtBadWord
+	}
+	if !claimed.IsZero() && a.ParentMemberPubkey != claimed {
+		return wire.Key{}, doubtOtherWord
+	}
+	switch err := verifyAround(&a, at); {
+	case errors.Is(err, identity.ErrExpired):
+		return wire.Key{}, doubtEndedWord
+	case err != nil:
+		return wire.Key{}, doubtBadWord
+	}
+	return a.ParentMemberPubkey, ""
+}
+
+func parseAttestation(w *wire.Attestation) (a identity.Attestation, err error) {
+	a.ExpiresAt = w.ExpiresAt
+	if a.SessionPubkey, err = wire.ParseKey(w.SessionPubkey); err != nil {
+		return a, err
+	}
+	if a.ParentMemberPubkey, err = wire.ParseKey(w.ParentMemberPubkey); err != nil {
+		return a, err
+	}
+	a.Signature, err = wire.ParseSignature(w.Signature)
+	return a, err
+}
+
+// verifyAround verifies an attestation at a time that another clock than the
+// signer's has told.
+func verifyAround(a *identity.Attestation, at time.Time) error {
+	err := a.Verify(at)
+	switch {
+	case errors.Is(err, identity.ErrExpired):
+		return a.Verify(at.Add(-identity.MaxSkew))
+	case errors.Is(err, identity.ErrTTLTooLong):
+		return a.Verify(at.Add(identity.MaxSkew))
+	}
+	return err
+}

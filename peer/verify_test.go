@@ -1,0 +1,192 @@
+package peer
+
+import (
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// attested is the member's word for a session key, as it comes.
+func attested(member identity.KeyPair, session wire.Key, until time.Time) *wire.Attestation {
+	a := identity.Attest(member, session, until)
+	return &wire.Attestation{
+		SessionPubkey: session.String(), ParentMemberPubkey: member.Public().String(),
+		ExpiresAt: a.ExpiresAt, Signature: a.Signature.String(),
+	}
+}
+
+func TestVerifyRow(t *testing.T) {
+	t.Parallel()
+	bob, eve, session := newKey(t), newKey(t), newKey(t).Public()
+	now := time.UnixMilli(1_795_460_363_351)
+	good := attested(bob, session, now.Add(12*time.Hour))
+	changed := func(change func(*wire.Attestation)) *wire.Attestation {
+		a := *good
+		change(&a)
+		return &a
+	}
+	for _, tc := range []struct {
+		name  string
+		key   wire.Key
+		word  *wire.Attestation
+		doubt string
+	}{
+		{"member connection", bob.Public(), nil, ""},
+		{"session", session, good, ""},
+		{"session without a word", session, nil, doubtNoWord},
+		{"another key under the word", eve.Public(), good, doubtBadWord},
+		{"another member's word", session, attested(eve, session, now.Add(time.Hour)), doubtOtherWord},
+		{"word put into the member's mouth", session, changed(func(a *wire.Attestation) {
+			a.Signature = attested(eve, session, now.Add(12*time.Hour)).Signature
+		}), doubtBadWord},
+		{"prolonged", session, changed(func(a *wire.Attestation) { a.ExpiresAt++ }), doubtBadWord},
+		{"expired", session, attested(bob, session, now.Add(-identity.MaxSkew)), doubtEndedWord},
+		{"expired within the skew", session, attested(bob, session, now.Add(-identity.MaxSkew+time.Millisecond)), ""},
+		{"too long", session, attested(bob, session, now.Add(identity.MaxAttestationTTL+identity.MaxSkew+time.Millisecond)), doubtBadWord},
+		{"too long within the skew", session, attested(bob, session, now.Add(identity.MaxAttestationTTL+identity.MaxSkew)), ""},
+		{"no key", session, changed(func(a *wire.Attestation) { a.SessionPubkey = "x" }), doubtBadWord},
+		{"no member", session, changed(func(a *wire.Attestation) { a.ParentMemberPubkey = "" }), doubtBadWord},
+		{"no signature", session, changed(func(a *wire.Attestation) { a.Signature = "00" }), doubtBadWord},
+	} {
+		row := wire.PeerRow{Pubkey: tc.key, MemberPubkey: bob.Public(), Attestation: tc.word}
+		if verified, doubt := VerifyRow(&row, now); doubt != tc.doubt || verified != (doubt == "") {
+			t.Errorf("%s: got %v, %q", tc.name, verified, doubt)
+		}
+	}
+}
+
+// authorTest is a session of a member that opens what Bob's session has sent.
+type authorTest struct {
+	*Client
+	own, bob, session identity.KeyPair
+	now               time.Time
+}
+
+func newAuthorTest(t *testing.T) *authorTest {
+	a := &authorTest{own: newKey(t), bob: newKey(t), session: newKey(t), now: time.UnixMilli(1_795_460_363_351)}
+	c, err := New(Options{Mesh: Mesh{MeshID: "mesh", Member: a.own, BrokerURL: "ws://x/ws", Key: envelope.NewMeshKey()}, Session: newKey(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Client = c
+	return a
+}
+
+// direct is a push of a text that from has sealed for the client's session.
+func (a *authorTest) direct(t *testing.T, from identity.KeyPair) *wire.Push {
+	p := sealed(t, from, a.Pubkey(), "m1", "c1", "text")
+	p.CreatedAt = a.now
+	return p
+}
+
+func TestAuthorOfDirectMessages(t *testing.T) {
+	t.Parallel()
+	a := newAuthorTest(t)
+	bob, session, eve := a.bob, a.session, newKey(t)
+	for _, tc := range []struct {
+		name   string
+		from   identity.KeyPair
+		member wire.Key // as the broker says
+		word   *wire.Attestation
+		want   wire.Key
+		doubt  string
+	}{
+		{"member", bob, bob.Public(), nil, bob.Public(), ""},
+		{"session", session, bob.Public(), attested(bob, session.Public(), a.now.Add(time.Hour)), bob.Public(), ""},
+		{"session, member left out", session, wire.Key{}, attested(bob, session.Public(), a.now.Add(time.Hour)), bob.Public(), ""},
+		{"own member, left out", a.own, wire.Key{}, nil, a.own.Public(), ""},
+		{"member left out", bob, wire.Key{}, nil, wire.Key{}, doubtNoWord},
+		{"session without a word", session, bob.Public(), nil, bob.Public(), doubtNoWord},
+		{"eve's session as Bob's", eve, bob.Public(), attested(eve, eve.Public(), a.now.Add(time.Hour)), bob.Public(), doubtOtherWord},
+		{"eve with Bob's word for his session", eve, bob.Public(), attested(bob, session.Public(), a.now.Add(time.Hour)), bob.Public(), doubtBadWord},
+		{"expired when it was sent", session, bob.Public(), attested(bob, session.Public(), a.now.Add(-time.Hour)), bob.Public(), doubtEndedWord},
+	} {
+		p := a.direct(t, tc.from)
+		p.SenderMemberPubkey, p.SenderAttestation = tc.member, tc.word
+		m := a.open(p)
+		if m.Member != tc.want || m.Doubt != tc.doubt || m.Verified != (tc.doubt == "") {
+			t.Errorf("%s: got member %s, %v, %q", tc.name, m.Member.Short(), m.Verified, m.Doubt)
+		}
+		if m.Sealing != Direct || string(m.Body) != "text" || m.To != a.Pubkey() || m.WantsReceipt {
+			t.Errorf("%s: got %+v", tc.name, m)
+		}
+	}
+	p := a.direct(t, bob)
+	p.BodyVersion = wire.BodyText
+	if m := a.open(p); !m.WantsReceipt || string(m.Body) != "text" {
+		t.Errorf("version 4: got %+v", m)
+	}
+	p.SenderMemberPubkey, p.Ciphertext = bob.Public(), "AAAA"
+	if m := a.open(p); m.Verified || m.Doubt != doubtUnopened || m.WantsReceipt {
+		t.Errorf("unopened: got %+v", m)
+	}
+}
+
+func TestAuthorOfGroupMessages(t *testing.T) {
+	t.Parallel()
+	a := newAuthorTest(t)
+	word := attested(a.bob, a.session.Public(), a.now.Add(time.Hour))
+	group := func(meshID string, signer identity.KeyPair, clientID, text string) *wire.Push {
+		nonce, ciphertext, err := envelope.SealMesh(a.o.Mesh.Key, signedText(meshID, signer, clientID, []byte(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &wire.Push{
+			MessageID: "m1", ClientID: "c1", SenderPubkey: a.session.Public(), SenderMemberPubkey: a.bob.Public(), SenderAttestation: word,
+			BodyVersion: wire.BodySignedMesh, KeyEpoch: meshKeyEpoch, Nonce: nonce, Ciphertext: ciphertext, CreatedAt: a.now,
+		}
+	}
+	unsigned := group("mesh", a.session, "c1", "text")
+	unsigned.BodyVersion = wire.BodyMesh
+	unattested := group("mesh", a.session, "c1", "text")
+	unattested.SenderAttestation = nil
+	for _, tc := range []struct {
+		name  string
+		push  *wire.Push
+		doubt string
+	}{
+		{"signed", group("mesh", a.session, "c1", "text"), ""},
+		{"empty", group("mesh", a.session, "c1", ""), ""},
+		{"by another member", group("mesh", newKey(t), "c1", "text"), doubtSignature},
+		{"of another message", group("mesh", a.session, "c2", "text"), doubtSignature},
+		{"of another mesh", group("other", a.session, "c1", "text"), doubtSignature},
+		{"version 2", unsigned, doubtUnsigned},
+		{"no member vouches", unattested, doubtNoWord},
+	} {
+		m := a.open(tc.push)
+		if m.Verified != (tc.doubt == "") || m.Doubt != tc.doubt || m.Sealing != InMesh || m.Member != a.bob.Public() {
+			t.Errorf("%s: got %v, %q, %s, %v", tc.name, m.Verified, m.Doubt, m.Sealing, m.Err)
+		}
+		if tc.push != unsigned && string(m.Body) != "text" && tc.name != "empty" {
+			t.Errorf("%s: got %q", tc.name, m.Body)
+		}
+	}
+}
+
+// What was sealed for a session opens in the one that goes on in its place.
+func TestFormerSessionsOpen(t *testing.T) {
+	t.Parallel()
+	a := newAuthorTest(t)
+	older, old := newKey(t), newKey(t)
+	o := a.o
+	o.Formerly = []FormerSession{{old}, {o.Session}, {}, {older}}
+	c, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, pair := range map[string]identity.KeyPair{"now": o.Session, "before": old, "long before": older, "member": a.own} {
+		if m := c.open(sealed(t, a.bob, pair.Public(), "m", "", name)); string(m.Body) != name || m.To != pair.Public() {
+			t.Errorf("%s: got %+v", name, m)
+		}
+	}
+	if len(c.o.Formerly) != 2 {
+		t.Errorf("%d former sessions", len(c.o.Formerly))
+	}
+	o.Session = identity.KeyPair{}
+	if _, err := New(o); err == nil {
+		t.Error("a member goes on in the place of sessions")
+	}
+}
