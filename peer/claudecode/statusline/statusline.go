@@ -1,0 +1,115 @@
+// Package statusline writes what a session's status line says of the mesh, such
+// as
+//
+//	mesh: 3 peers · 2 unread · ⚡ broker
+//
+// It is one pure function: nothing of it is a peer's text.
+package statusline
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	prefix    = "mesh: "
+	separator = " · "
+	maxCount  = 999 // beyond it a + says that there are more
+)
+
+// Colours, as SGR parameters.
+const (
+	plain  = ""
+	dim    = "2"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+)
+
+// Options say how the line is to look.
+type Options struct {
+	Columns int  // of the terminal; 0: as many as it takes
+	Color   bool // with SGR escapes
+}
+
+// part is a piece of the line. When not all fit, the lowest rank is left out first.
+type part struct {
+	text, color string
+	rank        int
+}
+
+// Text returns the line, without its end. u is what the daemon says, nil when it
+// does not answer. What has no room in o.Columns is left out, the least important
+// first; the line is empty when nothing has.
+func Text(u *local.Unread, o Options) string {
+	parts := partsOf(u)
+	for o.Columns > 0 && width(parts) > o.Columns {
+		if len(parts) == 0 {
+			return ""
+		}
+		least := 0
+		for i := range parts {
+			if parts[i].rank < parts[least].rank {
+				least = i
+			}
+		}
+		parts = append(parts[:least], parts[least+1:]...)
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	painted := make([]string, len(parts))
+	for i, p := range parts {
+		painted[i] = p.text
+		if o.Color && p.color != plain {
+			painted[i] = "\x1b[" + p.color + "m" + p.text + "\x1b[0m"
+		}
+	}
+	return prefix + strings.Join(painted, separator)
+}
+
+func partsOf(u *local.Unread) []part {
+	if u == nil {
+		return []part{{"daemon is off", dim, 1}}
+	}
+	if len(u.Meshes) == 0 {
+		return []part{{"not in a mesh", dim, 1}}
+	}
+	var parts []part
+	if u.Connected { // else it is not known who is there
+		parts = append(parts, part{count(u.Peers, "peer", "peers"), plain, 2})
+	}
+	if u.Unread > 0 {
+		parts = append(parts, part{count(u.Unread, "unread", "unread"), yellow, 5})
+	}
+	if u.Status == wire.DND {
+		parts = append(parts, part{"dnd", dim, 3})
+	}
+	if u.Connected {
+		return append(parts, part{"⚡ broker", green, 1})
+	}
+	return append(parts, part{"✗ no broker", red, 4})
+}
+
+func count(n int, one, many string) string {
+	switch {
+	case n == 1:
+		return "1 " + one
+	case n > maxCount:
+		return fmt.Sprintf("%d+ %s", maxCount, many)
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// width returns how many columns the line takes.
+func width(parts []part) int {
+	n := utf8.RuneCountInString(prefix) + utf8.RuneCountInString(separator)*(len(parts)-1)
+	for _, p := range parts {
+		n += utf8.RuneCountInString(p.text) + strings.Count(p.text, "⚡") // it is two columns wide
+	}
+	return n
+}

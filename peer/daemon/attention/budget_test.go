@@ -1,0 +1,105 @@
+package attention
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestLoopBreaker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := New(Options{})
+		bob, carol := Recipient{"b", "bob"}, Recipient{"c", "<carol>"}
+		for i := range sendBurst {
+			d.Arrive(Message{ID: int64(i), Member: "b"})
+			if err := d.AllowSend(bob); err != nil {
+				t.Fatalf("send %d: %v", i+1, err)
+			}
+		}
+		err := d.AllowSend(bob)
+		var loop *LoopError
+		if !errors.As(err, &loop) || loop.Exchanged != 2*sendBurst {
+			t.Fatalf("send %d: %v", sendBurst+1, err)
+		}
+		const want = "not sent: you have exchanged 40 messages with bob without your user; wait for your user"
+		if err.Error() != want {
+			t.Errorf("got  %s\nwant %s", err, want)
+		}
+		if err := d.AllowSend(carol); err != nil {
+			t.Errorf("another peer: %v", err)
+		}
+
+		time.Sleep(sendRefill)
+		if err := d.AllowSend(bob); err != nil {
+			t.Errorf("after %v: %v", sendRefill, err)
+		}
+		if d.AllowSend(bob) == nil {
+			t.Error("one more than was refilled")
+		}
+
+		d.HumanPrompt()
+		for i := range sendBurst {
+			if err := d.AllowSend(bob); err != nil {
+				t.Fatalf("send %d after the user's prompt: %v", i+1, err)
+			}
+		}
+		if err := d.AllowSend(bob); !errors.As(err, &loop) || loop.Exchanged != sendBurst {
+			t.Errorf("one too many after the user's prompt: %v", err)
+		}
+	})
+}
+
+func TestAllowSendIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := New(Options{})
+		bob, carol := Recipient{"b", "bob"}, Recipient{"c", "see <this>"}
+		for range sendBurst {
+			d.AllowSend(carol)
+		}
+		for range 3 * sendBurst {
+			err := d.AllowSend(bob, carol)
+			if err == nil {
+				t.Fatal("sent to a peer that was sent too much")
+			}
+			if want := "not sent: you have exchanged 20 messages with them without your user; wait for your user"; err.Error() != want {
+				t.Fatalf("got %q", err)
+			}
+		}
+		for i := range sendBurst {
+			if err := d.AllowSend(bob); err != nil {
+				t.Fatalf("refused sends have counted: send %d: %v", i+1, err)
+			}
+		}
+	})
+}
+
+func TestMembersAreForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := New(Options{})
+		for i := range 5 * maxMembers {
+			d.AllowSend(Recipient{Member: fmt.Sprint(i)})
+			if i%maxMembers == 0 {
+				d.HumanPrompt()
+			}
+		}
+		if d.AllowSend(Recipient{Member: "x"}); len(d.members) > maxMembers+1 {
+			t.Errorf("%d members kept", len(d.members))
+		}
+
+		// Whom there is something to know of, is kept.
+		for range sendBurst {
+			d.AllowSend(Recipient{Member: "full"})
+		}
+		for i := range 2 * maxMembers {
+			d.AllowSend(Recipient{Member: fmt.Sprint("more", i)})
+		}
+		if d.AllowSend(Recipient{Member: "full"}) == nil {
+			t.Error("a flood of members has made room for a member that was sent too much")
+		}
+	})
+}
