@@ -1,0 +1,172 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+	"unicode/utf8"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	// checkChars is how many characters of messages one answer holds, and
+	// messageChars how many of one message; the rest is read on.
+	checkChars   = 24000
+	messageChars = 16000
+	// confirmAfter is when messages that were handed out count as come into the
+	// context although no hook says so.
+	confirmAfter = 20 * time.Second
+	// maxChecked is how many messages one answer holds.
+	maxChecked = 100
+)
+
+// serveCheck hands out unread messages, each once: they are taken, and become
+// unread again only if their session ends before they are in its context.
+func (d *daemon) serveCheck(c *call) error {
+	var in local.Check
+	if err := c.decode(&in); err != nil {
+		return err
+	}
+	c.s.touch(time.Now())
+	if in.MessageID != "" {
+		return c.readOn(&in)
+	}
+	if in.ToolUseID == "" {
+		in.ToolUseID = "check-" + rand.Text()
+	}
+	limit := maxChecked
+	if in.Limit > 0 {
+		limit = min(in.Limit, maxChecked)
+	}
+	list, remaining, err := c.s.takeMail(peer.TakeOptions{
+		Filter: c.s.filter(), ToolUse: in.ToolUseID, Chars: checkChars, CharsEach: messageChars, Limit: limit, Now: time.Now(),
+	})
+	if err != nil {
+		return err
+	}
+	answer := local.Checked{Messages: make([]local.Message, 0, len(list)), Remaining: remaining}
+	for i := range list {
+		m, err := d.message(d.write(), &list[i], 0)
+		if err != nil {
+			return err
+		}
+		answer.Messages = append(answer.Messages, m)
+	}
+	return c.answer(answer)
+}
+
+// takeMail takes messages and tells all desks.
+func (s *session) takeMail(o peer.TakeOptions) ([]peer.Stored, int, error) {
+	s.d.mail.Lock()
+	defer s.d.mail.Unlock()
+	if s.ctx.Err() != nil {
+		return nil, 0, errSessionOver
+	}
+	list, remaining, err := s.d.inbox.Take(s.d.write(), o)
+	if err != nil {
+		return nil, 0, err
+	}
+	for i := range list {
+		for _, other := range s.d.all() { // the member's mail may have been told to another one
+			if other.told[list[i].ID] {
+				delete(other.told, list[i].ID)
+				other.desk.Checked(list[i].ID)
+			}
+		}
+	}
+	return list, remaining, nil
+}
+
+// readOn returns one message, from an offset on.
+func (c *call) readOn(in *local.Check) error {
+	if in.Offset < 0 {
+		return invalid("offset must not be negative")
+	}
+	found, err := c.s.d.inbox.Find(c.ctx, c.s.filter(), in.MessageID)
+	switch {
+	case errors.Is(err, peer.ErrNoMessage):
+		return notFound("there is no message %q", in.MessageID)
+	case errors.Is(err, peer.ErrSeveralMessages):
+		return notFound("several messages have an id that begins with %q; give more of it", in.MessageID)
+	case err != nil:
+		return err
+	}
+	m, err := c.s.d.message(c.ctx, &found, in.Offset)
+	if err != nil {
+		return err
+	}
+	return c.answer(local.Checked{Messages: []local.Message{m}})
+}
+
+// message is a message as the model gets it, from an offset on.
+func (d *daemon) message(ctx context.Context, m *peer.Stored, offset int) (local.Message, error) {
+	pinned, err := d.pinnedName(ctx, m.MeshID, m.Member)
+	if err != nil {
+		return local.Message{}, err
+	}
+	out := local.Message{
+		ID: m.MessageID, From: m.From, Member: pinned, Key: m.SenderKey(), Mesh: d.slug(m.MeshID),
+		Verified: m.Verified, Doubt: m.Doubt, Sealing: string(m.Sealing), Priority: wire.Priority(m.Priority),
+		ReplyTo: m.ReplyTo, CreatedAt: m.CreatedAt, Offset: offset, Error: m.Error,
+	}
+	if j := d.joinedMesh(m.MeshID); j != nil && !m.MemberKey().IsZero() {
+		row := j.roster.member(m.MemberKey())
+		out.Role = row.Role
+		if out.Member == "" {
+			out.Member = row.DisplayName
+		}
+	}
+	out.Text, out.Length = slice(m.Body, offset, messageChars)
+	return out, nil
+}
+
+// slice returns at most so many characters of a text from an offset on, and the
+// length of the whole, in characters.
+func slice(s string, offset, most int) (part string, length int) {
+	length = utf8.RuneCountInString(s)
+	from, to, i := len(s), len(s), 0
+	for at := range s {
+		if i == offset {
+			from = at
+		}
+		if i == offset+most {
+			to = at
+			break
+		}
+		i++
+	}
+	return s[from:to], length
+}
+
+// confirmTaken notes that what a call has handed out is in the context.
+func (s *session) confirmTaken(toolUse string) error {
+	now := time.Now()
+	list, err := s.d.inbox.ConfirmTaken(s.d.write(), s.id, toolUse, now)
+	if err != nil {
+		return err
+	}
+	return s.d.inContext(list, now)
+}
+
+// confirmOld confirms what was handed out a while ago to sessions that still live.
+func (d *daemon) confirmOld(now time.Time) error {
+	taken, err := d.inbox.TakenBefore(d.write(), now.Add(-d.o.confirmAfter))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, t := range taken {
+		if s := d.session(t.Session); s != nil {
+			errs = append(errs, s.confirmTaken(t.ToolUse))
+		} else if _, err := d.inbox.ReleaseTaken(d.write(), t.Session); err != nil {
+			errs = append(errs, err)
+		} else {
+			d.kickAllMail()
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,248 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+func TestCheckKeepsToItsBudget(t *testing.T) {
+	t.Parallel()
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up()
+	from, to := alice.session().connected(), bob.session().connected()
+	key := to.key().String()
+	long := strings.Repeat("ä", 20000)
+	from.send(key, long)
+	for i := range 10 {
+		from.send(key, fmt.Sprint(i)+strings.Repeat("x", 4000))
+	}
+	eventually(t, "all have come", func() bool { return unread(to) == 11 })
+
+	check := func(in local.Check) (out local.Checked) {
+		t.Helper()
+		to.must(local.VerbCheck, in, &out)
+		return out
+	}
+	first := check(local.Check{})
+	if len(first.Messages) < 2 || first.Remaining != 11-len(first.Messages) {
+		t.Fatalf("%d messages, %d remain", len(first.Messages), first.Remaining)
+	}
+	m, chars := first.Messages[0], 0
+	for i := range first.Messages {
+		chars += len([]rune(first.Messages[i].Text))
+	}
+	if chars > checkChars || m.Length != 20000 || m.Text != long[:2*messageChars] {
+		t.Errorf("%d characters; the long one has %d, and says %d", chars, len([]rune(m.Text)), m.Length)
+	}
+	rest := check(local.Check{MessageID: m.ID, Offset: messageChars})
+	if len(rest.Messages) != 1 || rest.Messages[0].Text != long[2*messageChars:] || rest.Messages[0].Offset != messageChars {
+		t.Errorf("the rest: %+v", rest.Messages)
+	}
+	if beyond := check(local.Check{MessageID: m.ID, Offset: 1 << 30}); beyond.Messages[0].Text != "" {
+		t.Errorf("beyond the end: %q", beyond.Messages[0].Text)
+	}
+	if one := check(local.Check{Limit: 1}); len(one.Messages) != 1 || one.Remaining != first.Remaining-1 {
+		t.Errorf("limit 1: %d messages, %d remain", len(one.Messages), one.Remaining)
+	}
+	var e *local.Error
+	for _, in := range []local.Check{{MessageID: "00000000"}, {MessageID: "x"}, {MessageID: m.ID, Offset: -1}} {
+		if err := to.call(local.VerbCheck, in, nil); !errors.As(err, &e) || e.Status >= 500 {
+			t.Errorf("%+v: %v", in, err)
+		}
+	}
+	if n := unread(to); n != first.Remaining-1 {
+		t.Errorf("%d are unread", n)
+	}
+}
+
+func TestMemberMailGoesToTheSessionLastActive(t *testing.T) {
+	t.Parallel()
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up()
+	from := alice.session().connected()
+	eventually(t, "bob's daemon is there", func() bool { return bob.status().Meshes[0].Connected })
+	from.send("bob", "before any session")
+	eventually(t, "it has come", func() bool { return bob.status().Meshes[0].Unread == 1 })
+	first, second := bob.session().connected(), bob.session().connected()
+	wake := func(p *program) chan string {
+		client, err := local.Session(bob.dir, p.pid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		t.Cleanup(func() { cancel(); client.Close() })
+		pointers := make(chan string, 10)
+		go func() {
+			_ = client.Wake(ctx, local.Wake{Path: local.PathMonitor, PID: p.pid()}, func(w local.Woken) error {
+				if w.Pointer != "" {
+					pointers <- w.Pointer
+				}
+				return nil
+			})
+		}()
+		return pointers
+	}
+	toFirst, toSecond := wake(first), wake(second)
+	if got := <-toSecond; !strings.HasPrefix(got, "1 unread mesh message") {
+		t.Errorf("pointer %q", got)
+	}
+	bob.must(local.VerbActivity, local.Activity{PID: first.pid(), SessionID: first.id}, nil)
+	from.send("bob", "while the first is active")
+	if got := <-toFirst; !strings.Contains(got, "2 unread") {
+		t.Errorf("pointer %q", got)
+	}
+	if got := first.texts(2); !slices.Equal(got, []string{"before any session", "while the first is active"}) {
+		t.Errorf("got %q", got)
+	}
+	var checked local.Checked
+	second.must(local.VerbCheck, local.Check{}, &checked)
+	if len(checked.Messages) != 0 || len(toSecond) != 0 {
+		t.Errorf("the other session got it too: %+v", checked.Messages)
+	}
+}
+
+func TestGroupMessagesAreConfirmedByEach(t *testing.T) {
+	t.Parallel()
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up()
+	from := alice.session().connected()
+	first, second := bob.session().connected(), bob.session(func(r *local.Register) { r.Name = "second" }).connected()
+	second.must(local.VerbJoinGroup, local.Group{Name: "review", Role: "lead"}, nil)
+	eventually(t, "the group is known", func() bool { return len(rowOf(alice, second.id).Groups) == 1 })
+	sent := from.send("@review", "to the group")
+	if got := second.texts(1); got[0] != "to the group" {
+		t.Errorf("got %q", got)
+	}
+	status := from.awaitState(sent.ID, local.Delivered)
+	if len(status.Recipients) != 1 || status.Recipients[0].Key != second.key() || status.Recipients[0].Name != "second" {
+		t.Errorf("recipients: %+v", status.Recipients)
+	}
+	if n := unread(first); n != 0 {
+		t.Errorf("%d messages for the one who is not in the group", n)
+	}
+	second.must(local.VerbLeaveGroup, local.Group{Name: "review"}, nil)
+	eventually(t, "the group is left", func() bool { return len(rowOf(alice, second.id).Groups) == 0 })
+}
+
+func TestSendRefuses(t *testing.T) {
+	t.Parallel()
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up()
+	a, b := alice.session().connected(), bob.session().connected()
+	for _, tc := range []struct {
+		name, code string
+		in         local.Send
+	}{
+		{"nobody", local.CodeInvalid, local.Send{Text: "x"}},
+		{"nothing", local.CodeInvalid, local.Send{To: "bob"}},
+		{"too long", local.CodeInvalid, local.Send{To: "bob", Text: strings.Repeat("x", maxText+1)}},
+		{"longer than the broker takes", local.CodeRefused, local.Send{To: "bob", Text: strings.Repeat("x", 70000)}},
+		{"unknown name", local.CodeNotFound, local.Send{To: "carol", Text: "x"}},
+		{"itself", local.CodeInvalid, local.Send{To: a.key().String(), Text: "x"}},
+		{"unknown priority", local.CodeInvalid, local.Send{To: "bob", Text: "x", Priority: "urgent"}},
+		{"unknown mesh", local.CodeNotFound, local.Send{To: "bob", Text: "x", Mesh: "other"}},
+		{"unknown message", local.CodeNotFound, local.Send{Text: "x", ReplyTo: "0123456789"}},
+		{"no group", local.CodeInvalid, local.Send{To: "@", Text: "x"}},
+	} {
+		var e *local.Error
+		if err := a.call(local.VerbSend, tc.in, nil); !errors.As(err, &e) || e.Code != tc.code || e.Message == "" {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+	once := local.Send{To: "bob-session", Text: "once", ClientID: "my-id", Priority: wire.Now}
+	for range 3 {
+		var sent local.Sent
+		a.must(local.VerbSend, once, &sent)
+		if sent.ID != "my-id" || sent.To != "bob-session" {
+			t.Errorf("sent %+v", sent)
+		}
+	}
+	if got := b.texts(1); len(got) != 1 {
+		t.Errorf("got %q", got)
+	}
+	var e *local.Error
+	if err := b.call(local.VerbSend, local.Send{To: "*", Text: "x", ClientID: "my-id"}, nil); err != nil {
+		t.Errorf("the same id in another daemon: %v", err)
+	}
+	other := alice.session().connected()
+	if err := other.call(local.VerbSend, once, nil); !errors.As(err, &e) || e.Code != local.CodeInvalid {
+		t.Errorf("the id of another session's message: %v", err)
+	}
+	for i := 0; ; i++ {
+		err := a.call(local.VerbSend, local.Send{To: "bob-session", Text: "again"}, nil)
+		if errors.As(err, &e) && e.Code == local.CodeRefused && i > 5 {
+			break // the loop breaker
+		}
+		if err != nil || i > 100 {
+			t.Fatalf("send %d without a user: %v", i, err)
+		}
+	}
+}
+
+func TestFloodIsRefused(t *testing.T) {
+	t.Parallel()
+	const most, beyond = 30, 20
+	_, alice, bob := pair(t)
+	bob.up(func(o *Options) { o.maxUnread = most })
+	to := bob.session().connected()
+	key := to.key()
+	confirmed := make(chan peer.Confirmed, 10*(most+beyond))
+	flood := alice.dialSession(peer.Options{OnConfirmation: func(_ context.Context, c peer.Confirmation) error {
+		for _, m := range c.Messages {
+			confirmed <- m
+		}
+		return nil
+	}})
+	for i := range most + beyond {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		_, err := flood.Send(ctx, peer.Outgoing{To: []wire.Target{{Kind: wire.TargetKey, Key: key}}, Body: []byte(fmt.Sprint(i)), Priority: wire.Now})
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := 0
+	for range most + beyond {
+		select {
+		case m := <-confirmed:
+			if m.State == peer.ConfirmedRefused {
+				refused++
+			}
+		case <-time.After(patience):
+			t.Fatal("not all are confirmed")
+		}
+	}
+	if n := unread(to); n != most || refused != beyond {
+		t.Errorf("%d are unread, %d were refused", n, refused)
+	}
+}
+
+func TestSlice(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		in           string
+		offset, most int
+		want         string
+		length       int
+	}{
+		{"", 0, 5, "", 0}, {"abc", 0, 5, "abc", 3}, {"abc", 1, 1, "b", 3}, {"äöü", 1, 2, "öü", 3},
+		{"abc", 3, 1, "", 3}, {"abc", 9, 1, "", 3}, {"a\xffb", 1, 1, "\xff", 3},
+	} {
+		if got, n := slice(tc.in, tc.offset, tc.most); got != tc.want || n != tc.length {
+			t.Errorf("%q from %d: %q, %d", tc.in, tc.offset, got, n)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package daemon
+
+import (
+	"os"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// connect gives a session a line in each of its meshes that is joined, and takes
+// away the others. A line that says the wrong things of the session is replaced.
+// former, which may be nil, is the session that this one goes on for: its lines
+// give way to the new ones. The caller holds changes.
+func (d *daemon) connect(s, former *session) {
+	f := s.snapshot()
+	wanted := make(map[string]bool, len(f.Meshes))
+	for _, id := range f.Meshes {
+		j := d.joinedMesh(id)
+		if j == nil {
+			continue
+		}
+		wanted[id] = true
+		about := d.about(&f)
+		s.mu.Lock()
+		old := s.lines[id]
+		s.mu.Unlock()
+		if old != nil && old.joined == j && reflect.DeepEqual(old.about, about) {
+			continue
+		}
+		l := d.newLine(j.mesh, j, s)
+		l.about = about
+		if !d.giveKeys(l) {
+			continue
+		}
+		s.mu.Lock()
+		s.lines[id] = l
+		s.mu.Unlock()
+		d.startLine(l, former.line(id))
+	}
+	s.mu.Lock()
+	var unwanted []*line
+	for id, l := range s.lines {
+		if !wanted[id] {
+			unwanted = append(unwanted, l)
+			delete(s.lines, id)
+		}
+	}
+	s.mu.Unlock()
+	for _, l := range unwanted {
+		l.hangUp()
+	}
+}
+
+// line returns the line of a mesh; nil when there is none, or no session.
+func (s *session) line(mesh string) *line {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lines[mesh]
+}
+
+// about is what the session's peers are told of it.
+func (d *daemon) about(f *facts) peer.About {
+	cwd := f.Cwd
+	if cwd == "" {
+		cwd = "/"
+	}
+	return peer.About{
+		SessionID: f.ID, PID: int64(os.Getpid()), Cwd: cwd, DisplayName: f.Name, Hostname: cut(d.hostname, wire.MaxNameLen),
+		PeerType: "ai", Channel: sessionChannel, Role: f.Role, Groups: f.Groups,
+	}
+}
+
+// giveKeys gives a line the key of its session, and those of the sessions that it
+// goes on for, and reports whether it could.
+func (d *daemon) giveKeys(l *line) bool {
+	key, err := d.keys.Key(l.mesh.Slug, l.s.id)
+	if err != nil {
+		l.s.warn("no session key: " + err.Error())
+		l.log.Error("load session key", "error", err)
+		return false
+	}
+	for _, w := range key.Warnings {
+		l.s.warn(w)
+		l.log.Warn("session key", "warning", w)
+	}
+	if key.Unsaved != nil {
+		l.s.warn("the session key is only in memory, and mail sealed for it is lost when the daemon ends: " + key.Unsaved.Error())
+		l.log.Error("save session key", "error", key.Unsaved)
+	} else if err := d.keys.Touch(l.mesh.Slug, l.s.id, time.Now()); err != nil {
+		l.log.Warn("touch session key", "error", err)
+	}
+	l.key = key.Pair
+	l.former = d.formerKeys(l)
+	return true
+}
+
+// formerKeys are the keys of the sessions that a line's session goes on for, the
+// newest first. One that is not there any more is left out.
+func (d *daemon) formerKeys(l *line) []peer.FormerSession {
+	ids, err := d.store.formers(d.write(), l.name.mesh, l.s.id)
+	if err != nil {
+		l.log.Error("read successions", "error", err)
+	}
+	var list []peer.FormerSession
+	for _, id := range ids {
+		key, err := d.keys.Key(l.mesh.Slug, id)
+		switch {
+		case err != nil:
+			l.log.Error("load key of a former session", "error", err)
+		case key.Fresh:
+			forget(d.keys, l.mesh.Slug, id)
+		default:
+			list = append(list, peer.FormerSession{Pair: key.Pair})
+		}
+	}
+	return list
+}
+
+// forget removes a key that was only made by looking for it.
+func forget(keys identity.SessionStore, slug, id string) { _ = keys.Remove(slug, id) }
+
+// cut shortens a text to so many bytes.
+func cut(s string, limit int) string {
+	if len(s) > limit {
+		return strings.ToValidUTF8(s[:limit], "")
+	}
+	return s
+}

@@ -1,0 +1,244 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Options say what a daemon is for. Dir is required.
+type Options struct {
+	Dir   peer.Dir
+	Build local.Build
+	// Host tells what the programs of the sessions publish; nil: nothing.
+	Host Host
+	// Log gets the daemon's life; nil logs nothing.
+	Log *slog.Logger
+	// HTTPClient connects to the brokers; nil means http.DefaultClient.
+	HTTPClient *http.Client
+
+	// every is how often processes and files are looked at; 0: every second.
+	every time.Duration
+	// maxUnread is how many messages of one member may be unread with one session;
+	// 0: maxUnreadOf.
+	maxUnread int
+	// confirmAfter is when what was handed out counts as come into the context
+	// although no hook says so; 0: 20 s.
+	confirmAfter time.Duration
+}
+
+// Host is the program of which the sessions are, as far as it shows on this
+// machine.
+type Host interface {
+	// Published returns what the program that runs as process pid says of itself;
+	// false when it says nothing. It must return quickly.
+	Published(pid int) (Published, bool)
+}
+
+// Published is what a program says of itself.
+type Published struct {
+	SessionID string
+	ProcStart string      // as process.ID.Start; "" when it does not say
+	Status    wire.Status // Idle or Working; "" when it does not say
+	Reason    string      // with Working: "waiting" when it waits for its user
+}
+
+// ErrRunning is returned when another daemon serves the same directory.
+var ErrRunning = errors.New("another claudemesh daemon is running for this directory")
+
+// daemon is a running daemon.
+type daemon struct {
+	// static after Run has set it up
+	o        Options
+	log      *slog.Logger
+	store    *store
+	inbox    *peer.Inbox
+	contacts peer.Contacts
+	keys     identity.SessionStore
+	info     local.Info
+	started  time.Time
+	hostname string
+
+	ctx   context.Context // ends when the daemon stops
+	stop  context.CancelFunc
+	group sync.WaitGroup // of everything that Run waits for
+	calls chan struct{}  // has room for as many calls as are served at once
+	quit  chan struct{}  // has room for one: somebody has asked for a shutdown
+
+	changes sync.Mutex // see the package comment
+	config  configState
+
+	mu       sync.Mutex
+	sessions map[string]*session      // by UUID
+	procs    map[int]*proc            // by number
+	tokens   map[[32]byte]*proc       // by the token's hash
+	meshes   map[string]*joined       // by id
+	lines    map[lineName]*line       // the newest of each name, until it has ended
+	touched  map[string]time.Time     // sessions whose last activity is to be written
+	newest   *session                 // the one that was the last to be active
+	awaited  map[string]chan struct{} // by client_message_id: who waits for news
+	leave    bool                     // stop with a clean leave
+	stopped  bool                     // nothing is begun any more
+
+	// mail is held while mail is read or handed out and the desks are told, so that
+	// no desk takes for unread what was handed out meanwhile. Taken before mu.
+	mail sync.Mutex
+}
+
+// Run serves the directory until ctx ends or somebody asks for a shutdown, and
+// returns when everything is written and closed. Unless the shutdown asks for
+// more, presences stay leased: a daemon that follows soon takes them over.
+// ErrRunning when another daemon does it already.
+func Run(ctx context.Context, o Options) error {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.every == 0 {
+		o.every = time.Second
+	}
+	if o.confirmAfter == 0 {
+		o.confirmAfter = confirmAfter
+	}
+	if o.maxUnread == 0 {
+		o.maxUnread = maxUnreadOf
+	}
+	if err := o.Dir.Make(); err != nil {
+		return err
+	}
+	if _, err := o.Dir.Repair(); err != nil {
+		return err
+	}
+	lock, err := peer.TryLock(o.Dir.Path(lockName))
+	if errors.Is(err, peer.ErrLocked) {
+		return ErrRunning
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	d, err := open(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	return d.serve(ctx)
+}
+
+// open reads what the daemon before has left on disk.
+func open(ctx context.Context, o Options) (*daemon, error) {
+	d := &daemon{
+		o: o, log: o.Log, keys: identity.OpenSessionStore(o.Dir.SessionsRoot()), started: time.Now(),
+		calls: make(chan struct{}, maxCalls), quit: make(chan struct{}, 1),
+		sessions: make(map[string]*session), procs: make(map[int]*proc), tokens: make(map[[32]byte]*proc),
+		meshes: make(map[string]*joined), lines: make(map[lineName]*line), touched: make(map[string]time.Time), awaited: make(map[string]chan struct{}),
+	}
+	d.hostname, _ = os.Hostname()
+	var err error
+	if d.store, err = openStore(ctx, o.Dir); err != nil {
+		return nil, err
+	}
+	if d.inbox, err = peer.OpenInbox(ctx, o.Dir); err != nil {
+		return nil, errors.Join(err, d.store.close())
+	}
+	d.contacts = d.inbox.Contacts()
+	d.ctx, d.stop = context.WithCancel(context.WithoutCancel(ctx))
+	return d, nil
+}
+
+func (d *daemon) close() {
+	if err := errors.Join(d.inbox.Close(), d.store.close()); err != nil {
+		d.log.Error("close", "error", err)
+	}
+}
+
+// serve runs everything until ctx ends or a shutdown is asked for.
+func (d *daemon) serve(ctx context.Context) error {
+	if err := d.restore(); err != nil {
+		d.end()
+		return fmt.Errorf("restore sessions: %w", err)
+	}
+	listener, err := d.listen()
+	if err != nil {
+		d.end()
+		return err
+	}
+	server := d.newServer()
+	failed := make(chan error, 1)
+	d.group.Go(func() { failed <- server.Serve(listener) })
+	d.group.Go(d.watchLoop)
+	if err = d.announce(); err == nil {
+		d.log.Info("daemon started", "pid", os.Getpid(), "version", d.o.Build.Version, "socket", d.info.Socket)
+		select {
+		case <-ctx.Done():
+		case <-d.quit:
+		case err = <-failed:
+			err = fmt.Errorf("serve the socket: %w", err)
+		}
+	}
+	d.shutDown(server)
+	return err
+}
+
+// shutDown ends in good order: no new calls, the ones under way, connections.
+func (d *daemon) shutDown(server *http.Server) {
+	d.retract()
+	d.end()
+	ctx, cancel := context.WithTimeout(context.Background(), callsGrace)
+	defer cancel()
+	if server.Shutdown(ctx) != nil {
+		_ = server.Close() // what is left is cut off
+	}
+	d.group.Wait()
+	d.log.Info("daemon stopped")
+}
+
+// end stops the goroutines, and the connections: with a leave if that was asked for.
+func (d *daemon) end() {
+	d.changes.Lock()
+	defer d.changes.Unlock()
+	d.mu.Lock()
+	leave := d.leave
+	lines := make([]*line, 0, len(d.lines))
+	for _, l := range d.lines {
+		lines = append(lines, l)
+	}
+	sessions := d.sessions
+	d.sessions = make(map[string]*session)
+	d.stopped = true
+	d.mu.Unlock()
+	for _, l := range lines {
+		if !leave {
+			l.abandon()
+		}
+		l.hangUp()
+	}
+	d.stop()
+	for _, s := range sessions {
+		s.desk.Close()
+	}
+	d.writeTouched()
+}
+
+// begin counts a call in as something that Run waits for; false when the daemon
+// stops. The caller must call d.group.Done at its end.
+func (d *daemon) begin() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.stopped {
+		d.group.Add(1)
+	}
+	return !d.stopped
+}
+
+// write is a context for writes that must not be cut off by a caller who leaves.
+func (d *daemon) write() context.Context { return context.WithoutCancel(d.ctx) }

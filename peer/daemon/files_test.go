@@ -1,0 +1,141 @@
+package daemon
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+func TestLogIsPutAside(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.log")
+	log, err := openLog(path, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	other, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	entry := func(c string) string { return strings.Repeat(c, 39) + "\n" }
+	for _, c := range []string{"a", "b", "c", "d", "e"} {
+		if _, err := log.Write([]byte(entry(c))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := other.WriteString("panic\n"); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{path: entry("e") + "panic\n", path + ".1": entry("c") + entry("d")} {
+		if got, err := os.ReadFile(name); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	again, err := openLog(path, 100)
+	if err != nil || again.size != 46 {
+		t.Fatalf("opened again: %d bytes, %v", again.size, err)
+	}
+	again.Close()
+}
+
+func TestServiceFiles(t *testing.T) {
+	t.Setenv("HOME", "/home/a b")
+	t.Setenv("XDG_CONFIG_HOME", "")
+	t.Setenv("CLAUDEMESH_CONFIG_DIR", `/x/50% "of" <$HOME>`)
+	t.Setenv("CLAUDEMESH_SESSIONS_DIR", "")
+	s, err := NewService("/opt/my tools/claudemesh", "/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit, err := s.File("linux", 7)
+	if err != nil || unit.Path != "/home/a b/.config/systemd/user/claudemesh-daemon.service" {
+		t.Errorf("%s, %v", unit.Path, err)
+	}
+	for _, line := range []string{
+		`ExecStart="/opt/my tools/claudemesh" daemon run`,
+		`Environment="CLAUDEMESH_CONFIG_DIR=/x/50%% \"of\" <$HOME>"`,
+		"WantedBy=default.target",
+	} {
+		if !strings.Contains(unit.Text, "\n"+line+"\n") {
+			t.Errorf("no line %s in\n%s", line, unit.Text)
+		}
+	}
+	agent, err := s.File("darwin", 7)
+	if err != nil || agent.Path != "/home/a b/Library/LaunchAgents/org.claudemesh.daemon.plist" || agent.Stop[0][2] != "gui/7/org.claudemesh.daemon" {
+		t.Errorf("%+v, %v", agent, err)
+	}
+	if !strings.Contains(agent.Text, "<string>/x/50% &#34;of&#34; &lt;$HOME&gt;</string>") {
+		t.Errorf("the directory is not in\n%s", agent.Text)
+	}
+	for dec := xml.NewDecoder(strings.NewReader(agent.Text)); ; {
+		if _, err := dec.Token(); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatalf("the plist is no XML: %v", err)
+		}
+	}
+	if _, err := s.File("plan9", 7); !errors.Is(err, ErrNoServices) {
+		t.Errorf("another system: %v", err)
+	}
+}
+
+func TestCleanEnv(t *testing.T) {
+	t.Parallel()
+	got := cleanEnv([]string{
+		"PATH=/bin", "HOME=/h", "LC_ALL=C", "ANTHROPIC_API_KEY=secret", "CLAUDE_CODE_SESSION_ID=x", "CLAUDE_PID=7", "CLAUDECODE=1",
+		"AWS_SECRET_ACCESS_KEY=secret", "CLAUDEMESH_NAME=x", "CLAUDEMESH_CONFIG_DIR=/other", "CLAUDEMESH_SESSIONS_DIR=/s", "HTTPS_PROXY=p",
+	}, "/dir")
+	want := []string{"CLAUDEMESH_CONFIG_DIR=/dir", "PATH=/bin", "HOME=/h", "LC_ALL=C", "CLAUDEMESH_SESSIONS_DIR=/s", "HTTPS_PROXY=p"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestStoreOfANewerVersionIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	dir := peer.Dir(t.TempDir())
+	s, err := openStore(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.exec(t.Context(), "age", "PRAGMA user_version = 99"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openStore(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "newer") {
+		t.Errorf("opened: %v", err)
+	}
+}
+
+func TestOverallState(t *testing.T) {
+	t.Parallel()
+	of := func(states ...local.State) (list []local.RecipientStatus) {
+		for _, s := range states {
+			list = append(list, local.RecipientStatus{State: s})
+		}
+		return list
+	}
+	for _, tc := range []struct {
+		in   []local.RecipientStatus
+		want local.State
+	}{
+		{nil, local.Queued}, {of(local.InContext), local.InContext}, {of(local.InContext, local.Queued, local.Delivered), local.Queued},
+		{of(local.Refused), local.Refused}, {of(local.Refused, local.Delivered), local.Delivered}, {of(local.Expired, local.Refused), local.Expired},
+	} {
+		if got, _ := overall(tc.in, local.Queued); got != tc.want {
+			t.Errorf("%v: %s", tc.in, got)
+		}
+	}
+}

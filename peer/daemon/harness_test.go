@@ -1,0 +1,490 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/storage/sqlite"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// patience is how long anything that must happen may take.
+const patience = 30 * time.Second
+
+const (
+	daemonDirEnv   = "DAEMON_TEST_DIR"
+	daemonBuiltEnv = "DAEMON_TEST_BUILT"
+)
+
+// TestMain is a daemon, too, when it is started as one.
+func TestMain(m *testing.M) {
+	dir := os.Getenv(daemonDirEnv)
+	if dir == "" {
+		goleak.VerifyTestMain(m)
+		return
+	}
+	built, err := time.Parse(time.RFC3339Nano, os.Getenv(daemonBuiltEnv))
+	if err == nil {
+		err = Run(context.Background(), Options{
+			Dir: peer.Dir(dir), Build: local.Build{Version: "test", Built: built}, every: 50 * time.Millisecond, confirmAfter: 4 * time.Second,
+			Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		})
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// testBroker is a broker on a port of its own, which it keeps over restarts.
+type testBroker struct {
+	t    *testing.T
+	path string // of its database
+	addr string
+
+	mu     sync.Mutex
+	broker *broker.Broker
+	store  interface{ Close() error }
+	server *http.Server
+	served chan struct{}
+}
+
+func startBroker(t *testing.T) *testBroker {
+	t.Helper()
+	b := &testBroker{t: t, path: filepath.Join(t.TempDir(), "broker.db"), addr: "127.0.0.1:0"}
+	b.start()
+	t.Cleanup(b.stop)
+	return b
+}
+
+func (b *testBroker) url() string { return "ws://" + b.addr + "/ws" }
+
+func (b *testBroker) start() {
+	b.t.Helper()
+	store, err := sqlite.Open(b.path)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	settings := broker.DefaultSettings()
+	settings.SendRatePerMin, settings.SendBurst = 1_000_000, 1_000_000
+	b.broker = broker.New(broker.Options{Storage: store, Settings: settings, Log: zap.NewNop(), Version: "test"})
+	if err := b.broker.Start(context.Background()); err != nil {
+		b.t.Fatal(err)
+	}
+	var listener net.Listener
+	eventually(b.t, "the port is free", func() bool {
+		listener, err = net.Listen("tcp", b.addr)
+		return err == nil
+	})
+	b.store, b.addr, b.served = store, listener.Addr().String(), make(chan struct{})
+	b.server = &http.Server{Handler: b.routes()}
+	go func(s *http.Server, served chan struct{}) {
+		defer close(served)
+		_ = s.Serve(listener)
+	}(b.server, b.served)
+}
+
+func (b *testBroker) stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.server == nil {
+		return
+	}
+	_ = b.server.Close()
+	<-b.served
+	b.broker.Stop(context.Background())
+	_ = b.store.Close()
+	b.server = nil
+}
+
+func (b *testBroker) routes() http.Handler {
+	answer := func(w http.ResponseWriter, v any, err error) {
+		var refusal *mesh.Refusal
+		switch {
+		case errors.As(err, &refusal):
+			w.WriteHeader(http.StatusBadRequest)
+			v = wire.ErrorBody{Error: string(refusal.Code), Message: refusal.Message}
+		case err != nil:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			v = wire.ErrorBody{Error: "try_again", Message: err.Error()}
+		}
+		_ = json.NewEncoder(w).Encode(v)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
+		if err := b.broker.ServeWebSocket(w, r, netip.MustParseAddr("127.0.0.1")); err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+	})
+	mux.HandleFunc("POST /meshes", func(w http.ResponseWriter, r *http.Request) {
+		var c wire.CreateMesh
+		_ = json.NewDecoder(r.Body).Decode(&c)
+		v, err := b.broker.CreateMesh(r.Context(), c)
+		answer(w, v, err)
+	})
+	mux.HandleFunc("POST /invites/{code}/claim", func(w http.ResponseWriter, r *http.Request) {
+		var c wire.Claim
+		_ = json.NewDecoder(r.Body).Decode(&c)
+		v, err := b.broker.Claim(r.Context(), r.PathValue("code"), c)
+		answer(w, v, err)
+	})
+	return mux
+}
+
+// eventually waits until something holds that can't be waited for.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not come true that %s", what)
+		}
+		<-tick.C
+	}
+}
+
+// user is a member with a configuration directory and its daemon.
+type user struct {
+	t    *testing.T
+	name string
+	dir  peer.Dir
+
+	stop  context.CancelFunc // of the daemon in this process
+	ended chan error
+
+	child *exec.Cmd // the daemon as a process of its own
+}
+
+// shortDir is like t.TempDir, but short enough for a socket in it.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "cmd-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func newUser(t *testing.T, name string) *user {
+	t.Helper()
+	return &user{t: t, name: name, dir: peer.Dir(shortDir(t))}
+}
+
+// up starts the daemon in this process.
+func (u *user) up(change ...func(*Options)) *user {
+	u.t.Helper()
+	o := Options{Dir: u.dir, Build: local.Build{Version: "test"}, every: 20 * time.Millisecond}
+	for _, c := range change {
+		c(&o)
+	}
+	if os.Getenv("DAEMON_TEST_LOG") != "" {
+		o.Log = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("user", u.name)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	u.stop, u.ended = cancel, make(chan error, 1)
+	go func() { u.ended <- Run(ctx, o) }()
+	u.t.Cleanup(u.down)
+	u.answers()
+	return u
+}
+
+// answers waits until the daemon does.
+func (u *user) answers() {
+	u.t.Helper()
+	o := StartOptions{Dir: u.dir}
+	eventually(u.t, "the daemon of "+u.name+" answers", func() bool {
+		select {
+		case err := <-u.ended:
+			u.t.Fatalf("the daemon of %s has ended: %v", u.name, err)
+		default:
+		}
+		_, ok := o.running(context.Background())
+		return ok
+	})
+}
+
+// down stops the daemon in this process, as a signal would.
+func (u *user) down() {
+	u.t.Helper()
+	if u.stop == nil {
+		return
+	}
+	u.stop()
+	u.stop = nil
+	select {
+	case err := <-u.ended:
+		if err != nil {
+			u.t.Errorf("the daemon of %s: %v", u.name, err)
+		}
+	case <-time.After(patience):
+		u.t.Fatalf("the daemon of %s does not end", u.name)
+	}
+}
+
+// upAsChild starts the daemon as a process of its own.
+func (u *user) upAsChild() {
+	u.t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), daemonDirEnv+"="+string(u.dir), daemonBuiltEnv+"="+time.Unix(0, 0).Format(time.RFC3339Nano))
+	log, err := os.OpenFile(u.dir.Path("child.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stderr = log
+	if err := cmd.Start(); err != nil {
+		u.t.Fatal(err)
+	}
+	u.child = cmd
+	u.t.Cleanup(u.kill)
+	eventually(u.t, "the daemon of "+u.name+" answers", func() bool {
+		o := StartOptions{Dir: u.dir}
+		info, ok := o.running(context.Background())
+		return ok && info.PID == cmd.Process.Pid
+	})
+}
+
+// kill ends the daemon's process at once.
+func (u *user) kill() {
+	if u.child == nil {
+		return
+	}
+	_ = u.child.Process.Signal(syscall.SIGKILL)
+	_ = u.child.Wait()
+	u.child = nil
+	if u.t.Failed() {
+		log, _ := os.ReadFile(u.dir.Path("child.log"))
+		u.t.Logf("daemon of %s:\n%s", u.name, log)
+	}
+}
+
+// owner calls the daemon as its owner.
+func (u *user) owner(verb string, in, out any) error {
+	u.t.Helper()
+	client, err := local.Owner(u.dir)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return client.Call(ctx, verb, in, out)
+}
+
+func (u *user) must(verb string, in, out any) {
+	u.t.Helper()
+	if err := u.owner(verb, in, out); err != nil {
+		u.t.Fatalf("%s: %s: %v", u.name, verb, err)
+	}
+}
+
+func (u *user) status() local.Status {
+	u.t.Helper()
+	var s local.Status
+	u.must(local.VerbStatus, nil, &s)
+	return s
+}
+
+// program is a process that stands for the one of a session.
+type program struct {
+	t   *testing.T
+	u   *user
+	cmd *exec.Cmd
+	id  string // session
+	end sync.Once
+}
+
+// program starts one.
+func (u *user) program(session string) *program {
+	u.t.Helper()
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		u.t.Fatal(err)
+	}
+	p := &program{t: u.t, u: u, cmd: cmd, id: session}
+	u.t.Cleanup(func() { in.Close(); p.kill() })
+	return p
+}
+
+func (p *program) pid() int { return p.cmd.Process.Pid }
+
+func (p *program) kill() {
+	p.end.Do(func() {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+	})
+}
+
+// session starts a program and registers a session for it.
+func (u *user) session(change ...func(*local.Register)) *program {
+	u.t.Helper()
+	p := u.program(uuid.NewString())
+	p.register(change...)
+	return p
+}
+
+func (p *program) register(change ...func(*local.Register)) local.Registered {
+	p.t.Helper()
+	r := local.Register{PID: p.pid(), SessionID: p.id, Source: local.SourceStartup, Cwd: "/home/" + p.u.name, Name: p.u.name + "-session", NoPointer: true}
+	for _, c := range change {
+		c(&r)
+	}
+	var answer local.Registered
+	p.u.must(local.VerbRegister, r, &answer)
+	return answer
+}
+
+// connected waits until the session is.
+func (p *program) connected() *program {
+	p.t.Helper()
+	eventually(p.t, "the session of "+p.u.name+" is connected", func() bool {
+		for _, s := range p.u.status().Sessions {
+			if s.SessionID == p.id && len(s.Meshes) > 0 && s.Meshes[0].Connected {
+				return true
+			}
+		}
+		return false
+	})
+	return p
+}
+
+// call calls the daemon as the session.
+func (p *program) call(verb string, in, out any) error {
+	p.t.Helper()
+	client, err := local.Session(p.u.dir, p.pid())
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return client.Call(ctx, verb, in, out)
+}
+
+func (p *program) must(verb string, in, out any) {
+	p.t.Helper()
+	if err := p.call(verb, in, out); err != nil {
+		p.t.Fatalf("%s: %s: %v", p.u.name, verb, err)
+	}
+}
+
+func (p *program) send(to, text string) local.Sent {
+	p.t.Helper()
+	var sent local.Sent
+	p.must(local.VerbSend, local.Send{To: to, Text: text, Priority: wire.Now}, &sent)
+	return sent
+}
+
+// key is the session's.
+func (p *program) key() wire.Key {
+	p.t.Helper()
+	for _, s := range p.u.status().Sessions {
+		if s.SessionID == p.id && len(s.Meshes) > 0 {
+			return s.Meshes[0].Key
+		}
+	}
+	p.t.Fatalf("the session of %s has no key", p.u.name)
+	return wire.Key{}
+}
+
+// texts fetches messages until so many have come, and returns their texts.
+func (p *program) texts(n int) []string {
+	p.t.Helper()
+	var all []string
+	eventually(p.t, fmt.Sprintf("%d messages have come to %s", n, p.u.name), func() bool {
+		var checked local.Checked
+		p.must(local.VerbCheck, local.Check{}, &checked)
+		for _, m := range checked.Messages {
+			all = append(all, m.Text)
+		}
+		return len(all) >= n
+	})
+	return all
+}
+
+// awaitState waits until a message of the session has come so far.
+func (p *program) awaitState(id string, want local.State) local.MessageStatus {
+	p.t.Helper()
+	var status local.MessageStatus
+	eventually(p.t, fmt.Sprintf("message %s is %s", id, want), func() bool {
+		p.must(local.VerbMessageStatus, local.MessageQuery{ID: id}, &status)
+		return status.State == want
+	})
+	return status
+}
+
+// roster is what a fresh connection of the user sees: the sessions in it.
+func (u *user) roster() []wire.PeerRow {
+	u.t.Helper()
+	client := u.dial(peer.Options{})
+	defer client.Close()
+	rows, err := client.ListPeers(context.Background())
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	var sessions []wire.PeerRow
+	for _, r := range rows {
+		if r.PeerRole == wire.RoleSession {
+			sessions = append(sessions, r)
+		}
+	}
+	return sessions
+}
+
+// dial makes a connection of the user beside the daemon.
+func (u *user) dial(o peer.Options) *peer.Client {
+	u.t.Helper()
+	config, err := u.dir.Load()
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	o.Mesh = config.Meshes[0]
+	o.About.Capabilities = []string{wire.CapTransient}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	client, err := peer.Dial(ctx, o)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return client
+}
+
+// gone waits until a process has ended.
+func gone(t *testing.T, id process.ID) {
+	t.Helper()
+	eventually(t, "the process has ended", func() bool { return !id.Alive() })
+}
+
+// lines joins texts for messages of failure.
+func lines(list []string) string { return strings.Join(list, " | ") }

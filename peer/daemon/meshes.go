@@ -1,0 +1,149 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+)
+
+// joined is a mesh that this user has joined.
+type joined struct {
+	mesh    peer.Mesh
+	control *line // the member's own connection
+	roster  roster
+}
+
+// configState is what the file of joined meshes was when it was read. It is
+// guarded by daemon.changes.
+type configState struct {
+	modTime time.Time
+	size    int64
+	err     string // of the last attempt, so that it is logged once
+}
+
+// configName is the file of peer.Dir.Load.
+const configName = "config.json"
+
+// reloadConfig reads the file of joined meshes if it has changed, and connects and
+// disconnects accordingly. The caller holds changes.
+func (d *daemon) reloadConfig() {
+	var now configState
+	if info, err := os.Stat(d.o.Dir.Path(configName)); err == nil {
+		now.modTime, now.size = info.ModTime(), info.Size()
+	}
+	if now.modTime.Equal(d.config.modTime) && now.size == d.config.size && d.config.err == "" {
+		return
+	}
+	config, err := d.o.Dir.Load()
+	if err != nil {
+		// What is connected stays connected: it may be half a file that somebody edits.
+		if err.Error() != d.config.err {
+			d.log.Error("read config", "error", err)
+		}
+		d.config.err = err.Error()
+		return
+	}
+	d.config = now
+	wanted := make(map[string]peer.Mesh, len(config.Meshes))
+	for _, m := range config.Meshes {
+		wanted[m.MeshID] = m
+	}
+	for id, j := range d.joinedMeshes() {
+		if m, ok := wanted[id]; ok && sameAccess(&m, &j.mesh) {
+			delete(wanted, id)
+			continue
+		}
+		d.mu.Lock()
+		delete(d.meshes, id)
+		d.mu.Unlock()
+		j.control.hangUp()
+	}
+	for id, m := range wanted {
+		d.log.Info("mesh joined", "mesh", m.Slug, "broker", m.BrokerURL)
+		j := &joined{mesh: m, roster: roster{kicked: make(chan struct{}, 1)}}
+		j.control = d.newControlLine(m, j)
+		d.mu.Lock()
+		d.meshes[id] = j
+		d.mu.Unlock()
+		d.startLine(j.control, nil)
+	}
+	for _, s := range d.all() {
+		d.connect(s, nil)
+	}
+}
+
+// sameAccess reports whether connections made with one are right for the other.
+func sameAccess(a, b *peer.Mesh) bool {
+	return a.MemberID == b.MemberID && a.Slug == b.Slug && a.BrokerURL == b.BrokerURL &&
+		a.Member.Public() == b.Member.Public() && a.Key.Equal(b.Key)
+}
+
+// joinedMeshes returns the joined meshes by id.
+func (d *daemon) joinedMeshes() map[string]*joined {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := make(map[string]*joined, len(d.meshes))
+	for id, j := range d.meshes {
+		all[id] = j
+	}
+	return all
+}
+
+// joinedMesh returns a joined mesh; nil when it is not joined any more.
+func (d *daemon) joinedMesh(id string) *joined {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.meshes[id]
+}
+
+// chooseMeshes finds the joined meshes of those names, or, for none, the only one
+// that there is; several are no choice, and then the session is in none.
+func (d *daemon) chooseMeshes(names []string) (ids, warnings []string, err error) {
+	all := d.joinedMeshes()
+	if len(names) == 0 {
+		switch len(all) {
+		case 0:
+			return nil, []string{(&peer.MeshChoiceError{}).Error()}, nil
+		case 1:
+			for id := range all {
+				return []string{id}, nil, nil
+			}
+		}
+		return nil, []string{fmt.Sprintf("you have joined several meshes: say which one this session is in with CLAUDEMESH_MESH or `claudemesh launch --mesh` (%s)",
+			strings.Join(slugs(all), ", "))}, nil
+	}
+	for _, name := range names {
+		found := 0
+		for id, j := range all {
+			if j.mesh.Slug == name || id == name {
+				ids = append(ids, id)
+				found++
+			}
+		}
+		if found != 1 {
+			return nil, nil, &peer.MeshChoiceError{Name: name, Found: found, Joined: slugs(all)}
+		}
+	}
+	return ids, nil, nil
+}
+
+func slugs(all map[string]*joined) []string {
+	list := make([]string, 0, len(all))
+	for _, j := range all {
+		list = append(list, j.mesh.Slug)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// slug returns what a mesh is called; its id when it is not joined any more.
+func (d *daemon) slug(id string) string {
+	if j := d.joinedMesh(id); j != nil {
+		return j.mesh.Slug
+	}
+	return id
+}

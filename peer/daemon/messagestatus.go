@@ -1,0 +1,154 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// statusTimeout is how long message-status waits for the broker.
+const statusTimeout = 3 * time.Second
+
+// serveMessageStatus tells how far a message came: by what its recipients have
+// signed, and where they have not, by the broker's word.
+func (d *daemon) serveMessageStatus(c *call) error {
+	var in local.MessageQuery
+	if err := c.decode(&in); err != nil {
+		return err
+	}
+	const shortest = 8
+	if len(in.ID) < shortest {
+		return invalid("give %d characters of the id or more", shortest)
+	}
+	sent, err := d.store.findLetter(c.ctx, c.s.id, in.ID)
+	switch {
+	case errors.Is(err, errNoLetter):
+		return notFound("this session has sent no message %q", in.ID)
+	case errors.Is(err, errAmbiguous):
+		return notFound("several messages have an id that begins with %q; give more of it", in.ID)
+	case err != nil:
+		return err
+	}
+	answer := local.MessageStatus{
+		ID: sent.ID, MessageID: sent.MessageID, To: sent.ToName, State: sent.State, Reason: sent.Reason, SentAt: sent.Created,
+		Recipients: []local.RecipientStatus{},
+	}
+	if sent.State == local.Waiting || sent.State == local.Failed {
+		return c.answer(answer)
+	}
+	if answer.Recipients, err = c.s.recipients(c.ctx, &sent); err != nil {
+		return err
+	}
+	answer.State, answer.Reason = overall(answer.Recipients, sent.State)
+	if answer.State != sent.State {
+		if err := d.store.settled(d.write(), sent.ID, answer.State); err != nil {
+			return err
+		}
+	}
+	return c.answer(answer)
+}
+
+// recipients lists how far a message came with each.
+func (s *session) recipients(ctx context.Context, sent *letter) ([]local.RecipientStatus, error) {
+	signed, err := s.d.store.heardOf(ctx, sent.ID)
+	if err != nil {
+		return nil, err
+	}
+	list := s.askBroker(ctx, sent)
+	target, err := wire.ParseTarget(sent.Target)
+	if err == nil && target.Kind == wire.TargetKey && len(signed) > 0 {
+		list = nil // it has one recipient, and who that was is signed
+	}
+	for _, h := range signed {
+		r := local.RecipientStatus{Name: s.nameOf(sent, h.Key), Key: h.Key}
+		at := -1
+		for i := range list {
+			if list[i].Key == h.Key {
+				at, r.Name = i, list[i].Name
+			}
+		}
+		r.State, r.At, r.Reason, r.Signed = h.State, h.At, h.Reason, true
+		if at < 0 {
+			list = append(list, r)
+		} else {
+			list[at] = r
+		}
+	}
+	if list == nil {
+		list = []local.RecipientStatus{}
+	}
+	return list, nil
+}
+
+// askBroker returns how far the broker has brought a message; nil when it does not
+// answer.
+func (s *session) askBroker(ctx context.Context, sent *letter) []local.RecipientStatus {
+	l := s.line(sent.MeshID)
+	if l == nil || !l.isConnected() {
+		return nil
+	}
+	client := l.current()
+	if client == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	status, err := client.MessageStatus(ctx, sent.MessageID)
+	if err != nil {
+		l.log.Debug("ask for the status of a message", "error", err)
+		return nil
+	}
+	list := make([]local.RecipientStatus, 0, len(status.Recipients))
+	for _, r := range status.Recipients {
+		one := local.RecipientStatus{Name: r.Name, Key: r.Pubkey, State: local.Queued}
+		switch {
+		case r.Status == wire.RecipientDelivered:
+			one.State = local.Delivered
+		case r.State == "expired", r.State == "gone":
+			one.State = local.Expired
+		}
+		if r.At != nil {
+			one.At = r.At.Time
+		}
+		list = append(list, one)
+	}
+	return list
+}
+
+// nameOf returns what a recipient is called.
+func (s *session) nameOf(sent *letter, key wire.Key) string {
+	if j := s.d.joinedMesh(sent.MeshID); j != nil {
+		rows, _, _ := j.roster.last()
+		for i := range rows {
+			if rows[i].Pubkey == key {
+				return rows[i].DisplayName
+			}
+		}
+	}
+	if target, err := wire.ParseTarget(sent.Target); err == nil && target.Kind == wire.TargetKey {
+		return sent.ToName
+	}
+	return key.Short()
+}
+
+// overall is the least far of the recipients whom the message can still reach or
+// has reached; when it is lost for all, how it was lost for the first.
+func overall(list []local.RecipientStatus, known local.State) (local.State, string) {
+	order := map[local.State]int{local.Queued: 1, local.Delivered: 2, local.InContext: 3}
+	least := local.State("")
+	for i := range list {
+		if n := order[list[i].State]; n > 0 && (least == "" || n < order[least]) {
+			least = list[i].State
+		}
+	}
+	switch {
+	case least != "":
+		return least, ""
+	case len(list) > 0:
+		return list[0].State, list[0].Reason
+	}
+	return known, ""
+}

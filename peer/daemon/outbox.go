@@ -1,0 +1,128 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// storeRetry is the pause after the store has failed.
+const storeRetry = 5 * time.Second
+
+// outboxLoop sends what waits, in order.
+func (l *line) outboxLoop(ctx context.Context, client *peer.Client) {
+	for ctx.Err() == nil {
+		next, err := l.d.store.nextLetter(ctx, l.name.mesh, l.name.session)
+		switch {
+		case errors.Is(err, errNoLetter):
+			if !waitFor(ctx, l.outboxKick) {
+				return
+			}
+		case err != nil:
+			l.storeFailed(ctx, err)
+		default:
+			l.sendLetter(ctx, client, &next)
+		}
+	}
+}
+
+// sendLetter hands a message to the broker, for as long as that takes.
+func (l *line) sendLetter(ctx context.Context, client *peer.Client, next *letter) {
+	target, err := wire.ParseTarget(next.Target)
+	if err != nil {
+		l.letterFailed(next, err.Error())
+		return
+	}
+	receipt, err := client.Send(ctx, peer.Outgoing{
+		To: []wire.Target{target}, Body: []byte(next.Body), Priority: next.Priority, ReplyTo: next.ReplyTo, ClientID: next.ID,
+	})
+	var refused *peer.RefusedError
+	switch {
+	case err == nil:
+		if err := l.d.store.queued(l.d.write(), next.ID, receipt.MessageID); err != nil {
+			l.storeFailed(ctx, err) // sent again, the broker will know it
+			return
+		}
+		l.d.letterMoved(next.ID)
+		kick(l.progress)
+	case lineOver(ctx, err):
+		waitFor(ctx, nil) // another line will send it
+	case errors.As(err, &refused) && !refused.Final:
+		l.log.Warn("message refused for now", "id", next.ID, "reason", refused.Code)
+	case errors.As(err, &refused):
+		l.letterFailed(next, refused.Reason)
+	default:
+		l.letterFailed(next, err.Error())
+	}
+}
+
+// lineOver reports whether err is about the line, which ends, and not about what
+// was sent.
+func lineOver(ctx context.Context, err error) bool {
+	var hello *peer.HelloError
+	var closed *peer.ClosedError
+	return ctx.Err() != nil || errors.Is(err, peer.ErrClosed) || errors.As(err, &hello) ||
+		errors.As(err, &closed) && closed.Code != wire.CloseTooBig
+}
+
+func (l *line) letterFailed(next *letter, reason string) {
+	l.log.Warn("message failed", "id", next.ID, "reason", reason)
+	if err := l.d.store.failed(l.d.write(), next.ID, cut(reason, maxReason)); err != nil {
+		l.storeFailed(l.ctx, err)
+		return
+	}
+	l.d.letterMoved(next.ID)
+	kick(l.progress)
+}
+
+// maxReason is how much of a broker's or recipient's reason is kept, in bytes.
+const maxReason = 300
+
+func (l *line) storeFailed(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	l.log.Error("store failed", "error", err)
+	pause, cancel := context.WithTimeout(ctx, storeRetry)
+	defer cancel()
+	<-pause.Done()
+}
+
+// waitFor waits for a kick; false when ctx has ended first.
+func waitFor(ctx context.Context, c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// letterMoved wakes those who wait for news of a message.
+func (d *daemon) letterMoved(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c := d.awaited[id]; c != nil {
+		kick(c)
+	}
+}
+
+// await returns a channel that is kicked when there is news of a message, until
+// done is called. One caller at a time waits for a message; a second one takes
+// the place of the first, who then waits in vain until its own timeout.
+func (d *daemon) await(id string) (news <-chan struct{}, done func()) {
+	c := make(chan struct{}, 1)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.awaited[id] = c
+	return c, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.awaited[id] == c {
+			delete(d.awaited, id)
+		}
+	}
+}

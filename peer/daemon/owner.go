@@ -1,0 +1,219 @@
+package daemon
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon/attention"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+func (d *daemon) serveRegister(c *call) error {
+	var in local.Register
+	if err := c.decode(&in); err != nil {
+		return err
+	}
+	answer, err := d.register(&in)
+	if err != nil {
+		return err
+	}
+	var offer *attention.Offer
+	if s := d.sessionOf(in.PID); s != nil && !in.NoPointer {
+		if err := s.lookForMail(); err != nil {
+			return err
+		}
+		offer = s.desk.Hook(attention.SessionStart)
+	}
+	if offer != nil {
+		answer.Pointer = offer.Text
+	}
+	return told(offer, c.answer(answer))
+}
+
+// told ends an offer with the outcome of the answer that carried it.
+func told(offer *attention.Offer, err error) error {
+	if offer != nil {
+		offer.Done(err)
+	}
+	return err
+}
+
+// sessionOf returns the session that a process runs; nil when it is not registered.
+func (d *daemon) sessionOf(pid int) *session {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p := d.procs[pid]; p != nil {
+		return p.session
+	}
+	return nil
+}
+
+// serveActivity is called by hooks that must not wait: what goes to disk does so
+// after the answer.
+func (d *daemon) serveActivity(c *call) error {
+	var in local.Activity
+	if err := c.decode(&in); err != nil {
+		return err
+	}
+	id, err := identity.ParseSessionID(in.SessionID)
+	if err != nil {
+		return invalid("sessionId: %v", err)
+	}
+	if in.Status != "" && in.Status != wire.Idle && in.Status != wire.Working {
+		return invalid("status must be idle or working")
+	}
+	s := d.sessionOf(in.PID)
+	if s == nil {
+		return notFound("process %d is not registered", in.PID)
+	}
+	if s.id != id {
+		return refused("process %d runs another session by now", in.PID)
+	}
+	now := time.Now()
+	s.touch(now)
+	s.hooked(&in, now)
+	var offer *attention.Offer
+	switch {
+	case in.WantPointer && in.Human:
+		offer = s.desk.Hook(attention.HumanPrompt)
+	case in.WantPointer:
+		offer = s.desk.Hook(attention.Turn)
+	case in.Human:
+		s.desk.HumanPrompt()
+	}
+	answer := local.Pointer{}
+	if offer != nil {
+		answer.Pointer = offer.Text
+	}
+	err = told(offer, c.answer(answer))
+	d.group.Go(func() { s.afterActivity(&in) }) // this call is counted in: the group is not empty
+	return err
+}
+
+// hooked takes a hook's word for what the session is doing.
+func (s *session) hooked(in *local.Activity, now time.Time) {
+	s.mu.Lock()
+	changed := false
+	if in.Status != "" {
+		changed = s.state.hooked(in.Status, cut(in.Reason, wire.MaxReasonLen), now)
+	} else {
+		s.state.sign = now
+	}
+	s.mu.Unlock()
+	if changed {
+		s.tellStatus()
+	}
+}
+
+// afterActivity does what the hook need not wait for.
+func (s *session) afterActivity(in *local.Activity) {
+	if in.ConfirmToolUse != "" {
+		if err := s.confirmTaken(in.ConfirmToolUse); err != nil {
+			s.d.log.Error("confirm messages", "session", s.id, "error", err)
+		}
+	}
+	title := cut(in.Title, wire.MaxTextLen)
+	if title == "" || title == s.snapshot().Title {
+		return
+	}
+	if err := s.update(func(f *facts) { f.Title = title }); err != nil {
+		s.d.log.Warn("store title", "session", s.id, "error", err)
+	}
+}
+
+func (d *daemon) serveEnd(c *call) error {
+	var in local.End
+	if err := c.decode(&in); err != nil {
+		return err
+	}
+	if err := d.left(&in); err != nil {
+		return err
+	}
+	return c.answer(nil)
+}
+
+func (d *daemon) serveShutdown(c *call) error {
+	var in local.Shutdown
+	if err := c.decode(&in); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.leave = in.Leave
+	d.mu.Unlock()
+	kick(d.quit)
+	return c.answer(nil)
+}
+
+func (d *daemon) serveStatus(c *call) error {
+	waiting, err := d.store.waiting(c.ctx, "", "")
+	if err != nil {
+		return err
+	}
+	status := local.Status{
+		PID: d.info.PID, Build: d.o.Build, Started: d.started,
+		Meshes: []local.MeshStatus{}, Sessions: []local.SessionStatus{}, Outbox: waiting,
+	}
+	for id, j := range d.joinedMeshes() {
+		unread, err := d.inbox.CountUnread(c.ctx, peer.Filter{Meshes: []string{id}, MemberMail: true})
+		if err != nil {
+			return err
+		}
+		m := local.MeshStatus{Slug: j.mesh.Slug, MeshID: id, Broker: j.mesh.BrokerURL, Unread: unread}
+		m.Connected, _, m.Error = j.control.standing()
+		status.Meshes = append(status.Meshes, m)
+	}
+	slices.SortFunc(status.Meshes, func(a, b local.MeshStatus) int { return cmp.Compare(a.Slug, b.Slug) })
+	for _, s := range d.all() {
+		one, err := s.describe(c)
+		if err != nil {
+			return err
+		}
+		status.Sessions = append(status.Sessions, one)
+	}
+	return c.answer(status)
+}
+
+// describe returns the session as `claudemesh daemon status` shows it.
+func (s *session) describe(c *call) (local.SessionStatus, error) {
+	f := s.snapshot()
+	unread, err := s.d.inbox.CountUnread(c.ctx, peer.Filter{Meshes: f.Meshes, Session: s.id})
+	if err != nil {
+		return local.SessionStatus{}, err
+	}
+	out := local.SessionStatus{
+		SessionID: s.id, Name: f.Name, Title: f.Title, Cwd: f.Cwd, PIDs: []int{}, Unread: unread,
+		Wake: string(s.desk.Path()), Meshes: []local.SessionInMesh{}, Since: f.Since,
+	}
+	out.Status, out.Reason = s.doing()
+	s.d.mu.Lock()
+	for pid, p := range s.d.procs {
+		if p.session == s {
+			out.PIDs = append(out.PIDs, pid)
+		}
+	}
+	s.d.mu.Unlock()
+	slices.Sort(out.PIDs)
+	s.mu.Lock()
+	out.Warnings = slices.Clone(s.warnings)
+	s.mu.Unlock()
+	for _, l := range s.liveLines() {
+		in := local.SessionInMesh{Slug: l.mesh.Slug, Key: l.key.Public()}
+		in.Connected, in.Replaced, in.Error = l.standing()
+		out.Meshes = append(out.Meshes, in)
+	}
+	return out, nil
+}
+
+// standing tells how the line stands with its broker.
+func (l *line) standing() (connected, replaced bool, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil && !l.connected {
+		reason = l.err.Error()
+	}
+	return l.connected, l.replaced, reason
+}

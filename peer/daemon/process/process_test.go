@@ -1,0 +1,63 @@
+package process
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+func TestAlive(t *testing.T) {
+	t.Parallel()
+	me, err := Of(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !me.Alive() {
+		t.Error("this process is not alive")
+	}
+	other := me
+	other.Start += "1"
+	if other.Alive() {
+		t.Error("a process of another start is taken for this one")
+	}
+	for _, pid := range []int{0, -1, 1 << 30} {
+		if _, err := Of(pid); !errors.Is(err, ErrGone) {
+			t.Errorf("%d: %v", pid, err)
+		}
+	}
+}
+
+func TestEndedProcessIsGone(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	id, err := Of(cmd.Process.Pid)
+	if err != nil || !id.Alive() {
+		t.Fatalf("a running process: %v, %v", id, err)
+	}
+	in.Close()
+	// Its output ends with it; nobody has waited for it yet, so it is a zombie
+	// for now, and gone a moment later at the latest.
+	if _, err := out.Read(make([]byte, 1)); err == nil {
+		t.Fatal("cat has said something")
+	}
+	for id.Alive() {
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if id.Alive() {
+		t.Error("a process that was waited for is alive")
+	}
+}

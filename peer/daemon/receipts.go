@@ -1,0 +1,190 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	// maxUnreadOf and maxUnreadBytes bound what one member may leave unread with one
+	// session, so that a flood fills no disk.
+	maxUnreadOf    = 1000
+	maxUnreadBytes = 16 << 20
+)
+
+// take stores a received message, and what its sender is to be told of it. When it
+// returns nil the broker may forget the message.
+func (l *line) take(ctx context.Context, m peer.Incoming) error {
+	l.box.RLock()
+	defer l.box.RUnlock()
+	box := peer.Mailbox{MeshID: l.name.mesh}
+	if l.owner != nil {
+		box.Session = l.owner.id
+	}
+	tell := confirmation{MeshID: box.MeshID, Session: box.Session, Sender: m.Sender, Confirmed: peer.Confirmed{
+		ClientID: m.ClientID, State: peer.ConfirmedDelivered, At: time.Now(),
+	}}
+	full, err := l.full(ctx, box, &m)
+	if err != nil {
+		return err
+	}
+	if full {
+		l.log.Warn("message refused: too many of that sender are unread", "sender", m.Sender.Short())
+		tell.State, tell.Reason = peer.ConfirmedRefused, "too many of your messages are unread there"
+	} else if _, err := l.d.inbox.Add(ctx, box, &m, time.Now()); err != nil {
+		return err
+	}
+	if m.WantsReceipt && confirmable(m.ClientID) {
+		if err := l.d.store.addConfirmation(l.d.write(), tell); err != nil {
+			return err
+		}
+		kick(l.confirmKick)
+	}
+	l.d.mailCame(box)
+	return nil
+}
+
+// full reports whether there is too much unread of the sender.
+func (l *line) full(ctx context.Context, box peer.Mailbox, m *peer.Incoming) (bool, error) {
+	sender := m.Member
+	if sender.IsZero() {
+		sender = m.Sender
+	}
+	messages, bytes, err := l.d.inbox.Load(ctx, box, sender)
+	return messages >= l.d.o.maxUnread || bytes+int64(len(m.Body)) > maxUnreadBytes, err
+}
+
+// mailCame has the sessions that a mailbox is for look for mail.
+func (d *daemon) mailCame(box peer.Mailbox) {
+	s := d.session(box.Session)
+	if box.Session == "" {
+		s = d.lastActive(box.MeshID)
+	}
+	if s != nil {
+		s.kickMail()
+	}
+}
+
+// hear notes what a recipient says of messages of ours.
+func (l *line) hear(ctx context.Context, c peer.Confirmation) error {
+	for _, m := range c.Messages {
+		sent, err := l.d.store.letterByID(ctx, m.ClientID)
+		if errors.Is(err, errNoLetter) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if sent.MeshID != l.name.mesh || !wasFor(&sent, &c) {
+			l.log.Warn("confirmation of somebody whom the message was not for", "id", m.ClientID, "by", c.By.Short())
+			continue
+		}
+		state := map[peer.ConfirmState]local.State{
+			peer.ConfirmedDelivered: local.Delivered, peer.ConfirmedInContext: local.InContext, peer.ConfirmedRefused: local.Refused,
+		}[m.State]
+		if state == "" {
+			continue // of a newer client
+		}
+		if err := l.d.store.hear(l.d.write(), sent.ID, heard{c.By, state, cut(m.Reason, maxReason), m.At}); err != nil {
+			return err
+		}
+		l.d.letterMoved(sent.ID)
+	}
+	return nil
+}
+
+// wasFor reports whether a message was for the one who confirms it: the key that it
+// went to, a session of the member that it went to, or some proven session when it
+// went to many.
+func wasFor(sent *letter, c *peer.Confirmation) bool {
+	target, err := wire.ParseTarget(sent.Target)
+	if err != nil {
+		return false
+	}
+	if target.Kind != wire.TargetKey {
+		return !c.Member.IsZero()
+	}
+	return c.By == target.Key || !c.Member.IsZero() && (c.Member == target.Key || c.Member.String() == sent.ToMember)
+}
+
+// confirmLoop tells senders how far their messages came.
+func (l *line) confirmLoop(ctx context.Context, client *peer.Client) {
+	for ctx.Err() == nil {
+		list, err := l.d.store.nextConfirmations(ctx, l.name.mesh, l.name.session)
+		switch {
+		case err != nil:
+			l.storeFailed(ctx, err)
+		case len(list) == 0:
+			if !waitFor(ctx, l.confirmKick) {
+				return
+			}
+		default:
+			l.confirm(ctx, client, list)
+		}
+	}
+}
+
+func (l *line) confirm(ctx context.Context, client *peer.Client, list []confirmation) {
+	say := make([]peer.Confirmed, len(list))
+	for i := range list {
+		say[i] = list[i].Confirmed
+	}
+	err := client.Confirm(ctx, list[0].Sender, say)
+	var refused *peer.RefusedError
+	switch {
+	case err == nil:
+	case lineOver(ctx, err):
+		waitFor(ctx, nil) // another line will tell
+		return
+	case errors.As(err, &refused) && !refused.Final:
+		return // it is tried again
+	default:
+		l.log.Debug("confirmation not taken", "reason", err) // nobody is there to hear it
+	}
+	if err := l.d.store.confirmed(l.d.write(), list); err != nil {
+		l.storeFailed(ctx, err)
+		return
+	}
+	kick(l.progress)
+}
+
+// confirmable reports whether a receipt can name the message.
+func confirmable(clientID string) bool { return clientID != "" && len(clientID) <= wire.MaxClientID }
+
+// inContext notes that messages have come into a session's context, and has their
+// senders told.
+func (d *daemon) inContext(list []peer.Stored, now time.Time) error {
+	var tell []confirmation
+	for i := range list {
+		m := &list[i]
+		if !m.WantsReceipt || !confirmable(m.ClientID) {
+			continue
+		}
+		tell = append(tell, confirmation{MeshID: m.MeshID, Session: m.Session, Sender: m.SenderKey(), Confirmed: peer.Confirmed{
+			ClientID: m.ClientID, State: peer.ConfirmedInContext, At: now,
+		}})
+	}
+	if len(tell) == 0 {
+		return nil
+	}
+	if err := d.store.addConfirmation(d.write(), tell...); err != nil {
+		return err
+	}
+	for i := range tell {
+		if l := d.lineOf(lineName{tell[i].MeshID, tell[i].Session}); l != nil {
+			kick(l.confirmKick)
+		}
+	}
+	return nil
+}
+
+func (d *daemon) lineOf(name lineName) *line {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lines[name]
+}

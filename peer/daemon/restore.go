@@ -1,0 +1,83 @@
+package daemon
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// restore connects the sessions whose processes still live.
+func (d *daemon) restore() error {
+	d.changes.Lock()
+	defer d.changes.Unlock()
+	list, err := d.store.sessions(d.write())
+	if err != nil {
+		return err
+	}
+	processes, err := d.store.processes(d.write())
+	if err != nil {
+		return err
+	}
+	byID := make(map[string]*session, len(list))
+	for i := range list {
+		byID[list[i].ID] = d.newSession(list[i])
+	}
+	d.mu.Lock()
+	for i := range processes {
+		p := &proc{registered: processes[i], session: byID[processes[i].SessionID]}
+		d.procs[p.PID] = p
+		d.tokens[sha256.Sum256([]byte(p.Token))] = p
+		d.sessions[p.SessionID] = p.session
+	}
+	d.mu.Unlock()
+	var errs []error
+	for _, p := range d.allProcesses() {
+		if !p.Alive() {
+			errs = append(errs, d.depart(p))
+		}
+	}
+	for _, s := range d.all() {
+		errs = append(errs, d.finishHandOver(s))
+	}
+	if err := d.releaseOrphans(); err != nil {
+		errs = append(errs, err)
+	}
+	d.reloadConfig() // connects
+	return errors.Join(errs...)
+}
+
+// finishHandOver completes what a crash may have cut short.
+func (d *daemon) finishHandOver(s *session) error {
+	for _, mesh := range s.snapshot().Meshes {
+		formers, err := d.store.formers(d.write(), mesh, s.id)
+		if err != nil {
+			return err
+		}
+		for _, id := range formers {
+			if d.session(id) == nil {
+				if err := d.handOver(id, s.id); err != nil {
+					return fmt.Errorf("hand over the mail of a cleared session: %w", err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// releaseOrphans makes unread again what sessions had fetched that are over.
+func (d *daemon) releaseOrphans() error {
+	taken, err := d.inbox.TakenBefore(d.write(), time.Time{})
+	if err != nil {
+		return err
+	}
+	for _, t := range taken {
+		if d.session(t.Session) != nil {
+			continue
+		}
+		if _, err := d.inbox.ReleaseTaken(d.write(), t.Session); err != nil {
+			return err
+		}
+	}
+	return nil
+}

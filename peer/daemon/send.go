@@ -1,0 +1,227 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon/attention"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	// maxText is what no broker takes any more.
+	maxText = 256 << 10
+	// sendWait is how long send waits for the broker before it says "waiting".
+	sendWait = time.Second
+)
+
+func (d *daemon) serveSend(c *call) error {
+	var in local.Send
+	if err := c.decode(&in); err != nil {
+		return err
+	}
+	if err := checkSend(&in); err != nil {
+		return err
+	}
+	if in.ClientID != "" {
+		known, err := d.store.letterByID(c.ctx, in.ClientID)
+		if err == nil && known.SessionID == c.s.id { // the call is repeated
+			return c.answer(local.Sent{ID: known.ID, State: known.State, To: known.ToName})
+		}
+		if err != nil && !errors.Is(err, errNoLetter) {
+			return err
+		}
+	} else {
+		in.ClientID = uuid.NewString()
+	}
+	l, to, replyTo, err := c.s.address(c.ctx, &in)
+	if err != nil {
+		return err
+	}
+	if err := c.s.allow(&to); err != nil {
+		return err
+	}
+	sent := letter{
+		ID: in.ClientID, SessionID: c.s.id, MeshID: l.name.mesh, Target: peer.TargetText(to.target), ToName: to.name,
+		Body: in.Text, Priority: in.Priority, ReplyTo: replyTo, Created: time.Now(),
+	}
+	if !to.member.IsZero() {
+		sent.ToMember = to.member.String()
+	}
+	return c.post(l, &sent, to.note(in.Priority))
+}
+
+// post puts the message into the outbox and tells how far it has come.
+func (c *call) post(l *line, sent *letter, note string) error {
+	d := c.s.d
+	news, done := d.await(sent.ID)
+	defer done()
+	_, err := d.store.addLetter(d.write(), sent)
+	switch {
+	case errors.Is(err, errOutboxFull):
+		return refused("%d messages of this session wait for the broker already; wait until it is back", maxWaiting)
+	case errors.Is(err, errIDTaken):
+		return invalid("clientId is another session's")
+	case err != nil:
+		return err
+	}
+	kick(l.outboxKick)
+	now, err := c.awaitBroker(l, sent.ID, news)
+	if err != nil {
+		return err
+	}
+	if now.State == local.Failed {
+		return refused("the broker does not take the message: %s", now.Reason)
+	}
+	if now.State == local.Waiting {
+		note = joinNotes("the broker is not reached yet; the message is kept and sent when it is", note)
+	}
+	return c.answer(local.Sent{ID: now.ID, State: now.State, To: now.ToName, Note: note})
+}
+
+// awaitBroker waits until the broker has the message or has refused it, for
+// sendWait at most, and returns how it stands.
+func (c *call) awaitBroker(l *line, id string, news <-chan struct{}) (letter, error) {
+	d := c.s.d
+	timeout := time.NewTimer(sendWait)
+	defer timeout.Stop()
+	for {
+		now, err := d.store.letterByID(d.write(), id)
+		if err != nil || now.State != local.Waiting || !l.isConnected() {
+			return now, err
+		}
+		select {
+		case <-news: // of its end, or of a recipient, who may be faster than the broker
+		case <-timeout.C:
+			return now, nil
+		case <-c.ctx.Done():
+			return now, nil
+		case <-d.ctx.Done():
+			return now, nil
+		}
+	}
+}
+
+func checkSend(in *local.Send) error {
+	if in.Priority == "" {
+		in.Priority = wire.Next
+	}
+	switch {
+	case in.Text == "":
+		return invalid("the message is empty")
+	case len(in.Text) > maxText:
+		return invalid("the message is too long: %d bytes, and no broker takes more than %d; send less, or where it can be found", len(in.Text), maxText)
+	case !in.Priority.Valid():
+		return invalid("priority must be now, next or low")
+	case len(in.ClientID) > wire.MaxClientID:
+		return invalid("clientId is longer than %d bytes", wire.MaxClientID)
+	case in.To == "" && in.ReplyTo == "":
+		return invalid("say to whom")
+	}
+	return nil
+}
+
+// address finds the line on which a message goes, whom it is for, and the
+// broker's id of the message that it answers.
+func (s *session) address(ctx context.Context, in *local.Send) (*line, recipient, string, error) {
+	mesh, to, replyTo := in.Mesh, in.To, ""
+	var answered peer.Stored
+	if in.ReplyTo != "" {
+		var err error
+		if answered, replyTo, err = s.answered(ctx, in.ReplyTo, to == ""); err != nil {
+			return nil, recipient{}, "", err
+		}
+		if mesh == "" {
+			mesh = answered.MeshID
+		}
+		if to == "" {
+			to = answered.Sender
+		}
+	}
+	lines, err := s.chosen(mesh)
+	if err != nil {
+		return nil, recipient{}, "", err
+	}
+	if len(lines) > 1 {
+		names := make([]string, len(lines))
+		for i, l := range lines {
+			names[i] = l.mesh.Slug
+		}
+		return nil, recipient{}, "", invalid("this session is in several meshes; say in which one: %s", joinNames(names))
+	}
+	r, err := lines[0].resolve(ctx, strings.TrimSpace(to))
+	if err != nil {
+		return nil, recipient{}, "", err
+	}
+	if r.target.Kind == wire.TargetKey && r.target.Key == lines[0].key.Public() {
+		return nil, recipient{}, "", invalid("that is this session itself")
+	}
+	if in.To == "" && answered.From != "" {
+		r.name = answered.From
+	}
+	if in.To == "" && r.member.IsZero() {
+		r.member = answered.MemberKey()
+	}
+	return lines[0], r, replyTo, nil
+}
+
+// answered finds the message that another one answers: a received one or, unless
+// it must be, one that this session sent.
+func (s *session) answered(ctx context.Context, id string, received bool) (peer.Stored, string, error) {
+	found, err := s.d.inbox.Find(ctx, s.filter(), id)
+	switch {
+	case err == nil:
+		return found, found.MessageID, nil
+	case errors.Is(err, peer.ErrSeveralMessages):
+		return found, "", notFound("several messages have an id that begins with %q; give more of it", id)
+	case !errors.Is(err, peer.ErrNoMessage):
+		return found, "", err
+	}
+	if !received {
+		sent, err := s.d.store.findLetter(ctx, s.id, id)
+		if err == nil && sent.MessageID != "" {
+			return peer.Stored{MeshID: sent.MeshID}, sent.MessageID, nil
+		}
+		if err != nil && !errors.Is(err, errNoLetter) && !errors.Is(err, errAmbiguous) {
+			return peer.Stored{}, "", err
+		}
+	}
+	return peer.Stored{}, "", notFound("there is no message %q to answer", id)
+}
+
+// allow asks the desk whether the session may go on writing to the recipient.
+func (s *session) allow(to *recipient) error {
+	who := attention.Recipient{Member: to.member.String(), Name: to.name}
+	if to.member.IsZero() {
+		who.Member = peer.TargetText(to.target)
+	}
+	var loop *attention.LoopError
+	if err := s.desk.AllowSend(who); errors.As(err, &loop) {
+		return refused("%v", loop)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+func joinNotes(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "; " + b
+}
+
+// joinNames lists up to ten names.
+func joinNames(names []string) string {
+	const most = 10
+	if len(names) > most {
+		names = append(names[:most:most], "…")
+	}
+	return strings.Join(names, ", ")
+}

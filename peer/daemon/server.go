@@ -1,0 +1,232 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+const (
+	// maxCalls is how many calls are served at once; a session holds one or two open.
+	maxCalls = 512
+	// headerTimeout and bodyTimeout are for callers that don't say what they want.
+	headerTimeout = 5 * time.Second
+	bodyTimeout   = 10 * time.Second
+	writeTimeout  = 5 * time.Second
+)
+
+// call is one request: in is its body, and answer takes the result. It returns an
+// error in place of an answer.
+type call struct {
+	ctx context.Context
+	w   http.ResponseWriter
+	s   *session // of the token; nil for the owner
+	pid int      // of the process that holds the token
+	in  []byte
+}
+
+// decode reads the request. Unknown fields are ignored.
+func (c *call) decode(v any) error {
+	if err := json.Unmarshal(c.in, v); err != nil {
+		return invalid("the request is not what it should be: %v", err)
+	}
+	return nil
+}
+
+// answer writes the result; an error says that the caller has not got it.
+func (c *call) answer(v any) error {
+	if v == nil {
+		v = struct{}{}
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	return c.write(b)
+}
+
+// write writes and flushes, for a bounded time.
+func (c *call) write(b []byte) error {
+	control := http.NewResponseController(c.w)
+	if err := control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	if _, err := c.w.Write(append(b, '\n')); err != nil {
+		return err
+	}
+	return control.Flush()
+}
+
+// verb serves one kind of call.
+type verb struct {
+	owner bool // needs the owner's token, else a session's
+	serve func(*daemon, *call) error
+}
+
+var verbs = map[string]verb{
+	local.VerbStatus:   {true, (*daemon).serveStatus},
+	local.VerbRegister: {true, (*daemon).serveRegister},
+	local.VerbActivity: {true, (*daemon).serveActivity},
+	local.VerbEnd:      {true, (*daemon).serveEnd},
+	local.VerbShutdown: {true, (*daemon).serveShutdown},
+
+	local.VerbSend:          {false, (*daemon).serveSend},
+	local.VerbPeers:         {false, (*daemon).servePeers},
+	local.VerbCheck:         {false, (*daemon).serveCheck},
+	local.VerbMessageStatus: {false, (*daemon).serveMessageStatus},
+	local.VerbSetSummary:    {false, (*daemon).serveSetSummary},
+	local.VerbSetStatus:     {false, (*daemon).serveSetStatus},
+	local.VerbJoinGroup:     {false, (*daemon).serveJoinGroup},
+	local.VerbLeaveGroup:    {false, (*daemon).serveLeaveGroup},
+	local.VerbUnread:        {false, (*daemon).serveUnread},
+	local.VerbWake:          {false, (*daemon).serveWake},
+}
+
+func (d *daemon) newServer() *http.Server {
+	return &http.Server{
+		Handler:           http.HandlerFunc(d.serveHTTP),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       bodyTimeout,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
+	}
+}
+
+func (d *daemon) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	if !d.begin() {
+		d.refuse(w, errStopping)
+		return
+	}
+	defer d.group.Done()
+	select {
+	case d.calls <- struct{}{}:
+		defer func() { <-d.calls }()
+	default:
+		d.refuse(w, unavailable("the daemon serves as many calls as it can; try again"))
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			d.log.Error("panic", "verb", r.URL.Path, "value", p, "stack", string(debug.Stack()))
+			d.refuse(w, errors.New("panic"))
+		}
+	}()
+	w.Header().Set("Content-Type", "application/json")
+	name, ok := strings.CutPrefix(r.URL.Path, "/v1/")
+	v, known := verbs[name]
+	if !ok || !known || r.Method != http.MethodPost {
+		d.refuse(w, &local.Error{Code: local.CodeNotFound, Message: "this daemon knows no such call; it may be older than the program that calls"})
+		return
+	}
+	c := &call{ctx: r.Context(), w: w}
+	if err := d.admit(c, v.owner, r.Header.Get("Authorization")); err != nil {
+		d.refuse(w, err)
+		return
+	}
+	var err error
+	if c.in, err = io.ReadAll(http.MaxBytesReader(w, r.Body, local.MaxBody)); err != nil {
+		d.refuse(w, invalid("read the request: %v", err))
+		return
+	}
+	// Calls that stream last longer than it may take to say what one wants.
+	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
+		d.refuse(w, err)
+		return
+	}
+	if err := v.serve(d, c); err != nil {
+		d.refuse(w, err)
+	}
+}
+
+// admit finds out who calls. Session tokens are looked up by their hash, so that
+// the time which that takes says nothing of the token.
+func (d *daemon) admit(c *call, owner bool, header string) error {
+	token, ok := strings.CutPrefix(header, "Bearer ")
+	if !ok {
+		return errUnauthorized
+	}
+	if owner {
+		if subtle.ConstantTimeCompare([]byte(token), []byte(d.info.Token)) != 1 {
+			return errUnauthorized
+		}
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := d.tokens[sha256.Sum256([]byte(token))]
+	if p == nil {
+		return errUnauthorized
+	}
+	c.s, c.pid = p.session, p.PID
+	return nil
+}
+
+var (
+	errUnauthorized = &local.Error{Code: local.CodeUnauthorized, Message: "this token is not, or no longer, good for that"}
+	errStopping     = unavailable("the daemon stops")
+)
+
+// statusOf gives each code its HTTP status.
+var statusOf = map[string]int{
+	local.CodeUnauthorized: http.StatusUnauthorized,
+	local.CodeInvalid:      http.StatusBadRequest,
+	local.CodeNotFound:     http.StatusNotFound,
+	local.CodeRefused:      http.StatusConflict,
+	local.CodeUnavailable:  http.StatusServiceUnavailable,
+	local.CodeInternal:     http.StatusInternalServerError,
+}
+
+func refusal(code, format string, args ...any) *local.Error {
+	return &local.Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+func invalid(format string, args ...any) *local.Error {
+	return refusal(local.CodeInvalid, format, args...)
+}
+
+func notFound(format string, args ...any) *local.Error {
+	return refusal(local.CodeNotFound, format, args...)
+}
+
+func refused(format string, args ...any) *local.Error {
+	return refusal(local.CodeRefused, format, args...)
+}
+
+func unavailable(format string, args ...any) *local.Error {
+	return refusal(local.CodeUnavailable, format, args...)
+}
+
+// refuse answers with an error. What went wrong inside is for the log.
+func (d *daemon) refuse(w http.ResponseWriter, err error) {
+	var e *local.Error
+	var nobody *peer.NobodyError
+	var ambiguous *peer.AmbiguousError
+	switch {
+	case errors.As(err, &e):
+	case errors.As(err, &nobody), errors.As(err, &ambiguous):
+		e = notFound("%v", err)
+	case errors.Is(err, errSessionOver):
+		e = unavailable("%v", err)
+	default:
+		d.log.Error("call failed", "error", err)
+		e = refusal(local.CodeInternal, "the daemon could not do that; `claudemesh daemon logs` tells why")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(statusOf[e.Code]) // does nothing after an answer has begun
+	b, err := json.Marshal(e)
+	if err == nil {
+		_, _ = w.Write(b) // the caller may be gone
+	}
+}

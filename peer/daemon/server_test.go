@@ -1,0 +1,168 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+// raw makes a call with any text in it.
+func (u *user) raw(method, path, token, body string) (int, local.Error) {
+	u.t.Helper()
+	info, err := local.ReadInfo(u.dir)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", info.Socket)
+	}}
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(context.Background(), method, "http://daemon"+path, strings.NewReader(body))
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", token)
+	}
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	var e local.Error
+	if resp.StatusCode >= 400 {
+		if err := json.Unmarshal(b, &e); err != nil || e.Message == "" {
+			u.t.Errorf("%s %s: %d without a reason: %q", method, path, resp.StatusCode, b)
+		}
+	}
+	return resp.StatusCode, e
+}
+
+func TestCallsNeedTheirToken(t *testing.T) {
+	t.Parallel()
+	_, alice, _ := pair(t)
+	alice.up()
+	p := alice.session().connected()
+	info, err := local.ReadInfo(alice.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticket, err := local.ReadTicket(alice.dir, p.pid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner, session := "Bearer "+info.Token, "Bearer "+ticket.Token
+	for _, tc := range []struct {
+		name, method, path, token, body, code string
+		status                                int
+	}{
+		{"no token", "POST", "/v1/status", "", "{}", local.CodeUnauthorized, 401},
+		{"wrong token", "POST", "/v1/status", owner + "0", "{}", local.CodeUnauthorized, 401},
+		{"empty token", "POST", "/v1/unread", "Bearer ", "{}", local.CodeUnauthorized, 401},
+		{"session as owner", "POST", "/v1/register", session, "{}", local.CodeUnauthorized, 401},
+		{"owner as session", "POST", "/v1/unread", owner, "{}", local.CodeUnauthorized, 401},
+		{"no JSON", "POST", "/v1/register", owner, "{", local.CodeInvalid, 400},
+		{"mistyped", "POST", "/v1/register", owner, `{"pid":"x"}`, local.CodeInvalid, 400},
+		{"too long", "POST", "/v1/register", owner, `{"name":"` + strings.Repeat("x", local.MaxBody) + `"}`, local.CodeInvalid, 400},
+		{"unknown verb", "POST", "/v1/exec", owner, "{}", local.CodeNotFound, 404},
+		{"unknown version", "POST", "/v9/status", owner, "{}", local.CodeNotFound, 404},
+		{"not a POST", "GET", "/v1/status", owner, "", local.CodeNotFound, 404},
+		{"unknown fields", "POST", "/v1/status", owner, `{"x":{"y":1}}`, "", 200},
+		{"unknown fields of a session", "POST", "/v1/unread", session, `{"x":1}`, "", 200},
+	} {
+		if status, e := alice.raw(tc.method, tc.path, tc.token, tc.body); status != tc.status || e.Code != tc.code {
+			t.Errorf("%s: %d %+v", tc.name, status, e)
+		}
+	}
+	for verb, v := range verbs {
+		token := owner
+		if v.owner {
+			token = session
+		}
+		if status, _ := alice.raw("POST", "/v1/"+verb, token, "{}"); status != http.StatusUnauthorized {
+			t.Errorf("%s with the other kind of token: %d", verb, status)
+		}
+	}
+}
+
+func TestFilesAreForThisUserOnly(t *testing.T) {
+	t.Parallel()
+	_, alice, _ := pair(t)
+	if err := os.Chmod(string(alice.dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	alice.up()
+	alice.session().connected()
+	err := filepath.WalkDir(string(alice.dir), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil && info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(local.SocketPath(alice.dir)); err != nil || info.Mode().Perm() != 0o600 || info.Mode()&fs.ModeSocket == 0 {
+		t.Errorf("socket: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestLongPathsGetAShortSocket(t *testing.T) {
+	tmp := shortDir(t)
+	t.Setenv("TMPDIR", tmp)
+	alice := newUser(t, "alice")
+	alice.dir = peer.Dir(filepath.Join(string(alice.dir), strings.Repeat("long-", 20)))
+	alice.up()
+	info, err := local.ReadInfo(alice.dir)
+	if err != nil || !strings.HasPrefix(info.Socket, tmp) {
+		t.Fatalf("socket %s, %v", info.Socket, err)
+	}
+	if dir, err := os.Stat(filepath.Dir(info.Socket)); err != nil || dir.Mode().Perm() != 0o700 {
+		t.Errorf("directory of the socket: %v, %v", dir.Mode(), err)
+	}
+	alice.down()
+	if _, err := os.Stat(info.Socket); err == nil {
+		t.Error("the socket is left")
+	}
+	if _, err := local.ReadInfo(alice.dir); err != local.ErrNotRunning {
+		t.Errorf("info of a stopped daemon: %v", err)
+	}
+}
+
+func TestSocketDirectoryIsNoTrap(t *testing.T) {
+	t.Parallel()
+	root := shortDir(t)
+	if err := os.Symlink(root, filepath.Join(root, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := ownDir(filepath.Join(root, "link"), false); err == nil {
+		t.Error("a symbolic link passes")
+	}
+	if err := ownDir(filepath.Join(root, "link"), true); err != nil {
+		t.Errorf("a link to the configuration directory: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := ownDir(filepath.Join(root, "file"), false); err == nil {
+		t.Error("a file passes")
+	}
+}

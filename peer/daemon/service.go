@@ -1,0 +1,164 @@
+package daemon
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+)
+
+const (
+	systemdUnit  = "claudemesh-daemon.service"
+	launchdLabel = "org.claudemesh.daemon"
+)
+
+// ErrNoServices is returned on systems whose way to keep a program running is
+// not known here.
+var ErrNoServices = errors.New("only systemd (Linux) and launchd (macOS) are supported; the daemon is started by whatever needs it anyway")
+
+// Service is the daemon as a service of the user, which the system starts at login.
+type Service struct {
+	Executable string            // absolute path of claudemesh
+	Env        map[string]string // what the service needs of the environment
+	LogPath    string            // of what is printed before the log is open; launchd only
+	home       string
+}
+
+// NewService describes the service that runs the executable for this user.
+func NewService(executable, logPath string) (Service, error) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return Service{}, fmt.Errorf("find the home directory: %w", err)
+	}
+	s := Service{Executable: executable, Env: make(map[string]string), LogPath: logPath, home: home}
+	for _, name := range []string{"CLAUDEMESH_CONFIG_DIR", "CLAUDEMESH_SESSIONS_DIR"} {
+		if dir := os.Getenv(name); dir != "" {
+			if s.Env[name], err = filepath.Abs(dir); err != nil {
+				return Service{}, fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	return s, nil
+}
+
+// ServiceFile is the definition of a service: its text, where it belongs, and
+// the commands that make the system know it, or forget it before the file goes.
+type ServiceFile struct {
+	Path   string
+	Text   string
+	Start  [][]string
+	Stop   [][]string
+	Forget [][]string // after the file is gone
+}
+
+// File returns the definition for a system: linux or darwin.
+func (s Service) File(goos string, uid int) (ServiceFile, error) {
+	switch goos {
+	case "linux":
+		config := os.Getenv("XDG_CONFIG_HOME")
+		if config == "" {
+			config = filepath.Join(s.home, ".config")
+		}
+		return ServiceFile{
+			Path:   filepath.Join(config, "systemd", "user", systemdUnit),
+			Text:   s.unit(),
+			Start:  [][]string{{"systemctl", "--user", "daemon-reload"}, {"systemctl", "--user", "enable", "--now", systemdUnit}},
+			Stop:   [][]string{{"systemctl", "--user", "disable", "--now", systemdUnit}},
+			Forget: [][]string{{"systemctl", "--user", "daemon-reload"}},
+		}, nil
+	case "darwin":
+		path := filepath.Join(s.home, "Library", "LaunchAgents", launchdLabel+".plist")
+		domain := fmt.Sprintf("gui/%d", uid)
+		return ServiceFile{
+			Path:  path,
+			Text:  s.plist(),
+			Start: [][]string{{"launchctl", "bootstrap", domain, path}},
+			Stop:  [][]string{{"launchctl", "bootout", domain + "/" + launchdLabel}},
+		}, nil
+	}
+	return ServiceFile{}, ErrNoServices
+}
+
+// unit is a systemd unit. A daemon that ends by itself, because another runs
+// already or a newer one takes over, stays ended; one that crashes comes back.
+func (s Service) unit() string {
+	var env strings.Builder
+	for _, name := range s.envNames() {
+		fmt.Fprintf(&env, "Environment=%s\n", quoteUnit(name+"="+s.Env[name]))
+	}
+	return `[Unit]
+Description=claudemesh daemon: connections of this user's sessions to their meshes
+Documentation=https://github.com/claudemesh/claudemesh
+
+[Service]
+ExecStart=` + quoteUnit(s.Executable) + ` daemon run
+` + env.String() + `Restart=on-failure
+RestartSec=2
+RestartPreventExitStatus=1
+UMask=0077
+
+[Install]
+WantedBy=default.target
+`
+}
+
+// quoteUnit quotes an argument by systemd.syntax(7); '%' starts a specifier unless
+// doubled.
+func quoteUnit(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `%`, `%%`, "\n", `\n`).Replace(s) + `"`
+}
+
+// plist is a launchd agent; see launchd.plist(5).
+func (s Service) plist() string {
+	var env strings.Builder
+	for _, name := range s.envNames() {
+		fmt.Fprintf(&env, "\t\t<key>%s</key>\n\t\t<string>%s</string>\n", escapeXML(name), escapeXML(s.Env[name]))
+	}
+	return `<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<plist version="1.0">
+<dict>
+	<key>Label</key>
+	<string>` + launchdLabel + `</string>
+	<key>ProgramArguments</key>
+	<array>
+		<string>` + escapeXML(s.Executable) + `</string>
+		<string>daemon</string>
+		<string>run</string>
+	</array>
+	<key>EnvironmentVariables</key>
+	<dict>
+` + env.String() + `	</dict>
+	<key>RunAtLoad</key>
+	<true/>
+	<key>KeepAlive</key>
+	<dict>
+		<key>Crashed</key>
+		<true/>
+	</dict>
+	<key>Umask</key>
+	<integer>63</integer>
+	<key>StandardErrorPath</key>
+	<string>` + escapeXML(s.LogPath) + `</string>
+</dict>
+</plist>
+`
+}
+
+func (s Service) envNames() []string {
+	names := make([]string, 0, len(s.Env))
+	for name := range s.Env {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
+}
+
+func escapeXML(s string) string {
+	var b strings.Builder
+	_ = xml.EscapeText(&b, []byte(s)) // a strings.Builder takes everything
+	return b.String()
+}

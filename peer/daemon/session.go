@@ -1,0 +1,276 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon/attention"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// proc is a registered process.
+type proc struct {
+	registered // SessionID is guarded by daemon.mu, the rest is static
+
+	// guarded by daemon.mu
+	session  *session
+	clearing time.Time // when its session was said to be over by a clear; zero: not
+}
+
+// session is a live session.
+type session struct {
+	// static
+	d    *daemon
+	id   string
+	desk *attention.Desk
+	mail chan struct{}   // has room for one: there may be new mail
+	ctx  context.Context // ends with the session
+	over context.CancelFunc
+
+	activeAt atomic.Int64 // Unix ns of the last activity
+
+	// lines, by mesh id, change under daemon.changes and mu
+	mu       sync.Mutex
+	facts    facts // guarded by mu, but for ID
+	lines    map[string]*line
+	state    state
+	warnings []string
+
+	told map[int64]bool // what the desk takes for unread; guarded by daemon.mail
+}
+
+// newSession makes a session of what is known of it, and begins to look after its
+// mail. The caller holds changes.
+func (d *daemon) newSession(f facts) *session {
+	s := &session{
+		d: d, id: f.ID, mail: make(chan struct{}, 1), facts: f,
+		lines: make(map[string]*line), state: newState(), told: make(map[int64]bool),
+	}
+	s.desk = attention.New(attention.Options{DND: f.DND, OnAnnounced: s.announced})
+	s.ctx, s.over = context.WithCancel(d.ctx)
+	s.activeAt.Store(f.Active.UnixNano())
+	d.group.Go(s.mailLoop)
+	s.kickMail()
+	return s
+}
+
+// snapshot returns the facts.
+func (s *session) snapshot() facts {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.facts.clone()
+}
+
+func (f *facts) clone() facts {
+	c := *f
+	c.Groups, c.Meshes = slices.Clone(f.Groups), slices.Clone(f.Meshes)
+	c.Edits = groupEdits{maps.Clone(f.Edits.Joined), maps.Clone(f.Edits.Left)}
+	return c
+}
+
+// liveLines returns the lines of the session, by slug.
+func (s *session) liveLines() []*line {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*line, 0, len(s.lines))
+	for _, l := range s.lines {
+		list = append(list, l)
+	}
+	slices.SortFunc(list, func(a, b *line) int { return strings.Compare(a.mesh.Slug, b.mesh.Slug) })
+	return list
+}
+
+// touch notes activity, brings lines back that another connection had replaced,
+// and turns the member's mail to this session.
+func (s *session) touch(now time.Time) {
+	s.activeAt.Store(now.UnixNano())
+	s.d.mu.Lock()
+	s.d.touched[s.id] = now
+	turned := s.d.newest != s
+	s.d.newest = s
+	s.d.mu.Unlock()
+	if turned {
+		s.d.kickAllMail()
+	}
+	for _, l := range s.liveLines() {
+		l.revive()
+	}
+}
+
+// kickAllMail has all sessions look for mail.
+func (d *daemon) kickAllMail() {
+	for _, s := range d.all() {
+		s.kickMail()
+	}
+}
+
+// kickMail has the session look for new mail.
+func (s *session) kickMail() { kick(s.mail) }
+
+// kick puts a token into a channel that has room for one, if it is not there.
+func kick(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// mailLoop tells the desk of unread mail. One look serves all that has come
+// since the one before.
+func (s *session) mailLoop() {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.mail:
+		}
+		if err := s.lookForMail(); err != nil && s.ctx.Err() == nil {
+			s.d.log.Error("look for mail", "session", s.id, "error", err)
+		}
+	}
+}
+
+func (s *session) lookForMail() error {
+	s.d.mail.Lock()
+	defer s.d.mail.Unlock()
+	var list []peer.Unread
+	for _, filter := range s.mailFilters() {
+		found, err := s.d.inbox.Unread(s.ctx, filter)
+		if err != nil {
+			return err
+		}
+		list = append(list, found...)
+	}
+	slices.SortFunc(list, func(a, b peer.Unread) int { return cmp.Compare(a.ID, b.ID) })
+	unread := make(map[int64]bool, len(list))
+	var fresh []attention.Message
+	for i := range list {
+		u := &list[i]
+		unread[u.ID] = true
+		if s.told[u.ID] {
+			continue
+		}
+		pinned, err := s.d.pinnedName(s.ctx, u.MeshID, u.Member)
+		if err != nil {
+			return err
+		}
+		fresh = append(fresh, attention.Message{ID: u.ID, Member: u.Member, Name: u.Name, Pinned: pinned, Priority: u.Priority, Announced: u.Announced})
+	}
+	for id := range s.told {
+		if !unread[id] { // read elsewhere, or another session's by now
+			s.desk.Checked(id)
+		}
+	}
+	s.told = unread
+	s.desk.Arrive(fresh...)
+	return nil
+}
+
+// mailFilters choose the mail that the session is to be told of: its own, and the
+// member's in those meshes where it was the last to be active.
+func (s *session) mailFilters() []peer.Filter {
+	var own, both []string
+	for _, mesh := range s.snapshot().Meshes {
+		if s.d.lastActive(mesh) == s {
+			both = append(both, mesh)
+		} else {
+			own = append(own, mesh)
+		}
+	}
+	var filters []peer.Filter
+	if len(own) > 0 {
+		filters = append(filters, peer.Filter{Meshes: own, Session: s.id})
+	}
+	if len(both) > 0 {
+		filters = append(filters, peer.Filter{Meshes: both, Session: s.id, MemberMail: true})
+	}
+	return filters
+}
+
+// filter chooses all mail that the session may fetch.
+func (s *session) filter() peer.Filter {
+	return peer.Filter{Meshes: s.snapshot().Meshes, Session: s.id, MemberMail: true}
+}
+
+// announced notes which messages the session was told of.
+func (s *session) announced(ids []int64) {
+	if err := s.d.inbox.MarkAnnounced(s.d.write(), ids, time.Now()); err != nil {
+		s.d.log.Error("note announced messages", "session", s.id, "error", err)
+	}
+}
+
+// warn keeps a warning for the status, once.
+func (s *session) warn(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	const most = 20
+	if !slices.Contains(s.warnings, text) && len(s.warnings) < most {
+		s.warnings = append(s.warnings, text)
+	}
+}
+
+// update changes the facts, on disk first.
+func (s *session) update(change func(*facts)) error {
+	s.d.changes.Lock()
+	defer s.d.changes.Unlock()
+	if s.ctx.Err() != nil {
+		return errSessionOver
+	}
+	f := s.snapshot()
+	change(&f)
+	if err := s.d.store.putSession(s.d.write(), &f); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.facts = f
+	s.mu.Unlock()
+	return nil
+}
+
+var errSessionOver = errors.New("the session has ended")
+
+// lastActive returns the session that was the last to be active in a mesh; nil
+// when there is none.
+func (d *daemon) lastActive(mesh string) *session {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var last *session
+	for _, s := range d.sessions {
+		s.mu.Lock()
+		in := slices.Contains(s.facts.Meshes, mesh)
+		s.mu.Unlock()
+		if in && (last == nil || s.activeAt.Load() > last.activeAt.Load()) {
+			last = s
+		}
+	}
+	return last
+}
+
+// all returns the live sessions.
+func (d *daemon) all() []*session {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := make([]*session, 0, len(d.sessions))
+	for _, s := range d.sessions {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b *session) int { return strings.Compare(a.id, b.id) })
+	return list
+}
+
+// pinnedName is what a member was first known as; "" when it is not known.
+func (d *daemon) pinnedName(ctx context.Context, mesh, member string) (string, error) {
+	key, err := wire.ParseKey(member)
+	if err != nil {
+		return "", nil // a sender whose member is not known
+	}
+	return d.contacts.Name(ctx, mesh, key)
+}

@@ -1,0 +1,317 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// live lists the sessions that the daemon has.
+func (u *user) live() (ids []string) {
+	u.t.Helper()
+	for _, s := range u.status().Sessions {
+		ids = append(ids, s.SessionID)
+	}
+	return ids
+}
+
+// inRoster lists the sessions in the mesh, after checking that there is one
+// presence for each.
+func (u *user) inRoster() (ids []string) {
+	u.t.Helper()
+	for _, row := range u.roster() {
+		if slices.Contains(ids, row.SessionID) {
+			u.t.Errorf("two presences of session %s", row.SessionID)
+		}
+		ids = append(ids, row.SessionID)
+	}
+	return ids
+}
+
+func TestSessionEndsWithItsProcess(t *testing.T) {
+	t.Parallel()
+	_, alice, _ := pair(t)
+	alice.up()
+	p := alice.session().connected()
+	if _, err := os.Stat(local.TicketPath(alice.dir, p.pid())); err != nil {
+		t.Errorf("ticket: %v", err)
+	}
+	if got := alice.inRoster(); !slices.Equal(got, []string{p.id}) {
+		t.Errorf("roster: %v", got)
+	}
+	p.kill()
+	eventually(t, "the session has ended", func() bool { return len(alice.live()) == 0 })
+	eventually(t, "it is gone from the roster", func() bool { return len(alice.roster()) == 0 })
+	if _, err := os.Stat(local.TicketPath(alice.dir, p.pid())); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("ticket of a dead process: %v", err)
+	}
+}
+
+func TestSessionEndsWhenItSaysSo(t *testing.T) {
+	t.Parallel()
+	_, alice, _ := pair(t)
+	alice.up()
+	first := alice.session().connected()
+	second := alice.program(first.id)
+	second.register()
+	if s := alice.status().Sessions; len(s) != 1 || len(s[0].PIDs) != 2 {
+		t.Fatalf("sessions: %+v", s)
+	}
+	end := func(p *program) {
+		t.Helper()
+		alice.must(local.VerbEnd, local.End{PID: p.pid(), SessionID: p.id, Reason: "other"}, nil)
+	}
+	end(first)
+	if got := alice.live(); !slices.Equal(got, []string{first.id}) {
+		t.Errorf("the second process's session: %v", got)
+	}
+	if err := first.call(local.VerbUnread, nil, nil); err == nil {
+		t.Error("a process that has left speaks for the session")
+	}
+	end(second)
+	end(second)
+	if got := alice.live(); len(got) != 0 {
+		t.Errorf("sessions: %v", got)
+	}
+	eventually(t, "it is gone from the roster", func() bool { return len(alice.roster()) == 0 })
+}
+
+func TestRegisterIsIdempotent(t *testing.T) {
+	t.Parallel()
+	_, alice, _ := pair(t)
+	alice.up()
+	p := alice.session(func(r *local.Register) {
+		r.Source = local.SourceLaunch
+		r.Groups = []wire.Group{{Name: "a", Role: "lead"}}
+	}).connected()
+	key := p.key()
+	before, err := local.ReadTicket(alice.dir, p.pid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range []local.Source{local.SourceStartup, local.SourceCompact, local.SourceResume} {
+		p.register(func(r *local.Register) { r.Source = source; r.Meshes = []string{"team"} })
+	}
+	after, err := local.ReadTicket(alice.dir, p.pid())
+	if err != nil || before != after {
+		t.Errorf("tickets: %v and %v, %v", before, after, err)
+	}
+	s := alice.status().Sessions
+	if len(s) != 1 || len(s[0].PIDs) != 1 || p.key() != key {
+		t.Errorf("sessions: %+v", s)
+	}
+	if row := alice.roster()[0]; len(row.Groups) != 1 || row.Groups[0].Name != "a" || row.DisplayName != "alice-session" || row.Cwd != "/home/alice" {
+		t.Errorf("roster: %+v", row)
+	}
+}
+
+func TestRegisterRefuses(t *testing.T) {
+	t.Parallel()
+	_, alice, _ := pair(t)
+	alice.up()
+	dead := alice.program(uuid.NewString())
+	deadPID := dead.pid()
+	dead.kill()
+	alive := alice.program(uuid.NewString())
+	for _, tc := range []struct {
+		name, code string
+		in         local.Register
+	}{
+		{"no session", local.CodeInvalid, local.Register{PID: alive.pid()}},
+		{"path for a session", local.CodeInvalid, local.Register{PID: alive.pid(), SessionID: "../../x"}},
+		{"no process", local.CodeInvalid, local.Register{SessionID: alive.id}},
+		{"dead process", local.CodeInvalid, local.Register{PID: deadPID, SessionID: alive.id}},
+		{"reused number", local.CodeInvalid, local.Register{PID: alive.pid(), ProcStart: "1", SessionID: alive.id}},
+		{"unknown mesh", local.CodeNotFound, local.Register{PID: alive.pid(), SessionID: alive.id, Meshes: []string{"other"}}},
+		{"bad group", local.CodeInvalid, local.Register{PID: alive.pid(), SessionID: alive.id, Groups: []wire.Group{{Name: "@x"}}}},
+	} {
+		var e *local.Error
+		if err := alice.owner(local.VerbRegister, tc.in, nil); !errors.As(err, &e) || e.Code != tc.code || e.Message == "" {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+	if got := alice.live(); len(got) != 0 {
+		t.Errorf("sessions: %v", got)
+	}
+}
+
+func TestProcessMovesToAnotherSession(t *testing.T) {
+	t.Parallel()
+	for _, source := range []local.Source{local.SourceResume, local.SourceFork, local.SourceStartup} {
+		t.Run(string(source), func(t *testing.T) {
+			t.Parallel()
+			_, alice, bob := pair(t)
+			alice.up()
+			bob.up()
+			p := alice.session().connected()
+			first, key := p.id, p.key()
+			b := bob.session().connected()
+			b.send(key.String(), "for the first")
+			p.id = uuid.NewString()
+			p.register(func(r *local.Register) { r.Source = source })
+			p.connected()
+			if got := alice.live(); !slices.Equal(got, []string{p.id}) || p.key() == key {
+				t.Errorf("sessions: %v, key kept: %v", got, p.key() == key)
+			}
+			eventually(t, "only the new session is in the roster", func() bool { return slices.Equal(without(alice.inRoster(), b.id), []string{p.id}) })
+			b.send(p.key().String(), "for the second")
+			if got := p.texts(1); !slices.Equal(got, []string{"for the second"}) {
+				t.Errorf("the second session got %q", got)
+			}
+			again := alice.program(first)
+			again.register(func(r *local.Register) { r.Source = local.SourceResume })
+			again.connected()
+			if got := again.texts(1); again.key() != key || !slices.Equal(got, []string{"for the first"}) {
+				t.Errorf("the first session got %q", got)
+			}
+		})
+	}
+}
+
+func without(list []string, drop string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == drop })
+}
+
+func TestClearIsSucceeded(t *testing.T) {
+	t.Parallel()
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up()
+	a := alice.session().connected()
+	p := bob.session(func(r *local.Register) { r.Role = "reviewer" }).connected()
+	var keys []wire.Key
+	for i := range 3 {
+		old, key := p.id, p.key()
+		keys = append(keys, key)
+		a.send(key.String(), fmt.Sprintf("unread at clear %d", i))
+		eventually(t, "it has come", func() bool { return unread(p) == i+1 })
+		bob.must(local.VerbEnd, local.End{PID: p.pid(), SessionID: old, Reason: "clear"}, nil)
+		if got := without(bob.inRoster(), a.id); !slices.Equal(got, []string{old}) {
+			t.Errorf("between end and start: %v", got)
+		}
+		p.id = uuid.NewString()
+		p.register(func(r *local.Register) { r.Source = local.SourceClear; r.Name = ""; r.Cwd = "" })
+		if got := bob.live(); !slices.Equal(got, []string{p.id}) {
+			t.Errorf("sessions: %v", got)
+		}
+		p.connected()
+		eventually(t, "the old presence is gone", func() bool {
+			got := without(bob.inRoster(), a.id)
+			if slices.Contains(got, old) && slices.Contains(got, p.id) {
+				t.Errorf("both are in the roster")
+			}
+			return slices.Equal(got, []string{p.id})
+		})
+	}
+	if row := rowOf(bob, p.id); row.DisplayName != "bob-session" || row.Cwd != "/home/bob" {
+		t.Errorf("the successor: %+v", row)
+	}
+	for i, key := range keys {
+		sent := a.send(key.String(), fmt.Sprintf("after clear to %d", i))
+		a.awaitState(sent.ID, local.Delivered)
+	}
+	want := []string{"unread at clear 0", "unread at clear 1", "unread at clear 2", "after clear to 0", "after clear to 1", "after clear to 2"}
+	if got := p.texts(len(want)); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func rowOf(u *user, session string) wire.PeerRow {
+	for _, row := range u.roster() {
+		if row.SessionID == session {
+			return row
+		}
+	}
+	return wire.PeerRow{}
+}
+
+func unread(p *program) int {
+	p.t.Helper()
+	var n local.Unread
+	p.must(local.VerbUnread, nil, &n)
+	return n.Unread
+}
+
+func TestClearInOneOfTwoTerminals(t *testing.T) {
+	t.Parallel()
+	_, alice, _ := pair(t)
+	alice.up()
+	first := alice.session().connected()
+	shared := first.id
+	second := alice.program(shared)
+	second.register()
+	second.id = uuid.NewString()
+	second.register(func(r *local.Register) { r.Source = local.SourceClear })
+	second.connected()
+	got := alice.inRoster()
+	slices.Sort(got)
+	want := []string{shared, second.id}
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("roster: %v, want %v", got, want)
+	}
+}
+
+func TestReusedNumberIsNoSession(t *testing.T) {
+	t.Parallel()
+	_, alice, _ := pair(t)
+	alice.up()
+	p := alice.session().connected()
+	alice.down()
+	store, err := openStore(t.Context(), alice.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.exec(t.Context(), "age the process", `UPDATE process SET start = '1' WHERE pid = ?`, p.pid()); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.close(); err != nil {
+		t.Fatal(err)
+	}
+	alice.up()
+	if got := alice.live(); len(got) != 0 {
+		t.Errorf("a later process with the same number lives in session %v", got)
+	}
+	if id, err := process.Of(p.pid()); err != nil || !id.Alive() {
+		t.Fatalf("the process of the test is gone: %v", err)
+	}
+}
+
+func TestMeshesOfASession(t *testing.T) {
+	t.Parallel()
+	b, alice, _ := pair(t)
+	alice.up()
+	single := alice.session().connected()
+	alice.create(b, "second")
+	eventually(t, "the new mesh is connected", func() bool {
+		m := alice.status().Meshes
+		return len(m) == 2 && m[0].Connected && m[1].Connected
+	})
+	if got := single.register(); !slices.Equal(got.Meshes, []string{"team"}) {
+		t.Errorf("a session that is in a mesh: %+v", got)
+	}
+	none := alice.program(uuid.NewString())
+	if got := none.register(); len(got.Meshes) != 0 || len(got.Warnings) != 1 {
+		t.Errorf("no choice among two: %+v", got)
+	}
+	var e *local.Error
+	if err := none.call(local.VerbPeers, nil, nil); !errors.As(err, &e) || e.Code != local.CodeUnavailable {
+		t.Errorf("peers without a mesh: %v", err)
+	}
+	both := alice.program(uuid.NewString())
+	if got := both.register(func(r *local.Register) { r.Meshes = []string{"team", "second", "team"} }); !slices.Equal(got.Meshes, []string{"second", "team"}) {
+		t.Errorf("both: %+v", got)
+	}
+	if err := both.call(local.VerbSend, local.Send{To: "*", Text: "x"}, nil); !errors.As(err, &e) || e.Code != local.CodeInvalid {
+		t.Errorf("send without saying where: %v", err)
+	}
+	both.must(local.VerbSend, local.Send{To: "*", Text: "x", Mesh: "second"}, nil)
+}

@@ -1,0 +1,203 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+const (
+	// startPoll is the pause between looks at a daemon that comes up or goes down.
+	startPoll = 20 * time.Millisecond
+	// answerTimeout is how long a daemon may take to show that it lives.
+	answerTimeout = 2 * time.Second
+)
+
+// StartOptions say which daemon is wanted. Dir is required.
+type StartOptions struct {
+	Dir   peer.Dir
+	Build local.Build // of the caller: an older daemon is replaced
+	// Executable and Args are what is started; zero: this program, "daemon run --detached".
+	Executable string
+	Args       []string
+}
+
+// Start makes sure that a daemon runs that is not older than the caller, and
+// returns when it answers, or when ctx ends. Any number of processes may call it at
+// once: one daemon comes of it.
+func Start(ctx context.Context, o StartOptions) (local.Info, error) {
+	if info, ok := o.running(ctx); ok && !o.Build.Newer(info.Build) {
+		return info, nil
+	}
+	if err := o.Dir.Make(); err != nil {
+		return local.Info{}, err
+	}
+	lock, err := peer.Lock(ctx, o.Dir.Path("daemon-start.lock"))
+	if err != nil {
+		return local.Info{}, fmt.Errorf("start the daemon: %w", err)
+	}
+	defer lock.Unlock()
+	info, ok := o.running(ctx)
+	switch {
+	case ok && !o.Build.Newer(info.Build):
+		return info, nil
+	case ok:
+		if err := Stop(ctx, o.Dir, false); err != nil && !errors.Is(err, local.ErrNotRunning) {
+			return local.Info{}, fmt.Errorf("replace an older daemon: %w", err)
+		}
+	default: // one that comes up or goes down, perhaps
+		if err := awaitEnd(ctx, o.Dir, 0); err != nil {
+			return local.Info{}, fmt.Errorf("start the daemon: %w", err)
+		}
+	}
+	if info, ok := o.running(ctx); ok { // as a service, say
+		return info, nil
+	}
+	return o.spawn(ctx)
+}
+
+// running returns the daemon that answers, if one does.
+func (o *StartOptions) running(ctx context.Context) (local.Info, bool) {
+	info, err := local.ReadInfo(o.Dir)
+	if err != nil {
+		return info, false
+	}
+	client, err := local.Owner(o.Dir)
+	if err != nil {
+		return info, false
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return info, client.Call(ctx, local.VerbStatus, nil, nil) == nil
+}
+
+// spawn starts the daemon as a process of its own, which outlives this one and its
+// terminal, and waits until it answers.
+func (o *StartOptions) spawn(ctx context.Context) (local.Info, error) {
+	exe, args := o.Executable, o.Args
+	if exe == "" {
+		var err error
+		if exe, err = os.Executable(); err != nil {
+			return local.Info{}, fmt.Errorf("start the daemon: %w", err)
+		}
+	}
+	if args == nil {
+		args = []string{"daemon", "run", "--detached"}
+	}
+	log, err := os.OpenFile(o.Dir.Path(LogName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return local.Info{}, fmt.Errorf("start the daemon: %w", err)
+	}
+	defer log.Close()
+	cmd := exec.Command(exe, args...)
+	cmd.Dir, cmd.Env = "/", cleanEnv(os.Environ(), o.Dir)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return local.Info{}, fmt.Errorf("start the daemon: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }() // ends with the daemon, or with this process
+	return o.awaitAnswer(ctx, ended)
+}
+
+func (o *StartOptions) awaitAnswer(ctx context.Context, ended <-chan error) (local.Info, error) {
+	poll := time.NewTicker(startPoll)
+	defer poll.Stop()
+	for {
+		if info, ok := o.running(ctx); ok {
+			return info, nil
+		}
+		select {
+		case err := <-ended:
+			if info, ok := o.running(ctx); ok { // another one was faster
+				return info, nil
+			}
+			return local.Info{}, fmt.Errorf("the daemon ended at its start (%v); %s says why", err, o.Dir.Path(LogName))
+		case <-poll.C:
+		case <-ctx.Done():
+			return local.Info{}, fmt.Errorf("the daemon does not answer yet: %w; see %s", ctx.Err(), o.Dir.Path(LogName))
+		}
+	}
+}
+
+// Stop asks the daemon of a directory to stop, with or without a leave of its
+// sessions, and waits until it has. local.ErrNotRunning when there is none.
+func Stop(ctx context.Context, dir peer.Dir, leave bool) error {
+	info, err := local.ReadInfo(dir)
+	if err != nil {
+		return err
+	}
+	client, err := local.Owner(dir)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err := client.Call(ctx, local.VerbShutdown, local.Shutdown{Leave: leave}, nil); err != nil {
+		return err
+	}
+	return awaitEnd(ctx, dir, info.PID)
+}
+
+// awaitEnd waits until no daemon holds the lock, or another one than pid answers.
+func awaitEnd(ctx context.Context, dir peer.Dir, pid int) error {
+	poll := time.NewTicker(startPoll)
+	defer poll.Stop()
+	for {
+		lock, err := peer.TryLock(dir.Path(lockName))
+		if err == nil {
+			lock.Unlock()
+			return nil
+		}
+		if !errors.Is(err, peer.ErrLocked) {
+			return err
+		}
+		if info, err := local.ReadInfo(dir); err == nil && info.PID != pid {
+			o := StartOptions{Dir: dir}
+			if _, ok := o.running(ctx); ok {
+				return nil
+			}
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the daemon has not ended: %w", ctx.Err())
+		}
+	}
+}
+
+// kept are the variables that a daemon is started with: it outlives what has
+// started it, and must not carry that one's session and secrets about.
+var kept = []string{
+	"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR",
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+	"SSL_CERT_FILE", "SSL_CERT_DIR", "GORACE", "GOCOVERDIR", "GODEBUG",
+	"CLAUDEMESH_SESSIONS_DIR", "CLAUDE_CONFIG_DIR",
+}
+
+// cleanEnv returns what of an environment a daemon for dir is started with.
+func cleanEnv(env []string, dir peer.Dir) []string {
+	clean := []string{"CLAUDEMESH_CONFIG_DIR=" + string(dir)}
+	for _, entry := range env {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, "LC_") || strings.HasPrefix(name, "XDG_") {
+			clean = append(clean, entry)
+			continue
+		}
+		for _, k := range kept {
+			if name == k {
+				clean = append(clean, entry)
+			}
+		}
+	}
+	return clean
+}

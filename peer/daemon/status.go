@@ -1,0 +1,92 @@
+package daemon
+
+import (
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	// publishedAfter is how long after a hook what the program publishes begins to
+	// count: it writes its file a moment after the hooks of the same event.
+	publishedAfter = 1500 * time.Millisecond
+	// turnSilence is how long a session counts as working without any sign of it:
+	// of a hook, or of what the program publishes.
+	turnSilence = 30 * time.Minute
+)
+
+// state is what a session is doing, by its hooks and by what its processes publish.
+type state struct {
+	Status wire.Status // Idle or Working
+	Reason string
+	sign   time.Time         // of the last sign that Status holds
+	hook   time.Time         // of the last hook
+	seen   map[int]Published // by process, what it published last
+}
+
+func newState() state { return state{Status: wire.Idle, seen: make(map[int]Published)} }
+
+// hooked takes a hook's word, and reports whether it changes anything.
+func (t *state) hooked(status wire.Status, reason string, now time.Time) bool {
+	t.hook = now
+	return t.set(status, reason, now)
+}
+
+func (t *state) set(status wire.Status, reason string, now time.Time) bool {
+	if status != wire.Working {
+		reason = ""
+	}
+	t.sign = now
+	if t.Status == status && t.Reason == reason {
+		return false
+	}
+	t.Status, t.Reason = status, reason
+	return true
+}
+
+// published takes what the session's processes publish, and reports whether it
+// changes anything. It is for what no hook tells, such as an interrupted turn; so it
+// counts only when it has not changed for a look, and no hook has spoken since.
+func (t *state) published(list map[int]Published, now time.Time) bool {
+	steady := true
+	status, reason := wire.Status(""), ""
+	for pid, p := range list {
+		if t.seen[pid] != p {
+			steady = false
+		}
+		switch {
+		case p.Status == wire.Working && (status != wire.Working || p.Reason == ""):
+			status, reason = wire.Working, p.Reason
+		case p.Status == wire.Idle && status == "":
+			status = wire.Idle
+		}
+	}
+	t.seen = list
+	if status == "" || !steady || now.Sub(t.hook) < publishedAfter {
+		return false
+	}
+	return t.set(status, reason, now)
+}
+
+// tired ends a turn of which nothing was heard for too long, and reports whether
+// it did.
+func (t *state) tired(now time.Time) bool {
+	return t.Status == wire.Working && now.Sub(t.sign) > turnSilence && t.set(wire.Idle, "", now)
+}
+
+// doing returns the status as peers are to see it.
+func (s *session) doing() (status wire.Status, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.facts.DND {
+		return wire.DND, ""
+	}
+	return s.state.Status, s.state.Reason
+}
+
+// tellStatus has all lines tell the status.
+func (s *session) tellStatus() {
+	for _, l := range s.liveLines() {
+		kick(l.statusKick)
+	}
+}

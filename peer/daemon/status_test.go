@@ -1,0 +1,118 @@
+package daemon
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// fakeHost publishes what it is told to.
+type fakeHost struct {
+	mu  sync.Mutex
+	say map[int]Published
+}
+
+func (h *fakeHost) Published(pid int) (Published, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p, ok := h.say[pid]
+	return p, ok
+}
+
+func (h *fakeHost) set(pid int, p Published) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.say[pid] = p
+}
+
+func TestStatusOfHooks(t *testing.T) {
+	t.Parallel()
+	host := &fakeHost{say: make(map[int]Published)}
+	b, alice, _ := pair(t)
+	alice.up(func(o *Options) { o.Host = host })
+	p := alice.session().connected()
+	want := func(status wire.Status, reason string) {
+		t.Helper()
+		var row wire.PeerRow
+		eventually(t, "peers see "+string(status)+" "+reason, func() bool {
+			row = rowOf(alice, p.id)
+			return row.Status == status && row.StatusReason == reason
+		})
+	}
+	hook := func(status wire.Status, reason string) {
+		t.Helper()
+		alice.must(local.VerbActivity, local.Activity{PID: p.pid(), SessionID: p.id, Status: status, Reason: reason}, nil)
+	}
+	want(wire.Idle, "")
+	hook(wire.Working, "")
+	want(wire.Working, "")
+	hook(wire.Working, "waiting")
+	want(wire.Working, "waiting")
+	b.stop()
+	hook(wire.Working, "")
+	b.start()
+	want(wire.Working, "")
+
+	host.set(p.pid(), Published{SessionID: p.id, Status: wire.Idle}) // Esc
+	want(wire.Idle, "")
+	host.set(p.pid(), Published{SessionID: "another", Status: wire.Working})
+	hook(wire.Working, "")
+	want(wire.Working, "")
+	host.set(p.pid(), Published{SessionID: p.id, ProcStart: "1", Status: wire.Idle})
+
+	p.must(local.VerbSetStatus, local.SetStatus{Status: wire.DND}, nil)
+	want(wire.DND, "")
+	hook(wire.Idle, "")
+	hook(wire.Working, "waiting")
+	alice.down()
+	alice.up(func(o *Options) { o.Host = host })
+	p.connected()
+	want(wire.DND, "")
+	p.must(local.VerbSetStatus, local.SetStatus{Status: wire.Idle}, nil)
+	want(wire.Idle, "")
+	hook(wire.Working, "")
+	want(wire.Working, "")
+
+	p.must(local.VerbSetSummary, local.SetSummary{Summary: "reviews"}, nil)
+	eventually(t, "peers see the summary", func() bool { s := rowOf(alice, p.id).Summary; return s != nil && *s == "reviews" })
+	if s := alice.status().Sessions[0]; s.Status != wire.Working {
+		t.Errorf("status: %+v", s)
+	}
+}
+
+func TestState(t *testing.T) {
+	t.Parallel()
+	at := time.Unix(1000, 0)
+	after := func(d time.Duration) time.Time { at = at.Add(d); return at }
+	say := func(status wire.Status, reason string) map[int]Published {
+		return map[int]Published{7: {SessionID: "s", Status: status, Reason: reason}}
+	}
+	s := newState()
+	if !s.hooked(wire.Working, "", after(0)) || s.hooked(wire.Working, "", after(0)) {
+		t.Error("a hook changes the status once")
+	}
+	if s.published(say(wire.Idle, ""), after(100*time.Millisecond)) || s.published(say(wire.Idle, ""), after(time.Second)) {
+		t.Error("what was published counts at once after a hook")
+	}
+	if !s.published(say(wire.Idle, ""), after(time.Second)) || s.Status != wire.Idle {
+		t.Error("an interruption goes unseen")
+	}
+	if s.published(say(wire.Working, "waiting"), after(time.Second)) || !s.published(say(wire.Working, "waiting"), after(time.Second)) || s.Reason != "waiting" {
+		t.Error("what is published must hold for two looks")
+	}
+	two := say(wire.Working, "waiting")
+	two[8] = Published{Status: wire.Working}
+	s.published(two, after(time.Second))
+	if !s.published(two, after(time.Second)) || s.Reason != "" {
+		t.Error("a process that works goes before one that waits")
+	}
+	if s.published(nil, after(time.Second)) || s.published(nil, after(time.Second)) || s.Status != wire.Working {
+		t.Error("silence changes the status")
+	}
+	if s.tired(after(turnSilence-time.Minute)) || !s.tired(after(time.Hour)) || s.Status != wire.Idle {
+		t.Error("a turn of which nothing is heard does not end")
+	}
+}

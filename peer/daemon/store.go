@@ -1,0 +1,183 @@
+package daemon
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+
+	_ "modernc.org/sqlite" // the driver
+
+	"github.com/claudemesh/claudemesh/peer"
+)
+
+const storeName = "daemon.db"
+
+// store is what the daemon must not forget. What a method has written survives a
+// loss of power once the method has returned.
+type store struct{ db *sql.DB }
+
+// storeVersion is SQLite's user_version of the schema below.
+const storeVersion = 1
+
+const storeSchema = `
+CREATE TABLE session (
+	id         TEXT PRIMARY KEY, -- UUID
+	cwd        TEXT NOT NULL,
+	name       TEXT NOT NULL,
+	role       TEXT NOT NULL,
+	groups     TEXT NOT NULL,    -- JSON, as it was registered
+	title      TEXT NOT NULL,
+	model      TEXT NOT NULL,
+	summary    TEXT NOT NULL,
+	dnd        INTEGER NOT NULL CHECK (dnd IN (0, 1)),
+	edits      TEXT NOT NULL,    -- JSON, groups joined and left since
+	since      INTEGER NOT NULL, -- Unix ms
+	active     INTEGER NOT NULL  -- Unix ms
+) STRICT;
+CREATE TABLE session_mesh (
+	session_id TEXT NOT NULL REFERENCES session ON DELETE CASCADE,
+	mesh_id    TEXT NOT NULL,
+	PRIMARY KEY (session_id, mesh_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE process (
+	pid        INTEGER PRIMARY KEY,
+	start      TEXT NOT NULL,
+	token      TEXT NOT NULL UNIQUE,
+	session_id TEXT NOT NULL REFERENCES session
+) STRICT;
+-- Which sessions a session goes on for, the newest first.
+CREATE TABLE succession (
+	mesh_id    TEXT NOT NULL,
+	session_id TEXT NOT NULL,
+	position   INTEGER NOT NULL,
+	former_id  TEXT NOT NULL,
+	at         INTEGER NOT NULL, -- Unix ms
+	PRIMARY KEY (mesh_id, session_id, former_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE outbox (
+	seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+	id         TEXT NOT NULL UNIQUE, -- client_message_id
+	session_id TEXT NOT NULL,
+	mesh_id    TEXT NOT NULL,
+	target     TEXT NOT NULL,        -- as on the wire
+	to_member  TEXT NOT NULL,        -- whose key target is; '' when it is no key
+	to_name    TEXT NOT NULL,
+	body       TEXT,                 -- NULL when the broker has it
+	priority   TEXT NOT NULL,
+	reply_to   TEXT NOT NULL,
+	message_id TEXT NOT NULL,        -- the broker's, '' before
+	state      TEXT NOT NULL,
+	reason     TEXT NOT NULL,
+	created    INTEGER NOT NULL,     -- Unix ms
+	CHECK ((state = 'waiting') = (body IS NOT NULL))
+) STRICT;
+CREATE INDEX outbox_waiting ON outbox (mesh_id, session_id, seq) WHERE state = 'waiting';
+-- What recipients have said of sent messages.
+CREATE TABLE recipient (
+	outbox_id TEXT NOT NULL REFERENCES outbox (id) ON DELETE CASCADE,
+	key       TEXT NOT NULL,
+	state     TEXT NOT NULL,
+	reason    TEXT NOT NULL,
+	at        INTEGER NOT NULL, -- Unix ms
+	PRIMARY KEY (outbox_id, key)
+) STRICT, WITHOUT ROWID;
+-- What senders are to be told of received messages; session '' is the member.
+CREATE TABLE confirmation (
+	seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+	mesh_id    TEXT NOT NULL,
+	session_id TEXT NOT NULL,
+	sender     TEXT NOT NULL,
+	id         TEXT NOT NULL, -- client_message_id
+	state      TEXT NOT NULL,
+	reason     TEXT NOT NULL,
+	at         INTEGER NOT NULL, -- Unix ms
+	UNIQUE (mesh_id, session_id, sender, id, state)
+) STRICT;
+`
+
+func openStore(ctx context.Context, dir peer.Dir) (_ *store, err error) {
+	path := dir.Path(storeName)
+	// SQLite would create the file with the mode of the umask.
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open daemon's store: %w", err)
+	}
+	file.Close()
+	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{
+		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)"},
+		"_txlock": {"immediate"},
+	}.Encode()}
+	db, err := sql.Open("sqlite", dsn.String())
+	if err != nil {
+		return nil, fmt.Errorf("open daemon's store: %w", err)
+	}
+	db.SetMaxOpenConns(1)
+	s := &store{db}
+	if err := s.migrate(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
+	}
+	return s, nil
+}
+
+func (s *store) migrate(ctx context.Context) error {
+	return s.change(ctx, func(tx *sql.Tx) error {
+		var version int
+		if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+			return err
+		}
+		switch {
+		case version == storeVersion:
+			return nil
+		case version > storeVersion:
+			return fmt.Errorf("version %d is of a newer claudemesh; this one knows %d", version, storeVersion)
+		}
+		_, err := tx.ExecContext(ctx, storeSchema+fmt.Sprintf("PRAGMA user_version = %d", storeVersion))
+		return err
+	})
+}
+
+func (s *store) close() error { return s.db.Close() }
+
+// change runs f in a transaction.
+func (s *store) change(ctx context.Context, f func(*sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	if err := f(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// exec runs one statement.
+func (s *store) exec(ctx context.Context, doing, query string, args ...any) error {
+	if _, err := s.db.ExecContext(ctx, query, args...); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
+}
+
+// collect reads all rows of a query, each with scan.
+func collect[T any](ctx context.Context, db *sql.DB, doing string, scan func(*sql.Rows, *T) error, query string, args ...any) (list []T, err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", doing, err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var v T
+		if err := scan(rows, &v); err != nil {
+			return nil, fmt.Errorf("%s: %w", doing, err)
+		}
+		list = append(list, v)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", doing, err)
+	}
+	return list, nil
+}

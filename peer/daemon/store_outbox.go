@@ -1,0 +1,173 @@
+package daemon
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// letter is a message in the outbox.
+type letter struct {
+	Seq               int64
+	ID                string // client_message_id
+	SessionID, MeshID string
+	Target            string // as on the wire
+	ToMember          string // whose key Target is, hex; "" when it is none
+	ToName            string
+	Body              string // "" when the broker has the message
+	Priority          wire.Priority
+	ReplyTo           string
+	MessageID         string // the broker's
+	State             local.State
+	Reason            string
+	Created           time.Time
+}
+
+const letterColumns = `seq, id, session_id, mesh_id, target, to_member, to_name, COALESCE(body, ''), priority, reply_to, message_id, state, reason, created`
+
+func scanLetter(scan func(...any) error, l *letter) error {
+	var created int64
+	err := scan(&l.Seq, &l.ID, &l.SessionID, &l.MeshID, &l.Target, &l.ToMember, &l.ToName, &l.Body, &l.Priority, &l.ReplyTo, &l.MessageID, &l.State, &l.Reason, &created)
+	l.Created = time.UnixMilli(created).UTC()
+	return err
+}
+
+var (
+	errOutboxFull = errors.New("outbox is full")
+	errIDTaken    = errors.New("id is in use")
+	errNoLetter   = errors.New("no such message")
+	errAmbiguous  = errors.New("several such messages")
+)
+
+// maxWaiting is how many messages of a session may wait for the broker.
+const maxWaiting = 1000
+
+// addLetter puts a message into the outbox. One of that session that is there
+// already under the same id stays as it is, and added is false.
+func (s *store) addLetter(ctx context.Context, l *letter) (added bool, err error) {
+	err = s.change(ctx, func(tx *sql.Tx) error {
+		var owner string
+		err := tx.QueryRowContext(ctx, `SELECT session_id FROM outbox WHERE id = ?`, l.ID).Scan(&owner)
+		switch {
+		case err == nil && owner != l.SessionID:
+			return errIDTaken
+		case err == nil:
+			return nil
+		case !errors.Is(err, sql.ErrNoRows):
+			return err
+		}
+		var waiting int
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM outbox WHERE session_id = ? AND state = 'waiting'`, l.SessionID).Scan(&waiting); err != nil {
+			return err
+		}
+		if waiting >= maxWaiting {
+			return errOutboxFull
+		}
+		added = true
+		_, err = tx.ExecContext(ctx, `
+			INSERT INTO outbox (id, session_id, mesh_id, target, to_member, to_name, body, priority, reply_to, message_id, state, reason, created)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', 'waiting', '', ?)`,
+			l.ID, l.SessionID, l.MeshID, l.Target, l.ToMember, l.ToName, l.Body, string(l.Priority), l.ReplyTo, l.Created.UnixMilli())
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("store message: %w", err)
+	}
+	return added, nil
+}
+
+// nextLetter returns the oldest message that waits in a mesh: of one session, or,
+// when session is "", of any that no longer lives. errNoLetter when there is none.
+func (s *store) nextLetter(ctx context.Context, mesh, session string) (letter, error) {
+	return s.letter(ctx, `WHERE mesh_id = ? AND state = 'waiting' AND CASE ? WHEN '' THEN session_id NOT IN (SELECT id FROM session) ELSE session_id = ? END ORDER BY seq LIMIT 1`,
+		mesh, session, session)
+}
+
+// letterByID returns a message of any session.
+func (s *store) letterByID(ctx context.Context, id string) (letter, error) {
+	return s.letter(ctx, `WHERE id = ?`, id)
+}
+
+func (s *store) letter(ctx context.Context, where string, args ...any) (letter, error) {
+	var l letter
+	err := scanLetter(s.db.QueryRowContext(ctx, `SELECT `+letterColumns+` FROM outbox `+where, args...).Scan, &l)
+	if errors.Is(err, sql.ErrNoRows) {
+		return l, errNoLetter
+	}
+	if err != nil {
+		return l, fmt.Errorf("read outbox: %w", err)
+	}
+	return l, nil
+}
+
+// findLetter returns the message of a session of which id, or the broker's, begins so.
+func (s *store) findLetter(ctx context.Context, session, start string) (letter, error) {
+	pattern := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(start) + "%"
+	list, err := collect(ctx, s.db, "read outbox", func(r *sql.Rows, l *letter) error { return scanLetter(r.Scan, l) },
+		`SELECT `+letterColumns+` FROM outbox WHERE session_id = ? AND (id LIKE ? ESCAPE '\' OR message_id LIKE ? ESCAPE '\') ORDER BY id = ? DESC, message_id = ? DESC, seq LIMIT 2`,
+		session, pattern, pattern, start, start)
+	switch {
+	case err != nil:
+		return letter{}, err
+	case len(list) == 0:
+		return letter{}, errNoLetter
+	case len(list) > 1 && list[0].ID != start && list[0].MessageID != start:
+		return letter{}, errAmbiguous
+	}
+	return list[0], nil
+}
+
+// queued notes that the broker has a message.
+func (s *store) queued(ctx context.Context, id, messageID string) error {
+	return s.exec(ctx, "note acknowledged message", `UPDATE outbox SET state = 'queued', message_id = ?, body = NULL WHERE id = ? AND state = 'waiting'`, messageID, id)
+}
+
+// failed notes that the broker does not take a message.
+func (s *store) failed(ctx context.Context, id, reason string) error {
+	return s.exec(ctx, "note failed message", `UPDATE outbox SET state = 'failed', reason = ?, body = NULL WHERE id = ? AND state = 'waiting'`, reason, id)
+}
+
+// settled notes how a message stands over all its recipients, when that is
+// further than what is known.
+func (s *store) settled(ctx context.Context, id string, state local.State) error {
+	return s.exec(ctx, "note state of message", `UPDATE outbox SET state = ? WHERE id = ? AND state NOT IN ('waiting', 'failed')`, string(state), id)
+}
+
+// waiting counts the messages that no broker has acknowledged: all, or with a
+// mesh and session those of that session there.
+func (s *store) waiting(ctx context.Context, mesh, session string) (n int, err error) {
+	query, args := `SELECT count(*) FROM outbox WHERE state = 'waiting'`, []any{}
+	if mesh != "" {
+		query, args = query+` AND mesh_id = ? AND session_id = ?`, []any{mesh, session}
+	}
+	if err := s.db.QueryRowContext(ctx, query, args...).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count outbox: %w", err)
+	}
+	return n, nil
+}
+
+// moveLetters hands the messages of a session to the one that goes on for it.
+func (s *store) moveLetters(ctx context.Context, from, to string) error {
+	return s.exec(ctx, "hand over outbox", `UPDATE outbox SET session_id = ? WHERE session_id = ?`, to, from)
+}
+
+// outboxLife is how long a sent message is remembered: the broker forgets it
+// after 7 days.
+const outboxLife = 8 * 24 * time.Hour
+
+// prune forgets what nobody will ask for any more. Messages that still wait, and
+// successions, which name keys that mail may still be sealed for, live longer.
+func (s *store) prune(ctx context.Context, now time.Time) error {
+	old, ancient := now.Add(-outboxLife).UnixMilli(), now.Add(-4*outboxLife).UnixMilli()
+	return errors.Join(
+		s.exec(ctx, "prune outbox", `DELETE FROM outbox WHERE created < ? AND state <> 'waiting' OR created < ?`, old, ancient),
+		s.exec(ctx, "prune confirmations", `DELETE FROM confirmation WHERE at < ?`, old),
+		s.exec(ctx, "prune successions", `DELETE FROM succession WHERE at < ? AND session_id NOT IN (SELECT id FROM session)`, ancient),
+	)
+}

@@ -1,0 +1,119 @@
+package daemon
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// rank orders the states that a recipient reports; each is reached once, and what
+// comes late and is less says nothing new.
+const rank = `CASE %s WHEN 'delivered' THEN 1 WHEN 'in_context' THEN 2 WHEN 'refused' THEN 2 ELSE 0 END`
+
+// heard is what a recipient has signed.
+type heard struct {
+	Key    wire.Key
+	State  local.State
+	Reason string
+	At     time.Time
+}
+
+// maxRecipients bounds from how many keys confirmations of one message are kept.
+const maxRecipients = 1000
+
+// hear notes what a recipient says of a message.
+func (s *store) hear(ctx context.Context, id string, h heard) error {
+	return s.exec(ctx, "note confirmation", `
+		INSERT INTO recipient (outbox_id, key, state, reason, at)
+		SELECT ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM recipient WHERE outbox_id = ?) < ?
+		ON CONFLICT (outbox_id, key) DO UPDATE SET state = excluded.state, reason = excluded.reason, at = excluded.at
+		WHERE `+fmt.Sprintf(rank, "excluded.state")+` > `+fmt.Sprintf(rank, "recipient.state"),
+		id, h.Key.String(), string(h.State), h.Reason, h.At.UnixMilli(), id, maxRecipients)
+}
+
+// heardOf returns what recipients have signed for a message.
+func (s *store) heardOf(ctx context.Context, id string) ([]heard, error) {
+	return collect(ctx, s.db, "read confirmations", func(r *sql.Rows, h *heard) error {
+		var key string
+		var at int64
+		if err := r.Scan(&key, &h.State, &h.Reason, &at); err != nil {
+			return err
+		}
+		h.At = time.UnixMilli(at).UTC()
+		var err error
+		h.Key, err = wire.ParseKey(key)
+		return err
+	}, `SELECT key, state, reason, at FROM recipient WHERE outbox_id = ? ORDER BY at, key`, id)
+}
+
+// confirmation is what a sender is to be told.
+type confirmation struct {
+	Seq             int64
+	MeshID, Session string
+	Sender          wire.Key
+	peer.Confirmed
+}
+
+// addConfirmation remembers to tell a sender; what is remembered already stays.
+func (s *store) addConfirmation(ctx context.Context, list ...confirmation) error {
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		for i := range list {
+			c := &list[i]
+			if _, err := tx.ExecContext(ctx, `
+				INSERT INTO confirmation (mesh_id, session_id, sender, id, state, reason, at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+				c.MeshID, c.Session, c.Sender.String(), c.ClientID, string(c.State), c.Reason, c.At.UnixMilli()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("store confirmation: %w", err)
+	}
+	return nil
+}
+
+// nextConfirmations returns the oldest of what a session, or the member (""), has
+// to tell in a mesh, and what else it has for the same sender.
+func (s *store) nextConfirmations(ctx context.Context, mesh, session string) ([]confirmation, error) {
+	return collect(ctx, s.db, "read confirmations", func(r *sql.Rows, c *confirmation) error {
+		var sender string
+		var at int64
+		if err := r.Scan(&c.Seq, &c.MeshID, &c.Session, &sender, &c.ClientID, &c.State, &c.Reason, &at); err != nil {
+			return err
+		}
+		c.At = time.UnixMilli(at)
+		var err error
+		c.Sender, err = wire.ParseKey(sender)
+		return err
+	}, `SELECT seq, mesh_id, session_id, sender, id, state, reason, at FROM confirmation
+		WHERE mesh_id = ?1 AND session_id = ?2
+		AND sender = (SELECT sender FROM confirmation WHERE mesh_id = ?1 AND session_id = ?2 ORDER BY seq LIMIT 1)
+		ORDER BY seq LIMIT 100`, mesh, session)
+}
+
+// confirmed forgets what a sender was told.
+func (s *store) confirmed(ctx context.Context, list []confirmation) error {
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		for i := range list {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM confirmation WHERE seq = ?`, list[i].Seq); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("forget confirmations: %w", err)
+	}
+	return nil
+}
+
+// moveConfirmations hands what a session has to tell to the one that goes on for it.
+func (s *store) moveConfirmations(ctx context.Context, from, to string) error {
+	return s.exec(ctx, "hand over confirmations", `UPDATE OR REPLACE confirmation SET session_id = ? WHERE session_id = ?`, to, from)
+}

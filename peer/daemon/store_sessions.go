@@ -1,0 +1,202 @@
+package daemon
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// facts are what is known of a session beside its connections.
+type facts struct {
+	ID, Cwd, Name, Role, Title, Model string
+	Groups                            []wire.Group
+	Summary                           string
+	DND                               bool
+	Edits                             groupEdits
+	Since, Active                     time.Time
+	Meshes                            []string // ids
+}
+
+// groupEdits are the groups that a session has joined and left since its
+// registration. They are made again at every connect.
+type groupEdits struct {
+	Joined map[string]string `json:"joined,omitempty"` // name → role
+	Left   map[string]bool   `json:"left,omitempty"`
+}
+
+// registered is a process as it is on disk.
+type registered struct {
+	process.ID
+	Token, SessionID string
+}
+
+// putSession writes a session and the meshes that it is in.
+func (s *store) putSession(ctx context.Context, f *facts) error {
+	err := s.change(ctx, func(tx *sql.Tx) error { return putSession(ctx, tx, f) })
+	if err != nil {
+		return fmt.Errorf("store session: %w", err)
+	}
+	return nil
+}
+
+func putSession(ctx context.Context, tx *sql.Tx, f *facts) error {
+	groups, err := json.Marshal(f.Groups)
+	if err != nil {
+		return err
+	}
+	edits, err := json.Marshal(f.Edits)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO session (id, cwd, name, role, groups, title, model, summary, dnd, edits, since, active)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET cwd = excluded.cwd, name = excluded.name, role = excluded.role, groups = excluded.groups,
+			title = excluded.title, model = excluded.model, summary = excluded.summary, dnd = excluded.dnd, edits = excluded.edits, active = excluded.active`,
+		f.ID, f.Cwd, f.Name, f.Role, string(groups), f.Title, f.Model, f.Summary, f.DND, string(edits), f.Since.UnixMilli(), f.Active.UnixMilli())
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM session_mesh WHERE session_id = ?`, f.ID); err != nil {
+		return err
+	}
+	for _, mesh := range f.Meshes {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO session_mesh (session_id, mesh_id) VALUES (?, ?) ON CONFLICT DO NOTHING`, f.ID, mesh); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put writes, in one step, that a process runs a session, which sessions that one
+// goes on for, and that the session which the process ran before is over.
+func (s *store) put(ctx context.Context, f *facts, p registered, formers map[string][]string, ended string, now time.Time) error {
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		if err := putSession(ctx, tx, f); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `
+			INSERT INTO process (pid, start, token, session_id) VALUES (?, ?, ?, ?)
+			ON CONFLICT (pid) DO UPDATE SET start = excluded.start, token = excluded.token, session_id = excluded.session_id`,
+			p.PID, p.Start, p.Token, p.SessionID); err != nil {
+			return err
+		}
+		for mesh, list := range formers {
+			if err := putFormers(ctx, tx, mesh, f.ID, list, now); err != nil {
+				return err
+			}
+		}
+		return removeSession(ctx, tx, ended)
+	})
+	if err != nil {
+		return fmt.Errorf("store registration: %w", err)
+	}
+	return nil
+}
+
+func putFormers(ctx context.Context, tx *sql.Tx, mesh, session string, formers []string, now time.Time) error {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM succession WHERE mesh_id = ? AND session_id = ?`, mesh, session); err != nil {
+		return err
+	}
+	for i, former := range formers {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO succession (mesh_id, session_id, position, former_id, at) VALUES (?, ?, ?, ?, ?)`,
+			mesh, session, i, former, now.UnixMilli()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeSession forgets a session that no process runs; "" is none.
+func removeSession(ctx context.Context, tx *sql.Tx, id string) error {
+	if id == "" {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `DELETE FROM session WHERE id = ?`, id)
+	return err
+}
+
+// removeProcess forgets a process and, if it is over with it, its session.
+func (s *store) removeProcess(ctx context.Context, pid int, ended string) error {
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM process WHERE pid = ?`, pid); err != nil {
+			return err
+		}
+		return removeSession(ctx, tx, ended)
+	})
+	if err != nil {
+		return fmt.Errorf("forget process: %w", err)
+	}
+	return nil
+}
+
+// formers returns the sessions that a session goes on for in a mesh, the newest
+// first.
+func (s *store) formers(ctx context.Context, mesh, session string) ([]string, error) {
+	return collect(ctx, s.db, "read successions", func(r *sql.Rows, id *string) error { return r.Scan(id) },
+		`SELECT former_id FROM succession WHERE mesh_id = ? AND session_id = ? ORDER BY position`, mesh, session)
+}
+
+// sessions returns all sessions.
+func (s *store) sessions(ctx context.Context) ([]facts, error) {
+	type inMesh struct{ session, mesh string }
+	meshes, err := collect(ctx, s.db, "read sessions", func(r *sql.Rows, m *inMesh) error { return r.Scan(&m.session, &m.mesh) },
+		`SELECT session_id, mesh_id FROM session_mesh ORDER BY mesh_id`)
+	if err != nil {
+		return nil, err
+	}
+	list, err := collect(ctx, s.db, "read sessions", scanFacts,
+		`SELECT id, cwd, name, role, groups, title, model, summary, dnd, edits, since, active FROM session ORDER BY id`)
+	for i := range list {
+		for _, m := range meshes {
+			if m.session == list[i].ID {
+				list[i].Meshes = append(list[i].Meshes, m.mesh)
+			}
+		}
+	}
+	return list, err
+}
+
+func scanFacts(r *sql.Rows, f *facts) error {
+	var groups, edits string
+	var since, active int64
+	if err := r.Scan(&f.ID, &f.Cwd, &f.Name, &f.Role, &groups, &f.Title, &f.Model, &f.Summary, &f.DND, &edits, &since, &active); err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(groups), &f.Groups); err != nil {
+		return fmt.Errorf("groups: %w", err)
+	}
+	if err := json.Unmarshal([]byte(edits), &f.Edits); err != nil {
+		return fmt.Errorf("edits: %w", err)
+	}
+	f.Since, f.Active = time.UnixMilli(since), time.UnixMilli(active)
+	return nil
+}
+
+// processes returns all registered processes, dead ones too.
+func (s *store) processes(ctx context.Context) ([]registered, error) {
+	return collect(ctx, s.db, "read processes", func(r *sql.Rows, p *registered) error {
+		return r.Scan(&p.PID, &p.Start, &p.Token, &p.SessionID)
+	}, `SELECT pid, start, token, session_id FROM process ORDER BY pid`)
+}
+
+// touch writes when sessions were last active.
+func (s *store) touch(ctx context.Context, active map[string]time.Time) error {
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		for id, at := range active {
+			if _, err := tx.ExecContext(ctx, `UPDATE session SET active = ? WHERE id = ?`, at.UnixMilli(), id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("store activity: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer/daemon/attention"
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+// heartbeat is how often a wake stream shows that the daemon lives.
+const heartbeat = 20 * time.Second
+
+// serveWake streams pointers to whoever can wake the session's program. The stream
+// belongs to the process, not to the session: it goes on with the session that
+// follows a clear.
+func (d *daemon) serveWake(c *call) error {
+	var in local.Wake
+	if err := c.decode(&in); err != nil {
+		return err
+	}
+	switch in.Path {
+	case local.PathMonitor, local.PathChannel, local.PathWaiter:
+	default:
+		return invalid("path must be monitor, channel or waiter")
+	}
+	if err := c.woken(local.Woken{}); err != nil {
+		return nil // the caller is gone
+	}
+	for s := c.s; s != nil; s = d.next(c.pid, s) {
+		if over := c.wakeIn(s, in.Path); over {
+			return nil
+		}
+	}
+	return nil
+}
+
+// next returns the session that a process runs after s has ended; nil when it runs
+// none.
+func (d *daemon) next(pid int, s *session) *session {
+	if now := d.sessionOf(pid); now != s {
+		return now
+	}
+	return nil
+}
+
+// wakeIn streams the pointers of one session, and reports whether the stream ends
+// with it.
+func (c *call) wakeIn(s *session, path local.Path) (over bool) {
+	sub := s.desk.Attach(path, c.pid)
+	defer sub.Detach()
+	for {
+		ctx, cancel := context.WithTimeout(c.ctx, heartbeat)
+		offer, err := sub.Next(ctx)
+		cancel()
+		switch {
+		case err == nil:
+			err = told(offer, c.woken(local.Woken{Pointer: offer.Text}))
+			if err != nil || path == local.PathWaiter {
+				return true
+			}
+		case errors.Is(err, attention.ErrClosed):
+			return false
+		case errors.Is(err, attention.ErrReplaced), errors.Is(err, attention.ErrReleased):
+			_ = c.woken(local.Woken{Over: true}) // the caller may be gone
+			return true
+		case c.ctx.Err() != nil || c.woken(local.Woken{}) != nil:
+			return true
+		}
+	}
+}
+
+// woken writes one line of the stream.
+func (c *call) woken(w local.Woken) error {
+	b, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	return c.write(b)
+}

@@ -1,0 +1,139 @@
+package daemon
+
+import (
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
+)
+
+const (
+	configEvery = 2 // looks
+	touchEvery  = 10
+	pruneEvery  = time.Hour
+)
+
+// watchLoop looks after what nobody reports.
+func (d *daemon) watchLoop() {
+	tick := time.NewTicker(d.o.every)
+	defer tick.Stop()
+	var pruned time.Time
+	for n := 1; ; n++ {
+		select {
+		case <-d.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		d.watchProcesses(now)
+		d.watchStatus(now)
+		if err := d.confirmOld(now); err != nil {
+			d.log.Error("confirm messages", "error", err)
+		}
+		if n%configEvery == 0 {
+			d.changes.Lock()
+			if d.ctx.Err() == nil {
+				d.reloadConfig()
+			}
+			d.changes.Unlock()
+		}
+		if n%touchEvery == 0 {
+			d.writeTouched()
+		}
+		if now.Sub(pruned) > pruneEvery {
+			pruned = now
+			d.prune(now)
+		}
+	}
+}
+
+// watchProcesses ends the part of processes that have died, and sessions that were
+// cleared and got no successor.
+func (d *daemon) watchProcesses(now time.Time) {
+	var over []process.ID
+	d.mu.Lock()
+	candidates := make(map[process.ID]bool, len(d.procs))
+	for _, p := range d.procs {
+		candidates[p.ID] = !p.clearing.IsZero() && now.Sub(p.clearing) > clearGrace
+	}
+	d.mu.Unlock()
+	for id, cleared := range candidates {
+		if cleared || !id.Alive() {
+			over = append(over, id)
+		}
+	}
+	if len(over) == 0 {
+		return
+	}
+	d.changes.Lock()
+	defer d.changes.Unlock()
+	for _, id := range over {
+		p := d.process(id.PID)
+		if p == nil || p.ID != id || id.Alive() && p.clearing.IsZero() {
+			continue // it has changed meanwhile
+		}
+		if err := d.depart(p); err != nil {
+			d.log.Error("forget process", "process", id, "error", err)
+		}
+	}
+}
+
+// watchStatus takes what the programs publish.
+func (d *daemon) watchStatus(now time.Time) {
+	published := make(map[*session]map[int]Published)
+	if d.o.Host != nil {
+		for _, p := range d.running() {
+			word, ok := d.o.Host.Published(p.PID)
+			if !ok || word.SessionID != p.session.id || word.ProcStart != "" && word.ProcStart != p.Start {
+				continue
+			}
+			if published[p.session] == nil {
+				published[p.session] = make(map[int]Published)
+			}
+			published[p.session][p.PID] = word
+		}
+	}
+	for _, s := range d.all() {
+		s.mu.Lock()
+		changed := s.state.published(published[s], now)
+		changed = s.state.tired(now) || changed
+		s.mu.Unlock()
+		if changed {
+			s.tellStatus()
+		}
+	}
+}
+
+// running returns a copy of what is known of the processes.
+func (d *daemon) running() []proc {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := make([]proc, 0, len(d.procs))
+	for _, p := range d.procs {
+		list = append(list, *p)
+	}
+	return list
+}
+
+// writeTouched writes when sessions were last active.
+func (d *daemon) writeTouched() {
+	d.mu.Lock()
+	touched := d.touched
+	d.touched = make(map[string]time.Time)
+	d.mu.Unlock()
+	if len(touched) == 0 {
+		return
+	}
+	if err := d.store.touch(d.write(), touched); err != nil {
+		d.log.Error("store activity", "error", err)
+	}
+}
+
+// prune forgets what nobody will ask for any more.
+func (d *daemon) prune(now time.Time) {
+	if err := d.store.prune(d.write(), now); err != nil {
+		d.log.Error("prune", "error", err)
+	}
+	if _, err := d.inbox.Prune(d.write(), now); err != nil {
+		d.log.Error("prune", "error", err)
+	}
+}
