@@ -1,0 +1,188 @@
+package diagnose
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/claudemesh/claudemesh/peer/claudecode/plugin"
+	"github.com/claudemesh/claudemesh/peer/claudecode/settings"
+)
+
+// Places are where Claude Code reads its settings.
+type Places struct {
+	User    string   // settings.json of the user
+	State   string   // .claude.json, with MCP servers of the user and of projects
+	Project []string // settings of the project, which may be absent
+	Managed []string // settings of the organization, which may be absent
+}
+
+// PlacesOf returns the places for a session in cwd. configDir is Claude Code's own
+// directory.
+func PlacesOf(configDir, cwd string) Places {
+	p := Places{
+		User:    filepath.Join(configDir, "settings.json"),
+		State:   filepath.Join(filepath.Dir(configDir), ".claude.json"),
+		Project: []string{filepath.Join(cwd, ".claude", "settings.json"), filepath.Join(cwd, ".claude", "settings.local.json")},
+	}
+	if os.Getenv("CLAUDE_CONFIG_DIR") != "" {
+		p.State = filepath.Join(configDir, ".claude.json")
+	}
+	p.Project = slices.DeleteFunc(p.Project, func(path string) bool { return path == p.User }) // in the home directory
+	managed := "/etc/claude-code"
+	if runtime.GOOS == "darwin" {
+		managed = "/Library/Application Support/ClaudeCode"
+	}
+	p.Managed = []string{filepath.Join(managed, "managed-settings.json")}
+	more, err := filepath.Glob(filepath.Join(managed, "managed-settings.d", "*.json"))
+	if err == nil {
+		p.Managed = append(p.Managed, more...)
+	}
+	return p
+}
+
+// HooksOff says for each setting that keeps our hooks from running where it is.
+func (p Places) HooksOff() []string {
+	var found []string
+	for _, path := range slices.Concat([]string{p.User}, p.Project, p.Managed) {
+		text, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = settings.Check(text)
+		}
+		if err != nil {
+			found = append(found, fmt.Sprintf("Claude Code can't read its settings in %s: %v; repair the file", path, err))
+			continue
+		}
+		managed := slices.Contains(p.Managed, path)
+		if isTrue(text, "disableAllHooks") {
+			found = append(found, "all hooks are turned off by disableAllHooks in "+path+whoToAsk(managed, "; take it out"))
+		}
+		if managed && isTrue(text, "allowManagedHooksOnly") {
+			found = append(found, "only hooks of your organization run, because of allowManagedHooksOnly in "+path+whoToAsk(true, ""))
+		}
+		if enabled, _ := settings.Lookup(text, "enabledPlugins", plugin.ID); string(enabled) == "false" {
+			found = append(found, "the plugin is turned off in "+path+whoToAsk(managed, "; turn it on with: claude plugin enable "+plugin.ID))
+		}
+	}
+	return found
+}
+
+func whoToAsk(managed bool, own string) string {
+	if managed {
+		return "; ask whoever manages this machine to allow the hooks of claudemesh"
+	}
+	return own
+}
+
+func isTrue(text []byte, name string) bool {
+	v, _ := settings.Lookup(text, name)
+	return string(v) == "true"
+}
+
+// Rivals says where other programs of this kind are attached to Claude Code: a
+// session would report and be told everything twice.
+func (p Places) Rivals() []string {
+	var found []string
+	for _, path := range slices.Concat([]string{p.User}, p.Project) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		if command := meshHook(text); command != "" {
+			found = append(found, fmt.Sprintf("hooks of another client (%s) are in %s beside those of the plugin; take them out", command, path))
+		}
+		for _, id := range otherPlugins(text) {
+			found = append(found, fmt.Sprintf("the plugin %s of another client is enabled in %s; remove it with: claude plugin uninstall %s", id, path, id))
+		}
+	}
+	text, err := os.ReadFile(p.State)
+	if err != nil {
+		return found
+	}
+	for _, server := range meshServers(text) {
+		found = append(found, fmt.Sprintf("the MCP server %s of another client is in %s; remove it with: claude mcp remove %s", server, p.State, server))
+	}
+	return found
+}
+
+// meshHook returns a hook's command that belongs to a mesh client; "" when there is
+// none. Ours are in the plugin, never in settings.
+func meshHook(text []byte) string {
+	var v struct {
+		Hooks map[string][]struct {
+			Hooks []struct {
+				Command string   `json:"command"`
+				Args    []string `json:"args"`
+			} `json:"hooks"`
+		} `json:"hooks"`
+	}
+	if json.Unmarshal(text, &v) != nil {
+		return ""
+	}
+	for _, matchers := range v.Hooks {
+		for _, m := range matchers {
+			for _, h := range m.Hooks {
+				if command := strings.Join(append([]string{h.Command}, h.Args...), " "); ofMesh(command) {
+					return command
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func ofMesh(s string) bool { return strings.Contains(strings.ToLower(s), "claudemesh") }
+
+func otherPlugins(text []byte) (ids []string) {
+	var v struct {
+		Enabled map[string]bool `json:"enabledPlugins"`
+	}
+	_ = json.Unmarshal(text, &v) // what is of another type is no plugin
+	for id, enabled := range v.Enabled {
+		if enabled && id != plugin.ID && ofMesh(id) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// servers are the MCP servers in a part of Claude Code's state.
+type servers struct {
+	Servers map[string]struct {
+		Command string   `json:"command"`
+		Args    []string `json:"args"`
+	} `json:"mcpServers"`
+}
+
+func meshServers(text []byte) (names []string) {
+	var v struct {
+		servers
+		Projects map[string]servers `json:"projects"`
+	}
+	if json.Unmarshal(text, &v) != nil {
+		return nil
+	}
+	add := func(s servers) {
+		for name, server := range s.Servers {
+			if ofMesh(name + " " + server.Command + " " + strings.Join(server.Args, " ")) {
+				names = append(names, name)
+			}
+		}
+	}
+	add(v.servers)
+	for _, project := range v.Projects {
+		add(project)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

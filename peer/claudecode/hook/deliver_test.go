@@ -1,0 +1,100 @@
+package hook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
+	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+func TestDeliver(t *testing.T) {
+	t.Parallel()
+	dir := daemontest.Dir(t)
+	var got []string
+	start := func(context.Context) error {
+		d := daemontest.Start(t, dir)
+		daemontest.Handle(d, local.VerbRegister, func(r local.Register) (any, error) {
+			got = append(got, fmt.Sprintf("register %s %v", r.Source, r.NoPointer))
+			return local.Registered{}, nil
+		})
+		daemontest.Handle(d, local.VerbEnd, func(e local.End) (any, error) {
+			got = append(got, "end "+e.Reason)
+			return nil, nil
+		})
+		return nil
+	}
+	h := Hook{Dir: dir, PID: os.Getpid()}
+	for _, in := range []string{
+		`{"session_id":"` + session + `","hook_event_name":"SessionStart","source":"clear"}`,
+		`{"session_id":"` + session + `","hook_event_name":"SessionEnd","reason":"other"}`,
+	} {
+		if err := h.Deliver(t.Context(), strings.NewReader(in), start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := "[register clear true end other]"; fmt.Sprint(got) != want {
+		t.Errorf("the daemon was told %v, want %s", got, want)
+	}
+}
+
+func TestDeliverFails(t *testing.T) {
+	t.Parallel()
+	h := Hook{Dir: daemontest.Dir(t), PID: os.Getpid()}
+	if err := h.Deliver(t.Context(), strings.NewReader("{}"), nil); err == nil {
+		t.Error("took what is no event")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	broken := errors.New("broken")
+	err := h.Deliver(ctx, strings.NewReader(`{"session_id":"`+session+`","hook_event_name":"SessionEnd"}`), func(context.Context) error {
+		cancel()
+		return broken
+	})
+	if !errors.Is(err, broken) || !errors.Is(err, context.Canceled) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+// TestSpawn runs this test's own program as the process that is handed an event.
+func TestSpawn(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "seen")
+	script := `cat >"$0.new"; echo >>"$0.new"; echo "$CLAUDE_PID $(ps -o sid= -p $$) $$" >>"$0.new"; mv "$0.new" "$0"`
+	if _, err := exec.LookPath("ps"); err != nil {
+		t.Skip("no ps")
+	}
+	spawn := Spawn(4711, "/bin/sh", "-c", script, path)
+	if err := spawn(Event{Name: sessionStart, SessionID: session, Source: "clear", Prompt: "never"}); err != nil {
+		t.Fatal(err)
+	}
+	var seen []byte
+	tick, timeout := time.NewTicker(10*time.Millisecond), time.After(20*time.Second)
+	defer tick.Stop()
+	for len(seen) == 0 {
+		select {
+		case <-tick.C:
+			seen, _ = os.ReadFile(path) // not there yet, else
+		case <-timeout:
+			t.Fatal("nothing arrived")
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(string(seen)), "\n")
+	if want := `{"hook_event_name":"SessionStart","session_id":"` + session + `","source":"clear"}`; lines[0] != want {
+		t.Errorf("it was given %s, want %s", lines[0], want)
+	}
+	fields := strings.Fields(lines[1])
+	if len(fields) != 3 || fields[0] != "4711" || fields[1] != fields[2] {
+		t.Errorf("%s, session and process are %v, want 4711 and a session of its own", lineage.EnvPID, fields)
+	}
+	if err := Spawn(1, filepath.Join(t.TempDir(), "no-such-program"))(Event{}); err == nil {
+		t.Error("a program that is not there was started")
+	}
+}

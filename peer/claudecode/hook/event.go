@@ -1,0 +1,127 @@
+package hook
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// MaxInput is how many bytes an event may have. Longer ones, which hold a long
+// result of a tool, are ignored.
+const MaxInput = 1 << 20
+
+// Event is what we read of the JSON that Claude Code writes to a hook. A field that
+// is absent, or not of the type that we know, is empty.
+type Event struct {
+	Name         text `json:"hook_event_name"`
+	SessionID    text `json:"session_id"` // UUID, in lower case after Parse
+	AgentID      text `json:"agent_id,omitempty"`
+	Cwd          text `json:"cwd,omitempty"`
+	Source       text `json:"source,omitempty"` // SessionStart
+	Model        text `json:"model,omitempty"`
+	Title        text `json:"session_title,omitempty"`
+	Prompt       text `json:"prompt,omitempty"` // UserPromptSubmit
+	Tool         text `json:"tool_name,omitempty"`
+	ToolUse      text `json:"tool_use_id,omitempty"`
+	Notification text `json:"notification_type,omitempty"`
+	Reason       text `json:"reason,omitempty"` // SessionEnd
+}
+
+// text is a string, or "" where something else stands.
+type text string
+
+func (t *text) UnmarshalJSON(b []byte) error {
+	var s string
+	if len(b) > 0 && b[0] == '"' {
+		if err := json.Unmarshal(b, &s); err != nil {
+			return err
+		}
+	}
+	*t = text(s)
+	return nil
+}
+
+// The events that matter.
+const (
+	sessionStart      = "SessionStart"
+	userPromptSubmit  = "UserPromptSubmit"
+	preToolUse        = "PreToolUse"
+	postToolUse       = "PostToolUse"
+	postToolBatch     = "PostToolBatch"
+	permissionRequest = "PermissionRequest"
+	notification      = "Notification"
+	stop              = "Stop"
+	stopFailure       = "StopFailure"
+	sessionEnd        = "SessionEnd"
+)
+
+// Parse reads an event. It fails for what is no JSON object with the name of an
+// event and the UUID of a session.
+func Parse(b []byte) (Event, error) {
+	var e Event
+	if len(b) > MaxInput {
+		return e, fmt.Errorf("the event is longer than %d bytes", MaxInput)
+	}
+	if err := json.Unmarshal(b, &e); err != nil {
+		return e, fmt.Errorf("read the event: %w", err)
+	}
+	if e.Name == "" {
+		return e, errors.New("the event has no hook_event_name")
+	}
+	if len(e.SessionID) != 36 || uuid.Validate(string(e.SessionID)) != nil {
+		return e, errors.New("the event's session_id is no UUID")
+	}
+	e.SessionID = text(strings.ToLower(string(e.SessionID)))
+	e.Cwd = cut(e.Cwd, wire.MaxTextLen)
+	e.Model = cut(e.Model, wire.MaxNameLen)
+	e.Title = cut(e.Title, wire.MaxNameLen)
+	e.Reason = cut(e.Reason, wire.MaxNameLen)
+	e.ToolUse = cut(e.ToolUse, wire.MaxNameLen)
+	return e, nil
+}
+
+// cut returns at most limit bytes of t, whole characters.
+func cut(t text, limit int) text {
+	if len(t) <= limit {
+		return t
+	}
+	for limit > 0 && !utf8.RuneStart(t[limit]) {
+		limit--
+	}
+	return t[:limit]
+}
+
+// notTyped are the beginnings of prompts that no user has typed: Claude Code runs
+// UserPromptSubmit for them too.
+var notTyped = []string{
+	"<task-notification>",
+	"<system-reminder>",
+	"[SYSTEM NOTIFICATION",
+	"<cross-session-message",
+	"Another Claude session sent a message",
+	"<channel ",
+	"Stop hook feedback:",
+}
+
+// human reports whether a user has typed the prompt, as far as it shows.
+func (e *Event) human() bool {
+	prompt := strings.TrimSpace(string(e.Prompt))
+	for _, start := range notTyped {
+		if strings.HasPrefix(prompt, start) {
+			return false
+		}
+	}
+	return prompt != ""
+}
+
+// checksMessages reports whether the tool is check_messages of an MCP server. Which
+// server does not matter: the daemon knows the calls that it has answered.
+func (e *Event) checksMessages() bool {
+	return strings.HasPrefix(string(e.Tool), "mcp__") && strings.HasSuffix(string(e.Tool), "__check_messages")
+}

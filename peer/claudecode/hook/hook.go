@@ -1,0 +1,230 @@
+package hook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+// Budget is how long a hook may take from the first byte to the last.
+const Budget = 40 * time.Millisecond
+
+// Hook answers one event of one claude process. The zero value of each field but
+// Dir and PID is usable.
+type Hook struct {
+	Dir peer.Dir
+	PID int // of claude
+	// Env looks up what `claudemesh launch` has handed on; nil: nothing.
+	Env func(string) string
+	// Build is this program's. A daemon of an older one is replaced when a session begins.
+	Build local.Build
+	// Detach hands an event to a process of its own, which calls Deliver; nil: it is lost.
+	Detach func(Event) error
+	// Logf is told what happens; nil: nobody is.
+	Logf func(format string, args ...any)
+
+	budget time.Duration // 0: Budget
+}
+
+// Run reads the event, tells the daemon, and writes what is to come into the
+// context, if anything. It is done, or has given up, after Budget. It never panics.
+func (h *Hook) Run(ctx context.Context, in io.Reader, out io.Writer) {
+	budget := h.budget
+	if budget == 0 {
+		budget = Budget
+	}
+	ctx, cancel := context.WithTimeout(ctx, budget)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			h.logf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	begun := time.Now()
+	e, err := h.read(ctx, in)
+	if err != nil {
+		h.logf("ignored: %v", err)
+		return
+	}
+	pointer, err := h.handle(ctx, &e)
+	if err == nil {
+		err = write(out, e.Name, pointer)
+	}
+	h.logf("%s of session %s, process %d, after %s: pointer %q, error: %v",
+		e.Name, e.SessionID, h.PID, time.Since(begun).Round(10*time.Microsecond), pointer, err)
+}
+
+// read waits for the event no longer than ctx. Reading can't be interrupted; it is
+// left to the end of the process.
+func (h *Hook) read(ctx context.Context, in io.Reader) (Event, error) {
+	type result struct {
+		b   []byte
+		err error
+	}
+	read := make(chan result, 1)
+	go func() {
+		b, err := io.ReadAll(io.LimitReader(in, MaxInput+1))
+		if err == nil && len(b) > MaxInput {
+			_, err = io.Copy(io.Discard, in) // Claude Code writes it all, or complains
+		}
+		read <- result{b, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return Event{}, fmt.Errorf("read the event: %w", ctx.Err())
+	case r := <-read:
+		if r.err != nil {
+			return Event{}, fmt.Errorf("read the event: %w", r.err)
+		}
+		return Parse(r.b)
+	}
+}
+
+// handle tells the daemon of the event and returns what is to come into the context.
+func (h *Hook) handle(ctx context.Context, e *Event) (string, error) {
+	if e.AgentID != "" {
+		return "", errors.New("ignored: of a subagent")
+	}
+	switch e.Name {
+	case sessionStart:
+		return h.start(ctx, e)
+	case sessionEnd:
+		return "", h.end(ctx, e)
+	}
+	a := activity(e, h.PID)
+	if a == nil {
+		return "", errors.New("ignored: says nothing")
+	}
+	daemon, err := local.Owner(h.Dir)
+	if err != nil {
+		return "", err
+	}
+	defer daemon.Close()
+	var p local.Pointer
+	err = daemon.Call(ctx, local.VerbActivity, a, &p)
+	var refused *local.Error
+	if errors.As(err, &refused) && e.Name == userPromptSubmit &&
+		(refused.Code == local.CodeNotFound || refused.Code == local.CodeRefused) {
+		// The daemon has missed how the session began. Better late than never.
+		return h.register(ctx, daemon, e)
+	}
+	return p.Pointer, err
+}
+
+// start registers the session, and hands it over when the daemon can't be reached
+// or is to be replaced.
+func (h *Hook) start(ctx context.Context, e *Event) (string, error) {
+	info, err := local.ReadInfo(h.Dir)
+	if err != nil {
+		return "", errors.Join(err, h.detach(e))
+	}
+	daemon, err := local.Owner(h.Dir)
+	if err != nil {
+		return "", errors.Join(err, h.detach(e))
+	}
+	defer daemon.Close()
+	pointer, err := h.register(ctx, daemon, e)
+	if unanswered(err) || err == nil && h.Build.Newer(info.Build) {
+		err = errors.Join(err, h.detach(e))
+	}
+	return pointer, err
+}
+
+func (h *Hook) register(ctx context.Context, daemon *local.Client, e *Event) (string, error) {
+	var r local.Registered
+	if err := daemon.Call(ctx, local.VerbRegister, h.registration(e), &r); err != nil {
+		return "", err
+	}
+	for _, warning := range r.Warnings {
+		h.logf("warning: %s", warning)
+	}
+	return r.Pointer, nil
+}
+
+func (h *Hook) registration(e *Event) *local.Register {
+	env := h.Env
+	if env == nil {
+		env = func(string) string { return "" }
+	}
+	id, err := process.Of(h.PID)
+	if err != nil {
+		h.logf("find the start of claude: %v", err) // the daemon looks itself then
+	}
+	return register(e, h.PID, id.Start, env)
+}
+
+// end says that the session is left. Without a daemon there is nothing to leave,
+// unless it has crashed: then its presences are still there, and go when another
+// one is told.
+func (h *Hook) end(ctx context.Context, e *Event) error {
+	daemon, err := local.Owner(h.Dir)
+	if err != nil {
+		return err
+	}
+	defer daemon.Close()
+	err = daemon.Call(ctx, local.VerbEnd, h.ending(e), nil)
+	if unanswered(err) {
+		err = errors.Join(err, h.detach(e))
+	}
+	return err
+}
+
+func (h *Hook) ending(e *Event) *local.End {
+	return &local.End{PID: h.PID, SessionID: string(e.SessionID), Reason: string(e.Reason)}
+}
+
+// unanswered reports whether nobody knows what came of a call.
+func unanswered(err error) bool {
+	var refused *local.Error
+	return err != nil && !errors.As(err, &refused)
+}
+
+func (h *Hook) detach(e *Event) error {
+	if h.Detach == nil {
+		return nil
+	}
+	if err := h.Detach(*e); err != nil {
+		return fmt.Errorf("hand %s over: %w", e.Name, err)
+	}
+	h.logf("handed %s over to a process of its own", e.Name)
+	return nil
+}
+
+func (h *Hook) logf(format string, args ...any) {
+	if h.Logf != nil {
+		h.Logf(format, args...)
+	}
+}
+
+// output is what a hook prints to get text into the context.
+type output struct {
+	Specific specific `json:"hookSpecificOutput"`
+}
+
+type specific struct {
+	Event   string `json:"hookEventName"`
+	Context string `json:"additionalContext"`
+}
+
+// write prints the pointer, or nothing if there is none.
+func write(out io.Writer, event text, pointer string) error {
+	if pointer == "" {
+		return nil
+	}
+	b, err := json.Marshal(output{specific{string(event), pointer}})
+	if err != nil {
+		return fmt.Errorf("encode the pointer: %w", err)
+	}
+	if _, err := out.Write(append(b, '\n')); err != nil {
+		return fmt.Errorf("print the pointer: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,226 @@
+package hook
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+// bench is a hook with a daemon that answers, and what came of it.
+type bench struct {
+	*Hook
+	daemon   *daemontest.Server
+	log      bytes.Buffer
+	detached []Event
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{daemon: daemontest.Start(t, daemontest.Dir(t))}
+	b.Hook = &Hook{
+		Dir: b.daemon.Dir, PID: os.Getpid(), budget: 20 * time.Second,
+		Detach: func(e Event) error { b.detached = append(b.detached, e); return nil },
+		Logf:   func(format string, args ...any) { fmt.Fprintf(&b.log, format+"\n", args...) },
+	}
+	return b
+}
+
+// run gives the hook an event and returns what it printed.
+func (b *bench) run(t *testing.T, fields string) string {
+	t.Helper()
+	var out bytes.Buffer
+	b.Run(t.Context(), strings.NewReader(`{"session_id":"`+session+`",`+fields+`}`), &out)
+	return out.String()
+}
+
+const pointer = "2 unread mesh messages from bob & carol: read them with check_messages"
+
+func TestPointerInContext(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	daemontest.Handle(b.daemon, local.VerbRegister, func(r local.Register) (any, error) {
+		if r.PID != os.Getpid() || r.ProcStart == "" || r.SessionID != session || r.NoPointer {
+			t.Errorf("registered %+v", r)
+		}
+		return local.Registered{Pointer: pointer, Warnings: []string{"careful"}}, nil
+	})
+	daemontest.Handle(b.daemon, local.VerbActivity, func(a local.Activity) (any, error) {
+		return local.Pointer{Pointer: pointer}, nil
+	})
+	for _, event := range []string{sessionStart, userPromptSubmit, preToolUse, postToolUse, postToolBatch} {
+		want := `{"hookSpecificOutput":{"hookEventName":"` + event + `","additionalContext":"2 unread mesh messages from bob \u0026 carol: read them with check_messages"}}` + "\n"
+		if got := b.run(t, `"hook_event_name":"`+event+`"`); got != want {
+			t.Errorf("%s printed %q, want %q\n%s", event, got, want, b.log.String())
+		}
+	}
+	if !strings.Contains(b.log.String(), "careful") {
+		t.Errorf("no warning in the log: %s", b.log.String())
+	}
+	if len(b.detached) != 0 {
+		t.Errorf("handed over %v", b.detached)
+	}
+}
+
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	calls := 0
+	daemontest.Handle(b.daemon, local.VerbActivity, func(local.Activity) (any, error) {
+		calls++
+		return local.Pointer{}, nil
+	})
+	for _, tc := range []struct {
+		name, fields string
+		calls        int
+	}{
+		{"nothing to say", `"hook_event_name":"PreToolUse"`, 1},
+		{"of a subagent", `"hook_event_name":"PreToolUse","agent_id":"a1"`, 0},
+		{"start of a subagent's", `"hook_event_name":"SessionStart","agent_id":"a1"`, 0},
+		{"unknown", `"hook_event_name":"SomethingNew"`, 0},
+		{"no event", `"x":1`, 0},
+	} {
+		calls = 0
+		if out := b.run(t, tc.fields); out != "" || calls != tc.calls {
+			t.Errorf("%s: printed %q, %d calls, want %d", tc.name, out, calls, tc.calls)
+		}
+	}
+}
+
+func TestMissedBeginning(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for _, code := range []string{local.CodeNotFound, local.CodeRefused} {
+		daemontest.Handle(b.daemon, local.VerbActivity, func(local.Activity) (any, error) {
+			return nil, &local.Error{Status: http.StatusNotFound, Code: code, Message: "not registered"}
+		})
+		daemontest.Handle(b.daemon, local.VerbRegister, func(r local.Register) (any, error) {
+			if r.Source != local.SourceResume {
+				t.Errorf("source %q", r.Source)
+			}
+			return local.Registered{Pointer: pointer}, nil
+		})
+		if out := b.run(t, `"hook_event_name":"UserPromptSubmit","prompt":"x"`); !strings.Contains(out, "2 unread") {
+			t.Errorf("%s: a prompt did not register the session: %q", code, out)
+		}
+		if out := b.run(t, `"hook_event_name":"PreToolUse"`); out != "" {
+			t.Errorf("%s: a tool registered the session", code)
+		}
+	}
+}
+
+func TestHandedOver(t *testing.T) {
+	t.Parallel()
+	const start, end = `"hook_event_name":"SessionStart","source":"clear"`, `"hook_event_name":"SessionEnd","reason":"clear"`
+	refuse := func(b *bench) {
+		refused := &local.Error{Status: http.StatusBadRequest, Code: local.CodeInvalid, Message: "no"}
+		daemontest.Handle(b.daemon, local.VerbRegister, func(local.Register) (any, error) { return nil, refused })
+		daemontest.Handle(b.daemon, local.VerbEnd, func(local.End) (any, error) { return nil, refused })
+	}
+	hang := func(b *bench) {
+		b.budget = 20 * time.Millisecond
+		wait := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+		b.daemon.HandleFunc(local.VerbRegister, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body) // so that the end of the caller shows
+			wait(w, r)
+		})
+		b.daemon.HandleFunc(local.VerbEnd, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			wait(w, r)
+		})
+	}
+	accept := func(b *bench) {
+		daemontest.Handle(b.daemon, local.VerbRegister, func(local.Register) (any, error) { return nil, nil })
+		daemontest.Handle(b.daemon, local.VerbEnd, func(e local.End) (any, error) {
+			if e.Reason != "clear" || e.SessionID != session || e.PID != os.Getpid() {
+				return nil, errors.New("wrong end")
+			}
+			return nil, nil
+		})
+	}
+	for _, tc := range []struct {
+		name, fields string
+		daemon       func(*bench)
+		want         bool
+	}{
+		{"start, no daemon", start, func(b *bench) { b.daemon.Stop() }, true},
+		{"start, crashed daemon", start, func(b *bench) { b.daemon.Crash() }, true},
+		{"start, hanging daemon", start, hang, true},
+		{"start, refused", start, refuse, false},
+		{"start, accepted", start, accept, false},
+		{"start, older daemon", start, func(b *bench) { accept(b); b.Build = local.Build{Built: time.Now()} }, true},
+		{"end, no daemon", end, func(b *bench) { b.daemon.Stop() }, false},
+		{"end, crashed daemon", end, func(b *bench) { b.daemon.Crash() }, true},
+		{"end, hanging daemon", end, hang, true},
+		{"end, refused", end, refuse, false},
+		{"end, accepted", end, accept, false},
+		{"tool, crashed daemon", `"hook_event_name":"PreToolUse"`, func(b *bench) { b.daemon.Crash() }, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			tc.daemon(b)
+			if out := b.run(t, tc.fields); out != "" {
+				t.Errorf("printed %q", out)
+			}
+			if got := len(b.detached) == 1; got != tc.want {
+				t.Errorf("handed over %v, want %v\n%s", b.detached, tc.want, b.log.String())
+			}
+		})
+	}
+}
+
+// brokenReader never comes to an end, or worse.
+type brokenReader struct{ read func([]byte) (int, error) }
+
+func (r brokenReader) Read(p []byte) (int, error) { return r.read(p) }
+
+func TestBrokenInput(t *testing.T) {
+	t.Parallel()
+	ended := make(chan struct{})
+	t.Cleanup(func() { close(ended) })
+	for _, tc := range []struct {
+		name string
+		in   io.Reader
+	}{
+		{"never ends", brokenReader{func([]byte) (int, error) { <-ended; return 0, io.EOF }}},
+		{"fails", brokenReader{func([]byte) (int, error) { return 0, errors.New("broken") }}},
+		{"too long", io.MultiReader(strings.NewReader(`{"x":"`), strings.NewReader(strings.Repeat("x", MaxInput)))},
+		{"empty", strings.NewReader("")},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.budget = 0
+			var out bytes.Buffer
+			done := make(chan struct{})
+			go func() { b.Run(context.Background(), tc.in, &out); close(done) }()
+			select {
+			case <-done:
+			case <-time.After(10 * time.Second):
+				t.Fatal("did not end")
+			}
+			if out.Len() != 0 || !strings.Contains(b.log.String(), "ignored") {
+				t.Errorf("printed %q, logged %q", out.String(), b.log.String())
+			}
+		})
+	}
+}
+
+func TestPanicIsSilent(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.daemon.Crash()
+	b.Detach = func(Event) error { panic("oh") }
+	if out := b.run(t, `"hook_event_name":"SessionStart"`); out != "" || !strings.Contains(b.log.String(), "panic: oh") {
+		t.Errorf("printed %q, logged %q", out, b.log.String())
+	}
+}

@@ -1,0 +1,136 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/claudecode/hook"
+	"github.com/claudemesh/claudemesh/peer/claudecode/plugin"
+	"github.com/claudemesh/claudemesh/peer/claudecode/program"
+	"github.com/claudemesh/claudemesh/peer/daemon"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// startTimeout bounds how long the daemon may take to come up and to answer.
+const startTimeout = 15 * time.Second
+
+// Options say what to launch.
+type Options struct {
+	Dir        peer.Dir // of claudemesh
+	Build      local.Build
+	Executable string // absolute path of claudemesh
+	Claude     string // absolute path of claude
+	ConfigDir  string // Claude Code's
+	Cwd        string
+	Env        []string // KEY=VALUE; for claude, but for what Prepare changes
+
+	Meshes []string // slugs or ids; one at least
+	Name   string   // as peers see it; "": the member's
+	Role   string
+	Groups []wire.Group
+
+	Args []string // claude's
+}
+
+// Prepared is a claude that is ready to start.
+type Prepared struct {
+	Path      string
+	Argv, Env []string
+	Identity  Identity
+	Meshes    []string // slugs
+	Warnings  []string
+}
+
+// Prepare writes the plugin, makes sure that the daemon runs, and registers this very
+// process with it, if the session is known. That the daemon is of no use now is a
+// warning: hooks try again. A daemon that refuses what Options ask for is an error.
+func Prepare(ctx context.Context, o Options) (Prepared, error) {
+	args := Parse(o.Args)
+	p := Prepared{Path: o.Claude, Env: o.environ(), Meshes: o.Meshes}
+	if args.NoSession {
+		p.Argv = append([]string{"claude"}, o.Args...)
+		return p, nil
+	}
+	var err error
+	if p.Identity, err = Identify(args, o.ConfigDir, o.Cwd); err != nil {
+		p.warn("the session is not known until claude has started: %v", err)
+	}
+	p.Argv = []string{"claude"}
+	if written, err := plugin.Write(o.Dir, o.Executable); err == nil {
+		p.Argv = append(p.Argv, "--plugin-dir", written.Root)
+	} else {
+		p.warn("claude starts without the mesh: %v", err)
+	}
+	p.Argv = append(append(p.Argv, p.Identity.Args...), o.Args...)
+	return p, p.register(ctx, &o)
+}
+
+func (p *Prepared) warn(format string, args ...any) {
+	p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...))
+}
+
+// register tells the daemon which session this process is about to run.
+func (p *Prepared) register(ctx context.Context, o *Options) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if _, err := daemon.Start(ctx, daemon.StartOptions{Dir: o.Dir, Build: o.Build, Executable: o.Executable}); err != nil {
+		p.warn("the daemon does not run, so no messages come or go for now: %v", err)
+		return nil
+	}
+	if p.Identity.SessionID == "" {
+		return nil
+	}
+	client, err := local.Owner(o.Dir)
+	if err != nil {
+		p.warn("the daemon can't be reached: %v", err)
+		return nil
+	}
+	defer client.Close()
+	var answer local.Registered
+	err = client.Call(ctx, local.VerbRegister, local.Register{
+		PID: os.Getpid(), SessionID: p.Identity.SessionID, Source: local.SourceLaunch, Cwd: o.Cwd,
+		Meshes: o.Meshes, Name: o.Name, Role: o.Role, Groups: o.Groups, NoPointer: true,
+	}, &answer)
+	var refused *local.Error
+	if errors.As(err, &refused) && (refused.Code == local.CodeInvalid || refused.Code == local.CodeNotFound || refused.Code == local.CodeRefused) {
+		return fmt.Errorf("register the session: %w", err)
+	}
+	if err != nil {
+		p.warn("the daemon does not know the session yet: %v", err)
+		return nil
+	}
+	p.Meshes, p.Warnings = answer.Meshes, append(p.Warnings, answer.Warnings...)
+	return nil
+}
+
+// handover are the variables by which the hooks learn what the session is to be.
+var handover = []string{hook.EnvMesh, hook.EnvName, hook.EnvRole, hook.EnvGroups, "CLAUDEMESH_CONFIG_DIR"}
+
+// environ is claude's environment: that of Options, without what an outer session or
+// launch has put there, and with what the hooks need.
+func (o *Options) environ() []string {
+	env := slices.DeleteFunc(program.CleanEnv(o.Env), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(handover, name)
+	})
+	for i, value := range []string{strings.Join(o.Meshes, ","), o.Name, o.Role, formatGroups(o.Groups), string(o.Dir)} {
+		if value != "" {
+			env = append(env, handover[i]+"="+value)
+		}
+	}
+	return env
+}
+
+// Exec becomes claude. It returns only if that fails.
+func (p *Prepared) Exec() error {
+	err := syscall.Exec(p.Path, p.Argv, p.Env)
+	return fmt.Errorf("start %s: %w", p.Path, err)
+}

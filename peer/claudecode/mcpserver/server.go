@@ -1,0 +1,101 @@
+package mcpserver
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
+	"github.com/claudemesh/claudemesh/peer/claudecode/wake"
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+const (
+	parentInterval = 2 * time.Second // how often claude is looked for
+	// channelGrace is the time between initialized and the first notification. What
+	// comes earlier is lost, as Claude Code has not set up the channel yet.
+	channelGrace = 3 * time.Second
+)
+
+// Config is what a server needs.
+type Config struct {
+	Dir     peer.Dir
+	PID     int    // of claude: the parent of this process
+	Session string // CLAUDE_CODE_SESSION_ID, to find claude with when it is not the parent
+	Version string // of this program
+	Channel bool   // offer to wake the session through a channel
+	// Start makes sure that a daemon runs; nil: that is left to others.
+	Start func(context.Context) error
+	Logf  func(format string, args ...any) // nil: nobody is told
+	In    io.ReadCloser
+	Out   io.WriteCloser
+
+	grace time.Duration // 0: channelGrace
+}
+
+// server is one run of the server.
+type server struct {
+	ctx    context.Context // ends with the run
+	config Config
+	link   *link
+}
+
+// Serve serves until In ends, claude does, or ctx does; none of them is an error.
+func Serve(ctx context.Context, c Config) error {
+	ctx, stop := lineage.While(ctx, c.PID, parentInterval)
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	defer cancel()
+	if c.Logf == nil {
+		c.Logf = func(string, ...any) {}
+	}
+	s := &server{ctx: ctx, config: c, link: newLink(&c)}
+	t := &transport{Transport: &mcp.IOTransport{Reader: c.In, Writer: c.Out}}
+	options := &mcp.ServerOptions{
+		Instructions:              instructions,
+		SupportedProtocolVersions: versions,
+		Capabilities:              &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}},
+	}
+	if c.Channel {
+		options.Capabilities.Experimental = map[string]any{"claude/channel": struct{}{}}
+		var once sync.Once
+		options.InitializedHandler = func(context.Context, *mcp.InitializedRequest) {
+			once.Do(func() { listening.Go(func() { s.channel(t) }) })
+		}
+	}
+	m := mcp.NewServer(&mcp.Implementation{Name: "claudemesh", Title: "claudemesh", Version: c.Version}, options)
+	s.addTools(m)
+	err := m.Run(ctx, t)
+	if ctx.Err() != nil || errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// channel tells the session of messages by notifications.
+func (s *server) channel(t *transport) {
+	grace := s.config.grace
+	if grace == 0 {
+		grace = channelGrace
+	}
+	select {
+	case <-s.ctx.Done():
+		return
+	case <-time.After(grace):
+	}
+	l := wake.Listener{
+		Dir: s.config.Dir, PID: s.config.PID, Path: local.PathChannel,
+		Revive: s.config.Start, Logf: s.config.Logf,
+	}
+	err := l.Listen(s.ctx, func(pointer string) error {
+		return t.notifyChannel(s.ctx, pointer, map[string]string{"kind": "unread"})
+	})
+	s.config.Logf("channel ends: %v", err)
+}

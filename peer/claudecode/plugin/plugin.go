@@ -1,0 +1,194 @@
+package plugin
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"text/template"
+
+	"github.com/claudemesh/claudemesh/peer"
+)
+
+// The names by which Claude Code knows what is written here.
+const (
+	Name        = "claudemesh"
+	Marketplace = "claudemesh-local"
+	ID          = Name + "@" + Marketplace
+	Server      = "mesh" // of the tools: mcp__plugin_claudemesh_mesh__...
+)
+
+// Plugin is where the plugin has been written.
+type Plugin struct {
+	Marketplace string // directory for `claude plugin marketplace add`
+	Root        string // directory for `claude --plugin-dir`
+}
+
+// event is an event of Claude Code's that the plugin listens to.
+type event struct {
+	Name  string
+	Waits bool // starts the process that can wake an idle session
+}
+
+// events are all that say something about who is there and at work. Interrupting
+// with Esc fires none.
+var events = []event{
+	{"SessionStart", true}, {"UserPromptSubmit", false}, {"PreToolUse", false}, {"PostToolUse", false},
+	{"Stop", true}, {"StopFailure", false}, {"Notification", false}, {"PermissionRequest", false}, {"SessionEnd", false},
+}
+
+// call is a command in exec form: no shell reads it.
+type call struct {
+	Command string
+	Args    []string
+}
+
+// values are what the templates need.
+type values struct {
+	Plugin, Marketplace, Server string
+	Events                      []event
+	Executable                  string
+	ConfigDir                   string // "" for the usual one
+	Hook, Wait                  call
+	Monitor                     string // for a shell
+}
+
+//go:embed all:templates
+var templates embed.FS
+
+// At returns where the plugin of a config directory is, or will be.
+func At(dir peer.Dir) Plugin {
+	marketplace := dir.Path("plugin")
+	return Plugin{Marketplace: marketplace, Root: filepath.Join(marketplace, Name)}
+}
+
+// Write makes the plugin of a config directory say that claudemesh is at the absolute
+// path executable. It touches only files whose text is another, and each of them
+// is the old one or the new one at any moment.
+func Write(dir peer.Dir, executable string) (Plugin, error) {
+	p := At(dir)
+	if !filepath.IsAbs(executable) {
+		return p, fmt.Errorf("write plugin: the path of claudemesh is not absolute: %s", executable)
+	}
+	files, err := render(dir, executable)
+	if err != nil {
+		return p, fmt.Errorf("write plugin: %w", err)
+	}
+	if err := dir.Make(); err != nil {
+		return p, err
+	}
+	for name, text := range files {
+		if err := writeFile(filepath.Join(p.Marketplace, filepath.FromSlash(name)), text); err != nil {
+			return p, fmt.Errorf("write plugin: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// Current reports whether the plugin is there as Write would leave it.
+func Current(dir peer.Dir, executable string) (bool, error) {
+	files, err := render(dir, executable)
+	if err != nil {
+		return false, err
+	}
+	for name, text := range files {
+		have, err := os.ReadFile(filepath.Join(At(dir).Marketplace, filepath.FromSlash(name)))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, fmt.Errorf("read plugin: %w", err)
+		}
+		if !bytes.Equal(have, text) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// render returns the text of each file by its name.
+func render(dir peer.Dir, executable string) (map[string][]byte, error) {
+	v := values{
+		Plugin: Name, Marketplace: Marketplace, Server: Server, Events: events, Executable: executable,
+		Hook: call{executable, []string{"hook"}}, Wait: call{executable, []string{"wait"}},
+		Monitor: ShellCommand(dir, executable, "monitor"),
+	}
+	if !usual(dir) {
+		v.ConfigDir = string(dir)
+		v.Hook, v.Wait = v.Hook.in(dir), v.Wait.in(dir)
+	}
+	files := make(map[string][]byte)
+	err := fs.WalkDir(templates, "templates", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		t, err := template.New(path.Base(name)).Funcs(template.FuncMap{"json": jsonText}).ParseFS(templates, name)
+		if err != nil {
+			return err
+		}
+		var text bytes.Buffer
+		if err := t.Execute(&text, v); err != nil {
+			return err
+		}
+		files[strings.TrimPrefix(name, "templates/")] = text.Bytes()
+		return nil
+	})
+	return files, err
+}
+
+// in is the call with the config directory in its environment. env(1) becomes the
+// command, so the parent of the process is the same.
+func (c call) in(dir peer.Dir) call {
+	return call{"/usr/bin/env", append([]string{configVariable + "=" + string(dir), c.Command}, c.Args...)}
+}
+
+const configVariable = "CLAUDEMESH_CONFIG_DIR"
+
+// usual tells whether claudemesh finds the directory by itself.
+func usual(dir peer.Dir) bool {
+	home, err := os.UserHomeDir()
+	return err == nil && string(dir) == filepath.Join(home, ".claudemesh")
+}
+
+// ShellCommand returns a verb of claudemesh as a command for a POSIX shell.
+func ShellCommand(dir peer.Dir, executable, verb string) string {
+	command := "exec " + quote(executable) + " " + verb
+	if !usual(dir) {
+		command = configVariable + "=" + quote(string(dir)) + " " + command
+	}
+	return command
+}
+
+// quote makes one word of s for a POSIX shell.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+func jsonText(v any) (string, error) {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return strings.TrimSpace(text.String()), err
+}
+
+// writeFile leaves a file alone that has that text already.
+func writeFile(path string, text []byte) error {
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, text) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".*.tmp") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name()) // does nothing after the rename
+	_, err = tmp.Write(text)
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
+}

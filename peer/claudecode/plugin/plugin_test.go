@@ -1,0 +1,168 @@
+package plugin
+
+import (
+	"encoding/json"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+)
+
+// hooksFile is hooks.json as Claude Code reads it.
+type hooksFile struct {
+	Hooks map[string][]struct {
+		Hooks []struct {
+			Type, Command string
+			Args          []string
+			Timeout       int
+			AsyncRewake   bool
+		}
+	}
+}
+
+func readJSON(t *testing.T, path string, v any) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		t.Fatalf("%s: %v\n%s", path, err, b)
+	}
+}
+
+// No character of a path may change the meaning of a file.
+func TestWriteQuotes(t *testing.T) {
+	t.Parallel()
+	dir := peer.Dir(filepath.Join(t.TempDir(), `it's "my" <dir> $HOME`))
+	// The program tells what it was called with, whatever it is called.
+	exe := filepath.Join(t.TempDir(), "claude mesh's \"\\ `x` $(y)")
+	if err := os.WriteFile(exe, []byte("#!/bin/sh\necho \"$CLAUDEMESH_CONFIG_DIR|$*\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Write(dir, exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	called := func(verb, command string, args ...string) {
+		t.Helper()
+		out, err := exec.Command(command, args...).CombinedOutput()
+		if want := string(dir) + "|" + verb + "\n"; err != nil || string(out) != want {
+			t.Errorf("%s: got %q, %v, want %q", verb, out, err, want)
+		}
+	}
+	var hooks hooksFile
+	readJSON(t, filepath.Join(p.Root, "hooks", "hooks.json"), &hooks)
+	if len(hooks.Hooks) != 9 {
+		t.Errorf("%d events", len(hooks.Hooks))
+	}
+	for name, matchers := range hooks.Hooks {
+		waits := name == "SessionStart" || name == "Stop"
+		verbs := []string{"hook"}
+		if waits {
+			verbs = append(verbs, "wait")
+		}
+		if len(matchers) != 1 || len(matchers[0].Hooks) != len(verbs) {
+			t.Fatalf("%s: %+v", name, matchers)
+		}
+		for i, h := range matchers[0].Hooks {
+			if h.Type != "command" || h.AsyncRewake != (verbs[i] == "wait") || h.Timeout < 5 {
+				t.Errorf("%s: %+v", name, h)
+			}
+			called(verbs[i], h.Command, h.Args...)
+		}
+	}
+	var monitors []struct{ Name, Command, Description string }
+	readJSON(t, filepath.Join(p.Root, "monitors", "monitors.json"), &monitors)
+	called("monitor", "/bin/sh", "-c", monitors[0].Command)
+
+	var mcp struct {
+		MCPServers map[string]struct {
+			Command string
+			Args    []string
+			Env     map[string]string
+		}
+	}
+	readJSON(t, filepath.Join(p.Root, ".mcp.json"), &mcp)
+	server := mcp.MCPServers[Server]
+	if server.Command != exe || !slices.Equal(server.Args, []string{"mcp"}) || server.Env["CLAUDEMESH_CONFIG_DIR"] != string(dir) {
+		t.Errorf("MCP server: %+v", server)
+	}
+}
+
+func TestUsualDirectoryNeedsNoVariable(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	p, err := Write(peer.Dir(filepath.Join(home, ".claudemesh")), "/usr/bin/claudemesh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hooks hooksFile
+	readJSON(t, filepath.Join(p.Root, "hooks", "hooks.json"), &hooks)
+	if h := hooks.Hooks["Stop"][0].Hooks[0]; h.Command != "/usr/bin/claudemesh" || !slices.Equal(h.Args, []string{"hook"}) {
+		t.Errorf("%+v", h)
+	}
+	err = filepath.WalkDir(p.Marketplace, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if strings.Contains(string(b), "CONFIG_DIR") {
+			t.Errorf("%s: %s", path, b)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWriteTwice(t *testing.T) {
+	t.Parallel()
+	dir := peer.Dir(filepath.Join(t.TempDir(), "config"))
+	if current, err := Current(dir, "/a/claudemesh"); current || err != nil {
+		t.Errorf("before: %v, %v", current, err)
+	}
+	p, err := Write(dir, "/a/claudemesh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if current, err := Current(dir, "/a/claudemesh"); !current || err != nil {
+		t.Errorf("after: %v, %v", current, err)
+	}
+	hooks, market := filepath.Join(p.Root, "hooks", "hooks.json"), filepath.Join(p.Marketplace, ".claude-plugin", "marketplace.json")
+	long := time.Now().Add(-time.Hour)
+	for _, path := range []string{hooks, market} {
+		if err := os.Chtimes(path, long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	written := func(path string) bool {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(info.ModTime()) < time.Minute
+	}
+	if _, err := Write(dir, "/a/claudemesh"); err != nil || written(hooks) {
+		t.Errorf("the same again has written, %v", err)
+	}
+	if current, _ := Current(dir, "/b/claudemesh"); current {
+		t.Error("another program counts as current")
+	}
+	if _, err := Write(dir, "/b/claudemesh"); err != nil || !written(hooks) || written(market) {
+		t.Errorf("another program: hooks %v, marketplace %v, %v", written(hooks), written(market), err)
+	}
+	if rest, _ := filepath.Glob(filepath.Join(p.Root, "*", "*.tmp")); len(rest) > 0 {
+		t.Errorf("left behind: %v", rest)
+	}
+	if _, err := Write(dir, "claudemesh"); err == nil {
+		t.Error("a relative path passed")
+	}
+}

@@ -1,0 +1,74 @@
+// Package published reads what each running Claude Code says of itself in
+// sessions/<pid>.json of its directory. It is the only source that knows of an
+// interruption with Esc, which fires no hook.
+//
+// The format is Claude Code's own and undocumented; this is what version 2.1.330
+// writes. What can't be read counts as nothing said. A file may outlive its process:
+// callers compare [daemon.Published.ProcStart].
+package published
+
+import (
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+
+	"github.com/claudemesh/claudemesh/peer/daemon"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Reader reads the status of the Claude Code whose directory is ConfigDir. It
+// implements daemon.Host and is safe for concurrent use.
+type Reader struct {
+	ConfigDir string
+}
+
+var _ daemon.Host = Reader{}
+
+// maxFile bounds what is read of a file, in bytes; a real one has some 700.
+const maxFile = 64 << 10
+
+// status is what matters of a file.
+type status struct {
+	PID       int    `json:"pid"`
+	SessionID string `json:"sessionId"`
+	ProcStart string `json:"procStart"`
+	Status    string `json:"status"`
+}
+
+// Published returns what the claude with that process id says of itself; false when
+// it says nothing that is understood.
+func (r Reader) Published(pid int) (daemon.Published, bool) {
+	f, err := os.Open(filepath.Join(r.ConfigDir, "sessions", strconv.Itoa(pid)+".json"))
+	if err != nil {
+		return daemon.Published{}, false
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile))
+	if err != nil {
+		return daemon.Published{}, false
+	}
+	return parse(b, pid)
+}
+
+func parse(b []byte, pid int) (daemon.Published, bool) {
+	var s status
+	if err := json.Unmarshal(b, &s); err != nil || s.PID != pid || s.SessionID == "" {
+		return daemon.Published{}, false
+	}
+	p := daemon.Published{SessionID: s.SessionID}
+	if runtime.GOOS == "linux" {
+		p.ProcStart = s.ProcStart // elsewhere, not in the form of package process
+	}
+	switch s.Status {
+	case "busy":
+		p.Status = wire.Working
+	case "waiting":
+		p.Status, p.Reason = wire.Working, "waiting"
+	case "idle", "shell": // the latter: a command in the background, such as a monitor, still runs
+		p.Status = wire.Idle
+	}
+	return p, true
+}

@@ -1,0 +1,88 @@
+package wake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+const (
+	parentInterval = 2 * time.Second        // how often claude is looked for
+	searchInterval = 200 * time.Millisecond // how often its registration is
+	// searchGrace is how long only a claude of our own session will do. A monitor that
+	// begins before its session is registered must not take the one around it.
+	searchGrace = 15 * time.Second
+)
+
+// Options are what Monitor and Wait need.
+type Options struct {
+	Dir    peer.Dir
+	PID    int                         // of claude; for Monitor: or of another ancestor that lives as long
+	Revive func(context.Context) error // see Listener
+	Logf   func(format string, args ...any)
+}
+
+// Monitor prints each pointer as a line, for as long as claude lives: Claude Code
+// tells its user when a monitor ends and does not start it again. So it stays when
+// another one has taken over, too. It fails only when it can't print.
+func Monitor(ctx context.Context, o Options, out io.Writer) error {
+	ctx, stop := lineage.While(ctx, o.PID, parentInterval)
+	defer stop()
+	pid, ok := find(ctx, o.Dir, o.PID)
+	if !ok {
+		return nil
+	}
+	ctx, stop = lineage.While(ctx, pid, parentInterval)
+	defer stop()
+	l := Listener{Dir: o.Dir, PID: pid, Path: local.PathMonitor, Revive: o.Revive, Logf: o.Logf}
+	err := l.Listen(ctx, func(pointer string) error {
+		_, err := fmt.Fprintln(out, oneLine(pointer))
+		return err
+	})
+	if errors.Is(err, ErrOver) {
+		<-ctx.Done()
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("print for Claude Code: %w", err)
+}
+
+// find waits until the claude process above this one is registered.
+func find(ctx context.Context, dir peer.Dir, likely int) (int, bool) {
+	session := os.Getenv(lineage.EnvSession)
+	ticker := time.NewTicker(searchInterval)
+	defer ticker.Stop()
+	for begun := time.Now(); ; {
+		if pid, ok := lineage.Find(dir, os.Getpid(), session); ok {
+			return pid, true
+		}
+		if _, err := local.ReadTicket(dir, likely); err == nil && time.Since(begun) >= searchGrace {
+			return likely, true
+		}
+		select {
+		case <-ctx.Done():
+			return 0, false
+		case <-ticker.C:
+		}
+	}
+}
+
+// oneLine makes sure that one pointer is one event.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, s)
+}
