@@ -24,79 +24,6 @@ func newKey(t testing.TB) wire.Key {
 	return k.Public()
 }
 
-func TestResolve(t *testing.T) {
-	t.Parallel()
-	alice, bob, bob2, carol := newKey(t), newKey(t), newKey(t), newKey(t)
-	session1, session2, own := newKey(t), newKey(t), newKey(t)
-	peers := []wire.PeerRow{
-		{Pubkey: alice, MemberPubkey: alice, DisplayName: "Alice"},
-		{Pubkey: session1, MemberPubkey: carol, DisplayName: "work"},
-		{Pubkey: session2, MemberPubkey: carol, DisplayName: "work"},
-		{Pubkey: session1, MemberPubkey: carol, DisplayName: "solo"},
-		{Pubkey: bob, MemberPubkey: bob, DisplayName: "bob"},
-		{Pubkey: bob2, MemberPubkey: bob2, DisplayName: "BOB"},
-		{Pubkey: own, MemberPubkey: own, DisplayName: "alice"},
-		{Pubkey: own, MemberPubkey: own, DisplayName: "me"},
-	}
-	members := []wire.MemberRow{
-		{Pubkey: carol, DisplayName: "carol"},
-		{Pubkey: newKey(t), DisplayName: "gone", Removed: true},
-		{Pubkey: own, DisplayName: "myself"},
-		{Pubkey: bob2, DisplayName: "second"},
-	}
-	stranger := newKey(t)
-	for _, tc := range []struct {
-		name, to  string
-		want      wire.Key
-		ambiguous int
-	}{
-		{"name", "Alice", alice, 0},
-		{"name in another case, not my own presence", "ALICE", alice, 0},
-		{"own presence if nobody else is meant", "me", own, 0},
-		{"one session", "solo", session1, 0},
-		{"several sessions of a member", "work", carol, 0},
-		{"member who is away", "Carol", carol, 0},
-		{"two members of a name", "bob", wire.Key{}, 2},
-		{"whole key", alice.String(), alice, 0},
-		{"whole key of a session", session2.String(), session2, 0},
-		{"unknown key", stranger.String(), stranger, 0},
-		{"start of a key", session2.String()[:8], session2, 0},
-		{"start in upper case", strings.ToUpper(alice.String()[:12]), alice, 0},
-		{"too short a start", alice.String()[:7], wire.Key{}, 0},
-		{"removed member", "gone", wire.Key{}, 0},
-		{"nobody", "dave", wire.Key{}, 0},
-		{"empty", "", wire.Key{}, 0},
-	} {
-		c, err := resolve(tc.to, own, peers, members)
-		var several *ambiguousError
-		switch {
-		case tc.ambiguous > 0:
-			if !errors.As(err, &several) || len(several.found) != tc.ambiguous || !strings.Contains(err.Error(), bob.String()[:16]) {
-				t.Errorf("%s: got %v", tc.name, err)
-			}
-		case tc.want.IsZero():
-			if err == nil || errors.As(err, &several) {
-				t.Errorf("%s: got %+v, %v", tc.name, c, err)
-			}
-		case err != nil || c.key != tc.want:
-			t.Errorf("%s: got %+v, %v", tc.name, c, err)
-		}
-	}
-	// A connected peer that calls itself what an absent member is called gets nothing
-	// that is meant for the member.
-	impostor := []wire.PeerRow{{Pubkey: bob, MemberPubkey: bob, DisplayName: "carol"}}
-	var several *ambiguousError
-	if c, err := resolve("carol", own, impostor, members); !errors.As(err, &several) {
-		t.Errorf("an impostor: got %+v, %v", c, err)
-	}
-	// Two keys with one start.
-	twin := alice
-	twin[31] ^= 1
-	if _, err := resolve(alice.String()[:8], own, append(peers, wire.PeerRow{Pubkey: twin, MemberPubkey: twin, DisplayName: "twin"}), members); err == nil {
-		t.Error("an ambiguous start of a key passed")
-	}
-}
-
 func TestPrintableObeysNoControls(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
@@ -139,12 +66,14 @@ func TestMessageText(t *testing.T) {
 		m    peer.Stored
 		want string
 	}{
-		{"direct", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Direct}, " bob: hi"},
-		{"mesh", peer.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh}, " bob to the mesh: hi"},
+		{"direct", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true}, " bob: hi"},
+		{"mesh", peer.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh, Verified: true}, " bob to the mesh: hi"},
+		{"not verified", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Doubt: "no\nword"}, ` bob [not verified: no\nword]: hi`},
+		{"not verified, in the mesh", peer.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh}, " bob [not verified] to the mesh: hi"},
 		{"plain", peer.Stored{From: "bob", Body: "hi", Sealing: peer.NotEncrypted}, " bob [NOT ENCRYPTED, anybody may have written this]: hi"},
 		{"unopened", peer.Stored{From: "bob", Error: "no\x1bkey", Sealing: peer.Unopened}, ` bob [could not be opened: no\u001bkey]`},
-		{"lines that look like a message", peer.Stored{From: "bob", Body: "x\n12:00:00 alice: y", Sealing: peer.Direct}, " bob: x\n    12:00:00 alice: y"},
-		{"name with a line", peer.Stored{From: "bob\nalice", Body: "x", Sealing: peer.Direct}, ` bob\nalice: x`},
+		{"lines that look like a message", peer.Stored{From: "bob", Body: "x\n12:00:00 alice: y", Sealing: peer.Direct, Verified: true}, " bob: x\n    12:00:00 alice: y"},
+		{"name with a line", peer.Stored{From: "bob\nalice", Body: "x", Sealing: peer.Direct, Verified: true}, ` bob\nalice: x`},
 	} {
 		tc.m.CreatedAt = now
 		if got := a.messageText(&tc.m, now); got != now.Format("15:04:05")+tc.want {

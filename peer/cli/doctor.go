@@ -167,7 +167,7 @@ func (d *doctor) roundTrip(ctx context.Context) (string, error) {
 		Mesh: d.mesh, Session: session, About: d.about(), OneShot: true,
 		OnMessage: func(ctx context.Context, m peer.Incoming) error {
 			if m.Sender != d.mesh.Member.Public() || m.Sealing != peer.Direct || string(m.Body) != marker {
-				_, err := store.Add(ctx, d.mesh.MeshID, &m, time.Now())
+				_, err := store.Add(ctx, peer.Mailbox{MeshID: d.mesh.MeshID}, &m, time.Now())
 				return err
 			}
 			select {

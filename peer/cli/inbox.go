@@ -37,12 +37,15 @@ func (a *app) inboxCommand() *cobra.Command {
 		Short: "Fetch and show messages",
 		Long: `Fetch what is waiting and show the messages that were not shown before. With --follow,
 stay connected and show messages as they come. Messages are stored on disk before the
-broker may forget them.
+broker may forget them, and kept for 30 days after they were shown. While the daemon
+runs, it receives them, and this shows what it has stored.
 
 --json: one object a line: {messageId, clientMessageId, from, senderPubkey,
-senderMemberPubkey, sealing, body, error, priority, replyTo, createdAt, receivedAt, read}.
-sealing is direct (for you alone), mesh (for members of the mesh; the sender's name is
-the broker's word), none (came unencrypted) or unopened (error says why).`,
+senderMemberPubkey, verified, doubt, sealing, body, error, priority, topic, replyTo,
+createdAt, receivedAt, read}. verified tells that the message is from the member with
+senderMemberPubkey, whatever the broker says; where it is not, doubt says why.
+sealing is direct (for you alone), mesh (for members of the mesh), none (came
+unencrypted) or unopened (error says why).`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.limit < 0 {
@@ -78,7 +81,13 @@ func (a *app) inbox(ctx context.Context, f *inboxFlags) error {
 		return err
 	}
 	defer store.Close()
+	if _, err := store.Prune(ctx, time.Now()); err != nil {
+		return err
+	}
 	r := &reader{app: a, flags: f, mesh: m, store: store, fresh: make(chan struct{}, 1)}
+	if serves, problem := a.daemonServes(ctx, m.MeshID); serves {
+		return r.readDaemon(ctx, problem)
+	}
 	lock, err := peer.TryLock(a.dir.Path("inbox-" + shortHash(m.MeshID) + ".lock"))
 	if errors.Is(err, peer.ErrLocked) {
 		fmt.Fprintln(a.err, "Another `claudemesh inbox` is connected for this mesh; showing what it has stored.")
@@ -115,7 +124,7 @@ func (r *reader) options() peer.Options {
 
 // take stores a message. When it returns nil the broker may forget the message.
 func (r *reader) take(ctx context.Context, m peer.Incoming) error {
-	if _, err := r.store.Add(ctx, r.mesh.MeshID, &m, time.Now()); err != nil {
+	if _, err := r.store.Add(ctx, peer.Mailbox{MeshID: r.mesh.MeshID}, &m, time.Now()); err != nil {
 		return err
 	}
 	select {

@@ -26,14 +26,14 @@ func (a *app) withMember(ctx context.Context, name, done string, do func(context
 	if err != nil {
 		return err
 	}
-	c, err := resolveMember(name, m.Member.Public(), members)
+	c, err := peer.ResolveMember(name, m.Member.Public(), members)
 	if err != nil {
 		return err
 	}
-	if err := do(ctx, client, c.key); err != nil {
+	if err := do(ctx, client, c.Key); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, done+"\n", oneLine(c.name))
+	_, err = fmt.Fprintf(a.out, done+"\n", oneLine(c.Name))
 	return err
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -20,7 +21,9 @@ what you send them waits for them.
 
 --json: an array of {pubkey, memberPubkey, displayName, status, summary, groups,
 sessionId, connectedAt, cwd, peerRole, online, visible, role} with hostname, peerType,
-channel, model, stats and profile where known. A member that is away has status "away",
+channel, model, stats, profile and statusReason where known, and with {verified, doubt}:
+verified tells that the member vouches for the key and that no other member used the
+name before; where it is not, doubt says why. A member that is away has status "away",
 and its member key as pubkey.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, m, err := a.connect(cmd.Context())
@@ -28,19 +31,18 @@ and its member key as pubkey.`,
 				return err
 			}
 			defer client.Close()
-			peers, err := client.ListPeers(cmd.Context())
+			peers, members, err := client.Roster(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if all {
-				if peers, err = withAway(cmd.Context(), client, peers); err != nil {
-					return err
-				}
+				peers = withAway(peers, members)
 			}
+			trusted := a.trust(cmd.Context(), m.MeshID, peers, members)
 			if asJSON {
-				return a.printJSON(nonNil(peers))
+				return a.printJSON(nonNil(trusted))
 			}
-			return a.table(peerTable(peers, m.Member.Public()))
+			return a.table(peerTable(trusted, m.Member.Public()))
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -52,11 +54,7 @@ and its member key as pubkey.`,
 const away wire.Status = "away"
 
 // withAway adds a row for every member that has none.
-func withAway(ctx context.Context, client *peer.Client, peers []wire.PeerRow) ([]wire.PeerRow, error) {
-	members, err := client.ListMembers(ctx)
-	if err != nil {
-		return nil, err
-	}
+func withAway(peers []wire.PeerRow, members []wire.MemberRow) []wire.PeerRow {
 	here := make(map[wire.Key]bool)
 	for i := range peers {
 		here[peers[i].MemberPubkey] = true
@@ -69,11 +67,53 @@ func withAway(ctx context.Context, client *peer.Client, peers []wire.PeerRow) ([
 			})
 		}
 	}
-	return peers, nil
+	return peers
 }
 
-func peerTable(peers []wire.PeerRow, own wire.Key) [][]string {
-	rows := [][]string{{"NAME", "KEY", "STATUS", "WHERE", "GROUPS", "SUMMARY"}}
+// trustedRow is a row of the roster with what is known of it here.
+type trustedRow struct {
+	wire.PeerRow
+	Verified bool   `json:"verified"`
+	Doubt    string `json:"doubt,omitempty"`
+}
+
+// trust finds out which rows are verified. Without the file of contacts it judges
+// the keys alone, and says so.
+func (a *app) trust(ctx context.Context, meshID string, peers []wire.PeerRow, members []wire.MemberRow) []trustedRow {
+	now := time.Now()
+	known, err := a.compareNames(ctx, meshID, peers, members, now)
+	if err != nil {
+		fmt.Fprintln(a.err, "warning: names are not compared with those known before:", printable(err.Error()))
+	}
+	rows := make([]trustedRow, len(peers))
+	for i := range peers {
+		rows[i].PeerRow = peers[i]
+		if err == nil {
+			rows[i].Verified, rows[i].Doubt = known[i].Verified, known[i].Doubt
+		} else {
+			rows[i].Verified, rows[i].Doubt = peer.VerifyRow(&peers[i], now)
+		}
+	}
+	return rows
+}
+
+// compareNames looks up who used the names before. A member is known by its own
+// name rather than by what its sessions call themselves.
+func (a *app) compareNames(ctx context.Context, meshID string, peers []wire.PeerRow, members []wire.MemberRow, now time.Time) ([]peer.RowTrust, error) {
+	store, err := peer.OpenInbox(ctx, a.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	contacts := store.Contacts()
+	if err := contacts.PinMembers(ctx, meshID, members, now); err != nil {
+		return nil, err
+	}
+	return contacts.VerifyRows(ctx, meshID, peers, now)
+}
+
+func peerTable(peers []trustedRow, own wire.Key) [][]string {
+	rows := [][]string{{"NAME", "KEY", "VERIFIED", "STATUS", "WHERE", "GROUPS", "SUMMARY"}}
 	for i := range peers {
 		p := &peers[i]
 		name, status, summary := p.DisplayName, string(p.Status), ""
@@ -97,7 +137,14 @@ func peerTable(peers []wire.PeerRow, own wire.Key) [][]string {
 		for i, g := range p.Groups {
 			groups[i] = "@" + g.Name
 		}
-		rows = append(rows, []string{name, p.Pubkey.Short(), status, where, strings.Join(groups, " "), summary})
+		if p.StatusReason != "" {
+			status += " (" + p.StatusReason + ")"
+		}
+		verified := "yes"
+		if !p.Verified {
+			verified = "NO: " + p.Doubt
+		}
+		rows = append(rows, []string{name, p.Pubkey.Short(), verified, status, where, strings.Join(groups, " "), summary})
 	}
 	return rows
 }

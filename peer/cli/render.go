@@ -100,10 +100,21 @@ func timeText(t, now time.Time) string {
 	return t.Format("2006-01-02 15:04")
 }
 
+// notVerified says that something is not verified, and why.
+func notVerified(doubt string) string {
+	if doubt == "" {
+		return "not verified"
+	}
+	return "not verified: " + oneLine(doubt)
+}
+
 // messageText lays out a message of the inbox. Lines after the first are
 // indented, so that a message can't pass for several.
 func (a *app) messageText(m *peer.Stored, now time.Time) string {
 	head := a.paint(dim, timeText(m.CreatedAt, now)) + " " + a.paint(bold, oneLine(m.From))
+	if (m.Sealing == peer.Direct || m.Sealing == peer.InMesh) && !m.Verified {
+		head += " " + a.paint(yellow, "["+notVerified(m.Doubt)+"]")
+	}
 	body := strings.ReplaceAll(printable(m.Body), "\n", "\n    ")
 	switch m.Sealing {
 	case peer.Direct:

@@ -73,9 +73,12 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetErr(a.err)
 	cmd, err := root.ExecuteContextC(ctx)
 	var usage usageError
+	var status exitStatus
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &status):
+		return int(status)
 	case errors.Is(err, errReported):
 		return exitFailed
 	case !a.started || errors.As(err, &usage):
@@ -113,15 +116,26 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong command line.`,
 	}
 	root.PersistentFlags().StringVar(&a.mesh, "mesh", "", "slug or id of the mesh, when you have joined several")
 	root.PersistentFlags().StringVar(&a.broker, "broker", "", "URL of the broker instead of the remembered one; for create, default CLAUDEMESH_BROKER_URL or "+DefaultBroker)
-	root.AddCommand(
-		a.createCommand(), a.joinCommand(), a.meshesCommand(),
-		a.inviteCommand(), a.invitesCommand(),
-		a.peersCommand(), a.membersCommand(),
-		a.sendCommand(), a.statusCommand(), a.inboxCommand(),
-		a.grantCommand(), a.blockCommand(), a.unblockCommand(), a.removeCommand(), a.roleCommand(),
-		a.auditCommand(), a.doctorCommand(), a.versionCommand(),
-	)
+	group(root, "claude", "In Claude Code:",
+		a.launchCommand(), a.installCommand(), a.uninstallCommand(), a.sessionsCommand(), a.daemonCommand())
+	group(root, "messages", "Messages and peers:",
+		a.peersCommand(), a.sendCommand(), a.statusCommand(), a.inboxCommand(), a.verifyCommand())
+	group(root, "meshes", "Meshes and members:",
+		a.createCommand(), a.joinCommand(), a.meshesCommand(), a.inviteCommand(), a.invitesCommand(), a.membersCommand(),
+		a.grantCommand(), a.blockCommand(), a.unblockCommand(), a.removeCommand(), a.roleCommand(), a.auditCommand())
+	group(root, "plugin", "Run by Claude Code:",
+		a.hookCommand(), a.waitCommand(), a.monitorCommand(), a.mcpCommand(), a.statuslineCommand())
+	root.AddCommand(a.doctorCommand(), a.versionCommand())
 	return root
+}
+
+// group adds commands under a heading of the help.
+func group(root *cobra.Command, id, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, c := range commands {
+		c.GroupID = id
+	}
+	root.AddCommand(commands...)
 }
 
 func (a *app) versionCommand() *cobra.Command {

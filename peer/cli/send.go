@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -26,6 +25,8 @@ type sent struct {
 	MessageID  string                 `json:"messageId"`
 	ClientID   string                 `json:"clientMessageId"`
 	Delivered  bool                   `json:"delivered"`
+	Verified   *bool                  `json:"verified,omitempty"` // of a message to one recipient
+	Doubt      string                 `json:"doubt,omitempty"`
 	Recipients []wire.RecipientStatus `json:"recipients"`
 }
 
@@ -42,14 +43,16 @@ func (a *app) sendCommand() *cobra.Command {
   @all or *          everybody in the mesh
 With '-' the message is read from standard input. Prints the message's id, and whether
 it is delivered already or waits.
---json: {messageId, clientMessageId, delivered, recipients [{name, pubkey, status, state}]}.`,
+--json: {messageId, clientMessageId, delivered, recipients [{name, pubkey, status, state}]}
+and, for one recipient, {verified, doubt}: verified tells that its member vouches for the
+key that the message is sealed for; where it is not, doubt says why.`,
 		Example: "  claudemesh send bob \"the build is green\"\n  git diff | claudemesh send @review -",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !wire.Priority(priority).Valid() {
 				return usagef("--priority must be now, next or low")
 			}
-			if isGroupTarget(args[0]) {
+			if peer.IsGroupTarget(args[0]) {
 				if _, err := wire.ParseTarget(args[0]); err != nil {
 					return usagef("%q is no target: %w", args[0], err)
 				}
@@ -91,11 +94,14 @@ func (a *app) send(ctx context.Context, to string, m peer.Outgoing, asJSON bool)
 		return err
 	}
 	defer client.Close()
-	target, name, err := a.target(ctx, client, to, mesh.Member.Public())
+	target, recipient, err := a.target(ctx, client, to, &mesh)
 	if err != nil {
 		return err
 	}
 	m.To = []wire.Target{target}
+	if target.Kind == wire.TargetKey && !recipient.Verified {
+		fmt.Fprintf(a.err, "warning: %s is %s\n", oneLine(recipient.Name), notVerified(recipient.Doubt))
+	}
 	sendCtx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	receipt, err := client.Send(sendCtx, m)
@@ -103,6 +109,9 @@ func (a *app) send(ctx context.Context, to string, m peer.Outgoing, asJSON bool)
 		return err
 	}
 	out := sent{MessageID: receipt.MessageID, ClientID: receipt.ClientID, Recipients: []wire.RecipientStatus{}}
+	if target.Kind == wire.TargetKey {
+		out.Verified, out.Doubt = &recipient.Verified, recipient.Doubt
+	}
 	status, err := awaitDelivery(ctx, client, receipt.MessageID)
 	if err != nil {
 		// It is safe with the broker, and that is what send promises.
@@ -113,27 +122,27 @@ func (a *app) send(ctx context.Context, to string, m peer.Outgoing, asJSON bool)
 	if asJSON {
 		return a.printJSON(out)
 	}
-	_, err = fmt.Fprintf(a.out, "%s  %s\n", receipt.MessageID, promise(name, err == nil, &status))
+	_, err = fmt.Fprintf(a.out, "%s  %s\n", receipt.MessageID, promise(recipient.Name, err == nil, &status))
 	return err
 }
 
 // target returns whom the message is for, and what to call them.
-func (a *app) target(ctx context.Context, client *peer.Client, to string, own wire.Key) (wire.Target, string, error) {
-	if isGroupTarget(to) {
+func (a *app) target(ctx context.Context, client *peer.Client, to string, m *peer.Mesh) (wire.Target, peer.Recipient, error) {
+	if peer.IsGroupTarget(to) {
 		t, err := wire.ParseTarget(to)
-		return t, to, err
+		return t, peer.Recipient{Name: to}, err
 	}
-	peers, err := client.ListPeers(ctx)
+	peers, members, err := client.Roster(ctx)
 	if err != nil {
-		return wire.Target{}, "", err
+		return wire.Target{}, peer.Recipient{}, err
 	}
-	members, err := client.ListMembers(ctx)
-	var request *peer.RequestError
-	if err != nil && !errors.As(err, &request) { // a broker of others may not offer it
-		return wire.Target{}, "", err
+	c, err := peer.Resolve(to, m.Member.Public(), peers, members, time.Now())
+	if err == nil && c.Verified {
+		row := wire.PeerRow{Pubkey: c.Member, MemberPubkey: c.Member, DisplayName: c.Name}
+		trusted := a.trust(ctx, m.MeshID, []wire.PeerRow{row}, members)
+		c.Verified, c.Doubt = trusted[0].Verified, trusted[0].Doubt
 	}
-	c, err := resolve(to, own, peers, members)
-	return wire.Target{Kind: wire.TargetKey, Key: c.key}, c.name, err
+	return wire.Target{Kind: wire.TargetKey, Key: c.Key}, c, err
 }
 
 // awaitDelivery asks how far the message came until all have it, or for statusWait.

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claudemesh/claudemesh/peer/daemon"
+)
+
+// logPoll is how often `daemon logs --follow` looks for more.
+const logPoll = 250 * time.Millisecond
+
+func (a *app) daemonLogsCommand() *cobra.Command {
+	var follow bool
+	var lines int
+	cmd := &cobra.Command{
+		Use: "logs", Short: "Show the daemon's log", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if lines < 0 {
+				return usagef("--lines must not be negative")
+			}
+			file, err := os.Open(a.dir.Path(daemon.LogName))
+			if errors.Is(err, fs.ErrNotExist) {
+				return errors.New("there is no log yet: no daemon has run")
+			}
+			if err != nil {
+				return fmt.Errorf("read log: %w", err)
+			}
+			defer file.Close()
+			if err := a.printTail(file, lines); err != nil || !follow {
+				return err
+			}
+			return a.followLog(cmd.Context(), file)
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "stay, and show what is added")
+	cmd.Flags().IntVarP(&lines, "lines", "n", 100, "how many of the newest lines")
+	return cmd
+}
+
+// printTail prints the newest lines, and leaves the file at its end.
+func (a *app) printTail(file io.Reader, lines int) error {
+	ring := make([]string, 0, lines)
+	next := 0
+	text := bufio.NewReader(file)
+	for {
+		line, err := text.ReadString('\n')
+		switch {
+		case line == "" || lines == 0:
+		case len(ring) < lines:
+			ring = append(ring, line)
+		default:
+			ring[next] = line
+			next = (next + 1) % lines
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("read log: %w", err)
+		}
+	}
+	for i := range ring {
+		if _, err := io.WriteString(a.out, printable(ring[(next+i)%len(ring)])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// followLog prints what is added until ctx ends. A log that has become shorter was
+// put aside and begins anew.
+func (a *app) followLog(ctx context.Context, file *os.File) error {
+	poll := time.NewTicker(logPoll)
+	defer poll.Stop()
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := file.Read(buffer)
+		if n > 0 {
+			if _, err := io.WriteString(a.out, printable(string(buffer[:n]))); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("read log: %w", err)
+		}
+		if err := rewindIfCut(file); err != nil {
+			return fmt.Errorf("read log: %w", err)
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func rewindIfCut(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	at, err := file.Seek(0, io.SeekCurrent)
+	if err != nil || info.Size() >= at {
+		return err
+	}
+	_, err = file.Seek(0, io.SeekStart)
+	return err
+}

@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// While a daemon takes the mail of a mesh, inbox shows what it has stored, and
+// connects nowhere itself.
+func TestInboxLeavesTheMailToTheDaemon(t *testing.T) {
+	short, err := os.MkdirTemp("", "cmc-") // a socket must fit in
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(short) })
+	dir := peer.Dir(short)
+	key, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := peer.Mesh{
+		MeshID: strings.Repeat("1", 32), MemberID: strings.Repeat("2", 32), Slug: "team", Name: "team", Member: key,
+		BrokerURL: "ws://127.0.0.1:1/ws", JoinedAt: time.Now(), Key: envelope.NewMeshKey(),
+	}
+	if err := dir.Update(t.Context(), func(c *peer.Config) error { c.Put(m); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	inbox, err := peer.OpenInbox(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inbox.Close()
+	message := peer.Incoming{MessageID: "m1", Sender: newKey(t), Name: "bob", Sealing: peer.Direct, Body: []byte("stored text"), Priority: wire.Next}
+	if _, err := inbox.Add(t.Context(), peer.Mailbox{MeshID: m.MeshID}, &message, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- daemon.Run(ctx, daemon.Options{Dir: dir, Build: local.OwnBuild("test")}) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("daemon: %v", err)
+		}
+	})
+	startCtx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for { // until it answers
+		if serves, _ := (&app{dir: dir}).daemonServes(startCtx, m.MeshID); serves {
+			break
+		}
+		if startCtx.Err() != nil {
+			t.Fatal("the daemon does not answer")
+		}
+	}
+	t.Setenv("CLAUDEMESH_CONFIG_DIR", string(dir))
+	var out, errOut bytes.Buffer
+	if code := Main([]string{"inbox"}, strings.NewReader(""), &out, &errOut); code != exitOK {
+		t.Errorf("code %d: %s", code, errOut.String())
+	}
+	if !strings.Contains(out.String(), "stored text") || !strings.Contains(errOut.String(), "The daemon is not connected") {
+		t.Errorf("printed %q, and %q", out.String(), errOut.String())
+	}
+	out.Reset()
+	if code := Main([]string{"daemon", "status"}, strings.NewReader(""), &out, &errOut); code != exitOK || !strings.Contains(out.String(), "team") {
+		t.Errorf("status: code %d: %q %q", code, out.String(), errOut.String())
+	}
+}
+
+func TestDaemonWithoutADaemon(t *testing.T) {
+	t.Setenv("CLAUDEMESH_CONFIG_DIR", t.TempDir())
+	for _, tc := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"daemon status", exitFailed, "not running"},
+		{"daemon logs", exitFailed, "no log yet"},
+		{"daemon down", exitOK, "not running"},
+		{"daemon logs --lines -1", exitUsage, "--lines"},
+	} {
+		var out, errOut bytes.Buffer
+		code := Main(strings.Fields(tc.args), strings.NewReader(""), &out, &errOut)
+		if code != tc.code || !strings.Contains(out.String()+errOut.String(), tc.says) {
+			t.Errorf("%s: code %d: %q %q", tc.args, code, out.String(), errOut.String())
+		}
+	}
+}
+
+func TestSessionRows(t *testing.T) {
+	t.Parallel()
+	s := local.SessionStatus{
+		SessionID: "0123456789", Name: "n", PIDs: []int{7, 8}, Status: wire.Working, Reason: "waiting", Unread: 2, Wake: "monitor", Cwd: "/w",
+		Meshes: []local.SessionInMesh{{Slug: "a", Connected: true}, {Slug: "b", Replaced: true}},
+	}
+	rows := sessionRows(&s)
+	if len(rows) != 2 || strings.Join(rows[0], "|") != "01234567|n|7,8|working (waiting)|a|connected|2 unread|monitor|/w" ||
+		rows[1][0] != "" || rows[1][4] != "b" || !strings.HasPrefix(rows[1][5], "conflict") {
+		t.Errorf("rows %q", rows)
+	}
+	s.Meshes = nil
+	if rows := sessionRows(&s); len(rows) != 1 || rows[0][4] != "none" || len(rows[0]) != 9 {
+		t.Errorf("without a mesh: %q", rows)
+	}
+}
+
+func TestLogTail(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		in    string
+		lines int
+		want  string
+	}{
+		{"", 3, ""}, {"a\nb\n", 3, "a\nb\n"}, {"a\nb\nc\nd\n", 3, "b\nc\nd\n"}, {"a\nb\nc\nd\ne\nf", 4, "c\nd\ne\nf"},
+		{"a\n", 0, ""}, {"a\x1b[2J\n", 1, `a\u001b[2J` + "\n"},
+	} {
+		var out bytes.Buffer
+		a := &app{out: &out}
+		if err := a.printTail(strings.NewReader(tc.in), tc.lines); err != nil || out.String() != tc.want {
+			t.Errorf("%q: %q, %v", tc.in, out.String(), err)
+		}
+	}
+}
+
+func TestFollowedLogThatIsPutAside(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.log")
+	if err := os.WriteFile(path, []byte("long ago\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	a := &app{out: &bytes.Buffer{}}
+	if err := a.printTail(file, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("new\n"), 0o600); err != nil { // truncates
+		t.Fatal(err)
+	}
+	if err := rewindIfCut(file); err != nil {
+		t.Fatal(err)
+	}
+	rest := make([]byte, 10)
+	if n, err := file.Read(rest); err != nil || string(rest[:n]) != "new\n" {
+		t.Errorf("read on: %q, %v", rest[:n], err)
+	}
+}

@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/claudecode/launch"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// form asks a person a few questions in the terminal.
+type form struct {
+	in  io.Reader
+	out io.Writer
+}
+
+// text asks for a line; Enter alone gives preset.
+func (f *form) text(question, preset string) (string, error) {
+	shown := ""
+	if preset != "" {
+		shown = " [" + oneLine(preset) + "]"
+	}
+	fmt.Fprintf(f.out, "%s%s: ", question, shown)
+	line, err := readLine(f.in)
+	if err != nil {
+		return "", fmt.Errorf("read the answer: %w", err)
+	}
+	if line == "" {
+		line = preset
+	}
+	return line, nil
+}
+
+// readLine takes no byte more than the line: what follows is for claude.
+func readLine(in io.Reader) (string, error) {
+	var line []byte
+	for b := make([]byte, 1); ; {
+		n, err := in.Read(b)
+		switch {
+		case n == 1 && b[0] == '\n':
+			return strings.TrimSpace(string(line)), nil
+		case n == 1:
+			line = append(line, b[0])
+		case errors.Is(err, io.EOF):
+			return "", io.ErrUnexpectedEOF
+		case err != nil:
+			return "", err
+		}
+	}
+}
+
+// meshes asks which of the joined meshes.
+func (f *form) meshes(config *peer.Config) ([]string, error) {
+	var slugs []string
+	for i := range config.Meshes {
+		slugs = append(slugs, config.Meshes[i].Slug)
+	}
+	answer, err := f.text("Meshes, separated by commas", strings.Join(slugs, ","))
+	if err != nil {
+		return nil, err
+	}
+	return strings.Split(answer, ","), nil
+}
+
+// identity asks as whom a new session is to appear, if no flag has said anything
+// about that. One that returns is who it was.
+func (f *form) identity(o *launch.Options) error {
+	args := launch.Parse(o.Args)
+	if o.Name != "" || o.Role != "" || len(o.Groups) > 0 || args.Resumes || args.Continues {
+		return nil
+	}
+	var err error
+	if o.Name, err = f.text("Name that the peers see (Enter: your name in the mesh)", ""); err != nil {
+		return err
+	}
+	if o.Role, err = f.text("Role (Enter: none)", ""); err != nil {
+		return err
+	}
+	o.Name, o.Role = cut(o.Name, wire.MaxNameLen), cut(o.Role, wire.MaxNameLen)
+	for {
+		list, err := f.text("Groups, as in a:lead,b (Enter: none)", "")
+		if err != nil {
+			return err
+		}
+		if o.Groups, err = launch.ParseGroups(list); err == nil {
+			return nil
+		}
+		fmt.Fprintln(f.out, printable(err.Error()))
+	}
+}

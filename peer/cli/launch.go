@@ -1,0 +1,266 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/claudecode/launch"
+	"github.com/claudemesh/claudemesh/peer/claudecode/program"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// launchFlags are the flags of launch.
+type launchFlags struct {
+	meshes             []string
+	name, role, groups string
+	join               string
+	quiet, yes         bool
+
+	resume, sessionID string
+	resumeLast        bool
+}
+
+func (a *app) launchCommand() *cobra.Command {
+	var f launchFlags
+	cmd := &cobra.Command{
+		Use:   "launch [flags] [-- arguments of claude]",
+		Short: "Start Claude Code as a peer of your meshes",
+		Long: `Start Claude Code as a session that the peers of your meshes can talk to. The session
+keeps its key: after --resume or --continue it is the same peer, and gets what was sent
+to it meanwhile. Nothing has to be installed, and no setting of yours is changed.
+
+Everything after -- goes to claude; the exit code is claude's.`,
+		Example: `  claudemesh launch
+  claudemesh launch --mesh team --name bob --role reviewer --groups backend:lead,docs
+  claudemesh launch --continue
+  claudemesh launch -- --model opus "fix the build"`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if dash := cmd.ArgsLenAtDash(); len(args) > 0 && dash != 0 {
+				return usagef("put what is for claude after --: claudemesh launch -- %s", strings.Join(args, " "))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.launch(cmd.Context(), &f, append(f.forClaude(), args...))
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVar(&f.meshes, "mesh", nil, "slug or id of a mesh to be in; repeat it or use commas for several (default the only one that you have joined)")
+	flags.StringVar(&f.name, "name", "", "what the peers see this session as (default your name in the mesh)")
+	flags.StringVar(&f.role, "role", "", "what this session is for, in a word or two")
+	flags.StringVar(&f.groups, "groups", "", "groups to be in, each with a role in it if you like: a:lead,b")
+	flags.StringVar(&f.join, "join", "", "invite link of a mesh to join first")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but warnings before claude starts")
+	flags.BoolVarP(&f.yes, "yes", "y", false, "ask nothing")
+	flags.StringVarP(&f.resume, "resume", "r", "", "resume this session, by its id or title")
+	flags.BoolVarP(&f.resumeLast, "continue", "c", false, "continue the last session of this directory")
+	flags.StringVar(&f.sessionID, "session-id", "", "id for the new session (default a fresh one)")
+	cmd.MarkFlagsMutuallyExclusive("resume", "continue", "session-id")
+	return cmd
+}
+
+// forClaude returns the flags that are claude's as well.
+func (f *launchFlags) forClaude() []string {
+	switch {
+	case f.resume != "":
+		return []string{"--resume", f.resume}
+	case f.resumeLast:
+		return []string{"--continue"}
+	case f.sessionID != "":
+		return []string{"--session-id", f.sessionID}
+	}
+	return nil
+}
+
+func (a *app) launch(ctx context.Context, f *launchFlags, args []string) error {
+	claude, err := program.Find()
+	if err != nil {
+		return err
+	}
+	o := launch.Options{Dir: a.dir, Build: local.OwnBuild(buildVersion()), Claude: claude, Env: os.Environ(), Args: args, Name: f.name, Role: f.role}
+	if o.Executable, err = ownExecutable(); err != nil {
+		return err
+	}
+	if o.ConfigDir, err = program.ConfigDir(); err != nil {
+		return err
+	}
+	if o.Cwd, err = os.Getwd(); err != nil {
+		return fmt.Errorf("find the working directory: %w", err)
+	}
+	if o.Groups, err = launch.ParseGroups(f.groups); err != nil {
+		return usageError{err}
+	}
+	if len(o.Name) > wire.MaxNameLen || len(o.Role) > wire.MaxNameLen {
+		return usagef("--name and --role can have %d bytes at most", wire.MaxNameLen)
+	}
+	if !launch.Parse(args).NoSession {
+		if err := a.chooseMeshes(ctx, f, &o); err != nil {
+			return err
+		}
+	}
+	p, err := launch.Prepare(ctx, o)
+	if err != nil {
+		return err
+	}
+	for _, w := range p.Warnings {
+		fmt.Fprintln(a.err, "warning:", printable(w))
+	}
+	if !f.quiet && len(p.Meshes) > 0 {
+		a.banner(&o, &p)
+	}
+	return p.Exec()
+}
+
+// chooseMeshes finds out in which meshes the session is to be, as whom, and asks for
+// what is missing if somebody is there to answer.
+func (a *app) chooseMeshes(ctx context.Context, f *launchFlags, o *launch.Options) error {
+	if err := a.repair(); err != nil {
+		return err
+	}
+	ask := a.newForm(f, o)
+	config, err := a.dir.Load()
+	if err != nil {
+		return err
+	}
+	if f.join == "" && len(config.Meshes) == 0 && ask != nil {
+		if f.join, err = ask.text("You have joined no mesh yet. Invite link", ""); err != nil {
+			return err
+		}
+	}
+	if f.join != "" {
+		slug, err := a.joinForLaunch(ctx, f)
+		if err != nil {
+			return err
+		}
+		if len(f.meshes) > 0 || len(config.Meshes) > 0 {
+			f.meshes = append(f.meshes, slug)
+		}
+		if config, err = a.dir.Load(); err != nil {
+			return err
+		}
+	}
+	if len(f.meshes) == 0 && len(config.Meshes) > 1 && ask != nil {
+		if f.meshes, err = ask.meshes(config); err != nil {
+			return err
+		}
+	}
+	if o.Meshes, err = findMeshes(config, f.meshes); err != nil {
+		return err
+	}
+	if ask != nil {
+		return ask.identity(o)
+	}
+	return nil
+}
+
+// joinForLaunch joins the mesh of --join and returns its id.
+func (a *app) joinForLaunch(ctx context.Context, f *launchFlags) (string, error) {
+	link, err := peer.ParseLink(f.join)
+	if err != nil {
+		return "", usageError{err}
+	}
+	if a.broker != "" {
+		link.BrokerURL = a.broker
+	}
+	if link.Expired(time.Now()) {
+		return "", &peer.HTTPError{Code: "invite_expired"}
+	}
+	name := f.name
+	if name == "" {
+		name = userName()
+	}
+	joined, err := peer.Join(ctx, a.dir, link, name, nil)
+	if err != nil {
+		return "", err
+	}
+	if joined.Replaced {
+		fmt.Fprintf(a.err, "You had joined %s before with another key; the config as it was is in %s.\n", oneLine(joined.Mesh.Slug), a.dir.Path(peer.BackupName))
+	}
+	if !f.quiet && !joined.AlreadyMember {
+		fmt.Fprintf(a.err, "Joined the mesh %s as %s.\n", oneLine(joined.Mesh.Slug), oneLine(name))
+	}
+	return joined.Mesh.MeshID, nil
+}
+
+// findMeshes returns how the daemon is told which meshes: their slugs, or ids where
+// a slug stands for several.
+func findMeshes(config *peer.Config, wanted []string) ([]string, error) {
+	if len(wanted) == 0 {
+		wanted = []string{""} // the only one
+	}
+	var found []string
+	for _, name := range wanted {
+		m, err := config.Find(strings.TrimSpace(name))
+		if err != nil {
+			return nil, err
+		}
+		ref := m.Slug
+		if _, err := config.Find(ref); err != nil {
+			ref = m.MeshID
+		}
+		if !slices.Contains(found, ref) {
+			found = append(found, ref)
+		}
+	}
+	return found, nil
+}
+
+// banner says what starts, in a line, on standard error: with -p, claude's standard
+// output is for a program.
+func (a *app) banner(o *launch.Options, p *launch.Prepared) {
+	who := ""
+	if o.Name != "" {
+		who = " as " + oneLine(o.Name)
+	}
+	session := "session to be chosen"
+	if id := p.Identity.SessionID; id != "" {
+		session = "session " + id[:8]
+		if p.Identity.Returns {
+			session += ", back again"
+		}
+	}
+	fmt.Fprintf(a.err, "claudemesh: in %s%s (%s)\n", oneLine(strings.Join(p.Meshes, ", ")), who, session)
+}
+
+// ownExecutable returns the absolute path of this program as it was called. A symbolic
+// link to it is kept: it may outlive the version that it points to.
+func ownExecutable() (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find the path of claudemesh: %w", err)
+	}
+	called, err := exec.LookPath(os.Args[0])
+	if err == nil {
+		called, err = filepath.Abs(called)
+	}
+	if err == nil && sameFile(called, exe) {
+		return called, nil
+	}
+	return exe, nil
+}
+
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
+}
+
+// newForm returns what asks the user; nil when nobody is to be asked.
+func (a *app) newForm(f *launchFlags, o *launch.Options) *form {
+	in, ok := a.in.(*os.File)
+	if !ok || f.yes || f.quiet || launch.Parse(o.Args).Prints || !term.IsTerminal(int(in.Fd())) || !a.terminal {
+		return nil
+	}
+	return &form{in: in, out: a.err}
+}

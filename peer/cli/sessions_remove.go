@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claudemesh/claudemesh/identity"
+)
+
+func (a *app) sessionsRemoveCommand() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "rm <session>...",
+		Short: "Remove the keys of sessions for good",
+		Long: `Remove the keys of sessions, given by their id or at least 8 characters of its start;
+in all meshes, or in that of --mesh. What was sent to such a session and not fetched can
+never be opened again, and should the session return, it is another peer.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.removeSessions(cmd.Context(), args, force)
+		},
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "even if the session is live")
+	return cmd
+}
+
+func (a *app) removeSessions(ctx context.Context, names []string, force bool) error {
+	list, err := a.storedSessions()
+	if err != nil {
+		return err
+	}
+	// All or nothing: a mistyped name must not be found out halfway.
+	chosen, err := chooseSessions(names, list)
+	if err != nil {
+		return err
+	}
+	if !force {
+		live, err := liveSessions(ctx, a.dir)
+		if err != nil {
+			return fmt.Errorf("ask the daemon which sessions are live: %w; --force removes without asking", err)
+		}
+		for _, s := range chosen {
+			if _, ok := live[s.SessionID]; ok {
+				return fmt.Errorf("session %s is live; end it first, or use --force", s.SessionID)
+			}
+		}
+	}
+	return a.deleteSessions(chosen)
+}
+
+// chooseSessions finds the sessions that the names mean, each once.
+func chooseSessions(names []string, list []identity.StoredSession) ([]identity.StoredSession, error) {
+	var chosen []identity.StoredSession
+	for _, name := range names {
+		if len(name) < minSessionPrefix {
+			return nil, usagef("%q is too short for a session: give at least %d characters of its id", name, minSessionPrefix)
+		}
+		var found []identity.StoredSession
+		for _, s := range list {
+			if strings.HasPrefix(s.SessionID, strings.ToLower(name)) {
+				found = append(found, s)
+			}
+		}
+		if len(found) == 0 {
+			return nil, fmt.Errorf("no key of a session %q is stored; see `claudemesh sessions`", name)
+		}
+		for _, s := range found {
+			if s.SessionID != found[0].SessionID {
+				return nil, fmt.Errorf("%q may be %s or %s; give more of the id", name, found[0].SessionID, s.SessionID)
+			}
+			if !slices.Contains(chosen, s) {
+				chosen = append(chosen, s)
+			}
+		}
+	}
+	return chosen, nil
+}
+
+// deleteSessions removes the keys, as far as it can, and says which.
+func (a *app) deleteSessions(chosen []identity.StoredSession) error {
+	store := a.sessionStore()
+	var failed []error
+	for _, s := range chosen {
+		if err := store.Remove(s.MeshSlug, s.SessionID); err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		if _, err := fmt.Fprintln(a.out, "Removed", sessionText(s, time.Now())); err != nil {
+			return err
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// sessionText names a stored session for people.
+func sessionText(s identity.StoredSession, now time.Time) string {
+	key := "damaged"
+	if s.Problem == "" {
+		key = "key " + s.Pubkey.Short()
+	}
+	return fmt.Sprintf("%s in %s (%s, last used %s)", s.SessionID, s.MeshSlug, key, timeText(s.LastUsed, now))
+}
+
+func (a *app) sessionsPruneCommand() *cobra.Command {
+	var olderThan duration
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:     "prune --older-than <time>",
+		Short:   "Remove the keys of sessions that were not used for long",
+		Long:    "Remove the keys of the sessions that were not used for that long and are not live.\nSee `claudemesh sessions rm --help` for what that means.",
+		Example: "  claudemesh sessions prune --older-than 30d --dry-run",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if olderThan == 0 {
+				return usagef("say how long unused, e.g. --older-than 30d")
+			}
+			return a.pruneSessions(cmd.Context(), time.Now().Add(-time.Duration(olderThan)), dryRun)
+		},
+	}
+	cmd.Flags().Var(&olderThan, "older-than", "how long unused, e.g. 30d or 12h")
+	cmd.Flags().Lookup("older-than").DefValue = ""
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be removed")
+	return cmd
+}
+
+func (a *app) pruneSessions(ctx context.Context, before time.Time, dryRun bool) error {
+	list, err := a.storedSessions()
+	if err != nil {
+		return err
+	}
+	// After the list: what comes to life since then was in use, and is not old.
+	live, err := liveSessions(ctx, a.dir)
+	if err != nil {
+		return fmt.Errorf("ask the daemon which sessions are live: %w", err)
+	}
+	old := slices.DeleteFunc(list, func(s identity.StoredSession) bool {
+		_, isLive := live[s.SessionID]
+		return isLive || !s.LastUsed.Before(before)
+	})
+	if len(old) == 0 {
+		_, err := fmt.Fprintln(a.out, "Nothing to remove.")
+		return err
+	}
+	if !dryRun {
+		return a.deleteSessions(old)
+	}
+	for _, s := range old {
+		if _, err := fmt.Fprintln(a.out, "Would remove", sessionText(s, time.Now())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

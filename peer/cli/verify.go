@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+func (a *app) verifyCommand() *cobra.Command {
+	var confirm bool
+	cmd := &cobra.Command{
+		Use:   "verify <peer>",
+		Short: "Compare keys with a peer by voice",
+		Long: `Show the safety number of your member key and that of a peer. Both of you see the same
+number if nobody has exchanged a key between you, the broker neither. Compare it on a
+call or in person, not through the mesh; then say so with --confirm.`,
+		Example: "  claudemesh verify bob\n  claudemesh verify bob --confirm",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.verify(cmd.Context(), args[0], confirm)
+		},
+	}
+	cmd.Flags().BoolVar(&confirm, "confirm", false, "remember that you have compared the number, and that it was the same")
+	return cmd
+}
+
+func (a *app) verify(ctx context.Context, name string, confirm bool) error {
+	if peer.IsGroupTarget(name) {
+		return usagef("%q is no single peer", name)
+	}
+	client, m, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	who, err := client.Resolve(ctx, name)
+	if err != nil {
+		return err
+	}
+	own := m.Member.Public()
+	switch {
+	case who.Member.IsZero():
+		return fmt.Errorf("whose key %s is, is not known; name the member", who.Key.Short())
+	case who.Member == own:
+		return errors.New("that is you; there is nothing to compare")
+	}
+	members, err := client.ListMembers(ctx)
+	var request *peer.RequestError
+	if err != nil && !errors.As(err, &request) { // a broker of others may not offer it
+		return err
+	}
+	inbox, err := peer.OpenInbox(ctx, a.dir)
+	if err != nil {
+		return err
+	}
+	defer inbox.Close()
+	v := verification{
+		name:   memberName(members, who.Member, who.Name),
+		own:    memberName(members, own, ""),
+		member: who.Member,
+		number: identity.SafetyNumber(m.MeshID, own, who.Member),
+	}
+	if v.contact, err = contact(ctx, inbox.Contacts(), m.MeshID, &v, confirm); err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(a.out, v.text(confirm))
+	return err
+}
+
+// contact returns how the peer is known, after the user's word for it with confirm.
+func contact(ctx context.Context, contacts peer.Contacts, meshID string, v *verification, confirm bool) (peer.Contact, error) {
+	now := time.Now()
+	known, err := contacts.Pin(ctx, meshID, v.member, v.name, now)
+	if err != nil || !confirm {
+		return known, err
+	}
+	if err := contacts.Confirm(ctx, meshID, v.member, now); err != nil {
+		return peer.Contact{}, err
+	}
+	// A name that was in doubt may be no more.
+	return contacts.Pin(ctx, meshID, v.member, v.name, now)
+}
+
+// memberName is what a member is called: its own name rather than that of one of
+// its sessions.
+func memberName(members []wire.MemberRow, key wire.Key, session string) string {
+	for i := range members {
+		if members[i].Pubkey == key {
+			session = members[i].DisplayName
+		}
+	}
+	if strings.TrimSpace(session) == "" {
+		return key.Short()
+	}
+	return session
+}
+
+// verification is what verify shows.
+type verification struct {
+	name, own string // of the peer's member and of our own
+	member    wire.Key
+	number    string
+	contact   peer.Contact
+}
+
+func (v *verification) text(confirmed bool) string {
+	var b strings.Builder
+	name := oneLine(v.name)
+	fmt.Fprintf(&b, "Safety number of you (%s) and %s, whose member key begins with %s:\n\n", oneLine(v.own), name, v.member.Short())
+	for groups := strings.Fields(v.number); len(groups) > 0; groups = groups[3:] {
+		fmt.Fprintf(&b, "    %s\n", strings.Join(groups[:3], "  "))
+	}
+	b.WriteByte('\n')
+	if doubt := v.contact.Doubt(); doubt != "" {
+		fmt.Fprintf(&b, "Careful: %s.\n", oneLine(doubt))
+	}
+	switch {
+	case confirmed:
+		fmt.Fprintf(&b, "Remembered: you have compared this number with %s, and it was the same.\n", name)
+	case v.contact.Confirmed():
+		fmt.Fprintf(&b, "You compared this key with %s on %s, and it was the same.\n", name, v.contact.ConfirmedAt.Local().Format(time.DateOnly))
+	default:
+		fmt.Fprintf(&b, `Let %s run `+"`claudemesh verify %s`"+`, then read the number to each other, group by group, on a
+call or in person; a message through the mesh proves nothing. If all twelve groups are
+the same, run the command again with --confirm. If one differs, somebody may be reading
+along: do not write anything secret to this peer.
+`, name, shellWord(v.own))
+	}
+	return b.String()
+}
+
+// shellWord writes a name as one word of a command line.
+func shellWord(s string) string {
+	s = oneLine(s)
+	if strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789._-") == "" && s != "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
