@@ -11,11 +11,11 @@ ldflags := -s -w -X $(module)/caddymesh.version=$(VERSION) -X $(module)/peer/cli
 tags    := nobadger,nomysql,nopgx
 compile := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(tags) -ldflags "$(ldflags)"
 
-.PHONY: help build run test bench fuzz lint fmt clean
+.PHONY: help build run test test-claude bench fuzz lint fmt clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/caddy (the broker) and bin/claudemesh (the command)
 	@mkdir -p bin
@@ -29,6 +29,9 @@ run: build ## the broker on 127.0.0.1:7900, until Ctrl-C
 test: ## all tests on both databases, with the race detector
 	@scripts/need gcc postgres
 	@CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m $(TESTS)
+
+test-claude: ## the tests in the real Claude Code, where it can be had
+	@scripts/claude test
 
 bench: ## benchmarks
 	@scripts/need postgres

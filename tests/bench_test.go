@@ -206,7 +206,7 @@ type rawClient struct {
 
 func newRawClient(b *testing.B, hello frame, s *server) *rawClient {
 	b.Helper()
-	c := dialRaw(b, s.wsURL())
+	c := dialRaw(b, s.WSURL())
 	if err := c.write("%s", hello); err != nil {
 		b.Fatal(err)
 	}

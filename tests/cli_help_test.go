@@ -86,7 +86,7 @@ func scalar(k keyPair) *[32]byte {
 // It returns the URL of the WebSocket.
 func startSkewedClock(t *testing.T, s *server, ahead time.Duration) string {
 	t.Helper()
-	target, err := url.Parse(s.url(""))
+	target, err := url.Parse(s.URL(""))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,13 +26,13 @@ func TestTranscriptOverTLS(t *testing.T) {
 	s := newServer(t, "CLAUDEMESH_SITE=https://"+site)
 	// The shipped file, without the two things that are not for a test: port 80,
 	// and an entry in this machine's trust store.
-	s.config = filepath.Join(s.home, "Caddyfile")
-	global := fmt.Sprintf("{\n\tskip_install_trust\n\thttp_port %d\n}\nimport %s\n", freePort(t), filepath.Join(repoDir, "Caddyfile"))
-	if err := os.WriteFile(s.config, []byte(global), 0o600); err != nil {
+	s.Config = filepath.Join(s.Home, "Caddyfile")
+	global := fmt.Sprintf("{\n\tskip_install_trust\n\thttp_port %d\n}\nimport %s\n", freePort(t), filepath.Join(commands.Repo, "Caddyfile"))
+	if err := os.WriteFile(s.Config, []byte(global), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.start()
-	root := filepath.Join(s.home, "data", "caddy", "pki", "authorities", "local", "root.crt")
+	s.Start()
+	root := filepath.Join(s.Home, "data", "caddy", "pki", "authorities", "local", "root.crt")
 	eventually(t, "the certificate authority is there", func() bool { _, err := os.Stat(root); return err == nil })
 	url := "CLAUDEMESH_BROKER_URL=wss://" + site + "/ws"
 
@@ -68,8 +68,8 @@ func transcript(t *testing.T, s *server, env ...string) {
 		if out := alice.must("send", "bob", text); !regexp.MustCompile(`^[0-9a-f]{32}  queued for bob`).MatchString(out) {
 			t.Errorf("send prints %q", out)
 		}
-		s.stop()
-		s.start()
+		s.Stop()
+		s.Start()
 	}
 	inbox = bob.start("inbox", "--follow")
 	for _, want := range []string{"first", "second"} {
@@ -299,11 +299,11 @@ func followThrough(t *testing.T) {
 			t.Errorf("bob's terminal shows %q, want %q", line, text)
 		}
 		if i == 0 {
-			s.stop()
+			s.Stop()
 		} else {
-			s.kill()
+			s.Kill()
 		}
-		s.start()
+		s.Start()
 	}
 }
 
@@ -356,15 +356,15 @@ func TestDoctor(t *testing.T) {
 	sick("removed", bob, "membership", "removed from")
 	stranger := newPerson(t, s)
 	other := startServer(t)
-	stranger.env = append(stranger.env, "CLAUDEMESH_BROKER_URL="+other.wsURL())
+	stranger.env = append(stranger.env, "CLAUDEMESH_BROKER_URL="+other.WSURL())
 	stranger.must("create", "elsewhere")
-	sick("not a member", stranger, "membership", "does not know this key", "--broker", s.wsURL())
+	sick("not a member", stranger, "membership", "does not know this key", "--broker", s.WSURL())
 
 	skewed := startSkewedClock(t, s, 2*time.Minute)
 	sick("clock", alice, "clock", "behind the broker's", "--broker", skewed)
 	stopped := startServer(t)
 	dave := newPerson(t, stopped)
 	dave.must("create", "team")
-	stopped.stop()
+	stopped.Stop()
 	sick("broker gone", dave, "broker", "broker unreachable")
 }

@@ -27,13 +27,13 @@ func newPerson(t testing.TB, s *server, env ...string) *person {
 	t.Helper()
 	home := t.TempDir()
 	p := &person{t: t, dir: filepath.Join(home, ".claudemesh")}
-	p.env = append(homeEnv(home), "CLAUDEMESH_BROKER_URL="+s.wsURL())
+	p.env = append(homeEnv(home), "CLAUDEMESH_BROKER_URL="+s.WSURL())
 	p.env = append(p.env, env...)
 	return p
 }
 
 func (p *person) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(claudemeshBin, args...)
+	cmd := exec.Command(commands.Claudemesh, args...)
 	cmd.Env, cmd.Dir = p.env, filepath.Dir(p.dir)
 	return cmd
 }

@@ -19,23 +19,48 @@ var mayImport = map[string]string{
 	"queue":    "wire",
 	"audit":    "wire",
 	// What the domain packages hand to the storage in one transaction.
-	"journal":   "wire presence queue audit",
-	"broker":    "wire identity mesh presence queue audit journal storage",
-	"peer":      "wire identity envelope",
-	"peer/cli":  "wire identity envelope audit peer",
-	"caddymesh": "wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker",
+	"journal": "wire presence queue audit",
+	"broker":  "wire identity mesh presence queue audit journal storage",
+	"peer":    client,
+	// The peer side on one machine: the daemon, and what is particular to Claude Code.
+	"peer/local":                 client + "peer",
+	"peer/daemon":                client + "peer peer/local peer/daemon/...",
+	"peer/daemon/attention":      client + "peer peer/local",
+	"peer/daemon/process":        "",
+	"peer/claudecode/diagnose":   daemon + "peer/claudecode/...",
+	"peer/claudecode/frame":      "",
+	"peer/claudecode/hook":       client + "peer peer/local peer/daemon/process peer/claudecode/lineage",
+	"peer/claudecode/install":    client + "peer peer/claudecode/plugin peer/claudecode/program peer/claudecode/settings",
+	"peer/claudecode/launch":     daemon + "peer/claudecode/...",
+	"peer/claudecode/lineage":    client + "peer peer/local peer/daemon/process",
+	"peer/claudecode/mcpserver":  client + "peer peer/local peer/daemon/process peer/claudecode/frame peer/claudecode/lineage peer/claudecode/wake",
+	"peer/claudecode/plugin":     client + "peer",
+	"peer/claudecode/program":    "",
+	"peer/claudecode/published":  daemon,
+	"peer/claudecode/settings":   "",
+	"peer/claudecode/statusline": client + "peer peer/local",
+	"peer/claudecode/transcript": "",
+	"peer/claudecode/wake":       client + "peer peer/local peer/daemon/process peer/claudecode/lineage",
+	"peer/cli":                   daemon + "audit peer/claudecode/...",
+	"caddymesh":                  "wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker",
 	// The two implementations know the domain packages for their types.
 	"storage":          "",
 	"storage/sqlite":   "wire identity mesh presence queue audit journal storage storage/internal/...",
 	"storage/postgres": "wire identity mesh presence queue audit journal storage storage/internal/...",
 	"cmd/caddy":        "wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker caddymesh",
-	"cmd/claudemesh":   "wire identity envelope audit peer peer/cli",
+	"cmd/claudemesh":   daemon + "audit peer/claudecode/... peer/cli",
 }
+
+// What the client library, and what the daemon, is made of.
+const (
+	client = "wire identity envelope "
+	daemon = client + "peer peer/local peer/daemon peer/daemon/... "
+)
 
 // mayKnow are the rooms that may use Caddy or a database.
 var (
 	knowCaddy = []string{"caddymesh", "cmd/caddy"}
-	knowSQL   = []string{"caddymesh", "cmd/caddy", "storage/sqlite", "storage/postgres", "peer", "peer/cli", "cmd/claudemesh"}
+	knowSQL   = []string{"caddymesh", "cmd/caddy", "storage/sqlite", "storage/postgres", "peer", "peer/...", "cmd/claudemesh"}
 )
 
 func TestDependencies(t *testing.T) {
@@ -65,7 +90,7 @@ func TestEveryRoomHasRules(t *testing.T) {
 	t.Parallel()
 	for _, pkg := range goList(t, "./...") {
 		room := strings.TrimPrefix(pkg, module)
-		helper := strings.Contains(room, "internal/") || room == "tests" || room == "storage/storagetest"
+		helper := strings.Contains(room, "internal/") || room == "tests" || room == "tests/claude" || room == "storage/storagetest"
 		if _, known := mayImport[room]; !known && !helper {
 			t.Errorf("%s has no line in the table of rooms", room)
 		}
@@ -80,7 +105,7 @@ func dependencies(t *testing.T, room string) []string {
 func goList(t *testing.T, args ...string) []string {
 	t.Helper()
 	cmd := exec.Command("go", append([]string{"list"}, args...)...)
-	cmd.Dir = repoDir
+	cmd.Dir = commands.Repo
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("go list %v: %v", args, err)

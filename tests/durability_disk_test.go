@@ -12,7 +12,7 @@ import (
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	disk := filepath.Join(s.home, "data")
+	disk := filepath.Join(s.Home, "data")
 	if err := os.Mkdir(disk, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -22,12 +22,12 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		s.kill()
+		s.Kill()
 		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	})
-	s.start()
+	s.Start()
 	filler := filepath.Join(disk, "filler")
 	outage(t, s, func() { fill(t, filler) }, func() {
 		if err := os.Remove(filler); err != nil {

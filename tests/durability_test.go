@@ -21,8 +21,8 @@ func TestKill(t *testing.T) {
 			bob := m.join(t, "bob")
 			from := m.owner.daemon(t)
 			want := sendMany(from, bob.keys.hex, 80)
-			s.kill()
-			s.start()
+			s.Kill()
+			s.Start()
 			checkArrival(t, bob.daemon(t), want)
 		})
 	})
@@ -33,8 +33,8 @@ func TestKill(t *testing.T) {
 			from, to := m.owner.daemon(t), bob.session(t, key)
 			want := sendMany(from, key.hex, 80)
 			to.await("a push", isMessage)
-			s.kill()
-			s.start()
+			s.Kill()
+			s.Start()
 			checkArrival(t, bob.session(t, key), want)
 		})
 	})
@@ -52,8 +52,8 @@ func TestKill(t *testing.T) {
 				t.Errorf("carol got %v", got)
 			}
 			session.drop()
-			s.kill()
-			s.start()
+			s.Kill()
+			s.Start()
 			checkArrival(t, bob.session(t, key), want)
 		})
 	})
@@ -122,10 +122,10 @@ func killInStream(t *testing.T, s *server) {
 		arrived.confirmed[f.str("client_message_id")] = true
 		arrived.noteAck(from.await("ack", ofType("ack")))
 	}
-	s.kill()
+	s.Kill()
 	arrived.addRest(from)
 	arrived.addRest(to)
-	s.start()
+	s.Start()
 	from = m.owner.daemon(t)
 	for _, f := range frames {
 		arrived.noteAck(from.post(f))
@@ -195,11 +195,11 @@ func TestRestart(t *testing.T) {
 		id := from.send(bob.keys.hex, "second", "client_message_id", "intent-2", "priority", "now")
 		to.message()
 		to.sync() // the broker has the acknowledgement
-		s.stop()
+		s.Stop()
 		if code := websocket.CloseStatus(from.awaitEnd()); code != 1012 {
 			t.Errorf("a stopping broker closed with %d", code)
 		}
-		s.start()
+		s.Start()
 		watching := m.owner.daemon(t)
 		if again := watching.send(bob.keys.hex, "second", "client_message_id", "intent-2"); again != id {
 			t.Errorf("resent after a restart: %s, was %s", again, id)
@@ -233,9 +233,9 @@ func TestReplayAfterRestart(t *testing.T) {
 			// What is stored later than the hello is acknowledged, so the hello is stored.
 			s.greet(t, hello).send(m.owner.keys.hex, "x")
 		}
-		for _, end := range []func(){s.kill, s.stop} {
+		for _, end := range []func(){s.Kill, s.Stop} {
 			end()
-			s.start()
+			s.Start()
 			for _, hello := range captured {
 				c := s.dial(t)
 				c.write(hello)
@@ -275,16 +275,16 @@ func TestStartWithoutPostgres(t *testing.T) {
 	pg := pgtest.Start(t)
 	pg.Stop()
 	s := newServer(t, "DATABASE_URL="+pg.DSN())
-	s.launch()
+	s.Launch()
 	eventually(t, "the broker says that it is not ready", func() bool {
-		status, text := s.tryGet("/health/ready")
+		status, text := s.TryGet("/health/ready")
 		return status == 503 && parse(t, text).str("reason") != ""
 	})
-	if status, text := s.tryGet("/health"); status != 200 || parse(t, text).str("db") != "down" {
+	if status, text := s.TryGet("/health"); status != 200 || parse(t, text).str("db") != "down" {
 		t.Errorf("health: %d %s", status, text)
 	}
 	pg.Restart()
-	s.awaitReady()
+	s.AwaitReady()
 	newTeam(t, s).owner.daemon(t).sync()
 }
 
@@ -313,15 +313,15 @@ func outage(t *testing.T, s *server, begin, end func()) {
 		t.Errorf("refused with %q", e)
 	}
 	eventually(t, "the broker says that it is not ready", func() bool {
-		status, text := s.tryGet("/health/ready")
+		status, text := s.TryGet("/health/ready")
 		return status == 503 && parse(t, text).str("status") == "not_ready" && parse(t, text).str("reason") != ""
 	})
-	if status, text := s.tryGet("/health"); status != 200 || parse(t, text).str("db") != "down" {
+	if status, text := s.TryGet("/health"); status != 200 || parse(t, text).str("db") != "down" {
 		t.Errorf("health: %d %s", status, text)
 	}
 	other.sync()
 	end()
-	s.awaitReady()
+	s.AwaitReady()
 	eventually(t, "the message is accepted", func() bool { return c.post(refused)["queued"] == true })
 	accepted = append(accepted, text(refused))
 	accepted = append(accepted, sendMany(c, bob.keys.hex, 5)...)

@@ -330,7 +330,7 @@ func helloBinary(t *testing.T, s *server) {
 	c.writeRaw(websocket.MessageBinary, `{"type":"list_peers","_reqId":"b"}`)
 	c.await("peers_list", ofType("peers_list"))
 
-	ws, _, err := websocket.Dial(t.Context(), s.wsURL()+"?session=1", nil)
+	ws, _, err := websocket.Dial(t.Context(), s.WSURL()+"?session=1", nil)
 	if err != nil {
 		t.Fatalf("dial with a query: %v", err)
 	}

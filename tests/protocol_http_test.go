@@ -270,7 +270,7 @@ func foreignHook(t *testing.T, s *server) {
 	bob, key := m.join(t, "bob"), newKeys()
 	session, watching := bob.session(t, key), m.owner.daemon(t)
 	client := clientFrom("127.0.0.2")
-	res, err := client.Post(s.url("/hook/set-status"), "application/json",
+	res, err := client.Post(s.URL("/hook/set-status"), "application/json",
 		strings.NewReader(`{"cwd":"/home/bob/work","pid":4343,"session_id":"`+sessionID(key)+`","status":"dnd"}`))
 	if err != nil {
 		t.Fatal(err)
@@ -299,7 +299,7 @@ func bodies(t *testing.T, s *server) {
 }
 
 func foreignSites(t *testing.T, s *server) {
-	_, res, err := websocket.Dial(t.Context(), s.wsURL(), &websocket.DialOptions{HTTPHeader: map[string][]string{"Origin": {"https://evil.example"}}})
+	_, res, err := websocket.Dial(t.Context(), s.WSURL(), &websocket.DialOptions{HTTPHeader: map[string][]string{"Origin": {"https://evil.example"}}})
 	if err == nil || res == nil || res.StatusCode != 403 {
 		t.Errorf("a foreign page opened a socket: %v", err)
 	}

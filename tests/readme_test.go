@@ -66,7 +66,7 @@ func TestReadme(t *testing.T) {
 // readmeCommands returns the lines of the sh blocks under "The first exchange".
 func readmeCommands(t *testing.T) []string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(repoDir, "README.md"))
+	b, err := os.ReadFile(filepath.Join(commands.Repo, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func readmeCommands(t *testing.T) []string {
 func copyCheckout(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	entries, err := os.ReadDir(repoDir)
+	entries, err := os.ReadDir(commands.Repo)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func copyCheckout(t *testing.T) string {
 		if e.Name() == ".git" || e.Name() == "bin" {
 			continue
 		}
-		if out, err := exec.Command("cp", "-a", filepath.Join(repoDir, e.Name()), dir).CombinedOutput(); err != nil {
+		if out, err := exec.Command("cp", "-a", filepath.Join(commands.Repo, e.Name()), dir).CombinedOutput(); err != nil {
 			t.Fatalf("copy %s: %v %s", e.Name(), err, out)
 		}
 	}

@@ -13,10 +13,10 @@ func TestReload(t *testing.T) {
 		bob, key := m.join(t, "bob"), newKeys()
 		from, to := m.owner.daemon(t), bob.session(t, key)
 		from.await("peer_joined", isEvent("peer_joined"))
-		env := s.env
+		env := s.Env
 		reload := func(settings ...string) (string, int) {
-			s.env = append(slices.Clone(env), settings...)
-			return s.caddy("reload", "--config", s.config, "--adapter", "caddyfile")
+			s.Env = append(slices.Clone(env), settings...)
+			return s.RunCaddy("reload", "--config", s.Config, "--adapter", "caddyfile")
 		}
 		from.send(key.hex, "sent before")
 		if out, code := reload("MAX_MESSAGE_BYTES=2048"); code != 0 {
@@ -52,7 +52,7 @@ func TestBadSettings(t *testing.T) {
 		t.Run(setting, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t, setting)
-			out, code := s.caddy("run", "--config", s.config, "--adapter", "caddyfile")
+			out, code := s.RunCaddy("run", "--config", s.Config, "--adapter", "caddyfile")
 			name, _, _ := strings.Cut(strings.ToLower(setting), "=")
 			name = strings.TrimSuffix(name, "_seconds")
 			if code == 0 || !strings.Contains(out, name) || !strings.Contains(out, "allowed: ") {

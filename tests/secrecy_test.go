@@ -67,7 +67,7 @@ func secrecy(t *testing.T, s *server, stored func() []byte) {
 		}
 	}
 	secrets["the v1 token"] = []string{strings.TrimPrefix(token, "ic://join/")}
-	db, log := stored(), []byte(s.log())
+	db, log := stored(), []byte(s.Log())
 	if len(db) < 1000 || !bytes.Contains(db, []byte("team")) {
 		t.Fatalf("looked at %d bytes of the database, without the mesh's name in them", len(db))
 	}
@@ -203,7 +203,7 @@ func TestAuditHoldsNoCiphertext(t *testing.T) {
 		if !strings.Contains(entries.String(), "routed") {
 			t.Errorf("no message in the audit log: %s", entries)
 		}
-		for _, text := range []string{entries.String(), s.log()} {
+		for _, text := range []string{entries.String(), s.Log()} {
 			for _, form := range append(forms([]byte(secret)), forms(nonce)...) {
 				if strings.Contains(text, form) {
 					t.Errorf("ciphertext or nonce in %.2000s", text)
@@ -252,11 +252,11 @@ func auditVerify(t *testing.T, s *server, table string, execute func(string)) {
 	eventually(t, "the messages are in the audit log", func() bool {
 		return strings.Count(from.request(frame{"type": "audit_query", "last": 100}).String(), "routed") == 5
 	})
-	verify := func() (string, int) { return s.caddy("claudemesh", "audit", "verify", "--config", s.config) }
+	verify := func() (string, int) { return s.RunCaddy("claudemesh", "audit", "verify", "--config", s.Config) }
 	if out, code := verify(); code != 0 || !strings.Contains(out, m.id) {
 		t.Fatalf("verify: %d %s", code, out)
 	}
-	s.stop() // so that nothing is appended meanwhile
+	s.Stop() // so that nothing is appended meanwhile
 	if out, code := verify(); code != 0 {
 		t.Fatalf("verify without a broker: %d %s", code, out)
 	}

@@ -60,7 +60,7 @@ func (s *server) dial(t testing.TB) *v1Client {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ws, _, err := websocket.Dial(ctx, s.wsURL(), nil)
+	ws, _, err := websocket.Dial(ctx, s.WSURL(), nil)
 	if err != nil {
 		t.Fatalf("dial: %v", err)
 	}

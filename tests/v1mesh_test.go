@@ -105,7 +105,7 @@ func (m *team) newInvite(t testing.TB, uses int, expires time.Time) v1Invite {
 func (m *team) sealInvite(t testing.TB, expires time.Time) v1Invite {
 	t.Helper()
 	p := frame{
-		"v": 1, "mesh_id": m.id, "mesh_slug": m.slug, "broker_url": m.srv.wsURL(), "expires_at": expires.Unix(),
+		"v": 1, "mesh_id": m.id, "mesh_slug": m.slug, "broker_url": m.srv.WSURL(), "expires_at": expires.Unix(),
 		"mesh_root_key": m.rootKey, "role": "member", "owner_pubkey": m.owner.keys.hex,
 		// Two tokens of one second differ by this, as unknown fields are allowed.
 		"salt": uniqueID(),

@@ -1,0 +1,224 @@
+package claude
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Session is a process of Claude Code with somebody at its terminal.
+type Session struct {
+	t    testing.TB
+	home *Home
+	terminal
+}
+
+// terminal is where a process shows itself and is typed at.
+type terminal interface {
+	// PID is the process's id: it stays when a launcher becomes claude by exec.
+	PID() int
+	// Screen is what can be seen, or was printed.
+	Screen() string
+	// Exited returns the exit code once the process has ended.
+	Exited() (code int, ended bool)
+
+	line(text string) // typed, with Enter
+	dialog() bool     // a dialog that the process says to show can be seen
+	escape()
+	enter()
+}
+
+// Start starts a command that is claude or becomes it, in a terminal, and waits until
+// a user could type.
+func (h *Home) Start(t testing.TB, argv ...string) *Session {
+	t.Helper()
+	return h.StartIn(t, h.Project, argv...)
+}
+
+// StartIn is Start in another folder.
+func (h *Home) StartIn(t testing.TB, dir string, argv ...string) *Session {
+	t.Helper()
+	s := h.Open(t, dir, argv...)
+	s.await("it is ready", func() bool {
+		if code, ended := s.Exited(); ended {
+			t.Fatalf("%v has ended with exit code %d:\n%s", argv, code, s.Screen())
+		}
+		return s.Status() == "idle" && strings.Contains(s.Screen(), "❯")
+	})
+	return s
+}
+
+// Open is StartIn without waiting.
+func (h *Home) Open(t testing.TB, dir string, argv ...string) *Session {
+	t.Helper()
+	s := &Session{t: t, home: h}
+	if h.program.Real {
+		s.terminal = openTmux(t, h, dir, argv)
+	} else {
+		s.terminal = openPipe(t, h, dir, argv)
+	}
+	t.Cleanup(func() {
+		if _, ended := s.Exited(); !ended {
+			s.Kill()
+		}
+		if t.Failed() {
+			t.Logf("terminal of %v (pid %d):\n%s", argv, s.PID(), s.Screen())
+		}
+	})
+	return s
+}
+
+// Published is what Claude Code says about this process now.
+func (s *Session) Published() Published {
+	p, _ := s.home.Published(s.PID())
+	return p
+}
+
+// ID is the session's id.
+func (s *Session) ID() string { return s.Published().SessionID }
+
+// Status is busy, idle or waiting. Claude Code says shell for idle while a monitor or
+// another command of its runs in the background.
+func (s *Session) Status() string { return s.Published().status() }
+
+func (p Published) status() string {
+	if p.Status == "shell" {
+		return "idle"
+	}
+	return p.Status
+}
+
+// Type types a line and Enter.
+func (s *Session) Type(text string) {
+	s.t.Helper()
+	s.line(text)
+}
+
+// Ask types a prompt and waits until its turn is over.
+func (s *Session) Ask(prompt string) {
+	s.t.Helper()
+	s.Turn(func() { s.Type(prompt) })
+}
+
+// Turn does something that begins a turn and waits until one is over.
+func (s *Session) Turn(begin func()) {
+	s.t.Helper()
+	before := s.home.API.Turns(s.ID())
+	begin()
+	// The model's answer comes while the status is busy.
+	s.await("the turn is over", func() bool { return s.home.API.Turns(s.ID()) > before && s.Status() == "idle" })
+}
+
+// AwaitStatus waits for a published status.
+func (s *Session) AwaitStatus(status string) {
+	s.t.Helper()
+	s.await("the status is "+status, func() bool { return s.Status() == status })
+}
+
+// Escape presses Esc.
+func (s *Session) Escape() { s.escape() }
+
+// Allow waits for a permission dialog and says yes.
+func (s *Session) Allow() {
+	s.t.Helper()
+	s.AwaitDialog()
+	shown := s.Published().StatusUpdatedAt
+	var pressed time.Time
+	s.await("the dialog is answered", func() bool {
+		// A key that comes too soon after the dialog is ignored.
+		if time.Since(pressed) > time.Second {
+			s.enter()
+			pressed = time.Now()
+		}
+		return s.Published().StatusUpdatedAt != shown
+	})
+}
+
+// AwaitDialog waits for a permission dialog.
+func (s *Session) AwaitDialog() {
+	s.t.Helper()
+	s.await("permission is asked for", func() bool { return s.Status() == "waiting" && s.dialog() })
+}
+
+// Clear types /clear and returns the id of the session that begins then.
+func (s *Session) Clear() string {
+	s.t.Helper()
+	old := s.ID()
+	s.line("/clear")
+	s.await("a new session has begun", func() bool { return s.ID() != old && s.Status() == "idle" })
+	return s.ID()
+}
+
+// Exit types /exit and returns the exit code.
+func (s *Session) Exit() int {
+	s.t.Helper()
+	s.line("/exit")
+	return s.Wait()
+}
+
+// Wait waits for the end of the process and returns its exit code.
+func (s *Session) Wait() int {
+	s.t.Helper()
+	s.await("it has ended", func() bool { _, ended := s.Exited(); return ended })
+	code, _ := s.Exited()
+	return code
+}
+
+// Signal sends a signal to the process.
+func (s *Session) Signal(sig syscall.Signal) {
+	if err := syscall.Kill(s.PID(), sig); err != nil && err != syscall.ESRCH {
+		s.t.Errorf("send %v to %d: %v", sig, s.PID(), err)
+	}
+}
+
+// Kill ends the process with SIGKILL and waits until it is gone.
+func (s *Session) Kill() {
+	s.t.Helper()
+	s.Signal(syscall.SIGKILL)
+	s.Wait()
+}
+
+func (s *Session) await(what string, ok func() bool) {
+	s.t.Helper()
+	Await(s.t, what, ok, func() string {
+		return fmt.Sprintf("%+v\n%s", s.Published(), s.Screen())
+	})
+}
+
+// Await waits until ok returns true, and fails with what else could be seen.
+func Await(t testing.TB, what string, ok func() bool, instead func() string) {
+	t.Helper()
+	deadline := time.Now().Add(Patience)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s; instead:\n%s", what, instead())
+		}
+		<-time.After(poll)
+	}
+}
+
+// Transcripts returns the ids of the sessions that have a transcript.
+func (h *Home) Transcripts(t testing.TB) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(h.Dir, ".claude", "projects", "*", "*.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, file := range files {
+		ids = append(ids, strings.TrimSuffix(filepath.Base(file), ".jsonl"))
+	}
+	return ids
+}
+
+func readText(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}

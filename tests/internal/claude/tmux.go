@@ -1,0 +1,119 @@
+package claude
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	// settle is what the prompt box needs between text and Enter, and a menu of
+	// completions before it.
+	settle     = 300 * time.Millisecond
+	settleMenu = 700 * time.Millisecond
+)
+
+// tmux is the terminal of the real program: a tmux server for one process.
+type tmux struct {
+	t      testing.TB
+	dir    string // socket and files
+	pid    int
+	screen string // the last one, kept when the server is gone
+}
+
+// script starts the command as the pane's child, so that the screen stays when it has
+// ended. The first line tells the process id that claude will have.
+const script = `cd %s || exit 1
+/bin/sh -c 'echo $$ >%s/pid.new && mv %s/pid.new %s/pid && exec "$@"' sh %s
+echo $? >%s/exit.new && mv %s/exit.new %s/exit
+exec sleep 100000
+`
+
+func openTmux(t testing.TB, h *Home, dir string, argv []string) *tmux {
+	t.Helper()
+	own, err := os.MkdirTemp("", "cm-tmux-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &tmux{t: t, dir: own}
+	var words []string
+	for _, word := range slices.Concat([]string{"env", "-i"}, h.Env, argv) {
+		words = append(words, quote(word))
+	}
+	text := fmt.Sprintf(script, quote(dir), own, own, own, strings.Join(words, " "), own, own, own)
+	if err := os.WriteFile(filepath.Join(own, "run"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := m.command("-f", "/dev/null", "new-session", "-d", "-s", "c", "-x", "140", "-y", "50", "/bin/sh "+own+"/run")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("tmux: %v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		_ = m.command("kill-server").Run() // of our own socket
+		os.RemoveAll(own)
+	})
+	Await(t, "the terminal is there", func() bool {
+		m.pid, err = strconv.Atoi(strings.TrimSpace(readText(filepath.Join(own, "pid"))))
+		return err == nil
+	}, m.Screen)
+	return m
+}
+
+// command is a tmux command on this server, in an environment without the tester's.
+func (m *tmux) command(args ...string) *exec.Cmd {
+	cmd := exec.Command("tmux", append([]string{"-S", filepath.Join(m.dir, "socket")}, args...)...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + m.dir, "TERM=xterm-256color", "LANG=C.UTF-8", "SHELL=/bin/sh"}
+	return cmd
+}
+
+func (m *tmux) PID() int { return m.pid }
+
+func (m *tmux) Screen() string {
+	if out, err := m.command("capture-pane", "-p", "-S", "-200", "-t", "c").Output(); err == nil {
+		m.screen = blank.ReplaceAllString(string(out), "\n")
+	}
+	return m.screen
+}
+
+// blank are lines with nothing on them.
+var blank = regexp.MustCompile(`\n(\s*\n)+`)
+
+func (m *tmux) Exited() (code int, ended bool) {
+	text := strings.TrimSpace(readText(filepath.Join(m.dir, "exit")))
+	code, err := strconv.Atoi(text)
+	return code, err == nil
+}
+
+func (m *tmux) line(text string) {
+	m.keys("-l", "--", text)
+	if strings.HasPrefix(text, "/") {
+		<-time.After(settleMenu)
+	} else {
+		<-time.After(settle)
+	}
+	m.keys("Enter")
+}
+
+func (m *tmux) dialog() bool { return strings.Contains(m.Screen(), "Do you want to") }
+
+func (m *tmux) escape() { m.keys("Escape") }
+func (m *tmux) enter()  { m.keys("Enter") }
+
+func (m *tmux) keys(keys ...string) {
+	m.t.Helper()
+	if out, err := m.command(append([]string{"send-keys", "-t", "c"}, keys...)...).CombinedOutput(); err != nil {
+		m.t.Errorf("tmux send-keys %q: %v\n%s", keys, err, out)
+	}
+}
+
+// quote makes one word of a shell command.
+func quote(word string) string {
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}

@@ -1,0 +1,175 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Broker is bin/caddy with the repository's Caddyfile.
+type Broker struct {
+	Config string   // the Caddyfile
+	Home   string   // HOME, with XDG directories below
+	Env    []string // of the process
+	Port   int
+
+	t        testing.TB
+	commands Commands
+	cmd      *exec.Cmd
+	exited   chan struct{} // closed when cmd has ended
+	err      error         // how it ended
+}
+
+// NewBroker prepares a broker without starting it. env are settings as NAME=value.
+// It ends with the test, which fails when a data race or a panic is in its log.
+func NewBroker(t testing.TB, c Commands, env ...string) *Broker {
+	t.Helper()
+	b := &Broker{t: t, commands: c, Config: filepath.Join(c.Repo, "Caddyfile"), Home: ShortTempDir(t), Port: FreePort(t)}
+	b.Env = append(HomeEnv(b.Home),
+		"BROKER_PORT="+strconv.Itoa(b.Port),
+		"CADDY_ADMIN=unix/"+filepath.Join(b.Home, "admin.sock"),
+	)
+	b.Env = append(b.Env, env...)
+	t.Cleanup(func() {
+		b.Kill()
+		if sign := regexp.MustCompile(`DATA RACE|panic|goroutine \d+`).FindString(b.Log()); sign != "" {
+			t.Errorf("%q is in the log of the broker", sign)
+		}
+		if t.Failed() {
+			t.Logf("log of the broker on port %d:\n%s", b.Port, b.LogTail())
+		}
+	})
+	return b
+}
+
+// Start starts the process and waits until it is ready.
+func (b *Broker) Start() {
+	b.t.Helper()
+	b.Launch()
+	b.AwaitReady()
+}
+
+// Launch starts the process.
+func (b *Broker) Launch() {
+	b.t.Helper()
+	log, err := os.OpenFile(b.logPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(b.commands.Caddy, "run", "--config", b.Config, "--adapter", "caddyfile")
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = b.Home, b.Env, log, log
+	if err := cmd.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	b.cmd, b.exited = cmd, exited
+	go func() {
+		b.err = cmd.Wait()
+		close(exited)
+	}()
+}
+
+// AwaitReady waits until messages are accepted.
+func (b *Broker) AwaitReady() {
+	b.t.Helper()
+	Eventually(b.t, "the broker is ready", func() bool {
+		select {
+		case <-b.exited:
+			b.t.Fatalf("the broker has ended: %v\n%s", b.err, b.LogTail())
+		default:
+		}
+		status, _ := b.TryGet("/health/ready")
+		return status == http.StatusOK
+	})
+}
+
+// Kill ends the process as a power failure would.
+func (b *Broker) Kill() { b.end(syscall.SIGKILL) }
+
+// Stop ends the process as an operator would.
+func (b *Broker) Stop() { b.end(syscall.SIGTERM) }
+
+func (b *Broker) end(sig syscall.Signal) {
+	b.t.Helper()
+	if b.cmd == nil {
+		return
+	}
+	if err := b.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		b.t.Fatal(err)
+	}
+	select {
+	case <-b.exited:
+	case <-time.After(Patience):
+		_ = b.cmd.Process.Kill()
+		b.t.Errorf("the broker did not end on %v", sig)
+	}
+	b.cmd = nil
+}
+
+func (b *Broker) logPath() string { return filepath.Join(b.Home, "broker.log") }
+
+// Log is what the broker has logged.
+func (b *Broker) Log() string {
+	text, err := os.ReadFile(b.logPath())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// LogTail is the end of the log.
+func (b *Broker) LogTail() string {
+	log := b.Log()
+	return log[max(0, len(log)-8000):]
+}
+
+// RunCaddy runs a caddy subcommand in the broker's environment.
+func (b *Broker) RunCaddy(args ...string) (stdout string, code int) {
+	b.t.Helper()
+	cmd := exec.Command(b.commands.Caddy, args...)
+	cmd.Dir, cmd.Env = b.Home, b.Env
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		b.t.Fatalf("caddy %v: %v", args, err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// URL is that of a path of the HTTP API.
+func (b *Broker) URL(path string) string {
+	return "http://127.0.0.1:" + strconv.Itoa(b.Port) + path
+}
+
+// WSURL is what clients connect to.
+func (b *Broker) WSURL() string { return "ws://127.0.0.1:" + strconv.Itoa(b.Port) + "/ws" }
+
+// HTTPClient keeps no connection: brokers come and go.
+var HTTPClient = &http.Client{Timeout: Patience, Transport: &http.Transport{DisableKeepAlives: true}}
+
+// TryGet returns the status of a GET, 0 when there is no answer.
+func (b *Broker) TryGet(path string) (int, string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.URL(path), nil)
+	if err != nil {
+		return 0, err.Error()
+	}
+	res, err := HTTPClient.Do(r)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer res.Body.Close()
+	answer, _ := io.ReadAll(res.Body)
+	return res.StatusCode, string(answer)
+}

@@ -1,0 +1,119 @@
+package messages
+
+import (
+	"encoding/json"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// pointer is how claudemesh tells a model that there is something to read.
+var pointer = regexp.MustCompile(`\b\d+ unread mesh messages?\b[^\n]*\bcheck_messages\b`)
+
+// more is how check_messages ends when there is more to read.
+var more = regexp.MustCompile(`(^|\n)\d+ more unread: call check_messages again\.\s*$`)
+
+// reply is what the model does with a request.
+type reply struct {
+	status int // of HTTP, when not 200
+	text   string
+	pieces int // in how many parts the text is streamed
+	calls  []call
+}
+
+type call struct {
+	name  string
+	input string // JSON
+}
+
+// decide is the scripted model.
+func (s *Server) decide(r Request) reply {
+	if len(r.Tools) == 0 {
+		return reply{text: "ok", pieces: 1} // a question beside the conversation, such as for its title
+	}
+	news := r.news()
+	answer := obey(newestPrompt(news))
+	if s.unfinished(r) || pointed(news) && answer.status == 0 {
+		answer.calls = append(answer.calls, call{s.CheckTool, "{}"})
+	}
+	return answer
+}
+
+// newestPrompt returns the user's text after the last tool result.
+func newestPrompt(news []Message) string {
+	var prompt strings.Builder
+	for _, m := range news {
+		if m.Role == "system" {
+			continue
+		}
+		for _, b := range m.Blocks {
+			switch b.Type {
+			case "tool_result":
+				prompt.Reset()
+			case "text":
+				prompt.WriteString(b.Text + "\n")
+			}
+		}
+	}
+	return prompt.String()
+}
+
+// unfinished reports whether the newest result says that there is more to read.
+func (s *Server) unfinished(r Request) bool {
+	results := r.Results()
+	news := r.news()
+	if len(results) == 0 || len(news) == 0 || len(news[0].Blocks) == 0 || news[0].Blocks[0].Type != "tool_result" {
+		return false
+	}
+	last := results[len(results)-1]
+	return last.Tool == s.CheckTool && more.MatchString(last.Text)
+}
+
+// pointed reports whether somebody points to unread messages. What a tool gave back
+// does not count: a message could hold the same words.
+func pointed(news []Message) bool {
+	for _, m := range news {
+		for _, b := range m.Blocks {
+			if b.Type == "text" && pointer.MatchString(b.Text) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// obey does what the markers in a prompt say; without any it says ok.
+func obey(prompt string) reply {
+	answer := reply{text: "ok", pieces: 1}
+	for rest := prompt; ; {
+		_, after, found := strings.Cut(rest, "[[")
+		if !found {
+			return answer
+		}
+		rest = after
+		verb, args, _ := strings.Cut(after, " ")
+		switch verb {
+		case "tool":
+			name, input, _ := strings.Cut(args, " ")
+			var object json.RawMessage
+			decoder := json.NewDecoder(strings.NewReader(input))
+			if decoder.Decode(&object) == nil && len(object) > 0 && object[0] == '{' {
+				answer.calls = append(answer.calls, call{name, string(object)})
+				rest = input[decoder.InputOffset():]
+			}
+		case "slow":
+			answer.pieces = number(args)
+		case "error":
+			answer.status = number(args)
+		}
+	}
+}
+
+func number(args string) int {
+	digits, _, _ := strings.Cut(args, "]]")
+	n, err := strconv.Atoi(strings.TrimSpace(digits))
+	if err != nil {
+		return 1
+	}
+	return n
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"html"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+)
+
+// startMonitor runs a monitor: each line that it prints is told to the model.
+func (a *app) startMonitor(p plugin, config monitorConfig) error {
+	cmd := exec.Command("/bin/sh", "-c", p.expand(config.Command))
+	cmd.Dir, cmd.Env = a.s.cwd, append(a.childEnv("agent"), "CLAUDE_PID="+fmt.Sprint(os.Getpid()))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	a.monitors = append(a.monitors, cmd.Process.Pid)
+	go func() {
+		scanner := bufio.NewScanner(out)
+		for scanner.Scan() {
+			if line := strings.TrimSpace(scanner.Text()); line != "" {
+				show("● Monitor event: %s · %s\n", line, config.Description)
+				a.events <- note(notification("Monitor event: \""+config.Description+"\"", "<event>"+escape(line)+"</event>"))
+			}
+		}
+		_ = cmd.Wait()
+		a.events <- note(notification(`Monitor "`+config.Description+`" stream ended`, ""))
+	}()
+	return nil
+}
+
+func (a *app) stopMonitors() {
+	for _, pid := range a.monitors {
+		_ = syscall.Kill(-pid, syscall.SIGTERM)
+	}
+}
+
+func escape(s string) string { return html.EscapeString(s) }
+
+// notification is how the harness tells of something that no human said.
+func notification(summary, detail string) string {
+	return "<task-notification>\n<task-id>b1</task-id>\n<summary>" + summary + "</summary>\n" + detail + "\n</task-notification>"
+}
+
+// notice is a notification in the system's words.
+func notice(notification string) string {
+	return "[SYSTEM NOTIFICATION - NOT USER INPUT]\nThis is an automated background-task event, NOT a message from the user.\n" + notification
+}
+
+// reminder wraps a notice in a prompt.
+func reminder(notification string) string {
+	return "<system-reminder>\n" + notice(notification) + "\n</system-reminder>"
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// published is the file in which a process says what it does.
+type published struct {
+	PID             int    `json:"pid"`
+	SessionID       string `json:"sessionId"`
+	Cwd             string `json:"cwd"`
+	StartedAt       int64  `json:"startedAt"`
+	ProcStart       string `json:"procStart"`
+	Version         string `json:"version"`
+	PeerProtocol    int    `json:"peerProtocol"`
+	Kind            string `json:"kind"`
+	Entrypoint      string `json:"entrypoint"`
+	Name            string `json:"name"`
+	NameSource      string `json:"nameSource"`
+	Status          string `json:"status"`
+	WaitingFor      string `json:"waitingFor,omitempty"`
+	UpdatedAt       int64  `json:"updatedAt"`
+	StatusUpdatedAt int64  `json:"statusUpdatedAt"`
+}
+
+// publisher keeps that file up to date.
+type publisher struct {
+	mu   sync.Mutex
+	file string
+	now  published
+}
+
+func newPublisher(o options, s *session) *publisher {
+	pid := os.Getpid()
+	p := &publisher{file: filepath.Join(configDir(), "sessions", strconv.Itoa(pid)+".json")}
+	p.now = published{
+		PID: pid, SessionID: s.id, Cwd: s.cwd, StartedAt: time.Now().UnixMilli(), ProcStart: procStart(), Version: version,
+		PeerProtocol: 1, Kind: "interactive", Entrypoint: s.entrypoint, Name: o.name, NameSource: "user",
+	}
+	if o.name == "" {
+		p.now.Name, p.now.NameSource = filepath.Base(s.cwd)+"-"+s.id[:2], "derived"
+	}
+	return p
+}
+
+// set publishes a status, and which session this is.
+func (p *publisher) set(session, status, waitingFor string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now().UnixMilli()
+	if now <= p.now.StatusUpdatedAt {
+		now = p.now.StatusUpdatedAt + 1 // each change can be told from the one before
+	}
+	p.now.SessionID, p.now.Status, p.now.WaitingFor = session, status, waitingFor
+	p.now.UpdatedAt, p.now.StatusUpdatedAt = now, now
+	b, err := json.Marshal(p.now)
+	if err != nil || os.MkdirAll(filepath.Dir(p.file), 0o700) != nil || os.WriteFile(p.file+".new", b, 0o644) != nil {
+		return
+	}
+	_ = os.Rename(p.file+".new", p.file)
+}
+
+func (p *publisher) current() published {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.now
+}
+
+func (p *publisher) remove() { _ = os.Remove(p.file) }
+
+// procStart is field 22 of the process's stat.
+func procStart() string {
+	b, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		return ""
+	}
+	_, rest, _ := strings.Cut(string(b), ") ")
+	if fields := strings.Fields(rest); len(fields) > 19 {
+		return fields[19]
+	}
+	return ""
+}
