@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"net"
@@ -142,7 +143,7 @@ func TestLongPathsGetAShortSocket(t *testing.T) {
 	if _, err := os.Stat(info.Socket); err == nil {
 		t.Error("the socket is left")
 	}
-	if _, err := local.ReadInfo(alice.dir); err != local.ErrNotRunning {
+	if _, err := local.ReadInfo(alice.dir); !errors.Is(err, local.ErrNotRunning) {
 		t.Errorf("info of a stopped daemon: %v", err)
 	}
 }

@@ -270,7 +270,7 @@ func (d *daemon) all() []*session {
 func (d *daemon) pinnedName(ctx context.Context, mesh, member string) (string, error) {
 	key, err := wire.ParseKey(member)
 	if err != nil {
-		return "", nil // a sender whose member is not known
+		return "", nil //nolint:nilerr // a sender whose member is not known
 	}
 	return d.contacts.Name(ctx, mesh, key)
 }

@@ -122,7 +122,7 @@ func (o *StartOptions) awaitAnswer(ctx context.Context, ended <-chan error) (loc
 			if info, ok := o.running(ctx); ok { // another one was faster
 				return info, nil
 			}
-			return local.Info{}, fmt.Errorf("the daemon ended at its start (%v); %s says why", err, o.Dir.Path(LogName))
+			return local.Info{}, fmt.Errorf("the daemon ended at its start (%w); %s says why", err, o.Dir.Path(LogName))
 		case <-poll.C:
 		case <-ctx.Done():
 			return local.Info{}, fmt.Errorf("the daemon does not answer yet: %w; see %s", ctx.Err(), o.Dir.Path(LogName))

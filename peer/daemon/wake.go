@@ -27,7 +27,7 @@ func (d *daemon) serveWake(c *call) error {
 		return invalid("path must be monitor, channel or waiter")
 	}
 	if err := c.woken(local.Woken{}); err != nil {
-		return nil // the caller is gone
+		return nil //nolint:nilerr // the caller is gone
 	}
 	for s := c.s; s != nil; s = d.next(c.pid, s) {
 		if over := c.wakeIn(s, in.Path); over {

@@ -24,7 +24,7 @@ func Identify(a Args, configDir, cwd string) (Identity, error) {
 	case a.Forks && (a.Resumes || a.Continues), a.SessionID != "":
 		// A fork has a new id of claude's choice, unless one is given.
 		if uuid.Validate(a.SessionID) != nil {
-			return Identity{}, nil
+			return Identity{}, nil //nolint:nilerr // claude itself refuses it, in its own words
 		}
 		return Identity{SessionID: a.SessionID}, nil
 	case a.Elsewhere:

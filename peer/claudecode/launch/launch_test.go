@@ -11,8 +11,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
 	"github.com/claudemesh/claudemesh/peer/claudecode/transcript"
+	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )

@@ -131,7 +131,7 @@ func readHead(r io.Reader) (head line, found bool, err error) {
 			}
 		}
 		if err != nil {
-			return head, found, nil
+			return head, found, nil //nolint:nilerr // the end of the file
 		}
 	}
 }

@@ -31,7 +31,9 @@ func senders(unread []*message) string {
 	named := make(map[string]bool) // the members met, and whether by name
 	for _, m := range unread {
 		if named[m.Member] || len(names) == maxNames {
-			named[m.Member] = named[m.Member]
+			if !named[m.Member] {
+				named[m.Member] = false // met
+			}
 			continue
 		}
 		name := presentable(m.Name)

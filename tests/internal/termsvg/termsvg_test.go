@@ -2,6 +2,7 @@ package termsvg
 
 import (
 	"encoding/xml"
+	"errors"
 	"io"
 	"reflect"
 	"strings"
@@ -40,7 +41,7 @@ func FuzzWrite(f *testing.F) {
 			t.Fatal(err)
 		}
 		for d := xml.NewDecoder(strings.NewReader(b.String())); ; {
-			if _, err := d.Token(); err == io.EOF {
+			if _, err := d.Token(); errors.Is(err, io.EOF) {
 				return
 			} else if err != nil {
 				t.Fatalf("not XML: %v\n%s", err, b.String())

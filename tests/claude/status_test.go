@@ -1,0 +1,44 @@
+//go:build claude
+
+package claude
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestStatus is about what peers see of a session at work, where no hook tells it too.
+func TestStatus(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		alice, bob := w.person("alice"), w.person("bob")
+		b := bob.Start(t, "claudemesh", "launch", "-y", "--quiet", "--name", "bob", "--", "--permission-mode", "manual")
+		alice.awaitRow(b, "idle")
+
+		b.Type("[[slow 200]]")
+		b.AwaitStatus("busy")
+		alice.awaitRow(b, "working")
+		b.Escape() // no hook
+		b.AwaitStatus("idle")
+		alice.awaitRow(b, "idle")
+
+		b.Type(`[[tool Bash {"command":"touch asked","description":"d"}]]`)
+		b.AwaitDialog()
+		if r := alice.awaitRow(b, "working"); r.Reason != "waiting" {
+			alice.await("alice sees that bob is asked", func() bool { return alice.awaitRow(b, "working").Reason == "waiting" })
+		}
+		b.Turn(b.Allow)
+		if r := alice.awaitRow(b, "idle"); r.Reason != "" {
+			t.Errorf("alice sees %+v", r)
+		}
+
+		b.Type("[[error 400]]")
+		alice.awaitRow(b, "idle")
+		if code := b.Exit(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		alice.await("alice sees that bob has left", func() bool { rows := alice.sessions(); return rows != nil && len(rows) == 0 })
+		if screen := b.Screen(); strings.Contains(screen, "hook error") || strings.Contains(screen, "Hook cancelled") {
+			t.Errorf("hooks failed:\n%s", screen)
+		}
+	})
+}
