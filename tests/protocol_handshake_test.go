@@ -41,6 +41,10 @@ const (
 	removedText   = `You've been removed from "The Team". Contact the mesh owner to rejoin.`
 )
 
+// fromNow is a time in milliseconds from the moment at which a case runs, which may
+// be long after its table was made.
+type fromNow int64
+
 func TestHelloRefusals(t *testing.T) {
 	other := newKeys()
 	tests := []struct {
@@ -72,7 +76,7 @@ func TestHelloRefusals(t *testing.T) {
 		{"signed by another key", nil, &other, nil, refusal{code: "bad_signature", message: "hello rejected: bad_signature"}},
 		{"signed for another mesh", nil, nil, []any{"meshId", strings.Repeat("0", 32)}, refusal{code: "bad_signature", message: "hello rejected: bad_signature"}},
 		{"signed for another member", nil, nil, []any{"memberId", strings.Repeat("0", 32)}, refusal{code: "bad_signature", message: "hello rejected: bad_signature"}},
-		{"signed for another time", nil, nil, []any{"timestamp", nowMs() + 5000}, refusal{code: "bad_signature", message: "hello rejected: bad_signature"}},
+		{"signed for another time", nil, nil, []any{"timestamp", fromNow(5000)}, refusal{code: "bad_signature", message: "hello rejected: bad_signature"}},
 		{"unknown mesh", []any{"meshId", strings.Repeat("0", 31) + "1"}, nil, nil, refusal{code: "unauthorized", message: "pubkey not found in mesh"}},
 		{"a mesh id of v1", []any{"meshId", "0pWIKMbQbw4CzcJUezLqlRplRCphjmRk"}, nil, nil, refusal{code: "unauthorized", message: "pubkey not found in mesh"}},
 		{"unknown key", []any{"pubkey", other.hex}, &other, nil, refusal{code: "unauthorized", message: "pubkey not found in mesh"}},
@@ -89,7 +93,13 @@ func TestHelloRefusals(t *testing.T) {
 					signer = *test.signer
 				}
 				f := signer.signHello(bob.hello(test.before...))
-				f.set(test.after...)
+				for i := 0; i < len(test.after); i += 2 {
+					value := test.after[i+1]
+					if ms, ok := value.(fromNow); ok {
+						value = nowMs() + int64(ms)
+					}
+					f.set(test.after[i], value)
+				}
 				c := s.dial(t)
 				c.write(f)
 				test.want.check(t, c)
