@@ -35,6 +35,9 @@ const visible = `m.mesh_id IN (SELECT value FROM json_each(?1)) AND (m.session =
 
 const unread = `m.read_at IS NULL AND m.taken_at IS NULL`
 
+// taken is the condition for what a session took and nobody confirmed.
+const taken = `m.taken_session = ? AND m.taken_at IS NOT NULL AND m.read_at IS NULL`
+
 func (f *Filter) args(more ...any) []any {
 	meshes, err := json.Marshal(f.Meshes)
 	if err != nil || f.Meshes == nil {
@@ -138,12 +141,17 @@ type TakeOptions struct {
 
 // Take hands out unread messages to a session, oldest first and with their whole
 // bodies, and returns how many are left. What is taken is nobody else's until it
-// is confirmed or released.
+// is confirmed or released. A call that comes again has lost its answer: what it
+// took before is unread again first, or it would be confirmed unseen.
 func (b *Inbox) Take(ctx context.Context, o TakeOptions) (list []Stored, remaining int, err error) {
 	if o.ToolUse == "" || o.Session == "" {
 		return nil, 0, errors.New("take messages: the session or the tool call has no name")
 	}
 	err = b.inTx(ctx, "take messages", func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `UPDATE message AS m SET taken_at = NULL, taken_session = NULL, taken_by = NULL
+			WHERE `+taken+` AND m.taken_by = ?`, o.Session, o.ToolUse); err != nil {
+			return err
+		}
 		if list, err = o.choose(ctx, tx); err != nil {
 			return err
 		}
@@ -195,8 +203,7 @@ func (o *TakeOptions) choose(ctx context.Context, tx *sql.Tx) (list []Stored, er
 // returns it. A second time there is nothing to return.
 func (b *Inbox) ConfirmTaken(ctx context.Context, session, toolUse string, now time.Time) (list []Stored, err error) {
 	err = b.inTx(ctx, "confirm messages", func(tx *sql.Tx) error {
-		list, err = storedRows(ctx, tx, `SELECT `+storedColumns+` FROM message m
-			WHERE m.taken_session = ? AND m.taken_by = ? AND m.taken_at IS NOT NULL AND m.read_at IS NULL ORDER BY m.id`, session, toolUse)
+		list, err = storedRows(ctx, tx, `SELECT `+storedColumns+` FROM message m WHERE `+taken+` AND m.taken_by = ? ORDER BY m.id`, session, toolUse)
 		if err != nil {
 			return err
 		}
@@ -219,7 +226,6 @@ func (b *Inbox) ConfirmTaken(ctx context.Context, session, toolUse string, now t
 // be taken by any session again.
 func (b *Inbox) ReleaseTaken(ctx context.Context, session string) (list []Unread, err error) {
 	err = b.inTx(ctx, "release messages", func(tx *sql.Tx) error {
-		const taken = `m.taken_session = ? AND m.taken_at IS NOT NULL AND m.read_at IS NULL`
 		if list, err = unreadRows(ctx, tx, `SELECT `+unreadColumns+` FROM message m WHERE `+taken+` ORDER BY m.id`, session); err != nil {
 			return err
 		}

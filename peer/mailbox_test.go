@@ -104,6 +104,7 @@ func TestMailIsTakenOnce(t *testing.T) {
 	m.want("without the member's", m.unread("s1", false), "m1 m3")
 	m.want("the member", m.unread("", false), "m4")
 	m.want("taken", m.take("s1", "tool1"), "m1 m3 m4")
+	m.want("by the same call, whose answer was lost", m.take("s1", "tool1"), "m1 m3 m4")
 	m.want("again", m.take("s1", "tool2"), "")
 	m.want("by another session", m.take("s2", "tool3"), "m2")
 	m.want("unread afterwards", m.unread("s1", true)+m.unread("", false), "")

@@ -78,6 +78,9 @@ func (s *session) takeMail(o peer.TakeOptions) ([]peer.Stored, int, error) {
 			}
 		}
 	}
+	if remaining > 0 {
+		s.kickMail() // a call that was repeated may have given back more than it took
+	}
 	return list, remaining, nil
 }
 

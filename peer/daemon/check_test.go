@@ -160,6 +160,8 @@ func TestSendRefuses(t *testing.T) {
 		var e *local.Error
 		if err := a.call(local.VerbSend, tc.in, nil); !errors.As(err, &e) || e.Code != tc.code || e.Message == "" {
 			t.Errorf("%s: %v", tc.name, err)
+		} else if strings.Contains(e.Message, "claudemesh ") {
+			t.Errorf("%s: a model is told to use a command: %s", tc.name, e.Message)
 		}
 	}
 	once := local.Send{To: "bob-session", Text: "once", ClientID: "my-id", Priority: wire.Now}

@@ -53,8 +53,13 @@ type Published struct {
 	Reason    string      // with Working: "waiting" when it waits for its user
 }
 
-// ErrRunning is returned when another daemon serves the same directory.
-var ErrRunning = errors.New("another claudemesh daemon is running for this directory")
+var (
+	// ErrRunning is returned when another daemon serves the same directory.
+	ErrRunning = errors.New("another claudemesh daemon is running for this directory")
+	// ErrDirLost is returned when the directory was removed or replaced: nobody can
+	// find a daemon there, and another one may be serving what is in its place.
+	ErrDirLost = errors.New("the directory of this daemon is gone")
+)
 
 // daemon is a running daemon.
 type daemon struct {
@@ -68,12 +73,14 @@ type daemon struct {
 	info     local.Info
 	started  time.Time
 	hostname string
+	lock     os.FileInfo
 
 	ctx   context.Context // ends when the daemon stops
 	stop  context.CancelFunc
 	group sync.WaitGroup // of everything that Run waits for
 	calls chan struct{}  // has room for as many calls as are served at once
 	quit  chan struct{}  // has room for one: somebody has asked for a shutdown
+	lost  chan struct{}  // has room for one: the directory is gone
 
 	changes sync.Mutex // see the package comment
 	config  configState
@@ -98,7 +105,8 @@ type daemon struct {
 // Run serves the directory until ctx ends or somebody asks for a shutdown, and
 // returns when everything is written and closed. Unless the shutdown asks for
 // more, presences stay leased: a daemon that follows soon takes them over.
-// ErrRunning when another daemon does it already.
+// ErrRunning when another daemon does it already, ErrDirLost when the directory
+// has gone.
 func Run(ctx context.Context, o Options) error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -131,6 +139,9 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer d.close()
+	if d.lock, err = os.Stat(o.Dir.Path(lockName)); err != nil {
+		return fmt.Errorf("look at the lock: %w", err)
+	}
 	return d.serve(ctx)
 }
 
@@ -138,7 +149,7 @@ func Run(ctx context.Context, o Options) error {
 func open(ctx context.Context, o Options) (*daemon, error) {
 	d := &daemon{
 		o: o, log: o.Log, keys: identity.OpenSessionStore(o.Dir.SessionsRoot()), started: time.Now(),
-		calls: make(chan struct{}, maxCalls), quit: make(chan struct{}, 1),
+		calls: make(chan struct{}, maxCalls), quit: make(chan struct{}, 1), lost: make(chan struct{}, 1),
 		sessions: make(map[string]*session), procs: make(map[int]*proc), tokens: make(map[[32]byte]*proc),
 		meshes: make(map[string]*joined), lines: make(map[lineName]*line), touched: make(map[string]time.Time), awaited: make(map[string]chan struct{}),
 	}
@@ -181,9 +192,16 @@ func (d *daemon) serve(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-d.quit:
+		case <-d.lost:
+			err = ErrDirLost
 		case err = <-failed:
 			err = fmt.Errorf("serve the socket: %w", err)
 		}
+	}
+	if errors.Is(err, ErrDirLost) {
+		listener.SetUnlinkOnClose(false) // there may be another daemon's by now
+	} else {
+		d.retract()
 	}
 	d.shutDown(server)
 	return err
@@ -191,7 +209,6 @@ func (d *daemon) serve(ctx context.Context) error {
 
 // shutDown ends in good order: no new calls, the ones under way, connections.
 func (d *daemon) shutDown(server *http.Server) {
-	d.retract()
 	d.end()
 	ctx, cancel := context.WithTimeout(context.Background(), callsGrace)
 	defer cancel()

@@ -139,3 +139,25 @@ func TestOverallState(t *testing.T) {
 		}
 	}
 }
+
+func TestEndsWhenItsDirectoryIsGone(t *testing.T) {
+	t.Parallel()
+	for _, again := range []bool{false, true} {
+		u := newUser(t, "alice").up()
+		if err := os.RemoveAll(string(u.dir)); err != nil {
+			t.Fatal(err)
+		}
+		next := &user{t: t, name: "next", dir: u.dir}
+		if again { // another one serves what is in its place
+			next.up()
+		}
+		if err := <-u.ended; !errors.Is(err, ErrDirLost) {
+			t.Errorf("ended with %v", err)
+		}
+		u.stop = nil
+		if again {
+			next.answers()
+			next.down()
+		}
+	}
+}

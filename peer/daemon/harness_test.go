@@ -356,7 +356,7 @@ func (u *user) session(change ...func(*local.Register)) *program {
 
 func (p *program) register(change ...func(*local.Register)) local.Registered {
 	p.t.Helper()
-	r := local.Register{PID: p.pid(), SessionID: p.id, Source: local.SourceStartup, Cwd: "/home/" + p.u.name, Name: p.u.name + "-session", NoPointer: true}
+	r := local.Register{PID: p.pid(), SessionID: p.id, Source: local.SourceStartup, Cwd: "/home/" + p.u.name, Name: p.u.name + "-session"}
 	for _, c := range change {
 		c(&r)
 	}

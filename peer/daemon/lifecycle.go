@@ -31,7 +31,7 @@ func newToken() string {
 
 // listen opens the socket, for this user alone. A socket of a daemon that has
 // died is replaced; one that lives would hold the lock.
-func (d *daemon) listen() (net.Listener, error) {
+func (d *daemon) listen() (*net.UnixListener, error) {
 	path := local.SocketPath(d.o.Dir)
 	if err := ownDir(filepath.Dir(path), filepath.Dir(path) == filepath.Clean(string(d.o.Dir))); err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (d *daemon) listen() (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("replace socket: %w", err)
 	}
-	listener, err := net.Listen("unix", path)
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
@@ -76,6 +76,14 @@ func ownDir(path string, link bool) error {
 		}
 	}
 	return nil
+}
+
+// lookForDir ends the daemon when its lock is no longer where others look for it.
+func (d *daemon) lookForDir() {
+	info, err := os.Stat(d.o.Dir.Path(lockName))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, d.lock) {
+		kick(d.lost)
+	}
 }
 
 // announce tells others how to reach the daemon.

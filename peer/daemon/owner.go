@@ -21,17 +21,13 @@ func (d *daemon) serveRegister(c *call) error {
 	if err != nil {
 		return err
 	}
-	var offer *attention.Offer
-	if s := d.sessionOf(in.PID); s != nil && !in.NoPointer {
+	if s := d.sessionOf(in.PID); s != nil && in.Source != local.SourceLaunch {
 		if err := s.lookForMail(); err != nil {
 			return err
 		}
-		offer = s.desk.Hook(attention.SessionStart)
+		s.desk.Begin()
 	}
-	if offer != nil {
-		answer.Pointer = offer.Text
-	}
-	return told(offer, c.answer(answer))
+	return c.answer(answer)
 }
 
 // told ends an offer with the outcome of the answer that carried it.

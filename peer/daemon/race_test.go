@@ -30,7 +30,7 @@ func TestRegistrationsRace(t *testing.T) {
 		var race sync.WaitGroup
 		for i := range racers {
 			p := terminals[i%len(terminals)]
-			r := local.Register{PID: p.pid(), SessionID: id, Source: local.SourceResume, Cwd: "/w", Name: "bob", NoPointer: true}
+			r := local.Register{PID: p.pid(), SessionID: id, Source: local.SourceResume, Cwd: "/w", Name: "bob"}
 			race.Go(func() {
 				if err := bob.owner(local.VerbRegister, r, nil); err != nil {
 					t.Errorf("register: %v", err)

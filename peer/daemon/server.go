@@ -215,7 +215,9 @@ func (d *daemon) refuse(w http.ResponseWriter, err error) {
 	var ambiguous *peer.AmbiguousError
 	switch {
 	case errors.As(err, &e):
-	case errors.As(err, &nobody), errors.As(err, &ambiguous):
+	case errors.As(err, &nobody): // the hint of its own text is not for a model
+		e = notFound("nobody in this mesh is called %q; list_peers tells who is there", nobody.Name)
+	case errors.As(err, &ambiguous):
 		e = notFound("%v", err)
 	case errors.Is(err, errSessionOver):
 		e = unavailable("%v", err)

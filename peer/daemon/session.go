@@ -162,7 +162,11 @@ func (s *session) lookForMail() error {
 		if err != nil {
 			return err
 		}
-		fresh = append(fresh, attention.Message{ID: u.ID, Member: u.Member, Name: u.Name, Pinned: pinned, Priority: u.Priority, Announced: u.Announced})
+		member := u.Member
+		if !u.Verified {
+			member = "" // anybody may have written it there
+		}
+		fresh = append(fresh, attention.Message{ID: u.ID, Member: member, Name: u.Name, Pinned: pinned, Priority: u.Priority, Announced: u.Announced})
 	}
 	for id := range s.told {
 		if !unread[id] { // read elsewhere, or another session's by now

@@ -30,6 +30,7 @@ func (d *daemon) watchLoop() {
 			d.log.Error("confirm messages", "error", err)
 		}
 		if n%configEvery == 0 {
+			d.lookForDir()
 			d.changes.Lock()
 			if d.ctx.Err() == nil {
 				d.reloadConfig()

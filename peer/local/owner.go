@@ -31,7 +31,8 @@ const (
 )
 
 // Register says that a process runs a session. To register again what is
-// registered already changes nothing but the fields that are given. A process
+// registered already changes nothing but the fields that are given. With any Source
+// but SourceLaunch a context begins, which is told of all that is unread. A process
 // runs one session at a time: another SessionID ends its part in the one before.
 type Register struct {
 	PID int `json:"pid"` // of claude
@@ -47,9 +48,6 @@ type Register struct {
 	Groups    []wire.Group `json:"groups,omitempty"`
 	Title     string       `json:"title,omitempty"`
 	Model     string       `json:"model,omitempty"`
-	// NoPointer asks for no Registered.Pointer; who registers before a
-	// conversation can take it must set it.
-	NoPointer bool `json:"noPointer,omitempty"`
 }
 
 // Registered answers Register.
@@ -57,7 +55,6 @@ type Registered struct {
 	Token    string   `json:"token"`
 	Meshes   []string `json:"meshes"` // slugs
 	Warnings []string `json:"warnings,omitempty"`
-	Pointer  string   `json:"pointer,omitempty"` // for the context of the session
 }
 
 // Activity is a sign of life of a session's process.

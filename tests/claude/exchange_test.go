@@ -141,6 +141,7 @@ func TestClear(t *testing.T) {
 			w.say(a, "", text, reply)
 		}
 		w.awaitReceived(next, "one", "two", "three")
+		carol.awaitRow(b, "idle") // the turn is over: there is a transcript
 
 		// The same while the new session is away.
 		b.Kill()

@@ -115,7 +115,7 @@ func (p *person) daemonPID() int {
 	var running struct {
 		PID int `json:"pid"`
 	}
-	if err != nil || json.Unmarshal(b, &running) != nil || syscall.Kill(running.PID, 0) != nil {
+	if err != nil || json.Unmarshal(b, &running) != nil || !alive(running.PID) {
 		return 0
 	}
 	return running.PID
@@ -131,12 +131,24 @@ func (p *person) killDaemon() {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		p.t.Fatal(err)
 	}
-	p.await("the daemon is gone", func() bool { return syscall.Kill(pid, 0) != nil })
+	p.await("the daemon is gone", func() bool { return !alive(pid) })
+}
+
+// alive reports whether a process runs. One that has ended but was not waited for
+// does not.
+func alive(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(b), ") ")
+	return err == nil && !strings.HasPrefix(state, "Z")
 }
 
 // stopDaemon ends the daemon and looks for signs of trouble in its log.
 func (p *person) stopDaemon() {
 	if pid := p.daemonPID(); pid != 0 {
+		if p.t.Failed() {
+			out, errOut, _ := p.Run(p.t, "claudemesh", "daemon", "status", "--json")
+			p.t.Logf("status of %s's daemon:\n%s%s", p.name, out, errOut)
+		}
 		if _, errOut, code := p.Run(p.t, "claudemesh", "daemon", "down"); code != 0 {
 			p.t.Errorf("daemon down: exit code %d: %s", code, errOut)
 			_ = syscall.Kill(pid, syscall.SIGKILL)

@@ -90,9 +90,7 @@ func (h *Hook) deliver(ctx context.Context, e *Event, start func(context.Context
 	defer daemon.Close()
 	switch e.Name {
 	case sessionStart:
-		r := h.registration(e)
-		r.NoPointer = true // nobody prints it any more
-		return daemon.Call(ctx, local.VerbRegister, r, nil)
+		return daemon.Call(ctx, local.VerbRegister, h.registration(e), nil)
 	case sessionEnd:
 		return daemon.Call(ctx, local.VerbEnd, h.ending(e), nil)
 	}

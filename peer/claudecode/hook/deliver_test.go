@@ -23,7 +23,7 @@ func TestDeliver(t *testing.T) {
 	start := func(context.Context) error {
 		d := daemontest.Start(t, dir)
 		daemontest.Handle(d, local.VerbRegister, func(r local.Register) (any, error) {
-			got = append(got, fmt.Sprintf("register %s %v", r.Source, r.NoPointer))
+			got = append(got, fmt.Sprintf("register %s", r.Source))
 			return local.Registered{}, nil
 		})
 		daemontest.Handle(d, local.VerbEnd, func(e local.End) (any, error) {
@@ -41,7 +41,7 @@ func TestDeliver(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if want := "[register clear true end other]"; fmt.Sprint(got) != want {
+	if want := "[register clear end other]"; fmt.Sprint(got) != want {
 		t.Errorf("the daemon was told %v, want %s", got, want)
 	}
 }

@@ -95,7 +95,7 @@ func (h *Hook) handle(ctx context.Context, e *Event) (string, error) {
 	}
 	switch e.Name {
 	case sessionStart:
-		return h.start(ctx, e)
+		return "", h.start(ctx, e)
 	case sessionEnd:
 		return "", h.end(ctx, e)
 	}
@@ -114,39 +114,41 @@ func (h *Hook) handle(ctx context.Context, e *Event) (string, error) {
 	if errors.As(err, &refused) && e.Name == userPromptSubmit &&
 		(refused.Code == local.CodeNotFound || refused.Code == local.CodeRefused) {
 		// The daemon has missed how the session began. Better late than never.
-		return h.register(ctx, daemon, e)
+		if err = h.register(ctx, daemon, e); err == nil {
+			err = daemon.Call(ctx, local.VerbActivity, a, &p)
+		}
 	}
 	return p.Pointer, err
 }
 
 // start registers the session, and hands it over when the daemon can't be reached
 // or is to be replaced.
-func (h *Hook) start(ctx context.Context, e *Event) (string, error) {
+func (h *Hook) start(ctx context.Context, e *Event) error {
 	info, err := local.ReadInfo(h.Dir)
 	if err != nil {
-		return "", errors.Join(err, h.detach(e))
+		return errors.Join(err, h.detach(e))
 	}
 	daemon, err := local.Owner(h.Dir)
 	if err != nil {
-		return "", errors.Join(err, h.detach(e))
+		return errors.Join(err, h.detach(e))
 	}
 	defer daemon.Close()
-	pointer, err := h.register(ctx, daemon, e)
+	err = h.register(ctx, daemon, e)
 	if unanswered(err) || err == nil && h.Build.Newer(info.Build) {
 		err = errors.Join(err, h.detach(e))
 	}
-	return pointer, err
+	return err
 }
 
-func (h *Hook) register(ctx context.Context, daemon *local.Client, e *Event) (string, error) {
+func (h *Hook) register(ctx context.Context, daemon *local.Client, e *Event) error {
 	var r local.Registered
 	if err := daemon.Call(ctx, local.VerbRegister, h.registration(e), &r); err != nil {
-		return "", err
+		return err
 	}
 	for _, warning := range r.Warnings {
 		h.logf("warning: %s", warning)
 	}
-	return r.Pointer, nil
+	return nil
 }
 
 func (h *Hook) registration(e *Event) *local.Register {

@@ -48,15 +48,18 @@ func TestPointerInContext(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	daemontest.Handle(b.daemon, local.VerbRegister, func(r local.Register) (any, error) {
-		if r.PID != os.Getpid() || r.ProcStart == "" || r.SessionID != session || r.NoPointer {
+		if r.PID != os.Getpid() || r.ProcStart == "" || r.SessionID != session {
 			t.Errorf("registered %+v", r)
 		}
-		return local.Registered{Pointer: pointer, Warnings: []string{"careful"}}, nil
+		return local.Registered{Warnings: []string{"careful"}}, nil
 	})
 	daemontest.Handle(b.daemon, local.VerbActivity, func(a local.Activity) (any, error) {
 		return local.Pointer{Pointer: pointer}, nil
 	})
-	for _, event := range []string{sessionStart, userPromptSubmit, preToolUse, postToolUse, postToolBatch} {
+	if got := b.run(t, `"hook_event_name":"`+sessionStart+`"`); got != "" {
+		t.Errorf("SessionStart printed %q, which nobody may read for hours", got)
+	}
+	for _, event := range []string{userPromptSubmit, preToolUse, postToolUse, postToolBatch} {
 		want := `{"hookSpecificOutput":{"hookEventName":"` + event + `","additionalContext":"2 unread mesh messages from bob \u0026 carol: read them with check_messages"}}` + "\n"
 		if got := b.run(t, `"hook_event_name":"`+event+`"`); got != want {
 			t.Errorf("%s printed %q, want %q\n%s", event, got, want, b.log.String())
@@ -99,18 +102,24 @@ func TestMissedBeginning(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	for _, code := range []string{local.CodeNotFound, local.CodeRefused} {
+		registered := false
 		daemontest.Handle(b.daemon, local.VerbActivity, func(local.Activity) (any, error) {
+			if registered {
+				return local.Pointer{Pointer: pointer}, nil
+			}
 			return nil, &local.Error{Status: http.StatusNotFound, Code: code, Message: "not registered"}
 		})
 		daemontest.Handle(b.daemon, local.VerbRegister, func(r local.Register) (any, error) {
 			if r.Source != local.SourceResume {
 				t.Errorf("source %q", r.Source)
 			}
-			return local.Registered{Pointer: pointer}, nil
+			registered = true
+			return local.Registered{}, nil
 		})
 		if out := b.run(t, `"hook_event_name":"UserPromptSubmit","prompt":"x"`); !strings.Contains(out, "2 unread") {
 			t.Errorf("%s: a prompt did not register the session: %q", code, out)
 		}
+		registered = false
 		if out := b.run(t, `"hook_event_name":"PreToolUse"`); out != "" {
 			t.Errorf("%s: a tool registered the session", code)
 		}

@@ -97,7 +97,7 @@ func (p *Prepared) register(ctx context.Context, o *Options) error {
 	var answer local.Registered
 	err = client.Call(ctx, local.VerbRegister, local.Register{
 		PID: os.Getpid(), SessionID: p.Identity.SessionID, Source: local.SourceLaunch, Cwd: o.Cwd,
-		Meshes: o.Meshes, Name: o.Name, Role: o.Role, Groups: o.Groups, NoPointer: true,
+		Meshes: o.Meshes, Name: o.Name, Role: o.Role, Groups: o.Groups,
 	}, &answer)
 	var refused *local.Error
 	if errors.As(err, &refused) && (refused.Code == local.CodeInvalid || refused.Code == local.CodeNotFound || refused.Code == local.CodeRefused) {

@@ -125,7 +125,7 @@ func TestPrepare(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := p.Identity.SessionID
-	if got.PID != os.Getpid() || got.SessionID != id || got.Source != local.SourceLaunch || !got.NoPointer || got.Name != "bob" ||
+	if got.PID != os.Getpid() || got.SessionID != id || got.Source != local.SourceLaunch || got.Name != "bob" ||
 		got.Role != "reviewer" || len(got.Groups) != 2 || !slices.Equal(got.Meshes, []string{"team", "home"}) || got.Cwd == "" {
 		t.Errorf("registered as %+v", got)
 	}

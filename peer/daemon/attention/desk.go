@@ -12,8 +12,8 @@ const (
 	burstPause = 250 * time.Millisecond // without a message, before a pointer goes out
 	burstLimit = time.Second            // after the first message of a burst
 
-	// startGrace is for pointers that cross with the start of a session: what was
-	// announced within it is in the new context already.
+	// startGrace is for pointers that cross with the start of a context: what was
+	// announced within it is in the new one already.
 	startGrace = 5 * time.Second
 )
 
@@ -35,7 +35,7 @@ type message struct {
 	announcedAt time.Time // the last time; zero: not by this Desk
 	offer       *Offer    // the pointer that is on its way for it
 	silent      bool      // beyond its member's budget, until the user's next prompt
-	free        bool      // the user has written a prompt since: no budget is asked
+	free        bool      // a context has begun, or the user has written a prompt, since: no budget is asked
 }
 
 // causes reports whether a pointer is wanted for the message.
@@ -133,6 +133,21 @@ func (d *Desk) SetDND(on bool) {
 		d.dnd = on
 		d.reviewLocked()
 	}
+}
+
+// Begin says that a context begins, or the rest of one: it knows of nothing, and is
+// told of all that is unread, also of what was announced to an earlier one or kept
+// silent. The pointer goes the way of all others, because nothing need happen in a
+// context that has only begun: what stands in it may be seen by nobody for hours.
+func (d *Desk) Begin() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	cutoff := time.Now().Add(-startGrace)
+	for _, m := range d.unread {
+		m.silent, m.free = false, true
+		m.Announced = m.Announced && m.announcedAt.After(cutoff)
+	}
+	d.reviewLocked()
 }
 
 // HumanPrompt says that the user has written a prompt: what was silent may be

@@ -287,24 +287,33 @@ func TestAttachGetsWhatWaits(t *testing.T) {
 	})
 }
 
-func TestSessionStartTellsOfAllThatIsUnread(t *testing.T) {
+func TestBeginTellsOfAllThatIsUnread(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		r.wantHook(SessionStart, "")
-		r.Arrive(msg(1, "bob"), Message{ID: 2, Announced: true})
-		r.wantHook(SessionStart, "2")
-		r.wantAnnounced(1)
-		r.wantHook(SessionStart, "") // two hooks at once
-		after(startGrace)
-		r.wantHook(SessionStart, "2") // another context
-		r.wantAnnounced(1)
+		r.Begin()
 		r.wantHook(Turn, "")
-
-		l := r.listen(local.PathMonitor, 1)
-		r.Arrive(msg(3, "bob"))
+		r.Arrive(msg(1, "bob"), Message{ID: 2, Announced: true})
+		r.Begin()
+		r.wantHook(Turn, "2")
+		r.wantAnnounced(1, 2)
+		r.Begin() // two hooks at once
+		r.wantHook(Turn, "")
 		after(startGrace)
+		r.Begin() // another context
+		r.wantHook(Turn, "2")
+		r.wantAnnounced(1, 2, 1, 2)
+		r.wantHook(HumanPrompt, "")
+
+		// It wakes, too: after a resume no turn begins by itself.
+		after(startGrace)
+		l := r.listen(local.PathMonitor, 1)
+		r.Begin()
+		after(burstPause)
 		l.wantPointers(t, 1)
-		r.Checked(1, 2, 3)
-		r.wantHook(SessionStart, "")
+		r.Checked(1, 2)
+		after(startGrace)
+		r.Begin()
+		after(time.Minute)
+		l.wantPointers(t, 1)
 	})
 }
 
@@ -334,7 +343,8 @@ func TestDND(t *testing.T) {
 		r.Arrive(msg(1, "bob"))
 		after(time.Minute)
 		l.wantPointers(t, 0)
-		for _, m := range []Moment{SessionStart, HumanPrompt, Turn} {
+		r.Begin()
+		for _, m := range []Moment{HumanPrompt, Turn} {
 			r.wantHook(m, "")
 		}
 		r.SetDND(false)
@@ -376,11 +386,12 @@ func TestDNDFromTheStart(t *testing.T) {
 	t.Parallel()
 	d := New(Options{DND: true})
 	d.Arrive(msg(1, "bob"))
-	if o := d.Hook(SessionStart); o != nil {
+	d.Begin()
+	if o := d.Hook(HumanPrompt); o != nil {
 		t.Errorf("got %q", o.Text)
 	}
 	d.SetDND(false)
-	o := d.Hook(SessionStart)
+	o := d.Hook(HumanPrompt)
 	if o == nil {
 		t.Fatal("no pointer after dnd")
 	}
@@ -425,8 +436,10 @@ func TestBudget(t *testing.T) {
 		arrive("mallory")
 		l.wantPointers(t, 2*wakeBurst+2)
 		after(startGrace)
-		r.wantHook(SessionStart, "23")
-		r.wantAnnouncedCount(int(id))
+		r.Begin()
+		after(burstPause)
+		l.wantPointers(t, 2*wakeBurst+3)
+		r.wantHook(Turn, "")
 	})
 }
 
@@ -613,7 +626,8 @@ func TestClose(t *testing.T) {
 		r.Arrive(msg(2, "bob"))
 		r.SetDND(true)
 		r.SetDND(false)
-		for _, m := range []Moment{SessionStart, HumanPrompt, Turn} {
+		r.Begin()
+		for _, m := range []Moment{HumanPrompt, Turn} {
 			r.wantHook(m, "")
 		}
 		if _, err := r.Attach(local.PathMonitor, 1).Next(t.Context()); !errors.Is(err, ErrClosed) {
@@ -625,7 +639,7 @@ func TestClose(t *testing.T) {
 func TestCloseDuringAWrite(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.Arrive(msg(1, "bob"), msg(2, "bob"))
-		told, failed := r.Hook(Turn), r.Hook(SessionStart)
+		told, failed := r.Hook(Turn), r.Hook(HumanPrompt)
 		if told == nil || failed != nil {
 			t.Fatalf("offers %v and %v", told, failed)
 		}

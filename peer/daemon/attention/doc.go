@@ -19,8 +19,7 @@
 // Messages that come together share a pointer: it waits for 250 ms without a
 // further one, and for 1 s at most. It tells of everything that is unread, so
 // with it all of that has been announced, and no message causes a second pointer
-// but at the start of a session, which tells a fresh context of all that is
-// unread.
+// but when a context begins, which is told of all that is unread.
 //
 // Whether a message may cause a pointer is another question. Under dnd only
 // those of priority now do, the others when dnd ends. A member has a budget of

@@ -14,11 +14,8 @@ type Moment int
 
 // The moments.
 const (
-	// SessionStart is the start of a context, or of the rest of one: it is told of
-	// all that is unread.
-	SessionStart Moment = iota + 1
 	// HumanPrompt is a prompt that the user has written.
-	HumanPrompt
+	HumanPrompt Moment = iota + 1
 	// Turn is any other point of a turn: a tool, or a prompt that no human wrote.
 	Turn
 )
@@ -43,10 +40,7 @@ func (d *Desk) Hook(m Moment) *Offer {
 	if d.closed {
 		return nil
 	}
-	switch m {
-	case SessionStart:
-		return d.offerLocked(d.unknownLocked(), nil)
-	case HumanPrompt:
+	if m == HumanPrompt {
 		d.humanLocked()
 		return d.offerLocked(len(d.waitingLocked()) > 0, nil)
 	}
@@ -65,21 +59,6 @@ func (d *Desk) waitingLocked() []*message {
 		}
 	}
 	return list
-}
-
-// unknownLocked reports whether there are messages for the start of a session:
-// also such as were announced to an earlier context, or kept silent.
-func (d *Desk) unknownLocked() bool {
-	cutoff := time.Now().Add(-startGrace)
-	for _, m := range d.unread {
-		again := *m
-		again.silent = false
-		again.Announced = m.Announced && m.announcedAt.After(cutoff)
-		if again.causes(d.dnd) {
-			return true
-		}
-	}
-	return false
 }
 
 // pushLocked makes an offer at the expense of those whose messages cause it.

@@ -34,11 +34,7 @@ func newTurn(a *app) *turn {
 // run runs the turn and returns what the model said last.
 func (t *turn) run(p prompt) (last string) {
 	defer t.cancel()
-	defer func() {
-		if err := t.s.save(); err != nil {
-			show("transcript: %v\n", err)
-		}
-	}()
+	defer t.keep()
 	t.promptID = newUUID()
 	show("❯ %s\n", p.seen)
 	outcomes := t.fire("UserPromptSubmit", "", map[string]any{"prompt": p.seen})
@@ -62,6 +58,13 @@ func (t *turn) run(p prompt) (last string) {
 	t.s.add(message{Role: "user", Content: []block{text(p.api)}})
 	t.inject(contexts)
 	return t.converse()
+}
+
+// keep writes what is new to the transcript.
+func (t *turn) keep() {
+	if err := t.s.save(); err != nil {
+		show("transcript: %v\n", err)
+	}
 }
 
 // introduction is what the harness tells the model at the begin of a conversation.
@@ -91,6 +94,7 @@ func (t *turn) inject(contexts []string) {
 func (t *turn) converse() (last string) {
 	stopped := false // a Stop hook has made it go on
 	for {
+		t.keep()
 		answer, err := t.ask(t.ctx, t.s.messages, builtin)
 		switch {
 		case t.ctx.Err() != nil:
