@@ -35,8 +35,8 @@ const visible = `m.mesh_id IN (SELECT value FROM json_each(?1)) AND (m.session =
 
 const unread = `m.read_at IS NULL AND m.taken_at IS NULL`
 
-// taken is the condition for what a session took and nobody confirmed.
-const taken = `m.taken_session = ? AND m.taken_at IS NOT NULL AND m.read_at IS NULL`
+// taken is the condition for what a session, ?1, took and nobody confirmed.
+const taken = `m.taken_session = ?1 AND m.taken_at IS NOT NULL AND m.read_at IS NULL`
 
 func (f *Filter) args(more ...any) []any {
 	meshes, err := json.Marshal(f.Meshes)
@@ -149,7 +149,7 @@ func (b *Inbox) Take(ctx context.Context, o TakeOptions) (list []Stored, remaini
 	}
 	err = b.inTx(ctx, "take messages", func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `UPDATE message AS m SET taken_at = NULL, taken_session = NULL, taken_by = NULL
-			WHERE `+taken+` AND m.taken_by = ?`, o.Session, o.ToolUse); err != nil {
+			WHERE `+taken+` AND m.taken_by = ?2`, o.Session, o.ToolUse); err != nil {
 			return err
 		}
 		if list, err = o.choose(ctx, tx); err != nil {
@@ -203,7 +203,7 @@ func (o *TakeOptions) choose(ctx context.Context, tx *sql.Tx) (list []Stored, er
 // returns it. A second time there is nothing to return.
 func (b *Inbox) ConfirmTaken(ctx context.Context, session, toolUse string, now time.Time) (list []Stored, err error) {
 	err = b.inTx(ctx, "confirm messages", func(tx *sql.Tx) error {
-		list, err = storedRows(ctx, tx, `SELECT `+storedColumns+` FROM message m WHERE `+taken+` AND m.taken_by = ? ORDER BY m.id`, session, toolUse)
+		list, err = storedRows(ctx, tx, `SELECT `+storedColumns+` FROM message m WHERE `+taken+` AND m.taken_by = ?2 ORDER BY m.id`, session, toolUse)
 		if err != nil {
 			return err
 		}
@@ -222,17 +222,19 @@ func (b *Inbox) ConfirmTaken(ctx context.Context, session, toolUse string, now t
 }
 
 // ReleaseTaken makes unread again what a session took and never confirmed, since
-// its process died, and returns it. Nobody counts as told of it; member mail may
-// be taken by any session again.
-func (b *Inbox) ReleaseTaken(ctx context.Context, session string) (list []Unread, err error) {
+// its process died, or what one call took whose answer was lost, and returns it.
+// Nobody counts as told of it; member mail may be taken by any session again. An
+// empty toolUse stands for all calls.
+func (b *Inbox) ReleaseTaken(ctx context.Context, session, toolUse string) (list []Unread, err error) {
 	err = b.inTx(ctx, "release messages", func(tx *sql.Tx) error {
-		if list, err = unreadRows(ctx, tx, `SELECT `+unreadColumns+` FROM message m WHERE `+taken+` ORDER BY m.id`, session); err != nil {
+		const these = taken + ` AND (?2 = '' OR m.taken_by = ?2)`
+		if list, err = unreadRows(ctx, tx, `SELECT `+unreadColumns+` FROM message m WHERE `+these+` ORDER BY m.id`, session, toolUse); err != nil {
 			return err
 		}
 		for i := range list {
 			list[i].Announced = false
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE message AS m SET taken_at = NULL, taken_session = NULL, taken_by = NULL, announced_at = NULL WHERE `+taken, session)
+		_, err = tx.ExecContext(ctx, `UPDATE message AS m SET taken_at = NULL, taken_session = NULL, taken_by = NULL, announced_at = NULL WHERE `+these, session, toolUse)
 		return err
 	})
 	if err != nil {

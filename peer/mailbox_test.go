@@ -149,7 +149,14 @@ func TestMailIsReleased(t *testing.T) {
 	if taken, err := m.TakenBefore(t.Context(), time.Time{}); err != nil || len(taken) != 1 {
 		t.Errorf("taken at any time: %+v, %v", taken, err)
 	}
-	released, err := m.ReleaseTaken(t.Context(), "s1")
+	if released, err := m.ReleaseTaken(t.Context(), "s1", "tool2"); err != nil || len(released) != 0 {
+		t.Errorf("released of another call: %+v, %v", released, err)
+	}
+	if released, err := m.ReleaseTaken(t.Context(), "s1", "tool1"); err != nil || len(released) != 2 {
+		t.Errorf("released of one call: %+v, %v", released, err)
+	}
+	m.take("s1", "tool1")
+	released, err := m.ReleaseTaken(t.Context(), "s1", "")
 	if err != nil || len(released) != 2 || released[0].Announced || !released[1].WantsReceipt || released[1].Session != "" {
 		t.Errorf("released: %+v, %v", released, err)
 	}
@@ -158,7 +165,7 @@ func TestMailIsReleased(t *testing.T) {
 	m.want("taken again", m.take("s1", "tool3"), "m1")
 	m.want("confirmed late", m.confirm("s1", "tool1"), "")
 	m.want("confirmed", m.confirm("s1", "tool3"), "m1")
-	if released, err := m.ReleaseTaken(t.Context(), "s1"); err != nil || len(released) != 0 {
+	if released, err := m.ReleaseTaken(t.Context(), "s1", ""); err != nil || len(released) != 0 {
 		t.Errorf("released what was confirmed: %+v, %v", released, err)
 	}
 }

@@ -56,7 +56,14 @@ func (d *daemon) serveCheck(c *call) error {
 		}
 		answer.Messages = append(answer.Messages, m)
 	}
-	return c.answer(answer)
+	err = c.answer(answer)
+	if err != nil { // nobody has seen it
+		if _, err := d.inbox.ReleaseTaken(d.write(), c.s.id, in.ToolUseID); err != nil {
+			d.log.Error("release messages", "session", c.s.id, "error", err)
+		}
+		c.s.kickMail()
+	}
+	return err
 }
 
 // takeMail takes messages and tells all desks.
@@ -165,7 +172,7 @@ func (d *daemon) confirmOld(now time.Time) error {
 	for _, t := range taken {
 		if s := d.session(t.Session); s != nil {
 			errs = append(errs, s.confirmTaken(t.ToolUse))
-		} else if _, err := d.inbox.ReleaseTaken(d.write(), t.Session); err != nil {
+		} else if _, err := d.inbox.ReleaseTaken(d.write(), t.Session, ""); err != nil {
 			errs = append(errs, err)
 		} else {
 			d.kickAllMail()

@@ -75,7 +75,7 @@ func (d *daemon) releaseOrphans() error {
 		if d.session(t.Session) != nil {
 			continue
 		}
-		if _, err := d.inbox.ReleaseTaken(d.write(), t.Session); err != nil {
+		if _, err := d.inbox.ReleaseTaken(d.write(), t.Session, ""); err != nil {
 			return err
 		}
 	}

@@ -299,7 +299,7 @@ func (d *daemon) endSession(s *session) {
 	d.log.Info("session ended", "session", s.id)
 	s.over()
 	s.desk.Close()
-	if _, err := d.inbox.ReleaseTaken(d.write(), s.id); err != nil {
+	if _, err := d.inbox.ReleaseTaken(d.write(), s.id, ""); err != nil {
 		d.log.Error("release messages", "session", s.id, "error", err)
 	}
 	for _, l := range s.liveLines() {

@@ -1,10 +1,9 @@
-//go:build claude
-
 package claude
 
 import (
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/claudemesh/claudemesh/tests/internal/claude"
@@ -184,7 +183,11 @@ func TestBurst(t *testing.T) {
 		alice, bob := w.person("alice"), w.person("bob")
 		a, b := alice.launch(), bob.launch()
 		alice.awaitRow(b, "idle")
+		// They reach bob's daemon at once, however long alice's model takes to write.
+		pid := bob.daemonPID()
+		bob.signal(pid, syscall.SIGSTOP)
 		a.Ask(strings.Repeat(`[[tool `+sendTool+` {"to":"bob","message":"one of five"}]]`, 5))
+		bob.signal(pid, syscall.SIGCONT)
 		w.awaitReceived(b.ID(), "one of five", "one of five", "one of five", "one of five", "one of five")
 		b.Ask("something else")
 		pointers := 0

@@ -1,5 +1,3 @@
-//go:build claude
-
 package claude
 
 import (

@@ -1,5 +1,3 @@
-//go:build claude
-
 package claude
 
 import (
@@ -128,10 +126,15 @@ func (p *person) killDaemon() {
 	if pid == 0 {
 		p.t.Fatalf("%s has no daemon", p.name)
 	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	p.signal(pid, syscall.SIGKILL)
+	p.await("the daemon is gone", func() bool { return !alive(pid) })
+}
+
+func (p *person) signal(pid int, sig syscall.Signal) {
+	p.t.Helper()
+	if err := syscall.Kill(pid, sig); err != nil {
 		p.t.Fatal(err)
 	}
-	p.await("the daemon is gone", func() bool { return !alive(pid) })
 }
 
 // alive reports whether a process runs. One that has ended but was not waited for

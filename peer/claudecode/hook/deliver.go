@@ -93,6 +93,10 @@ func (h *Hook) deliver(ctx context.Context, e *Event, start func(context.Context
 		return daemon.Call(ctx, local.VerbRegister, h.registration(e), nil)
 	case sessionEnd:
 		return daemon.Call(ctx, local.VerbEnd, h.ending(e), nil)
+	case postToolUse:
+		a := activity(e, h.PID)
+		a.WantPointer = false // nobody prints it any more
+		return daemon.Call(ctx, local.VerbActivity, a, nil)
 	}
 	return fmt.Errorf("%s is never handed over", e.Name)
 }

@@ -103,12 +103,21 @@ func (h *Hook) handle(ctx context.Context, e *Event) (string, error) {
 	if a == nil {
 		return "", errors.New("ignored: says nothing")
 	}
+	p, err := h.tell(ctx, e, a)
+	if unanswered(err) && a.ConfirmToolUse != "" {
+		// Unconfirmed, the messages would come again if the session died now.
+		err = errors.Join(err, h.detach(e))
+	}
+	return p.Pointer, err
+}
+
+// tell tells the daemon of something within a session.
+func (h *Hook) tell(ctx context.Context, e *Event, a *local.Activity) (p local.Pointer, err error) {
 	daemon, err := local.Owner(h.Dir)
 	if err != nil {
-		return "", err
+		return p, err
 	}
 	defer daemon.Close()
-	var p local.Pointer
 	err = daemon.Call(ctx, local.VerbActivity, a, &p)
 	var refused *local.Error
 	if errors.As(err, &refused) && e.Name == userPromptSubmit &&
@@ -118,7 +127,7 @@ func (h *Hook) handle(ctx context.Context, e *Event) (string, error) {
 			err = daemon.Call(ctx, local.VerbActivity, a, &p)
 		}
 	}
-	return p.Pointer, err
+	return p, err
 }
 
 // start registers the session, and hands it over when the daemon can't be reached

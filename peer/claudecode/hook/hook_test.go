@@ -129,25 +129,25 @@ func TestMissedBeginning(t *testing.T) {
 func TestHandedOver(t *testing.T) {
 	t.Parallel()
 	const start, end = `"hook_event_name":"SessionStart","source":"clear"`, `"hook_event_name":"SessionEnd","reason":"clear"`
+	const checked = `"hook_event_name":"PostToolUse","tool_name":"mcp__plugin_claudemesh_mesh__check_messages","tool_use_id":"toolu_1"`
 	refuse := func(b *bench) {
 		refused := &local.Error{Status: http.StatusBadRequest, Code: local.CodeInvalid, Message: "no"}
 		daemontest.Handle(b.daemon, local.VerbRegister, func(local.Register) (any, error) { return nil, refused })
 		daemontest.Handle(b.daemon, local.VerbEnd, func(local.End) (any, error) { return nil, refused })
+		daemontest.Handle(b.daemon, local.VerbActivity, func(local.Activity) (any, error) { return nil, refused })
 	}
 	hang := func(b *bench) {
 		b.budget = 20 * time.Millisecond
-		wait := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
-		b.daemon.HandleFunc(local.VerbRegister, func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body) // so that the end of the caller shows
-			wait(w, r)
-		})
-		b.daemon.HandleFunc(local.VerbEnd, func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body)
-			wait(w, r)
-		})
+		for _, verb := range []string{local.VerbRegister, local.VerbEnd, local.VerbActivity} {
+			b.daemon.HandleFunc(verb, func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body) // so that the end of the caller shows
+				<-r.Context().Done()
+			})
+		}
 	}
 	accept := func(b *bench) {
 		daemontest.Handle(b.daemon, local.VerbRegister, func(local.Register) (any, error) { return nil, nil })
+		daemontest.Handle(b.daemon, local.VerbActivity, func(local.Activity) (any, error) { return local.Pointer{}, nil })
 		daemontest.Handle(b.daemon, local.VerbEnd, func(e local.End) (any, error) {
 			if e.Reason != "clear" || e.SessionID != session || e.PID != os.Getpid() {
 				return nil, errors.New("wrong end")
@@ -171,6 +171,11 @@ func TestHandedOver(t *testing.T) {
 		{"end, hanging daemon", end, hang, true},
 		{"end, refused", end, refuse, false},
 		{"end, accepted", end, accept, false},
+		{"messages read, no daemon", checked, func(b *bench) { b.daemon.Stop() }, true},
+		{"messages read, crashed daemon", checked, func(b *bench) { b.daemon.Crash() }, true},
+		{"messages read, hanging daemon", checked, hang, true},
+		{"messages read, refused", checked, refuse, false},
+		{"messages read, accepted", checked, accept, false},
 		{"tool, crashed daemon", `"hook_event_name":"PreToolUse"`, func(b *bench) { b.daemon.Crash() }, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

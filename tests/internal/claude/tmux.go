@@ -92,13 +92,26 @@ func (m *tmux) Exited() (code int, ended bool) {
 }
 
 func (m *tmux) line(text string) {
+	before := m.shows(text)
 	m.keys("-l", "--", text)
+	// Enter that comes along with text is taken for a part of it.
+	for deadline := time.Now().Add(Patience / 2); m.shows(text) == before && time.Now().Before(deadline); {
+		<-time.After(poll)
+	}
 	if strings.HasPrefix(text, "/") {
 		<-time.After(settleMenu)
 	} else {
 		<-time.After(settle)
 	}
 	m.keys("Enter")
+}
+
+// shows counts how often the end of a text can be seen, however it is broken into lines.
+func (m *tmux) shows(text string) int {
+	const end = 20
+	together := func(s string) string { return strings.Join(strings.Fields(s), "") }
+	text = together(text)
+	return strings.Count(together(m.Screen()), text[max(0, len(text)-end):])
 }
 
 func (m *tmux) dialog() bool { return strings.Contains(m.Screen(), "Do you want to") }
