@@ -32,9 +32,14 @@ func (b *mailbox) startDrain() {
 func (b *mailbox) drain(ctx context.Context) {
 	for {
 		b.mu.Lock()
+		b.forgetSettled()
 		if ctx.Err() != nil || b.out == nil || !b.behind || !b.room(0) {
 			b.draining = false
+			idle := b.idle()
 			b.mu.Unlock()
+			if idle {
+				b.queue.drop(b)
+			}
 			return
 		}
 		generation, urgentOnly, after := b.generation, b.urgentOnly, b.cursor
@@ -74,7 +79,7 @@ func (b *mailbox) deliver(page []Waiting, generation int, urgentOnly bool, after
 		}
 		frame := encode(&w.Message, w.SameMember)
 		if !b.room(len(frame)) {
-			b.draining = false
+			b.endDrain()
 			return true // an acknowledgement goes on from here
 		}
 		b.cursor = w.Seq
@@ -83,7 +88,7 @@ func (b *mailbox) deliver(page []Waiting, generation int, urgentOnly bool, after
 	if len(page) == drainPage || b.again {
 		return false
 	}
-	b.draining = false
+	b.endDrain()
 	if b.uncommitted == 0 {
 		b.behind = false
 		if !urgentOnly {
@@ -96,6 +101,13 @@ func (b *mailbox) deliver(page []Waiting, generation int, urgentOnly bool, after
 		b.out.CaughtUp()
 	}
 	return true
+}
+
+// endDrain notes that no page is read any more. Somebody is attached still, so the
+// mailbox stays.
+func (b *mailbox) endDrain() {
+	b.draining = false
+	b.forgetSettled()
 }
 
 // forgetOverdue drops the flights that the store no longer has: their messages

@@ -43,7 +43,8 @@ type mailbox struct {
 	flights     map[wire.ID]*flight // pushed and not acknowledged
 	airborne    int                 // those of them that are not overdue: they fill the window
 	flightBytes int                 // of those
-	settling    map[int64]time.Time // acknowledged then; the store does not know yet
+	settling    map[int64]time.Time // acknowledged then; the store, or a page read from it, does not know yet
+	settledLate []int64             // of those, what came into the store while a page was read
 
 	uncommitted int   // accepted and not offered, not in the store yet
 	behind      bool  // the store may hold deliveries that may be pushed and have not been
@@ -71,6 +72,14 @@ type flight struct {
 // room tells whether one more push of size bytes fits into the window.
 func (b *mailbox) room(size int) bool {
 	return b.airborne == 0 || b.airborne < windowCount && b.flightBytes+size <= windowBytes
+}
+
+// forgetSettled is for when no page is being read: the next one will know.
+func (b *mailbox) forgetSettled() {
+	for _, seq := range b.settledLate {
+		delete(b.settling, seq)
+	}
+	b.settledLate = nil
 }
 
 // roomy tells whether there is enough room for a page, so that a slow recipient
@@ -266,10 +275,15 @@ func (b *mailbox) acknowledge(out Outlet, id wire.ID, clientID string) bool {
 	return true
 }
 
-// settled is called when the store knows of an acknowledgement.
+// settled is called when the store knows of an acknowledgement. A page that is
+// being read may still be from before.
 func (b *mailbox) settled(seq int64) {
 	b.mu.Lock()
-	delete(b.settling, seq)
+	if b.draining {
+		b.settledLate = append(b.settledLate, seq)
+	} else {
+		delete(b.settling, seq)
+	}
 	idle := b.idle()
 	b.mu.Unlock()
 	if idle {

@@ -135,6 +135,7 @@ func (s *memStore) insert(m *queue.Accepted) {
 
 func (s *memStore) Backlog(_ context.Context, box queue.Mailbox, after int64, urgentOnly bool, limit int) ([]queue.Waiting, error) {
 	s.wait()
+	defer s.wait() // what was read can be old when it gets there
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fault() != none {
