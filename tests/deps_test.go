@@ -41,14 +41,15 @@ var mayImport = map[string]string{
 	"peer/claudecode/statusline": client + "peer peer/local",
 	"peer/claudecode/transcript": "",
 	"peer/claudecode/wake":       client + "peer peer/local peer/daemon/process peer/claudecode/lineage",
-	"peer/cli":                   daemon + "audit peer/claudecode/...",
+	"peer/bench":                 client + "peer",
+	"peer/cli":                   daemon + "audit peer/bench peer/claudecode/...",
 	"caddymesh":                  "wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker",
 	// The two implementations know the domain packages for their types.
 	"storage":          "",
 	"storage/sqlite":   "wire identity mesh presence queue audit journal storage storage/internal/...",
 	"storage/postgres": "wire identity mesh presence queue audit journal storage storage/internal/...",
 	"cmd/caddy":        "wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker caddymesh",
-	"cmd/claudemesh":   daemon + "audit peer/claudecode/... peer/cli",
+	"cmd/claudemesh":   daemon + "audit peer/bench peer/claudecode/... peer/cli",
 }
 
 // What the client library, and what the daemon, is made of.

@@ -125,7 +125,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong command line.`,
 		a.grantCommand(), a.blockCommand(), a.unblockCommand(), a.removeCommand(), a.roleCommand(), a.auditCommand())
 	group(root, "plugin", "Run by Claude Code:",
 		a.hookCommand(), a.waitCommand(), a.monitorCommand(), a.mcpCommand(), a.statuslineCommand())
-	root.AddCommand(a.doctorCommand(), a.versionCommand())
+	root.AddCommand(a.doctorCommand(), a.benchCommand(), a.versionCommand())
 	return root
 }
 

@@ -1,0 +1,97 @@
+package bench
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// burstPause is how long a sender waits before it sends again as many messages as the
+// broker had no room for.
+const burstPause = 100 * time.Millisecond
+
+// burstSender is what a sender of a burst has to wait for.
+type burstSender struct {
+	open  atomic.Int64  // messages that are not settled
+	again atomic.Int64  // messages that the broker had no room for
+	quiet chan struct{} // has a token when open became 0
+}
+
+// burst lets everybody send to all others in turn, as fast as the broker takes it.
+func (r *run) burst() error {
+	peers, count := r.settings.Peers, r.settings.Messages
+	if err := r.add(peers, &r.config.Mesh); err != nil {
+		return err
+	}
+	senders := make([]burstSender, peers)
+	for i, s := range r.sessions {
+		s.draft = newDraft(r.settings.Size, s.target, 0)
+		senders[i].quiet = make(chan struct{}, 1)
+	}
+	r.recipient = func(sender, place int) int { return (sender + 1 + place%(peers-1)) % peers }
+	r.onRefused = func(s *session, reason string) {
+		if passes(reason) {
+			senders[s.index].again.Add(1)
+		}
+	}
+	r.onSettled = func(s *session) {
+		if b := &senders[s.index]; b.open.Add(-1) == 0 {
+			signal(b.quiet)
+		}
+	}
+	if err := r.connectAll(); err != nil {
+		return err
+	}
+	// The time-out is for the whole burst, not for what is left after the sending.
+	ctx, cancel := context.WithTimeout(r.ctx, time.Duration(r.settings.Timeout))
+	defer cancel()
+	from := r.begin("sending")
+	r.bounded(ctx, 0, func() {
+		var all sync.WaitGroup
+		for i, s := range r.sessions {
+			all.Go(func() { senders[i].send(ctx, s, count) })
+		}
+		all.Wait()
+	})
+	seconds := (time.Duration(r.lastArrival.Load()) - from.start).Seconds()
+	r.result.add("delivered_share", float64(r.delivered.Load())/float64(peers*count)*100, "%", Higher)
+	r.result.add("seconds", max(seconds, 0), "s", Lower)
+	r.tally(from)
+	return nil
+}
+
+// passes reports whether a refusal is one that a client waits out. A rate limit is
+// not waited out here: it would be what is measured.
+func passes(reason string) bool {
+	word, _, _ := strings.Cut(reason, ":")
+	return word == wire.AckQueueFull || word == wire.AckTryAgain
+}
+
+// send sends count messages and waits until they are settled; then as many as there
+// was no room for, as new ones, since the broker has never taken those; and so on.
+func (b *burstSender) send(ctx context.Context, s *session, count int) {
+	for count > 0 {
+		for range count {
+			if ctx.Err() != nil {
+				return
+			}
+			b.open.Add(1)
+			s.send(-1)
+		}
+		for b.open.Load() > 0 {
+			select {
+			case <-b.quiet:
+			case <-ctx.Done():
+				return
+			}
+		}
+		count = int(b.again.Swap(0))
+		if count > 0 && !pause(ctx, burstPause) {
+			return
+		}
+	}
+}

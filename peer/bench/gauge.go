@@ -1,0 +1,219 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Reading is what a broker says of itself; what is 0 is unknown.
+type Reading struct {
+	Resident    int64 // bytes of memory that the process has
+	InUse       int64 // bytes of it that hold something: Go's heap and stacks
+	Counts      bool  // what follows is known
+	Connections int64
+	Commits     float64 // batches that the storage took
+	Accepted    float64 // messages accepted for delivery
+}
+
+// Gauge reads a broker's figures.
+type Gauge func(ctx context.Context) (Reading, error)
+
+const gaugeTimeout = 5 * time.Second
+
+// ErrNoBroker is returned by a Gauge of Metrics for metrics of something else.
+var ErrNoBroker = errors.New("these are no metrics of a claudemesh broker")
+
+// Metrics reads a Prometheus endpoint, such as the one of Caddy's admin API,
+// http://localhost:2019/metrics. A nil client means http.DefaultClient.
+func Metrics(address string, client *http.Client) Gauge {
+	if client == nil {
+		client = http.DefaultClient
+	}
+	return func(ctx context.Context) (Reading, error) {
+		ctx, cancel := context.WithTimeout(ctx, gaugeTimeout)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
+		if err != nil {
+			return Reading{}, fmt.Errorf("read metrics: %w", err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return Reading{}, fmt.Errorf("read metrics: %w", err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return Reading{}, fmt.Errorf("read metrics: HTTP %d", resp.StatusCode)
+		}
+		return parseMetrics(resp.Body)
+	}
+}
+
+// CollectGarbage returns what makes a broker under Caddy collect its garbage, through
+// the profiler of the admin API at the host of a URL.
+func CollectGarbage(admin string, client *http.Client) func(context.Context) error {
+	if client == nil {
+		client = http.DefaultClient
+	}
+	return func(ctx context.Context) error {
+		u, err := url.Parse(admin)
+		if err != nil {
+			return fmt.Errorf("collect garbage: %w", err)
+		}
+		u = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/debug/pprof/heap", RawQuery: "gc=1"}
+		for range 2 { // what is pooled goes with the second
+			if err := fetch(ctx, client, u.String()); err != nil {
+				return fmt.Errorf("collect garbage: %w", err)
+			}
+		}
+		return nil
+	}
+}
+
+func fetch(ctx context.Context, client *http.Client, u string) error {
+	ctx, cancel := context.WithTimeout(ctx, 4*gaugeTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("HTTP %d", resp.StatusCode)
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
+}
+
+const metricPrefix = "caddy_claudemesh_"
+
+// parseMetrics reads the text format of Prometheus, of which it needs plain samples
+// without labels.
+func parseMetrics(from io.Reader) (r Reading, err error) {
+	found := make(map[string]float64)
+	lines := bufio.NewScanner(from)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		name, value, ok := strings.Cut(lines.Text(), " ")
+		if !ok || strings.HasPrefix(name, "#") || strings.Contains(name, "{") {
+			continue
+		}
+		value, _, _ = strings.Cut(value, " ") // a time may follow
+		if v, err := strconv.ParseFloat(value, 64); err == nil {
+			found[name] = v
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return r, fmt.Errorf("read metrics: %w", err)
+	}
+	if _, ok := found[metricPrefix+"connections"]; !ok {
+		return r, ErrNoBroker
+	}
+	return Reading{
+		Resident:    int64(found["process_resident_memory_bytes"]),
+		InUse:       int64(found["go_memstats_heap_inuse_bytes"] + found["go_memstats_stack_inuse_bytes"]),
+		Counts:      true,
+		Connections: int64(found[metricPrefix+"connections"]),
+		Commits:     found[metricPrefix+"commits_total"],
+		Accepted:    found[metricPrefix+"messages_accepted_total"],
+	}, nil
+}
+
+// Process reads the resident memory of a process of this machine.
+func Process(pid int) Gauge {
+	return func(ctx context.Context) (Reading, error) {
+		if kb, err := residentKB(pid); err == nil {
+			return Reading{Resident: kb << 10}, nil
+		}
+		// Not Linux.
+		out, err := exec.CommandContext(ctx, "ps", "-o", "rss=", "-p", strconv.Itoa(pid)).Output()
+		kb, parseErr := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
+		if err = errors.Join(err, parseErr); err != nil {
+			return Reading{}, fmt.Errorf("read the memory of process %d: %w", pid, err)
+		}
+		return Reading{Resident: kb << 10}, nil
+	}
+}
+
+// residentKB reads Linux's /proc.
+func residentKB(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			return strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+		}
+	}
+	return 0, errors.New("no VmRSS")
+}
+
+// watch reads a gauge again and again, and remembers. It is safe for concurrent use.
+type watch struct {
+	gauge Gauge // nil: nothing is known
+
+	mu          sync.Mutex
+	first, last Reading
+	peak        int64 // of resident memory
+	err         error // of the newest reading
+}
+
+// read takes a reading; the first one is what others are compared with.
+func (w *watch) read(ctx context.Context) {
+	w.mu.Lock()
+	gauge := w.gauge
+	w.mu.Unlock()
+	if gauge == nil {
+		return
+	}
+	r, err := gauge(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err = err; err != nil || w.gauge == nil {
+		return
+	}
+	if w.first == (Reading{}) {
+		w.first = r
+	}
+	w.last, w.peak = r, max(w.peak, r.Resident)
+}
+
+// rebase makes the next reading the first.
+func (w *watch) rebase() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.first, w.peak = Reading{}, 0
+}
+
+// distrust forgets it all when the gauge can't be the one of a broker that serves so
+// many connections, and reports whether it did.
+func (w *watch) distrust(connections int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.last.Counts || w.last.Connections >= int64(connections) {
+		return false
+	}
+	w.gauge, w.first, w.last, w.peak = nil, Reading{}, Reading{}, 0
+	return true
+}
+
+func (w *watch) now() (first, last Reading, peak int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.first, w.last, w.peak
+}

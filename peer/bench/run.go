@@ -1,0 +1,256 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+)
+
+// setupParallel is how many sessions connect at once before a run.
+const setupParallel = 64
+
+// run is one run on its way to a result.
+type run struct {
+	*load
+	ctx    context.Context // of the caller: its end stops the sending
+	watch  watch
+	result *Result
+	// afterwards is called when all sessions have left.
+	afterwards func()
+
+	mu    sync.Mutex
+	phase string
+	since time.Time // when the phase began
+}
+
+// kinds are what the kinds of runs do with a load.
+var kinds = map[Kind]func(*run) error{
+	Throughput: (*run).throughput, Rate: (*run).rate, Burst: (*run).burst, Fanout: (*run).fanout,
+	Idle: (*run).idle, Storm: (*run).storm, Soak: (*run).soak,
+}
+
+// Run puts load on a broker and returns what it has found. When ctx ends while
+// messages are being sent, the sending ends, and the result is that of an interrupted
+// run; before that, Run fails. It fails with a *SettingError, or with what kept the
+// sessions from connecting, as peer.Dial does.
+func Run(ctx context.Context, k Kind, c Config, s Settings) (*Result, error) {
+	do := kinds[k]
+	if do == nil {
+		return nil, fmt.Errorf("there is no bench %q", k)
+	}
+	if err := s.Validate(k); err != nil {
+		return nil, err
+	}
+	r := &run{load: newLoad(ctx, c, s), ctx: ctx, watch: watch{gauge: c.Broker}, afterwards: func() {}}
+	r.result = &Result{
+		Schema: Schema, Name: k, StartedAt: time.Now().UTC().Truncate(time.Second), Settings: s, Results: []Figure{}, Times: []Times{},
+		Machine: Machine{
+			Cores: runtime.NumCPU(), OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version(),
+			Broker: c.Mesh.BrokerURL,
+		},
+	}
+	if health, _, err := (peer.HTTP{BrokerURL: c.Mesh.BrokerURL, Client: c.HTTPClient}).Health(ctx); err == nil {
+		r.result.Machine.BrokerVersion = health.Version
+	}
+	r.enter("connecting")
+	r.watch.read(ctx)
+	stop := r.report()
+	err := do(r)
+	r.enter("leaving")
+	r.close()
+	r.afterwards()
+	stop()
+	if err != nil {
+		return nil, err
+	}
+	r.result.Interrupted = ctx.Err() != nil
+	r.result.Notes = append(r.result.Notes, r.troubles.explained()...)
+	return r.result, nil
+}
+
+// enter begins a phase of the run.
+func (r *run) enter(phase string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.phase, r.since = phase, time.Now()
+}
+
+// report tells every second how it goes, until the function that it returns is called.
+func (r *run) report() (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.ctx))
+	var task sync.WaitGroup
+	task.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		before, delivered, at := r.push.Snapshot(), uint64(0), time.Now()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			r.watch.read(ctx)
+			if r.config.OnProgress == nil {
+				continue
+			}
+			now, snapshot := time.Now(), r.push.Snapshot()
+			p := r.progress(snapshot.Since(before))
+			p.Rate = float64(p.Delivered-delivered) / now.Sub(at).Seconds()
+			before, delivered, at = snapshot, p.Delivered, now
+			r.config.OnProgress(p)
+		}
+	})
+	return func() {
+		cancel()
+		task.Wait()
+	}
+}
+
+func (r *run) progress(recent *Snapshot) Progress {
+	r.mu.Lock()
+	phase, since := r.phase, r.since
+	r.mu.Unlock()
+	_, last, _ := r.watch.now()
+	return Progress{
+		Phase: phase, Elapsed: time.Since(since), Sessions: int(r.online.Load()),
+		Sent: r.sent.Load(), Delivered: r.delivered.Load(), Refused: r.refused.Load(),
+		P50: recent.Quantile(.5), P99: recent.Quantile(.99), Memory: last.Resident,
+	}
+}
+
+// connectAll connects the sessions of a run that is about messages.
+func (r *run) connectAll() error {
+	if err := r.connect(r.ctx, setupParallel); err != nil {
+		return err
+	}
+	r.check()
+	return nil
+}
+
+// check reads the gauge with all sessions connected.
+func (r *run) check() {
+	r.watch.read(r.ctx)
+	if r.watch.distrust(len(r.sessions)) {
+		r.result.note("the metrics are of another broker: they count fewer connections than this run has")
+	}
+}
+
+// sums of a phase in which messages were sent.
+type sums struct {
+	start   time.Duration // since the load began
+	cpu     time.Duration
+	reading Reading
+}
+
+// begin remembers what there is before the first message.
+func (r *run) begin(phase string) sums {
+	r.enter(phase)
+	_, last, _ := r.watch.now()
+	return sums{r.now(), cpuTime(), last}
+}
+
+// interruptedDrain is for what is under way when a run is interrupted.
+const interruptedDrain = 5 * time.Second
+
+// settleAll waits for what is under way.
+func (r *run) settleAll() {
+	r.enter("waiting for the last")
+	ctx, cancel := context.WithTimeout(r.over, time.Duration(r.settings.Timeout))
+	defer cancel()
+	defer context.AfterFunc(r.ctx, func() {
+		if pause(ctx, interruptedDrain) {
+			cancel()
+		}
+	})()
+	r.drain(ctx)
+}
+
+// bounded calls send, which is to return when ctx ends. When it has not a while later,
+// a broker that no longer reads is holding it up: the connections are cut.
+func (r *run) bounded(ctx context.Context, grace time.Duration, send func()) {
+	done, finished := context.WithCancel(r.over)
+	defer finished()
+	r.tasks.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-done.Done():
+			return
+		}
+		if pause(done, grace) {
+			r.troubles.note("the broker took no more messages; ", "the connections were cut")
+			r.cut()
+		}
+	})
+	send()
+}
+
+// tally adds the figures that all runs with messages have.
+func (r *run) tally(from sums) {
+	elapsed := (r.now() - from.start).Seconds()
+	cpu := cpuTime() - from.cpu
+	r.watch.read(r.over)
+	res := r.result
+	last := (time.Duration(r.lastArrival.Load()) - from.start).Seconds()
+	if delivered := r.delivered.Load(); delivered > 0 && last > 0 {
+		res.add("messages_per_second", float64(delivered)/last, "1/s", Higher)
+	} else {
+		res.add("messages_per_second", 0, "1/s", Higher)
+	}
+	r.ledgerFigures()
+	_, now, peak := r.watch.now()
+	if n := now.Accepted - from.reading.Accepted; n > 0 {
+		res.add("commits_per_message", (now.Commits-from.reading.Commits)/n, "", Lower)
+	}
+	res.addIf(peak > 0, "broker_memory_peak", float64(peak), "B", Lower)
+	res.add("load_cpu", cpu.Seconds()/elapsed*100, "%", Lower)
+	res.addTimes("send_push", r.push.Snapshot())
+	res.addTimes("send_ack", r.ack.Snapshot())
+	res.addTimes("sent_late", r.late.Snapshot())
+	if late := r.late.Snapshot(); res.Name != Storm && late.Quantile(.99) > 5*time.Millisecond {
+		res.note("1 %% of the messages went out more than %.1f ms late: the load, or the broker that did not take them in time, can't keep this rate", ms(late.Quantile(.99)))
+	}
+}
+
+// ledgerFigures adds what became of the messages.
+func (r *run) ledgerFigures() {
+	var lost, unanswered uint64
+	for _, s := range r.sessions {
+		lost += s.ledger.lost()
+		unanswered += uint64(len(s.ledger.unanswered()))
+	}
+	for _, f := range []struct {
+		name   string
+		value  uint64
+		better Better
+	}{
+		{"sent", r.sent.Load(), ""},
+		{"acknowledged", r.acked.Load(), ""},
+		{"delivered", r.delivered.Load(), ""},
+		{"refused", r.refused.Load(), Lower},
+		{figureLost, lost, Lower},
+		{figureDuplicated, r.duplicated.Load(), Lower},
+		{figureMisordered, r.misordered.Load(), Lower},
+		{figureMisled, r.misled.Load(), Lower},
+		{figureSpoiled, r.spoiled.Load(), Lower},
+		{figureUnanswered, unanswered, Lower},
+		{"redelivered", r.redelivered.Load(), Lower},
+		{"disconnects", r.disconnects.Load(), Lower},
+		{"failed_reconnects", r.failedConnects.Load(), Lower},
+	} {
+		r.result.add(f.name, float64(f.value), "", f.better)
+	}
+}
+
+// cpuTime is what this process has used.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

@@ -1,0 +1,214 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Every kind of run, small, against a broker that keeps its promises.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	url, metrics := startBroker(t, nil)
+	second := Duration(time.Second)
+	for _, tc := range []struct {
+		name      string
+		kind      Kind
+		settings  Settings
+		delivered float64 // exactly; 0: any, but some
+		times     []string
+		known     []string
+	}{
+		{"throughput for a time", Throughput, Settings{Pairs: 3, Window: 4, Size: 100, Duration: second}, 0,
+			[]string{"send_push", "send_ack"}, []string{"messages_per_second", "commits_per_message", "broker_memory_peak", "load_cpu"}},
+		{"throughput of a number", Throughput, Settings{Pairs: 3, Window: 4, Size: 1, Messages: 100}, 100, []string{"send_push", "send_ack"}, nil},
+		{"throughput, sealed", Throughput, Settings{Pairs: 2, Window: 4, Size: 1000, Messages: 50, Crypto: true}, 50, []string{"send_push", "send_ack"}, nil},
+		{"rate", Rate, Settings{Pairs: 3, Rate: 200, Size: 100, Duration: second}, 200, []string{"send_push", "send_ack", "sent_late"}, nil},
+		{"burst", Burst, Settings{Peers: 5, Messages: 40, Size: 100}, 200, []string{"send_push", "send_ack"}, []string{"seconds"}},
+		{"fanout", Fanout, Settings{Recipients: 7, Messages: 5, Size: 100}, 35,
+			[]string{"send_ack", "first_recipient", "median_recipient", "last_recipient"}, nil},
+		{"fanout, sealed", Fanout, Settings{Recipients: 7, Messages: 2, Size: 100, Crypto: true}, 14,
+			[]string{"send_ack", "first_recipient", "median_recipient", "last_recipient"}, nil},
+		{"idle", Idle, Settings{Sessions: 20, Parallel: 4, Duration: second / 10}, -1, []string{"connect"},
+			[]string{"connects_per_second", "broker_memory_peak"}},
+		{"storm", Storm, Settings{Sessions: 20, Pairs: 5, Rate: 100, Size: 100}, 0, []string{"send_push", "send_ack", "sent_late", "reconnect"}, []string{"seconds"}},
+		{"soak", Soak, Settings{Pairs: 2, Rate: 100, Size: 100, Duration: second, Interval: second / 4}, 100, []string{"send_push", "send_ack", "sent_late"},
+			[]string{"send_push_p50_drift", "send_push_p99_drift", "broker_memory_drift"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			if tc.kind != Idle {
+				tc.settings.Timeout = Duration(patience)
+			}
+			var intervals atomic.Int32
+			r, err := Run(t.Context(), tc.kind, Config{
+				Mesh: newMesh(t, url), Broker: Metrics(metrics, nil), OnInterval: func(Interval) { intervals.Add(1) },
+			}, tc.settings)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if failed := r.Failed(); len(failed) > 0 || r.Interrupted {
+				t.Errorf("failed: %v, %+v", failed, r)
+			}
+			if r.Name != tc.kind || r.Settings != tc.settings || r.Machine.BrokerVersion != "1.2.3" {
+				t.Errorf("got %+v", r)
+			}
+			if notes := slices.DeleteFunc(r.Notes, isAboutThisMachine); len(notes) > 0 {
+				t.Errorf("notes: %q", notes)
+			}
+			var times []string
+			for i := range r.Times {
+				times = append(times, r.Times[i].Name)
+				if x := &r.Times[i]; x.Count == 0 || x.P50 > x.P95 || x.P95 > x.P99 || x.P99 > x.Max || x.Max <= 0 {
+					t.Errorf("times: %+v", x)
+				}
+			}
+			if !slices.Equal(times, tc.times) {
+				t.Errorf("times are %v, want %v", times, tc.times)
+			}
+			for _, name := range tc.known {
+				value(t, r, name)
+			}
+			if tc.delivered >= 0 {
+				checkDelivered(t, r, tc.delivered)
+			}
+			if n := int(intervals.Load()); n != len(r.Intervals) || tc.kind == Soak && n < 3 {
+				t.Errorf("%d intervals were told, %d are in the result", n, len(r.Intervals))
+			}
+			checkKind(t, r)
+		})
+	}
+}
+
+// isAboutThisMachine tells the note of a load that was held up, as tests hold each
+// other up.
+func isAboutThisMachine(note string) bool { return strings.Contains(note, "went out more than") }
+
+func checkDelivered(t *testing.T, r *Result, want float64) {
+	t.Helper()
+	sent, acked, got := value(t, r, "sent"), value(t, r, "acknowledged"), value(t, r, "delivered")
+	if r.Name != Fanout && (sent != got || acked != got) || want > 0 && got != want || got == 0 {
+		t.Errorf("%v sent, %v acknowledged, %v delivered, want %v", sent, acked, got, want)
+	}
+}
+
+func checkKind(t *testing.T, r *Result) {
+	t.Helper()
+	switch r.Name {
+	case Burst:
+		if v := value(t, r, "delivered_share"); v != 100 {
+			t.Errorf("%v %% delivered", v)
+		}
+	case Storm:
+		if v := value(t, r, "back"); v != 20 || value(t, r, "disconnects") != 0 {
+			t.Errorf("%v sessions are back: %+v", v, r.Results)
+		}
+	case Idle:
+		if v := value(t, r, "sessions"); v != 20 {
+			t.Errorf("%v sessions", v)
+		}
+	case Rate:
+		if v := value(t, r, "messages_per_second"); v < 150 || v > 205 {
+			t.Errorf("the rate was %v", v)
+		}
+	}
+}
+
+// What a fanout leaves behind in the mesh is a member that was removed.
+func TestFanoutRemovesItsGuest(t *testing.T) {
+	t.Parallel()
+	url, _ := startBroker(t, nil)
+	m := newMesh(t, url)
+	if _, err := Run(t.Context(), Fanout, Config{Mesh: m}, Settings{Recipients: 2, Messages: 1, Size: 10, Timeout: Duration(patience)}); err != nil {
+		t.Fatal(err)
+	}
+	client, err := peer.Dial(t.Context(), peer.Options{Mesh: m, About: peer.About{Capabilities: []string{wire.CapTransient}}, OneShot: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	members, err := client.ListMembers(t.Context())
+	if err != nil || len(members) != 2 {
+		t.Fatalf("got %+v, %v", members, err)
+	}
+	for i := range members {
+		if own := members[i].Pubkey == m.Member.Public(); own == members[i].Removed {
+			t.Errorf("%s: removed %v", members[i].DisplayName, members[i].Removed)
+		}
+	}
+}
+
+func TestRefusalsAreExplained(t *testing.T) {
+	t.Parallel()
+	url, _ := startBroker(t, func(s *broker.Settings) { s.SendRatePerMin, s.SendBurst = 1, 10 })
+	r, err := Run(t.Context(), Rate, Config{Mesh: newMesh(t, url)}, Settings{Pairs: 2, Rate: 1000, Size: 10, Duration: Duration(time.Second / 10), Timeout: Duration(patience)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sent, refused := value(t, r, "sent"), value(t, r, "refused"); sent != 100 || refused < 80 || value(t, r, "delivered") != sent-refused {
+		t.Errorf("%v sent, %v refused: %+v", sent, refused, r.Results)
+	}
+	if len(r.Failed()) > 0 {
+		t.Errorf("a refused message counts as broken promise: %v", r.Failed())
+	}
+	r.Notes = slices.DeleteFunc(r.Notes, isAboutThisMachine)
+	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "raise send_rate_per_min") || !strings.Contains(r.Notes[0], "burst 10") {
+		t.Errorf("notes: %q", r.Notes)
+	}
+}
+
+func TestInterruptedRunHasAResult(t *testing.T) {
+	t.Parallel()
+	url, _ := startBroker(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	c := Config{Mesh: newMesh(t, url), OnInterval: func(Interval) { cancel() }}
+	r, err := Run(ctx, Soak, c, Settings{Pairs: 1, Rate: 100, Size: 10, Duration: Duration(time.Hour), Interval: Duration(time.Second / 5), Timeout: Duration(patience)})
+	if err != nil || !r.Interrupted || len(r.Failed()) > 0 || value(t, r, "delivered") == 0 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+func TestRunCannotBegin(t *testing.T) {
+	t.Parallel()
+	url, _ := startBroker(t, nil)
+	stranger, away := newMesh(t, url), newMesh(t, url)
+	stranger.Member = newMesh(t, url).Member
+	away.BrokerURL = "ws://127.0.0.1:1/ws"
+	s := Defaults(Rate)
+	var refused *peer.HelloError
+	if _, err := Run(t.Context(), Rate, Config{Mesh: stranger}, s); !errors.As(err, &refused) || refused.Code != wire.CodeUnauthorized {
+		t.Errorf("no member: %v", err)
+	}
+	if _, err := Run(t.Context(), Rate, Config{Mesh: away}, s); err == nil || !strings.Contains(err.Error(), "connect 20 sessions") {
+		t.Errorf("no broker: %v", err)
+	}
+	s.Pairs = 0
+	var setting *SettingError
+	if _, err := Run(t.Context(), Rate, Config{Mesh: stranger}, s); !errors.As(err, &setting) || setting.Name != "pairs" {
+		t.Errorf("no pairs: %v", err)
+	}
+	if _, err := Run(t.Context(), "none", Config{}, s); err == nil {
+		t.Error("a bench that there is none of")
+	}
+}
+
+func TestMetricsOfAnotherBroker(t *testing.T) {
+	t.Parallel()
+	url, _ := startBroker(t, nil)
+	_, other := startBroker(t, nil)
+	r, err := Run(t.Context(), Idle, Config{Mesh: newMesh(t, url), Broker: Metrics(other, nil)}, Settings{Sessions: 3, Parallel: 1, Duration: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, known := r.Value("broker_memory_peak"); known || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "another broker") {
+		t.Errorf("got %+v, %q", r.Results, r.Notes)
+	}
+}

@@ -1,0 +1,346 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// connectTimeout is for one connection with its handshake: long, because in a storm
+// the broker has thousands to serve at once.
+const connectTimeout = 30 * time.Second
+
+// session is one session of the load. It reconnects until the load ends.
+type session struct {
+	// static after construction
+	load   *load
+	index  int
+	mesh   *peer.Mesh
+	pair   identity.KeyPair
+	key    wire.Key
+	target string // how others address it
+	name   string
+	groups []wire.Group
+
+	ws      atomic.Pointer[websocket.Conn] // the newest
+	dropped atomic.Bool                    // on purpose, and not back yet
+
+	// guarded by sending, which is held while a frame is written and while what has
+	// no answer is sent again: messages go out in the order of their places.
+	sending sync.Mutex
+	draft   *draft
+	ledger  ledger
+
+	// acks are confirmations that wait to be written. The reader must not wait for
+	// them: the broker reads no further while we don't.
+	ackMu   sync.Mutex
+	acks    []clientAck
+	writing bool
+
+	// owned by the reader
+	frame  bytes.Buffer
+	newest map[uint32]int // the place after the newest message of each sender
+}
+
+type clientAck struct {
+	clientID [idLen]byte
+	brokerID string
+}
+
+// connect opens a connection and says hello. ctx bounds only that.
+func (s *session) connect(ctx context.Context) (*websocket.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	// Two hellos of one key within a millisecond are the same bytes, and the broker
+	// takes the second for a replay.
+	for tries := 5; ; tries-- {
+		ws, err := s.connectOnce(ctx)
+		var refused *peer.HelloError
+		if tries == 0 || !errors.As(err, &refused) || refused.Code != wire.CodeReplayed || !pause(ctx, 5*time.Millisecond) {
+			return ws, err
+		}
+	}
+}
+
+func (s *session) connectOnce(ctx context.Context) (*websocket.Conn, error) {
+	//nolint:bodyclose // the response's body belongs to the library, which says not to close it
+	ws, _, err := websocket.Dial(ctx, s.mesh.BrokerURL, &websocket.DialOptions{HTTPClient: s.load.config.HTTPClient})
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", s.mesh.BrokerURL, err)
+	}
+	ws.SetReadLimit(-1)
+	hello, err := s.hello(time.Now())
+	if err == nil {
+		err = ws.Write(ctx, websocket.MessageText, hello)
+	}
+	if err == nil {
+		err = awaitHelloAck(ctx, ws)
+	}
+	if err != nil {
+		_ = ws.CloseNow()
+		return nil, fmt.Errorf("say hello: %w", err)
+	}
+	return ws, nil
+}
+
+func awaitHelloAck(ctx context.Context, ws *websocket.Conn) error {
+	for {
+		_, data, err := ws.Read(ctx)
+		if err != nil {
+			return err
+		}
+		frame, err := wire.ParseFrame(data)
+		if err != nil {
+			return err
+		}
+		switch frame.Type {
+		case wire.TypeHelloAck:
+			return nil
+		case wire.TypeError:
+			refusal, err := wire.DecodeError(&frame)
+			if err != nil {
+				return err
+			}
+			return &peer.HelloError{Code: refusal.Code, Message: refusal.Message}
+		}
+	}
+}
+
+// serve reads, and connects again, until the load ends.
+func (s *session) serve(ws *websocket.Conn) {
+	for ws != nil {
+		err := s.read(ws)
+		_ = ws.CloseNow() // releases a write that waits for the broker
+		s.load.online.Add(-1)
+		if s.load.over.Err() != nil {
+			return
+		}
+		if !s.dropped.Load() {
+			s.load.lostConnection(err)
+		}
+		ws = s.reconnect()
+	}
+}
+
+// reconnect returns nil when the load has ended.
+func (s *session) reconnect() *websocket.Conn {
+	const longestWait = 2 * time.Second
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, longestWait) {
+		ws, err := s.connect(s.load.over)
+		if err == nil {
+			s.sending.Lock()
+			s.attach(ws)
+			s.load.tasks.Go(func() {
+				defer s.sending.Unlock()
+				s.repeat()
+			})
+			if s.load.over.Err() != nil {
+				_ = ws.CloseNow() // too late for close to have seen it
+			}
+			return ws
+		}
+		if s.load.over.Err() != nil {
+			return nil
+		}
+		s.load.failedConnect(err)
+		if !pause(s.load.over, wait/2+rand.N(wait/2)) {
+			return nil
+		}
+	}
+}
+
+func (s *session) attach(ws *websocket.Conn) {
+	s.ws.Store(ws)
+	s.load.online.Add(1)
+	if s.dropped.CompareAndSwap(true, false) {
+		s.load.returned()
+	}
+}
+
+// read serves frames until the connection ends.
+func (s *session) read(ws *websocket.Conn) error {
+	for {
+		_, r, err := ws.Reader(context.Background()) // ends when the connection is closed
+		if err != nil {
+			return err
+		}
+		s.frame.Reset()
+		if _, err := s.frame.ReadFrom(r); err != nil {
+			return err
+		}
+		if err := s.take(s.frame.Bytes()); err != nil {
+			return err
+		}
+	}
+}
+
+// take serves one frame. What is no part of the load is ignored.
+func (s *session) take(frame []byte) error {
+	switch {
+	case bytes.HasPrefix(frame, pushStart):
+		if bytes.Contains(frame, systemMark) {
+			return nil
+		}
+		return s.takePush(frame)
+	case bytes.HasPrefix(frame, ackStart):
+		return s.takeAck(frame)
+	}
+	parsed, err := wire.ParseFrame(frame)
+	if err != nil {
+		return err
+	}
+	switch parsed.Type {
+	case wire.TypePush:
+		if parsed.Subtype() != wire.SubtypeSystem {
+			return s.takePush(frame)
+		}
+	case wire.TypeAck:
+		return s.takeAck(frame)
+	case wire.TypeError:
+		e, err := wire.DecodeError(&parsed)
+		if err != nil {
+			return err
+		}
+		s.load.brokerError(fmt.Sprintf("%s: %s", e.Code, e.Message))
+	}
+	return nil
+}
+
+func (s *session) takeAck(frame []byte) error {
+	now := s.load.now()
+	a, err := readAck(frame)
+	if err != nil {
+		return err
+	}
+	id, ok := parseMessageID(a.id, s.load.id)
+	if !ok || int(id.sender) != s.index {
+		return nil
+	}
+	s.load.answered(s, id.place, a.refusal, now)
+	return nil
+}
+
+func (s *session) takePush(frame []byte) error {
+	crypto := s.load.settings.Crypto
+	d, err := readPush(frame, crypto)
+	if err != nil {
+		return err
+	}
+	id, ok := parseMessageID(d.clientID, s.load.id)
+	if !ok || !s.load.knows(id.sender) {
+		return nil
+	}
+	intact := true
+	if crypto {
+		body, err := open(s.pair, s.mesh.Key, d.push)
+		intact = err == nil && bytes.Equal(body, s.load.bodyOf(id.sender))
+	}
+	s.load.arrived(s, id, d.messageID, intact)
+	s.confirm(d)
+	return nil
+}
+
+// confirm acknowledges a delivery.
+func (s *session) confirm(d delivery) {
+	a := clientAck{brokerID: string(d.messageID)}
+	copy(a.clientID[:], d.clientID)
+	s.ackMu.Lock()
+	defer s.ackMu.Unlock()
+	s.acks = append(s.acks, a)
+	if !s.writing {
+		s.writing = true
+		s.load.tasks.Go(s.writeAcks)
+	}
+}
+
+// writeAcks writes until there are none. What can't be written is not missed: the
+// broker pushes it again.
+func (s *session) writeAcks() {
+	var batch []clientAck
+	var frame []byte
+	for {
+		s.ackMu.Lock()
+		batch, s.acks = s.acks, batch[:0]
+		if len(batch) == 0 {
+			s.writing = false
+			s.ackMu.Unlock()
+			return
+		}
+		s.ackMu.Unlock()
+		for i := range batch {
+			frame = appendClientAck(frame[:0], batch[i].clientID[:], []byte(batch[i].brokerID))
+			if s.ws.Load().Write(context.Background(), websocket.MessageText, frame) != nil {
+				break
+			}
+		}
+	}
+}
+
+// send writes the next message. at is when it should have gone out; below 0 for now.
+// An error of the connection is no error of the message: it is sent again when the
+// session is back.
+func (s *session) send(at time.Duration) {
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	now := s.load.now()
+	if at < 0 {
+		at = now
+	} else {
+		s.load.late.Record(now - at)
+	}
+	s.load.unsettled.Add(1)
+	s.load.sent.Add(1)
+	s.write(s.ledger.add(at))
+}
+
+// repeat writes what has no answer once more. The caller holds sending.
+func (s *session) repeat() {
+	for _, place := range s.ledger.unanswered() {
+		s.write(place)
+	}
+}
+
+// write writes the message at a place. The caller holds sending.
+func (s *session) write(place int) {
+	to := s.load.addressee(s.index, place)
+	s.draft.set(messageID{s.load.id, uint32(s.index), place}, to.spec)
+	if s.load.settings.Crypto {
+		nonce, ciphertext, err := to.seal(s, s.draft.body)
+		if err != nil {
+			s.load.brokerError("could not be sealed: " + err.Error())
+			return
+		}
+		s.draft.seal(nonce, ciphertext)
+	}
+	_ = s.ws.Load().Write(context.Background(), websocket.MessageText, s.draft.frame)
+}
+
+// leave ends the session in good order.
+func (s *session) leave() {
+	if ws := s.ws.Load(); ws != nil {
+		_ = ws.Close(websocket.StatusNormalClosure, "")
+	}
+}
+
+// pause waits, and reports false when ctx has ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,137 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// idle connects sessions that do nothing, and looks what they cost the broker.
+func (r *run) idle() error {
+	n := r.settings.Sessions
+	if err := r.add(n, &r.config.Mesh); err != nil {
+		return err
+	}
+	r.collect()
+	r.watch.rebase()
+	r.watch.read(r.ctx)
+	start, cpu := time.Now(), cpuTime()
+	if err := r.connect(r.ctx, r.settings.Parallel); err != nil {
+		return err
+	}
+	seconds := time.Since(start).Seconds()
+	cpu = cpuTime() - cpu
+	r.check()
+	r.enter("holding")
+	pause(r.ctx, time.Duration(r.settings.Duration))
+	r.collect()
+	r.watch.read(r.over)
+	first, last, peak := r.watch.now()
+	res := r.result
+	res.add("sessions", float64(r.online.Load()), "", "")
+	res.add("seconds", seconds, "s", Lower)
+	res.add("connects_per_second", float64(n)/seconds, "1/s", Higher)
+	for _, m := range []struct {
+		name          string
+		before, after int64
+	}{
+		{"broker_memory_per_session", first.Resident, last.Resident},
+		{"broker_in_use_per_session", first.InUse, last.InUse},
+	} {
+		known := m.before > 0 && m.after > 0
+		res.addIf(known, m.name, float64(m.after-m.before)/float64(n)/1024, "kB", Lower)
+	}
+	res.addIf(peak > 0, "broker_memory_peak", float64(peak), "B", Lower)
+	res.add("disconnects", float64(r.disconnects.Load()), "", Lower)
+	res.add("load_cpu", cpu.Seconds()/seconds*100, "%", Lower)
+	res.addTimes("connect", r.hello.Snapshot())
+	return nil
+}
+
+// collect makes the broker collect its garbage, if it is to.
+func (r *run) collect() {
+	if r.config.Collect == nil {
+		return
+	}
+	if err := r.config.Collect(r.ctx); err != nil {
+		r.troubles.note("the broker's garbage is part of the figures: ", err.Error())
+	}
+}
+
+// calm is how long messages flow before a storm and after it.
+const calm = time.Second
+
+// storm drops all connections at once, while messages flow, and waits until all are
+// back.
+func (r *run) storm() error {
+	if err := r.makePairs(r.settings.Pairs, r.settings.Sessions); err != nil {
+		return err
+	}
+	if err := r.connectAll(); err != nil {
+		return err
+	}
+	from := r.begin("sending")
+	var seconds float64
+	var connects *Snapshot
+	stopped, stop := context.WithCancel(r.ctx)
+	defer stop()
+	done := make(chan error, 1)
+	r.tasks.Go(func() {
+		defer stop()
+		var err error
+		if pause(r.ctx, calm) {
+			seconds, connects, err = r.dropAll()
+			pause(r.ctx, calm)
+		}
+		done <- err
+	})
+	r.pace(stopped, schedule{rate: r.settings.Rate, pairs: r.settings.Pairs})
+	if err := <-done; err != nil {
+		return err
+	}
+	if connects == nil {
+		return fmt.Errorf("before the storm: %w", r.ctx.Err())
+	}
+	r.settleAll()
+	res := r.result
+	res.add("sessions", float64(len(r.sessions)), "", "")
+	res.add("seconds", seconds, "s", Lower)
+	res.add("back", float64(len(r.sessions))-float64(max(r.comebacks.Load(), 0)), "", Higher)
+	r.tally(from)
+	res.addTimes("reconnect", connects)
+	return nil
+}
+
+var errNotBack = errors.New("no session came back in time")
+
+// dropAll cuts all connections and waits until all are back, or for the timeout.
+func (r *run) dropAll() (seconds float64, connects *Snapshot, err error) {
+	r.enter("reconnecting")
+	before := r.hello.Snapshot()
+	r.comebacks.Store(int64(len(r.sessions)))
+	for _, s := range r.sessions {
+		s.dropped.Store(true)
+	}
+	start := r.now()
+	r.droppedAt.Store(int64(start))
+	for _, s := range r.sessions {
+		r.tasks.Go(func() { _ = s.ws.Load().CloseNow() })
+	}
+	timeout := time.NewTimer(time.Duration(r.settings.Timeout))
+	defer timeout.Stop()
+	select {
+	case <-r.allBack:
+	case <-timeout.C:
+	case <-r.ctx.Done():
+	}
+	r.enter("sending")
+	connects = r.hello.Snapshot().Since(before)
+	if connects.Count() == 0 {
+		return 0, nil, errNotBack
+	}
+	if missing := r.comebacks.Load(); missing > 0 {
+		r.result.note("%d sessions were not back in time", missing)
+	}
+	return (r.now() - start).Seconds(), connects, nil
+}

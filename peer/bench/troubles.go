@@ -1,0 +1,79 @@
+package bench
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// maxTroubles is how many different texts are kept.
+const maxTroubles = 20
+
+// troubles are what went wrong, each with how often. It is safe for concurrent use;
+// the zero value is empty.
+type troubles struct {
+	mu       sync.Mutex
+	refusals map[string]*trouble // by the first word of the refusal
+	notes    map[string]int
+}
+
+type trouble struct {
+	count int
+	first string // the broker's words
+}
+
+// refusal notes that the broker did not take a message.
+func (t *troubles) refusal(text string) {
+	word, _, _ := strings.Cut(text, ":")
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.refusals == nil {
+		t.refusals = make(map[string]*trouble)
+	}
+	if r := t.refusals[word]; r != nil {
+		r.count++
+	} else if len(t.refusals) < maxTroubles {
+		t.refusals[word] = &trouble{1, text}
+	}
+}
+
+// note notes what else went wrong.
+func (t *troubles) note(what, why string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.notes == nil {
+		t.notes = make(map[string]int)
+	}
+	if _, known := t.notes[what+why]; known || len(t.notes) < maxTroubles {
+		t.notes[what+why]++
+	}
+}
+
+// explained returns it in sentences, in a fixed order.
+func (t *troubles) explained() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []string
+	for _, word := range slices.Sorted(maps.Keys(t.refusals)) {
+		r := t.refusals[word]
+		text := fmt.Sprintf("the broker refused %d messages (%s)", r.count, r.first)
+		switch word {
+		case wire.AckRateLimit:
+			text += ": these figures show its limit for one member; raise send_rate_per_min and send_burst there (SEND_RATE_PER_MIN, SEND_BURST)"
+		case wire.AckPayloadTooLarge:
+			text += ": use a smaller size, or raise max_message_bytes there (MAX_MESSAGE_BYTES)"
+		}
+		list = append(list, text)
+	}
+	for _, text := range slices.Sorted(maps.Keys(t.notes)) {
+		if n := t.notes[text]; n > 1 {
+			text += fmt.Sprintf(" (%d times)", n)
+		}
+		list = append(list, text)
+	}
+	return list
+}
