@@ -67,6 +67,9 @@ func (e *Entry) Stored(original wire.ID) {
 
 	for i := range e.slots {
 		e.slots[i].box.stored(&e.slots[i], e.accepted.ID, e.accepted.Recipients[i].Seq, id == e.accepted.ID)
+		if id != e.accepted.ID {
+			e.slots[i].box.lookBack()
+		}
 	}
 	e.finish(id, done, nil)
 }

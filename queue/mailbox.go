@@ -172,6 +172,21 @@ func (b *mailbox) stored(s *slot, id wire.ID, seq int64, kept bool) {
 	}
 }
 
+// lookBack has everything in the store looked at again. It is called when a message was
+// found to be there already. A commit that seemed to have failed may have put it there
+// later, when the drain had passed its place, and then nobody has pushed it.
+func (b *mailbox) lookBack() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.out == nil {
+		return // who attaches looks at everything
+	}
+	b.held = b.held || b.urgentOnly
+	b.behind, b.cursor, b.late = true, 0, 0
+	b.again = true
+	b.startDrain()
+}
+
 // attach makes out the recipient's connection and starts the drain.
 // It returns false when the mailbox is no longer in use.
 func (b *mailbox) attach(out Outlet, urgentOnly bool) bool {

@@ -1,0 +1,64 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// A commit may come about after it has seemed to fail: Postgres stood still, and read
+// what was sent to it when nobody waited any more. Then the sender's repetition is known
+// already, and the message must be pushed, wherever the drain is by then.
+func TestRepetitionOfWhatWasStoredLate(t *testing.T) {
+	t.Parallel()
+	for _, urgentOnly := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			store, j := newMemStore(), &handJournal{}
+			q := queue.New(store, j, func() time.Duration { return time.Hour })
+			if err := q.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			defer q.Stop()
+			f, in := fixture{q, store}, inbox{}
+			q.Attach(box, &in, false)
+			pause(time.Second)
+			large := strings.Repeat("A", 1<<20) // the window is full of one
+			f.sendBody("one", wire.Now, large, box)
+			f.sendBody("two", wire.Next, large, box)
+			late := *j.entries[1].Freeze()
+			j.entries[1].Failed(errors.New("no answer"))
+			j.store(t, store, 0)
+			q.Acknowledge(box, &in, in.id(t, 0), "one")
+			pause(time.Second) // the drain finds nothing
+			f.sendBody("three", wire.Now, large, box)
+			j.store(t, store, 2)
+			if _, err := store.Commit(context.Background(), &journal.Batch{Messages: []*queue.Accepted{&late}}); err != nil {
+				t.Fatal(err)
+			}
+			f.sendBody("two", wire.Next, large, box)
+			j.entries[3].Freeze()
+			q.Gate(box, &in, urgentOnly)
+			j.entries[3].Stored(late.ID)
+			pause(time.Second)
+			expect(t, &in, "one", "three")
+			q.Acknowledge(box, &in, in.id(t, 1), "three")
+			pause(time.Second)
+			if urgentOnly {
+				expect(t, &in, "one", "three")
+				q.Gate(box, &in, false)
+				pause(time.Second)
+			}
+			expect(t, &in, "one", "three", "two")
+			if got := in.id(t, 2); got != late.ID {
+				t.Errorf("pushed as %s, acknowledged as %s", got, late.ID)
+			}
+		})
+	}
+}
