@@ -17,6 +17,10 @@ const historySize = 4096
 // historyIdle is how long a member's history is kept without a send.
 const historyIdle = 15 * time.Minute
 
+// historyRetry is how long a store that could not be read is not asked again: else
+// each of the messages that a sender has under way would wait for it anew.
+const historyRetry = time.Second
+
 type memberRef struct{ mesh, member wire.ID }
 
 // histories holds what recent senders have sent, by client id.
@@ -27,9 +31,10 @@ type histories struct {
 
 // history makes sure that one intent of a member becomes one message.
 type history struct {
-	loading sync.Mutex // held while reading the store
+	loading chan struct{} // capacity 1, full while the store is read: its wait ends with the caller's
 	mu      sync.Mutex
 	loaded  bool
+	failed  time.Time // when the store could not be read last
 	used    time.Time
 	known   map[string]sent
 	order   []string // ring of the keys of known, oldest at next when full
@@ -46,7 +51,7 @@ func (hs *histories) get(ref memberRef) *history {
 	defer hs.mu.Unlock()
 	h := hs.byMember[ref]
 	if h == nil {
-		h = &history{known: make(map[string]sent)}
+		h = &history{loading: make(chan struct{}, 1), known: make(map[string]sent)}
 		hs.byMember[ref] = h
 	}
 	return h
@@ -54,21 +59,26 @@ func (hs *histories) get(ref memberRef) *history {
 
 func (hs *histories) load(ctx context.Context, store Store, ref memberRef) error {
 	h := hs.get(ref)
-	h.loading.Lock()
-	defer h.loading.Unlock()
-	h.mu.Lock()
-	h.used = time.Now()
-	loaded := h.loaded
-	h.mu.Unlock()
-	if loaded {
-		return nil
+	if loaded, err := h.state(); loaded || err != nil {
+		return err
+	}
+	select {
+	case h.loading <- struct{}{}:
+		defer func() { <-h.loading }()
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	}
+	// While this one waited, another may have read.
+	if loaded, err := h.state(); loaded || err != nil {
+		return err
 	}
 	list, err := store.Sent(ctx, ref.mesh, ref.member, historySize)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if err != nil {
+		h.failed = time.Now()
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
 	for i := len(list) - 1; i >= 0; i-- { // newest first
 		if _, ok := h.known[list[i].ClientID]; !ok {
 			h.remember(list[i].ClientID, sent{id: list[i].MessageID})
@@ -76,6 +86,17 @@ func (hs *histories) load(ctx context.Context, store Store, ref memberRef) error
 	}
 	h.loaded = true
 	return nil
+}
+
+// state reports whether the history has been read, or has failed to be just now.
+func (h *history) state() (loaded bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.used = time.Now()
+	if !h.loaded && time.Since(h.failed) < historyRetry {
+		err = fmt.Errorf("%w: it has just failed", ErrUnavailable)
+	}
+	return h.loaded, err
 }
 
 // forgetIdle drops the histories of members that have stopped sending.

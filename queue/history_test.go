@@ -1,0 +1,57 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// A sender with many messages under way does not wait for a storage that does not
+// answer once for each of them.
+func TestHistoryIsNotAskedForAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, q fixture) {
+		frozen := &frozenSent{Store: q.store, frozen: true}
+		other := queue.New(frozen, journal.New(q.store, zap.NewNop()), func() time.Duration { return time.Minute })
+		prepare := func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			return other.Prepare(ctx, wire.ID{1}, wire.ID{2})
+		}
+		begin := time.Now()
+		for range 50 {
+			if err := prepare(); !errors.Is(err, queue.ErrUnavailable) {
+				t.Fatalf("the storage does not answer: %v", err)
+			}
+		}
+		if took := time.Since(begin); took > 6*time.Second {
+			t.Errorf("50 messages waited for %s", took)
+		}
+		frozen.frozen = false
+		pause(time.Second)
+		if err := prepare(); err != nil {
+			t.Errorf("the storage is back: %v", err)
+		}
+	})
+}
+
+// frozenSent is a store that does not tell what was sent.
+type frozenSent struct {
+	queue.Store
+	frozen bool
+}
+
+func (s *frozenSent) Sent(ctx context.Context, mesh, member wire.ID, limit int) ([]queue.Sent, error) {
+	if s.frozen {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return s.Store.Sent(ctx, mesh, member, limit)
+}
