@@ -50,7 +50,7 @@ type conn struct {
 	// owned by the reader
 	touched time.Time
 
-	lastRead atomic.Int64 // Unix ns of the last frame or pong
+	lastRead atomic.Int64 // when the last frame or pong came, in ns since born: the wall clock may be set
 	pinging  atomic.Bool
 	how      atomic.Int32 // an ending: why the connection ends, if the broker decided it
 	catching atomic.Int32 // mailboxes that have not caught up, and 1 while joining
@@ -74,7 +74,6 @@ func newConn(b *Broker, ws *websocket.Conn, client netip.Addr) *conn {
 	c.dead, c.kill = context.WithCancel(context.Background())
 	c.out = outbox{ws: ws, fail: c.kill}
 	c.acks = newAckLine(&c.out)
-	c.lastRead.Store(c.born.UnixNano())
 	return c
 }
 
@@ -116,7 +115,7 @@ func (c *conn) read() (err error) {
 		if _, err = buf.ReadFrom(r); err != nil {
 			return err
 		}
-		c.lastRead.Store(time.Now().UnixNano())
+		c.lastRead.Store(int64(time.Since(c.born)))
 		c.out.waitRoom()
 		c.serveFrame(buf.Bytes(), hello)
 		if buf.Cap() <= frameKeep {
@@ -242,10 +241,10 @@ func (c *conn) ping(s Settings) {
 		ctx, cancel := context.WithTimeout(c.dead, s.PongTimeout-s.PingInterval)
 		defer cancel()
 		if c.ws.Ping(ctx) == nil {
-			c.lastRead.Store(time.Now().UnixNano())
+			c.lastRead.Store(int64(time.Since(c.born)))
 			return
 		}
-		if time.Since(time.Unix(0, c.lastRead.Load())) >= s.PongTimeout-s.PingInterval {
+		if time.Since(c.born)-time.Duration(c.lastRead.Load()) >= s.PongTimeout-s.PingInterval {
 			c.kill()
 		}
 	}()

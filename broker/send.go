@@ -41,11 +41,11 @@ func (c *conn) serveSend(frame *wire.Frame) {
 		decide(wire.ID{}, &refusal{wire.AckInvalid, err.Error()})
 		return
 	}
+	c.touch() // who is refused is there too
 	if why := c.admit(&m); why != nil {
 		decide(wire.ID{}, why)
 		return
 	}
-	c.touch()
 	why := c.route(&m, func(result queue.Result) {
 		switch {
 		case errors.Is(result.Err, queue.ErrFull):
