@@ -93,6 +93,9 @@ func (b *Broker) AwaitReady() {
 	})
 }
 
+// PID is the number of the process, which must run.
+func (b *Broker) PID() int { return b.cmd.Process.Pid }
+
 // Kill ends the process as a power failure would.
 func (b *Broker) Kill() { b.end(syscall.SIGKILL) }
 

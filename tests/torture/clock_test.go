@@ -1,0 +1,246 @@
+package torture
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// clock moves the wall clock of another process.
+//
+// Go programs and the C library ask a page of code that the kernel puts into each
+// process for the time: the vDSO (https://man7.org/linux/man-pages/man7/vdso.7.html).
+// As a debugger would, newClock puts a jump at the entry of clock_gettime there, to code
+// that asks the kernel itself and adds an offset to CLOCK_REALTIME. The monotonic clock
+// stays as it is, as it does when somebody sets a machine's clock.
+type clock struct {
+	pid    int
+	offset int64 // the address of the offset, in seconds
+}
+
+const vdsoFunction = "__vdso_clock_gettime"
+
+// timeCode is (System V ABI: edi is the clock, rsi where the time goes):
+//
+//	mov eax, 228 (clock_gettime); syscall; test edi, edi; jnz end
+//	mov rcx, [rip+offset]; add [rsi], rcx
+//	end: ret
+//
+// and then, aligned, the offset.
+var timeCode = []byte{
+	0xb8, 0xe4, 0x00, 0x00, 0x00, 0x0f, 0x05, 0x85, 0xff, 0x75, 0x0a,
+	0x48, 0x8b, 0x0d, 0x06, 0x00, 0x00, 0x00, 0x48, 0x01, 0x0e,
+	0xc3, 0x00, 0x00,
+}
+
+const (
+	codeRoom = 64 // free at the end of the vDSO
+	jumpSize = 5
+)
+
+// newClock takes hold of a process's clock. It skips the test where that can't be done.
+func newClock(t *testing.T, pid int) *clock {
+	t.Helper()
+	if runtime.GOARCH != "amd64" {
+		t.Skip("moving the clock of a process is written for amd64")
+	}
+	c := &clock{pid: pid}
+	low, image, err := c.vdso()
+	if err != nil {
+		t.Skipf("the clock of a process can't be moved here: %v", err)
+	}
+	entry, err := symbol(image, vdsoFunction)
+	if err != nil {
+		t.Skipf("the clock of a process can't be moved here: %v", err)
+	}
+	code := len(image) - codeRoom
+	if bytes.Count(image[code:], []byte{0}) != codeRoom {
+		t.Skip("the clock of a process can't be moved here: the vDSO is full")
+	}
+	c.offset = low + int64(code+len(timeCode))
+	jump := binary.LittleEndian.AppendUint32([]byte{0xe9}, uint32(code-entry-jumpSize))
+	err = c.stopped(low+int64(entry), func() error {
+		if err := c.poke(low+int64(code), timeCode); err != nil {
+			return err
+		}
+		return c.poke(low+int64(entry), jump)
+	})
+	if err != nil {
+		t.Skipf("the clock of a process can't be moved here: %v", err)
+	}
+	return c
+}
+
+// set has the process's clock be ahead of the real one.
+func (c *clock) set(t *testing.T, ahead time.Duration) {
+	t.Helper()
+	if err := c.poke(c.offset, binary.LittleEndian.AppendUint64(nil, uint64(int64(ahead/time.Second)))); err != nil {
+		t.Fatalf("set the clock of process %d: %v", c.pid, err)
+	}
+}
+
+// vdso returns the address of the process's vDSO and what is in it.
+func (c *clock) vdso() (low int64, image []byte, err error) {
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", c.pid))
+	if err != nil {
+		return 0, nil, err
+	}
+	for line := range strings.Lines(string(maps)) {
+		var high int64
+		if !strings.HasSuffix(line, "[vdso]\n") {
+			continue
+		}
+		if _, err := fmt.Sscanf(line, "%x-%x", &low, &high); err != nil {
+			return 0, nil, err
+		}
+		memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", c.pid))
+		if err != nil {
+			return 0, nil, err
+		}
+		defer memory.Close()
+		image = make([]byte, high-low)
+		_, err = memory.ReadAt(image, low)
+		return low, image, err
+	}
+	return 0, nil, fmt.Errorf("process %d has no vDSO", c.pid)
+}
+
+func symbol(image []byte, name string) (int, error) {
+	file, err := elf.NewFile(bytes.NewReader(image))
+	if err != nil {
+		return 0, err
+	}
+	symbols, err := file.DynamicSymbols()
+	if err != nil {
+		return 0, err
+	}
+	i := slices.IndexFunc(symbols, func(s elf.Symbol) bool { return s.Name == name })
+	if i < 0 {
+		return 0, fmt.Errorf("no %s in the vDSO", name)
+	}
+	return int(symbols[i].Value), nil
+}
+
+// stopped does something while the process is stopped and no thread is in the first
+// instructions at an address, which are about to be replaced.
+func (c *clock) stopped(at int64, do func() error) error {
+	for range 100 {
+		if err := syscall.Kill(c.pid, syscall.SIGSTOP); err != nil {
+			return err
+		}
+		counters, err := c.counters()
+		free := !slices.ContainsFunc(counters, func(counter int64) bool { return at < counter && counter < at+jumpSize })
+		if err == nil && free {
+			err = do()
+		}
+		if resume := syscall.Kill(c.pid, syscall.SIGCONT); err == nil {
+			err = resume
+		}
+		if err != nil || free {
+			return err
+		}
+	}
+	return fmt.Errorf("process %d is always asking for the time", c.pid)
+}
+
+// counters waits until every thread stands still, and returns their program counters:
+// the last numbers of what proc_pid_syscall(5) says.
+func (c *clock) counters() (list []int64, err error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", c.pid))
+	if err != nil {
+		return nil, err
+	}
+	timeout := time.After(5 * time.Second)
+	for len(threads) > 0 {
+		state, err := os.ReadFile(threads[0])
+		if err != nil {
+			return nil, err
+		}
+		if fields := strings.Fields(string(state)); fields[0] != "running" {
+			var counter int64
+			if _, err := fmt.Sscanf(fields[len(fields)-1], "0x%x", &counter); err != nil {
+				return nil, err
+			}
+			list, threads = append(list, counter), threads[1:]
+			continue
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-timeout:
+			return nil, fmt.Errorf("process %d does not stop", c.pid)
+		}
+	}
+	return list, nil
+}
+
+func (c *clock) poke(address int64, b []byte) error {
+	memory, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", c.pid), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer memory.Close()
+	_, err = memory.WriteAt(b, address)
+	return err
+}
+
+// tellTimeVariable makes the test binary a program that tells the time: see tellTime.
+const tellTimeVariable = "CLAUDEMESH_TORTURE_TELL_TIME"
+
+// tellTime prints the time, in Unix seconds, for each line that it reads.
+func tellTime() {
+	var line string
+	for {
+		if _, err := fmt.Scanln(&line); err != nil {
+			os.Exit(0)
+		}
+		fmt.Println(time.Now().Unix())
+	}
+}
+
+// TestClock moves the clock of a process that tells the time.
+func TestClock(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), tellTimeVariable+"=1")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { in.Close(); cmd.Wait() }()
+	ask := func() (ahead time.Duration) {
+		t.Helper()
+		var at int64
+		fmt.Fprintln(in, "x")
+		if _, err := fmt.Fscan(out, &at); err != nil {
+			t.Fatal(err)
+		}
+		return time.Until(time.Unix(at, 0)).Round(time.Minute)
+	}
+	if ahead := ask(); ahead != 0 {
+		t.Fatalf("ahead by %s at first", ahead)
+	}
+	c := newClock(t, cmd.Process.Pid)
+	for _, want := range []time.Duration{0, time.Hour, -time.Hour, 0} {
+		c.set(t, want)
+		if ahead := ask(); ahead != want {
+			t.Errorf("ahead by %s, want %s", ahead, want)
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package torture
+
+import (
+	"debug/buildinfo"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"sync"
+)
+
+// reload reloads Caddy's config, now with these limits, now with those. Nobody's
+// connection ends.
+func reload(w *world) {
+	w.serve()
+	w.populate()
+	w.load()
+	env := w.broker.Env
+	w.repeat(func(n int) {
+		w.broker.Env = append(slices.Clone(env), fmt.Sprint("SEND_BURST=", 1_000_000+n))
+		if out, code := w.broker.RunCaddy("reload", "--config", w.broker.Config, "--adapter", "caddyfile"); code != 0 {
+			w.t.Fatalf("reload: %s", out)
+		}
+	})
+	for _, a := range w.raw {
+		if n := a.visits.Load(); n != 1 {
+			w.t.Errorf("%s had to connect %d times", a.name, n)
+		}
+	}
+}
+
+// upgrade stops the broker and starts another build of it, as operators do.
+func upgrade(w *world) {
+	builds := []string{upgraded(w), commands.Caddy}
+	w.serve()
+	w.populate()
+	w.load()
+	version := w.version()
+	w.repeat(func(n int) {
+		w.install(builds[n%len(builds)])
+		w.broker.Stop()
+		w.broker.Start()
+		before := version
+		if version = w.version(); version == before {
+			w.t.Errorf("the version is %s still", version)
+		}
+	})
+}
+
+// install puts a build of the broker in the place of the one before.
+func (w *world) install(build string) {
+	w.t.Helper()
+	next := w.caddy + ".next"
+	w.check(os.Symlink(build, next))
+	w.check(os.Rename(next, w.caddy))
+}
+
+// version is what the broker says that it is.
+func (w *world) version() string {
+	w.t.Helper()
+	var health struct{ Version string }
+	_, text := w.broker.TryGet("/health")
+	w.check(json.Unmarshal([]byte(text), &health))
+	return health.Version
+}
+
+// upgraded is another build of the broker.
+func upgraded(w *world) string {
+	w.t.Helper()
+	path, err := buildUpgrade()
+	w.check(err)
+	return path
+}
+
+// buildUpgrade builds the broker under another version, once in a run, and with what the
+// first build was made with.
+var buildUpgrade = sync.OnceValues(func() (string, error) {
+	race, err := raceSetting()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(commands.Dir, "caddy-upgraded")
+	build := exec.Command("go", "build", "-race="+race, "-o", path,
+		"-ldflags", "-X github.com/claudemesh/claudemesh/caddymesh.version=upgraded", "./cmd/caddy")
+	build.Dir = commands.Repo
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build another broker: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// raced reports whether the race detector watches the broker.
+func raced(w *world) bool {
+	w.t.Helper()
+	race, err := raceSetting()
+	w.check(err)
+	return race == "true"
+}
+
+// raceSetting is how the race detector was set when the broker was built.
+func raceSetting() (string, error) {
+	info, err := buildinfo.ReadFile(commands.Caddy)
+	if err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "-race" })
+	if i < 0 {
+		return "false", nil
+	}
+	return info.Settings[i].Value, nil
+}

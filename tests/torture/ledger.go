@@ -1,0 +1,218 @@
+package torture
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// ledger notes what becomes of every message of a scenario. Its methods are safe for
+// concurrent use.
+type ledger struct {
+	mu       sync.Mutex
+	moment   int64 // counts the notes, and so tells what came before what
+	messages map[string]*message
+	open     int // messages without an ack, and deliveries that were not taken
+	got      int // deliveries taken
+	faults   int
+	arrived  int      // copies of deliveries at a recipient's door
+	wrong    []string // what must never happen, in words
+	twice    int      // deliveries that passed their recipient's dedupe again
+	news     chan struct{}
+}
+
+// message is one that was handed to a broker or to a daemon. Moments are 0 for what has
+// not happened.
+type message struct {
+	id, from    string
+	sent, acked int64
+	refused     bool             // at least once, for the time being
+	taken       map[string]int64 // by recipient
+}
+
+func newLedger() *ledger {
+	return &ledger{messages: map[string]*message{}, news: make(chan struct{})}
+}
+
+// note returns a new moment, under the lock until done.
+func (l *ledger) note() (now int64, done func()) {
+	l.mu.Lock()
+	l.moment++
+	return l.moment, func() {
+		close(l.news)
+		l.news = make(chan struct{})
+		l.mu.Unlock()
+	}
+}
+
+// send notes that a message is about to be handed over for the first time. A recipient
+// is a mailbox: order is promised within one.
+func (l *ledger) send(id, from string, to []string) {
+	now, done := l.note()
+	defer done()
+	m := &message{id: id, from: from, sent: now, taken: make(map[string]int64, len(to))}
+	for _, name := range to {
+		m.taken[name] = 0
+	}
+	l.messages[id] = m
+	l.open += 1 + len(to)
+}
+
+// refuse notes that a message was not accepted and is to be handed over again.
+func (l *ledger) refuse(id string) {
+	_, done := l.note()
+	defer done()
+	l.messages[id].refused = true
+}
+
+// ack notes that a message was accepted.
+func (l *ledger) ack(id string) {
+	now, done := l.note()
+	defer done()
+	if m := l.messages[id]; m.acked == 0 {
+		m.acked = now
+		l.open--
+	}
+}
+
+// arrive notes a copy of a message at a recipient's door.
+func (l *ledger) arrive() {
+	_, done := l.note()
+	defer done()
+	l.arrived++
+}
+
+// take notes that a message has passed its recipient's dedupe. A recipient that has
+// several mailboxes need not know which of them a message came through.
+func (l *ledger) take(id string, boxes ...string) {
+	now, done := l.note()
+	defer done()
+	to, m := boxes[0], l.messages[id]
+	if m == nil {
+		l.wrong = append(l.wrong, fmt.Sprintf("%s got %q, which nobody sent", to, id))
+		return
+	}
+	for _, box := range boxes {
+		if _, ok := m.taken[box]; ok {
+			to = box
+		}
+	}
+	switch before, ok := m.taken[to]; {
+	case !ok:
+		l.wrong = append(l.wrong, fmt.Sprintf("%s got %s, which was not for it", to, id))
+	case before != 0:
+		l.twice++
+		l.wrong = append(l.wrong, fmt.Sprintf("%s took %s twice", to, id))
+	default:
+		m.taken[to] = now
+		l.open--
+		l.got++
+	}
+}
+
+// fault notes that one was injected.
+func (l *ledger) fault() {
+	_, done := l.note()
+	defer done()
+	l.faults++
+}
+
+// await waits until a condition holds, which is looked at under the lock.
+func (l *ledger) await(ctx context.Context, holds func() bool) error {
+	for {
+		l.mu.Lock()
+		ok, news := holds(), l.news
+		l.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// progress waits until n more deliveries have been taken.
+func (l *ledger) progress(ctx context.Context, n int) error {
+	l.mu.Lock()
+	want := l.got + n
+	l.mu.Unlock()
+	return l.await(ctx, func() bool { return l.got >= want })
+}
+
+// balanced waits until everything is acknowledged and taken.
+func (l *ledger) balanced(ctx context.Context) error {
+	return l.await(ctx, func() bool { return l.open == 0 })
+}
+
+// totals are what a ledger comes to.
+type totals struct {
+	rounds, faults               int
+	sent, acked                  int // messages
+	owed, received               int // deliveries of acknowledged messages
+	repeated, twice              int // copies before the dedupe, and after it
+	lost, disordered, unaccepted int
+}
+
+// total closes the account. The texts say what is wrong with it.
+func (l *ledger) total() (totals, []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := totals{rounds: 1, faults: l.faults, sent: len(l.messages), twice: l.twice}
+	wrong := slices.Clone(l.wrong)
+	pairs := map[string][]*message{}
+	for _, m := range l.messages {
+		if m.acked == 0 {
+			t.unaccepted++
+			wrong = append(wrong, fmt.Sprintf("%s was never acknowledged", m.id))
+			continue
+		}
+		t.acked++
+		for to, taken := range m.taken {
+			t.owed++
+			if taken == 0 {
+				t.lost++
+				wrong = append(wrong, fmt.Sprintf("%s was acknowledged and %s never got it", m.id, to))
+				continue
+			}
+			t.received++
+			pair := m.from + " " + to
+			pairs[pair] = append(pairs[pair], m)
+		}
+	}
+	t.repeated = l.arrived - l.got
+	for pair, list := range pairs {
+		_, to, _ := strings.Cut(pair, " ")
+		late := disorder(list, to)
+		t.disordered += len(late)
+		for _, m := range late {
+			wrong = append(wrong, fmt.Sprintf("%s came to %s after what was sent later", m.id, to))
+		}
+	}
+	slices.Sort(wrong)
+	return t, wrong
+}
+
+// disorder returns the messages of a pair that were taken after what must come later.
+// Which must: what was handed over once this one was acknowledged; and if neither was
+// ever refused, what was handed over after this one. A refused message is handed over
+// again whenever its sender likes, so that its first place does not count.
+func disorder(list []*message, to string) (late []*message) {
+	slices.SortFunc(list, func(a, b *message) int { return cmp.Compare(a.taken[to], b.taken[to]) })
+	var newest, newestStraight int64 // the newest handed over so far, of all and of those never refused
+	for _, m := range list {
+		if m.acked < newest || !m.refused && m.sent < newestStraight {
+			late = append(late, m)
+		}
+		newest = max(newest, m.sent)
+		if !m.refused {
+			newestStraight = max(newestStraight, m.sent)
+		}
+	}
+	return late
+}

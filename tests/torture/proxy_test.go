@@ -1,0 +1,186 @@
+package torture
+
+import (
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+)
+
+// proxy is the network between the peers and the broker. Its connections are TCP's: what
+// a bad line does to them is delay (loss is a delay, too, until the repetition), silence
+// in one direction, and resets.
+type proxy struct {
+	listener net.Listener
+	to       string
+	loops    sync.WaitGroup
+
+	mu      sync.Mutex
+	links   map[*net.TCPConn]bool
+	closed  bool
+	weather weather
+	changed chan struct{} // closed and replaced when weather changes
+}
+
+// weather is what the network is like. The zero weather is fine.
+type weather struct {
+	delay, jitter time.Duration // of each piece of data
+	lossy         float64       // how likely a piece is to be lost, and repeated after a while
+	cut           [2]bool       // by direction: nothing gets through
+}
+
+// The directions.
+const (
+	toBroker = iota
+	fromBroker
+)
+
+// repetition is how long it takes to notice a loss and to repeat what was lost.
+const repetition = 300 * time.Millisecond
+
+// newProxy starts a network before the broker of a world, which peers then use.
+func newProxy(w *world) *proxy {
+	w.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	w.check(err)
+	p := &proxy{
+		listener: l, to: w.broker.URL("")[len("http://"):], links: map[*net.TCPConn]bool{}, changed: make(chan struct{}),
+	}
+	w.url = "ws://" + l.Addr().String() + "/ws"
+	p.loops.Go(p.acceptLoop)
+	w.t.Cleanup(p.close)
+	return p
+}
+
+func (p *proxy) acceptLoop() {
+	for {
+		near, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		far, err := net.Dial("tcp", p.to)
+		if err != nil {
+			near.Close()
+			continue
+		}
+		p.join(near.(*net.TCPConn), far.(*net.TCPConn))
+	}
+}
+
+func (p *proxy) join(near, far *net.TCPConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		near.Close()
+		far.Close()
+		return
+	}
+	p.links[near], p.links[far] = true, true
+	p.loops.Go(func() { p.carry(toBroker, near, far) })
+	p.loops.Go(func() { p.carry(fromBroker, far, near) })
+}
+
+// piece is data on its way.
+type piece struct {
+	data []byte
+	due  time.Time
+}
+
+// carry passes on what comes in one direction, until one of the ends is closed.
+func (p *proxy) carry(direction int, from, to *net.TCPConn) {
+	pieces := make(chan piece, 64)
+	p.loops.Go(func() {
+		defer p.drop(from, to)
+		for next := range pieces {
+			<-time.After(time.Until(next.due))
+			p.awaitPassage(direction, to)
+			if _, err := to.Write(next.data); err != nil {
+				break
+			}
+		}
+		for range pieces { // let the reader end
+		}
+	})
+	defer close(pieces)
+	for {
+		b := make([]byte, 16<<10)
+		n, err := from.Read(b)
+		if n > 0 {
+			pieces <- piece{b[:n], time.Now().Add(p.lag())}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// lag is how long the next piece takes.
+func (p *proxy) lag() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := p.weather.delay
+	if p.weather.jitter > 0 {
+		d += rand.N(p.weather.jitter)
+	}
+	for rand.Float64() < p.weather.lossy {
+		d += repetition
+	}
+	return d
+}
+
+// awaitPassage waits while a direction is cut, or until the connection is dropped.
+func (p *proxy) awaitPassage(direction int, link *net.TCPConn) {
+	for {
+		p.mu.Lock()
+		blocked, changed := p.weather.cut[direction] && p.links[link], p.changed
+		p.mu.Unlock()
+		if !blocked {
+			return
+		}
+		<-changed
+	}
+}
+
+// set changes the weather.
+func (p *proxy) set(now weather) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.weather = now
+	p.announce()
+}
+
+func (p *proxy) announce() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// reset breaks all connections, as when a machine on the way has forgotten them.
+func (p *proxy) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for link := range p.links {
+		_ = link.SetLinger(0) // a reset instead of a good end
+		_ = link.Close()
+	}
+	clear(p.links)
+	p.announce()
+}
+
+func (p *proxy) drop(links ...*net.TCPConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, link := range links {
+		_ = link.Close()
+		delete(p.links, link)
+	}
+	p.announce()
+}
+
+func (p *proxy) close() {
+	_ = p.listener.Close()
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.reset()
+	p.loops.Wait()
+}
