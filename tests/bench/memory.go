@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/bench"
+)
+
+// idle measures what a session costs that does nothing. While the command holds the
+// sessions, the broker is made to collect the garbage of their handshakes; it would by
+// itself, within two minutes.
+func (l *lab) idle(s *stage) {
+	n := short(l, 2000, 500)
+	args := []string{"idle", "--sessions", strconv.Itoa(n), "--duration", short(l, 15*time.Second, 5*time.Second).String()}
+	l.typed("idle", shown(args...))
+	for _, of := range []string{relayed, postgresDB} {
+		l.trouble("idle", perform(s.ctx, func(s *stage) {
+			target := l.target(s, of)
+			collecting, stop := context.WithCancel(s.ctx)
+			var task sync.WaitGroup
+			defer task.Wait()
+			defer stop()
+			task.Go(func() { collectOften(collecting, target.adminURL()) })
+			r := target.bench(s, args...)
+			l.figure(r, "broker_memory_per_session", series("idle/resident", of))
+			l.figure(r, "broker_in_use_per_session", series("idle/in use", of))
+			l.figure(r, "connects_per_second", series("idle/connects", of))
+		}))
+	}
+}
+
+// collectOften has a Caddy collect its garbage every few seconds: before the sessions,
+// so that those are compared with nothing but them, and after.
+func collectOften(ctx context.Context, admin string) {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		if collect(ctx, admin) != nil {
+			return // the broker has ended; what was measured tells
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// layout is how sessions are spread over meshes.
+type layout struct {
+	name    string
+	perMesh int // 0: all in one
+}
+
+var layouts = []layout{{"one mesh", 0}, {"many meshes", 10}}
+
+// sizes are the numbers of sessions that growth is measured at.
+func (l *lab) sizes() []int { return short(l, []int{100, 1000, 10_000}, []int{100, 300, 1000}) }
+
+// growth measures the latency of a few peers among ever more others that are idle, and
+// what each of those costs. The bare command shows one mesh; the runner holds the
+// sessions of many itself, by the same library.
+func (l *lab) growth(s *stage) {
+	rate := []string{"rate", "--pairs", "10", "--rate", "200", "--duration", short(l, 6*time.Second, 2*time.Second).String()}
+	l.typed("growth", shown("idle", "--sessions", "N", "--duration", "1m")+" & "+shown(rate...))
+	for _, layout := range layouts {
+		for _, n := range l.sizes() {
+			l.trouble("growth", perform(s.ctx, func(s *stage) { l.grown(s, layout, n, rate) }))
+		}
+		sizes := l.sizes()
+		for _, what := range []string{"p50", "p99", "memory"} {
+			first, last := l.Series[growthSeries(what, layout, sizes[0])], l.Series[growthSeries(what, layout, sizes[len(sizes)-1])]
+			if len(first) > 0 && len(first) == len(last) && first[len(first)-1] > 0 {
+				l.add(series("growth/ratio", what, layout.name), last[len(last)-1]/first[len(first)-1])
+			}
+		}
+	}
+}
+
+func growthSeries(what string, l layout, n int) string { return series("growth", what, l.name, n) }
+
+// grown measures one size.
+func (l *lab) grown(s *stage, layout layout, n int, rate []string) {
+	site := l.broker(s, postgresDB)
+	meshes := []peer.Mesh{site.mesh}
+	if layout.perMesh > 0 {
+		for len(meshes) < n/layout.perMesh {
+			meshes = append(meshes, site.createMesh(s, len(meshes)))
+		}
+	}
+	site.collect(s)
+	before := site.gauge(s)
+	start := time.Now()
+	l.hold(s, site, meshes, n)
+	l.add(growthSeries("connects", layout, n), float64(n)/time.Since(start).Seconds())
+	site.settle(s)
+	site.collect(s)
+	after := site.gauge(s)
+	l.add(growthSeries("memory", layout, n), float64(after.InUse-before.InUse)/float64(n)/1024)
+	l.add(growthSeries("resident", layout, n), float64(after.Resident-before.Resident)/float64(n)/1024)
+	r := site.bench(s, rate...)
+	l.accounts(r, "growth")
+	for i := range r.Times {
+		if t := &r.Times[i]; t.Name == "send_push" {
+			l.add(growthSeries("p50", layout, n), t.P50)
+			l.add(growthSeries("p99", layout, n), t.P99)
+		}
+	}
+}
+
+// createMesh makes one more mesh, of another owner.
+func (x *site) createMesh(s *stage, i int) peer.Mesh {
+	key, err := identity.Generate()
+	s.check("make a key", err)
+	slug := fmt.Sprintf("bench%d", i)
+	made, err := peer.HTTP{BrokerURL: x.WSURL()}.CreateMesh(s.ctx, key, slug, slug, "bench", "", time.Now())
+	s.check("create a mesh", err)
+	return peer.Mesh{
+		MeshID: made.MeshID.String(), MemberID: made.MemberID.String(), Slug: slug, Name: slug,
+		Member: key, BrokerURL: x.WSURL(), JoinedAt: time.Now(), Key: envelope.NewMeshKey(),
+	}
+}
+
+const (
+	// holdAtOnce bounds the sessions that are on their way in.
+	holdAtOnce = 128
+	// holdPatience bounds how long they may take.
+	holdPatience = 4 * time.Minute
+)
+
+// hold keeps n sessions connected, shared among the meshes, until the stage is over.
+func (l *lab) hold(s *stage, site *site, meshes []peer.Mesh, n int) {
+	ctx, end := context.WithCancel(s.ctx)
+	var all sync.WaitGroup
+	failed := make(chan error, len(meshes))
+	s.Cleanup(func() {
+		end()
+		site.Kill() // it need not tell every session of every other's leave
+		all.Wait()
+	})
+	due := 0
+	arrived := func() bool {
+		select {
+		case err := <-failed:
+			s.Fatalf("hold sessions: %v", err)
+		default:
+		}
+		// A broker that is busy with them may not answer in time.
+		v, err := metrics(ctx, site.admin, "caddy_claudemesh_connections")
+		return err == nil && int(v[0])+holdAtOnce >= due
+	}
+	for i := range meshes {
+		share := n/len(meshes) + min(1, max(0, n%len(meshes)-i))
+		settings := bench.Settings{Sessions: share, Parallel: min(64, share), Duration: bench.Duration(time.Hour)}
+		all.Go(func() {
+			// It returns when ctx has ended, which is no error once they are connected.
+			if _, err := bench.Run(ctx, bench.Idle, bench.Config{Mesh: meshes[i]}, settings); err != nil && ctx.Err() == nil {
+				failed <- err
+			}
+		})
+		if due += share; due%holdAtOnce < share {
+			until(s, "the sessions are connected", holdPatience, arrived)
+		}
+	}
+	due += holdAtOnce // now all of them
+	until(s, fmt.Sprintf("%d sessions in %d meshes are connected", n, len(meshes)), holdPatience, arrived)
+}
+
+// settle waits until the broker has nothing left to do: until it has used no processor
+// time to speak of for a second.
+func (x *site) settle(s *stage) {
+	const calm = 100 * time.Millisecond // of a second
+	at, used := time.Now(), x.cpu(s)
+	until(s, "the broker has come to rest", time.Minute, func() bool {
+		if time.Since(at) < time.Second {
+			return false
+		}
+		now := x.cpu(s)
+		quiet := now-used < calm
+		at, used = time.Now(), now
+		return quiet
+	})
+}

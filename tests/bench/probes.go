@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer/bench"
+)
+
+// probe is one thing that is measured, once a round.
+type probe struct {
+	name   string
+	about  string
+	rounds int // at most; 0: as many as there are
+	run    func(*lab, *stage)
+}
+
+// probes in the order in which they take their turns.
+var probes = []probe{
+	{"throughput", "durable messages as fast as they go, beside ceilings S and W and JetStream", 0, (*lab).throughput},
+	{"rate", "latency at 200 messages a second, beside ceiling W", 0, (*lab).rate},
+	{"burst", "the published shape, 100 peers × 1,000 messages, beside ceiling W", 3, (*lab).burst},
+	{"fanout", "a broadcast to 1,000 peers", 0, (*lab).fanout},
+	{"storm", "2,000 sessions reconnect at once, beside ceiling W", 3, (*lab).storm},
+	{"idle", "memory of idle sessions, beside ceiling W", 3, (*lab).idle},
+	{"growth", "latency and memory per session from 100 to 10,000 sessions", 1, (*lab).growth},
+	{"queue", "1,000,000 messages waiting for 10,000 absent sessions", 1, (*lab).queued},
+}
+
+// figure takes a value out of a result into a series; what the result does not know is
+// left out.
+func (l *lab) figure(r *bench.Result, name, into string) {
+	if v, ok := r.Value(name); ok {
+		l.add(into, v)
+	}
+}
+
+// times takes percentiles, in ms, out of a result.
+func (l *lab) times(r *bench.Result, name, into string) {
+	for i := range r.Times {
+		if t := &r.Times[i]; t.Name == name {
+			l.add(series(into, "p50"), t.P50)
+			l.add(series(into, "p99"), t.P99)
+		}
+	}
+}
+
+// accounts adds what must be 0.
+func (l *lab) accounts(r *bench.Result, into string) {
+	for _, name := range []string{"lost", "duplicated", "out_of_order", "refused"} {
+		l.figure(r, name, series(into, name))
+	}
+}
+
+// Ceilings and others that stand beside the databases in the names of series.
+const (
+	relayed = "W" // ceiling W
+	stored  = "S" // ceiling S
+)
+
+// throughput measures the same load with both databases, and all that it is compared
+// with, each on its own.
+func (l *lab) throughput(s *stage) {
+	const pairs, window = 50, 32
+	length := short(l, 6*time.Second, 2*time.Second)
+	args := []string{"throughput", "--pairs", fmt.Sprint(pairs), "--window", fmt.Sprint(window), "--duration", length.String()}
+	l.typed("throughput", shown(args...))
+	part := short(l, 3*time.Second, 700*time.Millisecond)
+
+	w := l.throughputOf(s, relayed, args)
+	jet := 0.0
+	for _, layout := range []jetStreams{oneStream, streamPerPair} {
+		problems := perform(s.ctx, func(s *stage) {
+			rate := jetStreamRate(s, layout, pairs, window, part)
+			l.add(series("throughput", layout), rate)
+			jet = max(jet, rate)
+		})
+		l.trouble("throughput", problems)
+	}
+	for _, db := range databases {
+		ceiling := l.ceilingS(s, db, part)
+		rate := l.throughputOf(s, db, args)
+		if rate == 0 || w == 0 || jet == 0 || ceiling == 0 {
+			continue // one of them has failed, which is noted
+		}
+		l.add(series("throughput/share", db), 100*rate/min(ceiling, w))
+		l.add(series("throughput/in turn", db), 1/(1/ceiling+1/w))
+		l.add(series("throughput/jetstream", db), rate/jet)
+	}
+}
+
+// ceilingS measures both kinds of rows and returns the rate of the cheaper one.
+func (l *lab) ceilingS(s *stage, db string, length time.Duration) (ceiling float64) {
+	for _, p := range []path{pathQueued, pathLive} {
+		l.trouble("throughput", perform(s.ctx, func(s *stage) {
+			rate := l.storageRate(s, db, p, length)
+			l.add(series("throughput", stored, p, db), rate)
+			ceiling = max(ceiling, rate)
+		}))
+	}
+	return ceiling
+}
+
+// throughputOf measures one broker, or the relay, and returns messages per second. For
+// a broker these are durable ones, see durable.
+func (l *lab) throughputOf(s *stage, of string, args []string) (rate float64) {
+	l.trouble("throughput", perform(s.ctx, func(s *stage) {
+		var r *bench.Result
+		var used time.Duration
+		if of == relayed {
+			relay := l.relay(s)
+			before := relay.cpu(s)
+			r = relay.bench(s, args...)
+			used = relay.cpu(s) - before
+			rate, _ = r.Value("messages_per_second")
+		} else {
+			site := l.broker(s, of)
+			counted, _ := site.count(s)
+			before := site.cpu(s)
+			r, rate = l.durable(s, site, of, args)
+			used = site.cpu(s) - before
+			l.counts(s, site, counted, r, of)
+			l.accounts(r, series("throughput", of))
+		}
+		l.add(series("throughput", of), rate)
+		l.times(r, "send_push", series("throughput/push", of))
+		l.times(r, "send_ack", series("throughput/ack", of))
+		if n, ok := r.Value("delivered"); ok && n > 0 {
+			l.add(series("throughput/cpu", of), float64(used.Microseconds())/n)
+		}
+		l.figure(r, "load_cpu", series("throughput/load", of))
+		l.figure(r, "messages_per_second", series("throughput/delivered", of))
+	}))
+	return rate
+}
+
+// durable runs a bench and measures how many messages per second went through to the
+// storage. The command's own rate is that of deliveries: a message that its recipient
+// has acknowledged is safe, and need not be stored when its sender hears of it. Tens of
+// thousands may wait for that in memory, which a short run would count as if the storage
+// had taken them. So the time goes on until it has the last.
+func (l *lab) durable(s *stage, site *site, of string, args []string) (r *bench.Result, rate float64) {
+	before := site.progress(s)
+	started := make(chan time.Time, 1)
+	watching, stop := context.WithCancel(s.ctx)
+	defer stop()
+	go func() {
+		for watching.Err() == nil {
+			v, err := metrics(watching, site.admin, "caddy_claudemesh_messages_accepted_total")
+			if err == nil && v[0] > before.accepted {
+				started <- time.Now()
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	r = site.bench(s, args...)
+	stop()
+	waiting := site.progress(s)
+	after := site.drain(s)
+	end := time.Now()
+	messages := after.stored - before.stored
+	l.add(series("throughput/waiting", of), waiting.accepted-waiting.stored)
+	l.add(series("queries/commits", of), (after.commits-before.commits)/messages)
+	delivered, _ := r.Value("delivered")
+	perSecond, _ := r.Value("messages_per_second")
+	if delivered == 0 || perSecond == 0 {
+		s.Fatal("nothing was delivered")
+	}
+	if waiting.stored >= waiting.accepted {
+		return r, perSecond // the storage has kept up with the deliveries
+	}
+	select {
+	case start := <-started:
+		return r, messages / end.Sub(start).Seconds()
+	default:
+		s.Fatal("the first message was not seen")
+	}
+	return r, 0
+}
+
+// rate measures latency at a rate that costs little.
+func (l *lab) rate(s *stage) {
+	args := []string{"rate", "--pairs", "10", "--rate", "200", "--duration", short(l, 6*time.Second, 3*time.Second).String()}
+	l.typed("rate", shown(args...))
+	for _, of := range []string{relayed, postgresDB, sqliteDB} {
+		l.trouble("rate", perform(s.ctx, func(s *stage) {
+			r := l.target(s, of).bench(s, args...)
+			l.times(r, "send_push", series("rate/push", of))
+			l.times(r, "send_ack", series("rate/ack", of))
+			l.accounts(r, series("rate", of))
+		}))
+	}
+}
+
+// target is what a bench can be run against.
+type target interface {
+	bench(s *stage, args ...string) *bench.Result
+	adminURL() string // of Caddy
+}
+
+// target starts a broker with a database, or the relay.
+func (l *lab) target(s *stage, of string) target {
+	if of == relayed {
+		return l.relay(s)
+	}
+	return l.broker(s, of)
+}
+
+// burst lets everybody send at once.
+func (l *lab) burst(s *stage) {
+	args := []string{"burst", "--peers", "100", "--messages", short(l, "1000", "100"), "--timeout", short(l, "3m", "1m")}
+	l.typed("burst", shown(args...))
+	for _, of := range []string{relayed, postgresDB, sqliteDB} {
+		l.trouble("burst", perform(s.ctx, func(s *stage) {
+			r := l.target(s, of).bench(s, args...)
+			l.figure(r, "delivered_share", series("burst/delivered", of))
+			l.figure(r, "seconds", series("burst/seconds", of))
+			if peak, ok := r.Value("broker_memory_peak"); ok {
+				l.add(series("burst/memory", of), peak/(1<<20))
+			}
+			l.times(r, "send_push", series("burst/push", of))
+			l.accounts(r, series("burst", of))
+		}))
+	}
+}
+
+// fanout sends to a group, one message after the other.
+func (l *lab) fanout(s *stage) {
+	args := []string{"fanout", "--recipients", short(l, "1000", "200"), "--messages", "20"}
+	l.typed("fanout", shown(args...))
+	for _, db := range databases {
+		l.trouble("fanout", perform(s.ctx, func(s *stage) {
+			site := l.broker(s, db)
+			before, _ := site.count(s)
+			begun := site.progress(s)
+			r := site.bench(s, args...)
+			l.times(r, "first_recipient", series("fanout/first", db))
+			l.times(r, "last_recipient", series("fanout/last", db))
+			l.accounts(r, series("fanout", db))
+			n, _ := r.Value("acknowledged")
+			if n == 0 {
+				s.Fatal("no broadcast was acknowledged")
+			}
+			l.add(series("fanout/commits", db), (site.drain(s).commits-begun.commits)/n)
+			if after, known := site.count(s); known {
+				l.add(series("fanout/inserts", db), (after.inserts-before.inserts)/n)
+			}
+		}))
+	}
+}
+
+// storm drops all connections at once.
+func (l *lab) storm(s *stage) {
+	args := []string{"storm", "--sessions", short(l, "2000", "400")}
+	l.typed("storm", shown(args...))
+	l.trouble("storm", perform(s.ctx, func(s *stage) {
+		// What is under way is lost by the relay, so that there is no use in waiting for it.
+		r, _ := l.relay(s).lossy(s, append(args, "--pairs", "1", "--rate", "1", "--timeout", "5s")...)
+		l.figure(r, "seconds", series("storm/seconds", relayed))
+	}))
+	for _, db := range databases {
+		l.trouble("storm", perform(s.ctx, func(s *stage) {
+			r := l.broker(s, db).bench(s, args...)
+			l.figure(r, "seconds", series("storm/seconds", db))
+			l.accounts(r, series("storm", db))
+			l.figure(r, "failed_reconnects", series("storm/errors", db))
+		}))
+	}
+}

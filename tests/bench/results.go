@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+	"time"
+)
+
+// results are what a run has found. They are all that the report is made of.
+type results struct {
+	At      time.Time
+	Quick   bool
+	Rounds  int
+	Machine machine
+	// Series holds the values of each round. Names are "what/of which", with the
+	// database or the ceiling last.
+	Series map[string][]float64
+	// Commands are what was typed, by probe.
+	Commands map[string][]string
+	// Problems are what went wrong, by probe.
+	Problems map[string][]string
+}
+
+func newResults() *results {
+	return &results{
+		At: time.Now().UTC().Truncate(time.Second), Series: make(map[string][]float64),
+		Commands: make(map[string][]string), Problems: make(map[string][]string),
+	}
+}
+
+// add adds a value to a series.
+func (r *results) add(name string, value float64) { r.Series[name] = append(r.Series[name], value) }
+
+// typed notes a command of a probe, once.
+func (r *results) typed(probe, command string) {
+	if !slices.Contains(r.Commands[probe], command) {
+		r.Commands[probe] = append(r.Commands[probe], command)
+	}
+}
+
+// trouble notes problems of a probe, each once.
+func (r *results) trouble(probe string, problems []string) {
+	for _, p := range problems {
+		if !slices.Contains(r.Problems[probe], p) {
+			r.Problems[probe] = append(r.Problems[probe], p)
+		}
+	}
+}
+
+// spread is a series in three numbers.
+type spread struct {
+	Median, Min, Max float64
+	Count            int
+}
+
+// of sums up a series; ok is false when nothing was measured.
+func (r *results) of(name string) (s spread, ok bool) {
+	return spreadOf(r.Series[name])
+}
+
+func spreadOf(values []float64) (s spread, ok bool) {
+	if len(values) == 0 {
+		return s, false
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	return spread{(sorted[(n-1)/2] + sorted[n/2]) / 2, sorted[0], sorted[n-1], n}, true
+}
+
+// save writes the results for a later -render.
+func (r *results) save(path string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o644)
+}
+
+func loadResults(path string) (*results, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r := newResults()
+	return r, json.Unmarshal(b, r)
+}

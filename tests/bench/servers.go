@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/bench"
+	_ "github.com/claudemesh/claudemesh/tests/bench/relay" // a module of the Caddy that this program can be
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// roleVariable makes this program another one.
+const roleVariable = "CLAUDEMESH_BENCH_ROLE"
+
+// The roles.
+const (
+	roleCaddy = "caddy" // with the module bench_relay
+	roleNATS  = "nats"  // a server with a file store in the working directory
+)
+
+// play is what this program does in a role; it returns false when it has none.
+func play() bool {
+	switch os.Getenv(roleVariable) {
+	case roleCaddy:
+		caddycmd.Main()
+	case roleNATS:
+		if err := serveNATS(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// serveNATS serves JetStream until the process is killed. It prints where.
+func serveNATS() error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: dir,
+		// What the configuration file's "sync_interval: always" sets.
+		SyncAlways: true, SyncInterval: 2 * time.Minute,
+	})
+	if err != nil {
+		return fmt.Errorf("start nats-server: %w", err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(time.Minute) {
+		return fmt.Errorf("nats-server is not ready")
+	}
+	fmt.Println(s.ClientURL())
+	s.WaitForShutdown()
+	return nil
+}
+
+// spawn starts this program in a role, in a directory, until the stage is over.
+func spawn(s *stage, role, dir string, env []string, args ...string) *exec.Cmd {
+	self, err := os.Executable()
+	s.check("find this program", err)
+	cmd := exec.Command(self, args...)
+	cmd.Dir, cmd.Env = dir, append(append(harness.HomeEnv(dir), roleVariable+"="+role), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt is for us alone
+	return cmd
+}
+
+// begin starts a spawned process and has it killed in the end.
+func begin(s *stage, cmd *exec.Cmd) {
+	s.check("start "+filepath.Base(cmd.Path), cmd.Start())
+	s.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()
+	})
+}
+
+// startNATS starts a JetStream server and returns its URL.
+func startNATS(s *stage) string {
+	cmd := spawn(s, roleNATS, harness.ShortTempDir(s), nil)
+	out, err := cmd.StdoutPipe()
+	s.check("start nats-server", err)
+	begin(s, cmd)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	s.check("wait for nats-server", err)
+	return strings.TrimSpace(line)
+}
+
+// relaySite is the bare relay in its Caddy.
+type relaySite struct {
+	commands harness.Commands
+	home     string
+	pid      int
+	admin    string // URL of Caddy's admin API
+}
+
+const relayCaddyfile = `{
+	admin 127.0.0.1:%[2]d
+	log {
+		level ERROR
+	}
+}
+http://127.0.0.1:%[1]d {
+	bind 127.0.0.1
+	route {
+		bench_relay
+	}
+}
+`
+
+// relay starts the bare relay. Its "mesh" is written by hand: it knows of none.
+func (l *lab) relay(s *stage) *relaySite {
+	dir := harness.ShortTempDir(s)
+	port, admin := harness.FreePort(s), harness.FreePort(s)
+	config := filepath.Join(dir, "Caddyfile")
+	s.check("write a Caddyfile", os.WriteFile(config, fmt.Appendf(nil, relayCaddyfile, port, admin), 0o600))
+	cmd := spawn(s, roleCaddy, dir, nil, "run", "--config", config, "--adapter", "caddyfile")
+	var log strings.Builder
+	cmd.Stderr = &log
+	begin(s, cmd)
+	base := "127.0.0.1:" + strconv.Itoa(port)
+	until(s, "the relay answers", harness.Patience, func() bool {
+		res, err := http.Get("http://" + base + "/health")
+		if err != nil {
+			return false
+		}
+		defer res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	})
+	key, err := identity.Generate()
+	s.check("make a key", err)
+	var ids wire.IDSource
+	m := peer.Mesh{
+		MeshID: ids.New(time.Now()).String(), MemberID: ids.New(time.Now()).String(), Slug: "bench", Name: "bench",
+		Member: key, BrokerURL: "ws://" + base + "/ws", JoinedAt: time.Now(), Key: envelope.NewMeshKey(),
+	}
+	s.check("write a config", peer.Dir(filepath.Join(dir, ".claudemesh")).Update(s.ctx, func(c *peer.Config) error {
+		c.Meshes = append(c.Meshes, m)
+		return nil
+	}))
+	return &relaySite{
+		commands: l.commands, home: dir, pid: cmd.Process.Pid,
+		admin: "http://127.0.0.1:" + strconv.Itoa(admin),
+	}
+}
+
+// bench runs a bench against the relay.
+func (r *relaySite) bench(s *stage, args ...string) *bench.Result {
+	result, failed := r.lossy(s, args...)
+	if failed != "" {
+		s.Error(failed)
+	}
+	return result
+}
+
+// lossy is bench where messages may be lost: the relay keeps none for who is away.
+func (r *relaySite) lossy(s *stage, args ...string) (result *bench.Result, failed string) {
+	return runBench(s, claudemesh(s.ctx, r.commands, r.home, benchArgs(args, "--pid", strconv.Itoa(r.pid))...))
+}
+
+func (r *relaySite) adminURL() string { return r.admin }
+
+func (r *relaySite) cpu(s *stage) time.Duration {
+	d, err := processTime(s.ctx, r.admin)
+	s.check("read the metrics", err)
+	return d
+}
