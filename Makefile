@@ -4,6 +4,8 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 FUZZTIME ?= 100000x
 BENCH    ?= .
 TESTS    ?= ./...
+FOR      ?= 30m
+FAULT    ?=
 
 module  := github.com/claudemesh/claudemesh
 ldflags := -s -w -X $(module)/caddymesh.version=$(VERSION) -X $(module)/peer/cli.version=$(VERSION)
@@ -11,7 +13,7 @@ ldflags := -s -w -X $(module)/caddymesh.version=$(VERSION) -X $(module)/peer/cli
 tags    := nobadger,nomysql,nopgx
 compile := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(tags) -ldflags "$(ldflags)"
 
-.PHONY: help build run test test-claude bench fuzz lint fmt clean
+.PHONY: help build run test test-claude torture recording bench benchmarks fuzz lint fmt clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,9 +35,20 @@ test: ## all tests on both databases, with the race detector
 test-claude: ## the tests in the real Claude Code, where it can be had
 	@scripts/claude test
 
+recording: ## docs/exchange.svg: an exchange of two sessions, filmed
+	@scripts/claude film
+
+torture: ## faults of every kind under load for FOR, or those of one FAULT; prints a ledger of the messages
+	@scripts/need postgres
+	@go -C tests/torture test -count=1 -timeout 0 -run '^TestTorture$$' -for=$(FOR) -fault='$(FAULT)'
+
 bench: ## benchmarks
 	@scripts/need postgres
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m $(TESTS)
+
+benchmarks: ## BENCHMARKS.md: the broker beside its limits, 20 minutes; BENCHFLAGS='-quick' to see that it works
+	@scripts/need postgres
+	@cd tests/bench && go run . $(BENCHFLAGS)
 
 fuzz: ## every fuzz target for FUZZTIME: so many runs (100000x) or so long (1m)
 	@scripts/fuzz $(FUZZTIME)

@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -305,66 +304,4 @@ func followThrough(t *testing.T) {
 		}
 		s.Start()
 	}
-}
-
-func TestDoctor(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	alice := newPerson(t, s)
-	diagnose := func(p *person, args ...string) (map[string]frame, int) {
-		t.Helper()
-		out, errOut, code := p.run(append([]string{"doctor", "--json"}, args...)...)
-		var rows []frame
-		if err := json.Unmarshal([]byte(out), &rows); err != nil {
-			t.Fatalf("doctor: %v\n%s%s", err, out, errOut)
-		}
-		found := make(map[string]frame)
-		for _, r := range rows {
-			if known := found[r.str("check")]; known == nil || known["ok"] == true {
-				found[r.str("check")] = r
-			}
-		}
-		return found, code
-	}
-	sick := func(what string, p *person, check, says string, args ...string) {
-		t.Helper()
-		found, code := diagnose(p, args...)
-		if code != 1 || found[check]["ok"] != false || !strings.Contains(found[check].str("detail"), says) {
-			t.Errorf("%s: exit code %d, %v", what, code, found)
-		}
-	}
-	sick("no mesh", alice, "mesh", "joined no mesh")
-	alice.must("create", "team")
-	found, code := diagnose(alice)
-	for _, check := range []string{"files", "mesh", "broker", "storage", "clock", "membership", "round trip"} {
-		if code != 0 || found[check]["ok"] != true {
-			t.Errorf("healthy: exit code %d, %v", code, found)
-		}
-	}
-	sick("broker unreachable", alice, "broker", "broker unreachable", "--broker", "ws://127.0.0.1:1/ws")
-	if err := os.Chmod(filepath.Join(alice.dir, "config.json"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	sick("config readable by others", alice, "files", "open to other users")
-	if _, code := diagnose(alice); code != 0 {
-		t.Error("the mode was not repaired")
-	}
-
-	bob := newPerson(t, s)
-	bob.must("join", alice.invite(), "--name", "bob")
-	alice.must("remove", "bob")
-	sick("removed", bob, "membership", "removed from")
-	stranger := newPerson(t, s)
-	other := startServer(t)
-	stranger.env = append(stranger.env, "CLAUDEMESH_BROKER_URL="+other.WSURL())
-	stranger.must("create", "elsewhere")
-	sick("not a member", stranger, "membership", "does not know this key", "--broker", s.WSURL())
-
-	skewed := startSkewedClock(t, s, 2*time.Minute)
-	sick("clock", alice, "clock", "behind the broker's", "--broker", skewed)
-	stopped := startServer(t)
-	dave := newPerson(t, stopped)
-	dave.must("create", "team")
-	stopped.Stop()
-	sick("broker gone", dave, "broker", "broker unreachable")
 }

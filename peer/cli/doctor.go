@@ -23,9 +23,14 @@ const roundTripTimeout = 20 * time.Second
 type finding struct {
 	Check   string `json:"check"`
 	OK      bool   `json:"ok"`
-	Skipped bool   `json:"skipped,omitempty"` // because an earlier one failed
+	Skipped bool   `json:"skipped,omitempty"` // because an earlier one failed, or, if OK, there was no need
 	Detail  string `json:"detail"`
 }
+
+// notTried is a check that there was no need for, and why.
+type notTried string
+
+func (n notTried) Error() string { return string(n) }
 
 // doctor runs checks, each of which needs those before it.
 type doctor struct {
@@ -38,8 +43,10 @@ func (a *app) doctorCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check that everything works, and say what does not", Args: cobra.NoArgs,
-		Long: `Check the files, the broker, the clock and the membership, and send a sealed message
-through the broker and back. Exits with 1 if anything is wrong.
+		Long: `Check the files, Claude Code's settings, the broker, the clock, the membership and the
+daemon. Send a sealed message through the broker and back, and one to a session that
+exists for this test only: from the hook to the daemon, to the broker, into its context,
+and the confirmation back. Exits with 1 if anything is wrong.
 --json: an array of {check, ok, skipped, detail}.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &doctor{app: a}
@@ -53,6 +60,7 @@ through the broker and back. Exits with 1 if anything is wrong.
 
 func (d *doctor) examine(ctx context.Context) {
 	d.files()
+	d.claudeCode()
 	checks := []struct {
 		name string
 		run  func(context.Context) (string, error)
@@ -63,6 +71,8 @@ func (d *doctor) examine(ctx context.Context) {
 		{"clock", d.clock},
 		{"membership", d.membership},
 		{"round trip", d.roundTrip},
+		{"daemon", d.daemon},
+		{"delivery", d.delivery},
 	}
 	failed := false
 	for _, c := range checks {
@@ -71,6 +81,11 @@ func (d *doctor) examine(ctx context.Context) {
 			continue
 		}
 		detail, err := c.run(ctx)
+		var skipped notTried
+		if errors.As(err, &skipped) {
+			d.findings = append(d.findings, finding{Check: c.name, OK: true, Skipped: true, Detail: skipped.Error()})
+			continue
+		}
 		if err != nil {
 			detail = explain(err)
 			// Whether storage is there or the clock is right, the rest can be tried.
@@ -83,6 +98,11 @@ func (d *doctor) examine(ctx context.Context) {
 func (d *doctor) files() {
 	f := finding{Check: "files", OK: true, Detail: string(d.dir) + " is open to nobody else"}
 	changed, err := d.dir.Repair()
+	if err == nil {
+		var keys []string
+		keys, err = repairKeys(d.dir.SessionsRoot())
+		changed = append(changed, keys...)
+	}
 	for _, line := range changed {
 		d.findings = append(d.findings, finding{Check: "files", Detail: line})
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +12,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// form asks a person a few questions in the terminal.
+// form asks a person a few questions in the terminal, until ctx ends.
 type form struct {
+	ctx context.Context
 	in  io.Reader
 	out io.Writer
 }
@@ -24,7 +26,7 @@ func (f *form) text(question, preset string) (string, error) {
 		shown = " [" + oneLine(preset) + "]"
 	}
 	fmt.Fprintf(f.out, "%s%s: ", question, shown)
-	line, err := readLine(f.in)
+	line, err := f.line()
 	if err != nil {
 		return "", fmt.Errorf("read the answer: %w", err)
 	}
@@ -32,6 +34,27 @@ func (f *form) text(question, preset string) (string, error) {
 		line = preset
 	}
 	return line, nil
+}
+
+// line waits for a line. A read from a terminal can't be interrupted; it is left to
+// the end of the process.
+func (f *form) line() (string, error) {
+	type result struct {
+		text string
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		text, err := readLine(f.in)
+		read <- result{text, err}
+	}()
+	select {
+	case r := <-read:
+		return r.text, r.err
+	case <-f.ctx.Done():
+		fmt.Fprintln(f.out)
+		return "", f.ctx.Err()
+	}
 }
 
 // readLine takes no byte more than the line: what follows is for claude.

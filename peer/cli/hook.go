@@ -40,7 +40,7 @@ func (a *app) hookCommand() *cobra.Command {
 		Use:   "hook",
 		Short: "What Claude Code runs on its events (reads one as JSON on standard input)",
 		Long: `hook tells the daemon what happens in a Claude Code session. Claude Code runs it;
-it reads the event on standard input, takes at most 40 ms, and always ends with
+it reads the event on standard input, takes at most 40 ms then, and always ends with
 exit code 0. With CLAUDEMESH_HOOK_DEBUG=1 it explains itself on standard error
 and in hook.log in the config directory.`,
 		RunE: func(cmd *cobra.Command, args []string) error {

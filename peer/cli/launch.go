@@ -52,12 +52,16 @@ Everything after -- goes to claude; the exit code is claude's.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.launch(cmd.Context(), &f, append(f.forClaude(), args...))
+			own := f.forClaude()
+			if len(own) > 2 || f.resumeLast && len(own) > 1 {
+				return usagef("use one of --resume, --continue and --session-id")
+			}
+			return a.launch(cmd.Context(), &f, append(own, args...))
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&f.meshes, "mesh", nil, "slug or id of a mesh to be in; repeat it or use commas for several (default the only one that you have joined)")
-	flags.StringVar(&f.name, "name", "", "what the peers see this session as (default your name in the mesh)")
+	flags.StringVar(&f.name, "name", "", "what the peers see this session as (default what it was before, or your name in the mesh)")
 	flags.StringVar(&f.role, "role", "", "what this session is for, in a word or two")
 	flags.StringVar(&f.groups, "groups", "", "groups to be in, each with a role in it if you like: a:lead,b")
 	flags.StringVar(&f.join, "join", "", "invite link of a mesh to join first")
@@ -66,21 +70,21 @@ Everything after -- goes to claude; the exit code is claude's.`,
 	flags.StringVarP(&f.resume, "resume", "r", "", "resume this session, by its id or title")
 	flags.BoolVarP(&f.resumeLast, "continue", "c", false, "continue the last session of this directory")
 	flags.StringVar(&f.sessionID, "session-id", "", "id for the new session (default a fresh one)")
-	cmd.MarkFlagsMutuallyExclusive("resume", "continue", "session-id")
 	return cmd
 }
 
 // forClaude returns the flags that are claude's as well.
-func (f *launchFlags) forClaude() []string {
-	switch {
-	case f.resume != "":
-		return []string{"--resume", f.resume}
-	case f.resumeLast:
-		return []string{"--continue"}
-	case f.sessionID != "":
-		return []string{"--session-id", f.sessionID}
+func (f *launchFlags) forClaude() (args []string) {
+	if f.resume != "" {
+		args = append(args, "--resume", f.resume)
 	}
-	return nil
+	if f.sessionID != "" {
+		args = append(args, "--session-id", f.sessionID)
+	}
+	if f.resumeLast {
+		args = append(args, "--continue")
+	}
+	return args
 }
 
 func (a *app) launch(ctx context.Context, f *launchFlags, args []string) error {
@@ -128,7 +132,7 @@ func (a *app) chooseMeshes(ctx context.Context, f *launchFlags, o *launch.Option
 	if err := a.repair(); err != nil {
 		return err
 	}
-	ask := a.newForm(f, o)
+	ask := a.newForm(ctx, f, o)
 	config, err := a.dir.Load()
 	if err != nil {
 		return err
@@ -257,10 +261,10 @@ func sameFile(a, b string) bool {
 }
 
 // newForm returns what asks the user; nil when nobody is to be asked.
-func (a *app) newForm(f *launchFlags, o *launch.Options) *form {
+func (a *app) newForm(ctx context.Context, f *launchFlags, o *launch.Options) *form {
 	in, ok := a.in.(*os.File)
 	if !ok || f.yes || f.quiet || launch.Parse(o.Args).Prints || !term.IsTerminal(int(in.Fd())) || !a.terminal {
 		return nil
 	}
-	return &form{in: in, out: a.err}
+	return &form{ctx: ctx, in: in, out: a.err}
 }

@@ -3,7 +3,9 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,7 +36,7 @@ func (a *app) waitCommand() *cobra.Command {
 		Hidden: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := peer.DefaultDir()
-			if wantsHelp(args) || err != nil || a.ofSubagent() {
+			if wantsHelp(args) || err != nil || headless() || a.ofSubagent() {
 				return nil
 			}
 			logf, done := debugLog(dir, "wait", io.Discard) // standard error is for the model
@@ -50,6 +52,10 @@ func (a *app) waitCommand() *cobra.Command {
 		},
 	})
 }
+
+// headless reports whether nobody sits before this claude (-p, SDKs). It would wait
+// for this hook before its first turn, and never be idle to be woken.
+func headless() bool { return strings.HasPrefix(os.Getenv("CLAUDE_CODE_ENTRYPOINT"), "sdk-") }
 
 // ofSubagent reads the event that started the hook and reports whether it is none
 // of the session's own.

@@ -201,7 +201,8 @@ func (s *session) mailFilters() []peer.Filter {
 
 // filter chooses all mail that the session may fetch.
 func (s *session) filter() peer.Filter {
-	return peer.Filter{Meshes: s.snapshot().Meshes, Session: s.id, MemberMail: true}
+	f := s.snapshot()
+	return peer.Filter{Meshes: f.Meshes, Session: s.id, MemberMail: !f.Trial}
 }
 
 // announced notes which messages the session was told of.
@@ -241,15 +242,15 @@ func (s *session) update(change func(*facts)) error {
 
 var errSessionOver = errors.New("the session has ended")
 
-// lastActive returns the session that was the last to be active in a mesh; nil
-// when there is none.
+// lastActive returns the session that was the last to be active in a mesh, and is
+// told of the member's mail; nil when there is none.
 func (d *daemon) lastActive(mesh string) *session {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var last *session
 	for _, s := range d.sessions {
 		s.mu.Lock()
-		in := slices.Contains(s.facts.Meshes, mesh)
+		in := slices.Contains(s.facts.Meshes, mesh) && !s.facts.Trial
 		s.mu.Unlock()
 		if in && (last == nil || s.activeAt.Load() > last.activeAt.Load()) {
 			last = s

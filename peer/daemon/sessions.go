@@ -133,8 +133,13 @@ func (d *daemon) nextFacts(s, old *session, id string, r *local.Register, now ti
 	case old != nil && r.Source == local.SourceClear:
 		was := old.snapshot()
 		f.Cwd, f.Name, f.Role, f.Groups, f.Meshes, f.DND, f.Edits = was.Cwd, was.Name, was.Role, was.Groups, was.Meshes, was.DND, was.Edits
+	default:
+		if err := d.store.recall(d.write(), &f); err != nil {
+			return f, nil, err
+		}
 	}
 	f.Active = now
+	f.Trial = f.Trial || r.Trial
 	for _, field := range []struct {
 		to    *string
 		value string

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -314,4 +315,45 @@ func TestMeshesOfASession(t *testing.T) {
 		t.Errorf("send without saying where: %v", err)
 	}
 	both.must(local.VerbSend, local.Send{To: "*", Text: "x", Mesh: "second"}, nil)
+}
+
+// TestSessionIsWhoItWas checks that a session which comes back without saying so has
+// the name, role and groups of before, over a restart of the daemon too, and that a
+// store of the first version learns to remember them.
+func TestSessionIsWhoItWas(t *testing.T) {
+	t.Parallel()
+	_, alice, _ := pair(t)
+	alice.up()
+	alice.down()
+	db, err := sql.Open("sqlite", alice.dir.Path(storeName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec("DROP TABLE known; PRAGMA user_version = 1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	alice.up()
+	first := alice.session(func(r *local.Register) {
+		r.Name, r.Role, r.Groups = "api", "reviewer", []wire.Group{{Name: "back", Role: "lead"}}
+	}).connected()
+	alice.must(local.VerbEnd, local.End{PID: first.pid(), SessionID: first.id}, nil)
+	alice.down()
+	alice.up()
+	nameless := func(r *local.Register) { r.Name, r.Source = "", local.SourceResume }
+	back := alice.program(first.id)
+	back.register(nameless)
+	back.connected()
+	row := rowOf(alice, first.id)
+	if row.DisplayName != "api" || len(row.Groups) != 1 || row.Groups[0] != (wire.Group{Name: "back", Role: "lead"}) {
+		t.Errorf("it is back as %+v", row)
+	}
+	other := alice.session(nameless).connected()
+	if row := rowOf(alice, other.id); row.DisplayName != "alice" || len(row.Groups) != 0 {
+		t.Errorf("one that was never here is %+v", row)
+	}
+	back.register(func(r *local.Register) { r.Name = "web" })
+	eventually(t, "it has its new name", func() bool { return rowOf(alice, first.id).DisplayName == "web" })
 }

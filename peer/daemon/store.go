@@ -19,10 +19,19 @@ const storeName = "daemon.db"
 // loss of power once the method has returned.
 type store struct{ db *sql.DB }
 
-// storeVersion is SQLite's user_version of the schema below.
-const storeVersion = 1
+// storeSchema are the steps to the schema; SQLite's user_version counts those taken.
+var storeSchema = []string{firstSchema, `
+-- Who a session was that may come back.
+CREATE TABLE known (
+	session_id TEXT PRIMARY KEY,
+	name       TEXT NOT NULL,
+	role       TEXT NOT NULL,
+	groups     TEXT NOT NULL,   -- JSON, as it was registered
+	at         INTEGER NOT NULL -- Unix ms
+) STRICT, WITHOUT ROWID;
+`}
 
-const storeSchema = `
+const firstSchema = `
 CREATE TABLE session (
 	id         TEXT PRIMARY KEY, -- UUID
 	cwd        TEXT NOT NULL,
@@ -128,13 +137,15 @@ func (s *store) migrate(ctx context.Context) error {
 		if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 			return err
 		}
-		switch {
-		case version == storeVersion:
-			return nil
-		case version > storeVersion:
-			return fmt.Errorf("version %d is of a newer claudemesh; this one knows %d", version, storeVersion)
+		if version > len(storeSchema) {
+			return fmt.Errorf("version %d is of a newer claudemesh; this one knows %d", version, len(storeSchema))
 		}
-		_, err := tx.ExecContext(ctx, storeSchema+fmt.Sprintf("PRAGMA user_version = %d", storeVersion))
+		for _, step := range storeSchema[version:] {
+			if _, err := tx.ExecContext(ctx, step); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", len(storeSchema)))
 		return err
 	})
 }

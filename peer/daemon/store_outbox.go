@@ -161,6 +161,9 @@ func (s *store) moveLetters(ctx context.Context, from, to string) error {
 // after 7 days.
 const outboxLife = 8 * 24 * time.Hour
 
+// knownLife is how long a session is known that does not come back.
+const knownLife = 365 * 24 * time.Hour
+
 // prune forgets what nobody will ask for any more. Messages that still wait, and
 // successions, which name keys that mail may still be sealed for, live longer.
 func (s *store) prune(ctx context.Context, now time.Time) error {
@@ -168,6 +171,7 @@ func (s *store) prune(ctx context.Context, now time.Time) error {
 	return errors.Join(
 		s.exec(ctx, "prune outbox", `DELETE FROM outbox WHERE created < ? AND state <> 'waiting' OR created < ?`, old, ancient),
 		s.exec(ctx, "prune confirmations", `DELETE FROM confirmation WHERE at < ?`, old),
+		s.exec(ctx, "prune known sessions", `DELETE FROM known WHERE at < ?`, now.Add(-knownLife).UnixMilli()),
 		s.exec(ctx, "prune successions", `DELETE FROM succession WHERE at < ? AND session_id NOT IN (SELECT id FROM session)`, ancient),
 	)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,6 +21,7 @@ type facts struct {
 	Edits                             groupEdits
 	Since, Active                     time.Time
 	Meshes                            []string // ids
+	Trial                             bool     // not on disk: it lasts for moments
 }
 
 // groupEdits are the groups that a session has joined and left since its
@@ -77,7 +79,7 @@ func putSession(ctx context.Context, tx *sql.Tx, f *facts) error {
 // goes on for, and that the session which the process ran before is over.
 func (s *store) put(ctx context.Context, f *facts, p registered, formers map[string][]string, ended string, now time.Time) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
-		if err := putSession(ctx, tx, f); err != nil {
+		if err := errors.Join(putSession(ctx, tx, f), putKnown(ctx, tx, f, now)); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, `
@@ -95,6 +97,38 @@ func (s *store) put(ctx context.Context, f *facts, p registered, formers map[str
 	})
 	if err != nil {
 		return fmt.Errorf("store registration: %w", err)
+	}
+	return nil
+}
+
+// putKnown remembers who a session is, beyond its end.
+func putKnown(ctx context.Context, tx *sql.Tx, f *facts, now time.Time) error {
+	if f.Trial || f.Name == "" && f.Role == "" && len(f.Groups) == 0 {
+		return nil
+	}
+	groups, err := json.Marshal(f.Groups)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO known (session_id, name, role, groups, at) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (session_id) DO UPDATE SET name = excluded.name, role = excluded.role, groups = excluded.groups, at = excluded.at`,
+		f.ID, f.Name, f.Role, string(groups), now.UnixMilli())
+	return err
+}
+
+// recall fills in who a session was when it was last here, if it ever was.
+func (s *store) recall(ctx context.Context, f *facts) error {
+	var groups string
+	err := s.db.QueryRowContext(ctx, `SELECT name, role, groups FROM known WHERE session_id = ?`, f.ID).Scan(&f.Name, &f.Role, &groups)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err == nil {
+		err = json.Unmarshal([]byte(groups), &f.Groups)
+	}
+	if err != nil {
+		return fmt.Errorf("recall session: %w", err)
 	}
 	return nil
 }

@@ -87,10 +87,14 @@ func (c *Client) Call(ctx context.Context, verb string, in, out any) error {
 		return err
 	}
 	defer body.Close()
+	// To the end: to a daemon whose caller is gone before it has written all, the answer
+	// is lost, and what it has handed out in it is unread again.
+	whole := io.LimitReader(body, MaxBody)
+	defer func() { _, _ = io.Copy(io.Discard, whole) }()
 	if out == nil {
 		return nil
 	}
-	if err := json.NewDecoder(io.LimitReader(body, MaxBody)).Decode(out); err != nil {
+	if err := json.NewDecoder(whole).Decode(out); err != nil {
 		return fmt.Errorf("read the daemon's answer to %s: %w", verb, err)
 	}
 	return nil

@@ -43,11 +43,14 @@ type Register struct {
 	Source    Source       `json:"source"`
 	Cwd       string       `json:"cwd"`
 	Meshes    []string     `json:"meshes,omitempty"` // slugs or ids; none: the only one that is joined
-	Name      string       `json:"name,omitempty"`   // as peers see it; "": the member's
+	Name      string       `json:"name,omitempty"`   // as peers see it; "": as it was before, else the member's
 	Role      string       `json:"role,omitempty"`
 	Groups    []wire.Group `json:"groups,omitempty"`
 	Title     string       `json:"title,omitempty"`
 	Model     string       `json:"model,omitempty"`
+	// Trial makes a session that is there for a check only, until it ends: it is
+	// handed, and told of, nothing but what is sealed for its own key.
+	Trial bool `json:"trial,omitempty"`
 }
 
 // Registered answers Register.

@@ -3,7 +3,7 @@
 // for its user, and when it ends.
 //
 // A hook runs before and after every tool and every prompt, and Claude Code waits
-// for it. So it has one budget of time for everything ([Budget]), it ends with
+// for it. So it has one budget of time for all that it does ([Budget]), it ends with
 // exit code 0 whatever happens, and when something is wrong it says nothing unless
 // asked to (CLAUDEMESH_HOOK_DEBUG=1). What must not be lost although the daemon is
 // down, the beginning and the end of a session, is handed to a detached process,

@@ -14,8 +14,14 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// Budget is how long a hook may take from the first byte to the last.
-const Budget = 40 * time.Millisecond
+const (
+	// Budget is how long a hook may take when it has its event.
+	Budget = 40 * time.Millisecond
+	// inputLimit is how long a hook waits for its event. Claude Code starts the hook
+	// first, and may be busy then; a beginning that is not heard is not made up for
+	// until the next prompt.
+	inputLimit = 2 * time.Second
+)
 
 // Hook answers one event of one claude process. The zero value of each field but
 // Dir and PID is usable.
@@ -35,25 +41,26 @@ type Hook struct {
 }
 
 // Run reads the event, tells the daemon, and writes what is to come into the
-// context, if anything. It is done, or has given up, after Budget. It never panics.
+// context, if anything. It is done, or has given up, within Budget of the event. It
+// never panics.
 func (h *Hook) Run(ctx context.Context, in io.Reader, out io.Writer) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.logf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	e, err := h.read(ctx, in)
+	if err != nil {
+		h.logf("ignored: %v", err)
+		return
+	}
 	budget := h.budget
 	if budget == 0 {
 		budget = Budget
 	}
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
-	defer func() {
-		if p := recover(); p != nil {
-			h.logf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
 	begun := time.Now()
-	e, err := h.read(ctx, in)
-	if err != nil {
-		h.logf("ignored: %v", err)
-		return
-	}
 	pointer, err := h.handle(ctx, &e)
 	if err == nil {
 		err = write(out, e.Name, pointer)
@@ -62,9 +69,11 @@ func (h *Hook) Run(ctx context.Context, in io.Reader, out io.Writer) {
 		e.Name, e.SessionID, h.PID, time.Since(begun).Round(10*time.Microsecond), pointer, err)
 }
 
-// read waits for the event no longer than ctx. Reading can't be interrupted; it is
-// left to the end of the process.
+// read waits for the event no longer than inputLimit. Reading can't be interrupted;
+// it is left to the end of the process.
 func (h *Hook) read(ctx context.Context, in io.Reader) (Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, inputLimit)
+	defer cancel()
 	type result struct {
 		b   []byte
 		err error

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -226,6 +227,24 @@ func TestBrokenInput(t *testing.T) {
 				t.Errorf("printed %q, logged %q", out.String(), b.log.String())
 			}
 		})
+	}
+}
+
+// TestLateInput checks that an event is heard although Claude Code was slow to write it.
+func TestLateInput(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.budget = 200 * time.Millisecond
+	var got local.Register
+	daemontest.Handle(b.daemon, local.VerbRegister, func(r local.Register) (any, error) { got = r; return nil, nil })
+	event := strings.NewReader(`{"session_id":"` + session + `","hook_event_name":"SessionStart","source":"startup"}`)
+	var once sync.Once
+	b.Run(t.Context(), brokenReader{func(p []byte) (int, error) {
+		once.Do(func() { <-time.After(2 * b.budget) })
+		return event.Read(p)
+	}}, io.Discard)
+	if got.SessionID != session && len(b.detached) == 0 {
+		t.Errorf("not registered\n%s", b.log.String())
 	}
 }
 

@@ -240,3 +240,9 @@ func (i *Installer) remove(ctx context.Context, r *record) (Report, error) {
 	}
 	return report, i.forget()
 }
+
+// Partly reports whether something of the plugin is in Claude Code's settings.
+func (i *Installer) Partly() bool {
+	now, err := take(i.claudePath(settingsName))
+	return err == nil && hasEntries(now.Text)
+}

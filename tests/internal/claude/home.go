@@ -31,6 +31,8 @@ type Home struct {
 	Project string // a folder that the user trusts
 	Env     []string
 	API     *messages.Server
+	// Columns and Rows are the size of terminals, where there are any.
+	Columns, Rows int
 
 	program Program
 }
@@ -43,8 +45,11 @@ func NewHome(t testing.TB, program Program, api *messages.Server, bin ...string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	h := &Home{Dir: dir, Project: filepath.Join(dir, "project"), API: api, program: program}
+	h := &Home{Dir: dir, Project: filepath.Join(dir, "project"), API: api, Columns: 140, Rows: 50, program: program}
+	t.Cleanup(func() {
+		h.endRest(t)
+		os.RemoveAll(dir)
+	})
 	for _, d := range []string{h.Project, filepath.Join(dir, "bin"), filepath.Join(dir, "tmp")} {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			t.Fatal(err)
@@ -115,6 +120,9 @@ func (h *Home) look(name string) (string, error) {
 	return name, fmt.Errorf("%s: %w", name, exec.ErrNotFound)
 }
 
+// runLimit is how long a command may take that is to end by itself.
+const runLimit = 2 * time.Minute
+
 // Run runs a command to its end, without a terminal.
 func (h *Home) Run(t testing.TB, argv ...string) (stdout, stderr string, code int) {
 	t.Helper()
@@ -128,7 +136,15 @@ func (h *Home) RunWith(t testing.TB, stdin string, argv ...string) (stdout, stde
 	cmd := h.Command(argv...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errOut
 	cmd.WaitDelay = 2 * time.Second // what it leaves behind may hold its output open
-	err := cmd.Run()
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v: %v", argv, err)
+	}
+	overdue := time.AfterFunc(runLimit, func() {
+		t.Errorf("%v has not ended after %s", argv, runLimit)
+		_ = cmd.Process.Kill() // it may have ended just now
+	})
+	defer overdue.Stop()
+	err := cmd.Wait()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
 		t.Fatalf("%v: %v", argv, err)

@@ -47,6 +47,8 @@ func openPipe(t testing.TB, h *Home, dir string, argv []string) *pipe {
 func (p *pipe) PID() int       { return p.cmd.Process.Pid }
 func (p *pipe) Screen() string { return readText(p.log) }
 
+func (p *pipe) Picture() string { return p.Screen() }
+
 func (p *pipe) Exited() (code int, ended bool) {
 	select {
 	case <-p.done:
@@ -56,6 +58,7 @@ func (p *pipe) Exited() (code int, ended bool) {
 	}
 }
 
+func (p *pipe) text(text string) { p.press(text) }
 func (p *pipe) line(text string) { p.press(text + "\r") }
 func (p *pipe) dialog() bool     { return true }
 func (p *pipe) escape()          { p.press("\x1b") }

@@ -203,15 +203,19 @@ func probeWaiter(dir string) int {
 			note(dir, "waiter-ended", []byte(`{"by":"SIGTERM"}`))
 			return 0
 		case <-time.After(poll):
+			if !exists(dir) {
+				return 0
+			}
 		}
 	}
 }
 
-// probeMonitor prints the file lines, each time there is one.
+// probeMonitor prints the file lines, each time there is one. It ends with the test,
+// which takes the plugin away.
 func probeMonitor(dir string) {
 	note(dir, "monitor", nil)
 	file := filepath.Join(dir, "lines")
-	for {
+	for exists(dir) {
 		text, err := os.ReadFile(file)
 		if err == nil && os.Remove(file) == nil {
 			fmt.Println(strings.TrimSpace(string(text)))

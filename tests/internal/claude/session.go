@@ -23,9 +23,12 @@ type terminal interface {
 	PID() int
 	// Screen is what can be seen, or was printed.
 	Screen() string
+	// Picture is what can be seen now, with its colours as SGR sequences.
+	Picture() string
 	// Exited returns the exit code once the process has ended.
 	Exited() (code int, ended bool)
 
+	text(text string) // typed, without Enter
 	line(text string) // typed, with Enter
 	dialog() bool     // a dialog that the process says to show can be seen
 	escape()
@@ -97,6 +100,12 @@ func (s *Session) Type(text string) {
 	s.t.Helper()
 	s.line(text)
 }
+
+// Write types without Enter.
+func (s *Session) Write(text string) { s.text(text) }
+
+// Enter presses Enter.
+func (s *Session) Enter() { s.enter() }
 
 // Ask types a prompt and waits until its turn is over.
 func (s *Session) Ask(prompt string) {

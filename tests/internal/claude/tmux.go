@@ -51,7 +51,7 @@ func openTmux(t testing.TB, h *Home, dir string, argv []string) *tmux {
 	if err := os.WriteFile(filepath.Join(own, "run"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := m.command("-f", "/dev/null", "new-session", "-d", "-s", "c", "-x", "140", "-y", "50", "/bin/sh "+own+"/run")
+	cmd := m.command("-f", "/dev/null", "new-session", "-d", "-s", "c", "-x", strconv.Itoa(h.Columns), "-y", strconv.Itoa(h.Rows), "/bin/sh "+own+"/run")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("tmux: %v\n%s", err, out)
 	}
@@ -82,6 +82,14 @@ func (m *tmux) Screen() string {
 	return m.screen
 }
 
+func (m *tmux) Picture() string {
+	out, err := m.command("capture-pane", "-e", "-p", "-t", "c").Output()
+	if err != nil {
+		m.t.Errorf("tmux capture-pane: %v", err)
+	}
+	return string(out)
+}
+
 // blank are lines with nothing on them.
 var blank = regexp.MustCompile(`\n(\s*\n)+`)
 
@@ -91,13 +99,17 @@ func (m *tmux) Exited() (code int, ended bool) {
 	return code, err == nil
 }
 
-func (m *tmux) line(text string) {
+func (m *tmux) text(text string) {
 	before := m.shows(text)
 	m.keys("-l", "--", text)
 	// Enter that comes along with text is taken for a part of it.
 	for deadline := time.Now().Add(Patience / 2); m.shows(text) == before && time.Now().Before(deadline); {
 		<-time.After(poll)
 	}
+}
+
+func (m *tmux) line(text string) {
+	m.text(text)
 	if strings.HasPrefix(text, "/") {
 		<-time.After(settleMenu)
 	} else {

@@ -3,6 +3,7 @@ package messages
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -94,6 +95,28 @@ func (r Request) news() []Message {
 		}
 	}
 	return r.Messages
+}
+
+// News is what is new in a conversation, since the model has said something.
+type News struct {
+	Prompt  string   // of the user
+	Results []Result // of the tools that the model has called
+	Pointed bool     // somebody points to unread mesh messages
+}
+
+// News returns what is new.
+func (r Request) News() News {
+	news := r.news()
+	fresh := make(map[string]bool)
+	for _, m := range news {
+		for _, b := range m.Blocks {
+			fresh[b.ToolUseID] = fresh[b.ToolUseID] || b.Type == "tool_result"
+		}
+	}
+	return News{
+		Prompt: strings.TrimSpace(newestPrompt(news)), Pointed: pointed(news),
+		Results: slices.DeleteFunc(r.Results(), func(result Result) bool { return !fresh[result.ID] }),
+	}
 }
 
 // Results returns what tools gave back, in the order of the conversation.

@@ -17,13 +17,14 @@ var more = regexp.MustCompile(`(^|\n)\d+ more unread: call check_messages again\
 type reply struct {
 	status int // of HTTP, when not 200
 	text   string
-	pieces int // in how many parts the text is streamed
-	calls  []call
+	pieces int // in how many parts the text is streamed, each of which is the text
+	calls  []Call
 }
 
-type call struct {
-	name  string
-	input string // JSON
+// Call is a use of a tool.
+type Call struct {
+	Name  string
+	Input string // JSON
 }
 
 // decide is the scripted model.
@@ -31,10 +32,17 @@ func (s *Server) decide(r Request) reply {
 	if len(r.Tools) == 0 {
 		return reply{text: "ok", pieces: 1} // a question beside the conversation, such as for its title
 	}
+	if s.Play != nil {
+		text, calls := s.Play(r)
+		return reply{text: text, pieces: 1, calls: calls}
+	}
 	news := r.news()
 	answer := obey(newestPrompt(news))
 	if s.unfinished(r) || pointed(news) && answer.status == 0 {
-		answer.calls = append(answer.calls, call{s.CheckTool, "{}"})
+		answer.calls = append(answer.calls, Call{s.CheckTool, "{}"})
+	}
+	if len(answer.calls) > 0 {
+		answer.text = ""
 	}
 	return answer
 }
@@ -98,7 +106,7 @@ func obey(prompt string) reply {
 			var object json.RawMessage
 			decoder := json.NewDecoder(strings.NewReader(input))
 			if decoder.Decode(&object) == nil && len(object) > 0 && object[0] == '{' {
-				answer.calls = append(answer.calls, call{name, string(object)})
+				answer.calls = append(answer.calls, Call{name, string(object)})
 				rest = input[decoder.InputOffset():]
 			}
 		case "slow":

@@ -57,7 +57,7 @@ func TestDecide(t *testing.T) {
 			}
 			var calls []string
 			for _, c := range s.decide(r).calls {
-				calls = append(calls, c.name+" "+c.input)
+				calls = append(calls, c.Name+" "+c.Input)
 			}
 			if !slices.Equal(calls, test.calls) {
 				t.Errorf("calls %q, want %q", calls, test.calls)

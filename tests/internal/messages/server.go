@@ -26,6 +26,9 @@ type Server struct {
 	URL string
 	// CheckTool is the whole name of the tool check_messages.
 	CheckTool string
+	// Play, unless it is nil, is the model instead: it returns what it says, and then
+	// does, in answer to a request. It may take its time. Set it before the first one.
+	Play func(Request) (text string, calls []Call)
 
 	t testing.TB
 
@@ -172,8 +175,8 @@ func (st stream) send(model string, answer reply, first int) {
 		"stop_reason": nil, "stop_sequence": nil,
 		"usage": object{"input_tokens": 10, "output_tokens": 5, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0},
 	}})
-	reason := "end_turn"
-	if len(answer.calls) == 0 {
+	reason, block := "end_turn", 0
+	if answer.text != "" {
 		st.event("content_block_start", object{"index": 0, "content_block": object{"type": "text", "text": ""}})
 		for i := range answer.pieces {
 			if i > 0 && !st.wait() {
@@ -182,14 +185,16 @@ func (st stream) send(model string, answer reply, first int) {
 			st.event("content_block_delta", object{"index": 0, "delta": object{"type": "text_delta", "text": strings.Repeat(" ", min(i, 1)) + answer.text}})
 		}
 		st.event("content_block_stop", object{"index": 0})
+		block++
 	}
 	for i, c := range answer.calls {
 		reason = "tool_use"
-		st.event("content_block_start", object{"index": i, "content_block": object{
-			"type": "tool_use", "id": fmt.Sprintf("toolu_%d", first+i), "name": c.name, "input": object{},
+		st.event("content_block_start", object{"index": block, "content_block": object{
+			"type": "tool_use", "id": fmt.Sprintf("toolu_%d", first+i), "name": c.Name, "input": object{},
 		}})
-		st.event("content_block_delta", object{"index": i, "delta": object{"type": "input_json_delta", "partial_json": c.input}})
-		st.event("content_block_stop", object{"index": i})
+		st.event("content_block_delta", object{"index": block, "delta": object{"type": "input_json_delta", "partial_json": c.Input}})
+		st.event("content_block_stop", object{"index": block})
+		block++
 	}
 	st.event("message_delta", object{"delta": object{"stop_reason": reason, "stop_sequence": nil}, "usage": object{"output_tokens": 5}})
 	st.event("message_stop", object{})

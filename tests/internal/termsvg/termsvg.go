@@ -1,13 +1,20 @@
-// Package termsvg draws what stands on a terminal, as `tmux capture-pane -e -p`
+// Package termsvg draws what stands on terminals, as `tmux capture-pane -e -p`
 // prints it, as an SVG picture: the README's pictures are made from real runs.
+//
+// A picture of several scenes shows one after the other, by CSS animations, which
+// browsers run in pictures too. Whatever can't, or is asked for less motion, shows
+// the last scene.
 package termsvg
 
 import (
 	"bufio"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -15,6 +22,13 @@ import (
 type Pane struct {
 	Title   string
 	Capture string // lines with SGR sequences (ECMA-48 §8.3.117) and no others
+}
+
+// Scene is what can be seen for a while. All scenes of a picture have the same panes;
+// the titles of the first count.
+type Scene struct {
+	Panes []Pane
+	For   time.Duration // at least a millisecond, if there are several scenes
 }
 
 // Sizes in pixels, for a font whose characters are 0.6 em wide.
@@ -34,25 +48,34 @@ const (
 	barColor   = "#22252c"
 )
 
-// Write draws the panes one below the other.
-func Write(w io.Writer, panes ...Pane) error {
-	drawn := make([][]line, len(panes))
-	columns, height := 0, 0
-	for i, p := range panes {
-		drawn[i] = parse(p.Capture)
-		for _, l := range drawn[i] {
-			columns = max(columns, l.width)
-		}
-		height += paneHeight(drawn[i]) + gap
+// Write draws the panes one below the other, and the scenes one after the other.
+func Write(w io.Writer, scenes ...Scene) error {
+	if len(scenes) == 0 {
+		return errors.New("write picture: there is nothing to draw")
 	}
-	width := int(float64(columns)*cellWidth) + 2*padding
-	out := bufio.NewWriter(w)
+	panes := make([]drawn, len(scenes[0].Panes))
+	for i := range panes {
+		panes[i].title = scenes[0].Panes[i].Title
+		for _, s := range scenes {
+			if len(s.Panes) != len(panes) {
+				return errors.New("write picture: scenes of different panes")
+			}
+			panes[i].add(parse(s.Panes[i].Capture))
+		}
+	}
+	columns, height := 0, -gap
+	for i := range panes {
+		columns = max(columns, panes[i].columns)
+		height += panes[i].height() + gap
+	}
+	out := &picture{Writer: bufio.NewWriter(w), width: int(float64(columns)*cellWidth) + 2*padding, film: newFilm(scenes)}
 	fmt.Fprintf(out, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="%d">`+"\n",
-		width, height-gap, fontSize)
+		out.width, max(height, 0), fontSize)
+	out.style(panes)
 	top := 0
-	for i, p := range panes {
-		drawPane(out, p.Title, drawn[i], top, width)
-		top += paneHeight(drawn[i]) + gap
+	for i := range panes {
+		out.pane(&panes[i], top)
+		top += panes[i].height() + gap
 	}
 	fmt.Fprintln(out, "</svg>")
 	if err := out.Flush(); err != nil {
@@ -61,21 +84,75 @@ func Write(w io.Writer, panes ...Pane) error {
 	return nil
 }
 
-func paneHeight(lines []line) int { return titleBar + len(lines)*cellHeight + padding }
+// picture is being written.
+type picture struct {
+	*bufio.Writer
+	width int
+	film  film
+}
 
-func drawPane(out *bufio.Writer, title string, lines []line, top, width int) {
-	fmt.Fprintf(out, `<rect y="%d" width="%d" height="%d" rx="8" fill="%s"/>`+"\n", top, width, paneHeight(lines), background)
-	fmt.Fprintf(out, `<path d="M0 %d a8 8 0 0 1 8 -8 h%d a8 8 0 0 1 8 8 v%d h-%d z" fill="%s"/>`+"\n", top+8, width-16, titleBar-12, width, barColor)
-	fmt.Fprintf(out, `<text x="%d" y="%d" fill="%s">%s</text>`+"\n", padding, top+16, titleColor, escape(title))
-	for row, l := range lines {
-		y := top + titleBar + row*cellHeight
-		for _, r := range l.runs {
-			drawRun(out, r, y)
+// drawn is a pane with the lines of all scenes.
+type drawn struct {
+	title         string
+	scenes        [][]line
+	rows, columns int
+}
+
+func (p *drawn) add(lines []line) {
+	p.scenes = append(p.scenes, lines)
+	p.rows = max(p.rows, len(lines))
+	for _, l := range lines {
+		p.columns = max(p.columns, l.width)
+	}
+}
+
+func (p *drawn) height() int { return titleBar + p.rows*cellHeight + padding }
+
+// row returns what stands in a row in a scene.
+func (p *drawn) row(scene, row int) line {
+	if row < len(p.scenes[scene]) {
+		return p.scenes[scene][row]
+	}
+	return line{}
+}
+
+// shots are the spans of scenes over which a row stays as it is.
+func (p *drawn) shots(row int) (list []shot) {
+	from := 0
+	for to := 1; to <= len(p.scenes); to++ {
+		if to == len(p.scenes) || !reflect.DeepEqual(p.row(from, row), p.row(to, row)) {
+			list = append(list, shot{from, to})
+			from = to
+		}
+	}
+	return list
+}
+
+func (out *picture) pane(p *drawn, top int) {
+	fmt.Fprintf(out, `<rect y="%d" width="%d" height="%d" rx="8" fill="%s"/>`+"\n", top, out.width, p.height(), background)
+	fmt.Fprintf(out, `<path d="M0 %d a8 8 0 0 1 8 -8 h%d a8 8 0 0 1 8 8 v%d h-%d z" fill="%s"/>`+"\n", top+8, out.width-16, titleBar-12, out.width, barColor)
+	fmt.Fprintf(out, `<text x="%d" y="%d" fill="%s">%s</text>`+"\n", padding, top+16, titleColor, escape(p.title))
+	for row := range p.rows {
+		for _, s := range p.shots(row) {
+			l := p.row(s.from, row)
+			if blank(l) {
+				continue
+			}
+			always := s == shot{0, len(p.scenes)}
+			if !always {
+				fmt.Fprintf(out, `<g class="%s">`+"\n", s.class())
+			}
+			for _, r := range l.runs {
+				drawRun(out, r, top+titleBar+row*cellHeight)
+			}
+			if !always {
+				fmt.Fprintln(out, "</g>")
+			}
 		}
 	}
 }
 
-func drawRun(out *bufio.Writer, r run, y int) {
+func drawRun(out io.Writer, r run, y int) {
 	fg, bg := r.style.colors()
 	x := padding + float64(r.column)*cellWidth
 	width := float64(r.width) * cellWidth
@@ -123,6 +200,7 @@ func parse(capture string) []line {
 			l.add(text[:size], s)
 			text = text[size:]
 		}
+		l.trim()
 		lines = append(lines, l)
 	}
 	for len(lines) > 0 && blank(lines[len(lines)-1]) {
@@ -149,6 +227,24 @@ func (l *line) add(char string, s style) {
 		l.runs = append(l.runs, run{column: l.width, width: 1, text: char, style: s})
 	}
 	l.width++
+}
+
+// trim takes away the spaces at the end that can't be seen: whether programs write
+// them is chance.
+func (l *line) trim() {
+	for n := len(l.runs); n > 0; n-- {
+		last := &l.runs[n-1]
+		if s := last.style; s.bg != "" || s.reverse || s.underline {
+			return
+		}
+		text := strings.TrimRight(last.text, " ")
+		gone := len(last.text) - len(text)
+		last.text, last.width, l.width = text, last.width-gone, l.width-gone
+		if text != "" {
+			return
+		}
+		l.runs = l.runs[:n-1]
+	}
 }
 
 // sgr cuts a sequence ESC [ parameters m from the start of text.

@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer/claudecode/diagnose"
+	"github.com/claudemesh/claudemesh/peer/claudecode/install"
+	"github.com/claudemesh/claudemesh/peer/claudecode/plugin"
+	"github.com/claudemesh/claudemesh/peer/claudecode/program"
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+const (
+	// settleTime is how long a daemon that has just started may take to be connected.
+	settleTime = 3 * time.Second
+	// statusTimeout is how long one may take to say how it is.
+	statusTimeout = 5 * time.Second
+)
+
+func (d *doctor) found(check string, ok bool, format string, args ...any) {
+	d.findings = append(d.findings, finding{Check: check, OK: ok, Detail: fmt.Sprintf(format, args...)})
+}
+
+// repairKeys takes away what other users may do with the session keys, and reports
+// it in words, and which of them are damaged.
+func repairKeys(root string) (changed []string, err error) {
+	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // none yet, or removed in the meantime
+		}
+		if err != nil || entry.Type()&fs.ModeSymlink != 0 {
+			return err
+		}
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || info.Mode().Perm()&0o077 == 0 {
+			return err
+		}
+		mode := info.Mode().Perm()
+		if err := os.Chmod(path, mode&^0o077); err != nil {
+			return err
+		}
+		changed = append(changed, fmt.Sprintf("%s was open to other users (mode %04o); it is now %04o", path, mode, mode&^0o077))
+		return nil
+	})
+	if err != nil {
+		return changed, fmt.Errorf("check the session keys: %w", err)
+	}
+	stored, err := identity.OpenSessionStore(root).List()
+	for _, s := range stored {
+		if s.Problem != "" {
+			changed = append(changed, s.Problem+"; its session gets a new key when it starts, or remove it with `claudemesh sessions rm`")
+		}
+	}
+	return changed, err
+}
+
+// claudeCode checks what is on the side of Claude Code. Who has none needs none:
+// the rest of claudemesh works without.
+func (d *doctor) claudeCode() {
+	i, err := d.installer()
+	var missing *program.NotFoundError
+	if errors.As(err, &missing) && missing.Path == "" {
+		d.findings = append(d.findings, finding{Check: "claude", OK: true, Skipped: true, Detail: missing.Error()})
+		return
+	}
+	if err != nil {
+		d.found("claude", false, "%v", err)
+		return
+	}
+	d.found("claude", true, "%s", i.Claude)
+	d.plugin(i)
+	cwd, err := os.Getwd()
+	if err != nil {
+		d.found("hooks", false, "find the working directory: %v", err)
+		return
+	}
+	places := diagnose.PlacesOf(i.ConfigDir, cwd)
+	problems := append(places.HooksOff(), places.Rivals()...)
+	for _, p := range problems {
+		d.found("hooks", false, "%s", p)
+	}
+	if len(problems) == 0 {
+		d.found("hooks", true, "nothing in Claude Code's settings keeps them from running")
+	}
+}
+
+// plugin checks that Claude Code loads the plugin of this very program.
+func (d *doctor) plugin(i *install.Installer) {
+	installed, err := i.Installed()
+	if err != nil {
+		d.found("plugin", false, "%v", err)
+		return
+	}
+	current, err := plugin.Current(i.Dir, i.Executable)
+	switch {
+	case err != nil:
+		d.found("plugin", false, "%v", err)
+	case installed && !current:
+		d.found("plugin", false, "the installed plugin is of another claudemesh than this one; run `claudemesh install` again")
+	case installed:
+		d.found("plugin", true, "installed, and of this claudemesh")
+	case i.Partly():
+		d.found("plugin", false, "the plugin is in Claude Code's settings, but not loaded from %s; run `claudemesh install` again", plugin.At(i.Dir).Marketplace)
+	default:
+		d.found("plugin", true, "not installed for good; `claudemesh launch` brings it, `claudemesh install` makes it stay")
+	}
+}
+
+// daemon checks the one that runs, if one does.
+func (d *doctor) daemon(ctx context.Context) (string, error) {
+	status, err := d.settledDaemon(ctx)
+	if errors.Is(err, local.ErrNotRunning) {
+		return "not running; whatever needs it starts it", nil
+	}
+	if err != nil {
+		return "", errors.New("the daemon does not answer as it should: " + err.Error() + "; restart it with `claudemesh daemon down` and `claudemesh daemon up`, or end its process")
+	}
+	if local.OwnBuild(buildVersion()).Newer(status.Build) {
+		return "", fmt.Errorf("the daemon (pid %d) is of an older claudemesh (version %s); replace it with `claudemesh daemon up`", status.PID, status.Build.Version)
+	}
+	if m := d.connection(&status); m != nil && !m.Connected {
+		return "", fmt.Errorf("the daemon (pid %d) is not connected to %s: %s", status.PID, m.Broker, connectionText(false, false, m.Error))
+	}
+	for _, s := range status.Sessions {
+		if len(s.PIDs) > 1 {
+			return "", fmt.Errorf("session %s runs in several processes (%v); end all but one, or fork it", s.SessionID, s.PIDs)
+		}
+	}
+	sessions := "1 session"
+	if n := len(status.Sessions); n != 1 {
+		sessions = fmt.Sprint(n, " sessions")
+	}
+	return fmt.Sprintf("running (pid %d), with %s", status.PID, sessions), nil
+}
+
+// settledDaemon returns the daemon's status when it is connected to the mesh, or has
+// had the time for it.
+func (d *doctor) settledDaemon(ctx context.Context) (local.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	timeout := time.NewTimer(settleTime)
+	defer timeout.Stop()
+	tick := time.NewTicker(deliveryPoll)
+	defer tick.Stop()
+	for {
+		status, err := d.daemonStatus(ctx)
+		if m := d.connection(&status); err != nil || m != nil && m.Connected {
+			return status, err
+		}
+		select {
+		case <-tick.C:
+		case <-timeout.C:
+			return status, nil
+		case <-ctx.Done():
+			return status, ctx.Err()
+		}
+	}
+}
+
+// connection is the daemon's own to the mesh; nil when it has none.
+func (d *doctor) connection(status *local.Status) *local.MeshStatus {
+	i := slices.IndexFunc(status.Meshes, func(m local.MeshStatus) bool { return m.MeshID == d.mesh.MeshID })
+	if i < 0 {
+		return nil
+	}
+	return &status.Meshes[i]
+}

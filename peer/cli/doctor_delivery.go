@@ -1,0 +1,318 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/claudecode/hook"
+	"github.com/claudemesh/claudemesh/peer/claudecode/program"
+	"github.com/claudemesh/claudemesh/peer/daemon"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	// deliveryTimeout bounds the check.
+	deliveryTimeout = 15 * time.Second
+	deliveryPoll    = 50 * time.Millisecond
+	// patientName is what peers see of the session for the moment of its life.
+	patientName  = "doctor"
+	patientTitle = "claudemesh doctor"
+	// checkTool is the name under which a model calls check_messages.
+	checkTool = "mcp__plugin_claudemesh_mesh__check_messages"
+)
+
+// patient is a session that exists for the check only; its claude is this process.
+type patient struct {
+	*doctor
+	exe, session string
+	log          string // what the last hook has said
+	doubt        string // why the session does not take the message's sender for verified
+}
+
+// delivery lets a message go all the way that one to a model goes: a session
+// registers through the hook, a peer writes to it, a hook points at the message, the
+// session fetches it, a hook confirms that, and the peer hears of it. A daemon that
+// was not there before is not there after it.
+func (d *doctor) delivery(ctx context.Context) (string, error) {
+	if d.app.broker != "" {
+		return "", notTried("not tried, because the daemon uses the broker of the config")
+	}
+	ctx, cancel := context.WithTimeout(ctx, deliveryTimeout)
+	defer cancel()
+	exe, err := ownExecutable()
+	if err != nil {
+		return "", err
+	}
+	_, err = d.daemonStatus(ctx)
+	absent := errors.Is(err, local.ErrNotRunning)
+	if _, err := daemon.Start(ctx, daemon.StartOptions{Dir: d.dir, Build: local.OwnBuild(buildVersion()), Executable: exe}); err != nil {
+		return "", errors.New(err.Error()) // a timeout of this machine's, not of the network's
+	}
+	if absent {
+		defer d.stopDaemon(context.WithoutCancel(ctx))
+	}
+	p := &patient{doctor: d, exe: exe, session: uuid.NewString()}
+	defer p.leave(context.WithoutCancel(ctx))
+	start := time.Now()
+	key, err := p.enter(ctx)
+	if err == nil {
+		err = p.exchange(ctx, key)
+	}
+	if err != nil {
+		return "", p.explain(err)
+	}
+	detail := fmt.Sprintf("a message reached a session's context through hook, daemon and broker, and its sender knows, in %s", time.Since(start).Round(time.Millisecond))
+	if p.doubt != "" {
+		detail += "; you are not verified to others: " + p.doubt
+	}
+	return detail, nil
+}
+
+// stopDaemon stops the daemon that the check has started, unless somebody else needs
+// it by now.
+func (d *doctor) stopDaemon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
+	defer cancel()
+	if status, err := d.daemonStatus(ctx); err == nil && len(status.Sessions) == 0 {
+		_ = daemon.Stop(ctx, d.dir, true) // one that stays does no harm
+	}
+}
+
+// enter registers the session, by its first hook too, and returns its key when it is
+// connected.
+func (p *patient) enter(ctx context.Context) (wire.Key, error) {
+	if err := p.register(ctx); err != nil {
+		return wire.Key{}, fmt.Errorf("register a session: %w", err)
+	}
+	if _, err := p.hook(ctx, "SessionStart", map[string]string{"source": "startup", "session_title": patientTitle}); err != nil {
+		return wire.Key{}, err
+	}
+	var key wire.Key
+	reason := "the hook did not reach the daemon"
+	err := p.await(ctx, &reason, func(s *local.SessionStatus) bool {
+		if s.Title != patientTitle {
+			return false
+		}
+		for _, m := range s.Meshes {
+			reason = "the daemon does not connect the session: " + connectionText(m.Connected, m.Replaced, m.Error)
+			key = m.Key
+			return m.Connected
+		}
+		reason = "the session is in no mesh"
+		return false
+	})
+	return key, err
+}
+
+// register makes the session a trial, which no hook can: the user's mail is not for it.
+func (p *patient) register(ctx context.Context) error {
+	client, err := local.Owner(p.dir)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	cwd, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("find the working directory: %w", err)
+	}
+	return client.Call(ctx, local.VerbRegister, local.Register{
+		PID: os.Getpid(), SessionID: p.session, Source: local.SourceLaunch, Cwd: cwd, Meshes: []string{p.mesh.MeshID}, Name: patientName, Trial: true,
+	}, nil)
+}
+
+// exchange sends a message to the session and follows it until its sender knows that
+// it is in the context.
+func (p *patient) exchange(ctx context.Context, to wire.Key) error {
+	own, err := identity.Generate()
+	if err != nil {
+		return err
+	}
+	store, err := peer.OpenInbox(ctx, p.dir)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	confirmed := make(chan peer.Confirmation, 16)
+	sender, err := p.dial(ctx, peer.Options{
+		Mesh: p.mesh, Session: own, About: p.about(), OneShot: true, TakesReceipts: true,
+		OnMessage: func(ctx context.Context, m peer.Incoming) error {
+			_, err := store.Add(ctx, peer.Mailbox{MeshID: p.mesh.MeshID}, &m, time.Now())
+			return err
+		},
+		OnConfirmation: func(_ context.Context, c peer.Confirmation) error {
+			select {
+			case confirmed <- c:
+			default:
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer sender.Close()
+	text := "claudemesh doctor " + own.Public().Short()
+	receipt, err := sender.Send(ctx, peer.Outgoing{To: []wire.Target{{Kind: wire.TargetKey, Key: to}}, Body: []byte(text), Priority: wire.Now})
+	if err != nil {
+		return err
+	}
+	if err := p.read(ctx, text); err != nil {
+		return err
+	}
+	for {
+		select {
+		case c := <-confirmed:
+			for _, m := range c.Messages {
+				if c.By == to && m.ClientID == receipt.ClientID && m.State == peer.ConfirmedInContext {
+					return nil
+				}
+			}
+		case <-ctx.Done():
+			return errors.New("the message was read, but its sender was not told")
+		}
+	}
+}
+
+// read waits for the message, lets a hook point at it, and fetches it.
+func (p *patient) read(ctx context.Context, text string) error {
+	reason := "the broker took the message, but the daemon did not get it"
+	if err := p.await(ctx, &reason, func(s *local.SessionStatus) bool { return s.Unread > 0 }); err != nil {
+		return err
+	}
+	if err := p.beTold(ctx); err != nil {
+		return err
+	}
+	client, err := local.Session(p.dir, os.Getpid())
+	if err != nil {
+		return fmt.Errorf("speak for the session: %w", err)
+	}
+	defer client.Close()
+	toolUse := "doctor-" + p.session
+	var c local.Checked
+	if err := client.Call(ctx, local.VerbCheck, local.Check{ToolUseID: toolUse}, &c); err != nil {
+		return fmt.Errorf("fetch the message: %w", err)
+	}
+	i := slices.IndexFunc(c.Messages, func(m local.Message) bool { return m.Text == text })
+	if i < 0 {
+		return errors.New("the message is not among those that the daemon hands out")
+	}
+	p.doubt = c.Messages[i].Doubt
+	_, err = p.hook(ctx, "PostToolUse", map[string]string{"tool_name": checkTool, "tool_use_id": toolUse})
+	return err
+}
+
+// beTold runs hooks of a prompt until one points at the message: the daemon may hear
+// of it a moment after it has come, and a hook does not wait.
+func (p *patient) beTold(ctx context.Context) error {
+	tick := time.NewTicker(deliveryPoll)
+	defer tick.Stop()
+	for {
+		pointer, err := p.hook(ctx, "UserPromptSubmit", map[string]string{"prompt": "doctor"})
+		if err == nil && strings.Contains(pointer, "check_messages") {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("the hooks do not point at the message")
+		case <-tick.C:
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// hook runs the hook as Claude Code does, and returns what it adds to the context.
+func (p *patient) hook(ctx context.Context, event string, fields map[string]string) (string, error) {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find the working directory: %w", err)
+	}
+	in := map[string]string{"hook_event_name": event, "session_id": p.session, "cwd": cwd}
+	for name, value := range fields {
+		in[name] = value
+	}
+	text, err := json.Marshal(in)
+	if err != nil {
+		return "", fmt.Errorf("encode the event: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, p.exe, "hook")
+	cmd.Env = append(program.CleanEnv(os.Environ()), "CLAUDE_PID="+strconv.Itoa(os.Getpid()), "CLAUDEMESH_CONFIG_DIR="+string(p.dir),
+		hook.EnvMesh+"="+p.mesh.MeshID, hook.EnvName+"="+patientName, hook.EnvRole+"=", hook.EnvGroups+"=", envHookDebug+"=1")
+	cmd.Stdin = bytes.NewReader(text)
+	var out, log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &log
+	err = cmd.Run()
+	p.log = strings.TrimSpace(log.String())
+	if err != nil {
+		return "", fmt.Errorf("run the hook: %w", err)
+	}
+	var answer struct {
+		Specific struct {
+			Context string `json:"additionalContext"`
+		} `json:"hookSpecificOutput"`
+	}
+	if out.Len() == 0 {
+		return "", nil
+	}
+	if err := json.Unmarshal(out.Bytes(), &answer); err != nil {
+		return "", fmt.Errorf("the hook printed something else than JSON: %w", err)
+	}
+	return answer.Specific.Context, nil
+}
+
+// await polls the daemon until the session is as wanted. reason says why it is not.
+func (p *patient) await(ctx context.Context, reason *string, wanted func(*local.SessionStatus) bool) error {
+	tick := time.NewTicker(deliveryPoll)
+	defer tick.Stop()
+	for {
+		status, err := p.daemonStatus(ctx)
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("ask the daemon: %w", err)
+		}
+		for i := range status.Sessions {
+			if status.Sessions[i].SessionID == p.session && wanted(&status.Sessions[i]) {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New(*reason)
+		case <-tick.C:
+		}
+	}
+}
+
+// leave ends the session and removes its key.
+func (p *patient) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
+	defer cancel()
+	if client, err := local.Owner(p.dir); err == nil {
+		_ = client.Call(ctx, local.VerbEnd, local.End{PID: os.Getpid(), SessionID: p.session, Reason: "other"}, nil)
+		client.Close()
+	}
+	_ = identity.OpenSessionStore(p.dir.SessionsRoot()).Remove(p.mesh.Slug, p.session)
+}
+
+// explain adds what the hook has said.
+func (p *patient) explain(err error) error {
+	if p.log == "" {
+		return err
+	}
+	lines := strings.Split(p.log, "\n")
+	return fmt.Errorf("%w (the last hook: %s)", err, lines[len(lines)-1])
+}
