@@ -70,8 +70,21 @@ func (b *mailbox) deliver(page []Waiting, generation int, urgentOnly bool, after
 	// Messages of different senders may come into the store in another order than
 	// that of Seq: what did while the page was read is looked for again.
 	defer func() { b.cursor = min(b.cursor, b.late) }()
+	uncommitted := b.uncommitted
 	for i := range page {
 		w := &page[i]
+		// What is being committed may be in the page already. One that is not, and has a
+		// lower Seq, must be waited for: a later one of its sender may be in the page.
+		if len(uncommitted) > 0 && uncommitted[0] == w.Seq {
+			uncommitted = uncommitted[1:]
+		}
+		if len(uncommitted) > 0 && uncommitted[0] < w.Seq {
+			if b.again {
+				return false
+			}
+			b.endDrain()
+			return true // its commit goes on from here
+		}
 		_, acknowledged := b.settling[w.Seq]
 		if f := b.flights[w.Message.ID]; acknowledged || f != nil && !f.overdue {
 			b.cursor = w.Seq
@@ -89,7 +102,7 @@ func (b *mailbox) deliver(page []Waiting, generation int, urgentOnly bool, after
 		return false
 	}
 	b.endDrain()
-	if b.uncommitted == 0 {
+	if len(b.uncommitted) == 0 {
 		b.behind = false
 		if !urgentOnly {
 			b.forgetOverdue()

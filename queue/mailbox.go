@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -46,14 +47,14 @@ type mailbox struct {
 	settling    map[int64]time.Time // acknowledged then; the store, or a page read from it, does not know yet
 	settledLate []int64             // of those, what came into the store while a page was read
 
-	uncommitted int   // accepted and not offered, not in the store yet
-	behind      bool  // the store may hold deliveries that may be pushed and have not been
-	held        bool  // the store may hold deliveries that wait for the gate
-	cursor      int64 // the drain has dealt with every delivery up to this Seq
-	late        int64 // what came into the store while a page was read begins after this Seq
-	draining    bool  // a drain goroutine is at work
-	again       bool  // something came into the store while it was
-	dropped     bool  // no longer in the queue's index: get another
+	uncommitted []int64 // Seqs accepted and not offered, whose commit is not known, ascending
+	behind      bool    // the store may hold deliveries that may be pushed and have not been
+	held        bool    // the store may hold deliveries that wait for the gate
+	cursor      int64   // the drain has dealt with every delivery up to this Seq
+	late        int64   // what came into the store while a page was read begins after this Seq
+	draining    bool    // a drain goroutine is at work
+	again       bool    // something came into the store while it was
+	dropped     bool    // no longer in the queue's index: get another
 }
 
 // flight is a push that has not been acknowledged. An overdue one is to be pushed
@@ -90,7 +91,7 @@ func (b *mailbox) roomy() bool {
 
 // idle tells whether the mailbox can be dropped from memory.
 func (b *mailbox) idle() bool {
-	return b.out == nil && b.uncommitted == 0 && len(b.settling) == 0
+	return b.out == nil && len(b.uncommitted) == 0 && len(b.settling) == 0
 }
 
 // offer pushes a new delivery at once, or notes that it must be drained from the
@@ -109,7 +110,7 @@ func (b *mailbox) offer(e *Entry, i int, frame []byte) bool {
 		b.push(&flight{seq: seq, size: len(frame), clientID: e.accepted.ClientID, entry: e, index: i}, e.accepted.ID, frame)
 		return true
 	}
-	b.uncommitted++
+	b.await(seq)
 	switch {
 	case passes && !b.behind:
 		b.behind, b.cursor = true, seq-1
@@ -119,6 +120,24 @@ func (b *mailbox) offer(e *Entry, i int, frame []byte) bool {
 		b.held = true
 	}
 	return true
+}
+
+// await notes that a delivery's commit is waited for. Most come in order of Seq.
+func (b *mailbox) await(seq int64) {
+	i, _ := slices.BinarySearch(b.uncommitted, seq)
+	b.uncommitted = slices.Insert(b.uncommitted, i, seq)
+}
+
+// known undoes await. Most go in order of Seq, too.
+func (b *mailbox) known(seq int64) {
+	switch i, _ := slices.BinarySearch(b.uncommitted, seq); {
+	case len(b.uncommitted) == 1:
+		b.uncommitted = nil
+	case i == 0:
+		b.uncommitted = b.uncommitted[1:]
+	default:
+		b.uncommitted = slices.Delete(b.uncommitted, i, i+1)
+	}
 }
 
 func (b *mailbox) push(f *flight, id wire.ID, frame []byte) {
@@ -158,7 +177,7 @@ func (b *mailbox) stored(s *slot, id wire.ID, seq int64, kept bool) {
 		b.mu.Unlock()
 		return
 	}
-	b.uncommitted--
+	b.known(seq)
 	if b.behind {
 		b.cursor = min(b.cursor, seq-1)
 		b.late = min(b.late, seq-1)
@@ -227,7 +246,7 @@ func (b *mailbox) reset() {
 		b.delay(f)
 		if f.entry != nil {
 			f.entry.slots[f.index].offered = false
-			b.uncommitted++
+			b.await(f.seq)
 			delete(b.flights, id)
 		}
 	}
