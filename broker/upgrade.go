@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/wire"
 )
 
 // UpgradeError says why a request can't become a WebSocket. Nothing has been
@@ -38,8 +40,8 @@ func (b *Broker) ServeWebSocket(w http.ResponseWriter, r *http.Request, client n
 	}
 	ws.SetReadLimit(4 * int64(b.Settings().MaxMessageBytes))
 	c := newConn(b, ws, client.Unmap())
-	if !b.adopt(c) {
-		_ = ws.CloseNow()
+	if !b.adopt(c) { // stopped while the connection was upgraded
+		c.end(endShutdown, wire.CloseRestart, wire.ReasonShutdown)
 		return nil
 	}
 	go c.serve()

@@ -1,0 +1,57 @@
+package broker_test
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// TestStopDuringUpgrade checks that who is let in while the broker stops is told that
+// it restarts, like everybody else.
+func TestStopDuringUpgrade(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	late := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		stopping := hijacker{w, func() {
+			if err := s.Stop(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}}
+		if err := s.ServeWebSocket(stopping, r, netip.MustParseAddrPort(r.RemoteAddr).Addr()); err != nil {
+			t.Error(err)
+		}
+	}))
+	defer late.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	ws, _, err := websocket.Dial(ctx, strings.Replace(late.URL, "http", "ws", 1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.CloseNow()
+	_, _, err = ws.Read(ctx)
+	if code := websocket.CloseStatus(err); code != wire.CloseRestart {
+		t.Errorf("closed with %v, want %d", err, wire.CloseRestart)
+	}
+}
+
+// hijacker does something before the connection is taken over.
+type hijacker struct {
+	http.ResponseWriter
+	before func()
+}
+
+func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	h.before()
+	return h.ResponseWriter.(http.Hijacker).Hijack()
+}
