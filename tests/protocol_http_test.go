@@ -170,7 +170,7 @@ func claims(t *testing.T, s *server) {
 	code, id, claim := m.newLink(t, "member", 1, hour)
 	m.owner.daemon(t).request(frame{"type": "invite_revoke", "inviteId": id})
 	refused("revoked", code, claimBody(code, newKeys(), claim), 410, "revoked")
-	code, _, claim = m.newLink(t, "member", 1, time.Now().Add(300*time.Millisecond))
+	code, _, claim = m.newLink(t, "member", 1, time.Now().Add(2*time.Second))
 	eventually(t, "the page says that the invite has expired", func() bool {
 		status, _ := s.do(t, "GET", "/i/"+code, "")
 		return status == 410

@@ -26,7 +26,7 @@ import (
 
 const (
 	// deliveryTimeout bounds the check.
-	deliveryTimeout = 15 * time.Second
+	deliveryTimeout = 30 * time.Second
 	deliveryPoll    = 50 * time.Millisecond
 	// patientName is what peers see of the session for the moment of its life.
 	patientName  = "doctor"
@@ -216,12 +216,15 @@ func (p *patient) read(ctx context.Context, text string) error {
 }
 
 // beTold runs hooks of a prompt until one points at the message: the daemon may hear
-// of it a moment after it has come, and a hook does not wait.
+// of it a moment after it has come, and on a busy machine a hook may run out of time.
 func (p *patient) beTold(ctx context.Context) error {
 	tick := time.NewTicker(deliveryPoll)
 	defer tick.Stop()
 	for {
 		pointer, err := p.hook(ctx, "UserPromptSubmit", map[string]string{"prompt": "doctor"})
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
 		if err == nil && strings.Contains(pointer, "check_messages") {
 			return nil
 		}
@@ -229,9 +232,6 @@ func (p *patient) beTold(ctx context.Context) error {
 		case <-ctx.Done():
 			return errors.New("the hooks do not point at the message")
 		case <-tick.C:
-		}
-		if err != nil {
-			return err
 		}
 	}
 }

@@ -30,14 +30,6 @@ func (d *daemon) serveRegister(c *call) error {
 	return c.answer(answer)
 }
 
-// told ends an offer with the outcome of the answer that carried it.
-func told(offer *attention.Offer, err error) error {
-	if offer != nil {
-		offer.Done(err)
-	}
-	return err
-}
-
 // sessionOf returns the session that a process runs; nil when it is not registered.
 func (d *daemon) sessionOf(pid int) *session {
 	d.mu.Lock()
@@ -83,10 +75,27 @@ func (d *daemon) serveActivity(c *call) error {
 	}
 	answer := local.Pointer{}
 	if offer != nil {
-		answer.Pointer = offer.Text
+		answer.Pointer, answer.Number = offer.Text, s.pointers.add(offer)
 	}
-	err = told(offer, c.answer(answer))
+	if err = c.answer(answer); err != nil {
+		s.pointers.settle(answer.Number, err)
+	}
 	d.group.Go(func() { s.afterActivity(&in) }) // this call is counted in: the group is not empty
+	return err
+}
+
+// servePrinted is called by hooks, too.
+func (d *daemon) servePrinted(c *call) error {
+	var in local.Printed
+	if err := c.decode(&in); err != nil {
+		return err
+	}
+	s := d.sessionOf(in.PID)
+	if s == nil {
+		return notFound("process %d is not registered", in.PID)
+	}
+	err := c.answer(nil)
+	s.pointers.settle(in.Number, nil) // what goes to disk does so after the answer
 	return err
 }
 

@@ -79,6 +79,7 @@ var verbs = map[string]verb{
 	local.VerbStatus:   {true, (*daemon).serveStatus},
 	local.VerbRegister: {true, (*daemon).serveRegister},
 	local.VerbActivity: {true, (*daemon).serveActivity},
+	local.VerbPrinted:  {true, (*daemon).servePrinted},
 	local.VerbEnd:      {true, (*daemon).serveEnd},
 	local.VerbShutdown: {true, (*daemon).serveShutdown},
 

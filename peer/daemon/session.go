@@ -36,6 +36,7 @@ type session struct {
 	over context.CancelFunc
 
 	activeAt atomic.Int64 // Unix ns of the last activity
+	pointers pointers
 
 	// lines, by mesh id, change under daemon.changes and mu
 	mu       sync.Mutex

@@ -57,7 +57,8 @@ func (c *call) wakeIn(s *session, path local.Path) (over bool) {
 		cancel()
 		switch {
 		case err == nil:
-			err = told(offer, c.woken(local.Woken{Pointer: offer.Text}))
+			err = c.woken(local.Woken{Pointer: offer.Text})
+			offer.Done(err)
 			if err != nil || path == local.PathWaiter {
 				return true
 			}

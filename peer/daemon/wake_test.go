@@ -143,6 +143,7 @@ func TestHooksPointWhereNothingElseDoes(t *testing.T) {
 		bob.must(local.VerbActivity, activity, &pointer)
 		return pointer.Pointer != ""
 	})
+	number := pointer.Number
 	pointer = local.Pointer{}
 	if bob.must(local.VerbActivity, activity, &pointer); pointer.Pointer != "" {
 		t.Errorf("told again: %q", pointer.Pointer)
@@ -156,6 +157,7 @@ func TestHooksPointWhereNothingElseDoes(t *testing.T) {
 	if err := bob.owner(local.VerbActivity, activity, nil); !errors.As(err, &e) || e.Code != local.CodeNotFound {
 		t.Errorf("a hook of nobody: %v", err)
 	}
+	bob.must(local.VerbPrinted, local.Printed{PID: to.pid(), Number: number}, nil)
 	restarted := bob.program(to.id)
 	to.kill()
 	eventually(t, "it is over", func() bool { return len(bob.live()) == 0 })

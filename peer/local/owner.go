@@ -11,6 +11,7 @@ const (
 	VerbStatus   = "status"   // nothing → Status
 	VerbRegister = "register" // Register → Registered
 	VerbActivity = "activity" // Activity → Pointer
+	VerbPrinted  = "printed"  // Printed → nothing
 	VerbEnd      = "end"      // End → nothing
 	VerbShutdown = "shutdown" // Shutdown → nothing, when the daemon has stopped accepting
 )
@@ -79,6 +80,14 @@ type Activity struct {
 // Pointer answers Activity: what to put into the session's context, or "".
 type Pointer struct {
 	Pointer string `json:"pointer,omitempty"`
+	Number  int64  `json:"number,omitempty"` // for Printed
+}
+
+// Printed says that a hook has printed a Pointer. One that nobody speaks for within a
+// second takes another path: the hook may have run out of time.
+type Printed struct {
+	PID    int   `json:"pid"`
+	Number int64 `json:"number"`
 }
 
 // End says that a process has left its session.

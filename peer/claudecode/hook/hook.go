@@ -61,12 +61,12 @@ func (h *Hook) Run(ctx context.Context, in io.Reader, out io.Writer) {
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	begun := time.Now()
-	pointer, err := h.handle(ctx, &e)
-	if err == nil {
-		err = write(out, e.Name, pointer)
+	p, err := h.handle(ctx, &e)
+	if err == nil && p.Pointer != "" {
+		err = h.print(ctx, out, &e, p)
 	}
 	h.logf("%s of session %s, process %d, after %s: pointer %q, error: %v",
-		e.Name, e.SessionID, h.PID, time.Since(begun).Round(10*time.Microsecond), pointer, err)
+		e.Name, e.SessionID, h.PID, time.Since(begun).Round(10*time.Microsecond), p.Pointer, err)
 }
 
 // read waits for the event no longer than inputLimit. Reading can't be interrupted;
@@ -98,26 +98,43 @@ func (h *Hook) read(ctx context.Context, in io.Reader) (Event, error) {
 }
 
 // handle tells the daemon of the event and returns what is to come into the context.
-func (h *Hook) handle(ctx context.Context, e *Event) (string, error) {
+func (h *Hook) handle(ctx context.Context, e *Event) (p local.Pointer, err error) {
 	if e.AgentID != "" {
-		return "", errors.New("ignored: of a subagent")
+		return p, errors.New("ignored: of a subagent")
 	}
 	switch e.Name {
 	case sessionStart:
-		return "", h.start(ctx, e)
+		return p, h.start(ctx, e)
 	case sessionEnd:
-		return "", h.end(ctx, e)
+		return p, h.end(ctx, e)
 	}
 	a := activity(e, h.PID)
 	if a == nil {
-		return "", errors.New("ignored: says nothing")
+		return p, errors.New("ignored: says nothing")
 	}
-	p, err := h.tell(ctx, e, a)
+	p, err = h.tell(ctx, e, a)
 	if unanswered(err) && a.ConfirmToolUse != "" {
 		// Unconfirmed, the messages would come again if the session died now.
 		err = errors.Join(err, h.detach(e))
 	}
-	return p.Pointer, err
+	return p, err
+}
+
+// print puts the pointer into the context, and then says so: the daemon takes
+// nobody for told of a message who has not been.
+func (h *Hook) print(ctx context.Context, out io.Writer, e *Event, p local.Pointer) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("print the pointer: %w", err)
+	}
+	if err := write(out, e.Name, p.Pointer); err != nil {
+		return err
+	}
+	daemon, err := local.Owner(h.Dir)
+	if err != nil {
+		return err
+	}
+	defer daemon.Close()
+	return daemon.Call(ctx, local.VerbPrinted, local.Printed{PID: h.PID, Number: p.Number}, nil)
 }
 
 // tell tells the daemon of something within a session.
@@ -234,11 +251,8 @@ type specific struct {
 	Context string `json:"additionalContext"`
 }
 
-// write prints the pointer, or nothing if there is none.
+// write prints the pointer.
 func write(out io.Writer, event text, pointer string) error {
-	if pointer == "" {
-		return nil
-	}
 	b, err := json.Marshal(output{specific{string(event), pointer}})
 	if err != nil {
 		return fmt.Errorf("encode the pointer: %w", err)

@@ -55,15 +55,26 @@ func TestPointerInContext(t *testing.T) {
 		return local.Registered{Warnings: []string{"careful"}}, nil
 	})
 	daemontest.Handle(b.daemon, local.VerbActivity, func(a local.Activity) (any, error) {
-		return local.Pointer{Pointer: pointer}, nil
+		return local.Pointer{Pointer: pointer, Number: 7}, nil
+	})
+	printed := 0
+	daemontest.Handle(b.daemon, local.VerbPrinted, func(p local.Printed) (any, error) {
+		if p != (local.Printed{PID: os.Getpid(), Number: 7}) {
+			t.Errorf("printed %+v", p)
+		}
+		printed++
+		return nil, nil
 	})
 	if got := b.run(t, `"hook_event_name":"`+sessionStart+`"`); got != "" {
 		t.Errorf("SessionStart printed %q, which nobody may read for hours", got)
 	}
-	for _, event := range []string{userPromptSubmit, preToolUse, postToolUse, postToolBatch} {
+	for i, event := range []string{userPromptSubmit, preToolUse, postToolUse, postToolBatch} {
 		want := `{"hookSpecificOutput":{"hookEventName":"` + event + `","additionalContext":"2 unread mesh messages from bob \u0026 carol: read them with check_messages"}}` + "\n"
 		if got := b.run(t, `"hook_event_name":"`+event+`"`); got != want {
 			t.Errorf("%s printed %q, want %q\n%s", event, got, want, b.log.String())
+		}
+		if printed != i+1 {
+			t.Errorf("%s did not say that it has printed: %s", event, b.log.String())
 		}
 	}
 	if !strings.Contains(b.log.String(), "careful") {
@@ -71,6 +82,25 @@ func TestPointerInContext(t *testing.T) {
 	}
 	if len(b.detached) != 0 {
 		t.Errorf("handed over %v", b.detached)
+	}
+}
+
+// Who can't print has told nobody.
+func TestPointerNotPrinted(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	daemontest.Handle(b.daemon, local.VerbActivity, func(local.Activity) (any, error) {
+		return local.Pointer{Pointer: pointer, Number: 1}, nil
+	})
+	daemontest.Handle(b.daemon, local.VerbPrinted, func(p local.Printed) (any, error) {
+		t.Errorf("printed %+v", p)
+		return nil, nil
+	})
+	r, w := io.Pipe()
+	_ = r.Close()
+	b.Run(t.Context(), strings.NewReader(`{"session_id":"`+session+`","hook_event_name":"PreToolUse"}`), w)
+	if !strings.Contains(b.log.String(), "print the pointer") {
+		t.Errorf("the log: %s", b.log.String())
 	}
 }
 

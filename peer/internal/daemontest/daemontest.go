@@ -125,7 +125,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	handler, token := s.handlers[verb], s.token
 	s.mu.Unlock()
 	switch verb {
-	case local.VerbRegister, local.VerbActivity, local.VerbEnd, local.VerbStatus, local.VerbShutdown:
+	case local.VerbRegister, local.VerbActivity, local.VerbPrinted, local.VerbEnd, local.VerbStatus, local.VerbShutdown:
 		token = OwnerToken
 	}
 	switch {

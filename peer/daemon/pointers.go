@@ -1,0 +1,49 @@
+package daemon
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer/daemon/attention"
+)
+
+// printedWithin is how long a hook may take to say that it has printed a pointer.
+// One that has run out of its time, or was killed, never says so.
+const printedWithin = time.Second
+
+var errNotPrinted = errors.New("the hook did not say that it has printed the pointer")
+
+// pointers holds what hooks have been given and have not yet printed. The zero value
+// is ready to use.
+type pointers struct {
+	mu   sync.Mutex
+	last int64
+	open map[int64]*attention.Offer
+}
+
+// add returns the number under which the offer is to be settled. Unless that
+// happens in time, nobody has been told.
+func (p *pointers) add(o *attention.Offer) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open == nil {
+		p.open = make(map[int64]*attention.Offer)
+	}
+	p.last++
+	number := p.last
+	p.open[number] = o
+	time.AfterFunc(printedWithin, func() { p.settle(number, errNotPrinted) })
+	return number
+}
+
+// settle ends an offer, once.
+func (p *pointers) settle(number int64, err error) {
+	p.mu.Lock()
+	o := p.open[number]
+	delete(p.open, number)
+	p.mu.Unlock()
+	if o != nil {
+		o.Done(err)
+	}
+}

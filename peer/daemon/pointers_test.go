@@ -1,0 +1,49 @@
+package daemon
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer/daemon/attention"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// A pointer that a hook does not say to have printed comes again, and one that it
+// does say to have printed does not.
+func TestPointersAreSettled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		announced := 0
+		desk := attention.New(attention.Options{OnAnnounced: func(ids []int64) { announced += len(ids) }})
+		defer desk.Close()
+		desk.Arrive(attention.Message{ID: 1, Member: "alice", Name: "alice", Priority: wire.Now})
+		var p pointers
+		lost := desk.Hook(attention.HumanPrompt)
+		if lost == nil {
+			t.Fatal("no pointer")
+		}
+		number := p.add(lost)
+		time.Sleep(printedWithin - time.Millisecond)
+		synctest.Wait()
+		if desk.Hook(attention.HumanPrompt) != nil {
+			t.Error("a second pointer while the first is on its way")
+		}
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		again := desk.Hook(attention.HumanPrompt)
+		if again == nil || announced != 0 {
+			t.Fatalf("after nobody printed the first: %v, %d announced", again, announced)
+		}
+		p.settle(number, nil) // too late
+		if announced != 0 {
+			t.Error("a pointer was settled twice")
+		}
+		p.settle(p.add(again), nil)
+		time.Sleep(2 * printedWithin)
+		synctest.Wait()
+		if announced != 1 || desk.Hook(attention.HumanPrompt) != nil || len(p.open) != 0 {
+			t.Errorf("%d announced, %d open", announced, len(p.open))
+		}
+	})
+}
