@@ -30,7 +30,7 @@ type conn struct {
 	born   time.Time
 	gone   chan struct{} // closed when everything is over
 	dead   context.Context
-	kill   context.CancelFunc // ends the reader, without a word to the peer
+	kill   func() // ends the reader, without a word to the peer
 
 	out  outbox
 	acks ackLine
@@ -69,19 +69,33 @@ const (
 	endShutdown               // the broker stops
 )
 
-func newConn(b *Broker, ws *websocket.Conn, client netip.Addr) *conn {
+func newConn(b *Broker, ws *websocket.Conn, socket *socket, client netip.Addr) *conn {
 	c := &conn{broker: b, ws: ws, client: client, born: time.Now(), gone: make(chan struct{})}
-	c.dead, c.kill = context.WithCancel(context.Background())
-	c.out = outbox{ws: ws, fail: c.kill}
+	dead, die := context.WithCancel(context.Background())
+	c.dead, c.kill = dead, func() {
+		die()
+		_ = socket.Close()
+	}
+	c.out = outbox{ws: ws, socket: socket, fail: c.kill}
 	c.acks = newAckLine(&c.out)
 	return c
 }
 
-// frames holds the read buffers that are in use. An idle connection has none.
-var frames = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+// buffers holds what frames are read into and written from. An idle connection has
+// none.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// frameKeep is the size up to which a read buffer is kept for the next frame.
-const frameKeep = 64 << 10
+// bufferKeep is the size up to which a buffer is kept for the next frame.
+const bufferKeep = 64 << 10
+
+func takeBuffer() *bytes.Buffer { return buffers.Get().(*bytes.Buffer) }
+
+func giveBuffer(b *bytes.Buffer) {
+	if b.Cap() <= bufferKeep {
+		b.Reset()
+		buffers.Put(b)
+	}
+}
 
 // serve reads until the connection ends.
 func (c *conn) serve() {
@@ -106,21 +120,20 @@ func (c *conn) read() (err error) {
 	})
 	defer hello.Stop()
 	for {
-		_, r, err := c.ws.Reader(c.dead) // text and binary frames are the same
+		// Text and binary frames are the same. Closing the socket is what ends this: a
+		// context of its own would cost several allocations with every frame.
+		_, r, err := c.ws.Reader(context.Background())
 		if err != nil {
 			return err
 		}
-		buf := frames.Get().(*bytes.Buffer)
-		buf.Reset()
+		buf := takeBuffer()
 		if _, err = buf.ReadFrom(r); err != nil {
 			return err
 		}
 		c.lastRead.Store(int64(time.Since(c.born)))
 		c.out.waitRoom()
 		c.serveFrame(buf.Bytes(), hello)
-		if buf.Cap() <= frameKeep {
-			frames.Put(buf)
-		}
+		giveBuffer(buf)
 	}
 }
 

@@ -6,6 +6,7 @@
 //	broker.go     the Broker: start, stop, settings
 //	upgrade.go    from an HTTP request to a connection
 //	conn.go       one connection's life: its reader
+//	socket.go     what lies below its WebSocket
 //	outbox.go     its write side
 //	acks.go       acks in the order of sends
 //	handshake.go  hello and session_hello

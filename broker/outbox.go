@@ -15,21 +15,29 @@ const (
 	// outboxNews is how many system pushes may wait. They are news, not messages:
 	// the oldest make room for the newest.
 	outboxNews = 256
-	// writeTimeout is how long one frame may take to be written.
+	// newsDelay is how long news wait for more of them, so that many who come at
+	// once are not written one by one to everybody. Whatever else is to be written
+	// takes them along.
+	newsDelay = 50 * time.Millisecond
+	// batchBytes is how much is written at once, except for larger frames.
+	batchBytes = 16 << 10
+	// writeTimeout is how long that may take.
 	writeTimeout = 30 * time.Second
 )
 
 // outbox is the write side of a connection. Its goroutine exists only while there
 // is something to write, so that an idle connection costs none.
 type outbox struct {
-	ws   *websocket.Conn
-	fail func() // called when the peer reads too slowly or not at all
+	ws     *websocket.Conn
+	socket *socket // below ws
+	fail   func()  // called when the peer reads too slowly or not at all
 
 	mu      sync.Mutex
 	frames  []outFrame
 	bytes   int
 	news    int
 	writing bool
+	delayed *time.Timer   // starts the writing of news; nil: there are none, or it has begun
 	closing *closeFrame   // to be written after the frames
 	closed  bool          // nothing is taken any more
 	room    chan struct{} // closed, and replaced, when bytes falls below the limit
@@ -65,7 +73,12 @@ func (o *outbox) put(f outFrame) {
 	}
 	o.frames = append(o.frames, f)
 	o.bytes += len(f.data)
-	o.start()
+	switch {
+	case !f.news || o.news >= outboxNews/2:
+		o.start()
+	case !o.writing && o.delayed == nil:
+		o.delayed = time.AfterFunc(newsDelay, o.startDelayed)
+	}
 }
 
 func (o *outbox) dropOldestNews() {
@@ -91,7 +104,8 @@ func (o *outbox) finish(code int, reason string) {
 	o.start()
 }
 
-// flushed reports whether everything that was queued has been written.
+// flushed reports whether everything that was queued has been written, but for news
+// that wait for more of them.
 func (o *outbox) flushed() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -104,52 +118,96 @@ func (o *outbox) discard() {
 	defer o.mu.Unlock()
 	o.closed = true
 	o.frames, o.bytes, o.news, o.closing = nil, 0, 0, nil
+	o.undelay()
 	o.wakeLocked()
 }
 
+// start begins to write, unless that is under way. The caller holds o.mu.
 func (o *outbox) start() {
+	o.undelay()
 	if !o.writing {
 		o.writing = true
 		go o.write()
 	}
 }
 
+func (o *outbox) startDelayed() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.frames) > 0 {
+		o.start()
+	}
+}
+
+func (o *outbox) undelay() {
+	if o.delayed != nil {
+		o.delayed.Stop()
+		o.delayed = nil
+	}
+}
+
 // write sends until there is nothing left.
 func (o *outbox) write() {
+	var batch []outFrame
 	for {
-		o.mu.Lock()
-		if len(o.frames) == 0 {
-			end := o.closing
-			o.closing = nil
-			o.frames = nil // an idle connection keeps no buffer
-			o.writing = end != nil
-			o.mu.Unlock()
-			if end != nil {
-				_ = o.ws.Close(end.code, end.reason)
-			}
+		batch = o.take(batch)
+		if len(batch) == 0 {
 			return
 		}
-		f := o.frames[0]
-		o.frames[0] = outFrame{}
-		o.frames = o.frames[1:]
-		o.bytes -= len(f.data)
-		if f.news {
-			o.news--
-		}
-		if o.bytes <= outboxBytes {
-			o.wakeLocked()
-		}
-		o.mu.Unlock()
-
-		ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
-		err := o.ws.Write(ctx, websocket.MessageText, f.data)
-		cancel()
-		if err != nil {
+		if err := o.send(batch); err != nil {
 			o.discard()
 			o.fail()
 			return
 		}
 	}
+}
+
+// take moves what is to be written next to batch, whose array it reuses. When there
+// is nothing, it writes the close frame that may be due, and the writing is over.
+func (o *outbox) take(batch []outFrame) []outFrame {
+	clear(batch)
+	batch = batch[:0]
+	o.mu.Lock()
+	if len(o.frames) == 0 {
+		end := o.closing
+		o.closing = nil
+		o.frames = nil // an idle connection keeps no buffer
+		o.writing = end != nil
+		o.mu.Unlock()
+		if end != nil {
+			_ = o.ws.Close(end.code, end.reason)
+		}
+		return nil
+	}
+	defer o.mu.Unlock()
+	size := 0
+	for _, f := range o.frames {
+		if size += len(f.data); size > batchBytes && len(batch) > 0 {
+			break
+		}
+		batch = append(batch, f)
+		o.bytes -= len(f.data)
+		if f.news {
+			o.news--
+		}
+	}
+	clear(o.frames[:len(batch)])
+	o.frames = o.frames[len(batch):]
+	if o.bytes <= outboxBytes {
+		o.wakeLocked()
+	}
+	return batch
+}
+
+// send writes frames at once. It needs no context: only flush waits for the peer.
+func (o *outbox) send(batch []outFrame) error {
+	o.socket.hold()
+	for _, f := range batch {
+		if err := o.ws.Write(context.Background(), websocket.MessageText, f.data); err != nil {
+			return err
+		}
+	}
+	return o.socket.flush(writeTimeout)
 }
 
 // waitRoom blocks while too much waits to be written.

@@ -1,12 +1,16 @@
 package broker
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -14,17 +18,17 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// pipe returns the two ends of a real WebSocket.
-func pipe(t *testing.T) (server, client *websocket.Conn) {
+// pipe returns an outbox that writes to a real WebSocket, and its other end.
+func pipe(t *testing.T) (o *outbox, client *websocket.Conn) {
 	t.Helper()
-	accepted := make(chan *websocket.Conn, 1)
+	accepted := make(chan *outbox, 1)
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ws, err := websocket.Accept(w, r, nil)
+		ws, socket, err := accept(w, r)
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		accepted <- ws
+		accepted <- &outbox{ws: ws, socket: socket, fail: func() {}}
 	}))
 	t.Cleanup(web.Close)
 	client, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(web.URL, "http"), nil)
@@ -32,9 +36,9 @@ func pipe(t *testing.T) (server, client *websocket.Conn) {
 		t.Fatal(err)
 	}
 	client.SetReadLimit(-1)
-	server = <-accepted
-	t.Cleanup(func() { _ = client.CloseNow(); _ = server.CloseNow() })
-	return server, client
+	o = <-accepted
+	t.Cleanup(func() { _ = client.CloseNow(); _ = o.ws.CloseNow() })
+	return o, client
 }
 
 func read(t *testing.T, ws *websocket.Conn) (string, error) {
@@ -47,8 +51,7 @@ func read(t *testing.T, ws *websocket.Conn) (string, error) {
 
 func TestOutboxKeepsOrderAndClosesLast(t *testing.T) {
 	t.Parallel()
-	server, client := pipe(t)
-	o := outbox{ws: server, fail: func() {}}
+	o, client := pipe(t)
 	for i := range 500 {
 		o.add([]byte(fmt.Sprint(i)))
 	}
@@ -67,8 +70,8 @@ func TestOutboxKeepsOrderAndClosesLast(t *testing.T) {
 // News give way to news, never messages.
 func TestOutboxDropsOldestNews(t *testing.T) {
 	t.Parallel()
-	server, client := pipe(t)
-	o := outbox{ws: server, fail: func() {}, writing: true} // nothing is written yet
+	o, client := pipe(t)
+	o.writing = true // nothing is written yet
 	for i := range outboxNews + 10 {
 		o.addNews([]byte(fmt.Sprint("news", i)))
 		if i%10 == 0 {
@@ -97,10 +100,68 @@ func TestOutboxDropsOldestNews(t *testing.T) {
 	}
 }
 
+// hijacked is the answer to a request whose connection is taken over.
+type hijacked struct {
+	*httptest.ResponseRecorder
+	conn net.Conn
+}
+
+func (h hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return h.conn, bufio.NewReadWriter(bufio.NewReader(strings.NewReader("")), bufio.NewWriter(io.Discard)), nil
+}
+
+// slowOutbox returns an outbox that writes to a slowConn.
+func slowOutbox(t *testing.T) (*outbox, *slowConn) {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodGet, "/ws", http.NoBody)
+	for name, value := range map[string]string{
+		"Connection": "Upgrade", "Upgrade": "websocket",
+		"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+	} {
+		r.Header.Set(name, value)
+	}
+	conn := newSlowConn()
+	ws, socket, err := accept(hijacked{httptest.NewRecorder(), conn}, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &outbox{ws: ws, socket: socket, fail: func() {}}, conn
+}
+
+// News wait for more of them and are written at once, and so is what came before a
+// message that does not wait.
+func TestOutboxCollectsNews(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o, conn := slowOutbox(t)
+		begin := time.Now()
+		o.addNews([]byte("first"))
+		o.addNews([]byte("second"))
+		const together = "\x81\x05first\x81\x06second"
+		if got := string(<-conn.writes); got != together || time.Since(begin) != newsDelay {
+			t.Errorf("%q was written after %v", got, time.Since(begin))
+		}
+		synctest.Wait()
+		begin = time.Now()
+		o.addNews([]byte("third"))
+		o.add([]byte("message"))
+		if got := string(<-conn.writes); got != "\x81\x05third\x81\x07message" || time.Since(begin) != 0 {
+			t.Errorf("%q was written after %v", got, time.Since(begin))
+		}
+		synctest.Wait()
+		for range outboxNews / 2 { // more would be lost before long
+			o.addNews([]byte("news"))
+		}
+		if <-conn.writes; time.Since(begin) != 0 {
+			t.Errorf("many news waited for %v", time.Since(begin))
+		}
+	})
+}
+
 func TestOutboxMakesReaderWait(t *testing.T) {
 	t.Parallel()
-	server, client := pipe(t)
-	o := outbox{ws: server, fail: func() {}, writing: true}
+	o, client := pipe(t)
+	o.writing = true
 	o.add(make([]byte, outboxBytes+1))
 	passed := make(chan struct{})
 	go func() { o.waitRoom(); close(passed) }()
@@ -126,9 +187,8 @@ func TestOutboxMakesReaderWait(t *testing.T) {
 
 func TestAckLineOrder(t *testing.T) {
 	t.Parallel()
-	server, client := pipe(t)
-	o := outbox{ws: server, fail: func() {}}
-	line := newAckLine(&o)
+	o, client := pipe(t)
+	line := newAckLine(o)
 	slots := make([]*ackSlot, 5)
 	for i := range slots {
 		slots[i] = line.enter(fmt.Sprint(i), "", nil)
@@ -142,7 +202,7 @@ func TestAckLineOrder(t *testing.T) {
 			t.Fatalf("ack %d is %s, %v", i, got, err)
 		}
 	}
-	full := newAckLine(&o)
+	full := newAckLine(o)
 	for range ackLimit {
 		full.enter("", "", nil)
 	}

@@ -7,8 +7,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/coder/websocket"
-
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -31,15 +29,12 @@ func (b *Broker) ServeWebSocket(w http.ResponseWriter, r *http.Request, client n
 	if b.draining.Load() {
 		return &UpgradeError{http.StatusServiceUnavailable, "shutting down"}
 	}
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		CompressionMode:    websocket.CompressionDisabled, // ciphertext does not compress
-		InsecureSkipVerify: true,                          // checkUpgrade has looked at the Origin
-	})
+	ws, socket, err := accept(w, r)
 	if err != nil {
 		return fmt.Errorf("upgrade: %w", err)
 	}
 	ws.SetReadLimit(4 * int64(b.Settings().MaxMessageBytes))
-	c := newConn(b, ws, client.Unmap())
+	c := newConn(b, ws, socket, client.Unmap())
 	if !b.adopt(c) { // stopped while the connection was upgraded
 		c.end(endShutdown, wire.CloseRestart, wire.ReasonShutdown)
 		return nil

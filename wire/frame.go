@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -26,15 +27,42 @@ type Frame struct {
 }
 
 type field struct {
-	name  string
+	name  []byte
 	value jsontext.Value
+}
+
+// parser is what it takes to read a frame, kept for the next one: a decoder that has
+// room for the names of an object.
+type parser struct {
+	decoder *jsontext.Decoder
+	input   bytes.Buffer
+}
+
+var parsers = sync.Pool{New: func() any {
+	p := new(parser)
+	p.decoder = jsontext.NewDecoder(&p.input)
+	return p
+}}
+
+// begin returns a decoder of b, which is to be released.
+func (p *parser) begin(b []byte) *jsontext.Decoder {
+	p.input = *bytes.NewBuffer(b)
+	p.decoder.Reset(&p.input, jsontext.AllowInvalidUTF8(true))
+	return p.decoder
+}
+
+func (p *parser) release() {
+	p.begin(nil) // b is not ours to keep
+	parsers.Put(p)
 }
 
 // ParseFrame reads one JSON object. Text after it, duplicate names and anything
 // that is not an object give ErrMalformed. Unpaired surrogates and invalid UTF-8
 // are taken as U+FFFD, since v1 clients can produce them.
 func ParseFrame(b []byte) (Frame, error) {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(b), jsontext.AllowInvalidUTF8(true))
+	p := parsers.Get().(*parser)
+	defer p.release()
+	dec := p.begin(b)
 	if dec.PeekKind() != '{' {
 		return Frame{}, ErrMalformed
 	}
@@ -43,19 +71,15 @@ func ParseFrame(b []byte) (Frame, error) {
 	}
 	f := Frame{fields: make([]field, 0, 12)}
 	for dec.PeekKind() == '"' {
-		name, err := dec.ReadToken()
+		name, err := readValue(dec, b)
 		if err != nil {
 			return Frame{}, ErrMalformed
 		}
-		key := name.String()
-		value, err := dec.ReadValue()
+		value, err := readValue(dec, b)
 		if err != nil {
 			return Frame{}, ErrMalformed
 		}
-		// The decoder's own slice is valid until its next call only; the same
-		// bytes of b are ours for as long as b is.
-		end := int(dec.InputOffset())
-		f.fields = append(f.fields, field{key, jsontext.Value(b[end-len(value) : end])})
+		f.fields = append(f.fields, field{unquote(name), value})
 	}
 	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '}' {
 		return Frame{}, ErrMalformed
@@ -68,10 +92,22 @@ func ParseFrame(b []byte) (Frame, error) {
 	return f, nil
 }
 
+// readValue returns the next value as a part of b, which dec reads. The decoder's own
+// slice is valid until its next call only; the same bytes of b are ours for as long
+// as b is.
+func readValue(dec *jsontext.Decoder, b []byte) (jsontext.Value, error) {
+	value, err := dec.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	end := int(dec.InputOffset())
+	return b[end-len(value) : end], nil
+}
+
 // raw returns the value of a field; nil when it is absent or null.
 func (f *Frame) raw(name string) jsontext.Value {
 	for i := range f.fields {
-		if f.fields[i].name == name {
+		if string(f.fields[i].name) == name {
 			if v := f.fields[i].value; v.Kind() != 'n' {
 				return v
 			}
@@ -227,12 +263,17 @@ func text(v jsontext.Value) (string, bool) {
 	if v.Kind() != '"' {
 		return "", false
 	}
+	return string(unquote(v)), true
+}
+
+// unquote returns the text of a JSON string, as a part of it when that can be.
+func unquote(v jsontext.Value) []byte {
 	if inner := v[1 : len(v)-1]; isPlain(inner) {
-		return string(inner), true
+		return inner
 	}
 	// AppendUnquote reports invalid UTF-8 although it has replaced it.
 	b, _ := jsontext.AppendUnquote(nil, v)
-	return string(b), true
+	return b
 }
 
 // isPlain reports whether the inside of a JSON string stands for itself.
@@ -282,18 +323,19 @@ func elements(v jsontext.Value) ([]jsontext.Value, bool) {
 	if v.Kind() != '[' {
 		return nil, false
 	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(v), jsontext.AllowInvalidUTF8(true))
+	p := parsers.Get().(*parser)
+	defer p.release()
+	dec := p.begin(v)
 	if _, err := dec.ReadToken(); err != nil {
 		return nil, false
 	}
 	var list []jsontext.Value
 	for dec.PeekKind() != ']' {
-		value, err := dec.ReadValue()
+		value, err := readValue(dec, v)
 		if err != nil {
 			return nil, false
 		}
-		end := int(dec.InputOffset())
-		list = append(list, v[end-len(value):end])
+		list = append(list, value)
 	}
 	return list, true
 }

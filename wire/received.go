@@ -21,7 +21,7 @@ func (f *Frame) Unmarshal(v any) error {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		b.Write(appendString(nil, field.name))
+		b.Write(appendString(nil, string(field.name)))
 		b.WriteByte(':')
 		b.Write(field.value)
 	}

@@ -1,0 +1,129 @@
+package broker
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+const (
+	// readBuffer is what a connection keeps for reading while it is idle. Several
+	// small frames fit; of a larger one, most is read to where it is parsed.
+	readBuffer = 1 << 10
+	// writeBuffer is enough for a control frame. Others are collected, see socket.
+	writeBuffer = 128
+	// heldLimit bounds what others than the outbox may add to what is being written,
+	// which are control frames.
+	heldLimit = 64 << 10
+)
+
+// errHeld ends a connection whose peer asks for answers and does not read them.
+var errHeld = errors.New("too many control frames wait to be written")
+
+// socket is what lies below a WebSocket. It writes several frames at once, and has
+// buffers of a size that fits connections that are idle most of the time.
+type socket struct {
+	net.Conn
+	early []byte // read with the HTTP request; owned by the reader
+
+	mu       sync.Mutex
+	held     *bytes.Buffer // what was written since hold; nil: it goes out at once
+	flushing bool
+}
+
+// accept upgrades a request that checkUpgrade let pass.
+func accept(w http.ResponseWriter, r *http.Request) (*websocket.Conn, *socket, error) {
+	up := &upgrade{ResponseWriter: w}
+	ws, err := websocket.Accept(up, r, &websocket.AcceptOptions{
+		CompressionMode:    websocket.CompressionDisabled, // ciphertext does not compress
+		InsecureSkipVerify: true,                          // checkUpgrade has looked at the Origin
+	})
+	return ws, up.socket, err
+}
+
+// upgrade has the WebSocket library work on a socket instead of the bare connection.
+type upgrade struct {
+	http.ResponseWriter
+	socket *socket // nil before Hijack
+}
+
+// Hijack implements http.Hijacker.
+func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(u.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // no more than there is: can't fail
+	u.socket = &socket{Conn: conn, early: bytes.Clone(early)}
+	return u.socket, bufio.NewReadWriter(
+		bufio.NewReaderSize(u.socket, readBuffer), bufio.NewWriterSize(u.socket, writeBuffer),
+	), nil
+}
+
+// Read implements net.Conn.
+func (s *socket) Read(p []byte) (int, error) {
+	if len(s.early) == 0 {
+		return s.Conn.Read(p)
+	}
+	n := copy(p, s.early)
+	if s.early = s.early[n:]; len(s.early) == 0 {
+		s.early = nil
+	}
+	return n, nil
+}
+
+// Write implements net.Conn. Between hold and the end of flush it never blocks.
+func (s *socket) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.held == nil:
+		return s.Conn.Write(p)
+	case s.flushing && s.held.Len()+len(p) > heldLimit:
+		return 0, errHeld
+	}
+	return s.held.Write(p)
+}
+
+// hold has what is written wait for flush. Only the outbox calls the two.
+func (s *socket) hold() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = takeBuffer()
+}
+
+// flush writes what was held back, and what is written meanwhile. The connection is
+// closed when that takes longer than timeout.
+func (s *socket) flush(timeout time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flushing = true
+	var err error
+	for err == nil && s.held.Len() > 0 {
+		batch := s.held
+		s.held = takeBuffer()
+		s.mu.Unlock()
+		err = s.writeWithin(timeout, batch.Bytes())
+		giveBuffer(batch)
+		s.mu.Lock()
+	}
+	giveBuffer(s.held)
+	s.held, s.flushing = nil, false
+	return err
+}
+
+func (s *socket) writeWithin(timeout time.Duration, data []byte) error {
+	timer := time.AfterFunc(timeout, func() { _ = s.Close() })
+	defer timer.Stop()
+	_, err := s.Conn.Write(data)
+	if err != nil {
+		_ = s.Close() // a part of a frame may have gone out
+	}
+	return err
+}

@@ -1,0 +1,126 @@
+package broker
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// slowConn is a connection whose writes wait until they are taken.
+type slowConn struct {
+	net.Conn // nil: what is not overridden must not be called
+	writes   chan []byte
+	closed   chan struct{}
+}
+
+func newSlowConn() *slowConn {
+	return &slowConn{writes: make(chan []byte), closed: make(chan struct{})}
+}
+
+func (c *slowConn) Write(p []byte) (int, error) {
+	select {
+	case c.writes <- bytes.Clone(p):
+		return len(p), nil
+	case <-c.closed:
+		return 0, net.ErrClosed
+	}
+}
+
+func (c *slowConn) Close() error {
+	close(c.closed)
+	return nil
+}
+
+// What is held goes out in one write, and what comes meanwhile in the next: whoever
+// answers a ping need not wait for the peer.
+func TestSocketCollectsWrites(t *testing.T) {
+	t.Parallel()
+	conn := newSlowConn()
+	s := &socket{Conn: conn}
+	s.hold()
+	for _, frame := range []string{"one ", "two ", "three"} {
+		if _, err := s.Write([]byte(frame)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flushed := make(chan error, 1)
+	go func() { flushed <- s.flush(time.Minute) }()
+	if got := string(<-conn.writes); got != "one two three" {
+		t.Fatalf("the first write is %q", got)
+	}
+	if err := <-flushed; err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = s.Write([]byte("alone")) }()
+	if got := string(<-conn.writes); got != "alone" {
+		t.Fatalf("after the flush: %q", got)
+	}
+}
+
+func TestSocketNeverBlocksWhileFlushing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		conn := newSlowConn()
+		s := &socket{Conn: conn}
+		s.hold()
+		if _, err := s.Write([]byte("batch")); err != nil {
+			t.Fatal(err)
+		}
+		flushed := make(chan error, 1)
+		go func() { flushed <- s.flush(time.Minute) }()
+		synctest.Wait() // the batch is being written, and nobody reads
+		if _, err := s.Write([]byte("pong")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Write(make([]byte, heldLimit)); !errors.Is(err, errHeld) {
+			t.Fatalf("beyond the limit: %v", err)
+		}
+		if got := string(<-conn.writes) + " " + string(<-conn.writes); got != "batch pong" {
+			t.Fatalf("written: %q", got)
+		}
+		if err := <-flushed; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A part of a frame may have gone out: nothing must come after it.
+func TestSocketClosesWhenWriteFails(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	defer far.Close()
+	s := &socket{Conn: near}
+	s.hold()
+	if _, err := s.Write([]byte("nobody reads this")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.flush(time.Millisecond); err == nil {
+		t.Fatal("written, although nobody reads")
+	}
+	if _, err := s.Write([]byte("more")); err == nil {
+		t.Fatal("more was written after a part of it")
+	}
+}
+
+func TestSocketReadsWhatCameEarly(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	defer near.Close()
+	s := &socket{Conn: near, early: []byte("early ")}
+	go func() { _, _ = far.Write([]byte("late")); _ = far.Close() }()
+	var got strings.Builder
+	for buf := make([]byte, 4); ; {
+		n, err := s.Read(buf)
+		got.Write(buf[:n])
+		if err != nil {
+			break
+		}
+	}
+	if got.String() != "early late" {
+		t.Fatalf("read %q", got.String())
+	}
+}
