@@ -83,7 +83,6 @@ var errNotStarted = errors.New("the broker has not been started")
 func New(o Options) *Broker {
 	b := &Broker{
 		storage: o.Storage, log: o.Log, version: o.Version, born: time.Now(),
-		meshes:  mesh.NewDirectory(o.Storage),
 		journal: journal.New(o.Storage, o.Log),
 		replays: identity.NewReplayGuard(0),
 		hooks:   newLimiters[hookCaller](),
@@ -92,7 +91,11 @@ func New(o Options) *Broker {
 		conns:   make(map[*conn]struct{}),
 	}
 	b.settings.Store(&o.Settings)
-	b.queue = queue.New(o.Storage, b.journal, func() time.Duration { return b.Settings().DeliveryLease })
+	b.meshes = mesh.NewDirectory(o.Storage, func() int { return b.Settings().MaxMembersPerMesh })
+	b.queue = queue.New(o.Storage, b.journal, func() queue.Settings {
+		s := b.Settings()
+		return queue.Settings{DeliveryLease: s.DeliveryLease, MeshBytes: s.MaxQueueBytesPerMesh}
+	})
 	return b
 }
 

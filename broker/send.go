@@ -50,6 +50,9 @@ func (c *conn) serveSend(frame *wire.Frame) {
 		switch {
 		case errors.Is(result.Err, queue.ErrFull):
 			decide(wire.ID{}, &refusal{wire.AckQueueFull, result.Err.Error()})
+		case errors.Is(result.Err, queue.ErrMeshFull):
+			decide(wire.ID{}, &refusal{wire.AckQueueFull, fmt.Sprintf(
+				"the messages that wait in this mesh have all the %d bytes of max_queue_bytes_per_mesh", c.broker.Settings().MaxQueueBytesPerMesh)})
 		case result.Err != nil:
 			decide(wire.ID{}, errAway)
 		default:

@@ -13,6 +13,8 @@ type Settings struct {
 	SendRatePerMin        int           // sends per member and minute, on average
 	SendBurst             int           // sends per member at once
 	MaxConnectionsPerMesh int           // presences of a mesh, leased ones included
+	MaxMembersPerMesh     int           // members of a mesh, without those that were removed
+	MaxQueueBytesPerMesh  int64         // nonces and ciphertexts that wait for anybody in a mesh
 	HookRateLimitPerMin   int           // hook posts per (pid, cwd) and minute; as many at once
 	StatusTTL             time.Duration // working without a sign of life falls back to idle
 	HookFreshWindow       time.Duration // how long a hook's status beats a lower source's
@@ -32,6 +34,8 @@ func DefaultSettings() Settings {
 		SendRatePerMin:        600,
 		SendBurst:             100,
 		MaxConnectionsPerMesh: 10_000,
+		MaxMembersPerMesh:     10_000,
+		MaxQueueBytesPerMesh:  4 << 30,
 		HookRateLimitPerMin:   30,
 		StatusTTL:             60 * time.Second,
 		HookFreshWindow:       30 * time.Second,
@@ -59,14 +63,16 @@ func (e *SettingError) Error() string {
 func (s Settings) Validate() error {
 	counts := []struct {
 		name     string
-		value    int
-		min, max int
+		value    int64
+		min, max int64
 	}{
-		{"max_message_bytes", s.MaxMessageBytes, 1024, 16 << 20},
-		{"send_rate_per_min", s.SendRatePerMin, 1, 1_000_000_000},
-		{"send_burst", s.SendBurst, 1, 1_000_000_000},
-		{"max_connections_per_mesh", s.MaxConnectionsPerMesh, 1, 1_000_000},
-		{"hook_rate_limit_per_min", s.HookRateLimitPerMin, 1, 1_000_000},
+		{"max_message_bytes", int64(s.MaxMessageBytes), 1024, 16 << 20},
+		{"send_rate_per_min", int64(s.SendRatePerMin), 1, 1_000_000_000},
+		{"send_burst", int64(s.SendBurst), 1, 1_000_000_000},
+		{"max_connections_per_mesh", int64(s.MaxConnectionsPerMesh), 1, 1_000_000},
+		{"max_members_per_mesh", int64(s.MaxMembersPerMesh), 1, 1_000_000},
+		{"max_queue_bytes_per_mesh", s.MaxQueueBytesPerMesh, 1 << 20, 1 << 50},
+		{"hook_rate_limit_per_min", int64(s.HookRateLimitPerMin), 1, 1_000_000},
 	}
 	for _, c := range counts {
 		if c.value < c.min || c.value > c.max {

@@ -3,6 +3,7 @@ package caddymesh
 import (
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -40,6 +41,8 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //	    send_rate_per_min        <count>
 //	    send_burst               <count>
 //	    max_connections_per_mesh <count>
+//	    max_members_per_mesh     <count>
+//	    max_queue_bytes_per_mesh <bytes>
 //	    hook_rate_limit_per_min  <count>
 //
 //	    status_ttl               <duration>
@@ -117,19 +120,18 @@ func onlyArg(d *caddyfile.Dispenser, name string) (string, error) {
 // parse reads the value of a limit. Zero, which in JSON stands for "not set", is
 // an error when it is written out.
 func (o option) parse(d *caddyfile.Dispenser, value string) error {
-	if o.count != nil {
-		n, err := strconv.Atoi(value)
-		if err != nil || n == 0 {
-			return d.WrapErr(&broker.SettingError{Name: o.name, Value: value, Allowed: allowed(o.name)})
-		}
-		*o.count = n
-		return nil
+	var n int64
+	var err error
+	if o.period {
+		var d time.Duration
+		d, err = caddy.ParseDuration(value)
+		n = int64(d)
+	} else {
+		n, err = strconv.ParseInt(value, 10, 64)
 	}
-	period, err := caddy.ParseDuration(value)
-	if err != nil || period == 0 {
+	if err != nil || n == 0 || !o.given.set(n) {
 		return d.WrapErr(&broker.SettingError{Name: o.name, Value: value, Allowed: allowed(o.name)})
 	}
-	*o.period = caddy.Duration(period)
 	return nil
 }
 
@@ -139,13 +141,8 @@ func allowed(name string) string {
 	var unused Limits
 	settings := broker.DefaultSettings()
 	for _, o := range options(&unused, &settings) {
-		if o.name != name {
-			continue
-		}
-		if o.counted != nil {
-			*o.counted = 0
-		} else {
-			*o.timed = 0
+		if o.name == name {
+			o.inEffect.set(0)
 		}
 	}
 	var bad *broker.SettingError

@@ -2,6 +2,7 @@ package caddymesh
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -26,6 +27,14 @@ type Limits struct {
 	// How many connections a mesh may have, leased presences included. 1 to
 	// 1000000. Default: 10000.
 	MaxConnectionsPerMesh int `json:"max_connections_per_mesh,omitempty"`
+
+	// How many members a mesh may have; those that were removed do not count. 1 to
+	// 1000000. Default: 10000.
+	MaxMembersPerMesh int `json:"max_members_per_mesh,omitempty"`
+
+	// How many bytes of messages, nonce and ciphertext, may wait in a mesh for
+	// recipients that are away. 1048576 to 1125899906842624. Default: 4294967296.
+	MaxQueueBytesPerMesh int64 `json:"max_queue_bytes_per_mesh,omitempty"`
 
 	// How many hook posts are taken per minute, and at once, from one process in
 	// one directory. 1 to 1000000. Default: 30.
@@ -65,29 +74,54 @@ type Limits struct {
 }
 
 // option ties a limit's name to its place in Limits and in broker.Settings.
-// Either count and counted are set, or period and timed.
 type option struct {
-	name    string
-	count   *int
-	period  *caddy.Duration
-	counted *int           // in broker.Settings, for count
-	timed   *time.Duration // in broker.Settings, for period
+	name     string
+	period   bool   // a duration, in nanoseconds; else a count
+	given    number // in Limits; 0: not set
+	inEffect number // in broker.Settings
+}
+
+// number is a place for a number of any size.
+type number interface {
+	get() int64
+	set(n int64) bool // whether it fits
+}
+
+type place[N ~int | ~int64] struct{ p *N }
+
+func (v place[N]) get() int64 { return int64(*v.p) }
+
+func (v place[N]) set(n int64) bool {
+	*v.p = N(n)
+	return int64(*v.p) == n
+}
+
+func count[N int | int64](name string, given, inEffect *N) option {
+	return option{name, false, place[N]{given}, place[N]{inEffect}}
+}
+
+func period(name string, given *caddy.Duration, inEffect *time.Duration) option {
+	return option{name, true, place[caddy.Duration]{given}, place[time.Duration]{inEffect}}
+}
+
+// text returns the value in effect as it is written.
+func (o option) text() string {
+	if o.period {
+		return time.Duration(o.inEffect.get()).String()
+	}
+	return strconv.FormatInt(o.inEffect.get(), 10)
 }
 
 // options lists every limit once; all that is done to each of them goes through
 // this list.
 func options(l *Limits, s *broker.Settings) []option {
-	count := func(name string, from, to *int) option {
-		return option{name: name, count: from, counted: to}
-	}
-	period := func(name string, from *caddy.Duration, to *time.Duration) option {
-		return option{name: name, period: from, timed: to}
-	}
 	return []option{
 		count("max_message_bytes", &l.MaxMessageBytes, &s.MaxMessageBytes),
 		count("send_rate_per_min", &l.SendRatePerMin, &s.SendRatePerMin),
 		count("send_burst", &l.SendBurst, &s.SendBurst),
 		count("max_connections_per_mesh", &l.MaxConnectionsPerMesh, &s.MaxConnectionsPerMesh),
+		count("max_members_per_mesh", &l.MaxMembersPerMesh, &s.MaxMembersPerMesh),
+		count("max_queue_bytes_per_mesh", &l.MaxQueueBytesPerMesh, &s.MaxQueueBytesPerMesh),
 		count("hook_rate_limit_per_min", &l.HookRateLimitPerMin, &s.HookRateLimitPerMin),
 		period("status_ttl", &l.StatusTTL, &s.StatusTTL),
 		period("hook_fresh_window", &l.HookFreshWindow, &s.HookFreshWindow),
@@ -105,11 +139,8 @@ func options(l *Limits, s *broker.Settings) []option {
 func (l Limits) settings() broker.Settings {
 	s := broker.DefaultSettings()
 	for _, o := range options(&l, &s) {
-		if o.count != nil && *o.count != 0 {
-			*o.counted = *o.count
-		}
-		if o.period != nil && *o.period != 0 {
-			*o.timed = time.Duration(*o.period)
+		if n := o.given.get(); n != 0 {
+			o.inEffect.set(n)
 		}
 	}
 	return s
@@ -120,11 +151,8 @@ func disagreement(a, b broker.Settings) error {
 	var unused Limits
 	theirs := options(&unused, &b)
 	for i, o := range options(&unused, &a) {
-		if o.counted != nil && *o.counted != *theirs[i].counted {
-			return fmt.Errorf("%s is %d here and %d there", o.name, *theirs[i].counted, *o.counted)
-		}
-		if o.timed != nil && *o.timed != *theirs[i].timed {
-			return fmt.Errorf("%s is %s here and %s there", o.name, *theirs[i].timed, *o.timed)
+		if o.inEffect.get() != theirs[i].inEffect.get() {
+			return fmt.Errorf("%s is %s here and %s there", o.name, theirs[i].text(), o.text())
 		}
 	}
 	return nil

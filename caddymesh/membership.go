@@ -75,6 +75,8 @@ func refusalStatus(code wire.Code) int {
 		return http.StatusGone
 	case wire.CodeForbidden:
 		return http.StatusForbidden
+	case wire.CodeCapacity:
+		return http.StatusConflict
 	case wire.CodeTryAgain:
 		return http.StatusServiceUnavailable
 	}

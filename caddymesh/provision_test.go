@@ -55,7 +55,9 @@ func TestEveryLimit(t *testing.T) {
 		t.Run(o.name, func(t *testing.T) {
 			value := int64(61e9) // a minute and a second is in every range but hello_timeout's
 			switch {
-			case o.count != nil:
+			case o.name == "max_queue_bytes_per_mesh":
+				value = 2 << 20
+			case !o.period:
 				value = 2222
 			case o.name == "hello_timeout":
 				value = 7e9
@@ -71,12 +73,7 @@ func TestEveryLimit(t *testing.T) {
 			got := h.settings()
 			var into Limits
 			for _, set := range options(&into, &got) {
-				var is int64
-				if set.counted != nil {
-					is = int64(*set.counted)
-				} else {
-					is = int64(*set.timed)
-				}
+				is := set.inEffect.get()
 				if (set.name == o.name) != (is == value) {
 					t.Errorf("%s is %d after setting %s to %d", set.name, is, o.name, value)
 				}

@@ -71,7 +71,7 @@ func start(t *testing.T, gate chan struct{}) (*guarded, *journal.Journal, *queue
 	}
 	g := &guarded{Store: store, gate: gate}
 	j := journal.New(g, zaptest.NewLogger(t))
-	q := queue.New(g, j, func() time.Duration { return time.Minute })
+	q := queue.New(g, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
 	if err := q.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -111,6 +112,56 @@ func TestClaimRefusals(t *testing.T) {
 				t.Errorf("%d uses burned", used)
 			}
 		})
+	}
+}
+
+// Who is in a full mesh goes on, and may claim again; a place becomes free when a
+// member is removed, or does not bind a key in time.
+func TestFullMesh(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	l := w.link(w.asOwner, func(c *wire.InviteCreate) { c.Uses = 100 })
+	v, err := w.Get(t.Context(), w.mesh.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	members := len(v.Members())
+	w.room = func() int { return members + 2 }
+	claim := func(key identity.KeyPair, at time.Time) error {
+		_, _, err := w.Claim(t.Context(), l.code, l.claim(key, at), at)
+		return err
+	}
+	first := newKey(t)
+	if err := claim(first, testNow); err != nil {
+		t.Fatal(err)
+	}
+	_, keyless, err := w.Claim(t.Context(), l.code, v1Claim(), testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := w.used(l.ID)
+	wantCode(t, claim(newKey(t), testNow), wire.CodeCapacity)
+	token := tokenOf(t, w.payload(nil))
+	w.register(token, nil)
+	if _, err := w.Join(t.Context(), joinBody(token, nil, newKey(t)), testNow); !errors.Is(err, ErrFull) {
+		t.Errorf("join: %v", err)
+	}
+	if w.used(l.ID) != used {
+		t.Error("a refused claim used the invite")
+	}
+	if err := claim(first, testNow); err != nil {
+		t.Errorf("claimed again: %v", err)
+	}
+	later := keyless.Member.BindBefore
+	if err := claim(newKey(t), later); err != nil {
+		t.Errorf("nobody has bound a key: %v", err)
+	}
+	wantCode(t, claim(newKey(t), later), wire.CodeCapacity)
+	if _, err := w.Remove(t.Context(), w.asOwner, first.Public(), testNow); err != nil {
+		t.Fatal(err)
+	}
+	if err := claim(newKey(t), later); err != nil {
+		t.Errorf("a member was removed: %v", err)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 func TestCreate(t *testing.T) {
 	t.Parallel()
-	d, owner := NewDirectory(newMemStore()), newKey(t)
+	d, owner := NewDirectory(newMemStore(), roomForAll), newKey(t)
 	m, member, err := d.Create(t.Context(), createBody(owner, testNow, nil), testNow.Add(999*time.Microsecond))
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestCreateRefusals(t *testing.T) {
 			if c.after != nil {
 				c.after(&body)
 			}
-			_, _, err := NewDirectory(store).Create(t.Context(), body, testNow)
+			_, _, err := NewDirectory(store, roomForAll).Create(t.Context(), body, testNow)
 			wantCode(t, err, c.code)
 			if c.code != "" && len(store.meshes) != 0 {
 				t.Error("a refused mesh was stored")
@@ -93,7 +93,7 @@ func TestCreateRefusals(t *testing.T) {
 func TestCreateOncePerSignature(t *testing.T) {
 	t.Parallel()
 	store, owner := newMemStore(), newKey(t)
-	d, body := NewDirectory(store), createBody(owner, testNow, nil)
+	d, body := NewDirectory(store, roomForAll), createBody(owner, testNow, nil)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	created := 0
@@ -119,7 +119,7 @@ func TestCreateStorageFailure(t *testing.T) {
 	t.Parallel()
 	store, down := newMemStore(), errors.New("disk full")
 	store.fault = func(string, bool) error { return down }
-	_, _, err := NewDirectory(store).Create(t.Context(), createBody(newKey(t), testNow, nil), testNow)
+	_, _, err := NewDirectory(store, roomForAll).Create(t.Context(), createBody(newKey(t), testNow, nil), testNow)
 	var refusal *Refusal
 	if !errors.Is(err, down) || errors.As(err, &refusal) {
 		t.Errorf("error %v, want the storage's own", err)

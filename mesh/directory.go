@@ -13,7 +13,8 @@ import (
 // Directory knows the meshes in use and is the way to change them. See the
 // package comment for how it may be used.
 type Directory struct {
-	store  Store // static
+	store  Store      // static
+	limit  func() int // of members in a mesh
 	replay *identity.ReplayGuard
 	ids    wire.IDSource
 
@@ -31,9 +32,10 @@ type slot struct {
 }
 
 // NewDirectory returns a Directory of what store keeps. It reads nothing yet.
-func NewDirectory(store Store) *Directory {
+func NewDirectory(store Store, limit func() int) *Directory {
 	return &Directory{
 		store:  store,
+		limit:  limit,
 		replay: identity.NewReplayGuard(0),
 		slots:  make(map[wire.ID]*slot),
 	}

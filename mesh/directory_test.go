@@ -14,7 +14,7 @@ import (
 func TestGetLoadsOnce(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
-	d := NewDirectory(w.store)
+	d := NewDirectory(w.store, roomForAll)
 	before := w.store.loads
 	var wg sync.WaitGroup
 	for range 32 {
@@ -37,7 +37,7 @@ func TestGetLoadsOnce(t *testing.T) {
 
 func TestUnknownMeshTakesNoMemory(t *testing.T) {
 	t.Parallel()
-	d := NewDirectory(newMemStore())
+	d := NewDirectory(newMemStore(), roomForAll)
 	if _, err := d.Get(t.Context(), wire.ID{1}); !errors.Is(err, ErrMeshNotFound) {
 		t.Errorf("error %v, want ErrMeshNotFound", err)
 	}
@@ -68,7 +68,7 @@ func TestLoaderThatGoesAway(t *testing.T) {
 	w := setup(t)
 	synctest.Test(t, func(t *testing.T) {
 		store := blockingStore{w.store, make(chan struct{})}
-		d := NewDirectory(store)
+		d := NewDirectory(store, roomForAll)
 		first, cancel := context.WithCancel(t.Context())
 		results := make(chan error, 2)
 		go func() { _, err := d.Get(first, w.mesh.ID); results <- err }()
@@ -165,7 +165,7 @@ func TestWriterThatWaitedTooLong(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
 	synctest.Test(t, func(t *testing.T) {
-		d := NewDirectory(w.store)
+		d := NewDirectory(w.store, roomForAll)
 		old, err := d.lock(t.Context(), w.mesh.ID)
 		if err != nil {
 			t.Fatal(err)

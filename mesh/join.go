@@ -133,6 +133,9 @@ func (d *Directory) redeem(ctx context.Context, inv Invite, m Member, now time.T
 		if err := v.usable(inv, now); err != nil {
 			return Joined{}, err
 		}
+		if v.size(now) >= d.limit() {
+			return Joined{}, ErrFull
+		}
 		m.ID = d.ids.New(now)
 		m.MeshID = inv.MeshID
 		m.Role = inv.Role

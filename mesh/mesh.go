@@ -91,6 +91,7 @@ var (
 	ErrInviteRevoked   = errors.New("invite was revoked")
 	ErrInviteExpired   = errors.New("invite has expired")
 	ErrInviteExhausted = errors.New("invite was used as often as it allows")
+	ErrFull            = errors.New("mesh has as many members as it may have")
 	ErrRemoved         = errors.New("member was removed from the mesh")
 	ErrExists          = errors.New("already exists")
 )

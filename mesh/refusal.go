@@ -66,6 +66,7 @@ var (
 		ErrInviteRevoked:   CodeInviteRevoked,
 		ErrInviteExpired:   CodeInviteExpired,
 		ErrInviteExhausted: CodeInviteExhausted,
+		ErrFull:            wire.CodeCapacity,
 		ErrRemoved:         wire.CodeForbidden,
 	}
 	claimCodes = map[error]wire.Code{
@@ -74,6 +75,7 @@ var (
 		ErrInviteRevoked:   wire.CodeRevoked,
 		ErrInviteExpired:   wire.CodeExpired,
 		ErrInviteExhausted: CodeExhausted,
+		ErrFull:            wire.CodeCapacity,
 		ErrRemoved:         wire.CodeForbidden,
 	}
 )
@@ -93,7 +95,7 @@ func translate(err error, codes map[error]wire.Code) error {
 func ruleOf(err error) error {
 	for _, rule := range []error{
 		ErrMeshNotFound, ErrMemberNotFound, ErrInviteNotFound, ErrInviteRevoked,
-		ErrInviteExpired, ErrInviteExhausted, ErrRemoved, ErrExists,
+		ErrInviteExpired, ErrInviteExhausted, ErrFull, ErrRemoved, ErrExists,
 	} {
 		if errors.Is(err, rule) {
 			return rule

@@ -28,7 +28,10 @@ type world struct {
 
 	ownerKey, adminKey, admin2Key, normalKey identity.KeyPair
 	asOwner, asAdmin, asNormal               Actor
+	room                                     func() int // for members
 }
+
+func roomForAll() int { return 1000 }
 
 func newKey(t *testing.T) identity.KeyPair {
 	t.Helper()
@@ -42,7 +45,8 @@ func newKey(t *testing.T) identity.KeyPair {
 func setup(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, store: newMemStore(), ownerKey: newKey(t), adminKey: newKey(t), admin2Key: newKey(t), normalKey: newKey(t)}
-	w.Directory = NewDirectory(w.store)
+	w.room = roomForAll
+	w.Directory = NewDirectory(w.store, func() int { return w.room() })
 	var err error
 	if w.mesh, w.owner, err = w.Create(t.Context(), createBody(w.ownerKey, testNow, nil), testNow); err != nil {
 		t.Fatal(err)

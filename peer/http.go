@@ -38,6 +38,7 @@ func (e *HTTPError) Error() string {
 		"expired":              "this invite has expired; ask for a new one",
 		"invite_exhausted":     "this invite was used up; ask for a new one",
 		"exhausted":            "this invite was used up; ask for a new one",
+		"capacity":             "this mesh has as many members as its broker allows; have one removed, or ask for a higher limit",
 		"invite_bad_signature": "this invite is damaged; ask for the link again",
 		"bad_signature":        "this link is damaged or for another invite; ask for the link again",
 		"mesh_not_found":       "the broker does not know this mesh; is it the right broker?",

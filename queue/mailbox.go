@@ -141,7 +141,7 @@ func (b *mailbox) known(seq int64) {
 }
 
 func (b *mailbox) push(f *flight, id wire.ID, frame []byte) {
-	f.deadline = time.Now().Add(b.queue.lease())
+	f.deadline = time.Now().Add(b.queue.settings().DeliveryLease)
 	b.flights[id] = f
 	b.airborne++
 	b.flightBytes += f.size

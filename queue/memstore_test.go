@@ -3,6 +3,7 @@ package queue_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -25,6 +26,8 @@ type memStore struct {
 	boxes    map[queue.Mailbox][]*record
 	bySeq    map[int64]*record
 	chains   map[wire.ID][]audit.Entry
+
+	counted int // calls of WaitingBytes
 
 	latency func() time.Duration
 	fault   func() fault
@@ -109,6 +112,28 @@ func (s *memStore) Commit(_ context.Context, b *journal.Batch) ([]journal.Duplic
 		return nil, errAway
 	}
 	return duplicates, nil
+}
+
+func (s *memStore) WaitingBytes(_ context.Context, mesh wire.ID) (n int64, err error) {
+	s.wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counted++
+	if s.fault() == fails {
+		return 0, errAway
+	}
+	for _, m := range s.messages {
+		if m.MeshID == mesh && slices.ContainsFunc(m.Recipients, func(r queue.Recipient) bool { return r.State == queue.Pending }) {
+			n += int64(len(m.Nonce) + len(m.Ciphertext))
+		}
+	}
+	return n, nil
+}
+
+func (s *memStore) counts() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counted
 }
 
 func (s *memStore) known(m *queue.Accepted) (wire.ID, bool) {

@@ -19,7 +19,7 @@ func TestOrderOfWhatIsBeingCommitted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store, j := newMemStore(), &handJournal{}
-		q := queue.New(store, j, func() time.Duration { return time.Hour })
+		q := queue.New(store, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Hour} })
 		if err := q.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -33,14 +33,20 @@ type Settling struct {
 // Done is called by the journal once the settlement is stored.
 func (s Settling) Done() { s.box.settled(s.Seq) }
 
+// Settings are looked up whenever they are needed.
+type Settings struct {
+	DeliveryLease time.Duration // how long a push may go unacknowledged before it is pushed again
+	MeshBytes     int64         // of messages that wait in a mesh: nonces and ciphertexts; 0: any number
+}
+
 // Queue accepts and delivers messages. See the package comment.
 type Queue struct {
-	store   Store
-	journal Journal
-	lease   func() time.Duration
-	ids     wire.IDSource
-	seq     atomic.Int64
-	stats   counters
+	store    Store
+	journal  Journal
+	settings func() Settings
+	ids      wire.IDSource
+	seq      atomic.Int64
+	stats    counters
 
 	ctx     context.Context // ends when the queue stops
 	cancel  context.CancelFunc
@@ -52,6 +58,7 @@ type Queue struct {
 	shards  [64]shard
 	open    openEntries
 	senders histories
+	usages  usages
 }
 
 type shard struct {
@@ -59,16 +66,16 @@ type shard struct {
 	boxes map[Mailbox]*mailbox
 }
 
-// New makes a queue. lease says how long a push may go unacknowledged before it
-// is pushed again. Start must be called before anything else.
-func New(store Store, journal Journal, lease func() time.Duration) *Queue {
-	q := &Queue{store: store, journal: journal, lease: lease, seed: maphash.MakeSeed()}
+// New makes a queue. Start must be called before anything else.
+func New(store Store, journal Journal, settings func() Settings) *Queue {
+	q := &Queue{store: store, journal: journal, settings: settings, seed: maphash.MakeSeed()}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	for i := range q.shards {
 		q.shards[i].boxes = make(map[Mailbox]*mailbox)
 	}
 	q.open.byID = make(map[wire.ID]*Entry)
 	q.senders.byMember = make(map[memberRef]*history)
+	q.usages.byMesh = make(map[wire.ID]*usage)
 	return q
 }
 
@@ -121,10 +128,11 @@ type To struct {
 	SameMember bool // sender and recipient are of one member
 }
 
-// Errors of Accept; after both the sender may try again.
+// Errors of Accept; after each the sender may try again.
 var (
 	ErrUnavailable = errors.New("storage is not available")
 	ErrFull        = errors.New("too many messages are waiting for the storage")
+	ErrMeshFull    = errors.New("as much waits in the mesh as may")
 )
 
 // Prepare must be called, without locks, before the first Accept of a member
@@ -138,7 +146,8 @@ func (q *Queue) Prepare(ctx context.Context, mesh, member wire.ID) error {
 // sets ID and CreatedAt. done is called exactly once, from any goroutine, maybe
 // before Accept returns: with no error when the message is safe, with the same id
 // as before when the member has sent the same ClientID already, with
-// ErrUnavailable or ErrFull when the message was not accepted and may be sent again.
+// ErrUnavailable, ErrFull or ErrMeshFull when the message was not accepted and may be
+// sent again.
 func (q *Queue) Accept(m Message, to []To, done func(Result)) {
 	if err := q.journal.Ready(); err != nil {
 		done(Result{Err: err})
@@ -153,15 +162,25 @@ func (q *Queue) Accept(m Message, to []To, done func(Result)) {
 			Seq: q.seq.Add(1), Mailbox: t.Mailbox, Key: t.Key, Name: t.Name, SameMember: t.SameMember,
 		}
 	}
+	q.open.add(e)
+	if len(to) > 0 { // else nothing waits
+		if err := q.take(&e.accepted.Message); err != nil {
+			q.open.remove(e)
+			if !q.Repeated(m.MeshID, m.SenderMember, m.ClientID, done) {
+				done(Result{Err: err})
+			}
+			return
+		}
+	}
 	if m.ClientID != "" {
 		h := q.senders.get(memberRef{m.MeshID, m.SenderMember})
 		if repeated := h.begin(e, done); repeated {
+			q.open.remove(e)
 			q.stats.repeated.Add(1)
 			return
 		}
 		e.history = h
 	}
-	q.open.add(e)
 	q.stats.accepted.Add(1)
 	q.offerAll(e)
 	if len(to) == 0 {
@@ -245,6 +264,7 @@ func (q *Queue) ExpireLeases() {
 		}
 	}
 	q.senders.forgetIdle(now)
+	q.usages.forgetIdle(now)
 }
 
 // box returns the mailbox of an address, making it if need be.

@@ -64,6 +64,9 @@ var (
 	box    = queue.Mailbox{Mesh: mesh, Name: "s/recipient"}
 )
 
+// meshBytes is more than all tests but those of usage_test.go need.
+const meshBytes = 1 << 20
+
 // fixture is a queue over a store in memory, in a bubble of virtual time.
 type fixture struct {
 	*queue.Queue
@@ -77,7 +80,7 @@ func inBubble(t *testing.T, f func(t *testing.T, q fixture)) {
 		store := newMemStore()
 		ctx, cancel := context.WithCancel(context.Background())
 		j := journal.New(store, zap.NewNop())
-		q := queue.New(store, j, func() time.Duration { return 30 * time.Second })
+		q := queue.New(store, j, func() queue.Settings { return queue.Settings{DeliveryLease: 30 * time.Second, MeshBytes: meshBytes} })
 		if err := q.Start(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -399,7 +402,7 @@ func TestLateMessageIsNotPassedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &pageStore{memStore: newMemStore(), read: make(chan struct{}), let: make(chan struct{})}
 		j := &handJournal{}
-		q := queue.New(store, j, func() time.Duration { return time.Hour })
+		q := queue.New(store, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Hour} })
 		if err := q.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -468,7 +471,7 @@ func TestRepeatedSendAfterRestart(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		j := journal.New(store, zap.NewNop())
-		q := queue.New(store, j, func() time.Duration { return time.Minute })
+		q := queue.New(store, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
 		if err := q.Start(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -526,7 +529,7 @@ func BenchmarkAcceptLive(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	j := journal.New(store, zap.NewNop())
-	q := queue.New(store, j, func() time.Duration { return time.Minute })
+	q := queue.New(store, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
 	if err := q.Start(ctx); err != nil {
 		b.Fatal(err)
 	}

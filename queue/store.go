@@ -115,6 +115,9 @@ type Store interface {
 	Find(ctx context.Context, mesh wire.ID, prefix string, limit int) ([]Accepted, error)
 	// Sent returns the newest idempotency keys that a member used, at most limit.
 	Sent(ctx context.Context, mesh, member wire.ID, limit int) ([]Sent, error)
+	// WaitingBytes returns how many bytes the nonces and ciphertexts of a mesh's
+	// messages with pending deliveries have. It may take long.
+	WaitingBytes(ctx context.Context, mesh wire.ID) (int64, error)
 	// LastSeq returns the highest Seq ever stored, 0 for none.
 	LastSeq(ctx context.Context) (int64, error)
 	// LastMessage returns the newest message's id, zero for none.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 func parse(t testing.TB, text string) frame {
@@ -28,8 +29,10 @@ func clientFrom(ip string) *http.Client {
 
 func TestLimits(t *testing.T) {
 	env := []string{"MAX_CONNECTIONS_PER_MESH=3", "SEND_RATE_PER_MIN=1", "SEND_BURST=5", "HOOK_RATE_LIMIT_PER_MIN=4", "MAX_MESSAGE_BYTES=2048", "HELLO_TIMEOUT_SECONDS=1"}
+	env = append(env, "MAX_MEMBERS_PER_MESH=5", "MAX_QUEUE_BYTES_PER_MESH=1048576")
 	scenariosOnBoth(t, env, []scenario{
 		{"connections", capacity},
+		{"members", members},
 		{"sends", sendRate},
 		{"hooks", hookRate},
 		{"bytes", messageBytes},
@@ -74,6 +77,30 @@ func sendRate(t *testing.T, s *server) {
 		}
 	}
 	m.owner.daemon(t).texts(5)
+}
+
+func members(t *testing.T, s *server) {
+	m := newTeam(t, s)
+	claim := func(code string, claim, guest keyPair) (int, frame) {
+		return s.post(t, "/invites/"+code+"/claim", claimBody(code, guest, claim))
+	}
+	code, _, key := m.newLink(t, "member", 10, time.Now().Add(time.Hour))
+	first := newKeys()
+	for i := range 4 { // and the owner
+		guest := newKeys()
+		if i == 0 {
+			guest = first
+		}
+		if status, a := claim(code, key, guest); status != 200 {
+			t.Fatalf("member %d: %d %s", i, status, a)
+		}
+	}
+	if status, a := claim(code, key, newKeys()); status != 409 || a.str("error") != "capacity" {
+		t.Errorf("one too many: %d %s", status, a)
+	}
+	if status, a := claim(code, key, first); status != 200 {
+		t.Errorf("claimed again: %d %s", status, a)
+	}
 }
 
 func hookRate(t *testing.T, s *server) {

@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +75,26 @@ func testSharedBody(t *testing.T, db Database) {
 	wantBodies(t, db, "1")
 	equal(t, "body of the other message", bodyIn(t, s, other, "s/a"), other.Ciphertext)
 	find(t, s, m) // is still there
+}
+
+// A message counts once, as long as anybody waits for it, and in its mesh only.
+func testWaitingBytes(t *testing.T, db Database) {
+	s := ready(t, db)
+	m, large := message(newID(), "s/a", "s/b"), message(newID(), "s/a")
+	large.MeshID, large.Recipients[0].Mailbox.Mesh = m.MeshID, m.MeshID
+	large.Ciphertext = strings.Repeat("x", 1<<20)
+	each, most := int64(len(m.Nonce)+len(m.Ciphertext)), int64(len(large.Nonce)+len(large.Ciphertext))
+	want := func(n int64) {
+		t.Helper()
+		equal(t, "waiting bytes", must[int64](t)(s.WaitingBytes(t.Context(), m.MeshID)), n)
+	}
+	want(0)
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{m, large, message(newID(), "s/a")}})
+	want(each + most)
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(m, 0, queue.Delivered), settle(large, 0, queue.Delivered)}})
+	want(each)
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(m, 1, queue.Delivered)}})
+	want(0)
 }
 
 // The attestation of a message is kept as long as somebody waits for it, for each

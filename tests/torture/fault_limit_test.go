@@ -28,6 +28,35 @@ func limitOfSessions(w *world) {
 	}
 }
 
+// limitOfMesh has as much wait for somebody who is away as may wait in the mesh. Then
+// whoever sends is told so, until it is fetched.
+func limitOfMesh(w *world) {
+	const limit, size = 2 << 20, 40 << 10
+	w.shouts = false // they would come to the flood, of whom the ledger knows nothing
+	w.broker.Env = append(w.broker.Env, fmt.Sprint("MAX_QUEUE_BYTES_PER_MESH=", limit))
+	w.serve()
+	w.populate()
+	flood := w.newRaw(w.stranger("flood"))
+	w.actors.Go(flood.live)
+	w.load()
+	w.repeatWithoutOne(func(n int) {
+		flood.refused.Clear()
+		absent := w.raw[n%len(w.raw)]
+		for range limit / size {
+			d := flood.nextTo(absent.party)
+			d.size = size
+			flood.post(d, false)
+		}
+		w.eventually("the broker refuses", func() bool {
+			reason, full := flood.refused.Load("queue_full")
+			if full && !strings.Contains(reason.(string), "max_queue_bytes_per_mesh") {
+				w.t.Errorf("queue_full: %s", reason)
+			}
+			return full
+		})
+	})
+}
+
 // limitOfQueue has more wait for the storage than the broker keeps: large messages while
 // Postgres stands still. What is too much is refused with queue_full, until the storage
 // is back.

@@ -91,6 +91,14 @@ func (p *party) next() draft {
 	return d
 }
 
+// nextTo makes a message to one of the others.
+func (p *party) nextTo(other *party) draft {
+	p.count++
+	d := draft{id: fmt.Sprintf("%s-%06d", p.name, p.count), target: other.key, size: p.w.size}
+	p.w.ledger.send(d.id, p.name, []string{other.direct})
+	return d
+}
+
 // other chooses who gets the next message.
 func (p *party) other() *party {
 	for i := p.count; ; i++ {

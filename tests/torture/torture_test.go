@@ -53,6 +53,7 @@ var scenarios = []scenario{
 	{"clock-of-peer", onSQLite, movePeersClocks},
 
 	{"limit-of-sessions", onSQLite, limitOfSessions},
+	{"limit-of-mesh", onSQLite, limitOfMesh},
 	{"limit-of-queue", ownServer, limitOfQueue},
 }
 
