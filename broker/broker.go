@@ -47,6 +47,7 @@ type Broker struct {
 	}
 	settings atomic.Pointer[Settings]
 	draining atomic.Bool
+	hellos   atomic.Uint64 // that were read
 	stats    counters
 
 	mu      sync.Mutex

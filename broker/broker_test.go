@@ -45,12 +45,18 @@ func startAt(t testing.TB, path string, change func(*broker.Settings)) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serve(t, store, store, change)
+}
+
+// serve runs a broker on a storage that keeps everything in store.
+func serve(t testing.TB, store *sqlite.Store, storage broker.Storage, change func(*broker.Settings)) *server {
+	t.Helper()
 	s := broker.DefaultSettings()
 	s.SendRatePerMin, s.SendBurst = 1_000_000, 1_000_000
 	if change != nil {
 		change(&s)
 	}
-	b := broker.New(broker.Options{Storage: store, Settings: s, Log: zaptest.NewLogger(t), Version: "test"})
+	b := broker.New(broker.Options{Storage: storage, Settings: s, Log: zaptest.NewLogger(t), Version: "test"})
 	if err := b.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}

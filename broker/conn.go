@@ -167,6 +167,11 @@ func (c *conn) greet(frame *wire.Frame, timer *time.Timer, handshake func(*wire.
 	if err == nil {
 		return
 	}
+	if errors.Is(err, presence.ErrOvertaken) {
+		// It waited for the storage while its peer came back over another connection.
+		c.end(endReplaced, wire.CloseNormal, wire.ReasonReplaced)
+		return
+	}
 	var r *rejection
 	if !errors.As(err, &r) {
 		c.broker.log.Warn("handshake", zap.Error(err), zap.Stringer("client", c.client))

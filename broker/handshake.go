@@ -45,7 +45,7 @@ func (c *conn) hello(frame *wire.Frame) error {
 		}
 	}
 	member, keyErr := wire.ParseKey(h.Pubkey)
-	a := &presence.Arrival[*conn]{MemberKey: member, SessionKey: session, About: &h.About}
+	a := &presence.Arrival[*conn]{Hello: c.broker.hellos.Add(1), MemberKey: member, SessionKey: session, About: &h.About}
 	if err := c.capacity(h.MeshID, a); err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (c *conn) sessionHello(frame *wire.Frame) error {
 	}
 	attestation := h.Attestation // outlives the hello
 	a := &presence.Arrival[*conn]{
-		MemberKey: member, SessionKey: session, Proven: true, About: &h.About,
+		Hello: c.broker.hellos.Add(1), MemberKey: member, SessionKey: session, Proven: true, About: &h.About,
 		Attestation: &attestation, Succeeds: claimedSuccessions(h.Succeeds),
 	}
 	if err := c.capacity(h.MeshID, a); err != nil {

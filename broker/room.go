@@ -117,7 +117,7 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 	case errors.Is(err, presence.ErrKeyTaken):
 		r.mu.Unlock()
 		return reject(wire.CodeKeyTaken, "sessionPubkey belongs to a session that has proven it")
-	case err != nil:
+	case err != nil: // presence.ErrOvertaken
 		r.mu.Unlock()
 		return err
 	}

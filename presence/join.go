@@ -18,6 +18,9 @@ var (
 	// ErrKeyTaken is returned when a hello merely claims a session key that some
 	// session has proven, now or earlier.
 	ErrKeyTaken = errors.New("session key was proven by another session")
+	// ErrOvertaken is returned when the same peer said hello later and was served
+	// before: its connection, not this one, is the newest.
+	ErrOvertaken = errors.New("a later hello of the same peer was served before")
 )
 
 // Arrival is a connection that said hello.
@@ -25,6 +28,7 @@ type Arrival[C comparable] struct {
 	Conn          C
 	Addr          netip.Addr
 	ID            wire.ID // for the presence, if it is a new one
+	Hello         uint64  // grows with every hello, in the order in which they were read
 	MemberID      wire.ID
 	MemberKey     wire.Key
 	SessionKey    wire.Key // zero: a member connection
@@ -138,6 +142,8 @@ func (r *Room[C]) place(a *Arrival[C]) placement[C] {
 	switch {
 	case at.found != nil && at.found.Hostname == a.About.Hostname, holder == nil:
 		return at
+	case holder.Online && a.Hello < holder.hello:
+		return placement[C]{identity: ClaimedIdentity(a.ID)}
 	case holder.Online:
 		return placement[C]{displaced: holder, identity: host}
 	}
@@ -167,10 +173,13 @@ func (r *Room[C]) placeLeased(a *Arrival[C], otherwise Identity) placement[C] {
 }
 
 // Join lets a verified arrival in. It returns ErrCapacity when that takes a new
-// presence and there are limit of them already, or ErrKeyTaken; the room is
-// unchanged then.
+// presence and there are limit of them already, ErrKeyTaken or ErrOvertaken; the room
+// is unchanged then.
 func (r *Room[C]) Join(a *Arrival[C], limit int, now time.Time) (Joined[C], error) {
 	at := r.place(a)
+	if at.found != nil && a.Hello < at.found.hello {
+		return Joined[C]{}, ErrOvertaken
+	}
 	over := r.outlived(a, at.found)
 	if at.found == nil && len(r.list)-len(over) >= limit {
 		return Joined[C]{}, ErrCapacity
@@ -197,7 +206,7 @@ func (r *Room[C]) Join(a *Arrival[C], limit int, now time.Time) (Joined[C], erro
 	p.Conn, p.Online, p.LeaseUntil = a.Conn, true, time.Time{}
 	p.Addr, p.LastSeenAt = a.Addr.Unmap(), now
 	r.attached++
-	p.attach = r.attached
+	p.attach, p.hello = r.attached, a.Hello
 	r.changed(p)
 	before := p.Status
 	r.applyPending(p, j.How == New, now)

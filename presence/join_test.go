@@ -150,6 +150,31 @@ func TestDisplacedDaemon(t *testing.T) {
 	}
 }
 
+// A hello that was held up is served after a later one of the same peer: the later
+// connection stays the newest.
+func TestOvertaken(t *testing.T) {
+	t.Parallel()
+	hello := func(n uint64) opt { return func(a *Arrival[int]) { a.Hello = n } }
+	r := newTester(t)
+	p := r.join(t0, r.arrival(1, proving(9), hello(2), groups("a"))).Presence
+	conn := p.Conn
+	r.refuse(r.arrival(1, proving(9), hello(1), groups("b")), noLimit, ErrOvertaken)
+	if p.Conn != conn || !slices.Equal(p.Groups, named("a")) {
+		t.Fatalf("changed: %+v", p)
+	}
+	r.drop(p, at(1))
+	r.refuse(r.arrival(1, proving(9), hello(1)), noLimit, ErrOvertaken)
+	if j := r.join(at(2), r.arrival(1, proving(9), hello(3))); j.Presence != p || j.How != Resumed {
+		t.Fatalf("the next one came as %+v", j)
+	}
+	// Of a daemon that can't be told from another one, both stay.
+	newest := r.join(at(2), r.arrival(1, hello(5))).Presence
+	older := r.join(at(2), r.arrival(1, hello(4)))
+	if older.Displaced != nil || newest.Identity != HostIdentity(key(1), "vm") || older.Presence.Identity != ClaimedIdentity(older.Presence.ID) {
+		t.Fatalf("newest is %s, older %s", newest.Identity, older.Presence.Identity)
+	}
+}
+
 func TestHalfOpenSocketLeavesNoGhost(t *testing.T) {
 	t.Parallel()
 	r := newTester(t)

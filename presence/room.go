@@ -26,6 +26,7 @@ type Presence[C comparable] struct {
 	// SessionKey does not: it is taken away when somebody proves the key.
 	claim  bool
 	attach uint64 // grows with every connection of the room: tells the newest
+	hello  uint64 // of the last connection, see Arrival
 }
 
 // Ended reports whether the presence has left its room for good.

@@ -1,0 +1,49 @@
+package broker_test
+
+import (
+	"context"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/storage/sqlite"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// slowAtFirst is a storage that holds up the first who asks for a presence.
+type slowAtFirst struct {
+	*sqlite.Store
+	later      atomic.Bool
+	asked, end chan struct{}
+}
+
+func (s *slowAtFirst) LastPresence(ctx context.Context, mesh wire.ID, id presence.Identity) (presence.Record, bool, error) {
+	if !s.later.Swap(true) {
+		close(s.asked)
+		<-s.end
+	}
+	return s.Store.LastPresence(ctx, mesh, id)
+}
+
+// A session that lost patience with a hello comes back over another connection.
+// That one stays, although the first hello is served after it.
+func TestHelloThatWasHeldUpDisturbsNobody(t *testing.T) {
+	t.Parallel()
+	store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := &slowAtFirst{Store: store, asked: make(chan struct{}), end: make(chan struct{})}
+	s := serve(t, store, slow, nil)
+	m, keys := s.owner(), newKeys(t)
+	first := s.dial()
+	first.send(sessionHello(m, keys, "me"))
+	<-slow.asked
+	second := s.session(m, keys, "me")
+	close(slow.end)
+	if reason := first.closed(); reason != wire.ReasonReplaced {
+		t.Errorf("the first connection was closed with %q", reason)
+	}
+	second.wantPeers("me")
+}
