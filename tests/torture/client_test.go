@@ -56,6 +56,7 @@ func (p *party) opened(m *peer.Incoming) {
 	if time.Since(m.CreatedAt) > 2*time.Hour || time.Until(m.CreatedAt) > 2*time.Hour {
 		p.fail("%s is from %s", m.ClientID, m.CreatedAt)
 	}
+	p.w.ledger.named(m.ClientID, m.MessageID, false)
 	p.took(m.ClientID)
 }
 
@@ -65,8 +66,9 @@ func (p *party) sendWith(ctx context.Context, client *peer.Client, d draft) {
 		p.fail("%v", err)
 		return
 	}
-	switch _, err := client.Send(ctx, peer.Outgoing{To: []wire.Target{to}, Body: []byte(d.text()), ClientID: d.id}); {
+	switch receipt, err := client.Send(ctx, peer.Outgoing{To: []wire.Target{to}, Body: []byte(d.text()), ClientID: d.id}); {
 	case err == nil:
+		p.w.ledger.named(d.id, receipt.MessageID, true)
 		p.w.ledger.ack(d.id)
 	case ctx.Err() == nil:
 		p.fail("send %s: %v", d.id, err)

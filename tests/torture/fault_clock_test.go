@@ -23,7 +23,7 @@ func moveBrokersClock(w *world) {
 		w.eventually("who comes back is refused", func() bool { _, ok := w.raw[0].refused.Load("timestamp_skew"); return ok })
 		w.progress()
 		if n%2 == 1 {
-			w.broker.Kill()
+			w.killBroker()
 			w.broker.Start()
 			own = newClock(w.t, w.broker.PID())
 			return
@@ -52,7 +52,7 @@ func movePeersClocks(w *world) {
 		a.ahead.Store(int64(jump))
 		a.refused.Clear()
 		w.progress()
-		w.broker.Kill()
+		w.killBroker()
 		w.broker.Start()
 		w.eventually("a peer with a wrong clock is refused", func() bool { _, ok := a.refused.Load("timestamp_skew"); return ok })
 		w.progress()

@@ -18,6 +18,7 @@ import (
 // failOver kills the primary of two servers, promotes the other, and makes the killed
 // one the standby of that.
 func failOver(w *world) {
+	w.ledger.mayForget()
 	primary, standby := w.pg, pgtest.Start(w.t, pgtest.Durable())
 	standby.Follow(primary)
 	w.broker.Env = append(w.broker.Env, "DATABASE_URL="+pgtest.DSNOfPair(primary, standby))
@@ -37,6 +38,7 @@ func failOver(w *world) {
 // freezePostgres has all of Postgres stand still, for a moment or until the broker has
 // given up.
 func freezePostgres(w *world) {
+	w.ledger.mayForget()
 	w.serve()
 	w.populate()
 	w.load()
@@ -55,6 +57,7 @@ func freezePostgres(w *world) {
 
 // refuseConnections has Postgres throw out everybody and let nobody in.
 func refuseConnections(w *world) {
+	w.ledger.mayForget()
 	admin := w.connect()
 	_, err := admin.Exec(w.ctx, "CREATE DATABASE mesh")
 	w.check(err)
@@ -86,6 +89,7 @@ func (w *world) connect() *pgx.Conn {
 
 // lockPostgres holds a lock that the broker's commits need, for longer than they wait.
 func lockPostgres(w *world) {
+	w.ledger.mayForget()
 	w.serve()
 	other := w.connect()
 	w.populate()
@@ -105,6 +109,7 @@ func lockPostgres(w *world) {
 // deadlock holds a lock that the broker's commit needs, and waits for one that it has.
 // Postgres ends the broker's part of it.
 func deadlock(w *world) {
+	w.ledger.mayForget()
 	w.serve()
 	other, watching := w.connect(), w.connect()
 	_, err := other.Exec(w.ctx, "SET deadlock_timeout = '1h'") // somebody else finds out first
@@ -153,6 +158,7 @@ func (w *world) lockBehindMessages(other, watching *pgx.Conn) pgx.Tx {
 
 // lockSQLite holds the database's write lock for longer than the broker waits for it.
 func lockSQLite(w *world) {
+	w.ledger.mayForget()
 	w.serve()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.dataDir(), "claudemesh.db")+"?_txlock=immediate&_pragma=busy_timeout(10000)")
 	w.check(err)
@@ -176,6 +182,7 @@ func (w *world) dataDir() string {
 
 // fillDisk fills the disk that the SQLite database is on, and makes room again.
 func fillDisk(w *world) {
+	w.ledger.mayForget()
 	disk := filepath.Join(w.broker.Home, "data")
 	w.check(os.Mkdir(disk, 0o700))
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=256m,mode=0700"); errors.Is(err, syscall.EPERM) {
@@ -184,7 +191,7 @@ func fillDisk(w *world) {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() {
-		w.broker.Kill()
+		w.killBroker()
 		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
 			w.t.Error(err)
 		}

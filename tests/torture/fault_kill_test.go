@@ -8,13 +8,14 @@ func killBroker(w *world) {
 	w.populate()
 	w.load()
 	w.repeatWithoutOne(func(int) {
-		w.broker.Kill()
+		w.killBroker()
 		w.broker.Start()
 	})
 }
 
 // killPostgres kills all processes of Postgres and starts it again.
 func killPostgres(w *world) {
+	w.ledger.mayForget()
 	w.serve()
 	w.populate()
 	w.load()
@@ -33,7 +34,7 @@ func killAll(w *world) {
 	machines := []*machine{w.addMachine(), w.addMachine()}
 	w.load()
 	w.repeat(func(n int) {
-		w.broker.Kill()
+		w.killBroker()
 		w.pg.Kill()
 		var killed sync.WaitGroup
 		for _, m := range machines {

@@ -61,6 +61,7 @@ func limitOfMesh(w *world) {
 // Postgres stands still. What is too much is refused with queue_full, until the storage
 // is back.
 func limitOfQueue(w *world) {
+	w.ledger.mayForget()
 	w.shouts = false // the flood would come to its sender, of whom the ledger knows nothing
 	w.broker.Env = append(w.broker.Env, fmt.Sprint("MAX_MESSAGE_BYTES=", 2<<20))
 	w.serve()

@@ -16,7 +16,8 @@ func slowNetwork(w *world) {
 }
 
 // cutNetwork lets nothing through in one direction for a while, which ends with a
-// reset or, as after a short failure of a line, with everything that was on its way.
+// reset, after which all come back, or, as after a short failure of a line, with
+// everything that was on its way.
 func cutNetwork(w *world) {
 	w.serve()
 	network := newProxy(w)
@@ -27,10 +28,15 @@ func cutNetwork(w *world) {
 		cut.cut[n%2] = true
 		network.set(cut)
 		w.hold(2*time.Second, 12*time.Second) // the broker gives up after 10
-		if n/2%2 == 1 {
+		before := w.raw[0].visits.Load()
+		again := (n+n/2)%2 == 1
+		if again {
 			network.reset()
 		}
 		network.set(weather{})
+		if again {
+			w.eventually("who was cut off is back", func() bool { return w.raw[0].visits.Load() > before })
+		}
 	})
 }
 

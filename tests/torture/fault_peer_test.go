@@ -39,7 +39,7 @@ func neverAcknowledges(w *world) {
 		w.progress()
 		w.hold(6*time.Second, 12*time.Second) // the lease of a push is 5
 		if n%2 == 1 {
-			w.broker.Kill()
+			w.killBroker()
 			w.broker.Start()
 		}
 		w.progress()

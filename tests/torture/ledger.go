@@ -20,14 +20,20 @@ type ledger struct {
 	faults   int
 	arrived  int      // copies of deliveries at a recipient's door
 	wrong    []string // what must never happen, in words
-	twice    int      // deliveries that passed their recipient's dedupe again
+	twice    int      // deliveries that passed their recipient's dedupe again, and messages with two names
 	news     chan struct{}
+
+	// forgetful says that the broker was killed, or its commits fail. What it had pushed
+	// and not yet acknowledged it may accept anew, under another id.
+	forgetful bool
 }
 
 // message is one that was handed to a broker or to a daemon. Moments are 0 for what has
 // not happened.
 type message struct {
 	id, from    string
+	name        string // the broker's id, from an ack or a push
+	final       bool   // name is from an ack
 	sent, acked int64
 	refused     bool             // at least once, for the time being
 	taken       map[string]int64 // by recipient
@@ -75,6 +81,34 @@ func (l *ledger) ack(id string) {
 	if m := l.messages[id]; m.acked == 0 {
 		m.acked = now
 		l.open--
+	}
+}
+
+// mayForget notes that the broker is killed or can't commit.
+func (l *ledger) mayForget() {
+	_, done := l.note()
+	defer done()
+	l.forgetful = true
+}
+
+// named notes the broker's id of a message, from an ack, which is final, or a push. One
+// that was accepted twice has two; its recipients would not tell, since they dedupe by the
+// sender's id.
+func (l *ledger) named(id, name string, final bool) {
+	_, done := l.note()
+	defer done()
+	m := l.messages[id]
+	if m == nil {
+		return // take says so
+	}
+	switch {
+	case m.name == name || m.name == "":
+		m.name, m.final = name, m.final || final
+	case !l.forgetful || m.final && final:
+		l.twice++
+		l.wrong = append(l.wrong, fmt.Sprintf("%s was accepted as %s and as %s", id, m.name, name))
+	case !m.final: // else it is a push that was under way
+		m.name, m.final = name, final
 	}
 }
 

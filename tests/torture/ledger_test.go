@@ -44,6 +44,32 @@ func TestLedger(t *testing.T) {
 			take(l, "b", "1")
 			l.arrive()
 		}, totals{sent: 1, acked: 1, owed: 1, received: 1, repeated: 1}, ""},
+		{"accepted twice", func(l *ledger) {
+			send(l, "1", "b")
+			l.named("1", "x", false)
+			l.named("1", "x", true)
+			l.ack("1")
+			take(l, "b", "1")
+			l.named("1", "y", false)
+		}, totals{sent: 1, acked: 1, owed: 1, received: 1, twice: 1}, "1 was accepted as x and as y"},
+		{"accepted anew by a broker that was killed", func(l *ledger) {
+			send(l, "1", "b")
+			l.named("1", "x", false)
+			l.mayForget()
+			l.named("1", "y", false)
+			l.named("1", "y", true)
+			l.ack("1")
+			take(l, "b", "1")
+		}, totals{sent: 1, acked: 1, owed: 1, received: 1}, ""},
+		{"accepted anew although it was acknowledged", func(l *ledger) {
+			send(l, "1", "b")
+			l.named("1", "x", true)
+			l.ack("1")
+			take(l, "b", "1")
+			l.mayForget()
+			l.named("1", "z", false) // pushed before a commit that failed, and read late
+			l.named("1", "y", true)
+		}, totals{sent: 1, acked: 1, owed: 1, received: 1, twice: 1}, "1 was accepted as x and as y"},
 		{"out of order under way", func(l *ledger) {
 			send(l, "1 2", "b")
 			take(l, "b", "2 1")

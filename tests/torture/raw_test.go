@@ -304,6 +304,7 @@ func (a *rawPeer) readLoop(ctx context.Context, ws *websocket.Conn) {
 			a.answered(ctx, &f)
 			err = a.manners.forge(ctx, ws, &f)
 		case f.Type == "push" && f.Subtype == "" && !deaf:
+			a.w.ledger.named(f.ClientID, f.MessageID, false)
 			a.arrived(f.ClientID)
 			err = write(ctx, ws, object{"type": "client_ack", "clientMessageId": f.ClientID, "brokerMessageId": f.MessageID})
 		case f.Type == "error":
@@ -321,6 +322,9 @@ var permanent = regexp.MustCompile(`(?i)unknown|invalid|forbidden|not_authorized
 // answered takes the ack of a message. A refused one goes to the end of the line, and
 // is written again in a moment.
 func (a *rawPeer) answered(ctx context.Context, f *inFrame) {
+	if f.Queued {
+		a.w.ledger.named(f.ID, f.MessageID, true)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for i, l := range a.letters {

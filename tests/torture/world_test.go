@@ -187,6 +187,12 @@ func (w *world) repeatWithoutOne(inject func(n int)) {
 	})
 }
 
+// killBroker ends the broker with no chance to do anything more.
+func (w *world) killBroker() {
+	w.ledger.mayForget()
+	w.broker.Kill()
+}
+
 // hold is how long a fault is to last, which differs between short and long runs.
 func (w *world) hold(short, long time.Duration) {
 	w.t.Helper()
