@@ -112,6 +112,13 @@ func (o *outbox) flushed() bool {
 	return !o.writing
 }
 
+// size returns how many bytes wait to be written.
+func (o *outbox) size() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes
+}
+
 // discard lets go of everything.
 func (o *outbox) discard() {
 	o.mu.Lock()

@@ -65,10 +65,15 @@ func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
 		broker: b, id: id, members: members, rates: newLimiters[wire.ID](),
 		Room: presence.NewRoom[*conn](id), serving: make(map[string]*conn), guests: make(map[*conn]struct{}),
 	}
+	now := time.Now()
+	for i := range records { // whose clock may have been ahead: what lies in the future would never end
+		rec := &records[i]
+		rec.StatusAt, rec.LastSeenAt = earliest(rec.StatusAt, now), earliest(rec.LastSeenAt, now)
+	}
 	// Who was here when the broker before ended is leased from the moment at which
 	// this one could be reached.
 	r.Restore(records, known, opened.Add(b.Settings().PresenceLease))
-	b.held.giveTo(r, time.Now())
+	b.held.giveTo(r, now)
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -77,6 +82,13 @@ func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
 	}
 	b.rooms[id] = r
 	return r, nil
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func (b *Broker) roomInMemory(id wire.ID) *room {

@@ -30,6 +30,7 @@ type Stats struct {
 	Meshes      int              // in memory
 	Presences   int              // online or leased
 	Joins       int64            // hellos that became a presence, or one again
+	Backlog     int              // bytes that wait to be written to the slowest reader
 	Panics      int64            // connections that ended in one
 	Refused     map[string]int64 // frames and hellos, by reason
 	Queue       queue.Stats
@@ -52,6 +53,9 @@ func (b *Broker) Stats() Stats {
 	}
 	b.mu.Lock()
 	s.Connections = len(b.conns)
+	for c := range b.conns {
+		s.Backlog = max(s.Backlog, c.out.size())
+	}
 	b.mu.Unlock()
 	s.Queue, s.Journal = b.queue.Stats(), b.journal.Stats()
 	return s

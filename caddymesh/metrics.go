@@ -32,6 +32,8 @@ var (
 			func(s *broker.Stats) float64 { return float64(s.Joins) }),
 		newMetric("panics_total", "Connections that ended in a panic of the broker's.", prometheus.CounterValue,
 			func(s *broker.Stats) float64 { return float64(s.Panics) }),
+		newMetric("backlog_bytes", "Bytes that wait to be written to the slowest reader.", prometheus.GaugeValue,
+			func(s *broker.Stats) float64 { return float64(s.Backlog) }),
 		newMetric("mailboxes", "Recipients with deliveries in memory.", prometheus.GaugeValue,
 			func(s *broker.Stats) float64 { return float64(s.Queue.Mailboxes) }),
 		newMetric("messages_open", "Messages that are not safe yet.", prometheus.GaugeValue,

@@ -90,7 +90,8 @@ func (e *Entry) Failed(err error) (again bool) {
 	e.mu.Unlock()
 
 	for i := range e.slots {
-		e.slots[i].box.stored(&e.slots[i], e.accepted.ID, e.accepted.Recipients[i].Seq, false)
+		// The commit may have come about all the same: acknowledgements still count.
+		e.slots[i].box.stored(&e.slots[i], e.accepted.ID, e.accepted.Recipients[i].Seq, true)
 	}
 	e.finish(wire.ID{}, done, err)
 	return false
@@ -117,7 +118,7 @@ func (e *Entry) acknowledged(i int, s Settlement) (settle bool) {
 		r.State, r.SettledAt = s.State, s.At
 	case refused:
 		e.mu.Unlock()
-		return false
+		return true
 	}
 	settle = e.phase != queued
 	e.unacked--

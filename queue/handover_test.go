@@ -78,3 +78,27 @@ func TestMailboxChangesHands(t *testing.T) {
 		}
 	})
 }
+
+// A mailbox that comes back to a connection before anything is committed: what that
+// has acknowledged does not come to it again.
+func TestAcknowledgementOutlivesAHandover(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, q fixture) {
+		first, second := &inbox{}, &inbox{}
+		q.Attach(box, first, false)
+		commit()
+		q.store.behave(slow, always(none))
+		r := q.send("m", wire.Now, box)
+		q.Attach(box, second, false)
+		q.Attach(box, first, false)
+		if !q.Acknowledge(box, first, first.id(t, 0), "m") || r.err() != nil {
+			t.Errorf("the acknowledgement did not count: %v", r.err())
+		}
+		pause(10 * time.Second)
+		expect(t, first, "m")
+		expect(t, second)
+		if n := q.store.pendingIn(box); n != 0 {
+			t.Errorf("%d deliveries are pending", n)
+		}
+	})
+}

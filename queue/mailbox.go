@@ -164,16 +164,16 @@ func (b *mailbox) delay(f *flight) {
 }
 
 // stored is called when the fate of a delivery's message is known. kept is false
-// when this delivery is not in the store: refused, or a repetition.
+// when this delivery is surely not in the store: the message is a repetition.
 func (b *mailbox) stored(s *slot, id wire.ID, seq int64, kept bool) {
 	b.mu.Lock()
-	if s.offered {
-		if f := b.flights[id]; f != nil && f.seq == seq {
-			f.entry = nil
-			if !kept {
-				b.land(id, f)
-			}
+	if f := b.flights[id]; f != nil && f.seq == seq {
+		f.entry = nil
+		if !kept {
+			b.land(id, f)
 		}
+	}
+	if s.offered {
 		b.mu.Unlock()
 		return
 	}
@@ -233,7 +233,7 @@ func (b *mailbox) detach(out Outlet) (idle bool) {
 	return b.idle()
 }
 
-// reset forgets the flights of the connection before. Those in the store will be
+// reset takes back the flights of the connection before. Those in the store will be
 // read from there again; those that are not yet must be waited for.
 func (b *mailbox) reset() {
 	b.generation++
@@ -242,12 +242,14 @@ func (b *mailbox) reset() {
 		b.starting = false
 		b.out.CaughtUp()
 	}
-	for id, f := range b.flights {
+	for _, f := range b.flights {
 		b.delay(f)
-		if f.entry != nil {
-			f.entry.slots[f.index].offered = false
+		if f.entry == nil {
+			continue
+		}
+		if s := &f.entry.slots[f.index]; s.offered {
+			s.offered = false
 			b.await(f.seq)
-			delete(b.flights, id)
 		}
 	}
 }

@@ -62,3 +62,35 @@ func TestRepetitionOfWhatWasStoredLate(t *testing.T) {
 		})
 	}
 }
+
+// A commit of which nothing is known may have come about. The message was refused, and
+// who has got it all the same and says so does not get it again.
+func TestAcknowledgementOfWhatWasRefused(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, q fixture) {
+		first, second := &inbox{}, &inbox{}
+		q.Attach(box, first, false)
+		q.send("before", wire.Now, box)
+		commit()
+		q.Acknowledge(box, first, first.id(t, 0), "before")
+		commit()
+		q.store.behave(quick, always(storedButNo))
+		r := q.send("m", wire.Now, box)
+		commit()
+		q.store.behave(quick, always(none))
+		pause(time.Second)
+		if !errors.Is(r.err(), queue.ErrUnavailable) || q.store.pendingIn(box) != 1 {
+			t.Fatalf("%v, %d in the store", r.err(), q.store.pendingIn(box))
+		}
+		if !q.Acknowledge(box, first, first.id(t, 1), "m") {
+			t.Error("the acknowledgement did not count")
+		}
+		commit()
+		q.Attach(box, second, false)
+		commit()
+		expect(t, second)
+		if n := q.store.pendingIn(box); n != 0 {
+			t.Errorf("%d deliveries are pending", n)
+		}
+	})
+}

@@ -1,0 +1,67 @@
+package broker_test
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/storage/sqlite"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Who was working when the broker stopped is idle after the TTL, although by a clock
+// that was set back meanwhile that is to come only.
+func TestWorkingEndsThoughTheClockWasSetBack(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "broker.db")
+	var m member
+	keys := newKeys(t)
+	t.Run("before", func(t *testing.T) {
+		s := startAt(t, path, nil)
+		m = s.owner()
+		c := s.session(m, keys, "me")
+		c.send(frame{"type": "set_status", "status": "working", "source": "hook"})
+		if row := c.peers()["me"]; row["status"] != "working" {
+			t.Fatalf("%v", row)
+		}
+	})
+	setBack(t, path, m.mesh, time.Hour)
+	s := startAt(t, path, func(s *broker.Settings) { s.StatusTTL = time.Second })
+	c := s.session(m, keys, "me")
+	for end := time.Now().Add(10 * time.Second); c.peers()["me"]["status"] != "idle"; {
+		if time.Now().After(end) {
+			t.Fatalf("still %v", c.peers()["me"])
+		}
+	}
+}
+
+// setBack makes what is stored of the presences of a mesh as much later as the clock
+// is set back.
+func setBack(t *testing.T, path, meshID string, by time.Duration) {
+	t.Helper()
+	store, err := sqlite.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := wire.ParseID(meshID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	records, err := store.Presences(ctx, id)
+	if err != nil || len(records) == 0 {
+		t.Fatalf("%d presences: %v", len(records), err)
+	}
+	for i := range records {
+		records[i].StatusAt, records[i].LastSeenAt = records[i].StatusAt.Add(by), records[i].LastSeenAt.Add(by)
+	}
+	if _, err := store.Commit(ctx, &journal.Batch{Presences: records}); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,330 @@
+package simulation
+
+import (
+	"context"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// disk is what is committed. It outlives brokers; each reaches it through a
+// session of its own.
+type disk struct {
+	mu       sync.Mutex
+	meshes   map[wire.ID]mesh.Mesh
+	members  map[wire.ID][]mesh.Member
+	messages map[wire.ID]*queue.Accepted
+	order    []wire.ID             // of messages, as they were stored
+	byClient map[clientKey]wire.ID // → message
+	bySeq    map[int64]*delivery
+	boxes    map[queue.Mailbox][]*delivery
+	records  map[recordKey]presence.Record
+	chains   map[wire.ID][]audit.Entry
+	hellos   map[wire.Signature]time.Time
+	lastSeq  int64
+	commits  int
+	newest   wire.ID // no message's id is newer
+}
+
+type clientKey struct {
+	mesh, member wire.ID
+	id           string
+}
+
+type recordKey struct {
+	mesh wire.ID
+	id   presence.Identity
+}
+
+type delivery struct {
+	*queue.Recipient
+	message *queue.Accepted
+}
+
+func newDisk() *disk {
+	return &disk{
+		meshes: make(map[wire.ID]mesh.Mesh), members: make(map[wire.ID][]mesh.Member),
+		messages: make(map[wire.ID]*queue.Accepted), byClient: make(map[clientKey]wire.ID),
+		bySeq: make(map[int64]*delivery), boxes: make(map[queue.Mailbox][]*delivery),
+		records: make(map[recordKey]presence.Record), chains: make(map[wire.ID][]audit.Entry),
+		hellos: make(map[wire.Signature]time.Time),
+	}
+}
+
+// clone copies a batch, so that it can be committed after its owner has gone on.
+func clone(b *journal.Batch) *journal.Batch {
+	c := *b
+	c.Messages = nil
+	for _, m := range b.Messages {
+		kept := *m
+		kept.Recipients = append([]queue.Recipient(nil), m.Recipients...)
+		c.Messages = append(c.Messages, &kept)
+	}
+	c.Audit = append([]audit.Entry(nil), b.Audit...)
+	return &c
+}
+
+// commit writes a batch, all or nothing. The caller holds mu.
+func (d *disk) commit(b *journal.Batch) ([]journal.Duplicate, error) {
+	next := make(map[wire.ID]int64)
+	for _, e := range b.Audit {
+		if _, ok := next[e.MeshID]; !ok {
+			next[e.MeshID] = int64(len(d.chains[e.MeshID])) + 1
+		}
+		if e.Seq != next[e.MeshID] {
+			return nil, journal.ErrForked
+		}
+		next[e.MeshID]++
+	}
+	d.commits++
+	for _, e := range b.Audit {
+		d.chains[e.MeshID] = append(d.chains[e.MeshID], e)
+	}
+	var duplicates []journal.Duplicate
+	for i, m := range b.Messages {
+		if original, ok := d.original(m); ok {
+			if original != m.ID {
+				duplicates = append(duplicates, journal.Duplicate{Index: i, Original: original})
+			}
+			continue
+		}
+		d.insert(m)
+	}
+	d.settle(b)
+	for _, r := range b.Presences {
+		key := recordKey{r.MeshID, r.Identity}
+		if !r.EndedAt.IsZero() && !r.Identity.Returns() {
+			delete(d.records, key)
+		} else {
+			d.records[key] = r
+		}
+	}
+	for _, h := range b.Hellos {
+		if _, ok := d.hellos[h.Signature]; !ok {
+			d.hellos[h.Signature] = h.At
+		}
+	}
+	return duplicates, nil
+}
+
+// original returns the id under which a message is stored already.
+func (d *disk) original(m *queue.Accepted) (wire.ID, bool) {
+	if _, ok := d.messages[m.ID]; ok {
+		return m.ID, true
+	}
+	if m.ClientID == "" {
+		return wire.ID{}, false
+	}
+	id, ok := d.byClient[clientKey{m.MeshID, m.SenderMember, m.ClientID}]
+	return id, ok
+}
+
+func (d *disk) insert(m *queue.Accepted) {
+	kept := *m
+	kept.Recipients = append([]queue.Recipient(nil), m.Recipients...)
+	d.messages[m.ID] = &kept
+	d.order = append(d.order, m.ID)
+	if slices.Compare(m.ID[:], d.newest[:]) > 0 {
+		d.newest = m.ID
+	}
+	if m.ClientID != "" {
+		d.byClient[clientKey{m.MeshID, m.SenderMember, m.ClientID}] = m.ID
+	}
+	for i := range kept.Recipients {
+		r := &delivery{&kept.Recipients[i], &kept}
+		d.bySeq[r.Seq] = r
+		d.boxes[r.Mailbox] = append(d.boxes[r.Mailbox], r)
+		d.lastSeq = max(d.lastSeq, r.Seq)
+	}
+}
+
+func (d *disk) settle(b *journal.Batch) {
+	for _, s := range b.Settled {
+		if r := d.bySeq[s.Seq]; r != nil && r.State == queue.Pending {
+			r.State, r.SettledAt = s.State, s.At
+		}
+	}
+	for _, c := range b.Closed {
+		for _, r := range d.boxes[c.Mailbox] {
+			if r.State == queue.Pending {
+				r.State, r.SettledAt = queue.Gone, c.At
+			}
+		}
+	}
+}
+
+// expire is queue.Store's Sweep without its end of forgetting, which takes a day
+// that no schedule has.
+func (d *disk) expire(before, now time.Time, limit int) int {
+	n := 0
+	for _, id := range d.order {
+		m := d.messages[id]
+		if !m.CreatedAt.Before(before) {
+			continue
+		}
+		for i := range m.Recipients {
+			if r := &m.Recipients[i]; r.State == queue.Pending && n < limit {
+				r.State, r.SettledAt = queue.Expired, now
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func (d *disk) backlog(box queue.Mailbox, after int64, urgentOnly bool, limit int) []queue.Waiting {
+	var page []queue.Waiting
+	for _, r := range d.boxes[box] {
+		if r.State == queue.Pending && r.Seq > after && (!urgentOnly || r.message.Priority == wire.Now) {
+			page = append(page, queue.Waiting{Seq: r.Seq, SameMember: r.SameMember, Message: r.message.Message})
+		}
+	}
+	sort.Slice(page, func(i, j int) bool { return page[i].Seq < page[j].Seq })
+	return page[:min(limit, len(page))]
+}
+
+func (d *disk) waitingBytes(id wire.ID) (n int64) {
+	for _, m := range d.messages {
+		if m.MeshID == id && slices.ContainsFunc(m.Recipients, func(r queue.Recipient) bool { return r.State == queue.Pending }) {
+			n += int64(len(m.Nonce) + len(m.Ciphertext))
+		}
+	}
+	return n
+}
+
+func (d *disk) find(id wire.ID, prefix string, limit int) []queue.Accepted {
+	var found []queue.Accepted
+	for _, m := range d.messages {
+		if m.MeshID == id && strings.HasPrefix(m.ID.String(), prefix) && len(found) < limit {
+			c := *m
+			c.Recipients = append([]queue.Recipient(nil), m.Recipients...)
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+func (d *disk) sent(id, member wire.ID, limit int) []queue.Sent {
+	var list []queue.Sent
+	for i := len(d.order) - 1; i >= 0 && len(list) < limit; i-- {
+		if m := d.messages[d.order[i]]; m.MeshID == id && m.SenderMember == member && m.ClientID != "" {
+			list = append(list, queue.Sent{ClientID: m.ClientID, MessageID: m.ID})
+		}
+	}
+	return list
+}
+
+// shift makes everything older, or younger by a negative time. That is how the disk
+// looks to a broker whose clock was set while it was not running.
+func (d *disk) shift(by time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, m := range d.messages {
+		m.CreatedAt = m.CreatedAt.Add(-by)
+	}
+	for key, r := range d.records {
+		r.StatusAt, r.ConnectedAt, r.LastSeenAt = r.StatusAt.Add(-by), r.ConnectedAt.Add(-by), r.LastSeenAt.Add(-by)
+		if !r.EndedAt.IsZero() {
+			r.EndedAt = r.EndedAt.Add(-by)
+		}
+		d.records[key] = r
+	}
+	for sig, at := range d.hellos {
+		d.hellos[sig] = at.Add(-by)
+	}
+	if by < 0 && !d.newest.IsZero() {
+		var ids wire.IDSource
+		d.newest = ids.New(d.newest.Time().Add(-by))
+	}
+}
+
+// record returns what is committed of a presence.
+func (d *disk) record(id wire.ID, identity presence.Identity) (presence.Record, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r, ok := d.records[recordKey{id, identity}]
+	return r, ok
+}
+
+// state returns how far a delivery came that is committed.
+func (d *disk) state(message wire.ID, box string) (queue.State, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m := d.messages[message]
+	if m == nil {
+		return 0, false
+	}
+	for i := range m.Recipients {
+		if m.Recipients[i].Mailbox.Name == box {
+			return m.Recipients[i].State, true
+		}
+	}
+	return 0, false
+}
+
+// holds reports whether a member's message is committed under its client id.
+func (d *disk) holds(key clientKey) (wire.ID, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	id, ok := d.byClient[key]
+	return id, ok
+}
+
+// pending lists what is committed and waits, as client ids by mailbox.
+func (d *disk) pending() map[queue.Mailbox][]string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := make(map[queue.Mailbox][]string)
+	for _, id := range d.order {
+		for _, r := range d.messages[id].Recipients {
+			if r.State == queue.Pending {
+				list[r.Mailbox] = append(list[r.Mailbox], d.messages[id].ClientID)
+			}
+		}
+	}
+	return list
+}
+
+// AuditMeshes, AuditHead and AuditEntries make the disk an audit.Store for the
+// final verification.
+func (d *disk) AuditMeshes(context.Context) ([]wire.ID, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var list []wire.ID
+	for id := range d.chains {
+		list = append(list, id)
+	}
+	return list, nil
+}
+
+func (d *disk) AuditHead(_ context.Context, id wire.ID) (audit.Head, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.head(id), nil
+}
+
+func (d *disk) head(id wire.ID) audit.Head {
+	chain := d.chains[id]
+	if len(chain) == 0 {
+		return audit.Head{}
+	}
+	last := chain[len(chain)-1]
+	return audit.Head{Seq: last.Seq, Hash: last.Hash}
+}
+
+func (d *disk) AuditEntries(_ context.Context, id wire.ID, after int64, limit int) ([]audit.Entry, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	chain := d.chains[id]
+	from := min(int(after), len(chain))
+	return append([]audit.Entry(nil), chain[from:min(len(chain), from+limit)]...), nil
+}

@@ -1,0 +1,34 @@
+// Package simulation holds a deterministic simulation of the broker's core, and
+// nothing else: connections, presence, queue, journal, audit log and mesh
+// directory run as they are, in the virtual time of testing/synctest, over a
+// network and a storage that are made of memory and fail as told.
+//
+// # Schedules
+//
+// A schedule is a list of steps that is made from its seed before anything runs:
+// sessions and daemons that come, go, take over, fall silent, read nothing,
+// acknowledge nothing or what is not theirs; messages of every kind; statuses,
+// hooks, groups and successions; a storage that is slow, away, frozen, or that
+// commits and loses the answer; crashes and restarts of the broker. Steps follow
+// each other at once, at rest, or after seconds to minutes.
+//
+// # What is checked
+//
+// While it runs, a ledger of what clients have sent and seen says what must be,
+// what may be and what must not be, and every frame that arrives is held against
+// it; more is checked whenever things have come to rest, and all of it once
+// everybody is back at the end. Where clients can't know (was the hello served before
+// the line was cut?) the ledger is in doubt and demands nothing; a restarted
+// broker is held to what its storage had committed, and the storage to what a
+// healthy one must have committed by then.
+//
+// # When it fails
+//
+// The seed, what was broken and the steps are printed, and then the least steps
+// that still break it. Run again with
+//
+//	go test ./broker/simulation -run TestSimulation -seed N -schedules 1 [-steps 3,17,42]
+//
+// The order of goroutines within one moment is Go's: a failure that hangs on it may
+// take several runs (-count) to come again.
+package simulation

@@ -1,0 +1,72 @@
+package simulation
+
+import (
+	"slices"
+	"testing"
+)
+
+// shrink removes steps as long as the rest still breaks something, in halves first
+// and one by one last (Zeller's delta debugging). broken runs a schedule.
+func shrink(s schedule, broken func(schedule) bool) schedule {
+	parts := 2
+	for len(s.steps) > 1 {
+		size := (len(s.steps) + parts - 1) / parts
+		smaller := false
+		for from := 0; from < len(s.steps); from += size {
+			without := schedule{s.seed, slices.Concat(s.steps[:from], s.steps[min(from+size, len(s.steps)):])}
+			if broken(without) {
+				s, smaller = without, true
+				parts = max(parts-1, 2)
+				break
+			}
+		}
+		if smaller {
+			continue
+		}
+		if size == 1 {
+			break
+		}
+		parts = min(2*parts, len(s.steps))
+	}
+	return s
+}
+
+func TestShrink(t *testing.T) {
+	t.Parallel()
+	var s schedule
+	for i := range 100 {
+		s.steps = append(s.steps, step{index: i})
+	}
+	tries := 0
+	got := shrink(s, func(s schedule) bool {
+		tries++
+		var need int
+		for _, st := range s.steps {
+			if st.index == 7 || st.index == 50 || st.index == 99 {
+				need++
+			}
+		}
+		return need == 3
+	})
+	if got.indexes() != "7,50,99" {
+		t.Errorf("left %s", got.indexes())
+	}
+	if tries > 300 {
+		t.Errorf("%d tries", tries)
+	}
+}
+
+// A schedule is the same whenever it is drawn.
+func TestScheduleIsDrawnFromItsSeed(t *testing.T) {
+	t.Parallel()
+	a, b := makeSchedule(7), makeSchedule(7)
+	if !slices.Equal(a.steps, b.steps) {
+		t.Error("two schedules of one seed differ")
+	}
+	if slices.Equal(a.steps, makeSchedule(8).steps) {
+		t.Error("two seeds give one schedule")
+	}
+	if got := a.only([]int{3, 1}).indexes(); got != "1,3" {
+		t.Errorf("kept %s", got)
+	}
+}

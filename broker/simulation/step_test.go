@@ -1,0 +1,362 @@
+package simulation
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+var statuses = []wire.Status{wire.Idle, wire.Working, wire.DND, wire.Working}
+
+// do takes a step. One that makes no sense as things are does nothing.
+func (w *world) do(s step) {
+	p := w.cast[s.peer%len(w.cast)]
+	switch s.kind {
+	case wait:
+		return
+	case turn:
+		w.server.turn([]weather{fair, slow, failing, frozen, fair, fair}[s.mode%6])
+		return
+	case crash:
+		w.crash(s.mode%2 == 0, []time.Duration{0, 0, 0, 0, time.Hour, -time.Hour}[s.mode%6])
+		return
+	case restart:
+		w.restart()
+		return
+	case hook:
+		w.hook(p, statuses[s.mode%4])
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.doLine(p, s) {
+		return
+	}
+	if c := p.current(); c != nil && !c.gone && !c.polite {
+		c.do(s)
+	}
+}
+
+// doLine takes the steps that concern the line and not what is said over it.
+func (w *world) doLine(p *peer, s step) bool {
+	c := p.latest()
+	switch s.kind {
+	case connect:
+		p.connect(nil)
+	case connectCut:
+		p.connect(func(l *link) { l.limit(s.mode%2 == 0, 1+s.arg) })
+	case connectWrong:
+		p.connectWrong(s.mode)
+	case dialOnly:
+		p.dial()
+	case mooded:
+		p.mood = mood(s.arg % 3)
+	case succeed:
+		others := w.inMesh(p.member.mesh)
+		old := others[s.arg%len(others)]
+		if old != p && !p.daemon() && !old.daemon() && old.member == p.member && !p.mayInherit(old) {
+			p.succeeds, p.elders = append(p.succeeds, old), append(p.elders, old)
+		}
+	case hangUp, cut, cutAfter, vanish, freeze, thaw:
+		if c != nil && !c.gone && !c.ended {
+			c.disturb(s)
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// disturb does something to a connection.
+func (c *conn) disturb(s step) {
+	switch s.kind {
+	case hangUp:
+		c.hangUp()
+	case cut:
+		c.drop(s.mode%2 == 0)
+	case cutAfter:
+		c.link.limit(s.mode%2 == 0, 1+s.arg%700)
+	case vanish:
+		c.gone = true
+		c.link.vanish()
+	case freeze:
+		if !c.frozen {
+			c.frozen, c.since = true, time.Now()
+		}
+		c.link.freeze(true)
+	case thaw:
+		if c.frozen {
+			c.frozen, c.thawed = false, time.Now()
+			if c.forsaken() && c.peer.current() == c {
+				c.peer.presence.doubt = true // until it shows which
+			}
+			c.link.freeze(false)
+		}
+	}
+}
+
+// connect says hello on a new connection; first does something to the line before.
+func (p *peer) connect(first func(*link)) {
+	now := time.Now()
+	if p.daemon() { // a second daemon of one host is another matter
+		for _, c := range slices.Clone(p.conns) {
+			c.drop(true)
+		}
+	}
+	possible := p.possibly(now)
+	c := p.dial()
+	if first != nil {
+		first(c.link)
+	}
+	c.hello, c.possible, c.before, c.groups = now, possible, p.presence.id, maps.Clone(p.groups)
+	c.send(p.helloMessage(now), false)
+	for _, old := range p.succeeds {
+		old.presence.doubt = true
+		old.presence.maybeUntil = later(old.presence.maybeUntil, now.Add(detection+presenceLease))
+	}
+}
+
+// connectWrong says a hello that must be refused.
+func (p *peer) connectWrong(mode int) {
+	now := time.Now()
+	hello := p.helloMessage(now)
+	last := p.lastTS
+	p.lastTS = 0
+	switch {
+	case mode < 3:
+		hello = p.helloMessage(now.Add(time.Hour))
+	case mode < 6:
+		hello = p.helloMessage(now.Add(-time.Hour))
+	case mode < 9 || p.daemon() || !p.met:
+		hello["timestamp"] = hello["timestamp"].(int64) + 1 // not what was signed
+	default:
+		claimer := p.world.inMesh(p.member.mesh)[0].member
+		ts, sig := identity.SignHello(claimer.keys, claimer.mesh.String(), claimer.id.String(), now.Add(time.Duration(p.world.luck(now)%1000)*time.Millisecond))
+		hello = map[string]any{
+			"type": wire.TypeHello, "meshId": claimer.mesh.String(), "memberId": claimer.id.String(), "pubkey": claimer.keys.Public().String(),
+			"sessionPubkey": p.keys.Public().String(), "sessionId": "x", "pid": 1, "cwd": "/", "timestamp": ts, "signature": sig.String(),
+		}
+	}
+	p.lastTS = last
+	c := p.dial()
+	c.wrong, c.hello = true, now
+	c.send(hello, false)
+}
+
+// hangUp says goodbye.
+func (c *conn) hangUp() {
+	if c.polite {
+		return
+	}
+	p := c.peer
+	was := p.current() == c
+	c.polite, c.left = true, time.Now()
+	c.link.write(encodeFrame(opClose, binary.BigEndian.AppendUint16(nil, 1000)))
+	m := &p.presence
+	switch {
+	case was:
+		m.online, m.sureUntil = false, time.Time{}
+	case c.acked.IsZero() && !c.hello.IsZero() && !c.wrong:
+		m.doubt = true // it may take over before it leaves
+	default:
+		return
+	}
+	m.maybeUntil = c.left.Add(detection + presenceLease)
+}
+
+// drop cuts the line.
+func (c *conn) drop(lose bool) {
+	c.link.cut(lose)
+	if c.ended {
+		return
+	}
+	c.ended = true
+	c.peer.conns = slices.DeleteFunc(c.peer.conns, func(other *conn) bool { return other == c })
+	c.lost(time.Now())
+}
+
+// do takes a step of a peer that is connected.
+func (c *conn) do(s step) {
+	p := c.peer
+	switch s.kind {
+	case ackAll, ackForeign:
+		c.ackMany(s.kind == ackForeign)
+	case send:
+		for range 1 + s.arg%3 {
+			p.intend(s, 10+s.arg%90).try(c)
+		}
+	case flood:
+		c.flood(s)
+	case resend:
+		for _, m := range p.intents {
+			if p.world.luck(s.index, m.id)%2 == 0 && m.tries > 0 && !m.expired(time.Now()) {
+				m.try(c)
+			}
+		}
+	case setStatus:
+		c.setStatus(statuses[s.mode%4], s.mode >= 8)
+	case group:
+		c.changeGroup(groupNames[s.arg%len(groupNames)])
+	case visible:
+		p.visible, p.hiding = !p.visible, p.hiding+1
+		c.stir()
+		c.send(map[string]any{"type": wire.TypeSetVisible, "visible": p.visible}, true)
+		c.hidingReq = fmt.Sprint("r", c.serial)
+	case roster:
+		q := &rosterQuery{at: time.Now(), absent: make(map[*peer]bool)}
+		for _, other := range p.world.inMesh(p.member.mesh) {
+			q.absent[other] = !other.possibly(q.at)
+		}
+		c.send(map[string]any{"type": wire.TypeListPeers}, true)
+		c.rosters[fmt.Sprint("r", c.serial)] = q
+	case track:
+		for _, m := range p.intents {
+			if m.safe {
+				c.send(map[string]any{"type": wire.TypeMessageStatus, "messageId": m.id1.String()}, true)
+				break
+			}
+		}
+	case junk:
+		c.junk(s.mode)
+	}
+}
+
+// ackMany acknowledges what has come and was not acknowledged: c's own, or what has
+// come to others.
+func (c *conn) ackMany(foreign bool) {
+	for _, p := range c.peer.world.cast {
+		for _, other := range p.conns {
+			for _, id := range slices.SortedFunc(maps.Keys(other.pushed), func(a, b wire.ID) int { return slices.Compare(a[:], b[:]) }) {
+				switch f := other.pushed[id]; {
+				case !foreign && other == c && !f.acked:
+					c.acknowledge(id)
+				case foreign && p.member != c.peer.member && !f.intent.may[c.peer]:
+					c.send(map[string]any{"type": wire.TypeClientAck, "clientMessageId": f.intent.id, "brokerMessageId": id.String()}, false)
+				}
+			}
+		}
+	}
+}
+
+// flood sends a session more than its window and its line hold; mostly to one that
+// stops reading.
+func (c *conn) flood(s step) {
+	first := c.peer.intend(step{arg: s.arg - s.arg%3, mode: 0}, 30_000)
+	if first.aim != atSession {
+		first.target, first.aim = c.peer.world.firstSession(c.peer.member.mesh), atSession
+	}
+	first.target.flooded = true
+	if to := first.target.current(); to != nil && s.mode%4 > 0 {
+		to.disturb(step{kind: freeze})
+	}
+	first.try(c)
+	for range 80 {
+		m := c.peer.intend(step{arg: s.arg - s.arg%3, mode: 0}, 30_000)
+		m.target, m.aim = first.target, atSession
+		m.try(c)
+	}
+}
+
+func (w *world) firstSession(id wire.ID) *peer {
+	list := w.inMesh(id)
+	return list[slices.IndexFunc(list, func(p *peer) bool { return !p.daemon() })]
+}
+
+func (c *conn) setStatus(value wire.Status, asHook bool) {
+	s := &c.peer.status
+	source, message := presence.Manual, map[string]any{"type": wire.TypeSetStatus, "status": string(value)}
+	if asHook {
+		source, message["source"] = presence.Hook, wire.SourceHook
+	}
+	s.pending++
+	c.stir()
+	c.send(message, false)
+	life, sent := s.life, time.Now()
+	c.effects = append(c.effects, func() {
+		if s.life == life {
+			s.served(value, source, sent)
+		}
+	})
+}
+
+func (c *conn) changeGroup(name string) {
+	p := c.peer
+	p.groups[name] = !p.groups[name]
+	p.unsure[name] = true
+	c.stir()
+	message := map[string]any{"type": wire.TypeLeaveGroup, "name": name}
+	if p.groups[name] {
+		message["type"] = wire.TypeJoinGroup
+	}
+	c.send(message, false)
+	life, now := p.status.life, p.groups[name]
+	c.effects = append(c.effects, func() {
+		if p.status.life == life && p.groups[name] == now && !p.names(name, !now) {
+			p.unsure[name] = false
+		}
+	})
+}
+
+// names reports whether a hello is under way that says that p is in a group, or that
+// it is not.
+func (p *peer) names(group string, in bool) bool {
+	return slices.ContainsFunc(p.conns, func(c *conn) bool { return c.acked.IsZero() && c.groups != nil && c.groups[group] == in })
+}
+
+// junk sends what can't be served; all but the first kind name the request.
+func (c *conn) junk(mode int) {
+	switch mode % 6 {
+	case 0:
+		c.link.write(encodeFrame(opText, []byte(`{"type":`)))
+	case 1:
+		c.send(map[string]any{"type": "hello"}, true)
+	case 2:
+		c.send(map[string]any{"type": wire.TypeSend, "targetSpec": 7}, true)
+	case 3:
+		c.send(map[string]any{"type": wire.TypeSetStatus, "status": "asleep"}, true)
+	case 4:
+		c.send(map[string]any{}, true)
+	case 5:
+		c.send(map[string]any{"type": wire.TypeMessageStatus, "messageId": "no"}, true)
+	}
+}
+
+// hook posts a status over HTTP, from the peer's own machine.
+func (w *world) hook(p *peer, value wire.Status) {
+	post := wire.HookStatus{Cwd: "/" + p.name, PID: 1000, Status: value, SessionID: "sid-" + p.name}
+	result, err := w.broker.HookStatus(context.Background(), post, p.addr)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now, m := time.Now(), &p.presence
+	if err != nil {
+		w.violate("7: hook: %v", err)
+		return
+	}
+	if result.Pending {
+		p.status.held = now
+		if p.lingers(p.haunted) {
+			p.status.known = false
+		}
+		if c := p.current(); c != nil && c.acked.Before(now) && p.surely(now) && m.half == whole && m.since.Before(now) && !c.link.over() {
+			w.violate("7: a hook of %s found nobody", p.name)
+		}
+		return
+	}
+	for _, other := range w.cast {
+		if other != p && other.presence.id.String() == result.PresenceID {
+			w.violate("7: a hook of %s spoke for %s", p.name, other.name)
+		}
+	}
+	if result.PresenceID != m.id.String() {
+		p.status.known = false
+		return
+	}
+	p.status.overtaken(value, presence.Hook)
+}

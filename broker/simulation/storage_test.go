@@ -1,0 +1,352 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// weather is how the storage behaves at the moment.
+type weather int
+
+const (
+	fair    weather = iota // a few milliseconds
+	slow                   // up to three seconds
+	failing                // errors; now and then a commit takes place all the same
+	frozen                 // no answer at all until it thaws
+)
+
+func (w weather) String() string { return [...]string{"fair", "slow", "failing", "frozen"}[w] }
+
+// server is the database server: the disk, and the weather that all of its
+// sessions are exposed to.
+type server struct {
+	*disk
+	luck func(parts ...any) uint64
+
+	mu      sync.Mutex
+	weather weather
+	turned  chan struct{} // closed when the weather turns
+	fairAt  time.Time     // since when it is fair
+	calls   map[string]int
+}
+
+func newServer(luck func(parts ...any) uint64) *server {
+	return &server{disk: newDisk(), luck: luck, turned: make(chan struct{}), calls: make(map[string]int)}
+}
+
+func (s *server) turn(w weather) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w == fair && s.weather != fair {
+		s.fairAt = time.Now()
+	}
+	s.weather = w
+	close(s.turned)
+	s.turned = make(chan struct{})
+}
+
+// fairFor tells for how long the storage has been well.
+func (s *server) fairFor() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.weather != fair {
+		return 0
+	}
+	return time.Since(s.fairAt)
+}
+
+// draw returns the weather and a number that is this call's own: what the n-th
+// call of a kind meets does not depend on calls of other kinds.
+func (s *server) draw(call string) (w weather, luck uint64, turned chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls[call]++
+	return s.weather, s.luck(call, s.calls[call]), s.turned
+}
+
+var (
+	errAway = errors.New("the database is away")
+	errDead = errors.New("this process is dead")
+)
+
+// session is one broker's connection to the server; it implements broker.Storage.
+// What concerns invites is missing: nobody in a simulation invites anybody.
+type session struct {
+	mesh.Store // nil
+	server     *server
+	died       chan struct{}
+	landing    bool // what is under way when the broker dies is committed nevertheless
+}
+
+func (s *server) connect() *session { return &session{server: s, died: make(chan struct{})} }
+
+// die cuts the session off, as the end of the process does.
+func (s *session) die(landing bool) {
+	s.landing = landing
+	close(s.died)
+}
+
+func (s *session) dead() bool {
+	select {
+	case <-s.died:
+		return true
+	default:
+		return false
+	}
+}
+
+// pass takes the time that a call takes. It returns an error when the call fails
+// before it has done anything.
+func (s *session) pass(ctx context.Context, call string) error {
+	for {
+		w, luck, turned := s.server.draw(call)
+		var wait <-chan time.Time
+		switch w {
+		case slow:
+			wait = time.After(time.Duration(luck%3000) * time.Millisecond)
+		case fair, failing:
+			wait = time.After(time.Duration(luck%5000) * time.Microsecond)
+		}
+		if w != frozen {
+			turned = nil // what is under way comes to its end
+		}
+		select {
+		case <-s.died:
+			return errDead
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", call, ctx.Err())
+		case <-turned:
+		case <-wait:
+			if w == failing {
+				return errAway
+			}
+			return nil
+		}
+	}
+}
+
+// read does a reading call. Its answer can be old when it gets there.
+func read[T any](ctx context.Context, s *session, call string, what func(d *disk) T) (answer T, err error) {
+	if err := s.pass(ctx, call); err != nil {
+		return answer, err
+	}
+	s.server.disk.mu.Lock()
+	answer = what(s.server.disk)
+	s.server.disk.mu.Unlock()
+	if err := s.pass(ctx, call+" answer"); err != nil {
+		var none T
+		return none, err
+	}
+	return answer, nil
+}
+
+// Commit implements journal.Store. Whatever keeps the answer from getting there,
+// the batch may have been committed, may never be, or may be a little later.
+func (s *session) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplicate, error) {
+	if s.dead() {
+		return nil, errDead
+	}
+	_, luck, _ := s.server.draw("fate of a commit")
+	err := s.pass(ctx, "commit")
+	if err != nil {
+		switch {
+		case errors.Is(err, errDead):
+			if s.landing {
+				s.land(b)
+			}
+		case errors.Is(err, errAway) && luck%3 == 0:
+			s.land(b)
+		case ctx.Err() != nil && luck%3 == 0:
+			s.landLater(clone(b), time.Duration(luck>>8%3000)*time.Millisecond)
+		}
+		return nil, err
+	}
+	duplicates, err := s.land(b)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.pass(ctx, "commit answer"); err != nil {
+		return nil, err
+	}
+	return duplicates, nil
+}
+
+// landLater commits what its owner has given up, unless another commit comes before
+// it or the owner dies.
+func (s *session) landLater(b *journal.Batch, after time.Duration) {
+	s.server.disk.mu.Lock()
+	commits := s.server.commits
+	s.server.disk.mu.Unlock()
+	time.AfterFunc(after, func() {
+		s.server.disk.mu.Lock()
+		defer s.server.disk.mu.Unlock()
+		if !s.dead() && s.server.commits == commits {
+			_, _ = s.server.commit(b) // forked: then it is lost
+		}
+	})
+}
+
+func (s *session) land(b *journal.Batch) ([]journal.Duplicate, error) {
+	s.server.disk.mu.Lock()
+	defer s.server.disk.mu.Unlock()
+	return s.server.commit(b)
+}
+
+// Mesh implements mesh.Store.
+func (s *session) Mesh(ctx context.Context, id wire.ID) (mesh.Mesh, []mesh.Member, error) {
+	type answer struct {
+		mesh    mesh.Mesh
+		members []mesh.Member
+		ok      bool
+	}
+	a, err := read(ctx, s, "mesh", func(d *disk) answer {
+		m, ok := d.meshes[id]
+		return answer{m, slices.Clone(d.members[id]), ok}
+	})
+	if err == nil && !a.ok {
+		err = mesh.ErrMeshNotFound
+	}
+	return a.mesh, a.members, err
+}
+
+// Presences implements presence.Store.
+func (s *session) Presences(ctx context.Context, id wire.ID) ([]presence.Record, error) {
+	return read(ctx, s, "presences", func(d *disk) (list []presence.Record) {
+		for key, r := range d.records {
+			if key.mesh == id && r.EndedAt.IsZero() {
+				list = append(list, r)
+			}
+		}
+		return list
+	})
+}
+
+// KnownSessions implements presence.Store.
+func (s *session) KnownSessions(ctx context.Context, id wire.ID) ([]presence.Known, error) {
+	return read(ctx, s, "known sessions", func(d *disk) (list []presence.Known) {
+		for key, r := range d.records {
+			if key.mesh == id && r.Proven {
+				list = append(list, presence.Known{SessionKey: r.SessionKey, MemberID: r.MemberID, DisplayName: r.DisplayName})
+			}
+		}
+		return list
+	})
+}
+
+// LastPresence implements presence.Store.
+func (s *session) LastPresence(ctx context.Context, id wire.ID, identity presence.Identity) (presence.Record, bool, error) {
+	type answer struct {
+		presence.Record
+		ok bool
+	}
+	a, err := read(ctx, s, "last presence", func(d *disk) answer {
+		r, ok := d.records[recordKey{id, identity}]
+		return answer{r, ok}
+	})
+	return a.Record, a.ok, err
+}
+
+// PrunePresences implements presence.Store. No schedule lasts a month.
+func (s *session) PrunePresences(ctx context.Context, _ time.Time, _ int) (int, error) {
+	return 0, s.pass(ctx, "prune presences")
+}
+
+// Backlog implements queue.Store.
+func (s *session) Backlog(ctx context.Context, box queue.Mailbox, after int64, urgentOnly bool, limit int) ([]queue.Waiting, error) {
+	return read(ctx, s, "backlog", func(d *disk) []queue.Waiting { return d.backlog(box, after, urgentOnly, limit) })
+}
+
+// Find implements queue.Store.
+func (s *session) Find(ctx context.Context, id wire.ID, prefix string, limit int) ([]queue.Accepted, error) {
+	return read(ctx, s, "find", func(d *disk) []queue.Accepted { return d.find(id, prefix, limit) })
+}
+
+// Sent implements queue.Store.
+func (s *session) Sent(ctx context.Context, id, member wire.ID, limit int) ([]queue.Sent, error) {
+	return read(ctx, s, "sent", func(d *disk) []queue.Sent { return d.sent(id, member, limit) })
+}
+
+// WaitingBytes implements queue.Store.
+func (s *session) WaitingBytes(ctx context.Context, id wire.ID) (int64, error) {
+	return read(ctx, s, "waiting bytes", func(d *disk) int64 { return d.waitingBytes(id) })
+}
+
+// LastSeq implements queue.Store.
+func (s *session) LastSeq(ctx context.Context) (int64, error) {
+	return read(ctx, s, "last seq", func(d *disk) int64 { return d.lastSeq })
+}
+
+// LastMessage implements queue.Store.
+func (s *session) LastMessage(ctx context.Context) (wire.ID, error) {
+	return read(ctx, s, "last message", func(d *disk) wire.ID { return d.newest })
+}
+
+// Sweep implements queue.Store.
+func (s *session) Sweep(ctx context.Context, expire, _, now time.Time, limit int) (int, error) {
+	return read(ctx, s, "sweep", func(d *disk) int { return d.expire(expire, now, limit) })
+}
+
+// AuditMeshes implements audit.Store.
+func (s *session) AuditMeshes(ctx context.Context) ([]wire.ID, error) {
+	if err := s.pass(ctx, "audit meshes"); err != nil {
+		return nil, err
+	}
+	return s.server.disk.AuditMeshes(ctx)
+}
+
+// AuditHead implements audit.Store and journal.Store.
+func (s *session) AuditHead(ctx context.Context, id wire.ID) (audit.Head, error) {
+	return read(ctx, s, "audit head", func(d *disk) audit.Head { return d.head(id) })
+}
+
+// AuditEntries implements audit.Store.
+func (s *session) AuditEntries(ctx context.Context, id wire.ID, after int64, limit int) ([]audit.Entry, error) {
+	if err := s.pass(ctx, "audit entries"); err != nil {
+		return nil, err
+	}
+	return s.server.disk.AuditEntries(ctx, id, after, limit)
+}
+
+// Hellos implements journal.Store.
+func (s *session) Hellos(ctx context.Context, since time.Time) ([]journal.Hello, error) {
+	return read(ctx, s, "hellos", func(d *disk) (list []journal.Hello) {
+		for sig, at := range d.hellos {
+			if !at.Before(since) {
+				list = append(list, journal.Hello{Signature: sig, At: at})
+			}
+		}
+		return list
+	})
+}
+
+// ForgetHellos implements journal.Store.
+func (s *session) ForgetHellos(ctx context.Context, t time.Time) error {
+	_, err := read(ctx, s, "forget hellos", func(d *disk) bool {
+		for sig, at := range d.hellos {
+			if at.Before(t) {
+				delete(d.hellos, sig)
+			}
+		}
+		return true
+	})
+	return err
+}
+
+// Migrate, Claim and Ping implement broker.Storage.
+func (s *session) Migrate(ctx context.Context) error { return s.pass(ctx, "migrate") }
+func (s *session) Claim(ctx context.Context) error   { return s.pass(ctx, "claim") }
+func (s *session) Ping(ctx context.Context) error    { return s.pass(ctx, "ping") }
+
+// Close implements broker.Storage.
+func (s *session) Close() error { return nil }

@@ -1,0 +1,360 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// The broker's settings: shorter than its defaults, so that schedules need not
+// last for days. Virtual time is free, but what the broker does every second is not.
+const (
+	presenceLease = 20 * time.Second
+	deliveryLease = 6 * time.Second
+	statusTTL     = 15 * time.Second
+	hookWindow    = 5 * time.Second
+	retention     = 5 * time.Minute
+	pingInterval  = 6 * time.Second
+	pongTimeout   = 15 * time.Second
+	hookHold      = 10*time.Second + 500*time.Millisecond // fixed
+	helloTimeout  = 10 * time.Second
+)
+
+func settings() broker.Settings {
+	s := broker.DefaultSettings()
+	s.PresenceLease, s.DeliveryLease, s.StatusTTL, s.HookFreshWindow = presenceLease, deliveryLease, statusTTL, hookWindow
+	s.MessageRetention, s.PingInterval, s.PongTimeout, s.HelloTimeout = retention, pingInterval, pongTimeout, helloTimeout
+	s.SendRatePerMin, s.SendBurst, s.HookRateLimitPerMin = 1_000_000, 1_000_000, 1_000_000
+	return s
+}
+
+// epoch is when time begins in a bubble of synctest.
+var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+var groupNames = []string{"red", "red/dark", "blue"}
+
+// world is one run of a schedule: a storage, the broker over it, and its peers. Its
+// lock guards the ledger; nobody waits for anything while holding it.
+type world struct {
+	seed    uint64
+	server  *server
+	session *session
+	broker  *broker.Broker
+	clients sync.WaitGroup
+	life    int // counts brokers
+
+	mu      sync.Mutex
+	cast    []*peer
+	peers   map[string]*peer
+	intents []*intent
+	byID    map[string]*intent
+	jumped  time.Time // when the clock was set last
+	now     string    // what is going on
+	broken  []string
+}
+
+// luck is a number that depends on the seed and on what it is for, and not on what
+// else happens.
+func (w *world) luck(parts ...any) uint64 {
+	h := fnv.New64a()
+	fmt.Fprint(h, w.seed, parts)
+	return h.Sum64()
+}
+
+// keys are made once: which ones they are makes no difference.
+var keys = sync.OnceValue(func() []identity.KeyPair {
+	var list []identity.KeyPair
+	for i := range 32 {
+		list = append(list, identity.FromSeed([identity.SeedSize]byte{1, byte(i)}))
+	}
+	return list
+})
+
+// newWorld casts the peers: one or two meshes of two or three members, some of them
+// with the same keys in both.
+func newWorld(seed uint64) *world {
+	w := &world{seed: seed, peers: make(map[string]*peer), byID: make(map[string]*intent)}
+	w.server = newServer(w.luck)
+	rnd := rand.New(rand.NewPCG(seed, 0xca57))
+	members := 2 + rnd.IntN(2)
+	for i := range 1 + rnd.IntN(5)/3 {
+		id := wire.ID{byte(i + 1)}
+		w.server.meshes[id] = mesh.Mesh{ID: id, Slug: fmt.Sprint("mesh-", i), Name: fmt.Sprint("Mesh ", i), Owner: keys()[0].Public(), CreatedAt: epoch}
+		for j := range members - i {
+			m := &member{mesh: id, id: wire.ID{byte(i + 1), byte(j + 1)}, keys: keys()[j]}
+			role := mesh.Normal
+			if j == 0 {
+				role = mesh.Owner
+			}
+			w.server.members[id] = append(w.server.members[id], mesh.Member{
+				ID: m.id, MeshID: id, Key: m.keys.Public(), DisplayName: fmt.Sprint("member ", j), Role: role, JoinedAt: epoch,
+			})
+			name := fmt.Sprintf("%c%d", 'a'+i, j)
+			if rnd.IntN(2) == 0 {
+				w.enlist(m, name+"d", identity.KeyPair{})
+			}
+			for k := range 1 + rnd.IntN(2) {
+				w.enlist(m, fmt.Sprint(name, "s", k), keys()[8+4*j+k])
+			}
+		}
+	}
+	return w
+}
+
+func (w *world) enlist(m *member, name string, session identity.KeyPair) {
+	p := &peer{
+		world: w, name: name, member: m, keys: session, addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(len(w.cast))}), visible: true,
+		groups: make(map[string]bool), unsure: make(map[string]bool), mood: mood(w.luck(name) % 3),
+		status: statusModel{known: true, value: wire.Idle, source: presence.JSONL, since: epoch},
+	}
+	for _, g := range groupNames {
+		p.groups[g] = w.luck(name, g)%2 == 0
+	}
+	w.cast = append(w.cast, p)
+	w.peers[name] = p
+}
+
+func (w *world) inMesh(id wire.ID) []*peer {
+	var list []*peer
+	for _, p := range w.cast {
+		if p.member.mesh == id {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// violate notes what is broken: the number of the promise first.
+func (w *world) violate(format string, args ...any) {
+	if len(w.broken) < 5 {
+		w.broken = append(w.broken, fmt.Sprintf("%s, in %q: promise ", time.Since(epoch).Round(time.Millisecond), w.now)+fmt.Sprintf(format, args...))
+	}
+}
+
+func (w *world) start() {
+	w.session = w.server.connect()
+	w.broker = broker.New(broker.Options{Storage: w.session, Settings: settings(), Log: zap.NewNop(), Version: "simulation"})
+	w.life++
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	if err := w.broker.Start(ctx); err != nil {
+		w.mu.Lock()
+		w.violate("11: start: %v", err)
+		w.mu.Unlock()
+	}
+}
+
+// settled is before when a healthy storage must have committed what happened.
+func (w *world) settled() time.Time {
+	const enough = 4 * time.Second
+	if w.server.fairFor() < 2*enough {
+		return time.Time{}
+	}
+	return time.Now().Add(-enough)
+}
+
+// crash ends the broker where it stands. landing says what becomes of the commit
+// that is under way, and jump how far the clock is set before the next one starts.
+func (w *world) crash(landing bool, jump time.Duration) {
+	strict := w.settled()
+	w.mu.Lock()
+	for _, p := range w.cast {
+		for _, c := range p.conns {
+			c.link.cut(true)
+		}
+	}
+	w.mu.Unlock()
+	w.session.die(landing)
+	dead, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = w.broker.Stop(dead) // there is no way to kill a goroutine; nothing it does gets anywhere
+	if jump != 0 {
+		w.jump(jump)
+	}
+	w.reload(strict)
+	w.start()
+}
+
+// jump sets the clock. Virtual time can't be set, so the past is moved instead.
+func (w *world) jump(by time.Duration) {
+	w.server.shift(by)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.jumped = time.Now()
+	for _, m := range w.intents {
+		if m.tries > 0 {
+			m.lapsed = m.expired(w.jumped)
+			m.first = m.first.Add(-by)
+		}
+	}
+}
+
+// restart stops the broker in peace. Nothing is forgotten if it says so.
+func (w *world) restart() {
+	strict := w.settled()
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+	defer cancel()
+	if w.broker.Ready(ctx) != nil {
+		strict = time.Time{}
+	} else if err := w.broker.Stop(ctx); err == nil {
+		strict = time.Now()
+	}
+	_ = w.broker.Stop(ctx)
+	w.session.die(true)
+	w.reload(strict)
+	w.start()
+}
+
+// reload holds what must have been committed against the storage, and goes on from
+// what has been.
+func (w *world) reload(strict time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	for _, p := range w.cast {
+		p.reload(now, strict)
+	}
+	for _, m := range w.intents {
+		m.reload(strict)
+	}
+}
+
+// reload is for a message what peer.reload is for a presence.
+func (m *intent) reload(strict time.Time) {
+	w := m.from.world
+	if _, stored := w.server.holds(clientKey{m.from.member.mesh, m.from.member.id, m.id}); !stored && m.tries > 0 {
+		m.loose = true
+		if m.safe && !m.forgotten && (m.safeAt.Before(strict) || !m.everybodyHasIt()) {
+			w.violate("1: %s was acknowledged at %s, and the storage does not have it", m, clock(m.safeAt))
+		}
+		m.forgotten = m.safe // it was safe because everybody had it
+	}
+	for id, acks := range m.acks {
+		for box, at := range acks {
+			state, stored := w.server.state(id, box)
+			if stored && state != 0 {
+				continue
+			}
+			if at.Before(strict) && !m.loose {
+				w.violate("2: %s was acknowledged by %s at %s, and the storage does not know", m, box, clock(at))
+			}
+			delete(acks, box)
+		}
+	}
+}
+
+// everybodyHasIt reports whether all who must get the message have acknowledged it.
+func (m *intent) everybodyHasIt() bool {
+	if m.aim < atGroup {
+		return len(m.answered) > 0
+	}
+	for p := range m.must {
+		if !m.answered[p] {
+			return false
+		}
+	}
+	return true
+}
+
+// loaded says that the broker surely knows a mesh now.
+func (w *world) loaded(id wire.ID, now time.Time) {
+	for _, p := range w.inMesh(id) {
+		if m := &p.presence; m.restored {
+			m.restored = false
+			p.status.restless, p.status.maybe = 0, now
+			m.maybeUntil = later(m.maybeUntil, now.Add(presenceLease+3*time.Second))
+		}
+	}
+}
+
+// run runs a schedule and returns what it has broken.
+func run(s schedule) []string {
+	w := newWorld(s.seed)
+	w.start()
+	for _, st := range s.steps {
+		w.enter(st.String())
+		w.do(st)
+		if w.pause(st.pause); w.isBroken() {
+			break
+		}
+	}
+	if !w.isBroken() {
+		w.settle()
+	}
+	w.server.turn(fair)
+	w.mu.Lock()
+	for _, p := range w.cast {
+		for _, c := range p.conns {
+			c.link.cut(true)
+		}
+	}
+	w.mu.Unlock()
+	_ = w.broker.Stop(context.Background())
+	w.clients.Wait()
+	return w.broken
+}
+
+func (w *world) enter(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = what
+}
+
+func (w *world) isBroken() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.broken) > 0
+}
+
+func (w *world) pause(d time.Duration) {
+	if d > 0 {
+		w.rest()
+		time.Sleep(d)
+	}
+	if d >= 0 {
+		w.rest()
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refine()
+}
+
+func (w *world) refine() {
+	now := time.Now()
+	for _, m := range w.intents {
+		m.refine(now)
+	}
+}
+
+// rest waits until everything that can happen now has happened, and checks what must
+// be so then.
+func (w *world) rest() {
+	synctest.Wait()
+	w.mu.Lock()
+	for _, p := range w.cast {
+		for _, c := range p.conns {
+			c.sync()
+		}
+	}
+	w.mu.Unlock()
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.resolve()
+	w.refine()
+	w.checkRest()
+}
