@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -240,6 +242,34 @@ func TestSessionIsAwayAndSucceeded(t *testing.T) {
 	}
 	if c := next(t, "receipt", alice.confirmations); c.By != heir.pair.Public() || c.Member != bobMesh.Member.Public() {
 		t.Errorf("got %+v", c)
+	}
+}
+
+// A frame that the broker does not take ends the connection, and its message, but
+// nothing else.
+func TestFrameTooLarge(t *testing.T) {
+	t.Parallel()
+	aliceMesh, bobMesh := newTeam(t, startBroker(t))
+	alice := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", newPair(t))
+	bob := session(t, bobMesh, "22222222-2222-4222-8222-222222222222", newPair(t))
+	to := wire.Target{Kind: wire.TargetKey, Key: bob.pair.Public()}
+	var small sync.WaitGroup
+	for i := range 20 { // what is under way beside it
+		small.Go(func() { alice.send(t, to, fmt.Sprint(i)) })
+	}
+	var refused *peer.RefusedError
+	_, err := alice.Send(t.Context(), peer.Outgoing{To: []wire.Target{to}, Body: make([]byte, 250_000)})
+	if !errors.As(err, &refused) || !refused.Final || refused.Code != wire.AckPayloadTooLarge {
+		t.Errorf("got %v", err)
+	}
+	small.Wait()
+	alice.send(t, to, "after it")
+	seen := make(map[string]bool)
+	for !seen["after it"] {
+		seen[string(next(t, "message", bob.messages).Body)] = true
+	}
+	if len(seen) != 21 {
+		t.Errorf("got %v", seen)
 	}
 }
 

@@ -47,6 +47,7 @@ type conn struct {
 	start time.Time
 	renew time.Duration // after which the connection is to be made anew; 0: never
 	heard atomic.Int64  // when traffic last came, as a time.Duration since start
+	large atomic.Int64  // bytes of the largest frame that was written
 
 	received chan received // from the read loop to the deliver loop
 
@@ -288,6 +289,11 @@ func (c *conn) keepAliveLoop() {
 // write sends one frame. It is not bound to the caller's context, since a
 // write that is cut off ends the connection.
 func (c *conn) write(frame []byte) error {
+	for n := int64(len(frame)); ; {
+		if most := c.large.Load(); n <= most || c.large.CompareAndSwap(most, n) {
+			break
+		}
+	}
 	ctx, cancel := context.WithTimeout(c.ctx, writeTimeout)
 	defer cancel()
 	if err := c.ws.Write(ctx, websocket.MessageText, frame); err != nil {
@@ -297,6 +303,13 @@ func (c *conn) write(frame []byte) error {
 		return fmt.Errorf("%w: %w", ErrDisconnected, err)
 	}
 	return nil
+}
+
+// tooLarge reports whether the connection has ended because of this frame: the broker
+// does not say which one it was, but no smaller one than the largest.
+func (c *conn) tooLarge(frame []byte) bool {
+	var closed *ClosedError
+	return errors.As(context.Cause(c.ctx), &closed) && closed.Code == wire.CloseTooBig && int64(len(frame)) >= c.large.Load()
 }
 
 func (c *conn) writeJSON(v any) error {

@@ -147,6 +147,17 @@ func (b *Inbox) Add(ctx context.Context, box Mailbox, m *Incoming, now time.Time
 	return added && err == nil, err
 }
 
+// Has reports whether a message is there already, so that Add would change nothing.
+func (b *Inbox) Has(ctx context.Context, box Mailbox, m *Incoming) (has bool, err error) {
+	err = b.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM message WHERE mesh_id = ?1 AND dedupe_key = ?2 AND (session = ?3
+		OR session = '' AND taken_session = ?3 OR sealing = 'direct' AND ?4 = 'direct'))`,
+		box.MeshID, m.DedupeKey(), box.Session, string(m.Sealing)).Scan(&has)
+	if err != nil {
+		return false, fmt.Errorf("look for message: %w", err)
+	}
+	return has, nil
+}
+
 // ListOptions choose messages of an inbox.
 type ListOptions struct {
 	All   bool  // those that were read too

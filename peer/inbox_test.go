@@ -28,6 +28,9 @@ func TestInboxKeepsMessagesInOrderAndOnce(t *testing.T) {
 	for i := range 5 {
 		m := Incoming{MessageID: fmt.Sprint("m", i), Sender: alice, Sealing: Direct, Body: []byte{'a' + byte(i)}, CreatedAt: now, Name: "alice", Priority: "next"}
 		for _, want := range []bool{true, false} {
+			if has, err := b.Has(t.Context(), Mailbox{MeshID: "mesh"}, &m); err != nil || has == want {
+				t.Fatalf("message %d: has it %v, %v", i, has, err)
+			}
 			if added, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &m, now); err != nil || added != want {
 				t.Fatalf("message %d: added %v, %v", i, added, err)
 			}

@@ -107,15 +107,16 @@ func (c *Client) attempt(ctx context.Context, id string, frame []byte) (wire.Ack
 	}
 	answer, forget := conn.expect(id)
 	defer forget()
-	if err := conn.write(frame); err != nil {
-		return wire.Ack{}, err
-	}
+	_ = conn.write(frame) // if that fails, so does the connection, and its end says why
 	timeout := time.NewTimer(ackTimeout)
 	defer timeout.Stop()
 	select {
 	case f := <-answer:
 		return wire.DecodeAck(&f)
 	case <-conn.ctx.Done():
+		if conn.tooLarge(frame) {
+			return wire.Ack{Error: fmt.Sprintf("%s: the broker takes no frame of %d bytes", wire.AckPayloadTooLarge, len(frame))}, nil
+		}
 		return wire.Ack{}, ErrDisconnected
 	case <-timeout.C:
 		return wire.Ack{}, errNoAck

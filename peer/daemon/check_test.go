@@ -232,6 +232,53 @@ func TestFloodIsRefused(t *testing.T) {
 	}
 }
 
+// What went to everybody has no receipt: the session learns that it has missed some.
+func TestFloodToEverybody(t *testing.T) {
+	t.Parallel()
+	const most = 5
+	_, alice, bob := pair(t)
+	bob.up(func(o *Options) { o.maxUnread = most })
+	to := bob.session().connected()
+	flood := alice.dialSession(peer.Options{})
+	for i := range 3 * most {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		_, err := flood.Send(ctx, peer.Outgoing{To: []wire.Target{{Kind: wire.TargetAll}}, Body: []byte(fmt.Sprint(i)), Priority: wire.Now})
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "all that are kept have come", func() bool { return unread(to) == most+1 })
+	var checked local.Checked
+	to.must(local.VerbCheck, local.Check{ToolUseID: "x"}, &checked)
+	if len(checked.Messages) != most+1 {
+		t.Fatalf("%d messages", len(checked.Messages))
+	}
+	for i, m := range checked.Messages {
+		if beyond := i == most; beyond != (m.Text == "") || beyond != strings.Contains(m.Error, "too many") {
+			t.Errorf("message %d: %+v", i, m)
+		}
+	}
+}
+
+// A text that the broker does not take fails, and what comes after it does not wait.
+func TestTextTooLarge(t *testing.T) {
+	t.Parallel()
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up()
+	from, to := alice.session().connected(), bob.session().connected()
+	large := local.Send{To: "bob-session", Text: strings.Repeat("x", 250_000), ClientID: "large-text"}
+	if err := from.call(local.VerbSend, large, nil); err != nil && !strings.Contains(err.Error(), "does not take") {
+		t.Error(err)
+	}
+	from.awaitState("large-text", local.Failed)
+	from.send("bob-session", "small")
+	if got := to.texts(1); got[0] != "small" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestSlice(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

@@ -64,8 +64,7 @@ func (l *line) sendLetter(ctx context.Context, client *peer.Client, next *letter
 func lineOver(ctx context.Context, err error) bool {
 	var hello *peer.HelloError
 	var closed *peer.ClosedError
-	return ctx.Err() != nil || errors.Is(err, peer.ErrClosed) || errors.As(err, &hello) ||
-		errors.As(err, &closed) && closed.Code != wire.CloseTooBig
+	return ctx.Err() != nil || errors.Is(err, peer.ErrClosed) || errors.As(err, &hello) || errors.As(err, &closed)
 }
 
 func (l *line) letterFailed(next *letter, reason string) {

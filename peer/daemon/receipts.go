@@ -30,15 +30,13 @@ func (l *line) take(ctx context.Context, m peer.Incoming) error {
 	tell := confirmation{MeshID: box.MeshID, Session: box.Session, Sender: m.Sender, Confirmed: peer.Confirmed{
 		ClientID: m.ClientID, State: peer.ConfirmedDelivered, At: time.Now(),
 	}}
-	full, err := l.full(ctx, box, &m)
+	kept, err := l.keep(ctx, box, &m)
 	if err != nil {
 		return err
 	}
-	if full {
+	if !kept {
 		l.log.Warn("message refused: too many of that sender are unread", "sender", m.Sender.Short())
 		tell.State, tell.Reason = peer.ConfirmedRefused, "too many of your messages are unread there"
-	} else if _, err := l.d.inbox.Add(ctx, box, &m, time.Now()); err != nil {
-		return err
 	}
 	if m.WantsReceipt && confirmable(m.ClientID) {
 		if err := l.d.store.addConfirmation(l.d.write(), tell); err != nil {
@@ -50,15 +48,34 @@ func (l *line) take(ctx context.Context, m peer.Incoming) error {
 	return nil
 }
 
-// full reports whether there is too much unread of the sender.
-func (l *line) full(ctx context.Context, box peer.Mailbox, m *peer.Incoming) (bool, error) {
+// keep stores a message unless there is too much unread of its sender. Where no receipt
+// can tell that sender, the recipient is told: what is stored then is a message without
+// its text, for itself and for those that come after it.
+func (l *line) keep(ctx context.Context, box peer.Mailbox, m *peer.Incoming) (kept bool, err error) {
 	sender := m.Member
 	if sender.IsZero() {
 		sender = m.Sender
 	}
 	messages, bytes, err := l.d.inbox.Load(ctx, box, sender)
-	return messages >= l.d.o.maxUnread || bytes+int64(len(m.Body)) > maxUnreadBytes, err
+	if err != nil {
+		return false, err
+	}
+	if messages < l.d.o.maxUnread && bytes+int64(len(m.Body)) <= maxUnreadBytes {
+		_, err := l.d.inbox.Add(ctx, box, m, time.Now())
+		return true, err
+	}
+	known, err := l.d.inbox.Has(ctx, box, m)
+	if known || err != nil {
+		return known, err
+	}
+	if !m.WantsReceipt && messages <= l.d.o.maxUnread {
+		m.Body, m.Err = nil, errNotKept
+		_, err = l.d.inbox.Add(ctx, box, m, time.Now())
+	}
+	return false, err
 }
+
+var errNotKept = errors.New("its text was not kept, and maybe others after it neither: too many messages of this sender were unread")
 
 // mailCame has the sessions that a mailbox is for look for mail.
 func (d *daemon) mailCame(box peer.Mailbox) {

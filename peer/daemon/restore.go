@@ -37,9 +37,7 @@ func (d *daemon) restore() error {
 			errs = append(errs, d.depart(p))
 		}
 	}
-	for _, s := range d.all() {
-		errs = append(errs, d.finishHandOver(s))
-	}
+	errs = append(errs, d.finishHandOvers())
 	if err := d.releaseOrphans(); err != nil {
 		errs = append(errs, err)
 	}
@@ -47,19 +45,21 @@ func (d *daemon) restore() error {
 	return errors.Join(errs...)
 }
 
-// finishHandOver completes what a crash may have cut short.
-func (d *daemon) finishHandOver(s *session) error {
-	for _, mesh := range s.snapshot().Meshes {
-		formers, err := d.store.formers(d.write(), mesh, s.id)
-		if err != nil {
-			return err
+// finishHandOvers completes what a crash has cut short. A session that has come back
+// since keeps what is its own.
+func (d *daemon) finishHandOvers() error {
+	list, err := d.store.handovers(d.write())
+	if err != nil {
+		return err
+	}
+	for _, h := range list {
+		if d.session(h.from) != nil {
+			err = d.store.handedOver(d.write(), h.from)
+		} else {
+			err = d.handOver(h.from, h.to)
 		}
-		for _, id := range formers {
-			if d.session(id) == nil {
-				if err := d.handOver(id, s.id); err != nil {
-					return fmt.Errorf("hand over the mail of a cleared session: %w", err)
-				}
-			}
+		if err != nil {
+			return fmt.Errorf("hand over the mail of a cleared session: %w", err)
 		}
 	}
 	return nil

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// maxText is what no broker takes any more.
+	// maxText is several times what a broker takes unless it is told to take more.
 	maxText = 256 << 10
 	// sendWait is how long send waits for the broker before it says "waiting".
 	sendWait = time.Second

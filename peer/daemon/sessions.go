@@ -226,12 +226,17 @@ func (d *daemon) inherit(s, old *session) {
 	s.kickMail()
 }
 
-// handOver moves what is on disk of a session to another one. It may be repeated.
+// handOver moves what is on disk of a session to another one. It may be repeated until
+// it has succeeded; afterwards, what there is may be of a session that came back.
 func (d *daemon) handOver(from, to string) error {
 	_, err := d.inbox.Adopt(d.write(), from, to)
-	return errors.Join(err,
+	err = errors.Join(err,
 		d.store.moveConfirmations(d.write(), from, to),
 		d.store.moveLetters(d.write(), from, to))
+	if err != nil {
+		return err
+	}
+	return d.store.handedOver(d.write(), from)
 }
 
 // registered answers a registration.

@@ -29,6 +29,12 @@ CREATE TABLE known (
 	groups     TEXT NOT NULL,   -- JSON, as it was registered
 	at         INTEGER NOT NULL -- Unix ms
 ) STRICT, WITHOUT ROWID;
+`, `
+-- Cleared sessions whose mail is still to go to their successors.
+CREATE TABLE handover (
+	former_id  TEXT PRIMARY KEY,
+	session_id TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 `}
 
 const firstSchema = `

@@ -13,7 +13,7 @@ import (
 
 // rank orders the states that a recipient reports; each is reached once, and what
 // comes late and is less says nothing new.
-const rank = `CASE %s WHEN 'delivered' THEN 1 WHEN 'in_context' THEN 2 WHEN 'refused' THEN 2 ELSE 0 END`
+const rank = `CASE %s WHEN 'delivered' THEN 1 WHEN 'refused' THEN 2 WHEN 'in_context' THEN 3 ELSE 0 END`
 
 // heard is what a recipient has signed.
 type heard struct {

@@ -143,7 +143,25 @@ func putFormers(ctx context.Context, tx *sql.Tx, mesh, session string, formers [
 			return err
 		}
 	}
-	return nil
+	if len(formers) == 0 {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO handover (former_id, session_id) VALUES (?, ?)
+		ON CONFLICT (former_id) DO UPDATE SET session_id = excluded.session_id`, formers[0], session)
+	return err
+}
+
+// handover is one that is not known to be complete.
+type handover struct{ from, to string }
+
+func (s *store) handovers(ctx context.Context) ([]handover, error) {
+	return collect(ctx, s.db, "read hand-overs", func(r *sql.Rows, h *handover) error { return r.Scan(&h.from, &h.to) },
+		`SELECT former_id, session_id FROM handover`)
+}
+
+// handedOver notes that a session has nothing left that is another's.
+func (s *store) handedOver(ctx context.Context, former string) error {
+	return s.exec(ctx, "note hand-over", `DELETE FROM handover WHERE former_id = ?`, former)
 }
 
 // removeSession forgets a session that no process runs; "" is none.

@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -163,6 +164,9 @@ func (s *server) check(ctx context.Context, toolUse string, in checkInput) (stri
 	limit := maxMessages
 	if in.Limit > 0 {
 		limit = min(in.Limit, maxMessages)
+	}
+	if toolUse == "" { // one name for all attempts, so that a second one gets what the first one's lost answer took
+		toolUse = "check-" + rand.Text()
 	}
 	var checked local.Checked
 	err := s.link.call(ctx, local.VerbCheck, local.Check{

@@ -1,0 +1,82 @@
+package daemon
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+// A session that was cleared and came back keeps its own mail, whatever becomes of the
+// daemon.
+func TestMailOfASessionThatCameBack(t *testing.T) {
+	t.Parallel()
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up()
+	a := alice.session().connected()
+	p := bob.session().connected()
+	old, key := p.id, p.key()
+	bob.must(local.VerbEnd, local.End{PID: p.pid(), SessionID: old, Reason: "clear"}, nil)
+	p.id = uuid.NewString()
+	p.register(func(r *local.Register) { r.Source = local.SourceClear })
+	p.connected()
+	back := func() *program {
+		q := bob.program(old)
+		q.register(func(r *local.Register) { r.Source = local.SourceResume })
+		return q.connected()
+	}
+	first := back()
+	a.send(key.String(), "for the one who came back")
+	eventually(t, "it has come", func() bool { return unread(first) == 1 })
+	first.kill()
+	eventually(t, "that one is over", func() bool { return len(bob.live()) == 1 })
+	bob.down()
+	bob.up()
+	p.connected()
+	if n := unread(p); n != 0 {
+		t.Errorf("the successor has %d", n)
+	}
+	if n := unread(back()); n != 1 {
+		t.Errorf("the one who came back has %d", n)
+	}
+}
+
+// What a crash has left of a hand-over is done at the next start.
+func TestHandOverThatWasCutShort(t *testing.T) {
+	t.Parallel()
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up()
+	a := alice.session().connected()
+	p, next := bob.session().connected(), bob.session().connected()
+	a.send(p.key().String(), "for the successor")
+	eventually(t, "it has come", func() bool { return unread(p) == 1 })
+	p.kill()
+	eventually(t, "that one is over", func() bool { return len(bob.live()) == 1 })
+	bob.down()
+	store, err := openStore(t.Context(), bob.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.exec(t.Context(), "begin a hand-over", `INSERT INTO handover (former_id, session_id) VALUES (?, ?)`, p.id, next.id); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.close(); err != nil {
+		t.Fatal(err)
+	}
+	bob.up()
+	next.connected()
+	if n := unread(next); n != 1 {
+		t.Errorf("the successor has %d", n)
+	}
+	bob.down()
+	if store, err = openStore(t.Context(), bob.dir); err != nil {
+		t.Fatal(err)
+	}
+	defer store.close()
+	if list, err := store.handovers(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("still to be done: %v, %v", list, err)
+	}
+}

@@ -1,0 +1,37 @@
+package daemon
+
+import (
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// What was refused once and came into the context all the same was not refused; and
+// what is in the context stays there.
+func TestRanksOfReceipts(t *testing.T) {
+	t.Parallel()
+	s, err := openStore(t.Context(), peer.Dir(t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if _, err := s.addLetter(t.Context(), &letter{ID: "m", Created: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	want := local.Delivered
+	for _, says := range []local.State{local.Delivered, local.Refused, local.Delivered, local.InContext, local.Refused} {
+		if err := s.hear(t.Context(), "m", heard{Key: wire.Key{1}, State: says, At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		if want != local.InContext && says != local.Delivered {
+			want = says
+		}
+		list, err := s.heardOf(t.Context(), "m")
+		if err != nil || len(list) != 1 || list[0].State != want {
+			t.Fatalf("after %s: %+v, %v", says, list, err)
+		}
+	}
+}
