@@ -367,6 +367,7 @@ func suddenEnd(t *testing.T, r *rig) {
 	}
 	r.awaitEvents(p, "SessionStart:startup", "UserPromptSubmit", "Stop")
 	s = r.home.Start(t, "claude", "--plugin-dir", p.dir, "--resume", id1)
+	r.awaitEvents(p, "SessionStart:startup", "UserPromptSubmit", "Stop", "SessionStart:resume") // it may be at its prompt before
 	s.Signal(syscall.SIGTERM)
 	s.Wait()
 	r.awaitEvents(p, "SessionStart:startup", "UserPromptSubmit", "Stop", "SessionStart:resume", "SessionEnd:other")
