@@ -42,8 +42,9 @@ type Broker struct {
 
 	pinged struct { // the storage's last answer
 		sync.Mutex
-		at  time.Time
-		err error
+		at    time.Time
+		err   error
+		asked chan struct{} // closed when the next one is here; nil: it was not asked for
 	}
 	settings atomic.Pointer[Settings]
 	draining atomic.Bool
@@ -223,13 +224,43 @@ func (b *Broker) Ready(ctx context.Context) error {
 // costs a write, and anybody may ask for the broker's health.
 const pingEvery = time.Second
 
+// pingTimeout is how long its answer may take.
+const pingTimeout = 2 * time.Second
+
+// ping returns the storage's last answer, or the next one when that is old. Who asks
+// may go away: the answer is for all who wait for it.
 func (b *Broker) ping(ctx context.Context) error {
 	b.pinged.Lock()
-	defer b.pinged.Unlock()
-	if now := time.Now(); now.Sub(b.pinged.at) >= pingEvery {
-		b.pinged.at, b.pinged.err = now, b.storage.Ping(ctx)
+	if time.Since(b.pinged.at) < pingEvery {
+		defer b.pinged.Unlock()
+		return b.pinged.err
 	}
+	asked := b.pinged.asked
+	if asked == nil {
+		asked = make(chan struct{})
+		b.pinged.asked = asked
+		go b.pingStorage()
+	}
+	b.pinged.Unlock()
+	select {
+	case <-asked:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	b.pinged.Lock()
+	defer b.pinged.Unlock()
 	return b.pinged.err
+}
+
+func (b *Broker) pingStorage() {
+	ctx, cancel := context.WithTimeout(context.Background(), pingTimeout)
+	defer cancel()
+	err := b.storage.Ping(ctx)
+	b.pinged.Lock()
+	defer b.pinged.Unlock()
+	b.pinged.at, b.pinged.err = time.Now(), err
+	close(b.pinged.asked)
+	b.pinged.asked = nil
 }
 
 // Drain refuses new sockets from now on, because the end is near.

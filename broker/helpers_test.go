@@ -35,6 +35,21 @@ func (s *server) join(m member) member {
 	return member{keys, m.mesh, id}
 }
 
+// eventually waits until something is so.
+func (s *server) eventually(what string, holds func() bool) {
+	s.t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			s.t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
 // peers returns the rows of the roster by display name.
 func (c *client) peers() map[string]frame {
 	c.t.Helper()

@@ -251,16 +251,25 @@ func (r *room) recall(a *presence.Arrival[*conn]) (err error) {
 
 // lastRecord returns what is kept of an identity, nil for nothing.
 func (r *room) lastRecord(id presence.Identity) (*presence.Record, error) {
-	if last, ok := r.broker.journal.Presence(r.id, id); ok {
-		return &last, nil // it ended so lately that the store does not know yet
+	last, ok := r.broker.journal.Presence(r.id, id) // it may have ended so lately that the store does not know yet
+	if !ok {
+		ctx, cancel := storageContext()
+		defer cancel()
+		var err error
+		if last, ok, err = r.broker.storage.LastPresence(ctx, r.id, id); err != nil {
+			return nil, err
+		}
 	}
-	ctx, cancel := storageContext()
-	defer cancel()
-	last, ok, err := r.broker.storage.LastPresence(ctx, r.id, id)
-	if err != nil || !ok {
-		return nil, err
+	if !ok || introduced(&last) {
+		return nil, nil
 	}
 	return &last, nil
+}
+
+// introduced reports whether a record is no more than introduce has made: nobody was
+// let in under its key yet.
+func introduced(last *presence.Record) bool {
+	return last.Proven && last.Attestation == nil && last.EndedAt.Equal(last.ConnectedAt) && last.EndedAt.Equal(last.LastSeenAt)
 }
 
 // part takes a connection out of the room: a clean close is a leave, anything

@@ -12,6 +12,8 @@ import (
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -165,6 +167,39 @@ func TestSuccessionNeedsNoPlace(t *testing.T) {
 	}
 	next := s.session(m, n, "next", succession(m, o, n))
 	next.wantPeers("next")
+}
+
+// A hello that was stopped halfway has left the key of a session that never was here:
+// who comes under it goes on for the old session all the same.
+func TestSuccessionAfterHalfAHello(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	m := s.owner()
+	o, n := newKeys(t), newKeys(t)
+	old := s.session(m, o, "old")
+	old.send(frame{"type": "set_status", "status": "dnd"})
+	old.send(frame{"type": "set_visible", "visible": false})
+	old.next("ack")
+	meshID, err := wire.ParseID(m.mesh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	memberID, err := wire.ParseID(m.member)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	if _, err := s.store.Commit(t.Context(), &journal.Batch{Presences: []presence.Record{{
+		MeshID: meshID, Identity: presence.SessionIdentity(n.Public()), ID: wire.ID{1}, MemberID: memberID, MemberKey: m.keys.Public(),
+		SessionKey: n.Public(), Proven: true, Role: wire.RoleSession, DisplayName: "next", Status: wire.Idle, Source: presence.JSONL,
+		StatusAt: now, Visible: true, ConnectedAt: now, LastSeenAt: now, EndedAt: now,
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	next := s.session(m, n, "next", succession(m, o, n))
+	if row := next.peers()["next"]; row["status"] != "dnd" || row["visible"] != false {
+		t.Errorf("%v", row)
+	}
 }
 
 // The old session takes its mailbox back when it comes back itself, keeps it when

@@ -14,6 +14,8 @@ const (
 	storeSweep = 10 * time.Second
 	// sweepLimit bounds one step of that, so that it never holds up a commit for long.
 	sweepLimit = 500
+	// sweepTimeout bounds it too: a connection to the storage may have gone silent.
+	sweepTimeout = 30 * time.Second
 	// receiptRetention is how long message_status still knows of a message after it
 	// could have expired.
 	receiptRetention = 24 * time.Hour
@@ -131,21 +133,30 @@ func (r *room) close(now time.Time) bool {
 }
 
 func (b *Broker) sweepStore(ctx context.Context) error {
-	if err := b.storage.ForgetHellos(ctx, time.Now().Add(-helloMemory)); err != nil {
+	short, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	if err := b.storage.ForgetHellos(short, time.Now().Add(-helloMemory)); err != nil {
 		return err
 	}
 	for more := true; more && ctx.Err() == nil; {
-		now := time.Now()
-		expire := now.Add(-b.Settings().MessageRetention)
-		n, err := b.storage.Sweep(ctx, expire, expire.Add(-receiptRetention), now, sweepLimit)
-		if err != nil {
+		var err error
+		if more, err = b.sweepStep(ctx); err != nil {
 			return err
 		}
-		pruned, err := b.storage.PrunePresences(ctx, now.Add(-presenceRetention), sweepLimit)
-		if err != nil {
-			return err
-		}
-		more = n > 0 || pruned > 0
 	}
 	return nil
+}
+
+// sweepStep does a part of it, and reports whether there may be more to do.
+func (b *Broker) sweepStep(ctx context.Context) (more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	now := time.Now()
+	expire := now.Add(-b.Settings().MessageRetention)
+	n, err := b.storage.Sweep(ctx, expire, expire.Add(-receiptRetention), now, sweepLimit)
+	if err != nil {
+		return false, err
+	}
+	pruned, err := b.storage.PrunePresences(ctx, now.Add(-presenceRetention), sweepLimit)
+	return n > 0 || pruned > 0, err
 }

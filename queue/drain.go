@@ -12,6 +12,9 @@ const drainPage = 64
 // drainRetry is how long a drain waits when the store is out of reach.
 const drainRetry = time.Second
 
+// drainTimeout is how long a page may take to be read.
+const drainTimeout = 10 * time.Second
+
 // startDrain makes sure that a drain is at work, if there is room for what it
 // would push. The caller holds b.mu.
 func (b *mailbox) startDrain() {
@@ -46,7 +49,7 @@ func (b *mailbox) drain(ctx context.Context) {
 		b.again, b.late = false, math.MaxInt64
 		b.mu.Unlock()
 
-		page, err := b.queue.store.Backlog(ctx, b.addr, after, urgentOnly, drainPage)
+		page, err := b.readPage(ctx, after, urgentOnly)
 		if err != nil {
 			select {
 			case <-ctx.Done():
@@ -58,6 +61,14 @@ func (b *mailbox) drain(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// readPage reads what comes next. Not without an end: a connection to the store may
+// have gone silent, and nobody else looks after the mailbox meanwhile.
+func (b *mailbox) readPage(ctx context.Context, after int64, urgentOnly bool) ([]Waiting, error) {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	return b.queue.store.Backlog(ctx, b.addr, after, urgentOnly, drainPage)
 }
 
 // deliver pushes one page. It returns true when the drain is over.

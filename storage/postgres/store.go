@@ -37,6 +37,7 @@ type Store struct {
 	// of them leaves the body without anybody who waits for it; and rows are changed
 	// by their ctid, which must not move.
 	writes chan struct{}
+	swept  atomic.Int64 // Unix ms; nothing older is pending
 
 	epoch atomic.Int64 // of our claim, 0 for none
 	mu    sync.Mutex

@@ -9,7 +9,7 @@ import (
 
 const (
 	expireDeliveries = `WITH change AS (
-			SELECT d.ctid FROM (SELECT mesh_id, id FROM claudemesh.messages WHERE created_at < $1 ORDER BY created_at) m
+			SELECT d.ctid FROM (SELECT mesh_id, id FROM claudemesh.messages WHERE created_at >= $4 AND created_at < $1 ORDER BY created_at) m
 			CROSS JOIN LATERAL (SELECT d.ctid FROM claudemesh.deliveries d
 				WHERE d.mesh_id = m.mesh_id AND d.message_id = m.id AND d.state < 1 OFFSET 0) d
 			LIMIT $3),
@@ -32,8 +32,9 @@ const (
 		DELETE FROM claudemesh.messages WHERE ctid = ANY (ARRAY (SELECT ctid FROM old))`
 )
 
-// Sweep implements queue.Store. Bodies that nobody waits for are those of the
-// deliveries that it lets expire: a commit leaves none.
+// Sweep implements queue.Store. What is to expire is looked for from where nothing more
+// was found the last time, since what is finished is kept for days. Bodies that nobody
+// waits for are those of the deliveries that expire: a commit leaves none.
 func (s *Store) Sweep(ctx context.Context, expire, forget, now time.Time, limit int) (int, error) {
 	ctx, done, err := s.exclusive(ctx)
 	if err != nil {
@@ -42,9 +43,16 @@ func (s *Store) Sweep(ctx context.Context, expire, forget, now time.Time, limit 
 	defer done()
 	var expired, deleted int64
 	b := s.batch()
-	b.Queue(expireDeliveries, expire.UnixMilli(), now.UnixMilli(), max(limit, 0)).
+	from := s.swept.Load()
+	if expire.UnixMilli() < from { // the clock was set back, or messages may wait longer
+		from = 0
+	}
+	b.Queue(expireDeliveries, expire.UnixMilli(), now.UnixMilli(), max(limit, 0), from).
 		QueryRow(func(r pgx.Row) error { return r.Scan(&expired) })
 	b.Queue(deleteMessages, forget.UnixMilli(), max(limit, 0)).Exec(counting(&deleted))
 	err = s.pool.SendBatch(ctx, b).Close()
+	if err == nil && expired < int64(limit) {
+		s.swept.Store(expire.UnixMilli())
+	}
 	return int(expired + deleted), wrap("sweep", err)
 }

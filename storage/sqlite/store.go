@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
@@ -32,6 +33,7 @@ type Store struct {
 	path  string
 	write *writer
 	read  *reader
+	swept atomic.Int64 // Unix ms; nothing older is pending
 
 	mu   sync.Mutex
 	lock *os.File // held after Claim

@@ -11,7 +11,7 @@ import (
 const (
 	expireDeliveries = `UPDATE deliveries SET state = ?3, settled_at = ?2 WHERE seq IN (
 		SELECT d.seq FROM messages m CROSS JOIN deliveries d ON d.message = m.no AND d.state = 0
-		WHERE m.created_at < ?1 ORDER BY m.created_at LIMIT ?4) RETURNING message`
+		WHERE m.created_at >= ?5 AND m.created_at < ?1 ORDER BY m.created_at LIMIT ?4) RETURNING message`
 	oldMessages = `SELECT no FROM messages m WHERE created_at < ?
 		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.no AND d.state = 0) ORDER BY created_at LIMIT ?`
 	raiseMark = `UPDATE marks SET last_seq = max(last_seq, (SELECT coalesce(max(seq), 0) FROM deliveries))`
@@ -22,13 +22,18 @@ var (
 	deleteMessages   = newBulk(`DELETE FROM messages WHERE no IN (`, 0, `)`)
 )
 
-// Sweep implements queue.Store. Bodies that nobody waits for are those of the
-// deliveries that it lets expire: a commit leaves none.
+// Sweep implements queue.Store. What is to expire is looked for from where nothing more
+// was found the last time, since what is finished is kept for days. Bodies that nobody
+// waits for are those of the deliveries that expire: a commit leaves none.
 func (s *Store) Sweep(ctx context.Context, expire, forget, now time.Time, limit int) (int, error) {
-	touched := 0
+	from := s.swept.Load()
+	if expire.UnixMilli() < from { // the clock was set back, or messages may wait longer
+		from = 0
+	}
+	touched, found := 0, 0
 	err := s.update(ctx, func(t tx) error {
 		limit := max(limit, 0)
-		rows, err := t.query(expireDeliveries, expire.UnixMilli(), now.UnixMilli(), int64(queue.Expired), limit)
+		rows, err := t.query(expireDeliveries, expire.UnixMilli(), now.UnixMilli(), int64(queue.Expired), limit, from)
 		expired, err := collect(rows, err, scanNumber)
 		if err != nil {
 			return err
@@ -45,9 +50,12 @@ func (s *Store) Sweep(ctx context.Context, expire, forget, now time.Time, limit 
 		if err != nil {
 			return err
 		}
-		touched = len(expired) + len(old)
+		touched, found = len(expired)+len(old), len(expired)
 		return t.deleteMessages(old)
 	})
+	if err == nil && found < limit {
+		s.swept.Store(expire.UnixMilli())
+	}
 	return touched, wrap("sweep", err)
 }
 

@@ -201,6 +201,26 @@ func testSweep(t *testing.T, db Database) {
 	equal(t, "backlog", len(waiting(t, s, meshID, "s/b")), 0)
 }
 
+// A sweep does not look again where it found nothing, unless time goes back.
+func testSweepAfterClockJump(t *testing.T, db Database) {
+	s := ready(t, db)
+	sweep := func(expire time.Time) int {
+		t.Helper()
+		return must[int](t)(s.Sweep(t.Context(), expire, now.Add(-time.Hour), now, 10))
+	}
+	equal(t, "swept at first", sweep(now), 0)
+	m := message(newID(), "s/a")
+	m.CreatedAt = now.Add(-20 * time.Minute) // by a clock that was set back
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{m}})
+	equal(t, "swept by that clock", sweep(now.Add(-10*time.Minute)), 1)
+	equal(t, "state", states(t, s, m), []queue.State{queue.Expired})
+	later := message(m.MeshID, "s/a")
+	later.CreatedAt = now.Add(time.Minute)
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{later}})
+	equal(t, "swept before it is due", sweep(now.Add(time.Minute)), 0)
+	equal(t, "swept when it is", sweep(now.Add(time.Minute+time.Millisecond)), 1)
+}
+
 func testSweepExhaustion(t *testing.T, db Database) {
 	s := ready(t, db)
 	meshID := newID()

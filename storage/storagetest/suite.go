@@ -76,6 +76,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"sent", testSent},
 		{"last seq and message", testLast},
 		{"sweep", testSweep},
+		{"sweep after a jump of the clock", testSweepAfterClockJump},
 		{"sweep to exhaustion", testSweepExhaustion},
 		{"hellos", testHellos},
 		{"audit", testAudit},
