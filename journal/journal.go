@@ -34,8 +34,9 @@ const (
 	// retryAfter is the pause between attempts while the storage is away.
 	retryAfter = 500 * time.Millisecond
 
-	// backlogBytes and backlogMessages bound what waits for the storage in memory.
-	backlogBytes    = 64 << 20
+	// backlogBytes and backlogMessages bound what waits for the storage in memory: some
+	// hundred milliseconds of all that a machine can send.
+	backlogBytes    = 16 << 20
 	backlogMessages = 32_768
 )
 

@@ -92,14 +92,6 @@ var buildUpgrade = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// raced reports whether the race detector watches the broker.
-func raced(w *world) bool {
-	w.t.Helper()
-	race, err := raceSetting()
-	w.check(err)
-	return race == "true"
-}
-
 // raceSetting is how the race detector was set when the broker was built.
 func raceSetting() (string, error) {
 	info, err := buildinfo.ReadFile(commands.Caddy)
