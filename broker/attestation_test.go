@@ -120,12 +120,47 @@ func TestSetStatusFromHook(t *testing.T) {
 			t.Errorf("step %d: %v, %v; want %v, %v", i, row["status"], row["statusReason"], step.status, step.reason)
 		}
 	}
-	for _, bad := range []frame{{"status": "idle", "source": "guess"}, {"status": "idle", "reason": string(make([]byte, 65))}} {
+	for _, bad := range []frame{
+		{"status": "idle", "source": "guess"}, {"status": "idle", "reason": string(make([]byte, 65))},
+		{"status": "idle", "cannotRead": string(make([]byte, 129))},
+	} {
 		bad["type"], bad["_reqId"] = "set_status", "r"
 		c.send(bad)
 		if e := c.next("error"); e["code"] != "invalid" || e["_reqId"] != "r" {
 			t.Errorf("%v", e)
 		}
+	}
+}
+
+// That a peer can't read is what it has said last, also with a status that is not taken,
+// and through a reconnect.
+func TestCannotRead(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	m := s.owner()
+	keys := newKeys(t)
+	c := s.session(m, keys, "me")
+	const why = "hooks are off on that machine"
+	for i, step := range []struct {
+		set          frame
+		status, want any
+	}{
+		{frame{"status": "idle", "source": "hook"}, "idle", nil},
+		{frame{"status": "idle", "source": "hook", "cannotRead": why}, "idle", why},
+		{frame{"status": "working", "source": "hook"}, "working", why},
+		{frame{"status": "dnd"}, "dnd", why},
+		{frame{"status": "idle", "source": "hook", "cannotRead": ""}, "dnd", nil},
+		{frame{"status": "idle", "source": "hook", "cannotRead": why}, "dnd", why},
+	} {
+		step.set["type"] = "set_status"
+		c.send(step.set)
+		if row := c.peers()["me"]; row["status"] != step.status || row["cannotRead"] != step.want {
+			t.Errorf("step %d: %v, %v; want %v, %v", i, row["status"], row["cannotRead"], step.status, step.want)
+		}
+	}
+	again := s.session(m, keys, "me")
+	if row := again.peers()["me"]; row["cannotRead"] != why {
+		t.Errorf("after a reconnect: %v", row)
 	}
 }
 

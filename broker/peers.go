@@ -30,7 +30,7 @@ func (r *room) row(p *presence.Presence[*conn]) wire.PeerRow {
 		Groups: orEmpty(p.Groups), SessionID: p.SessionID, ConnectedAt: wire.Time{Time: p.ConnectedAt}, Cwd: p.Cwd,
 		PeerRole: p.Role, Hostname: p.Hostname, PeerType: p.PeerType, Channel: p.Channel, Model: p.Model,
 		Stats: p.Stats, Profile: p.Profile, Visible: p.Visible, Online: p.Online,
-		StatusReason: p.StatusReason, Attestation: p.Attestation,
+		StatusReason: p.StatusReason, CannotRead: p.CannotRead, Attestation: p.Attestation,
 	}
 	if p.Summary != "" {
 		summary := p.Summary // the row outlives the lock
@@ -69,6 +69,9 @@ func (c *conn) setStatus(frame *wire.Frame) error {
 		signal.Source = presence.Hook
 	}
 	return c.change(func(r *room, p *presence.Presence[*conn], now time.Time) error {
+		if m.CannotRead != nil {
+			p.CannotRead = *m.CannotRead // whatever becomes of the status
+		}
 		if r.SetStatus(p, signal, now, r.broker.Settings().HookFreshWindow) {
 			r.regate(p)
 		}

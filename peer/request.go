@@ -112,13 +112,23 @@ func (c *Client) SetStatus(ctx context.Context, s wire.Status) error {
 	return c.notify(ctx, wire.TypeSetStatus, object{"status": s})
 }
 
-// SetHookStatus passes on what a hook of the session tells of it; it gives way to
-// a dnd that was set by hand. reason, e.g. "waiting", is shown beside the status and
-// cut at wire.MaxReasonLen; "" for none. The broker does not answer.
-func (c *Client) SetHookStatus(ctx context.Context, s wire.Status, reason string) error {
-	frame := object{"status": s, "source": wire.SourceHook}
-	if reason != "" {
-		frame["reason"] = cutText(reason, wire.MaxReasonLen)
+// HookStatus is what is known of a session without its word.
+type HookStatus struct {
+	Status wire.Status
+	// Reason, e.g. "waiting", is shown beside the status and cut at
+	// wire.MaxReasonLen; "" for none.
+	Reason string
+	// CannotRead is why the session can't read what is sent to it, cut at
+	// wire.MaxCannotReadLen; "": it can.
+	CannotRead string
+}
+
+// SetHookStatus passes on what a hook of the session tells of it; the status gives way
+// to a dnd that was set by hand. The broker does not answer.
+func (c *Client) SetHookStatus(ctx context.Context, s HookStatus) error {
+	frame := object{"status": s.Status, "source": wire.SourceHook, "cannotRead": cutText(s.CannotRead, wire.MaxCannotReadLen)}
+	if s.Reason != "" {
+		frame["reason"] = cutText(s.Reason, wire.MaxReasonLen)
 	}
 	return c.notify(ctx, wire.TypeSetStatus, frame)
 }

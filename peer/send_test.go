@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -332,13 +333,14 @@ func TestSetHookStatus(t *testing.T) {
 		})
 		defer stop()
 		c := s.dialed(s.options())
-		if err := errors.Join(c.SetStatus(t.Context(), wire.DND), c.SetHookStatus(t.Context(), wire.Working, ""),
-			c.SetHookStatus(t.Context(), wire.Working, strings.Repeat("x", wire.MaxReasonLen-1)+"é")); err != nil {
+		if err := errors.Join(c.SetStatus(t.Context(), wire.DND), c.SetHookStatus(t.Context(), HookStatus{Status: wire.Working, CannotRead: "hooks are off"}),
+			c.SetHookStatus(t.Context(), HookStatus{Status: wire.Working, Reason: strings.Repeat("x", wire.MaxReasonLen-1) + "é"})); err != nil {
 			t.Fatal(err)
 		}
-		for i, want := range []wire.SetStatus{{Status: wire.DND}, {Status: wire.Working, Source: wire.SourceHook},
-			{Status: wire.Working, Source: wire.SourceHook, Reason: strings.Repeat("x", wire.MaxReasonLen-1)}} {
-			if m := <-got; m != want {
+		why, none := "hooks are off", ""
+		for i, want := range []wire.SetStatus{{Status: wire.DND}, {Status: wire.Working, Source: wire.SourceHook, CannotRead: &why},
+			{Status: wire.Working, Source: wire.SourceHook, Reason: strings.Repeat("x", wire.MaxReasonLen-1), CannotRead: &none}} {
+			if m := <-got; !reflect.DeepEqual(m, want) {
 				t.Errorf("status %d: got %+v, want %+v", i, m, want)
 			}
 		}

@@ -21,6 +21,9 @@ type Presence[C comparable] struct {
 	Addr       netip.Addr // client address of the last connection; invalid when unknown
 	LastActive time.Time  // see Room.Touch
 	Succeeds   []wire.Key // older sessions in whose place this one goes on, newest first
+	// CannotRead is why the peer can't read its messages, "" when it can. It says so
+	// with every connection, so nothing keeps it over a restart.
+	CannotRead string
 
 	// claim tells a connection that came with a session key without proving it.
 	// SessionKey does not: it is taken away when somebody proves the key.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -64,20 +65,25 @@ func TestDecodeSuccessions(t *testing.T) {
 	}
 }
 
+func pointerTo(s string) *string { return &s }
+
 func TestDecodeSetStatus(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name, in, err string
 		want          SetStatus
 	}{
-		{"v1", `{"status":"dnd"}`, "", SetStatus{DND, "", ""}},
-		{"hook", `{"status":"idle","source":"hook","reason":"waiting"}`, "", SetStatus{Idle, SourceHook, "waiting"}},
+		{"v1", `{"status":"dnd"}`, "", SetStatus{Status: DND}},
+		{"hook", `{"status":"idle","source":"hook","reason":"waiting"}`, "", SetStatus{Status: Idle, Source: SourceHook, Reason: "waiting"}},
 		{"by hand with a reason", `{"status":"working","reason":"` + strings.Repeat("x", MaxReasonLen) + `"}`, "",
-			SetStatus{Working, "", strings.Repeat("x", MaxReasonLen)}},
+			SetStatus{Status: Working, Reason: strings.Repeat("x", MaxReasonLen)}},
 		{"no status", `{"source":"hook"}`, "status must be a string", SetStatus{}},
 		{"unknown status", `{"status":"away"}`, "status must be idle, working or dnd", SetStatus{}},
 		{"unknown source", `{"status":"idle","source":"jsonl"}`, "source must be hook, or left out", SetStatus{}},
 		{"source a number", `{"status":"idle","source":1}`, "source must be a string", SetStatus{}},
+		{"can't read", `{"status":"idle","cannotRead":"x"}`, "", SetStatus{Status: Idle, CannotRead: pointerTo("x")}},
+		{"reads", `{"status":"idle","cannotRead":""}`, "", SetStatus{Status: Idle, CannotRead: pointerTo("")}},
+		{"long reason why not", `{"status":"idle","cannotRead":"` + strings.Repeat("x", MaxCannotReadLen+1) + `"}`, "cannotRead must be at most 128 bytes", SetStatus{}},
 		{"long reason", `{"status":"idle","reason":"` + strings.Repeat("x", MaxReasonLen+1) + `"}`, "reason must be at most 64 bytes", SetStatus{}},
 	} {
 		got, err := DecodeSetStatus(parse(t, tc.in))
@@ -85,7 +91,7 @@ func TestDecodeSetStatus(t *testing.T) {
 		if err != nil {
 			text = err.Error()
 		}
-		if text != tc.err || err == nil && got != tc.want {
+		if text != tc.err || err == nil && !reflect.DeepEqual(got, tc.want) {
 			t.Errorf("%s: got %+v, %q; want %+v, %q", tc.name, got, text, tc.want, tc.err)
 		}
 	}

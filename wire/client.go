@@ -237,18 +237,28 @@ type SetStatus struct {
 	Status Status
 	Source string // "" for by hand
 	Reason string // e.g. "waiting"; shown beside the status until that changes
+	// CannotRead says why the sender can't read what is sent to it, in words for its
+	// peers; "": it can. nil: nothing is said of that.
+	CannotRead *string
 }
 
 // SourceHook in a set_status says that it passes on a hook of the session.
 const SourceHook = "hook"
 
-// MaxReasonLen bounds the reason of a status, in bytes.
-const MaxReasonLen = 64
+// MaxReasonLen and MaxCannotReadLen bound the reasons of a status, in bytes.
+const (
+	MaxReasonLen     = 64
+	MaxCannotReadLen = 128
+)
 
 // DecodeSetStatus reads a set_status.
 func DecodeSetStatus(frame *Frame) (SetStatus, error) {
 	f := fields{Frame: frame}
-	m := SetStatus{Status(f.need("status")), f.str("source"), f.bounded("reason", MaxReasonLen)}
+	m := SetStatus{Status: Status(f.need("status")), Source: f.str("source"), Reason: f.bounded("reason", MaxReasonLen)}
+	if f.raw("cannotRead") != nil {
+		why := f.bounded("cannotRead", MaxCannotReadLen)
+		m.CannotRead = &why
+	}
 	if f.err == nil && !m.Status.Valid() {
 		f.fail("status", "idle, working or dnd")
 	}

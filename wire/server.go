@@ -259,6 +259,8 @@ type PeerRow struct {
 	Role   string `json:"role,omitempty"` // the member's role in the mesh
 	// StatusReason is what the peer gave with its status, e.g. "waiting".
 	StatusReason string `json:"statusReason,omitempty"`
+	// CannotRead is why the peer can't read what is sent to it, in its own words.
+	CannotRead string `json:"cannotRead,omitempty"`
 	// Attestation is the member's word for a session's key; nil for others.
 	Attestation *Attestation `json:"attestation,omitempty"`
 }

@@ -170,7 +170,7 @@ func (l *line) tellBroker(ctx context.Context, client *peer.Client, told *toldBr
 			}
 		}
 		if status != wire.DND {
-			if err := client.SetHookStatus(ctx, status, reason); err != nil {
+			if err := client.SetHookStatus(ctx, peer.HookStatus{Status: status, Reason: reason}); err != nil {
 				return err
 			}
 		}
