@@ -53,7 +53,8 @@ type Limits struct {
 	PresenceLease caddy.Duration `json:"presence_lease,omitempty"`
 
 	// How long a message may stay unacknowledged by its recipient before it is
-	// delivered again. 1s to 24h. Default: 30s.
+	// delivered again. It doubles with each repetition, up to an hour, until the
+	// recipient acknowledges something or comes back. 1s to 24h. Default: 30s.
 	DeliveryLease caddy.Duration `json:"delivery_lease,omitempty"`
 
 	// How long a message waits for recipients that are away. 1m to 366 days.

@@ -40,6 +40,9 @@ type mailbox struct {
 	generation int    // counts attachments, so that a drain notices a new one
 	urgentOnly bool   // the gate: only priority now passes
 	starting   bool   // attached, and not yet caught up
+	// lease is how long what is pushed now may go unacknowledged. It is 0, which
+	// stands for the shortest, since the recipient has last come or acknowledged.
+	lease time.Duration
 
 	flights     map[wire.ID]*flight // pushed and not acknowledged
 	airborne    int                 // those of them that are not overdue: they fill the window
@@ -64,6 +67,7 @@ type flight struct {
 	seq      int64
 	overdue  bool
 	size     int
+	lease    time.Duration
 	deadline time.Time
 	clientID string
 	entry    *Entry // nil once stored
@@ -141,7 +145,8 @@ func (b *mailbox) known(seq int64) {
 }
 
 func (b *mailbox) push(f *flight, id wire.ID, frame []byte) {
-	f.deadline = time.Now().Add(b.queue.settings().DeliveryLease)
+	f.lease = max(b.lease, b.queue.settings().DeliveryLease)
+	f.deadline = time.Now().Add(f.lease)
 	b.flights[id] = f
 	b.airborne++
 	b.flightBytes += f.size
@@ -237,7 +242,7 @@ func (b *mailbox) detach(out Outlet) (idle bool) {
 // read from there again; those that are not yet must be waited for.
 func (b *mailbox) reset() {
 	b.generation++
-	b.held = false
+	b.held, b.lease = false, 0
 	if b.starting {
 		b.starting = false
 		b.out.CaughtUp()
@@ -295,6 +300,7 @@ func (b *mailbox) acknowledge(out Outlet, id wire.ID, clientID string) bool {
 	}
 	b.land(id, f)
 	now := time.Now()
+	b.heard(now)
 	b.settling[f.seq] = now
 	entry := f.entry
 	if b.behind && b.roomy() {
@@ -309,6 +315,21 @@ func (b *mailbox) acknowledge(out Outlet, id wire.ID, clientID string) bool {
 		b.settled(f.seq)
 	}
 	return true
+}
+
+// heard notes that the recipient has acknowledged something: what else it has been
+// pushed is due again after the shortest lease, as if it had never been away.
+func (b *mailbox) heard(now time.Time) {
+	if b.lease == 0 {
+		return
+	}
+	b.lease = 0
+	shortest := b.queue.settings().DeliveryLease
+	for _, f := range b.flights {
+		if soon := now.Add(shortest); f.deadline.After(soon) {
+			f.lease, f.deadline = shortest, soon
+		}
+	}
 }
 
 // settled is called when the store knows of an acknowledgement. A page that is
@@ -327,8 +348,13 @@ func (b *mailbox) settled(seq int64) {
 	}
 }
 
+// maxLease bounds how long a push may go unacknowledged by a recipient that has not
+// acknowledged anything for long.
+const maxLease = time.Hour
+
 // expireLeases takes back pushes that went unacknowledged for too long, so that
-// the drain pushes them again, in order.
+// the drain pushes them again, in order. A recipient that does not acknowledge gets
+// each of them half as often every time.
 func (b *mailbox) expireLeases(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -340,6 +366,7 @@ func (b *mailbox) expireLeases(now time.Time) {
 			continue
 		}
 		b.delay(f)
+		b.lease = max(b.lease, min(2*f.lease, maxLease))
 		if !b.behind {
 			b.behind, b.cursor = true, f.seq-1
 		}

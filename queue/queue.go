@@ -35,8 +35,11 @@ func (s Settling) Done() { s.box.settled(s.Seq) }
 
 // Settings are looked up whenever they are needed.
 type Settings struct {
-	DeliveryLease time.Duration // how long a push may go unacknowledged before it is pushed again
-	MeshBytes     int64         // of messages that wait in a mesh: nonces and ciphertexts; 0: any number
+	// DeliveryLease is how long a push may go unacknowledged before it is pushed
+	// again. It doubles with each repetition, up to an hour, until the recipient
+	// acknowledges something or comes back.
+	DeliveryLease time.Duration
+	MeshBytes     int64 // of messages that wait in a mesh: nonces and ciphertexts; 0: any number
 }
 
 // Queue accepts and delivers messages. See the package comment.

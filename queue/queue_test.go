@@ -315,8 +315,8 @@ func TestLeaseRunsOut(t *testing.T) {
 		commit()
 		expect(t, &in, "a", "b", "c", "a", "c")
 
-		// An answer to the first push counts even after the lease.
-		pause(31 * time.Second)
+		// An answer to the first push counts even after the lease, which is twice as long.
+		pause(61 * time.Second)
 		q.store.behave(quick, always(fails))
 		q.ExpireLeases()
 		if !q.Acknowledge(box, &in, wire.ID{}, "a") {
@@ -325,6 +325,76 @@ func TestLeaseRunsOut(t *testing.T) {
 		q.store.behave(quick, always(none))
 		pause(5 * time.Second)
 		expect(t, &in, "a", "b", "c", "a", "c", "c")
+	})
+}
+
+// expireUntil has leases run out second by second, and returns when something was
+// pushed, in seconds.
+func (f fixture) expireUntil(in *inbox, end time.Duration) (times []int) {
+	began, pushed := time.Now(), len(in.pushes)
+	for time.Since(began) < end {
+		f.ExpireLeases()
+		pause(time.Second)
+		if n := len(in.pushes); n != pushed {
+			pushed = n
+			times = append(times, int(time.Since(began).Seconds()))
+		}
+	}
+	return times
+}
+
+// Who takes nothing gets what waits half as often every time, until it takes
+// something or comes back; other mailboxes are none the worse.
+func TestLeaseDoubles(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		var in inbox
+		q.Attach(box, &in, false)
+		commit()
+		q.send("a", wire.Next, box)
+		pause(10 * time.Second)
+		q.send("b", wire.Next, box) // of another age: it does not double the lease once more
+		commit()
+		in.pushes = nil
+		times := q.expireUntil(&in, 4*time.Hour)
+		want := []int{20, 30, 81, 91, 201, 211, 442, 452, 922, 932, 1883, 1893, 3803, 3813, 7404, 7414, 11005, 11015}
+		if len(times) != len(want) {
+			t.Fatalf("pushed again after %v s, want about %v", times, want)
+		}
+		for i := range times {
+			if times[i] < want[i]-2 || times[i] > want[i]+20 {
+				t.Fatalf("pushed again after %v s, want about %v", times, want)
+			}
+		}
+
+		if !q.Acknowledge(box, &in, wire.ID{}, "a") {
+			t.Fatal("a late acknowledgement was not taken")
+		}
+		if times := q.expireUntil(&in, 100*time.Second); len(times) != 2 || times[0] > 33 || times[1] > 95 {
+			t.Fatalf("after an acknowledgement pushed again after %v s", times)
+		}
+		q.expireUntil(&in, time.Hour)
+		var back inbox
+		q.Attach(box, &back, false)
+		commit()
+		expect(t, &back, "b")
+		if times := q.expireUntil(&back, 100*time.Second); len(times) != 2 || times[0] > 33 || times[1] > 95 {
+			t.Fatalf("after a return pushed again after %v s", times)
+		}
+	})
+}
+
+// A lease that is longer than the longest stays what it is.
+func TestLongLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newMemStore()
+		q, in := queue.New(store, &handJournal{}, func() queue.Settings { return queue.Settings{DeliveryLease: 3 * time.Hour} }), inbox{}
+		defer q.Stop()
+		store.insert(&queue.Accepted{Message: queue.Message{ID: wire.ID{9}, MeshID: mesh, ClientID: "m"}, Recipients: []queue.Recipient{{Seq: 1, Mailbox: box}}})
+		q.Attach(box, &in, false)
+		commit()
+		if times := (fixture{q, store}).expireUntil(&in, 10*time.Hour); len(times) != 3 {
+			t.Fatalf("pushed again after %v s, want every three hours", times)
+		}
 	})
 }
 

@@ -23,6 +23,9 @@ var (
 	firstSeed = flag.Uint64("seed", 1, "seed of the first schedule")
 )
 
+// longestLease is more than a push may go unacknowledged before it is pushed again.
+const longestLease = time.Hour + time.Second
+
 // TestSimulation runs random schedules of sends, acknowledgements, lost
 // connections, gates, storage failures and crashes in virtual time, and checks the
 // promises: every message whose sender was told it is safe reaches every
@@ -186,7 +189,7 @@ func (w *world) step() {
 		w.away = !w.away
 		w.mu.Unlock()
 	case n < 94:
-		time.Sleep(31 * time.Second)
+		time.Sleep(31 * time.Second << w.rnd.IntN(5)) // leases double
 		w.queue.ExpireLeases()
 	case n < 96:
 		w.crash()
@@ -208,10 +211,12 @@ func (w *world) settle() {
 	for _, r := range w.recipients {
 		r.acks = 1
 		r.setGate(false)
-		r.connect()
+		if r.out == nil { // whoever is here gets it without coming back
+			r.connect()
+		}
 	}
 	for range 10 {
-		time.Sleep(31 * time.Second)
+		time.Sleep(longestLease)
 		w.queue.ExpireLeases()
 		synctest.Wait()
 		for _, r := range w.recipients {

@@ -134,10 +134,20 @@ func (c *conn) checkDelivered(now time.Time) {
 		switch f := byIntent[m]; {
 		case f == nil:
 			w.violate("1/3/7: %s (%s) is safe since %s and has not come to %s", m, m.priority, clock(m.safeAt), p.name)
-		case now.Sub(f.at) > deliveryLease+calm:
+		case now.Sub(f.at) > c.longestLease()+calm:
 			w.violate("2: %s came to %s at %s, was not acknowledged and did not come again", m, p.name, clock(f.at))
 		}
 	}
+}
+
+// longestLease is how long the broker may wait for an acknowledgement over c at most:
+// the lease doubles with each repetition to a mailbox.
+func (c *conn) longestLease() time.Duration {
+	lease := deliveryLease
+	for _, f := range c.pushed {
+		lease = max(lease, deliveryLease<<min(f.times, 10))
+	}
+	return min(lease, time.Hour)
 }
 
 // mustReach reports whether p itself must get the message, wherever it came from.
