@@ -3,7 +3,6 @@ package queue_test
 import (
 	"context"
 	"errors"
-	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -27,7 +26,7 @@ type memStore struct {
 	bySeq    map[int64]*record
 	chains   map[wire.ID][]audit.Entry
 
-	counted int // calls of WaitingBytes
+	counted int // calls of Burden
 
 	latency func() time.Duration
 	fault   func() fault
@@ -114,20 +113,35 @@ func (s *memStore) Commit(_ context.Context, b *journal.Batch) ([]journal.Duplic
 	return duplicates, nil
 }
 
-func (s *memStore) WaitingBytes(_ context.Context, mesh wire.ID) (n int64, err error) {
+func (s *memStore) Burden(_ context.Context, mesh wire.ID) (b queue.Burden, err error) {
 	s.wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.counted++
 	if s.fault() == fails {
-		return 0, errAway
+		return b, errAway
 	}
 	for _, m := range s.messages {
-		if m.MeshID == mesh && slices.ContainsFunc(m.Recipients, func(r queue.Recipient) bool { return r.State == queue.Pending }) {
-			n += int64(len(m.Nonce) + len(m.Ciphertext))
+		if m.MeshID == mesh {
+			count(&b, m)
 		}
 	}
-	return n, nil
+	return b, nil
+}
+
+// count adds a message to b, if anybody waits for it.
+func count(b *queue.Burden, m *queue.Accepted) {
+	pending := int64(0)
+	for _, r := range m.Recipients {
+		if r.State == queue.Pending {
+			pending++
+		}
+	}
+	if pending > 0 {
+		b.Messages++
+		b.Deliveries += pending
+		b.Bytes += int64(len(m.Nonce) + len(m.Ciphertext))
+	}
 }
 
 func (s *memStore) counts() int {

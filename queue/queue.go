@@ -39,7 +39,7 @@ type Settings struct {
 	// again. It doubles with each repetition, up to an hour, until the recipient
 	// acknowledges something or comes back.
 	DeliveryLease time.Duration
-	MeshBytes     int64 // of messages that wait in a mesh: nonces and ciphertexts; 0: any number
+	MeshBytes     int64 // that the messages that wait in a mesh may take, with their rows; 0: any number
 }
 
 // Queue accepts and delivers messages. See the package comment.
@@ -167,7 +167,7 @@ func (q *Queue) Accept(m Message, to []To, done func(Result)) {
 	}
 	q.open.add(e)
 	if len(to) > 0 { // else nothing waits
-		if err := q.take(&e.accepted.Message); err != nil {
+		if err := q.take(&e.accepted); err != nil {
 			q.open.remove(e)
 			if !q.Repeated(m.MeshID, m.SenderMember, m.ClientID, done) {
 				done(Result{Err: err})

@@ -115,9 +115,9 @@ type Store interface {
 	Find(ctx context.Context, mesh wire.ID, prefix string, limit int) ([]Accepted, error)
 	// Sent returns the newest idempotency keys that a member used, at most limit.
 	Sent(ctx context.Context, mesh, member wire.ID, limit int) ([]Sent, error)
-	// WaitingBytes returns how many bytes the nonces and ciphertexts of a mesh's
-	// messages with pending deliveries have. It may take long.
-	WaitingBytes(ctx context.Context, mesh wire.ID) (int64, error)
+	// Burden returns what a mesh's messages with pending deliveries take. It may take
+	// long.
+	Burden(ctx context.Context, mesh wire.ID) (Burden, error)
 	// LastSeq returns the highest Seq ever stored, 0 for none.
 	LastSeq(ctx context.Context) (int64, error)
 	// LastMessage returns the newest message's id, zero for none.
@@ -128,6 +128,23 @@ type Store interface {
 	// It returns how many rows it touched: 0 means that there is nothing left to do.
 	Sweep(ctx context.Context, expire, forget, now time.Time, limit int) (int, error)
 }
+
+// Burden is what waits in a mesh.
+type Burden struct {
+	Messages   int64
+	Deliveries int64 // pending ones
+	Bytes      int64 // of the messages' nonces and ciphertexts
+}
+
+// Room for the rows and index entries of a message and of a delivery, about as much
+// as either database takes.
+const (
+	messageRow  = 1024
+	deliveryRow = 320
+)
+
+// Size is what the burden takes in the store, in bytes.
+func (b Burden) Size() int64 { return b.Bytes + messageRow*b.Messages + deliveryRow*b.Deliveries }
 
 // Closing says that a mailbox's recipient has ended for good.
 type Closing struct {

@@ -19,7 +19,7 @@ const (
 	usageIdle = 15 * time.Minute
 )
 
-// usages bounds how many bytes of messages wait in each mesh. What a mesh uses is
+// usages bounds how many bytes the messages that wait in each mesh take. What a mesh uses is
 // what the store has counted, what was under way to it then, and all that was taken
 // since: never too little, and no acknowledgement has to say how much it frees. Once
 // half of the limit is used, the store counts again, in the background.
@@ -65,7 +65,7 @@ func (us *usages) forgetIdle(now time.Time) {
 
 // take makes room for a message, which is among the open ones, or returns
 // ErrMeshFull. Until the store has counted for the first time, there is room.
-func (q *Queue) take(m *Message) error {
+func (q *Queue) take(m *Accepted) error {
 	limit := q.settings().MeshBytes
 	if limit <= 0 {
 		return nil
@@ -101,24 +101,27 @@ func (u *usage) measure(q *Queue, mesh wire.ID) {
 	defer cancel()
 	begun := time.Now()
 	open := q.open.size(mesh)
-	stored, err := q.store.WaitingBytes(ctx, mesh)
+	stored, err := q.store.Burden(ctx, mesh)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.measuring, u.tried, u.took = false, time.Now(), time.Since(begun)
 	if err == nil {
-		u.stored, u.since, u.counted = stored, open+u.fresh, true
+		u.stored, u.since, u.counted = stored.Size(), open+u.fresh, true
 	}
 }
 
-func (m *Message) size() int64 { return int64(len(m.Nonce) + len(m.Ciphertext)) }
+// size returns what the message takes in the store as long as it waits, in bytes.
+func (a *Accepted) size() int64 {
+	return Burden{1, int64(len(a.Recipients)), int64(len(a.Nonce) + len(a.Ciphertext))}.Size()
+}
 
-// size returns how many bytes the open messages of a mesh have.
+// size returns what the open messages of a mesh will take in the store, in bytes.
 func (o *openEntries) size(mesh wire.ID) (sum int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, e := range o.byID {
 		if e.accepted.MeshID == mesh {
-			sum += e.accepted.Message.size()
+			sum += e.accepted.size()
 		}
 	}
 	return sum

@@ -11,8 +11,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A tenth of what may wait in a mesh.
-var tenth = strings.Repeat("x", meshBytes/10)
+// A message with this body takes a tenth of what may wait in a mesh.
+var tenth = strings.Repeat("x", meshBytes/10-1344)
 
 // A full mesh refuses, keeps what it has accepted, and takes more once somebody has
 // acknowledged.
@@ -52,6 +52,39 @@ func TestFullMesh(t *testing.T) {
 		pause(2 * time.Second)
 		if n := fill("b"); n != 4 {
 			t.Errorf("%d were accepted in the place of 4", n)
+		}
+	})
+}
+
+// Small messages to many count by the rows that they need, on their way into the store
+// and there.
+func TestFullMeshOfRows(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, q fixture) {
+		boxes := make([]queue.Mailbox, 1000)
+		for i := range boxes {
+			boxes[i] = queue.Mailbox{Mesh: mesh, Name: fmt.Sprint("s/", i)}
+		}
+		fill := func(name string) (accepted int) {
+			for i := range 20 {
+				switch err := q.send(fmt.Sprint(name, i), wire.Next, boxes...).err(); {
+				case errors.Is(err, queue.ErrMeshFull):
+				case err == nil, errors.Is(err, errUndecided):
+					accepted++
+				default:
+					t.Fatal(err)
+				}
+			}
+			pause(2 * time.Second)
+			return accepted
+		}
+		q.send("first", wire.Next, box) // the store has counted once
+		pause(2 * time.Second)
+		if n := fill("a"); n < 1 || n > 4 {
+			t.Errorf("%d messages to 1,000 were accepted within 1 MiB", n)
+		}
+		if n := fill("b"); n != 0 {
+			t.Errorf("%d more were accepted after the store has counted", n)
 		}
 	})
 }

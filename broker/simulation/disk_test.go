@@ -192,13 +192,21 @@ func (d *disk) backlog(box queue.Mailbox, after int64, urgentOnly bool, limit in
 	return page[:min(limit, len(page))]
 }
 
-func (d *disk) waitingBytes(id wire.ID) (n int64) {
+func (d *disk) burden(id wire.ID) (b queue.Burden) {
 	for _, m := range d.messages {
-		if m.MeshID == id && slices.ContainsFunc(m.Recipients, func(r queue.Recipient) bool { return r.State == queue.Pending }) {
-			n += int64(len(m.Nonce) + len(m.Ciphertext))
+		pending := int64(0)
+		for _, r := range m.Recipients {
+			if r.State == queue.Pending {
+				pending++
+			}
+		}
+		if m.MeshID == id && pending > 0 {
+			b.Messages++
+			b.Deliveries += pending
+			b.Bytes += int64(len(m.Nonce) + len(m.Ciphertext))
 		}
 	}
-	return n
+	return b
 }
 
 func (d *disk) find(id wire.ID, prefix string, limit int) []queue.Accepted {

@@ -277,9 +277,9 @@ func (s *session) Sent(ctx context.Context, id, member wire.ID, limit int) ([]qu
 	return read(ctx, s, "sent", func(d *disk) []queue.Sent { return d.sent(id, member, limit) })
 }
 
-// WaitingBytes implements queue.Store.
-func (s *session) WaitingBytes(ctx context.Context, id wire.ID) (int64, error) {
-	return read(ctx, s, "waiting bytes", func(d *disk) int64 { return d.waitingBytes(id) })
+// Burden implements queue.Store.
+func (s *session) Burden(ctx context.Context, id wire.ID) (queue.Burden, error) {
+	return read(ctx, s, "burden", func(d *disk) queue.Burden { return d.burden(id) })
 }
 
 // LastSeq implements queue.Store.

@@ -15,7 +15,7 @@ import (
 // hotQueries are the statements of the message path.
 var hotQueries = map[string]string{
 	"backlog": backlog, "urgent backlog": urgentBacklog, "find messages": findMessages,
-	"find recipients": findRecipients, "sent": sentKeys, "waiting bytes": waitingBytes, "last seq": lastSeq, "originals": originals, "settle": settle,
+	"find recipients": findRecipients, "sent": sentKeys, "burden": burden, "last seq": lastSeq, "originals": originals, "settle": settle,
 	"close mailboxes": closeMailboxes, "expire": expireDeliveries, "delete messages": deleteMessages,
 	"prune presences": prunePresences, "remove presences": removePresences, "put presences": putPresences,
 	"live presences": livePresences, "audit head": auditHead, "audit entries": auditEntries,

@@ -33,8 +33,10 @@ const (
 		WHERE mesh_id = $1 AND message_id = ANY ($2::uuid[]) ORDER BY seq`
 	sentKeys = `SELECT client_id, id FROM claudemesh.messages
 		WHERE sender_member = $2 AND length(client_id) > 0 AND (mesh_id = $1) IS TRUE ORDER BY id DESC LIMIT $3`
-	waitingBytes = `SELECT coalesce(sum(octet_length(nonce) + octet_length(ciphertext)), 0)::bigint FROM claudemesh.bodies WHERE mesh_id = $1`
-	lastSeq      = `SELECT greatest((SELECT coalesce(max(seq), 0) FROM claudemesh.deliveries),
+	burden = `SELECT count(*), (SELECT count(*) FROM claudemesh.deliveries WHERE mesh_id = $1 AND state = 0),
+			coalesce(sum(octet_length(nonce) + octet_length(ciphertext)), 0)::bigint
+		FROM claudemesh.bodies WHERE mesh_id = $1`
+	lastSeq = `SELECT greatest((SELECT coalesce(max(seq), 0) FROM claudemesh.deliveries),
 		(SELECT last_seq FROM claudemesh.marks WHERE id = 1))`
 	// lastMessage jumps from mesh to mesh in the key and takes the newest id of each.
 	lastMessage = `WITH RECURSIVE newest (mesh_id) AS (
@@ -97,10 +99,10 @@ func (s *Store) Sent(ctx context.Context, meshID, member wire.ID, limit int) ([]
 	return list, wrap("read idempotency keys", err)
 }
 
-// WaitingBytes implements queue.Store.
-func (s *Store) WaitingBytes(ctx context.Context, meshID wire.ID) (n int64, err error) {
-	err = s.row(ctx, func(r pgx.Row) error { return r.Scan(&n) }, waitingBytes, uuid(meshID))
-	return n, wrap("add up what waits", err)
+// Burden implements queue.Store.
+func (s *Store) Burden(ctx context.Context, meshID wire.ID) (b queue.Burden, err error) {
+	err = s.row(ctx, func(r pgx.Row) error { return r.Scan(&b.Messages, &b.Deliveries, &b.Bytes) }, burden, uuid(meshID))
+	return b, wrap("add up what waits", err)
 }
 
 // LastSeq implements queue.Store.

@@ -17,7 +17,7 @@ func TestQueryPlans(t *testing.T) {
 	}
 	queries := map[string]string{
 		"backlog": backlog, "urgent backlog": urgentBacklog,
-		"find messages": findMessages, "find recipients": findRecipients, "sent": sentKeys, "waiting bytes": waitingBytes,
+		"find messages": findMessages, "find recipients": findRecipients, "sent": sentKeys, "burden": burden,
 		"recent hellos": recentHellos, "forget hellos": forgetHellos,
 		"last seq": lastSeq, "next message": nextMessage, "inserted messages": insertedMessages,
 		"message by client": messageByClient, "settle": settleDeliveries.texts[0], "drop bodies": dropBodies.texts[0],

@@ -25,8 +25,9 @@ const (
 	findRecipients = `SELECT ` + column.RecipientColumns + ` FROM deliveries WHERE message = ? ORDER BY seq`
 	sentKeys       = `SELECT client_id, id FROM messages
 		WHERE mesh_id = ? AND sender_member = ? AND client_id <> '' ORDER BY id DESC LIMIT ?`
-	waitingBytes = `SELECT coalesce(sum(octet_length(nonce) + octet_length(ciphertext)), 0) FROM bodies
-		WHERE message IN (SELECT message FROM deliveries WHERE mesh_id = ? AND state = 0)`
+	burden = `SELECT count(*), (SELECT count(*) FROM deliveries WHERE mesh_id = ? AND state = 0),
+			coalesce(sum(octet_length(nonce) + octet_length(ciphertext)), 0)
+		FROM bodies WHERE message IN (SELECT message FROM deliveries WHERE mesh_id = ? AND state = 0)`
 	lastSeq = `SELECT max((SELECT coalesce(max(seq), 0) FROM deliveries), (SELECT last_seq FROM marks))`
 	// lastMessage jumps from mesh to mesh in the key and takes the newest id of each.
 	lastMessage = `WITH RECURSIVE newest (mesh_id) AS (
@@ -87,11 +88,10 @@ func (s *Store) Sent(ctx context.Context, meshID, member wire.ID, limit int) ([]
 	return list, wrap("read idempotency keys", err)
 }
 
-// WaitingBytes implements queue.Store.
-func (s *Store) WaitingBytes(ctx context.Context, meshID wire.ID) (int64, error) {
-	var n int64
-	err := s.read.row(ctx, waitingBytes, meshID[:]).Scan(&n)
-	return n, wrap("add up what waits", err)
+// Burden implements queue.Store.
+func (s *Store) Burden(ctx context.Context, meshID wire.ID) (b queue.Burden, err error) {
+	err = s.read.row(ctx, burden, meshID[:], meshID[:]).Scan(&b.Messages, &b.Deliveries, &b.Bytes)
+	return b, wrap("add up what waits", err)
 }
 
 // LastSeq implements queue.Store.

@@ -77,24 +77,25 @@ func testSharedBody(t *testing.T, db Database) {
 	find(t, s, m) // is still there
 }
 
-// A message counts once, as long as anybody waits for it, and in its mesh only.
-func testWaitingBytes(t *testing.T, db Database) {
+// A message counts once, as long as anybody waits for it, each delivery as long as it is
+// pending, and both in their mesh only.
+func testBurden(t *testing.T, db Database) {
 	s := ready(t, db)
 	m, large := message(newID(), "s/a", "s/b"), message(newID(), "s/a")
 	large.MeshID, large.Recipients[0].Mailbox.Mesh = m.MeshID, m.MeshID
 	large.Ciphertext = strings.Repeat("x", 1<<20)
 	each, most := int64(len(m.Nonce)+len(m.Ciphertext)), int64(len(large.Nonce)+len(large.Ciphertext))
-	want := func(n int64) {
+	want := func(messages, deliveries, bytes int64) {
 		t.Helper()
-		equal(t, "waiting bytes", must[int64](t)(s.WaitingBytes(t.Context(), m.MeshID)), n)
+		equal(t, "burden", must[queue.Burden](t)(s.Burden(t.Context(), m.MeshID)), queue.Burden{Messages: messages, Deliveries: deliveries, Bytes: bytes})
 	}
-	want(0)
+	want(0, 0, 0)
 	commit(t, s, journal.Batch{Messages: []*queue.Accepted{m, large, message(newID(), "s/a")}})
-	want(each + most)
+	want(2, 3, each+most)
 	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(m, 0, queue.Delivered), settle(large, 0, queue.Delivered)}})
-	want(each)
+	want(1, 1, each)
 	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(m, 1, queue.Delivered)}})
-	want(0)
+	want(0, 0, 0)
 }
 
 // The attestation of a message is kept as long as somebody waits for it, for each

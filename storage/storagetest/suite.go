@@ -64,7 +64,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"settle", testSettle},
 		{"settle within a batch", testSettleWithin},
 		{"one body, several recipients", testSharedBody},
-		{"waiting bytes", testWaitingBytes},
+		{"burden", testBurden},
 		{"attestation of a message", testMessageAttestation},
 		{"closed mailboxes", testClosed},
 		{"delivered at once", testDeliveredAtOnce},
