@@ -14,7 +14,7 @@ type Settings struct {
 	SendBurst             int           // sends per member at once
 	MaxConnectionsPerMesh int           // presences of a mesh, leased ones included
 	MaxMembersPerMesh     int           // members of a mesh, without those that were removed
-	MaxQueueBytesPerMesh  int64         // nonces and ciphertexts that wait for anybody in a mesh
+	MaxQueueBytesPerMesh  int64         // bytes that wait for anybody in a mesh, see queue.Burden
 	HookRateLimitPerMin   int           // hook posts per (pid, cwd) and minute; as many at once
 	StatusTTL             time.Duration // working without a sign of life falls back to idle
 	HookFreshWindow       time.Duration // how long a hook's status beats a lower source's

@@ -32,8 +32,9 @@ type Limits struct {
 	// 1000000. Default: 10000.
 	MaxMembersPerMesh int `json:"max_members_per_mesh,omitempty"`
 
-	// How many bytes of messages, nonce and ciphertext, may wait in a mesh for
-	// recipients that are away. 1048576 to 1125899906842624. Default: 4294967296.
+	// How many bytes the messages may take that wait in a mesh for recipients that are
+	// away: nonce and ciphertext, 1024 for each message and 320 for each recipient of
+	// it. 1048576 to 1125899906842624. Default: 4294967296.
 	MaxQueueBytesPerMesh int64 `json:"max_queue_bytes_per_mesh,omitempty"`
 
 	// How many hook posts are taken per minute, and at once, from one process in
