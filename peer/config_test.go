@@ -28,7 +28,7 @@ func TestConfigIsInTheShapeOfV1(t *testing.T) {
 	t.Parallel()
 	dir := Dir(filepath.Join(t.TempDir(), "deep", "config"))
 	m := testMesh(t, "m1", "team")
-	if err := dir.Update(t.Context(), func(c *Config) error { c.Put(m); return nil }); err != nil {
+	if err := UpdateConfig(t.Context(), dir, func(c *Config) error { c.Put(m); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(dir.Path("config.json"))
@@ -56,7 +56,7 @@ func TestConfigIsInTheShapeOfV1(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	c, err := dir.Load()
+	c, err := LoadConfig(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestConfigKeepsWhatItDoesNotKnow(t *testing.T) {
 	if err := os.WriteFile(dir.Path("config.json"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := dir.Update(t.Context(), func(c *Config) error { c.Put(testMesh(t, "m1", "new")); return nil }); err != nil {
+	if err := UpdateConfig(t.Context(), dir, func(c *Config) error { c.Put(testMesh(t, "m1", "new")); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	b, err := os.ReadFile(dir.Path("config.json"))
@@ -113,13 +113,13 @@ func TestBadConfigs(t *testing.T) {
 		if err := os.WriteFile(dir.Path("config.json"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := dir.Load()
+		_, err := LoadConfig(dir)
 		if err == nil || !strings.Contains(err.Error(), "config.json") {
 			t.Errorf("%s: got %v", name, err)
 		} else if strings.Contains(err.Error(), a.SecretHex()) {
 			t.Errorf("%s: the error tells the secret", name)
 		}
-		if err := dir.Update(t.Context(), func(*Config) error { return nil }); err == nil {
+		if err := UpdateConfig(t.Context(), dir, func(*Config) error { return nil }); err == nil {
 			t.Errorf("%s: was written over", name)
 		}
 	}
@@ -132,13 +132,13 @@ func TestConcurrentUpdatesLoseNothing(t *testing.T) {
 	for i := range 20 {
 		m := testMesh(t, fmt.Sprint("m", i), "s")
 		group.Go(func() {
-			if err := dir.Update(t.Context(), func(c *Config) error { c.Put(m); return nil }); err != nil {
+			if err := UpdateConfig(t.Context(), dir, func(c *Config) error { c.Put(m); return nil }); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	group.Wait()
-	if c, err := dir.Load(); err != nil || len(c.Meshes) != 20 {
+	if c, err := LoadConfig(dir); err != nil || len(c.Meshes) != 20 {
 		t.Errorf("got %d meshes, %v", len(c.Meshes), err)
 	}
 }
@@ -155,21 +155,21 @@ func TestRepair(t *testing.T) {
 	if err := os.Chmod(dir.Path("config.json"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	changed, err := dir.Repair()
+	changed, err := RepairModes(dir)
 	if err != nil || len(changed) != 2 || !strings.Contains(changed[1], "mode 0644") {
 		t.Errorf("got %q, %v", changed, err)
 	}
 	if info, err := os.Stat(dir.Path("config.json")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
-	if changed, err := dir.Repair(); err != nil || len(changed) != 0 {
+	if changed, err := RepairModes(dir); err != nil || len(changed) != 0 {
 		t.Errorf("again: %q, %v", changed, err)
 	}
 	shared := Dir(t.TempDir())
 	if err := os.Chmod(string(shared), 0o777|os.ModeSticky); err != nil {
 		t.Fatal(err)
 	}
-	if changed, err := shared.Repair(); err != nil || len(changed) != 1 || !strings.Contains(changed[0], "choose another") {
+	if changed, err := RepairModes(shared); err != nil || len(changed) != 1 || !strings.Contains(changed[0], "choose another") {
 		t.Errorf("a directory like /tmp: %q, %v", changed, err)
 	}
 	if info, _ := os.Stat(string(shared)); info.Mode().Perm() != 0o777 {

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/claudemesh/claudemesh/peer/configdir"
 )
 
 // MeshChoiceError tells that Config.Find has not found exactly one mesh.
@@ -32,41 +33,17 @@ func (e *MeshChoiceError) Error() string {
 }
 
 // Dir is the directory that holds the config file, the inbox and their locks.
-type Dir string
+type Dir = configdir.Dir
+
+// DefaultDir returns CLAUDEMESH_CONFIG_DIR, else ~/.claudemesh.
+func DefaultDir() (Dir, error) { return configdir.Default() }
 
 const configName = "config.json"
 
-// DefaultDir returns CLAUDEMESH_CONFIG_DIR, else ~/.claudemesh.
-func DefaultDir() (Dir, error) {
-	if dir := os.Getenv("CLAUDEMESH_CONFIG_DIR"); dir != "" {
-		path, err := filepath.Abs(dir)
-		if err != nil {
-			return "", fmt.Errorf("find the config directory: %w", err)
-		}
-		return Dir(path), nil
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", fmt.Errorf("find the config directory: %w; set HOME or CLAUDEMESH_CONFIG_DIR", err)
-	}
-	return Dir(filepath.Join(home, ".claudemesh")), nil
-}
-
-// Path returns the path of a file in the directory.
-func (d Dir) Path(name string) string { return filepath.Join(string(d), name) }
-
-// Make creates the directory, with mode 0700, if it is not there.
-func (d Dir) Make() error {
-	if err := os.MkdirAll(string(d), 0o700); err != nil {
-		return fmt.Errorf("create config directory: %w", err)
-	}
-	return nil
-}
-
-// Repair takes away what other users may do with the directory and the files of
-// ours in it, and reports what it changed in words. A directory that is not this
+// RepairModes takes away what other users may do with the directory and the files
+// of ours in it, and reports what it changed in words. A directory that is not this
 // user's own is reported and left as it is.
-func (d Dir) Repair() ([]string, error) {
+func RepairModes(d Dir) ([]string, error) {
 	var changed []string
 	for _, name := range []string{"", configName, inboxName, inboxName + "-wal", inboxName + "-shm"} {
 		path := d.Path(name)
@@ -94,8 +71,8 @@ func (d Dir) Repair() ([]string, error) {
 	return changed, nil
 }
 
-// Load reads the config; one that is not there is empty.
-func (d Dir) Load() (*Config, error) {
+// LoadConfig reads the config; one that is not there is empty.
+func LoadConfig(d Dir) (*Config, error) {
 	path := d.Path(configName)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -111,9 +88,9 @@ func (d Dir) Load() (*Config, error) {
 	return c, nil
 }
 
-// Update changes the config under a lock that all processes respect: change
+// UpdateConfig changes the config under a lock that all processes respect: change
 // gets what is on disk now, and what it leaves is written at once and as a whole.
-func (d Dir) Update(ctx context.Context, change func(*Config) error) error {
+func UpdateConfig(ctx context.Context, d Dir, change func(*Config) error) error {
 	if err := d.Make(); err != nil {
 		return err
 	}
@@ -124,7 +101,7 @@ func (d Dir) Update(ctx context.Context, change func(*Config) error) error {
 		return err
 	}
 	defer lock.Unlock()
-	c, err := d.Load()
+	c, err := LoadConfig(d)
 	if err != nil {
 		return err
 	}
@@ -138,52 +115,11 @@ func (d Dir) Update(ctx context.Context, change func(*Config) error) error {
 	return d.WriteFile(configName, b)
 }
 
-// backUp copies the config to BackupName.
-func (d Dir) backUp() error {
+// backUpConfig copies the config to BackupName.
+func backUpConfig(d Dir) error {
 	b, err := os.ReadFile(d.Path(configName))
 	if err != nil {
 		return fmt.Errorf("back up config: %w", err)
 	}
 	return d.WriteFile(BackupName, b)
-}
-
-// WriteFile writes a file of the directory with mode 0600: after a crash, either
-// the old text is there or the new one, never a part. A symbolic link stays one.
-func (d Dir) WriteFile(name string, b []byte) error {
-	path := d.Path(name)
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), name+".*.tmp") // mode 0600
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	defer os.Remove(tmp.Name()) // does nothing after the rename
-	_, err = tmp.Write(b)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if closeErr := tmp.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return nil
-}
-
-// syncDir makes a rename in the directory durable.
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }

@@ -49,14 +49,14 @@ func Join(ctx context.Context, dir Dir, link Link, displayName string, client *h
 	joined.Mesh.Member = key
 	joined.Mesh.BrokerURL = link.BrokerURL
 	joined.Mesh.JoinedAt = time.Now()
-	err = dir.Update(ctx, func(c *Config) error {
+	err = UpdateConfig(ctx, dir, func(c *Config) error {
 		if old, err := c.Find(joined.Mesh.MeshID); err == nil {
 			if err := sameMesh(old, &joined.Mesh); err != nil {
 				return err
 			}
 			if old.Member.Public() != key.Public() {
 				joined.Replaced = true
-				if err := dir.backUp(); err != nil {
+				if err := backUpConfig(dir); err != nil {
 					return err
 				}
 			}
@@ -134,7 +134,7 @@ func redeemToken(ctx context.Context, h HTTP, link Link, key identity.KeyPair, d
 // mesh if the link names it, that of an earlier try, or a fresh one. done is to
 // be called when the key is safe in the config.
 func pendingKey(ctx context.Context, dir Dir, link Link) (key identity.KeyPair, done func(), err error) {
-	config, err := dir.Load()
+	config, err := LoadConfig(dir)
 	if err != nil {
 		return key, nil, err
 	}

@@ -195,7 +195,7 @@ func TestJoinSurvivesALostAnswer(t *testing.T) {
 	if len(c.keys) != 2 || c.keys[0] != c.keys[1] || joined.Mesh.Member.Public().String() != c.keys[0] {
 		t.Errorf("keys %v", c.keys)
 	}
-	config, err := dir.Load()
+	config, err := LoadConfig(dir)
 	if err != nil || len(config.Meshes) != 1 || !config.Meshes[0].Key.Equal(m.Key) || config.Meshes[0].MemberID != (wire.ID{2}).String() {
 		t.Errorf("got %+v, %v", config, err)
 	}

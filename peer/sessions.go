@@ -7,7 +7,7 @@ import (
 
 // SessionsRoot returns the directory of the session keys: CLAUDEMESH_SESSIONS_DIR,
 // else "sessions" in the config directory.
-func (d Dir) SessionsRoot() string {
+func SessionsRoot(d Dir) string {
 	root := os.Getenv("CLAUDEMESH_SESSIONS_DIR")
 	if root == "" {
 		return d.Path("sessions")

@@ -23,16 +23,17 @@ var mayImport = map[string]string{
 	"broker":  "wire identity mesh presence queue audit journal storage",
 	"peer":    client,
 	// The peer side on one machine: the daemon, and what is particular to Claude Code.
-	"peer/local":                 client + "peer",
+	"peer/configdir":             "",
+	"peer/local":                 "wire peer/configdir",
 	"peer/daemon":                client + "peer peer/local peer/daemon/...",
 	"peer/daemon/attention":      client + "peer peer/local",
 	"peer/daemon/process":        "",
 	"peer/claudecode/diagnose":   daemon + "peer/claudecode/...",
 	"peer/claudecode/frame":      "",
-	"peer/claudecode/hook":       client + "peer peer/local peer/daemon/process peer/claudecode/lineage",
+	"peer/claudecode/hook":       "wire peer/configdir peer/local peer/daemon/process peer/claudecode/lineage",
 	"peer/claudecode/install":    client + "peer peer/claudecode/plugin peer/claudecode/program peer/claudecode/settings",
 	"peer/claudecode/launch":     daemon + "peer/claudecode/...",
-	"peer/claudecode/lineage":    client + "peer peer/local peer/daemon/process",
+	"peer/claudecode/lineage":    "wire peer/configdir peer/local peer/daemon/process",
 	"peer/claudecode/mcpserver":  client + "peer peer/local peer/daemon/process peer/claudecode/frame peer/claudecode/lineage peer/claudecode/wake",
 	"peer/claudecode/plugin":     client + "peer",
 	"peer/claudecode/program":    "",
@@ -54,7 +55,7 @@ var mayImport = map[string]string{
 
 // What the client library, and what the daemon, is made of.
 const (
-	client = "wire identity envelope "
+	client = "wire identity envelope peer/configdir "
 	daemon = client + "peer peer/local peer/daemon peer/daemon/... "
 )
 

@@ -285,7 +285,7 @@ func (b *benchRun) sender(m *peer.Mesh) (peer.Mesh, error) {
 	if b.from == "" {
 		return peer.Mesh{}, nil
 	}
-	config, err := peer.Dir(b.from).Load()
+	config, err := peer.LoadConfig(peer.Dir(b.from))
 	if err != nil {
 		return peer.Mesh{}, err
 	}

@@ -22,7 +22,7 @@ const (
 
 // repair makes sure that the config directory is open to nobody else.
 func (a *app) repair() error {
-	changed, err := a.dir.Repair()
+	changed, err := peer.RepairModes(a.dir)
 	for _, line := range changed {
 		fmt.Fprintln(a.err, "warning:", line)
 	}
@@ -34,7 +34,7 @@ func (a *app) joined() (peer.Mesh, error) {
 	if err := a.repair(); err != nil {
 		return peer.Mesh{}, err
 	}
-	config, err := a.dir.Load()
+	config, err := peer.LoadConfig(a.dir)
 	if err != nil {
 		return peer.Mesh{}, err
 	}

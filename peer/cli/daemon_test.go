@@ -34,7 +34,7 @@ func TestInboxLeavesTheMailToTheDaemon(t *testing.T) {
 		MeshID: strings.Repeat("1", 32), MemberID: strings.Repeat("2", 32), Slug: "team", Name: "team", Member: key,
 		BrokerURL: "ws://127.0.0.1:1/ws", JoinedAt: time.Now(), Key: envelope.NewMeshKey(),
 	}
-	if err := dir.Update(t.Context(), func(c *peer.Config) error { c.Put(m); return nil }); err != nil {
+	if err := peer.UpdateConfig(t.Context(), dir, func(c *peer.Config) error { c.Put(m); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	inbox, err := peer.OpenInbox(t.Context(), dir)

@@ -97,10 +97,10 @@ func (d *doctor) examine(ctx context.Context) {
 
 func (d *doctor) files() {
 	f := finding{Check: "files", OK: true, Detail: string(d.dir) + " is open to nobody else"}
-	changed, err := d.dir.Repair()
+	changed, err := peer.RepairModes(d.dir)
 	if err == nil {
 		var keys []string
-		keys, err = repairKeys(d.dir.SessionsRoot())
+		keys, err = repairKeys(peer.SessionsRoot(d.dir))
 		changed = append(changed, keys...)
 	}
 	for _, line := range changed {

@@ -305,7 +305,7 @@ func (p *patient) leave(ctx context.Context) {
 		_ = client.Call(ctx, local.VerbEnd, local.End{PID: os.Getpid(), SessionID: p.session, Reason: "other"}, nil)
 		client.Close()
 	}
-	_ = identity.OpenSessionStore(p.dir.SessionsRoot()).Remove(p.mesh.Slug, p.session)
+	_ = identity.OpenSessionStore(peer.SessionsRoot(p.dir)).Remove(p.mesh.Slug, p.session)
 }
 
 // explain adds what the hook has said.

@@ -133,7 +133,7 @@ func (a *app) chooseMeshes(ctx context.Context, f *launchFlags, o *launch.Option
 		return err
 	}
 	ask := a.newForm(ctx, f, o)
-	config, err := a.dir.Load()
+	config, err := peer.LoadConfig(a.dir)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (a *app) chooseMeshes(ctx context.Context, f *launchFlags, o *launch.Option
 		if len(f.meshes) > 0 || len(config.Meshes) > 0 {
 			f.meshes = append(f.meshes, slug)
 		}
-		if config, err = a.dir.Load(); err != nil {
+		if config, err = peer.LoadConfig(a.dir); err != nil {
 			return err
 		}
 	}

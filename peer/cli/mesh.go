@@ -73,7 +73,7 @@ func (a *app) create(ctx context.Context, slug, name, displayName, token string)
 		MeshID: created.MeshID.String(), MemberID: created.MemberID.String(), Slug: slug, Name: name,
 		Member: key, BrokerURL: broker, JoinedAt: time.Now(), Key: envelope.NewMeshKey(),
 	}
-	if err := a.dir.Update(ctx, func(c *peer.Config) error { c.Put(m); return nil }); err != nil {
+	if err := peer.UpdateConfig(ctx, a.dir, func(c *peer.Config) error { c.Put(m); return nil }); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(a.out, "Created the mesh %s on %s. You are its owner, as %s.\nInvite somebody: claudemesh invite\n",
@@ -154,7 +154,7 @@ func (a *app) meshesCommand() *cobra.Command {
 		Use: "meshes", Short: "List the meshes that you have joined", Args: cobra.NoArgs,
 		Long: "List the meshes that you have joined. --json: an array of {slug, name, meshId, pubkey, brokerUrl, joinedAt}.",
 		RunE: func(*cobra.Command, []string) error {
-			config, err := a.dir.Load()
+			config, err := peer.LoadConfig(a.dir)
 			if err != nil {
 				return err
 			}

@@ -76,7 +76,7 @@ func (a *app) storedSessions() ([]identity.StoredSession, error) {
 	if err != nil || a.mesh == "" {
 		return list, err
 	}
-	config, err := a.dir.Load()
+	config, err := peer.LoadConfig(a.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (a *app) storedSessions() ([]identity.StoredSession, error) {
 }
 
 func (a *app) sessionStore() identity.SessionStore {
-	return identity.OpenSessionStore(a.dir.SessionsRoot())
+	return identity.OpenSessionStore(peer.SessionsRoot(a.dir))
 }
 
 // liveSessions asks the running daemon which sessions are live, by session id.

@@ -31,7 +31,7 @@ func newSessions(t *testing.T) (peer.Dir, identity.SessionStore) {
 	t.Helper()
 	t.Setenv("CLAUDEMESH_SESSIONS_DIR", "")
 	dir := peer.Dir(t.TempDir())
-	store := identity.OpenSessionStore(dir.SessionsRoot())
+	store := identity.OpenSessionStore(peer.SessionsRoot(dir))
 	for _, s := range []struct {
 		slug, id string
 		days     int
@@ -40,7 +40,7 @@ func newSessions(t *testing.T) (peer.Dir, identity.SessionStore) {
 			t.Fatal(err, k.Unsaved)
 		}
 		if s.id == sessionC {
-			if err := os.WriteFile(filepath.Join(dir.SessionsRoot(), s.slug, s.id+".json"), []byte("damaged"), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(peer.SessionsRoot(dir), s.slug, s.id+".json"), []byte("damaged"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -290,17 +290,17 @@ func TestSessionsPrune(t *testing.T) {
 func TestSessionsRoot(t *testing.T) {
 	dir := peer.Dir(t.TempDir())
 	t.Setenv("CLAUDEMESH_SESSIONS_DIR", "")
-	if got := dir.SessionsRoot(); got != filepath.Join(string(dir), "sessions") {
+	if got := peer.SessionsRoot(dir); got != filepath.Join(string(dir), "sessions") {
 		t.Errorf("got %s", got)
 	}
 	other := t.TempDir()
 	t.Setenv("CLAUDEMESH_SESSIONS_DIR", other)
-	if got := dir.SessionsRoot(); got != other {
+	if got := peer.SessionsRoot(dir); got != other {
 		t.Errorf("got %s", got)
 	}
 	t.Chdir(other)
 	t.Setenv("CLAUDEMESH_SESSIONS_DIR", "keys")
-	if got := dir.SessionsRoot(); !filepath.IsAbs(got) || filepath.Base(got) != "keys" {
+	if got := peer.SessionsRoot(dir); !filepath.IsAbs(got) || filepath.Base(got) != "keys" {
 		t.Errorf("got %s", got)
 	}
 }

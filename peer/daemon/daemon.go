@@ -123,7 +123,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := o.Dir.Make(); err != nil {
 		return err
 	}
-	if _, err := o.Dir.Repair(); err != nil {
+	if _, err := peer.RepairModes(o.Dir); err != nil {
 		return err
 	}
 	lock, err := peer.TryLock(o.Dir.Path(lockName))
@@ -148,7 +148,7 @@ func Run(ctx context.Context, o Options) error {
 // open reads what the daemon before has left on disk.
 func open(ctx context.Context, o Options) (*daemon, error) {
 	d := &daemon{
-		o: o, log: o.Log, keys: identity.OpenSessionStore(o.Dir.SessionsRoot()), started: time.Now(),
+		o: o, log: o.Log, keys: identity.OpenSessionStore(peer.SessionsRoot(o.Dir)), started: time.Now(),
 		calls: make(chan struct{}, maxCalls), quit: make(chan struct{}, 1), lost: make(chan struct{}, 1),
 		sessions: make(map[string]*session), procs: make(map[int]*proc), tokens: make(map[[32]byte]*proc),
 		meshes: make(map[string]*joined), lines: make(map[lineName]*line), touched: make(map[string]time.Time), awaited: make(map[string]chan struct{}),

@@ -465,7 +465,7 @@ func (u *user) roster() []wire.PeerRow {
 // dial makes a connection of the user beside the daemon.
 func (u *user) dial(o peer.Options) *peer.Client {
 	u.t.Helper()
-	config, err := u.dir.Load()
+	config, err := peer.LoadConfig(u.dir)
 	if err != nil {
 		u.t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func (u *user) create(b *testBroker, slug string) {
 		MeshID: created.MeshID.String(), MemberID: created.MemberID.String(), Slug: slug, Name: slug,
 		Member: key, BrokerURL: b.url(), JoinedAt: time.Now(), Key: envelope.NewMeshKey(),
 	}
-	if err := u.dir.Update(ctx, func(c *peer.Config) error { c.Put(m); return nil }); err != nil {
+	if err := peer.UpdateConfig(ctx, u.dir, func(c *peer.Config) error { c.Put(m); return nil }); err != nil {
 		u.t.Fatal(err)
 	}
 }
@@ -34,7 +34,7 @@ func (u *user) create(b *testBroker, slug string) {
 // invite makes the guest a member of the user's first mesh.
 func (u *user) invite(guest *user) {
 	u.t.Helper()
-	config, err := u.dir.Load()
+	config, err := peer.LoadConfig(u.dir)
 	if err != nil {
 		u.t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func pair(t *testing.T) (b *testBroker, alice, bob *user) {
 // dialSession makes a session connection of the user beside the daemon.
 func (u *user) dialSession(o peer.Options) *peer.Client {
 	u.t.Helper()
-	config, err := u.dir.Load()
+	config, err := peer.LoadConfig(u.dir)
 	if err != nil {
 		u.t.Fatal(err)
 	}

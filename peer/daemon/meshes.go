@@ -38,7 +38,7 @@ func (d *daemon) reloadConfig() {
 	if now.modTime.Equal(d.config.modTime) && now.size == d.config.size && d.config.err == "" {
 		return
 	}
-	config, err := d.o.Dir.Load()
+	config, err := peer.LoadConfig(d.o.Dir)
 	if err != nil {
 		// What is connected stays connected: it may be half a file that somebody edits.
 		if err.Error() != d.config.err {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -59,7 +60,7 @@ func TestRegistrationsRace(t *testing.T) {
 // at any time one of them has it, and no message is lost.
 func TestTwoDaemonsRaceForOneSession(t *testing.T) {
 	_, alice, bob := pair(t)
-	t.Setenv("CLAUDEMESH_SESSIONS_DIR", bob.dir.SessionsRoot())
+	t.Setenv("CLAUDEMESH_SESSIONS_DIR", peer.SessionsRoot(bob.dir))
 	twin := newUser(t, "bob")
 	config, err := os.ReadFile(bob.dir.Path("config.json"))
 	if err != nil {

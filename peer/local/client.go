@@ -13,7 +13,7 @@ import (
 	"net/http"
 	"syscall"
 
-	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/configdir"
 )
 
 // MaxBody is how many bytes a request and an answer may have.
@@ -46,7 +46,7 @@ type Client struct {
 
 // Owner returns a client with the rights of the daemon's owner. It fails with
 // ErrNotRunning when no daemon has been started; nothing is connected yet.
-func Owner(dir peer.Dir) (*Client, error) {
+func Owner(dir configdir.Dir) (*Client, error) {
 	info, err := ReadInfo(dir)
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func Owner(dir peer.Dir) (*Client, error) {
 
 // Session returns a client that speaks for the session of a claude process. It
 // fails with ErrNotRunning, or with fs.ErrNotExist when that process is not registered.
-func Session(dir peer.Dir, pid int) (*Client, error) {
+func Session(dir configdir.Dir, pid int) (*Client, error) {
 	info, err := ReadInfo(dir)
 	if err != nil {
 		return nil, err

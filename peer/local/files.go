@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/configdir"
 )
 
 // ErrNotRunning is returned when no daemon answers.
@@ -51,7 +51,7 @@ const InfoName = "daemon.json"
 
 // ReadInfo reads what the daemon of that directory has written; ErrNotRunning
 // when there is nothing. The daemon may have died since.
-func ReadInfo(dir peer.Dir) (Info, error) {
+func ReadInfo(dir configdir.Dir) (Info, error) {
 	var info Info
 	err := readJSON(dir.Path(InfoName), &info)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -71,13 +71,13 @@ type Ticket struct {
 }
 
 // TicketPath returns where the ticket of a claude process is.
-func TicketPath(dir peer.Dir, pid int) string {
+func TicketPath(dir configdir.Dir, pid int) string {
 	return filepath.Join(dir.Path("run"), strconv.Itoa(pid)+".json")
 }
 
 // ReadTicket reads the ticket of a claude process. The error is fs.ErrNotExist
 // when that process is not registered.
-func ReadTicket(dir peer.Dir, pid int) (Ticket, error) {
+func ReadTicket(dir configdir.Dir, pid int) (Ticket, error) {
 	var t Ticket
 	err := readJSON(TicketPath(dir, pid), &t)
 	return t, err
@@ -101,7 +101,7 @@ const maxSocketPath = 100
 // SocketPath returns where the daemon of that directory listens: in the directory,
 // or, if that path is too long for a socket, in a directory of this user's under
 // the system's temporary directory, which the daemon makes with mode 0700.
-func SocketPath(dir peer.Dir) string {
+func SocketPath(dir configdir.Dir) string {
 	path := dir.Path("daemon.sock")
 	if len(path) <= maxSocketPath {
 		return path

@@ -137,7 +137,7 @@ func (l *lab) broker(s *stage, db string) *site {
 	if out, err := site.command(s.ctx, "create", "bench", "--broker", site.WSURL()).CombinedOutput(); err != nil {
 		s.Fatalf("create a mesh: %v\n%s", err, out)
 	}
-	config, err := site.dir().Load()
+	config, err := peer.LoadConfig(site.dir())
 	s.check("read the config", err)
 	site.mesh = config.Meshes[0]
 	return site

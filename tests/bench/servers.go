@@ -152,7 +152,7 @@ func (l *lab) relay(s *stage) *relaySite {
 		MeshID: ids.New(time.Now()).String(), MemberID: ids.New(time.Now()).String(), Slug: "bench", Name: "bench",
 		Member: key, BrokerURL: "ws://" + base + "/ws", JoinedAt: time.Now(), Key: envelope.NewMeshKey(),
 	}
-	s.check("write a config", peer.Dir(filepath.Join(dir, ".claudemesh")).Update(s.ctx, func(c *peer.Config) error {
+	s.check("write a config", peer.UpdateConfig(s.ctx, peer.Dir(filepath.Join(dir, ".claudemesh")), func(c *peer.Config) error {
 		c.Meshes = append(c.Meshes, m)
 		return nil
 	}))

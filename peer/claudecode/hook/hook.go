@@ -9,7 +9,7 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/configdir"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
@@ -26,7 +26,7 @@ const (
 // Hook answers one event of one claude process. The zero value of each field but
 // Dir and PID is usable.
 type Hook struct {
-	Dir peer.Dir
+	Dir configdir.Dir
 	PID int // of claude
 	// Env looks up what `claudemesh launch` has handed on; nil: nothing.
 	Env func(string) string

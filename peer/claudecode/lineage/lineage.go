@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/configdir"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
@@ -49,7 +49,7 @@ func FromEnv() int {
 //
 // The session matters where one Claude Code was started inside another: until the
 // inner one is registered, the nearest registered ancestor is the outer one.
-func Find(dir peer.Dir, pid int, session string) (int, bool) {
+func Find(dir configdir.Dir, pid int, session string) (int, bool) {
 	for range maxDepth {
 		parent, err := Parent(pid)
 		if err != nil || parent <= 1 {

@@ -1,0 +1,83 @@
+// Package configdir is the directory in which a user's claudemesh keeps its files:
+// where it is, and how files get into it.
+//
+// It uses the standard library alone, so that a hook, which Claude Code starts at
+// every call of a tool, links nothing else.
+package configdir
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Dir is the path of the directory.
+type Dir string
+
+// Default returns CLAUDEMESH_CONFIG_DIR, else ~/.claudemesh.
+func Default() (Dir, error) {
+	if dir := os.Getenv("CLAUDEMESH_CONFIG_DIR"); dir != "" {
+		path, err := filepath.Abs(dir)
+		if err != nil {
+			return "", fmt.Errorf("find the config directory: %w", err)
+		}
+		return Dir(path), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("find the config directory: %w; set HOME or CLAUDEMESH_CONFIG_DIR", err)
+	}
+	return Dir(filepath.Join(home, ".claudemesh")), nil
+}
+
+// Path returns the path of a file in the directory.
+func (d Dir) Path(name string) string { return filepath.Join(string(d), name) }
+
+// Make creates the directory, with mode 0700, if it is not there.
+func (d Dir) Make() error {
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
+		return fmt.Errorf("create config directory: %w", err)
+	}
+	return nil
+}
+
+// WriteFile writes a file of the directory with mode 0600: after a crash, either
+// the old text is there or the new one, never a part. A symbolic link stays one.
+func (d Dir) WriteFile(name string, b []byte) error {
+	path := d.Path(name)
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), name+".*.tmp") // mode 0600
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	defer os.Remove(tmp.Name()) // does nothing after the rename
+	_, err = tmp.Write(b)
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if closeErr := tmp.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+// syncDir makes a rename in the directory durable.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
