@@ -49,6 +49,9 @@ func (l *ackLine) decide(s *ackSlot, messageID string, refusal string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.ack.MessageID, s.ack.Queued, s.ack.Error = messageID, refusal == "", refusal
+	if refusal != "" {
+		s.ack.Unopened, s.ack.MoreUnopened = nil, 0
+	}
 	s.decided = true
 	for len(l.waiting) > 0 && l.waiting[0].decided {
 		l.out.add(l.waiting[0].ack.AppendJSON(nil))

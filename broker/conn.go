@@ -42,6 +42,8 @@ type conn struct {
 	key     wire.Key // as peers see it: session key if there is one, else the member key
 	session wire.Key
 	name    string
+	// sealedGroups: the client has announced wire.CapSealedGroups
+	sealedGroups bool
 	// attestation of the session key; nil: there is none, or it was not proven
 	attestation *wire.Attestation
 	present     *presence.Presence[*conn] // nil: transient
@@ -236,6 +238,9 @@ func (c *conn) sendError(code wire.Code, message, reqID string) {
 
 // Push implements queue.Outlet.
 func (c *conn) Push(frame []byte) { c.out.add(frame) }
+
+// Opens implements queue.Outlet.
+func (c *conn) Opens(m *queue.Message) bool { return c.sealedGroups || !m.SealedForMany() }
 
 // Flushed implements queue.Outlet.
 func (c *conn) Flushed() bool { return c.out.flushed() }

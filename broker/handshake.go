@@ -242,12 +242,12 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 		c.key = m.Key
 	}
 	c.attestation = a.Attestation
-	c.notify = a.About.Has(wire.CapCaughtUp)
+	c.notify, c.sealedGroups = a.About.Has(wire.CapCaughtUp), a.About.Has(wire.CapSealedGroups)
 	ack := wire.HelloAck{
 		Type: wire.TypeHelloAck, PresenceID: a.ID, MemberDisplayName: m.DisplayName,
 		MemberProfile: wire.MemberProfile{Groups: orEmpty(m.Groups), MessageMode: "push"},
 		MeshPolicy:    wire.MeshPolicy{SelfEditable: wire.SelfEditable{DisplayName: true, RoleTag: true, Groups: true, MessageMode: true}},
-		Capabilities:  []string{wire.CapTransient, wire.CapCaughtUp}, ServerTime: wire.Time{Time: now},
+		Capabilities:  []string{wire.CapTransient, wire.CapCaughtUp, wire.CapSealedGroups}, ServerTime: wire.Time{Time: now},
 	}
 	if !a.Proven {
 		ack.Services = &[]string{}

@@ -30,14 +30,14 @@ func (r *room) row(p *presence.Presence[*conn]) wire.PeerRow {
 		Groups: orEmpty(p.Groups), SessionID: p.SessionID, ConnectedAt: wire.Time{Time: p.ConnectedAt}, Cwd: p.Cwd,
 		PeerRole: p.Role, Hostname: p.Hostname, PeerType: p.PeerType, Channel: p.Channel, Model: p.Model,
 		Stats: p.Stats, Profile: p.Profile, Visible: p.Visible, Online: p.Online,
-		StatusReason: p.StatusReason, CannotRead: p.CannotRead, Attestation: p.Attestation,
+		StatusReason: p.StatusReason, CannotRead: p.CannotRead, Attestation: p.Attestation, SealedGroups: p.SealedGroups,
 	}
 	if p.Summary != "" {
 		summary := p.Summary // the row outlives the lock
 		row.Summary = &summary
 	}
 	if m, ok := r.members.Member(p.MemberKey); ok {
-		row.Role = string(m.Role)
+		row.MemberRole = string(m.Role)
 	}
 	return row
 }

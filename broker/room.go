@@ -25,6 +25,7 @@ type room struct {
 	id      wire.ID
 	members *mesh.View
 	rates   *limiters[wire.ID] // sends, by member
+	copies  *copyRights
 
 	mu sync.RWMutex
 	*presence.Room[*conn]
@@ -62,7 +63,7 @@ func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
 		return nil, err
 	}
 	r := &room{
-		broker: b, id: id, members: members, rates: newLimiters[wire.ID](),
+		broker: b, id: id, members: members, rates: newLimiters[wire.ID](), copies: newCopyRights(),
 		Room: presence.NewRoom[*conn](id), serving: make(map[string]*conn), guests: make(map[*conn]struct{}),
 	}
 	now := time.Now()

@@ -42,11 +42,13 @@ func (c *conn) serveSend(frame *wire.Frame) {
 		return
 	}
 	c.touch() // who is refused is there too
-	if why := c.admit(&m); why != nil {
+	isCopy := c.isCopy(&m)
+	if why := c.admit(&m, isCopy); why != nil {
 		decide(wire.ID{}, why)
 		return
 	}
-	why := c.route(&m, func(result queue.Result) {
+	why := c.route(&m, isCopy, &slot.ack, func(result queue.Result) {
+		slot.ack.Repeated = result.Repeated && m.SealedForMany()
 		switch {
 		case errors.Is(result.Err, queue.ErrFull):
 			decide(wire.ID{}, &refusal{wire.AckQueueFull, result.Err.Error()})
@@ -66,12 +68,12 @@ func (c *conn) serveSend(frame *wire.Frame) {
 
 // admit checks the limits that do not depend on the recipients, and gets the
 // sender's history into memory.
-func (c *conn) admit(m *wire.Send) *refusal {
+func (c *conn) admit(m *wire.Send, isCopy bool) *refusal {
 	s := c.broker.Settings()
 	if size := m.Size(); size > s.MaxMessageBytes {
 		return &refusal{wire.AckPayloadTooLarge, fmt.Sprintf("%d bytes > %d", size, s.MaxMessageBytes)}
 	}
-	if !c.room.rates.allow(c.actor.MemberID, s.SendRatePerMin, s.SendBurst, time.Now()) {
+	if !isCopy && !c.room.rates.allow(c.actor.MemberID, s.SendRatePerMin, s.SendBurst, time.Now()) {
 		return &refusal{wire.AckRateLimit, fmt.Sprintf("max %d msg/min (burst %d), slow down", s.SendRatePerMin, s.SendBurst)}
 	}
 	if m.ClientID == "" {
@@ -88,14 +90,19 @@ func (c *conn) admit(m *wire.Send) *refusal {
 
 // route fixes the recipients and hands the message to the queue, both under the
 // room's lock, so that nobody who is a recipient has ended in between.
-func (c *conn) route(m *wire.Send, done func(queue.Result)) *refusal {
+//
+// What the sender is told of those who can't open the message goes into ack.
+func (c *conn) route(m *wire.Send, isCopy bool, ack *wire.Ack, done func(queue.Result)) *refusal {
 	r := c.room
 	if c.broker.queue.Repeated(r.id, c.actor.MemberID, m.ClientID, done) {
 		return nil // whatever has become of its recipients, it was accepted
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	to, err := c.recipients(m.Targets)
+	to, err := c.recipients(m, isCopy)
+	if err == nil {
+		err = c.tellUnopened(m, to, ack)
+	}
 	if err != nil {
 		return err
 	}
@@ -110,13 +117,17 @@ func (c *conn) route(m *wire.Send, done func(queue.Result)) *refusal {
 }
 
 // recipients resolves targets; several that mean the same mailbox count once.
-func (c *conn) recipients(targets []wire.Target) ([]queue.To, *refusal) {
+func (c *conn) recipients(message *wire.Send, isCopy bool) ([]queue.To, *refusal) {
 	var to []queue.To
 	var audience []*presence.Presence[*conn]
-	for _, t := range targets {
+	grant := mesh.GrantDM
+	if isCopy {
+		grant = mesh.GrantBroadcast
+	}
+	for _, t := range message.Targets {
 		switch t.Kind {
 		case wire.TargetKey:
-			recipient, err := c.direct(t.Key)
+			recipient, err := c.direct(t.Key, grant)
 			if err != nil {
 				return nil, err
 			}
@@ -129,14 +140,15 @@ func (c *conn) recipients(targets []wire.Target) ([]queue.To, *refusal) {
 			return nil, &refusal{wire.AckTargetNotFound, "no such topic in this mesh"}
 		}
 	}
+	sealed := message.SealedForMany()
 	for _, p := range audience {
 		m, ok := c.room.members.Member(p.MemberKey)
 		if !ok || m.Removed() || !m.Allows(c.member, mesh.GrantBroadcast) {
 			continue
 		}
-		to = append(to, queue.To{Mailbox: c.room.mailbox(p), Key: p.Key(), Name: p.DisplayName})
+		to = append(to, queue.To{Mailbox: c.room.mailbox(p), Key: p.Key(), Name: p.DisplayName, Unopened: sealed && !p.SealedGroups})
 	}
-	if len(targets) > 1 {
+	if len(message.Targets) > 1 {
 		to = distinct(to)
 	}
 	return to, nil
@@ -156,10 +168,10 @@ func distinct(to []queue.To) []queue.To {
 
 // direct resolves a key: a member's, a session's that is here or may come back, or
 // one that somebody here claims.
-func (c *conn) direct(key wire.Key) (queue.To, *refusal) {
+func (c *conn) direct(key wire.Key, grant string) (queue.To, *refusal) {
 	r := c.room
 	if m, ok := r.members.Member(key); ok && !m.Removed() {
-		return c.granted(m, queue.To{Mailbox: r.memberMailbox(key), Key: key, Name: m.DisplayName})
+		return c.granted(m, grant, queue.To{Mailbox: r.memberMailbox(key), Key: key, Name: m.DisplayName})
 	}
 	if key == c.session {
 		return queue.To{}, &refusal{wire.AckTargetNotFound, "that is your own session key"}
@@ -167,7 +179,7 @@ func (c *conn) direct(key wire.Key) (queue.To, *refusal) {
 	if p := r.ByKey(key); p != nil {
 		m, ok := r.members.Member(p.MemberKey)
 		if ok && !m.Removed() {
-			return c.granted(m, queue.To{Mailbox: r.mailbox(p), Key: key, Name: p.DisplayName})
+			return c.granted(m, grant, queue.To{Mailbox: r.mailbox(p), Key: key, Name: p.DisplayName})
 		}
 	} else if known, ok := r.Known(key); ok {
 		if heir := r.Heir(key); heir != nil && heir.Conn == c {
@@ -175,16 +187,16 @@ func (c *conn) direct(key wire.Key) (queue.To, *refusal) {
 		}
 		m, ok := r.members.MemberByID(known.MemberID)
 		if ok && !m.Removed() {
-			return c.granted(m, queue.To{Mailbox: r.sessionMailbox(key), Key: key, Name: known.DisplayName})
+			return c.granted(m, grant, queue.To{Mailbox: r.sessionMailbox(key), Key: key, Name: known.DisplayName})
 		}
 	}
 	return queue.To{}, &refusal{wire.AckTargetNotFound, "no peer of this mesh has or had that key"}
 }
 
-// granted checks that a member takes direct messages from the sender.
-func (c *conn) granted(m *mesh.Member, to queue.To) (queue.To, *refusal) {
-	if !m.Allows(c.member, mesh.GrantDM) {
-		return queue.To{}, &refusal{wire.AckForbidden, "blocked by recipient grants (sender lacks dm capability)"}
+// granted checks that a member takes messages from the sender.
+func (c *conn) granted(m *mesh.Member, grant string, to queue.To) (queue.To, *refusal) {
+	if !m.Allows(c.member, grant) {
+		return queue.To{}, &refusal{wire.AckForbidden, "blocked by recipient grants (sender lacks " + grant + " capability)"}
 	}
 	to.SameMember = m.Key == c.member
 	return to, nil
@@ -283,24 +295,34 @@ func (c *conn) statusOf(m *queue.Accepted, reqID string) wire.MessageStatusResul
 	}
 	var last time.Time
 	for _, r := range m.Recipients {
-		row := wire.RecipientStatus{Name: r.Name, Pubkey: r.Key, Status: wire.RecipientDisconnected, State: r.State.String()}
-		switch {
-		case r.State == queue.Delivered:
-			row.Status = wire.RecipientDelivered
-		case r.State == queue.Pending && c.broker.queue.Attached(r.Mailbox):
-			row.Status = wire.RecipientHeld
+		row := wire.RecipientStatus{Name: r.Name, Pubkey: r.Key}
+		c.fillStatus(&r, &row)
+		if r.Unopened() {
+			c.copyStatus(m, &row)
 		}
-		if r.State != queue.Pending {
-			row.At = &wire.Time{Time: r.SettledAt}
-			if r.SettledAt.After(last) {
-				last = r.SettledAt
-			}
+		if row.At != nil && row.At.After(last) {
+			last = row.At.Time
 		}
-		result.Delivered = result.Delivered && r.State == queue.Delivered
+		result.Delivered = result.Delivered && row.Status == wire.RecipientDelivered
 		result.Recipients = append(result.Recipients, row)
 	}
 	if result.Delivered && !last.IsZero() {
 		result.DeliveredAt = &wire.Time{Time: last}
 	}
 	return result
+}
+
+func (c *conn) fillStatus(r *queue.Recipient, row *wire.RecipientStatus) {
+	row.Status, row.State, row.At = wire.RecipientDisconnected, r.State.String(), nil
+	switch {
+	case r.Unopened():
+		row.State = wire.StateUnopened
+	case r.State == queue.Delivered:
+		row.Status = wire.RecipientDelivered
+	case r.State == queue.Pending && c.broker.queue.Attached(r.Mailbox):
+		row.Status = wire.RecipientHeld
+	}
+	if r.State != queue.Pending {
+		row.At = &wire.Time{Time: r.SettledAt}
+	}
 }

@@ -52,6 +52,7 @@ func (b *Broker) sweep(now time.Time) {
 
 func (r *room) sweep(now time.Time, s Settings) {
 	r.rates.forget(now)
+	r.copies.forget(now)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, p := range r.ExpireLeases(now) {

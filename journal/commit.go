@@ -203,9 +203,19 @@ func (j *Journal) giveBack(w *work) {
 // routed is the audit event of an accepted message: who, to how many, how much.
 func routed(m *queue.Accepted) audit.Event {
 	return audit.NewEvent(m.MeshID, m.CreatedAt, m.SenderMember.String(), audit.RoutedDetail{
-		Message: m.ID, Target: targetKind(m.TargetSpec), Recipients: len(m.Recipients),
+		Message: m.ID, Target: targetKind(m.TargetSpec), Recipients: sentTo(m.Recipients),
 		Bytes: len(m.Nonce) + len(m.Ciphertext), Priority: m.Priority,
 	})
+}
+
+// sentTo counts the recipients that a message was sent to.
+func sentTo(list []queue.Recipient) (n int) {
+	for i := range list {
+		if !list[i].Unopened() {
+			n++
+		}
+	}
+	return n
 }
 
 // targetKind says what a message was addressed to, without saying to whom.

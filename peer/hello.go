@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
@@ -57,6 +58,9 @@ func (o *Options) hello(now time.Time) ([]byte, error) {
 		Model:        a.Model,
 		Groups:       a.Groups,
 		Capabilities: a.Capabilities,
+	}
+	if !o.Mesh.Key.IsZero() {
+		h.Capabilities = append(slices.Clone(a.Capabilities), wire.CapSealedGroups)
 	}
 	member := o.Mesh.Member
 	var sig wire.Signature

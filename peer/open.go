@@ -29,7 +29,7 @@ func (c *Client) open(p *wire.Push) Incoming {
 		CreatedAt: p.CreatedAt,
 	}
 	switch {
-	case p.BodyVersion < wire.BodyMesh || p.BodyVersion == wire.BodyText:
+	case p.BodyVersion < wire.BodyMesh || p.BodyVersion == wire.BodyText || p.BodyVersion == wire.BodyCopy:
 		c.openText(&m, p)
 	case p.BodyVersion == wire.BodyMesh || p.BodyVersion == wire.BodySignedMesh:
 		c.openMesh(&m, p)
@@ -69,6 +69,12 @@ func (c *Client) openText(m *Incoming, p *wire.Push) {
 	m.To = to.Public()
 	if m.Err == nil {
 		m.WantsReceipt = p.BodyVersion == wire.BodyText
+		if p.BodyVersion == wire.BodyCopy {
+			m.Sealing = Copied
+			if original, ok := wire.CopyOf(p.ClientID, m.To); ok {
+				m.ClientID = original
+			}
+		}
 		return
 	}
 	if p.BodyVersion < wire.BodyMesh && errors.Is(m.Err, envelope.ErrOpen) {

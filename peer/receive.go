@@ -15,6 +15,9 @@ type Sealing string
 const (
 	// Direct was sealed for this client alone, by the holder of Incoming.Sender.
 	Direct Sealing = "direct"
+	// Copied was sealed as Direct. It is the copy of a message to many, which the
+	// broker took this client to be unable to open.
+	Copied Sealing = "copy"
 	// InMesh was sealed under the mesh key: some member of the mesh wrote it. That
 	// it was Incoming.Sender is the broker's word, unless Incoming.Verified.
 	InMesh Sealing = "mesh"
@@ -29,12 +32,12 @@ const (
 // anything, terminal escapes too.
 type Incoming struct {
 	MessageID string // the broker's
-	ClientID  string // the sender's client_message_id; "" when it gave none
+	ClientID  string // the sender's client_message_id, of a copy the original's; "" when it gave none
 	Sender    wire.Key
 	Member    wire.Key // the sender's member key; zero when unknown
 	Name      string   // the sender's display name; "" when unknown
 	Sealing   Sealing
-	To        wire.Key // with Direct: which key of this client it was sealed for
+	To        wire.Key // with Direct and Copied: which key of this client it was sealed for
 	// Verified tells that Sender wrote the body and that Member vouches for Sender.
 	// Without it, Member is the broker's word, and Doubt says why in a few words.
 	Verified bool

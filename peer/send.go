@@ -37,6 +37,10 @@ type Receipt struct {
 	MessageID string
 	ClientID  string
 	Queued    bool // the broker has taken it on to deliver it
+	// Copies are of a message to many, for the peers whose clients can't open it.
+	Copies []Copy
+	// MoreUnopened is how many more such peers there are. They have got no copy.
+	MoreUnopened int
 }
 
 // sendFrame is wire.Send as it is written.
@@ -59,7 +63,8 @@ type sendFrame struct {
 // broker has acknowledged it or ctx ends. A *RefusedError tells that the broker
 // does not take it; refusals that pass, like a rate limit, are waited out.
 // When ctx ends first, the message may or may not have been taken: sending it
-// again under the same ClientID is safe.
+// again under the same ClientID is safe. So it is when the Receipt that comes with
+// an error names a message: then some Copies are not with the broker.
 func (c *Client) Send(ctx context.Context, m Outgoing) (Receipt, error) {
 	if m.ClientID == "" {
 		m.ClientID = newUUID()
@@ -68,31 +73,45 @@ func (c *Client) Send(ctx context.Context, m Outgoing) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, fmt.Errorf("send: %w", err)
 	}
-	return c.submit(ctx, m.ClientID, frame)
+	toMany := m.To[0].Kind != wire.TargetKey
+	if toMany {
+		if err := c.canSendToMany(ctx, &m); err != nil {
+			return Receipt{}, fmt.Errorf("send: %w", err)
+		}
+	}
+	ack, err := c.submit(ctx, m.ClientID, frame)
+	if err != nil {
+		return Receipt{}, err
+	}
+	receipt := Receipt{MessageID: ack.MessageID, ClientID: m.ClientID, Queued: ack.Queued}
+	if toMany {
+		err = c.sendCopies(ctx, &m, &ack, &receipt)
+	}
+	return receipt, err
 }
 
 // submit hands a sealed message to the broker until it is acknowledged.
-func (c *Client) submit(ctx context.Context, clientID string, frame []byte) (Receipt, error) {
+func (c *Client) submit(ctx context.Context, clientID string, frame []byte) (wire.Ack, error) {
 	var pauses backoff
 	for {
 		ack, err := c.attempt(ctx, clientID, frame)
 		switch {
 		case err == nil && ack.Error == "" && ack.MessageID != "":
-			return Receipt{ack.MessageID, clientID, ack.Queued}, nil
+			return ack, nil
 		case err == nil:
 			refused := newRefusedError(ack.Error)
 			if refused.Final || !sleep(ctx, pauses.next()) {
-				return Receipt{}, refused
+				return wire.Ack{}, refused
 			}
 		case ctx.Err() != nil:
 			if !errors.Is(err, ctx.Err()) { // it ended together with something else
 				err = ctx.Err()
 			}
-			return Receipt{}, fmt.Errorf("send: the broker has not acknowledged the message: %w", err)
+			return wire.Ack{}, fmt.Errorf("send: the broker has not acknowledged the message: %w", err)
 		case errors.Is(err, ErrDisconnected), errors.Is(err, errNoAck):
 			c.log.Debug("sending again", "client_message_id", clientID, "reason", err)
 		default:
-			return Receipt{}, fmt.Errorf("send: %w", err)
+			return wire.Ack{}, fmt.Errorf("send: %w", err)
 		}
 	}
 }

@@ -161,7 +161,8 @@ func (c *serverConn) hello() (wire.Frame, bool) {
 	c.s.mu.Lock()
 	c.s.hellos = append(c.s.hellos, f)
 	c.s.mu.Unlock()
-	c.write(wire.HelloAck{Type: wire.TypeHelloAck, MemberDisplayName: "me", MemberProfile: wire.MemberProfile{Groups: []wire.Group{}}})
+	c.write(wire.HelloAck{Type: wire.TypeHelloAck, MemberDisplayName: "me", MemberProfile: wire.MemberProfile{Groups: []wire.Group{}},
+		Capabilities: []string{wire.CapSealedGroups}})
 	return f, true
 }
 

@@ -316,7 +316,7 @@ func (r *Room[C]) displace(p *Presence[C], a *Arrival[C]) *Record {
 func (p *Presence[C]) describe(a *Arrival[C]) {
 	p.MemberID, p.MemberKey, p.DisplayName = a.MemberID, a.MemberKey, a.DisplayName
 	p.SessionID, p.PID, p.Cwd = a.About.SessionID, a.About.PID, a.About.Cwd
-	p.Attestation = a.Attestation
+	p.Attestation, p.SealedGroups = a.Attestation, a.About.Has(wire.CapSealedGroups)
 	for _, f := range []struct {
 		to   *string
 		from string

@@ -79,9 +79,11 @@ type Record struct {
 	// Attestation is the member's word for a proven session key, as in its newest
 	// hello; nil for others. It is never written to.
 	Attestation *wire.Attestation
-	ConnectedAt time.Time // when the presence began
-	LastSeenAt  time.Time // when it was last known to be connected
-	EndedAt     time.Time // zero: online or leased
+	// SealedGroups tells that its client opens messages sealed under the mesh key.
+	SealedGroups bool
+	ConnectedAt  time.Time // when the presence began
+	LastSeenAt   time.Time // when it was last known to be connected
+	EndedAt      time.Time // zero: online or leased
 }
 
 // Key is the key under which peers see the presence: its session key, else its

@@ -97,7 +97,7 @@ func (b *mailbox) deliver(page []Waiting, generation int, urgentOnly bool, after
 			return true // its commit goes on from here
 		}
 		_, acknowledged := b.settling[w.Seq]
-		if f := b.flights[w.Message.ID]; acknowledged || f != nil && !f.overdue {
+		if f := b.flights[w.Message.ID]; acknowledged || f != nil && !f.overdue || !b.out.Opens(&w.Message) {
 			b.cursor = w.Seq
 			continue
 		}

@@ -38,6 +38,7 @@ const (
 type Result struct {
 	MessageID wire.ID
 	Err       error // nil: the message is safe
+	Repeated  bool  // MessageID is of an earlier message with the same client id
 }
 
 // Size is what the entry holds in memory until it is stored, in bytes.
@@ -104,7 +105,7 @@ func (e *Entry) finish(id wire.ID, done []func(Result), err error) {
 	}
 	e.queue.open.remove(e)
 	for _, f := range done {
-		f(Result{id, err})
+		f(Result{MessageID: id, Err: err})
 	}
 }
 

@@ -130,13 +130,30 @@ func (q *Queue) Repeated(mesh, member wire.ID, clientID string, done func(Result
 	return ok
 }
 
+// SentAs returns the id of the message that a member has sent under a client id, if
+// that is one of its newest. It returns false as well when the store can't be read.
+func (q *Queue) SentAs(ctx context.Context, mesh, member wire.ID, clientID string) (wire.ID, bool) {
+	ref := memberRef{mesh, member}
+	if q.senders.load(ctx, q.store, ref) != nil {
+		return wire.ID{}, false
+	}
+	h := q.senders.get(ref)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, ok := h.known[clientID]
+	return s.id, ok
+}
+
 // tell tells done the fate of the message, now or once it is known.
 func (s sent) tell(done func(Result)) {
 	if s.entry == nil {
-		done(Result{MessageID: s.id})
-	} else {
-		s.entry.join(done)
+		done(Result{MessageID: s.id, Repeated: true})
+		return
 	}
+	s.entry.join(func(r Result) {
+		r.Repeated = true
+		done(r)
+	})
 }
 
 // begin enters a new message. If its client id was used before, it tells done the

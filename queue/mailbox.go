@@ -10,6 +10,9 @@ import (
 
 // Outlet is the live connection of a mailbox's recipient.
 type Outlet interface {
+	// Opens reports whether the recipient's client can open a message. One that it
+	// can't open waits for a connection that can. The rules of Push hold.
+	Opens(m *Message) bool
 	// Push hands over an encoded push frame. It is called under the mailbox's lock and
 	// must not block; the window bounds how much can be handed over unacknowledged.
 	Push(frame []byte)
@@ -108,7 +111,7 @@ func (b *mailbox) offer(e *Entry, i int, frame []byte) bool {
 	}
 	e.slots[i].box = b
 	seq := e.accepted.Recipients[i].Seq
-	passes := b.out != nil && (!b.urgentOnly || e.accepted.Priority == wire.Now)
+	passes := b.out != nil && (!b.urgentOnly || e.accepted.Priority == wire.Now) && b.out.Opens(&e.accepted.Message)
 	if passes && !b.behind && b.room(len(frame)) {
 		e.slots[i].offered = true
 		b.push(&flight{seq: seq, size: len(frame), clientID: e.accepted.ClientID, entry: e, index: i}, e.accepted.ID, frame)

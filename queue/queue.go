@@ -129,6 +129,9 @@ type To struct {
 	Key        wire.Key
 	Name       string
 	SameMember bool // sender and recipient are of one member
+	// Unopened says that the recipient's client can't open the message: it is listed
+	// as a recipient, and not sent the message.
+	Unopened bool
 }
 
 // Errors of Accept; after each the sender may try again.
@@ -158,15 +161,9 @@ func (q *Queue) Accept(m Message, to []To, done func(Result)) {
 	}
 	now := time.Now()
 	m.ID, m.CreatedAt = q.ids.New(now), now.UTC().Truncate(time.Millisecond)
-	e := &Entry{queue: q, slots: make([]slot, len(to)), unacked: len(to), done: []func(Result){done}}
-	e.accepted = Accepted{Message: m, Recipients: make([]Recipient, len(to))}
-	for i, t := range to {
-		e.accepted.Recipients[i] = Recipient{
-			Seq: q.seq.Add(1), Mailbox: t.Mailbox, Key: t.Key, Name: t.Name, SameMember: t.SameMember,
-		}
-	}
+	e := q.entry(&m, to, done)
 	q.open.add(e)
-	if len(to) > 0 { // else nothing waits
+	if e.unacked > 0 { // else nothing waits
 		if err := q.take(&e.accepted); err != nil {
 			q.open.remove(e)
 			if !q.Repeated(m.MeshID, m.SenderMember, m.ClientID, done) {
@@ -185,11 +182,38 @@ func (q *Queue) Accept(m Message, to []To, done func(Result)) {
 		e.history = h
 	}
 	q.stats.accepted.Add(1)
+	alone := e.unacked == 0
 	q.offerAll(e)
-	if len(to) == 0 {
+	if alone {
 		e.alone()
 	}
 	q.journal.Accept(e)
+}
+
+// entry makes the entry of a message. Those who can't open it are its last
+// recipients, and have no slot.
+func (q *Queue) entry(m *Message, to []To, done func(Result)) *Entry {
+	e := &Entry{queue: q, done: []func(Result){done}}
+	e.accepted = Accepted{Message: *m, Recipients: make([]Recipient, 0, len(to))}
+	for _, unopened := range [...]bool{false, true} {
+		for i := range to {
+			t := &to[i]
+			if t.Unopened != unopened {
+				continue
+			}
+			r := Recipient{Seq: q.seq.Add(1), Mailbox: t.Mailbox, Key: t.Key, Name: t.Name, SameMember: t.SameMember}
+			if unopened {
+				r.Mailbox.Name = unopenedPrefix + r.Mailbox.Name
+				r.State, r.SettledAt = Gone, m.CreatedAt
+			}
+			e.accepted.Recipients = append(e.accepted.Recipients, r)
+		}
+		if !unopened {
+			e.unacked = len(e.accepted.Recipients)
+			e.slots = make([]slot, e.unacked)
+		}
+	}
+	return e
 }
 
 // offerAll puts the entry before every recipient. The frame is encoded at most

@@ -26,6 +26,7 @@ type inbox struct {
 	pushes   []map[string]any
 	caughtUp int
 	stuck    bool // what was pushed has not been written yet
+	v1       bool // opens nothing that is sealed for many
 }
 
 func (i *inbox) Push(frame []byte) {
@@ -39,6 +40,8 @@ func (i *inbox) Push(frame []byte) {
 func (i *inbox) CaughtUp() { i.caughtUp++ }
 
 func (i *inbox) Flushed() bool { return !i.stuck }
+
+func (i *inbox) Opens(m *queue.Message) bool { return !i.v1 || !m.SealedForMany() }
 
 // clientIDs lists what was pushed, in order.
 func (i *inbox) clientIDs() []string {
@@ -642,6 +645,8 @@ func (a acker) Push(frame []byte) {
 func (a acker) CaughtUp() { close(a.ready) }
 
 func (a acker) Flushed() bool { return true }
+
+func (a acker) Opens(*queue.Message) bool { return true }
 
 // discard is a store that keeps nothing.
 type discard struct{ *memStore }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/claudemesh/claudemesh/wire"
@@ -40,6 +41,10 @@ type Message struct {
 	KeyEpoch          int64
 }
 
+// SealedForMany reports whether the message is sealed under the mesh key; not every
+// client can open such a one.
+func (m *Message) SealedForMany() bool { return wire.SealedForMany(m.TargetSpec, m.BodyVersion) }
+
 // State is how far a delivery came.
 type State int8
 
@@ -76,6 +81,14 @@ type Recipient struct {
 	State      State
 	SettledAt  time.Time // when it left Pending
 }
+
+// unopenedPrefix begins the name of no mailbox: that of a recipient that could not
+// have opened the message. The mailbox's own name follows.
+const unopenedPrefix = "u/"
+
+// Unopened reports whether the recipient was not sent the message, since its client
+// could not have opened it. It is Gone from the beginning.
+func (r *Recipient) Unopened() bool { return strings.HasPrefix(r.Mailbox.Name, unopenedPrefix) }
 
 // Accepted is a message with its recipients, as it is stored.
 type Accepted struct {

@@ -115,6 +115,10 @@ const (
 	CapTransient = "transient"
 	// CapCaughtUp asks for a caught_up message when the backlog has been sent.
 	CapCaughtUp = "caught_up"
+	// CapSealedGroups says that the client opens messages that are sealed under the
+	// mesh key, and that it sends a copy to each peer that its ack names in Unopened.
+	// Clients of protocol v1 do neither.
+	CapSealedGroups = "sealed_groups"
 )
 
 // DecodeHello reads a hello. It never fails: see About.Malformed.

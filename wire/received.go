@@ -83,6 +83,10 @@ func DecodeAck(frame *Frame) (Ack, error) {
 		ReqID:     frame.ReqID,
 	}
 	a.Queued, _ = f.boolean("queued")
+	a.Repeated, _ = f.boolean("repeated")
+	f.decode("unopened", &a.Unopened)
+	more, _ := f.integer("moreUnopened")
+	a.MoreUnopened = int(more)
 	return a, f.err
 }
 

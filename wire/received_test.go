@@ -87,9 +87,13 @@ func TestAppendJSONIsPackageJSONs(t *testing.T) {
 
 func TestAckRoundTrip(t *testing.T) {
 	t.Parallel()
-	for _, a := range []Ack{{}, {ID: "i", MessageID: "m", Queued: true}, {ID: "\"", Error: "rate_limit: slow down", ReqID: "r"}} {
+	for _, a := range []Ack{{}, {ID: "i", MessageID: "m", Queued: true}, {ID: "\"", Error: "rate_limit: slow down", ReqID: "r"},
+		{ID: "i", MessageID: "m", Queued: true, Repeated: true, MoreUnopened: 3, Unopened: []Unopened{
+			{Pubkey: Key{1}, MemberPubkey: Key{2}, Name: "\"bob"},
+			{Pubkey: Key{3}, MemberPubkey: Key{4}, Attestation: &Attestation{"s", "p", 5, "g"}},
+		}}} {
 		got, err := DecodeAck(parse(t, string(a.AppendJSON(nil))))
-		if err != nil || got != a {
+		if err != nil || !reflect.DeepEqual(got, a) {
 			t.Errorf("got %+v, %v, want %+v", got, err, a)
 		}
 	}

@@ -27,6 +27,9 @@ type Send struct {
 // Size is what max_message_bytes limits.
 func (s *Send) Size() int { return len(s.Ciphertext) + len(s.Nonce) + len(s.TargetSpec) }
 
+// SealedForMany reports whether the message is sealed under the mesh key.
+func (s *Send) SealedForMany() bool { return SealedForMany(s.TargetSpec, s.BodyVersion) }
+
 // TargetKind tells the kinds of targets apart.
 type TargetKind uint8
 

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -85,6 +86,23 @@ type Ack struct {
 	Queued    bool
 	Error     string
 	ReqID     string
+
+	// Extensions, of the ack of a message that is sealed under the mesh key.
+	Unopened     []Unopened // the first MaxUnopened peers who were not sent it
+	MoreUnopened int        // how many more there are
+	Repeated     bool       // it was accepted before: message_status knows who was not sent it
+}
+
+// MaxUnopened is how many peers an ack names.
+const MaxUnopened = 256
+
+// Unopened is a peer that a message to many was meant for. The broker did not send
+// it the message: its client has not announced CapSealedGroups.
+type Unopened struct {
+	Pubkey       Key          `json:"pubkey"`
+	MemberPubkey Key          `json:"memberPubkey"`
+	Name         string       `json:"name"`
+	Attestation  *Attestation `json:"attestation,omitempty"` // of Pubkey
 }
 
 // AppendJSON appends the ack's frame to b.
@@ -98,6 +116,29 @@ func (a *Ack) AppendJSON(b []byte) []byte {
 	}
 	b = appendOptional(b, `,"error":`, a.Error)
 	b = appendOptional(b, `,"_reqId":`, a.ReqID)
+	if a.Repeated {
+		b = append(b, `,"repeated":true`...)
+	}
+	for i := range a.Unopened {
+		b = append(b, [2]string{`,"unopened":[`, `,`}[min(i, 1)]...)
+		b = a.Unopened[i].appendJSON(b)
+	}
+	if len(a.Unopened) > 0 {
+		b = append(b, ']')
+	}
+	if a.MoreUnopened > 0 {
+		b = append(append(b, `,"moreUnopened":`...), itoa(int64(a.MoreUnopened))...)
+	}
+	return append(b, '}')
+}
+
+func (u *Unopened) appendJSON(b []byte) []byte {
+	b = appendString(append(b, `{"pubkey":`...), u.Pubkey.String())
+	b = appendString(append(b, `,"memberPubkey":`...), u.MemberPubkey.String())
+	b = appendString(append(b, `,"name":`...), u.Name)
+	if u.Attestation != nil {
+		b = u.Attestation.appendJSON(append(b, `,"attestation":`...))
+	}
 	return append(b, '}')
 }
 
@@ -125,14 +166,36 @@ type Push struct {
 }
 
 // Versions of a message's body: how it is sealed and what is inside. The broker
-// carries them and does not look. 0 is protocol v1: a text in a crypto_box, or
-// the base64 of a text.
+// does not look inside. 0 is protocol v1: a text in a crypto_box, or the base64 of
+// a text.
 const (
 	BodyMesh       = 2 // a text, under the mesh key
 	BodySignedMesh = 3 // the sender's signature and a text, under the mesh key
 	BodyText       = 4 // a text in a crypto_box; the sender takes receipts
 	BodyReceipt    = 5 // a receipt in a crypto_box
+	BodyCopy       = 6 // as BodyText: one peer's copy of a message to many; see CopyID
 )
+
+// SealedForMany reports whether a message is sealed under the mesh key, so that
+// only clients with CapSealedGroups can open it.
+func SealedForMany(targetSpec string, bodyVersion int64) bool {
+	return bodyVersion >= BodyMesh && targetSpec != "" && strings.IndexByte("*@[", targetSpec[0]) >= 0
+}
+
+// copyKeyLen is how many digits of its recipient's key end the id of a copy.
+const copyKeyLen = 16
+
+// MaxCopiedID bounds the client_message_id of a message that may need copies, in bytes.
+const MaxCopiedID = MaxClientID - 1 - copyKeyLen
+
+// CopyID returns the client_message_id of a copy of a message to many, for one key.
+func CopyID(clientID string, to Key) string { return clientID + "/" + to.String()[:copyKeyLen] }
+
+// CopyOf returns the client_message_id of the message to many that a copy is of. It
+// returns false when id is not the id of a copy for that key.
+func CopyOf(id string, to Key) (clientID string, ok bool) {
+	return strings.CutSuffix(id, "/"+to.String()[:copyKeyLen])
+}
 
 // AppendJSON appends the push's frame to b.
 func (p *Push) AppendJSON(b []byte) []byte {
@@ -255,8 +318,11 @@ type PeerRow struct {
 	Profile      *Profile        `json:"profile,omitempty"`
 	Visible      bool            `json:"visible"`
 	// Extensions.
-	Online bool   `json:"online"`         // false: leased, its socket is away for the moment
-	Role   string `json:"role,omitempty"` // the member's role in the mesh
+	Online bool `json:"online"` // false: leased, its socket is away for the moment
+	// MemberRole is the member's role in the mesh.
+	MemberRole string `json:"memberRole,omitempty"`
+	// SealedGroups tells that the client has announced CapSealedGroups.
+	SealedGroups bool `json:"sealedGroups,omitempty"`
 	// StatusReason is what the peer gave with its status, e.g. "waiting".
 	StatusReason string `json:"statusReason,omitempty"`
 	// CannotRead is why the peer can't read what is sent to it, in its own words.
@@ -283,12 +349,16 @@ const (
 	RecipientDisconnected = "disconnected"
 )
 
+// StateUnopened is the state of a recipient whose client can't open the message, and
+// who has got no copy of it.
+const StateUnopened = "unopened"
+
 // RecipientStatus is how far a message came for one recipient.
 type RecipientStatus struct {
 	Name   string `json:"name"`
 	Pubkey Key    `json:"pubkey"`
 	Status string `json:"status"` // delivered, held or disconnected
-	State  string `json:"state"`  // extension: pending, delivered, expired or gone
+	State  string `json:"state"`  // extension: pending, delivered, expired, gone or StateUnopened
 	At     *Time  `json:"at,omitempty"`
 }
 

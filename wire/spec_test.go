@@ -59,14 +59,15 @@ func TestSpecNamesWhatIsSignedAndSent(t *testing.T) {
 		ReplyTo: "x", Mentions: []string{"x"}, BodyVersion: 1, KeyEpoch: 1, SenderAttestation: &wire.Attestation{},
 	}
 	row := wire.PeerRow{
-		Hostname: "x", PeerType: "x", Channel: "x", Model: "x", Stats: []byte("{}"), Profile: &wire.Profile{}, Role: "x",
-		StatusReason: "x", Attestation: &wire.Attestation{},
+		Hostname: "x", PeerType: "x", Channel: "x", Model: "x", Stats: []byte("{}"), Profile: &wire.Profile{}, MemberRole: "x",
+		StatusReason: "x", Attestation: &wire.Attestation{}, SealedGroups: true,
 	}
 	text, err := json.Marshal(row)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, message := range [][]byte{push.AppendJSON(nil), text} {
+	ack := wire.Ack{Unopened: []wire.Unopened{{Attestation: &wire.Attestation{}}}, MoreUnopened: 1, Repeated: true, Error: "x", ReqID: "x"}
+	for _, message := range [][]byte{push.AppendJSON(nil), text, ack.AppendJSON(nil)} {
 		var fields map[string]any
 		if err := json.Unmarshal(message, &fields); err != nil {
 			t.Fatal(err)

@@ -218,6 +218,7 @@ type helloFrame struct {
 	PeerType           string           `json:"peerType"`
 	Channel            string           `json:"channel"`
 	Groups             []wire.Group     `json:"groups,omitempty"`
+	Capabilities       []string         `json:"capabilities,omitempty"`
 	Timestamp          int64            `json:"timestamp"` // Unix ms
 	Signature          wire.Signature   `json:"signature"`
 }
@@ -234,6 +235,9 @@ func (s *session) hello(now time.Time) ([]byte, error) {
 			ExpiresAt: word.ExpiresAt, Signature: word.Signature.String(),
 		},
 		SessionID: s.name, PID: 1, Cwd: "/", DisplayName: s.name, PeerType: "connector", Channel: "claudemesh-bench", Groups: s.groups,
+	}
+	if len(s.groups) > 0 { // it may get what is sealed for them
+		h.Capabilities = []string{wire.CapSealedGroups}
 	}
 	h.Timestamp, h.Signature = identity.SignSessionHello(s.pair, h.MeshID, member.Public(), now)
 	b, err := json.Marshal(h)

@@ -63,7 +63,7 @@ func withAway(peers []wire.PeerRow, members []wire.MemberRow) []wire.PeerRow {
 		if m := &members[i]; !m.Removed && !here[m.Pubkey] {
 			peers = append(peers, wire.PeerRow{
 				Pubkey: m.Pubkey, MemberPubkey: m.Pubkey, DisplayName: m.DisplayName,
-				Status: away, Groups: []wire.Group{}, Role: m.Role, Visible: true,
+				Status: away, Groups: []wire.Group{}, MemberRole: m.Role, Visible: true,
 			})
 		}
 	}

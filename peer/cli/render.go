@@ -112,14 +112,14 @@ func notVerified(doubt string) string {
 // indented, so that a message can't pass for several.
 func (a *app) messageText(m *peer.Stored, now time.Time) string {
 	head := a.paint(dim, timeText(m.CreatedAt, now)) + " " + a.paint(bold, oneLine(m.From))
-	if (m.Sealing == peer.Direct || m.Sealing == peer.InMesh) && !m.Verified {
+	if (m.Sealing == peer.Direct || m.Sealing == peer.Copied || m.Sealing == peer.InMesh) && !m.Verified {
 		head += " " + a.paint(yellow, "["+notVerified(m.Doubt)+"]")
 	}
 	body := strings.ReplaceAll(printable(m.Body), "\n", "\n    ")
 	switch m.Sealing {
 	case peer.Direct:
 		return head + ": " + body
-	case peer.InMesh:
+	case peer.InMesh, peer.Copied:
 		return head + " to the mesh: " + body
 	case peer.NotEncrypted:
 		return head + " " + a.paint(yellow, "[NOT ENCRYPTED, anybody may have written this]") + ": " + body

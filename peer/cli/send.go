@@ -28,6 +28,7 @@ type sent struct {
 	Verified   *bool                  `json:"verified,omitempty"` // of a message to one recipient
 	Doubt      string                 `json:"doubt,omitempty"`
 	Recipients []wire.RecipientStatus `json:"recipients"`
+	Unreached  string                 `json:"unreached,omitempty"` // of a message to many
 }
 
 func (a *app) sendCommand() *cobra.Command {
@@ -43,7 +44,9 @@ func (a *app) sendCommand() *cobra.Command {
   @all or *          everybody in the mesh
 With '-' the message is read from standard input. Prints the message's id, and whether
 it is delivered already or waits.
---json: {messageId, clientMessageId, delivered, recipients [{name, pubkey, status, state}]}
+Peers whose client can't open a message to a group, as those of protocol v1, get a copy
+that is sealed for their own key; whom neither reaches is said.
+--json: {messageId, clientMessageId, delivered, recipients [{name, pubkey, status, state}], unreached?}
 and, for one recipient, {verified, doubt}: verified tells that its member vouches for the
 key that the message is sealed for; where it is not, doubt says why.`,
 		Example: "  claudemesh send bob \"the build is green\"\n  git diff | claudemesh send @review -",
@@ -108,7 +111,7 @@ func (a *app) send(ctx context.Context, to string, m peer.Outgoing, asJSON bool)
 	if err != nil {
 		return err
 	}
-	out := sent{MessageID: receipt.MessageID, ClientID: receipt.ClientID, Recipients: []wire.RecipientStatus{}}
+	out := sent{MessageID: receipt.MessageID, ClientID: receipt.ClientID, Unreached: receipt.Unreached(), Recipients: []wire.RecipientStatus{}}
 	if target.Kind == wire.TargetKey {
 		out.Verified, out.Doubt = &recipient.Verified, recipient.Doubt
 	}
@@ -122,7 +125,11 @@ func (a *app) send(ctx context.Context, to string, m peer.Outgoing, asJSON bool)
 	if asJSON {
 		return a.printJSON(out)
 	}
-	_, err = fmt.Fprintf(a.out, "%s  %s\n", receipt.MessageID, promise(recipient.Name, err == nil, &status))
+	text := promise(recipient.Name, err == nil, &status)
+	if out.Unreached != "" {
+		text += "; " + oneLine(out.Unreached)
+	}
+	_, err = fmt.Fprintf(a.out, "%s  %s\n", receipt.MessageID, text)
 	return err
 }
 
@@ -195,9 +202,11 @@ func promise(name string, known bool, s *wire.MessageStatusResult) string {
 		case wire.RecipientHeld:
 			held = append(held, oneLine(r.Name))
 		default:
-			if r.State == "" || r.State == "pending" {
+			switch r.State {
+			case wire.StateUnopened: // the receipt says why
+			case "", "pending":
 				absent = append(absent, oneLine(r.Name))
-			} else {
+			default:
 				lost = append(lost, oneLine(r.Name))
 			}
 		}
@@ -217,6 +226,9 @@ func promise(name string, known bool, s *wire.MessageStatusResult) string {
 	}
 	if len(lost) > 0 {
 		parts = append(parts, "not for "+names(lost)+", who can't get it any more")
+	}
+	if len(parts) == 0 {
+		return "accepted"
 	}
 	return strings.Join(parts, "; ")
 }

@@ -43,6 +43,9 @@ func (d *daemon) serveMessageStatus(c *call) error {
 		return err
 	}
 	answer.State, answer.Reason = overall(answer.Recipients, sent.State)
+	if answer.Reason == "" {
+		answer.Reason = sent.Reason // whom it can't reach
+	}
 	if answer.State != sent.State {
 		if err := d.store.settled(d.write(), sent.ID, answer.State); err != nil {
 			return err
@@ -107,6 +110,8 @@ func (s *session) askBroker(ctx context.Context, sent *letter) []local.Recipient
 		switch {
 		case r.Status == wire.RecipientDelivered:
 			one.State = local.Delivered
+		case r.State == wire.StateUnopened:
+			one.State, one.Reason = local.Failed, "its client can't open messages to groups, and it got no copy"
 		case r.State == "expired", r.State == "gone":
 			one.State = local.Expired
 		}

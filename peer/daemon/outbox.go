@@ -42,7 +42,7 @@ func (l *line) sendLetter(ctx context.Context, client *peer.Client, next *letter
 	var refused *peer.RefusedError
 	switch {
 	case err == nil:
-		if err := l.d.store.queued(l.d.write(), next.ID, receipt.MessageID); err != nil {
+		if err := l.d.store.queued(l.d.write(), next.ID, receipt.MessageID, cut(receipt.Unreached(), maxReason)); err != nil {
 			l.storeFailed(ctx, err) // sent again, the broker will know it
 			return
 		}
@@ -50,6 +50,9 @@ func (l *line) sendLetter(ctx context.Context, client *peer.Client, next *letter
 		kick(l.progress)
 	case lineOver(ctx, err):
 		waitFor(ctx, nil) // another line will send it
+	case receipt.MessageID != "": // all of it is repeated, and the broker knows what it has
+		l.log.Warn("not all copies of a message are sent", "id", next.ID, "error", err)
+		pause(ctx, storeRetry)
 	case errors.As(err, &refused) && !refused.Final:
 		l.log.Warn("message refused for now", "id", next.ID, "reason", refused.Code)
 	case errors.As(err, &refused):
@@ -85,9 +88,14 @@ func (l *line) storeFailed(ctx context.Context, err error) {
 		return
 	}
 	l.log.Error("store failed", "error", err)
-	pause, cancel := context.WithTimeout(ctx, storeRetry)
+	pause(ctx, storeRetry)
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	<-pause.Done()
+	<-ctx.Done()
 }
 
 // waitFor waits for a kick; false when ctx has ended first.

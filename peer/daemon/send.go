@@ -82,7 +82,7 @@ func (c *call) post(l *line, sent *letter, note string) error {
 	if now.State == local.Waiting {
 		note = joinNotes("the broker is not reached yet; the message is kept and sent when it is", note)
 	}
-	return c.answer(local.Sent{ID: now.ID, State: now.State, To: now.ToName, Note: note})
+	return c.answer(local.Sent{ID: now.ID, State: now.State, To: now.ToName, Note: joinNotes(note, now.Reason)})
 }
 
 // awaitBroker waits until the broker has the message or has refused it, for

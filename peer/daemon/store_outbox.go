@@ -123,9 +123,10 @@ func (s *store) findLetter(ctx context.Context, session, start string) (letter, 
 	return list[0], nil
 }
 
-// queued notes that the broker has a message.
-func (s *store) queued(ctx context.Context, id, messageID string) error {
-	return s.exec(ctx, "note acknowledged message", `UPDATE outbox SET state = 'queued', message_id = ?, body = NULL WHERE id = ? AND state = 'waiting'`, messageID, id)
+// queued notes that the broker has a message, and whom it can't reach.
+func (s *store) queued(ctx context.Context, id, messageID, unreached string) error {
+	return s.exec(ctx, "note acknowledged message",
+		`UPDATE outbox SET state = 'queued', message_id = ?, reason = ?, body = NULL WHERE id = ? AND state = 'waiting'`, messageID, unreached, id)
 }
 
 // failed notes that the broker does not take a message.

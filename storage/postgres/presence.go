@@ -28,7 +28,7 @@ const (
 			$8::text[], $9::text[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
 			$16::text[], $17::text[], $18::text[], $19::text[], $20::smallint[], $21::bigint[], $22::boolean[],
 			$23::text[], $24::text[], $25::bigint[], $26::bigint[], $27::bigint[],
-			$28::text[], $29::bytea[])
+			$28::text[], $29::bytea[], $30::boolean[])
 		ON CONFLICT (mesh_id, identity) DO UPDATE SET
 			id = excluded.id, member_id = excluded.member_id, member_key = excluded.member_key,
 			session_key = excluded.session_key, proven = excluded.proven, role = excluded.role,
@@ -38,7 +38,8 @@ const (
 			status = excluded.status, source = excluded.source, status_at = excluded.status_at,
 			visible = excluded.visible, profile = excluded.profile, stats = excluded.stats,
 			connected_at = excluded.connected_at, last_seen_at = excluded.last_seen_at, ended_at = excluded.ended_at,
-			status_reason = excluded.status_reason, attestation = excluded.attestation`
+			status_reason = excluded.status_reason, attestation = excluded.attestation,
+			sealed_groups = excluded.sealed_groups`
 	removePresences = `DELETE FROM claudemesh.presences WHERE ctid = ANY (ARRAY (
 		SELECT p.ctid FROM unnest($1::uuid[], $2::text[]) AS gone (mesh_id, identity)
 		CROSS JOIN LATERAL (SELECT p.ctid FROM claudemesh.presences p
@@ -117,7 +118,8 @@ func queuePresences(b *pgx.Batch, keep, remove []*presence.Record) {
 			each(keep, func(p record) *int64 { return column.Millis(p.LastSeenAt) }),
 			each(keep, func(p record) *int64 { return column.Millis(p.EndedAt) }),
 			each(keep, func(p record) string { return column.Text(p.StatusReason) }),
-			each(keep, func(p record) []byte { return p.Attestation.Compact() }))
+			each(keep, func(p record) []byte { return p.Attestation.Compact() }),
+			each(keep, func(p record) bool { return p.SealedGroups }))
 	}
 	if len(remove) > 0 {
 		b.Queue(removePresences,

@@ -59,11 +59,11 @@ func (s *Store) PrunePresences(ctx context.Context, before time.Time, limit int)
 }
 
 var (
-	putPresences = newBulk(`INSERT INTO presences (`+column.PresenceColumns+`) VALUES `, 29,
+	putPresences = newBulk(`INSERT INTO presences (`+column.PresenceColumns+`) VALUES `, 30,
 		` ON CONFLICT (mesh_id, identity) DO UPDATE SET `+excluded("id", "member_id", "member_key", "session_key",
 			"proven", "role", "session_id", "pid", "cwd", "display_name", "hostname", "peer_type", "channel", "model",
 			"groups", "summary", "status", "source", "status_at", "visible", "profile", "stats", "connected_at",
-			"last_seen_at", "ended_at", "status_reason", "attestation"))
+			"last_seen_at", "ended_at", "status_reason", "attestation", "sealed_groups"))
 	removePresences = newBulk(`DELETE FROM presences WHERE (mesh_id, identity) IN (VALUES `, 2, `)`)
 )
 
@@ -89,7 +89,7 @@ func (t tx) putPresences(keep, remove []*presence.Record) error {
 			column.Text(p.Summary), column.Text(string(p.Status)), int64(p.Source), column.Millis(p.StatusAt), p.Visible,
 			column.Profile(p.Profile), column.Stats(p.Stats), column.Millis(p.ConnectedAt),
 			column.Millis(p.LastSeenAt), column.Millis(p.EndedAt), column.Text(p.StatusReason),
-			blob(p.Attestation.Compact()))
+			blob(p.Attestation.Compact()), p.SealedGroups)
 	})
 	if err != nil {
 		return err

@@ -181,7 +181,7 @@ func record(meshID wire.ID) presence.Record {
 		Profile: &wire.Profile{Avatar: "🦊", Title: "fox", Bio: "…", Capabilities: []string{"go", "sql"}},
 		Stats:   []byte(`{"tokens": 12345678901234567890, "a":[1, 2.50]}`), ConnectedAt: now.Add(-time.Minute), LastSeenAt: now,
 	}
-	r.StatusReason, r.Attestation = "waiting ⏳", attestation(r.SessionKey, r.MemberKey)
+	r.StatusReason, r.Attestation, r.SealedGroups = "waiting ⏳", attestation(r.SessionKey, r.MemberKey), true
 	return r
 }
 

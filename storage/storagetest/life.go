@@ -177,13 +177,14 @@ func testUpgrade(t *testing.T, db Database) {
 	check(t, s.Migrate(t.Context()))
 	version := must[int](t)(s.SchemaVersion(t.Context()))
 	msg, r := message(newID(), "s/a"), record(newID())
-	r.Attestation, r.StatusReason = nil, "" // of version 2
+	r.Attestation, r.StatusReason, r.SealedGroups = nil, "", false // of later versions
 	commit(t, s, journal.Batch{Messages: []*queue.Accepted{msg}, Presences: []presence.Record{r}})
 	check(t, s.Close())
 	for _, undo := range []string{
 		`ALTER TABLE %sbodies DROP COLUMN sender_attestation`,
 		`ALTER TABLE %spresences DROP COLUMN attestation`,
 		`ALTER TABLE %spresences DROP COLUMN status_reason`,
+		`ALTER TABLE %spresences DROP COLUMN sealed_groups`,
 		`DELETE FROM %sschema_version WHERE version > 1`,
 	} {
 		db.Exec(t, fmt.Sprintf(undo, db.Schema))
@@ -197,7 +198,7 @@ func testUpgrade(t *testing.T, db Database) {
 	equal(t, "message", waiting(t, s, msg.MeshID, "s/a")[0].Message, msg.Message)
 	seen, _ := lastPresence(t, s, r)
 	equal(t, "presence", seen, r)
-	r.Attestation, r.StatusReason = attestation(r.SessionKey, r.MemberKey), "waiting"
+	r.Attestation, r.StatusReason, r.SealedGroups = attestation(r.SessionKey, r.MemberKey), "waiting", true
 	put(t, s, r)
 	seen, _ = lastPresence(t, s, r)
 	equal(t, "presence in its new form", seen, r)

@@ -28,7 +28,7 @@ type Message struct {
 	Mesh     string    // "": not said
 	Verified bool      // From and Member are proven
 	Doubt    string    // why they are not
-	Sealed   string    // direct, mesh, none, unopened
+	Sealed   string    // direct, copy, mesh, none, unopened
 	Sent     time.Time // zero: unknown
 	Priority string
 	ReplyTo  string // the id of a message

@@ -19,7 +19,7 @@ const (
 		"expires_at, created_at, created_by, revoked_at"
 	PresenceColumns = "mesh_id, identity, id, member_id, member_key, session_key, proven, role, session_id, pid, cwd, " +
 		"display_name, hostname, peer_type, channel, model, groups, summary, status, source, status_at, visible, " +
-		"profile, stats, connected_at, last_seen_at, ended_at, status_reason, attestation"
+		"profile, stats, connected_at, last_seen_at, ended_at, status_reason, attestation, sealed_groups"
 	// MessageColumns are of a table called m.
 	MessageColumns = "m.id, m.mesh_id, m.sender_member, m.sender_member_key, m.sender_key, m.sender_name, m.target_spec, " +
 		"m.priority, m.created_at, m.client_id, m.fingerprint, m.topic, m.reply_to, m.mentions, m.body_version, m.key_epoch"
@@ -57,7 +57,7 @@ func ScanRecord(r Row) (p presence.Record, err error) {
 		&p.DisplayName, &p.Hostname, &p.PeerType, &p.Channel, &p.Model, IntoJSON(&p.Groups), &p.Summary,
 		&p.Status, &p.Source, IntoTime(&p.StatusAt), &p.Visible, IntoProfile(&p.Profile), IntoRaw(&p.Stats),
 		IntoTime(&p.ConnectedAt), IntoTime(&p.LastSeenAt), IntoTime(&p.EndedAt), &p.StatusReason,
-		intoAttestation(&p.Attestation, &p.SessionKey, &p.MemberKey))
+		intoAttestation(&p.Attestation, &p.SessionKey, &p.MemberKey), &p.SealedGroups)
 	return p, err
 }
 

@@ -1,0 +1,136 @@
+package broker
+
+import (
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// A message that is sealed under the mesh key is not sent to peers whose clients
+// can't open it. Its sender is told who they are, and sends each a copy, sealed for
+// the peer's own key.
+
+// maxCopyRights is how many copies of one member are waited for. When there are more,
+// the older ones count as messages of their own.
+const maxCopyRights = 4 * wire.MaxUnopened
+
+// copyRightLife is how long the copies of a message are waited for.
+const copyRightLife = 10 * time.Minute
+
+// copyRights are the copies that members are still to send. They count as part of the
+// message to many: not against the sender's rate, and under the grant for broadcasts.
+type copyRights struct {
+	mu       sync.Mutex
+	byMember map[wire.ID]*memberCopies
+}
+
+type memberCopies struct {
+	since  time.Time // when the newest were added
+	rights map[copyRight]struct{}
+}
+
+type copyRight struct {
+	id string // of the copy: client_message_id
+	to wire.Key
+}
+
+func newCopyRights() *copyRights { return &copyRights{byMember: make(map[wire.ID]*memberCopies)} }
+
+// add gives a member the right to a copy of a message for each peer.
+func (c *copyRights) add(member wire.ID, clientID string, list []wire.Unopened, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.byMember[member]
+	if m == nil || len(m.rights)+len(list) > maxCopyRights {
+		m = &memberCopies{rights: make(map[copyRight]struct{}, len(list))}
+		c.byMember[member] = m
+	}
+	m.since = now
+	for i := range list {
+		to := list[i].Pubkey
+		m.rights[copyRight{wire.CopyID(clientID, to), to}] = struct{}{}
+	}
+}
+
+// take uses up the right to a copy and reports whether there was one.
+func (c *copyRights) take(member wire.ID, id string, to wire.Key) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.byMember[member]
+	if m == nil {
+		return false
+	}
+	right := copyRight{id, to}
+	_, ok := m.rights[right]
+	delete(m.rights, right)
+	if len(m.rights) == 0 {
+		delete(c.byMember, member)
+	}
+	return ok
+}
+
+// forget drops what has been waited for long enough.
+func (c *copyRights) forget(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for member, m := range c.byMember {
+		if now.Sub(m.since) > copyRightLife {
+			delete(c.byMember, member)
+		}
+	}
+}
+
+// isCopy reports whether a message is a copy that the sender was to send. It does so
+// once for each.
+func (c *conn) isCopy(m *wire.Send) bool {
+	return m.BodyVersion == wire.BodyCopy && len(m.Targets) == 1 && m.Targets[0].Kind == wire.TargetKey &&
+		c.room.copies.take(c.actor.MemberID, m.ClientID, m.Targets[0].Key)
+}
+
+// tellUnopened tells a sender, by its ack, who can't open its message. A client that
+// does not know of such peers would leave them out without a word, so it is refused.
+// The caller holds r.mu.
+func (c *conn) tellUnopened(m *wire.Send, to []queue.To, ack *wire.Ack) *refusal {
+	for i := range to {
+		t := &to[i]
+		switch {
+		case !t.Unopened:
+		case !c.sealedGroups:
+			return &refusal{wire.AckInvalid, "the client of " + t.Name + " opens no message that is sealed for a group, and yours sends no copies: update it"}
+		case len(m.ClientID) == 0 || len(m.ClientID) > wire.MaxCopiedID:
+			return &refusal{wire.AckInvalid, "some need copies of this message: give it a client_message_id that leaves room for theirs"}
+		case len(ack.Unopened) == wire.MaxUnopened:
+			ack.MoreUnopened++
+		default:
+			p := c.room.ByIdentity(presence.Identity(t.Mailbox.Name))
+			ack.Unopened = append(ack.Unopened, wire.Unopened{
+				Pubkey: t.Key, MemberPubkey: p.MemberKey, Name: t.Name, Attestation: p.Attestation,
+			})
+		}
+	}
+	if len(ack.Unopened) > 0 {
+		c.room.copies.add(c.actor.MemberID, m.ClientID, ack.Unopened, time.Now())
+	}
+	return nil
+}
+
+// copyStatus fills in how far the copy of a message came for a recipient that could
+// not open the message itself.
+func (c *conn) copyStatus(m *queue.Accepted, row *wire.RecipientStatus) {
+	if m.ClientID == "" {
+		return
+	}
+	ctx, cancel := storageContext()
+	defer cancel()
+	id, ok := c.broker.queue.SentAs(ctx, m.MeshID, m.SenderMember, wire.CopyID(m.ClientID, row.Pubkey))
+	if !ok {
+		return
+	}
+	found, err := c.broker.queue.Find(ctx, m.MeshID, id.String(), 1)
+	if err == nil && len(found) == 1 && len(found[0].Recipients) == 1 {
+		c.fillStatus(&found[0].Recipients[0], row)
+	}
+}

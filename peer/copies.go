@@ -1,0 +1,170 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Copy is the copy of a message to many for one peer, whose client can't open the
+// message itself: one of protocol v1, or one that does not have the mesh key. It is
+// sealed for the peer's own key.
+type Copy struct {
+	Key    wire.Key
+	Member wire.Key // that the broker names
+	Name   string   // from others; it may hold anything
+	// Reason says why the peer can't be reached, "" if it can.
+	Reason string
+}
+
+// ErrGroupsUnsorted is returned by Send for a message to many when the broker does
+// not tell who could not open it.
+var ErrGroupsUnsorted = errors.New("this broker is too old for messages to groups: it can't tell which peers could not read them; " +
+	"send to each peer by name, or ask the broker's operator to update it")
+
+// canSendToMany returns an error when some may get a message to many as bytes that
+// they can't read.
+func (c *Client) canSendToMany(ctx context.Context, m *Outgoing) error {
+	if len(m.ClientID) > wire.MaxCopiedID {
+		return fmt.Errorf("the id of a message to a group has at most %d bytes, this one has %d", wire.MaxCopiedID, len(m.ClientID))
+	}
+	conn, err := c.connected(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(conn.ack.Capabilities, wire.CapSealedGroups) {
+		return ErrGroupsUnsorted
+	}
+	return nil
+}
+
+// sendCopies sends a copy to each peer that can't open a message to many. Each has a
+// ClientID that is made of the message's, so that repeating all of this is safe.
+func (c *Client) sendCopies(ctx context.Context, m *Outgoing, ack *wire.Ack, receipt *Receipt) error {
+	list := ack.Unopened
+	receipt.MoreUnopened = ack.MoreUnopened
+	if ack.Repeated {
+		earlier, err := c.unopenedOf(ctx, ack.MessageID)
+		if err != nil {
+			return fmt.Errorf("send: who can't open the message: %w", err)
+		}
+		receipt.MoreUnopened += max(0, len(earlier)-wire.MaxUnopened)
+		list = append(list, earlier[:min(len(earlier), wire.MaxUnopened)]...)
+	}
+	for i := range list {
+		one := Copy{Key: list[i].Pubkey, Member: list[i].MemberPubkey, Name: list[i].Name}
+		if err := c.sendCopy(ctx, m, &list[i], &one); err != nil {
+			return fmt.Errorf("send: %d of %d copies are not with the broker: %w", len(list)-i, len(list), err)
+		}
+		receipt.Copies = append(receipt.Copies, one)
+	}
+	return nil
+}
+
+// sendCopy sends one copy, or finds out why there can be none. It returns an error
+// when that is not known.
+func (c *Client) sendCopy(ctx context.Context, m *Outgoing, u *wire.Unopened, one *Copy) error {
+	if u.Pubkey != u.MemberPubkey && u.Attestation == nil {
+		one.Reason = doubtNoWord
+		return nil
+	}
+	// The word for a session that has been connected for long may have expired. It was
+	// good when it connected.
+	at := time.Now()
+	if u.Attestation != nil {
+		at = earlier(at, time.UnixMilli(u.Attestation.ExpiresAt-1))
+	}
+	if _, one.Reason = vouched(u.Pubkey, u.MemberPubkey, u.Attestation, at); one.Reason != "" {
+		return nil
+	}
+	f := sendFrame{
+		ClientID: wire.CopyID(m.ClientID, u.Pubkey), Priority: m.Priority, ReplyTo: m.ReplyTo, Mentions: m.Mentions,
+		BodyVersion: wire.BodyCopy,
+	}
+	if f.Priority == "" {
+		f.Priority = wire.Next
+	}
+	var err error
+	if f.Nonce, f.Ciphertext, err = envelope.SealDirect(c.o.pair(), u.Pubkey, m.Body); err != nil {
+		one.Reason = err.Error()
+		return nil
+	}
+	frame, err := f.encode([]wire.Target{{Kind: wire.TargetKey, Key: u.Pubkey}})
+	if err != nil {
+		return err
+	}
+	_, err = c.submit(ctx, f.ClientID, frame)
+	var refused *RefusedError
+	if errors.As(err, &refused) && refused.Final {
+		one.Reason = refused.Reason
+		return nil
+	}
+	return err
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// unopenedOf asks the broker who could not open an earlier message and has got no
+// copy of it.
+func (c *Client) unopenedOf(ctx context.Context, messageID string) ([]wire.Unopened, error) {
+	status, err := c.MessageStatus(ctx, messageID)
+	if err != nil {
+		return nil, err
+	}
+	var list []wire.Unopened
+	for i := range status.Recipients {
+		if r := &status.Recipients[i]; r.State == wire.StateUnopened {
+			list = append(list, wire.Unopened{Pubkey: r.Pubkey, Name: r.Name})
+		}
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	rows, members, err := c.Roster(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		u := &list[i]
+		for j := range members {
+			if members[j].Pubkey == u.Pubkey {
+				u.MemberPubkey = u.Pubkey
+			}
+		}
+		for j := range rows {
+			if rows[j].Pubkey == u.Pubkey {
+				u.MemberPubkey, u.Attestation = rows[j].MemberPubkey, rows[j].Attestation
+			}
+		}
+	}
+	return list, nil
+}
+
+// Unreached says in words whom a message to many does not reach, and why; "" if it
+// reaches everybody that it was meant for.
+func (r *Receipt) Unreached() string {
+	var parts []string
+	for i := range r.Copies {
+		if one := &r.Copies[i]; one.Reason != "" {
+			parts = append(parts, fmt.Sprintf("%s (%s)", oneLine(one.Name), oneLine(one.Reason)))
+		}
+	}
+	if r.MoreUnopened > 0 {
+		parts = append(parts, fmt.Sprintf("%d more", r.MoreUnopened))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "not for " + strings.Join(parts, ", ") + ": these clients can't open messages to groups, and get no copy"
+}
