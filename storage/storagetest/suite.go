@@ -91,7 +91,6 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"claim before migrate", testClaimFirst},
 		{"newer schema", testNewerSchema},
 		{"migrate concurrently", testMigrateConcurrently},
-		{"migrate a database in use", testUpgrade},
 		{"canceled context", testCanceled},
 		{"closed store", testClosedStore},
 	}

@@ -23,6 +23,8 @@ const (
 	// MessageColumns are of a table called m.
 	MessageColumns = "m.id, m.mesh_id, m.sender_member, m.sender_member_key, m.sender_key, m.sender_name, m.target_spec, " +
 		"m.priority, m.created_at, m.client_id, m.fingerprint, m.topic, m.reply_to, m.mentions, m.body_version, m.key_epoch"
+	// SettledColumn is of a table called m.
+	SettledColumn = "m.settled"
 	// BodyColumns are of a table called b.
 	BodyColumns      = "b.nonce, b.ciphertext, b.sender_attestation"
 	RecipientColumns = "seq, mesh_id, mailbox, key, name, same_member, state, settled_at"
@@ -70,9 +72,9 @@ func ScanWaiting(r Row) (w queue.Waiting, err error) {
 	return w, err
 }
 
-// ScanMessage reads MessageColumns, with extra columns before them.
-func ScanMessage(r Row, m *queue.Message, extra ...any) error {
-	return r.Scan(append(extra, messageDest(m)...)...)
+// ScanAccepted reads MessageColumns and SettledColumn, with extra columns before them.
+func ScanAccepted(r Row, a *queue.Accepted, extra ...any) error {
+	return r.Scan(append(append(extra, messageDest(&a.Message)...), IntoSettled(&a.Recipients, &a.MeshID))...)
 }
 
 func messageDest(m *queue.Message) []any {
