@@ -17,7 +17,7 @@ func TestStore(t *testing.T) {
 // TestUpgrade migrates databases that older brokers have filled.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
-	for version := 1; version < len(migrations); version++ {
+	for version := 1; version <= oldRowsFit; version++ {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			t.Parallel()
 			db := database(filepath.Join(t.TempDir(), "mesh.db"))
@@ -34,6 +34,9 @@ func TestUpgrade(t *testing.T) {
 
 //go:embed testdata/old.sql
 var oldRows string
+
+// oldRowsFit is the newest version of the schema that takes oldRows.
+const oldRowsFit = 3
 
 func database(path string) storagetest.Database {
 	return storagetest.Database{
