@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ type Options struct {
 	Settings Settings
 	Log      *zap.Logger
 	Version  string // told by GET /health
+	Budget   int64  // for messages that wait for the storage, see journal.DefaultBudget; 0 means that
 }
 
 // Broker serves any number of meshes from one storage.
@@ -85,7 +87,7 @@ var errNotStarted = errors.New("the broker has not been started")
 func New(o Options) *Broker {
 	b := &Broker{
 		storage: o.Storage, log: o.Log, version: o.Version, born: time.Now(),
-		journal: journal.New(o.Storage, o.Log),
+		journal: journal.New(o.Storage, o.Log, cmp.Or(o.Budget, journal.DefaultBudget)),
 		replays: identity.NewReplayGuard(0),
 		hooks:   newLimiters[hookCaller](),
 		notOpen: errNotStarted,

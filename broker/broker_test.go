@@ -51,12 +51,18 @@ func startAt(t testing.TB, path string, change func(*broker.Settings)) *server {
 // serve runs a broker on a storage that keeps everything in store.
 func serve(t testing.TB, store *sqlite.Store, storage broker.Storage, change func(*broker.Settings)) *server {
 	t.Helper()
+	return serveWithin(t, store, storage, 0, change)
+}
+
+// serveWithin is serve with a budget of broker.Options.
+func serveWithin(t testing.TB, store *sqlite.Store, storage broker.Storage, budget int64, change func(*broker.Settings)) *server {
+	t.Helper()
 	s := broker.DefaultSettings()
 	s.SendRatePerMin, s.SendBurst = 1_000_000, 1_000_000
 	if change != nil {
 		change(&s)
 	}
-	b := broker.New(broker.Options{Storage: storage, Settings: s, Log: zaptest.NewLogger(t), Version: "test"})
+	b := broker.New(broker.Options{Storage: storage, Settings: s, Log: zaptest.NewLogger(t), Version: "test", Budget: budget})
 	if err := b.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -30,10 +30,12 @@ type conn struct {
 	born   time.Time
 	gone   chan struct{} // closed when everything is over
 	dead   context.Context
+	die    func() // ends dead
 	kill   func() // ends the reader, without a word to the peer
 
 	out  outbox
 	acks ackLine
+	park park
 
 	// set by the handshake, before anything else is read
 	room    *room
@@ -57,9 +59,7 @@ type conn struct {
 	how      atomic.Int32 // an ending: why the connection ends, if the broker decided it
 	catching atomic.Int32 // mailboxes that have not caught up, and 1 while joining
 	notify   bool         // the client wants to hear when all have
-	// keepsRoster: the client is told that the roster has changed, instead of how
-	keepsRoster bool
-	notified    atomic.Bool // it has
+	notified atomic.Bool  // it has
 }
 
 // ending is why a connection ends.
@@ -76,7 +76,7 @@ const (
 func newConn(b *Broker, ws *websocket.Conn, socket *socket, client netip.Addr) *conn {
 	c := &conn{broker: b, ws: ws, client: client, born: time.Now(), gone: make(chan struct{})}
 	dead, die := context.WithCancel(context.Background())
-	c.dead, c.kill = dead, func() {
+	c.dead, c.die, c.kill = dead, die, func() {
 		die()
 		_ = socket.Close()
 	}
@@ -106,6 +106,8 @@ func (c *conn) serve() {
 	defer c.broker.release(c)
 	defer c.cut()
 	err := c.read()
+	c.die()
+	c.park.discard()
 	c.leave(err)
 }
 
@@ -113,8 +115,7 @@ func (c *conn) serve() {
 func (c *conn) read() (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.broker.stats.panics.Add(1)
-			c.broker.log.Error("panic while serving a connection", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			c.panicked(p)
 			_ = c.ws.Close(wire.CloseInternal, string(wire.CodeInternal))
 			err = errors.New("panic")
 		}
@@ -139,6 +140,11 @@ func (c *conn) read() (err error) {
 		c.serveFrame(buf.Bytes(), hello)
 		giveBuffer(buf)
 	}
+}
+
+func (c *conn) panicked(p any) {
+	c.broker.stats.panics.Add(1)
+	c.broker.log.Error("panic while serving a connection", zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 }
 
 // serveFrame answers one frame.

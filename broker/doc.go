@@ -9,6 +9,7 @@
 //	socket.go     what lies below its WebSocket
 //	outbox.go     its write side
 //	acks.go       acks in the order of sends
+//	park.go       sends that wait for room before the storage
 //	handshake.go  hello and session_hello
 //	succession.go which sessions a session_hello goes on in the place of
 //	room.go       one mesh in memory: who is here, on which connection

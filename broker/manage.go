@@ -92,9 +92,6 @@ func (c *conn) setRole(frame *wire.Frame) error {
 	}
 	if was != member.Role {
 		c.note(audit.RoleChangedDetail{Member: member.ID, From: string(was), To: string(member.Role)})
-		c.room.mu.Lock()
-		c.room.MemberChanged(key)
-		c.room.mu.Unlock()
 	}
 	return c.acknowledged(frame, nil)
 }
@@ -122,7 +119,7 @@ func (c *conn) removeMember(frame *wire.Frame) error {
 // expel ends every presence and connection of a removed member.
 func (r *room) expel(member wire.ID, key wire.Key) {
 	r.mu.Lock()
-	defer r.unlock()
+	defer r.mu.Unlock()
 	all := slices.Clone(r.ByMember(key))
 	for _, p := range all {
 		online, c := p.Online, p.Conn

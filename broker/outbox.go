@@ -12,6 +12,13 @@ const (
 	// outboxBytes is how much may wait to be written before the connection's own
 	// requests are no longer read. Pushes are bounded by the queue's window.
 	outboxBytes = 1 << 20
+	// outboxNews is how many system pushes may wait. They are news, not messages:
+	// the oldest make room for the newest.
+	outboxNews = 256
+	// newsDelay is how long news wait for more of them, so that many who come at
+	// once are not written one by one to everybody. Whatever else is to be written
+	// takes them along.
+	newsDelay = 50 * time.Millisecond
 	// batchBytes is how much is written at once, except for larger frames.
 	batchBytes = 16 << 10
 	// writeTimeout is how long that may take.
@@ -27,9 +34,8 @@ type outbox struct {
 
 	mu      sync.Mutex
 	frames  []outFrame
-	bytes   int // without news, whose frames are shared by all who are told
+	bytes   int
 	news    int
-	reduced int // news that were left when there were too many
 	writing bool
 	delayed *time.Timer   // starts the writing of news; nil: there are none, or it has begun
 	closing *closeFrame   // to be written after the frames
@@ -39,7 +45,7 @@ type outbox struct {
 
 type outFrame struct {
 	data []byte
-	news *event // nil: a frame that must be sent
+	news bool
 }
 
 type closeFrame struct {
@@ -48,37 +54,41 @@ type closeFrame struct {
 }
 
 // add queues a frame that must be sent.
-func (o *outbox) add(data []byte) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.closed {
-		return
-	}
-	o.frames = append(o.frames, outFrame{data: data})
-	o.bytes += len(data)
-	o.start()
-}
+func (o *outbox) add(data []byte) { o.put(outFrame{data, false}) }
 
-// addNews queues an event. Of more than newsLimit, those of one presence are reduced
-// to what they come to, so that never many more wait than there are presences.
-func (o *outbox) addNews(e *event) {
+// addNews queues a frame that may give way to newer ones.
+func (o *outbox) addNews(data []byte) { o.put(outFrame{data, true}) }
+
+func (o *outbox) put(f outFrame) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
 		return
 	}
-	o.frames = append(o.frames, outFrame{e.frame, e})
-	if o.news++; o.news >= max(newsLimit, 2*o.reduced) {
-		before := len(o.frames)
-		o.frames = reduce(o.frames, func(f outFrame) *event { return f.news })
-		o.news -= before - len(o.frames)
-		o.reduced = o.news
+	if f.news {
+		if o.news == outboxNews || o.bytes > outboxBytes {
+			o.dropOldestNews()
+		}
+		o.news++
 	}
+	o.frames = append(o.frames, f)
+	o.bytes += len(f.data)
 	switch {
-	case o.news >= newsLimit/2:
+	case !f.news || o.news >= outboxNews/2:
 		o.start()
 	case !o.writing && o.delayed == nil:
 		o.delayed = time.AfterFunc(newsDelay, o.startDelayed)
+	}
+}
+
+func (o *outbox) dropOldestNews() {
+	for i, f := range o.frames {
+		if f.news {
+			o.frames = append(o.frames[:i], o.frames[i+1:]...)
+			o.bytes -= len(f.data)
+			o.news--
+			return
+		}
 	}
 }
 
@@ -168,7 +178,7 @@ func (o *outbox) take(batch []outFrame) []outFrame {
 	if len(o.frames) == 0 {
 		end := o.closing
 		o.closing = nil
-		o.frames, o.reduced = nil, 0 // an idle connection keeps no buffer
+		o.frames = nil // an idle connection keeps no buffer
 		o.writing = end != nil
 		o.mu.Unlock()
 		if end != nil {
@@ -183,10 +193,9 @@ func (o *outbox) take(batch []outFrame) []outFrame {
 			break
 		}
 		batch = append(batch, f)
-		if f.news != nil {
+		o.bytes -= len(f.data)
+		if f.news {
 			o.news--
-		} else {
-			o.bytes -= len(f.data)
 		}
 	}
 	clear(o.frames[:len(batch)])

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/queue"
@@ -22,86 +20,107 @@ func (r *refusal) Error() string { return r.word + ": " + r.text }
 // errAway is the refusal of a message while the storage is out of reach.
 var errAway = &refusal{wire.AckTryAgain, "the broker's storage is out of reach"}
 
-// serveSend accepts a message or refuses it; either way there is an ack.
+// serveSend accepts a message, parks it or refuses it; in the end there is an ack.
 func (c *conn) serveSend(frame *wire.Frame) {
 	m, err := wire.DecodeSend(frame)
 	slot := c.acks.enter(m.ID, frame.ReqID, c.dead.Done())
 	if slot == nil {
 		return
 	}
-	decide := func(id wire.ID, why *refusal) {
-		if why == nil {
-			c.acks.decide(slot, id.String(), "")
-			return
-		}
-		c.broker.stats.refuse(why.word)
-		c.acks.decide(slot, "", why.Error())
-	}
+	a := &arrival{Send: m, slot: slot, at: time.Now()}
 	if err != nil {
-		decide(wire.ID{}, &refusal{wire.AckInvalid, err.Error()})
+		c.refuse(a, &refusal{wire.AckInvalid, err.Error()})
 		return
 	}
 	c.touch() // who is refused is there too
-	isCopy := c.isCopy(&m)
-	if why := c.admit(&m, isCopy); why != nil {
-		decide(wire.ID{}, why)
+	a.isCopy = c.isCopy(&a.Send)
+	if why := c.admit(a); why != nil {
+		c.refuse(a, why)
 		return
 	}
-	why := c.route(&m, isCopy, &slot.ack, func(result queue.Result) {
-		slot.ack.Repeated = result.Repeated && m.SealedForMany()
-		switch {
-		case errors.Is(result.Err, queue.ErrFull):
-			decide(wire.ID{}, &refusal{wire.AckQueueFull, result.Err.Error()})
-		case errors.Is(result.Err, queue.ErrMeshFull):
-			decide(wire.ID{}, &refusal{wire.AckQueueFull, fmt.Sprintf(
-				"the messages that wait in this mesh have all the %d bytes of max_queue_bytes_per_mesh", c.broker.Settings().MaxQueueBytesPerMesh)})
-		case result.Err != nil:
-			decide(wire.ID{}, errAway)
-		default:
-			decide(result.MessageID, nil)
-		}
-	})
-	if why != nil {
-		decide(wire.ID{}, why)
+	if c.park.empty() && c.forwardNow(a) {
+		return
+	}
+	if begin, ok := c.park.add(a, c.dead.Done()); ok && begin {
+		go c.unpark()
 	}
 }
 
-// admit checks the limits that do not depend on the recipients, and gets the
-// sender's history into memory.
-func (c *conn) admit(m *wire.Send, isCopy bool) *refusal {
+// admit checks the limits that do not depend on the recipients.
+func (c *conn) admit(a *arrival) *refusal {
 	s := c.broker.Settings()
-	if size := m.Size(); size > s.MaxMessageBytes {
+	if size := a.Size(); size > s.MaxMessageBytes {
 		return &refusal{wire.AckPayloadTooLarge, fmt.Sprintf("%d bytes > %d", size, s.MaxMessageBytes)}
 	}
-	if !isCopy && !c.room.rates.allow(c.actor.MemberID, s.SendRatePerMin, s.SendBurst, time.Now()) {
+	if !a.isCopy && !c.room.rates.allow(c.actor.MemberID, s.SendRatePerMin, s.SendBurst, time.Now()) {
 		return &refusal{wire.AckRateLimit, fmt.Sprintf("max %d msg/min (burst %d), slow down", s.SendRatePerMin, s.SendBurst)}
 	}
-	if m.ClientID == "" {
-		return nil
-	}
-	ctx, cancel := storageContext()
-	defer cancel()
-	if err := c.broker.queue.Prepare(ctx, c.room.id, c.actor.MemberID); err != nil {
-		c.broker.log.Warn("read a sender's history", zap.Error(err))
-		return errAway
-	}
 	return nil
+}
+
+// forwardNow forwards a send that need not wait for anything.
+func (c *conn) forwardNow(a *arrival) bool {
+	if c.repeated(a) {
+		return true
+	}
+	if a.ClientID != "" && !c.broker.queue.Prepared(c.room.id, c.actor.MemberID) ||
+		!c.broker.journal.TryReserve(c.actor.MemberID, a.cost()) {
+		return false
+	}
+	c.forward(a)
+	return true
+}
+
+// repeated answers a send that was accepted before, whatever has become of its
+// recipients since.
+func (c *conn) repeated(a *arrival) bool {
+	return c.broker.queue.Repeated(c.room.id, c.actor.MemberID, a.ClientID, c.decide(a))
+}
+
+// forward hands a send, for which there is room, to the queue.
+func (c *conn) forward(a *arrival) {
+	defer c.broker.journal.Release(c.actor.MemberID, a.cost())
+	if why := c.route(a); why != nil {
+		c.refuse(a, why)
+	}
+}
+
+// decide returns what tells the sender its message's fate.
+func (c *conn) decide(a *arrival) func(queue.Result) {
+	return func(result queue.Result) {
+		a.slot.ack.Repeated = result.Repeated && a.SealedForMany()
+		switch {
+		case errors.Is(result.Err, queue.ErrMeshFull):
+			c.refuse(a, &refusal{wire.AckQueueFull, fmt.Sprintf(
+				"the messages that wait in this mesh have all the %d bytes of max_queue_bytes_per_mesh", c.broker.Settings().MaxQueueBytesPerMesh)})
+		case result.Err != nil:
+			c.refuse(a, errAway)
+		default:
+			c.acks.decide(a.slot, result.MessageID.String(), "")
+		}
+	}
+}
+
+func (c *conn) refuse(a *arrival, why *refusal) {
+	c.broker.stats.refuse(why.word)
+	c.acks.decide(a.slot, "", why.Error())
 }
 
 // route fixes the recipients and hands the message to the queue, both under the
 // room's lock, so that nobody who is a recipient has ended in between.
 //
-// What the sender is told of those who can't open the message goes into ack.
-func (c *conn) route(m *wire.Send, isCopy bool, ack *wire.Ack, done func(queue.Result)) *refusal {
+// What the sender is told of those who can't open the message goes into its ack.
+func (c *conn) route(a *arrival) *refusal {
 	r := c.room
-	if c.broker.queue.Repeated(r.id, c.actor.MemberID, m.ClientID, done) {
-		return nil // whatever has become of its recipients, it was accepted
-	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	to, err := c.recipients(m, isCopy)
+	if from, ok := r.members.Member(c.member); !ok || from.Removed() {
+		return &refusal{wire.AckForbidden, "you have been removed from this mesh"}
+	}
+	m := &a.Send
+	to, err := c.recipients(m, a.isCopy)
 	if err == nil {
-		err = c.tellUnopened(m, to, ack)
+		err = c.tellUnopened(m, to, &a.slot.ack)
 	}
 	if err != nil {
 		return err
@@ -112,7 +131,7 @@ func (c *conn) route(m *wire.Send, isCopy bool, ack *wire.Ack, done func(queue.R
 		TargetSpec:        m.TargetSpec, Priority: m.Priority, Nonce: m.Nonce, Ciphertext: m.Ciphertext,
 		ClientID: m.ClientID, Fingerprint: m.Fingerprint, ReplyTo: m.ReplyTo, Mentions: m.Mentions,
 		BodyVersion: m.BodyVersion, KeyEpoch: m.KeyEpoch,
-	}, to, done)
+	}, to, c.decide(a))
 	return nil
 }
 

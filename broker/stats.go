@@ -31,6 +31,7 @@ type Stats struct {
 	Presences   int              // online or leased
 	Joins       int64            // hellos that became a presence, or one again
 	Backlog     int              // bytes that wait to be written to the slowest reader
+	Parked      int              // sends that wait for room before the storage
 	Panics      int64            // connections that ended in one
 	Refused     map[string]int64 // frames and hellos, by reason
 	Queue       queue.Stats
@@ -55,6 +56,7 @@ func (b *Broker) Stats() Stats {
 	s.Connections = len(b.conns)
 	for c := range b.conns {
 		s.Backlog = max(s.Backlog, c.out.size())
+		s.Parked += c.park.parked()
 	}
 	b.mu.Unlock()
 	s.Queue, s.Journal = b.queue.Stats(), b.journal.Stats()

@@ -54,7 +54,7 @@ func (r *room) sweep(now time.Time, s Settings) {
 	r.rates.forget(now)
 	r.copies.forget(now)
 	r.mu.Lock()
-	defer r.unlock()
+	defer r.mu.Unlock()
 	for _, p := range r.ExpireLeases(now) {
 		r.departed(p)
 		r.resettle(p)
@@ -62,7 +62,6 @@ func (r *room) sweep(now time.Time, s Settings) {
 	for _, p := range r.SweepStatus(now, s.StatusTTL) {
 		r.regate(p)
 	}
-	r.announceChanges()
 	r.save()
 }
 

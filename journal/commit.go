@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/claudemesh/claudemesh/audit"
@@ -20,26 +21,21 @@ type work struct {
 	events   []audit.Event // of others than the messages
 	flushed  []chan struct{}
 	saved    []chan struct{}
+	tried    map[audit.Head]bool // ends of chains that an attempt with no answer may have stored
 }
 
-// take makes the next batch out of what is pending. Entries and settlements keep
-// their order: an acknowledgement never comes before its message, and a mailbox is
-// closed after what was put into it.
+// take makes the next batch out of what is pending. The entries of one member and
+// settlements keep their order: an acknowledgement never comes before its message, and
+// a mailbox is closed after what was put into it.
 func (j *Journal) take() work {
 	var w work
 	j.mu.Lock()
 	p := &j.pending
-	n := min(len(p.entries), batchMessages)
-	w.entries, p.entries = split(p.entries, n)
-	for _, e := range w.entries {
-		p.bytes -= e.Size()
-	}
+	w.entries = p.budget.take(batchMessages, batchCost)
 	w.settling, p.settling = split(p.settling, min(len(p.settling), batchOthers))
 	w.events, p.events = split(p.events, min(len(p.events), batchOthers))
 	w.batch.Hellos, p.hellos = split(p.hellos, min(len(p.hellos), batchOthers))
-	if len(p.entries) == 0 {
-		w.batch.Closed, p.closed = p.closed, nil
-	}
+	w.batch.Closed = p.takeClosed()
 	j.writing = make(map[presenceRef]presence.Record, min(len(p.presences), batchOthers))
 	for ref, r := range p.presences {
 		if len(w.batch.Presences) == batchOthers {
@@ -66,6 +62,19 @@ func (j *Journal) take() work {
 	return w
 }
 
+// takeClosed removes the closings of mailboxes into which nothing is on its way any more.
+func (p *pending) takeClosed() (ripe []queue.Closing) {
+	if len(p.closed) == 0 {
+		return nil
+	}
+	taken := p.budget.takenUpTo()
+	for len(p.closed) > 0 && p.closed[0].after <= taken && len(ripe) < batchOthers {
+		ripe = append(ripe, p.closed[0].Closing)
+		p.closed = p.closed[1:]
+	}
+	return ripe
+}
+
 // release tells those who waited for the batch that it is stored.
 func (w *work) release() {
 	for _, done := range append(w.saved, w.flushed...) {
@@ -82,7 +91,7 @@ func split[T any](list []T, n int) (head, tail []T) {
 
 // commit writes the batch and tells everybody concerned.
 func (j *Journal) commit(ctx context.Context, w *work) error {
-	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	duplicates, err := j.write(ctx, w)
 	if err != nil {
@@ -100,6 +109,7 @@ func (j *Journal) commit(ctx context.Context, w *work) error {
 	}
 	j.mu.Lock()
 	j.writing = nil
+	j.pending.budget.settle(w.entries)
 	j.mu.Unlock()
 	j.stats.commits.Add(1)
 	j.stats.messages.Add(int64(len(w.entries) - len(duplicates)))
@@ -108,7 +118,8 @@ func (j *Journal) commit(ctx context.Context, w *work) error {
 }
 
 // write extends the audit chains and commits. When somebody else has extended a
-// chain it starts over from the chain's new end.
+// chain it starts over from the chain's new end. That may have been an attempt of the
+// same batch, whose answer did not come.
 func (j *Journal) write(ctx context.Context, w *work) ([]Duplicate, error) {
 	for attempt := 0; ; attempt++ {
 		heads, err := j.chain(ctx, w)
@@ -124,25 +135,34 @@ func (j *Journal) write(ctx context.Context, w *work) ([]Duplicate, error) {
 			return duplicates, nil
 		}
 		clear(j.heads) // whatever happened, what we know of the chains may be wrong
+		if w.tried == nil {
+			w.tried = make(map[audit.Head]bool)
+		}
+		for _, head := range heads {
+			w.tried[head] = true
+		}
 		if !errors.Is(err, ErrForked) || attempt == 3 {
 			return nil, fmt.Errorf("commit %d messages: %w", len(w.entries), err)
 		}
 	}
 }
 
-// chain makes the batch's audit entries and returns the chains' new heads.
+// chain makes the batch's audit entries and returns the chains' new heads. A chain that
+// ends where an earlier attempt would have left it has them already.
 func (j *Journal) chain(ctx context.Context, w *work) (map[wire.ID]audit.Head, error) {
 	heads := make(map[wire.ID]audit.Head)
 	w.batch.Audit = w.batch.Audit[:0]
 	extend := func(event audit.Event) error {
 		head, ok := heads[event.MeshID]
 		if !ok {
-			if head, ok = j.heads[event.MeshID]; !ok {
-				var err error
-				if head, err = j.store.AuditHead(ctx, event.MeshID); err != nil {
-					return fmt.Errorf("read the audit head: %w", err)
-				}
+			var err error
+			if head, err = j.head(ctx, event.MeshID); err != nil {
+				return err
 			}
+			heads[event.MeshID] = head
+		}
+		if w.tried[head] {
+			return nil
 		}
 		entry, next := audit.Extend(head, event)
 		heads[event.MeshID] = next
@@ -162,42 +182,46 @@ func (j *Journal) chain(ctx context.Context, w *work) (map[wire.ID]audit.Head, e
 	return heads, nil
 }
 
-// giveBack returns every waiting message to its sender, those that the batch had
-// not reached too, and keeps the rest for the next attempt, in front of what has
-// come since. The journal is down already, so nothing new is accepted meanwhile.
+// head returns the newest link of a mesh's chain.
+func (j *Journal) head(ctx context.Context, id wire.ID) (audit.Head, error) {
+	if head, ok := j.heads[id]; ok {
+		return head, nil
+	}
+	head, err := j.store.AuditHead(ctx, id)
+	if err != nil {
+		return audit.Head{}, fmt.Errorf("read the audit head: %w", err)
+	}
+	return head, nil
+}
+
+// giveBack returns to their senders the messages of a batch that can't be stored, and
+// those that wait behind it; all but those that every recipient has. Nobody is let in
+// meanwhile.
 func (j *Journal) giveBack(w *work) {
 	j.mu.Lock()
-	waiting := append(w.entries, j.pending.entries...)
-	j.pending.entries, j.pending.bytes = nil, 0
+	waiting := j.pending.budget.empty()
 	j.mu.Unlock()
 
 	err := fmt.Errorf("%w: %w", queue.ErrUnavailable, errLost)
-	var again []*queue.Entry
-	for _, e := range waiting {
+	var given []*queue.Entry
+	refused := func(e *queue.Entry) bool {
 		if e.Failed(err) {
-			again = append(again, e)
+			return false
 		}
+		given = append(given, e)
+		return true
 	}
+	w.entries = slices.DeleteFunc(w.entries, refused)
+	w.batch.Messages = w.batch.Messages[:0]
+	for _, e := range w.entries {
+		w.batch.Messages = append(w.batch.Messages, e.Freeze())
+	}
+	waiting = slices.DeleteFunc(waiting, func(e numbered) bool { return refused(e.Entry) })
 
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	p := &j.pending
-	p.entries = append(again, p.entries...)
-	for _, e := range again {
-		p.bytes += e.Size()
-	}
-	p.settling = append(w.settling, p.settling...)
-	p.events = append(w.events, p.events...)
-	p.closed = append(w.batch.Closed, p.closed...)
-	p.hellos = append(w.batch.Hellos, p.hellos...)
-	p.flushed = append(w.flushed, p.flushed...)
-	p.saved = append(w.saved, p.saved...)
-	for _, r := range w.batch.Presences {
-		ref := presenceRef{r.MeshID, r.Identity}
-		if _, newer := p.presences[ref]; !newer {
-			p.presences[ref] = r
-		}
-	}
+	j.pending.budget.restore(waiting)
+	j.pending.budget.settle(given)
 }
 
 // routed is the audit event of an accepted message: who, to how many, how much.

@@ -20,6 +20,8 @@ const (
 	// batchMessages bounds a batch, so that its latency stays near that of a single
 	// message: 256 messages cost about as much as ten.
 	batchMessages = 256
+	// batchCost bounds it too: messages to many cost a row for each.
+	batchCost = 1 << 20
 	// batchOthers bounds the acknowledgements, and the presences, of a batch.
 	batchOthers = 4096
 
@@ -27,23 +29,23 @@ const (
 	// message is waiting. A sender never waits for it.
 	linger = 20 * time.Millisecond
 
-	// commitTimeout is how long a commit may take before its messages are given
-	// back to their senders.
-	commitTimeout = 10 * time.Second
+	// patience is how long a commit may take, and how long a batch is tried before its
+	// messages, and those behind it, are given back to their senders.
+	patience = 5 * time.Second
 
-	// retryAfter is the pause between attempts while the storage is away.
+	// The pause between attempts while the storage is away: the first, and the longest.
+	retrySoon  = 20 * time.Millisecond
 	retryAfter = 500 * time.Millisecond
 
-	// backlogBytes and backlogMessages bound what waits for the storage in memory: some
-	// hundred milliseconds of all that a machine can send.
-	backlogBytes    = 16 << 20
-	backlogMessages = 32_768
+	// backlogOthers bounds what else than messages waits for the storage before nobody
+	// who is new is let in.
+	backlogOthers = 32_768
 )
 
 var errLost = errors.New("the storage did not confirm")
 
 // Journal writes what the broker decides. Its methods are safe for concurrent
-// use and do not block. It implements queue.Journal.
+// use and do not block, but for those that take a context. It implements queue.Journal.
 type Journal struct {
 	store Store
 	log   *zap.Logger
@@ -60,15 +62,20 @@ type Journal struct {
 
 // pending is what the next batches are made of.
 type pending struct {
-	entries   []*queue.Entry
-	bytes     int
+	budget    budget // with the messages
 	settling  []queue.Settling
-	closed    []queue.Closing
+	closed    []closing
 	presences map[presenceRef]presence.Record
 	flushed   []chan struct{} // waiters for everything added before them
 	saved     []chan struct{} // waiters for the presences saved before them
 	events    []audit.Event
 	hellos    []Hello
+}
+
+// closing is the end of a mailbox after which an entry was accepted: it waits for that.
+type closing struct {
+	queue.Closing
+	after int64 // the entry's number
 }
 
 type presenceRef struct {
@@ -77,38 +84,28 @@ type presenceRef struct {
 }
 
 func (p *pending) empty() bool {
-	return len(p.entries) == 0 && len(p.settling) == 0 && len(p.closed) == 0 && len(p.presences) == 0 && len(p.events) == 0 &&
+	return p.budget.entries == 0 && len(p.settling) == 0 && len(p.closed) == 0 && len(p.presences) == 0 && len(p.events) == 0 &&
 		len(p.hellos) == 0
 }
 
 // urgent reports whether somebody waits for the next commit.
-func (p *pending) urgent() bool { return len(p.entries) > 0 || len(p.flushed) > 0 || len(p.saved) > 0 }
-
-// New makes a journal over a store. Nothing is written until Run is called.
-func New(store Store, log *zap.Logger) *Journal {
-	j := &Journal{store: store, log: log, wake: make(chan struct{}, 1), heads: make(map[wire.ID]audit.Head)}
-	j.pending.presences = make(map[presenceRef]presence.Record)
-	return j
+func (p *pending) urgent() bool {
+	return p.budget.entries > 0 || len(p.flushed) > 0 || len(p.saved) > 0
 }
 
-// Ready implements queue.Journal.
-func (j *Journal) Ready() error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.down != nil {
-		return fmt.Errorf("%w: %w", queue.ErrUnavailable, errLost)
-	}
-	if j.pending.bytes > backlogBytes || len(j.pending.entries) > backlogMessages {
-		return queue.ErrFull
-	}
-	return nil
+// New makes a journal over a store, in front of which messages may wait whose cost is
+// budget, see DefaultBudget. Nothing is written until Run is called.
+func New(store Store, log *zap.Logger, budget int64) *Journal {
+	j := &Journal{store: store, log: log, wake: make(chan struct{}, 1), heads: make(map[wire.ID]audit.Head)}
+	j.pending.presences = make(map[presenceRef]presence.Record)
+	j.pending.budget.limit, j.pending.budget.shares = budget, make(map[wire.ID]*share)
+	return j
 }
 
 // Accept implements queue.Journal.
 func (j *Journal) Accept(e *queue.Entry) {
 	j.mu.Lock()
-	j.pending.entries = append(j.pending.entries, e)
-	j.pending.bytes += e.Size()
+	j.pending.budget.add(e)
 	j.mu.Unlock()
 	j.signal()
 }
@@ -124,7 +121,7 @@ func (j *Journal) Settle(s queue.Settling) {
 // Close implements queue.Journal.
 func (j *Journal) Close(c queue.Closing) {
 	j.mu.Lock()
-	j.pending.closed = append(j.pending.closed, c)
+	j.pending.closed = append(j.pending.closed, closing{c, j.pending.budget.number})
 	j.mu.Unlock()
 	j.signal()
 }
@@ -185,7 +182,7 @@ func (j *Journal) Full() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	p := &j.pending
-	return len(p.events)+len(p.hellos)+len(p.closed)+len(p.presences) > backlogMessages
+	return len(p.events)+len(p.hellos)+len(p.closed)+len(p.presences) > backlogOthers
 }
 
 // Presence returns a record that was saved and is not in the store yet.
@@ -241,25 +238,30 @@ func (j *Journal) Run(ctx context.Context) {
 	}
 }
 
-// commitNext commits one batch. It returns true when there may be more to do.
+// commitNext commits one batch, as often as it takes: it may have been stored although
+// no answer came, so that it must not change but for messages that are given up. It
+// returns true when there may be more to do.
 func (j *Journal) commitNext(ctx context.Context) bool {
 	if !j.gather(ctx) {
 		return false
 	}
 	work := j.take()
-	err := j.commit(ctx, &work)
-	if err == nil {
-		j.setDown(nil)
-		work.release()
-		return true
+	began := time.Now()
+	for pause := retrySoon; ; pause = min(2*pause, retryAfter) {
+		err := j.commit(ctx, &work)
+		if j.setDown(err); err == nil {
+			work.release()
+			return true
+		}
+		if time.Since(began) >= patience {
+			j.giveBack(&work)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pause):
+		}
 	}
-	j.setDown(err)
-	j.giveBack(&work)
-	select {
-	case <-ctx.Done():
-	case <-time.After(retryAfter):
-	}
-	return true
 }
 
 // gather waits a moment for company when nobody waits for what there is. It
@@ -267,9 +269,6 @@ func (j *Journal) commitNext(ctx context.Context) bool {
 func (j *Journal) gather(ctx context.Context) bool {
 	j.mu.Lock()
 	empty, urgent := j.pending.empty(), j.pending.urgent()
-	if j.down != nil {
-		empty, urgent = false, true // an empty batch finds out whether the storage is back
-	}
 	if empty {
 		for _, done := range j.pending.flushed {
 			close(done)
@@ -303,11 +302,13 @@ func (j *Journal) setDown(err error) {
 	j.mu.Lock()
 	was := j.down
 	j.down = err
+	j.pending.budget.shut = err != nil
+	j.pending.budget.admit()
 	j.mu.Unlock()
 	switch {
 	case err != nil && was == nil:
 		j.stats.failures.Add(1)
-		j.log.Error("storage is out of reach: new messages are refused until it is back", zap.Error(err))
+		j.log.Error("storage is out of reach: new messages wait until it is back", zap.Error(err))
 	case err != nil:
 		j.stats.failures.Add(1)
 	case was != nil:
@@ -332,7 +333,7 @@ type Stats struct {
 // Stats returns a snapshot.
 func (j *Journal) Stats() Stats {
 	j.mu.Lock()
-	waiting := len(j.pending.entries)
+	waiting := j.pending.budget.entries
 	j.mu.Unlock()
 	return Stats{
 		Commits: j.stats.commits.Load(), Failures: j.stats.failures.Load(), Messages: j.stats.messages.Load(),

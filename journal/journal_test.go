@@ -70,7 +70,7 @@ func start(t *testing.T, gate chan struct{}) (*guarded, *journal.Journal, *queue
 		t.Fatal(err)
 	}
 	g := &guarded{Store: store, gate: gate}
-	j := journal.New(g, zaptest.NewLogger(t))
+	j := journal.New(g, zaptest.NewLogger(t), journal.DefaultBudget)
 	q := queue.New(g, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
 	if err := q.Start(context.Background()); err != nil {
 		t.Fatal(err)

@@ -57,13 +57,10 @@ func (o *Options) hello(now time.Time) ([]byte, error) {
 		Channel:      a.Channel,
 		Model:        a.Model,
 		Groups:       a.Groups,
-		Capabilities: slices.Clone(a.Capabilities),
+		Capabilities: a.Capabilities,
 	}
 	if !o.Mesh.Key.IsZero() {
-		h.Capabilities = append(h.Capabilities, wire.CapSealedGroups)
-	}
-	if o.OnRoster != nil {
-		h.Capabilities = append(h.Capabilities, wire.CapRosterChanged)
+		h.Capabilities = append(slices.Clone(a.Capabilities), wire.CapSealedGroups)
 	}
 	member := o.Mesh.Member
 	var sig wire.Signature

@@ -41,8 +41,11 @@ type Result struct {
 	Repeated  bool  // MessageID is of an earlier message with the same client id
 }
 
-// Size is what the entry holds in memory until it is stored, in bytes.
-func (e *Entry) Size() int { return len(e.accepted.Nonce) + len(e.accepted.Ciphertext) + 512 }
+// Cost is what the message takes of the room before the storage, see Burden.Size.
+func (e *Entry) Cost() int64 { return e.accepted.size() }
+
+// Sender is the member who has sent the message. Member ids are unique among all meshes.
+func (e *Entry) Sender() wire.ID { return e.accepted.SenderMember }
 
 // Freeze is called by the journal when it takes the entry into a batch. What it
 // returns is not changed until Stored or Failed is called.
@@ -75,13 +78,12 @@ func (e *Entry) Stored(original wire.ID) {
 	e.finish(id, done, nil)
 }
 
-// Failed is called by the journal when the batch could not be committed. It
-// returns true when the entry must be part of the next batch nevertheless,
-// because every recipient has it and the sender knows.
+// Failed is called by the journal when it gives the entry up. It returns true when the
+// entry must be stored nevertheless, because every recipient has it and the sender
+// knows.
 func (e *Entry) Failed(err error) (again bool) {
 	e.mu.Lock()
 	if e.unacked == 0 {
-		e.phase = queued
 		e.mu.Unlock()
 		return true
 	}

@@ -113,6 +113,12 @@ func (hs *histories) forgetIdle(now time.Time) {
 	}
 }
 
+// Prepared reports whether Prepare need not be called.
+func (q *Queue) Prepared(mesh, member wire.ID) bool {
+	loaded, _ := q.senders.get(memberRef{mesh, member}).state()
+	return loaded
+}
+
 // Repeated tells done the fate of the message that a member has sent under a client
 // id before, now or once it is known. It returns false when there is none.
 func (q *Queue) Repeated(mesh, member wire.ID, clientID string, done func(Result)) bool {

@@ -19,7 +19,7 @@ func TestHistoryIsNotAskedForAgainAtOnce(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, q fixture) {
 		frozen := &frozenSent{Store: q.store, frozen: true}
-		other := queue.New(frozen, journal.New(q.store, zap.NewNop()), func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
+		other := queue.New(frozen, journal.New(q.store, zap.NewNop(), journal.DefaultBudget), func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
 		prepare := func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			defer cancel()

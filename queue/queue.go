@@ -13,9 +13,6 @@ import (
 
 // Journal gets into the store what the queue decides. Its methods do not block.
 type Journal interface {
-	// Ready returns ErrUnavailable when nothing can be accepted now, and ErrFull
-	// when too much is waiting for the storage.
-	Ready() error
 	// Accept takes an entry for the next batch.
 	Accept(*Entry)
 	// Settle takes an acknowledgement.
@@ -134,10 +131,10 @@ type To struct {
 	Unopened bool
 }
 
-// Errors of Accept; after each the sender may try again.
+// Errors after which the sender may try again.
 var (
 	ErrUnavailable = errors.New("storage is not available")
-	ErrFull        = errors.New("too many messages are waiting for the storage")
+	ErrFull        = errors.New("too much is waiting for the storage")
 	ErrMeshFull    = errors.New("as much waits in the mesh as may")
 )
 
@@ -152,13 +149,9 @@ func (q *Queue) Prepare(ctx context.Context, mesh, member wire.ID) error {
 // sets ID and CreatedAt. done is called exactly once, from any goroutine, maybe
 // before Accept returns: with no error when the message is safe, with the same id
 // as before when the member has sent the same ClientID already, with
-// ErrUnavailable, ErrFull or ErrMeshFull when the message was not accepted and may be
-// sent again.
+// ErrUnavailable or ErrMeshFull when the message was not accepted and may be sent
+// again. Whether the journal has room is for the caller to see to.
 func (q *Queue) Accept(m Message, to []To, done func(Result)) {
-	if err := q.journal.Ready(); err != nil {
-		done(Result{Err: err})
-		return
-	}
 	now := time.Now()
 	m.ID, m.CreatedAt = q.ids.New(now), now.UTC().Truncate(time.Millisecond)
 	e := q.entry(&m, to, done)

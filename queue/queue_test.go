@@ -82,7 +82,7 @@ func inBubble(t *testing.T, f func(t *testing.T, q fixture)) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore()
 		ctx, cancel := context.WithCancel(context.Background())
-		j := journal.New(store, zap.NewNop())
+		j := journal.New(store, zap.NewNop(), journal.DefaultBudget)
 		q := queue.New(store, j, func() queue.Settings { return queue.Settings{DeliveryLease: 30 * time.Second, MeshBytes: meshBytes} })
 		if err := q.Start(ctx); err != nil {
 			t.Fatal(err)
@@ -456,7 +456,6 @@ func (s *pageStore) Backlog(ctx context.Context, b queue.Mailbox, after int64, u
 // handJournal stores what it is told to, in any order.
 type handJournal struct{ entries []*queue.Entry }
 
-func (j *handJournal) Ready() error          { return nil }
 func (j *handJournal) Accept(e *queue.Entry) { j.entries = append(j.entries, e) }
 func (j *handJournal) Settle(queue.Settling) {}
 func (j *handJournal) Close(queue.Closing)   {}
@@ -543,7 +542,7 @@ func TestRepeatedSendAfterRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		j := journal.New(store, zap.NewNop())
+		j := journal.New(store, zap.NewNop(), journal.DefaultBudget)
 		q := queue.New(store, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
 		if err := q.Start(ctx); err != nil {
 			t.Fatal(err)
@@ -561,28 +560,59 @@ func TestRepeatedSendAfterRestart(t *testing.T) {
 	})
 }
 
+// What was accepted waits for a storage that is away for a moment. When that takes
+// seconds it is given back, but for what every recipient has.
 func TestStorageAway(t *testing.T) {
-	inBubble(t, func(t *testing.T, q fixture) {
-		var in inbox
-		q.Attach(box, &in, false)
-		commit()
-		safe := q.send("before", wire.Next, box)
-		commit()
-		q.store.behave(quick, always(fails))
-		refused := q.send("during", wire.Next, box)
-		pause(50 * time.Millisecond)
-		atOnce := q.send("later", wire.Next, box)
-		if safe.err() != nil || !errors.Is(refused.err(), queue.ErrUnavailable) || !errors.Is(atOnce.err(), queue.ErrUnavailable) {
-			t.Fatalf("before: %v; during: %v; later: %v", safe.err(), refused.err(), atOnce.err())
-		}
-		q.store.behave(quick, always(none))
-		pause(2 * time.Second)
-		again := q.send("during", wire.Next, box)
-		commit()
-		if again.err() != nil {
-			t.Fatalf("refused although the storage is back: %v", again.err())
-		}
-	})
+	t.Parallel()
+	for _, f := range []fault{fails, storedButNo} {
+		inBubble(t, func(t *testing.T, q fixture) {
+			var in inbox
+			q.Attach(box, &in, false)
+			q.send("before", wire.Next)
+			commit()
+			q.store.behave(quick, always(f))
+			short := q.send("short", wire.Next, box)
+			pause(3 * time.Second)
+			late := q.send("late", wire.Next, box)
+			if !errors.Is(short.err(), errUndecided) {
+				t.Fatalf("told within seconds: %v", short.err())
+			}
+			q.store.behave(quick, always(none))
+			pause(time.Second)
+			if short.err() != nil || late.err() != nil {
+				t.Fatalf("the storage is back: %v, %v", short.err(), late.err())
+			}
+			expect(t, &in, "short", "late")
+
+			q.store.behave(quick, always(f))
+			long, had := q.send("long", wire.Next, box), q.send("had", wire.Next, box)
+			pause(time.Second)
+			q.Acknowledge(box, &in, in.id(t, 3), "")
+			pause(6 * time.Second)
+			if !errors.Is(long.err(), queue.ErrUnavailable) || had.err() != nil {
+				t.Fatalf("unacknowledged: %v; acknowledged: %v", long.err(), had.err())
+			}
+			q.store.behave(quick, always(none))
+			pause(time.Second)
+			again := q.send("long", wire.Next, box)
+			commit()
+			if again.err() != nil {
+				t.Fatalf("refused although the storage is back: %v", again.err())
+			}
+			for _, m := range q.store.messages {
+				if m.ClientID == "had" && m.Recipients[0].State != queue.Delivered {
+					t.Errorf("acknowledged, and stored as %s", m.Recipients[0].State)
+				}
+			}
+			ids := make(map[string]int)
+			for _, e := range q.store.chains[mesh] {
+				ids[string(e.Detail)]++
+				if ids[string(e.Detail)] > 1 {
+					t.Errorf("twice in the audit log: %s", e.Detail)
+				}
+			}
+		})
+	}
 }
 
 func TestEndedMailboxGivesUp(t *testing.T) {
@@ -601,7 +631,7 @@ func BenchmarkAcceptLive(b *testing.B) {
 	store := &discard{newMemStore()}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	j := journal.New(store, zap.NewNop())
+	j := journal.New(store, zap.NewNop(), journal.DefaultBudget)
 	q := queue.New(store, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
 	if err := q.Start(ctx); err != nil {
 		b.Fatal(err)

@@ -76,7 +76,7 @@ func TestAcknowledgementOfWhatWasRefused(t *testing.T) {
 		commit()
 		q.store.behave(quick, always(storedButNo))
 		r := q.send("m", wire.Now, box)
-		commit()
+		pause(6 * time.Second) // then it is given back
 		q.store.behave(quick, always(none))
 		pause(time.Second)
 		if !errors.Is(r.err(), queue.ErrUnavailable) || q.store.pendingIn(box) != 1 {

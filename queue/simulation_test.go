@@ -132,7 +132,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 
 func (w *world) start() {
 	ctx, stop := context.WithCancel(context.Background())
-	w.journal = journal.New(w.store, zap.NewNop())
+	w.journal = journal.New(w.store, zap.NewNop(), journal.DefaultBudget)
 	w.queue = queue.New(w.store, w.journal, func() queue.Settings { return queue.Settings{DeliveryLease: 30 * time.Second} })
 	w.stop = stop
 	if err := w.queue.Start(ctx); err != nil {

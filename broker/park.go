@@ -1,0 +1,212 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	// parkBytes bounds the sends of a connection that wait to be admitted, as queue.Burden
+	// counts them, beside their number, which ackLimit bounds.
+	parkBytes = 1 << 20
+	// parkTime is how long a send waits: v1 clients give up after 10 s without an ack.
+	parkTime = 5 * time.Second
+	// historyPause is the pause between attempts to read a sender's history.
+	historyPause = 100 * time.Millisecond
+)
+
+// arrival is a send that was read and passes the limits that do not depend on others.
+type arrival struct {
+	wire.Send
+	slot   *ackSlot
+	at     time.Time
+	isCopy bool
+}
+
+// cost is what it takes of the room before the storage. How many a group means is
+// found out later.
+func (a *arrival) cost() int64 {
+	return queue.Burden{
+		Messages: 1, Deliveries: int64(len(a.Targets)), Bytes: int64(len(a.Nonce) + len(a.Ciphertext)),
+	}.Size()
+}
+
+// park holds the sends of one connection that wait to be admitted, in order. Its
+// goroutine exists only while there are any.
+type park struct {
+	mu      sync.Mutex
+	waiting []*arrival // the first is being admitted
+	bytes   int64
+	over    bool          // nothing more is admitted
+	room    chan struct{} // capacity 1: has a token when something has left
+	ended   chan struct{} // closed when the goroutine has ended; nil: there is none
+}
+
+// empty reports whether nothing waits, so that the next send may go past the park.
+func (p *park) empty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting) == 0
+}
+
+// add lets a send wait behind the others. It blocks while the park is full, and returns
+// false when the connection has ended. begin is true when there must be a goroutine.
+func (p *park) add(a *arrival, gone <-chan struct{}) (begin, ok bool) {
+	for {
+		p.mu.Lock()
+		if p.room == nil {
+			p.room = make(chan struct{}, 1)
+		}
+		if p.over {
+			p.mu.Unlock()
+			return false, false
+		}
+		if len(p.waiting) == 0 || p.bytes+a.cost() <= parkBytes {
+			break
+		}
+		p.mu.Unlock()
+		select {
+		case <-p.room:
+		case <-gone:
+			return false, false
+		}
+	}
+	defer p.mu.Unlock()
+	p.waiting = append(p.waiting, a)
+	p.bytes += a.cost()
+	if p.ended != nil {
+		return false, true
+	}
+	p.ended = make(chan struct{})
+	return true, true
+}
+
+// first returns the send whose turn it is. When there is none the goroutine is over.
+func (p *park) first() *arrival {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) == 0 {
+		close(p.ended)
+		p.waiting, p.ended = nil, nil
+		return nil
+	}
+	return p.waiting[0]
+}
+
+// shift takes the first send out.
+func (p *park) shift() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) == 0 {
+		return // discarded
+	}
+	p.bytes -= p.waiting[0].cost()
+	p.waiting[0] = nil
+	p.waiting = p.waiting[1:]
+	select {
+	case p.room <- struct{}{}:
+	default:
+	}
+}
+
+// discard lets go of everything, and of all that is to come. Whoever has sent it has
+// no ack, and sends it again. It waits for the one that is being admitted.
+func (p *park) discard() {
+	p.mu.Lock()
+	p.over, p.waiting, p.bytes = true, nil, 0
+	ended := p.ended
+	p.mu.Unlock()
+	if ended != nil {
+		<-ended
+	}
+}
+
+// parked returns how many sends wait.
+func (p *park) parked() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.waiting)
+}
+
+// fail is for a goroutine that has not come to its end.
+func (p *park) fail() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over, p.waiting, p.bytes = true, nil, 0
+	close(p.ended)
+	p.ended = nil
+}
+
+// unpark admits what is parked, one after the other.
+func (c *conn) unpark() {
+	defer func() {
+		if p := recover(); p != nil {
+			c.panicked(p)
+			c.park.fail()
+			c.kill()
+		}
+	}()
+	for a := c.park.first(); a != nil; a = c.park.first() {
+		c.admitParked(a)
+		c.park.shift()
+	}
+}
+
+// admitParked waits until there is room for a send. When there is none in time it is
+// refused; when the connection ends it is dropped.
+func (c *conn) admitParked(a *arrival) {
+	ctx, cancel := context.WithDeadline(c.dead, a.at.Add(parkTime))
+	defer cancel()
+	err := c.prepare(ctx, a)
+	if err == nil && c.repeated(a) {
+		return
+	}
+	if err == nil {
+		err = c.broker.journal.Reserve(ctx, c.actor.MemberID, a.cost())
+	}
+	switch ending := c.dead.Err() != nil || c.how.Load() != int32(endByPeer); {
+	case err == nil && ending:
+		c.broker.journal.Release(c.actor.MemberID, a.cost())
+	case err == nil:
+		c.forward(a)
+	case !ending:
+		c.refuse(a, &refusal{wire.AckQueueFull, fmt.Sprintf("not admitted for %d s: %s", int(parkTime.Seconds()), reason(err))})
+	}
+}
+
+// reason tells a sender why there was no room, and nothing of the storage's.
+func reason(err error) string {
+	if errors.Is(err, queue.ErrUnavailable) {
+		return errAway.text
+	}
+	return queue.ErrFull.Error()
+}
+
+// prepare gets the sender's history into memory.
+func (c *conn) prepare(ctx context.Context, a *arrival) error {
+	if a.ClientID == "" {
+		return nil
+	}
+	for {
+		err := c.broker.queue.Prepare(ctx, c.room.id, c.actor.MemberID)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(historyPause):
+		case <-ctx.Done():
+			if c.dead.Err() == nil {
+				c.broker.log.Warn("read a sender's history", zap.Error(err))
+			}
+			return err
+		}
+	}
+}

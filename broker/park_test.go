@@ -1,0 +1,285 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/storage/sqlite"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// stalling is a storage that can be told to stand still, and to fail.
+type stalling struct {
+	*sqlite.Store
+	mu    sync.Mutex
+	still chan struct{} // closed when it goes on; nil: it does not stand still
+	fails bool
+}
+
+func (s *stalling) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplicate, error) {
+	s.mu.Lock()
+	still, fails := s.still, s.fails
+	s.mu.Unlock()
+	if fails {
+		return nil, errors.New("no disk")
+	}
+	if still != nil {
+		select {
+		case <-still:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return s.Store.Commit(ctx, b)
+}
+
+// stall has the storage stand still until the returned function is called.
+func (s *stalling) stall() (goOn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	still := make(chan struct{})
+	s.still = still
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		s.still = nil
+		s.mu.Unlock()
+		close(still)
+	})
+}
+
+func (s *stalling) fail(fails bool) {
+	s.mu.Lock()
+	s.fails = fails
+	s.mu.Unlock()
+}
+
+// stalled runs a broker in which few messages may wait for a storage that can be told
+// to stand still.
+func stalled(t *testing.T) (*server, *stalling) {
+	t.Helper()
+	store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	storage := &stalling{Store: store}
+	return serveWithin(t, store, storage, 20_000, nil), storage
+}
+
+// acked reads acks, which must be those of messages from to to-1, accepted.
+func (c *client) acked(from, to int) {
+	c.t.Helper()
+	for n := from; n < to; n++ {
+		if ack := c.next("ack"); ack["id"] != fmt.Sprint(n) || ack["queued"] != true {
+			c.t.Fatalf("message %d: %v", n, ack)
+		}
+	}
+}
+
+// While there is no room before the storage, sends wait in their order, and all else on
+// the connection is served. Nobody is refused.
+func TestSendsWaitForRoom(t *testing.T) {
+	t.Parallel()
+	s, storage := stalled(t)
+	m, b := s.owner(), newKeys(t)
+	alice, bob := s.session(m, newKeys(t), "alice"), s.session(m, b, "bob")
+	alice.tell(0, b.Public())
+	bob.gets(0)
+	goOn := storage.stall()
+	const n = 300
+	for i := 1; i < n; i++ {
+		alice.send(message(i, b.Public(), 400))
+	}
+	s.eventually("sends wait", func() bool { return s.Stats().Parked > 200 })
+	alice.wantPeers("alice", "bob")
+	goOn()
+	alice.acked(1, n)
+	for i := 1; i < n; i++ {
+		bob.gets(i)
+	}
+	if r := s.Stats().Refused; len(r) != 0 || s.Stats().Parked != 0 {
+		t.Errorf("refused %v, parked %d", r, s.Stats().Parked)
+	}
+}
+
+// Acknowledgements are no sends: a recipient frees room for others although its own
+// sends wait.
+func TestAcknowledgementsPassTheSendsThatWait(t *testing.T) {
+	t.Parallel()
+	s, storage := stalled(t)
+	m, a, b := s.owner(), newKeys(t), newKeys(t)
+	alice, bob := s.session(m, a, "alice"), s.session(m, b, "bob")
+	alice.tell(0, b.Public())
+	bob.gets(0)
+	goOn := storage.stall()
+	defer goOn()
+	bob.send(message(1, a.Public(), 30_000)) // more than the budget: it goes alone
+	push := alice.next("push")
+	alice.send(message(2, b.Public(), 400))
+	s.eventually("a send waits", func() bool { return s.Stats().Parked == 1 })
+	alice.send(frame{"type": "client_ack", "brokerMessageId": push["messageId"]})
+	bob.acked(1, 2) // all who must have it have it
+}
+
+// A short failure of the storage is not a sender's business.
+func TestSendsOutlastAShortFailure(t *testing.T) {
+	t.Parallel()
+	s, storage := stalled(t)
+	m, b := s.owner(), newKeys(t)
+	alice := s.session(m, newKeys(t), "alice")
+	bob := s.session(m, b, "bob")
+	alice.tell(0, b.Public())
+	storage.fail(true)
+	for i := 1; i < 100; i++ {
+		alice.send(message(i, b.Public(), 100))
+	}
+	s.eventually("it has failed and sends wait", func() bool { return s.Stats().Journal.Failures > 2 && s.Stats().Parked > 0 })
+	storage.fail(false)
+	alice.acked(1, 100)
+	for i := range 100 {
+		bob.gets(i)
+	}
+}
+
+// What is sent again while the first of it waits is one message.
+func TestRepeatedSendWhileTheFirstWaits(t *testing.T) {
+	t.Parallel()
+	s, storage := stalled(t)
+	m, b := s.owner(), newKeys(t)
+	alice, again, bob := s.session(m, newKeys(t), "alice"), s.session(m, newKeys(t), "again"), s.session(m, b, "bob")
+	alice.tell(0, b.Public())
+	bob.gets(0)
+	goOn := storage.stall()
+	alice.send(message(1, b.Public(), 30_000))
+	bob.gets(1)
+	alice.acked(1, 2)
+	alice.send(message(2, b.Public(), 100))
+	s.eventually("it waits", func() bool { return s.Stats().Parked == 1 })
+	alice.send(message(2, b.Public(), 100))
+	again.send(message(2, b.Public(), 100))
+	alice.send(message(1, b.Public(), 100)) // was accepted before
+	s.eventually("all wait", func() bool { return s.Stats().Parked == 4 })
+	goOn()
+	first := alice.next("ack")
+	for _, ack := range []frame{alice.next("ack"), again.next("ack")} {
+		if ack["queued"] != true || ack["messageId"] != first["messageId"] {
+			t.Errorf("the ack was %v, and is %v", first, ack)
+		}
+	}
+	if ack := alice.next("ack"); ack["id"] != "1" || ack["queued"] != true {
+		t.Errorf("of the accepted one: %v", ack)
+	}
+	bob.gets(2)
+	alice.tell(3, b.Public())
+	bob.gets(3)
+}
+
+// What waits when its connection ends was not accepted: its sender has no ack, and
+// sends it again.
+func TestConnectionEndsWhileSendsWait(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*server, *client, func() *client){
+		"cut": func(_ *server, c *client, _ func() *client) { _ = c.ws.CloseNow() },
+		"polite": func(_ *server, c *client, _ func() *client) {
+			go func() { _ = c.ws.Close(websocket.StatusNormalClosure, "") }()
+		},
+		"replaced": func(_ *server, _ *client, again func() *client) { again() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, storage := stalled(t)
+			m, a, b := s.owner(), newKeys(t), newKeys(t)
+			alice, bob := s.session(m, a, "alice"), s.session(m, b, "bob")
+			alice.tell(0, b.Public())
+			bob.gets(0)
+			goOn := storage.stall()
+			alice.send(message(1, b.Public(), 30_000))
+			bob.gets(1)
+			alice.acked(1, 2)
+			for i := 2; i < 10; i++ {
+				alice.send(message(i, b.Public(), 100))
+			}
+			s.eventually("they wait", func() bool { return s.Stats().Parked == 8 })
+			again := func() *client { return s.session(m, a, "alice") }
+			end(s, alice, again)
+			if name == "replaced" {
+				if reason := alice.closed(); reason != wire.ReasonReplaced {
+					t.Fatalf("closed as %q", reason)
+				}
+			}
+			s.eventually("none waits", func() bool { return s.Stats().Parked == 0 })
+			goOn()
+			next := again()
+			next.send(message(20, b.Public(), 100))
+			next.acked(20, 21)
+			bob.gets(20)
+		})
+	}
+}
+
+// Who is removed while sends wait has not sent them.
+func TestMemberIsRemovedWhileSendsWait(t *testing.T) {
+	t.Parallel()
+	s, storage := stalled(t)
+	owner := s.owner()
+	guest, b := s.join(owner), newKeys(t)
+	alice, bob := s.session(owner, newKeys(t), "alice"), s.session(owner, b, "bob")
+	evil := s.session(guest, newKeys(t), "evil")
+	evil.tell(0, b.Public())
+	bob.gets(0)
+	goOn := storage.stall()
+	evil.send(message(1, b.Public(), 30_000))
+	bob.gets(1)
+	evil.acked(1, 2)
+	evil.send(message(2, b.Public(), 100))
+	s.eventually("it waits", func() bool { return s.Stats().Parked == 1 })
+	alice.send(frame{"type": "member_remove", "pubkey": guest.keys.Public().String(), "_reqId": "r"})
+	alice.next("ack")
+	if reason := evil.closed(); reason != wire.ReasonBanned {
+		t.Fatalf("closed as %q", reason)
+	}
+	goOn()
+	s.eventually("it does not wait", func() bool { return s.Stats().Parked == 0 })
+	alice.tell(3, b.Public())
+	bob.gets(3)
+}
+
+// The end of the broker does not wait for what was not accepted.
+func TestStopWhileSendsWait(t *testing.T) {
+	t.Parallel()
+	s, storage := stalled(t)
+	m, b := s.owner(), newKeys(t)
+	alice, bob := s.session(m, newKeys(t), "alice"), s.session(m, b, "bob")
+	alice.tell(0, b.Public())
+	bob.gets(0)
+	goOn := storage.stall()
+	alice.send(message(1, b.Public(), 30_000))
+	bob.gets(1)
+	alice.acked(1, 2)
+	alice.send(message(2, b.Public(), 100))
+	s.eventually("it waits", func() bool { return s.Stats().Parked == 1 })
+	stopped := make(chan error)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		stopped <- s.Stop(ctx)
+	}()
+	if reason := alice.closed(); reason != wire.ReasonShutdown {
+		t.Fatalf("closed as %q", reason)
+	}
+	bob.closed()
+	goOn()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	if n := s.Stats().Queue.Accepted; n != 2 {
+		t.Errorf("%d messages were accepted", n)
+	}
+}
