@@ -3,10 +3,9 @@ package mesh
 import (
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -27,40 +26,26 @@ func validSlug(s string) bool {
 	return true
 }
 
-// validName reports whether s can be shown as a name: 1-128 bytes of UTF-8, not
-// blank, nothing unprintable.
+// validName reports whether s can be shown as a name: 1-128 bytes of UTF-8 that are
+// shown as they are, on one line, and not blank.
 func validName(s string) bool {
-	return len(s) <= wire.MaxNameLen && utf8.ValidString(s) &&
-		strings.TrimSpace(s) != "" && !strings.ContainsFunc(s, unprintable)
+	return len(s) <= wire.MaxNameLen && strings.TrimSpace(s) != "" && visible.Line(s, visible.People) == s
 }
 
 // cleanName makes a valid name of whatever a client sent, or returns fallback
 // when nothing is left of it.
 func cleanName(s, fallback string) string {
-	s = strings.Map(func(r rune) rune {
-		if unprintable(r) {
-			return -1
+	var b strings.Builder
+	for p := range visible.Pieces(s, visible.People) {
+		if p.Shown == p.Text && visible.Line(p.Text, visible.People) == p.Text || p.Shown == " " {
+			b.WriteString(p.Shown)
 		}
-		return r
-	}, strings.ToValidUTF8(s, ""))
-	s = strings.TrimSpace(s)
-	if len(s) > wire.MaxNameLen {
-		end := wire.MaxNameLen
-		for !utf8.RuneStart(s[end]) {
-			end--
-		}
-		s = strings.TrimSpace(s[:end])
 	}
-	if s == "" {
+	s = strings.TrimSpace(visible.Cut(strings.TrimSpace(b.String()), wire.MaxNameLen, visible.Bytes))
+	if !validName(s) {
 		return fallback
 	}
 	return s
-}
-
-// unprintable is true of what would let a name break a line, steer a terminal
-// or turn the text around it.
-func unprintable(r rune) bool {
-	return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
 }
 
 // isURLSafe reports whether s holds only [A-Za-z0-9_-], the alphabet of

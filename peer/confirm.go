@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/claudemesh/claudemesh/envelope"
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -105,7 +104,7 @@ func makeReceipt(meshID string, by identity.KeyPair, sender wire.Key, list []Con
 		if m.ClientID == "" || len(m.ClientID) > wire.MaxClientID || !m.State.valid() || m.At.UnixMilli() <= 0 {
 			return nil, fmt.Errorf("message %q can't be confirmed as %q at %v", m.ClientID, m.State, m.At)
 		}
-		messages[i] = receiptMessage{m.ClientID, m.State, m.At.UnixMilli(), cutText(strings.ToValidUTF8(m.Reason, "?"), MaxReasonLen)}
+		messages[i] = receiptMessage{m.ClientID, m.State, m.At.UnixMilli(), visible.Cut(m.Reason, MaxReasonLen, visible.Bytes)}
 	}
 	raw, err := json.Marshal(messages)
 	if err != nil {
@@ -176,15 +175,4 @@ func (c *Client) openReceipt(p *wire.Push) ([]Confirmed, error) {
 		return nil, err
 	}
 	return readReceipt(body, c.o.Mesh.MeshID, p.SenderPubkey, to.Public())
-}
-
-// cutText cuts a text at a number of bytes, between two characters.
-func cutText(s string, limit int) string {
-	if len(s) <= limit {
-		return s
-	}
-	for limit > 0 && !utf8.RuneStart(s[limit]) {
-		limit--
-	}
-	return s[:limit]
 }

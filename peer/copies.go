@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -157,7 +158,7 @@ func (r *Receipt) Unreached() string {
 	var parts []string
 	for i := range r.Copies {
 		if one := &r.Copies[i]; one.Reason != "" {
-			parts = append(parts, fmt.Sprintf("%s (%s)", oneLine(one.Name), oneLine(one.Reason)))
+			parts = append(parts, fmt.Sprintf("%s (%s)", visible.Line(one.Name, visible.People), visible.Line(one.Reason, visible.People)))
 		}
 	}
 	if r.MoreUnopened > 0 {

@@ -29,8 +29,8 @@ type Filter struct {
 	MemberMail bool
 }
 
-// visible is the condition of a Filter, with its arguments as ?1 to ?3.
-const visible = `m.mesh_id IN (SELECT value FROM json_each(?1)) AND (m.session = ?2 OR ?3 AND m.session = ''
+// ofFilter is the condition of a Filter, with its arguments as ?1 to ?3.
+const ofFilter = `m.mesh_id IN (SELECT value FROM json_each(?1)) AND (m.session = ?2 OR ?3 AND m.session = ''
 	AND NOT EXISTS (SELECT 1 FROM message d WHERE d.mesh_id = m.mesh_id AND d.dedupe_key = m.dedupe_key AND d.session <> ''))`
 
 const unread = `m.read_at IS NULL AND m.taken_at IS NULL`
@@ -62,7 +62,7 @@ const unreadColumns = `m.id, m.mesh_id, m.session, m.message_id, m.sender, m.mem
 
 // Unread returns what is neither read nor taken, oldest first.
 func (b *Inbox) Unread(ctx context.Context, f Filter) ([]Unread, error) {
-	list, err := unreadRows(ctx, b.db, `SELECT `+unreadColumns+` FROM message m WHERE `+unread+` AND `+visible+` ORDER BY m.id`, f.args()...)
+	list, err := unreadRows(ctx, b.db, `SELECT `+unreadColumns+` FROM message m WHERE `+unread+` AND `+ofFilter+` ORDER BY m.id`, f.args()...)
 	if err != nil {
 		return nil, fmt.Errorf("list unread messages: %w", err)
 	}
@@ -97,7 +97,7 @@ func (b *Inbox) CountUnread(ctx context.Context, f Filter) (int, error) {
 }
 
 func countUnread(ctx context.Context, q querier, f Filter) (n int, err error) {
-	err = q.QueryRowContext(ctx, `SELECT count(*) FROM message m WHERE `+unread+` AND `+visible, f.args()...).Scan(&n)
+	err = q.QueryRowContext(ctx, `SELECT count(*) FROM message m WHERE `+unread+` AND `+ofFilter, f.args()...).Scan(&n)
 	return n, err
 }
 
@@ -173,7 +173,7 @@ func (b *Inbox) Take(ctx context.Context, o TakeOptions) (list []Stored, remaini
 
 // choose returns what fits, without reading the bodies of the rest.
 func (o *TakeOptions) choose(ctx context.Context, tx *sql.Tx) (list []Stored, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT `+storedColumns+` FROM message m WHERE `+unread+` AND `+visible+` ORDER BY m.id`, o.args()...)
+	rows, err := tx.QueryContext(ctx, `SELECT `+storedColumns+` FROM message m WHERE `+unread+` AND `+ofFilter+` ORDER BY m.id`, o.args()...)
 	if err != nil {
 		return nil, err
 	}
@@ -311,7 +311,7 @@ func (b *Inbox) Find(ctx context.Context, f Filter, id string) (Stored, error) {
 	}
 	prefix := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(id) + "%"
 	list, err := storedRows(ctx, b.db, `SELECT `+storedColumns+` FROM message m
-		WHERE (`+visible+` AND (m.taken_session IS NULL OR m.taken_session = ?2) OR m.mesh_id IN (SELECT value FROM json_each(?1)) AND m.taken_session = ?2)
+		WHERE (`+ofFilter+` AND (m.taken_session IS NULL OR m.taken_session = ?2) OR m.mesh_id IN (SELECT value FROM json_each(?1)) AND m.taken_session = ?2)
 		AND (m.message_id LIKE ?4 ESCAPE '\' OR m.client_id LIKE ?4 ESCAPE '\') ORDER BY m.id LIMIT 20`, f.args(prefix)...)
 	if err != nil {
 		return Stored{}, fmt.Errorf("find message: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -126,9 +127,9 @@ type HookStatus struct {
 // SetHookStatus passes on what a hook of the session tells of it; the status gives way
 // to a dnd that was set by hand. The broker does not answer.
 func (c *Client) SetHookStatus(ctx context.Context, s HookStatus) error {
-	frame := object{"status": s.Status, "source": wire.SourceHook, "cannotRead": cutText(s.CannotRead, wire.MaxCannotReadLen)}
+	frame := object{"status": s.Status, "source": wire.SourceHook, "cannotRead": visible.Cut(s.CannotRead, wire.MaxCannotReadLen, visible.Bytes)}
 	if s.Reason != "" {
-		frame["reason"] = cutText(s.Reason, wire.MaxReasonLen)
+		frame["reason"] = visible.Cut(s.Reason, wire.MaxReasonLen, visible.Bytes)
 	}
 	return c.notify(ctx, wire.TypeSetStatus, frame)
 }

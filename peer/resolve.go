@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -38,19 +38,9 @@ func (e *AmbiguousError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%q may be any of these; use the key, or the start of it:", e.Name)
 	for _, c := range e.Found {
-		fmt.Fprintf(&b, "\n  %s  %s", c.Key.String()[:16], oneLine(c.Name))
+		fmt.Fprintf(&b, "\n  %s  %s", c.Key.String()[:16], visible.Line(c.Name, visible.People))
 	}
 	return b.String()
-}
-
-// oneLine leaves out of a name what would break a line or its layout.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsGraphic(r) {
-			return -1
-		}
-		return r
-	}, s)
 }
 
 // NobodyError tells that nobody is known by a name.

@@ -11,16 +11,19 @@ const module = "github.com/claudemesh/claudemesh/"
 // mayImport is the table of rooms: what each package may use of ours, directly or
 // not. Dependencies point one way.
 var mayImport = map[string]string{
-	"wire":     "",
-	"identity": "wire",
-	"envelope": "wire identity",
-	"mesh":     "wire identity",
-	"presence": "wire",
-	"queue":    "wire",
-	"audit":    "wire",
+	"visible": "",
+	// Which names look alike.
+	"visible/alike": "visible",
+	"wire":          "",
+	"identity":      "wire",
+	"envelope":      "wire identity",
+	"mesh":          "visible wire identity",
+	"presence":      "wire",
+	"queue":         "wire",
+	"audit":         "wire",
 	// What the domain packages hand to the storage in one transaction.
 	"journal": "wire presence queue audit",
-	"broker":  "wire identity mesh presence queue audit journal storage",
+	"broker":  "visible wire identity mesh presence queue audit journal storage",
 	"peer":    client,
 	// The peer side on one machine: the daemon, and what is particular to Claude Code.
 	"peer/configdir":             "",
@@ -29,8 +32,8 @@ var mayImport = map[string]string{
 	"peer/daemon/attention":      client + "peer peer/local",
 	"peer/daemon/process":        "",
 	"peer/claudecode/diagnose":   daemon + "peer/claudecode/...",
-	"peer/claudecode/frame":      "",
-	"peer/claudecode/hook":       "wire peer/configdir peer/local peer/daemon/process peer/claudecode/lineage",
+	"peer/claudecode/frame":      "visible",
+	"peer/claudecode/hook":       "visible wire peer/configdir peer/local peer/daemon/process peer/claudecode/lineage",
 	"peer/claudecode/install":    client + "peer peer/claudecode/plugin peer/claudecode/program peer/claudecode/settings",
 	"peer/claudecode/launch":     daemon + "peer/claudecode/...",
 	"peer/claudecode/lineage":    "wire peer/configdir peer/local peer/daemon/process",
@@ -44,18 +47,18 @@ var mayImport = map[string]string{
 	"peer/claudecode/wake":       client + "peer peer/local peer/daemon/process peer/claudecode/lineage",
 	"peer/bench":                 client + "peer",
 	"peer/cli":                   daemon + "audit peer/bench peer/claudecode/...",
-	"caddymesh":                  "wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker",
+	"caddymesh":                  "visible wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker",
 	// The two implementations know the domain packages for their types.
 	"storage":          "",
-	"storage/sqlite":   "wire identity mesh presence queue audit journal storage storage/internal/...",
-	"storage/postgres": "wire identity mesh presence queue audit journal storage storage/internal/...",
-	"cmd/caddy":        "wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker caddymesh",
+	"storage/sqlite":   "visible wire identity mesh presence queue audit journal storage storage/internal/...",
+	"storage/postgres": "visible wire identity mesh presence queue audit journal storage storage/internal/...",
+	"cmd/caddy":        "visible wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker caddymesh",
 	"cmd/claudemesh":   daemon + "audit peer/bench peer/claudecode/... peer/cli",
 }
 
 // What the client library, and what the daemon, is made of.
 const (
-	client = "wire identity envelope peer/configdir "
+	client = "visible visible/alike wire identity envelope peer/configdir "
 	daemon = client + "peer peer/local peer/daemon peer/daemon/... "
 )
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -55,19 +56,12 @@ func (a *app) about(capabilities ...string) peer.About {
 	return peer.About{
 		SessionID:    fmt.Sprintf("cli-%d", os.Getpid()),
 		PID:          int64(os.Getpid()),
-		Cwd:          cut(cwd, wire.MaxTextLen),
-		Hostname:     cut(host, wire.MaxNameLen),
+		Cwd:          visible.Cut(cwd, wire.MaxTextLen, visible.Bytes),
+		Hostname:     visible.Cut(host, wire.MaxNameLen, visible.Bytes),
 		PeerType:     "human",
 		Channel:      channel,
 		Capabilities: capabilities,
 	}
-}
-
-func cut(s string, limit int) string {
-	if len(s) > limit {
-		return s[:limit]
-	}
-	return s
 }
 
 // connect makes a connection for one command, which no other peer sees.

@@ -16,6 +16,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/published"
 	"github.com/claudemesh/claudemesh/peer/daemon"
 	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/visible"
 )
 
 // daemonTimeout is how long a daemon may take to come up or to go down.
@@ -217,6 +218,6 @@ func (a *app) runDaemon(ctx context.Context, detached bool) error {
 	}
 	return daemon.Run(ctx, daemon.Options{
 		Dir: a.dir, Build: local.OwnBuild(buildVersion()), Host: published.Reader{ConfigDir: config},
-		Log: slog.New(slog.NewTextHandler(log, nil)),
+		Log: slog.New(slog.NewTextHandler(visible.Writer(log), nil)),
 	})
 }

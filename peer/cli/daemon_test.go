@@ -124,7 +124,7 @@ func TestLogTail(t *testing.T) {
 		want  string
 	}{
 		{"", 3, ""}, {"a\nb\n", 3, "a\nb\n"}, {"a\nb\nc\nd\n", 3, "b\nc\nd\n"}, {"a\nb\nc\nd\ne\nf", 4, "c\nd\ne\nf"},
-		{"a\n", 0, ""}, {"a\x1b[2J\n", 1, `a\u001b[2J` + "\n"},
+		{"a\n", 0, ""}, {"a\x1b[2J\n", 1, `a\u{1B}[2J` + "\n"},
 	} {
 		var out bytes.Buffer
 		a := &app{out: &out}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/claudecode/launch"
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -102,7 +103,7 @@ func (f *form) identity(o *launch.Options) error {
 	if o.Role, err = f.text("Role (Enter: none)", ""); err != nil {
 		return err
 	}
-	o.Name, o.Role = cut(o.Name, wire.MaxNameLen), cut(o.Role, wire.MaxNameLen)
+	o.Name, o.Role = visible.Cut(o.Name, wire.MaxNameLen, visible.Bytes), visible.Cut(o.Role, wire.MaxNameLen, visible.Bytes)
 	for {
 		list, err := f.text("Groups, as in a:lead,b (Enter: none)", "")
 		if err != nil {

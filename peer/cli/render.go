@@ -1,41 +1,22 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/visible"
 )
 
-// printable makes text of others safe for a terminal: every control character
-// but the line feed and the tab is shown by its code instead of being obeyed, and
-// so are those that reorder text (Unicode bidirectional controls).
-func printable(s string) string {
-	var b strings.Builder
-	for i, r := range s {
-		switch {
-		case r == '\n' || r == '\t':
-			b.WriteRune(r)
-		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029':
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}
+// printable makes text of others safe for a terminal: see package visible.
+func printable(s string) string { return visible.Text(s, visible.People) }
 
 // oneLine is printable for where a line break would break the layout.
-func oneLine(s string) string {
-	return strings.NewReplacer("\n", `\n`, "\t", " ").Replace(printable(s))
-}
+func oneLine(s string) string { return visible.Line(s, visible.People) }
 
 // Colours, as SGR parameters.
 const (
@@ -55,18 +36,23 @@ func (a *app) paint(sgr, s string) string {
 }
 
 // printJSON prints a value as indented JSON.
-func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(a.out)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
+func (a *app) printJSON(v any) error { return a.encode(v, "  ") }
 
 // printJSONLine prints a value as JSON on one line, for streams.
-func (a *app) printJSONLine(v any) error {
-	enc := json.NewEncoder(a.out)
+func (a *app) printJSONLine(v any) error { return a.encode(v, "") }
+
+// encode prints JSON in which nothing of what others wrote reaches a terminal that
+// would obey it.
+func (a *app) encode(v any, indent string) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	enc.SetIndent("", indent)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := a.out.Write(visible.JSON(b.Bytes()))
+	return err
 }
 
 // table prints rows in columns; the first row is the head.

@@ -129,7 +129,7 @@ func (a *app) send(ctx context.Context, to string, m peer.Outgoing, asJSON bool)
 	if out.Unreached != "" {
 		text += "; " + oneLine(out.Unreached)
 	}
-	_, err = fmt.Fprintf(a.out, "%s  %s\n", receipt.MessageID, text)
+	_, err = fmt.Fprintf(a.out, "%s  %s\n", oneLine(receipt.MessageID), text)
 	return err
 }
 

@@ -138,7 +138,7 @@ func TestSessionsTable(t *testing.T) {
 		{"a mesh that nobody knows", "nosuch", nil, []string{"MESH"}, []string{sessionA}},
 		{"a live session", "", &local.Status{Sessions: []local.SessionStatus{
 			{SessionID: strings.ToUpper(sessionA), Name: "alice-1", Title: "fix\x1b[2J it"}, {SessionID: sessionB, Name: "alice-2"},
-		}}, []string{`fix\u001b[2J it`, "alice-2", "live", "  -"}, []string{"alice-1", "\x1b"}},
+		}}, []string{`fix\u{1B}[2J it`, "alice-2", "live", "  -"}, []string{"alice-1", "\x1b"}},
 	} {
 		if tc.status != nil {
 			serveStatus(t, dir, tc.status)

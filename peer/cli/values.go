@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -61,11 +62,11 @@ func groupNames(names []string) ([]wire.Group, error) {
 // userName is how the person at this machine is called, for want of a better name.
 func userName() string {
 	if u, err := user.Current(); err == nil && u.Username != "" {
-		return cut(u.Username, wire.MaxNameLen)
+		return visible.Cut(u.Username, wire.MaxNameLen, visible.Bytes)
 	}
 	if name := os.Getenv("USER"); name != "" {
-		return cut(name, wire.MaxNameLen)
+		return visible.Cut(name, wire.MaxNameLen, visible.Bytes)
 	}
 	host, _ := os.Hostname()
-	return cut(host, wire.MaxNameLen)
+	return visible.Cut(host, wire.MaxNameLen, visible.Bytes)
 }

@@ -32,7 +32,7 @@ func TestVerificationText(t *testing.T) {
 		{"a name that was another's", verification{name: "bob", own: "alice", contact: peer.Contact{Conflict: true}}, false,
 			[]string{"Careful: another key used this name before", "--confirm"}, nil},
 		{"names of several words and lines", verification{name: "bob\nalice\x1b", own: "al's laptop"}, false,
-			[]string{`bob\nalice\u001b`, `claudemesh verify 'al'\''s laptop'`}, []string{"\x1b"}},
+			[]string{`bob\nalice\u{1B}`, `claudemesh verify 'al'\''s laptop'`}, []string{"\x1b"}},
 	} {
 		tc.v.member, tc.v.number = bob, number
 		text := tc.v.text(tc.confirmed)

@@ -14,6 +14,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/hook"
 	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
 	"github.com/claudemesh/claudemesh/peer/claudecode/wake"
+	"github.com/claudemesh/claudemesh/visible"
 )
 
 // exitStatus ends the command with that exit code, and says nothing: it is part of
@@ -47,7 +48,7 @@ func (a *app) waitCommand() *cobra.Command {
 			if pointer == "" {
 				return nil
 			}
-			fmt.Fprintln(a.err, pointer)
+			fmt.Fprintln(a.err, visible.Line(pointer, visible.Model))
 			return exitWake
 		},
 	})

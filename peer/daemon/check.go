@@ -5,10 +5,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"time"
-	"unicode/utf8"
 
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -135,21 +135,10 @@ func (d *daemon) message(ctx context.Context, m *peer.Stored, offset int) (local
 }
 
 // slice returns at most so many characters of a text from an offset on, and the
-// length of the whole, in characters.
+// length of the whole, in code points.
 func slice(s string, offset, most int) (part string, length int) {
-	length = utf8.RuneCountInString(s)
-	from, to, i := len(s), len(s), 0
-	for at := range s {
-		if i == offset {
-			from = at
-		}
-		if i == offset+most {
-			to = at
-			break
-		}
-		i++
-	}
-	return s[from:to], length
+	runes := []rune(s)
+	return visible.Cut(string(runes[min(offset, len(runes)):]), most, visible.Runes), len(runes)
 }
 
 // confirmTaken notes that what a call has handed out is in the context.

@@ -288,7 +288,7 @@ func TestSlice(t *testing.T) {
 		length       int
 	}{
 		{"", 0, 5, "", 0}, {"abc", 0, 5, "abc", 3}, {"abc", 1, 1, "b", 3}, {"äöü", 1, 2, "öü", 3},
-		{"abc", 3, 1, "", 3}, {"abc", 9, 1, "", 3}, {"a\xffb", 1, 1, "\xff", 3},
+		{"abc", 3, 1, "", 3}, {"abc", 9, 1, "", 3}, {"a\xffb", 1, 1, "\ufffd", 3}, {"xe\u0301👩‍💻", 1, 4, "e\u0301", 6},
 	} {
 		if got, n := slice(tc.in, tc.offset, tc.most); got != tc.want || n != tc.length {
 			t.Errorf("%q from %d: %q, %d", tc.in, tc.offset, got, n)

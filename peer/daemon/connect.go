@@ -3,11 +3,11 @@ package daemon
 import (
 	"os"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -72,7 +72,7 @@ func (d *daemon) about(f *facts) peer.About {
 		cwd = "/"
 	}
 	return peer.About{
-		SessionID: f.ID, PID: int64(os.Getpid()), Cwd: cwd, DisplayName: f.Name, Hostname: cut(d.hostname, wire.MaxNameLen),
+		SessionID: f.ID, PID: int64(os.Getpid()), Cwd: cut(cwd, wire.MaxTextLen), DisplayName: f.Name, Hostname: cut(d.hostname, wire.MaxNameLen),
 		PeerType: "ai", Channel: sessionChannel, Role: f.Role, Groups: f.Groups,
 	}
 }
@@ -127,9 +127,4 @@ func (d *daemon) formerKeys(l *line) []peer.FormerSession {
 func forget(keys identity.SessionStore, slug, id string) { _ = keys.Remove(slug, id) }
 
 // cut shortens a text to so many bytes.
-func cut(s string, limit int) string {
-	if len(s) > limit {
-		return strings.ToValidUTF8(s[:limit], "")
-	}
-	return s
-}
+func cut(s string, limit int) string { return visible.Cut(s, limit, visible.Bytes) }

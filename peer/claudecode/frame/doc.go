@@ -9,10 +9,8 @@
 // Therefore
 //
 //   - no < and no > that [Render] writes is theirs: they stand as entities, as & does;
-//   - what can't be seen is shown by its code, as [U+202E]: control characters
-//     but line feed and tab, characters that reorder text, zero-width ones, tag
-//     characters, private use, what is not assigned. C0 controls are shown by their
-//     pictures (␛). Bytes that are no UTF-8 become U+FFFD;
+//   - what can't be seen is shown by its number, as package visible says. Bytes that
+//     are no UTF-8 become U+FFFD;
 //   - everything has a limit, after escaping. A text beyond it is cut, and a line
 //     after its frame says how to read on;
 //   - outside of the frames stand only this package's words, numbers, and ids of

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/claudemesh/claudemesh/visible"
 )
 
 // frameShape is all that Render may write for one message: what is matched here
@@ -76,12 +78,7 @@ func unescape(t *testing.T, s string) string {
 
 // cleaned is what a text becomes when it is rendered and read back.
 func cleaned(text string) string {
-	var b strings.Builder
-	var c cleaner
-	for _, r := range strings.ReplaceAll(text, "\r\n", "\n") {
-		b.WriteString(c.next(r))
-	}
-	return b.String()
+	return visible.Text(strings.ReplaceAll(string([]rune(text)), "\r\n", "\n"), visible.Model)
 }
 
 // Whatever is in a message, there is one frame, and it holds the message.

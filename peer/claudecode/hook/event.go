@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -86,16 +86,7 @@ func Parse(b []byte) (Event, error) {
 	return e, nil
 }
 
-// cut returns at most limit bytes of t, whole characters.
-func cut(t text, limit int) text {
-	if len(t) <= limit {
-		return t
-	}
-	for limit > 0 && !utf8.RuneStart(t[limit]) {
-		limit--
-	}
-	return t[:limit]
-}
+func cut(t text, limit int) text { return text(visible.Cut(string(t), limit, visible.Bytes)) }
 
 // notTyped are the beginnings of prompts that no user has typed: Claude Code runs
 // UserPromptSubmit for them too.

@@ -12,6 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/configdir"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/visible"
 )
 
 const (
@@ -253,7 +254,7 @@ type specific struct {
 
 // write prints the pointer.
 func write(out io.Writer, event text, pointer string) error {
-	b, err := json.Marshal(output{specific{string(event), pointer}})
+	b, err := json.Marshal(output{specific{string(event), visible.Line(pointer, visible.Model)}})
 	if err != nil {
 		return fmt.Errorf("encode the pointer: %w", err)
 	}

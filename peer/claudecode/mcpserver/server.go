@@ -13,6 +13,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
 	"github.com/claudemesh/claudemesh/peer/claudecode/wake"
 	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/visible"
 )
 
 const (
@@ -95,7 +96,7 @@ func (s *server) channel(t *transport) {
 		Revive: s.config.Start, Logf: s.config.Logf,
 	}
 	err := l.Listen(s.ctx, func(pointer string) error {
-		return t.notifyChannel(s.ctx, pointer, map[string]string{"kind": "unread"})
+		return t.notifyChannel(s.ctx, visible.Line(pointer, visible.Model), map[string]string{"kind": "unread"})
 	})
 	s.config.Logf("channel ends: %v", err)
 }

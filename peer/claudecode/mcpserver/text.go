@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/claudemesh/claudemesh/peer/claudecode/frame"
 	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/visible"
 )
 
 // How much of what peers say about themselves is shown, in characters.
@@ -36,16 +36,16 @@ func inWords(s local.State) string {
 }
 
 func sentText(s *local.Sent) string {
-	text := fmt.Sprintf("Message %s to %s is %s.", s.ID, clean(s.To, 2*maxName), inWords(s.State))
+	text := fmt.Sprintf("Message %s to %s is %s.", s.ID, short(s.To, 2*maxName), inWords(s.State))
 	if s.Note != "" {
-		text += " Note: " + clean(s.Note, maxSummary)
+		text += " Note: " + short(s.Note, maxSummary)
 	}
 	return text
 }
 
 func statusText(m *local.MessageStatus) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Message %s to %s, sent %s, is %s%s.", m.ID, clean(m.To, 2*maxName),
+	fmt.Fprintf(&b, "Message %s to %s, sent %s, is %s%s.", m.ID, short(m.To, 2*maxName),
 		m.SentAt.UTC().Format(time.RFC3339), inWords(m.State), because(m.Reason))
 	for _, r := range m.Recipients {
 		word := "the broker says so"
@@ -126,21 +126,21 @@ func peersText(peers []local.Peer) string {
 
 func line(p *local.Peer) peerLine {
 	l := peerLine{
-		Name: clean(p.Name, maxName), Key: shortKey(p.Key.String()), You: p.You, Mesh: p.Mesh, Kind: "session",
-		Status: string(p.Status), Reason: clean(p.Reason, maxName), Away: !p.Online, Own: p.Own && !p.You,
-		Verified: p.Verified, Doubt: clean(p.Doubt, maxSummary),
-		Summary: clean(p.Summary, maxSummary), Cwd: clean(p.Cwd, maxSummary),
+		Name: short(p.Name, maxName), Key: shortKey(p.Key.String()), You: p.You, Mesh: p.Mesh, Kind: "session",
+		Status: string(p.Status), Reason: short(p.Reason, maxName), Away: !p.Online, Own: p.Own && !p.You,
+		Verified: p.Verified, Doubt: short(p.Doubt, maxSummary),
+		Summary: short(p.Summary, maxSummary), Cwd: short(p.Cwd, maxSummary),
 	}
 	if p.Role == controlPlane {
 		l.Kind = "member"
 	}
 	if p.Member != p.Name {
-		l.Member = clean(p.Member, maxName)
+		l.Member = short(p.Member, maxName)
 	}
 	for _, g := range p.Groups {
-		name := clean(g.Name, maxName)
+		name := short(g.Name, maxName)
 		if g.Role != "" {
-			name += ":" + clean(g.Role, maxName)
+			name += ":" + short(g.Role, maxName)
 		}
 		l.Groups = append(l.Groups, name)
 	}
@@ -150,34 +150,16 @@ func line(p *local.Peer) peerLine {
 // shortKey is enough of a key to name a peer.
 func shortKey(key string) string { return key[:min(len(key), 16)] }
 
+// short is text of others on one line of at most limit characters.
+func short(s string, limit int) string { return visible.Short(s, visible.Model, limit) }
+
 // quoted is text of others within quotes that it can't end.
 func quoted(s string, limit int) string {
-	b, err := json.Marshal(clean(s, limit))
+	b, err := json.Marshal(short(s, limit))
 	if err != nil {
 		return `""`
 	}
 	return string(b)
-}
-
-// clean puts text of others on one line of at most limit characters, without those
-// that can't be seen.
-func clean(s string, limit int) string {
-	var b strings.Builder
-	n := 0
-	for _, r := range s {
-		if n == limit {
-			return b.String() + "…"
-		}
-		switch {
-		case unicode.IsSpace(r) || unicode.IsControl(r):
-			r = ' '
-		case unicode.In(r, unicode.Cf, unicode.Co, unicode.Cs):
-			continue
-		}
-		b.WriteRune(r)
-		n++
-	}
-	return b.String()
 }
 
 // checkedText frames messages as data.

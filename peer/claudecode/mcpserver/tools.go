@@ -11,6 +11,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -116,7 +117,8 @@ func schema(s string) json.RawMessage { return json.RawMessage(s) }
 func yes() *bool { b := true; return &b }
 func no() *bool  { return new(bool) }
 
-// add registers a tool that answers in text. Its errors become tool errors.
+// add registers a tool that answers in text. Its errors become tool errors. Whatever a
+// tool says, names in its errors too, goes through here to the model.
 func add[In any](s *server, m *mcp.Server, tool *mcp.Tool, run func(context.Context, string, In) (string, error)) {
 	mcp.AddTool(m, tool, func(ctx context.Context, r *mcp.CallToolRequest, in In) (*mcp.CallToolResult, any, error) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -125,8 +127,9 @@ func add[In any](s *server, m *mcp.Server, tool *mcp.Tool, run func(context.Cont
 		toolUse, _ := r.Params.Meta[metaToolUse].(string)
 		text, err := run(ctx, toolUse, in)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, errors.New(visible.Text(err.Error(), visible.Model))
 		}
+		text = visible.Text(text, visible.Model)
 		return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: text}}}, nil, nil
 	})
 }

@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
 	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/visible"
 )
 
 const (
@@ -45,7 +44,7 @@ func Monitor(ctx context.Context, o Options, out io.Writer) error {
 	defer stop()
 	l := Listener{Dir: o.Dir, PID: pid, Path: local.PathMonitor, Revive: o.Revive, Logf: o.Logf}
 	err := l.Listen(ctx, func(pointer string) error {
-		_, err := fmt.Fprintln(out, oneLine(pointer))
+		_, err := fmt.Fprintln(out, visible.Line(pointer, visible.Model)) // one pointer is one event
 		return err
 	})
 	if errors.Is(err, ErrOver) {
@@ -75,14 +74,4 @@ func find(ctx context.Context, dir peer.Dir, likely int) (int, bool) {
 		case <-ticker.C:
 		}
 	}
-}
-
-// oneLine makes sure that one pointer is one event.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, s)
 }

@@ -194,7 +194,7 @@ func TestMonitor(t *testing.T) {
 		t.Errorf("asked for %+v", w)
 	}
 	send(t, s.lines, local.Woken{Pointer: "2 unread\nmesh\x1b messages"}, "a pointer")
-	if !out.Scan() || out.Text() != "2 unread mesh  messages" {
+	if !out.Scan() || out.Text() != `2 unread\nmesh\u{1B} messages` {
 		t.Errorf("printed %q", out.Text())
 	}
 	send(t, s.lines, local.Woken{Over: true}, "the take-over")

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/claudemesh/claudemesh/visible"
 )
 
 const (
@@ -75,7 +77,7 @@ func presentable(name string) string {
 			if before == ' ' {
 				words++
 			}
-		case unicode.IsMark(r) && unicode.IsLetter(before) && !invisible(r): // é as two runes, vowel signs
+		case unicode.IsMark(r) && unicode.IsLetter(before) && visible.Shows(r): // é as two runes, vowel signs
 		default: // a space too many too
 			return ""
 		}
@@ -94,11 +96,5 @@ func presentable(name string) string {
 }
 
 func visibleLetter(r rune) bool {
-	return (unicode.IsLetter(r) || unicode.IsDigit(r)) && !invisible(r)
-}
-
-// invisible reports the letters and marks that show nothing, such as the Hangul
-// fillers and the variation selectors.
-func invisible(r rune) bool {
-	return unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+	return (unicode.IsLetter(r) || unicode.IsDigit(r)) && visible.Shows(r)
 }

@@ -1,0 +1,134 @@
+package visible
+
+import (
+	"io"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/clipperhouse/uax29/v2/graphemes"
+)
+
+// Text returns a text as it may be shown: see Pieces.
+func Text(s string, to Reader) string { return show(s, to, asIs) }
+
+// Line is Text on one line: a line feed is written as \n, a tab as a space.
+func Line(s string, to Reader) string { return show(s, to, onLine) }
+
+func asIs(shown string) string { return shown }
+
+func onLine(shown string) string {
+	switch shown {
+	case "\n":
+		return `\n`
+	case "\t":
+		return " "
+	}
+	return shown
+}
+
+func show(s string, to Reader, write func(shown string) string) string {
+	if isPlain(s) {
+		return s
+	}
+	var b strings.Builder
+	for p := range Pieces(s, to) {
+		b.WriteString(write(p.Shown))
+	}
+	return b.String()
+}
+
+// Short returns a text on one line with single spaces, as it may be shown, of at most so
+// many code points and, if that is not all, an ellipsis.
+func Short(s string, to Reader, most int) string {
+	// What is left out would not fit anyway, whatever it is: a megabyte is not walked.
+	s = strings.Join(strings.Fields(Cut(s, 64*most, Bytes)), " ")
+	head, taken := Head(s, to, most, onLine)
+	if taken < len(s) {
+		head = strings.TrimSuffix(head, " ") + "…"
+	}
+	return head
+}
+
+// Head returns how the start of a text is shown, as Text does, and how many bytes of
+// the text that is. It ends as Cut does, and has at most so many code points after
+// write has rewritten each piece for where it will stand.
+func Head(s string, to Reader, most int, write func(shown string) string) (head string, taken int) {
+	var b strings.Builder
+	clusters := graphemes.FromString(s)
+	at, clusterEnd, end := 0, 0, 0
+	for p := range Pieces(s, to) {
+		shown := write(p.Shown)
+		if most -= utf8.RuneCountInString(shown); most < 0 {
+			if taken == 0 {
+				end, taken = b.Len(), at
+			}
+			return strings.TrimRight(b.String()[:end], string(joiner)+string(nonJoiner)), taken
+		}
+		b.WriteString(shown)
+		at += len(p.Text)
+		for clusterEnd < at && clusters.Next() {
+			clusterEnd += len(clusters.Value())
+		}
+		if clusterEnd == at {
+			end, taken = b.Len(), at
+		}
+	}
+	return b.String(), len(s)
+}
+
+// isPlain reports whether a text is ASCII without controls, as most are.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// Writer returns a writer of lines, such as a log's, that shows what others wrote in
+// them as Text does. Each write must be of whole lines.
+func Writer(w io.Writer) io.Writer { return lines{w} }
+
+type lines struct{ to io.Writer }
+
+func (l lines) Write(b []byte) (int, error) {
+	if _, err := io.WriteString(l.to, Text(string(b), People)); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// JSON escapes in a JSON text all that is not shown as it is, as \u200b. The text
+// stays JSON, and its values stay the same.
+func JSON(b []byte) []byte {
+	s := string(b)
+	if isPlain(strings.ReplaceAll(s, "\n", "")) {
+		return b
+	}
+	out := make([]byte, 0, len(b)+64)
+	for p := range Pieces(s, People) {
+		if p.Shown == p.Text || p.Shown == "\n" {
+			out = append(out, p.Text...)
+			continue
+		}
+		for _, r := range p.Text {
+			out = appendEscaped(out, r)
+		}
+	}
+	return out
+}
+
+// appendEscaped appends a code point as JSON escapes it.
+func appendEscaped(b []byte, r rune) []byte {
+	if high, low := utf16.EncodeRune(r); high != utf8.RuneError {
+		return appendUnit(appendUnit(b, high), low)
+	}
+	return appendUnit(b, r)
+}
+
+func appendUnit(b []byte, r rune) []byte {
+	const digits = "0123456789abcdef"
+	return append(b, '\\', 'u', digits[r>>12], digits[r>>8&15], digits[r>>4&15], digits[r&15])
+}
