@@ -39,6 +39,7 @@ type conn struct {
 
 	// set by the handshake, before anything else is read
 	room    *room
+	account *account // of its member; nil: none was proven
 	actor   mesh.Actor
 	member  wire.Key
 	key     wire.Key // as peers see it: session key if there is one, else the member key
@@ -104,6 +105,11 @@ func giveBuffer(b *bytes.Buffer) {
 // serve reads until the connection ends.
 func (c *conn) serve() {
 	defer c.broker.release(c)
+	defer func() {
+		if c.account != nil {
+			c.broker.members.close(c.account)
+		}
+	}()
 	defer c.cut()
 	err := c.read()
 	c.die()
@@ -150,6 +156,13 @@ func (c *conn) panicked(p any) {
 // serveFrame answers one frame.
 func (c *conn) serveFrame(data []byte, hello *time.Timer) {
 	frame, err := wire.ParseFrame(data)
+	if c.room != nil && !prepaid(&frame) {
+		if why := c.payForRequest(c.priceOf(frame.Type, len(data))); why != nil {
+			c.sendError(wire.CodeRateLimit, why.Error(), frame.ReqID)
+			c.pause(patience)
+			return
+		}
+	}
 	if err != nil {
 		c.sendError(wire.CodeMalformed, err.Error(), "")
 		return
@@ -245,7 +258,7 @@ func (c *conn) sendError(code wire.Code, message, reqID string) {
 }
 
 // Push implements queue.Outlet.
-func (c *conn) Push(frame []byte) { c.out.add(frame) }
+func (c *conn) Push(frame []byte) { c.out.addPush(frame) }
 
 // Opens implements queue.Outlet.
 func (c *conn) Opens(m *queue.Message) bool { return c.sealedGroups || !m.SealedForMany() }

@@ -17,6 +17,8 @@
 //	dispatch.go   which message is served where
 //	send.go       routing a message
 //	peers.go      roster, status and groups
+//	account.go    what a member may cost the others
+//	prices.go     what each frame costs
 //	manage.go     invites, members, grants and the audit log
 //	hook.go       status over HTTP
 //	http.go       joining and health over HTTP

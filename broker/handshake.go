@@ -229,11 +229,16 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 	if a.DisplayName == "" {
 		a.DisplayName = m.DisplayName
 	}
-	if err := c.broker.replays.Accept(sig, now); err != nil {
+	if err := c.broker.replays.Accept(m.Key, sig, now); err != nil {
 		if errors.Is(err, identity.ErrReplayed) {
 			return reject(wire.CodeReplayed, "this hello was accepted before: sign a new one")
 		}
-		return fmt.Errorf("replay guard: %w", err)
+		return tryLater("your member has said hello too often within two minutes; try again in two minutes")
+	}
+	c.account = c.broker.members.open(memberRef{r.id, m.ID}, c.broker.Settings())
+	c.out.bill(&c.account.unread)
+	if err := c.pay(r.priceOfHello(a)); err != nil {
+		return tryLater(err.Error())
 	}
 	c.broker.journal.Remember(journal.Hello{Signature: sig, At: now})
 	c.actor = mesh.Actor{MeshID: r.id, MemberID: m.ID}
@@ -269,6 +274,11 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 			return err
 		}
 	}
+}
+
+// tryLater refuses a hello that its member may repeat later, as text says.
+func tryLater(text string) error {
+	return &rejection{code: wire.CodeTryAgain, message: text, close: wire.CloseTryLater}
 }
 
 func orEmpty[T any](list []T) []T {

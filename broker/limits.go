@@ -23,15 +23,25 @@ func (l *limiters[K]) allow(key K, perMinute, burst int, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	bucket := l.buckets[key]
-	limit := rate.Limit(float64(perMinute) / 60)
 	if bucket == nil {
-		bucket = rate.NewLimiter(limit, burst)
+		bucket = rate.NewLimiter(rate.Limit(float64(perMinute)/60), burst)
 		l.buckets[key] = bucket
-	} else if bucket.Limit() != limit || bucket.Burst() != burst {
+	}
+	tune(bucket, float64(perMinute)/60, burst, now)
+	return bucket.AllowN(now, 1)
+}
+
+// tune has a bucket obey the settings in force.
+func tune(bucket *rate.Limiter, perSecond float64, burst int, now time.Time) {
+	if limit := rate.Limit(perSecond); bucket.Limit() != limit || bucket.Burst() != burst {
 		bucket.SetLimitAt(now, limit)
 		bucket.SetBurstAt(now, burst)
 	}
-	return bucket.AllowN(now, 1)
+}
+
+// full reports whether a new bucket would be the same.
+func full(bucket *rate.Limiter, now time.Time) bool {
+	return bucket.TokensAt(now) >= float64(bucket.Burst())
 }
 
 // forget drops the buckets that are full.
@@ -39,7 +49,7 @@ func (l *limiters[K]) forget(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for key, bucket := range l.buckets {
-		if bucket.TokensAt(now) >= float64(bucket.Burst()) {
+		if full(bucket, now) {
 			delete(l.buckets, key)
 		}
 	}

@@ -44,6 +44,7 @@ func (c *conn) listInvites(frame *wire.Frame) error {
 		answer.Invites = append(answer.Invites, invites[i].Row())
 	}
 	c.send(answer)
+	c.fine(priceOfRows(len(invites)))
 	return nil
 }
 
@@ -72,6 +73,7 @@ func (c *conn) listMembers(frame *wire.Frame) error {
 		answer.Members = append(answer.Members, m.Row())
 	}
 	c.send(answer)
+	c.fine(priceOfRows(len(members)))
 	return nil
 }
 
@@ -207,5 +209,6 @@ func (c *conn) queryAudit(frame *wire.Frame) error {
 		answer.Entries = append(answer.Entries, audit.Row(e))
 	}
 	c.send(answer)
+	c.fine(priceOfRows(len(entries)))
 	return nil
 }

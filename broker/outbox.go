@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -35,7 +36,9 @@ type outbox struct {
 	mu      sync.Mutex
 	frames  []outFrame
 	bytes   int
-	news    int
+	news    int           // how many of the frames are
+	answers int           // bytes of those that have not been written
+	unread  *atomic.Int64 // the same of all connections of a member; nil: not known yet
 	writing bool
 	delayed *time.Timer   // starts the writing of news; nil: there are none, or it has begun
 	closing *closeFrame   // to be written after the frames
@@ -45,8 +48,16 @@ type outbox struct {
 
 type outFrame struct {
 	data []byte
-	news bool
+	kind frameKind
 }
+
+type frameKind uint8
+
+const (
+	frameAnswer frameKind = iota // or whatever else the peer's own frames have led to
+	framePush                    // of a message, bounded by the window
+	frameNews                    // may give way to newer ones
+)
 
 type closeFrame struct {
 	code   websocket.StatusCode
@@ -54,10 +65,30 @@ type closeFrame struct {
 }
 
 // add queues a frame that must be sent.
-func (o *outbox) add(data []byte) { o.put(outFrame{data, false}) }
+func (o *outbox) add(data []byte) { o.put(outFrame{data, frameAnswer}) }
+
+// addPush queues a message.
+func (o *outbox) addPush(data []byte) { o.put(outFrame{data, framePush}) }
 
 // addNews queues a frame that may give way to newer ones.
-func (o *outbox) addNews(data []byte) { o.put(outFrame{data, true}) }
+func (o *outbox) addNews(data []byte) { o.put(outFrame{data, frameNews}) }
+
+// bill has what waits as answers counted in a member's account too.
+func (o *outbox) bill(unread *atomic.Int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.unread = unread
+	unread.Add(int64(o.answers))
+}
+
+// owe notes that more or fewer bytes of answers wait. The caller holds o.mu.
+func (o *outbox) owe(bytes int) {
+	bytes = max(bytes, -o.answers) // what was discarded is written nevertheless, at times
+	o.answers += bytes
+	if o.unread != nil {
+		o.unread.Add(int64(bytes))
+	}
+}
 
 func (o *outbox) put(f outFrame) {
 	o.mu.Lock()
@@ -65,7 +96,7 @@ func (o *outbox) put(f outFrame) {
 	if o.closed {
 		return
 	}
-	if f.news {
+	if f.kind == frameNews {
 		if o.news == outboxNews || o.bytes > outboxBytes {
 			o.dropOldestNews()
 		}
@@ -73,8 +104,11 @@ func (o *outbox) put(f outFrame) {
 	}
 	o.frames = append(o.frames, f)
 	o.bytes += len(f.data)
+	if f.kind == frameAnswer {
+		o.owe(len(f.data))
+	}
 	switch {
-	case !f.news || o.news >= outboxNews/2:
+	case f.kind != frameNews || o.news >= outboxNews/2:
 		o.start()
 	case !o.writing && o.delayed == nil:
 		o.delayed = time.AfterFunc(newsDelay, o.startDelayed)
@@ -83,7 +117,7 @@ func (o *outbox) put(f outFrame) {
 
 func (o *outbox) dropOldestNews() {
 	for i, f := range o.frames {
-		if f.news {
+		if f.kind == frameNews {
 			o.frames = append(o.frames[:i], o.frames[i+1:]...)
 			o.bytes -= len(f.data)
 			o.news--
@@ -125,6 +159,7 @@ func (o *outbox) discard() {
 	defer o.mu.Unlock()
 	o.closed = true
 	o.frames, o.bytes, o.news, o.closing = nil, 0, 0, nil
+	o.owe(-o.answers)
 	o.undelay()
 	o.wakeLocked()
 }
@@ -166,6 +201,22 @@ func (o *outbox) write() {
 			o.fail()
 			return
 		}
+		o.written(batch)
+	}
+}
+
+// written notes that the peer, or the line to it, has taken what was sent.
+func (o *outbox) written(batch []outFrame) {
+	bytes := 0
+	for _, f := range batch {
+		if f.kind == frameAnswer {
+			bytes += len(f.data)
+		}
+	}
+	if bytes > 0 {
+		o.mu.Lock()
+		o.owe(-bytes)
+		o.mu.Unlock()
 	}
 }
 
@@ -194,7 +245,7 @@ func (o *outbox) take(batch []outFrame) []outFrame {
 		}
 		batch = append(batch, f)
 		o.bytes -= len(f.data)
-		if f.news {
+		if f.kind == frameNews {
 			o.news--
 		}
 	}

@@ -111,8 +111,14 @@ func (b *Broker) allRooms() []*room {
 // join makes c a presence, tells the others, and opens its mailboxes: hello_ack,
 // then the news to the others, then the backlog, then what is live.
 func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now time.Time) error {
-	if err := r.recall(a); err != nil {
+	fresh, err := r.recall(a)
+	if err != nil {
 		return err
+	}
+	if fresh {
+		if err := c.account.admitNewcomer(r.broker.Settings(), now); err != nil {
+			return tryLater(err.Error())
+		}
 	}
 	if err := r.introduce(a, now); err != nil {
 		return err
@@ -235,19 +241,22 @@ func (r *room) admitGuest(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAc
 }
 
 // recall asks the store what is kept of a presence that has ended, or else of the
-// newest session in whose place a new one goes on.
-func (r *room) recall(a *presence.Arrival[*conn]) (err error) {
+// newest session in whose place a new one goes on. An arrival of which nothing is kept,
+// and will be, is fresh.
+func (r *room) recall(a *presence.Arrival[*conn]) (fresh bool, err error) {
 	r.mu.RLock()
 	plan := r.Plan(a)
 	r.mu.RUnlock()
 	if !plan.New || !plan.Identity.Returns() {
-		return nil
+		return false, nil
 	}
-	if a.Last, err = r.lastRecord(plan.Identity); err != nil || a.Last != nil || len(a.Succeeds) == 0 {
-		return err
+	if a.Last, err = r.lastRecord(plan.Identity); err != nil || a.Last != nil {
+		return false, err
 	}
-	a.Elder, err = r.lastRecord(presence.SessionIdentity(a.Succeeds[0]))
-	return err
+	if len(a.Succeeds) > 0 {
+		a.Elder, err = r.lastRecord(presence.SessionIdentity(a.Succeeds[0]))
+	}
+	return true, err
 }
 
 // lastRecord returns what is kept of an identity, nil for nothing.

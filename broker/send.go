@@ -30,12 +30,14 @@ func (c *conn) serveSend(frame *wire.Frame) {
 	a := &arrival{Send: m, slot: slot, at: time.Now()}
 	if err != nil {
 		c.refuse(a, &refusal{wire.AckInvalid, err.Error()})
+		c.fine(priceFrame)
 		return
 	}
 	c.touch() // who is refused is there too
 	a.isCopy = c.isCopy(&a.Send)
 	if why := c.admit(a); why != nil {
 		c.refuse(a, why)
+		c.fine(priceFrame)
 		return
 	}
 	if c.park.empty() && c.forwardNow(a) {
@@ -54,6 +56,11 @@ func (c *conn) admit(a *arrival) *refusal {
 	}
 	if !a.isCopy && !c.room.rates.allow(c.actor.MemberID, s.SendRatePerMin, s.SendBurst, time.Now()) {
 		return &refusal{wire.AckRateLimit, fmt.Sprintf("max %d msg/min (burst %d), slow down", s.SendRatePerMin, s.SendBurst)}
+	}
+	if price := c.priceOfTargets(a.Targets); price > 0 {
+		if err := c.pay(price); err != nil {
+			return &refusal{wire.AckRateLimit, err.Error()}
+		}
 	}
 	return nil
 }
@@ -226,10 +233,18 @@ func (c *conn) clientAck(frame *wire.Frame) {
 	a, err := wire.DecodeClientAck(frame)
 	if err != nil {
 		c.sendError(wire.CodeInvalid, err.Error(), frame.ReqID)
+		c.fine(priceFrame)
 		return
 	}
+	if !c.settle(&a) {
+		c.fine(priceFrame)
+	}
+}
+
+// settle reports whether an acknowledgement means a push that waits for one.
+func (c *conn) settle(a *wire.ClientAck) bool {
 	if c.present == nil || a.ClientID == "" && a.BrokerID == "" {
-		return
+		return false
 	}
 	id, err := wire.ParseID(a.BrokerID)
 	if err != nil {
@@ -243,14 +258,15 @@ func (c *conn) clientAck(frame *wire.Frame) {
 	// use in several.
 	for _, clientID := range [...]string{"", a.ClientID} {
 		if q.Acknowledge(own, c, id, clientID) {
-			return
+			return true
 		}
 		for _, box := range c.others {
 			if q.Acknowledge(box, c, id, clientID) {
-				return
+				return true
 			}
 		}
 	}
+	return false
 }
 
 // statusCandidates is how many messages a prefix may mean before more of the id is
@@ -289,6 +305,7 @@ func (c *conn) messageStatus(frame *wire.Frame) error {
 		return &requestError{wire.CodeNotFound, "message not found"}
 	case 1:
 		c.send(c.statusOf(&visible[0], frame.ReqID))
+		c.fine(priceOfRows(len(visible[0].Recipients)))
 		return nil
 	}
 	return &requestError{wire.CodeAmbiguousPrefix, "several messages begin with that: give more of the id"}

@@ -12,6 +12,9 @@ type Settings struct {
 	MaxMessageBytes       int           // ciphertext + nonce + targetSpec of one send; frames may be 4 times as long
 	SendRatePerMin        int           // sends per member and minute, on average
 	SendBurst             int           // sends per member at once
+	WorkPerMin            int           // units of work that a member's frames may cost per minute, on average, see prices
+	WorkBurst             int           // units of work at once
+	NewSessionsPerHour    int           // presences of a member that have to be remembered anew, per hour and at once
 	MaxConnectionsPerMesh int           // presences of a mesh, leased ones included
 	MaxMembersPerMesh     int           // members of a mesh, without those that were removed
 	MaxQueueBytesPerMesh  int64         // bytes that wait for anybody in a mesh, see queue.Burden
@@ -33,6 +36,9 @@ func DefaultSettings() Settings {
 		MaxMessageBytes:       65_536,
 		SendRatePerMin:        600,
 		SendBurst:             100,
+		WorkPerMin:            240_000,
+		WorkBurst:             20_000,
+		NewSessionsPerHour:    1000,
 		MaxConnectionsPerMesh: 10_000,
 		MaxMembersPerMesh:     10_000,
 		MaxQueueBytesPerMesh:  4 << 30,
@@ -69,6 +75,9 @@ func (s Settings) Validate() error {
 		{"max_message_bytes", int64(s.MaxMessageBytes), 1024, 16 << 20},
 		{"send_rate_per_min", int64(s.SendRatePerMin), 1, 1_000_000_000},
 		{"send_burst", int64(s.SendBurst), 1, 1_000_000_000},
+		{"work_per_min", int64(s.WorkPerMin), 60, 1_000_000_000},
+		{"work_burst", int64(s.WorkBurst), 1000, 1_000_000_000},
+		{"new_sessions_per_hour", int64(s.NewSessionsPerHour), 1, 1_000_000_000},
 		{"max_connections_per_mesh", int64(s.MaxConnectionsPerMesh), 1, 1_000_000},
 		{"max_members_per_mesh", int64(s.MaxMembersPerMesh), 1, 1_000_000},
 		{"max_queue_bytes_per_mesh", s.MaxQueueBytesPerMesh, 1 << 20, 1 << 50},

@@ -47,6 +47,7 @@ func (b *Broker) sweep(now time.Time) {
 	}
 	b.queue.ExpireLeases()
 	b.hooks.forget(now)
+	b.members.forget(now)
 	b.pingDue(now, s)
 }
 

@@ -40,6 +40,9 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //	    max_message_bytes        <bytes>
 //	    send_rate_per_min        <count>
 //	    send_burst               <count>
+//	    work_per_min             <units>
+//	    work_burst               <units>
+//	    new_sessions_per_hour    <count>
 //	    max_connections_per_mesh <count>
 //	    max_members_per_mesh     <count>
 //	    max_queue_bytes_per_mesh <bytes>

@@ -24,6 +24,20 @@ type Limits struct {
 	// How many messages a member may send at once; at least 1. Default: 100.
 	SendBurst int `json:"send_burst,omitempty"`
 
+	// How much work a member's connections in a mesh may ask for per minute on
+	// average, in units of some ten microseconds of a processor: the smallest frame is
+	// one, a roster of 1,000 presences 200, a recipient of a message beside the first
+	// two. Beyond it the member waits, then is refused. At least 60. Default: 240000.
+	WorkPerMin int `json:"work_per_min,omitempty"`
+
+	// How many units of work a member may ask for at once; at least 1000.
+	// Default: 20000.
+	WorkBurst int `json:"work_burst,omitempty"`
+
+	// How many sessions that the broker does not know yet a member may begin per hour,
+	// and at once; at least 1. Default: 1000.
+	NewSessionsPerHour int `json:"new_sessions_per_hour,omitempty"`
+
 	// How many connections a mesh may have, leased presences included. 1 to
 	// 1000000. Default: 10000.
 	MaxConnectionsPerMesh int `json:"max_connections_per_mesh,omitempty"`
@@ -121,6 +135,9 @@ func options(l *Limits, s *broker.Settings) []option {
 		count("max_message_bytes", &l.MaxMessageBytes, &s.MaxMessageBytes),
 		count("send_rate_per_min", &l.SendRatePerMin, &s.SendRatePerMin),
 		count("send_burst", &l.SendBurst, &s.SendBurst),
+		count("work_per_min", &l.WorkPerMin, &s.WorkPerMin),
+		count("work_burst", &l.WorkBurst, &s.WorkBurst),
+		count("new_sessions_per_hour", &l.NewSessionsPerHour, &s.NewSessionsPerHour),
 		count("max_connections_per_mesh", &l.MaxConnectionsPerMesh, &s.MaxConnectionsPerMesh),
 		count("max_members_per_mesh", &l.MaxMembersPerMesh, &s.MaxMembersPerMesh),
 		count("max_queue_bytes_per_mesh", &l.MaxQueueBytesPerMesh, &s.MaxQueueBytesPerMesh),

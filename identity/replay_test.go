@@ -17,9 +17,15 @@ func numbered(n int) (sig wire.Signature) {
 	return sig
 }
 
+// ownerOf returns distinct owners.
+func ownerOf(n int) (key wire.Key) {
+	binary.BigEndian.PutUint64(key[:], uint64(n)+1)
+	return key
+}
+
 func mustAccept(t *testing.T, g *ReplayGuard, n int, now time.Time) {
 	t.Helper()
-	if err := g.Accept(numbered(n), now); err != nil {
+	if err := g.Accept(ownerOf(n), numbered(n), now); err != nil {
 		t.Fatalf("signature %d: %v", n, err)
 	}
 }
@@ -37,7 +43,7 @@ func TestReplayGuardCoversTheWholeLifeOfAHello(t *testing.T) {
 		if err := VerifyHello("mesh", "member", member.Public(), ts, sig, now); err != nil {
 			return err
 		}
-		return g.Accept(sig, now)
+		return g.Accept(member.Public(), sig, now)
 	}
 	if err := accept(first); err != nil {
 		t.Fatalf("first: %v", err)
@@ -60,17 +66,17 @@ func TestReplayGuardForgets(t *testing.T) {
 	mustAccept(t, g, 2, testNow.Add(time.Second))
 
 	end := testNow.Add(replayWindow)
-	if err := g.Accept(numbered(1), end); !errors.Is(err, ErrReplayed) {
+	if err := g.Accept(ownerOf(1), numbered(1), end); !errors.Is(err, ErrReplayed) {
 		t.Errorf("in the window's last millisecond: %v", err)
 	}
-	if err := g.Accept(numbered(3), end); !errors.Is(err, ErrReplayGuardFull) {
+	if err := g.Accept(ownerOf(3), numbered(3), end); !errors.Is(err, ErrReplayGuardFull) {
 		t.Errorf("full: %v", err)
 	}
 	mustAccept(t, g, 3, end.Add(time.Millisecond)) // 1 is forgotten, 2 is not
-	if err := g.Accept(numbered(2), end.Add(time.Millisecond)); !errors.Is(err, ErrReplayed) {
+	if err := g.Accept(ownerOf(2), numbered(2), end.Add(time.Millisecond)); !errors.Is(err, ErrReplayed) {
 		t.Errorf("second signature: %v", err)
 	}
-	if err := g.Accept(numbered(4), end.Add(time.Millisecond)); !errors.Is(err, ErrReplayGuardFull) {
+	if err := g.Accept(ownerOf(4), numbered(4), end.Add(time.Millisecond)); !errors.Is(err, ErrReplayGuardFull) {
 		t.Errorf("full again: %v", err)
 	}
 	mustAccept(t, g, 1, end.Add(time.Hour))
@@ -87,15 +93,77 @@ func TestReplayGuardFullNeverForgets(t *testing.T) {
 		mustAccept(t, g, n, testNow)
 	}
 	for n := capacity; n < 10*capacity; n++ {
-		if err := g.Accept(numbered(n), testNow); !errors.Is(err, ErrReplayGuardFull) {
+		if err := g.Accept(ownerOf(n), numbered(n), testNow); !errors.Is(err, ErrReplayGuardFull) {
 			t.Fatalf("signature %d: %v", n, err)
 		}
 	}
 	for n := range capacity {
-		if err := g.Accept(numbered(n), testNow); !errors.Is(err, ErrReplayed) {
+		if err := g.Accept(ownerOf(n), numbered(n), testNow); !errors.Is(err, ErrReplayed) {
 			t.Fatalf("signature %d: %v", n, err)
 		}
 	}
+}
+
+// One member says hello as often as it can: it uses up its share, and all others get
+// in; so do those who have not said hello often when many have used up theirs.
+func TestReplayGuardIsSharedOut(t *testing.T) {
+	t.Parallel()
+	const share, reserve, half = DefaultReplayCapacity / replayShare, DefaultReplayCapacity / replayReserve, DefaultReplayCapacity / 2
+	g := NewReplayGuard(0)
+	next := 0
+	fill := func(owner wire.Key, most int) (n int) {
+		for ; n < most; n++ {
+			if err := g.Accept(owner, numbered(next), testNow); errors.Is(err, ErrReplayGuardFull) {
+				return n
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			next++
+		}
+		return n
+	}
+	if n := fill(ownerOf(0), DefaultReplayCapacity); n != share {
+		t.Errorf("one owner has %d of %d", n, DefaultReplayCapacity)
+	}
+	for i := 1; i*share < half; i++ {
+		if n := fill(ownerOf(i), share); n != share {
+			t.Fatalf("owner %d has only %d", i, n)
+		}
+	}
+	if n := fill(ownerOf(1000), share); n != reserve {
+		t.Errorf("a newcomer has %d when half is used, want %d", n, reserve)
+	}
+	if n := fill(wire.Key{}, 1); n != 0 {
+		t.Error("one who is not known uses the other half")
+	}
+	for n := range next {
+		if err := g.Accept(ownerOf(5000), numbered(n), testNow.Add(replayWindow)); !errors.Is(err, ErrReplayed) {
+			t.Fatalf("signature %d: %v", n, err)
+		}
+	}
+	if n := fill(ownerOf(0), 1); n != 0 {
+		t.Error("somebody whose share is used up got more")
+	}
+	later := testNow.Add(replayWindow + time.Millisecond)
+	if err := g.Accept(ownerOf(0), numbered(next), later); err != nil || len(g.owned) != 1 {
+		t.Errorf("after the window: %v, and %d owners are remembered", err, len(g.owned))
+	}
+}
+
+// What the guard before has accepted is refused, whoever owned it and however much it is.
+func TestReplayGuardRecalls(t *testing.T) {
+	t.Parallel()
+	g := NewReplayGuard(4)
+	for n := range 10 {
+		g.Recall(numbered(n), testNow)
+		g.Recall(numbered(n), testNow)
+	}
+	for n := range 10 {
+		if err := g.Accept(ownerOf(n), numbered(n), testNow); !errors.Is(err, ErrReplayed) {
+			t.Errorf("signature %d: %v", n, err)
+		}
+	}
+	mustAccept(t, g, 10, testNow.Add(replayWindow+time.Millisecond))
 }
 
 // A clock that was wrong for a while must not fill the guard for good.
@@ -106,7 +174,7 @@ func TestReplayGuardSurvivesAClockSetBack(t *testing.T) {
 	for n := 2; n < 100; n++ {
 		mustAccept(t, g, n, testNow.Add(time.Duration(n)*replayWindow))
 	}
-	if err := g.Accept(numbered(1), testNow.Add(24*time.Hour)); !errors.Is(err, ErrReplayed) {
+	if err := g.Accept(ownerOf(1), numbered(1), testNow.Add(24*time.Hour)); !errors.Is(err, ErrReplayed) {
 		t.Errorf("from before the clock was set back: %v", err)
 	}
 }
@@ -120,7 +188,7 @@ func TestReplayGuardAcceptsOnceAmongMany(t *testing.T) {
 	for range callers {
 		wg.Go(func() {
 			for n := range signatures {
-				switch err := g.Accept(numbered(n), testNow); {
+				switch err := g.Accept(ownerOf(n), numbered(n), testNow); {
 				case err == nil:
 					accepted[n].Add(1)
 				case !errors.Is(err, ErrReplayed):
@@ -143,7 +211,7 @@ func BenchmarkReplayGuard(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		now, n = now.Add(time.Millisecond), n+1
-		if err := g.Accept(numbered(n), now); err != nil {
+		if err := g.Accept(ownerOf(n), numbered(n), now); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -29,7 +29,7 @@ func (d *Directory) Create(ctx context.Context, c wire.CreateMesh, now time.Time
 	if err := checkSigned(key, text, c.Timestamp, sig, now); err != nil {
 		return Mesh{}, Member{}, err
 	}
-	switch err := d.replay.Accept(sig, now); {
+	switch err := d.replay.Accept(wire.Key{}, sig, now); {
 	case errors.Is(err, identity.ErrReplayed):
 		return Mesh{}, Member{}, refuseFor(wire.CodeReplayed, err)
 	case err != nil:

@@ -65,7 +65,7 @@ func (e *HelloError) Error() string {
 func (e *HelloError) Final() bool {
 	switch e.Code {
 	case wire.CodeCapacity, wire.CodeTimestampSkew, wire.CodeReplayed, wire.CodeHelloTimeout,
-		wire.CodeTryAgain, wire.CodeInternal, wire.CodeExpired:
+		wire.CodeTryAgain, wire.CodeRateLimit, wire.CodeInternal, wire.CodeExpired:
 		return false
 	}
 	return true

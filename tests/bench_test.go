@@ -50,7 +50,7 @@ func BenchmarkBroker(b *testing.B) {
 
 func startBenchServer(b *testing.B, db string) *server {
 	b.Helper()
-	env := []string{"SEND_RATE_PER_MIN=1000000000", "SEND_BURST=1000000000"}
+	env := []string{"SEND_RATE_PER_MIN=1000000000", "SEND_BURST=1000000000", "WORK_PER_MIN=1000000000", "WORK_BURST=1000000000", "NEW_SESSIONS_PER_HOUR=1000000000"}
 	if db == "postgres" {
 		env = append(env, "DATABASE_URL="+pgtest.Start(b, pgtest.Durable()).DSN())
 	}

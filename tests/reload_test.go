@@ -47,6 +47,7 @@ func TestBadSettings(t *testing.T) {
 	t.Parallel()
 	for _, setting := range []string{
 		"MAX_MESSAGE_BYTES=12", "SEND_RATE_PER_MIN=0", "SEND_BURST=many", "MAX_CONNECTIONS_PER_MESH=-1", "HOOK_RATE_LIMIT_PER_MIN=0",
+		"WORK_PER_MIN=0", "WORK_BURST=999", "NEW_SESSIONS_PER_HOUR=none",
 		"STATUS_TTL_SECONDS=0", "HOOK_FRESH_WINDOW_SECONDS=x", "PRESENCE_LEASE_SECONDS=0", "DELIVERY_LEASE_SECONDS=-5", "CREATE_MESHES=anybody",
 	} {
 		t.Run(setting, func(t *testing.T) {

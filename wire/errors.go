@@ -30,6 +30,7 @@ const (
 	CodeNotFound               Code = "not_found"
 	CodeAmbiguousPrefix        Code = "ambiguous_prefix"
 	CodeForbidden              Code = "forbidden"
+	CodeRateLimit              Code = "rate_limit"
 	CodeTryAgain               Code = "try_again"
 	CodeInternal               Code = "internal"
 )

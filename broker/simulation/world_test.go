@@ -38,6 +38,7 @@ func settings() broker.Settings {
 	s.PresenceLease, s.DeliveryLease, s.StatusTTL, s.HookFreshWindow = presenceLease, deliveryLease, statusTTL, hookWindow
 	s.MessageRetention, s.PingInterval, s.PongTimeout, s.HelloTimeout = retention, pingInterval, pongTimeout, helloTimeout
 	s.SendRatePerMin, s.SendBurst, s.HookRateLimitPerMin = 1_000_000, 1_000_000, 1_000_000
+	s.WorkPerMin, s.WorkBurst, s.NewSessionsPerHour = 1_000_000_000, 1_000_000_000, 1_000_000_000
 	return s
 }
 

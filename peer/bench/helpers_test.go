@@ -38,6 +38,7 @@ func startBroker(t testing.TB, change func(*broker.Settings)) (url string, metri
 	}
 	settings := broker.DefaultSettings()
 	settings.SendRatePerMin, settings.SendBurst = 1_000_000_000, 1_000_000_000
+	settings.WorkPerMin, settings.WorkBurst, settings.NewSessionsPerHour = 1_000_000_000, 1_000_000_000, 1_000_000_000
 	if change != nil {
 		change(&settings)
 	}

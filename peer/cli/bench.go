@@ -28,8 +28,9 @@ arrive, and check of each one that it does, once and in order.
 The load is sessions of yours, named bench-…, that send to each other only; they come and
 go before the eyes of the mesh's other peers. Use a mesh, better a broker, that nobody works
 with. The broker's limits for one member hold for all of them together: for figures that
-mean something start it with SEND_RATE_PER_MIN=1000000000 SEND_BURST=1000000000 (or
-send_rate_per_min and send_burst in its Caddyfile). What it refuses is counted.
+mean something start it with SEND_RATE_PER_MIN, SEND_BURST, WORK_PER_MIN, WORK_BURST and
+NEW_SESSIONS_PER_HOUR at 1000000000 (the options of its Caddyfile have the same names, in
+small letters). What it refuses is counted.
 
 Bodies are random bytes, of the length of sealed ones; with --crypto they are sealed and
 opened. The broker's memory is read from Caddy's metrics (--metrics), by default from

@@ -33,7 +33,8 @@ var databases = []string{postgresDB, sqliteDB}
 // unlimited are the settings of a broker whose one member is the load. Nobody waits
 // for a lease here, and sessions that have left must not count as members of a mesh.
 var unlimited = []string{
-	"SEND_RATE_PER_MIN=1000000000", "SEND_BURST=1000000000", "MAX_CONNECTIONS_PER_MESH=1000000",
+	"SEND_RATE_PER_MIN=1000000000", "SEND_BURST=1000000000", "WORK_PER_MIN=1000000000", "WORK_BURST=1000000000",
+	"NEW_SESSIONS_PER_HOUR=1000000000", "MAX_CONNECTIONS_PER_MESH=1000000",
 }
 
 // lab is what the probes measure with.

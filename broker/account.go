@@ -1,0 +1,170 @@
+package broker
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	// patience is how long a frame waits for its member's budget before it is refused,
+	// and how long a connection is not read after that. v1 clients wait for an answer
+	// for three seconds at least.
+	patience = time.Second
+	// unreadLimit is how many bytes of answers may wait for a member to read them. More
+	// requests are refused then.
+	unreadLimit = 32 << 20
+)
+
+// account is what a member has cost the broker and the others lately, over all its
+// connections in a mesh. Each frame draws its price from the member's budget, see
+// prices. A budget that is used up makes its member wait, and nobody else.
+type account struct {
+	mu        sync.Mutex
+	work      *rate.Limiter // the budget, in units of work
+	newcomers *rate.Limiter // presences that have to be remembered anew
+
+	unread atomic.Int64 // bytes of answers that wait to be written
+	conns  int          // guarded by accounts.mu
+}
+
+// overdrawn is a refusal because a limit of the member's is used up.
+type overdrawn struct {
+	what string        // went beyond which limit
+	wait time.Duration // until the same may be tried again
+}
+
+func (o *overdrawn) Error() string {
+	return fmt.Sprintf("%s; try again in %s", o.what, max(time.Second, o.wait.Round(time.Second)))
+}
+
+// draw takes a price from the budget, and returns how long to wait until that is paid
+// for. When that would be longer than most, nothing is taken and it returns an
+// *overdrawn. What costs more than the budget can hold needs a full one and leaves a debt.
+func (a *account) draw(price int, most time.Duration, s Settings, now time.Time) (time.Duration, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	tune(a.work, float64(s.WorkPerMin)/60, s.WorkBurst, now)
+	first := min(price, s.WorkBurst)
+	r := a.work.ReserveN(now, first)
+	wait := r.DelayFrom(now)
+	if wait > most {
+		r.CancelAt(now)
+		return 0, &overdrawn{fmt.Sprintf(
+			"your member's connections ask for more than %d units of work a minute (work_per_min)", s.WorkPerMin), wait}
+	}
+	for debt := price - first; debt > 0; debt -= s.WorkBurst {
+		a.work.ReserveN(now, min(debt, s.WorkBurst))
+	}
+	return wait, nil
+}
+
+// admitNewcomer counts a presence that has to be remembered anew, or returns an
+// *overdrawn.
+func (a *account) admitNewcomer(s Settings, now time.Time) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	tune(a.newcomers, float64(s.NewSessionsPerHour)/3600, s.NewSessionsPerHour, now)
+	r := a.newcomers.ReserveN(now, 1)
+	wait := r.DelayFrom(now)
+	if wait == 0 {
+		return nil
+	}
+	r.CancelAt(now)
+	return &overdrawn{fmt.Sprintf("your member has begun %d new sessions within an hour (new_sessions_per_hour)", s.NewSessionsPerHour), wait}
+}
+
+// idle reports whether a new account would be the same.
+func (a *account) idle(now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return full(a.work, now) && full(a.newcomers, now)
+}
+
+// accounts holds the accounts of the members that are here, or were lately.
+type accounts struct {
+	mu       sync.Mutex
+	byMember map[memberRef]*account
+}
+
+// memberRef is a member of a mesh.
+type memberRef struct{ mesh, member wire.ID }
+
+// open returns a member's account for a connection, which has to close it.
+func (as *accounts) open(ref memberRef, s Settings) *account {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	a := as.byMember[ref]
+	if a == nil {
+		a = &account{
+			work:      rate.NewLimiter(rate.Limit(float64(s.WorkPerMin)/60), s.WorkBurst),
+			newcomers: rate.NewLimiter(rate.Limit(float64(s.NewSessionsPerHour)/3600), s.NewSessionsPerHour),
+		}
+		as.byMember[ref] = a
+	}
+	a.conns++
+	return a
+}
+
+func (as *accounts) close(a *account) {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	a.conns--
+}
+
+// forget drops the accounts of members that are away and owe nothing.
+func (as *accounts) forget(now time.Time) {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	for ref, a := range as.byMember {
+		if a.conns == 0 && a.idle(now) {
+			delete(as.byMember, ref)
+		}
+	}
+}
+
+// payForRequest is pay for what has an answer of any size.
+func (c *conn) payForRequest(price int) error {
+	if unread := c.account.unread.Load(); unread > unreadLimit {
+		return &overdrawn{fmt.Sprintf("%d bytes of answers wait until your member's connections read them, more than %d",
+			unread, int64(unreadLimit)), patience}
+	}
+	return c.pay(price)
+}
+
+// pay draws a price from the budget of c's member and waits until it is paid for. It
+// returns an *overdrawn when that would take too long.
+func (c *conn) pay(price int) error {
+	wait, err := c.account.draw(price, patience, c.broker.Settings(), time.Now())
+	if err == nil {
+		c.pause(wait)
+	}
+	return err
+}
+
+// fine draws the price of something that was served or refused already, or lets c rest.
+func (c *conn) fine(price int) {
+	if wait, err := c.account.draw(price, patience, c.broker.Settings(), time.Now()); err == nil {
+		c.pause(wait)
+	} else {
+		c.pause(patience)
+	}
+}
+
+// pause keeps c from being read for a while.
+func (c *conn) pause(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.dead.Done():
+	}
+}

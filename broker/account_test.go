@@ -1,0 +1,244 @@
+package broker_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// A v1 client gives up at once on a refusal with one of these words.
+var final = regexp.MustCompile(`(?i)unknown|invalid|forbidden|not_authorized|not_found|payload_too_large|schema|auth|signature`)
+
+// wantTransient checks that a refusal names the limit, says when to try again, and is
+// nothing that a client gives up on.
+func wantTransient(t *testing.T, text, limit string) {
+	t.Helper()
+	if final.MatchString(text) || !strings.Contains(text, limit) || !strings.Contains(text, "try again in ") {
+		t.Errorf("refused with %q, want %s and when to try again", text, limit)
+	}
+}
+
+// refused sends a frame again and again, and returns the text of the first refusal by a
+// limit; "" when there was none.
+func (c *client) refused(f frame, most int) string {
+	c.t.Helper()
+	for range most {
+		c.send(f)
+		for answered := f["_reqId"] == nil; !answered; {
+			_, data, err := c.ws.Read(context.Background())
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			var got struct{ Type, Code, Message, Error string }
+			if err := json.Unmarshal(data, &got); err != nil {
+				c.t.Fatal(err)
+			}
+			answered = got.Type != "push" // news
+			if got.Code == "rate_limit" {
+				return got.Message
+			}
+			if strings.HasPrefix(got.Error, "rate_limit: ") {
+				return got.Error
+			}
+		}
+	}
+	return ""
+}
+
+// Each type of frame costs its member something, over all its connections. Another
+// member does not pay for it.
+func TestEveryRequestIsPaidFor(t *testing.T) {
+	requests := map[string]frame{
+		"list_peers":      {},
+		"message_status":  {"messageId": "0123456789"},
+		"set_profile":     {"title": "x"},
+		"set_visible":     {"visible": true},
+		"invite_list":     {},
+		"member_list":     {},
+		"member_set_role": {"pubkey": strings.Repeat("0", 64), "role": "admin"},
+		"grant_set":       {"pubkey": strings.Repeat("0", 64), "capabilities": []string{}},
+		"audit_query":     {},
+		"no such type":    {},
+		"send":            {"targetSpec": "*", "priority": "next", "nonce": "AAAA", "ciphertext": "AAAA"},
+	}
+	for kind, f := range requests {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			// A unit of work a second is too little to wait for.
+			s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 60, 1000 })
+			owner := s.owner()
+			guest := s.join(owner)
+			for i := range 6 {
+				s.session(guest, newKeys(t), fmt.Sprint("guest", i))
+			}
+			f["type"], f["_reqId"] = kind, "r"
+			if kind == "no such type" {
+				f["padding"] = strings.Repeat("x", 5000)
+			}
+			greedy, other := s.session(owner, newKeys(t), "greedy"), s.session(owner, newKeys(t), "other")
+			text := greedy.refused(f, 2000)
+			wantTransient(t, text, "work_per_min")
+			if text := other.refused(f, 1); text == "" {
+				t.Error("another connection of the member was served")
+			}
+			s.session(guest, newKeys(t), "bystander").wantPeers("greedy", "other", "bystander", "guest0", "guest1", "guest2", "guest3", "guest4", "guest5")
+		})
+	}
+}
+
+// What a member asks for a second time after it has waited is served.
+func TestBudgetFillsAgain(t *testing.T) {
+	s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 60*1000, 1000 })
+	c := s.session(s.owner(), newKeys(t), "greedy")
+	for range 80 { // of 31 units each
+		if text := c.refused(frame{"type": "member_list", "_reqId": "r"}, 1); text != "" {
+			t.Fatalf("who waits for the answer was refused: %s", text)
+		}
+	}
+}
+
+// An acknowledgement of a message costs nothing, one of no message does.
+func TestAcknowledgementsAreFree(t *testing.T) {
+	s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 60, 1000 })
+	owner := s.owner()
+	a, b := newKeys(t), newKeys(t)
+	sender, recipient := s.session(owner, a, "a"), s.session(owner, b, "b")
+	for n := range 300 {
+		sender.tell(n, b.Public())
+		recipient.gets(n)
+	}
+	for range 25 { // of 31 units each; the two hellos were 100
+		if text := recipient.refused(frame{"type": "member_list", "_reqId": "r"}, 1); text != "" {
+			t.Fatalf("refused: %s", text)
+		}
+	}
+}
+
+// A member whose connections do not read what they have asked for gets no more answers,
+// and others do.
+func TestUnreadAnswers(t *testing.T) {
+	s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 1e9, 1e9 })
+	owner := s.owner()
+	guest := s.join(owner)
+	long := strings.Repeat("x", 4000)
+	for i := range 60 { // a roster of some 700 kB
+		c := s.session(guest, newKeys(t), fmt.Sprint("guest", i))
+		c.send(frame{"type": "set_summary", "summary": long})
+		c.send(frame{"type": "set_profile", "bio": long, "avatar": long, "_reqId": "p"})
+		c.next("ack")
+	}
+	for range 30 {
+		lazy := s.session(owner, newKeys(t), "lazy")
+		for range 30 { // more than the line takes and the broker keeps
+			lazy.send(frame{"type": "list_peers", "_reqId": "r"})
+		}
+	}
+	greedy := s.session(owner, newKeys(t), "greedy")
+	s.eventually("the member is refused", func() bool {
+		text := greedy.refused(frame{"type": "list_peers", "_reqId": "r"}, 1)
+		if text != "" {
+			wantTransient(t, text, "bytes of answers")
+		}
+		return text != ""
+	})
+	if rows := s.session(guest, newKeys(t), "bystander").peers(); rows["bystander"] == nil {
+		t.Error("another member got no roster")
+	}
+	if backlog := s.Stats().Backlog; backlog > 4<<20 {
+		t.Errorf("%d bytes wait on one connection", backlog)
+	}
+}
+
+// A member begins new sessions up to its limit. Sessions that the broker knows, others'
+// and one-shot commands are none of them.
+func TestNewSessionsAreLimited(t *testing.T) {
+	s := start(t, func(s *broker.Settings) { s.NewSessionsPerHour = 3 })
+	owner := s.owner()
+	guest := s.join(owner)
+	first := newKeys(t)
+	s.session(owner, first, "first")
+	s.session(owner, newKeys(t), "second")
+	s.session(owner, newKeys(t), "third")
+
+	wantRefused := func(hello frame) {
+		t.Helper()
+		c := s.dial()
+		c.send(hello)
+		e := c.next("error")
+		if e["code"] != string(wire.CodeTryAgain) {
+			t.Errorf("refused with %v", e["code"])
+		}
+		wantTransient(t, e["message"].(string), "new_sessions_per_hour")
+		if reason := c.closed(); reason != string(wire.CodeTryAgain) {
+			t.Errorf("closed with %q", reason)
+		}
+	}
+	for range 3 {
+		wantRefused(sessionHello(owner, newKeys(t), "fourth"))
+	}
+	wantRefused(memberHello(owner, frame{"hostname": "a host that is new"}))
+	s.session(owner, first, "first again")
+	s.session(guest, newKeys(t), "guest")
+	for range 5 {
+		c := s.dial()
+		c.send(memberHello(owner, frame{"sessionPubkey": newKeys(t).Public().String()}))
+		c.next("hello_ack")
+	}
+	mesh, err := wire.ParseID(owner.mesh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := s.store.KnownSessions(t.Context(), mesh)
+	if err != nil || len(known) != 4 {
+		t.Errorf("%d sessions are stored, want the owner's three and the guest's: %v", len(known), err)
+	}
+}
+
+func memberHello(m member, more frame) frame {
+	time.Sleep(time.Millisecond) // two of one millisecond would be one hello
+	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.Now())
+	f := frame{
+		"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(), "sessionId": "x",
+		"pid": 1, "cwd": "/", "timestamp": ts, "signature": sig.String(),
+	}
+	for name, value := range more {
+		f[name] = value
+	}
+	return f
+}
+
+// Hellos cost their member something too, whatever kind they are of; others get in.
+func TestHellosArePaidFor(t *testing.T) {
+	s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 60, 1000 })
+	owner := s.owner()
+	guest := s.join(owner)
+	for i := 0; ; i++ {
+		if i == 100 {
+			t.Fatal("100 hellos were accepted")
+		}
+		c := s.dial()
+		c.send(memberHello(owner, frame{"capabilities": []string{wire.CapTransient}, "sessionId": fmt.Sprint(i)}))
+		_, data, err := c.ws.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got wire.Error
+		if err := json.Unmarshal(data, &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Type == wire.TypeError {
+			wantTransient(t, got.Message, "work_per_min")
+			break
+		}
+		_ = c.ws.CloseNow()
+	}
+	s.session(guest, newKeys(t), "guest")
+}

@@ -1,0 +1,114 @@
+package broker
+
+import (
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Prices are in units of work. One is about what the smallest frame costs the broker
+// with its answer: ten microseconds of a processor. The other prices follow from what
+// has to be done for a frame, by the broker and by those who hear of it.
+const (
+	priceFrame    = 1   // to read and answer it
+	priceKilobyte = 1   // to read as much of it
+	priceChange   = 2   // to change one's presence and store it
+	priceQuestion = 30  // to ask the storage something
+	priceWrite    = 100 // to change the storage before the answer
+	priceHello    = 50  // to verify signatures and to take somebody in
+	priceDelivery = 2   // to bring a message to one recipient more than the first
+
+	rowsPerUnit  = 5  // of a roster or another list
+	newsPerUnit  = 20 // presences that are told of a change: news wait for more of them
+	priceDefault = priceQuestion
+)
+
+// price is what a kind of frame costs beside reading it. The rest depends on the size of
+// the mesh: rows of the answer, presences that hear of it. Rows that only the storage
+// knows of are paid for with the answer.
+type price struct {
+	flat int
+	rows bool // the answer has a row for each presence
+	news bool // the other presences are told
+}
+
+// prices by type. What else is served costs priceDefault; a send is paid for by the send rate,
+// but for its recipients after the first, and client_ack by who has sent the message.
+var prices = map[string]price{
+	wire.TypeListPeers:     {rows: true},
+	wire.TypeMemberList:    {flat: priceQuestion},
+	wire.TypeSetStatus:     {flat: priceChange},
+	wire.TypeSetSummary:    {flat: priceChange},
+	wire.TypeSetStats:      {flat: priceChange},
+	wire.TypeSetVisible:    {flat: priceChange, news: true},
+	wire.TypeSetProfile:    {flat: priceChange, news: true},
+	wire.TypeJoinGroup:     {flat: priceChange},
+	wire.TypeLeaveGroup:    {flat: priceChange},
+	wire.TypeMessageStatus: {flat: priceQuestion},
+	wire.TypeInviteCreate:  {flat: priceWrite},
+	wire.TypeInviteList:    {flat: priceQuestion},
+	wire.TypeInviteRevoke:  {flat: priceWrite},
+	wire.TypeMemberSetRole: {flat: priceWrite},
+	wire.TypeMemberRemove:  {flat: priceWrite},
+	wire.TypeGrantSet:      {flat: priceWrite},
+	wire.TypeAuditQuery:    {flat: priceQuestion},
+}
+
+// prepaid reports whether a frame is not paid for by priceOf.
+func prepaid(frame *wire.Frame) bool {
+	return frame.Type == wire.TypeSend || frame.Type == wire.TypeClientAck
+}
+
+// priceOf returns what a frame of so many bytes costs; "" is the type of one that could
+// not be read.
+func (c *conn) priceOf(kind string, size int) int {
+	p, known := prices[kind]
+	if _, served := handlers[kind]; served && !known {
+		p.flat = priceDefault
+	}
+	sum := priceFrame + size/1024*priceKilobyte + p.flat
+	if p.rows || p.news {
+		c.room.mu.RLock()
+		presences := c.room.Len()
+		c.room.mu.RUnlock()
+		if p.news {
+			sum += presences / newsPerUnit
+		} else {
+			sum += presences / rowsPerUnit
+		}
+	}
+	return sum
+}
+
+// priceOfHello returns what an arrival costs.
+func (r *room) priceOfHello(a *presence.Arrival[*conn]) int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if a.About.Has(wire.CapTransient) && !a.Proven || !r.Plan(a).New {
+		return priceHello
+	}
+	return priceHello + r.Len()/newsPerUnit
+}
+
+// priceOfRows is what the rows of an answer cost.
+func priceOfRows(n int) int { return n / rowsPerUnit }
+
+// priceOfTargets returns what the recipients of a message cost beside the first. A copy
+// has one, for whom the message itself has paid.
+func (c *conn) priceOfTargets(targets []wire.Target) int {
+	recipients := 0
+	var audience []*presence.Presence[*conn]
+	c.room.mu.RLock()
+	for _, t := range targets {
+		switch t.Kind {
+		case wire.TargetAll:
+			recipients += c.room.Len()
+		case wire.TargetGroup:
+			audience = c.room.Audience(audience[:0], c.member, t.Name)
+			recipients += len(audience)
+		default:
+			recipients++
+		}
+	}
+	c.room.mu.RUnlock()
+	return max(0, recipients-1) * priceDelivery
+}
