@@ -55,6 +55,8 @@ type Stored struct {
 	Read         bool      `json:"read"` // shown before, or taken by a session
 	WantsReceipt bool      `json:"-"`
 	ContextAt    time.Time `json:"-"` // zero: not in a session's context
+	// MaybeSeen tells that a session took it before, and nobody knows what became of it.
+	MaybeSeen bool `json:"-"`
 }
 
 // SenderKey returns the key to answer to.
@@ -184,7 +186,7 @@ func (b *Inbox) List(ctx context.Context, meshID string, o ListOptions) ([]Store
 
 // storedColumns are the columns that a Stored is read of, in a query of message m.
 const storedColumns = `m.id, m.mesh_id, m.session, m.message_id, m.client_id, m.sender, m.member, m.name, m.verified, m.doubt, m.sealing, m.body, m.error,
-	m.priority, m.topic, m.reply_to, m.created_at, m.received_at, m.read_at IS NOT NULL OR m.taken_at IS NOT NULL, m.wants_receipt, m.context_at`
+	m.priority, m.topic, m.reply_to, m.created_at, m.received_at, m.read_at IS NOT NULL OR m.taken_at IS NOT NULL, m.wants_receipt, m.context_at, m.maybe_seen`
 
 // storedRows returns the rows of a query of storedColumns.
 func storedRows(ctx context.Context, q querier, query string, args ...any) (list []Stored, err error) {
@@ -208,7 +210,7 @@ func scanStored(rows *sql.Rows) (s Stored, err error) {
 	var created, received int64
 	var inContext sql.NullInt64
 	err = rows.Scan(&s.ID, &s.MeshID, &s.Session, &s.MessageID, &s.ClientID, &s.Sender, &s.Member, &s.From, &s.Verified, &s.Doubt, &s.Sealing, &body, &s.Error,
-		&s.Priority, &s.Topic, &s.ReplyTo, &created, &received, &s.Read, &s.WantsReceipt, &inContext)
+		&s.Priority, &s.Topic, &s.ReplyTo, &created, &received, &s.Read, &s.WantsReceipt, &inContext, &s.MaybeSeen)
 	if err != nil {
 		return s, err
 	}

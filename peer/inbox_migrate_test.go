@@ -109,6 +109,22 @@ func TestInboxOfTheOldSchemaIsMigrated(t *testing.T) {
 	}
 }
 
+func TestInboxOfVersion2IsMigrated(t *testing.T) {
+	t.Parallel()
+	dir := Dir(t.TempDir())
+	openInbox(t, dir).Close()
+	if _, err := rawInbox(t, dir).Exec(`ALTER TABLE message DROP COLUMN maybe_seen; PRAGMA user_version = 2;
+		INSERT INTO message (mesh_id, session, dedupe_key, message_id, client_id, sender, member, name, sealing, body, error, priority, reply_to, verified, doubt, wants_receipt, created_at, received_at)
+		VALUES ('mesh', 's1', 'k', 'm1', '', '', '', '', 'direct', x'', '', 'next', '', 0, '', 0, 1, 1)`); err != nil {
+		t.Fatal(err)
+	}
+	b := openInbox(t, dir)
+	list, _, err := b.Take(t.Context(), TakeOptions{Filter: Filter{[]string{"mesh"}, "s1", false}, ToolUse: "t", Now: time.Now()})
+	if err != nil || len(list) != 1 || list[0].MaybeSeen {
+		t.Errorf("got %+v, %v", list, err)
+	}
+}
+
 func TestInboxOfALaterVersionIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := Dir(t.TempDir())

@@ -8,7 +8,7 @@ import (
 
 // inboxVersion is the PRAGMA user_version of inboxSchema. Version 0 is an empty
 // file, or one with the table of members' mail that was there before versions.
-const inboxVersion = 2
+const inboxVersion = 3
 
 // inboxSchema is the schema of inboxVersion. Times are in Unix milliseconds.
 //
@@ -42,6 +42,7 @@ CREATE TABLE message (
 	taken_by      TEXT,                      -- the tool call
 	context_at    INTEGER,
 	read_at       INTEGER,
+	maybe_seen    INTEGER NOT NULL DEFAULT 0 CHECK (maybe_seen IN (0, 1)), -- taken once, and nobody knows what became of it
 	UNIQUE (mesh_id, dedupe_key, session),
 	CHECK ((taken_at IS NULL) = (taken_session IS NULL) AND (taken_at IS NULL) = (taken_by IS NULL)),
 	CHECK (context_at IS NULL OR taken_at IS NOT NULL AND read_at IS NOT NULL)
@@ -74,6 +75,9 @@ FROM message_0 ORDER BY id;
 DROP TABLE message_0;
 `
 
+// fromVersion2 is all that version 2 lacks.
+const fromVersion2 = `ALTER TABLE message ADD COLUMN maybe_seen INTEGER NOT NULL DEFAULT 0 CHECK (maybe_seen IN (0, 1));`
+
 // migrateInbox brings the database to inboxVersion, whichever process comes first.
 func migrateInbox(ctx context.Context, db *sql.DB) error {
 	if version, err := userVersion(ctx, db); err != nil || version == inboxVersion {
@@ -90,17 +94,21 @@ func migrateInbox(ctx context.Context, db *sql.DB) error {
 		return err
 	case version == inboxVersion:
 		return nil
-	case version != 0:
+	case version != 0 && version != 2:
 		return fmt.Errorf("version %d of the file is not supported, only up to %d is; is there a newer claudemesh?", version, inboxVersion)
 	}
 	var old bool
 	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'message')`).Scan(&old); err != nil {
 		return err
 	}
-	script := inboxSchema + fmt.Sprintf("PRAGMA user_version = %d;", inboxVersion)
-	if old {
+	script := inboxSchema
+	switch {
+	case version == 2:
+		script = fromVersion2
+	case old:
 		script = "ALTER TABLE message RENAME TO message_0; DROP INDEX IF EXISTS message_unread;" + script + fromVersion0
 	}
+	script += fmt.Sprintf("PRAGMA user_version = %d;", inboxVersion)
 	if _, err := tx.ExecContext(ctx, script); err != nil {
 		return fmt.Errorf("migrate to version %d: %w", inboxVersion, err)
 	}

@@ -132,7 +132,7 @@ func (b *Inbox) MarkAnnounced(ctx context.Context, ids []int64, now time.Time) e
 // TakeOptions say who takes messages, and how many. Zero limits are none.
 type TakeOptions struct {
 	Filter
-	ToolUse   string // names the call, for ConfirmTaken
+	ToolUse   string // names the call
 	Limit     int    // messages
 	Chars     int    // characters of all bodies together, but always one message
 	CharsEach int    // what a longer body counts as, since the caller cuts it
@@ -199,19 +199,38 @@ func (o *TakeOptions) choose(ctx context.Context, tx *sql.Tx) (list []Stored, er
 	return list, rows.Err()
 }
 
-// ConfirmTaken tells that what a tool call took is in the session's context, and
-// returns it. A second time there is nothing to return.
-func (b *Inbox) ConfirmTaken(ctx context.Context, session, toolUse string, now time.Time) (list []Stored, err error) {
+// TakenBy returns what a tool call took that was neither confirmed nor released.
+func (b *Inbox) TakenBy(ctx context.Context, session, toolUse string) ([]Stored, error) {
+	list, err := takenRows(ctx, b.db, session, toolUse)
+	if err != nil {
+		return nil, fmt.Errorf("list taken messages: %w", err)
+	}
+	return list, nil
+}
+
+func takenRows(ctx context.Context, q querier, session, toolUse string) ([]Stored, error) {
+	return storedRows(ctx, q, `SELECT `+storedColumns+` FROM message m WHERE `+taken+` AND m.taken_by = ?2 ORDER BY m.id`, session, toolUse)
+}
+
+// ConfirmTaken tells that of what a tool call took, the messages for which shown says
+// so are in the session's context, and returns them. A second time there is nothing to
+// return.
+func (b *Inbox) ConfirmTaken(ctx context.Context, session, toolUse string, shown func(*Stored) bool, now time.Time) (list []Stored, err error) {
 	err = b.inTx(ctx, "confirm messages", func(tx *sql.Tx) error {
-		list, err = storedRows(ctx, tx, `SELECT `+storedColumns+` FROM message m WHERE `+taken+` AND m.taken_by = ?2 ORDER BY m.id`, session, toolUse)
+		all, err := takenRows(ctx, tx, session, toolUse)
 		if err != nil {
 			return err
 		}
-		for i := range list {
-			if _, err := tx.ExecContext(ctx, `UPDATE message SET context_at = ?1, read_at = ?1 WHERE id = ?2`, now.UnixMilli(), list[i].ID); err != nil {
+		for i := range all {
+			m := &all[i]
+			if !shown(m) {
+				continue
+			}
+			if _, err := tx.ExecContext(ctx, `UPDATE message SET context_at = ?1, read_at = ?1 WHERE id = ?2`, now.UnixMilli(), m.ID); err != nil {
 				return err
 			}
-			list[i].ContextAt = time.UnixMilli(now.UnixMilli()).UTC()
+			m.ContextAt = time.UnixMilli(now.UnixMilli()).UTC()
+			list = append(list, *m)
 		}
 		return nil
 	})
@@ -221,20 +240,21 @@ func (b *Inbox) ConfirmTaken(ctx context.Context, session, toolUse string, now t
 	return list, nil
 }
 
-// ReleaseTaken makes unread again what a session took and never confirmed, since
-// its process died, or what one call took whose answer was lost, and returns it.
-// Nobody counts as told of it; member mail may be taken by any session again. An
-// empty toolUse stands for all calls.
-func (b *Inbox) ReleaseTaken(ctx context.Context, session, toolUse string) (list []Unread, err error) {
+// ReleaseTaken makes unread again what a call took and what was not confirmed, and
+// returns it. Nobody counts as told of it; member mail may be taken by any session
+// again. With maybeSeen it is marked, because nobody knows whether the session has
+// got it into its context.
+func (b *Inbox) ReleaseTaken(ctx context.Context, session, toolUse string, maybeSeen bool) (list []Unread, err error) {
 	err = b.inTx(ctx, "release messages", func(tx *sql.Tx) error {
-		const these = taken + ` AND (?2 = '' OR m.taken_by = ?2)`
+		const these = taken + ` AND m.taken_by = ?2`
 		if list, err = unreadRows(ctx, tx, `SELECT `+unreadColumns+` FROM message m WHERE `+these+` ORDER BY m.id`, session, toolUse); err != nil {
 			return err
 		}
 		for i := range list {
 			list[i].Announced = false
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE message AS m SET taken_at = NULL, taken_session = NULL, taken_by = NULL, announced_at = NULL WHERE `+these, session, toolUse)
+		_, err = tx.ExecContext(ctx, `UPDATE message AS m SET taken_at = NULL, taken_session = NULL, taken_by = NULL, announced_at = NULL,
+			maybe_seen = maybe_seen OR ?3 WHERE `+these, session, toolUse, maybeSeen)
 		return err
 	})
 	if err != nil {
@@ -243,22 +263,22 @@ func (b *Inbox) ReleaseTaken(ctx context.Context, session, toolUse string) (list
 	return list, nil
 }
 
-// Taken is a tool call that took messages and was not confirmed.
+// Taken is a tool call that took messages.
 type Taken struct {
 	Session, ToolUse string
 	At               time.Time
 }
 
-// TakenBefore returns the unconfirmed takes before a time, the oldest first; the
-// zero time stands for all.
-func (b *Inbox) TakenBefore(ctx context.Context, t time.Time) (list []Taken, err error) {
+// Taken returns the tool calls that took messages and were neither confirmed nor
+// released, the oldest first.
+func (b *Inbox) Taken(ctx context.Context) (list []Taken, err error) {
 	defer func() {
 		if err != nil {
 			list, err = nil, fmt.Errorf("list taken messages: %w", err)
 		}
 	}()
 	rows, err := b.db.QueryContext(ctx, `SELECT taken_session, taken_by, max(taken_at) AS at FROM message
-		WHERE taken_at IS NOT NULL AND read_at IS NULL GROUP BY taken_session, taken_by HAVING ?1 OR at < ?2 ORDER BY at`, t.IsZero(), t.UnixMilli())
+		WHERE taken_at IS NOT NULL AND read_at IS NULL GROUP BY taken_session, taken_by ORDER BY at`)
 	if err != nil {
 		return nil, err
 	}

@@ -71,7 +71,7 @@ func (m *mailTest) take(session, toolUse string) string {
 
 func (m *mailTest) confirm(session, toolUse string) string {
 	m.t.Helper()
-	list, err := m.ConfirmTaken(m.t.Context(), session, toolUse, m.now)
+	list, err := m.ConfirmTaken(m.t.Context(), session, toolUse, func(*Stored) bool { return true }, m.now)
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -139,24 +139,14 @@ func TestMailIsReleased(t *testing.T) {
 	}
 	m.want("announced", m.unread("s1", true), "m1* m2*")
 	m.take("s1", "tool1")
-	taken, err := m.TakenBefore(t.Context(), m.now.Add(time.Millisecond))
+	taken, err := m.Taken(t.Context())
 	if err != nil || len(taken) != 1 || taken[0] != (Taken{"s1", "tool1", m.now}) {
 		t.Errorf("taken: %+v, %v", taken, err)
 	}
-	if taken, err := m.TakenBefore(t.Context(), m.now); err != nil || len(taken) != 0 {
-		t.Errorf("taken before: %+v, %v", taken, err)
-	}
-	if taken, err := m.TakenBefore(t.Context(), time.Time{}); err != nil || len(taken) != 1 {
-		t.Errorf("taken at any time: %+v, %v", taken, err)
-	}
-	if released, err := m.ReleaseTaken(t.Context(), "s1", "tool2"); err != nil || len(released) != 0 {
+	if released, err := m.ReleaseTaken(t.Context(), "s1", "tool2", true); err != nil || len(released) != 0 {
 		t.Errorf("released of another call: %+v, %v", released, err)
 	}
-	if released, err := m.ReleaseTaken(t.Context(), "s1", "tool1"); err != nil || len(released) != 2 {
-		t.Errorf("released of one call: %+v, %v", released, err)
-	}
-	m.take("s1", "tool1")
-	released, err := m.ReleaseTaken(t.Context(), "s1", "")
+	released, err := m.ReleaseTaken(t.Context(), "s1", "tool1", false)
 	if err != nil || len(released) != 2 || released[0].Announced || !released[1].WantsReceipt || released[1].Session != "" {
 		t.Errorf("released: %+v, %v", released, err)
 	}
@@ -165,9 +155,48 @@ func TestMailIsReleased(t *testing.T) {
 	m.want("taken again", m.take("s1", "tool3"), "m1")
 	m.want("confirmed late", m.confirm("s1", "tool1"), "")
 	m.want("confirmed", m.confirm("s1", "tool3"), "m1")
-	if released, err := m.ReleaseTaken(t.Context(), "s1", ""); err != nil || len(released) != 0 {
+	if released, err := m.ReleaseTaken(t.Context(), "s1", "tool3", true); err != nil || len(released) != 0 {
 		t.Errorf("released what was confirmed: %+v, %v", released, err)
 	}
+}
+
+// Of one call, some may have come into the context and others not. Only what nobody
+// knows of is marked, and stays so.
+func TestMailThatMayHaveBeenSeen(t *testing.T) {
+	t.Parallel()
+	m := newMailTest(t)
+	for _, id := range []string{"m1", "m2", "m3"} {
+		m.add("s1", id, Direct, "x")
+	}
+	marks := func(toolUse string) (marks string) {
+		t.Helper()
+		m.take("s1", toolUse)
+		list, err := m.TakenBy(t.Context(), "s1", toolUse)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range list {
+			marks += fmt.Sprintf("%s:%v ", list[i].MessageID, list[i].MaybeSeen)
+		}
+		return marks
+	}
+	release := func(toolUse string, maybeSeen bool) {
+		t.Helper()
+		if _, err := m.ReleaseTaken(t.Context(), "s1", toolUse, maybeSeen); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.want("at first", marks("tool1"), "m1:false m2:false m3:false ")
+	release("tool1", false)
+	m.want("refused by the user", marks("tool2"), "m1:false m2:false m3:false ")
+	list, err := m.ConfirmTaken(t.Context(), "s1", "tool2", func(s *Stored) bool { return s.MessageID == "m2" }, m.now)
+	if err != nil || idsOf(list) != "m2" || list[0].ContextAt != m.now {
+		t.Errorf("confirmed %+v, %v", list, err)
+	}
+	release("tool2", true)
+	m.want("the rest", marks("tool3"), "m1:true m3:true ")
+	release("tool3", false)
+	m.want("for good", marks("tool4"), "m1:true m3:true ")
 }
 
 // What goes to everybody comes to the member and to each session, and is shown

@@ -98,7 +98,7 @@ func (p *patient) enter(ctx context.Context) (wire.Key, error) {
 	if err := p.register(ctx); err != nil {
 		return wire.Key{}, fmt.Errorf("register a session: %w", err)
 	}
-	if _, err := p.hook(ctx, "SessionStart", map[string]string{"source": "startup", "session_title": patientTitle}); err != nil {
+	if _, err := p.hook(ctx, "SessionStart", map[string]any{"source": "startup", "session_title": patientTitle}); err != nil {
 		return wire.Key{}, err
 	}
 	var key wire.Key
@@ -211,7 +211,7 @@ func (p *patient) read(ctx context.Context, text string) error {
 		return errors.New("the message is not among those that the daemon hands out")
 	}
 	p.doubt = c.Messages[i].Doubt
-	_, err = p.hook(ctx, "PostToolUse", map[string]string{"tool_name": checkTool, "tool_use_id": toolUse})
+	_, err = p.hook(ctx, "PostToolBatch", map[string]any{"tool_calls": []map[string]string{{"tool_name": checkTool, "tool_use_id": toolUse}}})
 	return err
 }
 
@@ -221,7 +221,7 @@ func (p *patient) beTold(ctx context.Context) error {
 	tick := time.NewTicker(deliveryPoll)
 	defer tick.Stop()
 	for {
-		pointer, err := p.hook(ctx, "UserPromptSubmit", map[string]string{"prompt": "doctor"})
+		pointer, err := p.hook(ctx, "UserPromptSubmit", map[string]any{"prompt": "doctor"})
 		if err != nil && ctx.Err() == nil {
 			return err
 		}
@@ -237,12 +237,12 @@ func (p *patient) beTold(ctx context.Context) error {
 }
 
 // hook runs the hook as Claude Code does, and returns what it adds to the context.
-func (p *patient) hook(ctx context.Context, event string, fields map[string]string) (string, error) {
+func (p *patient) hook(ctx context.Context, event string, fields map[string]any) (string, error) {
 	cwd, err := os.Getwd()
 	if err != nil {
 		return "", fmt.Errorf("find the working directory: %w", err)
 	}
-	in := map[string]string{"hook_event_name": event, "session_id": p.session, "cwd": cwd}
+	in := map[string]any{"hook_event_name": event, "session_id": p.session, "cwd": cwd}
 	for name, value := range fields {
 		in[name] = value
 	}

@@ -17,15 +17,12 @@ const (
 	// messageChars how many of one message; the rest is read on.
 	checkChars   = 24000
 	messageChars = 16000
-	// confirmAfter is when messages that were handed out count as come into the
-	// context although no hook says so.
-	confirmAfter = 20 * time.Second
 	// maxChecked is how many messages one answer holds.
 	maxChecked = 100
 )
 
-// serveCheck hands out unread messages, each once: they are taken, and become
-// unread again only if their session ends before they are in its context.
+// serveCheck hands out unread messages: they are taken until it is known whether they
+// have come into the session's context.
 func (d *daemon) serveCheck(c *call) error {
 	var in local.Check
 	if err := c.decode(&in); err != nil {
@@ -48,6 +45,7 @@ func (d *daemon) serveCheck(c *call) error {
 	if err != nil {
 		return err
 	}
+	d.handedOut(c, in.ToolUseID, len(list))
 	answer := local.Checked{Messages: make([]local.Message, 0, len(list)), Remaining: remaining}
 	for i := range list {
 		m, err := d.message(d.write(), &list[i], 0)
@@ -58,7 +56,7 @@ func (d *daemon) serveCheck(c *call) error {
 	}
 	err = c.answer(answer)
 	if err != nil { // nobody has seen it
-		if _, err := d.inbox.ReleaseTaken(d.write(), c.s.id, in.ToolUseID); err != nil {
+		if _, err := d.inbox.ReleaseTaken(d.write(), c.s.id, in.ToolUseID, false); err != nil {
 			d.log.Error("release messages", "session", c.s.id, "error", err)
 		}
 		c.s.kickMail()
@@ -121,7 +119,7 @@ func (d *daemon) message(ctx context.Context, m *peer.Stored, offset int) (local
 	out := local.Message{
 		ID: m.MessageID, From: m.From, Member: pinned, Key: m.SenderKey(), Mesh: d.slug(m.MeshID),
 		Verified: m.Verified, Doubt: m.Doubt, Sealing: string(m.Sealing), Priority: wire.Priority(m.Priority),
-		ReplyTo: m.ReplyTo, CreatedAt: m.CreatedAt, Offset: offset, Error: m.Error,
+		ReplyTo: m.ReplyTo, CreatedAt: m.CreatedAt, Offset: offset, Error: m.Error, MaybeSeen: m.MaybeSeen,
 	}
 	if j := d.joinedMesh(m.MeshID); j != nil && !m.MemberKey().IsZero() {
 		row := j.roster.member(m.MemberKey())
@@ -139,33 +137,4 @@ func (d *daemon) message(ctx context.Context, m *peer.Stored, offset int) (local
 func slice(s string, offset, most int) (part string, length int) {
 	runes := []rune(s)
 	return visible.Cut(string(runes[min(offset, len(runes)):]), most, visible.Runes), len(runes)
-}
-
-// confirmTaken notes that what a call has handed out is in the context.
-func (s *session) confirmTaken(toolUse string) error {
-	now := time.Now()
-	list, err := s.d.inbox.ConfirmTaken(s.d.write(), s.id, toolUse, now)
-	if err != nil {
-		return err
-	}
-	return s.d.inContext(list, now)
-}
-
-// confirmOld confirms what was handed out a while ago to sessions that still live.
-func (d *daemon) confirmOld(now time.Time) error {
-	taken, err := d.inbox.TakenBefore(d.write(), now.Add(-d.o.confirmAfter))
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, t := range taken {
-		if s := d.session(t.Session); s != nil {
-			errs = append(errs, s.confirmTaken(t.ToolUse))
-		} else if _, err := d.inbox.ReleaseTaken(d.write(), t.Session, ""); err != nil {
-			errs = append(errs, err)
-		} else {
-			d.kickAllMail()
-		}
-	}
-	return errors.Join(errs...)
 }

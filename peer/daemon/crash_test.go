@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -13,7 +12,7 @@ import (
 func TestSentMessageSurvivesKills(t *testing.T) {
 	t.Parallel()
 	b, alice, bob := pair(t)
-	bob.up(func(o *Options) { o.confirmAfter = time.Second })
+	bob.up()
 	to := bob.session().connected()
 	key := to.key().String()
 	alice.upAsChild()
@@ -121,8 +120,11 @@ func TestTakenMessageIsUnreadAgain(t *testing.T) {
 			bob.upAsChild()
 			to := bob.session().connected()
 			sent := from.send(to.key().String(), "read me")
-			if got := to.texts(1); got[0] != "read me" {
-				t.Fatalf("got %q", got)
+			eventually(t, "it has come", func() bool { return unread(to) == 1 })
+			var checked local.Checked
+			to.must(local.VerbCheck, local.Check{ToolUseID: "tool-1"}, &checked)
+			if len(checked.Messages) != 1 {
+				t.Fatalf("got %+v", checked)
 			}
 			id, err := process.Of(to.pid())
 			if err != nil {
@@ -141,7 +143,7 @@ func TestTakenMessageIsUnreadAgain(t *testing.T) {
 			if got := again.texts(1); got[0] != "read me" {
 				t.Errorf("got %q", got)
 			}
-			from.awaitState(sent.ID, local.InContext) // after a while, without a hook
+			from.awaitState(sent.ID, local.InContext)
 		})
 	}
 }

@@ -32,9 +32,9 @@ type Options struct {
 	// maxUnread is how many messages of one member may be unread with one session;
 	// 0: maxUnreadOf.
 	maxUnread int
-	// confirmAfter is when what was handed out counts as come into the context
-	// although no hook says so; 0: 20 s.
-	confirmAfter time.Duration
+	// doubtAfter is when what was handed out is unread again while nobody says what
+	// became of it; 0: 20 s.
+	doubtAfter time.Duration
 }
 
 // Host is the program of which the sessions are, as far as it shows on this
@@ -43,6 +43,23 @@ type Host interface {
 	// Published returns what the program that runs as process pid says of itself;
 	// false when it says nothing. It must return quickly.
 	Published(pid int) (Published, bool)
+	// Conversation says what the conversation that the program keeps on disk knows of a
+	// call that has handed out messages.
+	Conversation(Call) Answered
+}
+
+// Call is a call that has handed out messages to a session.
+type Call struct {
+	SessionID, ToolUse string
+	Transcript         string   // the file of the conversation; "": not known
+	Messages           []string // their ids
+}
+
+// Answered is what a conversation knows of a call.
+type Answered struct {
+	Kept  bool     // there is a conversation on disk
+	Known bool     // the answer to the call is in it, or that there is none
+	Shown []string // the messages in the answer
 }
 
 // Published is what a program says of itself.
@@ -86,10 +103,11 @@ type daemon struct {
 	config  configState
 
 	mu       sync.Mutex
-	sessions map[string]*session      // by UUID
-	procs    map[int]*proc            // by number
-	tokens   map[[32]byte]*proc       // by the token's hash
-	meshes   map[string]*joined       // by id
+	sessions map[string]*session // by UUID
+	procs    map[int]*proc       // by number
+	tokens   map[[32]byte]*proc  // by the token's hash
+	meshes   map[string]*joined  // by id
+	takes    takes
 	lines    map[lineName]*line       // the newest of each name, until it has ended
 	touched  map[string]time.Time     // sessions whose last activity is to be written
 	newest   *session                 // the one that was the last to be active
@@ -114,8 +132,8 @@ func Run(ctx context.Context, o Options) error {
 	if o.every == 0 {
 		o.every = time.Second
 	}
-	if o.confirmAfter == 0 {
-		o.confirmAfter = confirmAfter
+	if o.doubtAfter == 0 {
+		o.doubtAfter = doubtAfter
 	}
 	if o.maxUnread == 0 {
 		o.maxUnread = maxUnreadOf

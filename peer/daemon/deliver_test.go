@@ -37,7 +37,7 @@ func TestMessageComesIntoTheContext(t *testing.T) {
 	if got := a.awaitState(sent.ID, local.Delivered); got.Recipients[0].State != local.Delivered {
 		t.Errorf("before it is in the context: %+v", got)
 	}
-	bob.must(local.VerbActivity, local.Activity{PID: b.pid(), SessionID: b.id, ConfirmToolUse: "tool-1"}, nil)
+	bob.must(local.VerbActivity, local.Activity{PID: b.pid(), SessionID: b.id, Ended: []string{"tool-1"}}, nil)
 	if got := a.awaitState(sent.ID, local.InContext); !got.Recipients[0].Signed || got.Recipients[0].Key != b.key() {
 		t.Errorf("in context: %+v", got)
 	}

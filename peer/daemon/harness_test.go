@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 	built, err := time.Parse(time.RFC3339Nano, os.Getenv(daemonBuiltEnv))
 	if err == nil {
 		err = Run(context.Background(), Options{
-			Dir: peer.Dir(dir), Build: local.Build{Version: "test", Built: built}, every: 50 * time.Millisecond, confirmAfter: 4 * time.Second,
+			Dir: peer.Dir(dir), Build: local.Build{Version: "test", Built: built}, every: 50 * time.Millisecond,
 			Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		})
 	}
@@ -424,7 +424,9 @@ func (p *program) texts(n int) []string {
 	var all []string
 	eventually(p.t, fmt.Sprintf("%d messages have come to %s", n, p.u.name), func() bool {
 		var checked local.Checked
-		p.must(local.VerbCheck, local.Check{}, &checked)
+		call := uuid.NewString()
+		p.must(local.VerbCheck, local.Check{ToolUseID: call}, &checked)
+		p.u.must(local.VerbActivity, local.Activity{PID: p.pid(), SessionID: p.id, Ended: []string{call}}, nil)
 		for _, m := range checked.Messages {
 			all = append(all, m.Text)
 		}

@@ -64,6 +64,12 @@ func (d *daemon) serveActivity(c *call) error {
 	now := time.Now()
 	s.touch(now)
 	s.hooked(&in, now)
+	if in.NewTurn {
+		s.settleBeforeTurn()
+	}
+	if in.NewTurn && in.Human {
+		s.desk.Retell()
+	}
 	var offer *attention.Offer
 	switch {
 	case in.WantPointer && in.Human:
@@ -72,6 +78,9 @@ func (d *daemon) serveActivity(c *call) error {
 		offer = s.desk.Hook(attention.Turn)
 	case in.Human:
 		s.desk.HumanPrompt()
+	}
+	if in.TurnOver {
+		s.desk.TurnOver()
 	}
 	answer := local.Pointer{}
 	if offer != nil {
@@ -101,7 +110,11 @@ func (d *daemon) servePrinted(c *call) error {
 
 // hooked takes a hook's word for what the session is doing.
 func (s *session) hooked(in *local.Activity, now time.Time) {
+	s.d.takes.note(s.id, in.Transcript, in.Ended, now)
 	s.mu.Lock()
+	if in.Transcript != "" {
+		s.transcript = in.Transcript
+	}
 	changed := false
 	if in.Status != "" {
 		changed = s.state.hooked(in.Status, cut(in.Reason, wire.MaxReasonLen), now)
@@ -114,12 +127,21 @@ func (s *session) hooked(in *local.Activity, now time.Time) {
 	}
 }
 
+// settleBeforeTurn makes what an interrupted turn has fetched in vain unread, so that the
+// prompt that follows it can tell of it.
+func (s *session) settleBeforeTurn() {
+	if len(s.d.takes.of(s.id)) == 0 {
+		return
+	}
+	if _, err := s.d.judgeTakes(s.id, newTurn); err != nil {
+		s.d.log.Error("find out what became of messages", "session", s.id, "error", err)
+	}
+}
+
 // afterActivity does what the hook need not wait for.
 func (s *session) afterActivity(in *local.Activity) {
-	if in.ConfirmToolUse != "" {
-		if err := s.confirmTaken(in.ConfirmToolUse); err != nil {
-			s.d.log.Error("confirm messages", "session", s.id, "error", err)
-		}
+	if len(in.Ended) > 0 {
+		s.followTakes()
 	}
 	title := cut(in.Title, wire.MaxTextLen)
 	if title == "" || title == s.snapshot().Title {

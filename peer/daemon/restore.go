@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"time"
 )
 
 // restore connects the sessions whose processes still live.
@@ -38,9 +37,7 @@ func (d *daemon) restore() error {
 		}
 	}
 	errs = append(errs, d.finishHandOvers())
-	if err := d.releaseOrphans(); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, d.recallTakes())
 	d.reloadConfig() // connects
 	return errors.Join(errs...)
 }
@@ -60,23 +57,6 @@ func (d *daemon) finishHandOvers() error {
 		}
 		if err != nil {
 			return fmt.Errorf("hand over the mail of a cleared session: %w", err)
-		}
-	}
-	return nil
-}
-
-// releaseOrphans makes unread again what sessions had fetched that are over.
-func (d *daemon) releaseOrphans() error {
-	taken, err := d.inbox.TakenBefore(d.write(), time.Time{})
-	if err != nil {
-		return err
-	}
-	for _, t := range taken {
-		if d.session(t.Session) != nil {
-			continue
-		}
-		if _, err := d.inbox.ReleaseTaken(d.write(), t.Session, ""); err != nil {
-			return err
 		}
 	}
 	return nil

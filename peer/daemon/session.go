@@ -39,11 +39,12 @@ type session struct {
 	pointers pointers
 
 	// lines, by mesh id, change under daemon.changes and mu
-	mu       sync.Mutex
-	facts    facts // guarded by mu, but for ID
-	lines    map[string]*line
-	state    state
-	warnings []string
+	mu         sync.Mutex
+	facts      facts // guarded by mu, but for ID
+	lines      map[string]*line
+	state      state
+	transcript string // the file of the conversation; "": no hook has told yet
+	warnings   []string
 
 	told map[int64]bool // what the desk takes for unread; guarded by daemon.mail
 }

@@ -120,7 +120,7 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 	} else {
 		d.connect(s, nil)
 	}
-	d.endSession(old)
+	d.endSession(old, who)
 	return s, warnings, nil
 }
 
@@ -214,6 +214,10 @@ func (d *daemon) inherit(s, old *session) {
 		l.owner = s
 		l.box.Unlock()
 	}
+	// What the old context has got is not for the new one.
+	if _, err := d.judgeTakes(old.id, leaving); err != nil {
+		d.log.Error("find out what became of messages", "session", old.id, "error", err)
+	}
 	if err := d.handOver(old.id, s.id); err != nil {
 		d.log.Error("hand over the mail of a cleared session", "session", old.id, "error", err)
 	}
@@ -221,7 +225,7 @@ func (d *daemon) inherit(s, old *session) {
 	state := old.state
 	old.mu.Unlock()
 	s.mu.Lock()
-	s.state.Status, s.state.Reason, s.state.sign = state.Status, state.Reason, state.sign
+	s.state.Status, s.state.Reason, s.state.since, s.state.sign = state.Status, state.Reason, state.since, state.sign
 	s.mu.Unlock()
 	s.kickMail()
 }
@@ -298,25 +302,29 @@ func (d *daemon) depart(p *proc) error {
 	d.mu.Unlock()
 	d.removeTicket(p.PID)
 	if ended != "" {
-		d.endSession(p.session)
+		d.endSession(p.session, p.ID)
 	}
 	return nil
 }
 
-// endSession ends a session that no process runs any more. Its lines send what it
-// has left; what it has fetched and not got into its context is unread again.
-func (d *daemon) endSession(s *session) {
+// endSession ends a session that no process runs any more; last was the last. Its lines
+// send what it has left; what it has fetched and not got into its context is unread
+// again.
+func (d *daemon) endSession(s *session, last process.ID) {
 	d.log.Info("session ended", "session", s.id)
 	s.over()
 	s.desk.Close()
-	if _, err := d.inbox.ReleaseTaken(d.write(), s.id, ""); err != nil {
-		d.log.Error("release messages", "session", s.id, "error", err)
-	}
+	told := make(chan struct{})
+	d.group.Go(func() {
+		defer close(told)
+		s.awaitTakes(last)
+	})
 	for _, l := range s.liveLines() {
 		if l.givesWay() {
 			continue
 		}
 		d.group.Go(func() {
+			<-told
 			l.drain()
 			l.hangUp()
 			kick(l.joined.control.outboxKick) // the member sends what is left

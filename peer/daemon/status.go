@@ -19,6 +19,7 @@ const (
 type state struct {
 	Status wire.Status // Idle or Working
 	Reason string
+	since  time.Time         // when Status began; zero: with the session
 	sign   time.Time         // of the last sign that Status holds
 	hook   time.Time         // of the last hook
 	seen   map[int]Published // by process, what it published last
@@ -39,6 +40,9 @@ func (t *state) set(status wire.Status, reason string, now time.Time) bool {
 	t.sign = now
 	if t.Status == status && t.Reason == reason {
 		return false
+	}
+	if t.Status != status {
+		t.since = now
 	}
 	t.Status, t.Reason = status, reason
 	return true
@@ -86,7 +90,16 @@ func (s *session) doing() (status wire.Status, reason string) {
 
 // tellStatus has all lines tell the status.
 func (s *session) tellStatus() {
+	s.tellDesk()
 	for _, l := range s.liveLines() {
 		kick(l.statusKick)
 	}
+}
+
+// tellDesk tells the desk whether a turn runs.
+func (s *session) tellDesk() {
+	s.mu.Lock()
+	working := s.state.Status == wire.Working
+	s.mu.Unlock()
+	s.desk.Working(working)
 }

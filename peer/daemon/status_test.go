@@ -11,8 +11,25 @@ import (
 
 // fakeHost publishes what it is told to.
 type fakeHost struct {
-	mu  sync.Mutex
-	say map[int]Published
+	mu     sync.Mutex
+	say    map[int]Published
+	answer func(Call) Answered // nil: there is no conversation
+}
+
+func (h *fakeHost) Conversation(c Call) Answered {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.answer == nil {
+		return Answered{}
+	}
+	return h.answer(c)
+}
+
+// converse sets what the conversation says.
+func (h *fakeHost) converse(answer func(Call) Answered) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answer = answer
 }
 
 func (h *fakeHost) Published(pid int) (Published, bool) {

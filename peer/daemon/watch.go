@@ -26,8 +26,8 @@ func (d *daemon) watchLoop() {
 		now := time.Now()
 		d.watchProcesses(now)
 		d.watchStatus(now)
-		if err := d.confirmOld(now); err != nil {
-			d.log.Error("confirm messages", "error", err)
+		if _, err := d.judgeTakes("", byTheClock); err != nil {
+			d.log.Error("find out what became of messages", "error", err)
 		}
 		if n%configEvery == 0 {
 			d.lookForDir()
@@ -98,8 +98,11 @@ func (d *daemon) watchStatus(now time.Time) {
 		changed := s.state.published(published[s], now)
 		changed = s.state.tired(now) || changed
 		s.mu.Unlock()
-		if changed {
+		switch {
+		case changed:
 			s.tellStatus()
+		case len(published[s]) > 0:
+			s.tellDesk()
 		}
 	}
 }

@@ -69,9 +69,15 @@ type Activity struct {
 	Reason    string      `json:"reason,omitempty"` // with Working: "waiting" (for the user)
 	Human     bool        `json:"human,omitempty"`  // the user has written a prompt
 	Title     string      `json:"title,omitempty"`  // of the session, if it is known
-	// ConfirmToolUse says that the answer of this call of check_messages has
-	// come into the context.
-	ConfirmToolUse string `json:"confirmToolUse,omitempty"`
+	// Ended are the calls of check_messages in a batch of tools that has ended: their
+	// answers go to the model.
+	Ended []string `json:"ended,omitempty"`
+	// NewTurn says that a prompt begins a turn: no call of an earlier one is under way.
+	NewTurn bool `json:"newTurn,omitempty"`
+	// TurnOver says that the model has come to the end of a turn by itself.
+	TurnOver bool `json:"turnOver,omitempty"`
+	// Transcript is the file that the program keeps the conversation in.
+	Transcript string `json:"transcript,omitempty"`
 	// WantPointer says that the answer's Pointer will be put into the context. Is
 	// there a better path, or nothing new, it stays empty.
 	WantPointer bool `json:"wantPointer,omitempty"`

@@ -117,6 +117,9 @@ type Message struct {
 	Offset    int           `json:"offset,omitempty"` // Text begins after so many characters
 	Length    int           `json:"length"`           // of the whole text, in characters
 	Error     string        `json:"error,omitempty"`  // why there is no text
+	// MaybeSeen says that the session was handed the message before, and that nobody
+	// knows whether it has come into its context.
+	MaybeSeen bool `json:"maybeSeen,omitempty"`
 }
 
 // MessageQuery asks how far a sent message has come.
@@ -184,8 +187,7 @@ const (
 )
 
 // Wake asks to be told of messages. The answer is a stream that ends when a
-// better path, or a newer one of the same kind, has taken over (Woken.Over), when
-// the session ends, or with the daemon. A waiter's also ends after one pointer.
+// newer path of the same kind has taken over (Woken.Over), when the session ends, or with the daemon. A waiter's also ends after one pointer.
 type Wake struct {
 	Path Path `json:"path"`
 	PID  int  `json:"pid"` // of claude

@@ -25,7 +25,8 @@ type machine struct {
 	dir     peer.Dir
 	env     []string
 	session string
-	pid     int // of the session's process
+	seen    map[string]bool // what the model has got; of checkLoop
+	pid     int             // of the session's process
 
 	daemon *exec.Cmd
 	exited chan struct{} // closed when daemon has ended
@@ -38,7 +39,7 @@ func (w *world) addMachine() *machine {
 	w.shouts = false
 	name := fmt.Sprintf("machine%d", len(w.parties)+1)
 	home := w.tempDir()
-	m := &machine{dir: peer.Dir(filepath.Join(home, "m")), env: harness.HomeEnv(home), session: uuid.NewString()}
+	m := &machine{dir: peer.Dir(filepath.Join(home, "m")), env: harness.HomeEnv(home), session: uuid.NewString(), seen: make(map[string]bool)}
 	m.env = append(m.env, "CLAUDEMESH_CONFIG_DIR="+string(m.dir))
 	w.check(m.dir.Make())
 	w.join(m.dir, name)
@@ -192,7 +193,7 @@ func (m *machine) checkLoop() {
 		}
 		if len(checked.Messages) > 0 {
 			m.insist(m.w.ctx, func() error {
-				return m.owner(local.VerbActivity, local.Activity{PID: m.pid, SessionID: m.session, ConfirmToolUse: use}, nil)
+				return m.owner(local.VerbActivity, local.Activity{PID: m.pid, SessionID: m.session, Ended: []string{use}}, nil)
 			})
 		}
 	}
@@ -202,6 +203,10 @@ func (m *machine) read(got *local.Message) {
 	if got.Error != "" || !got.Verified {
 		m.fail("%q: %s%s", got.Text, got.Error, got.Doubt)
 	}
+	if got.MaybeSeen && m.seen[got.Text] {
+		return // its daemon died before it was known that the model has got it
+	}
+	m.seen[got.Text] = true
 	m.took(got.Text)
 }
 

@@ -20,6 +20,7 @@ const (
 	deliverTries   = 3
 	deliverTimeout = 30 * time.Second // for each
 	deliverPause   = time.Second      // after a failed one
+	maxHandedOver  = 64               // calls of a batch
 )
 
 // Spawn returns a Hook.Detach that runs the command in a session of its own, so
@@ -28,6 +29,7 @@ const (
 func Spawn(pid int, name string, args ...string) func(Event) error {
 	return func(e Event) error {
 		e.Prompt = "" // what is handed over has to fit into a pipe, and never has one
+		e.Calls = e.Calls[:min(len(e.Calls), maxHandedOver)]
 		b, err := json.Marshal(e)
 		if err != nil {
 			return err
@@ -93,7 +95,7 @@ func (h *Hook) deliver(ctx context.Context, e *Event, start func(context.Context
 		return daemon.Call(ctx, local.VerbRegister, h.registration(e), nil)
 	case sessionEnd:
 		return daemon.Call(ctx, local.VerbEnd, h.ending(e), nil)
-	case postToolUse:
+	case postToolBatch:
 		a := activity(e, h.PID)
 		a.WantPointer = false // nobody prints it any more
 		return daemon.Call(ctx, local.VerbActivity, a, nil)

@@ -31,7 +31,7 @@ func TestDeliver(t *testing.T) {
 			return nil, nil
 		})
 		daemontest.Handle(d, local.VerbActivity, func(a local.Activity) (any, error) {
-			got = append(got, fmt.Sprintf("confirm %s %v", a.ConfirmToolUse, a.WantPointer))
+			got = append(got, fmt.Sprintf("ended %s %v", a.Ended, a.WantPointer))
 			return local.Pointer{}, nil
 		})
 		return nil
@@ -39,14 +39,14 @@ func TestDeliver(t *testing.T) {
 	h := Hook{Dir: dir, PID: os.Getpid()}
 	for _, in := range []string{
 		`{"session_id":"` + session + `","hook_event_name":"SessionStart","source":"clear"}`,
-		`{"session_id":"` + session + `","hook_event_name":"PostToolUse","tool_name":"mcp__plugin_claudemesh_mesh__check_messages","tool_use_id":"toolu_1"}`,
+		`{"session_id":"` + session + `","hook_event_name":"PostToolBatch","tool_calls":[{"tool_name":"mcp__plugin_claudemesh_mesh__check_messages","tool_use_id":"toolu_1"}]}`,
 		`{"session_id":"` + session + `","hook_event_name":"SessionEnd","reason":"other"}`,
 	} {
 		if err := h.Deliver(t.Context(), strings.NewReader(in), start); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if want := "[register clear confirm toolu_1 false end other]"; fmt.Sprint(got) != want {
+	if want := "[register clear ended [toolu_1] false end other]"; fmt.Sprint(got) != want {
 		t.Errorf("the daemon was told %v, want %s", got, want)
 	}
 }

@@ -16,12 +16,16 @@ import (
 // result of a tool, are ignored.
 const MaxInput = 1 << 20
 
+// maxPath is how many bytes a path may have that is passed on.
+const maxPath = 4096
+
 // Event is what we read of the JSON that Claude Code writes to a hook. A field that
 // is absent, or not of the type that we know, is empty.
 type Event struct {
 	Name         text `json:"hook_event_name"`
 	SessionID    text `json:"session_id"` // UUID, in lower case after Parse
 	AgentID      text `json:"agent_id,omitempty"`
+	Transcript   text `json:"transcript_path,omitempty"`
 	Cwd          text `json:"cwd,omitempty"`
 	Source       text `json:"source,omitempty"` // SessionStart
 	Model        text `json:"model,omitempty"`
@@ -29,6 +33,7 @@ type Event struct {
 	Prompt       text `json:"prompt,omitempty"` // UserPromptSubmit
 	Tool         text `json:"tool_name,omitempty"`
 	ToolUse      text `json:"tool_use_id,omitempty"`
+	Calls        uses `json:"tool_calls,omitempty"` // PostToolBatch
 	Notification text `json:"notification_type,omitempty"`
 	Reason       text `json:"reason,omitempty"` // SessionEnd
 }
@@ -44,6 +49,23 @@ func (t *text) UnmarshalJSON(b []byte) error {
 		}
 	}
 	*t = text(s)
+	return nil
+}
+
+// use is a call of a tool in a batch of them.
+type use struct {
+	Tool text `json:"tool_name"`
+	ID   text `json:"tool_use_id"`
+}
+
+// uses is a list of them, or empty where something else stands.
+type uses []use
+
+func (u *uses) UnmarshalJSON(b []byte) error {
+	var list []use
+	if json.Unmarshal(b, &list) == nil {
+		*u = list
+	}
 	return nil
 }
 
@@ -83,6 +105,9 @@ func Parse(b []byte) (Event, error) {
 	e.Title = cut(e.Title, wire.MaxNameLen)
 	e.Reason = cut(e.Reason, wire.MaxNameLen)
 	e.ToolUse = cut(e.ToolUse, wire.MaxNameLen)
+	if len(e.Transcript) > maxPath {
+		e.Transcript = ""
+	}
 	return e, nil
 }
 
@@ -113,6 +138,16 @@ func (e *Event) human() bool {
 
 // checksMessages reports whether the tool is check_messages of an MCP server. Which
 // server does not matter: the daemon knows the calls that it has answered.
-func (e *Event) checksMessages() bool {
-	return strings.HasPrefix(string(e.Tool), "mcp__") && strings.HasSuffix(string(e.Tool), "__check_messages")
+func checksMessages(tool text) bool {
+	return strings.HasPrefix(string(tool), "mcp__") && strings.HasSuffix(string(tool), "__check_messages")
+}
+
+// checks are the calls of check_messages in the batch.
+func (e *Event) checks() (ids []string) {
+	for _, call := range e.Calls {
+		if checksMessages(call.Tool) && len(call.ID) <= wire.MaxNameLen {
+			ids = append(ids, string(call.ID))
+		}
+	}
+	return ids
 }

@@ -2,6 +2,7 @@ package hook
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestParse(t *testing.T) {
 		{
 			"as Claude Code writes it",
 			`{"session_id":"` + session + `","transcript_path":"/x.jsonl","cwd":"/src","hook_event_name":"SessionStart","source":"startup","model":"m","session_title":"t"}`,
-			Event{Name: sessionStart, SessionID: session, Cwd: "/src", Source: "startup", Model: "m", Title: "t"},
+			Event{Name: sessionStart, SessionID: session, Transcript: "/x.jsonl", Cwd: "/src", Source: "startup", Model: "m", Title: "t"},
 		},
 		{
 			"upper case, fields of types we don't know",
@@ -31,11 +32,21 @@ func TestParse(t *testing.T) {
 			`{"session_id":"` + session + `","hook_event_name":"PostToolUse","tool_name":"Bash","tool_use_id":"toolu_1","tool_input":{"session_id":"no"},"tool_response":{"agent_id":"no"}}`,
 			Event{Name: postToolUse, SessionID: session, Tool: "Bash", ToolUse: "toolu_1"},
 		},
+		{
+			"a batch",
+			`{"session_id":"` + session + `","hook_event_name":"PostToolBatch","tool_calls":[{"tool_name":"Bash","tool_use_id":"toolu_1","tool_response":[{"text":"x"}]},{"tool_name":7}]}`,
+			Event{Name: postToolBatch, SessionID: session, Calls: uses{{"Bash", "toolu_1"}, {}}},
+		},
+		{
+			"a batch of another form",
+			`{"session_id":"` + session + `","hook_event_name":"PostToolBatch","tool_calls":{"toolu_1":"Bash"}}`,
+			Event{Name: postToolBatch, SessionID: session},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			got, err := Parse([]byte(tc.in))
-			if err != nil || got != tc.want {
+			if err != nil || !reflect.DeepEqual(got, tc.want) {
 				t.Errorf("Parse = %+v, %v\nwant %+v", got, err, tc.want)
 			}
 		})

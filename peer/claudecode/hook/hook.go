@@ -114,8 +114,8 @@ func (h *Hook) handle(ctx context.Context, e *Event) (p local.Pointer, err error
 		return p, errors.New("ignored: says nothing")
 	}
 	p, err = h.tell(ctx, e, a)
-	if unanswered(err) && a.ConfirmToolUse != "" {
-		// Unconfirmed, the messages would come again if the session died now.
+	if unanswered(err) && len(a.Ended) > 0 {
+		// Else nobody may know that the messages have been read.
 		err = errors.Join(err, h.detach(e))
 	}
 	return p, err

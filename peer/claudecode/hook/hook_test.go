@@ -160,7 +160,7 @@ func TestMissedBeginning(t *testing.T) {
 func TestHandedOver(t *testing.T) {
 	t.Parallel()
 	const start, end = `"hook_event_name":"SessionStart","source":"clear"`, `"hook_event_name":"SessionEnd","reason":"clear"`
-	const checked = `"hook_event_name":"PostToolUse","tool_name":"mcp__plugin_claudemesh_mesh__check_messages","tool_use_id":"toolu_1"`
+	const checked = `"hook_event_name":"PostToolBatch","tool_calls":[{"tool_name":"mcp__plugin_claudemesh_mesh__check_messages","tool_use_id":"toolu_1"}]`
 	refuse := func(b *bench) {
 		refused := &local.Error{Status: http.StatusBadRequest, Code: local.CodeInvalid, Message: "no"}
 		daemontest.Handle(b.daemon, local.VerbRegister, func(local.Register) (any, error) { return nil, refused })

@@ -58,21 +58,22 @@ func list(s string) []string {
 
 // activity is what an event within a session says; nil for one that says nothing.
 func activity(e *Event, pid int) *local.Activity {
-	a := &local.Activity{PID: pid, SessionID: string(e.SessionID), Title: string(e.Title), Status: wire.Working}
+	a := &local.Activity{PID: pid, SessionID: string(e.SessionID), Title: string(e.Title), Transcript: string(e.Transcript), Status: wire.Working}
 	switch e.Name {
 	case userPromptSubmit:
 		a.Human = e.human()
+		a.NewTurn = true
 		a.WantPointer = true
 	case preToolUse:
 		// Whoever is about to check need not be told to.
-		a.WantPointer = !e.checksMessages()
+		a.WantPointer = !checksMessages(e.Tool)
 	case postToolUse:
+		// It says nothing of what the model gets: it fires for a tool whose turn the user
+		// has interrupted, too.
 		a.WantPointer = true
-		if e.checksMessages() {
-			a.ConfirmToolUse = string(e.ToolUse)
-		}
 	case postToolBatch:
 		a.WantPointer = true
+		a.Ended = e.checks()
 	case permissionRequest:
 		a.Reason = waiting
 	case notification:
@@ -80,6 +81,7 @@ func activity(e *Event, pid int) *local.Activity {
 	case stop, stopFailure:
 		// No pointer: context at this point makes Claude Code begin another turn.
 		a.Status = wire.Idle
+		a.TurnOver = e.Name == stop
 	default:
 		return nil
 	}

@@ -16,21 +16,21 @@ func TestActivity(t *testing.T) {
 		e    Event
 		want *local.Activity
 	}{
-		{"a prompt", Event{Name: userPromptSubmit, Prompt: "go on", Title: "t"}, &local.Activity{Status: wire.Working, Human: true, WantPointer: true, Title: "t"}},
-		{"a notification as a prompt", Event{Name: userPromptSubmit, Prompt: "<task-notification>"}, &local.Activity{Status: wire.Working, WantPointer: true}},
+		{"a prompt", Event{Name: userPromptSubmit, Prompt: "go on", Title: "t"}, &local.Activity{Status: wire.Working, Human: true, NewTurn: true, WantPointer: true, Title: "t"}},
+		{"a notification as a prompt", Event{Name: userPromptSubmit, Prompt: "<task-notification>", Transcript: "/t"}, &local.Activity{Status: wire.Working, NewTurn: true, WantPointer: true, Transcript: "/t"}},
 		{"before a tool", Event{Name: preToolUse, Tool: "Bash", ToolUse: "toolu_1"}, &local.Activity{Status: wire.Working, WantPointer: true}},
 		{"before ours", Event{Name: preToolUse, Tool: check, ToolUse: "toolu_1"}, &local.Activity{Status: wire.Working}},
 		{"after a tool", Event{Name: postToolUse, Tool: "Bash", ToolUse: "toolu_1"}, &local.Activity{Status: wire.Working, WantPointer: true}},
-		{"after ours", Event{Name: postToolUse, Tool: check, ToolUse: "toolu_1"}, &local.Activity{Status: wire.Working, WantPointer: true, ConfirmToolUse: "toolu_1"}},
-		{"after ours by another name", Event{Name: postToolUse, Tool: "mcp__mesh__check_messages", ToolUse: "toolu_1"}, &local.Activity{Status: wire.Working, WantPointer: true, ConfirmToolUse: "toolu_1"}},
-		{"after one that is no MCP tool", Event{Name: postToolUse, Tool: "x__check_messages", ToolUse: "toolu_1"}, &local.Activity{Status: wire.Working, WantPointer: true}},
-		{"after several", Event{Name: postToolBatch}, &local.Activity{Status: wire.Working, WantPointer: true}},
+		{"after ours", Event{Name: postToolUse, Tool: check, ToolUse: "toolu_1"}, &local.Activity{Status: wire.Working, WantPointer: true}},
+		{"after a batch", Event{Name: postToolBatch, Calls: uses{{check, "toolu_1"}, {"Bash", "toolu_2"}, {"mcp__mesh__check_messages", "toolu_3"}, {"x__check_messages", "toolu_4"}}},
+			&local.Activity{Status: wire.Working, WantPointer: true, Ended: []string{"toolu_1", "toolu_3"}}},
+		{"after a batch of others", Event{Name: postToolBatch, Calls: uses{{"Bash", "toolu_2"}}}, &local.Activity{Status: wire.Working, WantPointer: true}},
 		{"asks for permission", Event{Name: permissionRequest, Tool: "Bash"}, &local.Activity{Status: wire.Working, Reason: "waiting"}},
 		{"still waits for it", Event{Name: notification, Notification: "permission_prompt"}, &local.Activity{Status: wire.Working, Reason: "waiting"}},
 		{"waits for an answer", Event{Name: notification, Notification: "elicitation_dialog"}, &local.Activity{Status: wire.Working, Reason: "waiting"}},
 		{"is idle", Event{Name: notification, Notification: "idle_prompt"}, &local.Activity{Status: wire.Idle}},
 		{"signed in", Event{Name: notification, Notification: "auth_success"}, nil},
-		{"end of turn", Event{Name: stop}, &local.Activity{Status: wire.Idle}},
+		{"end of turn", Event{Name: stop}, &local.Activity{Status: wire.Idle, TurnOver: true}},
 		{"end of turn by an error", Event{Name: stopFailure}, &local.Activity{Status: wire.Idle}},
 		{"anything else", Event{Name: "PreCompact"}, nil},
 	} {

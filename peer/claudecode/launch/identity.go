@@ -31,7 +31,7 @@ func Identify(a Args, configDir, cwd string) (Identity, error) {
 		return Identity{}, nil
 	case a.Resumes:
 		// Else it is a title, a path, or nothing: claude searches, or asks.
-		if transcript.Exists(configDir, a.Resume) {
+		if _, ok := transcript.Find(configDir, a.Resume); ok {
 			return Identity{SessionID: a.Resume, Returns: true}, nil
 		}
 		return Identity{}, nil

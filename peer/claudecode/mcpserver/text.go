@@ -171,7 +171,7 @@ func checkedText(c *local.Checked) string {
 			ID: m.ID, From: m.From, Member: m.Member, Role: m.Role, Mesh: m.Mesh,
 			Verified: m.Verified, Doubt: m.Doubt, Sealed: m.Sealing, Sent: m.CreatedAt,
 			Priority: string(m.Priority), ReplyTo: m.ReplyTo,
-			Text: m.Text, Offset: m.Offset, Length: m.Length, Error: m.Error,
+			Text: m.Text, Offset: m.Offset, Length: m.Length, Error: m.Error, MaybeSeen: m.MaybeSeen,
 		}
 	}
 	return frame.Render(messages, c.Remaining)

@@ -39,7 +39,7 @@ type event struct {
 // events are all that say something about who is there and at work. Interrupting
 // with Esc fires none.
 var events = []event{
-	{"SessionStart", true}, {"UserPromptSubmit", false}, {"PreToolUse", false}, {"PostToolUse", false},
+	{"SessionStart", true}, {"UserPromptSubmit", false}, {"PreToolUse", false}, {"PostToolBatch", false},
 	{"Stop", true}, {"StopFailure", false}, {"Notification", false}, {"PermissionRequest", false}, {"SessionEnd", false},
 }
 

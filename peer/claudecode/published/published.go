@@ -9,12 +9,16 @@ package published
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 
+	"github.com/claudemesh/claudemesh/peer/claudecode/frame"
+	"github.com/claudemesh/claudemesh/peer/claudecode/transcript"
 	"github.com/claudemesh/claudemesh/peer/daemon"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -51,6 +55,22 @@ func (r Reader) Published(pid int) (daemon.Published, bool) {
 		return daemon.Published{}, false
 	}
 	return parse(b, pid)
+}
+
+// Conversation looks for the answer to a call in the transcript of its session.
+func (r Reader) Conversation(c daemon.Call) (a daemon.Answered) {
+	path := c.Transcript
+	if path == "" {
+		path, _ = transcript.Find(r.ConfigDir, c.SessionID) // "": there is none
+	}
+	text, known, err := transcript.Answer(path, c.ToolUse)
+	a.Kept, a.Known = !errors.Is(err, fs.ErrNotExist), known
+	for _, id := range c.Messages {
+		if frame.Shows(text, id) {
+			a.Shown = append(a.Shown, id)
+		}
+	}
+	return a
 }
 
 func parse(b []byte, pid int) (daemon.Published, bool) {

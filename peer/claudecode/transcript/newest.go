@@ -154,20 +154,21 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// Exists tells whether there is a conversation of that session id in any working
-// directory, which is where --resume looks.
-func Exists(configDir, sessionID string) bool {
+// Find returns the transcript of that session, begun in any working directory, which is
+// where --resume looks; false when there is none.
+func Find(configDir, sessionID string) (path string, ok bool) {
 	if uuid.Validate(sessionID) != nil || len(sessionID) != 36 {
-		return false
+		return "", false
 	}
 	projects, err := os.ReadDir(filepath.Join(configDir, "projects"))
 	if err != nil {
-		return false
+		return "", false
 	}
 	for _, p := range projects {
-		if _, err := os.Stat(filepath.Join(configDir, "projects", p.Name(), sessionID+extension)); err == nil {
-			return true
+		path := filepath.Join(configDir, "projects", p.Name(), sessionID+extension)
+		if _, err := os.Stat(path); err == nil {
+			return path, true
 		}
 	}
-	return false
+	return "", false
 }

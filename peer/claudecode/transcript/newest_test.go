@@ -123,10 +123,10 @@ func TestNewestGoesByTheFile(t *testing.T) {
 	}
 }
 
-func TestExists(t *testing.T) {
+func TestFind(t *testing.T) {
 	t.Parallel()
 	config := t.TempDir()
-	if Exists(config, newer) {
+	if _, ok := Find(config, newer); ok {
 		t.Error("in no project")
 	}
 	write(t, filepath.Join(config, "projects", "-one", older+extension), "", 0)
@@ -134,7 +134,7 @@ func TestExists(t *testing.T) {
 	write(t, filepath.Join(config, "projects", "-two", "title"+extension), "", 0)
 	for id, want := range map[string]bool{older: true, newer: true, "title": false, "../-two/" + newer: false, "": false,
 		"cccccccc-cccc-4ccc-8ccc-cccccccccccc": false} {
-		if got := Exists(config, id); got != want {
+		if path, got := Find(config, id); got != want || got && !strings.HasSuffix(path, id+".jsonl") {
 			t.Errorf("%q: %v", id, got)
 		}
 	}

@@ -17,7 +17,7 @@ const waiterPatience = 10 * time.Minute
 var errWoken = errors.New("woken")
 
 // Wait returns the first pointer, or "" when there is nothing to wait for any more:
-// a better path or a newer waiter is there, or claude or ctx has ended.
+// a newer waiter is there, or claude or ctx has ended.
 func Wait(ctx context.Context, o Options) string {
 	ctx, stop := lineage.While(ctx, o.PID, parentInterval)
 	defer stop()

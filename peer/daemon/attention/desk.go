@@ -1,6 +1,7 @@
 package attention
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -34,7 +35,8 @@ type message struct {
 	Message
 	announcedAt time.Time // the last time; zero: not by this Desk
 	offer       *Offer    // the pointer that is on its way for it
-	silent      bool      // beyond its member's budget, until the user's next prompt
+	silent      bool      // until the user's next prompt: beyond its member's budget, or hushed
+	reminded    bool      // told again after a turn in which it was not read
 	free        bool      // a context has begun, or the user has written a prompt, since: no budget is asked
 }
 
@@ -67,6 +69,11 @@ type Desk struct {
 	due        bool
 	timer      *time.Timer
 	burstStart time.Time // zero: no burst
+
+	watched  bool   // somebody says when a turn runs
+	working  bool   // one does
+	unproven *Offer // the last that a path took into an idle session, until that shows a reaction
+	reaction *time.Timer
 }
 
 // New returns the Desk of a session.
@@ -79,6 +86,8 @@ func New(o Options) *Desk {
 	}
 	d.timer = time.AfterFunc(time.Hour, d.burstOver)
 	d.timer.Stop()
+	d.reaction = time.AfterFunc(time.Hour, d.noReaction)
+	d.reaction.Stop()
 	return d
 }
 
@@ -114,7 +123,20 @@ func (d *Desk) Checked(ids ...int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, id := range ids {
+		if d.unproven != nil && slices.Contains(d.unproven.covers, d.unread[id]) {
+			d.provenLocked() // somebody has read it
+		}
 		delete(d.unread, id)
+	}
+}
+
+// Hush keeps an unread message silent until the user's next prompt, or until another one
+// causes a pointer: the user has stopped the model when it was about to read it.
+func (d *Desk) Hush(id int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m := d.unread[id]; m != nil {
+		m.silent = true
 	}
 }
 
@@ -162,6 +184,9 @@ func (d *Desk) HumanPrompt() {
 func (d *Desk) humanLocked() {
 	for _, m := range d.unread {
 		m.silent, m.free = false, true
+	}
+	for _, s := range d.subs {
+		s.doubtUntil = time.Time{}
 	}
 	for _, m := range d.members {
 		m.sends, m.exchanged = bucket{}, 0
@@ -230,6 +255,7 @@ func (d *Desk) Close() {
 	defer d.mu.Unlock()
 	d.closed = true
 	d.endBurstLocked()
+	d.provenLocked()
 	for _, s := range d.subs {
 		s.end(ErrClosed)
 	}

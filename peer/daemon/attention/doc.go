@@ -14,12 +14,15 @@
 //
 // A pointer goes to the best path that is attached: a monitor, else a channel,
 // else a waiter. Where there is none, the next hook takes it into the context. A
-// path that fails to write gives the pointer back, for the next one.
+// path that fails to write gives the pointer back, for the next one. A path that has
+// written into an idle session, which then neither begins a turn nor reads, is in doubt:
+// it gives way to the next one for a while.
 //
 // Messages that come together share a pointer: it waits for 250 ms without a
 // further one, and for 1 s at most. It tells of everything that is unread, so
 // with it all of that has been announced, and no message causes a second pointer
-// but when a context begins, which is told of all that is unread.
+// but when a context begins, which is told of all that is unread, when a turn has ended
+// in which it was not read, and when the user writes a prompt ([Desk.Retell]).
 //
 // Whether a message may cause a pointer is another question. Under dnd only
 // those of priority now do, the others when dnd ends. A member has a budget of

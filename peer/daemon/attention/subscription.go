@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/claudemesh/claudemesh/peer/local"
 )
@@ -13,8 +14,7 @@ var (
 	// ErrReplaced is for the older of two subscriptions of one process by the same
 	// path: it is over and must not come back.
 	ErrReplaced = errors.New("replaced by a newer subscription")
-	// ErrReleased is for a waiter that is not needed: it has had its pointer, or its
-	// process has a better path.
+	// ErrReleased is for a waiter that has had its pointer.
 	ErrReleased = errors.New("released")
 	// ErrFailed is for a path that could not write a pointer.
 	ErrFailed = errors.New("the last pointer was not written")
@@ -38,13 +38,15 @@ type Subscription struct {
 	ended chan struct{} // closed at the end, when why is set
 
 	// guarded by desk.mu
-	why  error
-	open *Offer // the one that Next returned last
+	why        error
+	open       *Offer    // the one that Next returned last
+	doubts     int       // how often in a row it led to no reaction
+	doubtUntil time.Time // it is passed over until then; zero: it is not
 }
 
 // Attach adds a path, which must not be [local.PathHooks], into the process
 // with this pid. An older one of the same path and process is replaced. A waiter
-// is released when its process has a monitor or a channel, at once or later.
+// stands by while its process has something better.
 func (d *Desk) Attach(path local.Path, pid int) *Subscription {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -54,15 +56,8 @@ func (d *Desk) Attach(path local.Path, pid int) *Subscription {
 		return s
 	}
 	for _, other := range slices.Clone(d.subs) {
-		switch {
-		case other.pid != pid:
-		case other.path == path:
+		if other.pid == pid && other.path == path {
 			d.removeLocked(other, ErrReplaced)
-		case other.path == local.PathWaiter:
-			d.removeLocked(other, ErrReleased)
-		case path == local.PathWaiter:
-			s.end(ErrReleased)
-			return s
 		}
 	}
 	d.subs = append(d.subs, s)
@@ -71,10 +66,14 @@ func (d *Desk) Attach(path local.Path, pid int) *Subscription {
 }
 
 // bestLocked returns the subscription that pointers go to: the newest of the best
-// path. nil: none is attached.
+// path that is not in doubt. nil: there is none.
 func (d *Desk) bestLocked() *Subscription {
 	var best *Subscription
+	now := time.Now()
 	for _, s := range d.subs {
+		if s.doubtUntil.After(now) {
+			continue
+		}
 		if best == nil || rank(s.path) >= rank(best.path) {
 			best = s
 		}

@@ -97,8 +97,8 @@ func turnWithTools(t *testing.T, r *rig) {
 		t.Error("the status file is still there")
 	}
 	r.awaitEvents(p, "SessionStart:startup",
-		"UserPromptSubmit", "PreToolUse:Bash", "PermissionRequest:Bash", "PostToolUse:Bash", "Stop",
-		"UserPromptSubmit", "PreToolUse:"+probeTool, "PermissionRequest:"+probeTool, "PostToolUse:"+probeTool, "Stop",
+		"UserPromptSubmit", "PreToolUse:Bash", "PermissionRequest:Bash", "PostToolUse:Bash", "PostToolBatch", "Stop",
+		"UserPromptSubmit", "PreToolUse:"+probeTool, "PermissionRequest:"+probeTool, "PostToolUse:"+probeTool, "PostToolBatch", "Stop",
 		"SessionEnd:prompt_input_exit")
 
 	var methods []string

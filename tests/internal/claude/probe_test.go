@@ -25,7 +25,7 @@ const probeTool = "mcp__plugin_probe_probe__check_messages"
 
 // probeEvents are the hooks of the probe.
 var probeEvents = []string{
-	"SessionStart", "UserPromptSubmit", "PreToolUse", "PermissionRequest", "PostToolUse", "Stop", "StopFailure",
+	"SessionStart", "UserPromptSubmit", "PreToolUse", "PermissionRequest", "PostToolUse", "PostToolBatch", "Stop", "StopFailure",
 	"Notification", "PreCompact", "PostCompact", "SessionEnd",
 }
 

@@ -44,6 +44,11 @@ func loadPlugins(o options) ([]plugin, error) {
 	if err != nil {
 		return nil, err
 	}
+	hooks, err := settings.hooks()
+	if err != nil {
+		return nil, err
+	}
+	plugins = append(plugins, plugin{hooks: hooks})
 	for id, enabled := range settings.object("enabledPlugins") {
 		if enabled != true {
 			continue

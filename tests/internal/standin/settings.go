@@ -26,6 +26,15 @@ func readSettings() (settings, error) {
 	return s, err
 }
 
+// hooks are the user's own.
+func (s settings) hooks() (hooks map[string][]hookGroup, err error) {
+	b, err := json.Marshal(s["hooks"])
+	if err == nil {
+		err = json.Unmarshal(b, &hooks)
+	}
+	return hooks, err
+}
+
 // write formats the file anew and orders its keys, as the real program does.
 func (s settings) write() error { return writeJSON(settingsFile(), s) }
 

@@ -183,7 +183,13 @@ func (t *turn) useTools(calls []block) bool {
 		show("Interrupted\n")
 		return false
 	}
-	for _, out := range t.fire("PostToolBatch", "", map[string]any{"tool_calls": batch}) {
+	outcomes, finished := t.fireUnlessStopped("PostToolBatch", "", map[string]any{"tool_calls": batch})
+	if !finished { // the results are the model's by now
+		t.s.add(results)
+		show("Interrupted\n")
+		return false
+	}
+	for _, out := range outcomes {
 		if out.context != "" {
 			contexts = append(contexts, "PostToolBatch hook additional context: "+out.context)
 		}
@@ -196,6 +202,21 @@ func (t *turn) useTools(calls []block) bool {
 	return true
 }
 
+// rejected is what the model gets of a tool that the user has stopped or refused.
+const rejected = "The user doesn't want to proceed with this tool use. The tool use was rejected."
+
+// fireUnlessStopped is fire until the user interrupts. The hooks run on then.
+func (t *turn) fireUnlessStopped(event, match string, fields map[string]any) (outcomes []outcome, finished bool) {
+	done := make(chan []outcome, 1)
+	go func() { done <- t.fire(event, match, fields) }()
+	select {
+	case outcomes = <-done:
+		return outcomes, true
+	case <-t.ctx.Done():
+		return nil, false
+	}
+}
+
 // useTool runs one tool, hooks and permission included. contexts are for the model;
 // ok is false when the user has interrupted.
 func (t *turn) useTool(call block) (said string, failed bool, contexts []string, ok bool) {
@@ -204,7 +225,11 @@ func (t *turn) useTool(call block) (said string, failed bool, contexts []string,
 	}
 	show("● %s %s\n", call.Name, call.Input)
 	fields := map[string]any{"tool_name": call.Name, "tool_input": call.Input, "tool_use_id": call.ID}
-	for _, out := range t.fire("PreToolUse", call.Name, fields) {
+	outcomes, finished := t.fireUnlessStopped("PreToolUse", call.Name, fields)
+	if !finished {
+		return rejected, true, nil, false
+	}
+	for _, out := range outcomes {
 		if out.blocked {
 			return "PreToolUse hook blocking error: " + out.block, true, nil, true
 		}
@@ -213,15 +238,19 @@ func (t *turn) useTool(call block) (said string, failed bool, contexts []string,
 		}
 	}
 	if t.o.asks(call.Name) && !t.permitted(call, fields) {
-		return "The user doesn't want to proceed with this tool use. The tool use was rejected.", true, contexts, false
+		return rejected, true, contexts, false
 	}
 	began := time.Now()
 	said, failed = t.perform(call)
 	if t.ctx.Err() != nil {
-		return "[Request interrupted by user for tool use]", true, contexts, false
+		return rejected, true, contexts, false
 	}
 	fields["tool_response"], fields["duration_ms"] = []block{text(said)}, time.Since(began).Milliseconds()
-	for _, out := range t.fire("PostToolUse", call.Name, fields) {
+	outcomes, finished = t.fireUnlessStopped("PostToolUse", call.Name, fields)
+	if !finished {
+		return rejected, true, contexts, false // although the tool has answered
+	}
+	for _, out := range outcomes {
 		switch {
 		case out.blocked:
 			contexts = append(contexts, "PostToolUse:"+call.Name+" hook blocking error: "+out.block)

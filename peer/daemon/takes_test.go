@@ -1,0 +1,162 @@
+package daemon
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// What a conversation may say of a call.
+var (
+	says = map[string]func(Call) Answered{
+		"no conversation": nil,
+		"nothing yet":     func(Call) Answered { return Answered{Kept: true} },
+		"rejected":        func(Call) Answered { return Answered{Kept: true, Known: true} },
+		"shown":           func(c Call) Answered { return Answered{Kept: true, Known: true, Shown: c.Messages} },
+		"half of it":      func(c Call) Answered { return Answered{Kept: true, Known: true, Shown: c.Messages[:1]} },
+	}
+)
+
+// A receipt says that the model has the message; what is not known to have come so far
+// is unread, and told again, marked if the model may have seen it.
+func TestWhatBecomesOfMessages(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name   string
+		says   string
+		events []string
+		want   [2]string // of the first and of the second message
+	}{
+		{"it is in the conversation", "shown", nil, [2]string{"read", "read"}},
+		{"the user has stopped it", "rejected", nil, [2]string{"unread", "unread"}},
+		{"the answer was cut", "half of it", nil, [2]string{"read", "unread"}},
+		{"the batch has ended, and the user has stopped it after all", "rejected", []string{"batch"}, [2]string{"unread", "unread"}},
+		{"the batch has ended, and no conversation is kept", "no conversation", []string{"batch"}, [2]string{"read", "read"}},
+		{"nobody knows, and a turn begins", "nothing yet", []string{"turn"}, [2]string{"unread, maybe seen", "unread, maybe seen"}},
+		{"nobody knows, and the program dies", "nothing yet", []string{"kill"}, [2]string{"unread, maybe seen", "unread, maybe seen"}},
+		{"the batch has ended, and the program dies", "nothing yet", []string{"batch", "kill"}, [2]string{"unread, maybe seen", "unread, maybe seen"}},
+		{"the program dies and leaves a conversation", "shown", []string{"kill"}, [2]string{"read", "read"}},
+		{"the program ends", "shown", []string{"end"}, [2]string{"read", "read"}},
+		{"the daemon dies", "nothing yet", []string{"restart", "turn"}, [2]string{"unread, maybe seen", "unread, maybe seen"}},
+		{"the daemon dies, and the program goes on", "shown", []string{"restart"}, [2]string{"read", "read"}},
+		{"the daemon dies, and the batch ends", "no conversation", []string{"restart", "batch"}, [2]string{"read", "read"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			host := &fakeHost{say: make(map[int]Published)}
+			host.converse(says["nothing yet"])
+			_, alice, bob := pair(t)
+			alice.up()
+			bob.up(func(o *Options) { o.Host = host })
+			a, b := alice.session().connected(), bob.session().connected()
+			key := b.key().String()
+			sent := []local.Sent{a.send(key, "one"), a.send(key, "two")}
+			eventually(t, "both have come", func() bool { return unread(b) == 2 })
+			call := uuid.NewString()
+			var checked local.Checked
+			b.must(local.VerbCheck, local.Check{ToolUseID: call}, &checked)
+			if len(checked.Messages) != 2 || checked.Messages[0].MaybeSeen {
+				t.Fatalf("got %+v", checked.Messages)
+			}
+			for _, event := range tc.events {
+				b.happen(event, call, host)
+			}
+			host.converse(says[tc.says])
+			if slices.Contains(tc.events, "kill") || slices.Contains(tc.events, "end") {
+				b = bob.program(b.id)
+				b.register()
+				b.connected()
+			}
+			left := strings.Count(tc.want[0]+tc.want[1], "unread")
+			eventually(t, "what was not read is unread", func() bool { return unread(b) == left })
+			for i, want := range tc.want {
+				state := local.InContext
+				if want != "read" {
+					state = local.Delivered
+				}
+				a.awaitState(sent[i].ID, state)
+			}
+			checked = local.Checked{}
+			b.must(local.VerbCheck, local.Check{ToolUseID: uuid.NewString()}, &checked)
+			for _, m := range checked.Messages {
+				want := tc.want[slices.Index([]string{"one", "two"}, m.Text)]
+				if m.MaybeSeen != strings.Contains(want, "maybe seen") || want == "read" {
+					t.Errorf("%q comes again, maybe seen: %v; want it %s", m.Text, m.MaybeSeen, want)
+				}
+			}
+		})
+	}
+}
+
+// happen does something to the session that has called.
+func (p *program) happen(event, call string, host *fakeHost) {
+	p.t.Helper()
+	a := local.Activity{PID: p.pid(), SessionID: p.id, Status: wire.Working}
+	switch event {
+	case "batch":
+		a.Ended = []string{call}
+		p.u.must(local.VerbActivity, a, nil)
+	case "turn":
+		a.NewTurn, a.Human = true, true
+		p.u.must(local.VerbActivity, a, nil)
+	case "kill":
+		p.kill()
+	case "end":
+		p.u.must(local.VerbEnd, local.End{PID: p.pid(), SessionID: p.id, Reason: "other"}, nil)
+		p.kill()
+	case "restart":
+		p.u.down()
+		p.u.up(func(o *Options) { o.Host = host })
+		p.connected()
+	}
+}
+
+// The model was interrupted when it was about to read: nothing wakes it again for that,
+// and the user's next prompt tells of it.
+func TestInterruptedReadIsToldWithTheNextPrompt(t *testing.T) {
+	t.Parallel()
+	host := &fakeHost{say: make(map[int]Published)}
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up(func(o *Options) { o.Host = host })
+	a, b := alice.session().connected(), bob.session().connected()
+	a.send(b.key().String(), "one")
+	eventually(t, "it has come", func() bool { return unread(b) == 1 })
+	prompt := func() string {
+		t.Helper()
+		var p local.Pointer
+		bob.must(local.VerbActivity, local.Activity{
+			PID: b.pid(), SessionID: b.id, Status: wire.Working, NewTurn: true, Human: true, WantPointer: true,
+		}, &p)
+		if p.Pointer != "" {
+			bob.must(local.VerbPrinted, local.Printed{PID: b.pid(), Number: p.Number}, nil)
+		}
+		return p.Pointer
+	}
+	eventually(t, "a prompt tells of it", func() bool { return prompt() != "" })
+	// At the permission dialog: nothing is fetched.
+	for range 3 {
+		if prompt() == "" {
+			t.Error("a prompt does not tell of what was not read")
+		}
+	}
+	// While it is read.
+	for _, said := range []string{"rejected", "nothing yet"} {
+		host.converse(says["nothing yet"])
+		b.must(local.VerbCheck, local.Check{ToolUseID: uuid.NewString()}, nil)
+		host.converse(says[said])
+		if prompt() == "" {
+			t.Errorf("%s: the next prompt does not tell of it", said)
+		}
+	}
+	host.converse(says["shown"])
+	b.must(local.VerbCheck, local.Check{ToolUseID: uuid.NewString()}, nil)
+	if got := prompt(); got != "" {
+		t.Errorf("a prompt tells of what was read: %q", got)
+	}
+}

@@ -1,0 +1,266 @@
+package claude
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/tests/internal/claude"
+)
+
+// mail is what one session sends to another while somebody disturbs the reading: none is
+// lost, and no receipt is ahead of the conversation on disk.
+type mail struct {
+	w      *world
+	from   *local.Client // speaks for the session that sends
+	to     *person
+	key    string
+	reader *claude.Session
+	id     string // of reader
+	early  int    // receipts that came for a reading that was disturbed
+}
+
+// newMail makes two people with a session each. slow is an event at which a hook of the
+// reader's own takes a second; "" for none.
+func newMail(w *world, slow string) *mail {
+	w.t.Helper()
+	alice, bob := w.person("alice"), w.person("bob")
+	if slow != "" {
+		bob.slowHook(slow)
+	}
+	a := alice.launch()
+	from, err := local.Session(peer.Dir(filepath.Join(alice.Dir, ".claudemesh")), a.PID())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(from.Close)
+	m := &mail{w: w, from: from, to: bob, reader: bob.launch()}
+	m.id = m.reader.ID()
+	m.key = alice.awaitRow(m.reader, "idle").Pubkey
+	m.reader.Ask("hello") // now there is a conversation to come back to
+	return m
+}
+
+func (m *mail) call(verb string, in, out any) {
+	m.w.t.Helper()
+	ctx, cancel := context.WithTimeout(m.w.t.Context(), claude.Patience)
+	defer cancel()
+	if err := m.from.Call(ctx, verb, in, out); err != nil {
+		m.w.t.Fatalf("%s: %v", verb, err)
+	}
+}
+
+// send sends a text and waits until the reader's machine has it.
+func (m *mail) send(text string) (id string) {
+	m.w.t.Helper()
+	var sent local.Sent
+	m.call(local.VerbSend, local.Send{To: m.key, Text: text}, &sent)
+	m.to.await("the message has come", func() bool { return m.state(sent.ID) != local.Queued && m.state(sent.ID) != local.Waiting })
+	return sent.ID
+}
+
+func (m *mail) state(id string) local.State {
+	m.w.t.Helper()
+	var status local.MessageStatus
+	m.call(local.VerbMessageStatus, local.MessageQuery{ID: id}, &status)
+	return status.State
+}
+
+// calls counts how often the model was made to read.
+func (m *mail) calls() int {
+	n := 0
+	for _, r := range m.w.api.Requests(m.id) {
+		news := r.News()
+		if news.Pointed || strings.Contains(news.Prompt, checkTool) {
+			n++
+		}
+	}
+	return n
+}
+
+// awaitCall waits until the model is about to read, and asks it to if nothing else makes
+// it: what one member may wake a session for is limited.
+func (m *mail) awaitCall(before int) {
+	m.w.t.Helper()
+	asked := time.Now()
+	m.to.await("the model reads", func() bool {
+		if time.Since(asked) > 3*time.Second {
+			asked = time.Now()
+			m.reader.Type("[[tool " + checkTool + " {}]]")
+		}
+		return m.calls() > before
+	})
+}
+
+// kept reports whether the conversation on disk has a text.
+func (m *mail) kept(text string) bool {
+	files, err := filepath.Glob(filepath.Join(m.to.Dir, ".claude", "projects", "*", m.id+".jsonl"))
+	if err != nil || len(files) != 1 {
+		return false
+	}
+	b, err := os.ReadFile(files[0])
+	return err == nil && strings.Contains(string(b), text)
+}
+
+// judge checks that a receipt says no more than the conversation does.
+func (m *mail) judge(id, text string) {
+	m.w.t.Helper()
+	if m.state(id) != local.InContext {
+		return
+	}
+	m.early++
+	if !m.kept(text) {
+		m.w.t.Errorf("%q is said to be in the context, and the transcript lacks it", text)
+	}
+}
+
+// awaitRead waits until the model has a text and the sender knows. What came more than
+// once is marked from the second time on.
+func (m *mail) awaitRead(id, text string) {
+	m.w.t.Helper()
+	m.to.await(fmt.Sprintf("the model has %q", text), func() bool { return len(m.shown(text)) > 0 })
+	for i, f := range m.shown(text) {
+		if i > 0 && f.attribute("seen_before") != "maybe" {
+			m.w.t.Errorf("%q came %d times, without a mark", text, i+1)
+		}
+	}
+	m.to.await(fmt.Sprintf("the sender knows that %q was read", text), func() bool { return m.state(id) == local.InContext })
+	if !m.kept(text) {
+		m.w.t.Errorf("%q was read, and the transcript lacks it", text)
+	}
+}
+
+func (m *mail) shown(text string) (frames []framed) {
+	for _, f := range m.w.frames(m.id) {
+		if f.text == text {
+			frames = append(frames, f)
+		}
+	}
+	return frames
+}
+
+// rounds is how often something is tried: the real program is slow, but it is what counts.
+func rounds(w *world, standIn, real int) int {
+	if w.program.Real {
+		return real
+	}
+	return standIn
+}
+
+// slowHook gives the person a hook of their own that takes a second.
+func (p *person) slowHook(event string) {
+	p.t.Helper()
+	dir := filepath.Join(p.Dir, ".claude")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		p.t.Fatal(err)
+	}
+	text := `{"hooks":{"` + event + `":[{"hooks":[{"type":"command","command":"sleep 1"}]}]}}`
+	if err := os.WriteFile(filepath.Join(dir, "settings.json"), []byte(text), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// TestInterruptedReading is about Esc at any moment of the reading, with and without hooks
+// of the user's own that take their time.
+func TestInterruptedReading(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		for _, hook := range []string{"", "PreToolUse", "PostToolUse", "PostToolBatch"} {
+			t.Run("slow "+hook, func(t *testing.T) {
+				t.Parallel()
+				m := newMail(newWorld(t, w.program), hook)
+				for i := range rounds(w, 5, 40) {
+					text := fmt.Sprintf("round %d, slow %s", i, hook)
+					before := m.calls()
+					id := m.send(text)
+					m.awaitCall(before)
+					<-time.After(time.Duration(i+1) * 2 * time.Second / time.Duration(rounds(w, 5, 40)))
+					m.reader.Escape()
+					m.reader.AwaitStatus("idle")
+					m.judge(id, text)
+					m.reader.Ask("what next?")
+					m.awaitRead(id, text)
+				}
+				t.Logf("%d of them had been read before Esc", m.early)
+			})
+		}
+	})
+}
+
+// TestRefusedReading is about Esc at the permission dialog: nothing was fetched, and the
+// next prompt tells of it again.
+func TestRefusedReading(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		alice, bob := w.person("alice"), w.person("bob")
+		b := bob.Start(t, "claudemesh", "launch", "-y", "--quiet", "--name", "bob", "--", "--permission-mode", "manual")
+		a := alice.launch()
+		alice.awaitRow(b, "idle")
+		id := w.say(a, "bob", "read me")
+		for range 2 {
+			b.AwaitDialog()
+			b.Escape()
+			b.AwaitStatus("idle")
+			b.Type("go on")
+		}
+		b.AwaitDialog()
+		b.Turn(b.Allow)
+		w.awaitReceived(b.ID(), "read me")
+		claude.Await(t, "alice knows that it was read", func() bool {
+			return strings.Contains(w.use(a, tool+"message_status", `{"id":"`+id+`"}`).Text, "in the recipient's context")
+		}, a.Screen)
+	})
+}
+
+// TestKilledReading is about a claude that dies at any moment of the reading.
+func TestKilledReading(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		m := newMail(w, "")
+		const most = 500 * time.Millisecond // the reading is over by then
+		for i := range rounds(w, 5, 20) {
+			text := fmt.Sprint("round ", i)
+			before := m.calls()
+			id := m.send(text)
+			m.awaitCall(before)
+			<-time.After(most * time.Duration(i) / time.Duration(rounds(w, 5, 20)))
+			m.reader.Kill()
+			m.reader = m.to.launch("--resume", m.id)
+			m.judge(id, text)
+			m.reader.Ask("what next?")
+			m.awaitRead(id, text)
+		}
+		t.Logf("%d of them had been read before the end", m.early)
+	})
+}
+
+// TestReadingWithoutATerminal is about -p: the prompt tells of what waits, and the process
+// ends with its turn.
+func TestReadingWithoutATerminal(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		m := newMail(w, "")
+		if code := m.reader.Exit(); code != 0 {
+			t.Fatalf("exit code %d", code)
+		}
+		for i := range rounds(w, 3, 20) {
+			text := fmt.Sprint("round ", i)
+			var sent local.Sent
+			m.call(local.VerbSend, local.Send{To: m.key, Text: text}, &sent)
+			out, errOut, code := m.to.Run(t, "claudemesh", "launch", "-y", "--quiet", "--name", "bob", "--", "--allowedTools", checkTool,
+				"-p", "--resume", m.id, "what next?")
+			if code != 0 {
+				t.Fatalf("exit code %d: %s%s", code, out, errOut)
+			}
+			for len(m.shown(text)) == 0 { // it had come after the prompt
+				if out, errOut, code = m.to.Run(t, "claudemesh", "launch", "-y", "--quiet", "--name", "bob", "--", "--allowedTools", checkTool,
+					"-p", "--resume", m.id, "and then?"); code != 0 {
+					t.Fatalf("exit code %d: %s%s", code, out, errOut)
+				}
+			}
+			m.awaitRead(sent.ID, text)
+		}
+	})
+}
