@@ -45,7 +45,7 @@ const configName = "config.json"
 // user's own is reported and left as it is.
 func RepairModes(d Dir) ([]string, error) {
 	var changed []string
-	for _, name := range []string{"", configName, inboxName, inboxName + "-wal", inboxName + "-shm"} {
+	for _, name := range []string{"", configName, InboxName, InboxName + "-wal", InboxName + "-shm"} {
 		path := d.Path(name)
 		info, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -14,8 +14,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
+// InboxName is the name of the inbox's file in the config directory.
+const InboxName = "inbox.db"
+
 const (
-	inboxName = "inbox.db"
 	// keepRead is how long a message stays after it was read.
 	keepRead = 30 * 24 * time.Hour
 )
@@ -76,7 +78,7 @@ func keyOf(text string) wire.Key {
 // OpenInbox opens the inbox of a directory, which must exist, and creates it on
 // first use. What Add has stored survives a loss of power.
 func OpenInbox(ctx context.Context, d Dir) (*Inbox, error) {
-	path := d.Path(inboxName)
+	path := d.Path(InboxName)
 	// SQLite would create the file with the mode of the umask.
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -35,7 +35,7 @@ CREATE INDEX IF NOT EXISTS message_unread ON message (mesh_id, id) WHERE read_at
 // rawInbox opens the database of an inbox without its methods.
 func rawInbox(t *testing.T, dir Dir) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+dir.Path(inboxName)+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
+	db, err := sql.Open("sqlite", "file:"+dir.Path(InboxName)+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,8 +25,11 @@ func TryLock(path string) (*FileLock, error) {
 	}
 	if err := flock(file, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		file.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
+		switch {
+		case errors.Is(err, syscall.EWOULDBLOCK):
 			return nil, ErrLocked
+		case errors.Is(err, syscall.ENOTSUP), errors.Is(err, syscall.ENOLCK), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EINVAL):
+			return nil, fmt.Errorf("lock %s: its file system offers no locks (%w); set CLAUDEMESH_CONFIG_DIR to a directory on a local disk", path, err)
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
@@ -46,6 +49,32 @@ func Lock(ctx context.Context, path string) (*FileLock, error) {
 		}
 	}
 }
+
+// Write replaces what the locked file holds: whoever finds it locked may read that.
+func (l *FileLock) Write(b []byte) error {
+	if err := l.file.Truncate(0); err != nil {
+		return fmt.Errorf("write lock file: %w", err)
+	}
+	if _, err := l.file.WriteAt(b, 0); err != nil {
+		return fmt.Errorf("write lock file: %w", err)
+	}
+	return nil
+}
+
+// Touch gives the locked file a new time of modification, by the clock of its file system.
+func (l *FileLock) Touch() error {
+	info, err := l.file.Stat()
+	if err == nil {
+		err = l.file.Truncate(info.Size())
+	}
+	if err != nil {
+		return fmt.Errorf("touch lock file: %w", err)
+	}
+	return nil
+}
+
+// Stat describes the locked file, which need not be the one at its path any more.
+func (l *FileLock) Stat() (os.FileInfo, error) { return l.file.Stat() }
 
 // Unlock gives the lock back.
 func (l *FileLock) Unlock() { l.file.Close() }

@@ -98,13 +98,16 @@ meshes [{slug, key, connected, replaced, error}]}]}.`,
 }
 
 func (a *app) daemonStatus(ctx context.Context) (status local.Status, err error) {
+	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
+	defer cancel()
+	if _, err := daemon.Reach(ctx, a.dir); err != nil {
+		return status, err
+	}
 	client, err := local.Owner(a.dir)
 	if err != nil {
 		return status, err
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
-	defer cancel()
 	return status, client.Call(ctx, local.VerbStatus, nil, &status)
 }
 

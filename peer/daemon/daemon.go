@@ -87,10 +87,15 @@ type daemon struct {
 	inbox    *peer.Inbox
 	contacts peer.Contacts
 	keys     identity.SessionStore
-	info     local.Info
 	started  time.Time
 	hostname string
-	lock     os.FileInfo
+
+	// owned by Run and its watch loop
+	lock   *peer.FileLock
+	dir    os.FileInfo            // of the directory, when the daemon began
+	files  map[string]os.FileInfo // of what the daemon keeps there, by name
+	signed time.Time              // when the lock file was last touched
+	socket socket
 
 	ctx   context.Context // ends when the daemon stops
 	stop  context.CancelFunc
@@ -103,6 +108,7 @@ type daemon struct {
 	config  configState
 
 	mu       sync.Mutex
+	info     local.Info
 	sessions map[string]*session // by UUID
 	procs    map[int]*proc       // by number
 	tokens   map[[32]byte]*proc  // by the token's hash
@@ -144,22 +150,18 @@ func Run(ctx context.Context, o Options) error {
 	if _, err := peer.RepairModes(o.Dir); err != nil {
 		return err
 	}
-	lock, err := peer.TryLock(o.Dir.Path(lockName))
-	if errors.Is(err, peer.ErrLocked) {
-		return ErrRunning
-	}
+	lock, err := takeLock(o.Dir)
 	if err != nil {
 		return err
 	}
-	defer lock.Unlock()
 	d, err := open(ctx, o)
 	if err != nil {
+		released(lock)
 		return err
 	}
+	d.lock = lock
+	defer func() { released(d.lock) }()
 	defer d.close()
-	if d.lock, err = os.Stat(o.Dir.Path(lockName)); err != nil {
-		return fmt.Errorf("look at the lock: %w", err)
-	}
 	return d.serve(ctx)
 }
 
@@ -179,6 +181,10 @@ func open(ctx context.Context, o Options) (*daemon, error) {
 	if d.inbox, err = peer.OpenInbox(ctx, o.Dir); err != nil {
 		return nil, errors.Join(err, d.store.close())
 	}
+	if err := d.rememberFiles(); err != nil {
+		d.close()
+		return nil, err
+	}
 	d.contacts = d.inbox.Contacts()
 	d.ctx, d.stop = context.WithCancel(context.WithoutCancel(ctx))
 	return d, nil
@@ -196,17 +202,20 @@ func (d *daemon) serve(ctx context.Context) error {
 		d.end()
 		return fmt.Errorf("restore sessions: %w", err)
 	}
-	listener, err := d.listen()
+	server := d.newServer()
+	failed := make(chan error, 1)
+	d.socket.server, d.socket.failed = server, failed
+	path, err := d.socket.open(d)
 	if err != nil {
 		d.end()
 		return err
 	}
-	server := d.newServer()
-	failed := make(chan error, 1)
-	d.group.Go(func() { failed <- server.Serve(listener) })
+	d.mu.Lock()
+	d.info = local.Info{PID: os.Getpid(), Build: d.o.Build, Socket: path, Token: newToken()}
+	d.mu.Unlock()
 	d.group.Go(d.watchLoop)
 	if err = d.announce(); err == nil {
-		d.log.Info("daemon started", "pid", os.Getpid(), "version", d.o.Build.Version, "socket", d.info.Socket)
+		d.log.Info("daemon started", "pid", os.Getpid(), "version", d.o.Build.Version, "socket", path)
 		select {
 		case <-ctx.Done():
 		case <-d.quit:
@@ -217,7 +226,7 @@ func (d *daemon) serve(ctx context.Context) error {
 		}
 	}
 	if errors.Is(err, ErrDirLost) {
-		listener.SetUnlinkOnClose(false) // there may be another daemon's by now
+		d.socket.leave() // there may be another daemon's by now
 	} else {
 		d.retract()
 	}

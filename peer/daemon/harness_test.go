@@ -37,6 +37,7 @@ const patience = 30 * time.Second
 const (
 	daemonDirEnv   = "DAEMON_TEST_DIR"
 	daemonBuiltEnv = "DAEMON_TEST_BUILT"
+	denyChmodEnv   = "DAEMON_TEST_DENY_CHMOD"
 )
 
 // TestMain is a daemon, too, when it is started as one.
@@ -47,6 +48,9 @@ func TestMain(m *testing.M) {
 		return
 	}
 	built, err := time.Parse(time.RFC3339Nano, os.Getenv(daemonBuiltEnv))
+	if err == nil && os.Getenv(denyChmodEnv) != "" {
+		err = denyChmod()
+	}
 	if err == nil {
 		err = Run(context.Background(), Options{
 			Dir: peer.Dir(dir), Build: local.Build{Version: "test", Built: built}, every: 50 * time.Millisecond,
@@ -249,10 +253,11 @@ func (u *user) down() {
 }
 
 // upAsChild starts the daemon as a process of its own.
-func (u *user) upAsChild() {
+func (u *user) upAsChild(env ...string) {
 	u.t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), daemonDirEnv+"="+string(u.dir), daemonBuiltEnv+"="+time.Unix(0, 0).Format(time.RFC3339Nano))
+	cmd.Env = append(cmd.Env, env...)
 	log, err := os.OpenFile(u.dir.Path("child.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		u.t.Fatal(err)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"cmp"
+	"os"
 	"slices"
 	"time"
 
@@ -181,7 +182,7 @@ func (d *daemon) serveStatus(c *call) error {
 		return err
 	}
 	status := local.Status{
-		PID: d.info.PID, Build: d.o.Build, Started: d.started,
+		PID: os.Getpid(), Build: d.o.Build, Started: d.started,
 		Meshes: []local.MeshStatus{}, Sessions: []local.SessionStatus{}, Outbox: waiting,
 	}
 	for id, j := range d.joinedMeshes() {

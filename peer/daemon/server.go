@@ -159,7 +159,7 @@ func (d *daemon) admit(c *call, owner bool, header string) error {
 		return errUnauthorized
 	}
 	if owner {
-		if subtle.ConstantTimeCompare([]byte(token), []byte(d.info.Token)) != 1 {
+		if subtle.ConstantTimeCompare([]byte(token), []byte(d.reach().Token)) != 1 {
 			return errUnauthorized
 		}
 		return nil

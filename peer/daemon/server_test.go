@@ -121,7 +121,7 @@ func TestFilesAreForThisUserOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(local.SocketPath(alice.dir)); err != nil || info.Mode().Perm() != 0o600 || info.Mode()&fs.ModeSocket == 0 {
+	if info, err := os.Stat(local.SocketPaths(alice.dir)[0]); err != nil || info.Mode().Perm() != 0o600 || info.Mode()&fs.ModeSocket == 0 {
 		t.Errorf("socket: %v, %v", info.Mode(), err)
 	}
 }

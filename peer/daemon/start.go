@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -19,6 +20,9 @@ const (
 	startPoll = 20 * time.Millisecond
 	// answerTimeout is how long a daemon may take to show that it lives.
 	answerTimeout = 2 * time.Second
+	// strangerPatience is how long somebody may hold the daemon's lock who is not known
+	// to be a daemon: one that starts says who it is at once.
+	strangerPatience = 3 * time.Second
 )
 
 // StartOptions say which daemon is wanted. Dir is required.
@@ -131,9 +135,10 @@ func (o *StartOptions) awaitAnswer(ctx context.Context, ended <-chan error) (loc
 }
 
 // Stop asks the daemon of a directory to stop, with or without a leave of its
-// sessions, and waits until it has. local.ErrNotRunning when there is none.
+// sessions, and waits until it has. local.ErrNotRunning when there is none, a
+// *HeldError when somebody holds its lock and does not answer.
 func Stop(ctx context.Context, dir peer.Dir, leave bool) error {
-	info, err := local.ReadInfo(dir)
+	info, err := Reach(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -148,15 +153,39 @@ func Stop(ctx context.Context, dir peer.Dir, leave bool) error {
 	return awaitEnd(ctx, dir, info.PID)
 }
 
-// awaitEnd waits until no daemon holds the lock, or another one than pid answers.
+// Reach returns how to reach the daemon of a directory. One that lives and can't be
+// reached, because its socket was deleted, say, has a moment to listen anew.
+// local.ErrNotRunning when there is none, a *HeldError when somebody holds its lock and
+// does not answer.
+func Reach(ctx context.Context, dir peer.Dir) (local.Info, error) {
+	o := StartOptions{Dir: dir}
+	if info, ok := o.running(ctx); ok {
+		return info, nil
+	}
+	if _, err := os.Stat(dir.Path(lockName)); errors.Is(err, fs.ErrNotExist) {
+		return local.Info{}, local.ErrNotRunning // don't make the file
+	}
+	if err := awaitEnd(ctx, dir, 0); err != nil {
+		return local.Info{}, err
+	}
+	if info, ok := o.running(ctx); ok {
+		return info, nil
+	}
+	return local.Info{}, local.ErrNotRunning
+}
+
+// awaitEnd waits until no daemon holds the lock, or another one than pid answers. It
+// fails with a *HeldError when whoever holds the lock does neither.
 func awaitEnd(ctx context.Context, dir peer.Dir, pid int) error {
 	poll := time.NewTicker(startPoll)
 	defer poll.Stop()
+	patience := time.NewTimer(strangerPatience)
+	defer patience.Stop()
 	for {
 		lock, err := peer.TryLock(dir.Path(lockName))
 		if err == nil {
-			lock.Unlock()
-			return nil
+			defer lock.Unlock()
+			return elsewhere(dir, lock)
 		}
 		if !errors.Is(err, peer.ErrLocked) {
 			return err
@@ -169,7 +198,14 @@ func awaitEnd(ctx context.Context, dir peer.Dir, pid int) error {
 		}
 		select {
 		case <-poll.C:
+		case <-patience.C:
+			if h := held(dir); h.Since.IsZero() || h.Host != "" {
+				return h // no daemon of this system: waiting does not help
+			}
 		case <-ctx.Done():
+			if h := held(dir); !errors.Is(ctx.Err(), context.Canceled) {
+				return h
+			}
 			return fmt.Errorf("the daemon has not ended: %w", ctx.Err())
 		}
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
@@ -30,7 +31,13 @@ func (d *daemon) watchLoop() {
 			d.log.Error("find out what became of messages", "error", err)
 		}
 		if n%configEvery == 0 {
-			d.lookForDir()
+			if err := d.holdLock(now); errors.Is(err, ErrDirLost) {
+				kick(d.lost)
+				continue
+			} else if err != nil {
+				d.log.Warn("look after the lock", "error", err)
+			}
+			d.heal()
 			d.changes.Lock()
 			if d.ctx.Err() == nil {
 				d.reloadConfig()

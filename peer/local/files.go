@@ -98,13 +98,15 @@ func readJSON(path string, v any) error {
 // bytes with the final zero).
 const maxSocketPath = 100
 
-// SocketPath returns where the daemon of that directory listens: in the directory,
-// or, if that path is too long for a socket, in a directory of this user's under
-// the system's temporary directory, which the daemon makes with mode 0700.
-func SocketPath(dir configdir.Dir) string {
-	path := dir.Path("daemon.sock")
-	if len(path) <= maxSocketPath {
-		return path
+// SocketPaths returns where the daemon of that directory may listen, the best place
+// first: in the directory, unless that path is too long for a socket; else, and where
+// the directory's file system has no sockets, in a directory of this user's under the
+// system's temporary directory, which the daemon makes with mode 0700. [Info] says
+// which one it is.
+func SocketPaths(dir configdir.Dir) []string {
+	other := filepath.Join(os.TempDir(), fmt.Sprintf("claudemesh-%d", os.Getuid()), shortHash(string(dir))+".sock")
+	if path := dir.Path("daemon.sock"); len(path) <= maxSocketPath {
+		return []string{path, other}
 	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("claudemesh-%d", os.Getuid()), shortHash(string(dir))+".sock")
+	return []string{other}
 }

@@ -55,7 +55,7 @@ func Dir(t testing.TB) peer.Dir {
 func Start(t testing.TB, dir peer.Dir) *Server {
 	t.Helper()
 	s := &Server{Dir: dir, t: t, token: SessionToken, handlers: map[string]http.HandlerFunc{}}
-	socket := local.SocketPath(dir)
+	socket := local.SocketPaths(dir)[0]
 	_ = os.Remove(socket)
 	l, err := net.Listen("unix", socket)
 	if err != nil {

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package daemon
+
+import "errors"
+
+func denyChmod() error { return errors.ErrUnsupported }

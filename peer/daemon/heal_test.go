@@ -1,0 +1,223 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+// Whatever is deleted under a daemon's feet, it goes on, and whoever looks for it
+// finds it.
+func TestWhatWasDeletedIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	socket := func(d peer.Dir) string { return local.SocketPaths(d)[0] }
+	lost := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tc := range []struct {
+		name string
+		do   func(d peer.Dir, pid int)
+	}{
+		{"the socket", func(d peer.Dir, _ int) { lost(os.Remove(socket(d))) }},
+		{"the socket, a file in its place", func(d peer.Dir, _ int) {
+			lost(os.Remove(socket(d)))
+			lost(os.WriteFile(socket(d), nil, 0o600))
+		}},
+		{"the socket, a directory in its place", func(d peer.Dir, _ int) {
+			lost(os.Remove(socket(d)))
+			lost(os.MkdirAll(filepath.Join(socket(d), "x"), 0o700))
+		}},
+		{"the announcement", func(d peer.Dir, _ int) { lost(os.Remove(d.Path(local.InfoName))) }},
+		{"the announcement, another one in its place", func(d peer.Dir, _ int) {
+			lost(os.WriteFile(d.Path(local.InfoName), []byte(`{"pid":1,"socket":"/x"}`), 0o600))
+		}},
+		{"the lock", func(d peer.Dir, _ int) { lost(os.Remove(d.Path(lockName))) }},
+		{"a ticket", func(d peer.Dir, pid int) { lost(os.Remove(local.TicketPath(d, pid))) }},
+		{"all tickets", func(d peer.Dir, pid int) { lost(os.RemoveAll(filepath.Dir(local.TicketPath(d, pid)))) }},
+		{"all of these", func(d peer.Dir, pid int) {
+			for _, path := range []string{socket(d), d.Path(local.InfoName), d.Path(lockName), filepath.Dir(local.TicketPath(d, pid))} {
+				lost(os.RemoveAll(path))
+			}
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			u := newUser(t, "alice").up()
+			p := u.program("0b5ad3c2-6f5e-4a7b-9c1d-2e3f40516273")
+			p.register()
+			tc.do(u.dir, p.pid())
+			eventually(t, "the daemon is found", func() bool {
+				o := StartOptions{Dir: u.dir}
+				_, ok := o.running(t.Context())
+				return ok
+			})
+			eventually(t, "the session's ticket leads to it", func() bool {
+				client, err := local.Session(u.dir, p.pid())
+				if err != nil {
+					return false
+				}
+				defer client.Close()
+				return client.Call(t.Context(), local.VerbUnread, nil, nil) == nil
+			})
+			eventually(t, "the lock is where others look for it", func() bool {
+				if _, err := os.Stat(u.dir.Path(lockName)); err != nil {
+					return false
+				}
+				lock, err := peer.TryLock(u.dir.Path(lockName))
+				if err == nil {
+					lock.Unlock()
+				}
+				return errors.Is(err, peer.ErrLocked)
+			})
+			if err := Stop(t.Context(), u.dir, false); err != nil {
+				t.Errorf("stop: %v", err)
+			}
+			u.stop = nil
+			if err := <-u.ended; err != nil {
+				t.Errorf("ended with %v", err)
+			}
+		})
+	}
+}
+
+// Who asks while the daemon can't be reached waits for it instead of taking it for dead.
+func TestALiveDaemonIsNotTakenForDead(t *testing.T) {
+	t.Parallel()
+	u := newUser(t, "alice").up(func(o *Options) { o.every = time.Second })
+	if err := os.Remove(local.SocketPaths(u.dir)[0]); err != nil {
+		t.Fatal(err)
+	}
+	info, err := Start(t.Context(), StartOptions{Dir: u.dir, Executable: "/no/such/program"})
+	if err != nil || info.PID != os.Getpid() {
+		t.Errorf("start: %+v, %v", info, err)
+	}
+	if err := os.Remove(local.SocketPaths(u.dir)[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err := Stop(t.Context(), u.dir, false); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	u.stop = nil
+	if err := <-u.ended; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// A daemon whose files were deleted would write where nobody reads.
+func TestEndsWhenItsFilesAreGone(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{storeName, peer.InboxName} {
+		u := newUser(t, "alice").up()
+		if err := os.Remove(u.dir.Path(name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-u.ended; !errors.Is(err, ErrDirLost) {
+			t.Errorf("%s deleted: ended with %v", name, err)
+		}
+		u.stop = nil
+	}
+}
+
+// The directory keeps others out where a socket's mode can't be changed.
+func TestSocketWithoutMode(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("the refusal is made by seccomp")
+	}
+	u := newUser(t, "alice")
+	u.upAsChild(denyChmodEnv + "=1")
+	if info, err := os.Stat(string(u.dir)); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the directory: %v, %v", info.Mode(), err)
+	}
+}
+
+// Where the directory takes no socket, the daemon listens elsewhere.
+func TestSocketElsewhere(t *testing.T) {
+	t.Parallel()
+	u := newUser(t, "alice")
+	if err := os.MkdirAll(filepath.Join(local.SocketPaths(u.dir)[0], "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	u.up()
+	info, err := local.ReadInfo(u.dir)
+	if err != nil || info.Socket != local.SocketPaths(u.dir)[1] {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+// A lock that somebody else holds is no reason to wait for an answer in vain.
+func TestLockOfAStranger(t *testing.T) {
+	t.Parallel()
+	flock, err := exec.LookPath("flock")
+	if err != nil {
+		t.Skip("there is no flock(1)")
+	}
+	u := newUser(t, "alice")
+	stranger := exec.Command(flock, u.dir.Path(lockName), "cat")
+	in, err := stranger.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stranger.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Wait()
+	defer in.Close()
+	eventually(t, "the lock is held", func() bool {
+		lock, err := peer.TryLock(u.dir.Path(lockName))
+		if err == nil {
+			lock.Unlock()
+		}
+		return errors.Is(err, peer.ErrLocked)
+	})
+	for name, call := range map[string]func(context.Context) error{
+		"start": func(ctx context.Context) error { _, err := Start(ctx, StartOptions{Dir: u.dir}); return err },
+		"stop":  func(ctx context.Context) error { return Stop(ctx, u.dir, false) },
+	} {
+		err := call(t.Context())
+		var held *HeldError
+		if !errors.As(err, &held) || held.PID != stranger.Process.Pid || held.Program != "flock" ||
+			!strings.Contains(err.Error(), u.dir.Path(lockName)) || strings.Contains(err.Error(), "broker") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Two machines may share a home and not its locks.
+func TestDaemonOfAnotherMachine(t *testing.T) {
+	t.Parallel()
+	since := time.Now().Add(-time.Hour)
+	text, err := json.Marshal(holder{PID: 7, Host: "attic", Boot: "another", Since: since})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := newUser(t, "alice")
+	if err := os.WriteFile(u.dir.Path(lockName), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var held *HeldError
+	if err := Run(t.Context(), Options{Dir: u.dir}); !errors.As(err, &held) || held.Host != "attic" || held.PID != 7 {
+		t.Errorf("run: %v", err)
+	}
+	if _, err := Start(t.Context(), StartOptions{Dir: u.dir}); !errors.As(err, &held) || !strings.Contains(err.Error(), "attic") {
+		t.Errorf("start: %v", err)
+	}
+	// That machine was switched off a while ago.
+	then := time.Now().Add(-2 * signLimit)
+	if err := os.Chtimes(u.dir.Path(lockName), then, then); err != nil {
+		t.Fatal(err)
+	}
+	u.up()
+}

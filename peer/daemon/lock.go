@@ -1,0 +1,250 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+const (
+	lockName = "daemon.lock"
+	// A daemon shows in its lock file that it lives, every signEvery. Another machine
+	// that shares the directory, but not its locks, goes by that for signLimit.
+	signEvery = 10 * time.Second
+	signLimit = time.Minute
+)
+
+// holder is what the daemon that holds the lock writes into its file.
+type holder struct {
+	PID   int       `json:"pid"`
+	Host  string    `json:"host"`
+	Boot  string    `json:"boot,omitempty"` // see process.Boot
+	Since time.Time `json:"since"`
+}
+
+// here reports whether the holder is, or was, of this system, whose locks can be trusted.
+func (h *holder) here() bool {
+	if boot := process.Boot(); h.Boot != "" || boot != "" {
+		return h.Boot == boot
+	}
+	host, _ := os.Hostname()
+	return h.Host == host
+}
+
+// HeldError tells that somebody holds the lock of a directory who does not answer
+// as its daemon.
+type HeldError struct {
+	Path    string    // of the lock file
+	PID     int       // of the process that holds it; 0 when that is not known
+	Program string    // that the process runs; "" when that is not known
+	Host    string    // of the daemon that holds it; "" for this machine, or when that is not known
+	Since   time.Time // when that daemon started; zero when that is not known
+}
+
+func (e *HeldError) Error() string {
+	since := ""
+	if !e.Since.IsZero() {
+		since = " since " + e.Since.Local().Format("2006-01-02 15:04:05")
+	}
+	const elsewhere = "set CLAUDEMESH_CONFIG_DIR to a directory of this machine's own"
+	switch {
+	case e.Host != "":
+		return fmt.Sprintf("the daemon of another machine or container, %s, process %d there, holds %s%s; stop it with `claudemesh daemon down` there, or %s",
+			e.Host, e.PID, e.Path, since, elsewhere)
+	case e.Program != "":
+		return fmt.Sprintf("process %d (%s) holds %s%s and does not answer as a daemon; end it, or %s", e.PID, e.Program, e.Path, since, elsewhere)
+	case e.PID != 0:
+		return fmt.Sprintf("process %d holds %s%s and does not answer as a daemon; end it, or %s", e.PID, e.Path, since, elsewhere)
+	}
+	return fmt.Sprintf("a process of another machine or container holds %s; end it, or %s", e.Path, elsewhere)
+}
+
+// held describes who holds the lock of a directory.
+func held(dir peer.Dir) *HeldError {
+	e := &HeldError{Path: dir.Path(lockName)}
+	written, _ := readHolder(dir) // what can't be read is not known
+	pid, known := process.Locker(e.Path)
+	switch {
+	case known: // by a process that this system sees
+		e.PID, e.Program = pid, process.Program(pid)
+		if written.PID == pid && written.here() {
+			e.Since = written.Since
+		}
+	case written.PID != 0 && !written.here():
+		e.PID, e.Host, e.Since = written.PID, written.Host, written.Since
+	case written.PID != 0 && !process.CanTellLocker:
+		e.PID, e.Since = written.PID, written.Since
+	}
+	return e
+}
+
+func readHolder(dir peer.Dir) (h holder, err error) {
+	b, err := os.ReadFile(dir.Path(lockName))
+	if err != nil {
+		return h, err
+	}
+	return h, json.Unmarshal(b, &h)
+}
+
+// takeLock takes the lock of a directory and says in its file who holds it. It fails
+// with ErrRunning, or with a *HeldError when a daemon of another machine shows that
+// it lives although the file system lets two hold the lock.
+func takeLock(dir peer.Dir) (*peer.FileLock, error) {
+	lock, err := peer.TryLock(dir.Path(lockName))
+	if errors.Is(err, peer.ErrLocked) {
+		return nil, ErrRunning
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := elsewhere(dir, lock); err != nil {
+		lock.Unlock()
+		return nil, err
+	}
+	host, _ := os.Hostname()
+	b, err := json.Marshal(holder{os.Getpid(), host, process.Boot(), time.Now().UTC().Truncate(time.Second)})
+	if err == nil {
+		err = lock.Write(b)
+	}
+	if err != nil {
+		lock.Unlock()
+		return nil, fmt.Errorf("say who holds the lock: %w", err)
+	}
+	return lock, nil
+}
+
+// elsewhere tells of a daemon of another system that shows that it lives, although
+// the lock is ours: the file system does not carry locks from one to the other.
+func elsewhere(dir peer.Dir, lock *peer.FileLock) error {
+	before, err := readHolder(dir)
+	if err != nil || before.PID == 0 || before.here() {
+		return nil // nobody has said anything
+	}
+	if age, err := sinceSign(dir, lock); err != nil || age > signLimit {
+		return err
+	}
+	return &HeldError{Path: dir.Path(lockName), PID: before.PID, Host: before.Host, Since: before.Since}
+}
+
+// sinceSign returns how long ago the lock file was written, by the clock of its
+// file system: those of two machines may differ.
+func sinceSign(dir peer.Dir, lock *peer.FileLock) (time.Duration, error) {
+	signed, err := lock.Stat()
+	if err != nil {
+		return 0, err
+	}
+	probe, err := os.CreateTemp(string(dir), lockName+".*.tmp")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(probe.Name())
+	defer probe.Close()
+	now, err := probe.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return now.ModTime().Sub(signed.ModTime()), nil
+}
+
+// released forgets in the lock file who held it, so that no other machine waits.
+func released(lock *peer.FileLock) {
+	_ = lock.Write(nil) // else the others wait for signLimit
+	lock.Unlock()
+}
+
+// rememberFiles notes which directory and files are the daemon's own.
+func (d *daemon) rememberFiles() (err error) {
+	if d.dir, err = os.Stat(string(d.o.Dir)); err != nil {
+		return fmt.Errorf("look at the directory: %w", err)
+	}
+	d.files = make(map[string]os.FileInfo)
+	for _, name := range []string{storeName, peer.InboxName} {
+		if d.files[name], err = os.Stat(d.o.Dir.Path(name)); err != nil {
+			return fmt.Errorf("look at %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// holdLock sees to it that the lock stays where others look for it, and shows that
+// the daemon lives. ErrDirLost when the directory is another, or what the daemon
+// keeps there is gone: it would write where nobody reads.
+func (d *daemon) holdLock(now time.Time) error {
+	dir, err := os.Stat(string(d.o.Dir))
+	if err == nil && !os.SameFile(dir, d.dir) || os.IsNotExist(err) {
+		return ErrDirLost
+	}
+	for name, file := range d.files {
+		if info, err := os.Stat(d.o.Dir.Path(name)); os.IsNotExist(err) || err == nil && !os.SameFile(info, file) {
+			return ErrDirLost
+		}
+	}
+	held, err := d.lock.Stat()
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(d.o.Dir.Path(lockName))
+	if err == nil && os.SameFile(info, held) {
+		if now.Sub(d.signed) < signEvery {
+			return nil
+		}
+		d.signed = now
+		return d.lock.Touch()
+	}
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	next, err := takeLock(d.o.Dir)
+	if errors.Is(err, ErrRunning) {
+		if other, err := readHolder(d.o.Dir); err == nil && other.PID != 0 {
+			return ErrDirLost // another daemon was faster
+		}
+		return err // somebody looks whether there is one
+	}
+	if err != nil {
+		return err
+	}
+	d.lock.Unlock()
+	d.lock = next
+	d.log.Warn("the lock file was deleted; made anew", "path", d.o.Dir.Path(lockName))
+	return nil
+}
+
+// heal makes anew what others need to reach the daemon and somebody has deleted:
+// the socket, the announcement, and the tickets.
+func (d *daemon) heal() {
+	info := d.reach()
+	if d.socket.lost(info.Socket) {
+		path, err := d.socket.open(d)
+		if err != nil {
+			d.log.Error("the socket was deleted; listen anew", "error", err)
+			return
+		}
+		d.log.Warn("the socket was deleted; listening anew", "socket", path)
+		info.Socket = path
+		d.mu.Lock()
+		d.info = info
+		d.mu.Unlock()
+	}
+	if said, err := local.ReadInfo(d.o.Dir); err != nil || said != info {
+		if err := d.announce(); err != nil {
+			d.log.Error("announce the daemon anew", "error", err)
+		}
+	}
+	d.changes.Lock()
+	defer d.changes.Unlock()
+	for _, p := range d.running() {
+		if _, err := os.Lstat(local.TicketPath(d.o.Dir, p.PID)); !os.IsNotExist(err) {
+			continue
+		}
+		if err := d.writeTicket(p.registered); err != nil {
+			d.log.Error("write a ticket anew", "error", err)
+		}
+	}
+}

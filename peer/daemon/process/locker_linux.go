@@ -1,0 +1,67 @@
+package process
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// CanTellLocker reports whether Locker finds the processes of this system.
+const CanTellLocker = true
+
+// Locker returns the process that holds a flock(2) lock on a file; false when no
+// process does that this one can see, such as one of another container or machine.
+func Locker(path string) (pid int, found bool) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	locks, err := os.Open("/proc/locks")
+	if err != nil {
+		return 0, false
+	}
+	defer locks.Close()
+	dev := uint64(stat.Dev)
+	return parseLocks(locks, fmt.Sprintf("%02x:%02x:%d", unix.Major(dev), unix.Minor(dev), stat.Ino))
+}
+
+// parseLocks looks for a file in the form of proc_locks(5):
+//
+//	1: FLOCK  ADVISORY  WRITE 4711 fe:00:131090 0 EOF
+//
+// Where one waits for a lock, the line has an arrow more, "1: -> FLOCK ...".
+func parseLocks(locks io.Reader, file string) (pid int, found bool) {
+	for lines := bufio.NewScanner(locks); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 6 || fields[1] != "FLOCK" || fields[5] != file {
+			continue
+		}
+		if pid, err := strconv.Atoi(fields[4]); err == nil && pid > 0 {
+			return pid, true
+		}
+	}
+	return 0, false
+}
+
+// Program returns the name of the program that a process runs; "" when it can't be read.
+func Program(pid int) string {
+	name, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
+	return strings.TrimSpace(string(name))
+}
+
+// Boot identifies the time since the system's last start; "" when that is not known.
+// Processes of two containers on one system share it.
+func Boot() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id))
+}

@@ -1,0 +1,131 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+// socket is where the daemon listens. Its file may be deleted, by a cleaner of
+// temporary files for example; then the daemon listens anew.
+type socket struct {
+	server *http.Server
+	failed chan<- error // has room for one: the newest listener does not work any more
+
+	mu       sync.Mutex
+	listener *net.UnixListener
+	file     os.FileInfo // of the listener
+}
+
+// open listens, for this user alone, at the first path that allows it. A socket
+// of a daemon that has died is replaced; a live one would hold the lock.
+func (s *socket) open(d *daemon) (path string, err error) {
+	var errs []error
+	for _, path := range local.SocketPaths(d.o.Dir) {
+		dir := filepath.Dir(path)
+		listener, err := listen(path, dir == filepath.Clean(string(d.o.Dir)))
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		file, err := os.Lstat(path)
+		if err != nil {
+			errs = append(errs, errors.Join(fmt.Errorf("look at the socket: %w", err), listener.Close()))
+			continue
+		}
+		s.replace(listener, file)
+		d.group.Go(func() { s.serve(listener) })
+		return path, nil
+	}
+	return "", errors.Join(errs...)
+}
+
+// replace makes listener the current one and closes the one before.
+func (s *socket) replace(listener *net.UnixListener, file os.FileInfo) {
+	s.mu.Lock()
+	before := s.listener
+	s.listener, s.file = listener, file
+	s.mu.Unlock()
+	if before != nil {
+		before.SetUnlinkOnClose(false) // its path is the new one's, or somebody else's
+		_ = before.Close()
+	}
+}
+
+func (s *socket) serve(listener *net.UnixListener) {
+	err := s.server.Serve(listener)
+	s.mu.Lock()
+	current := s.listener == listener
+	s.mu.Unlock()
+	if current {
+		s.failed <- err
+	}
+}
+
+// lost reports whether the path leads to another file than the one that is listened on.
+func (s *socket) lost(path string) bool {
+	info, err := os.Lstat(path)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, s.file)
+}
+
+// leave keeps the socket's file when the listener closes.
+func (s *socket) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.listener.SetUnlinkOnClose(false)
+}
+
+// listen opens a socket in a directory that is this user's alone.
+func listen(path string, link bool) (*net.UnixListener, error) {
+	if err := ownDir(filepath.Dir(path), link); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("replace socket: %w", err)
+	}
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("open socket: %w", err)
+	}
+	// Some file systems of containers refuse the change of a socket's mode. The
+	// directory keeps others out all the same.
+	_ = os.Chmod(path, 0o600)
+	return listener, nil
+}
+
+// ownDir makes sure that only this user can reach what is in a directory. The
+// configuration directory may be a symbolic link; one under the temporary
+// directory may be somebody else's trap.
+func ownDir(path string, link bool) error {
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make directory of the socket: %w", err)
+	}
+	stat := os.Lstat
+	if link {
+		stat = os.Stat
+	}
+	info, err := stat(path)
+	if err != nil {
+		return fmt.Errorf("check directory of the socket: %w", err)
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !info.IsDir() || ok && int(owner.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s is not a directory of yours; choose another CLAUDEMESH_CONFIG_DIR", path)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		if err := os.Chmod(path, info.Mode().Perm()&^0o077); err != nil {
+			return fmt.Errorf("close directory of the socket to others: %w", err)
+		}
+	}
+	return nil
+}
