@@ -77,7 +77,12 @@ func (l *FileLock) Touch() error {
 func (l *FileLock) Stat() (os.FileInfo, error) { return l.file.Stat() }
 
 // Unlock gives the lock back.
-func (l *FileLock) Unlock() { l.file.Close() }
+func (l *FileLock) Unlock() {
+	// A process that is being started at this moment has a copy of the file, which
+	// would hold the lock until it runs its program.
+	_ = flock(l.file, syscall.LOCK_UN)
+	l.file.Close()
+}
 
 // flock is flock(2) without interruptions by signals.
 func flock(file *os.File, how int) error {
