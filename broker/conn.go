@@ -60,7 +60,9 @@ type conn struct {
 	how      atomic.Int32 // an ending: why the connection ends, if the broker decided it
 	catching atomic.Int32 // mailboxes that have not caught up, and 1 while joining
 	notify   bool         // the client wants to hear when all have
-	notified atomic.Bool  // it has
+	// keepsRoster: the client is told that the roster has changed, instead of how
+	keepsRoster bool
+	notified    atomic.Bool // it has
 }
 
 // ending is why a connection ends.

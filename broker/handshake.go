@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/mesh"
@@ -57,7 +56,7 @@ func (c *conn) hello(frame *wire.Frame) error {
 	} else if err != nil {
 		return reject(wire.CodeBadSignature, "hello rejected: %s", wire.CodeBadSignature)
 	}
-	room, m, err := c.membership(h.MeshID, member, h.MemberID, "pubkey")
+	room, m, err := c.membership(h.MeshID, member, "pubkey")
 	if err != nil {
 		return err
 	}
@@ -101,7 +100,7 @@ func (c *conn) sessionHello(frame *wire.Frame) error {
 	} else if err != nil {
 		return reject(wire.CodeBadSignature, "session_hello rejected: %s", wire.CodeBadSignature)
 	}
-	room, m, err := c.membership(h.MeshID, member, "", "parent pubkey")
+	room, m, err := c.membership(h.MeshID, member, "parent pubkey")
 	if err != nil {
 		return err
 	}
@@ -159,9 +158,8 @@ func (c *conn) capacity(meshID string, a *presence.Arrival[*conn]) error {
 
 var errCapacity = reject(wire.CodeCapacity, "mesh at connection capacity")
 
-// membership finds the mesh and the member behind a proven key. A hello may bind
-// its key to the member that a v1 claim has made.
-func (c *conn) membership(meshID string, key wire.Key, memberID, what string) (*room, *mesh.Member, error) {
+// membership finds the mesh and the member behind a proven key.
+func (c *conn) membership(meshID string, key wire.Key, what string) (*room, *mesh.Member, error) {
 	unauthorized := reject(wire.CodeUnauthorized, "%s not found in mesh", what)
 	id, err := wire.ParseID(meshID)
 	if err != nil {
@@ -178,44 +176,12 @@ func (c *conn) membership(meshID string, key wire.Key, memberID, what string) (*
 	}
 	m, ok := room.members.Member(key)
 	if !ok {
-		if m, err = c.bind(room, key, memberID); err != nil {
-			return nil, nil, err
-		}
-		if m == nil {
-			return nil, nil, unauthorized
-		}
+		return nil, nil, unauthorized
 	}
 	if m.Removed() {
 		return nil, nil, room.revoked()
 	}
 	return room, m, nil
-}
-
-// bind gives the member of a v1 claim the key that says hello first. It returns
-// nil when there is no such member.
-func (c *conn) bind(room *room, key wire.Key, memberID string) (*mesh.Member, error) {
-	id, err := wire.ParseID(memberID)
-	if err != nil {
-		return nil, nil
-	}
-	now := time.Now()
-	if m, ok := room.members.MemberByID(id); !ok || !m.Bindable(now) {
-		return nil, nil
-	}
-	ctx, cancel := storageContext()
-	defer cancel()
-	m, err := c.broker.meshes.BindKey(ctx, room.id, id, key, now)
-	var refusal *mesh.Refusal
-	if errors.As(err, &refusal) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	c.broker.journal.Record(audit.NewEvent(room.id, now, m.ID.String(), audit.MemberJoinedDetail{
-		Member: m.ID, Key: m.Key, Role: string(m.Role),
-	}))
-	return m, nil
 }
 
 // enter makes the connection a peer, or a transient one, and answers the hello.
@@ -248,11 +214,12 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 	}
 	c.attestation = a.Attestation
 	c.notify, c.sealedGroups = a.About.Has(wire.CapCaughtUp), a.About.Has(wire.CapSealedGroups)
+	c.keepsRoster = a.About.Has(wire.CapRosterChanged)
 	ack := wire.HelloAck{
 		Type: wire.TypeHelloAck, PresenceID: a.ID, MemberDisplayName: m.DisplayName,
 		MemberProfile: wire.MemberProfile{Groups: orEmpty(m.Groups), MessageMode: "push"},
 		MeshPolicy:    wire.MeshPolicy{SelfEditable: wire.SelfEditable{DisplayName: true, RoleTag: true, Groups: true, MessageMode: true}},
-		Capabilities:  []string{wire.CapTransient, wire.CapCaughtUp, wire.CapSealedGroups}, ServerTime: wire.Time{Time: now},
+		Capabilities:  []string{wire.CapTransient, wire.CapCaughtUp, wire.CapSealedGroups, wire.CapRosterChanged}, ServerTime: wire.Time{Time: now},
 	}
 	if !a.Proven {
 		ack.Services = &[]string{}

@@ -94,6 +94,9 @@ func (c *conn) setRole(frame *wire.Frame) error {
 	}
 	if was != member.Role {
 		c.note(audit.RoleChangedDetail{Member: member.ID, From: string(was), To: string(member.Role)})
+		c.room.mu.Lock()
+		c.room.MemberChanged(key)
+		c.room.mu.Unlock()
 	}
 	return c.acknowledged(frame, nil)
 }
@@ -121,7 +124,7 @@ func (c *conn) removeMember(frame *wire.Frame) error {
 // expel ends every presence and connection of a removed member.
 func (r *room) expel(member wire.ID, key wire.Key) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.unlock()
 	all := slices.Clone(r.ByMember(key))
 	for _, p := range all {
 		online, c := p.Online, p.Conn

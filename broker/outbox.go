@@ -13,13 +13,6 @@ const (
 	// outboxBytes is how much may wait to be written before the connection's own
 	// requests are no longer read. Pushes are bounded by the queue's window.
 	outboxBytes = 1 << 20
-	// outboxNews is how many system pushes may wait. They are news, not messages:
-	// the oldest make room for the newest.
-	outboxNews = 256
-	// newsDelay is how long news wait for more of them, so that many who come at
-	// once are not written one by one to everybody. Whatever else is to be written
-	// takes them along.
-	newsDelay = 50 * time.Millisecond
 	// batchBytes is how much is written at once, except for larger frames.
 	batchBytes = 16 << 10
 	// writeTimeout is how long that may take.
@@ -35,8 +28,9 @@ type outbox struct {
 
 	mu      sync.Mutex
 	frames  []outFrame
-	bytes   int
+	bytes   int           // without news, whose frames are shared by all who are told
 	news    int           // how many of the frames are
+	reduced int           // news that were left when there were too many
 	answers int           // bytes of those that have not been written
 	unread  *atomic.Int64 // the same of all connections of a member; nil: not known yet
 	writing bool
@@ -49,6 +43,7 @@ type outbox struct {
 type outFrame struct {
 	data []byte
 	kind frameKind
+	news *event // of frameNews
 }
 
 type frameKind uint8
@@ -65,13 +60,10 @@ type closeFrame struct {
 }
 
 // add queues a frame that must be sent.
-func (o *outbox) add(data []byte) { o.put(outFrame{data, frameAnswer}) }
+func (o *outbox) add(data []byte) { o.put(outFrame{data: data, kind: frameAnswer}) }
 
 // addPush queues a message.
-func (o *outbox) addPush(data []byte) { o.put(outFrame{data, framePush}) }
-
-// addNews queues a frame that may give way to newer ones.
-func (o *outbox) addNews(data []byte) { o.put(outFrame{data, frameNews}) }
+func (o *outbox) addPush(data []byte) { o.put(outFrame{data: data, kind: framePush}) }
 
 // bill has what waits as answers counted in a member's account too.
 func (o *outbox) bill(unread *atomic.Int64) {
@@ -96,33 +88,34 @@ func (o *outbox) put(f outFrame) {
 	if o.closed {
 		return
 	}
-	if f.kind == frameNews {
-		if o.news == outboxNews || o.bytes > outboxBytes {
-			o.dropOldestNews()
-		}
-		o.news++
-	}
 	o.frames = append(o.frames, f)
 	o.bytes += len(f.data)
 	if f.kind == frameAnswer {
 		o.owe(len(f.data))
 	}
+	o.start()
+}
+
+// addNews queues an event. Of more than newsLimit, those of one presence are reduced
+// to what they come to, so that never many more wait than there are presences.
+func (o *outbox) addNews(e *event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
+	o.frames = append(o.frames, outFrame{e.frame, frameNews, e})
+	if o.news++; o.news >= max(newsLimit, 2*o.reduced) {
+		before := len(o.frames)
+		o.frames = reduce(o.frames, func(f outFrame) *event { return f.news })
+		o.news -= before - len(o.frames)
+		o.reduced = o.news
+	}
 	switch {
-	case f.kind != frameNews || o.news >= outboxNews/2:
+	case o.news >= newsLimit/2:
 		o.start()
 	case !o.writing && o.delayed == nil:
 		o.delayed = time.AfterFunc(newsDelay, o.startDelayed)
-	}
-}
-
-func (o *outbox) dropOldestNews() {
-	for i, f := range o.frames {
-		if f.kind == frameNews {
-			o.frames = append(o.frames[:i], o.frames[i+1:]...)
-			o.bytes -= len(f.data)
-			o.news--
-			return
-		}
 	}
 }
 
@@ -229,7 +222,7 @@ func (o *outbox) take(batch []outFrame) []outFrame {
 	if len(o.frames) == 0 {
 		end := o.closing
 		o.closing = nil
-		o.frames = nil // an idle connection keeps no buffer
+		o.frames, o.reduced = nil, 0 // an idle connection keeps no buffer
 		o.writing = end != nil
 		o.mu.Unlock()
 		if end != nil {
@@ -244,9 +237,10 @@ func (o *outbox) take(batch []outFrame) []outFrame {
 			break
 		}
 		batch = append(batch, f)
-		o.bytes -= len(f.data)
 		if f.kind == frameNews {
 			o.news--
+		} else {
+			o.bytes -= len(f.data)
 		}
 	}
 	clear(o.frames[:len(batch)])

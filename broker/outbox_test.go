@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -67,36 +69,50 @@ func TestOutboxKeepsOrderAndClosesLast(t *testing.T) {
 	}
 }
 
-// News give way to news, never messages.
-func TestOutboxDropsOldestNews(t *testing.T) {
+func somebody() *presence.Presence[*conn] { return new(presence.Presence[*conn]) }
+
+// told is news of p with a text for a frame.
+func told(p *presence.Presence[*conn], kind, text string) *event {
+	return &event{about: p, kind: kind, frame: []byte(text)}
+}
+
+// Who reads slowly gets what the news come to, and every message.
+func TestOutboxReducesNews(t *testing.T) {
 	t.Parallel()
 	o, client := pipe(t)
 	o.writing = true // nothing is written yet
-	for i := range outboxNews + 10 {
-		o.addNews([]byte(fmt.Sprint("news", i)))
-		if i%10 == 0 {
+	stays, leaves := somebody(), somebody()
+	o.addNews(told(stays, wire.EventPeerJoined, "came"))
+	o.addNews(told(leaves, wire.EventPeerLeft, "left"))
+	for i := range 20 * newsLimit {
+		guest := somebody()
+		o.addNews(told(guest, wire.EventPeerJoined, "guest"))
+		o.addNews(told(guest, wire.EventPeerLeft, "guest"))
+		o.addNews(told(stays, wire.EventProfileUpdated, fmt.Sprint("profile ", i)))
+		if i%newsLimit == 0 {
 			o.add([]byte("message"))
 		}
-	}
-	if o.news != outboxNews {
-		t.Fatalf("%d news are kept", o.news)
-	}
-	waiting := len(o.frames)
-	go o.write()
-	messages, first := 0, ""
-	for range waiting {
-		got, err := read(t, client)
-		switch {
-		case err != nil:
-			t.Fatal(err)
-		case got == "message":
-			messages++
-		case first == "":
-			first = got
+		if o.news > newsLimit {
+			t.Fatalf("%d news wait", o.news)
 		}
 	}
-	if messages != 27 || first != "news10" {
-		t.Fatalf("%d messages, the oldest news is %s", messages, first)
+	o.finish(wire.CloseRestart, wire.ReasonShutdown)
+	go o.write()
+	var got []string
+	for {
+		text, err := read(t, client)
+		if err != nil {
+			break
+		}
+		got = append(got, text)
+	}
+	messages := slices.DeleteFunc(slices.Clone(got), func(s string) bool { return s != "message" })
+	profiles := slices.DeleteFunc(slices.Clone(got), func(s string) bool { return !strings.HasPrefix(s, "profile") })
+	if len(messages) != 20 || got[0] != "came" || !slices.Contains(got, "left") || len(got) > newsLimit+20 {
+		t.Errorf("%d frames, %d messages, the first is %s", len(got), len(messages), got[0])
+	}
+	if last := profiles[len(profiles)-1]; last != fmt.Sprint("profile ", 20*newsLimit-1) {
+		t.Errorf("the last profile is %s", last)
 	}
 }
 
@@ -135,22 +151,22 @@ func TestOutboxCollectsNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, conn := slowOutbox(t)
 		begin := time.Now()
-		o.addNews([]byte("first"))
-		o.addNews([]byte("second"))
+		o.addNews(told(nil, wire.EventPeerLeft, "first"))
+		o.addNews(told(nil, wire.EventPeerLeft, "second"))
 		const together = "\x81\x05first\x81\x06second"
 		if got := string(<-conn.writes); got != together || time.Since(begin) != newsDelay {
 			t.Errorf("%q was written after %v", got, time.Since(begin))
 		}
 		synctest.Wait()
 		begin = time.Now()
-		o.addNews([]byte("third"))
+		o.addNews(told(nil, wire.EventPeerLeft, "third"))
 		o.add([]byte("message"))
 		if got := string(<-conn.writes); got != "\x81\x05third\x81\x07message" || time.Since(begin) != 0 {
 			t.Errorf("%q was written after %v", got, time.Since(begin))
 		}
 		synctest.Wait()
-		for range outboxNews / 2 { // more would be lost before long
-			o.addNews([]byte("news"))
+		for range newsLimit / 2 {
+			o.addNews(told(somebody(), wire.EventPeerLeft, "news"))
 		}
 		if <-conn.writes; time.Since(begin) != 0 {
 			t.Errorf("many news waited for %v", time.Since(begin))

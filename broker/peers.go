@@ -1,40 +1,90 @@
 package broker
 
 import (
+	"crypto/rand"
+	"encoding/hex"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// listPeers answers with the roster: every presence by its own facts, hidden ones
-// only to their own member.
+// listPeers answers with the roster, or with what has changed since a version of it:
+// every presence by its own facts, hidden ones only to their own member.
 func (c *conn) listPeers(frame *wire.Frame) error {
+	m, err := wire.DecodeListPeers(frame)
+	if err != nil {
+		return err
+	}
 	r := c.room
 	list := wire.PeersList{Type: wire.TypePeersList, ReqID: frame.ReqID}
 	r.mu.RLock()
-	list.Peers = make([]wire.PeerRow, 0, r.Len())
-	for _, p := range r.All() {
+	now := r.Version()
+	changed, gone, ok := []*presence.Presence[*conn](nil), []wire.ID(nil), false
+	if since, known := r.parseVersion(m.Since); known {
+		changed, gone, ok = r.Since(since, c.member)
+	}
+	if ok {
+		list.Since, list.Gone = m.Since, gone
+	} else {
+		changed = r.All()
+	}
+	rows := make([]listed, 0, len(changed)) // copied, so that nobody waits while they are described
+	for _, p := range changed {
 		if p.Visible || p.MemberKey == c.member {
-			list.Peers = append(list.Peers, r.row(p))
+			rows = append(rows, listed{p.Record, p.CannotRead, p.Online})
 		}
 	}
+	if c.keepsRoster && c.present != nil {
+		r.news.knows(c, now)
+	}
 	r.mu.RUnlock()
+	list.Version = r.versionText(now)
+	list.Peers = make([]wire.PeerRow, len(rows))
+	for i := range rows {
+		list.Peers[i] = r.row(&rows[i])
+	}
 	c.send(list)
 	return nil
 }
 
-func (r *room) row(p *presence.Presence[*conn]) wire.PeerRow {
+// versionText is a version as clients know it: they can tell it from one of another
+// time of this room.
+func (r *room) versionText(version uint64) string {
+	return r.epoch + "-" + strconv.FormatUint(version, 10)
+}
+
+func (r *room) parseVersion(text string) (version uint64, ok bool) {
+	epoch, number, _ := strings.Cut(text, "-")
+	version, err := strconv.ParseUint(number, 10, 64)
+	return version, err == nil && epoch == r.epoch
+}
+
+func newEpoch() string {
+	var b [8]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(b[:])
+}
+
+// listed is a presence as it was at a moment.
+type listed struct {
+	presence.Record
+	cannotRead string
+	online     bool
+}
+
+func (r *room) row(p *listed) wire.PeerRow {
 	row := wire.PeerRow{
 		Pubkey: p.Key(), MemberPubkey: p.MemberKey, DisplayName: p.DisplayName, Status: p.Status,
 		Groups: orEmpty(p.Groups), SessionID: p.SessionID, ConnectedAt: wire.Time{Time: p.ConnectedAt}, Cwd: p.Cwd,
 		PeerRole: p.Role, Hostname: p.Hostname, PeerType: p.PeerType, Channel: p.Channel, Model: p.Model,
-		Stats: p.Stats, Profile: p.Profile, Visible: p.Visible, Online: p.Online,
-		StatusReason: p.StatusReason, CannotRead: p.CannotRead, Attestation: p.Attestation, SealedGroups: p.SealedGroups,
+		Stats: p.Stats, Profile: p.Profile, Visible: p.Visible, PresenceID: p.ID, Online: p.online,
+		StatusReason: p.StatusReason, CannotRead: p.cannotRead, Attestation: p.Attestation, SealedGroups: p.SealedGroups,
 	}
 	if p.Summary != "" {
-		summary := p.Summary // the row outlives the lock
-		row.Summary = &summary
+		row.Summary = &p.Summary
 	}
 	if m, ok := r.members.Member(p.MemberKey); ok {
 		row.MemberRole = string(m.Role)
@@ -70,7 +120,7 @@ func (c *conn) setStatus(frame *wire.Frame) error {
 	}
 	return c.change(func(r *room, p *presence.Presence[*conn], now time.Time) error {
 		if m.CannotRead != nil {
-			p.CannotRead = *m.CannotRead // whatever becomes of the status
+			r.SetCannotRead(p, *m.CannotRead) // whatever becomes of the status
 		}
 		if r.SetStatus(p, signal, now, r.broker.Settings().HookFreshWindow) {
 			r.regate(p)
@@ -114,14 +164,9 @@ func (c *conn) setVisible(frame *wire.Frame) error {
 		return err
 	}
 	err = c.change(func(r *room, p *presence.Presence[*conn], _ time.Time) error {
-		if !r.SetVisible(p, m.Visible) {
-			return nil
+		if r.SetVisible(p, m.Visible) {
+			r.postpone(p, !m.Visible, false)
 		}
-		event := wire.EventPeerHidden
-		if m.Visible {
-			event = wire.EventPeerVisible
-		}
-		r.announce(p, event, wire.EventData{Name: p.DisplayName, Pubkey: p.Key()}, true)
 		return nil
 	})
 	return c.acknowledged(frame, err)
@@ -134,9 +179,7 @@ func (c *conn) setProfile(frame *wire.Frame) error {
 	}
 	err = c.change(func(r *room, p *presence.Presence[*conn], _ time.Time) error {
 		r.SetProfile(p, &profile)
-		if p.Visible {
-			r.announce(p, wire.EventProfileUpdated, wire.EventData{Name: p.DisplayName, Pubkey: p.Key(), Profile: &profile}, true)
-		}
+		r.postpone(p, p.Visible, true)
 		return nil
 	})
 	return c.acknowledged(frame, err)

@@ -2,15 +2,10 @@ package broker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
-
-	"github.com/google/uuid"
-	"go.uber.org/zap"
 
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/mesh"
@@ -26,6 +21,8 @@ type room struct {
 	members *mesh.View
 	rates   *limiters[wire.ID] // sends, by member
 	copies  *copyRights
+	epoch   string // names this time in memory
+	news    news
 
 	mu sync.RWMutex
 	*presence.Room[*conn]
@@ -35,6 +32,14 @@ type room struct {
 	// serving says which connection serves a mailbox that is not its presence's own,
 	// by the mailbox's name.
 	serving map[string]*conn
+	// untold are presences that have changed what others are told of, once a second.
+	untold map[*presence.Presence[*conn]]untold
+}
+
+// untold is what others don't know of a presence yet.
+type untold struct {
+	visible bool // whether it is, as they know it
+	profile bool // it has another one
 }
 
 // room returns a mesh, loading it at first use.
@@ -65,7 +70,9 @@ func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
 	r := &room{
 		broker: b, id: id, members: members, rates: newLimiters[wire.ID](), copies: newCopyRights(),
 		Room: presence.NewRoom[*conn](id), serving: make(map[string]*conn), guests: make(map[*conn]struct{}),
+		epoch: newEpoch(), untold: make(map[*presence.Presence[*conn]]untold),
 	}
+	r.news.room = r
 	now := time.Now()
 	for i := range records { // whose clock may have been ahead: what lies in the future would never end
 		rec := &records[i]
@@ -123,21 +130,27 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 	if err := r.introduce(a, now); err != nil {
 		return err
 	}
+	if err := r.seat(c, a, ack, now); err != nil {
+		return err
+	}
+	c.CaughtUp() // of joining itself
+	return nil
+}
+
+// seat does what of that is under the room's lock.
+func (r *room) seat(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now time.Time) error {
 	r.mu.Lock()
+	defer r.unlock()
 	if err := r.admissible(a); err != nil {
-		r.mu.Unlock()
 		return err
 	}
 	joined, err := r.Join(a, r.broker.Settings().MaxConnectionsPerMesh, now)
 	switch {
 	case errors.Is(err, presence.ErrCapacity):
-		r.mu.Unlock()
 		return errCapacity
 	case errors.Is(err, presence.ErrKeyTaken):
-		r.mu.Unlock()
 		return reject(wire.CodeKeyTaken, "sessionPubkey belongs to a session that has proven it")
 	case err != nil: // presence.ErrOvertaken
-		r.mu.Unlock()
 		return err
 	}
 	p := joined.Presence
@@ -148,6 +161,7 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 		ack.LastSeenAt = &wire.Time{Time: restored.LastSeenAt}
 	}
 	c.send(ack)
+	r.news.admit(c, joined.OldConn, r.Version())
 	for _, old := range joined.Ended {
 		r.replaced(old, p)
 	}
@@ -174,9 +188,13 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 	}
 	r.broker.stats.joins.Add(1)
 	r.save()
-	r.mu.Unlock()
-	c.CaughtUp() // of joining itself
 	return nil
+}
+
+// unlock gives up r.mu, and tells what was announced under it.
+func (r *room) unlock() {
+	r.mu.Unlock()
+	r.news.tell()
 }
 
 // introduce stores a session key that is new to the mesh before anybody hears of
@@ -285,8 +303,9 @@ func introduced(last *presence.Record) bool {
 // part takes a connection out of the room: a clean close is a leave, anything
 // else keeps the presence for the lease.
 func (r *room) part(c *conn, clean bool) {
+	r.news.forget(c)
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.unlock()
 	p := c.present
 	if p == nil {
 		delete(r.guests, c)
@@ -311,7 +330,12 @@ func (r *room) part(c *conn, clean bool) {
 // departed tells of a presence that has ended, and gives up what can't come back
 // for its messages. The caller holds r.mu.
 func (r *room) departed(p *presence.Presence[*conn], but ...*presence.Presence[*conn]) {
-	if p.Visible {
+	known := p.Visible
+	if u, ok := r.untold[p]; ok {
+		known = u.visible
+		delete(r.untold, p)
+	}
+	if known {
 		r.announce(p, wire.EventPeerLeft, wire.EventData{Name: p.DisplayName, Pubkey: p.Key()}, p.Proven, but...)
 	}
 	r.record(p, audit.PeerLeftDetail{Presence: p.ID, Member: p.MemberID, Key: p.Key()})
@@ -345,26 +369,44 @@ func (r *room) announceArrival(p *presence.Presence[*conn], restored *presence.R
 	}
 }
 
-// announce sends news of p to the other presences but some; to those of its own
-// member only if toOwn. The caller holds r.mu.
-func (r *room) announce(p *presence.Presence[*conn], event string, data wire.EventData, toOwn bool, but ...*presence.Presence[*conn]) {
-	var frame []byte
-	for _, other := range r.All() {
-		if other == p || !other.Online || other.MemberKey == p.MemberKey && !toOwn || slices.Contains(but, other) {
+// announce has the other presences but some be told of p when the room is unlocked;
+// those of its own member only if toOwn. The caller holds r.mu.
+func (r *room) announce(p *presence.Presence[*conn], kind string, data wire.EventData, toOwn bool, but ...*presence.Presence[*conn]) {
+	r.news.add(&event{
+		about: p, member: p.MemberKey, own: toOwn, but: but, kind: kind, data: data, at: time.Now(),
+	}, r.Version())
+}
+
+// postpone notes what others are to be told of p with the next sweep: someone who
+// changes all the time is news once a second. The caller holds r.mu.
+func (r *room) postpone(p *presence.Presence[*conn], visible, profile bool) {
+	u, ok := r.untold[p]
+	if !ok {
+		u.visible = visible
+	}
+	u.profile = u.profile || profile
+	r.untold[p] = u
+}
+
+// announceChanges tells what was postponed. The caller holds r.mu.
+func (r *room) announceChanges() {
+	for p, u := range r.untold {
+		data := wire.EventData{Name: p.DisplayName, Pubkey: p.Key()}
+		switch {
+		case u.visible && !p.Visible:
+			r.announce(p, wire.EventPeerHidden, data, true)
+		case !u.visible && p.Visible:
+			r.announce(p, wire.EventPeerVisible, data, true)
+		}
+		switch {
+		case u.profile && !p.Visible:
+			r.untold[p] = untold{profile: true} // until it is shown
 			continue
+		case u.profile:
+			data.Profile = p.Profile
+			r.announce(p, wire.EventProfileUpdated, data, true)
 		}
-		if frame == nil {
-			var err error
-			frame, err = json.Marshal(wire.SystemPush{
-				Type: wire.TypePush, Subtype: "system", Event: event, EventData: data, MessageID: uuid.NewString(),
-				MeshID: r.id, SenderPubkey: "system", Priority: wire.Low, CreatedAt: wire.Time{Time: time.Now()},
-			})
-			if err != nil {
-				r.broker.log.Error("encode a system push", zap.Error(err))
-				return
-			}
-		}
-		other.Conn.out.addNews(frame)
+		delete(r.untold, p)
 	}
 }
 

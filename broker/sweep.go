@@ -55,7 +55,7 @@ func (r *room) sweep(now time.Time, s Settings) {
 	r.rates.forget(now)
 	r.copies.forget(now)
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.unlock()
 	for _, p := range r.ExpireLeases(now) {
 		r.departed(p)
 		r.resettle(p)
@@ -63,6 +63,7 @@ func (r *room) sweep(now time.Time, s Settings) {
 	for _, p := range r.SweepStatus(now, s.StatusTTL) {
 		r.regate(p)
 	}
+	r.announceChanges()
 	r.save()
 }
 

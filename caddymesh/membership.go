@@ -32,6 +32,10 @@ func (c *call) claim() error {
 		return c.badBody(err, string(wire.CodeMalformed))
 	}
 	result, err := c.broker.Claim(c.r.Context(), c.code, body)
+	var refusal *mesh.Refusal
+	if errors.As(err, &refusal) && refusal.Code == mesh.CodeV1Claim {
+		return c.refuse(http.StatusBadRequest, refusal.Message, "") // v1 clients show the error alone
+	}
 	if err != nil {
 		return c.refusal(err)
 	}

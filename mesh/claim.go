@@ -9,24 +9,16 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// BindWindow is how long after a v1 claim the first hello may bind a key
-// (protocol v1, section 6).
-const BindWindow = 10 * time.Minute
-
-// Claim makes somebody who opened an invite link a member. A claim comes in two
-// shapes:
+// Claim makes somebody who opened an invite link a member. The claim names the member
+// key and is signed, within 60 s of now, by the claim key from the link's fragment. The
+// same key may claim again and gets the same answer.
 //
-//   - Ours names the member key and is signed, within 60 s of now, by the claim
-//     key from the link's fragment. The member is bound at once. The same key may
-//     claim again and gets the same answer.
-//   - That of v1 clients shows nothing but an x25519 key. It makes a member
-//     without a key, which the first hello within BindWindow may bind, and is
-//     good only for invites of normal members, because it proves only that the
-//     code is known. The x25519 key goes unused: the broker does not have the
-//     mesh key and can seal it for nobody.
+// A claim of protocol v1 shows nothing but an x25519 key. It is refused: its client
+// needs the mesh key sealed for that key, and the broker does not have the mesh key.
 //
 // Refusals: malformed, not_found, timestamp_skew, bad_signature, forbidden (the
-// key of a removed member), revoked, expired, exhausted.
+// key of a removed member), revoked, expired, exhausted; of a v1 claim malformed,
+// not_found, revoked, expired, exhausted, CodeV1Claim.
 func (d *Directory) Claim(ctx context.Context, code string, c wire.Claim, now time.Time) (wire.ClaimResult, Joined, error) {
 	m, sig, err := readClaim(c)
 	if err != nil {
@@ -36,15 +28,14 @@ func (d *Directory) Claim(ctx context.Context, code string, c wire.Claim, now ti
 	if err != nil {
 		return wire.ClaimResult{}, Joined{}, err
 	}
-	switch {
-	case !m.Key.IsZero():
-		err = checkSigned(inv.ClaimKey, wire.ClaimSigningText(code, m.Key, c.Timestamp), c.Timestamp, sig, now)
-	case inv.Role != Normal:
-		err = refuse(wire.CodeBadSignature, "an invite for %ss must be claimed with the link's own key", inv.Role)
-	default:
-		m.BindBefore = stamp(now).Add(BindWindow)
+	if m.Key.IsZero() {
+		if err := v.usable(inv, now); err != nil {
+			return wire.ClaimResult{}, Joined{}, translate(err, claimCodes)
+		}
+		return wire.ClaimResult{}, Joined{}, refuse(CodeV1Claim, "this invite link does not work with your client: "+
+			"ask whoever invited you for a v1 link (claudemesh invite --format v1), or install the claudemesh that the link's page names")
 	}
-	if err != nil {
+	if err := checkSigned(inv.ClaimKey, wire.ClaimSigningText(code, m.Key, c.Timestamp), c.Timestamp, sig, now); err != nil {
 		return wire.ClaimResult{}, Joined{}, err
 	}
 	joined, err := d.redeem(ctx, inv, m, now)
@@ -65,7 +56,7 @@ func (d *Directory) Claim(ctx context.Context, code string, c wire.Claim, now ti
 	}, joined, nil
 }
 
-// readClaim tells the shapes apart: the member has a key in ours, none in v1's.
+// readClaim tells the shapes apart: the member has a key in ours, none in that of v1.
 func readClaim(c wire.Claim) (Member, wire.Signature, error) {
 	var sig wire.Signature
 	ours := c.PeerPubkey != "" || c.Signature != "" || c.Timestamp != 0
@@ -77,7 +68,7 @@ func readClaim(c wire.Claim) (Member, wire.Signature, error) {
 		if err != nil || len(x) != wire.KeySize {
 			return Member{}, sig, refuse(wire.CodeMalformed, "recipient_x25519_pubkey must be %d bytes of base64url", wire.KeySize)
 		}
-		return Member{DisplayName: cleanName(c.DisplayName, "")}, sig, nil
+		return Member{}, sig, nil
 	}
 	key, err := parseKey("peer_pubkey", c.PeerPubkey)
 	if err != nil {

@@ -92,7 +92,7 @@ func TestClaimRefusals(t *testing.T) {
 		}, 0, wire.CodeMalformed},
 		{"v1, invite for an admin", func(c *wire.InviteCreate) { c.Role = "admin" }, func(l testLink, _ wire.Claim) (string, wire.Claim) {
 			return l.code, v1Claim()
-		}, 0, wire.CodeBadSignature},
+		}, 0, CodeV1Claim},
 		{"v1, expired", func(c *wire.InviteCreate) { c.ExpiresAt = testNow.UnixMilli() + 1000 }, func(l testLink, _ wire.Claim) (string, wire.Claim) {
 			return l.code, v1Claim()
 		}, time.Second, wire.CodeExpired},
@@ -135,8 +135,7 @@ func TestFullMesh(t *testing.T) {
 	if err := claim(first, testNow); err != nil {
 		t.Fatal(err)
 	}
-	_, keyless, err := w.Claim(t.Context(), l.code, v1Claim(), testNow)
-	if err != nil {
+	if err := claim(newKey(t), testNow); err != nil {
 		t.Fatal(err)
 	}
 	used := w.used(l.ID)
@@ -152,77 +151,32 @@ func TestFullMesh(t *testing.T) {
 	if err := claim(first, testNow); err != nil {
 		t.Errorf("claimed again: %v", err)
 	}
-	later := keyless.Member.BindBefore
-	if err := claim(newKey(t), later); err != nil {
-		t.Errorf("nobody has bound a key: %v", err)
-	}
-	wantCode(t, claim(newKey(t), later), wire.CodeCapacity)
 	if _, err := w.Remove(t.Context(), w.asOwner, first.Public(), testNow); err != nil {
 		t.Fatal(err)
 	}
-	if err := claim(newKey(t), later); err != nil {
+	if err := claim(newKey(t), testNow); err != nil {
 		t.Errorf("a member was removed: %v", err)
 	}
 }
 
+// No claim of protocol v1 uses an invite: its client could do nothing with it.
 func TestClaimV1(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
-	l := w.link(w.asOwner, func(c *wire.InviteCreate) { c.Uses = 2 })
-	claim := func() *Member {
-		t.Helper()
-		res, joined, err := w.Claim(t.Context(), l.code, v1Claim(), testNow)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if m := joined.Member; !m.Key.IsZero() || !m.BindBefore.Equal(testNow.Add(10*time.Minute)) || m.ID != res.MemberID || m.DisplayName == "" || res.SealedRootKey != testSealed {
-			t.Errorf("member %+v, result %+v", m, res)
-		}
-		return joined.Member
-	}
-	first, second := claim(), claim()
-	if first.ID == second.ID || first.DisplayName == second.DisplayName {
-		t.Error("two claims made one member")
-	}
+	l := w.link(w.asOwner, func(c *wire.InviteCreate) { c.Uses = 1 })
 	_, _, err := w.Claim(t.Context(), l.code, v1Claim(), testNow)
+	wantCode(t, err, CodeV1Claim)
+	if !strings.Contains(err.Error(), "v1 link") {
+		t.Errorf("it does not say what to ask for: %v", err)
+	}
+	if used := w.used(l.ID); used != 0 {
+		t.Errorf("the invite was used %d times", used)
+	}
+	if _, _, err := w.Claim(t.Context(), l.code, l.claim(newKey(t), testNow), testNow); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = w.Claim(t.Context(), l.code, v1Claim(), testNow)
 	wantCode(t, err, CodeExhausted)
-
-	key, other := newKey(t).Public(), newKey(t).Public()
-	last := first.BindBefore.Add(-time.Millisecond)
-	refused := []struct {
-		name   string
-		mesh   wire.ID
-		member wire.ID
-		key    wire.Key
-		at     time.Time
-	}{
-		{"too late", w.mesh.ID, first.ID, key, first.BindBefore},
-		{"zero key", w.mesh.ID, first.ID, wire.Key{}, testNow},
-		{"key of a member", w.mesh.ID, first.ID, w.normalKey.Public(), testNow},
-		{"unknown member", w.mesh.ID, wire.ID{1}, key, testNow},
-		{"unknown mesh", wire.ID{1}, first.ID, key, testNow},
-		{"member with a key", w.mesh.ID, w.asNormal.MemberID, key, testNow},
-	}
-	for _, c := range refused {
-		_, err := w.BindKey(t.Context(), c.mesh, c.member, c.key, c.at)
-		t.Log(c.name)
-		wantCode(t, err, wire.CodeNotFound)
-	}
-	bound, err := w.BindKey(t.Context(), w.mesh.ID, first.ID, key, last)
-	if err != nil || bound.Key != key || bound.ID != first.ID {
-		t.Fatalf("bound %+v, %v", bound, err)
-	}
-	v, _ := w.Get(t.Context(), w.mesh.ID)
-	if m, ok := v.Member(key); !ok || m != bound {
-		t.Error("the bound member is not found by its key")
-	}
-	if m, _ := v.MemberByID(first.ID); m != bound {
-		t.Error("the bound member is not found by its id")
-	}
-	_, err = w.BindKey(t.Context(), w.mesh.ID, first.ID, other, last)
-	wantCode(t, err, wire.CodeNotFound)
-	_, err = w.BindKey(t.Context(), w.mesh.ID, second.ID, key, last)
-	wantCode(t, err, wire.CodeNotFound)
 }
 
 // TestStorageFailuresAreNoRefusals: a caller must be able to tell "no" from "not now".
@@ -230,10 +184,6 @@ func TestStorageFailuresAreNoRefusals(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
 	l := w.link(w.asOwner, nil)
-	_, joined, err := w.Claim(t.Context(), l.code, v1Claim(), testNow)
-	if err != nil {
-		t.Fatal(err)
-	}
 	token := tokenOf(t, w.payload(nil))
 	w.register(token, nil)
 	down := errors.New("connection refused")
@@ -248,7 +198,6 @@ func TestStorageFailuresAreNoRefusals(t *testing.T) {
 		"AddInvite":     func() error { _, err := w.CreateInvite(ctx, w.asOwner, linkBody(t, key), testNow); return err },
 		"Invites":       func() error { _, err := w.ListInvites(ctx, w.asOwner); return err },
 		"RevokeInvite":  func() error { return w.RevokeInvite(ctx, w.asOwner, l.ID, testNow) },
-		"BindKey":       func() error { _, err := w.BindKey(ctx, w.mesh.ID, joined.Member.ID, key.Public(), testNow); return err },
 		"UpdateMember":  func() error { _, err := w.Remove(ctx, w.asOwner, w.normalKey.Public(), testNow); return err },
 		"Mesh":          func() error { w.Forget(w.mesh.ID); _, err := w.Get(ctx, w.mesh.ID); return err },
 	}

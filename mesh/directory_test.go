@@ -247,10 +247,6 @@ func TestUnknownFateIsFoundByReaders(t *testing.T) {
 func TestMembers(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
-	l := w.link(w.asOwner, nil)
-	if _, _, err := w.Claim(t.Context(), l.code, v1Claim(), testNow); err != nil {
-		t.Fatal(err)
-	}
 	if _, err := w.Remove(t.Context(), w.asOwner, w.adminKey.Public(), testNow); err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 // Joined is how a join or claim ended.
 type Joined struct {
 	Mesh          Mesh
-	Member        *Member // with a zero Key after a v1 claim
+	Member        *Member
 	InviteID      wire.ID
 	AlreadyMember bool // the key was a member's before, and no use of the invite was taken
 }
@@ -116,8 +116,7 @@ func openToken(token string) (wire.InviteV1, bool) {
 	return p, err == nil && identity.Verify(owner, p.SigningText(), sig)
 }
 
-// redeem uses the invite for m, of which it takes Key, DisplayName and
-// BindBefore. A key that is a member's already stays that member's, whatever
+// redeem uses the invite for m, of which it takes Key and DisplayName. A key that is a member's already stays that member's, whatever
 // became of the invite. It fails with ErrRemoved, ErrInviteRevoked,
 // ErrInviteExpired or ErrInviteExhausted.
 func (d *Directory) redeem(ctx context.Context, inv Invite, m Member, now time.Time) (Joined, error) {
@@ -133,7 +132,7 @@ func (d *Directory) redeem(ctx context.Context, inv Invite, m Member, now time.T
 		if err := v.usable(inv, now); err != nil {
 			return Joined{}, err
 		}
-		if v.size(now) >= d.limit() {
+		if v.size() >= d.limit() {
 			return Joined{}, ErrFull
 		}
 		m.ID = d.ids.New(now)
@@ -141,9 +140,6 @@ func (d *Directory) redeem(ctx context.Context, inv Invite, m Member, now time.T
 		m.Role = inv.Role
 		m.Groups = inv.Groups
 		m.JoinedAt = stamp(now)
-		if m.DisplayName == "" {
-			m.DisplayName = "peer-" + m.ID.String()[24:]
-		}
 		stored, existed, err := d.store.Redeem(ctx, inv.ID, m)
 		if v.checked(err) != nil {
 			return Joined{}, fmt.Errorf("redeem invite: %w", err)

@@ -19,12 +19,6 @@ func (m *Member) CanAdmin() bool {
 	return !m.Removed() && (m.Role == Owner || m.Role == Admin)
 }
 
-// Bindable reports whether the member came by a v1 claim, has no key yet, and a
-// hello may give it one now.
-func (m *Member) Bindable(now time.Time) bool {
-	return m.Key.IsZero() && !m.Removed() && now.Before(m.BindBefore)
-}
-
 // Allows reports whether m lets the member with the key sender use one of the
 // capabilities. A member allows itself everything.
 func (m *Member) Allows(sender wire.Key, capability string) bool {
@@ -151,27 +145,6 @@ func (d *Directory) SetGrant(ctx context.Context, a Actor, other wire.Key, capab
 		m.Grants[other] = slices.Compact(granted)
 		return m, nil
 	})
-}
-
-// BindKey gives the member of a v1 claim the key of its first hello, once and
-// before its time runs out.
-//
-// Refusals: not_found, for whatever reason the key cannot be bound.
-func (d *Directory) BindKey(ctx context.Context, meshID, memberID wire.ID, key wire.Key, now time.Time) (*Member, error) {
-	v, err := d.lock(ctx, meshID)
-	if err != nil {
-		return nil, translate(err, changeCodes)
-	}
-	defer v.unlock()
-	m, ok := v.MemberByID(memberID)
-	if _, taken := v.Member(key); !ok || taken || key.IsZero() || !m.Bindable(now) {
-		return nil, refuseFor(wire.CodeNotFound, ErrMemberNotFound)
-	}
-	bound, err := d.store.BindKey(ctx, meshID, memberID, key, stamp(now))
-	if v.checked(err) != nil {
-		return nil, translate(fmt.Errorf("bind key: %w", err), changeCodes)
-	}
-	return v.put(bound), nil
 }
 
 var changeCodes = map[error]wire.Code{

@@ -31,13 +31,12 @@ type Mesh struct {
 type Member struct {
 	ID          wire.ID
 	MeshID      wire.ID
-	Key         wire.Key // zero until a v1 claim is bound
+	Key         wire.Key
 	DisplayName string
 	Role        Role
 	Groups      []wire.Group // of its presences, unless they name their own
 	JoinedAt    time.Time
 	RemovedAt   time.Time // zero: not removed
-	BindBefore  time.Time // of a v1 claim: until when the first hello may bind a key
 	// Grants says what others may do to this member, by their member keys. Who
 	// has no entry has DefaultGrants; an empty list blocks.
 	Grants map[wire.Key][]string
@@ -117,11 +116,8 @@ type Store interface {
 	// the key is already a member's it returns that member with existed true and
 	// burns nothing (also if the member was removed: the caller looks at RemovedAt).
 	// Otherwise ErrInviteRevoked, ErrInviteExpired (at m.JoinedAt) or
-	// ErrInviteExhausted. A member with a zero key is always new.
+	// ErrInviteExhausted.
 	Redeem(ctx context.Context, inviteID wire.ID, m Member) (member Member, existed bool, err error)
-	// BindKey gives a member with a zero key its key, if now is before its
-	// BindBefore and no other member of the mesh has the key; else ErrMemberNotFound.
-	BindKey(ctx context.Context, meshID, memberID wire.ID, key wire.Key, now time.Time) (Member, error)
 	// UpdateMember writes DisplayName, Role, Groups, RemovedAt and Grants; ErrMemberNotFound.
 	UpdateMember(ctx context.Context, m Member) error
 }

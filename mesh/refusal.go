@@ -11,6 +11,7 @@ import (
 // those of protocol v1, section 6.
 const (
 	CodeExhausted wire.Code = "exhausted"
+	CodeV1Claim   wire.Code = "v1_claim" // a claim of protocol v1, which no link can serve
 
 	CodeInviteBadSignature  wire.Code = "invite_bad_signature"
 	CodeMeshNotFound        wire.Code = "mesh_not_found"

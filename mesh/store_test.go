@@ -172,20 +172,6 @@ func (s *memStore) Redeem(ctx context.Context, inviteID wire.ID, m Member) (memb
 	return member, existed, err
 }
 
-func (s *memStore) BindKey(ctx context.Context, meshID, memberID wire.ID, key wire.Key, now time.Time) (m Member, err error) {
-	err = s.do(ctx, "BindKey", func() error {
-		m = s.members[memberID]
-		_, taken := s.holder(meshID, key)
-		if m.MeshID != meshID || !m.Key.IsZero() || !now.Before(m.BindBefore) || taken {
-			return ErrMemberNotFound
-		}
-		m.Key = key
-		s.members[memberID] = m
-		return nil
-	})
-	return m, err
-}
-
 func (s *memStore) UpdateMember(ctx context.Context, m Member) error {
 	return s.do(ctx, "UpdateMember", func() error {
 		old, ok := s.members[m.ID]

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -72,13 +71,12 @@ func (v *View) Members() []*Member {
 	return list
 }
 
-// size returns how many members there are: who was removed is none, nor who has
-// claimed an invite and did not bind a key in time.
-func (v *View) size(now time.Time) (n int) {
+// size returns how many members there are: who was removed is none.
+func (v *View) size() (n int) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	for _, m := range v.byID {
-		if !m.Removed() && (!m.Key.IsZero() || now.Before(m.BindBefore)) {
+		if !m.Removed() && !m.Key.IsZero() {
 			n++
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -298,4 +299,54 @@ func TestSessionIsReplaced(t *testing.T) {
 	if rows, err := second.ListPeers(t.Context()); err != nil || len(rows) != 1 {
 		t.Errorf("got %+v, %v", rows, err)
 	}
+}
+
+// A client that keeps the roster hears that it has changed, and has the same one as a
+// client that asks for all of it.
+func TestRosterIsKept(t *testing.T) {
+	t.Parallel()
+	aliceMesh, bobMesh := newTeam(t, startBroker(t))
+	changed := make(chan struct{}, 100)
+	keeper, err := peer.Dial(t.Context(), peer.Options{
+		Mesh: aliceMesh, About: peer.About{SessionID: "keeper", Cwd: "/", Hostname: "here"},
+		OnRoster: func() { changed <- struct{}{} },
+		OnSystem: func(p wire.SystemPush) { t.Errorf("told of %s too", p.Event) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(keeper.Close)
+	asker := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", newPair(t))
+	same := func(sessions int) {
+		t.Helper()
+		deadline := time.After(patience)
+		for {
+			next(t, "word of a change", changed)
+			kept, err := keeper.ListPeers(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, err := asker.ListPeers(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(all) == sessions && reflect.DeepEqual(kept, all) {
+				return
+			}
+			select {
+			case <-deadline:
+				t.Fatalf("kept %+v, want %d rows: %+v", kept, sessions, all)
+			default:
+			}
+		}
+	}
+	same(2)
+	bob := session(t, bobMesh, "22222222-2222-4222-8222-222222222222", newPair(t))
+	same(3)
+	if err := bob.SetProfile(t.Context(), wire.Profile{Title: "Builder"}); err != nil {
+		t.Fatal(err)
+	}
+	same(3)
+	bob.Close()
+	same(2)
 }

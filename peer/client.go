@@ -23,7 +23,8 @@ type Client struct {
 	life    context.Context
 	abandon context.CancelCauseFunc
 
-	seen seenSet // owned by the deliver loop, of which there is one at a time
+	seen   seenSet // owned by the deliver loop, of which there is one at a time
+	roster roster
 
 	stop context.CancelFunc // of Dial; nil otherwise
 	done chan struct{}      // closed when Dial's Run has ended
@@ -41,7 +42,7 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{o: o, log: o.Logger, changed: make(chan struct{})}
+	c := &Client{o: o, log: o.Logger, roster: roster{asking: make(chan struct{}, 1)}, changed: make(chan struct{})}
 	if !o.Session.IsZero() {
 		c.pairs = append(c.pairs, o.Session)
 	}

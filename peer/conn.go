@@ -55,11 +55,12 @@ type conn struct {
 	waiting map[string]chan wire.Frame // by _reqId, or by the id of a send
 }
 
-// received is something for the application: a message, a system push or,
-// when both are nil, the end of the backlog.
+// received is something for the application: a message, a system push, word of a
+// changed roster or, when there is none of these, the end of the backlog.
 type received struct {
 	push   *wire.Push
 	system *wire.SystemPush
+	roster bool
 }
 
 // dial connects and says hello. ctx bounds the handshake only.
@@ -188,6 +189,8 @@ func (c *conn) dispatch(frame wire.Frame) error {
 		return c.receive(&frame)
 	case wire.TypeCaughtUp:
 		return c.enqueue(received{})
+	case wire.TypeRosterChanged:
+		return c.enqueue(received{roster: true})
 	case wire.TypeAck:
 		ack, err := wire.DecodeAck(&frame)
 		if err != nil {

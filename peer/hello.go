@@ -57,10 +57,13 @@ func (o *Options) hello(now time.Time) ([]byte, error) {
 		Channel:      a.Channel,
 		Model:        a.Model,
 		Groups:       a.Groups,
-		Capabilities: a.Capabilities,
+		Capabilities: slices.Clone(a.Capabilities),
 	}
 	if !o.Mesh.Key.IsZero() {
-		h.Capabilities = append(slices.Clone(a.Capabilities), wire.CapSealedGroups)
+		h.Capabilities = append(h.Capabilities, wire.CapSealedGroups)
+	}
+	if o.OnRoster != nil {
+		h.Capabilities = append(h.Capabilities, wire.CapRosterChanged)
 	}
 	member := o.Mesh.Member
 	var sig wire.Signature

@@ -41,6 +41,11 @@ type Options struct {
 	OnConfirmation func(ctx context.Context, c Confirmation) error
 	// OnSystem is told of peers that come and go. It must return quickly.
 	OnSystem func(p wire.SystemPush)
+	// OnRoster is told that peers have come, gone or changed since the roster was last
+	// asked for, and not again until it is. It must return quickly. With it, a broker
+	// that offers wire.CapRosterChanged does not call OnSystem, and ListPeers keeps the
+	// roster.
+	OnRoster func()
 	// OnCaughtUp is called when all that was waiting at the time of the connect
 	// has been taken. It needs wire.CapCaughtUp among About.Capabilities.
 	OnCaughtUp func()
@@ -70,7 +75,7 @@ type About struct {
 	Model       string
 	Role        string
 	Groups      []wire.Group // nil: those of last time, else the member's
-	// Capabilities are wire.CapTransient and wire.CapCaughtUp.
+	// Capabilities are wire.CapTransient and wire.CapCaughtUp; OnRoster adds its own.
 	Capabilities []string
 }
 

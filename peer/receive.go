@@ -83,6 +83,10 @@ func (c *Client) deliver(ctx context.Context, conn *conn, r received) error {
 		if c.o.OnSystem != nil {
 			c.o.OnSystem(*r.system)
 		}
+	case r.roster:
+		if c.o.OnRoster != nil {
+			c.o.OnRoster()
+		}
 	case c.o.OnCaughtUp != nil:
 		c.o.OnCaughtUp()
 	}

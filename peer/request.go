@@ -86,13 +86,6 @@ func (c *conn) writeTyped(typ, reqID string, frame object) error {
 	return c.writeJSON(frame)
 }
 
-// ListPeers returns the roster: a row for every presence that this client may see.
-func (c *Client) ListPeers(ctx context.Context) ([]wire.PeerRow, error) {
-	var answer wire.PeersList
-	err := c.request(ctx, wire.TypeListPeers, nil, &answer)
-	return answer.Peers, err
-}
-
 // ListMembers returns the members of the mesh, removed ones too.
 func (c *Client) ListMembers(ctx context.Context) ([]wire.MemberRow, error) {
 	var answer wire.Members

@@ -34,6 +34,14 @@ func (r *Room[C]) SetSummary(p *Presence[C], summary string) bool {
 	return true
 }
 
+// SetCannotRead changes why p can't read its messages; "" when it can. It is not stored.
+func (r *Room[C]) SetCannotRead(p *Presence[C], why string) {
+	if p.CannotRead != why && r.live(p) {
+		p.CannotRead = why
+		r.advance(p)
+	}
+}
+
 // SetProfile changes the profile; nil removes it. It must not be written to
 // afterwards.
 func (r *Room[C]) SetProfile(p *Presence[C], profile *wire.Profile) {
@@ -57,6 +65,10 @@ func (r *Room[C]) SetVisible(p *Presence[C], visible bool) bool {
 	}
 	p.Visible = visible
 	r.changed(p)
+	p.hiddenAt = 0
+	if !visible {
+		p.hiddenAt = p.version
+	}
 	return true
 }
 

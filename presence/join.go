@@ -233,6 +233,9 @@ func (r *Room[C]) takeOver(p *Presence[C], a *Arrival[C]) Joined[C] {
 		j.How, j.OldConn = Replaced, p.Conn
 	}
 	r.unlink(p)
+	if !p.Visible && p.MemberKey != a.MemberKey {
+		p.hiddenAt = r.version + 1 // from the member whose session it was
+	}
 	p.describe(a)
 	before := p.Succeeds
 	p.Succeeds = r.heritage(a)

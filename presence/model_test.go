@@ -21,6 +21,8 @@ type model struct {
 	stored map[Identity]Record
 	known  map[wire.Key]wire.ID // whose session has proven it last
 	seen   map[string]int       // how often each outcome came up
+
+	mirrors [4]mirror // of the members 0 to 3, of whom the first is nobody
 }
 
 const modelLimit = 12
@@ -43,6 +45,9 @@ func TestModel(t *testing.T) {
 				m.check()
 				m.checkHeirs()
 				m.store()
+				i := m.rng.IntN(len(m.mirrors))
+				m.mirrors[i].viewer = key(i)
+				m.mirrors[i].catchUp(m.tester)
 			}
 			for _, outcome := range []string{"New", "Resumed", "Replaced", "displaced", "capacity", "taken", "leased", "half-open", "left", "expired", "stale", "restart", "succeeded", "came back", "made place", "inherited"} {
 				if m.seen[outcome] == 0 {
@@ -358,6 +363,7 @@ func (m *model) restart() {
 		known = append(known, Known{SessionKey: k, MemberID: member})
 	}
 	m.Room = NewRoom[int](old.meshID)
+	m.mirrors = [len(m.mirrors)]mirror{}
 	m.Restore(records, known, m.now.Add(testLease))
 	if m.Len() != old.Len() {
 		m.Fatalf("%d presences before the restart, %d after", old.Len(), m.Len())

@@ -30,6 +30,10 @@ type Presence[C comparable] struct {
 	claim  bool
 	attach uint64 // grows with every connection of the room: tells the newest
 	hello  uint64 // of the last connection, see Arrival
+
+	version      uint64       // of its newest change
+	hiddenAt     uint64       // the version at which it was hidden; 0: it is not, or came so
+	newer, older *Presence[C] // in the order of changes
 }
 
 // Ended reports whether the presence has left its room for good.
@@ -53,6 +57,11 @@ type Room[C comparable] struct {
 	pending  []heldSignal // oldest first
 	dirty    map[Identity]*Presence[C]
 	attached uint64
+
+	version   uint64
+	newest    *Presence[C] // the one that changed last
+	gone      []gone       // oldest first
+	forgotten uint64       // the version up to which gone is incomplete
 }
 
 // NewRoom returns the empty room of a mesh.
@@ -103,6 +112,7 @@ func (r *Room[C]) Restore(records []Record, known []Known, leaseUntil time.Time)
 			p.SessionKey = wire.Key{} // as prove would have it
 		}
 		r.add(p)
+		r.advance(p)
 	}
 }
 
@@ -131,6 +141,7 @@ func (r *Room[C]) live(p *Presence[C]) bool { return r.byID[p.ID] == p }
 func (r *Room[C]) changed(p *Presence[C]) {
 	if r.live(p) {
 		r.dirty[p.Identity] = p
+		r.advance(p)
 	}
 }
 
@@ -152,6 +163,7 @@ func (r *Room[C]) end(p *Presence[C], now time.Time) {
 	if i, ok := r.position(p); ok {
 		r.list = slices.Delete(r.list, i, i+1)
 	}
+	r.retire(p)
 }
 
 func (r *Room[C]) position(p *Presence[C]) (int, bool) {

@@ -133,7 +133,7 @@ type Store interface {
 	Burden(ctx context.Context, mesh wire.ID) (Burden, error)
 	// LastSeq returns the highest Seq ever stored, 0 for none.
 	LastSeq(ctx context.Context) (int64, error)
-	// LastMessage returns the newest message's id, zero for none.
+	// LastMessage returns the newest id ever stored of a message, zero for none.
 	LastMessage(ctx context.Context) (wire.ID, error)
 	// Sweep settles pending deliveries of messages created before expire as
 	// Expired at now, removes the bodies that nobody waits for then, and deletes

@@ -119,6 +119,9 @@ const (
 	// mesh key, and that it sends a copy to each peer that its ack names in Unopened.
 	// Clients of protocol v1 do neither.
 	CapSealedGroups = "sealed_groups"
+	// CapRosterChanged asks for roster_changed messages instead of system pushes of
+	// who comes and goes.
+	CapRosterChanged = "roster_changed"
 )
 
 // DecodeHello reads a hello. It never fails: see About.Malformed.
@@ -269,6 +272,19 @@ func DecodeSetStatus(frame *Frame) (SetStatus, error) {
 	if m.Source != "" && m.Source != SourceHook {
 		f.fail("source", "hook, or left out")
 	}
+	return m, f.err
+}
+
+// ListPeers asks for the roster.
+type ListPeers struct {
+	// Since is the version of an earlier answer; "" for the whole roster.
+	Since string
+}
+
+// DecodeListPeers reads a list_peers.
+func DecodeListPeers(frame *Frame) (ListPeers, error) {
+	f := fields{Frame: frame}
+	m := ListPeers{f.str("since")}
 	return m, f.err
 }
 

@@ -19,6 +19,7 @@ const (
 
 	// Extensions of this broker; see SPEC.md.
 	TypeCaughtUp      = "caught_up"
+	TypeRosterChanged = "roster_changed"
 	TypeInviteCreated = "invite_created"
 	TypeInvites       = "invites"
 	TypeMembers       = "members"
@@ -290,6 +291,12 @@ type PeersList struct {
 	Type  string    `json:"type"`
 	Peers []PeerRow `json:"peers"` // never nil
 	ReqID string    `json:"_reqId,omitempty"`
+	// Extensions. Version names the state of the roster, for a later list_peers. Since
+	// is that of the request, when Peers are only the rows that have changed since
+	// then and Gone are the presences to be struck out; "" when Peers are all.
+	Version string `json:"version,omitempty"`
+	Since   string `json:"since,omitempty"`
+	Gone    []ID   `json:"gone,omitempty"`
 }
 
 // Roles of a presence.
@@ -318,7 +325,8 @@ type PeerRow struct {
 	Profile      *Profile        `json:"profile,omitempty"`
 	Visible      bool            `json:"visible"`
 	// Extensions.
-	Online bool `json:"online"` // false: leased, its socket is away for the moment
+	PresenceID ID   `json:"presenceId"`
+	Online     bool `json:"online"` // false: leased, its socket is away for the moment
 	// MemberRole is the member's role in the mesh.
 	MemberRole string `json:"memberRole,omitempty"`
 	// SealedGroups tells that the client has announced CapSealedGroups.
@@ -366,4 +374,11 @@ type RecipientStatus struct {
 // for it when it connected has been sent.
 type CaughtUp struct {
 	Type string `json:"type"`
+}
+
+// RosterChanged tells a client with CapRosterChanged that peers have come, gone or
+// changed since it last asked for the roster. Version is as in PeersList.
+type RosterChanged struct {
+	Type    string `json:"type"`
+	Version string `json:"version"`
 }

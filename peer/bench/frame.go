@@ -235,9 +235,10 @@ func (s *session) hello(now time.Time) ([]byte, error) {
 			ExpiresAt: word.ExpiresAt, Signature: word.Signature.String(),
 		},
 		SessionID: s.name, PID: 1, Cwd: "/", DisplayName: s.name, PeerType: "connector", Channel: "claudemesh-bench", Groups: s.groups,
+		Capabilities: []string{wire.CapRosterChanged}, // as sessions of the daemon: they are not told of each arrival
 	}
 	if len(s.groups) > 0 { // it may get what is sealed for them
-		h.Capabilities = []string{wire.CapSealedGroups}
+		h.Capabilities = append(h.Capabilities, wire.CapSealedGroups)
 	}
 	h.Timestamp, h.Signature = identity.SignSessionHello(s.pair, h.MeshID, member.Public(), now)
 	b, err := json.Marshal(h)

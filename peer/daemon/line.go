@@ -221,7 +221,7 @@ func (l *line) serveOnce() error {
 func (l *line) options() peer.Options {
 	return peer.Options{
 		Mesh: l.mesh, Session: l.key, About: l.about, Formerly: l.former, TakesReceipts: true,
-		OnMessage: l.take, OnConfirmation: l.hear, OnState: l.changed, OnSystem: l.system,
+		OnMessage: l.take, OnConfirmation: l.hear, OnState: l.changed, OnRoster: l.joined.roster.stale, OnSystem: l.system,
 		HTTPClient: l.d.o.HTTPClient, Logger: l.log,
 	}
 }
@@ -243,7 +243,7 @@ func (l *line) changed(s peer.State) {
 	l.joined.roster.stale()
 }
 
-// system is told of peers that come and go.
+// system is told of peers that come and go, by brokers of protocol v1.
 func (l *line) system(wire.SystemPush) { l.joined.roster.stale() }
 
 // revive has a line try again that has given up.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,10 +25,11 @@ const (
 type roster struct {
 	kicked chan struct{} // has room for one
 
-	mu      sync.Mutex
-	at      time.Time // zero: never
-	peers   []wire.PeerRow
-	members []wire.MemberRow
+	mu        sync.Mutex
+	at        time.Time // zero: never
+	peers     []wire.PeerRow
+	members   []wire.MemberRow
+	membersAt time.Time
 }
 
 // stale says that the roster has changed.
@@ -46,7 +48,7 @@ func (r *roster) loop(ctx context.Context, l *line) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err := r.fetch(ctx, l); err != nil && ctx.Err() == nil {
+		if err := r.fetch(ctx, l, false); err != nil && ctx.Err() == nil {
 			l.log.Debug("fetch roster", "error", err)
 		}
 		pause := time.NewTimer(rosterPause)
@@ -58,8 +60,9 @@ func (r *roster) loop(ctx context.Context, l *line) {
 	}
 }
 
-// fetch asks the broker who is there.
-func (r *roster) fetch(ctx context.Context, l *line) error {
+// fetch asks the broker who is there; for the members, of whom there may be many and
+// of whom nothing is heard, only if it must, or when there is somebody unknown.
+func (r *roster) fetch(ctx context.Context, l *line, members bool) error {
 	client := l.current()
 	if client == nil {
 		return peer.ErrDisconnected
@@ -70,19 +73,44 @@ func (r *roster) fetch(ctx context.Context, l *line) error {
 	if err != nil {
 		return err
 	}
-	members, err := client.ListMembers(ctx) // a broker of others may not offer it
-	if err == nil {
-		if err := l.d.contacts.PinMembers(l.d.write(), l.name.mesh, members, time.Now()); err != nil {
+	if members || !r.knowsMembersOf(peers) {
+		if err := r.fetchMembers(ctx, l, client); err != nil {
 			return err
 		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.at, r.peers = time.Now(), peers
-	if err == nil {
-		r.members = members
-	}
 	return nil
+}
+
+func (r *roster) fetchMembers(ctx context.Context, l *line, client *peer.Client) error {
+	members, err := client.ListMembers(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // a broker of others may not offer it
+	}
+	now := time.Now()
+	if err := l.d.contacts.PinMembers(l.d.write(), l.name.mesh, members, now); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.members, r.membersAt = members, now
+	return nil
+}
+
+// knowsMembersOf reports whether the members are those of the rows, and not too old.
+func (r *roster) knowsMembersOf(rows []wire.PeerRow) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Since(r.membersAt) > rosterAge {
+		return false
+	}
+	known := make(map[wire.Key]bool, len(r.members))
+	for i := range r.members {
+		known[r.members[i].Pubkey] = true
+	}
+	return !slices.ContainsFunc(rows, func(row wire.PeerRow) bool { return !known[row.MemberPubkey] })
 }
 
 // fresh returns the roster as it is now, or, when the broker does not answer, as it
@@ -93,7 +121,7 @@ func (j *joined) fresh(ctx context.Context) ([]wire.PeerRow, []wire.MemberRow, b
 	known := !r.at.IsZero()
 	r.mu.Unlock()
 	if j.control.isConnected() || !known {
-		if err := r.fetch(ctx, j.control); err != nil {
+		if err := r.fetch(ctx, j.control, true); err != nil {
 			j.control.log.Debug("fetch roster", "error", err)
 		}
 	}

@@ -17,15 +17,16 @@ import (
 
 const (
 	insertMessages = `INSERT INTO claudemesh.messages (id, mesh_id, sender_member, sender_member_key, sender_key, sender_name,
-			target_spec, priority, created_at, client_id, fingerprint, topic, reply_to, mentions, body_version, key_epoch)
+			target_spec, priority, created_at, client_id, fingerprint, topic, reply_to, mentions, body_version, key_epoch, settled)
 		SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bytea[], $5::bytea[], $6::text[], $7::text[], $8::text[],
-			$9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[])`
+			$9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bytea[])`
 	insertBodies = `INSERT INTO claudemesh.bodies (mesh_id, message_id, nonce, ciphertext, sender_attestation)
 		SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bytea[])`
-	insertDeliveries = `INSERT INTO claudemesh.deliveries (seq, mesh_id, message_id, mailbox, urgent, key, name, same_member,
-			state, settled_at)
-		SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::text[], $5::boolean[], $6::bytea[], $7::text[],
-			$8::boolean[], $9::smallint[], $10::bigint[])`
+	insertDeliveries = `INSERT INTO claudemesh.deliveries (seq, mesh_id, sender_member, message_id, mailbox, urgent, key, name,
+			same_member, state)
+		SELECT *, 0 FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::boolean[], $7::bytea[],
+			$8::text[], $9::boolean[])`
+	raiseMarks = `UPDATE claudemesh.marks SET last_seq = greatest(last_seq, $1), last_message = greatest(last_message, $2) WHERE id = 1`
 
 	// Rows to change are looked up one by one in a LATERAL subquery that can't be
 	// made a join, and changed by their ctid: so the plan is the same for tables of
@@ -59,7 +60,7 @@ const (
 	originals = `SELECT k.n, coalesce(same.id, keyed.id) FROM
 			unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]) WITH ORDINALITY AS k (id, mesh_id, member, client_id, n)
 		LEFT JOIN LATERAL (SELECT m.id FROM claudemesh.messages m
-			WHERE m.mesh_id = k.mesh_id AND m.id = k.id LIMIT 1) same ON true
+			WHERE m.mesh_id = k.mesh_id AND m.sender_member = k.member AND m.id = k.id LIMIT 1) same ON true
 		LEFT JOIN LATERAL (SELECT m.id FROM claudemesh.messages m
 			WHERE m.mesh_id = k.mesh_id AND m.sender_member = k.member AND m.client_id = k.client_id
 				AND m.client_id <> '' LIMIT 1) keyed ON true
@@ -164,43 +165,46 @@ func queueMessages(p *pgx.Batch, messages []*queue.Accepted) {
 		each(messages, func(m message) string { return column.Text(m.ReplyTo) }),
 		each(messages, func(m message) string { return column.Strings(m.Mentions) }),
 		each(messages, func(m message) int64 { return m.BodyVersion }),
-		each(messages, func(m message) int64 { return m.KeyEpoch }))
+		each(messages, func(m message) int64 { return m.KeyEpoch }),
+		each(messages, column.Settled))
 
 	type delivery struct {
 		*queue.Accepted
 		*queue.Recipient
 	}
+	var last plan.Last
 	var waiting []message
-	deliveries := make([]delivery, 0, len(messages))
+	var deliveries []delivery
 	for _, m := range messages {
-		if plan.Waits(m) {
+		last.Add(m)
+		pending := plan.Pending(m)
+		if len(pending) > 0 {
 			waiting = append(waiting, m)
 		}
-		for i := range m.Recipients {
-			deliveries = append(deliveries, delivery{m, &m.Recipients[i]})
+		for _, r := range pending {
+			deliveries = append(deliveries, delivery{m, r})
 		}
 	}
-	if len(waiting) > 0 {
-		p.Queue(insertBodies,
-			each(waiting, func(m message) id { return uuid(m.MeshID) }),
-			each(waiting, func(m message) id { return uuid(m.ID) }),
-			each(waiting, func(m message) string { return column.Text(m.Nonce) }),
-			each(waiting, func(m message) string { return column.Text(m.Ciphertext) }),
-			each(waiting, func(m message) []byte { return m.SenderAttestation.Compact() }))
+	p.Queue(raiseMarks, last.Seq, uuid(last.Message))
+	if len(deliveries) == 0 {
+		return
 	}
-	if len(deliveries) > 0 {
-		p.Queue(insertDeliveries,
-			each(deliveries, func(d delivery) int64 { return d.Seq }),
-			each(deliveries, func(d delivery) id { return uuid(d.MeshID) }),
-			each(deliveries, func(d delivery) id { return uuid(d.ID) }),
-			each(deliveries, func(d delivery) string { return column.Text(d.Mailbox.Name) }),
-			each(deliveries, func(d delivery) bool { return d.Priority == wire.Now }),
-			each(deliveries, func(d delivery) []byte { return column.Key(d.Key) }),
-			each(deliveries, func(d delivery) string { return column.Text(d.Name) }),
-			each(deliveries, func(d delivery) bool { return d.SameMember }),
-			each(deliveries, func(d delivery) int16 { return int16(d.State) }),
-			each(deliveries, func(d delivery) *int64 { return column.Millis(d.SettledAt) }))
-	}
+	p.Queue(insertBodies,
+		each(waiting, func(m message) id { return uuid(m.MeshID) }),
+		each(waiting, func(m message) id { return uuid(m.ID) }),
+		each(waiting, func(m message) string { return column.Text(m.Nonce) }),
+		each(waiting, func(m message) string { return column.Text(m.Ciphertext) }),
+		each(waiting, func(m message) []byte { return m.SenderAttestation.Compact() }))
+	p.Queue(insertDeliveries,
+		each(deliveries, func(d delivery) int64 { return d.Seq }),
+		each(deliveries, func(d delivery) id { return uuid(d.MeshID) }),
+		each(deliveries, func(d delivery) id { return uuid(d.SenderMember) }),
+		each(deliveries, func(d delivery) id { return uuid(d.ID) }),
+		each(deliveries, func(d delivery) string { return column.Text(d.Mailbox.Name) }),
+		each(deliveries, func(d delivery) bool { return d.Priority == wire.Now }),
+		each(deliveries, func(d delivery) []byte { return column.Key(d.Key) }),
+		each(deliveries, func(d delivery) string { return column.Text(d.Name) }),
+		each(deliveries, func(d delivery) bool { return d.SameMember }))
 }
 
 // originals returns those of the messages with the given indexes that are stored,

@@ -15,7 +15,7 @@ import (
 
 const (
 	insertMesh   = `INSERT INTO claudemesh.meshes (` + column.MeshColumns + `) VALUES ($1,$2,$3,$4,$5)`
-	insertMember = `INSERT INTO claudemesh.members (` + column.MemberColumns + `) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)`
+	insertMember = `INSERT INTO claudemesh.members (` + column.MemberColumns + `) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)`
 	insertInvite = `INSERT INTO claudemesh.invites (` + column.InviteColumns + `)
 		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15)`
 	selectMember = `SELECT ` + column.MemberColumns + ` FROM claudemesh.members `
@@ -47,8 +47,7 @@ func (s *Store) CreateMesh(ctx context.Context, m mesh.Mesh, owner mesh.Member) 
 
 func memberArgs(m mesh.Member) []any {
 	return []any{uuid(m.ID), uuid(m.MeshID), column.Key(m.Key), column.Text(m.DisplayName), string(m.Role),
-		column.Groups(m.Groups), column.Millis(m.JoinedAt), column.Millis(m.RemovedAt),
-		column.Millis(m.BindBefore), column.Grants(m.Grants)}
+		column.Groups(m.Groups), column.Millis(m.JoinedAt), column.Millis(m.RemovedAt), column.Grants(m.Grants)}
 }
 
 // Mesh implements mesh.Store.

@@ -63,8 +63,8 @@ INSERT INTO claudemesh.messages (id, mesh_id, sender_member, sender_name, target
 	fingerprint, topic, reply_to, mentions, body_version, key_epoch)
 SELECT gen_random_uuid(), '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002', 'x', 'x', 'next', n,
 	'client-' || n, '', '', '', '[]', 1, 0 FROM generate_series(1, 50000) n;
-INSERT INTO claudemesh.deliveries (seq, mesh_id, message_id, settled_at, state, urgent, same_member, mailbox, name)
-SELECT created_at, mesh_id, id, CASE WHEN created_at % 100 > 0 THEN 1 END, CASE WHEN created_at % 100 > 0 THEN 1 ELSE 0 END,
+INSERT INTO claudemesh.deliveries (seq, mesh_id, sender_member, message_id, settled_at, state, urgent, same_member, mailbox, name)
+SELECT created_at, mesh_id, sender_member, id, CASE WHEN created_at % 100 > 0 THEN 1 END, CASE WHEN created_at % 100 > 0 THEN 1 ELSE 0 END,
 	false, false, 's/' || created_at % 1000, 'x' FROM claudemesh.messages;
 INSERT INTO claudemesh.bodies (mesh_id, message_id, nonce, ciphertext)
 SELECT mesh_id, message_id, 'n', repeat('x', 1000) FROM claudemesh.deliveries WHERE state = 0;

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -18,35 +17,37 @@ import (
 const (
 	backlogRows = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, ` + column.BodyColumns + `
 		FROM waiting d
-		CROSS JOIN LATERAL (SELECT * FROM claudemesh.messages m WHERE m.mesh_id = $1 AND m.id = d.message_id LIMIT 1) m
+		CROSS JOIN LATERAL (SELECT * FROM claudemesh.messages m
+			WHERE m.mesh_id = $1 AND m.sender_member = d.sender_member AND m.id = d.message_id LIMIT 1) m
 		LEFT JOIN LATERAL (SELECT * FROM claudemesh.bodies b WHERE b.mesh_id = $1 AND b.message_id = d.message_id LIMIT 1) b ON true
 		ORDER BY d.seq`
 	backlog = `WITH waiting AS (
-			SELECT seq, same_member, message_id FROM claudemesh.deliveries
+			SELECT seq, same_member, sender_member, message_id FROM claudemesh.deliveries
 			WHERE mesh_id = $1 AND mailbox = $2 AND state = 0 AND seq > $3 ORDER BY seq LIMIT $4) ` + backlogRows
 	urgentBacklog = `WITH waiting AS (
-			SELECT seq, same_member, message_id FROM claudemesh.deliveries
+			SELECT seq, same_member, sender_member, message_id FROM claudemesh.deliveries
 			WHERE mesh_id = $1 AND mailbox = $2 AND state = 0 AND urgent AND seq > $3 ORDER BY seq LIMIT $4) ` + backlogRows
-	findMessages = `SELECT ` + column.MessageColumns + ` FROM claudemesh.messages m
-		WHERE m.mesh_id = $1 AND m.id BETWEEN $2 AND $3 ORDER BY m.id LIMIT $4`
+	// findMessages jumps from sender to sender in the key and looks among the messages
+	// of each.
+	findMessages = `WITH RECURSIVE sender (id) AS (
+			(SELECT sender_member FROM claudemesh.messages WHERE mesh_id = $1 ORDER BY sender_member LIMIT 1)
+			UNION ALL
+			SELECT (SELECT m.sender_member FROM claudemesh.messages m
+				WHERE m.mesh_id = $1 AND m.sender_member > sender.id ORDER BY m.sender_member LIMIT 1)
+			FROM sender WHERE sender.id IS NOT NULL)
+		SELECT ` + column.MessageColumns + `, ` + column.SettledColumn + ` FROM sender CROSS JOIN LATERAL (
+			SELECT * FROM claudemesh.messages m WHERE m.mesh_id = $1 AND m.sender_member = sender.id AND m.id BETWEEN $2 AND $3
+			ORDER BY m.id LIMIT $4) m
+		ORDER BY m.id LIMIT $4`
 	findRecipients = `SELECT message_id, ` + column.RecipientColumns + ` FROM claudemesh.deliveries
 		WHERE mesh_id = $1 AND message_id = ANY ($2::uuid[]) ORDER BY seq`
 	sentKeys = `SELECT client_id, id FROM claudemesh.messages
-		WHERE sender_member = $2 AND length(client_id) > 0 AND (mesh_id = $1) IS TRUE ORDER BY id DESC LIMIT $3`
+		WHERE mesh_id = $1 AND sender_member = $2 AND length(client_id) > 0 ORDER BY id DESC LIMIT $3`
 	burden = `SELECT count(*), (SELECT count(*) FROM claudemesh.deliveries WHERE mesh_id = $1 AND state = 0),
 			coalesce(sum(octet_length(nonce) + octet_length(ciphertext)), 0)::bigint
 		FROM claudemesh.bodies WHERE mesh_id = $1`
-	lastSeq = `SELECT greatest((SELECT coalesce(max(seq), 0) FROM claudemesh.deliveries),
-		(SELECT last_seq FROM claudemesh.marks WHERE id = 1))`
-	// lastMessage jumps from mesh to mesh in the key and takes the newest id of each.
-	lastMessage = `WITH RECURSIVE newest (mesh_id) AS (
-			(SELECT mesh_id FROM claudemesh.messages ORDER BY mesh_id LIMIT 1)
-			UNION ALL
-			SELECT (SELECT m.mesh_id FROM claudemesh.messages m WHERE m.mesh_id > newest.mesh_id ORDER BY m.mesh_id LIMIT 1)
-			FROM newest WHERE newest.mesh_id IS NOT NULL)
-		SELECT last.id FROM newest CROSS JOIN LATERAL (
-			SELECT m.id FROM claudemesh.messages m WHERE m.mesh_id = newest.mesh_id ORDER BY m.id DESC LIMIT 1) last
-		ORDER BY last.id DESC LIMIT 1`
+	lastSeq     = `SELECT last_seq FROM claudemesh.marks WHERE id = 1`
+	lastMessage = `SELECT last_message FROM claudemesh.marks WHERE id = 1`
 )
 
 // Backlog implements queue.Store.
@@ -66,7 +67,7 @@ func (s *Store) Find(ctx context.Context, meshID wire.ID, prefix string, limit i
 		return nil, nil
 	}
 	found, err := collect(ctx, s, func(r column.Row) (a queue.Accepted, err error) {
-		err = column.ScanMessage(r, &a.Message)
+		err = column.ScanAccepted(r, &a)
 		return a, err
 	}, findMessages, uuid(meshID), uuid(least), uuid(greatest), max(limit, 0))
 	if err != nil || len(found) == 0 {
@@ -87,6 +88,7 @@ func (s *Store) Find(ctx context.Context, meshID wire.ID, prefix string, limit i
 	if err != nil {
 		return nil, wrap("find recipients", err)
 	}
+	plan.SortRecipients(found)
 	return found, nil
 }
 
@@ -114,8 +116,5 @@ func (s *Store) LastSeq(ctx context.Context) (seq int64, err error) {
 // LastMessage implements queue.Store.
 func (s *Store) LastMessage(ctx context.Context) (last wire.ID, err error) {
 	err = s.row(ctx, func(r pgx.Row) error { last, err = scanID(r); return err }, lastMessage)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return wire.ID{}, nil
-	}
 	return last, wrap("read last message", err)
 }

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -60,19 +59,4 @@ func memberByKey(ctx context.Context, tx pgx.Tx, m mesh.Member) (found mesh.Memb
 		return mesh.Member{}, false, nil
 	}
 	return found, err == nil, err
-}
-
-// BindKey implements mesh.Store.
-func (s *Store) BindKey(ctx context.Context, meshID, memberID wire.ID, key wire.Key, now time.Time) (m mesh.Member, err error) {
-	const query = `UPDATE claudemesh.members SET key = $1
-		WHERE id = $2 AND mesh_id = $3 AND key IS NULL AND bind_before > $4 RETURNING ` + column.MemberColumns
-	if key.IsZero() {
-		return m, mesh.ErrMemberNotFound
-	}
-	err = s.row(ctx, func(r pgx.Row) error { m, err = column.ScanMember(r); return err },
-		query, key[:], uuid(memberID), uuid(meshID), now.UnixMilli())
-	if errors.Is(err, pgx.ErrNoRows) || violated(err, uniqueViolation) {
-		return mesh.Member{}, mesh.ErrMemberNotFound
-	}
-	return m, wrap("bind key", err)
 }

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	_ "embed"
+	"fmt"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -15,6 +17,30 @@ func TestStore(t *testing.T) {
 	t.Parallel()
 	storagetest.Run(t, func(t testing.TB) storagetest.Database { return database(pgtest.DSN(t)) })
 }
+
+// TestUpgrade migrates databases that older brokers have filled.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	for version := 1; version <= oldRowsFit; version++ {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			t.Parallel()
+			dsn := pgtest.DSN(t)
+			execute(t, dsn, bootstrapSQL)
+			for _, step := range migrations[:version] {
+				execute(t, dsn, step.SQL)
+				execute(t, dsn, fmt.Sprintf(`INSERT INTO claudemesh.schema_version (version, applied_at) VALUES (%d, 0)`, step.Version))
+			}
+			execute(t, dsn, oldRows)
+			storagetest.Upgrade(t, database(dsn))
+		})
+	}
+}
+
+//go:embed testdata/old.sql
+var oldRows string
+
+// oldRowsFit is the newest version of the schema that takes oldRows.
+const oldRowsFit = 3
 
 func database(dsn string) storagetest.Database {
 	return storagetest.Database{

@@ -24,11 +24,9 @@ const (
 				WHERE d.mesh_id = m.mesh_id AND d.message_id = m.id AND d.state < 1 OFFSET 0)
 			ORDER BY m.created_at LIMIT $2),
 		parts AS (
-			SELECT d.ctid, d.seq FROM old CROSS JOIN LATERAL (SELECT d.ctid, d.seq FROM claudemesh.deliveries d
+			SELECT d.ctid FROM old CROSS JOIN LATERAL (SELECT d.ctid FROM claudemesh.deliveries d
 				WHERE d.mesh_id = old.mesh_id AND d.message_id = old.id OFFSET 0) d),
-		deleted AS (DELETE FROM claudemesh.deliveries WHERE ctid = ANY (ARRAY (SELECT ctid FROM parts))),
-		marked AS (UPDATE claudemesh.marks SET last_seq = greatest(last_seq, (SELECT max(seq) FROM parts))
-			WHERE id = 1 AND EXISTS (SELECT FROM parts))
+		deleted AS (DELETE FROM claudemesh.deliveries WHERE ctid = ANY (ARRAY (SELECT ctid FROM parts)))
 		DELETE FROM claudemesh.messages WHERE ctid = ANY (ARRAY (SELECT ctid FROM old))`
 )
 

@@ -42,11 +42,11 @@ func (s *Store) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplica
 
 var (
 	insertMessages = newBulk(`INSERT INTO messages (no, id, mesh_id, sender_member, sender_member_key, sender_key, sender_name,
-		target_spec, priority, created_at, client_id, fingerprint, topic, reply_to, mentions, body_version, key_epoch) VALUES `,
-		17, ` ON CONFLICT DO NOTHING`)
+		target_spec, priority, created_at, client_id, fingerprint, topic, reply_to, mentions, body_version, key_epoch, settled) VALUES `,
+		18, ` ON CONFLICT DO NOTHING`)
 	insertBodies     = newBulk(`INSERT INTO bodies (message, nonce, ciphertext, sender_attestation) VALUES `, 4, ``)
 	insertDeliveries = newBulk(`INSERT INTO deliveries (seq, message, mesh_id, mailbox, urgent, key, name, same_member,
-		state, settled_at) VALUES `, 10, ``)
+		state) VALUES `, 9, ``)
 	settleDeliveries = newBulk(`UPDATE deliveries SET state = s.column2, settled_at = s.column3 FROM (VALUES `, 3,
 		`) s WHERE seq = s.column1 AND state = 0 RETURNING message`)
 	dropBodies = newBulk(`DELETE FROM bodies WHERE message IN (`, 0,
@@ -57,6 +57,7 @@ const (
 	nextMessage      = `SELECT coalesce(max(no), 0) + 1 FROM messages`
 	insertedMessages = `SELECT no FROM messages WHERE no >= ? AND no < ?`
 	messageByClient  = `SELECT id FROM messages WHERE mesh_id = ? AND sender_member = ? AND client_id = ? AND client_id <> ''`
+	raiseMarks       = `UPDATE marks SET last_seq = max(last_seq, ?), last_message = max(coalesce(last_message, x''), ?)`
 	closeMailbox     = `UPDATE deliveries SET state = 3, settled_at = ? WHERE mesh_id = ? AND mailbox = ? AND state = 0 RETURNING message`
 )
 
@@ -83,7 +84,8 @@ func (t tx) insertMessages(messages []*queue.Accepted, indexes []int) (map[int]w
 		return append(args, first+int64(i), m.ID[:], m.MeshID[:], m.SenderMember[:], blob(column.Key(m.SenderMemberKey)),
 			blob(column.Key(m.SenderKey)), column.Text(m.SenderName), column.Text(m.TargetSpec), string(m.Priority),
 			m.CreatedAt.UnixMilli(), column.Text(m.ClientID), column.Text(m.Fingerprint), column.Text(m.Topic),
-			column.Text(m.ReplyTo), column.Strings(m.Mentions), m.BodyVersion, m.KeyEpoch)
+			column.Text(m.ReplyTo), column.Strings(m.Mentions), m.BodyVersion, m.KeyEpoch,
+			blob(column.Settled(messages[indexes[i]])))
 	}
 	err := insertMessages.each(len(indexes), row, func(query string, args []any, from, to int) error {
 		n, err := t.exec(query, args...)
@@ -133,21 +135,27 @@ func (t tx) original(m *queue.Message) (wire.ID, error) {
 	return id, err
 }
 
-// insertParts stores the bodies and recipients of new messages.
+// insertParts stores the bodies of new messages and the deliveries that are pending.
 func (t tx) insertParts(fresh []numbered) error {
 	type delivery struct {
 		numbered
 		*queue.Recipient
 	}
+	var last plan.Last
 	var waiting []numbered
-	deliveries := make([]delivery, 0, len(fresh))
+	var deliveries []delivery
 	for _, m := range fresh {
-		if plan.Waits(m.Accepted) {
+		last.Add(m.Accepted)
+		pending := plan.Pending(m.Accepted)
+		if len(pending) > 0 {
 			waiting = append(waiting, m)
 		}
-		for i := range m.Recipients {
-			deliveries = append(deliveries, delivery{m, &m.Recipients[i]})
+		for _, r := range pending {
+			deliveries = append(deliveries, delivery{m, r})
 		}
+	}
+	if _, err := t.exec(raiseMarks, last.Seq, last.Message[:]); err != nil {
+		return err
 	}
 	err := t.bulk(insertBodies, len(waiting), func(args []any, i int) []any {
 		m := waiting[i]
@@ -159,7 +167,7 @@ func (t tx) insertParts(fresh []numbered) error {
 	return t.bulk(insertDeliveries, len(deliveries), func(args []any, i int) []any {
 		d := deliveries[i]
 		return append(args, d.Seq, d.no, d.MeshID[:], column.Text(d.Mailbox.Name), d.Priority == wire.Now,
-			blob(column.Key(d.Key)), column.Text(d.Name), d.SameMember, int64(d.State), column.Millis(d.SettledAt))
+			blob(column.Key(d.Key)), column.Text(d.Name), d.SameMember, int64(queue.Pending))
 	})
 }
 

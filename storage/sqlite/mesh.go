@@ -17,7 +17,7 @@ import (
 
 const (
 	insertMesh   = `INSERT INTO meshes (` + column.MeshColumns + `) VALUES (?,?,?,?,?)`
-	insertMember = `INSERT INTO members (` + column.MemberColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?)`
+	insertMember = `INSERT INTO members (` + column.MemberColumns + `) VALUES (?,?,?,?,?,?,?,?,?)`
 	insertInvite = `INSERT INTO invites (` + column.InviteColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
 	selectMember = `SELECT ` + column.MemberColumns + ` FROM members `
 	selectInvite = `SELECT ` + column.InviteColumns + ` FROM invites `
@@ -42,7 +42,7 @@ func (s *Store) CreateMesh(ctx context.Context, m mesh.Mesh, owner mesh.Member) 
 func (t tx) insertMember(m mesh.Member) error {
 	_, err := t.exec(insertMember, m.ID[:], m.MeshID[:], blob(column.Key(m.Key)), column.Text(m.DisplayName),
 		string(m.Role), column.Groups(m.Groups), column.Millis(m.JoinedAt), column.Millis(m.RemovedAt),
-		column.Millis(m.BindBefore), column.Grants(m.Grants))
+		column.Grants(m.Grants))
 	return err
 }
 

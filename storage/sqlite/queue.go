@@ -2,8 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 
 	"github.com/claudemesh/claudemesh/queue"
 	"github.com/claudemesh/claudemesh/storage/internal/column"
@@ -20,22 +18,24 @@ const (
 	urgentBacklog = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, ` + column.BodyColumns + `
 		FROM deliveries d CROSS JOIN messages m ON m.no = d.message LEFT JOIN bodies b ON b.message = d.message
 		WHERE d.mesh_id = ? AND d.mailbox = ? AND d.state = 0 AND d.urgent = 1 AND d.seq > ? ORDER BY d.seq LIMIT ?`
-	findMessages = `SELECT m.no, ` + column.MessageColumns + ` FROM messages m
-		WHERE m.mesh_id = ? AND m.id BETWEEN ? AND ? ORDER BY m.id LIMIT ?`
+	// findMessages jumps from sender to sender in the key and looks among the messages
+	// of each.
+	findMessages = `WITH RECURSIVE sender (id) AS (
+			SELECT min(sender_member) FROM messages WHERE mesh_id = ?1
+			UNION ALL
+			SELECT (SELECT min(m.sender_member) FROM messages m WHERE m.mesh_id = ?1 AND m.sender_member > sender.id)
+			FROM sender WHERE sender.id IS NOT NULL)
+		SELECT m.no, ` + column.MessageColumns + `, ` + column.SettledColumn + ` FROM sender
+		CROSS JOIN messages m ON m.mesh_id = ?1 AND m.sender_member = sender.id AND m.id BETWEEN ?2 AND ?3
+		ORDER BY m.id LIMIT ?4`
 	findRecipients = `SELECT ` + column.RecipientColumns + ` FROM deliveries WHERE message = ? ORDER BY seq`
 	sentKeys       = `SELECT client_id, id FROM messages
 		WHERE mesh_id = ? AND sender_member = ? AND client_id <> '' ORDER BY id DESC LIMIT ?`
 	burden = `SELECT count(*), (SELECT count(*) FROM deliveries WHERE mesh_id = ? AND state = 0),
 			coalesce(sum(octet_length(nonce) + octet_length(ciphertext)), 0)
 		FROM bodies WHERE message IN (SELECT message FROM deliveries WHERE mesh_id = ? AND state = 0)`
-	lastSeq = `SELECT max((SELECT coalesce(max(seq), 0) FROM deliveries), (SELECT last_seq FROM marks))`
-	// lastMessage jumps from mesh to mesh in the key and takes the newest id of each.
-	lastMessage = `WITH RECURSIVE newest (mesh_id) AS (
-			SELECT min(mesh_id) FROM messages
-			UNION ALL
-			SELECT (SELECT min(m.mesh_id) FROM messages m WHERE m.mesh_id > newest.mesh_id)
-			FROM newest WHERE newest.mesh_id IS NOT NULL)
-		SELECT max((SELECT max(m.id) FROM messages m WHERE m.mesh_id = newest.mesh_id)) FROM newest`
+	lastSeq     = `SELECT last_seq FROM marks`
+	lastMessage = `SELECT last_message FROM marks`
 )
 
 // Backlog implements queue.Store.
@@ -59,7 +59,7 @@ func (s *Store) Find(ctx context.Context, meshID wire.ID, prefix string, limit i
 	rows, err := s.read.query(ctx, findMessages, meshID[:], least[:], greatest[:], max(limit, 0))
 	found, err := collect(rows, err, func(r column.Row) (a queue.Accepted, err error) {
 		var no int64
-		err = column.ScanMessage(r, &a.Message, &no)
+		err = column.ScanAccepted(r, &a, &no)
 		numbers = append(numbers, no)
 		return a, err
 	})
@@ -68,13 +68,15 @@ func (s *Store) Find(ctx context.Context, meshID wire.ID, prefix string, limit i
 	}
 	for i, no := range numbers {
 		rows, err := s.read.query(ctx, findRecipients, no)
-		found[i].Recipients, err = collect(rows, err, func(r column.Row) (queue.Recipient, error) {
+		list, err := collect(rows, err, func(r column.Row) (queue.Recipient, error) {
 			return column.ScanRecipient(r)
 		})
 		if err != nil {
 			return nil, wrap("find recipients", err)
 		}
+		found[i].Recipients = append(found[i].Recipients, list...)
 	}
+	plan.SortRecipients(found)
 	return found, nil
 }
 
@@ -105,8 +107,5 @@ func (s *Store) LastSeq(ctx context.Context) (int64, error) {
 func (s *Store) LastMessage(ctx context.Context) (wire.ID, error) {
 	var id wire.ID
 	err := s.read.row(ctx, lastMessage).Scan(column.IntoID(&id))
-	if errors.Is(err, sql.ErrNoRows) {
-		return wire.ID{}, nil
-	}
 	return id, wrap("read last message", err)
 }

@@ -5,9 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"time"
-
-	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/storage/internal/column"
@@ -52,25 +49,4 @@ func (t tx) memberByKey(meshID wire.ID, key wire.Key) (m mesh.Member, found bool
 		return mesh.Member{}, false, nil
 	}
 	return m, err == nil, err
-}
-
-// BindKey implements mesh.Store.
-func (s *Store) BindKey(ctx context.Context, meshID, memberID wire.ID, key wire.Key, now time.Time) (mesh.Member, error) {
-	const query = `UPDATE members SET key = ? WHERE id = ? AND mesh_id = ? AND key IS NULL AND bind_before > ?`
-	if key.IsZero() {
-		return mesh.Member{}, mesh.ErrMemberNotFound
-	}
-	var m mesh.Member
-	err := s.update(ctx, func(t tx) error {
-		n, err := t.exec(query, key[:], memberID[:], meshID[:], now.UnixMilli())
-		if err == nil && n == 0 || violated(err, sqlite3.SQLITE_CONSTRAINT_UNIQUE) {
-			return mesh.ErrMemberNotFound
-		}
-		if err != nil {
-			return err
-		}
-		m, err = column.ScanMember(t.row(selectMember+`WHERE id = ?`, memberID[:]))
-		return err
-	})
-	return m, wrap("bind key", err)
 }

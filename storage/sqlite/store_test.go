@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"database/sql"
+	_ "embed"
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -9,23 +11,48 @@ import (
 )
 
 func TestStore(t *testing.T) {
-	storagetest.Run(t, func(t testing.TB) storagetest.Database {
-		path := filepath.Join(t.TempDir(), "mesh.db")
-		return storagetest.Database{
-			Open: func(t testing.TB) storagetest.Store { return open(t, path) },
-			Exec: func(t testing.TB, query string) {
-				t.Helper()
-				db, err := sql.Open("sqlite", path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer db.Close()
-				if _, err := db.ExecContext(t.Context(), "PRAGMA busy_timeout = 10000; "+query); err != nil {
-					t.Fatal(err)
-				}
-			},
-		}
-	})
+	storagetest.Run(t, func(t testing.TB) storagetest.Database { return database(filepath.Join(t.TempDir(), "mesh.db")) })
+}
+
+// TestUpgrade migrates databases that older brokers have filled.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	for version := 1; version <= oldRowsFit; version++ {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			t.Parallel()
+			db := database(filepath.Join(t.TempDir(), "mesh.db"))
+			db.Exec(t, `CREATE TABLE schema_version (version INTEGER PRIMARY KEY, applied_at INTEGER NOT NULL)`)
+			for _, step := range migrations[:version] {
+				db.Exec(t, step.SQL)
+				db.Exec(t, fmt.Sprintf(`INSERT INTO schema_version (version, applied_at) VALUES (%d, 0)`, step.Version))
+			}
+			db.Exec(t, oldRows)
+			storagetest.Upgrade(t, db)
+		})
+	}
+}
+
+//go:embed testdata/old.sql
+var oldRows string
+
+// oldRowsFit is the newest version of the schema that takes oldRows.
+const oldRowsFit = 3
+
+func database(path string) storagetest.Database {
+	return storagetest.Database{
+		Open: func(t testing.TB) storagetest.Store { return open(t, path) },
+		Exec: func(t testing.TB, query string) {
+			t.Helper()
+			db, err := sql.Open("sqlite", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			if _, err := db.ExecContext(t.Context(), "PRAGMA busy_timeout = 10000; "+query); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
 }
 
 // open opens a database; the caller closes it.

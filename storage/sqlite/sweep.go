@@ -14,7 +14,6 @@ const (
 		WHERE m.created_at >= ?5 AND m.created_at < ?1 ORDER BY m.created_at LIMIT ?4) RETURNING message`
 	oldMessages = `SELECT no FROM messages m WHERE created_at < ?
 		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.no AND d.state = 0) ORDER BY created_at LIMIT ?`
-	raiseMark = `UPDATE marks SET last_seq = max(last_seq, (SELECT coalesce(max(seq), 0) FROM deliveries))`
 )
 
 var (
@@ -59,15 +58,8 @@ func (s *Store) Sweep(ctx context.Context, expire, forget, now time.Time, limit 
 	return touched, wrap("sweep", err)
 }
 
-// deleteMessages deletes messages without bodies and their deliveries, of which
-// the highest seq is remembered.
+// deleteMessages deletes messages without bodies and their deliveries.
 func (t tx) deleteMessages(numbers []int64) error {
-	if len(numbers) == 0 {
-		return nil
-	}
-	if _, err := t.exec(raiseMark); err != nil {
-		return err
-	}
 	row := func(args []any, i int) []any { return append(args, numbers[i]) }
 	if err := t.bulk(deleteDeliveries, len(numbers), row); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/journal"
@@ -171,37 +172,73 @@ func testNewerSchema(t *testing.T, db Database) {
 	equal(t, "version", must[int](t)(s.SchemaVersion(t.Context())), known+3)
 }
 
-// A database of an older broker keeps what is in it, and takes what is new.
-func testUpgrade(t *testing.T, db Database) {
+// Upgrade checks that a database of an older broker keeps what is in it, and takes what
+// is new. db holds testdata/old.sql.
+func Upgrade(t *testing.T, db Database) {
+	ctx := t.Context()
 	s := db.Open(t)
-	check(t, s.Migrate(t.Context()))
-	version := must[int](t)(s.SchemaVersion(t.Context()))
-	msg, r := message(newID(), "s/a"), record(newID())
-	r.Attestation, r.StatusReason, r.SealedGroups = nil, "", false // of later versions
-	commit(t, s, journal.Batch{Messages: []*queue.Accepted{msg}, Presences: []presence.Record{r}})
-	check(t, s.Close())
-	for _, undo := range []string{
-		`ALTER TABLE %sbodies DROP COLUMN sender_attestation`,
-		`ALTER TABLE %spresences DROP COLUMN attestation`,
-		`ALTER TABLE %spresences DROP COLUMN status_reason`,
-		`ALTER TABLE %spresences DROP COLUMN sealed_groups`,
-		`DELETE FROM %sschema_version WHERE version > 1`,
-	} {
-		db.Exec(t, fmt.Sprintf(undo, db.Schema))
-	}
-
-	s = db.Open(t)
-	equal(t, "version before", must[int](t)(s.SchemaVersion(t.Context())), 1)
+	before := must[int](t)(s.SchemaVersion(ctx))
 	check(t, s.Close())
 	s = ready(t, db)
-	equal(t, "version after", must[int](t)(s.SchemaVersion(t.Context())), version)
-	equal(t, "message", waiting(t, s, msg.MeshID, "s/a")[0].Message, msg.Message)
+	if after := must[int](t)(s.SchemaVersion(ctx)); after <= before {
+		t.Errorf("version %d after version %d", after, before)
+	}
+
+	// What stands in testdata/old.sql.
+	id := func(hex string) wire.ID { return must[wire.ID](t)(wire.ParseID(hex)) }
+	at := func(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+	box := queue.Mailbox{Mesh: wire.ID{1}, Name: "s/a"}
+	old := queue.Accepted{
+		Message: queue.Message{
+			ID: id("01900000000070008000000000000001"), MeshID: box.Mesh, SenderMember: wire.ID{2}, SenderName: "Ada",
+			TargetSpec: "@all", Priority: wire.Now, CreatedAt: at(1_900_000_000_123), ClientID: "intent", Fingerprint: "fp",
+			Mentions: []string{"Zoë"}, BodyVersion: 1,
+		},
+		Recipients: []queue.Recipient{
+			{Seq: 10, Mailbox: box, Name: "to a"},
+			{Seq: 11, Mailbox: queue.Mailbox{Mesh: box.Mesh, Name: "s/b"}, Name: "to b", SameMember: true,
+				State: queue.Delivered, SettledAt: at(1_900_000_000_999)},
+		},
+	}
+	other := queue.Accepted{
+		Message: queue.Message{
+			ID: id("01900000000070008000000000000002"), MeshID: box.Mesh, SenderMember: wire.ID{3}, SenderName: "Bob",
+			TargetSpec: "x", Priority: wire.Next, CreatedAt: at(1_900_000_000_124), BodyVersion: 1,
+		},
+		Recipients: []queue.Recipient{{Seq: 12, Mailbox: box, Name: "to a", State: queue.Gone, SettledAt: at(1_900_000_000_999)}},
+	}
+	equal(t, "messages", must[[]queue.Accepted](t)(s.Find(ctx, box.Mesh, "01900000", 10)), []queue.Accepted{old, other})
+	equal(t, "last seq", must[int64](t)(s.LastSeq(ctx)), 12)
+	equal(t, "last message", must[wire.ID](t)(s.LastMessage(ctx)), other.ID)
+	equal(t, "sent", must[[]queue.Sent](t)(s.Sent(ctx, box.Mesh, old.SenderMember, 10)),
+		[]queue.Sent{{ClientID: "intent", MessageID: old.ID}})
+	waits := old.Message
+	waits.Nonce, waits.Ciphertext = "bm9uY2U=", "Ym9keQ=="
+	for _, urgent := range []bool{false, true} {
+		equal(t, "backlog", must[[]queue.Waiting](t)(s.Backlog(ctx, box, 0, urgent, 10)), []queue.Waiting{{Seq: 10, Message: waits}})
+	}
+	again := resend(&old)
+	equal(t, "duplicates", duplicates(t, s, &old, again), []journal.Duplicate{{Index: 1, Original: old.ID}})
+	r := presence.Record{MeshID: box.Mesh, Identity: "s/a", ID: wire.ID{4}, MemberID: wire.ID{5}, PID: 7,
+		StatusAt: at(1_900_000_000_123), Source: 1, Proven: true, Visible: true, Role: "member", SessionID: "session", Cwd: "/src",
+		DisplayName: "Zoë", Hostname: "host", PeerType: "ai", Summary: "reading", Status: wire.Idle}
+	for i := range r.SessionKey {
+		r.SessionKey[i] = 6
+	}
 	seen, _ := lastPresence(t, s, r)
 	equal(t, "presence", seen, r)
+
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{{Seq: 10, State: queue.Delivered, At: at(1_900_000_001_000)}}})
+	equal(t, "states", states(t, s, &old), []queue.State{queue.Delivered, queue.Delivered})
+	wantBodies(t, db, "0")
 	r.Attestation, r.StatusReason, r.SealedGroups = attestation(r.SessionKey, r.MemberKey), "waiting", true
 	put(t, s, r)
 	seen, _ = lastPresence(t, s, r)
 	equal(t, "presence in its new form", seen, r)
+	for must[int](t)(s.Sweep(ctx, now, now, now, 10)) > 0 {
+	}
+	equal(t, "messages after a sweep", len(must[[]queue.Accepted](t)(s.Find(ctx, box.Mesh, "01900000", 10))), 0)
+	equal(t, "last seq after a sweep", must[int64](t)(s.LastSeq(ctx)), 12)
 }
 
 func testMigrateConcurrently(t *testing.T, db Database) {

@@ -2,7 +2,6 @@ package storagetest
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -62,7 +61,7 @@ func testMembers(t *testing.T, db Database) {
 
 	// What UpdateMember does not name stays.
 	changed := full
-	changed.Key, changed.JoinedAt, changed.BindBefore = newKey(), now.Add(time.Hour), now
+	changed.Key, changed.JoinedAt = newKey(), now.Add(time.Hour)
 	check(t, s.UpdateMember(t.Context(), changed))
 	_, members = loadMesh(t, s, m.ID)
 	equal(t, "member after an update of other fields", members, []mesh.Member{full})
@@ -139,57 +138,4 @@ func testInvites(t *testing.T, db Database) {
 	if len(list) != 500 || !newestFirst || !list[0].CreatedAt.Equal(now.Add(500*time.Millisecond)) {
 		t.Errorf("%d invites listed, newest first is %v, from %s", len(list), newestFirst, list[0].CreatedAt)
 	}
-}
-
-func testBindKey(t *testing.T, db Database) {
-	s := ready(t, db)
-	ctx := t.Context()
-	m, owner := newMesh(t, s)
-	v := token(m.ID, 10)
-	check(t, s.AddInvite(ctx, v))
-	claim := func() mesh.Member {
-		t.Helper()
-		c := member(m.ID)
-		c.Key, c.BindBefore = wire.Key{}, now.Add(10*time.Minute)
-		got, existed, err := s.Redeem(ctx, v.ID, c)
-		if err != nil || existed {
-			t.Fatalf("a member without a key: existed %v, %v", existed, err)
-		}
-		equal(t, "claim", got, c)
-		return c
-	}
-	a, b := claim(), claim()
-
-	refused := []struct {
-		name         string
-		mesh, member wire.ID
-		key          wire.Key
-		at           time.Time
-	}{
-		{"at the end", m.ID, a.ID, newKey(), a.BindBefore},
-		{"after the end", m.ID, a.ID, newKey(), a.BindBefore.Add(time.Hour)},
-		{"a key of another member", m.ID, a.ID, owner.Key, now},
-		{"no key", m.ID, a.ID, wire.Key{}, now},
-		{"an unknown member", m.ID, newID(), newKey(), now},
-		{"another mesh", newID(), a.ID, newKey(), now},
-		{"a member with a key", m.ID, owner.ID, newKey(), now},
-	}
-	for _, test := range refused {
-		if _, err := s.BindKey(ctx, test.mesh, test.member, test.key, test.at); !errors.Is(err, mesh.ErrMemberNotFound) {
-			t.Errorf("bind %s: %v", test.name, err)
-		}
-	}
-	a.Key = newKey()
-	got, err := s.BindKey(ctx, m.ID, a.ID, a.Key, a.BindBefore.Add(-time.Millisecond))
-	check(t, err)
-	equal(t, "bound member", got, a)
-	if _, err := s.BindKey(ctx, m.ID, a.ID, newKey(), now); !errors.Is(err, mesh.ErrMemberNotFound) {
-		t.Errorf("bind twice: %v", err)
-	}
-	if _, err := s.BindKey(ctx, m.ID, b.ID, a.Key, now); !errors.Is(err, mesh.ErrMemberNotFound) {
-		t.Errorf("bind a key that was bound: %v", err)
-	}
-	_, members := loadMesh(t, s, m.ID)
-	slices.SortFunc(members, func(x, y mesh.Member) int { return slices.Compare(x.ID[:], y.ID[:]) })
-	equal(t, "members", fmt.Sprint(members), fmt.Sprint([]mesh.Member{owner, a, b}))
 }

@@ -179,13 +179,17 @@ func testLast(t *testing.T, db Database) {
 	third := message(first.MeshID, "s/a")
 	commit(t, s, journal.Batch{Messages: []*queue.Accepted{third}})
 	last(third.Recipients[0].Seq, third.ID)
+	read := message(first.MeshID, "s/a")
+	read.Recipients[0].State, read.Recipients[0].SettledAt = queue.Delivered, now
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{read}})
+	last(read.Recipients[0].Seq, read.ID)
 
-	// The highest seq ever stored outlives its delivery.
+	// They outlive their message.
 	for must[int](t)(s.Sweep(ctx, now.Add(time.Hour), now.Add(time.Hour), now, 10)) > 0 {
 	}
-	last(third.Recipients[0].Seq, wire.ID{})
+	last(read.Recipients[0].Seq, read.ID)
 	low := message(newID(), "s/a")
-	low.Recipients[0].Seq = 1
+	low.ID, low.Recipients[0].Seq = wire.ID{1}, 1
 	commit(t, s, journal.Batch{Messages: []*queue.Accepted{low}})
-	last(third.Recipients[0].Seq, low.ID)
+	last(read.Recipients[0].Seq, read.ID)
 }

@@ -53,7 +53,6 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"redeem concurrently", testRedeemConcurrently},
 		{"redeem one key concurrently", testRedeemOneKey},
 		{"redeem one key by two invites", testRedeemTwoInvites},
-		{"bind key", testBindKey},
 		{"presences", testPresences},
 		{"claimed presences", testClaimedPresences},
 		{"known sessions", testKnownSessions},
@@ -91,7 +90,6 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"claim before migrate", testClaimFirst},
 		{"newer schema", testNewerSchema},
 		{"migrate concurrently", testMigrateConcurrently},
-		{"migrate a database in use", testUpgrade},
 		{"canceled context", testCanceled},
 		{"closed store", testClosedStore},
 	}

@@ -14,7 +14,7 @@ import (
 // Both storages give their columns these names.
 const (
 	MeshColumns   = "id, slug, name, owner, created_at"
-	MemberColumns = "id, mesh_id, key, display_name, role, groups, joined_at, removed_at, bind_before, grants"
+	MemberColumns = "id, mesh_id, key, display_name, role, groups, joined_at, removed_at, grants"
 	InviteColumns = "id, mesh_id, kind, code, claim_key, sealed_root_key, token_hash, role, groups, uses, used, " +
 		"expires_at, created_at, created_by, revoked_at"
 	PresenceColumns = "mesh_id, identity, id, member_id, member_key, session_key, proven, role, session_id, pid, cwd, " +
@@ -23,6 +23,8 @@ const (
 	// MessageColumns are of a table called m.
 	MessageColumns = "m.id, m.mesh_id, m.sender_member, m.sender_member_key, m.sender_key, m.sender_name, m.target_spec, " +
 		"m.priority, m.created_at, m.client_id, m.fingerprint, m.topic, m.reply_to, m.mentions, m.body_version, m.key_epoch"
+	// SettledColumn is of a table called m.
+	SettledColumn = "m.settled"
 	// BodyColumns are of a table called b.
 	BodyColumns      = "b.nonce, b.ciphertext, b.sender_attestation"
 	RecipientColumns = "seq, mesh_id, mailbox, key, name, same_member, state, settled_at"
@@ -38,7 +40,7 @@ func ScanMesh(r Row) (m mesh.Mesh, err error) {
 // ScanMember reads MemberColumns.
 func ScanMember(r Row) (m mesh.Member, err error) {
 	err = r.Scan(IntoID(&m.ID), IntoID(&m.MeshID), IntoKey(&m.Key), &m.DisplayName, &m.Role, IntoJSON(&m.Groups),
-		IntoTime(&m.JoinedAt), IntoTime(&m.RemovedAt), IntoTime(&m.BindBefore), IntoJSON(&m.Grants))
+		IntoTime(&m.JoinedAt), IntoTime(&m.RemovedAt), IntoJSON(&m.Grants))
 	return m, err
 }
 
@@ -70,9 +72,9 @@ func ScanWaiting(r Row) (w queue.Waiting, err error) {
 	return w, err
 }
 
-// ScanMessage reads MessageColumns, with extra columns before them.
-func ScanMessage(r Row, m *queue.Message, extra ...any) error {
-	return r.Scan(append(extra, messageDest(m)...)...)
+// ScanAccepted reads MessageColumns and SettledColumn, with extra columns before them.
+func ScanAccepted(r Row, a *queue.Accepted, extra ...any) error {
+	return r.Scan(append(append(extra, messageDest(&a.Message)...), IntoSettled(&a.Recipients, &a.MeshID))...)
 }
 
 func messageDest(m *queue.Message) []any {

@@ -3,6 +3,9 @@
 package plan
 
 import (
+	"bytes"
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/claudemesh/claudemesh/audit"
@@ -24,14 +27,40 @@ func ClientKeyOf(m *queue.Message) (ClientKey, bool) {
 	return ClientKey{m.MeshID, m.SenderMember, column.Text(m.ClientID)}, m.ClientID != ""
 }
 
-// Waits reports whether somebody still waits for a message's body.
-func Waits(m *queue.Accepted) bool {
+// Pending returns the recipients that have not acknowledged a message. As long as there
+// are any, its body is needed.
+func Pending(m *queue.Accepted) (pending []*queue.Recipient) {
 	for i := range m.Recipients {
-		if m.Recipients[i].State == queue.Pending {
-			return true
+		if r := &m.Recipients[i]; r.State == queue.Pending {
+			pending = append(pending, r)
 		}
 	}
-	return false
+	return pending
+}
+
+// Last is what a storage must remember of its messages even when they are gone: the
+// highest Seq and the newest id.
+type Last struct {
+	Seq     int64
+	Message wire.ID
+}
+
+// Add counts a message in.
+func (l *Last) Add(m *queue.Accepted) {
+	if bytes.Compare(m.ID[:], l.Message[:]) > 0 {
+		l.Message = m.ID
+	}
+	for i := range m.Recipients {
+		l.Seq = max(l.Seq, m.Recipients[i].Seq)
+	}
+}
+
+// SortRecipients puts the recipients of each message in the order of Seq: a storage
+// reads them from two places.
+func SortRecipients(messages []queue.Accepted) {
+	for _, m := range messages {
+		slices.SortFunc(m.Recipients, func(a, b queue.Recipient) int { return cmp.Compare(a.Seq, b.Seq) })
+	}
 }
 
 // Messages tells which messages of a batch to insert, and which repeat another

@@ -45,16 +45,30 @@ func TestSortMessages(t *testing.T) {
 	}
 }
 
-func TestWaits(t *testing.T) {
+func TestPending(t *testing.T) {
 	t.Parallel()
 	m := message(1, "")
-	for i, want := range []bool{false, false, true, true} {
-		if i > 0 {
-			m.Recipients = append(m.Recipients, queue.Recipient{State: []queue.State{queue.Delivered, queue.Pending, queue.Gone}[i-1]})
-		}
-		if Waits(m) != want {
-			t.Errorf("with %d recipients: %v", i, !want)
-		}
+	for i, state := range []queue.State{queue.Delivered, queue.Pending, queue.Gone, queue.Pending} {
+		m.Recipients = append(m.Recipients, queue.Recipient{Seq: int64(i), State: state})
+	}
+	if got, want := Pending(m), []*queue.Recipient{&m.Recipients[1], &m.Recipients[3]}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := Pending(message(1, "")); got != nil {
+		t.Errorf("of nobody: %v", got)
+	}
+}
+
+func TestLast(t *testing.T) {
+	t.Parallel()
+	list := []*queue.Accepted{message(2, ""), message(3, ""), message(1, "")}
+	list[0].Recipients = []queue.Recipient{{Seq: 4}, {Seq: 9, State: queue.Delivered}, {Seq: 5}}
+	var got Last
+	for _, m := range list {
+		got.Add(m)
+	}
+	if want := (Last{Seq: 9, Message: wire.ID{3}}); got != want {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

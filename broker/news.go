@@ -1,0 +1,275 @@
+package broker
+
+import (
+	"encoding/json"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	// newsLimit is how much news may wait before those of one presence are reduced to
+	// what they come to.
+	newsLimit = 256
+	// newsDelay is how long news wait for more of them, so that many who come at
+	// once are not written one by one to everybody. Whatever else is to be written
+	// takes them along.
+	newsDelay = 50 * time.Millisecond
+	// noticesAtOnce is how many connections are told at a time, every newsDelay, that
+	// the roster has changed, so that who waits for a message never waits for these.
+	noticesAtOnce = 64
+)
+
+// news are what a room tells its connections of who comes and goes. A client that
+// keeps the roster by its versions gets one roster_changed until it asks; any other
+// gets a system push for each event. Nothing here takes the room's lock but for a
+// moment: events are encoded once, and handed out, by tell.
+type news struct {
+	room *room
+
+	mu      sync.Mutex
+	waiting []*event
+	seq     uint64 // of the newest event
+	telling bool
+	hearers map[*conn]uint64 // of system pushes; of which event each has come after
+	// keepers of the roster that are to be told of the next change after a version
+	keepers map[*conn]uint64
+	changed uint64 // version of the newest change that keepers are told of
+	soon    bool   // notify will be called
+}
+
+// event is something to be told of a presence by a system push.
+type event struct {
+	about  *presence.Presence[*conn] // its name only: the rest needs the room's lock
+	member wire.Key                  // of about
+	own    bool                      // it is told to other presences of that member too
+	but    []*presence.Presence[*conn]
+	seq    uint64
+	kind   string
+	data   wire.EventData
+	at     time.Time
+	frame  []byte // once it is encoded
+}
+
+// admit has c hear of what happens from now on, at a version of the roster. heir is
+// the connection in whose place it comes, nil for none.
+func (n *news) admit(c, heir *conn, version uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c.keepsRoster {
+		n.arm(c, version)
+		return
+	}
+	seq := n.seq
+	if before, ok := n.hearers[heir]; ok {
+		seq = before
+	}
+	if n.hearers == nil {
+		n.hearers = make(map[*conn]uint64)
+	}
+	n.hearers[c] = seq
+}
+
+// knows notes that c has the roster of a version, and wants to hear of the next change.
+func (n *news) knows(c *conn, version uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.arm(c, version)
+}
+
+func (n *news) arm(c *conn, version uint64) {
+	if n.keepers == nil {
+		n.keepers = make(map[*conn]uint64)
+	}
+	n.keepers[c] = version
+}
+
+func (n *news) forget(c *conn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.hearers, c)
+	delete(n.keepers, c)
+}
+
+// add takes an event, which made the roster one of a version.
+func (n *news) add(e *event, version uint64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.changed = version
+	n.notifySoon()
+	n.seq++
+	e.seq = n.seq
+	if len(n.hearers) == 0 {
+		return
+	}
+	if n.waiting = append(n.waiting, e); len(n.waiting)%newsLimit == 0 {
+		n.waiting = reduce(n.waiting, func(e *event) *event { return e })
+	}
+}
+
+// tell hands out the events that wait, unless that is under way: then whoever does it
+// sees to these too.
+func (n *news) tell() {
+	n.mu.Lock()
+	if n.telling || len(n.waiting) == 0 {
+		n.mu.Unlock()
+		return
+	}
+	n.telling = true
+	events := n.waiting
+	n.waiting = nil
+	hearers := make([]*conn, 0, len(n.hearers))
+	after := make([]uint64, 0, len(n.hearers))
+	for c, seq := range n.hearers {
+		hearers, after = append(hearers, c), append(after, seq)
+	}
+	n.mu.Unlock()
+
+	for _, e := range events {
+		n.encode(e)
+	}
+	for i, c := range hearers {
+		for _, e := range events {
+			if e.seq > after[i] && e.isFor(c) && e.frame != nil {
+				c.out.addNews(e)
+			}
+		}
+	}
+
+	n.mu.Lock()
+	n.telling = false
+	more := len(n.waiting) > 0
+	n.mu.Unlock()
+	if more {
+		go n.tell() // the caller has its own work to do
+	}
+}
+
+// isFor reports whether a connection is told of the event.
+func (e *event) isFor(c *conn) bool {
+	return c.present != e.about && (e.own || c.member != e.member) && !slices.Contains(e.but, c.present)
+}
+
+func (n *news) encode(e *event) {
+	frame, err := json.Marshal(wire.SystemPush{
+		Type: wire.TypePush, Subtype: wire.SubtypeSystem, Event: e.kind, EventData: e.data, MessageID: uuid.NewString(),
+		MeshID: n.room.id, SenderPubkey: "system", Priority: wire.Low, CreatedAt: wire.Time{Time: e.at},
+	})
+	if err != nil {
+		n.room.broker.log.Error("encode a system push", zap.Error(err))
+		return
+	}
+	e.frame = frame
+}
+
+// notifySoon has notify called if somebody is to be told. The caller holds n.mu.
+func (n *news) notifySoon() {
+	if len(n.keepers) > 0 && !n.soon {
+		n.soon = true
+		time.AfterFunc(newsDelay, n.notify)
+	}
+}
+
+// notify tells keepers of the roster that it has changed, a few at a time, and each
+// once: until it has asked, more changes are no news.
+func (n *news) notify() {
+	n.mu.Lock()
+	n.soon = false
+	var due []*conn
+	for c, version := range n.keepers {
+		if version >= n.changed {
+			continue
+		}
+		if len(due) == noticesAtOnce {
+			n.notifySoon()
+			break
+		}
+		due = append(due, c)
+		delete(n.keepers, c)
+	}
+	if len(n.keepers) == 0 {
+		n.keepers = nil // a map keeps the room that it once needed
+	}
+	version := n.room.versionText(n.changed)
+	n.mu.Unlock()
+	if len(due) == 0 {
+		return
+	}
+	frame, err := json.Marshal(wire.RosterChanged{Type: wire.TypeRosterChanged, Version: version})
+	if err != nil {
+		n.room.broker.log.Error("encode a notice", zap.Error(err))
+		return
+	}
+	for _, c := range due {
+		c.out.add(frame)
+	}
+}
+
+// reduce leaves of the news of each presence what they come to, in the order of the
+// rest: nothing of one that came and went, the last of several profiles, and whether
+// it is here and visible. It returns list, shortened; of is the event that an element
+// is, nil for what is no news.
+func reduce[T any](list []T, of func(T) *event) []T {
+	type fate struct {
+		came    bool // the receiver does not know it yet
+		here    bool // it is, in the end, and visible
+		arrival int  // where its peer_joined or peer_returned is, -1: nowhere
+		last    int  // where the last event is that tells whether it is here
+		profile int  // where its last profile is
+	}
+	fates := make(map[*presence.Presence[*conn]]*fate)
+	for i := range list {
+		e := of(list[i])
+		if e == nil {
+			continue
+		}
+		f := fates[e.about]
+		if f == nil {
+			f = &fate{here: true, arrival: -1, last: -1, profile: -1}
+			fates[e.about] = f
+		}
+		if e.kind == wire.EventProfileUpdated {
+			f.profile = i
+			continue
+		}
+		if f.last < 0 {
+			f.came = e.shows()
+		}
+		if e.arrives() {
+			f.arrival = i
+		}
+		f.last, f.here = i, e.shows()
+	}
+	kept := list[:0]
+	for i, x := range list {
+		e := of(x)
+		if e == nil {
+			kept = append(kept, x)
+			continue
+		}
+		f := fates[e.about]
+		keep := i == f.last && !f.came
+		if f.here {
+			keep = i == f.profile || i == f.arrival || i == f.last && f.arrival < 0
+		}
+		if keep {
+			kept = append(kept, x)
+		}
+	}
+	clear(list[len(kept):])
+	return kept
+}
+
+// arrives reports whether the event is that of somebody who comes.
+func (e *event) arrives() bool {
+	return e.kind == wire.EventPeerJoined || e.kind == wire.EventPeerReturned
+}
+
+// shows reports whether a presence is visible after the event.
+func (e *event) shows() bool { return e.arrives() || e.kind == wire.EventPeerVisible }

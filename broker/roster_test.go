@@ -1,0 +1,248 @@
+package broker_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// keeper is a session that keeps the roster by asking for what has changed.
+type keeper struct {
+	*client
+	version string
+	rows    map[string]frame
+}
+
+func (s *server) keeper(m member) *keeper {
+	s.t.Helper()
+	hello := sessionHello(m, newKeys(s.t), "keeper")
+	hello["capabilities"] = []string{wire.CapRosterChanged}
+	c := s.dial()
+	c.send(hello)
+	if !slices.Contains(c.next("hello_ack")["capabilities"].([]any), any(wire.CapRosterChanged)) {
+		s.t.Error("the broker does not say that it tells of a changed roster")
+	}
+	return &keeper{client: c}
+}
+
+// ask asks for what has changed, and reports whether the whole roster came.
+func (k *keeper) ask() (whole bool) {
+	k.t.Helper()
+	request := frame{"type": "list_peers", "_reqId": "r"}
+	if k.version != "" {
+		request["since"] = k.version
+	}
+	k.send(request)
+	list := k.next("peers_list")
+	if _, part := list["since"]; !part {
+		whole, k.rows = true, make(map[string]frame)
+	} else if list["since"] != k.version {
+		k.t.Fatalf("asked since %s, answered since %v", k.version, list["since"])
+	}
+	for _, row := range list["peers"].([]any) {
+		k.rows[row.(frame)["presenceId"].(string)] = row.(frame)
+	}
+	gone, _ := list["gone"].([]any)
+	for _, id := range gone {
+		delete(k.rows, id.(string))
+	}
+	k.version = list["version"].(string)
+	return whole
+}
+
+// compare checks the rows against those of somebody who asks for all of them.
+func (k *keeper) compare(all *client) {
+	k.t.Helper()
+	all.send(frame{"type": "list_peers", "_reqId": "r"})
+	want := make(map[string]frame)
+	for _, row := range all.next("peers_list")["peers"].([]any) {
+		want[row.(frame)["presenceId"].(string)] = row.(frame)
+	}
+	if !reflect.DeepEqual(k.rows, want) {
+		k.t.Errorf("the roster kept is\n%v, want\n%v", k.rows, want)
+	}
+}
+
+// frames returns the types and events of what has come before the answer to a request.
+func (c *client) frames() (list []string) {
+	c.t.Helper()
+	c.send(frame{"type": "message_status", "_reqId": "end", "messageId": "00000000"})
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for {
+		_, data, err := c.ws.Read(ctx)
+		if err != nil {
+			c.t.Fatalf("after %v: %v", list, err)
+		}
+		var f struct{ Type, Event, Code string }
+		if err := json.Unmarshal(data, &f); err != nil {
+			c.t.Fatal(err)
+		}
+		if f.Type == "error" {
+			return list
+		}
+		list = append(list, strings.TrimSpace(f.Type+" "+f.Event))
+	}
+}
+
+// event returns the next system push.
+func (c *client) event() (f frame) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for f["event"] == nil {
+		_, data, err := c.ws.Read(ctx)
+		if err == nil {
+			f = nil
+			err = json.Unmarshal(data, &f)
+		}
+		if err != nil {
+			c.t.Fatalf("waiting for a system push: %v", err)
+		}
+	}
+	return f
+}
+
+func TestRosterByDifferences(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	owner := s.owner()
+	other := s.join(owner)
+	k, all := s.keeper(owner), s.session(owner, newKeys(t), "v1")
+	if !k.ask() {
+		t.Fatal("the first answer is no whole roster")
+	}
+	k.compare(all)
+	names := make([]*client, 5)
+	for i := range names {
+		names[i] = s.session(other, newKeys(t), fmt.Sprint("s", i))
+	}
+	k.next(wire.TypeRosterChanged)
+	if k.ask() {
+		t.Error("the whole roster came")
+	}
+	k.compare(all)
+	names[0].send(frame{"type": "set_status", "status": "working", "reason": "r"})
+	names[1].send(frame{"type": "set_summary", "summary": "at it"})
+	names[2].send(frame{"type": "set_visible", "visible": false, "_reqId": "v"})
+	names[2].next("ack")
+	names[3].send(frame{"type": "join_group", "name": "g"})
+	_ = names[4].ws.Close(1000, "")
+	for _, c := range names[:4] {
+		c.peers() // what it has sent was served
+	}
+	k.next(wire.TypeRosterChanged)
+	s.eventually("the one who has left is gone", func() bool {
+		whole := k.ask()
+		return !whole && len(k.rows) == 5
+	})
+	k.compare(all)
+	_ = names[0].ws.CloseNow() // leased
+	s.eventually("the one who was cut is leased", func() bool {
+		k.ask()
+		for _, row := range k.rows {
+			if row["sessionId"] == "s0" {
+				return row["online"] == false
+			}
+		}
+		return false
+	})
+	k.compare(all)
+	k.version = "0123456789abcdef-1"
+	if !k.ask() {
+		t.Error("a version of another broker was taken")
+	}
+	k.compare(all)
+	k.send(frame{"type": "list_peers", "_reqId": "r", "since": 7})
+	if e := k.next("error"); e["code"] != "invalid" || e["_reqId"] != "r" {
+		t.Errorf("a version that is no text: %v", e)
+	}
+}
+
+// Who keeps the roster is told once until it asks, however many come; others hear of
+// each.
+func TestOneNoticeUntilAsked(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	owner := s.owner()
+	k, v1 := s.keeper(owner), s.session(owner, newKeys(t), "v1")
+	k.next(wire.TypeRosterChanged)
+	for range 2 {
+		k.ask()
+		guests := make([]*client, 20)
+		for i := range guests {
+			guests[i] = s.session(owner, newKeys(t), fmt.Sprint("s", i))
+		}
+		for _, news := range v1.news(len(guests)) {
+			if !strings.HasPrefix(news, "peer_joined") {
+				t.Errorf("a v1 client heard %s", news)
+			}
+		}
+		if got := k.next(wire.TypeRosterChanged); got["version"] == k.version {
+			t.Fatal("told of a version that it has")
+		}
+		for _, c := range guests {
+			_ = c.ws.Close(1000, "")
+		}
+		v1.news(len(guests))
+		if got := k.frames(); len(got) > 0 {
+			t.Errorf("it did not ask and was told %v", got)
+		}
+		if k.ask(); len(k.rows) != 2 {
+			t.Errorf("%d rows", len(k.rows))
+		}
+	}
+}
+
+// Somebody who changes all the time is news now and then, and the last change is told.
+func TestManyChangesOfOneAreOneNews(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	owner := s.owner()
+	v1, busy := s.session(owner, newKeys(t), "v1"), s.session(owner, newKeys(t), "busy")
+	v1.news(1)
+	const changes = 200
+	for i := range changes {
+		busy.send(frame{"type": "set_profile", "title": fmt.Sprint(i), "_reqId": "p"})
+		busy.send(frame{"type": "set_visible", "visible": i%2 == 1, "_reqId": "v"})
+	}
+	for range 2 * changes {
+		busy.next("ack")
+	}
+	told := 0
+	for last := ""; last != fmt.Sprint(changes-1); {
+		push := v1.event()
+		if told++; told > changes/4 {
+			t.Fatalf("%d changes are more than %d news", 2*changes, told)
+		}
+		if push["event"] == "profile_updated" {
+			last = push["eventData"].(frame)["profile"].(frame)["title"].(string)
+		}
+	}
+	_ = busy.ws.Close(1000, "")
+	if got := v1.news(1); !strings.HasPrefix(got[0], "peer_left") {
+		t.Errorf("the one who left is %v", got)
+	}
+}
+
+// A session that hides and leaves before others were told is not left in their picture.
+func TestLeavingHidden(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	owner := s.owner()
+	v1, shy := s.session(owner, newKeys(t), "v1"), s.session(owner, newKeys(t), "shy")
+	v1.news(1)
+	shy.send(frame{"type": "set_visible", "visible": false, "_reqId": "v"})
+	shy.next("ack")
+	_ = shy.ws.Close(1000, "")
+	if got := v1.news(1); !strings.HasPrefix(got[0], "peer_left") && !strings.HasPrefix(got[0], "peer_hidden") {
+		t.Errorf("the one who has left is %v", got)
+	}
+}
