@@ -29,7 +29,7 @@ run: build ## the broker on 127.0.0.1:7900, until Ctrl-C
 	@scripts/run
 
 test: ## all tests on both databases, with the race detector
-	@scripts/need gcc postgres
+	@scripts/need gcc postgres proxies
 	@CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m $(TESTS)
 
 test-claude: ## the tests in the real Claude Code, where it can be had

@@ -43,12 +43,9 @@ type Broker struct {
 	held    heldHooks
 	members accounts
 
-	pinged struct { // the storage's last answer
-		sync.Mutex
-		at    time.Time
-		err   error
-		asked chan struct{} // closed when the next one is here; nil: it was not asked for
-	}
+	pinged   pinged
+	lost     chan struct{} // closed by losing
+	losing   sync.Once
 	settings atomic.Pointer[Settings]
 	draining atomic.Bool
 	hellos   atomic.Uint64 // that were read
@@ -95,6 +92,7 @@ func New(o Options) *Broker {
 		notOpen: errNotStarted,
 		rooms:   make(map[wire.ID]*room),
 		conns:   make(map[*conn]struct{}),
+		lost:    make(chan struct{}),
 	}
 	b.settings.Store(&o.Settings)
 	b.meshes = mesh.NewDirectory(o.Storage, func() int { return b.Settings().MaxMembersPerMesh })
@@ -112,8 +110,8 @@ func (b *Broker) Settings() Settings { return *b.settings.Load() }
 func (b *Broker) Configure(s Settings) { b.settings.Store(&s) }
 
 // Start opens the storage: migrations, the claim to be its only broker, and the
-// place where the queue goes on. It returns an error when that can't succeed,
-// such as *storage.NewerSchemaError. When the storage is merely out of reach it
+// place where the queue goes on. It returns an error when that can't succeed, which
+// is *storage.NewerSchemaError or storage.ErrUnfit. When the storage is merely out of reach it
 // returns nil and goes on trying; Ready tells. Calling it again does nothing.
 func (b *Broker) Start(ctx context.Context) error {
 	b.mu.Lock()
@@ -125,8 +123,7 @@ func (b *Broker) Start(ctx context.Context) error {
 	b.mu.Unlock()
 
 	err := b.open(ctx)
-	var newer *storage.NewerSchemaError
-	if errors.As(err, &newer) {
+	if hopeless(err) {
 		b.mu.Lock()
 		b.phase = made
 		b.mu.Unlock()
@@ -141,6 +138,12 @@ func (b *Broker) Start(ctx context.Context) error {
 	}
 	b.wait.Go(func() { b.run(running, err == nil) })
 	return nil
+}
+
+// hopeless reports whether trying again is of no use.
+func hopeless(err error) bool {
+	var newer *storage.NewerSchemaError
+	return errors.As(err, &newer) || errors.Is(err, storage.ErrUnfit)
 }
 
 // open does everything that must have succeeded once before anybody is served.
@@ -190,79 +193,20 @@ func (b *Broker) run(ctx context.Context, isOpen bool) {
 		case <-time.After(openRetry):
 		}
 		err := b.open(ctx)
-		if isOpen = err == nil; isOpen {
+		if err == nil {
 			b.log.Info("storage is there now")
 			break
 		}
 		b.mu.Lock()
+		was := b.notOpen
 		b.notOpen = err
 		b.mu.Unlock()
+		if storage.ReasonOf(was) != storage.ReasonOf(err) && ctx.Err() == nil {
+			b.log.Error("storage is still out of reach, trying on", zap.Error(err))
+		}
 	}
 	b.wait.Go(func() { b.journal.Run(ctx) })
 	b.sweepLoop(ctx)
-}
-
-// Ready returns nil when messages are accepted, else the reason why not.
-func (b *Broker) Ready(ctx context.Context) error {
-	if b.draining.Load() {
-		return errors.New("shutting down")
-	}
-	b.mu.Lock()
-	err := b.notOpen
-	b.mu.Unlock()
-	if err == nil {
-		err = b.journal.Down()
-	}
-	if err == nil {
-		err = b.ping(ctx)
-	}
-	if err != nil {
-		return fmt.Errorf("storage: %w", err)
-	}
-	return nil
-}
-
-// pingEvery bounds how often the storage is asked whether it is there: asking
-// costs a write, and anybody may ask for the broker's health.
-const pingEvery = time.Second
-
-// pingTimeout is how long its answer may take.
-const pingTimeout = 2 * time.Second
-
-// ping returns the storage's last answer, or the next one when that is old. Who asks
-// may go away: the answer is for all who wait for it.
-func (b *Broker) ping(ctx context.Context) error {
-	b.pinged.Lock()
-	if time.Since(b.pinged.at) < pingEvery {
-		defer b.pinged.Unlock()
-		return b.pinged.err
-	}
-	asked := b.pinged.asked
-	if asked == nil {
-		asked = make(chan struct{})
-		b.pinged.asked = asked
-		go b.pingStorage()
-	}
-	b.pinged.Unlock()
-	select {
-	case <-asked:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	b.pinged.Lock()
-	defer b.pinged.Unlock()
-	return b.pinged.err
-}
-
-func (b *Broker) pingStorage() {
-	ctx, cancel := context.WithTimeout(context.Background(), pingTimeout)
-	defer cancel()
-	err := b.storage.Ping(ctx)
-	b.pinged.Lock()
-	defer b.pinged.Unlock()
-	b.pinged.at, b.pinged.err = time.Now(), err
-	close(b.pinged.asked)
-	b.pinged.asked = nil
 }
 
 // Drain refuses new sockets from now on, because the end is near.
@@ -284,7 +228,7 @@ func (b *Broker) Stop(ctx context.Context) error {
 
 	closeAll(ctx, conns)
 	var err error
-	if was == open {
+	if was == open && !b.isLost() {
 		b.saveRooms()
 		err = b.journal.Flush(ctx)
 	}

@@ -21,7 +21,8 @@
 //	prices.go     what each frame costs
 //	manage.go     invites, members, grants and the audit log
 //	hook.go       status over HTTP
-//	http.go       joining and health over HTTP
+//	http.go       joining over HTTP
+//	health.go     whether messages could be stored now
 //	sweep.go      what happens by time alone
 //
 // # Concurrency

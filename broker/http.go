@@ -82,12 +82,3 @@ func (b *Broker) reached() error {
 	defer b.mu.Unlock()
 	return b.notOpen
 }
-
-// Health tells that the broker is alive, and whether its storage is.
-func (b *Broker) Health(ctx context.Context) wire.Health {
-	db := "up"
-	if b.Ready(ctx) != nil {
-		db = "down"
-	}
-	return wire.Health{Status: "ok", DB: db, Version: b.version, Uptime: time.Since(b.born).Seconds()}
-}

@@ -25,8 +25,9 @@ type Storage interface {
 	// Claim makes this process the database's only broker until Close, or
 	// returns storage.ErrInUse.
 	Claim(ctx context.Context) error
-	// Ping tells whether the storage can be read and written now.
-	Ping(ctx context.Context) error
+	// Ping (of journal.Store) returns storage.ErrInUse when the claim was lost; of any
+	// error, storage.ReasonOf tells the reason.
+
 	// Close releases everything. It may be called at any time, once.
 	Close() error
 }

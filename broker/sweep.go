@@ -2,9 +2,12 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/storage"
 )
 
 const (
@@ -49,6 +52,9 @@ func (b *Broker) sweep(now time.Time) {
 	b.hooks.forget(now)
 	b.members.forget(now)
 	b.pingDue(now, s)
+	if errors.Is(b.journal.Down(), storage.ErrInUse) {
+		b.lose()
+	}
 }
 
 func (r *room) sweep(now time.Time, s Settings) {
@@ -96,6 +102,9 @@ func (b *Broker) storeSweepLoop(ctx context.Context) {
 		b.forgetMeshes(time.Now())
 		if err := b.sweepStore(ctx); err != nil && ctx.Err() == nil {
 			b.log.Warn("sweep the storage", zap.Error(err))
+			if errors.Is(err, storage.ErrInUse) {
+				b.lose()
+			}
 		}
 	}
 }

@@ -30,13 +30,17 @@ type hub struct {
 
 	broker atomic.Pointer[broker.Broker] // nil until started
 
-	mu    sync.Mutex // held while starting, configuring, stopping
-	owner *App       // whose settings are in force
+	mu    sync.Mutex    // held while starting, configuring, stopping
+	owner *App          // whose settings are in force
+	ended chan struct{} // closed when no config uses the hub anymore
 }
+
+// openRetry is the pause between attempts to replace a broker.
+const openRetry = 5 * time.Second
 
 // newHub makes a hub that has no broker yet.
 func newHub() *hub {
-	h := &hub{core: newLiveCore()}
+	h := &hub{core: newLiveCore(), ended: make(chan struct{})}
 	h.log = zap.New(h.core)
 	return h
 }
@@ -56,6 +60,7 @@ func (h *hub) start(app *App, storage Storage, settings broker.Settings, log *za
 		}
 		h.broker.Store(b)
 		h.owner = app
+		go h.renew(b, storage, log.Name())
 		return func() {}, nil // unloading the config stops the broker altogether
 	}
 
@@ -68,7 +73,9 @@ func (h *hub) start(app *App, storage Storage, settings broker.Settings, log *za
 		if h.owner == app {
 			h.owner = previousOwner
 			h.core.swap(previousCore)
-			b.Configure(previousSettings)
+			if b := h.broker.Load(); b != nil { // perhaps another one by now
+				b.Configure(previousSettings)
+			}
 		}
 	}, nil
 }
@@ -92,6 +99,58 @@ func (h *hub) open(storage Storage, settings broker.Settings, name string) (*bro
 	return b, nil
 }
 
+// renew makes a new broker whenever another one has taken the storage, for what the old
+// one has in memory is out of date then. It closes its sockets; the new one waits until
+// the storage is free. renew ends with the hub.
+func (h *hub) renew(b *broker.Broker, storage Storage, name string) {
+	for b != nil {
+		select {
+		case <-b.Lost():
+			b = h.replace(b, storage, name)
+		case <-h.ended:
+			return
+		}
+	}
+}
+
+// replace stops a broker and returns the one that has taken its place; nil: the hub has
+// ended, or a new config has made one.
+func (h *hub) replace(old *broker.Broker, storage Storage, name string) *broker.Broker {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.hasEnded() {
+		return nil
+	}
+	h.broker.Store(nil)
+	h.stop(old)
+	for {
+		b, err := h.open(storage, old.Settings(), name)
+		if err == nil {
+			h.broker.Store(b)
+			return b
+		}
+		h.log.Error("start anew", zap.Error(err))
+		h.mu.Unlock()
+		select {
+		case <-time.After(openRetry):
+		case <-h.ended:
+		}
+		h.mu.Lock()
+		if h.hasEnded() || h.broker.Load() != nil {
+			return nil
+		}
+	}
+}
+
+func (h *hub) hasEnded() bool {
+	select {
+	case <-h.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // drain makes the broker refuse new sockets.
 func (h *hub) drain() {
 	if b := h.broker.Load(); b != nil {
@@ -104,6 +163,7 @@ func (h *hub) drain() {
 func (h *hub) Destruct() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	close(h.ended)
 	if b := h.broker.Load(); b != nil {
 		h.stop(b)
 	}

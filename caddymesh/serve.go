@@ -83,6 +83,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if c.broker = h.hub.broker.Load(); c.broker == nil {
 		// Caddy starts its apps in any order: the site may be there first.
+		if r.URL.Path == "/health/ready" {
+			return c.notReady("starting")
+		}
 		return c.unavailable("the broker is starting")
 	}
 	return to.serve(c)
@@ -127,11 +130,20 @@ func (c *call) health() error {
 }
 
 func (c *call) ready() error {
-	if err := c.broker.Ready(c.r.Context()); err != nil {
-		c.w.Header().Set("Retry-After", retryAfter)
-		return c.json(http.StatusServiceUnavailable, wire.Ready{Status: "not_ready", Reason: err.Error()})
+	var not *broker.NotReady
+	switch err := c.broker.Ready(c.r.Context()); {
+	case err == nil:
+		return c.json(http.StatusOK, wire.Ready{Status: "ready"})
+	case errors.As(err, &not):
+		return c.notReady(not.Reason)
+	default:
+		return err
 	}
-	return c.json(http.StatusOK, wire.Ready{Status: "ready"})
+}
+
+func (c *call) notReady(reason string) error {
+	c.w.Header().Set("Retry-After", retryAfter)
+	return c.json(http.StatusServiceUnavailable, wire.Ready{Status: "not_ready", Reason: reason})
 }
 
 func (c *call) hookStatus() error {

@@ -150,6 +150,8 @@ type batches struct {
 	list   []journal.Batch
 }
 
+func (b *batches) Ping(context.Context) error { return nil }
+
 func (b *batches) AuditHead(context.Context, wire.ID) (audit.Head, error) { return audit.Head{}, nil }
 
 func (b *batches) Commit(_ context.Context, batch *journal.Batch) ([]journal.Duplicate, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/presence"
@@ -82,6 +83,12 @@ func (w *work) release() {
 	}
 }
 
+func (j *Journal) setBegan(t time.Time) {
+	j.mu.Lock()
+	j.began = t
+	j.mu.Unlock()
+}
+
 func split[T any](list []T, n int) (head, tail []T) {
 	if n == len(list) {
 		return list, nil
@@ -93,7 +100,9 @@ func split[T any](list []T, n int) (head, tail []T) {
 func (j *Journal) commit(ctx context.Context, w *work) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	j.setBegan(time.Now())
 	duplicates, err := j.write(ctx, w)
+	j.setBegan(time.Time{})
 	if err != nil {
 		return err
 	}
@@ -110,6 +119,9 @@ func (j *Journal) commit(ctx context.Context, w *work) error {
 	j.mu.Lock()
 	j.writing = nil
 	j.pending.budget.settle(w.entries)
+	if len(w.entries) > 0 {
+		j.stored = time.Now()
+	}
 	j.mu.Unlock()
 	j.stats.commits.Add(1)
 	j.stats.messages.Add(int64(len(w.entries) - len(duplicates)))

@@ -33,6 +33,10 @@ const (
 	// messages, and those behind it, are given back to their senders.
 	patience = 5 * time.Second
 
+	// slowAfter is how long a commit may take before the storage counts as one that does
+	// not answer.
+	slowAfter = 3 * time.Second
+
 	// The pause between attempts while the storage is away: the first, and the longest.
 	retrySoon  = 20 * time.Millisecond
 	retryAfter = 500 * time.Millisecond
@@ -54,7 +58,9 @@ type Journal struct {
 	mu      sync.Mutex
 	pending pending
 	writing map[presenceRef]presence.Record // presences of the batch that is being committed
-	down    error                           // why the last commit failed; nil when it did not
+	down    error                           // why messages can't be stored; nil when they can
+	began   time.Time                       // when the commit under way did; zero: there is none
+	stored  time.Time                       // when one with messages last succeeded
 
 	heads map[wire.ID]audit.Head // newest links known to be stored; owned by Run
 	stats counters
@@ -208,11 +214,23 @@ func (j *Journal) Flush(ctx context.Context) error {
 	return await(ctx, done, "flush the journal")
 }
 
-// Down returns why the storage is out of reach, nil when it is not.
+// Down returns why messages can't be stored, nil when they can as far as is known.
 func (j *Journal) Down() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.down == nil && !j.began.IsZero() {
+		if d := time.Since(j.began); d > slowAfter {
+			return fmt.Errorf("a commit is under way for %s: %w", d.Round(time.Second), context.DeadlineExceeded)
+		}
+	}
 	return j.down
+}
+
+// Stored returns when a message was stored last; zero: none was.
+func (j *Journal) Stored() time.Time {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.stored
 }
 
 func (j *Journal) signal() {
@@ -243,16 +261,16 @@ func (j *Journal) Run(ctx context.Context) {
 // returns true when there may be more to do.
 func (j *Journal) commitNext(ctx context.Context) bool {
 	if !j.gather(ctx) {
-		return false
+		return j.down != nil && j.committed(ctx, &work{})
 	}
 	work := j.take()
 	began := time.Now()
 	for pause := retrySoon; ; pause = min(2*pause, retryAfter) {
 		err := j.commit(ctx, &work)
-		if j.setDown(err); err == nil {
-			work.release()
-			return true
+		if err == nil {
+			return j.committed(ctx, &work)
 		}
+		j.setDown(err)
 		if time.Since(began) >= patience {
 			j.giveBack(&work)
 		}
@@ -262,6 +280,20 @@ func (j *Journal) commitNext(ctx context.Context) bool {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// committed ends an outage if there was one, and returns true as commitNext does.
+func (j *Journal) committed(ctx context.Context, w *work) bool {
+	err := j.recovered(ctx)
+	j.setDown(err)
+	w.release()
+	if err != nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryAfter):
+		}
+	}
+	return true
 }
 
 // gather waits a moment for company when nobody waits for what there is. It
@@ -296,6 +328,18 @@ func (j *Journal) gather(ctx context.Context) bool {
 			}
 		}
 	}
+}
+
+// recovered returns nil unless there is an outage that is not over. It is when a message
+// could be stored. That the last batch was does not say so: a disk that is full for
+// messages may have room for less.
+func (j *Journal) recovered(ctx context.Context) error {
+	if j.down == nil { // only Run writes it
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return j.store.Ping(ctx)
 }
 
 func (j *Journal) setDown(err error) {

@@ -54,6 +54,8 @@ type Store interface {
 	// error means that the storage is out of reach and that nothing is known
 	// of the batch's fate.
 	Commit(ctx context.Context, b *Batch) ([]Duplicate, error)
+	// Ping tells whether a message could be stored now: nil, or why not. It may write.
+	Ping(ctx context.Context) error
 	// AuditHead: see audit.Store.
 	AuditHead(ctx context.Context, meshID wire.ID) (audit.Head, error)
 	// Hellos returns those accepted at or after since, oldest first.

@@ -21,3 +21,7 @@ func (e *NewerSchemaError) Error() string {
 // ErrInUse says that another broker holds the database. One broker at a time
 // may, since presences and unacknowledged pushes live in its memory.
 var ErrInUse = errors.New("another broker is using this database")
+
+// ErrUnfit says that a broker can't work with the database in the way in which it is
+// reached. The error around it says why, and what to do; trying again is of no use.
+var ErrUnfit = errors.New("this database is not fit for a broker")

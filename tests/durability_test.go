@@ -321,6 +321,15 @@ func outage(t *testing.T, s *server, begin, end func()) {
 		t.Errorf("health: %d %s", status, text)
 	}
 	other.sync()
+	// Nothing else that is stored takes the refusal back: a status may fit where messages
+	// don't.
+	for i := range 8 {
+		other.write(frame{"type": "set_status", "status": []string{"working", "idle"}[i%2]})
+		other.sync()
+		if status, text := s.TryGet("/health/ready"); status != 503 {
+			t.Fatalf("look %d at a broker that can't store messages: %d %s", i, status, text)
+		}
+	}
 	end()
 	s.AwaitReady()
 	eventually(t, "the message is accepted", func() bool { return c.post(refused)["queued"] == true })

@@ -114,6 +114,6 @@ type Health struct {
 
 // Ready answers GET /health/ready.
 type Ready struct {
-	Status string `json:"status"` // ready or not_ready
-	Reason string `json:"reason,omitempty"`
+	Status string `json:"status"`           // ready or not_ready
+	Reason string `json:"reason,omitempty"` // a word
 }

@@ -1,7 +1,5 @@
--- What must be there before any migration, because it guards them. It never
--- changes, whatever the schema's version.
-
-CREATE SCHEMA IF NOT EXISTS claudemesh;
+-- What must be there before any migration, because it guards them, in the schema
+-- claudemesh. It never changes, whatever the schema's version.
 
 CREATE TABLE claudemesh.schema_version (
     version    integer PRIMARY KEY CHECK (version > 0),

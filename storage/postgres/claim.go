@@ -72,19 +72,20 @@ func (s *Store) Claim(ctx context.Context) error {
 
 // lock connects and takes the broker's lock, or returns storage.ErrInUse.
 func (s *Store) lock(ctx context.Context) (*pgx.Conn, error) {
-	config := s.config.Copy()
-	// When this machine dies or its network does, the server should notice within a
-	// minute and not after the two hours that are usual: until then nobody else gets
-	// the lock.
-	config.RuntimeParams["tcp_keepalives_idle"] = "20"
-	config.RuntimeParams["tcp_keepalives_interval"] = "10"
-	config.RuntimeParams["tcp_keepalives_count"] = "4"
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := s.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
+	// When this machine dies or its network does, the server should notice within a
+	// minute and not after the two hours that are usual: until then nobody else gets
+	// the lock.
+	err = set(ctx, conn, map[string]string{
+		"tcp_keepalives_idle": "20", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "4",
+	})
 	var got bool
-	err = conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, int64(brokerLock)).Scan(&got)
+	if err == nil {
+		err = conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, int64(brokerLock)).Scan(&got)
+	}
 	if err == nil && !got {
 		err = storage.ErrInUse
 	}
@@ -139,7 +140,10 @@ func (s *Store) keep(c *claim, epoch int64) error {
 	ctx, cancel := context.WithTimeout(s.life, answerWithin)
 	defer cancel()
 	if c.conn != nil {
-		if c.conn.Ping(ctx) == nil {
+		// The server may have become a standby under the connection, or been one.
+		var readOnly bool
+		err := c.conn.QueryRow(ctx, `SELECT current_setting('transaction_read_only')::boolean`).Scan(&readOnly)
+		if err == nil && !readOnly {
 			return nil
 		}
 		disconnect(c.conn)

@@ -89,6 +89,7 @@ func (s *Store) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplica
 	stored := map[int]wire.ID{}
 	for {
 		err := s.commit(ctx, b, indexes)
+		s.failing.Store(err != nil && constraint(err) == "")
 		switch constraint(err) {
 		case entriesKey:
 			return nil, wrap("commit", journal.ErrForked)

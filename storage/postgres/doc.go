@@ -10,13 +10,21 @@
 // # The claim
 //
 // One broker at a time may use a database. Claim takes an advisory lock on a
-// connection that it keeps (so the DSN must not lead through a pooler in
-// transaction mode), and counts up an epoch. Every commit asks in its transaction
+// connection that it keeps, and counts up an epoch. Every commit asks in its transaction
 // whether that is still the epoch. When the connection is lost, a goroutine of the
 // store tries to get the lock back; until somebody else gets it, commits go on. When
 // somebody else did, the claim is lost for good: Commit, Sweep and Ping return
 // storage.ErrInUse until a new Claim succeeds, since what the broker has in memory
 // is out of date then.
+//
+// # Connections
+//
+// Each is made with the DSN, the passfile and the certificates as they are then, and has
+// its settings made after the connect, so that PgBouncer in session mode may be in
+// between. Other modes lend a connection for a transaction, which can't keep the claim's
+// lock: they are found out before the first connection is used (storage.ErrUnfit). A
+// connection on which a statement failed for a reason that a new one may cure is not
+// used again.
 //
 // # Plans
 //

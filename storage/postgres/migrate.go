@@ -76,8 +76,26 @@ func bootstrap(ctx context.Context, conn *pgx.Conn) error {
 		if exists, err := bootstrapped(ctx, tx); err != nil || exists {
 			return err
 		}
+		if err := makeSchema(ctx, tx); err != nil {
+			return err
+		}
 		return script(ctx, tx, bootstrapSQL)
 	})
+}
+
+// makeSchema makes the schema if it is not there. A role that owns its schema and nothing
+// else may not even ask for it with IF NOT EXISTS.
+func makeSchema(ctx context.Context, tx pgx.Tx) error {
+	var exists bool
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'claudemesh')`).Scan(&exists)
+	if err != nil || exists {
+		return err
+	}
+	_, err = tx.Exec(ctx, `CREATE SCHEMA claudemesh`)
+	if violated(err, insufficientPrivilege) {
+		return fmt.Errorf("the role may not make a schema; have an administrator of the database run: CREATE SCHEMA claudemesh AUTHORIZATION <role>: %w", err)
+	}
+	return err
 }
 
 // querier is a connection, a pool or a transaction.

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,17 +16,18 @@ import (
 	"github.com/claudemesh/claudemesh/storage/internal/column"
 )
 
-const (
-	// connectTimeout is for servers that do not answer, unless the DSN has its own.
-	connectTimeout = 5 * time.Second
-	// claimLost is the SQLSTATE that require_claim raises.
-	claimLost = "CM001"
-)
+// claimLost is the SQLSTATE that require_claim raises.
+const claimLost = "CM001"
 
 // Store is a Postgres database. All methods are safe for concurrent use.
 type Store struct {
-	config *pgx.ConnConfig
-	pool   *pgxpool.Pool
+	dsn      func() (string, error)
+	config   *pgx.ConnConfig
+	settings map[string]string // of each connection
+	direct   atomic.Bool       // no pooler shares our connections, as far as we know
+	pool     *pgxpool.Pool
+	health   health
+	failing  atomic.Bool // the last commit has failed
 
 	life context.Context // ends with Close, and everything under way with it
 	end  context.CancelFunc
@@ -48,51 +48,33 @@ type Store struct {
 // connect: that happens when a connection is needed, each time anew after an outage.
 // Errors do not hold the DSN's password.
 func Open(dsn string) (*Store, error) {
-	config, err := pgxpool.ParseConfig(dsn)
+	return OpenWith(func() (string, error) { return dsn, nil })
+}
+
+// OpenWith is Open with a DSN that is asked for now and before each connection is made:
+// the user, the password and the hosts in it may change.
+func OpenWith(dsn func() (string, error)) (*Store, error) {
+	text, err := dsn()
 	if err != nil {
 		return nil, fmt.Errorf("read dsn: %w", err)
 	}
-	c := config.ConnConfig
-	if c.ConnectTimeout == 0 {
-		c.ConnectTimeout = connectTimeout
-	}
-	if c.RuntimeParams["application_name"] == "" {
-		c.RuntimeParams["application_name"] = "claudemesh"
-	}
-	if c.RuntimeParams["synchronous_commit"] == "" {
-		c.RuntimeParams["synchronous_commit"] = "on"
-	}
-	// See Plans in the package comment. Compiling pays for long queries only.
-	c.RuntimeParams["enable_seqscan"] = "off"
-	c.RuntimeParams["jit"] = "off"
-	config.MinConns = 0
-	if !strings.Contains(dsn, "pool_max_conns") {
-		// The journal commits on one connection; the others read.
-		config.MaxConns = 8
-	}
-	pool, err := pgxpool.NewWithConfig(context.Background(), config)
+	config, err := parse(text)
 	if err != nil {
+		return nil, err
+	}
+	s := &Store{dsn: dsn, config: config.ConnConfig, writes: make(chan struct{}, 1)}
+	s.settings = settingsOf(s.config)
+	s.health.slot = make(chan struct{}, 1)
+	config.BeforeConnect, config.AfterConnect, config.PrepareConn = s.beforeConnect, s.afterConnect, usable
+	config.MinConns = 0
+	if !strings.Contains(text, "pool_max_conns") {
+		config.MaxConns = poolSize
+	}
+	if s.pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	s := &Store{config: c, pool: pool, writes: make(chan struct{}, 1)}
 	s.life, s.end = context.WithCancel(context.Background())
 	return s, nil
-}
-
-// Ping asks whether the database answers, can be written, and is still ours if
-// we claimed it.
-func (s *Store) Ping(ctx context.Context) error {
-	ctx, done := s.scope(ctx)
-	defer done()
-	var readOnly bool
-	b := s.batch()
-	b.Queue(`SELECT current_setting('transaction_read_only')::boolean FROM claudemesh.marks WHERE id = 1`).
-		QueryRow(func(row pgx.Row) error { return row.Scan(&readOnly) })
-	err := s.pool.SendBatch(ctx, b).Close()
-	if err == nil && readOnly {
-		err = errors.New("the database is read-only")
-	}
-	return wrap("check database", err)
 }
 
 // Close ends what is under way, closes all connections, and gives up the claim.
@@ -105,6 +87,7 @@ func (s *Store) Close() error {
 	if claim != nil {
 		<-claim.ended
 	}
+	s.health.close()
 	s.pool.Close()
 	return nil
 }
@@ -164,7 +147,7 @@ func collect[T any](ctx context.Context, s *Store, scan func(column.Row) (T, err
 	return list, rows.Err()
 }
 
-// wrap says what was being done when err happened, if it did, and knows a lost claim.
+// wrap says what was being done when err happened, if it did, and knows its reason.
 func wrap(doing string, err error) error {
 	var e *pgconn.PgError
 	switch {
@@ -173,17 +156,17 @@ func wrap(doing string, err error) error {
 	case errors.As(err, &e) && e.Code == claimLost:
 		return fmt.Errorf("%s: %w", doing, storage.ErrInUse)
 	}
-	return fmt.Errorf("%s: %w", doing, err)
+	return fmt.Errorf("%s: %w", doing, &storage.Fault{Reason: reasonOf(err), Err: err})
 }
 
-// violated reports whether err is the violation of a constraint by its SQLSTATE
-// (23505 unique, 23503 foreign key).
+// violated reports whether err is the server's, with this SQLSTATE.
 func violated(err error, code string) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && e.Code == code
 }
 
 const (
-	uniqueViolation     = "23505"
-	foreignKeyViolation = "23503"
+	uniqueViolation       = "23505"
+	foreignKeyViolation   = "23503"
+	insufficientPrivilege = "42501"
 )

@@ -135,14 +135,6 @@ func (s *Store) updateOne(ctx context.Context, doing string, missing error, quer
 	}))
 }
 
-// wrap says what was being done when err happened, if it did.
-func wrap(doing string, err error) error {
-	if err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
-	}
-	return nil
-}
-
 // blob is a value of a BLOB column: NULL, not an empty blob, when there is none.
 func blob(b []byte) any {
 	if b == nil {

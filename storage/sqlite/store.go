@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/claudemesh/claudemesh/wire"
 )
 
 const (
@@ -34,6 +35,8 @@ type Store struct {
 	write *writer
 	read  *reader
 	swept atomic.Int64 // Unix ms; nothing older is pending
+
+	trials wire.IDSource // of the messages of Ping
 
 	mu   sync.Mutex
 	lock *os.File // held after Claim
@@ -93,22 +96,6 @@ func connect(path string, size int, pragmas []string) (*sql.DB, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
-}
-
-// Ping writes and reads a row.
-func (s *Store) Ping(ctx context.Context) error {
-	err := s.update(ctx, func(t tx) error {
-		_, err := t.exec(`UPDATE marks SET checked_at = ?`, time.Now().UnixMilli())
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("check database: %w", err)
-	}
-	var at int64
-	if err := s.read.row(ctx, `SELECT checked_at FROM marks`).Scan(&at); err != nil {
-		return fmt.Errorf("check database: %w", err)
-	}
-	return nil
 }
 
 // Close waits for the transaction under way, closes the database and gives up
