@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// refusedPause is how long a sender that fills its window waits after a refusal.
+// refusedPause is how long a sender that fills its window waits after a refusal, unless
+// Settings.Resend is set.
 const refusedPause = 100 * time.Millisecond
 
 // makePairs makes sessions of which the first n send, each to one of the n after them.
@@ -69,7 +70,7 @@ func (r *run) fill(ctx context.Context, s *session, free <-chan struct{}, count 
 		case <-ctx.Done():
 			return
 		}
-		if now := r.refused.Load(); now > refused {
+		if now := r.refused.Load(); now > refused && !r.settings.Resend {
 			refused = now
 			if !pause(ctx, refusedPause) {
 				return

@@ -212,3 +212,21 @@ func TestMetricsOfAnotherBroker(t *testing.T) {
 		t.Errorf("got %+v, %q", r.Results, r.Notes)
 	}
 }
+
+// Whoever sends again at once meets as many refusals as there are messages, whoever pauses
+// few.
+func TestOnRefusal(t *testing.T) {
+	t.Parallel()
+	for _, resend := range []bool{false, true} {
+		url, _ := startBroker(t, func(s *broker.Settings) { s.SendRatePerMin, s.SendBurst = 600, 10 })
+		r, err := Run(t.Context(), Throughput, Config{Mesh: newMesh(t, url)},
+			Settings{Pairs: 1, Window: 4, Size: 10, Resend: resend, Duration: Duration(time.Second), Timeout: Duration(patience)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A pause for each that finds a new refusal, and at most a window at a time.
+		if n := value(t, r, "refused"); n == 0 || !resend && n > 60 || len(r.Failed()) > 0 {
+			t.Errorf("resend %v: %v refused, failed %v", resend, n, r.Failed())
+		}
+	}
+}

@@ -44,6 +44,7 @@ func (d *Duration) UnmarshalText(b []byte) error {
 type Settings struct {
 	Pairs      int      `json:"pairs,omitempty"`      // senders, each with a recipient of its own
 	Window     int      `json:"window,omitempty"`     // throughput: messages of a pair under way at once
+	Resend     bool     `json:"resend,omitempty"`     // throughput: a refusal is followed by the next message at once, not after a pause
 	Peers      int      `json:"peers,omitempty"`      // burst
 	Recipients int      `json:"recipients,omitempty"` // fanout
 	Sessions   int      `json:"sessions,omitempty"`   // idle, storm

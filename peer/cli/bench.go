@@ -132,15 +132,41 @@ func (a *app) throughputCommand() *cobra.Command {
 	return a.benchOf(bench.Throughput, "As many messages as go through",
 		`Keep --window messages under way from each sender to its recipient, for --duration or
 until --messages have gone out, and count what arrives. A message is under way until it
-has been acknowledged to its sender and delivered to its recipient.`,
+has been acknowledged to its sender and delivered to its recipient. After a refusal, which
+a sound broker has no reason for, all senders pause for a moment; with --on-refusal resend
+another message goes out at once.`,
 		func(b *benchRun, cmd *cobra.Command) {
 			s, f := &b.settings, cmd.Flags()
 			f.IntVar(&s.Pairs, "pairs", s.Pairs, "senders, each with a recipient of its own")
 			f.IntVar(&s.Window, "window", s.Window, "messages of a pair under way at once")
 			f.IntVar(&s.Messages, "messages", s.Messages, "messages in all; the time does not count then, unless --duration is given too")
+			f.Var(benchRefusal{&s.Resend}, "on-refusal", "what senders do when a message is refused: pause, or resend at once")
 			timeVar(cmd, &s.Duration, "duration", "how long to send")
 		})
 }
+
+// benchRefusal is a flag that tells whether refused messages go out again at once.
+type benchRefusal struct{ resend *bool }
+
+// Set reads the flag.
+func (r benchRefusal) Set(s string) error {
+	if s != "pause" && s != "resend" {
+		return errors.New("pause or resend")
+	}
+	*r.resend = s == "resend"
+	return nil
+}
+
+// String writes the default.
+func (r benchRefusal) String() string {
+	if r.resend != nil && *r.resend {
+		return "resend"
+	}
+	return "pause"
+}
+
+// Type names the kind of value in the help.
+func (r benchRefusal) Type() string { return "string" }
 
 func (a *app) rateCommand() *cobra.Command {
 	return a.benchOf(bench.Rate, "Latency at a fixed rate",

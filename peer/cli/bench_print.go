@@ -95,6 +95,9 @@ func benchSettings(s *bench.Settings) string {
 	if s.Window > 0 {
 		parts = append(parts, "window "+strconv.Itoa(s.Window))
 	}
+	if s.Resend {
+		parts = append(parts, "resending at once")
+	}
 	count(s.Peers, "peers")
 	count(s.Recipients, "recipients")
 	count(s.Messages, "messages")
