@@ -1,6 +1,9 @@
 package postgres
 
 import (
+	"encoding/binary"
+	"time"
+
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -13,13 +16,144 @@ type id = pgtype.UUID
 
 func uuid(v wire.ID) id { return id{Bytes: v, Valid: true} }
 
-// each makes a column of a list of rows, for unnest.
-func each[R, T any](rows []R, value func(R) T) []T {
-	column := make([]T, len(rows))
-	for i, row := range rows {
-		column[i] = value(row)
+// array is a column of a list of rows on its way to Postgres, for unnest: an array of one
+// dimension in the binary format. pgx makes these of slices too, by reflection and with
+// an allocation for each element; commits are made of little else.
+type array []byte
+
+// columnOf makes an array. value appends a row's value to b, or returns nil for NULL; size
+// is how many bytes that is about.
+func columnOf[R any](oid uint32, size int, rows []R, value func(b []byte, row R) []byte) array {
+	const header = 5 * 4
+	b := make([]byte, header, header+len(rows)*(4+size))
+	null := uint32(0)
+	for _, row := range rows {
+		at := len(b)
+		b = append(b, 0xff, 0xff, 0xff, 0xff) // the length of NULL
+		if v := value(b, row); v != nil {
+			b = v
+			binary.BigEndian.PutUint32(b[at:], uint32(len(b)-at-4))
+		} else {
+			null = 1
+		}
 	}
-	return column
+	// The dimensions and whether there are NULLs, the type, then the length and the
+	// first index of the only dimension.
+	for i, v := range [...]uint32{1, null, oid, uint32(len(rows)), 1} {
+		binary.BigEndian.PutUint32(b[4*i:], v)
+	}
+	return b
+}
+
+func uuids[R any](rows []R, value func(R) wire.ID) array {
+	return columnOf(pgtype.UUIDOID, 16, rows, func(b []byte, r R) []byte {
+		v := value(r)
+		return append(b, v[:]...)
+	})
+}
+
+// keys are bytea; the zero Key is NULL.
+func keys[R any](rows []R, value func(R) wire.Key) array {
+	return columnOf(pgtype.ByteaOID, 32, rows, func(b []byte, r R) []byte {
+		v := value(r)
+		if v.IsZero() {
+			return nil
+		}
+		return append(b, v[:]...)
+	})
+}
+
+// blobs are bytea; nil is NULL.
+func blobs[R any](rows []R, value func(R) []byte) array {
+	return columnOf(pgtype.ByteaOID, 64, rows, func(b []byte, r R) []byte {
+		v := value(r)
+		if v == nil {
+			return nil
+		}
+		return append(b, v...)
+	})
+}
+
+// texts are passed through column.Text.
+func texts[R any](rows []R, value func(R) string) array {
+	return columnOf(pgtype.TextOID, 24, rows, func(b []byte, r R) []byte { return append(b, column.Text(value(r))...) })
+}
+
+// nullTexts are NULL for nil.
+func nullTexts[R any](rows []R, value func(R) *string) array {
+	return columnOf(pgtype.TextOID, 0, rows, func(b []byte, r R) []byte {
+		v := value(r)
+		if v == nil {
+			return nil
+		}
+		return append(b, *v...)
+	})
+}
+
+func bigints[R any](rows []R, value func(R) int64) array {
+	return columnOf(pgtype.Int8OID, 8, rows, func(b []byte, r R) []byte { return binary.BigEndian.AppendUint64(b, uint64(value(r))) })
+}
+
+func smallints[R any](rows []R, value func(R) int16) array {
+	return columnOf(pgtype.Int2OID, 2, rows, func(b []byte, r R) []byte { return binary.BigEndian.AppendUint16(b, uint16(value(r))) })
+}
+
+// times are bigint, in Unix milliseconds; the zero time is NULL.
+func times[R any](rows []R, value func(R) time.Time) array {
+	return columnOf(pgtype.Int8OID, 8, rows, func(b []byte, r R) []byte {
+		v := value(r)
+		if v.IsZero() {
+			return nil
+		}
+		return binary.BigEndian.AppendUint64(b, uint64(v.UnixMilli()))
+	})
+}
+
+func booleans[R any](rows []R, value func(R) bool) array {
+	return columnOf(pgtype.BoolOID, 1, rows, func(b []byte, r R) []byte {
+		if value(r) {
+			return append(b, 1)
+		}
+		return append(b, 0)
+	})
+}
+
+// arrays lets a connection send arrays.
+func arrays(types *pgtype.Map) {
+	for _, oid := range []uint32{pgtype.UUIDArrayOID, pgtype.ByteaArrayOID, pgtype.TextArrayOID, pgtype.Int8ArrayOID,
+		pgtype.Int2ArrayOID, pgtype.BoolArrayOID} {
+		if known, ok := types.TypeForOID(oid); ok {
+			types.RegisterType(&pgtype.Type{Name: known.Name, OID: oid, Codec: arrayCodec{known.Codec}})
+		}
+	}
+}
+
+// arrayCodec is pgx's, which also takes an array as it is.
+type arrayCodec struct{ pgtype.Codec }
+
+// PlanEncode implements pgtype.Codec.
+func (c arrayCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value any) pgtype.EncodePlan {
+	if _, ok := value.(array); ok && format == pgtype.BinaryFormatCode {
+		return encoded{}
+	}
+	return c.Codec.PlanEncode(m, oid, format, value)
+}
+
+// encoded is the plan for what is encoded already.
+type encoded struct{}
+
+// Encode implements pgtype.EncodePlan.
+func (encoded) Encode(value any, buf []byte) ([]byte, error) {
+	return append(buf, value.(array)...), nil
+}
+
+// each calls f for each of a list.
+func each[R, T any](rows []R, f func(R) T) []T {
+	list := make([]T, len(rows))
+	for i, row := range rows {
+		list[i] = f(row)
+	}
+	return list
 }
 
 // counting adds up the rows that a statement of a pipeline changed.

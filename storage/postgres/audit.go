@@ -26,7 +26,8 @@ const (
 	auditEntries = `SELECT ` + column.EntryColumns + ` FROM claudemesh.audit_entries
 		WHERE mesh_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`
 	insertEntries = `INSERT INTO claudemesh.audit_entries (` + column.EntryColumns + `)
-		SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::bytea[], $8::bytea[])`
+		SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::text[]), unnest($5::text[]),
+			unnest($6::text[]), unnest($7::bytea[]), unnest($8::bytea[])`
 	putHeads = `INSERT INTO claudemesh.audit_heads (mesh_id, seq, hash)
 		SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bytea[])
 		ON CONFLICT (mesh_id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash`
@@ -61,19 +62,23 @@ func queueAudit(b *pgx.Batch, entries []audit.Entry) {
 	if len(entries) == 0 {
 		return
 	}
-	type entry = audit.Entry
+	type entry = *audit.Entry
+	list := make([]entry, len(entries))
+	for i := range entries {
+		list[i] = &entries[i]
+	}
 	b.Queue(insertEntries,
-		each(entries, func(e entry) id { return uuid(e.MeshID) }),
-		each(entries, func(e entry) int64 { return e.Seq }),
-		each(entries, func(e entry) int64 { return e.At.UnixMilli() }),
-		each(entries, func(e entry) string { return string(e.Kind) }),
-		each(entries, func(e entry) string { return column.Text(e.Actor) }),
-		each(entries, func(e entry) string { return column.Text(e.Detail) }),
-		each(entries, func(e entry) []byte { return e.Prev[:] }),
-		each(entries, func(e entry) []byte { return e.Hash[:] }))
+		uuids(list, func(e entry) wire.ID { return e.MeshID }),
+		bigints(list, func(e entry) int64 { return e.Seq }),
+		bigints(list, func(e entry) int64 { return e.At.UnixMilli() }),
+		texts(list, func(e entry) string { return string(e.Kind) }),
+		texts(list, func(e entry) string { return e.Actor }),
+		texts(list, func(e entry) string { return e.Detail }),
+		blobs(list, func(e entry) []byte { return e.Prev[:] }),
+		blobs(list, func(e entry) []byte { return e.Hash[:] }))
 	heads := plan.Heads(entries)
 	b.Queue(putHeads,
-		each(heads, func(e *entry) id { return uuid(e.MeshID) }),
-		each(heads, func(e *entry) int64 { return e.Seq }),
-		each(heads, func(e *entry) []byte { return e.Hash[:] }))
+		uuids(heads, func(e entry) wire.ID { return e.MeshID }),
+		bigints(heads, func(e entry) int64 { return e.Seq }),
+		blobs(heads, func(e entry) []byte { return e.Hash[:] }))
 }

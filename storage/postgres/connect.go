@@ -89,8 +89,9 @@ func (s *Store) beforeConnect(ctx context.Context, c *pgx.ConnConfig) error {
 	return nil
 }
 
-// afterConnect makes the settings.
+// afterConnect makes the settings, and teaches the connection arrays.
 func (s *Store) afterConnect(ctx context.Context, conn *pgx.Conn) error {
+	arrays(conn.TypeMap())
 	return set(ctx, conn, s.settings)
 }
 

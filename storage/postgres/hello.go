@@ -23,8 +23,8 @@ func queueHellos(b *pgx.Batch, hellos []journal.Hello) {
 		return
 	}
 	b.Queue(insertHellos,
-		each(hellos, func(h journal.Hello) []byte { return h.Signature[:] }),
-		each(hellos, func(h journal.Hello) int64 { return h.At.UnixMilli() }))
+		blobs(hellos, func(h journal.Hello) []byte { return h.Signature[:] }),
+		bigints(hellos, func(h journal.Hello) int64 { return h.At.UnixMilli() }))
 }
 
 // Hellos implements journal.Store.

@@ -84,7 +84,7 @@ func (s *Store) Find(ctx context.Context, meshID wire.ID, prefix string, limit i
 			a.Recipients = append(a.Recipients, recipient)
 		}
 		return struct{}{}, err
-	}, findRecipients, uuid(meshID), each(found, func(a queue.Accepted) id { return uuid(a.ID) }))
+	}, findRecipients, uuid(meshID), uuids(found, func(a queue.Accepted) wire.ID { return a.ID }))
 	if err != nil {
 		return nil, wrap("find recipients", err)
 	}
