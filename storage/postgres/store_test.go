@@ -25,7 +25,7 @@ func TestUpgrade(t *testing.T) {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			t.Parallel()
 			dsn := pgtest.DSN(t)
-			execute(t, dsn, bootstrapSQL)
+			execute(t, dsn, `CREATE SCHEMA claudemesh; `+bootstrapSQL)
 			for _, step := range migrations[:version] {
 				execute(t, dsn, step.SQL)
 				execute(t, dsn, fmt.Sprintf(`INSERT INTO claudemesh.schema_version (version, applied_at) VALUES (%d, 0)`, step.Version))
