@@ -226,7 +226,9 @@ func (b *Broker) Stop(ctx context.Context) error {
 	}
 	b.mu.Unlock()
 
-	closeAll(ctx, conns)
+	polite, cancel := firstHalf(ctx)
+	closeAll(polite, conns)
+	cancel()
 	var err error
 	if was == open && !b.isLost() {
 		b.saveRooms()
@@ -241,6 +243,16 @@ func (b *Broker) Stop(ctx context.Context) error {
 		err = errors.Join(err, fmt.Errorf("close the storage: %w", closeErr))
 	}
 	return err
+}
+
+// firstHalf is over after half of the time that ctx has left: peers that do not read must
+// not take the storage's.
+func firstHalf(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(end)/2)
 }
 
 // closeAtOnce is how many sockets are closed at the same time at the end.

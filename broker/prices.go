@@ -100,9 +100,7 @@ func (c *conn) priceOfTargets(targets []wire.Target) int {
 	c.room.mu.RLock()
 	for _, t := range targets {
 		switch t.Kind {
-		case wire.TargetAll:
-			recipients += c.room.Len()
-		case wire.TargetGroup:
+		case wire.TargetAll, wire.TargetGroup: // the former has no name
 			audience = c.room.Audience(audience[:0], c.member, t.Name)
 			recipients += len(audience)
 		default:

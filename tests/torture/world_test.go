@@ -96,6 +96,12 @@ func newWorld(t *testing.T, s scenario) *world {
 func (w *world) serve() {
 	w.t.Helper()
 	w.broker.Start()
+	w.found()
+}
+
+// found makes a mesh, which is where peers come into from now on.
+func (w *world) found() {
+	w.t.Helper()
 	key, err := identity.Generate()
 	w.check(err)
 	at := peer.HTTP{BrokerURL: w.broker.WSURL()}

@@ -1,0 +1,309 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
+)
+
+// abuse is what one member does to a broker with the default limits.
+type abuse struct {
+	name string
+	env  []string
+	do   func(v *villain)
+	// limited says that the broker refuses the villain something sooner or later.
+	limited bool
+}
+
+var abuses = []abuse{
+	{name: "nothing", do: func(*villain) {}},
+	{name: "rosters", do: (*villain).askAndNotRead},
+	{name: "rosters-read", do: (*villain).askAndRead, limited: true},
+	{name: "never-acknowledged", env: []string{"DELIVERY_LEASE_SECONDS=2"}, do: (*villain).neverAcknowledge},
+	{name: "tiny-broadcasts", do: (*villain).shoutTiny},
+	{name: "new-keys", do: (*villain).comeUnderNewKeys},
+	{name: "hellos", do: (*villain).sayHello},
+	{name: "profiles", do: (*villain).changeProfile},
+	{name: "junk", do: (*villain).writeJunk},
+	{name: "slow-bodies", do: (*villain).postSlowly},
+}
+
+// TestAbuse has one member do its worst, and prints what an innocent pair in the same mesh
+// and one in another mesh notice of it: how long their messages take. All of these must
+// arrive, and none may be refused. How long they take decides nothing, since it is the
+// machine's doing too.
+func TestAbuse(t *testing.T) {
+	var rows []abuseRow
+	for _, a := range abuses {
+		if *onlyFault != "" && *onlyFault != "abuse" && *onlyFault != a.name {
+			continue
+		}
+		t.Run(a.name, func(t *testing.T) { rows = append(rows, runAbuse(t, a)) })
+	}
+	printAbuse(t.Output(), rows)
+}
+
+// abuseRow is what came of an abuse.
+type abuseRow struct {
+	name        string
+	here, there []time.Duration // how long the messages of the pairs took, ascending
+	refused     int64           // frames and hellos of the villain
+}
+
+func printAbuse(to io.Writer, rows []abuseRow) {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "\nabuse\tmessages\tsame mesh: p50\tp99\tmax\tother mesh: p50\tp99\tmax\trefused\t\n")
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d\t\n", r.name, len(r.here)+len(r.there), quantiles(r.here), quantiles(r.there), r.refused)
+	}
+	_ = w.Flush()
+}
+
+func quantiles(sorted []time.Duration) string {
+	if len(sorted) == 0 {
+		return "\t\t"
+	}
+	at := func(q float64) time.Duration {
+		return sorted[min(len(sorted)-1, int(q*float64(len(sorted))))].Round(100 * time.Microsecond)
+	}
+	return fmt.Sprintf("%s\t%s\t%s", at(0.5), at(0.99), sorted[len(sorted)-1].Round(100*time.Microsecond))
+}
+
+// crowdSize is how many sessions look on, and abuseFor how long an abuse lasts.
+func crowdSize() int {
+	if *runFor > 0 {
+		return 1000
+	}
+	return 100
+}
+
+func abuseFor() time.Duration {
+	if *runFor > 0 {
+		return 20 * time.Second
+	}
+	return 2 * time.Second
+}
+
+func runAbuse(t *testing.T, a abuse) abuseRow {
+	w := &world{t: t, name: a.name, ledger: newLedger(), calm: make(chan struct{})}
+	w.ctx, w.end = context.WithCancel(context.Background())
+	w.broker = harness.NewBroker(t, commands, a.env...)
+	w.url = w.broker.WSURL()
+	w.broker.Start()
+	t.Cleanup(func() {
+		w.end()
+		w.actors.Wait()
+	})
+	elsewhere := *w.newMesh()
+	w.newMesh()
+	w.gather(crowdSize())
+	here, there := w.newPair("here"), elsewhere.newPair("there")
+
+	v := &villain{world: w, member: w.newRaw(w.stranger("villain"))}
+	v.ctx, v.stop = context.WithCancel(w.ctx)
+	a.do(v)
+	var pairs sync.WaitGroup
+	for _, p := range []*pair{here, there} {
+		pairs.Go(func() { p.talk(abuseFor()) })
+	}
+	pairs.Wait()
+	v.stop()
+	v.actors.Wait()
+	if a.limited && v.refused.Load() == 0 && *runFor > 0 {
+		t.Error("the villain met no limit")
+	}
+	return abuseRow{a.name, here.latencies(), there.latencies(), v.refused.Load()}
+}
+
+// newMesh makes a mesh, in which peers of w are from now on, and returns a copy of w as it
+// is then.
+func (w *world) newMesh() *world {
+	w.t.Helper()
+	w.found()
+	return &world{t: w.t, ctx: w.ctx, url: w.url, broker: w.broker, owner: w.owner, link: w.link, ledger: w.ledger}
+}
+
+// gather brings in sessions of several members that take what comes and say nothing.
+func (w *world) gather(n int) {
+	w.t.Helper()
+	const members = 10
+	var coming sync.WaitGroup
+	for i := range members {
+		first := w.newRaw(w.stranger(fmt.Sprint("crowd", i)))
+		coming.Go(func() {
+			for range n / members {
+				ws, err := first.sibling().connectPatiently(w.ctx)
+				if err != nil {
+					w.t.Error(err)
+					return
+				}
+				w.actors.Go(func() { takeAll(w.ctx, ws, true) })
+			}
+		})
+	}
+	coming.Wait()
+}
+
+// sibling is another session of the same member.
+func (a *rawPeer) sibling() *rawPeer {
+	other := &rawPeer{party: a.party, mesh: a.mesh}
+	var err error
+	other.session, err = identity.Generate()
+	a.w.check(err)
+	return other
+}
+
+// connectPatiently connects, again and again if need be.
+func (a *rawPeer) connectPatiently(ctx context.Context) (ws *websocket.Conn, err error) {
+	for range 20 {
+		if ws, err = a.connect(ctx); err == nil || ctx.Err() != nil {
+			return ws, err
+		}
+		time.Sleep(returnAfter)
+	}
+	return nil, err
+}
+
+// takeAll reads what comes until the connection ends, and acknowledges messages or not.
+func takeAll(ctx context.Context, ws *websocket.Conn, acknowledge bool) {
+	defer ws.CloseNow()
+	for {
+		f, err := read(ctx, ws)
+		if err == nil && acknowledge && f.Type == "push" && f.Subtype == "" {
+			err = write(ctx, ws, object{"type": "client_ack", "clientMessageId": f.ClientID, "brokerMessageId": f.MessageID})
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// pair is two who mind their own business.
+type pair struct {
+	w        *world
+	from, to *rawPeer
+	out, in  *websocket.Conn
+
+	mu      sync.Mutex
+	sent    map[string]time.Time
+	took    map[string]time.Duration
+	arrived chan struct{} // a token when another message has
+}
+
+func (w *world) newPair(name string) *pair {
+	w.t.Helper()
+	p := &pair{
+		w: w, from: w.newRaw(w.stranger(name + "-from")), to: w.newRaw(w.stranger(name + "-to")),
+		sent: map[string]time.Time{}, took: map[string]time.Duration{}, arrived: make(chan struct{}, 1),
+	}
+	var err error
+	p.in, err = p.to.connectPatiently(w.ctx)
+	w.check(err)
+	p.out, err = p.from.connectPatiently(w.ctx)
+	w.check(err)
+	return p
+}
+
+// talk sends ten messages a second, which is what a member may, and waits until all have
+// arrived.
+func (p *pair) talk(long time.Duration) {
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer p.in.CloseNow()
+	defer p.out.CloseNow()
+	readers.Go(p.takeAcks)
+	readers.Go(p.takeMessages)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	count := int(long / (100 * time.Millisecond))
+	for i := range count {
+		<-tick.C
+		id := fmt.Sprintf("%s-%d", p.from.name, i)
+		frame, err := p.from.frame(draft{id: id, target: p.to.key, size: 200})
+		p.w.check(err)
+		p.mu.Lock()
+		p.sent[id] = time.Now()
+		p.mu.Unlock()
+		if err := p.out.Write(p.w.ctx, websocket.MessageText, []byte(frame)); err != nil {
+			p.w.t.Errorf("%s can't send: %v", p.from.name, err)
+			return
+		}
+	}
+	deadline := time.After(patience)
+	for len(p.latencies()) < count {
+		select {
+		case <-p.arrived:
+		case <-deadline:
+			p.w.t.Errorf("of %d messages of %s %d have arrived", count, p.from.name, len(p.latencies()))
+			return
+		}
+	}
+}
+
+// takeAcks takes what the sender is told.
+func (p *pair) takeAcks() {
+	for {
+		f, err := read(p.w.ctx, p.out)
+		switch {
+		case err != nil:
+			return
+		case f.Type == "error", f.Type == "ack" && !f.Queued:
+			p.w.t.Errorf("%s was refused: %s%s %s", p.from.name, f.Error, f.Code, f.Message)
+		}
+	}
+}
+
+func (p *pair) takeMessages() {
+	for {
+		f, err := read(p.w.ctx, p.in)
+		if err != nil {
+			return
+		}
+		if f.Type != "push" || !strings.HasPrefix(f.ClientID, p.from.name) {
+			continue
+		}
+		p.mu.Lock()
+		if _, again := p.took[f.ClientID]; !again {
+			p.took[f.ClientID] = time.Since(p.sent[f.ClientID])
+		}
+		p.mu.Unlock()
+		kick(p.arrived)
+		if err := write(p.w.ctx, p.in, object{"type": "client_ack", "clientMessageId": f.ClientID, "brokerMessageId": f.MessageID}); err != nil {
+			return
+		}
+	}
+}
+
+// latencies returns how long the messages took, ascending.
+func (p *pair) latencies() []time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := make([]time.Duration, 0, len(p.took))
+	for _, d := range p.took {
+		list = append(list, d)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// villain is the member that does its worst, until ctx ends.
+type villain struct {
+	world   *world
+	member  *rawPeer
+	ctx     context.Context
+	stop    context.CancelFunc
+	actors  sync.WaitGroup
+	refused atomic.Int64
+}
