@@ -30,6 +30,7 @@ type account struct {
 	newcomers *rate.Limiter // presences that have to be remembered anew
 
 	unread atomic.Int64 // bytes of answers that wait to be written
+	turn   sync.Mutex   // held while a request is served whose price grows with the mesh
 	conns  int          // guarded by accounts.mu
 }
 

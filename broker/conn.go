@@ -159,7 +159,7 @@ func (c *conn) panicked(p any) {
 func (c *conn) serveFrame(data []byte, hello *time.Timer) {
 	frame, err := wire.ParseFrame(data)
 	if c.room != nil && !prepaid(&frame) {
-		if why := c.payForRequest(c.priceOf(frame.Type, len(data))); why != nil {
+		if why := c.payForRequest(c.priceOf(&frame, len(data))); why != nil {
 			c.sendError(wire.CodeRateLimit, why.Error(), frame.ReqID)
 			c.pause(patience)
 			return

@@ -59,6 +59,10 @@ func (c *conn) dispatch(frame *wire.Frame) {
 		c.sendError(wire.CodeUnknownType, "this broker does not offer "+quoteType(frame.Type), frame.ReqID)
 		return
 	}
+	if prices[frame.Type].grows() { // a member's budget may be spent at once, but not on all processors
+		c.account.turn.Lock()
+		defer c.account.turn.Unlock()
+	}
 	if err := handle(c, frame); err != nil {
 		c.answerError(err, frame)
 	}

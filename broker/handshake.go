@@ -204,6 +204,7 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 	c.account = c.broker.members.open(memberRef{r.id, m.ID}, c.broker.Settings())
 	c.out.bill(&c.account.unread)
 	if err := c.pay(r.priceOfHello(a)); err != nil {
+		c.pause(patience) // or else to refuse costs as much as to accept
 		return tryLater(err.Error())
 	}
 	c.broker.journal.Remember(journal.Hello{Signature: sig, At: now})

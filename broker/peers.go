@@ -11,6 +11,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
+// rowRoom is about how many bytes a row of the roster has.
+const rowRoom = 1024
+
 // listPeers answers with the roster, or with what has changed since a version of it:
 // every presence by its own facts, hidden ones only to their own member.
 func (c *conn) listPeers(frame *wire.Frame) error {
@@ -46,8 +49,25 @@ func (c *conn) listPeers(frame *wire.Frame) error {
 	for i := range rows {
 		list.Peers[i] = r.row(&rows[i])
 	}
-	c.send(list)
+	c.out.add(list.AppendJSON(make([]byte, 0, rowRoom*(len(list.Peers)+1))))
 	return nil
+}
+
+// rosterRows returns how many rows the answer to a list_peers has.
+func (c *conn) rosterRows(frame *wire.Frame) int {
+	m, err := wire.DecodeListPeers(frame)
+	if err != nil {
+		return 0
+	}
+	r := c.room
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if since, known := r.parseVersion(m.Since); known {
+		if changed, gone, ok := r.Since(since, c.member); ok {
+			return len(changed) + len(gone)
+		}
+	}
+	return r.Len()
 }
 
 // versionText is a version as clients know it: they can tell it from one of another

@@ -17,8 +17,8 @@ const (
 	priceHello    = 50  // to verify signatures and to take somebody in
 	priceDelivery = 2   // to bring a message to one recipient more than the first
 
-	rowsPerUnit  = 5  // of a roster or another list
-	newsPerUnit  = 20 // presences that are told of a change: news wait for more of them
+	rowsPerUnit  = 5 // of a roster or another list
+	newsPerUnit  = 5 // presences that are told of a change: news wait for more of them
 	priceDefault = priceQuestion
 )
 
@@ -27,14 +27,17 @@ const (
 // knows of are paid for with the answer.
 type price struct {
 	flat int
-	rows bool // the answer has a row for each presence
-	news bool // the other presences are told
+	rows func(*conn, *wire.Frame) int // how many the answer has
+	news bool                         // the other presences are told
 }
+
+// grows reports whether it depends on the size of the mesh.
+func (p price) grows() bool { return p.rows != nil || p.news }
 
 // prices by type. What else is served costs priceDefault; a send is paid for by the send rate,
 // but for its recipients after the first, and client_ack by who has sent the message.
 var prices = map[string]price{
-	wire.TypeListPeers:     {rows: true},
+	wire.TypeListPeers:     {rows: (*conn).rosterRows},
 	wire.TypeMemberList:    {flat: priceQuestion},
 	wire.TypeSetStatus:     {flat: priceChange},
 	wire.TypeSetSummary:    {flat: priceChange},
@@ -58,23 +61,21 @@ func prepaid(frame *wire.Frame) bool {
 	return frame.Type == wire.TypeSend || frame.Type == wire.TypeClientAck
 }
 
-// priceOf returns what a frame of so many bytes costs; "" is the type of one that could
-// not be read.
-func (c *conn) priceOf(kind string, size int) int {
-	p, known := prices[kind]
-	if _, served := handlers[kind]; served && !known {
+// priceOf returns what a frame of so many bytes costs; one that could not be read has no
+// type.
+func (c *conn) priceOf(frame *wire.Frame, size int) int {
+	p, known := prices[frame.Type]
+	if _, served := handlers[frame.Type]; served && !known {
 		p.flat = priceDefault
 	}
 	sum := priceFrame + size/1024*priceKilobyte + p.flat
-	if p.rows || p.news {
+	if p.rows != nil {
+		sum += p.rows(c, frame) / rowsPerUnit
+	}
+	if p.news {
 		c.room.mu.RLock()
-		presences := c.room.Len()
+		sum += c.room.Len() / newsPerUnit
 		c.room.mu.RUnlock()
-		if p.news {
-			sum += presences / newsPerUnit
-		} else {
-			sum += presences / rowsPerUnit
-		}
 	}
 	return sum
 }

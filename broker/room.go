@@ -124,6 +124,7 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 	}
 	if fresh {
 		if err := c.account.admitNewcomer(r.broker.Settings(), now); err != nil {
+			c.pause(patience)
 			return tryLater(err.Error())
 		}
 	}

@@ -31,7 +31,7 @@ type Limits struct {
 	WorkPerMin int `json:"work_per_min,omitempty"`
 
 	// How many units of work a member may ask for at once; at least 1000.
-	// Default: 20000.
+	// Default: 10000.
 	WorkBurst int `json:"work_burst,omitempty"`
 
 	// How many sessions that the broker does not know yet a member may begin per hour,
