@@ -51,6 +51,12 @@ type intent struct {
 	acks      map[wire.ID]map[string]time.Time // certain acknowledgements, by message id and delivery
 }
 
+// sent is a try of a message, over one connection.
+type sent struct {
+	at   time.Time
+	size int
+}
+
 // orderKey is what messages keep their order within.
 type orderKey struct {
 	from   *peer
@@ -134,6 +140,7 @@ func (m *intent) try(c *conn) {
 		"type": wire.TypeSend, "id": m.id, "client_message_id": m.id, "targetSpec": m.spec(), "priority": string(m.priority),
 		"nonce": "bm9uY2U=", "ciphertext": m.body,
 	}, true)
+	c.sends[fmt.Sprint("r", c.serial)] = sent{now, len(m.body)}
 }
 
 // refine narrows who must and widens who may get a message whose fate is open: it

@@ -106,8 +106,10 @@ type conn struct {
 	pushed    map[wire.ID]*pushed
 	last      map[orderKey]int // index of the newest message pushed, by sender and mailbox
 	requests  map[string]time.Time
-	effects   []func() // what is certain once everything before the next sync was served
-	synced    int      // effects under way with the sync
+	sends     map[string]sent // of the requests, those that are messages
+	tracks    map[string]bool // and those about how far a message came
+	effects   []func()        // what is certain once everything before the next sync was served
+	synced    int             // effects under way with the sync
 	serial    int
 	groups    map[string]bool         // that the hello named
 	rosters   map[string]*rosterQuery // by request
@@ -154,6 +156,7 @@ func (p *peer) dial() *conn {
 	c := &conn{
 		peer: p, link: newLink(), born: time.Now(), pushed: make(map[wire.ID]*pushed), last: make(map[orderKey]int),
 		requests: make(map[string]time.Time), rosters: make(map[string]*rosterQuery),
+		sends: make(map[string]sent), tracks: make(map[string]bool),
 	}
 	if err := w.broker.ServeWebSocket(upgrade{make(map[string][]string), c.link}, upgradeRequest(), p.addr); err != nil {
 		c.link.cut(true) // shutting down
@@ -227,6 +230,7 @@ func (c *conn) answered(reqID string) {
 		c.effects, c.synced = c.effects[c.synced:], 0
 	}
 	delete(c.requests, reqID)
+	delete(c.tracks, reqID)
 }
 
 // signed caches what is signed the same way in many schedules: time begins anew in

@@ -186,12 +186,25 @@ func (c *conn) receiveAck(frame *wire.Frame) {
 	}
 	c.answered(frame.ReqID)
 	if m := w.byID[ack.ID]; m != nil {
+		c.checkRefusal(m, frame.ReqID, &ack)
 		var n int
 		if _, err := fmt.Sscanf(frame.ReqID, "r%d", &n); err != nil || n < c.lastAck {
 			w.violate("2: %s got the ack of %s after a later one", p.name, m)
 		}
 		c.lastAck = n
 		m.decided(c, &ack)
+	}
+}
+
+// checkRefusal checks that a sender waits, and is not refused, while the storage takes
+// what others send.
+func (c *conn) checkRefusal(m *intent, reqID string, ack *wire.Ack) {
+	w := c.peer.world
+	sent := c.sends[reqID]
+	delete(c.sends, reqID)
+	word, _, _ := strings.Cut(ack.Error, ":")
+	if (word == wire.AckQueueFull || word == wire.AckTryAgain) && w.server.fairFor() > time.Since(sent.at)+calm {
+		w.violate("11: %s was refused although the storage is well: %s", m, ack.Error)
 	}
 }
 

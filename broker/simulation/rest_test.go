@@ -13,6 +13,8 @@ import (
 const (
 	// patience is how long an answer may take when the storage does not answer.
 	patience = 25 * time.Second
+	// parked is how much a connection may send before it is not read any more.
+	parked = 1 << 20
 	// calm is how long things must have been well before everything must be done.
 	calm = 5 * time.Second
 	// backlogLimit is what may wait to be written to one connection: the windows of
@@ -78,6 +80,16 @@ func (w *world) checkRest() {
 	}
 }
 
+// unread reports whether the broker may not be reading the connection for now: as much
+// waits as may, or it asks the storage how far a message came.
+func (c *conn) unread() bool {
+	size := 0
+	for _, s := range c.sends {
+		size += s.size
+	}
+	return size > parked/2 || len(c.tracks) > 0
+}
+
 // checkAnswers checks that nothing is left unanswered.
 func (c *conn) checkAnswers(now time.Time) {
 	w, p := c.peer.world, c.peer
@@ -89,6 +101,9 @@ func (c *conn) checkAnswers(now time.Time) {
 		if now.Sub(later(at, c.thawed)) > limit && !c.polite {
 			w.violate("11: request %s of %s has had no answer since %s", id, p.name, clock(at))
 		}
+	}
+	if at, asked := c.requests["sync"]; asked && now.After(later(at, c.thawed)) && c.alive() && !c.polite && !c.unread() {
+		w.violate("11: %s is not served while its sends wait: it asks since %s", p.name, clock(at))
 	}
 	switch {
 	case c.replaced && c.thawed.Before(now):
@@ -262,7 +277,7 @@ func (w *world) checkNothingHeld() {
 	for _, p := range w.cast {
 		boxes += 2 + len(p.elders) // its own, its member's and those of the sessions before it
 	}
-	if stats.Queue.Open > 0 || stats.Journal.Waiting > 0 || stats.Connections != len(w.cast) || stats.Presences != len(w.cast) ||
+	if stats.Queue.Open > 0 || stats.Journal.Waiting > 0 || stats.Parked > 0 || stats.Connections != len(w.cast) || stats.Presences != len(w.cast) ||
 		stats.Queue.Mailboxes > boxes || stats.Backlog > 0 {
 		w.violate("11: left in memory, with %d connections: %+v", len(w.cast), stats)
 	}

@@ -27,6 +27,7 @@ const (
 	ackForeign               // it acknowledges what was pushed to others
 	send                     // messages to a target
 	flood                    // more than the buffers hold, to one session
+	surge                    // more than the storage takes at once, to several targets
 	resend                   // sends again what it has sent before
 	setStatus                // by hand or as a hook, over the connection
 	hook                     // over HTTP
@@ -43,7 +44,7 @@ const (
 )
 
 var kindNames = [...]string{"connect", "connectCut", "connectWrong", "dialOnly", "hangUp", "cut", "cutAfter", "vanish", "freeze",
-	"thaw", "mooded", "ackAll", "ackForeign", "send", "flood", "resend", "setStatus", "hook", "group", "visible", "roster", "track",
+	"thaw", "mooded", "ackAll", "ackForeign", "send", "flood", "surge", "resend", "setStatus", "hook", "group", "visible", "roster", "track",
 	"junk", "succeed", "turn", "crash", "restart", "wait"}
 
 func (k kind) String() string { return kindNames[k] }
@@ -51,7 +52,7 @@ func (k kind) String() string { return kindNames[k] }
 // odds are how often each kind comes up, relative to the others.
 var odds = map[kind]int{
 	connect: 14, connectCut: 4, connectWrong: 2, dialOnly: 1, hangUp: 3, cut: 5, cutAfter: 4, vanish: 2, freeze: 3, thaw: 3, mooded: 3,
-	ackAll: 4, ackForeign: 2, send: 34, flood: 1, resend: 4, setStatus: 6, hook: 4, group: 3, visible: 2, roster: 5, track: 2, junk: 2,
+	ackAll: 4, ackForeign: 2, send: 34, flood: 1, surge: 3, resend: 4, setStatus: 6, hook: 4, group: 3, visible: 2, roster: 5, track: 2, junk: 2,
 	succeed: 2, turn: 6, crash: 3, restart: 2, wait: 6,
 }
 

@@ -194,6 +194,10 @@ func (c *conn) do(s step) {
 		}
 	case flood:
 		c.flood(s)
+	case surge:
+		for i := range 20 + s.arg%40 {
+			p.intend(step{arg: s.arg + i%5, mode: s.mode + i%2}, 2_000).try(c)
+		}
 	case resend:
 		for _, m := range p.intents {
 			if p.world.luck(s.index, m.id)%2 == 0 && m.tries > 0 && !m.expired(time.Now()) {
@@ -219,6 +223,7 @@ func (c *conn) do(s step) {
 	case track:
 		for _, m := range p.intents {
 			if m.safe {
+				c.tracks[fmt.Sprint("r", c.serial+1)] = true
 				c.send(map[string]any{"type": wire.TypeMessageStatus, "messageId": m.id1.String()}, true)
 				break
 			}

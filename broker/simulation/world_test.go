@@ -29,6 +29,7 @@ const (
 	retention     = 5 * time.Minute
 	pingInterval  = 6 * time.Second
 	pongTimeout   = 15 * time.Second
+	budget        = 200_000                               // few messages fill it
 	hookHold      = 10*time.Second + 500*time.Millisecond // fixed
 	helloTimeout  = 10 * time.Second
 )
@@ -147,7 +148,7 @@ func (w *world) violate(format string, args ...any) {
 
 func (w *world) start() {
 	w.session = w.server.connect()
-	w.broker = broker.New(broker.Options{Storage: w.session, Settings: settings(), Log: zap.NewNop(), Version: "simulation"})
+	w.broker = broker.New(broker.Options{Storage: w.session, Settings: settings(), Log: zap.NewNop(), Version: "simulation", Budget: budget})
 	w.life++
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
