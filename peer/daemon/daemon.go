@@ -205,13 +205,14 @@ func (d *daemon) serve(ctx context.Context) error {
 	server := d.newServer()
 	failed := make(chan error, 1)
 	d.socket.server, d.socket.failed = server, failed
+	d.info = local.Info{PID: os.Getpid(), Build: d.o.Build, Token: newToken()}
 	path, err := d.socket.open(d)
 	if err != nil {
 		d.end()
 		return err
 	}
 	d.mu.Lock()
-	d.info = local.Info{PID: os.Getpid(), Build: d.o.Build, Socket: path, Token: newToken()}
+	d.info.Socket = path
 	d.mu.Unlock()
 	d.group.Go(d.watchLoop)
 	if err = d.announce(); err == nil {
@@ -225,6 +226,7 @@ func (d *daemon) serve(ctx context.Context) error {
 			err = fmt.Errorf("serve the socket: %w", err)
 		}
 	}
+	d.end()
 	if errors.Is(err, ErrDirLost) {
 		d.socket.leave() // there may be another daemon's by now
 	} else {
@@ -234,9 +236,8 @@ func (d *daemon) serve(ctx context.Context) error {
 	return err
 }
 
-// shutDown ends in good order: no new calls, the ones under way, connections.
+// shutDown waits, after end, for the calls under way and for everything that runs.
 func (d *daemon) shutDown(server *http.Server) {
-	d.end()
 	ctx, cancel := context.WithTimeout(context.Background(), callsGrace)
 	defer cancel()
 	if server.Shutdown(ctx) != nil {

@@ -216,9 +216,14 @@ func (d *daemon) holdLock(now time.Time) error {
 	return nil
 }
 
-// heal makes anew what others need to reach the daemon and somebody has deleted:
-// the socket, the announcement, and the tickets.
+// heal makes anew what others need to reach the daemon and somebody has deleted: the
+// socket, the announcement, and the tickets.
 func (d *daemon) heal() {
+	d.changes.Lock()
+	defer d.changes.Unlock()
+	if d.ctx.Err() != nil {
+		return // what goes now goes for good
+	}
 	info := d.reach()
 	if d.socket.lost(info.Socket) {
 		path, err := d.socket.open(d)
@@ -237,8 +242,6 @@ func (d *daemon) heal() {
 			d.log.Error("announce the daemon anew", "error", err)
 		}
 	}
-	d.changes.Lock()
-	defer d.changes.Unlock()
 	for _, p := range d.running() {
 		if _, err := os.Lstat(local.TicketPath(d.o.Dir, p.PID)); !os.IsNotExist(err) {
 			continue

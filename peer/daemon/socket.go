@@ -66,7 +66,10 @@ func (s *socket) serve(listener *net.UnixListener) {
 	current := s.listener == listener
 	s.mu.Unlock()
 	if current {
-		s.failed <- err
+		select {
+		case s.failed <- err:
+		default: // one failure ends the daemon
+		}
 	}
 }
 
