@@ -83,6 +83,7 @@ func TestTwoDaemonsRaceForOneSession(t *testing.T) {
 	if terminals[0].key() != terminals[1].key() {
 		t.Fatal("two keys for one session")
 	}
+	eventually(t, "one of them is there", func() bool { return slices.Equal(without(alice.inRoster(), from.id), []string{id}) })
 	const rounds = 20
 	got := make(map[string]int)
 	for round := range rounds {
