@@ -55,8 +55,6 @@ type conn struct {
 	// owned by the reader
 	touched time.Time
 
-	lastRead atomic.Int64 // when the last frame or pong came, in ns since born: the wall clock may be set
-	pinging  atomic.Bool
 	how      atomic.Int32 // an ending: why the connection ends, if the broker decided it
 	catching atomic.Int32 // mailboxes that have not caught up, and 1 while joining
 	notify   bool         // the client wants to hear when all have
@@ -104,8 +102,17 @@ func giveBuffer(b *bytes.Buffer) {
 	}
 }
 
-// serve reads until the connection ends.
+// serve reads until the connection ends. The handshake needs a deep stack; an idle
+// connection, which keeps its own, does not. So each has a goroutine.
 func (c *conn) serve() {
+	if err := c.read(false); err != nil {
+		c.over(err)
+		return
+	}
+	go func() { c.over(c.read(true)) }()
+}
+
+func (c *conn) over(err error) {
 	defer c.broker.release(c)
 	defer func() {
 		if c.account != nil {
@@ -113,14 +120,14 @@ func (c *conn) serve() {
 		}
 	}()
 	defer c.cut()
-	err := c.read()
 	c.die()
 	c.park.discard()
 	c.leave(err)
 }
 
-// read serves one frame after the other and returns why that ended.
-func (c *conn) read() (err error) {
+// read serves one frame after the other and returns why that ended: nil when a
+// handshake has succeeded.
+func (c *conn) read(greeted bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.panicked(p)
@@ -128,11 +135,14 @@ func (c *conn) read() (err error) {
 			err = errors.New("panic")
 		}
 	}()
-	hello := time.AfterFunc(c.broker.Settings().HelloTimeout, func() {
-		c.end(endRefused, wire.ClosePolicy, string(wire.CodeHelloTimeout))
-	})
-	defer hello.Stop()
-	for {
+	var hello *time.Timer
+	if !greeted {
+		hello = time.AfterFunc(c.broker.Settings().HelloTimeout, func() {
+			c.end(endRefused, wire.ClosePolicy, string(wire.CodeHelloTimeout))
+		})
+		defer hello.Stop()
+	}
+	for greeted || c.room == nil {
 		// Text and binary frames are the same. Closing the socket is what ends this: a
 		// context of its own would cost several allocations with every frame.
 		_, r, err := c.ws.Reader(context.Background())
@@ -143,11 +153,11 @@ func (c *conn) read() (err error) {
 		if _, err = buf.ReadFrom(r); err != nil {
 			return err
 		}
-		c.lastRead.Store(int64(time.Since(c.born)))
 		c.out.waitRoom()
 		c.serveFrame(buf.Bytes(), hello)
 		giveBuffer(buf)
 	}
+	return nil
 }
 
 func (c *conn) panicked(p any) {
@@ -274,24 +284,4 @@ func (c *conn) CaughtUp() {
 	if c.catching.Add(-1) == 0 && c.notify && c.notified.CompareAndSwap(false, true) {
 		c.send(wire.CaughtUp{Type: wire.TypeCaughtUp})
 	}
-}
-
-// ping asks the peer for a sign of life and cuts the connection when there was no
-// traffic at all for the time-out.
-func (c *conn) ping(s Settings) {
-	if !c.pinging.CompareAndSwap(false, true) {
-		return
-	}
-	go func() {
-		defer c.pinging.Store(false)
-		ctx, cancel := context.WithTimeout(c.dead, s.PongTimeout-s.PingInterval)
-		defer cancel()
-		if c.ws.Ping(ctx) == nil {
-			c.lastRead.Store(int64(time.Since(c.born)))
-			return
-		}
-		if time.Since(c.born)-time.Duration(c.lastRead.Load()) >= s.PongTimeout-s.PingInterval {
-			c.kill()
-		}
-	}()
 }

@@ -33,6 +33,7 @@ type outbox struct {
 	reduced int           // news that were left when there were too many
 	answers int           // bytes of those that have not been written
 	unread  *atomic.Int64 // the same of all connections of a member; nil: not known yet
+	pings   bool
 	writing bool
 	delayed *time.Timer   // starts the writing of news; nil: there are none, or it has begun
 	closing *closeFrame   // to be written after the frames
@@ -52,6 +53,7 @@ const (
 	frameAnswer frameKind = iota // or whatever else the peer's own frames have led to
 	framePush                    // of a message, bounded by the window
 	frameNews                    // may give way to newer ones
+	framePing                    // pingFrame, not a message
 )
 
 type closeFrame struct {
@@ -116,6 +118,16 @@ func (o *outbox) addNews(e *event) {
 		o.start()
 	case !o.writing && o.delayed == nil:
 		o.delayed = time.AfterFunc(newsDelay, o.startDelayed)
+	}
+}
+
+// ping asks the peer for a sign of life.
+func (o *outbox) ping() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed {
+		o.pings = true
+		o.start()
 	}
 }
 
@@ -219,7 +231,10 @@ func (o *outbox) take(batch []outFrame) []outFrame {
 	clear(batch)
 	batch = batch[:0]
 	o.mu.Lock()
-	if len(o.frames) == 0 {
+	if o.pings {
+		o.pings = false
+		batch = append(batch, outFrame{kind: framePing})
+	} else if len(o.frames) == 0 {
 		end := o.closing
 		o.closing = nil
 		o.frames, o.reduced = nil, 0 // an idle connection keeps no buffer
@@ -231,20 +246,21 @@ func (o *outbox) take(batch []outFrame) []outFrame {
 		return nil
 	}
 	defer o.mu.Unlock()
-	size := 0
+	size, taken := 0, 0
 	for _, f := range o.frames {
-		if size += len(f.data); size > batchBytes && len(batch) > 0 {
+		if size += len(f.data); size > batchBytes && taken > 0 {
 			break
 		}
 		batch = append(batch, f)
+		taken++
 		if f.kind == frameNews {
 			o.news--
 		} else {
 			o.bytes -= len(f.data)
 		}
 	}
-	clear(o.frames[:len(batch)])
-	o.frames = o.frames[len(batch):]
+	clear(o.frames[:taken])
+	o.frames = o.frames[taken:]
 	if o.bytes <= outboxBytes {
 		o.wakeLocked()
 	}
@@ -255,6 +271,12 @@ func (o *outbox) take(batch []outFrame) []outFrame {
 func (o *outbox) send(batch []outFrame) error {
 	o.socket.hold()
 	for _, f := range batch {
+		if f.kind == framePing {
+			if _, err := o.socket.Write(pingFrame); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := o.ws.Write(context.Background(), websocket.MessageText, f.data); err != nil {
 			return err
 		}

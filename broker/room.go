@@ -173,7 +173,7 @@ func (r *room) seat(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 		joined.OldConn.end(endReplaced, wire.CloseNormal, wire.ReasonReplaced)
 	}
 	if d := joined.Displaced; d != nil {
-		d.Conn.ping(r.broker.Settings()) // often a socket that is dead already
+		d.Conn.out.ping() // often a socket that is dead already
 		r.broker.queue.Attach(r.mailbox(d), d.Conn, presence.UrgentOnly(d.Status))
 	}
 	c.catching.Store(1)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -31,6 +32,8 @@ var errHeld = errors.New("too many control frames wait to be written")
 type socket struct {
 	net.Conn
 	early []byte // read with the HTTP request; owned by the reader
+	born  time.Time
+	heard atomic.Int64 // when something came last, in ns since born: the wall clock may be set
 
 	mu       sync.Mutex
 	held     *bytes.Buffer // what was written since hold; nil: it goes out at once
@@ -60,7 +63,7 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // no more than there is: can't fail
-	u.socket = &socket{Conn: conn, early: bytes.Clone(early)}
+	u.socket = &socket{Conn: conn, early: bytes.Clone(early), born: time.Now()}
 	return u.socket, bufio.NewReadWriter(
 		bufio.NewReaderSize(u.socket, readBuffer), bufio.NewWriterSize(u.socket, writeBuffer),
 	), nil
@@ -69,7 +72,11 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // Read implements net.Conn.
 func (s *socket) Read(p []byte) (int, error) {
 	if len(s.early) == 0 {
-		return s.Conn.Read(p)
+		n, err := s.Conn.Read(p)
+		if n > 0 {
+			s.heard.Store(int64(time.Since(s.born)))
+		}
+		return n, err
 	}
 	n := copy(p, s.early)
 	if s.early = s.early[n:]; len(s.early) == 0 {
@@ -77,6 +84,15 @@ func (s *socket) Read(p []byte) (int, error) {
 	}
 	return n, nil
 }
+
+// silence is how long nothing has come, not even a pong.
+func (s *socket) silence() time.Duration {
+	return time.Since(s.born) - time.Duration(s.heard.Load())
+}
+
+// pingFrame asks the peer for a sign of life. The WebSocket library would wait for the
+// pong, with a goroutine for each connection.
+var pingFrame = []byte{0x89, 0}
 
 // Write implements net.Conn. Between hold and the end of flush it never blocks.
 func (s *socket) Write(p []byte) (int, error) {

@@ -2,8 +2,11 @@ package broker
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -123,4 +126,56 @@ func TestSocketReadsWhatCameEarly(t *testing.T) {
 	if got.String() != "early late" {
 		t.Fatalf("read %q", got.String())
 	}
+}
+
+// Who answers pings stays, and who does not is cut: between frames, and whatever else
+// is being written.
+func TestPings(t *testing.T) {
+	t.Parallel()
+	o, client := pipe(t)
+	pings := make(chan struct{}, 100)
+	o.socket.Conn = &watched{o.socket.Conn, pings}
+	received := make(chan string, 100)
+	go func() { // reading answers pings
+		for {
+			_, data, err := client.Read(context.Background())
+			if err != nil {
+				close(received)
+				return
+			}
+			received <- string(data)
+		}
+	}()
+	go func() {
+		for {
+			if _, _, err := o.ws.Reader(context.Background()); err != nil {
+				return
+			}
+		}
+	}()
+	for i := range 20 {
+		before := o.socket.heard.Load()
+		o.ping()
+		o.add([]byte(fmt.Sprint("message ", i)))
+		if got := <-received; got != fmt.Sprint("message ", i) {
+			t.Fatalf("got %q", got)
+		}
+		<-pings
+		for o.socket.heard.Load() == before {
+			runtime.Gosched() // the pong is on its way
+		}
+	}
+}
+
+// watched tells of each ping that is written.
+type watched struct {
+	net.Conn
+	pings chan<- struct{}
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	for range bytes.Count(p, pingFrame) {
+		w.pings <- struct{}{}
+	}
+	return w.Conn.Write(p)
 }

@@ -33,12 +33,16 @@ func (b *Broker) sweepLoop(ctx context.Context) {
 	b.wait.Go(func() { b.storeSweepLoop(ctx) })
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	var arrivals storm
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
 			b.sweep(now)
+			if arrivals.isOver(b.stats.joins.Load()) {
+				giveMemoryBack()
+			}
 		}
 	}
 }
@@ -73,19 +77,24 @@ func (r *room) sweep(now time.Time, s Settings) {
 	r.save()
 }
 
-// pingDue pings the connections whose turn it is. Each has its own second within
-// the interval, by when it was made.
+// pingDue pings the connections whose turn it is, and cuts those that are dead. Each
+// has its own second within the interval, by when it was made.
 func (b *Broker) pingDue(now time.Time, s Settings) {
 	b.mu.Lock()
-	due := make([]*conn, 0, len(b.conns)/max(1, int(s.PingInterval/tick))+1)
+	var due, dead []*conn
 	for c := range b.conns {
-		if age := now.Sub(c.born); age >= s.PingInterval && age%s.PingInterval < tick {
+		if c.out.socket.silence() >= s.PongTimeout {
+			dead = append(dead, c)
+		} else if age := now.Sub(c.born); age >= s.PingInterval && age%s.PingInterval < tick {
 			due = append(due, c)
 		}
 	}
 	b.mu.Unlock()
+	for _, c := range dead {
+		c.kill()
+	}
 	for _, c := range due {
-		c.ping(s)
+		c.out.ping()
 	}
 }
 

@@ -21,6 +21,7 @@ func (r *Room[C]) Touch(p *Presence[C], now time.Time) {
 	if r.live(p) {
 		p.LastActive = now
 		p.LastSeenAt = now
+		r.mayBeHome(p)
 	}
 }
 

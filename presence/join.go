@@ -207,6 +207,7 @@ func (r *Room[C]) Join(a *Arrival[C], limit int, now time.Time) (Joined[C], erro
 	p.Addr, p.LastSeenAt = a.Addr.Unmap(), now
 	r.attached++
 	p.attach, p.hello = r.attached, a.Hello
+	r.mayBeHome(p)
 	r.changed(p)
 	before := p.Status
 	r.applyPending(p, j.How == New, now)
@@ -232,6 +233,7 @@ func (r *Room[C]) takeOver(p *Presence[C], a *Arrival[C]) Joined[C] {
 	if p.Online {
 		j.How, j.OldConn = Replaced, p.Conn
 	}
+	r.notHome(p)
 	r.unlink(p)
 	if !p.Visible && p.MemberKey != a.MemberKey {
 		p.hiddenAt = r.version + 1 // from the member whose session it was

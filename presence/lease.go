@@ -28,6 +28,7 @@ func (r *Room[C]) Drop(p *Presence[C], conn C, now time.Time, lease time.Duratio
 	}
 	var none C
 	p.Conn, p.Online, p.LeaseUntil = none, false, now.Add(lease)
+	r.notHome(p)
 	r.changed(p)
 	return Leased
 }

@@ -72,24 +72,41 @@ func (r *Room[C]) KnownOf(memberID wire.ID) []Known {
 // Home returns the presence that gets what is addressed to a member key: the
 // newest member connection that is online, else the session last active that is
 // online, else nil. A connection with a claimed key never is: it lives for
-// seconds, and what it takes would be gone with it. The time is proportional to
-// the number of the member's presences.
-func (r *Room[C]) Home(member wire.Key) *Presence[C] {
-	var daemon, session *Presence[C]
-	for _, p := range r.member[member] {
-		switch {
-		case !p.Online || p.claim:
-		case !p.Proven:
-			if daemon == nil || p.attach > daemon.attach {
-				daemon = p
-			}
-		case session == nil || p.LastActive.After(session.LastActive) ||
-			p.LastActive.Equal(session.LastActive) && p.attach > session.attach:
-			session = p
+// seconds, and what it takes would be gone with it.
+func (r *Room[C]) Home(member wire.Key) *Presence[C] { return r.home[member] }
+
+// mayBeHome makes p its member's home if it is a better one than who is. It is called
+// when p has come, or was active.
+func (r *Room[C]) mayBeHome(p *Presence[C]) {
+	if !p.Online || p.claim {
+		return
+	}
+	if now := r.home[p.MemberKey]; now == nil || p.homelier(now) {
+		r.home[p.MemberKey] = p
+	}
+}
+
+// homelier orders those who may be home.
+func (p *Presence[C]) homelier(than *Presence[C]) bool {
+	switch {
+	case p.Proven != than.Proven:
+		return !p.Proven
+	case p.Proven && !p.LastActive.Equal(than.LastActive):
+		return p.LastActive.After(than.LastActive)
+	}
+	return p.attach > than.attach
+}
+
+// notHome finds another home for a member whose home p was. The time is proportional
+// to the number of its presences.
+func (r *Room[C]) notHome(p *Presence[C]) {
+	if r.home[p.MemberKey] != p {
+		return
+	}
+	delete(r.home, p.MemberKey)
+	for _, other := range r.member[p.MemberKey] {
+		if other != p {
+			r.mayBeHome(other)
 		}
 	}
-	if daemon != nil {
-		return daemon
-	}
-	return session
 }

@@ -50,6 +50,7 @@ type Room[C comparable] struct {
 	heirs    index[wire.Key, C] // by each key that they succeed
 	claimed  index[wire.Key, C] // claims of keys that are not in known
 	member   index[wire.Key, C]
+	home     map[wire.Key]*Presence[C] // by member
 	session  index[string, C] // by SessionID
 	cwd      index[string, C]
 	group    index[string, C] // by the first segment of a group's name
@@ -74,6 +75,7 @@ func NewRoom[C comparable](meshID wire.ID) *Room[C] {
 		heirs:    index[wire.Key, C]{},
 		claimed:  index[wire.Key, C]{},
 		member:   index[wire.Key, C]{},
+		home:     map[wire.Key]*Presence[C]{},
 		session:  index[string, C]{},
 		cwd:      index[string, C]{},
 		group:    index[string, C]{},
@@ -158,6 +160,7 @@ func (r *Room[C]) end(p *Presence[C], now time.Time) {
 	var none C
 	p.Conn, p.Online, p.EndedAt = none, false, now
 	r.changed(p)
+	r.notHome(p)
 	r.unlink(p)
 	delete(r.byID, p.ID)
 	if i, ok := r.position(p); ok {

@@ -49,6 +49,7 @@ func (r *Room[C]) SetStatus(p *Presence[C], s Signal, now time.Time, window time
 	}
 	if s.Source != JSONL {
 		p.LastActive = now // also when it is not taken: somebody is there
+		r.mayBeHome(p)
 	}
 	cur, next := status{p.Status, p.Source, p.StatusAt}, status{s.Status, s.Source, now}
 	if !decide(cur, next, window) {
