@@ -22,6 +22,7 @@ type Reading struct {
 	InUse       int64 // bytes of it that hold something: Go's heap and stacks
 	Counts      bool  // what follows is known
 	Connections int64
+	Joins       int64   // hellos that became a presence, since the broker started
 	Commits     float64 // batches that the storage took
 	Accepted    float64 // messages accepted for delivery
 }
@@ -128,6 +129,7 @@ func parseMetrics(from io.Reader) (r Reading, err error) {
 		InUse:       int64(found["go_memstats_heap_inuse_bytes"] + found["go_memstats_stack_inuse_bytes"]),
 		Counts:      true,
 		Connections: int64(found[metricPrefix+"connections"]),
+		Joins:       int64(found[metricPrefix+"joins_total"]),
 		Commits:     found[metricPrefix+"commits_total"],
 		Accepted:    found[metricPrefix+"messages_accepted_total"],
 	}, nil

@@ -18,11 +18,12 @@ go_memstats_heap_inuse_bytes 6.0e+06
 go_memstats_stack_inuse_bytes 1000000 1700000000000
 caddy_http_requests_total{handler="claudemesh"} 12
 caddy_claudemesh_connections 7
+caddy_claudemesh_joins_total 9
 caddy_claudemesh_commits_total 42
 caddy_claudemesh_messages_accepted_total 4200
 `
 	r, err := parseMetrics(strings.NewReader(text))
-	if err != nil || r != (Reading{58937344, 7000000, true, 7, 42, 4200}) {
+	if err != nil || r != (Reading{58937344, 7000000, true, 7, 9, 42, 4200}) {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	if _, err := parseMetrics(strings.NewReader("process_resident_memory_bytes 1\n")); !errors.Is(err, ErrNoBroker) {

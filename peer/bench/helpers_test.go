@@ -72,8 +72,8 @@ func routes(t testing.TB, b *broker.Broker) http.Handler {
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		s := b.Stats()
 		fmt.Fprintf(w, "# HELP x\nprocess_resident_memory_bytes %d\n", 50_000_000+20_000*s.Connections)
-		fmt.Fprintf(w, "caddy_claudemesh_connections %d\ncaddy_claudemesh_commits_total %d\ncaddy_claudemesh_messages_accepted_total %d\n",
-			s.Connections, s.Journal.Commits, s.Queue.Accepted)
+		fmt.Fprintf(w, "caddy_claudemesh_connections %d\ncaddy_claudemesh_joins_total %d\n", s.Connections, s.Joins)
+		fmt.Fprintf(w, "caddy_claudemesh_commits_total %d\ncaddy_claudemesh_messages_accepted_total %d\n", s.Journal.Commits, s.Queue.Accepted)
 	})
 	mux.HandleFunc("POST /meshes", func(w http.ResponseWriter, r *http.Request) {
 		var c wire.CreateMesh

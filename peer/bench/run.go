@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -14,6 +15,10 @@ import (
 // setupParallel is how many sessions connect at once before a run.
 const setupParallel = 64
 
+// holdReads is after how many seconds a broker that does nothing is asked for its
+// memory again: each answer makes garbage, which would be measured as the sessions'.
+const holdReads = 15
+
 // run is one run on its way to a result.
 type run struct {
 	*load
@@ -22,6 +27,9 @@ type run struct {
 	result *Result
 	// afterwards is called when all sessions have left.
 	afterwards func()
+
+	// holding tells that the sessions of an Idle run are to be left alone.
+	holding atomic.Bool
 
 	mu    sync.Mutex
 	phase string
@@ -88,13 +96,16 @@ func (r *run) report() (stop func()) {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
 		before, delivered, at := r.push.Snapshot(), uint64(0), time.Now()
+		ticks := 0
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
 			}
-			r.watch.read(ctx)
+			if ticks++; !r.holding.Load() || ticks%holdReads == 0 {
+				r.watch.read(ctx)
+			}
 			if r.config.OnProgress == nil {
 				continue
 			}

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -61,7 +62,7 @@ func TestRun(t *testing.T) {
 			if r.Name != tc.kind || r.Settings != tc.settings || r.Machine.BrokerVersion != "1.2.3" {
 				t.Errorf("got %+v", r)
 			}
-			if notes := slices.DeleteFunc(r.Notes, isAboutThisMachine); len(notes) > 0 {
+			if notes := slices.DeleteFunc(r.Notes, isAboutThisMachine); len(notes) > 0 && tc.kind != Idle {
 				t.Errorf("notes: %q", notes)
 			}
 			var times []string
@@ -227,6 +228,36 @@ func TestOnRefusal(t *testing.T) {
 		// A pause for each that finds a new refusal, and at most a window at a time.
 		if n := value(t, r, "refused"); n == 0 || !resend && n > 60 || len(r.Failed()) > 0 {
 			t.Errorf("resend %v: %v refused, failed %v", resend, n, r.Failed())
+		}
+	}
+}
+
+// The memory of sessions that were there before is no figure of these.
+func TestIdleTellsWhetherTheBrokerWasFresh(t *testing.T) {
+	t.Parallel()
+	url, metrics := startBroker(t, nil)
+	mesh := newMesh(t, url)
+	for _, tc := range []struct {
+		name  string
+		gauge Gauge
+		fresh float64 // -1: unknown
+		note  string
+	}{
+		{"the first", Metrics(metrics, nil), 1, "the broker was fresh"},
+		{"the second", Metrics(metrics, nil), 0, "the broker was not fresh"},
+		{"by its process", Process(os.Getpid()), -1, "not known whether the broker was fresh"},
+		{"by nothing", nil, -1, ""},
+	} {
+		r, err := Run(t.Context(), Idle, Config{Mesh: mesh, Broker: tc.gauge}, Settings{Sessions: 2, Parallel: 1, Duration: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fresh, known := r.Value("broker_fresh")
+		if !known {
+			fresh = -1
+		}
+		if told := strings.Join(r.Notes, "; "); fresh != tc.fresh || !strings.Contains(told, tc.note) || tc.note == "" && told != "" {
+			t.Errorf("%s: fresh %v, %q", tc.name, fresh, told)
 		}
 	}
 }

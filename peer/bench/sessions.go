@@ -24,11 +24,13 @@ func (r *run) idle() error {
 	cpu = cpuTime() - cpu
 	r.check()
 	r.enter("holding")
+	r.holding.Store(true)
 	pause(r.ctx, time.Duration(r.settings.Duration))
 	r.collect()
 	r.watch.read(r.over)
 	first, last, peak := r.watch.now()
 	res := r.result
+	r.tellFresh(&first)
 	res.add("sessions", float64(r.online.Load()), "", "")
 	res.add("seconds", seconds, "s", Lower)
 	res.add("connects_per_second", float64(n)/seconds, "1/s", Higher)
@@ -47,6 +49,23 @@ func (r *run) idle() error {
 	res.add("load_cpu", cpu.Seconds()/seconds*100, "%", Lower)
 	res.addTimes("connect", r.hello.Snapshot())
 	return nil
+}
+
+// tellFresh says whether the broker has served sessions before this run, which leave it
+// memory that these can have.
+func (r *run) tellFresh(first *Reading) {
+	fresh := 0.0
+	switch hold := time.Duration(r.settings.Duration); {
+	case !first.Counts && first.Resident == 0: // its memory is not known either
+	case !first.Counts:
+		r.result.note("it is not known whether the broker was fresh: only its metrics tell. One that has served sessions before gives these the memory of those")
+	case first.Joins > 0 || first.Connections > 0:
+		r.result.note("the broker was not fresh: it had served %d sessions before, and these may have the memory of those. Start it anew for figures that can be compared", first.Joins)
+	default:
+		fresh = 1
+		r.result.note("the broker was fresh; its memory was read before the first connection, and %v after the last", hold)
+	}
+	r.result.addIf(first.Counts, "broker_fresh", fresh, "", "")
 }
 
 // collect makes the broker collect its garbage, if it is to.

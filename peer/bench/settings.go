@@ -71,7 +71,7 @@ func Defaults(k Kind) Settings {
 	case Fanout:
 		s.Recipients, s.Messages = 1000, 20
 	case Idle:
-		s = Settings{Sessions: 1000, Parallel: 64, Duration: Duration(5 * time.Second)}
+		s = Settings{Sessions: 1000, Parallel: 64, Duration: Duration(time.Minute)}
 	case Storm:
 		s.Sessions, s.Pairs, s.Rate = 1000, 50, 200
 	case Soak:

@@ -217,9 +217,10 @@ at the end; or another member of the mesh, whose config directory --from names.`
 func (a *app) idleCommand() *cobra.Command {
 	return a.benchOf(bench.Idle, "Sessions that do nothing, and what they cost",
 		`Connect --sessions, hold them for --duration, and measure how fast they connected and how
-much the broker's memory has grown for each: what the process holds, and what of it is in
-use (Go's heap and stacks). What a connect leaves behind counts until the broker has
-collected it, which takes two minutes at most; --gc has it do so before both readings.`,
+much the broker's memory has grown for each, from before the first connection to the end of
+the hold: what the process holds, and what of it is in use (Go's heap and stacks). The broker
+should be fresh: one that has served sessions before gives these the memory of those. The
+result says whether it was. --gc has it collect its garbage before both readings.`,
 		func(b *benchRun, cmd *cobra.Command) {
 			s, f := &b.settings, cmd.Flags()
 			f.IntVar(&s.Sessions, "sessions", s.Sessions, "sessions")
