@@ -79,7 +79,7 @@ func newConn(b *Broker, ws *websocket.Conn, socket *socket, client netip.Addr) *
 	dead, die := context.WithCancel(context.Background())
 	c.dead, c.die, c.kill = dead, die, func() {
 		die()
-		_ = socket.Close()
+		socket.cut()
 	}
 	c.out = outbox{ws: ws, socket: socket, fail: c.kill}
 	c.acks = newAckLine(&c.out)
@@ -120,6 +120,9 @@ func (c *conn) over(err error) {
 		}
 	}()
 	defer c.cut()
+	if websocket.CloseStatus(err) != -1 {
+		c.out.socket.settle()
+	}
 	c.die()
 	c.park.discard()
 	c.leave(err)

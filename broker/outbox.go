@@ -203,7 +203,6 @@ func (o *outbox) write() {
 		}
 		if err := o.send(batch); err != nil {
 			o.discard()
-			o.fail()
 			return
 		}
 		o.written(batch)
@@ -267,21 +266,24 @@ func (o *outbox) take(batch []outFrame) []outFrame {
 	return batch
 }
 
-// send writes frames at once. It needs no context: only flush waits for the peer.
+// send writes frames at once. It needs no context: only flush waits for the peer. A
+// frame is not taken when the connection is about to end; then the reader sees to that,
+// after it has answered the peer's close frame.
 func (o *outbox) send(batch []outFrame) error {
 	o.socket.hold()
-	for _, f := range batch {
-		if f.kind == framePing {
-			if _, err := o.socket.Write(pingFrame); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := o.ws.Write(context.Background(), websocket.MessageText, f.data); err != nil {
-			return err
+	var err error
+	for i := 0; i < len(batch) && err == nil; i++ {
+		if batch[i].kind == framePing {
+			_, err = o.socket.Write(pingFrame)
+		} else {
+			err = o.ws.Write(context.Background(), websocket.MessageText, batch[i].data)
 		}
 	}
-	return o.socket.flush(writeTimeout)
+	if broken := o.socket.flush(writeTimeout); broken != nil {
+		o.fail()
+		return broken
+	}
+	return err
 }
 
 // waitRoom blocks while too much waits to be written.

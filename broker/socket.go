@@ -38,6 +38,8 @@ type socket struct {
 	mu       sync.Mutex
 	held     *bytes.Buffer // what was written since hold; nil: it goes out at once
 	flushing bool
+	flushed  chan struct{} // closed when the flush has ended; nil: nobody waits for that
+	closing  bool          // the flush closes the connection in the end
 }
 
 // accept upgrades a request that checkUpgrade let pass.
@@ -131,15 +133,53 @@ func (s *socket) flush(timeout time.Duration) error {
 	}
 	giveBuffer(s.held)
 	s.held, s.flushing = nil, false
+	if s.flushed != nil {
+		close(s.flushed)
+		s.flushed = nil
+	}
+	if s.closing {
+		s.cut()
+	}
 	return err
 }
 
+// Close implements net.Conn. What is held back goes out before: the WebSocket library
+// closes as soon as it has written the answer to a close frame.
+func (s *socket) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held != nil {
+		s.closing = true
+		return nil
+	}
+	return s.Conn.Close()
+}
+
+// cut closes the connection at once.
+func (s *socket) cut() { _ = s.Conn.Close() }
+
+// settle waits until nothing is held back: the answer to a close frame may be. It takes
+// no longer than flush.
+func (s *socket) settle() {
+	s.mu.Lock()
+	if s.held == nil {
+		s.mu.Unlock()
+		return
+	}
+	if s.flushed == nil {
+		s.flushed = make(chan struct{})
+	}
+	flushed := s.flushed
+	s.mu.Unlock()
+	<-flushed
+}
+
 func (s *socket) writeWithin(timeout time.Duration, data []byte) error {
-	timer := time.AfterFunc(timeout, func() { _ = s.Close() })
+	timer := time.AfterFunc(timeout, s.cut)
 	defer timer.Stop()
 	_, err := s.Conn.Write(data)
 	if err != nil {
-		_ = s.Close() // a part of a frame may have gone out
+		s.cut() // a part of a frame may have gone out
 	}
 	return err
 }

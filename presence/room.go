@@ -51,7 +51,7 @@ type Room[C comparable] struct {
 	claimed  index[wire.Key, C] // claims of keys that are not in known
 	member   index[wire.Key, C]
 	home     map[wire.Key]*Presence[C] // by member
-	session  index[string, C] // by SessionID
+	session  index[string, C]          // by SessionID
 	cwd      index[string, C]
 	group    index[string, C] // by the first segment of a group's name
 	known    map[wire.Key]Known
