@@ -38,9 +38,9 @@ test-claude: ## the tests in the real Claude Code, where it can be had
 recording: ## docs/exchange.svg: an exchange of two sessions, filmed
 	@scripts/claude film
 
-torture: ## faults of every kind under load for FOR, or those of one FAULT; prints a ledger of the messages
+torture: ## faults of every kind under load for FOR, or those of one FAULT; prints a ledger of the messages, and what abusers cost others
 	@scripts/need postgres
-	@go -C tests/torture test -count=1 -timeout 0 -run '^TestTorture$$' -for=$(FOR) -fault='$(FAULT)'
+	@go -C tests/torture test -count=1 -timeout 0 -run '^Test(Torture|Abuse)$$' -for=$(FOR) -fault='$(FAULT)'
 
 bench: ## benchmarks
 	@scripts/need postgres

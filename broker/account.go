@@ -157,6 +157,16 @@ func (c *conn) fine(price int) {
 	}
 }
 
+// strangerPause is how long a connection that has not said hello, and so has no budget, is
+// not read after a frame that was none.
+const strangerPause = 100 * time.Millisecond
+
+func (c *conn) pauseStranger() {
+	if c.room == nil {
+		c.pause(strangerPause)
+	}
+}
+
 // pause keeps c from being read for a while.
 func (c *conn) pause(d time.Duration) {
 	if d <= 0 {

@@ -180,6 +180,7 @@ func (c *conn) serveFrame(data []byte, hello *time.Timer) {
 	}
 	if err != nil {
 		c.sendError(wire.CodeMalformed, err.Error(), "")
+		c.pauseStranger()
 		return
 	}
 	if c.room != nil {
@@ -193,6 +194,7 @@ func (c *conn) serveFrame(data []byte, hello *time.Timer) {
 		c.greet(&frame, hello, c.sessionHello)
 	default:
 		c.sendError(wire.CodeNoHello, "must send hello first", frame.ReqID)
+		c.pauseStranger()
 	}
 }
 

@@ -16,10 +16,11 @@ const (
 	priceWrite    = 100 // to change the storage before the answer
 	priceHello    = 50  // to verify signatures and to take somebody in
 	priceDelivery = 2   // to bring a message to one recipient more than the first
+	priceDefault  = priceQuestion
 
-	rowsPerUnit  = 5 // of a roster or another list
-	newsPerUnit  = 5 // presences that are told of a change: news wait for more of them
-	priceDefault = priceQuestion
+	rowsPerUnit    = 5  // of a roster or another list
+	hearersPerUnit = 5  // connections that are told of each change; news wait for more of them
+	keepersPerUnit = 20 // connections that are told of many changes once, and ask when they need it
 )
 
 // price is what a kind of frame costs beside reading it. The rest depends on the size of
@@ -28,7 +29,7 @@ const (
 type price struct {
 	flat int
 	rows func(*conn, *wire.Frame) int // how many the answer has
-	news bool                         // the other presences are told
+	news bool                         // the others are told
 }
 
 // grows reports whether it depends on the size of the mesh.
@@ -73,9 +74,7 @@ func (c *conn) priceOf(frame *wire.Frame, size int) int {
 		sum += p.rows(c, frame) / rowsPerUnit
 	}
 	if p.news {
-		c.room.mu.RLock()
-		sum += c.room.Len() / newsPerUnit
-		c.room.mu.RUnlock()
+		sum += c.room.news.price()
 	}
 	return sum
 }
@@ -83,11 +82,19 @@ func (c *conn) priceOf(frame *wire.Frame, size int) int {
 // priceOfHello returns what an arrival costs.
 func (r *room) priceOfHello(a *presence.Arrival[*conn]) int {
 	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if a.About.Has(wire.CapTransient) && !a.Proven || !r.Plan(a).New {
+	isNew := r.Plan(a).New
+	r.mu.RUnlock()
+	if a.About.Has(wire.CapTransient) && !a.Proven || !isNew {
 		return priceHello
 	}
-	return priceHello + r.Len()/newsPerUnit
+	return priceHello + r.news.price()
+}
+
+// price is what it costs to tell everybody of an event.
+func (n *news) price() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.hearers)/hearersPerUnit + len(n.keepers)/keepersPerUnit
 }
 
 // priceOfRows is what the rows of an answer cost.

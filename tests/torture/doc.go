@@ -16,6 +16,10 @@
 //
 // Either way the ledger is printed as a table.
 //
+// TestAbuse is another section: one member does its worst to a broker with the default
+// limits, and the table says what an innocent pair in the same mesh and one in another
+// mesh notice of it. `make torture FAULT=abuse` runs it alone.
+//
 // Faults are injected when so many further messages have arrived: the load is never
 // merely assumed. What can't be had on a machine (a small disk without root, a clock to
 // move on a processor other than amd64) is skipped with its reason.

@@ -59,5 +59,9 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
+	if err := printAbuse(os.Stdout, abused); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
 	return code
 }
