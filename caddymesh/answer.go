@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -16,17 +18,11 @@ import (
 // maxBody is the most bytes of a request's body (protocol v1, section 1).
 const maxBody = 65_536
 
-// failure makes the body of a refusal in a route's own shape. message may be "".
-type failure func(code, message string) any
-
-// okFalse and errorOnly are the two shapes that protocol v1 has (section 6).
-func okFalse(code, _ string) any         { return wire.JoinResult{Error: code} }
-func errorOnly(code, message string) any { return wire.ErrorBody{Error: code, Message: message} }
-
 // What decode finds wrong with a body.
 var (
 	errTooLarge = errors.New("payload too large")
 	errBadJSON  = errors.New("body is not a JSON object of this request")
+	errTooSlow  = errors.New("the body took too long")
 )
 
 // decode reads the body into v. It refuses names that come twice and text after
@@ -36,23 +32,41 @@ func (c *call) decode(v any) error {
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
 	if err != nil {
 		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
+		switch {
+		case errors.As(err, &tooLarge):
 			return errTooLarge
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return errTooSlow
 		}
 		return errBadJSON // the client went away in the middle
 	}
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{}) // the answer may take longer
 	if err := jsonv2.Unmarshal(body, v, jsontext.AllowInvalidUTF8(true)); err != nil {
 		return errBadJSON
 	}
 	return nil
 }
 
-// badBody answers an error of decode; malformed is the route's code for it.
+// badBody answers an error of decode; malformed is the route's code for one that is not
+// understood, with a text beside it if it is no text itself.
 func (c *call) badBody(err error, malformed string) error {
-	if errors.Is(err, errTooLarge) {
-		return c.json(http.StatusRequestEntityTooLarge, okFalse(err.Error(), ""))
+	switch {
+	case errors.Is(err, errTooLarge):
+		return c.refuse(http.StatusRequestEntityTooLarge, err.Error(), "")
+	case errors.Is(err, errTooSlow):
+		return c.refuse(http.StatusRequestTimeout, err.Error(), "")
+	case malformed == err.Error():
+		return c.refuse(http.StatusBadRequest, malformed, "")
 	}
 	return c.refuse(http.StatusBadRequest, malformed, err.Error())
+}
+
+// limitBody bounds how long the body may take, whether it is read or not: as long as a
+// hello on a socket. It does nothing on a connection that can't.
+func (c *call) limitBody() {
+	if c.r.ContentLength != 0 {
+		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(c.settings().HelloTimeout))
+	}
 }
 
 // json answers with a JSON body. What a broker says is never to be kept.
@@ -69,9 +83,9 @@ func (c *call) json(status int, body any) error {
 	return err
 }
 
-// refuse answers with an error in the shape of the route.
+// refuse answers with an error: a word or a text, and what there is to say to a word.
 func (c *call) refuse(status int, code, message string) error {
-	return c.json(status, c.fail(code, message))
+	return c.json(status, wire.ErrorBody{Error: code, Message: message})
 }
 
 // unavailable answers a request that may well succeed later.

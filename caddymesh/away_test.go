@@ -27,9 +27,9 @@ func TestStorageAway(t *testing.T) {
 	}{
 		{"GET", "/health", "", 200, `{"status":"ok","db":"down",`},
 		{"GET", "/health/ready", "", 503, `{"status":"not_ready","reason":"`},
-		{"POST", "/join", joinBody, 503, `{"ok":false,"error":"try_again"}`},
-		{"POST", "/invites/abcdefghijklmnop/claim", "{}", 503, `{"error":"try_again","message":"`},
-		{"POST", "/meshes", "{}", 503, `{"error":"try_again","message":"`},
+		{"POST", "/join", joinBody, 503, `{"ok":false,"error":"try_again","message":"`},
+		{"POST", "/invites/abcdefghijklmnop/claim", "{}", 503, `{"ok":false,"error":"try_again","message":"`},
+		{"POST", "/meshes", "{}", 503, `{"ok":false,"error":"try_again","message":"`},
 		{"GET", "/i/abcdefghijklmnop", "", 503, "<!doctype html>"},
 	}
 	for _, test := range tests {

@@ -4,7 +4,10 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"net"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/wire"
@@ -99,10 +102,7 @@ func (h *Handler) mayNotCreate(r *http.Request, token string) string {
 		}
 		return "creating meshes here needs the operator's token"
 	case createLoopback:
-		if fromThisMachine(r) {
-			return ""
-		}
-		return "meshes are created on the broker's own machine only"
+		return fromThisMachine(r)
 	}
 	return "creating meshes is switched off here"
 }
@@ -113,15 +113,44 @@ func sameSecret(a, b string) bool {
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-// fromThisMachine reports whether a request was made on this machine. The
-// address alone would not do: behind a proxy on the same machine, every request
-// of the world comes from the loopback address.
-func fromThisMachine(r *http.Request) bool {
-	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
-		if r.Header.Get(name) != "" {
-			return false
+// fromThisMachine returns "" for a request that was made on this machine, else why it
+// counts as one that was not. The address alone would not do: behind a proxy on the same
+// machine, every request of the world comes from the loopback address.
+func fromThisMachine(r *http.Request) string {
+	c := call{r: r}
+	if !parseAddr(r.RemoteAddr).IsLoopback() || !c.client().IsLoopback() {
+		return "meshes are created on the broker's own machine only"
+	}
+	const proxy = "meshes are created on the broker's own machine only, and this request came through a proxy: "
+	if r.ProtoMajor == 1 && r.ProtoMinor == 0 {
+		return proxy + "it is of HTTP/1.0"
+	}
+	if !isLoopbackName(r.Host) {
+		return proxy + "it is for " + strconv.Quote(r.Host) + " and not for 127.0.0.1 or localhost"
+	}
+	for name := range r.Header {
+		if !isClientHeader(name) {
+			return proxy + "it has the header " + name
 		}
 	}
-	c := call{r: r}
-	return parseAddr(r.RemoteAddr).IsLoopback() && c.client().IsLoopback()
+	return ""
+}
+
+func isLoopbackName(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(strings.ToLower(host), "[]")
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || parseAddr(host).IsLoopback()
+}
+
+// isClientHeader reports whether clients send a header. Proxies have too many of their
+// own to list: X-Forwarded-For, Forwarded, Via, X-Real-Ip, Cf-Connecting-Ip, ...
+func isClientHeader(name string) bool {
+	switch name {
+	case "Authorization", "Cache-Control", "Connection", "Cookie", "Dnt", "Expect", "Keep-Alive", "Origin", "Pragma",
+		"Priority", "Referer", "Te", "Transfer-Encoding", "User-Agent":
+		return true
+	}
+	return strings.HasPrefix(name, "Accept") || strings.HasPrefix(name, "Content-") || strings.HasPrefix(name, "Sec-")
 }

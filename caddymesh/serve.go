@@ -21,7 +21,6 @@ const retryAfter = "5"
 // route is one path of the broker's.
 type route struct {
 	method string // GET takes HEAD too, except for the WebSocket
-	fail   failure
 	serve  func(*call) error
 }
 
@@ -31,23 +30,22 @@ type call struct {
 	w      http.ResponseWriter
 	r      *http.Request
 	broker *broker.Broker
-	fail   failure
 	code   string // the invite code in the path, if there is one
 }
 
 // routes are the paths that stand alone; see find for the rest.
 var routes = map[string]route{
-	"/ws":              {http.MethodGet, errorOnly, (*call).webSocket},
-	"/hook/set-status": {http.MethodPost, okFalse, (*call).hookStatus},
-	"/health":          {http.MethodGet, errorOnly, (*call).health},
-	"/health/ready":    {http.MethodGet, errorOnly, (*call).ready},
-	"/join":            {http.MethodPost, okFalse, (*call).join},
-	"/meshes":          {http.MethodPost, errorOnly, (*call).createMesh},
+	"/ws":              {http.MethodGet, (*call).webSocket},
+	"/hook/set-status": {http.MethodPost, (*call).hookStatus},
+	"/health":          {http.MethodGet, (*call).health},
+	"/health/ready":    {http.MethodGet, (*call).ready},
+	"/join":            {http.MethodPost, (*call).join},
+	"/meshes":          {http.MethodPost, (*call).createMesh},
 }
 
 var (
-	claimRoute = route{http.MethodPost, errorOnly, (*call).claim}
-	pageRoute  = route{http.MethodGet, errorOnly, (*call).invitePage}
+	claimRoute = route{http.MethodPost, (*call).claim}
+	pageRoute  = route{http.MethodGet, (*call).invitePage}
 )
 
 // find returns the route of a path and the invite code in it.
@@ -67,13 +65,15 @@ func find(path string) (to route, code string, ok bool) {
 
 func isSegment(s string) bool { return s != "" && !strings.Contains(s, "/") }
 
-// ServeHTTP answers on the broker's paths and hands every other request on.
+// ServeHTTP answers on the broker's paths and hands every other request on. It answers
+// those, too, that nobody else does.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	to, code, ok := find(r.URL.Path)
+	c := &call{Handler: h, w: w, r: r, code: code}
 	if !ok {
-		return next.ServeHTTP(w, r)
+		return c.handOn(next)
 	}
-	c := &call{Handler: h, w: w, r: r, fail: to.fail, code: code}
+	c.limitBody()
 	if r.Method != to.method && (r.Method != http.MethodHead || to.method != http.MethodGet || r.URL.Path == "/ws") {
 		w.Header().Set("Allow", allow(to.method, r.URL.Path))
 		return c.refuse(http.StatusMethodNotAllowed, "method not allowed", "")
@@ -90,6 +90,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	return to.serve(c)
 }
+
+// handOn lets the site's other handlers answer. Caddy's answer, when there are none, is
+// empty and a success, which clients take for one of the broker's.
+func (c *call) handOn(next caddyhttp.Handler) error {
+	if err := next.ServeHTTP(c.w, c.r); err != nil {
+		return err
+	}
+	if nobody, _ := caddyhttp.GetVar(c.r.Context(), unhandled).(bool); !nobody {
+		return nil
+	}
+	caddyhttp.SetVar(c.r.Context(), unhandled, false)
+	c.limitBody()
+	return c.refuse(http.StatusNotFound, "not found", "a claudemesh broker has no such path")
+}
+
+// unhandled is the variable that Caddy sets when no handler has answered.
+const unhandled = "unhandled"
 
 func allow(method, path string) string {
 	if method == http.MethodGet && path != "/ws" {
@@ -122,7 +139,7 @@ func (c *call) webSocket() error {
 	case http.StatusServiceUnavailable:
 		c.w.Header().Set("Retry-After", retryAfter)
 	}
-	return caddyhttp.Error(refused.Status, err)
+	return c.refuse(refused.Status, strings.ToLower(http.StatusText(refused.Status)), refused.Reason)
 }
 
 func (c *call) health() error {

@@ -3,10 +3,16 @@ package caddymesh
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -25,7 +31,7 @@ func TestRoutes(t *testing.T) {
 		{"ready", "GET", "/health/ready", "", 200, `{"status":"ready"}`},
 		{"ready HEAD", "HEAD", "/health/ready", "", 200, ``},
 		{"health HEAD", "HEAD", "/health", "", 200, ``},
-		{"health POST", "POST", "/health", "", 405, `{"error":"method not allowed"}`},
+		{"health POST", "POST", "/health", "", 405, `{"ok":false,"error":"method not allowed"}`},
 
 		{"hook pending", "POST", "/hook/set-status", `{"cwd":"/x","pid":7,"status":"working","session_id":"s"}`, 200, `{"ok":true,"pending":true}`},
 		{"hook without status", "POST", "/hook/set-status", `{"cwd":"/x","pid":7}`, 400, `{"ok":false,"error":"cwd and status required"}`},
@@ -42,19 +48,19 @@ func TestRoutes(t *testing.T) {
 		{"join too large", "POST", "/join", big, 413, `{"ok":false,"error":"payload too large"}`},
 		{"join PUT", "PUT", "/join", "{}", 405, `{"ok":false,"error":"method not allowed"}`},
 
-		{"claim no JSON", "POST", "/invites/abcdefghijklmnop/claim", `[`, 400, `{"error":"malformed","message":"body is not a JSON object of this request"}`},
+		{"claim no JSON", "POST", "/invites/abcdefghijklmnop/claim", `[`, 400, `{"ok":false,"error":"malformed","message":"body is not a JSON object of this request"}`},
 		{"claim too large", "POST", "/invites/abcdefghijklmnop/claim", big, 413, `{"ok":false,"error":"payload too large"}`},
-		{"claim DELETE", "DELETE", "/invites/abcdefghijklmnop/claim", ``, 405, `{"error":"method not allowed"}`},
+		{"claim DELETE", "DELETE", "/invites/abcdefghijklmnop/claim", ``, 405, `{"ok":false,"error":"method not allowed"}`},
 
-		{"create when off", "POST", "/meshes", `{}`, 403, `{"error":"forbidden","message":"creating meshes is switched off here"}`},
-		{"create at the size limit", "POST", "/meshes", full, 403, `{"error":"forbidden","message":"creating meshes is switched off here"}`},
+		{"create when off", "POST", "/meshes", `{}`, 403, `{"ok":false,"error":"forbidden","message":"creating meshes is switched off here"}`},
+		{"create at the size limit", "POST", "/meshes", full, 403, `{"ok":false,"error":"forbidden","message":"creating meshes is switched off here"}`},
 		{"create too large", "POST", "/meshes", full + " ", 413, `{"ok":false,"error":"payload too large"}`},
-		{"create GET", "GET", "/meshes", ``, 405, `{"error":"method not allowed"}`},
+		{"create GET", "GET", "/meshes", ``, 405, `{"ok":false,"error":"method not allowed"}`},
 
-		{"invite POST", "POST", "/i/abcdefghijklmnop", ``, 405, `{"error":"method not allowed"}`},
-		{"socket POST", "POST", "/ws", ``, 405, `{"error":"method not allowed"}`},
+		{"invite POST", "POST", "/i/abcdefghijklmnop", ``, 405, `{"ok":false,"error":"method not allowed"}`},
+		{"socket POST", "POST", "/ws", ``, 405, `{"ok":false,"error":"method not allowed"}`},
 		{"socket HEAD", "HEAD", "/ws", ``, 405, ``},
-		{"socket without upgrade", "GET", "/ws", ``, 426, ``},
+		{"socket without upgrade", "GET", "/ws", ``, 426, `{"ok":false,"error":"upgrade required","message":"this is a WebSocket endpoint: upgrade over HTTP/1.1"}`},
 
 		{"other path", "GET", "/", ``, 418, "next handler"},
 		{"below a route", "GET", "/health/ready/x", ``, 418, "next handler"},
@@ -181,24 +187,91 @@ func TestCreatePolicy(t *testing.T) {
 func TestFromThisMachine(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		remote, client string
-		want           bool
+		remote, client, host string
+		header               string
+		want                 bool
 	}{
-		{"127.0.0.1:5000", "127.0.0.1", true},
-		{"[::1]:5000", "::1", true},
-		{"[::ffff:127.0.0.1]:5000", "127.0.0.1", true},
-		{"127.0.0.1:5000", "192.0.2.1", false},
-		{"192.0.2.1:5000", "127.0.0.1", false},
-		{"192.0.2.1:5000", "192.0.2.1", false},
-		{"@", "", false},
+		{"127.0.0.1:5000", "127.0.0.1", "127.0.0.1:7900", "User-Agent", true},
+		{"[::1]:5000", "::1", "[::1]:7900", "Content-Type", true},
+		{"[::ffff:127.0.0.1]:5000", "127.0.0.1", "localhost", "Accept-Language", true},
+		{"127.0.0.1:5000", "192.0.2.1", "localhost", "", false},
+		{"192.0.2.1:5000", "127.0.0.1", "localhost", "", false},
+		{"192.0.2.1:5000", "192.0.2.1", "localhost", "", false},
+		{"@", "", "localhost", "", false},
+		{"127.0.0.1:5000", "127.0.0.1", "mesh.example.com", "", false},
+		{"127.0.0.1:5000", "127.0.0.1", "", "", false},
+	}
+	for _, header := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-Ip", "Via",
+		"Cf-Connecting-Ip", "Cf-Ray", "Cdn-Loop", "True-Client-Ip", "Fastly-Client-Ip", "Fly-Client-Ip", "X-Amzn-Trace-Id", "X-Scheme"} {
+		tests = append(tests, tests[0])
+		tests[len(tests)-1].header, tests[len(tests)-1].want = header, false
 	}
 	for _, test := range tests {
 		r := httptest.NewRequest(http.MethodPost, "/meshes", nil)
-		r.RemoteAddr = test.remote
+		r.RemoteAddr, r.Host = test.remote, test.host
+		if test.header != "" {
+			r.Header.Set(test.header, "x")
+		}
 		vars := map[string]any{caddyhttp.ClientIPVarKey: test.client}
 		r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, vars))
-		if got := fromThisMachine(r); got != test.want {
-			t.Errorf("remote %s, client %s: %t", test.remote, test.client, got)
+		if got := fromThisMachine(r); (got == "") != test.want {
+			t.Errorf("%+v: %q", test, got)
+		}
+		if r.ProtoMinor = 0; fromThisMachine(r) == "" {
+			t.Errorf("%+v over HTTP/1.0 is taken for a client's own", test)
+		}
+	}
+}
+
+// A body that never ends is given up, on every path and whether it is read or not.
+func TestSlowBody(t *testing.T) {
+	s := startServer(t, "hello_timeout 1s")
+	if err := s.loadSite("claudemesh {\nhello_timeout 1s\nstorage sqlite " + s.db("mesh.db") + "\n}"); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"/join": "408", "/meshes": "408", "/hook/set-status": "408", "/invites/abcdefghijklmnop/claim": "408",
+		"/health": "405", "/ws": "405", "/nothing": "404",
+	} {
+		conn, err := net.Dial("tcp", s.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000\r\n\r\n{", path, s.addr)
+		trickle, stop := context.WithCancel(t.Context())
+		go func() {
+			for trickle.Err() == nil {
+				time.Sleep(100 * time.Millisecond)
+				if _, err := conn.Write([]byte(" ")); err != nil {
+					return
+				}
+			}
+		}()
+		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(conn)
+		stop()
+		if errors.Is(err, os.ErrDeadlineExceeded) || !strings.HasPrefix(string(answer), "HTTP/1.1 "+want) {
+			t.Errorf("%s: %v, %.200s", path, err, answer)
+		}
+	}
+}
+
+// Without another handler on the site, every path has an answer of the broker's.
+func TestNothingElseAnswers(t *testing.T) {
+	s := startServer(t)
+	if err := s.loadSite("claudemesh {\nstorage sqlite " + s.db("mesh.db") + "\n}"); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/", "/nothing/here", "/join/", "/i/", "/favicon.ico"} {
+		for _, method := range []string{"GET", "POST", "DELETE"} {
+			response, body := s.do(method, path, "")
+			if response.StatusCode != 404 || !strings.HasPrefix(body, `{"ok":false,"error":"not found"`) ||
+				response.Header.Get("Content-Type") != "application/json" {
+				t.Errorf("%s %s: %d %s", method, path, response.StatusCode, body)
+			}
 		}
 	}
 }

@@ -82,6 +82,9 @@ func dial(ctx context.Context, o *Options) (*conn, error) {
 		OnPongReceived: func(context.Context, []byte) { c.hear() },
 	})
 	if err != nil {
+		if resp != nil && resp.StatusCode == http.StatusMisdirectedRequest {
+			err = httpError(resp) // which says what is served there
+		}
 		return nil, fmt.Errorf("connect to %s: %w", o.Mesh.BrokerURL, err)
 	}
 	ws.SetReadLimit(maxFrameBytes)

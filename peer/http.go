@@ -7,15 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// HTTP calls the broker's HTTP routes. They are at the scheme and host of the
-// WebSocket URL, without its path.
+// HTTP calls the broker's HTTP routes, which are beside its WebSocket.
 type HTTP struct {
 	BrokerURL string       // of the WebSocket, e.g. wss://mesh.example.org/ws
 	Client    *http.Client // nil: http.DefaultClient
@@ -50,6 +48,8 @@ func (e *HTTPError) Error() string {
 		return fmt.Sprintf("%s (%s)", e.Message, e.Code)
 	case e.Code != "":
 		return fmt.Sprintf("the broker refused: %s (HTTP %d)", e.Code, e.Status)
+	case e.Status == http.StatusMisdirectedRequest:
+		return "the server at this URL does not serve a broker under this name (HTTP 421)"
 	case e.Status == http.StatusNotFound:
 		return "there is no claudemesh broker at this URL (HTTP 404)"
 	}
@@ -62,11 +62,11 @@ const maxAnswer = 1 << 20
 // do sends a request and reads the JSON answer into v. It returns the answer's
 // headers; of them Date tells the broker's clock.
 func (h HTTP) do(ctx context.Context, method, path string, body, v any) (http.Header, error) {
-	u, err := url.Parse(h.BrokerURL)
+	u, err := siteURL(h.BrokerURL)
 	if err != nil {
-		return nil, fmt.Errorf("broker URL: %w", err)
+		return nil, err
 	}
-	u = &url.URL{Scheme: map[string]string{"ws": "http", "wss": "https"}[u.Scheme], Host: u.Host, Path: path}
+	u.Path += path
 	var text []byte
 	if body != nil {
 		if text, err = json.Marshal(body); err != nil {
@@ -96,19 +96,32 @@ func (h HTTP) do(ctx context.Context, method, path string, body, v any) (http.He
 		return nil, fmt.Errorf("read the broker's answer: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		var e wire.ErrorBody
-		_ = json.Unmarshal(answer, &e) // what is no JSON leaves it empty
-		if e.Message == "" && path == "/health/ready" {
-			var ready wire.Ready
-			_ = json.Unmarshal(answer, &ready)
-			e.Message, e.Error = ready.Reason, ready.Status
-		}
-		return resp.Header, &HTTPError{resp.StatusCode, e.Error, e.Message}
+		return resp.Header, refusal(resp.StatusCode, answer)
 	}
 	if err := json.Unmarshal(answer, v); err != nil {
-		return resp.Header, fmt.Errorf("read the broker's answer: %w", err)
+		return resp.Header, fmt.Errorf("what answers at %s is no claudemesh broker, or does not serve one under this name (HTTP 200, %d bytes)",
+			u, len(answer))
 	}
 	return resp.Header, nil
+}
+
+// refusal reads an answer that is no success.
+func refusal(status int, answer []byte) *HTTPError {
+	var body struct {
+		wire.ErrorBody
+		wire.Ready // of /health/ready
+	}
+	_ = json.Unmarshal(answer, &body) // what is no JSON leaves it empty
+	if body.Reason != "" {
+		return &HTTPError{status, body.Status, body.Reason}
+	}
+	return &HTTPError{status, body.Error, body.Message}
+}
+
+// httpError is refusal for a response of which some is to be read.
+func httpError(resp *http.Response) *HTTPError {
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // none: the status says enough
+	return refusal(resp.StatusCode, answer)
 }
 
 // CreateMesh creates a mesh owned by the key pair. The token is for brokers

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path"
 	"regexp"
 	"strings"
 	"time"
@@ -53,8 +54,9 @@ func ParseLink(s string) (Link, error) {
 	if _, token, ok := strings.Cut(u.Path, "/join/"); ok {
 		return parseToken(token)
 	}
-	code, ok := strings.CutPrefix(u.Path, "/i/")
-	if !ok || !codePattern.MatchString(code) {
+	base, code := path.Split(u.Path)
+	base, ok := strings.CutSuffix(base, "/i/")
+	if !ok || !isBase(base) || !codePattern.MatchString(code) {
 		return Link{}, ErrNotALink
 	}
 	if u.Fragment == "" {
@@ -64,8 +66,7 @@ func ParseLink(s string) (Link, error) {
 	if err != nil {
 		return Link{}, errors.New("the secret part of the link, after '#', is damaged; copy it whole")
 	}
-	scheme := map[string]string{"http": "ws", "https": "wss"}[u.Scheme]
-	return Link{BrokerURL: scheme + "://" + u.Host + "/ws", Code: code, Secret: secret}, nil
+	return Link{BrokerURL: brokerURL(u, base), Code: code, Secret: secret}, nil
 }
 
 func parseToken(token string) (Link, error) {
@@ -98,12 +99,11 @@ func (l Link) URL() string {
 	if l.Token != "" {
 		return "ic://join/" + l.Token
 	}
-	u, err := url.Parse(l.BrokerURL)
+	u, err := siteURL(l.BrokerURL)
 	if err != nil {
 		return ""
 	}
-	scheme := map[string]string{"ws": "http", "wss": "https"}[u.Scheme]
-	return scheme + "://" + u.Host + "/i/" + l.Code + "#" + l.Secret.Encode()
+	return u.String() + "/i/" + l.Code + "#" + l.Secret.Encode()
 }
 
 // Expired reports whether a v1 link says of itself that it is over.

@@ -53,6 +53,33 @@ func TestLinkInvite(t *testing.T) {
 	}
 }
 
+// A broker may be below a path of a host, and everything of it is there.
+func TestLinkBelowAPath(t *testing.T) {
+	t.Parallel()
+	for _, base := range []string{"", "/mesh", "/a/b.c/d~e", "/mit%20raum"} {
+		m := testMesh(t, "m1", "team")
+		m.BrokerURL = "wss://host:8443" + base + "/ws"
+		link, _, err := NewLinkInvite(&m, m.Member.Public(), InviteTerms{Role: "member", Uses: 1, ExpiresAt: time.Now().Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := "https://host:8443" + base + "/i/" + link.Code + "#"; !strings.HasPrefix(link.URL(), want) {
+			t.Errorf("link %s, want %s…", link.URL(), want)
+		}
+		if back, err := ParseLink(link.URL()); err != nil || back.BrokerURL != m.BrokerURL {
+			t.Errorf("%s: broker %s, %v", link.URL(), back.BrokerURL, err)
+		}
+	}
+	for socket, want := range map[string]string{
+		"ws://h/ws": "http://h", "wss://h/mesh/ws": "https://h/mesh", "ws://h": "http://h", "ws://h/": "http://h",
+		"ws://h/socket": "http://h", "ws://h/a/../ws": "http://h", "ws://h//ws": "http://h",
+	} {
+		if site, err := siteURL(socket); err != nil || site.String() != want {
+			t.Errorf("%s: %s, %v; want %s", socket, site, err, want)
+		}
+	}
+}
+
 func TestTokenInvite(t *testing.T) {
 	t.Parallel()
 	m := testMesh(t, "m1", "team")
@@ -98,8 +125,11 @@ func TestParseLinkRefuses(t *testing.T) {
 		"ic://join/":                        "no invite link",
 		"ic://join/!!!":                     "no invite link",
 		"ic://join/e30":                     "no invite link",
-		"https://host/i/../../x/01234567#" + secret: "no invite link",
-		"http://[::1/i/0123456789abcdef#" + secret:  "no invite link",
+		"https://host/i/../../x/01234567#" + secret:      "no invite link",
+		"https://host/x/../i/0123456789abcdef#" + secret: "no invite link",
+		"https://host//i/0123456789abcdef#" + secret:     "no invite link",
+		"https://host/xi/0123456789abcdef#" + secret:     "no invite link",
+		"http://[::1/i/0123456789abcdef#" + secret:       "no invite link",
 	} {
 		_, err := ParseLink(text)
 		if err == nil || !strings.Contains(err.Error(), says) {
@@ -236,7 +266,7 @@ func TestHTTPHealth(t *testing.T) {
 		w.Header().Set("Date", time.Now().Add(-behind).UTC().Format(http.TimeFormat))
 		if r.URL.Path == "/health/ready" {
 			w.WriteHeader(http.StatusServiceUnavailable)
-			fmt.Fprint(w, `{"status":"not_ready","reason":"storage: connection refused"}`)
+			fmt.Fprint(w, `{"status":"not_ready","reason":"storage_full"}`)
 			return
 		}
 		fmt.Fprint(w, `{"status":"ok","db":"down","version":"v1","uptime":1.5}`)
@@ -246,7 +276,7 @@ func TestHTTPHealth(t *testing.T) {
 	if err != nil || health.DB != "down" || (skew-behind).Abs() > 2*time.Second {
 		t.Errorf("got %+v, %v, %v", health, skew, err)
 	}
-	if err := h.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "storage: connection refused") {
+	if err := h.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "storage_full") {
 		t.Errorf("got %v", err)
 	}
 	s.http = http.NotFoundHandler()

@@ -81,8 +81,9 @@ type ClaimResult struct {
 	AlreadyMember bool   `json:"already_member,omitempty"`
 }
 
-// ErrorBody answers a refused claim or creation.
+// ErrorBody answers what is refused, on every route and on every other path.
 type ErrorBody struct {
+	OK      bool   `json:"ok"` // false
 	Error   string `json:"error"`
 	Message string `json:"message,omitempty"`
 }

@@ -135,10 +135,29 @@ func (d *doctor) broker(ctx context.Context) (string, error) {
 }
 
 func (d *doctor) storage(ctx context.Context) (string, error) {
-	if err := (peer.HTTP{BrokerURL: d.mesh.BrokerURL}).Ready(ctx); err != nil {
-		return "", errors.New("the broker can't take messages: " + explain(err))
+	err := peer.HTTP{BrokerURL: d.mesh.BrokerURL}.Ready(ctx)
+	var refused *peer.HTTPError
+	switch {
+	case err == nil:
+		return "the broker's storage is ready", nil
+	case errors.As(err, &refused) && reasons[refused.Message] != "":
+		return "", errors.New("the broker can't take messages: " + reasons[refused.Message] + "; its log says more")
 	}
-	return "the broker's storage is ready", nil
+	return "", errors.New("the broker can't take messages: " + explain(err))
+}
+
+// reasons say why a broker is not ready, by its words for them (SPEC.md section 11).
+var reasons = map[string]string{
+	"starting":            "it is starting",
+	"shutting_down":       "it is shutting down",
+	"storage_unreachable": "its database can't be reached",
+	"storage_no_answer":   "its database does not answer in time",
+	"storage_read_only":   "its database is read-only",
+	"storage_full":        "the disk of its database is full",
+	"storage_refused":     "its database does not let it in, or not write",
+	"storage_in_use":      "another broker uses its database",
+	"storage_unfit":       "the pooler in front of its database is of no use to it",
+	"storage_failed":      "its database fails",
 }
 
 func (d *doctor) clock(ctx context.Context) (string, error) {
