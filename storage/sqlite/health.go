@@ -20,37 +20,34 @@ import (
 // its rows in other tables and in indexes.
 const trialBytes = 128 << 10
 
+// errTakenBack ends the transaction of a message that is not to be stored.
+var errTakenBack = errors.New("taken back")
+
 // Ping tells whether a message could be stored now. It stores one, of a mesh that does
-// not exist, deletes it in the same transaction, and writes as many bytes as a large
-// one takes, since a full disk may have room for a small one.
+// not exist, takes that back, and commits as many bytes as a large one takes, since a
+// full disk may have room for a small one.
 func (s *Store) Ping(ctx context.Context) error {
 	now := time.Now()
 	m := queue.Message{ID: s.trials.New(now), Priority: wire.Low, CreatedAt: now, Ciphertext: "x"}
 	m.MeshID, m.SenderMember = m.ID, m.ID
+	to := []queue.Recipient{{Seq: math.MaxInt64, Mailbox: queue.Mailbox{Mesh: m.MeshID, Name: "trial"}}}
 	entry, _ := audit.Extend(audit.Head{}, audit.NewEvent(m.MeshID, now, audit.Broker, audit.RoutedDetail{Message: m.ID}))
 	err := s.update(ctx, func(t tx) error {
-		_, err := t.insertMessages([]*queue.Accepted{{Message: m,
-			Recipients: []queue.Recipient{{Seq: math.MaxInt64, Mailbox: queue.Mailbox{Mesh: m.MeshID, Name: "trial"}}}}}, []int{0})
-		if err != nil {
+		if _, err := t.insertMessages([]*queue.Accepted{{Message: m, Recipients: to}}, []int{0}); err != nil {
 			return err
 		}
 		if err := t.appendAudit([]audit.Entry{entry}); err != nil {
 			return err
 		}
-		for _, undo := range []string{
-			`DELETE FROM bodies WHERE message = (SELECT no FROM messages WHERE mesh_id = ?1 AND id = ?1)`,
-			`DELETE FROM deliveries WHERE message = (SELECT no FROM messages WHERE mesh_id = ?1 AND id = ?1)`,
-			`DELETE FROM messages WHERE mesh_id = ?1 AND id = ?1`,
-			`DELETE FROM audit_entries WHERE mesh_id = ?1`,
-			`DELETE FROM audit_heads WHERE mesh_id = ?1`,
-		} {
-			if _, err := t.exec(undo, m.ID[:]); err != nil {
-				return err
-			}
-		}
-		_, err = t.exec(`INSERT INTO trial (id, body) VALUES (1, randomblob(?)) ON CONFLICT (id) DO UPDATE SET body = excluded.body`, trialBytes)
-		return err
+		return errTakenBack
 	})
+	if errors.Is(err, errTakenBack) {
+		err = s.update(ctx, func(t tx) error {
+			_, err := t.exec(`INSERT INTO trial (id, body) VALUES (1, randomblob(?)) ON CONFLICT (id) DO UPDATE SET body = excluded.body`,
+				trialBytes)
+			return err
+		})
+	}
 	return wrap("check database", err)
 }
 

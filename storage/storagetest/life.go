@@ -126,6 +126,23 @@ func testPersistence(t *testing.T, db Database) {
 	equal(t, "duplicate", duplicates(t, s, resend(msg)), []journal.Duplicate{{Index: 0, Original: msg.ID}})
 }
 
+// testCheck asks a store whether all is well, which must leave nothing behind.
+func testCheck(t *testing.T, db Database) {
+	s := ready(t, db)
+	msg := message(newID(), "s/a")
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{msg}})
+	for range 3 {
+		check(t, s.Ping(t.Context()))
+	}
+	check(t, s.Close())
+	s = ready(t, db)
+	check(t, s.Ping(t.Context()))
+	equal(t, "last seq", must[int64](t)(s.LastSeq(t.Context())), msg.Recipients[0].Seq)
+	equal(t, "last message", must[wire.ID](t)(s.LastMessage(t.Context())), msg.ID)
+	equal(t, "audited meshes", len(must[[]wire.ID](t)(s.AuditMeshes(t.Context()))), 0)
+	equal(t, "waiting", len(waiting(t, s, msg.MeshID, "s/a")), 1)
+}
+
 func testClaim(t *testing.T, db Database) {
 	ctx := eventually(t)
 	a, b := ready(t, db), db.Open(t)

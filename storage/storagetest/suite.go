@@ -87,6 +87,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"large bodies", testLargeBodies},
 		{"persistence", testPersistence},
 		{"claim", testClaim},
+		{"check", testCheck},
 		{"claim before migrate", testClaimFirst},
 		{"newer schema", testNewerSchema},
 		{"migrate concurrently", testMigrateConcurrently},
