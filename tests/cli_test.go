@@ -23,11 +23,15 @@ func TestTranscriptOverTLS(t *testing.T) {
 	tlsPort := freePort(t)
 	site := "localhost:" + strconv.Itoa(tlsPort)
 	s := newServer(t, "CLAUDEMESH_SITE=https://"+site)
-	// The shipped file, without the two things that are not for a test: port 80,
-	// and an entry in this machine's trust store.
+	// The shipped file, but for port 80.
 	s.Config = filepath.Join(s.Home, "Caddyfile")
-	global := fmt.Sprintf("{\n\tskip_install_trust\n\thttp_port %d\n}\nimport %s\n", freePort(t), filepath.Join(commands.Repo, "Caddyfile"))
-	if err := os.WriteFile(s.Config, []byte(global), 0o600); err != nil {
+	shipped, err := os.ReadFile(filepath.Join(commands.Repo, "Caddyfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const option = "\tskip_install_trust\n"
+	config := strings.Replace(string(shipped), option, fmt.Sprintf("%s\thttp_port %d\n", option, freePort(t)), 1)
+	if err := os.WriteFile(s.Config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.Start()
