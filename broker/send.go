@@ -330,8 +330,9 @@ func (c *conn) statusOf(m *queue.Accepted, reqID string) wire.MessageStatusResul
 		Recipients: make([]wire.RecipientStatus, 0, len(m.Recipients)), ReqID: reqID,
 	}
 	var last time.Time
+	unable := c.unable()
 	for _, r := range m.Recipients {
-		row := wire.RecipientStatus{Name: r.Name, Pubkey: r.Key}
+		row := wire.RecipientStatus{Name: r.Name, Pubkey: r.Key, CannotRead: unable[r.Key]}
 		c.fillStatus(&r, &row)
 		if r.Unopened() {
 			c.copyStatus(m, &row)
@@ -346,6 +347,27 @@ func (c *conn) statusOf(m *queue.Accepted, reqID string) wire.MessageStatusResul
 		result.DeliveredAt = &wire.Time{Time: last}
 	}
 	return result
+}
+
+// unable returns, by session key, why peers can't read, as far as others may know, and by
+// member key, why no session of a member can.
+func (c *conn) unable() map[wire.Key]string {
+	c.room.mu.RLock()
+	defer c.room.mu.RUnlock()
+	why, able := make(map[wire.Key]string), make(map[wire.Key]bool)
+	for _, p := range c.room.All() {
+		switch {
+		case p.Role != wire.RoleSession || !p.Visible && p.MemberKey != c.member:
+		case p.CannotRead == "":
+			able[p.MemberKey] = true
+		default:
+			why[p.Key()], why[p.MemberKey] = p.CannotRead, p.CannotRead
+		}
+	}
+	for member := range able {
+		delete(why, member)
+	}
+	return why
 }
 
 func (c *conn) fillStatus(r *queue.Recipient, row *wire.RecipientStatus) {

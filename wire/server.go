@@ -452,6 +452,8 @@ type RecipientStatus struct {
 	Status string `json:"status"` // delivered, held or disconnected
 	State  string `json:"state"`  // extension: pending, delivered, expired, gone or StateUnopened
 	At     *Time  `json:"at,omitempty"`
+	// CannotRead is an extension: why the recipient can't read, as in PeerRow.
+	CannotRead string `json:"cannotRead,omitempty"`
 }
 
 // CaughtUp tells a client with CapCaughtUp that everything that had been waiting

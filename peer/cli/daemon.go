@@ -147,6 +147,9 @@ func sessionRows(s *local.SessionStatus) (rows [][]string) {
 	if s.Reason != "" {
 		status += " (" + s.Reason + ")"
 	}
+	if s.CannotRead != "" {
+		status += ", can't read messages (" + s.CannotRead + ")"
+	}
 	head := []string{s.SessionID[:8], s.Name, strings.Join(pids, ","), status}
 	tail := []string{unreadText(s.Unread), s.Wake, s.Cwd}
 	for _, m := range s.Meshes {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,6 +73,7 @@ func (d *doctor) examine(ctx context.Context) {
 		{"membership", d.membership},
 		{"round trip", d.roundTrip},
 		{"daemon", d.daemon},
+		{"sessions", d.sessions},
 		{"delivery", d.delivery},
 	}
 	failed := false
@@ -88,8 +90,8 @@ func (d *doctor) examine(ctx context.Context) {
 		}
 		if err != nil {
 			detail = explain(err)
-			// Whether storage is there or the clock is right, the rest can be tried.
-			failed = c.name != "storage" && c.name != "clock"
+			// Whether storage is there, the clock is right or sessions read, the rest can be tried.
+			failed = !slices.Contains([]string{"storage", "clock", "sessions"}, c.name)
 		}
 		d.findings = append(d.findings, finding{Check: c.name, OK: err == nil, Detail: detail})
 	}

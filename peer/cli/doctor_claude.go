@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
@@ -86,13 +87,54 @@ func (d *doctor) claudeCode() {
 		return
 	}
 	places := diagnose.PlacesOf(i.ConfigDir, cwd)
-	problems := append(places.HooksOff(), places.Rivals()...)
+	installed, err := i.Installed()
+	if locked := places.MarketplacesLocked(plugin.At(i.Dir).Marketplace); locked != "" && !installed {
+		d.found("plugin", false, "it can't be installed for good: %s; `claudemesh launch` works without", locked)
+	}
+	var problems []string
+	for _, l := range places.Lacks(diagnose.Start{PluginDir: err != nil || !installed}) {
+		problems = append(problems, l.String())
+	}
+	problems = append(problems, places.Rivals()...)
 	for _, p := range problems {
 		d.found("hooks", false, "%s", p)
 	}
 	if len(problems) == 0 {
 		d.found("hooks", true, "nothing in Claude Code's settings keeps them from running")
 	}
+}
+
+// sessions checks that those that live can read what is sent to them.
+func (d *doctor) sessions(ctx context.Context) (string, error) {
+	status, err := d.daemonStatus(ctx)
+	if errors.Is(err, local.ErrNotRunning) {
+		return "there are none", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	var unable []string
+	for i := range status.Sessions {
+		if s := &status.Sessions[i]; s.CannotRead != "" {
+			unable = append(unable, unableText(s))
+		}
+	}
+	if len(unable) > 0 {
+		return "", errors.New(strings.Join(unable, "; "))
+	}
+	return "all of them can read their messages", nil
+}
+
+// unableText says why a session can't read, and what to do.
+func unableText(s *local.SessionStatus) string {
+	text := fmt.Sprintf("session %s in %s can't read its messages: %s; ", s.SessionID[:min(8, len(s.SessionID))], s.Cwd, s.CannotRead)
+	switch s.CannotRead {
+	case local.NoHooks:
+		return text + "turn them on (see the check of the hooks), and it reads from its next prompt on"
+	case local.NoTool:
+		return text + "type /mcp in it and reconnect the server of claudemesh, or end it and resume it with `claudemesh launch --resume`"
+	}
+	return text + "end it and resume it with `claudemesh launch --resume`, without the options that leave the plugin out"
 }
 
 // plugin checks that Claude Code loads the plugin of this very program.

@@ -21,7 +21,7 @@ what you send them waits for them.
 
 --json: an array of {pubkey, memberPubkey, displayName, status, summary, groups,
 sessionId, connectedAt, cwd, peerRole, online, visible, role} with hostname, peerType,
-channel, model, stats, profile and statusReason where known, and with {verified, doubt}:
+channel, model, stats, profile, statusReason and cannotRead where known, and with {verified, doubt}:
 verified tells that the member vouches for the key and that no other member used the
 name before; where it is not, doubt says why. A member that is away has status "away",
 and its member key as pubkey.`,
@@ -139,6 +139,9 @@ func peerTable(peers []trustedRow, own wire.Key) [][]string {
 		}
 		if p.StatusReason != "" {
 			status += " (" + p.StatusReason + ")"
+		}
+		if p.CannotRead != "" {
+			status += ", can't read messages (" + p.CannotRead + ")"
 		}
 		verified := "yes"
 		if !p.Verified {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -228,7 +229,12 @@ func promise(name string, known bool, s *wire.MessageStatusResult) string {
 		parts = append(parts, "not for "+names(lost)+", who can't get it any more")
 	}
 	if len(parts) == 0 {
-		return "accepted"
+		parts = append(parts, "accepted")
+	}
+	for i := range s.Recipients {
+		if r := &s.Recipients[i]; r.CannotRead != "" {
+			parts = append(parts, "but "+oneLine(daemon.CannotRead(r.Name, r.CannotRead)))
+		}
 	}
 	return strings.Join(parts, "; ")
 }
@@ -246,7 +252,8 @@ func (a *app) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status <message id>", Short: "Tell how far a message came", Args: cobra.ExactArgs(1),
 		Long: `Tell how far a message of yours came. 8 characters of its id are enough.
---json: {messageId, targetSpec, delivered, deliveredAt, recipients [{name, pubkey, status, state, at}]}.`,
+--json: {messageId, targetSpec, delivered, deliveredAt, recipients [{name, pubkey, status, state, at,
+cannotRead}]}.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, _, err := a.connect(cmd.Context())
 			if err != nil {
@@ -268,7 +275,11 @@ func (a *app) statusCommand() *cobra.Command {
 				if r.At != nil {
 					since = timeText(r.At.Time, time.Now())
 				}
-				rows = append(rows, []string{r.Name, r.Pubkey.Short(), r.Status, since})
+				status := r.Status
+				if r.CannotRead != "" {
+					status += ", can't read messages (" + r.CannotRead + ")"
+				}
+				rows = append(rows, []string{r.Name, r.Pubkey.Short(), status, since})
 			}
 			return a.table(rows)
 		},

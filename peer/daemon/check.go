@@ -29,6 +29,7 @@ func (d *daemon) serveCheck(c *call) error {
 		return err
 	}
 	c.s.touch(time.Now())
+	c.s.toolCalled()
 	if in.MessageID != "" {
 		return c.readOn(&in)
 	}

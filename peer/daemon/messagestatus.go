@@ -83,7 +83,24 @@ func (s *session) recipients(ctx context.Context, sent *letter) ([]local.Recipie
 	if list == nil {
 		list = []local.RecipientStatus{}
 	}
+	for i := range list {
+		if r := &list[i]; r.State == local.InContext {
+			r.CannotRead = "" // it has read this one
+		} else if r.CannotRead == "" && len(signed) > 0 {
+			r.CannotRead = s.cannotReadOf(sent, r.Key)
+		}
+	}
 	return list, nil
+}
+
+// cannotReadOf is why a recipient can't read, as the roster had it last.
+func (s *session) cannotReadOf(sent *letter, key wire.Key) string {
+	j := s.d.joinedMesh(sent.MeshID)
+	if j == nil {
+		return ""
+	}
+	rows, _, _ := j.roster.last()
+	return unable(rows, key)
 }
 
 // askBroker returns how far the broker has brought a message; nil when it does not
@@ -106,7 +123,7 @@ func (s *session) askBroker(ctx context.Context, sent *letter) []local.Recipient
 	}
 	list := make([]local.RecipientStatus, 0, len(status.Recipients))
 	for _, r := range status.Recipients {
-		one := local.RecipientStatus{Name: r.Name, Key: r.Pubkey, State: local.Queued}
+		one := local.RecipientStatus{Name: r.Name, Key: r.Pubkey, State: local.Queued, CannotRead: r.CannotRead}
 		switch {
 		case r.Status == wire.RecipientDelivered:
 			one.State = local.Delivered

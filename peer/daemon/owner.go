@@ -22,13 +22,32 @@ func (d *daemon) serveRegister(c *call) error {
 	if err != nil {
 		return err
 	}
-	if s := d.sessionOf(in.PID); s != nil && in.Source != local.SourceLaunch {
+	s := d.sessionOf(in.PID)
+	if s != nil {
+		s.hello(&in)
+	}
+	if s != nil && in.Source != local.SourceLaunch {
 		if err := s.lookForMail(); err != nil {
 			return err
 		}
 		s.desk.Begin()
 	}
 	return c.answer(answer)
+}
+
+// hello notes what a registration tells of how the session can be reached.
+func (s *session) hello(in *local.Register) {
+	s.mu.Lock()
+	if in.Source == local.SourceLaunch {
+		s.reach.expected = cut(in.CannotRead, wire.MaxCannotReadLen)
+	} else {
+		s.reach.hooked(time.Now())
+	}
+	s.mu.Unlock()
+	s.lookAtReach()
+	if in.Source != local.SourceLaunch {
+		s.tellDesk()
+	}
 }
 
 // sessionOf returns the session that a process runs; nil when it is not registered.
@@ -68,6 +87,7 @@ func (d *daemon) serveActivity(c *call) error {
 	if in.NewTurn {
 		s.settleBeforeTurn()
 	}
+	s.lookAtReach()
 	if in.NewTurn && in.Human {
 		s.desk.Retell()
 	}
@@ -116,6 +136,7 @@ func (s *session) hooked(in *local.Activity, now time.Time) {
 	if in.Transcript != "" {
 		s.transcript = in.Transcript
 	}
+	s.reach.hooked(now)
 	changed := false
 	if in.Status != "" {
 		changed = s.state.hooked(in.Status, cut(in.Reason, wire.MaxReasonLen), now)
@@ -217,6 +238,7 @@ func (s *session) describe(c *call) (local.SessionStatus, error) {
 		Wake: string(s.desk.Path()), Meshes: []local.SessionInMesh{}, Since: f.Since,
 	}
 	out.Status, out.Reason = s.doing()
+	out.CannotRead = s.reads()
 	s.d.mu.Lock()
 	for pid, p := range s.d.procs {
 		if p.session == s {

@@ -65,7 +65,7 @@ func (l *line) describePeers(ctx context.Context, rows []wire.PeerRow) ([]local.
 			Name: row.DisplayName, Member: t.Pinned, Key: row.Pubkey, Mesh: l.mesh.Slug, Role: row.PeerRole,
 			Status: row.Status, Reason: row.StatusReason, Online: row.Online, Groups: row.Groups[:min(len(row.Groups), maxPeerGroups)],
 			Cwd: cut(row.Cwd, maxPeerText), Hostname: row.Hostname, Verified: t.Verified, Doubt: t.Doubt,
-			Own: row.MemberPubkey == l.mesh.Member.Public(), You: row.Pubkey == l.key.Public(),
+			Own: row.MemberPubkey == l.mesh.Member.Public(), You: row.Pubkey == l.key.Public(), CannotRead: row.CannotRead,
 		}
 		if p.Member == "" {
 			p.Member = l.joined.roster.member(row.MemberPubkey).DisplayName
@@ -112,6 +112,7 @@ type recipient struct {
 	status         wire.Status
 	reason         string
 	online, listed bool
+	cannotRead     string // why none of those whom it is can read; "": one can
 }
 
 // resolve finds whom a name means. A whole key needs no broker.
@@ -145,7 +146,7 @@ func (l *line) resolve(ctx context.Context, to string) (recipient, error) {
 
 // look fills in how the recipient is doing, by the best of its presences.
 func (r *recipient) look(rows []wire.PeerRow) {
-	r.known = true
+	r.known, r.cannotRead = true, unable(rows, r.target.Key)
 	for i := range rows {
 		row := &rows[i]
 		if row.Pubkey != r.target.Key && row.MemberPubkey != r.target.Key {
@@ -158,6 +159,22 @@ func (r *recipient) look(rows []wire.PeerRow) {
 	}
 }
 
+// unable says why the session with that key, or every session of the member with that
+// key, can't read; "" when one can.
+func unable(rows []wire.PeerRow, key wire.Key) (why string) {
+	for i := range rows {
+		row := &rows[i]
+		if row.PeerRole != wire.RoleSession || row.Pubkey != key && row.MemberPubkey != key {
+			continue
+		}
+		if row.CannotRead == "" {
+			return ""
+		}
+		why = row.CannotRead
+	}
+	return why
+}
+
 // note says what the sender should know of the recipient.
 func (r *recipient) note(p wire.Priority) string {
 	if r.target.Kind != wire.TargetKey || !r.known {
@@ -167,6 +184,8 @@ func (r *recipient) note(p wire.Priority) string {
 	switch {
 	case !r.online:
 		note = "away: the message waits for their return"
+	case r.cannotRead != "":
+		note = CannotRead(r.name, r.cannotRead) + ": the message waits until that has changed"
 	case p == wire.Now:
 	case r.status == wire.DND:
 		note = "does not want to be disturbed: the message waits until that ends"
@@ -180,3 +199,6 @@ func (r *recipient) note(p wire.Priority) string {
 	}
 	return note
 }
+
+// CannotRead says that a peer can't read, and why; both are the peer's words.
+func CannotRead(name, why string) string { return name + " can't read messages (" + why + ")" }

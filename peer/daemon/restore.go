@@ -20,7 +20,9 @@ func (d *daemon) restore() error {
 	}
 	byID := make(map[string]*session, len(list))
 	for i := range list {
-		byID[list[i].ID] = d.newSession(list[i])
+		s := d.newSession(list[i])
+		s.reach.earlier = true
+		byID[list[i].ID] = s
 	}
 	d.mu.Lock()
 	for i := range processes {

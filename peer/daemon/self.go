@@ -124,6 +124,7 @@ type toldBroker struct {
 	connects int
 	status   wire.Status
 	reason   string
+	unable   string // why it can't read
 	summary  string
 	edits    groupEdits
 }
@@ -161,18 +162,17 @@ func (l *line) tellBroker(ctx context.Context, client *peer.Client, told *toldBr
 	defer cancel()
 	fresh := connects != told.connects
 	status, reason := l.s.doing()
+	unable := l.s.reads()
 	f := l.s.snapshot()
-	if fresh || status != told.status || reason != told.reason || again && status == wire.Working {
+	if fresh || status != told.status || reason != told.reason || unable != told.unable || again && status == wire.Working {
 		// Only a status set by hand ends dnd.
 		if byHand := status == wire.DND || fresh || told.status == wire.DND; byHand {
 			if err := client.SetStatus(ctx, status); err != nil {
 				return err
 			}
 		}
-		if status != wire.DND {
-			if err := client.SetHookStatus(ctx, peer.HookStatus{Status: status, Reason: reason}); err != nil {
-				return err
-			}
+		if err := client.SetHookStatus(ctx, peer.HookStatus{Status: status, Reason: reason, CannotRead: unable}); err != nil {
+			return err
 		}
 	}
 	if f.Summary != told.summary || fresh && f.Summary != "" {
@@ -183,7 +183,7 @@ func (l *line) tellBroker(ctx context.Context, client *peer.Client, told *toldBr
 	if err := tellGroups(ctx, client, &f.Edits, &told.edits, fresh); err != nil {
 		return err
 	}
-	*told = toldBroker{connects, status, reason, f.Summary, f.Edits}
+	*told = toldBroker{connects, status, reason, unable, f.Summary, f.Edits}
 	return nil
 }
 

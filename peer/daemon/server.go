@@ -93,6 +93,7 @@ var verbs = map[string]verb{
 	local.VerbLeaveGroup:    {false, (*daemon).serveLeaveGroup},
 	local.VerbUnread:        {false, (*daemon).serveUnread},
 	local.VerbWake:          {false, (*daemon).serveWake},
+	local.VerbTool:          {false, (*daemon).serveWake},
 }
 
 func (d *daemon) newServer() *http.Server {

@@ -45,6 +45,8 @@ type session struct {
 	state      state
 	transcript string // the file of the conversation; "": no hook has told yet
 	warnings   []string
+	reach      reach
+	cannotRead string // see reach; as peers are told
 
 	told map[int64]bool // what the desk takes for unread; guarded by daemon.mail
 }

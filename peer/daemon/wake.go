@@ -22,7 +22,7 @@ func (d *daemon) serveWake(c *call) error {
 		return err
 	}
 	switch in.Path {
-	case local.PathMonitor, local.PathChannel, local.PathWaiter:
+	case local.PathMonitor, local.PathChannel, local.PathWaiter, local.PathTool:
 	default:
 		return invalid("path must be monitor, channel or waiter")
 	}
@@ -30,7 +30,9 @@ func (d *daemon) serveWake(c *call) error {
 		return nil //nolint:nilerr // the caller is gone
 	}
 	for s := c.s; s != nil; s = d.next(c.pid, s) {
-		if over := c.wakeIn(s, in.Path); over {
+		over := c.wakeIn(s, in.Path)
+		s.lookAtReach()
+		if over {
 			return nil
 		}
 	}
@@ -49,8 +51,12 @@ func (d *daemon) next(pid int, s *session) *session {
 // wakeIn streams the pointers of one session, and reports whether the stream ends
 // with it.
 func (c *call) wakeIn(s *session, path local.Path) (over bool) {
+	if path == local.PathTool {
+		return c.toolIn(s)
+	}
 	sub := s.desk.Attach(path, c.pid)
 	defer sub.Detach()
+	s.lookAtReach()
 	for {
 		ctx, cancel := context.WithTimeout(c.ctx, heartbeat)
 		offer, err := sub.Next(ctx)
@@ -69,6 +75,27 @@ func (c *call) wakeIn(s *session, path local.Path) (over bool) {
 			return true
 		case c.ctx.Err() != nil || c.woken(local.Woken{}) != nil:
 			return true
+		}
+	}
+}
+
+// toolIn keeps the stream of a process that offers the tool to a session, and reports
+// whether it ends with it.
+func (c *call) toolIn(s *session) (over bool) {
+	s.toolAttached(true)
+	defer s.toolAttached(false)
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return false
+		case <-c.ctx.Done():
+			return true
+		case <-tick.C:
+			if c.woken(local.Woken{}) != nil {
+				return true
+			}
 		}
 	}
 }

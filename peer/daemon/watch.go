@@ -104,7 +104,11 @@ func (d *daemon) watchStatus(now time.Time) {
 		s.mu.Lock()
 		changed := s.state.published(published[s], now)
 		changed = s.state.tired(now) || changed
+		for _, word := range published[s] {
+			s.reach.seen(word.Status, now)
+		}
 		s.mu.Unlock()
+		s.lookAtReach()
 		switch {
 		case changed:
 			s.tellStatus()

@@ -103,7 +103,11 @@ func (c *Client) Call(ctx context.Context, verb string, in, out any) error {
 // Wake streams what w asks for to each, until each fails, the stream ends or ctx
 // does. A stream that the daemon has ended in good order gives nil.
 func (c *Client) Wake(ctx context.Context, w Wake, each func(Woken) error) error {
-	body, err := c.open(ctx, VerbWake, w)
+	verb := VerbWake
+	if w.Path == PathTool {
+		verb = VerbTool
+	}
+	body, err := c.open(ctx, verb, w)
 	if err != nil {
 		return err
 	}

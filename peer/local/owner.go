@@ -52,6 +52,9 @@ type Register struct {
 	// Trial makes a session that is there for a check only, until it ends: it is
 	// handed, and told of, nothing but what is sealed for its own key.
 	Trial bool `json:"trial,omitempty"`
+	// CannotRead is why the session will not be able to read its messages, as far as it
+	// is known before it starts; "": it will. What comes true counts.
+	CannotRead string `json:"cannotRead,omitempty"`
 }
 
 // Registered answers Register.
@@ -131,18 +134,20 @@ type MeshStatus struct {
 
 // SessionStatus is a live session.
 type SessionStatus struct {
-	SessionID string          `json:"sessionId"`
-	Name      string          `json:"name"`
-	Title     string          `json:"title,omitempty"`
-	Cwd       string          `json:"cwd"`
-	PIDs      []int           `json:"pids"` // of claude; more than one: a conflict
-	Status    wire.Status     `json:"status"`
-	Reason    string          `json:"reason,omitempty"`
-	Unread    int             `json:"unread"`
-	Wake      string          `json:"wake"` // the Path by which it is told of messages
-	Meshes    []SessionInMesh `json:"meshes"`
-	Warnings  []string        `json:"warnings,omitempty"`
-	Since     time.Time       `json:"since"`
+	SessionID string      `json:"sessionId"`
+	Name      string      `json:"name"`
+	Title     string      `json:"title,omitempty"`
+	Cwd       string      `json:"cwd"`
+	PIDs      []int       `json:"pids"` // of claude; more than one: a conflict
+	Status    wire.Status `json:"status"`
+	Reason    string      `json:"reason,omitempty"`
+	Unread    int         `json:"unread"`
+	// CannotRead is why the session can't read its messages; "": it can.
+	CannotRead string          `json:"cannotRead,omitempty"`
+	Wake       string          `json:"wake"` // the Path by which it is told of messages
+	Meshes     []SessionInMesh `json:"meshes"`
+	Warnings   []string        `json:"warnings,omitempty"`
+	Since      time.Time       `json:"since"`
 }
 
 // SessionInMesh is a session's connection to a mesh.

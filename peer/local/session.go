@@ -18,6 +18,7 @@ const (
 	VerbLeaveGroup    = "leave-group"    // Group → nothing
 	VerbUnread        = "unread"         // nothing → Unread
 	VerbWake          = "wake"           // Wake → a stream of Woken, a JSON object a line
+	VerbTool          = "tool"           // the same, of PathTool
 )
 
 // Send is a message of the session.
@@ -83,6 +84,8 @@ type Peer struct {
 	Verified bool         `json:"verified"`      // the member vouches for the key
 	Doubt    string       `json:"doubt,omitempty"`
 	You      bool         `json:"you,omitempty"` // this session itself
+	// CannotRead is why the peer can't read what is sent to it, in its own words.
+	CannotRead string `json:"cannotRead,omitempty"`
 }
 
 // Check fetches unread messages, or reads on in one.
@@ -148,6 +151,8 @@ type RecipientStatus struct {
 	// the broker's word.
 	Signed bool   `json:"signed"`
 	Reason string `json:"reason,omitempty"`
+	// CannotRead is why the recipient can't read now what it has not read yet.
+	CannotRead string `json:"cannotRead,omitempty"`
 }
 
 // SetSummary says in a line what the session is at.
@@ -185,6 +190,17 @@ const (
 	PathWaiter  Path = "waiter"  // an asyncRewake hook
 	PathHooks   Path = "hooks"   // at the next prompt or tool
 )
+
+// Why a session can't read what is sent to it, in words for its peers.
+const (
+	NoHooks  = "hooks are off on that machine"
+	NoTool   = "its claudemesh tool does not run"
+	NoPlugin = "it was started without claudemesh's plugin"
+)
+
+// PathTool is no way to get a pointer in: the stream only shows that the process which
+// offers check_messages to the session lives.
+const PathTool Path = "tool"
 
 // Wake asks to be told of messages. The answer is a stream that ends when a
 // newer path of the same kind has taken over (Woken.Over), when the session ends, or with the daemon. A waiter's also ends after one pointer.

@@ -18,7 +18,9 @@ import (
 // lost, and no receipt is ahead of the conversation on disk.
 type mail struct {
 	w      *world
-	from   *local.Client // speaks for the session that sends
+	sender *claude.Session
+	from   *local.Client // speaks for it
+	sent   int
 	to     *person
 	key    string
 	reader *claude.Session
@@ -40,7 +42,7 @@ func newMail(w *world, slow string) *mail {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(from.Close)
-	m := &mail{w: w, from: from, to: bob, reader: bob.launch()}
+	m := &mail{w: w, sender: a, from: from, to: bob, reader: bob.launch()}
 	m.id = m.reader.ID()
 	m.key = alice.awaitRow(m.reader, "idle").Pubkey
 	m.reader.Ask("hello") // now there is a conversation to come back to
@@ -59,6 +61,9 @@ func (m *mail) call(verb string, in, out any) {
 // send sends a text and waits until the reader's machine has it.
 func (m *mail) send(text string) (id string) {
 	m.w.t.Helper()
+	if m.sent++; m.sent%15 == 0 {
+		m.sender.Ask("go on") // a session does not write for ever without its user
+	}
 	var sent local.Sent
 	m.call(local.VerbSend, local.Send{To: m.key, Text: text}, &sent)
 	m.to.await("the message has come", func() bool { return m.state(sent.ID) != local.Queued && m.state(sent.ID) != local.Waiting })

@@ -182,6 +182,7 @@ type row struct {
 	Online       bool   `json:"online"`
 	Verified     bool   `json:"verified"`
 	Doubt        string `json:"doubt"`
+	CannotRead   string `json:"cannotRead"`
 }
 
 // sessions are the rows of Claude Code sessions that the person sees; nil when the

@@ -2,9 +2,7 @@ package diagnose
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -21,6 +19,8 @@ type Places struct {
 	State   string   // .claude.json, with MCP servers of the user and of projects
 	Project []string // settings of the project, which may be absent
 	Managed []string // settings of the organization, which may be absent
+	// ManagedMCP are its MCP servers, beside which there are no others, if there are any.
+	ManagedMCP []string
 }
 
 // PlacesOf returns the places for a session in cwd. configDir is Claude Code's own
@@ -40,47 +40,12 @@ func PlacesOf(configDir, cwd string) Places {
 		managed = "/Library/Application Support/ClaudeCode"
 	}
 	p.Managed = []string{filepath.Join(managed, "managed-settings.json")}
+	p.ManagedMCP = []string{filepath.Join(managed, managedMCP)}
 	more, err := filepath.Glob(filepath.Join(managed, "managed-settings.d", "*.json"))
 	if err == nil {
 		p.Managed = append(p.Managed, more...)
 	}
 	return p
-}
-
-// HooksOff says for each setting that keeps our hooks from running where it is.
-func (p Places) HooksOff() []string {
-	var found []string
-	for _, path := range slices.Concat([]string{p.User}, p.Project, p.Managed) {
-		text, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			err = settings.Check(text)
-		}
-		if err != nil {
-			found = append(found, fmt.Sprintf("Claude Code can't read its settings in %s: %v; repair the file", path, err))
-			continue
-		}
-		managed := slices.Contains(p.Managed, path)
-		if isTrue(text, "disableAllHooks") {
-			found = append(found, "all hooks are turned off by disableAllHooks in "+path+whoToAsk(managed, "; take it out"))
-		}
-		if managed && isTrue(text, "allowManagedHooksOnly") {
-			found = append(found, "only hooks of your organization run, because of allowManagedHooksOnly in "+path+whoToAsk(true, ""))
-		}
-		if enabled, _ := settings.Lookup(text, "enabledPlugins", plugin.ID); string(enabled) == "false" {
-			found = append(found, "the plugin is turned off in "+path+whoToAsk(managed, "; turn it on with: claude plugin enable "+plugin.ID))
-		}
-	}
-	return found
-}
-
-func whoToAsk(managed bool, own string) string {
-	if managed {
-		return "; ask whoever manages this machine to allow the hooks of claudemesh"
-	}
-	return own
 }
 
 func isTrue(text []byte, name string) bool {

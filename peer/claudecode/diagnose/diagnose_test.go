@@ -13,6 +13,7 @@ func places(t *testing.T, files map[string]string) Places {
 	home := t.TempDir()
 	p := PlacesOf(filepath.Join(home, ".claude"), filepath.Join(home, "work"))
 	p.Managed = []string{filepath.Join(home, "managed.json")}
+	p.ManagedMCP = []string{filepath.Join(home, "managed-mcp.json")}
 	for name, text := range files {
 		path := filepath.Join(home, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -59,9 +60,13 @@ func TestFindings(t *testing.T) {
 		{"odd types", user, `{"hooks":[],"enabledPlugins":7}`, "", ""},
 	} {
 		p := places(t, map[string]string{tc.file: tc.text})
-		for what, got := range map[string][]string{tc.hooks: p.HooksOff(), tc.rival: p.Rivals()} {
+		var hooks []string
+		for _, l := range p.Lacks(Start{}) {
+			hooks = append(hooks, l.String())
+		}
+		for what, got := range map[string][]string{tc.hooks: hooks, tc.rival: p.Rivals()} {
 			if tc.hooks == tc.rival { // both are ""
-				got = append(p.HooksOff(), p.Rivals()...)
+				got = append(hooks, p.Rivals()...)
 			}
 			if what == "" && len(got) > 0 || what != "" && (len(got) != 1 || !strings.Contains(got[0], what)) {
 				t.Errorf("%s: got %q, want %q", tc.name, got, what)

@@ -13,6 +13,10 @@ type Args struct {
 	Forks     bool   // --fork-session
 	SessionID string // --session-id
 	Prints    bool   // --print, -p
+	SafeMode  bool   // --safe-mode
+	Bare      bool   // --bare
+	StrictMCP bool   // --strict-mcp-config
+	Settings  string // --settings
 	// Elsewhere: the session is run by another process, in another directory or on
 	// another machine.
 	Elsewhere bool
@@ -121,6 +125,14 @@ func (a *Args) set(name, value string) {
 		a.SessionID = value
 	case "--print", "-p":
 		a.Prints = true
+	case "--safe-mode":
+		a.SafeMode = true
+	case "--bare":
+		a.Bare = true
+	case "--strict-mcp-config":
+		a.StrictMCP = true
+	case "--settings":
+		a.Settings = value
 	case "--bg", "--background", "--cloud", "--desktop", "--environment", "--from-pr", "--teleport", "--worktree", "-w":
 		a.Elsewhere = true
 	case "--help", "-h", "--version", "-v":

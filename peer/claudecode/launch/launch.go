@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/claudecode/diagnose"
 	"github.com/claudemesh/claudemesh/peer/claudecode/hook"
+	"github.com/claudemesh/claudemesh/peer/claudecode/install"
 	"github.com/claudemesh/claudemesh/peer/claudecode/plugin"
 	"github.com/claudemesh/claudemesh/peer/claudecode/program"
 	"github.com/claudemesh/claudemesh/peer/daemon"
@@ -47,6 +49,8 @@ type Prepared struct {
 	Identity  Identity
 	Meshes    []string // slugs
 	Warnings  []string
+
+	cannotRead string // why the session will not be able to read; "": it will
 }
 
 // Prepare writes the plugin, makes sure that the daemon runs, and registers this very
@@ -64,13 +68,43 @@ func Prepare(ctx context.Context, o Options) (Prepared, error) {
 		p.warn("the session is not known until claude has started: %v", err)
 	}
 	p.Argv = []string{"claude"}
-	if written, err := plugin.Write(o.Dir, o.Executable); err == nil {
-		p.Argv = append(p.Argv, "--plugin-dir", written.Root)
-	} else {
+	lacks := o.lacks(args)
+	written, err := plugin.Write(o.Dir, o.Executable)
+	switch {
+	case err != nil:
 		p.warn("claude starts without the mesh: %v", err)
+	case !slices.ContainsFunc(lacks, func(l diagnose.Lack) bool { return l.Plugin }):
+		p.Argv = append(p.Argv, "--plugin-dir", written.Root)
 	}
 	p.Argv = append(append(p.Argv, p.Identity.Args...), o.Args...)
+	p.cannotRead = diagnose.Peers(lacks, args.Prints)
+	p.report(lacks)
 	return p, p.register(ctx, &o)
+}
+
+// lacks are what claude leaves out of ours, as far as it shows before it starts.
+func (o *Options) lacks(args Args) []diagnose.Lack {
+	start := diagnose.Start{SafeMode: args.SafeMode, Bare: args.Bare, StrictMCP: args.StrictMCP, Settings: args.Settings}
+	installer := install.Installer{Dir: o.Dir, ConfigDir: o.ConfigDir, Executable: o.Executable}
+	installed, err := installer.Installed()
+	start.PluginDir = err != nil || !installed
+	return diagnose.PlacesOf(o.ConfigDir, o.Cwd).Lacks(start)
+}
+
+// report says in a line what will not work, and what to do.
+func (p *Prepared) report(lacks []diagnose.Lack) {
+	if len(lacks) == 0 {
+		return
+	}
+	words := make([]string, len(lacks))
+	for i, l := range lacks {
+		words[i] = l.String()
+	}
+	effect := "not all of claudemesh works in this session"
+	if p.cannotRead != "" {
+		effect = "this session can't read its messages, and its peers see that"
+	}
+	p.warn("%s: %s", effect, strings.Join(words, "; "))
 }
 
 func (p *Prepared) warn(format string, args ...any) {
@@ -97,7 +131,7 @@ func (p *Prepared) register(ctx context.Context, o *Options) error {
 	var answer local.Registered
 	err = client.Call(ctx, local.VerbRegister, local.Register{
 		PID: os.Getpid(), SessionID: p.Identity.SessionID, Source: local.SourceLaunch, Cwd: o.Cwd,
-		Meshes: o.Meshes, Name: o.Name, Role: o.Role, Groups: o.Groups,
+		Meshes: o.Meshes, Name: o.Name, Role: o.Role, Groups: o.Groups, CannotRead: p.cannotRead,
 	}, &answer)
 	var refused *local.Error
 	if errors.As(err, &refused) && (refused.Code == local.CodeInvalid || refused.Code == local.CodeNotFound || refused.Code == local.CodeRefused) {

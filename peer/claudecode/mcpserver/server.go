@@ -21,6 +21,8 @@ const (
 	// channelGrace is the time between initialized and the first notification. What
 	// comes earlier is lost, as Claude Code has not set up the channel yet.
 	channelGrace = 3 * time.Second
+	// attachPatience is how long claude's session is looked for before claude is.
+	attachPatience = 10 * time.Second
 )
 
 // Config is what a server needs.
@@ -66,10 +68,15 @@ func Serve(ctx context.Context, c Config) error {
 	}
 	if c.Channel {
 		options.Capabilities.Experimental = map[string]any{"claude/channel": struct{}{}}
-		var once sync.Once
-		options.InitializedHandler = func(context.Context, *mcp.InitializedRequest) {
-			once.Do(func() { listening.Go(func() { s.channel(t) }) })
-		}
+	}
+	var once sync.Once
+	options.InitializedHandler = func(context.Context, *mcp.InitializedRequest) {
+		once.Do(func() {
+			listening.Go(s.attach)
+			if c.Channel {
+				listening.Go(func() { s.channel(t) })
+			}
+		})
 	}
 	m := mcp.NewServer(&mcp.Implementation{Name: "claudemesh", Title: "claudemesh", Version: c.Version}, options)
 	s.addTools(m)
@@ -78,6 +85,20 @@ func Serve(ctx context.Context, c Config) error {
 		return nil
 	}
 	return err
+}
+
+// attach shows the daemon for as long as the server runs that the session has its tools.
+func (s *server) attach() {
+	for s.ctx.Err() == nil {
+		l := wake.Listener{
+			Dir: s.config.Dir, PID: s.link.claude(), Path: local.PathTool, Patience: attachPatience, Logf: s.config.Logf,
+		}
+		err := l.Listen(s.ctx, func(string) error { return nil })
+		s.config.Logf("not attached: %v", err)
+		if errors.Is(err, wake.ErrOver) {
+			return
+		}
+	}
 }
 
 // channel tells the session of messages by notifications.

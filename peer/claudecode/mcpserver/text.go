@@ -57,6 +57,9 @@ func statusText(m *local.MessageStatus) string {
 			at = " since " + r.At.UTC().Format(time.RFC3339)
 		}
 		fmt.Fprintf(&b, "\n- %s (%s): %s%s%s (%s)", quoted(r.Name, maxName), shortKey(r.Key.String()), inWords(r.State), at, because(r.Reason), word)
+		if r.CannotRead != "" {
+			fmt.Fprintf(&b, "; it can't read messages now%s", because(r.CannotRead))
+		}
 	}
 	return b.String()
 }
@@ -79,7 +82,8 @@ type peerLine struct {
 	Status   string   `json:"status"`
 	Reason   string   `json:"reason,omitempty"`
 	Away     bool     `json:"away,omitempty"`
-	Member   string   `json:"member,omitempty"` // when it is not the name
+	Unread   string   `json:"cannotReadMessages,omitempty"` // why
+	Member   string   `json:"member,omitempty"`             // when it is not the name
 	Own      bool     `json:"sameMemberAsYou,omitempty"`
 	Verified bool     `json:"verified"`
 	Doubt    string   `json:"doubt,omitempty"`
@@ -127,7 +131,7 @@ func peersText(peers []local.Peer) string {
 func line(p *local.Peer) peerLine {
 	l := peerLine{
 		Name: short(p.Name, maxName), Key: shortKey(p.Key.String()), You: p.You, Mesh: p.Mesh, Kind: "session",
-		Status: string(p.Status), Reason: short(p.Reason, maxName), Away: !p.Online, Own: p.Own && !p.You,
+		Status: string(p.Status), Reason: short(p.Reason, maxName), Away: !p.Online, Unread: short(p.CannotRead, maxSummary), Own: p.Own && !p.You,
 		Verified: p.Verified, Doubt: short(p.Doubt, maxSummary),
 		Summary: short(p.Summary, maxSummary), Cwd: short(p.Cwd, maxSummary),
 	}

@@ -249,6 +249,13 @@ func (d *Desk) Path() local.Path {
 	return local.PathHooks
 }
 
+// Attached reports whether there is a path that can wake the session, in doubt or not.
+func (d *Desk) Attached() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.subs) > 0
+}
+
 // Close ends all subscriptions. The Desk announces nothing any more.
 func (d *Desk) Close() {
 	d.mu.Lock()

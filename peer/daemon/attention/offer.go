@@ -143,7 +143,7 @@ func (d *Desk) settle(o *Offer, told bool) (ids []int64) {
 			d.due = true
 		}
 	}
-	if told && o.sub != nil && d.watched && !d.working && !d.closed {
+	if told && o.sub != nil && !d.working && !d.closed {
 		d.unproven = o
 		d.reaction.Reset(reactionTime)
 	}

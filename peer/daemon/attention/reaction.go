@@ -63,10 +63,10 @@ func (d *Desk) noReaction() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	o := d.unproven
-	if o == nil || d.closed {
+	d.unproven = nil
+	if o == nil || d.closed || !d.watched {
 		return
 	}
-	d.unproven = nil
 	o.sub.doubt(time.Now())
 	for _, m := range o.covers {
 		if d.unread[m.ID] == m && m.Announced {

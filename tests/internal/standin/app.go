@@ -79,7 +79,7 @@ func (a *app) run(source string) int {
 	if a.o.print {
 		return a.printMode(signals)
 	}
-	if os.Getenv("CLAUDE_STANDIN_NO_MONITORS") == "" {
+	if os.Getenv("CLAUDE_STANDIN_NO_MONITORS") == "" && !hooksOff() {
 		for _, p := range a.plugins {
 			for _, m := range p.monitors {
 				if err := a.startMonitor(p, m); err != nil {
@@ -118,6 +118,9 @@ func (a *app) start(source string) {
 
 func (a *app) startServers() {
 	defer close(a.ready)
+	if a.o.strictMCP {
+		return
+	}
 	var starting sync.WaitGroup
 	for _, p := range a.plugins {
 		for _, name := range slices.Sorted(maps.Keys(p.servers)) {

@@ -22,6 +22,8 @@ type options struct {
 	allowed    []string
 	pluginDirs []string
 	settings   string // a file
+	safe       bool   // without plugins
+	strictMCP  bool   // without their MCP servers
 	version    bool
 }
 
@@ -52,6 +54,12 @@ func parseArgs(args []string) (options, error) {
 			o.version = true
 			continue
 		case "--debug", "--verbose":
+			continue
+		case "--safe-mode":
+			o.safe = true
+			continue
+		case "--strict-mcp-config":
+			o.strictMCP = true
 			continue
 		}
 		if !given {

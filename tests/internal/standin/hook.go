@@ -46,6 +46,9 @@ type outcome struct {
 // fire runs the hooks of an event, side by side, and waits for those that count.
 // match is what their matcher looks at.
 func (a *app) fire(event, match string, fields map[string]any) []outcome {
+	if hooksOff() {
+		return nil
+	}
 	input := map[string]any{
 		"session_id": a.s.id, "transcript_path": a.s.transcript, "cwd": a.s.cwd, "hook_event_name": event, "permission_mode": "default",
 	}

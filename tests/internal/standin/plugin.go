@@ -33,6 +33,9 @@ type monitorConfig struct {
 // loadPlugins loads what --plugin-dir names and what is enabled in the settings.
 func loadPlugins(o options) ([]plugin, error) {
 	var plugins []plugin
+	if o.safe {
+		return nil, nil
+	}
 	for _, dir := range o.pluginDirs {
 		p, err := loadPlugin(dir, "inline")
 		if err != nil {

@@ -26,6 +26,12 @@ func readSettings() (settings, error) {
 	return s, err
 }
 
+// hooksOff reports whether the user has turned hooks off, and monitors with them.
+func hooksOff() bool {
+	s, err := readSettings()
+	return err == nil && s["disableAllHooks"] == true
+}
+
 // hooks are the user's own.
 func (s settings) hooks() (hooks map[string][]hookGroup, err error) {
 	b, err := json.Marshal(s["hooks"])

@@ -1,0 +1,164 @@
+package daemon
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// What a session shows of itself, and whether it can read then.
+func TestReach(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, does, want string
+	}{
+		{"nothing yet", "", ""},
+		{"all of it", "running tool path hook", ""},
+		{"no wake path", "running tool hook wait", ""},
+		{"no hooks, but something wakes it", "running tool path wait turn turn turn", ""},
+		{"no hooks", "running tool wait", local.NoHooks},
+		{"not yet known", "running tool", ""},
+		{"not started yet", "wait", ""},
+		{"hooks come late", "running tool wait hook", ""},
+		{"no tool", "running path hook wait", local.NoTool},
+		{"the tool has ended", "running tool path hook gone wait", local.NoTool},
+		{"the tool has ended just now", "running tool path hook gone", ""},
+		{"the tool is back", "running tool path hook gone wait tool", ""},
+		{"an older tool, which does not attach itself", "running path hook wait call", ""},
+		{"a turn without hooks", "running tool hook wait turn", ""},
+		{"turns without hooks", "running tool hook wait turn turn", local.NoHooks},
+		{"hooks again", "running tool hook wait turn turn hook", ""},
+		{"a turn without hooks, and there were never any", "running tool turn wait", local.NoHooks},
+		{"an earlier daemon knew it", "earlier running tool wait", ""},
+		{"an earlier daemon knew it, and its hooks are off", "earlier running tool wait turn", local.NoHooks},
+		{"launch says so", "expected", "expected"},
+		{"launch says so, and it comes true", "expected running tool wait", "expected"},
+		{"launch says so, and is wrong", "expected running tool hook", ""},
+	} {
+		var r reach
+		now, path := time.Unix(1000, 0), false
+		for what := range strings.FieldsSeq(tc.does) {
+			switch what {
+			case "running":
+				r.seen(wire.Idle, now)
+			case "tool":
+				r.tools++
+			case "gone":
+				r.tools, r.left, r.called = 0, now, false
+			case "call":
+				r.called = true
+			case "path":
+				path = true
+			case "hook":
+				r.hooked(now)
+			case "turn":
+				now = now.Add(time.Minute)
+				r.seen(wire.Working, now)
+				now = now.Add(time.Minute)
+				r.seen(wire.Idle, now)
+			case "earlier":
+				r.earlier = true
+			case "expected":
+				r.expected = "expected"
+			case "wait":
+				now = now.Add(reachGrace + time.Second)
+			}
+		}
+		if got := r.cannotRead(path, now); got != tc.want {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
+	}
+}
+
+// Peers see that a session can't read, the sender is told, and so does the status of a
+// message; and all of that ends when it can.
+func TestPeersSeeWhoCannotRead(t *testing.T) {
+	t.Parallel()
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up()
+	const why = "hooks are off on that machine"
+	a := alice.session().connected()
+	b := bob.session(func(r *local.Register) { r.Source, r.CannotRead = local.SourceLaunch, why }).connected()
+	seen := func() string { return rowOf(alice, b.id).CannotRead }
+	eventually(t, "peers see it", func() bool { return seen() == why })
+	sent := a.send("bob-session", "one")
+	if want := "bob-session can't read messages (" + why + ")"; !strings.Contains(sent.Note, want) {
+		t.Errorf("the sender is told %q, want %q", sent.Note, want)
+	}
+	status := a.awaitState(sent.ID, local.Delivered)
+	eventually(t, "the status says so", func() bool {
+		a.must(local.VerbMessageStatus, local.MessageQuery{ID: sent.ID}, &status)
+		return status.Recipients[0].Signed && status.Recipients[0].CannotRead == why
+	})
+	var peers local.Peers
+	a.must(local.VerbPeers, local.PeersQuery{}, &peers)
+	found := false
+	for _, p := range peers.Peers {
+		found = found || p.CannotRead == why && p.Key == b.key()
+	}
+	if !found || bob.status().Sessions[0].CannotRead != why {
+		t.Errorf("peers: %+v; daemon: %+v", peers.Peers, bob.status().Sessions)
+	}
+	// Hooks run after all, and the tool is there.
+	tool := b.attachTool()
+	b.register()
+	eventually(t, "peers see that it reads", func() bool { return seen() == "" })
+	if got := b.texts(1); got[0] != "one" {
+		t.Errorf("got %q", got)
+	}
+	a.awaitState(sent.ID, local.InContext)
+	tool()
+}
+
+// attachTool is what a process that offers the tool does; the function it returns ends it.
+func (p *program) attachTool() (end func()) {
+	p.t.Helper()
+	client, err := local.Session(p.u.dir, p.pid())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	attached, ended := make(chan struct{}, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer client.Close()
+		_ = client.Wake(ctx, local.Wake{Path: local.PathTool, PID: p.pid()}, func(local.Woken) error {
+			select {
+			case attached <- struct{}{}:
+			default:
+			}
+			return nil
+		})
+	}()
+	<-attached
+	return func() { cancel(); <-ended }
+}
+
+// A program that runs and shows no tool, or whose tool has ended, can't read.
+func TestToolThatHasEnded(t *testing.T) {
+	t.Parallel()
+	host := &fakeHost{say: make(map[int]Published)}
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up(func(o *Options) { o.Host = host })
+	b := bob.session().connected()
+	host.set(b.pid(), Published{SessionID: b.id, Status: wire.Idle})
+	end := b.attachTool()
+	end()
+	eventually(t, "peers see that its tool does not run", func() bool { return rowOf(alice, b.id).CannotRead == local.NoTool })
+	end = b.attachTool()
+	eventually(t, "peers see that it is back", func() bool { return rowOf(alice, b.id).CannotRead == "" })
+	// It outlives its daemon.
+	bob.down()
+	bob.up(func(o *Options) { o.Host = host })
+	b.connected()
+	end()
+	if why := rowOf(alice, b.id).CannotRead; why != "" {
+		t.Errorf("after a restart of the daemon: %q", why)
+	}
+}

@@ -1,0 +1,27 @@
+package daemon
+
+import (
+	"testing"
+
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// A monitor whose pointers reach nobody gives way to the waiter that stands by.
+func TestMonitorThatReachesNobody(t *testing.T) {
+	t.Parallel()
+	host := &fakeHost{say: make(map[int]Published)}
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up(func(o *Options) { o.Host = host })
+	a, b := alice.session().connected(), bob.session().connected()
+	host.set(b.pid(), Published{SessionID: b.id, Status: wire.Idle})
+	waiter, monitor := b.wake(local.PathWaiter), b.wake(local.PathMonitor)
+	a.send("bob", "one") // to the member
+	if got := monitor.pointer(); got == "" {
+		t.Fatal("the monitor is told nothing")
+	}
+	if got := waiter.pointer(); got == "" {
+		t.Error("the waiter is told nothing")
+	}
+}
