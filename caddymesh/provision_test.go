@@ -165,3 +165,18 @@ func TestStorageChoice(t *testing.T) {
 		})
 	}
 }
+
+// A database in whatever directory the process happens to be in would be another one
+// for each of them.
+func TestDataDirectoryIsKnown(t *testing.T) {
+	t.Setenv("HOME", "")
+	t.Setenv("XDG_DATA_HOME", "")
+	var s SQLite
+	if err := s.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), "HOME") {
+		t.Errorf("%v, path %q", err, s.Path)
+	}
+	s = SQLite{Path: "/var/lib/mesh.db"}
+	if err := s.Provision(caddy.Context{}); err != nil || s.Path != "/var/lib/mesh.db" {
+		t.Errorf("%v, path %q", err, s.Path)
+	}
+}

@@ -59,7 +59,12 @@ func (*SQLite) CaddyModule() caddy.ModuleInfo {
 // Provision resolves the path.
 func (s *SQLite) Provision(caddy.Context) error {
 	if s.Path == "" {
-		s.Path = filepath.Join(caddy.AppDataDir(), "claudemesh", "claudemesh.db")
+		dir := caddy.AppDataDir()
+		if !filepath.IsAbs(dir) {
+			return errors.New("storage sqlite: Caddy's data directory is not known, since neither HOME nor XDG_DATA_HOME is set; " +
+				"set one of them as it is set for the broker, or name the database (storage sqlite <path>, --sqlite <path> for commands)")
+		}
+		s.Path = filepath.Join(dir, "claudemesh", "claudemesh.db")
 	}
 	path, err := caddy.NewReplacer().ReplaceOrErr(s.Path, true, true)
 	if err != nil {

@@ -2,9 +2,12 @@ package peer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -144,6 +147,68 @@ func TestTimestampSkewIsMeasured(t *testing.T) {
 		if got := (&HelloError{Code: wire.CodeTimestampSkew, Skew: skew}).Error(); !strings.Contains(got, says) {
 			t.Errorf("%v: %s", skew, got)
 		}
+	}
+}
+
+// A machine whose clock is wrong connects all the same, by the broker's clock.
+func TestWrongClock(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		off    time.Duration // of the broker's clock from ours
+		hellos int           // for two connections
+		works  bool
+	}{
+		{0, 2, true}, {30 * time.Second, 2, true}, {2 * time.Minute, 3, true}, {-2 * time.Minute, 3, true},
+		{5 * time.Hour, 3, true}, {-23 * time.Hour, 3, true}, {25 * time.Hour, 1, false}, {-10 * 365 * 24 * time.Hour, 1, false},
+	} {
+		t.Run(tc.off.String(), func(t *testing.T) {
+			t.Parallel()
+			var hellos atomic.Int64
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				now := time.Now().Add(tc.off)
+				w.Header().Set("Date", now.UTC().Format(http.TimeFormat))
+				ws, err := websocket.Accept(w, r, nil)
+				if err != nil {
+					return
+				}
+				defer ws.CloseNow()
+				_, b, err := ws.Read(r.Context())
+				if err != nil {
+					return
+				}
+				hellos.Add(1)
+				var hello struct{ Timestamp int64 }
+				answer := `{"type":"hello_ack","presenceId":"01","memberDisplayName":"me","memberProfile":{"groups":[]}}`
+				if json.Unmarshal(b, &hello) != nil || now.Sub(time.UnixMilli(hello.Timestamp)).Abs() > identity.MaxSkew {
+					answer = `{"type":"error","code":"timestamp_skew","message":"hello rejected: timestamp_skew"}`
+				}
+				_ = ws.Write(r.Context(), websocket.MessageText, []byte(answer))
+				_, _, _ = ws.Read(r.Context())
+			}))
+			defer server.Close()
+			o := Options{Mesh: Mesh{
+				MeshID: "019aab2b9fd77c3e8b1a000102030405", MemberID: "019aab2b9fd77c3e8b1a000102030406",
+				Member: newKey(t), BrokerURL: strings.Replace(server.URL, "http", "ws", 1) + "/ws",
+			}}
+			o, err := o.normalized()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				c, err := dial(t.Context(), &o)
+				if (err == nil) != tc.works {
+					t.Fatalf("connected: %v", err)
+				}
+				if err != nil {
+					break
+				}
+				c.fail(nil)
+				_ = c.ws.CloseNow()
+			}
+			if n := int(hellos.Load()); n != tc.hellos {
+				t.Errorf("%d hellos, want %d", n, tc.hellos)
+			}
+		})
 	}
 }
 

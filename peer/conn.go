@@ -63,8 +63,31 @@ type received struct {
 	roster bool
 }
 
-// dial connects and says hello. ctx bounds the handshake only.
+// skewLimit bounds how far a hello's time follows the broker's clock, so that no broker
+// gets a word of ours for a far future.
+const skewLimit = 24 * time.Hour
+
+// dial connects and says hello. ctx bounds the handshake only. Where the broker finds
+// this machine's clock wrong, the hello is signed by the broker's.
 func dial(ctx context.Context, o *Options) (*conn, error) {
+	c, err := dialAt(ctx, o, o.skew.ahead())
+	var refused *HelloError
+	if !errors.As(err, &refused) || refused.Skew == 0 || refused.Skew.Abs() > skewLimit || refused.Skew == o.skew.ahead() {
+		return c, err
+	}
+	o.skew.set(refused.Skew)
+	o.Logger.Warn("this machine's clock is wrong; signing by the broker's", "ahead", refused.Skew)
+	return dialAt(ctx, o, refused.Skew)
+}
+
+// skew is by how much this machine's clock is ahead of a broker's, as far as known.
+type skew struct{ duration atomic.Int64 }
+
+func (s *skew) ahead() time.Duration    { return time.Duration(s.duration.Load()) }
+func (s *skew) set(ahead time.Duration) { s.duration.Store(int64(ahead)) }
+
+// dialAt is dial with a hello that is signed for a time that much before now.
+func dialAt(ctx context.Context, o *Options, ahead time.Duration) (*conn, error) {
 	c := &conn{
 		start:    time.Now(),
 		received: make(chan received, pushBuffer),
@@ -93,7 +116,7 @@ func dial(ctx context.Context, o *Options) (*conn, error) {
 
 	helloCtx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
-	if err := c.handshake(helloCtx, o, resp); err != nil {
+	if err := c.handshake(helloCtx, o, resp, ahead); err != nil {
 		c.fail(err)
 		_ = ws.CloseNow()
 		return nil, err
@@ -102,8 +125,8 @@ func dial(ctx context.Context, o *Options) (*conn, error) {
 }
 
 // handshake says hello and waits for the answer.
-func (c *conn) handshake(ctx context.Context, o *Options, resp *http.Response) error {
-	hello, err := o.hello(time.Now())
+func (c *conn) handshake(ctx context.Context, o *Options, resp *http.Response, ahead time.Duration) error {
+	hello, err := o.hello(time.Now().Add(-ahead))
 	if err != nil {
 		return err
 	}

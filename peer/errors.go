@@ -42,7 +42,7 @@ func (e *HelloError) Error() string {
 	switch e.Code {
 	case wire.CodeTimestampSkew:
 		if e.Skew != 0 {
-			return fmt.Sprintf("this machine's clock is %s; set it right (it may differ by 60 s at most)", skewText(e.Skew))
+			return fmt.Sprintf("this machine's clock is %s; set it right (brokers allow 60 s; up to a day is made up for by signing with the broker's time)", skewText(e.Skew))
 		}
 		return "this machine's clock differs from the broker's by more than 60 s; set it right"
 	case wire.CodeUnauthorized:

@@ -16,7 +16,7 @@ import (
 // HTTP calls the broker's HTTP routes, which are beside its WebSocket.
 type HTTP struct {
 	BrokerURL string       // of the WebSocket, e.g. wss://mesh.example.org/ws
-	Client    *http.Client // nil: http.DefaultClient
+	Client    *http.Client // nil: one that honours the proxies of the environment
 }
 
 // HTTPError is an answer that is no success.
@@ -84,7 +84,7 @@ func (h HTTP) do(ctx context.Context, method, path string, body, v any) (http.He
 	}
 	client := h.Client
 	if client == nil {
-		client = http.DefaultClient
+		client = brokerClient()
 	}
 	resp, err := client.Do(req)
 	if err != nil {

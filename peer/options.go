@@ -55,12 +55,14 @@ type Options struct {
 	// OneShot is for commands: the first connection that can't be made, and a
 	// kick, are final.
 	OneShot bool
-	// HTTPClient makes the connection; nil means http.DefaultClient, which
-	// honours HTTPS_PROXY and SSL_CERT_FILE.
+	// HTTPClient makes the connection; nil means one that honours HTTPS_PROXY (wss),
+	// HTTP_PROXY (ws), ALL_PROXY, NO_PROXY and SSL_CERT_FILE.
 	HTTPClient *http.Client
 	// Logger gets the connection's life at Debug level and what went wrong at
 	// Warn; nil logs nothing.
 	Logger *slog.Logger
+
+	skew *skew // of this machine's clock
 }
 
 // About is what a client tells of itself; see protocol v1, section 3.
@@ -111,6 +113,10 @@ func (o Options) normalized() (Options, error) {
 	}
 	if o.About.Cwd == "" {
 		o.About.Cwd = "/"
+	}
+	o.skew = new(skew)
+	if o.HTTPClient == nil {
+		o.HTTPClient = brokerClient()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

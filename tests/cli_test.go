@@ -3,6 +3,7 @@ package tests
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -307,5 +308,32 @@ func followThrough(t *testing.T) {
 			s.Kill()
 		}
 		s.Start()
+	}
+}
+
+// The service starts the file at the path that a package manager keeps, not the version
+// of today behind it.
+func TestServiceNamesTheStablePath(t *testing.T) {
+	t.Parallel()
+	home := t.TempDir()
+	link := filepath.Join(home, "bin", "claudemesh")
+	if err := os.Mkdir(filepath.Dir(link), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(commands.Claudemesh, link); err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range map[string]string{"called by its path": link, "found on the PATH": "claudemesh"} {
+		cmd := exec.Command("/usr/bin/env", path, "daemon", "install-service", "--print")
+		cmd.Env = append(homeEnv(home), "PATH="+filepath.Dir(link)+":/usr/bin:/bin", "HTTPS_PROXY=http://proxy:3128")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for _, line := range []string{`ExecStart="` + link + `" daemon run`, `Environment="HTTPS_PROXY=http://proxy:3128"`} {
+			if !strings.Contains(string(out), "\n"+line+"\n") {
+				t.Errorf("%s: no line %s in\n%s", name, line, out)
+			}
+		}
 	}
 }

@@ -31,7 +31,7 @@ func (a *app) installServiceCommand() *cobra.Command {
 			if err := os.MkdirAll(filepath.Dir(file.Path), 0o755); err != nil {
 				return fmt.Errorf("install service: %w", err)
 			}
-			if err := os.WriteFile(file.Path, []byte(file.Text), 0o644); err != nil {
+			if err := os.WriteFile(file.Path, []byte(file.Text), 0o600); err != nil {
 				return fmt.Errorf("install service: %w", err)
 			}
 			fmt.Fprintln(a.out, "Written:", file.Path)
@@ -70,12 +70,9 @@ func (a *app) uninstallServiceCommand() *cobra.Command {
 }
 
 func (a *app) serviceFile() (daemon.ServiceFile, error) {
-	exe, err := os.Executable()
+	exe, err := ownExecutable()
 	if err != nil {
-		return daemon.ServiceFile{}, fmt.Errorf("find this program: %w", err)
-	}
-	if real, err := filepath.EvalSymlinks(exe); err == nil {
-		exe = real
+		return daemon.ServiceFile{}, err
 	}
 	service, err := daemon.NewService(exe, a.dir.Path(daemon.LogName))
 	if err != nil {

@@ -237,19 +237,22 @@ func (a *app) banner(o *launch.Options, p *launch.Prepared) {
 	fmt.Fprintf(a.err, "claudemesh: in %s%s (%s)\n", oneLine(strings.Join(p.Meshes, ", ")), who, session)
 }
 
-// ownExecutable returns the absolute path of this program as it was called. A symbolic
-// link to it is kept: it may outlive the version that it points to.
+// ownExecutable returns the absolute path of this program, as the PATH finds it or as it
+// was called. A symbolic link to it is kept: a package manager moves it to the next
+// version, and deletes the file that it leads to now.
 func ownExecutable() (string, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find the path of claudemesh: %w", err)
 	}
-	called, err := exec.LookPath(os.Args[0])
-	if err == nil {
-		called, err = filepath.Abs(called)
-	}
-	if err == nil && sameFile(called, exe) {
-		return called, nil
+	for _, name := range []string{filepath.Base(os.Args[0]), os.Args[0]} {
+		called, err := exec.LookPath(name)
+		if err == nil {
+			called, err = filepath.Abs(called)
+		}
+		if err == nil && sameFile(called, exe) {
+			return called, nil
+		}
 	}
 	return exe, nil
 }

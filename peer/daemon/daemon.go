@@ -24,7 +24,7 @@ type Options struct {
 	Host Host
 	// Log gets the daemon's life; nil logs nothing.
 	Log *slog.Logger
-	// HTTPClient connects to the brokers; nil means http.DefaultClient.
+	// HTTPClient connects to the brokers; nil means that of peer.Options.
 	HTTPClient *http.Client
 
 	// every is how often processes and files are looked at; 0: every second.

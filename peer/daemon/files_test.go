@@ -53,6 +53,10 @@ func TestServiceFiles(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", "")
 	t.Setenv("CLAUDEMESH_CONFIG_DIR", `/x/50% "of" <$HOME>`)
 	t.Setenv("CLAUDEMESH_SESSIONS_DIR", "")
+	t.Setenv("CLAUDE_CONFIG_DIR", "/claude")
+	t.Setenv("SSL_CERT_FILE", "/ca.pem")
+	t.Setenv("HTTPS_PROXY", "http://me:100%25@proxy:3128")
+	t.Setenv("ANTHROPIC_API_KEY", "secret")
 	s, err := NewService("/opt/my tools/claudemesh", "/log")
 	if err != nil {
 		t.Fatal(err)
@@ -64,11 +68,17 @@ func TestServiceFiles(t *testing.T) {
 	for _, line := range []string{
 		`ExecStart="/opt/my tools/claudemesh" daemon run`,
 		`Environment="CLAUDEMESH_CONFIG_DIR=/x/50%% \"of\" <$HOME>"`,
+		`Environment="CLAUDE_CONFIG_DIR=/claude"`,
+		`Environment="SSL_CERT_FILE=/ca.pem"`,
+		`Environment="HTTPS_PROXY=http://me:100%%25@proxy:3128"`,
 		"WantedBy=default.target",
 	} {
 		if !strings.Contains(unit.Text, "\n"+line+"\n") {
 			t.Errorf("no line %s in\n%s", line, unit.Text)
 		}
+	}
+	if strings.Contains(unit.Text, "secret") {
+		t.Errorf("there is too much in\n%s", unit.Text)
 	}
 	agent, err := s.File("darwin", 7)
 	if err != nil || agent.Path != "/home/a b/Library/LaunchAgents/org.claudemesh.daemon.plist" || agent.Stop[0][2] != "gui/7/org.claudemesh.daemon" {

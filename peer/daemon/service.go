@@ -34,11 +34,16 @@ func NewService(executable, logPath string) (Service, error) {
 		return Service{}, fmt.Errorf("find the home directory: %w", err)
 	}
 	s := Service{Executable: executable, Env: make(map[string]string), LogPath: logPath, home: home}
-	for _, name := range []string{"CLAUDEMESH_CONFIG_DIR", "CLAUDEMESH_SESSIONS_DIR"} {
-		if dir := os.Getenv(name); dir != "" {
-			if s.Env[name], err = filepath.Abs(dir); err != nil {
+	for _, name := range pathVariables {
+		if path := os.Getenv(name); path != "" {
+			if s.Env[name], err = filepath.Abs(path); err != nil {
 				return Service{}, fmt.Errorf("%s: %w", name, err)
 			}
+		}
+	}
+	for _, name := range networkVariables {
+		if value := os.Getenv(name); value != "" {
+			s.Env[name] = value
 		}
 	}
 	return s, nil

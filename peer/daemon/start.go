@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -213,12 +214,20 @@ func awaitEnd(ctx context.Context, dir peer.Dir, pid int) error {
 
 // kept are the variables that a daemon is started with: it outlives what has
 // started it, and must not carry that one's session and secrets about.
-var kept = []string{
-	"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR",
-	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
-	"SSL_CERT_FILE", "SSL_CERT_DIR", "GORACE", "GOCOVERDIR", "GODEBUG",
-	"CLAUDEMESH_SESSIONS_DIR", "CLAUDE_CONFIG_DIR",
-}
+var kept = slices.Concat([]string{
+	"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "GORACE", "GOCOVERDIR", "GODEBUG",
+}, pathVariables, networkVariables)
+
+// What a daemon needs of its user's environment, however it is started.
+var (
+	pathVariables = []string{
+		"CLAUDEMESH_CONFIG_DIR", "CLAUDEMESH_SESSIONS_DIR", "CLAUDE_CONFIG_DIR", "SSL_CERT_FILE",
+	}
+	networkVariables = []string{
+		"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+		"SSL_CERT_DIR", // a list
+	}
+)
 
 // cleanEnv returns what of an environment a daemon for dir is started with.
 func cleanEnv(env []string, dir peer.Dir) []string {
@@ -229,10 +238,8 @@ func cleanEnv(env []string, dir peer.Dir) []string {
 			clean = append(clean, entry)
 			continue
 		}
-		for _, k := range kept {
-			if name == k {
-				clean = append(clean, entry)
-			}
+		if slices.Contains(kept, name) && name != "CLAUDEMESH_CONFIG_DIR" {
+			clean = append(clean, entry)
 		}
 	}
 	return clean

@@ -1,0 +1,131 @@
+package peer
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http/httpproxy"
+)
+
+// brokerClient is what connects to brokers unless the caller brings a client of its
+// own. It honours HTTPS_PROXY for wss, HTTP_PROXY for ws, ALL_PROXY for both where these
+// are not set, and NO_PROXY, in either case of their letters. Proxies may be http, https,
+// socks5 or socks5h, with credentials in their URL.
+var brokerClient = sync.OnceValue(func() *http.Client {
+	return &http.Client{Transport: newProxied(proxyFromEnvironment())}
+})
+
+// proxyFromEnvironment returns which proxy a URL is reached through; nil for none.
+func proxyFromEnvironment() func(*url.URL) (*url.URL, error) {
+	config := httpproxy.FromEnvironment()
+	all := os.Getenv("ALL_PROXY")
+	if all == "" {
+		all = os.Getenv("all_proxy")
+	}
+	if config.HTTPProxy == "" {
+		config.HTTPProxy = all
+	}
+	if config.HTTPSProxy == "" {
+		config.HTTPSProxy = all
+	}
+	return config.ProxyFunc()
+}
+
+// proxied sends each request the way that its scheme needs. net/http asks a proxy for a
+// tunnel (CONNECT) only under TLS; a WebSocket needs one without TLS too, RFC 6455
+// section 4.1.
+type proxied struct{ plain, secure *http.Transport }
+
+func newProxied(proxy func(*url.URL) (*url.URL, error)) *proxied {
+	secure := http.DefaultTransport.(*http.Transport).Clone()
+	secure.Proxy = func(r *http.Request) (*url.URL, error) { return proxy(r.URL) }
+	plain := secure.Clone()
+	plain.Proxy = func(r *http.Request) (*url.URL, error) {
+		u, err := proxy(r.URL)
+		if err != nil || u == nil || !strings.HasPrefix(u.Scheme, "socks") {
+			return nil, err // the dialer makes the tunnel
+		}
+		return u, nil
+	}
+	direct := plain.DialContext
+	plain.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		u, err := proxy(&url.URL{Scheme: "http", Host: addr})
+		if err != nil {
+			return nil, err
+		}
+		if u == nil || strings.HasPrefix(u.Scheme, "socks") {
+			return direct(ctx, network, addr) // of the broker, or of the SOCKS proxy
+		}
+		return tunnel(ctx, direct, u, addr)
+	}
+	return &proxied{plain, secure}
+}
+
+// RoundTrip implements http.RoundTripper.
+func (p *proxied) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme == "https" {
+		return p.secure.RoundTrip(r)
+	}
+	return p.plain.RoundTrip(r)
+}
+
+// tunnel asks a proxy for a connection to addr.
+func tunnel(ctx context.Context, dial func(ctx context.Context, network, addr string) (net.Conn, error), proxy *url.URL, addr string) (net.Conn, error) {
+	conn, err := dial(ctx, "tcp", proxyAddr(proxy))
+	if err != nil {
+		return nil, fmt.Errorf("connect to the proxy %s: %w", proxy.Host, err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // ends what is under way
+	defer stop()
+	if proxy.Scheme == "https" {
+		conn = tls.Client(conn, &tls.Config{ServerName: proxy.Hostname()})
+	}
+	if err := askForTunnel(conn, proxy.User, addr); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("reach %s through the proxy %s: %w", addr, proxy.Host, err)
+	}
+	return conn, nil
+}
+
+func askForTunnel(conn net.Conn, user *url.Userinfo, addr string) error {
+	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: addr}, Host: addr, Header: make(http.Header)}
+	if user != nil {
+		password, _ := user.Password()
+		request.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+	}
+	if err := request.Write(conn); err != nil {
+		return err
+	}
+	// A server does not speak first here, so nothing of its is read ahead.
+	resp, err := http.ReadResponse(bufio.NewReader(conn), request)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("the proxy answered %s", resp.Status)
+	}
+	return nil
+}
+
+// proxyAddr returns the host and port of a proxy.
+func proxyAddr(proxy *url.URL) string {
+	port := proxy.Port()
+	if port == "" {
+		port = map[string]string{"https": "443"}[proxy.Scheme]
+	}
+	if port == "" {
+		port = "80"
+	}
+	return net.JoinHostPort(proxy.Hostname(), port)
+}
