@@ -341,3 +341,17 @@ func TestDetailsNeedNoEscape(t *testing.T) {
 		})
 	}
 }
+
+// The detail of a routed message is the JSON that encoding/json makes of it.
+func TestRoutedDetailIsJSON(t *testing.T) {
+	t.Parallel()
+	for _, target := range []Target{Direct, Group, Topic, All, Many} {
+		for _, priority := range []wire.Priority{wire.Now, wire.Next, wire.Low} {
+			d := RoutedDetail{Message: wire.ID{0xab, 15: 0x0c}, Target: target, Recipients: 12, Bytes: 1 << 40, Priority: priority}
+			want, err := json.Marshal(d)
+			if got := NewEvent(testMesh, testTime, Broker, d).Detail; err != nil || got != string(want) {
+				t.Errorf("got %s, %v\nwant %s", got, err, want)
+			}
+		}
+	}
+}

@@ -1,8 +1,10 @@
 package audit
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/claudemesh/claudemesh/wire"
@@ -107,10 +109,29 @@ func (RoutedDetail) kind() Kind        { return Routed }
 // NewEvent makes the event that d tells of. The actor is a member's id in its
 // wire form, or Broker.
 func NewEvent(meshID wire.ID, at time.Time, actor string, d Detail) Event {
+	if r, ok := d.(RoutedDetail); ok {
+		return Event{MeshID: meshID, At: at, Kind: Routed, Actor: actor, Detail: r.text()}
+	}
 	text, err := json.Marshal(d)
 	if err != nil {
 		// The types above hold nothing that JSON cannot say.
 		panic(fmt.Sprintf("audit: encode %T: %v", d, err))
 	}
 	return Event{MeshID: meshID, At: at, Kind: d.kind(), Actor: actor, Detail: string(text)}
+}
+
+// text is the JSON of the detail, without reflection: there is one for each message.
+func (d *RoutedDetail) text() string {
+	b := make([]byte, 0, 160)
+	b = append(b, `{"message":"`...)
+	b = hex.AppendEncode(b, d.Message[:])
+	b = append(b, `","target":"`...)
+	b = append(b, d.Target...)
+	b = append(b, `","recipients":`...)
+	b = strconv.AppendInt(b, int64(d.Recipients), 10)
+	b = append(b, `,"bytes":`...)
+	b = strconv.AppendInt(b, int64(d.Bytes), 10)
+	b = append(b, `,"priority":"`...)
+	b = append(b, d.Priority...)
+	return string(append(b, `"}`...))
 }

@@ -17,11 +17,16 @@ type bulk struct {
 // newBulk makes the statements. With no columns, the rows are single
 // placeholders without parentheses.
 func newBulk(head string, columns int, tail string) *bulk {
-	b := &bulk{columns: max(columns, 1)}
 	row := "?"
 	if columns > 0 {
 		row = "(?" + strings.Repeat(",?", columns-1) + ")"
 	}
+	return newBulkOf(head, row, tail)
+}
+
+// newBulkOf is newBulk with a row of any form.
+func newBulkOf(head, row, tail string) *bulk {
+	b := &bulk{columns: strings.Count(row, "?")}
 	for i, size := range chunks {
 		b.texts[i] = head + row + strings.Repeat(","+row, size-1) + tail
 	}

@@ -41,9 +41,11 @@ func (s *Store) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplica
 }
 
 var (
-	insertMessages = newBulk(`INSERT INTO messages (no, id, mesh_id, sender_member, sender_member_key, sender_key, sender_name,
-		target_spec, priority, created_at, client_id, fingerprint, topic, reply_to, mentions, body_version, key_epoch, settled) VALUES `,
-		18, ` ON CONFLICT DO NOTHING`)
+	// What most messages lack is bound as NULL: the driver makes and frees a copy of
+	// every other text.
+	insertMessages = newBulkOf(`INSERT INTO messages (no, id, mesh_id, sender_member, sender_member_key, sender_key, sender_name,
+		target_spec, priority, created_at, client_id, body_version, key_epoch, settled, fingerprint, topic, reply_to, mentions)
+		VALUES `, `(?,?,?,?,?,?,?,?,?,?,?,?,?,?,coalesce(?,''),coalesce(?,''),coalesce(?,''),coalesce(?,'[]'))`, ` ON CONFLICT DO NOTHING`)
 	insertBodies     = newBulk(`INSERT INTO bodies (message, nonce, ciphertext, sender_attestation) VALUES `, 4, ``)
 	insertDeliveries = newBulk(`INSERT INTO deliveries (seq, message, mesh_id, mailbox, urgent, key, name, same_member,
 		state) VALUES `, 9, ``)
@@ -83,9 +85,9 @@ func (t tx) insertMessages(messages []*queue.Accepted, indexes []int) (map[int]w
 		m := &messages[indexes[i]].Message
 		return append(args, first+int64(i), m.ID[:], m.MeshID[:], m.SenderMember[:], blob(column.Key(m.SenderMemberKey)),
 			blob(column.Key(m.SenderKey)), column.Text(m.SenderName), column.Text(m.TargetSpec), string(m.Priority),
-			m.CreatedAt.UnixMilli(), column.Text(m.ClientID), column.Text(m.Fingerprint), column.Text(m.Topic),
-			column.Text(m.ReplyTo), column.Strings(m.Mentions), m.BodyVersion, m.KeyEpoch,
-			blob(column.Settled(messages[indexes[i]])))
+			m.CreatedAt.UnixMilli(), column.Text(m.ClientID), m.BodyVersion, m.KeyEpoch, blob(column.Settled(messages[indexes[i]])),
+			rare(column.Text(m.Fingerprint), ""), rare(column.Text(m.Topic), ""), rare(column.Text(m.ReplyTo), ""),
+			rare(column.Strings(m.Mentions), "[]"))
 	}
 	err := insertMessages.each(len(indexes), row, func(query string, args []any, from, to int) error {
 		n, err := t.exec(query, args...)
@@ -112,6 +114,14 @@ func (t tx) insertMessages(messages []*queue.Accepted, indexes []int) (map[int]w
 		return nil, err
 	}
 	return stored, t.insertParts(fresh)
+}
+
+// rare is nil for what a text usually is.
+func rare(s, usually string) any {
+	if s == usually {
+		return nil
+	}
+	return s
 }
 
 // numbers returns the messages' numbers in a range.
