@@ -22,7 +22,7 @@ func TestContacts(t *testing.T) {
 	}
 	confirm := func(member wire.Key, at time.Time) {
 		t.Helper()
-		if err := c.Confirm(t.Context(), "mesh", member, at); err != nil {
+		if err := c.Confirm(t.Context(), "mesh", member, "Bob", at); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -55,7 +55,7 @@ func TestContacts(t *testing.T) {
 	if name, err := c.Name(t.Context(), "mesh", newKey(t).Public()); err != nil || name != "" {
 		t.Errorf("got %q, %v", name, err)
 	}
-	if err := c.Confirm(t.Context(), "mesh", newKey(t).Public(), now); !errors.Is(err, ErrNoContact) {
+	if err := c.Confirm(t.Context(), "mesh", newKey(t).Public(), "x", now); !errors.Is(err, ErrNoContact) {
 		t.Errorf("got %v", err)
 	}
 }

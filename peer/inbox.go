@@ -64,6 +64,15 @@ type Stored struct {
 // SenderKey returns the key to answer to.
 func (s *Stored) SenderKey() wire.Key { return keyOf(s.Sender) }
 
+// Proven returns the member that is proven to have sent the message, whatever it
+// calls itself; zero when none is.
+func (s *Stored) Proven() wire.Key {
+	if s.Verified || s.Doubt == doubtOtherKey || s.Doubt == doubtAlike {
+		return s.MemberKey()
+	}
+	return wire.Key{}
+}
+
 // MemberKey returns the sender's member key, zero when it is unknown.
 func (s *Stored) MemberKey() wire.Key { return keyOf(s.Member) }
 
@@ -108,8 +117,8 @@ func (b *Inbox) Close() error { return b.db.Close() }
 // stays as it is: in the mailbox, or, if it was sealed for one key, in any of the
 // mesh, since what waits for a session may come to its successor. What goes to
 // everybody comes to the member and to each session; one that has taken it as its
-// member's mail does not get it again. The name of a verified member is pinned;
-// under a name that is another's, the message is stored as not verified.
+// member's mail does not get it again. Under
+// a name that is another member's, the message is stored as not verified.
 func (b *Inbox) Add(ctx context.Context, box Mailbox, m *Incoming, now time.Time) (added bool, err error) {
 	member, reason := "", ""
 	if !m.Member.IsZero() {
@@ -125,7 +134,7 @@ func (b *Inbox) Add(ctx context.Context, box Mailbox, m *Incoming, now time.Time
 	err = b.inTx(ctx, "store message", func(tx *sql.Tx) error {
 		verified, doubt := m.Verified, m.Doubt
 		if verified {
-			contact, err := pin(ctx, tx, box.MeshID, m.Member, m.Name, now)
+			contact, err := meet(ctx, tx, box.MeshID, m.Sender, m.Member, m.Name, now)
 			if err != nil {
 				return err
 			}

@@ -113,7 +113,7 @@ func TestInboxOfVersion2IsMigrated(t *testing.T) {
 	t.Parallel()
 	dir := Dir(t.TempDir())
 	openInbox(t, dir).Close()
-	if _, err := rawInbox(t, dir).Exec(`ALTER TABLE message DROP COLUMN maybe_seen; PRAGMA user_version = 2;
+	if _, err := rawInbox(t, dir).Exec(`ALTER TABLE message DROP COLUMN maybe_seen; DROP TABLE name_pin; PRAGMA user_version = 2;
 		INSERT INTO message (mesh_id, session, dedupe_key, message_id, client_id, sender, member, name, sealing, body, error, priority, reply_to, verified, doubt, wants_receipt, created_at, received_at)
 		VALUES ('mesh', 's1', 'k', 'm1', '', '', '', '', 'direct', x'', '', 'next', '', 0, '', 0, 1, 1)`); err != nil {
 		t.Fatal(err)

@@ -3,12 +3,17 @@ package peer
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/claudemesh/claudemesh/visible/alike"
 )
 
 // inboxVersion is the PRAGMA user_version of inboxSchema. Version 0 is an empty
 // file, or one with the table of members' mail that was there before versions.
-const inboxVersion = 3
+const inboxVersion = 4
 
 // inboxSchema is the schema of inboxVersion. Times are in Unix milliseconds.
 //
@@ -56,12 +61,28 @@ CREATE TABLE contact (
 	mesh_id      TEXT NOT NULL,
 	member       TEXT NOT NULL,
 	name         TEXT NOT NULL,                     -- the first that it used
-	folded       TEXT NOT NULL,                     -- name, as names are compared
+	folded       TEXT NOT NULL,                     -- name, as names are compared; '' with no name
 	pinned_at    INTEGER NOT NULL,
 	confirmed_at INTEGER,
 	UNIQUE (mesh_id, member)
 ) STRICT;
 CREATE INDEX contact_folded ON contact (mesh_id, folded);
+` + namePinSchema
+
+// namePinSchema is what version 4 added: which members have borne a name.
+const namePinSchema = `
+CREATE TABLE name_pin (
+	id           INTEGER PRIMARY KEY AUTOINCREMENT, -- rises in the order of first use
+	mesh_id      TEXT NOT NULL,
+	folded       TEXT NOT NULL,
+	member       TEXT NOT NULL,
+	name         TEXT NOT NULL,
+	pinned_at    INTEGER NOT NULL,
+	trusted_at   INTEGER,                           -- the user said that it is this member's
+	confirmed_at INTEGER,                           -- the key was compared under this name
+	UNIQUE (mesh_id, member, name)
+) STRICT;
+CREATE INDEX name_pin_folded ON name_pin (mesh_id, folded);
 `
 
 // fromVersion0 moves the messages of the table without a version. None of them
@@ -75,7 +96,7 @@ FROM message_0 ORDER BY id;
 DROP TABLE message_0;
 `
 
-// fromVersion2 is all that version 2 lacks.
+// fromVersion2 is what version 3 added.
 const fromVersion2 = `ALTER TABLE message ADD COLUMN maybe_seen INTEGER NOT NULL DEFAULT 0 CHECK (maybe_seen IN (0, 1));`
 
 // migrateInbox brings the database to inboxVersion, whichever process comes first.
@@ -94,7 +115,7 @@ func migrateInbox(ctx context.Context, db *sql.DB) error {
 		return err
 	case version == inboxVersion:
 		return nil
-	case version != 0 && version != 2:
+	case version != 0 && version != 2 && version != 3:
 		return fmt.Errorf("version %d of the file is not supported, only up to %d is; is there a newer claudemesh?", version, inboxVersion)
 	}
 	var old bool
@@ -104,15 +125,51 @@ func migrateInbox(ctx context.Context, db *sql.DB) error {
 	script := inboxSchema
 	switch {
 	case version == 2:
-		script = fromVersion2
+		script = fromVersion2 + namePinSchema
+	case version == 3:
+		script = namePinSchema
 	case old:
 		script = "ALTER TABLE message RENAME TO message_0; DROP INDEX IF EXISTS message_unread;" + script + fromVersion0
 	}
 	script += fmt.Sprintf("PRAGMA user_version = %d;", inboxVersion)
-	if _, err := tx.ExecContext(ctx, script); err != nil {
+	_, err = tx.ExecContext(ctx, script)
+	if err == nil && version != 0 {
+		err = pinContacts(ctx, tx)
+	}
+	if err != nil {
 		return fmt.Errorf("migrate to version %d: %w", inboxVersion, err)
 	}
 	return tx.Commit()
+}
+
+// pinContacts pins the names of the contacts that were met before version 4, in the
+// order in which they were.
+func pinContacts(ctx context.Context, tx *sql.Tx) error {
+	rows, err := tx.QueryContext(ctx, `SELECT id, name FROM contact ORDER BY id`)
+	if err != nil {
+		return err
+	}
+	names := make(map[int64]string)
+	for rows.Next() {
+		var id int64
+		var name string
+		if err := rows.Scan(&id, &name); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+		names[id] = name
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for _, id := range slices.Sorted(maps.Keys(names)) {
+		_, err := tx.ExecContext(ctx, `UPDATE contact SET folded = ? WHERE id = ?`, alike.Skeleton(names[id]), id)
+		if err != nil {
+			return err
+		}
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO name_pin (mesh_id, folded, member, name, pinned_at, confirmed_at)
+		SELECT mesh_id, folded, member, name, pinned_at, confirmed_at FROM contact WHERE folded <> '' ORDER BY id`)
+	return err
 }
 
 // querier is a database or a transaction.

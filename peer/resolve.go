@@ -26,6 +26,9 @@ type Recipient struct {
 	// read by somebody else than Member.
 	Verified bool
 	Doubt    string
+	// Proven is the member that vouches for Key, or did before its word expired; zero
+	// when none does.
+	Proven wire.Key
 }
 
 // AmbiguousError tells that a name may mean several.
@@ -85,10 +88,18 @@ func (c *Client) Resolve(ctx context.Context, to string) (Recipient, error) {
 // member; but a name that belongs to two members is nobody's: whoever connects
 // may call itself anything, and must not get what is meant for another. Several
 // presences of one member under one name are that member: the broker picks one that
-// can open the message. One's own presences count only if nobody else is meant.
+// can open the message. A key, or the start of one, goes before a name: whoever is
+// called like another's key must not get what is meant for that. One's own presences count only if nobody else is meant.
 // It fails with a *NobodyError or an *AmbiguousError.
 func Resolve(to string, own wire.Key, peers []wire.PeerRow, members []wire.MemberRow, now time.Time) (Recipient, error) {
 	live, offline := candidates(peers, members, now)
+	if _, err := wire.ParseKey(to); err == nil || isKeyStart(to) {
+		r, err := resolveKey(to, append(live, offline...))
+		var nobody *NobodyError
+		if !errors.As(err, &nobody) {
+			return r, err
+		}
+	}
 	named := func(list []Recipient) []Recipient {
 		found := slices.DeleteFunc(slices.Clone(list), func(c Recipient) bool { return !strings.EqualFold(c.Name, to) })
 		return onePerMember(found)
@@ -104,11 +115,16 @@ func Resolve(to string, own wire.Key, peers []wire.PeerRow, members []wire.Membe
 	}
 	switch len(found) {
 	case 0:
-		return resolveKey(to, append(live, offline...))
+		return Recipient{}, &NobodyError{to}
 	case 1:
 		return found[0], nil
 	}
 	return Recipient{}, &AmbiguousError{to, found}
+}
+
+// isKeyStart reports whether a text may be the start of a key.
+func isKeyStart(to string) bool {
+	return len(to) >= minPrefix && strings.Trim(strings.ToLower(to), "0123456789abcdef") == ""
 }
 
 // ResolveMember is Resolve among the members alone.
@@ -120,7 +136,7 @@ func ResolveMember(to string, own wire.Key, members []wire.MemberRow) (Recipient
 // is for the broker to judge.
 func resolveKey(to string, all []Recipient) (Recipient, error) {
 	byKey := make(map[wire.Key]Recipient)
-	if len(to) >= minPrefix && strings.Trim(strings.ToLower(to), "0123456789abcdef") == "" {
+	if isKeyStart(to) {
 		for _, c := range all {
 			if strings.HasPrefix(c.Key.String(), strings.ToLower(to)) {
 				if _, known := byKey[c.Key]; !known {
@@ -147,11 +163,12 @@ func candidates(peers []wire.PeerRow, members []wire.MemberRow, now time.Time) (
 	for i := range peers {
 		r := Recipient{Key: peers[i].Pubkey, Member: peers[i].MemberPubkey, Name: peers[i].DisplayName}
 		r.Verified, r.Doubt = VerifyRow(&peers[i], now)
+		r.Proven = proven(&peers[i], now)
 		live = append(live, r)
 	}
 	for i := range members {
 		if m := &members[i]; !m.Removed {
-			offline = append(offline, Recipient{Key: m.Pubkey, Member: m.Pubkey, Name: m.DisplayName, Verified: true})
+			offline = append(offline, Recipient{Key: m.Pubkey, Member: m.Pubkey, Name: m.DisplayName, Verified: true, Proven: m.Pubkey})
 		}
 	}
 	return live, offline
@@ -166,7 +183,7 @@ func onePerMember(found []Recipient) []Recipient {
 		case i < 0:
 			out = append(out, c)
 		case out[i].Key != c.Key:
-			out[i].Key, out[i].Verified, out[i].Doubt = c.Member, true, ""
+			out[i].Key, out[i].Proven, out[i].Verified, out[i].Doubt = c.Member, c.Member, true, ""
 		}
 	}
 	return out

@@ -19,6 +19,8 @@ const (
 	doubtOtherWord  = "the broker names another member than the one that vouches for the key"
 	doubtEndedWord  = "the member's word for the key has expired"
 	doubtUnknownKey = "nobody in the roster has this key"
+	doubtOtherKey   = "another key used this name before"
+	doubtAlike      = "the name looks like another's"
 )
 
 // VerifyRow tells whether the key in a row of the roster is its member's: the
@@ -28,6 +30,16 @@ const (
 func VerifyRow(row *wire.PeerRow, now time.Time) (verified bool, doubt string) {
 	_, doubt = vouched(row.Pubkey, row.MemberPubkey, row.Attestation, now)
 	return doubt == "", doubt
+}
+
+// proven returns the member that stands behind the key of a row, or once stood: the
+// word for a session that has been connected for long may have expired since.
+func proven(row *wire.PeerRow, now time.Time) wire.Key {
+	if row.Attestation != nil {
+		now = earlier(now, time.UnixMilli(row.Attestation.ExpiresAt-1))
+	}
+	member, _ := vouched(row.Pubkey, row.MemberPubkey, row.Attestation, now)
+	return member
 }
 
 // vouched returns the member that stands behind a key at a time, or why none is

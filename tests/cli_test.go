@@ -102,6 +102,7 @@ func TestCommand(t *testing.T) {
 		{"v1 links", v1Links},
 		{"invites that are over", deadInvites},
 		{"block and remove", blockAndRemove},
+		{"changed keys", changedKeys},
 		{"inbox over a restart", func(t *testing.T, s *server) { followThrough(t) }},
 	})
 }
@@ -284,6 +285,50 @@ func blockAndRemove(t *testing.T, s *server) {
 	bob.must("join", alice.invite(), "--name", "bob")
 	if after := bob.config(); after.str("pubkey") == before.str("pubkey") || after.str("memberId") == before.str("memberId") {
 		t.Errorf("joined again as the removed member: %s", after)
+	}
+}
+
+// changedKeys checks that nothing is sent to a stranger under the name of somebody who
+// was known, or one that looks like it, until the user trusts the key.
+func changedKeys(t *testing.T, s *server) {
+	alice, bob, eve, mallory := newPerson(t, s), newPerson(t, s), newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team", "--display-name", "alice")
+	bob.must("join", alice.invite(), "--name", "bob")
+	alice.must("send", "bob", "hi")
+	alice.must("verify", "bob", "--confirm")
+	mallory.must("join", alice.invite(), "--name", "b\u043eb") // Cyrillic
+	alice.must("send", "bob", "still bob's")
+	alice.fails(1, "looks like", "send", "b\u043eb", "x")
+	if out := alice.must("peers", "--all", "--json"); strings.Count(out, `"verified": false`) != 1 || !strings.Contains(out, "the name looks like another's") {
+		t.Errorf("peers: %s", out)
+	}
+
+	alice.must("remove", "bob")
+	eve.must("join", alice.invite(), "--name", "bob")
+	before, now := bob.config().str("pubkey"), eve.config().str("pubkey")
+	for _, to := range []string{"bob", "BOB", now[:16]} {
+		alice.fails(1, "nothing was sent", "send", to, "secret")
+	}
+	alice.fails(1, before[:16]+", which you have compared", "send", "bob", "secret", "--json")
+	alice.fails(1, "claudemesh trust bob", "send", "bob", "secret")
+	alice.must("send", now, "a whole key is that key")
+	alice.fails(2, "nothing is changed", "trust", "bob")
+	alice.fails(1, "nothing was sent", "send", "bob", "secret")
+	out := alice.must("trust", "bob", "--yes")
+	for _, word := range []string{before, now, "COMPARED"} {
+		if !strings.Contains(out, word) {
+			t.Errorf("trust does not say %q: %s", word, out)
+		}
+	}
+	if strings.Count(out, "safety number") != 2 {
+		t.Errorf("trust shows other than two safety numbers: %s", out)
+	}
+	alice.must("send", "bob", "for the new one")
+	if out := alice.must("trust", "bob"); !strings.Contains(out, "nothing to trust") {
+		t.Errorf("trust again: %s", out)
+	}
+	if out := eve.must("inbox"); strings.Contains(out, "secret") || !strings.Contains(out, "for the new one") {
+		t.Errorf("the new one's inbox: %s", out)
 	}
 }
 

@@ -87,6 +87,7 @@ func explain(err error) string {
 	var http *peer.HTTPError
 	var refused *peer.RefusedError
 	var request *peer.RequestError
+	var changed *peer.ChangedKeyError
 	var dns *net.DNSError
 	var op *net.OpError
 	var cert *tls.CertificateVerificationError
@@ -100,6 +101,8 @@ func explain(err error) string {
 		return http.Error()
 	case errors.As(err, &refused):
 		return refused.Error()
+	case errors.As(err, &changed):
+		return changedText(changed)
 	case errors.As(err, &request):
 		if request.Code == wire.CodeUnknownType {
 			return "the broker does not offer this: " + request.Error()

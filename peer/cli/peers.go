@@ -22,8 +22,8 @@ what you send them waits for them.
 --json: an array of {pubkey, memberPubkey, displayName, status, summary, groups,
 sessionId, connectedAt, cwd, peerRole, online, visible, role} with hostname, peerType,
 channel, model, stats, profile, statusReason and cannotRead where known, and with {verified, doubt}:
-verified tells that the member vouches for the key and that no other member used the
-name before; where it is not, doubt says why. A member that is away has status "away",
+verified tells that the member vouches for the key and that the name is no other
+member's and looks like none; where it is not, doubt says why. A member that is away has status "away",
 and its member key as pubkey.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, m, err := a.connect(cmd.Context())

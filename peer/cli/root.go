@@ -119,7 +119,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong command line.`,
 	group(root, "claude", "In Claude Code:",
 		a.launchCommand(), a.installCommand(), a.uninstallCommand(), a.sessionsCommand(), a.daemonCommand())
 	group(root, "messages", "Messages and peers:",
-		a.peersCommand(), a.sendCommand(), a.statusCommand(), a.inboxCommand(), a.verifyCommand())
+		a.peersCommand(), a.sendCommand(), a.statusCommand(), a.inboxCommand(), a.verifyCommand(), a.trustCommand())
 	group(root, "meshes", "Meshes and members:",
 		a.createCommand(), a.joinCommand(), a.meshesCommand(), a.inviteCommand(), a.invitesCommand(), a.membersCommand(),
 		a.grantCommand(), a.blockCommand(), a.unblockCommand(), a.removeCommand(), a.roleCommand(), a.auditCommand())

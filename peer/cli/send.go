@@ -43,7 +43,8 @@ func (a *app) sendCommand() *cobra.Command {
   a key              or the start of one, 8 digits or more
   @group             everybody in the group
   @all or *          everybody in the mesh
-With '-' the message is read from standard input. Prints the message's id, and whether
+A name that led to another key before is refused: see 'claudemesh trust'. A whole key is
+always that key. With '-' the message is read from standard input. Prints the message's id, and whether
 it is delivered already or waits.
 Peers whose client can't open a message to a group, as those of protocol v1, get a copy
 that is sealed for their own key; whom neither reaches is said.
@@ -140,17 +141,33 @@ func (a *app) target(ctx context.Context, client *peer.Client, to string, m *pee
 		t, err := wire.ParseTarget(to)
 		return t, peer.Recipient{Name: to}, err
 	}
+	contacts, c, members, err := a.meet(ctx, client, to, m)
+	if err != nil {
+		return wire.Target{}, c, err
+	}
+	defer contacts.Close()
+	return wire.Target{Kind: wire.TargetKey, Key: c.Key}, c, contacts.Contacts().Check(ctx, m.MeshID, to, c, members)
+}
+
+// meet finds whom a name or key means, after it has pinned the names of the members.
+func (a *app) meet(ctx context.Context, client *peer.Client, to string, m *peer.Mesh) (*peer.Inbox, peer.Recipient, []wire.MemberRow, error) {
 	peers, members, err := client.Roster(ctx)
 	if err != nil {
-		return wire.Target{}, peer.Recipient{}, err
+		return nil, peer.Recipient{}, nil, err
 	}
 	c, err := peer.Resolve(to, m.Member.Public(), peers, members, time.Now())
-	if err == nil && c.Verified {
-		row := wire.PeerRow{Pubkey: c.Member, MemberPubkey: c.Member, DisplayName: c.Name}
-		trusted := a.trust(ctx, m.MeshID, []wire.PeerRow{row}, members)
-		c.Verified, c.Doubt = trusted[0].Verified, trusted[0].Doubt
+	if err != nil {
+		return nil, c, nil, err
 	}
-	return wire.Target{Kind: wire.TargetKey, Key: c.Key}, c, err
+	store, err := peer.OpenInbox(ctx, a.dir)
+	if err != nil {
+		return nil, c, nil, err
+	}
+	if err := store.Contacts().PinMembers(ctx, m.MeshID, members, time.Now()); err != nil {
+		store.Close()
+		return nil, c, nil, err
+	}
+	return store, c, members, nil
 }
 
 // awaitDelivery asks how far the message came until all have it, or for statusWait.

@@ -82,7 +82,7 @@ func contact(ctx context.Context, contacts peer.Contacts, meshID string, v *veri
 	if err != nil || !confirm {
 		return known, err
 	}
-	if err := contacts.Confirm(ctx, meshID, v.member, now); err != nil {
+	if err := contacts.Confirm(ctx, meshID, v.member, v.name, now); err != nil {
 		return peer.Contact{}, err
 	}
 	// A name that was in doubt may be no more.
@@ -115,10 +115,7 @@ func (v *verification) text(confirmed bool) string {
 	var b strings.Builder
 	name := oneLine(v.name)
 	fmt.Fprintf(&b, "Safety number of you (%s) and %s, whose member key begins with %s:\n\n", oneLine(v.own), name, v.member.Short())
-	for groups := strings.Fields(v.number); len(groups) > 0; groups = groups[3:] {
-		fmt.Fprintf(&b, "    %s\n", strings.Join(groups[:3], "  "))
-	}
-	b.WriteByte('\n')
+	b.WriteString(numberText(v.number) + "\n")
 	if doubt := v.contact.Doubt(); doubt != "" {
 		fmt.Fprintf(&b, "Careful: %s.\n", oneLine(doubt))
 	}

@@ -106,6 +106,7 @@ type recipient struct {
 	target         wire.Target
 	name           string
 	member         wire.Key // zero for groups, and when it is not known
+	proven         wire.Key // member, if it vouches for the target
 	verified       bool
 	doubt          string
 	known          bool // the roster knows the target
@@ -136,9 +137,12 @@ func (l *line) resolve(ctx context.Context, to string) (recipient, error) {
 	if err != nil {
 		return recipient{}, err
 	}
+	if err := l.d.contacts.Check(ctx, l.name.mesh, to, found, members); err != nil {
+		return recipient{}, err
+	}
 	r := recipient{
 		target: wire.Target{Kind: wire.TargetKey, Key: found.Key}, name: found.Name, member: found.Member,
-		verified: found.Verified, doubt: found.Doubt,
+		proven: found.Proven, verified: found.Verified, doubt: found.Doubt,
 	}
 	r.look(rows)
 	return r, nil

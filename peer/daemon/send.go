@@ -162,13 +162,29 @@ func (s *session) address(ctx context.Context, in *local.Send) (*line, recipient
 	if r.target.Kind == wire.TargetKey && r.target.Key == lines[0].key.Public() {
 		return nil, recipient{}, "", invalid("that is this session itself")
 	}
-	if in.To == "" && answered.From != "" {
-		r.name = answered.From
-	}
-	if in.To == "" && r.member.IsZero() {
-		r.member = answered.MemberKey()
+	if in.To == "" {
+		if err := lines[0].answers(ctx, &answered, &r); err != nil {
+			return nil, recipient{}, "", err
+		}
 	}
 	return lines[0], r, replyTo, nil
+}
+
+// answers completes the recipient of an answer with what is known of who sent the
+// message, and fails if that is not whom the user knows by the name.
+func (l *line) answers(ctx context.Context, message *peer.Stored, to *recipient) error {
+	if message.From != "" {
+		to.name = message.From
+	}
+	if to.member.IsZero() {
+		to.member = message.MemberKey()
+	}
+	if to.proven.IsZero() {
+		to.proven = message.Proven()
+	}
+	_, members, _ := l.joined.roster.last()
+	sender := peer.Recipient{Key: to.target.Key, Member: to.member, Proven: to.proven, Name: to.name}
+	return l.d.contacts.Check(ctx, l.name.mesh, "", sender, members)
 }
 
 // answered finds the message that another one answers: a received one or, unless

@@ -215,10 +215,13 @@ func (d *daemon) refuse(w http.ResponseWriter, err error) {
 	var e *local.Error
 	var nobody *peer.NobodyError
 	var ambiguous *peer.AmbiguousError
+	var changed *peer.ChangedKeyError
 	switch {
 	case errors.As(err, &e):
 	case errors.As(err, &nobody): // the hint of its own text is not for a model
 		e = notFound("nobody in this mesh is called %q; list_peers tells who is there", nobody.Name)
+	case errors.As(err, &changed):
+		e = refused("%s", changedText(changed))
 	case errors.As(err, &ambiguous):
 		e = notFound("%v", err)
 	case errors.Is(err, errSessionOver):
@@ -233,4 +236,15 @@ func (d *daemon) refuse(w http.ResponseWriter, err error) {
 	if err == nil {
 		_, _ = w.Write(b) // the caller may be gone
 	}
+}
+
+// changedText tells a model of a changed key. It has no way to say that the key is
+// right: that is for its user.
+func changedText(e *peer.ChangedKeyError) string {
+	text := e.Error() + ". The name may be somebody else's now, or the broker may have put another key in its place. " +
+		"Tell your user; don't send it in another way, and don't try to confirm the key yourself."
+	if !e.Unproven {
+		text += " Only your user can, with `" + e.Command() + "` in a terminal of their own."
+	}
+	return text
 }

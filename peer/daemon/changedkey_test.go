@@ -1,0 +1,221 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// liar is a broker that changes what it tells.
+type liar struct {
+	mu  sync.Mutex
+	lie *strings.Replacer
+}
+
+// tell makes it say each second text instead of the one before it.
+func (l *liar) tell(oldnew ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lie = strings.NewReplacer(oldnew...)
+}
+
+func (l *liar) told(b []byte) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lie == nil {
+		return b
+	}
+	return []byte(l.lie.Replace(string(b)))
+}
+
+// lieTo puts a liar between a user and the broker.
+func (b *testBroker) lieTo(u *user) *liar {
+	b.t.Helper()
+	l := &liar{}
+	var open sync.WaitGroup
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		open.Add(1)
+		defer open.Done()
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		down, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer down.CloseNow()
+		up, _, err := websocket.Dial(ctx, b.url(), nil)
+		if err != nil {
+			return
+		}
+		defer up.CloseNow()
+		down.SetReadLimit(-1)
+		up.SetReadLimit(-1)
+		open.Go(func() {
+			defer cancel()
+			// Whoever lies tells the whole roster each time.
+			pass(ctx, down, up, func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(`"since"`), []byte(`"sinc_"`)) })
+		})
+		pass(ctx, up, down, l.told)
+	}))
+	b.t.Cleanup(func() { server.CloseClientConnections(); server.Close(); open.Wait() })
+	err := peer.UpdateConfig(context.Background(), u.dir, func(c *peer.Config) error {
+		c.Meshes[0].BrokerURL = "ws" + strings.TrimPrefix(server.URL, "http") + "/ws"
+		return nil
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return l
+}
+
+func pass(ctx context.Context, from, to *websocket.Conn, change func([]byte) []byte) {
+	for {
+		kind, b, err := from.Read(ctx)
+		if err != nil || to.Write(ctx, kind, change(b)) != nil {
+			return
+		}
+	}
+}
+
+// refuses expects that a message is not sent, with all of these words.
+func (p *program) refuses(in local.Send, words ...string) {
+	p.t.Helper()
+	in.Text = "secret"
+	var sent local.Sent
+	err := p.call(local.VerbSend, in, &sent)
+	if err == nil {
+		p.t.Errorf("sent to %q: %+v", in.To+in.ReplyTo, sent)
+		return
+	}
+	for _, w := range append(words, "nothing was sent", "Tell your user") {
+		if !strings.Contains(err.Error(), w) {
+			p.t.Errorf("sending to %q: %q does not say %q", in.To+in.ReplyTo, err, w)
+		}
+	}
+}
+
+// member is the member key of the user.
+func (u *user) member() wire.Key {
+	u.t.Helper()
+	config, err := peer.LoadConfig(u.dir)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return config.Meshes[0].Member.Public()
+}
+
+// bob is removed, and a stranger joins under the name: nothing goes to it, by its name,
+// the start of its key, its session or as an answer, until the user trusts it.
+func TestStrangerUnderAName(t *testing.T) {
+	t.Parallel()
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up()
+	model := alice.session().connected()
+	model.send("bob", "to the true one")
+
+	client := alice.dial(peer.Options{})
+	defer client.Close()
+	if err := client.MemberRemove(t.Context(), bob.member()); err != nil {
+		t.Fatal(err)
+	}
+	stranger := newUser(t, "bob")
+	alice.invite(stranger)
+	stranger.up()
+	theirs := stranger.session().connected()
+	theirs.send("alice-session", "hi, it is bob")
+	if got := lines(model.texts(1)); got != "hi, it is bob" {
+		t.Fatal(got)
+	}
+	list, err := client.ListMembers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, found := bob.member().String()[:16], stranger.member().String()[:16]
+	inbox, err := peer.OpenInbox(t.Context(), alice.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inbox.Close()
+	var checked local.Checked
+	theirs.send("alice-session", "again")
+	eventually(t, "the second message is there", func() bool {
+		model.must(local.VerbCheck, local.Check{ToolUseID: "t2"}, &checked)
+		return len(checked.Messages) == 1
+	})
+	reply := local.Send{ReplyTo: checked.Messages[0].ID}
+	model.refuses(local.Send{To: "bob"}, known, found, "claudemesh trust bob")
+	model.refuses(local.Send{To: found}, known, found)
+	model.refuses(local.Send{To: "bob-session"}, known, found)
+	model.refuses(reply, known, found)
+	model.send(stranger.member().String(), "a whole key is that key")
+
+	r, err := peer.ResolveMember("bob", alice.member(), list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := inbox.Contacts().Accept(t.Context(), alice.status().Meshes[0].MeshID, r, list, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	model.send("bob", "trusted")
+	model.send("bob-session", "trusted")
+	reply.Text = "trusted"
+	model.must(local.VerbSend, reply, nil)
+}
+
+// A broker that gives its own keys for those of a member gets nothing.
+func TestLyingBroker(t *testing.T) {
+	t.Parallel()
+	b, alice, bob := pair(t)
+	mallory := newUser(t, "mallory")
+	alice.invite(mallory)
+	l := b.lieTo(alice)
+	alice.up()
+	bob.up()
+	mallory.up()
+	model := alice.session().connected()
+	theirs, own := bob.session().connected(), mallory.session().connected()
+	model.send("bob", "first")
+	model.send("bob-session", "first")
+
+	known, forged := bob.member().String(), mallory.member().String()
+	for name, lie := range map[string][]string{
+		"the member's key":             {known, forged, forged, known},
+		"a key that nobody has proven": {known, strings.Repeat("ab", 32)},
+	} {
+		l.tell(lie...)
+		t.Log(name)
+		model.refuses(local.Send{To: "bob"}, known[:16])
+		model.refuses(local.Send{To: "bob-session"})
+	}
+	l.tell(theirs.key().String(), own.key().String())
+	model.refuses(local.Send{To: "bob-session"}, known[:16], "does not vouch")
+
+	// A message of mallory's that the broker shows as bob's.
+	l.tell(`"mallory-session"`, `"bob"`)
+	own.send("alice-session", "from bob")
+	var checked local.Checked
+	eventually(t, "the message is there", func() bool {
+		model.must(local.VerbCheck, local.Check{ToolUseID: "t"}, &checked)
+		return len(checked.Messages) == 1
+	})
+	if m := checked.Messages[0]; m.Verified || m.Doubt == "" {
+		t.Errorf("it passes as bob's: %+v", m)
+	}
+	model.refuses(local.Send{ReplyTo: checked.Messages[0].ID}, known[:16])
+
+	l.tell()
+	model.send("bob", "the truth again")
+	model.send("bob-session", "the truth again")
+}
