@@ -15,11 +15,11 @@ const (
 	priceQuestion = 30  // to ask the storage something
 	priceWrite    = 100 // to change the storage before the answer
 	priceHello    = 50  // to verify signatures and to take somebody in
-	priceDelivery = 2   // to bring a message to one recipient more than the first
+	priceDelivery = 4   // to bring a message to one recipient more than the first
 	priceDefault  = priceQuestion
 
-	rowsPerUnit    = 5  // of a roster or another list
-	hearersPerUnit = 5  // connections that are told of each change; news wait for more of them
+	rowsPerUnit    = 4  // of a roster or another list
+	hearersPerUnit = 2  // connections that are told of each change; news wait for more of them
 	keepersPerUnit = 20 // connections that are told of many changes once, and ask when they need it
 )
 

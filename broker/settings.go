@@ -37,7 +37,7 @@ func DefaultSettings() Settings {
 		SendRatePerMin:        600,
 		SendBurst:             100,
 		WorkPerMin:            240_000,
-		WorkBurst:             10_000,
+		WorkBurst:             5_000,
 		NewSessionsPerHour:    1000,
 		MaxConnectionsPerMesh: 10_000,
 		MaxMembersPerMesh:     10_000,

@@ -26,12 +26,12 @@ type Limits struct {
 
 	// How much work a member's connections in a mesh may ask for per minute on
 	// average, in units of some ten microseconds of a processor: the smallest frame is
-	// one, a roster of 1,000 presences 200, a recipient of a message beside the first
-	// two. Beyond it the member waits, then is refused. At least 60. Default: 240000.
+	// one, a roster of 1,000 presences 250, a recipient of a message beside the first
+	// four. Beyond it the member waits, then is refused. At least 60. Default: 240000.
 	WorkPerMin int `json:"work_per_min,omitempty"`
 
 	// How many units of work a member may ask for at once; at least 1000.
-	// Default: 10000.
+	// Default: 5000.
 	WorkBurst int `json:"work_burst,omitempty"`
 
 	// How many sessions that the broker does not know yet a member may begin per hour,

@@ -116,7 +116,7 @@ func runAbuse(t *testing.T, a abuse) abuseRow {
 		w.end()
 		w.actors.Wait()
 	})
-	elsewhere := *w.newMesh()
+	elsewhere := w.newMesh()
 	w.newMesh()
 	w.gather(crowdSize())
 	here, there := w.newPair("here"), elsewhere.newPair("there")
