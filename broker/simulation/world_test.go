@@ -296,6 +296,12 @@ func run(s schedule) []string {
 	if !w.isBroken() {
 		w.settle()
 	}
+	w.finish()
+	return w.broken
+}
+
+// finish ends everything that runs.
+func (w *world) finish() {
 	w.server.turn(fair)
 	w.mu.Lock()
 	for _, p := range w.cast {
@@ -306,7 +312,6 @@ func run(s schedule) []string {
 	w.mu.Unlock()
 	_ = w.broker.Stop(context.Background())
 	w.clients.Wait()
-	return w.broken
 }
 
 func (w *world) enter(what string) {
