@@ -57,9 +57,11 @@ takes {{.Machine.SyncMillis | figure "ms"}}; the push and the client_ack take
 {{m "rate/push/%[1]s/p50" "ms"}} for one way alone.`
 	whyQueries = `A commit is a handful of statements whatever is in it, so that the count falls as batches fill:
 {{m "queries/commits/%[1]s" ""}} commits per message here.`
-	whyIdle = `A bare WebSocket in the same Caddy takes {{m "idle/resident/W" "kB"}}. After a collection
-{{m "idle/in use/%[1]s" "kB"}} are in use; the rest of the resident memory is what Go's allocator keeps from the
-handshakes.`
+	whyIdle = `A bare WebSocket in the same Caddy takes {{m "idle/resident/W" "kB"}}. Of the broker's memory
+{{m "idle/in use/%[1]s" "kB"}} are in use; the rest is pages of the program that were not needed before, and what Go's
+allocator keeps.`
+	whyArrivals = `Each arrival checks two signatures, stores the session's key before it is answered, and shares the
+cores with the load, which makes as many signatures. Who has come is told to each session once, until it asks.`
 	whyFanout = `The first recipient has it after {{m "fanout/first/%[1]s/p50" "ms"}}. Writing to 1,000 sockets, reading
 from them in the load and acknowledging share the same cores.`
 	whyStorm = `The bare relay, which checks no signatures, takes {{m "storm/seconds/W" "s"}} for it: connecting, with the
@@ -106,8 +108,13 @@ func table() []goal {
 		goal{"throughput", "queries per message at load, counted", "", "queries/statements/%[1]s", "", atMost, 0.1,
 			[]beside{{"commits", "queries/commits/%[1]s", ""}, {"messages whose body was stored", "queries/bodies/%[1]s", "%"}}, whyQueries}.on(postgresDB),
 		goal{"throughput", "commits per message at load", "", "queries/commits/%[1]s", "", atMost, 0.1, nil, whyQueries}.on(sqliteDB))
-	list = append(list, goal{"idle", "resident memory of an idle session", "", "idle/resident/%[1]s", "kB", atMost, 24,
-		[]beside{{"W", "idle/resident/W", "kB"}, {"in use", "idle/in use/%[1]s", "kB"}}, whyIdle}.on(postgresDB))
+	each(goal{"idle", "resident memory of an idle session, 2,000 in one mesh", "", "idle/resident/%[1]s", "kB", atMost, 24,
+		[]beside{{"W", "idle/resident/W", "kB"}, {"in use", "idle/in use/%[1]s", "kB"}}, whyIdle})
+	each(goal{"idle", "… in 200 meshes", "", "idle/spread/%[1]s", "kB", atMost, 24, nil, whyIdle})
+	each(goal{"arrivals", "10,000 sessions come to one mesh", "", "arrivals/%[1]s", "1/s", atLeast, 1000, nil, whyArrivals})
+	each(goal{"arrivals", "… send→push of others meanwhile, p99", "", "arrivals/push/%[1]s/p99", "ms", atMost, 20,
+		[]beside{{"p50", "arrivals/push/%[1]s/p50", "ms"}}, whyArrivals})
+	each(goal{"arrivals", "… of their messages lost", "", "arrivals/%[1]s/lost", "", atMost, 0, nil, whyErrors})
 	each(goal{"fanout", "broadcast to 1,000 peers, last one reached, p50", "", "fanout/last/%[1]s/p50", "ms", atMost, 50,
 		[]beside{{"first", "fanout/first/%[1]s/p50", "ms"}, {"commits, with those of the acknowledgements", "fanout/commits/%[1]s", ""}}, whyFanout})
 	list = append(list, goal{"fanout", "… statements that store its 1,000 deliveries", "", "fanout/inserts/%[1]s", "", atMost, 1, nil,

@@ -13,43 +13,45 @@ import (
 	"github.com/claudemesh/claudemesh/peer/bench"
 )
 
-// idle measures what a session costs that does nothing. While the command holds the
-// sessions, the broker is made to collect the garbage of their handshakes; it would by
-// itself, within two minutes.
+// idleMeshes are the meshes of the idle sessions that are spread.
+const idleMeshes = 200
+
+// idle measures what a session costs that does nothing: the memory of a fresh broker,
+// from before the first connection to a minute after the last, in one mesh and in many.
 func (l *lab) idle(s *stage) {
-	n := short(l, 2000, 500)
-	args := []string{"idle", "--sessions", strconv.Itoa(n), "--duration", short(l, 15*time.Second, 5*time.Second).String()}
+	n, hold := short(l, 2000, 400), short(l, time.Minute, 5*time.Second)
+	args := []string{"idle", "--sessions", strconv.Itoa(n), "--duration", hold.String()}
 	l.typed("idle", shown(args...))
-	for _, of := range []string{relayed, postgresDB} {
+	for _, of := range []string{relayed, postgresDB, sqliteDB} {
 		l.trouble("idle", perform(s.ctx, func(s *stage) {
-			target := l.target(s, of)
-			collecting, stop := context.WithCancel(s.ctx)
-			var task sync.WaitGroup
-			defer task.Wait()
-			defer stop()
-			task.Go(func() { collectOften(collecting, target.adminURL()) })
-			r := target.bench(s, args...)
+			r := l.target(s, of).bench(s, args...)
+			if fresh, known := r.Value("broker_fresh"); known && fresh != 1 {
+				s.Error("the broker was not fresh")
+			}
 			l.figure(r, "broker_memory_per_session", series("idle/resident", of))
 			l.figure(r, "broker_in_use_per_session", series("idle/in use", of))
 			l.figure(r, "connects_per_second", series("idle/connects", of))
 		}))
 	}
-}
-
-// collectOften has a Caddy collect its garbage every few seconds: before the sessions,
-// so that those are compared with nothing but them, and after.
-func collectOften(ctx context.Context, admin string) {
-	tick := time.NewTicker(2 * time.Second)
-	defer tick.Stop()
-	for {
-		if collect(ctx, admin) != nil {
-			return // the broker has ended; what was measured tells
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for _, db := range databases {
+		l.trouble("idle", perform(s.ctx, func(s *stage) {
+			site := l.broker(s, db)
+			meshes := []peer.Mesh{site.mesh}
+			for len(meshes) < short(l, idleMeshes, idleMeshes/10) {
+				meshes = append(meshes, site.createMesh(s, len(meshes)))
+			}
+			before := site.gauge(s)
+			l.hold(s, site, meshes, n)
+			rest := time.NewTimer(hold)
+			defer rest.Stop()
+			select {
+			case <-rest.C:
+			case <-s.ctx.Done():
+				s.Fatal(s.ctx.Err())
+			}
+			after := site.gauge(s)
+			l.add(series("idle/spread", db), float64(after.Resident-before.Resident)/float64(n)/1024)
+		}))
 	}
 }
 

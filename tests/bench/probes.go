@@ -23,7 +23,8 @@ var probes = []probe{
 	{"burst", "the published shape, 100 peers × 1,000 messages, beside ceiling W", 3, (*lab).burst},
 	{"fanout", "a broadcast to 1,000 peers", 0, (*lab).fanout},
 	{"storm", "2,000 sessions reconnect at once, beside ceiling W", 3, (*lab).storm},
-	{"idle", "memory of idle sessions, beside ceiling W", 3, (*lab).idle},
+	{"idle", "memory of idle sessions, in one mesh and in many, beside ceiling W", 2, (*lab).idle},
+	{"arrivals", "10,000 sessions come to one mesh, and the latency of others meanwhile", 3, (*lab).arrivals},
 	{"growth", "latency and memory per session from 100 to 10,000 sessions", 1, (*lab).growth},
 	{"queue", "1,000,000 messages waiting for 10,000 absent sessions", 1, (*lab).queued},
 }
