@@ -179,7 +179,7 @@ func (c *conn) serveFrame(data []byte, hello *time.Timer) {
 		}
 	}
 	if err != nil {
-		c.sendError(wire.CodeMalformed, err.Error(), "")
+		c.sendError(wire.CodeMalformed, "invalid frame: "+err.Error(), "")
 		c.pauseStranger()
 		return
 	}

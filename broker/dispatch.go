@@ -31,6 +31,14 @@ var handlers = map[string]func(*conn, *wire.Frame) error{
 	wire.TypeSetProfile:    (*conn).setProfile,
 	wire.TypeJoinGroup:     (*conn).joinGroup,
 	wire.TypeLeaveGroup:    (*conn).leaveGroup,
+	wire.TypeListSkills:    noSkills,
+	wire.TypeGetSkill:      noSkill,
+	wire.TypeMeshInfo:      (*conn).meshInfo,
+	wire.TypeGetState:      (*conn).getState,
+	wire.TypeListState:     noStates,
+	wire.TypeRecall:        noMemories,
+	wire.TypeTopicList:     noTopics,
+	wire.TypeListTasks:     noTasks,
 	wire.TypeInviteCreate:  (*conn).createInvite,
 	wire.TypeInviteList:    (*conn).listInvites,
 	wire.TypeInviteRevoke:  (*conn).revokeInvite,
@@ -51,7 +59,7 @@ func (c *conn) dispatch(frame *wire.Frame) {
 		c.clientAck(frame)
 		return
 	case wire.TypeHello, wire.TypeSessionHello:
-		c.sendError(wire.CodeAlreadyHelloed, "this connection has said hello already", frame.ReqID)
+		c.sendError(wire.CodeAlreadyHelloed, "invalid: this connection has said hello already", frame.ReqID)
 		return
 	}
 	handle, ok := handlers[frame.Type]

@@ -217,7 +217,7 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 	c.notify, c.sealedGroups = a.About.Has(wire.CapCaughtUp), a.About.Has(wire.CapSealedGroups)
 	c.keepsRoster = a.About.Has(wire.CapRosterChanged)
 	ack := wire.HelloAck{
-		Type: wire.TypeHelloAck, PresenceID: a.ID, MemberDisplayName: m.DisplayName,
+		Type: wire.TypeHelloAck, PresenceID: a.ID, MemberDisplayName: a.DisplayName,
 		MemberProfile: wire.MemberProfile{Groups: orEmpty(m.Groups), MessageMode: "push"},
 		MeshPolicy:    wire.MeshPolicy{SelfEditable: wire.SelfEditable{DisplayName: true, RoleTag: true, Groups: true, MessageMode: true}},
 		Capabilities:  []string{wire.CapTransient, wire.CapCaughtUp, wire.CapSealedGroups, wire.CapRosterChanged}, ServerTime: wire.Time{Time: now},

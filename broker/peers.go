@@ -193,12 +193,12 @@ func (c *conn) setVisible(frame *wire.Frame) error {
 }
 
 func (c *conn) setProfile(frame *wire.Frame) error {
-	profile, err := wire.DecodeSetProfile(frame)
+	changes, err := wire.DecodeSetProfile(frame)
 	if err != nil {
 		return err
 	}
 	err = c.change(func(r *room, p *presence.Presence[*conn], _ time.Time) error {
-		r.SetProfile(p, &profile)
+		r.SetProfile(p, changes.Apply(p.Profile))
 		r.postpone(p, p.Visible, true)
 		return nil
 	})

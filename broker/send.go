@@ -15,7 +15,7 @@ import (
 // refusal is the error of an ack: one of the wire.Ack… words, and what is wrong.
 type refusal struct{ word, text string }
 
-func (r *refusal) Error() string { return r.word + ": " + r.text }
+func (r *refusal) Error() string { return wire.AckError(r.word, r.text) }
 
 // errAway is the refusal of a message while the storage is out of reach.
 var errAway = &refusal{wire.AckTryAgain, "the broker's storage is out of reach"}
@@ -308,7 +308,7 @@ func (c *conn) messageStatus(frame *wire.Frame) error {
 		c.fine(priceOfRows(len(visible[0].Recipients)))
 		return nil
 	}
-	return &requestError{wire.CodeAmbiguousPrefix, "several messages begin with that: give more of the id"}
+	return &requestError{wire.CodeAmbiguousPrefix, "invalid messageId: several begin with that, give more of it"}
 }
 
 func isMessageID(s string) bool {

@@ -62,14 +62,7 @@ func (e *HelloError) Error() string {
 }
 
 // Final reports whether connecting again can't help until somebody acts.
-func (e *HelloError) Final() bool {
-	switch e.Code {
-	case wire.CodeCapacity, wire.CodeTimestampSkew, wire.CodeReplayed, wire.CodeHelloTimeout,
-		wire.CodeTryAgain, wire.CodeRateLimit, wire.CodeInternal, wire.CodeExpired:
-		return false
-	}
-	return true
-}
+func (e *HelloError) Final() bool { return e.Code.Final() }
 
 func skewText(d time.Duration) string {
 	if d < 0 {

@@ -219,7 +219,7 @@ func helloAck(t *testing.T, s *server) {
 				t.Errorf("meshPolicy.selfEditable.%s in %s", name, c.ack)
 			}
 		}
-		if c.ack.str("memberDisplayName") != "bob" || c.ack["restored"] != nil {
+		if c.ack.str("memberDisplayName") != "Bob's daemon" || c.ack["restored"] != nil {
 			t.Errorf("hello_ack: %s", c.ack)
 		}
 	}

@@ -124,7 +124,7 @@ func hookRate(t *testing.T, s *server) {
 func messageBytes(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	c := m.owner.daemon(t)
-	if e := c.refused(draft("@all", strings.Repeat("x", 1600))); !strings.HasPrefix(e, "payload_too_large: ") || !strings.HasSuffix(e, " > 2048") {
+	if e := c.refused(draft("@all", strings.Repeat("x", 1600))); !strings.HasPrefix(e, "payload_too_large: ") || !strings.Contains(e, " > 2048") || !finalForSessions.MatchString(e) {
 		t.Errorf("beyond the limit: %q", e)
 	}
 }

@@ -353,6 +353,9 @@ func (c *v1Client) refused(f frame) string {
 // permanent is what makes v1 clients give up a message at once.
 var permanent = regexp.MustCompile(`(?i)unknown|invalid|forbidden|not_authorized|not_found|payload_too_large|schema|auth|signature`)
 
+// finalForSessions is what makes sessions of v1 clients do so.
+var finalForSessions = regexp.MustCompile(`(?i)unknown|invalid|forbidden|not_authorized|target_not_found`)
+
 // awaitEnd waits for the end of the socket.
 func (c *v1Client) awaitEnd() error {
 	c.t.Helper()

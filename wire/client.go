@@ -21,6 +21,17 @@ const (
 	TypeJoinGroup     = "join_group"
 	TypeLeaveGroup    = "leave_group"
 
+	// Questions of protocol v1 about what this broker does not keep. It answers that
+	// there is nothing.
+	TypeListSkills = "list_skills"
+	TypeGetSkill   = "get_skill"
+	TypeMeshInfo   = "mesh_info"
+	TypeGetState   = "get_state"
+	TypeListState  = "list_state"
+	TypeRecall     = "recall"
+	TypeTopicList  = "topic_list"
+	TypeListTasks  = "list_tasks"
+
 	// Extensions of this broker; see SPEC.md.
 	TypeInviteCreate  = "invite_create"
 	TypeInviteList    = "invite_list"
@@ -332,16 +343,44 @@ type Profile struct {
 	Capabilities []string `json:"capabilities,omitempty"`
 }
 
+// SetProfile changes those fields of the sender's profile that are not nil.
+type SetProfile struct {
+	Avatar, Title, Bio *string
+	Capabilities       []string // nil: as they are
+}
+
 // DecodeSetProfile reads a set_profile.
-func DecodeSetProfile(frame *Frame) (Profile, error) {
+func DecodeSetProfile(frame *Frame) (SetProfile, error) {
 	f := fields{Frame: frame}
-	p := Profile{
-		Avatar:       f.bounded("avatar", MaxTextLen),
-		Title:        f.bounded("title", MaxNameLen),
-		Bio:          f.bounded("bio", MaxTextLen),
-		Capabilities: f.strs("capabilities", MaxGroups),
+	given := func(name string, limit int) *string {
+		if f.raw(name) == nil {
+			return nil
+		}
+		text := f.bounded(name, limit)
+		return &text
+	}
+	p := SetProfile{Avatar: given("avatar", MaxTextLen), Title: given("title", MaxNameLen), Bio: given("bio", MaxTextLen)}
+	if f.raw("capabilities") != nil {
+		p.Capabilities = append([]string{}, f.strs("capabilities", MaxGroups)...)
 	}
 	return p, f.err
+}
+
+// Apply returns a profile with the changes. old, which may be nil, stays as it is.
+func (s *SetProfile) Apply(old *Profile) *Profile {
+	var p Profile
+	if old != nil {
+		p = *old
+	}
+	for _, field := range []struct{ to, from *string }{{&p.Avatar, s.Avatar}, {&p.Title, s.Title}, {&p.Bio, s.Bio}} {
+		if field.from != nil {
+			*field.to = *field.from
+		}
+	}
+	if s.Capabilities != nil {
+		p.Capabilities = s.Capabilities
+	}
+	return &p
 }
 
 // DecodeJoinGroup reads a join_group.

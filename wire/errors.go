@@ -1,5 +1,10 @@
 package wire
 
+import (
+	"slices"
+	"strings"
+)
+
 // Code is the code of an error message, and the reason of the close that may
 // follow it.
 type Code string
@@ -61,3 +66,34 @@ const (
 	AckQueueFull       = "queue_full"        // retried
 	AckTryAgain        = "try_again"         // retried
 )
+
+// finalWords are the words on which the sessions of protocol v1 give a message up.
+// They send everything else again, 25 times. A text for them has one of these words
+// exactly if sending again can't help.
+var finalWords = []string{"unknown", "invalid", "forbidden", "not_authorized", AckTargetNotFound}
+
+// AckFinal reports whether sending a message again can't help after a refusal that
+// begins with the word.
+func AckFinal(word string) bool {
+	return word != AckRateLimit && word != AckQueueFull && word != AckTryAgain
+}
+
+// AckError makes the error of an ack, from one of the Ack… words and what is wrong.
+// A final one has a word that every client of protocol v1 takes as final.
+func AckError(word, what string) string {
+	text := word + ": " + what
+	if AckFinal(word) && !slices.ContainsFunc(finalWords, func(w string) bool { return strings.Contains(text, w) }) {
+		text += " (invalid, however often it is sent)"
+	}
+	return text
+}
+
+// Final reports whether doing the same again can't help after an error with this
+// code, until somebody acts.
+func (c Code) Final() bool {
+	switch c {
+	case CodeCapacity, CodeTimestampSkew, CodeReplayed, CodeHelloTimeout, CodeNoHello, CodeTryAgain, CodeRateLimit, CodeInternal, CodeExpired:
+		return false
+	}
+	return true
+}
