@@ -13,16 +13,19 @@ type Kind string
 
 // The kinds of entries.
 const (
-	MeshCreated   Kind = "mesh_created"
-	MemberJoined  Kind = "member_joined"
-	MemberRemoved Kind = "member_removed"
-	RoleChanged   Kind = "role_changed"
-	InviteCreated Kind = "invite_created"
-	InviteRevoked Kind = "invite_revoked"
-	PeerJoined    Kind = "peer_joined"
-	PeerReturned  Kind = "peer_returned"
-	PeerLeft      Kind = "peer_left"
-	Routed        Kind = "message_routed"
+	MeshCreated    Kind = "mesh_created"
+	MemberJoined   Kind = "member_joined"
+	MemberRemoved  Kind = "member_removed"
+	MemberBanned   Kind = "member_banned"
+	MemberUnbanned Kind = "member_unbanned"
+	RoleChanged    Kind = "role_changed"
+	InviteCreated  Kind = "invite_created"
+	InviteRevoked  Kind = "invite_revoked"
+	PeerJoined     Kind = "peer_joined"
+	PeerReturned   Kind = "peer_returned"
+	PeerLeft       Kind = "peer_left"
+	PeerKicked     Kind = "peer_kicked"
+	Routed         Kind = "message_routed"
 )
 
 // Hash is a SHA-256; the zero Hash stands before the first entry.

@@ -29,7 +29,7 @@ type MeshCreatedDetail struct {
 // MemberJoinedDetail is of a new member.
 type MemberJoinedDetail struct {
 	Member wire.ID  `json:"member"`
-	Key    wire.Key `json:"key"` // zero: a v1 claim, not bound yet
+	Key    wire.Key `json:"key"`
 	Role   string   `json:"role"`
 	Invite wire.ID  `json:"invite"` // zero for the owner
 }
@@ -39,6 +39,12 @@ type MemberRemovedDetail struct {
 	Member wire.ID  `json:"member"`
 	Key    wire.Key `json:"key"`
 }
+
+// MemberBannedDetail is of a member who was barred until somebody takes that back.
+type MemberBannedDetail MemberRemovedDetail
+
+// MemberUnbannedDetail is of a member who was let in again.
+type MemberUnbannedDetail MemberRemovedDetail
 
 // RoleChangedDetail is of a member whose role was changed.
 type RoleChangedDetail struct {
@@ -74,6 +80,9 @@ type PeerReturnedDetail PeerJoinedDetail
 // PeerLeftDetail is of a presence that ended.
 type PeerLeftDetail PeerJoinedDetail
 
+// PeerKickedDetail is of a presence that was sent away.
+type PeerKickedDetail PeerJoinedDetail
+
 // Target says how a message was addressed, without saying to whom.
 type Target string
 
@@ -95,16 +104,19 @@ type RoutedDetail struct {
 	Priority   wire.Priority `json:"priority"`
 }
 
-func (MeshCreatedDetail) kind() Kind   { return MeshCreated }
-func (MemberJoinedDetail) kind() Kind  { return MemberJoined }
-func (MemberRemovedDetail) kind() Kind { return MemberRemoved }
-func (RoleChangedDetail) kind() Kind   { return RoleChanged }
-func (InviteCreatedDetail) kind() Kind { return InviteCreated }
-func (InviteRevokedDetail) kind() Kind { return InviteRevoked }
-func (PeerJoinedDetail) kind() Kind    { return PeerJoined }
-func (PeerReturnedDetail) kind() Kind  { return PeerReturned }
-func (PeerLeftDetail) kind() Kind      { return PeerLeft }
-func (RoutedDetail) kind() Kind        { return Routed }
+func (MeshCreatedDetail) kind() Kind    { return MeshCreated }
+func (MemberJoinedDetail) kind() Kind   { return MemberJoined }
+func (MemberRemovedDetail) kind() Kind  { return MemberRemoved }
+func (MemberBannedDetail) kind() Kind   { return MemberBanned }
+func (MemberUnbannedDetail) kind() Kind { return MemberUnbanned }
+func (PeerKickedDetail) kind() Kind     { return PeerKicked }
+func (RoleChangedDetail) kind() Kind    { return RoleChanged }
+func (InviteCreatedDetail) kind() Kind  { return InviteCreated }
+func (InviteRevokedDetail) kind() Kind  { return InviteRevoked }
+func (PeerJoinedDetail) kind() Kind     { return PeerJoined }
+func (PeerReturnedDetail) kind() Kind   { return PeerReturned }
+func (PeerLeftDetail) kind() Kind       { return PeerLeft }
+func (RoutedDetail) kind() Kind         { return Routed }
 
 // NewEvent makes the event that d tells of. The actor is a member's id in its
 // wire form, or Broker.

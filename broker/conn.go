@@ -71,6 +71,7 @@ const (
 	endReplaced               // somebody else has its presence
 	endRefused                // the hello was refused
 	endRemoved                // its member was removed
+	endSentAway               // an admin has kicked or disconnected it
 	endShutdown               // the broker stops
 )
 

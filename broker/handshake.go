@@ -179,7 +179,7 @@ func (c *conn) membership(meshID string, key wire.Key, what string) (*room, *mes
 		return nil, nil, unauthorized
 	}
 	if m.Removed() {
-		return nil, nil, room.revoked()
+		return nil, nil, room.revoked(m)
 	}
 	return room, m, nil
 }

@@ -117,27 +117,19 @@ func (c *conn) removeMember(frame *wire.Frame) error {
 		return err
 	}
 	c.note(audit.MemberRemovedDetail{Member: member.ID, Key: member.Key})
-	c.room.expel(member.ID, key)
+	c.room.expel(member.ID, key, "")
 	return c.acknowledged(frame, nil)
 }
 
-// expel ends every presence and connection of a removed member.
-func (r *room) expel(member wire.ID, key wire.Key) {
+// expel ends every presence and connection of a removed member. word, which may be "",
+// is for the member to read.
+func (r *room) expel(member wire.ID, key wire.Key, word string) {
 	r.mu.Lock()
 	defer r.unlock()
 	all := slices.Clone(r.ByMember(key))
 	for _, p := range all {
-		online, c := p.Online, p.Conn
-		if online {
-			r.broker.queue.Detach(r.mailbox(p), c)
-		}
-		if r.End(p, time.Now()) {
-			r.departed(p)
-		}
+		r.sendAway(p, endRemoved, wire.CloseBanned, wire.ReasonBanned, word)
 		r.broker.queue.End(r.mailbox(p))
-		if online {
-			c.end(endRemoved, wire.CloseBanned, wire.ReasonBanned)
-		}
 	}
 	for _, known := range r.KnownOf(member) { // sessions that are away
 		r.broker.queue.End(r.sessionMailbox(known.SessionKey))

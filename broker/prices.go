@@ -55,6 +55,19 @@ var prices = map[string]price{
 	wire.TypeMemberRemove:  {flat: priceWrite},
 	wire.TypeGrantSet:      {flat: priceWrite},
 	wire.TypeAuditQuery:    {flat: priceQuestion},
+	wire.TypeKick:          {flat: priceChange, news: true},
+	wire.TypeDisconnect:    {flat: priceChange, news: true},
+	wire.TypeBan:           {flat: priceWrite},
+	wire.TypeUnban:         {flat: priceWrite},
+	wire.TypeListBans:      {flat: priceQuestion},
+	wire.TypeMeshInfo:      {rows: (*conn).rosterRows},
+	wire.TypeListSkills:    {},
+	wire.TypeGetSkill:      {},
+	wire.TypeGetState:      {},
+	wire.TypeListState:     {},
+	wire.TypeRecall:        {},
+	wire.TypeTopicList:     {},
+	wire.TypeListTasks:     {},
 }
 
 // prepaid reports whether a frame is not paid for by priceOf.

@@ -224,7 +224,7 @@ func (r *room) admissible(a *presence.Arrival[*conn]) error {
 		return errRoomClosed
 	}
 	if m, ok := r.members.Member(a.MemberKey); !ok || m.Removed() {
-		return r.revoked()
+		return r.revoked(m)
 	}
 	if _, taken := r.members.Member(a.SessionKey); taken && !a.Proven {
 		return reject(wire.CodeKeyTaken, "sessionPubkey is a member's key")
@@ -232,10 +232,15 @@ func (r *room) admissible(a *presence.Arrival[*conn]) error {
 	return nil
 }
 
-func (r *room) revoked() error {
+// revoked refuses a member that was removed; nil when it is none.
+func (r *room) revoked(m *mesh.Member) error {
+	message := fmt.Sprintf("You've been removed from %q. Contact the mesh owner to rejoin.", r.members.Mesh().Name)
+	if m != nil && m.BanReason != "" {
+		message += " Reason: " + m.BanReason
+	}
 	return &rejection{
 		code:    wire.CodeRevoked,
-		message: fmt.Sprintf("You've been removed from %q. Contact the mesh owner to rejoin.", r.members.Mesh().Name),
+		message: message,
 		close:   wire.CloseBanned, reason: wire.ReasonBanned,
 	}
 }

@@ -41,6 +41,7 @@ func (m *Member) Row() wire.MemberRow {
 		Role:        string(m.Role),
 		JoinedAt:    wire.Time{Time: m.JoinedAt},
 		Removed:     m.Removed(),
+		Banned:      m.Banned,
 	}
 }
 
@@ -81,16 +82,61 @@ func (d *Directory) SetRole(ctx context.Context, a Actor, key wire.Key, role Rol
 	return m, was, err
 }
 
-// Remove bars the member with this key from the mesh for good, from now on. The
-// owner and the admins may, but nobody removes the owner or oneself, and only
-// the owner removes admins. Who was removed before stays so since then; that is
+// Remove bars the member with this key from the mesh for good, from now on, also if it
+// was banned. The owner and the admins may, but nobody removes the owner or oneself, and
+// only the owner removes admins. Who was removed before stays so since then; that is
 // no error, so that a removal whose answer got lost can be repeated.
 //
 // Refusals: forbidden, not_found.
 func (d *Directory) Remove(ctx context.Context, a Actor, key wire.Key, now time.Time) (*Member, error) {
+	return d.bar(ctx, a, key, func(m *Member) error {
+		if !m.Removed() {
+			m.RemovedAt = stamp(now)
+		}
+		m.Banned, m.BanReason = false, ""
+		return nil
+	})
+}
+
+// Ban bars the member with this key from the mesh until Unban, by who may remove it.
+// Who was banned before stays so since then, with the new reason.
+//
+// Refusals: forbidden, not_found, invalid (it was removed for good).
+func (d *Directory) Ban(ctx context.Context, a Actor, key wire.Key, reason string, now time.Time) (*Member, error) {
+	return d.bar(ctx, a, key, func(m *Member) error {
+		switch {
+		case m.Removed() && !m.Banned:
+			return refuse(wire.CodeInvalid, "invalid: that member was removed for good")
+		case !m.Removed():
+			m.RemovedAt = stamp(now)
+		}
+		m.Banned, m.BanReason = true, reason
+		return nil
+	})
+}
+
+// Unban lets a banned member in again, by who may remove it. Its role and grants are
+// those of before.
+//
+// Refusals: forbidden, not_found, invalid (it is not banned).
+func (d *Directory) Unban(ctx context.Context, a Actor, key wire.Key) (*Member, error) {
+	return d.bar(ctx, a, key, func(m *Member) error {
+		switch {
+		case m.Removed() && !m.Banned:
+			return refuse(wire.CodeInvalid, "invalid: that member was removed for good; invite it again under another key")
+		case !m.Banned:
+			return refuse(wire.CodeInvalid, "invalid: that member is not banned")
+		}
+		m.RemovedAt, m.Banned, m.BanReason = time.Time{}, false, ""
+		return nil
+	})
+}
+
+// bar changes whether a member belongs to the mesh.
+func (d *Directory) bar(ctx context.Context, a Actor, key wire.Key, change func(*Member) error) (*Member, error) {
 	return d.change(ctx, a, func(v *View, actor *Member) (Member, error) {
 		if !actor.CanAdmin() {
-			return Member{}, refuse(wire.CodeForbidden, "only the owner and admins remove members")
+			return Member{}, refuse(wire.CodeForbidden, "only the owner and admins remove and ban members")
 		}
 		target, ok := v.Member(key)
 		if !ok {
@@ -105,10 +151,7 @@ func (d *Directory) Remove(ctx context.Context, a Actor, key wire.Key, now time.
 		case m.Role == Admin && actor.Role != Owner:
 			return Member{}, refuse(wire.CodeForbidden, "only the owner removes admins")
 		}
-		if !m.Removed() {
-			m.RemovedAt = stamp(now)
-		}
-		return m, nil
+		return m, change(&m)
 	})
 }
 

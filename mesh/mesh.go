@@ -36,7 +36,9 @@ type Member struct {
 	Role        Role
 	Groups      []wire.Group // of its presences, unless they name their own
 	JoinedAt    time.Time
-	RemovedAt   time.Time // zero: not removed
+	RemovedAt   time.Time // zero: neither removed nor banned
+	Banned      bool      // removed until somebody takes that back
+	BanReason   string    // for the member to read
 	// Grants says what others may do to this member, by their member keys. Who
 	// has no entry has DefaultGrants; an empty list blocks.
 	Grants map[wire.Key][]string
@@ -118,6 +120,6 @@ type Store interface {
 	// Otherwise ErrInviteRevoked, ErrInviteExpired (at m.JoinedAt) or
 	// ErrInviteExhausted.
 	Redeem(ctx context.Context, inviteID wire.ID, m Member) (member Member, existed bool, err error)
-	// UpdateMember writes DisplayName, Role, Groups, RemovedAt and Grants; ErrMemberNotFound.
+	// UpdateMember writes DisplayName, Role, Groups, RemovedAt, Banned, BanReason and Grants; ErrMemberNotFound.
 	UpdateMember(ctx context.Context, m Member) error
 }

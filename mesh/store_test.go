@@ -179,6 +179,7 @@ func (s *memStore) UpdateMember(ctx context.Context, m Member) error {
 			return ErrMemberNotFound
 		}
 		old.DisplayName, old.Role, old.Groups, old.RemovedAt, old.Grants = m.DisplayName, m.Role, m.Groups, m.RemovedAt, m.Grants
+		old.Banned, old.BanReason = m.Banned, m.BanReason
 		s.members[m.ID] = old
 		return nil
 	})

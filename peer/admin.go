@@ -54,6 +54,46 @@ func (c *Client) MemberRemove(ctx context.Context, member wire.Key) error {
 	return c.request(ctx, wire.TypeMemberRemove, object{"pubkey": member}, nil)
 }
 
+// Kick ends the sessions that a target means: a display name, a key, or the start of
+// one. They may come back. The names of others that it means are in
+// SkippedControlPlane: those are no sessions, and left alone. reason, at most
+// wire.MaxModerationReason bytes, is for the peer to read; "" for none. Owner and admins.
+func (c *Client) Kick(ctx context.Context, target, reason string) (wire.SentAway, error) {
+	var answer wire.SentAway
+	err := c.request(ctx, wire.TypeKick, withReason(target, reason), &answer)
+	return answer, err
+}
+
+// Ban bars a member from the mesh until Unban, and ends its connections. target is as
+// for Kick, or the name of a member; so is reason. Owner and admins.
+func (c *Client) Ban(ctx context.Context, target, reason string) (wire.BanAck, error) {
+	var answer wire.BanAck
+	err := c.request(ctx, wire.TypeBan, withReason(target, reason), &answer)
+	return answer, err
+}
+
+// Unban lets a banned member in again. Owner and admins.
+func (c *Client) Unban(ctx context.Context, target string) (wire.UnbanAck, error) {
+	var answer wire.UnbanAck
+	err := c.request(ctx, wire.TypeUnban, object{"target": target}, &answer)
+	return answer, err
+}
+
+// Bans lists the members who are banned. Owner and admins.
+func (c *Client) Bans(ctx context.Context) ([]wire.BanRow, error) {
+	var answer wire.BanList
+	err := c.request(ctx, wire.TypeListBans, nil, &answer)
+	return answer.Bans, err
+}
+
+func withReason(target, reason string) object {
+	frame := object{"target": target}
+	if reason != "" {
+		frame["reason"] = reason
+	}
+	return frame
+}
+
 // Grant says what another member may do to this one: any of read, dm, broadcast
 // and state-read; an empty list blocks it.
 func (c *Client) Grant(ctx context.Context, member wire.Key, capabilities []string) error {

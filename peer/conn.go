@@ -192,15 +192,26 @@ func (c *conn) run(ctx context.Context, deliver func(*conn, received) error) err
 }
 
 func (c *conn) readLoop() error {
+	word := "" // what was said last before the end
 	for {
 		_, b, err := c.ws.Read(c.ctx)
 		if err != nil {
-			return closedBy(err)
+			err = closedBy(err)
+			var closed *ClosedError
+			if errors.As(err, &closed) {
+				closed.Word = word
+			}
+			return err
 		}
 		c.hear()
 		frame, err := wire.ParseFrame(b)
 		if err != nil {
 			return fmt.Errorf("read from broker: %w", err)
+		}
+		if frame.Type == wire.TypeError && frame.ReqID == "" {
+			if e, err := wire.DecodeError(&frame); err == nil && (e.Code == wire.ReasonKicked || e.Code == wire.ReasonBanned) {
+				word = e.Message
+			}
 		}
 		if err := c.dispatch(frame); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -75,20 +76,28 @@ func skewText(d time.Duration) string {
 type ClosedError struct {
 	Code   int // WebSocket close code
 	Reason string
+	Word   string // of the admin who has ended it, "" for none
 }
 
 func (e *ClosedError) Error() string {
 	switch {
 	case e.Code == wire.CloseBanned:
-		return "you were removed from this mesh; ask its owner for a new invite"
+		return "you were removed from this mesh; ask its owner whether you may come back" + said(e.Word)
 	case e.Code == wire.CloseTooBig:
 		return "the message is larger than the broker takes"
 	case e.Code == wire.CloseKicked:
-		return "an admin ended this connection"
+		return "an admin ended this connection" + said(e.Word)
 	case e.Reason == wire.ReasonReplaced:
 		return "another process has taken over this session"
 	}
 	return fmt.Sprintf("the broker closed the connection: %d %s", e.Code, e.Reason)
+}
+
+func said(word string) string {
+	if word == "" {
+		return ""
+	}
+	return ". Reason: " + visible.Line(word, visible.People)
 }
 
 // IsReplaced reports whether err tells that another connection has proven the same
@@ -147,7 +156,7 @@ func closedBy(err error) error {
 	switch {
 	case closed.Code == wire.CloseBanned, closed.Code == wire.CloseKicked, closed.Code == wire.CloseTooBig,
 		closed.Code == wire.CloseNormal && closed.Reason == wire.ReasonReplaced:
-		return &ClosedError{int(closed.Code), closed.Reason}
+		return &ClosedError{Code: int(closed.Code), Reason: closed.Reason}
 	case closed.Code == wire.ClosePolicy && closed.Reason != "":
 		return &HelloError{Code: wire.Code(closed.Reason), Message: closed.Reason}
 	}

@@ -105,7 +105,7 @@ func (s *memStore) Commit(_ context.Context, b *journal.Batch) ([]journal.Duplic
 	}
 	for _, closed := range b.Closed {
 		for _, r := range s.boxes[closed.Mailbox] {
-			if r.State == queue.Pending {
+			if r.State == queue.Pending && r.Seq <= closed.Upto {
 				r.State, r.SettledAt = queue.Gone, closed.At
 			}
 		}

@@ -264,7 +264,7 @@ func (q *Queue) Acknowledge(addr Mailbox, out Outlet, id wire.ID, clientID strin
 // End says that a mailbox's recipient is gone for good: what waits there is
 // given up.
 func (q *Queue) End(addr Mailbox) {
-	q.journal.Close(Closing{addr, time.Now()})
+	q.journal.Close(Closing{addr, time.Now(), q.seq.Load()})
 }
 
 // ExpireLeases pushes again what has not been acknowledged in time. It is to be

@@ -163,4 +163,5 @@ func (b Burden) Size() int64 { return b.Bytes + messageRow*b.Messages + delivery
 type Closing struct {
 	Mailbox Mailbox
 	At      time.Time
+	Upto    int64 // the highest Seq that is meant: the recipient may be let in again
 }

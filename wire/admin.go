@@ -90,6 +90,7 @@ type MemberRow struct {
 	Role        string `json:"role"`
 	JoinedAt    Time   `json:"joinedAt"`
 	Removed     bool   `json:"removed"`
+	Banned      bool   `json:"banned,omitempty"` // removed, until somebody takes that back
 }
 
 // MemberSetRole changes another member's role. Owner only.

@@ -131,7 +131,7 @@ func protocolConstants(t *testing.T) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
 	prefixes := []string{"Code", "Reason", "Ack", "Type", "Event", "Cap", "Role", "Recipient", "Subtype", "Source"}
-	for _, file := range []string{"errors.go", "client.go", "server.go", "received.go", "life.go"} {
+	for _, file := range []string{"errors.go", "client.go", "server.go", "received.go", "life.go", "moderation.go"} {
 		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 		if err != nil {
 			t.Fatal(err)

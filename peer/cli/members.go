@@ -81,7 +81,8 @@ func (a *app) removeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "remove <member>", Short: "Remove a member from the mesh for good", Args: cobra.ExactArgs(1),
 		Long: `Remove a member from the mesh: its connections end and its key is never taken again. For
-the owner and admins. What the member has received stays with it, the mesh key too.`,
+the owner and admins. What the member has received stays with it, the mesh key too.
+To keep somebody out for a while, see 'claudemesh ban'.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withMember(cmd.Context(), args[0], "Removed %s.",
 				func(ctx context.Context, c *peer.Client, k wire.Key) error { return c.MemberRemove(ctx, k) })

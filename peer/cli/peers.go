@@ -157,7 +157,7 @@ func (a *app) membersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "members", Short: "List the members of the mesh", Args: cobra.NoArgs,
 		Long: `List the members of the mesh, connected or not.
---json: an array of {id, pubkey, displayName, role, joinedAt, removed}.`,
+--json: an array of {id, pubkey, displayName, role, joinedAt, removed, banned?}.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, m, err := a.connect(cmd.Context())
 			if err != nil {
@@ -178,7 +178,10 @@ func (a *app) membersCommand() *cobra.Command {
 				if v.Pubkey == m.Member.Public() {
 					name += " (you)"
 				}
-				if v.Removed {
+				switch {
+				case v.Banned:
+					role = "banned"
+				case v.Removed:
 					role = "removed"
 				}
 				rows = append(rows, []string{name, v.Pubkey.Short(), role, timeText(v.JoinedAt.Time, time.Now())})

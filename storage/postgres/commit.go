@@ -54,9 +54,9 @@ const (
 			UPDATE claudemesh.deliveries d SET state = change.state, settled_at = change.at FROM change
 			WHERE d.ctid = change.ctid RETURNING d.seq, d.mesh_id, d.message_id)` + dropBodies
 	closeMailboxes = `WITH change AS (
-			SELECT d.ctid, c.at FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS c (mesh_id, mailbox, at)
+			SELECT d.ctid, c.at FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[]) AS c (mesh_id, mailbox, at, upto)
 			CROSS JOIN LATERAL (SELECT d.ctid FROM claudemesh.deliveries d
-				WHERE d.mesh_id = c.mesh_id AND d.mailbox = c.mailbox AND d.state = 0 OFFSET 0) d),
+				WHERE d.mesh_id = c.mesh_id AND d.mailbox = c.mailbox AND d.state = 0 AND d.seq <= c.upto OFFSET 0) d),
 		gone AS (
 			UPDATE claudemesh.deliveries d SET state = 3, settled_at = change.at FROM change
 			WHERE d.ctid = change.ctid RETURNING d.seq, d.mesh_id, d.message_id)` + dropBodies
@@ -141,7 +141,8 @@ func (s *Store) commit(ctx context.Context, b *journal.Batch, indexes []int) err
 		p.Queue(closeMailboxes,
 			uuids(closed, func(c queue.Closing) wire.ID { return c.Mailbox.Mesh }),
 			texts(closed, func(c queue.Closing) string { return c.Mailbox.Name }),
-			times(closed, func(c queue.Closing) time.Time { return c.At }))
+			times(closed, func(c queue.Closing) time.Time { return c.At }),
+			bigints(closed, func(c queue.Closing) int64 { return c.Upto }))
 	}
 	keep, remove := plan.Presences(b.Presences)
 	queuePresences(p, keep, remove)

@@ -15,7 +15,7 @@ import (
 
 const (
 	insertMesh   = `INSERT INTO claudemesh.meshes (` + column.MeshColumns + `) VALUES ($1,$2,$3,$4,$5)`
-	insertMember = `INSERT INTO claudemesh.members (` + column.MemberColumns + `) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)`
+	insertMember = `INSERT INTO claudemesh.members (` + column.MemberColumns + `) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)`
 	insertInvite = `INSERT INTO claudemesh.invites (` + column.InviteColumns + `)
 		VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15)`
 	selectMember = `SELECT ` + column.MemberColumns + ` FROM claudemesh.members `
@@ -47,7 +47,8 @@ func (s *Store) CreateMesh(ctx context.Context, m mesh.Mesh, owner mesh.Member) 
 
 func memberArgs(m mesh.Member) []any {
 	return []any{uuid(m.ID), uuid(m.MeshID), column.Key(m.Key), column.Text(m.DisplayName), string(m.Role),
-		column.Groups(m.Groups), column.Millis(m.JoinedAt), column.Millis(m.RemovedAt), column.Grants(m.Grants)}
+		column.Groups(m.Groups), column.Millis(m.JoinedAt), column.Millis(m.RemovedAt),
+		column.Grants(m.Grants), column.Ban(&m)}
 }
 
 // Mesh implements mesh.Store.
@@ -126,10 +127,10 @@ func (s *Store) RevokeInvite(ctx context.Context, meshID, inviteID wire.ID, at t
 
 // UpdateMember implements mesh.Store.
 func (s *Store) UpdateMember(ctx context.Context, m mesh.Member) error {
-	const query = `UPDATE claudemesh.members SET display_name = $1, role = $2, groups = $3, removed_at = $4, grants = $5
-		WHERE id = $6 AND mesh_id = $7`
+	const query = `UPDATE claudemesh.members SET display_name = $1, role = $2, groups = $3, removed_at = $4, grants = $5, ban_reason = $6
+		WHERE id = $7 AND mesh_id = $8`
 	return s.updateOne(ctx, "update member", mesh.ErrMemberNotFound, query, column.Text(m.DisplayName), string(m.Role),
-		column.Groups(m.Groups), column.Millis(m.RemovedAt), column.Grants(m.Grants), uuid(m.ID), uuid(m.MeshID))
+		column.Groups(m.Groups), column.Millis(m.RemovedAt), column.Grants(m.Grants), column.Ban(&m), uuid(m.ID), uuid(m.MeshID))
 }
 
 // updateOne changes one row, or returns missing.

@@ -60,7 +60,7 @@ const (
 	insertedMessages = `SELECT no FROM messages WHERE no >= ? AND no < ?`
 	messageByClient  = `SELECT id FROM messages WHERE mesh_id = ? AND sender_member = ? AND client_id = ? AND client_id <> ''`
 	raiseMarks       = `UPDATE marks SET last_seq = max(last_seq, ?), last_message = max(coalesce(last_message, x''), ?)`
-	closeMailbox     = `UPDATE deliveries SET state = 3, settled_at = ? WHERE mesh_id = ? AND mailbox = ? AND state = 0 RETURNING message`
+	closeMailbox     = `UPDATE deliveries SET state = 3, settled_at = ? WHERE mesh_id = ? AND mailbox = ? AND state = 0 AND seq <= ? RETURNING message`
 )
 
 // numbered is a message of a batch that is new, under its number in the database.
@@ -200,7 +200,7 @@ func (t tx) settle(settled []queue.Settlement, closed []queue.Closing) error {
 		return err
 	}
 	for _, c := range closed {
-		if err := update(closeMailbox, column.Millis(c.At), c.Mailbox.Mesh[:], c.Mailbox.Name); err != nil {
+		if err := update(closeMailbox, column.Millis(c.At), c.Mailbox.Mesh[:], c.Mailbox.Name, c.Upto); err != nil {
 			return err
 		}
 	}

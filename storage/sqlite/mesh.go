@@ -17,7 +17,7 @@ import (
 
 const (
 	insertMesh   = `INSERT INTO meshes (` + column.MeshColumns + `) VALUES (?,?,?,?,?)`
-	insertMember = `INSERT INTO members (` + column.MemberColumns + `) VALUES (?,?,?,?,?,?,?,?,?)`
+	insertMember = `INSERT INTO members (` + column.MemberColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?)`
 	insertInvite = `INSERT INTO invites (` + column.InviteColumns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`
 	selectMember = `SELECT ` + column.MemberColumns + ` FROM members `
 	selectInvite = `SELECT ` + column.InviteColumns + ` FROM invites `
@@ -42,7 +42,7 @@ func (s *Store) CreateMesh(ctx context.Context, m mesh.Mesh, owner mesh.Member) 
 func (t tx) insertMember(m mesh.Member) error {
 	_, err := t.exec(insertMember, m.ID[:], m.MeshID[:], blob(column.Key(m.Key)), column.Text(m.DisplayName),
 		string(m.Role), column.Groups(m.Groups), column.Millis(m.JoinedAt), column.Millis(m.RemovedAt),
-		column.Grants(m.Grants))
+		column.Grants(m.Grants), column.Ban(&m))
 	return err
 }
 
@@ -119,9 +119,9 @@ func (s *Store) RevokeInvite(ctx context.Context, meshID, inviteID wire.ID, at t
 
 // UpdateMember implements mesh.Store.
 func (s *Store) UpdateMember(ctx context.Context, m mesh.Member) error {
-	const query = `UPDATE members SET display_name = ?, role = ?, groups = ?, removed_at = ?, grants = ? WHERE id = ? AND mesh_id = ?`
+	const query = `UPDATE members SET display_name = ?, role = ?, groups = ?, removed_at = ?, grants = ?, ban_reason = ? WHERE id = ? AND mesh_id = ?`
 	return s.updateOne(ctx, "update member", mesh.ErrMemberNotFound, query, column.Text(m.DisplayName), string(m.Role),
-		column.Groups(m.Groups), column.Millis(m.RemovedAt), column.Grants(m.Grants), m.ID[:], m.MeshID[:])
+		column.Groups(m.Groups), column.Millis(m.RemovedAt), column.Grants(m.Grants), column.Ban(&m), m.ID[:], m.MeshID[:])
 }
 
 // updateOne changes one row, or returns missing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -77,7 +78,7 @@ func testText(t *testing.T, db Database) {
 			[]any{true, presence.Identity("d/" + out), out, out, out, out})
 		equal(t, name+": code", must[mesh.Invite](t)(s.InviteByCode(ctx, "code"+in)).Code, "code"+out)
 		equal(t, name+": actor", must[[]audit.Entry](t)(s.AuditEntries(ctx, chain[0].MeshID, 0, 1))[0].Actor, out)
-		commit(t, s, journal.Batch{Closed: []queue.Closing{{Mailbox: msg.Recipients[0].Mailbox, At: now}}})
+		commit(t, s, journal.Batch{Closed: []queue.Closing{{Mailbox: msg.Recipients[0].Mailbox, At: now, Upto: math.MaxInt64}}})
 		equal(t, name+": after closing", len(waiting(t, s, m.ID, "d/"+in)), 0)
 	}
 	_, members := loadMesh(t, s, m.ID)

@@ -53,7 +53,7 @@ func testMembers(t *testing.T, db Database) {
 	full := owner
 	full.DisplayName, full.Role = "Łukasz", mesh.Admin
 	full.Groups = []wire.Group{{Name: "dev", Role: "lead"}, {Name: "ops"}}
-	full.RemovedAt = now.Add(time.Minute)
+	full.RemovedAt, full.Banned, full.BanReason = now.Add(time.Minute), true, "spam ⏳"
 	full.Grants = map[wire.Key][]string{newKey(): {mesh.GrantDM, mesh.GrantRead}, newKey(): {}}
 	check(t, s.UpdateMember(t.Context(), full))
 	_, members := loadMesh(t, s, m.ID)

@@ -123,11 +123,12 @@ func testClosed(t *testing.T, db Database) {
 		Settled: []queue.Settlement{settle(read, 0, queue.Delivered)}})
 	// A message and a settlement in the batch that closes: closing comes after them.
 	late, acked := message(old.MeshID, "p/gone"), message(old.MeshID, "p/gone")
+	after := message(old.MeshID, "p/gone") // it has been let in again
 	commit(t, s, journal.Batch{
-		Messages: []*queue.Accepted{late, acked},
+		Messages: []*queue.Accepted{late, acked, after},
 		Settled:  []queue.Settlement{settle(acked, 0, queue.Delivered)},
-		Closed: []queue.Closing{{Mailbox: old.Recipients[0].Mailbox, At: now.Add(time.Minute)},
-			{Mailbox: queue.Mailbox{Mesh: old.MeshID, Name: "p/unknown"}, At: now}},
+		Closed: []queue.Closing{{Mailbox: old.Recipients[0].Mailbox, At: now.Add(time.Minute), Upto: acked.Recipients[0].Seq},
+			{Mailbox: queue.Mailbox{Mesh: old.MeshID, Name: "p/unknown"}, At: now, Upto: acked.Recipients[0].Seq}},
 	})
 	for _, test := range []struct {
 		name string
@@ -140,13 +141,14 @@ func testClosed(t *testing.T, db Database) {
 		{"of the same batch", late, []queue.State{queue.Gone}},
 		{"read in the same batch", acked, []queue.State{queue.Delivered}},
 		{"of another mesh", elsewhere, []queue.State{queue.Pending}},
+		{"sent after the end", after, []queue.State{queue.Pending}},
 	} {
 		equal(t, test.name, states(t, s, test.m), test.want)
 	}
 	equal(t, "closed at", find(t, s, alone).Recipients[0].SettledAt, now.Add(time.Minute))
-	equal(t, "backlog of the closed mailbox", len(waiting(t, s, old.MeshID, "p/gone")), 0)
+	equal(t, "backlog of the closed mailbox", len(waiting(t, s, old.MeshID, "p/gone")), 1)
 	equal(t, "body for the one who waits", bodyIn(t, s, old, "s/stays"), old.Ciphertext)
-	wantBodies(t, db, "2")
+	wantBodies(t, db, "3")
 }
 
 func testDeliveredAtOnce(t *testing.T, db Database) {

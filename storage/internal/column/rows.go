@@ -14,7 +14,7 @@ import (
 // Both storages give their columns these names.
 const (
 	MeshColumns   = "id, slug, name, owner, created_at"
-	MemberColumns = "id, mesh_id, key, display_name, role, groups, joined_at, removed_at, grants"
+	MemberColumns = "id, mesh_id, key, display_name, role, groups, joined_at, removed_at, grants, ban_reason"
 	InviteColumns = "id, mesh_id, kind, code, claim_key, sealed_root_key, token_hash, role, groups, uses, used, " +
 		"expires_at, created_at, created_by, revoked_at"
 	PresenceColumns = "mesh_id, identity, id, member_id, member_key, session_key, proven, role, session_id, pid, cwd, " +
@@ -40,7 +40,7 @@ func ScanMesh(r Row) (m mesh.Mesh, err error) {
 // ScanMember reads MemberColumns.
 func ScanMember(r Row) (m mesh.Member, err error) {
 	err = r.Scan(IntoID(&m.ID), IntoID(&m.MeshID), IntoKey(&m.Key), &m.DisplayName, &m.Role, IntoJSON(&m.Groups),
-		IntoTime(&m.JoinedAt), IntoTime(&m.RemovedAt), IntoJSON(&m.Grants))
+		IntoTime(&m.JoinedAt), IntoTime(&m.RemovedAt), IntoJSON(&m.Grants), intoBan(&m))
 	return m, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -85,6 +86,24 @@ func IntoText(s *string) sql.Scanner {
 		*s = text
 		return err
 	})
+}
+
+// intoBan scans what Ban makes.
+func intoBan(m *mesh.Member) sql.Scanner {
+	return scanner(func(src any) (err error) {
+		m.Banned = src != nil
+		m.BanReason, err = textOf(src)
+		return err
+	})
+}
+
+// Ban returns why a member is banned, nil when it is not.
+func Ban(m *mesh.Member) *string {
+	if !m.Banned {
+		return nil
+	}
+	text := Text(m.BanReason)
+	return &text
 }
 
 // IntoRaw scans JSON as it is, NULL for nil.

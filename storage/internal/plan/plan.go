@@ -131,16 +131,18 @@ func Settlements(settled []queue.Settlement) []queue.Settlement {
 	return once
 }
 
-// Closings returns each mailbox once, as it was closed first.
+// Closings returns each mailbox once: when it was closed first, and all that was meant.
 func Closings(closed []queue.Closing) []queue.Closing {
-	seen := make(map[queue.Mailbox]bool, len(closed))
+	seen := make(map[queue.Mailbox]int, len(closed))
 	once := make([]queue.Closing, 0, len(closed))
 	for _, c := range closed {
 		c.Mailbox.Name = column.Text(c.Mailbox.Name)
-		if !seen[c.Mailbox] {
-			seen[c.Mailbox] = true
-			once = append(once, c)
+		if i, again := seen[c.Mailbox]; again {
+			once[i].Upto = max(once[i].Upto, c.Upto)
+			continue
 		}
+		seen[c.Mailbox] = len(once)
+		once = append(once, c)
 	}
 	return once
 }

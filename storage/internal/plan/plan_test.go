@@ -80,8 +80,8 @@ func TestOnce(t *testing.T) {
 		t.Errorf("settlements: %v", settled)
 	}
 	a, b := queue.Mailbox{Mesh: wire.ID{1}, Name: "x"}, queue.Mailbox{Mesh: wire.ID{2}, Name: "x"}
-	closed := Closings([]queue.Closing{{Mailbox: a, At: now}, {Mailbox: b}, {Mailbox: a}})
-	if want := []queue.Closing{{Mailbox: a, At: now}, {Mailbox: b}}; !reflect.DeepEqual(closed, want) {
+	closed := Closings([]queue.Closing{{Mailbox: a, At: now, Upto: 1}, {Mailbox: b}, {Mailbox: a, Upto: 2}})
+	if want := []queue.Closing{{Mailbox: a, At: now, Upto: 2}, {Mailbox: b}}; !reflect.DeepEqual(closed, want) {
 		t.Errorf("closings: %v", closed)
 	}
 	records := []presence.Record{{Identity: "s/1", PID: 1}, {Identity: "p/1"}, {Identity: "s/1", PID: 2}, {Identity: "p/2", EndedAt: now}, {Identity: "s/2", EndedAt: now}}

@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// whom says what a command of this file takes for a peer or member.
+const whom = `a display name, a key, or the start of a key (8 digits or more); a name that several members
+have is refused`
+
+// reasonFlag adds --reason, and returns a check of it.
+func reasonFlag(cmd *cobra.Command, reason *string) func() error {
+	cmd.Flags().StringVar(reason, "reason", "", "what the member is told, in a line")
+	return func() error {
+		if len(*reason) > wire.MaxModerationReason {
+			return usagef("--reason has %d bytes, at most %d are possible", len(*reason), wire.MaxModerationReason)
+		}
+		return nil
+	}
+}
+
+func (a *app) kickCommand() *cobra.Command {
+	var reason string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "kick <peer>", Short: "End the sessions of a peer; they may come back", Args: cobra.ExactArgs(1),
+		Long: `End the sessions of a peer, for the owner and admins. <peer> is
+` + whom + `.
+They may come back, and most clients do so by themselves; to keep somebody out see
+'claudemesh ban'. Daemons and commands are left alone.
+--json: {kicked [name], skipped [name]}.`,
+		Example: "  claudemesh kick bob --reason \"your loop floods us\"",
+	}
+	check := reasonFlag(cmd, &reason)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := check(); err != nil {
+			return err
+		}
+		client, _, err := a.connect(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		answer, err := client.Kick(cmd.Context(), args[0], reason)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return a.printJSON(struct {
+				Kicked  []string `json:"kicked"`
+				Skipped []string `json:"skipped"`
+			}{nonNil(answer.Kicked), nonNil(answer.SkippedControlPlane)})
+		}
+		if len(answer.Kicked) == 0 {
+			return fmt.Errorf("%s", nobodyKicked(args[0], len(answer.SkippedControlPlane)))
+		}
+		_, err = fmt.Fprintf(a.out, "Kicked %s.\n", names(shownNames(answer.Kicked)))
+		return err
+	}
+	return cmd
+}
+
+// nobodyKicked says why a kick has ended nothing.
+func nobodyKicked(target string, skipped int) string {
+	if skipped > 0 {
+		return fmt.Sprintf("%s has no session now, only a daemon or a command; see `claudemesh ban`", oneLine(target))
+	}
+	return fmt.Sprintf("nobody who is connected is called %q; see `claudemesh peers`", oneLine(target))
+}
+
+func shownNames(list []string) []string {
+	shown := make([]string, len(list))
+	for i := range list {
+		shown[i] = oneLine(list[i])
+	}
+	return shown
+}
+
+// barred is what ban and unban print as JSON.
+type barred struct {
+	Name   string   `json:"name"`
+	Pubkey wire.Key `json:"pubkey"`
+}
+
+func (a *app) banCommand() *cobra.Command {
+	var reason string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "ban <member>", Short: "Keep a member out of the mesh until unban", Args: cobra.ExactArgs(1),
+		Long: `Keep a member out of the mesh: its connections end, and it can't come back until somebody runs
+'claudemesh unban'. For the owner and admins; only the owner bans admins. <member> is
+` + whom + `.
+What the member has received stays with it, the mesh key too.
+--json: {name, pubkey}.`,
+		Example: "  claudemesh ban bob --reason \"until we have found the leak\"",
+	}
+	check := reasonFlag(cmd, &reason)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := check(); err != nil {
+			return err
+		}
+		client, _, err := a.connect(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		answer, err := client.Ban(cmd.Context(), args[0], reason)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return a.printJSON(barred{answer.Banned, answer.Pubkey})
+		}
+		_, err = fmt.Fprintf(a.out, "Banned %s. To take that back: claudemesh unban %s\n", oneLine(answer.Banned), shellWord(args[0]))
+		return err
+	}
+	return cmd
+}
+
+func (a *app) unbanCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "unban <member>", Short: "Let a banned member in again", Args: cobra.ExactArgs(1),
+		Long: `Let a banned member in again, with the role it had. For the owner and admins. <member> is
+` + whom + `; see 'claudemesh bans'.
+--json: {name, pubkey}.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, _, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			answer, err := client.Unban(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printJSON(barred{answer.Unbanned, answer.Pubkey})
+			}
+			_, err = fmt.Fprintf(a.out, "%s may come back.\n", oneLine(answer.Unbanned))
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) bansCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "bans", Short: "List the banned members", Args: cobra.NoArgs,
+		Long: `List the members who are banned. For the owner and admins.
+--json: an array of {name, pubkey, revokedAt, reason?}.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, _, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			bans, err := client.Bans(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printJSON(nonNil(bans))
+			}
+			if len(bans) == 0 {
+				fmt.Fprintln(a.err, "Nobody is banned.")
+				return nil
+			}
+			rows := [][]string{{"NAME", "KEY", "SINCE", "REASON"}}
+			for i := range bans {
+				b := &bans[i]
+				rows = append(rows, []string{b.Name, b.Pubkey.Short(), timeText(b.RevokedAt.Time, time.Now()), strings.TrimSpace(b.Reason)})
+			}
+			return a.table(rows)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
