@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/claudecode/launch"
 	"github.com/claudemesh/claudemesh/peer/claudecode/program"
@@ -60,7 +61,7 @@ Everything after -- goes to claude; the exit code is claude's.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringSliceVar(&f.meshes, "mesh", nil, "slug or id of a mesh to be in; repeat it or use commas for several (default the only one that you have joined)")
+	flags.StringSliceVar(&f.meshes, "mesh", nil, "slug or id of a mesh to be in; repeat it or use commas for several (default those that the session was in, or the only one that you have joined)")
 	flags.StringVar(&f.name, "name", "", "what the peers see this session as (default what it was before, or your name in the mesh)")
 	flags.StringVar(&f.role, "role", "", "what this session is for, in a word or two")
 	flags.StringVar(&f.groups, "groups", "", "groups to be in, each with a role in it if you like: a:lead,b")
@@ -154,6 +155,12 @@ func (a *app) chooseMeshes(ctx context.Context, f *launchFlags, o *launch.Option
 			return err
 		}
 	}
+	if len(f.meshes) == 0 && len(config.Meshes) > 1 && a.knownBefore(o) {
+		if ask != nil {
+			return ask.identity(o)
+		}
+		return nil // the daemon knows in which meshes it was
+	}
 	if len(f.meshes) == 0 && len(config.Meshes) > 1 && ask != nil {
 		if f.meshes, err = ask.meshes(config); err != nil {
 			return err
@@ -166,6 +173,16 @@ func (a *app) chooseMeshes(ctx context.Context, f *launchFlags, o *launch.Option
 		return ask.identity(o)
 	}
 	return nil
+}
+
+// knownBefore reports whether the session that claude will run has been in a mesh before.
+func (a *app) knownBefore(o *launch.Options) bool {
+	id, err := launch.Identify(launch.Parse(o.Args), o.ConfigDir, o.Cwd)
+	if err != nil || !id.Returns {
+		return false
+	}
+	stored, err := identity.OpenSessionStore(peer.SessionsRoot(a.dir)).List()
+	return err == nil && slices.ContainsFunc(stored, func(s identity.StoredSession) bool { return s.SessionID == id.SessionID && s.Problem == "" })
 }
 
 // joinForLaunch joins the mesh of --join and returns its id.

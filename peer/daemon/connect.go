@@ -96,7 +96,7 @@ func (d *daemon) giveKeys(l *line) bool {
 	} else if err := d.keys.Touch(l.mesh.Slug, l.s.id, time.Now()); err != nil {
 		l.log.Warn("touch session key", "error", err)
 	}
-	l.key = key.Pair
+	l.key, l.fresh = key.Pair, key.Fresh
 	l.former = d.formerKeys(l)
 	return true
 }
@@ -125,6 +125,28 @@ func (d *daemon) formerKeys(l *line) []peer.FormerSession {
 
 // forget removes a key that was only made by looking for it.
 func forget(keys identity.SessionStore, slug, id string) { _ = keys.Remove(slug, id) }
+
+// forgetUnused removes the key of a session that never began, because its program has
+// ended over its command line, for example. Nobody can have written to it but by chance;
+// what somebody has written keeps it.
+func (l *line) forgetUnused() {
+	s := l.s
+	s.mu.Lock()
+	began := !s.reach.hooks.IsZero() || !s.reach.running.IsZero() || s.reach.earlier
+	s.mu.Unlock()
+	if began || !l.fresh || l.d.session(s.id) != nil || l.d.o.Host == nil || l.d.o.Host.Conversation(Call{SessionID: s.id}).Kept {
+		return
+	}
+	unread, err := l.d.inbox.CountUnread(l.d.write(), peer.Filter{Meshes: []string{l.name.mesh}, Session: s.id})
+	if err != nil || unread > 0 || l.pending() {
+		return
+	}
+	l.log.Info("session has never begun: its key is removed")
+	forget(l.d.keys, l.mesh.Slug, s.id)
+	if err := l.d.store.forgetKnown(l.d.write(), s.id); err != nil {
+		l.log.Warn("forget session", "error", err)
+	}
+}
 
 // cut shortens a text to so many bytes.
 func cut(s string, limit int) string { return visible.Cut(s, limit, visible.Bytes) }

@@ -30,6 +30,7 @@ type line struct {
 	joined *joined  // of the mesh
 	s      *session // nil for the member's own
 	key    identity.KeyPair
+	fresh  bool // the key was made for this line
 	former []peer.FormerSession
 	about  peer.About
 	log    *slog.Logger

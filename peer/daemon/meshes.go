@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
 )
 
@@ -129,6 +130,28 @@ func (d *daemon) chooseMeshes(names []string) (ids, warnings []string, err error
 		}
 	}
 	return ids, nil, nil
+}
+
+// meshesBefore returns the meshes that a session was in when it was here before: those
+// that it has a key for.
+func (d *daemon) meshesBefore(session string) (ids []string) {
+	all := d.joinedMeshes()
+	if len(all) < 2 {
+		return nil // there is no choice
+	}
+	stored, err := d.keys.List()
+	if err != nil {
+		d.log.Warn("list session keys", "error", err)
+	}
+	for id, j := range all {
+		if slices.ContainsFunc(stored, func(s identity.StoredSession) bool {
+			return s.SessionID == session && s.MeshSlug == j.mesh.Slug && s.Problem == ""
+		}) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 func slugs(all map[string]*joined) []string {

@@ -163,6 +163,9 @@ func (d *daemon) nextFacts(s, old *session, id string, r *local.Register, now ti
 	if r.Groups != nil {
 		f.Groups = slices.Clone(r.Groups)
 	}
+	if len(r.Meshes) == 0 && len(f.Meshes) == 0 {
+		f.Meshes = d.meshesBefore(id)
+	}
 	if len(r.Meshes) == 0 && len(f.Meshes) > 0 {
 		return f, nil, nil
 	}
@@ -328,6 +331,7 @@ func (d *daemon) endSession(s *session, last process.ID) {
 			l.drain()
 			l.hangUp()
 			kick(l.joined.control.outboxKick) // the member sends what is left
+			l.forgetUnused()
 		})
 	}
 	d.mu.Lock()

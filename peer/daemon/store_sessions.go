@@ -133,6 +133,11 @@ func (s *store) recall(ctx context.Context, f *facts) error {
 	return nil
 }
 
+// forgetKnown forgets who a session was.
+func (s *store) forgetKnown(ctx context.Context, session string) error {
+	return s.exec(ctx, "forget session", `DELETE FROM known WHERE session_id = ?`, session)
+}
+
 func putFormers(ctx context.Context, tx *sql.Tx, mesh, session string, formers []string, now time.Time) error {
 	if _, err := tx.ExecContext(ctx, `DELETE FROM succession WHERE mesh_id = ? AND session_id = ?`, mesh, session); err != nil {
 		return err
