@@ -50,15 +50,16 @@ func (s *Store) AuditEntries(ctx context.Context, meshID wire.ID, after int64, l
 }
 
 var (
-	insertEntries = newBulk(`INSERT INTO audit_entries (`+column.EntryColumns+`) VALUES `, 8, ``)
-	putHeads      = newBulk(`INSERT INTO audit_heads (mesh_id, seq, hash) VALUES `, 3,
+	insertEntries = newBulkOf(`INSERT INTO audit_entries (`+column.EntryColumns+`) VALUES `,
+		`(?,?,?,coalesce(?,'`+string(audit.Routed)+`'),?,?,?,?)`, ``)
+	putHeads = newBulk(`INSERT INTO audit_heads (mesh_id, seq, hash) VALUES `, 3,
 		` ON CONFLICT (mesh_id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash`)
 )
 
 func (t tx) appendAudit(entries []audit.Entry) error {
 	err := t.bulk(insertEntries, len(entries), func(args []any, i int) []any {
 		e := &entries[i]
-		return append(args, e.MeshID[:], e.Seq, e.At.UnixMilli(), string(e.Kind), column.Text(e.Actor),
+		return append(args, e.MeshID[:], e.Seq, e.At.UnixMilli(), rare(string(e.Kind), string(audit.Routed)), column.Text(e.Actor),
 			column.Text(e.Detail), e.Prev[:], e.Hash[:])
 	})
 	if violated(err, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY) {

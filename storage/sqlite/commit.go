@@ -41,11 +41,11 @@ func (s *Store) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplica
 }
 
 var (
-	// What most messages lack is bound as NULL: the driver makes and frees a copy of
-	// every other text.
+	// What texts usually are is bound as NULL: the driver makes and frees a copy of every
+	// other.
 	insertMessages = newBulkOf(`INSERT INTO messages (no, id, mesh_id, sender_member, sender_member_key, sender_key, sender_name,
 		target_spec, priority, created_at, client_id, body_version, key_epoch, settled, fingerprint, topic, reply_to, mentions)
-		VALUES `, `(?,?,?,?,?,?,?,?,?,?,?,?,?,?,coalesce(?,''),coalesce(?,''),coalesce(?,''),coalesce(?,'[]'))`, ` ON CONFLICT DO NOTHING`)
+		VALUES `, `(?,?,?,?,?,?,?,?,coalesce(?,'next'),?,?,?,?,?,coalesce(?,''),coalesce(?,''),coalesce(?,''),coalesce(?,'[]'))`, ` ON CONFLICT DO NOTHING`)
 	insertBodies     = newBulk(`INSERT INTO bodies (message, nonce, ciphertext, sender_attestation) VALUES `, 4, ``)
 	insertDeliveries = newBulk(`INSERT INTO deliveries (seq, message, mesh_id, mailbox, urgent, key, name, same_member,
 		state) VALUES `, 9, ``)
@@ -84,7 +84,7 @@ func (t tx) insertMessages(messages []*queue.Accepted, indexes []int) (map[int]w
 	row := func(args []any, i int) []any {
 		m := &messages[indexes[i]].Message
 		return append(args, first+int64(i), m.ID[:], m.MeshID[:], m.SenderMember[:], blob(column.Key(m.SenderMemberKey)),
-			blob(column.Key(m.SenderKey)), column.Text(m.SenderName), column.Text(m.TargetSpec), string(m.Priority),
+			blob(column.Key(m.SenderKey)), column.Text(m.SenderName), column.Text(m.TargetSpec), rare(string(m.Priority), string(wire.Next)),
 			m.CreatedAt.UnixMilli(), column.Text(m.ClientID), m.BodyVersion, m.KeyEpoch, blob(column.Settled(messages[indexes[i]])),
 			rare(column.Text(m.Fingerprint), ""), rare(column.Text(m.Topic), ""), rare(column.Text(m.ReplyTo), ""),
 			rare(column.Strings(m.Mentions), "[]"))
