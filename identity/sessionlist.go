@@ -40,7 +40,7 @@ func (s SessionStore) List() ([]StoredSession, error) {
 	}
 	var list []StoredSession
 	for _, entry := range entries {
-		if !entry.IsDir() || !ValidSlug(entry.Name()) {
+		if !entry.IsDir() || !wire.ValidSlug(entry.Name()) {
 			continue
 		}
 		of, err := listMesh(top, entry.Name())

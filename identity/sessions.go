@@ -7,12 +7,14 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
 )
 
 var (
 	// ErrBadSlug is returned for a mesh slug that can't name a directory of
 	// session keys.
-	ErrBadSlug = errors.New("slug must be of a-z, 0-9, '.', '_' and '-', and not '.' or '..'")
+	ErrBadSlug = errors.New("slug must be 1-64 of a-z, 0-9, '.', '_' and '-', with no dot at the start")
 
 	// ErrBadSessionID is returned for a session id that is no UUID.
 	ErrBadSessionID = errors.New("session id must be a UUID")
@@ -21,15 +23,7 @@ var (
 	errOtherStored = errors.New("another key was stored for this session in the meantime")
 )
 
-var (
-	slugPattern = regexp.MustCompile(`^[a-z0-9._-]+$`)
-	uuidPattern = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
-)
-
-// ValidSlug reports whether slug is one under which session keys can be kept.
-func ValidSlug(slug string) bool {
-	return slugPattern.MatchString(slug) && slug != "." && slug != ".."
-}
+var uuidPattern = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
 // ParseSessionID returns a Claude Code session id, a UUID in any case, as it is
 // stored and compared: in lower case. It fails with ErrBadSessionID.
@@ -112,7 +106,7 @@ func freshSessionKey() (SessionKey, error) {
 type sessionName struct{ slug, id string }
 
 func parseSessionName(slug, sessionID string) (sessionName, error) {
-	if !ValidSlug(slug) {
+	if !wire.ValidSlug(slug) {
 		return sessionName{}, ErrBadSlug
 	}
 	id, err := ParseSessionID(sessionID)

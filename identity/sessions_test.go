@@ -257,7 +257,7 @@ func TestSessionStoreRefusesBadNames(t *testing.T) {
 	if _, err := os.Stat(root); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the disk was touched: %v", err)
 	}
-	for _, slug := range []string{"a", "...", "-", "a.b_c-9", ".git"} {
+	for _, slug := range []string{"a", "-", "a.b_c-9", "a..b"} {
 		mustKey(t, s, slug, session)
 	}
 }

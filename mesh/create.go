@@ -54,8 +54,8 @@ func (d *Directory) Create(ctx context.Context, c wire.CreateMesh, now time.Time
 
 func checkCreate(c wire.CreateMesh) (wire.Key, wire.Signature, error) {
 	var sig wire.Signature
-	if !validSlug(c.Slug) {
-		return wire.Key{}, sig, refuse(wire.CodeMalformed, "slug must be 1-%d of a-z, 0-9, '.', '_' and '-', with no dot at the start", maxSlugLen)
+	if !wire.ValidSlug(c.Slug) {
+		return wire.Key{}, sig, refuse(wire.CodeMalformed, "slug must be 1-%d of a-z, 0-9, '.', '_' and '-', with no dot at the start", wire.MaxSlugLen)
 	}
 	for _, name := range []struct{ field, text string }{{"name", c.Name}, {"display_name", c.DisplayName}} {
 		if !validName(name.text) {

@@ -9,23 +9,6 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-const maxSlugLen = 64
-
-// validSlug reports whether s is 1-64 of [a-z0-9._-] without a leading dot: it
-// names directories on clients' disks.
-func validSlug(s string) bool {
-	if s == "" || len(s) > maxSlugLen || s[0] == '.' {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-') {
-			return false
-		}
-	}
-	return true
-}
-
 // validName reports whether s can be shown as a name: 1-128 bytes of UTF-8 that are
 // shown as they are, on one line, and not blank.
 func validName(s string) bool {

@@ -90,6 +90,9 @@ func parseMesh(b []byte) (Mesh, error) {
 	}
 	m.MeshID, m.MemberID, m.Slug, m.Name = f.MeshID, f.MemberID, f.Slug, f.Name
 	m.BrokerURL, m.InviteVersion = f.BrokerURL, f.InviteVersion
+	if err := m.check(); err != nil {
+		return m, err
+	}
 	var err error
 	if m.Member, err = identity.ParseSecret(f.SecretKey); err != nil {
 		return m, fmt.Errorf("secretKey: %w", err)

@@ -49,6 +49,10 @@ func Join(ctx context.Context, dir Dir, link Link, displayName string, client *h
 	joined.Mesh.Member = key
 	joined.Mesh.BrokerURL = link.BrokerURL
 	joined.Mesh.JoinedAt = time.Now()
+	joined.Mesh.Name = shownName(joined.Mesh.Name, joined.Mesh.Slug)
+	if err := joined.Mesh.check(); err != nil {
+		return Joined{}, fmt.Errorf("the invite is not taken: %w; ask whoever sent it", err)
+	}
 	err = UpdateConfig(ctx, dir, func(c *Config) error {
 		if old, err := c.Find(joined.Mesh.MeshID); err == nil {
 			if err := sameMesh(old, &joined.Mesh); err != nil {

@@ -91,6 +91,11 @@ func parseToken(token string) (Link, error) {
 		return Link{}, errors.New("the invite holds no mesh key; ask for a new one")
 	}
 	l.BrokerURL = p.BrokerURL
+	// Its owner has signed it, who may be anybody.
+	m := Mesh{MeshID: p.MeshID, MemberID: "unknown", Slug: p.MeshSlug, BrokerURL: p.BrokerURL}
+	if err := m.check(); err != nil {
+		return Link{}, fmt.Errorf("the invite can't be used: %w; ask whoever sent it", err)
+	}
 	return l, nil
 }
 

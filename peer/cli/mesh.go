@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -15,9 +14,8 @@ import (
 	"github.com/claudemesh/claudemesh/envelope"
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/wire"
 )
-
-var slugPattern = regexp.MustCompile(`^[a-z0-9._-]{1,64}$`)
 
 func (a *app) createCommand() *cobra.Command {
 	var name, displayName, token string
@@ -29,8 +27,8 @@ name: 1 to 64 of a-z, 0-9, dot, dash and underscore.`,
 		Example: `  claudemesh create team --name "The build team" --display-name alice`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !slugPattern.MatchString(args[0]) {
-				return usagef("%q can't be a slug: use 1 to 64 of a-z, 0-9, '.', '-' and '_'", args[0])
+			if !wire.ValidSlug(args[0]) {
+				return usagef("%q can't be a slug: use 1 to 64 of a-z, 0-9, '.', '-' and '_', with no dot at the start", args[0])
 			}
 			if name == "" {
 				name = args[0]
