@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -278,12 +279,32 @@ func unquote(v jsontext.Value) []byte {
 
 // isPlain reports whether the inside of a JSON string stands for itself.
 func isPlain(b []byte) bool {
+	// Eight bytes at a time: of most messages, this is the body.
+	for len(b) >= 8 {
+		w := binary.LittleEndian.Uint64(b)
+		if (w|hasByte(w, '\\'))&highBits != 0 {
+			return false
+		}
+		b = b[8:]
+	}
 	for _, c := range b {
 		if c == '\\' || c >= 0x80 {
 			return false
 		}
 	}
 	return true
+}
+
+// lowBits and highBits have the lowest and the highest bit of each byte set.
+const (
+	lowBits  = 0x0101010101010101
+	highBits = 0x8080808080808080
+)
+
+// hasByte has some of highBits set if, and only if, a byte of w is c.
+func hasByte(w uint64, c byte) uint64 {
+	w ^= lowBits * uint64(c)
+	return (w - lowBits) &^ w & highBits
 }
 
 // whole reads a JSON number without a fraction, within ±2^53 as JavaScript has it.

@@ -145,14 +145,27 @@ func isBase64(s string) bool {
 		return false
 	}
 	body := strings.TrimSuffix(strings.TrimSuffix(s, "="), "=")
-	for i := range len(body) {
-		c := body[i]
-		if !('A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '+' || c == '/') {
-			return false
-		}
+	var bad byte
+	for len(body) >= 4 {
+		bad |= notBase64[body[0]] | notBase64[body[1]] | notBase64[body[2]] | notBase64[body[3]]
+		body = body[4:]
 	}
-	return true
+	for i := range len(body) {
+		bad |= notBase64[body[i]]
+	}
+	return bad == 0
 }
+
+// notBase64 is 0 for the bytes that stand in base64.
+var notBase64 = func() (table [256]byte) {
+	for c := range table {
+		table[c] = 1
+	}
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
+		table[c] = 0
+	}
+	return table
+}()
 
 // ClientAck confirms a push. A client names either id or both.
 type ClientAck struct {

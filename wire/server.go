@@ -242,8 +242,30 @@ func (p *Push) AppendJSON(b []byte) []byte {
 }
 
 func appendString(b []byte, s string) []byte {
+	if isVerbatim(s) {
+		return append(append(append(b, '"'), s...), '"')
+	}
 	b, _ = jsontext.AppendQuote(b, s) // invalid UTF-8 becomes U+FFFD
 	return b
+}
+
+// isVerbatim reports whether a JSON string has s just as it is.
+func isVerbatim(s string) bool {
+	for len(s) >= 8 {
+		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		control := (w - lowBits*' ') &^ w
+		if (w|control|hasByte(w, '"')|hasByte(w, '\\'))&highBits != 0 {
+			return false
+		}
+		s = s[8:]
+	}
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 func appendOptional(b []byte, name, s string) []byte {
