@@ -63,7 +63,8 @@ func (t *troubles) explained() []string {
 		text := fmt.Sprintf("the broker refused %d messages (%s)", r.count, r.first)
 		switch word {
 		case wire.AckRateLimit:
-			text += ": these figures show its limit for one member; raise send_rate_per_min and send_burst there (SEND_RATE_PER_MIN, SEND_BURST)"
+			text += ": these figures show its limits for one member; raise send_rate_per_min, send_burst, work_per_min and work_burst there " +
+				"(SEND_RATE_PER_MIN, SEND_BURST, WORK_PER_MIN, WORK_BURST)"
 		case wire.AckPayloadTooLarge:
 			text += ": use a smaller size, or raise max_message_bytes there (MAX_MESSAGE_BYTES)"
 		}
