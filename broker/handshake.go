@@ -196,6 +196,7 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 		a.DisplayName = m.DisplayName
 	}
 	if err := c.broker.replays.Accept(m.Key, sig, now); err != nil {
+		c.pause(patience) // or else to refuse costs as much as to accept
 		if errors.Is(err, identity.ErrReplayed) {
 			return reject(wire.CodeReplayed, "this hello was accepted before: sign a new one")
 		}
@@ -204,7 +205,7 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 	c.account = c.broker.members.open(memberRef{r.id, m.ID}, c.broker.Settings())
 	c.out.bill(&c.account.unread)
 	if err := c.pay(r.priceOfHello(a)); err != nil {
-		c.pause(patience) // or else to refuse costs as much as to accept
+		c.pause(patience)
 		return tryLater(err.Error())
 	}
 	c.broker.journal.Remember(journal.Hello{Signature: sig, At: now})

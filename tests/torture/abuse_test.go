@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -63,6 +65,7 @@ func (a *abuse) chosen() bool {
 type abuseRow struct {
 	name        string
 	here, there []time.Duration // how long the messages of the pairs took, ascending
+	load        float64         // how many processors the broker has used meanwhile
 	refused     int64           // frames and hellos of the villain
 }
 
@@ -74,11 +77,27 @@ func printAbuse(to io.Writer, rows []abuseRow) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "\nabuse\tmessages\tsame mesh: p50\tp99\tmax\tother mesh: p50\tp99\tmax\trefused\t\n")
+	fmt.Fprintf(w, "\nabuse\tmessages\tsame mesh: p50\tp99\tmax\tother mesh: p50\tp99\tmax\tprocessors\trefused\t\n")
 	for _, r := range rows {
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d\t\n", r.name, len(r.here)+len(r.there), quantiles(r.here), quantiles(r.there), r.refused)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%.2f\t%d\t\n", r.name, len(r.here)+len(r.there), quantiles(r.here), quantiles(r.there), r.load, r.refused)
 	}
 	return w.Flush()
+}
+
+// cpuTime is how long a process has run on a processor, 0 where that can't be had.
+func cpuTime(pid int) time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseInt(fields[11], 10, 64)
+	system, _ := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * (time.Second / 100) // the kernel's ticks
 }
 
 func quantiles(sorted []time.Duration) string {
@@ -123,18 +142,20 @@ func runAbuse(t *testing.T, a abuse) abuseRow {
 
 	v := &villain{world: w, member: w.newRaw(w.stranger("villain"))}
 	v.ctx, v.stop = context.WithCancel(w.ctx)
+	began, worked := time.Now(), cpuTime(w.broker.PID())
 	a.do(v)
 	var pairs sync.WaitGroup
 	for _, p := range []*pair{here, there} {
 		pairs.Go(func() { p.talk(abuseFor()) })
 	}
 	pairs.Wait()
+	load := (cpuTime(w.broker.PID()) - worked).Seconds() / time.Since(began).Seconds()
 	v.stop()
 	v.actors.Wait()
 	if a.limited && v.refused.Load() == 0 && *runFor > 0 {
 		t.Error("the villain met no limit")
 	}
-	return abuseRow{a.name, here.latencies(), there.latencies(), v.refused.Load()}
+	return abuseRow{a.name, here.latencies(), there.latencies(), load, v.refused.Load()}
 }
 
 // newMesh makes a mesh, in which peers of w are from now on, and returns a copy of w as it
