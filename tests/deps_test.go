@@ -40,7 +40,7 @@ var mayImport = map[string]string{
 	"peer/claudecode/mcpserver":  client + "peer peer/local peer/daemon/process peer/claudecode/frame peer/claudecode/lineage peer/claudecode/wake",
 	"peer/claudecode/plugin":     client + "peer",
 	"peer/claudecode/program":    "",
-	"peer/claudecode/published":  daemon,
+	"peer/claudecode/published":  daemon + "peer/claudecode/frame peer/claudecode/transcript",
 	"peer/claudecode/settings":   "",
 	"peer/claudecode/statusline": client + "peer peer/local",
 	"peer/claudecode/transcript": "",

@@ -118,3 +118,13 @@ func TestVerifyConfirms(t *testing.T) {
 		t.Errorf("confirmed without a word: %+v", c)
 	}
 }
+
+// A model that runs commands can't trust a key, whatever it asks for.
+func TestTrustIsForPeople(t *testing.T) {
+	t.Setenv("CLAUDECODE", "1")
+	var out strings.Builder
+	code := (&app{in: strings.NewReader("yes\n"), out: &out, err: &out}).run(t.Context(), []string{"trust", "bob", "--yes"})
+	if code != exitFailed || !strings.Contains(out.String(), "for a person to say") {
+		t.Errorf("exit code %d: %s", code, out.String())
+	}
+}
