@@ -108,6 +108,13 @@ func (o Options) normalized() (Options, error) {
 	if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
 		return o, fmt.Errorf("broker URL %q must look like wss://host/ws or ws://127.0.0.1:7900/ws", o.Mesh.BrokerURL)
 	}
+	for _, name := range []*string{&o.About.DisplayName, &o.About.Hostname, &o.About.PeerType, &o.About.Channel, &o.About.Model} {
+		*name = wire.CleanName(*name) // they may come from the system, a folder or another program
+	}
+	o.About.Groups = slices.Clone(o.About.Groups)
+	for i := range o.About.Groups {
+		o.About.Groups[i].Role = wire.CleanName(o.About.Groups[i].Role)
+	}
 	if o.About.SessionID == "" {
 		o.About.SessionID = "peer-" + randomHex(8)
 	}

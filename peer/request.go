@@ -142,7 +142,7 @@ func (c *Client) SetStats(ctx context.Context, stats json.RawMessage) error {
 func (c *Client) JoinGroup(ctx context.Context, g wire.Group) error {
 	frame := object{"name": g.Name}
 	if g.Role != "" {
-		frame["role"] = g.Role
+		frame["role"] = wire.CleanName(g.Role)
 	}
 	return c.notify(ctx, wire.TypeJoinGroup, frame)
 }
@@ -159,7 +159,7 @@ func (c *Client) SetVisible(ctx context.Context, visible bool) error {
 
 // SetProfile tells others about this peer.
 func (c *Client) SetProfile(ctx context.Context, p wire.Profile) error {
-	frame := object{"avatar": p.Avatar, "title": p.Title, "bio": p.Bio}
+	frame := object{"avatar": p.Avatar, "title": wire.CleanName(p.Title), "bio": p.Bio}
 	if p.Capabilities != nil {
 		frame["capabilities"] = p.Capabilities
 	}

@@ -40,11 +40,7 @@ func DecodeInviteCreate(frame *Frame) (InviteCreate, error) {
 	m.Uses, _ = f.integer("uses")
 	m.ExpiresAt, _ = f.integer("expiresAt")
 	f.each("groups", MaxGroups, func(g *fields) {
-		group := Group{Name: g.need("name"), Role: g.bounded("role", MaxNameLen)}
-		if g.err == nil && !ValidGroup(group.Name) {
-			g.fail("name", groupNameWant)
-		}
-		m.Groups = append(m.Groups, group)
+		m.Groups = append(m.Groups, g.group())
 	})
 	return m, f.err
 }

@@ -183,11 +183,11 @@ func about(f *fields) About {
 	a := About{
 		SessionID:       f.need("sessionId"),
 		Cwd:             f.need("cwd"),
-		DisplayName:     f.bounded("displayName", MaxNameLen),
-		Hostname:        f.bounded("hostname", MaxNameLen),
-		PeerType:        f.bounded("peerType", MaxNameLen),
-		Channel:         f.bounded("channel", MaxNameLen),
-		Model:           f.bounded("model", MaxNameLen),
+		DisplayName:     f.name("displayName"),
+		Hostname:        f.name("hostname"),
+		PeerType:        f.name("peerType"),
+		Channel:         f.name("channel"),
+		Model:           f.name("model"),
 		ProtocolVersion: protocolVersion(f.Frame),
 		Capabilities:    f.strs("capabilities", MaxGroups),
 	}
@@ -203,11 +203,7 @@ func about(f *fields) About {
 		f.fail("cwd", fmt.Sprintf("at most %d bytes", MaxTextLen))
 	}
 	f.each("groups", MaxGroups, func(g *fields) {
-		group := Group{Name: g.need("name"), Role: g.bounded("role", MaxNameLen)}
-		if g.err == nil && !ValidGroup(group.Name) {
-			g.fail("name", groupNameWant)
-		}
-		a.Groups = append(a.Groups, group)
+		a.Groups = append(a.Groups, g.group())
 	})
 	a.Malformed = f.err
 	return a
@@ -220,34 +216,6 @@ func protocolVersion(f *Frame) string {
 		return s
 	}
 	return string(v)
-}
-
-// bounded is str for a text of at most limit bytes.
-func (f *fields) bounded(name string, limit int) string {
-	s := f.str(name)
-	if len(s) > limit {
-		f.fail(name, fmt.Sprintf("at most %d bytes", limit))
-		return ""
-	}
-	return s
-}
-
-const groupNameWant = "1-128 bytes without spaces, commas, '@' or '#', '/' only between names"
-
-// ValidGroup reports whether name can be a group: path segments joined by '/'.
-func ValidGroup(name string) bool {
-	if name == "" || len(name) > MaxNameLen {
-		return false
-	}
-	prev := byte('/')
-	for i := range len(name) {
-		c := name[i]
-		if c <= ' ' || c == 0x7f || c == ',' || c == '@' || c == '#' || c == '/' && prev == '/' {
-			return false
-		}
-		prev = c
-	}
-	return prev != '/'
 }
 
 // SetStatus changes the sender's own status: by hand, or as SourceHook.
@@ -352,14 +320,18 @@ type SetProfile struct {
 // DecodeSetProfile reads a set_profile.
 func DecodeSetProfile(frame *Frame) (SetProfile, error) {
 	f := fields{Frame: frame}
-	given := func(name string, limit int) *string {
+	given := func(name string, read func() string) *string {
 		if f.raw(name) == nil {
 			return nil
 		}
-		text := f.bounded(name, limit)
+		text := read()
 		return &text
 	}
-	p := SetProfile{Avatar: given("avatar", MaxTextLen), Title: given("title", MaxNameLen), Bio: given("bio", MaxTextLen)}
+	p := SetProfile{
+		Avatar: given("avatar", func() string { return f.bounded("avatar", MaxTextLen) }),
+		Title:  given("title", func() string { return f.name("title") }),
+		Bio:    given("bio", func() string { return f.bounded("bio", MaxTextLen) }),
+	}
 	if f.raw("capabilities") != nil {
 		p.Capabilities = append([]string{}, f.strs("capabilities", MaxGroups)...)
 	}
@@ -386,10 +358,7 @@ func (s *SetProfile) Apply(old *Profile) *Profile {
 // DecodeJoinGroup reads a join_group.
 func DecodeJoinGroup(frame *Frame) (Group, error) {
 	f := fields{Frame: frame}
-	g := Group{Name: f.need("name"), Role: f.bounded("role", MaxNameLen)}
-	if f.err == nil && !ValidGroup(g.Name) {
-		f.fail("name", groupNameWant)
-	}
+	g := f.group()
 	return g, f.err
 }
 
