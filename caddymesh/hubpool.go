@@ -28,7 +28,8 @@ type hub struct {
 	log  *zap.Logger // follows the logging of the newest config
 	core *liveCore
 
-	broker atomic.Pointer[broker.Broker] // nil until started
+	broker  atomic.Pointer[broker.Broker] // nil until started
+	storage atomic.Pointer[string]        // what to call it, once started
 
 	mu    sync.Mutex    // held while starting, configuring, stopping
 	owner *App          // whose settings are in force
@@ -82,6 +83,8 @@ func (h *hub) start(app *App, storage Storage, settings broker.Settings, log *za
 
 // open makes and starts a broker.
 func (h *hub) open(storage Storage, settings broker.Settings, name string) (*broker.Broker, error) {
+	called := storage.String()
+	h.storage.Store(&called)
 	store, err := storage.Open()
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", storage, err)

@@ -102,11 +102,14 @@ func (s *SQLite) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 type Postgres struct {
 	// The connection string, as a URL (postgres://user:password@host:5432/name)
 	// or as key=value pairs. Give it as a placeholder, {env.NAME} or {file.PATH},
-	// so that the password stays out of the adapted config.
+	// so that the password stays out of the adapted config. A file is read again before
+	// each new connection, and so is the passfile that the string may name: passwords can
+	// change while the broker runs. Several hosts may be given, with
+	// target_session_attrs=read-write for the one that can be written now.
 	// Default: {env.DATABASE_URL}.
 	DSN string `json:"dsn,omitempty"`
 
-	dsn  string // resolved; holds a secret
+	dsn  string // resolved when the config was loaded; holds a secret
 	name string // what String returns
 }
 
@@ -120,11 +123,7 @@ func (*Postgres) CaddyModule() caddy.ModuleInfo {
 
 // Provision resolves the connection string and checks its form.
 func (p *Postgres) Provision(caddy.Context) error {
-	raw := p.DSN
-	if raw == "" {
-		raw = databaseURL
-	}
-	dsn, err := caddy.NewReplacer().ReplaceOrErr(raw, true, true)
+	dsn, err := p.resolve()
 	if err != nil {
 		return fmt.Errorf("storage postgres: dsn: %w", err)
 	}
@@ -139,14 +138,23 @@ func (p *Postgres) Provision(caddy.Context) error {
 	return nil
 }
 
-// Identity returns the resolved connection string.
+// resolve returns the connection string as it is now.
+func (p *Postgres) resolve() (string, error) {
+	raw := p.DSN
+	if raw == "" {
+		raw = databaseURL
+	}
+	return caddy.NewReplacer().ReplaceOrErr(raw, true, true)
+}
+
+// Identity returns the connection string as it was when the config was loaded.
 func (p *Postgres) Identity() string { return "postgres:" + p.dsn }
 
 func (p *Postgres) String() string { return p.name }
 
 // Open prepares the connection pool; it dials nothing yet.
 func (p *Postgres) Open() (broker.Storage, error) {
-	store, err := postgres.Open(p.dsn)
+	store, err := postgres.OpenWith(p.resolve)
 	if err != nil {
 		return nil, err
 	}

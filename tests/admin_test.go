@@ -1,0 +1,61 @@
+package tests
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/internal/pgtest"
+)
+
+// TestAdminSocket checks that the shipped file lets only its owner rule the process, who
+// is told more than others: why the storage is away.
+func TestAdminSocket(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t)
+	s := newServer(t, "DATABASE_URL="+pg.DSN())
+	s.Env = slices.DeleteFunc(s.Env, func(v string) bool { return strings.HasPrefix(v, "CADDY_ADMIN=") })
+	s.Start()
+	socket := filepath.Join(s.Home, "caddy-admin.sock")
+	info, err := os.Stat(socket)
+	if err != nil || info.Mode() != os.ModeSocket|0o200 {
+		t.Fatalf("the admin socket: %v, %v", info, err)
+	}
+	if out, code := s.RunCaddy("reload", "--config", s.Config, "--adapter", "caddyfile", "--force"); code != 0 {
+		t.Fatalf("reload: exit %d\n%s", code, out)
+	}
+
+	admin := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}}}
+	ask := func() string {
+		res, err := admin.Get("http://localhost/claudemesh/health")
+		if err != nil {
+			return err.Error()
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			return err.Error()
+		}
+		return string(text)
+	}
+	if text := ask(); !strings.Contains(text, `"ready":true`) {
+		t.Errorf("health for the operator: %s", text)
+	}
+	pg.Stop()
+	notReady(t, s, "storage_unreachable")
+	if text := ask(); !strings.Contains(text, `"ready":false`) || !strings.Contains(text, "127.0.0.1") {
+		t.Errorf("health for the operator: %s", text)
+	}
+	if _, text := s.TryGet("/health/ready"); strings.Contains(text, "127.0.0.1") || strings.Contains(text, "postgres") {
+		t.Errorf("health for everybody: %s", text)
+	}
+}
