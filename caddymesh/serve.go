@@ -143,7 +143,11 @@ func (c *call) webSocket() error {
 }
 
 func (c *call) health() error {
-	return c.json(http.StatusOK, c.broker.Health(c.r.Context()))
+	health := c.broker.Health(c.r.Context())
+	if client := c.client(); client.IsValid() {
+		health.Client = client.String()
+	}
+	return c.json(http.StatusOK, health)
 }
 
 func (c *call) ready() error {

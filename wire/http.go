@@ -110,7 +110,8 @@ type Health struct {
 	Status  string  `json:"status"` // "ok"
 	DB      string  `json:"db"`     // up or down
 	Version string  `json:"version"`
-	Uptime  float64 `json:"uptime"` // seconds
+	Uptime  float64 `json:"uptime"`           // seconds
+	Client  string  `json:"client,omitempty"` // the address from which whoever asks comes
 }
 
 // Ready answers GET /health/ready.

@@ -133,7 +133,18 @@ func (d *doctor) broker(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s answers (version %s)", d.mesh.BrokerURL, health.Version), nil
+	return fmt.Sprintf("%s answers (version %s)%s", d.mesh.BrokerURL, health.Version, hiding(d.mesh.BrokerURL, health.Client)), nil
+}
+
+// hiding says so when the broker does not see who asks: somebody who reaches it over a
+// network comes from its own machine.
+func hiding(brokerURL, client string) string {
+	addr, err := netip.ParseAddr(client)
+	if err != nil || !addr.IsLoopback() || isLoopback(brokerURL) {
+		return ""
+	}
+	return "; to it, everybody comes from " + client + ", which is a proxy's address or yours: if others see the same, " +
+		"its operator should name the proxy in trusted_proxies and not create meshes by loopback (README: Behind a proxy)"
 }
 
 func (d *doctor) storage(ctx context.Context) (string, error) {
