@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +14,6 @@ import (
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/bench"
 )
-
-// adminMetrics is where Caddy's admin API is, unless told otherwise.
-const adminMetrics = "http://localhost:2019/metrics"
 
 func (a *app) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -33,8 +29,9 @@ NEW_SESSIONS_PER_HOUR at 1000000000 (the options of its Caddyfile have the same 
 small letters). What it refuses is counted.
 
 Bodies are random bytes, of the length of sealed ones; with --crypto they are sealed and
-opened. The broker's memory is read from Caddy's metrics (--metrics), by default from
-` + adminMetrics + ` when the broker is on this machine, or from a
+opened. The broker's memory is read from Caddy's metrics (--metrics: a URL, or the address
+of the admin API as Caddy writes it; by default, when the broker is on this machine, from
+$CADDY_ADMIN, caddy-admin.sock in the current directory, or localhost:2019), or from a
 process of this machine (--pid).
 
 Exit code 1 when a message was lost, duplicated, out of order, changed, delivered to
@@ -94,7 +91,7 @@ func (a *app) benchOf(kind bench.Kind, short, long string, flags func(*benchRun,
 		f.BoolVar(&b.settings.Crypto, "crypto", false, "seal and open the bodies; the times include it")
 		timeVar(cmd, &b.settings.Timeout, "timeout", "how long to wait for what is still under way")
 	}
-	f.StringVar(&b.metrics, "metrics", "", "URL of the broker's metrics, for its memory (default "+adminMetrics+" for a broker on this machine)")
+	f.StringVar(&b.metrics, "metrics", "", "URL of the broker's metrics, or unix/<path> of Caddy's admin socket, for its memory")
 	f.IntVar(&b.pid, "pid", 0, "process id of a broker on this machine, for its memory")
 	f.BoolVar(&b.json, "json", false, "print JSON")
 	f.BoolVar(&b.progress, "progress", false, "tell every second how it goes, even if standard error is no terminal")
@@ -272,7 +269,7 @@ func (a *app) bench(ctx context.Context, b *benchRun) error {
 		return err
 	}
 	if b.gc {
-		c.Collect = bench.CollectGarbage(cmp.Or(b.metrics, adminMetrics), nil)
+		c.Collect = bench.CollectGarbage(metricsAt(b.metrics))
 	}
 	show := a.newBenchProgress(b)
 	c.OnProgress, c.OnInterval = show.progress, show.interval
@@ -331,12 +328,11 @@ func (b *benchRun) sender(m *peer.Mesh) (peer.Mesh, error) {
 
 // gauge returns where the broker's memory can be read, nil for nowhere.
 func (b *benchRun) gauge(ctx context.Context, brokerURL string) (bench.Gauge, error) {
-	gauge, asked := bench.Metrics(adminMetrics, nil), true
+	gauge, asked := bench.Metrics(metricsAt(b.metrics)), true
 	switch {
 	case b.pid != 0:
 		gauge = bench.Process(b.pid)
 	case b.metrics != "":
-		gauge = bench.Metrics(b.metrics, nil)
 	case isLoopback(brokerURL):
 		asked = false
 	default:
