@@ -40,9 +40,15 @@ func (d *daemon) serveCheck(c *call) error {
 	if in.Limit > 0 {
 		limit = min(in.Limit, maxChecked)
 	}
-	list, remaining, err := c.s.takeMail(peer.TakeOptions{
+	options := peer.TakeOptions{
 		Filter: c.s.filter(), ToolUse: in.ToolUseID, Chars: checkChars, CharsEach: messageChars, Limit: limit, Now: time.Now(),
-	})
+	}
+	list, remaining, err := c.s.takeMail(options)
+	if err == nil && len(list) == 0 && len(d.takes.of(c.s.id)) > 0 {
+		// A call that the user has stopped may be about to give back what it was handed.
+		c.s.followTakes()
+		list, remaining, err = c.s.takeMail(options)
+	}
 	if err != nil {
 		return err
 	}

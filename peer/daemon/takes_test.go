@@ -160,3 +160,30 @@ func TestInterruptedReadIsToldWithTheNextPrompt(t *testing.T) {
 		t.Errorf("a prompt tells of what was read: %q", got)
 	}
 }
+
+// A call that comes while another one's fate is open waits for that, when there is nothing
+// else: the user has stopped the model and asked again.
+func TestCallAfterOneThatWasStopped(t *testing.T) {
+	t.Parallel()
+	host := &fakeHost{say: make(map[int]Published)}
+	host.converse(says["nothing yet"])
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up(func(o *Options) { o.Host = host })
+	a, b := alice.session().connected(), bob.session().connected()
+	a.send(b.key().String(), "one")
+	eventually(t, "it has come", func() bool { return unread(b) == 1 })
+	b.must(local.VerbCheck, local.Check{ToolUseID: "stopped"}, nil)
+	looks := 0
+	host.converse(func(c Call) Answered {
+		if looks++; c.ToolUse != "stopped" || looks < 3 {
+			return Answered{Kept: true}
+		}
+		return Answered{Kept: true, Known: true}
+	})
+	var checked local.Checked
+	b.must(local.VerbCheck, local.Check{ToolUseID: "next"}, &checked)
+	if len(checked.Messages) != 1 || checked.Messages[0].MaybeSeen {
+		t.Errorf("got %+v", checked.Messages)
+	}
+}

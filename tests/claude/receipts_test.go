@@ -269,3 +269,63 @@ func TestReadingWithoutATerminal(t *testing.T) {
 		}
 	})
 }
+
+// TestReadingOfAStream is about a program that drives Claude Code by JSON lines, and
+// interrupts it at any moment of the reading. The stand-in does not speak them.
+func TestReadingOfAStream(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		if !w.program.Real {
+			t.Skip("only the real program takes --input-format stream-json")
+		}
+		m := newMail(w, "")
+		if code := m.reader.Exit(); code != 0 {
+			t.Fatalf("exit code %d", code)
+		}
+		cmd := m.to.Command("claudemesh", "launch", "-y", "--quiet", "--name", "bob", "--", "--allowedTools", checkTool,
+			"-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose", "--resume", m.id)
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		turns := func() int { return w.api.Turns(m.id) }
+		say := func(line string) {
+			t.Helper()
+			if _, err := fmt.Fprintln(in, line); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ask := func(text string) {
+			say(`{"type":"user","message":{"role":"user","content":"` + text + `"}}`)
+		}
+		const most = 20
+		for i := range most {
+			text := fmt.Sprint("round ", i)
+			before, ended := m.calls(), turns()
+			ask("hello")
+			m.to.await("the turn is over", func() bool { return turns() > ended })
+			id := m.send(text)
+			ask("what next?")
+			m.to.await("the model reads", func() bool { return m.calls() > before })
+			<-time.After(time.Duration(i) * 20 * time.Millisecond)
+			say(fmt.Sprintf(`{"type":"control_request","request_id":"r%d","request":{"subtype":"interrupt"}}`, i))
+			m.judge(id, text)
+			var asked time.Time
+			m.to.await("a prompt tells of it", func() bool {
+				if time.Since(asked) > 3*time.Second { // nothing else can
+					asked = time.Now()
+					ask("and then?")
+				}
+				return len(m.shown(text)) > 0
+			})
+			m.awaitRead(id, text)
+		}
+		t.Logf("%d of them had been read before the interruption", m.early)
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}
