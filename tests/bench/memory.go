@@ -11,6 +11,8 @@ import (
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/bench"
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
+	"github.com/claudemesh/claudemesh/wire"
 )
 
 // idleMeshes are the meshes of the idle sessions that are spread.
@@ -92,7 +94,9 @@ func growthSeries(what string, l layout, n int) string { return series("growth",
 func (l *lab) grown(s *stage, layout layout, n int, rate []string) {
 	site := l.broker(s, postgresDB)
 	meshes := []peer.Mesh{site.mesh}
-	if layout.perMesh > 0 {
+	if layout.perMesh == 0 {
+		meshes = site.team(s, n)
+	} else {
 		for len(meshes) < n/layout.perMesh {
 			meshes = append(meshes, site.createMesh(s, len(meshes)))
 		}
@@ -128,6 +132,35 @@ func (x *site) createMesh(s *stage, i int) peer.Mesh {
 		MeshID: made.MeshID.String(), MemberID: made.MemberID.String(), Slug: slug, Name: slug,
 		Member: key, BrokerURL: x.WSURL(), JoinedAt: time.Now(), Key: envelope.NewMeshKey(),
 	}
+}
+
+// perMember is how many sessions come as one member at most: a broker takes no more than
+// 4,096 hellos of one within two minutes.
+const perMember = 2500
+
+// team returns the credentials of as many members of the mesh as n sessions need, the
+// owner first.
+func (x *site) team(s *stage, n int) []peer.Mesh {
+	team := []peer.Mesh{x.mesh}
+	guests := (n - 1) / perMember
+	if guests == 0 {
+		return team
+	}
+	about := peer.About{SessionID: "bench-host", Channel: "claudemesh-bench", Capabilities: []string{wire.CapTransient}}
+	owner, err := peer.Dial(s.ctx, peer.Options{Mesh: x.mesh, About: about, OneShot: true})
+	s.check("connect the owner", err)
+	defer owner.Close()
+	terms := peer.InviteTerms{Role: "member", Uses: int64(guests), ExpiresAt: time.Now().Add(time.Hour)}
+	link, invite, err := peer.NewLinkInvite(&x.mesh, x.mesh.Member.Public(), terms)
+	s.check("make an invite", err)
+	_, err = owner.InviteCreate(s.ctx, invite)
+	s.check("register an invite", err)
+	for len(team) <= guests {
+		joined, err := peer.Join(s.ctx, peer.Dir(harness.ShortTempDir(s)), link, fmt.Sprint("bench", len(team)), nil)
+		s.check("join the mesh", err)
+		team = append(team, joined.Mesh)
+	}
+	return team
 }
 
 const (
