@@ -8,7 +8,7 @@ FOR      ?= 30m
 FAULT    ?=
 
 module  := github.com/claudemesh/claudemesh
-ldflags := -s -w -X $(module)/caddymesh.version=$(VERSION) -X $(module)/peer/cli.version=$(VERSION)
+ldflags := -s -w -X $(module)/caddymesh.version=$(VERSION) -X $(module)/peer/cli.version=$(VERSION) -X main.version=$(VERSION)
 # xcaddy's own tags: they leave out databases of Caddy's certificate authority.
 tags    := nobadger,nomysql,nopgx
 compile := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(tags) -ldflags "$(ldflags)"
@@ -19,11 +19,12 @@ compile := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(tags) -ldfla
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## bin/caddy (the broker) and bin/claudemesh (the command)
+build: ## bin/caddy (the broker), bin/claudemesh (the command) and bin/claudemesh-hook (its hook)
 	@mkdir -p bin
-	@echo "building bin/caddy and bin/claudemesh $(VERSION)"
+	@echo "building bin/caddy, bin/claudemesh and bin/claudemesh-hook $(VERSION)"
 	@$(compile) -o bin/caddy ./cmd/caddy
 	@$(compile) -o bin/claudemesh ./cmd/claudemesh
+	@$(compile) -o bin/claudemesh-hook ./cmd/claudemesh-hook
 
 run: build ## the broker on 127.0.0.1:7900, until Ctrl-C
 	@scripts/run

@@ -33,7 +33,8 @@ var mayImport = map[string]string{
 	"peer/daemon/process":        "",
 	"peer/claudecode/diagnose":   daemon + "peer/claudecode/...",
 	"peer/claudecode/frame":      "visible",
-	"peer/claudecode/hook":       "visible wire peer/configdir peer/local peer/daemon/process peer/claudecode/lineage",
+	"peer/claudecode/debuglog":   "visible peer/configdir",
+	"peer/claudecode/hook":       hookParts + "peer/claudecode/lineage peer/claudecode/debuglog",
 	"peer/claudecode/install":    client + "peer peer/claudecode/plugin peer/claudecode/program peer/claudecode/settings",
 	"peer/claudecode/launch":     daemon + "peer/claudecode/...",
 	"peer/claudecode/lineage":    "wire peer/configdir peer/local peer/daemon/process",
@@ -53,13 +54,16 @@ var mayImport = map[string]string{
 	"storage/sqlite":   "visible wire identity mesh presence queue audit journal storage storage/internal/...",
 	"storage/postgres": "visible wire identity mesh presence queue audit journal storage storage/internal/...",
 	"cmd/caddy":        "visible wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker caddymesh",
-	"cmd/claudemesh":   daemon + "audit peer/bench peer/claudecode/... peer/cli",
+	// No client library and no database: it is started at every call of a tool.
+	"cmd/claudemesh-hook": hookParts + "peer/claudecode/lineage peer/claudecode/debuglog peer/claudecode/hook",
+	"cmd/claudemesh":      daemon + "audit peer/bench peer/claudecode/... peer/cli",
 }
 
 // What the client library, and what the daemon, is made of.
 const (
-	client = "visible visible/alike wire identity envelope peer/configdir "
-	daemon = client + "peer peer/local peer/daemon peer/daemon/... "
+	client    = "visible visible/alike wire identity envelope peer/configdir "
+	hookParts = "visible wire peer/configdir peer/local peer/daemon/process "
+	daemon    = client + "peer peer/local peer/daemon peer/daemon/... "
 )
 
 // mayKnow are the rooms that may use Caddy or a database.

@@ -107,7 +107,6 @@ func (a *app) daemonStatus(ctx context.Context) (status local.Status, err error)
 	if err != nil {
 		return status, err
 	}
-	defer client.Close()
 	return status, client.Call(ctx, local.VerbStatus, nil, &status)
 }
 

@@ -17,7 +17,9 @@ import (
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/claudecode/debuglog"
 	"github.com/claudemesh/claudemesh/peer/claudecode/hook"
+	"github.com/claudemesh/claudemesh/peer/claudecode/plugin"
 	"github.com/claudemesh/claudemesh/peer/claudecode/program"
 	"github.com/claudemesh/claudemesh/peer/daemon"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -124,7 +126,6 @@ func (p *patient) register(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
 	cwd, err := os.Getwd()
 	if err != nil {
 		return fmt.Errorf("find the working directory: %w", err)
@@ -200,7 +201,6 @@ func (p *patient) read(ctx context.Context, text string) error {
 	if err != nil {
 		return fmt.Errorf("speak for the session: %w", err)
 	}
-	defer client.Close()
 	toolUse := "doctor-" + p.session
 	var c local.Checked
 	if err := client.Call(ctx, local.VerbCheck, local.Check{ToolUseID: toolUse}, &c); err != nil {
@@ -250,9 +250,10 @@ func (p *patient) hook(ctx context.Context, event string, fields map[string]any)
 	if err != nil {
 		return "", fmt.Errorf("encode the event: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, p.exe, "hook")
+	path, args := plugin.Hook(p.exe)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append(program.CleanEnv(os.Environ()), "CLAUDE_PID="+strconv.Itoa(os.Getpid()), "CLAUDEMESH_CONFIG_DIR="+string(p.dir),
-		hook.EnvMesh+"="+p.mesh.MeshID, hook.EnvName+"="+patientName, hook.EnvRole+"=", hook.EnvGroups+"=", envHookDebug+"=1")
+		hook.EnvMesh+"="+p.mesh.MeshID, hook.EnvName+"="+patientName, hook.EnvRole+"=", hook.EnvGroups+"=", debuglog.Variable+"=1")
 	cmd.Stdin = bytes.NewReader(text)
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
@@ -303,7 +304,6 @@ func (p *patient) leave(ctx context.Context) {
 	defer cancel()
 	if client, err := local.Owner(p.dir); err == nil {
 		_ = client.Call(ctx, local.VerbEnd, local.End{PID: os.Getpid(), SessionID: p.session, Reason: "other"}, nil)
-		client.Close()
 	}
 	_ = identity.OpenSessionStore(peer.SessionsRoot(p.dir)).Remove(p.mesh.Slug, p.session)
 }

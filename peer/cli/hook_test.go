@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/claudecode/debuglog"
 	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
 	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -77,16 +78,16 @@ func TestHookPrintsPointer(t *testing.T) {
 
 func TestHookExplains(t *testing.T) {
 	dir := daemontest.Dir(t)
-	t.Setenv(envHookDebug, "1")
-	if err := os.WriteFile(dir.Path(hookLogName), make([]byte, hookLogLimit+1), 0o600); err != nil {
+	t.Setenv(debuglog.Variable, "1")
+	if err := os.WriteFile(dir.Path("hook.log"), make([]byte, (1<<20)+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	code, out, errOut := run(t, string(dir), event("PreToolUse", ""), "hook")
 	if code != exitOK || out != "" || !strings.Contains(errOut, "daemon is not running") {
 		t.Errorf("exit code %d, %q, %q", code, out, errOut)
 	}
-	log, err := os.ReadFile(dir.Path(hookLogName))
-	if err != nil || !strings.Contains(string(log), "PreToolUse") || len(log) > hookLogLimit {
+	log, err := os.ReadFile(dir.Path("hook.log"))
+	if err != nil || !strings.Contains(string(log), "PreToolUse") || len(log) > (1<<20) {
 		t.Errorf("hook.log has %d bytes, %v", len(log), err)
 	}
 }
@@ -94,7 +95,7 @@ func TestHookExplains(t *testing.T) {
 func TestWaitWakes(t *testing.T) {
 	dir := daemontest.Dir(t)
 	playClaude(t, dir)
-	t.Setenv(envHookDebug, "1") // standard error is still the pointer alone
+	t.Setenv(debuglog.Variable, "1") // standard error is still the pointer alone
 	d := daemontest.Start(t, dir)
 	woken := local.Woken{Pointer: "1 unread"}
 	d.HandleFunc(local.VerbWake, func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(woken) })

@@ -22,7 +22,6 @@ func (a *app) daemonServes(ctx context.Context, meshID string) (serves bool, pro
 	if err != nil {
 		return false, ""
 	}
-	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, daemonAsk)
 	defer cancel()
 	var status local.Status

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/claudecode/debuglog"
 	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
 	"github.com/claudemesh/claudemesh/peer/claudecode/mcpserver"
 )
@@ -32,7 +33,7 @@ With CLAUDEMESH_CHANNEL=1 it offers channel notifications too.`,
 			if err != nil {
 				return err
 			}
-			logf, done := debugLog(dir, "mcp", a.err)
+			logf, done := debuglog.Open(dir, "mcp", a.err)
 			defer done()
 			return mcpserver.Serve(cmd.Context(), mcpserver.Config{
 				Dir: dir, PID: os.Getppid(), Session: os.Getenv(lineage.EnvSession), Version: buildVersion(),

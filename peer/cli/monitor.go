@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/claudecode/debuglog"
 	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
 	"github.com/claudemesh/claudemesh/peer/claudecode/wake"
 )
@@ -21,7 +22,7 @@ func (a *app) monitorCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			logf, done := debugLog(dir, "monitor", a.err)
+			logf, done := debuglog.Open(dir, "monitor", a.err)
 			defer done()
 			return wake.Monitor(cmd.Context(), wake.Options{
 				Dir: dir, PID: lineage.FromEnv(), Revive: starter(dir), Logf: logf,

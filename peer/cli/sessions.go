@@ -107,7 +107,6 @@ func liveSessions(ctx context.Context, dir peer.Dir) (map[string]local.SessionSt
 	if err != nil {
 		return nil, err
 	}
-	defer daemon.Close()
 	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
 	defer cancel()
 	var status local.Status

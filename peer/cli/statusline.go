@@ -81,7 +81,6 @@ func unread(ctx context.Context) *local.Unread {
 	if err != nil {
 		return nil
 	}
-	defer session.Close()
 	var u local.Unread
 	err = session.Call(ctx, local.VerbUnread, nil, &u)
 	var refused *local.Error

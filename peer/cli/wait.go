@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/claudecode/debuglog"
 	"github.com/claudemesh/claudemesh/peer/claudecode/hook"
 	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
 	"github.com/claudemesh/claudemesh/peer/claudecode/wake"
@@ -40,7 +41,7 @@ func (a *app) waitCommand() *cobra.Command {
 			if wantsHelp(args) || err != nil || headless() || a.ofSubagent() {
 				return nil
 			}
-			logf, done := debugLog(dir, "wait", io.Discard) // standard error is for the model
+			logf, done := debuglog.Open(dir, "wait", io.Discard) // standard error is for the model
 			defer done()
 			pointer := wake.Wait(cmd.Context(), wake.Options{
 				Dir: dir, PID: lineage.FromEnv(), Revive: starter(dir), Logf: logf,

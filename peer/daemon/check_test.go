@@ -81,7 +81,7 @@ func TestMemberMailGoesToTheSessionLastActive(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(context.Background())
-		t.Cleanup(func() { cancel(); client.Close() })
+		t.Cleanup(cancel)
 		pointers := make(chan string, 10)
 		go func() {
 			_ = client.Wake(ctx, local.Wake{Path: local.PathMonitor, PID: p.pid()}, func(w local.Woken) error {

@@ -297,7 +297,6 @@ func (u *user) owner(verb string, in, out any) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return client.Call(ctx, verb, in, out)
@@ -391,7 +390,6 @@ func (p *program) call(verb string, in, out any) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return client.Call(ctx, verb, in, out)

@@ -68,7 +68,6 @@ func TestWhatWasDeletedIsMadeAnew(t *testing.T) {
 				if err != nil {
 					return false
 				}
-				defer client.Close()
 				return client.Call(t.Context(), local.VerbUnread, nil, nil) == nil
 			})
 			eventually(t, "the lock is where others look for it", func() bool {

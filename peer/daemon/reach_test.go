@@ -126,7 +126,6 @@ func (p *program) attachTool() (end func()) {
 	attached, ended := make(chan struct{}, 1), make(chan struct{})
 	go func() {
 		defer close(ended)
-		defer client.Close()
 		_ = client.Wake(ctx, local.Wake{Path: local.PathTool, PID: p.pid()}, func(local.Woken) error {
 			select {
 			case attached <- struct{}{}:

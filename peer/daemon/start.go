@@ -79,7 +79,6 @@ func (o *StartOptions) running(ctx context.Context) (local.Info, bool) {
 	if err != nil {
 		return info, false
 	}
-	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	return info, client.Call(ctx, local.VerbStatus, nil, nil) == nil
@@ -147,7 +146,6 @@ func Stop(ctx context.Context, dir peer.Dir, leave bool) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
 	if err := client.Call(ctx, local.VerbShutdown, local.Shutdown{Leave: leave}, nil); err != nil {
 		return err
 	}

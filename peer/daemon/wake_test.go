@@ -25,7 +25,7 @@ func (p *program) wake(path local.Path) *stream {
 		p.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p.t.Cleanup(func() { cancel(); client.Close() })
+	p.t.Cleanup(cancel)
 	s := &stream{lines: make(chan local.Woken, 100), ended: make(chan error, 1)}
 	go func() {
 		s.ended <- client.Wake(ctx, local.Wake{Path: path, PID: p.pid()}, func(w local.Woken) error { s.lines <- w; return nil })

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -39,10 +40,7 @@ const (
 )
 
 // Client speaks to the daemon. The zero Client is not usable.
-type Client struct {
-	http  *http.Client
-	token string
-}
+type Client struct{ socket, token string }
 
 // Owner returns a client with the rights of the daemon's owner. It fails with
 // ErrNotRunning when no daemon has been started; nothing is connected yet.
@@ -51,7 +49,7 @@ func Owner(dir configdir.Dir) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newClient(info.Socket, info.Token), nil
+	return &Client{info.Socket, info.Token}, nil
 }
 
 // Session returns a client that speaks for the session of a claude process. It
@@ -65,19 +63,8 @@ func Session(dir configdir.Dir, pid int) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newClient(info.Socket, ticket.Token), nil
+	return &Client{info.Socket, ticket.Token}, nil
 }
-
-func newClient(socket, token string) *Client {
-	return &Client{token: token, http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		},
-	}}}
-}
-
-// Close drops idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Call sends in, which may be nil, to a verb and reads the answer into out, which
 // may be nil. It fails with ErrNotRunning, an *Error, or ctx's error.
@@ -139,7 +126,8 @@ func (c *Client) open(ctx context.Context, verb string, in any) (io.ReadCloser, 
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.http.Do(req)
+	req.Close = true
+	resp, err := c.roundTrip(req)
 	if err != nil {
 		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
 			return nil, ErrNotRunning
@@ -153,6 +141,55 @@ func (c *Client) open(ctx context.Context, verb string, in any) (io.ReadCloser, 
 	refusal := &Error{Status: resp.StatusCode, Code: CodeInternal, Message: "the daemon answered " + resp.Status}
 	_ = json.NewDecoder(io.LimitReader(resp.Body, MaxBody)).Decode(refusal) // else the above stays
 	return nil, refusal
+}
+
+// roundTrip sends a request over a connection of its own, which ends with the answer's
+// body or with the request's context. http.Transport would do the same with a pool and
+// three goroutines, whose start is a good part of what a hook costs.
+func (c *Client) roundTrip(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", c.socket)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	resp, err := func() (*http.Response, error) {
+		if err := req.Write(conn); err != nil {
+			return nil, err
+		}
+		return http.ReadResponse(bufio.NewReader(conn), req)
+	}()
+	if err != nil {
+		stop()
+		_ = conn.Close()
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, err
+	}
+	resp.Body = &body{ReadCloser: resp.Body, ctx: ctx, conn: conn, stop: stop}
+	return resp, nil
+}
+
+// body is an answer's, and closes its connection.
+type body struct {
+	io.ReadCloser
+	ctx  context.Context
+	conn net.Conn
+	stop func() bool
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && b.ctx.Err() != nil {
+		err = b.ctx.Err()
+	}
+	return n, err
+}
+
+func (b *body) Close() error {
+	b.stop()
+	return b.conn.Close()
 }
 
 func shortHash(s string) string {

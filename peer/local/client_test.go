@@ -35,7 +35,6 @@ func TestCallReadsToTheEnd(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer client.Close()
 			if err := client.Call(t.Context(), local.VerbStatus, nil, out); err != nil {
 				t.Fatal(err)
 			}

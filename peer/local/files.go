@@ -28,11 +28,18 @@ func (b Build) Newer(other Build) bool { return b.Built.After(other.Built) }
 
 // OwnBuild returns the build of this process.
 func OwnBuild(version string) Build {
+	exe, err := os.Executable()
+	if err != nil {
+		return Build{Version: version}
+	}
+	return BuildOf(exe, version)
+}
+
+// BuildOf returns the build of the program at a path.
+func BuildOf(executable, version string) Build {
 	b := Build{Version: version}
-	if exe, err := os.Executable(); err == nil {
-		if info, err := os.Stat(exe); err == nil {
-			b.Built = info.ModTime().UTC()
-		}
+	if info, err := os.Stat(executable); err == nil {
+		b.Built = info.ModTime().UTC()
 	}
 	return b
 }

@@ -71,6 +71,8 @@ load's own half of each handshake on the same cores.`
 mailbox read from the database.`
 	whyQueueMemory = `A returning session reads its mailbox in pages, so that only caches can grow: those of the
 database driver, and the mesh's list of sessions that may come back.`
+	whyHook = `A hook reads its event, asks the daemon over its socket and writes the answer: HTTP and JSON from the standard
+library, whose pages have to be read at every start.`
 	whyGrowth = `What grows with the sessions of a mesh is its roster; what grows with everything is the garbage
 collector's work. The figures at each size are in the table below.`
 )
@@ -127,6 +129,8 @@ func table() []goal {
 		[]beside{{"2,000 queued", "queue/first/short/%[1]s", "ms"}}, whyQueue})
 	each(goal{"queue", "… memory over that of a broker with 2,000 queued", "", "queue/growth/%[1]s", "MB", atMost, 10,
 		[]beside{{"2,000 queued", "queue/memory/short/%[1]s", "MB"}, {"1,000,000 queued", "queue/memory/long/%[1]s", "MB"}}, whyQueueMemory})
+	list = append(list, goal{"hook", "processor time of a hook, over that of a Go program that prints a line", "", "hook/ratio", "×", atMost, 2,
+		[]beside{{"the hook", "hook/cpu", "ms"}, {"start to exit", "hook/wall", "ms"}}, whyHook})
 	for _, g := range []goal{
 		{"growth", "100 → 10,000 sessions: latency, p50", "", "growth/ratio/p50/%[1]s", "×", atMost, 1.2, nil, whyGrowth},
 		{"growth", "… memory per session", "", "growth/ratio/memory/%[1]s", "×", atMost, 1.2, nil, whyGrowth},

@@ -26,6 +26,7 @@ var probes = []probe{
 	{"idle", "memory of idle sessions, in one mesh and in many, beside ceiling W", 2, (*lab).idle},
 	{"arrivals", "10,000 sessions come to one mesh, and the latency of others meanwhile", 3, (*lab).arrivals},
 	{"growth", "latency and memory per session from 100 to 10,000 sessions", 1, (*lab).growth},
+	{"hook", "a hook's process, beside a program that prints a line", 0, (*lab).hook},
 	{"queue", "1,000,000 messages waiting for 10,000 absent sessions", 1, (*lab).queued},
 }
 

@@ -41,7 +41,6 @@ func newMail(w *world, slow string) *mail {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(from.Close)
 	m := &mail{w: w, sender: a, from: from, to: bob, reader: bob.launch()}
 	m.id = m.reader.ID()
 	m.key = alice.awaitRow(m.reader, "idle").Pubkey

@@ -137,7 +137,6 @@ func (m *machine) program(verb string, in, out any) error {
 }
 
 func call(client *local.Client, verb string, in, out any) error {
-	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), rawPatience)
 	defer cancel()
 	return client.Call(ctx, verb, in, out)

@@ -89,7 +89,6 @@ func (h *Hook) deliver(ctx context.Context, e *Event, start func(context.Context
 	if err != nil {
 		return err
 	}
-	defer daemon.Close()
 	switch e.Name {
 	case sessionStart:
 		return daemon.Call(ctx, local.VerbRegister, h.registration(e), nil)

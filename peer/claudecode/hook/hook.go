@@ -134,7 +134,6 @@ func (h *Hook) print(ctx context.Context, out io.Writer, e *Event, p local.Point
 	if err != nil {
 		return err
 	}
-	defer daemon.Close()
 	return daemon.Call(ctx, local.VerbPrinted, local.Printed{PID: h.PID, Number: p.Number}, nil)
 }
 
@@ -144,7 +143,6 @@ func (h *Hook) tell(ctx context.Context, e *Event, a *local.Activity) (p local.P
 	if err != nil {
 		return p, err
 	}
-	defer daemon.Close()
 	err = daemon.Call(ctx, local.VerbActivity, a, &p)
 	var refused *local.Error
 	if errors.As(err, &refused) && e.Name == userPromptSubmit &&
@@ -168,7 +166,6 @@ func (h *Hook) start(ctx context.Context, e *Event) error {
 	if err != nil {
 		return errors.Join(err, h.detach(e))
 	}
-	defer daemon.Close()
 	err = h.register(ctx, daemon, e)
 	if unanswered(err) || err == nil && h.Build.Newer(info.Build) {
 		err = errors.Join(err, h.detach(e))
@@ -207,7 +204,6 @@ func (h *Hook) end(ctx context.Context, e *Event) error {
 	if err != nil {
 		return err
 	}
-	defer daemon.Close()
 	err = daemon.Call(ctx, local.VerbEnd, h.ending(e), nil)
 	if unanswered(err) {
 		err = errors.Join(err, h.detach(e))

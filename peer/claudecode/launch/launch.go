@@ -127,7 +127,6 @@ func (p *Prepared) register(ctx context.Context, o *Options) error {
 		p.warn("the daemon can't be reached: %v", err)
 		return nil
 	}
-	defer client.Close()
 	var answer local.Registered
 	err = client.Call(ctx, local.VerbRegister, local.Register{
 		PID: os.Getpid(), SessionID: p.Identity.SessionID, Source: local.SourceLaunch, Cwd: o.Cwd,

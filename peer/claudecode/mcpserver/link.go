@@ -96,7 +96,6 @@ func (l *link) once(ctx context.Context, verb string, in, out any) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return client.Call(ctx, verb, in, out)

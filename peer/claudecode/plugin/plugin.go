@@ -24,6 +24,9 @@ const (
 	Server      = "mesh" // of the tools: mcp__plugin_claudemesh_mesh__...
 )
 
+// HookProgram is the name of the program that is `claudemesh hook` and nothing else.
+const HookProgram = "claudemesh-hook"
+
 // Plugin is where the plugin has been written.
 type Plugin struct {
 	Marketplace string // directory for `claude plugin marketplace add`
@@ -113,9 +116,10 @@ func Current(dir peer.Dir, executable string) (bool, error) {
 func render(dir peer.Dir, executable string) (map[string][]byte, error) {
 	v := values{
 		Plugin: Name, Marketplace: Marketplace, Server: Server, Events: events, Executable: executable,
-		Hook: call{executable, []string{"hook"}}, Wait: call{executable, []string{"wait"}},
+		Wait:    call{executable, []string{"wait"}},
 		Monitor: ShellCommand(dir, executable, "monitor"),
 	}
+	v.Hook.Command, v.Hook.Args = Hook(executable)
 	if !usual(dir) {
 		v.ConfigDir = string(dir)
 		v.Hook, v.Wait = v.Hook.in(dir), v.Wait.in(dir)
@@ -137,6 +141,16 @@ func render(dir peer.Dir, executable string) (map[string][]byte, error) {
 		return nil
 	})
 	return files, err
+}
+
+// Hook returns the command that runs the hook: the small program that is made for it,
+// where that stands beside claudemesh, else claudemesh itself.
+func Hook(executable string) (path string, args []string) {
+	small := filepath.Join(filepath.Dir(executable), HookProgram)
+	if info, err := os.Stat(small); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0 {
+		return small, []string{executable}
+	}
+	return executable, []string{"hook"}
 }
 
 // in is the call with the config directory in its environment. env(1) becomes the

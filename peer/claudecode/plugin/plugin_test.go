@@ -166,3 +166,27 @@ func TestWriteTwice(t *testing.T) {
 		t.Error("a relative path passed")
 	}
 }
+
+// The program that is made for hooks is used where it can be run.
+func TestHookProgram(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		mode  os.FileMode // 0: it is not there
+		small bool
+	}{"there": {0o755, true}, "not executable": {0o644, false}, "not there": {0, false}} {
+		bin := t.TempDir()
+		exe, small := filepath.Join(bin, "claudemesh"), filepath.Join(bin, HookProgram)
+		if tc.mode != 0 {
+			if err := os.WriteFile(small, nil, tc.mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := call{exe, []string{"hook"}}
+		if tc.small {
+			want = call{small, []string{exe}}
+		}
+		if path, args := Hook(exe); path != want.Command || !slices.Equal(args, want.Args) {
+			t.Errorf("%s: %s %q, want %v", name, path, args, want)
+		}
+	}
+}

@@ -83,7 +83,6 @@ func (l *Listener) stream(ctx context.Context, each func(string) error) (heard b
 	if err != nil {
 		return false, err
 	}
-	defer session.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	watchdog := time.AfterFunc(silence, cancel)

@@ -37,7 +37,7 @@ func Build(repo string) (Commands, error) {
 		return c, err
 	}
 	args := append([]string{"build", "-o", dir}, raceFlags...)
-	build := exec.Command("go", append(args, "./cmd/caddy", "./cmd/claudemesh")...)
+	build := exec.Command("go", append(args, "./cmd/caddy", "./cmd/claudemesh", "./cmd/claudemesh-hook")...)
 	build.Dir = c.Repo
 	if out, err := build.CombinedOutput(); err != nil {
 		c.Remove()
