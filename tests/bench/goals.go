@@ -40,7 +40,12 @@ Caddy, the database and the load itself share its cores: if storage and WebSocke
 were free, {{m "throughput/in turn/%[1]s" "1/s"}} would go through. A message costs the broker
 {{m "throughput/cpu/%[1]s" "µs"}} of processor time, the bare relay {{m "throughput/cpu/W" "µs"}}; the load takes
 {{m "throughput/load/%[1]s" "%%"}} of one core. When the load ended, {{m "throughput/waiting/%[1]s" ""}} messages, which their
-recipients had acknowledged, were still to be stored; the rate counts until they were.`
+recipients had acknowledged, were still to be stored; the rate counts until they were. A profile by function gives
+the processor time of a message to, in this order: the commit (SQLite runs in the broker, Postgres in processes of its
+own), reading from and writing to the sockets, parsing its frames, garbage collection, limits and routing, encoding
+the push and the ack, and the queue; the hashes of the audit log are less than a hundredth of it.`
+	whyRefused = `A sender that outruns the storage waits for its acks, for 5 s at most: so much longer did the storage take for
+what was under way.`
 	whyJetStream = `JetStream reached {{m "throughput/one stream" "1/s"}} with one stream and
 {{m "throughput/a stream per pair" "1/s"}} with a stream per pair; the better of the two counts. It syncs each message by
 itself, so that its rate is that of the disk; the broker's is bound by the processor, see above.`
@@ -89,11 +94,12 @@ func table() []goal {
 		{"S", "throughput/S/live/%[1]s", "1/s"}, {"S, queued", "throughput/S/queued/%[1]s", "1/s"}, {"W", "throughput/W", "1/s"},
 	}
 	each(goal{"throughput", "durable direct messages, 50 pairs", "", "throughput/%[1]s", "1/s", atLeast, 6000,
-		append(ceilings, beside{"delivered meanwhile", "throughput/delivered/%[1]s", "1/s"}, beside{"refused (try again)", "throughput/%[1]s/refused", ""}), whyThroughput})
+		append(ceilings, beside{"delivered meanwhile", "throughput/delivered/%[1]s", "1/s"}), whyThroughput})
 	each(goal{"throughput", "… of min(S, W)", "", "throughput/share/%[1]s", "%", atLeast, 70,
 		[]beside{{"S and W in turn", "throughput/in turn/%[1]s", "1/s"}}, whyThroughput})
 	each(goal{"throughput", "… over JetStream's", "", "throughput/jetstream/%[1]s", "×", atLeast, 3.5,
 		[]beside{{string(oneStream), series("throughput", oneStream), "1/s"}, {string(streamPerPair), series("throughput", streamPerPair), "1/s"}}, whyJetStream})
+	each(goal{"throughput", "… refused", "", "throughput/%[1]s/refused", "", atMost, 0, nil, whyRefused})
 	each(goal{"throughput", "… lost", "", "throughput/%[1]s/lost", "", atMost, 0, nil, whyErrors})
 	each(goal{"burst", "100 peers × 1,000 messages at once: delivered", "", "burst/delivered/%[1]s", "%", atLeast, 100, nil, whyErrors})
 	each(goal{"burst", "… until the last has arrived", "", "burst/seconds/%[1]s", "s", atMost, 30,
