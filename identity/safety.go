@@ -1,6 +1,8 @@
 package identity
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
@@ -47,6 +49,24 @@ func safetyDigits(meshID string, key wire.Key) string {
 		var chunk [8]byte
 		copy(chunk[3:], sum[5*i:5*i+5])
 		groups[i] = fmt.Sprintf("%05d", binary.BigEndian.Uint64(chunk[:])%100_000)
+	}
+	return strings.Join(groups, " ")
+}
+
+// SafetyNumberV1 returns the 30 digits, in 6 groups of 5 with a space between, that
+// clients of protocol v1 show for two members. It is the same whichever key comes first,
+// and in every mesh.
+func SafetyNumberV1(a, b wire.Key) string {
+	if bytes.Compare(b[:], a[:]) < 0 {
+		a, b = b, a
+	}
+	sum := sha256.Sum256(append(a[:], b[:]...))
+	var groups []string
+	for i := 0; i < 15; i += 5 { // two numbers of 20 bits in 5 bytes
+		var chunk [8]byte
+		copy(chunk[3:], sum[i:i+5])
+		pair := binary.BigEndian.Uint64(chunk[:])
+		groups = append(groups, fmt.Sprintf("%05d %05d", (pair>>20)%100_000, (pair&(1<<20-1))%100_000))
 	}
 	return strings.Join(groups, " ")
 }

@@ -30,6 +30,22 @@ func TestSafetyNumberIsTheSameEverywhere(t *testing.T) {
 	}
 }
 
+// The number was calculated with Python's hashlib.
+func TestSafetyNumberV1(t *testing.T) {
+	t.Parallel()
+	var a, b wire.Key
+	for i := range wire.KeySize {
+		a[i], b[i] = byte(i), byte(i+wire.KeySize)
+	}
+	const want = "40043 34099 62902 79494 63740 31454"
+	if got := identity.SafetyNumberV1(a, b); got != want {
+		t.Errorf("got %s", got)
+	}
+	if got := identity.SafetyNumberV1(b, a); got != want {
+		t.Errorf("the other way round: got %s", got)
+	}
+}
+
 func TestSafetyNumberTellsKeysApart(t *testing.T) {
 	t.Parallel()
 	shape := regexp.MustCompile(`^\d{5}( \d{5}){11}$`)

@@ -71,8 +71,20 @@ func RepairModes(d Dir) ([]string, error) {
 	return changed, nil
 }
 
-// LoadConfig reads the config; one that is not there is empty.
+// LoadConfig reads the config; one that is not there is empty. The key of a mesh that a
+// client of protocol v1 has joined is taken from the token that it keeps beside the
+// config.
 func LoadConfig(d Dir) (*Config, error) {
+	c, err := readConfig(d)
+	if err != nil {
+		return nil, err
+	}
+	adoptV1Keys(d, c)
+	return c, nil
+}
+
+// readConfig reads the config as it stands.
+func readConfig(d Dir) (*Config, error) {
 	path := d.Path(configName)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -101,7 +113,7 @@ func UpdateConfig(ctx context.Context, d Dir, change func(*Config) error) error 
 		return err
 	}
 	defer lock.Unlock()
-	c, err := LoadConfig(d)
+	c, err := readConfig(d)
 	if err != nil {
 		return err
 	}

@@ -135,7 +135,7 @@ type InviteTerms struct {
 // the broker is told of it (Client.InviteCreate), which can't open it.
 func NewLinkInvite(m *Mesh, owner wire.Key, t InviteTerms) (Link, wire.InviteCreate, error) {
 	if m.Key.IsZero() {
-		return Link{}, wire.InviteCreate{}, errors.New("make invite: the mesh key is unknown here")
+		return Link{}, wire.InviteCreate{}, fmt.Errorf("make invite: %w", &NoMeshKeyError{m.Slug})
 	}
 	secret := envelope.NewLinkSecret()
 	sealed, err := secret.SealInvite(envelope.InvitePayload{
@@ -157,7 +157,7 @@ func NewLinkInvite(m *Mesh, owner wire.Key, t InviteTerms) (Link, wire.InviteCre
 // v1 clients check its signature.
 func NewTokenInvite(m *Mesh, t InviteTerms) (Link, wire.InviteCreate, error) {
 	if m.Key.IsZero() {
-		return Link{}, wire.InviteCreate{}, errors.New("make invite: the mesh key is unknown here")
+		return Link{}, wire.InviteCreate{}, fmt.Errorf("make invite: %w", &NoMeshKeyError{m.Slug})
 	}
 	p := wire.InviteV1{
 		V: 1, MeshID: m.MeshID, MeshSlug: m.Slug, BrokerURL: m.BrokerURL, ExpiresAt: t.ExpiresAt.Unix(),

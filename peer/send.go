@@ -69,11 +69,14 @@ func (c *Client) Send(ctx context.Context, m Outgoing) (Receipt, error) {
 	if m.ClientID == "" {
 		m.ClientID = newUUID()
 	}
+	toMany := len(m.To) > 0 && m.To[0].Kind != wire.TargetKey
+	if toMany && c.o.Mesh.Key.IsZero() {
+		return Receipt{}, fmt.Errorf("send: %w", &NoMeshKeyError{c.o.Mesh.Slug})
+	}
 	frame, err := c.seal(&m)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("send: %w", err)
 	}
-	toMany := m.To[0].Kind != wire.TargetKey
 	if toMany {
 		if err := c.canSendToMany(ctx, &m); err != nil {
 			return Receipt{}, fmt.Errorf("send: %w", err)

@@ -68,6 +68,13 @@ func (a *app) verify(ctx context.Context, name string, confirm bool) error {
 		member: who.Member,
 		number: identity.SafetyNumber(m.MeshID, own, who.Member),
 	}
+	rows, err := client.ListPeers(ctx)
+	if err != nil {
+		return err
+	}
+	if mayBeV1(rows, who.Member) {
+		v.v1 = identity.SafetyNumberV1(own, who.Member)
+	}
 	if v.contact, err = contact(ctx, inbox.Contacts(), m.MeshID, &v, confirm); err != nil {
 		return err
 	}
@@ -108,7 +115,23 @@ type verification struct {
 	name, own string // of the peer's member and of our own
 	member    wire.Key
 	number    string
+	v1        string // that a client of protocol v1 shows; "" when the peer has none
 	contact   peer.Contact
+}
+
+// mayBeV1 reports whether a member may have a client of protocol v1: of its presences,
+// some have not announced what ours do, or there are none.
+func mayBeV1(rows []wire.PeerRow, member wire.Key) bool {
+	ours := false
+	for i := range rows {
+		if rows[i].MemberPubkey == member {
+			if !rows[i].SealedGroups {
+				return true
+			}
+			ours = true
+		}
+	}
+	return !ours
 }
 
 func (v *verification) text(confirmed bool) string {
@@ -116,6 +139,9 @@ func (v *verification) text(confirmed bool) string {
 	name := oneLine(v.name)
 	fmt.Fprintf(&b, "Safety number of you (%s) and %s, whose member key begins with %s:\n\n", oneLine(v.own), name, v.member.Short())
 	b.WriteString(numberText(v.number) + "\n")
+	if v.v1 != "" {
+		fmt.Fprintf(&b, "If %s has a claudemesh of protocol v1, it shows another number, of six groups, the v1 safety number:\n\n%s\n", name, numberText(v.v1))
+	}
 	if doubt := v.contact.Doubt(); doubt != "" {
 		fmt.Fprintf(&b, "Careful: %s.\n", oneLine(doubt))
 	}

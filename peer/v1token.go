@@ -1,0 +1,73 @@
+package peer
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/claudemesh/claudemesh/envelope"
+)
+
+// plainSlug is a slug that names a file in the config directory and none elsewhere.
+var plainSlug = regexp.MustCompile(`^[a-z0-9_-][a-z0-9._-]*$`)
+
+// v1TokenName is where clients of protocol v1 keep the token that they have joined a
+// mesh with. They write the mesh key nowhere else.
+func v1TokenName(slug string) string { return "invite-" + slug + ".txt" }
+
+// adoptV1Keys reads the keys of meshes that a client of protocol v1 has joined from the
+// tokens that it keeps, and writes them into the config, so that this is done once. In a
+// directory that can't be written it is done each time.
+func adoptV1Keys(d Dir, c *Config) {
+	found := make(map[string]envelope.MeshKey)
+	for i := range c.Meshes {
+		m := &c.Meshes[i]
+		if key, ok := v1Key(d, m); ok {
+			m.Key = key
+			found[m.MeshID] = key
+		}
+	}
+	if len(found) == 0 {
+		return
+	}
+	_ = UpdateConfig(context.Background(), d, func(c *Config) error {
+		for i := range c.Meshes {
+			if m := &c.Meshes[i]; m.Key.IsZero() {
+				m.Key = found[m.MeshID]
+			}
+		}
+		return nil
+	})
+}
+
+// v1Key returns the key of a mesh from the token that was used to join it, if the
+// config does not have it.
+func v1Key(d Dir, m *Mesh) (key envelope.MeshKey, ok bool) {
+	if !m.Key.IsZero() || !plainSlug.MatchString(m.Slug) {
+		return key, false
+	}
+	text, err := os.ReadFile(d.Path(v1TokenName(m.Slug)))
+	if err != nil {
+		return key, false
+	}
+	token := strings.TrimSpace(string(text))
+	link, err := ParseLink(token)
+	if err != nil {
+		link, err = parseToken(token)
+	}
+	if err != nil || link.Invite.MeshID != m.MeshID {
+		return key, false // of another mesh, or no token: then the user is told what is missing
+	}
+	key, err = envelope.ParseMeshKey(link.Invite.MeshRootKey)
+	return key, err == nil
+}
+
+// NoMeshKeyError tells that the mesh key is not on this machine.
+type NoMeshKeyError struct{ Slug string }
+
+func (e *NoMeshKeyError) Error() string {
+	return fmt.Sprintf("the key of this mesh, which messages to groups are sealed under, is not on this machine; "+
+		"put the v1 token or link that you joined with into %s beside the config file, or join again with a new link", v1TokenName(e.Slug))
+}
