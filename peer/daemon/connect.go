@@ -28,7 +28,7 @@ func (d *daemon) connect(s, former *session) {
 		s.mu.Lock()
 		old := s.lines[id]
 		s.mu.Unlock()
-		if old != nil && old.joined == j && reflect.DeepEqual(old.about, about) {
+		if old != nil && old.joined == j && former == nil && reflect.DeepEqual(old.about, about) {
 			continue
 		}
 		l := d.newLine(j.mesh, j, s)

@@ -323,6 +323,8 @@ type program struct {
 	cmd *exec.Cmd
 	id  string // session
 	end sync.Once
+
+	ended bool
 }
 
 // program starts one.
@@ -345,6 +347,7 @@ func (p *program) pid() int { return p.cmd.Process.Pid }
 
 func (p *program) kill() {
 	p.end.Do(func() {
+		p.ended = true
 		_ = p.cmd.Process.Kill()
 		_ = p.cmd.Wait()
 	})

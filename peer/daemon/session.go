@@ -18,11 +18,11 @@ import (
 
 // proc is a registered process.
 type proc struct {
-	registered // SessionID is guarded by daemon.mu, the rest is static
+	registered // SessionID and cleared are guarded by daemon.mu, the rest is static
 
 	// guarded by daemon.mu
-	session  *session
-	clearing time.Time // when its session was said to be over by a clear; zero: not
+	session *session
+	earlier []*session // those that it ran before, and of which it has not said how they ended
 }
 
 // session is a live session.

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"crypto/sha256"
-	"errors"
 	"reflect"
 	"slices"
 	"time"
@@ -12,10 +11,6 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
-
-// clearGrace is how long a session that was cleared is kept for its successor,
-// which Claude Code begins a moment later.
-const clearGrace = 10 * time.Second
 
 // register notes that a process runs a session.
 func (d *daemon) register(r *local.Register) (local.Registered, error) {
@@ -70,11 +65,15 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 		old = p.session
 	}
 	now := time.Now()
-	f, warnings, err := d.nextFacts(s, old, id, r, now)
+	var former *session // which this one goes on for
+	if old != nil && (r.Source == local.SourceClear || p.cleared) {
+		former = old
+	}
+	f, warnings, err := d.nextFacts(s, former, id, r, now)
 	if err != nil {
 		return nil, nil, err
 	}
-	if p != nil && s != nil && old == nil {
+	if p != nil && s != nil && old == nil && !p.cleared {
 		before := s.snapshot()
 		before.Active = f.Active // which is written apart
 		if reflect.DeepEqual(before, f) {
@@ -89,7 +88,7 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 	ended, formers := "", map[string][]string{}
 	if old != nil && len(d.processesOf(old)) == 1 {
 		ended = old.id
-		if r.Source == local.SourceClear {
+		if former != nil {
 			if formers, err = d.formersOf(old, f.Meshes, id); err != nil {
 				return nil, nil, err
 			}
@@ -105,7 +104,7 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 		s.facts = f
 		s.mu.Unlock()
 	}
-	d.move(p, entry, s, ended)
+	d.move(p, entry, s, ended, former != nil)
 	if err := d.writeTicket(entry); err != nil {
 		d.log.Error("write ticket", "error", err)
 		warnings = append(warnings, err.Error())
@@ -117,6 +116,7 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 	if len(formers) > 0 {
 		d.connect(s, old)
 		d.inherit(s, old)
+		s.looksLike(old)
 	} else {
 		d.connect(s, nil)
 	}
@@ -124,19 +124,17 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 	return s, warnings, nil
 }
 
-// nextFacts are the facts of a session after a registration.
-func (d *daemon) nextFacts(s, old *session, id string, r *local.Register, now time.Time) (facts, []string, error) {
+// nextFacts are the facts of a session after a registration: of the live one, if there
+// is one, or of one that goes on for former, if that is not nil.
+func (d *daemon) nextFacts(s, former *session, id string, r *local.Register, now time.Time) (facts, []string, error) {
 	f := facts{ID: id, Since: now.Truncate(time.Millisecond)}
-	switch {
-	case s != nil:
+	if s != nil {
 		f = s.snapshot()
-	case old != nil && r.Source == local.SourceClear:
-		was := old.snapshot()
-		f.Cwd, f.Name, f.Role, f.Groups, f.Meshes, f.DND, f.Edits = was.Cwd, was.Name, was.Role, was.Groups, was.Meshes, was.DND, was.Edits
-	default:
-		if err := d.store.recall(d.write(), &f); err != nil {
-			return f, nil, err
-		}
+	} else if err := d.store.recall(d.write(), &f); err != nil {
+		return f, nil, err
+	}
+	if s == nil && former != nil {
+		f.succeed(former.snapshot())
 	}
 	f.Active = now
 	f.Trial = f.Trial || r.Trial
@@ -178,72 +176,22 @@ func (d *daemon) nextFacts(s, old *session, id string, r *local.Register, now ti
 	return f, warnings, nil
 }
 
-// formersOf lists, by mesh, the sessions that the successor of old goes on for.
-func (d *daemon) formersOf(old *session, meshes []string, successor string) (map[string][]string, error) {
-	formers := make(map[string][]string)
-	for _, mesh := range old.snapshot().Meshes {
-		if !slices.Contains(meshes, mesh) {
-			continue
-		}
-		earlier, err := d.store.formers(d.write(), mesh, old.id)
-		if err != nil {
-			return nil, err
-		}
-		list := append([]string{old.id}, earlier...)
-		list = slices.DeleteFunc(list, func(id string) bool { return id == successor })
-		formers[mesh] = list[:min(len(list), wire.MaxSuccessions)]
-	}
-	return formers, nil
-}
-
-// move changes which session a process runs in the maps.
-func (d *daemon) move(p *proc, entry registered, s *session, ended string) {
+// move changes which session a process runs in the maps. ended is the one that it has
+// run, if it is over; succeeded tells that this one goes on for it.
+func (d *daemon) move(p *proc, entry registered, s *session, ended string, succeeded bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p.registered, p.session, p.clearing = entry, s, time.Time{}
+	if ended != "" && !succeeded {
+		p.earlier = append(p.earlier, p.session)
+		p.earlier = p.earlier[max(0, len(p.earlier)-wire.MaxSuccessions):]
+	}
+	p.registered, p.session = entry, s
 	d.procs[entry.PID] = p
 	d.tokens[sha256.Sum256([]byte(entry.Token))] = p
 	d.sessions[s.id] = s
 	if ended != "" {
 		delete(d.sessions, ended)
 	}
-}
-
-// inherit hands everything of a cleared session to its successor. What its line
-// still receives, until it gives way, is the successor's too.
-func (d *daemon) inherit(s, old *session) {
-	for _, l := range old.liveLines() {
-		l.box.Lock()
-		l.owner = s
-		l.box.Unlock()
-	}
-	// What the old context has got is not for the new one.
-	if _, err := d.judgeTakes(old.id, leaving); err != nil {
-		d.log.Error("find out what became of messages", "session", old.id, "error", err)
-	}
-	if err := d.handOver(old.id, s.id); err != nil {
-		d.log.Error("hand over the mail of a cleared session", "session", old.id, "error", err)
-	}
-	old.mu.Lock()
-	state := old.state
-	old.mu.Unlock()
-	s.mu.Lock()
-	s.state.Status, s.state.Reason, s.state.since, s.state.sign = state.Status, state.Reason, state.since, state.sign
-	s.mu.Unlock()
-	s.kickMail()
-}
-
-// handOver moves what is on disk of a session to another one. It may be repeated until
-// it has succeeded; afterwards, what there is may be of a session that came back.
-func (d *daemon) handOver(from, to string) error {
-	_, err := d.inbox.Adopt(d.write(), from, to)
-	err = errors.Join(err,
-		d.store.moveConfirmations(d.write(), from, to),
-		d.store.moveLetters(d.write(), from, to))
-	if err != nil {
-		return err
-	}
-	return d.store.handedOver(d.write(), from)
 }
 
 // registered answers a registration.
@@ -263,27 +211,6 @@ func (d *daemon) registered(s *session, r *local.Register, warnings []string) (l
 	}
 	slices.Sort(answer.Meshes)
 	return answer, nil
-}
-
-// left notes that a process has left its session, because it said so.
-func (d *daemon) left(e *local.End) error {
-	id, err := identity.ParseSessionID(e.SessionID)
-	if err != nil {
-		return invalid("sessionId: %v", err)
-	}
-	d.changes.Lock()
-	defer d.changes.Unlock()
-	p := d.process(e.PID)
-	if p == nil || p.session.id != id {
-		return nil // it has left before
-	}
-	if e.Reason == string(local.SourceClear) && p.Alive() {
-		d.mu.Lock()
-		p.clearing = time.Now()
-		d.mu.Unlock()
-		return nil
-	}
-	return d.depart(p)
 }
 
 // depart forgets a process, and ends its session if it was the last one of it. The

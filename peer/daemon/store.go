@@ -35,6 +35,9 @@ CREATE TABLE handover (
 	former_id  TEXT PRIMARY KEY,
 	session_id TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+`, `
+-- Whether the process has said that a clear has ended its session.
+ALTER TABLE process ADD COLUMN cleared INTEGER NOT NULL DEFAULT 0;
 `}
 
 const firstSchema = `

@@ -35,6 +35,7 @@ type groupEdits struct {
 type registered struct {
 	process.ID
 	Token, SessionID string
+	cleared          bool // it has said that a clear has ended the session
 }
 
 // putSession writes a session and the meshes that it is in.
@@ -82,18 +83,10 @@ func (s *store) put(ctx context.Context, f *facts, p registered, formers map[str
 		if err := errors.Join(putSession(ctx, tx, f), putKnown(ctx, tx, f, now)); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `
-			INSERT INTO process (pid, start, token, session_id) VALUES (?, ?, ?, ?)
-			ON CONFLICT (pid) DO UPDATE SET start = excluded.start, token = excluded.token, session_id = excluded.session_id`,
-			p.PID, p.Start, p.Token, p.SessionID); err != nil {
+		if err := putProcess(ctx, tx, p); err != nil {
 			return err
 		}
-		for mesh, list := range formers {
-			if err := putFormers(ctx, tx, mesh, f.ID, list, now); err != nil {
-				return err
-			}
-		}
-		return removeSession(ctx, tx, ended)
+		return errors.Join(putFormers(ctx, tx, f.ID, formers, ended, now), removeSession(ctx, tx, ended))
 	})
 	if err != nil {
 		return fmt.Errorf("store registration: %w", err)
@@ -138,21 +131,54 @@ func (s *store) forgetKnown(ctx context.Context, session string) error {
 	return s.exec(ctx, "forget session", `DELETE FROM known WHERE session_id = ?`, session)
 }
 
-func putFormers(ctx context.Context, tx *sql.Tx, mesh, session string, formers []string, now time.Time) error {
-	if _, err := tx.ExecContext(ctx, `DELETE FROM succession WHERE mesh_id = ? AND session_id = ?`, mesh, session); err != nil {
-		return err
+// putProcess writes which session a process runs.
+func (s *store) putProcess(ctx context.Context, p registered) error {
+	err := s.change(ctx, func(tx *sql.Tx) error { return putProcess(ctx, tx, p) })
+	if err != nil {
+		return fmt.Errorf("store process: %w", err)
 	}
-	for i, former := range formers {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO succession (mesh_id, session_id, position, former_id, at) VALUES (?, ?, ?, ?, ?)`,
-			mesh, session, i, former, now.UnixMilli()); err != nil {
+	return nil
+}
+
+func putProcess(ctx context.Context, tx *sql.Tx, p registered) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO process (pid, start, token, session_id, cleared) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (pid) DO UPDATE SET start = excluded.start, token = excluded.token, session_id = excluded.session_id, cleared = excluded.cleared`,
+		p.PID, p.Start, p.Token, p.SessionID, p.cleared)
+	return err
+}
+
+// putSuccessor writes that a live session goes on for one that is over already.
+func (s *store) putSuccessor(ctx context.Context, f *facts, formers map[string][]string, over string) error {
+	now := time.Now()
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		return errors.Join(putSession(ctx, tx, f), putKnown(ctx, tx, f, now), putFormers(ctx, tx, f.ID, formers, over, now))
+	})
+	if err != nil {
+		return fmt.Errorf("store succession: %w", err)
+	}
+	return nil
+}
+
+// putFormers writes, by mesh, which sessions a session goes on for, and that the mail of
+// one of them is to go to it.
+func putFormers(ctx context.Context, tx *sql.Tx, session string, formers map[string][]string, over string, now time.Time) error {
+	for mesh, list := range formers {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM succession WHERE mesh_id = ? AND session_id = ?`, mesh, session); err != nil {
 			return err
+		}
+		for i, former := range list {
+			if _, err := tx.ExecContext(ctx, `INSERT INTO succession (mesh_id, session_id, position, former_id, at) VALUES (?, ?, ?, ?, ?)`,
+				mesh, session, i, former, now.UnixMilli()); err != nil {
+				return err
+			}
 		}
 	}
 	if len(formers) == 0 {
 		return nil
 	}
 	_, err := tx.ExecContext(ctx, `INSERT INTO handover (former_id, session_id) VALUES (?, ?)
-		ON CONFLICT (former_id) DO UPDATE SET session_id = excluded.session_id`, formers[0], session)
+		ON CONFLICT (former_id) DO UPDATE SET session_id = excluded.session_id`, over, session)
 	return err
 }
 
@@ -238,8 +264,8 @@ func scanFacts(r *sql.Rows, f *facts) error {
 // processes returns all registered processes, dead ones too.
 func (s *store) processes(ctx context.Context) ([]registered, error) {
 	return collect(ctx, s.db, "read processes", func(r *sql.Rows, p *registered) error {
-		return r.Scan(&p.PID, &p.Start, &p.Token, &p.SessionID)
-	}, `SELECT pid, start, token, session_id FROM process ORDER BY pid`)
+		return r.Scan(&p.PID, &p.Start, &p.Token, &p.SessionID, &p.cleared)
+	}, `SELECT pid, start, token, session_id, cleared FROM process ORDER BY pid`)
 }
 
 // touch writes when sessions were last active.

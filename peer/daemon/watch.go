@@ -25,7 +25,7 @@ func (d *daemon) watchLoop() {
 		case <-tick.C:
 		}
 		now := time.Now()
-		d.watchProcesses(now)
+		d.watchProcesses()
 		d.watchStatus(now)
 		if _, err := d.judgeTakes("", byTheClock); err != nil {
 			d.log.Error("find out what became of messages", "error", err)
@@ -54,19 +54,12 @@ func (d *daemon) watchLoop() {
 	}
 }
 
-// watchProcesses ends the part of processes that have died, and sessions that were
-// cleared and got no successor.
-func (d *daemon) watchProcesses(now time.Time) {
+// watchProcesses ends the part of processes that have died.
+func (d *daemon) watchProcesses() {
 	var over []process.ID
-	d.mu.Lock()
-	candidates := make(map[process.ID]bool, len(d.procs))
-	for _, p := range d.procs {
-		candidates[p.ID] = !p.clearing.IsZero() && now.Sub(p.clearing) > clearGrace
-	}
-	d.mu.Unlock()
-	for id, cleared := range candidates {
-		if cleared || !id.Alive() {
-			over = append(over, id)
+	for _, p := range d.running() {
+		if !p.Alive() {
+			over = append(over, p.ID)
 		}
 	}
 	if len(over) == 0 {
@@ -76,7 +69,7 @@ func (d *daemon) watchProcesses(now time.Time) {
 	defer d.changes.Unlock()
 	for _, id := range over {
 		p := d.process(id.PID)
-		if p == nil || p.ID != id || id.Alive() && p.clearing.IsZero() {
+		if p == nil || p.ID != id {
 			continue // it has changed meanwhile
 		}
 		if err := d.depart(p); err != nil {
