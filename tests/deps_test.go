@@ -34,7 +34,7 @@ var mayImport = map[string]string{
 	"peer/claudecode/diagnose":   daemon + "peer/claudecode/...",
 	"peer/claudecode/frame":      "visible",
 	"peer/claudecode/debuglog":   "visible peer/configdir",
-	"peer/claudecode/hook":       hookParts + "peer/claudecode/lineage peer/claudecode/debuglog",
+	"peer/claudecode/hook":       hookParts + "peer/claudecode/lineage peer/claudecode/program peer/claudecode/debuglog",
 	"peer/claudecode/install":    client + "peer peer/claudecode/plugin peer/claudecode/program peer/claudecode/settings",
 	"peer/claudecode/launch":     daemon + "peer/claudecode/...",
 	"peer/claudecode/lineage":    "wire peer/configdir peer/local peer/daemon/process",
@@ -55,7 +55,7 @@ var mayImport = map[string]string{
 	"storage/postgres": "visible wire identity mesh presence queue audit journal storage storage/internal/...",
 	"cmd/caddy":        "visible wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker caddymesh",
 	// No client library and no database: it is started at every call of a tool.
-	"cmd/claudemesh-hook": hookParts + "peer/claudecode/lineage peer/claudecode/debuglog peer/claudecode/hook",
+	"cmd/claudemesh-hook": hookParts + "peer/claudecode/lineage peer/claudecode/debuglog peer/claudecode/program peer/claudecode/hook",
 	"cmd/claudemesh":      daemon + "audit peer/bench peer/claudecode/... peer/cli",
 }
 

@@ -85,6 +85,9 @@ func (f *facts) succeed(was facts) {
 	if f.Cwd == "" {
 		f.Cwd = was.Cwd
 	}
+	if f.ConfigDir == "" {
+		f.ConfigDir = was.ConfigDir
+	}
 	if f.Name == "" {
 		f.Name = was.Name
 	}

@@ -132,9 +132,9 @@ func forget(keys identity.SessionStore, slug, id string) { _ = keys.Remove(slug,
 func (l *line) forgetUnused() {
 	s := l.s
 	s.mu.Lock()
-	began := !s.reach.hooks.IsZero() || !s.reach.running.IsZero() || s.reach.earlier
+	began, dir := !s.reach.hooks.IsZero() || !s.reach.running.IsZero() || s.reach.earlier, s.facts.ConfigDir
 	s.mu.Unlock()
-	if began || !l.fresh || l.d.session(s.id) != nil || l.d.o.Host == nil || l.d.o.Host.Conversation(Call{SessionID: s.id}).Kept {
+	if began || !l.fresh || l.d.session(s.id) != nil || l.d.o.Host == nil || l.d.o.Host.Conversation(Call{SessionID: s.id, ConfigDir: dir}).Kept {
 		return
 	}
 	unread, err := l.d.inbox.CountUnread(l.d.write(), peer.Filter{Meshes: []string{l.name.mesh}, Session: s.id})

@@ -40,9 +40,10 @@ type Options struct {
 // Host is the program of which the sessions are, as far as it shows on this
 // machine.
 type Host interface {
-	// Published returns what the program that runs as process pid says of itself;
-	// false when it says nothing. It must return quickly.
-	Published(pid int) (Published, bool)
+	// Published returns what the program that runs as process pid says of itself in its
+	// config directory, "" for the usual one; false when it says nothing. It must return
+	// quickly.
+	Published(configDir string, pid int) (Published, bool)
 	// Conversation says what the conversation that the program keeps on disk knows of a
 	// call that has handed out messages.
 	Conversation(Call) Answered
@@ -52,6 +53,7 @@ type Host interface {
 type Call struct {
 	SessionID, ToolUse string
 	Transcript         string   // the file of the conversation; "": not known
+	ConfigDir          string   // of the program; "": the usual one
 	Messages           []string // their ids
 }
 

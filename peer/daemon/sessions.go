@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"crypto/sha256"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"time"
@@ -11,6 +12,9 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
+
+// maxPath is how long the path of a directory may be, in bytes.
+const maxPath = 4096
 
 // register notes that a process runs a session.
 func (d *daemon) register(r *local.Register) (local.Registered, error) {
@@ -138,6 +142,9 @@ func (d *daemon) nextFacts(s, former *session, id string, r *local.Register, now
 	}
 	f.Active = now
 	f.Trial = f.Trial || r.Trial
+	if filepath.IsAbs(r.ConfigDir) && len(r.ConfigDir) <= maxPath {
+		f.ConfigDir = r.ConfigDir
+	}
 	for _, field := range []struct {
 		to    *string
 		value string

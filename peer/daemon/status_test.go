@@ -13,6 +13,7 @@ import (
 type fakeHost struct {
 	mu     sync.Mutex
 	say    map[int]Published
+	dir    string              // where; "": the usual one
 	answer func(Call) Answered // nil: there is no conversation
 }
 
@@ -32,11 +33,11 @@ func (h *fakeHost) converse(answer func(Call) Answered) {
 	h.answer = answer
 }
 
-func (h *fakeHost) Published(pid int) (Published, bool) {
+func (h *fakeHost) Published(configDir string, pid int) (Published, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p, ok := h.say[pid]
-	return p, ok
+	return p, ok && configDir == h.dir
 }
 
 func (h *fakeHost) set(pid int, p Published) {
@@ -97,6 +98,26 @@ func TestStatusOfHooks(t *testing.T) {
 	eventually(t, "peers see the summary", func() bool { s := rowOf(alice, p.id).Summary; return s != nil && *s == "reviews" })
 	if s := alice.status().Sessions[0]; s.Status != wire.Working {
 		t.Errorf("status: %+v", s)
+	}
+}
+
+// TestStatusOfEachConfigDir checks that an interruption is seen in a session whose
+// program has a config directory of its own, also after the daemon has restarted.
+func TestStatusOfEachConfigDir(t *testing.T) {
+	t.Parallel()
+	host := &fakeHost{say: make(map[int]Published), dir: "/second/.claude"}
+	_, alice, _ := pair(t)
+	alice.up(func(o *Options) { o.Host = host })
+	p := alice.session(func(r *local.Register) { r.ConfigDir = host.dir }).connected()
+	for range 2 {
+		host.set(p.pid(), Published{SessionID: p.id})
+		alice.must(local.VerbActivity, local.Activity{PID: p.pid(), SessionID: p.id, Status: wire.Working}, nil)
+		eventually(t, "it works", func() bool { return rowOf(alice, p.id).Status == wire.Working })
+		host.set(p.pid(), Published{SessionID: p.id, Status: wire.Idle})
+		eventually(t, "it does not any more", func() bool { return rowOf(alice, p.id).Status == wire.Idle })
+		alice.down()
+		alice.up(func(o *Options) { o.Host = host })
+		p.connected()
 	}
 }
 

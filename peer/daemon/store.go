@@ -38,6 +38,9 @@ CREATE TABLE handover (
 `, `
 -- Whether the process has said that a clear has ended its session.
 ALTER TABLE process ADD COLUMN cleared INTEGER NOT NULL DEFAULT 0;
+`, `
+-- Where Claude Code keeps what it knows of the session; '' for the usual place.
+ALTER TABLE session ADD COLUMN config_dir TEXT NOT NULL DEFAULT '';
 `}
 
 const firstSchema = `

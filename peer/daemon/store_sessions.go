@@ -15,6 +15,7 @@ import (
 // facts are what is known of a session beside its connections.
 type facts struct {
 	ID, Cwd, Name, Role, Title, Model string
+	ConfigDir                         string // of Claude Code; "": the usual one
 	Groups                            []wire.Group
 	Summary                           string
 	DND                               bool
@@ -57,11 +58,11 @@ func putSession(ctx context.Context, tx *sql.Tx, f *facts) error {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `
-		INSERT INTO session (id, cwd, name, role, groups, title, model, summary, dnd, edits, since, active)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		INSERT INTO session (id, cwd, name, role, groups, title, model, summary, dnd, edits, since, active, config_dir)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (id) DO UPDATE SET cwd = excluded.cwd, name = excluded.name, role = excluded.role, groups = excluded.groups,
-			title = excluded.title, model = excluded.model, summary = excluded.summary, dnd = excluded.dnd, edits = excluded.edits, active = excluded.active`,
-		f.ID, f.Cwd, f.Name, f.Role, string(groups), f.Title, f.Model, f.Summary, f.DND, string(edits), f.Since.UnixMilli(), f.Active.UnixMilli())
+			title = excluded.title, model = excluded.model, summary = excluded.summary, dnd = excluded.dnd, edits = excluded.edits, active = excluded.active, config_dir = excluded.config_dir`,
+		f.ID, f.Cwd, f.Name, f.Role, string(groups), f.Title, f.Model, f.Summary, f.DND, string(edits), f.Since.UnixMilli(), f.Active.UnixMilli(), f.ConfigDir)
 	if err != nil {
 		return err
 	}
@@ -234,7 +235,7 @@ func (s *store) sessions(ctx context.Context) ([]facts, error) {
 		return nil, err
 	}
 	list, err := collect(ctx, s.db, "read sessions", scanFacts,
-		`SELECT id, cwd, name, role, groups, title, model, summary, dnd, edits, since, active FROM session ORDER BY id`)
+		`SELECT id, cwd, name, role, groups, title, model, summary, dnd, edits, since, active, config_dir FROM session ORDER BY id`)
 	for i := range list {
 		for _, m := range meshes {
 			if m.session == list[i].ID {
@@ -248,7 +249,7 @@ func (s *store) sessions(ctx context.Context) ([]facts, error) {
 func scanFacts(r *sql.Rows, f *facts) error {
 	var groups, edits string
 	var since, active int64
-	if err := r.Scan(&f.ID, &f.Cwd, &f.Name, &f.Role, &groups, &f.Title, &f.Model, &f.Summary, &f.DND, &edits, &since, &active); err != nil {
+	if err := r.Scan(&f.ID, &f.Cwd, &f.Name, &f.Role, &groups, &f.Title, &f.Model, &f.Summary, &f.DND, &edits, &since, &active, &f.ConfigDir); err != nil {
 		return err
 	}
 	if err := json.Unmarshal([]byte(groups), &f.Groups); err != nil {

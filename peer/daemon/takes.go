@@ -188,6 +188,9 @@ func (d *daemon) conversation(t *take, transcript string, list []peer.Stored) An
 		return Answered{}
 	}
 	call := Call{SessionID: t.session, ToolUse: t.toolUse, Transcript: transcript}
+	if s := d.session(t.session); s != nil {
+		call.ConfigDir = s.snapshot().ConfigDir
+	}
 	for i := range list {
 		call.Messages = append(call.Messages, list[i].MessageID)
 	}

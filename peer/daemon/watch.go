@@ -83,7 +83,7 @@ func (d *daemon) watchStatus(now time.Time) {
 	published := make(map[*session]map[int]Published)
 	if d.o.Host != nil {
 		for _, p := range d.running() {
-			word, ok := d.o.Host.Published(p.PID)
+			word, ok := d.o.Host.Published(p.session.snapshot().ConfigDir, p.PID)
 			if !ok || word.SessionID != p.session.id || word.ProcStart != "" && word.ProcStart != p.Start {
 				continue
 			}

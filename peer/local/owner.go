@@ -39,10 +39,13 @@ type Register struct {
 	PID int `json:"pid"` // of claude
 	// ProcStart tells the process from a later one with the same PID, as the
 	// system gives it (Linux: field 22 of /proc/PID/stat). "": the daemon looks.
-	ProcStart string       `json:"procStart,omitempty"`
-	SessionID string       `json:"sessionId"` // UUID
-	Source    Source       `json:"source"`
-	Cwd       string       `json:"cwd"`
+	ProcStart string `json:"procStart,omitempty"`
+	SessionID string `json:"sessionId"` // UUID
+	Source    Source `json:"source"`
+	Cwd       string `json:"cwd"`
+	// ConfigDir is the absolute path of the directory where Claude Code keeps and
+	// publishes what it knows of the session. "": where the daemon takes it to be.
+	ConfigDir string       `json:"configDir,omitempty"`
 	Meshes    []string     `json:"meshes,omitempty"` // slugs or ids; none: the only one that is joined
 	Name      string       `json:"name,omitempty"`   // as peers see it; "": as it was before, else the member's
 	Role      string       `json:"role,omitempty"`

@@ -1,8 +1,12 @@
 package claude
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/tests/internal/claude"
 )
 
 // TestStatus is about what peers see of a session at work, where no hook tells it too.
@@ -37,6 +41,42 @@ func TestStatus(t *testing.T) {
 		alice.await("alice sees that bob has left", func() bool { rows := alice.sessions(); return rows != nil && len(rows) == 0 })
 		if screen := b.Screen(); strings.Contains(screen, "hook error") || strings.Contains(screen, "Hook cancelled") {
 			t.Errorf("hooks failed:\n%s", screen)
+		}
+	})
+}
+
+// TestStatusInSecondConfigDir is about Esc in a session whose CLAUDE_CONFIG_DIR is not
+// the one that the daemon was started with.
+func TestStatusInSecondConfigDir(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		alice, bob := w.person("alice"), w.person("bob")
+		bob.must("daemon", "up")
+		second := filepath.Join(bob.Dir, claude.SecondConfig)
+		if err := os.Mkdir(second, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(filepath.Join(bob.Dir, ".claude.json"))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(second, ".claude.json"), text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := bob.Start(t, "env", "CLAUDE_CONFIG_DIR="+second, "claudemesh", "launch", "-y", "--quiet", "--name", "bob")
+		status := func(want string) {
+			t.Helper()
+			alice.await("alice sees that bob is "+want, func() bool {
+				rows := alice.sessions()
+				return len(rows) == 1 && rows[0].Status == want
+			})
+		}
+		status("idle")
+		b.Type("[[slow 2000]]")
+		status("working")
+		b.Escape()
+		status("idle")
+		if code := b.Exit(); code != 0 {
+			t.Errorf("exit code %d", code)
 		}
 	})
 }

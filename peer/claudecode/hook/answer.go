@@ -7,6 +7,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/peer/claudecode/debuglog"
 	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
+	"github.com/claudemesh/claudemesh/peer/claudecode/program"
 	"github.com/claudemesh/claudemesh/peer/configdir"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
@@ -35,7 +36,11 @@ func New(claudemesh, version string, errOut io.Writer) (h *Hook, done func()) {
 		logf("%v", err)
 		return nil, done
 	}
+	config, err := program.ConfigDir()
+	if err != nil {
+		logf("%v", err) // the daemon has one of its own
+	}
 	return &Hook{
-		Dir: dir, PID: lineage.FromEnv(), Env: os.Getenv, Build: local.BuildOf(claudemesh, version), Logf: logf,
+		Dir: dir, PID: lineage.FromEnv(), ConfigDir: config, Env: os.Getenv, Build: local.BuildOf(claudemesh, version), Logf: logf,
 	}, done
 }

@@ -29,6 +29,8 @@ const (
 type Hook struct {
 	Dir configdir.Dir
 	PID int // of claude
+	// ConfigDir is Claude Code's directory, an absolute path; "": not known.
+	ConfigDir string
 	// Env looks up what `claudemesh launch` has handed on; nil: nothing.
 	Env func(string) string
 	// Build is this program's. A daemon of an older one is replaced when a session begins.
@@ -193,7 +195,9 @@ func (h *Hook) registration(e *Event) *local.Register {
 	if err != nil {
 		h.logf("find the start of claude: %v", err) // the daemon looks itself then
 	}
-	return register(e, h.PID, id.Start, env)
+	r := register(e, h.PID, id.Start, env)
+	r.ConfigDir = h.ConfigDir
+	return r
 }
 
 // end says that the session is left. Without a daemon there is nothing to leave,

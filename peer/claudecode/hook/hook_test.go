@@ -28,7 +28,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	b := &bench{daemon: daemontest.Start(t, daemontest.Dir(t))}
 	b.Hook = &Hook{
-		Dir: b.daemon.Dir, PID: os.Getpid(), budget: 20 * time.Second,
+		Dir: b.daemon.Dir, PID: os.Getpid(), ConfigDir: "/second/.claude", budget: 20 * time.Second,
 		Detach: func(e Event) error { b.detached = append(b.detached, e); return nil },
 		Logf:   func(format string, args ...any) { fmt.Fprintf(&b.log, format+"\n", args...) },
 	}
@@ -49,7 +49,7 @@ func TestPointerInContext(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	daemontest.Handle(b.daemon, local.VerbRegister, func(r local.Register) (any, error) {
-		if r.PID != os.Getpid() || r.ProcStart == "" || r.SessionID != session {
+		if r.PID != os.Getpid() || r.ProcStart == "" || r.SessionID != session || r.ConfigDir != "/second/.claude" {
 			t.Errorf("registered %+v", r)
 		}
 		return local.Registered{Warnings: []string{"careful"}}, nil

@@ -129,7 +129,7 @@ func (p *Prepared) register(ctx context.Context, o *Options) error {
 	}
 	var answer local.Registered
 	err = client.Call(ctx, local.VerbRegister, local.Register{
-		PID: os.Getpid(), SessionID: p.Identity.SessionID, Source: local.SourceLaunch, Cwd: o.Cwd,
+		PID: os.Getpid(), SessionID: p.Identity.SessionID, Source: local.SourceLaunch, Cwd: o.Cwd, ConfigDir: o.ConfigDir,
 		Meshes: o.Meshes, Name: o.Name, Role: o.Role, Groups: o.Groups, CannotRead: p.cannotRead,
 	}, &answer)
 	var refused *local.Error

@@ -8,6 +8,7 @@
 package published
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -23,11 +24,14 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Reader reads the status of the Claude Code whose directory is ConfigDir. It
-// implements daemon.Host and is safe for concurrent use.
+// Reader reads what Claude Code publishes and keeps. It implements daemon.Host and is
+// safe for concurrent use.
 type Reader struct {
-	ConfigDir string
+	ConfigDir string // that of sessions whose own is not known
 }
+
+// dir returns the config directory of a session.
+func (r Reader) dir(own string) string { return cmp.Or(own, r.ConfigDir) }
 
 var _ daemon.Host = Reader{}
 
@@ -44,8 +48,8 @@ type status struct {
 
 // Published returns what the claude with that process id says of itself; false when
 // it says nothing that is understood.
-func (r Reader) Published(pid int) (daemon.Published, bool) {
-	f, err := os.Open(filepath.Join(r.ConfigDir, "sessions", strconv.Itoa(pid)+".json"))
+func (r Reader) Published(configDir string, pid int) (daemon.Published, bool) {
+	f, err := os.Open(filepath.Join(r.dir(configDir), "sessions", strconv.Itoa(pid)+".json"))
 	if err != nil {
 		return daemon.Published{}, false
 	}
@@ -61,7 +65,7 @@ func (r Reader) Published(pid int) (daemon.Published, bool) {
 func (r Reader) Conversation(c daemon.Call) (a daemon.Answered) {
 	path := c.Transcript
 	if path == "" {
-		path, _ = transcript.Find(r.ConfigDir, c.SessionID) // "": there is none
+		path, _ = transcript.Find(r.dir(c.ConfigDir), c.SessionID) // "": there is none
 	}
 	text, known, err := transcript.Answer(path, c.ToolUse)
 	a.Kept, a.Known = !errors.Is(err, fs.ErrNotExist), known

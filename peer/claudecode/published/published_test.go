@@ -21,7 +21,7 @@ func TestPublished(t *testing.T) {
 		t.Fatal(err)
 	}
 	reader := Reader{ConfigDir: dir}
-	if p, ok := reader.Published(451); ok {
+	if p, ok := reader.Published("", 451); ok {
 		t.Errorf("no file: %+v", p)
 	}
 	start := "167140"
@@ -50,8 +50,11 @@ func TestPublished(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "sessions", "451.json"), []byte(tc.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if p, ok := reader.Published(451); p != tc.want || ok != (tc.want.SessionID != "") {
+		if p, ok := reader.Published("", 451); p != tc.want || ok != (tc.want.SessionID != "") {
 			t.Errorf("%s: got %+v, %v, want %+v", tc.name, p, ok, tc.want)
+		}
+		if p, ok := (Reader{ConfigDir: t.TempDir()}).Published(dir, 451); p != tc.want || ok != (tc.want.SessionID != "") {
+			t.Errorf("%s: a session with a directory of its own: got %+v, %v, want %+v", tc.name, p, ok, tc.want)
 		}
 	}
 }

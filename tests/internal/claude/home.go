@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,10 @@ const (
 	// apiKey is what the mock is told; no real key.
 	apiKey = "test-key-not-real"
 )
+
+// SecondConfig is the name of a directory in a home that a session may have for its
+// CLAUDE_CONFIG_DIR.
+const SecondConfig = ".claude-second"
 
 // Home is a user of a machine: a home directory and the environment that a terminal
 // of theirs would have, with claude on the PATH.
@@ -168,7 +173,11 @@ type Published struct {
 
 // Published reads what Claude Code says about a process; false when there is nothing.
 func (h *Home) Published(pid int) (Published, bool) {
-	b, err := os.ReadFile(filepath.Join(h.Dir, ".claude", "sessions", fmt.Sprintf("%d.json", pid)))
+	name := filepath.Join("sessions", fmt.Sprintf("%d.json", pid))
+	b, err := os.ReadFile(filepath.Join(h.Dir, ".claude", name))
+	if errors.Is(err, fs.ErrNotExist) {
+		b, err = os.ReadFile(filepath.Join(h.Dir, SecondConfig, name))
+	}
 	var p Published
 	if err != nil || json.Unmarshal(b, &p) != nil { // absent, or half written
 		return p, false
