@@ -8,6 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/visible/alike"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -112,11 +113,11 @@ func silence(p *presence.Presence[*conn], now time.Time) time.Duration {
 // r.mu.
 func (r *room) named(target string) ([]*presence.Presence[*conn], error) {
 	key, err := wire.ParseKey(target)
-	isKey := err == nil
+	isKey, isName := err == nil, alike.Mistaken(target) == "" // whoever is called like a key is not meant by that
 	for _, fits := range []func(p *presence.Presence[*conn]) bool{
 		func(p *presence.Presence[*conn]) bool { return isKey && (p.SessionKey == key || p.MemberKey == key) },
-		func(p *presence.Presence[*conn]) bool { return p.DisplayName == target },
-		func(p *presence.Presence[*conn]) bool { return strings.EqualFold(p.DisplayName, target) },
+		func(p *presence.Presence[*conn]) bool { return isName && p.DisplayName == target },
+		func(p *presence.Presence[*conn]) bool { return isName && strings.EqualFold(p.DisplayName, target) },
 		func(p *presence.Presence[*conn]) bool {
 			return keyBegins(p.SessionKey, target) || keyBegins(p.MemberKey, target)
 		},
@@ -147,11 +148,11 @@ func keyBegins(key wire.Key, start string) bool {
 // the members, or else by one of their presences.
 func (r *room) member(target string, banned bool) (wire.Key, error) {
 	key, err := wire.ParseKey(target)
-	isKey := err == nil
+	isKey, isName := err == nil, alike.Mistaken(target) == "" // whoever is called like a key is not meant by that
 	for _, fits := range []func(m *mesh.Member) bool{
 		func(m *mesh.Member) bool { return isKey && m.Key == key },
-		func(m *mesh.Member) bool { return m.DisplayName == target },
-		func(m *mesh.Member) bool { return strings.EqualFold(m.DisplayName, target) },
+		func(m *mesh.Member) bool { return isName && m.DisplayName == target },
+		func(m *mesh.Member) bool { return isName && strings.EqualFold(m.DisplayName, target) },
 		func(m *mesh.Member) bool { return keyBegins(m.Key, target) },
 	} {
 		var found []*mesh.Member

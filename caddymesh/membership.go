@@ -21,10 +21,13 @@ func (c *call) join() error {
 	memberID, already, err := c.broker.Join(c.r.Context(), body)
 	if err != nil {
 		var refusal *mesh.Refusal
-		if errors.As(err, &refusal) {
-			return c.refuse(http.StatusBadRequest, refusal.JoinError(), "")
+		switch {
+		case !errors.As(err, &refusal):
+			return c.storageAway(err)
+		case refusal.Code == mesh.CodeBadName || refusal.Code == mesh.CodeNameTaken: // to clients of ours alone
+			return c.refusal(err)
 		}
-		return c.storageAway(err)
+		return c.refuse(http.StatusBadRequest, refusal.JoinError(), "")
 	}
 	return c.json(http.StatusOK, wire.JoinResult{OK: true, MemberID: memberID, AlreadyMember: already})
 }
@@ -82,7 +85,7 @@ func refusalStatus(code wire.Code) int {
 		return http.StatusGone
 	case wire.CodeForbidden:
 		return http.StatusForbidden
-	case wire.CodeCapacity:
+	case wire.CodeCapacity, mesh.CodeNameTaken:
 		return http.StatusConflict
 	case wire.CodeTryAgain:
 		return http.StatusServiceUnavailable

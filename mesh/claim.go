@@ -16,8 +16,8 @@ import (
 // A claim of protocol v1 shows nothing but an x25519 key. It is refused: its client
 // needs the mesh key sealed for that key, and the broker does not have the mesh key.
 //
-// Refusals: malformed, not_found, timestamp_skew, bad_signature, forbidden (the
-// key of a removed member), revoked, expired, exhausted; of a v1 claim malformed,
+// Refusals: malformed, CodeBadName, not_found, timestamp_skew, bad_signature, forbidden
+// (the key of a removed member), revoked, expired, exhausted, CodeNameTaken; of a v1 claim malformed,
 // not_found, revoked, expired, exhausted, CodeV1Claim.
 func (d *Directory) Claim(ctx context.Context, code string, c wire.Claim, now time.Time) (wire.ClaimResult, Joined, error) {
 	m, sig, err := readClaim(c)
@@ -38,7 +38,7 @@ func (d *Directory) Claim(ctx context.Context, code string, c wire.Claim, now ti
 	if err := checkSigned(inv.ClaimKey, wire.ClaimSigningText(code, m.Key, c.Timestamp), c.Timestamp, sig, now); err != nil {
 		return wire.ClaimResult{}, Joined{}, err
 	}
-	joined, err := d.redeem(ctx, inv, m, now)
+	joined, err := d.redeem(ctx, inv, m, true, now)
 	if err != nil {
 		return wire.ClaimResult{}, Joined{}, translate(err, claimCodes)
 	}
@@ -77,5 +77,6 @@ func readClaim(c wire.Claim) (Member, wire.Signature, error) {
 	if sig, err = wire.ParseSignature(c.Signature); err != nil {
 		return Member{}, sig, refuse(wire.CodeMalformed, "signature %s", err)
 	}
-	return Member{Key: key, DisplayName: cleanName(c.DisplayName, "peer-"+key.Short())}, sig, nil
+	name, err := newName(c.DisplayName, "peer-"+key.Short())
+	return Member{Key: key, DisplayName: name}, sig, err
 }

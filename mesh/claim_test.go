@@ -28,7 +28,7 @@ func TestClaim(t *testing.T) {
 	if res != want {
 		t.Errorf("result %+v, want %+v", res, want)
 	}
-	if joined.Member != m || joined.AlreadyMember || joined.InviteID != l.ID || m.Role != Normal || m.Groups[0].Name != "dev/go" || m.DisplayName != "Newcomer" {
+	if joined.Member != m || joined.AlreadyMember || joined.InviteID != l.ID || m.Role != Normal || m.Groups[0].Name != "dev/go" || m.DisplayName != "Newcomer "+key.Public().Short() {
 		t.Errorf("joined %+v, member %+v", joined, m)
 	}
 	want.AlreadyMember = true
@@ -215,4 +215,34 @@ func TestStorageFailuresAreNoRefusals(t *testing.T) {
 		}
 		w.store.setFault(nil)
 	}
+}
+
+// A new name must not be taken for another's, or for what is no name. What is refused
+// takes no use of the invite; clients of protocol v1 are let in as ever.
+func TestNewNames(t *testing.T) {
+	t.Parallel()
+	w := setup(t)
+	l := w.link(w.asAdmin, func(c *wire.InviteCreate) { c.Uses = 2 })
+	claim := func(name string, want wire.Code) {
+		t.Helper()
+		c := l.claim(newKey(t), testNow)
+		c.DisplayName = name
+		_, _, err := w.Claim(t.Context(), l.code, c, testNow)
+		var refusal *Refusal
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%q: %v", name, err)
+		case want != "" && (!errors.As(err, &refusal) || refusal.Code != want):
+			t.Errorf("%q: got %v, want %s", name, err, want)
+		}
+	}
+	claim("Bob", "")
+	for _, name := range []string{"Bob", "bob", " BOB ", "B\u043eb", "\uff22ob"} { // a Cyrillic о, a wide B
+		claim(name, CodeNameTaken)
+	}
+	for _, name := range []string{"\u3164", "@all", "*", "#x", w.ownerKey.Public().String(), "deadbeef", "b\u200bo", strings.Repeat("x", wire.MaxNameLen+1)} {
+		claim(name, CodeBadName)
+	}
+	claim("Robert", "")
+	claim("Roberta", CodeExhausted)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/visible/alike"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -18,7 +19,7 @@ import (
 // as their timestamps are good and refuses them as replayed. A client that got
 // no answer signs anew.
 //
-// Refusals: malformed, timestamp_skew, bad_signature, replayed, and try_again
+// Refusals: malformed, CodeBadName, timestamp_skew, bad_signature, replayed, and try_again
 // when too many meshes were created of late.
 func (d *Directory) Create(ctx context.Context, c wire.CreateMesh, now time.Time) (Mesh, Member, error) {
 	key, sig, err := checkCreate(c)
@@ -61,6 +62,9 @@ func checkCreate(c wire.CreateMesh) (wire.Key, wire.Signature, error) {
 		if !validName(name.text) {
 			return wire.Key{}, sig, refuse(wire.CodeMalformed, "%s must be 1-%d bytes of printable UTF-8", name.field, wire.MaxNameLen)
 		}
+	}
+	if why := alike.NoNewName(c.DisplayName); why != "" {
+		return wire.Key{}, sig, refuse(CodeBadName, "a name can't %s", why)
 	}
 	key, err := parseKey("owner_pubkey", c.OwnerPubkey)
 	if err != nil {

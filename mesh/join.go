@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
@@ -30,7 +31,8 @@ type Joined struct {
 // peer_pubkey or body; then invite_bad_signature, mesh_not_found,
 // invite_owner_mismatch, invite_not_found, invite_mesh_mismatch; forbidden for
 // the key of a removed member; invite_revoked, invite_expired,
-// invite_exhausted.
+// invite_exhausted. Of a proof alone, which clients of protocol v1 do not send, also
+// CodeBadName and CodeNameTaken.
 func (d *Directory) Join(ctx context.Context, j wire.Join, now time.Time) (Joined, error) {
 	key, err := parseKey("peer_pubkey", j.PeerPubkey)
 	if err != nil {
@@ -40,10 +42,14 @@ func (d *Directory) Join(ctx context.Context, j wire.Join, now time.Time) (Joine
 	if err != nil {
 		return Joined{}, err
 	}
-	joined, err := d.redeem(ctx, inv, Member{
-		Key:         key,
-		DisplayName: cleanName(j.DisplayName, "peer-"+key.Short()),
-	}, now)
+	m := Member{Key: key, DisplayName: cleanName(j.DisplayName, "peer-"+key.Short())}
+	ours := j.TokenProof != ""
+	if ours {
+		if m.DisplayName, err = newName(j.DisplayName, m.DisplayName); err != nil {
+			return Joined{}, err
+		}
+	}
+	joined, err := d.redeem(ctx, inv, m, ours, now)
 	return joined, translate(err, joinCodes)
 }
 
@@ -116,10 +122,11 @@ func openToken(token string) (wire.InviteV1, bool) {
 	return p, err == nil && identity.Verify(owner, p.SigningText(), sig)
 }
 
-// redeem uses the invite for m, of which it takes Key and DisplayName. A key that is a member's already stays that member's, whatever
-// became of the invite. It fails with ErrRemoved, ErrInviteRevoked,
-// ErrInviteExpired or ErrInviteExhausted.
-func (d *Directory) redeem(ctx context.Context, inv Invite, m Member, now time.Time) (Joined, error) {
+// redeem uses the invite for m, of which it takes Key and DisplayName. A key that is a
+// member's already stays that member's, whatever became of the invite. With unique, a
+// name that another member bears is refused. It fails with ErrRemoved, ErrInviteRevoked,
+// ErrInviteExpired, ErrInviteExhausted, or refuses with CodeNameTaken.
+func (d *Directory) redeem(ctx context.Context, inv Invite, m Member, unique bool, now time.Time) (Joined, error) {
 	v, err := d.lock(ctx, inv.MeshID)
 	if err != nil {
 		return Joined{}, err
@@ -134,6 +141,10 @@ func (d *Directory) redeem(ctx context.Context, inv Invite, m Member, now time.T
 		}
 		if v.size() >= d.limit() {
 			return Joined{}, ErrFull
+		}
+		if bearer := v.bearer(m.DisplayName); unique && bearer != nil {
+			return Joined{}, refuse(CodeNameTaken, "%s is the name of a member already, whose key begins with %s, or looks like it",
+				strconv.Quote(m.DisplayName), bearer.Key.Short())
 		}
 		m.ID = d.ids.New(now)
 		m.MeshID = inv.MeshID

@@ -11,7 +11,9 @@ import (
 // those of protocol v1, section 6.
 const (
 	CodeExhausted wire.Code = "exhausted"
-	CodeV1Claim   wire.Code = "v1_claim" // a claim of protocol v1, which no link can serve
+	CodeBadName   wire.Code = "bad_name"   // a new name that may be taken for a key, a group or nothing
+	CodeNameTaken wire.Code = "name_taken" // a new name that is another member's, or looks like it
+	CodeV1Claim   wire.Code = "v1_claim"   // a claim of protocol v1, which no link can serve
 
 	CodeInviteBadSignature  wire.Code = "invite_bad_signature"
 	CodeMeshNotFound        wire.Code = "mesh_not_found"

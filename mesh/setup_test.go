@@ -137,7 +137,7 @@ func (w *world) link(a Actor, adjust func(*wire.InviteCreate)) testLink {
 func (l testLink) claim(member identity.KeyPair, now time.Time) wire.Claim {
 	ts := now.UnixMilli()
 	return wire.Claim{
-		PeerPubkey: member.Public().String(), DisplayName: "Newcomer", Timestamp: ts,
+		PeerPubkey: member.Public().String(), DisplayName: "Newcomer " + member.Public().Short(), Timestamp: ts,
 		Signature: l.key.Sign(wire.ClaimSigningText(l.code, member.Public(), ts)).String(),
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/visible"
+	"github.com/claudemesh/claudemesh/visible/alike"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -29,6 +30,21 @@ func cleanName(s, fallback string) string {
 		return fallback
 	}
 	return s
+}
+
+// newName returns the name under which a client of ours makes somebody a member, or
+// refuses it. fallback is for who gave none.
+func newName(s, fallback string) (string, error) {
+	if s = strings.TrimSpace(s); s == "" {
+		return fallback, nil
+	}
+	if len(s) > wire.MaxNameLen {
+		return "", refuse(CodeBadName, "the name is longer than %d bytes", wire.MaxNameLen)
+	}
+	if why := alike.NoNewName(s); why != "" {
+		return "", refuse(CodeBadName, "a name can't %s", why)
+	}
+	return s, nil
 }
 
 // isURLSafe reports whether s holds only [A-Za-z0-9_-], the alphabet of

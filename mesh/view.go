@@ -6,9 +6,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"unicode"
 
+	"github.com/claudemesh/claudemesh/visible/alike"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -139,4 +142,23 @@ func (v *View) checked(err error) error {
 		v.unsure.Store(true)
 	}
 	return err
+}
+
+// bearer returns a member, not removed, that has a name or one that it looks like; nil
+// when there is none. Of two that look alike, one that is plain ASCII is not to blame.
+func (v *View) bearer(name string) *Member {
+	looks, plain := alike.Skeleton(name), isASCII(name)
+	for _, m := range v.Members() {
+		if m.Removed() || alike.Skeleton(m.DisplayName) != looks {
+			continue
+		}
+		if strings.EqualFold(m.DisplayName, name) || !plain || isASCII(m.DisplayName) {
+			return m
+		}
+	}
+	return nil
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) < 0
 }

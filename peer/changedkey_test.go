@@ -322,9 +322,12 @@ func TestNameLikeAKey(t *testing.T) {
 	n := newNames(t)
 	bob := n.member("bob")
 	n.member(bob.Public().String())
-	n.member(bob.Public().String()[:8])
+	n.member(bob.Public().String()[:16])
 	n.leads(bob.Public().String(), bob.Public())
-	n.leads(bob.Public().String()[:8], bob.Public())
-	hex := n.member("deadbeef")
-	n.leads("deadbeef", hex.Public())
+	n.leads(bob.Public().String()[:16], bob.Public())
+	n.member("deadbeef")
+	var nobody *NobodyError
+	if to, err := n.to("deadbeef"); !errors.As(err, &nobody) {
+		t.Errorf("deadbeef leads to %s, %v", to.Key.Short(), err)
+	}
 }

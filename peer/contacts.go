@@ -36,6 +36,7 @@ type Contact struct {
 	Conflict    bool
 	With        wire.Key
 	alike       bool      // it only looks like the other's
+	noName      bool      // it came under a text that is no name: alike.Mistaken
 	ConfirmedAt time.Time // when its key was compared; zero: never
 }
 
@@ -49,6 +50,8 @@ func (c *Contact) Doubt() string {
 		return doubtAlike
 	case c.Conflict:
 		return doubtOtherKey
+	case c.noName:
+		return doubtNoName
 	}
 	return ""
 }
@@ -244,6 +247,7 @@ func pin(ctx context.Context, tx *sql.Tx, meshID string, member wire.Key, name s
 		if errors.Is(err, ErrNoContact) {
 			err = nil
 		}
+		row.noName = name != ""
 		return row.Contact, err
 	}
 	if errors.Is(err, ErrNoContact) || row.Name == "" {
@@ -264,13 +268,14 @@ func pin(ctx context.Context, tx *sql.Tx, meshID string, member wire.Key, name s
 
 // judged returns the contact as it is known under a name.
 func (c contact) judged(ctx context.Context, q querier, meshID, name string) (Contact, error) {
-	held, alike, err := holderOf(ctx, q, meshID, c.Member, name)
+	held, looks, err := holderOf(ctx, q, meshID, c.Member, name)
 	if err != nil {
 		return c.Contact, err
 	}
 	if held != nil {
-		c.Conflict, c.With, c.alike = true, held.member, alike
+		c.Conflict, c.With, c.alike = true, held.member, looks
 	}
+	c.noName = name != "" && alike.Mistaken(name) != ""
 	return c.Contact, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/visible/alike"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -16,7 +17,7 @@ func TestContacts(t *testing.T) {
 	pin := func(step, mesh string, member wire.Key, name, wantName string, with wire.Key) {
 		t.Helper()
 		got, err := c.Pin(t.Context(), mesh, member, name, now)
-		if err != nil || got.Member != member || got.Name != wantName || got.Conflict != !with.IsZero() || got.With != with || (got.Doubt() != "") != got.Conflict {
+		if err != nil || got.Member != member || got.Name != wantName || got.Conflict != !with.IsZero() || got.With != with || (got.Doubt() != "") != (got.Conflict || alike.Mistaken(name) != "") {
 			t.Errorf("%s: got %+v, %v", step, got, err)
 		}
 	}

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/visible/alike"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -44,6 +46,8 @@ func (e *HTTPError) Error() string {
 	switch {
 	case advice != "":
 		return advice
+	case e.BadName():
+		return e.Message + "; choose another with --name"
 	case e.Message != "":
 		return fmt.Sprintf("%s (%s)", e.Message, e.Code)
 	case e.Code != "":
@@ -54,6 +58,28 @@ func (e *HTTPError) Error() string {
 		return "there is no claudemesh broker at this URL (HTTP 404)"
 	}
 	return fmt.Sprintf("the broker answered with HTTP %d", e.Status)
+}
+
+// BadName reports whether the name was refused under which somebody wanted to join, or
+// to own a new mesh. Another may be taken; nothing is spent.
+func (e *HTTPError) BadName() bool { return e.Code == codeBadName || e.Code == codeNameTaken }
+
+const (
+	codeBadName   = "bad_name"
+	codeNameTaken = "name_taken"
+)
+
+// CheckName returns the name without space around it, or an *HTTPError of which BadName
+// holds if no broker takes it for a new one.
+func CheckName(name string) (string, error) {
+	name = strings.TrimSpace(name)
+	if why := alike.NoNewName(name); why != "" {
+		return "", &HTTPError{Code: codeBadName, Message: "a name can't " + why}
+	}
+	if len(name) > wire.MaxNameLen {
+		return "", &HTTPError{Code: codeBadName, Message: fmt.Sprintf("the name is longer than %d bytes", wire.MaxNameLen)}
+	}
+	return name, nil
 }
 
 // maxAnswer bounds how much of an answer is read.

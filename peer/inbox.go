@@ -67,7 +67,7 @@ func (s *Stored) SenderKey() wire.Key { return keyOf(s.Sender) }
 // Proven returns the member that is proven to have sent the message, whatever it
 // calls itself; zero when none is.
 func (s *Stored) Proven() wire.Key {
-	if s.Verified || s.Doubt == doubtOtherKey || s.Doubt == doubtAlike {
+	if s.Verified || s.Doubt == doubtOtherKey || s.Doubt == doubtAlike || s.Doubt == doubtNoName {
 		return s.MemberKey()
 	}
 	return wire.Key{}

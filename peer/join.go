@@ -33,6 +33,10 @@ const BackupName = configName + ".old"
 // member key is on disk before the broker hears of it, and a second try uses the
 // same key: an invite for one use is not lost to a broken connection. client may be nil.
 func Join(ctx context.Context, dir Dir, link Link, displayName string, client *http.Client) (Joined, error) {
+	displayName, err := CheckName(displayName)
+	if err != nil {
+		return Joined{}, err
+	}
 	key, done, err := pendingKey(ctx, dir, link)
 	if err != nil {
 		return Joined{}, err

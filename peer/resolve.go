@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/claudemesh/claudemesh/visible"
+	"github.com/claudemesh/claudemesh/visible/alike"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -35,13 +35,33 @@ type Recipient struct {
 type AmbiguousError struct {
 	Name  string
 	Found []Recipient
+	picks []string // what means each of Found
 }
 
-func (e *AmbiguousError) Error() string {
+func newAmbiguousError(name string, found, all []Recipient) *AmbiguousError {
+	e := &AmbiguousError{Name: name, Found: found}
+	for _, c := range found {
+		pick := c.Key.String()[:16]
+		if slices.ContainsFunc(startingWith(pick, all), func(o Recipient) bool { return o.Key != c.Key }) {
+			pick = c.Key.String()
+		}
+		e.picks = append(e.picks, pick)
+	}
+	return e
+}
+
+func (e *AmbiguousError) Error() string { return e.Choices(func(pick string) string { return pick }) }
+
+// Choices is Error with what command makes of each key, or start of one, that picks a
+// candidate.
+func (e *AmbiguousError) Choices(command func(pick string) string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%q may be any of these; use the key, or the start of it:", e.Name)
-	for _, c := range e.Found {
-		fmt.Fprintf(&b, "\n  %s  %s", c.Key.String()[:16], visible.Line(c.Name, visible.People))
+	for i, c := range e.Found {
+		fmt.Fprintf(&b, "\n  %s  %s", command(e.picks[i]), visible.Line(c.Name, visible.People))
+		if alike.Mistaken(c.Name) != "" {
+			fmt.Fprintf(&b, " (%s)", doubtNoName)
+		}
 	}
 	return b.String()
 }
@@ -83,29 +103,64 @@ func (c *Client) Resolve(ctx context.Context, to string) (Recipient, error) {
 	return Resolve(to, c.o.Mesh.Member.Public(), peers, members, time.Now())
 }
 
-// Resolve finds whom a display name, a key or the start of a key means, among the
-// peers that are connected and the members. A connected peer goes before its own
-// member; but a name that belongs to two members is nobody's: whoever connects
-// may call itself anything, and must not get what is meant for another. Several
-// presences of one member under one name are that member: the broker picks one that
-// can open the message. A key, or the start of one, goes before a name: whoever is
-// called like another's key must not get what is meant for that. One's own presences count only if nobody else is meant.
-// It fails with a *NobodyError or an *AmbiguousError.
+// Resolve finds whom a text means among the peers that are connected and the members, in
+// this order: a whole key or a member's id, which always mean that key and that member; a
+// display name, exactly so; the name in any case; the start of a key, minPrefix digits or
+// more, that is nobody's name. A name that may be taken for a key, a group or nothing
+// (alike.Mistaken) is nobody's: clients of protocol v1 can bring one.
+//
+// A connected peer goes before its own member; but a name that belongs to two members is
+// nobody's: whoever connects may call itself anything, and must not get what is meant for
+// another. Several presences of one member under one name are that member: the broker
+// picks one that can open the message. One's own presences count only if nobody else is
+// meant. It fails with a *NobodyError or an *AmbiguousError.
 func Resolve(to string, own wire.Key, peers []wire.PeerRow, members []wire.MemberRow, now time.Time) (Recipient, error) {
 	live, offline := candidates(peers, members, now)
-	if _, err := wire.ParseKey(to); err == nil || isKeyStart(to) {
-		r, err := resolveKey(to, append(live, offline...))
-		var nobody *NobodyError
-		if !errors.As(err, &nobody) {
-			return r, err
+	all := append(slices.Clone(live), offline...)
+	if key, err := wire.ParseKey(strings.ToLower(to)); err == nil {
+		return byKey(key, all), nil
+	}
+	if id, err := wire.ParseID(to); err == nil {
+		for i := range members {
+			if m := &members[i]; m.ID == id && !m.Removed {
+				return byKey(m.Pubkey, offline), nil
+			}
 		}
 	}
-	named := func(list []Recipient) []Recipient {
-		found := slices.DeleteFunc(slices.Clone(list), func(c Recipient) bool { return !strings.EqualFold(c.Name, to) })
-		return onePerMember(found)
+	for _, same := range []func(a, b string) bool{equal, strings.EqualFold} {
+		if found := named(to, own, live, offline, same); len(found) > 0 {
+			return only(to, found, all)
+		}
 	}
-	found := named(live)
-	for _, c := range named(offline) {
+	if !isKeyStart(to) {
+		return Recipient{}, &NobodyError{to}
+	}
+	return only(to, startingWith(to, all), all)
+}
+
+func equal(a, b string) bool { return a == b }
+
+// only returns what was found if that is one.
+func only(to string, found, all []Recipient) (Recipient, error) {
+	switch len(found) {
+	case 0:
+		return Recipient{}, &NobodyError{to}
+	case 1:
+		return found[0], nil
+	}
+	return Recipient{}, newAmbiguousError(to, found, all)
+}
+
+// named returns whom a name may mean, one for each member.
+func named(to string, own wire.Key, live, offline []Recipient, same func(a, b string) bool) []Recipient {
+	if alike.Mistaken(to) != "" {
+		return nil
+	}
+	bearers := func(list []Recipient) []Recipient {
+		return onePerMember(slices.DeleteFunc(slices.Clone(list), func(c Recipient) bool { return !same(c.Name, to) }))
+	}
+	found := bearers(live)
+	for _, c := range bearers(offline) {
 		if !slices.ContainsFunc(found, func(f Recipient) bool { return f.Member == c.Member }) {
 			found = append(found, c)
 		}
@@ -113,13 +168,7 @@ func Resolve(to string, own wire.Key, peers []wire.PeerRow, members []wire.Membe
 	if others := slices.DeleteFunc(slices.Clone(found), func(c Recipient) bool { return c.Member == own }); len(others) > 0 {
 		found = others
 	}
-	switch len(found) {
-	case 0:
-		return Recipient{}, &NobodyError{to}
-	case 1:
-		return found[0], nil
-	}
-	return Recipient{}, &AmbiguousError{to, found}
+	return found
 }
 
 // isKeyStart reports whether a text may be the start of a key.
@@ -132,31 +181,28 @@ func ResolveMember(to string, own wire.Key, members []wire.MemberRow) (Recipient
 	return Resolve(to, own, nil, members, time.Time{})
 }
 
-// resolveKey finds a key by its start. A whole key needs not be known here: that
-// is for the broker to judge.
-func resolveKey(to string, all []Recipient) (Recipient, error) {
-	byKey := make(map[wire.Key]Recipient)
-	if isKeyStart(to) {
-		for _, c := range all {
-			if strings.HasPrefix(c.Key.String(), strings.ToLower(to)) {
-				if _, known := byKey[c.Key]; !known {
-					byKey[c.Key] = c
-				}
-			}
+// byKey returns whose a key is. It need not be known here: that is for the broker to
+// judge.
+func byKey(key wire.Key, all []Recipient) Recipient {
+	for _, c := range all {
+		if c.Key == key {
+			return c
 		}
 	}
-	if key, err := wire.ParseKey(to); err == nil && len(byKey) == 0 {
-		return Recipient{Key: key, Name: key.Short(), Doubt: doubtUnknownKey}, nil
+	return Recipient{Key: key, Name: key.Short(), Doubt: doubtUnknownKey}
+}
+
+// startingWith returns whose keys begin so.
+func startingWith(to string, all []Recipient) (found []Recipient) {
+	seen := make(map[wire.Key]bool)
+	for _, c := range all {
+		if !seen[c.Key] && strings.HasPrefix(c.Key.String(), strings.ToLower(to)) {
+			seen[c.Key] = true
+			found = append(found, c)
+		}
 	}
-	found := slices.Collect(maps.Values(byKey))
 	slices.SortFunc(found, func(x, y Recipient) int { return strings.Compare(x.Key.String(), y.Key.String()) })
-	switch len(found) {
-	case 0:
-		return Recipient{}, &NobodyError{to}
-	case 1:
-		return found[0], nil
-	}
-	return Recipient{}, &AmbiguousError{to, found}
+	return found
 }
 
 func candidates(peers []wire.PeerRow, members []wire.MemberRow, now time.Time) (live, offline []Recipient) {

@@ -41,7 +41,8 @@ func TestResolve(t *testing.T) {
 		{"one session", "solo", session1, 0},
 		{"several sessions of a member", "work", carol, 0},
 		{"member who is away", "Carol", carol, 0},
-		{"two members of a name", "bob", wire.Key{}, 2},
+		{"exact name", "bob", bob, 0},
+		{"two members of a name", "Bob", wire.Key{}, 2},
 		{"whole key", alice.String(), alice, 0},
 		{"whole key of a session", session2.String(), session2, 0},
 		{"unknown key", stranger.String(), stranger, 0},
@@ -79,5 +80,69 @@ func TestResolve(t *testing.T) {
 	twin[31] ^= 1
 	if _, err := Resolve(alice.String()[:8], own, append(peers, wire.PeerRow{Pubkey: twin, MemberPubkey: twin, DisplayName: "twin"}), members, time.Now()); err == nil {
 		t.Error("an ambiguous start of a key passed")
+	}
+}
+
+// Whoever is called like a key, a group or nothing is never meant by that.
+func TestResolveImpostors(t *testing.T) {
+	t.Parallel()
+	own, bob, mallory, zoe := newKey(t).Public(), newKey(t).Public(), newKey(t).Public(), newKey(t).Public()
+	bobID := wire.ID{1, 2, 3}
+	resolve := func(to string, names ...string) (Recipient, error) {
+		peers := []wire.PeerRow{{Pubkey: zoe, MemberPubkey: zoe, DisplayName: "ZOE"}, {Pubkey: own, MemberPubkey: own, DisplayName: "me"}}
+		members := []wire.MemberRow{{ID: bobID, Pubkey: bob, DisplayName: "bob"}}
+		for _, name := range names {
+			peers = append(peers, wire.PeerRow{Pubkey: mallory, MemberPubkey: mallory, DisplayName: name})
+			members = append(members, wire.MemberRow{ID: wire.ID{9}, Pubkey: mallory, DisplayName: name})
+		}
+		return Resolve(to, own, peers, members, time.Now())
+	}
+	text := bob.String()
+	for _, to := range []string{text, strings.ToUpper(text), bobID.String()} {
+		if c, err := resolve(to, to); err != nil || c.Key != bob {
+			t.Errorf("%q beside one who is called so: got %+v, %v", to, c, err)
+		}
+	}
+	// The key of nobody who is known is not whoever is called so, either.
+	stranger := newKey(t).Public()
+	if c, err := resolve(stranger.String(), stranger.String()); err != nil || c.Key != stranger {
+		t.Errorf("an unknown key: got %+v, %v", c, err)
+	}
+	for _, to := range []string{text[:8], text[:16], text[:40]} {
+		if strings.Trim(to, "0123456789") == "" {
+			continue // a name like any other
+		}
+		for _, names := range [][]string{nil, {to}, {strings.ToUpper(to)}} {
+			if c, err := resolve(to, names...); err != nil || c.Key != bob {
+				t.Errorf("the start %q beside one who is called %q: got %+v, %v", to, names, c, err)
+			}
+		}
+	}
+	var nobody *NobodyError
+	for _, name := range []string{"", " ", "\u200b", "deadbeef", "deadbeefdeadbeef", "@all", "*", "#x", "1234567890123456"} {
+		if c, err := resolve(name, name); !errors.As(err, &nobody) {
+			t.Errorf("%q is found by that name: %+v, %v", name, c, err)
+		}
+	}
+	// The exact name goes before the same in another case.
+	if c, err := resolve("ZOE", "zoe"); err != nil || c.Key != zoe {
+		t.Errorf("ZOE beside zoe: got %+v, %v", c, err)
+	}
+	var several *AmbiguousError
+	c, err := resolve("Zoe", "zoe")
+	if !errors.As(err, &several) {
+		t.Fatalf("Zoe beside zoe and ZOE: got %+v, %v", c, err)
+	}
+	var picked []wire.Key
+	several.Choices(func(pick string) string {
+		c, err := resolve(pick, "zoe")
+		if err != nil {
+			t.Errorf("the choice %q: %v", pick, err)
+		}
+		picked = append(picked, c.Key)
+		return pick
+	})
+	if len(picked) != 2 || picked[0] != several.Found[0].Key || picked[1] != several.Found[1].Key {
+		t.Errorf("the choices of Zoe lead to %v: %v", picked, err)
 	}
 }

@@ -21,6 +21,7 @@ const (
 	doubtUnknownKey = "nobody in the roster has this key"
 	doubtOtherKey   = "another key used this name before"
 	doubtAlike      = "the name looks like another's"
+	doubtNoName     = "the name may be taken for a key, a group or nothing"
 )
 
 // VerifyRow tells whether the key in a row of the roster is its member's: the

@@ -237,7 +237,7 @@ func deadInvites(t *testing.T, s *server) {
 	}
 	for i, format := range []string{"link", "v1"} {
 		once := alice.invite("--format", format)
-		newPerson(t, s).must("join", once, "--name", "first")
+		newPerson(t, s).must("join", once, "--name", "first by "+format)
 		join("used", once)
 
 		revoked := parse(t, alice.must("invite", "--json", "--format", format))
@@ -296,7 +296,9 @@ func changedKeys(t *testing.T, s *server) {
 	bob.must("join", alice.invite(), "--name", "bob")
 	alice.must("send", "bob", "hi")
 	alice.must("verify", "bob", "--confirm")
-	mallory.must("join", alice.invite(), "--name", "b\u043eb") // Cyrillic
+	const cyrillic = "b\u043eb"
+	mallory.fails(1, "name of a member already", "join", alice.invite(), "--name", cyrillic)
+	joinV1(t, s, strings.TrimSpace(alice.must("invite", "--format", "v1")), cyrillic)
 	alice.must("send", "bob", "still bob's")
 	alice.fails(1, "looks like", "send", "b\u043eb", "x")
 	if out := alice.must("peers", "--all", "--json"); strings.Count(out, `"verified": false`) != 1 || !strings.Contains(out, "the name looks like another's") {

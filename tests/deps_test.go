@@ -17,13 +17,13 @@ var mayImport = map[string]string{
 	"wire":          "",
 	"identity":      "wire",
 	"envelope":      "wire identity",
-	"mesh":          "visible wire identity",
+	"mesh":          "visible visible/alike wire identity",
 	"presence":      "wire",
 	"queue":         "wire",
 	"audit":         "wire",
 	// What the domain packages hand to the storage in one transaction.
 	"journal": "wire presence queue audit",
-	"broker":  "visible wire identity mesh presence queue audit journal storage",
+	"broker":  "visible visible/alike wire identity mesh presence queue audit journal storage",
 	"peer":    client,
 	// The peer side on one machine: the daemon, and what is particular to Claude Code.
 	"peer/configdir":             "",
@@ -48,12 +48,12 @@ var mayImport = map[string]string{
 	"peer/claudecode/wake":       client + "peer peer/local peer/daemon/process peer/claudecode/lineage",
 	"peer/bench":                 client + "peer",
 	"peer/cli":                   daemon + "audit peer/bench peer/claudecode/...",
-	"caddymesh":                  "visible wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker",
+	"caddymesh":                  "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker",
 	// The two implementations know the domain packages for their types.
 	"storage":          "",
-	"storage/sqlite":   "visible wire identity mesh presence queue audit journal storage storage/internal/...",
-	"storage/postgres": "visible wire identity mesh presence queue audit journal storage storage/internal/...",
-	"cmd/caddy":        "visible wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker caddymesh",
+	"storage/sqlite":   "visible visible/alike wire identity mesh presence queue audit journal storage storage/internal/...",
+	"storage/postgres": "visible visible/alike wire identity mesh presence queue audit journal storage storage/internal/...",
+	"cmd/caddy":        "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker caddymesh",
 	// No client library and no database: it is started at every call of a tool.
 	"cmd/claudemesh-hook": hookParts + "peer/claudecode/lineage peer/claudecode/debuglog peer/claudecode/program peer/claudecode/hook",
 	"cmd/claudemesh":      daemon + "audit peer/bench peer/claudecode/... peer/cli",

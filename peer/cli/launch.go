@@ -93,6 +93,11 @@ func (a *app) launch(ctx context.Context, f *launchFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	if f.name != "" {
+		if _, err := peer.CheckName(f.name); err != nil {
+			return usageError{err}
+		}
+	}
 	o := launch.Options{Dir: a.dir, Build: local.OwnBuild(buildVersion()), Claude: claude, Env: os.Environ(), Args: args, Name: f.name, Role: f.role}
 	if o.Executable, err = ownExecutable(); err != nil {
 		return err
@@ -201,7 +206,7 @@ func (a *app) joinForLaunch(ctx context.Context, f *launchFlags) (string, error)
 	if name == "" {
 		name = userName()
 	}
-	joined, err := peer.Join(ctx, a.dir, link, name, nil)
+	joined, name, err := a.joinAs(ctx, link, name)
 	if err != nil {
 		return "", err
 	}

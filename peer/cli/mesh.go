@@ -36,6 +36,10 @@ name: 1 to 64 of a-z, 0-9, dot, dash and underscore.`,
 			if displayName == "" {
 				displayName = userName()
 			}
+			displayName, err := peer.CheckName(displayName)
+			if err != nil {
+				return usagef("--display-name: %s", err.(*peer.HTTPError).Message)
+			}
 			return a.create(cmd.Context(), args[0], name, displayName, token)
 		},
 	}
@@ -120,7 +124,7 @@ func (a *app) join(ctx context.Context, text, name string) error {
 	if err := a.repair(); err != nil {
 		return err
 	}
-	joined, err := peer.Join(ctx, a.dir, link, name, nil)
+	joined, name, err := a.joinAs(ctx, link, name)
 	if err != nil {
 		return err
 	}
@@ -134,6 +138,22 @@ func (a *app) join(ctx context.Context, text, name string) error {
 	}
 	_, err = fmt.Fprintf(a.out, "Joined the mesh %s as %s.\nSee who is there: claudemesh peers\nRead what comes:  claudemesh inbox --follow\n", slug, oneLine(name))
 	return err
+}
+
+// joinAs joins under a name, and asks for another on a terminal while the name is
+// refused. It returns the one that was taken.
+func (a *app) joinAs(ctx context.Context, link peer.Link, name string) (peer.Joined, string, error) {
+	for {
+		joined, err := peer.Join(ctx, a.dir, link, name, nil)
+		var refused *peer.HTTPError
+		if !a.terminal || !errors.As(err, &refused) || !refused.BadName() {
+			return joined, strings.TrimSpace(name), err
+		}
+		fmt.Fprintf(a.err, "The invite is not used: %s.\n", oneLine(refused.Message))
+		if name, err = (&form{ctx, a.in, a.out}).text("Another name", ""); err != nil {
+			return joined, name, err
+		}
+	}
 }
 
 // meshRow is a row of meshes --json.

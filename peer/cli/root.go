@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -85,8 +86,25 @@ func (a *app) run(ctx context.Context, args []string) int {
 		fmt.Fprintf(a.err, "claudemesh: %s\nRun '%s --help' for how to use it.\n", printable(err.Error()), cmd.CommandPath())
 		return exitUsage
 	}
-	fmt.Fprintln(a.err, "claudemesh:", printable(explain(err)))
+	text := explain(err)
+	var several *peer.AmbiguousError
+	if errors.As(err, &several) {
+		text = several.Choices(func(pick string) string { return commandWith(cmd, args, several.Name, pick) })
+	}
+	fmt.Fprintln(a.err, "claudemesh:", printable(text))
 	return exitFailed
+}
+
+// commandWith is the command line with another text in the place of a name.
+func commandWith(cmd *cobra.Command, args []string, name, instead string) string {
+	words := []string{cmd.Root().Name()}
+	for _, arg := range args {
+		if arg == name {
+			arg, name = instead, ""
+		}
+		words = append(words, shellWord(arg))
+	}
+	return strings.Join(words, " ")
 }
 
 func (a *app) root() *cobra.Command {

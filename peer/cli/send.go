@@ -40,11 +40,12 @@ func (a *app) sendCommand() *cobra.Command {
 		Short: "Send a message",
 		Long: `Send a message, sealed so that only those whom it is for can read it. <to> is
   a display name     of a connected peer, or of a member, for whom it waits
-  a key              or the start of one, 8 digits or more
+  a key              or a member's id, or the start of a key, 8 digits or more
   @group             everybody in the group
   @all or *          everybody in the mesh
-A name that led to another key before is refused: see 'claudemesh trust'. A whole key is
-always that key. With '-' the message is read from standard input. Prints the message's id, and whether
+A name that led to another key before is refused: see 'claudemesh trust'. A name is found
+exactly as it is written, else in any case; what looks like a key is never a name. A whole
+key is always that key. With '-' the message is read from standard input. Prints the message's id, and whether
 it is delivered already or waits.
 Peers whose client can't open a message to a group, as those of protocol v1, get a copy
 that is sealed for their own key; whom neither reaches is said.

@@ -1,0 +1,74 @@
+package tests
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestNames(t *testing.T) {
+	scenariosOnBoth(t, nil, []scenario{
+		{"names that are keys", namesThatAreKeys},
+		{"names that are taken", namesThatAreTaken},
+	})
+}
+
+// namesThatAreKeys checks that what is addressed to a key never goes to whoever is
+// called so, whether our client or one of protocol v1 brings the name.
+func namesThatAreKeys(t *testing.T, s *server) {
+	alice, bob, guest := newPerson(t, s), newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team", "--display-name", "alice")
+	bob.must("join", alice.invite(), "--name", "bob")
+	key := bob.config().str("pubkey")
+	link := alice.invite()
+	for _, name := range []string{key, key[:16], strings.ToUpper(key), "@all", "*", "#x", "\u3164", "deadbeef"} {
+		guest.fails(1, "a name can't", "join", link, "--name", name)
+		guest.fails(2, "a name can't", "create", "other", "--display-name", name)
+	}
+	guest.must("join", link, "--name", "guest") // the invite was for one use
+
+	v1 := strings.TrimSpace(alice.must("invite", "--format", "v1"))
+	joinV1(t, s, v1, key)
+	joinV1(t, s, strings.TrimSpace(alice.must("invite", "--format", "v1")), key[:16])
+	joinV1(t, s, strings.TrimSpace(alice.must("invite", "--format", "v1")), "deadbeef")
+	for _, to := range []string{key, strings.ToUpper(key), key[:16], key[:40]} {
+		if out := alice.must("send", to, "for "+to); !strings.Contains(out, "for bob") {
+			t.Errorf("send %s: %s", to, out)
+		}
+	}
+	alice.fails(1, "nobody in this mesh", "send", "deadbeef", "x")
+	alice.fails(1, "nobody in this mesh", "remove", "deadbeef")
+	if out := bob.must("inbox"); strings.Count(out, ": for ") != 4 {
+		t.Errorf("bob has\n%s", out)
+	}
+	if out := alice.must("peers", "--all"); strings.Count(out, "may be taken for a key") != 3 {
+		t.Errorf("peers:\n%s", out)
+	}
+	alice.must("remove", key[:16])
+	alice.fails(1, "nobody in this mesh", "verify", "bob")
+}
+
+// namesThatAreTaken checks that whoever joins is told of a name that is another's, with
+// the invite as it was, and that v1 clients join as ever.
+func namesThatAreTaken(t *testing.T, s *server) {
+	alice, bob, second := newPerson(t, s), newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team", "--display-name", "alice")
+	bob.must("join", alice.invite(), "--name", "bob")
+	for _, format := range []string{"link", "v1"} {
+		link := strings.TrimSpace(alice.must("invite", "--format", format))
+		guest := newPerson(t, s)
+		for _, name := range []string{"bob", "BOB", " bob ", "b\u043eb"} {
+			guest.fails(1, "choose another with --name", "join", link, "--name", name)
+		}
+		alice.must("send", "bob", "still one")
+		guest.must("join", link, "--name", "guest "+format)
+	}
+	second.must("join", alice.invite(), "--name", "second")
+	joinV1(t, s, strings.TrimSpace(alice.must("invite", "--format", "v1")), "BOB")
+	alice.must("send", "bob", "the exact one")
+	if out := bob.must("inbox"); !strings.Contains(out, "the exact one") {
+		t.Errorf("bob has\n%s", out)
+	}
+	// Who is meant is a choice, with a command for each.
+	command := "claudemesh send " + bob.config().str("pubkey")[:16] + " 'for one'"
+	alice.fails(1, command, "send", "Bob", "for one")
+}
