@@ -242,7 +242,7 @@ func TestSubstitutedKeys(t *testing.T) {
 		"no word":             {Pubkey: own.Public(), MemberPubkey: bob.Public(), DisplayName: "web"},
 		"a word for another":  {Pubkey: own.Public(), MemberPubkey: bob.Public(), DisplayName: "web", Attestation: n.rows[0].Attestation},
 		"another's word":      {Pubkey: own.Public(), MemberPubkey: bob.Public(), DisplayName: "web", Attestation: attested(own, own.Public(), n.now.Add(time.Hour))},
-		"a forged word":       {Pubkey: wire.Key(mustKey(t, forged.SessionPubkey)), MemberPubkey: bob.Public(), DisplayName: "web", Attestation: forged},
+		"a forged word":       {Pubkey: mustKey(t, forged.SessionPubkey), MemberPubkey: bob.Public(), DisplayName: "web", Attestation: forged},
 		"bob's name, no word": {Pubkey: own.Public(), DisplayName: "Bob"},
 	} {
 		m := *n

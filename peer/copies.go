@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/envelope"
+	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -91,11 +92,11 @@ func (c *Client) sendCopy(ctx context.Context, m *Outgoing, u *wire.Unopened, on
 	if f.Priority == "" {
 		f.Priority = wire.Next
 	}
-	var err error
-	if f.Nonce, f.Ciphertext, err = envelope.SealDirect(c.o.pair(), u.Pubkey, m.Body); err != nil {
-		one.Reason = err.Error()
+	nonce, ciphertext, why := sealCopy(c.o.pair(), u.Pubkey, m.Body)
+	if one.Reason = why; why != "" {
 		return nil
 	}
+	f.Nonce, f.Ciphertext = nonce, ciphertext
 	frame, err := f.encode([]wire.Target{{Kind: wire.TargetKey, Key: u.Pubkey}})
 	if err != nil {
 		return err
@@ -168,4 +169,13 @@ func (r *Receipt) Unreached() string {
 		return ""
 	}
 	return "not for " + strings.Join(parts, ", ") + ": these clients can't open messages to groups, and get no copy"
+}
+
+// sealCopy seals a body for one key, or says why that can't be done: it never can then.
+func sealCopy(own identity.KeyPair, to wire.Key, body []byte) (nonce, ciphertext, why string) {
+	nonce, ciphertext, err := envelope.SealDirect(own, to, body)
+	if err != nil {
+		return "", "", err.Error()
+	}
+	return nonce, ciphertext, ""
 }

@@ -606,8 +606,8 @@ func TestStorageAway(t *testing.T) {
 			}
 			ids := make(map[string]int)
 			for _, e := range q.store.chains[mesh] {
-				ids[string(e.Detail)]++
-				if ids[string(e.Detail)] > 1 {
+				ids[e.Detail]++
+				if ids[e.Detail] > 1 {
 					t.Errorf("twice in the audit log: %s", e.Detail)
 				}
 			}

@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha512"
 	"encoding/base64"
@@ -86,14 +85,4 @@ func joinV1(t testing.TB, s *server, link, name string) *member {
 	}
 	p.id = answer.str("memberId")
 	return p
-}
-
-// keysOf returns the key pair of a person's member.
-func (p *person) keys() keyPair {
-	p.t.Helper()
-	secret, err := hex.DecodeString(p.config().str("secretKey"))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return keyPair{p.config().str("pubkey"), ed25519.PrivateKey(secret)}
 }

@@ -122,9 +122,9 @@ func takeLock(dir peer.Dir) (*peer.FileLock, error) {
 // elsewhere tells of a daemon of another system that shows that it lives, although
 // the lock is ours: the file system does not carry locks from one to the other.
 func elsewhere(dir peer.Dir, lock *peer.FileLock) error {
-	before, err := readHolder(dir)
-	if err != nil || before.PID == 0 || before.here() {
-		return nil // nobody has said anything
+	before, _ := readHolder(dir) // what can't be read says nothing
+	if before.PID == 0 || before.here() {
+		return nil
 	}
 	if age, err := sinceSign(dir, lock); err != nil || age > signLimit {
 		return err

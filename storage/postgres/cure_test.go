@@ -33,7 +33,7 @@ func ill(t *testing.T, s *Store, seq *int64, reason storage.Reason) {
 		*seq++
 		ping, commit := s.Ping(t.Context()), commitOne(s, *seq, 5*time.Second)
 		if ping == nil || commit == nil || storage.ReasonOf(ping) != reason || storage.ReasonOf(commit) != reason {
-			return fmt.Errorf("ping: %v (%s), commit: %v (%s); want %s", ping, storage.ReasonOf(ping), commit, storage.ReasonOf(commit), reason)
+			return fmt.Errorf("ping: %w (%s), commit: %w (%s); want %s", ping, storage.ReasonOf(ping), commit, storage.ReasonOf(commit), reason)
 		}
 		return nil
 	})

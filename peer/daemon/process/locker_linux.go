@@ -31,8 +31,7 @@ func Locker(path string) (pid int, found bool) {
 		return 0, false
 	}
 	defer locks.Close()
-	dev := uint64(stat.Dev)
-	return parseLocks(locks, fmt.Sprintf("%02x:%02x:%d", unix.Major(dev), unix.Minor(dev), stat.Ino))
+	return parseLocks(locks, fmt.Sprintf("%02x:%02x:%d", unix.Major(stat.Dev), unix.Minor(stat.Dev), stat.Ino))
 }
 
 // parseLocks looks for a file in the form of proc_locks(5):
