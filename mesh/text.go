@@ -39,7 +39,7 @@ func newName(s, fallback string) (string, error) {
 		return fallback, nil
 	}
 	if len(s) > wire.MaxNameLen {
-		return "", refuse(CodeBadName, "the name is longer than %d bytes", wire.MaxNameLen)
+		return "", refuse(CodeBadName, "a name has %d bytes at most", wire.MaxNameLen)
 	}
 	if why := alike.NoNewName(s); why != "" {
 		return "", refuse(CodeBadName, "a name can't %s", why)
