@@ -115,15 +115,16 @@ func (w *world) uninstall() Report {
 }
 
 var layouts = map[string]string{
-	"absent":     "absent",
-	"empty":      "",
-	"no members": "{ }\n",
-	"one line":   `{"model":"opus","env":{"A":"1"}}`,
-	"plain":      "{\n  \"model\": \"opus\"\n}\n",
-	"tabs":       "{\n\t\"z\": [ 1,2 ],\n\n\t\"a\" : {\"b\":{} }\n}",
-	"Windows":    "{\r\n  \"model\": \"opus\"\r\n}\r\n",
-	"own line":   "{\n  \"statusLine\": {\"type\": \"command\", \"command\": \"date\"},\n  \"model\": \"opus\"\n}\n",
-	"others":     "{\n  \"enabledPlugins\": {\"x@y\": false},\n  \"extraKnownMarketplaces\": {},\n  \"model\": \"opus\" }\n",
+	"absent":          "absent",
+	"empty":           "",
+	"no members":      "{ }\n",
+	"one line":        `{"model":"opus","env":{"A":"1"}}`,
+	"plain":           "{\n  \"model\": \"opus\"\n}\n",
+	"tabs":            "{\n\t\"z\": [ 1,2 ],\n\n\t\"a\" : {\"b\":{} }\n}",
+	"Windows":         "{\r\n  \"model\": \"opus\"\r\n}\r\n",
+	"byte order mark": "\ufeff{\r\n\t\"model\": \"opus\"\r\n}\r\n",
+	"own line":        "{\n  \"statusLine\": {\"type\": \"command\", \"command\": \"date\"},\n  \"model\": \"opus\"\n}\n",
+	"others":          "{\n  \"enabledPlugins\": {\"x@y\": false},\n  \"extraKnownMarketplaces\": {},\n  \"model\": \"opus\" }\n",
 }
 
 // Whatever the settings look like, they are the same afterwards, to the byte.

@@ -15,9 +15,9 @@ func Set(text []byte, value any, path ...string) ([]byte, error) {
 		return nil, err
 	}
 	if blank(text) {
-		text = []byte("{}\n")
+		text = append(bytes.Clone(text[:len(text)-len(bytes.TrimPrefix(text, mark))]), "{}\n"...)
 	}
-	at := skipSpace(text, 0)
+	at := top(text)
 	for depth, name := range path {
 		if text[at] != '{' {
 			return nil, fmt.Errorf("%s: %w", strings.Join(path[:depth], "."), ErrNoObject)
@@ -76,7 +76,7 @@ func add(text []byte, o object, name string, value any) ([]byte, error) {
 // addFirst fills an empty object, over several lines if the text has several or is
 // nothing but that object.
 func addFirst(text []byte, o object, key []byte, value any) ([]byte, error) {
-	body := bytes.TrimSpace(text)
+	body := bytes.TrimSpace(bytes.TrimPrefix(text, mark))
 	if !bytes.ContainsRune(body, '\n') && len(body) > o.end-o.start+1 {
 		encoded, err := encode(value, "", "")
 		if err != nil {
@@ -108,7 +108,7 @@ func lineIndent(text []byte, at int) string {
 
 // rootIndent returns how far the members of the top object are indented.
 func rootIndent(text []byte) string {
-	o := parseObject(text, skipSpace(text, 0))
+	o := parseObject(text, top(text))
 	if len(o.members) > 0 {
 		m := o.members[0]
 		if nl := bytes.LastIndexByte(text[m.prevEnd:m.keyStart], '\n'); nl >= 0 && m.prevEnd+nl+1 < m.keyStart {

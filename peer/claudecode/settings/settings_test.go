@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -26,6 +27,9 @@ func TestSet(t *testing.T) {
 		{"one line", `{"a":1}`, "b.c", 1, `{"a":1,"b":{"c":1}}`},
 		{"one line, wide", `{ "a" : 1 }`, "b", 1, `{ "a" : 1, "b" : 1 }`},
 		{"line ends of Windows", "{\r\n  \"a\": 1\r\n}\r\n", "b.c", 1, "{\r\n  \"a\": 1,\r\n  \"b\": {\r\n    \"c\": 1\r\n  }\r\n}\r\n"},
+		{"byte order mark", "\ufeff{\r\n\t\"a\": 1\r\n}", "b", 1, "\ufeff{\r\n\t\"a\": 1,\r\n\t\"b\": 1\r\n}"},
+		{"byte order mark, one line", "\ufeff{}", "b", 1, "\ufeff{\n  \"b\": 1\n}"},
+		{"nothing but a byte order mark", "\ufeff", "b", 1, "\ufeff{\n  \"b\": 1\n}\n"},
 		{"empty file", "", "b", 1, "{\n  \"b\": 1\n}\n"},
 		{"empty object", "{}", "b.c", 1, "{\n  \"b\": {\n    \"c\": 1\n  }\n}"},
 		{"empty object inside", "{\n    \"b\": {}\n}", "b.c", 1, "{\n    \"b\": {\n        \"c\": 1\n    }\n}"},
@@ -42,7 +46,7 @@ func TestSet(t *testing.T) {
 		if err != nil || string(got) != tc.want {
 			t.Errorf("%s: %v\n got %q\nwant %q", tc.name, err, got, tc.want)
 		}
-		if !json.Valid(got) {
+		if !json.Valid(bytes.TrimPrefix(got, mark)) {
 			t.Errorf("%s: not JSON", tc.name)
 		}
 	}
@@ -50,7 +54,7 @@ func TestSet(t *testing.T) {
 		name, in string
 		want     error
 	}{
-		{"comment", "{ // c\n}", nil}, {"trailing comma", `{"a":1,}`, nil}, {"two objects", "{}{}", nil}, {"torn", `{"a":`, nil},
+		{"comment", "{ // c\n}", nil}, {"trailing comma", `{"a":1,}`, nil}, {"two objects", "{}{}", nil}, {"torn", `{"a":`, nil}, {"byte order mark within", "{}\ufeff", nil}, {"two byte order marks", "\ufeff\ufeff{}", nil},
 		{"array", "[]", ErrNoObject}, {"null", "null", ErrNoObject}, {"in the way", `{"b": 7}`, ErrNoObject},
 	} {
 		if got, err := Set([]byte(tc.in), 1, "b", "c"); err == nil || tc.want != nil && !errors.Is(err, tc.want) {
@@ -65,6 +69,7 @@ func TestRemove(t *testing.T) {
 		{"last", "{\n  \"a\": 1,\n  \"b\": 2\n}\n", "b", "{\n  \"a\": 1\n}\n"},
 		{"first", "{\n  \"a\": 1,\n  \"b\": 2\n}\n", "a", "{\n  \"b\": 2\n}\n"},
 		{"between", `{"a":1, "b":[2] , "c":3}`, "b", `{"a":1, "c":3}`},
+		{"byte order mark", "\ufeff{\"a\": 1,\n\"b\": 2}", "b", "\ufeff{\"a\": 1}"},
 		{"only", "{\n  \"a\": 1\n}\n", "a", "{}\n"},
 		{"inside", `{"a":{"x":1,"y":2},"b":3}`, "a.y", `{"a":{"x":1},"b":3}`},
 		{"not there", `{"a":{"x":1}}`, "a.y", ""},
@@ -107,7 +112,7 @@ func TestEqual(t *testing.T) {
 
 // What was set and removed again leaves no trace, and does nothing to the rest.
 func FuzzSetRemove(f *testing.F) {
-	for _, text := range []string{"", "{}", "{ }", "{\n}", `{"a":1}`, "{\r\n\t\"a\" : {\"k\": []},\n \"z\":\"\\\"}\"}\n", `{"k":{"k":1},"b":{}}`} {
+	for _, text := range []string{"", "{}", "{ }", "{\n}", `{"a":1}`, "\ufeff", "\ufeff{\n\"a\": 1}", "{\r\n\t\"a\" : {\"k\": []},\n \"z\":\"\\\"}\"}\n", `{"k":{"k":1},"b":{}}`} {
 		f.Add(text, "new", "k")
 	}
 	f.Fuzz(func(t *testing.T, text, name, inner string) {
@@ -130,7 +135,7 @@ func FuzzSetRemove(f *testing.F) {
 		if !there || !Equal(before, after) {
 			t.Errorf("%q became %q", text, after)
 		}
-		if o := strings.TrimSpace(text); len(o) > 2 && strings.TrimSpace(o[1:len(o)-1]) != "" && string(after) != text {
+		if o := strings.TrimSpace(strings.TrimPrefix(text, string(mark))); len(o) > 2 && strings.TrimSpace(o[1:len(o)-1]) != "" && string(after) != text {
 			t.Errorf("%q became %q", text, after)
 		}
 	})

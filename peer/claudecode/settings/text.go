@@ -19,7 +19,7 @@ func Check(text []byte) error {
 		return nil
 	}
 	var object map[string]json.RawMessage
-	d := json.NewDecoder(bytes.NewReader(text))
+	d := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(text, mark)))
 	if err := d.Decode(&object); err != nil {
 		var kind *json.UnmarshalTypeError
 		if errors.As(err, &kind) {
@@ -47,13 +47,25 @@ func decode(text []byte) (v any, err error) {
 	if blank(text) {
 		return map[string]any{}, nil
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
+	d := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(text, mark)))
 	d.UseNumber()
 	err = d.Decode(&v)
 	return v, err
 }
 
-func blank(text []byte) bool { return len(bytes.TrimSpace(text)) == 0 }
+func blank(text []byte) bool { return len(bytes.TrimSpace(bytes.TrimPrefix(text, mark))) == 0 }
+
+// mark is the byte order mark that editors of Windows begin a file with, and that Claude
+// Code skips. It stays where it is.
+var mark = []byte("\ufeff")
+
+// top returns the offset of the top object.
+func top(text []byte) int {
+	if bytes.HasPrefix(text, mark) {
+		return skipSpace(text, len(mark))
+	}
+	return skipSpace(text, 0)
+}
 
 // member is where a member of an object stands: offsets into the text.
 type member struct {
@@ -145,7 +157,7 @@ func locate(text []byte, path []string) (at int, ok bool) {
 	if Check(text) != nil || blank(text) {
 		return 0, false
 	}
-	at = skipSpace(text, 0)
+	at = top(text)
 	for _, name := range path {
 		if text[at] != '{' {
 			return 0, false

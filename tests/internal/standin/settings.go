@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 )
+
+// mark is the byte order mark, which Claude Code skips at the start of its settings.
+var mark = []byte("\ufeff")
 
 // settings is the user's settings.json.
 type settings map[string]any
@@ -21,7 +25,7 @@ func readSettings() (settings, error) {
 		return s, nil
 	}
 	if err == nil && len(b) > 0 { // an empty file is no settings
-		err = json.Unmarshal(b, &s)
+		err = json.Unmarshal(bytes.TrimPrefix(b, mark), &s)
 	}
 	return s, err
 }
@@ -240,7 +244,7 @@ func edit(change func(s settings, known, installed map[string]any) error) error 
 	values := []map[string]any{{}, {"version": 2}}
 	for i, file := range files {
 		if b, err := os.ReadFile(file); err == nil {
-			if err := json.Unmarshal(b, &values[i]); err != nil {
+			if err := json.Unmarshal(bytes.TrimPrefix(b, mark), &values[i]); err != nil {
 				return err
 			}
 		}
