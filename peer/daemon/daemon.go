@@ -35,6 +35,9 @@ type Options struct {
 	// doubtAfter is when what was handed out is unread again while nobody says what
 	// became of it; 0: 20 s.
 	doubtAfter time.Duration
+	// correctAfter is how long a process may publish another session than its hooks
+	// have told; 0: 10 s.
+	correctAfter time.Duration
 }
 
 // Host is the program of which the sessions are, as far as it shows on this
@@ -139,6 +142,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	if o.every == 0 {
 		o.every = time.Second
+	}
+	if o.correctAfter == 0 {
+		o.correctAfter = correctAfter
 	}
 	if o.doubtAfter == 0 {
 		o.doubtAfter = doubtAfter

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // restore connects the sessions whose processes still live.
@@ -26,7 +27,7 @@ func (d *daemon) restore() error {
 	}
 	d.mu.Lock()
 	for i := range processes {
-		p := &proc{registered: processes[i], session: byID[processes[i].SessionID]}
+		p := &proc{registered: processes[i], session: byID[processes[i].SessionID], since: time.Now()}
 		d.procs[p.PID] = p
 		d.tokens[sha256.Sum256([]byte(p.Token))] = p
 		d.sessions[p.SessionID] = p.session

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -87,6 +88,39 @@ func TestSequences(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			newSequence(t).run(tc.steps).check(tc.mail)
+		})
+	}
+}
+
+// TestLateStart checks that hooks which arrive in the wrong order, or not at all, leave
+// no session behind that its process does not run.
+func TestLateStart(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name  string
+		steps []step
+		mail  map[string][]string
+	}{
+		{"the first start comes last", []step{begins(1, "B", "resume"), begins(1, "A", "startup")}, map[string][]string{"B": nil}},
+		{"so does the end", []step{begins(1, "B", "resume"), begins(1, "A", "startup"), ends(1, "A", "other"), begins(1, "A", "startup")}, map[string][]string{"B": nil}},
+		{"the second start never comes", []step{begins(1, "B", "startup"), ends(1, "B", "other"), begins(1, "A", "startup")}, map[string][]string{"B": nil}},
+		{"a clear, whose start never comes", []step{begins(1, "A", "startup"), ends(1, "A", "clear")}, map[string][]string{"B": {"A"}}},
+		{"and in another process", []step{begins(2, "B", "resume"), begins(1, "A", "startup"), begins(2, "A", "resume"), {"die", 1, "", ""}}, map[string][]string{"B": nil}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			host := &fakeHost{say: make(map[int]Published)}
+			q := newSequence(t, func(o *Options) { o.Host, o.correctAfter = host, time.Nanosecond })
+			q.run(tc.steps)
+			if q.ids["B"] == "" {
+				q.ids["B"] = uuid.NewString()
+			}
+			p := q.processes[len(q.processes)]
+			host.set(p.pid(), Published{SessionID: q.ids["B"], Status: wire.Idle})
+			p.id = q.ids["B"]
+			p.connected()
+			q.write("B", p)
+			q.check(tc.mail)
 		})
 	}
 }

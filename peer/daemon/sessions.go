@@ -192,7 +192,7 @@ func (d *daemon) move(p *proc, entry registered, s *session, ended string, succe
 		p.earlier = append(p.earlier, p.session)
 		p.earlier = p.earlier[max(0, len(p.earlier)-wire.MaxSuccessions):]
 	}
-	p.registered, p.session = entry, s
+	p.registered, p.session, p.since = entry, s, time.Now()
 	d.procs[entry.PID] = p
 	d.tokens[sha256.Sum256([]byte(entry.Token))] = p
 	d.sessions[s.id] = s

@@ -4,13 +4,19 @@ import (
 	"errors"
 	"time"
 
+	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/local"
 )
 
 const (
 	configEvery = 2 // looks
 	touchEvery  = 10
 	pruneEvery  = time.Hour
+
+	// correctAfter is how long a process may publish another session than its hooks have
+	// told: it does not write at the very moment of a change.
+	correctAfter = 10 * time.Second
 )
 
 // watchLoop looks after what nobody reports.
@@ -84,7 +90,11 @@ func (d *daemon) watchStatus(now time.Time) {
 	if d.o.Host != nil {
 		for _, p := range d.running() {
 			word, ok := d.o.Host.Published(p.session.snapshot().ConfigDir, p.PID)
-			if !ok || word.SessionID != p.session.id || word.ProcStart != "" && word.ProcStart != p.Start {
+			if !ok || word.ProcStart != "" && word.ProcStart != p.Start {
+				continue
+			}
+			if word.SessionID != p.session.id {
+				d.correct(p, word.SessionID, now)
 				continue
 			}
 			if published[p.session] == nil {
@@ -108,6 +118,22 @@ func (d *daemon) watchStatus(now time.Time) {
 		case len(published[s]) > 0:
 			s.tellDesk()
 		}
+	}
+}
+
+// correct has a process run the session that it publishes, when it has had the time to:
+// a hook has come late, or not at all.
+func (d *daemon) correct(p proc, session string, now time.Time) {
+	if now.Sub(p.since) < d.o.correctAfter {
+		return
+	}
+	if _, err := identity.ParseSessionID(session); err != nil {
+		return
+	}
+	d.log.Info("a process runs another session than its hooks have told", "process", p.ID, "told", p.session.id, "session", session)
+	r := local.Register{PID: p.PID, ProcStart: p.Start, SessionID: session, Source: local.SourceResume, ConfigDir: p.session.snapshot().ConfigDir}
+	if _, err := d.register(&r); err != nil {
+		d.log.Error("correct the session of a process", "process", p.ID, "error", err)
 	}
 }
 
