@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -257,11 +258,11 @@ func TestMessagesAreGivenBackAlone(t *testing.T) {
 		store := &batches{failed: 100}
 		j := journal.New(store, zap.NewNop(), budget)
 		q := queue.New(nil, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
-		given := 0
+		var given atomic.Int64
 		for range 300 {
 			q.Accept(queue.Message{MeshID: mesh, SenderMember: wire.ID{1}, TargetSpec: "x"}, []queue.To{{}}, func(r queue.Result) {
 				if errors.Is(r.Err, queue.ErrUnavailable) {
-					given++
+					given.Add(1)
 				}
 			})
 		}
@@ -270,14 +271,14 @@ func TestMessagesAreGivenBackAlone(t *testing.T) {
 		done := make(chan struct{})
 		go func() { j.Run(ctx); close(done) }()
 		time.Sleep(4 * time.Second)
-		if given != 0 || j.TryReserve(wire.ID{2}, 1) {
-			t.Errorf("after 4 s %d were given back", given)
+		if given.Load() != 0 || j.TryReserve(wire.ID{2}, 1) {
+			t.Errorf("after 4 s %d were given back", given.Load())
 		}
 		waits := make(chan error)
 		go func() { waits <- j.Reserve(t.Context(), wire.ID{2}, budget) }() // all of it must have been given back
 		time.Sleep(3 * time.Second)
-		if given != 300 {
-			t.Errorf("after 7 s %d were given back", given)
+		if given.Load() != 300 {
+			t.Errorf("after 7 s %d were given back", given.Load())
 		}
 		if err := <-waits; err != nil {
 			t.Error(err)
