@@ -6,6 +6,7 @@ BENCH    ?= .
 TESTS    ?= ./...
 FOR      ?= 30m
 FAULT    ?=
+LONG     ?=
 
 module  := github.com/claudemesh/claudemesh
 ldflags := -s -w -X $(module)/caddymesh.version=$(VERSION) -X $(module)/peer/cli.version=$(VERSION) -X main.version=$(VERSION)
@@ -33,8 +34,8 @@ test: ## all tests on both databases, with the race detector
 	@scripts/need gcc postgres proxies
 	@CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m $(TESTS)
 
-test-claude: ## the tests in the real Claude Code, where it can be had
-	@scripts/claude test
+test-claude: ## the tests in the real Claude Code, where it can be had; LONG=1 tries interruptions four times as often
+	@CLAUDEMESH_TEST_LONG=$(LONG) scripts/claude test
 
 recording: ## docs/exchange.svg: an exchange of two sessions, filmed
 	@scripts/claude film
