@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
@@ -106,6 +107,20 @@ func (f *facts) succeed(was facts) {
 	f.DND = f.DND || was.DND
 	if f.Edits.Joined == nil && f.Edits.Left == nil {
 		f.Edits = was.Edits
+	}
+}
+
+// within names a session, unless it has a name, after the one within which it was started.
+func (f *facts) within(parent facts) {
+	name := cmp.Or(parent.Name, parent.ID[:8])
+	if f.Name == "" {
+		f.Name = cut(name, wire.MaxNameLen-9) + "-" + f.ID[:8]
+	}
+	if f.Summary == "" {
+		f.Summary = "started by " + name
+	}
+	if len(f.Meshes) == 0 {
+		f.Meshes = parent.Meshes
 	}
 }
 

@@ -157,6 +157,9 @@ func (d *daemon) nextFacts(s, former *session, id string, r *local.Register, now
 			*field.to = cut(field.value, field.limit)
 		}
 	}
+	if parent := d.sessionOf(r.Parent); s == nil && parent != nil && parent.id != id {
+		f.within(parent.snapshot())
+	}
 	if len(r.Groups) > wire.MaxGroups {
 		return f, nil, invalid("groups: at most %d", wire.MaxGroups)
 	}

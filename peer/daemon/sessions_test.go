@@ -357,3 +357,33 @@ func TestSessionIsWhoItWas(t *testing.T) {
 	back.register(func(r *local.Register) { r.Name = "web" })
 	eventually(t, "it has its new name", func() bool { return rowOf(alice, first.id).DisplayName == "web" })
 }
+
+// TestNestedSession checks that a session which is started within another one has a name
+// of its own, also when it is told of again, and that its parent shows.
+func TestNestedSession(t *testing.T) {
+	t.Parallel()
+	_, alice, _ := pair(t)
+	alice.up()
+	outer := alice.session(func(r *local.Register) { r.Name = "web" }).connected()
+	inner := alice.program(uuid.NewString())
+	nested := func(r *local.Register) { r.Name, r.Parent = "", outer.pid() }
+	inner.register(nested)
+	inner.connected()
+	inner.register(nested)
+	if row := rowOf(alice, inner.id); row.DisplayName != "web-"+inner.id[:8] {
+		t.Errorf("it is %q", row.DisplayName)
+	}
+	eventually(t, "its parent shows", func() bool {
+		summary := rowOf(alice, inner.id).Summary
+		return summary != nil && *summary == "started by web"
+	})
+	if row := rowOf(alice, outer.id); row.DisplayName != "web" || row.Summary != nil {
+		t.Errorf("the parent is %+v", row)
+	}
+	named := alice.program(uuid.NewString())
+	named.register(func(r *local.Register) { r.Name, r.Parent = "api", outer.pid() })
+	named.connected()
+	if row := rowOf(alice, named.id); row.DisplayName != "api" {
+		t.Errorf("one that was given a name is %q", row.DisplayName)
+	}
+}

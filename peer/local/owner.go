@@ -52,6 +52,9 @@ type Register struct {
 	Groups    []wire.Group `json:"groups,omitempty"`
 	Title     string       `json:"title,omitempty"`
 	Model     string       `json:"model,omitempty"`
+	// Parent is the claude process within whose session this one was started, by a tool
+	// for example; 0: none. A session that is new is named after it.
+	Parent int `json:"parent,omitempty"`
 	// Trial makes a session that is there for a check only, until it ends: it is
 	// handed, and told of, nothing but what is sealed for its own key.
 	Trial bool `json:"trial,omitempty"`

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"strconv"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
 	"github.com/claudemesh/claudemesh/peer/configdir"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -197,7 +199,21 @@ func (h *Hook) registration(e *Event) *local.Register {
 	}
 	r := register(e, h.PID, id.Start, env)
 	r.ConfigDir = h.ConfigDir
+	if parent, nested := h.parent(e); nested && env(EnvLaunch) != strconv.Itoa(h.PID) {
+		// What launch has handed on is the parent's.
+		r.Parent, r.Name, r.Role, r.Groups = parent, "", "", nil
+	}
 	return r
+}
+
+// parent returns the claude process within whose session this one was started.
+func (h *Hook) parent(e *Event) (pid int, nested bool) {
+	pid, found := lineage.Find(h.Dir, h.PID, "")
+	if !found {
+		return 0, false
+	}
+	ticket, err := local.ReadTicket(h.Dir, pid)
+	return pid, err == nil && ticket.SessionID != string(e.SessionID)
 }
 
 // end says that the session is left. Without a daemon there is nothing to leave,

@@ -3,11 +3,15 @@ package hook
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +19,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
 	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
 )
 
 // bench is a hook with a daemon that answers, and what came of it.
@@ -285,5 +290,61 @@ func TestPanicIsSilent(t *testing.T) {
 	b.Detach = func(Event) error { panic("oh") }
 	if out := b.run(t, `"hook_event_name":"SessionStart"`); out != "" || !strings.Contains(b.log.String(), "panic: oh") {
 		t.Errorf("printed %q, logged %q", out, b.log.String())
+	}
+}
+
+// TestNested checks that what launch has handed to a session is not taken for what a claude
+// within it is to be, unless that was launched, too.
+func TestNested(t *testing.T) {
+	t.Parallel()
+	child := exec.Command("cat")
+	in, err := child.StdinPipe()
+	if err == nil {
+		err = child.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = in.Close(); _ = child.Wait() })
+	for _, tc := range []struct {
+		name, outer, launched string
+		nested                bool
+	}{
+		{"claude -p in a tool", "11111111-1111-4111-8111-111111111111", strconv.Itoa(os.Getpid()), true},
+		{"claude -p in a tool, nothing launched", "11111111-1111-4111-8111-111111111111", "", true},
+		{"launch in a tool", "11111111-1111-4111-8111-111111111111", strconv.Itoa(child.Process.Pid), false},
+		{"a wrapper of claude", session, strconv.Itoa(os.Getpid()), false},
+		{"not in a session", "", "", false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.PID = child.Process.Pid
+			env := map[string]string{EnvName: "web", EnvRole: "reviewer", EnvGroups: "dev", EnvMesh: "team", EnvLaunch: tc.launched}
+			b.Env = func(name string) string { return env[name] }
+			if tc.outer != "" {
+				ticket, err := json.Marshal(local.Ticket{PID: os.Getpid(), SessionID: tc.outer})
+				path := local.TicketPath(b.Dir, os.Getpid())
+				if err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o700)); err == nil {
+					err = os.WriteFile(path, ticket, 0o600)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			var got local.Register
+			daemontest.Handle(b.daemon, local.VerbRegister, func(r local.Register) (any, error) {
+				got = r
+				return local.Registered{}, nil
+			})
+			b.run(t, `"hook_event_name":"`+sessionStart+`"`)
+			want := local.Register{Name: "web", Role: "reviewer", Groups: []wire.Group{{Name: "dev"}}}
+			if tc.nested {
+				want = local.Register{Parent: os.Getpid()}
+			}
+			if got.Parent != want.Parent || got.Name != want.Name || got.Role != want.Role || len(got.Groups) != len(want.Groups) || len(got.Meshes) != 1 {
+				t.Errorf("registered %+v", got)
+			}
+		})
 	}
 }

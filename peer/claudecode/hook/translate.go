@@ -13,6 +13,7 @@ const (
 	EnvName   = "CLAUDEMESH_NAME"   // as peers see it
 	EnvRole   = "CLAUDEMESH_ROLE"   // free text
 	EnvGroups = "CLAUDEMESH_GROUPS" // name or name:role, separated by commas
+	EnvLaunch = "CLAUDEMESH_LAUNCH" // the process id of the claude that all this is meant for
 )
 
 // waiting is the reason of a session that works on, but for its user's decision.

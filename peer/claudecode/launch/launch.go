@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -145,7 +146,7 @@ func (p *Prepared) register(ctx context.Context, o *Options) error {
 }
 
 // handover are the variables by which the hooks learn what the session is to be.
-var handover = []string{hook.EnvMesh, hook.EnvName, hook.EnvRole, hook.EnvGroups, "CLAUDEMESH_CONFIG_DIR"}
+var handover = []string{hook.EnvMesh, hook.EnvName, hook.EnvRole, hook.EnvGroups, "CLAUDEMESH_CONFIG_DIR", hook.EnvLaunch}
 
 // environ is claude's environment: that of Options, without what an outer session or
 // launch has put there, and with what the hooks need.
@@ -154,7 +155,7 @@ func (o *Options) environ() []string {
 		name, _, _ := strings.Cut(entry, "=")
 		return slices.Contains(handover, name)
 	})
-	for i, value := range []string{strings.Join(o.Meshes, ","), o.Name, o.Role, formatGroups(o.Groups), string(o.Dir)} {
+	for i, value := range []string{strings.Join(o.Meshes, ","), o.Name, o.Role, formatGroups(o.Groups), string(o.Dir), strconv.Itoa(os.Getpid())} {
 		if value != "" {
 			env = append(env, handover[i]+"="+value)
 		}

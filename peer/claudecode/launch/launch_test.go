@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -138,7 +139,7 @@ func TestPrepare(t *testing.T) {
 	}
 	config := filepath.Dir(filepath.Dir(root))
 	if want := []string{"PATH=/bin", "CLAUDE_CONFIG_DIR=/c", "CLAUDE_CODE_USE_BEDROCK=1", "odd",
-		"CLAUDEMESH_MESH=team,home", "CLAUDEMESH_NAME=bob", "CLAUDEMESH_ROLE=reviewer", "CLAUDEMESH_GROUPS=a:lead,b", "CLAUDEMESH_CONFIG_DIR=" + config}; !slices.Equal(p.Env, want) {
+		"CLAUDEMESH_MESH=team,home", "CLAUDEMESH_NAME=bob", "CLAUDEMESH_ROLE=reviewer", "CLAUDEMESH_GROUPS=a:lead,b", "CLAUDEMESH_CONFIG_DIR=" + config, "CLAUDEMESH_LAUNCH=" + strconv.Itoa(os.Getpid())}; !slices.Equal(p.Env, want) {
 		t.Errorf("with %q", p.Env)
 	}
 	if !slices.Equal(p.Warnings, []string{"the key is in memory only"}) || !slices.Equal(p.Meshes, []string{"home", "team"}) {
