@@ -44,6 +44,7 @@ func inlineHash(tag string) string {
 // public to whoever has the link and tells nothing that opens it: that part of
 // the link is in the fragment, which browsers keep to themselves.
 type invitePage struct {
+	MeshID    string    `json:"mesh_id,omitempty"`
 	Mesh      string    `json:"mesh,omitempty"`
 	Slug      string    `json:"slug,omitempty"`
 	Inviter   string    `json:"inviter,omitempty"`
@@ -78,6 +79,7 @@ func (c *call) invitePage() error {
 	info, err := c.broker.Invite(c.r.Context(), c.code)
 	if err == nil {
 		page := invitePage{
+			MeshID:    info.MeshID.String(),
 			Mesh:      info.MeshName,
 			Slug:      info.MeshSlug,
 			Inviter:   info.Inviter,

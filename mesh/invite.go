@@ -91,6 +91,7 @@ func (d *Directory) RevokeInvite(ctx context.Context, a Actor, inviteID wire.ID,
 
 // InviteInfo is what the page of an invite link tells whoever opens it.
 type InviteInfo struct {
+	MeshID    wire.ID
 	MeshName  string
 	MeshSlug  string
 	Inviter   string // display name
@@ -111,6 +112,7 @@ func (d *Directory) InviteInfo(ctx context.Context, code string, now time.Time) 
 		return InviteInfo{}, translate(err, claimCodes)
 	}
 	info := InviteInfo{
+		MeshID:    v.mesh.ID,
 		MeshName:  v.mesh.Name,
 		MeshSlug:  v.mesh.Slug,
 		Role:      inv.Role,

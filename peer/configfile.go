@@ -127,11 +127,21 @@ func UpdateConfig(ctx context.Context, d Dir, change func(*Config) error) error 
 	return d.WriteFile(configName, b)
 }
 
-// backUpConfig copies the config to BackupName.
-func backUpConfig(d Dir) error {
+// backUpConfig copies the config to a file of its own, whose name has the date, and
+// returns its path. No backup replaces another. The caller holds the config's lock.
+func backUpConfig(d Dir, now time.Time) (path string, err error) {
 	b, err := os.ReadFile(d.Path(configName))
 	if err != nil {
-		return fmt.Errorf("back up config: %w", err)
+		return "", fmt.Errorf("back up config: %w", err)
 	}
-	return d.WriteFile(BackupName, b)
+	date := configName + "." + now.UTC().Format("20060102T150405Z")
+	name := date
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(d.Path(name)); errors.Is(err, fs.ErrNotExist) {
+			return d.Path(name), d.WriteFile(name, b)
+		} else if err != nil {
+			return "", fmt.Errorf("back up config: %w", err)
+		}
+		name = fmt.Sprintf("%s-%d", date, n)
+	}
 }

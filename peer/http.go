@@ -105,6 +105,7 @@ func (h HTTP) do(ctx context.Context, method, path string, body, v any) (http.He
 	if err != nil {
 		return nil, fmt.Errorf("broker URL: %w", err)
 	}
+	req.Header.Set("Accept", "application/json")
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -177,6 +178,12 @@ func (h HTTP) Claim(ctx context.Context, code string, claim, member identity.Key
 	var result wire.ClaimResult
 	_, err := h.do(ctx, http.MethodPost, "/invites/"+code+"/claim", body, &result)
 	return result, err
+}
+
+// invite asks of which mesh an invite link is. It uses nothing of it.
+func (h HTTP) invite(ctx context.Context, code string) (page wire.InvitePage, err error) {
+	_, err = h.do(ctx, http.MethodGet, "/i/"+code, nil, &page)
+	return page, err
 }
 
 // Health asks whether the broker lives, and by how much the local clock is

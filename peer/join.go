@@ -21,18 +21,54 @@ type Joined struct {
 	Mesh          Mesh
 	Role          string // "" when the broker did not say
 	AlreadyMember bool
-	// Replaced: the mesh had been joined before with another key. The config as it
-	// was is in the file BackupName.
-	Replaced bool
+	// Backup is the file that keeps the config as it was, with the key of before, when
+	// the mesh had been joined with another one; else "".
+	Backup string
 }
 
-// BackupName is the file to which Join copies a config of which it replaces a mesh.
-const BackupName = configName + ".old"
+// AlreadyJoinedError tells that the mesh of an invite is joined already.
+type AlreadyJoinedError struct{ Mesh Mesh }
+
+func (e *AlreadyJoinedError) Error() string {
+	return fmt.Sprintf("you have joined the mesh %s already, with the key %s; the invite is not used. To join as a second member with a new key, add --as-new-member: the old key is kept in a file",
+		e.Mesh.Slug, e.Mesh.Member.Public().String()[:16])
+}
 
 // Join redeems an invite link and records the mesh in the config of dir. The
 // member key is on disk before the broker hears of it, and a second try uses the
 // same key: an invite for one use is not lost to a broken connection. client may be nil.
+// It fails with an *AlreadyJoinedError, before anything is spent, if the mesh is joined;
+// a broker of others may not tell of which mesh a link is.
 func Join(ctx context.Context, dir Dir, link Link, displayName string, client *http.Client) (Joined, error) {
+	if err := notJoined(ctx, dir, link, client); err != nil {
+		return Joined{}, err
+	}
+	return JoinAnew(ctx, dir, link, displayName, client)
+}
+
+// notJoined fails with an *AlreadyJoinedError if the mesh of a link is joined.
+func notJoined(ctx context.Context, dir Dir, link Link, client *http.Client) error {
+	config, err := LoadConfig(dir)
+	if err != nil || len(config.Meshes) == 0 {
+		return err
+	}
+	id := link.Invite.MeshID
+	if link.Token == "" {
+		// Whatever is wrong with the invite, the claim says.
+		page, _ := HTTP{BrokerURL: link.BrokerURL, Client: client}.invite(ctx, link.Code)
+		id = page.MeshID
+	}
+	for _, m := range config.Meshes {
+		if m.MeshID == id && (link.Token == "" || !m.Key.IsZero()) {
+			return &AlreadyJoinedError{m}
+		}
+	}
+	return nil
+}
+
+// JoinAnew is Join that makes one a second member of a mesh that is joined. The key of
+// before is kept in Joined.Backup.
+func JoinAnew(ctx context.Context, dir Dir, link Link, displayName string, client *http.Client) (Joined, error) {
 	displayName, err := CheckName(displayName)
 	if err != nil {
 		return Joined{}, err
@@ -63,8 +99,7 @@ func Join(ctx context.Context, dir Dir, link Link, displayName string, client *h
 				return err
 			}
 			if old.Member.Public() != key.Public() {
-				joined.Replaced = true
-				if err := backUpConfig(dir); err != nil {
+				if joined.Backup, err = backUpConfig(dir, time.Now()); err != nil {
 					return err
 				}
 			}
@@ -138,8 +173,8 @@ func redeemToken(ctx context.Context, h HTTP, link Link, key identity.KeyPair, d
 	}, nil
 }
 
-// pendingKey returns the member key to redeem the link with: that of a joined
-// mesh if the link names it, that of an earlier try, or a fresh one. done is to
+// pendingKey returns the member key to redeem the link with: that of a joined mesh of
+// which the link has the key that is missing, that of an earlier try, or a fresh one. done is to
 // be called when the key is safe in the config.
 func pendingKey(ctx context.Context, dir Dir, link Link) (key identity.KeyPair, done func(), err error) {
 	config, err := LoadConfig(dir)
@@ -147,8 +182,8 @@ func pendingKey(ctx context.Context, dir Dir, link Link) (key identity.KeyPair, 
 		return key, nil, err
 	}
 	for i := range config.Meshes {
-		if link.Token != "" && config.Meshes[i].MeshID == link.Invite.MeshID {
-			return config.Meshes[i].Member, func() {}, nil
+		if m := &config.Meshes[i]; link.Token != "" && m.MeshID == link.Invite.MeshID && m.Key.IsZero() {
+			return m.Member, func() {}, nil
 		}
 	}
 	if err := dir.Make(); err != nil {

@@ -282,7 +282,8 @@ func blockAndRemove(t *testing.T, s *server) {
 	bob.fails(1, "removed from", "peers")
 	// Its key is never taken again; a new invite makes it somebody new.
 	before := bob.config()
-	bob.must("join", alice.invite(), "--name", "bob")
+	bob.fails(1, "--as-new-member", "join", alice.invite(), "--name", "bob")
+	bob.must("join", alice.invite(), "--name", "bob", "--as-new-member")
 	if after := bob.config(); after.str("pubkey") == before.str("pubkey") || after.str("memberId") == before.str("memberId") {
 		t.Errorf("joined again as the removed member: %s", after)
 	}

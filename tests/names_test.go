@@ -1,6 +1,8 @@
 package tests
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -9,6 +11,7 @@ func TestNames(t *testing.T) {
 	scenariosOnBoth(t, nil, []scenario{
 		{"names that are keys", namesThatAreKeys},
 		{"names that are taken", namesThatAreTaken},
+		{"joined again", joinedAgain},
 	})
 }
 
@@ -71,4 +74,43 @@ func namesThatAreTaken(t *testing.T, s *server) {
 	// Who is meant is a choice, with a command for each.
 	command := "claudemesh send " + bob.config().str("pubkey")[:16] + " 'for one'"
 	alice.fails(1, command, "send", "Bob", "for one")
+}
+
+// joinedAgain checks that a mesh that is joined is not joined again by accident, and that
+// no key is ever gone.
+func joinedAgain(t *testing.T, s *server) {
+	alice, bob, carol := newPerson(t, s), newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team", "--display-name", "alice")
+	bob.must("join", alice.invite(), "--name", "bob")
+	for i, format := range []string{"link", "v1"} {
+		link := strings.TrimSpace(alice.must("invite", "--format", format))
+		before := bob.config().str("secretKey")
+		bob.fails(1, "--as-new-member", "join", link, "--name", "bobby")
+		alice.fails(1, "--as-new-member", "join", link, "--name", "alice2")
+		if now := bob.config().str("secretKey"); now != before {
+			t.Error("a join that was refused has changed the key")
+		}
+		if out := alice.must("members"); strings.Contains(out, "bobby") {
+			t.Errorf("members:\n%s", out)
+		}
+		carol = newPerson(t, s)
+		carol.must("join", link, "--name", "carol by "+format) // it was not used
+		bob.must("join", alice.invite("--format", format), "--name", "bob the new "+format, "--as-new-member")
+		kept, err := filepath.Glob(filepath.Join(bob.dir, "config.json.*"))
+		if err != nil || len(kept) != i+1 {
+			t.Fatalf("kept %v, %v", kept, err)
+		}
+		found := false
+		for _, path := range kept {
+			b, err := os.ReadFile(path)
+			info, statErr := os.Stat(path)
+			if err != nil || statErr != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %v %v", path, err, info.Mode())
+			}
+			found = found || strings.Contains(string(b), before)
+		}
+		if !found || bob.config().str("secretKey") == before {
+			t.Error("the key of before is gone, or no new one is there")
+		}
+	}
 }

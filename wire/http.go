@@ -81,6 +81,11 @@ type ClaimResult struct {
 	AlreadyMember bool   `json:"already_member,omitempty"`
 }
 
+// InvitePage is what GET /i/{code} tells programs, as far as clients use it.
+type InvitePage struct {
+	MeshID string `json:"mesh_id"`
+}
+
 // ErrorBody answers what is refused, on every route and on every other path.
 type ErrorBody struct {
 	OK      bool   `json:"ok"` // false

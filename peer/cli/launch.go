@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -206,12 +207,16 @@ func (a *app) joinForLaunch(ctx context.Context, f *launchFlags) (string, error)
 	if name == "" {
 		name = userName()
 	}
-	joined, name, err := a.joinAs(ctx, link, name)
+	joined, name, err := a.joinAs(ctx, peer.Join, link, name)
+	var before *peer.AlreadyJoinedError
+	if errors.As(err, &before) {
+		return before.Mesh.MeshID, nil
+	}
 	if err != nil {
 		return "", err
 	}
-	if joined.Replaced {
-		fmt.Fprintf(a.err, "You had joined %s before with another key; the config as it was is in %s.\n", oneLine(joined.Mesh.Slug), a.dir.Path(peer.BackupName))
+	if joined.Backup != "" {
+		fmt.Fprintf(a.err, "You had joined %s before with another key; it is kept in %s, which is the config as it was.\n", oneLine(joined.Mesh.Slug), joined.Backup)
 	}
 	if !f.quiet && !joined.AlreadyMember {
 		fmt.Fprintf(a.err, "Joined the mesh %s as %s.\n", oneLine(joined.Mesh.Slug), oneLine(name))

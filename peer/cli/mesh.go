@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -85,11 +86,16 @@ func (a *app) create(ctx context.Context, slug, name, displayName, token string)
 
 func (a *app) joinCommand() *cobra.Command {
 	var name string
+	var anew bool
 	cmd := &cobra.Command{
 		Use:   "join <link | ->",
 		Short: "Join a mesh with an invite link",
 		Long: `Join a mesh with an invite link, given as an argument in quotes, or on standard
-input with '-'. Links of protocol v1 (ic://join/...) work too.`,
+input with '-'. Links of protocol v1 (ic://join/...) work too.
+A mesh that you have joined is not joined again, and the invite is not used. With
+--as-new-member you become a second member of it, with a new key, as which you send and
+receive from now on. The member that you were stays in the mesh; its key is kept in a file
+beside the config, whose name is printed.`,
 		Example: `  claudemesh join 'https://mesh.example.org/i/3fa9...#k3Jx...' --name bob`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -103,14 +109,15 @@ input with '-'. Links of protocol v1 (ic://join/...) work too.`,
 			if name == "" {
 				name = userName()
 			}
-			return a.join(cmd.Context(), text, name)
+			return a.join(cmd.Context(), text, name, anew)
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "what the others see you as (default your user name)")
+	cmd.Flags().BoolVar(&anew, "as-new-member", false, "join a mesh that you have joined again, with a new key")
 	return cmd
 }
 
-func (a *app) join(ctx context.Context, text, name string) error {
+func (a *app) join(ctx context.Context, text, name string, anew bool) error {
 	link, err := peer.ParseLink(text)
 	if err != nil {
 		return usageError{err}
@@ -124,13 +131,17 @@ func (a *app) join(ctx context.Context, text, name string) error {
 	if err := a.repair(); err != nil {
 		return err
 	}
-	joined, name, err := a.joinAs(ctx, link, name)
+	join := peer.Join
+	if anew {
+		join = peer.JoinAnew
+	}
+	joined, name, err := a.joinAs(ctx, join, link, name)
 	if err != nil {
 		return err
 	}
 	slug := oneLine(joined.Mesh.Slug)
-	if joined.Replaced {
-		fmt.Fprintf(a.err, "You had joined %s before with another key; the config as it was is in %s.\n", slug, a.dir.Path(peer.BackupName))
+	if joined.Backup != "" {
+		fmt.Fprintf(a.err, "You had joined %s before with another key; it is kept in %s, which is the config as it was.\n", slug, joined.Backup)
 	}
 	if joined.AlreadyMember {
 		_, err = fmt.Fprintf(a.out, "You are a member of %s already.\n", slug)
@@ -140,11 +151,14 @@ func (a *app) join(ctx context.Context, text, name string) error {
 	return err
 }
 
+// joinFunc is peer.Join or peer.JoinAnew.
+type joinFunc func(context.Context, peer.Dir, peer.Link, string, *http.Client) (peer.Joined, error)
+
 // joinAs joins under a name, and asks for another on a terminal while the name is
 // refused. It returns the one that was taken.
-func (a *app) joinAs(ctx context.Context, link peer.Link, name string) (peer.Joined, string, error) {
+func (a *app) joinAs(ctx context.Context, join joinFunc, link peer.Link, name string) (peer.Joined, string, error) {
 	for {
-		joined, err := peer.Join(ctx, a.dir, link, name, nil)
+		joined, err := join(ctx, a.dir, link, name, nil)
 		var refused *peer.HTTPError
 		if !a.terminal || !errors.As(err, &refused) || !refused.BadName() {
 			return joined, strings.TrimSpace(name), err
