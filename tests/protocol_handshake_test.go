@@ -208,7 +208,7 @@ func helloAck(t *testing.T, s *server) {
 	bob := newTeam(t, s).join(t, "bob")
 	daemon := bob.daemon(t, "displayName", "Bob's daemon")
 	session := bob.session(t, newKeys(), "parentMemberId", nil)
-	for _, c := range []*v1Client{daemon, session} {
+	for c, name := range map[*v1Client]string{daemon: "Bob's daemon", session: "bob"} { // the session gives no name
 		profile := c.ack["memberProfile"].(map[string]any)
 		if tag, ok := profile["roleTag"]; !ok || tag != nil || !isKind(profile["groups"], "list") || profile["messageMode"] != "push" {
 			t.Errorf("memberProfile in %s", c.ack)
@@ -219,7 +219,7 @@ func helloAck(t *testing.T, s *server) {
 				t.Errorf("meshPolicy.selfEditable.%s in %s", name, c.ack)
 			}
 		}
-		if c.ack.str("memberDisplayName") != "Bob's daemon" || c.ack["restored"] != nil {
+		if c.ack.str("memberDisplayName") != name || c.ack["restored"] != nil {
 			t.Errorf("hello_ack: %s", c.ack)
 		}
 	}
