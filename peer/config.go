@@ -2,10 +2,12 @@ package peer
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/claudemesh/claudemesh/envelope"
@@ -196,20 +198,48 @@ func ordered(fields map[string]json.RawMessage, first []string) (json.RawMessage
 	return append(b, '}'), nil
 }
 
-// Find returns the joined mesh of that slug or id. An empty name stands for the
-// only mesh that there is.
+// shortID is how many digits of the end of a mesh's id stand for it: ids begin with the
+// time, so that those of one day begin alike.
+const shortID = 8
+
+// ShortID returns the end of the mesh's id, which Config.Find takes for it.
+func (m *Mesh) ShortID() string { return m.MeshID[max(0, len(m.MeshID)-shortID):] }
+
+// Find returns the joined mesh of that id or slug, else the only one whose id ends so, with
+// 8 digits or more. An empty name stands for the only mesh that there is.
 func (c *Config) Find(name string) (*Mesh, error) {
 	var found []*Mesh
-	for i := range c.Meshes {
-		m := &c.Meshes[i]
-		if name == "" || m.MeshID == name || m.Slug == name {
-			found = append(found, m)
+	for _, fits := range []func(m *Mesh) bool{
+		func(m *Mesh) bool { return name == "" || m.MeshID == name },
+		func(m *Mesh) bool { return m.Slug == name },
+		func(m *Mesh) bool { return len(name) >= shortID && strings.HasSuffix(m.MeshID, name) },
+	} {
+		for i := range c.Meshes {
+			if fits(&c.Meshes[i]) {
+				found = append(found, &c.Meshes[i])
+			}
+		}
+		if len(found) > 0 || name == "" {
+			break
 		}
 	}
 	if len(found) == 1 {
 		return found[0], nil
 	}
 	return nil, &MeshChoiceError{Name: name, Found: len(found), Joined: c.slugs()}
+}
+
+// Forget takes a mesh out of the config of dir, and returns the file that keeps the config
+// as it was, with the member's key.
+func Forget(ctx context.Context, dir Dir, meshID string, now time.Time) (backup string, err error) {
+	err = UpdateConfig(ctx, dir, func(c *Config) error {
+		if backup, err = backUpConfig(dir, now); err != nil {
+			return err
+		}
+		c.Meshes = slices.DeleteFunc(c.Meshes, func(m Mesh) bool { return m.MeshID == meshID })
+		return nil
+	})
+	return backup, err
 }
 
 func (c *Config) slugs() []string {

@@ -27,7 +27,7 @@ func (e *MeshChoiceError) Error() string {
 	case e.Name == "":
 		return "you have joined several meshes; choose one with --mesh: " + strings.Join(e.Joined, ", ")
 	case e.Found > 1:
-		return fmt.Sprintf("several joined meshes are called %q; give the mesh id with --mesh (see `claudemesh meshes`)", e.Name)
+		return fmt.Sprintf("several joined meshes are called %q; give the id of one with --mesh (see `claudemesh meshes`)", e.Name)
 	}
 	return fmt.Sprintf("you have not joined a mesh called %q; joined: %s", e.Name, strings.Join(e.Joined, ", "))
 }

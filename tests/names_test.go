@@ -12,6 +12,7 @@ func TestNames(t *testing.T) {
 		{"names that are keys", namesThatAreKeys},
 		{"names that are taken", namesThatAreTaken},
 		{"joined again", joinedAgain},
+		{"two meshes of a slug", twoMeshes},
 	})
 }
 
@@ -113,4 +114,38 @@ func joinedAgain(t *testing.T, s *server) {
 			t.Error("the key of before is gone, or no new one is there")
 		}
 	}
+}
+
+// twoMeshes checks that nobody ends up with two meshes of one name by accident, that short
+// ids tell two apart, and that a mesh can be forgotten without its key being lost.
+func twoMeshes(t *testing.T, s *server) {
+	alice, bob := newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team", "--display-name", "alice")
+	key := alice.config().str("secretKey")
+	alice.fails(1, "claudemesh forget", "create", "team")
+	bob.must("create", "team", "--display-name", "bob")
+	alice.must("join", bob.invite(), "--name", "alice")
+	alice.fails(1, "several joined meshes", "peers", "--mesh", "team")
+	id := alice.config().str("meshId")
+	short := id[len(id)-8:]
+	if out := alice.must("meshes"); !strings.Contains(out, short) {
+		t.Errorf("meshes:\n%s", out)
+	}
+	alice.must("peers", "--mesh", short)
+	alice.fails(1, "", "forget", "team")
+	alice.must("forget", short)
+	if out := alice.must("meshes"); strings.Contains(out, short) || strings.Count(out, "team") != 1 {
+		t.Errorf("meshes:\n%s", out)
+	}
+	kept, err := filepath.Glob(filepath.Join(alice.dir, "config.json.*"))
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("kept %v, %v", kept, err)
+	}
+	if b, err := os.ReadFile(kept[0]); err != nil || !strings.Contains(string(b), key) {
+		t.Errorf("the key is gone: %v", err)
+	}
+	// A mesh that has removed one can be forgotten as well.
+	bob.must("remove", "alice")
+	alice.must("forget", "team")
+	alice.fails(2, "claudemesh send bob 'hello world'", "send", "bob", "hello", "world")
 }

@@ -64,6 +64,15 @@ func (a *app) create(ctx context.Context, slug, name, displayName, token string)
 	if err := errors.Join(a.dir.Make(), a.repair()); err != nil {
 		return err
 	}
+	config, err := peer.LoadConfig(a.dir)
+	if err != nil {
+		return err
+	}
+	for i := range config.Meshes {
+		if m := &config.Meshes[i]; m.Slug == slug {
+			return fmt.Errorf("you have a mesh called %s already, on %s; choose another slug, or let go of that one with `claudemesh forget %s`", slug, m.BrokerURL, m.ShortID())
+		}
+	}
 	key, err := identity.Generate()
 	if err != nil {
 		return err
@@ -184,18 +193,18 @@ func (a *app) meshesCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "meshes", Short: "List the meshes that you have joined", Args: cobra.NoArgs,
-		Long: "List the meshes that you have joined. --json: an array of {slug, name, meshId, pubkey, brokerUrl, joinedAt}.",
+		Long: "List the meshes that you have joined. --mesh takes a slug or an id of the list. --json: an array of {slug, name, meshId, pubkey, brokerUrl, joinedAt}.",
 		RunE: func(*cobra.Command, []string) error {
 			config, err := peer.LoadConfig(a.dir)
 			if err != nil {
 				return err
 			}
 			list := []meshRow{}
-			rows := [][]string{{"MESH", "BROKER", "YOUR KEY", "JOINED"}}
+			rows := [][]string{{"MESH", "ID", "BROKER", "YOUR KEY", "JOINED"}}
 			for i := range config.Meshes {
 				m := &config.Meshes[i]
 				list = append(list, meshRow{m.Slug, m.Name, m.MeshID, m.Member.Public().String(), m.BrokerURL, m.JoinedAt})
-				rows = append(rows, []string{m.Slug, m.BrokerURL, m.Member.Public().Short(), timeText(m.JoinedAt, time.Now())})
+				rows = append(rows, []string{m.Slug, m.ShortID(), m.BrokerURL, m.Member.Public().Short(), timeText(m.JoinedAt, time.Now())})
 			}
 			if asJSON {
 				return a.printJSON(list)
@@ -205,4 +214,34 @@ func (a *app) meshesCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+func (a *app) forgetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "forget <mesh>", Short: "Take a mesh out of those that you have joined", Args: cobra.ExactArgs(1),
+		Long: `Take a mesh, named by its slug or id, out of those that you have joined on this machine,
+for example one that has removed you. The broker is not told: you stay a member if you are
+one, until the owner or an admin removes you. Your key is kept in a file beside the config,
+whose name is printed.`,
+		Example: "  claudemesh forget team",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			config, err := peer.LoadConfig(a.dir)
+			if err != nil {
+				return err
+			}
+			if args[0] == "" {
+				return usagef("name the mesh")
+			}
+			m, err := config.Find(args[0])
+			if err != nil {
+				return err
+			}
+			backup, err := peer.Forget(cmd.Context(), a.dir, m.MeshID, time.Now())
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.out, "The mesh %s is forgotten. Its key is kept in %s, which is the config as it was.\n", m.Slug, backup)
+			return err
+		},
+	}
 }

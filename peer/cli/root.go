@@ -139,7 +139,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong command line.`,
 	group(root, "messages", "Messages and peers:",
 		a.peersCommand(), a.sendCommand(), a.statusCommand(), a.inboxCommand(), a.verifyCommand(), a.trustCommand())
 	group(root, "meshes", "Meshes and members:",
-		a.createCommand(), a.joinCommand(), a.meshesCommand(), a.inviteCommand(), a.invitesCommand(), a.membersCommand(),
+		a.createCommand(), a.joinCommand(), a.meshesCommand(), a.forgetCommand(), a.inviteCommand(), a.invitesCommand(), a.membersCommand(),
 		a.grantCommand(), a.blockCommand(), a.unblockCommand(), a.kickCommand(), a.banCommand(), a.unbanCommand(), a.bansCommand(), a.removeCommand(), a.roleCommand(), a.auditCommand())
 	group(root, "plugin", "Run by Claude Code:",
 		a.hookCommand(), a.waitCommand(), a.monitorCommand(), a.mcpCommand(), a.statuslineCommand())

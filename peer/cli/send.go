@@ -53,7 +53,7 @@ that is sealed for their own key; whom neither reaches is said.
 and, for one recipient, {verified, doubt}: verified tells that its member vouches for the
 key that the message is sealed for; where it is not, doubt says why.`,
 		Example: "  claudemesh send bob \"the build is green\"\n  git diff | claudemesh send @review -",
-		Args:    cobra.ExactArgs(2),
+		Args:    oneMessage,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !wire.Priority(priority).Valid() {
 				return usagef("--priority must be now, next or low")
@@ -75,6 +75,14 @@ key that the message is sealed for; where it is not, doubt says why.`,
 	cmd.Flags().StringVar(&replyTo, "reply-to", "", "id of the message that this one answers")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// oneMessage says what to do about a message in several words.
+func oneMessage(cmd *cobra.Command, args []string) error {
+	if len(args) > 2 {
+		return fmt.Errorf("the message is %d words; put it in quotes: claudemesh send %s %s", len(args)-1, shellWord(args[0]), shellWord(strings.Join(args[1:], " ")))
+	}
+	return cobra.ExactArgs(2)(cmd, args)
 }
 
 // body returns the message that was typed, or standard input for "-", without
