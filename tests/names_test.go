@@ -80,7 +80,7 @@ func namesThatAreTaken(t *testing.T, s *server) {
 // joinedAgain checks that a mesh that is joined is not joined again by accident, and that
 // no key is ever gone.
 func joinedAgain(t *testing.T, s *server) {
-	alice, bob, carol := newPerson(t, s), newPerson(t, s), newPerson(t, s)
+	alice, bob := newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")
 	bob.must("join", alice.invite(), "--name", "bob")
 	for i, format := range []string{"link", "v1"} {
@@ -94,7 +94,7 @@ func joinedAgain(t *testing.T, s *server) {
 		if out := alice.must("members"); strings.Contains(out, "bobby") {
 			t.Errorf("members:\n%s", out)
 		}
-		carol = newPerson(t, s)
+		carol := newPerson(t, s)
 		carol.must("join", link, "--name", "carol by "+format) // it was not used
 		bob.must("join", alice.invite("--format", format), "--name", "bob the new "+format, "--as-new-member")
 		kept, err := filepath.Glob(filepath.Join(bob.dir, "config.json.*"))

@@ -38,8 +38,9 @@ name: 1 to 64 of a-z, 0-9, dot, dash and underscore.`,
 				displayName = userName()
 			}
 			displayName, err := peer.CheckName(displayName)
-			if err != nil {
-				return usagef("--display-name: %s", err.(*peer.HTTPError).Message)
+			var bad *peer.HTTPError
+			if errors.As(err, &bad) {
+				return usagef("--display-name: %s", bad.Message)
 			}
 			return a.create(cmd.Context(), args[0], name, displayName, token)
 		},
