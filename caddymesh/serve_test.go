@@ -233,30 +233,41 @@ func TestSlowBody(t *testing.T) {
 		"/join": "408", "/meshes": "408", "/hook/set-status": "408", "/invites/abcdefghijklmnop/claim": "408",
 		"/health": "405", "/ws": "405", "/nothing": "404",
 	} {
-		conn, err := net.Dial("tcp", s.addr)
-		if err != nil {
-			t.Fatal(err)
+		answer, err := s.trickle(path)
+		if err == nil && answer == "" {
+			// Caddy may close a connection of the moment of a reload without a word.
+			answer, err = s.trickle(path)
 		}
-		defer conn.Close()
-		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000\r\n\r\n{", path, s.addr)
-		trickle, stop := context.WithCancel(t.Context())
-		go func() {
-			for trickle.Err() == nil {
-				time.Sleep(100 * time.Millisecond)
-				if _, err := conn.Write([]byte(" ")); err != nil {
-					return
-				}
-			}
-		}()
-		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		answer, err := io.ReadAll(conn)
-		stop()
-		if errors.Is(err, os.ErrDeadlineExceeded) || !strings.HasPrefix(string(answer), "HTTP/1.1 "+want) {
+		if errors.Is(err, os.ErrDeadlineExceeded) || !strings.HasPrefix(answer, "HTTP/1.1 "+want) {
 			t.Errorf("%s: %v, %.200s", path, err, answer)
 		}
 	}
+}
+
+// trickle posts a body a byte at a time and returns what the server has said when it
+// closes the connection.
+func (s *testServer) trickle(path string) (string, error) {
+	conn, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000\r\n\r\n{", path, s.addr)
+	trickle, stop := context.WithCancel(context.Background())
+	defer stop()
+	go func() {
+		for trickle.Err() == nil {
+			time.Sleep(100 * time.Millisecond)
+			if _, err := conn.Write([]byte(" ")); err != nil {
+				return
+			}
+		}
+	}()
+	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		return "", err
+	}
+	answer, err := io.ReadAll(conn)
+	return string(answer), err
 }
 
 // Without another handler on the site, every path has an answer of the broker's.
