@@ -109,8 +109,8 @@ func parts(files map[string]string) map[string]bool {
 func TestInstall(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice := w.person("alice")
-		for _, empty := range []bool{true, false} {
-			bob := w.person("bob")
+		for name, empty := range map[string]bool{"bob": true, "carol": false} {
+			bob := w.person(name)
 			if !empty {
 				bob.writeSettings()
 			}
