@@ -10,7 +10,7 @@ func TestNested(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob := w.person("alice"), w.person("bob")
 		bob.must("install")
-		b := bob.Start(t, "claudemesh", "launch", "-y", "--quiet", "--name", "web", "--", "--allowedTools", "Bash")
+		b := bob.Start(t, "claudemesh", "launch", "-y", "--quiet", "--name", "web", "--", "--permission-mode", "manual", "--allowedTools", "Bash")
 		alice.awaitRow(b, "idle")
 		b.Type(`[[tool Bash {"command":"claude -p '[[slow 40]]' </dev/null","description":"d"}]]`)
 		alice.await("alice sees both, under names of their own", func() bool {
