@@ -304,8 +304,12 @@ func (a *rawPeer) readLoop(ctx context.Context, ws *websocket.Conn) {
 			a.answered(ctx, &f)
 			err = a.manners.forge(ctx, ws, &f)
 		case f.Type == "push" && f.Subtype == "" && !deaf:
-			a.w.ledger.named(f.ClientID, f.MessageID, false)
-			a.arrived(f.ClientID)
+			if id, copied := wire.CopyOf(f.ClientID, a.session.Public()); copied {
+				a.arrived(id) // a raw client opens no message to many, so that it gets copies
+			} else {
+				a.w.ledger.named(f.ClientID, f.MessageID, false)
+				a.arrived(f.ClientID)
+			}
 			err = write(ctx, ws, object{"type": "client_ack", "clientMessageId": f.ClientID, "brokerMessageId": f.MessageID})
 		case f.Type == "error":
 			a.fail("error %s: %s", f.Code, f.Message)
