@@ -136,7 +136,7 @@ func (m *team) newLink(t *testing.T, role string, uses int, expires time.Time) (
 
 func claimBody(code string, member, claim keyPair) frame {
 	at := nowMs()
-	return frame{"peer_pubkey": member.hex, "display_name": "guest", "timestamp": at,
+	return frame{"peer_pubkey": member.hex, "display_name": "guest-" + member.hex[:6], "timestamp": at,
 		"signature": claim.sign(fmt.Sprintf("claudemesh-claim|%s|%s|%d", code, member.hex, at))}
 }
 
