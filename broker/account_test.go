@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -202,9 +203,17 @@ func TestNewSessionsAreLimited(t *testing.T) {
 	}
 }
 
+// helloTime is the time of the newest hello. Two hellos of one millisecond would be one.
+var helloTime atomic.Int64
+
 func memberHello(m member, more frame) frame {
-	time.Sleep(time.Millisecond) // two of one millisecond would be one hello
-	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.Now())
+	at := time.Now().UnixMilli()
+	for last := helloTime.Load(); ; last = helloTime.Load() {
+		if at = max(at, last+1); helloTime.CompareAndSwap(last, at) {
+			break
+		}
+	}
+	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.UnixMilli(at))
 	f := frame{
 		"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(), "sessionId": "x",
 		"pid": 1, "cwd": "/", "timestamp": ts, "signature": sig.String(),

@@ -256,8 +256,14 @@ func (s *testServer) trickle(path string) (string, error) {
 	trickle, stop := context.WithCancel(context.Background())
 	defer stop()
 	go func() {
-		for trickle.Err() == nil {
-			time.Sleep(100 * time.Millisecond)
+		pace := time.NewTicker(100 * time.Millisecond)
+		defer pace.Stop()
+		for {
+			select {
+			case <-pace.C:
+			case <-trickle.Done():
+				return
+			}
 			if _, err := conn.Write([]byte(" ")); err != nil {
 				return
 			}

@@ -202,7 +202,11 @@ func (a *rawPeer) connectPatiently(ctx context.Context) (ws *websocket.Conn, err
 		if ws, err = a.connect(ctx); err == nil || ctx.Err() != nil {
 			return ws, err
 		}
-		time.Sleep(returnAfter)
+		select {
+		case <-time.After(returnAfter):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	return nil, err
 }
