@@ -207,7 +207,7 @@ func TestSessionFileInLowerCaseGoesFirst(t *testing.T) {
 	put(t, root, strings.ToUpper(session)+".json", fileOf(t, generate(t), nil))
 	put(t, root, session+".json", fileOf(t, pair, nil))
 	if names(t, filepath.Join(root, slug))[0] == session+".json" {
-		t.Skip("this file system ignores case")
+		t.Skip("two files can't differ in case only on this file system")
 	}
 	if k := mustKey(t, s, slug, session); k.Pair.Public() != pair.Public() {
 		t.Errorf("got %s", k.Pair)
@@ -395,7 +395,7 @@ func TestDamagedSessionFileBesideAGoodOne(t *testing.T) {
 	put(t, root, strings.ToUpper(session)+".json", fileOf(t, pair, nil))
 	put(t, root, session+".json", "damaged")
 	if len(names(t, filepath.Join(root, slug))) == 1 {
-		t.Skip("this file system ignores case")
+		t.Skip("two files can't differ in case only on this file system")
 	}
 	if k := mustKey(t, s, slug, session); k.Fresh || k.Pair.Public() != pair.Public() || len(k.Warnings) != 1 {
 		t.Errorf("got %+v", k)

@@ -278,7 +278,7 @@ func TestReadingWithoutATerminal(t *testing.T) {
 func TestReadingOfAStream(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		if !w.program.Real {
-			t.Skip("only the real program takes --input-format stream-json")
+			t.Skip("the stand-in has no terminal-less protocol (--input-format stream-json); the real Claude Code, in make test-claude, has")
 		}
 		m := newMail(w, "")
 		if code := m.reader.Exit(); code != 0 {

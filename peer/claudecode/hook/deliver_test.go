@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
 	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
@@ -68,16 +70,31 @@ func TestDeliverFails(t *testing.T) {
 	}
 }
 
+// seenVariable names the file to which this program, run as a process that is handed an
+// event, writes what it was given.
+const seenVariable = "HOOK_TEST_SEEN"
+
+func TestMain(m *testing.M) {
+	path := os.Getenv(seenVariable)
+	if path == "" {
+		os.Exit(m.Run())
+	}
+	event, err := io.ReadAll(os.Stdin)
+	sid, sidErr := unix.Getsid(0)
+	text := fmt.Sprintf("%s\n%s %d %d\n", event, os.Getenv(lineage.EnvPID), sid, os.Getpid())
+	if err = errors.Join(err, sidErr, os.WriteFile(path+".new", []byte(text), 0o600)); err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		os.Exit(1)
+	}
+}
+
 // TestSpawn runs this test's own program as the process that is handed an event.
 func TestSpawn(t *testing.T) {
-	t.Parallel()
 	path := filepath.Join(t.TempDir(), "seen")
-	script := `cat >"$0.new"; echo >>"$0.new"; echo "$CLAUDE_PID $(ps -o sid= -p $$) $$" >>"$0.new"; mv "$0.new" "$0"`
-	if _, err := exec.LookPath("ps"); err != nil {
-		t.Skip("no ps")
-	}
-	spawn := Spawn(4711, "/bin/sh", "-c", script, path)
-	if err := spawn(Event{Name: sessionStart, SessionID: session, Source: "clear", Prompt: "never"}); err != nil {
+	t.Setenv(seenVariable, path)
+	if err := Spawn(4711, os.Args[0])(Event{Name: sessionStart, SessionID: session, Source: "clear", Prompt: "never"}); err != nil {
 		t.Fatal(err)
 	}
 	var seen []byte
