@@ -109,6 +109,8 @@ func (m *tmux) text(text string) {
 }
 
 func (m *tmux) line(text string) {
+	// Esc puts a prompt that has no answer yet back into the input.
+	m.keys("C-u")
 	m.text(text)
 	if strings.HasPrefix(text, "/") {
 		<-time.After(settleMenu)
