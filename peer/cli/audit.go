@@ -25,6 +25,8 @@ func (a *app) auditCommand() *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{
 		Use: "audit", Short: "Show the log of what was routed and of who came and went", Args: cobra.NoArgs,
+		Example: `  claudemesh audit --limit 20
+  claudemesh audit --verify`,
 		Long: `Show the newest entries of the mesh's audit log, for the owner and admins. Each entry
 holds the hash of the one before, and the newest entry that was seen is remembered in the
 config directory: a log that was changed since is found. --verify checks the whole log.

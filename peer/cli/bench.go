@@ -15,6 +15,9 @@ import (
 	"github.com/claudemesh/claudemesh/peer/bench"
 )
 
+// exitsLoss is when a bench has failed.
+const exitsLoss = "1  a message was lost, duplicated, out of order, changed or delivered to another, or its\n     sending was never answered; or the bench could not run"
+
 func (a *app) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Measure a broker, and check that it loses nothing",
@@ -34,8 +37,7 @@ of the admin API as Caddy writes it; by default, when the broker is on this mach
 $CADDY_ADMIN, caddy-admin.sock in the current directory, or localhost:2019), or from a
 process of this machine (--pid).
 
-Exit code 1 when a message was lost, duplicated, out of order, changed, delivered to
-another, or its sending was never answered. A refused message is none of these.
+A refused message is no failure.
 
 --json: {schema, name, startedAt, settings, results [{name, value, unit, better}],
 times [{name, count, p50_ms, p95_ms, p99_ms, max_ms}], intervals, notes, machine,
@@ -70,6 +72,8 @@ func (a *app) benchOf(kind bench.Kind, short, long string, flags func(*benchRun,
 	b := &benchRun{kind: kind, settings: bench.Defaults(kind)}
 	cmd := &cobra.Command{
 		Use: string(kind), Short: short, Long: long, Args: cobra.NoArgs,
+		Example:     fmt.Sprintf("  claudemesh bench %[1]s --mesh load\n  claudemesh bench %[1]s --json > %[1]s.json", kind),
+		Annotations: exits(exitsDone, exitsLoss, exitsUsage),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			given := cmd.Flags().Changed
 			if kind == bench.Throughput && given("messages") && !given("duration") {

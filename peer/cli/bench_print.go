@@ -237,6 +237,8 @@ func (a *app) benchCompareCommand() *cobra.Command {
 	var force, asJSON bool
 	cmd := &cobra.Command{
 		Use: "compare <a.json> <b.json>", Short: "Put the figures of two runs side by side", Args: cobra.ExactArgs(2),
+		Example: `  claudemesh bench compare before.json after.json
+  claudemesh bench compare before.json after.json --json`,
 		Long: `Read two results that a bench has printed with --json, and print for each figure both
 values, their ratio, and whether the second is better or worse; changes of less than 5 %
 count as the same. Runs with different settings, or of different benches, are refused.

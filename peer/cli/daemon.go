@@ -26,6 +26,8 @@ func (a *app) daemonCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "daemon",
 		Short: "Keep the sessions of this machine connected",
+		Example: `  claudemesh daemon status
+  claudemesh daemon logs --follow`,
 		Long: `The daemon holds the connections of this user's Claude Code sessions, and their mail
 until it is read. Whatever needs it starts it; there is nothing to set up. As a service
 of the system it is there from the login on, and member mail arrives without a session.`,
@@ -41,6 +43,8 @@ of the system it is there from the login on, and member mail arrives without a s
 func (a *app) daemonUpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "up", Short: "Start the daemon, or replace an older one", Args: cobra.NoArgs,
+		Example: `  claudemesh daemon up
+  claudemesh daemon down && claudemesh daemon up    # start afresh`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), daemonTimeout)
 			defer cancel()
@@ -57,6 +61,8 @@ func (a *app) daemonUpCommand() *cobra.Command {
 func (a *app) daemonDownCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "down", Short: "Stop the daemon; its sessions leave their meshes", Args: cobra.NoArgs,
+		Example: `  claudemesh daemon down
+  claudemesh daemon down && claudemesh daemon up    # start afresh`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), daemonTimeout)
 			defer cancel()
@@ -78,6 +84,9 @@ func (a *app) daemonStatusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show what the daemon is connected to", Args: cobra.NoArgs,
+		Annotations: exits(exitsDone, "1  the daemon is not running, or does not answer", exitsUsage),
+		Example: `  claudemesh daemon status
+  claudemesh daemon status --json`,
 		Long: `Show the daemon, its meshes and its sessions. Exit code 1 when it is not running.
 --json: {pid, build {version, built}, started, outbox, meshes [{slug, meshId, broker, connected, error, unread}],
 sessions [{sessionId, name, title, cwd, pids, status, reason, unread, wake, since, warnings,
@@ -195,6 +204,8 @@ func (a *app) daemonRunCommand() *cobra.Command {
 	var detached bool
 	cmd := &cobra.Command{
 		Use: "run", Short: "Be the daemon, in the foreground", Args: cobra.NoArgs,
+		Example: `  claudemesh daemon run
+  CLAUDEMESH_CONFIG_DIR=/srv/mesh claudemesh daemon run`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runDaemon(cmd.Context(), detached) },
 	}
 	cmd.Flags().BoolVar(&detached, "detached", false, "log to the file only")

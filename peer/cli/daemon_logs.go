@@ -23,6 +23,8 @@ func (a *app) daemonLogsCommand() *cobra.Command {
 	var lines int
 	cmd := &cobra.Command{
 		Use: "logs", Short: "Show the daemon's log", Args: cobra.NoArgs,
+		Example: `  claudemesh daemon logs --lines 20
+  claudemesh daemon logs --follow`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if lines < 0 {
 				return usagef("--lines must not be negative")

@@ -19,6 +19,8 @@ func (a *app) installServiceCommand() *cobra.Command {
 	var print bool
 	cmd := &cobra.Command{
 		Use: "install-service", Short: "Have the system start the daemon at login (systemd or launchd)", Args: cobra.NoArgs,
+		Example: `  claudemesh daemon install-service
+  claudemesh daemon install-service --print    # only look at the file`,
 		RunE: func(*cobra.Command, []string) error {
 			file, err := a.serviceFile()
 			if err != nil {
@@ -49,6 +51,8 @@ func (a *app) installServiceCommand() *cobra.Command {
 func (a *app) uninstallServiceCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "uninstall-service", Short: "Take the service away again; the daemon stops", Args: cobra.NoArgs,
+		Example: `  claudemesh daemon uninstall-service
+  claudemesh daemon uninstall-service && claudemesh daemon up    # without the system`,
 		RunE: func(*cobra.Command, []string) error {
 			file, err := a.serviceFile()
 			if err != nil {

@@ -45,6 +45,9 @@ func (a *app) doctorCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check that everything works, and say what does not", Args: cobra.NoArgs,
+		Annotations: exits("0  all checks passed", "1  a check failed", exitsUsage),
+		Example: `  claudemesh doctor
+  claudemesh doctor --mesh team --json`,
 		Long: `Check the files, Claude Code's settings, the broker, the clock, the membership and the
 daemon. Send a sealed message through the broker and back, and one to a session that
 exists for this test only: from the hook to the daemon, to the broker, into its context,

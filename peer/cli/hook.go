@@ -24,8 +24,11 @@ func forClaudeCode(cmd *cobra.Command) *cobra.Command {
 
 func (a *app) hookCommand() *cobra.Command {
 	return forClaudeCode(&cobra.Command{
-		Use:   "hook",
-		Short: "What Claude Code runs on its events (reads one as JSON on standard input)",
+		Use:         "hook",
+		Short:       "What Claude Code runs on its events (reads one as JSON on standard input)",
+		Annotations: exits("0  always: a session must not be held up"),
+		Example: `  CLAUDEMESH_HOOK_DEBUG=1 claudemesh hook < event.json
+  echo '{"hook_event_name":"Stop","session_id":"0f8fad5b-d9cb-469f-a165-70867728950e"}' | claudemesh hook`,
 		Long: `hook tells the daemon what happens in a Claude Code session. Claude Code runs it;
 it reads the event on standard input, takes at most 40 ms then, and always ends with
 exit code 0. With CLAUDEMESH_HOOK_DEBUG=1 it explains itself on standard error

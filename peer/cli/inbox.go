@@ -35,6 +35,9 @@ func (a *app) inboxCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inbox",
 		Short: "Fetch and show messages",
+		Example: `  claudemesh inbox
+  claudemesh inbox --follow
+  claudemesh inbox --all --limit 20`,
 		Long: `Fetch what is waiting and show the messages that were not shown before. With --follow,
 stay connected and show messages as they come. Messages are stored on disk before the
 broker may forget them, and kept for 30 days after they were shown. While the daemon

@@ -13,6 +13,8 @@ import (
 func (a *app) installCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "install", Short: "Make every Claude Code session of yours a peer", Args: cobra.NoArgs,
+		Example: `  claudemesh install
+  claudemesh install && claude    # a session that peers can write to`,
 		Long: `Install the plugin in Claude Code for good, and the status line if you have none, so
 that sessions are peers without 'claudemesh launch'. They are in the only mesh that you
 have joined; if you have joined several, launch says in which.
@@ -44,6 +46,8 @@ settings as they were.`,
 func (a *app) uninstallCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "uninstall", Short: "Take claudemesh out of Claude Code again", Args: cobra.NoArgs,
+		Example: `  claudemesh uninstall
+  claudemesh uninstall && claudemesh daemon down`,
 		Long: `Take the plugin and the status line out of Claude Code, and leave its settings as they
 were. Meshes, keys and messages stay; they are in the config directory.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -42,7 +42,7 @@ func (a *app) inviteCommand() *cobra.Command {
 link can join, so pass it on in private. The broker can't open what is in it.
 A link of --format v1 is for clients of protocol v1; only the owner can make one.
 --json: {link, inviteId, role, uses, expiresAt}.`,
-		Example: "  claudemesh invite --uses 5 --expires 2d --groups backend,oncall",
+		Example: "  claudemesh invite\n  claudemesh invite --uses 5 --expires 2d --groups backend,oncall",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.uses < 1 {
@@ -138,6 +138,8 @@ func (a *app) invitesCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "invites", Short: "List the invites of the mesh", Args: cobra.NoArgs,
+		Example: `  claudemesh invites
+  claudemesh invites --json`,
 		Long: `List the invites of the mesh, for the owner and admins. --json: an array of
 {id, kind, role, uses, used, expiresAt, revoked, createdBy}.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -159,6 +161,8 @@ func (a *app) invitesCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.AddCommand(&cobra.Command{
 		Use: "revoke <id>", Short: "Make an invite unusable", Args: cobra.ExactArgs(1),
+		Example: `  claudemesh invites revoke 019a3c5e7b1240d2a6f08c9d1e2f3a4b
+  claudemesh invites revoke 019a3c5e7b1240d2a6f08c9d1e2f3a4b --mesh team`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := wire.ParseID(args[0])
 			if err != nil {

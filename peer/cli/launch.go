@@ -43,6 +43,7 @@ keeps its key: after --resume or --continue it is the same peer, and gets what w
 to it meanwhile. Nothing has to be installed, and no setting of yours is changed.
 
 Everything after -- goes to claude; the exit code is claude's.`,
+		Annotations: exits("1, 2  as for other verbs, if claude was not started", "else  the exit code of claude"),
 		Example: `  claudemesh launch
   claudemesh launch --mesh team --name bob --role reviewer --groups backend:lead,docs
   claudemesh launch --continue

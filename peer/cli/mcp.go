@@ -20,6 +20,8 @@ func (a *app) mcpCommand() *cobra.Command {
 	return forClaudeCode(&cobra.Command{
 		Use:   "mcp",
 		Short: "The MCP server of a Claude Code session, on standard input and output",
+		Example: `  claude mcp add claudemesh -- claudemesh mcp
+  CLAUDEMESH_CHANNEL=1 claudemesh mcp`,
 		Long: `mcp is the MCP server through which a Claude Code session sends and reads
 messages. Claude Code starts it. It speaks for the session that its parent
 process runs, and ends with it.

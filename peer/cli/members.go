@@ -42,7 +42,7 @@ func (a *app) grantCommand() *cobra.Command {
 		Use:     "grant <member> <capabilities>",
 		Short:   "Say what a member may do to you",
 		Long:    "Say what a member may do to you: any of read, dm, broadcast and state-read,\nseparated by commas. Without a grant a member may do all of these.",
-		Example: "  claudemesh grant bob read,broadcast    # but no direct messages",
+		Example: "  claudemesh grant bob read,broadcast    # but no direct messages\n  claudemesh grant bob read,dm,broadcast,state-read",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list := strings.Split(args[1], ",")
@@ -60,6 +60,8 @@ func (a *app) grantCommand() *cobra.Command {
 func (a *app) blockCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "block <member>", Short: "Take no messages from a member", Args: cobra.ExactArgs(1),
+		Example: `  claudemesh block bob
+  claudemesh block 3fa94b21 --mesh team    # by the start of the key`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withMember(cmd.Context(), args[0], "Blocked %s.",
 				func(ctx context.Context, c *peer.Client, k wire.Key) error { return c.Grant(ctx, k, nil) })
@@ -70,6 +72,8 @@ func (a *app) blockCommand() *cobra.Command {
 func (a *app) unblockCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "unblock <member>", Short: "Take back block and grant", Args: cobra.ExactArgs(1),
+		Example: `  claudemesh unblock bob
+  claudemesh unblock 3fa94b21 --mesh team    # by the start of the key`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withMember(cmd.Context(), args[0], "%s may send to you again.",
 				func(ctx context.Context, c *peer.Client, k wire.Key) error { return c.GrantDefault(ctx, k) })
@@ -80,6 +84,8 @@ func (a *app) unblockCommand() *cobra.Command {
 func (a *app) removeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "remove <member>", Short: "Remove a member from the mesh for good", Args: cobra.ExactArgs(1),
+		Example: `  claudemesh remove bob
+  claudemesh remove 3fa94b21 --mesh team    # by the start of the key`,
 		Long: `Remove a member from the mesh: its connections end and its key is never taken again. For
 the owner and admins. What the member has received stays with it, the mesh key too.
 To keep somebody out for a while, see 'claudemesh ban'.`,
@@ -93,6 +99,8 @@ To keep somebody out for a while, see 'claudemesh ban'.`,
 func (a *app) roleCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "role <member> <admin | member>", Short: "Change the role of a member", Args: cobra.ExactArgs(2),
+		Example: `  claudemesh role bob admin
+  claudemesh role bob member --mesh team`,
 		Long: "Change the role of a member; only the owner can. Admins invite and remove members and read the audit log.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[1] != "admin" && args[1] != "member" {

@@ -25,8 +25,9 @@ func (a *app) createCommand() *cobra.Command {
 		Short: "Create a mesh that you own",
 		Long: `Create a mesh on the broker; you are its owner. The slug is the mesh's short
 name: 1 to 64 of a-z, 0-9, dot, dash and underscore.`,
-		Example: `  claudemesh create team --name "The build team" --display-name alice`,
-		Args:    cobra.ExactArgs(1),
+		Example: `  claudemesh create team --name "The build team" --display-name alice
+  claudemesh create team --broker wss://mesh.example.org/ws`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !wire.ValidSlug(args[0]) {
 				return usagef("%q can't be a slug: use 1 to 64 of a-z, 0-9, '.', '-' and '_', with no dot at the start", args[0])
@@ -106,8 +107,9 @@ A mesh that you have joined is not joined again, and the invite is not used. Wit
 --as-new-member you become a second member of it, with a new key, as which you send and
 receive from now on. The member that you were stays in the mesh; its key is kept in a file
 beside the config, whose name is printed.`,
-		Example: `  claudemesh join 'https://mesh.example.org/i/3fa9...#k3Jx...' --name bob`,
-		Args:    cobra.ExactArgs(1),
+		Example: `  claudemesh join 'https://mesh.example.org/i/3fa9...#k3Jx...' --name bob
+  pbpaste | claudemesh join - --name bob`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := args[0]
 			if text == "-" {
@@ -194,6 +196,8 @@ func (a *app) meshesCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "meshes", Short: "List the meshes that you have joined", Args: cobra.NoArgs,
+		Example: `  claudemesh meshes
+  claudemesh meshes --json`,
 		Long: "List the meshes that you have joined. --mesh takes a slug or an id of the list. --json: an array of {slug, name, meshId, pubkey, brokerUrl, joinedAt}.",
 		RunE: func(*cobra.Command, []string) error {
 			config, err := peer.LoadConfig(a.dir)
@@ -224,7 +228,7 @@ func (a *app) forgetCommand() *cobra.Command {
 for example one that has removed you. The broker is not told: you stay a member if you are
 one, until the owner or an admin removes you. Your key is kept in a file beside the config,
 whose name is printed.`,
-		Example: "  claudemesh forget team",
+		Example: "  claudemesh forget team\n  claudemesh forget 1e2f3a4b    # by the id that 'claudemesh meshes' shows",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			config, err := peer.LoadConfig(a.dir)
 			if err != nil {

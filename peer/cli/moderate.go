@@ -35,7 +35,7 @@ func (a *app) kickCommand() *cobra.Command {
 They may come back, and most clients do so by themselves; to keep somebody out see
 'claudemesh ban'. Daemons and commands are left alone.
 --json: {kicked [name], skipped [name]}.`,
-		Example: "  claudemesh kick bob --reason \"your loop floods us\"",
+		Example: "  claudemesh kick bob\n  claudemesh kick bob --reason \"your loop floods us\"",
 	}
 	check := reasonFlag(cmd, &reason)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -99,7 +99,7 @@ func (a *app) banCommand() *cobra.Command {
 ` + whom + `.
 What the member has received stays with it, the mesh key too.
 --json: {name, pubkey}.`,
-		Example: "  claudemesh ban bob --reason \"until we have found the leak\"",
+		Example: "  claudemesh ban bob\n  claudemesh ban bob --reason \"until we have found the leak\"",
 	}
 	check := reasonFlag(cmd, &reason)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -129,6 +129,8 @@ func (a *app) unbanCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "unban <member>", Short: "Let a banned member in again", Args: cobra.ExactArgs(1),
+		Example: `  claudemesh unban bob
+  claudemesh unban 3fa94b21 --json    # by the start of the key`,
 		Long: `Let a banned member in again, with the role it had. For the owner and admins. <member> is
 ` + whom + `; see 'claudemesh bans'.
 --json: {name, pubkey}.`,
@@ -157,6 +159,8 @@ func (a *app) bansCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "bans", Short: "List the banned members", Args: cobra.NoArgs,
+		Example: `  claudemesh bans
+  claudemesh bans --json`,
 		Long: `List the members who are banned. For the owner and admins.
 --json: an array of {name, pubkey, revokedAt, reason?}.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

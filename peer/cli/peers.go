@@ -16,6 +16,8 @@ func (a *app) peersCommand() *cobra.Command {
 	var asJSON, all bool
 	cmd := &cobra.Command{
 		Use: "peers", Short: "List who is in the mesh right now", Args: cobra.NoArgs,
+		Example: `  claudemesh peers
+  claudemesh peers --all --mesh team`,
 		Long: `List the peers that are connected. With --all, also the members that are away:
 what you send them waits for them.
 
@@ -156,6 +158,8 @@ func (a *app) membersCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "members", Short: "List the members of the mesh", Args: cobra.NoArgs,
+		Example: `  claudemesh members
+  claudemesh members --json`,
 		Long: `List the members of the mesh, connected or not.
 --json: an array of {id, pubkey, displayName, role, joinedAt, removed, banned?}.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

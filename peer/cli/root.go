@@ -122,8 +122,7 @@ The first exchange:
   claudemesh inbox --follow           # on the guest's machine
   claudemesh send bob "hello"
 
-Keys and joined meshes are in ~/.claudemesh, or in CLAUDEMESH_CONFIG_DIR.
-Exit codes: 0 done, 1 refused or failed, 2 wrong command line.`,
+Keys and joined meshes are in ~/.claudemesh, or in CLAUDEMESH_CONFIG_DIR.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(*cobra.Command, []string) (err error) {
@@ -134,31 +133,15 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong command line.`,
 	}
 	root.PersistentFlags().StringVar(&a.mesh, "mesh", "", "slug or id of the mesh, when you have joined several")
 	root.PersistentFlags().StringVar(&a.broker, "broker", "", "URL of the broker instead of the remembered one; for create, default CLAUDEMESH_BROKER_URL or "+DefaultBroker)
-	group(root, "claude", "In Claude Code:",
-		a.launchCommand(), a.installCommand(), a.uninstallCommand(), a.sessionsCommand(), a.daemonCommand())
-	group(root, "messages", "Messages and peers:",
-		a.peersCommand(), a.sendCommand(), a.statusCommand(), a.inboxCommand(), a.verifyCommand(), a.trustCommand())
-	group(root, "meshes", "Meshes and members:",
-		a.createCommand(), a.joinCommand(), a.meshesCommand(), a.forgetCommand(), a.inviteCommand(), a.invitesCommand(), a.membersCommand(),
-		a.grantCommand(), a.blockCommand(), a.unblockCommand(), a.kickCommand(), a.banCommand(), a.unbanCommand(), a.bansCommand(), a.removeCommand(), a.roleCommand(), a.auditCommand())
-	group(root, "plugin", "Run by Claude Code:",
-		a.hookCommand(), a.waitCommand(), a.monitorCommand(), a.mcpCommand(), a.statuslineCommand())
-	root.AddCommand(a.doctorCommand(), a.benchCommand(), a.versionCommand())
+	a.addVerbs(root)
 	return root
-}
-
-// group adds commands under a heading of the help.
-func group(root *cobra.Command, id, title string, commands ...*cobra.Command) {
-	root.AddGroup(&cobra.Group{ID: id, Title: title})
-	for _, c := range commands {
-		c.GroupID = id
-	}
-	root.AddCommand(commands...)
 }
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Example: `  claudemesh version
+  claudemesh version && claudemesh doctor    # for a report of a fault`,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(a.out, buildVersion())
 			return err

@@ -277,6 +277,8 @@ func (a *app) statusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "status <message id>", Short: "Tell how far a message came", Args: cobra.ExactArgs(1),
+		Example: `  claudemesh status 019a3c5e-7b12-40d2-a6f0-8c9d1e2f3a4b
+  claudemesh status 019a3c5e-7b12-40d2-a6f0-8c9d1e2f3a4b --json`,
 		Long: `Tell how far a message of yours came. 8 characters of its id are enough.
 --json: {messageId, targetSpec, delivered, deliveredAt, recipients [{name, pubkey, status, state, at,
 cannotRead}]}.`,

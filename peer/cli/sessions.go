@@ -36,6 +36,8 @@ func (a *app) sessionsCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "sessions", Short: "List the sessions that have a key on this machine", Args: cobra.NoArgs,
+		Example: `  claudemesh sessions
+  claudemesh sessions --mesh team --json`,
 		Long: `List the sessions of Claude Code that have a key on this machine. A session keeps its
 key, and so what is sent to it while it is away, for as long as its file is here; the
 files are in ~/.claudemesh/sessions, or in CLAUDEMESH_SESSIONS_DIR.

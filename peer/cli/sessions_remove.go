@@ -18,6 +18,8 @@ func (a *app) sessionsRemoveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm <session>...",
 		Short: "Remove the keys of sessions for good",
+		Example: `  claudemesh sessions rm 0f8fad5b
+  claudemesh sessions rm 0f8fad5b 7c9e6679 --mesh team`,
 		Long: `Remove the keys of sessions, given by their id or at least 8 characters of its start;
 in all meshes, or in that of --mesh. What was sent to such a session and not fetched can
 never be opened again, and should the session return, it is another peer.`,
@@ -114,7 +116,7 @@ func (a *app) sessionsPruneCommand() *cobra.Command {
 		Use:     "prune --older-than <time>",
 		Short:   "Remove the keys of sessions that were not used for long",
 		Long:    "Remove the keys of the sessions that were not used for that long and are not live.\nSee `claudemesh sessions rm --help` for what that means.",
-		Example: "  claudemesh sessions prune --older-than 30d --dry-run",
+		Example: "  claudemesh sessions prune --older-than 30d --dry-run\n  claudemesh sessions prune --older-than 30d --mesh team",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if olderThan == 0 {

@@ -24,8 +24,11 @@ const statuslineBudget = 15 * time.Millisecond
 
 func (a *app) statuslineCommand() *cobra.Command {
 	return forClaudeCode(&cobra.Command{
-		Use:   "statusline",
-		Short: "Print the state of the mesh in one line, for the status line of Claude Code",
+		Use:         "statusline",
+		Short:       "Print the state of the mesh in one line, for the status line of Claude Code",
+		Annotations: exits("0  always: a session must not be held up"),
+		Example: `  claudemesh statusline < /dev/null
+  COLUMNS=60 NO_COLOR=1 claudemesh statusline < /dev/null`,
 		Long: `statusline prints one line on the mesh of the Claude Code session that runs it,
 such as
 

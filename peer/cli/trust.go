@@ -25,7 +25,7 @@ there again. Shows the safety numbers of both keys, and asks. Ask your peer in a
 whether the key is really new, and compare its number: 'claudemesh verify'.
 
 It is for people. A model can't confirm a key: within Claude Code the command refuses.`,
-		Example: "  claudemesh trust bob",
+		Example: "  claudemesh trust bob\n  claudemesh trust bob --yes    # after you have compared the numbers",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.trustKey(cmd.Context(), args[0], yes)
