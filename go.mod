@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	filippo.io/edwards25519 v1.2.0
 	github.com/caddyserver/caddy/v2 v2.11.9
+	github.com/clipperhouse/displaywidth v0.11.0 // columns of a terminal
 	github.com/clipperhouse/uax29/v2 v2.7.0 // characters as people count them
 	github.com/coder/websocket v1.8.15
 	github.com/go-json-experiment/json v1.27.2

@@ -13,5 +13,6 @@
 // JSON for programs, Short and Head where room is short. What they return
 // stays as it is when they are applied to it again.
 //
-// Cut is how a text is shortened everywhere: whole characters as people count them.
+// Cut is how a text is shortened everywhere: whole characters as people count them. Fit
+// does it for a terminal, whose columns Columns counts.
 package visible

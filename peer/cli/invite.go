@@ -155,7 +155,7 @@ func (a *app) invitesCommand() *cobra.Command {
 			if asJSON {
 				return a.printJSON(nonNil(invites))
 			}
-			return a.table(inviteTable(invites, time.Now()))
+			return a.table(inviteTable(invites, time.Now()), "ID")
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -214,7 +214,7 @@ func (a *app) meshesCommand() *cobra.Command {
 			if asJSON {
 				return a.printJSON(list)
 			}
-			return a.table(rows)
+			return a.table(rows, "MESH", "ID", "YOUR KEY")
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

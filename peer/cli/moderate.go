@@ -185,7 +185,7 @@ func (a *app) bansCommand() *cobra.Command {
 				b := &bans[i]
 				rows = append(rows, []string{b.Name, b.Pubkey.Short(), timeText(b.RevokedAt.Time, time.Now()), strings.TrimSpace(b.Reason)})
 			}
-			return a.table(rows)
+			return a.table(rows, "KEY")
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -54,6 +54,10 @@ func FuzzOutlets(f *testing.F) {
 		if err := a.table(peerTable(rows, wire.Key{1})); err != nil {
 			t.Fatal(err)
 		}
+		a.columns = 60
+		if err := a.table(peerTable(rows, wire.Key{1}), "KEY"); err != nil {
+			t.Fatal(err)
+		}
 		out.WriteString(promise(s, true, &wire.MessageStatusResult{Recipients: []wire.RecipientStatus{{Name: s}}}) + "\n")
 		out.WriteString((&verification{name: s, own: s}).text(true))
 		if got := out.String(); visible.Text(got, visible.People) != got {

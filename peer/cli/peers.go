@@ -44,7 +44,7 @@ and its member key as pubkey.`,
 			if asJSON {
 				return a.printJSON(nonNil(trusted))
 			}
-			return a.table(peerTable(trusted, m.Member.Public()))
+			return a.table(peerTable(trusted, m.Member.Public()), "KEY")
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -190,7 +190,7 @@ func (a *app) membersCommand() *cobra.Command {
 				}
 				rows = append(rows, []string{name, v.Pubkey.Short(), role, timeText(v.JoinedAt.Time, time.Now())})
 			}
-			return a.table(rows)
+			return a.table(rows, "KEY")
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

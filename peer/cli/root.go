@@ -38,6 +38,7 @@ type app struct {
 	out, err io.Writer
 	terminal bool // out is a terminal
 	color    bool // and colours are wanted
+	columns  int  // how wide the terminal is; 0: unknown, or out is none
 
 	dir    peer.Dir
 	mesh   string // --mesh
@@ -60,7 +61,9 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	defer stop()
 	a := &app{in: in, out: out, err: errOut}
 	if f, ok := out.(*os.File); ok {
-		a.terminal = term.IsTerminal(int(f.Fd()))
+		if a.terminal = term.IsTerminal(int(f.Fd())); a.terminal {
+			a.columns = columnsOf(f)
+		}
 	}
 	a.color = a.terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	return a.run(ctx, args)
@@ -122,7 +125,9 @@ The first exchange:
   claudemesh inbox --follow           # on the guest's machine
   claudemesh send bob "hello"
 
-Keys and joined meshes are in ~/.claudemesh, or in CLAUDEMESH_CONFIG_DIR.`,
+Keys and joined meshes are in ~/.claudemesh, or in CLAUDEMESH_CONFIG_DIR.
+Tables are cut to the width of the terminal, or to COLUMNS; output to a file is whole.
+Colours are for terminals, unless NO_COLOR is set.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(*cobra.Command, []string) (err error) {

@@ -309,7 +309,7 @@ cannotRead}]}.`,
 				}
 				rows = append(rows, []string{r.Name, r.Pubkey.Short(), status, since})
 			}
-			return a.table(rows)
+			return a.table(rows, "KEY")
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

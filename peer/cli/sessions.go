@@ -69,7 +69,7 @@ func (a *app) sessions(ctx context.Context, asJSON bool) error {
 	if asJSON {
 		return a.printJSON(rows)
 	}
-	return a.table(sessionTable(rows, time.Now()))
+	return a.table(sessionTable(rows, time.Now()), "SESSION", "KEY")
 }
 
 // storedSessions lists the sessions of the chosen mesh, or of all.

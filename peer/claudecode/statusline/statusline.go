@@ -9,9 +9,9 @@ package statusline
 import (
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -107,9 +107,9 @@ func count(n int, one, many string) string {
 
 // width returns how many columns the line takes.
 func width(parts []part) int {
-	n := utf8.RuneCountInString(prefix) + utf8.RuneCountInString(separator)*(len(parts)-1)
+	n := visible.Columns(prefix) + visible.Columns(separator)*(len(parts)-1)
 	for _, p := range parts {
-		n += utf8.RuneCountInString(p.text) + strings.Count(p.text, "⚡") // it is two columns wide
+		n += visible.Columns(p.text)
 	}
 	return n
 }
