@@ -136,7 +136,7 @@ func table() []goal {
 	each(goal{"queue", "… memory over that of a broker with 2,000 queued", "", "queue/growth/%[1]s", "MB", atMost, 10,
 		[]beside{{"2,000 queued", "queue/memory/short/%[1]s", "MB"}, {"1,000,000 queued", "queue/memory/long/%[1]s", "MB"}}, whyQueueMemory})
 	list = append(list, goal{"hook", "processor time of a hook, over that of a Go program that prints a line", "", "hook/ratio", "×", atMost, 2,
-		[]beside{{"the hook", "hook/cpu", "ms"}, {"start to exit", "hook/wall", "ms"}}, whyHook})
+		[]beside{{"the hook", "hook/cpu", "ms"}, {"with the shell that starts it", "hook/shell", "ms"}, {"start to exit", "hook/wall", "ms"}}, whyHook})
 	for _, g := range []goal{
 		{"growth", "100 → 10,000 sessions: latency, p50", "", "growth/ratio/p50/%[1]s", "×", atMost, 1.2, nil, whyGrowth},
 		{"growth", "… memory per session", "", "growth/ratio/memory/%[1]s", "×", atMost, 1.2, nil, whyGrowth},

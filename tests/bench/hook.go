@@ -13,11 +13,13 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/claudecode/plugin"
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
 // hook measures the process of a hook, which Claude Code starts at every call of a tool,
-// beside a Go program that prints a line. A daemon answers it, whose own time is not
+// beside a Go program that prints a line; and once more with the shell that starts it. A daemon answers it, whose own time is not
 // counted. The two take turns, since the machine's speed drifts.
 func (l *lab) hook(s *stage) {
 	l.typed("hook", "claudemesh-hook")
@@ -55,17 +57,20 @@ func (l *lab) hook(s *stage) {
 		usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 		return millis(time.Duration(usage.Utime.Nano() + usage.Stime.Nano())), wall
 	}
+	command := plugin.ShellCommand(peer.Dir(filepath.Join(home, ".claudemesh")), small, l.commands.Claudemesh)
 	run(event("SessionStart"), small, l.commands.Claudemesh)
-	var cpus, walls, ratios []float64
+	var cpus, walls, shells, ratios []float64
 	for range short(l, 101, 11) {
 		lineCPU, _ := run("", line)
-		cpu, wall := run(event("PostToolUse"), small, l.commands.Claudemesh)
-		cpus, walls = append(cpus, cpu), append(walls, wall)
+		cpu, _ := run(event("PostToolUse"), small, l.commands.Claudemesh)
+		shell, wall := run(event("PostToolUse"), "/bin/sh", "-c", command)
+		cpus, shells, walls = append(cpus, cpu), append(shells, shell), append(walls, wall)
 		if lineCPU > 0 {
 			ratios = append(ratios, cpu/lineCPU)
 		}
 	}
 	l.add("hook/cpu", middle(cpus))
+	l.add("hook/shell", middle(shells))
 	l.add("hook/wall", middle(walls))
 	l.add("hook/ratio", middle(ratios))
 }

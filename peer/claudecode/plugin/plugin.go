@@ -46,20 +46,13 @@ var events = []event{
 	{"Stop", true}, {"StopFailure", false}, {"Notification", false}, {"PermissionRequest", false}, {"SessionEnd", false},
 }
 
-// call is a command in exec form: no shell reads it.
-type call struct {
-	Command string
-	Args    []string
-}
-
 // values are what the templates need.
 type values struct {
 	Plugin, Marketplace, Server string
 	Events                      []event
 	Executable                  string
 	ConfigDir                   string // "" for the usual one
-	Hook, Wait                  call
-	Monitor                     string // for a shell
+	Hook, Wait, Monitor         string // for a shell
 }
 
 //go:embed all:templates
@@ -116,13 +109,13 @@ func Current(dir peer.Dir, executable string) (bool, error) {
 func render(dir peer.Dir, executable string) (map[string][]byte, error) {
 	v := values{
 		Plugin: Name, Marketplace: Marketplace, Server: Server, Events: events, Executable: executable,
-		Wait:    call{executable, []string{"wait"}},
-		Monitor: ShellCommand(dir, executable, "monitor"),
+		Wait:    ShellCommand(dir, executable, "wait"),
+		Monitor: patientCommand(dir, executable, "monitor"),
 	}
-	v.Hook.Command, v.Hook.Args = Hook(executable)
+	hook, args := Hook(executable)
+	v.Hook = ShellCommand(dir, hook, args...)
 	if !usual(dir) {
 		v.ConfigDir = string(dir)
-		v.Hook, v.Wait = v.Hook.in(dir), v.Wait.in(dir)
 	}
 	files := make(map[string][]byte)
 	err := fs.WalkDir(templates, "templates", func(name string, entry fs.DirEntry, err error) error {
@@ -153,12 +146,6 @@ func Hook(executable string) (path string, args []string) {
 	return executable, []string{"hook"}
 }
 
-// in is the call with the config directory in its environment. env(1) becomes the
-// command, so the parent of the process is the same.
-func (c call) in(dir peer.Dir) call {
-	return call{"/usr/bin/env", append([]string{configVariable + "=" + string(dir), c.Command}, c.Args...)}
-}
-
 const configVariable = "CLAUDEMESH_CONFIG_DIR"
 
 // usual tells whether claudemesh finds the directory by itself.
@@ -167,17 +154,40 @@ func usual(dir peer.Dir) bool {
 	return err == nil && string(dir) == filepath.Join(home, ".claudemesh")
 }
 
-// ShellCommand returns a verb of claudemesh as a command for a POSIX shell.
-func ShellCommand(dir peer.Dir, executable, verb string) string {
-	command := "exec " + quote(executable) + " " + verb
+// ShellCommand returns a command for a POSIX shell that becomes the program at the
+// absolute path. It does nothing, silently, when the program is gone: a package manager
+// may remove it in the middle of a session, and Claude Code shows each hook that it
+// can't start.
+func ShellCommand(dir peer.Dir, path string, args ...string) string {
+	return "[ -x " + quote(path) + " ] || exit 0; " + become(dir, path, args)
+}
+
+// patientCommand is ShellCommand for a monitor: while the program is gone it waits, for as
+// long as the process lives that has started the shell. Claude Code tells the model of a
+// monitor that ends, and does not start it again.
+func patientCommand(dir peer.Dir, path string, args ...string) string {
+	return "until [ -x " + quote(path) + " ]; do kill -0 $PPID 2>/dev/null || exit 0; sleep 5; done; " + become(dir, path, args)
+}
+
+// become returns the command by which a shell becomes the program.
+func become(dir peer.Dir, path string, args []string) string {
+	command := "exec " + quote(path)
+	for _, arg := range args {
+		command += " " + quote(arg)
+	}
 	if !usual(dir) {
 		command = configVariable + "=" + quote(string(dir)) + " " + command
 	}
 	return command
 }
 
-// quote makes one word of s for a POSIX shell.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+// quote makes one word of s for a POSIX shell. The name of a verb is one as it is.
+func quote(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
 
 func jsonText(v any) (string, error) {
 	var text bytes.Buffer

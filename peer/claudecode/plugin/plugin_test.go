@@ -105,7 +105,7 @@ func TestUsualDirectoryNeedsNoVariable(t *testing.T) {
 	}
 	var hooks hooksFile
 	readJSON(t, filepath.Join(p.Root, "hooks", "hooks.json"), &hooks)
-	if h := hooks.Hooks["Stop"][0].Hooks[0]; h.Command != "/usr/bin/claudemesh" || !slices.Equal(h.Args, []string{"hook"}) {
+	if h := hooks.Hooks["Stop"][0].Hooks[0]; h.Command != "/bin/sh" || !strings.HasSuffix(h.Args[1], "exec '/usr/bin/claudemesh' hook") {
 		t.Errorf("%+v", h)
 	}
 	err = filepath.WalkDir(p.Marketplace, func(path string, e fs.DirEntry, err error) error {
@@ -167,6 +167,47 @@ func TestWriteTwice(t *testing.T) {
 	}
 }
 
+// A program that is gone is nothing to complain of; a monitor waits until it is back.
+func TestProgramGone(t *testing.T) {
+	t.Parallel()
+	dir, exe := peer.Dir(t.TempDir()), filepath.Join(t.TempDir(), "claudemesh")
+	run := func(command string) string {
+		out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", command).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v", command, err)
+		}
+		return string(out)
+	}
+	for _, verb := range []string{"hook", "wait", "statusline"} {
+		if out := run(ShellCommand(dir, exe, verb)); out != "" {
+			t.Errorf("%s said %q", verb, out)
+		}
+	}
+	said := make(chan string)
+	go func() { said <- run(patientCommand(dir, exe, "monitor")) }()
+	tmp := exe + ".new"
+	if err := os.WriteFile(tmp, []byte("#!/bin/sh\necho \"$1 is back\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(tmp, exe); err != nil {
+		t.Fatal(err)
+	}
+	if out := <-said; out != "monitor is back\n" {
+		t.Errorf("the monitor said %q", out)
+	}
+}
+
+// A monitor that waits for its program ends with the process that has started it.
+func TestMonitorWaitsNoLonger(t *testing.T) {
+	t.Parallel()
+	monitor := patientCommand(peer.Dir(t.TempDir()), filepath.Join(t.TempDir(), "claudemesh"), "monitor")
+	// Its parent ends at once; the output is at its end when the monitor is.
+	out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", `/bin/sh -c "$0" & echo left`, monitor).CombinedOutput()
+	if err != nil || string(out) != "left\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
 // The program that is made for hooks is used where it can be run.
 func TestHookProgram(t *testing.T) {
 	t.Parallel()
@@ -181,12 +222,12 @@ func TestHookProgram(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		want := call{exe, []string{"hook"}}
+		want, wantArgs := exe, []string{"hook"}
 		if tc.small {
-			want = call{small, []string{exe}}
+			want, wantArgs = small, []string{exe}
 		}
-		if path, args := Hook(exe); path != want.Command || !slices.Equal(args, want.Args) {
-			t.Errorf("%s: %s %q, want %v", name, path, args, want)
+		if path, args := Hook(exe); path != want || !slices.Equal(args, wantArgs) {
+			t.Errorf("%s: %s %q, want %s %q", name, path, args, want, wantArgs)
 		}
 	}
 }

@@ -1,0 +1,111 @@
+package claude
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/tests/internal/claude"
+)
+
+// complaint is what Claude Code shows of something that could not be run.
+var complaint = regexp.MustCompile(`(?i)hook[^\n]*(error|failed)|failed with|ENOENT|not found|no such file|stream ended|script (failed|completed)`)
+
+// ownProgram gives the person a copy of claudemesh, and returns the functions that take
+// it away and bring it back.
+func (p *person) ownProgram() (remove, restore func()) {
+	p.t.Helper()
+	bin := filepath.Join(p.Dir, "own")
+	if err := os.CopyFS(bin, os.DirFS(commands.Dir)); err != nil {
+		p.t.Fatal(err)
+	}
+	for i, entry := range p.Env {
+		if strings.HasPrefix(entry, "PATH=") {
+			p.Env[i] = strings.Replace(entry, commands.Dir, bin, 1)
+		}
+	}
+	rename := func(from, to string) func() {
+		return func() {
+			p.t.Helper()
+			if err := os.Rename(from, to); err != nil {
+				p.t.Fatal(err)
+			}
+		}
+	}
+	remove, restore = rename(bin, bin+"-gone"), rename(bin+"-gone", bin)
+	p.t.Cleanup(func() { _ = os.Rename(bin+"-gone", bin) }) // it is there to stop the daemon
+	return remove, restore
+}
+
+// TestProgramGone is about a claudemesh that is taken away in the middle of a session,
+// as by a package manager, and comes back: Claude Code complains of nothing, nothing
+// wakes the model twice, and nothing is lost.
+func TestProgramGone(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		alice, bob := w.person("alice"), w.person("bob")
+		remove, restore := bob.ownProgram()
+		a, b := alice.launch(), bob.launch()
+		alice.awaitRow(b, "idle")
+		b.Ask("hello")
+
+		remove()
+		b.Ask(`[[tool Bash {"command":"true","description":"d"}]]`)
+		w.say(a, "bob", "while it is gone") // what runs already goes on
+		w.awaitReceived(b.ID(), "while it is gone")
+		b.AwaitStatus("idle")
+		turns := w.api.Turns(b.ID())
+		b.Ask("and on")
+		if n := w.api.Turns(b.ID()); n != turns+1 {
+			t.Errorf("%d turns for one prompt", n-turns)
+		}
+		bob.quiet(b)
+
+		restore()
+		b.Ask("again")
+		w.say(a, "bob", "when it is back")
+		w.awaitReceived(b.ID(), "while it is gone", "when it is back")
+		b.AwaitStatus("idle")
+		bob.quiet(b)
+
+		remove()
+		if code := b.Exit(); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+		bob.quiet(b)
+	})
+}
+
+// TestProgramGoneBefore is about sessions that begin without the claudemesh that is
+// installed: they are sessions without a mesh, until it comes back.
+func TestProgramGoneBefore(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world) {
+		alice, bob := w.person("alice"), w.person("bob")
+		remove, restore := bob.ownProgram()
+		bob.must("install")
+		bob.must("daemon", "up")
+		remove()
+		b := bob.Start(t, "claude", "--name", "plain")
+		b.Ask(`[[tool Bash {"command":"true","description":"d"}]]`)
+		if n := w.api.Turns(b.ID()); n != 1 {
+			t.Errorf("%d turns for one prompt", n)
+		}
+		bob.quiet(b)
+		restore()
+		b.Ask("again")
+		alice.awaitRow(b, "idle")
+		b.Exit()
+		bob.quiet(b)
+	})
+}
+
+// quiet checks that the user of a session saw no complaint.
+func (p *person) quiet(s *claude.Session) {
+	p.t.Helper()
+	// That a tool's server can't be started is said once, when the session begins.
+	screen := regexp.MustCompile(`(?m)^MCP server .*$`).ReplaceAllString(s.Screen(), "")
+	if found := complaint.FindString(screen); found != "" {
+		p.t.Errorf("%q is on the screen:\n%s", found, s.Screen())
+	}
+}
