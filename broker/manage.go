@@ -117,6 +117,11 @@ func (c *conn) removeMember(frame *wire.Frame) error {
 		return err
 	}
 	c.note(audit.MemberRemovedDetail{Member: member.ID, Key: member.Key})
+	if member.ID == c.actor.MemberID { // it leaves: its own connection ends too, after the answer
+		err = c.acknowledged(frame, nil)
+		c.room.expel(member.ID, key, "")
+		return err
+	}
 	c.room.expel(member.ID, key, "")
 	return c.acknowledged(frame, nil)
 }

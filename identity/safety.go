@@ -35,6 +35,10 @@ func SafetyNumber(meshID string, a, b wire.Key) string {
 	return x + " " + y
 }
 
+// Fingerprint returns the half of every safety number in a mesh that stands for one key:
+// 30 digits, in 6 groups of 5 with a space between.
+func Fingerprint(meshID string, key wire.Key) string { return safetyDigits(meshID, key) }
+
 // safetyDigits returns the half that stands for one key: some 100 bits of an
 // iterated hash of it.
 func safetyDigits(meshID string, key wire.Key) string {

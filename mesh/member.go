@@ -83,18 +83,26 @@ func (d *Directory) SetRole(ctx context.Context, a Actor, key wire.Key, role Rol
 }
 
 // Remove bars the member with this key from the mesh for good, from now on, also if it
-// was banned. The owner and the admins may, but nobody removes the owner or oneself, and
-// only the owner removes admins. Who was removed before stays so since then; that is
-// no error, so that a removal whose answer got lost can be repeated.
+// was banned. The owner and the admins may, and each member may remove itself, that is,
+// leave. But nobody removes the owner, and only the owner removes other admins. Who was
+// removed before stays so since then; that is no error, so that a removal whose answer got
+// lost can be repeated.
 //
 // Refusals: forbidden, not_found.
 func (d *Directory) Remove(ctx context.Context, a Actor, key wire.Key, now time.Time) (*Member, error) {
-	return d.bar(ctx, a, key, func(m *Member) error {
+	return d.change(ctx, a, func(v *View, actor *Member) (Member, error) {
+		m := *actor
+		if actor.Key != key || actor.Role == Owner {
+			var err error
+			if m, err = barred(v, actor, key); err != nil {
+				return m, err
+			}
+		}
 		if !m.Removed() {
 			m.RemovedAt = stamp(now)
 		}
 		m.Banned, m.BanReason = false, ""
-		return nil
+		return m, nil
 	})
 }
 
@@ -135,24 +143,32 @@ func (d *Directory) Unban(ctx context.Context, a Actor, key wire.Key) (*Member, 
 // bar changes whether a member belongs to the mesh.
 func (d *Directory) bar(ctx context.Context, a Actor, key wire.Key, change func(*Member) error) (*Member, error) {
 	return d.change(ctx, a, func(v *View, actor *Member) (Member, error) {
-		if !actor.CanAdmin() {
-			return Member{}, refuse(wire.CodeForbidden, "only the owner and admins remove and ban members")
-		}
-		target, ok := v.Member(key)
-		if !ok {
-			return Member{}, refuseFor(wire.CodeNotFound, ErrMemberNotFound)
-		}
-		m := *target
-		switch {
-		case m.Role == Owner:
-			return Member{}, refuse(wire.CodeForbidden, "the owner cannot be removed")
-		case m.ID == actor.ID:
-			return Member{}, refuse(wire.CodeForbidden, "nobody removes oneself")
-		case m.Role == Admin && actor.Role != Owner:
-			return Member{}, refuse(wire.CodeForbidden, "only the owner removes admins")
+		m, err := barred(v, actor, key)
+		if err != nil {
+			return m, err
 		}
 		return m, change(&m)
 	})
+}
+
+// barred returns a copy of the member with this key if the actor may bar it.
+func barred(v *View, actor *Member, key wire.Key) (Member, error) {
+	if !actor.CanAdmin() {
+		return Member{}, refuse(wire.CodeForbidden, "only the owner and admins remove and ban members")
+	}
+	target, ok := v.Member(key)
+	if !ok {
+		return Member{}, refuseFor(wire.CodeNotFound, ErrMemberNotFound)
+	}
+	switch {
+	case target.Role == Owner:
+		return Member{}, refuse(wire.CodeForbidden, "the owner cannot be removed")
+	case target.ID == actor.ID:
+		return Member{}, refuse(wire.CodeForbidden, "nobody bans oneself")
+	case target.Role == Admin && actor.Role != Owner:
+		return Member{}, refuse(wire.CodeForbidden, "only the owner removes admins")
+	}
+	return *target, nil
 }
 
 // SetGrant says what the member with the key other may do to the actor: the

@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/claudemesh/claudemesh/wire"
@@ -49,9 +50,18 @@ func (c *Client) MemberSetRole(ctx context.Context, member wire.Key, role string
 	return c.request(ctx, wire.TypeMemberSetRole, object{"pubkey": member, "role": role}, nil)
 }
 
-// MemberRemove removes a member from the mesh for good. Owner and admins.
+// MemberRemove removes another member from the mesh for good. Owner and admins.
 func (c *Client) MemberRemove(ctx context.Context, member wire.Key) error {
+	if member == c.o.Mesh.Member.Public() {
+		return errors.New("that is you yourself; to leave the mesh use `claudemesh leave`")
+	}
 	return c.request(ctx, wire.TypeMemberRemove, object{"pubkey": member}, nil)
+}
+
+// Leave removes the client's own member from the mesh for good, and ends its connections.
+// The owner can't.
+func (c *Client) Leave(ctx context.Context) error {
+	return c.request(ctx, wire.TypeMemberRemove, object{"pubkey": c.o.Mesh.Member.Public()}, nil)
 }
 
 // Kick ends the sessions that a target means: a display name, a key, or the start of

@@ -231,15 +231,11 @@ func (c *Config) Find(name string) (*Mesh, error) {
 
 // Forget takes a mesh out of the config of dir, and returns the file that keeps the config
 // as it was, with the member's key.
-func Forget(ctx context.Context, dir Dir, meshID string, now time.Time) (backup string, err error) {
-	err = UpdateConfig(ctx, dir, func(c *Config) error {
-		if backup, err = backUpConfig(dir, now); err != nil {
-			return err
-		}
+func Forget(ctx context.Context, dir Dir, meshID string) (kept string, err error) {
+	return updateConfig(ctx, dir, func(c *Config) error {
 		c.Meshes = slices.DeleteFunc(c.Meshes, func(m Mesh) bool { return m.MeshID == meshID })
 		return nil
 	})
-	return backup, err
 }
 
 func (c *Config) slugs() []string {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -101,47 +102,56 @@ func readConfig(d Dir) (*Config, error) {
 }
 
 // UpdateConfig changes the config under a lock that all processes respect: change
-// gets what is on disk now, and what it leaves is written at once and as a whole.
+// gets what is on disk now, and what it leaves is written at once and as a whole. If a
+// secret key would be in no config any more, the config as it was is kept in a file: see
+// KeptKeys.
 func UpdateConfig(ctx context.Context, d Dir, change func(*Config) error) error {
+	_, err := updateConfig(ctx, d, change)
+	return err
+}
+
+// updateConfig is UpdateConfig. kept is the path of the file that keeps the config as it
+// was, "" if no secret key was taken out.
+func updateConfig(ctx context.Context, d Dir, change func(*Config) error) (kept string, err error) {
 	if err := d.Make(); err != nil {
-		return err
+		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	lock, err := Lock(ctx, d.Path("config.lock"))
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer lock.Unlock()
 	c, err := readConfig(d)
 	if err != nil {
-		return err
+		return "", err
 	}
+	before := c.secrets()
 	if err := change(c); err != nil {
-		return err
+		return "", err
 	}
 	b, err := c.encode()
 	if err != nil {
-		return err
+		return "", err
 	}
-	return d.WriteFile(configName, b)
+	after := c.secrets()
+	if slices.ContainsFunc(before, func(s string) bool { return !slices.Contains(after, s) }) {
+		if kept, err = backUpConfig(d, time.Now()); err != nil {
+			return "", err
+		}
+	}
+	return kept, d.WriteFile(configName, b)
 }
 
-// backUpConfig copies the config to a file of its own, whose name has the date, and
-// returns its path. No backup replaces another. The caller holds the config's lock.
-func backUpConfig(d Dir, now time.Time) (path string, err error) {
-	b, err := os.ReadFile(d.Path(configName))
-	if err != nil {
-		return "", fmt.Errorf("back up config: %w", err)
-	}
-	date := configName + "." + now.UTC().Format("20060102T150405Z")
-	name := date
-	for n := 2; ; n++ {
-		if _, err := os.Lstat(d.Path(name)); errors.Is(err, fs.ErrNotExist) {
-			return d.Path(name), d.WriteFile(name, b)
-		} else if err != nil {
-			return "", fmt.Errorf("back up config: %w", err)
+// secrets returns all secret keys of a config.
+func (c *Config) secrets() (list []string) {
+	for i := range c.Meshes {
+		m := &c.Meshes[i]
+		list = append(list, m.Member.SecretHex())
+		if !m.Key.IsZero() {
+			list = append(list, m.Key.Encode())
 		}
-		name = fmt.Sprintf("%s-%d", date, n)
 	}
+	return list
 }

@@ -93,15 +93,10 @@ func JoinAnew(ctx context.Context, dir Dir, link Link, displayName string, clien
 	if err := joined.Mesh.check(); err != nil {
 		return Joined{}, fmt.Errorf("the invite is not taken: %w; ask whoever sent it", err)
 	}
-	err = UpdateConfig(ctx, dir, func(c *Config) error {
+	joined.Backup, err = updateConfig(ctx, dir, func(c *Config) error {
 		if old, err := c.Find(joined.Mesh.MeshID); err == nil {
 			if err := sameMesh(old, &joined.Mesh); err != nil {
 				return err
-			}
-			if old.Member.Public() != key.Public() {
-				if joined.Backup, err = backUpConfig(dir, time.Now()); err != nil {
-					return err
-				}
 			}
 		}
 		c.Put(joined.Mesh)
@@ -201,6 +196,10 @@ func pendingKey(ctx context.Context, dir Dir, link Link) (key identity.KeyPair, 
 	if err == nil {
 		if key, err = identity.ParseSecret(string(text)); err == nil {
 			return key, done, nil
+		}
+		// What is damaged may be of use to somebody.
+		if err := os.Rename(dir.Path(name), dir.Path(name+".corrupt")); err != nil {
+			return key, nil, fmt.Errorf("set the damaged key of an earlier try aside: %w", err)
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return key, nil, fmt.Errorf("read key of an earlier try: %w", err)

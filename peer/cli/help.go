@@ -19,7 +19,7 @@ type verbs struct {
 func (a *app) verbs() []verbs {
 	return []verbs{
 		{"start", "First steps:", []*cobra.Command{
-			a.createCommand(), a.inviteCommand(), a.joinCommand(), a.doctorCommand(),
+			a.createCommand(), a.inviteCommand(), a.joinCommand(), a.whoamiCommand(), a.doctorCommand(),
 		}},
 		{"messages", "Messages and peers:", []*cobra.Command{
 			a.peersCommand(), a.sendCommand(), a.statusCommand(), a.inboxCommand(), a.verifyCommand(), a.trustCommand(),
@@ -28,7 +28,7 @@ func (a *app) verbs() []verbs {
 			a.launchCommand(), a.installCommand(), a.uninstallCommand(), a.sessionsCommand(), a.daemonCommand(),
 		}},
 		{"meshes", "Your meshes and keys:", []*cobra.Command{
-			a.meshesCommand(), a.forgetCommand(),
+			a.meshesCommand(), a.renameCommand(), a.leaveCommand(), a.forgetCommand(), a.keysCommand(),
 		}},
 		{"members", "The members of a mesh:", []*cobra.Command{
 			a.membersCommand(), a.invitesCommand(), a.grantCommand(), a.blockCommand(), a.unblockCommand(), a.roleCommand(),

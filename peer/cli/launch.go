@@ -216,9 +216,7 @@ func (a *app) joinForLaunch(ctx context.Context, f *launchFlags) (string, error)
 	if err != nil {
 		return "", err
 	}
-	if joined.Backup != "" {
-		fmt.Fprintf(a.err, "You had joined %s before with another key; it is kept in %s, which is the config as it was.\n", oneLine(joined.Mesh.Slug), joined.Backup)
-	}
+	a.sayKept(joined.Backup)
 	if !f.quiet && !joined.AlreadyMember {
 		fmt.Fprintf(a.err, "Joined the mesh %s as %s.\n", oneLine(joined.Mesh.Slug), oneLine(name))
 	}

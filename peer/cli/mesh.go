@@ -152,9 +152,7 @@ func (a *app) join(ctx context.Context, text, name string, anew bool) error {
 		return err
 	}
 	slug := oneLine(joined.Mesh.Slug)
-	if joined.Backup != "" {
-		fmt.Fprintf(a.err, "You had joined %s before with another key; it is kept in %s, which is the config as it was.\n", slug, joined.Backup)
-	}
+	a.sayKept(joined.Backup)
 	if joined.AlreadyMember {
 		_, err = fmt.Fprintf(a.out, "You are a member of %s already.\n", slug)
 		return err
@@ -223,30 +221,26 @@ func (a *app) meshesCommand() *cobra.Command {
 
 func (a *app) forgetCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "forget <mesh>", Short: "Take a mesh out of those that you have joined", Args: cobra.ExactArgs(1),
+		Use: "forget <mesh>", Short: "Take a mesh off this machine, and tell nobody", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeMesh,
 		Long: `Take a mesh, named by its slug or id, out of those that you have joined on this machine,
 for example one that has removed you. The broker is not told: you stay a member if you are
-one, until the owner or an admin removes you. Your key is kept in a file beside the config,
-whose name is printed.`,
+one; to end that, see 'claudemesh leave'. Your key is kept: 'claudemesh keys' brings it back.`,
 		Example: "  claudemesh forget team\n  claudemesh forget 1e2f3a4b    # by the id that 'claudemesh meshes' shows",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			config, err := peer.LoadConfig(a.dir)
+			m, err := a.namedMesh(args[0])
 			if err != nil {
 				return err
 			}
-			if args[0] == "" {
-				return usagef("name the mesh")
-			}
-			m, err := config.Find(args[0])
+			kept, err := peer.Forget(cmd.Context(), a.dir, m.MeshID)
 			if err != nil {
 				return err
 			}
-			backup, err := peer.Forget(cmd.Context(), a.dir, m.MeshID, time.Now())
-			if err != nil {
+			if _, err := fmt.Fprintf(a.out, "The mesh %s is forgotten on this machine.\n", m.Slug); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.out, "The mesh %s is forgotten. Its key is kept in %s, which is the config as it was.\n", m.Slug, backup)
-			return err
+			a.sayKept(kept)
+			return nil
 		},
 	}
 }

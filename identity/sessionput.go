@@ -1,0 +1,71 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// ErrOtherKey is returned for a session that has another key already.
+var ErrOtherKey = errors.New("another key is stored for this session")
+
+// Stored returns the key of a session as it is on disk. The error is fs.ErrNotExist when
+// there is none.
+func (s SessionStore) Stored(slug, sessionID string) (key SessionKey, err error) {
+	name, err := parseSessionName(slug, sessionID)
+	if err != nil {
+		return SessionKey{}, err
+	}
+	err = s.withFile(slug, sessionID, func(dir *sessionDir, file string) error {
+		key, err = dir.read(name, file)
+		return err
+	})
+	return key, err
+}
+
+// Put stores a key that a session has elsewhere. It replaces none: it fails with
+// ErrOtherKey if the session has another key here.
+func (s SessionStore) Put(slug, sessionID string, key SessionKey) error {
+	name, err := parseSessionName(slug, sessionID)
+	if err != nil {
+		return err
+	}
+	stored, _, err := loadOrCreate(s.root, name, SessionKey{Pair: key.Pair, CreatedAt: key.CreatedAt})
+	if err != nil {
+		return fmt.Errorf("store the key of session %s: %w", name.id, err)
+	}
+	if stored.Pair.Public() != key.Pair.Public() {
+		return fmt.Errorf("session %s of the mesh %s: %w", name.id, name.slug, ErrOtherKey)
+	}
+	return nil
+}
+
+// Copy stores the keys of the sessions of one mesh for the same sessions of another, too,
+// and returns the ids of the sessions. What is damaged stays where it is. It fails with
+// ErrOtherKey if such a session has another key there.
+func (s SessionStore) Copy(from, to string) (ids []string, err error) {
+	list, err := s.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, stored := range list {
+		if stored.MeshSlug != from || stored.Problem != "" {
+			continue
+		}
+		key, err := s.Stored(from, stored.SessionID)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed in the meantime
+		}
+		if err == nil {
+			err = s.Put(to, stored.SessionID, key)
+		}
+		if err == nil {
+			err = s.Touch(to, stored.SessionID, stored.LastUsed)
+		}
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, stored.SessionID)
+	}
+	return ids, nil
+}

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claudemesh/claudemesh/peer"
+)
+
+// keyRow is a row of keys --json.
+type keyRow struct {
+	Pubkey string     `json:"pubkey"`
+	Mesh   string     `json:"mesh"`
+	MeshID string     `json:"meshId"`
+	InUse  bool       `json:"inUse"`
+	KeptAt *time.Time `json:"keptAt,omitempty"`
+	File   string     `json:"file,omitempty"`
+}
+
+func (a *app) keysCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "keys",
+		Short: "List your member keys, also those that were replaced",
+		Example: `  claudemesh keys
+  claudemesh keys restore 3fa94b21`,
+		Long: `List the keys of the members that you are, and of those that you were: no command deletes
+the key of a member. When 'join --as-new-member', 'leave', 'forget' or 'restore' takes one out of the
+config, the config as it was is kept beside it, as config.json.<date>.
+--json: an array of {pubkey, mesh, meshId, inUse, keptAt?, file?}.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.keys(asJSON) },
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.AddCommand(&cobra.Command{
+		Use:   "restore <key>",
+		Short: "Bring back a member key that was replaced",
+		Example: `  claudemesh keys restore 3fa94b21
+  claudemesh keys && claudemesh keys restore 3fa94b21    # a key of the list`,
+		Long: `Be the member again that you were in a mesh, given by its key, of which 8 digits are enough.
+If you are another member of that mesh now, that one's key is kept in its turn, and stays in the list.
+The broker is not asked: a member that was removed stays removed.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeKept,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.restoreKey(cmd.Context(), args[0]) },
+	})
+	return cmd
+}
+
+func (a *app) keys(asJSON bool) error {
+	if err := a.repair(); err != nil {
+		return err
+	}
+	config, err := peer.LoadConfig(a.dir)
+	if err != nil {
+		return err
+	}
+	kept, err := a.keptKeys()
+	if err != nil {
+		return err
+	}
+	list := []keyRow{}
+	rows := [][]string{{"KEY", "MESH", "ID OF THE MESH", "STATE", "FILE"}}
+	for i := range config.Meshes {
+		m := &config.Meshes[i]
+		list = append(list, keyRow{Pubkey: m.Member.Public().String(), Mesh: m.Slug, MeshID: m.MeshID, InUse: true})
+		rows = append(rows, []string{m.Member.Public().Short(), m.Slug, m.ShortID(), "in use", ""})
+	}
+	for _, k := range kept {
+		m := &k.Mesh
+		list = append(list, keyRow{Pubkey: m.Member.Public().String(), Mesh: m.Slug, MeshID: m.MeshID, KeptAt: &k.KeptAt, File: k.File})
+		rows = append(rows, []string{m.Member.Public().Short(), m.Slug, m.ShortID(), "kept " + timeText(k.KeptAt, time.Now()), k.File})
+	}
+	if asJSON {
+		return a.printJSON(list)
+	}
+	return a.table(rows)
+}
+
+// keptKeys returns the keys that were replaced, and warns of files that can't be read.
+func (a *app) keptKeys() ([]peer.KeptKey, error) {
+	kept, problems, err := peer.KeptKeys(a.dir)
+	for _, p := range problems {
+		fmt.Fprintln(a.err, "warning:", printable(p))
+	}
+	return kept, err
+}
+
+func (a *app) restoreKey(ctx context.Context, start string) error {
+	kept, err := a.keptKeys()
+	if err != nil {
+		return err
+	}
+	k, err := peer.FindKept(kept, start)
+	if err != nil {
+		return err
+	}
+	replaced, err := peer.RestoreKey(ctx, a.dir, k)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(a.out, "You are the member with the key %s in the mesh %s again.\n", k.Mesh.Member.Public().Short(), k.Mesh.Slug); err != nil {
+		return err
+	}
+	a.sayKept(replaced)
+	return nil
+}
+
+// sayKept says where a key is that was taken out of the config; file is "" if none was.
+func (a *app) sayKept(file string) {
+	if file != "" {
+		fmt.Fprintf(a.err, "The key of before is kept in %s; `claudemesh keys` lists it, and can bring it back.\n", file)
+	}
+}
