@@ -42,6 +42,7 @@ type Broker struct {
 	hooks   *limiters[hookCaller]
 	held    heldHooks
 	members accounts
+	parked  atomic.Int64 // bytes of the sends that wait for room, see parkedBytes
 
 	pinged   pinged
 	lost     chan struct{} // closed by losing

@@ -84,6 +84,7 @@ func newConn(b *Broker, ws *websocket.Conn, socket *socket, client netip.Addr) *
 	}
 	c.out = outbox{ws: ws, socket: socket, fail: c.kill}
 	c.acks = newAckLine(&c.out)
+	c.park.all = &b.parked
 	return c
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,6 +18,11 @@ const (
 	// parkBytes bounds the sends of a connection that wait to be admitted, as queue.Burden
 	// counts them, beside their number, which ackLimit bounds.
 	parkBytes = 1 << 20
+	// parkedBytes bounds those of all connections together: each may have as much waiting
+	// as is left of it. So few have all that they may, and many have little.
+	parkedBytes = 8 << 20
+	// parkLeast is what a connection may have waiting nevertheless.
+	parkLeast = 32 << 10
 	// parkTime is how long a send waits: v1 clients give up after 10 s without an ack.
 	parkTime = 5 * time.Second
 	// historyPause is the pause between attempts to read a sender's history.
@@ -42,6 +48,8 @@ func (a *arrival) cost() int64 {
 // park holds the sends of one connection that wait to be admitted, in order. Its
 // goroutine exists only while there are any.
 type park struct {
+	all *atomic.Int64 // bytes that wait on all connections
+
 	mu      sync.Mutex
 	waiting []*arrival // the first is being admitted
 	bytes   int64
@@ -69,7 +77,7 @@ func (p *park) add(a *arrival, gone <-chan struct{}) (begin, ok bool) {
 			p.mu.Unlock()
 			return false, false
 		}
-		if len(p.waiting) == 0 || p.bytes+a.cost() <= parkBytes {
+		if p.fitsLocked(a) {
 			break
 		}
 		p.mu.Unlock()
@@ -81,12 +89,30 @@ func (p *park) add(a *arrival, gone <-chan struct{}) (begin, ok bool) {
 	}
 	defer p.mu.Unlock()
 	p.waiting = append(p.waiting, a)
-	p.bytes += a.cost()
+	p.countLocked(a.cost())
 	if p.ended != nil {
 		return false, true
 	}
 	p.ended = make(chan struct{})
 	return true, true
+}
+
+// fitsLocked reports whether one more may wait; a single one always may.
+func (p *park) fitsLocked(a *arrival) bool {
+	limit := min(parkBytes, max(parkLeast, parkedBytes-p.all.Load()))
+	return len(p.waiting) == 0 || p.bytes+a.cost() <= limit
+}
+
+// countLocked adds to what waits.
+func (p *park) countLocked(bytes int64) {
+	p.bytes += bytes
+	p.all.Add(bytes)
+}
+
+// dropLocked lets go of what waits, and takes no more.
+func (p *park) dropLocked() {
+	p.over, p.waiting = true, nil
+	p.countLocked(-p.bytes)
 }
 
 // first returns the send whose turn it is. When there is none the goroutine is over.
@@ -108,7 +134,7 @@ func (p *park) shift() {
 	if len(p.waiting) == 0 {
 		return // discarded
 	}
-	p.bytes -= p.waiting[0].cost()
+	p.countLocked(-p.waiting[0].cost())
 	p.waiting[0] = nil
 	p.waiting = p.waiting[1:]
 	select {
@@ -121,7 +147,7 @@ func (p *park) shift() {
 // no ack, and sends it again. It waits for the one that is being admitted.
 func (p *park) discard() {
 	p.mu.Lock()
-	p.over, p.waiting, p.bytes = true, nil, 0
+	p.dropLocked()
 	ended := p.ended
 	p.mu.Unlock()
 	if ended != nil {
@@ -140,7 +166,7 @@ func (p *park) parked() int {
 func (p *park) fail() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.over, p.waiting, p.bytes = true, nil, 0
+	p.dropLocked()
 	close(p.ended)
 	p.ended = nil
 }

@@ -23,8 +23,10 @@ const (
 	// into the database: 16 MiB. SQLite's default of 4 MiB does so every few
 	// batches, with two more syncs each time.
 	walPages = 4096
-	// cacheKiB bounds each connection's page cache.
-	cacheKiB = 16 << 10
+	// The page caches of the writer, which has room for what a batch touches, and of
+	// each reader, whose rows are read once. A page takes two in memory: the driver's
+	// allocator rounds up to powers of two.
+	writerCacheKiB, readerCacheKiB = 16 << 10, 2 << 10
 	// busyTimeout is how long to wait for another process, a backup for example.
 	busyTimeout = 10 * time.Second
 )
@@ -64,17 +66,17 @@ func Open(path string) (*Store, error) {
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"foreign_keys(1)",
 		"synchronous(FULL)",
-		fmt.Sprintf("cache_size(-%d)", cacheKiB),
 	}
 	s := &Store{path: path}
 	// journal_mode first: it is a property of the file, which readers then find.
 	writing, err := connect(path, 1, append([]string{"journal_mode(WAL)",
+		fmt.Sprintf("cache_size(-%d)", writerCacheKiB),
 		fmt.Sprintf("wal_autocheckpoint(%d)", walPages),
 		fmt.Sprintf("journal_size_limit(%d)", walPages*4096)}, pragmas...))
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	reading, err := connect(path, readers, append(pragmas, "query_only(1)"))
+	reading, err := connect(path, readers, append(pragmas, fmt.Sprintf("cache_size(-%d)", readerCacheKiB), "query_only(1)"))
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", errors.Join(err, writing.Close()))
 	}

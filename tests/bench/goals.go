@@ -51,9 +51,9 @@ what was under way.`
 itself, so that its rate is that of the disk; the broker's is bound by the processor, see above.`
 	whyBurst = `The burst is the throughput of 100 peers without a window. The bare relay needs
 {{m "burst/seconds/W" "s"}} for it on the same cores.`
-	whyBurstMemory = `What waits for the storage is held in memory, up to 16 MB of messages (DefaultBudget in journal/budget.go), as are
-the sends that wait for room there, up to 1 MiB of a connection; and the collector lets the heap grow to twice of
-what is in use.`
+	whyBurstMemory = `What waits for the storage is held in memory, up to 16 MiB of messages (DefaultBudget in journal/budget.go), as are
+the sends that wait for room there, up to 8 MiB (parkedBytes in broker/park.go); the collector lets the heap grow to
+twice of what is in use. SQLite has its page caches beside it.`
 	whyPush = `The push does not wait for the storage. The bare relay needs {{m "rate/push/W/p50" "ms"}} at the median and
 {{m "rate/push/W/p99" "ms"}} at the 99th percentile; the rest is the scheduler's, on cores that the commits of the
 database share.`
