@@ -22,6 +22,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/plugin"
 	"github.com/claudemesh/claudemesh/peer/claudecode/program"
 	"github.com/claudemesh/claudemesh/peer/daemon"
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -130,8 +131,9 @@ func (p *patient) register(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the working directory: %w", err)
 	}
+	own := process.Own()
 	return client.Call(ctx, local.VerbRegister, local.Register{
-		PID: os.Getpid(), SessionID: p.session, Source: local.SourceLaunch, Cwd: cwd, Meshes: []string{p.mesh.MeshID}, Name: patientName, Trial: true,
+		PID: own.PID, Domain: own.Domain, ProcStart: own.Start, SessionID: p.session, Source: local.SourceLaunch, Cwd: cwd, Meshes: []string{p.mesh.MeshID}, Name: patientName, Trial: true,
 	}, nil)
 }
 
@@ -303,7 +305,7 @@ func (p *patient) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
 	defer cancel()
 	if client, err := local.Owner(p.dir); err == nil {
-		_ = client.Call(ctx, local.VerbEnd, local.End{PID: os.Getpid(), SessionID: p.session, Reason: "other"}, nil)
+		_ = client.Call(ctx, local.VerbEnd, local.End{PID: os.Getpid(), Domain: process.Domain(), SessionID: p.session, Reason: "other"}, nil)
 	}
 	_ = identity.OpenSessionStore(peer.SessionsRoot(p.dir)).Remove(p.mesh.Slug, p.session)
 }

@@ -23,14 +23,14 @@ func (d *daemon) left(e *local.End) error {
 	}
 	d.changes.Lock()
 	defer d.changes.Unlock()
-	p := d.process(e.PID)
+	p := d.process(number(e.Domain, e.PID))
 	clears := e.Reason == string(local.SourceClear)
 	switch {
 	case p == nil:
 		return nil // it has left before
 	case p.session.id != id:
 		return d.leftEarlier(p, id, clears)
-	case !clears || !p.Alive():
+	case !clears || d.over(p):
 		return d.depart(p)
 	}
 	entry := p.registered

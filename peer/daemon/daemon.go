@@ -12,6 +12,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -38,6 +39,8 @@ type Options struct {
 	// correctAfter is how long a process may publish another session than its hooks
 	// have told; 0: 10 s.
 	correctAfter time.Duration
+	// silenceLimit and returnLimit are the constants of that name; 0: they.
+	silenceLimit, returnLimit time.Duration
 }
 
 // Host is the program of which the sessions are, as far as it shows on this
@@ -71,6 +74,7 @@ type Answered struct {
 type Published struct {
 	SessionID string
 	ProcStart string      // as process.ID.Start; "" when it does not say
+	Namespace string      // of its number, as process.Number.In takes it; "" when it does not say
 	Status    wire.Status // Idle or Working; "" when it does not say
 	Reason    string      // with Working: "waiting" when it waits for its user
 }
@@ -115,9 +119,9 @@ type daemon struct {
 	mu       sync.Mutex
 	info     local.Info
 	sessions map[string]*session // by UUID
-	procs    map[int]*proc       // by number
-	tokens   map[[32]byte]*proc  // by the token's hash
-	meshes   map[string]*joined  // by id
+	procs    map[process.Number]*proc
+	tokens   map[[32]byte]*proc // by the token's hash
+	meshes   map[string]*joined // by id
 	takes    takes
 	lines    map[lineName]*line       // the newest of each name, until it has ended
 	touched  map[string]time.Time     // sessions whose last activity is to be written
@@ -149,6 +153,12 @@ func Run(ctx context.Context, o Options) error {
 	if o.doubtAfter == 0 {
 		o.doubtAfter = doubtAfter
 	}
+	if o.silenceLimit == 0 {
+		o.silenceLimit = silenceLimit
+	}
+	if o.returnLimit == 0 {
+		o.returnLimit = returnLimit
+	}
 	if o.maxUnread == 0 {
 		o.maxUnread = maxUnreadOf
 	}
@@ -178,7 +188,7 @@ func open(ctx context.Context, o Options) (*daemon, error) {
 	d := &daemon{
 		o: o, log: o.Log, keys: identity.OpenSessionStore(peer.SessionsRoot(o.Dir)), started: time.Now(),
 		calls: make(chan struct{}, maxCalls), quit: make(chan struct{}, 1), lost: make(chan struct{}, 1),
-		sessions: make(map[string]*session), procs: make(map[int]*proc), tokens: make(map[[32]byte]*proc),
+		sessions: make(map[string]*session), procs: make(map[process.Number]*proc), tokens: make(map[[32]byte]*proc),
 		meshes: make(map[string]*joined), lines: make(map[lineName]*line), touched: make(map[string]time.Time), awaited: make(map[string]chan struct{}),
 	}
 	d.hostname, _ = os.Hostname()

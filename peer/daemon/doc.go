@@ -9,8 +9,9 @@
 //
 // # Sessions and processes
 //
-// A session lives while one of its processes does. A process is its number and
-// its start ([process.ID]), is registered by its owner, runs one session at a
+// A session lives while one of its processes does. A process is its number in a pid
+// namespace and its start ([process.ID]); one in another namespace than the daemon's
+// lives by its hooks and streams. It is registered by its owner, runs one session at a
 // time, and holds a token that speaks for the session that it runs. Sessions and
 // processes are on disk, so that a daemon that comes back after a crash connects
 // those that still live.

@@ -44,10 +44,10 @@ func TestWhatWasDeletedIsMadeAnew(t *testing.T) {
 			lost(os.WriteFile(d.Path(local.InfoName), []byte(`{"pid":1,"socket":"/x"}`), 0o600))
 		}},
 		{"the lock", func(d peer.Dir, _ int) { lost(os.Remove(d.Path(lockName))) }},
-		{"a ticket", func(d peer.Dir, pid int) { lost(os.Remove(local.TicketPath(d, pid))) }},
-		{"all tickets", func(d peer.Dir, pid int) { lost(os.RemoveAll(filepath.Dir(local.TicketPath(d, pid)))) }},
+		{"a ticket", func(d peer.Dir, pid int) { lost(os.Remove(local.TicketPath(d, process.Here(pid)))) }},
+		{"all tickets", func(d peer.Dir, pid int) { lost(os.RemoveAll(filepath.Dir(local.TicketPath(d, process.Here(pid))))) }},
 		{"all of these", func(d peer.Dir, pid int) {
-			for _, path := range []string{socket(d), d.Path(local.InfoName), d.Path(lockName), filepath.Dir(local.TicketPath(d, pid))} {
+			for _, path := range []string{socket(d), d.Path(local.InfoName), d.Path(lockName), filepath.Dir(local.TicketPath(d, process.Here(pid)))} {
 				lost(os.RemoveAll(path))
 			}
 		}},

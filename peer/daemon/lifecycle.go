@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -54,11 +55,11 @@ func (d *daemon) retract() {
 
 // writeTicket gives the processes below p what they need to speak for its session.
 func (d *daemon) writeTicket(p registered) error {
-	path := local.TicketPath(d.o.Dir, p.PID)
+	path := local.TicketPath(d.o.Dir, p.Number)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("write ticket: %w", err)
 	}
-	b, err := json.Marshal(local.Ticket{PID: p.PID, ProcStart: p.Start, SessionID: p.SessionID, Token: p.Token})
+	b, err := json.Marshal(local.Ticket{PID: p.PID, Domain: p.Domain, ProcStart: p.Start, SessionID: p.SessionID, Token: p.Token})
 	if err != nil {
 		return fmt.Errorf("write ticket: %w", err)
 	}
@@ -78,8 +79,8 @@ func (d *daemon) writeTicket(p registered) error {
 	return nil
 }
 
-func (d *daemon) removeTicket(pid int) {
-	if err := os.Remove(local.TicketPath(d.o.Dir, pid)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func (d *daemon) removeTicket(n process.Number) {
+	if err := os.Remove(local.TicketPath(d.o.Dir, n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		d.log.Warn("remove ticket", "error", err)
 	}
 }

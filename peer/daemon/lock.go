@@ -243,7 +243,7 @@ func (d *daemon) heal() {
 		}
 	}
 	for _, p := range d.running() {
-		if _, err := os.Lstat(local.TicketPath(d.o.Dir, p.PID)); !os.IsNotExist(err) {
+		if _, err := os.Lstat(local.TicketPath(d.o.Dir, p.Number)); !os.IsNotExist(err) {
 			continue
 		}
 		if err := d.writeTicket(p.registered); err != nil {

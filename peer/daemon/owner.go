@@ -9,6 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/attention"
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -22,12 +23,12 @@ func (d *daemon) serveRegister(c *call) error {
 	if err != nil {
 		return err
 	}
-	s := d.sessionOf(in.PID)
+	s := d.sessionOf(number(in.Domain, in.PID))
 	if s != nil {
 		s.hello(&in)
 	}
 	if s != nil && in.Source != local.SourceLaunch {
-		if err := s.lookForMail(); err != nil {
+		if err := s.lookForMail(); err != nil && s.ctx.Err() == nil { // its process may have ended meanwhile
 			return err
 		}
 		s.desk.Begin()
@@ -51,10 +52,10 @@ func (s *session) hello(in *local.Register) {
 }
 
 // sessionOf returns the session that a process runs; nil when it is not registered.
-func (d *daemon) sessionOf(pid int) *session {
+func (d *daemon) sessionOf(n process.Number) *session {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if p := d.procs[pid]; p != nil {
+	if p := d.procs[n]; p != nil {
 		return p.session
 	}
 	return nil
@@ -74,14 +75,16 @@ func (d *daemon) serveActivity(c *call) error {
 	if in.Status != "" && in.Status != wire.Idle && in.Status != wire.Working {
 		return invalid("status must be idle or working")
 	}
-	s := d.sessionOf(in.PID)
+	n := number(in.Domain, in.PID)
+	s := d.sessionOf(n)
 	if s == nil {
-		return notFound("process %d is not registered", in.PID)
+		return notFound("process %s is not registered", n)
 	}
 	if s.id != id {
-		return refused("process %d runs another session by now", in.PID)
+		return refused("process %s runs another session by now", n)
 	}
 	now := time.Now()
+	d.heard(n, now)
 	s.touch(now)
 	s.hooked(&in, now)
 	if in.NewTurn {
@@ -120,9 +123,10 @@ func (d *daemon) servePrinted(c *call) error {
 	if err := c.decode(&in); err != nil {
 		return err
 	}
-	s := d.sessionOf(in.PID)
+	n := number(in.Domain, in.PID)
+	s := d.sessionOf(n)
 	if s == nil {
-		return notFound("process %d is not registered", in.PID)
+		return notFound("process %s is not registered", n)
 	}
 	err := c.answer(nil)
 	s.pointers.settle(in.Number, nil) // what goes to disk does so after the answer
@@ -240,9 +244,9 @@ func (s *session) describe(c *call) (local.SessionStatus, error) {
 	out.Status, out.Reason = s.doing()
 	out.CannotRead = s.reads()
 	s.d.mu.Lock()
-	for pid, p := range s.d.procs {
+	for n, p := range s.d.procs {
 		if p.session == s {
-			out.PIDs = append(out.PIDs, pid)
+			out.PIDs = append(out.PIDs, n.PID)
 		}
 	}
 	s.d.mu.Unlock()

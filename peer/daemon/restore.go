@@ -28,14 +28,15 @@ func (d *daemon) restore() error {
 	d.mu.Lock()
 	for i := range processes {
 		p := &proc{registered: processes[i], session: byID[processes[i].SessionID], since: time.Now()}
-		d.procs[p.PID] = p
+		p.signs.hooked(p.since, d.o.returnLimit)
+		d.procs[p.Number] = p
 		d.tokens[sha256.Sum256([]byte(p.Token))] = p
 		d.sessions[p.SessionID] = p.session
 	}
 	d.mu.Unlock()
 	var errs []error
 	for _, p := range d.allProcesses() {
-		if !p.Alive() {
+		if d.over(p) {
 			errs = append(errs, d.depart(p))
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -32,8 +33,9 @@ const (
 type call struct {
 	ctx context.Context
 	w   http.ResponseWriter
-	s   *session // of the token; nil for the owner
-	pid int      // of the process that holds the token
+	s   *session   // of the token; nil for the owner
+	p   *proc      // that holds the token; nil for the owner
+	id  process.ID // of p
 	in  []byte
 }
 
@@ -171,7 +173,7 @@ func (d *daemon) admit(c *call, owner bool, header string) error {
 	if p == nil {
 		return errUnauthorized
 	}
-	c.s, c.pid = p.session, p.PID
+	c.s, c.p, c.id = p.session, p, p.ID
 	return nil
 }
 

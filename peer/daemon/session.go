@@ -23,6 +23,7 @@ type proc struct {
 	// guarded by daemon.mu
 	session *session
 	since   time.Time  // when it was told to run that
+	signs   signs      // of life
 	earlier []*session // those that it ran before, and of which it has not said how they ended
 }
 

@@ -22,12 +22,9 @@ func (d *daemon) register(r *local.Register) (local.Registered, error) {
 	if err != nil {
 		return local.Registered{}, invalid("sessionId: %v", err)
 	}
-	who, err := process.Of(r.PID)
+	who, err := identify(number(r.Domain, r.PID), r.ProcStart)
 	if err != nil {
-		return local.Registered{}, invalid("pid: %v", err)
-	}
-	if r.ProcStart != "" && r.ProcStart != who.Start {
-		return local.Registered{}, invalid("pid %d is another process by now", r.PID)
+		return local.Registered{}, err
 	}
 	d.changes.Lock()
 	defer d.changes.Unlock()
@@ -38,13 +35,15 @@ func (d *daemon) register(r *local.Register) (local.Registered, error) {
 	if err := d.reap(id, who); err != nil {
 		return local.Registered{}, err
 	}
-	p := d.process(r.PID)
+	p := d.process(who.Number)
 	s, warnings, err := d.assign(p, who, id, r)
 	if err != nil {
 		return local.Registered{}, err
 	}
-	s.touch(time.Now())
-	return d.registered(s, r, warnings)
+	now := time.Now()
+	s.touch(now)
+	d.heard(who.Number, now)
+	return d.registered(s, who.Number, warnings)
 }
 
 // reap forgets the process that had the number before, and dead ones of the
@@ -52,7 +51,7 @@ func (d *daemon) register(r *local.Register) (local.Registered, error) {
 // the process that comes.
 func (d *daemon) reap(id string, who process.ID) error {
 	for _, p := range d.allProcesses() {
-		if p.PID == who.PID && p.Start != who.Start || p.session.id == id && p.ID != who && !p.Alive() {
+		if p.Number == who.Number && p.Start != who.Start || p.session.id == id && p.ID != who && d.over(p) {
 			if err := d.depart(p); err != nil {
 				return err
 			}
@@ -157,7 +156,7 @@ func (d *daemon) nextFacts(s, former *session, id string, r *local.Register, now
 			*field.to = cut(field.value, field.limit)
 		}
 	}
-	if parent := d.sessionOf(r.Parent); s == nil && parent != nil && parent.id != id {
+	if parent := d.sessionOf(number(r.Domain, r.Parent)); s == nil && parent != nil && parent.id != id {
 		f.within(parent.snapshot())
 	}
 	if len(r.Groups) > wire.MaxGroups {
@@ -196,7 +195,7 @@ func (d *daemon) move(p *proc, entry registered, s *session, ended string, succe
 		p.earlier = p.earlier[max(0, len(p.earlier)-wire.MaxSuccessions):]
 	}
 	p.registered, p.session, p.since = entry, s, time.Now()
-	d.procs[entry.PID] = p
+	d.procs[entry.Number] = p
 	d.tokens[sha256.Sum256([]byte(entry.Token))] = p
 	d.sessions[s.id] = s
 	if ended != "" {
@@ -205,10 +204,10 @@ func (d *daemon) move(p *proc, entry registered, s *session, ended string, succe
 }
 
 // registered answers a registration.
-func (d *daemon) registered(s *session, r *local.Register, warnings []string) (local.Registered, error) {
+func (d *daemon) registered(s *session, n process.Number, warnings []string) (local.Registered, error) {
 	d.mu.Lock()
 	token := ""
-	if p := d.procs[r.PID]; p != nil {
+	if p := d.procs[n]; p != nil {
 		token = p.Token
 	}
 	d.mu.Unlock()
@@ -230,17 +229,17 @@ func (d *daemon) depart(p *proc) error {
 	if len(d.processesOf(p.session)) == 1 {
 		ended = p.session.id
 	}
-	if err := d.store.removeProcess(d.write(), p.PID, ended); err != nil {
+	if err := d.store.removeProcess(d.write(), p.Number, ended); err != nil {
 		return err
 	}
 	d.mu.Lock()
-	delete(d.procs, p.PID)
+	delete(d.procs, p.Number)
 	delete(d.tokens, sha256.Sum256([]byte(p.Token)))
 	if ended != "" {
 		delete(d.sessions, ended)
 	}
 	d.mu.Unlock()
-	d.removeTicket(p.PID)
+	d.removeTicket(p.Number)
 	if ended != "" {
 		d.endSession(p.session, p.ID)
 	}
@@ -286,10 +285,10 @@ func (d *daemon) session(id string) *session {
 	return d.sessions[id]
 }
 
-func (d *daemon) process(pid int) *proc {
+func (d *daemon) process(n process.Number) *proc {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.procs[pid]
+	return d.procs[n]
 }
 
 func (d *daemon) allProcesses() []*proc {

@@ -42,7 +42,7 @@ func TestSessionEndsWithItsProcess(t *testing.T) {
 	_, alice, _ := pair(t)
 	alice.up()
 	p := alice.session().connected()
-	if _, err := os.Stat(local.TicketPath(alice.dir, p.pid())); err != nil {
+	if _, err := os.Stat(local.TicketPath(alice.dir, process.Here(p.pid()))); err != nil {
 		t.Errorf("ticket: %v", err)
 	}
 	if got := alice.inRoster(); !slices.Equal(got, []string{p.id}) {
@@ -51,7 +51,7 @@ func TestSessionEndsWithItsProcess(t *testing.T) {
 	p.kill()
 	eventually(t, "the session has ended", func() bool { return len(alice.live()) == 0 })
 	eventually(t, "it is gone from the roster", func() bool { return len(alice.roster()) == 0 })
-	if _, err := os.Stat(local.TicketPath(alice.dir, p.pid())); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(local.TicketPath(alice.dir, process.Here(p.pid()))); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("ticket of a dead process: %v", err)
 	}
 }

@@ -59,7 +59,7 @@ func Start(ctx context.Context, o StartOptions) (local.Info, error) {
 			return local.Info{}, fmt.Errorf("replace an older daemon: %w", err)
 		}
 	default: // one that comes up or goes down, perhaps
-		if err := awaitEnd(ctx, o.Dir, 0); err != nil {
+		if err := awaitEnd(ctx, o.Dir, ""); err != nil {
 			return local.Info{}, fmt.Errorf("start the daemon: %w", err)
 		}
 	}
@@ -149,7 +149,7 @@ func Stop(ctx context.Context, dir peer.Dir, leave bool) error {
 	if err := client.Call(ctx, local.VerbShutdown, local.Shutdown{Leave: leave}, nil); err != nil {
 		return err
 	}
-	return awaitEnd(ctx, dir, info.PID)
+	return awaitEnd(ctx, dir, info.Token)
 }
 
 // Reach returns how to reach the daemon of a directory. One that lives and can't be
@@ -164,7 +164,7 @@ func Reach(ctx context.Context, dir peer.Dir) (local.Info, error) {
 	if _, err := os.Stat(dir.Path(lockName)); errors.Is(err, fs.ErrNotExist) {
 		return local.Info{}, local.ErrNotRunning // don't make the file
 	}
-	if err := awaitEnd(ctx, dir, 0); err != nil {
+	if err := awaitEnd(ctx, dir, ""); err != nil {
 		return local.Info{}, err
 	}
 	if info, ok := o.running(ctx); ok {
@@ -173,9 +173,9 @@ func Reach(ctx context.Context, dir peer.Dir) (local.Info, error) {
 	return local.Info{}, local.ErrNotRunning
 }
 
-// awaitEnd waits until no daemon holds the lock, or another one than pid answers. It
-// fails with a *HeldError when whoever holds the lock does neither.
-func awaitEnd(ctx context.Context, dir peer.Dir, pid int) error {
+// awaitEnd waits until no daemon holds the lock, or another one than that with the token
+// answers. It fails with a *HeldError when whoever holds the lock does neither.
+func awaitEnd(ctx context.Context, dir peer.Dir, token string) error {
 	poll := time.NewTicker(startPoll)
 	defer poll.Stop()
 	patience := time.NewTimer(strangerPatience)
@@ -189,7 +189,7 @@ func awaitEnd(ctx context.Context, dir peer.Dir, pid int) error {
 		if !errors.Is(err, peer.ErrLocked) {
 			return err
 		}
-		if info, err := local.ReadInfo(dir); err == nil && info.PID != pid {
+		if info, err := local.ReadInfo(dir); err == nil && info.Token != token {
 			o := StartOptions{Dir: dir}
 			if _, ok := o.running(ctx); ok {
 				return nil

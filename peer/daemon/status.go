@@ -3,6 +3,7 @@ package daemon
 import (
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -19,13 +20,13 @@ const (
 type state struct {
 	Status wire.Status // Idle or Working
 	Reason string
-	since  time.Time         // when Status began; zero: with the session
-	sign   time.Time         // of the last sign that Status holds
-	hook   time.Time         // of the last hook
-	seen   map[int]Published // by process, what it published last
+	since  time.Time                    // when Status began; zero: with the session
+	sign   time.Time                    // of the last sign that Status holds
+	hook   time.Time                    // of the last hook
+	seen   map[process.Number]Published // what each process published last
 }
 
-func newState() state { return state{Status: wire.Idle, seen: make(map[int]Published)} }
+func newState() state { return state{Status: wire.Idle, seen: make(map[process.Number]Published)} }
 
 // hooked takes a hook's word, and reports whether it changes anything.
 func (t *state) hooked(status wire.Status, reason string, now time.Time) bool {
@@ -51,11 +52,11 @@ func (t *state) set(status wire.Status, reason string, now time.Time) bool {
 // published takes what the session's processes publish, and reports whether it
 // changes anything. It is for what no hook tells, such as an interrupted turn; so it
 // counts only when it has not changed for a look, and no hook has spoken since.
-func (t *state) published(list map[int]Published, now time.Time) bool {
+func (t *state) published(list map[process.Number]Published, now time.Time) bool {
 	steady := true
 	status, reason := wire.Status(""), ""
-	for pid, p := range list {
-		if t.seen[pid] != p {
+	for n, p := range list {
+		if t.seen[n] != p {
 			steady = false
 		}
 		switch {

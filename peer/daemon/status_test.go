@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -125,8 +126,8 @@ func TestState(t *testing.T) {
 	t.Parallel()
 	at := time.Unix(1000, 0)
 	after := func(d time.Duration) time.Time { at = at.Add(d); return at }
-	say := func(status wire.Status, reason string) map[int]Published {
-		return map[int]Published{7: {SessionID: "s", Status: status, Reason: reason}}
+	say := func(status wire.Status, reason string) map[process.Number]Published {
+		return map[process.Number]Published{{PID: 7}: {SessionID: "s", Status: status, Reason: reason}}
 	}
 	s := newState()
 	if !s.hooked(wire.Working, "", after(0)) || s.hooked(wire.Working, "", after(0)) {
@@ -142,7 +143,7 @@ func TestState(t *testing.T) {
 		t.Error("what is published must hold for two looks")
 	}
 	two := say(wire.Working, "waiting")
-	two[8] = Published{Status: wire.Working}
+	two[process.Number{PID: 8}] = Published{Status: wire.Working}
 	s.published(two, after(time.Second))
 	if !s.published(two, after(time.Second)) || s.Reason != "" {
 		t.Error("a process that works goes before one that waits")

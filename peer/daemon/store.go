@@ -11,6 +11,7 @@ import (
 	_ "modernc.org/sqlite" // the driver
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 )
 
 const storeName = "daemon.db"
@@ -41,6 +42,20 @@ ALTER TABLE process ADD COLUMN cleared INTEGER NOT NULL DEFAULT 0;
 `, `
 -- Where Claude Code keeps what it knows of the session; '' for the usual place.
 ALTER TABLE session ADD COLUMN config_dir TEXT NOT NULL DEFAULT '';
+`, `
+-- Containers that share the directory have processes of the same number.
+ALTER TABLE process RENAME TO old_process;
+CREATE TABLE process (
+	domain     TEXT NOT NULL, -- see process.Domain
+	pid        INTEGER NOT NULL,
+	start      TEXT NOT NULL,
+	token      TEXT NOT NULL UNIQUE,
+	session_id TEXT NOT NULL REFERENCES session,
+	cleared    INTEGER NOT NULL,
+	PRIMARY KEY (domain, pid)
+) STRICT, WITHOUT ROWID;
+INSERT INTO process SELECT '', pid, start, token, session_id, cleared FROM old_process;
+DROP TABLE old_process;
 `}
 
 const firstSchema = `
@@ -154,6 +169,11 @@ func (s *store) migrate(ctx context.Context) error {
 		}
 		for _, step := range storeSchema[version:] {
 			if _, err := tx.ExecContext(ctx, step); err != nil {
+				return err
+			}
+		}
+		if version < len(storeSchema) { // those that an older daemon has left were of its own namespace
+			if _, err := tx.ExecContext(ctx, `UPDATE process SET domain = ? WHERE domain = ''`, process.Domain()); err != nil {
 				return err
 			}
 		}

@@ -143,9 +143,9 @@ func (s *store) putProcess(ctx context.Context, p registered) error {
 
 func putProcess(ctx context.Context, tx *sql.Tx, p registered) error {
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO process (pid, start, token, session_id, cleared) VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (pid) DO UPDATE SET start = excluded.start, token = excluded.token, session_id = excluded.session_id, cleared = excluded.cleared`,
-		p.PID, p.Start, p.Token, p.SessionID, p.cleared)
+		INSERT INTO process (domain, pid, start, token, session_id, cleared) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (domain, pid) DO UPDATE SET start = excluded.start, token = excluded.token, session_id = excluded.session_id, cleared = excluded.cleared`,
+		p.Domain, p.PID, p.Start, p.Token, p.SessionID, p.cleared)
 	return err
 }
 
@@ -206,9 +206,9 @@ func removeSession(ctx context.Context, tx *sql.Tx, id string) error {
 }
 
 // removeProcess forgets a process and, if it is over with it, its session.
-func (s *store) removeProcess(ctx context.Context, pid int, ended string) error {
+func (s *store) removeProcess(ctx context.Context, n process.Number, ended string) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM process WHERE pid = ?`, pid); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM process WHERE domain = ? AND pid = ?`, n.Domain, n.PID); err != nil {
 			return err
 		}
 		return removeSession(ctx, tx, ended)
@@ -265,8 +265,8 @@ func scanFacts(r *sql.Rows, f *facts) error {
 // processes returns all registered processes, dead ones too.
 func (s *store) processes(ctx context.Context) ([]registered, error) {
 	return collect(ctx, s.db, "read processes", func(r *sql.Rows, p *registered) error {
-		return r.Scan(&p.PID, &p.Start, &p.Token, &p.SessionID, &p.cleared)
-	}, `SELECT pid, start, token, session_id, cleared FROM process ORDER BY pid`)
+		return r.Scan(&p.Domain, &p.PID, &p.Start, &p.Token, &p.SessionID, &p.cleared)
+	}, `SELECT domain, pid, start, token, session_id, cleared FROM process ORDER BY domain, pid`)
 }
 
 // touch writes when sessions were last active.

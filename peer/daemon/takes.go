@@ -100,10 +100,7 @@ func (d *daemon) handedOut(c *call, toolUse string, messages int) {
 	if messages == 0 {
 		return
 	}
-	t := &take{session: c.s.id, toolUse: toolUse, at: time.Now(), transcript: c.s.transcriptPath()}
-	if p := d.process(c.pid); p != nil {
-		t.process = p.ID
-	}
+	t := &take{session: c.s.id, toolUse: toolUse, at: time.Now(), process: c.id, transcript: c.s.transcriptPath()}
 	d.takes.add(t)
 }
 
@@ -199,7 +196,7 @@ func (d *daemon) conversation(t *take, transcript string, list []peer.Stored) An
 
 // over reports whether the process of the call has ended.
 func (t *take) over(s *session) bool {
-	if t.process == (process.ID{}) {
+	if t.process == (process.ID{}) || !t.process.Seen() {
 		return s == nil
 	}
 	return !t.process.Alive()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer/daemon/attention"
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -29,7 +30,8 @@ func (d *daemon) serveWake(c *call) error {
 	if err := c.woken(local.Woken{}); err != nil {
 		return nil //nolint:nilerr // the caller is gone
 	}
-	for s := c.s; s != nil; s = d.next(c.pid, s) {
+	defer d.streams(c.p)()
+	for s := c.s; s != nil; s = d.next(c.id.Number, s) {
 		over := c.wakeIn(s, in.Path)
 		s.lookAtReach()
 		if over {
@@ -41,8 +43,8 @@ func (d *daemon) serveWake(c *call) error {
 
 // next returns the session that a process runs after s has ended; nil when it runs
 // none.
-func (d *daemon) next(pid int, s *session) *session {
-	if now := d.sessionOf(pid); now != s {
+func (d *daemon) next(n process.Number, s *session) *session {
+	if now := d.sessionOf(n); now != s {
 		return now
 	}
 	return nil
@@ -54,7 +56,7 @@ func (c *call) wakeIn(s *session, path local.Path) (over bool) {
 	if path == local.PathTool {
 		return c.toolIn(s)
 	}
-	sub := s.desk.Attach(path, c.pid)
+	sub := s.desk.Attach(path, c.id)
 	defer sub.Detach()
 	s.lookAtReach()
 	for {

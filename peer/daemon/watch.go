@@ -64,7 +64,7 @@ func (d *daemon) watchLoop() {
 func (d *daemon) watchProcesses() {
 	var over []process.ID
 	for _, p := range d.running() {
-		if !p.Alive() {
+		if d.over(&p) {
 			over = append(over, p.ID)
 		}
 	}
@@ -74,8 +74,8 @@ func (d *daemon) watchProcesses() {
 	d.changes.Lock()
 	defer d.changes.Unlock()
 	for _, id := range over {
-		p := d.process(id.PID)
-		if p == nil || p.ID != id {
+		p := d.process(id.Number)
+		if p == nil || p.ID != id || !d.over(p) {
 			continue // it has changed meanwhile
 		}
 		if err := d.depart(p); err != nil {
@@ -86,11 +86,11 @@ func (d *daemon) watchProcesses() {
 
 // watchStatus takes what the programs publish.
 func (d *daemon) watchStatus(now time.Time) {
-	published := make(map[*session]map[int]Published)
+	published := make(map[*session]map[process.Number]Published)
 	if d.o.Host != nil {
 		for _, p := range d.running() {
 			word, ok := d.o.Host.Published(p.session.snapshot().ConfigDir, p.PID)
-			if !ok || word.ProcStart != "" && word.ProcStart != p.Start {
+			if !ok || word.ProcStart != "" && p.Start != "" && word.ProcStart != p.Start || !p.In(word.Namespace) {
 				continue
 			}
 			if word.SessionID != p.session.id {
@@ -98,9 +98,9 @@ func (d *daemon) watchStatus(now time.Time) {
 				continue
 			}
 			if published[p.session] == nil {
-				published[p.session] = make(map[int]Published)
+				published[p.session] = make(map[process.Number]Published)
 			}
-			published[p.session][p.PID] = word
+			published[p.session][p.Number] = word
 		}
 	}
 	for _, s := range d.all() {
@@ -131,7 +131,7 @@ func (d *daemon) correct(p proc, session string, now time.Time) {
 		return
 	}
 	d.log.Info("a process runs another session than its hooks have told", "process", p.ID, "told", p.session.id, "session", session)
-	r := local.Register{PID: p.PID, ProcStart: p.Start, SessionID: session, Source: local.SourceResume, ConfigDir: p.session.snapshot().ConfigDir}
+	r := local.Register{PID: p.PID, Domain: p.Domain, ProcStart: p.Start, SessionID: session, Source: local.SourceResume, ConfigDir: p.session.snapshot().ConfigDir}
 	if _, err := d.register(&r); err != nil {
 		d.log.Error("correct the session of a process", "process", p.ID, "error", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer/configdir"
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 )
 
 // ErrNotRunning is returned when no daemon answers.
@@ -71,22 +72,29 @@ func ReadInfo(dir configdir.Dir) (Info, error) {
 // session. The daemon writes it, with mode 0600, at Register, and removes it when
 // that process has ended.
 type Ticket struct {
-	PID       int    `json:"pid"`       // of claude
-	ProcStart string `json:"procStart"` // see Register
+	PID       int    `json:"pid"`                 // of claude
+	Domain    string `json:"pidDomain,omitempty"` // see Register
+	ProcStart string `json:"procStart"`           // see Register
 	SessionID string `json:"sessionId"`
 	Token     string `json:"token"`
 }
 
-// TicketPath returns where the ticket of a claude process is.
-func TicketPath(dir configdir.Dir, pid int) string {
-	return filepath.Join(dir.Path("run"), strconv.Itoa(pid)+".json")
+// TicketPath returns where the ticket of a claude process is. Containers that share
+// the directory have processes of the same number.
+func TicketPath(dir configdir.Dir, n process.Number) string {
+	name := strconv.Itoa(n.PID)
+	if n.Domain != "" {
+		name += "-" + shortHash(n.Domain)
+	}
+	return filepath.Join(dir.Path("run"), name+".json")
 }
 
-// ReadTicket reads the ticket of a claude process. The error is fs.ErrNotExist
-// when that process is not registered.
+// ReadTicket reads the ticket of a claude process, whose number is that which it has
+// in this process's namespace. The error is fs.ErrNotExist when that process is not
+// registered.
 func ReadTicket(dir configdir.Dir, pid int) (Ticket, error) {
 	var t Ticket
-	err := readJSON(TicketPath(dir, pid), &t)
+	err := readJSON(TicketPath(dir, process.Here(pid)), &t)
 	return t, err
 }
 

@@ -37,6 +37,9 @@ const (
 // runs one session at a time: another SessionID ends its part in the one before.
 type Register struct {
 	PID int `json:"pid"` // of claude
+	// Domain is the pid namespace in which PID counts, as process.Domain names it. "":
+	// the daemon's own.
+	Domain string `json:"pidDomain,omitempty"`
 	// ProcStart tells the process from a later one with the same PID, as the
 	// system gives it (Linux: field 22 of /proc/PID/stat). "": the daemon looks.
 	ProcStart string `json:"procStart,omitempty"`
@@ -53,7 +56,7 @@ type Register struct {
 	Title     string       `json:"title,omitempty"`
 	Model     string       `json:"model,omitempty"`
 	// Parent is the claude process within whose session this one was started, by a tool
-	// for example; 0: none. A session that is new is named after it.
+	// for example, in the same namespace; 0: none. A session that is new is named after it.
 	Parent int `json:"parent,omitempty"`
 	// Trial makes a session that is there for a check only, until it ends: it is
 	// handed, and told of, nothing but what is sealed for its own key.
@@ -73,6 +76,7 @@ type Registered struct {
 // Activity is a sign of life of a session's process.
 type Activity struct {
 	PID       int         `json:"pid"`
+	Domain    string      `json:"pidDomain,omitempty"` // see Register
 	SessionID string      `json:"sessionId"`
 	Status    wire.Status `json:"status,omitempty"` // Idle, Working; "": unchanged
 	Reason    string      `json:"reason,omitempty"` // with Working: "waiting" (for the user)
@@ -101,13 +105,15 @@ type Pointer struct {
 // Printed says that a hook has printed a Pointer. One that nobody speaks for within a
 // second takes another path: the hook may have run out of time.
 type Printed struct {
-	PID    int   `json:"pid"`
-	Number int64 `json:"number"`
+	PID    int    `json:"pid"`
+	Domain string `json:"pidDomain,omitempty"` // see Register
+	Number int64  `json:"number"`
 }
 
 // End says that a process has left its session.
 type End struct {
 	PID       int    `json:"pid"`
+	Domain    string `json:"pidDomain,omitempty"` // see Register
 	SessionID string `json:"sessionId"`
 	Reason    string `json:"reason,omitempty"` // as Claude Code says; "clear" announces a SourceClear
 }
@@ -144,7 +150,7 @@ type SessionStatus struct {
 	Name      string      `json:"name"`
 	Title     string      `json:"title,omitempty"`
 	Cwd       string      `json:"cwd"`
-	PIDs      []int       `json:"pids"` // of claude; more than one: a conflict
+	PIDs      []int       `json:"pids"` // of claude, each in its own namespace; more than one: a conflict
 	Status    wire.Status `json:"status"`
 	Reason    string      `json:"reason,omitempty"`
 	Unread    int         `json:"unread"`

@@ -95,7 +95,7 @@ func (h *Hook) deliver(ctx context.Context, e *Event, start func(context.Context
 	case sessionEnd:
 		return daemon.Call(ctx, local.VerbEnd, h.ending(e), nil)
 	case postToolBatch:
-		a := activity(e, h.PID)
+		a := h.activity(e)
 		a.WantPointer = false // nobody prints it any more
 		return daemon.Call(ctx, local.VerbActivity, a, nil)
 	}

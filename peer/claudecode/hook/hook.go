@@ -113,7 +113,7 @@ func (h *Hook) handle(ctx context.Context, e *Event) (p local.Pointer, err error
 	case sessionEnd:
 		return p, h.end(ctx, e)
 	}
-	a := activity(e, h.PID)
+	a := h.activity(e)
 	if a == nil {
 		return p, errors.New("ignored: says nothing")
 	}
@@ -138,7 +138,7 @@ func (h *Hook) print(ctx context.Context, out io.Writer, e *Event, p local.Point
 	if err != nil {
 		return err
 	}
-	return daemon.Call(ctx, local.VerbPrinted, local.Printed{PID: h.PID, Number: p.Number}, nil)
+	return daemon.Call(ctx, local.VerbPrinted, local.Printed{PID: h.PID, Domain: process.Domain(), Number: p.Number}, nil)
 }
 
 // tell tells the daemon of something within a session.
@@ -198,6 +198,7 @@ func (h *Hook) registration(e *Event) *local.Register {
 		h.logf("find the start of claude: %v", err) // the daemon looks itself then
 	}
 	r := register(e, h.PID, id.Start, env)
+	r.Domain = process.Domain()
 	r.ConfigDir = h.ConfigDir
 	if parent, nested := h.parent(e); nested && env(EnvLaunch) != strconv.Itoa(h.PID) {
 		// What launch has handed on is the parent's.
@@ -232,7 +233,16 @@ func (h *Hook) end(ctx context.Context, e *Event) error {
 }
 
 func (h *Hook) ending(e *Event) *local.End {
-	return &local.End{PID: h.PID, SessionID: string(e.SessionID), Reason: string(e.Reason)}
+	return &local.End{PID: h.PID, Domain: process.Domain(), SessionID: string(e.SessionID), Reason: string(e.Reason)}
+}
+
+// activity is what an event within the session says; nil for one that says nothing.
+func (h *Hook) activity(e *Event) *local.Activity {
+	a := activity(e, h.PID)
+	if a != nil {
+		a.Domain = process.Domain()
+	}
+	return a
 }
 
 // unanswered reports whether nobody knows what came of a call.

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
@@ -54,7 +55,7 @@ func TestPointerInContext(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	daemontest.Handle(b.daemon, local.VerbRegister, func(r local.Register) (any, error) {
-		if r.PID != os.Getpid() || r.ProcStart == "" || r.SessionID != session || r.ConfigDir != "/second/.claude" {
+		if r.PID != os.Getpid() || r.Domain != process.Domain() || r.ProcStart == "" || r.SessionID != session || r.ConfigDir != "/second/.claude" {
 			t.Errorf("registered %+v", r)
 		}
 		return local.Registered{Warnings: []string{"careful"}}, nil
@@ -64,7 +65,7 @@ func TestPointerInContext(t *testing.T) {
 	})
 	printed := 0
 	daemontest.Handle(b.daemon, local.VerbPrinted, func(p local.Printed) (any, error) {
-		if p != (local.Printed{PID: os.Getpid(), Number: 7}) {
+		if p != (local.Printed{PID: os.Getpid(), Domain: process.Domain(), Number: 7}) {
 			t.Errorf("printed %+v", p)
 		}
 		printed++
@@ -324,7 +325,7 @@ func TestNested(t *testing.T) {
 			b.Env = func(name string) string { return env[name] }
 			if tc.outer != "" {
 				ticket, err := json.Marshal(local.Ticket{PID: os.Getpid(), SessionID: tc.outer})
-				path := local.TicketPath(b.Dir, os.Getpid())
+				path := local.TicketPath(b.Dir, process.Here(os.Getpid()))
 				if err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o700)); err == nil {
 					err = os.WriteFile(path, ticket, 0o600)
 				}

@@ -18,6 +18,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/plugin"
 	"github.com/claudemesh/claudemesh/peer/claudecode/program"
 	"github.com/claudemesh/claudemesh/peer/daemon"
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -129,8 +130,9 @@ func (p *Prepared) register(ctx context.Context, o *Options) error {
 		return nil
 	}
 	var answer local.Registered
+	own := process.Own()
 	err = client.Call(ctx, local.VerbRegister, local.Register{
-		PID: os.Getpid(), SessionID: p.Identity.SessionID, Source: local.SourceLaunch, Cwd: o.Cwd, ConfigDir: o.ConfigDir,
+		PID: own.PID, Domain: own.Domain, ProcStart: own.Start, SessionID: p.Identity.SessionID, Source: local.SourceLaunch, Cwd: o.Cwd, ConfigDir: o.ConfigDir,
 		Meshes: o.Meshes, Name: o.Name, Role: o.Role, Groups: o.Groups, CannotRead: p.cannotRead,
 	}, &answer)
 	var refused *local.Error

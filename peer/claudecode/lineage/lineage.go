@@ -37,7 +37,7 @@ const maxDepth = 64
 // FromEnv returns the claude process of a hook or a status line: CLAUDE_PID, else
 // the parent, which it is for hooks without a shell between.
 func FromEnv() int {
-	if pid, err := strconv.Atoi(os.Getenv(EnvPID)); err == nil && pid > 1 {
+	if pid, err := strconv.Atoi(os.Getenv(EnvPID)); err == nil && pid > 0 { // 1 in a container that runs nothing else
 		return pid
 	}
 	return os.Getppid()
@@ -52,7 +52,7 @@ func FromEnv() int {
 func Find(dir configdir.Dir, pid int, session string) (int, bool) {
 	for range maxDepth {
 		parent, err := Parent(pid)
-		if err != nil || parent <= 1 {
+		if err != nil || parent <= 0 {
 			return 0, false
 		}
 		if ticket, err := local.ReadTicket(dir, parent); err == nil && current(ticket) &&

@@ -24,7 +24,8 @@ func TestFromEnv(t *testing.T) {
 		{"given", "4711", 4711},
 		{"not given", "", os.Getppid()},
 		{"no number", "x", os.Getppid()},
-		{"init is no claude", "1", os.Getppid()},
+		{"the first of a container", "1", 1},
+		{"none", "0", os.Getppid()},
 		{"negative", "-5", os.Getppid()},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -138,7 +139,7 @@ func writeTicket(t *testing.T, dir peer.Dir, ticket local.Ticket) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := local.TicketPath(dir, ticket.PID)
+	path := local.TicketPath(dir, process.Here(ticket.PID))
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
 	}

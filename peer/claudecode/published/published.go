@@ -8,7 +8,6 @@
 package published
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"github.com/claudemesh/claudemesh/peer/claudecode/frame"
 	"github.com/claudemesh/claudemesh/peer/claudecode/transcript"
@@ -30,8 +30,14 @@ type Reader struct {
 	ConfigDir string // that of sessions whose own is not known
 }
 
-// dir returns the config directory of a session.
-func (r Reader) dir(own string) string { return cmp.Or(own, r.ConfigDir) }
+// dir returns the config directory of a session. A session in a container that shares
+// the home may name a path that is only there.
+func (r Reader) dir(own string) string {
+	if _, err := os.Stat(own); err != nil {
+		return r.ConfigDir
+	}
+	return own
+}
 
 var _ daemon.Host = Reader{}
 
@@ -43,6 +49,7 @@ type status struct {
 	PID       int    `json:"pid"`
 	SessionID string `json:"sessionId"`
 	ProcStart string `json:"procStart"`
+	PIDDomain string `json:"pidDomain"` // "linux:<machine>:pid:[4026531836]"
 	Status    string `json:"status"`
 }
 
@@ -64,7 +71,7 @@ func (r Reader) Published(configDir string, pid int) (daemon.Published, bool) {
 // Conversation looks for the answer to a call in the transcript of its session.
 func (r Reader) Conversation(c daemon.Call) (a daemon.Answered) {
 	path := c.Transcript
-	if path == "" {
+	if _, err := os.Stat(path); err != nil {
 		path, _ = transcript.Find(r.dir(c.ConfigDir), c.SessionID) // "": there is none
 	}
 	text, known, err := transcript.Answer(path, c.ToolUse)
@@ -85,6 +92,9 @@ func parse(b []byte, pid int) (daemon.Published, bool) {
 	p := daemon.Published{SessionID: s.SessionID}
 	if runtime.GOOS == "linux" {
 		p.ProcStart = s.ProcStart // elsewhere, not in the form of package process
+		if _, id, ok := strings.Cut(s.PIDDomain, ":pid:"); ok {
+			p.Namespace = "pid:" + id
+		}
 	}
 	switch s.Status {
 	case "busy":

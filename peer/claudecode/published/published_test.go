@@ -12,7 +12,7 @@ import (
 )
 
 // text is such a file as Claude Code 2.1.330 writes it, with a status put in.
-const text = `{"pid":451,"sessionId":"55555555-5555-4555-8555-555555555555","cwd":"/w","startedAt":1795477789750,"procStart":"167140","version":"2.1.330","peerProtocol":1,"kind":"interactive","entrypoint":"cli","messagingSocketPath":"/cc-socks/451.sock","name":"s1-c7","nameSource":"derived",%s"updatedAt":1795477795071,"statusUpdatedAt":1795477795071}`
+const text = `{"pid":451,"sessionId":"55555555-5555-4555-8555-555555555555","cwd":"/w","startedAt":1795477789750,"procStart":"167140","pidDomain":"linux:3d1219c7c4c5404aaa1f6d2a48adfda4:pid:[4026531836]","version":"2.1.330","peerProtocol":1,"kind":"interactive","entrypoint":"cli","messagingSocketPath":"/cc-socks/451.sock","name":"s1-c7","nameSource":"derived",%s"updatedAt":1795477795071,"statusUpdatedAt":1795477795071}`
 
 func TestPublished(t *testing.T) {
 	t.Parallel()
@@ -24,12 +24,12 @@ func TestPublished(t *testing.T) {
 	if p, ok := reader.Published("", 451); ok {
 		t.Errorf("no file: %+v", p)
 	}
-	start := "167140"
+	start, namespace := "167140", "pid:[4026531836]"
 	if runtime.GOOS != "linux" {
-		start = ""
+		start, namespace = "", ""
 	}
 	with := func(status wire.Status, reason string) daemon.Published {
-		return daemon.Published{SessionID: "55555555-5555-4555-8555-555555555555", ProcStart: start, Status: status, Reason: reason}
+		return daemon.Published{SessionID: "55555555-5555-4555-8555-555555555555", ProcStart: start, Namespace: namespace, Status: status, Reason: reason}
 	}
 	for _, tc := range []struct {
 		name, text string
@@ -41,6 +41,8 @@ func TestPublished(t *testing.T) {
 		{"asks for permission", fmt.Sprintf(text, `"status":"waiting","waitingFor":"permission prompt",`), with(wire.Working, "waiting")},
 		{"a status to come", fmt.Sprintf(text, `"status":"dreaming",`), with("", "")},
 		{"no status", fmt.Sprintf(text, ""), with("", "")},
+		{"of an older version", `{"pid":451,"sessionId":"5"}`, daemon.Published{SessionID: "5"}},
+		{"a namespace of another form", `{"pid":451,"sessionId":"5","pidDomain":"linux"}`, daemon.Published{SessionID: "5"}},
 		{"torn", fmt.Sprintf(text, `"status":"idle",`)[:200], daemon.Published{}},
 		{"of another process", `{"pid":452,"sessionId":"5","status":"idle"}`, daemon.Published{}},
 		{"other types", `{"pid":"451","sessionId":5}`, daemon.Published{}},

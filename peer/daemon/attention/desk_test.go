@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -62,7 +63,7 @@ type heard struct {
 func (r *rig) listen(path local.Path, pid int) *listener { return r.listenAs(path, pid, false) }
 
 func (r *rig) listenAs(path local.Path, pid int, fail bool) *listener {
-	l := &listener{sub: r.Attach(path, pid), done: make(chan struct{})}
+	l := &listener{sub: r.Attach(path, process.ID{Number: process.Number{PID: pid}}), done: make(chan struct{})}
 	go func() {
 		defer close(l.done)
 		for {
@@ -505,7 +506,7 @@ func TestDetachGivesThePointerBack(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.Arrive(msg(1, "bob"))
 		after(burstPause)
-		sub := r.Attach(local.PathMonitor, 1)
+		sub := r.Attach(local.PathMonitor, process.ID{})
 		offer, err := sub.Next(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -528,7 +529,7 @@ func TestMessagesThatArriveDuringAWrite(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.Arrive(msg(1, "bob"))
 		after(burstPause)
-		sub := r.Attach(local.PathMonitor, 1)
+		sub := r.Attach(local.PathMonitor, process.ID{})
 		first, err := sub.Next(t.Context())
 		if err != nil {
 			t.Fatal(err)

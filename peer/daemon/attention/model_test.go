@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -149,7 +150,7 @@ func (m *model) hook(moment Moment) {
 // attach adds a path that writes slowly or fails at some time, or works.
 func (m *model) attach() {
 	path := []local.Path{local.PathMonitor, local.PathChannel, local.PathWaiter}[m.rng.IntN(3)]
-	sub := m.desk.Attach(path, 1+m.rng.IntN(2))
+	sub := m.desk.Attach(path, process.ID{Number: process.Number{PID: 1 + m.rng.IntN(2)}})
 	sick := m.rng.IntN(2) == 0
 	if !sick {
 		m.healthy = append(m.healthy, sub)
@@ -204,7 +205,7 @@ func (m *model) restart() {
 
 // quiet lets everything settle. What could be announced must have been.
 func (m *model) quiet() {
-	monitor := m.desk.Attach(local.PathMonitor, 9)
+	monitor := m.desk.Attach(local.PathMonitor, process.ID{Number: process.Number{PID: 9}})
 	defer monitor.Detach()
 	go func() {
 		for {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -33,7 +34,7 @@ func rank(path local.Path) int {
 type Subscription struct {
 	desk  *Desk
 	path  local.Path
-	pid   int
+	of    process.ID
 	awake chan struct{} // of size 1: look at the desk
 	ended chan struct{} // closed at the end, when why is set
 
@@ -44,19 +45,18 @@ type Subscription struct {
 	doubtUntil time.Time // it is passed over until then; zero: it is not
 }
 
-// Attach adds a path, which must not be [local.PathHooks], into the process
-// with this pid. An older one of the same path and process is replaced. A waiter
+// Attach adds a path, which must not be [local.PathHooks], into a process. An older one of the same path and process is replaced. A waiter
 // stands by while its process has something better.
-func (d *Desk) Attach(path local.Path, pid int) *Subscription {
+func (d *Desk) Attach(path local.Path, of process.ID) *Subscription {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := &Subscription{desk: d, path: path, pid: pid, awake: make(chan struct{}, 1), ended: make(chan struct{})}
+	s := &Subscription{desk: d, path: path, of: of, awake: make(chan struct{}, 1), ended: make(chan struct{})}
 	if d.closed {
 		s.end(ErrClosed)
 		return s
 	}
 	for _, other := range slices.Clone(d.subs) {
-		if other.pid == pid && other.path == path {
+		if other.of == of && other.path == path {
 			d.removeLocked(other, ErrReplaced)
 		}
 	}

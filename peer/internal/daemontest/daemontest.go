@@ -145,7 +145,7 @@ func Ticket(t testing.TB, dir peer.Dir, pid int, session, token string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	WriteJSON(t, local.TicketPath(dir, pid), local.Ticket{PID: pid, ProcStart: id.Start, SessionID: session, Token: token})
+	WriteJSON(t, local.TicketPath(dir, id.Number), local.Ticket{PID: pid, ProcStart: id.Start, SessionID: session, Token: token})
 }
 
 // WriteJSON puts a file in place at once.

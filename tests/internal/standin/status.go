@@ -17,6 +17,7 @@ type published struct {
 	Cwd             string `json:"cwd"`
 	StartedAt       int64  `json:"startedAt"`
 	ProcStart       string `json:"procStart"`
+	PIDDomain       string `json:"pidDomain"`
 	Version         string `json:"version"`
 	PeerProtocol    int    `json:"peerProtocol"`
 	Kind            string `json:"kind"`
@@ -40,7 +41,7 @@ func newPublisher(o options, s *session) *publisher {
 	pid := os.Getpid()
 	p := &publisher{file: filepath.Join(configDir(), "sessions", strconv.Itoa(pid)+".json")}
 	p.now = published{
-		PID: pid, SessionID: s.id, Cwd: s.cwd, StartedAt: time.Now().UnixMilli(), ProcStart: procStart(), Version: version,
+		PID: pid, SessionID: s.id, Cwd: s.cwd, StartedAt: time.Now().UnixMilli(), ProcStart: procStart(), PIDDomain: pidDomain(), Version: version,
 		PeerProtocol: 1, Kind: "interactive", Entrypoint: s.entrypoint, Name: o.name, NameSource: "user",
 	}
 	if o.name == "" {
@@ -73,6 +74,13 @@ func (p *publisher) current() published {
 }
 
 func (p *publisher) remove() { _ = os.Remove(p.file) }
+
+// pidDomain names the machine and the pid namespace.
+func pidDomain() string {
+	machine, _ := os.ReadFile("/etc/machine-id")
+	namespace, _ := os.Readlink("/proc/self/ns/pid")
+	return "linux:" + strings.TrimSpace(string(machine)) + ":" + namespace
+}
 
 // procStart is field 22 of the process's stat.
 func procStart() string {

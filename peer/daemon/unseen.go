@@ -1,0 +1,89 @@
+package daemon
+
+import (
+	"time"
+
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
+)
+
+const (
+	// silenceLimit is how long a process that can't be looked at counts as alive after
+	// its last hook.
+	silenceLimit = 10 * time.Minute
+	// returnLimit is how long it counts as alive after its last stream has ended, or after
+	// the daemon has begun: one that lives opens another stream within seconds.
+	returnLimit = 30 * time.Second
+)
+
+// signs are the signs of life of a process in another pid namespace, such as a container
+// that shares the home: the daemon can't look at it. It ends when it says so, or when it
+// shows no sign for too long.
+type signs struct {
+	streams int       // that processes below it hold open
+	until   time.Time // without a stream it is over then
+}
+
+func (s *signs) hooked(now time.Time, limit time.Duration) { s.until = now.Add(limit) }
+
+func (s *signs) attached()                                   { s.streams++ }
+func (s *signs) detached(now time.Time, limit time.Duration) { s.streams--; s.until = now.Add(limit) }
+
+func (s *signs) over(now time.Time) bool { return s.streams == 0 && !now.Before(s.until) }
+
+// number is the one that a caller gives for a process.
+func number(domain string, pid int) process.Number {
+	if domain == "" {
+		return process.Here(pid)
+	}
+	return process.Number{Domain: domain, PID: pid}
+}
+
+// identify returns the process that a caller names.
+func identify(n process.Number, start string) (process.ID, error) {
+	const limit = 256 // bytes; a real one has some 60
+	if len(n.Domain) > limit || len(start) > limit || n.PID <= 0 {
+		return process.ID{}, invalid("this can't be a process")
+	}
+	if !n.Seen() {
+		return process.ID{Number: n, Start: start}, nil
+	}
+	who, err := process.Of(n.PID)
+	if err != nil {
+		return who, invalid("pid: %v", err)
+	}
+	if start != "" && start != who.Start {
+		return who, invalid("pid %d is another process by now", n.PID)
+	}
+	return who, nil
+}
+
+// over reports whether a process has ended, as far as it is known.
+func (d *daemon) over(p *proc) bool {
+	if p.Seen() {
+		return !p.Alive()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return p.signs.over(time.Now())
+}
+
+// heard notes a hook of a process.
+func (d *daemon) heard(n process.Number, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p := d.procs[n]; p != nil {
+		p.signs.hooked(now, d.o.silenceLimit)
+	}
+}
+
+// streams counts a stream of a process in, until end is called.
+func (d *daemon) streams(p *proc) (end func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p.signs.attached()
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		p.signs.detached(time.Now(), d.o.returnLimit)
+	}
+}

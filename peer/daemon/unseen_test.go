@@ -1,0 +1,252 @@
+package daemon
+
+import (
+	"context"
+	"database/sql"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+func TestSignsOfLife(t *testing.T) {
+	t.Parallel()
+	begun := time.Unix(1000, 0)
+	at := func(minutes int) time.Time { return begun.Add(time.Duration(minutes) * time.Minute) }
+	var s signs
+	if !s.over(begun) {
+		t.Error("one of which nothing was heard lives")
+	}
+	s.hooked(begun, 10*time.Minute)
+	if s.over(at(9)) || !s.over(at(10)) {
+		t.Error("a hook does not count for ten minutes")
+	}
+	s.attached()
+	s.attached()
+	s.detached(at(20), time.Minute)
+	if s.over(at(600)) {
+		t.Error("one with a stream is over")
+	}
+	s.hooked(at(599), 10*time.Minute)
+	s.detached(at(600), time.Minute)
+	if s.over(at(600)) || !s.over(at(601)) {
+		t.Error("the end of the last stream does not count for a minute")
+	}
+	s.hooked(at(600), 10*time.Minute)
+	if s.over(at(609)) {
+		t.Error("a hook after that does not count")
+	}
+}
+
+// stranger is a process of a container that shares the directory, seen from the daemon's
+// side: a number in another pid namespace, which may be anybody's here.
+type stranger struct {
+	*program
+	number process.Number
+}
+
+// stranger begins a session of a process with that number in a namespace of its own.
+func (u *user) stranger(domain string, pid int, session string) *stranger {
+	u.t.Helper()
+	s := &stranger{u.program(session), process.Number{Domain: domain, PID: pid}}
+	s.register(s.put)
+	return s
+}
+
+// put makes a registration that of the stranger.
+func (s *stranger) put(r *local.Register) {
+	r.Domain, r.PID, r.ProcStart = s.number.Domain, s.number.PID, "4711"
+}
+
+// client speaks for the session.
+func (s *stranger) client() *local.Client {
+	s.t.Helper()
+	// Here, where nobody has such a number, the ticket is found under one of ours.
+	const nobody = 1 << 30
+	path := local.TicketPath(s.u.dir, process.Here(nobody))
+	defer os.Remove(path)
+	if err := os.Link(local.TicketPath(s.u.dir, s.number), path); err != nil {
+		s.t.Fatal(err)
+	}
+	client, err := local.Session(s.u.dir, nobody)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return client
+}
+
+// attach opens the stream of a tool, until end is called.
+func (s *stranger) attach() (end func()) {
+	s.t.Helper()
+	client := s.client()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	heard, done := make(chan struct{}, 1), make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = client.Wake(ctx, local.Wake{Path: local.PathTool}, func(local.Woken) error { kick(heard); return nil })
+	}()
+	select {
+	case <-heard:
+	case <-time.After(patience):
+		s.t.Fatal("the daemon does not open a stream")
+	}
+	return func() { cancel(); <-done }
+}
+
+// doing returns the status of a session.
+func (u *user) doing(session string) wire.Status {
+	u.t.Helper()
+	for _, s := range u.status().Sessions {
+		if s.SessionID == session {
+			return s.Status
+		}
+	}
+	return ""
+}
+
+func TestTwoProcessesOfOneNumber(t *testing.T) {
+	t.Parallel()
+	host := &fakeHost{say: make(map[int]Published)}
+	_, alice, _ := pair(t)
+	alice.up(func(o *Options) { o.Host, o.correctAfter = host, time.Nanosecond })
+	p := alice.session().connected()
+	box, other := alice.stranger("box pid:[1]", p.pid(), uuid.NewString()), alice.stranger("box pid:[2]", p.pid(), uuid.NewString())
+	box.connected()
+	other.connected()
+	all := []string{p.id, box.id, other.id}
+	slices.Sort(all)
+	if got := alice.live(); !slices.Equal(got, all) {
+		t.Fatalf("the sessions are %v, want %v", got, all)
+	}
+	// A hook of one says nothing of the others.
+	alice.must(local.VerbActivity, local.Activity{PID: p.pid(), Domain: box.number.Domain, SessionID: box.id, Status: wire.Working}, nil)
+	for id, want := range map[string]wire.Status{p.id: wire.Idle, box.id: wire.Working, other.id: wire.Idle} {
+		if got := alice.doing(id); got != want {
+			t.Errorf("session %s is %s, want %s", id, got, want)
+		}
+	}
+	if err := alice.owner(local.VerbActivity, local.Activity{PID: p.pid(), Domain: "box pid:[3]", SessionID: box.id}, nil); err == nil {
+		t.Error("a hook of an unknown namespace is heard")
+	}
+	// Nor does what one publishes.
+	host.set(p.pid(), Published{SessionID: other.id, Status: wire.Working, Namespace: "pid:[2]"})
+	eventually(t, "what is published counts for the process of that namespace", func() bool { return alice.doing(other.id) == wire.Working })
+	if got := alice.doing(p.id); got != wire.Idle {
+		t.Errorf("it counts for its namesake, which is %s", got)
+	}
+	// Each token speaks for its own session.
+	if err := box.client().Call(t.Context(), local.VerbSetSummary, local.SetSummary{Summary: "in the box"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.call(local.VerbSetSummary, local.SetSummary{Summary: "outside"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	// They come back after a restart, and end one by one.
+	alice.down()
+	alice.up()
+	if got := alice.live(); !slices.Equal(got, all) {
+		t.Errorf("after a restart the sessions are %v, want %v", got, all)
+	}
+	alice.must(local.VerbEnd, local.End{PID: p.pid(), Domain: box.number.Domain, SessionID: box.id, Reason: "other"}, nil)
+	rest := without(all, box.id)
+	if got := alice.live(); !slices.Equal(got, rest) {
+		t.Errorf("after the end of one the sessions are %v, want %v", got, rest)
+	}
+}
+
+func TestLifeOfAnUnseenProcess(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name             string
+		silence, returns time.Duration
+		run              func(t *testing.T, u *user, s *stranger)
+		live             bool
+	}{
+		{"hooks alone", time.Hour, 1, func(*testing.T, *user, *stranger) {}, true},
+		{"no hook for too long", 1, 1, func(*testing.T, *user, *stranger) {}, false},
+		{"a stream goes on", time.Hour, 1, func(t *testing.T, _ *user, s *stranger) { t.Cleanup(s.attach()) }, true},
+		{"the last stream ends, and does not come back", time.Hour, 1, func(_ *testing.T, _ *user, s *stranger) { s.attach()() }, false},
+		{"it may come back", time.Hour, time.Hour, func(_ *testing.T, _ *user, s *stranger) { s.attach()() }, true},
+		{"it comes back after a restart of the daemon", time.Hour, time.Hour, func(t *testing.T, u *user, s *stranger) {
+			u.down()
+			u.up()
+			t.Cleanup(s.attach())
+		}, true},
+		{"a restart of the daemon, and nothing is heard", time.Hour, time.Hour, func(_ *testing.T, u *user, _ *stranger) {
+			u.down()
+			u.up(func(o *Options) { o.returnLimit = 1 })
+		}, false},
+		{"it speaks again", time.Hour, 1, func(t *testing.T, u *user, s *stranger) {
+			s.attach()()
+			eventually(t, "the session is over", func() bool { return len(u.live()) == 0 })
+			s.register(s.put, func(r *local.Register) { r.Source = local.SourceResume }) // with the next prompt
+		}, true},
+		{"the session goes on in another container", time.Hour, 1, func(_ *testing.T, u *user, s *stranger) {
+			s.attach()()
+			s.number.Domain = "another pid:[1]"
+			s.register(s.put)
+		}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			_, alice, bob := pair(t)
+			bob.up()
+			from := bob.session().connected()
+			alice.up(func(o *Options) { o.silenceLimit, o.returnLimit = tc.silence, tc.returns })
+			s := alice.stranger("box pid:[1]", 7, uuid.NewString())
+			tc.run(t, alice, s)
+			if !tc.live {
+				eventually(t, "the session is over", func() bool { return len(alice.live()) == 0 })
+				return
+			}
+			s.connected()
+			for _, one := range alice.status().Sessions {
+				if len(one.PIDs) != 1 {
+					t.Errorf("it runs in %v", one.PIDs)
+				}
+			}
+			from.send(s.key().String(), "hello")
+			eventually(t, "its mail comes", func() bool {
+				return slices.ContainsFunc(alice.status().Sessions, func(one local.SessionStatus) bool { return one.Unread == 1 })
+			})
+		})
+	}
+}
+
+// What a daemon has left that knew of no namespaces was in its own.
+func TestProcessesOfAnOlderDaemon(t *testing.T) {
+	t.Parallel()
+	const domains = 5 // schema steps before there were any
+	dir := peer.Dir(t.TempDir())
+	db, err := sql.Open("sqlite", dir.Path(storeName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range append(slices.Clone(storeSchema[:domains]), `PRAGMA user_version = 5`,
+		`INSERT INTO session (id, cwd, name, role, groups, title, model, summary, dnd, edits, since, active) VALUES ('s', '', '', '', 'null', '', '', '', 0, '{}', 0, 0)`,
+		`INSERT INTO process (pid, start, token, session_id, cleared) VALUES (7, '100', 't', 's', 1)`) {
+		if _, err := db.ExecContext(t.Context(), step); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openStore(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	list, err := s.processes(t.Context())
+	want := registered{ID: process.ID{Number: process.Here(7), Start: "100"}, Token: "t", SessionID: "s", cleared: true}
+	if err != nil || len(list) != 1 || list[0] != want {
+		t.Errorf("got %+v, %v", list, err)
+	}
+}
