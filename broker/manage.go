@@ -69,8 +69,14 @@ func (c *conn) revokeInvite(frame *wire.Frame) error {
 func (c *conn) listMembers(frame *wire.Frame) error {
 	members := c.room.members.Members()
 	answer := wire.Members{Type: wire.TypeMembers, Members: make([]wire.MemberRow, 0, len(members)), ReqID: frame.ReqID}
+	var granted map[wire.Key][]string
+	if me, ok := c.room.members.Member(c.member); ok {
+		granted = me.Grants
+	}
 	for _, m := range members {
-		answer.Members = append(answer.Members, m.Row())
+		row := m.Row()
+		row.Granted = granted[m.Key]
+		answer.Members = append(answer.Members, row)
 	}
 	c.send(answer)
 	c.fine(priceOfRows(len(members)))

@@ -89,6 +89,7 @@ type RowTrust struct {
 	Verified bool // the key is its member's, and the name nobody else's
 	Doubt    string
 	Pinned   string // Contact.Name of a verified member; "" when there is none
+	Compared bool   // Verified, and the user has compared the member's key
 }
 
 // VerifyRows is VerifyRow with the names compared to those of the members, which
@@ -111,6 +112,7 @@ func (c Contacts) VerifyRows(ctx context.Context, meshID string, rows []wire.Pee
 				t.Doubt = doubtAlike
 			}
 			t.Verified = t.Doubt == ""
+			t.Compared = t.Verified && contact.Confirmed()
 		}
 		return nil
 	})

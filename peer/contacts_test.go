@@ -82,10 +82,18 @@ func TestContactsOfTheRoster(t *testing.T) {
 	if err != nil || len(got) != len(rows) {
 		t.Fatal(got, err)
 	}
-	for i, want := range []RowTrust{{true, "", "bob"}, {false, doubtNoWord, ""}, {true, "", "eve"}, {false, "another key used this name before", "eve"}} {
+	for i, want := range []RowTrust{{true, "", "bob", false}, {false, doubtNoWord, "", false}, {true, "", "eve", false}, {false, "another key used this name before", "eve", false}} {
 		if got[i] != want {
 			t.Errorf("row %d: got %+v, want %+v", i, got[i], want)
 		}
+	}
+
+	// That a key was compared is another fact than that it is proven.
+	if err := c.Confirm(t.Context(), "mesh", bob.Public(), "bob", now); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = c.VerifyRows(t.Context(), "mesh", rows, now); err != nil || !got[0].Compared || got[1].Compared || got[2].Compared || got[3].Compared {
+		t.Errorf("compared: %+v, %v", got, err)
 	}
 
 	// The inbox compares names by itself.

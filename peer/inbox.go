@@ -3,10 +3,12 @@ package peer
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver
@@ -45,12 +47,14 @@ type Stored struct {
 	Sender       string    `json:"senderPubkey"`
 	Member       string    `json:"senderMemberPubkey,omitempty"`
 	Verified     bool      `json:"verified"`
+	Compared     bool      `json:"compared"` // Verified, and the user has compared the member's key
 	Doubt        string    `json:"doubt,omitempty"`
 	Sealing      Sealing   `json:"sealing"`
 	Body         string    `json:"body"`
 	Error        string    `json:"error,omitempty"`
 	Priority     string    `json:"priority"`
 	Topic        string    `json:"topic,omitempty"`
+	To           []string  `json:"to,omitempty"` // as Incoming.Targets
 	ReplyTo      string    `json:"replyTo,omitempty"`
 	CreatedAt    time.Time `json:"createdAt"`
 	ReceivedAt   time.Time `json:"receivedAt"`
@@ -131,6 +135,10 @@ func (b *Inbox) Add(ctx context.Context, box Mailbox, m *Incoming, now time.Time
 	if body == nil {
 		body = []byte{}
 	}
+	targets, err := json.Marshal(m.Targets)
+	if err != nil {
+		return false, fmt.Errorf("store message: %w", err)
+	}
 	err = b.inTx(ctx, "store message", func(tx *sql.Tx) error {
 		verified, doubt := m.Verified, m.Doubt
 		if verified {
@@ -143,13 +151,13 @@ func (b *Inbox) Add(ctx context.Context, box Mailbox, m *Incoming, now time.Time
 		}
 		res, err := tx.ExecContext(ctx, `
 			INSERT INTO message (mesh_id, session, dedupe_key, message_id, client_id, sender, member, name, sealing, body, error,
-				priority, topic, reply_to, verified, doubt, wants_receipt, created_at, received_at)
-			SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19
+				priority, topic, reply_to, verified, doubt, wants_receipt, created_at, received_at, targets)
+			SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20
 			WHERE NOT EXISTS (SELECT 1 FROM message WHERE mesh_id = ?1 AND dedupe_key = ?3
 				AND (session = '' AND taken_session = ?2 OR sealing = 'direct' AND ?9 = 'direct'))
 			ON CONFLICT (mesh_id, dedupe_key, session) DO NOTHING`,
 			box.MeshID, box.Session, m.DedupeKey(), m.MessageID, m.ClientID, m.Sender.String(), member, m.Name, string(m.Sealing), body, reason,
-			string(m.Priority), m.Topic, m.ReplyTo, verified, doubt, m.WantsReceipt, m.CreatedAt.UnixMilli(), now.UnixMilli())
+			string(m.Priority), m.Topic, m.ReplyTo, verified, doubt, m.WantsReceipt, m.CreatedAt.UnixMilli(), now.UnixMilli(), string(targets))
 		if err != nil {
 			return err
 		}
@@ -173,9 +181,13 @@ func (b *Inbox) Has(ctx context.Context, box Mailbox, m *Incoming) (has bool, er
 
 // ListOptions choose messages of an inbox.
 type ListOptions struct {
-	All   bool  // those that were read too
-	After int64 // only those with a higher ID
-	Limit int   // the newest so many; 0: all
+	All    bool      // those that were read too
+	After  int64     // only those with a higher ID
+	Before int64     // only those with a lower ID; 0: all
+	Since  time.Time // only those that the broker has had since then
+	From   string    // only those of this sender: a name, in any case, or 8 digits or more of a key's start
+	Group  string    // only those for this target, as Incoming.Targets has it
+	Limit  int       // the newest so many; 0: all
 }
 
 // List returns the member's messages in the order in which they came.
@@ -184,20 +196,79 @@ func (b *Inbox) List(ctx context.Context, meshID string, o ListOptions) ([]Store
 	if limit <= 0 {
 		limit = -1 // SQLite: no limit
 	}
+	var since int64
+	if !o.Since.IsZero() {
+		since = o.Since.UnixMilli()
+	}
+	senders, err := b.senders(ctx, meshID, o.From)
+	if err != nil {
+		return nil, fmt.Errorf("list inbox: %w", err)
+	}
 	list, err := storedRows(ctx, b.db, `
 		SELECT * FROM (
 			SELECT `+storedColumns+` FROM message m
-			WHERE mesh_id = ? AND session = '' AND id > ? AND (? OR read_at IS NULL AND taken_at IS NULL) ORDER BY id DESC LIMIT ?
-		) ORDER BY id`, meshID, o.After, o.All, limit)
+			WHERE m.mesh_id = ?1 AND m.session = '' AND m.id > ?2 AND (?3 = 0 OR m.id < ?3) AND (?4 OR `+unread+`)
+				AND (?5 = 0 OR m.created_at >= ?5) AND (?6 = '' OR m.sender || ' ' || m.name IN (SELECT value FROM json_each(?7)))
+				AND (?8 = '' OR EXISTS (SELECT 1 FROM json_each(m.targets) t WHERE t.value = ?8))
+			ORDER BY m.id DESC LIMIT ?9
+		) ORDER BY id`, meshID, o.After, o.Before, o.All, since, o.From, senders, o.Group, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list inbox: %w", err)
 	}
 	return list, nil
 }
 
+// senders returns which senders of messages a text may mean, as a JSON array of keys
+// with the names that they had.
+func (b *Inbox) senders(ctx context.Context, meshID, from string) (_ string, err error) {
+	if from == "" {
+		return "[]", nil
+	}
+	rows, err := b.db.QueryContext(ctx, `SELECT DISTINCT m.sender, m.member, m.name, coalesce(c.name, '')
+		FROM message m LEFT JOIN contact c ON c.mesh_id = m.mesh_id AND c.member = m.member WHERE m.mesh_id = ? AND m.session = ''`, meshID)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	found := []string{}
+	for rows.Next() {
+		var sender, member, name, known string
+		if err := rows.Scan(&sender, &member, &name, &known); err != nil {
+			return "", err
+		}
+		start := strings.ToLower(from)
+		byKey := isKeyStart(from) && (strings.HasPrefix(sender, start) || strings.HasPrefix(member, start))
+		if byKey || strings.EqualFold(name, from) || strings.EqualFold(known, from) {
+			found = append(found, sender+" "+name)
+		}
+	}
+	list, err := json.Marshal(found)
+	return string(list), errors.Join(err, rows.Err())
+}
+
+// Mail returns a message of the member's own mail, read or not, by 8 characters or more
+// of the end or the start of its id. It fails with ErrNoMessage or ErrSeveralMessages.
+func (b *Inbox) Mail(ctx context.Context, meshID, id string) (Stored, error) {
+	if len(id) < idPart {
+		return Stored{}, fmt.Errorf("%w: give the last %d characters of its id, as they are printed, or all of it", ErrNoMessage, idPart)
+	}
+	list, err := storedRows(ctx, b.db, `SELECT `+storedColumns+` FROM message m WHERE m.mesh_id = ?1 AND m.session = ''
+		AND (substr(m.message_id, -length(?2)) = ?2 OR substr(m.message_id, 1, length(?2)) = ?2) ORDER BY m.message_id = ?2 DESC LIMIT 2`, meshID, id)
+	switch {
+	case err != nil:
+		return Stored{}, fmt.Errorf("find message: %w", err)
+	case len(list) == 0:
+		return Stored{}, fmt.Errorf("%w: %q", ErrNoMessage, id)
+	case len(list) > 1 && list[0].MessageID != id:
+		return Stored{}, fmt.Errorf("%w: %q; give more of it", ErrSeveralMessages, id)
+	}
+	return list[0], nil
+}
+
 // storedColumns are the columns that a Stored is read of, in a query of message m.
 const storedColumns = `m.id, m.mesh_id, m.session, m.message_id, m.client_id, m.sender, m.member, m.name, m.verified, m.doubt, m.sealing, m.body, m.error,
-	m.priority, m.topic, m.reply_to, m.created_at, m.received_at, m.read_at IS NOT NULL OR m.taken_at IS NOT NULL, m.wants_receipt, m.context_at, m.maybe_seen`
+	m.priority, m.topic, m.reply_to, m.created_at, m.received_at, m.read_at IS NOT NULL OR m.taken_at IS NOT NULL, m.wants_receipt, m.context_at, m.maybe_seen, m.targets,
+	m.verified AND EXISTS (SELECT 1 FROM contact c WHERE c.mesh_id = m.mesh_id AND c.member = m.member AND c.confirmed_at IS NOT NULL)`
 
 // storedRows returns the rows of a query of storedColumns.
 func storedRows(ctx context.Context, q querier, query string, args ...any) (list []Stored, err error) {
@@ -217,13 +288,16 @@ func storedRows(ctx context.Context, q querier, query string, args ...any) (list
 }
 
 func scanStored(rows *sql.Rows) (s Stored, err error) {
-	var body []byte
+	var body, targets []byte
 	var created, received int64
 	var inContext sql.NullInt64
 	err = rows.Scan(&s.ID, &s.MeshID, &s.Session, &s.MessageID, &s.ClientID, &s.Sender, &s.Member, &s.From, &s.Verified, &s.Doubt, &s.Sealing, &body, &s.Error,
-		&s.Priority, &s.Topic, &s.ReplyTo, &created, &received, &s.Read, &s.WantsReceipt, &inContext, &s.MaybeSeen)
+		&s.Priority, &s.Topic, &s.ReplyTo, &created, &received, &s.Read, &s.WantsReceipt, &inContext, &s.MaybeSeen, &targets, &s.Compared)
 	if err != nil {
 		return s, err
+	}
+	if err := json.Unmarshal(targets, &s.To); err != nil {
+		return s, fmt.Errorf("read message %s: %w", s.MessageID, err)
 	}
 	s.Body = string(body)
 	s.CreatedAt, s.ReceivedAt = time.UnixMilli(created).UTC(), time.UnixMilli(received).UTC()

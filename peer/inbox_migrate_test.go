@@ -2,6 +2,8 @@ package peer
 
 import (
 	"database/sql"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -87,7 +89,7 @@ func TestInboxOfTheOldSchemaIsMigrated(t *testing.T) {
 		ID: 3, MeshID: "mesh", MessageID: "m1", ClientID: "c1", From: "alice", Sender: alice.String(), Member: alice.String(), Doubt: "it came before senders were verified",
 		Sealing: Direct, Body: "read", Priority: "next", ReplyTo: "m0", CreatedAt: time.UnixMilli(1000).UTC(), ReceivedAt: time.UnixMilli(2000).UTC(), Read: true,
 	}
-	if list[0] != want {
+	if !reflect.DeepEqual(list[0], want) {
 		t.Errorf("got %+v, want %+v", list[0], want)
 	}
 	if list[1].ID != 7 || list[1].Read || list[1].Body != "unread" {
@@ -113,7 +115,7 @@ func TestInboxOfVersion2IsMigrated(t *testing.T) {
 	t.Parallel()
 	dir := Dir(t.TempDir())
 	openInbox(t, dir).Close()
-	if _, err := rawInbox(t, dir).Exec(`ALTER TABLE message DROP COLUMN maybe_seen; DROP TABLE name_pin; PRAGMA user_version = 2;
+	if _, err := rawInbox(t, dir).Exec(`ALTER TABLE message DROP COLUMN maybe_seen; ALTER TABLE message DROP COLUMN targets; DROP TABLE name_pin; PRAGMA user_version = 2;
 		INSERT INTO message (mesh_id, session, dedupe_key, message_id, client_id, sender, member, name, sealing, body, error, priority, reply_to, verified, doubt, wants_receipt, created_at, received_at)
 		VALUES ('mesh', 's1', 'k', 'm1', '', '', '', '', 'direct', x'', '', 'next', '', 0, '', 0, 1, 1)`); err != nil {
 		t.Fatal(err)
@@ -121,6 +123,25 @@ func TestInboxOfVersion2IsMigrated(t *testing.T) {
 	b := openInbox(t, dir)
 	list, _, err := b.Take(t.Context(), TakeOptions{Filter: Filter{[]string{"mesh"}, "s1", false}, ToolUse: "t", Now: time.Now()})
 	if err != nil || len(list) != 1 || list[0].MaybeSeen {
+		t.Errorf("got %+v, %v", list, err)
+	}
+}
+
+func TestInboxOfVersion4IsMigrated(t *testing.T) {
+	t.Parallel()
+	dir := Dir(t.TempDir())
+	openInbox(t, dir).Close()
+	if _, err := rawInbox(t, dir).Exec(`ALTER TABLE message DROP COLUMN targets; PRAGMA user_version = 4;
+		INSERT INTO message (mesh_id, session, dedupe_key, message_id, client_id, sender, member, name, sealing, body, error, priority, reply_to, verified, doubt, wants_receipt, created_at, received_at)
+		VALUES ('mesh', '', 'k', 'm1', '', '', '', '', 'mesh', x'', '', 'next', '', 0, '', 0, 1, 1)`); err != nil {
+		t.Fatal(err)
+	}
+	b := openInbox(t, dir)
+	if _, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &Incoming{MessageID: "m2", Targets: []string{"@ops", "*"}}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	list, err := b.List(t.Context(), "mesh", ListOptions{})
+	if err != nil || len(list) != 2 || list[0].To != nil || !slices.Equal(list[1].To, []string{"@ops", "*"}) {
 		t.Errorf("got %+v, %v", list, err)
 	}
 }

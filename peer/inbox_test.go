@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -118,5 +119,76 @@ func TestInboxOfSeveralProcesses(t *testing.T) {
 	list, err := openInbox(t, dir).List(t.Context(), "mesh", ListOptions{})
 	if err != nil || len(list) != 25 || added != 25 {
 		t.Errorf("%d stored, %d new, %v", len(list), added, err)
+	}
+}
+
+func TestInboxFilters(t *testing.T) {
+	t.Parallel()
+	b := openInbox(t, Dir(t.TempDir()))
+	start := time.Date(2026, 3, 5, 12, 0, 0, 0, time.UTC)
+	bob, eve := newKey(t).Public(), newKey(t).Public()
+	if _, err := b.Contacts().Pin(t.Context(), "mesh", bob, "Bob", start); err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range []Incoming{
+		{MessageID: "id-00000001", Sender: bob, Member: bob, Name: "Bob", Targets: []string{"@ops"}},
+		{MessageID: "id-00000002", Sender: eve, Member: eve, Name: "Ëve"},
+		{MessageID: "id-00000003", Sender: newKey(t).Public(), Member: bob, Name: "build", Targets: []string{"@dev", "*"}},
+		{MessageID: "id-00000004", Sender: eve, Member: eve, Name: "Ëve", Targets: []string{"*"}},
+	} {
+		m.CreatedAt = start.Add(time.Duration(i) * time.Minute)
+		if _, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &m, start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := b.List(t.Context(), "mesh", ListOptions{})
+	if err != nil || len(all) != 4 {
+		t.Fatal(all, err)
+	}
+	if err := b.MarkRead(t.Context(), all[:2], start); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		o    ListOptions
+		want string
+	}{
+		"unread":             {ListOptions{}, "34"},
+		"all":                {ListOptions{All: true}, "1234"},
+		"newest":             {ListOptions{All: true, Limit: 2}, "34"},
+		"a page before":      {ListOptions{All: true, Limit: 2, Before: all[3].ID}, "23"},
+		"before the first":   {ListOptions{All: true, Before: all[0].ID}, ""},
+		"since":              {ListOptions{All: true, Since: start.Add(time.Minute)}, "234"},
+		"sender in any case": {ListOptions{All: true, From: "ëVE"}, "24"},
+		"unread of a sender": {ListOptions{From: "ëVE"}, "4"},
+		// A member's sessions have names of their own.
+		"member":         {ListOptions{All: true, From: "bob"}, "13"},
+		"session":        {ListOptions{All: true, From: "build"}, "3"},
+		"key of member":  {ListOptions{All: true, From: bob.String()[:8]}, "13"},
+		"too short":      {ListOptions{All: true, From: bob.String()[:7]}, ""},
+		"nobody":         {ListOptions{All: true, From: "mallory"}, ""},
+		"group":          {ListOptions{All: true, Group: "@ops"}, "1"},
+		"everybody":      {ListOptions{All: true, Group: "*"}, "34"},
+		"all at once":    {ListOptions{All: true, Group: "*", From: "bob", Since: start, Limit: 1}, "3"},
+		"of another one": {ListOptions{All: true, Group: "@op"}, ""},
+	} {
+		list, err := b.List(t.Context(), "mesh", tc.o)
+		got := ""
+		for i := range list {
+			got += list[i].MessageID[len(list[i].MessageID)-1:]
+		}
+		if err != nil || got != tc.want {
+			t.Errorf("%s: got %q, %v, want %q", name, got, err, tc.want)
+		}
+	}
+	if m, err := b.Mail(t.Context(), "mesh", "00000003"); err != nil || m.MessageID != "id-00000003" || !slices.Equal(m.To, []string{"@dev", "*"}) {
+		t.Errorf("by the end of the id: %+v, %v", m, err)
+	}
+	if m, err := b.Mail(t.Context(), "mesh", "id-00000002"); err != nil || m.MessageID != "id-00000002" {
+		t.Errorf("by the whole id: %+v, %v", m, err)
+	}
+	for id, want := range map[string]error{"id-00000": ErrSeveralMessages, "0000003": ErrNoMessage, "00000009": ErrNoMessage, "%%%%%%%%": ErrNoMessage} {
+		if m, err := b.Mail(t.Context(), "mesh", id); !errors.Is(err, want) {
+			t.Errorf("%q: %+v, %v", id, m, err)
+		}
 	}
 }

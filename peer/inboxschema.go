@@ -13,7 +13,7 @@ import (
 
 // inboxVersion is the PRAGMA user_version of inboxSchema. Version 0 is an empty
 // file, or one with the table of members' mail that was there before versions.
-const inboxVersion = 4
+const inboxVersion = 5
 
 // inboxSchema is the schema of inboxVersion. Times are in Unix milliseconds.
 //
@@ -35,6 +35,7 @@ CREATE TABLE message (
 	error         TEXT NOT NULL,
 	priority      TEXT NOT NULL,
 	topic         TEXT NOT NULL DEFAULT '',
+	targets       TEXT NOT NULL DEFAULT 'null', -- JSON: whom a message to many was for
 	reply_to      TEXT NOT NULL,
 	verified      INTEGER NOT NULL CHECK (verified IN (0, 1)),
 	doubt         TEXT NOT NULL,
@@ -99,6 +100,9 @@ DROP TABLE message_0;
 // fromVersion2 is what version 3 added.
 const fromVersion2 = `ALTER TABLE message ADD COLUMN maybe_seen INTEGER NOT NULL DEFAULT 0 CHECK (maybe_seen IN (0, 1));`
 
+// fromVersion4 is what version 5 added.
+const fromVersion4 = `ALTER TABLE message ADD COLUMN targets TEXT NOT NULL DEFAULT 'null';`
+
 // migrateInbox brings the database to inboxVersion, whichever process comes first.
 func migrateInbox(ctx context.Context, db *sql.DB) error {
 	if version, err := userVersion(ctx, db); err != nil || version == inboxVersion {
@@ -115,7 +119,7 @@ func migrateInbox(ctx context.Context, db *sql.DB) error {
 		return err
 	case version == inboxVersion:
 		return nil
-	case version != 0 && version != 2 && version != 3:
+	case version != 0 && (version < 2 || version > 4):
 		return fmt.Errorf("version %d of the file is not supported, only up to %d is; is there a newer claudemesh?", version, inboxVersion)
 	}
 	var old bool
@@ -125,15 +129,17 @@ func migrateInbox(ctx context.Context, db *sql.DB) error {
 	script := inboxSchema
 	switch {
 	case version == 2:
-		script = fromVersion2 + namePinSchema
+		script = fromVersion2 + namePinSchema + fromVersion4
 	case version == 3:
-		script = namePinSchema
+		script = namePinSchema + fromVersion4
+	case version == 4:
+		script = fromVersion4
 	case old:
 		script = "ALTER TABLE message RENAME TO message_0; DROP INDEX IF EXISTS message_unread;" + script + fromVersion0
 	}
 	script += fmt.Sprintf("PRAGMA user_version = %d;", inboxVersion)
 	_, err = tx.ExecContext(ctx, script)
-	if err == nil && version != 0 {
+	if err == nil && (version == 2 || version == 3) {
 		err = pinContacts(ctx, tx)
 	}
 	if err != nil {

@@ -18,7 +18,7 @@ var (
 	ErrNoMessage = errors.New("no such message in the inbox")
 
 	// ErrSeveralMessages is returned by Find for the start of several ids.
-	ErrSeveralMessages = errors.New("several messages have an id that begins so")
+	ErrSeveralMessages = errors.New("several messages have such an id")
 )
 
 // Filter chooses the mail that a session may see.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"unicode"
@@ -24,6 +25,7 @@ func (c *Client) open(p *wire.Push) Incoming {
 		Name:      p.SenderName,
 		Priority:  p.Priority,
 		Topic:     p.Topic,
+		Targets:   targets(p.TargetSpec),
 		ReplyTo:   p.ReplyTo,
 		Mentions:  p.Mentions,
 		CreatedAt: p.CreatedAt,
@@ -47,6 +49,26 @@ func (c *Client) open(p *wire.Push) Incoming {
 		m.Doubt = doubt
 	}
 	return m
+}
+
+// targets reads whom a message to many was for. What can't be read is not known.
+func targets(spec string) []string {
+	if spec == "" {
+		return nil
+	}
+	texts := []string{spec}
+	if spec[0] == '[' && json.Unmarshal([]byte(spec), &texts) != nil {
+		return nil
+	}
+	list := make([]string, len(texts))
+	for i, text := range texts {
+		t, err := wire.ParseTarget(text)
+		if err != nil {
+			return nil
+		}
+		list[i] = TargetText(t)
+	}
+	return list
 }
 
 // author returns the member that the key of a message's sender belongs to, or why

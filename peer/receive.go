@@ -48,9 +48,12 @@ type Incoming struct {
 	Err          error // with Unopened
 	Priority     wire.Priority
 	Topic        string
-	ReplyTo      string // message id
-	Mentions     []string
-	CreatedAt    time.Time // the broker's clock
+	// Targets are whom a message to many was for, in the broker's words and as TargetText
+	// writes them; none for one to a key, and when the broker does not tell.
+	Targets   []string
+	ReplyTo   string // message id
+	Mentions  []string
+	CreatedAt time.Time // the broker's clock
 }
 
 // DedupeKey names the intent behind the message: a message that arrives again,

@@ -344,6 +344,7 @@ func encode(m *Message, sameMember bool) []byte {
 		Priority: m.Priority, Nonce: m.Nonce, Ciphertext: m.Ciphertext, CreatedAt: m.CreatedAt,
 		ClientID: m.ClientID, Fingerprint: m.Fingerprint, Topic: m.Topic, ReplyTo: m.ReplyTo,
 		Mentions: m.Mentions, BodyVersion: m.BodyVersion, KeyEpoch: m.KeyEpoch, SenderAttestation: m.SenderAttestation,
+		TargetSpec: wire.ForMany(m.TargetSpec),
 	}
 	if !sameMember {
 		p.SenderMemberPubkey, p.SenderMemberID = m.SenderMemberKey, m.SenderMember

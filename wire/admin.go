@@ -87,6 +87,9 @@ type MemberRow struct {
 	JoinedAt    Time   `json:"joinedAt"`
 	Removed     bool   `json:"removed"`
 	Banned      bool   `json:"banned,omitempty"` // removed, until somebody takes that back
+	// Granted is what the asker grants this member; nil: it has said nothing, so the
+	// defaults hold. Empty: the member is blocked.
+	Granted []string `json:"granted,omitzero"`
 }
 
 // MemberSetRole changes another member's role. Owner only.

@@ -28,6 +28,9 @@ type Push struct {
 	// SenderAttestation is the sender's member's word for SenderPubkey; nil when
 	// that is no session's key.
 	SenderAttestation *Attestation
+	// TargetSpec is how a message to many was addressed, as in Send; "" of one to a key,
+	// and from brokers that do not tell.
+	TargetSpec string
 }
 
 // Versions of a message's body: how it is sealed and what is inside. The broker
@@ -45,6 +48,14 @@ const (
 // only clients with CapSealedGroups can open it.
 func SealedForMany(targetSpec string, bodyVersion int64) bool {
 	return bodyVersion >= BodyMesh && targetSpec != "" && strings.IndexByte("*@[", targetSpec[0]) >= 0
+}
+
+// ForMany returns a targetSpec that is no key, and "" for one that is.
+func ForMany(targetSpec string) string {
+	if targetSpec == "" || strings.IndexByte("*@[#", targetSpec[0]) < 0 {
+		return ""
+	}
+	return targetSpec
 }
 
 // copyKeyLen is how many digits of its recipient's key end the id of a copy.
@@ -100,6 +111,7 @@ func (p *Push) AppendJSON(b []byte) []byte {
 	if p.SenderAttestation != nil {
 		b = p.SenderAttestation.appendJSON(append(b, `,"senderAttestation":`...))
 	}
+	b = appendOptional(b, `,"targetSpec":`, p.TargetSpec)
 	return append(b, '}')
 }
 

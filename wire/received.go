@@ -110,6 +110,7 @@ func DecodePush(frame *Frame) (Push, error) {
 		ReplyTo:            f.str("replyToId"),
 		Mentions:           f.strs("mentions", MaxMentions),
 		SenderMemberPubkey: f.optionalKey("senderMemberPubkey"),
+		TargetSpec:         f.str("targetSpec"),
 	}
 	p.BodyVersion, _ = f.integer("bodyVersion")
 	p.KeyEpoch, _ = f.integer("keyEpoch")

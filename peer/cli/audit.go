@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,31 +22,67 @@ import (
 // auditPage is how many entries one request asks for; it is the broker's limit.
 const auditPage = 500
 
+// auditFlags are the flags of audit.
+type auditFlags struct {
+	json, verify bool
+	limit        int
+	before       int64
+	since        moment
+	member       string
+	kinds        []string
+}
+
 func (a *app) auditCommand() *cobra.Command {
-	var asJSON, verify bool
-	var limit int
+	var f auditFlags
 	cmd := &cobra.Command{
 		Use: "audit", Short: "Show the log of what was routed and of who came and went", Args: cobra.NoArgs,
 		Example: `  claudemesh audit --limit 20
+  claudemesh audit --member bob --since 2d
+  claudemesh audit --kind member_joined,member_removed
   claudemesh audit --verify`,
 		Long: `Show the newest entries of the mesh's audit log, for the owner and admins. Each entry
 holds the hash of the one before, and the newest entry that was seen is remembered in the
 config directory: a log that was changed since is found. --verify checks the whole log.
+--before with the number of an entry shows those before it.
+The kinds are ` + strings.Join(auditKinds(), ", ") + `.
 --json: an array of {seq, at (Unix ms), kind, actor, detail, prev, hash}.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if limit < 1 || limit > auditPage {
-				return usagef("--limit must be 1 to %d", auditPage)
+			if f.limit < 1 {
+				return usagef("--limit must be 1 or more")
 			}
-			return a.audit(cmd.Context(), limit, verify, asJSON)
+			if f.before < 0 {
+				return usagef("--before must be the number of an entry")
+			}
+			for _, kind := range f.kinds {
+				if !slices.Contains(auditKinds(), kind) {
+					return usagef("%q is no kind of entry; there are %s", kind, strings.Join(auditKinds(), ", "))
+				}
+			}
+			return a.audit(cmd.Context(), &f)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVar(&verify, "verify", false, "check the whole log instead of showing it")
-	cmd.Flags().IntVar(&limit, "limit", 50, "the newest so many entries")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&f.verify, "verify", false, "check the whole log instead of showing it")
+	cmd.Flags().IntVar(&f.limit, "limit", 50, "the newest so many entries")
+	cmd.Flags().Int64Var(&f.before, "before", 0, "only entries before the one of this number")
+	cmd.Flags().Var(&f.since, "since", sinceHelp)
+	cmd.Flags().StringVar(&f.member, "member", "", "only what this member did, or what was done to it")
+	cmd.Flags().StringSliceVar(&f.kinds, "kind", nil, "only entries of these kinds, separated by commas")
 	return cmd
 }
 
-func (a *app) audit(ctx context.Context, limit int, verify, asJSON bool) error {
+func auditKinds() []string {
+	var kinds []string
+	for _, k := range []audit.Kind{
+		audit.MeshCreated, audit.MemberJoined, audit.MemberRemoved, audit.MemberBanned, audit.MemberUnbanned, audit.RoleChanged,
+		audit.InviteCreated, audit.InviteRevoked, audit.PeerJoined, audit.PeerReturned, audit.PeerLeft, audit.PeerKicked, audit.Routed,
+	} {
+		kinds = append(kinds, string(k))
+	}
+	return kinds
+}
+
+func (a *app) audit(ctx context.Context, f *auditFlags) error {
 	client, m, err := a.connect(ctx)
 	if err != nil {
 		return err
@@ -58,34 +96,106 @@ func (a *app) audit(ctx context.Context, limit int, verify, asJSON bool) error {
 	if err := w.load(); err != nil {
 		return err
 	}
-	if verify {
+	if f.verify {
 		return a.auditVerify(ctx, client, w)
 	}
-	rows, err := client.Audit(ctx, wire.AuditQuery{Last: int64(limit)})
+	members, err := client.ListMembers(ctx)
 	if err != nil {
 		return err
 	}
-	if len(rows) > 0 {
-		first, err := audit.FromRow(meshID, rows[0])
-		if err != nil {
-			return err
-		}
-		if _, err := w.check(audit.Head{Seq: first.Seq - 1, Hash: first.Prev}, rows); err != nil {
-			return err
-		}
+	keep, err := f.keep(members, m.Member.Public())
+	if err != nil {
+		return err
+	}
+	rows, err := newestEntries(ctx, client, w, f, keep)
+	if err != nil {
+		return err
 	}
 	if err := w.save(ctx); err != nil {
 		return err
 	}
-	if asJSON {
+	if f.json {
 		return a.printJSON(nonNil(rows))
 	}
-	out := [][]string{{"SEQ", "TIME", "KIND", "ACTOR", "DETAIL"}}
+	names, now := newMemberNames(members, m.Member.Public()), time.Now()
+	out := [][]string{{"NO", "TIME", "WHAT HAPPENED"}}
 	for i := range rows {
 		r := &rows[i]
-		out = append(out, []string{strconv.FormatInt(r.Seq, 10), timeText(time.UnixMilli(r.At), time.Now()), r.Kind, r.Actor, string(r.Detail)})
+		out = append(out, []string{strconv.FormatInt(r.Seq, 10), timeText(time.UnixMilli(r.At), now), auditText(r, &names, now)})
 	}
-	return a.table(out)
+	return a.table(out, "NO", "TIME")
+}
+
+// keep returns which entries are asked for.
+func (f *auditFlags) keep(members []wire.MemberRow, own wire.Key) (func(*wire.AuditRow) bool, error) {
+	var member wire.ID
+	if f.member != "" {
+		found, err := peer.ResolveMember(f.member, own, members)
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(members, func(m wire.MemberRow) bool { return m.Pubkey == found.Key })
+		if i < 0 {
+			return nil, &peer.NobodyError{Name: f.member}
+		}
+		member = members[i].ID
+	}
+	return func(r *wire.AuditRow) bool {
+		return (len(f.kinds) == 0 || slices.Contains(f.kinds, r.Kind)) && (f.member == "" || concerns(r, member))
+	}, nil
+}
+
+// newestEntries reads the log backwards until it has as many entries as are asked for,
+// and returns them in their order. All that it reads is checked.
+func newestEntries(ctx context.Context, client *peer.Client, w *witness, f *auditFlags, keep func(*wire.AuditRow) bool) ([]wire.AuditRow, error) {
+	var found []wire.AuditRow // the newest first
+	query := wire.AuditQuery{Last: auditPage}
+	if len(f.kinds) == 0 && f.member == "" {
+		query.Last = int64(min(f.limit, auditPage))
+	}
+	size := query.Last
+	if f.before > 0 {
+		query = pageBefore(f.before, size)
+	}
+	var next *audit.Entry // the one after the page
+	for query.Last > 0 || query.Limit > 0 {
+		rows, err := client.Audit(ctx, query)
+		if err != nil {
+			return nil, err
+		}
+		if len(rows) == 0 {
+			break
+		}
+		first, err := audit.FromRow(w.meshID, rows[0])
+		if err != nil {
+			return nil, err
+		}
+		head, err := w.check(audit.Head{Seq: first.Seq - 1, Hash: first.Prev}, rows)
+		if err != nil {
+			return nil, err
+		}
+		if next != nil && (head.Seq != next.Seq-1 || head.Hash != next.Prev) {
+			return nil, fmt.Errorf("the audit log is broken: entry %d does not follow entry %d", next.Seq, head.Seq)
+		}
+		for i := len(rows) - 1; i >= 0; i-- {
+			if !f.since.Time.IsZero() && time.UnixMilli(rows[i].At).Before(f.since.Time) || len(found) == f.limit {
+				slices.Reverse(found)
+				return found, nil
+			}
+			if keep(&rows[i]) {
+				found = append(found, rows[i])
+			}
+		}
+		next, query = &first, pageBefore(first.Seq, size)
+	}
+	slices.Reverse(found)
+	return found, nil
+}
+
+// pageBefore asks for the entries before one; for none before the first.
+func pageBefore(seq, size int64) wire.AuditQuery {
+	after := max(0, seq-1-size)
+	return wire.AuditQuery{After: after, Limit: max(0, seq-1-after)}
 }
 
 func (a *app) auditVerify(ctx context.Context, client *peer.Client, w *witness) error {

@@ -47,7 +47,7 @@ func TestPrintableObeysNoControls(t *testing.T) {
 
 func TestMessageText(t *testing.T) {
 	t.Parallel()
-	now := time.Now()
+	now := time.Date(2026, 3, 5, 12, 0, 0, 0, time.Local)
 	a := &app{}
 	for _, tc := range []struct {
 		name string
@@ -55,10 +55,18 @@ func TestMessageText(t *testing.T) {
 		want string
 	}{
 		{"direct", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true}, " bob: hi"},
+		{"id", peer.Stored{MessageID: "0198c0de00000000000000001a2b3c4d", From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true}, " 1a2b3c4d bob: hi"},
 		{"mesh", peer.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh, Verified: true}, " bob to the mesh: hi"},
+		{"group", peer.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh, Verified: true, To: []string{"@ops"}}, " bob to @ops: hi"},
+		{"groups", peer.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh, Verified: true, To: []string{"@o\x1bps", "*"}}, ` bob to @o\u{1B}ps, everybody: hi`},
+		{"copy", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Copied, Verified: true}, " bob to several: hi"},
+		{"urgent", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true, Priority: "now"}, " bob [now]: hi"},
+		{"normal", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true, Priority: "next"}, " bob: hi"},
+		{"answer", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true, ReplyTo: "0198c0de1a2b3c4d"}, " bob [answers 1a2b3c4d]: hi"},
 		{"not verified", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Doubt: "no\nword"}, ` bob [not verified: no\nword]: hi`},
-		{"not verified, in the mesh", peer.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh}, " bob [not verified] to the mesh: hi"},
+		{"not verified, in the mesh", peer.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh}, " bob to the mesh [not verified]: hi"},
 		{"plain", peer.Stored{From: "bob", Body: "hi", Sealing: peer.NotEncrypted}, " bob [NOT ENCRYPTED, anybody may have written this]: hi"},
+		{"plain to a group", peer.Stored{From: "bob", Body: "hi", Sealing: peer.NotEncrypted, To: []string{"*"}}, " bob to everybody [NOT ENCRYPTED, anybody may have written this]: hi"},
 		{"unopened", peer.Stored{From: "bob", Error: "no\x1bkey", Sealing: peer.Unopened}, ` bob [could not be opened: no\u{1B}key]`},
 		{"lines that look like a message", peer.Stored{From: "bob", Body: "x\n12:00:00 alice: y", Sealing: peer.Direct, Verified: true}, " bob: x\n    12:00:00 alice: y"},
 		{"name with a line", peer.Stored{From: "bob\nalice", Body: "x", Sealing: peer.Direct, Verified: true}, ` bob\nalice: x`},
@@ -68,12 +76,69 @@ func TestMessageText(t *testing.T) {
 			t.Errorf("%s: got %q", tc.name, got)
 		}
 	}
-	old := peer.Stored{From: "bob", Sealing: peer.Direct, CreatedAt: now.AddDate(0, 0, -2)}
-	if got := a.messageText(&old, now); !strings.HasPrefix(got, now.AddDate(0, 0, -2).Format("2006-01-02 15:04")) {
-		t.Errorf("got %q", got)
-	}
 	if (&app{color: true}).paint(red, "x") != "\x1b[31mx\x1b[0m" || a.paint(red, "x") != "x" {
 		t.Error("colours")
+	}
+}
+
+func TestLetterText(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 5, 12, 0, 0, 0, time.Local)
+	m := peer.Stored{
+		MessageID: "0198c0de00000000000000001a2b3c4d", From: "bob\x1b", Sender: strings.Repeat("ab", 32), Verified: true, Compared: true, Sealing: peer.InMesh,
+		To: []string{"@ops"}, Priority: "now", ReplyTo: "m0", Body: "one\ntwo\x07", CreatedAt: now.Add(-90 * time.Minute),
+	}
+	want := `From      bob\u{1B}, key abababab, proven, and compared by voice
+To        @ops
+Sent      2026-03-05 10:30:00 (1 h ago)
+Id        0198c0de00000000000000001a2b3c4d
+Answers   m0
+Priority  now
+Sealed    for the members of the mesh
+
+one
+two\u{7}
+`
+	if got := (&app{}).letterText(&m, now); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	m = peer.Stored{MessageID: "m", From: "bob", Sender: strings.Repeat("ab", 32), Doubt: "no\nword", Sealing: peer.Unopened, Error: "no key", Priority: "next", CreatedAt: now}
+	want = `From      bob, key abababab, not verified: no\nword
+To        you
+Sent      2026-03-05 12:00:00 (now)
+Id        m
+Sealed    could not be opened
+Problem   no key
+`
+	if got := (&app{}).letterText(&m, now); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestMoments(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 5, 12, 0, 0, 0, time.Local)
+	at := func(day, hour, minute int) time.Time { return time.Date(2026, 3, day, hour, minute, 0, 0, time.Local) }
+	for in, want := range map[string]time.Time{
+		"today": at(5, 0, 0), "Yesterday": at(4, 0, 0), "2h": at(5, 10, 0), "1d": at(4, 12, 0), "2026-03-01": at(1, 0, 0), "2026-03-01 09:30": at(1, 9, 30),
+		"2026-03-01T09:30:00Z": time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC), "": {}, "soon": {}, "-2h": {}, "2026-13-01": {},
+	} {
+		got, err := parseMoment(in, now)
+		if !got.Equal(want) || (err == nil) == want.IsZero() {
+			t.Errorf("%q: got %v, %v", in, got, err)
+		}
+	}
+	for want, then := range map[string]time.Time{
+		"08:00:01": at(5, 8, 0).Add(time.Second), "yesterday 23:59": at(4, 23, 59), "tomorrow 00:00": at(6, 0, 0), "2026-03-03 10:00": at(3, 10, 0), "2026-03-07 10:00": at(7, 10, 0),
+	} {
+		if got := timeText(then, now); got != want {
+			t.Errorf("%v: got %q, want %q", then, got, want)
+		}
+	}
+	for want, then := range map[string]time.Time{"now": now, "5 min ago": at(5, 11, 55), "3 h ago": at(5, 8, 50), "2 d ago": at(3, 0, 0)} {
+		if got := ago(then, now); got != want {
+			t.Errorf("%v: got %q, want %q", then, got, want)
+		}
 	}
 }
 

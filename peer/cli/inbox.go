@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,8 +27,10 @@ const (
 
 // inboxFlags are the flags of inbox.
 type inboxFlags struct {
-	follow, json, all bool
-	limit             int
+	follow, json, all, unread bool
+	limit                     int
+	from, group, before       string
+	since                     moment
 }
 
 func (a *app) inboxCommand() *cobra.Command {
@@ -36,23 +39,26 @@ func (a *app) inboxCommand() *cobra.Command {
 		Use:   "inbox",
 		Short: "Fetch and show messages",
 		Example: `  claudemesh inbox
-  claudemesh inbox --follow
-  claudemesh inbox --all --limit 20`,
+  claudemesh inbox --follow --all --limit 20
+  claudemesh inbox --from bob --since yesterday
+  claudemesh inbox --group ops --limit 20 --before 1a2b3c4d`,
 		Long: `Fetch what is waiting and show the messages that were not shown before. With --follow,
 stay connected and show messages as they come. Messages are stored on disk before the
 broker may forget them, and kept for 30 days after they were shown. While the daemon
 runs, it receives them, and this shows what it has stored.
 
---json: one object a line: {messageId, clientMessageId, from, senderPubkey,
-senderMemberPubkey, verified, doubt, sealing, body, error, priority, topic, replyTo,
-createdAt, receivedAt, read}. verified tells that the message is from the member with
-senderMemberPubkey, whatever the broker says; where it is not, doubt says why.
-sealing is direct (for you alone), mesh (for members of the mesh), none (came
-unencrypted) or unopened (error says why).`,
+A line has the time, the end of the message's id and the sender, then to whom the message
+is if not to you alone, and its priority if that is not next. 'claudemesh inbox show' shows
+all of a message, 'claudemesh reply' answers it.
+
+--from, --group, --since and --before choose among the messages that were shown before,
+too, unless there is --unread. --before reads the disk only: with --limit it turns pages.
+
+` + inboxJSON,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if f.limit < 0 {
-				return usagef("--limit must not be negative")
+			if err := f.check(); err != nil {
+				return err
 			}
 			return a.inbox(cmd.Context(), &f)
 		},
@@ -60,8 +66,46 @@ unencrypted) or unopened (error says why).`,
 	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "stay, and show messages as they come")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON, one object a line")
 	cmd.Flags().BoolVar(&f.all, "all", false, "messages that were shown before, too")
+	cmd.Flags().BoolVar(&f.unread, "unread", false, "only messages that were not shown before")
 	cmd.Flags().IntVar(&f.limit, "limit", 0, "the newest so many (default all)")
+	cmd.Flags().StringVar(&f.from, "from", "", "only messages of this sender: a name, or the start of a key (8 digits or more)")
+	cmd.Flags().StringVar(&f.group, "group", "", "only messages to this group, or with all to everybody")
+	cmd.Flags().Var(&f.since, "since", sinceHelp)
+	cmd.Flags().StringVar(&f.before, "before", "", "only messages before this one, by the end of its id")
+	cmd.MarkFlagsMutuallyExclusive("all", "unread")
+	cmd.MarkFlagsMutuallyExclusive("follow", "before")
+	cmd.AddCommand(a.inboxShowCommand())
 	return cmd
+}
+
+// inboxJSON says what a message is as JSON.
+const inboxJSON = `--json: one object a line: {messageId, clientMessageId, from, senderPubkey,
+senderMemberPubkey, verified, compared, doubt, sealing, to, body, error, priority, topic,
+replyTo, createdAt, receivedAt, read}. verified tells that the message is from the member
+with senderMemberPubkey, whatever the broker says; where it is not, doubt says why. compared
+tells that you have compared that member's key by voice. to is an array of @group and *
+(everybody), in the broker's words; there is none for a message to you alone.
+sealing is direct (for you alone), copy (the same, of a message to many), mesh (for members
+of the mesh), none (came unencrypted) or unopened (error says why).`
+
+func (f *inboxFlags) check() error {
+	if f.limit < 0 {
+		return usagef("--limit must not be negative")
+	}
+	if f.group != "" {
+		target, err := wire.ParseTarget("@" + strings.TrimLeft(f.group, "@"))
+		if err != nil && f.group != "*" {
+			return usagef("%q can't be the name of a group", f.group)
+		}
+		f.group = "*"
+		if err == nil {
+			f.group = peer.TargetText(target)
+		}
+	}
+	if !f.unread && (f.from != "" || f.group != "" || f.before != "" || !f.since.IsZero()) {
+		f.all = true
+	}
+	return nil
 }
 
 // reader shows the messages of one mesh.
@@ -70,8 +114,10 @@ type reader struct {
 	flags *inboxFlags
 	mesh  peer.Mesh
 	store *peer.Inbox
-	last  int64         // the newest message that was shown
-	fresh chan struct{} // has room for one: messages were stored
+	last  int64 // the newest message that was shown
+	// before is the message before which to look; 0: all
+	before int64
+	fresh  chan struct{} // has room for one: messages were stored
 }
 
 func (a *app) inbox(ctx context.Context, f *inboxFlags) error {
@@ -88,6 +134,9 @@ func (a *app) inbox(ctx context.Context, f *inboxFlags) error {
 		return err
 	}
 	r := &reader{app: a, flags: f, mesh: m, store: store, fresh: make(chan struct{}, 1)}
+	if f.before != "" {
+		return r.showBefore(ctx)
+	}
 	if serves, problem := a.daemonServes(ctx, m.MeshID); serves {
 		return r.readDaemon(ctx, problem)
 	}
@@ -222,7 +271,9 @@ func (r *reader) tell(s peer.State) {
 
 // show prints what was not shown yet, and marks it as read.
 func (r *reader) show(ctx context.Context) error {
-	o := peer.ListOptions{All: r.flags.all, After: r.last, Limit: r.flags.limit}
+	o := peer.ListOptions{
+		All: r.flags.all, After: r.last, Limit: r.flags.limit, Before: r.before, Since: r.flags.since.Time, From: r.flags.from, Group: r.flags.group,
+	}
 	if r.last > 0 {
 		o.Limit = 0 // the limit is for what was there at the start
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,10 +24,10 @@ what you send them waits for them.
 
 --json: an array of {pubkey, memberPubkey, displayName, status, summary, groups,
 sessionId, connectedAt, cwd, peerRole, online, visible, role} with hostname, peerType,
-channel, model, stats, profile, statusReason and cannotRead where known, and with {verified, doubt}:
-verified tells that the member vouches for the key and that the name is no other
-member's and looks like none; where it is not, doubt says why. A member that is away has status "away",
-and its member key as pubkey.`,
+channel, model, stats, profile, statusReason and cannotRead where known, and with {verified, compared,
+doubt}. A member that is away has status "away", and its member key as pubkey.
+
+` + trustHelp,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, m, err := a.connect(cmd.Context())
 			if err != nil {
@@ -72,10 +73,27 @@ func withAway(peers []wire.PeerRow, members []wire.MemberRow) []wire.PeerRow {
 	return peers
 }
 
+// trustHelp says what is known of a peer's key, in tables and in JSON.
+const trustHelp = `TRUST is "proven" (JSON: verified) when the member vouches for the key, and the name is no
+other member's and looks like none; else it is NO, with the reason (doubt). It is "compared"
+when you have compared the member's key by voice, too; see 'claudemesh verify'.`
+
+// trustText says in a word what is known of a key.
+func trustText(verified, compared bool, doubt string) string {
+	switch {
+	case !verified:
+		return "NO: " + doubt
+	case compared:
+		return "compared"
+	}
+	return "proven"
+}
+
 // trustedRow is a row of the roster with what is known of it here.
 type trustedRow struct {
 	wire.PeerRow
 	Verified bool   `json:"verified"`
+	Compared bool   `json:"compared"`
 	Doubt    string `json:"doubt,omitempty"`
 }
 
@@ -91,7 +109,7 @@ func (a *app) trust(ctx context.Context, meshID string, peers []wire.PeerRow, me
 	for i := range peers {
 		rows[i].PeerRow = peers[i]
 		if err == nil {
-			rows[i].Verified, rows[i].Doubt = known[i].Verified, known[i].Doubt
+			rows[i].Verified, rows[i].Compared, rows[i].Doubt = known[i].Verified, known[i].Compared, known[i].Doubt
 		} else {
 			rows[i].Verified, rows[i].Doubt = peer.VerifyRow(&peers[i], now)
 		}
@@ -115,7 +133,7 @@ func (a *app) compareNames(ctx context.Context, meshID string, peers []wire.Peer
 }
 
 func peerTable(peers []trustedRow, own wire.Key) [][]string {
-	rows := [][]string{{"NAME", "KEY", "VERIFIED", "STATUS", "WHERE", "GROUPS", "SUMMARY"}}
+	rows := [][]string{{"NAME", "KEY", "TRUST", "STATUS", "WHERE", "GROUPS", "SUMMARY"}}
 	for i := range peers {
 		p := &peers[i]
 		name, status, summary := p.DisplayName, string(p.Status), ""
@@ -145,11 +163,7 @@ func peerTable(peers []trustedRow, own wire.Key) [][]string {
 		if p.CannotRead != "" {
 			status += ", can't read messages (" + p.CannotRead + ")"
 		}
-		verified := "yes"
-		if !p.Verified {
-			verified = "NO: " + p.Doubt
-		}
-		rows = append(rows, []string{name, p.Pubkey.Short(), verified, status, where, strings.Join(groups, " "), summary})
+		rows = append(rows, []string{name, p.Pubkey.Short(), trustText(p.Verified, p.Compared, p.Doubt), status, where, strings.Join(groups, " "), summary})
 	}
 	return rows
 }
@@ -160,8 +174,12 @@ func (a *app) membersCommand() *cobra.Command {
 		Use: "members", Short: "List the members of the mesh", Args: cobra.NoArgs,
 		Example: `  claudemesh members
   claudemesh members --json`,
-		Long: `List the members of the mesh, connected or not.
---json: an array of {id, pubkey, displayName, role, joinedAt, removed, banned?}.`,
+		Long: `List the members of the mesh, connected or not, and what you let each do to you; see
+'claudemesh grant' and 'claudemesh block'.
+--json: an array of {id, pubkey, displayName, role, joinedAt, removed, banned?, granted?,
+verified, compared, doubt?}. Without granted a member may do all that there is; [] is a block.
+
+` + trustHelp,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, m, err := a.connect(cmd.Context())
 			if err != nil {
@@ -172,27 +190,71 @@ func (a *app) membersCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			trusted := a.trustMembers(cmd.Context(), m.MeshID, members)
 			if asJSON {
-				return a.printJSON(nonNil(members))
+				return a.printJSON(nonNil(trusted))
 			}
-			rows := [][]string{{"NAME", "KEY", "ROLE", "JOINED"}}
-			for i := range members {
-				v := &members[i]
-				name, role := v.DisplayName, v.Role
-				if v.Pubkey == m.Member.Public() {
-					name += " (you)"
-				}
-				switch {
-				case v.Banned:
-					role = "banned"
-				case v.Removed:
-					role = "removed"
-				}
-				rows = append(rows, []string{name, v.Pubkey.Short(), role, timeText(v.JoinedAt.Time, time.Now())})
-			}
-			return a.table(rows, "KEY")
+			return a.table(memberTable(trusted, m.Member.Public(), time.Now()), "KEY")
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// trustedMember is a member with what is known of it here.
+type trustedMember struct {
+	wire.MemberRow
+	Verified bool   `json:"verified"`
+	Compared bool   `json:"compared"`
+	Doubt    string `json:"doubt,omitempty"`
+}
+
+// trustMembers finds out which members bear their names alone.
+func (a *app) trustMembers(ctx context.Context, meshID string, members []wire.MemberRow) []trustedMember {
+	rows := a.trust(ctx, meshID, withAway(nil, asPresent(members)), members)
+	list := make([]trustedMember, len(members))
+	for i := range members {
+		list[i] = trustedMember{members[i], rows[i].Verified, rows[i].Compared, rows[i].Doubt}
+	}
+	return list
+}
+
+// asPresent returns the members as if none were removed.
+func asPresent(members []wire.MemberRow) []wire.MemberRow {
+	all := slices.Clone(members)
+	for i := range all {
+		all[i].Removed = false
+	}
+	return all
+}
+
+func memberTable(members []trustedMember, own wire.Key, now time.Time) [][]string {
+	rows := [][]string{{"NAME", "KEY", "TRUST", "ROLE", "YOU ALLOW", "JOINED"}}
+	for i := range members {
+		v := &members[i]
+		name, role, allowed := v.DisplayName, v.Role, grantText(v.Granted)
+		if v.Pubkey == own {
+			name += " (you)"
+			allowed = ""
+		}
+		switch {
+		case v.Banned:
+			role = "banned"
+		case v.Removed:
+			role = "removed"
+		}
+		rows = append(rows, []string{name, v.Pubkey.Short(), trustText(v.Verified, v.Compared, v.Doubt), role, allowed, timeText(v.JoinedAt.Time, now)})
+	}
+	return rows
+}
+
+// grantText says what a member may do to the user.
+func grantText(granted []string) string {
+	switch {
+	case granted == nil:
+		return "all"
+	case len(granted) == 0:
+		return "blocked"
+	}
+	return strings.Join(granted, ", ")
 }

@@ -3,10 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"strings"
-	"time"
 
-	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/visible"
 )
 
@@ -53,38 +50,10 @@ func (a *app) encode(v any, indent string) error {
 	return err
 }
 
-// timeText writes a moment in local time, with the day if it is not today.
-func timeText(t, now time.Time) string {
-	t, now = t.Local(), now.Local()
-	if t.Format(time.DateOnly) == now.Format(time.DateOnly) {
-		return t.Format("15:04:05")
-	}
-	return t.Format("2006-01-02 15:04")
-}
-
 // notVerified says that something is not verified, and why.
 func notVerified(doubt string) string {
 	if doubt == "" {
 		return "not verified"
 	}
 	return "not verified: " + oneLine(doubt)
-}
-
-// messageText lays out a message of the inbox. Lines after the first are
-// indented, so that a message can't pass for several.
-func (a *app) messageText(m *peer.Stored, now time.Time) string {
-	head := a.paint(dim, timeText(m.CreatedAt, now)) + " " + a.paint(bold, oneLine(m.From))
-	if (m.Sealing == peer.Direct || m.Sealing == peer.Copied || m.Sealing == peer.InMesh) && !m.Verified {
-		head += " " + a.paint(yellow, "["+notVerified(m.Doubt)+"]")
-	}
-	body := strings.ReplaceAll(printable(m.Body), "\n", "\n    ")
-	switch m.Sealing {
-	case peer.Direct:
-		return head + ": " + body
-	case peer.InMesh, peer.Copied:
-		return head + " to the mesh: " + body
-	case peer.NotEncrypted:
-		return head + " " + a.paint(yellow, "[NOT ENCRYPTED, anybody may have written this]") + ": " + body
-	}
-	return head + " " + a.paint(red, "[could not be opened: "+oneLine(m.Error)+"]")
 }

@@ -64,7 +64,7 @@ func (l *line) describePeers(ctx context.Context, rows []wire.PeerRow) ([]local.
 		p := local.Peer{
 			Name: row.DisplayName, Member: t.Pinned, Key: row.Pubkey, Mesh: l.mesh.Slug, Role: row.PeerRole,
 			Status: row.Status, Reason: row.StatusReason, Online: row.Online, Groups: row.Groups[:min(len(row.Groups), maxPeerGroups)],
-			Cwd: cut(row.Cwd, maxPeerText), Hostname: row.Hostname, Verified: t.Verified, Doubt: t.Doubt,
+			Cwd: cut(row.Cwd, maxPeerText), Hostname: row.Hostname, Verified: t.Verified, Compared: t.Compared, Doubt: t.Doubt,
 			Own: row.MemberPubkey == l.mesh.Member.Public(), You: row.Pubkey == l.key.Public(), CannotRead: row.CannotRead,
 		}
 		if p.Member == "" {

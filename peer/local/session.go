@@ -82,6 +82,7 @@ type Peer struct {
 	Hostname string       `json:"hostname,omitempty"`
 	Own      bool         `json:"own,omitempty"` // another session of the same member
 	Verified bool         `json:"verified"`      // the member vouches for the key
+	Compared bool         `json:"compared"`      // and the user has compared the member's key by voice
 	Doubt    string       `json:"doubt,omitempty"`
 	You      bool         `json:"you,omitempty"` // this session itself
 	// CannotRead is why the peer can't read what is sent to it, in its own words.

@@ -86,6 +86,7 @@ type peerLine struct {
 	Member   string   `json:"member,omitempty"`             // when it is not the name
 	Own      bool     `json:"sameMemberAsYou,omitempty"`
 	Verified bool     `json:"verified"`
+	Compared bool     `json:"comparedByVoice,omitempty"`
 	Doubt    string   `json:"doubt,omitempty"`
 	Groups   []string `json:"groups,omitempty"`
 	Summary  string   `json:"summary,omitempty"`
@@ -132,7 +133,7 @@ func line(p *local.Peer) peerLine {
 	l := peerLine{
 		Name: short(p.Name, maxName), Key: shortKey(p.Key.String()), You: p.You, Mesh: p.Mesh, Kind: "session",
 		Status: string(p.Status), Reason: short(p.Reason, maxName), Away: !p.Online, Unread: short(p.CannotRead, maxSummary), Own: p.Own && !p.You,
-		Verified: p.Verified, Doubt: short(p.Doubt, maxSummary),
+		Verified: p.Verified, Compared: p.Compared, Doubt: short(p.Doubt, maxSummary),
 		Summary: short(p.Summary, maxSummary), Cwd: short(p.Cwd, maxSummary),
 	}
 	if p.Role == controlPlane {

@@ -56,7 +56,7 @@ func (s *server) addTools(m *mcp.Server) {
 	}, s.send)
 	add(s, m, &mcp.Tool{
 		Name:        "list_peers",
-		Description: "List who is on the mesh: name, key, status, groups, what they are working on, and whether their member vouches for them (verified).",
+		Description: "List who is on the mesh: name, key, status, groups, what they are working on, whether their member vouches for them (verified), and whether your user has compared keys with that member (comparedByVoice).",
 		InputSchema: schema(`{"type":"object","additionalProperties":false,"properties":{
 			"mesh":{"type":"string","description":"Slug of the mesh; all meshes of this session if left out."}}}`),
 		Annotations: &mcp.ToolAnnotations{Title: "List peers", ReadOnlyHint: true, OpenWorldHint: yes()},
