@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,34 @@ func TestInvitePage(t *testing.T) {
 	response, body = s.do("GET", "/i/"+code, "")
 	if response.StatusCode != 410 || !strings.Contains(body, "This invite was withdrawn.") || strings.Contains(body, "Ada") {
 		t.Errorf("revoked: %d %s", response.StatusCode, body)
+	}
+}
+
+// TestInvitePageOnAPhone checks that commands scroll and are never broken, and that on a
+// narrow screen the button stands below its command and takes no width from it.
+func TestInvitePageOnAPhone(t *testing.T) {
+	t.Parallel()
+	css := regexp.MustCompile(`\s+`).ReplaceAllString(inviteHTML, " ")
+	rules := func(css, selector string) string {
+		var all []string
+		for _, m := range regexp.MustCompile(`(?:^|[{}] )`+regexp.QuoteMeta(selector)+` \{([^}]*)\}`).FindAllStringSubmatch(css, -1) {
+			all = append(all, m[1])
+		}
+		return strings.Join(all, ";")
+	}
+	wide, narrow, ok := strings.Cut(css, "@media (max-width: 399px) ")
+	if !ok {
+		t.Fatal("no rules for narrow screens")
+	}
+	if pre := rules(wide, "pre"); !strings.Contains(pre, "overflow-x: auto;") || !strings.Contains(pre, "white-space: pre;") ||
+		!strings.Contains(pre, "min-width: 0;") || strings.Contains(pre, "overflow-wrap") || strings.Contains(pre, "word-break") {
+		t.Errorf("commands: %s", pre)
+	}
+	if command := rules(narrow, ".command"); !strings.Contains(command, "flex-direction: column;") {
+		t.Errorf("commands on a narrow screen: %s", command)
+	}
+	if strings.Count(inviteHTML, "<pre") != 2 || strings.Count(inviteHTML, `<div class="command"><pre`) != 2 {
+		t.Error("a command stands elsewhere")
 	}
 }
 

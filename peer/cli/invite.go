@@ -101,20 +101,27 @@ func (a *app) invite(ctx context.Context, f *inviteFlags) error {
 	if err != nil {
 		return err
 	}
-	return a.printInvite(f, invited{link.URL(), id, f.role, f.uses, time.UnixMilli(create.ExpiresAt).UTC()})
+	return a.printInvite(f, isLoopback(m.BrokerURL), invited{link.URL(), id, f.role, f.uses, time.UnixMilli(create.ExpiresAt).UTC()})
 }
 
-func (a *app) printInvite(f *inviteFlags, i invited) error {
+// printInvite prints a link. One that is local can be used on this machine only, so it is of
+// no use to a camera.
+func (a *app) printInvite(f *inviteFlags, local bool, i invited) error {
 	if f.json {
 		return a.printJSON(i)
 	}
 	fmt.Fprintln(a.out, i.Link)
-	if f.qr || a.terminal && !f.noQR {
+	if f.qr || a.terminal && !f.noQR && !local {
 		qrterminal.GenerateHalfBlock(i.Link, qrterminal.L, a.out)
 	}
 	times := "once"
 	if i.Uses > 1 {
 		times = strconv.FormatInt(i.Uses, 10) + " times"
+	}
+	if local {
+		fmt.Fprintln(a.err, `This link works on this machine only. For others, start the broker with CLAUDEMESH_SITE set to an
+address that they can reach, such as mesh.example.com, and invite them with that in the link:
+  `+calledAs()+` invite --broker wss://mesh.example.com/ws`)
 	}
 	_, err := fmt.Fprintf(a.err, "Good for joining %s as %s, until %s. Pass it on in private: whoever has it can join.\n",
 		times, i.Role, i.ExpiresAt.Local().Format("2006-01-02 15:04"))

@@ -90,8 +90,8 @@ func (a *app) create(ctx context.Context, slug, name, displayName, token string)
 	if err := peer.UpdateConfig(ctx, a.dir, func(c *peer.Config) error { c.Put(m); return nil }); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "Created the mesh %s on %s. You are its owner, as %s.\nInvite somebody: claudemesh invite\n",
-		slug, printable(broker), oneLine(displayName))
+	_, err = fmt.Fprintf(a.out, "Created the mesh %s on %s. You are its owner, as %s.\nInvite somebody: %s\n",
+		slug, printable(broker), oneLine(displayName), a.next("invite", m.MeshID))
 	return err
 }
 
@@ -157,8 +157,27 @@ func (a *app) join(ctx context.Context, text, name string, anew bool) error {
 		_, err = fmt.Fprintf(a.out, "You are a member of %s already.\n", slug)
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "Joined the mesh %s as %s.\nSee who is there: claudemesh peers\nRead what comes:  claudemesh inbox --follow\n", slug, oneLine(name))
+	_, err = fmt.Fprintf(a.out, "Joined the mesh %s as %s.\nSee who is there: %s\nRead what comes:  %s\n",
+		slug, oneLine(name), a.next("peers", joined.Mesh.MeshID), a.next("inbox --follow", joined.Mesh.MeshID))
 	return err
+}
+
+// next is a command for a mesh that was just joined, which is named if there are others.
+func (a *app) next(verb, meshID string) string {
+	command := calledAs() + " " + verb
+	config, err := peer.LoadConfig(a.dir)
+	if err != nil || len(config.Meshes) < 2 {
+		return command
+	}
+	m, err := config.Find(meshID)
+	if err != nil {
+		return command
+	}
+	name := m.Slug
+	if _, err := config.Find(name); err != nil { // another one has that slug too
+		name = m.ShortID()
+	}
+	return command + " --mesh " + shellWord(name)
 }
 
 // joinFunc is peer.Join or peer.JoinAnew.

@@ -86,21 +86,21 @@ func (a *app) run(ctx context.Context, args []string) int {
 	case errors.Is(err, errReported):
 		return exitFailed
 	case !a.started || errors.As(err, &usage):
-		fmt.Fprintf(a.err, "claudemesh: %s\nRun '%s --help' for how to use it.\n", printable(err.Error()), cmd.CommandPath())
+		fmt.Fprintf(a.err, "claudemesh: %s\nRun '%s --help' for how to use it.\n", printable(copyable(err.Error())), strings.Replace(cmd.CommandPath(), ownName, calledAs(), 1))
 		return exitUsage
 	}
 	text := explain(err)
 	var several *peer.AmbiguousError
 	if errors.As(err, &several) {
-		text = several.Choices(func(pick string) string { return commandWith(cmd, args, several.Name, pick) })
+		text = several.Choices(func(pick string) string { return commandWith(args, several.Name, pick) })
 	}
-	fmt.Fprintln(a.err, "claudemesh:", printable(text))
+	fmt.Fprintln(a.err, "claudemesh:", printable(copyable(text)))
 	return exitFailed
 }
 
 // commandWith is the command line with another text in the place of a name.
-func commandWith(cmd *cobra.Command, args []string, name, instead string) string {
-	words := []string{cmd.Root().Name()}
+func commandWith(args []string, name, instead string) string {
+	words := []string{calledAs()}
 	for _, arg := range args {
 		if arg == name {
 			arg, name = instead, ""

@@ -163,7 +163,7 @@ along: do not write anything secret to this peer.
 // shellWord writes a name as one word of a command line.
 func shellWord(s string) string {
 	s = oneLine(s)
-	if strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789._-") == "" && s != "" {
+	if strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789._-/") == "" && s != "" {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
