@@ -7,32 +7,46 @@ TESTS    ?= ./...
 FOR      ?= 30m
 FAULT    ?=
 LONG     ?=
+# Where build puts the commands, and whether the race detector watches them (RACE=1).
+BIN      ?= bin
+RACE     ?=
+# How long all tests of one package may take together; V=1 names each test when it ends.
+TIMEOUT  ?= 20m
+V        ?=
 
 module  := github.com/claudemesh/claudemesh
 ldflags := -s -w -X $(module)/caddymesh.version=$(VERSION) -X $(module)/peer/cli.version=$(VERSION) -X main.version=$(VERSION)
 # xcaddy's own tags: they leave out databases of Caddy's certificate authority.
 tags    := nobadger,nomysql,nopgx
-compile := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags $(tags) -ldflags "$(ldflags)"
+compile := CGO_ENABLED=$(if $(RACE),1,0) go build $(if $(RACE),-race,-trimpath) -buildvcs=false -tags $(tags) -ldflags "$(ldflags)"
 
-.PHONY: help build run test test-claude torture recording bench benchmarks fuzz lint fmt clean
+.PHONY: help build commands run test test-busy test-claude torture recording bench benchmarks fuzz lint fmt clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/caddy (the broker), bin/claudemesh (the command) and bin/claudemesh-hook (its hook)
-	@mkdir -p bin
-	@echo "building bin/caddy, bin/claudemesh and bin/claudemesh-hook $(VERSION)"
-	@$(compile) -o bin/caddy ./cmd/caddy
-	@$(compile) -o bin/claudemesh ./cmd/claudemesh
-	@$(compile) -o bin/claudemesh-hook ./cmd/claudemesh-hook
+	@mkdir -p $(BIN)
+	@echo "building $(BIN)/caddy, $(BIN)/claudemesh and $(BIN)/claudemesh-hook $(VERSION)"
+	@$(compile) -o $(BIN)/caddy ./cmd/caddy
+	@$(compile) -o $(BIN)/claudemesh ./cmd/claudemesh
+	@$(compile) -o $(BIN)/claudemesh-hook ./cmd/claudemesh-hook
+
+commands: build # and what stands in for Claude Code: all that tests start
+	@$(compile) -o $(BIN)/stand-in/claude ./tests/internal/standin
 
 run: build ## the broker on 127.0.0.1:7900, until Ctrl-C
 	@scripts/run
 
-test: ## all tests on both databases, with the race detector
+test: ## all tests on both databases, with the race detector; V=1 names each test when it ends
 	@scripts/need gcc postgres proxies
-	@CGO_ENABLED=1 go test -race -shuffle=on -timeout 20m $(TESTS)
+	@$(MAKE) --no-print-directory commands BIN=bin/test RACE=1
+	@CGO_ENABLED=1 CLAUDEMESH_TEST_COMMANDS='$(CURDIR)/bin/test' \
+		go test -race -shuffle=on -timeout $(TIMEOUT) $(if $(V),-v) $(TESTS)
+
+test-busy: ## the same beside a busy loop on each core
+	@scripts/busy $(MAKE) --no-print-directory test TIMEOUT=1h
 
 test-claude: ## the tests in the real Claude Code, where it can be had; LONG=1 tries interruptions four times as often
 	@CLAUDEMESH_TEST_LONG=$(LONG) scripts/claude test

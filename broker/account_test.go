@@ -12,6 +12,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -143,7 +144,7 @@ func TestUnreadAnswers(t *testing.T) {
 		}
 	}
 	greedy := s.session(owner, newKeys(t), "greedy")
-	s.eventually("the member is refused", func() bool {
+	await.Until(s.t, "the member is refused", func() bool {
 		text := greedy.refused(frame{"type": "list_peers", "_reqId": "r"}, 1)
 		if text != "" {
 			wantTransient(t, text, "bytes of answers")

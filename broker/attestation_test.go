@@ -8,6 +8,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // attested connects a session and returns the attestation of its hello.
@@ -175,7 +176,7 @@ func TestHookStatusOverTheConnectionExpires(t *testing.T) {
 	if row := c.peers()["me"]; row["status"] != "working" {
 		t.Fatalf("%v", row)
 	}
-	for end := time.Now().Add(10 * time.Second); ; {
+	for end := time.Now().Add(await.Patience); ; {
 		row := c.peers()["me"]
 		if row["status"] == "idle" && row["statusReason"] == nil {
 			return

@@ -19,6 +19,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/storage/sqlite"
 	"github.com/claudemesh/claudemesh/wire"
@@ -72,7 +73,7 @@ func serveWithin(t testing.TB, store *sqlite.Store, storage broker.Storage, budg
 		}
 	}))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
 		defer cancel()
 		if err := b.Stop(ctx); err != nil {
 			t.Errorf("stop: %v", err)
@@ -136,7 +137,7 @@ func (c *client) send(f frame) {
 func (c *client) next(kind string) frame {
 	c.t.Helper()
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
 		_, data, err := c.ws.Read(ctx)
 		cancel()
 		if err != nil {

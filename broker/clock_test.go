@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/storage/sqlite"
 	"github.com/claudemesh/claudemesh/wire"
@@ -31,7 +32,7 @@ func TestWorkingEndsThoughTheClockWasSetBack(t *testing.T) {
 	setBack(t, path, m.mesh, time.Hour)
 	s := startAt(t, path, func(s *broker.Settings) { s.StatusTTL = time.Second })
 	c := s.session(m, keys, "me")
-	for end := time.Now().Add(10 * time.Second); c.peers()["me"]["status"] != "idle"; {
+	for end := time.Now().Add(await.Patience); c.peers()["me"]["status"] != "idle"; {
 		if time.Now().After(end) {
 			t.Fatalf("still %v", c.peers()["me"])
 		}

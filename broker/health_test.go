@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/storage/sqlite"
 )
 
@@ -39,7 +40,7 @@ func TestHealthIsTheStorages(t *testing.T) {
 		t.Errorf("after somebody who went away: %v", err)
 	}
 	storage.mute.Store(true)
-	s.eventually("the storage is down", func() bool { return s.Health(t.Context()).DB == "down" })
+	await.Until(s.t, "the storage is down", func() bool { return s.Health(t.Context()).DB == "down" })
 	storage.mute.Store(false)
-	s.eventually("it is up again", func() bool { return s.Health(t.Context()).DB == "up" })
+	await.Until(s.t, "it is up again", func() bool { return s.Health(t.Context()).DB == "up" })
 }

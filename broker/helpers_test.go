@@ -10,6 +10,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -33,21 +34,6 @@ func (s *server) join(m member) member {
 		s.t.Fatal(err)
 	}
 	return member{keys, m.mesh, id}
-}
-
-// eventually waits until something is so.
-func (s *server) eventually(what string, holds func() bool) {
-	s.t.Helper()
-	deadline := time.After(10 * time.Second)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			s.t.Fatalf("waited in vain until %s", what)
-		}
-	}
 }
 
 // peers returns the rows of the roster by display name.
@@ -77,7 +63,7 @@ func (c *client) wantPeers(names ...string) {
 // closed waits until the connection is closed, and returns the reason.
 func (c *client) closed() string {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
 	defer cancel()
 	for {
 		if _, _, err := c.ws.Read(ctx); err != nil {
@@ -93,7 +79,7 @@ func (c *client) closed() string {
 // news returns the next n system pushes as "event name".
 func (c *client) news(n int) []string {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
 	defer cancel()
 	var list []string
 	for len(list) < n {
@@ -142,7 +128,7 @@ func (c *client) delivered(n int) {
 	c.t.Helper()
 	c.send(message(n, newKeys(c.t).Public(), 100)) // a repetition: answered with the first one's id
 	id := c.next("ack")["messageId"]
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(await.Patience); time.Now().Before(end); {
 		c.send(frame{"type": "message_status", "messageId": id, "_reqId": "s"})
 		if c.next("message_status_result")["delivered"] == true {
 			return

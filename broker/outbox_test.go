@@ -16,6 +16,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -45,7 +46,7 @@ func pipe(t *testing.T) (o *outbox, client *websocket.Conn) {
 
 func read(t *testing.T, ws *websocket.Conn) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 	defer cancel()
 	_, data, err := ws.Read(ctx)
 	return string(data), err

@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/storage/sqlite"
 	"github.com/claudemesh/claudemesh/wire"
@@ -97,7 +97,7 @@ func TestSendsWaitForRoom(t *testing.T) {
 	for i := 1; i < n; i++ {
 		alice.send(message(i, b.Public(), 400))
 	}
-	s.eventually("sends wait", func() bool { return s.Stats().Parked > 30 })
+	await.Until(s.t, "sends wait", func() bool { return s.Stats().Parked > 30 })
 	alice.wantPeers("alice", "bob")
 	goOn()
 	alice.acked(1, n)
@@ -123,7 +123,7 @@ func TestAcknowledgementsPassTheSendsThatWait(t *testing.T) {
 	bob.send(message(1, a.Public(), 30_000)) // more than the budget: it goes alone
 	push := alice.next("push")
 	alice.send(message(2, b.Public(), 400))
-	s.eventually("a send waits", func() bool { return s.Stats().Parked == 1 })
+	await.Until(s.t, "a send waits", func() bool { return s.Stats().Parked == 1 })
 	alice.send(frame{"type": "client_ack", "brokerMessageId": push["messageId"]})
 	bob.acked(1, 2) // all who must have it have it
 }
@@ -140,7 +140,7 @@ func TestSendsOutlastAShortFailure(t *testing.T) {
 	for i := 1; i < 100; i++ {
 		alice.send(message(i, b.Public(), 100))
 	}
-	s.eventually("it has failed and sends wait", func() bool { return s.Stats().Journal.Failures > 2 && s.Stats().Parked > 0 })
+	await.Until(s.t, "it has failed and sends wait", func() bool { return s.Stats().Journal.Failures > 2 && s.Stats().Parked > 0 })
 	storage.fail(false)
 	alice.acked(1, 100)
 	for i := range 100 {
@@ -161,11 +161,11 @@ func TestRepeatedSendWhileTheFirstWaits(t *testing.T) {
 	bob.gets(1)
 	alice.acked(1, 2)
 	alice.send(message(2, b.Public(), 100))
-	s.eventually("it waits", func() bool { return s.Stats().Parked == 1 })
+	await.Until(s.t, "it waits", func() bool { return s.Stats().Parked == 1 })
 	alice.send(message(2, b.Public(), 100))
 	again.send(message(2, b.Public(), 100))
 	alice.send(message(1, b.Public(), 100)) // was accepted before
-	s.eventually("all wait", func() bool { return s.Stats().Parked == 4 })
+	await.Until(s.t, "all wait", func() bool { return s.Stats().Parked == 4 })
 	goOn()
 	first := alice.next("ack")
 	for _, ack := range []frame{alice.next("ack"), again.next("ack")} {
@@ -206,7 +206,7 @@ func TestConnectionEndsWhileSendsWait(t *testing.T) {
 			for i := 2; i < 10; i++ {
 				alice.send(message(i, b.Public(), 100))
 			}
-			s.eventually("they wait", func() bool { return s.Stats().Parked == 8 })
+			await.Until(s.t, "they wait", func() bool { return s.Stats().Parked == 8 })
 			again := func() *client { return s.session(m, a, "alice") }
 			end(s, alice, again)
 			if name == "replaced" {
@@ -214,7 +214,7 @@ func TestConnectionEndsWhileSendsWait(t *testing.T) {
 					t.Fatalf("closed as %q", reason)
 				}
 			}
-			s.eventually("none waits", func() bool { return s.Stats().Parked == 0 })
+			await.Until(s.t, "none waits", func() bool { return s.Stats().Parked == 0 })
 			goOn()
 			next := again()
 			next.send(message(20, b.Public(), 100))
@@ -239,14 +239,14 @@ func TestMemberIsRemovedWhileSendsWait(t *testing.T) {
 	bob.gets(1)
 	evil.acked(1, 2)
 	evil.send(message(2, b.Public(), 100))
-	s.eventually("it waits", func() bool { return s.Stats().Parked == 1 })
+	await.Until(s.t, "it waits", func() bool { return s.Stats().Parked == 1 })
 	alice.send(frame{"type": "member_remove", "pubkey": guest.keys.Public().String(), "_reqId": "r"})
 	alice.next("ack")
 	if reason := evil.closed(); reason != wire.ReasonBanned {
 		t.Fatalf("closed as %q", reason)
 	}
 	goOn()
-	s.eventually("it does not wait", func() bool { return s.Stats().Parked == 0 })
+	await.Until(s.t, "it does not wait", func() bool { return s.Stats().Parked == 0 })
 	alice.tell(3, b.Public())
 	bob.gets(3)
 }
@@ -264,10 +264,10 @@ func TestStopWhileSendsWait(t *testing.T) {
 	bob.gets(1)
 	alice.acked(1, 2)
 	alice.send(message(2, b.Public(), 100))
-	s.eventually("it waits", func() bool { return s.Stats().Parked == 1 })
+	await.Until(s.t, "it waits", func() bool { return s.Stats().Parked == 1 })
 	stopped := make(chan error)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
 		defer cancel()
 		stopped <- s.Stop(ctx)
 	}()

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -74,7 +74,7 @@ func (k *keeper) compare(all *client) {
 func (c *client) frames() (list []string) {
 	c.t.Helper()
 	c.send(frame{"type": "message_status", "_reqId": "end", "messageId": "00000000"})
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
 	defer cancel()
 	for {
 		_, data, err := c.ws.Read(ctx)
@@ -95,7 +95,7 @@ func (c *client) frames() (list []string) {
 // event returns the next system push.
 func (c *client) event() (f frame) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
 	defer cancel()
 	for f["event"] == nil {
 		_, data, err := c.ws.Read(ctx)
@@ -139,13 +139,13 @@ func TestRosterByDifferences(t *testing.T) {
 		c.peers() // what it has sent was served
 	}
 	k.next(wire.TypeRosterChanged)
-	s.eventually("the one who has left is gone", func() bool {
+	await.Until(s.t, "the one who has left is gone", func() bool {
 		whole := k.ask()
 		return !whole && len(k.rows) == 5
 	})
 	k.compare(all)
 	_ = names[0].ws.CloseNow() // leased
-	s.eventually("the one who was cut is leased", func() bool {
+	await.Until(s.t, "the one who was cut is leased", func() bool {
 		k.ask()
 		for _, row := range k.rows {
 			if row["sessionId"] == "s0" {

@@ -9,10 +9,10 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -32,7 +32,7 @@ func TestStopDuringUpgrade(t *testing.T) {
 		}
 	}))
 	defer late.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 	defer cancel()
 	ws, _, err := websocket.Dial(ctx, strings.Replace(late.URL, "http", "ws", 1), nil)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -55,7 +56,7 @@ func (s *testServer) createMesh(name string) *owner {
 // ask sends a message and reads until the answer of a type comes.
 func (o *owner) ask(answer string, message map[string]any) map[string]any {
 	o.t.Helper()
-	ctx, cancel := context.WithTimeout(o.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(o.t.Context(), await.Patience)
 	defer cancel()
 	b, err := json.Marshal(message)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -269,7 +270,7 @@ func (s *testServer) trickle(path string) (string, error) {
 			}
 		}
 	}()
-	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(await.Patience)); err != nil {
 		return "", err
 	}
 	answer, err := io.ReadAll(conn)

@@ -11,11 +11,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // There is one Caddy per process, so the tests that run one are not parallel.
@@ -132,7 +133,7 @@ func (s *testServer) dial() *websocket.Conn {
 
 // answers reports whether the broker still answers on a socket.
 func (s *testServer) answers(ws *websocket.Conn) error {
-	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), await.Patience)
 	defer cancel()
 	if err := ws.Write(ctx, websocket.MessageText, []byte(`{"type":"list_peers","_reqId":"r1"}`)); err != nil {
 		return err
@@ -149,7 +150,7 @@ func (s *testServer) answers(ws *websocket.Conn) error {
 
 // closeCode waits for the end of a socket.
 func (s *testServer) closeCode(ws *websocket.Conn) websocket.StatusCode {
-	ctx, cancel := context.WithTimeout(s.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), await.Patience)
 	defer cancel()
 	_, _, err := ws.Read(ctx)
 	return websocket.CloseStatus(err)

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/queue"
@@ -91,7 +92,7 @@ func start(t *testing.T, gate chan struct{}) (*guarded, *journal.Journal, *queue
 
 func flush(t *testing.T, j *journal.Journal) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
 	defer cancel()
 	if err := j.Flush(ctx); err != nil {
 		t.Fatal(err)

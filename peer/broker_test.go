@@ -20,13 +20,14 @@ import (
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/envelope"
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/storage/sqlite"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
 // patience is how long a test waits for what must happen.
-const patience = 20 * time.Second
+const patience = await.Patience
 
 // startBroker serves a broker on a socket of its own, and returns its URL.
 func startBroker(t *testing.T) string {

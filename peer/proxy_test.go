@@ -12,9 +12,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // proxyServer is a proxy that makes tunnels and nothing else. Every name leads to target.
@@ -109,7 +110,7 @@ func TestProxies(t *testing.T) {
 				t.Setenv(name, value)
 			}
 			client := &http.Client{Transport: newProxied(proxyFromEnvironment())}
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 			defer cancel()
 			var before int64
 			if tc.took != nil {

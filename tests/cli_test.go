@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // TestTranscript is what a new user does first, word for word.
@@ -37,11 +39,11 @@ func TestTranscriptOverTLS(t *testing.T) {
 	}
 	s.Start()
 	root := filepath.Join(s.Home, "data", "caddy", "pki", "authorities", "local", "root.crt")
-	eventually(t, "the certificate authority is there", func() bool { _, err := os.Stat(root); return err == nil })
+	await.Until(t, "the certificate authority is there", func() bool { _, err := os.Stat(root); return err == nil })
 	url := "CLAUDEMESH_BROKER_URL=wss://" + site + "/ws"
 
 	trusting := []string{url, "SSL_CERT_FILE=" + root}
-	eventually(t, "the certificate is there", func() bool {
+	await.Until(t, "the certificate is there", func() bool {
 		_, _, code := newPerson(t, s, trusting...).run("create", "probe")
 		return code == 0
 	})
@@ -58,7 +60,7 @@ func transcript(t *testing.T, s *server, env ...string) {
 	}
 	bob.must("join", link, "--name", "bob")
 	inbox := bob.start("inbox", "--follow")
-	eventually(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
+	await.Until(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
 	out := alice.must("send", "bob", "the build is green")
 	if !regexp.MustCompile(`^[0-9a-f]{32}  delivered to bob\n$`).MatchString(out) {
 		t.Errorf("send prints %q", out)
@@ -141,7 +143,7 @@ func jsonOutputs(t *testing.T, s *server) {
 	}
 	bob.must("join", invite.str("link"), "--name", "bob")
 	inbox := bob.start("inbox", "--follow", "--json")
-	eventually(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
+	await.Until(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
 	row := alice.list("peers", "--json")[0]
 	groups := row.list("groups")
 	if row.str("displayName") != "bob" || row.str("status") != "idle" || row["online"] != true || len(groups) != 1 || groups[0].str("name") != "dev" {
@@ -173,7 +175,7 @@ func sendForms(t *testing.T, s *server) {
 	bob.must("join", alice.invite("--groups", "dev/web"), "--name", "bob")
 	carol.must("join", alice.invite(), "--name", "carol")
 	bobs, carols := bob.start("inbox", "-f", "--json"), carol.start("inbox", "-f", "--json")
-	eventually(t, "both are there", func() bool { return len(alice.list("peers", "--json")) == 2 })
+	await.Until(t, "both are there", func() bool { return len(alice.list("peers", "--json")) == 2 })
 
 	if _, errOut, code := alice.runWith("two\nlines\n", "send", "bob", "-"); code != 0 {
 		t.Fatalf("send from stdin: %s", errOut)
@@ -245,7 +247,7 @@ func deadInvites(t *testing.T, s *server) {
 		join("revoked", revoked.str("link"))
 
 		short := alice.invite("--format", format, "--expires", "1s")
-		eventually(t, "it has expired", func() bool { return strings.Count(alice.must("invites"), "expired") == i+1 })
+		await.Until(t, "it has expired", func() bool { return strings.Count(alice.must("invites"), "expired") == i+1 })
 		join("expired", short)
 	}
 	whole := alice.invite()
@@ -269,7 +271,7 @@ func blockAndRemove(t *testing.T, s *server) {
 	}
 	carol.fails(1, "", "remove", "bob")
 	inbox := bob.start("inbox", "--follow")
-	eventually(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
+	await.Until(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
 	alice.must("remove", "bob")
 	select {
 	case <-inbox.done:
@@ -343,7 +345,7 @@ func followThrough(t *testing.T) {
 	alice.must("create", "team")
 	bob.must("join", alice.invite(), "--name", "bob")
 	inbox := bob.start("inbox", "--follow")
-	eventually(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
+	await.Until(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
 	for i := range 3 {
 		text := fmt.Sprint("message ", i)
 		alice.must("send", "bob", text)

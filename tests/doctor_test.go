@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
-	"github.com/claudemesh/claudemesh/tests/internal/claude"
 )
 
 // patient is somebody who runs doctor.
@@ -192,7 +192,7 @@ func TestDoctorLeavesNoTrace(t *testing.T) {
 	bob.must("daemon", "up")
 	pid := bob.daemonPID()
 	alice.must("send", "bob", "while it runs")
-	eventually(t, "the daemon has it", func() bool {
+	await.Until(t, "the daemon has it", func() bool {
 		meshes := parse(t, bob.must("daemon", "status", "--json")).list("meshes")
 		return meshes[0]["unread"] == float64(2)
 	})
@@ -273,7 +273,7 @@ func TestDoctorFindsDaemon(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is gone", func() bool { return alice.daemonPID() == 0 })
+	await.Until(t, "it is gone", func() bool { return alice.daemonPID() == 0 })
 	alice.healthy("daemon", "delivery")
 	if now := alice.daemonPID(); now != 0 {
 		t.Errorf("doctor has left a daemon behind: %d", now)
@@ -284,7 +284,7 @@ func TestDoctorFindsDaemon(t *testing.T) {
 func TestDoctorFindsClaude(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	alice := newPatient(t, s, filepath.Dir(claude.StandIn(t).Path), "/usr/bin", "/bin")
+	alice := newPatient(t, s, filepath.Dir(commands.StandIn), "/usr/bin", "/bin")
 	alice.must("create", "team")
 	alice.healthy("claude", "plugin", "hooks", "delivery")
 	home := filepath.Dir(alice.dir)

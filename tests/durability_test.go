@@ -9,6 +9,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 )
 
@@ -277,7 +278,7 @@ func TestStartWithoutPostgres(t *testing.T) {
 	pg.Stop()
 	s := newServer(t, "DATABASE_URL="+pg.DSN())
 	s.Launch()
-	eventually(t, "the broker says that it is not ready", func() bool {
+	await.Until(t, "the broker says that it is not ready", func() bool {
 		status, text := s.TryGet("/health/ready")
 		return status == 503 && parse(t, text).str("reason") != ""
 	})
@@ -300,7 +301,7 @@ func outage(t *testing.T, s *server, begin, end func()) {
 	begin()
 	var refused frame // the message that is tried again, as clients do
 	var e string
-	eventually(t, "a message is refused", func() bool {
+	await.Until(t, "a message is refused", func() bool {
 		body := fmt.Sprint("during ", len(accepted))
 		refused = draft(bob.keys.hex, body)
 		refused["client_message_id"] = refused["id"]
@@ -313,7 +314,7 @@ func outage(t *testing.T, s *server, begin, end func()) {
 	if word, _, _ := strings.Cut(e, ":"); word != "try_again" && word != "queue_full" || permanent.MatchString(e) {
 		t.Errorf("refused with %q", e)
 	}
-	eventually(t, "the broker says that it is not ready", func() bool {
+	await.Until(t, "the broker says that it is not ready", func() bool {
 		status, text := s.TryGet("/health/ready")
 		return status == 503 && parse(t, text).str("status") == "not_ready" && parse(t, text).str("reason") != ""
 	})
@@ -332,7 +333,7 @@ func outage(t *testing.T, s *server, begin, end func()) {
 	}
 	end()
 	s.AwaitReady()
-	eventually(t, "the message is accepted", func() bool { return c.post(refused)["queued"] == true })
+	await.Until(t, "the message is accepted", func() bool { return c.post(refused)["queued"] == true })
 	accepted = append(accepted, text(refused))
 	accepted = append(accepted, sendMany(c, bob.keys.hex, 5)...)
 	c.sync() // the same sockets, all along

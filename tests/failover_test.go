@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -13,7 +14,7 @@ import (
 // notReady waits until a broker says that it is not ready, and why.
 func notReady(t *testing.T, s *server, reasons ...string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("the broker is not ready for one of %q", reasons), func() bool {
+	await.Until(t, fmt.Sprintf("the broker is not ready for one of %q", reasons), func() bool {
 		status, text := s.TryGet("/health/ready")
 		return status == 503 && slices.Contains(reasons, parse(t, text).str("reason"))
 	})

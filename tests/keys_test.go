@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 func TestKeys(t *testing.T) {
@@ -25,7 +27,7 @@ func memberLeaves(t *testing.T, s *server) {
 	bob.must("join", alice.invite("--role", "admin"), "--name", "bob")
 	key := bob.config().str("pubkey")
 	follow := bob.start("inbox", "--follow")
-	eventually(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
+	await.Until(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
 
 	bob.fails(2, "-y", "leave", "team") // nobody is there to be asked
 	alice.fails(1, "you own the mesh", "leave", "team", "--yes")

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/claudemesh/claudemesh/internal/pgtest"
-	"github.com/claudemesh/claudemesh/tests/internal/claude"
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
@@ -39,7 +38,6 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer commands.Remove()
-	defer claude.Remove()
 	code := m.Run()
 	if err := pgtest.Shutdown(); err != nil {
 		fmt.Fprintln(os.Stderr, "pgtest:", err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // TestMixedMesh has clients of ours and of protocol v1 in one mesh, with next to no
@@ -42,7 +44,7 @@ func toAllInMixed(t *testing.T, s *server) {
 	session := newKeys()
 	daemon, claude := carol.daemon(t), carol.session(t, session, "groups", []frame{{"name": "dev"}})
 	inbox := bob.start("inbox", "--follow", "--json")
-	eventually(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 3 })
+	await.Until(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 3 })
 
 	sent := parse(t, alice.must("send", "@all", "for all of you", "--json"))
 	for c, k := range map[*v1Client]keyPair{daemon: carol.keys, claude: session} {
@@ -56,7 +58,7 @@ func toAllInMixed(t *testing.T, s *server) {
 		t.Errorf("bob got %s", m)
 	}
 	var status frame
-	eventually(t, "all have it", func() bool {
+	await.Until(t, "all have it", func() bool {
 		status = parse(t, alice.must("status", sent.str("messageId"), "--json"))
 		return status["delivered"] == true
 	})
@@ -143,7 +145,7 @@ func sealedForMany(t *testing.T, s *server) {
 		t.Errorf("bob got %s", got)
 	}
 	c.none("what it can't open", isMessage)
-	eventually(t, "bob has it, and carol can't open it", func() bool {
+	await.Until(t, "bob has it, and carol can't open it", func() bool {
 		status := from.request(frame{"type": "message_status", "messageId": ack.str("messageId")})
 		states := map[string]string{}
 		for _, r := range status.list("recipients") {
@@ -162,7 +164,7 @@ func sealedForMany(t *testing.T, s *server) {
 	if got, sealed := v1Text(t, c.message(), ck); got != "hello" || !sealed {
 		t.Errorf("carol reads %q, sealed %v", got, sealed)
 	}
-	eventually(t, "the status has it", func() bool {
+	await.Until(t, "the status has it", func() bool {
 		return from.request(frame{"type": "message_status", "messageId": ack.str("messageId")})["delivered"] == true
 	})
 	// What is not sealed goes to everybody.
@@ -219,7 +221,7 @@ func changeOfClient(t *testing.T, s *server) {
 	bob, k := m.join(t, "bob"), newKeys()
 	c := bob.session(t, k, ours...)
 	c.drop()
-	eventually(t, "it is leased", func() bool { return from.row(sessionID(k))["online"] == false })
+	await.Until(t, "it is leased", func() bool { return from.row(sessionID(k))["online"] == false })
 	s.Stop() // a leased presence is what it was, over a restart too
 	s.Start()
 	from = m.owner.daemon(t, ours...)

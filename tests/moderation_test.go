@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // TestModeration sends peers away, as v1 clients ask for it and with our command.
@@ -74,7 +76,7 @@ func kick(t *testing.T, s *server) {
 			t.Errorf("%s: %s", bad, got)
 		}
 	}
-	eventually(t, "the audit log tells it", func() bool {
+	await.Until(t, "the audit log tells it", func() bool {
 		kicked := 0
 		for _, e := range owner.request(frame{"type": "audit_query", "last": 100}).list("entries") {
 			if e.str("kind") == "peer_kicked" {
@@ -92,7 +94,7 @@ func kickMany(t *testing.T, s *server) {
 	b, c, leased := bob.session(t, newKeys()), carol.session(t, newKeys()), newKeys()
 	away := carol.session(t, leased, "displayName", "away")
 	away.drop()
-	eventually(t, "one is leased", func() bool { return owner.row(sessionID(leased))["online"] == false })
+	await.Until(t, "one is leased", func() bool { return owner.row(sessionID(leased))["online"] == false })
 	if got := owner.request(frame{"type": "kick", "stale": 3_600_000}); len(names(got, "kicked")) != 0 {
 		t.Errorf("stale for an hour: %s", got)
 	}
@@ -189,7 +191,7 @@ func ban(t *testing.T, s *server) {
 			t.Errorf("%s of a removed member: %s", typ, got)
 		}
 	}
-	eventually(t, "the audit log tells it", func() bool {
+	await.Until(t, "the audit log tells it", func() bool {
 		var kinds []string
 		for _, e := range owner.request(frame{"type": "audit_query", "last": 100}).list("entries") {
 			if kind := e.str("kind"); strings.HasSuffix(kind, "banned") || kind == "member_removed" {

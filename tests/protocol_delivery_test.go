@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 func TestDelivery(t *testing.T) {
@@ -82,7 +84,7 @@ func acknowledgement(t *testing.T, s *server) {
 func awaitStatus(t *testing.T, c *v1Client, id, status string) frame {
 	t.Helper()
 	var r frame
-	eventually(t, fmt.Sprintf("message %s is %s", id, status), func() bool {
+	await.Until(t, fmt.Sprintf("message %s is %s", id, status), func() bool {
 		r = c.request(frame{"type": "message_status", "messageId": id})
 		rows := r.list("recipients")
 		return len(rows) == 1 && rows[0].str("status") == status
@@ -131,7 +133,7 @@ func presenceLease(t *testing.T, s *server) {
 	watching.await("peer_joined", isEvent("peer_joined"))
 	id := session.ack.str("presenceId")
 	session.drop()
-	eventually(t, "the roster shows the session as away", func() bool {
+	await.Until(t, "the roster shows the session as away", func() bool {
 		row := watching.row(sessionID(key))
 		return row != nil && row["online"] == false
 	})
@@ -233,7 +235,7 @@ func groupStatus(t *testing.T, s *server) {
 	id := from.send("*", "x")
 	status := func() frame { return from.request(frame{"type": "message_status", "messageId": id}) }
 	a.message()
-	eventually(t, "one of two has it", func() bool {
+	await.Until(t, "one of two has it", func() bool {
 		n := 0
 		for _, row := range status().list("recipients") {
 			if row.str("status") == "delivered" {
@@ -246,5 +248,5 @@ func groupStatus(t *testing.T, s *server) {
 		t.Errorf("status: %s", r)
 	}
 	b.message()
-	eventually(t, "both have it", func() bool { return status()["delivered"] == true })
+	await.Until(t, "both have it", func() bool { return status()["delivered"] == true })
 }

@@ -3,6 +3,8 @@ package tests
 import (
 	"slices"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 func TestGate(t *testing.T) {
@@ -124,14 +126,14 @@ func statusFallsBack(t *testing.T, s *server) {
 	if row := watching.row(sessionID(key)); row.str("status") != "working" {
 		t.Errorf("after the hook: %s", row)
 	}
-	eventually(t, "working falls back to idle", func() bool {
+	await.Until(t, "working falls back to idle", func() bool {
 		return watching.row(sessionID(key)).str("status") == "idle"
 	})
 	byHand("dnd")(t, s, to, key)
 	other := newKeys()
 	second := bob.session(t, other)
 	byHook("working")(t, s, second, other)
-	eventually(t, "another's working falls back", func() bool {
+	await.Until(t, "another's working falls back", func() bool {
 		return watching.row(sessionID(other)).str("status") == "idle"
 	})
 	if row := watching.row(sessionID(key)); row.str("status") != "dnd" {

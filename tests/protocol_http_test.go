@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 func TestHTTP(t *testing.T) {
@@ -87,7 +89,7 @@ func joinRefusals(t *testing.T, s *server) {
 			t.Errorf("%s: %d %s, want %s", test.name, status, a, test.want)
 		}
 	}
-	eventually(t, "the invite has expired", func() bool {
+	await.Until(t, "the invite has expired", func() bool {
 		return time.Now().Unix() > expired.payload["expires_at"].(int64)
 	})
 	if status, a := s.post(t, "/join", expired.joinBody(key, "x")); status != 400 || a.str("error") != "invite_expired" {
@@ -171,7 +173,7 @@ func claims(t *testing.T, s *server) {
 	m.owner.daemon(t).request(frame{"type": "invite_revoke", "inviteId": id})
 	refused("revoked", code, claimBody(code, newKeys(), claim), 410, "revoked")
 	code, _, claim = m.newLink(t, "member", 1, time.Now().Add(2*time.Second))
-	eventually(t, "the page says that the invite has expired", func() bool {
+	await.Until(t, "the page says that the invite has expired", func() bool {
 		status, _ := s.do(t, "GET", "/i/"+code, "")
 		return status == 410
 	})

@@ -3,6 +3,8 @@ package tests
 import (
 	"slices"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 func TestPresence(t *testing.T) {
@@ -67,7 +69,7 @@ func oneShotCommand(t *testing.T, s *server) {
 	command.send(m.owner.keys.hex, "from a command")
 	watching.message()
 	command.leave()
-	eventually(t, "the command is gone", func() bool {
+	await.Until(t, "the command is gone", func() bool {
 		return len(watching.peers()) == 2
 	})
 	if after := watching.row(sessionID(key)); after.String() != before.String() {
@@ -145,7 +147,7 @@ func daemonReturns(t *testing.T, s *server) {
 	daemon.write(frame{"type": "set_summary", "summary": "on duty"})
 	daemon.sync()
 	daemon.drop()
-	eventually(t, "the daemon is away", func() bool { return watching.row("daemon-bob")["online"] == false })
+	await.Until(t, "the daemon is away", func() bool { return watching.row("daemon-bob")["online"] == false })
 	// Another process id, so another session id: the host name tells.
 	back := bob.daemon(t, "sessionId", "daemon-777", "pid", 777)
 	if back.ack.str("presenceId") != daemon.ack.str("presenceId") || back.ack["restored"] != true || back.ack.str("lastSummary") != "on duty" {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
@@ -38,7 +39,7 @@ func TestBehindProxies(t *testing.T) {
 			port := freePort(t)
 			p.start(t, s, port)
 			site := fmt.Sprintf("127.0.0.1:%d/mesh", port)
-			eventually(t, "the proxy leads to the broker", func() bool { return get(t, "http://"+site+"/health/ready") == 200 })
+			await.Until(t, "the proxy leads to the broker", func() bool { return get(t, "http://"+site+"/health/ready") == 200 })
 
 			out, _, code := newPerson(t, s).run("create", "probe", "--broker", "ws://"+site+"/ws")
 			if refused := code != 0; refused != p.tells {
@@ -60,7 +61,7 @@ func TestBehindProxies(t *testing.T) {
 			}
 			bob.must("join", link, "--name", "bob")
 			inbox := bob.start("inbox", "--follow")
-			eventually(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
+			await.Until(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
 			alice.must("send", "bob", "through the proxy")
 			if line := inbox.line(); !strings.HasSuffix(line, ": through the proxy") {
 				t.Errorf("bob's terminal shows %q", line)

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // TestReadme runs the commands of README.md's first exchange as they stand there,
@@ -41,7 +43,7 @@ func TestReadme(t *testing.T) {
 			awaitWelcome(t, startGroup(t, shell(line)), port)
 		case strings.HasSuffix(line, "inbox --follow"):
 			inbox = startGroup(t, shell(line))
-			eventually(t, "bob is there", func() bool {
+			await.Until(t, "bob is there", func() bool {
 				out, err := shell("bin/claudemesh peers").Output()
 				return err == nil && strings.Contains(string(out), "bob")
 			})

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	_ "modernc.org/sqlite" // the driver, to look into the database behind the broker's back
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 )
 
@@ -46,7 +47,7 @@ func secrecy(t *testing.T, s *server, stored func() []byte) {
 
 	marker := "marker-" + uniqueID() + uniqueID()
 	inbox := bob.start("inbox", "--follow", "--json")
-	eventually(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
+	await.Until(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
 	// To somebody who is there, to a group, to everybody, and to somebody away, so
 	// that one stays in the queue.
 	for _, to := range []string{"bob", "@all", "*", "carol"} {
@@ -196,7 +197,7 @@ func TestAuditHoldsNoCiphertext(t *testing.T) {
 		to.leave()
 		from.await("peer_left", isEvent("peer_left"))
 		var entries frame
-		eventually(t, "the departure is in the audit log", func() bool {
+		await.Until(t, "the departure is in the audit log", func() bool {
 			entries = from.request(frame{"type": "audit_query", "last": 100})
 			return strings.Contains(entries.String(), "left")
 		})
@@ -249,7 +250,7 @@ func auditVerify(t *testing.T, s *server, table string, execute func(string)) {
 	for range 5 {
 		from.send(bob.keys.hex, "x")
 	}
-	eventually(t, "the messages are in the audit log", func() bool {
+	await.Until(t, "the messages are in the audit log", func() bool {
 		return strings.Count(from.request(frame{"type": "audit_query", "last": 100}).String(), "routed") == 5
 	})
 	verify := func() (string, int) { return s.RunCaddy("claudemesh", "audit", "verify", "--config", s.Config) }

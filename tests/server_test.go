@@ -9,11 +9,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
 // patience is how long anything that must happen may take.
-const patience = harness.Patience
+const patience = await.Patience
 
 // server is a broker with what the tests of its protocol ask it.
 type server struct{ *harness.Broker }
@@ -36,10 +37,6 @@ func newServer(t testing.TB, env ...string) *server {
 func homeEnv(home string) []string     { return harness.HomeEnv(home) }
 func shortTempDir(t testing.TB) string { t.Helper(); return harness.ShortTempDir(t) }
 func freePort(t testing.TB) int        { t.Helper(); return harness.FreePort(t) }
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	harness.Eventually(t, what, ok)
-}
 
 func (s *server) sqlitePath() string {
 	return filepath.Join(s.Home, "data", "caddy", "claudemesh", "claudemesh.db")

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // TestV1Config uses our command in the directory of a v1 client, and beside v1 peers.
@@ -45,7 +47,7 @@ func keyFromToken(t *testing.T, s *server) {
 	link := alice.invite("--format", "v1")
 	bob := v1Home(t, s, link, "bob")
 	inbox := alice.start("inbox", "--follow", "--json")
-	eventually(t, "alice is there", func() bool { return len(bob.list("peers", "--json")) == 1 })
+	await.Until(t, "alice is there", func() bool { return len(bob.list("peers", "--json")) == 1 })
 
 	bob.fails(1, "invite-team.txt", "send", "@all", "hi") // it says what to do
 	path := filepath.Join(bob.dir, "invite-team.txt")
@@ -101,7 +103,7 @@ func safetyNumbers(t *testing.T, s *server) {
 	carol := joinV1(t, s, alice.invite("--format", "v1"), "carol")
 	carol.daemon(t)
 	inbox := bob.start("inbox", "--follow")
-	eventually(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 2 })
+	await.Until(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 2 })
 	own := alice.config().str("pubkey")
 	shown := func(name string) string { return strings.Join(strings.Fields(alice.must("verify", name)), " ") }
 	if out := shown("carol"); !strings.Contains(out, v1SafetyNumber(t, own, carol.keys.hex)) || !strings.Contains(out, "v1 safety number") {
@@ -111,7 +113,7 @@ func safetyNumbers(t *testing.T, s *server) {
 		t.Errorf("verify of a peer of ours prints\n%s", out)
 	}
 	inbox.stop()
-	eventually(t, "bob has left", func() bool { return len(alice.list("peers", "--json")) == 1 })
+	await.Until(t, "bob has left", func() bool { return len(alice.list("peers", "--json")) == 1 })
 	if out := shown("bob"); !strings.Contains(out, v1SafetyNumber(t, own, bob.config().str("pubkey"))) {
 		t.Errorf("verify of a peer who is away, and may be on v1, prints\n%s", out)
 	}
@@ -127,7 +129,7 @@ func personWithoutSession(t *testing.T, s *server) {
 	c := carol.session(t, key)
 	inbox := bob.start("inbox", "--follow", "--json")
 	member := bob.config().str("pubkey")
-	eventually(t, "the roster has bob's member key", func() bool {
+	await.Until(t, "the roster has bob's member key", func() bool {
 		return slices.ContainsFunc(c.peers(), func(row frame) bool {
 			return row.str("memberPubkey") == member && row.str("peerRole") == "control-plane"
 		})

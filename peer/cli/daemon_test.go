@@ -11,6 +11,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/envelope"
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -55,7 +56,7 @@ func TestInboxLeavesTheMailToTheDaemon(t *testing.T) {
 			t.Errorf("daemon: %v", err)
 		}
 	})
-	startCtx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	startCtx, cancel := context.WithTimeout(t.Context(), await.Patience)
 	defer cancel()
 	for { // until it answers
 		if serves, _ := (&app{dir: dir}).daemonServes(startCtx, m.MeshID); serves {

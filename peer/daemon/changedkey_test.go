@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
@@ -150,7 +151,7 @@ func TestStrangerUnderAName(t *testing.T) {
 	defer inbox.Close()
 	var checked local.Checked
 	theirs.send("alice-session", "again")
-	eventually(t, "the second message is there", func() bool {
+	await.Until(t, "the second message is there", func() bool {
 		model.must(local.VerbCheck, local.Check{ToolUseID: "t2"}, &checked)
 		return len(checked.Messages) == 1
 	})
@@ -206,7 +207,7 @@ func TestLyingBroker(t *testing.T) {
 	l.tell(`"mallory-session"`, `"bob"`)
 	own.send("alice-session", "from bob")
 	var checked local.Checked
-	eventually(t, "the message is there", func() bool {
+	await.Until(t, "the message is there", func() bool {
 		model.must(local.VerbCheck, local.Check{ToolUseID: "t"}, &checked)
 		return len(checked.Messages) == 1
 	})

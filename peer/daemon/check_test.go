@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
@@ -26,7 +27,7 @@ func TestCheckKeepsToItsBudget(t *testing.T) {
 	for i := range 10 {
 		from.send(key, fmt.Sprint(i)+strings.Repeat("x", 4000))
 	}
-	eventually(t, "all have come", func() bool { return unread(to) == 11 })
+	await.Until(t, "all have come", func() bool { return unread(to) == 11 })
 
 	check := func(in local.Check) (out local.Checked) {
 		t.Helper()
@@ -71,9 +72,9 @@ func TestMemberMailGoesToTheSessionLastActive(t *testing.T) {
 	alice.up()
 	bob.up()
 	from := alice.session().connected()
-	eventually(t, "bob's daemon is there", func() bool { return bob.status().Meshes[0].Connected })
+	await.Until(t, "bob's daemon is there", func() bool { return bob.status().Meshes[0].Connected })
 	from.send("bob", "before any session")
-	eventually(t, "it has come", func() bool { return bob.status().Meshes[0].Unread == 1 })
+	await.Until(t, "it has come", func() bool { return bob.status().Meshes[0].Unread == 1 })
 	first, second := bob.session().connected(), bob.session().connected()
 	wake := func(p *program) chan string {
 		client, err := local.Session(bob.dir, p.pid())
@@ -120,7 +121,7 @@ func TestGroupMessagesAreConfirmedByEach(t *testing.T) {
 	from := alice.session().connected()
 	first, second := bob.session().connected(), bob.session(func(r *local.Register) { r.Name = "second" }).connected()
 	second.must(local.VerbJoinGroup, local.Group{Name: "review", Role: "lead"}, nil)
-	eventually(t, "the group is known", func() bool { return len(rowOf(alice, second.id).Groups) == 1 })
+	await.Until(t, "the group is known", func() bool { return len(rowOf(alice, second.id).Groups) == 1 })
 	sent := from.send("@review", "to the group")
 	if got := second.texts(1); got[0] != "to the group" {
 		t.Errorf("got %q", got)
@@ -133,7 +134,7 @@ func TestGroupMessagesAreConfirmedByEach(t *testing.T) {
 		t.Errorf("%d messages for the one who is not in the group", n)
 	}
 	second.must(local.VerbLeaveGroup, local.Group{Name: "review"}, nil)
-	eventually(t, "the group is left", func() bool { return len(rowOf(alice, second.id).Groups) == 0 })
+	await.Until(t, "the group is left", func() bool { return len(rowOf(alice, second.id).Groups) == 0 })
 }
 
 func TestSendRefuses(t *testing.T) {
@@ -248,7 +249,7 @@ func TestFloodToEverybody(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "all that are kept have come", func() bool { return unread(to) == most+1 })
+	await.Until(t, "all that are kept have come", func() bool { return unread(to) == most+1 })
 	var checked local.Checked
 	to.must(local.VerbCheck, local.Check{ToolUseID: "x"}, &checked)
 	if len(checked.Messages) != most+1 {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
@@ -52,10 +53,10 @@ func TestSentMessageSurvivesTheEndOfItsSession(t *testing.T) {
 	b.stop()
 	from.send(key, "last words")
 	from.kill()
-	eventually(t, "the session has ended", func() bool { return len(alice.live()) == 0 })
+	await.Until(t, "the session has ended", func() bool { return len(alice.live()) == 0 })
 	b.start()
 	var checked local.Checked
-	eventually(t, "the message has come", func() bool {
+	await.Until(t, "the message has come", func() bool {
 		to.must(local.VerbCheck, local.Check{}, &checked)
 		return len(checked.Messages) > 0
 	})
@@ -94,7 +95,7 @@ func TestReceivedMessagesSurviveKills(t *testing.T) {
 	}
 	<-sent
 	var got []string
-	eventually(t, "all have come", func() bool {
+	await.Until(t, "all have come", func() bool {
 		var checked local.Checked
 		to.must(local.VerbCheck, local.Check{ToolUseID: "t" + fmt.Sprint(len(got))}, &checked)
 		for _, m := range checked.Messages {
@@ -120,7 +121,7 @@ func TestTakenMessageIsUnreadAgain(t *testing.T) {
 			bob.upAsChild()
 			to := bob.session().connected()
 			sent := from.send(to.key().String(), "read me")
-			eventually(t, "it has come", func() bool { return unread(to) == 1 })
+			await.Until(t, "it has come", func() bool { return unread(to) == 1 })
 			var checked local.Checked
 			to.must(local.VerbCheck, local.Check{ToolUseID: "tool-1"}, &checked)
 			if len(checked.Messages) != 1 {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"testing"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -21,7 +22,7 @@ func TestMessageComesIntoTheContext(t *testing.T) {
 	if len(status.Recipients) != 1 {
 		t.Fatalf("recipients: %+v", status.Recipients)
 	}
-	eventually(t, "bob's machine has signed", func() bool {
+	await.Until(t, "bob's machine has signed", func() bool {
 		return a.awaitState(sent.ID, local.Delivered).Recipients[0].Signed
 	})
 

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
@@ -32,7 +33,7 @@ import (
 )
 
 // patience is how long anything that must happen may take.
-const patience = 30 * time.Second
+const patience = await.Patience
 
 const (
 	daemonDirEnv   = "DAEMON_TEST_DIR"
@@ -100,7 +101,7 @@ func (b *testBroker) start() {
 		b.t.Fatal(err)
 	}
 	var listener net.Listener
-	eventually(b.t, "the port is free", func() bool {
+	await.Until(b.t, "the port is free", func() bool {
 		listener, err = net.Listen("tcp", b.addr)
 		return err == nil
 	})
@@ -159,20 +160,6 @@ func (b *testBroker) routes() http.Handler {
 	return mux
 }
 
-// eventually waits until something holds that can't be waited for.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("it does not come true that %s", what)
-		}
-		<-tick.C
-	}
-}
-
 // user is a member with a configuration directory and its daemon.
 type user struct {
 	t    *testing.T
@@ -223,7 +210,7 @@ func (u *user) up(change ...func(*Options)) *user {
 func (u *user) answers() {
 	u.t.Helper()
 	o := StartOptions{Dir: u.dir}
-	eventually(u.t, "the daemon of "+u.name+" answers", func() bool {
+	await.Until(u.t, "the daemon of "+u.name+" answers", func() bool {
 		select {
 		case err := <-u.ended:
 			u.t.Fatalf("the daemon of %s has ended: %v", u.name, err)
@@ -269,7 +256,7 @@ func (u *user) upAsChild(env ...string) {
 	}
 	u.child = cmd
 	u.t.Cleanup(u.kill)
-	eventually(u.t, "the daemon of "+u.name+" answers", func() bool {
+	await.Until(u.t, "the daemon of "+u.name+" answers", func() bool {
 		o := StartOptions{Dir: u.dir}
 		info, ok := o.running(context.Background())
 		return ok && info.PID == cmd.Process.Pid
@@ -375,7 +362,7 @@ func (p *program) register(change ...func(*local.Register)) local.Registered {
 // connected waits until the session is.
 func (p *program) connected() *program {
 	p.t.Helper()
-	eventually(p.t, "the session of "+p.u.name+" is connected", func() bool {
+	await.Until(p.t, "the session of "+p.u.name+" is connected", func() bool {
 		for _, s := range p.u.status().Sessions {
 			if s.SessionID == p.id && len(s.Meshes) > 0 && s.Meshes[0].Connected {
 				return true
@@ -428,7 +415,7 @@ func (p *program) key() wire.Key {
 func (p *program) texts(n int) []string {
 	p.t.Helper()
 	var all []string
-	eventually(p.t, fmt.Sprintf("%d messages have come to %s", n, p.u.name), func() bool {
+	await.Until(p.t, fmt.Sprintf("%d messages have come to %s", n, p.u.name), func() bool {
 		var checked local.Checked
 		call := uuid.NewString()
 		p.must(local.VerbCheck, local.Check{ToolUseID: call}, &checked)
@@ -445,7 +432,7 @@ func (p *program) texts(n int) []string {
 func (p *program) awaitState(id string, want local.State) local.MessageStatus {
 	p.t.Helper()
 	var status local.MessageStatus
-	eventually(p.t, fmt.Sprintf("message %s is %s", id, want), func() bool {
+	await.Until(p.t, fmt.Sprintf("message %s is %s", id, want), func() bool {
 		p.must(local.VerbMessageStatus, local.MessageQuery{ID: id}, &status)
 		return status.State == want
 	})
@@ -491,7 +478,7 @@ func (u *user) dial(o peer.Options) *peer.Client {
 // gone waits until a process has ended.
 func gone(t *testing.T, id process.ID) {
 	t.Helper()
-	eventually(t, "the process has ended", func() bool { return !id.Alive() })
+	await.Until(t, "the process has ended", func() bool { return !id.Alive() })
 }
 
 // lines joins texts for messages of failure.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -58,19 +59,19 @@ func TestWhatWasDeletedIsMadeAnew(t *testing.T) {
 			p := u.program("0b5ad3c2-6f5e-4a7b-9c1d-2e3f40516273")
 			p.register()
 			tc.do(u.dir, p.pid())
-			eventually(t, "the daemon is found", func() bool {
+			await.Until(t, "the daemon is found", func() bool {
 				o := StartOptions{Dir: u.dir}
 				_, ok := o.running(t.Context())
 				return ok
 			})
-			eventually(t, "the session's ticket leads to it", func() bool {
+			await.Until(t, "the session's ticket leads to it", func() bool {
 				client, err := local.Session(u.dir, p.pid())
 				if err != nil {
 					return false
 				}
 				return client.Call(t.Context(), local.VerbUnread, nil, nil) == nil
 			})
-			eventually(t, "the lock is where others look for it", func() bool {
+			await.Until(t, "the lock is where others look for it", func() bool {
 				if _, err := os.Stat(u.dir.Path(lockName)); err != nil {
 					return false
 				}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
@@ -51,7 +52,7 @@ func TestRegistrationsRace(t *testing.T) {
 			t.Fatalf("round %d: got %q", round, got)
 		}
 		if round%20 == 0 {
-			eventually(t, "one presence is left", func() bool { return slices.Equal(without(alice.inRoster(), from.id), []string{id}) })
+			await.Until(t, "one presence is left", func() bool { return slices.Equal(without(alice.inRoster(), from.id), []string{id}) })
 		}
 	}
 }
@@ -83,7 +84,7 @@ func TestTwoDaemonsRaceForOneSession(t *testing.T) {
 	if terminals[0].key() != terminals[1].key() {
 		t.Fatal("two keys for one session")
 	}
-	eventually(t, "one of them is there", func() bool { return slices.Equal(without(alice.inRoster(), from.id), []string{id}) })
+	await.Until(t, "one of them is there", func() bool { return slices.Equal(without(alice.inRoster(), from.id), []string{id}) })
 	const rounds = 20
 	got := make(map[string]int)
 	for round := range rounds {
@@ -92,9 +93,9 @@ func TestTwoDaemonsRaceForOneSession(t *testing.T) {
 		p.u.must(local.VerbActivity, local.Activity{PID: p.pid(), SessionID: id}, nil)
 		alice.must(local.VerbActivity, local.Activity{PID: from.pid(), SessionID: from.id, Human: true}, nil)
 		p.connected()
-		eventually(t, "one presence is left", func() bool { return slices.Equal(without(alice.inRoster(), from.id), []string{id}) })
+		await.Until(t, "one presence is left", func() bool { return slices.Equal(without(alice.inRoster(), from.id), []string{id}) })
 	}
-	eventually(t, "all have come", func() bool {
+	await.Until(t, "all have come", func() bool {
 		for _, p := range terminals {
 			var checked local.Checked
 			p.must(local.VerbCheck, local.Check{}, &checked)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -85,13 +86,13 @@ func TestPeersSeeWhoCannotRead(t *testing.T) {
 	a := alice.session().connected()
 	b := bob.session(func(r *local.Register) { r.Source, r.CannotRead = local.SourceLaunch, why }).connected()
 	seen := func() string { return rowOf(alice, b.id).CannotRead }
-	eventually(t, "peers see it", func() bool { return seen() == why })
+	await.Until(t, "peers see it", func() bool { return seen() == why })
 	sent := a.send("bob-session", "one")
 	if want := "bob-session can't read messages (" + why + ")"; !strings.Contains(sent.Note, want) {
 		t.Errorf("the sender is told %q, want %q", sent.Note, want)
 	}
 	status := a.awaitState(sent.ID, local.Delivered)
-	eventually(t, "the status says so", func() bool {
+	await.Until(t, "the status says so", func() bool {
 		a.must(local.VerbMessageStatus, local.MessageQuery{ID: sent.ID}, &status)
 		return status.Recipients[0].Signed && status.Recipients[0].CannotRead == why
 	})
@@ -107,7 +108,7 @@ func TestPeersSeeWhoCannotRead(t *testing.T) {
 	// Hooks run after all, and the tool is there.
 	tool := b.attachTool()
 	b.register()
-	eventually(t, "peers see that it reads", func() bool { return seen() == "" })
+	await.Until(t, "peers see that it reads", func() bool { return seen() == "" })
 	if got := b.texts(1); got[0] != "one" {
 		t.Errorf("got %q", got)
 	}
@@ -149,9 +150,9 @@ func TestToolThatHasEnded(t *testing.T) {
 	host.set(b.pid(), Published{SessionID: b.id, Status: wire.Idle})
 	end := b.attachTool()
 	end()
-	eventually(t, "peers see that its tool does not run", func() bool { return rowOf(alice, b.id).CannotRead == local.NoTool })
+	await.Until(t, "peers see that its tool does not run", func() bool { return rowOf(alice, b.id).CannotRead == local.NoTool })
 	end = b.attachTool()
-	eventually(t, "peers see that it is back", func() bool { return rowOf(alice, b.id).CannotRead == "" })
+	await.Until(t, "peers see that it is back", func() bool { return rowOf(alice, b.id).CannotRead == "" })
 	// It outlives its daemon.
 	bob.down()
 	bob.up(func(o *Options) { o.Host = host })

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -29,9 +30,9 @@ func TestMailOfASessionThatCameBack(t *testing.T) {
 	}
 	first := back()
 	a.send(key.String(), "for the one who came back")
-	eventually(t, "it has come", func() bool { return unread(first) == 1 })
+	await.Until(t, "it has come", func() bool { return unread(first) == 1 })
 	first.kill()
-	eventually(t, "that one is over", func() bool { return len(bob.live()) == 1 })
+	await.Until(t, "that one is over", func() bool { return len(bob.live()) == 1 })
 	bob.down()
 	bob.up()
 	p.connected()
@@ -52,9 +53,9 @@ func TestHandOverThatWasCutShort(t *testing.T) {
 	a := alice.session().connected()
 	p, next := bob.session().connected(), bob.session().connected()
 	a.send(p.key().String(), "for the successor")
-	eventually(t, "it has come", func() bool { return unread(p) == 1 })
+	await.Until(t, "it has come", func() bool { return unread(p) == 1 })
 	p.kill()
-	eventually(t, "that one is over", func() bool { return len(bob.live()) == 1 })
+	await.Until(t, "that one is over", func() bool { return len(bob.live()) == 1 })
 	bob.down()
 	store, err := openStore(t.Context(), bob.dir)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -163,7 +164,7 @@ func (q *sequence) run(steps []step) *sequence {
 			q.user.must(local.VerbEnd, local.End{PID: p.pid(), SessionID: q.ids[s.session], Reason: s.reason}, nil)
 		case "die":
 			p.kill()
-			eventually(q.t, "the daemon sees that a process has ended", func() bool {
+			await.Until(q.t, "the daemon sees that a process has ended", func() bool {
 				return !slices.ContainsFunc(q.user.status().Sessions, func(s local.SessionStatus) bool { return slices.Contains(s.PIDs, p.pid()) })
 			})
 		case "restart":
@@ -192,7 +193,7 @@ func (q *sequence) check(mail map[string][]string) {
 		want = append(want, q.ids[session])
 	}
 	slices.Sort(want)
-	eventually(q.t, fmt.Sprintf("the live sessions are %v", want), func() bool {
+	await.Until(q.t, fmt.Sprintf("the live sessions are %v", want), func() bool {
 		got := without(q.user.inRoster(), q.sender.id)
 		slices.Sort(got)
 		live := q.user.live()

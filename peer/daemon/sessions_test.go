@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
@@ -49,8 +50,8 @@ func TestSessionEndsWithItsProcess(t *testing.T) {
 		t.Errorf("roster: %v", got)
 	}
 	p.kill()
-	eventually(t, "the session has ended", func() bool { return len(alice.live()) == 0 })
-	eventually(t, "it is gone from the roster", func() bool { return len(alice.roster()) == 0 })
+	await.Until(t, "the session has ended", func() bool { return len(alice.live()) == 0 })
+	await.Until(t, "it is gone from the roster", func() bool { return len(alice.roster()) == 0 })
 	if _, err := os.Stat(local.TicketPath(alice.dir, process.Here(p.pid()))); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("ticket of a dead process: %v", err)
 	}
@@ -82,7 +83,7 @@ func TestSessionEndsWhenItSaysSo(t *testing.T) {
 	if got := alice.live(); len(got) != 0 {
 		t.Errorf("sessions: %v", got)
 	}
-	eventually(t, "it is gone from the roster", func() bool { return len(alice.roster()) == 0 })
+	await.Until(t, "it is gone from the roster", func() bool { return len(alice.roster()) == 0 })
 }
 
 func TestRegisterIsIdempotent(t *testing.T) {
@@ -162,7 +163,7 @@ func TestProcessMovesToAnotherSession(t *testing.T) {
 			if got := alice.live(); !slices.Equal(got, []string{p.id}) || p.key() == key {
 				t.Errorf("sessions: %v, key kept: %v", got, p.key() == key)
 			}
-			eventually(t, "only the new session is in the roster", func() bool { return slices.Equal(without(alice.inRoster(), b.id), []string{p.id}) })
+			await.Until(t, "only the new session is in the roster", func() bool { return slices.Equal(without(alice.inRoster(), b.id), []string{p.id}) })
 			b.send(p.key().String(), "for the second")
 			if got := p.texts(1); !slices.Equal(got, []string{"for the second"}) {
 				t.Errorf("the second session got %q", got)
@@ -193,7 +194,7 @@ func TestClearIsSucceeded(t *testing.T) {
 		old, key := p.id, p.key()
 		keys = append(keys, key)
 		a.send(key.String(), fmt.Sprintf("unread at clear %d", i))
-		eventually(t, "it has come", func() bool { return unread(p) == i+1 })
+		await.Until(t, "it has come", func() bool { return unread(p) == i+1 })
 		bob.must(local.VerbEnd, local.End{PID: p.pid(), SessionID: old, Reason: "clear"}, nil)
 		if got := without(bob.inRoster(), a.id); !slices.Equal(got, []string{old}) {
 			t.Errorf("between end and start: %v", got)
@@ -204,7 +205,7 @@ func TestClearIsSucceeded(t *testing.T) {
 			t.Errorf("sessions: %v", got)
 		}
 		p.connected()
-		eventually(t, "the old presence is gone", func() bool {
+		await.Until(t, "the old presence is gone", func() bool {
 			got := without(bob.inRoster(), a.id)
 			if slices.Contains(got, old) && slices.Contains(got, p.id) {
 				t.Errorf("both are in the roster")
@@ -292,7 +293,7 @@ func TestMeshesOfASession(t *testing.T) {
 	alice.up()
 	single := alice.session().connected()
 	alice.create(b, "second")
-	eventually(t, "the new mesh is connected", func() bool {
+	await.Until(t, "the new mesh is connected", func() bool {
 		m := alice.status().Meshes
 		return len(m) == 2 && m[0].Connected && m[1].Connected
 	})
@@ -355,7 +356,7 @@ func TestSessionIsWhoItWas(t *testing.T) {
 		t.Errorf("one that was never here is %+v", row)
 	}
 	back.register(func(r *local.Register) { r.Name = "web" })
-	eventually(t, "it has its new name", func() bool { return rowOf(alice, first.id).DisplayName == "web" })
+	await.Until(t, "it has its new name", func() bool { return rowOf(alice, first.id).DisplayName == "web" })
 }
 
 // TestNestedSession checks that a session which is started within another one has a name
@@ -373,7 +374,7 @@ func TestNestedSession(t *testing.T) {
 	if row := rowOf(alice, inner.id); row.DisplayName != "web-"+inner.id[:8] {
 		t.Errorf("it is %q", row.DisplayName)
 	}
-	eventually(t, "its parent shows", func() bool {
+	await.Until(t, "its parent shows", func() bool {
 		summary := rowOf(alice, inner.id).Summary
 		return summary != nil && *summary == "started by web"
 	})

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
@@ -56,7 +57,7 @@ func TestStatusOfHooks(t *testing.T) {
 	want := func(status wire.Status, reason string) {
 		t.Helper()
 		var row wire.PeerRow
-		eventually(t, "peers see "+string(status)+" "+reason, func() bool {
+		await.Until(t, "peers see "+string(status)+" "+reason, func() bool {
 			row = rowOf(alice, p.id)
 			return row.Status == status && row.StatusReason == reason
 		})
@@ -96,7 +97,7 @@ func TestStatusOfHooks(t *testing.T) {
 	want(wire.Working, "")
 
 	p.must(local.VerbSetSummary, local.SetSummary{Summary: "reviews"}, nil)
-	eventually(t, "peers see the summary", func() bool { s := rowOf(alice, p.id).Summary; return s != nil && *s == "reviews" })
+	await.Until(t, "peers see the summary", func() bool { s := rowOf(alice, p.id).Summary; return s != nil && *s == "reviews" })
 	if s := alice.status().Sessions[0]; s.Status != wire.Working {
 		t.Errorf("status: %+v", s)
 	}
@@ -113,9 +114,9 @@ func TestStatusOfEachConfigDir(t *testing.T) {
 	for range 2 {
 		host.set(p.pid(), Published{SessionID: p.id})
 		alice.must(local.VerbActivity, local.Activity{PID: p.pid(), SessionID: p.id, Status: wire.Working}, nil)
-		eventually(t, "it works", func() bool { return rowOf(alice, p.id).Status == wire.Working })
+		await.Until(t, "it works", func() bool { return rowOf(alice, p.id).Status == wire.Working })
 		host.set(p.pid(), Published{SessionID: p.id, Status: wire.Idle})
-		eventually(t, "it does not any more", func() bool { return rowOf(alice, p.id).Status == wire.Idle })
+		await.Until(t, "it does not any more", func() bool { return rowOf(alice, p.id).Status == wire.Idle })
 		alice.down()
 		alice.up(func(o *Options) { o.Host = host })
 		p.connected()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -56,7 +57,7 @@ func TestWhatBecomesOfMessages(t *testing.T) {
 			a, b := alice.session().connected(), bob.session().connected()
 			key := b.key().String()
 			sent := []local.Sent{a.send(key, "one"), a.send(key, "two")}
-			eventually(t, "both have come", func() bool { return unread(b) == 2 })
+			await.Until(t, "both have come", func() bool { return unread(b) == 2 })
 			call := uuid.NewString()
 			var checked local.Checked
 			b.must(local.VerbCheck, local.Check{ToolUseID: call}, &checked)
@@ -73,7 +74,7 @@ func TestWhatBecomesOfMessages(t *testing.T) {
 				b.connected()
 			}
 			left := strings.Count(tc.want[0]+tc.want[1], "unread")
-			eventually(t, "what was not read is unread", func() bool { return unread(b) == left })
+			await.Until(t, "what was not read is unread", func() bool { return unread(b) == left })
 			for i, want := range tc.want {
 				state := local.InContext
 				if want != "read" {
@@ -126,7 +127,7 @@ func TestInterruptedReadIsToldWithTheNextPrompt(t *testing.T) {
 	bob.up(func(o *Options) { o.Host = host })
 	a, b := alice.session().connected(), bob.session().connected()
 	a.send(b.key().String(), "one")
-	eventually(t, "it has come", func() bool { return unread(b) == 1 })
+	await.Until(t, "it has come", func() bool { return unread(b) == 1 })
 	prompt := func() string {
 		t.Helper()
 		var p local.Pointer
@@ -138,7 +139,7 @@ func TestInterruptedReadIsToldWithTheNextPrompt(t *testing.T) {
 		}
 		return p.Pointer
 	}
-	eventually(t, "a prompt tells of it", func() bool { return prompt() != "" })
+	await.Until(t, "a prompt tells of it", func() bool { return prompt() != "" })
 	// At the permission dialog: nothing is fetched.
 	for range 3 {
 		if prompt() == "" {
@@ -172,7 +173,7 @@ func TestCallAfterOneThatWasStopped(t *testing.T) {
 	bob.up(func(o *Options) { o.Host = host })
 	a, b := alice.session().connected(), bob.session().connected()
 	a.send(b.key().String(), "one")
-	eventually(t, "it has come", func() bool { return unread(b) == 1 })
+	await.Until(t, "it has come", func() bool { return unread(b) == 1 })
 	b.must(local.VerbCheck, local.Check{ToolUseID: "stopped"}, nil)
 	looks := 0
 	host.converse(func(c Call) Answered {

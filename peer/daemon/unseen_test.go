@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -137,7 +138,7 @@ func TestTwoProcessesOfOneNumber(t *testing.T) {
 	}
 	// Nor does what one publishes.
 	host.set(p.pid(), Published{SessionID: other.id, Status: wire.Working, Namespace: "pid:[2]"})
-	eventually(t, "what is published counts for the process of that namespace", func() bool { return alice.doing(other.id) == wire.Working })
+	await.Until(t, "what is published counts for the process of that namespace", func() bool { return alice.doing(other.id) == wire.Working })
 	if got := alice.doing(p.id); got != wire.Idle {
 		t.Errorf("it counts for its namesake, which is %s", got)
 	}
@@ -185,7 +186,7 @@ func TestLifeOfAnUnseenProcess(t *testing.T) {
 		}, false},
 		{"it speaks again", time.Hour, 1, func(t *testing.T, u *user, s *stranger) {
 			s.attach()()
-			eventually(t, "the session is over", func() bool { return len(u.live()) == 0 })
+			await.Until(t, "the session is over", func() bool { return len(u.live()) == 0 })
 			s.register(s.put, func(r *local.Register) { r.Source = local.SourceResume }) // with the next prompt
 		}, true},
 		{"the session goes on in another container", time.Hour, 1, func(_ *testing.T, u *user, s *stranger) {
@@ -203,7 +204,7 @@ func TestLifeOfAnUnseenProcess(t *testing.T) {
 			s := alice.stranger("box pid:[1]", 7, uuid.NewString())
 			tc.run(t, alice, s)
 			if !tc.live {
-				eventually(t, "the session is over", func() bool { return len(alice.live()) == 0 })
+				await.Until(t, "the session is over", func() bool { return len(alice.live()) == 0 })
 				return
 			}
 			s.connected()
@@ -213,7 +214,7 @@ func TestLifeOfAnUnseenProcess(t *testing.T) {
 				}
 			}
 			from.send(s.key().String(), "hello")
-			eventually(t, "its mail comes", func() bool {
+			await.Until(t, "its mail comes", func() bool {
 				return slices.ContainsFunc(alice.status().Sessions, func(one local.SessionStatus) bool { return one.Unread == 1 })
 			})
 		})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -31,7 +32,7 @@ func (p *program) wake(path local.Path) *stream {
 		s.ended <- client.Wake(ctx, local.Wake{Path: path, PID: p.pid()}, func(w local.Woken) error { s.lines <- w; return nil })
 	}()
 	<-s.lines // the first line says that the daemon has attached it, or is about to
-	eventually(p.t, "the path is attached", func() bool {
+	await.Until(p.t, "the path is attached", func() bool {
 		for _, one := range p.u.status().Sessions {
 			if one.SessionID == p.id {
 				return one.Wake != string(local.PathHooks)
@@ -136,10 +137,10 @@ func TestHooksPointWhereNothingElseDoes(t *testing.T) {
 	bob.up()
 	from, to := alice.session().connected(), bob.session().connected()
 	from.send("bob-session", "hello")
-	eventually(t, "it has come", func() bool { return unread(to) == 1 })
+	await.Until(t, "it has come", func() bool { return unread(to) == 1 })
 	activity := local.Activity{PID: to.pid(), SessionID: to.id, WantPointer: true}
 	var pointer local.Pointer
-	eventually(t, "a tool's hook tells", func() bool {
+	await.Until(t, "a tool's hook tells", func() bool {
 		bob.must(local.VerbActivity, activity, &pointer)
 		return pointer.Pointer != ""
 	})
@@ -160,7 +161,7 @@ func TestHooksPointWhereNothingElseDoes(t *testing.T) {
 	bob.must(local.VerbPrinted, local.Printed{PID: to.pid(), Number: number}, nil)
 	restarted := bob.program(to.id)
 	to.kill()
-	eventually(t, "it is over", func() bool { return len(bob.live()) == 0 })
+	await.Until(t, "it is over", func() bool { return len(bob.live()) == 0 })
 	restarted.register(func(r *local.Register) { r.Source = local.SourceResume })
 	// It was announced, but to a process that is gone; and no turn begins by itself.
 	if got := restarted.wake(local.PathMonitor).pointer(); !strings.HasPrefix(got, "1 unread") {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/queue"
@@ -37,7 +38,7 @@ func commitOne(s *Store, seq int64, timeout time.Duration) error {
 // eventually tries until do succeeds.
 func eventually(t *testing.T, what string, do func() error) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(await.Patience)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -166,7 +167,7 @@ func TestCloseOfFrozenPostgres(t *testing.T) {
 			if c == failed && err == nil {
 				t.Error("a commit to a frozen server succeeded")
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(await.Patience):
 			t.Fatal("closing does not end what is under way")
 		}
 	}

@@ -13,12 +13,12 @@ import (
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/storage/postgres"
 	"github.com/claudemesh/claudemesh/storage/sqlite"
-	"github.com/claudemesh/claudemesh/tests/internal/harness"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -159,7 +159,7 @@ func (r *rows) gone(key wire.Key) presence.Record {
 // message: the WebSocket, the handshake, and the push. It waits for the others, and
 // acknowledges none.
 func (x *site) comeBack(s *stage, key identity.KeyPair) (first time.Duration) {
-	ctx, cancel := context.WithTimeout(s.ctx, harness.Patience)
+	ctx, cancel := context.WithTimeout(s.ctx, await.Patience)
 	defer cancel()
 	hello, err := sessionHello(&x.mesh, key)
 	s.check("make a hello", err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/envelope"
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/bench"
 	_ "github.com/claudemesh/claudemesh/tests/bench/relay" // a module of the Caddy that this program can be
@@ -137,7 +138,7 @@ func (l *lab) relay(s *stage) *relaySite {
 	cmd.Stderr = &log
 	begin(s, cmd)
 	base := "127.0.0.1:" + strconv.Itoa(port)
-	until(s, "the relay answers", harness.Patience, func() bool {
+	until(s, "the relay answers", await.Patience, func() bool {
 		res, err := http.Get("http://" + base + "/health")
 		if err != nil {
 			return false

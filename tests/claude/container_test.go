@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/tests/internal/claude"
 )
 
@@ -60,7 +61,7 @@ func TestContainers(t *testing.T) {
 		awaitAll := func(what string) {
 			t.Helper()
 			var rows []row
-			claude.Await(t, what, func() bool {
+			await.Until(t, what, func() bool {
 				rows = alice.sessions()
 				for name, id := range ids {
 					if !slices.ContainsFunc(rows, func(r row) bool {
@@ -76,7 +77,7 @@ func TestContainers(t *testing.T) {
 		for name, id := range ids {
 			message := w.say(a, name, "for "+name)
 			w.awaitReceived(id, "for "+name)
-			claude.Await(t, "alice knows that "+name+" has read it", func() bool {
+			await.Until(t, "alice knows that "+name+" has read it", func() bool {
 				return strings.Contains(w.use(a, tool+"message_status", `{"id":"`+message+`"}`).Text, "in the recipient's context")
 			}, func() string { return bob.must("daemon", "status") })
 		}

@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/claudemesh/claudemesh/tests/internal/claude"
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // TestExchange is the way of a message there and back: it wakes an idle session, and
@@ -26,7 +26,7 @@ func TestExchange(t *testing.T) {
 		if got.attribute("from") != "alice" || got.attribute("verified") != "yes" || got.attribute("sealed") != "direct" {
 			t.Errorf("bob's model got %+v", got)
 		}
-		claude.Await(t, "alice knows that it was read", func() bool {
+		await.Until(t, "alice knows that it was read", func() bool {
 			return strings.Contains(w.use(a, tool+"message_status", `{"id":"`+id+`"}`).Text, "in the recipient's context")
 		}, a.Screen)
 		w.say(b, "", "it is", `"reply_to":"`+got.attribute("id")+`"`)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/claudemesh/claudemesh/tests/internal/claude"
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // canary is in every hostile text: where it appears, a peer's words have come.
@@ -75,7 +75,7 @@ func TestHostile(t *testing.T) {
 			t.Error("megabytes are not refused")
 		}
 		// A sender has a budget of wakes; what is beyond waits for the user.
-		claude.Await(t, "the model has got every message", func() bool {
+		await.Until(t, "the model has got every message", func() bool {
 			if got := len(ids(w.frames(b.ID()))); got >= sent {
 				return true
 			}

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/claudemesh/claudemesh/tests/internal/claude"
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
@@ -35,6 +34,5 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer commands.Remove()
-	defer claude.Remove()
 	return m.Run()
 }

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/tests/internal/claude"
 )
@@ -124,7 +125,7 @@ func TestToolKilled(t *testing.T) {
 		b.Kill()
 		b = bob.launch("--resume", id)
 		w.able(alice, b)
-		claude.Await(t, "bob's model has got it", func() bool { return len(w.received(id)) == 2 }, b.Screen)
+		await.Until(t, "bob's model has got it", func() bool { return len(w.received(id)) == 2 }, b.Screen)
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/tests/internal/claude"
@@ -50,7 +51,7 @@ func newMail(w *world, slow string) *mail {
 
 func (m *mail) call(verb string, in, out any) {
 	m.w.t.Helper()
-	ctx, cancel := context.WithTimeout(m.w.t.Context(), claude.Patience)
+	ctx, cancel := context.WithTimeout(m.w.t.Context(), await.Patience)
 	defer cancel()
 	if err := m.from.Call(ctx, verb, in, out); err != nil {
 		m.w.t.Fatalf("%s: %v", verb, err)
@@ -218,7 +219,7 @@ func TestRefusedReading(t *testing.T) {
 		b.AwaitDialog()
 		b.Turn(b.Allow)
 		w.awaitReceived(b.ID(), "read me")
-		claude.Await(t, "alice knows that it was read", func() bool {
+		await.Until(t, "alice knows that it was read", func() bool {
 			return strings.Contains(w.use(a, tool+"message_status", `{"id":"`+id+`"}`).Text, "in the recipient's context")
 		}, a.Screen)
 	})

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/tests/internal/claude"
 	"github.com/claudemesh/claudemesh/tests/internal/messages"
 	"github.com/claudemesh/claudemesh/tests/internal/termsvg"
@@ -34,7 +35,7 @@ func TestRecording(t *testing.T) {
 	file := os.Getenv(recordingVariable)
 	program, ok := claude.RealProgram()
 	if file == "" || !ok {
-		program = claude.StandIn(t)
+		program = claude.StandIn(commands.StandIn)
 	}
 	if file == "" {
 		file = filepath.Join(t.TempDir(), "exchange.svg")
@@ -163,7 +164,7 @@ func (f *film) await(name string) {
 	f.t.Helper()
 	select {
 	case <-f.waiting[name]:
-	case <-time.After(claude.Patience):
+	case <-time.After(await.Patience):
 		f.t.Fatalf("it does not come to this: %s\n%s\n%s", name, f.sessions[0].Screen(), f.sessions[1].Screen())
 	}
 }
@@ -172,7 +173,7 @@ func (f *film) await(name string) {
 func (f *film) shoot(length time.Duration) {
 	f.t.Helper()
 	var last []string
-	claude.Await(f.t, "the terminals stand still", func() bool {
+	await.Until(f.t, "the terminals stand still", func() bool {
 		var now []string
 		for _, s := range f.sessions {
 			now = append(now, s.Picture())

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/tests/internal/claude"
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 	"github.com/claudemesh/claudemesh/tests/internal/messages"
@@ -28,7 +29,7 @@ const (
 func everywhere(t *testing.T, run func(t *testing.T, w *world)) {
 	t.Helper()
 	t.Parallel()
-	for _, program := range claude.Programs(t) {
+	for _, program := range claude.Programs(commands.StandIn) {
 		t.Run(program.Name, func(t *testing.T) {
 			t.Parallel()
 			run(t, newWorld(t, program))
@@ -201,7 +202,7 @@ func (p *person) awaitRow(s *claude.Session, status string) row {
 	p.t.Helper()
 	var found row
 	var rows []row
-	claude.Await(p.t, fmt.Sprintf("%s sees the session as %s", p.name, status), func() bool {
+	await.Until(p.t, fmt.Sprintf("%s sees the session as %s", p.name, status), func() bool {
 		rows = p.sessions()
 		i := slices.IndexFunc(rows, func(r row) bool { return r.SessionID == s.ID() && r.Status == status && r.Online })
 		if i >= 0 {
@@ -214,7 +215,7 @@ func (p *person) awaitRow(s *claude.Session, status string) row {
 
 func (p *person) await(what string, ok func() bool) {
 	p.t.Helper()
-	claude.Await(p.t, what, ok, func() string { return "" })
+	await.Until(p.t, what, ok, func() string { return "" })
 }
 
 // oneEach looks at the roster until the test ends, and fails when it shows two rows
@@ -330,7 +331,7 @@ func (w *world) frames(session string) []framed {
 // nothing else, in this order.
 func (w *world) awaitReceived(session string, want ...string) {
 	w.t.Helper()
-	claude.Await(w.t, fmt.Sprintf("the model of %s has got %q", session, want), func() bool {
+	await.Until(w.t, fmt.Sprintf("the model of %s has got %q", session, want), func() bool {
 		return len(w.received(session)) >= len(want)
 	}, func() string { return fmt.Sprintf("%q", w.received(session)) })
 	if got := w.received(session); !slices.Equal(got, want) {

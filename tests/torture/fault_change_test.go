@@ -1,13 +1,9 @@
 package torture
 
 import (
-	"debug/buildinfo"
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"sync"
 )
@@ -75,32 +71,5 @@ func upgraded(w *world) string {
 	return path
 }
 
-// buildUpgrade builds the broker under another version, once in a run, and with what the
-// first build was made with.
-var buildUpgrade = sync.OnceValues(func() (string, error) {
-	race, err := raceSetting()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(commands.Dir, "caddy-upgraded")
-	build := exec.Command("go", "build", "-race="+race, "-o", path,
-		"-ldflags", "-X github.com/claudemesh/claudemesh/caddymesh.version=upgraded", "./cmd/caddy")
-	build.Dir = commands.Repo
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build another broker: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
-// raceSetting is how the race detector was set when the broker was built.
-func raceSetting() (string, error) {
-	info, err := buildinfo.ReadFile(commands.Caddy)
-	if err != nil {
-		return "", err
-	}
-	i := slices.IndexFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "-race" })
-	if i < 0 {
-		return "false", nil
-	}
-	return info.Settings[i].Value, nil
-}
+// buildUpgrade builds the broker under another version, once in a run.
+var buildUpgrade = sync.OnceValues(func() (string, error) { return commands.Again("upgraded") })

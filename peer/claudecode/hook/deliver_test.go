@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
 	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -98,7 +99,7 @@ func TestSpawn(t *testing.T) {
 		t.Fatal(err)
 	}
 	var seen []byte
-	tick, timeout := time.NewTicker(10*time.Millisecond), time.After(20*time.Second)
+	tick, timeout := time.NewTicker(10*time.Millisecond), time.After(await.Patience)
 	defer tick.Stop()
 	for len(seen) == 0 {
 		select {

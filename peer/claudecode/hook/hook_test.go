@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -34,7 +35,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	b := &bench{daemon: daemontest.Start(t, daemontest.Dir(t))}
 	b.Hook = &Hook{
-		Dir: b.daemon.Dir, PID: os.Getpid(), ConfigDir: "/second/.claude", budget: 20 * time.Second,
+		Dir: b.daemon.Dir, PID: os.Getpid(), ConfigDir: "/second/.claude", budget: await.Patience,
 		Detach: func(e Event) error { b.detached = append(b.detached, e); return nil },
 		Logf:   func(format string, args ...any) { fmt.Fprintf(&b.log, format+"\n", args...) },
 	}
@@ -256,7 +257,7 @@ func TestBrokenInput(t *testing.T) {
 			go func() { b.Run(context.Background(), tc.in, &out); close(done) }()
 			select {
 			case <-done:
-			case <-time.After(10 * time.Second):
+			case <-time.After(await.Patience):
 				t.Fatal("did not end")
 			}
 			if out.Len() != 0 || !strings.Contains(b.log.String(), "ignored") {

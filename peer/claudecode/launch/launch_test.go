@@ -8,10 +8,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/claudecode/transcript"
 	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -184,7 +184,7 @@ func TestPrepareRefused(t *testing.T) {
 // Without a daemon that can be started, claude starts all the same.
 func TestPrepareWithoutDaemon(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
 	defer cancel()
 	config, cwd := worldOf(t)
 	p, err := Prepare(ctx, Options{

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
 )
 
@@ -92,7 +93,7 @@ func (k *client) read() rpc {
 			k.t.Fatal("the server's output has ended")
 		}
 		return m
-	case <-time.After(20 * time.Second):
+	case <-time.After(await.Patience):
 		k.t.Fatal("the server does not answer")
 	}
 	panic("unreachable")
@@ -146,7 +147,7 @@ func (k *client) end() {
 		if err != nil {
 			k.t.Errorf("the server ended with %v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(await.Patience):
 		k.t.Fatal("the server does not end")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
@@ -125,7 +126,7 @@ func TestEndsBySignal(t *testing.T) {
 	k.write(`{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"list_peers","arguments":{}}}`)
 	select {
 	case <-asked:
-	case <-time.After(20 * time.Second):
+	case <-time.After(await.Patience):
 		t.Fatal("the call did not arrive")
 	}
 	k.cancel()

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/tests/internal/messages"
 )
 
@@ -38,7 +39,7 @@ func TestConformance(t *testing.T) {
 		{"error of the API", apiError},
 		{"plugin commands", pluginCommands},
 	}
-	for _, program := range Programs(t) {
+	for _, program := range Programs(commands.StandIn) {
 		t.Run(program.Name, func(t *testing.T) {
 			t.Parallel()
 			for _, test := range tests {
@@ -65,7 +66,7 @@ type rig struct {
 // awaitEvent waits until the probe's last hooks are these.
 func (r *rig) awaitEvents(p *probe, want ...string) {
 	r.t.Helper()
-	Await(r.t, "the hooks were "+strings.Join(want, " "), func() bool { return slices.Equal(p.events(), want) },
+	await.Until(r.t, "the hooks were "+strings.Join(want, " "), func() bool { return slices.Equal(p.events(), want) },
 		func() string { return strings.Join(p.events(), " ") })
 }
 
@@ -173,9 +174,9 @@ func monitorLines(t *testing.T, r *rig) {
 	p.write("slow", "")
 	s.Turn(func() {
 		s.Type(`[[tool Bash {"command":"while test -e ` + p.dir + `/slow; do sleep 0.1; done; sleep 0.5","description":"d"}]]`)
-		Await(t, "the tool runs", func() bool { return slices.Contains(p.events(), "PreToolUse:Bash") }, s.Screen)
+		await.Until(t, "the tool runs", func() bool { return slices.Contains(p.events(), "PreToolUse:Bash") }, s.Screen)
 		p.write("lines", "2 unread mesh messages from bob: read them with check_messages")
-		Await(t, "the line is printed", func() bool { return !exists(p.dir + "/lines") }, s.Screen)
+		await.Until(t, "the line is printed", func() bool { return !exists(p.dir + "/lines") }, s.Screen)
 		if err := os.Remove(p.dir + "/slow"); err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +208,7 @@ func escape(t *testing.T, r *rig) {
 	p := newProbe(t, true)
 	s := r.home.Start(t, "claude", "--plugin-dir", p.dir, "--session-id", id1, "--permission-mode", "manual")
 	s.Type("[[slow 100]]")
-	Await(t, "the model is asked", func() bool { return len(r.api.Requests(id1)) == 1 }, s.Screen)
+	await.Until(t, "the model is asked", func() bool { return len(r.api.Requests(id1)) == 1 }, s.Screen)
 	s.AwaitStatus("busy")
 	s.Escape()
 	s.AwaitStatus("idle")
@@ -235,7 +236,7 @@ func clearing(t *testing.T, r *rig) {
 		t.Error("the model still knows what was said before /clear")
 	}
 	p.write("rewake", "hello")
-	Await(t, "the waiter of before lives on", func() bool {
+	await.Until(t, "the waiter of before lives on", func() bool {
 		return slices.ContainsFunc(p.events(), func(e string) bool { return e == "SessionStart:clear" }) && !exists(p.dir+"/rewake")
 	}, s.Screen)
 	s.Exit()

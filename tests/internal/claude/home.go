@@ -16,9 +16,6 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/messages"
 )
 
-// Patience is how long anything that must happen may take.
-const Patience = 30 * time.Second
-
 const (
 	poll = 20 * time.Millisecond
 	// apiKey is what the mock is told; no real key.

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
 // probe is a plugin that logs what Claude Code does to it. Its processes are this
@@ -29,6 +31,9 @@ var probeEvents = []string{
 	"Notification", "PreCompact", "PostCompact", "SessionEnd",
 }
 
+// commands are those under test, set by TestMain. Here it is the stand-in alone.
+var commands harness.Commands
+
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 {
 		switch role, dir := os.Args[1], os.Args[2]; role {
@@ -45,8 +50,13 @@ func TestMain(m *testing.M) {
 			return
 		}
 	}
+	var err error
+	if commands, err = harness.Build("../../.."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
-	Remove()
+	commands.Remove()
 	os.Exit(code)
 }
 

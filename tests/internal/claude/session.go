@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // Session is a process of Claude Code with somebody at its terminal.
@@ -193,21 +195,9 @@ func (s *Session) Kill() {
 
 func (s *Session) await(what string, ok func() bool) {
 	s.t.Helper()
-	Await(s.t, what, ok, func() string {
+	await.Until(s.t, what, ok, func() string {
 		return fmt.Sprintf("%+v\n%s", s.Published(), s.Screen())
 	})
-}
-
-// Await waits until ok returns true, and fails with what else could be seen.
-func Await(t testing.TB, what string, ok func() bool, instead func() string) {
-	t.Helper()
-	deadline := time.Now().Add(Patience)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s; instead:\n%s", what, instead())
-		}
-		<-time.After(poll)
-	}
 }
 
 // Transcripts returns the ids of the sessions that have a transcript.

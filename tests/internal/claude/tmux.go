@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 const (
@@ -18,6 +20,9 @@ const (
 	// completions before it.
 	settle     = 300 * time.Millisecond
 	settleMenu = 700 * time.Millisecond
+	// echoPatience is how long typed text may take to show. A prompt box that folds it
+	// never shows it.
+	echoPatience = 15 * time.Second
 )
 
 // tmux is the terminal of the real program: a tmux server for one process.
@@ -59,7 +64,7 @@ func openTmux(t testing.TB, h *Home, dir string, argv []string) *tmux {
 		_ = m.command("kill-server").Run() // of our own socket
 		os.RemoveAll(own)
 	})
-	Await(t, "the terminal is there", func() bool {
+	await.Until(t, "the terminal is there", func() bool {
 		m.pid, err = strconv.Atoi(strings.TrimSpace(readText(filepath.Join(own, "pid"))))
 		return err == nil
 	}, m.Screen)
@@ -103,7 +108,7 @@ func (m *tmux) text(text string) {
 	before := m.shows(text)
 	m.keys("-l", "--", text)
 	// Enter that comes along with text is taken for a part of it.
-	for deadline := time.Now().Add(Patience / 2); m.shows(text) == before && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(echoPatience); m.shows(text) == before && time.Now().Before(deadline); {
 		<-time.After(poll)
 	}
 }

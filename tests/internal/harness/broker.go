@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // Broker is bin/caddy with the repository's Caddyfile.
@@ -82,7 +84,7 @@ func (b *Broker) Launch() {
 // AwaitReady waits until messages are accepted.
 func (b *Broker) AwaitReady() {
 	b.t.Helper()
-	Eventually(b.t, "the broker is ready", func() bool {
+	await.Until(b.t, "the broker is ready", func() bool {
 		select {
 		case <-b.exited:
 			b.t.Fatalf("the broker has ended: %v\n%s", b.err, b.LogTail())
@@ -112,7 +114,7 @@ func (b *Broker) end(sig syscall.Signal) {
 	}
 	select {
 	case <-b.exited:
-	case <-time.After(Patience):
+	case <-time.After(await.Patience):
 		_ = b.cmd.Process.Kill()
 		b.t.Errorf("the broker did not end on %v", sig)
 	}
@@ -158,7 +160,7 @@ func (b *Broker) URL(path string) string {
 func (b *Broker) WSURL() string { return "ws://127.0.0.1:" + strconv.Itoa(b.Port) + "/ws" }
 
 // HTTPClient keeps no connection: brokers come and go.
-var HTTPClient = &http.Client{Timeout: Patience, Transport: &http.Transport{DisableKeepAlives: true}}
+var HTTPClient = &http.Client{Timeout: await.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // TryGet returns the status of a GET, 0 when there is no answer.
 func (b *Broker) TryGet(path string) (int, string) {

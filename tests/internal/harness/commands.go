@@ -6,48 +6,82 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
-	"time"
 )
 
-const (
-	// Patience is how long anything that must happen may take.
-	Patience = 20 * time.Second
-	// poll is the pause between looks at what can't be waited for.
-	poll = 20 * time.Millisecond
-)
+// CommandsVariable names the directory of commands that make has built for all tests
+// together. Without it, Build builds them.
+const CommandsVariable = "CLAUDEMESH_TEST_COMMANDS"
 
 // Commands are the built commands and where their sources are.
 type Commands struct {
-	Dir        string // that of the two commands, for a PATH
+	Dir        string // that of the commands, for a PATH
 	Caddy      string
 	Claudemesh string
+	StandIn    string // for Claude Code; not on the PATH of Dir
 	Repo       string
+	ours       bool // Dir is to be removed
 }
 
-// Build builds the commands from the sources in repo. The race detector comes along
-// when it watches the tests themselves. Remove deletes them.
+// Build builds the commands from the sources in repo, as make build does. The race
+// detector comes along when it watches the tests themselves. Remove deletes them.
 func Build(repo string) (Commands, error) {
+	repo, err := filepath.Abs(repo)
+	if err != nil {
+		return Commands{}, err
+	}
+	if dir := os.Getenv(CommandsVariable); dir != "" {
+		return commandsIn(dir, repo), nil
+	}
 	dir, err := os.MkdirTemp("", "claudemesh-bin-")
 	if err != nil {
 		return Commands{}, err
 	}
-	c := Commands{Dir: dir, Caddy: filepath.Join(dir, "caddy"), Claudemesh: filepath.Join(dir, "claudemesh")}
-	if c.Repo, err = filepath.Abs(repo); err != nil {
-		return c, err
-	}
-	args := append([]string{"build", "-o", dir}, raceFlags...)
-	build := exec.Command("go", append(args, "./cmd/caddy", "./cmd/claudemesh", "./cmd/claudemesh-hook")...)
-	build.Dir = c.Repo
-	if out, err := build.CombinedOutput(); err != nil {
+	c := commandsIn(dir, repo)
+	c.ours = true
+	if err := c.make("commands", "BIN="+dir); err != nil {
 		c.Remove()
-		return c, fmt.Errorf("build the commands: %w\n%s", err, out)
+		return c, err
 	}
 	return c, nil
 }
 
-// Remove deletes the built commands.
-func (c Commands) Remove() { _ = os.RemoveAll(c.Dir) }
+func commandsIn(dir, repo string) Commands {
+	return Commands{
+		Dir: dir, Caddy: filepath.Join(dir, "caddy"), Claudemesh: filepath.Join(dir, "claudemesh"),
+		StandIn: filepath.Join(dir, "stand-in", "claude"), Repo: repo,
+	}
+}
+
+// Again builds the commands under another version and returns the broker's path.
+func (c Commands) Again(version string) (string, error) {
+	dir := filepath.Join(c.Dir, version)
+	err := c.make("build", "BIN="+dir, "VERSION="+version)
+	return filepath.Join(dir, "caddy"), err
+}
+
+func (c Commands) make(args ...string) error {
+	if raceDetector {
+		args = append(args, "RACE=1")
+	}
+	cmd := exec.Command("make", append([]string{"--no-print-directory"}, args...)...)
+	cmd.Dir = c.Repo
+	// The tests may run under a make of their own, whose options are not for this one.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS=") })
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("make %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// Remove deletes what Build has built.
+func (c Commands) Remove() {
+	if c.ours {
+		_ = os.RemoveAll(c.Dir)
+	}
+}
 
 // HomeEnv is the whole environment of a process whose user has nothing yet.
 func HomeEnv(home string) []string {
@@ -77,16 +111,4 @@ func FreePort(t testing.TB) int {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
-}
-
-// Eventually waits until ok returns true.
-func Eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(Patience)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
-		}
-		<-time.After(poll)
-	}
 }

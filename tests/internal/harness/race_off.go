@@ -2,4 +2,4 @@
 
 package harness
 
-var raceFlags []string
+const raceDetector = false
