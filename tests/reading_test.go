@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // TestReading reads what there is to read, as people do.
@@ -22,7 +24,7 @@ func readInbox(t *testing.T, s *server) {
 	alice.must("create", "team", "--display-name", "alice")
 	bob.must("join", alice.invite("--groups", "ops"), "--name", "bob")
 	follow := bob.start("inbox", "--follow")
-	eventually(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
+	await.Until(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
 	alice.must("send", "bob", "for bob")
 	alice.must("send", "@ops", "for ops", "--priority", "now")
 	alice.must("send", "@all", "for all")
@@ -73,7 +75,7 @@ func readInbox(t *testing.T, s *server) {
 			t.Errorf("history: got %q, want %q", line, want)
 		}
 	}
-	eventually(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
+	await.Until(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
 	alice.must("send", "@ops", "news")
 	if line := follow.line(); !strings.HasSuffix(line, " alice to @ops: news") {
 		t.Errorf("what comes: %q", line)
@@ -93,7 +95,7 @@ func readAudit(t *testing.T, s *server) {
 	bob.must("inbox")
 	alice.must("ban", "bob")
 	out := ""
-	eventually(t, "all is in the log", func() bool {
+	await.Until(t, "all is in the log", func() bool {
 		out = alice.must("audit")
 		return strings.Contains(out, "alice (you) banned bob")
 	})
