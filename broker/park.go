@@ -20,7 +20,7 @@ const (
 	parkBytes = 1 << 20
 	// parkedBytes bounds those of all connections together: each may have as much waiting
 	// as is left of it. So few have all that they may, and many have little.
-	parkedBytes = 8 << 20
+	parkedBytes = 4 << 20
 	// parkLeast is what a connection may have waiting nevertheless.
 	parkLeast = 32 << 10
 	// parkTime is how long a send waits: v1 clients give up after 10 s without an ack.

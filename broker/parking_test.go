@@ -36,7 +36,7 @@ func TestParksShareTheirRoom(t *testing.T) {
 		parks[i].all = &all
 		n := fill(t, &parks[i])
 		switch size := parks[i].bytes; {
-		case i < 4 && size < parkBytes-5000:
+		case i < 3 && size < parkBytes-5000:
 			t.Fatalf("connection %d had room for %d bytes", i, size)
 		case n < 10:
 			t.Fatalf("connection %d had room for %d sends", i, n)

@@ -26,7 +26,7 @@ const (
 	// The page caches of the writer, which has room for what a batch touches, and of
 	// each reader, whose rows are read once. A page takes two in memory: the driver's
 	// allocator rounds up to powers of two.
-	writerCacheKiB, readerCacheKiB = 16 << 10, 2 << 10
+	writerCacheKiB, readerCacheKiB = 8 << 10, 2 << 10
 	// busyTimeout is how long to wait for another process, a backup for example.
 	busyTimeout = 10 * time.Second
 )

@@ -16,6 +16,9 @@
 //     enough of protocol v1 for `claudemesh bench` and passes frames on, of the same
 //     sizes and as many as the broker's, without looking into them or storing them.
 //     So the load is the same program with the same cost.
+//   - What a message costs (costs.go) is a profile of the server, taken while the load runs
+//     and shared out by functions, and the processor time of the database's processes and of
+//     the load.
 //   - JetStream (jetstream.go) is a NATS server with a file store and
 //     `sync_interval: always`, in a process of its own, as the broker is.
 //

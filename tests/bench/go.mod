@@ -13,7 +13,10 @@ require (
 	gonum.org/v1/plot v0.17.0 // the plots, as SVG
 )
 
-require github.com/google/uuid v1.6.0
+require (
+	github.com/google/pprof v0.0.0-20261016150608-1facf8f91b50
+	github.com/google/uuid v1.6.0
+)
 
 require (
 	cel.dev/cel-go v0.32.0 // indirect

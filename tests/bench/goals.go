@@ -1,5 +1,7 @@
 package main
 
+import "fmt"
+
 // goal is a row of the table: a figure, and what it should be.
 type goal struct {
 	probe  string
@@ -40,10 +42,14 @@ Caddy, the database and the load itself share its cores: if storage and WebSocke
 were free, {{m "throughput/in turn/%[1]s" "1/s"}} would go through. A message costs the broker
 {{m "throughput/cpu/%[1]s" "µs"}} of processor time, the bare relay {{m "throughput/cpu/W" "µs"}}; the load takes
 {{m "throughput/load/%[1]s" "%%"}} of one core. When the load ended, {{m "throughput/waiting/%[1]s" ""}} messages, which their
-recipients had acknowledged, were still to be stored; the rate counts until they were. A profile by function gives
-the processor time of a message to, in this order: the commit (SQLite runs in the broker, Postgres in processes of its
-own), reading from and writing to the sockets, parsing its frames, garbage collection, limits and routing, encoding
-the push and the ack, and the queue; the hashes of the audit log are less than a hundredth of it.`
+recipients had acknowledged, were still to be stored; the rate counts until they were. What the time goes to stands under
+"What a message costs".`
+	whyStorageSpeed = `The goal is 1.25 times what the storage did on 24 November 2026, when the machine's relay passed on
+116,006/s; it passes on {{m "throughput/W" "1/s"}} now.`
+	whyResend = `While nobody is refused, a client that resends at once is the same load as one that pauses: the difference is the
+machine's.`
+	whyFlood = `The pair's messages wait for neither the storage nor the flood's; they share the cores with it,
+which passes on {{m "flood/rate/%[1]s" "1/s"}} meanwhile.`
 	whyRefused = `A sender that outruns the storage waits for its acks, for 5 s at most: so much longer did the storage take for
 what was under way.`
 	whyJetStream = `JetStream reached {{m "throughput/one stream" "1/s"}} with one stream and
@@ -52,7 +58,7 @@ itself, so that its rate is that of the disk; the broker's is bound by the proce
 	whyBurst = `The burst is the throughput of 100 peers without a window. The bare relay needs
 {{m "burst/seconds/W" "s"}} for it on the same cores.`
 	whyBurstMemory = `What waits for the storage is held in memory, up to 16 MiB of messages (DefaultBudget in journal/budget.go), as are
-the sends that wait for room there, up to 8 MiB (parkedBytes in broker/park.go); the collector lets the heap grow to
+the sends that wait for room there, up to 4 MiB (parkedBytes in broker/park.go); the collector lets the heap grow to
 twice of what is in use. SQLite has its page caches beside it.`
 	whyPush = `The push does not wait for the storage. The bare relay needs {{m "rate/push/W/p50" "ms"}} at the median and
 {{m "rate/push/W/p99" "ms"}} at the 99th percentile; the rest is the scheduler's, on cores that the commits of the
@@ -97,10 +103,27 @@ func table() []goal {
 		append(ceilings, beside{"delivered meanwhile", "throughput/delivered/%[1]s", "1/s"}), whyThroughput})
 	each(goal{"throughput", "… of min(S, W)", "", "throughput/share/%[1]s", "%", atLeast, 70,
 		[]beside{{"S and W in turn", "throughput/in turn/%[1]s", "1/s"}}, whyThroughput})
+	each(goal{"throughput", "… of S and W in turn", "", "throughput/turns/%[1]s", "%", atLeast, 85, nil, whyThroughput})
 	each(goal{"throughput", "… over JetStream's", "", "throughput/jetstream/%[1]s", "×", atLeast, 3.5,
 		[]beside{{string(oneStream), series("throughput", oneStream), "1/s"}, {string(streamPerPair), series("throughput", streamPerPair), "1/s"}}, whyJetStream})
 	each(goal{"throughput", "… refused", "", "throughput/%[1]s/refused", "", atMost, 0, nil, whyRefused})
 	each(goal{"throughput", "… lost", "", "throughput/%[1]s/lost", "", atMost, 0, nil, whyErrors})
+	list = append(list,
+		goal{"throughput", "ceiling S itself, 1.25 × the earlier one", "", "throughput/S/live/%[1]s", "1/s", atLeast, 1.25 * 49_382, nil, whyStorageSpeed}.on(postgresDB),
+		goal{"throughput", "ceiling S itself, 1.25 × the earlier one", "", "throughput/S/live/%[1]s", "1/s", atLeast, 1.25 * 59_977, nil, whyStorageSpeed}.on(sqliteDB))
+	for i, w := range windows {
+		what := fmt.Sprintf("… window %d", w)
+		if i == 0 {
+			what = fmt.Sprintf("refused of 50 pairs that resend at once: window %d", w)
+		}
+		each(goal{"refusals", what, "", series("refusals", w, "%[1]s"), "", atMost, 0, nil, whyRefused})
+	}
+	each(goal{"refusals", "… delivered, over 50 pairs that pause", "", "refusals/ratio/%[1]s", "×", atLeast, 1, nil, whyResend})
+	each(goal{"flood", "a pair beside another member's flood: send→push, p50", "", "flood/push/%[1]s/p50", "ms", atMost, 5,
+		[]beside{{"the flood", "flood/rate/%[1]s", "1/s"}}, whyFlood})
+	each(goal{"flood", "… p99", "", "flood/push/%[1]s/p99", "ms", atMost, 50, nil, whyFlood})
+	each(goal{"flood", "… refused", "", "flood/%[1]s/refused", "", atMost, 0, nil, whyRefused})
+	each(goal{"flood", "… lost", "", "flood/%[1]s/lost", "", atMost, 0, nil, whyErrors})
 	each(goal{"burst", "100 peers × 1,000 messages at once: delivered", "", "burst/delivered/%[1]s", "%", atLeast, 100, nil, whyErrors})
 	each(goal{"burst", "… until the last has arrived", "", "burst/seconds/%[1]s", "s", atMost, 30,
 		[]beside{{"W", "burst/seconds/W", "s"}}, whyBurst})

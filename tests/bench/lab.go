@@ -144,7 +144,10 @@ func (l *lab) broker(s *stage, db string) *site {
 	return site
 }
 
-func (x *site) dir() peer.Dir { return peer.Dir(filepath.Join(x.home, ".claudemesh")) }
+func (x *site) dir() peer.Dir { return configDir(x.home) }
+
+// configDir is where the commands of somebody with that home keep their config.
+func configDir(home string) peer.Dir { return peer.Dir(filepath.Join(home, ".claudemesh")) }
 
 // command is the claudemesh command of the mesh's owner. It is told to end with ctx, as
 // by Ctrl-C.

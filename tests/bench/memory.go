@@ -146,21 +146,32 @@ func (x *site) team(s *stage, n int) []peer.Mesh {
 	if guests == 0 {
 		return team
 	}
+	link := x.invite(s, guests)
+	for len(team) <= guests {
+		team = append(team, x.join(s, harness.ShortTempDir(s), link, fmt.Sprint("bench", len(team))))
+	}
+	return team
+}
+
+// invite makes a link with which so many may join the mesh.
+func (x *site) invite(s *stage, uses int) peer.Link {
 	about := peer.About{SessionID: "bench-host", Channel: "claudemesh-bench", Capabilities: []string{wire.CapTransient}}
 	owner, err := peer.Dial(s.ctx, peer.Options{Mesh: x.mesh, About: about, OneShot: true})
 	s.check("connect the owner", err)
 	defer owner.Close()
-	terms := peer.InviteTerms{Role: "member", Uses: int64(guests), ExpiresAt: time.Now().Add(time.Hour)}
+	terms := peer.InviteTerms{Role: "member", Uses: int64(uses), ExpiresAt: time.Now().Add(time.Hour)}
 	link, invite, err := peer.NewLinkInvite(&x.mesh, x.mesh.Member.Public(), terms)
 	s.check("make an invite", err)
 	_, err = owner.InviteCreate(s.ctx, invite)
 	s.check("register an invite", err)
-	for len(team) <= guests {
-		joined, err := peer.Join(s.ctx, peer.Dir(harness.ShortTempDir(s)), link, fmt.Sprint("bench", len(team)), nil)
-		s.check("join the mesh", err)
-		team = append(team, joined.Mesh)
-	}
-	return team
+	return link
+}
+
+// join has a new member, whose home is given, join the mesh.
+func (x *site) join(s *stage, home string, link peer.Link, name string) peer.Mesh {
+	joined, err := peer.Join(s.ctx, configDir(home), link, name, nil)
+	s.check("join the mesh", err)
+	return joined.Mesh
 }
 
 const (

@@ -19,6 +19,8 @@ type probe struct {
 // probes in the order in which they take their turns.
 var probes = []probe{
 	{"throughput", "durable messages as fast as they go, beside ceilings S and W and JetStream", 0, (*lab).throughput},
+	{"refusals", "clients that resend at once, by how much they have under way", 3, (*lab).refusals},
+	{"flood", "a pair that sends little beside another member's flood", 3, (*lab).flood},
 	{"rate", "latency at 200 messages a second, beside ceiling W", 0, (*lab).rate},
 	{"burst", "the published shape, 100 peers × 1,000 messages, beside ceiling W", 3, (*lab).burst},
 	{"fanout", "a broadcast to 1,000 peers", 0, (*lab).fanout},
@@ -70,7 +72,7 @@ func (l *lab) throughput(s *stage) {
 	l.typed("throughput", shown(args...))
 	part := short(l, 3*time.Second, 700*time.Millisecond)
 
-	w := l.throughputOf(s, relayed, args)
+	w := l.throughputOf(s, relayed, args, length)
 	jet := 0.0
 	for _, layout := range []jetStreams{oneStream, streamPerPair} {
 		problems := perform(s.ctx, func(s *stage) {
@@ -82,12 +84,14 @@ func (l *lab) throughput(s *stage) {
 	}
 	for _, db := range databases {
 		ceiling := l.ceilingS(s, db, part)
-		rate := l.throughputOf(s, db, args)
+		rate := l.throughputOf(s, db, args, length)
 		if rate == 0 || w == 0 || jet == 0 || ceiling == 0 {
 			continue // one of them has failed, which is noted
 		}
 		l.add(series("throughput/share", db), 100*rate/min(ceiling, w))
-		l.add(series("throughput/in turn", db), 1/(1/ceiling+1/w))
+		turns := 1 / (1/ceiling + 1/w)
+		l.add(series("throughput/in turn", db), turns)
+		l.add(series("throughput/turns", db), 100*rate/turns)
 		l.add(series("throughput/jetstream", db), rate/jet)
 	}
 }
@@ -106,31 +110,36 @@ func (l *lab) ceilingS(s *stage, db string, length time.Duration) (ceiling float
 
 // throughputOf measures one broker, or the relay, and returns messages per second. For
 // a broker these are durable ones, see durable.
-func (l *lab) throughputOf(s *stage, of string, args []string) (rate float64) {
+func (l *lab) throughputOf(s *stage, of string, args []string, length time.Duration) (rate float64) {
 	l.trouble("throughput", perform(s.ctx, func(s *stage) {
 		var r *bench.Result
-		var used time.Duration
+		var used, database time.Duration
 		if of == relayed {
 			relay := l.relay(s)
-			before := relay.cpu(s)
+			before, shares := relay.cpu(s), profiling(s.ctx, relay.admin, length)
 			r = relay.bench(s, args...)
 			used = relay.cpu(s) - before
 			rate, _ = r.Value("messages_per_second")
+			l.spent(s, of, r, shares, used, 0)
 		} else {
 			site := l.broker(s, of)
 			counted, _ := site.count(s)
-			before := site.cpu(s)
+			if of == postgresDB {
+				database = l.databaseTime(s)
+			}
+			before, shares := site.cpu(s), profiling(s.ctx, site.admin, length)
 			r, rate = l.durable(s, site, of, args)
 			used = site.cpu(s) - before
+			if of == postgresDB {
+				database = l.databaseTime(s) - database
+			}
+			l.spent(s, of, r, shares, used, database)
 			l.counts(s, site, counted, r, of)
 			l.accounts(r, series("throughput", of))
 		}
 		l.add(series("throughput", of), rate)
 		l.times(r, "send_push", series("throughput/push", of))
 		l.times(r, "send_ack", series("throughput/ack", of))
-		if n, ok := r.Value("delivered"); ok && n > 0 {
-			l.add(series("throughput/cpu", of), float64(used.Microseconds())/n)
-		}
 		l.figure(r, "load_cpu", series("throughput/load", of))
 		l.figure(r, "messages_per_second", series("throughput/delivered", of))
 	}))

@@ -20,6 +20,7 @@ var reportText string
 type page struct {
 	*results
 	Rows     []row
+	Costs    []costRow
 	Growth   []growthRow
 	Missed   []missed
 	Troubles []string
@@ -27,6 +28,8 @@ type page struct {
 }
 
 type row struct{ What, Of, Goal, Measured, Beside, Reached, Command string }
+
+type costRow struct{ Part, Postgres, SQLite, Relay string }
 
 type growthRow struct {
 	Layout                              string
@@ -56,7 +59,7 @@ func (g goal) on(name string) goal {
 
 // report writes BENCHMARKS.md.
 func (r *results) report(w io.Writer) error {
-	p := page{results: r, Growth: r.growthRows(), Plots: r.plottable()}
+	p := page{results: r, Costs: r.costRows(), Growth: r.growthRows(), Plots: r.plottable()}
 	for _, g := range table() {
 		if r.Commands[g.probe] == nil && r.Problems[g.probe] == nil {
 			continue // it had no turn
@@ -164,6 +167,27 @@ func (r *results) explain(text string) (string, error) {
 	var b strings.Builder
 	err = t.Execute(&b, r)
 	return b.String(), err
+}
+
+// costRows are what a message costs by parts, and in all; none when it was not measured.
+func (r *results) costRows() (list []costRow) {
+	sums := map[string]float64{}
+	for _, name := range partNames() {
+		cell := func(of string) string {
+			s, ok := r.of(costSeries(name, of))
+			if !ok {
+				return "–"
+			}
+			sums[of] += s.Median
+			return fmt.Sprintf("%.1f", s.Median)
+		}
+		list = append(list, costRow{name, cell(postgresDB), cell(sqliteDB), cell(relayed)})
+	}
+	if len(sums) == 0 {
+		return nil
+	}
+	sum := func(of string) string { return fmt.Sprintf("%.1f", sums[of]) }
+	return append(list, costRow{"together", sum(postgresDB), sum(sqliteDB), sum(relayed)})
 }
 
 // growthRows are the figures of each size that was measured.

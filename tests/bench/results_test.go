@@ -57,10 +57,17 @@ func invented(t *testing.T, good bool) *results {
 			r.add(g.series, v)
 		}
 		r.typed(g.probe, "command of "+g.probe)
+	}
+	for _, g := range table() {
 		for _, b := range g.beside {
 			if len(r.Series[b.series]) == 0 {
 				r.add(b.series, 1)
 			}
+		}
+	}
+	for _, name := range partNames() {
+		for _, of := range []string{postgresDB, sqliteDB, relayed} {
+			r.add(costSeries(name, of), 1)
 		}
 	}
 	for _, l := range layouts {

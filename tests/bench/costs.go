@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/pprof/profile"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/claudemesh/claudemesh/peer/bench"
+)
+
+// part is something that processor time is spent on, known by functions.
+type part struct {
+	name string
+	// functions are beginnings of their names, without the path of the package.
+	functions []string
+}
+
+// parts share out a profile: a sample is of the first of them that has a function on the
+// sample's stack. What calls others therefore comes after them.
+var parts = []part{
+	{"collecting garbage", []string{"runtime.gcBgMarkWorker", "runtime.gcAssistAlloc", "runtime.gcStart", "runtime.bgsweep",
+		"runtime.bgscavenge", "runtime.(*mheap).reclaim", "runtime.(*mcentral).cacheSpan", "runtime.deductSweepCredit"}},
+	{"hashing the audit log", []string{"audit."}},
+	{"the commit", []string{"postgres.", "sqlite.", "pgx.", "sql.", "pgconn."}},
+	{"writing to sockets", []string{"broker.(*outbox).send", "broker.(*socket).flush", "websocket.(*Conn).Write"}},
+	{"reading from sockets", []string{"websocket.(*Conn).Reader", "websocket.(*msgReader)", "bytes.(*Buffer).ReadFrom"}},
+	{"parsing frames", []string{"wire.ParseFrame", "wire.Decode"}},
+	{"encoding pushes and acks", []string{"queue.encode", "wire.Ack.AppendJSON", "wire.(*Ack).AppendJSON", "json.Marshal"}},
+	{"the queue and the journal", []string{"queue.", "journal."}},
+	{"limits, routing, the outbox", []string{"broker."}},
+	{"scheduling goroutines", []string{"runtime.schedule", "runtime.mcall", "runtime.findRunnable", "runtime.sysmon", "runtime.mstart"}},
+}
+
+// The parts that no profile of the broker has.
+const (
+	partRest     = "all else"
+	partDatabase = "Postgres's processes"
+	partLoad     = "the load itself"
+)
+
+// partNames are those of all parts, in the order of the report.
+func partNames() []string {
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	return append(names, partRest, partDatabase, partLoad)
+}
+
+// partOf tells what a sample is of.
+func partOf(sample *profile.Sample) string {
+	for i := range parts {
+		for _, location := range sample.Location {
+			for _, line := range location.Line {
+				if line.Function != nil && parts[i].has(line.Function.Name) {
+					return parts[i].name
+				}
+			}
+		}
+	}
+	return partRest
+}
+
+func (p *part) has(function string) bool {
+	function = function[strings.LastIndexByte(function, '/')+1:]
+	for _, beginning := range p.functions {
+		if strings.HasPrefix(function, beginning) {
+			return true
+		}
+	}
+	return false
+}
+
+// profiling has a Caddy profile itself for that long, and returns what waits for the
+// parts' shares.
+func profiling(ctx context.Context, admin string, length time.Duration) (shares func() (map[string]float64, error)) {
+	var text bytes.Buffer
+	done := make(chan error, 1)
+	go func() {
+		done <- get(ctx, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", admin, max(1, int(length.Seconds()))), &text)
+	}()
+	return func() (map[string]float64, error) {
+		if err := <-done; err != nil {
+			return nil, err
+		}
+		p, err := profile.Parse(&text)
+		if err != nil {
+			return nil, err
+		}
+		return sharesOf(p), nil
+	}
+}
+
+// sharesOf adds up a profile by parts.
+func sharesOf(p *profile.Profile) map[string]float64 {
+	shares, sum := map[string]float64{}, 0.0
+	for _, sample := range p.Sample {
+		time := float64(sample.Value[len(sample.Value)-1])
+		shares[partOf(sample)] += time
+		sum += time
+	}
+	for name := range shares {
+		shares[name] /= sum
+	}
+	return shares
+}
+
+// spent adds what a message of a run has cost, in µs of processor time: its server, by
+// parts, the database's processes, and the load.
+func (l *lab) spent(s *stage, of string, r *bench.Result, shares func() (map[string]float64, error), server, database time.Duration) {
+	messages, _ := r.Value("delivered")
+	if messages == 0 {
+		s.Fatal("nothing was delivered")
+	}
+	micros := float64(server.Microseconds()) / messages
+	l.add(series("throughput/cpu", of), micros)
+	found, err := shares()
+	s.check("profile the server", err)
+	for _, name := range partNames() {
+		if share := found[name]; share > 0 {
+			l.add(costSeries(name, of), share*micros)
+		}
+	}
+	if database > 0 {
+		l.add(costSeries(partDatabase, of), float64(database.Microseconds())/messages)
+	}
+	load, known := r.Value("load_cpu") // % of a core
+	if rate, _ := r.Value("messages_per_second"); known && rate > 0 {
+		l.add(costSeries(partLoad, of), load/100*1e6/rate)
+	}
+}
+
+func costSeries(part, of string) string { return series("cost", part, of) }
+
+// databaseTime is how long Postgres's processes have run on a processor: those that there
+// are, and those that have ended.
+func (l *lab) databaseTime(s *stage) time.Duration {
+	conn, err := pgx.Connect(s.ctx, l.dsn(s, ""))
+	s.check("connect to Postgres", err)
+	defer conn.Close(context.WithoutCancel(s.ctx))
+	rows, err := conn.Query(s.ctx, `SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()`)
+	s.check("ask Postgres for its processes", err)
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	s.check("ask Postgres for its processes", err)
+	const ownTime, childrenTime = 11, 13 // fields of /proc/<pid>/stat behind the name; each has user and system time
+	sum, parent := time.Duration(0), 0
+	for _, pid := range pids {
+		if fields := processFields(pid); fields != nil { // it has not just ended
+			sum += ticks(fields[ownTime:])
+			parent, _ = strconv.Atoi(fields[1])
+		}
+	}
+	if fields := processFields(parent); fields != nil {
+		sum += ticks(fields[ownTime:]) + ticks(fields[childrenTime:])
+	}
+	return sum
+}
+
+// processFields reads a process's fields behind its name; nil when it has ended.
+func processFields(pid int) []string {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	if fields := strings.Fields(rest); len(fields) > 15 {
+		return fields
+	}
+	return nil
+}
+
+// ticks adds user and system time.
+func ticks(fields []string) (d time.Duration) {
+	for _, f := range fields[:2] {
+		n, _ := strconv.ParseInt(f, 10, 64)
+		d += time.Duration(n) * (time.Second / 100) // the kernel's ticks for user space
+	}
+	return d
+}
