@@ -22,10 +22,10 @@ func uuid(v wire.ID) id { return id{Bytes: v, Valid: true} }
 type array []byte
 
 // columnOf makes an array. value appends a row's value to b, or returns nil for NULL; size
-// is how many bytes that is about.
+// is how many bytes that is about, of all rows.
 func columnOf[R any](oid uint32, size int, rows []R, value func(b []byte, row R) []byte) array {
 	const header = 5 * 4
-	b := make([]byte, header, header+len(rows)*(4+size))
+	b := make([]byte, header, header+4*len(rows)+size)
 	null := uint32(0)
 	for _, row := range rows {
 		at := len(b)
@@ -46,7 +46,7 @@ func columnOf[R any](oid uint32, size int, rows []R, value func(b []byte, row R)
 }
 
 func uuids[R any](rows []R, value func(R) wire.ID) array {
-	return columnOf(pgtype.UUIDOID, 16, rows, func(b []byte, r R) []byte {
+	return columnOf(pgtype.UUIDOID, 16*len(rows), rows, func(b []byte, r R) []byte {
 		v := value(r)
 		return append(b, v[:]...)
 	})
@@ -54,7 +54,7 @@ func uuids[R any](rows []R, value func(R) wire.ID) array {
 
 // keys are bytea; the zero Key is NULL.
 func keys[R any](rows []R, value func(R) wire.Key) array {
-	return columnOf(pgtype.ByteaOID, 32, rows, func(b []byte, r R) []byte {
+	return columnOf(pgtype.ByteaOID, 32*len(rows), rows, func(b []byte, r R) []byte {
 		v := value(r)
 		if v.IsZero() {
 			return nil
@@ -65,7 +65,7 @@ func keys[R any](rows []R, value func(R) wire.Key) array {
 
 // blobs are bytea; nil is NULL.
 func blobs[R any](rows []R, value func(R) []byte) array {
-	return columnOf(pgtype.ByteaOID, 64, rows, func(b []byte, r R) []byte {
+	return columnOf(pgtype.ByteaOID, 64*len(rows), rows, func(b []byte, r R) []byte {
 		v := value(r)
 		if v == nil {
 			return nil
@@ -76,7 +76,11 @@ func blobs[R any](rows []R, value func(R) []byte) array {
 
 // texts are passed through column.Text.
 func texts[R any](rows []R, value func(R) string) array {
-	return columnOf(pgtype.TextOID, 24, rows, func(b []byte, r R) []byte { return append(b, column.Text(value(r))...) })
+	size := 0 // counted, since ciphertexts are by far the most of what a commit sends
+	for _, r := range rows {
+		size += len(value(r))
+	}
+	return columnOf(pgtype.TextOID, size, rows, func(b []byte, r R) []byte { return append(b, column.Text(value(r))...) })
 }
 
 // nullTexts are NULL for nil.
@@ -91,16 +95,16 @@ func nullTexts[R any](rows []R, value func(R) *string) array {
 }
 
 func bigints[R any](rows []R, value func(R) int64) array {
-	return columnOf(pgtype.Int8OID, 8, rows, func(b []byte, r R) []byte { return binary.BigEndian.AppendUint64(b, uint64(value(r))) })
+	return columnOf(pgtype.Int8OID, 8*len(rows), rows, func(b []byte, r R) []byte { return binary.BigEndian.AppendUint64(b, uint64(value(r))) })
 }
 
 func smallints[R any](rows []R, value func(R) int16) array {
-	return columnOf(pgtype.Int2OID, 2, rows, func(b []byte, r R) []byte { return binary.BigEndian.AppendUint16(b, uint16(value(r))) })
+	return columnOf(pgtype.Int2OID, 2*len(rows), rows, func(b []byte, r R) []byte { return binary.BigEndian.AppendUint16(b, uint16(value(r))) })
 }
 
 // times are bigint, in Unix milliseconds; the zero time is NULL.
 func times[R any](rows []R, value func(R) time.Time) array {
-	return columnOf(pgtype.Int8OID, 8, rows, func(b []byte, r R) []byte {
+	return columnOf(pgtype.Int8OID, 8*len(rows), rows, func(b []byte, r R) []byte {
 		v := value(r)
 		if v.IsZero() {
 			return nil
@@ -110,7 +114,7 @@ func times[R any](rows []R, value func(R) time.Time) array {
 }
 
 func booleans[R any](rows []R, value func(R) bool) array {
-	return columnOf(pgtype.BoolOID, 1, rows, func(b []byte, r R) []byte {
+	return columnOf(pgtype.BoolOID, 1*len(rows), rows, func(b []byte, r R) []byte {
 		if value(r) {
 			return append(b, 1)
 		}
