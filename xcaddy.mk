@@ -2,7 +2,7 @@
 #
 #     make -f xcaddy.mk                                   from this checkout, to bin/caddy
 #     make -f xcaddy.mk WITH=example.com/other-module
-#     make -f xcaddy.mk OFFLINE=1                         from the module cache only
+#     make -f xcaddy.mk OFFLINE=1                         without a network
 #
 # From a published version, without a checkout:
 #
@@ -11,7 +11,11 @@
 # The Caddy is the one that go.mod names. --replace and not --with ...=. because a
 # replacement must be a whole module, and caddymesh is a package of one. xcaddy asks
 # the module proxy for the module all the same and gives up when the answer is
-# anything but "not found"; OFFLINE=1 is for proxies that answer otherwise.
+# anything but "not found".
+#
+# Without a network xcaddy is of no use: it looks for the versions that Caddy asks for and
+# asks the checksum database. OFFLINE=1 builds the same program with the versions in
+# go.sum, from a module cache that has them, for example after `make build`, and those WITH names.
 
 module  := github.com/claudemesh/claudemesh
 caddy   := $(shell go list -m -f '{{.Version}}' github.com/caddyserver/caddy/v2)
@@ -19,14 +23,25 @@ version := v0.4.5
 WITH    ?=
 OFFLINE ?=
 
-cache := file://$(shell go env GOMODCACHE)/cache/download
+.PHONY: build offline list
+list: $(if $(OFFLINE),offline,build)
+	bin/caddy list-modules | grep claudemesh
 
-.PHONY: build
 build: bin/xcaddy
-	$(if $(OFFLINE),go mod download && GOPROXY=$(cache)) CGO_ENABLED=0 bin/xcaddy build $(caddy) \
+	CGO_ENABLED=0 bin/xcaddy build $(caddy) \
 		--with $(module)/caddymesh --replace $(module)=$(CURDIR) \
 		$(addprefix --with ,$(WITH)) --output bin/caddy
-	bin/caddy list-modules | grep claudemesh
+
+offline: export GOPROXY := file://$(shell go env GOMODCACHE)/cache/download
+offline: export GOSUMDB := off
+offline: export GOTOOLCHAIN := local
+offline:
+	@set -e; tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; cp go.mod go.sum "$$tmp"; \
+	{ echo "package main"; for m in $(WITH); do echo "import _ \"$${m%%@*}\""; done; } >"$$tmp/with.go"; \
+	echo '{"Replace": {"$(CURDIR)/cmd/caddy/with.go": "'"$$tmp"'/with.go"}}' >"$$tmp/overlay.json"; \
+	$(if $(WITH),go get -modfile="$$tmp/go.mod" $(WITH);) \
+	CGO_ENABLED=0 go build -modfile="$$tmp/go.mod" -overlay="$$tmp/overlay.json" -trimpath -buildvcs=false \
+		-tags nobadger,nomysql,nopgx -ldflags "-s -w" -o bin/caddy ./cmd/caddy
 
 bin/xcaddy:
 	GOBIN=$(CURDIR)/bin go install github.com/caddyserver/xcaddy/cmd/xcaddy@$(version)
