@@ -117,6 +117,18 @@ func parseMesh(b []byte) (Mesh, error) {
 	return m, nil
 }
 
+// MarshalJSON writes the config as it stands in its file, with all secret keys.
+func (c *Config) MarshalJSON() ([]byte, error) { return c.encode() }
+
+// UnmarshalJSON reads the text of the file.
+func (c *Config) UnmarshalJSON(b []byte) error {
+	parsed, err := parseConfig(b)
+	if err == nil {
+		*c = *parsed
+	}
+	return err
+}
+
 // encode writes the file's text.
 func (c *Config) encode() ([]byte, error) {
 	meshes := make([]json.RawMessage, 0, len(c.Meshes))

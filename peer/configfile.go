@@ -113,35 +113,43 @@ func UpdateConfig(ctx context.Context, d Dir, change func(*Config) error) error 
 // updateConfig is UpdateConfig. kept is the path of the file that keeps the config as it
 // was, "" if no secret key was taken out.
 func updateConfig(ctx context.Context, d Dir, change func(*Config) error) (kept string, err error) {
+	err = underConfigLock(ctx, d, func() error {
+		c, err := readConfig(d)
+		if err != nil {
+			return err
+		}
+		before := c.secrets()
+		if err := change(c); err != nil {
+			return err
+		}
+		b, err := c.encode()
+		if err != nil {
+			return err
+		}
+		after := c.secrets()
+		if slices.ContainsFunc(before, func(s string) bool { return !slices.Contains(after, s) }) {
+			if kept, err = backUpConfig(d, time.Now()); err != nil {
+				return err
+			}
+		}
+		return d.WriteFile(configName, b)
+	})
+	return kept, err
+}
+
+// underConfigLock runs do while no other process changes the config.
+func underConfigLock(ctx context.Context, d Dir, do func() error) error {
 	if err := d.Make(); err != nil {
-		return "", err
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	lock, err := Lock(ctx, d.Path("config.lock"))
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer lock.Unlock()
-	c, err := readConfig(d)
-	if err != nil {
-		return "", err
-	}
-	before := c.secrets()
-	if err := change(c); err != nil {
-		return "", err
-	}
-	b, err := c.encode()
-	if err != nil {
-		return "", err
-	}
-	after := c.secrets()
-	if slices.ContainsFunc(before, func(s string) bool { return !slices.Contains(after, s) }) {
-		if kept, err = backUpConfig(d, time.Now()); err != nil {
-			return "", err
-		}
-	}
-	return kept, d.WriteFile(configName, b)
+	return do()
 }
 
 // secrets returns all secret keys of a config.

@@ -32,7 +32,7 @@ type KeptKey struct {
 // KeptKeys returns the member keys that are in files of dir which keep the config as it
 // was, and not in the config; the newest come first. problems says which files could not be read.
 func KeptKeys(dir Dir) (list []KeptKey, problems []string, err error) {
-	config, err := LoadConfig(dir)
+	config, err := readConfig(dir)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -144,6 +144,12 @@ func backUpConfig(d Dir, now time.Time) (path string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("back up config: %w", err)
 	}
+	return keepConfig(d, b, now)
+}
+
+// keepConfig writes the text of a config to a file of its own. The caller holds the
+// config's lock.
+func keepConfig(d Dir, b []byte, now time.Time) (path string, err error) {
 	date := configName + "." + now.UTC().Format(keptDate)
 	name := date
 	for n := 2; ; n++ {
@@ -154,4 +160,61 @@ func backUpConfig(d Dir, now time.Time) (path string, err error) {
 		}
 		name = fmt.Sprintf("%s-%d", date, n)
 	}
+}
+
+// KeepKeys writes a config of before to a file that KeptKeys finds, under its date, if it
+// has a key that is neither in the config nor in such a file.
+func KeepKeys(ctx context.Context, dir Dir, was *Config, at time.Time) error {
+	return underConfigLock(ctx, dir, func() error {
+		config, err := readConfig(dir)
+		if err != nil {
+			return err
+		}
+		kept, _, err := KeptKeys(dir)
+		if err != nil {
+			return err
+		}
+		known := config.secrets()
+		for _, k := range kept {
+			known = append(known, k.Mesh.Member.SecretHex())
+		}
+		if !slices.ContainsFunc(was.Meshes, func(m Mesh) bool { return !slices.Contains(known, m.Member.SecretHex()) }) {
+			return nil
+		}
+		b, err := was.encode()
+		if err != nil {
+			return err
+		}
+		_, err = keepConfig(dir, b, at)
+		return err
+	})
+}
+
+// RestoreMeshes puts the meshes of another config into that of dir, and returns how many
+// are new. One with another member stays as it is, unless replace is set; kept is then the
+// file that keeps the config as it was, else "".
+func RestoreMeshes(ctx context.Context, dir Dir, from *Config, replace bool) (added int, kept string, err error) {
+	kept, err = updateConfig(ctx, dir, func(c *Config) error {
+		added = 0
+		if c.extra == nil {
+			c.extra = from.extra
+		}
+		for _, m := range from.Meshes {
+			i := c.index(m.MeshID)
+			switch {
+			case i < 0:
+				c.Meshes = append(c.Meshes, m)
+				added++
+			case c.Meshes[i].Member.Public() == m.Member.Public():
+				if c.Meshes[i].Key.IsZero() {
+					c.Meshes[i].Key = m.Key
+				}
+			case replace:
+				c.Meshes[i] = m
+				added++
+			}
+		}
+		return nil
+	})
+	return added, kept, err
 }

@@ -47,7 +47,8 @@ var mayImport = map[string]string{
 	"peer/claudecode/transcript": "",
 	"peer/claudecode/wake":       client + "peer peer/local peer/daemon/process peer/claudecode/lineage",
 	"peer/bench":                 client + "peer",
-	"peer/cli":                   daemon + "audit peer/bench peer/claudecode/...",
+	"peer/backup":                client + "peer",
+	"peer/cli":                   daemon + "audit peer/backup peer/bench peer/claudecode/...",
 	"caddymesh":                  "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker",
 	// The two implementations know the domain packages for their types.
 	"storage":          "",
@@ -56,7 +57,7 @@ var mayImport = map[string]string{
 	"cmd/caddy":        "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker caddymesh",
 	// No client library and no database: it is started at every call of a tool.
 	"cmd/claudemesh-hook": hookParts + "peer/claudecode/lineage peer/claudecode/debuglog peer/claudecode/program peer/claudecode/hook",
-	"cmd/claudemesh":      daemon + "audit peer/bench peer/claudecode/... peer/cli",
+	"cmd/claudemesh":      daemon + "audit peer/backup peer/bench peer/claudecode/... peer/cli",
 }
 
 // What the client library, and what the daemon, is made of.

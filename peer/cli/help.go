@@ -29,6 +29,7 @@ func (a *app) verbs() []verbs {
 		}},
 		{"meshes", "Your meshes and keys:", []*cobra.Command{
 			a.meshesCommand(), a.renameCommand(), a.leaveCommand(), a.forgetCommand(), a.keysCommand(),
+			a.backupCommand(), a.restoreCommand(),
 		}},
 		{"members", "The members of a mesh:", []*cobra.Command{
 			a.membersCommand(), a.invitesCommand(), a.grantCommand(), a.blockCommand(), a.unblockCommand(), a.roleCommand(),

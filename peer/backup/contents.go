@@ -1,0 +1,171 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Contents is what a backup holds: who the user is, and whom the user knows. Messages
+// are not in it.
+type Contents struct {
+	CreatedAt time.Time      `json:"createdAt"`
+	Host      string         `json:"host"` // of the machine that it is from
+	Config    *peer.Config   `json:"config"`
+	Kept      []Kept         `json:"kept"`
+	Sessions  []Session      `json:"sessions"`
+	Contacts  *peer.Acquired `json:"contacts"`
+}
+
+// Kept is a config of before, with keys that were replaced.
+type Kept struct {
+	KeptAt time.Time    `json:"keptAt"`
+	Config *peer.Config `json:"config"`
+}
+
+// Session is the key of a session in a mesh.
+type Session struct {
+	MeshSlug  string    `json:"meshSlug"`
+	SessionID string    `json:"sessionId"`
+	SecretKey string    `json:"secretKey"`
+	CreatedAt time.Time `json:"createdAt"`
+	LastUsed  time.Time `json:"lastUsed"`
+}
+
+// Collect gathers what there is in a config directory. problems says what could not be
+// read; it is not in the backup.
+func Collect(ctx context.Context, dir peer.Dir, host string, now time.Time) (c *Contents, problems []string, err error) {
+	c = &Contents{CreatedAt: now.UTC(), Host: host}
+	if c.Config, err = peer.LoadConfig(dir); err != nil {
+		return nil, nil, err
+	}
+	kept, problems, err := peer.KeptKeys(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, k := range kept {
+		c.Kept = append(c.Kept, Kept{k.KeptAt, &peer.Config{Meshes: []peer.Mesh{k.Mesh}}})
+	}
+	store := identity.OpenSessionStore(peer.SessionsRoot(dir))
+	stored, err := store.List()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, s := range stored {
+		key, err := store.Stored(s.MeshSlug, s.SessionID)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			problems = append(problems, fmt.Sprintf("mesh %s: %v", s.MeshSlug, err))
+		default:
+			c.Sessions = append(c.Sessions, Session{s.MeshSlug, s.SessionID, key.Pair.SecretHex(), key.CreatedAt, s.LastUsed})
+		}
+	}
+	inbox, err := peer.OpenInbox(ctx, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer inbox.Close()
+	c.Contacts, err = inbox.Contacts().Acquired(ctx)
+	return c, problems, err
+}
+
+// ConflictError tells that a machine has other keys for meshes of a backup.
+type ConflictError struct{ Slugs []string }
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("you are another member here than in the backup, in %v", e.Slugs)
+}
+
+// Restored says what a restore has done.
+type Restored struct {
+	Meshes, Sessions, Contacts int      // that are there now and were not before
+	Kept                       string   // the file with the keys that were replaced, "" for none
+	Left                       []string // sessions that have another key here, which stays
+}
+
+// Restore puts what a backup holds into a config directory. Where another member is in a
+// mesh there, it fails with a *ConflictError and changes nothing, or with replace puts the
+// member of the backup in its place, whose key is kept. A second try goes on where one has
+// failed.
+func Restore(ctx context.Context, dir peer.Dir, c *Contents, replace bool) (r Restored, err error) {
+	if c.Config == nil {
+		return r, ErrNotABackup
+	}
+	if err := dir.Make(); err != nil {
+		return r, err
+	}
+	here, err := peer.LoadConfig(dir)
+	if err != nil {
+		return r, err
+	}
+	if slugs := conflicts(here, c.Config); len(slugs) > 0 && !replace {
+		return r, &ConflictError{slugs}
+	}
+	if r.Sessions, r.Left, err = restoreSessions(dir, c.Sessions); err != nil {
+		return r, err
+	}
+	if c.Contacts != nil {
+		inbox, err := peer.OpenInbox(ctx, dir)
+		if err != nil {
+			return r, err
+		}
+		r.Contacts, err = inbox.Contacts().Acquire(ctx, c.Contacts)
+		if err = errors.Join(err, inbox.Close()); err != nil {
+			return r, err
+		}
+	}
+	for _, k := range c.Kept {
+		if k.Config == nil {
+			continue
+		}
+		if err := peer.KeepKeys(ctx, dir, k.Config, k.KeptAt); err != nil {
+			return r, err
+		}
+	}
+	r.Meshes, r.Kept, err = peer.RestoreMeshes(ctx, dir, c.Config, replace)
+	return r, err
+}
+
+// conflicts returns the slugs of the meshes in which two configs have different members.
+func conflicts(here, there *peer.Config) (slugs []string) {
+	for i := range there.Meshes {
+		m := &there.Meshes[i]
+		if slices.ContainsFunc(here.Meshes, func(h peer.Mesh) bool { return h.MeshID == m.MeshID && h.Member.Public() != m.Member.Public() }) {
+			slugs = append(slugs, m.Slug)
+		}
+	}
+	return slugs
+}
+
+func restoreSessions(dir peer.Dir, sessions []Session) (n int, left []string, err error) {
+	store := identity.OpenSessionStore(peer.SessionsRoot(dir))
+	for _, s := range sessions {
+		pair, err := identity.ParseSecret(s.SecretKey)
+		if err != nil || !wire.ValidSlug(s.MeshSlug) {
+			return n, left, fmt.Errorf("%w: the key of a session is damaged", ErrNotABackup)
+		}
+		before, err := store.Stored(s.MeshSlug, s.SessionID)
+		if err == nil && before.Pair.Public() != pair.Public() {
+			left = append(left, s.MeshSlug+"/"+s.SessionID)
+		}
+		if err == nil {
+			continue
+		}
+		if err := store.Put(s.MeshSlug, s.SessionID, identity.SessionKey{Pair: pair, CreatedAt: s.CreatedAt}); err != nil {
+			return n, left, err
+		}
+		if err := store.Touch(s.MeshSlug, s.SessionID, s.LastUsed); err != nil {
+			return n, left, err
+		}
+		n++
+	}
+	return n, left, nil
+}

@@ -1,0 +1,198 @@
+package backup
+
+import (
+	"bytes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/crypto/chacha20poly1305"
+	"golang.org/x/text/unicode/norm"
+)
+
+const (
+	// magic is the first line of the file. The number is the version of the format.
+	magic = "claudemesh-backup 1"
+
+	kdf      = "argon2id"
+	saltSize = 16
+	lineLen  = 76
+
+	// MaxSize bounds the length of a file in bytes.
+	MaxSize = 64 << 20
+
+	// MinPassphrase is how many bytes a passphrase must have, at least.
+	MinPassphrase = 8
+)
+
+var (
+	// ErrNotABackup is returned for what is no backup, or a damaged one.
+	ErrNotABackup = errors.New("this is no backup of claudemesh, or a damaged one")
+
+	// ErrCannotOpen is returned for a wrong passphrase, and for a file that was changed.
+	ErrCannotOpen = errors.New("the backup can't be opened: the passphrase is wrong, or the file was changed")
+)
+
+// cost is what it costs to make the key of a passphrase.
+type cost struct {
+	memory uint32 // KiB
+	passes uint32
+	lanes  uint8
+}
+
+// usual is the second of the choices that RFC 9106 recommends.
+var usual = cost{memory: 64 << 10, passes: 3, lanes: 4}
+
+// Bounds of the cost in a file: whoever made it must not exhaust the reader's machine.
+const (
+	maxMemory = 1 << 20 // KiB
+	maxPasses = 16
+	maxLanes  = 16
+	minMemory = 8 // KiB for each lane
+)
+
+func (c cost) check() error {
+	switch {
+	case c.passes < 1 || c.passes > maxPasses, c.lanes < 1 || c.lanes > maxLanes:
+		return fmt.Errorf("%w: it asks for %d passes and %d lanes, at most %d and %d are allowed", ErrNotABackup, c.passes, c.lanes, maxPasses, maxLanes)
+	case c.memory < minMemory*uint32(c.lanes) || c.memory > maxMemory:
+		return fmt.Errorf("%w: it asks for %d KiB of memory, at most %d are allowed", ErrNotABackup, c.memory, maxMemory)
+	}
+	return nil
+}
+
+// header is what a file says in the clear.
+type header struct {
+	cost
+	salt []byte
+}
+
+func (h *header) text() string {
+	return fmt.Sprintf("%s\n%s %d %d %d %s\n", magic, kdf, h.memory, h.passes, h.lanes, base64.RawStdEncoding.EncodeToString(h.salt))
+}
+
+// Seal returns the text of a file that only the passphrase opens.
+func Seal(c *Contents, passphrase string) ([]byte, error) {
+	return seal(c, passphrase, usual)
+}
+
+func seal(c *Contents, passphrase string, k cost) ([]byte, error) {
+	if len(passphrase) < MinPassphrase {
+		return nil, fmt.Errorf("the passphrase has %d bytes, at least %d are needed", len(passphrase), MinPassphrase)
+	}
+	plain, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("encode backup: %w", err)
+	}
+	h := header{k, make([]byte, saltSize)}
+	nonce := make([]byte, chacha20poly1305.NonceSizeX)
+	for _, b := range [][]byte{h.salt, nonce} {
+		if _, err := rand.Read(b); err != nil {
+			return nil, fmt.Errorf("seal backup: %w", err)
+		}
+	}
+	aead, err := h.key(passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("seal backup: %w", err)
+	}
+	text := base64.StdEncoding.EncodeToString(aead.Seal(nonce, nonce, plain, []byte(h.text())))
+	var file bytes.Buffer
+	file.WriteString(h.text())
+	for len(text) > 0 {
+		n := min(lineLen, len(text))
+		file.WriteString(text[:n] + "\n")
+		text = text[n:]
+	}
+	if file.Len() > MaxSize {
+		return nil, fmt.Errorf("the backup has %d bytes, at most %d are possible", file.Len(), MaxSize)
+	}
+	return file.Bytes(), nil
+}
+
+// Check reports whether a text may be a file that Open opens; it needs no passphrase. It
+// fails with ErrNotABackup, and for another version.
+func Check(file []byte) error {
+	_, _, err := parse(file)
+	return err
+}
+
+// Open reads the text of a file. It fails with ErrNotABackup or ErrCannotOpen.
+func Open(file []byte, passphrase string) (*Contents, error) {
+	h, sealed, err := parse(file)
+	if err != nil {
+		return nil, err
+	}
+	aead, err := h.key(passphrase)
+	if err != nil {
+		return nil, fmt.Errorf("open backup: %w", err)
+	}
+	nonce := sealed[:chacha20poly1305.NonceSizeX]
+	plain, err := aead.Open(nil, nonce, sealed[len(nonce):], []byte(h.text()))
+	if err != nil {
+		return nil, ErrCannotOpen
+	}
+	var c Contents
+	if err := json.Unmarshal(plain, &c); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotABackup, err)
+	}
+	return &c, nil
+}
+
+// parse reads a file as far as it goes without the passphrase.
+func parse(file []byte) (h header, sealed []byte, err error) {
+	if len(file) > MaxSize {
+		return h, nil, fmt.Errorf("%w: it is longer than %d bytes", ErrNotABackup, MaxSize)
+	}
+	first, rest, _ := bytes.Cut(bytes.ReplaceAll(file, []byte("\r\n"), []byte("\n")), []byte("\n"))
+	if version, ok := strings.CutPrefix(string(first), "claudemesh-backup "); ok && string(first) != magic {
+		if _, err := strconv.ParseUint(version, 10, 16); err == nil {
+			return h, nil, fmt.Errorf("this is a backup of version %s, and only version 1 can be read; is there a newer claudemesh?", version)
+		}
+	}
+	if string(first) != magic {
+		return h, nil, ErrNotABackup
+	}
+	second, body, _ := bytes.Cut(rest, []byte("\n"))
+	if h, err = parseHeader(string(second)); err != nil {
+		return h, nil, err
+	}
+	sealed, err = io.ReadAll(base64.NewDecoder(base64.StdEncoding, bytes.NewReader(body))) // skips the line breaks
+	if err != nil || len(sealed) < chacha20poly1305.NonceSizeX+chacha20poly1305.Overhead {
+		return h, nil, fmt.Errorf("%w: its end is missing", ErrNotABackup)
+	}
+	return h, sealed, nil
+}
+
+// parseHeader reads the second line.
+func parseHeader(line string) (h header, err error) {
+	words := strings.Split(line, " ")
+	if len(words) != 5 || words[0] != kdf {
+		return h, ErrNotABackup
+	}
+	var numbers [3]uint64
+	for i, bits := range []int{32, 32, 8} {
+		if numbers[i], err = strconv.ParseUint(words[1+i], 10, bits); err != nil {
+			return h, fmt.Errorf("%w: %q is no number that fits", ErrNotABackup, words[1+i])
+		}
+	}
+	h.cost = cost{uint32(numbers[0]), uint32(numbers[1]), uint8(numbers[2])}
+	if err := h.check(); err != nil {
+		return h, err
+	}
+	if h.salt, err = base64.RawStdEncoding.Strict().DecodeString(words[4]); err != nil || len(h.salt) != saltSize {
+		return h, fmt.Errorf("%w: its salt is damaged", ErrNotABackup)
+	}
+	return h, nil
+}
+
+// key makes the cipher of a passphrase, which is the same however its letters are composed.
+func (h *header) key(passphrase string) (cipher.AEAD, error) {
+	return chacha20poly1305.NewX(argon2.IDKey([]byte(norm.NFC.String(passphrase)), h.salt, h.passes, h.memory, h.lanes, chacha20poly1305.KeySize))
+}

@@ -1,0 +1,251 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/claudemesh/claudemesh/peer/backup"
+)
+
+// passphraseFlag adds --passphrase-file.
+func passphraseFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVar(file, "passphrase-file", "", "file whose first line is the passphrase (default: ask in the terminal)")
+}
+
+func (a *app) backupCommand() *cobra.Command {
+	var passphraseFile string
+	cmd := &cobra.Command{
+		Use:   "backup <file | ->",
+		Short: "Write who you are into a file, under a passphrase",
+		Example: `  claudemesh backup claudemesh.backup
+  claudemesh backup - --passphrase-file secret.txt | ssh box 'cat > claudemesh.backup'`,
+		Long: `Write your whole identity into a file, sealed under a passphrase of 8 characters or more: your
+meshes with their keys, the keys that were replaced, the keys of your sessions, and the members that you
+know, with the names and keys that you have compared or trusted. Messages are not in it: those that wait at a
+broker come to wherever you restore it, and those that you have are in inbox.db in the config directory.
+Whoever has the file and the passphrase is you. The passphrase is asked for twice, and never shown;
+nobody can open the file without it. A file that is there is not overwritten.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.backUp(cmd.Context(), args[0], passphraseFile) },
+	}
+	passphraseFlag(cmd, &passphraseFile)
+	return cmd
+}
+
+func (a *app) backUp(ctx context.Context, file, passphraseFile string) error {
+	if err := errors.Join(a.dir.Make(), a.repair()); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(file); err == nil && file != "-" {
+		return fmt.Errorf("%s is there already; nothing is written", file)
+	}
+	host, _ := os.Hostname() // it is there for people
+	contents, problems, err := backup.Collect(ctx, a.dir, host, time.Now())
+	if err != nil {
+		return err
+	}
+	for _, p := range problems {
+		fmt.Fprintln(a.err, "warning: not in the backup:", printable(p))
+	}
+	if len(contents.Config.Meshes)+len(contents.Kept)+len(contents.Sessions) == 0 {
+		return fmt.Errorf("there is nothing to back up: no mesh is joined, and no key is in %s", a.dir)
+	}
+	passphrase, err := a.passphrase(ctx, passphraseFile, true)
+	if err != nil {
+		return err
+	}
+	text, err := backup.Seal(contents, passphrase)
+	if err != nil {
+		return err
+	}
+	if file == "-" {
+		_, err = a.out.Write(text)
+	} else {
+		err = writeNew(file, text)
+	}
+	if err != nil {
+		return fmt.Errorf("write the backup: %w", err)
+	}
+	_, err = fmt.Fprintf(a.err, "The backup holds %s, %s and %s. Keep it apart from its passphrase.\n",
+		count(len(contents.Config.Meshes)+len(contents.Kept), "member key"), count(len(contents.Sessions), "session key"),
+		count(len(contents.Contacts.Members), "known member"))
+	return err
+}
+
+// writeNew writes a file that is not there yet, and leaves none after an error.
+func writeNew(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = os.Remove(path)
+	}
+	return err
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func (a *app) restoreCommand() *cobra.Command {
+	var passphraseFile string
+	var replace bool
+	cmd := &cobra.Command{
+		Use:   "restore <file | ->",
+		Short: "Be who a backup says, on this machine",
+		Example: `  claudemesh restore claudemesh.backup
+  claudemesh restore claudemesh.backup --passphrase-file secret.txt --replace`,
+		Long: `Put what 'claudemesh backup' has written into the config directory of this machine. What is there
+stays. If you are another member here in a mesh of the backup, nothing is restored; with --replace you become
+the member of the backup, and the key of the other is kept, as 'claudemesh keys' shows. A session that has
+another key here keeps it.
+A session can live on one machine at a time: where it comes to life again, it is ended elsewhere.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.restoreBackup(cmd.Context(), args[0], passphraseFile, replace)
+		},
+	}
+	passphraseFlag(cmd, &passphraseFile)
+	cmd.Flags().BoolVar(&replace, "replace", false, "be the member of the backup in meshes where you are another one now")
+	return cmd
+}
+
+func (a *app) restoreBackup(ctx context.Context, file, passphraseFile string, replace bool) error {
+	if file == "-" && passphraseFile == "" {
+		return usagef("the backup comes on standard input, so the passphrase can't be asked for: give --passphrase-file")
+	}
+	if err := a.repair(); err != nil {
+		return err
+	}
+	text, err := a.readBackup(file)
+	if err != nil {
+		return err
+	}
+	if err := backup.Check(text); err != nil { // before the passphrase is asked for
+		return err
+	}
+	passphrase, err := a.passphrase(ctx, passphraseFile, false)
+	if err != nil {
+		return err
+	}
+	contents, err := backup.Open(text, passphrase)
+	if err != nil {
+		return err
+	}
+	r, err := backup.Restore(context.WithoutCancel(ctx), a.dir, contents, replace)
+	var conflict *backup.ConflictError
+	if errors.As(err, &conflict) {
+		return fmt.Errorf("%w. Nothing is restored; with --replace you become the member of the backup there, and the key of now is kept", conflict)
+	}
+	if err != nil {
+		return err
+	}
+	for _, session := range r.Left {
+		fmt.Fprintf(a.err, "warning: the session %s has another key here, which stays\n", session)
+	}
+	if _, err := fmt.Fprintf(a.out, "Restored from the backup of %s on %s: %s, %s and %s that were not here.\n", contents.CreatedAt.Local().Format("2006-01-02 15:04"),
+		oneLine(contents.Host), count(r.Meshes, "membership"), count(r.Sessions, "session key"), count(r.Contacts, "known member")); err != nil {
+		return err
+	}
+	a.sayKept(r.Kept)
+	return nil
+}
+
+func (a *app) readBackup(file string) ([]byte, error) {
+	in := a.in
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, fmt.Errorf("read the backup: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, backup.MaxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the backup: %w", err)
+	}
+	return text, nil
+}
+
+// passphrase reads the passphrase from the first line of a file, or from the terminal: a
+// new one twice.
+func (a *app) passphrase(ctx context.Context, file string, fresh bool) (string, error) {
+	if file != "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return "", fmt.Errorf("read the passphrase: %w", err)
+		}
+		line, _, _ := strings.Cut(string(b), "\n")
+		return longEnough(strings.TrimSuffix(line, "\r"))
+	}
+	in, ok := a.in.(*os.File)
+	if !ok || !isTerminal(in) {
+		return "", usagef("there is no terminal to ask for the passphrase in; give --passphrase-file")
+	}
+	first, err := a.askPassphrase(ctx, in, "Passphrase: ")
+	if err != nil || !fresh {
+		return first, err
+	}
+	if _, err := longEnough(first); err != nil {
+		return "", err
+	}
+	again, err := a.askPassphrase(ctx, in, "The same again: ")
+	if err == nil && again != first {
+		err = errors.New("the two passphrases are not the same; nothing is written")
+	}
+	return first, err
+}
+
+func longEnough(passphrase string) (string, error) {
+	if len(passphrase) < backup.MinPassphrase {
+		return "", usagef("a passphrase has %d characters or more", backup.MinPassphrase)
+	}
+	return passphrase, nil
+}
+
+// askPassphrase reads a line that does not show. After an interrupt the terminal shows
+// again what is typed.
+func (a *app) askPassphrase(ctx context.Context, in *os.File, question string) (string, error) {
+	was, err := term.GetState(int(in.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("read the passphrase: %w", err)
+	}
+	fmt.Fprint(a.err, question)
+	type result struct {
+		text []byte
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		text, err := term.ReadPassword(int(in.Fd()))
+		read <- result{text, err}
+	}()
+	select {
+	case r := <-read:
+		fmt.Fprintln(a.err)
+		if r.err != nil {
+			return "", fmt.Errorf("read the passphrase: %w", r.err)
+		}
+		return string(r.text), nil
+	case <-ctx.Done():
+		fmt.Fprintln(a.err)
+		return "", errors.Join(ctx.Err(), term.Restore(int(in.Fd()), was))
+	}
+}
