@@ -217,18 +217,30 @@ const shortID = 8
 // ShortID returns the end of the mesh's id, which Config.Find takes for it.
 func (m *Mesh) ShortID() string { return m.MeshID[max(0, len(m.MeshID)-shortID):] }
 
-// Find returns the joined mesh of that id or slug, else the only one whose id ends so, with
-// 8 digits or more. An empty name stands for the only mesh that there is.
-func (c *Config) Find(name string) (*Mesh, error) {
+// Find returns the joined mesh that a name means: see FindMesh.
+func (c *Config) Find(name string) (*Mesh, error) { return FindMesh(c.list(), name) }
+
+func (c *Config) list() []*Mesh {
+	list := make([]*Mesh, len(c.Meshes))
+	for i := range c.Meshes {
+		list[i] = &c.Meshes[i]
+	}
+	return list
+}
+
+// FindMesh returns the mesh of that id or slug, else the only one whose id ends so, with
+// 8 digits or more. An empty name stands for the only mesh that there is. It fails with a
+// *MeshChoiceError.
+func FindMesh(meshes []*Mesh, name string) (*Mesh, error) {
 	var found []*Mesh
 	for _, fits := range []func(m *Mesh) bool{
 		func(m *Mesh) bool { return name == "" || m.MeshID == name },
 		func(m *Mesh) bool { return m.Slug == name },
 		func(m *Mesh) bool { return len(name) >= shortID && strings.HasSuffix(m.MeshID, name) },
 	} {
-		for i := range c.Meshes {
-			if fits(&c.Meshes[i]) {
-				found = append(found, &c.Meshes[i])
+		for _, m := range meshes {
+			if fits(m) {
+				found = append(found, m)
 			}
 		}
 		if len(found) > 0 || name == "" {
@@ -238,7 +250,26 @@ func (c *Config) Find(name string) (*Mesh, error) {
 	if len(found) == 1 {
 		return found[0], nil
 	}
-	return nil, &MeshChoiceError{Name: name, Found: len(found), Joined: c.slugs()}
+	if len(found) == 0 {
+		return nil, &MeshChoiceError{Name: name, Joined: MeshNames(meshes)}
+	}
+	return nil, &MeshChoiceError{Name: name, Found: len(found), Joined: MeshNames(found)}
+}
+
+// MeshNames returns what FindMesh takes for each mesh: its slug, else the end of its id
+// where several have the slug.
+func MeshNames(meshes []*Mesh) []string {
+	names := make([]string, len(meshes))
+	for i, m := range meshes {
+		names[i] = m.Slug
+		if slices.ContainsFunc(meshes, func(o *Mesh) bool { return o != m && o.Slug == m.Slug }) {
+			names[i] = m.ShortID()
+			if slices.ContainsFunc(meshes, func(o *Mesh) bool { return o != m && o.ShortID() == m.ShortID() }) {
+				names[i] = m.MeshID
+			}
+		}
+	}
+	return names
 }
 
 // Forget takes a mesh out of the config of dir, and returns the file that keeps the config
@@ -248,14 +279,6 @@ func Forget(ctx context.Context, dir Dir, meshID string) (kept string, err error
 		c.Meshes = slices.DeleteFunc(c.Meshes, func(m Mesh) bool { return m.MeshID == meshID })
 		return nil
 	})
-}
-
-func (c *Config) slugs() []string {
-	slugs := make([]string, len(c.Meshes))
-	for i := range c.Meshes {
-		slugs[i] = c.Meshes[i].Slug
-	}
-	return slugs
 }
 
 // Put adds a mesh, in the place of one with the same id if there is one.

@@ -209,7 +209,7 @@ func TestFind(t *testing.T) {
 		{"several", "", "", "a, b", []Mesh{one, two}},
 		{"by slug", "b", "m2", "", []Mesh{one, two}},
 		{"by id", "m3", "m3", "", []Mesh{one, two, three}},
-		{"ambiguous slug", "b", "", "give the id of one with --mesh", []Mesh{one, two, three}},
+		{"ambiguous slug", "b", "", "give the id of one (see `claudemesh meshes`): m2, m3", []Mesh{one, two, three}},
 		{"unknown", "c", "", "not joined a mesh called", []Mesh{one}},
 	} {
 		m, err := (&Config{Meshes: tc.meshes}).Find(tc.look)

@@ -18,7 +18,7 @@ import (
 type MeshChoiceError struct {
 	Name   string // what was looked for; "" for the only one
 	Found  int
-	Joined []string // slugs of all joined meshes
+	Joined []string // MeshNames of those that were found, else of all that are joined
 }
 
 func (e *MeshChoiceError) Error() string {
@@ -28,7 +28,7 @@ func (e *MeshChoiceError) Error() string {
 	case e.Name == "":
 		return "you have joined several meshes; choose one with --mesh: " + strings.Join(e.Joined, ", ")
 	case e.Found > 1:
-		return fmt.Sprintf("several joined meshes are called %q; give the id of one with --mesh (see `claudemesh meshes`)", e.Name)
+		return fmt.Sprintf("several joined meshes are called %q; give the id of one (see `claudemesh meshes`): %s", e.Name, strings.Join(e.Joined, ", "))
 	}
 	return fmt.Sprintf("you have not joined a mesh called %q; joined: %s", e.Name, strings.Join(e.Joined, ", "))
 }

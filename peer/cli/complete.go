@@ -1,50 +1,298 @@
 package cli
 
 import (
+	"context"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/visible"
+	"github.com/claudemesh/claudemesh/wire"
 )
 
-// completeMesh completes the first argument with the joined meshes.
-func (a *app) completeMesh(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return meshNames(), cobra.ShellCompDirectiveNoFileComp
+// completionTimeout is how long the shell waits for what a word may become, at most.
+const completionTimeout = 900 * time.Millisecond
+
+// choices are what a word may become; nil stands for files. They are for a person who is
+// typing: an error, or what takes too long, is no choice.
+type choices func(ctx context.Context, a *app) []cobra.Completion
+
+// completions says what the arguments of a verb, by its path, may be. What follows the
+// last is not completed.
+var completions = map[string][]choices{
+	"send":          {peersAndGroups},
+	"inbox show":    {receivedMessages},
+	"verify":        {onePeer},
+	"trust":         {onePeer},
+	"grant":         {members, words(capabilities...)},
+	"block":         {members},
+	"unblock":       {members},
+	"role":          {members, words("admin", "member")},
+	"kick":          {onePeer},
+	"ban":           {members},
+	"unban":         {banned},
+	"remove":        {members},
+	"rename":        {meshes},
+	"leave":         {meshes},
+	"forget":        {meshes},
+	"keys restore":  {keptKeys},
+	"sessions rm":   {storedSessionIDs},
+	"bench compare": {nil, nil},
+	"restore":       {nil},
+	"backup":        {nil},
 }
 
-// meshNames returns what --mesh takes for each joined mesh: its slug, or its short id
-// where several have the slug.
-func meshNames() (names []cobra.Completion) {
-	dir, err := peer.DefaultDir()
-	if err != nil {
-		return nil
-	}
-	config, err := peer.LoadConfig(dir)
-	if err != nil {
-		return nil
-	}
-	for i := range config.Meshes {
-		m := &config.Meshes[i]
-		name := m.Slug
-		if _, err := config.Find(name); err != nil {
-			name = m.ShortID()
+// flagCompletions is the same for the flags of a verb, and for those of all verbs.
+var flagCompletions = map[string]choices{
+	"--mesh":          meshes,
+	"launch --mesh":   meshes,
+	"send --priority": words("now", "next", "low"),
+	"send --reply-to": receivedMessages,
+	"invite --role":   words("member", "admin"),
+	"invite --format": words("link", "v1"),
+	"inbox --from":    members,
+	"inbox --group":   groups,
+	"inbox --before":  receivedMessages,
+}
+
+// addCompletions tells cobra what the words of a command, and of those below, may become.
+func (a *app) addCompletions(c *cobra.Command) {
+	path := strings.TrimSpace(strings.TrimPrefix(c.CommandPath(), c.Root().Name()))
+	args := completions[path]
+	if c.ValidArgsFunction == nil && !c.DisableFlagParsing && c.Runnable() {
+		c.ValidArgsFunction = func(_ *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(given) >= len(args) {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return a.offer(args[len(given)])
 		}
-		names = append(names, cobra.CompletionWithDesc(name, oneLine(m.Name)))
 	}
-	return names
+	for name, of := range flagCompletions {
+		verb, flag, _ := strings.Cut(" "+name, " --")
+		if strings.TrimSpace(verb) != path {
+			continue
+		}
+		if err := c.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return a.offer(of)
+		}); err != nil {
+			panic(err) // the verb has no such flag
+		}
+	}
+	for _, sub := range c.Commands() {
+		if !isCobras(sub) {
+			a.addCompletions(sub)
+		}
+	}
 }
 
-// completeKept completes the first argument with the keys that were replaced.
-func (a *app) completeKept(_ *cobra.Command, args []string, _ string) (keys []cobra.Completion, _ cobra.ShellCompDirective) {
-	dir, err := peer.DefaultDir()
-	if err != nil || len(args) > 0 {
+// offer returns what a word may become.
+func (a *app) offer(of choices) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if of == nil {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), completionTimeout)
+	defer cancel()
+	found := make(chan []cobra.Completion, 1)
+	go func() { found <- of(ctx, a.silent()) }() // left to the end of the process if it is late
+	select {
+	case list := <-found:
+		return list, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	case <-ctx.Done():
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	kept, _, _ := peer.KeptKeys(dir) // what can't be read is not offered
-	for _, k := range kept {
-		keys = append(keys, cobra.CompletionWithDesc(k.Mesh.Member.Public().Short(), k.Mesh.Slug))
+}
+
+// silent returns an app for completions, which has no output of its own.
+func (a *app) silent() *app {
+	dir, _ := peer.DefaultDir() // without one, nothing is found
+	return &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard, dir: dir, mesh: a.mesh, broker: a.broker}
+}
+
+func words(list ...string) choices {
+	return func(context.Context, *app) []cobra.Completion { return list }
+}
+
+// meshes are what --mesh takes for each joined mesh.
+func meshes(_ context.Context, a *app) (found []cobra.Completion) {
+	config, err := peer.LoadConfig(a.dir)
+	if err != nil {
+		return nil
 	}
-	return keys, cobra.ShellCompDirectiveNoFileComp
+	list := make([]*peer.Mesh, len(config.Meshes))
+	for i := range config.Meshes {
+		list[i] = &config.Meshes[i]
+	}
+	for i, name := range peer.MeshNames(list) {
+		found = append(found, described(name, list[i].Name))
+	}
+	return found
+}
+
+// described is a choice with a text beside it.
+func described(word, text string) cobra.Completion {
+	return cobra.CompletionWithDesc(oneLine(word), oneLine(text))
+}
+
+func keptKeys(_ context.Context, a *app) (found []cobra.Completion) {
+	kept, _, err := peer.KeptKeys(a.dir)
+	if err != nil {
+		return nil
+	}
+	for _, k := range kept {
+		found = append(found, described(k.Mesh.Member.Public().Short(), k.Mesh.Slug))
+	}
+	return found
+}
+
+func storedSessionIDs(_ context.Context, a *app) (found []cobra.Completion) {
+	list, err := a.storedSessions()
+	if err != nil {
+		return nil
+	}
+	for _, s := range list {
+		found = append(found, described(s.SessionID, s.MeshSlug+", last used "+timeText(s.LastUsed, time.Now())))
+	}
+	return found
+}
+
+// maxMessages is how many of the newest messages are offered.
+const maxMessages = 30
+
+func receivedMessages(ctx context.Context, a *app) (found []cobra.Completion) {
+	m, err := a.joined()
+	if err != nil {
+		return nil
+	}
+	store, err := peer.OpenInbox(ctx, a.dir)
+	if err != nil {
+		return nil
+	}
+	defer store.Close()
+	list, err := store.List(ctx, m.MeshID, peer.ListOptions{All: true, Limit: maxMessages})
+	if err != nil {
+		return nil
+	}
+	for _, s := range slices.Backward(list) {
+		found = append(found, described(peer.ShortID(s.MessageID), s.From+": "+visible.Short(s.Body, visible.People, 40)))
+	}
+	return found
+}
+
+// names asks the broker of the mesh who is there and who the members are. Without it, they
+// are those whom the user has met.
+func (a *app) names(ctx context.Context) (peers []wire.PeerRow, members []wire.MemberRow, m peer.Mesh) {
+	m, err := a.joined()
+	if err != nil {
+		return nil, nil, m
+	}
+	asked, cancel := context.WithTimeout(ctx, completionTimeout*2/3)
+	defer cancel()
+	client, err := a.dial(asked, peer.Options{Mesh: m, About: a.about(wire.CapTransient), OneShot: true})
+	if err == nil {
+		defer client.Close()
+		if peers, members, err = client.Roster(asked); err == nil {
+			return peers, members, m
+		}
+	}
+	store, err := peer.OpenInbox(ctx, a.dir)
+	if err != nil {
+		return nil, nil, m
+	}
+	defer store.Close()
+	known, err := store.Contacts().Acquired(ctx)
+	if err != nil {
+		return nil, nil, m
+	}
+	for _, c := range known.Members {
+		if key, err := wire.ParseKey(c.Member); err == nil && c.MeshID == m.MeshID {
+			members = append(members, wire.MemberRow{Pubkey: key, DisplayName: c.Name})
+		}
+	}
+	return nil, members, m
+}
+
+func peersAndGroups(ctx context.Context, a *app) []cobra.Completion {
+	peers, members, m := a.names(ctx)
+	return append(recipients(peers, members, &m), groupsOf(peers)...)
+}
+
+func onePeer(ctx context.Context, a *app) []cobra.Completion {
+	peers, members, m := a.names(ctx)
+	return recipients(peers, members, &m)
+}
+
+func members(ctx context.Context, a *app) []cobra.Completion {
+	_, members, m := a.names(ctx)
+	return recipients(nil, members, &m)
+}
+
+func groups(ctx context.Context, a *app) []cobra.Completion {
+	peers, _, _ := a.names(ctx)
+	return groupsOf(peers)
+}
+
+// recipients returns what means each peer and member but ourselves: the name, or the start
+// of the key where the name means nobody or several.
+func recipients(peers []wire.PeerRow, members []wire.MemberRow, m *peer.Mesh) (found []cobra.Completion) {
+	own, now := m.Member.Public(), time.Now()
+	seen := make(map[string]bool)
+	add := func(name string, key, member wire.Key, text string) {
+		if key == m.Member.Public() || seen[key.String()] || seen[name] {
+			return
+		}
+		seen[key.String()] = true
+		word := name
+		if r, err := peer.Resolve(name, own, peers, members, now); err != nil || r.Member != member {
+			word, text = key.String()[:16], name+", "+text
+		} else {
+			seen[name] = true
+		}
+		found = append(found, described(word, text))
+	}
+	for i := range peers {
+		add(peers[i].DisplayName, peers[i].Pubkey, peers[i].MemberPubkey, string(peers[i].Status))
+	}
+	for i := range members {
+		if !members[i].Removed {
+			add(members[i].DisplayName, members[i].Pubkey, members[i].Pubkey, "member")
+		}
+	}
+	return found
+}
+
+// groupsOf returns the groups that peers are in, and everybody.
+func groupsOf(peers []wire.PeerRow) []cobra.Completion {
+	found := []cobra.Completion{described("@all", "everybody")}
+	for i := range peers {
+		for _, g := range peers[i].Groups {
+			if c := described("@"+g.Name, "group"); !slices.Contains(found, c) {
+				found = append(found, c)
+			}
+		}
+	}
+	return found
+}
+
+func banned(ctx context.Context, a *app) (found []cobra.Completion) {
+	m, err := a.joined()
+	if err != nil {
+		return nil
+	}
+	client, err := a.dial(ctx, peer.Options{Mesh: m, About: a.about(wire.CapTransient), OneShot: true})
+	if err != nil {
+		return nil
+	}
+	defer client.Close()
+	bans, err := client.Bans(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, b := range bans {
+		found = append(found, described(b.Name, b.Reason))
+	}
+	return found
 }

@@ -63,6 +63,7 @@ func (a *app) addVerbs(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	usualExits(root)
+	a.addCompletions(root)
 	root.SetUsageTemplate(strings.TrimRight(root.UsageTemplate(), "\n") +
 		"{{with index .Annotations \"" + exitsKey + "\"}}\n\nExit codes:\n{{.}}{{end}}\n")
 }

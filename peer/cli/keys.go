@@ -43,9 +43,8 @@ config, the config as it was is kept beside it, as config.json.<date>.
 		Long: `Be the member again that you were in a mesh, given by its key, of which 8 digits are enough.
 If you are another member of that mesh now, that one's key is kept in its turn, and stays in the list.
 The broker is not asked: a member that was removed stays removed.`,
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeKept,
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.restoreKey(cmd.Context(), args[0]) },
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.restoreKey(cmd.Context(), args[0]) },
 	})
 	return cmd
 }

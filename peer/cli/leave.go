@@ -24,10 +24,9 @@ again, the connections of your sessions end, and what waits for you is given up.
 a new invite. Your key is kept, as 'claudemesh keys' shows, for what you may want to open with it.
 The owner can't leave a mesh.
 If the broker can't be reached, nothing is changed; 'claudemesh forget' only takes the mesh off this machine.`,
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeMesh,
-		Annotations:       exits(exitsDone, "1  refused or failed; standard error says whether you are a member still", exitsUsage),
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.leave(cmd.Context(), args[0], yes) },
+		Args:        cobra.ExactArgs(1),
+		Annotations: exits(exitsDone, "1  refused or failed; standard error says whether you are a member still", exitsUsage),
+		RunE:        func(cmd *cobra.Command, args []string) error { return a.leave(cmd.Context(), args[0], yes) },
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
@@ -111,9 +110,8 @@ func (a *app) renameCommand() *cobra.Command {
 		Long: `Give a mesh, named by its slug or id, another slug on this machine: what --mesh takes, and what
 your sessions call it. The others and the broker hear nothing of it, and your own name in the mesh stays:
 that was chosen when you joined. The keys of your sessions go along; end those that are live in the mesh first.`,
-		Args:              cobra.ExactArgs(2),
-		ValidArgsFunction: a.completeMesh,
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.rename(cmd.Context(), args[0], args[1]) },
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.rename(cmd.Context(), args[0], args[1]) },
 	}
 }
 

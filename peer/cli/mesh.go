@@ -241,7 +241,6 @@ func (a *app) meshesCommand() *cobra.Command {
 func (a *app) forgetCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "forget <mesh>", Short: "Take a mesh off this machine, and tell nobody", Args: cobra.ExactArgs(1),
-		ValidArgsFunction: a.completeMesh,
 		Long: `Take a mesh, named by its slug or id, out of those that you have joined on this machine,
 for example one that has removed you. The broker is not told: you stay a member if you are
 one; to end that, see 'claudemesh leave'. Your key is kept: 'claudemesh keys' brings it back.`,

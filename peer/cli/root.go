@@ -72,9 +72,6 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
-	root.SetIn(a.in)
-	root.SetOut(a.out)
-	root.SetErr(a.err)
 	cmd, err := root.ExecuteContextC(ctx)
 	var usage usageError
 	var status exitStatus
@@ -138,7 +135,10 @@ Colours are for terminals, unless NO_COLOR is set.`,
 	}
 	root.PersistentFlags().StringVar(&a.mesh, "mesh", "", "slug or id of the mesh, when you have joined several")
 	root.PersistentFlags().StringVar(&a.broker, "broker", "", "URL of the broker instead of the remembered one; for create, default CLAUDEMESH_BROKER_URL or "+DefaultBroker)
-	a.addVerbs(root)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	a.addVerbs(root) // some keep the output that is set by now
 	return root
 }
 

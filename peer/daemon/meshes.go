@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -115,19 +116,14 @@ func (d *daemon) chooseMeshes(names []string) (ids, warnings []string, err error
 			}
 		}
 		return nil, []string{fmt.Sprintf("you have joined several meshes: say which one this session is in with CLAUDEMESH_MESH or `claudemesh launch --mesh` (%s)",
-			strings.Join(slugs(all), ", "))}, nil
+			strings.Join(peer.MeshNames(meshList(all)), ", "))}, nil
 	}
 	for _, name := range names {
-		found := 0
-		for id, j := range all {
-			if j.mesh.Slug == name || id == name {
-				ids = append(ids, id)
-				found++
-			}
+		m, err := peer.FindMesh(meshList(all), name)
+		if err != nil {
+			return nil, nil, err
 		}
-		if found != 1 {
-			return nil, nil, &peer.MeshChoiceError{Name: name, Found: found, Joined: slugs(all)}
-		}
+		ids = append(ids, m.MeshID)
 	}
 	return ids, nil, nil
 }
@@ -154,12 +150,15 @@ func (d *daemon) meshesBefore(session string) (ids []string) {
 	return ids
 }
 
-func slugs(all map[string]*joined) []string {
-	list := make([]string, 0, len(all))
+// meshList returns the meshes by slug and id.
+func meshList(all map[string]*joined) []*peer.Mesh {
+	list := make([]*peer.Mesh, 0, len(all))
 	for _, j := range all {
-		list = append(list, j.mesh.Slug)
+		list = append(list, &j.mesh)
 	}
-	slices.Sort(list)
+	slices.SortFunc(list, func(a, b *peer.Mesh) int {
+		return cmp.Or(strings.Compare(a.Slug, b.Slug), strings.Compare(a.MeshID, b.MeshID))
+	})
 	return list
 }
 

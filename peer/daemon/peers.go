@@ -3,6 +3,9 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer"
@@ -87,18 +90,30 @@ func (s *session) chosen(mesh string) ([]*line, error) {
 	if mesh == "" {
 		return lines, nil
 	}
-	var found []*line
-	names := make([]string, len(lines))
+	meshes := meshesOf(lines)
+	m, err := peer.FindMesh(meshes, mesh)
+	if err != nil {
+		return nil, notFound("%s", notInMesh(mesh, err, peer.MeshNames(meshes)))
+	}
+	return lines[slices.Index(meshes, m):][:1], nil
+}
+
+// meshesOf returns the meshes of lines.
+func meshesOf(lines []*line) []*peer.Mesh {
+	meshes := make([]*peer.Mesh, len(lines))
 	for i, l := range lines {
-		names[i] = l.mesh.Slug
-		if l.mesh.Slug == mesh || l.name.mesh == mesh {
-			found = append(found, l)
-		}
+		meshes[i] = &l.mesh
 	}
-	if len(found) == 0 {
-		return nil, notFound("this session is not in a mesh called %q; it is in %s", mesh, joinNames(names))
+	return meshes
+}
+
+// notInMesh says why a mesh was not found among those of a session, which are called names.
+func notInMesh(mesh string, err error, names []string) string {
+	var choice *peer.MeshChoiceError
+	if errors.As(err, &choice) && choice.Found > 1 {
+		return fmt.Sprintf("this session is in several meshes called %q; say in which one, by its id: %s", mesh, joinNames(names))
 	}
-	return found, nil
+	return fmt.Sprintf("this session is not in a mesh called %q; it is in %s", mesh, joinNames(names))
 }
 
 // recipient is whom a message goes to.

@@ -149,11 +149,7 @@ func (s *session) address(ctx context.Context, in *local.Send) (*line, recipient
 		return nil, recipient{}, "", err
 	}
 	if len(lines) > 1 {
-		names := make([]string, len(lines))
-		for i, l := range lines {
-			names[i] = l.mesh.Slug
-		}
-		return nil, recipient{}, "", invalid("this session is in several meshes; say in which one: %s", joinNames(names))
+		return nil, recipient{}, "", invalid("this session is in several meshes; say in which one: %s", joinNames(peer.MeshNames(meshesOf(lines))))
 	}
 	r, err := lines[0].resolve(ctx, strings.TrimSpace(to))
 	if err != nil {

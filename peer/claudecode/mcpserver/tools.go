@@ -51,14 +51,14 @@ func (s *server) addTools(m *mcp.Server) {
 			"message":{"type":"string","minLength":1,"description":"The text, with all that its reader needs to know."},
 			"priority":{"type":"string","enum":["now","next","low"],"description":"now: interrupts the peer's work; next (default): when it is idle; low: when it is idle, and least important."},
 			"reply_to":{"type":"string","minLength":8,"description":"Id of the message that this answers."},
-			"mesh":{"type":"string","description":"Slug of the mesh, if this session is in several."}}}`),
+			"mesh":{"type":"string","description":"Slug of the mesh, or the end of its id (8 characters or more), if this session is in several."}}}`),
 		Annotations: &mcp.ToolAnnotations{Title: "Send a message", DestructiveHint: no(), OpenWorldHint: yes()},
 	}, s.send)
 	add(s, m, &mcp.Tool{
 		Name:        "list_peers",
 		Description: "List who is on the mesh: name, key, status, groups, what they are working on, whether their member vouches for them (verified), and whether your user has compared keys with that member (comparedByVoice).",
 		InputSchema: schema(`{"type":"object","additionalProperties":false,"properties":{
-			"mesh":{"type":"string","description":"Slug of the mesh; all meshes of this session if left out."}}}`),
+			"mesh":{"type":"string","description":"Slug of the mesh, or the end of its id (8 characters or more); all meshes of this session if left out."}}}`),
 		Annotations: &mcp.ToolAnnotations{Title: "List peers", ReadOnlyHint: true, OpenWorldHint: yes()},
 	}, s.peers)
 	add(s, m, &mcp.Tool{
