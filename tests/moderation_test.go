@@ -18,6 +18,7 @@ func TestModeration(t *testing.T) {
 		{"ban", ban},
 		{"who may", whoModerates},
 		{"the command", moderationCommands},
+		{"several of a name", moderationOfSeveral},
 	})
 }
 
@@ -265,4 +266,37 @@ func moderationCommands(t *testing.T, s *server) {
 		t.Errorf("bans prints %q", out)
 	}
 	bob.fails(1, "only the owner and admins", "bans")
+}
+
+// moderationOfSeveral checks that a name of several members sends nobody away, and that
+// each command of the answer means one of them.
+func moderationOfSeveral(t *testing.T, s *server) {
+	alice := newPerson(t, s)
+	alice.must("create", "team", "--display-name", "alice")
+	keys := map[string]bool{}
+	for range 2 {
+		keys[joinV1(t, s, alice.invite("--format", "v1"), "bob").keys.hex] = true
+	}
+	for _, verb := range []string{"kick", "ban", "unban"} {
+		_, errOut, code := alice.run(verb, "bob")
+		var picks []string
+		for line := range strings.Lines(errOut) {
+			if words := strings.Fields(line); len(words) > 3 && words[0] == "claudemesh" && words[1] == verb {
+				picks = append(picks, words[2])
+			}
+		}
+		if code != 1 || len(picks) != 2 || picks[0] == picks[1] {
+			t.Fatalf("%s bob: exit code %d\n%s", verb, code, errOut)
+		}
+		for _, pick := range picks {
+			if verb == "kick" {
+				alice.fails(1, "nobody who is connected", verb, pick)
+				continue
+			}
+			out := parse(t, alice.must(verb, pick, "--json"))
+			if !keys[out.str("pubkey")] || !strings.HasPrefix(out.str("pubkey"), pick) {
+				t.Errorf("%s %s: %s", verb, pick, out)
+			}
+		}
+	}
 }

@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -48,6 +51,9 @@ They may come back, and most clients do so by themselves; to keep somebody out s
 			return err
 		}
 		defer client.Close()
+		if err := meansOne(cmd.Context(), client, args[0]); err != nil {
+			return err
+		}
 		answer, err := client.Kick(cmd.Context(), args[0], reason)
 		if err != nil {
 			return err
@@ -65,6 +71,35 @@ They may come back, and most clients do so by themselves; to keep somebody out s
 		return err
 	}
 	return cmd
+}
+
+// meansOne returns a *peer.AmbiguousError, which names the candidates, if a text means
+// several members. All else is for the broker to judge, which knows more.
+func meansOne(ctx context.Context, client *peer.Client, target string) error {
+	_, err := client.Resolve(ctx, target)
+	var several *peer.AmbiguousError
+	if errors.As(err, &several) {
+		return several
+	}
+	return nil
+}
+
+// meansOneBanned is meansOne among the banned members.
+func meansOneBanned(ctx context.Context, client *peer.Client, m *peer.Mesh, target string) error {
+	bans, err := client.Bans(ctx)
+	if err != nil {
+		return err
+	}
+	rows := make([]wire.MemberRow, len(bans))
+	for i := range bans {
+		rows[i] = wire.MemberRow{Pubkey: bans[i].Pubkey, DisplayName: bans[i].Name}
+	}
+	_, err = peer.ResolveMember(target, m.Member.Public(), rows)
+	var several *peer.AmbiguousError
+	if errors.As(err, &several) {
+		return several
+	}
+	return nil
 }
 
 // nobodyKicked says why a kick has ended nothing.
@@ -112,6 +147,9 @@ What the member has received stays with it, the mesh key too.
 			return err
 		}
 		defer client.Close()
+		if err := meansOne(cmd.Context(), client, args[0]); err != nil {
+			return err
+		}
 		answer, err := client.Ban(cmd.Context(), args[0], reason)
 		if err != nil {
 			return err
@@ -135,11 +173,14 @@ func (a *app) unbanCommand() *cobra.Command {
 ` + whom + `; see 'claudemesh bans'.
 --json: {name, pubkey}.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, _, err := a.connect(cmd.Context())
+			client, m, err := a.connect(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer client.Close()
+			if err := meansOneBanned(cmd.Context(), client, &m, args[0]); err != nil {
+				return err
+			}
 			answer, err := client.Unban(cmd.Context(), args[0])
 			if err != nil {
 				return err

@@ -1,0 +1,61 @@
+package tests
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestCompletionInBash presses Tab in bash, with names that a shell would take apart.
+func TestCompletionInBash(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	alice, bob := newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team", "--display-name", "alice")
+	bob.must("join", alice.invite("--groups", "backend"), "--name", "bob the builder")
+	bob.start("inbox", "--follow")
+	eventually(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
+	for _, tc := range []struct {
+		words []string
+		want  []string
+	}{
+		{[]string{"send", ""}, []string{"bob the builder", "@all", "@backend"}}, // to look at: several
+		{[]string{"send", "b"}, []string{`bob\ the\ builder`}},
+		{[]string{"send", "@b"}, []string{"@backend"}},
+		{[]string{"block", ""}, []string{`bob\ the\ builder`}},
+		{[]string{"role", "x", ""}, []string{"admin", "member"}},
+		{[]string{"peers", "--mesh", ""}, []string{"team"}},
+		{[]string{"leav"}, []string{"leave"}},
+	} {
+		if got := alice.tab(tc.words...); !slices.Equal(got, tc.want) {
+			t.Errorf("claudemesh %s<TAB>: got %q, want %q", strings.Join(tc.words, " "), got, tc.want)
+		}
+	}
+}
+
+// tab returns what bash offers for the last of the words.
+func (p *person) tab(words ...string) []string {
+	p.t.Helper()
+	// What the script needs of the package bash-completion is this one function.
+	const script = `
+		_get_comp_words_by_ref() { cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=("${COMP_WORDS[@]}") cword=$COMP_CWORD; }
+		compopt() { :; }
+		source <("$0" completion bash)
+		alias claudemesh="$0"; shopt -s expand_aliases
+		COMP_WORDS=("$0" "$@") COMP_CWORD=$# COMP_LINE="$0 $*" COMP_POINT=1000 COMP_TYPE=9
+		__start_claudemesh
+		((${#COMPREPLY[@]} == 0)) || printf '%s\n' "${COMPREPLY[@]}"`
+	cmd := exec.Command("bash", append([]string{"-c", script, commands.Claudemesh}, words...)...)
+	cmd.Env = p.env
+	out, err := cmd.Output()
+	if err != nil {
+		p.t.Fatalf("bash: %v", err)
+	}
+	var offered []string
+	for line := range strings.Lines(string(out)) {
+		word, _, _ := strings.Cut(strings.TrimRight(line, " \n"), "  (") // the description
+		offered = append(offered, strings.TrimRight(word, " "))
+	}
+	return offered
+}
