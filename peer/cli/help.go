@@ -39,7 +39,7 @@ func (a *app) verbs() []verbs {
 			a.hookCommand(), a.waitCommand(), a.monitorCommand(), a.mcpCommand(), a.statuslineCommand(),
 		}},
 		{other, "Besides:", []*cobra.Command{
-			a.benchCommand(), a.versionCommand(),
+			a.benchCommand(), a.versionCommand(), a.manCommand(),
 		}},
 	}
 }
