@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 const backedUpSession = "0f8fad5b-d9cb-469f-a165-70867728950e"
@@ -22,7 +24,7 @@ func TestBackup(t *testing.T) {
 	bob.must("verify", "alice", "--confirm")
 	bob.begin("startup")
 	var key string
-	eventually(t, "bob's session is there", func() bool {
+	await.Until(t, "bob's session is there", func() bool {
 		for _, row := range alice.list("peers", "--json") {
 			if row.str("sessionId") == backedUpSession {
 				key = row.str("pubkey")
@@ -67,7 +69,7 @@ func TestBackup(t *testing.T) {
 
 	again.begin("resume")
 	text := ""
-	eventually(t, "the session has read its mail", func() bool {
+	await.Until(t, "the session has read its mail", func() bool {
 		text += again.checkMessages()
 		return strings.Contains(text, "for the session") && strings.Contains(text, "for the member")
 	})

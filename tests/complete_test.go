@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // TestCompletionInBash presses Tab in bash, with names that a shell would take apart.
@@ -15,7 +17,7 @@ func TestCompletionInBash(t *testing.T) {
 	alice.must("create", "team", "--display-name", "alice")
 	bob.must("join", alice.invite("--groups", "backend"), "--name", "bob the builder")
 	bob.start("inbox", "--follow")
-	eventually(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
+	await.Until(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
 	for _, tc := range []struct {
 		words []string
 		want  []string
