@@ -281,7 +281,7 @@ func moderationOfSeveral(t *testing.T, s *server) {
 		_, errOut, code := alice.run(verb, "bob")
 		var picks []string
 		for line := range strings.Lines(errOut) {
-			if words := strings.Fields(line); len(words) > 3 && words[0] == "claudemesh" && words[1] == verb {
+			if words := strings.Fields(line); len(words) > 3 && strings.HasSuffix(words[0], "claudemesh") && words[1] == verb {
 				picks = append(picks, words[2])
 			}
 		}
