@@ -25,6 +25,7 @@ type choices func(ctx context.Context, a *app) []cobra.Completion
 // last is not completed.
 var completions = map[string][]choices{
 	"send":          {peersAndGroups},
+	"status":        {sentMessages},
 	"inbox show":    {receivedMessages},
 	"verify":        {onePeer},
 	"trust":         {onePeer},

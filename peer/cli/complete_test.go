@@ -55,6 +55,7 @@ func TestCompletions(t *testing.T) {
 	if _, err := inbox.Add(t.Context(), peer.Mailbox{MeshID: "mesh-00000001"}, &message, gone.JoinedAt); err != nil {
 		t.Fatal(err)
 	}
+	(&app{dir: dir}).rememberSent("mesh-00000001", "fedcba9876543210fedcba9876543210", "bob")
 	meshNames := []string{"team", "00000002", "00000003"}
 	for _, tc := range []struct {
 		line string
@@ -72,6 +73,7 @@ func TestCompletions(t *testing.T) {
 		{"keys restore ", []string{gone.Member.Public().Short()}},
 		{"sessions rm ", []string{sessionID}},
 		{"inbox show --mesh team ", []string{"89abcdef"}},
+		{"status --mesh team ", []string{"76543210"}},
 		{"send --mesh team --reply-to ", []string{"89abcdef"}},
 		// The broker does not answer: those whom the user has met.
 		{"send --mesh team ", []string{"bob the builder", "@all"}},

@@ -111,6 +111,6 @@ func (a *app) restoreKey(ctx context.Context, start string) error {
 // sayKept says where a key is that was taken out of the config; file is "" if none was.
 func (a *app) sayKept(file string) {
 	if file != "" {
-		fmt.Fprintf(a.err, "The key of before is kept in %s; `claudemesh keys` lists it, and can bring it back.\n", file)
+		fmt.Fprintf(a.err, copyable("The key of before is kept in %s; `claudemesh keys` lists it, and can bring it back.\n"), file)
 	}
 }

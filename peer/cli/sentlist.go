@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claudemesh/claudemesh/peer"
+)
+
+const (
+	// sentName is the file of the messages that this command has sent, for completions. It
+	// may be lost.
+	sentName = "sent.json"
+	maxSent  = 50
+)
+
+// sentEntry is a message that was sent.
+type sentEntry struct {
+	MeshID    string `json:"meshId"`
+	MessageID string `json:"messageId"`
+	To        string `json:"to"`
+}
+
+// rememberSent adds a message to those that `status <TAB>` offers.
+func (a *app) rememberSent(meshID, messageID, to string) {
+	list := append(sentBefore(a.dir), sentEntry{meshID, messageID, to})
+	b, err := json.Marshal(list[max(0, len(list)-maxSent):])
+	if err == nil {
+		_ = a.dir.WriteFile(sentName, b) // the message is sent all the same
+	}
+}
+
+// sentBefore returns what is remembered, the oldest first.
+func sentBefore(dir peer.Dir) (list []sentEntry) {
+	b, err := os.ReadFile(dir.Path(sentName))
+	if err != nil || json.Unmarshal(b, &list) != nil {
+		return nil
+	}
+	return list
+}
+
+func sentMessages(_ context.Context, a *app) (found []cobra.Completion) {
+	m, err := a.joined()
+	if err != nil {
+		return nil
+	}
+	for _, s := range slices.Backward(sentBefore(a.dir)) {
+		if s.MeshID == m.MeshID && len(found) < maxMessages {
+			found = append(found, described(peer.ShortID(s.MessageID), "to "+s.To))
+		}
+	}
+	return found
+}
