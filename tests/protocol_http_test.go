@@ -31,6 +31,10 @@ func TestHTTP(t *testing.T) {
 	})
 }
 
+// soonOver is how long an invite of these tests is valid that is to expire. It is more
+// than a busy machine takes to make one.
+const soonOver = 10 * time.Second
+
 func health(t *testing.T, s *server) {
 	status, text := s.do(t, "GET", "/health", "")
 	h := parse(t, text)
@@ -52,7 +56,7 @@ func joinRefusals(t *testing.T, s *server) {
 		inv.token = encodeToken(t, inv.payload)
 		return inv.joinBody(key, "x")
 	}
-	expired, used, revoked := m.newInvite(t, 1, time.Now().Add(1500*time.Millisecond)), m.newInvite(t, 1, hour), m.newInvite(t, 1, hour)
+	expired, used, revoked := m.newInvite(t, 1, time.Now().Add(soonOver)), m.newInvite(t, 1, hour), m.newInvite(t, 1, hour)
 	if status, a := s.post(t, "/join", used.joinBody(newKeys().hex, "first")); status != 200 {
 		t.Fatalf("join: %d %s", status, a)
 	}
@@ -172,7 +176,7 @@ func claims(t *testing.T, s *server) {
 	code, id, claim := m.newLink(t, "member", 1, hour)
 	m.owner.daemon(t).request(frame{"type": "invite_revoke", "inviteId": id})
 	refused("revoked", code, claimBody(code, newKeys(), claim), 410, "revoked")
-	code, _, claim = m.newLink(t, "member", 1, time.Now().Add(2*time.Second))
+	code, _, claim = m.newLink(t, "member", 1, time.Now().Add(soonOver))
 	await.Until(t, "the page says that the invite has expired", func() bool {
 		status, _ := s.do(t, "GET", "/i/"+code, "")
 		return status == 410
