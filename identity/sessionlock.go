@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/claudemesh/claudemesh/internal/system"
 )
 
 // lock keeps other processes, and other calls in this one, from creating and
@@ -16,11 +18,11 @@ import (
 // decides.
 func (d *sessionDir) lock() error {
 	for deadline := time.Now().Add(lockTimeout); ; time.Sleep(5 * time.Millisecond) {
-		err := syscall.Flock(int(d.self.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err := system.TryLock(d.self)
 		switch {
 		case err == nil, unsupported(err), errors.Is(err, syscall.EBADF), errors.Is(err, syscall.ENOLCK):
 			return nil
-		case !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR):
+		case !errors.Is(err, system.ErrLocked):
 			return fmt.Errorf("lock %s: %w", d.Name(), err)
 		case time.Now().After(deadline):
 			return fmt.Errorf("lock %s: another process holds it", d.Name())
@@ -46,7 +48,7 @@ func repairMode(in *os.Root, name string, info fs.FileInfo) []string {
 	want := fs.FileMode(0o600)
 	mode, path := info.Mode(), filepath.Join(in.Name(), name)
 	switch {
-	case !info.IsDir() && mode.Perm() == want:
+	case !system.HasModes, !info.IsDir() && mode.Perm() == want:
 		return nil
 	case info.IsDir():
 		want = 0o700
@@ -55,8 +57,7 @@ func repairMode(in *os.Root, name string, info fs.FileInfo) []string {
 			return nil
 		}
 	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if mode&os.ModeSticky != 0 || ok && int(owner.Uid) != os.Geteuid() {
+	if mode&os.ModeSticky != 0 || system.NotOurs(info) {
 		return []string{fmt.Sprintf("%s has mode %04o and is not yours alone; choose another CLAUDEMESH_SESSIONS_DIR", path, mode.Perm())}
 	}
 	if err := in.Chmod(name, want); err != nil {
@@ -100,7 +101,7 @@ func syncRoot(dir *os.Root) error {
 
 // syncHandle syncs an open directory. Some file systems can't, and need not.
 func syncHandle(dir *os.File) error {
-	if err := dir.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !unsupported(err) {
+	if err := system.SyncDir(dir); err != nil && !errors.Is(err, syscall.EINVAL) && !unsupported(err) {
 		return err
 	}
 	return nil

@@ -8,9 +8,9 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/peer/configdir"
 )
 
@@ -56,11 +56,10 @@ func RepairModes(d Dir) ([]string, error) {
 			return changed, fmt.Errorf("check modes: %w", err)
 		}
 		mode := info.Mode()
-		if mode.Perm()&0o077 == 0 {
+		if !system.HasModes || mode.Perm()&0o077 == 0 {
 			continue
 		}
-		owner, ok := info.Sys().(*syscall.Stat_t)
-		if mode&os.ModeSticky != 0 || ok && int(owner.Uid) != os.Geteuid() {
+		if mode&os.ModeSticky != 0 || system.NotOurs(info) {
 			changed = append(changed, fmt.Sprintf("%s is open to other users (mode %04o) and not yours alone; choose another CLAUDEMESH_CONFIG_DIR", path, mode.Perm()))
 			continue
 		}

@@ -7,10 +7,12 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/claudemesh/claudemesh/internal/system"
 )
 
 // ErrLocked is returned by TryLock when another process holds the lock.
-var ErrLocked = errors.New("another process holds the lock")
+var ErrLocked = system.ErrLocked
 
 // FileLock is a lock that one process holds at a time. The system takes it back
 // when the process dies.
@@ -23,10 +25,10 @@ func TryLock(path string) (*FileLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}
-	if err := flock(file, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := system.TryLock(file); err != nil {
 		file.Close()
 		switch {
-		case errors.Is(err, syscall.EWOULDBLOCK):
+		case errors.Is(err, ErrLocked):
 			return nil, ErrLocked
 		case errors.Is(err, syscall.ENOTSUP), errors.Is(err, syscall.ENOLCK), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EINVAL):
 			return nil, fmt.Errorf("lock %s: its file system offers no locks (%w); set CLAUDEMESH_CONFIG_DIR to a directory on a local disk", path, err)
@@ -80,15 +82,6 @@ func (l *FileLock) Stat() (os.FileInfo, error) { return l.file.Stat() }
 func (l *FileLock) Unlock() {
 	// A process that is being started at this moment has a copy of the file, which
 	// would hold the lock until it runs its program.
-	_ = flock(l.file, syscall.LOCK_UN)
+	_ = system.Unlock(l.file)
 	l.file.Close()
-}
-
-// flock is flock(2) without interruptions by signals.
-func flock(file *os.File, how int) error {
-	for {
-		if err := syscall.Flock(int(file.Fd()), how); !errors.Is(err, syscall.EINTR) {
-			return err
-		}
-	}
 }

@@ -6,9 +6,9 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/peer"
 )
 
@@ -162,7 +162,7 @@ type sums struct {
 func (r *run) begin(phase string) sums {
 	r.enter(phase)
 	_, last, _ := r.watch.now()
-	return sums{r.now(), cpuTime(), last}
+	return sums{r.now(), system.CPUTime(), last}
 }
 
 // interruptedDrain is for what is under way when a run is interrupted.
@@ -203,7 +203,7 @@ func (r *run) bounded(ctx context.Context, grace time.Duration, send func()) {
 // tally adds the figures that all runs with messages have.
 func (r *run) tally(from sums) {
 	elapsed := (r.now() - from.start).Seconds()
-	cpu := cpuTime() - from.cpu
+	cpu := system.CPUTime() - from.cpu
 	r.watch.read(r.over)
 	res := r.result
 	last := (time.Duration(r.lastArrival.Load()) - from.start).Seconds()
@@ -255,13 +255,4 @@ func (r *run) ledgerFigures() {
 	} {
 		r.result.add(f.name, float64(f.value), "", f.better)
 	}
-}
-
-// cpuTime is what this process has used.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

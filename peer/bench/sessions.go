@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/claudemesh/claudemesh/internal/system"
 )
 
 // idle connects sessions that do nothing, and looks what they cost the broker.
@@ -16,12 +18,12 @@ func (r *run) idle() error {
 	r.collect()
 	r.watch.rebase()
 	r.watch.read(r.ctx)
-	start, cpu := time.Now(), cpuTime()
+	start, cpu := time.Now(), system.CPUTime()
 	if err := r.connect(r.ctx, r.settings.Parallel); err != nil {
 		return err
 	}
 	seconds := time.Since(start).Seconds()
-	cpu = cpuTime() - cpu
+	cpu = system.CPUTime() - cpu
 	r.check()
 	r.enter("holding")
 	r.holding.Store(true)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +39,16 @@ of the system it is there from the login on, and member mail arrives without a s
 		a.installServiceCommand(), a.uninstallServiceCommand(),
 	)
 	return cmd
+}
+
+// needsDaemon reports whether a command is of no use without the daemon.
+func needsDaemon(cmd *cobra.Command) bool {
+	for ; cmd.HasParent(); cmd = cmd.Parent() {
+		if !cmd.Parent().HasParent() {
+			return slices.Contains([]string{"daemon", "launch", "install"}, cmd.Name())
+		}
+	}
+	return false
 }
 
 func (a *app) daemonUpCommand() *cobra.Command {

@@ -18,7 +18,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon"
 )
 
 // Exit codes.
@@ -44,7 +46,8 @@ type app struct {
 	mesh   string // --mesh
 	broker string // --broker
 
-	started bool // the command line was right
+	daemonless bool // no daemon runs on this system
+	started    bool // the command line was right
 }
 
 // usageError is a command line that was understood but makes no sense.
@@ -59,7 +62,7 @@ var errReported = errors.New("reported")
 func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	a := &app{in: in, out: out, err: errOut}
+	a := &app{in: in, out: out, err: errOut, daemonless: !system.HasDaemon}
 	if f, ok := out.(*os.File); ok {
 		if a.terminal = term.IsTerminal(int(f.Fd())); a.terminal {
 			a.columns = columnsOf(f)
@@ -127,8 +130,11 @@ Tables are cut to the width of the terminal, or to COLUMNS; output to a file is 
 Colours are for terminals, unless NO_COLOR is set.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) (err error) {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) (err error) {
 			a.started = true
+			if a.daemonless && needsDaemon(cmd) {
+				return daemon.ErrNoDaemon
+			}
 			a.dir, err = peer.DefaultDir()
 			return err
 		},

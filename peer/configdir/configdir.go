@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/claudemesh/claudemesh/internal/system"
 )
 
 // Dir is the path of the directory.
@@ -79,5 +81,5 @@ func syncDir(path string) error {
 		return err
 	}
 	defer dir.Close()
-	return dir.Sync()
+	return system.SyncDir(dir)
 }

@@ -9,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 
+	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -121,8 +121,7 @@ func ownDir(path string, link bool) error {
 	if err != nil {
 		return fmt.Errorf("check directory of the socket: %w", err)
 	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !info.IsDir() || ok && int(owner.Uid) != os.Geteuid() {
+	if !info.IsDir() || system.NotOurs(info) {
 		return fmt.Errorf("%s is not a directory of yours; choose another CLAUDEMESH_CONFIG_DIR", path)
 	}
 	if info.Mode().Perm()&0o077 != 0 {

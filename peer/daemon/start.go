@@ -9,9 +9,9 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
@@ -26,6 +26,10 @@ const (
 	strangerPatience = 3 * time.Second
 )
 
+// ErrNoDaemon is returned on Windows, where no daemon runs.
+var ErrNoDaemon = errors.New("the daemon doesn't run on Windows yet, and so no Claude Code session has a mesh; " +
+	"create, join, invite, peers, send, inbox and the other verbs work without it")
+
 // StartOptions say which daemon is wanted. Dir is required.
 type StartOptions struct {
 	Dir   peer.Dir
@@ -39,6 +43,9 @@ type StartOptions struct {
 // returns when it answers, or when ctx ends. Any number of processes may call it at
 // once: one daemon comes of it.
 func Start(ctx context.Context, o StartOptions) (local.Info, error) {
+	if !system.HasDaemon {
+		return local.Info{}, ErrNoDaemon
+	}
 	if info, ok := o.running(ctx); ok && !o.Build.Newer(info.Build) {
 		return info, nil
 	}
@@ -105,7 +112,7 @@ func (o *StartOptions) spawn(ctx context.Context) (local.Info, error) {
 	cmd := exec.Command(exe, args...)
 	cmd.Dir, cmd.Env = "/", cleanEnv(os.Environ(), o.Dir)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = system.Detached()
 	if err := cmd.Start(); err != nil {
 		return local.Info{}, fmt.Errorf("start the daemon: %w", err)
 	}

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"syscall"
 
+	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/storage"
 )
 
@@ -28,13 +28,13 @@ func (s *Store) Claim(ctx context.Context) error {
 	}
 	// flock belongs to this opening of the file, so that a second Store in the
 	// same process is kept out too. A lock of fcntl would let it in.
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	err = system.TryLock(f)
 	if err == nil {
 		s.lock = f
 		return nil
 	}
 	_ = f.Close()
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	if errors.Is(err, system.ErrLocked) {
 		return fmt.Errorf("claim %s: %w", s.path, storage.ErrInUse)
 	}
 	return fmt.Errorf("claim database: %w", err)

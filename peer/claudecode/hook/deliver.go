@@ -9,9 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"syscall"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
@@ -44,7 +44,7 @@ func Spawn(pid int, name string, args ...string) func(Event) error {
 		cmd.Dir = "/" // not to keep a directory busy
 		cmd.Env = append(os.Environ(), lineage.EnvPID+"="+strconv.Itoa(pid))
 		cmd.Stdin = r // and no output: Claude Code would wait for the end of its pipes
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		cmd.SysProcAttr = system.Detached()
 		if err := cmd.Start(); err != nil {
 			return err
 		}

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/claudecode/diagnose"
 	"github.com/claudemesh/claudemesh/peer/claudecode/hook"
@@ -167,6 +167,6 @@ func (o *Options) environ() []string {
 
 // Exec becomes claude. It returns only if that fails.
 func (p *Prepared) Exec() error {
-	err := syscall.Exec(p.Path, p.Argv, p.Env)
+	err := system.Exec(p.Path, p.Argv, p.Env)
 	return fmt.Errorf("start %s: %w", p.Path, err)
 }
