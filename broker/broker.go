@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,7 @@ type Broker struct {
 	hooks   *limiters[hookCaller]
 	held    heldHooks
 	members accounts
+	checks  checks
 	parked  atomic.Int64 // bytes of the sends that wait for room, see parkedBytes
 
 	pinged   pinged
@@ -90,6 +92,7 @@ func New(o Options) *Broker {
 		replays: identity.NewReplayGuard(0),
 		hooks:   newLimiters[hookCaller](),
 		members: accounts{byMember: make(map[memberRef]*account)},
+		checks:  make(checks, max(1, runtime.GOMAXPROCS(0)/2)),
 		notOpen: errNotStarted,
 		rooms:   make(map[wire.ID]*room),
 		conns:   make(map[*conn]struct{}),

@@ -11,6 +11,7 @@
 //	acks.go       acks in the order of sends
 //	park.go       sends that wait for room before the storage
 //	handshake.go  hello and session_hello
+//	checks.go     how many check signatures at a time
 //	succession.go which sessions a session_hello goes on in the place of
 //	room.go       one mesh in memory: who is here, on which connection
 //	mailboxes.go  which connection serves which mailboxes

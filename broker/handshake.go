@@ -49,7 +49,8 @@ func (c *conn) hello(frame *wire.Frame) error {
 		return err
 	}
 	sig, sigErr := wire.ParseSignature(h.Signature)
-	if err := identity.VerifyHello(h.MeshID, h.MemberID, member, h.Timestamp, sig, now); errors.Is(err, identity.ErrTimestampSkew) {
+	err := c.broker.checks.do(func() error { return identity.VerifyHello(h.MeshID, h.MemberID, member, h.Timestamp, sig, now) })
+	if errors.Is(err, identity.ErrTimestampSkew) {
 		return reject(wire.CodeTimestampSkew, "hello rejected: %s", wire.CodeTimestampSkew)
 	} else if keyErr != nil || sigErr != nil || h.Malformed != nil {
 		return malformed("hello", h.Malformed)
@@ -89,11 +90,12 @@ func (c *conn) sessionHello(frame *wire.Frame) error {
 	if err := c.capacity(h.MeshID, a); err != nil {
 		return err
 	}
-	if err := verifyAttestation(h.Attestation, member, session, now); err != nil {
+	if err := c.broker.checks.do(func() error { return verifyAttestation(h.Attestation, member, session, now) }); err != nil {
 		return err
 	}
 	sig, sigErr := wire.ParseSignature(h.Signature)
-	if err := identity.VerifySessionHello(h.MeshID, member, session, h.Timestamp, sig, now); errors.Is(err, identity.ErrTimestampSkew) {
+	err = c.broker.checks.do(func() error { return identity.VerifySessionHello(h.MeshID, member, session, h.Timestamp, sig, now) })
+	if errors.Is(err, identity.ErrTimestampSkew) {
 		return reject(wire.CodeTimestampSkew, "session_hello rejected: %s", wire.CodeTimestampSkew)
 	} else if sigErr != nil || h.Malformed != nil {
 		return malformed("session_hello", h.Malformed)

@@ -72,7 +72,8 @@ takes {{.Machine.SyncMillis | figure "ms"}}; the push and the client_ack take
 {{m "idle/in use/%[1]s" "kB"}} are in use; the rest is pages of the program that were not needed before, and what Go's
 allocator keeps.`
 	whyArrivals = `Each arrival checks two signatures, stores the session's key before it is answered, and shares the
-cores with the load, which makes as many signatures. The broker tells each session once that the roster has changed, and not again until the session asks.`
+cores with the load, which makes as many signatures. The broker checks signatures on half of the cores at most, tells each
+session once that the roster has changed, and not again until the session asks.`
 	whyFanout = `The first recipient has it after {{m "fanout/first/%[1]s/p50" "ms"}}. Writing to 1,000 sockets, reading
 from them in the load and acknowledging share the same cores.`
 	whyStorm = `The bare relay, which checks no signatures, takes {{m "storm/seconds/W" "s"}} for it: connecting, with the
