@@ -55,11 +55,21 @@ func (v *villain) rest(d time.Duration) {
 	}
 }
 
-// flood writes frames as fast as the broker takes them, until the connection ends.
-func flood(ctx context.Context, ws *websocket.Conn, frame func(n int) []byte) {
+// flood writes frames until the connection ends, up to 2,000 a second and 6 MB: on many
+// connections that is ten times what the broker serves one member. To fill the buffers of
+// the connections at once would cost the broker nothing, and take the processor away from
+// the innocent, who are in this process.
+func (v *villain) flood(ctx context.Context, ws *websocket.Conn, frame func(n int) []byte) {
+	const frames, bytes = 20, 64 << 10 // in one go
+	sent, size := 0, 0
 	for n := 0; ; n++ {
-		if ws.Write(ctx, websocket.MessageText, frame(n)) != nil {
+		f := frame(n)
+		if ws.Write(ctx, websocket.MessageText, f) != nil {
 			return
+		}
+		if sent, size = sent+1, size+len(f); sent == frames || size >= bytes {
+			v.rest(10 * time.Millisecond)
+			sent, size = 0, 0
 		}
 	}
 }
@@ -82,7 +92,7 @@ func (v *villain) listen(ctx context.Context, ws *websocket.Conn) {
 func (v *villain) floodAndListen(frame func(n int) []byte) func(context.Context, *websocket.Conn) {
 	return func(ctx context.Context, ws *websocket.Conn) {
 		v.actors.Go(func() { v.listen(ctx, ws) })
-		flood(ctx, ws, frame)
+		v.flood(ctx, ws, frame)
 	}
 }
 
@@ -99,7 +109,7 @@ var listPeers = always(object{"type": "list_peers", "_reqId": "r"})
 
 // askAndNotRead asks for the roster on many sockets and reads none of the answers.
 func (v *villain) askAndNotRead() {
-	v.onSockets(sockets, func(ctx context.Context, ws *websocket.Conn) { flood(ctx, ws, listPeers) })
+	v.onSockets(sockets, func(ctx context.Context, ws *websocket.Conn) { v.flood(ctx, ws, listPeers) })
 }
 
 // askAndRead reads them.
