@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 
 	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
@@ -316,6 +318,43 @@ func TestMeshesOfASession(t *testing.T) {
 		t.Errorf("send without saying where: %v", err)
 	}
 	both.must(local.VerbSend, local.Send{To: "*", Text: "x", Mesh: "second"}, nil)
+}
+
+// TestMeshesOfOneSlug: the end of a mesh's id tells two of a slug apart, as for the command.
+func TestMeshesOfOneSlug(t *testing.T) {
+	t.Parallel()
+	b, alice, _ := pair(t)
+	alice.create(b, "team")
+	config, err := peer.LoadConfig(alice.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := config.Meshes[0].ShortID(), config.Meshes[1].ShortID()
+	alice.up()
+	await.Until(t, "both meshes are connected", func() bool {
+		m := alice.status().Meshes
+		return len(m) == 2 && m[0].Connected && m[1].Connected
+	})
+	both := alice.program(uuid.NewString())
+	var e *local.Error
+	err = alice.owner(local.VerbRegister, local.Register{PID: both.pid(), SessionID: both.id, Meshes: []string{"team"}}, nil)
+	if !errors.As(err, &e) || !strings.Contains(e.Message, first) || !strings.Contains(e.Message, second) {
+		t.Errorf("a slug of two meshes: %v", err)
+	}
+	if got := both.register(func(r *local.Register) { r.Meshes = []string{first, second} }); len(got.Meshes) != 2 {
+		t.Errorf("both: %+v", got)
+	}
+	for _, mesh := range []string{"", "team"} {
+		err := both.call(local.VerbSend, local.Send{To: "*", Text: "x", Mesh: mesh}, nil)
+		if !errors.As(err, &e) || !strings.Contains(e.Message, first) || !strings.Contains(e.Message, second) {
+			t.Errorf("send to %q: %v", mesh, err)
+		}
+	}
+	both.must(local.VerbSend, local.Send{To: "*", Text: "x", Mesh: second}, nil)
+	both.must(local.VerbPeers, local.PeersQuery{Mesh: first}, nil)
+	if err := both.call(local.VerbPeers, local.PeersQuery{Mesh: first[1:]}, nil); !errors.As(err, &e) || e.Code != local.CodeNotFound {
+		t.Errorf("seven digits: %v", err)
+	}
 }
 
 // TestSessionIsWhoItWas checks that a session which comes back without saying so has
