@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
@@ -81,7 +82,7 @@ func Collect(ctx context.Context, dir peer.Dir, host string, now time.Time) (c *
 type ConflictError struct{ Slugs []string }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("you are another member here than in the backup, in %v", e.Slugs)
+	return "you are another member here than in the backup, in " + strings.Join(e.Slugs, ", ")
 }
 
 // Restored says what a restore has done.
