@@ -3,6 +3,7 @@ package tests
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -73,6 +74,12 @@ func TestBackup(t *testing.T) {
 		text += again.checkMessages()
 		return strings.Contains(text, "for the session") && strings.Contains(text, "for the member")
 	})
+	inSession := *again
+	inSession.env = append(slices.Clone(again.env), "CLAUDE_CODE_SESSION_ID="+backedUpSession)
+	me := inSession.list("whoami", "--json")[0]
+	if session, ok := me["session"].(map[string]any); !ok || session["pubkey"] != key || session["id"] != backedUpSession {
+		t.Errorf("whoami in the session: %s", me)
+	}
 	again.must("daemon", "down")
 
 	// Nothing is overwritten: not the key of another member, unless that is asked for.
