@@ -218,6 +218,17 @@ func (b *Inbox) List(ctx context.Context, meshID string, o ListOptions) ([]Store
 	return list, nil
 }
 
+// Count returns how many messages of the member's are unread, and how many the broker has
+// had since a time.
+func (b *Inbox) Count(ctx context.Context, meshID string, since time.Time) (unreadOnes, came int, err error) {
+	err = b.db.QueryRowContext(ctx, `SELECT coalesce(sum(`+unread+`), 0), coalesce(sum(m.created_at >= ?2), 0) FROM message m
+		WHERE m.mesh_id = ?1 AND m.session = '' AND (`+unread+` OR m.created_at >= ?2)`, meshID, since.UnixMilli()).Scan(&unreadOnes, &came)
+	if err != nil {
+		return 0, 0, fmt.Errorf("count messages: %w", err)
+	}
+	return unreadOnes, came, nil
+}
+
 // senders returns which senders of messages a text may mean, as a JSON array of keys
 // with the names that they had.
 func (b *Inbox) senders(ctx context.Context, meshID, from string) (_ string, err error) {

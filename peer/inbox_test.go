@@ -180,6 +180,12 @@ func TestInboxFilters(t *testing.T) {
 			t.Errorf("%s: got %q, %v, want %q", name, got, err, tc.want)
 		}
 	}
+	if unread, came, err := b.Count(t.Context(), "mesh", start.Add(time.Minute)); err != nil || unread != 2 || came != 3 {
+		t.Errorf("counted %d unread, %d came, %v", unread, came, err)
+	}
+	if unread, came, err := b.Count(t.Context(), "other", start); err != nil || unread != 0 || came != 0 {
+		t.Errorf("counted %d unread, %d came, %v", unread, came, err)
+	}
 	if m, err := b.Mail(t.Context(), "mesh", "00000003"); err != nil || m.MessageID != "id-00000003" || !slices.Equal(m.To, []string{"@dev", "*"}) {
 		t.Errorf("by the end of the id: %+v, %v", m, err)
 	}

@@ -14,13 +14,16 @@ import (
 )
 
 func (a *app) peersCommand() *cobra.Command {
-	var asJSON, all bool
+	var asJSON, all, watch bool
 	cmd := &cobra.Command{
 		Use: "peers", Short: "List who is in the mesh right now", Args: cobra.NoArgs,
 		Example: `  claudemesh peers
-  claudemesh peers --all --mesh team`,
+  claudemesh peers --all --mesh team
+  claudemesh peers --watch > arrivals.log`,
 		Long: `List the peers that are connected. With --all, also the members that are away:
-what you send them waits for them.
+what you send them waits for them. With --watch, show the peers until Ctrl-C: on a terminal
+as a table that stays up to date, else as a line for each that comes, goes or changes, with
+--json as an array a line whenever something has changed.
 
 --json: an array of {pubkey, memberPubkey, displayName, status, summary, groups,
 sessionId, connectedAt, cwd, peerRole, online, visible, role} with hostname, peerType,
@@ -29,6 +32,9 @@ doubt}. A member that is away has status "away", and its member key as pubkey.
 
 ` + trustHelp,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if watch {
+				return a.watchPeers(cmd.Context(), all, asJSON)
+			}
 			client, m, err := a.connect(cmd.Context())
 			if err != nil {
 				return err
@@ -50,6 +56,7 @@ doubt}. A member that is away has status "away", and its member key as pubkey.
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&all, "all", false, "members that are away too")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "stay, and show who comes, goes and changes")
 	return cmd
 }
 
@@ -132,19 +139,31 @@ func (a *app) compareNames(ctx context.Context, meshID string, peers []wire.Peer
 	return contacts.VerifyRows(ctx, meshID, peers, now)
 }
 
+// statusText says how a peer is.
+func statusText(p *wire.PeerRow) string {
+	status := string(p.Status)
+	if !p.Online && p.Status != away {
+		status += ", reconnecting"
+	}
+	if !p.Visible {
+		status += ", hidden"
+	}
+	if p.StatusReason != "" {
+		status += " (" + p.StatusReason + ")"
+	}
+	if p.CannotRead != "" {
+		status += ", can't read messages (" + p.CannotRead + ")"
+	}
+	return status
+}
+
 func peerTable(peers []trustedRow, own wire.Key) [][]string {
 	rows := [][]string{{"NAME", "KEY", "TRUST", "STATUS", "WHERE", "GROUPS", "SUMMARY"}}
 	for i := range peers {
 		p := &peers[i]
-		name, status, summary := p.DisplayName, string(p.Status), ""
+		name, summary := p.DisplayName, ""
 		if p.MemberPubkey == own {
 			name += " (you)"
-		}
-		if !p.Online && p.Status != away {
-			status += ", reconnecting"
-		}
-		if !p.Visible {
-			status += ", hidden"
 		}
 		if p.Summary != nil {
 			summary = *p.Summary
@@ -157,13 +176,7 @@ func peerTable(peers []trustedRow, own wire.Key) [][]string {
 		for i, g := range p.Groups {
 			groups[i] = "@" + g.Name
 		}
-		if p.StatusReason != "" {
-			status += " (" + p.StatusReason + ")"
-		}
-		if p.CannotRead != "" {
-			status += ", can't read messages (" + p.CannotRead + ")"
-		}
-		rows = append(rows, []string{name, p.Pubkey.Short(), trustText(p.Verified, p.Compared, p.Doubt), status, where, strings.Join(groups, " "), summary})
+		rows = append(rows, []string{name, p.Pubkey.Short(), trustText(p.Verified, p.Compared, p.Doubt), statusText(&p.PeerRow), where, strings.Join(groups, " "), summary})
 	}
 	return rows
 }

@@ -1,0 +1,270 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/visible"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// top is the live view of a mesh, as Bubble Tea runs it.
+type top struct {
+	*app
+	ctx   context.Context
+	mesh  peer.Mesh
+	store *peer.Inbox
+	o     topOptions
+
+	width, height int
+	offset        int // of the first line that is shown below the head
+	help          bool
+	view          view
+	here          localView
+}
+
+func newTop(ctx context.Context, a *app, m peer.Mesh, store *peer.Inbox, o topOptions) *top {
+	own := *a // its columns are those of the window
+	return &top{app: &own, ctx: ctx, mesh: m, store: store, o: o, width: 80, height: 24, view: view{mesh: m, flow: -1}}
+}
+
+// Init looks around for the first time.
+func (t *top) Init() tea.Cmd { return t.lookAround }
+
+// Update takes in what has happened.
+func (t *top) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	switch msg := msg.(type) {
+	case tea.WindowSizeMsg:
+		t.width, t.height = msg.Width, msg.Height
+	case view:
+		t.view = msg
+	case localView:
+		t.here = msg
+		return t, t.wait()
+	case tick:
+		return t, t.lookAround
+	case tea.KeyPressMsg:
+		return t, t.press(msg.String())
+	}
+	return t, nil
+}
+
+// press does what a key is for.
+func (t *top) press(key string) tea.Cmd {
+	if t.help {
+		t.help = false
+		if key != "q" && key != "ctrl+c" {
+			return nil
+		}
+	}
+	page := max(t.room()-1, 1)
+	switch key {
+	case "q", "ctrl+c", "esc":
+		return tea.Quit
+	case "?", "h":
+		t.help = true
+	case "a":
+		t.o.all = !t.o.all
+	case "down", "j":
+		t.offset++
+	case "up", "k":
+		t.offset--
+	case "pgdown", "space":
+		t.offset += page
+	case "pgup", "b":
+		t.offset -= page
+	case "home", "g":
+		t.offset = 0
+	case "end", "G":
+		t.offset = len(t.body())
+	}
+	t.offset = t.scrolled(len(t.body()))
+	return nil
+}
+
+// scrolled is the offset, not beyond the last page.
+func (t *top) scrolled(lines int) int { return max(0, min(t.offset, lines-t.room())) }
+
+// topHead and topFoot are how many lines do not scroll.
+const (
+	topHead = 3
+	topFoot = 1
+)
+
+// room is how many lines scroll.
+func (t *top) room() int { return max(t.height-topHead-topFoot, 1) }
+
+// View draws the screen.
+func (t *top) View() tea.View {
+	v := tea.NewView(strings.Join(t.screen(time.Now()), "\n"))
+	v.AltScreen = true
+	v.WindowTitle = "claudemesh top"
+	return v
+}
+
+// screen is the lines that are shown, one for each of the terminal's.
+func (t *top) screen(now time.Time) []string {
+	t.columns = max(t.width, 1)
+	body := t.body()
+	if t.help {
+		body = nil
+		for key := range strings.SplitSeq(topKeys, "\n") {
+			body = append(body, visible.Fit(key, t.columns))
+		}
+	}
+	from := t.scrolled(len(body))
+	shown := body[from:min(from+t.room(), len(body))]
+	lines := append(t.head(now), shown...)
+	for len(lines) < t.height-topFoot {
+		lines = append(lines, "")
+	}
+	foot := "q quit · ? help · arrows scroll · a members that are away"
+	if hidden := len(body) - len(shown); hidden > 0 {
+		foot = fmt.Sprintf("lines %d-%d of %d · ", from+1, from+len(shown), len(body)) + foot
+	}
+	lines = append(lines, t.paint(dim, visible.Fit(foot, t.columns)))
+	return lines[:min(len(lines), max(t.height, 1))]
+}
+
+const topKeys = `
+  q, Esc, Ctrl-C       quit
+  Up, Down, j, k       scroll by a line
+  PgUp, PgDn, Space    scroll by a page
+  Home, End, g, G      to the start, to the end
+  a                    show the members that are away, or hide them
+  ?                    these keys; any key goes back
+
+The messages that you see stay unread: 'claudemesh inbox' reads them.`
+
+// head is the lines that do not scroll.
+func (t *top) head(now time.Time) []string {
+	state := visible.Fit(t.view.connection(), t.columns)
+	switch {
+	case t.view.state.Connected:
+		state = t.paint(green, state)
+	case t.view.state.Err != nil:
+		state = t.paint(red, state)
+	default:
+		state = t.paint(yellow, state)
+	}
+	clock := now.Format(time.TimeOnly)
+	title := visible.Fit("claudemesh · "+oneLine(t.mesh.Slug)+" · "+oneLine(t.mesh.BrokerURL), max(t.columns-len(clock)-1, 1))
+	gap := strings.Repeat(" ", max(t.columns-visible.Columns(title)-len(clock), 1))
+	return []string{t.paint(bold, title) + gap + t.paint(dim, clock), state, visible.Fit(t.counts(), t.columns)}
+}
+
+// counts says in a line what is there and what waits.
+func (t *top) counts() string {
+	states := map[wire.Status]int{}
+	here := t.view.rows(false)
+	for i := range here {
+		states[here[i].Status]++
+	}
+	parts := []string{fmt.Sprintf("%d here", len(here))}
+	for _, s := range []wire.Status{wire.Working, wire.Idle, wire.DND} {
+		if states[s] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", states[s], s))
+		}
+	}
+	if t.view.flow >= 0 {
+		parts = append(parts, fmt.Sprintf("%d sent/min", t.view.flow))
+	}
+	if t.o.peersOnly {
+		return strings.Join(parts, " · ")
+	}
+	parts = append(parts, fmt.Sprintf("%d unread", t.here.unread), fmt.Sprintf("%d in 1 h", t.here.lastHour))
+	if d := t.here.daemon; d != nil {
+		parts = append(parts, fmt.Sprintf("%d to send", d.Outbox))
+	}
+	return strings.Join(parts, " · ")
+}
+
+// body is the lines that scroll.
+func (t *top) body() []string {
+	rows := t.view.rows(t.o.all)
+	lines := t.section(fmt.Sprintf("Peers (%d)", len(rows)), peerTable(rows, t.mesh.Member.Public()), "KEY")
+	if len(rows) == 0 && t.view.state.Connected {
+		lines = append(lines, visible.Fit("Nobody is here. What you send to a member who is away waits.", t.columns))
+	}
+	if t.o.peersOnly {
+		return lines
+	}
+	lines = append(lines, t.sessions()...)
+	return append(lines, t.mail()...)
+}
+
+// section is a table under a title; the title alone if there is nothing in the table.
+func (t *top) section(title string, table [][]string, whole ...string) []string {
+	lines := []string{t.paint(bold, visible.Fit(title, t.columns))}
+	if len(table) > 1 {
+		lines = append(lines, t.tableLines(table, whole)...)
+	}
+	return lines
+}
+
+// sessions are the user's own, on this machine.
+func (t *top) sessions() []string {
+	d := t.here.daemon
+	if d == nil {
+		says := "The daemon does not run; Claude Code or `claudemesh daemon up` starts it."
+		return append(append([]string{""}, t.section("Your sessions", nil)...), visible.Fit(says, t.columns))
+	}
+	table := [][]string{{"SESSION", "NAME", "STATUS", "MAIL", "CONNECTION", "DIRECTORY"}}
+	n := 0
+	for i := range d.Sessions {
+		for _, m := range d.Sessions[i].Meshes {
+			if m.Slug == t.mesh.Slug {
+				table = append(table, topSession(&d.Sessions[i], &m))
+				n++
+			}
+		}
+	}
+	return append([]string{""}, t.section(fmt.Sprintf("Your sessions (%d)", n), table, "SESSION")...)
+}
+
+func topSession(s *local.SessionStatus, m *local.SessionInMesh) []string {
+	status := string(s.Status)
+	if s.Reason != "" {
+		status += " (" + s.Reason + ")"
+	}
+	if s.CannotRead != "" {
+		status += ", can't read messages (" + s.CannotRead + ")"
+	}
+	return []string{s.SessionID[:min(len(s.SessionID), minSessionPrefix)], s.Name, status, unreadText(s.Unread), connectionText(m.Connected, m.Replaced, m.Error), s.Cwd}
+}
+
+// mail is the newest messages, the newest first.
+func (t *top) mail() []string {
+	title := "Newest messages"
+	if t.here.err != nil {
+		title += ": " + oneLine(t.here.err.Error())
+	}
+	table := [][]string{{"TIME", "ID", "FROM", "TO", "", "TEXT"}}
+	for i := len(t.here.mail) - 1; i >= 0; i-- {
+		m := &t.here.mail[i]
+		to, state, text := toText(m), "new", visible.Short(m.Body, visible.People, t.columns)
+		if to == "" {
+			to = "you"
+		}
+		if m.Read {
+			state = "read"
+		}
+		switch {
+		case m.Sealing == peer.Unopened:
+			text = "could not be opened: " + m.Error
+		case m.Sealing == peer.NotEncrypted:
+			text = "[NOT ENCRYPTED] " + text
+		case !m.Verified:
+			text = "[" + notVerified(m.Doubt) + "] " + text
+		}
+		table = append(table, []string{timeText(m.CreatedAt, t.here.at), peer.ShortID(m.MessageID), m.From, to, state, text})
+	}
+	return append([]string{""}, t.section(title+" ("+strconv.Itoa(len(t.here.mail))+")", table, "TIME", "ID")...)
+}

@@ -1,0 +1,300 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+const (
+	// watchPoll is how often a watched roster is asked for. The broker tells who comes and
+	// goes, and answers with what has changed.
+	watchPoll = 2 * time.Second
+	// flowPoll is how often the audit log is asked how much is sent, and flowEntries how
+	// many of its entries that looks at.
+	flowPoll    = 5 * time.Second
+	flowEntries = 200
+	// watchTimeout is how long it may take to answer.
+	watchTimeout = 10 * time.Second
+)
+
+// view is what is known of a mesh at a moment.
+type view struct {
+	mesh    peer.Mesh
+	state   peer.State   // of the connection
+	all     []trustedRow // who was there when last heard, and the members that were away
+	members []wire.MemberRow
+	heard   time.Time // zero: never
+	flow    int       // messages a minute in the mesh; -1: not for this member to know
+}
+
+// watcher keeps the roster of a mesh.
+type watcher struct {
+	*app
+	mesh   peer.Mesh
+	flows  bool // view.flow is wanted
+	client *peer.Client
+	states chan peer.State // has room for one, the newest
+	kicked chan struct{}   // has room for one
+	view   view
+	flowAt time.Time // when the log was asked last
+}
+
+// watch hands what is known of the mesh to show at first, and at each change, until ctx
+// ends, show fails, or the broker lets the member in no more.
+func (a *app) watch(ctx context.Context, m peer.Mesh, flows bool, show func(view) error) error {
+	w := &watcher{app: a, mesh: m, flows: flows, states: make(chan peer.State, 1), kicked: make(chan struct{}, 1), view: view{mesh: m, flow: -1}}
+	var err error
+	w.client, err = peer.New(peer.Options{Mesh: m, About: a.about(wire.CapTransient), OnRoster: w.kick, OnState: w.changed})
+	if err != nil {
+		return err
+	}
+	runCtx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- w.client.Run(runCtx) }()
+	err = w.follow(ctx, ended, show)
+	cancel()
+	if err == nil {
+		_ = <-ended // says no more than that it was canceled
+	}
+	return err
+}
+
+func (w *watcher) kick() {
+	select {
+	case w.kicked <- struct{}{}:
+	default: // it was already
+	}
+}
+
+func (w *watcher) changed(s peer.State) {
+	for {
+		select {
+		case w.states <- s:
+			return
+		case <-w.states: // is not the newest any more
+		}
+	}
+}
+
+// follow returns nil when ctx ends.
+func (w *watcher) follow(ctx context.Context, ended <-chan error, show func(view) error) error {
+	poll := time.NewTicker(watchPoll)
+	defer poll.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-ended:
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		case s := <-w.states:
+			w.view.state = s
+			if !s.Connected {
+				if err := show(w.view); err != nil {
+					return err
+				}
+				continue
+			}
+		case <-w.kicked:
+		case <-poll.C:
+		}
+		if !w.view.state.Connected {
+			continue
+		}
+		if err := w.ask(ctx); err != nil {
+			continue // the connection's end says why
+		}
+		if err := show(w.view); err != nil {
+			return err
+		}
+	}
+}
+
+// ask gets the roster anew.
+func (w *watcher) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	peers, err := w.client.ListPeers(ctx)
+	if err != nil {
+		return err
+	}
+	if w.view.heard.IsZero() || !knowsAll(w.view.members, peers) {
+		var request *peer.RequestError
+		w.view.members, err = w.client.ListMembers(ctx)
+		if err != nil && !errors.As(err, &request) { // a broker of others may not tell
+			return err
+		}
+	}
+	w.view.all, w.view.heard = w.trust(ctx, w.mesh.MeshID, withAway(peers, w.view.members), w.view.members), time.Now()
+	if w.readsLog() && time.Since(w.flowAt) >= flowPoll {
+		rows, err := w.client.Audit(ctx, wire.AuditQuery{Last: flowEntries})
+		if err != nil {
+			return err
+		}
+		w.flowAt, w.view.flow = time.Now(), perMinute(rows, time.Now())
+	}
+	return nil
+}
+
+// readsLog reports whether the member may read the audit log.
+func (w *watcher) readsLog() bool {
+	own := w.mesh.Member.Public()
+	i := slices.IndexFunc(w.view.members, func(m wire.MemberRow) bool { return m.Pubkey == own })
+	return w.flows && i >= 0 && w.view.members[i].Role != "member"
+}
+
+// perMinute counts the messages of the last minute among the newest entries of the log.
+// If these do not reach back that far, it goes by as far as they do.
+func perMinute(rows []wire.AuditRow, now time.Time) int {
+	n, since := 0, now.Add(-time.Minute).UnixMilli()
+	for i := range rows {
+		if rows[i].At >= since && rows[i].Kind == string(audit.Routed) {
+			n++
+		}
+	}
+	if len(rows) < flowEntries || rows[0].At <= since {
+		return n
+	}
+	span := max(now.UnixMilli()-rows[0].At, time.Second.Milliseconds())
+	return int(int64(n) * time.Minute.Milliseconds() / span)
+}
+
+func knowsAll(members []wire.MemberRow, peers []wire.PeerRow) bool {
+	known := make(map[wire.Key]bool, len(members))
+	for i := range members {
+		known[members[i].Pubkey] = true
+	}
+	for i := range peers {
+		if !known[peers[i].MemberPubkey] {
+			return false
+		}
+	}
+	return true
+}
+
+// rows are the peers, with the members that are away if that is wanted.
+func (v *view) rows(all bool) []trustedRow {
+	if all {
+		return v.all
+	}
+	var here []trustedRow
+	for i := range v.all {
+		if v.all[i].Status != away {
+			here = append(here, v.all[i])
+		}
+	}
+	return here
+}
+
+// connection says how the view's connection stands, in a line.
+func (v *view) connection() string {
+	switch {
+	case v.state.Connected:
+		return "connected"
+	case v.state.Err == nil:
+		return "connecting"
+	}
+	text := "NOT CONNECTED"
+	if !v.heard.IsZero() {
+		text += ", this is of " + timeText(v.heard, time.Now())
+	}
+	return text + ": " + oneLine(explain(v.state.Err))
+}
+
+// watchPeers shows the peers until ctx ends: on a terminal as a table that stays up to
+// date, else as a line for each change, or as JSON.
+func (a *app) watchPeers(ctx context.Context, all, asJSON bool) error {
+	m, err := a.joined()
+	if err != nil {
+		return err
+	}
+	switch {
+	case asJSON:
+		var last []byte
+		return a.watch(ctx, m, false, func(v view) error { return a.peersJSONLine(&v, all, &last) })
+	case a.terminal:
+		return a.showTop(ctx, m, topOptions{all: all, peersOnly: true})
+	}
+	news := &peerNews{app: a, known: map[string]trustedRow{}}
+	return a.watch(ctx, m, false, func(v view) error { return news.print(&v, all) })
+}
+
+// peersJSONLine prints the roster if it is another one than last.
+func (a *app) peersJSONLine(v *view, all bool, last *[]byte) error {
+	if !v.state.Connected {
+		fmt.Fprintln(a.err, v.connection())
+		return nil
+	}
+	var b bytes.Buffer
+	if err := (&app{out: &b}).printJSONLine(nonNil(v.rows(all))); err != nil || bytes.Equal(b.Bytes(), *last) {
+		return err
+	}
+	*last = b.Bytes()
+	_, err := a.out.Write(b.Bytes())
+	return err
+}
+
+// peerNews tells of peers that come, go and change.
+type peerNews struct {
+	*app
+	known map[string]trustedRow // by presence
+	down  bool
+}
+
+func (n *peerNews) print(v *view, all bool) error {
+	if !v.state.Connected {
+		n.down = true
+		fmt.Fprintln(n.err, v.connection())
+		return nil
+	}
+	if n.down {
+		n.down = false
+		fmt.Fprintln(n.err, "Connected again.")
+	}
+	now := time.Now()
+	here := make(map[string]trustedRow)
+	for _, row := range v.rows(all) {
+		id := row.PresenceID.String()
+		if row.Status == away {
+			id = row.Pubkey.String()
+		}
+		here[id] = row
+		before, known := n.known[id]
+		if text := peerText(&row); !known || text != peerText(&before) {
+			if _, err := fmt.Fprintf(n.out, "%s %s %s\n", timeText(now, now), row.Pubkey.Short(), text); err != nil {
+				return err
+			}
+		}
+	}
+	for id, row := range n.known {
+		if _, still := here[id]; !still && row.Status != away {
+			if _, err := fmt.Fprintf(n.out, "%s %s %s has left\n", timeText(now, now), row.Pubkey.Short(), oneLine(row.DisplayName)); err != nil {
+				return err
+			}
+		}
+	}
+	n.known = here
+	return nil
+}
+
+// peerText says how a peer is, in a line.
+func peerText(p *trustedRow) string {
+	text := oneLine(p.DisplayName) + " is " + oneLine(statusText(&p.PeerRow))
+	if p.Summary != nil && *p.Summary != "" {
+		text += ": " + oneLine(*p.Summary)
+	}
+	if !p.Verified {
+		text += " [" + notVerified(p.Doubt) + "]"
+	}
+	return text
+}
