@@ -58,6 +58,8 @@ var flagCompletions = map[string]choices{
 	"inbox --from":    members,
 	"inbox --group":   groups,
 	"inbox --before":  receivedMessages,
+	"audit --member":  members,
+	"audit --kind":    words(auditKinds()...),
 }
 
 // addCompletions tells cobra what the words of a command, and of those below, may become.

@@ -63,7 +63,8 @@ func (a *app) showTop(ctx context.Context, m peer.Mesh, o topOptions) error {
 	defer store.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	program := tea.NewProgram(newTop(ctx, a, m, store, o), tea.WithContext(ctx), tea.WithInput(a.in), tea.WithOutput(a.out))
+	program := tea.NewProgram(newTop(ctx, a, m, store, o), tea.WithContext(ctx), tea.WithInput(a.in), tea.WithOutput(a.out),
+		tea.WithoutSignalHandler()) // ctx ends with the signals
 	watched := make(chan error, 1)
 	go func() {
 		err := a.watch(ctx, m, !o.peersOnly, func(v view) error { program.Send(v); return nil })

@@ -45,6 +45,7 @@ type watcher struct {
 	kicked chan struct{}   // has room for one
 	view   view
 	flowAt time.Time // when the log was asked last
+	end    error     // why the client has ended
 }
 
 // watch hands what is known of the mesh to show at first, and at each change, until ctx
@@ -56,15 +57,17 @@ func (a *app) watch(ctx context.Context, m peer.Mesh, flows bool, show func(view
 	if err != nil {
 		return err
 	}
-	runCtx, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- w.client.Run(runCtx) }()
-	err = w.follow(ctx, ended, show)
-	cancel()
-	if err == nil {
-		_ = <-ended // says no more than that it was canceled
-	}
-	return err
+	run, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.end = w.client.Run(run)
+	}()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	return w.follow(ctx, ended, show)
 }
 
 func (w *watcher) kick() {
@@ -85,18 +88,18 @@ func (w *watcher) changed(s peer.State) {
 }
 
 // follow returns nil when ctx ends.
-func (w *watcher) follow(ctx context.Context, ended <-chan error, show func(view) error) error {
+func (w *watcher) follow(ctx context.Context, ended <-chan struct{}, show func(view) error) error {
 	poll := time.NewTicker(watchPoll)
 	defer poll.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case err := <-ended:
+		case <-ended:
 			if ctx.Err() != nil {
 				return nil
 			}
-			return err
+			return w.end
 		case s := <-w.states:
 			w.view.state = s
 			if !s.Connected {

@@ -117,6 +117,9 @@ func (c *call) readOn(in *local.Check) error {
 	return c.answer(local.Checked{Messages: []local.Message{m}})
 }
 
+// maxTargets is how many of the groups that a message was for a model is told of.
+const maxTargets = 4
+
 // message is a message as the model gets it, from an offset on.
 func (d *daemon) message(ctx context.Context, m *peer.Stored, offset int) (local.Message, error) {
 	pinned, err := d.pinnedName(ctx, m.MeshID, m.Member)
@@ -125,7 +128,7 @@ func (d *daemon) message(ctx context.Context, m *peer.Stored, offset int) (local
 	}
 	out := local.Message{
 		ID: m.MessageID, From: m.From, Member: pinned, Key: m.SenderKey(), Mesh: d.slug(m.MeshID),
-		Verified: m.Verified, Doubt: m.Doubt, Sealing: string(m.Sealing), Priority: wire.Priority(m.Priority),
+		Verified: m.Verified, Doubt: m.Doubt, Sealing: string(m.Sealing), To: m.To[:min(len(m.To), maxTargets)], Priority: wire.Priority(m.Priority),
 		ReplyTo: m.ReplyTo, CreatedAt: m.CreatedAt, Offset: offset, Error: m.Error, MaybeSeen: m.MaybeSeen,
 	}
 	if j := d.joinedMesh(m.MeshID); j != nil && !m.MemberKey().IsZero() {

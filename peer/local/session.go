@@ -113,7 +113,8 @@ type Message struct {
 	Mesh      string        `json:"mesh"`
 	Verified  bool          `json:"verified"`
 	Doubt     string        `json:"doubt,omitempty"`
-	Sealing   string        `json:"sealing"` // peer.Sealing
+	Sealing   string        `json:"sealing"`      // peer.Sealing
+	To        []string      `json:"to,omitempty"` // peer.Stored.To
 	Priority  wire.Priority `json:"priority"`
 	ReplyTo   string        `json:"replyTo,omitempty"`
 	CreatedAt time.Time     `json:"createdAt"`

@@ -30,6 +30,7 @@ type Message struct {
 	Verified bool      // From and Member are proven
 	Doubt    string    // why they are not
 	Sealed   string    // direct, copy, mesh, none, unopened
+	To       []string  // groups, or "*" for everybody; none: the session alone, or not known
 	Sent     time.Time // zero: unknown
 	Priority string
 	ReplyTo  string // the id of a message
@@ -124,6 +125,7 @@ func (m *Message) attributes() []attribute {
 		{"verified", verified, maxWord},
 		{"doubt", m.Doubt, maxReason},
 		{"sealed", m.Sealed, maxWord},
+		{"to", strings.Join(m.To, " "), maxReason},
 		{"sent", sent, maxWord},
 		{"priority", m.Priority, maxWord},
 		{"reply_to", m.ReplyTo, maxID},

@@ -11,14 +11,14 @@ import (
 func TestRender(t *testing.T) {
 	t.Parallel()
 	got := Render([]Message{
-		{ID: "0198-a", From: "bob", Member: "Robert", Role: "admin", Mesh: "team", Verified: true, Sealed: "direct",
+		{ID: "0198-a", From: "bob", Member: "Robert", Role: "admin", Mesh: "team", Verified: true, Sealed: "mesh", To: []string{"@ops", "@a\"b"},
 			Sent: time.Date(2026, 11, 23, 21, 46, 0, 5, time.FixedZone("", 3600)), Priority: "now", ReplyTo: "0197-z",
 			Text: "is a < b & c?\n\tsee \"x\"", Length: 21},
 		{ID: "0198-b", From: `<b> "carol"`, Doubt: "another key used this name before", Sealed: "unopened", Error: "sealed for another key"},
 	}, 2)
 	want := preamble + `
 
-<mesh_message id="0198-a" from="bob" member="Robert" role="admin" mesh="team" verified="yes" sealed="direct" sent="2026-11-23T20:46:00Z" priority="now" reply_to="0197-z">
+<mesh_message id="0198-a" from="bob" member="Robert" role="admin" mesh="team" verified="yes" sealed="mesh" to="@ops @a&quot;b" sent="2026-11-23T20:46:00Z" priority="now" reply_to="0197-z">
 is a &lt; b &amp; c?
 	see "x"
 </mesh_message>

@@ -70,7 +70,7 @@ func TestHostileMessages(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			bad := Message{
-				ID: tt.text, From: tt.text, Member: tt.text, Role: tt.text, Mesh: tt.text, Doubt: tt.text, Sealed: tt.text,
+				ID: tt.text, From: tt.text, Member: tt.text, Role: tt.text, Mesh: tt.text, Doubt: tt.text, Sealed: tt.text, To: []string{tt.text},
 				Priority: tt.text, ReplyTo: tt.text, Error: "", Text: tt.text, Length: utf8.RuneCountInString(tt.text),
 			}
 			good := Message{ID: "good", From: "bob", Verified: true, Text: "hello", Length: 5}

@@ -92,7 +92,7 @@ func FuzzRender(f *testing.F) {
 			return // cutting has its own test
 		}
 		m := Message{
-			ID: id, From: name, Member: name, Role: name, Mesh: name, Doubt: name, Sealed: name,
+			ID: id, From: name, Member: name, Role: name, Mesh: name, Doubt: name, Sealed: name, To: []string{name},
 			Priority: name, ReplyTo: id, Text: text, Length: utf8.RuneCountInString(text),
 		}
 		got := parse(t, Render([]Message{m, {ID: "2", Text: "second"}}, 3))

@@ -174,7 +174,7 @@ func checkedText(c *local.Checked) string {
 		m := &c.Messages[i]
 		messages[i] = frame.Message{
 			ID: m.ID, From: m.From, Member: m.Member, Role: m.Role, Mesh: m.Mesh,
-			Verified: m.Verified, Doubt: m.Doubt, Sealed: m.Sealing, Sent: m.CreatedAt,
+			Verified: m.Verified, Doubt: m.Doubt, Sealed: m.Sealing, To: m.To, Sent: m.CreatedAt,
 			Priority: string(m.Priority), ReplyTo: m.ReplyTo,
 			Text: m.Text, Offset: m.Offset, Length: m.Length, Error: m.Error, MaybeSeen: m.MaybeSeen,
 		}
