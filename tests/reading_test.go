@@ -81,6 +81,24 @@ func readInbox(t *testing.T, s *server) {
 		t.Errorf("what comes: %q", line)
 	}
 	follow.stop()
+	bob.must("reply", ids[1], "I", "look")
+	answer := parse(t, alice.must("inbox", "--json"))
+	if !strings.HasSuffix(answer.str("replyTo"), ids[1]) || answer.str("body") != "I look" || answer.str("sealing") != "direct" {
+		t.Errorf("the answer: %s", answer)
+	}
+	if out := alice.must("inbox", "--all"); !strings.Contains(out, " bob [answers "+ids[1]+"]: I look\n") {
+		t.Errorf("the answer is shown as %q", out)
+	}
+	carol := newPerson(t, s)
+	carol.must("join", alice.invite("--groups", "ops"), "--name", "carol")
+	carols := carol.start("inbox", "--follow")
+	await.Until(t, "carol is there", func() bool { return strings.Contains(alice.must("peers"), "carol") })
+	bob.must("reply", ids[1], "--all", "mine")
+	if line := carols.line(); !strings.HasSuffix(line, " bob to @ops [answers "+ids[1]+"]: mine") {
+		t.Errorf("the answer to all: %q", line)
+	}
+	bob.fails(2, "for you alone", "reply", ids[0], "--all", "x")
+	bob.fails(1, "no such message", "reply", "ffffffff", "x")
 	bob.fails(1, "no such message", "inbox", "show", "ffffffff")
 	bob.fails(1, "8 characters", "inbox", "show", "fff")
 	bob.fails(2, "no moment", "inbox", "--since", "soon")

@@ -27,6 +27,7 @@ var completions = map[string][]choices{
 	"send":          {peersAndGroups},
 	"status":        {sentMessages},
 	"inbox show":    {receivedMessages},
+	"reply":         {receivedMessages},
 	"verify":        {onePeer},
 	"trust":         {onePeer},
 	"grant":         {members, words(capabilities...)},
@@ -49,17 +50,18 @@ var completions = map[string][]choices{
 
 // flagCompletions is the same for the flags of a verb, and for those of all verbs.
 var flagCompletions = map[string]choices{
-	"--mesh":          meshes,
-	"launch --mesh":   meshes,
-	"send --priority": words("now", "next", "low"),
-	"send --reply-to": receivedMessages,
-	"invite --role":   words("member", "admin"),
-	"invite --format": words("link", "v1"),
-	"inbox --from":    members,
-	"inbox --group":   groups,
-	"inbox --before":  receivedMessages,
-	"audit --member":  members,
-	"audit --kind":    words(auditKinds()...),
+	"--mesh":           meshes,
+	"launch --mesh":    meshes,
+	"send --priority":  words("now", "next", "low"),
+	"send --reply-to":  receivedMessages,
+	"reply --priority": words("now", "next", "low"),
+	"invite --role":    words("member", "admin"),
+	"invite --format":  words("link", "v1"),
+	"inbox --from":     members,
+	"inbox --group":    groups,
+	"inbox --before":   receivedMessages,
+	"audit --member":   members,
+	"audit --kind":     words(auditKinds()...),
 }
 
 // addCompletions tells cobra what the words of a command, and of those below, may become.

@@ -22,7 +22,7 @@ func (a *app) verbs() []verbs {
 			a.createCommand(), a.inviteCommand(), a.joinCommand(), a.whoamiCommand(), a.doctorCommand(),
 		}},
 		{"messages", "Messages and peers:", []*cobra.Command{
-			a.peersCommand(), a.topCommand(), a.sendCommand(), a.statusCommand(), a.inboxCommand(), a.verifyCommand(), a.trustCommand(),
+			a.peersCommand(), a.topCommand(), a.sendCommand(), a.statusCommand(), a.inboxCommand(), a.replyCommand(), a.verifyCommand(), a.trustCommand(),
 		}},
 		{"claude", "In Claude Code:", []*cobra.Command{
 			a.launchCommand(), a.installCommand(), a.uninstallCommand(), a.sessionsCommand(), a.daemonCommand(),

@@ -159,6 +159,9 @@ func (a *app) inbox(ctx context.Context, f *inboxFlags) error {
 	if err := r.show(ctx); err != nil {
 		return err
 	}
+	if fetchErr == nil && r.last == 0 && a.terminal {
+		fmt.Fprintln(a.err, "No messages that are new; `claudemesh inbox --all` shows the others, too.")
+	}
 	return fetchErr
 }
 
