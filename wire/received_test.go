@@ -28,6 +28,7 @@ func TestPushRoundTrip(t *testing.T) {
 	full.SenderMemberPubkey, full.SenderMemberID, full.SenderName = mustKey(t, keyB), ids.New(at), "Al\"ice\n\u2028é"
 	full.Nonce, full.Ciphertext, full.ClientID, full.Fingerprint = "AA==", "AAAA", "c", "f"
 	full.Topic, full.ReplyTo, full.Mentions, full.BodyVersion, full.KeyEpoch = "t", "r", []string{"a", "b\\"}, 2, 1
+	full.TargetSpec = `["@ops","*"]`
 	full.SenderAttestation = &Attestation{keyA, keyB, 1_900_000_000_123, strings.Repeat("0f", 64)}
 	for name, p := range map[string]Push{"minimal": minimal, "full": full} {
 		text := p.AppendJSON([]byte("kept"))[4:]

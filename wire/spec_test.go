@@ -56,7 +56,7 @@ func TestSpecNamesWhatIsSignedAndSent(t *testing.T) {
 	named := inCode(string(spec))
 	push := wire.Push{
 		SenderMemberPubkey: wire.Key{1}, SenderMemberID: wire.ID{1}, SenderName: "x", ClientID: "x", Fingerprint: "x", Topic: "x",
-		ReplyTo: "x", Mentions: []string{"x"}, BodyVersion: 1, KeyEpoch: 1, SenderAttestation: &wire.Attestation{},
+		ReplyTo: "x", Mentions: []string{"x"}, BodyVersion: 1, KeyEpoch: 1, SenderAttestation: &wire.Attestation{}, TargetSpec: "*",
 	}
 	row := wire.PeerRow{
 		Hostname: "x", PeerType: "x", Channel: "x", Model: "x", Stats: []byte("{}"), Profile: &wire.Profile{}, MemberRole: "x",
