@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/clipperhouse/displaywidth"
@@ -42,7 +43,7 @@ func (p *person) open(columns, rows int, args ...string) *pane {
 		line.WriteString("'" + strings.ReplaceAll(w, "'", `'\''`) + "' ")
 	}
 	// The screen stays when the command has ended, with its exit code.
-	script := "cd '" + filepath.Dir(p.dir) + "'; " + line.String() + "; echo ended with $?; exec sleep 100000"
+	script := "cd '" + filepath.Dir(p.dir) + "'; sh -c 'echo $$ >" + dir + "/pid; exec \"$@\"' sh " + line.String() + "; echo ended with $?; exec sleep 100000"
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("%v shows\n%s", args, pn.last)
@@ -99,6 +100,26 @@ func (pn *pane) press(keys ...string) {
 	}
 }
 
+// signal sends the command a signal.
+func (pn *pane) signal(s os.Signal) {
+	pn.t.Helper()
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(pn.socket), "pid"))
+	if err != nil {
+		pn.t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		pn.t.Fatal(err)
+	}
+	process, err := os.FindProcess(pid)
+	if err == nil {
+		err = process.Signal(s)
+	}
+	if err != nil {
+		pn.t.Fatal(err)
+	}
+}
+
 // resize gives the terminal another size.
 func (pn *pane) resize(columns, rows int) {
 	pn.t.Helper()
@@ -120,6 +141,10 @@ func TestScreen(t *testing.T) {
 	t.Run("top without its broker", func(t *testing.T) {
 		t.Parallel()
 		topWaits(t)
+	})
+	t.Run("top is told to end", func(t *testing.T) {
+		t.Parallel()
+		topEnds(t, s)
 	})
 }
 
@@ -229,6 +254,19 @@ func topWaits(t *testing.T) {
 	pn.shows("NOT CONNECTED, this is of ")
 	pn.press("C-c")
 	pn.shows("ended with 0")
+}
+
+// topEnds checks that a signal ends top, and leaves the terminal as it was.
+func topEnds(t *testing.T, s *server) {
+	alice := newPerson(t, s)
+	alice.must("create", "team", "--display-name", "alice")
+	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		pn := alice.open(80, 24, "top")
+		pn.shows("Nobody is here", "q quit")
+		pn.signal(signal)
+		pn.shows("ended with 0")
+		pn.hides("q quit")
+	}
 }
 
 func watchPeers(t *testing.T, s *server) {
