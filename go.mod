@@ -9,6 +9,7 @@ require (
 	github.com/clipperhouse/displaywidth v0.11.0 // columns of a terminal
 	github.com/clipperhouse/uax29/v2 v2.7.0 // characters as people count them
 	github.com/coder/websocket v1.8.15
+	github.com/creack/pty v1.1.24 // terminals for the tests of the command
 	github.com/go-json-experiment/json v1.27.2
 	github.com/google/uuid v1.6.0
 	github.com/jackc/pgx/v5 v5.12.0
@@ -17,7 +18,7 @@ require (
 	github.com/mtibben/confusables v0.0.0-20210201002637-9d1b0723b659 // letters that look alike (UTS 39)
 	github.com/prometheus/client_golang v1.24.1
 	github.com/spf13/cobra v1.10.2
-	github.com/spf13/pflag v1.0.10 // flags as cobra has them, for the man pages
+	github.com/spf13/pflag v1.0.10 // flags as cobra has them, for the man pages and for what is wrong with one
 	go.uber.org/goleak v1.3.0
 	go.uber.org/zap v1.28.0
 	golang.org/x/crypto v0.58.0

@@ -223,7 +223,7 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 		Type: wire.TypeHelloAck, PresenceID: a.ID, MemberDisplayName: a.DisplayName,
 		MemberProfile: wire.MemberProfile{Groups: orEmpty(m.Groups), MessageMode: "push"},
 		MeshPolicy:    wire.MeshPolicy{SelfEditable: wire.SelfEditable{DisplayName: true, RoleTag: true, Groups: true, MessageMode: true}},
-		Capabilities:  []string{wire.CapTransient, wire.CapCaughtUp, wire.CapSealedGroups, wire.CapRosterChanged}, ServerTime: wire.Time{Time: now},
+		Capabilities:  []string{wire.CapTransient, wire.CapCaughtUp, wire.CapSealedGroups, wire.CapRosterChanged, wire.CapMustReach}, ServerTime: wire.Time{Time: now},
 	}
 	if !a.Proven {
 		ack.Services = &[]string{}

@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,6 +128,9 @@ func (c *conn) route(a *arrival) *refusal {
 	}
 	m := &a.Send
 	to, err := c.recipients(m, a.isCopy)
+	if err == nil && m.MustReach && len(to) == 0 {
+		err = c.reachesNobody(m)
+	}
 	if err == nil {
 		err = c.tellUnopened(m, to, &a.slot.ack)
 	}
@@ -286,7 +291,7 @@ func (c *conn) messageStatus(frame *wire.Frame) error {
 	if strings.Trim(q.MessageID, "0123456789abcdef") == "" { // our ids are hex
 		ctx, cancel := storageContext()
 		defer cancel()
-		if found, err = c.broker.queue.Find(ctx, c.room.id, q.MessageID, statusCandidates); err != nil {
+		if found, err = c.findMessages(ctx, q.MessageID); err != nil {
 			return err
 		}
 	}
@@ -308,7 +313,31 @@ func (c *conn) messageStatus(frame *wire.Frame) error {
 		c.fine(priceOfRows(len(visible[0].Recipients)))
 		return nil
 	}
-	return &requestError{wire.CodeAmbiguousPrefix, "invalid messageId: several begin with that, give more of it"}
+	return &requestError{wire.CodeAmbiguousPrefix, "invalid messageId: several begin or end with that, give more of it"}
+}
+
+// findMessages returns the messages whose id begins with a text and, of the asking
+// member's newest, those whose id ends with it.
+func (c *conn) findMessages(ctx context.Context, text string) ([]queue.Accepted, error) {
+	found, err := c.broker.queue.Find(ctx, c.room.id, text, statusCandidates)
+	if err != nil || len(text) == 2*len(wire.ID{}) {
+		return found, err
+	}
+	ids, err := c.broker.queue.SentEndingIn(ctx, c.room.id, c.actor.MemberID, text)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids[:min(len(ids), 2)] { // two are too many already
+		if slices.ContainsFunc(found, func(a queue.Accepted) bool { return a.ID == id }) {
+			continue
+		}
+		one, err := c.broker.queue.Find(ctx, c.room.id, id.String(), 1)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, one...)
+	}
+	return found, nil
 }
 
 func isMessageID(s string) bool {

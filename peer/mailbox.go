@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -322,17 +321,18 @@ func (b *Inbox) Adopt(ctx context.Context, from, to string) (adopted int, err er
 }
 
 // Find returns a message that a session may see, read or not, by its MessageID or
-// ClientID or by 8 characters or more of their start. Mail that it took as its
+// ClientID or by 8 characters or more of their start or end. Mail that it took as its
 // member's counts, whatever the filter says of that. It fails with ErrNoMessage or
 // ErrSeveralMessages.
 func (b *Inbox) Find(ctx context.Context, f Filter, id string) (Stored, error) {
-	if len(id) < minPrefix {
-		return Stored{}, fmt.Errorf("find message: %w: give 8 characters of its id or more", ErrNoMessage)
+	if err := CheckMessageID(id); err != nil {
+		return Stored{}, fmt.Errorf("%w: %w", ErrNoMessage, err)
 	}
-	prefix := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(id) + "%"
+	begins, ends := IDPatterns(id)
 	list, err := storedRows(ctx, b.db, `SELECT `+storedColumns+` FROM message m
 		WHERE (`+ofFilter+` AND (m.taken_session IS NULL OR m.taken_session = ?2) OR m.mesh_id IN (SELECT value FROM json_each(?1)) AND m.taken_session = ?2)
-		AND (m.message_id LIKE ?4 ESCAPE '\' OR m.client_id LIKE ?4 ESCAPE '\') ORDER BY m.id LIMIT 20`, f.args(prefix)...)
+		AND (m.message_id LIKE ?4 ESCAPE '\' OR m.client_id LIKE ?4 ESCAPE '\' OR m.message_id LIKE ?5 ESCAPE '\' OR m.client_id LIKE ?5 ESCAPE '\')
+		ORDER BY m.id LIMIT 20`, f.args(begins, ends)...)
 	if err != nil {
 		return Stored{}, fmt.Errorf("find message: %w", err)
 	}

@@ -306,6 +306,7 @@ func TestFindMail(t *testing.T) {
 		err               error
 	}{
 		{"s1", "abcdefgh-1", "one", nil}, {"s1", "client-abcdefgh-2", "two", nil}, {"s1", "abcdefgh", "", ErrSeveralMessages},
+		{"s1", "bcdefgh-2", "two", nil}, {"s1", "cdefgh-1", "one", nil}, {"s1", "defgh-1", "", ErrNoMessage}, {"s1", "client-abcdefgh", "", ErrSeveralMessages},
 		{"s1", "12345678", "", ErrNoMessage}, {"s1", "87654321", "the member's", nil}, {"s2", "87654321", "", ErrNoMessage},
 		{"s1", "abcdefg", "", ErrNoMessage}, {"s1", "abcdefg_", "", ErrNoMessage}, {"s1", "%%%%%%%%", "", ErrNoMessage},
 	} {

@@ -52,6 +52,10 @@ type Options struct {
 	// OnState is told when the connection comes up or goes down. It must return quickly.
 	OnState func(s State)
 
+	// OnDelay is told why the broker does not take a message yet that Send tries again,
+	// in the broker's words. It must return quickly.
+	OnDelay func(reason string)
+
 	// OneShot is for commands: the first connection that can't be made, and a
 	// kick, are final.
 	OneShot bool

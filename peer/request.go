@@ -93,8 +93,8 @@ func (c *Client) ListMembers(ctx context.Context) ([]wire.MemberRow, error) {
 	return answer.Members, err
 }
 
-// MessageStatus tells how far a message came. The id may be a prefix of 8
-// characters or more. For the sender and admins.
+// MessageStatus tells how far a message came. The id may be 8 characters or
+// more of its start or, for one's own newest messages, of its end. For the sender and admins.
 func (c *Client) MessageStatus(ctx context.Context, messageID string) (wire.MessageStatusResult, error) {
 	var answer wire.MessageStatusResult
 	err := c.request(ctx, wire.TypeMessageStatus, object{"messageId": messageID}, &answer)

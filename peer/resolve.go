@@ -67,10 +67,13 @@ func (e *AmbiguousError) Choices(command func(pick string) string) string {
 }
 
 // NobodyError tells that nobody is known by a name.
-type NobodyError struct{ Name string }
+type NobodyError struct {
+	Name  string
+	Meant string // what may have been meant, "" for no idea; from others
+}
 
 func (e *NobodyError) Error() string {
-	return fmt.Sprintf("nobody in this mesh is called %q; see `claudemesh peers --all`", e.Name)
+	return fmt.Sprintf("nobody in this mesh is called %q; %ssee `claudemesh peers --all`", e.Name, DidYouMean(e.Meant))
 }
 
 // IsGroupTarget reports whether to is no single recipient: @group, @all, * or
@@ -115,6 +118,15 @@ func (c *Client) Resolve(ctx context.Context, to string) (Recipient, error) {
 // picks one that can open the message. One's own presences count only if nobody else is
 // meant. It fails with a *NobodyError or an *AmbiguousError.
 func Resolve(to string, own wire.Key, peers []wire.PeerRow, members []wire.MemberRow, now time.Time) (Recipient, error) {
+	found, err := find(to, own, peers, members, now)
+	var nobody *NobodyError
+	if errors.As(err, &nobody) {
+		nobody.Meant = Meant(to, peers, members)
+	}
+	return found, err
+}
+
+func find(to string, own wire.Key, peers []wire.PeerRow, members []wire.MemberRow, now time.Time) (Recipient, error) {
 	live, offline := candidates(peers, members, now)
 	all := append(slices.Clone(live), offline...)
 	if key, err := wire.ParseKey(strings.ToLower(to)); err == nil {
@@ -133,7 +145,7 @@ func Resolve(to string, own wire.Key, peers []wire.PeerRow, members []wire.Membe
 		}
 	}
 	if !isKeyStart(to) {
-		return Recipient{}, &NobodyError{to}
+		return Recipient{}, &NobodyError{Name: to}
 	}
 	return only(to, startingWith(to, all), all)
 }
@@ -144,7 +156,7 @@ func equal(a, b string) bool { return a == b }
 func only(to string, found, all []Recipient) (Recipient, error) {
 	switch len(found) {
 	case 0:
-		return Recipient{}, &NobodyError{to}
+		return Recipient{}, &NobodyError{Name: to}
 	case 1:
 		return found[0], nil
 	}

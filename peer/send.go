@@ -26,6 +26,9 @@ type Outgoing struct {
 	Priority wire.Priority // "": next
 	ReplyTo  string        // message id
 	Mentions []string      // at most wire.MaxMentions
+	// MustReach has the broker refuse a message to many that nobody would get, if the
+	// broker offers wire.CapMustReach.
+	MustReach bool
 	// ClientID names the intent: the broker delivers what comes under one
 	// ClientID once. "": a fresh one.
 	ClientID string
@@ -57,6 +60,7 @@ type sendFrame struct {
 	Mentions    []string        `json:"mentions,omitempty"`
 	BodyVersion int             `json:"bodyVersion,omitempty"`
 	KeyEpoch    int             `json:"keyEpoch,omitempty"`
+	MustReach   bool            `json:"mustReach,omitempty"`
 }
 
 // Send seals a message and hands it to the broker, over reconnects, until the
@@ -82,9 +86,9 @@ func (c *Client) Send(ctx context.Context, m Outgoing) (Receipt, error) {
 			return Receipt{}, fmt.Errorf("send: %w", err)
 		}
 	}
-	ack, err := c.submit(ctx, m.ClientID, frame)
+	ack, err := c.submit(ctx, m.ClientID, frame.bytes)
 	if err != nil {
-		return Receipt{}, err
+		return Receipt{}, frame.inWords(err)
 	}
 	receipt := Receipt{MessageID: ack.MessageID, ClientID: m.ClientID, Queued: ack.Queued}
 	if toMany {
@@ -96,36 +100,52 @@ func (c *Client) Send(ctx context.Context, m Outgoing) (Receipt, error) {
 // submit hands a sealed message to the broker until it is acknowledged.
 func (c *Client) submit(ctx context.Context, clientID string, frame []byte) (wire.Ack, error) {
 	var pauses backoff
+	open := false // the frame is out, and nothing was heard of it
 	for {
-		ack, err := c.attempt(ctx, clientID, frame)
+		ack, out, err := c.attempt(ctx, clientID, frame)
+		open = err != nil && (open || out)
 		switch {
 		case err == nil && ack.Error == "" && ack.MessageID != "":
 			return ack, nil
 		case err == nil:
 			refused := newRefusedError(ack.Error)
+			c.delayed(refused.Reason)
 			if refused.Final || !sleep(ctx, pauses.next()) {
 				return wire.Ack{}, refused
 			}
-		case ctx.Err() != nil:
-			if !errors.Is(err, ctx.Err()) { // it ended together with something else
-				err = ctx.Err()
-			}
-			return wire.Ack{}, fmt.Errorf("send: the broker has not acknowledged the message: %w", err)
-		case errors.Is(err, ErrDisconnected), errors.Is(err, errNoAck):
+		case ctx.Err() == nil && (errors.Is(err, ErrDisconnected) || errors.Is(err, errNoAck)):
+			c.delayed(err.Error())
 			c.log.Debug("sending again", "client_message_id", clientID, "reason", err)
 		default:
+			if ctx.Err() != nil && !errors.Is(err, ctx.Err()) { // it ended together with something else
+				err = ctx.Err()
+			}
+			if open {
+				err = fmt.Errorf("%w: %w", ErrUnacknowledged, err)
+			}
 			return wire.Ack{}, fmt.Errorf("send: %w", err)
 		}
 	}
 }
 
+func (c *Client) delayed(reason string) {
+	if c.o.OnDelay != nil {
+		c.o.OnDelay(reason)
+	}
+}
+
+// ErrUnacknowledged is returned by Send when its context or its client ends after the
+// message went out and before the broker answered: the broker may have it or not.
+var ErrUnacknowledged = errors.New("the broker has not acknowledged the message")
+
 var errNoAck = errors.New("no acknowledgement within 15 s")
 
-// attempt writes the frame on the current connection and waits for its ack.
-func (c *Client) attempt(ctx context.Context, id string, frame []byte) (wire.Ack, error) {
+// attempt writes the frame on the current connection and waits for its ack. out reports
+// whether the broker may have got it.
+func (c *Client) attempt(ctx context.Context, id string, frame []byte) (_ wire.Ack, out bool, _ error) {
 	conn, err := c.connected(ctx)
 	if err != nil {
-		return wire.Ack{}, err
+		return wire.Ack{}, false, err
 	}
 	answer, forget := conn.expect(id)
 	defer forget()
@@ -134,22 +154,30 @@ func (c *Client) attempt(ctx context.Context, id string, frame []byte) (wire.Ack
 	defer timeout.Stop()
 	select {
 	case f := <-answer:
-		return wire.DecodeAck(&f)
+		ack, err := wire.DecodeAck(&f)
+		return ack, true, err
 	case <-conn.ctx.Done():
 		if conn.tooLarge(frame) {
-			return wire.Ack{Error: fmt.Sprintf("%s: the broker takes no frame of %d bytes", wire.AckPayloadTooLarge, len(frame))}, nil
+			return wire.Ack{Error: fmt.Sprintf("%s: the broker takes no frame of %d bytes", wire.AckPayloadTooLarge, len(frame))}, true, nil
 		}
-		return wire.Ack{}, ErrDisconnected
+		return wire.Ack{}, true, ErrDisconnected
 	case <-timeout.C:
-		return wire.Ack{}, errNoAck
+		return wire.Ack{}, true, errNoAck
 	case <-ctx.Done():
-		return wire.Ack{}, ctx.Err()
+		return wire.Ack{}, true, ctx.Err()
 	}
+}
+
+// sealedFrame is a message that is ready to be sent.
+type sealedFrame struct {
+	bytes      []byte
+	text       int    // bytes of the message before it was sealed
+	ciphertext string // base64
 }
 
 // seal makes the frame of a message. It is made once per intent: a resend is
 // the same bytes.
-func (c *Client) seal(m *Outgoing) ([]byte, error) {
+func (c *Client) seal(m *Outgoing) (*sealedFrame, error) {
 	f := sendFrame{
 		ClientID: m.ClientID,
 		Priority: m.Priority,
@@ -172,14 +200,15 @@ func (c *Client) seal(m *Outgoing) ([]byte, error) {
 		}
 		f.Nonce, f.Ciphertext, err = envelope.SealDirect(c.o.pair(), m.To[0].Key, m.Body)
 	} else {
-		f.BodyVersion, f.KeyEpoch = wire.BodySignedMesh, meshKeyEpoch
+		f.BodyVersion, f.KeyEpoch, f.MustReach = wire.BodySignedMesh, meshKeyEpoch, m.MustReach
 		text := signedText(c.o.Mesh.MeshID, c.o.pair(), f.ClientID, m.Body)
 		f.Nonce, f.Ciphertext, err = envelope.SealMesh(c.o.Mesh.Key, text)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return f.encode(m.To)
+	frame, err := f.encode(m.To)
+	return &sealedFrame{frame, len(m.Body), f.Ciphertext}, err
 }
 
 // encode completes the frame of a sealed message and writes it.

@@ -104,10 +104,10 @@ func TestFingerprintDoesNotTellThePlaintext(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(string(frame), base64.StdEncoding.EncodeToString([]byte("yes"))) || strings.Contains(string(frame), `"yes"`) {
-			t.Errorf("plain text in %s", frame)
+		if strings.Contains(string(frame.bytes), base64.StdEncoding.EncodeToString([]byte("yes"))) || strings.Contains(string(frame.bytes), `"yes"`) {
+			t.Errorf("plain text in %s", frame.bytes)
 		}
-		f, err := wire.ParseFrame(frame)
+		f, err := wire.ParseFrame(frame.bytes)
 		if err != nil {
 			t.Fatal(err)
 		}

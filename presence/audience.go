@@ -23,15 +23,15 @@ func (r *Room[C]) Audience(dst []*Presence[C], sender wire.Key, group string) []
 	// cost thousands of them.
 	root, _, _ := strings.Cut(group, "/")
 	for _, p := range r.group[root] {
-		if p.Visible && p.MemberKey != sender && inGroup(p.Groups, group) {
+		if p.Visible && p.MemberKey != sender && InGroup(p.Groups, group) {
 			dst = append(dst, p)
 		}
 	}
 	return dst
 }
 
-// inGroup reports whether one of the groups is group or below it.
-func inGroup(groups []wire.Group, group string) bool {
+// InGroup reports whether one of the groups is group or below it.
+func InGroup(groups []wire.Group, group string) bool {
 	for _, g := range groups {
 		rest, ok := strings.CutPrefix(g.Name, group)
 		if ok && (rest == "" || rest[0] == '/') {

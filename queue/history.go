@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -148,6 +149,25 @@ func (q *Queue) SentAs(ctx context.Context, mesh, member wire.ID, clientID strin
 	defer h.mu.Unlock()
 	s, ok := h.known[clientID]
 	return s.id, ok
+}
+
+// SentEndingIn returns the ids that end in a text among the newest messages that a member
+// has sent under client ids.
+func (q *Queue) SentEndingIn(ctx context.Context, mesh, member wire.ID, end string) ([]wire.ID, error) {
+	ref := memberRef{mesh, member}
+	if err := q.senders.load(ctx, q.store, ref); err != nil {
+		return nil, err
+	}
+	h := q.senders.get(ref)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var found []wire.ID
+	for _, s := range h.known {
+		if strings.HasSuffix(s.id.String(), end) {
+			found = append(found, s.id)
+		}
+	}
+	return found, nil
 }
 
 // tell tells done the fate of the message, now or once it is known.

@@ -62,7 +62,7 @@ func transcript(t *testing.T, s *server, env ...string) {
 	inbox := bob.start("inbox", "--follow")
 	await.Until(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
 	out := alice.must("send", "bob", "the build is green")
-	if !regexp.MustCompile(`^[0-9a-f]{32}  delivered to bob\n$`).MatchString(out) {
+	if !regexp.MustCompile(`^[0-9a-f]{8}  delivered to bob\n$`).MatchString(out) {
 		t.Errorf("send prints %q", out)
 	}
 	if line := inbox.line(); !strings.HasSuffix(line, ": the build is green") {
@@ -71,7 +71,7 @@ func transcript(t *testing.T, s *server, env ...string) {
 	inbox.stop()
 
 	for _, text := range []string{"first", "second"} {
-		if out := alice.must("send", "bob", text); !regexp.MustCompile(`^[0-9a-f]{32}  queued for bob`).MatchString(out) {
+		if out := alice.must("send", "bob", text); !regexp.MustCompile(`^[0-9a-f]{8}  queued for bob`).MatchString(out) {
 			t.Errorf("send prints %q", out)
 		}
 		s.Stop()
@@ -120,7 +120,7 @@ func exitCodes(t *testing.T, s *server) {
 	alice.fails(2, "", "send", "bob", "")
 	alice.fails(1, `nobody in this mesh is called "bob"`, "send", "bob", "x")
 	alice.fails(1, "target_not_found", "send", newKeys().hex, "x")
-	alice.fails(1, "payload_too_large", "send", "@all", strings.Repeat("x", 60_000))
+	alice.fails(1, "60000 bytes, and this broker takes 49", "send", "@all", strings.Repeat("x", 60_000))
 	alice.fails(2, "no invite link", "join", "https://example.com/")
 	alice.fails(1, "broker unreachable", "peers", "--broker", "ws://127.0.0.1:1/ws")
 	if out := alice.must("version"); strings.TrimSpace(out) == "" {
@@ -269,10 +269,10 @@ func blockAndRemove(t *testing.T, s *server) {
 	if out := bob.must("inbox"); strings.Count(out, "\n") != 1 || !strings.HasSuffix(out, ": y\n") {
 		t.Errorf("bob's inbox: %q", out)
 	}
-	carol.fails(1, "", "remove", "bob")
+	carol.fails(1, "", "remove", "bob", "-y")
 	inbox := bob.start("inbox", "--follow")
 	await.Until(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
-	alice.must("remove", "bob")
+	alice.must("remove", "bob", "-y")
 	select {
 	case <-inbox.done:
 		if code := inbox.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(inbox.errs.String(), "removed") {
@@ -308,7 +308,7 @@ func changedKeys(t *testing.T, s *server) {
 		t.Errorf("peers: %s", out)
 	}
 
-	alice.must("remove", "bob")
+	alice.must("remove", "bob", "-y")
 	eve.must("join", alice.invite(), "--name", "bob")
 	before, now := bob.config().str("pubkey"), eve.config().str("pubkey")
 	for _, to := range []string{"bob", "BOB", now[:16]} {

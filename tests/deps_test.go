@@ -27,6 +27,7 @@ var mayImport = map[string]string{
 	"peer":    client,
 	// The peer side on one machine: the daemon, and what is particular to Claude Code.
 	"peer/configdir":             "",
+	"peer/internal/nearest":      "",
 	"peer/local":                 "wire peer/configdir peer/daemon/process",
 	"peer/daemon":                client + "peer peer/local peer/daemon/...",
 	"peer/daemon/attention":      client + "peer peer/local peer/daemon/process",
@@ -62,7 +63,7 @@ var mayImport = map[string]string{
 
 // What the client library, and what the daemon, is made of.
 const (
-	client    = "visible visible/alike wire identity envelope peer/configdir "
+	client    = "visible visible/alike wire identity envelope peer/configdir peer/internal/nearest "
 	hookParts = "visible wire peer/configdir peer/local peer/daemon/process "
 	daemon    = client + "peer peer/local peer/daemon peer/daemon/... "
 )

@@ -117,7 +117,7 @@ func TestDoctor(t *testing.T) {
 
 	bob := newPatient(t, s)
 	bob.must("join", alice.invite(), "--name", "bob")
-	alice.must("remove", "bob")
+	alice.must("remove", "bob", "-y")
 	bob.sick("removed", "membership", "removed from")
 	stranger := newPatient(t, s)
 	other := startServer(t)

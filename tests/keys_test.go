@@ -31,7 +31,7 @@ func memberLeaves(t *testing.T, s *server) {
 
 	bob.fails(2, "-y", "leave", "team") // nobody is there to be asked
 	alice.fails(1, "you own the mesh", "leave", "team", "--yes")
-	bob.fails(1, "yourself", "remove", "bob")
+	bob.fails(1, "yourself", "remove", "bob", "-y")
 	alice.must("peers")
 	bob.must("peers")
 

@@ -135,6 +135,10 @@ const (
 	CapRosterChanged = "roster_changed"
 )
 
+// CapMustReach is a capability of the broker alone: it refuses a message to many with
+// Send.MustReach when nobody would get it.
+const CapMustReach = "must_reach"
+
 // DecodeHello reads a hello. It never fails: see About.Malformed.
 func DecodeHello(frame *Frame) Hello {
 	f := fields{Frame: frame}

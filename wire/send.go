@@ -22,6 +22,7 @@ type Send struct {
 	Mentions    []string
 	BodyVersion int64
 	KeyEpoch    int64 // which mesh key sealed the body, when BodyVersion is 2
+	MustReach   bool  // refuse the message when nobody would get it; see CapMustReach
 }
 
 // Size is what max_message_bytes limits.
@@ -86,6 +87,7 @@ func DecodeSend(frame *Frame) (Send, error) {
 	}
 	m.BodyVersion, _ = f.integer("bodyVersion")
 	m.KeyEpoch, _ = f.integer("keyEpoch")
+	m.MustReach, _ = f.boolean("mustReach")
 	m.TargetSpec, m.Targets = f.targets()
 	for _, mention := range m.Mentions {
 		if len(mention) > MaxNameLen {

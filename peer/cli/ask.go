@@ -3,9 +3,11 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
 
@@ -33,4 +35,29 @@ func (a *app) agree(ctx context.Context, question string, yes bool) error {
 		return nil
 	}
 	return errors.New("nothing is changed")
+}
+
+// yesFlag adds -y, the answer to agree.
+func yesFlag(cmd *cobra.Command, yes *bool) {
+	cmd.Flags().BoolVarP(yes, "yes", "y", false, "do not ask; the answer is yes")
+}
+
+// readAll reads a stream to its end, or until ctx ends. A read from a terminal can't be
+// interrupted; it is left to the end of the process.
+func (a *app) readAll(ctx context.Context, limit int64) ([]byte, error) {
+	type result struct {
+		text []byte
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		text, err := readLimited(a.in, limit)
+		read <- result{text, err}
+	}()
+	select {
+	case r := <-read:
+		return r.text, r.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read standard input: %w", ctx.Err())
+	}
 }

@@ -66,11 +66,20 @@ func (a *app) about(capabilities ...string) peer.About {
 
 // connect makes a connection for one command, which no other peer sees.
 func (a *app) connect(ctx context.Context) (*peer.Client, peer.Mesh, error) {
+	w := a.waiting("")
+	defer w.done()
+	return a.connectTelling(ctx, w, "")
+}
+
+// connectTelling is connect for a command that goes on to tell what it waits for. state
+// is added to that.
+func (a *app) connectTelling(ctx context.Context, w *progress, state string) (*peer.Client, peer.Mesh, error) {
 	m, err := a.joined()
 	if err != nil {
 		return nil, m, err
 	}
-	client, err := a.dial(ctx, peer.Options{Mesh: m, About: a.about(wire.CapTransient), OneShot: true})
+	w.next("connecting to the broker at " + oneLine(m.BrokerURL) + state)
+	client, err := a.dial(ctx, peer.Options{Mesh: m, About: a.about(wire.CapTransient), OneShot: true, OnDelay: w.because})
 	return client, m, err
 }
 
@@ -86,6 +95,8 @@ func explain(err error) string {
 	var closed *peer.ClosedError
 	var http *peer.HTTPError
 	var refused *peer.RefusedError
+	var tooLong *peer.TooLongError
+	var fate *fateError
 	var request *peer.RequestError
 	var changed *peer.ChangedKeyError
 	var dns *net.DNSError
@@ -93,12 +104,16 @@ func explain(err error) string {
 	var cert *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	switch {
+	case errors.As(err, &fate):
+		return fate.text
 	case errors.As(err, &hello):
 		return hello.Error()
 	case errors.As(err, &closed):
 		return closed.Error()
 	case errors.As(err, &http):
 		return http.Error()
+	case errors.As(err, &tooLong):
+		return tooLong.Error()
 	case errors.As(err, &refused):
 		return refused.Error()
 	case errors.As(err, &changed):

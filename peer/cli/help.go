@@ -58,14 +58,47 @@ func (a *app) addVerbs(root *cobra.Command) {
 		}
 		root.AddCommand(g.commands...)
 	}
+	root.AddCommand(a.messageCommand())
 	root.SetHelpCommandGroupID(other)
 	root.SetCompletionCommandGroupID(other)
+	root.SetHelpCommand(helpCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	usualExits(root)
 	a.addCompletions(root)
+	inWords(root)
 	root.SetUsageTemplate(strings.TrimRight(root.UsageTemplate(), "\n") +
 		"{{with index .Annotations \"" + exitsKey + "\"}}\n\nExit codes:\n{{.}}{{end}}\n")
+}
+
+// helpCommand is cobra's, but for what it does about a word that is no verb.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [verb]", Short: "Tell how to use a verb", GroupID: other,
+		Example: "  claudemesh help\n  claudemesh help send",
+		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			verb, _, err := c.Root().Find(args)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			var list []cobra.Completion
+			for _, sub := range verb.Commands() {
+				if sub.IsAvailableCommand() {
+					list = append(list, cobra.CompletionWithDesc(sub.Name(), sub.Short))
+				}
+			}
+			return list, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			verb, rest, err := c.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usageError{unknownVerb(verb, rest[0])}
+			}
+			verb.InitDefaultHelpFlag()
+			verb.InitDefaultVersionFlag()
+			return verb.Help()
+		},
+	}
 }
 
 // exitsKey is the annotation of a command that holds its exit codes.
@@ -76,6 +109,7 @@ const (
 	exitsDone   = "0  done"
 	exitsFailed = "1  refused or failed; standard error says why"
 	exitsUsage  = "2  wrong command line; nothing was done"
+	exitsBroken = "130  interrupted"
 )
 
 // exits is for the Annotations of a verb whose exit codes are not the usual three. A
@@ -90,7 +124,7 @@ func usualExits(c *cobra.Command) {
 		if c.Annotations == nil {
 			c.Annotations = make(map[string]string)
 		}
-		c.Annotations[exitsKey] = exits(exitsDone, exitsFailed, exitsUsage)[exitsKey]
+		c.Annotations[exitsKey] = exits(exitsDone, exitsFailed, exitsUsage, exitsBroken)[exitsKey]
 	}
 	for _, sub := range c.Commands() {
 		usualExits(sub)

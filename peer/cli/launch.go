@@ -69,7 +69,7 @@ Everything after -- goes to claude; the exit code is claude's.`,
 	flags.StringVar(&f.groups, "groups", "", "groups to be in, each with a role in it if you like: a:lead,b")
 	flags.StringVar(&f.join, "join", "", "invite link of a mesh to join first")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but warnings before claude starts")
-	flags.BoolVarP(&f.yes, "yes", "y", false, "ask nothing")
+	flags.BoolVarP(&f.yes, "yes", "y", false, "ask nothing before claude starts; claude itself goes on asking for permissions")
 	flags.StringVarP(&f.resume, "resume", "r", "", "resume this session, by its id or title")
 	flags.BoolVarP(&f.resumeLast, "continue", "c", false, "continue the last session of this directory")
 	flags.StringVar(&f.sessionID, "session-id", "", "id for the new session (default a fresh one)")

@@ -39,22 +39,40 @@ func (a *app) withMember(ctx context.Context, name, done string, do func(context
 
 func (a *app) grantCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "grant <member> <capabilities>",
-		Short:   "Say what a member may do to you",
-		Long:    "Say what a member may do to you: any of read, dm, broadcast and state-read,\nseparated by commas. Without a grant a member may do all of these.",
+		Use:   "grant <member> <capabilities...>",
+		Short: "Say what a member may do to you",
+		Long: `Say what a member may do to you: any of read, dm, broadcast and state-read, separated by
+commas or spaces, and nothing else from then on. Without a grant a member may do all of these.`,
 		Example: "  claudemesh grant bob read,broadcast    # but no direct messages\n  claudemesh grant bob read,dm,broadcast,state-read",
-		Args:    cobra.ExactArgs(2),
+		Args:    cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			list := strings.Split(args[1], ",")
+			list := strings.FieldsFunc(strings.Join(args[1:], ","), func(r rune) bool { return r == ',' || r == ' ' })
 			for _, c := range list {
 				if !slices.Contains(capabilities, c) {
 					return usagef("%q is no capability; there are %s", c, strings.Join(capabilities, ", "))
 				}
 			}
-			return a.withMember(cmd.Context(), args[0], "Granted to %s: "+strings.Join(list, ", "),
+			if len(list) == 0 {
+				return usagef("say which capabilities: %s; for none, see 'claudemesh block'", strings.Join(capabilities, ", "))
+			}
+			return a.withMember(cmd.Context(), args[0], "%s may do this to you: "+strings.Join(list, ", ")+"."+without(list),
 				func(ctx context.Context, c *peer.Client, k wire.Key) error { return c.Grant(ctx, k, list) })
 		},
 	}
+}
+
+// without says which capabilities a grant takes away.
+func without(granted []string) string {
+	var rest []string
+	for _, c := range capabilities {
+		if !slices.Contains(granted, c) {
+			rest = append(rest, c)
+		}
+	}
+	if len(rest) == 0 {
+		return ""
+	}
+	return " Not any more: " + strings.Join(rest, ", ") + "."
 }
 
 func (a *app) blockCommand() *cobra.Command {
@@ -82,18 +100,26 @@ func (a *app) unblockCommand() *cobra.Command {
 }
 
 func (a *app) removeCommand() *cobra.Command {
-	return &cobra.Command{
+	var yes bool
+	cmd := &cobra.Command{
 		Use: "remove <member>", Short: "Remove a member from the mesh for good", Args: cobra.ExactArgs(1),
 		Example: `  claudemesh remove bob
-  claudemesh remove 3fa94b21 --mesh team    # by the start of the key`,
+  claudemesh remove 3fa94b21 --mesh team -y    # by the start of the key, without a question`,
 		Long: `Remove a member from the mesh: its connections end and its key is never taken again. For
 the owner and admins. What the member has received stays with it, the mesh key too.
-To keep somebody out for a while, see 'claudemesh ban'.`,
+To keep somebody out for a while, see 'claudemesh ban'. Asks first, in a terminal.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withMember(cmd.Context(), args[0], "Removed %s.",
-				func(ctx context.Context, c *peer.Client, k wire.Key) error { return c.MemberRemove(ctx, k) })
+			return a.withMember(cmd.Context(), args[0], "Removed %s.", func(ctx context.Context, c *peer.Client, k wire.Key) error {
+				question := fmt.Sprintf("Remove %s (key %s) for good? The key is never taken again.", oneLine(args[0]), k.Short())
+				if err := a.agree(ctx, question, yes); err != nil {
+					return err
+				}
+				return c.MemberRemove(ctx, k)
+			})
 		},
 	}
+	yesFlag(cmd, &yes)
+	return cmd
 }
 
 func (a *app) roleCommand() *cobra.Command {

@@ -79,7 +79,9 @@ func (a *app) create(ctx context.Context, slug, name, displayName, token string)
 	if err != nil {
 		return err
 	}
+	w := a.waiting("asking the broker at " + oneLine(broker) + " for a mesh")
 	created, err := peer.HTTP{BrokerURL: broker}.CreateMesh(ctx, key, slug, name, displayName, token, time.Now())
+	w.done()
 	if err != nil {
 		return err
 	}
@@ -187,7 +189,9 @@ type joinFunc func(context.Context, peer.Dir, peer.Link, string, *http.Client) (
 // refused. It returns the one that was taken.
 func (a *app) joinAs(ctx context.Context, join joinFunc, link peer.Link, name string) (peer.Joined, string, error) {
 	for {
+		w := a.waiting("asking the broker at " + oneLine(link.BrokerURL) + " to let you in")
 		joined, err := join(ctx, a.dir, link, name, nil)
+		w.done()
 		var refused *peer.HTTPError
 		if !a.terminal || !errors.As(err, &refused) || !refused.BadName() {
 			return joined, strings.TrimSpace(name), err

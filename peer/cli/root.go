@@ -1,7 +1,7 @@
 // Package cli is the claudemesh command: its verbs, and how they talk to people
 // and to scripts. Results go to standard output, all else to standard error.
-// The exit code is 0 when it was done, 1 when it was refused or failed, and 2
-// when the command line was wrong.
+// The exit code is 0 when it was done, 1 when it was refused or failed, 2 when the
+// command line was wrong, and 130 when it was interrupted. send has one more.
 package cli
 
 import (
@@ -28,6 +28,8 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
+	exitLate   = 3 // send --wait: not yet
+	exitBroken = 130
 )
 
 // DefaultBroker is the broker of a mesh that is created without --broker and
@@ -41,6 +43,7 @@ type app struct {
 	terminal bool // out is a terminal
 	color    bool // and colours are wanted
 	columns  int  // how wide the terminal is; 0: unknown, or out is none
+	quiet    bool // --quiet or --json: nothing is said of what is waited for
 
 	dir    peer.Dir
 	mesh   string // --mesh
@@ -69,15 +72,20 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 		}
 	}
 	a.color = a.terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
 	return a.run(ctx, args)
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
+	if _, isFile := a.err.(*os.File); !isFile {
+		a.err = &oneAtATime{w: a.err}
+	}
 	root := a.root()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	var usage usageError
 	var status exitStatus
+	var notSent unsentError
 	switch {
 	case err == nil:
 		return exitOK
@@ -90,11 +98,17 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return exitUsage
 	}
 	text := explain(err)
+	if errors.As(err, &notSent) && !strings.Contains(text, "nothing was sent") {
+		text += "; nothing was sent"
+	}
 	var several *peer.AmbiguousError
 	if errors.As(err, &several) {
 		text = several.Choices(func(pick string) string { return commandWith(args, several.Name, pick) })
 	}
 	fmt.Fprintln(a.err, "claudemesh:", printable(copyable(text)))
+	if ctx.Err() != nil {
+		return exitBroken
+	}
 	return exitFailed
 }
 
@@ -128,6 +142,7 @@ The first exchange:
 Keys and joined meshes are in ~/.claudemesh, or in CLAUDEMESH_CONFIG_DIR.
 Tables are cut to the width of the terminal, or to COLUMNS; output to a file is whole.
 Colours are for terminals, unless NO_COLOR is set.`,
+		Version:       buildVersion(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -136,11 +151,16 @@ Colours are for terminals, unless NO_COLOR is set.`,
 				return daemon.ErrNoDaemon
 			}
 			a.dir, err = peer.DefaultDir()
+			if f := cmd.Flags().Lookup("json"); f != nil && f.Value.String() == "true" {
+				a.quiet = true
+			}
 			return err
 		},
 	}
 	root.PersistentFlags().StringVar(&a.mesh, "mesh", "", "slug or id of the mesh, when you have joined several")
+	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "do not say what is waited for")
 	root.PersistentFlags().StringVar(&a.broker, "broker", "", "URL of the broker instead of the remembered one; for create, default CLAUDEMESH_BROKER_URL or "+DefaultBroker)
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,16 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
-	"github.com/claudemesh/claudemesh/peer/daemon"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-const (
-	sendTimeout = 60 * time.Second
-	// statusWait is how long send waits for the recipient before it says "queued".
-	statusWait = time.Second
-	statusPoll = 50 * time.Millisecond
-)
+// sendTimeout is how long send waits until the broker has taken the message.
+const sendTimeout = 60 * time.Second
 
 // sent is what send --json prints.
 type sent struct {
@@ -32,116 +28,191 @@ type sent struct {
 	Unreached  string                 `json:"unreached,omitempty"` // of a message to many
 }
 
+// sendFlags are the flags of send.
+type sendFlags struct {
+	priority, replyTo string
+	wait              string
+	timeout           duration
+	json              bool
+}
+
 func (a *app) sendCommand() *cobra.Command {
-	var priority, replyTo string
-	var asJSON bool
+	f := sendFlags{timeout: duration(30 * time.Second)}
 	cmd := &cobra.Command{
-		Use:   "send <to> <message | ->",
+		Use:   "send <to> <message...>",
 		Short: "Send a message",
 		Long: `Send a message, sealed so that only those whom it is for can read it. <to> is
   a display name     of a connected peer, or of a member, for whom it waits
   a key              or a member's id, or the start of a key, 8 digits or more
-  @group             everybody in the group
-  @all or *          everybody in the mesh
+  @group             everybody who is in the group, or in one below it, at this moment
+  @all or *          everybody who is in the mesh at this moment
 A name that led to another key before is refused: see 'claudemesh trust'. A name is found
 exactly as it is written, else in any case; what looks like a key is never a name. A whole
-key is always that key. With '-' the message is read from standard input. Prints the message's id, and whether
-it is delivered already or waits.
+key is always that key. A message to a group that nobody would get is not sent.
+The words after <to> are the message. With '-' alone it is read from standard input, in a
+terminal until Ctrl-D. Prints the short form of the message's id, and whether the message
+is delivered already or waits.
 Peers whose client can't open a message to a group, as those of protocol v1, get a copy
 that is sealed for their own key; whom neither reaches is said.
+
 --json: {messageId, clientMessageId, delivered, recipients [{name, pubkey, status, state}], unreached?}
 and, for one recipient, {verified, doubt}: verified tells that its member vouches for the
 key that the message is sealed for; where it is not, doubt says why.`,
-		Example: "  claudemesh send bob \"the build is green\"\n  git diff | claudemesh send @review -",
-		Args:    oneMessage,
+		Example: `  claudemesh send bob the build is green
+  claudemesh send bob "tests pass; may I merge?" --wait delivered --timeout 5m
+  git diff | claudemesh send @review -`,
+		Annotations: exits("0  the broker has the message, and with --wait the recipients have it", "1  it is not sent, or can't reach anybody any more; standard error says why",
+			exitsUsage, "3  it is sent, and not delivered to everybody before --timeout", exitsBroken+"; standard error says whether it is sent"),
+		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !wire.Priority(priority).Valid() {
-				return usagef("--priority must be now, next or low")
+			if err := f.check(args[0]); err != nil {
+				return err
 			}
-			if peer.IsGroupTarget(args[0]) {
-				if _, err := wire.ParseTarget(args[0]); err != nil {
-					return usagef("%q is no target: %w", args[0], err)
-				}
-			}
-			body, err := a.body(args[1])
+			body, err := a.body(cmd.Context(), args[1:])
 			if err != nil {
 				return err
 			}
-			m := peer.Outgoing{Body: []byte(body), Priority: wire.Priority(priority), ReplyTo: replyTo}
-			return a.send(cmd.Context(), args[0], m, asJSON)
+			return a.send(cmd.Context(), args[0], body, &f)
 		},
 	}
-	cmd.Flags().StringVar(&priority, "priority", "next", "now: even if the recipient is busy; next or low: when it is free")
-	cmd.Flags().StringVar(&replyTo, "reply-to", "", "id of the message that this one answers")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().StringVar(&f.priority, "priority", string(wire.Next), "now: even if the recipient is busy; next or low: when it is free")
+	cmd.Flags().StringVar(&f.replyTo, "reply-to", "", "id of the message that this one answers")
+	cmd.Flags().StringVar(&f.wait, "wait", "", "delivered: until every recipient has the message")
+	cmd.Flags().Var(&f.timeout, "timeout", "how long --wait waits")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	return cmd
 }
 
-// oneMessage says what to do about a message in several words.
-func oneMessage(cmd *cobra.Command, args []string) error {
-	if len(args) > 2 {
-		return fmt.Errorf("the message is %d words; put it in quotes: claudemesh send %s %s", len(args)-1, shellWord(args[0]), shellWord(strings.Join(args[1:], " ")))
+func (f *sendFlags) check(to string) error {
+	if !wire.Priority(f.priority).Valid() {
+		return usagef("--priority is now, next or low, not %q", f.priority)
 	}
-	return cobra.ExactArgs(2)(cmd, args)
+	if f.wait != "" && f.wait != waitDelivered {
+		return usagef("--wait is delivered, not %q", f.wait)
+	}
+	if peer.IsGroupTarget(to) {
+		if _, err := wire.ParseTarget(to); err != nil {
+			return usagef("%q is no target: %w", to, err)
+		}
+	}
+	return nil
 }
 
-// body returns the message that was typed, or standard input for "-", without
-// the line break at its end.
-func (a *app) body(arg string) (string, error) {
-	if arg == "-" {
-		// What is longer than this no broker takes.
-		b, err := io.ReadAll(io.LimitReader(a.in, 64<<20))
-		if err != nil {
-			return "", fmt.Errorf("read the message from standard input: %w", err)
+// body returns the message that was typed, its words joined, or for "-" alone standard
+// input without the line break at its end.
+func (a *app) body(ctx context.Context, words []string) (string, error) {
+	text := strings.Join(words, " ")
+	if text == "-" {
+		if isTerminal(a.in) {
+			fmt.Fprintln(a.err, "Type the message. Ctrl-D on a line of its own sends it, Ctrl-C ends without sending.")
+		} else {
+			defer a.waiting("reading the message from standard input; nothing is sent before its end").done()
 		}
-		arg = strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+		// What is longer than this no broker takes.
+		b, err := a.readAll(ctx, 64<<20)
+		if err != nil {
+			return "", unsent(err)
+		}
+		text = strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
 	}
-	if arg == "" {
+	if text == "" {
 		return "", usagef("the message is empty")
 	}
-	return arg, nil
+	return text, nil
 }
 
-func (a *app) send(ctx context.Context, to string, m peer.Outgoing, asJSON bool) error {
-	client, mesh, err := a.connect(ctx)
+func readLimited(in io.Reader, limit int64) ([]byte, error) {
+	return io.ReadAll(io.LimitReader(in, limit))
+}
+
+// unsentError is why a message was not sent.
+type unsentError struct{ error }
+
+func (e unsentError) Unwrap() error { return e.error }
+
+func unsent(err error) error { return unsentError{err} }
+
+// fateError tells what becomes of a message whose command has ended before that was known.
+type fateError struct {
+	text  string
+	cause error
+}
+
+func (e *fateError) Error() string { return e.text }
+func (e *fateError) Unwrap() error { return e.cause }
+
+func (a *app) send(ctx context.Context, to, body string, f *sendFlags) error {
+	w := a.waiting("")
+	defer w.done()
+	client, mesh, err := a.connectTelling(ctx, w, "; nothing is sent yet, and Ctrl-C leaves it so")
 	if err != nil {
-		return err
+		return unsent(err)
 	}
 	defer client.Close()
 	target, recipient, err := a.target(ctx, client, to, &mesh)
 	if err != nil {
-		return err
+		return unsent(err)
 	}
-	m.To = []wire.Target{target}
 	if target.Kind == wire.TargetKey && !recipient.Verified {
 		fmt.Fprintf(a.err, "warning: %s is %s\n", oneLine(recipient.Name), notVerified(recipient.Doubt))
 	}
-	sendCtx, cancel := context.WithTimeout(ctx, sendTimeout)
-	defer cancel()
-	receipt, err := client.Send(sendCtx, m)
+	w.next(fmt.Sprintf("the broker has not taken the message yet; trying again for up to %s, and Ctrl-C gives up", sendTimeout))
+	receipt, err := a.submit(ctx, client, peer.Outgoing{
+		To: []wire.Target{target}, Body: []byte(body), Priority: wire.Priority(f.priority), ReplyTo: f.replyTo, MustReach: true,
+	})
+	if err != nil {
+		return explainTarget(ctx, client, to, err)
+	}
+	w.next("the broker has the message; waiting to hear how far it comes, and Ctrl-C ends only that")
+	status, known, err := a.follow(ctx, client, receipt.MessageID, f)
 	if err != nil {
 		return err
 	}
-	out := sent{MessageID: receipt.MessageID, ClientID: receipt.ClientID, Unreached: receipt.Unreached(), Recipients: []wire.RecipientStatus{}}
+	w.done()
+	out := sent{MessageID: receipt.MessageID, ClientID: receipt.ClientID, Unreached: receipt.Unreached(), Recipients: nonNil(status.Recipients), Delivered: known && status.Delivered}
 	if target.Kind == wire.TargetKey {
 		out.Verified, out.Doubt = &recipient.Verified, recipient.Doubt
 	}
-	status, err := awaitDelivery(ctx, client, receipt.MessageID)
-	if err != nil {
-		// It is safe with the broker, and that is what send promises.
-		fmt.Fprintln(a.err, "The message is accepted, but how far it came is not known:", printable(explain(err)))
+	if f.json {
+		err = a.printJSON(out)
 	} else {
-		out.Delivered, out.Recipients = status.Delivered, nonNil(status.Recipients)
+		text := promise(recipient.Name, known, &status)
+		if out.Unreached != "" {
+			text += "; " + oneLine(out.Unreached)
+		}
+		_, err = fmt.Fprintf(a.out, "%s  %s\n", oneLine(peer.ShortID(receipt.MessageID)), text)
 	}
-	if asJSON {
-		return a.printJSON(out)
+	if err != nil {
+		return err
 	}
-	text := promise(recipient.Name, err == nil, &status)
-	if out.Unreached != "" {
-		text += "; " + oneLine(out.Unreached)
+	return a.outcome(f, known, &status)
+}
+
+// submit hands the message to the broker, for sendTimeout at most.
+func (a *app) submit(ctx context.Context, client *peer.Client, m peer.Outgoing) (peer.Receipt, error) {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	receipt, err := client.Send(ctx, m)
+	switch {
+	case err == nil, receipt.MessageID != "":
+		return receipt, err
+	case errors.Is(err, peer.ErrUnacknowledged):
+		return receipt, &fateError{"the broker may have the message or not: it was handed over, and no answer came; ask whether it arrived before you send it again", err}
 	}
-	_, err = fmt.Fprintf(a.out, "%s  %s\n", oneLine(receipt.MessageID), text)
-	return err
+	return receipt, unsent(err)
+}
+
+// explainTarget says who may have been meant by a group that nobody is in.
+func explainTarget(ctx context.Context, client *peer.Client, to string, err error) error {
+	var refused *peer.RefusedError
+	if !peer.IsGroupTarget(to) || !errors.As(err, &refused) || refused.Code != wire.AckTargetNotFound {
+		return err
+	}
+	nobody := &peer.ReachesNobodyError{Target: to, Reason: refused.Reason}
+	if peers, members, err := client.Roster(ctx); err == nil {
+		nobody.Meant = peer.Meant(to, peers, members)
+	}
+	return nobody
 }
 
 // target returns whom the message is for, and what to call them.
@@ -177,141 +248,4 @@ func (a *app) meet(ctx context.Context, client *peer.Client, to string, m *peer.
 		return nil, c, nil, err
 	}
 	return store, c, members, nil
-}
-
-// awaitDelivery asks how far the message came until all have it, or for statusWait.
-func awaitDelivery(ctx context.Context, client *peer.Client, id string) (wire.MessageStatusResult, error) {
-	deadline := time.Now().Add(statusWait)
-	for {
-		status, err := client.MessageStatus(ctx, id)
-		if err != nil || status.Delivered || anyAway(&status) && allSettled(&status) || time.Now().After(deadline) {
-			return status, err
-		}
-		select {
-		case <-ctx.Done():
-			return status, ctx.Err()
-		case <-time.After(statusPoll):
-		}
-	}
-}
-
-func anyAway(s *wire.MessageStatusResult) bool {
-	for i := range s.Recipients {
-		if s.Recipients[i].Status == wire.RecipientDisconnected {
-			return true
-		}
-	}
-	return len(s.Recipients) == 0
-}
-
-// allSettled reports whether no recipient will get the message right now.
-func allSettled(s *wire.MessageStatusResult) bool {
-	for i := range s.Recipients {
-		if s.Recipients[i].Status == wire.RecipientHeld {
-			return false
-		}
-	}
-	return true
-}
-
-// promise says what will become of the message.
-func promise(name string, known bool, s *wire.MessageStatusResult) string {
-	name = oneLine(name)
-	if !known {
-		return "accepted for " + name
-	}
-	var delivered, held, absent, lost []string
-	for i := range s.Recipients {
-		r := &s.Recipients[i]
-		switch r.Status {
-		case wire.RecipientDelivered:
-			delivered = append(delivered, oneLine(r.Name))
-		case wire.RecipientHeld:
-			held = append(held, oneLine(r.Name))
-		default:
-			switch r.State {
-			case wire.StateUnopened: // the receipt says why
-			case "", "pending":
-				absent = append(absent, oneLine(r.Name))
-			default:
-				lost = append(lost, oneLine(r.Name))
-			}
-		}
-	}
-	if len(s.Recipients) == 0 {
-		return "accepted; nobody is there to get it"
-	}
-	var parts []string
-	if len(delivered) > 0 {
-		parts = append(parts, "delivered to "+names(delivered))
-	}
-	if len(held) > 0 {
-		parts = append(parts, "queued for "+names(held)+" (busy): it will be delivered when they are free")
-	}
-	if len(absent) > 0 {
-		parts = append(parts, "queued for "+names(absent)+" (away): it will be delivered when they return")
-	}
-	if len(lost) > 0 {
-		parts = append(parts, "not for "+names(lost)+", who can't get it any more")
-	}
-	if len(parts) == 0 {
-		parts = append(parts, "accepted")
-	}
-	for i := range s.Recipients {
-		if r := &s.Recipients[i]; r.CannotRead != "" {
-			parts = append(parts, "but "+oneLine(daemon.CannotRead(r.Name, r.CannotRead)))
-		}
-	}
-	return strings.Join(parts, "; ")
-}
-
-// names lists up to five names.
-func names(list []string) string {
-	if len(list) > 5 {
-		return fmt.Sprintf("%s and %d more", strings.Join(list[:4], ", "), len(list)-4)
-	}
-	return strings.Join(list, ", ")
-}
-
-func (a *app) statusCommand() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "status <message id>", Short: "Tell how far a message came", Args: cobra.ExactArgs(1),
-		Example: `  claudemesh status 019a3c5e-7b12-40d2-a6f0-8c9d1e2f3a4b
-  claudemesh status 019a3c5e-7b12-40d2-a6f0-8c9d1e2f3a4b --json`,
-		Long: `Tell how far a message of yours came. 8 characters of its id are enough.
---json: {messageId, targetSpec, delivered, deliveredAt, recipients [{name, pubkey, status, state, at,
-cannotRead}]}.`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			client, _, err := a.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			status, err := client.MessageStatus(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				status.Recipients = nonNil(status.Recipients)
-				return a.printJSON(status)
-			}
-			rows := [][]string{{"RECIPIENT", "KEY", "STATUS", "SINCE"}}
-			for i := range status.Recipients {
-				r := &status.Recipients[i]
-				since := ""
-				if r.At != nil {
-					since = timeText(r.At.Time, time.Now())
-				}
-				status := r.Status
-				if r.CannotRead != "" {
-					status += ", can't read messages (" + r.CannotRead + ")"
-				}
-				rows = append(rows, []string{r.Name, r.Pubkey.Short(), status, since})
-			}
-			return a.table(rows, "KEY")
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
 }

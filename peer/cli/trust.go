@@ -31,7 +31,7 @@ It is for people. A model can't confirm a key: within Claude Code the command re
 			return a.trustKey(cmd.Context(), args[0], yes)
 		},
 	}
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	yesFlag(cmd, &yes)
 	return cmd
 }
 
@@ -64,17 +64,8 @@ func (a *app) trustKey(ctx context.Context, to string, yes bool) error {
 		return err
 	}
 	fmt.Fprint(a.out, keysText(m.MeshID, m.Member.Public(), changed))
-	if !yes {
-		if !a.terminal {
-			return usagef("nothing is changed; add --yes to trust the new key without being asked")
-		}
-		answer, err := (&form{ctx, a.in, a.out}).text("Does the name belong to the new key? Type yes", "no")
-		if err != nil {
-			return err
-		}
-		if strings.TrimSpace(strings.ToLower(answer)) != "yes" {
-			return errors.New("nothing is changed")
-		}
+	if err := a.agree(ctx, "Does the name belong to the new key?", yes); err != nil {
+		return err
 	}
 	if err := contacts.Accept(ctx, m.MeshID, who, members, time.Now()); err != nil {
 		return err

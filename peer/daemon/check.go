@@ -106,7 +106,7 @@ func (c *call) readOn(in *local.Check) error {
 	case errors.Is(err, peer.ErrNoMessage):
 		return notFound("there is no message %q", in.MessageID)
 	case errors.Is(err, peer.ErrSeveralMessages):
-		return notFound("several messages have an id that begins with %q; give more of it", in.MessageID)
+		return notFound("several messages have an id that begins or ends with %q; give more of it", in.MessageID)
 	case err != nil:
 		return err
 	}

@@ -157,6 +157,8 @@ func TestSendRefuses(t *testing.T) {
 		{"unknown mesh", local.CodeNotFound, local.Send{To: "bob", Text: "x", Mesh: "other"}},
 		{"unknown message", local.CodeNotFound, local.Send{Text: "x", ReplyTo: "0123456789"}},
 		{"no group", local.CodeInvalid, local.Send{To: "@", Text: "x"}},
+		{"a group that nobody is in", local.CodeRefused, local.Send{To: "@nogroup", Text: "x"}},
+		{"a name as a group", local.CodeRefused, local.Send{To: "@bob", Text: "x"}},
 	} {
 		var e *local.Error
 		if err := a.call(local.VerbSend, tc.in, nil); !errors.As(err, &e) || e.Code != tc.code || e.Message == "" {
@@ -164,6 +166,17 @@ func TestSendRefuses(t *testing.T) {
 		} else if strings.Contains(e.Message, "claudemesh ") {
 			t.Errorf("%s: a model is told to use a command: %s", tc.name, e.Message)
 		}
+	}
+	var e *local.Error
+	for to, says := range map[string]string{
+		"@bob": `nothing was sent to @bob: there is no group @bob: nobody belongs to it; did you mean "bob"?`, "bbo": `did you mean "bob"?`,
+	} {
+		if err := a.call(local.VerbSend, local.Send{To: to, Text: "x"}, nil); !errors.As(err, &e) || !strings.Contains(e.Message, says) {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+	if err := a.call(local.VerbSend, local.Send{To: "bob", Text: strings.Repeat("x", 70000)}, nil); !errors.As(err, &e) || !strings.Contains(e.Message, "it has 70000 bytes, and this broker takes 49064 at most") {
+		t.Errorf("too long: %v", err)
 	}
 	once := local.Send{To: "bob-session", Text: "once", ClientID: "my-id", Priority: wire.Now}
 	for range 3 {
@@ -176,7 +189,6 @@ func TestSendRefuses(t *testing.T) {
 	if got := b.texts(1); len(got) != 1 {
 		t.Errorf("got %q", got)
 	}
-	var e *local.Error
 	if err := b.call(local.VerbSend, local.Send{To: "*", Text: "x", ClientID: "my-id"}, nil); err != nil {
 		t.Errorf("the same id in another daemon: %v", err)
 	}

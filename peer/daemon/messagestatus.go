@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -19,16 +20,15 @@ func (d *daemon) serveMessageStatus(c *call) error {
 	if err := c.decode(&in); err != nil {
 		return err
 	}
-	const shortest = 8
-	if len(in.ID) < shortest {
-		return invalid("give %d characters of the id or more", shortest)
+	if err := peer.CheckMessageID(in.ID); err != nil {
+		return invalid("%v", err)
 	}
 	sent, err := d.store.findLetter(c.ctx, c.s.id, in.ID)
 	switch {
 	case errors.Is(err, errNoLetter):
 		return notFound("this session has sent no message %q", in.ID)
 	case errors.Is(err, errAmbiguous):
-		return notFound("several messages have an id that begins with %q; give more of it", in.ID)
+		return notFound("several messages have an id that begins or ends with %q; give more of it", in.ID)
 	case err != nil:
 		return err
 	}

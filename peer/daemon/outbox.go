@@ -38,8 +38,10 @@ func (l *line) sendLetter(ctx context.Context, client *peer.Client, next *letter
 	}
 	receipt, err := client.Send(ctx, peer.Outgoing{
 		To: []wire.Target{target}, Body: []byte(next.Body), Priority: next.Priority, ReplyTo: next.ReplyTo, ClientID: next.ID,
+		MustReach: true,
 	})
 	var refused *peer.RefusedError
+	var tooLong *peer.TooLongError
 	switch {
 	case err == nil:
 		if err := l.d.store.queued(l.d.write(), next.ID, receipt.MessageID, cut(receipt.Unreached(), maxReason)); err != nil {
@@ -53,13 +55,27 @@ func (l *line) sendLetter(ctx context.Context, client *peer.Client, next *letter
 	case receipt.MessageID != "": // all of it is repeated, and the broker knows what it has
 		l.log.Warn("not all copies of a message are sent", "id", next.ID, "error", err)
 		pause(ctx, storeRetry)
+	case errors.As(err, &tooLong):
+		l.letterFailed(next, tooLong.Error())
 	case errors.As(err, &refused) && !refused.Final:
 		l.log.Warn("message refused for now", "id", next.ID, "reason", refused.Code)
 	case errors.As(err, &refused):
-		l.letterFailed(next, refused.Reason)
+		l.letterFailed(next, l.whyRefused(&target, refused))
 	default:
 		l.letterFailed(next, err.Error())
 	}
+}
+
+// whyRefused says why the broker refuses a message for good, and who may have been meant
+// by a group that is none.
+func (l *line) whyRefused(target *wire.Target, refused *peer.RefusedError) string {
+	if target.Kind == wire.TargetKey || refused.Code != wire.AckTargetNotFound {
+		return refused.Reason
+	}
+	peers, members, _ := l.joined.roster.last()
+	nobody := peer.ReachesNobodyError{Target: peer.TargetText(*target), Reason: refused.Reason}
+	nobody.Meant = peer.Meant(nobody.Target, peers, members)
+	return nobody.Error()
 }
 
 // lineOver reports whether err is about the line, which ends, and not about what

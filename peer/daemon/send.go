@@ -191,7 +191,7 @@ func (s *session) answered(ctx context.Context, id string, received bool) (peer.
 	case err == nil:
 		return found, found.MessageID, nil
 	case errors.Is(err, peer.ErrSeveralMessages):
-		return found, "", notFound("several messages have an id that begins with %q; give more of it", id)
+		return found, "", notFound("several messages have an id that begins or ends with %q; give more of it", id)
 	case !errors.Is(err, peer.ErrNoMessage):
 		return found, "", err
 	}

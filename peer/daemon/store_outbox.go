@@ -5,9 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -106,18 +106,19 @@ func (s *store) letter(ctx context.Context, where string, args ...any) (letter, 
 	return l, nil
 }
 
-// findLetter returns the message of a session of which id, or the broker's, begins so.
-func (s *store) findLetter(ctx context.Context, session, start string) (letter, error) {
-	pattern := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(start) + "%"
+// findLetter returns the message of a session of which id, or the broker's, is so, or
+// begins or ends so.
+func (s *store) findLetter(ctx context.Context, session, given string) (letter, error) {
+	begins, ends := peer.IDPatterns(given)
 	list, err := collect(ctx, s.db, "read outbox", func(r *sql.Rows, l *letter) error { return scanLetter(r.Scan, l) },
-		`SELECT `+letterColumns+` FROM outbox WHERE session_id = ? AND (id LIKE ? ESCAPE '\' OR message_id LIKE ? ESCAPE '\') ORDER BY id = ? DESC, message_id = ? DESC, seq LIMIT 2`,
-		session, pattern, pattern, start, start)
+		`SELECT `+letterColumns+` FROM outbox WHERE session_id = ?1 AND (id LIKE ?2 ESCAPE '\' OR message_id LIKE ?2 ESCAPE '\' OR id LIKE ?3 ESCAPE '\' OR message_id LIKE ?3 ESCAPE '\')
+		ORDER BY id = ?4 DESC, message_id = ?4 DESC, seq LIMIT 2`, session, begins, ends, given)
 	switch {
 	case err != nil:
 		return letter{}, err
 	case len(list) == 0:
 		return letter{}, errNoLetter
-	case len(list) > 1 && list[0].ID != start && list[0].MessageID != start:
+	case len(list) > 1 && list[0].ID != given && list[0].MessageID != given:
 		return letter{}, errAmbiguous
 	}
 	return list[0], nil

@@ -28,7 +28,7 @@ type Send struct {
 	To       string        `json:"to"`
 	Text     string        `json:"text"`
 	Priority wire.Priority `json:"priority,omitempty"` // "": next
-	ReplyTo  string        `json:"replyTo,omitempty"`  // the id of a message, or 8 characters of its start
+	ReplyTo  string        `json:"replyTo,omitempty"`  // the id of a message, or 8 characters of its start or end
 	Mesh     string        `json:"mesh,omitempty"`     // needed when the session is in several
 	ClientID string        `json:"clientId,omitempty"` // for a caller that may repeat the call; "": a fresh one
 }
@@ -129,7 +129,7 @@ type Message struct {
 
 // MessageQuery asks how far a sent message has come.
 type MessageQuery struct {
-	ID string `json:"id"` // as in Sent, or 8 characters of its start
+	ID string `json:"id"` // as in Sent, or 8 characters of its start or end
 }
 
 // MessageStatus answers MessageQuery.

@@ -47,7 +47,7 @@ func (s *server) addTools(m *mcp.Server) {
 		Name:        "send_message",
 		Description: "Send a message to a peer, a group (@name) or everybody (*) of the mesh. It is encrypted for them and waits while they are away. Answers with an id for message_status.",
 		InputSchema: schema(`{"type":"object","required":["message"],"additionalProperties":false,"properties":{
-			"to":{"type":"string","description":"Name of a peer, its key or the first 8 digits of it, @group, or * for everybody. Leave it out with reply_to to answer the sender."},
+			"to":{"type":"string","description":"Name of a peer, its key or the first 8 digits of it, @group for those who are in that group now, or * for everybody who is here now. Leave it out with reply_to to answer the sender."},
 			"message":{"type":"string","minLength":1,"description":"The text, with all that its reader needs to know."},
 			"priority":{"type":"string","enum":["now","next","low"],"description":"now: interrupts the peer's work; next (default): when it is idle; low: when it is idle, and least important."},
 			"reply_to":{"type":"string","minLength":8,"description":"Id of the message that this answers."},
@@ -74,7 +74,7 @@ func (s *server) addTools(m *mcp.Server) {
 		Name:        "message_status",
 		Description: "Tell how far a message that you sent has come: waiting, queued, delivered, in the recipient's context, or expired, refused, failed.",
 		InputSchema: schema(`{"type":"object","required":["id"],"additionalProperties":false,"properties":{
-			"id":{"type":"string","minLength":8,"description":"The id from send_message, or its first 8 characters."}}}`),
+			"id":{"type":"string","minLength":8,"description":"The id from send_message, or 8 characters or more of its start or end."}}}`),
 		Annotations: &mcp.ToolAnnotations{Title: "Status of a message", ReadOnlyHint: true, OpenWorldHint: yes()},
 	}, s.messageStatus)
 	s.addPresenceTools(m)

@@ -1,0 +1,45 @@
+package broker
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// reachesNobody refuses a message to many that would have no recipient. It tells a
+// group of which nobody is there now from one that nobody belongs to. The caller holds
+// the room's lock.
+func (c *conn) reachesNobody(m *wire.Send) *refusal {
+	var empty, unknown []string
+	for _, t := range m.Targets {
+		switch {
+		case t.Kind != wire.TargetGroup:
+			return &refusal{wire.AckTargetNotFound, "nobody else is here now, and a message to everybody is for those who are"}
+		case c.isGroup(t.Name):
+			empty = append(empty, "@"+t.Name)
+		default:
+			unknown = append(unknown, "@"+t.Name)
+		}
+	}
+	if len(empty) > 0 {
+		return &refusal{wire.AckTargetNotFound, "nobody else is in " + strings.Join(empty, ", ") + " now, and a message to a group is for those who are"}
+	}
+	return &refusal{wire.AckTargetNotFound, "there is no group " + strings.Join(unknown, ", ") + ": nobody belongs to it"}
+}
+
+// isGroup reports whether somebody is in a group, or belongs to it when connected.
+func (c *conn) isGroup(name string) bool {
+	if slices.ContainsFunc(c.room.All(), func(p *presence.Presence[*conn]) bool {
+		return (p.Visible || p.MemberKey == c.member) && presence.InGroup(p.Groups, name)
+	}) {
+		return true
+	}
+	for _, m := range c.room.members.Members() {
+		if !m.Removed() && presence.InGroup(m.Groups, name) {
+			return true
+		}
+	}
+	return false
+}

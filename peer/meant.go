@@ -1,0 +1,69 @@
+package peer
+
+import (
+	"strings"
+
+	"github.com/claudemesh/claudemesh/peer/internal/nearest"
+	"github.com/claudemesh/claudemesh/visible"
+	"github.com/claudemesh/claudemesh/visible/alike"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Meant returns the name or @group that is most like a target that means nobody: the same
+// word as a name, else as a group, else one that differs in a few letters. It returns ""
+// when nothing is like it.
+func Meant(to string, peers []wire.PeerRow, members []wire.MemberRow) string {
+	var words []string
+	targets := make(map[string]string)
+	consider := func(word, target string) {
+		if _, known := targets[word]; !known && target != to {
+			words, targets[word] = append(words, word), target
+		}
+	}
+	name := func(name string) {
+		if alike.Mistaken(name) == "" {
+			consider(name, name)
+		}
+	}
+	for i := range peers {
+		name(peers[i].DisplayName)
+	}
+	for i := range members {
+		if !members[i].Removed {
+			name(members[i].DisplayName)
+		}
+	}
+	for i := range peers {
+		for _, g := range peers[i].Groups {
+			consider(g.Name, "@"+g.Name)
+		}
+	}
+	return targets[nearest.Of(strings.TrimLeft(to, "@#"), words)]
+}
+
+// DidYouMean is the question that goes with Meant, with what follows it; "" for none.
+func DidYouMean(meant string) string {
+	if meant == "" {
+		return ""
+	}
+	return `did you mean "` + visible.Line(meant, visible.People) + `"? `
+}
+
+// ReachesNobodyError tells that a message to many was refused because nobody would get it.
+type ReachesNobodyError struct {
+	Target string // as typed
+	Reason string // the broker's words
+	Meant  string // as of Meant
+}
+
+func (e *ReachesNobodyError) Error() string {
+	_, why, found := strings.Cut(e.Reason, ": ")
+	if !found {
+		why = e.Reason
+	}
+	text := "nothing was sent to " + e.Target + ": " + why
+	if e.Meant != "" {
+		text += "; " + strings.TrimSpace(DidYouMean(e.Meant))
+	}
+	return text
+}

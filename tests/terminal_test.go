@@ -1,0 +1,92 @@
+package tests
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+
+	"github.com/claudemesh/claudemesh/internal/await"
+)
+
+// terminal is a command in a terminal of its own, where somebody types.
+type terminal struct {
+	t    testing.TB
+	cmd  *exec.Cmd
+	tty  *os.File
+	done chan struct{}
+
+	mu   sync.Mutex
+	seen bytes.Buffer
+}
+
+// terminal starts a command in a terminal.
+func (p *person) terminal(args ...string) *terminal {
+	p.t.Helper()
+	cmd := p.command(args...)
+	tty, err := pty.Start(cmd)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	term := &terminal{t: p.t, cmd: cmd, tty: tty, done: make(chan struct{})}
+	go func() {
+		defer close(term.done)
+		b := make([]byte, 4096)
+		for {
+			n, err := tty.Read(b) // fails when the command has ended
+			term.mu.Lock()
+			term.seen.Write(b[:n])
+			term.mu.Unlock()
+			if err != nil {
+				break
+			}
+		}
+		_ = cmd.Wait()
+	}()
+	p.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-term.done
+		_ = tty.Close()
+	})
+	return term
+}
+
+// screen is all that the command has printed.
+func (term *terminal) screen() string {
+	term.mu.Lock()
+	defer term.mu.Unlock()
+	return strings.ReplaceAll(term.seen.String(), "\r\n", "\n")
+}
+
+// awaits waits until the command has printed a text.
+func (term *terminal) awaits(text string) {
+	term.t.Helper()
+	await.Until(term.t, fmt.Sprintf("%v says %q", term.cmd.Args, text), func() bool { return strings.Contains(term.screen(), text) }, term.screen)
+}
+
+// types types, "\x03" for Ctrl-C and "\x04" for Ctrl-D.
+func (term *terminal) types(text string) {
+	term.t.Helper()
+	if _, err := term.tty.WriteString(text); err != nil {
+		term.t.Fatal(err)
+	}
+}
+
+// ends waits for the end, with an exit code.
+func (term *terminal) ends(code int) {
+	term.t.Helper()
+	select {
+	case <-term.done:
+	case <-time.After(patience):
+		term.t.Fatalf("%v goes on:\n%s", term.cmd.Args, term.screen())
+	}
+	if got := term.cmd.ProcessState.ExitCode(); got != code {
+		term.t.Errorf("%v: exit code %d, want %d:\n%s", term.cmd.Args, got, code, term.screen())
+	}
+}
