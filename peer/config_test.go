@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -219,6 +220,21 @@ func TestFind(t *testing.T) {
 		case tc.want != "" && (err != nil || m.MeshID != tc.want):
 			t.Errorf("%s: got %v, %v", tc.name, m, err)
 		}
+	}
+}
+
+// Where there are no locks, it says what to do; what is only held is told apart.
+func TestNoLocks(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{syscall.ENOLCK, syscall.ENOTSUP, syscall.ENOSYS} {
+		got := lockError("/net/home/x.lock", err)
+		if !errors.Is(got, err) || !strings.Contains(got.Error(), "/net/home/x.lock") ||
+			!strings.Contains(got.Error(), "offers no locks") || !strings.Contains(got.Error(), "set CLAUDEMESH_CONFIG_DIR to a directory on a local disk") {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
+	if got := lockError("x", ErrLocked); !errors.Is(got, ErrLocked) || strings.Contains(got.Error(), "offers no locks") {
+		t.Errorf("got %v", got)
 	}
 }
 

@@ -27,15 +27,19 @@ func TryLock(path string) (*FileLock, error) {
 	}
 	if err := system.TryLock(file); err != nil {
 		file.Close()
-		switch {
-		case errors.Is(err, ErrLocked):
-			return nil, ErrLocked
-		case errors.Is(err, syscall.ENOTSUP), errors.Is(err, syscall.ENOLCK), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EINVAL):
-			return nil, fmt.Errorf("lock %s: its file system offers no locks (%w); set CLAUDEMESH_CONFIG_DIR to a directory on a local disk", path, err)
-		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		return nil, lockError(path, err)
 	}
 	return &FileLock{file}, nil
+}
+
+func lockError(path string, err error) error {
+	switch {
+	case errors.Is(err, ErrLocked):
+		return ErrLocked
+	case errors.Is(err, syscall.ENOTSUP), errors.Is(err, syscall.ENOLCK), errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EINVAL):
+		return fmt.Errorf("lock %s: its file system offers no locks (%w); set CLAUDEMESH_CONFIG_DIR to a directory on a local disk", path, err)
+	}
+	return fmt.Errorf("lock %s: %w", path, err)
 }
 
 // Lock waits for the lock of the file at path until ctx ends.

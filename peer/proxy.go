@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -41,6 +42,18 @@ func proxyFromEnvironment() func(*url.URL) (*url.URL, error) {
 	return config.ProxyFunc()
 }
 
+// ProxyError is a broker that can't be reached because a proxy can't, or does not let us.
+type ProxyError struct {
+	Proxy, Broker string // hosts, with the ports that their URLs have
+	Err           error
+}
+
+func (e *ProxyError) Error() string {
+	return fmt.Sprintf("reach %s through the proxy %s: %v", e.Broker, e.Proxy, e.Err)
+}
+
+func (e *ProxyError) Unwrap() error { return e.Err }
+
 // proxied sends each request the way that its scheme needs. net/http asks a proxy for a
 // tunnel (CONNECT) only under TLS; a WebSocket needs one without TLS too, RFC 6455
 // section 4.1.
@@ -49,6 +62,12 @@ type proxied struct{ plain, secure *http.Transport }
 func newProxied(proxy func(*url.URL) (*url.URL, error)) *proxied {
 	secure := http.DefaultTransport.(*http.Transport).Clone()
 	secure.Proxy = func(r *http.Request) (*url.URL, error) { return proxy(r.URL) }
+	secure.OnProxyConnectResponse = func(_ context.Context, via *url.URL, connect *http.Request, answer *http.Response) error {
+		if answer.StatusCode != http.StatusOK {
+			return &ProxyError{via.Host, connect.URL.Host, errors.New("the proxy answered " + answer.Status)}
+		}
+		return nil
+	}
 	plain := secure.Clone()
 	plain.Proxy = func(r *http.Request) (*url.URL, error) {
 		u, err := proxy(r.URL)
@@ -83,7 +102,7 @@ func (p *proxied) RoundTrip(r *http.Request) (*http.Response, error) {
 func tunnel(ctx context.Context, dial func(ctx context.Context, network, addr string) (net.Conn, error), proxy *url.URL, addr string) (net.Conn, error) {
 	conn, err := dial(ctx, "tcp", proxyAddr(proxy))
 	if err != nil {
-		return nil, fmt.Errorf("connect to the proxy %s: %w", proxy.Host, err)
+		return nil, &ProxyError{proxy.Host, addr, err}
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // ends what is under way
 	defer stop()
@@ -92,7 +111,7 @@ func tunnel(ctx context.Context, dial func(ctx context.Context, network, addr st
 	}
 	if err := askForTunnel(conn, proxy.User, addr); err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("reach %s through the proxy %s: %w", addr, proxy.Host, err)
+		return nil, &ProxyError{proxy.Host, addr, err}
 	}
 	return conn, nil
 }

@@ -89,6 +89,10 @@ func (a *app) dial(ctx context.Context, o peer.Options) (*peer.Client, error) {
 	return peer.Dial(ctx, o)
 }
 
+// proxyAdvice is what to do about a proxy that is of no use.
+const proxyAdvice = "; set HTTPS_PROXY (for wss), HTTP_PROXY (ws) or ALL_PROXY right, with the user and password that the proxy asks for, " +
+	"or name the broker's host in NO_PROXY"
+
 // explain puts into words what went wrong, and what to do about it.
 func explain(err error) string {
 	var hello *peer.HelloError
@@ -99,6 +103,7 @@ func explain(err error) string {
 	var fate *fateError
 	var request *peer.RequestError
 	var changed *peer.ChangedKeyError
+	var proxy *peer.ProxyError
 	var dns *net.DNSError
 	var op *net.OpError
 	var cert *tls.CertificateVerificationError
@@ -123,6 +128,10 @@ func explain(err error) string {
 			return "the broker does not offer this: " + request.Error()
 		}
 		return request.Error()
+	case errors.As(err, &proxy):
+		return "broker unreachable: " + proxy.Error() + proxyAdvice
+	case errors.As(err, &op) && (op.Op == "proxyconnect" || strings.HasPrefix(op.Op, "socks")):
+		return "broker unreachable: the proxy does not answer: " + op.Err.Error() + proxyAdvice
 	case errors.Is(err, syscall.ECONNREFUSED) && errors.As(err, &op) && op.Addr != nil:
 		return "broker unreachable: nothing listens at " + op.Addr.String() + "; is the broker running there?"
 	case errors.As(err, &dns):

@@ -85,6 +85,29 @@ func (a *app) serviceFile() (daemon.ServiceFile, error) {
 	return service.File(runtime.GOOS, os.Getuid())
 }
 
+// service checks that the service, if there is one, starts a program that is there: a
+// package manager may have moved it.
+func (d *doctor) service() {
+	file, err := d.serviceFile()
+	if err != nil {
+		return // there are no services here
+	}
+	text, err := os.ReadFile(file.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return
+	case err != nil:
+		d.found("service", false, "%v; make it readable, or write it anew with `claudemesh daemon install-service`", err)
+		return
+	}
+	path := daemon.ServiceProgram(string(text))
+	if found, err := exec.LookPath(path); err != nil || found != path {
+		d.found("service", false, "%s starts %q, which is not there; run `claudemesh daemon install-service` again", file.Path, path)
+		return
+	}
+	d.found("service", true, "%s starts %s", file.Path, path)
+}
+
 // system runs commands of the system's service manager.
 func (a *app) system(commands [][]string) error {
 	for _, c := range commands {

@@ -66,6 +66,7 @@ and the confirmation back. Exits with 1 if anything is wrong.
 func (d *doctor) examine(ctx context.Context) {
 	d.files()
 	d.claudeCode()
+	d.service()
 	checks := []struct {
 		name string
 		run  func(context.Context) (string, error)
@@ -277,7 +278,7 @@ func (d *doctor) report(asJSON bool) error {
 			} else if !f.OK {
 				mark = d.paint(red, "✗")
 			}
-			if _, err := fmt.Fprintf(d.out, "%s %-11s %s\n", mark, f.Check, printable(f.Detail)); err != nil {
+			if _, err := fmt.Fprintf(d.out, "%s %-11s %s\n", mark, f.Check, printable(copyable(f.Detail))); err != nil {
 				return err
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/install"
 	"github.com/claudemesh/claudemesh/peer/claudecode/plugin"
 	"github.com/claudemesh/claudemesh/peer/claudecode/program"
+	"github.com/claudemesh/claudemesh/peer/daemon"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -86,13 +87,17 @@ func (d *doctor) claudeCode() {
 		d.found("hooks", false, "find the working directory: %v", err)
 		return
 	}
-	places := diagnose.PlacesOf(i.ConfigDir, cwd)
 	installed, err := i.Installed()
-	if locked := places.MarketplacesLocked(plugin.At(i.Dir).Marketplace); locked != "" && !installed {
+	d.settings(diagnose.PlacesOf(i.ConfigDir, cwd), plugin.At(i.Dir).Marketplace, err == nil && installed)
+}
+
+// settings checks what in Claude Code's settings keeps the plugin from working.
+func (d *doctor) settings(places diagnose.Places, marketplace string, installed bool) {
+	if locked := places.MarketplacesLocked(marketplace); locked != "" && !installed {
 		d.found("plugin", false, "it can't be installed for good: %s; `claudemesh launch` works without", locked)
 	}
 	var problems []string
-	for _, l := range places.Lacks(diagnose.Start{PluginDir: err != nil || !installed}) {
+	for _, l := range places.Lacks(diagnose.Start{PluginDir: !installed}) {
 		problems = append(problems, l.String())
 	}
 	problems = append(problems, places.Rivals()...)
@@ -166,6 +171,10 @@ func (d *doctor) daemon(ctx context.Context) (string, error) {
 		return "not running; whatever needs it starts it", nil
 	}
 	if err != nil {
+		var held *daemon.HeldError
+		if errors.As(err, &held) {
+			return "", held // it says what to do
+		}
 		return "", errors.New("the daemon does not answer as it should: " + err.Error() + "; restart it with `claudemesh daemon down` and `claudemesh daemon up`, or end its process")
 	}
 	if local.OwnBuild(buildVersion()).Newer(status.Build) {

@@ -171,3 +171,21 @@ func TestEndsWhenItsDirectoryIsGone(t *testing.T) {
 		}
 	}
 }
+
+// What a service starts is read back from its definition, whatever the path is.
+func TestServiceProgram(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/usr/bin/claudemesh", `/opt/50% "odd" \n\\dir/it's <a> & b/claudemesh`, "/two\nlines"} {
+		s := Service{Executable: path}
+		for name, text := range map[string]string{"unit": s.unit(), "plist": s.plist()} {
+			if got := ServiceProgram(text); got != path {
+				t.Errorf("%s: %q, want %q", name, got, path)
+			}
+		}
+	}
+	for _, text := range []string{"", "[Service]\nExecStart=/bin/true\n", "<plist/>"} {
+		if got := ServiceProgram(text); got != "" {
+			t.Errorf("%q starts %q", text, got)
+		}
+	}
+}

@@ -4,8 +4,10 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"html"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sort"
 	"strings"
 )
@@ -151,6 +153,23 @@ func (s Service) plist() string {
 </dict>
 </plist>
 `
+}
+
+var (
+	unitProgram  = regexp.MustCompile(`(?m)^ExecStart="((?:[^"\\]|\\.)*)"`)
+	plistProgram = regexp.MustCompile(`<key>ProgramArguments</key>\s*<array>\s*<string>([^<]*)</string>`)
+)
+
+// ServiceProgram returns the path of the program that a service's definition starts; ""
+// when the text is none of ours.
+func ServiceProgram(text string) string {
+	if found := unitProgram.FindStringSubmatch(text); found != nil {
+		return strings.NewReplacer(`\\`, `\`, `\"`, `"`, `%%`, `%`, `\n`, "\n").Replace(found[1])
+	}
+	if found := plistProgram.FindStringSubmatch(text); found != nil {
+		return html.UnescapeString(found[1])
+	}
+	return ""
 }
 
 func (s Service) envNames() []string {

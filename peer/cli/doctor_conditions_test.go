@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/peer/claudecode/diagnose"
+)
+
+// TestDoctorOfSettings has for each thing in the organization's or the user's settings
+// that keeps the plugin from working what doctor says of it: what is wrong, and what to do.
+func TestDoctorOfSettings(t *testing.T) {
+	t.Parallel()
+	const ask = "; ask whoever manages this machine to allow claudemesh"
+	for _, tc := range []struct {
+		name, file, text string
+		installed        bool
+		check, says      string // HOME stands for the directory
+	}{
+		{"nothing", "user", `{}`, false, "", ""},
+		{"hooks off", "user", `{"disableAllHooks":true}`, false,
+			"hooks", "all hooks are turned off by disableAllHooks in HOME/user; take it out"},
+		{"hooks off by the organization", "managed", `{"disableAllHooks":true}`, true,
+			"hooks", "all hooks are turned off by disableAllHooks in HOME/managed" + ask},
+		{"managed hooks only", "managed", `{"allowManagedHooksOnly":true}`, true,
+			"hooks", "only hooks of your organization run, because of allowManagedHooksOnly in HOME/managed" + ask},
+		{"no plugins by option", "managed", `{"disableSideloadFlags":true}`, false,
+			"hooks", "Claude Code takes no plugin by --plugin-dir, because of disableSideloadFlags in HOME/managed" + ask},
+		{"MCP servers of the organization", "managed-mcp", `{"mcpServers":{}}`, true,
+			"hooks", "your organization decides which MCP servers there are, in HOME/managed-mcp" + ask},
+		{"other MCP servers", "managed", `{"allowedMcpServers":[]}`, true,
+			"hooks", "our MCP server is not among allowedMcpServers in HOME/managed" + ask},
+		{"locked marketplaces", "managed", `{"strictKnownMarketplaces":[]}`, false,
+			"plugin", "strictKnownMarketplaces in HOME/managed"},
+		{"locked marketplaces, but installed", "managed", `{"strictKnownMarketplaces":[]}`, true, "", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			home := t.TempDir()
+			in := func(name string) string { return filepath.Join(home, name) }
+			if err := os.WriteFile(in(tc.file), []byte(tc.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			d := &doctor{app: &app{}}
+			d.settings(diagnose.Places{User: in("user"), State: in("state"), Managed: []string{in("managed")}, ManagedMCP: []string{in("managed-mcp")}}, in("plugin"), tc.installed)
+			var bad []finding
+			for _, f := range d.findings {
+				if !f.OK {
+					bad = append(bad, f)
+				}
+			}
+			if tc.says == "" {
+				if len(bad) > 0 {
+					t.Errorf("found %+v", bad)
+				}
+				return
+			}
+			if len(bad) != 1 || bad[0].Check != tc.check || !strings.Contains(strings.ReplaceAll(bad[0].Detail, home, "HOME"), tc.says) {
+				t.Errorf("found %+v, want %q", bad, tc.says)
+			}
+			if tc.check == "plugin" && !strings.Contains(bad[0].Detail, "`claudemesh launch` works without") {
+				t.Errorf("%s: not what to do", bad[0].Detail)
+			}
+		})
+	}
+}
