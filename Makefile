@@ -65,7 +65,7 @@ bench: ## benchmarks
 	@scripts/need postgres
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m $(TESTS)
 
-benchmarks: ## BENCHMARKS.md: the broker beside its limits, 20 minutes; BENCHFLAGS='-quick' to see that it works
+benchmarks: ## BENCHMARKS.md: the broker beside its limits, half an hour; BENCHFLAGS='-quick' to see that it works
 	@scripts/need postgres
 	@cd tests/bench && go run . $(BENCHFLAGS)
 
