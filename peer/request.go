@@ -37,7 +37,12 @@ func (c *Client) request(ctx context.Context, typ string, frame object, v any) e
 	case f := <-answer:
 		return readAnswer(typ, &f, v)
 	case <-conn.ctx.Done():
-		return fmt.Errorf("%s: %w", typ, ErrDisconnected)
+		select {
+		case f := <-answer: // it came just before the end
+			return readAnswer(typ, &f, v)
+		default:
+			return fmt.Errorf("%s: %w", typ, ErrDisconnected)
+		}
 	case <-ctx.Done():
 		return fmt.Errorf("%s: the broker has not answered: %w", typ, ctx.Err())
 	}

@@ -116,3 +116,26 @@ func TestMeant(t *testing.T) {
 		t.Errorf("the terminal obeys %q", got)
 	}
 }
+
+// An answer counts that comes together with the end of the connection, as when the broker
+// lets a member go that leaves.
+func TestAnswerBeforeTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 50 {
+			s, stop := newScripted(t, func(c *serverConn) {
+				c.hello()
+				f, ok := c.nextOf(wire.TypeMemberRemove)
+				if !ok {
+					return
+				}
+				c.write(map[string]any{"type": "ack", "_reqId": f.ReqID, "queued": false})
+			})
+			c := s.dialed(s.options())
+			if err := c.MemberRemove(t.Context(), newKey(t).Public()); err != nil {
+				t.Error(err)
+			}
+			c.Close()
+			stop()
+		}
+	})
+}
