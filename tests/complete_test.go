@@ -18,6 +18,7 @@ func TestCompletionInBash(t *testing.T) {
 	bob.must("join", alice.invite("--groups", "backend"), "--name", "bob the builder")
 	bob.start("inbox", "--follow")
 	await.Until(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
+	id := strings.Fields(alice.must("send", "bob the builder", "hello"))[0]
 	for _, tc := range []struct {
 		words []string
 		want  []string
@@ -28,6 +29,7 @@ func TestCompletionInBash(t *testing.T) {
 		{[]string{"block", ""}, []string{`bob\ the\ builder`}},
 		{[]string{"role", "x", ""}, []string{"admin", "member"}},
 		{[]string{"peers", "--mesh", ""}, []string{"team"}},
+		{[]string{"status", ""}, []string{id}},
 		{[]string{"leav"}, []string{"leave"}},
 	} {
 		if got := alice.tab(tc.words...); !slices.Equal(got, tc.want) {

@@ -53,6 +53,8 @@ var flagCompletions = map[string]choices{
 	"--mesh":           meshes,
 	"launch --mesh":    meshes,
 	"send --priority":  words("now", "next", "low"),
+	"send --wait":      words(waitDelivered),
+	"reply --wait":     words(waitDelivered),
 	"send --reply-to":  receivedMessages,
 	"reply --priority": words("now", "next", "low"),
 	"invite --role":    words("member", "admin"),

@@ -163,6 +163,7 @@ func (a *app) send(ctx context.Context, to, body string, f *sendFlags) error {
 	if err != nil {
 		return explainTarget(ctx, client, to, err)
 	}
+	a.rememberSent(mesh.MeshID, receipt.MessageID, recipient.Name)
 	w.next("the broker has the message; waiting to hear how far it comes, and Ctrl-C ends only that")
 	status, known, err := a.follow(ctx, client, receipt.MessageID, f)
 	if err != nil {
