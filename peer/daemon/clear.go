@@ -55,10 +55,12 @@ func (d *daemon) leftEarlier(p *proc, id string, clears bool) error {
 	old := p.earlier[i]
 	p.earlier = slices.Delete(p.earlier, i, i+1)
 	d.mu.Unlock()
-	if !clears || d.session(id) != nil {
-		return nil
+	if clears && d.session(id) == nil {
+		if err := d.succeedLate(p.session, old); err != nil {
+			return err
+		}
 	}
-	return d.succeedLate(p.session, old)
+	return d.store.forgetEarlier(d.write(), p.Number, id)
 }
 
 // succeedLate makes a session the successor of one that has ended before it was said to

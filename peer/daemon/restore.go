@@ -34,6 +34,9 @@ func (d *daemon) restore() error {
 		d.sessions[p.SessionID] = p.session
 	}
 	d.mu.Unlock()
+	if err := d.restoreEarlier(); err != nil {
+		return err
+	}
 	var errs []error
 	for _, p := range d.allProcesses() {
 		if d.over(p) {
@@ -44,6 +47,22 @@ func (d *daemon) restore() error {
 	errs = append(errs, d.recallTakes())
 	d.reloadConfig() // connects
 	return errors.Join(errs...)
+}
+
+// restoreEarlier recalls the sessions that the processes ran before.
+func (d *daemon) restoreEarlier() error {
+	list, err := d.store.earlierSessions(d.write())
+	for i := range list {
+		s := d.newSession(list[i].facts)
+		s.over()
+		s.desk.Close()
+		d.mu.Lock()
+		if p := d.procs[list[i].process]; p != nil {
+			p.runBefore(s)
+		}
+		d.mu.Unlock()
+	}
+	return err
 }
 
 // finishHandOvers completes what a crash has cut short. A session that has come back

@@ -89,15 +89,17 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 	}
 	entry := registered{ID: who, Token: p.Token, SessionID: id}
 	ended, formers := "", map[string][]string{}
+	var before *facts // of old, if nobody has said how it ended
 	if old != nil && len(d.processesOf(old)) == 1 {
 		ended = old.id
-		if former != nil {
-			if formers, err = d.formersOf(old, f.Meshes, id); err != nil {
-				return nil, nil, err
-			}
+		if former == nil {
+			was := old.snapshot()
+			before = &was
+		} else if formers, err = d.formersOf(old, f.Meshes, id); err != nil {
+			return nil, nil, err
 		}
 	}
-	if err := d.store.put(d.write(), &f, entry, formers, ended, now); err != nil {
+	if err := d.store.put(d.write(), &f, entry, formers, ended, before, now); err != nil {
 		return nil, nil, err
 	}
 	if s == nil {
@@ -107,7 +109,7 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 		s.facts = f
 		s.mu.Unlock()
 	}
-	d.move(p, entry, s, ended, former != nil)
+	d.move(p, entry, s, ended, before != nil)
 	if err := d.writeTicket(entry); err != nil {
 		d.log.Error("write ticket", "error", err)
 		warnings = append(warnings, err.Error())
@@ -186,13 +188,12 @@ func (d *daemon) nextFacts(s, former *session, id string, r *local.Register, now
 }
 
 // move changes which session a process runs in the maps. ended is the one that it has
-// run, if it is over; succeeded tells that this one goes on for it.
-func (d *daemon) move(p *proc, entry registered, s *session, ended string, succeeded bool) {
+// run, if it is over; untold says that nobody has said how it ended.
+func (d *daemon) move(p *proc, entry registered, s *session, ended string, untold bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if ended != "" && !succeeded {
-		p.earlier = append(p.earlier, p.session)
-		p.earlier = p.earlier[max(0, len(p.earlier)-wire.MaxSuccessions):]
+	if untold {
+		p.runBefore(p.session)
 	}
 	p.registered, p.session, p.since = entry, s, time.Now()
 	d.procs[entry.Number] = p
@@ -201,6 +202,14 @@ func (d *daemon) move(p *proc, entry registered, s *session, ended string, succe
 	if ended != "" {
 		delete(d.sessions, ended)
 	}
+}
+
+// runBefore notes that the process ran a session of which it has not said how it ended.
+// The caller holds daemon.mu.
+func (p *proc) runBefore(s *session) {
+	p.earlier = slices.DeleteFunc(p.earlier, func(other *session) bool { return other.id == s.id })
+	p.earlier = append(p.earlier, s)
+	p.earlier = p.earlier[max(0, len(p.earlier)-wire.MaxSuccessions):]
 }
 
 // registered answers a registration.

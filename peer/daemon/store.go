@@ -56,6 +56,17 @@ CREATE TABLE process (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO process SELECT '', pid, start, token, session_id, cleared FROM old_process;
 DROP TABLE old_process;
+`, `
+-- Sessions that a process ran before, and of which it has not said how they ended.
+CREATE TABLE earlier (
+	seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+	domain     TEXT NOT NULL,
+	pid        INTEGER NOT NULL,
+	session_id TEXT NOT NULL,
+	facts      TEXT NOT NULL, -- JSON
+	UNIQUE (domain, pid, session_id),
+	FOREIGN KEY (domain, pid) REFERENCES process ON DELETE CASCADE
+) STRICT;
 `}
 
 const firstSchema = `

@@ -78,14 +78,20 @@ func putSession(ctx context.Context, tx *sql.Tx, f *facts) error {
 }
 
 // put writes, in one step, that a process runs a session, which sessions that one
-// goes on for, and that the session which the process ran before is over.
-func (s *store) put(ctx context.Context, f *facts, p registered, formers map[string][]string, ended string, now time.Time) error {
+// goes on for, and that the session which the process ran before is over. before is that
+// one, if it has not been said how it ended.
+func (s *store) put(ctx context.Context, f *facts, p registered, formers map[string][]string, ended string, before *facts, now time.Time) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
 		if err := errors.Join(putSession(ctx, tx, f), putKnown(ctx, tx, f, now)); err != nil {
 			return err
 		}
 		if err := putProcess(ctx, tx, p); err != nil {
 			return err
+		}
+		if before != nil {
+			if err := putEarlier(ctx, tx, p.Number, before); err != nil {
+				return err
+			}
 		}
 		return errors.Join(putFormers(ctx, tx, f.ID, formers, ended, now), removeSession(ctx, tx, ended))
 	})

@@ -219,10 +219,14 @@ func (h *Hook) parent(e *Event) (pid int, nested bool) {
 
 // end says that the session is left. Without a daemon there is nothing to leave,
 // unless it has crashed: then its presences are still there, and go when another
-// one is told.
+// one is told. A clear must be told in any case: what is written to the session that it
+// ends is for the next one of the process, whatever that one's start says of itself.
 func (h *Hook) end(ctx context.Context, e *Event) error {
 	daemon, err := local.Owner(h.Dir)
 	if err != nil {
+		if e.Reason == text(local.SourceClear) {
+			err = errors.Join(err, h.detach(e))
+		}
 		return err
 	}
 	err = daemon.Call(ctx, local.VerbEnd, h.ending(e), nil)

@@ -1,0 +1,52 @@
+package daemon
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+
+	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// earlier is a session that a process ran before, and of which it has not said how it
+// ended: the hook that tells of a clear may run minutes after the next session has begun.
+type earlier struct {
+	process process.Number
+	facts   facts
+}
+
+// putEarlier writes that a process has run a session. The last few are kept.
+func putEarlier(ctx context.Context, tx *sql.Tx, n process.Number, f *facts) error {
+	text, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO earlier (domain, pid, session_id, facts) VALUES (?, ?, ?, ?)`,
+		n.Domain, n.PID, f.ID, string(text)); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `DELETE FROM earlier WHERE domain = ?1 AND pid = ?2 AND seq NOT IN
+		(SELECT seq FROM earlier WHERE domain = ?1 AND pid = ?2 ORDER BY seq DESC LIMIT ?3)`, n.Domain, n.PID, wire.MaxSuccessions)
+	return err
+}
+
+// earlierSessions returns those of all processes, each one's in the order in which it ran them.
+func (s *store) earlierSessions(ctx context.Context) ([]earlier, error) {
+	return collect(ctx, s.db, "read earlier sessions", func(r *sql.Rows, e *earlier) error {
+		var text string
+		if err := r.Scan(&e.process.Domain, &e.process.PID, &text); err != nil {
+			return err
+		}
+		if err := json.Unmarshal([]byte(text), &e.facts); err != nil {
+			return fmt.Errorf("facts: %w", err)
+		}
+		return nil
+	}, `SELECT domain, pid, facts FROM earlier ORDER BY seq`)
+}
+
+// forgetEarlier notes that a process has said how a session ended that it ran before.
+func (s *store) forgetEarlier(ctx context.Context, n process.Number, session string) error {
+	return s.exec(ctx, "forget earlier session", `DELETE FROM earlier WHERE domain = ? AND pid = ? AND session_id = ?`, n.Domain, n.PID, session)
+}
