@@ -11,8 +11,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/jackc/pgx/v5/pgconn"
+	"go.uber.org/zap"
 
 	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/internal/netfs"
 	"github.com/claudemesh/claudemesh/storage/postgres"
 	"github.com/claudemesh/claudemesh/storage/sqlite"
 )
@@ -57,7 +59,7 @@ func (*SQLite) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision resolves the path.
-func (s *SQLite) Provision(caddy.Context) error {
+func (s *SQLite) Provision(ctx caddy.Context) error {
 	if s.Path == "" {
 		dir := caddy.AppDataDir()
 		if !filepath.IsAbs(dir) {
@@ -72,6 +74,11 @@ func (s *SQLite) Provision(caddy.Context) error {
 	}
 	if s.Path, err = filepath.Abs(path); err != nil {
 		return fmt.Errorf("storage sqlite: path: %w", err)
+	}
+	if kind := netfs.Kind(s.Path); kind != "" {
+		ctx.Logger().Warn("the SQLite database is on a network file system: no other machine may open it while the broker runs, "+
+			"and its locks and syncs are that system's; put it on a local disk (storage sqlite <path>), or use Postgres",
+			zap.String("path", s.Path), zap.String("file_system", kind))
 	}
 	return nil
 }

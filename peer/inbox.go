@@ -6,12 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
 	"strings"
 	"time"
-
-	_ "modernc.org/sqlite" // the driver
 
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -92,21 +88,10 @@ func keyOf(text string) wire.Key {
 // first use. What Add has stored survives a loss of power.
 func OpenInbox(ctx context.Context, d Dir) (*Inbox, error) {
 	path := d.Path(InboxName)
-	// SQLite would create the file with the mode of the umask.
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	db, err := OpenDatabase(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("open inbox: %w", err)
 	}
-	file.Close()
-	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{
-		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)"},
-		"_txlock": {"immediate"},
-	}.Encode()}
-	db, err := sql.Open("sqlite", dsn.String())
-	if err != nil {
-		return nil, fmt.Errorf("open inbox: %w", err)
-	}
-	db.SetMaxOpenConns(1) // one writer; others wait in line here instead of for the file
 	if err := migrateInbox(ctx, db); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open inbox %s: %w", path, err)

@@ -50,12 +50,12 @@ var mayImport = map[string]string{
 	"peer/bench":                 client + "peer",
 	"peer/backup":                client + "peer",
 	"peer/cli":                   daemon + "audit peer/backup peer/bench peer/claudecode/...",
-	"caddymesh":                  "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker",
+	"caddymesh":                  "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... internal/netfs broker",
 	// The two implementations know the domain packages for their types.
 	"storage":          "",
 	"storage/sqlite":   "visible visible/alike wire identity mesh presence queue audit journal storage storage/internal/...",
 	"storage/postgres": "visible visible/alike wire identity mesh presence queue audit journal storage storage/internal/...",
-	"cmd/caddy":        "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... broker caddymesh",
+	"cmd/caddy":        "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... internal/netfs broker caddymesh",
 	// No client library and no database: it is started at every call of a tool.
 	"cmd/claudemesh-hook": hookParts + "peer/claudecode/lineage peer/claudecode/debuglog peer/claudecode/program peer/claudecode/hook",
 	"cmd/claudemesh":      daemon + "audit peer/backup peer/bench peer/claudecode/... peer/cli",
@@ -63,7 +63,7 @@ var mayImport = map[string]string{
 
 // What the client library, and what the daemon, is made of.
 const (
-	client    = "visible visible/alike wire identity envelope peer/configdir peer/internal/nearest "
+	client    = "visible visible/alike wire identity envelope internal/netfs peer/configdir peer/internal/nearest "
 	hookParts = "visible wire peer/configdir peer/local peer/daemon/process "
 	daemon    = client + "peer peer/local peer/daemon peer/daemon/... "
 )

@@ -104,6 +104,9 @@ func (d *doctor) examine(ctx context.Context) {
 
 func (d *doctor) files() {
 	f := finding{Check: "files", OK: true, Detail: string(d.dir) + " is open to nobody else"}
+	if warning := peer.NetworkFS(d.dir); warning != "" {
+		f.Detail += "; " + warning
+	}
 	changed, err := peer.RepairModes(d.dir)
 	if err == nil {
 		var keys []string

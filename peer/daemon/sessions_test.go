@@ -369,7 +369,7 @@ func TestSessionIsWhoItWas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec("DROP TABLE known; DROP TABLE handover; ALTER TABLE process DROP COLUMN cleared; ALTER TABLE session DROP COLUMN config_dir; PRAGMA user_version = 1"); err != nil {
+	if _, err := db.Exec("DROP TABLE known; DROP TABLE handover; DROP TABLE earlier; ALTER TABLE process DROP COLUMN cleared; ALTER TABLE session DROP COLUMN config_dir; PRAGMA user_version = 1"); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {

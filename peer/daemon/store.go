@@ -5,10 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-
-	_ "modernc.org/sqlite" // the driver
 
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
@@ -147,21 +143,10 @@ CREATE TABLE confirmation (
 
 func openStore(ctx context.Context, dir peer.Dir) (_ *store, err error) {
 	path := dir.Path(storeName)
-	// SQLite would create the file with the mode of the umask.
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	db, err := peer.OpenDatabase(ctx, path, "foreign_keys(ON)")
 	if err != nil {
 		return nil, fmt.Errorf("open daemon's store: %w", err)
 	}
-	file.Close()
-	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{
-		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)"},
-		"_txlock": {"immediate"},
-	}.Encode()}
-	db, err := sql.Open("sqlite", dsn.String())
-	if err != nil {
-		return nil, fmt.Errorf("open daemon's store: %w", err)
-	}
-	db.SetMaxOpenConns(1)
 	s := &store{db}
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())

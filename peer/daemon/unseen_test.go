@@ -208,11 +208,7 @@ func TestLifeOfAnUnseenProcess(t *testing.T) {
 				return
 			}
 			s.connected()
-			for _, one := range alice.status().Sessions {
-				if len(one.PIDs) != 1 {
-					t.Errorf("it runs in %v", one.PIDs)
-				}
-			}
+			await.Until(t, "it runs in one process", func() bool { return len(alice.status().Sessions[0].PIDs) == 1 })
 			from.send(s.key().String(), "hello")
 			await.Until(t, "its mail comes", func() bool {
 				return slices.ContainsFunc(alice.status().Sessions, func(one local.SessionStatus) bool { return one.Unread == 1 })
