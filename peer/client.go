@@ -26,6 +26,8 @@ type Client struct {
 	seen   seenSet // owned by the deliver loop, of which there is one at a time
 	roster roster
 
+	probe chan struct{} // has room for one: somebody wants to know whether the connection lives
+
 	stop context.CancelFunc // of Dial; nil otherwise
 	done chan struct{}      // closed when Dial's Run has ended
 
@@ -42,7 +44,7 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{o: o, log: o.Logger, roster: roster{asking: make(chan struct{}, 1)}, changed: make(chan struct{})}
+	c := &Client{o: o, log: o.Logger, roster: roster{asking: make(chan struct{}, 1)}, changed: make(chan struct{}), probe: make(chan struct{}, 1)}
 	if !o.Session.IsZero() {
 		c.pairs = append(c.pairs, o.Session)
 	}
@@ -115,6 +117,16 @@ func (c *Client) Run(ctx context.Context) error {
 	return err
 }
 
+// Probe has the client find out at once whether its connection lives, or, if it waits
+// before another attempt, make that attempt now. It is for a machine that has slept: the
+// time that passed then is none for timers.
+func (c *Client) Probe() {
+	select {
+	case c.probe <- struct{}{}:
+	default:
+	}
+}
+
 func (c *Client) runLoop(ctx context.Context) error {
 	var pauses backoff
 	var renewed bool
@@ -126,7 +138,7 @@ func (c *Client) runLoop(ctx context.Context) error {
 			if !renewed {
 				c.tell(State{Connected: true})
 			}
-			err = current.run(ctx, func(from *conn, r received) error { return c.deliver(ctx, from, r) })
+			err = current.run(ctx, c.probe, func(from *conn, r received) error { return c.deliver(ctx, from, r) })
 			if time.Since(current.start) >= stableAfter {
 				pauses.reset()
 			}
@@ -141,10 +153,26 @@ func (c *Client) runLoop(ctx context.Context) error {
 		c.setConn(nil, err)
 		c.tell(State{Err: err, RetryIn: pause})
 		c.log.Warn("not connected to the broker", "error", err, "retry_in", pause)
-		if !sleep(ctx, pause) {
+		if c.pause(ctx, pause) {
+			pauses.reset()
+		}
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
+}
+
+// pause waits for d, until ctx ends, or until a probe, which it reports.
+func (c *Client) pause(ctx context.Context, d time.Duration) (probe bool) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-c.probe:
+		return true
+	}
+	return false
 }
 
 // dialOnce connects. Two hellos of one key within a millisecond are the same

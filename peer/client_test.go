@@ -271,6 +271,61 @@ func TestSilentBrokers(t *testing.T) {
 			c.Close()
 		})
 	})
+	t.Run("dead connection, probed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, stop := newScripted(t, idle)
+			s.mute = true
+			defer stop()
+			states := make(chan State, 10)
+			o := s.options()
+			o.OnState = func(s State) { states <- s }
+			c := s.dialed(o)
+			<-states
+			start := time.Now()
+			c.Probe()
+			if down := <-states; !errors.Is(down.Err, errNoAnswer) || time.Since(start) != probeLimit {
+				t.Errorf("got %v after %v", down.Err, time.Since(start))
+			}
+			c.Close()
+		})
+	})
+	t.Run("living connection, probed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s, stop := newScripted(t, idle)
+			defer stop()
+			c := s.dialed(s.options())
+			for range 3 {
+				c.Probe()
+				time.Sleep(time.Minute)
+			}
+			if s.connects() != 1 {
+				t.Errorf("%d connects", s.connects())
+			}
+			c.Close()
+		})
+	})
+	t.Run("a probe ends a pause", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			drop := func(c *serverConn) { c.hello() }
+			s, stop := newScripted(t, drop, drop, drop, drop, drop, idle)
+			defer stop()
+			states := make(chan State, 100)
+			o := s.options()
+			o.OnState = func(s State) { states <- s }
+			c := s.dialed(o)
+			for range 5 {
+				<-states
+				<-states
+			}
+			synctest.Wait()
+			start := time.Now()
+			c.Probe()
+			if up := <-states; !up.Connected || time.Since(start) != 0 {
+				t.Errorf("got %+v after %v", up, time.Since(start))
+			}
+			c.Close()
+		})
+	})
 	t.Run("pongs are life", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s, stop := newScripted(t, idle)

@@ -24,8 +24,9 @@ const (
 	writeTimeout  = 10 * time.Second
 	pingEvery     = 30 * time.Second
 	silenceLimit  = 75 * time.Second
-	maxFrameBytes = 64 << 20 // the roster of a full mesh is the longest frame
-	pushBuffer    = 256      // received messages that wait for OnMessage; then reading waits
+	probeLimit    = 5 * time.Second // for the answer to a probe
+	maxFrameBytes = 64 << 20        // the roster of a full mesh is the longest frame
+	pushBuffer    = 256             // received messages that wait for OnMessage; then reading waits
 
 	// closeGrace is how long a failed write waits for the reader to find out why.
 	closeGrace = time.Second
@@ -178,12 +179,12 @@ func skewFrom(resp *http.Response) time.Duration {
 
 func (c *conn) hear() { c.heard.Store(int64(time.Since(c.start))) }
 
-// run reads until the connection or ctx ends and returns why. deliver handles
-// one received thing; its error ends the connection.
-func (c *conn) run(ctx context.Context, deliver func(*conn, received) error) error {
+// run reads until the connection or ctx ends and returns why. A probe asks whether the
+// connection still lives. deliver handles one received thing; its error ends the connection.
+func (c *conn) run(ctx context.Context, probe <-chan struct{}, deliver func(*conn, received) error) error {
 	var loops sync.WaitGroup
 	loops.Go(func() { c.leaveLoop(ctx) })
-	loops.Go(c.keepAliveLoop)
+	loops.Go(func() { c.keepAliveLoop(probe) })
 	loops.Go(func() { c.deliverLoop(deliver) })
 	c.fail(c.readLoop())
 	loops.Wait()
@@ -292,7 +293,7 @@ func (c *conn) deliverLoop(deliver func(*conn, received) error) {
 }
 
 // keepAliveLoop pings, and ends a connection on which nothing comes any more.
-func (c *conn) keepAliveLoop() {
+func (c *conn) keepAliveLoop(probe <-chan struct{}) {
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
 	silence := time.NewTimer(silenceLimit)
@@ -312,6 +313,14 @@ func (c *conn) keepAliveLoop() {
 			ctx, cancel := context.WithTimeout(c.ctx, pingEvery/2)
 			_ = c.ws.Ping(ctx)
 			cancel()
+		case <-probe:
+			ctx, cancel := context.WithTimeout(c.ctx, probeLimit)
+			err := c.ws.Ping(ctx) // returns with the pong
+			cancel()
+			if err != nil {
+				c.fail(errNoAnswer)
+				return
+			}
 		case <-silence.C:
 			left := silenceLimit - (time.Since(c.start) - time.Duration(c.heard.Load()))
 			if left <= 0 {

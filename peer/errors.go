@@ -22,6 +22,8 @@ var (
 
 	// errSilent ends a connection on which nothing arrives any more.
 	errSilent = errors.New("nothing heard from the broker for 75 s")
+	// errNoAnswer ends one that does not answer a probe.
+	errNoAnswer = errors.New("the broker did not answer a probe within 5 s")
 
 	// errRenew ends a session's connection while its attestation still holds.
 	errRenew = errors.New("the attestation is to be renewed")

@@ -39,6 +39,8 @@ type Options struct {
 	// correctAfter is how long a process may publish another session than its hooks
 	// have told; 0: 10 s.
 	correctAfter time.Duration
+	// wall is the clock that a user reads; nil: time.Now.
+	wall func() time.Time
 	// silenceLimit and returnLimit are the constants of that name; 0: they.
 	silenceLimit, returnLimit time.Duration
 }
@@ -104,6 +106,7 @@ type daemon struct {
 	dir    os.FileInfo            // of the directory, when the daemon began
 	files  map[string]os.FileInfo // of what the daemon keeps there, by name
 	signed time.Time              // when the lock file was last touched
+	looked moment                 // of the last look at the clocks
 	socket socket
 
 	ctx   context.Context // ends when the daemon stops
@@ -153,6 +156,9 @@ func Run(ctx context.Context, o Options) error {
 	if o.doubtAfter == 0 {
 		o.doubtAfter = doubtAfter
 	}
+	if o.wall == nil {
+		o.wall = time.Now
+	}
 	if o.silenceLimit == 0 {
 		o.silenceLimit = silenceLimit
 	}
@@ -192,6 +198,9 @@ func open(ctx context.Context, o Options) (*daemon, error) {
 		meshes: make(map[string]*joined), lines: make(map[lineName]*line), touched: make(map[string]time.Time), awaited: make(map[string]chan struct{}),
 	}
 	d.hostname, _ = os.Hostname()
+	if warning := peer.NetworkFS(o.Dir); warning != "" {
+		d.log.Warn(warning)
+	}
 	var err error
 	if d.store, err = openStore(ctx, o.Dir); err != nil {
 		return nil, err
@@ -232,6 +241,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	d.mu.Lock()
 	d.info.Socket = path
 	d.mu.Unlock()
+	d.looked = d.now()
 	d.group.Go(d.watchLoop)
 	if err = d.announce(); err == nil {
 		d.log.Info("daemon started", "pid", os.Getpid(), "version", d.o.Build.Version, "socket", path)

@@ -31,6 +31,7 @@ func (d *daemon) watchLoop() {
 		case <-tick.C:
 		}
 		now := time.Now()
+		d.lookForSleep()
 		d.watchProcesses()
 		d.watchStatus(now)
 		if _, err := d.judgeTakes("", byTheClock); err != nil {
