@@ -242,14 +242,15 @@ func (b *Inbox) senders(ctx context.Context, meshID, from string) (_ string, err
 	return string(list), errors.Join(err, rows.Err())
 }
 
-// Mail returns a message of the member's own mail, read or not, by 8 characters or more
-// of the end or the start of its id. It fails with ErrNoMessage or ErrSeveralMessages.
+// Mail returns a message of the member's own mail, read or not, by its MessageID or 8
+// characters or more of its start or end. It fails with ErrNoMessage or ErrSeveralMessages.
 func (b *Inbox) Mail(ctx context.Context, meshID, id string) (Stored, error) {
-	if len(id) < idPart {
-		return Stored{}, fmt.Errorf("%w: give the last %d characters of its id, as they are printed, or all of it", ErrNoMessage, idPart)
+	if err := CheckMessageID(id); err != nil {
+		return Stored{}, fmt.Errorf("%w: %w", ErrNoMessage, err)
 	}
+	begins, ends := IDPatterns(id)
 	list, err := storedRows(ctx, b.db, `SELECT `+storedColumns+` FROM message m WHERE m.mesh_id = ?1 AND m.session = ''
-		AND (substr(m.message_id, -length(?2)) = ?2 OR substr(m.message_id, 1, length(?2)) = ?2) ORDER BY m.message_id = ?2 DESC LIMIT 2`, meshID, id)
+		AND (m.message_id LIKE ?2 ESCAPE '\' OR m.message_id LIKE ?3 ESCAPE '\') ORDER BY m.message_id = ?4 DESC LIMIT 2`, meshID, begins, ends, id)
 	switch {
 	case err != nil:
 		return Stored{}, fmt.Errorf("find message: %w", err)

@@ -13,10 +13,10 @@ import (
 )
 
 var (
-	// ErrNoMessage is returned by Find when there is none of that id.
+	// ErrNoMessage is returned by Find and Mail when there is none of that id.
 	ErrNoMessage = errors.New("no such message in the inbox")
 
-	// ErrSeveralMessages is returned by Find for the start of several ids.
+	// ErrSeveralMessages is returned by Find and Mail for a part of several ids.
 	ErrSeveralMessages = errors.New("several messages have such an id")
 )
 

@@ -100,7 +100,9 @@ func readInbox(t *testing.T, s *server) {
 	bob.fails(2, "for you alone", "reply", ids[0], "--all", "x")
 	bob.fails(1, "no such message", "reply", "ffffffff", "x")
 	bob.fails(1, "no such message", "inbox", "show", "ffffffff")
-	bob.fails(1, "8 characters", "inbox", "show", "fff")
+	bob.fails(2, "too short for the id", "inbox", "show", "fff")
+	bob.fails(2, "too short for the id", "reply", "fff", "x")
+	bob.fails(2, "too short for the id", "inbox", "--before", "fff")
 	bob.fails(2, "no moment", "inbox", "--since", "soon")
 	bob.fails(2, "name of a group", "inbox", "--group", "a b")
 }

@@ -92,6 +92,11 @@ func (f *inboxFlags) check() error {
 	if f.limit < 0 {
 		return usagef("--limit must not be negative")
 	}
+	if f.before != "" {
+		if err := peer.CheckMessageID(f.before); err != nil {
+			return usageError{err}
+		}
+	}
 	if f.group != "" {
 		target, err := wire.ParseTarget("@" + strings.TrimLeft(f.group, "@"))
 		if err != nil && f.group != "*" {

@@ -35,7 +35,7 @@ its id, 8 characters, is enough.
 ` + inboxJSON,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, store, m, err := a.mail(cmd.Context(), args[0])
+			store, m, err := a.mail(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -56,21 +56,24 @@ its id, 8 characters, is enough.
 }
 
 // mail finds a message of the inbox.
-func (a *app) mail(ctx context.Context, id string) (peer.Mesh, *peer.Inbox, peer.Stored, error) {
+func (a *app) mail(ctx context.Context, id string) (*peer.Inbox, peer.Stored, error) {
+	if err := peer.CheckMessageID(id); err != nil {
+		return nil, peer.Stored{}, usageError{err}
+	}
 	mesh, err := a.joined()
 	if err != nil {
-		return mesh, nil, peer.Stored{}, err
+		return nil, peer.Stored{}, err
 	}
 	store, err := peer.OpenInbox(ctx, a.dir)
 	if err != nil {
-		return mesh, nil, peer.Stored{}, err
+		return nil, peer.Stored{}, err
 	}
 	m, err := store.Mail(ctx, mesh.MeshID, id)
 	if err != nil {
 		store.Close()
-		return mesh, nil, m, err
+		return nil, m, err
 	}
-	return mesh, store, m, nil
+	return store, m, nil
 }
 
 // messageText lays out a message of the inbox. Lines after the first are

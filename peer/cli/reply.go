@@ -24,7 +24,7 @@ The answer goes to the key that sent the message, whatever the name leads to now
 --all to the group that the message was for. All else is as in 'claudemesh send', --json too.`
 	cmd.Args = cobra.MinimumNArgs(2)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		_, store, m, err := a.mail(cmd.Context(), args[0])
+		store, m, err := a.mail(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
