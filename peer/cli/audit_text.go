@@ -90,6 +90,9 @@ func auditText(row *wire.AuditRow, names *memberNames, now time.Time) string {
 		}
 		return whom + " joined as " + d.Role + " with " + invite
 	case audit.MemberRemoved:
+		if row.Actor == d.Member.String() {
+			return who + " left the mesh"
+		}
 		return who + " removed " + whom
 	case audit.MemberBanned:
 		return who + " banned " + whom
@@ -106,7 +109,7 @@ func auditText(row *wire.AuditRow, names *memberNames, now time.Time) string {
 	case audit.PeerReturned:
 		return whom + " came back"
 	case audit.PeerLeft:
-		return whom + " left"
+		return whom + " disconnected"
 	case audit.PeerKicked:
 		return who + " kicked " + whom
 	case audit.Routed:
