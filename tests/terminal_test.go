@@ -26,15 +26,20 @@ type terminal struct {
 	seen bytes.Buffer
 }
 
-// terminal starts a command in a terminal.
+// terminal starts claudemesh in a terminal.
 func (p *person) terminal(args ...string) *terminal {
 	p.t.Helper()
-	cmd := p.command(args...)
-	tty, err := pty.Start(cmd)
+	return openTerminal(p.t, p.command(args...), nil)
+}
+
+// openTerminal starts a command in a terminal, of a size if it is not nil.
+func openTerminal(t testing.TB, cmd *exec.Cmd, size *pty.Winsize) *terminal {
+	t.Helper()
+	tty, err := pty.StartWithSize(cmd, size)
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
-	term := &terminal{t: p.t, cmd: cmd, tty: tty, done: make(chan struct{})}
+	term := &terminal{t: t, cmd: cmd, tty: tty, done: make(chan struct{})}
 	go func() {
 		defer close(term.done)
 		b := make([]byte, 4096)
@@ -49,7 +54,8 @@ func (p *person) terminal(args ...string) *terminal {
 		}
 		_ = cmd.Wait()
 	}()
-	p.t.Cleanup(func() {
+	t.Cleanup(func() {
+		_, _ = tty.WriteString("\x03") // ends what runs in the foreground of a shell
 		_ = cmd.Process.Kill()
 		<-term.done
 		_ = tty.Close()

@@ -44,7 +44,8 @@ type doctor struct {
 func (a *app) doctorCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "doctor", Short: "Check that everything works, and say what does not", Args: cobra.NoArgs,
+		SuggestFor: []string{"diagnose", "check"},
+		Use:        "doctor", Short: "Check that everything works, and say what does not", Args: cobra.NoArgs,
 		Annotations: exits("0  all checks passed", "1  a check failed", exitsUsage),
 		Example: `  claudemesh doctor
   claudemesh doctor --mesh team --json`,

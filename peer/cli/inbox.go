@@ -36,8 +36,9 @@ type inboxFlags struct {
 func (a *app) inboxCommand() *cobra.Command {
 	var f inboxFlags
 	cmd := &cobra.Command{
-		Use:   "inbox",
-		Short: "Fetch and show messages",
+		SuggestFor: []string{"messages", "read", "mail"},
+		Use:        "inbox",
+		Short:      "Fetch and show messages",
 		Example: `  claudemesh inbox
   claudemesh inbox --follow --all --limit 20
   claudemesh inbox --from bob --since yesterday

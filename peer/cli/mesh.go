@@ -216,7 +216,8 @@ type meshRow struct {
 func (a *app) meshesCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "meshes", Short: "List the meshes that you have joined", Args: cobra.NoArgs,
+		SuggestFor: []string{"list", "ls"},
+		Use:        "meshes", Short: "List the meshes that you have joined", Args: cobra.NoArgs,
 		Example: `  claudemesh meshes
   claudemesh meshes --json`,
 		Long: "List the meshes that you have joined. --mesh takes a slug or an id of the list. --json: an array of {slug, name, meshId, pubkey, brokerUrl, joinedAt}.",

@@ -16,7 +16,8 @@ import (
 func (a *app) peersCommand() *cobra.Command {
 	var asJSON, all, watch bool
 	cmd := &cobra.Command{
-		Use: "peers", Short: "List who is in the mesh right now", Args: cobra.NoArgs,
+		SuggestFor: []string{"list", "ls", "who"},
+		Use:        "peers", Short: "List who is in the mesh right now", Args: cobra.NoArgs,
 		Example: `  claudemesh peers
   claudemesh peers --all --mesh team
   claudemesh peers --watch > arrivals.log`,

@@ -68,7 +68,7 @@ func argsError(c *cobra.Command, args []string) error {
 func usageOf(c *cobra.Command) string {
 	text := "\nUsage: " + strings.TrimSuffix(c.UseLine(), " [flags]")
 	if example, _, _ := strings.Cut(strings.TrimSpace(c.Example), "\n"); example != "" {
-		text += "\nFor example: " + example
+		text += "\nFor example: " + strings.Replace(example, ownName, calledAs(), 1)
 	}
 	return text
 }
@@ -77,7 +77,7 @@ func usageOf(c *cobra.Command) string {
 func unknownVerb(c *cobra.Command, typed string) error {
 	text := fmt.Sprintf("there is no verb %q", c.CommandPath()+" "+typed)
 	if meant := nearestVerbs(c, typed); len(meant) > 0 {
-		text += "; did you mean " + strings.Join(meant, ", or ") + "?"
+		text += "; did you mean `" + strings.Join(meant, "`, or `") + "`?"
 	}
 	return errors.New(text)
 }
@@ -98,7 +98,7 @@ func flagError(c *cobra.Command, err error) error {
 			return fmt.Errorf("%s; did you mean --%s?", text, meant)
 		}
 		if c.Name() == "send" {
-			text += "; put a message with such words in quotes, after --: claudemesh send bob -- \"" + name + " ...\""
+			text += "; put a message with such words in quotes, after --: `claudemesh send bob -- \"" + name + " ...\"`"
 		}
 		return errors.New(text)
 	case errors.As(err, &lacks):

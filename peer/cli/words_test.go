@@ -16,15 +16,16 @@ var foreign = regexp.MustCompile(`strconv|arg\(s\)|pflag|parsing|invalid syntax|
 // TestWrongCommandLines checks that what is wrong is said in words, with what to type.
 func TestWrongCommandLines(t *testing.T) {
 	for _, tc := range []struct{ line, says string }{
-		{"sned bob hi", "did you mean claudemesh send?"},
+		{"sned bob hi", "did you mean `claudemesh send`?"},
+		{"list", "`claudemesh peers`"},
 		{"nosuch", `there is no verb "claudemesh nosuch"`},
 		{"help bogus", `there is no verb "claudemesh bogus"`},
-		{"help sned", "did you mean claudemesh send?"},
+		{"help sned", "did you mean `claudemesh send`?"},
 		{"help daemon nosuch", `there is no verb "claudemesh daemon nosuch"`},
-		{"daemon statsu", "did you mean claudemesh daemon status?"},
+		{"daemon statsu", "did you mean `claudemesh daemon status`?"},
 		{"send", "<to> and <message...> are missing\nUsage: claudemesh send <to> <message...>\nFor example: claudemesh send bob"},
 		{"send bob", "<message...> is missing"},
-		{"send bob --now x", `claudemesh send bob -- "--now ..."`},
+		{"send bob --now x", `send bob -- "--now ..."`},
 		{"send --priorty now bob x", "did you mean --priority?"},
 		{"send bob x --priority", "--priority needs a value"},
 		{"send bob x --timeout soon", `such as 30s, 5m or 12h, not "soon"`},
@@ -44,6 +45,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{"join", "is missing"},
 	} {
 		code, out, errOut := run(t, t.TempDir(), "", strings.Fields(tc.line)...)
+		errOut = strings.ReplaceAll(errOut, calledAs(), ownName)
 		if code != exitUsage || out != "" || !strings.Contains(errOut, tc.says) || foreign.MatchString(errOut) {
 			t.Errorf("%s: exit code %d, %q, %q", tc.line, code, out, errOut)
 		}

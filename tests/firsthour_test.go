@@ -1,0 +1,184 @@
+package tests
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/creack/pty"
+
+	"github.com/claudemesh/claudemesh/internal/await"
+)
+
+// transcriptVariable names a file for what TestFirstHour has seen; scripts/first-hour
+// prints it.
+const transcriptVariable = "CLAUDEMESH_TRANSCRIPT"
+
+// entry is what somebody types at a prompt, and what the terminal shows then.
+type entry struct {
+	who   string
+	types string // <link> and <id> stand for the last of each that a terminal has shown
+	code  int
+	says  []string
+	// asks is a question that comes, and answer what is typed then.
+	asks, answer string
+}
+
+// firstHour is what newcomers type. Alice has a mesh and bob joins it. What ends with
+// another code than 0, or with a question, is a mistake.
+var firstHour = []entry{
+	{who: "alice", types: "bin/claudemesh creat team", code: 2, says: []string{"did you mean `bin/claudemesh create`?"}},
+	{who: "alice", types: "bin/claudemesh create", code: 2, says: []string{"<slug> is missing", "bin/claudemesh create team"}},
+	{who: "alice", types: "bin/claudemesh peers", code: 1, says: []string{"you have joined no mesh", "bin/claudemesh create <slug>"}},
+	{who: "alice", types: "bin/claudemesh create team --display-name alice", says: []string{"You are its owner, as alice", "bin/claudemesh invite"}},
+	{who: "alice", types: "bin/claudemesh create team --display-name alice", code: 1, says: []string{"you have a mesh called team already", "bin/claudemesh forget"}},
+	{who: "alice", types: "bin/claudemesh invite", says: []string{"works on this machine only"}},
+	{who: "alice", types: "bin/claudemesh join '<link>'", code: 1, says: []string{"you have joined the mesh team already", "the invite is not used"}},
+
+	{who: "bob", types: "bin/claudemesh join", code: 2, says: []string{"is missing", "--name bob"}},
+	{who: "bob", types: "bin/claudemesh join http://127.0.0.1/i/nonsense", code: 2, says: []string{"one looks like https://host/i/"}},
+	{
+		who: "bob", types: "bin/claudemesh join '<link>' --name @all", code: 130,
+		asks: "Another name: ", answer: "\x03", says: []string{"can't begin with @"},
+	},
+	{
+		who: "bob", types: "bin/claudemesh join '<link>' --name alice", asks: "Another name: ", answer: "bob\r",
+		says: []string{"the name of a member already", "Joined the mesh team as bob", "bin/claudemesh inbox --follow"},
+	},
+	{who: "bob", types: "bin/claudemesh send alice", code: 2, says: []string{"is missing", "bin/claudemesh send bob"}},
+	{who: "bob", types: "bin/claudemesh snd alice hello", code: 2, says: []string{"did you mean `bin/claudemesh send`?"}},
+	{who: "bob", types: "bin/claudemesh send alcie hello", code: 1, says: []string{`did you mean "alice"?`, "nothing was sent"}},
+	{who: "bob", types: "bin/claudemesh send @alice hello", code: 1, says: []string{`did you mean "alice"?`, "nothing was sent"}},
+	{who: "bob", types: "bin/claudemesh send @nogroup hello", code: 1, says: []string{"there is no group @nogroup"}},
+	{who: "bob", types: "bin/claudemesh send alice -", code: 130, says: []string{"nothing was sent"}, asks: "Ctrl-D", answer: "\x03"},
+	{who: "bob", types: "bin/claudemesh send ALICE hello world", says: []string{"queued for alice"}},
+
+	{who: "alice", types: "bin/claudemesh inbox --josn", code: 2, says: []string{"did you mean --json?"}},
+	{who: "alice", types: "bin/claudemesh inbox show 12345678", code: 1, says: []string{"no such message"}},
+	{who: "alice", types: "bin/claudemesh inbox", says: []string{"bob: hello world"}},
+	{who: "alice", types: "bin/claudemesh reply <id> thank you", says: []string{"queued for bob"}},
+	{who: "bob", types: "bin/claudemesh inbox", says: []string{"alice", "thank you"}},
+	{who: "bob", types: "bin/claudemesh status 1234567", code: 2, says: []string{"too short for the id of a message"}},
+	{who: "bob", types: "bin/claudemesh status set idle", code: 2, says: []string{"set_status"}},
+	{who: "bob", types: "bin/claudemesh list", code: 2, says: []string{"`bin/claudemesh peers`"}},
+	{who: "bob", types: "bin/claudemesh help bogus", code: 2, says: []string{`"claudemesh bogus"`}},
+	{who: "bob", types: "bin/claudemesh members --json=yes", code: 2, says: []string{"--json stands alone"}},
+	{who: "bob", types: "bin/claudemesh launch", code: 1, says: []string{"claude is not on the PATH"}},
+	{who: "alice", types: "bin/claudemesh verify bob", says: []string{"Safety number", "--confirm"}},
+	{who: "alice", types: "bin/claudemesh grant bob read write", code: 2, says: []string{`"write" is no capability`}},
+	{who: "alice", types: "bin/claudemesh remove bob", code: 1, says: []string{"nothing is changed"}, asks: "yes", answer: "no\r"},
+	{who: "alice", types: "bin/claudemesh audit", says: []string{"alice (you) created the mesh team", "bob joined"}},
+	{who: "alice", types: "bin/claudemesh doctor", says: []string{"round trip"}},
+}
+
+// TestFirstHour walks the first hour of newcomers: in terminals, with empty homes, in a
+// copy of the sources, which make run builds.
+func TestFirstHour(t *testing.T) {
+	t.Parallel()
+	h := &hour{t: t, checkout: copyCheckout(t), port: strconv.Itoa(freePort(t)), shells: map[string]*shell{}}
+	broker := h.shell("operator")
+	broker.types("make run\r")
+	broker.awaits("Ctrl-C stops the broker.")
+	h.note(broker)
+	for _, e := range firstHour {
+		h.enter(e)
+	}
+	if path := os.Getenv(transcriptVariable); path != "" {
+		if err := os.WriteFile(path, []byte(h.transcript.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// hour is what the people of a first hour share.
+type hour struct {
+	t          *testing.T
+	checkout   string
+	port       string
+	shells     map[string]*shell
+	link, id   string
+	transcript strings.Builder
+}
+
+// shell is somebody's terminal with a shell in it.
+type shell struct {
+	*terminal
+	prompt *regexp.Regexp
+	noted  int // so much of the screen is in the transcript
+}
+
+// shell returns somebody's terminal, which it opens when they first come.
+func (h *hour) shell(who string) *shell {
+	h.t.Helper()
+	if s := h.shells[who]; s != nil {
+		return s
+	}
+	home := shortTempDir(h.t)
+	cmd := exec.Command("sh", "-i")
+	cmd.Dir = h.checkout
+	cmd.Env = append(homeEnv(home), goEnv(h.t)...)
+	cmd.Env = append(cmd.Env, "TERM=xterm-256color", "LANG=C.UTF-8", "PS1="+who+" [$?] $ ", "BROKER_PORT="+h.port,
+		"CADDY_ADMIN=unix/"+filepath.Join(home, "admin.sock"), "CLAUDEMESH_BROKER_URL=ws://127.0.0.1:"+h.port+"/ws")
+	s := &shell{
+		terminal: openTerminal(h.t, cmd, &pty.Winsize{Rows: 50, Cols: 100}),
+		prompt:   regexp.MustCompile(regexp.QuoteMeta(who) + ` \[(\d+)\] \$ $`),
+	}
+	h.shells[who] = s
+	await.Until(h.t, who+" has a prompt", func() bool { return s.prompt.MatchString(s.screen()) }, s.screen)
+	return s
+}
+
+var (
+	escapes   = regexp.MustCompile("\x1b(\\[[0-9;?]*[a-zA-Z]|[()][A-Z0-9]|[=>])")
+	shownLink = regexp.MustCompile(`http://127\.0\.0\.1:\d+/i/[^\s']+`)
+	shownID   = regexp.MustCompile(`\b[0-9a-f]{8}\b`)
+)
+
+// enter types a line and waits for the next prompt.
+func (h *hour) enter(e entry) {
+	h.t.Helper()
+	s := h.shell(e.who)
+	s.types(strings.NewReplacer("<link>", h.link, "<id>", h.id).Replace(e.types) + "\r")
+	if e.asks != "" {
+		await.Until(h.t, e.types+" asks "+e.asks, func() bool { return strings.Contains(s.screen()[s.noted:], e.asks) }, s.screen)
+		s.types(e.answer)
+	}
+	var end []string
+	await.Until(h.t, e.who+" has a prompt after "+e.types, func() bool {
+		end = s.prompt.FindStringSubmatch(s.screen()[s.noted:])
+		return end != nil && strings.Count(s.screen()[s.noted:], e.who+" [") > 1
+	}, s.screen)
+	shown := h.note(s)
+	if end[1] != strconv.Itoa(e.code) {
+		h.t.Errorf("exit code %s, want %d:\n%s", end[1], e.code, shown)
+	}
+	for _, want := range e.says {
+		if _, answer, _ := strings.Cut(shown, "\n"); !strings.Contains(answer, want) {
+			h.t.Errorf("it does not say %q:\n%s", want, shown)
+		}
+	}
+	if links := shownLink.FindAllString(shown, -1); links != nil {
+		h.link = links[len(links)-1]
+	}
+	if ids := shownID.FindAllString(shown, -1); ids != nil {
+		h.id = ids[len(ids)-1]
+	}
+}
+
+// note puts what is new in a terminal into the transcript, and returns it. The prompt at
+// its end is left for the next time.
+func (h *hour) note(s *shell) string {
+	screen := s.screen()
+	end := len(screen)
+	if at := s.prompt.FindStringIndex(screen); at != nil {
+		end = at[0]
+	}
+	shown := escapes.ReplaceAllString(screen[s.noted:end], "")
+	s.noted = end
+	h.transcript.WriteString(shown)
+	return shown
+}
