@@ -246,6 +246,9 @@ func TestSendToABrokerThatIsSilent(t *testing.T) {
 	for _, args := range [][]string{{"send", "bob", "x"}, {"peers"}, {"members"}, {"create", "other"}} {
 		waiting := alice.terminal(append(args, "--broker", url)...)
 		waiting.awaits("the broker at " + url)
+		if args[0] == "send" {
+			waiting.awaits("with --no-wait the daemon")
+		}
 		waiting.types("\x03")
 		waiting.ends(130)
 		if out := waiting.screen(); strings.Contains(out, "nothing was sent") != (args[0] == "send") {
@@ -265,17 +268,27 @@ func TestSendToABrokerThatIsSilent(t *testing.T) {
 func TestSendWhileTheBrokerRefuses(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "SEND_RATE_PER_MIN=1", "SEND_BURST=1")
-	alice, bob := newPerson(t, s), newPerson(t, s)
+	alice, bob := newPatient(t, s), newPerson(t, s)
 	alice.must("create", "team")
 	bob.must("join", alice.invite(), "--name", "bob")
 	alice.must("send", "bob", "the only one of this minute")
 	waiting := alice.terminal("send", "bob", "one too many")
 	waiting.awaits("the broker has not taken the message yet")
 	waiting.awaits("rate_limit")
+	waiting.awaits("with --no-wait the daemon")
 	waiting.types("\x03")
 	waiting.ends(130)
 	if out := waiting.screen(); !strings.Contains(out, "nothing was sent") {
 		t.Errorf("interrupted: %s", out)
+	}
+	alice.must("daemon", "up")
+	alice.awaitConnected()
+	out := alice.must("send", "bob", "for later", "--no-wait")
+	if !strings.Contains(out, "kept for bob on this machine; the broker has not taken the message yet") {
+		t.Errorf("send --no-wait: %s", out)
+	}
+	if status := alice.must("status", out[:8]); !strings.Contains(status, "waits on this machine") {
+		t.Errorf("status: %s", status)
 	}
 	if out := bob.must("inbox"); strings.Count(out, "\n") != 1 {
 		t.Errorf("bob's inbox: %s", out)

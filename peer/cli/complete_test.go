@@ -55,7 +55,7 @@ func TestCompletions(t *testing.T) {
 	if _, err := inbox.Add(t.Context(), peer.Mailbox{MeshID: "mesh-00000001"}, &message, gone.JoinedAt); err != nil {
 		t.Fatal(err)
 	}
-	(&app{dir: dir}).rememberSent("mesh-00000001", "fedcba9876543210fedcba9876543210", "bob")
+	(&app{dir: dir}).rememberSent(sentEntry{MeshID: "mesh-00000001", MessageID: "fedcba9876543210fedcba9876543210", To: "bob"})
 	meshNames := []string{"team", "00000002", "00000003"}
 	for _, tc := range []struct {
 		line string
@@ -69,6 +69,8 @@ func TestCompletions(t *testing.T) {
 		{"role x ", []string{"admin", "member"}},
 		{"grant x ", []string{"read", "dm", "broadcast", "state-read"}},
 		{"send --priority ", []string{"now", "next", "low"}},
+		{"send --wait ", []string{"delivered", "read"}},
+		{"reply --wait ", []string{"delivered", "read"}},
 		{"invite --role ", []string{"member", "admin"}},
 		{"keys restore ", []string{gone.Member.Public().Short()}},
 		{"sessions rm ", []string{sessionID}},

@@ -11,6 +11,7 @@ func TestDaemonless(t *testing.T) {
 	t.Setenv("CLAUDEMESH_CONFIG_DIR", t.TempDir())
 	for line, refused := range map[string]bool{
 		"daemon up": true, "daemon run": true, "daemon status": true, "daemon install-service": true,
+		"send bob x --no-wait": true, "send bob x --wait read": true,
 		"launch": true, "launch -- -p x": true, "install": true,
 		"meshes": false, "version": false, "sessions": false,
 	} {

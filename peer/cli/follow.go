@@ -20,7 +20,7 @@ const (
 	// slowPoll is the pause of --wait after statusWait.
 	slowPoll = time.Second
 
-	waitDelivered = "delivered" // of --wait
+	waitDelivered, waitRead = "delivered", "read" // of --wait
 )
 
 // follow tells how far a message came, after a moment, or with --wait when it came as far
@@ -181,40 +181,24 @@ func (a *app) statusCommand() *cobra.Command {
 		Example: `  claudemesh status 8c9d1e2f
   claudemesh status 8c9d1e2f --json`,
 		Long: `Tell how far a message of yours came. 8 characters of its id are enough, from its end, as send
-prints them, or from its start.
+prints them, or from its start. Of a message that the daemon has sent for you (send --no-wait,
+--wait read) it also tells whether it still waits here for the broker, and what the recipient
+has signed: read, or refused.
 --json: {messageId, targetSpec, delivered, deliveredAt, recipients [{name, pubkey, status, state, at,
-cannotRead}]}.`,
+cannotRead}]}; of a message that the daemon has sent also {clientMessageId, state, reason?, receipts?
+[{name, key, state, at, signed}]}. state is waiting, queued, delivered, in_context, expired, refused or failed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := peer.CheckMessageID(args[0]); err != nil {
 				return usageError{err}
 			}
-			client, _, err := a.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			status, err := client.MessageStatus(cmd.Context(), args[0])
+			fate, err := a.fate(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				status.Recipients = nonNil(status.Recipients)
-				return a.printJSON(status)
+				return a.printJSON(fate)
 			}
-			rows := [][]string{{"RECIPIENT", "KEY", "STATUS", "SINCE"}}
-			for i := range status.Recipients {
-				r := &status.Recipients[i]
-				since := ""
-				if r.At != nil {
-					since = timeText(r.At.Time, time.Now())
-				}
-				status := r.Status
-				if r.CannotRead != "" {
-					status += ", can't read messages (" + r.CannotRead + ")"
-				}
-				rows = append(rows, []string{r.Name, r.Pubkey.Short(), status, since})
-			}
-			return a.table(rows, "KEY")
+			return a.table(fate.rows(time.Now()), "KEY")
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

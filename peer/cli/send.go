@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -19,19 +20,23 @@ const sendTimeout = 60 * time.Second
 
 // sent is what send --json prints.
 type sent struct {
-	MessageID  string                 `json:"messageId"`
-	ClientID   string                 `json:"clientMessageId"`
-	Delivered  bool                   `json:"delivered"`
-	Verified   *bool                  `json:"verified,omitempty"` // of a message to one recipient
-	Doubt      string                 `json:"doubt,omitempty"`
-	Recipients []wire.RecipientStatus `json:"recipients"`
-	Unreached  string                 `json:"unreached,omitempty"` // of a message to many
+	MessageID  string                  `json:"messageId"`
+	ClientID   string                  `json:"clientMessageId"`
+	State      local.State             `json:"state,omitempty"` // of a message that the daemon sends, as Note
+	Note       string                  `json:"note,omitempty"`
+	Receipts   []local.RecipientStatus `json:"receipts,omitempty"` // what recipients have signed, with --wait read
+	Delivered  bool                    `json:"delivered"`
+	Verified   *bool                   `json:"verified,omitempty"` // of a message to one recipient
+	Doubt      string                  `json:"doubt,omitempty"`
+	Recipients []wire.RecipientStatus  `json:"recipients"`
+	Unreached  string                  `json:"unreached,omitempty"` // of a message to many
 }
 
 // sendFlags are the flags of send.
 type sendFlags struct {
 	priority, replyTo string
 	wait              string
+	noWait            bool
 	timeout           duration
 	json              bool
 }
@@ -55,29 +60,47 @@ is delivered already or waits.
 Peers whose client can't open a message to a group, as those of protocol v1, get a copy
 that is sealed for their own key; whom neither reaches is said.
 
+--wait delivered asks the broker. --wait read waits for a receipt that the recipient signs
+when a session's model has the message; so it is for one recipient, not for groups. Who
+reads with 'claudemesh inbox' gives no such receipt, and no client of protocol v1 does.
+--no-wait leaves the message with the daemon, on this machine's disk, and does not wait for
+a broker that is away or refuses it for now: the daemon sends it as soon as it can.
+'claudemesh status' tells where it is. --no-wait and --wait read need the daemon, see
+'claudemesh daemon up', which sends in your name, as this command does, and for no session.
+
 --json: {messageId, clientMessageId, delivered, recipients [{name, pubkey, status, state}], unreached?}
 and, for one recipient, {verified, doubt}: verified tells that its member vouches for the
-key that the message is sealed for; where it is not, doubt says why.`,
+key that the message is sealed for; where it is not, doubt says why. Of a message that the
+daemon sends also {state, note?, receipts? [{name, key, state, at, signed}]}, and no recipients:
+state is as in 'claudemesh status', and messageId "" until the broker has the message.`,
 		Example: `  claudemesh send bob the build is green
-  claudemesh send bob "tests pass; may I merge?" --wait delivered --timeout 5m
+  claudemesh send bob "tests pass; may I merge?" --wait read --timeout 5m
+  claudemesh send bob "for later" --no-wait
   git diff | claudemesh send @review -`,
-		Annotations: exits("0  the broker has the message, and with --wait the recipients have it", "1  it is not sent, or can't reach anybody any more; standard error says why",
-			exitsUsage, "3  it is sent, and not delivered to everybody before --timeout", exitsBroken+"; standard error says whether it is sent"),
+		Annotations: exits("0  the broker has the message, or with --no-wait the daemon; with --wait the recipients have it, or have read it", "1  it is not sent, or can't reach anybody any more; standard error says why",
+			exitsUsage, "3  it is sent, and not delivered to everybody, or not read, before --timeout", exitsBroken+"; standard error says whether it is sent"),
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(args[0]); err != nil {
 				return err
 			}
+			if f.byDaemon() && a.broker != "" {
+				return usagef("--broker is of no use with --no-wait and --wait read: the daemon sends to the broker that was remembered for the mesh")
+			}
 			body, err := a.body(cmd.Context(), args[1:])
 			if err != nil {
 				return err
+			}
+			if f.byDaemon() {
+				return a.sendByDaemon(cmd.Context(), args[0], body, &f)
 			}
 			return a.send(cmd.Context(), args[0], body, &f)
 		},
 	}
 	cmd.Flags().StringVar(&f.priority, "priority", string(wire.Next), "now: even if the recipient is busy; next or low: when it is free")
 	cmd.Flags().StringVar(&f.replyTo, "reply-to", "", "id of the message that this one answers")
-	cmd.Flags().StringVar(&f.wait, "wait", "", "delivered: until every recipient has the message")
+	cmd.Flags().StringVar(&f.wait, "wait", "", "delivered: until every recipient has the message; read: until the model of the recipient has")
+	cmd.Flags().BoolVar(&f.noWait, "no-wait", false, "leave the message with the daemon, which sends it when the broker takes it")
 	cmd.Flags().Var(&f.timeout, "timeout", "how long --wait waits")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	return cmd
@@ -87,8 +110,13 @@ func (f *sendFlags) check(to string) error {
 	if !wire.Priority(f.priority).Valid() {
 		return usagef("--priority is now, next or low, not %q", f.priority)
 	}
-	if f.wait != "" && f.wait != waitDelivered {
-		return usagef("--wait is delivered, not %q", f.wait)
+	switch {
+	case f.wait != "" && f.wait != waitDelivered && f.wait != waitRead:
+		return usagef("--wait is delivered or read, not %q", f.wait)
+	case f.wait != "" && f.noWait:
+		return usagef("--wait and --no-wait: it is one or the other")
+	case f.wait == waitRead && peer.IsGroupTarget(to):
+		return usagef("--wait read is for one recipient: a message to a group gets no receipts; --wait delivered is for groups, too")
 	}
 	if peer.IsGroupTarget(to) {
 		if _, err := wire.ParseTarget(to); err != nil {
@@ -144,7 +172,7 @@ func (e *fateError) Unwrap() error { return e.cause }
 func (a *app) send(ctx context.Context, to, body string, f *sendFlags) error {
 	w := a.waiting("")
 	defer w.done()
-	client, mesh, err := a.connectTelling(ctx, w, "; nothing is sent yet, and Ctrl-C leaves it so")
+	client, mesh, err := a.connectTelling(ctx, w, "; nothing is sent yet, and Ctrl-C leaves it so"+a.byDaemonHint())
 	if err != nil {
 		return unsent(err)
 	}
@@ -156,14 +184,14 @@ func (a *app) send(ctx context.Context, to, body string, f *sendFlags) error {
 	if target.Kind == wire.TargetKey && !recipient.Verified {
 		fmt.Fprintf(a.err, "warning: %s is %s\n", oneLine(recipient.Name), notVerified(recipient.Doubt))
 	}
-	w.next(fmt.Sprintf("the broker has not taken the message yet; trying again for up to %s, and Ctrl-C gives up", sendTimeout))
+	w.next(fmt.Sprintf("the broker has not taken the message yet; trying again for up to %s, and Ctrl-C gives up%s", sendTimeout, a.byDaemonHint()))
 	receipt, err := a.submit(ctx, client, peer.Outgoing{
 		To: []wire.Target{target}, Body: []byte(body), Priority: wire.Priority(f.priority), ReplyTo: f.replyTo, MustReach: true,
 	})
 	if err != nil {
 		return explainTarget(ctx, client, to, err)
 	}
-	a.rememberSent(mesh.MeshID, receipt.MessageID, recipient.Name)
+	a.rememberSent(sentEntry{MeshID: mesh.MeshID, MessageID: receipt.MessageID, To: recipient.Name})
 	w.next("the broker has the message; waiting to hear how far it comes, and Ctrl-C ends only that")
 	status, known, err := a.follow(ctx, client, receipt.MessageID, f)
 	if err != nil {

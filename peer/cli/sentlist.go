@@ -23,11 +23,13 @@ type sentEntry struct {
 	MeshID    string `json:"meshId"`
 	MessageID string `json:"messageId"`
 	To        string `json:"to"`
+	// Left tells that it was left with the daemon, and that the id is that of its outbox.
+	Left bool `json:"left,omitempty"`
 }
 
 // rememberSent adds a message to those that `status <TAB>` offers.
-func (a *app) rememberSent(meshID, messageID, to string) {
-	list := append(sentBefore(a.dir), sentEntry{meshID, messageID, to})
+func (a *app) rememberSent(s sentEntry) {
+	list := append(sentBefore(a.dir), s)
 	b, err := json.Marshal(list[max(0, len(list)-maxSent):])
 	if err == nil {
 		_ = a.dir.WriteFile(sentName, b) // the message is sent all the same

@@ -13,8 +13,8 @@ import (
 // statusTimeout is how long message-status waits for the broker.
 const statusTimeout = 3 * time.Second
 
-// serveMessageStatus tells how far a message came: by what its recipients have
-// signed, and where they have not, by the broker's word.
+// serveMessageStatus tells how far a message of a session, or of the member, came: by what
+// its recipients have signed, and where they have not, by the broker's word.
 func (d *daemon) serveMessageStatus(c *call) error {
 	var in local.MessageQuery
 	if err := c.decode(&in); err != nil {
@@ -23,7 +23,7 @@ func (d *daemon) serveMessageStatus(c *call) error {
 	if err := peer.CheckMessageID(in.ID); err != nil {
 		return invalid("%v", err)
 	}
-	sent, err := d.store.findLetter(c.ctx, c.s.id, in.ID)
+	sent, err := d.store.findLetter(c.ctx, c.sender(), in.ID)
 	switch {
 	case errors.Is(err, errNoLetter):
 		return notFound("this session has sent no message %q", in.ID)
@@ -33,13 +33,13 @@ func (d *daemon) serveMessageStatus(c *call) error {
 		return err
 	}
 	answer := local.MessageStatus{
-		ID: sent.ID, MessageID: sent.MessageID, To: sent.ToName, State: sent.State, Reason: sent.Reason, SentAt: sent.Created,
+		ID: sent.ID, MeshID: sent.MeshID, Target: sent.Target, MessageID: sent.MessageID, To: sent.ToName, State: sent.State, Reason: sent.Reason, SentAt: sent.Created,
 		Recipients: []local.RecipientStatus{},
 	}
 	if sent.State == local.Waiting || sent.State == local.Failed {
 		return c.answer(answer)
 	}
-	if answer.Recipients, err = c.s.recipients(c.ctx, &sent); err != nil {
+	if answer.Recipients, err = d.recipients(c.ctx, &sent); err != nil {
 		return err
 	}
 	answer.State, answer.Reason = overall(answer.Recipients, sent.State)
@@ -55,18 +55,18 @@ func (d *daemon) serveMessageStatus(c *call) error {
 }
 
 // recipients lists how far a message came with each.
-func (s *session) recipients(ctx context.Context, sent *letter) ([]local.RecipientStatus, error) {
-	signed, err := s.d.store.heardOf(ctx, sent.ID)
+func (d *daemon) recipients(ctx context.Context, sent *letter) ([]local.RecipientStatus, error) {
+	signed, err := d.store.heardOf(ctx, sent.ID)
 	if err != nil {
 		return nil, err
 	}
-	list := s.askBroker(ctx, sent)
+	list := d.askBroker(ctx, sent)
 	target, err := wire.ParseTarget(sent.Target)
 	if err == nil && target.Kind == wire.TargetKey && len(signed) > 0 {
 		list = nil // it has one recipient, and who that was is signed
 	}
 	for _, h := range signed {
-		r := local.RecipientStatus{Name: s.nameOf(sent, h.Key), Key: h.Key}
+		r := local.RecipientStatus{Name: d.nameOf(sent, h.Key), Key: h.Key}
 		at := -1
 		for i := range list {
 			if list[i].Key == h.Key {
@@ -87,15 +87,15 @@ func (s *session) recipients(ctx context.Context, sent *letter) ([]local.Recipie
 		if r := &list[i]; r.State == local.InContext {
 			r.CannotRead = "" // it has read this one
 		} else if r.CannotRead == "" && len(signed) > 0 {
-			r.CannotRead = s.cannotReadOf(sent, r.Key)
+			r.CannotRead = d.cannotReadOf(sent, r.Key)
 		}
 	}
 	return list, nil
 }
 
 // cannotReadOf is why a recipient can't read, as the roster had it last.
-func (s *session) cannotReadOf(sent *letter, key wire.Key) string {
-	j := s.d.joinedMesh(sent.MeshID)
+func (d *daemon) cannotReadOf(sent *letter, key wire.Key) string {
+	j := d.joinedMesh(sent.MeshID)
 	if j == nil {
 		return ""
 	}
@@ -105,8 +105,8 @@ func (s *session) cannotReadOf(sent *letter, key wire.Key) string {
 
 // askBroker returns how far the broker has brought a message; nil when it does not
 // answer.
-func (s *session) askBroker(ctx context.Context, sent *letter) []local.RecipientStatus {
-	l := s.line(sent.MeshID)
+func (d *daemon) askBroker(ctx context.Context, sent *letter) []local.RecipientStatus {
+	l := d.lineOf(lineName{sent.MeshID, sent.SessionID})
 	if l == nil || !l.isConnected() {
 		return nil
 	}
@@ -141,8 +141,8 @@ func (s *session) askBroker(ctx context.Context, sent *letter) []local.Recipient
 }
 
 // nameOf returns what a recipient is called.
-func (s *session) nameOf(sent *letter, key wire.Key) string {
-	if j := s.d.joinedMesh(sent.MeshID); j != nil {
+func (d *daemon) nameOf(sent *letter, key wire.Key) string {
+	if j := d.joinedMesh(sent.MeshID); j != nil {
 		rows, _, _ := j.roster.last()
 		for i := range rows {
 			if rows[i].Pubkey == key {

@@ -32,7 +32,7 @@ func (d *daemon) serveSend(c *call) error {
 	if in.ClientID != "" {
 		known, err := d.store.letterByID(c.ctx, in.ClientID)
 		if err == nil && known.SessionID == c.s.id { // the call is repeated
-			return c.answer(local.Sent{ID: known.ID, State: known.State, To: known.ToName})
+			return c.answer(local.Sent{ID: known.ID, State: known.State, To: known.ToName, MessageID: known.MessageID})
 		}
 		if err != nil && !errors.Is(err, errNoLetter) {
 			return err
@@ -47,27 +47,28 @@ func (d *daemon) serveSend(c *call) error {
 	if err := c.s.allow(&to); err != nil {
 		return err
 	}
+	in.ReplyTo = replyTo
+	return c.post(l, &in, &to)
+}
+
+// post puts the message into the outbox and tells how far it has come.
+func (c *call) post(l *line, in *local.Send, to *recipient) error {
+	d := c.d
 	sent := letter{
-		ID: in.ClientID, SessionID: c.s.id, MeshID: l.name.mesh, Target: peer.TargetText(to.target), ToName: to.name,
-		Body: in.Text, Priority: in.Priority, ReplyTo: replyTo, Created: time.Now(),
+		ID: in.ClientID, SessionID: c.sender(), MeshID: l.name.mesh, Target: peer.TargetText(to.target), ToName: to.name,
+		Body: in.Text, Priority: in.Priority, ReplyTo: in.ReplyTo, Created: time.Now(),
 	}
 	if !to.member.IsZero() {
 		sent.ToMember = to.member.String()
 	}
-	return c.post(l, &sent, to.note(in.Priority))
-}
-
-// post puts the message into the outbox and tells how far it has come.
-func (c *call) post(l *line, sent *letter, note string) error {
-	d := c.s.d
 	news, done := d.await(sent.ID)
 	defer done()
-	_, err := d.store.addLetter(d.write(), sent)
+	_, err := d.store.addLetter(d.write(), &sent)
 	switch {
 	case errors.Is(err, errOutboxFull):
-		return refused("%d messages of this session wait for the broker already; wait until it is back", maxWaiting)
+		return refused("%d messages of the same sender wait for the broker already; wait until it is back", maxWaiting)
 	case errors.Is(err, errIDTaken):
-		return invalid("clientId is another session's")
+		return invalid("clientId is another sender's")
 	case err != nil:
 		return err
 	}
@@ -79,16 +80,25 @@ func (c *call) post(l *line, sent *letter, note string) error {
 	if now.State == local.Failed {
 		return refused("the broker does not take the message: %s", now.Reason)
 	}
+	note := to.note(in.Priority)
 	if now.State == local.Waiting {
-		note = joinNotes("the broker is not reached yet; the message is kept and sent when it is", note)
+		waits := "the broker is not reached yet; the message is kept and sent when it is"
+		if l.isConnected() {
+			waits = "the broker has not taken the message yet; it is kept, and sent again until it has"
+		}
+		note = joinNotes(waits, note)
 	}
-	return c.answer(local.Sent{ID: now.ID, State: now.State, To: now.ToName, Note: joinNotes(note, now.Reason)})
+	answer := local.Sent{ID: now.ID, State: now.State, To: now.ToName, Note: joinNotes(note, now.Reason), MessageID: now.MessageID}
+	if to.known {
+		answer.Verified, answer.Doubt = &to.verified, to.doubt
+	}
+	return c.answer(answer)
 }
 
 // awaitBroker waits until the broker has the message or has refused it, for
 // sendWait at most, and returns how it stands.
 func (c *call) awaitBroker(l *line, id string, news <-chan struct{}) (letter, error) {
-	d := c.s.d
+	d := c.d
 	timeout := time.NewTimer(sendWait)
 	defer timeout.Stop()
 	for {

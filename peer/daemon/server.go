@@ -33,10 +33,19 @@ const (
 type call struct {
 	ctx context.Context
 	w   http.ResponseWriter
+	d   *daemon
 	s   *session   // of the token; nil for the owner
 	p   *proc      // that holds the token; nil for the owner
 	id  process.ID // of p
 	in  []byte
+}
+
+// sender is whose messages the call is about: the id of the session, or "" for the member.
+func (c *call) sender() string {
+	if c.s == nil {
+		return ""
+	}
+	return c.s.id
 }
 
 // decode reads the request. Unknown fields are ignored.
@@ -84,6 +93,9 @@ var verbs = map[string]verb{
 	local.VerbPrinted:  {true, (*daemon).servePrinted},
 	local.VerbEnd:      {true, (*daemon).serveEnd},
 	local.VerbShutdown: {true, (*daemon).serveShutdown},
+
+	local.VerbMemberSend:          {true, (*daemon).serveMemberSend},
+	local.VerbMemberMessageStatus: {true, (*daemon).serveMessageStatus},
 
 	local.VerbSend:          {false, (*daemon).serveSend},
 	local.VerbPeers:         {false, (*daemon).servePeers},
@@ -134,7 +146,7 @@ func (d *daemon) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		d.refuse(w, &local.Error{Code: local.CodeNotFound, Message: "this daemon knows no such call; it may be older than the program that calls"})
 		return
 	}
-	c := &call{ctx: r.Context(), w: w}
+	c := &call{ctx: r.Context(), w: w, d: d}
 	if err := d.admit(c, v.owner, r.Header.Get("Authorization")); err != nil {
 		d.refuse(w, err)
 		return

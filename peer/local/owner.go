@@ -14,6 +14,10 @@ const (
 	VerbPrinted  = "printed"  // Printed → nothing
 	VerbEnd      = "end"      // End → nothing
 	VerbShutdown = "shutdown" // Shutdown → nothing, when the daemon has stopped accepting
+
+	// The member itself sends, over its own connection, and not one of its sessions.
+	VerbMemberSend          = "member-send"           // Send → Sent
+	VerbMemberMessageStatus = "member-message-status" // MessageQuery → MessageStatus
 )
 
 // Source says how a process came to run its session.

@@ -21,7 +21,8 @@ const (
 	VerbTool          = "tool"           // the same, of PathTool
 )
 
-// Send is a message of the session.
+// Send is a message of the session, or of the member: then To and Mesh are needed, and
+// ReplyTo is a whole id.
 type Send struct {
 	// To is a name, a key or its start (8 digits), @group, @all or *. "" with
 	// ReplyTo: the session that sent that message.
@@ -39,6 +40,12 @@ type Sent struct {
 	State State  `json:"state"`
 	To    string `json:"to"`             // who that is, in words
 	Note  string `json:"note,omitempty"` // what the sender should know: away, not verified, busy
+	// MessageID is the broker's id of the message; "" before the broker has it.
+	MessageID string `json:"messageId,omitempty"`
+	// Verified tells whether the recipient's member vouches for the key; nil for a message
+	// to many, and when the broker has not said whose the key is. Doubt says why not.
+	Verified *bool  `json:"verified,omitempty"`
+	Doubt    string `json:"doubt,omitempty"`
 }
 
 // State is how far a message has come.
@@ -135,6 +142,8 @@ type MessageQuery struct {
 // MessageStatus answers MessageQuery.
 type MessageStatus struct {
 	ID         string            `json:"id"`
+	MeshID     string            `json:"meshId"`
+	Target     string            `json:"target"`              // as on the wire
 	MessageID  string            `json:"messageId,omitempty"` // the broker's
 	To         string            `json:"to"`
 	State      State             `json:"state"` // the least far of the recipients

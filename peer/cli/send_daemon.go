@@ -1,0 +1,198 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon"
+	"github.com/claudemesh/claudemesh/peer/local"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// byDaemonHint ends what send says while it waits for the broker.
+func (a *app) byDaemonHint() string {
+	if a.daemonless {
+		return ""
+	}
+	return "; with --no-wait the daemon keeps the message and sends it"
+}
+
+// byDaemon reports whether the daemon sends the message: it alone has an outbox, and
+// hears what recipients sign.
+func (f *sendFlags) byDaemon() bool { return f.noWait || f.wait == waitRead }
+
+// sendByDaemon leaves the message with the daemon, which sends it as the member's, and
+// with --wait read waits for the recipient's receipt.
+func (a *app) sendByDaemon(ctx context.Context, to, body string, f *sendFlags) error {
+	if a.daemonless {
+		return unsent(daemon.ErrNoDaemon)
+	}
+	w := a.waiting("leaving the message with the daemon")
+	defer w.done()
+	m, err := a.joined()
+	if err != nil {
+		return unsent(err)
+	}
+	s, err := a.handOver(ctx, local.Send{To: to, Text: body, Priority: wire.Priority(f.priority), ReplyTo: f.replyTo, Mesh: m.MeshID, ClientID: uuid.NewString()})
+	if err != nil {
+		return err
+	}
+	a.rememberSent(sentEntry{MeshID: m.MeshID, MessageID: s.ID, To: s.To, Left: true})
+	if s.Verified != nil && !*s.Verified {
+		fmt.Fprintf(a.err, "warning: %s is %s\n", oneLine(s.To), notVerified(s.Doubt))
+	}
+	out := sent{MessageID: s.MessageID, ClientID: s.ID, State: s.State, Note: s.Note, Verified: s.Verified, Doubt: s.Doubt}
+	if f.noWait {
+		return a.printLeft(&out, s.To, f)
+	}
+	status, err := a.awaitRead(ctx, w, &s, time.Duration(f.timeout))
+	if err != nil {
+		return err
+	}
+	w.done()
+	out.MessageID, out.State, out.Note = status.MessageID, status.State, status.Reason
+	out.Delivered = status.State == local.Delivered || status.State == local.InContext
+	out.Receipts = receipts(&status)
+	if err := a.printLeft(&out, s.To, f); err != nil {
+		return err
+	}
+	switch status.State {
+	case local.InContext:
+		return nil
+	case local.Expired, local.Refused, local.Failed:
+		return errReported
+	}
+	fmt.Fprintf(a.err, "claudemesh: not read within %s%s; 'claudemesh status %s' tells how it goes on\n", f.timeout.String(), whyUnread(&status), peer.ShortID(s.ID))
+	return exitStatus(exitLate)
+}
+
+// handOver hands a message to the daemon.
+func (a *app) handOver(ctx context.Context, m local.Send) (s local.Sent, err error) {
+	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
+	defer cancel()
+	client, err := local.Owner(a.dir)
+	if err == nil {
+		err = client.Call(ctx, local.VerbMemberSend, m, &s)
+	}
+	var refusal *local.Error
+	switch {
+	case err == nil:
+		return s, nil
+	case errors.Is(err, local.ErrNotRunning):
+		return s, unsent(errors.New("no daemon runs that could send the message and hear of it; start it with `claudemesh daemon up`"))
+	case errors.As(err, &refusal) && refusal.Code != local.CodeInternal:
+		return s, unsent(err)
+	}
+	return s, &fateError{fmt.Sprintf("the daemon may have taken the message or not (%s): 'claudemesh status %s' tells", explain(err), peer.ShortID(m.ClientID)), err}
+}
+
+// printLeft prints where a message is that the daemon sends.
+func (a *app) printLeft(out *sent, to string, f *sendFlags) error {
+	if f.json {
+		out.Recipients = nonNil(out.Recipients)
+		return a.printJSON(out)
+	}
+	text := stateText(out.State, to)
+	if out.Note != "" {
+		text += "; " + oneLine(out.Note)
+	}
+	_, err := fmt.Fprintf(a.out, "%s  %s\n", oneLine(peer.ShortID(out.ClientID)), text)
+	return err
+}
+
+// stateText says where a message is that the daemon sends.
+func stateText(s local.State, to string) string {
+	to = oneLine(to)
+	switch s {
+	case local.Waiting:
+		return "kept for " + to + " on this machine"
+	case local.Queued:
+		return "accepted for " + to
+	case local.Delivered:
+		return "delivered to " + to
+	case local.InContext:
+		return "read by " + to
+	case local.Expired:
+		return "not for " + to + ": nobody fetched it in time"
+	case local.Refused:
+		return "refused by " + to
+	case local.Failed:
+		return "not sent to " + to + ": the broker does not take it"
+	}
+	return oneLine(string(s)) + ", to " + to
+}
+
+// whyUnread says why a message may not be read for a while, or be read without a word.
+func whyUnread(s *local.MessageStatus) string {
+	for i := range s.Recipients {
+		if r := &s.Recipients[i]; r.CannotRead != "" {
+			return "; " + oneLine(daemon.CannotRead(r.Name, r.CannotRead))
+		}
+	}
+	if s.State == local.Delivered && len(receipts(s)) == 0 {
+		return "; the recipient has signed no receipt, and 'claudemesh inbox' without a daemon and clients of protocol v1 never do"
+	}
+	return ""
+}
+
+// receipts are what recipients have signed.
+func receipts(s *local.MessageStatus) (signed []local.RecipientStatus) {
+	for _, r := range s.Recipients {
+		if r.Signed {
+			signed = append(signed, r)
+		}
+	}
+	return signed
+}
+
+// awaitRead asks the daemon how far the message came until it is read or lost, or until
+// the timeout. The daemon may be replaced meanwhile.
+func (a *app) awaitRead(ctx context.Context, w *progress, s *local.Sent, timeout time.Duration) (local.MessageStatus, error) {
+	begin := time.Now()
+	status := local.MessageStatus{ID: s.ID, MessageID: s.MessageID, To: s.To, State: s.State, Reason: s.Note}
+	told := local.State("")
+	for {
+		now, err := a.askDaemon(ctx, s.ID)
+		if err == nil {
+			status = now
+		}
+		left := timeout - time.Since(begin)
+		switch {
+		case ctx.Err() != nil:
+			return status, &fateError{fmt.Sprintf("interrupted; the daemon has the message %s and goes on: 'claudemesh status %[1]s' tells how far it came", peer.ShortID(s.ID)), ctx.Err()}
+		case status.State == local.InContext, status.State == local.Expired, status.State == local.Refused, status.State == local.Failed, left <= 0:
+			return status, nil
+		}
+		if status.State != told {
+			told = status.State
+			w.next(stateText(told, s.To) + "; waiting until it is read, and Ctrl-C ends only that")
+		}
+		if err != nil {
+			w.because("the daemon does not answer: " + err.Error())
+		}
+		pause := statusPoll
+		if time.Since(begin) > statusWait {
+			pause = slowPoll
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(min(pause, left)):
+		}
+	}
+}
+
+// askDaemon asks the daemon how far a message came that it sends for the member.
+func (a *app) askDaemon(ctx context.Context, id string) (s local.MessageStatus, err error) {
+	client, err := local.Owner(a.dir)
+	if err != nil {
+		return s, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
+	defer cancel()
+	return s, client.Call(ctx, local.VerbMemberMessageStatus, local.MessageQuery{ID: id}, &s)
+}

@@ -1,0 +1,66 @@
+package daemon
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
+)
+
+// serveMemberSend sends a message of the member itself, over its own connection.
+func (d *daemon) serveMemberSend(c *call) error {
+	var in local.Send
+	if err := c.decode(&in); err != nil {
+		return err
+	}
+	if err := checkSend(&in); err != nil {
+		return err
+	}
+	if in.To == "" {
+		return invalid("say to whom")
+	}
+	if in.ClientID == "" {
+		in.ClientID = uuid.NewString()
+	}
+	j := d.joinedMesh(in.Mesh)
+	if j == nil { // it may have been joined just now
+		d.lookAtConfig()
+		j = d.joinedMesh(in.Mesh)
+	}
+	if j == nil {
+		return notFound("the daemon does not serve the mesh %q; `claudemesh daemon logs` tells why", in.Mesh)
+	}
+	to, err := j.control.resolve(c.ctx, strings.TrimSpace(in.To))
+	if err != nil {
+		return forOwner(err)
+	}
+	return c.post(j.control, &in, &to)
+}
+
+// lookAtConfig is reloadConfig for callers that don't hold changes.
+func (d *daemon) lookAtConfig() {
+	d.changes.Lock()
+	defer d.changes.Unlock()
+	if d.ctx.Err() == nil {
+		d.reloadConfig()
+	}
+}
+
+// forOwner says who was not found, or has another key now, in words for the user at a
+// command line. Those of refuse are for a model.
+func forOwner(err error) error {
+	var nobody *peer.NobodyError
+	var changed *peer.ChangedKeyError
+	switch {
+	case errors.As(err, &nobody):
+		return notFound("%v", nobody)
+	case errors.As(err, &changed) && changed.Unproven:
+		return refused("%v; a whole key as the recipient is sent to in any case", changed)
+	case errors.As(err, &changed):
+		return refused("%v; `%s` shows both keys", changed, changed.Command())
+	}
+	return err
+}
