@@ -317,7 +317,7 @@ func TestMeshesOfASession(t *testing.T) {
 	if err := both.call(local.VerbSend, local.Send{To: "*", Text: "x"}, nil); !errors.As(err, &e) || e.Code != local.CodeInvalid {
 		t.Errorf("send without saying where: %v", err)
 	}
-	both.must(local.VerbSend, local.Send{To: "*", Text: "x", Mesh: "second"}, nil)
+	both.must(local.VerbPeers, local.PeersQuery{Mesh: "second"}, nil)
 }
 
 // TestMeshesOfOneSlug: the end of a mesh's id tells two of a slug apart, as for the command.
@@ -350,8 +350,8 @@ func TestMeshesOfOneSlug(t *testing.T) {
 			t.Errorf("send to %q: %v", mesh, err)
 		}
 	}
-	both.must(local.VerbSend, local.Send{To: "*", Text: "x", Mesh: second}, nil)
 	both.must(local.VerbPeers, local.PeersQuery{Mesh: first}, nil)
+	both.must(local.VerbPeers, local.PeersQuery{Mesh: second}, nil)
 	if err := both.call(local.VerbPeers, local.PeersQuery{Mesh: first[1:]}, nil); !errors.As(err, &e) || e.Code != local.CodeNotFound {
 		t.Errorf("seven digits: %v", err)
 	}
