@@ -28,7 +28,7 @@ const (
 // whichever key comes first, and another one in another mesh. It takes some
 // milliseconds.
 func SafetyNumber(meshID string, a, b wire.Key) string {
-	x, y := safetyDigits(meshID, a), safetyDigits(meshID, b)
+	x, y := Fingerprint(meshID, a), Fingerprint(meshID, b)
 	if y < x {
 		x, y = y, x
 	}
@@ -36,12 +36,9 @@ func SafetyNumber(meshID string, a, b wire.Key) string {
 }
 
 // Fingerprint returns the half of every safety number in a mesh that stands for one key:
-// 30 digits, in 6 groups of 5 with a space between.
-func Fingerprint(meshID string, key wire.Key) string { return safetyDigits(meshID, key) }
-
-// safetyDigits returns the half that stands for one key: some 100 bits of an
-// iterated hash of it.
-func safetyDigits(meshID string, key wire.Key) string {
+// 30 digits, in 6 groups of 5 with a space between. They are some 100 bits of an iterated
+// hash of the key.
+func Fingerprint(meshID string, key wire.Key) string {
 	text := binary.BigEndian.AppendUint64([]byte(safetyDomain), uint64(len(meshID)))
 	text = append(append(text, meshID...), key[:]...)
 	sum := sha512.Sum512(text)

@@ -228,6 +228,9 @@ func (c *Config) list() []*Mesh {
 	return list
 }
 
+// Names returns what Find takes for each joined mesh: see MeshNames.
+func (c *Config) Names() []string { return MeshNames(c.list()) }
+
 // FindMesh returns the mesh of that id or slug, else the only one whose id ends so, with
 // 8 digits or more. An empty name stands for the only mesh that there is. It fails with a
 // *MeshChoiceError.

@@ -60,7 +60,7 @@ const (
 func (s State) String() string {
 	switch s {
 	case Pending:
-		return "pending"
+		return wire.StatePending
 	case Delivered:
 		return "delivered"
 	case Expired:

@@ -192,16 +192,19 @@ const (
 	RecipientDisconnected = "disconnected"
 )
 
-// StateUnopened is the state of a recipient whose client can't open the message, and
-// who has got no copy of it.
-const StateUnopened = "unopened"
+// Values of RecipientStatus.State. All but StatePending are final.
+const (
+	StatePending = "pending" // the recipient may still get the message
+	// StateUnopened is of a recipient that can't open the message and has got no copy of it.
+	StateUnopened = "unopened"
+)
 
 // RecipientStatus is how far a message came for one recipient.
 type RecipientStatus struct {
 	Name   string `json:"name"`
 	Pubkey Key    `json:"pubkey"`
 	Status string `json:"status"` // delivered, held or disconnected
-	State  string `json:"state"`  // extension: pending, delivered, expired, gone or StateUnopened
+	State  string `json:"state"`  // extension: StatePending, delivered, expired, gone or StateUnopened
 	At     *Time  `json:"at,omitempty"`
 	// CannotRead is an extension: why the recipient can't read, as in PeerRow.
 	CannotRead string `json:"cannotRead,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -42,22 +43,32 @@ func yesFlag(cmd *cobra.Command, yes *bool) {
 	cmd.Flags().BoolVarP(yes, "yes", "y", false, "do not ask; the answer is yes")
 }
 
-// readAll reads a stream to its end, or until ctx ends. A read from a terminal can't be
-// interrupted; it is left to the end of the process.
-func (a *app) readAll(ctx context.Context, limit int64) ([]byte, error) {
+// interruptible returns what read returns, or the error of ctx if that ends first. A read
+// from a terminal can't be interrupted; it is left to the end of the process.
+func interruptible[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type result struct {
-		text []byte
-		err  error
+		value T
+		err   error
 	}
-	read := make(chan result, 1)
+	done := make(chan result, 1)
 	go func() {
-		text, err := readLimited(a.in, limit)
-		read <- result{text, err}
+		value, err := read()
+		done <- result{value, err}
 	}()
 	select {
-	case r := <-read:
-		return r.text, r.err
+	case r := <-done:
+		return r.value, r.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("read standard input: %w", ctx.Err())
+		var none T
+		return none, ctx.Err()
 	}
+}
+
+// readAll reads standard input to its end, or to a limit in bytes, or until ctx ends.
+func (a *app) readAll(ctx context.Context, limit int64) ([]byte, error) {
+	text, err := interruptible(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(a.in, limit)) })
+	if err != nil {
+		return nil, fmt.Errorf("read standard input: %w", err)
+	}
+	return text, nil
 }

@@ -228,24 +228,13 @@ func (a *app) askPassphrase(ctx context.Context, in *os.File, question string) (
 		return "", fmt.Errorf("read the passphrase: %w", err)
 	}
 	fmt.Fprint(a.err, question)
-	type result struct {
-		text []byte
-		err  error
+	text, err := interruptible(ctx, func() ([]byte, error) { return term.ReadPassword(int(in.Fd())) })
+	fmt.Fprintln(a.err)
+	if ctx.Err() != nil {
+		err = errors.Join(ctx.Err(), term.Restore(int(in.Fd()), was))
 	}
-	read := make(chan result, 1)
-	go func() {
-		text, err := term.ReadPassword(int(in.Fd()))
-		read <- result{text, err}
-	}()
-	select {
-	case r := <-read:
-		fmt.Fprintln(a.err)
-		if r.err != nil {
-			return "", fmt.Errorf("read the passphrase: %w", r.err)
-		}
-		return string(r.text), nil
-	case <-ctx.Done():
-		fmt.Fprintln(a.err)
-		return "", errors.Join(ctx.Err(), term.Restore(int(in.Fd()), was))
+	if err != nil {
+		return "", fmt.Errorf("read the passphrase: %w", err)
 	}
+	return string(text), nil
 }

@@ -129,12 +129,8 @@ func meshes(_ context.Context, a *app) (found []cobra.Completion) {
 	if err != nil {
 		return nil
 	}
-	list := make([]*peer.Mesh, len(config.Meshes))
-	for i := range config.Meshes {
-		list[i] = &config.Meshes[i]
-	}
-	for i, name := range peer.MeshNames(list) {
-		found = append(found, described(name, list[i].Name))
+	for i, name := range config.Names() {
+		found = append(found, described(name, config.Meshes[i].Name))
 	}
 	return found
 }

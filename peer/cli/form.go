@@ -37,25 +37,13 @@ func (f *form) text(question, preset string) (string, error) {
 	return line, nil
 }
 
-// line waits for a line. A read from a terminal can't be interrupted; it is left to
-// the end of the process.
+// line waits for a line.
 func (f *form) line() (string, error) {
-	type result struct {
-		text string
-		err  error
-	}
-	read := make(chan result, 1)
-	go func() {
-		text, err := readLine(f.in)
-		read <- result{text, err}
-	}()
-	select {
-	case r := <-read:
-		return r.text, r.err
-	case <-f.ctx.Done():
+	line, err := interruptible(f.ctx, func() (string, error) { return readLine(f.in) })
+	if f.ctx.Err() != nil {
 		fmt.Fprintln(f.out)
-		return "", f.ctx.Err()
 	}
+	return line, err
 }
 
 // readLine takes no byte more than the line: what follows is for claude.

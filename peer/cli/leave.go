@@ -28,7 +28,7 @@ If the broker can't be reached, nothing is changed; 'claudemesh forget' only tak
 		Annotations: exits(exitsDone, "1  refused or failed; standard error says whether you are a member still", exitsUsage),
 		RunE:        func(cmd *cobra.Command, args []string) error { return a.leave(cmd.Context(), args[0], yes) },
 	}
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	yesFlag(cmd, &yes)
 	return cmd
 }
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,8 +12,85 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// capabilities are what a member may let others do.
-var capabilities = []string{"read", "dm", "broadcast", "state-read"}
+func (a *app) membersCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "members", Short: "List the members of the mesh", Args: cobra.NoArgs,
+		Example: `  claudemesh members
+  claudemesh members --json`,
+		Long: `List the members of the mesh, connected or not, and what you let each do to you; see
+'claudemesh grant' and 'claudemesh block'.
+--json: an array of {id, pubkey, displayName, role, joinedAt, removed, banned?, granted?,
+verified, compared, doubt?}. Without granted a member may do all that there is; [] is a block.
+
+` + trustHelp,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, m, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			members, err := client.ListMembers(cmd.Context())
+			if err != nil {
+				return err
+			}
+			trusted := a.trustMembers(cmd.Context(), m.MeshID, members)
+			if asJSON {
+				return a.printJSON(nonNil(trusted))
+			}
+			return a.table(memberTable(trusted, m.Member.Public(), time.Now()), "KEY")
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// trustedMember is a member with what is known of it here.
+type trustedMember struct {
+	wire.MemberRow
+	Verified bool   `json:"verified"`
+	Compared bool   `json:"compared"`
+	Doubt    string `json:"doubt,omitempty"`
+}
+
+// trustMembers finds out which members bear their names alone.
+func (a *app) trustMembers(ctx context.Context, meshID string, members []wire.MemberRow) []trustedMember {
+	rows := a.trust(ctx, meshID, withAway(nil, asPresent(members)), members)
+	list := make([]trustedMember, len(members))
+	for i := range members {
+		list[i] = trustedMember{members[i], rows[i].Verified, rows[i].Compared, rows[i].Doubt}
+	}
+	return list
+}
+
+// asPresent returns the members as if none were removed.
+func asPresent(members []wire.MemberRow) []wire.MemberRow {
+	all := slices.Clone(members)
+	for i := range all {
+		all[i].Removed = false
+	}
+	return all
+}
+
+func memberTable(members []trustedMember, own wire.Key, now time.Time) [][]string {
+	rows := [][]string{{"NAME", "KEY", "TRUST", "ROLE", "YOU ALLOW", "JOINED"}}
+	for i := range members {
+		v := &members[i]
+		name, role, allowed := v.DisplayName, v.Role, grantText(v.Granted)
+		if v.Pubkey == own {
+			name += " (you)"
+			allowed = ""
+		}
+		switch {
+		case v.Banned:
+			role = "banned"
+		case v.Removed:
+			role = "removed"
+		}
+		rows = append(rows, []string{name, v.Pubkey.Short(), trustText(v.Verified, v.Compared, v.Doubt), role, allowed, timeText(v.JoinedAt.Time, now)})
+	}
+	return rows
+}
 
 // withMember connects, finds the member, and does something about it.
 func (a *app) withMember(ctx context.Context, name, done string, do func(context.Context, *peer.Client, wire.Key) error) error {
@@ -35,68 +112,6 @@ func (a *app) withMember(ctx context.Context, name, done string, do func(context
 	}
 	_, err = fmt.Fprintf(a.out, done+"\n", oneLine(c.Name))
 	return err
-}
-
-func (a *app) grantCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "grant <member> <capabilities...>",
-		Short: "Say what a member may do to you",
-		Long: `Say what a member may do to you: any of read, dm, broadcast and state-read, separated by
-commas or spaces, and nothing else from then on. Without a grant a member may do all of these.`,
-		Example: "  claudemesh grant bob read,broadcast    # but no direct messages\n  claudemesh grant bob read,dm,broadcast,state-read",
-		Args:    cobra.MinimumNArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			list := strings.FieldsFunc(strings.Join(args[1:], ","), func(r rune) bool { return r == ',' || r == ' ' })
-			for _, c := range list {
-				if !slices.Contains(capabilities, c) {
-					return usagef("%q is no capability; there are %s", c, strings.Join(capabilities, ", "))
-				}
-			}
-			if len(list) == 0 {
-				return usagef("say which capabilities: %s; for none, see 'claudemesh block'", strings.Join(capabilities, ", "))
-			}
-			return a.withMember(cmd.Context(), args[0], "%s may do this to you: "+strings.Join(list, ", ")+"."+without(list),
-				func(ctx context.Context, c *peer.Client, k wire.Key) error { return c.Grant(ctx, k, list) })
-		},
-	}
-}
-
-// without says which capabilities a grant takes away.
-func without(granted []string) string {
-	var rest []string
-	for _, c := range capabilities {
-		if !slices.Contains(granted, c) {
-			rest = append(rest, c)
-		}
-	}
-	if len(rest) == 0 {
-		return ""
-	}
-	return " Not any more: " + strings.Join(rest, ", ") + "."
-}
-
-func (a *app) blockCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "block <member>", Short: "Take no messages from a member", Args: cobra.ExactArgs(1),
-		Example: `  claudemesh block bob
-  claudemesh block 3fa94b21 --mesh team    # by the start of the key`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withMember(cmd.Context(), args[0], "Blocked %s.",
-				func(ctx context.Context, c *peer.Client, k wire.Key) error { return c.Grant(ctx, k, nil) })
-		},
-	}
-}
-
-func (a *app) unblockCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "unblock <member>", Short: "Take back block and grant", Args: cobra.ExactArgs(1),
-		Example: `  claudemesh unblock bob
-  claudemesh unblock 3fa94b21 --mesh team    # by the start of the key`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withMember(cmd.Context(), args[0], "%s may send to you again.",
-				func(ctx context.Context, c *peer.Client, k wire.Key) error { return c.GrantDefault(ctx, k) })
-		},
-	}
 }
 
 func (a *app) removeCommand() *cobra.Command {

@@ -171,15 +171,12 @@ func (a *app) next(verb, meshID string) string {
 	if err != nil || len(config.Meshes) < 2 {
 		return command
 	}
-	m, err := config.Find(meshID)
-	if err != nil {
-		return command
+	for i, name := range config.Names() {
+		if config.Meshes[i].MeshID == meshID {
+			return command + " --mesh " + shellWord(name)
+		}
 	}
-	name := m.Slug
-	if _, err := config.Find(name); err != nil { // another one has that slug too
-		name = m.ShortID()
-	}
-	return command + " --mesh " + shellWord(name)
+	return command
 }
 
 // joinFunc is peer.Join or peer.JoinAnew.

@@ -77,6 +77,11 @@ They may come back, and most clients do so by themselves; to keep somebody out s
 // several members. All else is for the broker to judge, which knows more.
 func meansOne(ctx context.Context, client *peer.Client, target string) error {
 	_, err := client.Resolve(ctx, target)
+	return ifAmbiguous(err)
+}
+
+// ifAmbiguous returns the *peer.AmbiguousError that err is or wraps, else nil.
+func ifAmbiguous(err error) error {
 	var several *peer.AmbiguousError
 	if errors.As(err, &several) {
 		return several
@@ -95,11 +100,7 @@ func meansOneBanned(ctx context.Context, client *peer.Client, m *peer.Mesh, targ
 		rows[i] = wire.MemberRow{Pubkey: bans[i].Pubkey, DisplayName: bans[i].Name}
 	}
 	_, err = peer.ResolveMember(target, m.Member.Public(), rows)
-	var several *peer.AmbiguousError
-	if errors.As(err, &several) {
-		return several
-	}
-	return nil
+	return ifAmbiguous(err)
 }
 
 // nobodyKicked says why a kick has ended nothing.

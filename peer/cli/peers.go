@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -180,95 +179,4 @@ func peerTable(peers []trustedRow, own wire.Key) [][]string {
 		rows = append(rows, []string{name, p.Pubkey.Short(), trustText(p.Verified, p.Compared, p.Doubt), statusText(&p.PeerRow), where, strings.Join(groups, " "), summary})
 	}
 	return rows
-}
-
-func (a *app) membersCommand() *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "members", Short: "List the members of the mesh", Args: cobra.NoArgs,
-		Example: `  claudemesh members
-  claudemesh members --json`,
-		Long: `List the members of the mesh, connected or not, and what you let each do to you; see
-'claudemesh grant' and 'claudemesh block'.
---json: an array of {id, pubkey, displayName, role, joinedAt, removed, banned?, granted?,
-verified, compared, doubt?}. Without granted a member may do all that there is; [] is a block.
-
-` + trustHelp,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, m, err := a.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			members, err := client.ListMembers(cmd.Context())
-			if err != nil {
-				return err
-			}
-			trusted := a.trustMembers(cmd.Context(), m.MeshID, members)
-			if asJSON {
-				return a.printJSON(nonNil(trusted))
-			}
-			return a.table(memberTable(trusted, m.Member.Public(), time.Now()), "KEY")
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-// trustedMember is a member with what is known of it here.
-type trustedMember struct {
-	wire.MemberRow
-	Verified bool   `json:"verified"`
-	Compared bool   `json:"compared"`
-	Doubt    string `json:"doubt,omitempty"`
-}
-
-// trustMembers finds out which members bear their names alone.
-func (a *app) trustMembers(ctx context.Context, meshID string, members []wire.MemberRow) []trustedMember {
-	rows := a.trust(ctx, meshID, withAway(nil, asPresent(members)), members)
-	list := make([]trustedMember, len(members))
-	for i := range members {
-		list[i] = trustedMember{members[i], rows[i].Verified, rows[i].Compared, rows[i].Doubt}
-	}
-	return list
-}
-
-// asPresent returns the members as if none were removed.
-func asPresent(members []wire.MemberRow) []wire.MemberRow {
-	all := slices.Clone(members)
-	for i := range all {
-		all[i].Removed = false
-	}
-	return all
-}
-
-func memberTable(members []trustedMember, own wire.Key, now time.Time) [][]string {
-	rows := [][]string{{"NAME", "KEY", "TRUST", "ROLE", "YOU ALLOW", "JOINED"}}
-	for i := range members {
-		v := &members[i]
-		name, role, allowed := v.DisplayName, v.Role, grantText(v.Granted)
-		if v.Pubkey == own {
-			name += " (you)"
-			allowed = ""
-		}
-		switch {
-		case v.Banned:
-			role = "banned"
-		case v.Removed:
-			role = "removed"
-		}
-		rows = append(rows, []string{name, v.Pubkey.Short(), trustText(v.Verified, v.Compared, v.Doubt), role, allowed, timeText(v.JoinedAt.Time, now)})
-	}
-	return rows
-}
-
-// grantText says what a member may do to the user.
-func grantText(granted []string) string {
-	switch {
-	case granted == nil:
-		return "all"
-	case len(granted) == 0:
-		return "blocked"
-	}
-	return strings.Join(granted, ", ")
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -147,10 +146,6 @@ func (a *app) body(ctx context.Context, words []string) (string, error) {
 		return "", usagef("the message is empty")
 	}
 	return text, nil
-}
-
-func readLimited(in io.Reader, limit int64) ([]byte, error) {
-	return io.ReadAll(io.LimitReader(in, limit))
 }
 
 // unsentError is why a message was not sent.
