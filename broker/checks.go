@@ -1,8 +1,9 @@
 package broker
 
-// checks are places for those who check signatures: for half of the processors. Else all
-// hellos of thousands who come at once would be served before the next message of others,
-// since Go looks for what has arrived only when nothing else is left to do.
+// checks bounds how many goroutines check signatures at a time, to half of the processors.
+// Otherwise the hellos of thousands of clients that come at once would all be served before
+// the next message of anybody else: Go looks for what has arrived on sockets only when
+// nothing else is left to do.
 type checks chan struct{}
 
 // do calls check as soon as there is a place.

@@ -11,12 +11,13 @@
 //	acks.go       acks in the order of sends
 //	park.go       sends that wait for room before the storage
 //	handshake.go  hello and session_hello
-//	checks.go     how many check signatures at a time
+//	checks.go     how many signatures are checked at a time
 //	succession.go which sessions a session_hello goes on in the place of
 //	room.go       one mesh in memory: who is here, on which connection
 //	mailboxes.go  which connection serves which mailboxes
 //	dispatch.go   which message is served where
 //	send.go       routing a message
+//	nobody.go     why a message to many has no recipient
 //	peers.go      roster, status and groups
 //	account.go    what a member may cost the others
 //	prices.go     what each frame costs

@@ -8,15 +8,15 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// reachesNobody refuses a message to many that would have no recipient. It tells a
-// group of which nobody is there now from one that nobody belongs to. The caller holds
+// reachesNobody refuses a message to many that would have no recipient. It tells a group
+// without a connected member from one that nobody belongs to. The caller holds
 // the room's lock.
 func (c *conn) reachesNobody(m *wire.Send) *refusal {
 	var empty, unknown []string
 	for _, t := range m.Targets {
 		switch {
 		case t.Kind != wire.TargetGroup:
-			return &refusal{wire.AckTargetNotFound, "nobody else is here now, and a message to everybody is for those who are"}
+			return &refusal{wire.AckTargetNotFound, "nobody else is here now, and a message to everybody goes only to connected peers"}
 		case c.isGroup(t.Name):
 			empty = append(empty, "@"+t.Name)
 		default:
@@ -24,7 +24,7 @@ func (c *conn) reachesNobody(m *wire.Send) *refusal {
 		}
 	}
 	if len(empty) > 0 {
-		return &refusal{wire.AckTargetNotFound, "nobody else is in " + strings.Join(empty, ", ") + " now, and a message to a group is for those who are"}
+		return &refusal{wire.AckTargetNotFound, "nobody else is in " + strings.Join(empty, ", ") + " now, and a message to a group goes only to connected peers"}
 	}
 	return &refusal{wire.AckTargetNotFound, "there is no group " + strings.Join(unknown, ", ") + ": nobody belongs to it"}
 }

@@ -19,7 +19,7 @@ const (
 	// counts them, beside their number, which ackLimit bounds.
 	parkBytes = 1 << 20
 	// parkedBytes bounds those of all connections together: each may have as much waiting
-	// as is left of it. So few have all that they may, and many have little.
+	// as is left of it. So a few connections get parkBytes each, and many get little.
 	parkedBytes = 4 << 20
 	// parkLeast is what a connection may have waiting nevertheless.
 	parkLeast = 32 << 10

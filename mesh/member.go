@@ -84,9 +84,9 @@ func (d *Directory) SetRole(ctx context.Context, a Actor, key wire.Key, role Rol
 
 // Remove bars the member with this key from the mesh for good, from now on, also if it
 // was banned. The owner and the admins may, and each member may remove itself, that is,
-// leave. But nobody removes the owner, and only the owner removes other admins. Who was
-// removed before stays so since then; that is no error, so that a removal whose answer got
-// lost can be repeated.
+// leave. But nobody removes the owner, and only the owner removes other admins. A member
+// that was removed before stays removed since then; that is no error, so that a removal
+// whose answer got lost can be repeated.
 //
 // Refusals: forbidden, not_found.
 func (d *Directory) Remove(ctx context.Context, a Actor, key wire.Key, now time.Time) (*Member, error) {
@@ -164,7 +164,7 @@ func barred(v *View, actor *Member, key wire.Key) (Member, error) {
 	case target.Role == Owner:
 		return Member{}, refuse(wire.CodeForbidden, "the owner cannot be removed")
 	case target.ID == actor.ID:
-		return Member{}, refuse(wire.CodeForbidden, "nobody bans oneself")
+		return Member{}, refuse(wire.CodeForbidden, "you can't ban yourself")
 	case target.Role == Admin && actor.Role != Owner:
 		return Member{}, refuse(wire.CodeForbidden, "only the owner removes admins")
 	}

@@ -118,8 +118,8 @@ func (c *Client) Run(ctx context.Context) error {
 }
 
 // Probe has the client find out at once whether its connection lives, or, if it waits
-// before another attempt, make that attempt now. It is for a machine that has slept: the
-// time that passed then is none for timers.
+// before another attempt, make that attempt now. It is for a machine that has slept:
+// timers do not count that time.
 func (c *Client) Probe() {
 	select {
 	case c.probe <- struct{}{}:

@@ -31,7 +31,8 @@ func OpenDatabase(ctx context.Context, path string, pragmas ...string) (*sql.DB,
 }
 
 // openDatabase opens a database on a file system of a kind, see netfs.Kind. The
-// write-ahead log needs memory that all who open the file share; two machines have none.
+// write-ahead log needs memory that all processes share that have the file open; processes
+// on two machines share none.
 func openDatabase(ctx context.Context, path, kind string, pragmas []string) (*sql.DB, error) {
 	// SQLite would create the file with the mode of the umask.
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -50,7 +51,7 @@ func openDatabase(ctx context.Context, path, kind string, pragmas []string) (*sq
 	}
 	db.SetMaxOpenConns(1) // one writer; others wait in line here instead of for the file
 	if kind != "" {
-		// A log that there is by now stays while somebody else has the file open.
+		// This fails while another process has the file open with a log; then the log stays.
 		_, _ = db.ExecContext(ctx, `PRAGMA journal_mode(DELETE)`)
 	}
 	return db, nil

@@ -29,8 +29,8 @@ type KeptKey struct {
 	KeptAt time.Time // to the second
 }
 
-// KeptKeys returns the member keys that are in files of dir which keep the config as it
-// was, and not in the config; the newest come first. problems says which files could not be read.
+// KeptKeys returns the member keys that only files with an earlier config in dir have, not
+// the config itself; the newest come first. problems says which files could not be read.
 func KeptKeys(dir Dir) (list []KeptKey, problems []string, err error) {
 	config, err := readConfig(dir)
 	if err != nil {
@@ -75,13 +75,13 @@ func keptFiles(dir Dir, entries []fs.DirEntry) (files []KeptKey) {
 		}
 	}
 	slices.SortStableFunc(files, func(a, b KeptKey) int {
-		// Of one second, the one with the higher number is newer, and none has the lowest.
+		// Within a second a higher number is newer; the first file has none.
 		return cmp.Or(b.KeptAt.Compare(a.KeptAt), cmp.Compare(len(b.File), len(a.File)), strings.Compare(b.File, a.File))
 	})
 	return files
 }
 
-// FindKept returns the kept key that begins so, with 8 digits or more.
+// FindKept returns the kept key that begins with a text of 8 digits or more.
 func FindKept(list []KeptKey, start string) (KeptKey, error) {
 	var found []KeptKey
 	if isKeyStart(start) {

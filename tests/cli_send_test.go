@@ -223,7 +223,7 @@ func v1Habits(t *testing.T, s *server) {
 	alice.fails(2, "set_status", "status", "set", "dnd")
 	alice.fails(2, "doctor", "status")
 	alice.must("message", "send", "bob", "hello", "there")
-	alice.fails(1, "nobody who is connected", "kick", "bob")
+	alice.fails(1, "no connected peer", "kick", "bob")
 	if out := bob.must("inbox"); !strings.HasSuffix(out, ": hello there\n") {
 		t.Errorf("bob's inbox: %q", out)
 	}

@@ -290,7 +290,7 @@ func moderationOfSeveral(t *testing.T, s *server) {
 		}
 		for _, pick := range picks {
 			if verb == "kick" {
-				alice.fails(1, "nobody who is connected", verb, pick)
+				alice.fails(1, "no connected peer", verb, pick)
 				continue
 			}
 			out := parse(t, alice.must(verb, pick, "--json"))

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// fuse is the number of all file systems that a process serves; what it is, the
-	// table of mounts tells.
+	// fuse is the number of all file systems that a process serves; the table of mounts
+	// tells which one it is.
 	fuse = unix.FUSE_SUPER_MAGIC
 
 	vboxsfMagic = 0x786f4256

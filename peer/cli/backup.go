@@ -24,14 +24,14 @@ func (a *app) backupCommand() *cobra.Command {
 	var passphraseFile string
 	cmd := &cobra.Command{
 		Use:   "backup <file | ->",
-		Short: "Write who you are into a file, under a passphrase",
+		Short: "Back up your identity in a file, sealed under a passphrase",
 		Example: `  claudemesh backup claudemesh.backup
   claudemesh backup - --passphrase-file secret.txt | ssh box 'cat > claudemesh.backup'`,
 		Long: `Write your whole identity into a file, sealed under a passphrase of 8 characters or more: your
 meshes with their keys, the keys that were replaced, the keys of your sessions, and the members that you
-know, with the names and keys that you have compared or trusted. Messages are not in it: those that wait at a
-broker come to wherever you restore it, and those that you have are in inbox.db in the config directory.
-Whoever has the file and the passphrase is you. The passphrase is asked for twice, and never shown;
+know, with the names and keys that you have compared or trusted. Messages are not in it: the broker
+delivers those that wait wherever you restore it, and those that you have are in inbox.db in the config directory.
+Whoever has the file and the passphrase can act as you. The passphrase is asked for twice, and never shown;
 nobody can open the file without it. A file that is there is not overwritten.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.backUp(cmd.Context(), args[0], passphraseFile) },
@@ -45,7 +45,7 @@ func (a *app) backUp(ctx context.Context, file, passphraseFile string) error {
 		return err
 	}
 	if _, err := os.Lstat(file); err == nil && file != "-" {
-		return fmt.Errorf("%s is there already; nothing is written", file)
+		return fmt.Errorf("%s is there already; nothing is written. Name another file, or remove this one first", file)
 	}
 	host, _ := os.Hostname() // it is there for people
 	contents, problems, err := backup.Collect(ctx, a.dir, host, time.Now())
@@ -108,7 +108,7 @@ func (a *app) restoreCommand() *cobra.Command {
 	var replace bool
 	cmd := &cobra.Command{
 		Use:   "restore <file | ->",
-		Short: "Be who a backup says, on this machine",
+		Short: "Restore a backup on this machine",
 		Example: `  claudemesh restore claudemesh.backup
   claudemesh restore claudemesh.backup --passphrase-file secret.txt --replace`,
 		Long: `Put what 'claudemesh backup' has written into the config directory of this machine. What is there
@@ -151,7 +151,7 @@ func (a *app) restoreBackup(ctx context.Context, file, passphraseFile string, re
 	r, err := backup.Restore(context.WithoutCancel(ctx), a.dir, contents, replace)
 	var conflict *backup.ConflictError
 	if errors.As(err, &conflict) {
-		return fmt.Errorf("%w. Nothing is restored; with --replace you become the member of the backup there, and the key of now is kept", conflict)
+		return fmt.Errorf("%w. Nothing is restored; with --replace you become the member of the backup there, and your key of today is kept", conflict)
 	}
 	if err != nil {
 		return err
@@ -208,7 +208,7 @@ func (a *app) passphrase(ctx context.Context, file string, fresh bool) (string, 
 	}
 	again, err := a.askPassphrase(ctx, in, "The same again: ")
 	if err == nil && again != first {
-		err = errors.New("the two passphrases are not the same; nothing is written")
+		err = errors.New("the two passphrases are not the same; nothing is written. Run it again")
 	}
 	return first, err
 }

@@ -21,9 +21,8 @@ const (
 	waitDelivered, waitRead = "delivered", "read" // of --wait
 )
 
-// follow tells how far a message came, after a moment, or with --wait when it came as far
-// as that, can't any more, or the time is over. It is not known of every message: what
-// send promises is that the broker has it.
+// follow tells how far a message came: see awaitDelivery. known is false when the broker
+// does not tell; what send promises is that the broker has the message.
 func (a *app) follow(ctx context.Context, client *peer.Client, id string, f *sendFlags) (status wire.MessageStatusResult, known bool, err error) {
 	status, err = awaitDelivery(ctx, client, id, f)
 	switch {
@@ -37,8 +36,8 @@ func (a *app) follow(ctx context.Context, client *peer.Client, id string, f *sen
 	return status, false, nil
 }
 
-// awaitDelivery asks how far the message came until nothing more is to be expected, or for
-// statusWait; with --wait until it came as far, can't any more, or for --timeout.
+// awaitDelivery asks how far the message came: for statusWait, or until nothing more is to
+// be expected soon; with --wait for --timeout, or until nothing will change any more.
 func awaitDelivery(ctx context.Context, client *peer.Client, id string, f *sendFlags) (wire.MessageStatusResult, error) {
 	begin, limit := time.Now(), statusWait
 	if f.wait != "" {

@@ -166,7 +166,7 @@ func (a *app) inbox(ctx context.Context, f *inboxFlags) error {
 		return err
 	}
 	if fetchErr == nil && r.last == 0 && a.terminal {
-		fmt.Fprintln(a.err, "No messages that are new; `claudemesh inbox --all` shows the others, too.")
+		fmt.Fprintln(a.err, "No new messages; `claudemesh inbox --all` shows those that were shown before.")
 	}
 	return fetchErr
 }

@@ -29,8 +29,8 @@ func (a *app) inboxShowCommand() *cobra.Command {
 		Short: "Show all of a message",
 		Example: `  claudemesh inbox show 1a2b3c4d
   claudemesh inbox show 1a2b3c4d --json`,
-		Long: `Show a message of the inbox with all that is known of it, from the disk. The end of
-its id, 8 characters, is enough.
+		Long: `Show a message of the inbox with all that is known of it, from the disk. 8 characters of
+its id are enough, from its end, as inbox prints them, or from its start.
 
 ` + inboxJSON,
 		Args: cobra.ExactArgs(1),
@@ -158,7 +158,7 @@ func (a *app) letterText(m *peer.Stored, now time.Time) string {
 	return b.String() + "\n" + printable(m.Body) + "\n"
 }
 
-// sealingText says who can have read a message on its way.
+// sealingText says who could read a message on its way.
 func sealingText(s peer.Sealing) string {
 	switch s {
 	case peer.Direct:

@@ -40,8 +40,8 @@ config, the config as it was is kept beside it, as config.json.<date>.
 		Short: "Bring back a member key that was replaced",
 		Example: `  claudemesh keys restore 3fa94b21
   claudemesh keys && claudemesh keys restore 3fa94b21    # a key of the list`,
-		Long: `Be the member again that you were in a mesh, given by its key, of which 8 digits are enough.
-If you are another member of that mesh now, that one's key is kept in its turn, and stays in the list.
+		Long: `Become again the member that you were in a mesh, named by its key; the first 8 digits are enough.
+If you are another member of that mesh now, that key is kept in its turn, and stays in the list.
 The broker is not asked: a member that was removed stays removed.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.restoreKey(cmd.Context(), args[0]) },
@@ -111,6 +111,6 @@ func (a *app) restoreKey(ctx context.Context, start string) error {
 // sayKept says where a key is that was taken out of the config; file is "" if none was.
 func (a *app) sayKept(file string) {
 	if file != "" {
-		fmt.Fprintf(a.err, copyable("The key of before is kept in %s; `claudemesh keys` lists it, and can bring it back.\n"), file)
+		fmt.Fprintf(a.err, copyable("Your previous key is kept in %s; `claudemesh keys` lists it, and `claudemesh keys restore` brings it back.\n"), file)
 	}
 }

@@ -80,7 +80,7 @@ func (a *app) tellLeave(ctx context.Context, m peer.Mesh) error {
 	members, err := client.ListMembers(ctx)
 	own := m.Member.Public()
 	if err == nil && slices.ContainsFunc(members, func(r wire.MemberRow) bool { return r.Pubkey == own && r.Role == "owner" }) {
-		return fmt.Errorf("you own the mesh %s, and a mesh has one owner always: nothing is changed. `claudemesh forget %s` takes it off this machine", m.Slug, m.ShortID())
+		return fmt.Errorf("you own the mesh %s, and a mesh always has its owner: nothing is changed. `claudemesh forget %s` takes it off this machine", m.Slug, m.ShortID())
 	}
 	err = client.Leave(ctx)
 	var request *peer.RequestError
@@ -90,7 +90,7 @@ func (a *app) tellLeave(ctx context.Context, m peer.Mesh) error {
 	case errors.As(err, &request):
 		return fmt.Errorf("the broker refused it: %w. You are still a member of %s, and nothing is changed", request, m.Slug)
 	}
-	return fmt.Errorf("%s. Whether you are still a member of %s is not known: say `claudemesh leave %s` again", explain(err), m.Slug, m.ShortID())
+	return fmt.Errorf("%s. Whether you are still a member of %s is not known: run `claudemesh leave %s` again", explain(err), m.Slug, m.ShortID())
 }
 
 // isRemoved reports whether an error says that we are no member any more.

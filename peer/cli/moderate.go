@@ -108,7 +108,7 @@ func nobodyKicked(target string, skipped int) string {
 	if skipped > 0 {
 		return fmt.Sprintf("%s has no session now, only a daemon or a command; see `claudemesh ban`", oneLine(target))
 	}
-	return fmt.Sprintf("nobody who is connected is called %q; see `claudemesh peers`", oneLine(target))
+	return fmt.Sprintf("no connected peer is called %q; see `claudemesh peers`", oneLine(target))
 }
 
 func shownNames(list []string) []string {
@@ -203,7 +203,7 @@ func (a *app) bansCommand() *cobra.Command {
 		Use: "bans", Short: "List the banned members", Args: cobra.NoArgs,
 		Example: `  claudemesh bans
   claudemesh bans --json`,
-		Long: `List the members who are banned. For the owner and admins.
+		Long: `List the banned members. For the owner and admins.
 --json: an array of {name, pubkey, revokedAt, reason?}.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, _, err := a.connect(cmd.Context())

@@ -19,7 +19,8 @@ func (a *app) replyCommand() *cobra.Command {
 	cmd.Example = `  claudemesh reply 1a2b3c4d yes, go ahead
   claudemesh reply 1a2b3c4d --all "I take it"
   make test 2>&1 | claudemesh reply 1a2b3c4d -`
-	cmd.Long = `Answer a message of the inbox, named by the end of its id as 'claudemesh inbox' prints it.
+	cmd.Long = `Answer a message of the inbox, named by its id or by 8 characters of its end, as 'claudemesh
+inbox' prints them.
 The answer goes to the key that sent the message, whatever the name leads to now; with
 --all to the group that the message was for. All else is as in 'claudemesh send', --json too.`
 	cmd.Args = cobra.MinimumNArgs(2)
@@ -51,7 +52,7 @@ The answer goes to the key that sent the message, whatever the name leads to now
 func answerTo(m *peer.Stored, toAll bool) (string, error) {
 	switch {
 	case !toAll && m.SenderKey().IsZero():
-		return "", fmt.Errorf("who sent the message %s is not known", peer.ShortID(m.MessageID))
+		return "", fmt.Errorf("the sender of the message %s is not known; name one yourself, with `claudemesh send`", peer.ShortID(m.MessageID))
 	case !toAll:
 		return m.Sender, nil
 	case len(m.To) == 0:

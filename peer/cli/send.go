@@ -45,7 +45,7 @@ func (a *app) sendCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "send <to> <message...>",
 		Short: "Send a message",
-		Long: `Send a message, sealed so that only those whom it is for can read it. <to> is
+		Long: `Send a message, sealed so that only its recipients can read it. <to> is
   a display name     of a connected peer, or of a member, for whom it waits
   a key              or a member's id, or the start of a key, 8 digits or more
   @group             everybody who is in the group, or in one below it, at this moment
@@ -57,7 +57,7 @@ The words after <to> are the message. With '-' alone it is read from standard in
 terminal until Ctrl-D. Prints the short form of the message's id, and whether the message
 is delivered already or waits.
 Peers whose client can't open a message to a group, as those of protocol v1, get a copy
-that is sealed for their own key; whom neither reaches is said.
+that is sealed for their own key; the answer names the peers that neither reaches.
 
 --wait delivered asks the broker. --wait read waits for a receipt that the recipient signs
 when a session's model has the message; so it is for one recipient, not for groups. Who

@@ -28,14 +28,14 @@ type topOptions struct {
 func (a *app) topCommand() *cobra.Command {
 	var o topOptions
 	cmd := &cobra.Command{
-		Use: "top", Short: "Watch the mesh: who is there, what waits, what comes", Args: cobra.NoArgs,
+		Use: "top", Short: "Watch the mesh live: peers, sessions and messages", Args: cobra.NoArgs,
 		Example: `  claudemesh top
   claudemesh top --all --mesh team`,
 		Long: `Show the mesh on a terminal, up to date until you press q: who is there and in which status,
-how many messages are sent a minute (for the owner and admins), wait to be sent and to be
-read, your Claude Code sessions with their
-unread messages, and the newest messages of your inbox, which stay unread. The arrow keys
-scroll, a shows the members that are away, too, ? explains the keys.
+how many messages are sent a minute (for the owner and admins), wait to be sent and wait to
+be read, your Claude Code sessions with their unread messages, and the newest messages of
+your inbox, which stay unread. The arrow keys scroll, a shows the members that are away,
+too, and ? explains the keys.
 
 While the broker is away, top says so, shows what it heard last, and goes on when the
 broker is back. For a file or a pipe see 'claudemesh peers --watch'.`,

@@ -117,7 +117,7 @@ func (c *call) readOn(in *local.Check) error {
 	return c.answer(local.Checked{Messages: []local.Message{m}})
 }
 
-// maxTargets is how many of the groups that a message was for a model is told of.
+// maxTargets is how many of the targets of a message a model is told.
 const maxTargets = 4
 
 // message is a message as the model gets it, from an offset on.

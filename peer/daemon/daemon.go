@@ -41,7 +41,7 @@ type Options struct {
 	correctAfter time.Duration
 	// wall is the clock that a user reads; nil: time.Now.
 	wall func() time.Time
-	// silenceLimit and returnLimit are the constants of that name; 0: they.
+	// silenceLimit and returnLimit stand for the constants of these names; 0: those.
 	silenceLimit, returnLimit time.Duration
 }
 

@@ -66,8 +66,8 @@ func (l *line) sendLetter(ctx context.Context, client *peer.Client, next *letter
 	}
 }
 
-// whyRefused says why the broker refuses a message for good, and who may have been meant
-// by a group that is none.
+// whyRefused says why the broker refuses a message for good, and for a group that does not
+// exist what may have been meant.
 func (l *line) whyRefused(target *wire.Target, refused *peer.RefusedError) string {
 	if target.Kind == wire.TargetKey || refused.Code != wire.AckTargetNotFound {
 		return refused.Reason

@@ -107,7 +107,7 @@ func meshesOf(lines []*line) []*peer.Mesh {
 	return meshes
 }
 
-// notInMesh says why a mesh was not found among those of a session, which are called names.
+// notInMesh says why no mesh was found under a name; names are those of the session's meshes.
 func notInMesh(mesh string, err error, names []string) string {
 	var choice *peer.MeshChoiceError
 	if errors.As(err, &choice) && choice.Found > 1 {

@@ -32,7 +32,8 @@ func putEarlier(ctx context.Context, tx *sql.Tx, n process.Number, f *facts) err
 	return err
 }
 
-// earlierSessions returns those of all processes, each one's in the order in which it ran them.
+// earlierSessions returns the earlier sessions of all processes, those of each process in
+// the order in which it ran them.
 func (s *store) earlierSessions(ctx context.Context) ([]earlier, error) {
 	return collect(ctx, s.db, "read earlier sessions", func(r *sql.Rows, e *earlier) error {
 		var text string
@@ -46,7 +47,7 @@ func (s *store) earlierSessions(ctx context.Context) ([]earlier, error) {
 	}, `SELECT domain, pid, facts FROM earlier ORDER BY seq`)
 }
 
-// forgetEarlier notes that a process has said how a session ended that it ran before.
+// forgetEarlier notes that a process has said how one of its earlier sessions ended.
 func (s *store) forgetEarlier(ctx context.Context, n process.Number, session string) error {
 	return s.exec(ctx, "forget earlier session", `DELETE FROM earlier WHERE domain = ? AND pid = ? AND session_id = ?`, n.Domain, n.PID, session)
 }

@@ -106,8 +106,8 @@ func (s *store) letter(ctx context.Context, where string, args ...any) (letter, 
 	return l, nil
 }
 
-// findLetter returns the message of a session of which id, or the broker's, is so, or
-// begins or ends so.
+// findLetter returns a message of a session by its id or the broker's, or by 8 characters
+// or more of the start or end of either.
 func (s *store) findLetter(ctx context.Context, session, given string) (letter, error) {
 	begins, ends := peer.IDPatterns(given)
 	list, err := collect(ctx, s.db, "read outbox", func(r *sql.Rows, l *letter) error { return scanLetter(r.Scan, l) },

@@ -79,7 +79,7 @@ func putSession(ctx context.Context, tx *sql.Tx, f *facts) error {
 
 // put writes, in one step, that a process runs a session, which sessions that one
 // goes on for, and that the session which the process ran before is over. before is that
-// one, if it has not been said how it ended.
+// session, or nil if the process has said how it ended.
 func (s *store) put(ctx context.Context, f *facts, p registered, formers map[string][]string, ended string, before *facts, now time.Time) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
 		if err := errors.Join(putSession(ctx, tx, f), putKnown(ctx, tx, f, now)); err != nil {

@@ -45,8 +45,9 @@ type Subscription struct {
 	doubtUntil time.Time // it is passed over until then; zero: it is not
 }
 
-// Attach adds a path, which must not be [local.PathHooks], into a process. An older one of the same path and process is replaced. A waiter
-// stands by while its process has something better.
+// Attach adds a path, which must not be [local.PathHooks], into a process. It replaces an
+// older one of the same path and process. A waiter stands by while its process has
+// something better.
 func (d *Desk) Attach(path local.Path, of process.ID) *Subscription {
 	d.mu.Lock()
 	defer d.mu.Unlock()
