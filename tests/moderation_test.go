@@ -239,7 +239,7 @@ func moderationCommands(t *testing.T, s *server) {
 		t.Errorf("%s", e)
 	}
 	c.awaitClose(4001, "kicked")
-	alice.fails(1, "nobody", "kick", "carol")
+	alice.fails(1, "no connected peer", "kick", "carol")
 	bob.fails(1, "only the owner and admins", "kick", "carol")
 
 	if out := alice.must("ban", "bob", "--reason", "spam"); !strings.Contains(out, "bob") || !strings.Contains(out, "unban") {

@@ -1,0 +1,31 @@
+package peer
+
+import (
+	"testing"
+	"testing/synctest"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// An answer that comes together with the end of the connection counts: the broker ends
+// that of a member that leaves.
+func TestAnswerBeforeTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 50 {
+			s, stop := newScripted(t, func(c *serverConn) {
+				c.hello()
+				f, ok := c.nextOf(wire.TypeMemberRemove)
+				if !ok {
+					return
+				}
+				c.write(map[string]any{"type": "ack", "_reqId": f.ReqID, "queued": false})
+			})
+			c := s.dialed(s.options())
+			if err := c.MemberRemove(t.Context(), newKey(t).Public()); err != nil {
+				t.Error(err)
+			}
+			c.Close()
+			stop()
+		}
+	})
+}
