@@ -194,7 +194,7 @@ func (a *app) names(ctx context.Context) (peers []wire.PeerRow, members []wire.M
 	}
 	asked, cancel := context.WithTimeout(ctx, completionTimeout*2/3)
 	defer cancel()
-	client, err := a.dial(asked, peer.Options{Mesh: m, About: a.about(wire.CapTransient), OneShot: true})
+	client, err := a.dial(asked, a.visitor(m))
 	if err == nil {
 		defer client.Close()
 		if peers, members, err = client.Roster(asked); err == nil {
@@ -285,7 +285,7 @@ func banned(ctx context.Context, a *app) (found []cobra.Completion) {
 	if err != nil {
 		return nil
 	}
-	client, err := a.dial(ctx, peer.Options{Mesh: m, About: a.about(wire.CapTransient), OneShot: true})
+	client, err := a.dial(ctx, a.visitor(m))
 	if err != nil {
 		return nil
 	}

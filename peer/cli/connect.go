@@ -64,7 +64,7 @@ func (a *app) about(capabilities ...string) peer.About {
 	}
 }
 
-// connect makes a connection for one command, which no other peer sees.
+// connect connects as a visitor to the chosen mesh.
 func (a *app) connect(ctx context.Context) (*peer.Client, peer.Mesh, error) {
 	w := a.waiting("")
 	defer w.done()
@@ -79,8 +79,15 @@ func (a *app) connectTelling(ctx context.Context, w *progress, state string) (*p
 		return nil, m, err
 	}
 	w.next("connecting to the broker at " + oneLine(m.BrokerURL) + state)
-	client, err := a.dial(ctx, peer.Options{Mesh: m, About: a.about(wire.CapTransient), OneShot: true, OnDelay: w.because})
+	o := a.visitor(m)
+	o.OnDelay = w.because
+	client, err := a.dial(ctx, o)
 	return client, m, err
+}
+
+// visitor returns the options of a connection for one command, which no other peer sees.
+func (a *app) visitor(m peer.Mesh) peer.Options {
+	return peer.Options{Mesh: m, About: a.about(wire.CapTransient), OneShot: true}
 }
 
 func (a *app) dial(ctx context.Context, o peer.Options) (*peer.Client, error) {

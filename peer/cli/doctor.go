@@ -194,7 +194,7 @@ func (d *doctor) clock(ctx context.Context) (string, error) {
 }
 
 func (d *doctor) membership(ctx context.Context) (string, error) {
-	client, err := d.dial(ctx, peer.Options{Mesh: d.mesh, About: d.about(wire.CapTransient), OneShot: true})
+	client, err := d.dial(ctx, d.visitor(d.mesh))
 	if err != nil {
 		return "", err
 	}
@@ -242,7 +242,7 @@ func (d *doctor) roundTrip(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("open a session: %w", err)
 	}
 	defer receiver.Close()
-	sender, err := d.dial(ctx, peer.Options{Mesh: d.mesh, About: d.about(wire.CapTransient), OneShot: true})
+	sender, err := d.dial(ctx, d.visitor(d.mesh))
 	if err != nil {
 		return "", err
 	}

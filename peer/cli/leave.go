@@ -69,7 +69,7 @@ func (a *app) leave(ctx context.Context, name string, yes bool) error {
 
 // tellLeave has the broker remove the member that we are.
 func (a *app) tellLeave(ctx context.Context, m peer.Mesh) error {
-	client, err := a.dial(ctx, peer.Options{Mesh: m, About: a.about(wire.CapTransient), OneShot: true})
+	client, err := a.dial(ctx, a.visitor(m))
 	if err != nil {
 		if isRemoved(err) {
 			return err

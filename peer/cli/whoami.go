@@ -143,7 +143,7 @@ func (a *app) selfIn(ctx context.Context, m *peer.Mesh, session string, live loc
 func (a *app) askWho(ctx context.Context, m *peer.Mesh, s *self) error {
 	ctx, cancel := context.WithTimeout(ctx, whoamiTimeout)
 	defer cancel()
-	client, err := a.dial(ctx, peer.Options{Mesh: *m, About: a.about(wire.CapTransient), OneShot: true})
+	client, err := a.dial(ctx, a.visitor(*m))
 	if err != nil {
 		return err
 	}
