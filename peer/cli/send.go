@@ -60,8 +60,8 @@ Peers whose client can't open a message to a group, as those of protocol v1, get
 that is sealed for their own key; the answer names the peers that neither reaches.
 
 --wait delivered asks the broker. --wait read waits for a receipt that the recipient signs
-when a session's model has the message; so it is for one recipient, not for groups. Who
-reads with 'claudemesh inbox' gives no such receipt, and no client of protocol v1 does.
+when a session's model has the message; so it is for one recipient, not for groups. People
+who read with 'claudemesh inbox' give no such receipt, nor do clients of protocol v1.
 --no-wait leaves the message with the daemon, on this machine's disk, and does not wait for
 a broker that is away or refuses it for now: the daemon sends it as soon as it can.
 'claudemesh status' tells where it is. --no-wait and --wait read need the daemon, see
