@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/disktest"
 	"github.com/claudemesh/claudemesh/peer"
 )
 
@@ -71,6 +72,21 @@ func TestDoctorOfThisMachine(t *testing.T) {
 				p.t.Fatal(err)
 			}
 		}, check: "daemon"},
+		{name: "read-only store", make: func(p *patient) { p.spoil("daemon.db", disktest.ReadOnly) },
+			check: "files", says: []string{"daemon.db is read-only", "make it writable, or set CLAUDEMESH_CONFIG_DIR"}},
+		{name: "read-only inbox", make: func(p *patient) { p.spoil("inbox.db", disktest.ReadOnly) },
+			check: "files", says: []string{"inbox.db is read-only", "make it writable, or set CLAUDEMESH_CONFIG_DIR"}},
+		{name: "read-only lock", make: func(p *patient) { p.spoil("daemon.lock", disktest.ReadOnly) },
+			check: "daemon", says: []string{"daemon.lock is read-only", "make it writable, or set CLAUDEMESH_CONFIG_DIR"}},
+		{name: "announcement that can't be replaced", make: func(p *patient) { p.spoil("daemon.json", disktest.Busy) },
+			check: "delivery", says: []string{"daemon.json can't be replaced while something is mounted on it; unmount that"}},
+		{name: "full disk", make: func(p *patient) {
+			// The disk of the files, which were there before.
+			disktest.Small(p.t, p.dir)
+			p.must("create", "tight")
+			disktest.Fill(p.t, filepath.Join(p.dir, "filler"))
+		}, check: "files", says: []string{"the disk of ", " is full; make room on it"}},
+		{name: "a file for the tickets", make: func(p *patient) { p.write(filepath.Join(p.dir, "run"), "") }, check: "delivery"},
 		{name: "socket that can't be written", make: func(p *patient) {
 			p.write(filepath.Join(p.dir, "daemon.sock", "in the way"), "")
 		}, check: "delivery"},
@@ -114,6 +130,18 @@ func (p *patient) write(path, text string) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
+}
+
+// spoil does something to a file that the daemon has left, until the test ends.
+func (p *patient) spoil(name string, how func(testing.TB, string) func()) {
+	p.t.Helper()
+	p.must("daemon", "up")
+	p.must("daemon", "down")
+	path := filepath.Join(p.dir, name)
+	if _, err := os.Stat(path); err != nil {
+		p.write(path, "")
+	}
+	how(p.t, path)
 }
 
 // lock holds the daemon's lock until the test ends.

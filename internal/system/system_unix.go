@@ -45,6 +45,16 @@ func NotOurs(info fs.FileInfo) bool {
 	return ok && int(owner.Uid) != os.Geteuid()
 }
 
+// Writable fails with an *fs.PathError when this user can't write to the file at path. It
+// does not open the file.
+func Writable(path string) error {
+	const write = 2 // W_OK of access(2)
+	if err := syscall.Access(path, write); err != nil {
+		return &fs.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
+}
+
 // Detached makes a process one that outlives this one and its terminal.
 func Detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 

@@ -95,7 +95,7 @@ func (d *doctor) examine(ctx context.Context) {
 			continue
 		}
 		if err != nil {
-			detail = explain(err)
+			detail = explain(peer.Unwritable(d.dir, err))
 			// Whether storage is there, the clock is right or sessions read, the rest can be tried.
 			failed = !slices.Contains([]string{"storage", "clock", "sessions"}, c.name)
 		}
@@ -117,8 +117,11 @@ func (d *doctor) files() {
 	for _, line := range changed {
 		d.findings = append(d.findings, finding{Check: "files", Detail: line})
 	}
+	if err == nil {
+		err = peer.Writable(d.dir)
+	}
 	if err != nil {
-		d.findings = append(d.findings, finding{Check: "files", Detail: err.Error()})
+		d.findings = append(d.findings, finding{Check: "files", Detail: peer.Unwritable(d.dir, err).Error()})
 	}
 	if len(changed) == 0 && err == nil {
 		d.findings = append(d.findings, f)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/claudecode/diagnose"
 	"github.com/claudemesh/claudemesh/peer/claudecode/install"
 	"github.com/claudemesh/claudemesh/peer/claudecode/plugin"
@@ -172,8 +173,12 @@ func (d *doctor) daemon(ctx context.Context) (string, error) {
 	}
 	if err != nil {
 		var held *daemon.HeldError
-		if errors.As(err, &held) {
+		var unwritable *peer.UnwritableError
+		switch {
+		case errors.As(err, &held):
 			return "", held // it says what to do
+		case errors.As(peer.Unwritable(d.dir, err), &unwritable):
+			return "", unwritable
 		}
 		return "", errors.New("the daemon does not answer as it should: " + err.Error() + "; restart it with `claudemesh daemon down` and `claudemesh daemon up`, or end its process")
 	}

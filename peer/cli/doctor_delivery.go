@@ -63,7 +63,7 @@ func (d *doctor) delivery(ctx context.Context) (string, error) {
 	_, err = d.daemonStatus(ctx)
 	absent := errors.Is(err, local.ErrNotRunning)
 	if _, err := daemon.Start(ctx, daemon.StartOptions{Dir: d.dir, Build: local.OwnBuild(buildVersion()), Executable: exe}); err != nil {
-		return "", errors.New(err.Error()) // a timeout of this machine's, not of the network's
+		return "", errors.New(peer.Unwritable(d.dir, err).Error()) // a timeout of this machine's, not of the network's
 	}
 	if absent {
 		defer d.stopDaemon(context.WithoutCancel(ctx))

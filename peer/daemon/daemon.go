@@ -102,12 +102,13 @@ type daemon struct {
 	hostname string
 
 	// owned by Run and its watch loop
-	lock   *peer.FileLock
-	dir    os.FileInfo            // of the directory, when the daemon began
-	files  map[string]os.FileInfo // of what the daemon keeps there, by name
-	signed time.Time              // when the lock file was last touched
-	looked moment                 // of the last look at the clocks
-	socket socket
+	lock    *peer.FileLock
+	dir     os.FileInfo            // of the directory, when the daemon began
+	files   map[string]os.FileInfo // of what the daemon keeps there, by name
+	signed  time.Time              // when the lock file was last touched
+	looked  moment                 // of the last look at the clocks
+	trouble string                 // what kept the daemon from healing at the last try
+	socket  socket
 
 	ctx   context.Context // ends when the daemon stops
 	stop  context.CancelFunc
@@ -176,17 +177,17 @@ func Run(ctx context.Context, o Options) error {
 	}
 	lock, err := takeLock(o.Dir)
 	if err != nil {
-		return err
+		return peer.Unwritable(o.Dir, err)
 	}
 	d, err := open(ctx, o)
 	if err != nil {
 		released(lock)
-		return err
+		return peer.Unwritable(o.Dir, err)
 	}
 	d.lock = lock
 	defer func() { released(d.lock) }()
 	defer d.close()
-	return d.serve(ctx)
+	return peer.Unwritable(o.Dir, d.serve(ctx))
 }
 
 // open reads what the daemon before has left on disk.

@@ -40,6 +40,9 @@ func (d *daemon) announce() error {
 	if err != nil {
 		return fmt.Errorf("announce the daemon: %w", err)
 	}
+	if err := d.clearWay(d.o.Dir.Path(local.InfoName), false); err != nil {
+		return fmt.Errorf("announce the daemon: %w", err)
+	}
 	if err := d.o.Dir.WriteFile(local.InfoName, append(b, '\n')); err != nil {
 		return fmt.Errorf("announce the daemon: %w", err)
 	}
@@ -56,7 +59,14 @@ func (d *daemon) retract() {
 // writeTicket gives the processes below p what they need to speak for its session.
 func (d *daemon) writeTicket(p registered) error {
 	path := local.TicketPath(d.o.Dir, p.Number)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	err := d.clearWay(filepath.Dir(path), true)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(path), 0o700)
+	}
+	if err == nil {
+		err = d.clearWay(path, false)
+	}
+	if err != nil {
 		return fmt.Errorf("write ticket: %w", err)
 	}
 	b, err := json.Marshal(local.Ticket{PID: p.PID, Domain: p.Domain, ProcStart: p.Start, SessionID: p.SessionID, Token: p.Token})
@@ -76,6 +86,24 @@ func (d *daemon) writeTicket(p registered) error {
 	if err != nil {
 		return fmt.Errorf("write ticket: %w", err)
 	}
+	return nil
+}
+
+// clearWay puts aside a file where the daemon is to make a directory, or a directory
+// where it is to write a file.
+func (d *daemon) clearWay(path string, wantDir bool) error {
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() == wantDir || err != nil && !wantDir {
+		return nil // what else is wrong shows in what the daemon does next
+	}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	aside := path + time.Now().Format(".aside-20060102-150405.000")
+	if err := os.Rename(path, aside); err != nil {
+		return err
+	}
+	d.log.Warn("something else was in the place of the daemon's own; put aside", "path", path, "now", aside)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer"
@@ -224,11 +225,13 @@ func (d *daemon) heal() {
 	if d.ctx.Err() != nil {
 		return // what goes now goes for good
 	}
+	var errs []error
+	defer func() { d.troubled(peer.Unwritable(d.o.Dir, errors.Join(errs...))) }()
 	info := d.reach()
 	if d.socket.lost(info.Socket) {
 		path, err := d.socket.open(d)
 		if err != nil {
-			d.log.Error("the socket was deleted; listen anew", "error", err)
+			errs = append(errs, fmt.Errorf("the socket was deleted; listen anew: %w", err))
 			return
 		}
 		d.log.Warn("the socket was deleted; listening anew", "socket", path)
@@ -239,15 +242,37 @@ func (d *daemon) heal() {
 	}
 	if said, err := local.ReadInfo(d.o.Dir); err != nil || said != info {
 		if err := d.announce(); err != nil {
-			d.log.Error("announce the daemon anew", "error", err)
+			errs = append(errs, err)
 		}
 	}
 	for _, p := range d.running() {
-		if _, err := os.Lstat(local.TicketPath(d.o.Dir, p.Number)); !os.IsNotExist(err) {
+		if info, err := os.Lstat(local.TicketPath(d.o.Dir, p.Number)); err == nil && info.Mode().IsRegular() {
 			continue
 		}
 		if err := d.writeTicket(p.registered); err != nil {
-			d.log.Error("write a ticket anew", "error", err)
+			errs = append(errs, err)
 		}
 	}
 }
+
+// troubled logs what keeps the daemon from healing, once, and that it is over.
+func (d *daemon) troubled(err error) {
+	text := ""
+	if err != nil {
+		text = withoutTemporary(err.Error())
+	}
+	switch {
+	case text == d.trouble:
+		return
+	case err != nil:
+		d.log.Error("others can't reach the daemon, or not all", "error", err)
+	default:
+		d.log.Info("others can reach the daemon again")
+	}
+	d.trouble = text
+}
+
+// temporary is the random part in the name of a file that is to replace another one.
+var temporary = regexp.MustCompile(`\.[0-9]+\.tmp`)
+
+func withoutTemporary(text string) string { return temporary.ReplaceAllString(text, ".tmp") }

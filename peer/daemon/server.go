@@ -243,6 +243,10 @@ func (d *daemon) refuse(w http.ResponseWriter, err error) {
 	default:
 		d.log.Error("call failed", "error", err)
 		e = refusal(local.CodeInternal, "the daemon could not do that; `claudemesh daemon logs` tells why")
+		var unwritable *peer.UnwritableError
+		if errors.As(peer.Unwritable(d.o.Dir, err), &unwritable) {
+			e = unavailable("%s", unwritable.Advice)
+		}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(statusOf[e.Code]) // does nothing after an answer has begun

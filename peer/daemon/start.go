@@ -109,6 +109,10 @@ func (o *StartOptions) spawn(ctx context.Context) (local.Info, error) {
 		return local.Info{}, fmt.Errorf("start the daemon: %w", err)
 	}
 	defer log.Close()
+	before, err := log.Stat()
+	if err != nil {
+		return local.Info{}, fmt.Errorf("start the daemon: %w", err)
+	}
 	cmd := exec.Command(exe, args...)
 	cmd.Dir, cmd.Env = "/", cleanEnv(os.Environ(), o.Dir)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -118,10 +122,11 @@ func (o *StartOptions) spawn(ctx context.Context) (local.Info, error) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }() // ends with the daemon, or with this process
-	return o.awaitAnswer(ctx, ended)
+	return o.awaitAnswer(ctx, ended, before.Size())
 }
 
-func (o *StartOptions) awaitAnswer(ctx context.Context, ended <-chan error) (local.Info, error) {
+// awaitAnswer waits for a daemon that has begun its log at an offset.
+func (o *StartOptions) awaitAnswer(ctx context.Context, ended <-chan error, logged int64) (local.Info, error) {
 	poll := time.NewTicker(startPoll)
 	defer poll.Stop()
 	for {
@@ -133,12 +138,27 @@ func (o *StartOptions) awaitAnswer(ctx context.Context, ended <-chan error) (loc
 			if info, ok := o.running(ctx); ok { // another one was faster
 				return info, nil
 			}
-			return local.Info{}, fmt.Errorf("the daemon ended at its start (%w); %s says why", err, o.Dir.Path(LogName))
+			return local.Info{}, o.notStarted(err, logged)
 		case <-poll.C:
 		case <-ctx.Done():
 			return local.Info{}, fmt.Errorf("the daemon does not answer yet: %w; see %s", ctx.Err(), o.Dir.Path(LogName))
 		}
 	}
+}
+
+// notStarted says why a daemon ended at its start, as far as its directory or its log
+// from an offset on tells. On a full disk there is no log.
+func (o *StartOptions) notStarted(status error, logged int64) error {
+	if err := peer.Writable(o.Dir); err != nil {
+		return fmt.Errorf("the daemon ended at its start: %w", err)
+	}
+	path := o.Dir.Path(LogName)
+	b, err := os.ReadFile(path)
+	if err != nil || int64(len(b)) <= logged {
+		return fmt.Errorf("the daemon ended at its start (%w); %s says why", status, path)
+	}
+	lines := strings.Split(strings.TrimSpace(string(b[logged:])), "\n")
+	return fmt.Errorf("the daemon ended at its start (%w): %s; see %s", status, strings.TrimPrefix(lines[len(lines)-1], "claudemesh: "), path)
 }
 
 // Stop asks the daemon of a directory to stop, with or without a leave of its
