@@ -2,6 +2,7 @@ package tests
 
 import (
 	"context"
+	"fmt"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -53,7 +54,7 @@ func sendWhileAway(t *testing.T, s *server) {
 	asked, _, _ := strings.Cut(alice.must("inbox", "--json"), "\n")
 	asked = parse(t, asked).str("messageId")
 	alice.must("daemon", "up")
-	alice.awaitConnected()
+	alice.awaitConnection(true)
 	// With the broker, it takes the message at once or a moment later.
 	first := parse(t, alice.must("send", "bob", "before", "--no-wait", "--json"))
 	alice.awaitStatus(first.str("clientMessageId"), "queued")
@@ -61,6 +62,7 @@ func sendWhileAway(t *testing.T, s *server) {
 	alice.fails(1, "nothing was sent", "send", "nobody", "x", "--no-wait")
 
 	s.Stop()
+	alice.awaitConnection(false)
 	out := alice.must("send", "bob", "while", "it", "is", "away", "--no-wait")
 	short, text, _ := strings.Cut(out, "  ")
 	if !strings.HasPrefix(text, "kept for bob on this machine; the broker is not reached yet") {
@@ -121,10 +123,10 @@ func sendUntilRead(t *testing.T, s *server) {
 	bob.must("join", alice.invite(), "--name", "bob")
 	alice.must("daemon", "up")
 	bob.must("daemon", "up")
-	alice.awaitConnected()
-	bob.awaitConnected()
+	alice.awaitConnection(true)
+	bob.awaitConnection(true)
 	session := bob.session("bobs-session")
-	for _, to := range []string{"bob", session.key()} {
+	for _, to := range []string{"bob", session.key} {
 		text := "read this, " + to
 		waiting := alice.terminal("send", to, text, "--wait", "read", "--timeout", "1d")
 		waiting.awaits("waiting until it is read")
@@ -135,7 +137,7 @@ func sendUntilRead(t *testing.T, s *server) {
 			t.Errorf("sent to %s: %s", to, screen)
 		}
 	}
-	sent := alice.start("send", session.key(), "a third", "--wait", "read", "--timeout", "1d", "--json")
+	sent := alice.start("send", session.key, "a third", "--wait", "read", "--timeout", "1d", "--json")
 	await.Until(t, "the session reads", func() bool { return session.reads("a third") })
 	printed := ""
 	for line := ""; line != "}"; printed += line {
@@ -143,7 +145,7 @@ func sendUntilRead(t *testing.T, s *server) {
 	}
 	out := parse(t, printed)
 	receipts := out.list("receipts")
-	if out.str("state") != "in_context" || len(receipts) != 1 || receipts[0].str("key") != session.key() || receipts[0]["signed"] != true {
+	if out.str("state") != "in_context" || len(receipts) != 1 || receipts[0].str("key") != session.key || receipts[0]["signed"] != true {
 		t.Errorf("send --json: %s", out)
 	}
 	if table := alice.must("status", out.str("messageId")); !strings.Contains(table, "read ") {
@@ -153,7 +155,7 @@ func sendUntilRead(t *testing.T, s *server) {
 		t.Errorf("status: %s", status)
 	}
 	// What only has arrived is not read.
-	_, errOut, code := alice.run("send", session.key(), "unread", "--wait", "read", "--timeout", "1s")
+	_, errOut, code := alice.run("send", session.key, "unread", "--wait", "read", "--timeout", "1s")
 	if code != 3 || !strings.Contains(errOut, "not read within 1s") {
 		t.Errorf("unread: %d %s", code, errOut)
 	}
@@ -163,11 +165,11 @@ func sendUntilRead(t *testing.T, s *server) {
 	alice.fails(1, "daemon up", "status", short)
 }
 
-// awaitConnected waits until the daemon is connected and knows who is there.
-func (p *patient) awaitConnected() {
+// awaitConnection waits until the daemon is connected to the broker, or is not.
+func (p *patient) awaitConnection(connected bool) {
 	p.t.Helper()
-	await.Until(p.t, "the daemon is connected", func() bool {
-		return parse(p.t, p.must("daemon", "status", "--json")).list("meshes")[0]["connected"] == true
+	await.Until(p.t, fmt.Sprintf("the daemon is connected: %t", connected), func() bool {
+		return parse(p.t, p.must("daemon", "status", "--json")).list("meshes")[0]["connected"] == connected
 	})
 }
 
@@ -182,8 +184,7 @@ func (p *patient) awaitStatus(id, state string) {
 type registered struct {
 	p       *patient
 	pid     int
-	id      string
-	program *exec.Cmd
+	id, key string
 }
 
 // session registers a session with the daemon, as the hooks do.
@@ -197,22 +198,19 @@ func (p *patient) session(name string) *registered {
 		_ = program.Process.Kill()
 		_ = program.Wait()
 	})
-	r := &registered{p: p, pid: program.Process.Pid, id: uuid.NewString(), program: program}
+	r := &registered{p: p, pid: program.Process.Pid, id: uuid.NewString()}
 	r.owner(local.VerbRegister, local.Register{PID: r.pid, SessionID: r.id, Source: local.SourceStartup, Cwd: "/", Name: name})
-	await.Until(p.t, "the session is connected", func() bool { return r.key() != "" })
-	return r
-}
-
-// key is the session's; "" while it is not connected.
-func (r *registered) key() string {
-	for _, s := range parse(r.p.t, r.p.must("daemon", "status", "--json")).list("sessions") {
-		for _, m := range s.list("meshes") {
-			if m["connected"] == true {
-				return m.str("key")
+	await.Until(p.t, "the session is connected", func() bool {
+		for _, s := range parse(p.t, p.must("daemon", "status", "--json")).list("sessions") {
+			for _, m := range s.list("meshes") {
+				if m["connected"] == true {
+					r.key = m.str("key")
+				}
 			}
 		}
-	}
-	return ""
+		return r.key != ""
+	})
+	return r
 }
 
 // reads fetches what is unread, and has it in context; it reports whether the text was
