@@ -30,7 +30,7 @@ func (a *app) follow(ctx context.Context, client *peer.Client, id string, f *sen
 		return status, true, nil
 	case ctx.Err() != nil:
 		short := peer.ShortID(id)
-		return status, false, &fateError{fmt.Sprintf("interrupted; the broker has the message %s and delivers it: 'claudemesh status %[1]s' tells how far it came", short), ctx.Err()}
+		return status, false, &fateError{fmt.Sprintf("interrupted; the broker has the message %s and delivers it: `claudemesh status %[1]s` tells how far it came", short), ctx.Err()}
 	}
 	fmt.Fprintln(a.err, "The message is accepted, but how far it came is not known:", printable(explain(err)))
 	return status, false, nil

@@ -41,7 +41,7 @@ commas or spaces, and nothing else from then on. Without a grant a member may do
 				}
 			}
 			if len(list) == 0 {
-				return usagef("say which capabilities: %s; for none, see 'claudemesh block'", strings.Join(capabilities, ", "))
+				return usagef("say which capabilities: %s; for none, see `claudemesh block`", strings.Join(capabilities, ", "))
 			}
 			return a.withMember(cmd.Context(), args[0], "%s may do this to you: "+strings.Join(list, ", ")+"."+without(list),
 				func(ctx context.Context, c *peer.Client, k wire.Key) error { return c.Grant(ctx, k, list) })

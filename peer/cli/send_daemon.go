@@ -67,7 +67,8 @@ func (a *app) sendByDaemon(ctx context.Context, to, body string, f *sendFlags) e
 	case local.Expired, local.Refused, local.Failed:
 		return errReported
 	}
-	fmt.Fprintf(a.err, "claudemesh: not read within %s%s; 'claudemesh status %s' tells how it goes on\n", f.timeout.String(), whyUnread(&status), peer.ShortID(s.ID))
+	goesOn := copyable("`claudemesh status " + peer.ShortID(s.ID) + "` tells how it goes on")
+	fmt.Fprintf(a.err, "claudemesh: not read within %s%s; %s\n", f.timeout.String(), whyUnread(&status), goesOn)
 	return exitStatus(exitLate)
 }
 
@@ -88,7 +89,7 @@ func (a *app) handOver(ctx context.Context, m local.Send) (s local.Sent, err err
 	case errors.As(err, &refusal) && refusal.Code != local.CodeInternal:
 		return s, unsent(err)
 	}
-	return s, &fateError{fmt.Sprintf("the daemon may have taken the message or not (%s): 'claudemesh status %s' tells", explain(err), peer.ShortID(m.ClientID)), err}
+	return s, &fateError{fmt.Sprintf("the daemon may have taken the message or not (%s): `claudemesh status %s` tells", explain(err), peer.ShortID(m.ClientID)), err}
 }
 
 // printLeft prints where a message is that the daemon sends.
@@ -135,7 +136,7 @@ func whyUnread(s *local.MessageStatus) string {
 		}
 	}
 	if s.State == local.Delivered && len(receipts(s)) == 0 {
-		return "; the recipient has signed no receipt, and 'claudemesh inbox' without a daemon and clients of protocol v1 never do"
+		return "; the recipient has signed no receipt, and `claudemesh inbox` without a daemon and clients of protocol v1 never do"
 	}
 	return ""
 }
@@ -164,7 +165,7 @@ func (a *app) awaitRead(ctx context.Context, w *progress, s *local.Sent, timeout
 		left := timeout - time.Since(begin)
 		switch {
 		case ctx.Err() != nil:
-			return status, &fateError{fmt.Sprintf("interrupted; the daemon has the message %s and goes on: 'claudemesh status %[1]s' tells how far it came", peer.ShortID(s.ID)), ctx.Err()}
+			return status, &fateError{fmt.Sprintf("interrupted; the daemon has the message %s and goes on: `claudemesh status %[1]s` tells how far it came", peer.ShortID(s.ID)), ctx.Err()}
 		case status.State == local.InContext, status.State == local.Expired, status.State == local.Refused, status.State == local.Failed, left <= 0:
 			return status, nil
 		}

@@ -44,7 +44,7 @@ cannotRead}]}; of a message that the daemon has sent also {clientMessageId, stat
 func messageIDArg(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
-		return usagef("<message id> is missing%s\n'claudemesh doctor' and 'claudemesh peers' tell whether the broker and the peers can be reached.", usageOf(cmd))
+		return usagef("<message id> is missing%s\n`claudemesh doctor` and `claudemesh peers` tell whether the broker and the peers can be reached.", usageOf(cmd))
 	case args[0] == "set":
 		return usagef("status tells how far a message came; a session's own status follows by itself what it does, and its tool set_status sets dnd")
 	}

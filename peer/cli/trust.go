@@ -70,7 +70,8 @@ func (a *app) trustKey(ctx context.Context, to string, yes bool) error {
 	if err := contacts.Accept(ctx, m.MeshID, who, members, time.Now()); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "%s is the member key %s from now on. Compare its number with 'claudemesh verify'.\n", oneLine(changed.Name), changed.Found.Short())
+	_, err = fmt.Fprintf(a.out, "%s is the member key %s from now on. Compare its number with %s.\n",
+		oneLine(changed.Name), changed.Found.Short(), copyable("`claudemesh verify`"))
 	return err
 }
 
