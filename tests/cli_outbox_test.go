@@ -19,9 +19,13 @@ import (
 func TestSendByTheDaemon(t *testing.T) {
 	scenariosOnBoth(t, nil, []scenario{
 		{"without a daemon", sendWithoutADaemon},
-		{"while the broker is away", sendWhileAway},
 		{"until it is read", sendUntilRead},
 	})
+}
+
+// TestSendWhileAway has brokers of its own, which it stops.
+func TestSendWhileAway(t *testing.T) {
+	onBoth(t, nil, sendWhileAway)
 }
 
 func sendWithoutADaemon(t *testing.T, s *server) {

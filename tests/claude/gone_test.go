@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/tests/internal/claude"
 )
 
@@ -93,7 +94,10 @@ func TestProgramGoneBefore(t *testing.T) {
 		}
 		bob.quiet(b)
 		restore()
-		b.Ask("again")
+		await.Until(t, "a prompt makes it a session of the mesh", func() bool {
+			b.Ask("again") // on a busy machine a hook may give up
+			return len(alice.sessions()) == 1
+		})
 		alice.awaitRow(b, "idle")
 		b.Exit()
 		bob.quiet(b)
