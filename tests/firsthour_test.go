@@ -83,7 +83,7 @@ func TestFirstHour(t *testing.T) {
 	broker := h.shell("operator")
 	broker.types("make run\r")
 	broker.awaits("Ctrl-C stops the broker.")
-	h.note(broker)
+	h.note(broker, broker.screen())
 	for _, e := range firstHour {
 		h.enter(e)
 	}
@@ -148,11 +148,13 @@ func (h *hour) enter(e entry) {
 		s.types(e.answer)
 	}
 	var end []string
+	var screen string
 	await.Until(h.t, e.who+" has a prompt after "+e.types, func() bool {
-		end = s.prompt.FindStringSubmatch(s.screen()[s.noted:])
-		return end != nil && strings.Count(s.screen()[s.noted:], e.who+" [") > 1
+		screen = s.screen()
+		end = s.prompt.FindStringSubmatch(screen[s.noted:])
+		return end != nil && strings.Count(screen[s.noted:], e.who+" [") > 1
 	}, s.screen)
-	shown := h.note(s)
+	shown := h.note(s, screen)
 	if end[1] != strconv.Itoa(e.code) {
 		h.t.Errorf("exit code %s, want %d:\n%s", end[1], e.code, shown)
 	}
@@ -169,10 +171,9 @@ func (h *hour) enter(e entry) {
 	}
 }
 
-// note puts what is new in a terminal into the transcript, and returns it. The prompt at
+// note puts what is new on a screen into the transcript, and returns it. The prompt at
 // its end is left for the next time.
-func (h *hour) note(s *shell) string {
-	screen := s.screen()
+func (h *hour) note(s *shell, screen string) string {
 	end := len(screen)
 	if at := s.prompt.FindStringIndex(screen); at != nil {
 		end = at[0]
