@@ -41,8 +41,8 @@ func (s SessionStore) Put(slug, sessionID string, key SessionKey) error {
 }
 
 // Copy stores the keys of the sessions of one mesh for the same sessions of another, too,
-// and returns the ids of the sessions. What is damaged stays where it is. It fails with
-// ErrOtherKey if such a session has another key there.
+// and returns their ids. It leaves damaged files alone. If a session has another key in
+// the other mesh, Copy returns ErrOtherKey.
 func (s SessionStore) Copy(from, to string) (ids []string, err error) {
 	list, err := s.List()
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -127,19 +126,6 @@ func TestEndsWhenItsFilesAreGone(t *testing.T) {
 			t.Errorf("%s deleted: ended with %v", name, err)
 		}
 		u.stop = nil
-	}
-}
-
-// The directory keeps others out where a socket's mode can't be changed.
-func TestSocketWithoutMode(t *testing.T) {
-	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Skip("only Linux can be made to refuse a change of mode (seccomp)")
-	}
-	u := newUser(t, "alice")
-	u.upAsChild(denyChmodEnv + "=1")
-	if info, err := os.Stat(string(u.dir)); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("the directory: %v, %v", info.Mode(), err)
 	}
 }
 

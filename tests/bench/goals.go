@@ -41,9 +41,9 @@ const (
 Caddy, the database and the load itself share its cores: if storage and WebSockets took turns and all else
 were free, {{m "throughput/in turn/%[1]s" "1/s"}} would go through. A message costs the broker
 {{m "throughput/cpu/%[1]s" "µs"}} of processor time, the bare relay {{m "throughput/cpu/W" "µs"}}; the load takes
-{{m "throughput/load/%[1]s" "%%"}} of one core. When the load ended, {{m "throughput/waiting/%[1]s" ""}} messages, which their
-recipients had acknowledged, were still to be stored; the rate counts until they were. What the time goes to stands under
-"What a message costs".`
+{{m "throughput/load/%[1]s" "%%"}} of one core. The rate counts until the storage has every message: when the load ended,
+{{m "throughput/waiting/%[1]s" ""}} acknowledged messages were not stored yet. "What a message costs" breaks the time
+down.`
 	whyStorageSpeed = `The goal is 1.25 times what the storage did on 24 November 2026, when the machine's relay passed on
 116,006/s; it passes on {{m "throughput/W" "1/s"}} now.`
 	whyResend = `While nobody is refused, a client that resends at once is the same load as one that pauses: the difference is the

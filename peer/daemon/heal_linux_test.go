@@ -1,0 +1,16 @@
+package daemon
+
+import (
+	"os"
+	"testing"
+)
+
+// The directory keeps others out where a socket's mode can't be changed.
+func TestSocketWithoutMode(t *testing.T) {
+	t.Parallel()
+	u := newUser(t, "alice")
+	u.upAsChild(denyChmodEnv + "=1")
+	if info, err := os.Stat(string(u.dir)); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the directory: %v, %v", info.Mode(), err)
+	}
+}
