@@ -54,7 +54,6 @@ func reasonOf(d Dir, err error) (path string, reason error) {
 	case !errors.As(err, &db):
 		return "", nil
 	}
-	reason = nil
 	switch db.Code() & 0xff {
 	case sqlite3.SQLITE_FULL:
 		return string(d), syscall.ENOSPC

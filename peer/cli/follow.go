@@ -54,16 +54,20 @@ func awaitDelivery(ctx context.Context, client *peer.Client, id string, f *sendF
 		case f.wait == "" && (err != nil || anyAway(&status) && noneHeld(&status)):
 			return status, err
 		}
-		pause := statusPoll
-		if time.Since(begin) > statusWait {
-			pause = slowPoll
-		}
 		select {
 		case <-ctx.Done():
 			return status, ctx.Err()
-		case <-time.After(min(pause, left)):
+		case <-time.After(min(pollPause(begin), left)):
 		}
 	}
+}
+
+// pollPause is the pause between two questions of a wait that began then.
+func pollPause(begin time.Time) time.Duration {
+	if time.Since(begin) > statusWait {
+		return slowPoll
+	}
+	return statusPoll
 }
 
 // settled reports whether nothing about the message will change any more.

@@ -176,13 +176,9 @@ func (a *app) awaitRead(ctx context.Context, w *progress, s *local.Sent, timeout
 		if err != nil {
 			w.because("the daemon does not answer: " + err.Error())
 		}
-		pause := statusPoll
-		if time.Since(begin) > statusWait {
-			pause = slowPoll
-		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(min(pause, left)):
+		case <-time.After(min(pollPause(begin), left)):
 		}
 	}
 }
