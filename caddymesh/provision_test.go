@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/claudemesh/claudemesh/broker"
 )
@@ -178,5 +180,17 @@ func TestDataDirectoryIsKnown(t *testing.T) {
 	s = SQLite{Path: "/var/lib/mesh.db"}
 	if err := s.Provision(caddy.Context{}); err != nil || s.Path != "/var/lib/mesh.db" {
 		t.Errorf("%v, path %q", err, s.Path)
+	}
+}
+
+func TestWarningOfNetworkFS(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	warnOfNetworkFS(zap.New(core), "/srv/claudemesh.db", "")
+	if logs.Len() != 0 {
+		t.Errorf("on a local disk: %+v", logs.All())
+	}
+	warnOfNetworkFS(zap.New(core), "/srv/claudemesh.db", "NFS")
+	if all := logs.TakeAll(); len(all) != 1 || !strings.Contains(all[0].Message, "or use Postgres") || all[0].ContextMap()["file_system"] != "NFS" {
+		t.Errorf("on NFS: %+v", all)
 	}
 }

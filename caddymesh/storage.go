@@ -75,12 +75,19 @@ func (s *SQLite) Provision(ctx caddy.Context) error {
 	if s.Path, err = filepath.Abs(path); err != nil {
 		return fmt.Errorf("storage sqlite: path: %w", err)
 	}
-	if kind := netfs.Kind(s.Path); kind != "" {
-		ctx.Logger().Warn("the SQLite database is on a network file system: no other machine may open it while the broker runs, "+
-			"and its locks and syncs are that system's; put it on a local disk (storage sqlite <path>), or use Postgres",
-			zap.String("path", s.Path), zap.String("file_system", kind))
-	}
+	warnOfNetworkFS(ctx.Logger(), s.Path, netfs.Kind(s.Path))
 	return nil
+}
+
+// warnOfNetworkFS says what a database on a network file system of a kind needs; nothing
+// when kind is "".
+func warnOfNetworkFS(log *zap.Logger, path, kind string) {
+	if kind == "" {
+		return
+	}
+	log.Warn("the SQLite database is on a network file system: no other machine may open it while the broker runs, "+
+		"and its locks and syncs are that system's; put it on a local disk (storage sqlite <path>), or use Postgres",
+		zap.String("path", path), zap.String("file_system", kind))
 }
 
 // Identity returns the absolute path of the file.

@@ -13,10 +13,8 @@ import (
 )
 
 // NetworkFS says what is wrong with a directory for databases, and what to do, when it is
-// on a network file system; "" otherwise.
-func NetworkFS(d Dir) string { return networkFS(d, netfs.Kind(string(d))) }
-
-func networkFS(d Dir, kind string) string {
+// on a network file system of a kind, see netfs.Kind; "" when kind is "".
+func NetworkFS(d Dir, kind string) string {
 	if kind == "" {
 		return ""
 	}

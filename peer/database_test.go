@@ -48,10 +48,10 @@ func TestJournalOfADatabase(t *testing.T) {
 
 func TestNetworkFS(t *testing.T) {
 	t.Parallel()
-	if got := networkFS("/home/me/.claudemesh", ""); got != "" {
+	if got := NetworkFS("/home/me/.claudemesh", ""); got != "" {
 		t.Errorf("on a local disk: %q", got)
 	}
-	text := networkFS("/home/me/.claudemesh", "NFS")
+	text := NetworkFS("/home/me/.claudemesh", "NFS")
 	for _, word := range []string{"/home/me/.claudemesh", "NFS", "CLAUDEMESH_CONFIG_DIR"} {
 		if !strings.Contains(text, word) {
 			t.Errorf("%q does not say %s", text, word)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/netfs"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -65,7 +66,7 @@ and the confirmation back. Exits with 1 if anything is wrong.
 }
 
 func (d *doctor) examine(ctx context.Context) {
-	d.files()
+	d.files(netfs.Kind(string(d.dir)))
 	d.claudeCode()
 	d.service()
 	checks := []struct {
@@ -103,9 +104,10 @@ func (d *doctor) examine(ctx context.Context) {
 	}
 }
 
-func (d *doctor) files() {
+// files looks at the directory, which is on a network file system of a kind; "": on none.
+func (d *doctor) files(kind string) {
 	f := finding{Check: "files", OK: true, Detail: string(d.dir) + " is open to nobody else"}
-	if warning := peer.NetworkFS(d.dir); warning != "" {
+	if warning := peer.NetworkFS(d.dir, kind); warning != "" {
 		f.Detail += "; " + warning
 	}
 	changed, err := peer.RepairModes(d.dir)

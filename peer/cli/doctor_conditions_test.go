@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/claudecode/diagnose"
 )
 
@@ -64,5 +65,24 @@ func TestDoctorOfSettings(t *testing.T) {
 				t.Errorf("%s: not what to do", bad[0].Detail)
 			}
 		})
+	}
+}
+
+// TestDoctorOfFileSystems: a network file system is no fault, but doctor says what it means.
+func TestDoctorOfFileSystems(t *testing.T) {
+	t.Parallel()
+	for kind, says := range map[string]string{
+		"":    "HOME is open to nobody else",
+		"NFS": "HOME is on a network file system (NFS): its databases do without their write-ahead log, which is slower, and rely on that system's locks; set CLAUDEMESH_CONFIG_DIR",
+	} {
+		home := t.TempDir()
+		if err := os.Chmod(home, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		d := &doctor{app: &app{dir: peer.Dir(home)}}
+		d.files(kind)
+		if len(d.findings) != 1 || !d.findings[0].OK || !strings.Contains(strings.ReplaceAll(d.findings[0].Detail, home, "HOME"), says) {
+			t.Errorf("on %q: found %+v, want %q", kind, d.findings, says)
+		}
 	}
 }

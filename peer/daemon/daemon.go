@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/netfs"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -39,6 +40,8 @@ type Options struct {
 	// correctAfter is how long a process may publish another session than its hooks
 	// have told; 0: 10 s.
 	correctAfter time.Duration
+	// fileSystem names the network file system that a path is on; nil: netfs.Kind.
+	fileSystem func(path string) (kind string)
 	// wall is the clock that a user reads; nil: time.Now.
 	wall func() time.Time
 	// silenceLimit and returnLimit stand for the constants of these names; 0: those.
@@ -157,6 +160,9 @@ func Run(ctx context.Context, o Options) error {
 	if o.doubtAfter == 0 {
 		o.doubtAfter = doubtAfter
 	}
+	if o.fileSystem == nil {
+		o.fileSystem = netfs.Kind
+	}
 	if o.wall == nil {
 		o.wall = time.Now
 	}
@@ -199,7 +205,7 @@ func open(ctx context.Context, o Options) (*daemon, error) {
 		meshes: make(map[string]*joined), lines: make(map[lineName]*line), touched: make(map[string]time.Time), awaited: make(map[string]chan struct{}),
 	}
 	d.hostname, _ = os.Hostname()
-	if warning := peer.NetworkFS(o.Dir); warning != "" {
+	if warning := peer.NetworkFS(o.Dir, o.fileSystem(string(o.Dir))); warning != "" {
 		d.log.Warn(warning)
 	}
 	var err error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -194,4 +195,20 @@ func TestDaemonOfAnotherMachine(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.up()
+}
+
+// A directory on a network file system is served, with a word about what that means.
+func TestNetworkFileSystemIsLogged(t *testing.T) {
+	t.Parallel()
+	for kind, warned := range map[string]bool{"": false, "NFS": true} {
+		var log lockedBuffer
+		u := newUser(t, "alice").up(func(o *Options) {
+			o.Log = slog.New(slog.NewTextHandler(&log, nil))
+			o.fileSystem = func(string) string { return kind }
+		})
+		u.down()
+		if strings.Contains(log.String(), "is on a network file system (NFS)") != warned {
+			t.Errorf("on %q: %s", kind, log.String())
+		}
+	}
 }
