@@ -1,29 +1,27 @@
 package wire
 
-import (
-	"encoding/json"
-	"fmt"
-)
+import "encoding/json"
 
-// The messages of this file are extensions of this broker: invites, members,
-// grants and the audit log over the authenticated connection. They are for
-// members with the role that each one names.
+// The messages in this file are extensions of this broker: they manage invites,
+// members, grants and the audit log over the authenticated connection. The
+// comment of each message names the roles that may send it.
 
-// InviteCreate registers an invite. The broker never sees what opens it: for a
-// link it learns the public half of the claim key and the sealed mesh key, for a
-// v1 token a hash. Owner and admins; only the owner invites admins.
+// InviteCreate registers an invite. The broker never sees the secret that opens the
+// invite. For a link it learns the public half of the claim key and the sealed mesh
+// key; for a v1 token it learns a hash. The owner and admins may send it; only the
+// owner may invite admins.
 type InviteCreate struct {
 	Role      string  `json:"role"`      // member or admin
 	Uses      int64   `json:"uses"`      // at least 1
 	ExpiresAt int64   `json:"expiresAt"` // Unix ms
 	Groups    []Group `json:"groups,omitempty"`
 
-	// A broker-blind link.
+	// Set for a broker-blind link.
 	Code          string `json:"code,omitempty"`          // 16-64 of [A-Za-z0-9_-], made by the client
 	ClaimPubkey   string `json:"claimPubkey,omitempty"`   // 64 hex
 	SealedRootKey string `json:"sealedRootKey,omitempty"` // base64url, opaque, at most 2048 bytes
 
-	// A v1 token.
+	// Set for a v1 token.
 	TokenProof string `json:"tokenProof,omitempty"` // 64 hex: SHA-256 of the token
 }
 
@@ -52,14 +50,14 @@ type InviteCreated struct {
 	ReqID    string `json:"_reqId,omitempty"`
 }
 
-// Invites answers invite_list. Owner and admins.
+// Invites answers invite_list, which the owner and admins may send.
 type Invites struct {
 	Type    string      `json:"type"`
 	Invites []InviteRow `json:"invites"` // never nil
 	ReqID   string      `json:"_reqId,omitempty"`
 }
 
-// InviteRow is one invite, without what opens it.
+// InviteRow is one invite, without the secret that opens it.
 type InviteRow struct {
 	ID        ID     `json:"id"`
 	Kind      string `json:"kind"` // link or token
@@ -71,7 +69,7 @@ type InviteRow struct {
 	CreatedBy ID     `json:"createdBy"`
 }
 
-// Members answers member_list. Every member.
+// Members answers member_list, which every member may send.
 type Members struct {
 	Type    string      `json:"type"`
 	Members []MemberRow `json:"members"` // never nil
@@ -86,13 +84,13 @@ type MemberRow struct {
 	Role        string `json:"role"`
 	JoinedAt    Time   `json:"joinedAt"`
 	Removed     bool   `json:"removed"`
-	Banned      bool   `json:"banned,omitempty"` // removed, until somebody takes that back
-	// Granted is what the asker grants this member; nil: it has said nothing, so the
-	// defaults hold. Empty: the member is blocked.
+	Banned      bool   `json:"banned,omitempty"` // removed until an unban
+	// Granted lists the capabilities that the requester grants this member. Nil means
+	// that the defaults apply; empty means that the member is blocked.
 	Granted []string `json:"granted,omitzero"`
 }
 
-// MemberSetRole changes another member's role. Owner only.
+// MemberSetRole changes another member's role. Only the owner may send it.
 type MemberSetRole struct {
 	Pubkey string
 	Role   string
@@ -105,16 +103,17 @@ func DecodeMemberSetRole(frame *Frame) (MemberSetRole, error) {
 	return m, f.err
 }
 
-// DecodeMemberRemove reads a member_remove and returns the member's key. Owner
-// and admins; nobody removes the owner, only the owner removes admins.
+// DecodeMemberRemove reads a member_remove and returns the member's key. The owner
+// and admins may send it. Nobody can remove the owner; only the owner can remove
+// admins.
 func DecodeMemberRemove(frame *Frame) (pubkey string, err error) {
 	f := fields{Frame: frame}
 	pubkey = f.need("pubkey")
 	return pubkey, f.err
 }
 
-// DecodeInviteRevoke reads an invite_revoke and returns the invite's id. Owner
-// and admins.
+// DecodeInviteRevoke reads an invite_revoke, which the owner and admins may send,
+// and returns the invite's id.
 func DecodeInviteRevoke(frame *Frame) (inviteID string, err error) {
 	f := fields{Frame: frame}
 	inviteID = f.need("inviteId")
@@ -125,11 +124,11 @@ func DecodeInviteRevoke(frame *Frame) (inviteID string, err error) {
 type GrantSet struct {
 	Pubkey       string   // the other member's key
 	Capabilities []string // empty: blocked
-	Default      bool     // back to the default, Capabilities are ignored
+	Default      bool     // restore the default; Capabilities is ignored
 }
 
-// DecodeGrantSet reads a grant_set {pubkey, capabilities}; capabilities null or
-// absent means back to the default.
+// DecodeGrantSet reads a grant_set {pubkey, capabilities}. A null or absent
+// capabilities restores the default.
 func DecodeGrantSet(frame *Frame) (GrantSet, error) {
 	f := fields{Frame: frame}
 	m := GrantSet{Pubkey: f.need("pubkey"), Capabilities: f.strs("capabilities", MaxGroups)}
@@ -137,12 +136,12 @@ func DecodeGrantSet(frame *Frame) (GrantSet, error) {
 	return m, f.err
 }
 
-// AuditQuery asks for entries of the mesh's audit log, oldest first. Owner and
-// admins.
+// AuditQuery asks for entries of the mesh's audit log, oldest first. The owner and
+// admins may send it.
 type AuditQuery struct {
-	After int64 // entries with a higher sequence number
+	After int64 // only entries with a higher sequence number
 	Limit int64 // 1-500; 0 means 100
-	Last  int64 // instead of After: the newest so many
+	Last  int64 // 1-500: only the newest Last entries, whatever After says; 0 means unset
 }
 
 // DecodeAuditQuery reads an audit_query.
@@ -152,8 +151,14 @@ func DecodeAuditQuery(frame *Frame) (AuditQuery, error) {
 	m.After, _ = f.integer("after")
 	m.Limit, _ = f.integer("limit")
 	m.Last, _ = f.integer("last")
-	if m.Limit < 0 || m.Limit > 500 || m.After < 0 || m.Last < 0 || m.Last > 500 {
-		f.fail("limit", fmt.Sprintf("0-%d", 500))
+	if m.After < 0 {
+		f.fail("after", "at least 0")
+	}
+	if m.Limit < 0 || m.Limit > 500 {
+		f.fail("limit", "0-500")
+	}
+	if m.Last < 0 || m.Last > 500 {
+		f.fail("last", "0-500")
 	}
 	return m, f.err
 }
@@ -165,7 +170,7 @@ type AuditEntries struct {
 	ReqID   string     `json:"_reqId,omitempty"`
 }
 
-// AuditRow is one entry of the audit log; SPEC.md tells how Hash is computed.
+// AuditRow is one entry of the audit log. SPEC.md says how Hash is computed.
 type AuditRow struct {
 	Seq    int64           `json:"seq"`
 	At     int64           `json:"at"` // Unix ms

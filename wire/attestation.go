@@ -6,7 +6,8 @@ import (
 	"strconv"
 )
 
-// Attestation is a member's word for a session key, as it came.
+// Attestation is a member's signed statement that a session key belongs to it, with
+// keys and signature as received.
 type Attestation struct {
 	SessionPubkey      string `json:"sessionPubkey"`
 	ParentMemberPubkey string `json:"parentMemberPubkey"`
@@ -14,8 +15,8 @@ type Attestation struct {
 	Signature          string `json:"signature"`
 }
 
-// attestation reads a nested attestation. What is missing or mistyped is left
-// zero: whoever verifies it finds out.
+// attestation reads a nested attestation. It leaves missing and mistyped fields
+// zero: verification then fails.
 func attestation(f *fields) *Attestation {
 	a := &Attestation{
 		SessionPubkey:      f.str("sessionPubkey"),
@@ -37,9 +38,9 @@ func (a *Attestation) appendJSON(b []byte) []byte {
 // CompactAttestationSize is the length of a compact attestation, in bytes.
 const CompactAttestationSize = 8 + SignatureSize
 
-// Compact returns what the attestation says beyond the two keys that it binds, for
-// a place where those stand beside it: ExpiresAt, big-endian, then the signature.
-// It returns nil for a nil attestation and for one whose signature is none.
+// Compact encodes the attestation without its two keys, for storage next to them:
+// ExpiresAt, big-endian, then the signature. It returns nil for a nil attestation
+// and for one with a malformed signature.
 func (a *Attestation) Compact() []byte {
 	if a == nil {
 		return nil
@@ -52,14 +53,14 @@ func (a *Attestation) Compact() []byte {
 	return b
 }
 
-// ExpandAttestation is the reverse of Compact. It returns nil for no bytes, and an
-// error for any other number of them than CompactAttestationSize.
+// ExpandAttestation reverses Compact. It returns nil when compact is empty, and an
+// error when compact has another length than CompactAttestationSize.
 func ExpandAttestation(session, member Key, compact []byte) (*Attestation, error) {
 	if len(compact) == 0 {
 		return nil, nil
 	}
 	if len(compact) != CompactAttestationSize {
-		return nil, fmt.Errorf("an attestation of %d bytes, not %d", len(compact), CompactAttestationSize)
+		return nil, fmt.Errorf("compact attestation has %d bytes, want %d", len(compact), CompactAttestationSize)
 	}
 	return &Attestation{
 		SessionPubkey:      session.String(),

@@ -20,10 +20,10 @@ func TestCompactAttestation(t *testing.T) {
 	}
 	var none *Attestation
 	if none.Compact() != nil || (&Attestation{Signature: "x"}).Compact() != nil {
-		t.Error("what is no attestation has a compact form")
+		t.Error("a nil or malformed attestation has a compact form")
 	}
 	if got, err := ExpandAttestation(session, member, nil); got != nil || err != nil {
-		t.Errorf("nothing gave %+v, %v", got, err)
+		t.Errorf("no bytes: got %+v, %v", got, err)
 	}
 	for _, n := range []int{1, CompactAttestationSize - 1, CompactAttestationSize + 1} {
 		if got, err := ExpandAttestation(session, member, make([]byte, n)); err == nil {
@@ -46,11 +46,11 @@ func TestDecodeSuccessions(t *testing.T) {
 		{"absent", `null`, "", 0},
 		{"none", `[]`, "", 0},
 		{"one", `[` + entry + `]`, "", 1},
-		{"as many as may be", `[` + strings.Repeat(entry+",", MaxSuccessions-1) + entry + `]`, "", MaxSuccessions},
+		{"maximum", `[` + strings.Repeat(entry+",", MaxSuccessions-1) + entry + `]`, "", MaxSuccessions},
 		{"too many", `[` + strings.Repeat(entry+",", MaxSuccessions) + entry + `]`, "succeeds must be a list of at most 32", 0},
-		{"no list", entry, "succeeds must be a list", 0},
-		{"no objects", `["o"]`, "succeeds must be a list of objects", 0},
-		{"no signature", `[{"sessionPubkey":"o"}]`, "succeeds must be a list of objects whose signature must be a string", 1},
+		{"not a list", entry, "succeeds must be a list", 0},
+		{"not objects", `["o"]`, "succeeds must be a list of objects", 0},
+		{"no signature", `[{"sessionPubkey":"o"}]`, "succeeds must be a list of valid objects: signature must be a string", 1},
 	} {
 		h, malformed := hello(tc.succeeds), ""
 		if h.Malformed != nil {
@@ -75,15 +75,15 @@ func TestDecodeSetStatus(t *testing.T) {
 	}{
 		{"v1", `{"status":"dnd"}`, "", SetStatus{Status: DND}},
 		{"hook", `{"status":"idle","source":"hook","reason":"waiting"}`, "", SetStatus{Status: Idle, Source: SourceHook, Reason: "waiting"}},
-		{"by hand with a reason", `{"status":"working","reason":"` + strings.Repeat("x", MaxReasonLen) + `"}`, "",
+		{"set by a person with a reason", `{"status":"working","reason":"` + strings.Repeat("x", MaxReasonLen) + `"}`, "",
 			SetStatus{Status: Working, Reason: strings.Repeat("x", MaxReasonLen)}},
 		{"no status", `{"source":"hook"}`, "status must be a string", SetStatus{}},
 		{"unknown status", `{"status":"away"}`, "status must be idle, working or dnd", SetStatus{}},
-		{"unknown source", `{"status":"idle","source":"jsonl"}`, "source must be hook, or left out", SetStatus{}},
+		{"unknown source", `{"status":"idle","source":"jsonl"}`, "source must be hook or absent", SetStatus{}},
 		{"source a number", `{"status":"idle","source":1}`, "source must be a string", SetStatus{}},
 		{"can't read", `{"status":"idle","cannotRead":"x"}`, "", SetStatus{Status: Idle, CannotRead: pointerTo("x")}},
-		{"reads", `{"status":"idle","cannotRead":""}`, "", SetStatus{Status: Idle, CannotRead: pointerTo("")}},
-		{"long reason why not", `{"status":"idle","cannotRead":"` + strings.Repeat("x", MaxCannotReadLen+1) + `"}`, "cannotRead must be at most 128 bytes", SetStatus{}},
+		{"can read", `{"status":"idle","cannotRead":""}`, "", SetStatus{Status: Idle, CannotRead: pointerTo("")}},
+		{"long cannotRead", `{"status":"idle","cannotRead":"` + strings.Repeat("x", MaxCannotReadLen+1) + `"}`, "cannotRead must be at most 128 bytes", SetStatus{}},
 		{"long reason", `{"status":"idle","reason":"` + strings.Repeat("x", MaxReasonLen+1) + `"}`, "reason must be at most 64 bytes", SetStatus{}},
 	} {
 		got, err := DecodeSetStatus(parse(t, tc.in))

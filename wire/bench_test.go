@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// BenchmarkSendToPush is what a message of 1 kB costs between its two sockets, of parsing
-// and encoding.
+// BenchmarkSendToPush measures parsing a send and encoding the push, for a message of
+// 1 kB.
 func BenchmarkSendToPush(b *testing.B) {
 	body := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x\xffy", 347)))
 	key := strings.Repeat("ab", 32)

@@ -21,8 +21,8 @@ const (
 	TypeJoinGroup     = "join_group"
 	TypeLeaveGroup    = "leave_group"
 
-	// Questions of protocol v1 about what this broker does not keep. It answers that
-	// there is nothing.
+	// Protocol v1 requests for features that this broker doesn't have. It sends an
+	// empty answer, except to mesh_info.
 	TypeListSkills = "list_skills"
 	TypeGetSkill   = "get_skill"
 	TypeMeshInfo   = "mesh_info"
@@ -43,7 +43,7 @@ const (
 	TypeAuditQuery    = "audit_query"
 )
 
-// Limits on what a client may put into one message, beside the configurable ones.
+// Fixed limits on one message of a client. SPEC.md lists the configurable ones.
 const (
 	MaxGroups     = 64   // groups of one presence
 	MaxMentions   = 16   // mentions of one message
@@ -54,18 +54,18 @@ const (
 	MaxStatsBytes = 4096 // bytes of the stats object
 )
 
-// Group is a group of a presence, with the role held in it.
+// Group is a group that a presence belongs to, and the presence's role in it.
 type Group struct {
 	Name string `json:"name"`
 	Role string `json:"role,omitempty"`
 }
 
 // Hello is the first message of a member connection or of a one-shot command.
-// Ids and keys are kept as they came, because they are part of the signed text.
+// Ids and keys keep their received form because they are part of the signed text.
 type Hello struct {
 	MeshID, MemberID, Pubkey string
 	SessionPubkey            string // "" when absent
-	Timestamp                int64  // Unix ms; 0 when missing or no number
+	Timestamp                int64  // Unix ms; 0 when missing or not a number
 	Signature                string
 	About
 }
@@ -77,24 +77,24 @@ type SessionHello struct {
 	ParentMemberPubkey string
 	SessionPubkey      string
 	Attestation        Attestation
-	Timestamp          int64 // Unix ms; 0 when missing or no number
+	Timestamp          int64 // Unix ms; 0 when missing or not a number
 	Signature          string
 	Role               string
 	Succeeds           []Succession
 	About
 }
 
-// Succession is an old session key's word that the session of the hello that it
-// comes with goes on in its place; see SuccessionSigningText.
+// Succession is a statement, signed by an old session key, that the session sending
+// the hello takes over the old session's messages; see SuccessionSigningText.
 type Succession struct {
 	SessionPubkey string `json:"sessionPubkey"`
 	Signature     string `json:"signature"`
 }
 
-// MaxSuccessions is how many sessions one can be the successor of.
+// MaxSuccessions is the maximum number of sessions that one session can succeed.
 const MaxSuccessions = 32
 
-// About is what both hellos say of the one who connects.
+// About holds the fields that both hellos have in common: they describe the client.
 type About struct {
 	SessionID, Cwd        string
 	PID                   int64
@@ -104,8 +104,8 @@ type About struct {
 	Groups                []Group
 	Capabilities          []string
 	ProtocolVersion       string
-	// Malformed is the first field that is missing or mistyped, nil when all is
-	// well. It is reported in the handshake's own order, not while decoding.
+	// Malformed names the first missing or mistyped field; nil means that there is
+	// none. The handshake reports it in its order of checks, not while decoding.
 	Malformed error
 }
 
@@ -119,24 +119,25 @@ func (a *About) Has(capability string) bool {
 	return false
 }
 
-// Capabilities that a client of ours announces in its hello.
+// Capabilities that our client announces in its hello.
 const (
-	// CapTransient asks to be no peer at all: not listed, not announced, sent
-	// nothing. For commands that ask one thing and leave.
+	// CapTransient asks the broker not to treat the connection as a peer: the broker
+	// neither lists nor announces it, and sends it no messages. It is for commands
+	// that make one request and disconnect.
 	CapTransient = "transient"
 	// CapCaughtUp asks for a caught_up message when the backlog has been sent.
 	CapCaughtUp = "caught_up"
 	// CapSealedGroups says that the client opens messages that are sealed under the
-	// mesh key, and that it sends a copy to each peer that its ack names in Unopened.
-	// Clients of protocol v1 do neither.
+	// mesh key, and that it sends a copy to each peer that its ack lists in Unopened.
+	// A v1 client does neither.
 	CapSealedGroups = "sealed_groups"
-	// CapRosterChanged asks for roster_changed messages instead of system pushes of
-	// who comes and goes.
+	// CapRosterChanged asks for roster_changed messages instead of a system push for
+	// each peer that joins or leaves.
 	CapRosterChanged = "roster_changed"
 )
 
-// CapMustReach is a capability of the broker alone: it refuses a message to many with
-// Send.MustReach when nobody would get it.
+// CapMustReach is a capability of the broker only: it refuses a message to many that
+// has Send.MustReach set when nobody would get it.
 const CapMustReach = "must_reach"
 
 // DecodeHello reads a hello. It never fails: see About.Malformed.
@@ -176,8 +177,8 @@ func DecodeSessionHello(frame *Frame) SessionHello {
 	return h
 }
 
-// timestamp reads the signed time. A missing or mistyped one is no malformed
-// hello but one that is far from now, so that it gives timestamp_skew.
+// timestamp reads the signed time. A missing or mistyped time gives 0, so the broker
+// refuses the hello with timestamp_skew and not with malformed, as v1 brokers do.
 func timestamp(frame *Frame) int64 {
 	n, _ := (&fields{Frame: frame}).integer("timestamp")
 	return n
@@ -222,17 +223,17 @@ func protocolVersion(f *Frame) string {
 	return string(v)
 }
 
-// SetStatus changes the sender's own status: by hand, or as SourceHook.
+// SetStatus changes the sender's own status.
 type SetStatus struct {
 	Status Status
-	Source string // "" for by hand
-	Reason string // e.g. "waiting"; shown beside the status until that changes
-	// CannotRead says why the sender can't read what is sent to it, in words for its
-	// peers; "": it can. nil: nothing is said of that.
+	Source string // SourceHook, or "" when a person sets the status
+	Reason string // e.g. "waiting"; shown beside the status until it changes
+	// CannotRead tells the peers why the sender can't read its messages. "" means that
+	// it can; nil leaves the earlier value unchanged.
 	CannotRead *string
 }
 
-// SourceHook in a set_status says that it passes on a hook of the session.
+// SourceHook in a set_status says that a hook of the session set the status.
 const SourceHook = "hook"
 
 // MaxReasonLen and MaxCannotReadLen bound the reasons of a status, in bytes.
@@ -253,7 +254,7 @@ func DecodeSetStatus(frame *Frame) (SetStatus, error) {
 		f.fail("status", "idle, working or dnd")
 	}
 	if m.Source != "" && m.Source != SourceHook {
-		f.fail("source", "hook, or left out")
+		f.fail("source", "hook or absent")
 	}
 	return m, f.err
 }
@@ -271,7 +272,7 @@ func DecodeListPeers(frame *Frame) (ListPeers, error) {
 	return m, f.err
 }
 
-// SetSummary says in a line what the sender is doing.
+// SetSummary says in one line what the sender is doing.
 type SetSummary struct{ Summary string }
 
 // DecodeSetSummary reads a set_summary.
@@ -307,7 +308,7 @@ func DecodeSetVisible(frame *Frame) (SetVisible, error) {
 	return SetVisible{visible}, f.err
 }
 
-// Profile is what a peer tells of itself for people to read.
+// Profile is how a peer describes itself, for people to read.
 type Profile struct {
 	Avatar       string   `json:"avatar,omitempty"`
 	Title        string   `json:"title,omitempty"`
@@ -315,10 +316,10 @@ type Profile struct {
 	Capabilities []string `json:"capabilities,omitempty"`
 }
 
-// SetProfile changes those fields of the sender's profile that are not nil.
+// SetProfile changes the sender's profile. A nil field stays unchanged.
 type SetProfile struct {
 	Avatar, Title, Bio *string
-	Capabilities       []string // nil: as they are
+	Capabilities       []string
 }
 
 // DecodeSetProfile reads a set_profile.
@@ -342,7 +343,7 @@ func DecodeSetProfile(frame *Frame) (SetProfile, error) {
 	return p, f.err
 }
 
-// Apply returns a profile with the changes. old, which may be nil, stays as it is.
+// Apply returns old with the changes applied. It doesn't modify old, which may be nil.
 func (s *SetProfile) Apply(old *Profile) *Profile {
 	var p Profile
 	if old != nil {

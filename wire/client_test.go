@@ -34,20 +34,20 @@ func TestDecodeHello(t *testing.T) {
 		{"pid as string", without("pid") + `,"pid":"7"`, "pid must be an integer"},
 		{"sessionId a number", without("sessionId") + `,"sessionId":1`, "sessionId must be a string"},
 		{"no signature", without("signature"), "signature must be a string"},
-		{"no timestamp", without("timestamp"), ""}, // it is far from now instead
+		{"no timestamp", without("timestamp"), ""}, // refused later, with timestamp_skew
 		{"timestamp a string", without("timestamp") + `,"timestamp":"5"`, ""},
 		{"unknown field", good + `,"later":{"a":[1]}`, ""},
-		{"all optional ones null", good + `,"displayName":null,"groups":null,"capabilities":null,"sessionPubkey":null`, ""},
+		{"all optional fields null", good + `,"displayName":null,"groups":null,"capabilities":null,"sessionPubkey":null`, ""},
 		{"groups", good + `,"groups":[{"name":"a/b","role":"lead"},{"name":"c"}]`, ""},
 		{"groups as strings", good + `,"groups":["a"]`, "groups must be a list of objects"},
-		{"groups no list", good + `,"groups":{}`, "groups must be a list"},
-		{"group without a name", good + `,"groups":[{"role":"x"}]`, "groups must be a list of objects whose name must be a string"},
-		{"bad group name", good + `,"groups":[{"name":"a b"}]`, "groups must be a list of objects whose name must be " + groupNameWant},
+		{"groups not a list", good + `,"groups":{}`, "groups must be a list"},
+		{"group without a name", good + `,"groups":[{"role":"x"}]`, "groups must be a list of valid objects: name must be a string"},
+		{"bad group name", good + `,"groups":[{"name":"a b"}]`, "groups must be a list of valid objects: name must be " + groupNameWant},
 		{"too many groups", good + `,"groups":[` + strings.Repeat(`{"name":"a"},`, MaxGroups) + `{"name":"a"}]`, "groups must be a list of at most 64"},
 		{"long displayName", good + `,"displayName":"` + strings.Repeat("x", MaxNameLen+1) + `"`, "displayName must be at most 128 bytes"},
 		{"long sessionId", without("sessionId") + `,"sessionId":"` + strings.Repeat("x", MaxClientID+1) + `"`, "sessionId must be at most 128 bytes"},
 		{"long cwd", without("cwd") + `,"cwd":"` + strings.Repeat("x", MaxTextLen+1) + `"`, "cwd must be at most 4096 bytes"},
-		{"capabilities no strings", good + `,"capabilities":[1]`, "capabilities must be a list of strings"},
+		{"capabilities not strings", good + `,"capabilities":[1]`, "capabilities must be a list of strings"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -88,7 +88,7 @@ func TestDecodeSessionHello(t *testing.T) {
 		}
 	}
 	if h := DecodeSessionHello(parse(t, `{"parentAttestation":7}`)); h.Malformed == nil {
-		t.Error("an attestation that is no object passed")
+		t.Error("an attestation that isn't an object passed")
 	}
 }
 
@@ -118,7 +118,7 @@ func TestDecodeSend(t *testing.T) {
 		{"priority a number", frame(good, `1`, `""`, `""`, ``), "priority must be a string"},
 		{"no nonce", `{"targetSpec":"*","priority":"now","ciphertext":""}`, "nonce must be a string"},
 		{"no ciphertext", `{"targetSpec":"*","priority":"now","nonce":""}`, "ciphertext must be a string"},
-		{"nonce no base64", frame(good, `"now"`, `"?"`, `""`, ``), "nonce must be standard base64 with padding"},
+		{"nonce not base64", frame(good, `"now"`, `"?"`, `""`, ``), "nonce must be standard base64 with padding"},
 		{"base64url", frame(good, `"now"`, `""`, `"-_=="`, ``), "ciphertext must be standard base64 with padding"},
 		{"no padding", frame(good, `"now"`, `""`, `"AA"`, ``), "ciphertext must be standard base64 with padding"},
 		{"id a number", `{"id":1,"targetSpec":"*","priority":"now","nonce":"","ciphertext":""}`, "id must be a string"},
@@ -142,7 +142,7 @@ func TestDecodeSend(t *testing.T) {
 	}
 }
 
-func TestDecodeSendKeepsWhatARefusalNeeds(t *testing.T) {
+func TestDecodeSendKeepsTheIDOnError(t *testing.T) {
 	t.Parallel()
 	m, err := DecodeSend(parse(t, `{"id":"i","targetSpec":7,"priority":1}`))
 	if err == nil || m.ID != "i" {

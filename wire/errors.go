@@ -40,7 +40,7 @@ const (
 	CodeInternal               Code = "internal"
 )
 
-// Close codes and the reasons that have no error code.
+// Close codes, and the close reasons that aren't error codes.
 const (
 	CloseNormal    = 1000
 	ClosePolicy    = 1008 // the reason is a Code
@@ -55,8 +55,8 @@ const (
 	ReasonBanned   = "banned"
 )
 
-// Errors in an ack are texts that begin with one of these words. A v1 client
-// gives up at once on some of them and retries the rest, so they are protocol.
+// The error of an ack begins with one of these words. They are part of the protocol:
+// a v1 client gives up at once on the final ones and retries on the others.
 const (
 	AckPayloadTooLarge = "payload_too_large" // final
 	AckTargetNotFound  = "target_not_found"  // final
@@ -67,29 +67,29 @@ const (
 	AckTryAgain        = "try_again"         // retried
 )
 
-// finalWords are the words on which the sessions of protocol v1 give a message up.
-// They send everything else again, 25 times. A text for them has one of these words
-// exactly if sending again can't help.
+// finalWords are the words on which a v1 session gives up a message. On any other
+// error it sends the message again, up to 25 times. So the error of an ack contains
+// one of these words if, and only if, sending again can't help.
 var finalWords = []string{"unknown", "invalid", "forbidden", "not_authorized", AckTargetNotFound}
 
-// AckFinal reports whether sending a message again can't help after a refusal that
-// begins with the word.
+// AckFinal reports whether a refusal that begins with word is final: sending the
+// message again can't help.
 func AckFinal(word string) bool {
 	return word != AckRateLimit && word != AckQueueFull && word != AckTryAgain
 }
 
-// AckError makes the error of an ack, from one of the Ack… words and what is wrong.
-// A final one has a word that every client of protocol v1 takes as final.
+// AckError returns the error of an ack: one of the Ack… words, then what is wrong. It
+// makes sure that every v1 client recognizes a final error as final.
 func AckError(word, what string) string {
 	text := word + ": " + what
 	if AckFinal(word) && !slices.ContainsFunc(finalWords, func(w string) bool { return strings.Contains(text, w) }) {
-		text += " (invalid, however often it is sent)"
+		text += " (invalid: don't send it again)"
 	}
 	return text
 }
 
-// Final reports whether doing the same again can't help after an error with this
-// code, until somebody acts.
+// Final reports whether an error with this code is final: the same request fails
+// again until somebody acts.
 func (c Code) Final() bool {
 	switch c {
 	case CodeCapacity, CodeTimestampSkew, CodeReplayed, CodeHelloTimeout, CodeNoHello, CodeTryAgain, CodeRateLimit, CodeInternal, CodeExpired:

@@ -13,15 +13,15 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// ErrMalformed is returned for a frame that is no JSON object.
+// ErrMalformed is returned for a frame that isn't a JSON object.
 var ErrMalformed = errors.New("frame is not a JSON object")
 
-// Frame is one received message, parsed once. It refers to the bytes it was
-// parsed from, which must stay as they are while it is in use.
+// Frame is one received message, parsed once. It refers to the bytes it was parsed
+// from: don't change them while the frame is in use.
 type Frame struct {
-	// Type is the message type, "" when the field is absent or no string.
+	// Type is the message type, "" when the field is absent or not a string.
 	Type string
-	// ReqID is the request id to be echoed in the answer, "" when there is none.
+	// ReqID is the request id that the answer echoes, "" when there is none.
 	ReqID string
 
 	fields []field
@@ -32,8 +32,8 @@ type field struct {
 	value jsontext.Value
 }
 
-// parser is what it takes to read a frame, kept for the next one: a decoder that has
-// room for the names of an object.
+// parser is a reusable decoder. Reuse saves allocating the decoder's table of names
+// for each frame.
 type parser struct {
 	decoder *jsontext.Decoder
 	input   bytes.Buffer
@@ -45,7 +45,7 @@ var parsers = sync.Pool{New: func() any {
 	return p
 }}
 
-// begin returns a decoder of b, which is to be released.
+// begin returns a decoder of b. The caller calls release when it is done.
 func (p *parser) begin(b []byte) *jsontext.Decoder {
 	p.input = *bytes.NewBuffer(b)
 	p.decoder.Reset(&p.input, jsontext.AllowInvalidUTF8(true))
@@ -53,13 +53,13 @@ func (p *parser) begin(b []byte) *jsontext.Decoder {
 }
 
 func (p *parser) release() {
-	p.begin(nil) // b is not ours to keep
+	p.begin(nil) // don't keep the caller's bytes alive
 	parsers.Put(p)
 }
 
-// ParseFrame reads one JSON object. Text after it, duplicate names and anything
-// that is not an object give ErrMalformed. Unpaired surrogates and invalid UTF-8
-// are taken as U+FFFD, since v1 clients can produce them.
+// ParseFrame reads one JSON object. It returns ErrMalformed for anything that isn't
+// an object, for duplicate names and for trailing text. It reads unpaired surrogates
+// and invalid UTF-8, which v1 clients can produce, as U+FFFD.
 func ParseFrame(b []byte) (Frame, error) {
 	p := parsers.Get().(*parser)
 	defer p.release()
@@ -93,9 +93,8 @@ func ParseFrame(b []byte) (Frame, error) {
 	return f, nil
 }
 
-// readValue returns the next value as a part of b, which dec reads. The decoder's own
-// slice is valid until its next call only; the same bytes of b are ours for as long
-// as b is.
+// readValue returns the next value as a slice of b, the input of dec. The slice that
+// the decoder returns is valid only until its next call.
 func readValue(dec *jsontext.Decoder, b []byte) (jsontext.Value, error) {
 	value, err := dec.ReadValue()
 	if err != nil {
@@ -105,7 +104,7 @@ func readValue(dec *jsontext.Decoder, b []byte) (jsontext.Value, error) {
 	return b[end-len(value) : end], nil
 }
 
-// raw returns the value of a field; nil when it is absent or null.
+// raw returns the value of a field, nil when it is absent or null.
 func (f *Frame) raw(name string) jsontext.Value {
 	for i := range f.fields {
 		if string(f.fields[i].name) == name {
@@ -118,7 +117,7 @@ func (f *Frame) raw(name string) jsontext.Value {
 	return nil
 }
 
-// FieldError tells which field of a message is missing or of the wrong type.
+// FieldError says which field of a message is missing or has a wrong value.
 type FieldError struct {
 	Field string // name on the wire
 	Want  string // what it must be, e.g. "a string"
@@ -126,7 +125,7 @@ type FieldError struct {
 
 func (e *FieldError) Error() string { return e.Field + " must be " + e.Want }
 
-// fields takes values out of a frame and keeps the first error.
+// fields reads values from a frame and keeps the first error.
 type fields struct {
 	*Frame
 	err error
@@ -138,7 +137,7 @@ func (f *fields) fail(name, want string) {
 	}
 }
 
-// need is str for a field that must be there.
+// need is str for a required field.
 func (f *fields) need(name string) string {
 	if f.raw(name) == nil {
 		f.fail(name, "a string")
@@ -160,7 +159,7 @@ func (f *fields) str(name string) string {
 	return s
 }
 
-// integer returns a whole number and whether the field was there.
+// integer returns a whole number and whether the field is present.
 func (f *fields) integer(name string) (int64, bool) {
 	v := f.raw(name)
 	if v == nil {
@@ -173,7 +172,7 @@ func (f *fields) integer(name string) (int64, bool) {
 	return n, ok
 }
 
-// boolean returns a boolean and whether the field was there.
+// boolean returns a boolean and whether the field is present.
 func (f *fields) boolean(name string) (value, present bool) {
 	v := f.raw(name)
 	if v == nil {
@@ -216,7 +215,7 @@ func (f *fields) object(name string) jsontext.Value {
 	return v
 }
 
-// sub opens a nested object for reading with the same rules; nil when absent.
+// sub opens a nested object, nil when absent.
 func (f *fields) sub(name string) *fields {
 	v := f.object(name)
 	if v == nil {
@@ -230,7 +229,7 @@ func (f *fields) sub(name string) *fields {
 	return &fields{Frame: &inner}
 }
 
-// each opens every element of a list of objects.
+// each calls read for every element of a list of at most limit objects.
 func (f *fields) each(name string, limit int, read func(*fields)) {
 	v := f.raw(name)
 	if v == nil {
@@ -254,7 +253,7 @@ func (f *fields) each(name string, limit int, read func(*fields)) {
 		sub := fields{Frame: &inner}
 		read(&sub)
 		if sub.err != nil {
-			f.fail(name, "a list of objects whose "+sub.err.Error())
+			f.fail(name, "a list of valid objects: "+sub.err.Error())
 		}
 	}
 }
@@ -267,19 +266,20 @@ func text(v jsontext.Value) (string, bool) {
 	return string(unquote(v)), true
 }
 
-// unquote returns the text of a JSON string, as a part of it when that can be.
+// unquote returns the text of a JSON string: a slice of v if v has no escapes and is
+// ASCII, else a copy.
 func unquote(v jsontext.Value) []byte {
 	if inner := v[1 : len(v)-1]; isPlain(inner) {
 		return inner
 	}
-	// AppendUnquote reports invalid UTF-8 although it has replaced it.
+	// Ignore the error: AppendUnquote reports invalid UTF-8 although it replaces it.
 	b, _ := jsontext.AppendUnquote(nil, v)
 	return b
 }
 
-// isPlain reports whether the inside of a JSON string stands for itself.
+// isPlain reports whether the inside of a JSON string is its own unquoted text.
 func isPlain(b []byte) bool {
-	// Eight bytes at a time: of most messages, this is the body.
+	// Check eight bytes at a time: most of the input is bodies of messages.
 	for len(b) >= 8 {
 		w := binary.LittleEndian.Uint64(b)
 		if (w|hasByte(w, '\\'))&highBits != 0 {
@@ -301,13 +301,14 @@ const (
 	highBits = 0x8080808080808080
 )
 
-// hasByte has some of highBits set if, and only if, a byte of w is c.
+// hasByte returns a word with at least one of highBits set if, and only if, a byte of
+// w equals c.
 func hasByte(w uint64, c byte) uint64 {
 	w ^= lowBits * uint64(c)
 	return (w - lowBits) &^ w & highBits
 }
 
-// whole reads a JSON number without a fraction, within ±2^53 as JavaScript has it.
+// whole reads a JSON number without a fraction, such as 7 or 1e3.
 func whole(v jsontext.Value) (int64, bool) {
 	if v.Kind() != '0' {
 		return 0, false
@@ -339,7 +340,7 @@ func texts(v jsontext.Value) ([]string, bool) {
 	return list, true
 }
 
-// elements splits a JSON array into the texts of its elements.
+// elements splits a JSON array into its elements.
 func elements(v jsontext.Value) ([]jsontext.Value, bool) {
 	if v.Kind() != '[' {
 		return nil, false

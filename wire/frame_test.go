@@ -43,16 +43,16 @@ func TestParseFrame(t *testing.T) {
 		{"string", `"x"`, false, "", ""},
 		{"text after it", `{"type":"x"} x`, false, "", ""},
 		{"second object", `{"type":"x"}{}`, false, "", ""},
-		{"cut", `{"type":"x"`, false, "", ""},
-		{"cut after a name", `{"type"`, false, "", ""},
+		{"truncated", `{"type":"x"`, false, "", ""},
+		{"truncated after a name", `{"type"`, false, "", ""},
 		{"trailing comma", `{"type":"x",}`, false, "", ""},
 		{"single quotes", `{'type':'x'}`, false, "", ""},
 		{"comment", `{"type":"x"/**/}`, false, "", ""},
 		{"duplicate name", `{"type":"x","type":"y"}`, false, "", ""},
-		{"duplicate name in disguise", `{"type":"x","\u0074ype":"y"}`, false, "", ""},
-		{"duplicate name within", `{"a":{"b":1,"b":2}}`, false, "", ""},
+		{"duplicate name with an escape", `{"type":"x","\u0074ype":"y"}`, false, "", ""},
+		{"duplicate name in a nested object", `{"a":{"b":1,"b":2}}`, false, "", ""},
 		{"control character", "{\"type\":\"a\nb\"}", false, "", ""},
-		{"no JSON number", `{"a":01}`, false, "", ""},
+		{"not a JSON number", `{"a":01}`, false, "", ""},
 		{"NaN", `{"a":NaN}`, false, "", ""},
 		{"nested too deep", `{"a":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`, false, "", ""},
 	} {
@@ -81,9 +81,9 @@ func TestFieldKinds(t *testing.T) {
 		{"string absent", `{}`, func(f *fields) any { return f.str("v") }, "", ""},
 		{"string null", `{"v":null}`, func(f *fields) any { return f.str("v") }, "", ""},
 		{"string is a number", `{"v":1}`, func(f *fields) any { return f.str("v") }, "", "v must be a string"},
-		{"needed string absent", `{}`, func(f *fields) any { return f.need("v") }, "", "v must be a string"},
-		{"needed string null", `{"v":null}`, func(f *fields) any { return f.need("v") }, "", "v must be a string"},
-		{"needed string empty", `{"v":""}`, func(f *fields) any { return f.need("v") }, "", ""},
+		{"required string absent", `{}`, func(f *fields) any { return f.need("v") }, "", "v must be a string"},
+		{"required string null", `{"v":null}`, func(f *fields) any { return f.need("v") }, "", "v must be a string"},
+		{"required string empty", `{"v":""}`, func(f *fields) any { return f.need("v") }, "", ""},
 		{"bounded", `{"v":"1234"}`, func(f *fields) any { return f.bounded("v", 4) }, "1234", ""},
 		{"bounded, too long", `{"v":"12345"}`, func(f *fields) any { return f.bounded("v", 4) }, "", "v must be at most 4 bytes"},
 		{"integer", `{"v":-7}`, func(f *fields) any { n, ok := f.integer("v"); return []any{n, ok} }, []any{int64(-7), true}, ""},
@@ -122,13 +122,13 @@ func TestFieldKinds(t *testing.T) {
 			}
 			var field *FieldError
 			if f.err != nil && (!errors.As(f.err, &field) || field.Field != "v") {
-				t.Errorf("error names no field: %v", f.err)
+				t.Errorf("the error isn't a FieldError: %v", f.err)
 			}
 		})
 	}
 }
 
-func TestTheFirstErrorStays(t *testing.T) {
+func TestFieldsKeepTheFirstError(t *testing.T) {
 	t.Parallel()
 	f := fields{Frame: parse(t, `{"a":1,"b":2}`)}
 	f.str("a")
@@ -138,7 +138,7 @@ func TestTheFirstErrorStays(t *testing.T) {
 	}
 }
 
-// A frame refers to its bytes; what is decoded from it must not.
+// A frame refers to its bytes, but decoded strings are copies.
 func TestDecodedStringsOutliveTheBuffer(t *testing.T) {
 	t.Parallel()
 	buffer := []byte(`{"type":"client_ack","clientMessageId":"abc"}`)
@@ -198,7 +198,7 @@ func recorded(t testing.TB) (frames []struct {
 	return frames
 }
 
-// decoders are the strict readers, by direction and type.
+// decoders maps the direction and type of a message to its Decode function.
 var decoders = map[string]func(*Frame) error{
 	"C hello":          func(f *Frame) error { h := DecodeHello(f); return h.Malformed },
 	"C session_hello":  func(f *Frame) error { h := DecodeSessionHello(f); return h.Malformed },

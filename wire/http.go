@@ -1,6 +1,6 @@
 package wire
 
-// Bodies of the broker's HTTP routes.
+// This file holds the bodies of the broker's HTTP routes.
 
 // HookStatus is the body of POST /hook/set-status.
 type HookStatus struct {
@@ -10,7 +10,7 @@ type HookStatus struct {
 	SessionID string `json:"session_id"`
 }
 
-// HookResult answers it.
+// HookResult answers a HookStatus.
 type HookResult struct {
 	OK         bool   `json:"ok"`
 	PresenceID string `json:"presence_id,omitempty"`
@@ -37,9 +37,9 @@ func (p *InviteV1) SigningText() string {
 	return InviteV1SigningText(p.MeshID, p.MeshSlug, p.BrokerURL, p.ExpiresAt, p.MeshRootKey, p.Role, p.OwnerPubkey)
 }
 
-// Join is the body of POST /join. v1 clients send the token and its payload;
-// clients of ours send TokenProof instead of both, so that the mesh key in the
-// token never reaches the broker.
+// Join is the body of POST /join. A v1 client sends the token and its payload. Our
+// client sends TokenProof instead of both, so that the mesh key in the token never
+// reaches the broker.
 type Join struct {
 	InviteToken   string    `json:"invite_token,omitempty"`
 	InvitePayload *InviteV1 `json:"invite_payload,omitempty"`
@@ -48,7 +48,7 @@ type Join struct {
 	DisplayName   string    `json:"display_name"`
 }
 
-// JoinResult answers it.
+// JoinResult answers a Join.
 type JoinResult struct {
 	OK            bool   `json:"ok"`
 	MemberID      string `json:"memberId,omitempty"`
@@ -56,8 +56,8 @@ type JoinResult struct {
 	Error         string `json:"error,omitempty"`
 }
 
-// Claim is the body of POST /invites/{code}/claim. v1 clients send only the
-// x25519 key; ours bind their member key with a signature of the claim key.
+// Claim is the body of POST /invites/{code}/claim. A v1 client sends only the x25519
+// key. Our client sends its member key, signed with the claim key.
 type Claim struct {
 	RecipientX25519 string `json:"recipient_x25519_pubkey,omitempty"` // base64url
 
@@ -67,9 +67,9 @@ type Claim struct {
 	Signature   string `json:"signature,omitempty"` // of ClaimSigningText, by the claim key
 }
 
-// ClaimResult answers it.
+// ClaimResult answers a Claim.
 type ClaimResult struct {
-	SealedRootKey string `json:"sealed_root_key"` // as the inviter registered it: only the link's fragment opens it
+	SealedRootKey string `json:"sealed_root_key"` // as the inviter registered it; only the link's fragment opens it
 	MeshID        ID     `json:"mesh_id"`
 	MemberID      ID     `json:"member_id"`
 	OwnerPubkey   Key    `json:"owner_pubkey"`
@@ -81,12 +81,12 @@ type ClaimResult struct {
 	AlreadyMember bool   `json:"already_member,omitempty"`
 }
 
-// InvitePage is what GET /i/{code} tells programs, as far as clients use it.
+// InvitePage is the JSON answer of GET /i/{code}, with the fields that clients use.
 type InvitePage struct {
 	MeshID string `json:"mesh_id"`
 }
 
-// ErrorBody answers what is refused, on every route and on every other path.
+// ErrorBody answers every refused request, also on a path without a route.
 type ErrorBody struct {
 	OK      bool   `json:"ok"` // false
 	Error   string `json:"error"`
@@ -104,7 +104,7 @@ type CreateMesh struct {
 	Token       string `json:"token,omitempty"`
 }
 
-// CreateMeshResult answers it.
+// CreateMeshResult answers a CreateMesh.
 type CreateMeshResult struct {
 	MeshID   ID `json:"mesh_id"`
 	MemberID ID `json:"member_id"`
@@ -116,11 +116,11 @@ type Health struct {
 	DB      string  `json:"db"`     // up or down
 	Version string  `json:"version"`
 	Uptime  float64 `json:"uptime"`           // seconds
-	Client  string  `json:"client,omitempty"` // the address from which whoever asks comes
+	Client  string  `json:"client,omitempty"` // the client's address as the broker sees it
 }
 
 // Ready answers GET /health/ready.
 type Ready struct {
 	Status string `json:"status"`           // ready or not_ready
-	Reason string `json:"reason,omitempty"` // a word
+	Reason string `json:"reason,omitempty"` // one word
 }

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// ID names what the broker makes: meshes, members, presences, messages,
-// invites. It is a UUIDv7 (RFC 9562 §5.7), so ids sort by the time they were
-// made; on the wire it is 32 lower-case hex digits without dashes, which every
-// v1 client accepts. The zero ID stands for "none".
+// ID identifies what the broker creates: meshes, members, presences, messages and
+// invites. It is a UUIDv7 (RFC 9562 §5.7), so ids sort by creation time. On the wire
+// it is 32 lower-case hex digits without dashes, which every v1 client accepts. The
+// zero ID means "none".
 type ID [16]byte
 
 // ErrBadID is returned for text that is not 32 lower-case hex digits.
@@ -39,12 +39,12 @@ func (id ID) String() string {
 	return hex.EncodeToString(id[:])
 }
 
-// Time returns the moment at which the id was made, to the millisecond.
+// Time returns the creation time of the id, to the millisecond.
 func (id ID) Time() time.Time {
 	return time.UnixMilli(int64(binary.BigEndian.Uint64(id[:8]) >> 16)).UTC()
 }
 
-// MarshalText writes the wire form; "" for the zero ID.
+// MarshalText returns the wire form, "" for the zero ID.
 func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
 // UnmarshalText reads the wire form; "" gives the zero ID.
@@ -61,15 +61,15 @@ func (id *ID) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// IDSource makes ids that never go backwards, even when the clock does. The
-// zero value is ready; it is safe for concurrent use.
+// IDSource makes ids that always ascend, even when the clock goes backwards. The zero
+// value is ready to use. An IDSource is safe for concurrent use.
 type IDSource struct {
 	mu   sync.Mutex
 	last uint64 // milliseconds << 12 | counter
 }
 
-// New returns an id made at now, or just after the newest id made before if
-// that is later.
+// New returns an id with the time now, or the id after the newest one if that is
+// later.
 func (s *IDSource) New(now time.Time) ID {
 	s.mu.Lock()
 	tick := max(uint64(now.UnixMilli())<<12, s.last+1)

@@ -18,7 +18,7 @@ func TestIDsRiseEvenIfTheClockDoesNot(t *testing.T) {
 		t.Errorf("made at %v, says %v", start, last.Time())
 	}
 	for _, step := range []time.Duration{0, 0, -time.Hour, time.Millisecond, -time.Minute, 2 * time.Millisecond, 0} {
-		for range 5000 { // more than a millisecond's counter has
+		for range 5000 { // more than the counter of one millisecond holds
 			id := ids.New(start.Add(step))
 			if id.String() <= last.String() {
 				t.Fatalf("%s after %s", id, last)

@@ -10,7 +10,7 @@ import (
 const KeySize = 32
 
 // Key is an ed25519 public key: a member's or a session's. On the wire it is
-// 64 lower-case hex digits. The zero Key stands for "no key".
+// 64 lower-case hex digits. The zero Key means "no key".
 type Key [KeySize]byte
 
 // ErrBadKey is returned for text that is not 64 lower-case hex digits.
@@ -34,7 +34,7 @@ func (k Key) String() string { return hex.EncodeToString(k[:]) }
 // Short returns the first 8 hex digits, for people to read.
 func (k Key) Short() string { return hex.EncodeToString(k[:4]) }
 
-// MarshalText writes the wire form.
+// MarshalText returns the wire form.
 func (k Key) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, k[:]), nil }
 
 // UnmarshalText reads the wire form.
@@ -68,7 +68,7 @@ func ParseSignature(s string) (Signature, error) {
 // String returns the wire form.
 func (s Signature) String() string { return hex.EncodeToString(s[:]) }
 
-// MarshalText writes the wire form.
+// MarshalText returns the wire form.
 func (s Signature) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, s[:]), nil }
 
 // UnmarshalText reads the wire form.
@@ -81,8 +81,8 @@ func (s *Signature) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// decodeLowerHex fills dst from exactly 2·len(dst) lower-case hex digits. Upper
-// case is refused so that one key has one spelling.
+// decodeLowerHex fills dst from exactly 2·len(dst) lower-case hex digits. It refuses
+// upper case so that each key has one spelling.
 func decodeLowerHex(dst []byte, s string) bool {
 	if len(s) != 2*len(dst) {
 		return false

@@ -1,7 +1,7 @@
 package wire
 
-// Types of the answers to questions about what this broker does not keep: skills,
-// topics, tasks, shared state, memories.
+// Types of the answers to requests for features that this broker doesn't have:
+// skills, topics, tasks, shared state and memories.
 const (
 	TypeSkillList          = "skill_list"
 	TypeSkillData          = "skill_data"
@@ -15,7 +15,7 @@ const (
 	TypeTaskList           = "task_list"
 )
 
-// The lists of the following messages are always empty, and never nil.
+// The lists in these messages are always empty and never nil.
 type (
 	// SkillList answers list_skills.
 	SkillList struct {
@@ -48,7 +48,7 @@ type (
 		ReqID   string     `json:"_reqId,omitempty"`
 	}
 
-	// StateValue answers get_state and list_state, too.
+	// StateValue also answers get_state and list_state.
 	StateValue struct {
 		Type  string   `json:"type"`
 		State struct{} `json:"state"`
@@ -62,7 +62,7 @@ type (
 		ReqID    string     `json:"_reqId,omitempty"`
 	}
 
-	// MemoryRecallResult answers recall, too.
+	// MemoryRecallResult also answers recall.
 	MemoryRecallResult struct {
 		Type    string     `json:"type"`
 		Matches []struct{} `json:"matches"`
@@ -84,8 +84,8 @@ type (
 	}
 )
 
-// MeshInfoResult answers mesh_info. Its lists are never nil; those of what this broker
-// does not keep are empty.
+// MeshInfoResult answers mesh_info. Its lists are never nil. The fields for features
+// that this broker doesn't have are empty.
 type MeshInfoResult struct {
 	Type        string   `json:"type"`
 	Mesh        ID       `json:"mesh"`

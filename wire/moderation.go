@@ -1,9 +1,9 @@
 package wire
 
-// The messages of this file let the owner and admins send peers away: kick and
-// disconnect for the moment, ban until unban.
+// With the messages in this file the owner and admins remove peers: kick and
+// disconnect end a peer's connection, ban keeps a member out until unban.
 
-// Types of the messages and of their answers.
+// Types of the moderation messages and of their answers.
 const (
 	TypeKick           = "kick"
 	TypeDisconnect     = "disconnect"
@@ -17,7 +17,7 @@ const (
 	TypeListBansResult = "list_bans_result"
 )
 
-// Reasons of a close that ends the connections of who is sent away.
+// Close reasons for the connections of a peer that is kicked or disconnected.
 const (
 	ReasonKicked            = "kicked"
 	ReasonKickedStale       = "kicked_stale"
@@ -28,12 +28,11 @@ const (
 // MaxModerationReason bounds the reason of a kick or ban, in bytes.
 const MaxModerationReason = 200
 
-// SendAway is a kick or a disconnect: of whom Target names, of presences that have
-// been silent for Stale, or of all.
+// SendAway is a kick or a disconnect. Exactly one of Target, Stale and All is set.
 type SendAway struct {
-	Target string // a display name, a key, or the start of a key; "" for none
-	Stale  int64  // ms; 0 for none
-	All    bool
+	Target string // a display name, a key, or the start of a key
+	Stale  int64  // presences that have been silent for so many milliseconds
+	All    bool   // all presences
 	Reason string // extension: for the peer to read
 }
 
@@ -50,29 +49,28 @@ func DecodeSendAway(frame *Frame) (SendAway, error) {
 		}
 	}
 	if chosen != 1 {
-		f.fail("target", "given, or stale, or all: one of these")
+		f.fail("target", "set, or else stale or all: exactly one of the three")
 	}
 	if m.Stale < 0 {
-		f.fail("stale", "a time in ms")
+		f.fail("stale", "a positive number of milliseconds")
 	}
 	return m, f.err
 }
 
-// SentAway answers a kick or disconnect with the display names of the peers.
+// SentAway answers a kick or disconnect. Its lists hold display names.
 type SentAway struct {
 	Type     string   `json:"type"`
-	Kicked   []string `json:"kicked"`   // never nil
-	Affected []string `json:"affected"` // the same
-	// SkippedControlPlane are those that a kick has left alone, since they are no
-	// sessions.
+	Kicked   []string `json:"kicked"`   // the peers whose connections ended; never nil
+	Affected []string `json:"affected"` // the same as Kicked
+	// SkippedControlPlane lists peers that a kick spares because they aren't sessions.
 	SkippedControlPlane []string `json:"skipped_control_plane,omitempty"`
 	ReqID               string   `json:"_reqId,omitempty"`
 }
 
-// Ban bars a member, or lets it in again.
+// Ban is a ban or an unban of a member.
 type Ban struct {
-	Target string // the display name of a member or of a presence, a key, or the start of one
-	Reason string // extension, of a ban: for the member to read
+	Target string // the display name of a member or of a presence, a key, or the start of a key
+	Reason string // extension, ban only: for the member to read
 }
 
 // DecodeBan reads a ban or unban.
@@ -85,18 +83,18 @@ func DecodeBan(frame *Frame) (Ban, error) {
 	return m, f.err
 }
 
-// BanAck answers a ban, UnbanAck an unban, with the member's display name.
+// BanAck answers a ban, UnbanAck an unban.
 type (
 	BanAck struct {
 		Type   string `json:"type"`
-		Banned string `json:"banned"`
-		Pubkey Key    `json:"pubkey"` // extension: the member's
+		Banned string `json:"banned"` // the member's display name
+		Pubkey Key    `json:"pubkey"` // extension: the member's key
 		ReqID  string `json:"_reqId,omitempty"`
 	}
 	UnbanAck struct {
 		Type     string `json:"type"`
-		Unbanned string `json:"unbanned"`
-		Pubkey   Key    `json:"pubkey"` // extension: the member's
+		Unbanned string `json:"unbanned"` // the member's display name
+		Pubkey   Key    `json:"pubkey"`   // extension: the member's key
 		ReqID    string `json:"_reqId,omitempty"`
 	}
 )
@@ -108,7 +106,7 @@ type BanList struct {
 	ReqID string   `json:"_reqId,omitempty"`
 }
 
-// BanRow is one member who is barred until somebody takes that back.
+// BanRow is one banned member.
 type BanRow struct {
 	Name      string `json:"name"`
 	Pubkey    Key    `json:"pubkey"`

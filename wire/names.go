@@ -7,11 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-const groupNameWant = "1-128 bytes without spaces, invisible characters, commas, '@' or '#', '/' only between names"
+const groupNameWant = "1-128 bytes without spaces, invisible characters, commas, '@' or '#', and with '/' only between names"
 
-// ValidGroup reports whether name can be a group: path segments joined by '/', of
-// characters that can be seen. People type it, so that nothing may be in it that they
-// can't tell from nothing.
+// ValidGroup reports whether name can be a group: path segments joined by '/', made of
+// visible characters. People type group names, so a name must not hold characters that
+// they can't see.
 func ValidGroup(name string) bool {
 	if name == "" || len(name) > MaxNameLen || !utf8.ValidString(name) {
 		return false
@@ -26,25 +26,26 @@ func ValidGroup(name string) bool {
 	return prev != '/'
 }
 
-// isSeen reports whether a character shows by itself.
+// isSeen reports whether a character is visible on its own.
 func isSeen(r rune) bool {
 	const brailleBlank = '\u2800'
 	return unicode.IsGraphic(r) && !unicode.IsSpace(r) && r != brailleBlank &&
 		!unicode.In(r, unicode.Zs, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-const nameWant = "without control and format characters"
+const nameWant = "free of control and format characters"
 
-// ValidName reports whether s may be a name other than a group's, or be empty: a
-// display name, role, host name, title and so on. It is one line that nothing steers
-// or turns around: no control characters, line separators or format characters but
-// those of which words and emoji are made.
+// ValidName reports whether s is empty or a valid name other than a group's: a
+// display name, role, host name, title and so on. A name is one line of text. It has
+// no control characters, line separators or format characters, because these could
+// steer a terminal or reverse the text's direction; the format characters that words
+// and emoji are made of are allowed.
 func ValidName(s string) bool {
 	return len(s) <= MaxNameLen && !strings.ContainsFunc(s, steers)
 }
 
-// CleanName makes a valid name of s: it leaves out what may not be there, and cuts what
-// is too long.
+// CleanName turns s into a valid name: it drops forbidden characters and truncates the
+// rest to MaxNameLen bytes.
 func CleanName(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if steers(r) {
@@ -62,13 +63,14 @@ func CleanName(s string) string {
 	return s[:end]
 }
 
+// steers reports whether a name must not hold r.
 func steers(r rune) bool {
 	switch {
 	case unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp):
 		return true
 	case r == '\u200c' || r == '\u200d': // the joiners
 		return false
-	case 0xe0020 <= r && r <= 0xe007f: // tags, of which flags are made
+	case 0xe0020 <= r && r <= 0xe007f: // tags, which make up some flags
 		return false
 	}
 	return unicode.Is(unicode.Cf, r) && !unicode.Is(unicode.Prepended_Concatenation_Mark, r)

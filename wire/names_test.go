@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// unseen are characters that no name may hold.
+// unseen are characters that a name must not hold.
 var unseen = []rune{0, '\t', '\n', 0x1b, 0x7f, 0x80, 0x85, 0x9b, 0x9f, 0xad, 0x61c, 0x180e, 0x200b, 0x200e, 0x200f, 0x2028, 0x2029,
 	0x202a, 0x202e, 0x2060, 0x2066, 0x2069, 0xfeff, 0xfff9, 0xe0001}
 
@@ -49,7 +49,7 @@ func TestValidName(t *testing.T) {
 	}
 }
 
-// Every name that a client can send is checked.
+// The Decode functions check every name that a client can send.
 func TestNamesInFrames(t *testing.T) {
 	t.Parallel()
 	hello := `"meshId":"m","memberId":"m","pubkey":"k","sessionId":"s","pid":1,"cwd":"/","timestamp":1,"signature":"s"`

@@ -8,7 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// FuzzPlain holds the quick looks at many bytes at once against the slow ones.
+// FuzzPlain compares the checks of eight bytes at a time with byte-by-byte checks.
 func FuzzPlain(f *testing.F) {
 	for _, s := range []string{"", "abc", "YWJjZGVmZ2hpamtsbW5vcA==", "a\"b", `a\b`, "\x1f", "\x7f", "ä", "\x80", "1234567\\", "1234567\"", "12345678\x00", "!!!!!!!!", "\x1f\x20"} {
 		f.Add(s)

@@ -12,8 +12,8 @@ type Push struct {
 	MessageID          string
 	MeshID             ID
 	SenderPubkey       Key // the sender's session key if it has one, else its member key
-	SenderMemberPubkey Key // zero: left out
-	SenderMemberID     ID  // zero: left out
+	SenderMemberPubkey Key // omitted when zero
+	SenderMemberID     ID  // omitted when zero
 	SenderName         string
 	Priority           Priority
 	Nonce, Ciphertext  string
@@ -25,32 +25,32 @@ type Push struct {
 	Mentions           []string
 	BodyVersion        int64
 	KeyEpoch           int64
-	// SenderAttestation is the sender's member's word for SenderPubkey; nil when
-	// that is no session's key.
+	// SenderAttestation is the attestation of SenderPubkey by the sender's member; nil
+	// when SenderPubkey isn't a session key.
 	SenderAttestation *Attestation
-	// TargetSpec is how a message to many was addressed, as in Send; "" of one to a key,
-	// and from brokers that do not tell.
+	// TargetSpec is the address of a message to many, as in Send. It is "" when the
+	// message was addressed to a key, and when the broker doesn't send this field.
 	TargetSpec string
 }
 
 // Versions of a message's body: how it is sealed and what is inside. The broker
-// does not look inside. 0 is protocol v1: a text in a crypto_box, or the base64 of
-// a text.
+// can't look inside. Version 0 is protocol v1: a text in a crypto_box, or a text in
+// base64.
 const (
 	BodyMesh       = 2 // a text, under the mesh key
 	BodySignedMesh = 3 // the sender's signature and a text, under the mesh key
-	BodyText       = 4 // a text in a crypto_box; the sender takes receipts
+	BodyText       = 4 // a text in a crypto_box, from a sender that accepts receipts
 	BodyReceipt    = 5 // a receipt in a crypto_box
-	BodyCopy       = 6 // as BodyText: one peer's copy of a message to many; see CopyID
+	BodyCopy       = 6 // like BodyText: one peer's copy of a message to many; see CopyID
 )
 
-// SealedForMany reports whether a message is sealed under the mesh key, so that
-// only clients with CapSealedGroups can open it.
+// SealedForMany reports whether a message is sealed under the mesh key. Only clients
+// with CapSealedGroups can open such a message.
 func SealedForMany(targetSpec string, bodyVersion int64) bool {
 	return bodyVersion >= BodyMesh && targetSpec != "" && strings.IndexByte("*@[", targetSpec[0]) >= 0
 }
 
-// ForMany returns a targetSpec that is no key, and "" for one that is.
+// ForMany returns targetSpec if it addresses many peers, and "" if it is a key.
 func ForMany(targetSpec string) string {
 	if targetSpec == "" || strings.IndexByte("*@[#", targetSpec[0]) < 0 {
 		return ""
@@ -58,17 +58,17 @@ func ForMany(targetSpec string) string {
 	return targetSpec
 }
 
-// copyKeyLen is how many digits of its recipient's key end the id of a copy.
+// copyKeyLen is how many digits of the recipient's key a copy's id ends in.
 const copyKeyLen = 16
 
 // MaxCopiedID bounds the client_message_id of a message that may need copies, in bytes.
 const MaxCopiedID = MaxClientID - 1 - copyKeyLen
 
-// CopyID returns the client_message_id of a copy of a message to many, for one key.
+// CopyID returns the client_message_id for one recipient's copy of a message to many.
 func CopyID(clientID string, to Key) string { return clientID + "/" + to.String()[:copyKeyLen] }
 
-// CopyOf returns the client_message_id of the message to many that a copy is of. It
-// returns false when id is not the id of a copy for that key.
+// CopyOf returns the client_message_id of the message to many, given the id of a copy.
+// It returns false if id isn't the id of a copy for the key to.
 func CopyOf(id string, to Key) (clientID string, ok bool) {
 	return strings.CutSuffix(id, "/"+to.String()[:copyKeyLen])
 }
@@ -123,7 +123,7 @@ func appendString(b []byte, s string) []byte {
 	return b
 }
 
-// isVerbatim reports whether a JSON string has s just as it is.
+// isVerbatim reports whether s needs no escapes in a JSON string.
 func isVerbatim(s string) bool {
 	for len(s) >= 8 {
 		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |

@@ -9,11 +9,11 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// The functions of this file are the client's side of decoding: they read what
-// a broker sends. A client ignores messages of a type that it does not know.
+// The functions in this file are the client's side of decoding: they read the
+// broker's messages. A client ignores messages of an unknown type.
 
-// Unmarshal reads the whole frame into v with encoding/json. It is for answers
-// that are rare; what is frequent has a Decode function.
+// Unmarshal reads the whole frame into v with encoding/json. It is for rare answers;
+// frequent messages have a Decode function.
 func (f *Frame) Unmarshal(v any) error {
 	var b bytes.Buffer
 	b.WriteByte('{')
@@ -32,18 +32,18 @@ func (f *Frame) Unmarshal(v any) error {
 	return nil
 }
 
-// Subtype returns the subtype field, "" when it is absent or no string. A push
-// whose subtype is SubtypeSystem is for DecodeSystemPush, any other for DecodePush.
+// Subtype returns the subtype field, "" when it is absent or not a string. Use
+// DecodeSystemPush for a push with SubtypeSystem, DecodePush for any other.
 func (f *Frame) Subtype() string {
 	s, _ := text(f.raw("subtype"))
 	return s
 }
 
-// SubtypeSystem marks the pushes that the broker itself makes.
+// SubtypeSystem marks a push that the broker itself created.
 const SubtypeSystem = "system"
 
-// DecodeHelloAck reads a hello_ack. Ids that are no UUIDs, as v1 brokers make
-// them, are left zero.
+// DecodeHelloAck reads a hello_ack. It leaves an id zero that isn't a UUID, because
+// v1 brokers use other ids.
 func DecodeHelloAck(frame *Frame) (HelloAck, error) {
 	f := fields{Frame: frame}
 	a := HelloAck{
@@ -90,8 +90,8 @@ func DecodeAck(frame *Frame) (Ack, error) {
 	return a, f.err
 }
 
-// DecodePush reads a push that carries a message. Ids that are no UUIDs, as v1
-// brokers make them, are left zero.
+// DecodePush reads a push that carries a message. It leaves an id zero that isn't a
+// UUID, because v1 brokers use other ids.
 func DecodePush(frame *Frame) (Push, error) {
 	f := fields{Frame: frame}
 	p := Push{
@@ -129,8 +129,8 @@ func DecodePush(frame *Frame) (Push, error) {
 	return p, f.err
 }
 
-// DecodeSystemPush reads a push of subtype system. An event that the caller does
-// not know is for it to ignore.
+// DecodeSystemPush reads a push with SubtypeSystem. Callers should ignore unknown
+// events.
 func DecodeSystemPush(frame *Frame) (SystemPush, error) {
 	f := fields{Frame: frame}
 	p := SystemPush{
@@ -152,7 +152,7 @@ func DecodeSystemPush(frame *Frame) (SystemPush, error) {
 	return p, f.err
 }
 
-// key reads a public key that must be there.
+// key reads a required public key.
 func (f *fields) key(name string) Key {
 	k, err := ParseKey(f.need(name))
 	if err != nil {
@@ -169,8 +169,8 @@ func (f *fields) optionalKey(name string) Key {
 	return f.key(name)
 }
 
-// brokerID reads an id that a broker made. A v1 broker's is up to 32 of
-// [A-Za-z0-9]; one that has not our form gives the zero ID.
+// brokerID reads an id that a broker created. A v1 broker's id is up to 32 of
+// [A-Za-z0-9]; an id in another form than ours gives the zero ID.
 func (f *fields) brokerID(name string) ID {
 	s := f.str(name)
 	if len(s) > 32 {
@@ -196,7 +196,7 @@ func (f *fields) optionalTime(name string) *Time {
 	return &t
 }
 
-// needTime reads a time that must be there.
+// needTime reads a required time.
 func (f *fields) needTime(name string) time.Time {
 	t := f.optionalTime(name)
 	if t == nil {
@@ -206,7 +206,7 @@ func (f *fields) needTime(name string) time.Time {
 	return t.Time
 }
 
-// decode reads a nested value with encoding/json; an absent one leaves v as it is.
+// decode reads a nested value with encoding/json. An absent value leaves v unchanged.
 func (f *fields) decode(name string, v any) {
 	raw := f.raw(name)
 	if raw == nil {
@@ -218,7 +218,7 @@ func (f *fields) decode(name string, v any) {
 }
 
 // UnmarshalText reads an ISO 8601 time with a zone and any number of fractional
-// digits.
+// digits of a second.
 func (t *Time) UnmarshalText(b []byte) error {
 	parsed, err := time.Parse(time.RFC3339Nano, string(b))
 	if err != nil {
@@ -228,7 +228,8 @@ func (t *Time) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// UnmarshalJSON reads UnmarshalText's form as a JSON string; null leaves t as it is.
+// UnmarshalJSON reads the form of UnmarshalText as a JSON string. Null leaves t
+// unchanged.
 func (t *Time) UnmarshalJSON(b []byte) error {
 	v := jsontext.Value(b)
 	if v.Kind() == 'n' {

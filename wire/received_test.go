@@ -43,8 +43,8 @@ func TestPushRoundTrip(t *testing.T) {
 	}
 }
 
-// The Append methods must write what package json would.
-func TestAppendJSONIsPackageJSONs(t *testing.T) {
+// The Append methods must write the same JSON as encoding/json.
+func TestAppendJSONMatchesEncodingJSON(t *testing.T) {
 	t.Parallel()
 	key := mustKey(t, keyA)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.FixedZone("", 3600))
@@ -237,7 +237,7 @@ func FuzzPush(f *testing.F) {
 	f.Add("\xff", "\u2028\"\\", "", "", "", int64(-1), int64(0))
 	f.Fuzz(func(t *testing.T, id, name, nonce, ciphertext, client string, at, version int64) {
 		if !isBase64(nonce) || !isBase64(ciphertext) || at < 0 || at > 253402300799999 {
-			return // no push looks like that
+			return // not a valid push
 		}
 		p := Push{MessageID: id, SenderPubkey: Key{1}, SenderName: name, Priority: Now, Nonce: nonce, Ciphertext: ciphertext,
 			CreatedAt: time.UnixMilli(at).UTC(), ClientID: client, BodyVersion: version}

@@ -11,9 +11,10 @@ type PeersList struct {
 	Type  string    `json:"type"`
 	Peers []PeerRow `json:"peers"` // never nil
 	ReqID string    `json:"_reqId,omitempty"`
-	// Extensions. Version names the state of the roster, for a later list_peers. Since
-	// is that of the request, when Peers are only the rows that have changed since
-	// then and Gone are the presences to be struck out; "" when Peers are all.
+	// Extensions. Version names the state of the roster, for a later list_peers. When
+	// Since is set, it repeats the request's version: Peers holds only the rows that
+	// changed since then, and Gone lists the presences to remove. When Since is "",
+	// Peers is the whole roster.
 	Version string `json:"version,omitempty"`
 	Since   string `json:"since,omitempty"`
 	Gone    []ID   `json:"gone,omitempty"`
@@ -25,7 +26,7 @@ const (
 	RoleSession      = "session"
 )
 
-// PeerRow is one presence, by its own facts.
+// PeerRow is one presence.
 type PeerRow struct {
 	Pubkey       Key             `json:"pubkey"` // session key, else member key
 	MemberPubkey Key             `json:"memberPubkey"`
@@ -46,21 +47,21 @@ type PeerRow struct {
 	Visible      bool            `json:"visible"`
 	// Extensions.
 	PresenceID ID   `json:"presenceId"`
-	Online     bool `json:"online"` // false: leased, its socket is away for the moment
+	Online     bool `json:"online"` // false: the socket is gone, but the lease still runs
 	// MemberRole is the member's role in the mesh.
 	MemberRole string `json:"memberRole,omitempty"`
-	// SealedGroups tells that the client has announced CapSealedGroups.
+	// SealedGroups reports whether the client announced CapSealedGroups.
 	SealedGroups bool `json:"sealedGroups,omitempty"`
-	// StatusReason is what the peer gave with its status, e.g. "waiting".
+	// StatusReason is the reason that the peer set with its status, e.g. "waiting".
 	StatusReason string `json:"statusReason,omitempty"`
-	// CannotRead is why the peer can't read what is sent to it, in its own words.
+	// CannotRead is the peer's explanation of why it can't read its messages.
 	CannotRead string `json:"cannotRead,omitempty"`
-	// Attestation is the member's word for a session's key; nil for others.
+	// Attestation is the member's attestation of a session key; nil for a member key.
 	Attestation *Attestation `json:"attestation,omitempty"`
 }
 
-// AppendJSON appends the list to b. A roster may have thousands of rows; encoding/json
-// takes several times as long.
+// AppendJSON appends the list to b. A roster may have thousands of rows, and
+// encoding/json takes several times as long.
 func (l *PeersList) AppendJSON(b []byte) []byte {
 	b = append(b, `{"type":"peers_list","peers":[`...)
 	for i := range l.Peers {
@@ -135,13 +136,13 @@ func (r *PeerRow) appendJSON(b []byte) []byte {
 
 func (p *Profile) appendJSON(b []byte) []byte {
 	text, err := json.Marshal(p)
-	if err != nil { // strings can always be written
+	if err != nil { // can't happen: a profile holds only strings
 		return append(b, "null"...)
 	}
 	return append(b, text...)
 }
 
-// RosterChanged tells a client with CapRosterChanged that peers have come, gone or
+// RosterChanged tells a client with CapRosterChanged that peers joined, left or
 // changed since it last asked for the roster. Version is as in PeersList.
 type RosterChanged struct {
 	Type    string `json:"type"`

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// fill sets every field of what there is, whatever fields these are.
+// fill sets every field of v, recursively.
 func fill(t testing.TB, v reflect.Value, name string) {
 	t.Helper()
 	switch v.Type() {
@@ -49,8 +49,8 @@ func fill(t testing.TB, v reflect.Value, name string) {
 	}
 }
 
-// A roster is written as its tags say, with every field of a row and with none.
-func TestRosterIsWrittenAsItsTagsSay(t *testing.T) {
+// AppendJSON of a roster must follow the json tags, for full and for empty rows.
+func TestRosterAppendJSONMatchesItsTags(t *testing.T) {
 	t.Parallel()
 	var full PeersList
 	fill(t, reflect.ValueOf(&full).Elem(), "")

@@ -10,22 +10,22 @@ import (
 
 // Send is a message on its way to the broker.
 type Send struct {
-	ID          string // the client's, echoed in the ack
+	ID          string // chosen by the client; the ack echoes it
 	Targets     []Target
-	TargetSpec  string // the targets as they came: one text, or the JSON of a list
+	TargetSpec  string // the targets as received: one string, or a list in JSON
 	Priority    Priority
 	Nonce       string // standard base64, opaque to the broker
 	Ciphertext  string // standard base64, opaque to the broker
-	ClientID    string // client_message_id: one per intent, kept over resends
+	ClientID    string // client_message_id: the idempotency key, the same in every resend
 	Fingerprint string // request_fingerprint
 	ReplyTo     string
 	Mentions    []string
 	BodyVersion int64
-	KeyEpoch    int64 // which mesh key sealed the body, when BodyVersion is 2
+	KeyEpoch    int64 // the epoch of the mesh key that sealed the body
 	MustReach   bool  // refuse the message when nobody would get it; see CapMustReach
 }
 
-// Size is what max_message_bytes limits.
+// Size returns the message's size in bytes, which max_message_bytes limits.
 func (s *Send) Size() int { return len(s.Ciphertext) + len(s.Nonce) + len(s.TargetSpec) }
 
 // SealedForMany reports whether the message is sealed under the mesh key.
@@ -45,8 +45,8 @@ const (
 // Target is one parsed element of a targetSpec.
 type Target struct {
 	Kind TargetKind
-	Key  Key    // of TargetKey
-	Name string // of TargetGroup and TargetTopic, without its sign
+	Key  Key    // for TargetKey
+	Name string // for TargetGroup and TargetTopic, without "@" or "#"
 }
 
 // ParseTarget reads one target.
@@ -56,7 +56,7 @@ func ParseTarget(s string) (Target, error) {
 		return Target{Kind: TargetAll}, nil
 	case strings.HasPrefix(s, "@"):
 		if !ValidGroup(s[1:]) {
-			return Target{}, fmt.Errorf("group %w", errTarget)
+			return Target{}, fmt.Errorf("%w, with a group name of %s", errTarget, groupNameWant)
 		}
 		return Target{Kind: TargetGroup, Name: s[1:]}, nil
 	case strings.HasPrefix(s, "#") && len(s) > 1 && len(s) <= MaxNameLen:
@@ -71,8 +71,8 @@ func ParseTarget(s string) (Target, error) {
 
 var errTarget = errors.New("a 64-hex key, @group, @all, * or #topic")
 
-// DecodeSend reads a send. The returned message holds at least the ID when there
-// is an error, so that the refusal can name it.
+// DecodeSend reads a send. On error, the returned message still has its ID if the
+// frame has a valid one, so that the refusal can name it.
 func DecodeSend(frame *Frame) (Send, error) {
 	f := fields{Frame: frame}
 	m := Send{
@@ -140,8 +140,8 @@ func (f *fields) targets() (spec string, targets []Target) {
 	return spec, targets
 }
 
-// isBase64 reports whether s is standard base64 with padding (RFC 4648 §4).
-// The bits that padding leaves over are not looked at: the text is passed on as it came.
+// isBase64 reports whether s is standard base64 with padding (RFC 4648 §4). It ignores
+// the unused bits before the padding, because the broker forwards the text unchanged.
 func isBase64(s string) bool {
 	if len(s)%4 != 0 {
 		return false
@@ -158,7 +158,7 @@ func isBase64(s string) bool {
 	return bad == 0
 }
 
-// notBase64 is 0 for the bytes that stand in base64.
+// notBase64 is 0 for the bytes of the base64 alphabet, 1 for all others.
 var notBase64 = func() (table [256]byte) {
 	for c := range table {
 		table[c] = 1
@@ -169,9 +169,9 @@ var notBase64 = func() (table [256]byte) {
 	return table
 }()
 
-// ClientAck confirms a push. A client names either id or both.
+// ClientAck acknowledges a push. A client sets one of the ids or both.
 type ClientAck struct {
-	ClientID string // clientMessageId: the message's client_message_id, else its messageId
+	ClientID string // clientMessageId: the message's client_message_id, or its messageId if it has none
 	BrokerID string // brokerMessageId
 }
 
@@ -182,11 +182,11 @@ func DecodeClientAck(frame *Frame) (ClientAck, error) {
 	return m, f.err
 }
 
-// MessageStatus asks how far a message came.
+// MessageStatus asks for the delivery status of a message.
 type MessageStatus struct{ MessageID string }
 
-// DecodeMessageStatus reads a message_status; the id may be a prefix, see
-// SPEC.md for what is accepted.
+// DecodeMessageStatus reads a message_status. The id may be a prefix; SPEC.md says
+// which prefixes the broker accepts.
 func DecodeMessageStatus(frame *Frame) (MessageStatus, error) {
 	f := fields{Frame: frame}
 	m := MessageStatus{f.need("messageId")}

@@ -22,14 +22,14 @@ const (
 	TypeAuditEntries  = "audit_entries"
 )
 
-// HelloAck is the answer to both hellos.
+// HelloAck answers both hellos.
 type HelloAck struct {
 	Type              string        `json:"type"`
 	PresenceID        ID            `json:"presenceId"`
 	MemberDisplayName string        `json:"memberDisplayName"`
 	MemberProfile     MemberProfile `json:"memberProfile"`
 	MeshPolicy        MeshPolicy    `json:"meshPolicy"`
-	// Services is present, and empty, in the answer to hello; absent after session_hello.
+	// Services is an empty list in the answer to hello, and absent after session_hello.
 	Services *[]string `json:"services,omitempty"`
 
 	Restored       bool            `json:"restored,omitempty"`
@@ -38,19 +38,19 @@ type HelloAck struct {
 	RestoredGroups []Group         `json:"restoredGroups,omitempty"`
 	RestoredStats  json.RawMessage `json:"restoredStats,omitempty"`
 
-	// Extensions: what this broker can do beyond v1, and its clock.
+	// Extensions: what this broker supports beyond v1, and its clock.
 	Capabilities []string `json:"capabilities,omitempty"`
 	ServerTime   Time     `json:"serverTime"`
 }
 
-// MemberProfile is what the mesh knows of the member.
+// MemberProfile is what the mesh knows about the member.
 type MemberProfile struct {
 	RoleTag     *string `json:"roleTag"`
 	Groups      []Group `json:"groups"` // never nil
 	MessageMode string  `json:"messageMode"`
 }
 
-// MeshPolicy tells what a member may change of its own profile.
+// MeshPolicy says what a member may change in its own profile.
 type MeshPolicy struct {
 	SelfEditable SelfEditable `json:"selfEditable"`
 }
@@ -63,7 +63,7 @@ type SelfEditable struct {
 	MessageMode bool `json:"messageMode"`
 }
 
-// Error tells that a message could not be served, and why.
+// Error says that the broker couldn't serve a message, and why.
 type Error struct {
 	Type    string `json:"type"`
 	Code    Code   `json:"code"`
@@ -76,7 +76,7 @@ func NewError(code Code, message, reqID string) Error {
 	return Error{TypeError, code, message, reqID}
 }
 
-// Ack answers a send, and the set_visible and set_profile requests.
+// Ack answers send, set_visible and set_profile.
 type Ack struct {
 	ID        string // the client's id of the message or request
 	MessageID string // "" when refused
@@ -84,17 +84,17 @@ type Ack struct {
 	Error     string
 	ReqID     string
 
-	// Extensions, of the ack of a message that is sealed under the mesh key.
-	Unopened     []Unopened // the first MaxUnopened peers who were not sent it
-	MoreUnopened int        // how many more there are
-	Repeated     bool       // it was accepted before: message_status knows who was not sent it
+	// Extensions for a message that is sealed under the mesh key.
+	Unopened     []Unopened // the first MaxUnopened peers that can't open the message
+	MoreUnopened int        // how many more such peers there are
+	Repeated     bool       // the broker accepted the message before; message_status lists the peers that can't open it
 }
 
-// MaxUnopened is how many peers an ack names.
+// MaxUnopened is the maximum number of peers in Ack.Unopened.
 const MaxUnopened = 256
 
-// Unopened is a peer that a message to many was meant for. The broker did not send
-// it the message: its client has not announced CapSealedGroups.
+// Unopened is an addressee of a message to many that didn't get the message because
+// its client hasn't announced CapSealedGroups.
 type Unopened struct {
 	Pubkey       Key          `json:"pubkey"`
 	MemberPubkey Key          `json:"memberPubkey"`
@@ -149,7 +149,8 @@ const (
 	EventProfileUpdated = "profile_updated"
 )
 
-// SystemPush tells peers of each other's coming and going. It is never queued.
+// SystemPush tells a peer that another peer joined, left or changed. The broker never
+// queues it.
 type SystemPush struct {
 	Type         string    `json:"type"`    // "push"
 	Subtype      string    `json:"subtype"` // "system"
@@ -164,11 +165,11 @@ type SystemPush struct {
 	CreatedAt    Time      `json:"createdAt"`
 }
 
-// EventData says whom a system push is about.
+// EventData describes the peer that a system push is about.
 type EventData struct {
 	Name       string   `json:"name"`
 	Pubkey     Key      `json:"pubkey"`
-	Groups     *[]Group `json:"groups,omitempty"` // joined and returned
+	Groups     *[]Group `json:"groups,omitempty"` // only in peer_joined and peer_returned
 	LastSeenAt *Time    `json:"lastSeenAt,omitempty"`
 	Summary    string   `json:"summary,omitempty"`
 	Profile    *Profile `json:"profile,omitempty"`
@@ -180,7 +181,7 @@ type MessageStatusResult struct {
 	MessageID   string            `json:"messageId"`
 	TargetSpec  string            `json:"targetSpec"`
 	Delivered   bool              `json:"delivered"`
-	DeliveredAt *Time             `json:"deliveredAt"` // of the last recipient, nil until all have it
+	DeliveredAt *Time             `json:"deliveredAt"` // when the last recipient got it; nil until all have it
 	Recipients  []RecipientStatus `json:"recipients"`  // never nil
 	ReqID       string            `json:"_reqId,omitempty"`
 }
@@ -195,23 +196,23 @@ const (
 // Values of RecipientStatus.State. All but StatePending are final.
 const (
 	StatePending = "pending" // the recipient may still get the message
-	// StateUnopened is of a recipient that can't open the message and has got no copy of it.
+	// StateUnopened means that the recipient can't open the message and got no copy of it.
 	StateUnopened = "unopened"
 )
 
-// RecipientStatus is how far a message came for one recipient.
+// RecipientStatus is the delivery status of a message for one recipient.
 type RecipientStatus struct {
 	Name   string `json:"name"`
 	Pubkey Key    `json:"pubkey"`
 	Status string `json:"status"` // delivered, held or disconnected
 	State  string `json:"state"`  // extension: StatePending, delivered, expired, gone or StateUnopened
 	At     *Time  `json:"at,omitempty"`
-	// CannotRead is an extension: why the recipient can't read, as in PeerRow.
+	// CannotRead, an extension, says why the recipient can't read, as in PeerRow.
 	CannotRead string `json:"cannotRead,omitempty"`
 }
 
-// CaughtUp tells a client with CapCaughtUp that everything that had been waiting
-// for it when it connected has been sent.
+// CaughtUp tells a client with CapCaughtUp that the broker has sent every message that
+// was queued when the client connected.
 type CaughtUp struct {
 	Type string `json:"type"`
 }

@@ -2,8 +2,9 @@ package wire
 
 import "strconv"
 
-// The strings below are what gets signed, as UTF-8, with a detached ed25519
-// signature. Times are Unix milliseconds unless a name says otherwise.
+// The functions in this file return the texts that get signed, as UTF-8, with a
+// detached ed25519 signature. Times are in Unix milliseconds unless a comment says
+// otherwise.
 
 // HelloSigningText is what a member key signs in a hello.
 func HelloSigningText(meshID, memberID, pubkey string, timestamp int64) string {
@@ -22,21 +23,21 @@ func SessionHelloSigningText(meshID string, member, session Key, timestamp int64
 }
 
 // SuccessionSigningText is what an old session key signs to name the key of the
-// session that goes on in its place.
+// session that succeeds it.
 func SuccessionSigningText(meshID string, old, next Key) string {
 	return "claudemesh-session-succession|" + meshID + "|" + old.String() + "|" + next.String()
 }
 
 // GroupTextSigningText is what the sender's key signs in a body of version
-// BodySignedMesh: the mesh key that seals it is everybody's. textHash is the
-// lower-case hex SHA-256 of the text.
+// BodySignedMesh. The signature proves the sender, because every member has the mesh
+// key that seals the body. textHash is the lower-case hex SHA-256 of the text.
 func GroupTextSigningText(meshID string, sender Key, clientID, textHash string) string {
 	return "claudemesh-group-text|" + meshID + "|" + sender.String() + "|" + itoa(int64(len(clientID))) + "|" + clientID + "|" + textHash
 }
 
 // ReceiptSigningText is what a recipient's key signs in a body of version
-// BodyReceipt. messagesHash is the lower-case hex SHA-256 of the receipt's
-// messages as they stand in it.
+// BodyReceipt. messagesHash is the lower-case hex SHA-256 of the receipt's messages,
+// byte for byte as in the receipt.
 func ReceiptSigningText(meshID string, recipient, sender Key, messagesHash string) string {
 	return "claudemesh-receipt|" + meshID + "|" + recipient.String() + "|" + sender.String() + "|" + messagesHash
 }
@@ -53,14 +54,14 @@ func InviteV2SigningText(meshID, inviteID string, expiresAt int64, role, owner s
 	return "v=2|" + meshID + "|" + inviteID + "|" + itoa(expiresAt) + "|" + role + "|" + owner
 }
 
-// CreateMeshSigningText is what the future owner signs to create a mesh. The
-// length of name is in bytes; it keeps apart the two texts that may hold any
+// CreateMeshSigningText is what the future owner signs to create a mesh. The length
+// of name, in bytes, separates name from displayName, which both may hold any
 // character.
 func CreateMeshSigningText(slug, name, displayName string, owner Key, timestamp int64) string {
 	return "claudemesh-create-mesh|" + owner.String() + "|" + itoa(timestamp) + "|" + slug + "|" + itoa(int64(len(name))) + "|" + name + "|" + displayName
 }
 
-// ClaimSigningText is what the key in an invite link's fragment signs to claim
+// ClaimSigningText is what the claim key in an invite link's fragment signs to claim
 // the invite for a member key.
 func ClaimSigningText(code string, member Key, timestamp int64) string {
 	return "claudemesh-claim|" + code + "|" + member.String() + "|" + itoa(timestamp)

@@ -1,10 +1,10 @@
 package wire
 
-// MaxSlugLen is the most bytes of a mesh slug.
+// MaxSlugLen is the maximum length of a mesh slug, in bytes.
 const MaxSlugLen = 64
 
 // ValidSlug reports whether s is a mesh slug: 1-64 of [a-z0-9._-] without a leading
-// dot. It names directories on clients' disks.
+// dot. Clients use slugs as directory names.
 func ValidSlug(s string) bool {
 	if s == "" || len(s) > MaxSlugLen || s[0] == '.' {
 		return false

@@ -16,8 +16,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// The codes, close reasons, words and message types of this package are those of
-// SPEC.md: each stands there between backticks.
+// SPEC.md must name every code, close reason, ack word and message type of this
+// package, between backticks.
 func TestSpecNamesEveryConstant(t *testing.T) {
 	t.Parallel()
 	spec, err := os.ReadFile("../SPEC.md")
@@ -32,8 +32,8 @@ func TestSpecNamesEveryConstant(t *testing.T) {
 	}
 }
 
-// The texts that get signed, the extensions of a push and the fields of a row of the
-// roster are those of SPEC.md.
+// SPEC.md must name the texts that get signed and the fields of pushes, acks and
+// roster rows.
 func TestSpecNamesWhatIsSignedAndSent(t *testing.T) {
 	t.Parallel()
 	spec, err := os.ReadFile("../SPEC.md")
@@ -80,8 +80,7 @@ func TestSpecNamesWhatIsSignedAndSent(t *testing.T) {
 	}
 }
 
-// SPEC.md names tests that try to break what it says, as package.Test: there are
-// such tests.
+// Every test that SPEC.md names, as package.Test, must exist.
 func TestSpecNamesTestsThatExist(t *testing.T) {
 	t.Parallel()
 	spec, err := os.ReadFile("../SPEC.md")
@@ -100,8 +99,8 @@ func TestSpecNamesTestsThatExist(t *testing.T) {
 	}
 }
 
-// tests returns the tests and fuzz tests below a directory, each after the name of
-// the directory it is in.
+// tests returns the names of all tests and fuzz tests below root, each prefixed with
+// its directory's name.
 func tests(t *testing.T, root string) map[string]bool {
 	t.Helper()
 	function := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Za-z0-9]+)\(`)
@@ -125,8 +124,7 @@ func tests(t *testing.T, root string) map[string]bool {
 	return found
 }
 
-// protocolConstants returns the strings of the package that the protocol is made of,
-// by the names of their constants.
+// protocolConstants returns the protocol's strings by the names of their constants.
 func protocolConstants(t *testing.T) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
@@ -171,8 +169,7 @@ func hasPrefix(s string, prefixes []string) bool {
 	return false
 }
 
-// inCode returns what stands between backticks in a text: each piece as it is, and
-// its words.
+// inCode returns the pieces of text between backticks, whole and split into words.
 func inCode(text string) map[string]bool {
 	named := make(map[string]bool)
 	for i, piece := range strings.Split(text, "`") {
