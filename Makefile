@@ -20,7 +20,7 @@ ldflags := -s -w -X $(module)/caddymesh.version=$(VERSION) -X $(module)/peer/cli
 tags    := nobadger,nomysql,nopgx
 compile := CGO_ENABLED=$(if $(RACE),1,0) go build $(if $(RACE),-race,-trimpath) -buildvcs=false -tags $(tags) -ldflags "$(ldflags)"
 
-.PHONY: help build commands man run test test-busy test-claude torture recording bench benchmarks fuzz lint fmt clean
+.PHONY: help build commands man docs run test test-busy test-claude torture recording bench benchmarks fuzz lint fmt clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -38,6 +38,9 @@ commands: build # and what stands in for Claude Code: all that tests start
 
 man: build ## a man page of each verb, in $(BIN)/man
 	@$(BIN)/claudemesh man $(BIN)/man
+
+docs: ## docs/options.md and docs/metrics.md, from package caddymesh
+	@go test -count=1 -run '^TestPages$$' ./caddymesh -update
 
 run: build ## the broker on 127.0.0.1:7900, until Ctrl-C
 	@scripts/run

@@ -4,29 +4,29 @@ go 1.26.0
 
 require (
 	charm.land/bubbletea/v2 v2.1.1 // the live view, top
-	filippo.io/edwards25519 v1.2.0
-	github.com/caddyserver/caddy/v2 v2.11.9
+	filippo.io/edwards25519 v1.2.0 // ed25519 keys as x25519 ones, and refusing weak points
+	github.com/caddyserver/caddy/v2 v2.11.9 // server, TLS, configuration, reload, metrics
 	github.com/clipperhouse/displaywidth v0.11.0 // columns of a terminal
 	github.com/clipperhouse/uax29/v2 v2.7.0 // characters as people count them
-	github.com/coder/websocket v1.8.15
+	github.com/coder/websocket v1.8.15 // WebSocket, on both ends
 	github.com/creack/pty v1.1.24 // terminals for the tests of the command
-	github.com/go-json-experiment/json v1.27.2
-	github.com/google/uuid v1.6.0
-	github.com/jackc/pgx/v5 v5.12.0
-	github.com/mdp/qrterminal/v3 v3.2.1
-	github.com/modelcontextprotocol/go-sdk v1.8.0
+	github.com/go-json-experiment/json v1.27.2 // reads a frame once, strictly
+	github.com/google/uuid v1.6.0 // ids of system pushes
+	github.com/jackc/pgx/v5 v5.12.0 // Postgres
+	github.com/mdp/qrterminal/v3 v3.2.1 // the QR code of an invite
+	github.com/modelcontextprotocol/go-sdk v1.8.0 // the MCP server that a session's tools come from
 	github.com/mtibben/confusables v0.0.0-20210201002637-9d1b0723b659 // letters that look alike (UTS 39)
-	github.com/prometheus/client_golang v1.24.1
-	github.com/spf13/cobra v1.10.2
+	github.com/prometheus/client_golang v1.24.1 // metrics, in Caddy's registry
+	github.com/spf13/cobra v1.10.2 // commands, completions and man pages; Caddy uses it too
 	github.com/spf13/pflag v1.0.10 // flags as cobra has them, for the man pages and for what is wrong with one
-	go.uber.org/goleak v1.3.0
-	go.uber.org/zap v1.28.0
-	golang.org/x/crypto v0.58.0
-	golang.org/x/sys v0.49.0
-	golang.org/x/term v0.47.0
+	go.uber.org/goleak v1.3.0 // finds goroutines that tests leave behind
+	go.uber.org/zap v1.28.0 // logging, as Caddy does
+	golang.org/x/crypto v0.58.0 // NaCl box and secretbox; Argon2id and XChaCha20-Poly1305 for backups
+	golang.org/x/sys v0.49.0 // when a process began, on macOS; devices of files; kinds of file systems; locks on Windows
+	golang.org/x/term v0.47.0 // is it a terminal; a passphrase typed unseen
 	golang.org/x/text v0.44.0 // normal forms and case of names
-	golang.org/x/time v0.16.0
-	modernc.org/sqlite v1.62.0
+	golang.org/x/time v0.16.0 // rate limits
+	modernc.org/sqlite v1.62.0 // SQLite without cgo
 )
 
 require golang.org/x/net v0.60.0 // proxies of the environment, as net/http reads them

@@ -13,7 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddytest"
 )
 
-var update = flag.Bool("update", false, "write what the adapter says into testdata")
+var update = flag.Bool("update", false, "write the golden files, or the pages in docs/, anew")
 
 const separator = "----------\n"
 

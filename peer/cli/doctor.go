@@ -158,7 +158,7 @@ func hiding(brokerURL, client string) string {
 		return ""
 	}
 	return "; to it, everybody comes from " + client + ", which is a proxy's address or yours: if others see the same, " +
-		"its operator should name the proxy in trusted_proxies and not create meshes by loopback (README: Behind a proxy)"
+		"its operator should name the proxy in trusted_proxies and not create meshes by loopback (docs/operating.md: Behind a proxy)"
 }
 
 func (d *doctor) storage(ctx context.Context) (string, error) {

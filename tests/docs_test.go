@@ -1,0 +1,122 @@
+package tests
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestLinks checks that every link within the repository's pages leads to a file that
+// is there, and to a heading in it.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	link := regexp.MustCompile(`\]\(([^()\s]+)\)`)
+	for _, page := range pages(t) {
+		for _, m := range link.FindAllStringSubmatch(proseOf(readPage(t, page)), -1) {
+			target, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			file := page
+			if target != "" {
+				file = filepath.Join(filepath.Dir(page), filepath.FromSlash(target))
+			}
+			if _, err := os.Stat(filepath.Join(commands.Repo, file)); err != nil {
+				t.Errorf("%s links to %s: %v", page, m[1], err)
+				continue
+			}
+			if anchor != "" && !anchors(readPage(t, file))[anchor] {
+				t.Errorf("%s links to %s, which has no such heading", page, m[1])
+			}
+		}
+	}
+}
+
+// TestArchitectureNamesEveryRoom checks that docs/architecture.md says what each room
+// holds: by its name, or as one of a folder's, such as peer/claudecode/....
+func TestArchitectureNamesEveryRoom(t *testing.T) {
+	t.Parallel()
+	named := make(map[string]bool)
+	for line := range strings.Lines(readPage(t, "docs/architecture.md")) {
+		if cell, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " |"); ok && strings.HasPrefix(line, "| ") {
+			for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1) {
+				named[m[1]] = true
+			}
+		}
+	}
+	for room := range mayImport {
+		known := named[room]
+		for folder := room; !known && strings.Contains(folder, "/"); {
+			folder = folder[:strings.LastIndex(folder, "/")]
+			known = named[folder+"/..."]
+		}
+		if !known {
+			t.Errorf("docs/architecture.md does not say what %s holds", room)
+		}
+	}
+}
+
+// pages lists the repository's Markdown files, but for those of test data.
+func pages(t *testing.T) []string {
+	t.Helper()
+	var found []string
+	err := filepath.WalkDir(commands.Repo, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (entry.Name() == "testdata" || entry.Name() == "bin" || entry.Name() == ".git"):
+			return filepath.SkipDir
+		case strings.HasSuffix(path, ".md"):
+			page, err := filepath.Rel(commands.Repo, path)
+			found = append(found, page)
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) < 3 {
+		t.Fatalf("there are only these pages: %v", found)
+	}
+	return found
+}
+
+func readPage(t *testing.T, page string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(commands.Repo, page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// proseOf returns a page without its blocks of code.
+func proseOf(page string) string {
+	var prose []string
+	code := false
+	for line := range strings.Lines(page) {
+		if strings.HasPrefix(strings.TrimSpace(line), "```") {
+			code = !code
+			continue
+		}
+		if !code {
+			prose = append(prose, line)
+		}
+	}
+	return strings.Join(prose, "")
+}
+
+// anchors returns the fragments that lead to a page's headings, as GitHub makes them.
+func anchors(page string) map[string]bool {
+	heading := regexp.MustCompile(`(?m)^#+ (.+)$`)
+	drop := regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
+	found := make(map[string]bool)
+	for _, m := range heading.FindAllStringSubmatch(proseOf(page), -1) {
+		found[strings.ReplaceAll(drop.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")] = true
+	}
+	return found
+}
