@@ -46,7 +46,7 @@ const configName = "config.json"
 // user's own is reported and left as it is.
 func RepairModes(d Dir) ([]string, error) {
 	var changed []string
-	for _, name := range []string{"", configName, InboxName, InboxName + "-wal", InboxName + "-shm"} {
+	for _, name := range []string{"", configName, "inbox.db", "inbox.db-wal", "inbox.db-shm"} { // inbox.FileName and its logs
 		path := d.Path(name)
 		info, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -21,8 +21,8 @@
 // and [VerifyRow] don't take its word: the key that sealed or signed the message
 // must be a member's, or a session's that a member vouches for with a signature
 // (identity.Attestation). What remains the broker's word is which name belongs to a
-// member key: [Contacts] keep the first one seen, and who compares safety numbers
-// (identity.SafetyNumber) needs no broker at all.
+// member key: the contacts of package inbox pin the first key seen under a name, and people
+// who compare safety numbers (identity.SafetyNumber) need no broker at all.
 //
 // # Delivery
 //
@@ -36,7 +36,7 @@
 // When it returns nil the message is acknowledged. When it fails, the
 // connection is made anew, and the broker sends that message and what follows
 // again. A message may therefore be seen twice; [Incoming.DedupeKey] tells, and
-// [Inbox] remembers on disk.
+// package inbox remembers on disk.
 //
 // How far a message came, [Client.MessageStatus] tells by the broker's word, and a
 // [Confirmation] by the recipient's own, signed and sealed for the sender. Receipts
@@ -53,10 +53,12 @@
 //
 // # Beside the connection
 //
-// [Config] is the file of joined meshes, [Inbox] a store for received messages, by
-// the session they came for, [Link] an invite link, and [HTTP] the broker's HTTP
-// routes. All are safe for several processes at once.
+// [Config] is the file of joined meshes, [Link] an invite link, and [HTTP] the broker's
+// HTTP routes. All are safe for several processes at once.
 //
 // A Client owns its goroutines: Run, or Close after Dial, returns when all of
 // them have ended. All methods are safe for concurrent use.
+//
+// Outsiders may rely on this package: what it exports changes only with a new major
+// version.
 package peer

@@ -84,7 +84,7 @@ func keptFiles(dir Dir, entries []fs.DirEntry) (files []KeptKey) {
 // FindKept returns the kept key that begins with a text of 8 digits or more.
 func FindKept(list []KeptKey, start string) (KeptKey, error) {
 	var found []KeptKey
-	if isKeyStart(start) {
+	if IsKeyStart(start) {
 		for _, k := range list {
 			if strings.HasPrefix(k.Mesh.Member.Public().String(), strings.ToLower(start)) {
 				found = append(found, k)

@@ -1,9 +1,6 @@
 package peer
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // idPart is how many characters of a message's id stand for it, at its start or end.
 const idPart = 8
@@ -19,11 +16,4 @@ func CheckMessageID(text string) error {
 		return fmt.Errorf("%q is too short for the id of a message: give the last %d characters, as they are printed, or all of it", text, idPart)
 	}
 	return nil
-}
-
-// IDPatterns are the patterns of SQL's LIKE, with \ as the escape, for ids that begin and
-// that end with a text.
-func IDPatterns(text string) (begins, ends string) {
-	literal := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text)
-	return literal + "%", "%" + literal
 }

@@ -60,7 +60,7 @@ func (e *AmbiguousError) Choices(command func(pick string) string) string {
 	for i, c := range e.Found {
 		fmt.Fprintf(&b, "\n  %s  %s", command(e.picks[i]), visible.Line(c.Name, visible.People))
 		if alike.Mistaken(c.Name) != "" {
-			fmt.Fprintf(&b, " (%s)", doubtNoName)
+			fmt.Fprintf(&b, " (%s)", DoubtNoName)
 		}
 	}
 	return b.String()
@@ -144,7 +144,7 @@ func find(to string, own wire.Key, peers []wire.PeerRow, members []wire.MemberRo
 			return only(to, found, all)
 		}
 	}
-	if !isKeyStart(to) {
+	if !IsKeyStart(to) {
 		return Recipient{}, &NobodyError{Name: to}
 	}
 	return only(to, startingWith(to, all), all)
@@ -183,8 +183,8 @@ func named(to string, own wire.Key, live, offline []Recipient, same func(a, b st
 	return found
 }
 
-// isKeyStart reports whether a text may be the start of a key.
-func isKeyStart(to string) bool {
+// IsKeyStart reports whether a text may be the start of a key.
+func IsKeyStart(to string) bool {
 	return len(to) >= minPrefix && strings.Trim(strings.ToLower(to), "0123456789abcdef") == ""
 }
 

@@ -19,15 +19,15 @@ const (
 	doubtOtherWord  = "the broker names another member than the one that vouches for the key"
 	doubtEndedWord  = "the member's word for the key has expired"
 	doubtUnknownKey = "nobody in the roster has this key"
-	doubtOtherKey   = "another key used this name before"
-	doubtAlike      = "the name looks like another's"
-	doubtNoName     = "the name may be taken for a key, a group or nothing"
 )
+
+// DoubtNoName is the doubt about a name that alike.Mistaken objects to.
+const DoubtNoName = "the name may be taken for a key, a group or nothing"
 
 // VerifyRow tells whether the key in a row of the roster is its member's: the
 // member key itself, or a session key that the member vouches for. doubt says why
 // it is not, "" when verified. All else in a row, the name too, is the broker's
-// word; for names see Contacts.
+// word; for names see inbox.Contacts.
 func VerifyRow(row *wire.PeerRow, now time.Time) (verified bool, doubt string) {
 	_, doubt = vouched(row.Pubkey, row.MemberPubkey, row.Attestation, now)
 	return doubt == "", doubt

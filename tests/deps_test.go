@@ -24,12 +24,16 @@ var mayImport = map[string]string{
 	// What the domain packages hand to the storage in one transaction.
 	"journal": "wire presence queue audit",
 	"broker":  "visible visible/alike wire identity mesh presence queue audit journal storage",
-	"peer":    client,
+	// The client library: no database.
+	"peer": client,
+	// What a client keeps on disk.
+	"peer/disk":  "internal/netfs peer/configdir",
+	"peer/inbox": client + disk + "peer",
 	// The peer side on one machine: the daemon, and what is particular to Claude Code.
 	"peer/configdir":             "",
 	"peer/internal/nearest":      "",
 	"peer/local":                 "wire peer/configdir peer/daemon/process",
-	"peer/daemon":                client + "peer peer/local peer/daemon/...",
+	"peer/daemon":                client + disk + "peer peer/local peer/daemon/...",
 	"peer/daemon/attention":      client + "peer peer/local peer/daemon/process",
 	"peer/daemon/process":        "",
 	"peer/claudecode/diagnose":   daemon + "peer/claudecode/...",
@@ -48,7 +52,7 @@ var mayImport = map[string]string{
 	"peer/claudecode/transcript": "",
 	"peer/claudecode/wake":       client + "peer peer/local peer/daemon/process peer/claudecode/lineage",
 	"peer/bench":                 client + "peer",
-	"peer/backup":                client + "peer",
+	"peer/backup":                client + disk + "peer",
 	"peer/cli":                   daemon + "audit peer/backup peer/bench peer/claudecode/...",
 	"caddymesh":                  "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... internal/netfs broker",
 	// The two implementations know the domain packages for their types.
@@ -63,15 +67,17 @@ var mayImport = map[string]string{
 
 // What the client library, and what the daemon, is made of.
 const (
-	client    = "visible visible/alike wire identity envelope internal/netfs peer/configdir peer/internal/nearest "
+	client    = "visible visible/alike wire identity envelope peer/configdir peer/internal/nearest "
+	disk      = "internal/netfs peer/disk peer/inbox "
 	hookParts = "visible wire peer/configdir peer/local peer/daemon/process "
-	daemon    = client + "peer peer/local peer/daemon peer/daemon/... "
+	daemon    = client + disk + "peer peer/local peer/daemon peer/daemon/... "
 )
 
 // mayKnow are the rooms that may use Caddy or a database.
 var (
 	knowCaddy = []string{"caddymesh", "cmd/caddy"}
-	knowSQL   = []string{"caddymesh", "cmd/caddy", "storage/sqlite", "storage/postgres", "peer", "peer/...", "cmd/claudemesh"}
+	knowSQL   = []string{"caddymesh", "cmd/caddy", "storage/sqlite", "storage/postgres",
+		"peer/disk", "peer/inbox", "peer/daemon", "peer/backup", "peer/claudecode/diagnose", "peer/claudecode/launch", "peer/claudecode/published", "peer/cli", "cmd/claudemesh"}
 )
 
 func TestDependencies(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 )
 
 // patient is somebody who runs doctor.
@@ -145,17 +146,17 @@ func TestDoctorLeavesNoTrace(t *testing.T) {
 	bob.must("join", alice.invite(), "--name", "bob")
 	unread := func(want ...string) {
 		t.Helper()
-		inbox, err := peer.OpenInbox(t.Context(), peer.Dir(bob.dir))
+		store, err := inbox.Open(t.Context(), peer.Dir(bob.dir))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer inbox.Close()
+		defer store.Close()
 		mesh := bob.config().str("meshId")
-		waiting, err := inbox.Unread(t.Context(), peer.Filter{Meshes: []string{mesh}, MemberMail: true})
+		waiting, err := store.Unread(t.Context(), inbox.Filter{Meshes: []string{mesh}, MemberMail: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := inbox.List(t.Context(), mesh, peer.ListOptions{})
+		list, err := store.List(t.Context(), mesh, inbox.ListOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/claudemesh/claudemesh/envelope"
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 )
 
 const (
@@ -63,12 +64,12 @@ func filled(t *testing.T) peer.Dir {
 	if err := store.Put("team", sessionID, identity.SessionKey{Pair: pair(3), CreatedAt: start}); err != nil {
 		t.Fatal(err)
 	}
-	inbox, err := peer.OpenInbox(t.Context(), dir)
+	mail, err := inbox.Open(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer inbox.Close()
-	contacts, bob := inbox.Contacts(), pair(4).Public()
+	defer mail.Close()
+	contacts, bob := mail.Contacts(), pair(4).Public()
 	if _, err := contacts.Pin(t.Context(), "mesh-team", bob, "bob", start); err != nil {
 		t.Fatal(err)
 	}
@@ -99,12 +100,12 @@ func check(t *testing.T, dir peer.Dir) {
 	if err != nil || key.Pair.SecretHex() != pair(3).SecretHex() || !key.CreatedAt.Equal(start) {
 		t.Errorf("session key: %+v, %v", key, err)
 	}
-	inbox, err := peer.OpenInbox(t.Context(), dir)
+	mail, err := inbox.Open(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer inbox.Close()
-	contacts := inbox.Contacts()
+	defer mail.Close()
+	contacts := mail.Contacts()
 	if c, known, err := contacts.Get(t.Context(), "mesh-team", pair(4).Public()); err != nil || !known || c.Name != "bob" || !c.ConfirmedAt.Equal(start) {
 		t.Errorf("bob: %+v %v %v", c, known, err)
 	}

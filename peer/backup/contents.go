@@ -11,18 +11,19 @@ import (
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
 // Contents is what a backup holds: who the user is, and whom the user knows. Messages
 // are not in it.
 type Contents struct {
-	CreatedAt time.Time      `json:"createdAt"`
-	Host      string         `json:"host"` // of the machine that it is from
-	Config    *peer.Config   `json:"config"`
-	Kept      []Kept         `json:"kept"`
-	Sessions  []Session      `json:"sessions"`
-	Contacts  *peer.Acquired `json:"contacts"`
+	CreatedAt time.Time       `json:"createdAt"`
+	Host      string          `json:"host"` // of the machine that it is from
+	Config    *peer.Config    `json:"config"`
+	Kept      []Kept          `json:"kept"`
+	Sessions  []Session       `json:"sessions"`
+	Contacts  *inbox.Acquired `json:"contacts"`
 }
 
 // Kept is a config of before, with keys that were replaced.
@@ -69,12 +70,12 @@ func Collect(ctx context.Context, dir peer.Dir, host string, now time.Time) (c *
 			c.Sessions = append(c.Sessions, Session{s.MeshSlug, s.SessionID, key.Pair.SecretHex(), key.CreatedAt, s.LastUsed})
 		}
 	}
-	inbox, err := peer.OpenInbox(ctx, dir)
+	mail, err := inbox.Open(ctx, dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer inbox.Close()
-	c.Contacts, err = inbox.Contacts().Acquired(ctx)
+	defer mail.Close()
+	c.Contacts, err = mail.Contacts().Acquired(ctx)
 	return c, problems, err
 }
 
@@ -114,12 +115,12 @@ func Restore(ctx context.Context, dir peer.Dir, c *Contents, replace bool) (r Re
 		return r, err
 	}
 	if c.Contacts != nil {
-		inbox, err := peer.OpenInbox(ctx, dir)
+		mail, err := inbox.Open(ctx, dir)
 		if err != nil {
 			return r, err
 		}
-		r.Contacts, err = inbox.Contacts().Acquire(ctx, c.Contacts)
-		if err = errors.Join(err, inbox.Close()); err != nil {
+		r.Contacts, err = mail.Contacts().Acquire(ctx, c.Contacts)
+		if err = errors.Join(err, mail.Close()); err != nil {
 			return r, err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -51,25 +52,25 @@ func TestMessageText(t *testing.T) {
 	a := &app{}
 	for _, tc := range []struct {
 		name string
-		m    peer.Stored
+		m    inbox.Stored
 		want string
 	}{
-		{"direct", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true}, " bob: hi"},
-		{"id", peer.Stored{MessageID: "0198c0de00000000000000001a2b3c4d", From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true}, " 1a2b3c4d bob: hi"},
-		{"mesh", peer.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh, Verified: true}, " bob to the mesh: hi"},
-		{"group", peer.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh, Verified: true, To: []string{"@ops"}}, " bob to @ops: hi"},
-		{"groups", peer.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh, Verified: true, To: []string{"@o\x1bps", "*"}}, ` bob to @o\u{1B}ps, everybody: hi`},
-		{"copy", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Copied, Verified: true}, " bob to several: hi"},
-		{"urgent", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true, Priority: "now"}, " bob [now]: hi"},
-		{"normal", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true, Priority: "next"}, " bob: hi"},
-		{"answer", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true, ReplyTo: "0198c0de1a2b3c4d"}, " bob [answers 1a2b3c4d]: hi"},
-		{"not verified", peer.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Doubt: "no\nword"}, ` bob [not verified: no\nword]: hi`},
-		{"not verified, in the mesh", peer.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh}, " bob to the mesh [not verified]: hi"},
-		{"plain", peer.Stored{From: "bob", Body: "hi", Sealing: peer.NotEncrypted}, " bob [NOT ENCRYPTED, anybody may have written this]: hi"},
-		{"plain to a group", peer.Stored{From: "bob", Body: "hi", Sealing: peer.NotEncrypted, To: []string{"*"}}, " bob to everybody [NOT ENCRYPTED, anybody may have written this]: hi"},
-		{"unopened", peer.Stored{From: "bob", Error: "no\x1bkey", Sealing: peer.Unopened}, ` bob [could not be opened: no\u{1B}key]`},
-		{"lines that look like a message", peer.Stored{From: "bob", Body: "x\n12:00:00 alice: y", Sealing: peer.Direct, Verified: true}, " bob: x\n    12:00:00 alice: y"},
-		{"name with a line", peer.Stored{From: "bob\nalice", Body: "x", Sealing: peer.Direct, Verified: true}, ` bob\nalice: x`},
+		{"direct", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true}, " bob: hi"},
+		{"id", inbox.Stored{MessageID: "0198c0de00000000000000001a2b3c4d", From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true}, " 1a2b3c4d bob: hi"},
+		{"mesh", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh, Verified: true}, " bob to the mesh: hi"},
+		{"group", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh, Verified: true, To: []string{"@ops"}}, " bob to @ops: hi"},
+		{"groups", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh, Verified: true, To: []string{"@o\x1bps", "*"}}, ` bob to @o\u{1B}ps, everybody: hi`},
+		{"copy", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.Copied, Verified: true}, " bob to several: hi"},
+		{"urgent", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true, Priority: "now"}, " bob [now]: hi"},
+		{"normal", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true, Priority: "next"}, " bob: hi"},
+		{"answer", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Verified: true, ReplyTo: "0198c0de1a2b3c4d"}, " bob [answers 1a2b3c4d]: hi"},
+		{"not verified", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.Direct, Doubt: "no\nword"}, ` bob [not verified: no\nword]: hi`},
+		{"not verified, in the mesh", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh}, " bob to the mesh [not verified]: hi"},
+		{"plain", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.NotEncrypted}, " bob [NOT ENCRYPTED, anybody may have written this]: hi"},
+		{"plain to a group", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.NotEncrypted, To: []string{"*"}}, " bob to everybody [NOT ENCRYPTED, anybody may have written this]: hi"},
+		{"unopened", inbox.Stored{From: "bob", Error: "no\x1bkey", Sealing: peer.Unopened}, ` bob [could not be opened: no\u{1B}key]`},
+		{"lines that look like a message", inbox.Stored{From: "bob", Body: "x\n12:00:00 alice: y", Sealing: peer.Direct, Verified: true}, " bob: x\n    12:00:00 alice: y"},
+		{"name with a line", inbox.Stored{From: "bob\nalice", Body: "x", Sealing: peer.Direct, Verified: true}, ` bob\nalice: x`},
 	} {
 		tc.m.CreatedAt = now
 		if got := a.messageText(&tc.m, now); got != now.Format("15:04:05")+tc.want {
@@ -84,7 +85,7 @@ func TestMessageText(t *testing.T) {
 func TestLetterText(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 5, 12, 0, 0, 0, time.Local)
-	m := peer.Stored{
+	m := inbox.Stored{
 		MessageID: "0198c0de00000000000000001a2b3c4d", From: "bob\x1b", Sender: strings.Repeat("ab", 32), Verified: true, Compared: true, Sealing: peer.InMesh,
 		To: []string{"@ops"}, Priority: "now", ReplyTo: "m0", Body: "one\ntwo\x07", CreatedAt: now.Add(-90 * time.Minute),
 	}
@@ -102,7 +103,7 @@ two\u{7}
 	if got := (&app{}).letterText(&m, now); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	m = peer.Stored{MessageID: "m", From: "bob", Sender: strings.Repeat("ab", 32), Doubt: "no\nword", Sealing: peer.Unopened, Error: "no key", Priority: "next", CreatedAt: now}
+	m = inbox.Stored{MessageID: "m", From: "bob", Sender: strings.Repeat("ab", 32), Doubt: "no\nword", Sealing: peer.Unopened, Error: "no key", Priority: "next", CreatedAt: now}
 	want = `From      bob, key abababab, not verified: no\nword
 To        you
 Sent      2026-03-05 12:00:00 (now)

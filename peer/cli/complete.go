@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -170,12 +171,12 @@ func receivedMessages(ctx context.Context, a *app) (found []cobra.Completion) {
 	if err != nil {
 		return nil
 	}
-	store, err := peer.OpenInbox(ctx, a.dir)
+	store, err := inbox.Open(ctx, a.dir)
 	if err != nil {
 		return nil
 	}
 	defer store.Close()
-	list, err := store.List(ctx, m.MeshID, peer.ListOptions{All: true, Limit: maxMessages})
+	list, err := store.List(ctx, m.MeshID, inbox.ListOptions{All: true, Limit: maxMessages})
 	if err != nil {
 		return nil
 	}
@@ -201,7 +202,7 @@ func (a *app) names(ctx context.Context) (peers []wire.PeerRow, members []wire.M
 			return peers, members, m
 		}
 	}
-	store, err := peer.OpenInbox(ctx, a.dir)
+	store, err := inbox.Open(ctx, a.dir)
 	if err != nil {
 		return nil, nil, m
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 )
 
 // complete returns what the last word of a command line may become, and the directive.
@@ -42,17 +43,17 @@ func TestCompletions(t *testing.T) {
 	if _, err := identity.OpenSessionStore(peer.SessionsRoot(dir)).Key("team", sessionID); err != nil {
 		t.Fatal(err)
 	}
-	inbox, err := peer.OpenInbox(t.Context(), dir)
+	store, err := inbox.Open(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer inbox.Close()
+	defer store.Close()
 	bob := newKey(t)
-	if _, err := inbox.Contacts().Pin(t.Context(), "mesh-00000001", bob, "bob the builder", gone.JoinedAt); err != nil {
+	if _, err := store.Contacts().Pin(t.Context(), "mesh-00000001", bob, "bob the builder", gone.JoinedAt); err != nil {
 		t.Fatal(err)
 	}
 	message := peer.Incoming{MessageID: "0123456789abcdef0123456789abcdef", Sender: bob, Name: "bob", Sealing: peer.Direct, Body: []byte("hi"), CreatedAt: gone.JoinedAt}
-	if _, err := inbox.Add(t.Context(), peer.Mailbox{MeshID: "mesh-00000001"}, &message, gone.JoinedAt); err != nil {
+	if _, err := store.Add(t.Context(), inbox.Mailbox{MeshID: "mesh-00000001"}, &message, gone.JoinedAt); err != nil {
 		t.Fatal(err)
 	}
 	(&app{dir: dir}).rememberSent(sentEntry{MeshID: "mesh-00000001", MessageID: "fedcba9876543210fedcba9876543210", To: "bob"})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -109,7 +110,7 @@ func explain(err error) string {
 	var tooLong *peer.TooLongError
 	var fate *fateError
 	var request *peer.RequestError
-	var changed *peer.ChangedKeyError
+	var changed *inbox.ChangedKeyError
 	var proxy *peer.ProxyError
 	var dns *net.DNSError
 	var op *net.OpError

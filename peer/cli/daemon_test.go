@@ -14,6 +14,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -38,13 +39,13 @@ func TestInboxLeavesTheMailToTheDaemon(t *testing.T) {
 	if err := peer.UpdateConfig(t.Context(), dir, func(c *peer.Config) error { c.Put(m); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	inbox, err := peer.OpenInbox(t.Context(), dir)
+	store, err := inbox.Open(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer inbox.Close()
+	defer store.Close()
 	message := peer.Incoming{MessageID: "m1", Sender: newKey(t), Name: "bob", Sealing: peer.Direct, Body: []byte("stored text"), Priority: wire.Next}
-	if _, err := inbox.Add(t.Context(), peer.Mailbox{MeshID: m.MeshID}, &message, time.Now()); err != nil {
+	if _, err := store.Add(t.Context(), inbox.Mailbox{MeshID: m.MeshID}, &message, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())

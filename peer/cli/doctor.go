@@ -13,6 +13,8 @@ import (
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/internal/netfs"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/disk"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -96,7 +98,7 @@ func (d *doctor) examine(ctx context.Context) {
 			continue
 		}
 		if err != nil {
-			detail = explain(peer.Unwritable(d.dir, err))
+			detail = explain(disk.Unwritable(d.dir, err))
 			// Whether storage is there, the clock is right or sessions read, the rest can be tried.
 			failed = !slices.Contains([]string{"storage", "clock", "sessions"}, c.name)
 		}
@@ -107,7 +109,7 @@ func (d *doctor) examine(ctx context.Context) {
 // files looks at the directory, which is on a network file system of a kind; "": on none.
 func (d *doctor) files(kind string) {
 	f := finding{Check: "files", OK: true, Detail: string(d.dir) + " is open to nobody else"}
-	if warning := peer.NetworkFS(d.dir, kind); warning != "" {
+	if warning := disk.NetworkFS(d.dir, kind); warning != "" {
 		f.Detail += "; " + warning
 	}
 	changed, err := peer.RepairModes(d.dir)
@@ -120,10 +122,10 @@ func (d *doctor) files(kind string) {
 		d.findings = append(d.findings, finding{Check: "files", Detail: line})
 	}
 	if err == nil {
-		err = peer.Writable(d.dir)
+		err = disk.Writable(d.dir)
 	}
 	if err != nil {
-		d.findings = append(d.findings, finding{Check: "files", Detail: peer.Unwritable(d.dir, err).Error()})
+		d.findings = append(d.findings, finding{Check: "files", Detail: disk.Unwritable(d.dir, err).Error()})
 	}
 	if len(changed) == 0 && err == nil {
 		d.findings = append(d.findings, f)
@@ -218,7 +220,7 @@ func (d *doctor) membership(ctx context.Context) (string, error) {
 func (d *doctor) roundTrip(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, roundTripTimeout)
 	defer cancel()
-	store, err := peer.OpenInbox(ctx, d.dir)
+	store, err := inbox.Open(ctx, d.dir)
 	if err != nil {
 		return "", err
 	}
@@ -233,7 +235,7 @@ func (d *doctor) roundTrip(ctx context.Context) (string, error) {
 		Mesh: d.mesh, Session: session, About: d.about(), OneShot: true,
 		OnMessage: func(ctx context.Context, m peer.Incoming) error {
 			if m.Sender != d.mesh.Member.Public() || m.Sealing != peer.Direct || string(m.Body) != marker {
-				_, err := store.Add(ctx, peer.Mailbox{MeshID: d.mesh.MeshID}, &m, time.Now())
+				_, err := store.Add(ctx, inbox.Mailbox{MeshID: d.mesh.MeshID}, &m, time.Now())
 				return err
 			}
 			select {

@@ -12,12 +12,12 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
-	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/claudecode/diagnose"
 	"github.com/claudemesh/claudemesh/peer/claudecode/install"
 	"github.com/claudemesh/claudemesh/peer/claudecode/plugin"
 	"github.com/claudemesh/claudemesh/peer/claudecode/program"
 	"github.com/claudemesh/claudemesh/peer/daemon"
+	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -173,11 +173,11 @@ func (d *doctor) daemon(ctx context.Context) (string, error) {
 	}
 	if err != nil {
 		var held *daemon.HeldError
-		var unwritable *peer.UnwritableError
+		var unwritable *disk.UnwritableError
 		switch {
 		case errors.As(err, &held):
 			return "", held // it says what to do
-		case errors.As(peer.Unwritable(d.dir, err), &unwritable):
+		case errors.As(disk.Unwritable(d.dir, err), &unwritable):
 			return "", unwritable
 		}
 		return "", errors.New("the daemon does not answer as it should: " + err.Error() + "; restart it with `claudemesh daemon down` and `claudemesh daemon up`, or end its process")

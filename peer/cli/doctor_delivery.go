@@ -23,6 +23,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/program"
 	"github.com/claudemesh/claudemesh/peer/daemon"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/disk"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -63,7 +65,7 @@ func (d *doctor) delivery(ctx context.Context) (string, error) {
 	_, err = d.daemonStatus(ctx)
 	absent := errors.Is(err, local.ErrNotRunning)
 	if _, err := daemon.Start(ctx, daemon.StartOptions{Dir: d.dir, Build: local.OwnBuild(buildVersion()), Executable: exe}); err != nil {
-		return "", errors.New(peer.Unwritable(d.dir, err).Error()) // a timeout of this machine's, not of the network's
+		return "", errors.New(disk.Unwritable(d.dir, err).Error()) // a timeout of this machine's, not of the network's
 	}
 	if absent {
 		defer d.stopDaemon(context.WithoutCancel(ctx))
@@ -144,7 +146,7 @@ func (p *patient) exchange(ctx context.Context, to wire.Key) error {
 	if err != nil {
 		return err
 	}
-	store, err := peer.OpenInbox(ctx, p.dir)
+	store, err := inbox.Open(ctx, p.dir)
 	if err != nil {
 		return err
 	}
@@ -153,7 +155,7 @@ func (p *patient) exchange(ctx context.Context, to wire.Key) error {
 	sender, err := p.dial(ctx, peer.Options{
 		Mesh: p.mesh, Session: own, About: p.about(), OneShot: true, TakesReceipts: true,
 		OnMessage: func(ctx context.Context, m peer.Incoming) error {
-			_, err := store.Add(ctx, peer.Mailbox{MeshID: p.mesh.MeshID}, &m, time.Now())
+			_, err := store.Add(ctx, inbox.Mailbox{MeshID: p.mesh.MeshID}, &m, time.Now())
 			return err
 		},
 		OnConfirmation: func(_ context.Context, c peer.Confirmation) error {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -119,7 +120,7 @@ type reader struct {
 	*app
 	flags *inboxFlags
 	mesh  peer.Mesh
-	store *peer.Inbox
+	store *inbox.Inbox
 	last  int64 // the newest message that was shown
 	// before is the message before which to look; 0: all
 	before int64
@@ -131,7 +132,7 @@ func (a *app) inbox(ctx context.Context, f *inboxFlags) error {
 	if err != nil {
 		return err
 	}
-	store, err := peer.OpenInbox(ctx, a.dir)
+	store, err := inbox.Open(ctx, a.dir)
 	if err != nil {
 		return err
 	}
@@ -185,7 +186,7 @@ func (r *reader) options() peer.Options {
 
 // take stores a message. When it returns nil the broker may forget the message.
 func (r *reader) take(ctx context.Context, m peer.Incoming) error {
-	if _, err := r.store.Add(ctx, peer.Mailbox{MeshID: r.mesh.MeshID}, &m, time.Now()); err != nil {
+	if _, err := r.store.Add(ctx, inbox.Mailbox{MeshID: r.mesh.MeshID}, &m, time.Now()); err != nil {
 		return err
 	}
 	select {
@@ -280,7 +281,7 @@ func (r *reader) tell(s peer.State) {
 
 // show prints what was not shown yet, and marks it as read.
 func (r *reader) show(ctx context.Context) error {
-	o := peer.ListOptions{
+	o := inbox.ListOptions{
 		All: r.flags.all, After: r.last, Limit: r.flags.limit, Before: r.before, Since: r.flags.since.Time, From: r.flags.from, Group: r.flags.group,
 	}
 	if r.last > 0 {

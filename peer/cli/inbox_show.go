@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -48,7 +49,7 @@ its id are enough, from its end, as inbox prints them, or from its start.
 			if err != nil {
 				return fmt.Errorf("print message: %w", err)
 			}
-			return store.MarkRead(cmd.Context(), []peer.Stored{m}, time.Now())
+			return store.MarkRead(cmd.Context(), []inbox.Stored{m}, time.Now())
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -56,17 +57,17 @@ its id are enough, from its end, as inbox prints them, or from its start.
 }
 
 // mail finds a message of the inbox.
-func (a *app) mail(ctx context.Context, id string) (*peer.Inbox, peer.Stored, error) {
+func (a *app) mail(ctx context.Context, id string) (*inbox.Inbox, inbox.Stored, error) {
 	if err := peer.CheckMessageID(id); err != nil {
-		return nil, peer.Stored{}, usageError{err}
+		return nil, inbox.Stored{}, usageError{err}
 	}
 	mesh, err := a.joined()
 	if err != nil {
-		return nil, peer.Stored{}, err
+		return nil, inbox.Stored{}, err
 	}
-	store, err := peer.OpenInbox(ctx, a.dir)
+	store, err := inbox.Open(ctx, a.dir)
 	if err != nil {
-		return nil, peer.Stored{}, err
+		return nil, inbox.Stored{}, err
 	}
 	m, err := store.Mail(ctx, mesh.MeshID, id)
 	if err != nil {
@@ -78,7 +79,7 @@ func (a *app) mail(ctx context.Context, id string) (*peer.Inbox, peer.Stored, er
 
 // messageText lays out a message of the inbox. Lines after the first are
 // indented, so that a message can't pass for several.
-func (a *app) messageText(m *peer.Stored, now time.Time) string {
+func (a *app) messageText(m *inbox.Stored, now time.Time) string {
 	head := a.paint(dim, strings.TrimSuffix(timeText(m.CreatedAt, now)+" "+oneLine(peer.ShortID(m.MessageID)), " ")) + " " + a.paint(bold, oneLine(m.From))
 	if to := toText(m); to != "" {
 		head += " to " + to
@@ -101,7 +102,7 @@ func (a *app) messageText(m *peer.Stored, now time.Time) string {
 }
 
 // toText says to whom a message is, "" if it is to the user alone.
-func toText(m *peer.Stored) string {
+func toText(m *inbox.Stored) string {
 	var to []string
 	for _, t := range m.To {
 		if t == "*" {
@@ -121,7 +122,7 @@ func toText(m *peer.Stored) string {
 }
 
 // letterText lays out all of a message.
-func (a *app) letterText(m *peer.Stored, now time.Time) string {
+func (a *app) letterText(m *inbox.Stored, now time.Time) string {
 	var b strings.Builder
 	line := func(head, text string) {
 		if text != "" {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -48,7 +49,7 @@ func FuzzOutlets(f *testing.F) {
 		var out bytes.Buffer
 		a := &app{out: &out, err: &out}
 		for _, sealing := range []peer.Sealing{peer.Direct, peer.InMesh, peer.NotEncrypted, peer.Unopened} {
-			out.WriteString(a.messageText(&peer.Stored{From: s, Body: s, Doubt: s, Error: s, Sealing: sealing}, now) + "\n")
+			out.WriteString(a.messageText(&inbox.Stored{From: s, Body: s, Doubt: s, Error: s, Sealing: sealing}, now) + "\n")
 		}
 		rows := []trustedRow{{PeerRow: wire.PeerRow{DisplayName: s, Summary: &s, Status: wire.Status(s), StatusReason: s, Hostname: s, Channel: s, Groups: []wire.Group{{Name: s}}}, Doubt: s}}
 		if err := a.table(peerTable(rows, wire.Key{1})); err != nil {

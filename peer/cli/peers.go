@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -126,8 +127,8 @@ func (a *app) trust(ctx context.Context, meshID string, peers []wire.PeerRow, me
 
 // compareNames looks up who used the names before. A member is known by its own
 // name rather than by what its sessions call themselves.
-func (a *app) compareNames(ctx context.Context, meshID string, peers []wire.PeerRow, members []wire.MemberRow, now time.Time) ([]peer.RowTrust, error) {
-	store, err := peer.OpenInbox(ctx, a.dir)
+func (a *app) compareNames(ctx context.Context, meshID string, peers []wire.PeerRow, members []wire.MemberRow, now time.Time) ([]inbox.RowTrust, error) {
+	store, err := inbox.Open(ctx, a.dir)
 	if err != nil {
 		return nil, err
 	}

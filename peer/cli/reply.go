@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 )
 
 // replyCommand is send with another way to say to whom.
@@ -49,7 +50,7 @@ The answer goes to the key that sent the message, whatever the name leads to now
 }
 
 // answerTo returns whom an answer to a message is for.
-func answerTo(m *peer.Stored, toAll bool) (string, error) {
+func answerTo(m *inbox.Stored, toAll bool) (string, error) {
 	switch {
 	case !toAll && m.SenderKey().IsZero():
 		return "", fmt.Errorf("the sender of the message %s is not known; name one yourself, with `claudemesh send`", peer.ShortID(m.MessageID))

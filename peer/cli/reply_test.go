@@ -4,23 +4,23 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 )
 
 func TestAnswerTo(t *testing.T) {
 	t.Parallel()
 	key := strings.Repeat("ab", 32)
 	for name, tc := range map[string]struct {
-		m        peer.Stored
+		m        inbox.Stored
 		toAll    bool
 		to, says string
 	}{
-		"the sender":               {peer.Stored{Sender: key, To: []string{"@ops"}}, false, key, ""},
-		"the group":                {peer.Stored{Sender: key, To: []string{"@ops"}}, true, "@ops", ""},
-		"everybody":                {peer.Stored{Sender: key, To: []string{"*"}}, true, "*", ""},
-		"nobody else was meant":    {peer.Stored{Sender: key}, true, "", "for you alone"},
-		"several":                  {peer.Stored{MessageID: "m1", Sender: key, To: []string{"@ops", "@a b"}}, true, "", "send '@ops' --reply-to m1"},
-		"a sender that is unknown": {peer.Stored{}, false, "", "is not known"},
+		"the sender":               {inbox.Stored{Sender: key, To: []string{"@ops"}}, false, key, ""},
+		"the group":                {inbox.Stored{Sender: key, To: []string{"@ops"}}, true, "@ops", ""},
+		"everybody":                {inbox.Stored{Sender: key, To: []string{"*"}}, true, "*", ""},
+		"nobody else was meant":    {inbox.Stored{Sender: key}, true, "", "for you alone"},
+		"several":                  {inbox.Stored{MessageID: "m1", Sender: key, To: []string{"@ops", "@a b"}}, true, "", "send '@ops' --reply-to m1"},
+		"a sender that is unknown": {inbox.Stored{}, false, "", "is not known"},
 	} {
 		to, err := answerTo(&tc.m, tc.toAll)
 		if to != tc.to || (err == nil) != (tc.says == "") || err != nil && !strings.Contains(err.Error(), tc.says) {

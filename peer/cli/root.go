@@ -21,6 +21,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon"
+	"github.com/claudemesh/claudemesh/peer/disk"
 )
 
 // Exit codes.
@@ -97,7 +98,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		fmt.Fprintf(a.err, "claudemesh: %s\nRun '%s --help' for how to use it.\n", printable(copyable(err.Error())), strings.Replace(cmd.CommandPath(), ownName, calledAs(), 1))
 		return exitUsage
 	}
-	text := explain(peer.Unwritable(a.dir, err))
+	text := explain(disk.Unwritable(a.dir, err))
 	if errors.As(err, &notSent) && !strings.Contains(text, "nothing was sent") {
 		text += "; nothing was sent"
 	}

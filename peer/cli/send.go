@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -254,7 +255,7 @@ func (a *app) target(ctx context.Context, client *peer.Client, to string, m *pee
 }
 
 // meet finds whom a name or key means, after it has pinned the names of the members.
-func (a *app) meet(ctx context.Context, client *peer.Client, to string, m *peer.Mesh) (*peer.Inbox, peer.Recipient, []wire.MemberRow, error) {
+func (a *app) meet(ctx context.Context, client *peer.Client, to string, m *peer.Mesh) (*inbox.Inbox, peer.Recipient, []wire.MemberRow, error) {
 	peers, members, err := client.Roster(ctx)
 	if err != nil {
 		return nil, peer.Recipient{}, nil, err
@@ -263,7 +264,7 @@ func (a *app) meet(ctx context.Context, client *peer.Client, to string, m *peer.
 	if err != nil {
 		return nil, c, nil, err
 	}
-	store, err := peer.OpenInbox(ctx, a.dir)
+	store, err := inbox.Open(ctx, a.dir)
 	if err != nil {
 		return nil, c, nil, err
 	}

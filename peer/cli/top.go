@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -56,7 +57,7 @@ broker is back. For a file or a pipe see 'claudemesh peers --watch'.`,
 
 // showTop runs the live view until the user ends it or ctx does.
 func (a *app) showTop(ctx context.Context, m peer.Mesh, o topOptions) error {
-	store, err := peer.OpenInbox(ctx, a.dir)
+	store, err := inbox.Open(ctx, a.dir)
 	if err != nil {
 		return err
 	}
@@ -83,8 +84,8 @@ func (a *app) showTop(ctx context.Context, m peer.Mesh, o topOptions) error {
 type localView struct {
 	daemon   *local.Status // nil: it does not run, or does not answer
 	unread   int
-	lastHour int           // messages that came
-	mail     []peer.Stored // the newest, newest last
+	lastHour int            // messages that came
+	mail     []inbox.Stored // the newest, newest last
 	err      error
 	at       time.Time
 }
@@ -95,7 +96,7 @@ func (t *top) lookAround() tea.Msg {
 	defer cancel()
 	now := time.Now()
 	v := localView{at: now}
-	list, err := t.store.List(ctx, t.mesh.MeshID, peer.ListOptions{All: true, Limit: topMail})
+	list, err := t.store.List(ctx, t.mesh.MeshID, inbox.ListOptions{All: true, Limit: topMail})
 	v.mail, v.err = list, err
 	if err == nil {
 		v.unread, v.lastHour, v.err = t.store.Count(ctx, t.mesh.MeshID, now.Add(-time.Hour))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
@@ -58,7 +59,7 @@ func TestTopFits(t *testing.T) {
 	m.Update(localView{
 		unread: 3, lastHour: 7, at: time.Now(),
 		daemon: &local.Status{Outbox: 2, Sessions: []local.SessionStatus{{SessionID: "0123456789", Name: wide, Status: wire.Working, Unread: 4, Meshes: []local.SessionInMesh{{Slug: wide, Connected: true}}}}},
-		mail:   []peer.Stored{{MessageID: "0123456789ab", From: wide, Body: wide + "\n\x1b[2J", Sealing: peer.Direct, CreatedAt: time.Now()}},
+		mail:   []inbox.Stored{{MessageID: "0123456789ab", From: wide, Body: wide + "\n\x1b[2J", Sealing: peer.Direct, CreatedAt: time.Now()}},
 	})
 	for _, size := range [][2]int{{80, 24}, {200, 60}, {40, 10}, {20, 6}, {1, 1}} {
 		m.Update(tea.WindowSizeMsg{Width: size[0], Height: size[1]})

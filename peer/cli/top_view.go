@@ -10,6 +10,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
@@ -20,7 +21,7 @@ type top struct {
 	*app
 	ctx   context.Context
 	mesh  peer.Mesh
-	store *peer.Inbox
+	store *inbox.Inbox
 	o     topOptions
 
 	width, height int
@@ -30,7 +31,7 @@ type top struct {
 	here          localView
 }
 
-func newTop(ctx context.Context, a *app, m peer.Mesh, store *peer.Inbox, o topOptions) *top {
+func newTop(ctx context.Context, a *app, m peer.Mesh, store *inbox.Inbox, o topOptions) *top {
 	own := *a // its columns are those of the window
 	return &top{app: &own, ctx: ctx, mesh: m, store: store, o: o, width: 80, height: 24, view: view{mesh: m, flow: -1}}
 }

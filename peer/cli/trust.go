@@ -12,6 +12,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -55,7 +56,7 @@ func (a *app) trustKey(ctx context.Context, to string, yes bool) error {
 	contacts := store.Contacts()
 	// A whole key is never refused, but here it is its names that are in question.
 	err = contacts.Check(ctx, m.MeshID, "", who, members)
-	var changed *peer.ChangedKeyError
+	var changed *inbox.ChangedKeyError
 	switch {
 	case err == nil:
 		_, err = fmt.Fprintf(a.out, "%s has the key by which you know that name; there is nothing to trust anew.\n", oneLine(who.Name))
@@ -76,7 +77,7 @@ func (a *app) trustKey(ctx context.Context, to string, yes bool) error {
 }
 
 // keysText shows what a name led to and what it leads to now.
-func keysText(meshID string, own wire.Key, e *peer.ChangedKeyError) string {
+func keysText(meshID string, own wire.Key, e *inbox.ChangedKeyError) string {
 	was := "the first key that you saw under this name"
 	if e.Confirmed {
 		was = "the key that you have COMPARED under this name"
@@ -106,7 +107,7 @@ func numberText(number string) string {
 }
 
 // changedText tells a person why nothing was sent, and what to do.
-func changedText(e *peer.ChangedKeyError) string {
+func changedText(e *inbox.ChangedKeyError) string {
 	text := e.Error() + ". The name may be somebody else's now, or the broker may have put another key in its place."
 	if e.Unproven {
 		return text + " Ask whoever it is in another way; a whole key as the recipient is sent to in any case."

@@ -11,6 +11,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -57,11 +58,11 @@ func (a *app) verify(ctx context.Context, name string, confirm bool) error {
 	if err != nil && !errors.As(err, &request) { // a broker of others may not offer it
 		return err
 	}
-	inbox, err := peer.OpenInbox(ctx, a.dir)
+	store, err := inbox.Open(ctx, a.dir)
 	if err != nil {
 		return err
 	}
-	defer inbox.Close()
+	defer store.Close()
 	v := verification{
 		name:   memberName(members, who.Member, who.Name),
 		own:    memberName(members, own, ""),
@@ -75,7 +76,7 @@ func (a *app) verify(ctx context.Context, name string, confirm bool) error {
 	if mayBeV1(rows, who.Member) {
 		v.v1 = identity.SafetyNumberV1(own, who.Member)
 	}
-	if v.contact, err = contact(ctx, inbox.Contacts(), m.MeshID, &v, confirm); err != nil {
+	if v.contact, err = contact(ctx, store.Contacts(), m.MeshID, &v, confirm); err != nil {
 		return err
 	}
 	_, err = fmt.Fprint(a.out, v.text(confirm))
@@ -83,14 +84,14 @@ func (a *app) verify(ctx context.Context, name string, confirm bool) error {
 }
 
 // contact returns how the peer is known, after the user's word for it with confirm.
-func contact(ctx context.Context, contacts peer.Contacts, meshID string, v *verification, confirm bool) (peer.Contact, error) {
+func contact(ctx context.Context, contacts inbox.Contacts, meshID string, v *verification, confirm bool) (inbox.Contact, error) {
 	now := time.Now()
 	known, err := contacts.Pin(ctx, meshID, v.member, v.name, now)
 	if err != nil || !confirm {
 		return known, err
 	}
 	if err := contacts.Confirm(ctx, meshID, v.member, v.name, now); err != nil {
-		return peer.Contact{}, err
+		return inbox.Contact{}, err
 	}
 	// A name that was in doubt may be no more.
 	return contacts.Pin(ctx, meshID, v.member, v.name, now)
@@ -116,7 +117,7 @@ type verification struct {
 	member    wire.Key
 	number    string
 	v1        string // that a client of protocol v1 shows; "" when the peer has none
-	contact   peer.Contact
+	contact   inbox.Contact
 }
 
 // mayBeV1 reports whether a member may have a client of protocol v1: of its presences,

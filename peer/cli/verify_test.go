@@ -8,6 +8,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -16,7 +17,7 @@ func TestVerificationText(t *testing.T) {
 	own, bob := newKey(t), newKey(t)
 	number := identity.SafetyNumber("mesh", own, bob)
 	now := time.Now()
-	compared := peer.Contact{ConfirmedAt: now.AddDate(0, 0, -3)}
+	compared := inbox.Contact{ConfirmedAt: now.AddDate(0, 0, -3)}
 	for _, tc := range []struct {
 		name      string
 		v         verification
@@ -29,7 +30,7 @@ func TestVerificationText(t *testing.T) {
 			[]string{"Remembered"}, []string{"--confirm", "You compared"}},
 		{"compared before", verification{name: "bob", own: "alice", contact: compared}, false,
 			[]string{"You compared this key with bob on " + now.AddDate(0, 0, -3).Format(time.DateOnly)}, []string{"--confirm"}},
-		{"a name that was another's", verification{name: "bob", own: "alice", contact: peer.Contact{Conflict: true}}, false,
+		{"a name that was another's", verification{name: "bob", own: "alice", contact: inbox.Contact{Conflict: true}}, false,
 			[]string{"Careful: another key used this name before", "--confirm"}, nil},
 		{"names of several words and lines", verification{name: "bob\nalice\x1b", own: "al's laptop"}, false,
 			[]string{`bob\nalice\u{1B}`, `claudemesh verify 'al'\''s laptop'`}, []string{"\x1b"}},
@@ -87,14 +88,14 @@ func TestMemberName(t *testing.T) {
 func TestVerifyConfirms(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	inbox, err := peer.OpenInbox(ctx, peer.Dir(t.TempDir()))
+	store, err := inbox.Open(ctx, peer.Dir(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer inbox.Close()
-	contacts := inbox.Contacts()
+	defer store.Close()
+	contacts := store.Contacts()
 	first, second := verification{name: "bob", member: newKey(t)}, verification{name: "Bob", member: newKey(t)}
-	look := func(v *verification, confirm bool) peer.Contact {
+	look := func(v *verification, confirm bool) inbox.Contact {
 		t.Helper()
 		c, err := contact(ctx, contacts, "mesh", v, confirm)
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -159,7 +160,7 @@ func (a *app) askWho(ctx context.Context, m *peer.Mesh, s *self) error {
 
 // knownName returns the name under which we were last seen ourselves, "" if we never were.
 func (a *app) knownName(ctx context.Context, m *peer.Mesh) string {
-	store, err := peer.OpenInbox(ctx, a.dir)
+	store, err := inbox.Open(ctx, a.dir)
 	if err != nil {
 		return ""
 	}

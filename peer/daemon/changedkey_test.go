@@ -14,6 +14,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -144,11 +145,11 @@ func TestStrangerUnderAName(t *testing.T) {
 		t.Fatal(err)
 	}
 	known, found := bob.member().String()[:16], stranger.member().String()[:16]
-	inbox, err := peer.OpenInbox(t.Context(), alice.dir)
+	store, err := inbox.Open(t.Context(), alice.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer inbox.Close()
+	defer store.Close()
 	var checked local.Checked
 	theirs.send("alice-session", "again")
 	await.Until(t, "the second message is there", func() bool {
@@ -166,7 +167,7 @@ func TestStrangerUnderAName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := inbox.Contacts().Accept(t.Context(), alice.status().Meshes[0].MeshID, r, list, time.Now()); err != nil {
+	if err := store.Contacts().Accept(t.Context(), alice.status().Meshes[0].MeshID, r, list, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	model.send("bob", "trusted")

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
@@ -40,7 +40,7 @@ func (d *daemon) serveCheck(c *call) error {
 	if in.Limit > 0 {
 		limit = min(in.Limit, maxChecked)
 	}
-	options := peer.TakeOptions{
+	options := inbox.TakeOptions{
 		Filter: c.s.filter(), ToolUse: in.ToolUseID, Chars: checkChars, CharsEach: messageChars, Limit: limit, Now: time.Now(),
 	}
 	list, remaining, err := c.s.takeMail(options)
@@ -72,7 +72,7 @@ func (d *daemon) serveCheck(c *call) error {
 }
 
 // takeMail takes messages and tells all desks.
-func (s *session) takeMail(o peer.TakeOptions) ([]peer.Stored, int, error) {
+func (s *session) takeMail(o inbox.TakeOptions) ([]inbox.Stored, int, error) {
 	s.d.mail.Lock()
 	defer s.d.mail.Unlock()
 	if s.ctx.Err() != nil {
@@ -103,9 +103,9 @@ func (c *call) readOn(in *local.Check) error {
 	}
 	found, err := c.s.d.inbox.Find(c.ctx, c.s.filter(), in.MessageID)
 	switch {
-	case errors.Is(err, peer.ErrNoMessage):
+	case errors.Is(err, inbox.ErrNoMessage):
 		return notFound("there is no message %q", in.MessageID)
-	case errors.Is(err, peer.ErrSeveralMessages):
+	case errors.Is(err, inbox.ErrSeveralMessages):
 		return notFound("several messages have an id that begins or ends with %q; give more of it", in.MessageID)
 	case err != nil:
 		return err
@@ -121,7 +121,7 @@ func (c *call) readOn(in *local.Check) error {
 const maxTargets = 4
 
 // message is a message as the model gets it, from an offset on.
-func (d *daemon) message(ctx context.Context, m *peer.Stored, offset int) (local.Message, error) {
+func (d *daemon) message(ctx context.Context, m *inbox.Stored, offset int) (local.Message, error) {
 	pinned, err := d.pinnedName(ctx, m.MeshID, m.Member)
 	if err != nil {
 		return local.Message{}, err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -137,7 +138,7 @@ func (l *line) forgetUnused() {
 	if began || !l.fresh || l.d.session(s.id) != nil || l.d.o.Host == nil || l.d.o.Host.Conversation(Call{SessionID: s.id, ConfigDir: dir}).Kept {
 		return
 	}
-	unread, err := l.d.inbox.CountUnread(l.d.write(), peer.Filter{Meshes: []string{l.name.mesh}, Session: s.id})
+	unread, err := l.d.inbox.CountUnread(l.d.write(), inbox.Filter{Meshes: []string{l.name.mesh}, Session: s.id})
 	if err != nil || unread > 0 || l.pending() {
 		return
 	}

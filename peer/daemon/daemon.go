@@ -14,6 +14,8 @@ import (
 	"github.com/claudemesh/claudemesh/internal/netfs"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/disk"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -98,8 +100,8 @@ type daemon struct {
 	o        Options
 	log      *slog.Logger
 	store    *store
-	inbox    *peer.Inbox
-	contacts peer.Contacts
+	inbox    *inbox.Inbox
+	contacts inbox.Contacts
 	keys     identity.SessionStore
 	started  time.Time
 	hostname string
@@ -183,17 +185,17 @@ func Run(ctx context.Context, o Options) error {
 	}
 	lock, err := takeLock(o.Dir)
 	if err != nil {
-		return peer.Unwritable(o.Dir, err)
+		return disk.Unwritable(o.Dir, err)
 	}
 	d, err := open(ctx, o)
 	if err != nil {
 		released(lock)
-		return peer.Unwritable(o.Dir, err)
+		return disk.Unwritable(o.Dir, err)
 	}
 	d.lock = lock
 	defer func() { released(d.lock) }()
 	defer d.close()
-	return peer.Unwritable(o.Dir, d.serve(ctx))
+	return disk.Unwritable(o.Dir, d.serve(ctx))
 }
 
 // open reads what the daemon before has left on disk.
@@ -205,14 +207,14 @@ func open(ctx context.Context, o Options) (*daemon, error) {
 		meshes: make(map[string]*joined), lines: make(map[lineName]*line), touched: make(map[string]time.Time), awaited: make(map[string]chan struct{}),
 	}
 	d.hostname, _ = os.Hostname()
-	if warning := peer.NetworkFS(o.Dir, o.fileSystem(string(o.Dir))); warning != "" {
+	if warning := disk.NetworkFS(o.Dir, o.fileSystem(string(o.Dir))); warning != "" {
 		d.log.Warn(warning)
 	}
 	var err error
 	if d.store, err = openStore(ctx, o.Dir); err != nil {
 		return nil, err
 	}
-	if d.inbox, err = peer.OpenInbox(ctx, o.Dir); err != nil {
+	if d.inbox, err = inbox.Open(ctx, o.Dir); err != nil {
 		return nil, errors.Join(err, d.store.close())
 	}
 	if err := d.rememberFiles(); err != nil {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/disk"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -165,7 +167,7 @@ func (d *daemon) rememberFiles() (err error) {
 		return fmt.Errorf("look at the directory: %w", err)
 	}
 	d.files = make(map[string]os.FileInfo)
-	for _, name := range []string{storeName, peer.InboxName} {
+	for _, name := range []string{storeName, inbox.FileName} {
 		if d.files[name], err = os.Stat(d.o.Dir.Path(name)); err != nil {
 			return fmt.Errorf("look at %s: %w", name, err)
 		}
@@ -226,7 +228,7 @@ func (d *daemon) heal() {
 		return // what goes now goes for good
 	}
 	var errs []error
-	defer func() { d.troubled(peer.Unwritable(d.o.Dir, errors.Join(errs...))) }()
+	defer func() { d.troubled(disk.Unwritable(d.o.Dir, errors.Join(errs...))) }()
 	info := d.reach()
 	if d.socket.lost(info.Socket) {
 		path, err := d.socket.open(d)

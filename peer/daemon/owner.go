@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
-	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/attention"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -211,7 +211,7 @@ func (d *daemon) serveStatus(c *call) error {
 		Meshes: []local.MeshStatus{}, Sessions: []local.SessionStatus{}, Outbox: waiting,
 	}
 	for id, j := range d.joinedMeshes() {
-		unread, err := d.inbox.CountUnread(c.ctx, peer.Filter{Meshes: []string{id}, MemberMail: true})
+		unread, err := d.inbox.CountUnread(c.ctx, inbox.Filter{Meshes: []string{id}, MemberMail: true})
 		if err != nil {
 			return err
 		}
@@ -233,7 +233,7 @@ func (d *daemon) serveStatus(c *call) error {
 // describe returns the session as `claudemesh daemon status` shows it.
 func (s *session) describe(c *call) (local.SessionStatus, error) {
 	f := s.snapshot()
-	unread, err := s.d.inbox.CountUnread(c.ctx, peer.Filter{Meshes: f.Meshes, Session: s.id})
+	unread, err := s.d.inbox.CountUnread(c.ctx, inbox.Filter{Meshes: f.Meshes, Session: s.id})
 	if err != nil {
 		return local.SessionStatus{}, err
 	}

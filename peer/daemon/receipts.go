@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -22,7 +23,7 @@ const (
 func (l *line) take(ctx context.Context, m peer.Incoming) error {
 	l.box.RLock()
 	defer l.box.RUnlock()
-	box := peer.Mailbox{MeshID: l.name.mesh}
+	box := inbox.Mailbox{MeshID: l.name.mesh}
 	// A trial won't be there to read what went to everybody.
 	if l.owner != nil && (m.Sealing == peer.Direct || !l.owner.snapshot().Trial) {
 		box.Session = l.owner.id
@@ -51,7 +52,7 @@ func (l *line) take(ctx context.Context, m peer.Incoming) error {
 // keep stores a message unless there is too much unread of its sender. Where no receipt
 // can tell that sender, the recipient is told: what is stored then is a message without
 // its text, for itself and for those that come after it.
-func (l *line) keep(ctx context.Context, box peer.Mailbox, m *peer.Incoming) (kept bool, err error) {
+func (l *line) keep(ctx context.Context, box inbox.Mailbox, m *peer.Incoming) (kept bool, err error) {
 	sender := m.Member
 	if sender.IsZero() {
 		sender = m.Sender
@@ -78,7 +79,7 @@ func (l *line) keep(ctx context.Context, box peer.Mailbox, m *peer.Incoming) (ke
 var errNotKept = errors.New("its text was not kept, and maybe others after it neither: too many messages of this sender were unread")
 
 // mailCame has the sessions that a mailbox is for look for mail.
-func (d *daemon) mailCame(box peer.Mailbox) {
+func (d *daemon) mailCame(box inbox.Mailbox) {
 	s := d.session(box.Session)
 	if box.Session == "" {
 		s = d.lastActive(box.MeshID)
@@ -176,7 +177,7 @@ func confirmable(clientID string) bool { return clientID != "" && len(clientID) 
 
 // inContext notes that messages have come into a session's context, and has their
 // senders told.
-func (d *daemon) inContext(list []peer.Stored, now time.Time) error {
+func (d *daemon) inContext(list []inbox.Stored, now time.Time) error {
 	var tell []confirmation
 	for i := range list {
 		m := &list[i]

@@ -10,6 +10,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/attention"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -141,7 +142,7 @@ func checkSend(in *local.Send) error {
 // broker's id of the message that it answers.
 func (s *session) address(ctx context.Context, in *local.Send) (*line, recipient, string, error) {
 	mesh, to, replyTo := in.Mesh, in.To, ""
-	var answered peer.Stored
+	var answered inbox.Stored
 	if in.ReplyTo != "" {
 		var err error
 		if answered, replyTo, err = s.answered(ctx, in.ReplyTo, to == ""); err != nil {
@@ -178,7 +179,7 @@ func (s *session) address(ctx context.Context, in *local.Send) (*line, recipient
 
 // answers completes the recipient of an answer with what is known of who sent the
 // message, and fails if that is not whom the user knows by the name.
-func (l *line) answers(ctx context.Context, message *peer.Stored, to *recipient) error {
+func (l *line) answers(ctx context.Context, message *inbox.Stored, to *recipient) error {
 	if message.From != "" {
 		to.name = message.From
 	}
@@ -195,26 +196,26 @@ func (l *line) answers(ctx context.Context, message *peer.Stored, to *recipient)
 
 // answered finds the message that another one answers: a received one or, unless
 // it must be, one that this session sent.
-func (s *session) answered(ctx context.Context, id string, received bool) (peer.Stored, string, error) {
+func (s *session) answered(ctx context.Context, id string, received bool) (inbox.Stored, string, error) {
 	found, err := s.d.inbox.Find(ctx, s.filter(), id)
 	switch {
 	case err == nil:
 		return found, found.MessageID, nil
-	case errors.Is(err, peer.ErrSeveralMessages):
+	case errors.Is(err, inbox.ErrSeveralMessages):
 		return found, "", notFound("several messages have an id that begins or ends with %q; give more of it", id)
-	case !errors.Is(err, peer.ErrNoMessage):
+	case !errors.Is(err, inbox.ErrNoMessage):
 		return found, "", err
 	}
 	if !received {
 		sent, err := s.d.store.findLetter(ctx, s.id, id)
 		if err == nil && sent.MessageID != "" {
-			return peer.Stored{MeshID: sent.MeshID}, sent.MessageID, nil
+			return inbox.Stored{MeshID: sent.MeshID}, sent.MessageID, nil
 		}
 		if err != nil && !errors.Is(err, errNoLetter) && !errors.Is(err, errAmbiguous) {
-			return peer.Stored{}, "", err
+			return inbox.Stored{}, "", err
 		}
 	}
-	return peer.Stored{}, "", notFound("there is no message %q to answer", id)
+	return inbox.Stored{}, "", notFound("there is no message %q to answer", id)
 }
 
 // allow asks the desk whether the session may go on writing to the recipient.

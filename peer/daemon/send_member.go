@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -53,7 +54,7 @@ func (d *daemon) lookAtConfig() {
 // command line. Those of refuse are for a model.
 func forOwner(err error) error {
 	var nobody *peer.NobodyError
-	var changed *peer.ChangedKeyError
+	var changed *inbox.ChangedKeyError
 	switch {
 	case errors.As(err, &nobody):
 		return notFound("%v", nobody)

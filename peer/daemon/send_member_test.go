@@ -7,6 +7,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -19,8 +20,8 @@ func TestWordsForTheOwner(t *testing.T) {
 		code, says string
 	}{
 		{&peer.NobodyError{Name: "bbo", Meant: `"bob"`}, local.CodeNotFound, "claudemesh peers"},
-		{&peer.ChangedKeyError{Name: "bob", Found: wire.Key{1}, Known: wire.Key{2}}, local.CodeRefused, "`claudemesh trust bob`"},
-		{&peer.ChangedKeyError{Name: "bob", Found: wire.Key{1}, Known: wire.Key{2}, Unproven: true}, local.CodeRefused, "a whole key"},
+		{&inbox.ChangedKeyError{Name: "bob", Found: wire.Key{1}, Known: wire.Key{2}}, local.CodeRefused, "`claudemesh trust bob`"},
+		{&inbox.ChangedKeyError{Name: "bob", Found: wire.Key{1}, Known: wire.Key{2}, Unproven: true}, local.CodeRefused, "a whole key"},
 	} {
 		var got *local.Error
 		err := forOwner(tc.err)

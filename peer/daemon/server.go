@@ -16,6 +16,8 @@ import (
 
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/disk"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -229,7 +231,7 @@ func (d *daemon) refuse(w http.ResponseWriter, err error) {
 	var e *local.Error
 	var nobody *peer.NobodyError
 	var ambiguous *peer.AmbiguousError
-	var changed *peer.ChangedKeyError
+	var changed *inbox.ChangedKeyError
 	switch {
 	case errors.As(err, &e):
 	case errors.As(err, &nobody): // the hint of its own text is not for a model
@@ -243,8 +245,8 @@ func (d *daemon) refuse(w http.ResponseWriter, err error) {
 	default:
 		d.log.Error("call failed", "error", err)
 		e = refusal(local.CodeInternal, "the daemon could not do that; `claudemesh daemon logs` tells why")
-		var unwritable *peer.UnwritableError
-		if errors.As(peer.Unwritable(d.o.Dir, err), &unwritable) {
+		var unwritable *disk.UnwritableError
+		if errors.As(disk.Unwritable(d.o.Dir, err), &unwritable) {
 			e = unavailable("%s", unwritable.Advice)
 		}
 	}
@@ -258,7 +260,7 @@ func (d *daemon) refuse(w http.ResponseWriter, err error) {
 
 // changedText tells a model of a changed key. It has no way to say that the key is
 // right: that is for its user.
-func changedText(e *peer.ChangedKeyError) string {
+func changedText(e *inbox.ChangedKeyError) string {
 	text := e.Error() + ". The name may be somebody else's now, or the broker may have put another key in its place. " +
 		"Tell your user; don't send it in another way, and don't try to confirm the key yourself."
 	if !e.Unproven {

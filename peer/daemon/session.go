@@ -11,8 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/attention"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -147,7 +147,7 @@ func (s *session) mailLoop() {
 func (s *session) lookForMail() error {
 	s.d.mail.Lock()
 	defer s.d.mail.Unlock()
-	var list []peer.Unread
+	var list []inbox.Unread
 	for _, filter := range s.mailFilters() {
 		found, err := s.d.inbox.Unread(s.ctx, filter)
 		if err != nil {
@@ -155,7 +155,7 @@ func (s *session) lookForMail() error {
 		}
 		list = append(list, found...)
 	}
-	slices.SortFunc(list, func(a, b peer.Unread) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(list, func(a, b inbox.Unread) int { return cmp.Compare(a.ID, b.ID) })
 	unread := make(map[int64]bool, len(list))
 	var fresh []attention.Message
 	for i := range list {
@@ -186,7 +186,7 @@ func (s *session) lookForMail() error {
 
 // mailFilters choose the mail that the session is to be told of: its own, and the
 // member's in those meshes where it was the last to be active.
-func (s *session) mailFilters() []peer.Filter {
+func (s *session) mailFilters() []inbox.Filter {
 	var own, both []string
 	for _, mesh := range s.snapshot().Meshes {
 		if s.d.lastActive(mesh) == s {
@@ -195,20 +195,20 @@ func (s *session) mailFilters() []peer.Filter {
 			own = append(own, mesh)
 		}
 	}
-	var filters []peer.Filter
+	var filters []inbox.Filter
 	if len(own) > 0 {
-		filters = append(filters, peer.Filter{Meshes: own, Session: s.id})
+		filters = append(filters, inbox.Filter{Meshes: own, Session: s.id})
 	}
 	if len(both) > 0 {
-		filters = append(filters, peer.Filter{Meshes: both, Session: s.id, MemberMail: true})
+		filters = append(filters, inbox.Filter{Meshes: both, Session: s.id, MemberMail: true})
 	}
 	return filters
 }
 
 // filter chooses all mail that the session may fetch.
-func (s *session) filter() peer.Filter {
+func (s *session) filter() inbox.Filter {
 	f := s.snapshot()
-	return peer.Filter{Meshes: f.Meshes, Session: s.id, MemberMail: !f.Trial}
+	return inbox.Filter{Meshes: f.Meshes, Session: s.id, MemberMail: !f.Trial}
 }
 
 // announced notes which messages the session was told of.

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
-	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -112,7 +112,7 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 	}
 	d.move(p, entry, s, ended, before != nil)
 	if err := d.writeTicket(entry); err != nil {
-		err = peer.Unwritable(d.o.Dir, err)
+		err = disk.Unwritable(d.o.Dir, err)
 		d.log.Error("write ticket", "error", err)
 		warnings = append(warnings, "the session's tools can't reach the daemon yet: "+err.Error())
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -149,7 +150,7 @@ func (o *StartOptions) awaitAnswer(ctx context.Context, ended <-chan error, logg
 // notStarted says why a daemon ended at its start, as far as its directory or its log
 // from an offset on tells. On a full disk there is no log.
 func (o *StartOptions) notStarted(status error, logged int64) error {
-	if err := peer.Writable(o.Dir); err != nil {
+	if err := disk.Writable(o.Dir); err != nil {
 		return fmt.Errorf("the daemon ended at its start: %w", err)
 	}
 	path := o.Dir.Path(LogName)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/disk"
 )
 
 const storeName = "daemon.db"
@@ -16,8 +17,10 @@ const storeName = "daemon.db"
 // loss of power once the method has returned.
 type store struct{ db *sql.DB }
 
-// storeSchema are the steps to the schema; SQLite's user_version counts those taken.
-var storeSchema = []string{firstSchema, `
+// storeSchema are the steps to the schema.
+var storeSchema = []disk.Step{
+	disk.SQL(firstSchema),
+	disk.SQL(`
 -- Who a session was that may come back.
 CREATE TABLE known (
 	session_id TEXT PRIMARY KEY,
@@ -26,33 +29,24 @@ CREATE TABLE known (
 	groups     TEXT NOT NULL,   -- JSON, as it was registered
 	at         INTEGER NOT NULL -- Unix ms
 ) STRICT, WITHOUT ROWID;
-`, `
+`),
+	disk.SQL(`
 -- Cleared sessions whose mail is still to go to their successors.
 CREATE TABLE handover (
 	former_id  TEXT PRIMARY KEY,
 	session_id TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
-`, `
+`),
+	disk.SQL(`
 -- Whether the process has said that a clear has ended its session.
 ALTER TABLE process ADD COLUMN cleared INTEGER NOT NULL DEFAULT 0;
-`, `
+`),
+	disk.SQL(`
 -- Where Claude Code keeps what it knows of the session; '' for the usual place.
 ALTER TABLE session ADD COLUMN config_dir TEXT NOT NULL DEFAULT '';
-`, `
--- Containers that share the directory have processes of the same number.
-ALTER TABLE process RENAME TO old_process;
-CREATE TABLE process (
-	domain     TEXT NOT NULL, -- see process.Domain
-	pid        INTEGER NOT NULL,
-	start      TEXT NOT NULL,
-	token      TEXT NOT NULL UNIQUE,
-	session_id TEXT NOT NULL REFERENCES session,
-	cleared    INTEGER NOT NULL,
-	PRIMARY KEY (domain, pid)
-) STRICT, WITHOUT ROWID;
-INSERT INTO process SELECT '', pid, start, token, session_id, cleared FROM old_process;
-DROP TABLE old_process;
-`, `
+`),
+	processesByDomain,
+	disk.SQL(`
 -- Sessions that a process ran before, and of which it has not said how they ended.
 CREATE TABLE earlier (
 	seq        INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -63,7 +57,31 @@ CREATE TABLE earlier (
 	UNIQUE (domain, pid, session_id),
 	FOREIGN KEY (domain, pid) REFERENCES process ON DELETE CASCADE
 ) STRICT;
-`}
+`),
+}
+
+// processesByDomain tells processes of the same number in containers that share the
+// directory apart. The processes that an older daemon has left were of its own domain.
+func processesByDomain(ctx context.Context, tx *sql.Tx) error {
+	if err := disk.SQL(`
+ALTER TABLE process RENAME TO old_process;
+CREATE TABLE process (
+	domain     TEXT NOT NULL, -- see process.Domain
+	pid        INTEGER NOT NULL,
+	start      TEXT NOT NULL,
+	token      TEXT NOT NULL UNIQUE,
+	session_id TEXT NOT NULL REFERENCES session,
+	cleared    INTEGER NOT NULL,
+	PRIMARY KEY (domain, pid)
+) STRICT, WITHOUT ROWID;
+`)(ctx, tx); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO process SELECT ?, pid, start, token, session_id, cleared FROM old_process`, process.Domain()); err != nil {
+		return err
+	}
+	return disk.SQL(`DROP TABLE old_process`)(ctx, tx)
+}
 
 const firstSchema = `
 CREATE TABLE session (
@@ -141,56 +159,19 @@ CREATE TABLE confirmation (
 ) STRICT;
 `
 
-func openStore(ctx context.Context, dir peer.Dir) (_ *store, err error) {
-	path := dir.Path(storeName)
-	db, err := peer.OpenDatabase(ctx, path, "foreign_keys(ON)")
+func openStore(ctx context.Context, dir peer.Dir) (*store, error) {
+	db, err := disk.Open(ctx, dir.Path(storeName), storeSchema, "foreign_keys(ON)")
 	if err != nil {
 		return nil, fmt.Errorf("open daemon's store: %w", err)
 	}
-	s := &store{db}
-	if err := s.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
-	}
-	return s, nil
-}
-
-func (s *store) migrate(ctx context.Context) error {
-	return s.change(ctx, func(tx *sql.Tx) error {
-		var version int
-		if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
-			return err
-		}
-		if version > len(storeSchema) {
-			return fmt.Errorf("version %d is of a newer claudemesh; this one knows %d", version, len(storeSchema))
-		}
-		for _, step := range storeSchema[version:] {
-			if _, err := tx.ExecContext(ctx, step); err != nil {
-				return err
-			}
-		}
-		if version < len(storeSchema) { // those that an older daemon has left were of its own namespace
-			if _, err := tx.ExecContext(ctx, `UPDATE process SET domain = ? WHERE domain = ''`, process.Domain()); err != nil {
-				return err
-			}
-		}
-		_, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", len(storeSchema)))
-		return err
-	})
+	return &store{db}, nil
 }
 
 func (s *store) close() error { return s.db.Close() }
 
 // change runs f in a transaction.
 func (s *store) change(ctx context.Context, f func(*sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	if err := f(tx); err != nil {
-		return err
-	}
-	return tx.Commit()
+	return disk.InTx(ctx, s.db, f)
 }
 
 // exec runs one statement.

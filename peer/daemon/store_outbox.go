@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -109,10 +109,10 @@ func (s *store) letter(ctx context.Context, where string, args ...any) (letter, 
 // findLetter returns a message of a session by its id or the broker's, or by 8 characters
 // or more of the start or end of either.
 func (s *store) findLetter(ctx context.Context, session, given string) (letter, error) {
-	begins, ends := peer.IDPatterns(given)
+	starts, ends := disk.StartsAndEnds(given)
 	list, err := collect(ctx, s.db, "read outbox", func(r *sql.Rows, l *letter) error { return scanLetter(r.Scan, l) },
 		`SELECT `+letterColumns+` FROM outbox WHERE session_id = ?1 AND (id LIKE ?2 ESCAPE '\' OR message_id LIKE ?2 ESCAPE '\' OR id LIKE ?3 ESCAPE '\' OR message_id LIKE ?3 ESCAPE '\')
-		ORDER BY id = ?4 DESC, message_id = ?4 DESC, seq LIMIT 2`, session, begins, ends, given)
+		ORDER BY id = ?4 DESC, message_id = ?4 DESC, seq LIMIT 2`, session, starts, ends, given)
 	switch {
 	case err != nil:
 		return letter{}, err

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -157,7 +157,7 @@ func (d *daemon) judge(t *take, why occasion, now time.Time) (decided bool, err 
 	hasEnded := !ended.IsZero()
 	switch {
 	case said.Known:
-		shown := func(m *peer.Stored) bool { return slices.Contains(said.Shown, m.MessageID) }
+		shown := func(m *inbox.Stored) bool { return slices.Contains(said.Shown, m.MessageID) }
 		return true, d.settle(t, shown, false)
 	case hasEnded && !said.Kept && (why == farewell || now.Sub(ended) > writeGrace):
 		// No conversation is kept, so the end of the batch is all that will be known.
@@ -170,17 +170,17 @@ func (d *daemon) judge(t *take, why occasion, now time.Time) (decided bool, err 
 		now.Sub(t.at) > d.o.doubtAfter && s.restsSince(now.Add(-writeGrace)):
 		// A conversation that never tells must not make the model read for ever: what it
 		// has been handed twice, in batches that have ended, it has.
-		again := func(m *peer.Stored) bool { return hasEnded && m.MaybeSeen }
+		again := func(m *inbox.Stored) bool { return hasEnded && m.MaybeSeen }
 		return true, d.settle(t, again, true)
 	}
 	return false, nil
 }
 
-func everything(*peer.Stored) bool { return true }
-func nothing(*peer.Stored) bool    { return false }
+func everything(*inbox.Stored) bool { return true }
+func nothing(*inbox.Stored) bool    { return false }
 
 // conversation asks the program what it knows of the call.
-func (d *daemon) conversation(t *take, transcript string, list []peer.Stored) Answered {
+func (d *daemon) conversation(t *take, transcript string, list []inbox.Stored) Answered {
 	if d.o.Host == nil {
 		return Answered{}
 	}
@@ -203,7 +203,7 @@ func (t *take) over(s *session) bool {
 }
 
 // settle confirms the messages that have been shown, and makes the others unread.
-func (d *daemon) settle(t *take, shown func(*peer.Stored) bool, maybeSeen bool) error {
+func (d *daemon) settle(t *take, shown func(*inbox.Stored) bool, maybeSeen bool) error {
 	now := time.Now()
 	list, err := d.inbox.ConfirmTaken(d.write(), t.session, t.toolUse, shown, now)
 	if err != nil {

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"database/sql"
 	"os"
 	"slices"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -222,14 +222,15 @@ func TestProcessesOfAnOlderDaemon(t *testing.T) {
 	t.Parallel()
 	const domains = 5 // schema steps before there were any
 	dir := peer.Dir(t.TempDir())
-	db, err := sql.Open("sqlite", dir.Path(storeName))
+	db, err := disk.Open(t.Context(), dir.Path(storeName), storeSchema[:domains], "foreign_keys(ON)")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, step := range append(slices.Clone(storeSchema[:domains]), `PRAGMA user_version = 5`,
+	for _, insert := range []string{
 		`INSERT INTO session (id, cwd, name, role, groups, title, model, summary, dnd, edits, since, active) VALUES ('s', '', '', '', 'null', '', '', '', 0, '{}', 0, 0)`,
-		`INSERT INTO process (pid, start, token, session_id, cleared) VALUES (7, '100', 't', 's', 1)`) {
-		if _, err := db.ExecContext(t.Context(), step); err != nil {
+		`INSERT INTO process (pid, start, token, session_id, cleared) VALUES (7, '100', 't', 's', 1)`,
+	} {
+		if _, err := db.ExecContext(t.Context(), insert); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/claudemesh/claudemesh/internal/disktest"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/disk"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -27,7 +29,7 @@ func TestStartWhereNothingCanBeWritten(t *testing.T) {
 		says       string
 	}{
 		{"read-only store", storeName, disktest.ReadOnly, " is read-only"},
-		{"read-only inbox", peer.InboxName, disktest.ReadOnly, " is read-only"},
+		{"read-only inbox", inbox.FileName, disktest.ReadOnly, " is read-only"},
 		{"read-only lock", lockName, disktest.ReadOnly, " is read-only"},
 		{"read-only directory", "", disktest.ReadOnly, " is read-only"},
 		{"mounted announcement", local.InfoName, disktest.Busy, " can't be replaced while something is mounted on it; unmount that"},
@@ -45,7 +47,7 @@ func TestStartWhereNothingCanBeWritten(t *testing.T) {
 				}
 			}
 			end := tc.spoil(t, path)
-			var e *peer.UnwritableError
+			var e *disk.UnwritableError
 			if err := Run(t.Context(), Options{Dir: u.dir}); !errors.As(err, &e) || !strings.Contains(e.Advice, filepath.Clean(path)) || !strings.Contains(e.Advice, tc.says) {
 				t.Errorf("run: %v", err)
 			}

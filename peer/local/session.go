@@ -121,7 +121,7 @@ type Message struct {
 	Verified  bool          `json:"verified"`
 	Doubt     string        `json:"doubt,omitempty"`
 	Sealing   string        `json:"sealing"`      // peer.Sealing
-	To        []string      `json:"to,omitempty"` // peer.Stored.To
+	To        []string      `json:"to,omitempty"` // inbox.Stored.To
 	Priority  wire.Priority `json:"priority"`
 	ReplyTo   string        `json:"replyTo,omitempty"`
 	CreatedAt time.Time     `json:"createdAt"`

@@ -1,4 +1,4 @@
-package peer
+package inbox
 
 import (
 	"context"
@@ -8,18 +8,61 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/visible/alike"
 )
 
-// inboxVersion is the PRAGMA user_version of inboxSchema. Version 0 is an empty
-// file, or one with the table of members' mail that was there before versions.
-const inboxVersion = 5
-
-// inboxSchema is the schema of inboxVersion. Times are in Unix milliseconds.
+// schema are the steps to the schema of the inbox's file. Times are in Unix milliseconds.
 //
 // A message is unread, then taken by a session's tool call, then read: when it is
 // in the context of that session, or at once when a person reads it.
-const inboxSchema = `
+var schema = []disk.Step{
+	setAside,
+	func(ctx context.Context, tx *sql.Tx) error {
+		if err := disk.SQL(messagesAndContacts)(ctx, tx); err != nil {
+			return err
+		}
+		return takeBack(ctx, tx)
+	},
+	disk.SQL(`ALTER TABLE message ADD COLUMN maybe_seen INTEGER NOT NULL DEFAULT 0 CHECK (maybe_seen IN (0, 1)); -- taken once, and nobody knows what became of it`),
+	func(ctx context.Context, tx *sql.Tx) error {
+		if err := disk.SQL(namePins)(ctx, tx); err != nil {
+			return err
+		}
+		return pinContacts(ctx, tx)
+	},
+	disk.SQL(`ALTER TABLE message ADD COLUMN targets TEXT NOT NULL DEFAULT 'null'; -- JSON: whom a message to many was for`),
+}
+
+// unversioned is the name under which the table of messages is set aside that was there
+// before the schema had versions. It holds members' mail, none of it verified.
+const unversioned = "message_0"
+
+func setAside(ctx context.Context, tx *sql.Tx) error {
+	var there bool
+	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'message')`).Scan(&there)
+	if err != nil || !there {
+		return err
+	}
+	return disk.SQL(`ALTER TABLE message RENAME TO `+unversioned+`; DROP INDEX IF EXISTS message_unread`)(ctx, tx)
+}
+
+// takeBack moves what setAside has set aside into the new table.
+func takeBack(ctx context.Context, tx *sql.Tx) error {
+	var there bool
+	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?)`, unversioned).Scan(&there)
+	if err != nil || !there {
+		return err
+	}
+	return disk.SQL(`INSERT INTO message (id, mesh_id, session, dedupe_key, message_id, client_id, sender, member, name, sealing, body, error,
+	priority, reply_to, verified, doubt, wants_receipt, created_at, received_at, read_at)
+SELECT id, mesh_id, '', dedupe_key, message_id, client_id, sender, member, name, sealing, body, error,
+	priority, reply_to, 0, 'it came before senders were verified', 0, created_at, received_at, read_at
+FROM `+unversioned+` ORDER BY id;
+DROP TABLE `+unversioned)(ctx, tx)
+}
+
+const messagesAndContacts = `
 CREATE TABLE message (
 	id            INTEGER PRIMARY KEY AUTOINCREMENT,
 	mesh_id       TEXT NOT NULL,
@@ -35,7 +78,6 @@ CREATE TABLE message (
 	error         TEXT NOT NULL,
 	priority      TEXT NOT NULL,
 	topic         TEXT NOT NULL DEFAULT '',
-	targets       TEXT NOT NULL DEFAULT 'null', -- JSON: whom a message to many was for
 	reply_to      TEXT NOT NULL,
 	verified      INTEGER NOT NULL CHECK (verified IN (0, 1)),
 	doubt         TEXT NOT NULL,
@@ -48,7 +90,6 @@ CREATE TABLE message (
 	taken_by      TEXT,                      -- the tool call
 	context_at    INTEGER,
 	read_at       INTEGER,
-	maybe_seen    INTEGER NOT NULL DEFAULT 0 CHECK (maybe_seen IN (0, 1)), -- taken once, and nobody knows what became of it
 	UNIQUE (mesh_id, dedupe_key, session),
 	CHECK ((taken_at IS NULL) = (taken_session IS NULL) AND (taken_at IS NULL) = (taken_by IS NULL)),
 	CHECK (context_at IS NULL OR taken_at IS NOT NULL AND read_at IS NOT NULL)
@@ -68,10 +109,10 @@ CREATE TABLE contact (
 	UNIQUE (mesh_id, member)
 ) STRICT;
 CREATE INDEX contact_folded ON contact (mesh_id, folded);
-` + namePinSchema
+`
 
-// namePinSchema is what version 4 added: which members have borne a name.
-const namePinSchema = `
+// namePins are which members have borne a name.
+const namePins = `
 CREATE TABLE name_pin (
 	id           INTEGER PRIMARY KEY AUTOINCREMENT, -- rises in the order of first use
 	mesh_id      TEXT NOT NULL,
@@ -85,68 +126,6 @@ CREATE TABLE name_pin (
 ) STRICT;
 CREATE INDEX name_pin_folded ON name_pin (mesh_id, folded);
 `
-
-// fromVersion0 moves the messages of the table without a version. None of them
-// was verified.
-const fromVersion0 = `
-INSERT INTO message (id, mesh_id, session, dedupe_key, message_id, client_id, sender, member, name, sealing, body, error,
-	priority, reply_to, verified, doubt, wants_receipt, created_at, received_at, read_at)
-SELECT id, mesh_id, '', dedupe_key, message_id, client_id, sender, member, name, sealing, body, error,
-	priority, reply_to, 0, 'it came before senders were verified', 0, created_at, received_at, read_at
-FROM message_0 ORDER BY id;
-DROP TABLE message_0;
-`
-
-// fromVersion2 is what version 3 added.
-const fromVersion2 = `ALTER TABLE message ADD COLUMN maybe_seen INTEGER NOT NULL DEFAULT 0 CHECK (maybe_seen IN (0, 1));`
-
-// fromVersion4 is what version 5 added.
-const fromVersion4 = `ALTER TABLE message ADD COLUMN targets TEXT NOT NULL DEFAULT 'null';`
-
-// migrateInbox brings the database to inboxVersion, whichever process comes first.
-func migrateInbox(ctx context.Context, db *sql.DB) error {
-	if version, err := userVersion(ctx, db); err != nil || version == inboxVersion {
-		return err
-	}
-	tx, err := db.BeginTx(ctx, nil) // takes the write lock
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	version, err := userVersion(ctx, tx)
-	switch {
-	case err != nil:
-		return err
-	case version == inboxVersion:
-		return nil
-	case version != 0 && (version < 2 || version > 4):
-		return fmt.Errorf("version %d of the file is not supported, only up to %d is; is there a newer claudemesh?", version, inboxVersion)
-	}
-	var old bool
-	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'message')`).Scan(&old); err != nil {
-		return err
-	}
-	script := inboxSchema
-	switch {
-	case version == 2:
-		script = fromVersion2 + namePinSchema + fromVersion4
-	case version == 3:
-		script = namePinSchema + fromVersion4
-	case version == 4:
-		script = fromVersion4
-	case old:
-		script = "ALTER TABLE message RENAME TO message_0; DROP INDEX IF EXISTS message_unread;" + script + fromVersion0
-	}
-	script += fmt.Sprintf("PRAGMA user_version = %d;", inboxVersion)
-	_, err = tx.ExecContext(ctx, script)
-	if err == nil && (version == 2 || version == 3) {
-		err = pinContacts(ctx, tx)
-	}
-	if err != nil {
-		return fmt.Errorf("migrate to version %d: %w", inboxVersion, err)
-	}
-	return tx.Commit()
-}
 
 // pinContacts pins the names of the contacts that were met before version 4, in the
 // order in which they were.
@@ -184,23 +163,10 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-func userVersion(ctx context.Context, q querier) (version int, err error) {
-	err = q.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version)
-	return version, err
-}
-
 // inTx runs do in a transaction that holds the write lock from its begin. what
 // names it in errors.
 func (b *Inbox) inTx(ctx context.Context, what string, do func(tx *sql.Tx) error) error {
-	tx, err := b.db.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
-	if err := do(tx); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	if err := tx.Commit(); err != nil {
+	if err := disk.InTx(ctx, b.db, do); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil

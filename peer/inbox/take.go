@@ -1,4 +1,4 @@
-package peer
+package inbox
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -325,14 +327,14 @@ func (b *Inbox) Adopt(ctx context.Context, from, to string) (adopted int, err er
 // member's counts, whatever the filter says of that. It fails with ErrNoMessage or
 // ErrSeveralMessages.
 func (b *Inbox) Find(ctx context.Context, f Filter, id string) (Stored, error) {
-	if err := CheckMessageID(id); err != nil {
+	if err := peer.CheckMessageID(id); err != nil {
 		return Stored{}, fmt.Errorf("%w: %w", ErrNoMessage, err)
 	}
-	begins, ends := IDPatterns(id)
+	starts, ends := disk.StartsAndEnds(id)
 	list, err := storedRows(ctx, b.db, `SELECT `+storedColumns+` FROM message m
 		WHERE (`+ofFilter+` AND (m.taken_session IS NULL OR m.taken_session = ?2) OR m.mesh_id IN (SELECT value FROM json_each(?1)) AND m.taken_session = ?2)
 		AND (m.message_id LIKE ?4 ESCAPE '\' OR m.client_id LIKE ?4 ESCAPE '\' OR m.message_id LIKE ?5 ESCAPE '\' OR m.client_id LIKE ?5 ESCAPE '\')
-		ORDER BY m.id LIMIT 20`, f.args(begins, ends)...)
+		ORDER BY m.id LIMIT 20`, f.args(starts, ends)...)
 	if err != nil {
 		return Stored{}, fmt.Errorf("find message: %w", err)
 	}

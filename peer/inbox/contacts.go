@@ -1,4 +1,4 @@
-package peer
+package inbox
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/visible/alike"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -43,6 +44,12 @@ type Contact struct {
 // Confirmed reports whether the member's key was compared.
 func (c *Contact) Confirmed() bool { return !c.ConfirmedAt.IsZero() }
 
+// Doubts about a name; peer.DoubtNoName is another.
+const (
+	doubtOtherKey = "another key used this name before"
+	doubtAlike    = "the name looks like another's"
+)
+
 // Doubt returns why the name is not to be trusted, "" when it is.
 func (c *Contact) Doubt() string {
 	switch {
@@ -51,7 +58,7 @@ func (c *Contact) Doubt() string {
 	case c.Conflict:
 		return doubtOtherKey
 	case c.noName:
-		return doubtNoName
+		return peer.DoubtNoName
 	}
 	return ""
 }
@@ -100,7 +107,7 @@ func (c Contacts) VerifyRows(ctx context.Context, meshID string, rows []wire.Pee
 	err := c.inbox.inTx(ctx, "pin contacts", func(tx *sql.Tx) error {
 		for i := range rows {
 			t := &trust[i]
-			if t.Verified, t.Doubt = VerifyRow(&rows[i], now); !t.Verified {
+			if t.Verified, t.Doubt = peer.VerifyRow(&rows[i], now); !t.Verified {
 				continue
 			}
 			contact, err := meet(ctx, tx, meshID, rows[i].Pubkey, rows[i].MemberPubkey, rows[i].DisplayName, now)

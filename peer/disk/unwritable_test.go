@@ -1,4 +1,4 @@
-package peer
+package disk
 
 import (
 	"context"
@@ -10,12 +10,14 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/peer/configdir"
 )
 
 func TestUnwritable(t *testing.T) {
 	t.Parallel()
 	const instead = ", or set CLAUDEMESH_CONFIG_DIR to another directory"
-	dir := Dir(t.TempDir())
+	dir := configdir.Dir(t.TempDir())
 	if err := os.WriteFile(dir.Path("run"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +65,9 @@ func TestUnwritable(t *testing.T) {
 // What SQLite reports has neither a path nor the system's reason.
 func TestUnwritableDatabase(t *testing.T) {
 	t.Parallel()
-	dir := Dir(t.TempDir())
+	dir := configdir.Dir(t.TempDir())
 	path := dir.Path("x.db")
-	db, err := OpenDatabase(t.Context(), path)
+	db, err := Open(t.Context(), path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +92,7 @@ func TestUnwritableDatabase(t *testing.T) {
 func TestWritable(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for _, d := range []Dir{Dir(dir), Dir(filepath.Join(dir, "not", "there"))} {
+	for _, d := range []configdir.Dir{configdir.Dir(dir), configdir.Dir(filepath.Join(dir, "not", "there"))} {
 		if err := Writable(d); err != nil {
 			t.Errorf("%s: %v", d, err)
 		}
@@ -103,7 +105,7 @@ func TestWritable(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Writable(Dir(file)); !errors.As(err, &e) || !strings.Contains(e.Advice, file+" is a file in the place of a directory") {
+	if err := Writable(configdir.Dir(file)); !errors.As(err, &e) || !strings.Contains(e.Advice, file+" is a file in the place of a directory") {
 		t.Errorf("a file: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package peer
+package inbox
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -51,11 +52,11 @@ func (e *ChangedKeyError) Command() string {
 // Check fails with a *ChangedKeyError if what the user wrote, to, leads to a recipient
 // whose names are pinned to another key, or for whom a member that is known does not
 // vouch. A whole key always means that key. to is "" for who sent a message.
-func (c Contacts) Check(ctx context.Context, meshID, to string, r Recipient, members []wire.MemberRow) error {
+func (c Contacts) Check(ctx context.Context, meshID, to string, r peer.Recipient, members []wire.MemberRow) error {
 	if _, err := wire.ParseKey(to); err == nil {
 		return nil
 	}
-	err := c.check(ctx, meshID, to, r, r.namesIn(members))
+	err := c.check(ctx, meshID, to, r, namesIn(&r, members))
 	var changed *ChangedKeyError
 	if err == nil || errors.As(err, &changed) {
 		return err
@@ -65,15 +66,15 @@ func (c Contacts) Check(ctx context.Context, meshID, to string, r Recipient, mem
 
 // Accept is the user's word that the names of a recipient are its member's, as Check has
 // refused them.
-func (c Contacts) Accept(ctx context.Context, meshID string, r Recipient, members []wire.MemberRow, now time.Time) error {
+func (c Contacts) Accept(ctx context.Context, meshID string, r peer.Recipient, members []wire.MemberRow, now time.Time) error {
 	if r.Proven.IsZero() {
 		return errors.New("trust contact: no member vouches for the key")
 	}
-	return c.Trust(ctx, meshID, r.Proven, now, r.namesIn(members)...)
+	return c.Trust(ctx, meshID, r.Proven, now, namesIn(&r, members)...)
 }
 
 // namesIn returns by what a recipient is known: its name, and its member's.
-func (r *Recipient) namesIn(members []wire.MemberRow) []string {
+func namesIn(r *peer.Recipient, members []wire.MemberRow) []string {
 	names := []string{r.Name}
 	for i := range members {
 		if m := &members[i]; m.Pubkey == r.Proven && !strings.EqualFold(m.DisplayName, r.Name) {
@@ -83,7 +84,7 @@ func (r *Recipient) namesIn(members []wire.MemberRow) []string {
 	return names
 }
 
-func (c Contacts) check(ctx context.Context, meshID, to string, r Recipient, names []string) error {
+func (c Contacts) check(ctx context.Context, meshID, to string, r peer.Recipient, names []string) error {
 	found := r.Proven
 	if found.IsZero() {
 		found = r.Key
@@ -104,7 +105,7 @@ func (c Contacts) check(ctx context.Context, meshID, to string, r Recipient, nam
 	if r.Proven.IsZero() && met {
 		return &ChangedKeyError{r.Name, r.Member, known.Confirmed(), found, true, false}
 	}
-	if !isKeyStart(to) {
+	if !peer.IsKeyStart(to) {
 		return nil
 	}
 	// A key whose start is another's can be made.

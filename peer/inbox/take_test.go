@@ -1,4 +1,4 @@
-package peer
+package inbox
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -15,22 +16,22 @@ import (
 type mailTest struct {
 	*Inbox
 	t     *testing.T
-	dir   Dir
+	dir   peer.Dir
 	alice wire.Key
 	now   time.Time
 }
 
 func newMailTest(t *testing.T) *mailTest {
-	dir := Dir(t.TempDir())
+	dir := peer.Dir(t.TempDir())
 	return &mailTest{Inbox: openInbox(t, dir), t: t, dir: dir, alice: newKey(t).Public(), now: time.UnixMilli(1_795_460_363_351).UTC()}
 }
 
 // add stores a message that was sealed in some way.
-func (m *mailTest) add(session, id string, sealing Sealing, body string) bool {
+func (m *mailTest) add(session, id string, sealing peer.Sealing, body string) bool {
 	m.t.Helper()
-	in := Incoming{
+	in := peer.Incoming{
 		MessageID: id, ClientID: "client-" + id, Sender: m.alice, Member: m.alice, Name: "alice", Sealing: sealing,
-		Body: []byte(body), Priority: wire.Next, Verified: true, WantsReceipt: sealing == Direct, CreatedAt: m.now,
+		Body: []byte(body), Priority: wire.Next, Verified: true, WantsReceipt: sealing == peer.Direct, CreatedAt: m.now,
 	}
 	added, err := m.Add(m.t.Context(), Mailbox{"mesh", session}, &in, m.now)
 	if err != nil {
@@ -96,10 +97,10 @@ func (m *mailTest) want(what, got, want string) {
 func TestMailIsTakenOnce(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
-	m.add("s1", "m1", Direct, "x")
-	m.add("s2", "m2", Direct, "x")
-	m.add("s1", "m3", InMesh, "x")
-	m.add("", "m4", Direct, "x")
+	m.add("s1", "m1", peer.Direct, "x")
+	m.add("s2", "m2", peer.Direct, "x")
+	m.add("s1", "m3", peer.InMesh, "x")
+	m.add("", "m4", peer.Direct, "x")
 	m.want("session 1", m.unread("s1", true), "m1 m3 m4")
 	m.want("without the member's", m.unread("s1", false), "m1 m3")
 	m.want("the member", m.unread("", false), "m4")
@@ -128,8 +129,8 @@ func TestMailIsTakenOnce(t *testing.T) {
 func TestMailIsReleased(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
-	m.add("s1", "m1", Direct, "x")
-	m.add("", "m2", Direct, "x")
+	m.add("s1", "m1", peer.Direct, "x")
+	m.add("", "m2", peer.Direct, "x")
 	list, err := m.Unread(t.Context(), Filter{[]string{"mesh"}, "s1", true})
 	if err != nil || len(list) != 2 {
 		t.Fatal(list, err)
@@ -166,7 +167,7 @@ func TestMailThatMayHaveBeenSeen(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
 	for _, id := range []string{"m1", "m2", "m3"} {
-		m.add("s1", id, Direct, "x")
+		m.add("s1", id, peer.Direct, "x")
 	}
 	marks := func(toolUse string) (marks string) {
 		t.Helper()
@@ -204,21 +205,21 @@ func TestMailThatMayHaveBeenSeen(t *testing.T) {
 func TestMailForEverybody(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
-	m.add("", "m1", InMesh, "x")
+	m.add("", "m1", peer.InMesh, "x")
 	m.want("before the session's own came", m.unread("s1", true), "m1")
-	m.add("s1", "m1", InMesh, "x")
+	m.add("s1", "m1", peer.InMesh, "x")
 	m.want("own and the member's", m.unread("s1", true), "m1")
 	m.want("a session without one", m.unread("s2", true), "")
 	m.want("taken", m.take("s1", "tool1"), "m1")
 	m.want("afterwards", m.unread("s1", true), "")
 	m.want("for the person", m.unread("", false), "m1")
 
-	m.add("", "m2", InMesh, "x")
+	m.add("", "m2", peer.InMesh, "x")
 	m.want("the member's copy", m.take("s1", "tool2"), "m2")
-	if m.add("s1", "m2", InMesh, "x") {
+	if m.add("s1", "m2", peer.InMesh, "x") {
 		t.Error("the session gets its own copy too")
 	}
-	if !m.add("s2", "m2", InMesh, "x") {
+	if !m.add("s2", "m2", peer.InMesh, "x") {
 		t.Error("another session does not get its own")
 	}
 }
@@ -227,12 +228,12 @@ func TestMailForEverybody(t *testing.T) {
 func TestDirectMailComesAgainElsewhere(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
-	m.add("s1", "m1", Direct, "x")
-	m.add("", "m2", Direct, "x")
+	m.add("s1", "m1", peer.Direct, "x")
+	m.add("", "m2", peer.Direct, "x")
 	m.want("taken", m.take("s1", "tool1"), "m1 m2")
 	m.want("confirmed", m.confirm("s1", "tool1"), "m1 m2")
 	for _, id := range []string{"m1", "m2"} {
-		if m.add("s2", id, Direct, "x") || m.add("", id, Direct, "x") {
+		if m.add("s2", id, peer.Direct, "x") || m.add("", id, peer.Direct, "x") {
 			t.Errorf("%s is new again", id)
 		}
 	}
@@ -241,15 +242,15 @@ func TestDirectMailComesAgainElsewhere(t *testing.T) {
 func TestMailIsAdopted(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
-	m.add("old", "m1", Direct, "x")
+	m.add("old", "m1", peer.Direct, "x")
 	m.take("old", "tool1")
 	m.confirm("old", "tool1")
-	m.add("old", "m2", Direct, "x")
-	m.add("", "m3", Direct, "x")
+	m.add("old", "m2", peer.Direct, "x")
+	m.add("", "m3", peer.Direct, "x")
 	m.take("old", "tool2")
-	m.add("old", "m4", Direct, "x")
-	m.add("old", "m5", InMesh, "x")
-	m.add("new", "m5", InMesh, "x")
+	m.add("old", "m4", peer.Direct, "x")
+	m.add("old", "m5", peer.InMesh, "x")
+	m.add("new", "m5", peer.InMesh, "x")
 	n, err := m.Adopt(t.Context(), "old", "new")
 	if err != nil || n != 2 {
 		t.Errorf("%d adopted, %v", n, err)
@@ -267,7 +268,7 @@ func TestTakeFitsTheBudget(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
 	for i, n := range []int{30, 5, 5, 5, 100} {
-		m.add("s1", fmt.Sprint("m", i), Direct, strings.Repeat("é", n))
+		m.add("s1", fmt.Sprint("m", i), peer.Direct, strings.Repeat("é", n))
 	}
 	for _, tc := range []struct {
 		name                   string
@@ -295,10 +296,10 @@ func TestTakeFitsTheBudget(t *testing.T) {
 func TestFindMail(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
-	m.add("s1", "abcdefgh-1", Direct, "one")
-	m.add("s1", "abcdefgh-2", Direct, "two")
-	m.add("s2", "12345678", Direct, "another's")
-	m.add("", "87654321", Direct, "the member's")
+	m.add("s1", "abcdefgh-1", peer.Direct, "one")
+	m.add("s1", "abcdefgh-2", peer.Direct, "two")
+	m.add("s2", "12345678", peer.Direct, "another's")
+	m.add("", "87654321", peer.Direct, "the member's")
 	m.take("s1", "tool1")
 	m.confirm("s1", "tool1")
 	for _, tc := range []struct {
@@ -320,13 +321,13 @@ func TestFindMail(t *testing.T) {
 func TestLoadOfASender(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
-	m.add("s1", "m1", Direct, "12345")
+	m.add("s1", "m1", peer.Direct, "12345")
 	m.take("s1", "tool1")
-	m.add("s1", "m2", Direct, "123")
-	m.add("s1", "m3", Direct, "é")
-	m.add("s2", "m4", Direct, "x")
+	m.add("s1", "m2", peer.Direct, "123")
+	m.add("s1", "m3", peer.Direct, "é")
+	m.add("s2", "m4", peer.Direct, "x")
 	stranger := newKey(t).Public()
-	if _, err := m.Add(t.Context(), Mailbox{"mesh", "s1"}, &Incoming{MessageID: "m5", Sender: stranger, Body: []byte("1234"), CreatedAt: m.now}, m.now); err != nil {
+	if _, err := m.Add(t.Context(), Mailbox{"mesh", "s1"}, &peer.Incoming{MessageID: "m5", Sender: stranger, Body: []byte("1234"), CreatedAt: m.now}, m.now); err != nil {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct {
@@ -343,10 +344,10 @@ func TestLoadOfASender(t *testing.T) {
 func TestPruneForgetsWhatWasReadLongAgo(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
-	m.add("s1", "m1", Direct, "x")
+	m.add("s1", "m1", peer.Direct, "x")
 	m.take("s1", "tool1")
 	m.confirm("s1", "tool1")
-	m.add("s1", "m2", Direct, "x")
+	m.add("s1", "m2", peer.Direct, "x")
 	for _, tc := range []struct {
 		after time.Duration
 		want  int
@@ -365,7 +366,7 @@ func TestMemberMailIsTakenByOne(t *testing.T) {
 	m := newMailTest(t)
 	const messages = 40
 	for i := range messages {
-		m.add("", fmt.Sprint("m", i), Direct, "x")
+		m.add("", fmt.Sprint("m", i), peer.Direct, "x")
 	}
 	var group sync.WaitGroup
 	var mu sync.Mutex

@@ -1,4 +1,4 @@
-package peer
+package inbox
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -22,7 +23,7 @@ type names struct {
 }
 
 func newNames(t *testing.T) *names {
-	return &names{t: t, contacts: openInbox(t, Dir(t.TempDir())).Contacts(), own: newKey(t).Public(), now: time.UnixMilli(1_795_460_363_351).UTC()}
+	return &names{t: t, contacts: openInbox(t, peer.Dir(t.TempDir())).Contacts(), own: newKey(t).Public(), now: time.UnixMilli(1_795_460_363_351).UTC()}
 }
 
 func (n *names) member(name string) identity.KeyPair {
@@ -62,10 +63,10 @@ func (n *names) see() {
 }
 
 // to resolves and checks, as whoever sends does.
-func (n *names) to(to string) (Recipient, error) {
+func (n *names) to(to string) (peer.Recipient, error) {
 	n.t.Helper()
 	n.see()
-	r, err := Resolve(to, n.own, n.rows, n.members, n.now)
+	r, err := peer.Resolve(to, n.own, n.rows, n.members, n.now)
 	if err != nil {
 		return r, err
 	}
@@ -96,7 +97,7 @@ func (n *names) refused(to string, known wire.Key) *ChangedKeyError {
 func (n *names) accept(to string) {
 	n.t.Helper()
 	n.see()
-	r, err := Resolve(to, n.own, n.rows, n.members, n.now)
+	r, err := peer.Resolve(to, n.own, n.rows, n.members, n.now)
 	if err == nil {
 		err = n.contacts.Accept(n.t.Context(), "mesh", r, n.members, n.now)
 	}
@@ -215,7 +216,7 @@ func TestTwoMembersOfOneName(t *testing.T) {
 	t.Parallel()
 	n := newNames(t)
 	first, second := n.member("bob"), n.member("bob")
-	var several *AmbiguousError
+	var several *peer.AmbiguousError
 	if _, err := n.to("bob"); !errors.As(err, &several) {
 		t.Errorf("got %v", err)
 	}
@@ -251,7 +252,7 @@ func TestSubstitutedKeys(t *testing.T) {
 		if to == "Bob" {
 			m.members = nil // the broker hides the member
 		}
-		r, err := Resolve(to, m.own, m.rows, m.members, m.now)
+		r, err := peer.Resolve(to, m.own, m.rows, m.members, m.now)
 		if err != nil {
 			t.Fatal(name, err)
 		}
@@ -287,7 +288,7 @@ func mustKey(t *testing.T, text string) wire.Key {
 // Whoever asks first, of many at once, all agree on whose the name is.
 func TestRaceForAName(t *testing.T) {
 	t.Parallel()
-	dir := Dir(t.TempDir())
+	dir := peer.Dir(t.TempDir())
 	n := newNames(t)
 	n.member("bob")
 	n.member("bob")
@@ -326,7 +327,7 @@ func TestNameLikeAKey(t *testing.T) {
 	n.leads(bob.Public().String(), bob.Public())
 	n.leads(bob.Public().String()[:16], bob.Public())
 	n.member("deadbeef")
-	var nobody *NobodyError
+	var nobody *peer.NobodyError
 	if to, err := n.to("deadbeef"); !errors.As(err, &nobody) {
 		t.Errorf("deadbeef leads to %s, %v", to.Key.Short(), err)
 	}

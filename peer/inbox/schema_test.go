@@ -1,4 +1,4 @@
-package peer
+package inbox
 
 import (
 	"database/sql"
@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
 )
 
 // inboxSchema0 is the schema before there were versions.
@@ -35,9 +37,9 @@ CREATE INDEX IF NOT EXISTS message_unread ON message (mesh_id, id) WHERE read_at
 `
 
 // rawInbox opens the database of an inbox without its methods.
-func rawInbox(t *testing.T, dir Dir) *sql.DB {
+func rawInbox(t *testing.T, dir peer.Dir) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+dir.Path(InboxName)+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
+	db, err := sql.Open("sqlite", "file:"+dir.Path(FileName)+"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,14 +49,14 @@ func rawInbox(t *testing.T, dir Dir) *sql.DB {
 
 func TestInboxOfTheOldSchemaIsMigrated(t *testing.T) {
 	t.Parallel()
-	dir := Dir(t.TempDir())
+	dir := peer.Dir(t.TempDir())
 	alice := newKey(t).Public()
-	old := Incoming{MessageID: "m1", ClientID: "c1", Sender: alice, Member: alice}
+	old := peer.Incoming{MessageID: "m1", ClientID: "c1", Sender: alice, Member: alice}
 	db := rawInbox(t, dir)
 	if _, err := db.Exec(inboxSchema0); err != nil {
 		t.Fatal(err)
 	}
-	insert := func(id int64, m *Incoming, body string, readAt any) {
+	insert := func(id int64, m *peer.Incoming, body string, readAt any) {
 		t.Helper()
 		_, err := db.Exec(`INSERT INTO message (id, mesh_id, dedupe_key, message_id, client_id, sender, member, name, sealing, body, error, priority, reply_to, created_at, received_at, read_at)
 			VALUES (?, 'mesh', ?, ?, ?, ?, ?, 'alice', 'direct', ?, '', 'next', 'm0', 1000, 2000, ?)`,
@@ -64,14 +66,14 @@ func TestInboxOfTheOldSchemaIsMigrated(t *testing.T) {
 		}
 	}
 	insert(3, &old, "read", 3000)
-	insert(7, &Incoming{MessageID: "m2", Sender: alice, Member: alice}, "unread", nil)
+	insert(7, &peer.Incoming{MessageID: "m2", Sender: alice, Member: alice}, "unread", nil)
 	db.Close()
 
 	// Several processes come at the same moment.
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
-			b, err := OpenInbox(t.Context(), dir)
+			b, err := Open(t.Context(), dir)
 			if err != nil {
 				t.Error(err)
 				return
@@ -87,7 +89,7 @@ func TestInboxOfTheOldSchemaIsMigrated(t *testing.T) {
 	}
 	want := Stored{
 		ID: 3, MeshID: "mesh", MessageID: "m1", ClientID: "c1", From: "alice", Sender: alice.String(), Member: alice.String(), Doubt: "it came before senders were verified",
-		Sealing: Direct, Body: "read", Priority: "next", ReplyTo: "m0", CreatedAt: time.UnixMilli(1000).UTC(), ReceivedAt: time.UnixMilli(2000).UTC(), Read: true,
+		Sealing: peer.Direct, Body: "read", Priority: "next", ReplyTo: "m0", CreatedAt: time.UnixMilli(1000).UTC(), ReceivedAt: time.UnixMilli(2000).UTC(), Read: true,
 	}
 	if !reflect.DeepEqual(list[0], want) {
 		t.Errorf("got %+v, want %+v", list[0], want)
@@ -98,7 +100,7 @@ func TestInboxOfTheOldSchemaIsMigrated(t *testing.T) {
 	if added, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &old, time.Now()); err != nil || added {
 		t.Errorf("a message from before came again: %v, %v", added, err)
 	}
-	m := Incoming{MessageID: "m3", Sender: alice, CreatedAt: time.Now()}
+	m := peer.Incoming{MessageID: "m3", Sender: alice, CreatedAt: time.Now()}
 	if added, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &m, time.Now()); err != nil || !added {
 		t.Errorf("a new message: %v, %v", added, err)
 	}
@@ -113,7 +115,7 @@ func TestInboxOfTheOldSchemaIsMigrated(t *testing.T) {
 
 func TestInboxOfVersion2IsMigrated(t *testing.T) {
 	t.Parallel()
-	dir := Dir(t.TempDir())
+	dir := peer.Dir(t.TempDir())
 	openInbox(t, dir).Close()
 	if _, err := rawInbox(t, dir).Exec(`ALTER TABLE message DROP COLUMN maybe_seen; ALTER TABLE message DROP COLUMN targets; DROP TABLE name_pin; PRAGMA user_version = 2;
 		INSERT INTO message (mesh_id, session, dedupe_key, message_id, client_id, sender, member, name, sealing, body, error, priority, reply_to, verified, doubt, wants_receipt, created_at, received_at)
@@ -129,7 +131,7 @@ func TestInboxOfVersion2IsMigrated(t *testing.T) {
 
 func TestInboxOfVersion4IsMigrated(t *testing.T) {
 	t.Parallel()
-	dir := Dir(t.TempDir())
+	dir := peer.Dir(t.TempDir())
 	openInbox(t, dir).Close()
 	if _, err := rawInbox(t, dir).Exec(`ALTER TABLE message DROP COLUMN targets; PRAGMA user_version = 4;
 		INSERT INTO message (mesh_id, session, dedupe_key, message_id, client_id, sender, member, name, sealing, body, error, priority, reply_to, verified, doubt, wants_receipt, created_at, received_at)
@@ -137,7 +139,7 @@ func TestInboxOfVersion4IsMigrated(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := openInbox(t, dir)
-	if _, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &Incoming{MessageID: "m2", Targets: []string{"@ops", "*"}}, time.Now()); err != nil {
+	if _, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &peer.Incoming{MessageID: "m2", Targets: []string{"@ops", "*"}}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	list, err := b.List(t.Context(), "mesh", ListOptions{})
@@ -148,12 +150,12 @@ func TestInboxOfVersion4IsMigrated(t *testing.T) {
 
 func TestInboxOfALaterVersionIsRefused(t *testing.T) {
 	t.Parallel()
-	dir := Dir(t.TempDir())
+	dir := peer.Dir(t.TempDir())
 	openInbox(t, dir).Close()
 	if _, err := rawInbox(t, dir).Exec("PRAGMA user_version = 99"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenInbox(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "version 99") {
+	if _, err := Open(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "version 99") {
 		t.Errorf("got %v", err)
 	}
 }

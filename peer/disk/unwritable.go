@@ -1,4 +1,4 @@
-package peer
+package disk
 
 import (
 	"errors"
@@ -14,6 +14,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/claudemesh/claudemesh/internal/system"
+	"github.com/claudemesh/claudemesh/peer/configdir"
 )
 
 // UnwritableError tells that a file can't be used because of its disk, its mount or what
@@ -29,7 +30,7 @@ func (e *UnwritableError) Unwrap() error { return e.Err }
 
 // Unwritable returns an *UnwritableError around err when something in the directory, or
 // elsewhere on disk, failed for such a reason; else err itself.
-func Unwritable(d Dir, err error) error {
+func Unwritable(d configdir.Dir, err error) error {
 	var known *UnwritableError
 	if err == nil || errors.As(err, &known) {
 		return err
@@ -42,7 +43,7 @@ func Unwritable(d Dir, err error) error {
 }
 
 // reasonOf returns the path of what failed and the system's reason; nil when there is none.
-func reasonOf(d Dir, err error) (path string, reason error) {
+func reasonOf(d configdir.Dir, err error) (path string, reason error) {
 	var file *fs.PathError
 	var link *os.LinkError
 	var db *sqlite.Error
@@ -73,7 +74,7 @@ func reasonOf(d Dir, err error) (path string, reason error) {
 }
 
 // adviceOn puts a reason of the system in words; "" when it is none of those here.
-func adviceOn(d Dir, path string, reason error) string {
+func adviceOn(d configdir.Dir, path string, reason error) string {
 	if strings.HasSuffix(path, ".tmp") { // which is to replace another one
 		path = filepath.Dir(path)
 	}
@@ -114,7 +115,7 @@ func inTheWay(path string) string {
 
 // Writable reports, as an *UnwritableError, what keeps claudemesh from writing in its
 // directory: one of its files, or the disk. A directory that is not there is no reason.
-func Writable(d Dir) error {
+func Writable(d configdir.Dir) error {
 	if err := try(d); !errors.Is(err, fs.ErrNotExist) {
 		return Unwritable(d, err)
 	}
@@ -123,7 +124,7 @@ func Writable(d Dir) error {
 
 // try finds out whether files are open for writing without opening one: who closes a file
 // takes back all locks that this process holds on it, SQLite's too.
-func try(d Dir) error {
+func try(d configdir.Dir) error {
 	entries, err := os.ReadDir(string(d))
 	if err != nil {
 		return err
@@ -144,7 +145,7 @@ func try(d Dir) error {
 var kept = regexp.MustCompile(`\.(db(-.*)?|lock|log)$|^daemon\.json$`)
 
 // room writes and takes back as much as a large message needs.
-func room(d Dir) (err error) {
+func room(d configdir.Dir) (err error) {
 	const size = 256 << 10
 	file, err := os.CreateTemp(string(d), "room.*.tmp")
 	if err != nil {

@@ -1,17 +1,18 @@
-package peer
+package inbox
 
 import (
 	"errors"
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/visible/alike"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
 func TestContacts(t *testing.T) {
 	t.Parallel()
-	c := openInbox(t, Dir(t.TempDir())).Contacts()
+	c := openInbox(t, peer.Dir(t.TempDir())).Contacts()
 	now := time.UnixMilli(1_795_460_363_351).UTC()
 	bob, eve, third := newKey(t).Public(), newKey(t).Public(), newKey(t).Public()
 	pin := func(step, mesh string, member wire.Key, name, wantName string, with wire.Key) {
@@ -64,7 +65,7 @@ func TestContacts(t *testing.T) {
 // The members' own names go before those of their sessions.
 func TestContactsOfTheRoster(t *testing.T) {
 	t.Parallel()
-	b := openInbox(t, Dir(t.TempDir()))
+	b := openInbox(t, peer.Dir(t.TempDir()))
 	c := b.Contacts()
 	now := time.Now()
 	bob, eve, session := newKey(t), newKey(t), newKey(t).Public()
@@ -82,7 +83,7 @@ func TestContactsOfTheRoster(t *testing.T) {
 	if err != nil || len(got) != len(rows) {
 		t.Fatal(got, err)
 	}
-	for i, want := range []RowTrust{{true, "", "bob", false}, {false, doubtNoWord, "", false}, {true, "", "eve", false}, {false, "another key used this name before", "eve", false}} {
+	for i, want := range []RowTrust{{true, "", "bob", false}, {false, "no member vouches for the key", "", false}, {true, "", "eve", false}, {false, "another key used this name before", "eve", false}} {
 		if got[i] != want {
 			t.Errorf("row %d: got %+v, want %+v", i, got[i], want)
 		}
@@ -102,7 +103,7 @@ func TestContactsOfTheRoster(t *testing.T) {
 		verified bool
 		want     bool
 	}{{"m1", "eve", true, true}, {"m2", "bob", true, false}, {"m3", "eve", false, false}} {
-		m := Incoming{MessageID: tc.id, Sender: eve.Public(), Member: eve.Public(), Name: tc.name, Verified: tc.verified, CreatedAt: now}
+		m := peer.Incoming{MessageID: tc.id, Sender: eve.Public(), Member: eve.Public(), Name: tc.name, Verified: tc.verified, CreatedAt: now}
 		if !tc.verified {
 			m.Doubt = "because"
 		}

@@ -1,4 +1,4 @@
-package peer
+package inbox
 
 import (
 	"errors"
@@ -8,11 +8,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/claudemesh/claudemesh/peer"
 )
 
-func openInbox(t testing.TB, dir Dir) *Inbox {
+func openInbox(t testing.TB, dir peer.Dir) *Inbox {
 	t.Helper()
-	b, err := OpenInbox(t.Context(), dir)
+	b, err := Open(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,12 +24,12 @@ func openInbox(t testing.TB, dir Dir) *Inbox {
 
 func TestInboxKeepsMessagesInOrderAndOnce(t *testing.T) {
 	t.Parallel()
-	dir := Dir(t.TempDir())
+	dir := peer.Dir(t.TempDir())
 	b := openInbox(t, dir)
 	alice := newKey(t).Public()
 	now := time.UnixMilli(1_795_460_363_351)
 	for i := range 5 {
-		m := Incoming{MessageID: fmt.Sprint("m", i), Sender: alice, Sealing: Direct, Body: []byte{'a' + byte(i)}, CreatedAt: now, Name: "alice", Priority: "next"}
+		m := peer.Incoming{MessageID: fmt.Sprint("m", i), Sender: alice, Sealing: peer.Direct, Body: []byte{'a' + byte(i)}, CreatedAt: now, Name: "alice", Priority: "next"}
 		for _, want := range []bool{true, false} {
 			if has, err := b.Has(t.Context(), Mailbox{MeshID: "mesh"}, &m); err != nil || has == want {
 				t.Fatalf("message %d: has it %v, %v", i, has, err)
@@ -37,7 +39,7 @@ func TestInboxKeepsMessagesInOrderAndOnce(t *testing.T) {
 			}
 		}
 	}
-	unopened := Incoming{MessageID: "m0", Sender: newKey(t).Public(), Sealing: Unopened, Err: errors.New("no key"), CreatedAt: now}
+	unopened := peer.Incoming{MessageID: "m0", Sender: newKey(t).Public(), Sealing: peer.Unopened, Err: errors.New("no key"), CreatedAt: now}
 	if added, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &unopened, now); err != nil || !added {
 		t.Fatalf("added %v, %v", added, err)
 	}
@@ -52,11 +54,11 @@ func TestInboxKeepsMessagesInOrderAndOnce(t *testing.T) {
 		t.Fatalf("got %d, %v", len(list), err)
 	}
 	for i := range 5 {
-		if s := list[i]; s.Body != string(rune('a'+i)) || s.From != "alice" || s.Read || s.Sender != alice.String() || !s.CreatedAt.Equal(now) || s.Sealing != Direct {
+		if s := list[i]; s.Body != string(rune('a'+i)) || s.From != "alice" || s.Read || s.Sender != alice.String() || !s.CreatedAt.Equal(now) || s.Sealing != peer.Direct {
 			t.Errorf("message %d: %+v", i, s)
 		}
 	}
-	if s := list[5]; s.Error != "no key" || s.Body != "" || s.Sealing != Unopened || s.From != unopened.Sender.Short() || s.Member != "" {
+	if s := list[5]; s.Error != "no key" || s.Body != "" || s.Sealing != peer.Unopened || s.From != unopened.Sender.Short() || s.Member != "" {
 		t.Errorf("got %+v", s)
 	}
 	if err := b.MarkRead(t.Context(), list[:4], now); err != nil {
@@ -80,9 +82,9 @@ func TestInboxKeepsMessagesInOrderAndOnce(t *testing.T) {
 
 func TestInboxFilesAreTheOwnersAlone(t *testing.T) {
 	t.Parallel()
-	dir := Dir(t.TempDir())
+	dir := peer.Dir(t.TempDir())
 	b := openInbox(t, dir)
-	if _, err := b.Add(t.Context(), Mailbox{MeshID: "m"}, &Incoming{MessageID: "m"}, time.Now()); err != nil {
+	if _, err := b.Add(t.Context(), Mailbox{MeshID: "m"}, &peer.Incoming{MessageID: "m"}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"inbox.db", "inbox.db-wal", "inbox.db-shm"} {
@@ -94,7 +96,7 @@ func TestInboxFilesAreTheOwnersAlone(t *testing.T) {
 
 func TestInboxOfSeveralProcesses(t *testing.T) {
 	t.Parallel()
-	dir := Dir(t.TempDir())
+	dir := peer.Dir(t.TempDir())
 	alice := newKey(t).Public()
 	var group sync.WaitGroup
 	var mu sync.Mutex
@@ -103,7 +105,7 @@ func TestInboxOfSeveralProcesses(t *testing.T) {
 		b := openInbox(t, dir) // a database handle of its own, as a process has
 		group.Go(func() {
 			for i := range 25 {
-				isNew, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &Incoming{MessageID: fmt.Sprint(i), Sender: alice, Body: []byte("x")}, time.Now())
+				isNew, err := b.Add(t.Context(), Mailbox{MeshID: "mesh"}, &peer.Incoming{MessageID: fmt.Sprint(i), Sender: alice, Body: []byte("x")}, time.Now())
 				if err != nil {
 					t.Error(err)
 				}
@@ -124,13 +126,13 @@ func TestInboxOfSeveralProcesses(t *testing.T) {
 
 func TestInboxFilters(t *testing.T) {
 	t.Parallel()
-	b := openInbox(t, Dir(t.TempDir()))
+	b := openInbox(t, peer.Dir(t.TempDir()))
 	start := time.Date(2026, 3, 5, 12, 0, 0, 0, time.UTC)
 	bob, eve := newKey(t).Public(), newKey(t).Public()
 	if _, err := b.Contacts().Pin(t.Context(), "mesh", bob, "Bob", start); err != nil {
 		t.Fatal(err)
 	}
-	for i, m := range []Incoming{
+	for i, m := range []peer.Incoming{
 		{MessageID: "id-00000001", Sender: bob, Member: bob, Name: "Bob", Targets: []string{"@ops"}},
 		{MessageID: "id-00000002", Sender: eve, Member: eve, Name: "Ëve"},
 		{MessageID: "id-00000003", Sender: newKey(t).Public(), Member: bob, Name: "build", Targets: []string{"@dev", "*"}},

@@ -1,4 +1,4 @@
-package peer
+package inbox
 
 import (
 	"context"
@@ -9,16 +9,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// InboxName is the name of the inbox's file in the config directory.
-const InboxName = "inbox.db"
+// FileName is the name of the inbox's file in the config directory.
+const FileName = "inbox.db"
 
-const (
-	// keepRead is how long a message stays after it was read.
-	keepRead = 30 * 24 * time.Hour
-)
+// keepRead is how long a message stays after it was read.
+const keepRead = 30 * 24 * time.Hour
 
 // Inbox keeps received messages on disk, of all meshes of one Dir, and the names
 // under which members are known. Several processes may use it at once; every
@@ -31,32 +31,32 @@ type Mailbox struct {
 	Session string // the id of the Claude Code session; "": the member
 }
 
-// Stored is a message in the inbox. See Incoming for the fields; keys are empty
+// Stored is a message in the inbox. See peer.Incoming for the fields; keys are empty
 // when they are unknown.
 type Stored struct {
-	ID           int64     `json:"-"` // rises in the order of arrival
-	MeshID       string    `json:"-"`
-	Session      string    `json:"-"` // as in Mailbox
-	MessageID    string    `json:"messageId"`
-	ClientID     string    `json:"clientMessageId,omitempty"`
-	From         string    `json:"from"` // display name, else the start of the key
-	Sender       string    `json:"senderPubkey"`
-	Member       string    `json:"senderMemberPubkey,omitempty"`
-	Verified     bool      `json:"verified"`
-	Compared     bool      `json:"compared"` // Verified, and the user has compared the member's key
-	Doubt        string    `json:"doubt,omitempty"`
-	Sealing      Sealing   `json:"sealing"`
-	Body         string    `json:"body"`
-	Error        string    `json:"error,omitempty"`
-	Priority     string    `json:"priority"`
-	Topic        string    `json:"topic,omitempty"`
-	To           []string  `json:"to,omitempty"` // as Incoming.Targets
-	ReplyTo      string    `json:"replyTo,omitempty"`
-	CreatedAt    time.Time `json:"createdAt"`
-	ReceivedAt   time.Time `json:"receivedAt"`
-	Read         bool      `json:"read"` // shown before, or taken by a session
-	WantsReceipt bool      `json:"-"`
-	ContextAt    time.Time `json:"-"` // zero: not in a session's context
+	ID           int64        `json:"-"` // rises in the order of arrival
+	MeshID       string       `json:"-"`
+	Session      string       `json:"-"` // as in Mailbox
+	MessageID    string       `json:"messageId"`
+	ClientID     string       `json:"clientMessageId,omitempty"`
+	From         string       `json:"from"` // display name, else the start of the key
+	Sender       string       `json:"senderPubkey"`
+	Member       string       `json:"senderMemberPubkey,omitempty"`
+	Verified     bool         `json:"verified"`
+	Compared     bool         `json:"compared"` // Verified, and the user has compared the member's key
+	Doubt        string       `json:"doubt,omitempty"`
+	Sealing      peer.Sealing `json:"sealing"`
+	Body         string       `json:"body"`
+	Error        string       `json:"error,omitempty"`
+	Priority     string       `json:"priority"`
+	Topic        string       `json:"topic,omitempty"`
+	To           []string     `json:"to,omitempty"` // as Incoming.Targets
+	ReplyTo      string       `json:"replyTo,omitempty"`
+	CreatedAt    time.Time    `json:"createdAt"`
+	ReceivedAt   time.Time    `json:"receivedAt"`
+	Read         bool         `json:"read"` // shown before, or taken by a session
+	WantsReceipt bool         `json:"-"`
+	ContextAt    time.Time    `json:"-"` // zero: not in a session's context
 	// MaybeSeen tells that a session took it before, and nobody knows what became of it.
 	MaybeSeen bool `json:"-"`
 }
@@ -67,7 +67,7 @@ func (s *Stored) SenderKey() wire.Key { return keyOf(s.Sender) }
 // Proven returns the member that is proven to have sent the message, whatever it
 // calls itself; zero when none is.
 func (s *Stored) Proven() wire.Key {
-	if s.Verified || s.Doubt == doubtOtherKey || s.Doubt == doubtAlike || s.Doubt == doubtNoName {
+	if s.Verified || s.Doubt == doubtOtherKey || s.Doubt == doubtAlike || s.Doubt == peer.DoubtNoName {
 		return s.MemberKey()
 	}
 	return wire.Key{}
@@ -84,17 +84,12 @@ func keyOf(text string) wire.Key {
 	return key
 }
 
-// OpenInbox opens the inbox of a directory, which must exist, and creates it on
-// first use. What Add has stored survives a loss of power.
-func OpenInbox(ctx context.Context, d Dir) (*Inbox, error) {
-	path := d.Path(InboxName)
-	db, err := OpenDatabase(ctx, path)
+// Open opens the inbox of a directory, which must exist, and creates it on first use.
+// What Add has stored survives a loss of power.
+func Open(ctx context.Context, d peer.Dir) (*Inbox, error) {
+	db, err := disk.Open(ctx, d.Path(FileName), schema)
 	if err != nil {
 		return nil, fmt.Errorf("open inbox: %w", err)
-	}
-	if err := migrateInbox(ctx, db); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("open inbox %s: %w", path, err)
 	}
 	return &Inbox{db}, nil
 }
@@ -108,7 +103,7 @@ func (b *Inbox) Close() error { return b.db.Close() }
 // everybody comes to the member and to each session; one that has taken it as its
 // member's mail does not get it again. Under
 // a name that is another member's, the message is stored as not verified.
-func (b *Inbox) Add(ctx context.Context, box Mailbox, m *Incoming, now time.Time) (added bool, err error) {
+func (b *Inbox) Add(ctx context.Context, box Mailbox, m *peer.Incoming, now time.Time) (added bool, err error) {
 	member, reason := "", ""
 	if !m.Member.IsZero() {
 		member = m.Member.String()
@@ -154,7 +149,7 @@ func (b *Inbox) Add(ctx context.Context, box Mailbox, m *Incoming, now time.Time
 }
 
 // Has reports whether a message is there already, so that Add would change nothing.
-func (b *Inbox) Has(ctx context.Context, box Mailbox, m *Incoming) (has bool, err error) {
+func (b *Inbox) Has(ctx context.Context, box Mailbox, m *peer.Incoming) (has bool, err error) {
 	err = b.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM message WHERE mesh_id = ?1 AND dedupe_key = ?2 AND (session = ?3
 		OR session = '' AND taken_session = ?3 OR sealing = 'direct' AND ?4 = 'direct'))`,
 		box.MeshID, m.DedupeKey(), box.Session, string(m.Sealing)).Scan(&has)
@@ -233,7 +228,7 @@ func (b *Inbox) senders(ctx context.Context, meshID, from string) (_ string, err
 			return "", err
 		}
 		start := strings.ToLower(from)
-		byKey := isKeyStart(from) && (strings.HasPrefix(sender, start) || strings.HasPrefix(member, start))
+		byKey := peer.IsKeyStart(from) && (strings.HasPrefix(sender, start) || strings.HasPrefix(member, start))
 		if byKey || strings.EqualFold(name, from) || strings.EqualFold(known, from) {
 			found = append(found, sender+" "+name)
 		}
@@ -245,12 +240,12 @@ func (b *Inbox) senders(ctx context.Context, meshID, from string) (_ string, err
 // Mail returns a message of the member's own mail, read or not, by its MessageID or 8
 // characters or more of its start or end. It fails with ErrNoMessage or ErrSeveralMessages.
 func (b *Inbox) Mail(ctx context.Context, meshID, id string) (Stored, error) {
-	if err := CheckMessageID(id); err != nil {
+	if err := peer.CheckMessageID(id); err != nil {
 		return Stored{}, fmt.Errorf("%w: %w", ErrNoMessage, err)
 	}
-	begins, ends := IDPatterns(id)
+	starts, ends := disk.StartsAndEnds(id)
 	list, err := storedRows(ctx, b.db, `SELECT `+storedColumns+` FROM message m WHERE m.mesh_id = ?1 AND m.session = ''
-		AND (m.message_id LIKE ?2 ESCAPE '\' OR m.message_id LIKE ?3 ESCAPE '\') ORDER BY m.message_id = ?4 DESC LIMIT 2`, meshID, begins, ends, id)
+		AND (m.message_id LIKE ?2 ESCAPE '\' OR m.message_id LIKE ?3 ESCAPE '\') ORDER BY m.message_id = ?4 DESC LIMIT 2`, meshID, starts, ends, id)
 	switch {
 	case err != nil:
 		return Stored{}, fmt.Errorf("find message: %w", err)

@@ -1,4 +1,4 @@
-package peer
+package inbox
 
 import (
 	"context"

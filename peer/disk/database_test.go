@@ -1,4 +1,4 @@
-package peer
+package disk
 
 import (
 	"path/filepath"
@@ -12,7 +12,7 @@ func TestJournalOfADatabase(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x.db")
 	for _, tc := range []struct{ kind, want string }{{"", "wal"}, {"NFS", "delete"}, {"NFS", "delete"}, {"", "wal"}} {
-		db, err := openDatabase(t.Context(), path, tc.kind, nil)
+		db, err := open(t.Context(), path, tc.kind, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,7 +28,7 @@ func TestJournalOfADatabase(t *testing.T) {
 		}
 	}
 	// A process of an older version has the file open, with a log.
-	old, err := openDatabase(t.Context(), path, "", []string{"busy_timeout(0)"})
+	old, err := open(t.Context(), path, "", []string{"busy_timeout(0)"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestJournalOfADatabase(t *testing.T) {
 	if _, err := old.ExecContext(t.Context(), `INSERT INTO x VALUES (1)`); err != nil {
 		t.Fatal(err)
 	}
-	db, err := openDatabase(t.Context(), path, "NFS", []string{"busy_timeout(0)"})
+	db, err := open(t.Context(), path, "NFS", []string{"busy_timeout(0)"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,130 @@
+package disk
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+
+	_ "modernc.org/sqlite" // the driver
+
+	"github.com/claudemesh/claudemesh/internal/netfs"
+	"github.com/claudemesh/claudemesh/peer/configdir"
+)
+
+// NetworkFS says what is wrong with a directory for databases, and what to do, when it is
+// on a network file system of a kind, see netfs.Kind; "" when kind is "".
+func NetworkFS(d configdir.Dir, kind string) string {
+	if kind == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s is on a network file system (%s): its databases do without their write-ahead log, which is slower, and rely on that system's locks; "+
+		"set CLAUDEMESH_CONFIG_DIR to a directory on a local disk", d, kind)
+}
+
+// Step brings a database from one version of its schema to the next.
+type Step func(ctx context.Context, tx *sql.Tx) error
+
+// SQL returns the step that runs a script of SQL.
+func SQL(script string) Step {
+	return func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, script)
+		return err
+	}
+}
+
+// Open opens an SQLite database that is this user's alone (mode 0600), or creates it, and
+// takes the steps to its schema that the file has not taken yet; SQLite's user_version
+// counts them. Several processes may open it at once. What was written survives a loss of
+// power once the call has returned.
+func Open(ctx context.Context, path string, steps []Step, pragmas ...string) (*sql.DB, error) {
+	db, err := open(ctx, path, netfs.Kind(path), pragmas)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if err := migrate(ctx, db, steps); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	return db, nil
+}
+
+// open opens a database on a file system of a kind, see netfs.Kind. The write-ahead log
+// needs memory that all processes share that have the file open; processes on two machines
+// share none.
+func open(ctx context.Context, path, kind string, pragmas []string) (*sql.DB, error) {
+	// SQLite would create the file with the mode of the umask.
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	file.Close()
+	pragmas = append([]string{"busy_timeout(10000)", "synchronous(FULL)"}, pragmas...)
+	if kind == "" {
+		pragmas = append(pragmas, "journal_mode(WAL)")
+	}
+	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"_pragma": pragmas, "_txlock": {"immediate"}}.Encode()}
+	db, err := sql.Open("sqlite", dsn.String())
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1) // one writer; others wait in line here instead of for the file
+	if kind != "" {
+		// This fails while another process has the file open with a log; then the log stays.
+		_, _ = db.ExecContext(ctx, `PRAGMA journal_mode(DELETE)`)
+	}
+	return db, nil
+}
+
+// migrate takes all steps that are left in one transaction, whichever process comes first.
+func migrate(ctx context.Context, db *sql.DB, steps []Step) error {
+	if version, err := userVersion(ctx, db); err != nil || version == len(steps) {
+		return err
+	}
+	return InTx(ctx, db, func(tx *sql.Tx) error {
+		version, err := userVersion(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if version < 0 || version > len(steps) {
+			return fmt.Errorf("schema version %d is of a newer claudemesh; this one knows versions up to %d, so update it", version, len(steps))
+		}
+		for i, step := range steps[version:] {
+			if err := step(ctx, tx); err != nil {
+				return fmt.Errorf("migrate to version %d: %w", version+i+1, err)
+			}
+		}
+		_, err = tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", len(steps)))
+		return err
+	})
+}
+
+func userVersion(ctx context.Context, q interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}) (version int, err error) {
+	err = q.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version)
+	return version, err
+}
+
+// InTx runs do in a transaction that holds the write lock from its begin, and commits it if
+// do returns nil.
+func InTx(ctx context.Context, db *sql.DB, do func(*sql.Tx) error) error {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	if err := do(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// StartsAndEnds returns the patterns of SQL's LIKE, with \ as the escape, for texts that
+// start and that end with part.
+func StartsAndEnds(part string) (starts, ends string) {
+	literal := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(part)
+	return literal + "%", "%" + literal
+}
