@@ -133,27 +133,33 @@ func (c *client) send(f frame) {
 	}
 }
 
-// next returns the next frame of a type, passing over system pushes.
+// read returns the next frame; what says what the caller waits for.
+func (c *client) read(what string) (f frame) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
+	defer cancel()
+	_, data, err := c.ws.Read(ctx)
+	if err == nil {
+		err = json.Unmarshal(data, &f)
+	}
+	if err != nil {
+		c.t.Fatalf("waiting for %s: %v", what, err)
+	}
+	return f
+}
+
+// next returns the next frame, which must be of the given type. It passes over system
+// pushes.
 func (c *client) next(kind string) frame {
 	c.t.Helper()
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
-		_, data, err := c.ws.Read(ctx)
-		cancel()
-		if err != nil {
-			c.t.Fatalf("waiting for %s: %v", kind, err)
+		switch f := c.read(kind); {
+		case f["subtype"] == "system":
+		case f["type"] != kind:
+			c.t.Fatalf("got %v, want %s", f, kind)
+		default:
+			return f
 		}
-		var f frame
-		if err := json.Unmarshal(data, &f); err != nil {
-			c.t.Fatal(err)
-		}
-		if f["subtype"] == "system" {
-			continue
-		}
-		if f["type"] != kind {
-			c.t.Fatalf("got %s, want %s", data, kind)
-		}
-		return f
 	}
 }
 

@@ -1,8 +1,6 @@
 package broker_test
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
@@ -40,7 +38,13 @@ func (k *keeper) ask() (whole bool) {
 		request["since"] = k.version
 	}
 	k.send(request)
-	list := k.next("peers_list")
+	list := k.read("peers_list")
+	for list["type"] == wire.TypeRosterChanged { // sent before the broker read the request
+		list = k.read("peers_list")
+	}
+	if list["type"] != "peers_list" {
+		k.t.Fatalf("got %v, want peers_list", list)
+	}
 	if _, part := list["since"]; !part {
 		whole, k.rows = true, make(map[string]frame)
 	} else if list["since"] != k.version {
@@ -74,38 +78,21 @@ func (k *keeper) compare(all *client) {
 func (c *client) frames() (list []string) {
 	c.t.Helper()
 	c.send(frame{"type": "message_status", "_reqId": "end", "messageId": "00000000"})
-	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
-	defer cancel()
 	for {
-		_, data, err := c.ws.Read(ctx)
-		if err != nil {
-			c.t.Fatalf("after %v: %v", list, err)
-		}
-		var f struct{ Type, Event, Code string }
-		if err := json.Unmarshal(data, &f); err != nil {
-			c.t.Fatal(err)
-		}
-		if f.Type == "error" {
+		f := c.read("an error")
+		if f["type"] == "error" {
 			return list
 		}
-		list = append(list, strings.TrimSpace(f.Type+" "+f.Event))
+		event, _ := f["event"].(string)
+		list = append(list, strings.TrimSpace(f["type"].(string)+" "+event))
 	}
 }
 
 // event returns the next system push.
 func (c *client) event() (f frame) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
-	defer cancel()
 	for f["event"] == nil {
-		_, data, err := c.ws.Read(ctx)
-		if err == nil {
-			f = nil
-			err = json.Unmarshal(data, &f)
-		}
-		if err != nil {
-			c.t.Fatalf("waiting for a system push: %v", err)
-		}
+		f = c.read("a system push")
 	}
 	return f
 }

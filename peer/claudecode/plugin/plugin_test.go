@@ -1,7 +1,9 @@
 package plugin
 
 import (
+	"bufio"
 	"encoding/json"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -201,10 +203,33 @@ func TestProgramGone(t *testing.T) {
 func TestMonitorWaitsNoLonger(t *testing.T) {
 	t.Parallel()
 	monitor := patientCommand(peer.Dir(t.TempDir()), filepath.Join(t.TempDir(), "claudemesh"), "monitor")
-	// Its parent ends at once; the output is at its end when the monitor is.
-	out, err := exec.CommandContext(t.Context(), "/bin/sh", "-c", `/bin/sh -c "$0" & echo left`, monitor).CombinedOutput()
-	if err != nil || string(out) != "left\n" {
-		t.Errorf("%q, %v", out, err)
+	// A shell learns the number of its parent when it starts, so the parent stays until
+	// the monitor's shell has said that it runs.
+	parent := exec.CommandContext(t.Context(), "/bin/sh", "-c", `/bin/sh -c "$0" & read -r line`, "echo runs; "+monitor)
+	in, err := parent.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	parent.Stdout = w
+	err = parent.Start()
+	_ = w.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	if line, err := lines.ReadString('\n'); err != nil || line != "runs\n" {
+		t.Errorf("%q, %v", line, err)
+	}
+	_ = in.Close()
+	_ = parent.Wait() // it fails: the parent was waiting for a line
+	// The output is at its end when the monitor is.
+	if rest, err := io.ReadAll(lines); err != nil || len(rest) > 0 {
+		t.Errorf("%q, %v", rest, err)
 	}
 }
 
