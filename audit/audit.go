@@ -28,37 +28,37 @@ const (
 	Routed         Kind = "message_routed"
 )
 
-// Hash is a SHA-256; the zero Hash stands before the first entry.
+// Hash is a SHA-256; the zero Hash precedes the first entry.
 type Hash [sha256.Size]byte
 
-// Event is what happened, before it has its place in the chain.
+// Event is what happened; Extend turns it into an Entry of the chain.
 type Event struct {
 	MeshID wire.ID
 	At     time.Time // to the millisecond
 	Kind   Kind
 	Actor  string // a member id, or Broker
-	Detail string // a JSON object of routing facts, see Detail
+	Detail string // a JSON object of routing facts; see Detail
 }
 
 // Entry is one link of a mesh's chain.
 type Entry struct {
 	Event
 	Seq  int64 // from 1, without gaps
-	Prev Hash  // of the entry before; zero for the first
+	Prev Hash  // of the previous entry; zero for the first
 	Hash Hash
 }
 
-// Head is the newest link of a chain; the zero Head is the start of an empty one.
+// Head identifies the newest entry of a chain; the zero Head is that of an empty chain.
 type Head struct {
 	Seq  int64
 	Hash Hash
 }
 
-// Store reads the log; entries are appended by the journal's commits.
+// Store reads the log. The journal's commits append entries.
 type Store interface {
-	// AuditMeshes lists the meshes that have entries or a head.
+	// AuditMeshes lists the meshes that have entries or a recorded head.
 	AuditMeshes(ctx context.Context) ([]wire.ID, error)
-	// AuditHead returns the head as recorded beside the chain.
+	// AuditHead returns the head that is recorded next to the chain.
 	AuditHead(ctx context.Context, meshID wire.ID) (Head, error)
 	// AuditEntries returns up to limit entries with Seq > after, in order of Seq.
 	AuditEntries(ctx context.Context, meshID wire.ID, after int64, limit int) ([]Entry, error)

@@ -21,7 +21,7 @@ var (
 	testTime  = time.Date(2026, 3, 4, 5, 6, 7, 891_234_567, time.UTC)
 )
 
-// chain makes n entries of a mesh and their head.
+// chain returns n entries of a mesh and their head.
 func chain(meshID wire.ID, n int) ([]Entry, Head) {
 	var head Head
 	entries := make([]Entry, n)
@@ -117,8 +117,8 @@ func TestIntactChains(t *testing.T) {
 	}
 }
 
-// TestTampering changes a chain of ten in every way and looks for the entry that
-// is named.
+// TestTampering tampers with a chain of ten entries in every way and checks which entry
+// the error names.
 func TestTampering(t *testing.T) {
 	t.Parallel()
 	rehash := func(e *Entry) { e.Hash = e.hash() }
@@ -188,7 +188,7 @@ func TestTampering(t *testing.T) {
 			extra, _ := Extend(l.heads[testMesh], Event{MeshID: testMesh, At: testTime, Kind: PeerLeft, Actor: Broker, Detail: "{}"})
 			return append(e, extra)
 		}, 11, BeyondHead},
-		{"everything written anew", func(_ *log, e []Entry) []Entry {
+		{"everything rewritten", func(_ *log, e []Entry) []Entry {
 			var head Head
 			for i := range e {
 				e[i].Event.Actor = "x"
@@ -210,7 +210,7 @@ func TestTampering(t *testing.T) {
 			_, err := VerifyMesh(t.Context(), inOrderGiven{l}, testMesh)
 			var bad *BadEntry
 			if !errors.As(err, &bad) {
-				t.Fatalf("not found: %v", err)
+				t.Fatalf("not detected: %v", err)
 			}
 			if *bad != (BadEntry{testMesh, c.seq, c.reason}) {
 				t.Errorf("%v; want entry %d: %s", err, c.seq, c.reason)
@@ -222,8 +222,8 @@ func TestTampering(t *testing.T) {
 	}
 }
 
-// inOrderGiven answers with all entries at once, whatever their numbers, as a
-// database would whose index was tampered with.
+// inOrderGiven returns all entries at once, whatever their numbers, like a database
+// with a tampered index.
 type inOrderGiven struct{ *log }
 
 func (l inOrderGiven) AuditEntries(_ context.Context, meshID wire.ID, after int64, _ int) ([]Entry, error) {
@@ -294,8 +294,8 @@ func TestVerifyAll(t *testing.T) {
 	}
 }
 
-// TestDetailsNeedNoEscape keeps the promise that no JSON encoder changes a
-// detail on its way to a client.
+// TestDetailsNeedNoEscape checks that no JSON encoder can change a detail on its way to
+// a client.
 func TestDetailsNeedNoEscape(t *testing.T) {
 	t.Parallel()
 	id, key := wire.ID{0xab}, wire.Key{0xcd}
@@ -345,7 +345,7 @@ func TestDetailsNeedNoEscape(t *testing.T) {
 	}
 }
 
-// The detail of a routed message is the JSON that encoding/json makes of it.
+// RoutedDetail.text must return the same JSON as encoding/json.
 func TestRoutedDetailIsJSON(t *testing.T) {
 	t.Parallel()
 	for _, target := range []Target{Direct, Group, Topic, All, Many} {

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// encodingVersion begins every hashed entry.
+// encodingVersion is the first byte of every hashed entry.
 const encodingVersion = 1
 
 // String returns the hash as 64 lower-case hex digits.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
-// Extend makes the event the next entry of the chain that ends in head, and
-// returns it with the new head. The event's time is cut to the millisecond. All
-// events given to one chain must be of its mesh.
+// Extend turns the event into the next entry of the chain that ends in head, and
+// returns the entry and the new head. It truncates the event's time to the
+// millisecond. All events of a chain must belong to its mesh.
 func Extend(head Head, e Event) (Entry, Head) {
 	e.At = time.UnixMilli(e.At.UnixMilli()).UTC()
 	entry := Entry{Event: e, Seq: head.Seq + 1, Prev: head.Hash}
@@ -23,9 +23,9 @@ func Extend(head Head, e Event) (Entry, Head) {
 	return entry, Head{Seq: entry.Seq, Hash: entry.Hash}
 }
 
-// hash computes what Hash must be; the package comment defines it.
+// hash computes the entry's Hash as the package comment defines it.
 func (e *Entry) hash() Hash {
-	// On the stack for entries of usual size.
+	// 512 bytes on the stack are enough for entries of usual size.
 	b := make([]byte, 0, 512)
 	b = append(b, encodingVersion)
 	b = append(b, e.MeshID[:]...)

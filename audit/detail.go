@@ -10,23 +10,23 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Broker is the actor of what the broker did by itself.
+// Broker is the actor of an event that the broker caused itself.
 const Broker = "broker"
 
-// Detail is what an entry says beyond its kind. There is one type for each kind,
-// and its fields are all there is: ids, keys, numbers and words of closed sets,
-// never a text that somebody typed. Written as JSON none of them needs an escape
-// and all are compact, so that no JSON encoder on the way changes what was hashed.
+// Detail is the content of an entry beyond its kind, with one type per kind. The fields
+// hold only ids, keys, numbers and words from closed sets, never text that somebody
+// typed. Their JSON is compact and needs no escapes, so that no JSON encoder on the way
+// changes the hashed text.
 type Detail interface {
 	kind() Kind
 }
 
-// MeshCreatedDetail is of the entry that begins a mesh.
+// MeshCreatedDetail is the detail of MeshCreated, the first entry of a mesh.
 type MeshCreatedDetail struct {
 	Slug string `json:"slug"` // as validated by package mesh
 }
 
-// MemberJoinedDetail is of a new member.
+// MemberJoinedDetail is the detail of MemberJoined: a new member.
 type MemberJoinedDetail struct {
 	Member wire.ID  `json:"member"`
 	Key    wire.Key `json:"key"`
@@ -34,26 +34,26 @@ type MemberJoinedDetail struct {
 	Invite wire.ID  `json:"invite"` // zero for the owner
 }
 
-// MemberRemovedDetail is of a member who was barred.
+// MemberRemovedDetail is the detail of MemberRemoved: a member was removed for good.
 type MemberRemovedDetail struct {
 	Member wire.ID  `json:"member"`
 	Key    wire.Key `json:"key"`
 }
 
-// MemberBannedDetail is of a member who was barred until somebody takes that back.
+// MemberBannedDetail is the detail of MemberBanned: a member was banned until an unban.
 type MemberBannedDetail MemberRemovedDetail
 
-// MemberUnbannedDetail is of a member who was let in again.
+// MemberUnbannedDetail is the detail of MemberUnbanned: a ban ended.
 type MemberUnbannedDetail MemberRemovedDetail
 
-// RoleChangedDetail is of a member whose role was changed.
+// RoleChangedDetail is the detail of RoleChanged: a member got another role.
 type RoleChangedDetail struct {
 	Member wire.ID `json:"member"`
 	From   string  `json:"from"`
 	To     string  `json:"to"`
 }
 
-// InviteCreatedDetail is of a new invite.
+// InviteCreatedDetail is the detail of InviteCreated: a new invite.
 type InviteCreatedDetail struct {
 	Invite    wire.ID `json:"invite"`
 	Kind      string  `json:"kind"` // link or token
@@ -62,28 +62,29 @@ type InviteCreatedDetail struct {
 	ExpiresAt int64   `json:"expires_at"` // Unix ms
 }
 
-// InviteRevokedDetail is of an invite that was ended.
+// InviteRevokedDetail is the detail of InviteRevoked: an invite was revoked.
 type InviteRevokedDetail struct {
 	Invite wire.ID `json:"invite"`
 }
 
-// PeerJoinedDetail is of a presence that began.
+// PeerJoinedDetail is the detail of PeerJoined: a presence began.
 type PeerJoinedDetail struct {
 	Presence wire.ID  `json:"presence"`
 	Member   wire.ID  `json:"member"`
-	Key      wire.Key `json:"key"` // as peers see it
+	Key      wire.Key `json:"key"` // the key that peers see
 }
 
-// PeerReturnedDetail is of a presence that came back.
+// PeerReturnedDetail is the detail of PeerReturned: a presence returned.
 type PeerReturnedDetail PeerJoinedDetail
 
-// PeerLeftDetail is of a presence that ended.
+// PeerLeftDetail is the detail of PeerLeft: a presence ended.
 type PeerLeftDetail PeerJoinedDetail
 
-// PeerKickedDetail is of a presence that was sent away.
+// PeerKickedDetail is the detail of PeerKicked: somebody kicked or disconnected a
+// presence.
 type PeerKickedDetail PeerJoinedDetail
 
-// Target says how a message was addressed, without saying to whom.
+// Target says how a message was addressed, but not to whom.
 type Target string
 
 // The ways to address a message.
@@ -92,10 +93,10 @@ const (
 	Group  Target = "group"
 	Topic  Target = "topic"
 	All    Target = "all"
-	Many   Target = "many" // several of these
+	Many   Target = "many" // several of the above
 )
 
-// RoutedDetail is of a message that was accepted.
+// RoutedDetail is the detail of Routed: the broker accepted a message.
 type RoutedDetail struct {
 	Message    wire.ID       `json:"message"`
 	Target     Target        `json:"target"`
@@ -118,21 +119,22 @@ func (PeerReturnedDetail) kind() Kind   { return PeerReturned }
 func (PeerLeftDetail) kind() Kind       { return PeerLeft }
 func (RoutedDetail) kind() Kind         { return Routed }
 
-// NewEvent makes the event that d tells of. The actor is a member's id in its
-// wire form, or Broker.
+// NewEvent returns the event with the detail d. The actor is a member's id in its wire
+// form, or Broker.
 func NewEvent(meshID wire.ID, at time.Time, actor string, d Detail) Event {
 	if r, ok := d.(RoutedDetail); ok {
 		return Event{MeshID: meshID, At: at, Kind: Routed, Actor: actor, Detail: r.text()}
 	}
 	text, err := json.Marshal(d)
 	if err != nil {
-		// The types above hold nothing that JSON cannot say.
+		// Can't happen: JSON can encode all detail types.
 		panic(fmt.Sprintf("audit: encode %T: %v", d, err))
 	}
 	return Event{MeshID: meshID, At: at, Kind: d.kind(), Actor: actor, Detail: string(text)}
 }
 
-// text is the JSON of the detail, without reflection: there is one for each message.
+// text returns the JSON of the detail. It avoids reflection because it runs for each
+// message.
 func (d *RoutedDetail) text() string {
 	b := make([]byte, 0, 160)
 	b = append(b, `{"message":"`...)

@@ -1,33 +1,34 @@
-// Package audit is the log of what was routed and of who came and went: one
-// hash chain per mesh, append only, without a word of what was said.
+// Package audit implements the audit log: one append-only hash chain per mesh. The
+// log records which messages were routed and which peers and members joined and left.
+// It never records a message's content.
 //
 // # The hash
 //
-// The hash of an entry is the SHA-256 of these bytes, one after the other.
+// The hash of an entry is the SHA-256 of the following fields, concatenated.
 // Integers are big-endian, times are Unix milliseconds in two's complement:
 //
 //	offset  size  field
 //	0       1     version of this encoding, 1
 //	1       16    mesh id
-//	17      8     sequence number: 1 for the first entry of a mesh, then 1 more each
+//	17      8     sequence number: 1 for the first entry of a mesh, then ascending by 1
 //	25      8     time
 //	33      4+k   kind:   its length in bytes (4), then its k bytes of UTF-8
 //	..      4+a   actor:  likewise
 //	..      4+d   detail: likewise, exactly as it is stored
-//	..      32    hash of the entry before, zeros for the first
+//	..      32    hash of the previous entry, zeros for the first
 //
-// Every text has its length before it, so no two entries have the same bytes.
+// Every text follows its length, so different entries never have the same bytes.
 //
 // # What a chain proves
 //
-// The number and hash of the newest entry, the head, are recorded beside the
-// chain. [VerifyMesh] finds an entry that was changed, removed, inserted or
-// moved, and a tail that was cut off or added. Whoever can write to the database
-// can still compute a whole new chain with a new head; against that helps only
-// to keep the head of a [Report] somewhere else and to compare.
+// The storage records the number and hash of the newest entry, the head, next to the
+// chain. [VerifyMesh] finds an entry that was changed, removed, inserted or moved, and
+// a tail that was cut off or added. An attacker who can write to the database can
+// still compute a whole new chain with a new head. To detect that, keep the head of a
+// [Report] somewhere else and compare it later.
 //
 // # Concurrency
 //
-// Everything here is a pure function of its arguments or reads a [Store];
-// whoever extends a chain sees to it that nobody else does.
+// Every function is pure or only reads a [Store]. A caller that extends a chain must
+// make sure that nobody else extends it at the same time.
 package audit

@@ -8,7 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// TestRowsSurviveJSON verifies a chain that went over the wire.
+// TestRowsSurviveJSON verifies a chain after a round trip through JSON.
 func TestRowsSurviveJSON(t *testing.T) {
 	t.Parallel()
 	entries, head := chain(testMesh, 12)
@@ -36,8 +36,8 @@ func TestRowsSurviveJSON(t *testing.T) {
 	}
 }
 
-// TestTamperedDetailStaysReadable: one bad row must not spoil a whole answer,
-// and must not pass for a good one.
+// TestTamperedDetailStaysReadable checks that one bad row neither makes the whole
+// answer unreadable nor passes verification.
 func TestTamperedDetailStaysReadable(t *testing.T) {
 	t.Parallel()
 	for _, detail := range []string{"", "{", "not json", "{}}", "\xff", `"` + "\xff" + `"`} {
@@ -74,7 +74,7 @@ func TestFromRowRefuses(t *testing.T) {
 		{"seq 0", func(r *wire.AuditRow) { r.Seq = 0 }},
 		{"negative seq", func(r *wire.AuditRow) { r.Seq = -1 }},
 		{"no detail", func(r *wire.AuditRow) { r.Detail = nil }},
-		{"detail no JSON", func(r *wire.AuditRow) { r.Detail = json.RawMessage("{") }},
+		{"detail not JSON", func(r *wire.AuditRow) { r.Detail = json.RawMessage("{") }},
 		{"short prev", func(r *wire.AuditRow) { r.Prev = r.Prev[1:] }},
 		{"no hash", func(r *wire.AuditRow) { r.Hash = "" }},
 		{"upper-case hash", func(r *wire.AuditRow) { r.Hash = "AB" + r.Hash[2:] }},
@@ -92,8 +92,8 @@ func TestFromRowRefuses(t *testing.T) {
 	}
 }
 
-// FuzzFromRow: what FromRow takes comes back from Row unchanged, and nothing
-// that differs from a genuine entry is taken for it.
+// FuzzFromRow checks that Row returns unchanged what FromRow accepts, and that no other
+// entry passes for a genuine one.
 func FuzzFromRow(f *testing.F) {
 	entries, _ := chain(testMesh, 2)
 	for _, e := range entries {

@@ -11,19 +11,19 @@ import (
 // Reason says what is wrong with a chain at some entry.
 type Reason string
 
-// The reasons, in the order in which they are looked for.
+// The reasons, in the order in which Verify and VerifyMesh check them. They complete
+// the sentence "entry 5 is …".
 const (
-	Missing     Reason = "missing"                                          // there is no such entry, but there are later ones
-	OutOfOrder  Reason = "out of order"                                     // its number was there before
-	Altered     Reason = "altered: its content does not match its hash"     // or its number, mesh or link
-	Unlinked    Reason = "not linked to the entry before it"                // one of the two was replaced
-	TailMissing Reason = "missing: the recorded end of the log comes later" // this and all after it
+	Missing     Reason = "missing"                                      // there are later entries
+	OutOfOrder  Reason = "out of order"                                 // an earlier entry has the same or a higher number
+	Altered     Reason = "altered: its content doesn't match its hash"  // content includes number, mesh and link
+	Unlinked    Reason = "not linked to the previous entry"             // somebody replaced one of the two
+	TailMissing Reason = "missing: the log is recorded as ending later" // with all later entries
 	BeyondHead  Reason = "added after the recorded end of the log"
-	HeadAltered Reason = "not the entry that was recorded as the end of the log"
+	HeadAltered Reason = "not the entry that is recorded as the end of the log"
 )
 
-// BadEntry is the error about the first entry of a mesh's chain that is not as
-// it was written.
+// BadEntry is the error for the first entry of a mesh's chain that was tampered with.
 type BadEntry struct {
 	MeshID wire.ID
 	Seq    int64
@@ -35,10 +35,10 @@ func (b *BadEntry) Error() string {
 	return fmt.Sprintf("audit log of mesh %s: entry %d is %s", b.MeshID, b.Seq, b.Reason)
 }
 
-// Verify checks that the entries, in this order, continue the mesh's chain from
-// head, and returns the new head; it fails with *BadEntry. The zero Head checks
-// from the chain's start. For a part of a chain give {Seq - 1, Prev} of its first
-// entry: then all is proven but that the part belongs where it claims.
+// Verify checks that the entries, in this order, continue the mesh's chain after head,
+// and returns the new head. The error is a *BadEntry. The zero Head checks from the
+// start of the chain. To check a part of a chain, pass {Seq - 1, Prev} of its first
+// entry: this proves everything except that the part belongs where it claims to.
 func Verify(meshID wire.ID, head Head, entries []Entry) (Head, error) {
 	for i := range entries {
 		e := &entries[i]
@@ -61,25 +61,24 @@ func Verify(meshID wire.ID, head Head, entries []Entry) (Head, error) {
 	return head, nil
 }
 
-// Report is about a chain that was found intact.
+// Report describes an intact chain.
 type Report struct {
 	MeshID wire.ID
 	Head   Head // Head.Seq is the number of entries
 }
 
-// verifyPage is how many entries are in memory at a time.
+// verifyPage is the number of entries in memory at a time.
 const verifyPage = 1000
 
-// VerifyMesh checks the whole chain of a mesh against its recorded head; it fails
-// with *BadEntry, or with what the Store fails with. Entries may be appended
-// meanwhile: it ends when it has caught up. With an error, the report's head is
-// the last entry that is good.
+// VerifyMesh checks the whole chain of a mesh against its recorded head. The error is a
+// *BadEntry or wraps an error of the Store. The broker may append entries meanwhile;
+// VerifyMesh ends when it has caught up. On error, the report's head is the last good
+// entry.
 func VerifyMesh(ctx context.Context, store Store, meshID wire.ID) (Report, error) {
 	report := Report{MeshID: meshID}
 	for {
-		// The head is read before the page. An entry comes in one transaction with
-		// the head that names it, so a page that is empty lacks nothing but what
-		// this head promised.
+		// Read the head before the page: an entry and its head are committed in one
+		// transaction, so the page contains at least the entries up to this head.
 		recorded, err := store.AuditHead(ctx, meshID)
 		if err != nil {
 			return report, fmt.Errorf("read audit head of mesh %s: %w", meshID, err)
@@ -97,7 +96,7 @@ func VerifyMesh(ctx context.Context, store Store, meshID wire.ID) (Report, error
 	}
 }
 
-// checkHead compares the end of a chain with the head that was recorded.
+// checkHead compares the end of a chain with the recorded head.
 func checkHead(meshID wire.ID, end, recorded Head) error {
 	switch {
 	case end.Seq < recorded.Seq:
@@ -110,8 +109,8 @@ func checkHead(meshID wire.ID, end, recorded Head) error {
 	return nil
 }
 
-// VerifyAll checks the chains of all meshes. The reports are of the intact ones;
-// the error joins the *BadEntry of each of the others. What the Store fails with
+// VerifyAll checks the chains of all meshes. It returns a report for each intact chain,
+// and an error that joins the *BadEntry of each other chain. An error of the Store
 // ends the check.
 func VerifyAll(ctx context.Context, store Store) ([]Report, error) {
 	meshes, err := store.AuditMeshes(ctx)

@@ -7,10 +7,9 @@ import (
 	"golang.org/x/crypto/nacl/box"
 )
 
-// SealAnonymous seals message for the owner of an x25519 public key, as
-// libsodium's crypto_box_seal; the sender stays unknown and can't open it
-// again. A v1 claim carries such a key. It fails with ErrBadKey for a public
-// key of small order.
+// SealAnonymous seals message for the owner of an x25519 public key, like libsodium's
+// crypto_box_seal. The sender stays anonymous and can't open the result. A v1 claim
+// carries such a key. SealAnonymous returns ErrBadKey for a public key of small order.
 func SealAnonymous(to [32]byte, message []byte) ([]byte, error) {
 	if smallOrder(to) {
 		return nil, fmt.Errorf("seal anonymously: %w: x25519 public key of small order", ErrBadKey)
@@ -22,8 +21,8 @@ func SealAnonymous(to [32]byte, message []byte) ([]byte, error) {
 	return sealed, nil
 }
 
-// OpenAnonymous opens, with an x25519 secret key, what was sealed for its
-// public key. It fails with ErrOpen.
+// OpenAnonymous opens a message from SealAnonymous with the x25519 secret key. The
+// error is ErrOpen.
 func OpenAnonymous(secretX25519 [32]byte, sealed []byte) ([]byte, error) {
 	if len(sealed) < box.AnonymousOverhead || smallOrder([32]byte(sealed)) {
 		return nil, fmt.Errorf("open anonymous: %w", ErrOpen)
@@ -39,9 +38,10 @@ func OpenAnonymous(secretX25519 [32]byte, sealed []byte) ([]byte, error) {
 	return message, nil
 }
 
-// smallOrder reports whether every secret key shares the same, known key with
-// this public key. Package box lets that pass, libsodium does not. Which secret
-// key it is tried with makes no difference: all are multiples of the cofactor.
+// smallOrder reports whether the public key has small order: then the shared key is
+// the same, known one for every secret key. Package box accepts such keys, libsodium
+// doesn't. The check works with any secret key, since all are multiples of the
+// cofactor.
 func smallOrder(public [32]byte) bool {
 	_, err := curve25519.X25519(make([]byte, 32), public[:])
 	return err != nil

@@ -11,7 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// minusOne is the order of the main subgroup less one, as a scalar.
+// minusOne is the order of the main subgroup minus one, as a scalar.
 var minusOne = func() *edwards25519.Scalar {
 	one, err := edwards25519.NewScalar().SetCanonicalBytes(append([]byte{1}, make([]byte, 31)...))
 	if err != nil {
@@ -20,22 +20,21 @@ var minusOne = func() *edwards25519.Scalar {
 	return one.Negate(one)
 }()
 
-// PublicToX25519 converts an ed25519 public key to the x25519 key of the same
-// owner, as libsodium's crypto_sign_ed25519_pk_to_curve25519. It fails with
-// ErrBadKey for what is not the canonical encoding of a point, and for points
-// of small order or outside the main subgroup: those would make the shared key
-// predictable.
+// PublicToX25519 converts an ed25519 public key to the x25519 key of the same owner,
+// like libsodium's crypto_sign_ed25519_pk_to_curve25519. It returns ErrBadKey unless
+// key is the canonical encoding of a point of the main subgroup without small order:
+// other points would make the shared key predictable.
 func PublicToX25519(key wire.Key) ([32]byte, error) {
 	p, err := new(edwards25519.Point).SetBytes(key[:])
 	if err != nil || !bytes.Equal(p.Bytes(), key[:]) || !inMainSubgroup(p) {
-		return [32]byte{}, fmt.Errorf("%w: %s is no usable ed25519 public key", ErrBadKey, key.Short())
+		return [32]byte{}, fmt.Errorf("%w: %s isn't a usable ed25519 public key", ErrBadKey, key.Short())
 	}
 	return [32]byte(p.BytesMontgomery()), nil
 }
 
-// SecretToX25519 converts an ed25519 key pair to the x25519 secret key of the
-// same owner, as libsodium's crypto_sign_ed25519_sk_to_curve25519. It panics
-// for the zero KeyPair.
+// SecretToX25519 converts an ed25519 key pair to the x25519 secret key of the same
+// owner, like libsodium's crypto_sign_ed25519_sk_to_curve25519. It panics for the zero
+// KeyPair.
 func SecretToX25519(k identity.KeyPair) [32]byte {
 	seed := k.Seed()
 	h := sha512.Sum512(seed[:])
@@ -44,9 +43,9 @@ func SecretToX25519(k identity.KeyPair) [32]byte {
 	return [32]byte(h[:32])
 }
 
-// inMainSubgroup reports whether the order of p is the large prime. Adding p
-// once more to (order - 1)·p gives the neutral point then; the neutral point itself,
-// which passes that, has order 1. Public keys need no constant time.
+// inMainSubgroup reports whether the order of p is the large prime: then
+// (order - 1)·p + p is the neutral point. It excludes the neutral point itself, which
+// has order 1. Public keys need no constant time.
 func inMainSubgroup(p *edwards25519.Point) bool {
 	neutral := edwards25519.NewIdentityPoint()
 	q := new(edwards25519.Point).VarTimeDoubleScalarBaseMult(minusOne, p, edwards25519.NewScalar())

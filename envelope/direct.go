@@ -10,10 +10,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// SealDirect seals plaintext from one key to another, as libsodium's
-// crypto_box_easy. The nonce is 16 random bytes and 8 that tell the sender from
-// the recipient. Nonce and ciphertext are standard base64 with padding; the
-// ciphertext is 16 bytes longer than the plaintext before that. It fails with
+// SealDirect seals plaintext from one key to another, like libsodium's crypto_box_easy.
+// The nonce consists of 16 random bytes and 8 bytes that distinguish the sender from
+// the recipient. Nonce and ciphertext are in standard base64 with padding; before the
+// encoding, the ciphertext is 16 bytes longer than the plaintext. The error is
 // ErrBadKey.
 func SealDirect(from identity.KeyPair, to wire.Key, plaintext []byte) (nonce, ciphertext string, err error) {
 	shared, err := sharedKey(from, to)
@@ -25,9 +25,9 @@ func SealDirect(from identity.KeyPair, to wire.Key, plaintext []byte) (nonce, ci
 	return nonce, ciphertext, nil
 }
 
-// OpenDirect opens what from sealed to the key pair to. It fails with
-// ErrBadNonce, ErrBadEncoding, ErrBadKey, ErrOpen, or with ErrReflected for what
-// the holder of to has sealed for from.
+// OpenDirect opens a message that from sealed for to. It returns ErrBadNonce,
+// ErrBadEncoding, ErrBadKey or ErrOpen, or ErrReflected for a message that to sealed
+// for from.
 func OpenDirect(to identity.KeyPair, from wire.Key, nonce, ciphertext string) ([]byte, error) {
 	n, sealed, err := decodeSealed(nonce, ciphertext)
 	if err != nil {
@@ -52,11 +52,10 @@ const (
 	markPart   = nonceSize - randomPart
 )
 
-// directNonce makes a nonce that shows who seals for whom: the key of a
-// crypto_box is the same in both directions, so without that whoever carries a
-// message could bring it back to its sender as one of the recipient's. Clients of
-// protocol v1 take any nonce; theirs, all random, pass for marked by a chance of
-// 2⁻⁶⁴.
+// directNonce returns a nonce that shows the direction of the message. A crypto_box has
+// the same key in both directions. Without the mark, a broker could send a message back
+// to its sender as if the recipient had written it. v1 clients accept any nonce; their
+// own random nonces look marked with a probability of 2⁻⁶⁴.
 func directNonce(from, to wire.Key) [nonceSize]byte {
 	n := newNonce()
 	mark := directionMark(from, to, n[:randomPart])

@@ -1,31 +1,35 @@
-// Package envelope seals what peers say to each other so that nobody between
-// them can read it, the broker least of all, and opens it again.
+// Package envelope encrypts and decrypts the messages between peers, end to end: the
+// broker and everybody else between the peers can't read them.
 //
 //	for one recipient   SealDirect, OpenDirect        crypto_box_easy
 //	for the whole mesh  SealMesh, OpenMesh            crypto_secretbox_easy
 //	for an x25519 key   SealAnonymous, OpenAnonymous  crypto_box_seal
 //	for an invite link  LinkSecret                    HKDF-SHA256, crypto_secretbox_easy
 //
-// All of it is what libsodium does under the names on the right, with ed25519
-// keys converted to x25519 as libsodium converts them, so clients of protocol
-// v1 open what is sealed here and the other way round. Nonces are 24 bytes, all
-// random, or for direct messages 16 of them. What goes on the wire is standard base64 with padding, what goes in
-// links and files base64url without; only the canonical encoding is read.
+// The functions are compatible with those of libsodium on the right. They convert
+// ed25519 keys to x25519 like libsodium. So v1 clients open what this package seals,
+// and this package opens what v1 clients seal. Nonces have 24 bytes; all are random,
+// or 16 of them in a direct message. Text on the wire is standard base64 with padding,
+// text in links and files is base64url without padding. Only canonical encodings are
+// accepted.
 //
-// Opening fails with ErrBadNonce, ErrBadEncoding or ErrBadKey when the input is
-// not what it should be, and with ErrOpen when it is but was sealed for another
-// key or was changed; ErrReflected is told of below. It never returns plaintext
-// together with an error, and no error tells anything of what was sealed.
+// The Open functions return ErrBadNonce, ErrBadEncoding or ErrBadKey for malformed
+// input, and ErrOpen for input that was sealed for another key or changed. They never
+// return plaintext together with an error, and no error quotes the plaintext.
 //
-// What a seal proves: a direct message was sealed by one of the two keys, so by
-// the sender or by the recipient itself, as crypto_box has it. What this package
-// sealed for another does not open as that other's (ErrReflected), so for a
-// recipient that seals with this package only, it was the sender. A mesh message
-// was sealed by somebody who has the mesh key. An anonymous one proves nothing
-// of its sender. None of them proves that it is not a repetition of an earlier
-// one; that is for the receiver of messages to see.
+// What a seal proves:
 //
-// MeshKey, LinkSecret and InvitePayload never show their secrets when they are
-// printed, logged or marshalled. All values are immutable and everything here
-// is safe for concurrent use.
+//   - A direct message was sealed with one of the two keys: by the sender or by the
+//     recipient itself, a property of crypto_box. OpenDirect refuses a message that
+//     the recipient sealed with this package (ErrReflected). So if the recipient seals
+//     only with this package, the sender sealed the message.
+//   - A mesh message was sealed by somebody who has the mesh key.
+//   - An anonymous message proves nothing about its sender.
+//
+// No seal proves that a message isn't a replay of an earlier one; the receiver of the
+// messages has to detect that.
+//
+// MeshKey, LinkSecret and InvitePayload never show their secrets when they are printed,
+// logged or marshalled. All values are immutable, and everything is safe for concurrent
+// use.
 package envelope

@@ -8,9 +8,8 @@ import (
 
 const nonceSize = 24
 
-// decodeBase64 reads s in the given encoding and refuses every spelling but the
-// one that the encoding itself would write: stray bits at the end, and the line
-// breaks that package base64 skips.
+// decodeBase64 reads s in the given encoding. It accepts only the canonical form: it
+// refuses stray bits at the end, and the line breaks that package base64 skips.
 func decodeBase64(enc *base64.Encoding, s string) ([]byte, error) {
 	raw, err := enc.Strict().DecodeString(s)
 	if err != nil || enc.EncodedLen(len(raw)) != len(s) {
@@ -19,8 +18,8 @@ func decodeBase64(enc *base64.Encoding, s string) ([]byte, error) {
 	return raw, nil
 }
 
-// decodeSecret reads the 32 bytes of a secret in base64url without padding. The
-// zero secret is everybody's and so nobody's.
+// decodeSecret reads the 32 bytes of a secret in base64url without padding. It refuses
+// the zero secret, which everybody knows.
 func decodeSecret(s string) (secret [32]byte, err error) {
 	raw, err := decodeBase64(base64.RawURLEncoding, s)
 	if err != nil {
@@ -35,7 +34,7 @@ func decodeSecret(s string) (secret [32]byte, err error) {
 	return [32]byte(raw), nil
 }
 
-// decodeSealed reads the two strings that carry a message on the wire.
+// decodeSealed reads the nonce and ciphertext of a message on the wire.
 func decodeSealed(nonce, ciphertext string) (n [nonceSize]byte, box []byte, err error) {
 	raw, err := decodeBase64(base64.StdEncoding, nonce)
 	if err != nil || len(raw) != nonceSize {

@@ -17,7 +17,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// vectors were made with libsodium, see testdata/README.md.
+// vectors come from libsodium; see testdata/README.md.
 type vectors struct {
 	Keys []struct {
 		Name, Secret, XSecret, XPublic string
@@ -72,7 +72,7 @@ func generate(t testing.TB) identity.KeyPair {
 	return k
 }
 
-// assertRefused fails unless an opening failed with want and gave nothing else.
+// assertRefused fails unless err is want and there is no plaintext.
 func assertRefused(t *testing.T, name string, plaintext []byte, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
@@ -149,8 +149,8 @@ func TestDirectRoundTrip(t *testing.T) {
 	}
 }
 
-// Whoever carries a message must not be able to bring it back to its sender as
-// one of the recipient's.
+// The broker must not be able to send a message back to its sender as if the recipient
+// had written it.
 func TestDirectIsNotReflected(t *testing.T) {
 	t.Parallel()
 	alice, bob := generate(t), generate(t)
@@ -161,7 +161,7 @@ func TestDirectIsNotReflected(t *testing.T) {
 	got, err := OpenDirect(alice, bob.Public(), nonce, ciphertext)
 	assertRefused(t, "reflected", got, err, ErrReflected)
 
-	// A note to oneself has one direction only.
+	// A message to oneself has no direction.
 	nonce, ciphertext, err = SealDirect(alice, alice.Public(), []byte("text"))
 	if err != nil {
 		t.Fatal(err)
@@ -230,8 +230,8 @@ func TestMeshRoundTrip(t *testing.T) {
 	}
 }
 
-// A v1 client broadcasts the base64 of the plain text beside a random nonce.
-// That must never pass for something that was sealed.
+// A v1 client broadcasts the base64 of the plain text, with a random nonce. Such a
+// message must never pass for a sealed one.
 func TestMeshRefusesUnsealedText(t *testing.T) {
 	t.Parallel()
 	nonce, _, err := SealMesh(NewMeshKey(), nil)
@@ -243,7 +243,7 @@ func TestMeshRefusesUnsealedText(t *testing.T) {
 	assertRefused(t, "plain text", got, err, ErrOpen)
 }
 
-func TestSealedTextIsRead(t *testing.T) {
+func TestOpenRefusesMalformedText(t *testing.T) {
 	t.Parallel()
 	alice, bob, key := generate(t), generate(t), NewMeshKey()
 	directNonce, directBox, err := SealDirect(alice, bob.Public(), []byte("12345"))
@@ -279,11 +279,11 @@ func TestSealedTextIsRead(t *testing.T) {
 			{"nonce with a line break", kind.nonce[:8] + "\n" + kind.nonce[8:], kind.box, ErrBadNonce},
 			{"another nonce", base64.StdEncoding.EncodeToString(make([]byte, 24)), kind.box, ErrOpen},
 			{"no ciphertext", kind.nonce, "", ErrOpen},
-			{"cut below the overhead", kind.nonce, base64.StdEncoding.EncodeToString(raw[:15]), ErrOpen},
+			{"shorter than the overhead", kind.nonce, base64.StdEncoding.EncodeToString(raw[:15]), ErrOpen},
 			{"cut", kind.nonce, base64.StdEncoding.EncodeToString(raw[:20]), ErrOpen},
 			{"longer", kind.nonce, base64.StdEncoding.EncodeToString(append(bytes.Clone(raw), 0)), ErrOpen},
-			{"no base64", kind.nonce, "!" + kind.box[1:], ErrBadEncoding},
-			{"cut base64", kind.nonce, kind.box[:len(kind.box)-1], ErrBadEncoding},
+			{"not base64", kind.nonce, "!" + kind.box[1:], ErrBadEncoding},
+			{"truncated base64", kind.nonce, kind.box[:len(kind.box)-1], ErrBadEncoding},
 			{"line break", kind.nonce, kind.box + "\n", ErrBadEncoding},
 			{"line break within", kind.nonce, kind.box[:4] + "\r\n" + kind.box[4:], ErrBadEncoding},
 			{"base64url", kind.nonce, "-_" + kind.box[2:], ErrBadEncoding},
@@ -376,7 +376,7 @@ func TestAnonymousRoundTrip(t *testing.T) {
 	}
 }
 
-// Under a public key of small order everybody knows the shared key.
+// With a public key of small order, everybody knows the shared key.
 func TestAnonymousRefusesSmallOrder(t *testing.T) {
 	t.Parallel()
 	eight, err := hex.DecodeString("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800")
@@ -397,8 +397,8 @@ func TestAnonymousRefusesSmallOrder(t *testing.T) {
 	}
 }
 
-// sealUnder seals anonymously with an ephemeral key of small order, which needs
-// no secret: any gives the same shared key.
+// sealUnder seals anonymously with an ephemeral key of small order. It needs no secret,
+// since every secret gives the same shared key.
 func sealUnder(t *testing.T, ephemeral, to [32]byte) []byte {
 	t.Helper()
 	h, err := blake2b.New(24, nil)

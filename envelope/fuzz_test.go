@@ -13,7 +13,7 @@ func sealRaw(s LinkSecret, text string) string {
 	return base64.RawURLEncoding.EncodeToString(secretbox.Seal(nonce[:], []byte(text), &nonce, &key))
 }
 
-// Whatever comes over the wire, only what was sealed under the key opens.
+// FuzzOpen checks that only a message sealed with the key opens.
 func FuzzOpen(f *testing.F) {
 	v := loadVectors(f)
 	key, err := ParseMeshKey(v.Mesh[0].Key)
@@ -38,7 +38,7 @@ func FuzzOpen(f *testing.F) {
 			t.Fatal("plaintext came with an error")
 		}
 		if (directErr == nil || meshErr == nil) && !sealed[nonce+" "+ciphertext] {
-			t.Fatalf("opened what nobody sealed: %q, %q", nonce, ciphertext)
+			t.Fatalf("opened an unsealed message: %q, %q", nonce, ciphertext)
 		}
 	})
 }
@@ -57,13 +57,13 @@ func FuzzParseLinkSecret(f *testing.F) {
 		}
 		key, keyErr := ParseMeshKey(s)
 		if (keyErr == nil) != (err == nil) || key.Encode() != secret.Encode() {
-			t.Fatalf("mesh keys and link secrets are read differently: %v, %v", keyErr, err)
+			t.Fatalf("ParseMeshKey and ParseLinkSecret differ: %v, %v", keyErr, err)
 		}
 	})
 }
 
-// FuzzOpenInvite tries text both as it would come from a hostile broker and as
-// what a hostile inviter could have sealed.
+// FuzzOpenInvite tries the text both as input from a hostile broker and as the payload
+// of a hostile inviter.
 func FuzzOpenInvite(f *testing.F) {
 	secret, err := ParseLinkSecret("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE")
 	if err != nil {
@@ -74,7 +74,7 @@ func FuzzOpenInvite(f *testing.F) {
 	f.Add(`{"rootKey":null}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		if p, err := secret.OpenInvite(text); err == nil || p != (InvitePayload{}) {
-			t.Fatalf("opened what was not sealed: %v", err)
+			t.Fatalf("opened an unsealed payload: %v", err)
 		}
 		p, err := secret.OpenInvite(sealRaw(secret, text))
 		if err != nil {

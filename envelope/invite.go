@@ -15,23 +15,22 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// The two keys of a link are derived for distinct purposes (RFC 5869 §3.2), so
-// that neither tells anything of the other.
+// The two keys of a link are derived for distinct purposes (RFC 5869 §3.2), so that
+// one key reveals nothing about the other.
 const (
 	claimKeyInfo   = "claudemesh invite v2 claim key"
 	payloadKeyInfo = "claudemesh invite v2 payload key"
 )
 
-// LinkSecret is the secret part of an invite link. It stands in the fragment of
-// the link's URL, which browsers and clients keep to themselves, so the broker
-// never sees it. Two keys come from it: one that signs claims, whose public half
-// the broker knows, and one under which the broker keeps the InvitePayload
-// without being able to read or change it. The zero LinkSecret holds no secret;
-// ClaimKey panics on it.
+// LinkSecret is the secret part of an invite link. It is in the fragment of the link's
+// URL, which browsers and clients don't send, so the broker never sees it. Two keys are
+// derived from it: the claim key, which signs claims and whose public half the broker
+// knows, and the key that seals the InvitePayload, which the broker stores but can't
+// read or change. The zero LinkSecret holds no secret; ClaimKey panics on it.
 type LinkSecret struct{ secret secret }
 
-// InvitePayload is what a joining member has to know and the broker must not
-// tell or forge. It is sealed as JSON.
+// InvitePayload is what a joining member needs to know and the broker must not be able
+// to read or forge. It is sealed as JSON.
 type InvitePayload struct {
 	MeshID      string   `json:"meshId"`
 	Slug        string   `json:"slug"`
@@ -41,11 +40,11 @@ type InvitePayload struct {
 	Inviter     wire.Key `json:"inviter"`
 }
 
-// NewLinkSecret makes a fresh random secret.
+// NewLinkSecret returns a new random secret.
 func NewLinkSecret() LinkSecret { return LinkSecret{randomSecret()} }
 
-// ParseLinkSecret reads 32 bytes in base64url without padding. It fails with
-// ErrBadEncoding, or with ErrBadKey for another length or all zeros.
+// ParseLinkSecret reads 32 bytes in base64url without padding. It returns
+// ErrBadEncoding, or ErrBadKey for another length or all zeros.
 func ParseLinkSecret(s string) (LinkSecret, error) {
 	b, err := decodeSecret(s)
 	if err != nil {
@@ -63,9 +62,9 @@ func (s LinkSecret) IsZero() bool { return s.secret == nil }
 // ClaimKey returns the key pair that signs claims of the invite.
 func (s LinkSecret) ClaimKey() identity.KeyPair { return identity.FromSeed(s.derive(claimKeyInfo)) }
 
-// SealInvite seals p for those who have the link. The result is base64url
-// without padding of nonce ‖ box. It fails with ErrBadKey when s is zero, and as
-// ParseMeshKey when p.RootKey is no mesh key: nobody could use such an invite.
+// SealInvite seals p for everybody who has the link. The result is the base64url
+// without padding of nonce ‖ box. SealInvite returns ErrBadKey if s is zero, and the
+// error of ParseMeshKey if p.RootKey isn't a mesh key.
 func (s LinkSecret) SealInvite(p InvitePayload) (string, error) {
 	if s.IsZero() {
 		return "", fmt.Errorf("seal invite: %w: no link secret", ErrBadKey)
@@ -81,7 +80,7 @@ func (s LinkSecret) SealInvite(p InvitePayload) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(secretbox.Seal(nonce[:], plaintext, &nonce, &key)), nil
 }
 
-// OpenInvite opens what SealInvite sealed under the same secret. It fails with
+// OpenInvite opens a payload that SealInvite sealed with the same secret. The error is
 // ErrBadEncoding, ErrBadKey or ErrOpen.
 func (s LinkSecret) OpenInvite(sealed string) (InvitePayload, error) {
 	if s.IsZero() {
@@ -101,7 +100,7 @@ func (s LinkSecret) OpenInvite(sealed string) (InvitePayload, error) {
 	}
 	var p plainPayload
 	if err := json.Unmarshal(plaintext, &p); err != nil {
-		// The error of package json may quote what was sealed.
+		// Don't wrap the error of package json: it may quote the payload.
 		return InvitePayload{}, fmt.Errorf("open invite: %w: not an invite", ErrBadEncoding)
 	}
 	if _, err := ParseMeshKey(p.RootKey); err != nil {
@@ -114,7 +113,7 @@ func (s LinkSecret) derive(info string) [32]byte {
 	// No salt: the secret is uniformly random already.
 	key, err := hkdf.Key(sha256.New, s.secret()[:], nil, info, 32)
 	if err != nil {
-		panic(err) // only for lengths that HKDF can't give
+		panic(err) // can't happen: HKDF fails only for excessive lengths
 	}
 	return [32]byte(key)
 }
@@ -128,14 +127,14 @@ func (s LinkSecret) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) 
 // LogValue logs the redaction.
 func (s LinkSecret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
-// MarshalText gives the redaction to JSON and other encodings.
+// MarshalText returns the redaction, for JSON and other encodings.
 func (s LinkSecret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// plainPayload is an InvitePayload on its way into or out of a seal, the only
-// place where its root key is written out.
+// plainPayload is an InvitePayload without its redacting methods, for sealing and
+// opening only.
 type plainPayload InvitePayload
 
-// String names the mesh and leaves out the root key.
+// String names the mesh and redacts the root key.
 func (p InvitePayload) String() string {
 	return fmt.Sprintf("InvitePayload(mesh %q, root key redacted)", p.MeshID)
 }
@@ -146,6 +145,5 @@ func (p InvitePayload) Format(f fmt.State, _ rune) { io.WriteString(f, p.String(
 // LogValue logs String.
 func (p InvitePayload) LogValue() slog.Value { return slog.StringValue(p.String()) }
 
-// MarshalText gives String to JSON and other encodings: only SealInvite writes
-// the payload out.
+// MarshalText returns String, so that JSON and other encodings redact the root key.
 func (p InvitePayload) MarshalText() ([]byte, error) { return []byte(p.String()), nil }

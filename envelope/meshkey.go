@@ -9,16 +9,15 @@ import (
 	"golang.org/x/crypto/nacl/secretbox"
 )
 
-// MeshKey is the secret that all members of a mesh share and the broker does
-// not: protocol v1 calls it the root key. The zero MeshKey holds no key and
-// seals nothing.
+// MeshKey is the secret that all members of a mesh share and the broker doesn't know.
+// Protocol v1 calls it the root key. The zero MeshKey holds no key and can't seal.
 type MeshKey struct{ secret secret }
 
-// NewMeshKey makes a fresh random key.
+// NewMeshKey returns a new random key.
 func NewMeshKey() MeshKey { return MeshKey{randomSecret()} }
 
-// ParseMeshKey reads 32 bytes in base64url without padding. It fails with
-// ErrBadEncoding, or with ErrBadKey for another length or all zeros.
+// ParseMeshKey reads 32 bytes in base64url without padding. It returns ErrBadEncoding,
+// or ErrBadKey for another length or all zeros.
 func ParseMeshKey(s string) (MeshKey, error) {
 	b, err := decodeSecret(s)
 	if err != nil {
@@ -27,14 +26,14 @@ func ParseMeshKey(s string) (MeshKey, error) {
 	return MeshKey{newSecret(b)}, nil
 }
 
-// Encode returns the text that ParseMeshKey reads. It is for the config file
-// and for sealed invites, and for nothing else.
+// Encode returns the text that ParseMeshKey reads. Use it only for the config file and
+// for sealed invites.
 func (k MeshKey) Encode() string { return k.secret.encode() }
 
 // IsZero reports whether k holds no key.
 func (k MeshKey) IsZero() bool { return k.secret == nil }
 
-// Equal reports whether both are the same key, in constant time.
+// Equal reports, in constant time, whether the keys are equal.
 func (k MeshKey) Equal(other MeshKey) bool {
 	if k.IsZero() || other.IsZero() {
 		return k.IsZero() && other.IsZero()
@@ -51,13 +50,13 @@ func (k MeshKey) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
 // LogValue logs the redaction.
 func (k MeshKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// MarshalText gives the redaction to JSON and other encodings: a mesh key gets
-// into a file only through Encode.
+// MarshalText returns the redaction, for JSON and other encodings. Only Encode returns
+// the key.
 func (k MeshKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
-// SealMesh seals plaintext for everybody who has the mesh key, under a random
-// nonce, as libsodium's crypto_secretbox_easy. Nonce and ciphertext are
-// standard base64 with padding. It fails with ErrBadKey for the zero key.
+// SealMesh seals plaintext for everybody who has the mesh key, with a random nonce,
+// like libsodium's crypto_secretbox_easy. Nonce and ciphertext are in standard base64
+// with padding. SealMesh returns ErrBadKey for the zero key.
 func SealMesh(key MeshKey, plaintext []byte) (nonce, ciphertext string, err error) {
 	if key.IsZero() {
 		return "", "", fmt.Errorf("seal for mesh: %w: no mesh key", ErrBadKey)
@@ -67,8 +66,8 @@ func SealMesh(key MeshKey, plaintext []byte) (nonce, ciphertext string, err erro
 	return nonce, ciphertext, nil
 }
 
-// OpenMesh opens what SealMesh sealed. It fails with ErrBadNonce,
-// ErrBadEncoding, ErrBadKey for the zero key, or ErrOpen.
+// OpenMesh opens a message from SealMesh. The error is ErrBadNonce, ErrBadEncoding,
+// ErrBadKey for the zero key, or ErrOpen.
 func OpenMesh(key MeshKey, nonce, ciphertext string) ([]byte, error) {
 	n, sealed, err := decodeSealed(nonce, ciphertext)
 	if err != nil {

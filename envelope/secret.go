@@ -5,9 +5,9 @@ import (
 	"encoding/base64"
 )
 
-// secret is 32 secret bytes. It is a function because fmt calls no methods on
-// unexported fields: an array or a pointer to one would be printed byte by byte
-// as part of a larger struct, and of a function only an address is.
+// secret is 32 secret bytes. It is a function so that fmt can't print them: fmt calls
+// no methods on unexported fields, so it would print the bytes of an array, but it
+// prints only the address of a function.
 type secret func() *[32]byte
 
 func newSecret(b [32]byte) secret { return func() *[32]byte { return &b } }

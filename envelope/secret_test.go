@@ -64,7 +64,7 @@ func TestMeshKeyEqual(t *testing.T) {
 		t.Error("Equal is wrong")
 	}
 	if zero.Encode() != "" || (LinkSecret{}).Encode() != "" {
-		t.Error("nothing encodes to something")
+		t.Error("the zero value encodes to a non-empty text")
 	}
 }
 
@@ -84,19 +84,19 @@ func TestInviteRoundTrip(t *testing.T) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	if joined.ClaimKey().Public() != secret.ClaimKey().Public() {
-		t.Error("the claim key is not always the same")
+		t.Error("the claim key isn't deterministic")
 	}
 	other := NewLinkSecret()
 	if other.ClaimKey().Public() == secret.ClaimKey().Public() {
-		t.Error("two links have one claim key")
+		t.Error("two links have the same claim key")
 	}
 	if got, err := other.OpenInvite(sealed); !errors.Is(err, ErrOpen) || got != (InvitePayload{}) {
 		t.Errorf("opened with another link: %v, %v", got, err)
 	}
 }
 
-// The derivation is part of the format of links: one that is out there must
-// open for good. The values were computed with HKDF of another implementation.
+// The derivation is part of the format of links: existing links must keep working. The
+// expected values come from another implementation of HKDF.
 func TestLinkSecretDerivation(t *testing.T) {
 	t.Parallel()
 	secret, err := ParseLinkSecret("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE")
@@ -115,7 +115,7 @@ func TestLinkSecretDerivation(t *testing.T) {
 		t.Errorf("payload key %s", got)
 	}
 	if secret.ClaimKey().Seed() != claim {
-		t.Error("the claim key is made of another seed")
+		t.Error("the claim key comes from another seed")
 	}
 }
 
@@ -170,18 +170,18 @@ func TestOpenInviteRefuses(t *testing.T) {
 		json string
 		want error
 	}{
-		"no JSON":      {"root key", ErrBadEncoding},
-		"no object":    {`["x"]`, ErrBadEncoding},
-		"wrong type":   {`{"meshId":1}`, ErrBadEncoding},
-		"bad key":      {`{"inviter":"xyz"}`, ErrBadEncoding},
-		"no root key":  {`{"meshId":"m"}`, ErrBadKey},
-		"bad root key": {`{"rootKey":"??"}`, ErrBadEncoding},
+		"not JSON":      {"root key", ErrBadEncoding},
+		"not an object": {`["x"]`, ErrBadEncoding},
+		"wrong type":    {`{"meshId":1}`, ErrBadEncoding},
+		"bad key":       {`{"inviter":"xyz"}`, ErrBadEncoding},
+		"no root key":   {`{"meshId":"m"}`, ErrBadKey},
+		"bad root key":  {`{"rootKey":"??"}`, ErrBadEncoding},
 	} {
 		refused(name, secret, sealRaw(secret, tc.json), tc.want)
 	}
 }
 
-// An invite that a later version makes may say more.
+// An invite from a later version may have more fields.
 func TestOpenInviteToleratesUnknownFields(t *testing.T) {
 	t.Parallel()
 	secret, key := NewLinkSecret(), NewMeshKey().Encode()

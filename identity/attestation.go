@@ -8,28 +8,28 @@ import (
 )
 
 const (
-	// MaxAttestationTTL is the longest life that a verifier accepts, inclusive.
+	// MaxAttestationTTL is the longest lifetime that a verifier accepts, inclusive.
 	MaxAttestationTTL = 24 * time.Hour
 
-	// DefaultAttestationTTL is the life that clients give an attestation. They
-	// make a fresh one for every connection.
+	// DefaultAttestationTTL is the lifetime of the attestations that clients make, a
+	// fresh one for every connection.
 	DefaultAttestationTTL = 12 * time.Hour
 )
 
 var (
-	// ErrAttestationMismatch is returned for an attestation of other keys than
-	// those it is presented for.
+	// ErrAttestationMismatch is returned for an attestation whose keys differ from
+	// the claimed ones.
 	ErrAttestationMismatch = errors.New("attestation does not bind the claimed session and member keys")
 
-	// ErrExpired is returned for an attestation at or after its end.
+	// ErrExpired is returned for an attestation at or after its expiry.
 	ErrExpired = errors.New("attestation has expired")
 
-	// ErrTTLTooLong is returned for an attestation that ends later than
+	// ErrTTLTooLong is returned for an attestation that expires later than
 	// MaxAttestationTTL from now.
-	ErrTTLTooLong = errors.New("attestation lives longer than 24 h")
+	ErrTTLTooLong = errors.New("attestation expires more than 24 h from now")
 )
 
-// Attestation is a member's signed word that a session key is its own until
+// Attestation is a member's signed statement that a session key is its own until
 // ExpiresAt.
 type Attestation struct {
 	SessionPubkey      wire.Key
@@ -38,8 +38,8 @@ type Attestation struct {
 	Signature          wire.Signature
 }
 
-// Attest makes member's attestation of the session key until expiresAt, cut to
-// milliseconds.
+// Attest returns member's attestation of the session key until expiresAt, truncated
+// to milliseconds.
 func Attest(member KeyPair, session wire.Key, expiresAt time.Time) Attestation {
 	a := Attestation{
 		SessionPubkey:      session,
@@ -50,8 +50,8 @@ func Attest(member KeyPair, session wire.Key, expiresAt time.Time) Attestation {
 	return a
 }
 
-// Binds checks that a is about exactly these keys; it fails with
-// ErrAttestationMismatch. It says nothing about whether a is valid.
+// Binds returns ErrAttestationMismatch unless a is about exactly these keys. It doesn't
+// check that a is valid.
 func (a Attestation) Binds(member, session wire.Key) error {
 	if a.ParentMemberPubkey != member || a.SessionPubkey != session {
 		return ErrAttestationMismatch
@@ -59,9 +59,9 @@ func (a Attestation) Binds(member, session wire.Key) error {
 	return nil
 }
 
-// Verify checks that a is signed and that now < ExpiresAt ≤ now +
-// MaxAttestationTTL. It fails with ErrExpired, ErrTTLTooLong or
-// ErrBadSignature, the first that applies in this order.
+// Verify checks that now < ExpiresAt ≤ now + MaxAttestationTTL and that the signature
+// is valid. It returns the first of ErrExpired, ErrTTLTooLong and ErrBadSignature that
+// applies.
 func (a Attestation) Verify(now time.Time) error {
 	ms := now.UnixMilli()
 	if a.ExpiresAt <= ms {

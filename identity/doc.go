@@ -1,22 +1,22 @@
-// Package identity holds the ed25519 keys that members and sessions are known
-// by, and everything that is proven with them: signatures, hellos and the
-// attestations with which a member vouches for a session.
+// Package identity implements the ed25519 keys that identify members and sessions,
+// and everything that they prove: signatures, hellos and the attestations with which
+// a member vouches for a session.
 //
-// Signatures are accepted exactly when libsodium's crypto_sign_verify_detached
-// accepts them. Each way in which a proof can fail has its own sentinel, so
-// that a caller can answer with the right error code; the checks run in the
-// order that protocol v1 fixes, which is expiry and skew before the signature.
+// It accepts a signature if, and only if, libsodium's crypto_sign_verify_detached
+// accepts it. Each way in which a proof can fail has its own sentinel error, so that
+// a caller can answer with the right error code. The checks run in the order of
+// protocol v1: expiry and skew before the signature.
 //
-// But for SessionStore, no function reads the clock. Verifiers take the moment to
-// judge by, and a proof must be judged and remembered (ReplayGuard) by the same
-// moment.
+// Except for SessionStore, nothing here reads the clock. Verifiers take the current
+// time as an argument; callers must verify a proof and record it (ReplayGuard) with
+// the same time.
 //
 // A SessionStore keeps the key pairs of sessions on disk. A session has one key
-// pair, whichever and however many processes ask for it at once: a file of a key
-// comes into being as a whole, is never overwritten, and is moved away only under a
-// lock and only when it holds no key.
+// pair, no matter how many processes ask for it at once: the store creates a key
+// file atomically, never overwrites it, and moves it away only under a lock and only
+// if it holds no key.
 //
-// A KeyPair never shows its secret when it is printed, logged or marshalled;
-// SecretHex and Seed are the only ways to it. All values but ReplayGuard and
-// SessionStore are immutable, and everything here is safe for concurrent use.
+// A KeyPair never shows its secret when it is printed, logged or marshalled; only
+// SecretHex and Seed return it. All values except ReplayGuard and SessionStore are
+// immutable, and everything is safe for concurrent use.
 package identity

@@ -7,45 +7,45 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// MaxSkew is by how much the timestamp of a hello may differ from the
-// verifier's clock in either direction, inclusive (protocol v1, section 1).
+// MaxSkew is the maximum difference between the timestamp of a hello and the
+// verifier's clock, in either direction, inclusive (protocol v1, section 1).
 const MaxSkew = 60 * time.Second
 
 var (
 	// ErrTimestampSkew is returned for a hello whose timestamp is further than
 	// MaxSkew from now.
-	ErrTimestampSkew = errors.New("timestamp differs from the clock by more than 60 s")
+	ErrTimestampSkew = errors.New("timestamp differs from the broker's clock by more than 60 s")
 
-	// ErrBadSignature is returned when a signature is not the named key's
-	// signature of what is claimed.
+	// ErrBadSignature is returned when a signature isn't the named key's signature
+	// of the claimed text.
 	ErrBadSignature = errors.New("signature does not verify")
 )
 
-// SignHello signs a member's hello at now. The timestamp, in Unix milliseconds,
-// goes into the hello beside the signature.
+// SignHello signs a member's hello at now. The hello carries the timestamp, in Unix
+// milliseconds, and the signature.
 func SignHello(member KeyPair, meshID, memberID string, now time.Time) (timestamp int64, sig wire.Signature) {
 	timestamp = now.UnixMilli()
 	return timestamp, member.Sign(wire.HelloSigningText(meshID, memberID, member.Public().String(), timestamp))
 }
 
-// VerifyHello checks that pubkey signed this hello within MaxSkew of now. It
-// fails with ErrTimestampSkew, else with ErrBadSignature. Whether pubkey is a
-// member, and whether the hello is a replay (ReplayGuard), is for the caller.
+// VerifyHello checks that pubkey signed this hello within MaxSkew of now. It returns
+// ErrTimestampSkew or, if the timestamp is right, ErrBadSignature. The caller checks
+// that pubkey is a member and that the hello isn't a replay (ReplayGuard).
 func VerifyHello(meshID, memberID string, pubkey wire.Key, timestamp int64, sig wire.Signature, now time.Time) error {
 	text := wire.HelloSigningText(meshID, memberID, pubkey.String(), timestamp)
 	return verifyAt(pubkey, text, timestamp, sig, now)
 }
 
-// SignSessionHello signs a session's hello, under the member key that vouches
-// for it, at now. The timestamp is in Unix milliseconds.
+// SignSessionHello signs a session's hello at now. member is the key that vouches for
+// the session. The timestamp is in Unix milliseconds.
 func SignSessionHello(session KeyPair, meshID string, member wire.Key, now time.Time) (timestamp int64, sig wire.Signature) {
 	timestamp = now.UnixMilli()
 	return timestamp, session.Sign(wire.SessionHelloSigningText(meshID, member, session.Public(), timestamp))
 }
 
 // VerifySessionHello checks that the session key signed this hello within
-// MaxSkew of now. It fails with ErrTimestampSkew, else with ErrBadSignature.
-// That the member vouches for the session is the Attestation's to show.
+// MaxSkew of now. It returns ErrTimestampSkew or, if the timestamp is right,
+// ErrBadSignature. The Attestation proves that the member vouches for the session.
 func VerifySessionHello(meshID string, member, session wire.Key, timestamp int64, sig wire.Signature, now time.Time) error {
 	text := wire.SessionHelloSigningText(meshID, member, session, timestamp)
 	return verifyAt(session, text, timestamp, sig, now)

@@ -13,7 +13,7 @@ import (
 
 var testNow = time.UnixMilli(1795460356414)
 
-// helloFrame has what the hello and session_hello of v1 clients sign.
+// helloFrame has the signed fields of v1 clients' hello and session_hello.
 type helloFrame struct {
 	Type, MeshID, MemberID                    string
 	Pubkey, ParentMemberPubkey, SessionPubkey wire.Key
@@ -130,17 +130,17 @@ func TestHelloSkewComesBeforeSignature(t *testing.T) {
 	}
 }
 
-// What was signed for one purpose must be worth nothing for another.
+// A signature for one purpose must not be valid for another.
 func TestHelloKindsAreNotInterchangeable(t *testing.T) {
 	t.Parallel()
 	k := generate(t)
 	ts, hello := SignHello(k, "mesh", k.Public().String(), testNow)
 	_, session := SignSessionHello(k, "mesh", k.Public(), testNow)
 	if err := VerifySessionHello("mesh", k.Public(), k.Public(), ts, hello, testNow); !errors.Is(err, ErrBadSignature) {
-		t.Errorf("hello taken for a session hello: %v", err)
+		t.Errorf("hello accepted as a session hello: %v", err)
 	}
 	if err := VerifyHello("mesh", k.Public().String(), k.Public(), ts, session, testNow); !errors.Is(err, ErrBadSignature) {
-		t.Errorf("session hello taken for a hello: %v", err)
+		t.Errorf("session hello accepted as a hello: %v", err)
 	}
 }
 
@@ -156,7 +156,7 @@ func TestAttestation(t *testing.T) {
 	}{
 		{"12 h", valid, testNow, nil},
 		{"last millisecond", valid, testNow.Add(DefaultAttestationTTL - time.Millisecond), nil},
-		{"at its end", valid, testNow.Add(DefaultAttestationTTL), ErrExpired},
+		{"at its expiry", valid, testNow.Add(DefaultAttestationTTL), ErrExpired},
 		{"24 h", Attest(member, session, testNow.Add(MaxAttestationTTL)), testNow, nil},
 		{"24 h and 1 ms", Attest(member, session, testNow.Add(MaxAttestationTTL+time.Millisecond)), testNow, ErrTTLTooLong},
 		{"zero", Attestation{}, testNow, ErrExpired},

@@ -19,23 +19,23 @@ var (
 	// ErrBadSecret is returned for text that is not 128 lower-case hex digits.
 	ErrBadSecret = errors.New("secret key must be 128 lowercase hex chars")
 
-	// ErrSecretMismatch is returned for a secret key whose second half is not
-	// the public key of its first. Signing with such a pair would give the
-	// secret away, so it is never loaded.
+	// ErrSecretMismatch is returned for a secret key whose second half isn't the
+	// public key of its first half. Signing with such a pair would reveal the
+	// secret.
 	ErrSecretMismatch = errors.New("public half of the secret key does not match its seed")
 )
 
 // KeyPair is an ed25519 key pair of a member, a session or an invite. The zero
-// KeyPair holds no key: its methods give zero values, and Sign and Seed panic.
-// Compare key pairs by their Public keys.
+// KeyPair holds no key: its methods return zero values, except that Sign and Seed
+// panic. Compare key pairs by their Public keys.
 type KeyPair struct {
-	// private returns seed ‖ public key. It is a function because fmt calls no
-	// methods on unexported fields: a KeyPair in one would be printed byte by
-	// byte, through a pointer too, but of a function only an address is.
+	// private returns seed ‖ public key. It is a function so that fmt can't print
+	// the secret: fmt calls no methods on unexported fields, so it would print the
+	// bytes of an array, but it prints only the address of a function.
 	private func() *[ed25519.PrivateKeySize]byte
 }
 
-// Generate makes a fresh random key pair.
+// Generate returns a new random key pair.
 func Generate() (KeyPair, error) {
 	var seed [SeedSize]byte
 	if _, err := io.ReadFull(rand.Reader, seed[:]); err != nil {
@@ -50,12 +50,11 @@ func FromSeed(seed [SeedSize]byte) KeyPair {
 	return KeyPair{private: func() *[ed25519.PrivateKeySize]byte { return private }}
 }
 
-// ParseSecret reads the form in which protocol v1 keeps secret keys: 128
-// lower-case hex digits, seed ‖ public key. It fails with ErrBadSecret or
-// ErrSecretMismatch.
+// ParseSecret reads a secret key in the form of protocol v1: 128 lower-case hex
+// digits, seed ‖ public key. It returns ErrBadSecret or ErrSecretMismatch.
 func ParseSecret(s string) (KeyPair, error) {
 	raw, err := hex.DecodeString(s)
-	// Encoding again refuses upper case, so that one key has one spelling.
+	// Encoding raw again refuses upper case, so that each key has one spelling.
 	if err != nil || len(raw) != ed25519.PrivateKeySize || hex.EncodeToString(raw) != s {
 		return KeyPair{}, ErrBadSecret
 	}
@@ -77,8 +76,8 @@ func (k KeyPair) Public() wire.Key {
 	return wire.Key(k.private()[SeedSize:])
 }
 
-// SecretHex returns the secret in the form that ParseSecret reads. It is for
-// the file that keeps the key, and for nothing else.
+// SecretHex returns the secret in the form that ParseSecret reads. Use it only to
+// write the key's file.
 func (k KeyPair) SecretHex() string {
 	if k.IsZero() {
 		return ""
@@ -94,7 +93,7 @@ func (k KeyPair) Sign(text string) wire.Signature {
 	return wire.Signature(ed25519.Sign(k.private()[:], []byte(text)))
 }
 
-// String names the pair by the start of its public key.
+// String returns the start of the public key and redacts the secret.
 func (k KeyPair) String() string {
 	if k.IsZero() {
 		return "KeyPair(none)"
@@ -108,6 +107,5 @@ func (k KeyPair) Format(f fmt.State, _ rune) { io.WriteString(f, k.String()) }
 // LogValue logs String.
 func (k KeyPair) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
-// MarshalText gives String to JSON and other encodings: a secret gets into a
-// file only through SecretHex.
+// MarshalText returns String, so that JSON and other encodings redact the secret.
 func (k KeyPair) MarshalText() ([]byte, error) { return []byte(k.String()), nil }

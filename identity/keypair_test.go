@@ -13,7 +13,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// vectors were made with libsodium, see testdata/README.md.
+// vectors come from libsodium; see testdata/README.md.
 type vectors struct {
 	Keys []struct {
 		Name, Seed, Public, Secret string
@@ -56,7 +56,7 @@ func generate(t testing.TB) KeyPair {
 	return k
 }
 
-func TestKeyPairIsLibsodiums(t *testing.T) {
+func TestKeyPairMatchesLibsodium(t *testing.T) {
 	t.Parallel()
 	for _, v := range loadVectors(t).Keys {
 		seed, err := wire.ParseKey(v.Seed)
@@ -84,7 +84,7 @@ func TestGenerateMakesDistinctKeys(t *testing.T) {
 		t.Fatalf("got %s and %s", a.Public(), b.Public())
 	}
 	if !Verify(a.Public(), "text", a.Sign("text")) || Verify(b.Public(), "text", a.Sign("text")) {
-		t.Fatal("a signature must hold under its own key only")
+		t.Fatal("a signature must be valid only under its own key")
 	}
 }
 
@@ -102,7 +102,7 @@ func TestParseSecretRefuses(t *testing.T) {
 		{"odd length", good[:127], ErrBadSecret},
 		{"upper case", strings.ToUpper(good), ErrBadSecret},
 		{"one upper-case digit", "A" + good[1:], ErrBadSecret},
-		{"no hex", "g" + good[1:], ErrBadSecret},
+		{"not hex", "g" + good[1:], ErrBadSecret},
 		{"white space", good[:127] + "\n", ErrBadSecret},
 		{"public key of another seed", good[:64] + other[64:], ErrSecretMismatch},
 		{"public key of zeros", good[:64] + strings.Repeat("0", 64), ErrSecretMismatch},
@@ -168,12 +168,12 @@ func TestKeyPairNeverShowsItsSecret(t *testing.T) {
 	seed := k.Seed()
 	assertAbsent(t, out, seed[:])
 	if !strings.Contains(out, k.Public().Short()) {
-		t.Error("the public key should be named")
+		t.Error("the public key is not shown")
 	}
 }
 
-// assertAbsent fails when out holds the first bytes of secret in any of the
-// ways in which bytes are printed.
+// assertAbsent fails if out contains the first bytes of secret in any format in which
+// Go prints bytes.
 func assertAbsent(t *testing.T, out string, secret []byte) {
 	t.Helper()
 	head := secret[:4]

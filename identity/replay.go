@@ -11,49 +11,47 @@ import (
 
 var (
 	// ErrReplayed is returned for a signature that was accepted before.
-	ErrReplayed = errors.New("signature was used before")
+	ErrReplayed = errors.New("signature was already used; sign again")
 
-	// ErrReplayGuardFull is returned when an owner has used up its share, or when
-	// remembering one more signature would mean to forget one that could still be
-	// replayed.
-	ErrReplayGuardFull = errors.New("too many signatures to remember")
+	// ErrReplayGuardFull is returned when an owner has used up its share, or when the
+	// guard would have to forget a signature that could still be replayed.
+	ErrReplayGuardFull = errors.New("too many signatures in the last two minutes")
 )
 
-// replayWindow is how long an accepted signature is remembered. A timestamp may
-// be MaxSkew in the future when it is accepted, and is good until MaxSkew after
-// it, so 2·MaxSkew after it was first accepted. The rest is slack for callers
-// that read the clock, then verify, and only then come here: one that is late
-// must not find the signature already forgotten by one that overtook it.
+// replayWindow is how long the guard remembers an accepted signature. A timestamp may
+// be MaxSkew in the future when it is first accepted, and stays acceptable until
+// MaxSkew after it: 2·MaxSkew in total. The slack is for callers that read the clock,
+// then verify, and only then call Accept: a later call with a newer time must not
+// make the guard forget the signature before a slow call checks it.
 const replayWindow = 2*MaxSkew + 5*time.Second
 
-// DefaultReplayCapacity lets a ReplayGuard take about 1,000 hellos a second
-// without end, in at most some 40 MB.
+// DefaultReplayCapacity lets a ReplayGuard accept about 1,000 hellos a second
+// indefinitely, in at most about 40 MB.
 const DefaultReplayCapacity = 1 << 17
 
-// The capacity is shared out among the owners of signatures: one of them may fill a
-// 32nd of it, and as soon as half of it is used, only those may have more who have
-// less than a 4,096th.
+// The owners of signatures share the capacity. One owner may use at most 1/32 of it.
+// Once half of the capacity is used, the guard accepts more signatures only from
+// owners that use less than 1/4096.
 const (
 	replayShare   = 32
 	replayReserve = 4096
 )
 
-// ReplayGuard remembers the signatures of accepted hellos for as long as they
-// could be presented again. Its memory is bounded: when it is full of
-// signatures that are still good it refuses new ones rather than forget old
-// ones, and one owner can't use it up for the others. Nothing is remembered over a
-// restart or shared between processes.
+// ReplayGuard remembers the signatures of accepted hellos for as long as somebody
+// could replay them. Its memory is bounded: when it is full, it refuses new signatures
+// instead of forgetting old ones, and one owner can't use up the room of the others.
+// It keeps nothing across a restart and shares nothing between processes.
 type ReplayGuard struct {
 	capacity int // static
 
 	mu     sync.Mutex
 	seen   map[wire.Signature]struct{} // guarded by mu
 	byTime acceptedHeap                // guarded by mu; the keys of seen
-	owned  map[wire.Key]int            // guarded by mu; how many of them an owner has
+	owned  map[wire.Key]int            // guarded by mu; the number of signatures per owner
 }
 
-// NewReplayGuard returns a guard that remembers up to capacity signatures;
-// below 1 stands for DefaultReplayCapacity. Memory is taken as it is needed.
+// NewReplayGuard returns a guard that remembers up to capacity signatures; a capacity
+// below 1 means DefaultReplayCapacity. The guard allocates memory as needed.
 func NewReplayGuard(capacity int) *ReplayGuard {
 	if capacity < 1 {
 		capacity = DefaultReplayCapacity
@@ -61,15 +59,14 @@ func NewReplayGuard(capacity int) *ReplayGuard {
 	return &ReplayGuard{capacity: capacity, seen: make(map[wire.Signature]struct{}), owned: make(map[wire.Key]int)}
 }
 
-// Accept remembers sig, which is owner's, or fails with ErrReplayed when it is
-// remembered already and with ErrReplayGuardFull when there is no room for one more
-// of the owner's. The zero owner stands for everybody who is not known: it has no
-// share, but may use half of the capacity. Call it after the
-// signature was verified, with the same now: then a stranger can neither fill
-// the guard nor use up somebody else's signature. Of concurrent calls with one
-// signature exactly one succeeds.
+// Accept remembers sig, a signature by owner. It returns ErrReplayed if it remembers
+// sig already, and ErrReplayGuardFull if there is no room for another signature of the
+// owner. The zero owner means all strangers together: it has no share of its own, but
+// may use half of the capacity. Call Accept after verifying the signature, with the
+// same now: then a stranger can neither fill the guard nor use up somebody else's
+// signature. If calls with the same signature run concurrently, exactly one succeeds.
 func (g *ReplayGuard) Accept(owner wire.Key, sig wire.Signature, now time.Time) error {
-	// Whole milliseconds, as the skew is judged by.
+	// Use whole milliseconds, like the check of the skew.
 	ms := now.UnixMilli()
 
 	g.mu.Lock()
@@ -85,8 +82,8 @@ func (g *ReplayGuard) Accept(owner wire.Key, sig wire.Signature, now time.Time) 
 	return nil
 }
 
-// Recall remembers a signature that was accepted at a time by the guard before this
-// one, whoever owns it.
+// Recall remembers a signature that an earlier guard accepted at the given time. It
+// doesn't count towards an owner's share.
 func (g *ReplayGuard) Recall(sig wire.Signature, at time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -112,7 +109,7 @@ func (g *ReplayGuard) rememberLocked(owner wire.Key, sig wire.Signature, ms int6
 	heap.Push(&g.byTime, accepted{at: ms, owner: owner, sig: sig})
 }
 
-// forgetLocked drops what was accepted before the given moment, in Unix
+// forgetLocked drops the signatures that were accepted before the given time, in Unix
 // milliseconds.
 func (g *ReplayGuard) forgetLocked(before int64) {
 	if len(g.byTime) == 0 || g.byTime[0].at >= before {
@@ -126,21 +123,21 @@ func (g *ReplayGuard) forgetLocked(before int64) {
 		}
 	}
 	if len(g.byTime) == 0 {
-		// A map never shrinks; after a storm its memory should go back.
+		// A map never shrinks: replace it to free its memory after a burst.
 		g.byTime, g.seen, g.owned = nil, make(map[wire.Signature]struct{}), make(map[wire.Key]int)
 	}
 }
 
-// accepted is a signature, whose it is, and the moment, in Unix milliseconds, it was
-// accepted.
+// accepted is a signature, its owner, and the time, in Unix milliseconds, at which it
+// was accepted.
 type accepted struct {
 	at    int64
 	owner wire.Key
 	sig   wire.Signature
 }
 
-// acceptedHeap has the oldest on top. It is a heap and not a queue because the
-// clock may be set back: entries from before then must not hold up the rest.
+// acceptedHeap has the oldest signature on top. It is a heap and not a queue because
+// the clock may be set back: entries from before that must not block later ones.
 type acceptedHeap []accepted
 
 func (h acceptedHeap) Len() int           { return len(h) }

@@ -11,7 +11,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// numbered returns distinct signatures; the guard does not verify them.
+// numbered returns distinct signatures. They aren't valid: the guard doesn't verify
+// them.
 func numbered(n int) (sig wire.Signature) {
 	binary.BigEndian.PutUint64(sig[:], uint64(n)+1)
 	return sig
@@ -30,8 +31,8 @@ func mustAccept(t *testing.T, g *ReplayGuard, n int, now time.Time) {
 	}
 }
 
-// Whatever the timestamp, from the first moment at which a hello can be
-// accepted to the last it is accepted once.
+// Whatever the timestamp, the guard accepts a hello only once between the first and
+// the last moment at which it is valid.
 func TestReplayGuardCoversTheWholeLifeOfAHello(t *testing.T) {
 	t.Parallel()
 	member := generate(t)
@@ -48,7 +49,7 @@ func TestReplayGuardCoversTheWholeLifeOfAHello(t *testing.T) {
 	if err := accept(first); err != nil {
 		t.Fatalf("first: %v", err)
 	}
-	mustAccept(t, g, 0, last.Add(2*time.Second)) // another caller is ahead
+	mustAccept(t, g, 0, last.Add(2*time.Second)) // another caller has a later time
 	for _, now := range []time.Time{first, testNow, last} {
 		if err := accept(now); !errors.Is(err, ErrReplayed) {
 			t.Errorf("again at %v: %v", now.Sub(testNow), err)
@@ -72,7 +73,7 @@ func TestReplayGuardForgets(t *testing.T) {
 	if err := g.Accept(ownerOf(3), numbered(3), end); !errors.Is(err, ErrReplayGuardFull) {
 		t.Errorf("full: %v", err)
 	}
-	mustAccept(t, g, 3, end.Add(time.Millisecond)) // 1 is forgotten, 2 is not
+	mustAccept(t, g, 3, end.Add(time.Millisecond)) // forgets 1, not 2
 	if err := g.Accept(ownerOf(2), numbered(2), end.Add(time.Millisecond)); !errors.Is(err, ErrReplayed) {
 		t.Errorf("second signature: %v", err)
 	}
@@ -104,8 +105,8 @@ func TestReplayGuardFullNeverForgets(t *testing.T) {
 	}
 }
 
-// One member says hello as often as it can: it uses up its share, and all others get
-// in; so do those who have not said hello often when many have used up theirs.
+// A member that says hello as often as it can uses up only its own share. When many
+// members have used up theirs, the guard still accepts members that say hello rarely.
 func TestReplayGuardIsSharedOut(t *testing.T) {
 	t.Parallel()
 	const share, reserve, half = DefaultReplayCapacity / replayShare, DefaultReplayCapacity / replayReserve, DefaultReplayCapacity / 2
@@ -134,7 +135,7 @@ func TestReplayGuardIsSharedOut(t *testing.T) {
 		t.Errorf("a newcomer has %d when half is used, want %d", n, reserve)
 	}
 	if n := fill(wire.Key{}, 1); n != 0 {
-		t.Error("one who is not known uses the other half")
+		t.Error("strangers use more than half of the capacity")
 	}
 	for n := range next {
 		if err := g.Accept(ownerOf(5000), numbered(n), testNow.Add(replayWindow)); !errors.Is(err, ErrReplayed) {
@@ -142,7 +143,7 @@ func TestReplayGuardIsSharedOut(t *testing.T) {
 		}
 	}
 	if n := fill(ownerOf(0), 1); n != 0 {
-		t.Error("somebody whose share is used up got more")
+		t.Error("an owner that used up its share got more")
 	}
 	later := testNow.Add(replayWindow + time.Millisecond)
 	if err := g.Accept(ownerOf(0), numbered(next), later); err != nil || len(g.owned) != 1 {
@@ -150,7 +151,8 @@ func TestReplayGuardIsSharedOut(t *testing.T) {
 	}
 }
 
-// What the guard before has accepted is refused, whoever owned it and however much it is.
+// The guard refuses all signatures that an earlier guard accepted, whatever their
+// owner and number.
 func TestReplayGuardRecalls(t *testing.T) {
 	t.Parallel()
 	g := NewReplayGuard(4)
@@ -166,7 +168,7 @@ func TestReplayGuardRecalls(t *testing.T) {
 	mustAccept(t, g, 10, testNow.Add(replayWindow+time.Millisecond))
 }
 
-// A clock that was wrong for a while must not fill the guard for good.
+// A clock that is wrong for a while must not fill the guard forever.
 func TestReplayGuardSurvivesAClockSetBack(t *testing.T) {
 	t.Parallel()
 	g := NewReplayGuard(3)

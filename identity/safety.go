@@ -12,21 +12,20 @@ import (
 )
 
 const (
-	// safetyDomain keeps safety numbers apart from other uses of SHA-512. The
-	// number at its end is the version: another one gives other numbers.
+	// safetyDomain separates safety numbers from other uses of SHA-512. It ends in
+	// the version: another version gives other numbers.
 	safetyDomain = "claudemesh-safety-number|1|"
 
-	// safetyRounds makes it 2^12 times dearer to look for a key whose digits are
-	// like another's. It is the count of the numeric fingerprints of Signal.
+	// safetyRounds makes it 2^12 times more expensive to search for a key with
+	// similar digits. Signal uses the same count for its numeric fingerprints.
 	safetyRounds = 5200
 
-	safetyGroups = 6 // of a key, each of 5 digits
+	safetyGroups = 6 // per key, 5 digits each
 )
 
-// SafetyNumber returns 60 digits, in 12 groups of 5 with a space between, that
-// two members compare to know that each has the other's true key. It is the same
-// whichever key comes first, and another one in another mesh. It takes some
-// milliseconds.
+// SafetyNumber returns 60 digits, in 12 groups of 5 separated by spaces. Two members
+// compare it to make sure that each has the other's true key. The order of the keys
+// doesn't matter; each mesh gives another number. It takes a few milliseconds.
 func SafetyNumber(meshID string, a, b wire.Key) string {
 	x, y := Fingerprint(meshID, a), Fingerprint(meshID, b)
 	if y < x {
@@ -35,9 +34,9 @@ func SafetyNumber(meshID string, a, b wire.Key) string {
 	return x + " " + y
 }
 
-// Fingerprint returns the half of every safety number in a mesh that stands for one key:
-// 30 digits, in 6 groups of 5 with a space between. They are some 100 bits of an iterated
-// hash of the key.
+// Fingerprint returns the half of a safety number that belongs to one key: 30 digits,
+// in 6 groups of 5 separated by spaces. They hold about 100 bits of an iterated hash
+// of the key.
 func Fingerprint(meshID string, key wire.Key) string {
 	text := binary.BigEndian.AppendUint64([]byte(safetyDomain), uint64(len(meshID)))
 	text = append(append(text, meshID...), key[:]...)
@@ -54,16 +53,16 @@ func Fingerprint(meshID string, key wire.Key) string {
 	return strings.Join(groups, " ")
 }
 
-// SafetyNumberV1 returns the 30 digits, in 6 groups of 5 with a space between, that
-// clients of protocol v1 show for two members. It is the same whichever key comes first,
-// and in every mesh.
+// SafetyNumberV1 returns the 30 digits, in 6 groups of 5 separated by spaces, that v1
+// clients show for two members. The order of the keys doesn't matter, and every mesh
+// gives the same number.
 func SafetyNumberV1(a, b wire.Key) string {
 	if bytes.Compare(b[:], a[:]) < 0 {
 		a, b = b, a
 	}
 	sum := sha256.Sum256(append(a[:], b[:]...))
 	var groups []string
-	for i := 0; i < 15; i += 5 { // two numbers of 20 bits in 5 bytes
+	for i := 0; i < 15; i += 5 { // 5 bytes hold two numbers of 20 bits
 		var chunk [8]byte
 		copy(chunk[3:], sum[i:i+5])
 		pair := binary.BigEndian.Uint64(chunk[:])

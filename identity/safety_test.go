@@ -9,7 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// The numbers were calculated with Python's hashlib.
+// Python's hashlib calculated the expected numbers.
 func TestSafetyNumberIsTheSameEverywhere(t *testing.T) {
 	t.Parallel()
 	var a, b wire.Key
@@ -30,7 +30,7 @@ func TestSafetyNumberIsTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// The number was calculated with Python's hashlib.
+// Python's hashlib calculated the expected number.
 func TestSafetyNumberV1(t *testing.T) {
 	t.Parallel()
 	var a, b wire.Key
@@ -60,7 +60,7 @@ func TestSafetyNumberTellsKeysApart(t *testing.T) {
 	if other == number {
 		t.Error("another key has the same number")
 	}
-	// The half that stands for a stays: a person may know it from other comparisons.
+	// The half of a stays the same: a person may know it from other comparisons.
 	same := 0
 	for _, half := range []string{number[:35], number[36:]} {
 		if strings.Contains(other, half) {

@@ -17,38 +17,38 @@ import (
 const (
 	tempSuffix = ".tmp"
 
-	// staleTemp is after how long a temporary file can only be a dead process's.
+	// staleTemp is the age after which a temporary file must be a dead process's.
 	staleTemp = time.Minute
 
-	// lockTimeout is how long to wait for others, which hold the lock while they
-	// write one small file.
+	// lockTimeout is how long to wait for the lock. Other processes hold it while
+	// they write one small file.
 	lockTimeout = 5 * time.Second
 
-	// createAttempts bounds how often a file may vanish between two looks.
+	// createAttempts bounds the retries when a file disappears between two calls.
 	createAttempts = 10
 )
 
-// sessionDir is the open directory of a mesh's session keys. Everything goes
-// through its handle, so that no symbolic link leads out of it.
+// sessionDir is the open directory of a mesh's session keys. All access goes through
+// its os.Root, so that no symbolic link leads out of it.
 type sessionDir struct {
 	*os.Root
 	self     *os.File // the directory itself, to lock and sync
-	repairs  bool     // wrong modes; else they are left as they are
+	repairs  bool     // whether to repair wrong modes
 	warnings []string
 }
 
-// damagedError tells that a key's file holds no key.
+// damagedError says that a key file holds no key.
 type damagedError struct{ file, why string }
 
 func (e *damagedError) Error() string { return e.file + " is damaged: " + e.why }
 
-// loadOrCreate returns the stored key, else stores what is offered. The warnings
-// hold with an error too.
+// loadOrCreate returns the stored key, or stores offer if there is none. The warnings
+// are valid even with an error.
 //
-// Whoever stores first wins: a complete file comes under its name with link(2),
-// which never replaces another. The lock is for what link can't do: that a
-// damaged file is moved away only by one who has seen it there while nobody else
-// could put a good one in its place.
+// The first process to store a key wins: it gives a complete file its name with
+// link(2), which never replaces another file. The lock covers what link can't do: it
+// makes sure that nobody replaces a damaged file with a good one between the check
+// and the move.
 func loadOrCreate(root string, name sessionName, offer SessionKey) (key SessionKey, warnings []string, err error) {
 	dir, err := makeSessionDir(root, name.slug)
 	if err != nil {
@@ -73,7 +73,7 @@ func loadOrCreate(root string, name sessionName, offer SessionKey) (key SessionK
 			if err = dir.setAside(damaged); err != nil {
 				return SessionKey{}, nil, err
 			}
-			continue // a file in another case may be good
+			continue // a file whose name has another case may be good
 		}
 		if err = dir.create(name, offer); !errors.Is(err, fs.ErrExist) {
 			return offer, nil, err
@@ -82,8 +82,8 @@ func loadOrCreate(root string, name sessionName, offer SessionKey) (key SessionK
 	return SessionKey{}, nil, err
 }
 
-// makeSessionDir opens the directory of a mesh, makes what is missing and repairs
-// modes.
+// makeSessionDir opens the directory of a mesh. It creates missing directories and
+// repairs modes.
 func makeSessionDir(root, slug string) (*sessionDir, error) {
 	if err := makeDir(root); err != nil {
 		return nil, fmt.Errorf("create the directory of session keys: %w", err)
@@ -116,7 +116,7 @@ func makeSessionDir(root, slug string) (*sessionDir, error) {
 	return dir, nil
 }
 
-// openRoot opens the directory that the meshes' are in.
+// openRoot opens the directory that contains the meshes' directories.
 func openRoot(root string) (*os.Root, error) {
 	top, err := os.OpenRoot(root)
 	if err != nil {
@@ -125,8 +125,8 @@ func openRoot(root string) (*os.Root, error) {
 	return top, nil
 }
 
-// openSessionDir opens the directory of a mesh. A symbolic link is not taken for
-// it: two meshes must not share their keys.
+// openSessionDir opens the directory of a mesh. It refuses a symbolic link, because
+// two meshes must not share their keys.
 func openSessionDir(top *os.Root, slug string) (*sessionDir, error) {
 	listed, err := top.Lstat(slug)
 	if err != nil {
@@ -134,7 +134,7 @@ func openSessionDir(top *os.Root, slug string) (*sessionDir, error) {
 	}
 	path := filepath.Join(top.Name(), slug)
 	if !listed.IsDir() {
-		return nil, fmt.Errorf("%s is no directory", path)
+		return nil, fmt.Errorf("%s isn't a directory", path)
 	}
 	root, err := top.OpenRoot(slug)
 	if err != nil {
@@ -148,18 +148,18 @@ func openSessionDir(top *os.Root, slug string) (*sessionDir, error) {
 	dir := &sessionDir{Root: root, self: self}
 	if opened, err := self.Stat(); err != nil || !os.SameFile(listed, opened) {
 		dir.close()
-		return nil, fmt.Errorf("%s was exchanged while it was opened", path)
+		return nil, fmt.Errorf("%s was replaced while it was being opened", path)
 	}
 	return dir, nil
 }
 
-// close gives the lock back too.
+// close also releases the lock.
 func (d *sessionDir) close() {
 	d.self.Close()
 	d.Root.Close()
 }
 
-// warn adds to the warnings what is not among them: a file may be read twice.
+// warn adds warnings, each only once: the caller may read a file twice.
 func (d *sessionDir) warn(warnings ...string) {
 	for _, w := range warnings {
 		if !slices.Contains(d.warnings, w) {
@@ -170,8 +170,8 @@ func (d *sessionDir) warn(warnings ...string) {
 
 func (d *sessionDir) path(file string) string { return filepath.Join(d.Name(), file) }
 
-// load reads a session's key. The error is fs.ErrNotExist when there is none, and
-// a *damagedError when there is a file that holds none.
+// load reads a session's key. The error is fs.ErrNotExist if there is no file, and a
+// *damagedError if the file holds no key.
 func (d *sessionDir) load(name sessionName) (SessionKey, error) {
 	file, err := d.find(name)
 	if err != nil {
@@ -180,8 +180,8 @@ func (d *sessionDir) load(name sessionName) (SessionKey, error) {
 	return d.read(name, file)
 }
 
-// find returns the name of a session's file: the one in lower case, else the
-// first in any case.
+// find returns the name of a session's file. It prefers the lower-case name to any
+// other case.
 func (d *sessionDir) find(name sessionName) (string, error) {
 	_, err := d.Lstat(name.file())
 	if err == nil {
@@ -200,7 +200,7 @@ func (d *sessionDir) find(name sessionName) (string, error) {
 	return "", fmt.Errorf("find the key of session %s: %w", name.id, fs.ErrNotExist)
 }
 
-// files returns the files of keys by session id.
+// files returns the names of the key files by session id.
 func (d *sessionDir) files() (map[string]string, error) {
 	entries, err := fs.ReadDir(d.FS(), ".") // by name
 	if err != nil {
@@ -227,12 +227,12 @@ func (d *sessionDir) read(name sessionName, file string) (SessionKey, error) {
 		return SessionKey{}, fmt.Errorf("read session key: %w", err)
 	}
 	if !listed.Mode().IsRegular() {
-		return SessionKey{}, &damagedError{file, "it is no regular file"}
+		return SessionKey{}, &damagedError{file, "it isn't a regular file"}
 	}
 	if d.repairs {
 		d.warn(repairMode(d.Root, file, listed)...)
 	}
-	// Should it be a pipe by now, opening it must not wait for a writer.
+	// O_NONBLOCK: if the file has become a pipe, opening it must not wait for a writer.
 	f, err := d.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return SessionKey{}, fmt.Errorf("read session key: %w", err)
@@ -243,9 +243,9 @@ func (d *sessionDir) read(name sessionName, file string) (SessionKey, error) {
 		return SessionKey{}, fmt.Errorf("read session key: %w", err)
 	}
 	if !os.SameFile(listed, opened) {
-		// Whoever put another file there may have done so for good reasons: this is
-		// to be looked at again, not to be set aside.
-		return SessionKey{}, fmt.Errorf("%s was exchanged while it was opened: %w", d.path(file), fs.ErrNotExist)
+		// The new file may be good: report that there is none, so that the caller looks
+		// again and doesn't set it aside.
+		return SessionKey{}, fmt.Errorf("%s was replaced while it was being opened: %w", d.path(file), fs.ErrNotExist)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxSessionFile+1))
 	if err != nil {
@@ -264,8 +264,8 @@ func (d *sessionDir) read(name sessionName, file string) (SessionKey, error) {
 	return key, nil
 }
 
-// setAside gives a damaged file a name under which nobody takes it for a key.
-// Needs the lock.
+// setAside renames a damaged file so that nobody takes it for a key. The caller holds
+// the lock.
 func (d *sessionDir) setAside(e *damagedError) error {
 	aside := e.file + ".corrupt"
 	for n := 1; ; n++ {
@@ -279,12 +279,13 @@ func (d *sessionDir) setAside(e *damagedError) error {
 	if err := d.Rename(e.file, aside); err != nil {
 		return fmt.Errorf("set a damaged session key aside: %w", err)
 	}
-	d.warn(fmt.Sprintf("%s; it is kept as %s, and not used", d.path(e.Error()), aside))
+	d.warn(fmt.Sprintf("%s; it is kept as %s and not used", d.path(e.Error()), aside))
 	return nil
 }
 
-// create stores a key durably: after a crash, the file is there as a whole or
-// not at all. The error is fs.ErrExist when another file is there. Needs the lock.
+// create stores a key durably and atomically: after a crash, the file is complete or
+// doesn't exist. The error is fs.ErrExist if the file exists. The caller holds the
+// lock.
 func (d *sessionDir) create(name sessionName, key SessionKey) error {
 	b, err := encodeSession(name, key)
 	if err != nil {
@@ -296,7 +297,7 @@ func (d *sessionDir) create(name sessionName, key SessionKey) error {
 	if err != nil {
 		return fmt.Errorf("store session key: %w", err)
 	}
-	defer func() { _ = d.Remove(temp) }() // fails if it was renamed
+	defer func() { _ = d.Remove(temp) }() // fails after the rename
 	_, err = f.Write(b)
 	if err == nil {
 		err = f.Sync()
@@ -306,8 +307,8 @@ func (d *sessionDir) create(name sessionName, key SessionKey) error {
 	}
 	if err == nil {
 		err = d.Link(temp, name.file())
-		// Not every file system has hard links. Under the lock nobody but a program
-		// that does not know of it can come between the look and the rename.
+		// Not every file system has hard links. Under the lock, only a program that
+		// doesn't use the lock can interfere between the check and the rename.
 		if unsupported(err) || errors.Is(err, fs.ErrPermission) {
 			if _, err = d.Lstat(name.file()); err == nil {
 				return fs.ErrExist
@@ -324,11 +325,11 @@ func (d *sessionDir) create(name sessionName, key SessionKey) error {
 	return nil
 }
 
-// sweep removes what processes left that died while they stored a key.
+// sweep removes the temporary files of processes that died while they stored a key.
 func (d *sessionDir) sweep() {
 	entries, err := fs.ReadDir(d.FS(), ".")
 	if err != nil {
-		return // it is not what was asked for
+		return // sweeping is optional
 	}
 	for _, entry := range entries {
 		if !strings.HasPrefix(entry.Name(), ".") || !strings.HasSuffix(entry.Name(), tempSuffix) {

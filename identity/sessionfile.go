@@ -14,11 +14,11 @@ const (
 	sessionSuffix  = ".json"
 	sessionVersion = 1
 
-	// maxSessionFile bounds a file's size in bytes. Ours has some 500.
+	// maxSessionFile bounds a file's size in bytes. Our files have about 500.
 	maxSessionFile = 64 << 10
 )
 
-// sessionFields is a key as it stands in its file.
+// sessionFields is the JSON of a key file.
 type sessionFields struct {
 	Version   int    `json:"version"`
 	MeshSlug  string `json:"meshSlug"`
@@ -28,7 +28,7 @@ type sessionFields struct {
 	CreatedAt string `json:"createdAt"`
 }
 
-// encodeSession writes the file's text.
+// encodeSession returns the content of a key file.
 func encodeSession(name sessionName, key SessionKey) ([]byte, error) {
 	b, err := json.MarshalIndent(sessionFields{
 		Version: sessionVersion, MeshSlug: name.slug, SessionID: name.id,
@@ -41,31 +41,30 @@ func encodeSession(name sessionName, key SessionKey) ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// parseSession reads the file's text, which must be about name. Fields that it
-// does not know are for others. A key without a readable createdAt is as good as
-// another: then CreatedAt is zero. No error tells what stands in the file.
+// parseSession reads the content of the key file of name. It ignores unknown fields.
+// If createdAt is missing or malformed, CreatedAt is zero. No error quotes the file.
 func parseSession(b []byte, name sessionName) (SessionKey, error) {
 	if len(b) == 0 {
 		return SessionKey{}, errors.New("it is empty")
 	}
 	var f sessionFields
 	if err := json.Unmarshal(b, &f); err != nil {
-		return SessionKey{}, errors.New("it is no JSON object of a session key")
+		return SessionKey{}, errors.New("it isn't the JSON of a session key")
 	}
 	switch {
 	case f.Version != sessionVersion:
 		return SessionKey{}, fmt.Errorf("its version is %d, not %d", f.Version, sessionVersion)
 	case f.MeshSlug != name.slug:
-		return SessionKey{}, errors.New("it is of another mesh")
+		return SessionKey{}, errors.New("it belongs to another mesh")
 	case !strings.EqualFold(f.SessionID, name.id):
-		return SessionKey{}, errors.New("it is of another session")
+		return SessionKey{}, errors.New("it belongs to another session")
 	}
 	pair, err := ParseSecret(f.SecretKey)
 	if err != nil {
 		return SessionKey{}, err
 	}
 	if f.PublicKey != pair.Public().String() {
-		return SessionKey{}, errors.New("its public key is not that of its secret key")
+		return SessionKey{}, errors.New("its public key doesn't match its secret key")
 	}
 	key := SessionKey{Pair: pair}
 	if at, err := time.Parse(time.RFC3339Nano, f.CreatedAt); err == nil {

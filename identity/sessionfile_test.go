@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The lock keeps other calls of this package away, but not every program.
+// A program that doesn't use the lock may have created the file.
 func TestCreateReplacesNothing(t *testing.T) {
 	t.Parallel()
 	name := sessionName{"team", "0b0e7a52-93a1-4f6e-8f0b-6a2c9d1e4f30"}
@@ -57,7 +57,7 @@ func FuzzParseSession(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Years before 0 and after 9999 don't come back, and need not.
+		// Years before 0 and after 9999 don't round-trip and don't need to.
 		if back, err := parseSession(again, name); err != nil || back.Pair.Public() != got.Pair.Public() {
 			t.Fatalf("does not round-trip: %v", err)
 		}

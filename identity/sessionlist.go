@@ -17,14 +17,14 @@ import (
 type StoredSession struct {
 	MeshSlug  string
 	SessionID string
-	Pubkey    wire.Key // zero with a Problem
+	Pubkey    wire.Key // zero if there is a Problem
 	CreatedAt time.Time
 	LastUsed  time.Time // see SessionStore.Touch
-	Problem   string    // why the file holds no key; "" when it does
+	Problem   string    // why the file holds no key; "" if it holds one
 }
 
-// List returns the stored sessions by mesh, within it the last used first. It
-// changes nothing: wrong modes and damaged files are for Key.
+// List returns the stored sessions, sorted by mesh and, within a mesh, most recently
+// used first. It changes nothing; Key repairs wrong modes and damaged files.
 func (s SessionStore) List() ([]StoredSession, error) {
 	top, err := openRoot(s.root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -86,11 +86,11 @@ func listMesh(top *os.Root, slug string) ([]StoredSession, error) {
 	return list, nil
 }
 
-// Touch notes that the session was used at now, which is kept as the time of its
-// file. The error is fs.ErrNotExist when no key is stored for the session.
+// Touch records that the session was used at now, as the modification time of its
+// file. The error is fs.ErrNotExist if no key is stored for the session.
 func (s SessionStore) Touch(slug, sessionID string, now time.Time) error {
 	return s.withFile(slug, sessionID, func(dir *sessionDir, file string) error {
-		// The time would be the link's target's.
+		// Chtimes would change the target of a symbolic link.
 		if info, err := dir.Lstat(file); err != nil || !info.Mode().IsRegular() {
 			return fmt.Errorf("touch session key: %w", cmp.Or(err, fs.ErrInvalid))
 		}
@@ -101,9 +101,9 @@ func (s SessionStore) Touch(slug, sessionID string, now time.Time) error {
 	})
 }
 
-// Remove deletes the key of a session for good: what is sealed to it can never be
-// opened again. Damaged files that were set aside stay. The error is
-// fs.ErrNotExist when no key is stored for the session.
+// Remove deletes the key of a session for good: nobody can open messages sealed to it
+// again. It keeps damaged files that were set aside. The error is fs.ErrNotExist if no
+// key is stored for the session.
 func (s SessionStore) Remove(slug, sessionID string) error {
 	return s.withFile(slug, sessionID, func(dir *sessionDir, file string) error {
 		if err := dir.Remove(file); err != nil {
@@ -113,7 +113,7 @@ func (s SessionStore) Remove(slug, sessionID string) error {
 	})
 }
 
-// withFile does something about the file of a session.
+// withFile calls do with the name of a session's file.
 func (s SessionStore) withFile(slug, sessionID string, do func(*sessionDir, string) error) error {
 	name, err := parseSessionName(slug, sessionID)
 	if err != nil {

@@ -55,7 +55,7 @@ func TestSessionList(t *testing.T) {
 	}
 }
 
-// To look at keys is not to repair them silently: Key does, and tells.
+// List must not repair anything silently. Key repairs, and returns warnings.
 func TestSessionListChangesNothing(t *testing.T) {
 	t.Parallel()
 	s, root := newStore(t)
@@ -112,7 +112,7 @@ func TestRemoveSession(t *testing.T) {
 	if again := mustKey(t, s, slug, numberedSession(1)); again.Pair.Public() != other.Pair.Public() {
 		t.Error("another session's key was removed")
 	}
-	// In another case, and one that holds no key.
+	// Remove also finds a file whose name has another case, and a damaged file.
 	for _, text := range []string{fileOf(t, generate(t), nil), "damaged"} {
 		id := numberedSession(0xabcdef)
 		path := put(t, root, strings.ToUpper(id)+".json", text)
@@ -125,7 +125,8 @@ func TestRemoveSession(t *testing.T) {
 	}
 }
 
-// What a killed process left is swept away, what a living one is at is not.
+// Sweep removes the temporary file of a killed process, but not one that a process is
+// still writing.
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	s, root := newStore(t)

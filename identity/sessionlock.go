@@ -12,10 +12,10 @@ import (
 	"github.com/claudemesh/claudemesh/internal/system"
 )
 
-// lock keeps other processes, and other calls in this one, from creating and
-// setting aside until close. The system takes it back when the process dies. A
-// file system that can't lock a directory (NFS) goes without: there link(2) alone
-// decides.
+// lock keeps other processes, and other calls in this process, from creating files and
+// setting them aside until close. The system releases the lock when the process dies.
+// A file system that can't lock a directory (NFS) works without the lock: there,
+// link(2) alone decides.
 func (d *sessionDir) lock() error {
 	for deadline := time.Now().Add(lockTimeout); ; time.Sleep(5 * time.Millisecond) {
 		err := system.TryLock(d.self)
@@ -25,12 +25,12 @@ func (d *sessionDir) lock() error {
 		case !errors.Is(err, system.ErrLocked):
 			return fmt.Errorf("lock %s: %w", d.Name(), err)
 		case time.Now().After(deadline):
-			return fmt.Errorf("lock %s: another process holds it", d.Name())
+			return fmt.Errorf("lock %s: another process holds the lock", d.Name())
 		}
 	}
 }
 
-// repairDir is repairMode for a directory. What is none is not its business.
+// repairDir is repairMode for a directory. It ignores everything else.
 func repairDir(in *os.Root, name string) ([]string, error) {
 	info, err := in.Lstat(name)
 	if err != nil {
@@ -42,8 +42,8 @@ func repairDir(in *os.Root, name string) ([]string, error) {
 	return repairMode(in, name, info), nil
 }
 
-// repairMode takes away what other users may do with a file or directory, and
-// says so. What is not this user's alone, like /tmp, is left as it is.
+// repairMode removes other users' permissions on a file or directory and returns a
+// warning. It doesn't change a directory that this user shares with others, like /tmp.
 func repairMode(in *os.Root, name string, info fs.FileInfo) []string {
 	want := fs.FileMode(0o600)
 	mode, path := info.Mode(), filepath.Join(in.Name(), name)
@@ -52,21 +52,21 @@ func repairMode(in *os.Root, name string, info fs.FileInfo) []string {
 		return nil
 	case info.IsDir():
 		want = 0o700
-		// One that its owner has made read-only stays so.
+		// Keep the mode if the owner only made it stricter, e.g. read-only.
 		if mode.Perm()&^want == 0 {
 			return nil
 		}
 	}
 	if mode&os.ModeSticky != 0 || system.NotOurs(info) {
-		return []string{fmt.Sprintf("%s has mode %04o and is not yours alone; choose another CLAUDEMESH_SESSIONS_DIR", path, mode.Perm())}
+		return []string{fmt.Sprintf("%s has mode %04o and isn't yours alone; choose another CLAUDEMESH_SESSIONS_DIR", path, mode.Perm())}
 	}
 	if err := in.Chmod(name, want); err != nil {
-		return []string{fmt.Sprintf("%s has mode %04o, which could not be set right: %v", path, mode.Perm(), err)}
+		return []string{fmt.Sprintf("%s has mode %04o, which could not be repaired: %v", path, mode.Perm(), err)}
 	}
 	return []string{fmt.Sprintf("%s had mode %04o; it is now %04o", path, mode.Perm(), want)}
 }
 
-// makeDir is os.MkdirAll with mode 0700 that is still there after a crash.
+// makeDir is a durable os.MkdirAll with mode 0700: the directories survive a crash.
 func makeDir(path string) error {
 	err := os.Mkdir(path, 0o700)
 	if parent := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) && parent != path {
@@ -89,7 +89,7 @@ func makeDir(path string) error {
 	return syncHandle(parent)
 }
 
-// syncRoot makes what was created in a directory durable.
+// syncRoot makes the entries of a directory durable.
 func syncRoot(dir *os.Root) error {
 	self, err := dir.Open(".")
 	if err != nil {
@@ -99,7 +99,8 @@ func syncRoot(dir *os.Root) error {
 	return syncHandle(self)
 }
 
-// syncHandle syncs an open directory. Some file systems can't, and need not.
+// syncHandle syncs an open directory. Some file systems don't support it and don't
+// need it.
 func syncHandle(dir *os.File) error {
 	if err := system.SyncDir(dir); err != nil && !errors.Is(err, syscall.EINVAL) && !unsupported(err) {
 		return err
@@ -107,7 +108,7 @@ func syncHandle(dir *os.File) error {
 	return nil
 }
 
-// unsupported reports whether the file system can't do what was asked.
+// unsupported reports whether the file system doesn't support the operation.
 func unsupported(err error) bool {
 	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EOPNOTSUPP)
 }

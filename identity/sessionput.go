@@ -6,10 +6,10 @@ import (
 	"io/fs"
 )
 
-// ErrOtherKey is returned for a session that has another key already.
+// ErrOtherKey is returned for a session that already has another key.
 var ErrOtherKey = errors.New("another key is stored for this session")
 
-// Stored returns the key of a session as it is on disk. The error is fs.ErrNotExist when
+// Stored returns the key of a session that is on disk. The error is fs.ErrNotExist if
 // there is none.
 func (s SessionStore) Stored(slug, sessionID string) (key SessionKey, err error) {
 	name, err := parseSessionName(slug, sessionID)
@@ -23,7 +23,7 @@ func (s SessionStore) Stored(slug, sessionID string) (key SessionKey, err error)
 	return key, err
 }
 
-// Put stores a key that a session has elsewhere. It replaces none: it fails with
+// Put stores the key that a session has elsewhere. It replaces no key: it returns
 // ErrOtherKey if the session has another key here.
 func (s SessionStore) Put(slug, sessionID string, key SessionKey) error {
 	name, err := parseSessionName(slug, sessionID)
@@ -40,9 +40,9 @@ func (s SessionStore) Put(slug, sessionID string, key SessionKey) error {
 	return nil
 }
 
-// Copy stores the keys of the sessions of one mesh for the same sessions of another, too,
-// and returns their ids. It leaves damaged files alone. If a session has another key in
-// the other mesh, Copy returns ErrOtherKey.
+// Copy copies the session keys of one mesh to another mesh and returns the ids of the
+// sessions. It skips damaged files. If a session has another key in the other mesh,
+// Copy returns ErrOtherKey.
 func (s SessionStore) Copy(from, to string) (ids []string, err error) {
 	list, err := s.List()
 	if err != nil {

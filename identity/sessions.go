@@ -14,19 +14,20 @@ import (
 var (
 	// ErrBadSlug is returned for a mesh slug that can't name a directory of
 	// session keys.
-	ErrBadSlug = errors.New("slug must be 1-64 of a-z, 0-9, '.', '_' and '-', with no dot at the start")
+	ErrBadSlug = errors.New("slug must be 1-64 of a-z, 0-9, '.', '_' and '-', without a leading dot")
 
-	// ErrBadSessionID is returned for a session id that is no UUID.
+	// ErrBadSessionID is returned for a session id that isn't a UUID.
 	ErrBadSessionID = errors.New("session id must be a UUID")
 
-	// errOtherStored tells that the key in memory is too late for the disk.
-	errOtherStored = errors.New("another key was stored for this session in the meantime")
+	// errOtherStored says that another process stored a key before this one could.
+	errOtherStored = errors.New("another process has stored another key for this session")
 )
 
 var uuidPattern = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
-// ParseSessionID returns a Claude Code session id, a UUID in any case, as it is
-// stored and compared: in lower case. It fails with ErrBadSessionID.
+// ParseSessionID reads a Claude Code session id, a UUID in any case, and returns it in
+// lower case, the form for storing and comparing. It returns ErrBadSessionID if s isn't
+// a UUID.
 func ParseSessionID(s string) (string, error) {
 	if id := strings.ToLower(s); len(s) == len(id) && uuidPattern.MatchString(id) {
 		return id, nil
@@ -34,16 +35,16 @@ func ParseSessionID(s string) (string, error) {
 	return "", ErrBadSessionID
 }
 
-// SessionStore keeps the key pairs of sessions on disk, one for each mesh and
-// session id, in the files of protocol v1, section 6. Several processes may use
-// one directory at once. Copies of a SessionStore are the same store.
+// SessionStore keeps the key pairs of sessions on disk, one for each mesh and session
+// id, in the file format of protocol v1, section 6. Several processes may use one
+// directory at once. Copies of a SessionStore share their state.
 type SessionStore struct {
 	root    string
 	unsaved *unsavedKeys
 }
 
-// OpenSessionStore returns the store in the directory root, which is made when
-// the first key is. It does not touch the disk.
+// OpenSessionStore returns the store in the directory root. It doesn't touch the disk;
+// the store creates the directory together with its first key.
 func OpenSessionStore(root string) SessionStore {
 	return SessionStore{root: root, unsaved: &unsavedKeys{keys: make(map[sessionName]SessionKey)}}
 }
@@ -52,20 +53,20 @@ func OpenSessionStore(root string) SessionStore {
 type SessionKey struct {
 	Pair      KeyPair
 	CreatedAt time.Time
-	Fresh     bool // this call has made it
+	Fresh     bool // whether this call created the key
 
-	// Warnings tell what was wrong with the disk and is right now, or is for the
-	// user to set right: modes, damaged files.
+	// Warnings lists the problems with modes and damaged files that the store found:
+	// those that it repaired, and those that it leaves to the user.
 	Warnings []string
 
-	// Unsaved is why the key could not be stored; nil when it is. Such a key lasts
-	// as long as the SessionStore, or until a later call can store it.
+	// Unsaved says why the key could not be stored; nil if it is stored. An unsaved
+	// key lives as long as the SessionStore, or until a later call stores it.
 	Unsaved error
 }
 
-// Key returns the key pair of a session of the mesh with that slug. The first
-// call for a session, in whichever process, makes it; the others get the same. It
-// fails only with ErrBadSlug and ErrBadSessionID, and when the system has no
+// Key returns the key pair of a session of the mesh with that slug. The first call for
+// a session, in any process, creates the key; later calls return the same key. It
+// fails only with ErrBadSlug, with ErrBadSessionID, or if the system has no
 // randomness.
 func (s SessionStore) Key(slug, sessionID string) (SessionKey, error) {
 	name, err := parseSessionName(slug, sessionID)
@@ -93,7 +94,7 @@ func (s SessionStore) Key(slug, sessionID string) (SessionKey, error) {
 	return key, nil
 }
 
-// freshSessionKey makes a key, as precise in time as the file is.
+// freshSessionKey creates a key. Its time has the precision of the file.
 func freshSessionKey() (SessionKey, error) {
 	pair, err := Generate()
 	if err != nil {
@@ -102,7 +103,7 @@ func freshSessionKey() (SessionKey, error) {
 	return SessionKey{Pair: pair, CreatedAt: time.Now().UTC().Truncate(time.Millisecond), Fresh: true}, nil
 }
 
-// sessionName is what a key belongs to: a valid slug and a lower-case UUID.
+// sessionName identifies a key: a valid slug and a lower-case UUID.
 type sessionName struct{ slug, id string }
 
 func parseSessionName(slug, sessionID string) (sessionName, error) {
@@ -113,10 +114,11 @@ func parseSessionName(slug, sessionID string) (sessionName, error) {
 	return sessionName{slug, id}, err
 }
 
-// file returns the name of the key's file, if nobody has chosen another case.
+// file returns the usual name of the key's file. Another client may have chosen
+// another case.
 func (n sessionName) file() string { return n.id + sessionSuffix }
 
-// unsavedKeys are those that the disk refused.
+// unsavedKeys holds the keys that could not be stored on disk.
 type unsavedKeys struct {
 	mu   sync.Mutex
 	keys map[sessionName]SessionKey // guarded by mu
@@ -129,7 +131,8 @@ func (u *unsavedKeys) get(name sessionName) (SessionKey, bool) {
 	return key, ok
 }
 
-// keep remembers the key unless there is one, and returns the one that there is.
+// keep remembers the key unless the session has one already, and returns the session's
+// key.
 func (u *unsavedKeys) keep(name sessionName, key SessionKey) SessionKey {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"github.com/claudemesh/claudemesh/identity"
 )
 
-// Nothing may be read or written through a symbolic link, wherever it leads.
-func TestSessionFileThatIsNone(t *testing.T) {
+// The store must not read or write through a symbolic link, wherever it leads.
+func TestSessionFileThatIsNotARegularFile(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"link out", "link to a sibling", "dangling link", "directory", "pipe"} {
 		s, root := newStore(t)
@@ -50,7 +50,7 @@ func TestSessionFileThatIsNone(t *testing.T) {
 			t.Errorf("%s: got %+v", name, k)
 		}
 		if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
-			t.Errorf("%s: no file of its own: %v", name, err)
+			t.Errorf("%s: not replaced by a regular file: %v", name, err)
 		}
 		if _, err := os.Lstat(path + ".corrupt"); err != nil {
 			t.Errorf("%s: not set aside: %v", name, err)
@@ -65,8 +65,8 @@ func TestSessionFileThatIsNone(t *testing.T) {
 	}
 }
 
-// A mesh's directory that is a link would give two meshes one key, or keep keys
-// where nobody looks for them.
+// If a mesh's directory were a link, two meshes could share a key, or keys could end
+// up where nobody looks for them.
 func TestMeshDirectoryThatIsALink(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{"other", "out"} {
@@ -98,7 +98,7 @@ func TestMeshDirectoryThatIsALink(t *testing.T) {
 	}
 }
 
-// Who keeps the whole store elsewhere may link it.
+// A user who keeps the whole store elsewhere may link to it.
 func TestRootThatIsALink(t *testing.T) {
 	t.Parallel()
 	elsewhere, link := t.TempDir(), filepath.Join(t.TempDir(), "sessions")
@@ -115,7 +115,7 @@ func TestKeyInMemoryWhenTheDiskRefuses(t *testing.T) {
 	t.Parallel()
 	s, root := newStore(t)
 	obstacle := filepath.Dir(root)
-	if err := os.WriteFile(obstacle, nil, 0o600); err != nil { // where a directory should be
+	if err := os.WriteFile(obstacle, nil, 0o600); err != nil { // a file in the directory's place
 		t.Fatal(err)
 	}
 	first, err := s.Key(slug, session)
@@ -133,10 +133,10 @@ func TestKeyInMemoryWhenTheDiskRefuses(t *testing.T) {
 		t.Errorf("another mesh: %+v, %v", other, err)
 	}
 	if _, err := s.List(); err == nil {
-		t.Error("listed what can't be read")
+		t.Error("List succeeded on an unreadable directory")
 	}
 
-	// As soon as the disk can, it keeps that key.
+	// The store saves that key as soon as the disk allows it.
 	if err := os.Remove(obstacle); err != nil {
 		t.Fatal(err)
 	}
@@ -149,8 +149,8 @@ func TestKeyInMemoryWhenTheDiskRefuses(t *testing.T) {
 	}
 }
 
-// A key that is in use must not change under those who use it.
-func TestKeyInMemoryGoesBeforeALaterOne(t *testing.T) {
+// A key in use must not change while the process runs.
+func TestKeyInMemoryWinsOverALaterFile(t *testing.T) {
 	t.Parallel()
 	s, root := newStore(t)
 	obstacle := filepath.Dir(root)
@@ -191,7 +191,7 @@ func TestReadOnlyDirectoryStaysReadOnly(t *testing.T) {
 		t.Fatalf("got %+v, %v", k, err)
 	}
 	if os.Geteuid() != 0 && k.Unsaved == nil {
-		t.Error("says that it is stored")
+		t.Error("the key is reported as stored")
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o500 {
 		t.Errorf("mode %v, %v", info, err)

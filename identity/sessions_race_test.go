@@ -18,12 +18,12 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// asProcess is the variable that makes this program a process that asks for
-// keys: the directory of the store.
+// asProcess is the environment variable that turns this test program into a process
+// that asks for keys. Its value is the directory of the store.
 const asProcess = "CLAUDEMESH_TEST_SESSION_ROOT"
 
-// fileLimit is the variable that bounds, in bytes, what such a process can write
-// to a file.
+// fileLimit is the environment variable that limits, in bytes, the size of the files
+// that such a process can write.
 const fileLimit = "CLAUDEMESH_TEST_FILE_LIMIT"
 
 func TestMain(m *testing.M) {
@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// answer writes a key for each line of standard input, a session id, and whether
-// it is stored.
+// answer reads session ids from standard input, one per line. For each it writes the
+// session's key and whether the key is stored.
 func answer(root string) error {
 	var limit uint64
 	if _, err := fmt.Sscan(os.Getenv(fileLimit), &limit); err == nil {
@@ -112,8 +112,8 @@ func (a *asker) line(t *testing.T) string {
 
 func numberedSession(n int) string { return fmt.Sprintf("%08x-93a1-4f6e-8f0b-6a2c9d1e4f30", n) }
 
-// Launches in several processes at the same moment get one key, whether there is
-// no file or a damaged one, and so do many calls in one process.
+// Several processes that start at the same moment get the same key, whether the file
+// is missing or damaged.
 func TestRacingProcessesGetOneKey(t *testing.T) {
 	t.Parallel()
 	const processes, sessions = 6, 20
@@ -127,7 +127,7 @@ func TestRacingProcessesGetOneKey(t *testing.T) {
 		if n%2 == 1 {
 			put(t, root, id+".json", `{"version": 1, "mesh`)
 		}
-		for i, a := range askers { // a pipe takes the line at once
+		for i, a := range askers { // writing to the pipe doesn't block
 			if i%2 == 0 {
 				a.ask(t, strings.ToUpper(id))
 			} else {
@@ -192,8 +192,8 @@ func TestRacingCallsGetOneKey(t *testing.T) {
 	checkTidy(t, root, sessions, sessions/2)
 }
 
-// checkTidy checks that there are so many keys, files that were set aside, and
-// nothing else.
+// checkTidy checks that the directory holds the given numbers of keys and of damaged
+// files that were set aside, and nothing else.
 func checkTidy(t *testing.T, root string, keys, corrupt int) {
 	t.Helper()
 	for _, name := range names(t, filepath.Join(root, slug)) {
@@ -211,7 +211,7 @@ func checkTidy(t *testing.T, root string, keys, corrupt int) {
 	}
 }
 
-// A disk that takes a part of the file only must not leave that part.
+// If the disk fills up while the file is written, no partial file must stay behind.
 func TestDiskThatIsFull(t *testing.T) {
 	t.Parallel()
 	_, root := newStore(t)

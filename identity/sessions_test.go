@@ -21,7 +21,7 @@ const (
 	session = "0b0e7a52-93a1-4f6e-8f0b-6a2c9d1e4f30"
 )
 
-// newStore returns a store whose directory does not exist yet.
+// newStore returns a store whose directory doesn't exist yet.
 func newStore(t testing.TB) (identity.SessionStore, string) {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "config", "sessions")
@@ -44,7 +44,7 @@ func mustKey(t testing.TB, s identity.SessionStore, slug, id string) identity.Se
 	return k
 }
 
-// put writes the file of the session.
+// put writes a file into the mesh's directory.
 func put(t testing.TB, root, name, text string) string {
 	t.Helper()
 	path := filepath.Join(root, slug, name)
@@ -80,7 +80,7 @@ func names(t testing.TB, dir string) []string {
 	return list
 }
 
-// fileOf writes what the file of a key holds, as another program might.
+// fileOf returns the content of a key's file as another program might write it.
 func fileOf(t testing.TB, k identity.KeyPair, change func(map[string]any)) string {
 	t.Helper()
 	fields := map[string]any{
@@ -166,7 +166,7 @@ func TestSessionFileIsProtocolV1(t *testing.T) {
 	}
 }
 
-// What another v1 client has stored is used, and left as it is.
+// The store uses a file that another v1 client wrote and leaves it unchanged.
 func TestSessionFilesOfOthers(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -199,15 +199,15 @@ func TestSessionFilesOfOthers(t *testing.T) {
 	}
 }
 
-// Two files may differ in case only: everybody must choose the same.
-func TestSessionFileInLowerCaseGoesFirst(t *testing.T) {
+// If two file names differ only in case, every process must choose the same one.
+func TestSessionFileInLowerCaseWins(t *testing.T) {
 	t.Parallel()
 	s, root := newStore(t)
 	pair := generate(t)
 	put(t, root, strings.ToUpper(session)+".json", fileOf(t, generate(t), nil))
 	put(t, root, session+".json", fileOf(t, pair, nil))
 	if names(t, filepath.Join(root, slug))[0] == session+".json" {
-		t.Skip("two files can't differ in case only on this file system")
+		t.Skip("the file system doesn't distinguish case")
 	}
 	if k := mustKey(t, s, slug, session); k.Pair.Public() != pair.Public() {
 		t.Errorf("got %s", k.Pair)
@@ -240,7 +240,7 @@ func TestSessionStoreRefusesBadNames(t *testing.T) {
 		{"path as long as a UUID", slug, "../../../../../../../../../etc/passwd", identity.ErrBadSessionID},
 		{"no dashes", slug, strings.ReplaceAll(session, "-", ""), identity.ErrBadSessionID},
 		{"braces", slug, "{" + session + "}", identity.ErrBadSessionID},
-		{"no hex", slug, "g" + session[1:], identity.ErrBadSessionID},
+		{"not hex", slug, "g" + session[1:], identity.ErrBadSessionID},
 		{"line end after the id", slug, session + "\n", identity.ErrBadSessionID},
 		{"longer in lower case", slug, "İ" + session[2:], identity.ErrBadSessionID},
 	} {
@@ -294,11 +294,11 @@ func TestSessionStoreRepairsModes(t *testing.T) {
 		}
 	}
 	if again := mustKey(t, s, slug, session); len(again.Warnings) > 0 {
-		t.Errorf("warned of what is right: %q", again.Warnings)
+		t.Errorf("warned about correct modes: %q", again.Warnings)
 	}
 }
 
-// A directory like /tmp is not the store's to close.
+// The store must not change the mode of a directory like /tmp.
 func TestSessionStoreLeavesSharedDirectories(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -310,7 +310,7 @@ func TestSessionStoreLeavesSharedDirectories(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Mode().Perm() != 0o777 || len(k.Warnings) != 1 || !strings.Contains(k.Warnings[0], "not yours alone") {
+	if info.Mode().Perm() != 0o777 || len(k.Warnings) != 1 || !strings.Contains(k.Warnings[0], "isn't yours alone") {
 		t.Errorf("mode %v, warned %q", info.Mode(), k.Warnings)
 	}
 }
@@ -323,29 +323,29 @@ func TestDamagedSessionFiles(t *testing.T) {
 		return fileOf(t, pair, func(m map[string]any) { m[name] = v })
 	}
 	for name, text := range map[string]string{
-		"empty":                     "",
-		"torn":                      good[:len(good)/2],
-		"all but the last byte":     good[:len(good)-1],
-		"zeros":                     strings.Repeat("\x00", len(good)),
-		"two":                       good + good,
-		"no JSON":                   "key",
-		"null":                      "null",
-		"array":                     "[]",
-		"no fields":                 "{}",
-		"version 2":                 set("version", 2),
-		"version as text":           set("version", "1"),
-		"no version":                fileOf(t, pair, func(m map[string]any) { delete(m, "version") }),
-		"another mesh":              set("meshSlug", "other"),
-		"another session":           set("sessionId", "1b0e7a52-93a1-4f6e-8f0b-6a2c9d1e4f30"),
-		"another public key":        set("publicKey", other.Public().String()),
-		"upper-case public key":     set("publicKey", strings.ToUpper(pair.Public().String())),
-		"no secret":                 set("secretKey", ""),
-		"seed only":                 set("secretKey", pair.SecretHex()[:64]),
-		"secret of another public":  set("secretKey", pair.SecretHex()[:64]+other.SecretHex()[64:]),
-		"secret and public of two":  set("secretKey", other.SecretHex()),
-		"too long":                  good + strings.Repeat(" ", 100<<10),
-		"secret that is no text":    set("secretKey", 7),
-		"text beside the JSON file": good + "x",
+		"empty":                    "",
+		"torn":                     good[:len(good)/2],
+		"all but the last byte":    good[:len(good)-1],
+		"zeros":                    strings.Repeat("\x00", len(good)),
+		"two":                      good + good,
+		"no JSON":                  "key",
+		"null":                     "null",
+		"array":                    "[]",
+		"no fields":                "{}",
+		"version 2":                set("version", 2),
+		"version as text":          set("version", "1"),
+		"no version":               fileOf(t, pair, func(m map[string]any) { delete(m, "version") }),
+		"another mesh":             set("meshSlug", "other"),
+		"another session":          set("sessionId", "1b0e7a52-93a1-4f6e-8f0b-6a2c9d1e4f30"),
+		"another public key":       set("publicKey", other.Public().String()),
+		"upper-case public key":    set("publicKey", strings.ToUpper(pair.Public().String())),
+		"no secret":                set("secretKey", ""),
+		"seed only":                set("secretKey", pair.SecretHex()[:64]),
+		"mismatched secret halves": set("secretKey", pair.SecretHex()[:64]+other.SecretHex()[64:]),
+		"another secret key":       set("secretKey", other.SecretHex()),
+		"too long":                 good + strings.Repeat(" ", 100<<10),
+		"secret not a string":      set("secretKey", 7),
+		"text after the JSON":      good + "x",
 	} {
 		s, root := newStore(t)
 		path := put(t, root, session+".json", text)
@@ -361,10 +361,10 @@ func TestDamagedSessionFiles(t *testing.T) {
 			t.Errorf("%s: warned %q", name, k.Warnings)
 		}
 		if strings.Contains(fmt.Sprint(k, list), pair.SecretHex()[:16]) {
-			t.Errorf("%s: the secret is told", name)
+			t.Errorf("%s: the warning shows the secret", name)
 		}
 		if read(t, path+".corrupt") != text {
-			t.Errorf("%s: what was set aside is not what was there", name)
+			t.Errorf("%s: the file set aside differs from the damaged file", name)
 		}
 		if again := mustKey(t, s, slug, session); again.Fresh || again.Pair.Public() != k.Pair.Public() || len(again.Warnings) > 0 {
 			t.Errorf("%s: then %+v", name, again)
@@ -395,7 +395,7 @@ func TestDamagedSessionFileBesideAGoodOne(t *testing.T) {
 	put(t, root, strings.ToUpper(session)+".json", fileOf(t, pair, nil))
 	put(t, root, session+".json", "damaged")
 	if len(names(t, filepath.Join(root, slug))) == 1 {
-		t.Skip("two files can't differ in case only on this file system")
+		t.Skip("the file system doesn't distinguish case")
 	}
 	if k := mustKey(t, s, slug, session); k.Fresh || k.Pair.Public() != pair.Public() || len(k.Warnings) != 1 {
 		t.Errorf("got %+v", k)

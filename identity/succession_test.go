@@ -23,7 +23,7 @@ func TestSuccession(t *testing.T) {
 		{"another mesh", "mesh2", old.Public(), next.Public(), sig, false},
 		{"another successor", "mesh", old.Public(), other.Public(), sig, false},
 		{"another predecessor", "mesh", other.Public(), next.Public(), sig, false},
-		{"the other way round", "mesh", next.Public(), old.Public(), sig, false},
+		{"keys swapped", "mesh", next.Public(), old.Public(), sig, false},
 		{"signed by the successor", "mesh", old.Public(), next.Public(), identity.SignSuccession(next, "mesh", next.Public()), false},
 		{"itself", "mesh", old.Public(), old.Public(), identity.SignSuccession(old, "mesh", old.Public()), false},
 		{"a changed signature", "mesh", old.Public(), next.Public(), changed, false},

@@ -9,7 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-func TestSignaturesAreLibsodiums(t *testing.T) {
+func TestSignaturesMatchLibsodium(t *testing.T) {
 	t.Parallel()
 	v := loadVectors(t)
 	pairs := map[wire.Key]KeyPair{}
@@ -30,8 +30,8 @@ func TestSignaturesAreLibsodiums(t *testing.T) {
 	}
 }
 
-// The texts in the vectors were written by hand; package wire must build the
-// same ones.
+// The texts in the vectors are written by hand; package wire must build the same
+// texts.
 func TestCanonicalTexts(t *testing.T) {
 	t.Parallel()
 	v := loadVectors(t)
@@ -66,7 +66,7 @@ func TestVerifyDecidesAsLibsodium(t *testing.T) {
 	}
 }
 
-// y and y + p are one point in two spellings; a key must have one only.
+// y and y + p encode the same point; a key must have one encoding only.
 func TestStrongPointIsCanonical(t *testing.T) {
 	t.Parallel()
 	tried := 0
@@ -78,7 +78,7 @@ func TestStrongPointIsCanonical(t *testing.T) {
 		}
 		tried++
 		if strongPoint(unreduced[:]) {
-			t.Errorf("y = p + %d is taken", y)
+			t.Errorf("y = p + %d is accepted", y)
 		}
 	}
 	if tried == 0 {
