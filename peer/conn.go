@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,119 +60,6 @@ type received struct {
 	push   *wire.Push
 	system *wire.SystemPush
 	roster bool
-}
-
-// skewLimit bounds how far a hello's time follows the broker's clock, so that no broker
-// gets a word of ours for a far future.
-const skewLimit = 24 * time.Hour
-
-// dial connects and says hello. ctx bounds the handshake only. Where the broker finds
-// this machine's clock wrong, the hello is signed by the broker's.
-func dial(ctx context.Context, o *Options) (*conn, error) {
-	c, err := dialAt(ctx, o, o.skew.ahead())
-	var refused *HelloError
-	if !errors.As(err, &refused) || refused.Skew == 0 || refused.Skew.Abs() > skewLimit || refused.Skew == o.skew.ahead() {
-		return c, err
-	}
-	o.skew.set(refused.Skew)
-	o.Logger.Warn("this machine's clock is wrong; signing by the broker's", "ahead", refused.Skew)
-	return dialAt(ctx, o, refused.Skew)
-}
-
-// skew is by how much this machine's clock is ahead of a broker's, as far as known.
-type skew struct{ duration atomic.Int64 }
-
-func (s *skew) ahead() time.Duration    { return time.Duration(s.duration.Load()) }
-func (s *skew) set(ahead time.Duration) { s.duration.Store(int64(ahead)) }
-
-// dialAt is dial with a hello that is signed for a time that much before now.
-func dialAt(ctx context.Context, o *Options, ahead time.Duration) (*conn, error) {
-	c := &conn{
-		start:    time.Now(),
-		received: make(chan received, pushBuffer),
-		waiting:  make(map[string]chan wire.Frame),
-	}
-	if !o.Session.IsZero() {
-		c.renew = renewAfter - rand.N(renewSpread)
-	}
-	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	//nolint:bodyclose // the response's body belongs to the library, which says not to close it
-	ws, resp, err := websocket.Dial(dialCtx, o.Mesh.BrokerURL, &websocket.DialOptions{
-		HTTPClient:     o.HTTPClient,
-		OnPingReceived: func(context.Context, []byte) bool { c.hear(); return true },
-		OnPongReceived: func(context.Context, []byte) { c.hear() },
-	})
-	if err != nil {
-		if resp != nil && resp.StatusCode == http.StatusMisdirectedRequest {
-			err = httpError(resp) // which says what is served there
-		}
-		return nil, fmt.Errorf("connect to %s: %w", o.Mesh.BrokerURL, err)
-	}
-	ws.SetReadLimit(maxFrameBytes)
-	c.ws = ws
-	c.ctx, c.fail = context.WithCancelCause(context.WithoutCancel(ctx))
-
-	helloCtx, cancel := context.WithTimeout(ctx, helloTimeout)
-	defer cancel()
-	if err := c.handshake(helloCtx, o, resp, ahead); err != nil {
-		c.fail(err)
-		_ = ws.CloseNow()
-		return nil, err
-	}
-	return c, nil
-}
-
-// handshake says hello and waits for the answer.
-func (c *conn) handshake(ctx context.Context, o *Options, resp *http.Response, ahead time.Duration) error {
-	hello, err := o.hello(time.Now().Add(-ahead))
-	if err != nil {
-		return err
-	}
-	if err := c.ws.Write(ctx, websocket.MessageText, hello); err != nil {
-		return fmt.Errorf("say hello: %w", err)
-	}
-	for {
-		_, b, err := c.ws.Read(ctx)
-		if ctx.Err() != nil {
-			return fmt.Errorf("wait for hello_ack: %w", ctx.Err())
-		}
-		if err != nil {
-			return fmt.Errorf("wait for hello_ack: %w", closedBy(err))
-		}
-		frame, err := wire.ParseFrame(b)
-		if err != nil {
-			return fmt.Errorf("wait for hello_ack: %w", err)
-		}
-		switch frame.Type {
-		case wire.TypeHelloAck:
-			if c.ack, err = wire.DecodeHelloAck(&frame); err != nil {
-				return fmt.Errorf("read hello_ack: %w", err)
-			}
-			c.hear()
-			return nil
-		case wire.TypeError:
-			refusal, err := wire.DecodeError(&frame)
-			if err != nil {
-				return fmt.Errorf("read error: %w", err)
-			}
-			e := &HelloError{Code: refusal.Code, Message: refusal.Message}
-			if e.Code == wire.CodeTimestampSkew {
-				e.Skew = skewFrom(resp)
-			}
-			return e
-		}
-	}
-}
-
-// skewFrom measures by how much the local clock is ahead of the Date header, to
-// the second; 0 when there is none.
-func skewFrom(resp *http.Response) time.Duration {
-	at, err := http.ParseTime(resp.Header.Get("Date"))
-	if err != nil {
-		return 0
-	}
-	return time.Since(at).Round(time.Second)
 }
 
 func (c *conn) hear() { c.heard.Store(int64(time.Since(c.start))) }
@@ -288,49 +173,6 @@ func (c *conn) deliverLoop(deliver func(*conn, received) error) {
 				c.fail(err)
 				return
 			}
-		}
-	}
-}
-
-// keepAliveLoop pings, and ends a connection on which nothing comes any more.
-func (c *conn) keepAliveLoop(probe <-chan struct{}) {
-	ping := time.NewTicker(pingEvery)
-	defer ping.Stop()
-	silence := time.NewTimer(silenceLimit)
-	defer silence.Stop()
-	var renew <-chan time.Time
-	if c.renew > 0 {
-		timer := time.NewTimer(c.renew)
-		defer timer.Stop()
-		renew = timer.C
-	}
-	for {
-		select {
-		case <-c.ctx.Done():
-			return
-		case <-ping.C:
-			// Whether the pong comes is for the silence timer to judge.
-			ctx, cancel := context.WithTimeout(c.ctx, pingEvery/2)
-			_ = c.ws.Ping(ctx)
-			cancel()
-		case <-probe:
-			ctx, cancel := context.WithTimeout(c.ctx, probeLimit)
-			err := c.ws.Ping(ctx) // returns with the pong
-			cancel()
-			if err != nil {
-				c.fail(errNoAnswer)
-				return
-			}
-		case <-silence.C:
-			left := silenceLimit - (time.Since(c.start) - time.Duration(c.heard.Load()))
-			if left <= 0 {
-				c.fail(errSilent)
-				return
-			}
-			silence.Reset(left)
-		case <-renew:
-			c.fail(errRenew)
-			return
 		}
 	}
 }

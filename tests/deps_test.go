@@ -36,6 +36,7 @@ var mayImport = map[string]string{
 	"peer/daemon":                client + disk + "peer peer/local peer/daemon/...",
 	"peer/daemon/attention":      client + "peer peer/local peer/daemon/process",
 	"peer/daemon/process":        "",
+	"peer/daemon/store":          client + disk + "peer peer/local peer/daemon/process",
 	"peer/claudecode/diagnose":   daemon + "peer/claudecode/...",
 	"peer/claudecode/frame":      "visible",
 	"peer/claudecode/debuglog":   "visible peer/configdir",
@@ -77,7 +78,7 @@ const (
 var (
 	knowCaddy = []string{"caddymesh", "cmd/caddy"}
 	knowSQL   = []string{"caddymesh", "cmd/caddy", "storage/sqlite", "storage/postgres",
-		"peer/disk", "peer/inbox", "peer/daemon", "peer/backup", "peer/claudecode/diagnose", "peer/claudecode/launch", "peer/claudecode/published", "peer/cli", "cmd/claudemesh"}
+		"peer/disk", "peer/inbox", "peer/daemon", "peer/daemon/store", "peer/backup", "peer/claudecode/diagnose", "peer/claudecode/launch", "peer/claudecode/published", "peer/cli", "cmd/claudemesh"}
 )
 
 func TestDependencies(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon/store"
 	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
@@ -67,7 +68,7 @@ func (s *session) line(mesh string) *line {
 }
 
 // about is what the session's peers are told of it.
-func (d *daemon) about(f *facts) peer.About {
+func (d *daemon) about(f *store.Session) peer.About {
 	cwd := f.Cwd
 	if cwd == "" {
 		cwd = "/"
@@ -105,7 +106,7 @@ func (d *daemon) giveKeys(l *line) bool {
 // formerKeys are the keys of the sessions that a line's session goes on for, the
 // newest first. One that is not there any more is left out.
 func (d *daemon) formerKeys(l *line) []peer.FormerSession {
-	ids, err := d.store.formers(d.write(), l.name.mesh, l.s.id)
+	ids, err := d.store.Formers(d.write(), l.name.mesh, l.s.id)
 	if err != nil {
 		l.log.Error("read successions", "error", err)
 	}
@@ -144,7 +145,7 @@ func (l *line) forgetUnused() {
 	}
 	l.log.Info("session has never begun: its key is removed")
 	forget(l.d.keys, l.mesh.Slug, s.id)
-	if err := l.d.store.forgetKnown(l.d.write(), s.id); err != nil {
+	if err := l.d.store.ForgetKnown(l.d.write(), s.id); err != nil {
 		l.log.Warn("forget session", "error", err)
 	}
 }

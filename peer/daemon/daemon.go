@@ -14,6 +14,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/netfs"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/daemon/store"
 	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -99,7 +100,7 @@ type daemon struct {
 	// static after Run has set it up
 	o        Options
 	log      *slog.Logger
-	store    *store
+	store    *store.Store
 	inbox    *inbox.Inbox
 	contacts inbox.Contacts
 	keys     identity.SessionStore
@@ -211,11 +212,11 @@ func open(ctx context.Context, o Options) (*daemon, error) {
 		d.log.Warn(warning)
 	}
 	var err error
-	if d.store, err = openStore(ctx, o.Dir); err != nil {
+	if d.store, err = store.Open(ctx, o.Dir); err != nil {
 		return nil, err
 	}
 	if d.inbox, err = inbox.Open(ctx, o.Dir); err != nil {
-		return nil, errors.Join(err, d.store.close())
+		return nil, errors.Join(err, d.store.Close())
 	}
 	if err := d.rememberFiles(); err != nil {
 		d.close()
@@ -227,7 +228,7 @@ func open(ctx context.Context, o Options) (*daemon, error) {
 }
 
 func (d *daemon) close() {
-	if err := errors.Join(d.inbox.Close(), d.store.close()); err != nil {
+	if err := errors.Join(d.inbox.Close(), d.store.Close()); err != nil {
 		d.log.Error("close", "error", err)
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -108,24 +107,6 @@ func TestCleanEnv(t *testing.T) {
 	want := []string{"CLAUDEMESH_CONFIG_DIR=/dir", "PATH=/bin", "HOME=/h", "LC_ALL=C", "CLAUDEMESH_SESSIONS_DIR=/s", "HTTPS_PROXY=p"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
-	}
-}
-
-func TestStoreOfANewerVersionIsLeftAlone(t *testing.T) {
-	t.Parallel()
-	dir := peer.Dir(t.TempDir())
-	s, err := openStore(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.exec(t.Context(), "age", "PRAGMA user_version = 99"); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := openStore(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "newer") {
-		t.Errorf("opened: %v", err)
 	}
 }
 

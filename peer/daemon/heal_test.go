@@ -14,6 +14,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/daemon/store"
 	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
@@ -119,7 +120,7 @@ func TestALiveDaemonIsNotTakenForDead(t *testing.T) {
 // A daemon whose files were deleted would write where nobody reads.
 func TestEndsWhenItsFilesAreGone(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{storeName, inbox.FileName} {
+	for _, name := range []string{store.FileName, inbox.FileName} {
 		u := newUser(t, "alice").up()
 		if err := os.Remove(u.dir.Path(name)); err != nil {
 			t.Fatal(err)

@@ -291,11 +291,11 @@ func (l *line) drain() {
 
 // pending reports whether there is anything to send.
 func (l *line) pending() bool {
-	n, err := l.d.store.waiting(l.d.write(), l.name.mesh, l.name.session)
+	n, err := l.d.store.Waiting(l.d.write(), l.name.mesh, l.name.session)
 	if err != nil || n > 0 {
 		return err == nil
 	}
-	list, err := l.d.store.nextConfirmations(l.d.write(), l.name.mesh, l.name.session)
+	list, err := l.d.store.NextConfirmations(l.d.write(), l.name.mesh, l.name.session)
 	return err == nil && len(list) > 0
 }
 
@@ -318,4 +318,14 @@ func (l *line) current() *peer.Client {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.client
+}
+
+// standing tells how the line stands with its broker.
+func (l *line) standing() (connected, replaced bool, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil && !l.connected {
+		reason = l.err.Error()
+	}
+	return l.connected, l.replaced, reason
 }

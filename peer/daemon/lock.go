@@ -10,6 +10,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/daemon/store"
 	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -167,7 +168,7 @@ func (d *daemon) rememberFiles() (err error) {
 		return fmt.Errorf("look at the directory: %w", err)
 	}
 	d.files = make(map[string]os.FileInfo)
-	for _, name := range []string{storeName, inbox.FileName} {
+	for _, name := range []string{store.FileName, inbox.FileName} {
 		if d.files[name], err = os.Stat(d.o.Dir.Path(name)); err != nil {
 			return fmt.Errorf("look at %s: %w", name, err)
 		}
@@ -251,7 +252,7 @@ func (d *daemon) heal() {
 		if info, err := os.Lstat(local.TicketPath(d.o.Dir, p.Number)); err == nil && info.Mode().IsRegular() {
 			continue
 		}
-		if err := d.writeTicket(p.registered); err != nil {
+		if err := d.writeTicket(p.Process); err != nil {
 			errs = append(errs, err)
 		}
 	}

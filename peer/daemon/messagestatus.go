@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon/store"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -23,11 +24,11 @@ func (d *daemon) serveMessageStatus(c *call) error {
 	if err := peer.CheckMessageID(in.ID); err != nil {
 		return invalid("%v", err)
 	}
-	sent, err := d.store.findLetter(c.ctx, c.sender(), in.ID)
+	sent, err := d.store.FindMessage(c.ctx, c.sender(), in.ID)
 	switch {
-	case errors.Is(err, errNoLetter):
+	case errors.Is(err, store.ErrNoMessage):
 		return notFound("this session has sent no message %q", in.ID)
-	case errors.Is(err, errAmbiguous):
+	case errors.Is(err, store.ErrSeveralMessages):
 		return notFound("several messages have an id that begins or ends with %q; give more of it", in.ID)
 	case err != nil:
 		return err
@@ -47,7 +48,7 @@ func (d *daemon) serveMessageStatus(c *call) error {
 		answer.Reason = sent.Reason // whom it can't reach
 	}
 	if answer.State != sent.State {
-		if err := d.store.settled(d.write(), sent.ID, answer.State); err != nil {
+		if err := d.store.Settled(d.write(), sent.ID, answer.State); err != nil {
 			return err
 		}
 	}
@@ -55,8 +56,8 @@ func (d *daemon) serveMessageStatus(c *call) error {
 }
 
 // recipients lists how far a message came with each.
-func (d *daemon) recipients(ctx context.Context, sent *letter) ([]local.RecipientStatus, error) {
-	signed, err := d.store.heardOf(ctx, sent.ID)
+func (d *daemon) recipients(ctx context.Context, sent *store.Message) ([]local.RecipientStatus, error) {
+	signed, err := d.store.Reports(ctx, sent.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +95,7 @@ func (d *daemon) recipients(ctx context.Context, sent *letter) ([]local.Recipien
 }
 
 // cannotReadOf is why a recipient can't read, as the roster had it last.
-func (d *daemon) cannotReadOf(sent *letter, key wire.Key) string {
+func (d *daemon) cannotReadOf(sent *store.Message, key wire.Key) string {
 	j := d.joinedMesh(sent.MeshID)
 	if j == nil {
 		return ""
@@ -105,7 +106,7 @@ func (d *daemon) cannotReadOf(sent *letter, key wire.Key) string {
 
 // askBroker returns how far the broker has brought a message; nil when it does not
 // answer.
-func (d *daemon) askBroker(ctx context.Context, sent *letter) []local.RecipientStatus {
+func (d *daemon) askBroker(ctx context.Context, sent *store.Message) []local.RecipientStatus {
 	l := d.lineOf(lineName{sent.MeshID, sent.SessionID})
 	if l == nil || !l.isConnected() {
 		return nil
@@ -141,7 +142,7 @@ func (d *daemon) askBroker(ctx context.Context, sent *letter) []local.RecipientS
 }
 
 // nameOf returns what a recipient is called.
-func (d *daemon) nameOf(sent *letter, key wire.Key) string {
+func (d *daemon) nameOf(sent *store.Message, key wire.Key) string {
 	if j := d.joinedMesh(sent.MeshID); j != nil {
 		rows, _, _ := j.roster.last()
 		for i := range rows {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon/store"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -15,25 +16,25 @@ const storeRetry = 5 * time.Second
 // outboxLoop sends what waits, in order.
 func (l *line) outboxLoop(ctx context.Context, client *peer.Client) {
 	for ctx.Err() == nil {
-		next, err := l.d.store.nextLetter(ctx, l.name.mesh, l.name.session)
+		next, err := l.d.store.NextMessage(ctx, l.name.mesh, l.name.session)
 		switch {
-		case errors.Is(err, errNoLetter):
+		case errors.Is(err, store.ErrNoMessage):
 			if !waitFor(ctx, l.outboxKick) {
 				return
 			}
 		case err != nil:
 			l.storeFailed(ctx, err)
 		default:
-			l.sendLetter(ctx, client, &next)
+			l.sendNext(ctx, client, &next)
 		}
 	}
 }
 
-// sendLetter hands a message to the broker, for as long as that takes.
-func (l *line) sendLetter(ctx context.Context, client *peer.Client, next *letter) {
+// sendNext hands a message to the broker, for as long as that takes.
+func (l *line) sendNext(ctx context.Context, client *peer.Client, next *store.Message) {
 	target, err := wire.ParseTarget(next.Target)
 	if err != nil {
-		l.letterFailed(next, err.Error())
+		l.sendFailed(next, err.Error())
 		return
 	}
 	receipt, err := client.Send(ctx, peer.Outgoing{
@@ -44,11 +45,11 @@ func (l *line) sendLetter(ctx context.Context, client *peer.Client, next *letter
 	var tooLong *peer.TooLongError
 	switch {
 	case err == nil:
-		if err := l.d.store.queued(l.d.write(), next.ID, receipt.MessageID, cut(receipt.Unreached(), maxReason)); err != nil {
+		if err := l.d.store.Queued(l.d.write(), next.ID, receipt.MessageID, cut(receipt.Unreached(), maxReason)); err != nil {
 			l.storeFailed(ctx, err) // sent again, the broker will know it
 			return
 		}
-		l.d.letterMoved(next.ID)
+		l.d.messageMoved(next.ID)
 		kick(l.progress)
 	case lineOver(ctx, err):
 		waitFor(ctx, nil) // another line will send it
@@ -56,13 +57,13 @@ func (l *line) sendLetter(ctx context.Context, client *peer.Client, next *letter
 		l.log.Warn("not all copies of a message are sent", "id", next.ID, "error", err)
 		pause(ctx, storeRetry)
 	case errors.As(err, &tooLong):
-		l.letterFailed(next, tooLong.Error())
+		l.sendFailed(next, tooLong.Error())
 	case errors.As(err, &refused) && !refused.Final:
 		l.log.Warn("message refused for now", "id", next.ID, "reason", refused.Code)
 	case errors.As(err, &refused):
-		l.letterFailed(next, l.whyRefused(&target, refused))
+		l.sendFailed(next, l.whyRefused(&target, refused))
 	default:
-		l.letterFailed(next, err.Error())
+		l.sendFailed(next, err.Error())
 	}
 }
 
@@ -86,13 +87,13 @@ func lineOver(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, peer.ErrClosed) || errors.As(err, &hello) || errors.As(err, &closed)
 }
 
-func (l *line) letterFailed(next *letter, reason string) {
+func (l *line) sendFailed(next *store.Message, reason string) {
 	l.log.Warn("message failed", "id", next.ID, "reason", reason)
-	if err := l.d.store.failed(l.d.write(), next.ID, cut(reason, maxReason)); err != nil {
+	if err := l.d.store.Failed(l.d.write(), next.ID, cut(reason, maxReason)); err != nil {
 		l.storeFailed(l.ctx, err)
 		return
 	}
-	l.d.letterMoved(next.ID)
+	l.d.messageMoved(next.ID)
 	kick(l.progress)
 }
 
@@ -124,8 +125,8 @@ func waitFor(ctx context.Context, c <-chan struct{}) bool {
 	}
 }
 
-// letterMoved wakes those who wait for news of a message.
-func (d *daemon) letterMoved(id string) {
+// messageMoved wakes those who wait for news of a message.
+func (d *daemon) messageMoved(id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if c := d.awaited[id]; c != nil {

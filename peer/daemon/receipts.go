@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/daemon/store"
 	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
@@ -28,7 +29,7 @@ func (l *line) take(ctx context.Context, m peer.Incoming) error {
 	if l.owner != nil && (m.Sealing == peer.Direct || !l.owner.snapshot().Trial) {
 		box.Session = l.owner.id
 	}
-	tell := confirmation{MeshID: box.MeshID, Session: box.Session, Sender: m.Sender, Confirmed: peer.Confirmed{
+	tell := store.Confirmation{MeshID: box.MeshID, Session: box.Session, Sender: m.Sender, Confirmed: peer.Confirmed{
 		ClientID: m.ClientID, State: peer.ConfirmedDelivered, At: time.Now(),
 	}}
 	kept, err := l.keep(ctx, box, &m)
@@ -40,7 +41,7 @@ func (l *line) take(ctx context.Context, m peer.Incoming) error {
 		tell.State, tell.Reason = peer.ConfirmedRefused, "too many of your messages are unread there"
 	}
 	if m.WantsReceipt && confirmable(m.ClientID) {
-		if err := l.d.store.addConfirmation(l.d.write(), tell); err != nil {
+		if err := l.d.store.AddConfirmations(l.d.write(), tell); err != nil {
 			return err
 		}
 		kick(l.confirmKick)
@@ -92,8 +93,8 @@ func (d *daemon) mailCame(box inbox.Mailbox) {
 // hear notes what a recipient says of messages of ours.
 func (l *line) hear(ctx context.Context, c peer.Confirmation) error {
 	for _, m := range c.Messages {
-		sent, err := l.d.store.letterByID(ctx, m.ClientID)
-		if errors.Is(err, errNoLetter) {
+		sent, err := l.d.store.MessageByID(ctx, m.ClientID)
+		if errors.Is(err, store.ErrNoMessage) {
 			continue
 		}
 		if err != nil {
@@ -109,10 +110,10 @@ func (l *line) hear(ctx context.Context, c peer.Confirmation) error {
 		if state == "" {
 			continue // of a newer client
 		}
-		if err := l.d.store.hear(l.d.write(), sent.ID, heard{c.By, state, cut(m.Reason, maxReason), m.At}); err != nil {
+		if err := l.d.store.AddReport(l.d.write(), sent.ID, store.Report{Key: c.By, State: state, Reason: cut(m.Reason, maxReason), At: m.At}); err != nil {
 			return err
 		}
-		l.d.letterMoved(sent.ID)
+		l.d.messageMoved(sent.ID)
 	}
 	return nil
 }
@@ -120,7 +121,7 @@ func (l *line) hear(ctx context.Context, c peer.Confirmation) error {
 // wasFor reports whether a message was for the one who confirms it: the key that it
 // went to, a session of the member that it went to, or some proven session when it
 // went to many.
-func wasFor(sent *letter, c *peer.Confirmation) bool {
+func wasFor(sent *store.Message, c *peer.Confirmation) bool {
 	target, err := wire.ParseTarget(sent.Target)
 	if err != nil {
 		return false
@@ -134,7 +135,7 @@ func wasFor(sent *letter, c *peer.Confirmation) bool {
 // confirmLoop tells senders how far their messages came.
 func (l *line) confirmLoop(ctx context.Context, client *peer.Client) {
 	for ctx.Err() == nil {
-		list, err := l.d.store.nextConfirmations(ctx, l.name.mesh, l.name.session)
+		list, err := l.d.store.NextConfirmations(ctx, l.name.mesh, l.name.session)
 		switch {
 		case err != nil:
 			l.storeFailed(ctx, err)
@@ -148,7 +149,7 @@ func (l *line) confirmLoop(ctx context.Context, client *peer.Client) {
 	}
 }
 
-func (l *line) confirm(ctx context.Context, client *peer.Client, list []confirmation) {
+func (l *line) confirm(ctx context.Context, client *peer.Client, list []store.Confirmation) {
 	say := make([]peer.Confirmed, len(list))
 	for i := range list {
 		say[i] = list[i].Confirmed
@@ -165,7 +166,7 @@ func (l *line) confirm(ctx context.Context, client *peer.Client, list []confirma
 	default:
 		l.log.Debug("confirmation not taken", "reason", err) // nobody is there to hear it
 	}
-	if err := l.d.store.confirmed(l.d.write(), list); err != nil {
+	if err := l.d.store.RemoveConfirmations(l.d.write(), list); err != nil {
 		l.storeFailed(ctx, err)
 		return
 	}
@@ -178,20 +179,20 @@ func confirmable(clientID string) bool { return clientID != "" && len(clientID) 
 // inContext notes that messages have come into a session's context, and has their
 // senders told.
 func (d *daemon) inContext(list []inbox.Stored, now time.Time) error {
-	var tell []confirmation
+	var tell []store.Confirmation
 	for i := range list {
 		m := &list[i]
 		if !m.WantsReceipt || !confirmable(m.ClientID) {
 			continue
 		}
-		tell = append(tell, confirmation{MeshID: m.MeshID, Session: m.Session, Sender: m.SenderKey(), Confirmed: peer.Confirmed{
+		tell = append(tell, store.Confirmation{MeshID: m.MeshID, Session: m.Session, Sender: m.SenderKey(), Confirmed: peer.Confirmed{
 			ClientID: m.ClientID, State: peer.ConfirmedInContext, At: now,
 		}})
 	}
 	if len(tell) == 0 {
 		return nil
 	}
-	if err := d.store.addConfirmation(d.write(), tell...); err != nil {
+	if err := d.store.AddConfirmations(d.write(), tell...); err != nil {
 		return err
 	}
 	for i := range tell {

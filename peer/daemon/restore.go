@@ -11,11 +11,11 @@ import (
 func (d *daemon) restore() error {
 	d.changes.Lock()
 	defer d.changes.Unlock()
-	list, err := d.store.sessions(d.write())
+	list, err := d.store.Sessions(d.write())
 	if err != nil {
 		return err
 	}
-	processes, err := d.store.processes(d.write())
+	processes, err := d.store.Processes(d.write())
 	if err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func (d *daemon) restore() error {
 	}
 	d.mu.Lock()
 	for i := range processes {
-		p := &proc{registered: processes[i], session: byID[processes[i].SessionID], since: time.Now()}
+		p := &proc{Process: processes[i], session: byID[processes[i].SessionID], since: time.Now()}
 		p.signs.hooked(p.since, d.o.returnLimit)
 		d.procs[p.Number] = p
 		d.tokens[sha256.Sum256([]byte(p.Token))] = p
@@ -51,14 +51,14 @@ func (d *daemon) restore() error {
 
 // restoreEarlier recalls the sessions that the processes ran before.
 func (d *daemon) restoreEarlier() error {
-	list, err := d.store.earlierSessions(d.write())
+	list, err := d.store.EarlierSessions(d.write())
 	for i := range list {
-		s := d.newSession(list[i].facts)
+		s := d.newSession(list[i].Session)
 		s.over()
 		s.desk.Close()
 		d.mu.Lock()
-		if p := d.procs[list[i].process]; p != nil {
-			p.runBefore(s)
+		if p := d.procs[list[i].Process]; p != nil {
+			p.runBeforeLocked(s)
 		}
 		d.mu.Unlock()
 	}
@@ -68,15 +68,15 @@ func (d *daemon) restoreEarlier() error {
 // finishHandOvers completes what a crash has cut short. A session that has come back
 // since keeps what is its own.
 func (d *daemon) finishHandOvers() error {
-	list, err := d.store.handovers(d.write())
+	list, err := d.store.Handovers(d.write())
 	if err != nil {
 		return err
 	}
 	for _, h := range list {
-		if d.session(h.from) != nil {
-			err = d.store.handedOver(d.write(), h.from)
+		if d.session(h.From) != nil {
+			err = d.store.HandedOver(d.write(), h.From)
 		} else {
-			err = d.handOver(h.from, h.to)
+			err = d.handOver(h.From, h.To)
 		}
 		if err != nil {
 			return fmt.Errorf("hand over the mail of a cleared session: %w", err)

@@ -3,6 +3,8 @@ package daemon
 import (
 	"testing"
 
+	"github.com/claudemesh/claudemesh/peer/daemon/store"
+
 	"github.com/google/uuid"
 
 	"github.com/claudemesh/claudemesh/internal/await"
@@ -57,14 +59,19 @@ func TestHandOverThatWasCutShort(t *testing.T) {
 	p.kill()
 	await.Until(t, "that one is over", func() bool { return len(bob.live()) == 1 })
 	bob.down()
-	store, err := openStore(t.Context(), bob.dir)
+	kept, err := store.Open(t.Context(), bob.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := store.exec(t.Context(), "begin a hand-over", `INSERT INTO handover (former_id, session_id) VALUES (?, ?)`, p.id, next.id); err != nil {
+	sessions, err := kept.Sessions(t.Context())
+	if err != nil || len(sessions) != 1 || sessions[0].ID != next.id {
+		t.Fatalf("got %+v, %v", sessions, err)
+	}
+	successor := &sessions[0]
+	if err := kept.PutSuccessor(t.Context(), successor, map[string][]string{successor.Meshes[0]: {p.id}}, p.id); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.close(); err != nil {
+	if err := kept.Close(); err != nil {
 		t.Fatal(err)
 	}
 	bob.up()
@@ -73,11 +80,11 @@ func TestHandOverThatWasCutShort(t *testing.T) {
 		t.Errorf("the successor has %d", n)
 	}
 	bob.down()
-	if store, err = openStore(t.Context(), bob.dir); err != nil {
+	if kept, err = store.Open(t.Context(), bob.dir); err != nil {
 		t.Fatal(err)
 	}
-	defer store.close()
-	if list, err := store.handovers(t.Context()); err != nil || len(list) != 0 {
+	defer kept.Close()
+	if list, err := kept.Handovers(t.Context()); err != nil || len(list) != 0 {
 		t.Errorf("still to be done: %v, %v", list, err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer/daemon/store"
+
 	"github.com/google/uuid"
 
 	"github.com/claudemesh/claudemesh/peer"
@@ -31,11 +33,11 @@ func (d *daemon) serveSend(c *call) error {
 		return err
 	}
 	if in.ClientID != "" {
-		known, err := d.store.letterByID(c.ctx, in.ClientID)
+		known, err := d.store.MessageByID(c.ctx, in.ClientID)
 		if err == nil && known.SessionID == c.s.id { // the call is repeated
 			return c.answer(local.Sent{ID: known.ID, State: known.State, To: known.ToName, MessageID: known.MessageID})
 		}
-		if err != nil && !errors.Is(err, errNoLetter) {
+		if err != nil && !errors.Is(err, store.ErrNoMessage) {
 			return err
 		}
 	} else {
@@ -55,7 +57,7 @@ func (d *daemon) serveSend(c *call) error {
 // post puts the message into the outbox and tells how far it has come.
 func (c *call) post(l *line, in *local.Send, to *recipient) error {
 	d := c.d
-	sent := letter{
+	sent := store.Message{
 		ID: in.ClientID, SessionID: c.sender(), MeshID: l.name.mesh, Target: peer.TargetText(to.target), ToName: to.name,
 		Body: in.Text, Priority: in.Priority, ReplyTo: in.ReplyTo, Created: time.Now(),
 	}
@@ -64,11 +66,11 @@ func (c *call) post(l *line, in *local.Send, to *recipient) error {
 	}
 	news, done := d.await(sent.ID)
 	defer done()
-	_, err := d.store.addLetter(d.write(), &sent)
+	_, err := d.store.AddMessage(d.write(), &sent)
 	switch {
-	case errors.Is(err, errOutboxFull):
-		return refused("%d messages of the same sender wait for the broker already; wait until it is back", maxWaiting)
-	case errors.Is(err, errIDTaken):
+	case errors.Is(err, store.ErrFull):
+		return refused("%d messages of the same sender wait for the broker already; wait until it is back", store.MaxWaiting)
+	case errors.Is(err, store.ErrIDTaken):
 		return invalid("clientId is another sender's")
 	case err != nil:
 		return err
@@ -98,12 +100,12 @@ func (c *call) post(l *line, in *local.Send, to *recipient) error {
 
 // awaitBroker waits until the broker has the message or has refused it, for
 // sendWait at most, and returns how it stands.
-func (c *call) awaitBroker(l *line, id string, news <-chan struct{}) (letter, error) {
+func (c *call) awaitBroker(l *line, id string, news <-chan struct{}) (store.Message, error) {
 	d := c.d
 	timeout := time.NewTimer(sendWait)
 	defer timeout.Stop()
 	for {
-		now, err := d.store.letterByID(d.write(), id)
+		now, err := d.store.MessageByID(d.write(), id)
 		if err != nil || now.State != local.Waiting || !l.isConnected() {
 			return now, err
 		}
@@ -207,11 +209,11 @@ func (s *session) answered(ctx context.Context, id string, received bool) (inbox
 		return found, "", err
 	}
 	if !received {
-		sent, err := s.d.store.findLetter(ctx, s.id, id)
+		sent, err := s.d.store.FindMessage(ctx, s.id, id)
 		if err == nil && sent.MessageID != "" {
 			return inbox.Stored{MeshID: sent.MeshID}, sent.MessageID, nil
 		}
-		if err != nil && !errors.Is(err, errNoLetter) && !errors.Is(err, errAmbiguous) {
+		if err != nil && !errors.Is(err, store.ErrNoMessage) && !errors.Is(err, store.ErrSeveralMessages) {
 			return inbox.Stored{}, "", err
 		}
 	}

@@ -268,3 +268,15 @@ func changedText(e *inbox.ChangedKeyError) string {
 	}
 	return text
 }
+
+func (d *daemon) serveShutdown(c *call) error {
+	var in local.Shutdown
+	if err := c.decode(&in); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.leave = in.Leave
+	d.mu.Unlock()
+	kick(d.quit)
+	return c.answer(nil)
+}

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer/daemon/attention"
+	"github.com/claudemesh/claudemesh/peer/daemon/store"
 	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
 // proc is a registered process.
 type proc struct {
-	registered // SessionID and cleared are guarded by daemon.mu, the rest is static
+	store.Process // SessionID and Cleared are guarded by daemon.mu, the rest is static
 
 	// guarded by daemon.mu
 	session *session
@@ -42,7 +43,7 @@ type session struct {
 
 	// lines, by mesh id, change under daemon.changes and mu
 	mu         sync.Mutex
-	facts      facts // guarded by mu, but for ID
+	facts      store.Session // guarded by mu, but for ID
 	lines      map[string]*line
 	state      state
 	transcript string // the file of the conversation; "": no hook has told yet
@@ -55,7 +56,7 @@ type session struct {
 
 // newSession makes a session of what is known of it, and begins to look after its
 // mail. The caller holds changes.
-func (d *daemon) newSession(f facts) *session {
+func (d *daemon) newSession(f store.Session) *session {
 	s := &session{
 		d: d, id: f.ID, mail: make(chan struct{}, 1), facts: f,
 		lines: make(map[string]*line), state: newState(), told: make(map[int64]bool),
@@ -69,17 +70,27 @@ func (d *daemon) newSession(f facts) *session {
 }
 
 // snapshot returns the facts.
-func (s *session) snapshot() facts {
+func (s *session) snapshot() store.Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.facts.clone()
+	return s.facts.Clone()
 }
 
-func (f *facts) clone() facts {
-	c := *f
-	c.Groups, c.Meshes = slices.Clone(f.Groups), slices.Clone(f.Meshes)
-	c.Edits = groupEdits{maps.Clone(f.Edits.Joined), maps.Clone(f.Edits.Left)}
-	return c
+// isAs reports whether the session is live with these facts; when it was active does not
+// matter, that is written apart.
+func (s *session) isAs(f *store.Session) bool {
+	if s == nil {
+		return false
+	}
+	now := s.snapshot()
+	now.Active = f.Active
+	return reflect.DeepEqual(now, *f)
+}
+
+func (s *session) setFacts(f store.Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.facts = f
 }
 
 // liveLines returns the lines of the session, by slug.
@@ -229,7 +240,7 @@ func (s *session) warn(text string) {
 }
 
 // update changes the facts, on disk first.
-func (s *session) update(change func(*facts)) error {
+func (s *session) update(change func(*store.Session)) error {
 	s.d.changes.Lock()
 	defer s.d.changes.Unlock()
 	if s.ctx.Err() != nil {
@@ -237,12 +248,10 @@ func (s *session) update(change func(*facts)) error {
 	}
 	f := s.snapshot()
 	change(&f)
-	if err := s.d.store.putSession(s.d.write(), &f); err != nil {
+	if err := s.d.store.PutSession(s.d.write(), &f); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	s.facts = f
-	s.mu.Unlock()
+	s.setFacts(f)
 	return nil
 }
 

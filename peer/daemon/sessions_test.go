@@ -14,6 +14,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/daemon/store"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -270,14 +271,19 @@ func TestReusedNumberIsNoSession(t *testing.T) {
 	alice.up()
 	p := alice.session().connected()
 	alice.down()
-	store, err := openStore(t.Context(), alice.dir)
+	kept, err := store.Open(t.Context(), alice.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := store.exec(t.Context(), "age the process", `UPDATE process SET start = '1' WHERE pid = ?`, p.pid()); err != nil {
+	processes, err := kept.Processes(t.Context())
+	if err != nil || len(processes) != 1 || processes[0].PID != p.pid() {
+		t.Fatalf("got %+v, %v", processes, err)
+	}
+	processes[0].Start = "1"
+	if err := kept.PutProcess(t.Context(), processes[0]); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.close(); err != nil {
+	if err := kept.Close(); err != nil {
 		t.Fatal(err)
 	}
 	alice.up()
@@ -365,7 +371,7 @@ func TestSessionIsWhoItWas(t *testing.T) {
 	_, alice, _ := pair(t)
 	alice.up()
 	alice.down()
-	db, err := sql.Open("sqlite", alice.dir.Path(storeName))
+	db, err := sql.Open("sqlite", alice.dir.Path(store.FileName))
 	if err != nil {
 		t.Fatal(err)
 	}

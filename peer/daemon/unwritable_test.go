@@ -14,6 +14,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/disktest"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/daemon/store"
 	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -28,13 +29,13 @@ func TestStartWhereNothingCanBeWritten(t *testing.T) {
 		spoil      func(t testing.TB, path string) (end func())
 		says       string
 	}{
-		{"read-only store", storeName, disktest.ReadOnly, " is read-only"},
+		{"read-only store", store.FileName, disktest.ReadOnly, " is read-only"},
 		{"read-only inbox", inbox.FileName, disktest.ReadOnly, " is read-only"},
 		{"read-only lock", lockName, disktest.ReadOnly, " is read-only"},
 		{"read-only directory", "", disktest.ReadOnly, " is read-only"},
 		{"mounted announcement", local.InfoName, disktest.Busy, " can't be replaced while something is mounted on it; unmount that"},
 		{"a directory for the lock", lockName, replace, " is a directory in the place of a file; move it away"},
-		{"a directory for the store", storeName, replace, " is a directory in the place of a file; move it away"},
+		{"a directory for the store", store.FileName, replace, " is a directory in the place of a file; move it away"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -158,14 +158,14 @@ func (d *daemon) writeTouched() {
 	if len(touched) == 0 {
 		return
 	}
-	if err := d.store.touch(d.write(), touched); err != nil {
+	if err := d.store.Touch(d.write(), touched); err != nil {
 		d.log.Error("store activity", "error", err)
 	}
 }
 
 // prune forgets what nobody will ask for any more.
 func (d *daemon) prune(now time.Time) {
-	if err := d.store.prune(d.write(), now); err != nil {
+	if err := d.store.Prune(d.write(), now); err != nil {
 		d.log.Error("prune", "error", err)
 	}
 	if _, err := d.inbox.Prune(d.write(), now); err != nil {

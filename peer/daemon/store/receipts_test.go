@@ -1,4 +1,4 @@
-package daemon
+package store
 
 import (
 	"testing"
@@ -13,23 +13,23 @@ import (
 // what is in the context stays there.
 func TestRanksOfReceipts(t *testing.T) {
 	t.Parallel()
-	s, err := openStore(t.Context(), peer.Dir(t.TempDir()))
+	s, err := Open(t.Context(), peer.Dir(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.close()
-	if _, err := s.addLetter(t.Context(), &letter{ID: "m", Created: time.Now()}); err != nil {
+	defer s.Close()
+	if _, err := s.AddMessage(t.Context(), &Message{ID: "m", Created: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	want := local.Delivered
 	for _, says := range []local.State{local.Delivered, local.Refused, local.Delivered, local.InContext, local.Refused} {
-		if err := s.hear(t.Context(), "m", heard{Key: wire.Key{1}, State: says, At: time.Now()}); err != nil {
+		if err := s.AddReport(t.Context(), "m", Report{Key: wire.Key{1}, State: says, At: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 		if want != local.InContext && says != local.Delivered {
 			want = says
 		}
-		list, err := s.heardOf(t.Context(), "m")
+		list, err := s.Reports(t.Context(), "m")
 		if err != nil || len(list) != 1 || list[0].State != want {
 			t.Fatalf("after %s: %+v, %v", says, list, err)
 		}

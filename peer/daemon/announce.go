@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/daemon/store"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -57,7 +58,7 @@ func (d *daemon) retract() {
 }
 
 // writeTicket gives the processes below p what they need to speak for its session.
-func (d *daemon) writeTicket(p registered) error {
+func (d *daemon) writeTicket(p store.Process) error {
 	path := local.TicketPath(d.o.Dir, p.Number)
 	err := d.clearWay(filepath.Dir(path), true)
 	if err == nil {

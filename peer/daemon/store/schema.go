@@ -1,24 +1,15 @@
-package daemon
+package store
 
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"fmt"
 
-	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/disk"
 )
 
-const storeName = "daemon.db"
-
-// store is what the daemon must not forget. What a method has written survives a
-// loss of power once the method has returned.
-type store struct{ db *sql.DB }
-
-// storeSchema are the steps to the schema.
-var storeSchema = []disk.Step{
+// schema are the steps to the schema.
+var schema = []disk.Step{
 	disk.SQL(firstSchema),
 	disk.SQL(`
 -- Who a session was that may come back.
@@ -158,46 +149,3 @@ CREATE TABLE confirmation (
 	UNIQUE (mesh_id, session_id, sender, id, state)
 ) STRICT;
 `
-
-func openStore(ctx context.Context, dir peer.Dir) (*store, error) {
-	db, err := disk.Open(ctx, dir.Path(storeName), storeSchema, "foreign_keys(ON)")
-	if err != nil {
-		return nil, fmt.Errorf("open daemon's store: %w", err)
-	}
-	return &store{db}, nil
-}
-
-func (s *store) close() error { return s.db.Close() }
-
-// change runs f in a transaction.
-func (s *store) change(ctx context.Context, f func(*sql.Tx) error) error {
-	return disk.InTx(ctx, s.db, f)
-}
-
-// exec runs one statement.
-func (s *store) exec(ctx context.Context, doing, query string, args ...any) error {
-	if _, err := s.db.ExecContext(ctx, query, args...); err != nil {
-		return fmt.Errorf("%s: %w", doing, err)
-	}
-	return nil
-}
-
-// collect reads all rows of a query, each with scan.
-func collect[T any](ctx context.Context, db *sql.DB, doing string, scan func(*sql.Rows, *T) error, query string, args ...any) (list []T, err error) {
-	rows, err := db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", doing, err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var v T
-		if err := scan(rows, &v); err != nil {
-			return nil, fmt.Errorf("%s: %w", doing, err)
-		}
-		list = append(list, v)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w", doing, err)
-	}
-	return list, nil
-}

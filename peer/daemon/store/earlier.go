@@ -1,4 +1,4 @@
-package daemon
+package store
 
 import (
 	"context"
@@ -10,15 +10,15 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// earlier is a session that a process ran before, and of which it has not said how it
+// Earlier is a session that a process ran before, and of which it has not said how it
 // ended: the hook that tells of a clear may run minutes after the next session has begun.
-type earlier struct {
-	process process.Number
-	facts   facts
+type Earlier struct {
+	Process process.Number
+	Session Session
 }
 
 // putEarlier writes that a process has run a session. The last few are kept.
-func putEarlier(ctx context.Context, tx *sql.Tx, n process.Number, f *facts) error {
+func putEarlier(ctx context.Context, tx *sql.Tx, n process.Number, f *Session) error {
 	text, err := json.Marshal(f)
 	if err != nil {
 		return err
@@ -32,22 +32,22 @@ func putEarlier(ctx context.Context, tx *sql.Tx, n process.Number, f *facts) err
 	return err
 }
 
-// earlierSessions returns the earlier sessions of all processes, those of each process in
+// EarlierSessions returns the earlier sessions of all processes, those of each process in
 // the order in which it ran them.
-func (s *store) earlierSessions(ctx context.Context) ([]earlier, error) {
-	return collect(ctx, s.db, "read earlier sessions", func(r *sql.Rows, e *earlier) error {
+func (s *Store) EarlierSessions(ctx context.Context) ([]Earlier, error) {
+	return collect(ctx, s.db, "read earlier sessions", func(r *sql.Rows, e *Earlier) error {
 		var text string
-		if err := r.Scan(&e.process.Domain, &e.process.PID, &text); err != nil {
+		if err := r.Scan(&e.Process.Domain, &e.Process.PID, &text); err != nil {
 			return err
 		}
-		if err := json.Unmarshal([]byte(text), &e.facts); err != nil {
-			return fmt.Errorf("facts: %w", err)
+		if err := json.Unmarshal([]byte(text), &e.Session); err != nil {
+			return fmt.Errorf("session: %w", err)
 		}
 		return nil
 	}, `SELECT domain, pid, facts FROM earlier ORDER BY seq`)
 }
 
-// forgetEarlier notes that a process has said how one of its earlier sessions ended.
-func (s *store) forgetEarlier(ctx context.Context, n process.Number, session string) error {
+// ForgetEarlier notes that a process has said how one of its earlier sessions ended.
+func (s *Store) ForgetEarlier(ctx context.Context, n process.Number, session string) error {
 	return s.exec(ctx, "forget earlier session", `DELETE FROM earlier WHERE domain = ? AND pid = ? AND session_id = ?`, n.Domain, n.PID, session)
 }

@@ -10,9 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/claudemesh/claudemesh/internal/await"
-	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
-	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -214,37 +212,5 @@ func TestLifeOfAnUnseenProcess(t *testing.T) {
 				return slices.ContainsFunc(alice.status().Sessions, func(one local.SessionStatus) bool { return one.Unread == 1 })
 			})
 		})
-	}
-}
-
-// What a daemon has left that knew of no namespaces was in its own.
-func TestProcessesOfAnOlderDaemon(t *testing.T) {
-	t.Parallel()
-	const domains = 5 // schema steps before there were any
-	dir := peer.Dir(t.TempDir())
-	db, err := disk.Open(t.Context(), dir.Path(storeName), storeSchema[:domains], "foreign_keys(ON)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, insert := range []string{
-		`INSERT INTO session (id, cwd, name, role, groups, title, model, summary, dnd, edits, since, active) VALUES ('s', '', '', '', 'null', '', '', '', 0, '{}', 0, 0)`,
-		`INSERT INTO process (pid, start, token, session_id, cleared) VALUES (7, '100', 't', 's', 1)`,
-	} {
-		if _, err := db.ExecContext(t.Context(), insert); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s, err := openStore(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.close()
-	list, err := s.processes(t.Context())
-	want := registered{ID: process.ID{Number: process.Here(7), Start: "100"}, Token: "t", SessionID: "s", cleared: true}
-	if err != nil || len(list) != 1 || list[0] != want {
-		t.Errorf("got %+v, %v", list, err)
 	}
 }

@@ -1,4 +1,4 @@
-package daemon
+package store
 
 import (
 	"context"
@@ -15,8 +15,8 @@ import (
 // comes late and is less says nothing new.
 const rank = `CASE %s WHEN 'delivered' THEN 1 WHEN 'refused' THEN 2 WHEN 'in_context' THEN 3 ELSE 0 END`
 
-// heard is what a recipient has signed.
-type heard struct {
+// Report is what a recipient has signed.
+type Report struct {
 	Key    wire.Key
 	State  local.State
 	Reason string
@@ -26,8 +26,8 @@ type heard struct {
 // maxRecipients bounds from how many keys confirmations of one message are kept.
 const maxRecipients = 1000
 
-// hear notes what a recipient says of a message.
-func (s *store) hear(ctx context.Context, id string, h heard) error {
+// AddReport notes what a recipient says of a message.
+func (s *Store) AddReport(ctx context.Context, id string, h Report) error {
 	return s.exec(ctx, "note confirmation", `
 		INSERT INTO recipient (outbox_id, key, state, reason, at)
 		SELECT ?, ?, ?, ?, ? WHERE (SELECT count(*) FROM recipient WHERE outbox_id = ?) < ?
@@ -36,9 +36,9 @@ func (s *store) hear(ctx context.Context, id string, h heard) error {
 		id, h.Key.String(), string(h.State), h.Reason, h.At.UnixMilli(), id, maxRecipients)
 }
 
-// heardOf returns what recipients have signed for a message.
-func (s *store) heardOf(ctx context.Context, id string) ([]heard, error) {
-	return collect(ctx, s.db, "read confirmations", func(r *sql.Rows, h *heard) error {
+// Reports returns what recipients have signed for a message.
+func (s *Store) Reports(ctx context.Context, id string) ([]Report, error) {
+	return collect(ctx, s.db, "read confirmations", func(r *sql.Rows, h *Report) error {
 		var key string
 		var at int64
 		if err := r.Scan(&key, &h.State, &h.Reason, &at); err != nil {
@@ -51,16 +51,16 @@ func (s *store) heardOf(ctx context.Context, id string) ([]heard, error) {
 	}, `SELECT key, state, reason, at FROM recipient WHERE outbox_id = ? ORDER BY at, key`, id)
 }
 
-// confirmation is what a sender is to be told.
-type confirmation struct {
+// Confirmation is what a sender is to be told.
+type Confirmation struct {
 	Seq             int64
 	MeshID, Session string
 	Sender          wire.Key
 	peer.Confirmed
 }
 
-// addConfirmation remembers to tell a sender; what is remembered already stays.
-func (s *store) addConfirmation(ctx context.Context, list ...confirmation) error {
+// AddConfirmations remembers to tell a sender; what is remembered already stays.
+func (s *Store) AddConfirmations(ctx context.Context, list ...Confirmation) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
 		for i := range list {
 			c := &list[i]
@@ -78,10 +78,10 @@ func (s *store) addConfirmation(ctx context.Context, list ...confirmation) error
 	return nil
 }
 
-// nextConfirmations returns the oldest of what a session, or the member (""), has
+// NextConfirmations returns the oldest of what a session, or the member (""), has
 // to tell in a mesh, and what else it has for the same sender.
-func (s *store) nextConfirmations(ctx context.Context, mesh, session string) ([]confirmation, error) {
-	return collect(ctx, s.db, "read confirmations", func(r *sql.Rows, c *confirmation) error {
+func (s *Store) NextConfirmations(ctx context.Context, mesh, session string) ([]Confirmation, error) {
+	return collect(ctx, s.db, "read confirmations", func(r *sql.Rows, c *Confirmation) error {
 		var sender string
 		var at int64
 		if err := r.Scan(&c.Seq, &c.MeshID, &c.Session, &sender, &c.ClientID, &c.State, &c.Reason, &at); err != nil {
@@ -97,8 +97,8 @@ func (s *store) nextConfirmations(ctx context.Context, mesh, session string) ([]
 		ORDER BY seq LIMIT 100`, mesh, session)
 }
 
-// confirmed forgets what a sender was told.
-func (s *store) confirmed(ctx context.Context, list []confirmation) error {
+// RemoveConfirmations forgets what a sender was told.
+func (s *Store) RemoveConfirmations(ctx context.Context, list []Confirmation) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
 		for i := range list {
 			if _, err := tx.ExecContext(ctx, `DELETE FROM confirmation WHERE seq = ?`, list[i].Seq); err != nil {
@@ -113,7 +113,7 @@ func (s *store) confirmed(ctx context.Context, list []confirmation) error {
 	return nil
 }
 
-// moveConfirmations hands what a session has to tell to the one that goes on for it.
-func (s *store) moveConfirmations(ctx context.Context, from, to string) error {
+// MoveConfirmations hands what a session has to tell to the one that goes on for it.
+func (s *Store) MoveConfirmations(ctx context.Context, from, to string) error {
 	return s.exec(ctx, "hand over confirmations", `UPDATE OR REPLACE confirmation SET session_id = ? WHERE session_id = ?`, to, from)
 }

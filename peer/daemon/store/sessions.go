@@ -1,4 +1,4 @@
-package daemon
+package store
 
 import (
 	"context"
@@ -6,41 +6,51 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// facts are what is known of a session beside its connections.
-type facts struct {
+// Session are what is known of a session beside its connections.
+type Session struct {
 	ID, Cwd, Name, Role, Title, Model string
 	ConfigDir                         string // of Claude Code; "": the usual one
 	Groups                            []wire.Group
 	Summary                           string
 	DND                               bool
-	Edits                             groupEdits
+	Edits                             GroupEdits
 	Since, Active                     time.Time
 	Meshes                            []string // ids
 	Trial                             bool     // not on disk: it lasts for moments
 }
 
-// groupEdits are the groups that a session has joined and left since its
+// GroupEdits are the groups that a session has joined and left since its
 // registration. They are made again at every connect.
-type groupEdits struct {
+type GroupEdits struct {
 	Joined map[string]string `json:"joined,omitempty"` // name → role
 	Left   map[string]bool   `json:"left,omitempty"`
 }
 
-// registered is a process as it is on disk.
-type registered struct {
+// Process is a process as it is on disk.
+type Process struct {
 	process.ID
 	Token, SessionID string
-	cleared          bool // it has said that a clear has ended the session
+	Cleared          bool // it has said that a clear has ended the session
 }
 
-// putSession writes a session and the meshes that it is in.
-func (s *store) putSession(ctx context.Context, f *facts) error {
+// Clone returns a copy that shares nothing with s.
+func (s *Session) Clone() Session {
+	c := *s
+	c.Groups, c.Meshes = slices.Clone(s.Groups), slices.Clone(s.Meshes)
+	c.Edits = GroupEdits{maps.Clone(s.Edits.Joined), maps.Clone(s.Edits.Left)}
+	return c
+}
+
+// PutSession writes a session and the meshes that it is in.
+func (s *Store) PutSession(ctx context.Context, f *Session) error {
 	err := s.change(ctx, func(tx *sql.Tx) error { return putSession(ctx, tx, f) })
 	if err != nil {
 		return fmt.Errorf("store session: %w", err)
@@ -48,7 +58,7 @@ func (s *store) putSession(ctx context.Context, f *facts) error {
 	return nil
 }
 
-func putSession(ctx context.Context, tx *sql.Tx, f *facts) error {
+func putSession(ctx context.Context, tx *sql.Tx, f *Session) error {
 	groups, err := json.Marshal(f.Groups)
 	if err != nil {
 		return err
@@ -77,23 +87,30 @@ func putSession(ctx context.Context, tx *sql.Tx, f *facts) error {
 	return nil
 }
 
-// put writes, in one step, that a process runs a session, which sessions that one
-// goes on for, and that the session which the process ran before is over. before is that
-// session, or nil if the process has said how it ended.
-func (s *store) put(ctx context.Context, f *facts, p registered, formers map[string][]string, ended string, before *facts, now time.Time) error {
+// Registration is what changes on disk when a process comes to run a session.
+type Registration struct {
+	Session *Session
+	Process Process
+	Ended   string              // the session that the process has run until now, if that is over; else ""
+	Formers map[string][]string // by mesh, which sessions this one goes on for
+	Untold  *Session            // the one that ended, if nobody has said how; else nil
+}
+
+// Register writes a registration in one step.
+func (s *Store) Register(ctx context.Context, r *Registration, now time.Time) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
-		if err := errors.Join(putSession(ctx, tx, f), putKnown(ctx, tx, f, now)); err != nil {
+		if err := errors.Join(putSession(ctx, tx, r.Session), putKnown(ctx, tx, r.Session, now)); err != nil {
 			return err
 		}
-		if err := putProcess(ctx, tx, p); err != nil {
+		if err := putProcess(ctx, tx, r.Process); err != nil {
 			return err
 		}
-		if before != nil {
-			if err := putEarlier(ctx, tx, p.Number, before); err != nil {
+		if r.Untold != nil {
+			if err := putEarlier(ctx, tx, r.Process.Number, r.Untold); err != nil {
 				return err
 			}
 		}
-		return errors.Join(putFormers(ctx, tx, f.ID, formers, ended, now), removeSession(ctx, tx, ended))
+		return errors.Join(putFormers(ctx, tx, r.Session.ID, r.Formers, r.Ended, now), removeSession(ctx, tx, r.Ended))
 	})
 	if err != nil {
 		return fmt.Errorf("store registration: %w", err)
@@ -102,7 +119,7 @@ func (s *store) put(ctx context.Context, f *facts, p registered, formers map[str
 }
 
 // putKnown remembers who a session is, beyond its end.
-func putKnown(ctx context.Context, tx *sql.Tx, f *facts, now time.Time) error {
+func putKnown(ctx context.Context, tx *sql.Tx, f *Session, now time.Time) error {
 	if f.Trial || f.Name == "" && f.Role == "" && len(f.Groups) == 0 {
 		return nil
 	}
@@ -117,8 +134,8 @@ func putKnown(ctx context.Context, tx *sql.Tx, f *facts, now time.Time) error {
 	return err
 }
 
-// recall fills in who a session was when it was last here, if it ever was.
-func (s *store) recall(ctx context.Context, f *facts) error {
+// Recall fills in who a session was when it was last here, if it ever was.
+func (s *Store) Recall(ctx context.Context, f *Session) error {
 	var groups string
 	err := s.db.QueryRowContext(ctx, `SELECT name, role, groups FROM known WHERE session_id = ?`, f.ID).Scan(&f.Name, &f.Role, &groups)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -133,13 +150,13 @@ func (s *store) recall(ctx context.Context, f *facts) error {
 	return nil
 }
 
-// forgetKnown forgets who a session was.
-func (s *store) forgetKnown(ctx context.Context, session string) error {
+// ForgetKnown forgets who a session was.
+func (s *Store) ForgetKnown(ctx context.Context, session string) error {
 	return s.exec(ctx, "forget session", `DELETE FROM known WHERE session_id = ?`, session)
 }
 
-// putProcess writes which session a process runs.
-func (s *store) putProcess(ctx context.Context, p registered) error {
+// PutProcess writes which session a process runs.
+func (s *Store) PutProcess(ctx context.Context, p Process) error {
 	err := s.change(ctx, func(tx *sql.Tx) error { return putProcess(ctx, tx, p) })
 	if err != nil {
 		return fmt.Errorf("store process: %w", err)
@@ -147,16 +164,16 @@ func (s *store) putProcess(ctx context.Context, p registered) error {
 	return nil
 }
 
-func putProcess(ctx context.Context, tx *sql.Tx, p registered) error {
+func putProcess(ctx context.Context, tx *sql.Tx, p Process) error {
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO process (domain, pid, start, token, session_id, cleared) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (domain, pid) DO UPDATE SET start = excluded.start, token = excluded.token, session_id = excluded.session_id, cleared = excluded.cleared`,
-		p.Domain, p.PID, p.Start, p.Token, p.SessionID, p.cleared)
+		p.Domain, p.PID, p.Start, p.Token, p.SessionID, p.Cleared)
 	return err
 }
 
-// putSuccessor writes that a live session goes on for one that is over already.
-func (s *store) putSuccessor(ctx context.Context, f *facts, formers map[string][]string, over string) error {
+// PutSuccessor writes that a live session goes on for one that is over already.
+func (s *Store) PutSuccessor(ctx context.Context, f *Session, formers map[string][]string, over string) error {
 	now := time.Now()
 	err := s.change(ctx, func(tx *sql.Tx) error {
 		return errors.Join(putSession(ctx, tx, f), putKnown(ctx, tx, f, now), putFormers(ctx, tx, f.ID, formers, over, now))
@@ -189,16 +206,17 @@ func putFormers(ctx context.Context, tx *sql.Tx, session string, formers map[str
 	return err
 }
 
-// handover is one that is not known to be complete.
-type handover struct{ from, to string }
+// Handover passes the mail of a session to the one that goes on for it.
+type Handover struct{ From, To string }
 
-func (s *store) handovers(ctx context.Context) ([]handover, error) {
-	return collect(ctx, s.db, "read hand-overs", func(r *sql.Rows, h *handover) error { return r.Scan(&h.from, &h.to) },
+// Handovers returns the hand-overs that are not known to be complete.
+func (s *Store) Handovers(ctx context.Context) ([]Handover, error) {
+	return collect(ctx, s.db, "read hand-overs", func(r *sql.Rows, h *Handover) error { return r.Scan(&h.From, &h.To) },
 		`SELECT former_id, session_id FROM handover`)
 }
 
-// handedOver notes that a session has nothing left that is another's.
-func (s *store) handedOver(ctx context.Context, former string) error {
+// HandedOver notes that a session has nothing left that is another's.
+func (s *Store) HandedOver(ctx context.Context, former string) error {
 	return s.exec(ctx, "note hand-over", `DELETE FROM handover WHERE former_id = ?`, former)
 }
 
@@ -211,8 +229,8 @@ func removeSession(ctx context.Context, tx *sql.Tx, id string) error {
 	return err
 }
 
-// removeProcess forgets a process and, if it is over with it, its session.
-func (s *store) removeProcess(ctx context.Context, n process.Number, ended string) error {
+// RemoveProcess forgets a process and, if it is over with it, its session.
+func (s *Store) RemoveProcess(ctx context.Context, n process.Number, ended string) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM process WHERE domain = ? AND pid = ?`, n.Domain, n.PID); err != nil {
 			return err
@@ -225,22 +243,22 @@ func (s *store) removeProcess(ctx context.Context, n process.Number, ended strin
 	return nil
 }
 
-// formers returns the sessions that a session goes on for in a mesh, the newest
+// Formers returns the sessions that a session goes on for in a mesh, the newest
 // first.
-func (s *store) formers(ctx context.Context, mesh, session string) ([]string, error) {
+func (s *Store) Formers(ctx context.Context, mesh, session string) ([]string, error) {
 	return collect(ctx, s.db, "read successions", func(r *sql.Rows, id *string) error { return r.Scan(id) },
 		`SELECT former_id FROM succession WHERE mesh_id = ? AND session_id = ? ORDER BY position`, mesh, session)
 }
 
-// sessions returns all sessions.
-func (s *store) sessions(ctx context.Context) ([]facts, error) {
+// Sessions returns all sessions.
+func (s *Store) Sessions(ctx context.Context) ([]Session, error) {
 	type inMesh struct{ session, mesh string }
 	meshes, err := collect(ctx, s.db, "read sessions", func(r *sql.Rows, m *inMesh) error { return r.Scan(&m.session, &m.mesh) },
 		`SELECT session_id, mesh_id FROM session_mesh ORDER BY mesh_id`)
 	if err != nil {
 		return nil, err
 	}
-	list, err := collect(ctx, s.db, "read sessions", scanFacts,
+	list, err := collect(ctx, s.db, "read sessions", scanSession,
 		`SELECT id, cwd, name, role, groups, title, model, summary, dnd, edits, since, active, config_dir FROM session ORDER BY id`)
 	for i := range list {
 		for _, m := range meshes {
@@ -252,7 +270,7 @@ func (s *store) sessions(ctx context.Context) ([]facts, error) {
 	return list, err
 }
 
-func scanFacts(r *sql.Rows, f *facts) error {
+func scanSession(r *sql.Rows, f *Session) error {
 	var groups, edits string
 	var since, active int64
 	if err := r.Scan(&f.ID, &f.Cwd, &f.Name, &f.Role, &groups, &f.Title, &f.Model, &f.Summary, &f.DND, &edits, &since, &active, &f.ConfigDir); err != nil {
@@ -268,15 +286,15 @@ func scanFacts(r *sql.Rows, f *facts) error {
 	return nil
 }
 
-// processes returns all registered processes, dead ones too.
-func (s *store) processes(ctx context.Context) ([]registered, error) {
-	return collect(ctx, s.db, "read processes", func(r *sql.Rows, p *registered) error {
-		return r.Scan(&p.Domain, &p.PID, &p.Start, &p.Token, &p.SessionID, &p.cleared)
+// Processes returns all registered processes, dead ones too.
+func (s *Store) Processes(ctx context.Context) ([]Process, error) {
+	return collect(ctx, s.db, "read processes", func(r *sql.Rows, p *Process) error {
+		return r.Scan(&p.Domain, &p.PID, &p.Start, &p.Token, &p.SessionID, &p.Cleared)
 	}, `SELECT domain, pid, start, token, session_id, cleared FROM process ORDER BY domain, pid`)
 }
 
-// touch writes when sessions were last active.
-func (s *store) touch(ctx context.Context, active map[string]time.Time) error {
+// Touch writes when sessions were last active.
+func (s *Store) Touch(ctx context.Context, active map[string]time.Time) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
 		for id, at := range active {
 			if _, err := tx.ExecContext(ctx, `UPDATE session SET active = ? WHERE id = ?`, at.UnixMilli(), id); err != nil {
