@@ -1,4 +1,4 @@
-# make help lists the targets. What stands in capitals can be set: make fuzz FUZZTIME=1m
+# make help lists the targets. Set a variable on the command line: make fuzz FUZZTIME=1m
 
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 100000x
@@ -7,16 +7,16 @@ TESTS    ?= ./...
 FOR      ?= 30m
 FAULT    ?=
 LONG     ?=
-# Where build puts the commands, and whether the race detector watches them (RACE=1).
+# The directory for the commands, and whether to build them with the race detector (RACE=1).
 BIN      ?= bin
 RACE     ?=
-# How long all tests of one package may take together; V=1 names each test when it ends.
+# The time limit for all tests of one package; V=1 prints each test as it ends.
 TIMEOUT  ?= 20m
 V        ?=
 
 module  := github.com/claudemesh/claudemesh
 ldflags := -s -w -X $(module)/caddymesh.version=$(VERSION) -X $(module)/peer/cli.version=$(VERSION) -X main.version=$(VERSION)
-# xcaddy's own tags: they leave out databases of Caddy's certificate authority.
+# The tags that xcaddy uses: they leave out databases that only Caddy's certificate authority needs.
 tags    := nobadger,nomysql,nopgx
 compile := CGO_ENABLED=$(if $(RACE),1,0) go build $(if $(RACE),-race,-trimpath) -buildvcs=false -tags $(tags) -ldflags "$(ldflags)"
 
@@ -26,56 +26,56 @@ compile := CGO_ENABLED=$(if $(RACE),1,0) go build $(if $(RACE),-race,-trimpath) 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## bin/caddy (the broker), bin/claudemesh (the command) and bin/claudemesh-hook (its hook)
+build: ## build bin/caddy (the broker), bin/claudemesh (the client) and bin/claudemesh-hook (its hook)
 	@mkdir -p $(BIN)
 	@echo "building $(BIN)/caddy, $(BIN)/claudemesh and $(BIN)/claudemesh-hook $(VERSION)"
 	@$(compile) -o $(BIN)/caddy ./cmd/caddy
 	@$(compile) -o $(BIN)/claudemesh ./cmd/claudemesh
 	@$(compile) -o $(BIN)/claudemesh-hook ./cmd/claudemesh-hook
 
-commands: build # and what stands in for Claude Code: all that tests start
+commands: build # also build the stand-in for Claude Code, so that the tests have all the programs they start
 	@$(compile) -o $(BIN)/stand-in/claude ./tests/internal/standin
 
-man: build ## a man page of each verb, in $(BIN)/man
+man: build ## write a man page for each verb to bin/man
 	@$(BIN)/claudemesh man $(BIN)/man
 
-docs: ## docs/options.md and docs/metrics.md, from package caddymesh
+docs: ## generate docs/options.md and docs/metrics.md from package caddymesh
 	@go test -count=1 -run '^TestPages$$' ./caddymesh -update
 
-run: build ## the broker on 127.0.0.1:7900, until Ctrl-C
+run: build ## run the broker on 127.0.0.1:7900 until Ctrl-C
 	@scripts/run
 
-test: ## all tests on both databases, with the race detector; V=1 names each test when it ends
+test: ## run all tests on both databases with the race detector; V=1 prints each test as it ends
 	@scripts/need gcc postgres proxies
 	@$(MAKE) --no-print-directory commands BIN=bin/test RACE=1
 	@CGO_ENABLED=1 CLAUDEMESH_TEST_COMMANDS='$(CURDIR)/bin/test' \
 		go test -race -shuffle=on -timeout $(TIMEOUT) $(if $(V),-v) $(TESTS)
 
-test-busy: ## the same beside a busy loop on each core
+test-busy: ## run all tests while a busy loop occupies each core
 	@scripts/busy $(MAKE) --no-print-directory test TIMEOUT=1h
 
-test-claude: ## the tests in the real Claude Code, where it can be had; LONG=1 tries interruptions four times as often
+test-claude: ## run the tests that need the real Claude Code; LONG=1 repeats the interruptions four times as often
 	@CLAUDEMESH_TEST_LONG=$(LONG) scripts/claude test
 
-recording: ## docs/exchange.svg: an exchange of two sessions, filmed
+recording: ## record docs/exchange.svg: an exchange between two sessions
 	@scripts/claude film
 
-torture: ## faults of every kind under load for FOR, or those of one FAULT; prints a ledger of the messages, and what abusers cost others
+torture: ## inject faults under load for FOR, of every kind or only FAULT; print a ledger of the messages and what abusers cost others
 	@scripts/need postgres
 	@go -C tests/torture test -count=1 -timeout 0 -run '^Test(Torture|Abuse)$$' -for=$(FOR) -fault='$(FAULT)'
 
-bench: ## benchmarks
+bench: ## run the Go benchmarks; BENCH selects them
 	@scripts/need postgres
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m $(TESTS)
 
-benchmarks: ## BENCHMARKS.md: the broker beside its limits, half an hour; BENCHFLAGS='-quick' to see that it works
+benchmarks: ## measure BENCHMARKS.md anew, which takes half an hour; BENCHFLAGS='-quick' only tries it out
 	@scripts/need postgres
 	@cd tests/bench && go run . $(BENCHFLAGS)
 
-fuzz: ## every fuzz target for FUZZTIME: so many runs (100000x) or so long (1m)
+fuzz: ## run every fuzz target for FUZZTIME: a number of runs (100000x) or a time (1m)
 	@scripts/fuzz $(FUZZTIME)
 
-lint: ## go vet and golangci-lint
+lint: ## run go vet and golangci-lint
 	@go vet ./...
 	@scripts/lint
 
@@ -84,5 +84,5 @@ fmt: ## format Go files and Caddyfiles
 	@go build -o bin/caddy ./cmd/caddy
 	@for file in $$(scripts/files caddyfile); do bin/caddy fmt --overwrite "$$file"; done
 
-clean: ## remove what was built
+clean: ## remove bin
 	@rm -rf bin

@@ -9,16 +9,16 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Claim makes somebody who opened an invite link a member. The claim names the member
-// key and is signed, within 60 s of now, by the claim key from the link's fragment. The
-// same key may claim again and gets the same answer.
+// Claim turns the holder of an invite link into a member. The claim names the member
+// key. The claim key from the link's fragment signs it within 60 s of now. The same
+// member key may claim again and gets the same answer.
 //
-// A claim of protocol v1 shows nothing but an x25519 key. It is refused: its client
-// needs the mesh key sealed for that key, and the broker does not have the mesh key.
+// Claim refuses a v1 claim, which has only an x25519 key: a v1 client needs the mesh
+// key sealed for that key, and the broker doesn't have the mesh key.
 //
 // Refusals: malformed, CodeBadName, not_found, timestamp_skew, bad_signature, forbidden
-// (the key of a removed member), revoked, expired, exhausted, CodeNameTaken; of a v1 claim malformed,
-// not_found, revoked, expired, exhausted, CodeV1Claim.
+// (the key of a removed member), revoked, expired, exhausted, CodeNameTaken; for a v1
+// claim: malformed, not_found, revoked, expired, exhausted, CodeV1Claim.
 func (d *Directory) Claim(ctx context.Context, code string, c wire.Claim, now time.Time) (wire.ClaimResult, Joined, error) {
 	m, sig, err := readClaim(c)
 	if err != nil {
@@ -32,8 +32,8 @@ func (d *Directory) Claim(ctx context.Context, code string, c wire.Claim, now ti
 		if err := v.usable(inv, now); err != nil {
 			return wire.ClaimResult{}, Joined{}, translate(err, claimCodes)
 		}
-		return wire.ClaimResult{}, Joined{}, refuse(CodeV1Claim, "this invite link does not work with your client: "+
-			"ask whoever invited you for a v1 link (claudemesh invite --format v1), or install the claudemesh that the link's page names")
+		return wire.ClaimResult{}, Joined{}, refuse(CodeV1Claim, "this invite link doesn't work with your client: "+
+			"ask the inviter for a v1 link (claudemesh invite --format v1), or install the claudemesh client that the link's page shows")
 	}
 	if err := checkSigned(inv.ClaimKey, wire.ClaimSigningText(code, m.Key, c.Timestamp), c.Timestamp, sig, now); err != nil {
 		return wire.ClaimResult{}, Joined{}, err
@@ -56,7 +56,7 @@ func (d *Directory) Claim(ctx context.Context, code string, c wire.Claim, now ti
 	}, joined, nil
 }
 
-// readClaim tells the shapes apart: the member has a key in ours, none in that of v1.
+// readClaim reads a claim in either form. The member has no key if it is a v1 claim.
 func readClaim(c wire.Claim) (Member, wire.Signature, error) {
 	var sig wire.Signature
 	ours := c.PeerPubkey != "" || c.Signature != "" || c.Timestamp != 0

@@ -47,11 +47,11 @@ func TestClaimRefusals(t *testing.T) {
 		name   string
 		invite func(*wire.InviteCreate)
 		claim  func(testLink, wire.Claim) (string, wire.Claim)
-		at     time.Duration // since the claim was signed
+		at     time.Duration // time since the claim was signed
 		code   wire.Code
 	}{
-		{"as late as may be", nil, nil, minute, ""},
-		{"as early as may be", nil, nil, -minute, ""},
+		{"latest", nil, nil, minute, ""},
+		{"earliest", nil, nil, -minute, ""},
 		{"no name", nil, func(l testLink, c wire.Claim) (string, wire.Claim) { c.DisplayName = "\n"; return l.code, c }, 0, ""},
 		{"too late", nil, nil, minute + time.Millisecond, wire.CodeTimestampSkew},
 		{"too early", nil, nil, -minute - time.Millisecond, wire.CodeTimestampSkew},
@@ -115,8 +115,8 @@ func TestClaimRefusals(t *testing.T) {
 	}
 }
 
-// Who is in a full mesh goes on, and may claim again; a place becomes free when a
-// member is removed, or does not bind a key in time.
+// The members of a full mesh stay and may claim again. The removal of a member frees a
+// place.
 func TestFullMesh(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -159,7 +159,7 @@ func TestFullMesh(t *testing.T) {
 	}
 }
 
-// No claim of protocol v1 uses an invite: its client could do nothing with it.
+// A v1 claim must not use up an invite, because the client couldn't use the answer.
 func TestClaimV1(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -167,7 +167,7 @@ func TestClaimV1(t *testing.T) {
 	_, _, err := w.Claim(t.Context(), l.code, v1Claim(), testNow)
 	wantCode(t, err, CodeV1Claim)
 	if !strings.Contains(err.Error(), "v1 link") {
-		t.Errorf("it does not say what to ask for: %v", err)
+		t.Errorf("the error doesn't say what to ask for: %v", err)
 	}
 	if used := w.used(l.ID); used != 0 {
 		t.Errorf("the invite was used %d times", used)
@@ -179,7 +179,7 @@ func TestClaimV1(t *testing.T) {
 	wantCode(t, err, CodeExhausted)
 }
 
-// TestStorageFailuresAreNoRefusals: a caller must be able to tell "no" from "not now".
+// A caller must be able to distinguish "no" from "not now".
 func TestStorageFailuresAreNoRefusals(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -217,8 +217,8 @@ func TestStorageFailuresAreNoRefusals(t *testing.T) {
 	}
 }
 
-// A new name must not be taken for another's, or for what is no name. What is refused
-// takes no use of the invite; clients of protocol v1 are let in as ever.
+// A new name must look neither like another member's name nor like a key or a group. A
+// refusal must not use up the invite. v1 clients may join with any name.
 func TestNewNames(t *testing.T) {
 	t.Parallel()
 	w := setup(t)

@@ -11,16 +11,15 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Create makes a mesh whose owner signed for it within 60 s of now, and returns
-// it with its owner's member. Whether strangers may create meshes at all is the
-// caller's to decide.
+// Create creates a mesh and returns it with its owner. The owner signs the request
+// within 60 s of now. The caller decides whether strangers may create meshes.
 //
-// A signature creates one mesh: Create remembers those it accepted for as long
-// as their timestamps are good and refuses them as replayed. A client that got
-// no answer signs anew.
+// A signature creates only one mesh: Create remembers accepted signatures as long as
+// their timestamps are valid, and refuses them as replayed. A client that got no answer
+// signs again.
 //
-// Refusals: malformed, CodeBadName, timestamp_skew, bad_signature, replayed, and try_again
-// when too many meshes were created of late.
+// Refusals: malformed, CodeBadName, timestamp_skew, bad_signature, replayed, and
+// try_again after too many recent calls.
 func (d *Directory) Create(ctx context.Context, c wire.CreateMesh, now time.Time) (Mesh, Member, error) {
 	key, sig, err := checkCreate(c)
 	if err != nil {
@@ -56,7 +55,7 @@ func (d *Directory) Create(ctx context.Context, c wire.CreateMesh, now time.Time
 func checkCreate(c wire.CreateMesh) (wire.Key, wire.Signature, error) {
 	var sig wire.Signature
 	if !wire.ValidSlug(c.Slug) {
-		return wire.Key{}, sig, refuse(wire.CodeMalformed, "slug must be 1-%d of a-z, 0-9, '.', '_' and '-', with no dot at the start", wire.MaxSlugLen)
+		return wire.Key{}, sig, refuse(wire.CodeMalformed, "slug must be 1-%d of a-z, 0-9, '.', '_' and '-', without a leading dot", wire.MaxSlugLen)
 	}
 	for _, name := range []struct{ field, text string }{{"name", c.Name}, {"display_name", c.DisplayName}} {
 		if !validName(name.text) {

@@ -35,8 +35,8 @@ func TestCreateRefusals(t *testing.T) {
 	minute := time.Minute.Milliseconds()
 	cases := []struct {
 		name   string
-		signed func(*wire.CreateMesh) // changed before it is signed
-		after  func(*wire.CreateMesh) // changed after
+		signed func(*wire.CreateMesh) // changes the request before it is signed
+		after  func(*wire.CreateMesh) // changes the signed request
 		code   wire.Code
 	}{
 		{"longest names", func(c *wire.CreateMesh) {
@@ -54,7 +54,7 @@ func TestCreateRefusals(t *testing.T) {
 		{"long name", func(c *wire.CreateMesh) { c.Name = strings.Repeat("x", 129) }, nil, wire.CodeMalformed},
 		{"name in bad UTF-8", func(c *wire.CreateMesh) { c.Name = "a\xff" }, nil, wire.CodeMalformed},
 		{"name with a line break", func(c *wire.CreateMesh) { c.Name = "a\nb" }, nil, wire.CodeMalformed},
-		{"name that turns text around", func(c *wire.CreateMesh) { c.Name = "a\u202eb" }, nil, wire.CodeMalformed},
+		{"name that reverses text", func(c *wire.CreateMesh) { c.Name = "a\u202eb" }, nil, wire.CodeMalformed},
 		{"no display name", func(c *wire.CreateMesh) { c.DisplayName = "" }, nil, wire.CodeMalformed},
 		{"display name with an escape", func(c *wire.CreateMesh) { c.DisplayName = "\x1b[31m" }, nil, wire.CodeMalformed},
 		{"no key", nil, func(c *wire.CreateMesh) { c.OwnerPubkey = "" }, wire.CodeMalformed},
@@ -64,7 +64,7 @@ func TestCreateRefusals(t *testing.T) {
 		{"no timestamp", func(c *wire.CreateMesh) { c.Timestamp = 0 }, nil, wire.CodeTimestampSkew},
 		{"too old", func(c *wire.CreateMesh) { c.Timestamp -= minute + 1 }, nil, wire.CodeTimestampSkew},
 		{"too new", func(c *wire.CreateMesh) { c.Timestamp += minute + 1 }, nil, wire.CodeTimestampSkew},
-		{"skew is told before the signature", nil, func(c *wire.CreateMesh) { c.Timestamp -= minute + 1 }, wire.CodeTimestampSkew},
+		{"skew comes before the signature", nil, func(c *wire.CreateMesh) { c.Timestamp -= minute + 1 }, wire.CodeTimestampSkew},
 		{"other slug", nil, func(c *wire.CreateMesh) { c.Slug = "other" }, wire.CodeBadSignature},
 		{"other name", nil, func(c *wire.CreateMesh) { c.Name = "other" }, wire.CodeBadSignature},
 		{"other display name", nil, func(c *wire.CreateMesh) { c.DisplayName = "other" }, wire.CodeBadSignature},
@@ -89,7 +89,7 @@ func TestCreateRefusals(t *testing.T) {
 	}
 }
 
-// TestCreateOncePerSignature: of any number of equal requests one creates a mesh.
+// Of any number of identical requests, exactly one creates a mesh.
 func TestCreateOncePerSignature(t *testing.T) {
 	t.Parallel()
 	store, owner := newMemStore(), newKey(t)

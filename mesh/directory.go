@@ -10,11 +10,11 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Directory knows the meshes in use and is the way to change them. See the
-// package comment for how it may be used.
+// Directory holds the meshes in use and changes them. The package comment describes
+// its concurrency.
 type Directory struct {
 	store  Store      // static
-	limit  func() int // of members in a mesh
+	limit  func() int // the maximum number of members in a mesh
 	replay *identity.ReplayGuard
 	ids    wire.IDSource
 
@@ -22,16 +22,16 @@ type Directory struct {
 	slots map[wire.ID]*slot // guarded by mu
 }
 
-// slot is a mesh that is in memory or being loaded. A load that gave no view
-// takes its slot out of the Directory again, so unknown meshes take no memory.
+// slot is a mesh that is in memory or being loaded. A failed load removes its slot from
+// the Directory, so that unknown meshes take no memory.
 type slot struct {
 	loaded chan struct{} // closed when the fields below are set
 	view   *View
 	err    error
-	gaveUp bool // the loading caller went away: somebody else should try
+	gaveUp bool // the loading caller's context ended: another caller should load
 }
 
-// NewDirectory returns a Directory of what store keeps. It reads nothing yet.
+// NewDirectory returns a Directory of the meshes in store. It reads nothing yet.
 func NewDirectory(store Store, limit func() int) *Directory {
 	return &Directory{
 		store:  store,
@@ -41,11 +41,11 @@ func NewDirectory(store Store, limit func() int) *Directory {
 	}
 }
 
-// Get returns a mesh, from the Store at its first use. However many ask at once,
-// the Store is asked once. It fails with ErrMeshNotFound.
+// Get returns a mesh. It loads the mesh from the Store on first use, only once however
+// many callers ask at the same time. It returns ErrMeshNotFound for an unknown mesh.
 //
-// A mesh that is in memory is there also while the Store is out of reach, even
-// if the fate of its last change is unknown.
+// Get also returns a mesh in memory while the Store is unreachable, even if the outcome
+// of the mesh's last change is unknown.
 func (d *Directory) Get(ctx context.Context, meshID wire.ID) (*View, error) {
 	v, err := d.cached(ctx, meshID)
 	if err != nil || !v.unsure.Load() {
@@ -53,16 +53,15 @@ func (d *Directory) Get(ctx context.Context, meshID wire.ID) (*View, error) {
 	}
 	select {
 	case v.writing <- struct{}{}:
-		// Whether it worked or not, v is the best there is; the next one tries again.
+		// On failure return v as it is; the next caller tries again.
 		_ = v.reload(ctx, d.store)
 		v.unlock()
-	default: // somebody is at it; readers do not queue up behind a slow Store
+	default: // another caller is reloading or changing v; don't wait for a slow Store
 	}
 	return v, nil
 }
 
-// Loaded lists the meshes in memory, so that the caller can forget those that
-// nobody uses.
+// Loaded lists the meshes in memory, so that the caller can forget unused ones.
 func (d *Directory) Loaded() []wire.ID {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -75,9 +74,8 @@ func (d *Directory) Loaded() []wire.ID {
 	return ids
 }
 
-// Forget drops a mesh from memory and reports whether it did; one that is not
-// loaded, or that is being changed this moment, it leaves alone. Views from
-// before no longer follow changes.
+// Forget drops a mesh from memory and reports whether it did. It keeps a mesh that is
+// being loaded or changed. Earlier Views of a forgotten mesh don't follow later changes.
 func (d *Directory) Forget(meshID wire.ID) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -96,7 +94,7 @@ func (d *Directory) Forget(meshID wire.ID) bool {
 	return true
 }
 
-// cached returns the mesh as it is in memory, which may be unsure.
+// cached returns the mesh as it is in memory, which may differ from the Store.
 func (d *Directory) cached(ctx context.Context, meshID wire.ID) (*View, error) {
 	for {
 		d.mu.Lock()
@@ -135,8 +133,8 @@ func (d *Directory) load(ctx context.Context, meshID wire.ID, s *slot) {
 	close(s.loaded)
 }
 
-// lock returns the mesh with the right to change it, which ends with unlock.
-// What memory shows is then what the Store has.
+// lock locks the mesh for changes and returns it, in sync with the Store. The caller
+// calls unlock.
 func (d *Directory) lock(ctx context.Context, meshID wire.ID) (*View, error) {
 	for {
 		v, err := d.cached(ctx, meshID)

@@ -46,7 +46,7 @@ func TestUnknownMeshTakesNoMemory(t *testing.T) {
 	}
 }
 
-// blockingStore lets loads wait until they are told to go on or are canceled.
+// blockingStore blocks each load until the test releases it or its context ends.
 type blockingStore struct {
 	*memStore
 	goOn chan struct{}
@@ -61,8 +61,8 @@ func (s blockingStore) Mesh(ctx context.Context, id wire.ID) (Mesh, []Member, er
 	}
 }
 
-// TestLoaderThatGoesAway: who waits for somebody else's load does not fail with
-// it when that one gives up.
+// A caller that waits for another caller's load must not fail when that caller's context
+// ends.
 func TestLoaderThatGoesAway(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -121,8 +121,7 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// TestForgetWhileChanging: a change is never lost between a mesh that is
-// forgotten and the one that is loaded in its place.
+// No change gets lost when a mesh is forgotten and loaded again.
 func TestForgetWhileChanging(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -159,8 +158,8 @@ func TestForgetWhileChanging(t *testing.T) {
 	}
 }
 
-// TestWriterThatWaitedTooLong: a change that waited for its turn while the mesh
-// was forgotten goes to the mesh that is loaded in its place.
+// If a mesh is forgotten while a change waits for the lock, the change goes to the mesh
+// that is loaded next.
 func TestWriterThatWaitedTooLong(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -175,7 +174,7 @@ func TestWriterThatWaitedTooLong(t *testing.T) {
 			_, _, err := d.SetRole(t.Context(), w.asOwner, w.normalKey.Public(), Admin)
 			done <- err
 		}()
-		synctest.Wait() // the change waits for its turn
+		synctest.Wait() // until the change waits for the lock
 		d.mu.Lock()
 		old.forgotten = true
 		delete(d.slots, w.mesh.ID)
@@ -194,8 +193,8 @@ func TestWriterThatWaitedTooLong(t *testing.T) {
 	})
 }
 
-// TestUnknownFate: a write that took place although it failed is found out
-// before anything is built on the old state.
+// The Directory must detect a write that took place although it returned an error,
+// before the next change.
 func TestUnknownFate(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -209,9 +208,9 @@ func TestUnknownFate(t *testing.T) {
 	if _, err := w.Remove(t.Context(), w.asOwner, w.normalKey.Public(), testNow); !errors.Is(err, lost) {
 		t.Fatalf("error %v, want the storage's own", err)
 	}
-	// Who is in memory can still be looked up, but nothing can be changed.
+	// Lookups in memory still work, but changes fail.
 	if m := w.member(w.normalKey); m.Removed() {
-		t.Error("memory knows what it could not be told")
+		t.Error("memory shows a removal whose outcome is unknown")
 	}
 	if _, err := w.SetGrant(t.Context(), w.asNormal, w.adminKey.Public(), nil, false); !errors.Is(err, lost) {
 		t.Errorf("error %v, want the storage's own", err)
@@ -268,7 +267,7 @@ func TestMembers(t *testing.T) {
 		}
 	}
 	if _, ok := v.Member(wire.Key{}); ok {
-		t.Error("the zero key is somebody's")
+		t.Error("a member has the zero key")
 	}
 	if row := got[1].Row(); !row.Removed || row.Role != "admin" || row.Pubkey != want[1] || row.ID != w.asAdmin.MemberID {
 		t.Errorf("row %+v", row)

@@ -1,28 +1,29 @@
-// Package mesh holds the rules of membership: meshes, members, roles, invites
-// and grants. What it knows is kept by a [Store]; a [Directory] keeps the members
-// of the meshes in use in memory, so that routing a message asks no database.
+// Package mesh implements the rules of membership: meshes, members, roles, invites and
+// grants. A [Store] persists them. A [Directory] keeps the members of the meshes in use
+// in memory, so that routing a message needs no database query.
 //
 // # Concurrency
 //
-// A Directory and its Views may be used by any number of goroutines. Members in
-// memory are immutable: a change puts a new Member in the old one's place. All
-// changes of one mesh's members go one after the other, the Store first and then
-// memory, and the Directory must be the only writer of its Store. When the fate
-// of a write is unknown, because the Store was out of reach or the caller gave
-// up, the mesh is read again before anything else is built on it.
+// Any number of goroutines may use a Directory and its Views. Members in memory are
+// immutable: a change replaces the Member. The Directory serializes the changes to a
+// mesh's members; each change goes to the Store first and then to memory. The Directory
+// must be the only writer of its Store. When the outcome of a write is unknown, because
+// the Store was unreachable or the caller's context ended, the Directory reads the mesh
+// again before the next change.
 //
 // # Refusals
 //
-// What a rule forbids comes back as a *[Refusal] with a code for the caller to
-// answer with. Every other error but [ErrMeshNotFound] of [Directory.Get] means
-// that the storage is out of reach or that the context ended.
+// If a rule forbids a request, the error is a *[Refusal] with a code for the answer. Any
+// other error, except [ErrMeshNotFound] from [Directory.Get], means that the storage is
+// unreachable or that the context ended.
 //
 // # Rights
 //
-// The owner and the admins invite and remove; only the owner invites or removes
-// admins and changes roles; nobody removes or changes the owner. An invite lets
-// people in only for as long as its maker may make such an invite: those of a
-// removed admin count as revoked.
+// The owner and the admins invite and remove members. Only the owner invites and
+// removes admins and changes roles. Nobody removes the owner or changes its role. An
+// invite is valid only while its creator has the right to create it: an invite of a
+// removed admin counts as revoked.
 //
-// Nothing here reads the clock: each rule takes the moment to judge by.
+// Nothing in this package reads the clock: each rule takes the current time as an
+// argument.
 package mesh

@@ -16,10 +16,10 @@ const (
 
 	minCodeLen   = 16
 	maxCodeLen   = 64
-	maxSealedLen = 2048 // bytes of a sealed mesh key
+	maxSealedLen = 2048 // bytes of a sealed mesh key in base64url
 )
 
-// Row returns the invite as invite_list shows it, without what opens it.
+// Row returns the invite as invite_list shows it, without the secret that opens it.
 func (i *Invite) Row() wire.InviteRow {
 	return wire.InviteRow{
 		ID:        i.ID,
@@ -33,11 +33,11 @@ func (i *Invite) Row() wire.InviteRow {
 	}
 }
 
-// CreateInvite registers an invite: a link or a v1 token. The owner and admins
-// may; only the owner invites admins, and only the owner makes tokens, since
-// these are signed with its key.
+// CreateInvite registers an invite: a link or a v1 token. The owner and admins may
+// invite. Only the owner may invite admins and create tokens, since the owner's key
+// signs tokens.
 //
-// Refusals: forbidden, invalid (also when the code or token is taken).
+// Refusals: forbidden, invalid (also if the code or token exists).
 func (d *Directory) CreateInvite(ctx context.Context, a Actor, c wire.InviteCreate, now time.Time) (Invite, error) {
 	actor, err := d.admin(ctx, a)
 	if err != nil {
@@ -48,7 +48,7 @@ func (d *Directory) CreateInvite(ctx context.Context, a Actor, c wire.InviteCrea
 		return Invite{}, err
 	}
 	if actor.Role != Owner && (inv.Role == Admin || inv.Kind == Token) {
-		return Invite{}, refuse(wire.CodeForbidden, "only the owner invites admins and makes v1 invites")
+		return Invite{}, refuse(wire.CodeForbidden, "only the owner may invite admins and create v1 invites")
 	}
 	inv.ID = d.ids.New(now)
 	inv.MeshID = a.MeshID
@@ -60,8 +60,8 @@ func (d *Directory) CreateInvite(ctx context.Context, a Actor, c wire.InviteCrea
 	return inv, nil
 }
 
-// ListInvites returns the mesh's newest invites, at most 500. For the owner and
-// admins.
+// ListInvites returns the mesh's newest invites, at most 500. Only the owner and admins
+// may list them.
 //
 // Refusals: forbidden.
 func (d *Directory) ListInvites(ctx context.Context, a Actor) ([]Invite, error) {
@@ -75,8 +75,8 @@ func (d *Directory) ListInvites(ctx context.Context, a Actor) ([]Invite, error) 
 	return list, nil
 }
 
-// RevokeInvite ends an invite at now. The owner and admins may; to do it twice
-// is no error.
+// RevokeInvite revokes an invite at now. Only the owner and admins may revoke invites.
+// Revoking an invite twice isn't an error.
 //
 // Refusals: forbidden, not_found.
 func (d *Directory) RevokeInvite(ctx context.Context, a Actor, inviteID wire.ID, now time.Time) error {
@@ -89,7 +89,7 @@ func (d *Directory) RevokeInvite(ctx context.Context, a Actor, inviteID wire.ID,
 	return nil
 }
 
-// InviteInfo is what the page of an invite link tells whoever opens it.
+// InviteInfo is what the page of an invite link shows.
 type InviteInfo struct {
 	MeshID    wire.ID
 	MeshName  string
@@ -100,7 +100,7 @@ type InviteInfo struct {
 	ExpiresAt time.Time
 }
 
-// InviteInfo describes the link with this code if it can be used at now.
+// InviteInfo describes the link with this code if it is valid at now.
 //
 // Refusals: not_found, revoked, expired, exhausted.
 func (d *Directory) InviteInfo(ctx context.Context, code string, now time.Time) (InviteInfo, error) {
@@ -141,8 +141,8 @@ func (d *Directory) link(ctx context.Context, code string) (Invite, *View, error
 	return inv, v, nil
 }
 
-// admin returns the actor if it is the owner or an admin. What follows need not
-// be one step with this check: an invite dies with its maker's rights.
+// admin returns the actor if it is the owner or an admin. The check and the caller's
+// next step need not be atomic: an invite loses its validity with its creator's rights.
 func (d *Directory) admin(ctx context.Context, a Actor) (*Member, error) {
 	v, err := d.Get(ctx, a.MeshID)
 	if err != nil {
@@ -153,14 +153,14 @@ func (d *Directory) admin(ctx context.Context, a Actor) (*Member, error) {
 		return nil, err
 	}
 	if !actor.CanAdmin() {
-		return nil, refuse(wire.CodeForbidden, "invites are for the owner and admins")
+		return nil, refuse(wire.CodeForbidden, "only the owner and admins may manage invites")
 	}
 	return actor, nil
 }
 
-// usable returns the first of ErrInviteRevoked, ErrInviteExpired and
-// ErrInviteExhausted that holds for the invite. One whose maker could not make
-// it any more counts as revoked.
+// usable returns the first of ErrInviteRevoked, ErrInviteExpired and ErrInviteExhausted
+// that applies to the invite. An invite counts as revoked if its creator has lost the
+// right to create it.
 func (v *View) usable(inv Invite, now time.Time) error {
 	maker, ok := v.MemberByID(inv.CreatedBy)
 	entitled := ok && maker.CanAdmin() &&
@@ -176,7 +176,7 @@ func (v *View) usable(inv Invite, now time.Time) error {
 	return nil
 }
 
-// readInvite checks everything about an invite but the rights to make it.
+// readInvite checks everything about a new invite except its creator's rights.
 func readInvite(c wire.InviteCreate, now time.Time) (Invite, error) {
 	inv := Invite{Role: Role(c.Role), Groups: c.Groups, Uses: c.Uses, ExpiresAt: time.UnixMilli(c.ExpiresAt).UTC()}
 	ms := now.UnixMilli()
@@ -193,7 +193,7 @@ func readInvite(c wire.InviteCreate, now time.Time) (Invite, error) {
 	}
 	isLink := c.Code != "" || c.ClaimPubkey != "" || c.SealedRootKey != ""
 	if isLink == (c.TokenProof != "") {
-		return Invite{}, refuse(wire.CodeInvalid, "an invite is either a link (code, claimPubkey, sealedRootKey) or a token (tokenProof)")
+		return Invite{}, refuse(wire.CodeInvalid, "an invite must be either a link (code, claimPubkey, sealedRootKey) or a token (tokenProof)")
 	}
 	if isLink {
 		return readLink(inv, c)
@@ -222,12 +222,12 @@ func readLink(inv Invite, c wire.InviteCreate) (Invite, error) {
 
 func checkGroups(groups []wire.Group) error {
 	if len(groups) > wire.MaxGroups {
-		return refuse(wire.CodeInvalid, "at most %d groups", wire.MaxGroups)
+		return refuse(wire.CodeInvalid, "groups must be at most %d", wire.MaxGroups)
 	}
 	seen := make(map[string]bool, len(groups))
 	for _, g := range groups {
 		if !wire.ValidGroup(g.Name) || seen[g.Name] || g.Role != "" && !validName(g.Role) {
-			return refuse(wire.CodeInvalid, "groups must have valid names, each once, and roles of at most %d bytes", wire.MaxNameLen)
+			return refuse(wire.CodeInvalid, "groups must have valid, distinct names and roles of at most %d bytes", wire.MaxNameLen)
 		}
 		seen[g.Name] = true
 	}
@@ -238,12 +238,12 @@ func validCode(s string) bool {
 	return len(s) >= minCodeLen && len(s) <= maxCodeLen && isURLSafe(s)
 }
 
-// parseProof reads the proof of a token: the SHA-256 of its text, as 64
-// lower-case hex digits, which is the spelling of keys too.
+// parseProof reads the proof of a token, the SHA-256 of its text: 64 lower-case hex
+// digits, like a key.
 func parseProof(s string) ([sha256.Size]byte, error) {
 	proof, err := wire.ParseKey(s)
 	return proof, err
 }
 
-// hashProof makes Invite.TokenHash of a token's proof.
+// hashProof returns Invite.TokenHash for a token's proof.
 func hashProof(proof [sha256.Size]byte) [sha256.Size]byte { return sha256.Sum256(proof[:]) }

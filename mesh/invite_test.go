@@ -43,7 +43,7 @@ func TestCreateInvite(t *testing.T) {
 
 		{"role owner", owner, func(c *wire.InviteCreate) { c.Role = "owner" }, wire.CodeInvalid},
 		{"no role", owner, func(c *wire.InviteCreate) { c.Role = "" }, wire.CodeInvalid},
-		{"no use", owner, func(c *wire.InviteCreate) { c.Uses = 0 }, wire.CodeInvalid},
+		{"no uses", owner, func(c *wire.InviteCreate) { c.Uses = 0 }, wire.CodeInvalid},
 		{"too many uses", owner, func(c *wire.InviteCreate) { c.Uses = 10_001 }, wire.CodeInvalid},
 		{"expired", owner, func(c *wire.InviteCreate) { c.ExpiresAt = testNow.UnixMilli() }, wire.CodeInvalid},
 		{"too long", owner, func(c *wire.InviteCreate) { c.ExpiresAt = testNow.Add(year).UnixMilli() + 1 }, wire.CodeInvalid},
@@ -62,7 +62,7 @@ func TestCreateInvite(t *testing.T) {
 		{"no claim key", owner, func(c *wire.InviteCreate) { c.ClaimPubkey = "" }, wire.CodeInvalid},
 		{"zero claim key", owner, func(c *wire.InviteCreate) { c.ClaimPubkey = wire.Key{}.String() }, wire.CodeInvalid},
 		{"no sealed key", owner, func(c *wire.InviteCreate) { c.SealedRootKey = "" }, wire.CodeInvalid},
-		{"sealed key in other letters", owner, func(c *wire.InviteCreate) { c.SealedRootKey = "a+b/" }, wire.CodeInvalid},
+		{"sealed key with other characters", owner, func(c *wire.InviteCreate) { c.SealedRootKey = "a+b/" }, wire.CodeInvalid},
 		{"long sealed key", owner, func(c *wire.InviteCreate) { c.SealedRootKey = strings.Repeat("a", 2049) }, wire.CodeInvalid},
 		{"both kinds", owner, func(c *wire.InviteCreate) { c.TokenProof = proof }, wire.CodeInvalid},
 		{"neither kind", owner, func(c *wire.InviteCreate) { asToken(c); c.TokenProof = "" }, wire.CodeInvalid},
@@ -93,7 +93,7 @@ func TestCreateInvite(t *testing.T) {
 			_, err = w.CreateInvite(t.Context(), c.actor(w), body, testNow)
 			wantCode(t, err, wire.CodeInvalid)
 			if !errors.Is(err, ErrExists) {
-				t.Errorf("a second such invite: %v", err)
+				t.Errorf("the same invite again: %v", err)
 			}
 		})
 	}
@@ -177,8 +177,8 @@ func TestInviteInfo(t *testing.T) {
 	wantCode(t, err, wire.CodeRevoked)
 }
 
-// TestInvitesDieWithTheirMakersRights: who was removed or demoted lets nobody in
-// any more, itself under a new key least of all.
+// The invites of a removed or demoted member admit nobody, least of all the member itself
+// with a new key.
 func TestInvitesDieWithTheirMakersRights(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
@@ -212,7 +212,7 @@ func TestInvitesDieWithTheirMakersRights(t *testing.T) {
 			_, err = w.InviteInfo(t.Context(), l.code, testNow)
 			wantCode(t, err, wire.CodeRevoked)
 			if res, _, err := w.Claim(t.Context(), l.code, l.claim(early, testNow), testNow); err != nil || !res.AlreadyMember {
-				t.Errorf("who came in before: %+v, %v", res, err)
+				t.Errorf("a member who joined before: %+v, %v", res, err)
 			}
 		})
 	}

@@ -13,26 +13,25 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Joined is how a join or claim ended.
+// Joined is the result of a join or claim.
 type Joined struct {
 	Mesh          Mesh
 	Member        *Member
 	InviteID      wire.ID
-	AlreadyMember bool // the key was a member's before, and no use of the invite was taken
+	AlreadyMember bool // the key belonged to a member before; the invite was not used
 }
 
-// Join makes the holder of a v1 token a member. It takes the token, with or
-// without its payload beside it, whose signature by the owner it then checks; or
-// the token's proof alone, by which a client keeps the mesh key in the token to
-// itself. Whoever knows the proof knows a token that the owner registered, so
-// there the signature would tell nothing more.
+// Join turns the holder of a v1 token into a member. A client sends either the token,
+// optionally with its payload, or only the token's proof. Join checks the owner's
+// signature in the token. A client that sends only the proof keeps the mesh key in the
+// token to itself; Join needs no signature then, since the owner registered the token
+// that the proof belongs to.
 //
-// Refusals come in the order of protocol v1, section 6: malformed for a bad
-// peer_pubkey or body; then invite_bad_signature, mesh_not_found,
-// invite_owner_mismatch, invite_not_found, invite_mesh_mismatch; forbidden for
-// the key of a removed member; invite_revoked, invite_expired,
-// invite_exhausted. Of a proof alone, which clients of protocol v1 do not send, also
-// CodeBadName and CodeNameTaken.
+// Refusals come in the order of protocol v1, section 6: malformed for a bad peer_pubkey
+// or body; then invite_bad_signature, mesh_not_found, invite_owner_mismatch,
+// invite_not_found, invite_mesh_mismatch; forbidden for the key of a removed member;
+// invite_revoked, invite_expired, invite_exhausted. For a proof, which v1 clients never
+// send, also CodeBadName and CodeNameTaken.
 func (d *Directory) Join(ctx context.Context, j wire.Join, now time.Time) (Joined, error) {
 	key, err := parseKey("peer_pubkey", j.PeerPubkey)
 	if err != nil {
@@ -53,7 +52,7 @@ func (d *Directory) Join(ctx context.Context, j wire.Join, now time.Time) (Joine
 	return joined, translate(err, joinCodes)
 }
 
-// token finds the invite that a join shows.
+// token finds the invite for a join.
 func (d *Directory) token(ctx context.Context, j wire.Join) (Invite, error) {
 	if j.TokenProof != "" {
 		proof, err := parseProof(j.TokenProof)
@@ -61,18 +60,18 @@ func (d *Directory) token(ctx context.Context, j wire.Join) (Invite, error) {
 			return Invite{}, refuse(wire.CodeMalformed, "token_proof %s", err)
 		}
 		if j.InviteToken != "" || j.InvitePayload != nil {
-			return Invite{}, refuse(wire.CodeMalformed, "token_proof stands alone")
+			return Invite{}, refuse(wire.CodeMalformed, "send either token_proof or invite_token, not both")
 		}
 		return d.tokenByProof(ctx, proof)
 	}
 	if j.InviteToken == "" {
-		return Invite{}, refuse(wire.CodeMalformed, "invite_token or token_proof required")
+		return Invite{}, refuse(wire.CodeMalformed, "invite_token or token_proof is required")
 	}
 	p, ok := openToken(j.InviteToken)
 	if !ok || j.InvitePayload != nil && *j.InvitePayload != p {
-		return Invite{}, refuse(CodeInviteBadSignature, "invite does not carry its owner's signature")
+		return Invite{}, refuse(CodeInviteBadSignature, "the invite isn't signed by its owner")
 	}
-	// An id that is none of ours is the id of no mesh of ours.
+	// A malformed id can't be the id of a mesh of ours.
 	meshID, err := wire.ParseID(p.MeshID)
 	if err != nil {
 		return Invite{}, refuseFor(CodeMeshNotFound, ErrMeshNotFound)
@@ -82,16 +81,16 @@ func (d *Directory) token(ctx context.Context, j wire.Join) (Invite, error) {
 		return Invite{}, translate(err, joinCodes)
 	}
 	if v.mesh.Owner.String() != p.OwnerPubkey {
-		return Invite{}, refuse(CodeInviteOwnerMismatch, "invite is not signed by the owner of its mesh")
+		return Invite{}, refuse(CodeInviteOwnerMismatch, "the invite isn't signed by the owner of its mesh")
 	}
 	inv, err := d.tokenByProof(ctx, sha256.Sum256([]byte(j.InviteToken)))
 	if err != nil {
 		return Invite{}, err
 	}
 	if inv.MeshID != meshID {
-		return Invite{}, refuse(CodeInviteMeshMismatch, "invite is registered for another mesh")
+		return Invite{}, refuse(CodeInviteMeshMismatch, "the invite belongs to another mesh")
 	}
-	// What the owner signed and what was registered may differ: the earlier end counts.
+	// The signed and the registered expiry may differ: the earlier one counts.
 	if p.ExpiresAt < inv.ExpiresAt.Unix() {
 		inv.ExpiresAt = time.Unix(p.ExpiresAt, 0).UTC()
 	}
@@ -106,8 +105,7 @@ func (d *Directory) tokenByProof(ctx context.Context, proof [sha256.Size]byte) (
 	return inv, nil
 }
 
-// openToken reads a v1 token and reports whether it is one that carries a
-// signature by the owner whom it names.
+// openToken reads a v1 token and reports whether the owner that it names signed it.
 func openToken(token string) (wire.InviteV1, bool) {
 	var p wire.InviteV1
 	text, err := base64.RawURLEncoding.DecodeString(token)
@@ -122,10 +120,10 @@ func openToken(token string) (wire.InviteV1, bool) {
 	return p, err == nil && identity.Verify(owner, p.SigningText(), sig)
 }
 
-// redeem uses the invite for m, of which it takes Key and DisplayName. A key that is a
-// member's already stays that member's, whatever became of the invite. With unique, a
-// name that another member bears is refused. It fails with ErrRemoved, ErrInviteRevoked,
-// ErrInviteExpired, ErrInviteExhausted, or refuses with CodeNameTaken.
+// redeem uses the invite for a new member with the Key and DisplayName of m. If a member
+// has the key already, redeem returns that member, whatever the state of the invite. If
+// unique is set, it refuses the name of another member with CodeNameTaken. Other errors
+// are ErrRemoved, ErrInviteRevoked, ErrInviteExpired and ErrInviteExhausted.
 func (d *Directory) redeem(ctx context.Context, inv Invite, m Member, unique bool, now time.Time) (Joined, error) {
 	v, err := d.lock(ctx, inv.MeshID)
 	if err != nil {
@@ -143,7 +141,7 @@ func (d *Directory) redeem(ctx context.Context, inv Invite, m Member, unique boo
 			return Joined{}, ErrFull
 		}
 		if bearer := v.bearer(m.DisplayName); unique && bearer != nil {
-			return Joined{}, refuse(CodeNameTaken, "%s is the name of a member already, whose key begins with %s, or looks like it",
+			return Joined{}, refuse(CodeNameTaken, "the name %s is the same as, or looks like, the name of the member whose key begins with %s; choose another name",
 				strconv.Quote(m.DisplayName), bearer.Key.Short())
 		}
 		m.ID = d.ids.New(now)

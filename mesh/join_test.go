@@ -54,8 +54,8 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// TestJoinRefusals has one row per way to be refused, each with everything after
-// it in the order of checks wrong as well where that can be.
+// TestJoinRefusals has one row per refusal. Where possible, the row's request would fail
+// the later checks, too.
 func TestJoinRefusals(t *testing.T) {
 	t.Parallel()
 	type body struct {
@@ -84,9 +84,9 @@ func TestJoinRefusals(t *testing.T) {
 	}{
 		{"no token", func(*world) body { return body{} }, 0, wire.CodeMalformed},
 		{"payload alone", func(w *world) body { p := w.payload(nil); return body{"", &p} }, 0, wire.CodeMalformed},
-		{"token is no base64", func(*world) body { return body{"§§§", nil} }, 0, CodeInviteBadSignature},
+		{"token isn't base64", func(*world) body { return body{"§§§", nil} }, 0, CodeInviteBadSignature},
 		{"token is padded", func(w *world) body { return body{tokenOf(w.t, w.payload(nil)) + "=", nil} }, 0, CodeInviteBadSignature},
-		{"token is no JSON", func(*world) body { return body{"AAAA", nil} }, 0, CodeInviteBadSignature},
+		{"token isn't JSON", func(*world) body { return body{"AAAA", nil} }, 0, CodeInviteBadSignature},
 		{"other version", signed(func(p *wire.InviteV1) { p.V = 2 }), 0, CodeInviteBadSignature},
 		{"no owner", signed(func(p *wire.InviteV1) { p.OwnerPubkey = "" }), 0, CodeInviteBadSignature},
 		{"signed by somebody else", signed(func(p *wire.InviteV1) { p.OwnerPubkey = strings.Repeat("58", 32) }), 0, CodeInviteBadSignature},
@@ -95,7 +95,7 @@ func TestJoinRefusals(t *testing.T) {
 			p.ExpiresAt++
 			return body{tokenOf(w.t, p), &p}
 		}, 0, CodeInviteBadSignature},
-		{"payload is of another token", func(w *world) body {
+		{"payload of another token", func(w *world) body {
 			p := w.payload(nil)
 			token := tokenOf(w.t, p)
 			w.register(token, nil)
@@ -103,7 +103,7 @@ func TestJoinRefusals(t *testing.T) {
 			return body{token, &other}
 		}, 0, CodeInviteBadSignature},
 		{"unknown mesh", signed(func(p *wire.InviteV1) { p.MeshID = wire.ID{9}.String() }), 0, CodeMeshNotFound},
-		{"id that is none of ours", signed(func(p *wire.InviteV1) { p.MeshID = "V1StyleMeshId" }), 0, CodeMeshNotFound},
+		{"malformed mesh id", signed(func(p *wire.InviteV1) { p.MeshID = "V1StyleMeshId" }), 0, CodeMeshNotFound},
 		{"mesh of another owner", func(w *world) body {
 			p := w.payload(nil)
 			other, _, err := w.Create(w.t.Context(), createBody(newKey(w.t), testNow, nil), testNow)
@@ -154,7 +154,7 @@ func TestJoinRefusals(t *testing.T) {
 			wantCode(t, err, c.code)
 			var refusal *Refusal
 			if strings.HasPrefix(string(c.code), "invite_") && errors.As(err, &refusal) && refusal.JoinError() != string(c.code) {
-				t.Errorf("told as %q", refusal.JoinError())
+				t.Errorf("JoinError is %q", refusal.JoinError())
 			}
 			v, _ := w.Get(t.Context(), w.mesh.ID)
 			if _, in := v.Member(key.Public()); in != (c.code == "") {
@@ -184,7 +184,7 @@ func TestJoinBadFields(t *testing.T) {
 		wantCode(t, err, wire.CodeMalformed)
 		var refusal *Refusal
 		if errors.As(err, &refusal) && (refusal.JoinError() != refusal.Message) {
-			t.Errorf("told as %q", refusal.JoinError())
+			t.Errorf("JoinError is %q", refusal.JoinError())
 		}
 	}
 	j := wire.Join{TokenProof: strings.Repeat("0", 64), PeerPubkey: key.Public().String()}
@@ -192,8 +192,7 @@ func TestJoinBadFields(t *testing.T) {
 	wantCode(t, err, CodeInviteNotFound)
 }
 
-// TestTheStoredHashOpensNothing: what a thief of the database has is neither
-// token nor proof.
+// A thief of the database must be able to use its hashes neither as token nor as proof.
 func TestTheStoredHashOpensNothing(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -224,8 +223,8 @@ func TestRemovedStaysOut(t *testing.T) {
 	}
 }
 
-// TestRacingForAnInvite: many keys, each several times at once, share two
-// invites of few uses; each use admits one key, and no key is admitted twice.
+// Many keys, each several times at once, race for two invites with few uses. Each use
+// must admit one key, and no key twice.
 func TestRacingForAnInvite(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -284,7 +283,7 @@ func FuzzOpenToken(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, token string) {
 		if p, ok := openToken(token); ok {
-			t.Fatalf("took an unsigned token: %+v", p)
+			t.Fatalf("accepted an unsigned token: %+v", p)
 		}
 	})
 }

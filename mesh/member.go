@@ -13,14 +13,14 @@ import (
 // Removed reports whether the member was removed from its mesh.
 func (m *Member) Removed() bool { return !m.RemovedAt.IsZero() }
 
-// CanAdmin reports whether the member is the owner or an admin, and was not
+// CanAdmin reports whether the member is the owner or an admin and has not been
 // removed.
 func (m *Member) CanAdmin() bool {
 	return !m.Removed() && (m.Role == Owner || m.Role == Admin)
 }
 
-// Allows reports whether m lets the member with the key sender use one of the
-// capabilities. A member allows itself everything.
+// Allows reports whether m grants the capability to the member with the key sender. A
+// member allows itself everything.
 func (m *Member) Allows(sender wire.Key, capability string) bool {
 	if sender == m.Key && !sender.IsZero() {
 		return true
@@ -45,25 +45,24 @@ func (m *Member) Row() wire.MemberRow {
 	}
 }
 
-// knownCapability reports whether c is a capability; by default all are granted.
+// knownCapability reports whether c is a capability. All are granted by default.
 func knownCapability(c string) bool {
 	return c == GrantRead || c == GrantDM || c == GrantBroadcast || c == GrantStateRead
 }
 
-// Actor is the member of a mesh who asks for something. Its rights are those
-// that the member has when it is done.
+// Actor is the member who makes a request. The rights that the member has when the
+// request is executed count.
 type Actor struct{ MeshID, MemberID wire.ID }
 
-// SetRole makes the member with this key an admin or a normal member, and
-// returns it with the role it had. Only the owner may; the owner's own role
-// stays.
+// SetRole makes the member with this key an admin or a normal member. It returns the
+// member and its previous role. Only the owner may change roles, but not its own.
 //
 // Refusals: forbidden, invalid, not_found.
 func (d *Directory) SetRole(ctx context.Context, a Actor, key wire.Key, role Role) (*Member, Role, error) {
 	var was Role
 	m, err := d.change(ctx, a, func(v *View, actor *Member) (Member, error) {
 		if actor.Role != Owner {
-			return Member{}, refuse(wire.CodeForbidden, "only the owner changes roles")
+			return Member{}, refuse(wire.CodeForbidden, "only the owner may change roles")
 		}
 		if role != Admin && role != Normal {
 			return Member{}, refuse(wire.CodeInvalid, "role must be admin or member")
@@ -73,7 +72,7 @@ func (d *Directory) SetRole(ctx context.Context, a Actor, key wire.Key, role Rol
 			return Member{}, err
 		}
 		if m.Role == Owner {
-			return Member{}, refuse(wire.CodeForbidden, "the owner's role cannot be changed")
+			return Member{}, refuse(wire.CodeForbidden, "the owner's role can't be changed")
 		}
 		was = m.Role
 		m.Role = role
@@ -82,11 +81,11 @@ func (d *Directory) SetRole(ctx context.Context, a Actor, key wire.Key, role Rol
 	return m, was, err
 }
 
-// Remove bars the member with this key from the mesh for good, from now on, also if it
-// was banned. The owner and the admins may, and each member may remove itself, that is,
-// leave. But nobody removes the owner, and only the owner removes other admins. A member
-// that was removed before stays removed since then; that is no error, so that a removal
-// whose answer got lost can be repeated.
+// Remove removes the member with this key from the mesh for good, even if the member is
+// banned. The owner and the admins may remove members; each member may remove itself,
+// that is, leave. Nobody can remove the owner; only the owner can remove other admins.
+// Removing a removed member isn't an error and doesn't change RemovedAt, so that a
+// client can repeat a removal whose answer got lost.
 //
 // Refusals: forbidden, not_found.
 func (d *Directory) Remove(ctx context.Context, a Actor, key wire.Key, now time.Time) (*Member, error) {
@@ -106,10 +105,10 @@ func (d *Directory) Remove(ctx context.Context, a Actor, key wire.Key, now time.
 	})
 }
 
-// Ban bars the member with this key from the mesh until Unban, by who may remove it.
-// Who was banned before stays so since then, with the new reason.
+// Ban bans the member with this key from the mesh until Unban. The rights are those of
+// Remove. Banning a banned member changes only the reason.
 //
-// Refusals: forbidden, not_found, invalid (it was removed for good).
+// Refusals: forbidden, not_found, invalid (the member was removed for good).
 func (d *Directory) Ban(ctx context.Context, a Actor, key wire.Key, reason string, now time.Time) (*Member, error) {
 	return d.bar(ctx, a, key, func(m *Member) error {
 		switch {
@@ -123,24 +122,24 @@ func (d *Directory) Ban(ctx context.Context, a Actor, key wire.Key, reason strin
 	})
 }
 
-// Unban lets a banned member in again, by who may remove it. Its role and grants are
-// those of before.
+// Unban ends the ban of a member, who keeps its role and grants. The rights are those of
+// Remove.
 //
-// Refusals: forbidden, not_found, invalid (it is not banned).
+// Refusals: forbidden, not_found, invalid (the member isn't banned).
 func (d *Directory) Unban(ctx context.Context, a Actor, key wire.Key) (*Member, error) {
 	return d.bar(ctx, a, key, func(m *Member) error {
 		switch {
 		case m.Removed() && !m.Banned:
-			return refuse(wire.CodeInvalid, "invalid: that member was removed for good; invite it again under another key")
+			return refuse(wire.CodeInvalid, "invalid: that member was removed for good; invite it again with a new key")
 		case !m.Banned:
-			return refuse(wire.CodeInvalid, "invalid: that member is not banned")
+			return refuse(wire.CodeInvalid, "invalid: that member isn't banned")
 		}
 		m.RemovedAt, m.Banned, m.BanReason = time.Time{}, false, ""
 		return nil
 	})
 }
 
-// bar changes whether a member belongs to the mesh.
+// bar removes, bans or unbans a member, as change does.
 func (d *Directory) bar(ctx context.Context, a Actor, key wire.Key, change func(*Member) error) (*Member, error) {
 	return d.change(ctx, a, func(v *View, actor *Member) (Member, error) {
 		m, err := barred(v, actor, key)
@@ -151,10 +150,10 @@ func (d *Directory) bar(ctx context.Context, a Actor, key wire.Key, change func(
 	})
 }
 
-// barred returns a copy of the member with this key if the actor may bar it.
+// barred returns a copy of the member with this key if the actor may remove it.
 func barred(v *View, actor *Member, key wire.Key) (Member, error) {
 	if !actor.CanAdmin() {
-		return Member{}, refuse(wire.CodeForbidden, "only the owner and admins remove and ban members")
+		return Member{}, refuse(wire.CodeForbidden, "only the owner and admins may remove and ban members")
 	}
 	target, ok := v.Member(key)
 	if !ok {
@@ -162,32 +161,31 @@ func barred(v *View, actor *Member, key wire.Key) (Member, error) {
 	}
 	switch {
 	case target.Role == Owner:
-		return Member{}, refuse(wire.CodeForbidden, "the owner cannot be removed")
+		return Member{}, refuse(wire.CodeForbidden, "the owner can't be removed")
 	case target.ID == actor.ID:
 		return Member{}, refuse(wire.CodeForbidden, "you can't ban yourself")
 	case target.Role == Admin && actor.Role != Owner:
-		return Member{}, refuse(wire.CodeForbidden, "only the owner removes admins")
+		return Member{}, refuse(wire.CodeForbidden, "only the owner may remove admins")
 	}
 	return *target, nil
 }
 
-// SetGrant says what the member with the key other may do to the actor: the
-// given capabilities only, nothing if there are none, or with toDefault what
-// everybody may.
+// SetGrant sets the capabilities that the actor grants the member with the key other. An
+// empty list blocks the member; toDefault restores the default.
 //
 // Refusals: forbidden, invalid, not_found.
 func (d *Directory) SetGrant(ctx context.Context, a Actor, other wire.Key, capabilities []string, toDefault bool) (*Member, error) {
 	return d.change(ctx, a, func(v *View, actor *Member) (Member, error) {
 		if other == actor.Key {
-			return Member{}, refuse(wire.CodeInvalid, "grants are for others")
+			return Member{}, refuse(wire.CodeInvalid, "you can't grant capabilities to yourself")
 		}
-		// Removed members count: a grant must be able to outlast them.
+		// Accept removed members, too: a grant stays valid after a removal.
 		if _, ok := v.Member(other); !ok {
 			return Member{}, refuseFor(wire.CodeNotFound, ErrMemberNotFound)
 		}
 		for _, c := range capabilities {
 			if !knownCapability(c) {
-				return Member{}, refuse(wire.CodeInvalid, "capabilities are %s, %s, %s and %s", GrantRead, GrantDM, GrantBroadcast, GrantStateRead)
+				return Member{}, refuse(wire.CodeInvalid, "capabilities must be among %s, %s, %s and %s", GrantRead, GrantDM, GrantBroadcast, GrantStateRead)
 			}
 		}
 		m := *actor
@@ -213,8 +211,8 @@ var changeCodes = map[error]wire.Code{
 	ErrExists:         wire.CodeInvalid,
 }
 
-// change replaces one member by what decide makes of it, in the Store and then
-// in memory.
+// change replaces one member by the result of decide, first in the Store and then in
+// memory.
 func (d *Directory) change(ctx context.Context, a Actor, decide func(v *View, actor *Member) (Member, error)) (*Member, error) {
 	v, err := d.lock(ctx, a.MeshID)
 	if err != nil {
@@ -235,16 +233,16 @@ func (d *Directory) change(ctx context.Context, a Actor, decide func(v *View, ac
 	return v.put(m), nil
 }
 
-// actor finds the member who asks, if it still is one.
+// actor finds the member who makes the request, unless it was removed.
 func (v *View) actor(a Actor) (*Member, error) {
 	m, ok := v.MemberByID(a.MemberID)
 	if !ok || m.Removed() {
-		return nil, refuse(wire.CodeForbidden, "not a member of this mesh")
+		return nil, refuse(wire.CodeForbidden, "you aren't a member of this mesh")
 	}
 	return m, nil
 }
 
-// present returns a copy of a member who was not removed.
+// present returns a copy of a member who has not been removed.
 func (v *View) present(key wire.Key) (Member, error) {
 	m, ok := v.Member(key)
 	if !ok || m.Removed() {

@@ -92,7 +92,7 @@ func TestRemove(t *testing.T) {
 			}
 			if c.actor(w).MemberID == m.ID {
 				_, err := w.Remove(t.Context(), c.actor(w), c.target(w), testNow)
-				wantCode(t, err, wire.CodeForbidden) // it has left
+				wantCode(t, err, wire.CodeForbidden) // the actor has left
 				return
 			}
 			again, err := w.Remove(t.Context(), c.actor(w), c.target(w), testNow.Add(time.Hour))
@@ -103,7 +103,7 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// TestRemovedMembersHaveNoRights: what a member may do ends with its removal.
+// A member loses all rights with its removal.
 func TestRemovedMembersHaveNoRights(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -211,8 +211,8 @@ func TestSetGrantRefusals(t *testing.T) {
 	}
 }
 
-// TestChangesDoNotOverwriteEachOther: members are written whole, so changes of
-// one member at the same time must not undo each other.
+// The Store writes whole members, so concurrent changes to one member must not undo each
+// other.
 func TestChangesDoNotOverwriteEachOther(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -248,8 +248,8 @@ func TestNames(t *testing.T) {
 		{"nothing left", "\r\n \x07", "fallback"},
 		{"empty", "", "fallback"},
 		{"long", string(long), string(long[:128])},
-		{"long, cut inside a rune", "x" + string(long), "x" + string(long[:126])},
-		{"long, cut at a blank", "x" + string(long[:124]) + "   y", "x" + string(long[:124])},
+		{"too long by half a rune", "x" + string(long), "x" + string(long[:126])},
+		{"too long, truncated at a blank", "x" + string(long[:124]) + "   y", "x" + string(long[:124])},
 	}
 	for _, c := range cases {
 		if got := cleanName(c.in, "fallback"); got != c.want {
@@ -273,7 +273,7 @@ func FuzzCleanName(f *testing.F) {
 	})
 }
 
-// Who acts and who is acted on, for tables whose rows have worlds of their own.
+// Actors and keys for tables in which each row has its own world.
 func owner(w *world) Actor    { return w.asOwner }
 func asAdmin(w *world) Actor  { return w.asAdmin }
 func asNormal(w *world) Actor { return w.asNormal }

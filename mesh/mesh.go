@@ -8,7 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Role is what a member may do in its mesh.
+// Role determines what a member may do in its mesh.
 type Role string
 
 // The roles, from the most to the least powerful.
@@ -27,20 +27,20 @@ type Mesh struct {
 	CreatedAt time.Time
 }
 
-// Member is a person or service that belongs to a mesh, known by its key.
+// Member is a person or service that belongs to a mesh, identified by its key.
 type Member struct {
 	ID          wire.ID
 	MeshID      wire.ID
 	Key         wire.Key
 	DisplayName string
 	Role        Role
-	Groups      []wire.Group // of its presences, unless they name their own
+	Groups      []wire.Group // the default groups of its presences
 	JoinedAt    time.Time
-	RemovedAt   time.Time // zero: neither removed nor banned
-	Banned      bool      // removed until somebody takes that back
+	RemovedAt   time.Time // zero if neither removed nor banned
+	Banned      bool      // removed until an unban
 	BanReason   string    // for the member to read
-	// Grants says what others may do to this member, by their member keys. Who
-	// has no entry has DefaultGrants; an empty list blocks.
+	// Grants lists, by member key, the capabilities that this member grants to others.
+	// A member without an entry has DefaultGrants; an empty list blocks.
 	Grants map[wire.Key][]string
 }
 
@@ -52,7 +52,7 @@ const (
 	GrantStateRead = "state-read"
 )
 
-// Kind tells the two kinds of invites apart.
+// Kind is the kind of an invite.
 type Kind string
 
 // The kinds of invites.
@@ -61,18 +61,17 @@ const (
 	Token Kind = "token" // v1: joined by showing the token
 )
 
-// Invite lets somebody become a member.
+// Invite lets people become members.
 type Invite struct {
 	ID            wire.ID
 	MeshID        wire.ID
 	Kind          Kind
-	Code          string   // of a link
-	ClaimKey      wire.Key // of a link
-	SealedRootKey string   // of a link, opaque
-	// TokenHash, of a token, is SHA-256(SHA-256(token)): the outer hash is over the
-	// 32 raw bytes of the inner one, which is the token's proof. So neither what
-	// is stored nor what is shown to join tells the token, and what is stored
-	// does not let anybody join.
+	Code          string   // links only
+	ClaimKey      wire.Key // links only
+	SealedRootKey string   // links only; opaque
+	// TokenHash, for tokens only, is SHA-256(SHA-256(token)). The outer hash covers the
+	// 32 raw bytes of the inner one, the token's proof. So neither the proof nor the
+	// stored hash reveals the token, and the stored hash lets nobody join.
 	TokenHash [32]byte
 	Role      Role
 	Groups    []wire.Group
@@ -91,35 +90,39 @@ var (
 	ErrInviteNotFound  = errors.New("invite not found")
 	ErrInviteRevoked   = errors.New("invite was revoked")
 	ErrInviteExpired   = errors.New("invite has expired")
-	ErrInviteExhausted = errors.New("invite was used as often as it allows")
-	ErrFull            = errors.New("mesh has as many members as it may have")
+	ErrInviteExhausted = errors.New("invite has no uses left")
+	ErrFull            = errors.New("mesh has reached its member limit")
 	ErrRemoved         = errors.New("member was removed from the mesh")
 	ErrExists          = errors.New("already exists")
 )
 
-// Store keeps meshes, members and invites. All methods are safe for concurrent
-// use; errors that are not named here mean that the storage is out of reach.
+// Store persists meshes, members and invites. All methods are safe for concurrent use.
+// An error that isn't named here means that the storage is unreachable.
 type Store interface {
-	// CreateMesh stores a mesh and its owner in one step.
+	// CreateMesh stores a mesh and its owner in one transaction.
 	CreateMesh(ctx context.Context, m Mesh, owner Member) error
-	// Mesh loads a mesh and all its members, removed ones too; ErrMeshNotFound.
+	// Mesh loads a mesh and all its members, including removed ones, or returns
+	// ErrMeshNotFound.
 	Mesh(ctx context.Context, id wire.ID) (Mesh, []Member, error)
-	// AddInvite stores an invite; ErrExists when its code or token is taken.
+	// AddInvite stores an invite, or returns ErrExists if its code or token exists.
 	AddInvite(ctx context.Context, inv Invite) error
-	// InviteByCode finds a link, InviteByToken a token; ErrInviteNotFound.
+	// InviteByCode finds a link and InviteByToken a token, or they return
+	// ErrInviteNotFound.
 	InviteByCode(ctx context.Context, code string) (Invite, error)
 	InviteByToken(ctx context.Context, hash [32]byte) (Invite, error)
 	// Invites lists a mesh's invites, newest first, at most 500.
 	Invites(ctx context.Context, meshID wire.ID) ([]Invite, error)
-	// RevokeInvite marks an invite of the mesh; ErrInviteNotFound. Once is enough.
+	// RevokeInvite marks an invite of the mesh as revoked, or returns ErrInviteNotFound.
+	// Repeating it changes nothing.
 	RevokeInvite(ctx context.Context, meshID, inviteID wire.ID, at time.Time) error
 	// Redeem uses an invite once and adds the member, in one transaction that
-	// serializes with every other use of the invite and of the member's key. When
-	// the key is already a member's it returns that member with existed true and
-	// burns nothing (also if the member was removed: the caller looks at RemovedAt).
-	// Otherwise ErrInviteRevoked, ErrInviteExpired (at m.JoinedAt) or
-	// ErrInviteExhausted.
+	// serializes with every other use of the invite and of the member's key. If a
+	// member has the key already, Redeem returns that member with existed true and
+	// doesn't use the invite (also if the member was removed; the caller checks
+	// RemovedAt). Otherwise it may return ErrInviteRevoked, ErrInviteExpired (at
+	// m.JoinedAt) or ErrInviteExhausted.
 	Redeem(ctx context.Context, inviteID wire.ID, m Member) (member Member, existed bool, err error)
-	// UpdateMember writes DisplayName, Role, Groups, RemovedAt, Banned, BanReason and Grants; ErrMemberNotFound.
+	// UpdateMember writes DisplayName, Role, Groups, RemovedAt, Banned, BanReason and
+	// Grants, or returns ErrMemberNotFound.
 	UpdateMember(ctx context.Context, m Member) error
 }

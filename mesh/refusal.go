@@ -7,13 +7,13 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Codes of refusals that package wire does not have. The ones of POST /join are
-// those of protocol v1, section 6.
+// Codes of refusals that only HTTP routes send. Those of POST /join come from protocol
+// v1, section 6.
 const (
 	CodeExhausted wire.Code = "exhausted"
-	CodeBadName   wire.Code = "bad_name"   // a new name that may be taken for a key, a group or nothing
-	CodeNameTaken wire.Code = "name_taken" // a new name that is another member's, or looks like it
-	CodeV1Claim   wire.Code = "v1_claim"   // a claim of protocol v1, which no link can serve
+	CodeBadName   wire.Code = "bad_name"   // the new name looks like a key, a group or nothing
+	CodeNameTaken wire.Code = "name_taken" // the new name equals another member's name, or looks like it
+	CodeV1Claim   wire.Code = "v1_claim"   // a v1 claim, which links don't support
 
 	CodeInviteBadSignature  wire.Code = "invite_bad_signature"
 	CodeMeshNotFound        wire.Code = "mesh_not_found"
@@ -25,10 +25,10 @@ const (
 	CodeInviteExhausted     wire.Code = "invite_exhausted"
 )
 
-// Refusal is the error of a request that the rules do not allow.
+// Refusal is the error for a request that the rules forbid.
 type Refusal struct {
 	Code    wire.Code
-	Message string // for the one who asked; holds no secret
+	Message string // for the client; holds no secret
 
 	cause error // nil, or one of this package's sentinels
 }
@@ -36,12 +36,11 @@ type Refusal struct {
 // Error returns the code and the message.
 func (r *Refusal) Error() string { return string(r.Code) + ": " + r.Message }
 
-// Unwrap returns the sentinel that the refusal stands for, such as ErrRemoved,
-// or nil.
+// Unwrap returns the sentinel error behind the refusal, such as ErrRemoved, or nil.
 func (r *Refusal) Unwrap() error { return r.cause }
 
-// JoinError is how POST /join tells the refusal: by its code when it is one of
-// the codes that protocol v1 has for a bad invite, else in words.
+// JoinError returns the error text for the answer of POST /join: the code if it is one
+// of protocol v1's codes for a bad invite, else the message.
 func (r *Refusal) JoinError() string {
 	switch r.Code {
 	case CodeInviteBadSignature, CodeMeshNotFound, CodeInviteOwnerMismatch, CodeInviteNotFound,
@@ -55,13 +54,13 @@ func refuse(code wire.Code, format string, args ...any) error {
 	return &Refusal{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// refuseFor refuses because of a sentinel.
+// refuseFor returns a refusal that wraps a sentinel error.
 func refuseFor(code wire.Code, cause error) error {
 	return &Refusal{Code: code, Message: cause.Error(), cause: cause}
 }
 
-// joinCodes and claimCodes are the two vocabularies for what is wrong with an
-// invite.
+// joinCodes and claimCodes map the sentinel errors to the codes of POST /join and of a
+// claim.
 var (
 	joinCodes = map[error]wire.Code{
 		ErrMeshNotFound:    CodeMeshNotFound,
@@ -83,8 +82,8 @@ var (
 	}
 )
 
-// translate turns a sentinel into a refusal with the code that codes has for
-// it, and leaves every other error as it is.
+// translate turns a sentinel error into a refusal with its code in codes. It returns
+// every other error unchanged.
 func translate(err error, codes map[error]wire.Code) error {
 	if cause := ruleOf(err); cause != nil {
 		if code, ok := codes[cause]; ok {
@@ -94,7 +93,7 @@ func translate(err error, codes map[error]wire.Code) error {
 	return err
 }
 
-// ruleOf returns the sentinel that err wraps, or nil when err is of the storage.
+// ruleOf returns the sentinel that err wraps, or nil if err comes from the storage.
 func ruleOf(err error) error {
 	for _, rule := range []error{
 		ErrMeshNotFound, ErrMemberNotFound, ErrInviteNotFound, ErrInviteRevoked,

@@ -28,7 +28,7 @@ type world struct {
 
 	ownerKey, adminKey, admin2Key, normalKey identity.KeyPair
 	asOwner, asAdmin, asNormal               Actor
-	room                                     func() int // for members
+	room                                     func() int // the member limit
 }
 
 func roomForAll() int { return 1000 }
@@ -58,7 +58,7 @@ func setup(t *testing.T) *world {
 	return w
 }
 
-// join lets a key in under a role.
+// join adds a member with the key and role.
 func (w *world) join(key identity.KeyPair, role Role) Actor {
 	w.t.Helper()
 	l := w.link(w.asOwner, func(c *wire.InviteCreate) { c.Role = string(role) })
@@ -89,8 +89,8 @@ func (w *world) used(id wire.ID) int64 {
 	return w.store.invites[id].Used
 }
 
-// createBody is a good request to create a mesh; spoil changes it before it is
-// signed.
+// createBody returns a valid request to create a mesh, after spoil, if not nil, changed
+// it before the signing.
 func createBody(owner identity.KeyPair, now time.Time, spoil func(*wire.CreateMesh)) wire.CreateMesh {
 	c := wire.CreateMesh{
 		Slug: "team.x-1", Name: "Team “X”", DisplayName: "Zoë",
@@ -142,12 +142,13 @@ func (l testLink) claim(member identity.KeyPair, now time.Time) wire.Claim {
 	}
 }
 
-// v1Claim is a claim as v1 clients make it.
+// v1Claim returns a claim of a v1 client.
 func v1Claim() wire.Claim {
 	return wire.Claim{RecipientX25519: base64.RawURLEncoding.EncodeToString(make([]byte, 32))}
 }
 
-// payload is a v1 invite of the mesh; spoil changes it before it is signed.
+// payload returns a v1 invite of the mesh, after spoil, if not nil, changed it before the
+// signing.
 func (w *world) payload(spoil func(*wire.InviteV1)) wire.InviteV1 {
 	p := wire.InviteV1{
 		V: 1, MeshID: w.mesh.ID.String(), MeshSlug: w.mesh.Slug, BrokerURL: "wss://mesh.example/ws",
@@ -175,7 +176,7 @@ func proofOf(token string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// register makes the token an invite.
+// register creates the invite for a token.
 func (w *world) register(token string, adjust func(*wire.InviteCreate)) Invite {
 	w.t.Helper()
 	c := wire.InviteCreate{Role: "member", Uses: 2, ExpiresAt: testNow.Add(time.Hour).UnixMilli(), TokenProof: proofOf(token)}
@@ -207,6 +208,6 @@ func wantCode(t *testing.T, err error, code wire.Code) {
 	case refusal.Code != code:
 		t.Errorf("refused as %q, want %s", err.Error(), code)
 	case strings.TrimSpace(refusal.Message) == "":
-		t.Errorf("refusal %s says nothing", code)
+		t.Errorf("refusal %s has no message", code)
 	}
 }

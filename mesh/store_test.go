@@ -9,9 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// memStore is a Store in memory. fault, when set, is asked before and after each
-// call whether the call fails there: before it has done anything, or after it has
-// done all.
+// memStore is a Store in memory. If fault is set, memStore calls it before and after each
+// operation; an error from fault makes the call fail there.
 type memStore struct {
 	mu      sync.Mutex
 	fault   func(method string, done bool) error
@@ -29,7 +28,7 @@ func newMemStore() *memStore {
 	}
 }
 
-// do runs body under the lock, between the two places where it may fail.
+// do runs body under the lock, between the two calls of fault.
 func (s *memStore) do(ctx context.Context, method string, body func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -140,7 +139,7 @@ func (s *memStore) RevokeInvite(ctx context.Context, meshID, inviteID wire.ID, a
 	})
 }
 
-// holder finds who has a key. The caller holds mu.
+// holder finds the member with a key. The caller holds mu.
 func (s *memStore) holder(meshID wire.ID, key wire.Key) (Member, bool) {
 	for _, m := range s.members {
 		if m.MeshID == meshID && m.Key == key && !key.IsZero() {

@@ -10,14 +10,14 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// validName reports whether s can be shown as a name: 1-128 bytes of UTF-8 that are
-// shown as they are, on one line, and not blank.
+// validName reports whether s can be displayed as a name: 1-128 bytes of printable UTF-8
+// on one line, not blank.
 func validName(s string) bool {
 	return len(s) <= wire.MaxNameLen && strings.TrimSpace(s) != "" && visible.Line(s, visible.People) == s
 }
 
-// cleanName makes a valid name of whatever a client sent, or returns fallback
-// when nothing is left of it.
+// cleanName turns a client's text into a valid name. It returns fallback if nothing is
+// left of the text.
 func cleanName(s, fallback string) string {
 	var b strings.Builder
 	for p := range visible.Pieces(s, visible.People) {
@@ -32,14 +32,14 @@ func cleanName(s, fallback string) string {
 	return s
 }
 
-// newName returns the name under which a client of ours makes somebody a member, or
-// refuses it. fallback is for who gave none.
+// newName returns the name of a new member that joins with our client, or refuses the
+// name. It returns fallback if s is empty.
 func newName(s, fallback string) (string, error) {
 	if s = strings.TrimSpace(s); s == "" {
 		return fallback, nil
 	}
 	if len(s) > wire.MaxNameLen {
-		return "", refuse(CodeBadName, "a name has %d bytes at most", wire.MaxNameLen)
+		return "", refuse(CodeBadName, "a name can't be longer than %d bytes", wire.MaxNameLen)
 	}
 	if why := alike.NoNewName(s); why != "" {
 		return "", refuse(CodeBadName, "a name can't %s", why)
@@ -59,21 +59,21 @@ func isURLSafe(s string) bool {
 	return true
 }
 
-// parseKey reads a public key of 64 lower-case hex digits that is not zero,
-// which stands for no key.
+// parseKey reads a public key of 64 lower-case hex digits. It refuses the zero key, which
+// means "no key".
 func parseKey(field, s string) (wire.Key, error) {
 	key, err := wire.ParseKey(s)
 	if err != nil {
 		return wire.Key{}, refuse(wire.CodeMalformed, "%s %s", field, err)
 	}
 	if key.IsZero() {
-		return wire.Key{}, refuse(wire.CodeMalformed, "%s is no key", field)
+		return wire.Key{}, refuse(wire.CodeMalformed, "%s isn't a key", field)
 	}
 	return key, nil
 }
 
-// checkSigned checks a request that was signed at a timestamp in Unix ms: first
-// the skew, then the signature.
+// checkSigned checks a signed request: first the skew of its timestamp, in Unix ms, then
+// the signature.
 func checkSigned(key wire.Key, text string, timestamp int64, sig wire.Signature, now time.Time) error {
 	ms, skew := now.UnixMilli(), identity.MaxSkew.Milliseconds()
 	if timestamp < ms-skew || timestamp > ms+skew {
@@ -85,5 +85,5 @@ func checkSigned(key wire.Key, text string, timestamp int64, sig wire.Signature,
 	return nil
 }
 
-// stamp is now as it is stored: UTC, to the millisecond.
+// stamp returns now in the form in which it is stored: UTC, to the millisecond.
 func stamp(now time.Time) time.Time { return time.UnixMilli(now.UnixMilli()).UTC() }

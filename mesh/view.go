@@ -15,22 +15,21 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// View is a mesh and its members in memory. It follows every change until its
-// Directory forgets the mesh. Lookups allocate nothing. The Members it gives are
-// shared and must not be changed; one that was looked up is as it was then, so
-// look it up again to know its role and grants now.
+// View is a mesh and its members in memory. It follows every change until its Directory
+// forgets the mesh. Lookups don't allocate. The Members it returns are shared and
+// immutable: look a member up again to see its current role and grants.
 type View struct {
 	mesh Mesh // static
 
-	// writing is held, by a value in it, while a change is under way in the Store
-	// and in memory. A channel, because its wait must end with the caller's.
+	// writing is a lock for changes in the Store and in memory; a value in the channel
+	// holds it. It is a channel so that waiting ends with the caller's context.
 	writing   chan struct{}
 	forgotten bool        // guarded by writing
-	unsure    atomic.Bool // memory may differ from the Store; set and cleared while writing is held
+	unsure    atomic.Bool // memory may differ from the Store; guarded by writing, read without it
 
 	mu    sync.RWMutex // held for memory only, never for I/O
 	byID  map[wire.ID]*Member
-	byKey map[wire.Key]*Member // without those that have none
+	byKey map[wire.Key]*Member // the members that have a key
 }
 
 func newView(m Mesh, members []Member) *View {
@@ -42,7 +41,7 @@ func newView(m Mesh, members []Member) *View {
 // Mesh returns the mesh itself. It never changes.
 func (v *View) Mesh() Mesh { return v.mesh }
 
-// Member finds a member by its key, also one who was removed.
+// Member finds a member by its key, even if the member was removed.
 func (v *View) Member(key wire.Key) (*Member, bool) {
 	v.mu.RLock()
 	m, ok := v.byKey[key]
@@ -50,8 +49,7 @@ func (v *View) Member(key wire.Key) (*Member, bool) {
 	return m, ok
 }
 
-// MemberByID finds a member by its id, also one who was removed or who has no
-// key yet.
+// MemberByID finds a member by its id, even if the member was removed or has no key yet.
 func (v *View) MemberByID(id wire.ID) (*Member, bool) {
 	v.mu.RLock()
 	m, ok := v.byID[id]
@@ -59,8 +57,8 @@ func (v *View) MemberByID(id wire.ID) (*Member, bool) {
 	return m, ok
 }
 
-// Members returns all members who have a key, removed ones too, in the order in
-// which they joined. The slice is the caller's.
+// Members returns all members who have a key, including removed ones, in the order in
+// which they joined. The caller owns the slice.
 func (v *View) Members() []*Member {
 	v.mu.RLock()
 	list := make([]*Member, 0, len(v.byKey))
@@ -74,7 +72,7 @@ func (v *View) Members() []*Member {
 	return list
 }
 
-// size returns how many members there are: who was removed is none.
+// size returns the number of members who have a key and have not been removed.
 func (v *View) size() (n int) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
@@ -86,7 +84,7 @@ func (v *View) size() (n int) {
 	return n
 }
 
-// put takes over a member as the Store has it now. The caller holds writing.
+// put copies a member from the Store to memory. The caller holds writing.
 func (v *View) put(m Member) *Member {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -97,14 +95,14 @@ func (v *View) put(m Member) *Member {
 	return &m
 }
 
-// replace takes over all members as the Store has them now. The caller holds
-// writing, or is the only one who has v.
+// replace copies all members from the Store to memory. The caller holds writing, or
+// nobody else has v yet.
 func (v *View) replace(members []Member) {
 	byID := make(map[wire.ID]*Member, len(members))
 	byKey := make(map[wire.Key]*Member, len(members))
 	for i := range members {
-		// Copied one by one: a pointer into the slice would keep all of it alive
-		// after this member was replaced.
+		// Copy each member: a pointer into the slice would keep the whole slice alive
+		// after a member is replaced.
 		m := members[i]
 		byID[m.ID] = &m
 		if !m.Key.IsZero() {
@@ -116,7 +114,7 @@ func (v *View) replace(members []Member) {
 	v.mu.Unlock()
 }
 
-// unlock ends the right to change the mesh.
+// unlock releases writing.
 func (v *View) unlock() { <-v.writing }
 
 // reload reads the members again if memory may differ from the Store. The caller
@@ -134,9 +132,9 @@ func (v *View) reload(ctx context.Context, store Store) error {
 	return nil
 }
 
-// checked notes whether a write of the Store left memory behind: an error that
-// is none of the Store's rules says nothing about whether the write took place.
-// The caller holds writing.
+// checked marks memory as unsure after a failed write to the Store, unless a rule forbade
+// the write: after any other error, the write may or may not have taken place. The caller
+// holds writing.
 func (v *View) checked(err error) error {
 	if err != nil && ruleOf(err) == nil {
 		v.unsure.Store(true)
@@ -144,8 +142,8 @@ func (v *View) checked(err error) error {
 	return err
 }
 
-// bearer returns a member, not removed, that has a name or one that it looks like; nil
-// when there is none. Of two that look alike, one that is plain ASCII is not to blame.
+// bearer returns a member, not removed, whose name equals the given name or looks like
+// it, or nil. A plain ASCII name isn't refused for looking like a name that imitates it.
 func (v *View) bearer(name string) *Member {
 	looks, plain := alike.Skeleton(name), isASCII(name)
 	for _, m := range v.Members() {

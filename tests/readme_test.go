@@ -144,7 +144,7 @@ func awaitWelcome(t *testing.T, pr *process, port string) {
 		text.WriteString(pr.lineWithin(buildPatience) + "\n")
 	}
 	for _, want := range []string{
-		"ws://127.0.0.1:" + port + "/ws", "Its data lies in", "bin/claudemesh create team", "bin/claudemesh invite", "bin/claudemesh join <link>",
+		"ws://127.0.0.1:" + port + "/ws", "Its data is in", "bin/claudemesh create team", "bin/claudemesh invite", "bin/claudemesh join <link>",
 	} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("make run does not print %q:\n%s", want, text.String())

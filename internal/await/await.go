@@ -1,7 +1,7 @@
-// Package await says how tests wait for what must happen.
+// Package await lets tests wait for conditions.
 //
-// A test that passes waits no longer than it has to, so the bound is generous: it
-// ends a test that has failed, and no machine is slow enough to reach it.
+// A passing test waits no longer than it must, so the time limit is generous: it only
+// ends a test that has already failed, and no machine is slow enough to reach it.
 package await
 
 import (
@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	// Patience is the longest that a test waits for anything that must happen.
+	// Patience is the longest time that a test waits for a condition.
 	Patience = 2 * time.Minute
-	// poll is the pause between two looks at what can't be waited for.
+	// poll is the pause between two checks of a condition.
 	poll = 20 * time.Millisecond
 )
 
-// Until waits until ok returns true. If it never does, the test fails with what was
-// waited for, and with what the instead functions saw.
+// Until waits until ok returns true. If it doesn't within Patience, the test fails with
+// what and with the results of the instead functions.
 func Until(t testing.TB, what string, ok func() bool, instead ...func() string) {
 	t.Helper()
 	for deadline := time.Now().Add(Patience); !ok(); {

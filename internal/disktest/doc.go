@@ -1,5 +1,5 @@
-// Package disktest gives tests disks that are full and files that are read-only, until
-// the test ends. A test is skipped where it may not mount.
+// Package disktest gives tests full disks and read-only files, until the test ends. It
+// skips a test that may not mount file systems.
 package disktest
 
 import (

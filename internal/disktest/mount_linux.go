@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// Small mounts a disk of 16 MiB on a directory.
+// Small mounts a file system of 16 MiB on a directory.
 func Small(t testing.TB, dir string) {
 	t.Helper()
 	mount(t, "tmpfs", dir, "tmpfs", 0, "size=16m,mode=0700")
 	t.Cleanup(unmount(t, dir))
 }
 
-// Busy mounts a file or directory on itself, so that nothing can replace it, until end is
+// Busy mounts a file or directory on itself, so that nothing can replace it until end is
 // called or the test ends.
 func Busy(t testing.TB, path string) (end func()) {
 	t.Helper()
@@ -24,7 +24,7 @@ func Busy(t testing.TB, path string) (end func()) {
 	return end
 }
 
-// ReadOnly is like Busy, and nothing can be written there.
+// ReadOnly is like Busy, but also makes the file or directory read-only.
 func ReadOnly(t testing.TB, path string) (end func()) {
 	t.Helper()
 	end = Busy(t, path)

@@ -1,6 +1,6 @@
-// Package netfs tells which files are on a file system that another machine serves or
-// sees, too: there, locks may not hold, and memory that is mapped from a file is not shared
-// with the other machine, on which SQLite's write-ahead log relies.
+// Package netfs detects files on a file system that another machine serves or shares.
+// On such a file system, locks may not work, and memory mapped from a file isn't shared
+// with the other machine. SQLite's write-ahead log relies on both.
 package netfs
 
 import (
@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Kind names the network file system that a file is on, or that it would be made on;
-// "" for a local one, or when the system does not tell.
+// Kind returns the name of the network file system that a file is on, or would be created
+// on. It returns "" for a local file system, or if the system doesn't tell.
 func Kind(path string) string {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -24,8 +24,8 @@ func Kind(path string) string {
 	}
 }
 
-// named are the types of file systems, as mount(8) of any system names them, that are
-// served by another machine or by the host of a virtual one.
+// named maps the file system types, as mount(8) names them on any system, to the kinds of
+// file systems that another machine or the host of a virtual machine serves.
 var named = map[string]string{
 	"nfs": "NFS", "nfs4": "NFS",
 	"cifs": "SMB", "smb3": "SMB", "smbfs": "SMB", "smb2": "SMB",
@@ -36,5 +36,5 @@ var named = map[string]string{
 	"ceph": "Ceph", "lustre": "Lustre", "gpfs": "GPFS", "beegfs": "BeeGFS", "afs": "AFS", "ocfs2": "OCFS2", "gfs2": "GFS2",
 }
 
-// byName returns the kind of a type of file system.
+// byName returns the kind of a file system type.
 func byName(name string) string { return named[strings.TrimRight(name, "\x00")] }

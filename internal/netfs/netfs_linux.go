@@ -11,8 +11,7 @@ import (
 )
 
 const (
-	// fuse is the number of all file systems that a process serves; the table of mounts
-	// tells which one it is.
+	// fuse is the number of all FUSE file systems; the mount table says which one it is.
 	fuse = unix.FUSE_SUPER_MAGIC
 
 	vboxsfMagic = 0x786f4256
@@ -22,7 +21,7 @@ const (
 	beegfsMagic = 0x19830326
 )
 
-// numbered are the file systems by f_type of statfs(2).
+// numbered maps f_type of statfs(2) to file system types.
 var numbered = map[uint32]string{
 	unix.NFS_SUPER_MAGIC: "NFS", unix.SMB_SUPER_MAGIC: "SMB", unix.CIFS_SUPER_MAGIC: "SMB", unix.SMB2_SUPER_MAGIC: "SMB",
 	unix.V9FS_MAGIC: "9p", vboxsfMagic: named["vboxsf"], unix.CEPH_SUPER_MAGIC: "Ceph", unix.AFS_FS_MAGIC: "AFS", unix.AFS_SUPER_MAGIC: "AFS",
@@ -35,7 +34,7 @@ func kind(path string) string {
 	if err := unix.Statfs(path, &fs); err != nil {
 		return ""
 	}
-	number := uint32(fs.Type) //nolint:gosec // some systems extend the sign
+	number := uint32(fs.Type) //nolint:gosec // some architectures sign-extend the number
 	if number != fuse {
 		return numbered[number]
 	}
@@ -51,7 +50,7 @@ func kind(path string) string {
 	return byName(typeOf(mounts, fmt.Sprintf("%d:%d", unix.Major(file.Dev), unix.Minor(file.Dev))))
 }
 
-// typeOf looks for a device in the form of proc_pid_mountinfo(5):
+// typeOf finds the file system type of a device in a table like proc_pid_mountinfo(5):
 //
 //	36 35 0:53 / /home/me rw,relatime shared:1 - fuse.sshfs me@there: rw,user_id=0
 func typeOf(mounts io.Reader, device string) string {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The numbers are those of statfs(2), and of the kernels' own headers where it has none.
+// The numbers come from statfs(2), or from the kernel's headers if statfs(2) lacks them.
 func TestNumbers(t *testing.T) {
 	t.Parallel()
 	for number, want := range map[uint32]string{

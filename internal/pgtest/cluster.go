@@ -19,22 +19,22 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// patience bounds how long a cluster may take to start or to stop.
+// patience bounds the time that a cluster takes to start or stop.
 const patience = time.Minute
 
-// cluster is a Postgres with its files.
+// cluster is a Postgres server and its files.
 type cluster struct {
-	bin        string // folder of the binaries
+	bin        string // directory of the binaries
 	dir        string
 	port       int
 	durable    bool
-	credential *syscall.Credential // nil: as we are
+	credential *syscall.Credential // nil: the current user
 
-	process *os.Process   // nil: not running
+	process *os.Process   // nil if not running
 	exited  chan struct{} // closed when the process has ended
 }
 
-// newCluster makes the files of a cluster and starts it.
+// newCluster creates the files of a cluster and starts it.
 func newCluster(durable bool) (c *cluster, err error) {
 	bin, err := binaries()
 	if err != nil {
@@ -62,7 +62,7 @@ func newCluster(durable bool) (c *cluster, err error) {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
-	for try := 1; ; try++ { // another process may take the port before Postgres does
+	for try := 1; ; try++ { // retry: another process may take the port before Postgres
 		if c.port, err = freePort(); err != nil {
 			return nil, err
 		}
@@ -72,17 +72,17 @@ func newCluster(durable bool) (c *cluster, err error) {
 	}
 }
 
-// binaries finds the folder of initdb and postgres.
+// binaries finds the directory of initdb and postgres.
 func binaries() (string, error) {
 	dirs := filepath.SplitList(os.Getenv("PATH"))
 	versions, _ := filepath.Glob("/usr/lib/postgresql/*/bin") // the pattern is well-formed
-	slices.Reverse(versions)                                  // the newest first
+	slices.Reverse(versions)                                  // newest first
 	dirs = append(dirs, versions...)
 	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {
 		dirs = append(dirs, strings.TrimSpace(string(out)))
 	}
 	for _, dir := range dirs {
-		// Of the two in PATH, initdb may be a wrapper's link: take the real folder.
+		// initdb in PATH may be a link to a wrapper: use the real directory.
 		path, err := filepath.EvalSymlinks(filepath.Join(dir, "initdb"))
 		if err != nil {
 			continue
@@ -91,11 +91,11 @@ func binaries() (string, error) {
 			return filepath.Dir(path), nil
 		}
 	}
-	return "", errors.New("these tests need Postgres: initdb and postgres are neither in PATH nor in /usr/lib/postgresql; " +
-		"`make test` installs them, or set CLAUDEMESH_TEST_POSTGRES to the DSN of a server whose user may create databases")
+	return "", errors.New("these tests need Postgres, but initdb and postgres are neither in PATH nor in /usr/lib/postgresql; " +
+		"run `make test`, which installs them, or set CLAUDEMESH_TEST_POSTGRES to the DSN of a server whose user may create databases")
 }
 
-// dropRoot chooses a user for the cluster and gives it the files.
+// dropRoot chooses the user that runs the cluster and makes it the owner of the files.
 func (c *cluster) dropRoot() error {
 	u, err := user.Lookup("postgres")
 	if err != nil {
@@ -149,19 +149,19 @@ func (c *cluster) start() error {
 	cmd.Dir, cmd.Stdout, cmd.Stderr = c.dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Credential: c.credential,
-		Setpgid:    true,            // an interrupt of the tests is not for Postgres
+		Setpgid:    true,            // Ctrl-C in the tests must not interrupt Postgres
 		Pdeathsig:  syscall.SIGQUIT, // immediate shutdown
 	}
 	started, exited := make(chan error), make(chan struct{})
 	go func() {
-		// The death signal is that of the thread which started the process, so
-		// that this one must live on.
+		// Pdeathsig fires when the thread that started the process ends, so keep
+		// the thread.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // how it ended does not matter
+			_ = cmd.Wait() // the exit status doesn't matter
 			close(exited)
 		}
 	}()
@@ -188,25 +188,25 @@ func (c *cluster) awaitReady() error {
 			c.process = nil
 			return fmt.Errorf("postgres ended:\n%s", c.log())
 		case <-ctx.Done():
-			return fmt.Errorf("postgres does not answer: %w\n%s", err, c.log())
+			return fmt.Errorf("postgres doesn't answer: %w\n%s", err, c.log())
 		}
 	}
 }
 
 func (c *cluster) log() []byte {
-	log, _ := os.ReadFile(filepath.Join(c.dir, "log")) // best effort, for a message
+	log, _ := os.ReadFile(filepath.Join(c.dir, "log")) // best effort, for an error message
 	return log
 }
 
-// end sends a signal to the postmaster, unless it is not running, and waits
-// for the end of it and of its children.
+// end sends a signal to the postmaster, if it runs, and waits until the postmaster and
+// its children have ended.
 func (c *cluster) end(signal syscall.Signal) error {
 	if c.process == nil {
 		return nil
 	}
 	all := c.processes()
 	targets := all[:1]
-	if signal == syscall.SIGKILL { // which the postmaster can't pass on
+	if signal == syscall.SIGKILL { // the postmaster can't pass this one on
 		targets = all
 	}
 	for _, pid := range targets {
@@ -218,7 +218,7 @@ func (c *cluster) end(signal syscall.Signal) error {
 	select {
 	case <-c.exited:
 	case <-deadline:
-		return fmt.Errorf("postgres does not end on %s:\n%s", signal, c.log())
+		return fmt.Errorf("postgres doesn't end after %s:\n%s", signal, c.log())
 	}
 	c.process = nil
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -228,18 +228,18 @@ func (c *cluster) end(signal syscall.Signal) error {
 			select {
 			case <-tick.C:
 			case <-deadline:
-				return fmt.Errorf("process %d of postgres does not end", pid)
+				return fmt.Errorf("process %d of postgres doesn't end", pid)
 			}
 		}
 	}
 	return nil
 }
 
-// processes lists the postmaster and its children. The children are found by their
-// parent, for each is in a session and process group of its own.
+// processes lists the postmaster and its children. It finds the children by their parent,
+// since each has its own session and process group.
 func (c *cluster) processes() []int {
 	all := []int{c.process.Pid}
-	entries, _ := os.ReadDir("/proc") // none: only the postmaster
+	entries, _ := os.ReadDir("/proc") // on error, list only the postmaster
 	for _, e := range entries {
 		if pid, err := strconv.Atoi(e.Name()); err == nil && parent(pid) == c.process.Pid {
 			all = append(all, pid)
@@ -248,13 +248,13 @@ func (c *cluster) processes() []int {
 	return all
 }
 
-// parent returns the parent of a process, -1 when it has ended (proc(5)).
+// parent returns the parent of a process, or -1 if the process has ended (proc(5)).
 func parent(pid int) int {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return -1
 	}
-	// The name before may hold spaces and parentheses.
+	// The name in parentheses may contain spaces and parentheses: skip past the last one.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	if len(fields) < 2 || fields[0] == "Z" {
 		return -1
@@ -266,7 +266,7 @@ func parent(pid int) int {
 	return ppid
 }
 
-// remove ends the server and removes its files.
+// remove stops the server and removes its files.
 func (c *cluster) remove() error {
 	return errors.Join(c.end(syscall.SIGQUIT), os.RemoveAll(c.dir))
 }

@@ -13,17 +13,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Variable is the environment variable that names a server for the tests: a DSN
-// whose user may create databases. Without it, they start their own.
+// Variable is the environment variable that names a server for the tests: a DSN whose
+// user may create databases. Without it, the tests start their own server.
 const Variable = "CLAUDEMESH_TEST_POSTGRES"
 
 var shared struct {
 	mu      sync.Mutex
 	cluster *cluster
-	err     error // why there is none
+	err     error // why there is no server
 }
 
-// Main runs a package's tests, removes what DSN left behind, and exits.
+// Main runs a package's tests, removes the shared cluster, and exits.
 func Main(m *testing.M) {
 	code := m.Run()
 	if err := Shutdown(); err != nil {
@@ -46,8 +46,8 @@ func Shutdown() error {
 	return c.remove()
 }
 
-// DSN makes an empty database, which lives as long as the test, and returns its
-// DSN. The server it is on does not sync to disk, unless Variable names another.
+// DSN creates an empty database, which exists as long as the test runs, and returns its
+// DSN. The shared server doesn't sync to disk; a server that Variable names may.
 func DSN(t testing.TB) string {
 	t.Helper()
 	admin := os.Getenv(Variable)
@@ -66,13 +66,13 @@ func DSN(t testing.TB) string {
 	return createDatabase(t, admin)
 }
 
-// createDatabase makes a database on a server, and returns its DSN.
+// createDatabase creates a database on a server and returns its DSN.
 func createDatabase(t testing.TB, admin string) string {
 	t.Helper()
 	name := "test_" + strings.ToLower(rand.Text())
 	execute(t, admin, "CREATE DATABASE "+name)
 	t.Cleanup(func() { execute(t, admin, "DROP DATABASE "+name+" WITH (FORCE)") })
-	// Later settings of a DSN of key=value pairs win; in a URL the database is the path.
+	// In a URL the path names the database; among key=value pairs, the last dbname wins.
 	if base, query, _ := strings.Cut(admin, "?"); strings.Contains(base, "://") {
 		scheme, rest, _ := strings.Cut(base, "://")
 		host, _, _ := strings.Cut(rest, "/")
@@ -100,19 +100,19 @@ type Option func(*options)
 
 type options struct{ durable bool }
 
-// Durable makes a server sync to disk, as in production.
+// Durable makes a server sync to disk, like in production.
 func Durable() Option { return func(o *options) { o.durable = true } }
 
-// Server is a Postgres of a test's own. Its methods end the test when they can't
-// do what they are for; they are not safe for concurrent use.
+// Server is a test's own Postgres. Its methods fail the test on error. They aren't safe
+// for concurrent use.
 type Server struct {
 	t       testing.TB
 	cluster *cluster
 	frozen  []int
 }
 
-// Start starts a server with an empty database, for the length of the test.
-// Variable does not matter to it.
+// Start starts a server with an empty database, for the duration of the test. It ignores
+// Variable.
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
 	var o options
@@ -138,36 +138,36 @@ func (s *Server) check(err error) {
 	}
 }
 
-// DSN returns the server's DSN. It stays the same over restarts.
+// DSN returns the server's DSN, which is the same after a restart.
 func (s *Server) DSN() string { return s.cluster.dsn("postgres") }
 
-// Stop ends the server orderly, cutting off its clients ("fast shutdown").
+// Stop stops the server and disconnects its clients ("fast shutdown").
 func (s *Server) Stop() {
 	s.t.Helper()
 	s.check(s.cluster.end(syscall.SIGINT))
 }
 
-// Kill ends all processes of the server with SIGKILL, like a crash.
+// Kill kills all processes of the server with SIGKILL, like a crash.
 func (s *Server) Kill() {
 	s.t.Helper()
 	s.check(s.cluster.end(syscall.SIGKILL))
 }
 
-// Restart stops the server if it runs, starts it, and waits until it answers.
+// Restart stops the server, if it runs, starts it, and waits until it answers.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
 	s.check(s.cluster.start())
 }
 
-// Pause freezes all processes of the server: connections stay open and nobody
-// answers, as when a network drops packets.
+// Pause freezes all processes of the server: connections stay open but nobody answers,
+// as if the network dropped all packets.
 func (s *Server) Pause() {
 	s.t.Helper()
 	if s.cluster.process == nil {
-		s.t.Fatal("pgtest: the server does not run")
+		s.t.Fatal("pgtest: the server isn't running")
 	}
-	// The postmaster first, so that it makes no new children; then see who there is.
+	// Freeze the postmaster first, so that it starts no new children.
 	s.check(syscall.Kill(s.cluster.process.Pid, syscall.SIGSTOP))
 	s.frozen = s.cluster.processes()
 	for _, pid := range s.frozen[1:] {
@@ -188,7 +188,7 @@ func (s *Server) Resume() {
 	s.frozen = nil
 }
 
-// Exec runs SQL on the server, for tests that look behind the back of what they test.
+// Exec runs SQL on the server, for tests that change the database directly.
 func (s *Server) Exec(sql string) {
 	s.t.Helper()
 	execute(s.t, s.DSN(), sql)

@@ -75,7 +75,7 @@ func TestOutages(t *testing.T) {
 	}
 	s.Resume()
 	if err := conn.Ping(t.Context()); err != nil {
-		t.Errorf("a connection does not outlive a pause: %v", err)
+		t.Errorf("the connection doesn't survive a pause: %v", err)
 	}
 	for name, outage := range map[string]func(){"stop": s.Stop, "kill": s.Kill} {
 		s.Exec("INSERT INTO things VALUES (1)")
@@ -98,7 +98,7 @@ func TestServerIsRemoved(t *testing.T) {
 	t.Run("with a server", func(t *testing.T) {
 		s := Start(t)
 		dir, pid = s.cluster.dir, s.cluster.process.Pid
-		s.Pause() // does not keep it from ending
+		s.Pause() // a frozen server must end, too
 	})
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("its files are still there: %v", err)

@@ -14,8 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Pooler starts a PgBouncer in front of the server, for the length of the test, and
-// returns the DSN that leads through it. mode is session, transaction or statement.
+// Pooler starts a PgBouncer in front of the server, for the duration of the test, and
+// returns its DSN. mode is session, transaction or statement.
 func (s *Server) Pooler(mode string) string {
 	s.t.Helper()
 	program, err := exec.LookPath("pgbouncer")
@@ -27,7 +27,7 @@ func (s *Server) Pooler(mode string) string {
 	}
 	port, err := freePort()
 	s.check(err)
-	// Without a unix socket and a log file: it runs as another user.
+	// No Unix socket and no log file: PgBouncer runs as another user.
 	config := fmt.Sprintf(`[databases]
 * = host=127.0.0.1 port=%d user=postgres
 [pgbouncer]
@@ -64,12 +64,12 @@ pool_mode = %s
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			s.check(fmt.Errorf("PgBouncer does not answer: %w", err))
+			s.check(fmt.Errorf("PgBouncer doesn't answer: %w", err))
 		}
 	}
 }
 
-// AskPasswords has the server ask every role but its own superuser for a password.
+// AskPasswords makes the server require a password from every role except its superuser.
 func (s *Server) AskPasswords() {
 	s.t.Helper()
 	rules := "host all postgres 127.0.0.1/32 trust\nhost replication postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"

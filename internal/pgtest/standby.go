@@ -13,10 +13,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Follow replaces what is in the server by a copy of another one, and makes it that
-// one's standby. When Follow returns, the primary acknowledges no commit that is not on
-// the standby's disk, too (https://www.postgresql.org/docs/current/warm-standby.html).
-// The server keeps its DSN.
+// Follow replaces the server's data with a copy of the primary's and makes the server the
+// primary's synchronous standby. When Follow returns, the primary acknowledges a commit
+// only once it is also on the standby's disk
+// (https://www.postgresql.org/docs/current/warm-standby.html). The server keeps its DSN.
 func (s *Server) Follow(primary *Server) {
 	s.t.Helper()
 	s.Kill()
@@ -34,7 +34,7 @@ func (s *Server) Follow(primary *Server) {
 	primary.setSynchronous("*")
 }
 
-// await asks a question, each time on a new connection, until the answer is true.
+// await repeats a query, each time on a new connection, until the answer is true.
 func (s *Server) await(what, question string) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -59,26 +59,27 @@ func (s *Server) await(what, question string) {
 	}
 }
 
-// Promote makes a standby a primary of its own, which waits for no standby.
+// Promote makes a standby a primary, which waits for no standby.
 func (s *Server) Promote() {
 	s.t.Helper()
-	s.Exec("SELECT pg_promote()") // returns when it is done
+	s.Exec("SELECT pg_promote()") // waits until the promotion is complete
 	s.setSynchronous("")
 }
 
-// setSynchronous says which standbys a commit waits for, from its return on.
+// setSynchronous sets the standbys that a commit waits for. The setting is in effect when
+// setSynchronous returns.
 func (s *Server) setSynchronous(names string) {
 	s.t.Helper()
 	s.Exec("ALTER SYSTEM SET synchronous_standby_names = '" + names + "'")
 	s.Exec("SELECT pg_reload_conf()")
-	// A reload comes in its time. New connections show when the server has it, and has
-	// told its processes; the checkpointer, on whose word commits wait, heeds that
-	// before it does what it is asked to.
+	// A reload is asynchronous. A new connection shows when the postmaster has reloaded and
+	// has signaled its processes. The checkpointer, which tells commits whether to wait,
+	// reloads before it serves the CHECKPOINT.
 	s.await("the reload", "SELECT current_setting('synchronous_standby_names') = '"+names+"'")
 	s.Exec("CHECKPOINT")
 }
 
-// DSNOfPair returns a DSN that leads to whichever of two servers can be written.
+// DSNOfPair returns a DSN that leads to whichever of two servers is writable.
 func DSNOfPair(a, b *Server) string {
 	both := fmt.Sprintf("127.0.0.1:%d,127.0.0.1:%d", a.cluster.port, b.cluster.port)
 	dsn := strings.Replace(a.DSN(), fmt.Sprintf("127.0.0.1:%d", a.cluster.port), both, 1)

@@ -1,5 +1,5 @@
-// Package system holds what Unix and Windows do differently, in one file for each, so that
-// the client builds on both.
+// Package system wraps the system calls that differ between Unix and Windows, with one
+// file for each, so that the client builds on both.
 package system
 
 import "errors"

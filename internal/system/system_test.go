@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A lock belongs to one opening of a file or directory, and its bytes stay readable.
+// A lock belongs to one open file or directory and doesn't prevent others from reading.
 func TestLock(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

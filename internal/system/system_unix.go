@@ -13,12 +13,12 @@ import (
 const (
 	// HasDaemon reports whether the daemon runs on this system.
 	HasDaemon = true
-	// HasModes reports whether the mode of a file says who may read it.
+	// HasModes reports whether the mode of a file controls who may read it.
 	HasModes = true
 )
 
-// TryLock takes the lock of an open file or directory, or fails at once with ErrLocked.
-// The system takes it back when the process dies.
+// TryLock locks an open file or directory, or returns ErrLocked at once. The system
+// releases the lock when the process dies.
 func TryLock(file *os.File) error {
 	err := flock(file, syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
@@ -27,10 +27,10 @@ func TryLock(file *os.File) error {
 	return err
 }
 
-// Unlock gives a lock back.
+// Unlock releases a lock.
 func Unlock(file *os.File) error { return flock(file, syscall.LOCK_UN) }
 
-// flock is flock(2) without interruptions by signals.
+// flock is flock(2), repeated when a signal interrupts it.
 func flock(file *os.File, how int) error {
 	for {
 		if err := syscall.Flock(int(file.Fd()), how); !errors.Is(err, syscall.EINTR) {
@@ -39,14 +39,14 @@ func flock(file *os.File, how int) error {
 	}
 }
 
-// NotOurs reports whether a file is known to be another user's.
+// NotOurs reports whether a file is known to belong to another user.
 func NotOurs(info fs.FileInfo) bool {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(owner.Uid) != os.Geteuid()
 }
 
-// Writable fails with an *fs.PathError when this user can't write to the file at path. It
-// does not open the file.
+// Writable returns an *fs.PathError if this user can't write to the file at path. It
+// doesn't open the file.
 func Writable(path string) error {
 	const write = 2 // W_OK of access(2)
 	if err := syscall.Access(path, write); err != nil {
@@ -55,16 +55,17 @@ func Writable(path string) error {
 	return nil
 }
 
-// Detached makes a process one that outlives this one and its terminal.
+// Detached returns the attributes for a process that outlives this one and its terminal.
 func Detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
-// Exec becomes another program. It returns only if that fails.
+// Exec replaces this process with another program. It returns only on failure.
 func Exec(path string, argv, env []string) error { return syscall.Exec(path, argv, env) }
 
-// SyncDir makes durable what an open directory holds.
+// SyncDir makes the entries of an open directory durable.
 func SyncDir(dir *os.File) error { return dir.Sync() }
 
-// CPUTime is what this process has used; 0 when the system does not tell.
+// CPUTime returns the processor time that this process has used, or 0 if the system
+// doesn't tell.
 func CPUTime() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {

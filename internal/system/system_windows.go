@@ -14,16 +14,17 @@ import (
 const (
 	// HasDaemon reports whether the daemon runs on this system.
 	HasDaemon = false
-	// HasModes reports whether the mode of a file says who may read it. Here its access
-	// list does, which a profile's folder hands on: its user and the system.
+	// HasModes reports whether the mode of a file controls who may read it. On Windows its
+	// access list does; a file inherits it from the user's profile folder, which only the
+	// user and the system may read.
 	HasModes = false
 )
 
-// lockAt is the byte that is locked: far behind all others, which stay readable.
+// lockAt is the offset of the locked byte: far behind the content, which stays readable.
 const lockAt = 1 << 30
 
-// TryLock takes the lock of an open file, or fails at once with ErrLocked. The system
-// takes it back when the process dies. Directories have no locks.
+// TryLock locks an open file, or returns ErrLocked at once. The system releases the lock
+// when the process dies. Directories can't be locked.
 func TryLock(file *os.File) error {
 	if info, err := file.Stat(); err == nil && info.IsDir() {
 		return fmt.Errorf("lock a directory: %w", errors.ErrUnsupported)
@@ -36,29 +37,30 @@ func TryLock(file *os.File) error {
 	return err
 }
 
-// Unlock gives a lock back.
+// Unlock releases a lock.
 func Unlock(file *os.File) error {
 	return windows.UnlockFileEx(windows.Handle(file.Fd()), 0, 1, 0, &windows.Overlapped{OffsetHigh: lockAt})
 }
 
-// NotOurs reports whether a file is known to be another user's.
+// NotOurs reports whether a file is known to belong to another user; always false here.
 func NotOurs(fs.FileInfo) bool { return false }
 
-// Writable knows nothing here: who may write is in a file's access list.
+// Writable always returns nil here: the file's access list controls who may write.
 func Writable(string) error { return nil }
 
-// Detached makes a process one that outlives this one and its terminal.
+// Detached returns the attributes for a process that outlives this one and its terminal.
 func Detached() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{CreationFlags: windows.DETACHED_PROCESS | windows.CREATE_NEW_PROCESS_GROUP}
 }
 
-// Exec becomes another program. It returns only if that fails, which it does here.
+// Exec always fails here: Windows can't replace a process with another program.
 func Exec(string, []string, []string) error { return errors.ErrUnsupported }
 
-// SyncDir does nothing: directories can't be synced here, and need not.
+// SyncDir does nothing: Windows can't sync directories and doesn't need to.
 func SyncDir(*os.File) error { return nil }
 
-// CPUTime is what this process has used; 0 when the system does not tell.
+// CPUTime returns the processor time that this process has used, or 0 if the system
+// doesn't tell.
 func CPUTime() time.Duration {
 	var began, ended, kernel, user windows.Filetime
 	if windows.GetProcessTimes(windows.CurrentProcess(), &began, &ended, &kernel, &user) != nil {
