@@ -26,7 +26,8 @@ type Options struct {
 	Settings Settings
 	Log      *zap.Logger
 	Version  string // told by GET /health
-	Budget   int64  // for messages that wait for the storage, see journal.DefaultBudget; 0 means that
+	Observer Observer
+	Budget   int64 // for messages that wait for the storage, see journal.DefaultBudget; 0 means that
 }
 
 // Broker serves any number of meshes from one storage.
@@ -53,6 +54,7 @@ type Broker struct {
 	draining atomic.Bool
 	hellos   atomic.Uint64 // that were read
 	stats    counters
+	depth    depth
 
 	mu      sync.Mutex
 	phase   phase
@@ -98,6 +100,11 @@ func New(o Options) *Broker {
 		conns:   make(map[*conn]struct{}),
 		lost:    make(chan struct{}),
 	}
+	b.stats.observer = o.Observer
+	if b.stats.observer == nil {
+		b.stats.observer = unobserved{}
+	}
+	b.journal.Watch(journalObserver{b})
 	b.settings.Store(&o.Settings)
 	b.meshes = mesh.NewDirectory(o.Storage, func() int { return b.Settings().MaxMembersPerMesh })
 	b.queue = queue.New(o.Storage, b.journal, func() queue.Settings {
@@ -138,6 +145,7 @@ func (b *Broker) Start(ctx context.Context) error {
 	b.stop, b.notOpen = stop, err
 	b.mu.Unlock()
 	if err != nil {
+		b.storageFailed("open", err)
 		b.log.Error("storage is out of reach, trying on", zap.Error(err))
 	}
 	b.wait.Go(func() { b.run(running, err == nil) })
@@ -205,6 +213,7 @@ func (b *Broker) run(ctx context.Context, isOpen bool) {
 		was := b.notOpen
 		b.notOpen = err
 		b.mu.Unlock()
+		b.storageFailed("open", err)
 		if storage.ReasonOf(was) != storage.ReasonOf(err) && ctx.Err() == nil {
 			b.log.Error("storage is still out of reach, trying on", zap.Error(err))
 		}

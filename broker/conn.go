@@ -75,6 +75,22 @@ const (
 	endShutdown               // the broker stops
 )
 
+// endings are the names of those that the broker decided.
+var endings = [...]string{
+	endReplaced: "replaced", endRefused: "refused", endRemoved: "member_removed", endSentAway: "sent_away", endShutdown: "shutdown",
+}
+
+// ending names how the connection ended; err is the reader's.
+func (c *conn) ending(err error) string {
+	switch how := ending(c.how.Load()); {
+	case how != endByPeer:
+		return endings[how]
+	case websocket.CloseStatus(err) != -1:
+		return "closed"
+	}
+	return "broken"
+}
+
 func newConn(b *Broker, ws *websocket.Conn, socket *socket, client netip.Addr) *conn {
 	c := &conn{broker: b, ws: ws, client: client, born: time.Now(), gone: make(chan struct{})}
 	dead, die := context.WithCancel(context.Background())
@@ -127,6 +143,7 @@ func (c *conn) over(err error) {
 	}
 	c.die()
 	c.park.discard()
+	c.broker.stats.ended.add(c.ending(err))
 	c.leave(err)
 }
 
@@ -207,18 +224,22 @@ func (c *conn) greet(frame *wire.Frame, timer *time.Timer, handshake func(*wire.
 	}
 	err := handshake(frame)
 	if err == nil {
+		c.broker.stats.hellos.add("accepted")
 		return
 	}
 	if errors.Is(err, presence.ErrOvertaken) {
+		c.broker.stats.hellos.add("overtaken")
 		// It waited for the storage while its peer came back over another connection.
 		c.end(endReplaced, wire.CloseNormal, wire.ReasonReplaced)
 		return
 	}
 	var r *rejection
 	if !errors.As(err, &r) {
+		c.broker.storageFailed("read", err)
 		c.broker.log.Warn("handshake", zap.Error(err), zap.Stringer("client", c.client))
 		r = &rejection{code: wire.CodeTryAgain, message: "the broker's storage is out of reach, try again", close: wire.CloseTryLater}
 	}
+	c.broker.stats.hellos.add(string(r.code))
 	c.sendError(r.code, r.message, frame.ReqID)
 	code, reason := wire.ClosePolicy, string(r.code)
 	if r.close != 0 {
@@ -272,7 +293,7 @@ func (c *conn) send(message any) {
 }
 
 func (c *conn) sendError(code wire.Code, message, reqID string) {
-	c.broker.stats.refuse(string(code))
+	c.broker.stats.refused.add(string(code))
 	c.send(wire.NewError(code, message, reqID))
 }
 

@@ -128,6 +128,9 @@ func (b *Broker) pingStorage() {
 }
 
 func (b *Broker) setPinged(err error, asking bool) {
+	if err != nil {
+		b.storageFailed("ping", err)
+	}
 	p := &b.pinged
 	p.Lock()
 	defer p.Unlock()

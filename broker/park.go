@@ -191,6 +191,7 @@ func (c *conn) unpark() {
 func (c *conn) admitParked(a *arrival) {
 	ctx, cancel := context.WithDeadline(c.dead, a.at.Add(parkTime))
 	defer cancel()
+	defer func() { c.broker.stats.observer.Held(time.Since(a.at)) }()
 	err := c.prepare(ctx, a)
 	if err == nil && c.repeated(a) {
 		return
@@ -230,6 +231,7 @@ func (c *conn) prepare(ctx context.Context, a *arrival) error {
 		case <-time.After(historyPause):
 		case <-ctx.Done():
 			if c.dead.Err() == nil {
+				c.broker.storageFailed("read", err)
 				c.broker.log.Warn("read a sender's history", zap.Error(err))
 			}
 			return err

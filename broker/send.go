@@ -105,13 +105,20 @@ func (c *conn) decide(a *arrival) func(queue.Result) {
 		case result.Err != nil:
 			c.refuse(a, errAway)
 		default:
+			outcome := "accepted"
+			if result.Repeated {
+				outcome = "repeated"
+			}
+			c.broker.stats.answered(outcome, a.Priority)
+			c.broker.stats.observer.Acked(time.Since(a.at))
 			c.acks.decide(a.slot, result.MessageID.String(), "")
 		}
 	}
 }
 
 func (c *conn) refuse(a *arrival, why *refusal) {
-	c.broker.stats.refuse(why.word)
+	c.broker.stats.refused.add(why.word)
+	c.broker.stats.answered(why.word, a.Priority)
 	c.acks.decide(a.slot, "", why.Error())
 }
 

@@ -3,52 +3,152 @@ package broker
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/storage"
+	"github.com/claudemesh/claudemesh/wire"
 )
 
-// counters count since the broker was made.
-type counters struct {
-	joins, panics atomic.Int64
-	mu            sync.Mutex
-	refused       map[string]int64 // by error code or the word of an ack's error: a closed set
+// Observer is told what has a distribution worth knowing. Its methods are called for every
+// message and every batch, from many goroutines, and must not block.
+type Observer interface {
+	// Acked says how long a sender has waited for the ack of a message that is safe.
+	Acked(took time.Duration)
+	// Held says how long a send has waited until there was room for it, or it was refused.
+	Held(took time.Duration)
+	// Committed says that a batch with so many messages was stored, and how long that took.
+	Committed(messages int, took time.Duration)
 }
 
-func (s *counters) refuse(reason string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.refused == nil {
-		s.refused = make(map[string]int64)
+type unobserved struct{}
+
+func (unobserved) Acked(time.Duration)          {}
+func (unobserved) Held(time.Duration)           {}
+func (unobserved) Committed(int, time.Duration) {}
+
+// counters count since the broker was made. All words in them are of closed sets.
+type counters struct {
+	observer      Observer
+	joins, panics atomic.Int64
+	refused       tally[string] // by error code or the word of an ack's error
+	connections   tally[string] // by what became of the request for one
+	ended         tally[string] // by the name of an ending
+	hellos        tally[string] // "accepted", or the code of the refusal
+	messages      tally[MessageOutcome]
+	storage       tally[StorageError]
+}
+
+// MessageOutcome is what a sender was told of a message.
+type MessageOutcome struct {
+	Outcome  string // "accepted", "repeated", or the word of the refusal
+	Priority string // "invalid" when the message names none that there is
+}
+
+// StorageError is a kind of failure of the storage.
+type StorageError struct {
+	Operation string // open, commit, ping, read or sweep
+	Reason    storage.Reason
+}
+
+// answered counts the ack of a message.
+func (s *counters) answered(outcome string, priority wire.Priority) {
+	p := string(priority)
+	if !priority.Valid() {
+		p = "invalid"
 	}
-	s.refused[reason]++
+	s.messages.add(MessageOutcome{outcome, p})
+}
+
+// storageFailed counts an error of the storage.
+func (b *Broker) storageFailed(operation string, err error) {
+	b.stats.storage.add(StorageError{operation, storage.ReasonOf(err)})
+}
+
+// journalObserver passes on what the journal tells.
+type journalObserver struct{ *Broker }
+
+// Stored implements journal.Observer.
+func (b journalObserver) Stored(messages int, took time.Duration) {
+	b.stats.observer.Committed(messages, took)
+}
+
+// Failed implements journal.Observer.
+func (b journalObserver) Failed(err error) { b.storageFailed("commit", err) }
+
+// tally counts by the words of a closed set.
+type tally[K comparable] struct {
+	mu sync.RWMutex
+	by map[K]*atomic.Int64
+}
+
+func (t *tally[K]) add(k K) {
+	t.mu.RLock()
+	n := t.by[k]
+	t.mu.RUnlock()
+	if n == nil {
+		t.mu.Lock()
+		if n = t.by[k]; n == nil {
+			if t.by == nil {
+				t.by = make(map[K]*atomic.Int64)
+			}
+			n = new(atomic.Int64)
+			t.by[k] = n
+		}
+		t.mu.Unlock()
+	}
+	n.Add(1)
+}
+
+// counts returns a copy.
+func (t *tally[K]) counts() map[K]int64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	counts := make(map[K]int64, len(t.by))
+	for k, n := range t.by {
+		counts[k] = n.Load()
+	}
+	return counts
 }
 
 // Stats are the broker's counters and sizes.
 type Stats struct {
-	Connections int              // open sockets
-	Meshes      int              // in memory
-	Presences   int              // online or leased
-	Joins       int64            // hellos that became a presence, or one again
-	Backlog     int              // bytes that wait to be written to the slowest reader
-	Parked      int              // sends that wait for room before the storage
-	Panics      int64            // connections that ended in one
-	Refused     map[string]int64 // frames and hellos, by reason
+	Connections int                      // open sockets
+	Meshes      int                      // in memory
+	Presences   int                      // online or leased
+	Leased      int                      // of those, the ones without a connection
+	Joins       int64                    // hellos that became a presence, or one again
+	Backlog     int                      // bytes that wait to be written to the slowest reader
+	Parked      int                      // sends that wait for room before the storage
+	Panics      int64                    // connections that ended in one
+	Refused     map[string]int64         // frames and hellos, by reason
+	Requested   map[string]int64         // connections, by what became of the request
+	Ended       map[string]int64         // connections, by how they ended
+	Hellos      map[string]int64         // by outcome
+	Messages    map[MessageOutcome]int64 // as their senders were told
+	Storage     map[StorageError]int64   // failures
+	Depth       queue.Depth              // of the queues, when the storage counted last
 	Queue       queue.Stats
 	Journal     journal.Stats
 }
 
 // Stats returns a snapshot.
 func (b *Broker) Stats() Stats {
-	s := Stats{Joins: b.stats.joins.Load(), Panics: b.stats.panics.Load(), Refused: make(map[string]int64)}
-	b.stats.mu.Lock()
-	for reason, n := range b.stats.refused {
-		s.Refused[reason] = n
+	s := Stats{
+		Joins: b.stats.joins.Load(), Panics: b.stats.panics.Load(),
+		Refused: b.stats.refused.counts(), Requested: b.stats.connections.counts(), Ended: b.stats.ended.counts(),
+		Hellos: b.stats.hellos.counts(), Messages: b.stats.messages.counts(), Storage: b.stats.storage.counts(),
+		Depth: b.depth.last(), Queue: b.queue.Stats(), Journal: b.journal.Stats(),
 	}
-	b.stats.mu.Unlock()
 	for _, r := range b.allRooms() {
 		r.mu.RLock()
 		s.Presences += r.Len()
+		for _, p := range r.All() {
+			if !p.Online {
+				s.Leased++
+			}
+		}
 		r.mu.RUnlock()
 		s.Meshes++
 	}
@@ -59,6 +159,5 @@ func (b *Broker) Stats() Stats {
 		s.Parked += c.park.parked()
 	}
 	b.mu.Unlock()
-	s.Queue, s.Journal = b.queue.Stats(), b.journal.Stats()
 	return s
 }

@@ -28,6 +28,9 @@ type Storage interface {
 	// Ping (of journal.Store) returns storage.ErrInUse when the claim was lost; of any
 	// error, storage.ReasonOf tells the reason.
 
+	// Depth returns what waits in the queues of all meshes. It may take long.
+	Depth(ctx context.Context) (queue.Depth, error)
+
 	// Close releases everything. It may be called at any time, once.
 	Close() error
 }

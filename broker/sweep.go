@@ -109,7 +109,9 @@ func (b *Broker) storeSweepLoop(ctx context.Context) {
 		case <-ticker.C:
 		}
 		b.forgetMeshes(time.Now())
+		b.measure(ctx)
 		if err := b.sweepStore(ctx); err != nil && ctx.Err() == nil {
+			b.storageFailed("sweep", err)
 			b.log.Warn("sweep the storage", zap.Error(err))
 			if errors.Is(err, storage.ErrInUse) {
 				b.lose()

@@ -24,15 +24,19 @@ func (e *UpgradeError) Error() string { return e.Reason }
 // *UpgradeError.
 func (b *Broker) ServeWebSocket(w http.ResponseWriter, r *http.Request, client netip.Addr) error {
 	if err := checkUpgrade(r); err != nil {
+		b.stats.connections.add("refused")
 		return err
 	}
 	if b.draining.Load() {
+		b.stats.connections.add("shutting_down")
 		return &UpgradeError{http.StatusServiceUnavailable, "shutting down"}
 	}
 	ws, socket, err := accept(w, r)
 	if err != nil {
+		b.stats.connections.add("failed")
 		return fmt.Errorf("upgrade: %w", err)
 	}
+	b.stats.connections.add("accepted")
 	ws.SetReadLimit(4 * int64(b.Settings().MaxMessageBytes))
 	c := newConn(b, ws, socket, client.Unmap())
 	if !b.adopt(c) { // stopped while the connection was upgraded

@@ -24,7 +24,8 @@ func init() {
 // while an error of an app's Start rolls the whole config back: a database
 // that belongs to a newer broker must not be served.
 type App struct {
-	log *zap.Logger
+	log      *zap.Logger
+	measures *measures // nil before Provision
 
 	mu   sync.Mutex      // metrics are collected while handlers are still provisioned
 	uses map[string]*use // by Storage.Identity
@@ -64,6 +65,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("subscribe to the %s event: %w", name, err)
 		}
 	}
+	if a.measures, err = useMeasures(); err != nil {
+		return err
+	}
 	registerMetrics(ctx.GetMetricsRegistry(), a, a.log)
 	return nil
 }
@@ -80,7 +84,7 @@ func (a *App) use(storage Storage, settings broker.Settings) (*hub, error) {
 		}
 		return u.hub, nil
 	}
-	value, _, err := hubs.LoadOrNew(key, func() (caddy.Destructor, error) { return newHub(), nil })
+	value, _, err := hubs.LoadOrNew(key, func() (caddy.Destructor, error) { return newHub(a.measures), nil })
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +149,9 @@ func (a *App) Cleanup() error {
 		if _, err := hubs.Delete(key); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if a.measures != nil { // the hubs that used them are gone, or another config's
+		errs = append(errs, releaseMeasures())
 	}
 	return errors.Join(errs...)
 }

@@ -25,8 +25,9 @@ var hubs = caddy.NewUsagePool()
 // hub keeps one broker over reloads. Its broker is made by the first App that
 // starts it, so that a config which is only validated opens nothing.
 type hub struct {
-	log  *zap.Logger // follows the logging of the newest config
-	core *liveCore
+	log      *zap.Logger // follows the logging of the newest config
+	core     *liveCore
+	measures *measures
 
 	broker  atomic.Pointer[broker.Broker] // nil until started
 	storage atomic.Pointer[string]        // what to call it, once started
@@ -40,8 +41,8 @@ type hub struct {
 const openRetry = 5 * time.Second
 
 // newHub makes a hub that has no broker yet.
-func newHub() *hub {
-	h := &hub{core: newLiveCore(), ended: make(chan struct{})}
+func newHub(m *measures) *hub {
+	h := &hub{measures: m, core: newLiveCore(), ended: make(chan struct{})}
 	h.log = zap.New(h.core)
 	return h
 }
@@ -94,6 +95,7 @@ func (h *hub) open(storage Storage, settings broker.Settings, name string) (*bro
 		Settings: settings,
 		Log:      h.log.Named(name),
 		Version:  Version(),
+		Observer: h.measures,
 	})
 	if err := b.Start(context.Background()); err != nil {
 		h.stop(b)
@@ -109,6 +111,7 @@ func (h *hub) renew(b *broker.Broker, storage Storage, name string) {
 	for b != nil {
 		select {
 		case <-b.Lost():
+			h.measures.lost.Inc()
 			b = h.replace(b, storage, name)
 		case <-h.ended:
 			return

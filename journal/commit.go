@@ -100,12 +100,14 @@ func split[T any](list []T, n int) (head, tail []T) {
 func (j *Journal) commit(ctx context.Context, w *work) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	j.setBegan(time.Now())
+	began := time.Now()
+	j.setBegan(began)
 	duplicates, err := j.write(ctx, w)
 	j.setBegan(time.Time{})
 	if err != nil {
 		return err
 	}
+	j.count(w, len(duplicates), time.Since(began))
 	originals := make(map[int]wire.ID, len(duplicates))
 	for _, d := range duplicates {
 		originals[d.Index] = d.Original
@@ -123,9 +125,6 @@ func (j *Journal) commit(ctx context.Context, w *work) error {
 		j.stored = time.Now()
 	}
 	j.mu.Unlock()
-	j.stats.commits.Add(1)
-	j.stats.messages.Add(int64(len(w.entries) - len(duplicates)))
-	j.stats.duplicates.Add(int64(len(duplicates)))
 	return nil
 }
 

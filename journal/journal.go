@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -52,6 +51,7 @@ var errLost = errors.New("the storage did not confirm")
 // use and do not block, but for those that take a context. It implements queue.Journal.
 type Journal struct {
 	store Store
+	watch Observer
 	log   *zap.Logger
 	wake  chan struct{} // capacity 1: something was added
 
@@ -102,7 +102,7 @@ func (p *pending) urgent() bool {
 // New makes a journal over a store, in front of which messages may wait whose cost is
 // budget, see DefaultBudget. Nothing is written until Run is called.
 func New(store Store, log *zap.Logger, budget int64) *Journal {
-	j := &Journal{store: store, log: log, wake: make(chan struct{}, 1), heads: make(map[wire.ID]audit.Head)}
+	j := &Journal{store: store, watch: unobserved{}, log: log, wake: make(chan struct{}, 1), heads: make(map[wire.ID]audit.Head)}
 	j.pending.presences = make(map[presenceRef]presence.Record)
 	j.pending.budget.limit, j.pending.budget.shares = budget, make(map[wire.ID]*share)
 	return j
@@ -351,36 +351,11 @@ func (j *Journal) setDown(err error) {
 	j.mu.Unlock()
 	switch {
 	case err != nil && was == nil:
-		j.stats.failures.Add(1)
+		j.failed(err)
 		j.log.Error("storage is out of reach: new messages wait until it is back", zap.Error(err))
 	case err != nil:
-		j.stats.failures.Add(1)
+		j.failed(err)
 	case was != nil:
 		j.log.Info("storage is back")
-	}
-}
-
-// counters count since the journal was made.
-type counters struct {
-	commits, failures, messages, duplicates atomic.Int64
-}
-
-// Stats are the journal's counters.
-type Stats struct {
-	Commits    int64 // batches stored
-	Failures   int64 // attempts that failed
-	Messages   int64 // messages stored
-	Duplicates int64 // messages that had been stored before
-	Waiting    int   // messages not stored yet
-}
-
-// Stats returns a snapshot.
-func (j *Journal) Stats() Stats {
-	j.mu.Lock()
-	waiting := j.pending.budget.entries
-	j.mu.Unlock()
-	return Stats{
-		Commits: j.stats.commits.Load(), Failures: j.stats.failures.Load(), Messages: j.stats.messages.Load(),
-		Duplicates: j.stats.duplicates.Load(), Waiting: waiting,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -87,13 +88,14 @@ type counters struct {
 
 // Stats are the queue's counters and sizes.
 type Stats struct {
-	Accepted     int64 // messages
-	Repeated     int64 // sends of a client id that was known
-	Pushed       int64 // pushes, repeated ones included
-	Acknowledged int64 // deliveries
-	Redelivered  int64 // pushes taken back because their lease ran out
-	Mailboxes    int   // in memory
-	Open         int   // messages whose fate is not known yet
+	Accepted     int64     // messages
+	Repeated     int64     // sends of a client id that was known
+	Pushed       int64     // pushes, repeated ones included
+	Acknowledged int64     // deliveries
+	Redelivered  int64     // pushes taken back because their lease ran out
+	Mailboxes    int       // in memory
+	Open         int       // messages whose fate is not known yet
+	Oldest       time.Time // when the oldest of those was accepted; zero: there is none
 }
 
 // Stats returns a snapshot.
@@ -109,6 +111,11 @@ func (q *Queue) Stats() Stats {
 	}
 	q.open.mu.Lock()
 	s.Open = len(q.open.byID)
+	for id := range q.open.byID {
+		if at := id.Time(); s.Oldest.IsZero() || at.Before(s.Oldest) {
+			s.Oldest = at
+		}
+	}
 	q.open.mu.Unlock()
 	return s
 }

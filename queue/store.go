@@ -149,6 +149,12 @@ type Burden struct {
 	Bytes      int64 // of the messages' nonces and ciphertexts
 }
 
+// Depth is what waits in all meshes.
+type Depth struct {
+	Deliveries int64     // pending ones
+	Oldest     time.Time // when the oldest message with one was accepted; zero: there is none
+}
+
 // Room for the rows and index entries of a message and of a delivery, about as much
 // as either database takes.
 const (

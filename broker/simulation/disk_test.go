@@ -192,6 +192,21 @@ func (d *disk) backlog(box queue.Mailbox, after int64, urgentOnly bool, limit in
 	return page[:min(limit, len(page))]
 }
 
+func (d *disk) depth() (all queue.Depth) {
+	for _, m := range d.messages {
+		for _, r := range m.Recipients {
+			if r.State != queue.Pending {
+				continue
+			}
+			all.Deliveries++
+			if all.Oldest.IsZero() || m.CreatedAt.Before(all.Oldest) {
+				all.Oldest = m.CreatedAt
+			}
+		}
+	}
+	return all
+}
+
 func (d *disk) burden(id wire.ID) (b queue.Burden) {
 	for _, m := range d.messages {
 		pending := int64(0)

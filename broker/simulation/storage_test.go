@@ -282,6 +282,11 @@ func (s *session) Burden(ctx context.Context, id wire.ID) (queue.Burden, error) 
 	return read(ctx, s, "burden", func(d *disk) queue.Burden { return d.burden(id) })
 }
 
+// Depth implements broker.Storage.
+func (s *session) Depth(ctx context.Context) (queue.Depth, error) {
+	return read(ctx, s, "depth", func(d *disk) queue.Depth { return d.depth() })
+}
+
 // LastSeq implements queue.Store.
 func (s *session) LastSeq(ctx context.Context) (int64, error) {
 	return read(ctx, s, "last seq", func(d *disk) int64 { return d.lastSeq })

@@ -98,6 +98,39 @@ func testBurden(t *testing.T, db Database) {
 	want(0, 0, 0)
 }
 
+// Everything that waits in any mesh counts, and the oldest message that anybody waits for.
+func testDepth(t *testing.T, db Database) {
+	s := ready(t, db)
+	want := func(deliveries int64, oldest *queue.Accepted) {
+		t.Helper()
+		d := must[queue.Depth](t)(s.Depth(t.Context()))
+		equal(t, "deliveries", d.Deliveries, deliveries)
+		if oldest == nil {
+			equal(t, "oldest", d.Oldest.IsZero(), true)
+		} else if took := d.Oldest.Sub(oldest.ID.Time()); took < -time.Minute || took > time.Minute {
+			equal(t, "oldest", d.Oldest, oldest.ID.Time())
+		}
+	}
+	want(0, nil)
+	old, young := message(newID(), "s/a", "s/b"), message(newID(), "s/a")
+	old.ID, old.CreatedAt = agedID(2*time.Hour), time.Now().Add(-2*time.Hour).UTC().Truncate(time.Millisecond)
+	young.ID, young.CreatedAt = agedID(time.Hour), time.Now().Add(-time.Hour).UTC().Truncate(time.Millisecond)
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{old, young}})
+	want(3, old)
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(old, 0, queue.Delivered)}})
+	want(2, old)
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(old, 1, queue.Delivered)}})
+	want(1, young)
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(young, 0, queue.Delivered)}})
+	want(0, nil)
+}
+
+// agedID makes an id as one was made then.
+func agedID(age time.Duration) wire.ID {
+	var ids wire.IDSource
+	return ids.New(time.Now().Add(-age))
+}
+
 // The attestation of a message is kept as long as somebody waits for it, for each
 // who does.
 func testMessageAttestation(t *testing.T, db Database) {

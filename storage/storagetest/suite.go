@@ -27,6 +27,7 @@ type Store interface {
 	SchemaVersion(ctx context.Context) (int, error)
 	Claim(ctx context.Context) error
 	Ping(ctx context.Context) error
+	Depth(ctx context.Context) (queue.Depth, error)
 	Close() error
 }
 
@@ -64,6 +65,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"settle within a batch", testSettleWithin},
 		{"one body, several recipients", testSharedBody},
 		{"burden", testBurden},
+		{"depth", testDepth},
 		{"attestation of a message", testMessageAttestation},
 		{"closed mailboxes", testClosed},
 		{"delivered at once", testDeliveredAtOnce},

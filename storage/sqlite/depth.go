@@ -1,0 +1,19 @@
+package sqlite
+
+import (
+	"context"
+
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+)
+
+// depth reads an index of what is pending, and nothing of what is settled. A message has
+// a body as long as somebody waits for it.
+const depth = `SELECT (SELECT count(*) FROM deliveries INDEXED BY deliveries_pending WHERE state = 0),
+	(SELECT created_at FROM messages WHERE no = (SELECT min(message) FROM bodies))`
+
+// Depth implements broker.Storage.
+func (s *Store) Depth(ctx context.Context) (d queue.Depth, err error) {
+	err = s.read.row(ctx, depth).Scan(&d.Deliveries, column.IntoTime(&d.Oldest))
+	return d, wrap("add up the queues", err)
+}
