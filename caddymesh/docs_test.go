@@ -59,7 +59,7 @@ func metricsData(t *testing.T) []metricRow {
 	described := make(chan *prometheus.Desc)
 	go func() {
 		defer close(described)
-		collector{}.Describe(described)
+		collector{&App{measures: newMeasures()}}.Describe(described)
 	}()
 	var rows []metricRow
 	for desc := range described {
