@@ -1,9 +1,7 @@
 package torture
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +16,6 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
@@ -164,69 +161,6 @@ func (w *world) newMesh() *world {
 	w.t.Helper()
 	w.found()
 	return &world{t: w.t, ctx: w.ctx, url: w.url, broker: w.broker, owner: w.owner, link: w.link, ledger: w.ledger}
-}
-
-// gather brings in sessions of several members that take what comes and say nothing.
-func (w *world) gather(n int) {
-	w.t.Helper()
-	const members = 10
-	var coming sync.WaitGroup
-	for i := range members {
-		first := w.newRaw(w.stranger(fmt.Sprint("crowd", i)))
-		coming.Go(func() {
-			for range n / members {
-				ws, err := first.sibling().connectPatiently(w.ctx)
-				if err != nil {
-					w.t.Error(err)
-					return
-				}
-				w.actors.Go(func() { takeAll(w.ctx, ws, true) })
-			}
-		})
-	}
-	coming.Wait()
-}
-
-// sibling is another session of the same member.
-func (a *rawPeer) sibling() *rawPeer {
-	other := &rawPeer{party: a.party, mesh: a.mesh}
-	var err error
-	other.session, err = identity.Generate()
-	a.w.check(err)
-	return other
-}
-
-// connectPatiently connects, again and again if need be.
-func (a *rawPeer) connectPatiently(ctx context.Context) (ws *websocket.Conn, err error) {
-	for range 20 {
-		if ws, err = a.connect(ctx); err == nil || ctx.Err() != nil {
-			return ws, err
-		}
-		select {
-		case <-time.After(returnAfter):
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	return nil, err
-}
-
-// takeAll reads what comes until the connection ends, and acknowledges messages or not.
-func takeAll(ctx context.Context, ws *websocket.Conn, acknowledge bool) {
-	defer ws.CloseNow()
-	for {
-		_, b, err := ws.Read(ctx)
-		if err != nil {
-			return
-		}
-		var f inFrame
-		if !acknowledge || bytes.Contains(b, []byte(`"subtype":"system"`)) || json.Unmarshal(b, &f) != nil || f.Type != "push" {
-			continue // as cheaply as can be: the processor is the broker's too
-		}
-		if write(ctx, ws, object{"type": "client_ack", "clientMessageId": f.ClientID, "brokerMessageId": f.MessageID}) != nil {
-			return
-		}
-	}
 }
 
 // pair is two who mind their own business.

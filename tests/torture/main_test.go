@@ -32,6 +32,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv(tellTimeVariable) != "" {
 		tellTime()
 	}
+	if os.Getenv(crowdVariable) != "" {
+		if err := crowdMain(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	flag.Parse()
 	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
 		if err := flag.Set("test.parallel", strconv.Itoa(atOnce)); err != nil {
