@@ -22,6 +22,7 @@ require (
 	go.uber.org/goleak v1.3.0 // finds goroutines that tests leave behind
 	go.uber.org/zap v1.28.0 // logging, as Caddy does
 	golang.org/x/crypto v0.58.0 // NaCl box and secretbox; Argon2id and XChaCha20-Poly1305 for backups
+	golang.org/x/sync v0.25.0 // one load of a mesh, however many ask at once
 	golang.org/x/sys v0.49.0 // when a process began, on macOS; devices of files; kinds of file systems; locks on Windows
 	golang.org/x/term v0.47.0 // is it a terminal; a passphrase typed unseen
 	golang.org/x/text v0.44.0 // normal forms and case of names
@@ -190,7 +191,6 @@ require (
 	golang.org/x/crypto/x509roots/fallback v0.0.0-20261030153154-30a33513ff6d // indirect
 	golang.org/x/exp v0.0.0-20260908205506-85c1c2202aba // indirect
 	golang.org/x/oauth2 v0.37.0 // indirect
-	golang.org/x/sync v0.25.0 // indirect
 	google.golang.org/api v0.298.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260921155816-b14227669459 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260921155816-b14227669459 // indirect

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/journal"
@@ -58,14 +59,14 @@ type Broker struct {
 
 	mu      sync.Mutex
 	phase   phase
-	opened  time.Time // when the storage was first reached: leases from before run from here
-	notOpen error     // why it has not been
+	notOpen error // why it has not been
 	rooms   map[wire.ID]*room
 	conns   map[*conn]struct{}
 
 	// loading is held for reading while a room is loaded, and for writing while
 	// meshes that nobody uses are forgotten.
 	loading sync.RWMutex
+	loads   singleflight.Group // of rooms, by the mesh's id
 
 	stop context.CancelFunc // ends the goroutines that wait counts
 	wait sync.WaitGroup
@@ -120,8 +121,7 @@ func (b *Broker) Settings() Settings { return *b.settings.Load() }
 // Configure puts new settings in force, for every connection at once.
 func (b *Broker) Configure(s Settings) { b.settings.Store(&s) }
 
-// Start opens the storage: migrations, the claim to be its only broker, and the
-// place where the queue goes on. It returns an error when that can't succeed, which
+// Start opens the storage: migrations, and the claim to be its only broker. It returns an error when that can't succeed, which
 // is *storage.NewerSchemaError or storage.ErrUnfit. When the storage is merely out of reach it
 // returns nil and goes on trying; Ready tells. Calling it again does nothing.
 func (b *Broker) Start(ctx context.Context) error {
@@ -166,32 +166,9 @@ func (b *Broker) open(ctx context.Context) error {
 	if err := b.storage.Claim(ctx); err != nil {
 		return fmt.Errorf("claim the database: %w", err)
 	}
-	if err := b.queue.Start(ctx); err != nil {
-		return fmt.Errorf("open the queue: %w", err)
-	}
-	if err := b.recallHellos(ctx, time.Now()); err != nil {
-		return fmt.Errorf("read recent hellos: %w", err)
-	}
 	b.mu.Lock()
-	b.phase, b.opened, b.notOpen = open, time.Now(), nil
+	b.phase, b.notOpen = open, nil
 	b.mu.Unlock()
-	return nil
-}
-
-// helloMemory is how long an accepted hello is kept: longer than its timestamp
-// lets anybody try it again.
-const helloMemory = 5 * time.Minute
-
-// recallHellos makes sure that what the broker before accepted is not accepted
-// again by this one.
-func (b *Broker) recallHellos(ctx context.Context, now time.Time) error {
-	hellos, err := b.storage.Hellos(ctx, now.Add(-helloMemory))
-	if err != nil {
-		return err
-	}
-	for _, h := range hellos {
-		b.replays.Recall(h.Signature, h.At)
-	}
 	return nil
 }
 

@@ -125,11 +125,11 @@ func (c *conn) copyStatus(m *queue.Accepted, row *wire.RecipientStatus) {
 	}
 	ctx, cancel := storageContext()
 	defer cancel()
-	id, ok := c.broker.queue.SentAs(ctx, m.MeshID, m.SenderMember, wire.CopyID(m.ClientID, row.Pubkey))
+	id, ok := c.room.queue.SentAs(ctx, m.SenderMember, wire.CopyID(m.ClientID, row.Pubkey))
 	if !ok {
 		return
 	}
-	found, err := c.broker.queue.Find(ctx, m.MeshID, id.String(), 1)
+	found, err := c.room.queue.Find(ctx, id.String(), 1)
 	if err == nil && len(found) == 1 && len(found[0].Recipients) == 1 {
 		c.fillStatus(&found[0].Recipients[0], row)
 	}

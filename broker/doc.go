@@ -13,6 +13,7 @@
 //	handshake.go  hello and session_hello
 //	checks.go     how many signatures are checked at a time
 //	succession.go which sessions a session_hello goes on in the place of
+//	load.go       a mesh comes into memory, and goes
 //	room.go       one mesh in memory: who is here, on which connection
 //	mailboxes.go  which connection serves which mailboxes
 //	dispatch.go   which message is served where

@@ -210,7 +210,7 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 		c.pause(patience)
 		return tryLater(err.Error())
 	}
-	c.broker.journal.Remember(journal.Hello{Signature: sig, At: now})
+	c.broker.journal.Remember(journal.Hello{Mesh: r.id, Signature: sig, At: now})
 	c.actor = mesh.Actor{MeshID: r.id, MemberID: m.ID}
 	c.member, c.session, c.key, c.name = m.Key, a.SessionKey, a.SessionKey, a.DisplayName
 	if c.key.IsZero() {

@@ -140,15 +140,15 @@ func (r *room) expel(member wire.ID, key wire.Key, word string) {
 	all := slices.Clone(r.ByMember(key))
 	for _, p := range all {
 		r.sendAway(p, endRemoved, wire.CloseBanned, wire.ReasonBanned, word)
-		r.broker.queue.End(r.mailbox(p))
+		r.queue.End(r.mailbox(p))
 	}
 	for _, known := range r.KnownOf(member) { // sessions that are away
-		r.broker.queue.End(r.sessionMailbox(known.SessionKey))
+		r.queue.End(r.sessionMailbox(known.SessionKey))
 	}
 	for _, p := range all {
 		r.resettle(p)
 	}
-	r.broker.queue.End(r.memberMailbox(key))
+	r.queue.End(r.memberMailbox(key))
 	for c := range r.guests {
 		if c.member == key {
 			c.end(endRemoved, wire.CloseBanned, wire.ReasonBanned)

@@ -223,7 +223,7 @@ func (c *conn) prepare(ctx context.Context, a *arrival) error {
 		return nil
 	}
 	for {
-		err := c.broker.queue.Prepare(ctx, c.room.id, c.actor.MemberID)
+		err := c.room.queue.Prepare(ctx, c.actor.MemberID)
 		if err == nil {
 			return nil
 		}

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -10,6 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -19,6 +19,7 @@ type room struct {
 	broker  *Broker
 	id      wire.ID
 	members *mesh.View
+	queue   *queue.Mesh
 	rates   *limiters[wire.ID] // sends, by member
 	copies  *copyRights
 	epoch   string // names this time in memory
@@ -40,79 +41,6 @@ type room struct {
 type untold struct {
 	visible bool // whether it is, as they know it
 	profile bool // it has another one
-}
-
-// room returns a mesh, loading it at first use.
-func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
-	if r := b.roomInMemory(id); r != nil {
-		return r, nil
-	}
-	b.mu.Lock()
-	opened, notOpen := b.opened, b.notOpen
-	b.mu.Unlock()
-	if notOpen != nil {
-		return nil, notOpen
-	}
-	b.loading.RLock()
-	defer b.loading.RUnlock()
-	members, err := b.meshes.Get(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	records, err := b.storage.Presences(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	known, err := b.storage.KnownSessions(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	r := &room{
-		broker: b, id: id, members: members, rates: newLimiters[wire.ID](), copies: newCopyRights(),
-		Room: presence.NewRoom[*conn](id), serving: make(map[string]*conn), guests: make(map[*conn]struct{}),
-		epoch: newEpoch(), untold: make(map[*presence.Presence[*conn]]untold),
-	}
-	r.news.room = r
-	now := time.Now()
-	for i := range records { // whose clock may have been ahead: what lies in the future would never end
-		rec := &records[i]
-		rec.StatusAt, rec.LastSeenAt = earliest(rec.StatusAt, now), earliest(rec.LastSeenAt, now)
-	}
-	// Who was here when the broker before ended is leased from the moment at which
-	// this one could be reached.
-	r.Restore(records, known, opened.Add(b.Settings().PresenceLease))
-	b.held.giveTo(r, now)
-
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if other := b.rooms[id]; other != nil {
-		return other, nil
-	}
-	b.rooms[id] = r
-	return r, nil
-}
-
-func earliest(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
-func (b *Broker) roomInMemory(id wire.ID) *room {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.rooms[id]
-}
-
-func (b *Broker) allRooms() []*room {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	list := make([]*room, 0, len(b.rooms))
-	for _, r := range b.rooms {
-		list = append(list, r)
-	}
-	return list
 }
 
 // join makes c a presence, tells the others, and opens its mailboxes: hello_ack,
@@ -346,7 +274,7 @@ func (r *room) departed(p *presence.Presence[*conn], but ...*presence.Presence[*
 	}
 	r.record(p, audit.PeerLeftDetail{Presence: p.ID, Member: p.MemberID, Key: p.Key()})
 	if !p.Identity.Returns() {
-		r.broker.queue.End(r.mailbox(p))
+		r.queue.End(r.mailbox(p))
 	}
 }
 

@@ -72,7 +72,7 @@ func (c *conn) forwardNow(a *arrival) bool {
 	if c.repeated(a) {
 		return true
 	}
-	if a.ClientID != "" && !c.broker.queue.Prepared(c.room.id, c.actor.MemberID) ||
+	if a.ClientID != "" && !c.room.queue.Prepared(c.actor.MemberID) ||
 		!c.broker.journal.TryReserve(c.actor.MemberID, a.cost()) {
 		return false
 	}
@@ -83,7 +83,7 @@ func (c *conn) forwardNow(a *arrival) bool {
 // repeated answers a send that was accepted before, whatever has become of its
 // recipients since.
 func (c *conn) repeated(a *arrival) bool {
-	return c.broker.queue.Repeated(c.room.id, c.actor.MemberID, a.ClientID, c.decide(a))
+	return c.room.queue.Repeated(c.actor.MemberID, a.ClientID, c.decide(a))
 }
 
 // forward hands a send, for which there is room, to the queue.
@@ -144,8 +144,8 @@ func (c *conn) route(a *arrival) *refusal {
 	if err != nil {
 		return err
 	}
-	r.broker.queue.Accept(queue.Message{
-		MeshID: r.id, SenderMember: c.actor.MemberID, SenderMemberKey: c.member, SenderKey: c.key, SenderName: c.name,
+	r.queue.Accept(queue.Message{
+		SenderMember: c.actor.MemberID, SenderMemberKey: c.member, SenderKey: c.key, SenderName: c.name,
 		SenderAttestation: c.attestation,
 		TargetSpec:        m.TargetSpec, Priority: m.Priority, Nonce: m.Nonce, Ciphertext: m.Ciphertext,
 		ClientID: m.ClientID, Fingerprint: m.Fingerprint, ReplyTo: m.ReplyTo, Mentions: m.Mentions,
@@ -326,11 +326,11 @@ func (c *conn) messageStatus(frame *wire.Frame) error {
 // findMessages returns the messages whose id begins with a text and, of the asking
 // member's newest, those whose id ends with it.
 func (c *conn) findMessages(ctx context.Context, text string) ([]queue.Accepted, error) {
-	found, err := c.broker.queue.Find(ctx, c.room.id, text, statusCandidates)
+	found, err := c.room.queue.Find(ctx, text, statusCandidates)
 	if err != nil || len(text) == 2*len(wire.ID{}) {
 		return found, err
 	}
-	ids, err := c.broker.queue.SentEndingIn(ctx, c.room.id, c.actor.MemberID, text)
+	ids, err := c.room.queue.SentEndingIn(ctx, c.actor.MemberID, text)
 	if err != nil {
 		return nil, err
 	}
@@ -338,7 +338,7 @@ func (c *conn) findMessages(ctx context.Context, text string) ([]queue.Accepted,
 		if slices.ContainsFunc(found, func(a queue.Accepted) bool { return a.ID == id }) {
 			continue
 		}
-		one, err := c.broker.queue.Find(ctx, c.room.id, id.String(), 1)
+		one, err := c.room.queue.Find(ctx, id.String(), 1)
 		if err != nil {
 			return nil, err
 		}

@@ -22,8 +22,6 @@ const (
 	// receiptRetention is how long message_status still knows of a message after it
 	// could have expired.
 	receiptRetention = 24 * time.Hour
-	// meshIdle is how long a mesh stays in memory with nobody in it.
-	meshIdle = 10 * time.Minute
 	// presenceRetention is how long a session that does not come back is remembered.
 	presenceRetention = 30 * 24 * time.Hour
 )
@@ -118,41 +116,6 @@ func (b *Broker) storeSweepLoop(ctx context.Context) {
 			}
 		}
 	}
-}
-
-// forgetMeshes drops the meshes that nobody uses from memory.
-func (b *Broker) forgetMeshes(now time.Time) {
-	if !b.loading.TryLock() {
-		return // somebody is coming in: there is no hurry
-	}
-	defer b.loading.Unlock()
-	for _, r := range b.allRooms() {
-		if r.close(now) {
-			b.mu.Lock()
-			delete(b.rooms, r.id)
-			b.mu.Unlock()
-		}
-	}
-	for _, id := range b.meshes.Loaded() { // joining and invite pages load meshes too
-		if b.roomInMemory(id) == nil {
-			b.meshes.Forget(id)
-		}
-	}
-}
-
-// close marks a room that has been empty for long, so that nobody comes in.
-func (r *room) close(now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case r.Len() > 0 || len(r.guests) > 0:
-		r.empty = time.Time{}
-	case r.empty.IsZero():
-		r.empty = now
-	case now.Sub(r.empty) > meshIdle:
-		r.closed = true
-	}
-	return r.closed
 }
 
 func (b *Broker) sweepStore(ctx context.Context) error {

@@ -167,18 +167,33 @@ func (b *batches) Commit(_ context.Context, batch *journal.Batch) ([]journal.Dup
 	return nil, nil
 }
 
+// marks is a store of meshes in which nothing was sent yet.
+type marks struct{ queue.Store }
+
+func (marks) Mark(context.Context, wire.ID) (queue.Mark, error) { return queue.Mark{}, nil }
+
+func emptyMesh(t *testing.T, j *journal.Journal) (*queue.Queue, *queue.Mesh) {
+	t.Helper()
+	q := queue.New(marks{}, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
+	m, err := q.Load(t.Context(), mesh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q, m
+}
+
 // inTurn runs a journal over a store in virtual time, and returns what was committed.
 func inTurn(t *testing.T, fill func(j *journal.Journal, send func(member byte, body string, recipients int))) []journal.Batch {
 	t.Helper()
 	store := &batches{}
 	j := journal.New(store, zap.NewNop(), budget)
-	q := queue.New(nil, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
+	q, m := emptyMesh(t, j)
 	fill(j, func(member byte, body string, recipients int) {
 		var to []queue.To
 		for i := range recipients {
 			to = append(to, queue.To{Mailbox: queue.Mailbox{Mesh: mesh, Name: string(rune(i))}})
 		}
-		q.Accept(queue.Message{MeshID: mesh, SenderMember: wire.ID{member}, Priority: wire.Next, TargetSpec: "x", Ciphertext: body}, to, func(queue.Result) {})
+		m.Accept(queue.Message{SenderMember: wire.ID{member}, Priority: wire.Next, TargetSpec: "x", Ciphertext: body}, to, func(queue.Result) {})
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -257,10 +272,10 @@ func TestMessagesAreGivenBackAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &batches{failed: 100}
 		j := journal.New(store, zap.NewNop(), budget)
-		q := queue.New(nil, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
+		q, m := emptyMesh(t, j)
 		var given atomic.Int64
 		for range 300 {
-			q.Accept(queue.Message{MeshID: mesh, SenderMember: wire.ID{1}, TargetSpec: "x"}, []queue.To{{}}, func(r queue.Result) {
+			m.Accept(queue.Message{SenderMember: wire.ID{1}, TargetSpec: "x"}, []queue.To{{}}, func(r queue.Result) {
 				if errors.Is(r.Err, queue.ErrUnavailable) {
 					given.Add(1)
 				}

@@ -52,8 +52,13 @@ func (j *Journal) take() work {
 	if p.empty() { // all that those wait for is in this batch
 		w.flushed, p.flushed = p.flushed, nil
 	}
+	forgotten := p.forgotten
+	p.forgotten = nil
 	j.mu.Unlock()
 
+	for _, id := range forgotten {
+		delete(j.heads, id)
+	}
 	for _, e := range w.entries {
 		w.batch.Messages = append(w.batch.Messages, e.Freeze())
 	}

@@ -76,6 +76,7 @@ type pending struct {
 	saved     []chan struct{} // waiters for the presences saved before them
 	events    []audit.Event
 	hellos    []Hello
+	forgotten []wire.ID // meshes whose chain's end is to be read anew
 }
 
 // closing is the end of a mailbox after which an entry was accepted: it waits for that.
@@ -146,6 +147,14 @@ func (j *Journal) Remember(h Hello) {
 	j.pending.hellos = append(j.pending.hellos, h)
 	j.mu.Unlock()
 	j.signal()
+}
+
+// Forget drops what is remembered of a mesh: the end of its audit chain is read anew when
+// it is needed.
+func (j *Journal) Forget(mesh wire.ID) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.pending.forgotten = append(j.pending.forgotten, mesh)
 }
 
 // Save takes presences in their newest form.

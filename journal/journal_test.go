@@ -61,7 +61,7 @@ func event(slug string) audit.Event {
 	return audit.NewEvent(mesh, time.Now(), audit.Broker, audit.MeshCreatedDetail{Slug: slug})
 }
 
-func start(t *testing.T, gate chan struct{}) (*guarded, *journal.Journal, *queue.Queue) {
+func start(t *testing.T, gate chan struct{}) (*guarded, *journal.Journal, *queue.Mesh) {
 	t.Helper()
 	store, err := sqlite.Open(filepath.Join(t.TempDir(), "journal.db"))
 	if err != nil {
@@ -73,7 +73,8 @@ func start(t *testing.T, gate chan struct{}) (*guarded, *journal.Journal, *queue
 	g := &guarded{Store: store, gate: gate}
 	j := journal.New(g, zaptest.NewLogger(t), journal.DefaultBudget)
 	q := queue.New(g, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
-	if err := q.Start(context.Background()); err != nil {
+	m, err := q.Load(context.Background(), mesh)
+	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -87,7 +88,7 @@ func start(t *testing.T, gate chan struct{}) (*guarded, *journal.Journal, *queue
 			t.Error(err)
 		}
 	})
-	return g, j, q
+	return g, j, m
 }
 
 func flush(t *testing.T, j *journal.Journal) {
@@ -99,10 +100,10 @@ func flush(t *testing.T, j *journal.Journal) {
 	}
 }
 
-func send(q *queue.Queue) chan queue.Result {
+func send(m *queue.Mesh) chan queue.Result {
 	told := make(chan queue.Result, 1)
 	box := queue.Mailbox{Mesh: mesh, Name: "s/somebody"}
-	q.Accept(queue.Message{MeshID: mesh, Priority: wire.Next, TargetSpec: "x", Ciphertext: "Ym9keQ=="},
+	m.Accept(queue.Message{Priority: wire.Next, TargetSpec: "x", Ciphertext: "Ym9keQ=="},
 		[]queue.To{{Mailbox: box}}, func(r queue.Result) { told <- r })
 	return told
 }
@@ -223,17 +224,17 @@ func TestForkedChainIsContinued(t *testing.T) {
 func TestCloseComesAfterMessages(t *testing.T) {
 	t.Parallel()
 	gate := make(chan struct{})
-	_, j, q := start(t, gate)
+	_, j, m := start(t, gate)
 	var fates []chan queue.Result
 	for range 600 { // more than two batches
-		fates = append(fates, send(q))
+		fates = append(fates, send(m))
 	}
-	q.End(queue.Mailbox{Mesh: mesh, Name: "s/somebody"})
+	m.End(queue.Mailbox{Mesh: mesh, Name: "s/somebody"})
 	close(gate)
 	flush(t, j)
 	for _, fate := range fates {
 		r := <-fate
-		found, err := q.Find(context.Background(), mesh, r.MessageID.String(), 1)
+		found, err := m.Find(context.Background(), r.MessageID.String(), 1)
 		if err != nil || len(found) != 1 || found[0].Recipients[0].State != queue.Gone {
 			t.Fatalf("%+v, %v", found, err)
 		}

@@ -36,6 +36,7 @@ type Batch struct {
 // Hello is a hello that was accepted once and must not be again, not even by the
 // next broker.
 type Hello struct {
+	Mesh      wire.ID
 	Signature wire.Signature
 	At        time.Time // when it was accepted, to the millisecond
 }
@@ -58,8 +59,8 @@ type Store interface {
 	Ping(ctx context.Context) error
 	// AuditHead: see audit.Store.
 	AuditHead(ctx context.Context, meshID wire.ID) (audit.Head, error)
-	// Hellos returns those accepted at or after since, oldest first.
-	Hellos(ctx context.Context, since time.Time) ([]Hello, error)
+	// Hellos returns those of a mesh accepted at or after since, oldest first.
+	Hellos(ctx context.Context, mesh wire.ID, since time.Time) ([]Hello, error)
 	// ForgetHellos deletes those accepted before t.
 	ForgetHellos(ctx context.Context, t time.Time) error
 }

@@ -8,7 +8,7 @@ import (
 
 // Entry is an accepted message on its way into the store.
 type Entry struct {
-	queue *Queue
+	mesh  *Mesh
 	slots []slot // one per recipient, same index
 
 	mu       sync.Mutex
@@ -105,7 +105,7 @@ func (e *Entry) finish(id wire.ID, done []func(Result), err error) {
 	if e.history != nil {
 		e.history.finish(e.accepted.ClientID, id)
 	}
-	e.queue.open.remove(e)
+	e.mesh.open.remove(e)
 	for _, f := range done {
 		f(Result{MessageID: id, Err: err})
 	}

@@ -21,9 +21,9 @@ func TestPushCarriesTheAttestation(t *testing.T) {
 		q.Attach(here, live, false)
 		q.Attach(own, same, false)
 		commit()
-		q.Accept(queue.Message{MeshID: mesh, SenderMember: member, SenderMemberKey: wire.Key{1}, Priority: wire.Now, SenderAttestation: a},
+		q.Accept(queue.Message{SenderMember: member, SenderMemberKey: wire.Key{1}, Priority: wire.Now, SenderAttestation: a},
 			[]queue.To{{Mailbox: here}, {Mailbox: own, SameMember: true}, {Mailbox: away}}, func(queue.Result) {})
-		q.Accept(queue.Message{MeshID: mesh, SenderMember: member, Priority: wire.Now}, []queue.To{{Mailbox: here}}, func(queue.Result) {})
+		q.Accept(queue.Message{SenderMember: member, Priority: wire.Now}, []queue.To{{Mailbox: here}}, func(queue.Result) {})
 		commit()
 		q.Attach(away, late, false)
 		commit()

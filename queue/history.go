@@ -22,12 +22,10 @@ const historyIdle = 15 * time.Minute
 // each of the messages that a sender has under way would wait for it anew.
 const historyRetry = time.Second
 
-type memberRef struct{ mesh, member wire.ID }
-
-// histories holds what recent senders have sent, by client id.
+// histories holds what a mesh's recent senders have sent, by client id.
 type histories struct {
 	mu       sync.Mutex
-	byMember map[memberRef]*history
+	byMember map[wire.ID]*history
 }
 
 // history makes sure that one intent of a member becomes one message.
@@ -47,38 +45,39 @@ type sent struct {
 	entry *Entry // nil once the message is safe
 }
 
-func (hs *histories) get(ref memberRef) *history {
+func (hs *histories) get(member wire.ID) *history {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
-	h := hs.byMember[ref]
+	h := hs.byMember[member]
 	if h == nil {
 		h = &history{loading: make(chan struct{}, 1), known: make(map[string]sent)}
-		hs.byMember[ref] = h
+		hs.byMember[member] = h
 	}
 	return h
 }
 
-func (hs *histories) load(ctx context.Context, store Store, ref memberRef) error {
-	h := hs.get(ref)
+// load returns the history of a member once it has been read.
+func (hs *histories) load(ctx context.Context, m *Mesh, member wire.ID) (*history, error) {
+	h := hs.get(member)
 	if loaded, err := h.state(); loaded || err != nil {
-		return err
+		return h, err
 	}
 	select {
 	case h.loading <- struct{}{}:
 		defer func() { <-h.loading }()
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	}
 	// While this one waited, another may have read.
 	if loaded, err := h.state(); loaded || err != nil {
-		return err
+		return h, err
 	}
-	list, err := store.Sent(ctx, ref.mesh, ref.member, historySize)
+	list, err := m.queue.store.Sent(ctx, m.id, member, historySize)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err != nil {
 		h.failed = time.Now()
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	for i := len(list) - 1; i >= 0; i-- { // newest first
 		if _, ok := h.known[list[i].ClientID]; !ok {
@@ -86,7 +85,7 @@ func (hs *histories) load(ctx context.Context, store Store, ref memberRef) error
 		}
 	}
 	h.loaded = true
-	return nil
+	return h, nil
 }
 
 // state reports whether the history has been read, or has failed to be just now.
@@ -104,34 +103,34 @@ func (h *history) state() (loaded bool, err error) {
 func (hs *histories) forgetIdle(now time.Time) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
-	for ref, h := range hs.byMember {
+	for member, h := range hs.byMember {
 		h.mu.Lock()
 		idle := now.Sub(h.used) > historyIdle
 		h.mu.Unlock()
 		if idle {
-			delete(hs.byMember, ref)
+			delete(hs.byMember, member)
 		}
 	}
 }
 
 // Prepared reports whether Prepare need not be called.
-func (q *Queue) Prepared(mesh, member wire.ID) bool {
-	loaded, _ := q.senders.get(memberRef{mesh, member}).state()
+func (m *Mesh) Prepared(member wire.ID) bool {
+	loaded, _ := m.senders.get(member).state()
 	return loaded
 }
 
 // Repeated tells done the fate of the message that a member has sent under a client
 // id before, now or once it is known. It returns false when there is none.
-func (q *Queue) Repeated(mesh, member wire.ID, clientID string, done func(Result)) bool {
+func (m *Mesh) Repeated(member wire.ID, clientID string, done func(Result)) bool {
 	if clientID == "" {
 		return false
 	}
-	h := q.senders.get(memberRef{mesh, member})
+	h := m.senders.get(member)
 	h.mu.Lock()
 	earlier, ok := h.known[clientID]
 	h.mu.Unlock()
 	if ok {
-		q.stats.repeated.Add(1)
+		m.queue.stats.repeated.Add(1)
 		earlier.tell(done)
 	}
 	return ok
@@ -139,12 +138,11 @@ func (q *Queue) Repeated(mesh, member wire.ID, clientID string, done func(Result
 
 // SentAs returns the id of the message that a member has sent under a client id, if
 // that is one of its newest. It returns false as well when the store can't be read.
-func (q *Queue) SentAs(ctx context.Context, mesh, member wire.ID, clientID string) (wire.ID, bool) {
-	ref := memberRef{mesh, member}
-	if q.senders.load(ctx, q.store, ref) != nil {
+func (m *Mesh) SentAs(ctx context.Context, member wire.ID, clientID string) (wire.ID, bool) {
+	h, err := m.senders.load(ctx, m, member)
+	if err != nil {
 		return wire.ID{}, false
 	}
-	h := q.senders.get(ref)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s, ok := h.known[clientID]
@@ -153,12 +151,11 @@ func (q *Queue) SentAs(ctx context.Context, mesh, member wire.ID, clientID strin
 
 // SentEndingIn returns the ids that end in a text among the newest messages that a member
 // has sent under client ids.
-func (q *Queue) SentEndingIn(ctx context.Context, mesh, member wire.ID, end string) ([]wire.ID, error) {
-	ref := memberRef{mesh, member}
-	if err := q.senders.load(ctx, q.store, ref); err != nil {
+func (m *Mesh) SentEndingIn(ctx context.Context, member wire.ID, end string) ([]wire.ID, error) {
+	h, err := m.senders.load(ctx, m, member)
+	if err != nil {
 		return nil, err
 	}
-	h := q.senders.get(ref)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var found []wire.ID
@@ -228,7 +225,7 @@ func (h *history) remember(clientID string, s sent) {
 	h.next = (h.next + 1) % historySize
 }
 
-// openEntries are the messages whose fate is not known yet.
+// openEntries are a mesh's messages whose fate is not known yet.
 type openEntries struct {
 	mu   sync.Mutex
 	byID map[wire.ID]*Entry
@@ -244,4 +241,22 @@ func (o *openEntries) remove(e *Entry) {
 	o.mu.Lock()
 	delete(o.byID, e.accepted.ID)
 	o.mu.Unlock()
+}
+
+func (o *openEntries) len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.byID)
+}
+
+// stats returns how many there are, and when the oldest was accepted; zero for none.
+func (o *openEntries) stats() (n int, oldest time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id := range o.byID {
+		if at := id.Time(); oldest.IsZero() || at.Before(oldest) {
+			oldest = at
+		}
+	}
+	return len(o.byID), oldest
 }

@@ -19,11 +19,11 @@ func TestHistoryIsNotAskedForAgainAtOnce(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, q fixture) {
 		frozen := &frozenSent{Store: q.store, frozen: true}
-		other := queue.New(frozen, journal.New(q.store, zap.NewNop(), journal.DefaultBudget), func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
+		_, other := open(t, frozen, journal.New(q.store, zap.NewNop(), journal.DefaultBudget), queue.Settings{DeliveryLease: time.Minute})
 		prepare := func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			defer cancel()
-			return other.Prepare(ctx, wire.ID{1}, wire.ID{2})
+			return other.Prepare(ctx, wire.ID{2})
 		}
 		begin := time.Now()
 		for range 50 {

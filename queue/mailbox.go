@@ -311,7 +311,7 @@ func (b *mailbox) acknowledge(out Outlet, id wire.ID, clientID string) bool {
 	}
 	b.mu.Unlock()
 
-	s := Settlement{Seq: f.seq, State: Delivered, At: now}
+	s := Settlement{Mesh: b.addr.Mesh, Seq: f.seq, State: Delivered, At: now}
 	if entry == nil || entry.acknowledged(f.index, s) {
 		b.queue.journal.Settle(Settling{s, b})
 	} else {

@@ -23,13 +23,18 @@ type memStore struct {
 	messages []*queue.Accepted
 	bySender map[string]wire.ID // mesh, member and client id → message
 	boxes    map[queue.Mailbox][]*record
-	bySeq    map[int64]*record
+	bySeq    map[delivery]*record
 	chains   map[wire.ID][]audit.Entry
 
 	counted int // calls of Burden
 
 	latency func() time.Duration
 	fault   func() fault
+}
+
+type delivery struct {
+	mesh wire.ID
+	seq  int64
 }
 
 type record struct {
@@ -54,7 +59,7 @@ func always(f fault) func() fault { return func() fault { return f } }
 func newMemStore() *memStore {
 	return &memStore{
 		bySender: make(map[string]wire.ID), boxes: make(map[queue.Mailbox][]*record),
-		bySeq: make(map[int64]*record), chains: make(map[wire.ID][]audit.Entry),
+		bySeq: make(map[delivery]*record), chains: make(map[wire.ID][]audit.Entry),
 		latency: quick, fault: always(none),
 	}
 }
@@ -99,7 +104,7 @@ func (s *memStore) Commit(_ context.Context, b *journal.Batch) ([]journal.Duplic
 		s.insert(m)
 	}
 	for _, settled := range b.Settled {
-		if r := s.bySeq[settled.Seq]; r != nil && r.State == queue.Pending {
+		if r := s.bySeq[delivery{settled.Mesh, settled.Seq}]; r != nil && r.State == queue.Pending {
 			r.State, r.SettledAt = settled.State, settled.At
 		}
 	}
@@ -170,7 +175,7 @@ func (s *memStore) insert(m *queue.Accepted) {
 	s.bySender[m.MeshID.String()+m.SenderMember.String()+m.ClientID] = m.ID
 	for i := range kept.Recipients {
 		r := &record{&kept.Recipients[i], &kept}
-		s.bySeq[r.Seq] = r
+		s.bySeq[delivery{m.MeshID, r.Seq}] = r
 		s.boxes[r.Mailbox] = append(s.boxes[r.Mailbox], r)
 	}
 }
@@ -222,23 +227,20 @@ func (s *memStore) Sent(_ context.Context, mesh, member wire.ID, limit int) ([]q
 	return list, nil
 }
 
-func (s *memStore) LastSeq(context.Context) (int64, error) {
+func (s *memStore) Mark(_ context.Context, mesh wire.ID) (queue.Mark, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var last int64
-	for seq := range s.bySeq {
-		last = max(last, seq)
+	var mark queue.Mark
+	for _, m := range s.messages {
+		if m.MeshID != mesh {
+			continue
+		}
+		mark.Message = m.ID
+		for _, r := range m.Recipients {
+			mark.Seq = max(mark.Seq, r.Seq)
+		}
 	}
-	return last, nil
-}
-
-func (s *memStore) LastMessage(context.Context) (wire.ID, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.messages) == 0 {
-		return wire.ID{}, nil
-	}
-	return s.messages[len(s.messages)-1].ID, nil
+	return mark, nil
 }
 
 // pendingIn counts a mailbox's pending deliveries.
@@ -269,6 +271,8 @@ func (s *memStore) AuditHead(_ context.Context, mesh wire.ID) (audit.Head, error
 	return audit.Head{Seq: last.Seq, Hash: last.Hash}, nil
 }
 
-func (s *memStore) Hellos(context.Context, time.Time) ([]journal.Hello, error) { return nil, nil }
+func (s *memStore) Hellos(context.Context, wire.ID, time.Time) ([]journal.Hello, error) {
+	return nil, nil
+}
 
 func (s *memStore) ForgetHellos(context.Context, time.Time) error { return nil }

@@ -19,12 +19,9 @@ func TestOrderOfWhatIsBeingCommitted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store, j := newMemStore(), &handJournal{}
-		q := queue.New(store, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Hour} })
-		if err := q.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		q, m := open(t, store, j, queue.Settings{DeliveryLease: time.Hour})
 		defer q.Stop()
-		f, in := fixture{q, store}, inbox{}
+		f, in := fixture{q, m, store}, inbox{}
 		q.Attach(box, &in, false)
 		pause(time.Second)
 		f.sendBody("large", wire.Next, strings.Repeat("A", 1<<20), box) // fills the window

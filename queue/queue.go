@@ -5,7 +5,6 @@ import (
 	"errors"
 	"hash/maphash"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/claudemesh/claudemesh/wire"
@@ -44,8 +43,6 @@ type Queue struct {
 	store    Store
 	journal  Journal
 	settings func() Settings
-	ids      wire.IDSource
-	seq      atomic.Int64
 	stats    counters
 
 	ctx     context.Context // ends when the queue stops
@@ -54,11 +51,9 @@ type Queue struct {
 	stopped bool
 	drains  sync.WaitGroup
 
-	seed    maphash.Seed
-	shards  [64]shard
-	open    openEntries
-	senders histories
-	usages  usages
+	seed   maphash.Seed
+	shards [64]shard
+	meshes meshes
 }
 
 type shard struct {
@@ -66,35 +61,15 @@ type shard struct {
 	boxes map[Mailbox]*mailbox
 }
 
-// New makes a queue. Start must be called before anything else.
+// New makes a queue without meshes: see Load.
 func New(store Store, journal Journal, settings func() Settings) *Queue {
 	q := &Queue{store: store, journal: journal, settings: settings, seed: maphash.MakeSeed()}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	for i := range q.shards {
 		q.shards[i].boxes = make(map[Mailbox]*mailbox)
 	}
-	q.open.byID = make(map[wire.ID]*Entry)
-	q.senders.byMember = make(map[memberRef]*history)
-	q.usages.byMesh = make(map[wire.ID]*usage)
+	q.meshes.byID = make(map[wire.ID]*Mesh)
 	return q
-}
-
-// Start continues where the store ends: ids and the order of deliveries never go
-// back, even if the clock has.
-func (q *Queue) Start(ctx context.Context) error {
-	seq, err := q.store.LastSeq(ctx)
-	if err != nil {
-		return err
-	}
-	last, err := q.store.LastMessage(ctx)
-	if err != nil {
-		return err
-	}
-	q.seq.Store(max(seq, q.seq.Load()))
-	if !last.IsZero() {
-		q.ids.New(last.Time().Add(time.Millisecond))
-	}
-	return nil
 }
 
 // Stop ends all drains and waits for them. What was accepted stays accepted: the
@@ -137,77 +112,6 @@ var (
 	ErrFull        = errors.New("too much is waiting for the storage")
 	ErrMeshFull    = errors.New("as much waits in the mesh as may")
 )
-
-// Prepare must be called, without locks, before the first Accept of a member
-// with a client id; it reads the member's earlier client ids once. It returns
-// ErrUnavailable when the store can't be read.
-func (q *Queue) Prepare(ctx context.Context, mesh, member wire.ID) error {
-	return q.senders.load(ctx, q.store, memberRef{mesh, member})
-}
-
-// Accept takes a message for its recipients, which must not repeat a mailbox. It
-// sets ID and CreatedAt. done is called exactly once, from any goroutine, maybe
-// before Accept returns: with no error when the message is safe, with the same id
-// as before when the member has sent the same ClientID already, with
-// ErrUnavailable or ErrMeshFull when the message was not accepted and may be sent
-// again. Whether the journal has room is for the caller to see to.
-func (q *Queue) Accept(m Message, to []To, done func(Result)) {
-	now := time.Now()
-	m.ID, m.CreatedAt = q.ids.New(now), now.UTC().Truncate(time.Millisecond)
-	e := q.entry(&m, to, done)
-	q.open.add(e)
-	if e.unacked > 0 { // else nothing waits
-		if err := q.take(&e.accepted); err != nil {
-			q.open.remove(e)
-			if !q.Repeated(m.MeshID, m.SenderMember, m.ClientID, done) {
-				done(Result{Err: err})
-			}
-			return
-		}
-	}
-	if m.ClientID != "" {
-		h := q.senders.get(memberRef{m.MeshID, m.SenderMember})
-		if repeated := h.begin(e, done); repeated {
-			q.open.remove(e)
-			q.stats.repeated.Add(1)
-			return
-		}
-		e.history = h
-	}
-	q.stats.accepted.Add(1)
-	alone := e.unacked == 0
-	q.offerAll(e)
-	if alone {
-		e.alone()
-	}
-	q.journal.Accept(e)
-}
-
-// entry makes the entry of a message. Those who can't open it are its last
-// recipients, and have no slot.
-func (q *Queue) entry(m *Message, to []To, done func(Result)) *Entry {
-	e := &Entry{queue: q, done: []func(Result){done}}
-	e.accepted = Accepted{Message: *m, Recipients: make([]Recipient, 0, len(to))}
-	for _, unopened := range [...]bool{false, true} {
-		for i := range to {
-			t := &to[i]
-			if t.Unopened != unopened {
-				continue
-			}
-			r := Recipient{Seq: q.seq.Add(1), Mailbox: t.Mailbox, Key: t.Key, Name: t.Name, SameMember: t.SameMember}
-			if unopened {
-				r.Mailbox.Name = unopenedPrefix + r.Mailbox.Name
-				r.State, r.SettledAt = Gone, m.CreatedAt
-			}
-			e.accepted.Recipients = append(e.accepted.Recipients, r)
-		}
-		if !unopened {
-			e.unacked = len(e.accepted.Recipients)
-			e.slots = make([]slot, e.unacked)
-		}
-	}
-	return e
-}
 
 // offerAll puts the entry before every recipient. The frame is encoded at most
 // twice however many recipients there are.
@@ -261,12 +165,6 @@ func (q *Queue) Acknowledge(addr Mailbox, out Outlet, id wire.ID, clientID strin
 	return true
 }
 
-// End says that a mailbox's recipient is gone for good: what waits there is
-// given up.
-func (q *Queue) End(addr Mailbox) {
-	q.journal.Close(Closing{addr, time.Now(), q.seq.Load()})
-}
-
 // ExpireLeases pushes again what has not been acknowledged in time. It is to be
 // called every second or so.
 func (q *Queue) ExpireLeases() {
@@ -283,8 +181,9 @@ func (q *Queue) ExpireLeases() {
 			b.expireLeases(now)
 		}
 	}
-	q.senders.forgetIdle(now)
-	q.usages.forgetIdle(now)
+	for _, m := range q.meshes.list() {
+		m.senders.forgetIdle(now)
+	}
 }
 
 // box returns the mailbox of an address, making it if need be.

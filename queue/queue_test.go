@@ -73,7 +73,19 @@ const meshBytes = 1 << 20
 // fixture is a queue over a store in memory, in a bubble of virtual time.
 type fixture struct {
 	*queue.Queue
+	*queue.Mesh
 	store *memStore
+}
+
+// open makes a queue over a store, and loads the mesh.
+func open(t testing.TB, store queue.Store, j queue.Journal, settings queue.Settings) (*queue.Queue, *queue.Mesh) {
+	t.Helper()
+	q := queue.New(store, j, func() queue.Settings { return settings })
+	m, err := q.Load(context.Background(), mesh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q, m
 }
 
 // inBubble runs f with a fresh queue; everything has stopped when it returns.
@@ -83,13 +95,10 @@ func inBubble(t *testing.T, f func(t *testing.T, q fixture)) {
 		store := newMemStore()
 		ctx, cancel := context.WithCancel(context.Background())
 		j := journal.New(store, zap.NewNop(), journal.DefaultBudget)
-		q := queue.New(store, j, func() queue.Settings { return queue.Settings{DeliveryLease: 30 * time.Second, MeshBytes: meshBytes} })
-		if err := q.Start(ctx); err != nil {
-			t.Fatal(err)
-		}
+		q, m := open(t, store, j, queue.Settings{DeliveryLease: 30 * time.Second, MeshBytes: meshBytes})
 		done := make(chan struct{})
 		go func() { j.Run(ctx); close(done) }()
-		f(t, fixture{q, store})
+		f(t, fixture{q, m, store})
 		cancel()
 		q.Stop()
 		<-done
@@ -124,14 +133,14 @@ func (f fixture) sendBody(clientID string, priority wire.Priority, body string, 
 	for _, b := range boxes {
 		to = append(to, queue.To{Mailbox: b, Name: b.Name})
 	}
-	if err := f.Prepare(context.Background(), mesh, member); err != nil {
+	if err := f.Prepare(context.Background(), member); err != nil {
 		told := &fate{}
 		told.tell(queue.Result{Err: err})
 		return told
 	}
 	told := &fate{}
 	f.Accept(queue.Message{
-		MeshID: mesh, SenderMember: member, ClientID: clientID, Priority: priority, Ciphertext: body, TargetSpec: "@x",
+		SenderMember: member, ClientID: clientID, Priority: priority, Ciphertext: body, TargetSpec: "@x",
 	}, to, told.tell)
 	return told
 }
@@ -201,7 +210,7 @@ func TestAcknowledgedBeforeCommitIsStoredAsDelivered(t *testing.T) {
 				t.Fatalf("stored as %s", m.Recipients[0].State)
 			}
 		}
-		found, err := q.Find(context.Background(), mesh, in.id(t, 0).String(), 2)
+		found, err := q.Find(context.Background(), in.id(t, 0).String(), 2)
 		if err != nil || len(found) != 1 || found[0].Recipients[0].State != queue.Delivered {
 			t.Fatalf("found %+v, %v", found, err)
 		}
@@ -390,12 +399,13 @@ func TestLeaseDoubles(t *testing.T) {
 func TestLongLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore()
-		q, in := queue.New(store, &handJournal{}, func() queue.Settings { return queue.Settings{DeliveryLease: 3 * time.Hour} }), inbox{}
+		var in inbox
+		q, m := open(t, store, &handJournal{}, queue.Settings{DeliveryLease: 3 * time.Hour})
 		defer q.Stop()
 		store.insert(&queue.Accepted{Message: queue.Message{ID: wire.ID{9}, MeshID: mesh, ClientID: "m"}, Recipients: []queue.Recipient{{Seq: 1, Mailbox: box}}})
 		q.Attach(box, &in, false)
 		commit()
-		if times := (fixture{q, store}).expireUntil(&in, 10*time.Hour); len(times) != 3 {
+		if times := (fixture{q, m, store}).expireUntil(&in, 10*time.Hour); len(times) != 3 {
 			t.Fatalf("pushed again after %v s, want every three hours", times)
 		}
 	})
@@ -474,11 +484,8 @@ func TestLateMessageIsNotPassedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &pageStore{memStore: newMemStore(), read: make(chan struct{}), let: make(chan struct{})}
 		j := &handJournal{}
-		q := queue.New(store, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Hour} })
-		if err := q.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		f := fixture{q, store.memStore}
+		q, m := open(t, store, j, queue.Settings{DeliveryLease: time.Hour})
+		f := fixture{q, m, store.memStore}
 		f.send("one", wire.Now, box)
 		f.send("two", wire.Now, box)
 		j.store(t, store.memStore, 1)
@@ -543,12 +550,9 @@ func TestRepeatedSendAfterRestart(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		j := journal.New(store, zap.NewNop(), journal.DefaultBudget)
-		q := queue.New(store, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
-		if err := q.Start(ctx); err != nil {
-			t.Fatal(err)
-		}
+		q, m := open(t, store, j, queue.Settings{DeliveryLease: time.Minute})
 		go j.Run(ctx)
-		r := fixture{q, store}.send("m", wire.Next, box)
+		r := fixture{q, m, store}.send("m", wire.Next, box)
 		if r.err() != nil || r.id() != id {
 			t.Fatalf("sent again after a restart: %v, want %s", r.err(), id)
 		}
@@ -620,7 +624,7 @@ func TestEndedMailboxGivesUp(t *testing.T) {
 		r := q.send("m", wire.Next, box)
 		q.End(box)
 		commit()
-		found, err := q.Find(context.Background(), mesh, r.id().String()[:8], 2)
+		found, err := q.Find(context.Background(), r.id().String()[:8], 2)
 		if err != nil || len(found) != 1 || found[0].Recipients[0].State != queue.Gone {
 			t.Fatalf("found %+v, %v", found, err)
 		}
@@ -632,10 +636,7 @@ func BenchmarkAcceptLive(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	j := journal.New(store, zap.NewNop(), journal.DefaultBudget)
-	q := queue.New(store, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Minute} })
-	if err := q.Start(ctx); err != nil {
-		b.Fatal(err)
-	}
+	q, m := open(b, store, j, queue.Settings{DeliveryLease: time.Minute})
 	go j.Run(ctx)
 	defer q.Stop()
 	acks := make(chan wire.ID, 1)
@@ -651,7 +652,7 @@ func BenchmarkAcceptLive(b *testing.B) {
 		for q.Stats().Open > 1000 {
 			runtime.Gosched() // the journal is the bottleneck: let it catch up
 		}
-		q.Accept(queue.Message{MeshID: mesh, SenderMember: member, Priority: wire.Now, Ciphertext: body, TargetSpec: "@x",
+		m.Accept(queue.Message{SenderMember: member, Priority: wire.Now, Ciphertext: body, TargetSpec: "@x",
 			SenderAttestation: attestation}, to, func(queue.Result) {})
 		q.Acknowledge(box, out, <-acks, "")
 	}

@@ -21,12 +21,9 @@ func TestRepetitionOfWhatWasStoredLate(t *testing.T) {
 	for _, urgentOnly := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			store, j := newMemStore(), &handJournal{}
-			q := queue.New(store, j, func() queue.Settings { return queue.Settings{DeliveryLease: time.Hour} })
-			if err := q.Start(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			q, m := open(t, store, j, queue.Settings{DeliveryLease: time.Hour})
 			defer q.Stop()
-			f, in := fixture{q, store}, inbox{}
+			f, in := fixture{q, m, store}, inbox{}
 			q.Attach(box, &in, false)
 			pause(time.Second)
 			large := strings.Repeat("A", 1<<20) // the window is full of one

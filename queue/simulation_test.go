@@ -53,6 +53,7 @@ type world struct {
 	mesh  wire.ID
 
 	queue   *queue.Queue
+	inMesh  *queue.Mesh
 	journal *journal.Journal
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -133,11 +134,8 @@ func newWorld(t *testing.T, seed uint64) *world {
 func (w *world) start() {
 	ctx, stop := context.WithCancel(context.Background())
 	w.journal = journal.New(w.store, zap.NewNop(), journal.DefaultBudget)
-	w.queue = queue.New(w.store, w.journal, func() queue.Settings { return queue.Settings{DeliveryLease: 30 * time.Second} })
+	w.queue, w.inMesh = open(w.t, w.store, w.journal, queue.Settings{DeliveryLease: 30 * time.Second})
 	w.stop = stop
-	if err := w.queue.Start(ctx); err != nil {
-		w.t.Fatal(err)
-	}
 	j := w.journal
 	w.running.Go(func() { j.Run(ctx) })
 }
@@ -313,7 +311,7 @@ func (s *sender) resend() {
 
 func (s *sender) try(m *intent) {
 	w := s.world
-	if err := w.queue.Prepare(context.Background(), w.mesh, s.member); err != nil {
+	if err := w.inMesh.Prepare(context.Background(), s.member); err != nil {
 		w.mu.Lock()
 		w.refused[m.clientID] = true
 		w.mu.Unlock()
@@ -324,8 +322,8 @@ func (s *sender) try(m *intent) {
 		to[i] = queue.To{Mailbox: r.box, Name: r.box.Name}
 	}
 	life := w.life
-	w.queue.Accept(queue.Message{
-		MeshID: w.mesh, SenderMember: s.member, Priority: m.priority, ClientID: m.clientID, TargetSpec: "*",
+	w.inMesh.Accept(queue.Message{
+		SenderMember: s.member, Priority: m.priority, ClientID: m.clientID, TargetSpec: "*",
 		SenderAttestation: s.attestation(), Nonce: "bm9uY2U=", Ciphertext: "Y2lwaGVydGV4dA==",
 	}, to, func(result queue.Result) {
 		w.mu.Lock()

@@ -9,12 +9,12 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Find returns up to limit messages of a mesh whose id begins with prefix, as
+// Find returns up to limit messages of the mesh whose id begins with prefix, as
 // they stand now: what is acknowledged counts as delivered even before the store
 // knows.
-func (q *Queue) Find(ctx context.Context, mesh wire.ID, prefix string, limit int) ([]Accepted, error) {
-	found := q.open.find(mesh, prefix)
-	stored, err := q.store.Find(ctx, mesh, prefix, limit)
+func (m *Mesh) Find(ctx context.Context, prefix string, limit int) ([]Accepted, error) {
+	found := m.open.find(prefix)
+	stored, err := m.queue.store.Find(ctx, m.id, prefix, limit)
 	if err != nil && len(found) == 0 {
 		return nil, err
 	}
@@ -26,7 +26,7 @@ func (q *Queue) Find(ctx context.Context, mesh wire.ID, prefix string, limit int
 	found = found[:min(len(found), limit)]
 	for i := range found {
 		for j := range found[i].Recipients {
-			q.overlay(&found[i].Recipients[j])
+			m.queue.overlay(&found[i].Recipients[j])
 		}
 	}
 	return found, nil
@@ -65,11 +65,11 @@ func (q *Queue) Attached(addr Mailbox) bool {
 	return b.out != nil
 }
 
-func (o *openEntries) find(mesh wire.ID, prefix string) []Accepted {
+func (o *openEntries) find(prefix string) []Accepted {
 	o.mu.Lock()
 	var entries []*Entry
 	for id, e := range o.byID {
-		if e.accepted.MeshID == mesh && strings.HasPrefix(id.String(), prefix) {
+		if strings.HasPrefix(id.String(), prefix) {
 			entries = append(entries, e)
 		}
 	}
@@ -109,13 +109,12 @@ func (q *Queue) Stats() Stats {
 		s.Mailboxes += len(q.shards[i].boxes)
 		q.shards[i].mu.Unlock()
 	}
-	q.open.mu.Lock()
-	s.Open = len(q.open.byID)
-	for id := range q.open.byID {
-		if at := id.Time(); s.Oldest.IsZero() || at.Before(s.Oldest) {
-			s.Oldest = at
+	for _, m := range q.meshes.list() {
+		n, oldest := m.open.stats()
+		s.Open += n
+		if s.Oldest.IsZero() || !oldest.IsZero() && oldest.Before(s.Oldest) {
+			s.Oldest = oldest
 		}
 	}
-	q.open.mu.Unlock()
 	return s
 }

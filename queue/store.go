@@ -71,7 +71,7 @@ func (s State) String() string {
 
 // Recipient is one delivery's part of a message.
 type Recipient struct {
-	// Seq orders all deliveries of a broker; within a mailbox it is the order in
+	// Seq orders all deliveries of a mesh, from 1; within a mailbox it is the order in
 	// which messages were accepted, whatever the clocks said.
 	Seq        int64
 	Mailbox    Mailbox
@@ -98,6 +98,7 @@ type Accepted struct {
 
 // Settlement says that a delivery has left Pending.
 type Settlement struct {
+	Mesh  wire.ID
 	Seq   int64
 	State State
 	At    time.Time
@@ -131,15 +132,19 @@ type Store interface {
 	// Burden returns what a mesh's messages with pending deliveries take. It may take
 	// long.
 	Burden(ctx context.Context, mesh wire.ID) (Burden, error)
-	// LastSeq returns the highest Seq ever stored, 0 for none.
-	LastSeq(ctx context.Context) (int64, error)
-	// LastMessage returns the newest id ever stored of a message, zero for none.
-	LastMessage(ctx context.Context) (wire.ID, error)
+	// Mark returns how far a mesh has come.
+	Mark(ctx context.Context, mesh wire.ID) (Mark, error)
 	// Sweep settles pending deliveries of messages created before expire as
 	// Expired at now, removes the bodies that nobody waits for then, and deletes
 	// messages created before forget with no pending delivery; at most limit of each.
 	// It returns how many rows it touched: 0 means that there is nothing left to do.
 	Sweep(ctx context.Context, expire, forget, now time.Time, limit int) (int, error)
+}
+
+// Mark is how far a mesh has come. Deliveries and messages that were deleted since count.
+type Mark struct {
+	Seq     int64   // the highest ever stored, 0 for none
+	Message wire.ID // the newest id ever stored, zero for none
 }
 
 // Burden is what waits in a mesh.

@@ -25,14 +25,13 @@ type disk struct {
 	messages map[wire.ID]*queue.Accepted
 	order    []wire.ID             // of messages, as they were stored
 	byClient map[clientKey]wire.ID // → message
-	bySeq    map[int64]*delivery
+	bySeq    map[place]*delivery
 	boxes    map[queue.Mailbox][]*delivery
 	records  map[recordKey]presence.Record
 	chains   map[wire.ID][]audit.Entry
-	hellos   map[wire.Signature]time.Time
-	lastSeq  int64
+	hellos   map[wire.ID]map[wire.Signature]time.Time // by mesh
+	marks    map[wire.ID]queue.Mark
 	commits  int
-	newest   wire.ID // no message's id is newer
 }
 
 type clientKey struct {
@@ -45,6 +44,12 @@ type recordKey struct {
 	id   presence.Identity
 }
 
+// place is where a delivery is in the order of its mesh's.
+type place struct {
+	mesh wire.ID
+	seq  int64
+}
+
 type delivery struct {
 	*queue.Recipient
 	message *queue.Accepted
@@ -54,9 +59,9 @@ func newDisk() *disk {
 	return &disk{
 		meshes: make(map[wire.ID]mesh.Mesh), members: make(map[wire.ID][]mesh.Member),
 		messages: make(map[wire.ID]*queue.Accepted), byClient: make(map[clientKey]wire.ID),
-		bySeq: make(map[int64]*delivery), boxes: make(map[queue.Mailbox][]*delivery),
+		bySeq: make(map[place]*delivery), boxes: make(map[queue.Mailbox][]*delivery),
 		records: make(map[recordKey]presence.Record), chains: make(map[wire.ID][]audit.Entry),
-		hellos: make(map[wire.Signature]time.Time),
+		hellos: make(map[wire.ID]map[wire.Signature]time.Time), marks: make(map[wire.ID]queue.Mark),
 	}
 }
 
@@ -109,8 +114,11 @@ func (d *disk) commit(b *journal.Batch) ([]journal.Duplicate, error) {
 		}
 	}
 	for _, h := range b.Hellos {
-		if _, ok := d.hellos[h.Signature]; !ok {
-			d.hellos[h.Signature] = h.At
+		if d.hellos[h.Mesh] == nil {
+			d.hellos[h.Mesh] = make(map[wire.Signature]time.Time)
+		}
+		if _, ok := d.hellos[h.Mesh][h.Signature]; !ok {
+			d.hellos[h.Mesh][h.Signature] = h.At
 		}
 	}
 	return duplicates, nil
@@ -133,23 +141,25 @@ func (d *disk) insert(m *queue.Accepted) {
 	kept.Recipients = append([]queue.Recipient(nil), m.Recipients...)
 	d.messages[m.ID] = &kept
 	d.order = append(d.order, m.ID)
-	if slices.Compare(m.ID[:], d.newest[:]) > 0 {
-		d.newest = m.ID
+	mark := d.marks[m.MeshID]
+	if slices.Compare(m.ID[:], mark.Message[:]) > 0 {
+		mark.Message = m.ID
 	}
 	if m.ClientID != "" {
 		d.byClient[clientKey{m.MeshID, m.SenderMember, m.ClientID}] = m.ID
 	}
 	for i := range kept.Recipients {
 		r := &delivery{&kept.Recipients[i], &kept}
-		d.bySeq[r.Seq] = r
+		d.bySeq[place{m.MeshID, r.Seq}] = r
 		d.boxes[r.Mailbox] = append(d.boxes[r.Mailbox], r)
-		d.lastSeq = max(d.lastSeq, r.Seq)
+		mark.Seq = max(mark.Seq, r.Seq)
 	}
+	d.marks[m.MeshID] = mark
 }
 
 func (d *disk) settle(b *journal.Batch) {
 	for _, s := range b.Settled {
-		if r := d.bySeq[s.Seq]; r != nil && r.State == queue.Pending {
+		if r := d.bySeq[place{s.Mesh, s.Seq}]; r != nil && r.State == queue.Pending {
 			r.State, r.SettledAt = s.State, s.At
 		}
 	}
@@ -261,12 +271,17 @@ func (d *disk) shift(by time.Duration) {
 		}
 		d.records[key] = r
 	}
-	for sig, at := range d.hellos {
-		d.hellos[sig] = at.Add(-by)
+	for _, hellos := range d.hellos {
+		for sig, at := range hellos {
+			hellos[sig] = at.Add(-by)
+		}
 	}
-	if by < 0 && !d.newest.IsZero() {
-		var ids wire.IDSource
-		d.newest = ids.New(d.newest.Time().Add(-by))
+	for id, mark := range d.marks {
+		if by < 0 && !mark.Message.IsZero() {
+			var ids wire.IDSource
+			mark.Message = ids.New(mark.Message.Time().Add(-by))
+			d.marks[id] = mark
+		}
 	}
 }
 

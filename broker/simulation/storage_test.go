@@ -287,14 +287,9 @@ func (s *session) Depth(ctx context.Context) (queue.Depth, error) {
 	return read(ctx, s, "depth", func(d *disk) queue.Depth { return d.depth() })
 }
 
-// LastSeq implements queue.Store.
-func (s *session) LastSeq(ctx context.Context) (int64, error) {
-	return read(ctx, s, "last seq", func(d *disk) int64 { return d.lastSeq })
-}
-
-// LastMessage implements queue.Store.
-func (s *session) LastMessage(ctx context.Context) (wire.ID, error) {
-	return read(ctx, s, "last message", func(d *disk) wire.ID { return d.newest })
+// Mark implements queue.Store.
+func (s *session) Mark(ctx context.Context, id wire.ID) (queue.Mark, error) {
+	return read(ctx, s, "mark", func(d *disk) queue.Mark { return d.marks[id] })
 }
 
 // Sweep implements queue.Store.
@@ -324,11 +319,11 @@ func (s *session) AuditEntries(ctx context.Context, id wire.ID, after int64, lim
 }
 
 // Hellos implements journal.Store.
-func (s *session) Hellos(ctx context.Context, since time.Time) ([]journal.Hello, error) {
+func (s *session) Hellos(ctx context.Context, id wire.ID, since time.Time) ([]journal.Hello, error) {
 	return read(ctx, s, "hellos", func(d *disk) (list []journal.Hello) {
-		for sig, at := range d.hellos {
+		for sig, at := range d.hellos[id] {
 			if !at.Before(since) {
-				list = append(list, journal.Hello{Signature: sig, At: at})
+				list = append(list, journal.Hello{Mesh: id, Signature: sig, At: at})
 			}
 		}
 		return list
@@ -338,9 +333,11 @@ func (s *session) Hellos(ctx context.Context, since time.Time) ([]journal.Hello,
 // ForgetHellos implements journal.Store.
 func (s *session) ForgetHellos(ctx context.Context, t time.Time) error {
 	_, err := read(ctx, s, "forget hellos", func(d *disk) bool {
-		for sig, at := range d.hellos {
-			if at.Before(t) {
-				delete(d.hellos, sig)
+		for _, hellos := range d.hellos {
+			for sig, at := range hellos {
+				if at.Before(t) {
+					delete(hellos, sig)
+				}
 			}
 		}
 		return true

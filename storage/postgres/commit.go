@@ -32,7 +32,10 @@ const (
 			same_member, state)
 		SELECT unnest($1::bigint[]), unnest($2::uuid[]), unnest($3::uuid[]), unnest($4::uuid[]), unnest($5::text[]),
 			unnest($6::boolean[]), unnest($7::bytea[]), unnest($8::text[]), unnest($9::boolean[]), 0`
-	raiseMarks = `UPDATE claudemesh.marks SET last_seq = greatest(last_seq, $1), last_message = greatest(last_message, $2) WHERE id = 1`
+	raiseMarks = `INSERT INTO claudemesh.mesh_marks AS k (mesh_id, last_seq, last_message)
+		SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::uuid[])
+		ON CONFLICT (mesh_id) DO UPDATE SET last_seq = greatest(k.last_seq, excluded.last_seq),
+			last_message = greatest(k.last_message, excluded.last_message)`
 
 	// Rows to change are looked up one by one in a LATERAL subquery that can't be
 	// made a join, and changed by their ctid: so the plan is the same for tables of
@@ -46,10 +49,11 @@ const (
 			WHERE b.mesh_id = g.mesh_id AND b.message_id = g.message_id LIMIT 1) body
 		WHERE NOT EXISTS (SELECT FROM claudemesh.deliveries d
 			WHERE d.mesh_id = g.mesh_id AND d.message_id = g.message_id AND d.state < 1
-				AND d.seq NOT IN (SELECT seq FROM gone) OFFSET 0)))`
+				AND (d.mesh_id, d.seq) NOT IN (SELECT mesh_id, seq FROM gone) OFFSET 0)))`
 	settle = `WITH change AS (
-			SELECT d.ctid, s.state, s.at FROM unnest($1::bigint[], $2::smallint[], $3::bigint[]) AS s (seq, state, at)
-			CROSS JOIN LATERAL (SELECT d.ctid FROM claudemesh.deliveries d WHERE d.seq = s.seq AND d.state < 1 LIMIT 1) d),
+			SELECT d.ctid, s.state, s.at FROM unnest($1::uuid[], $2::bigint[], $3::smallint[], $4::bigint[]) AS s (mesh_id, seq, state, at)
+			CROSS JOIN LATERAL (SELECT d.ctid FROM claudemesh.deliveries d
+				WHERE d.mesh_id = s.mesh_id AND d.seq = s.seq AND d.state < 1 LIMIT 1) d),
 		gone AS (
 			UPDATE claudemesh.deliveries d SET state = change.state, settled_at = change.at FROM change
 			WHERE d.ctid = change.ctid RETURNING d.seq, d.mesh_id, d.message_id)` + dropBodies
@@ -133,6 +137,7 @@ func (s *Store) commit(ctx context.Context, b *journal.Batch, indexes []int) err
 	queueMessages(p, each(indexes, func(i int) *queue.Accepted { return b.Messages[i] }))
 	if settled := plan.Settlements(b.Settled); len(settled) > 0 {
 		p.Queue(settle,
+			uuids(settled, func(v queue.Settlement) wire.ID { return v.Mesh }),
 			bigints(settled, func(v queue.Settlement) int64 { return v.Seq }),
 			smallints(settled, func(v queue.Settlement) int16 { return int16(v.State) }),
 			times(settled, func(v queue.Settlement) time.Time { return v.At }))
@@ -180,11 +185,9 @@ func queueMessages(p *pgx.Batch, messages []*queue.Accepted) {
 		*queue.Accepted
 		*queue.Recipient
 	}
-	var last plan.Last
 	var waiting []message
 	var deliveries []delivery
 	for _, m := range messages {
-		last.Add(m)
 		pending := plan.Pending(m)
 		if len(pending) > 0 {
 			waiting = append(waiting, m)
@@ -193,7 +196,11 @@ func queueMessages(p *pgx.Batch, messages []*queue.Accepted) {
 			deliveries = append(deliveries, delivery{m, r})
 		}
 	}
-	p.Queue(raiseMarks, last.Seq, uuid(last.Message))
+	marks := plan.Marks(messages)
+	p.Queue(raiseMarks,
+		uuids(marks, func(k plan.Mark) wire.ID { return k.Mesh }),
+		bigints(marks, func(k plan.Mark) int64 { return k.Seq }),
+		uuids(marks, func(k plan.Mark) wire.ID { return k.Message }))
 	if len(deliveries) == 0 {
 		return
 	}

@@ -82,7 +82,7 @@ func (h *health) try(ctx context.Context, s *Store) error {
 	entry, _ := audit.Extend(audit.Head{}, audit.NewEvent(m.MeshID, now, audit.Broker, audit.RoutedDetail{Message: m.ID}))
 	queueAudit(p, []audit.Entry{entry})
 	p.Queue(`ROLLBACK`)
-	p.Queue(`UPDATE claudemesh.marks SET last_seq = last_seq WHERE id = 1`)
+	p.Queue(`UPDATE claudemesh.schema_version SET applied_at = applied_at WHERE version = 1`)
 	err := h.conn.SendBatch(ctx, p).Close()
 	if err != nil {
 		disconnect(h.conn)

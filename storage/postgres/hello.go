@@ -8,12 +8,16 @@ import (
 
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/storage/internal/column"
+	"github.com/claudemesh/claudemesh/wire"
 )
 
 const (
-	insertHellos = `INSERT INTO claudemesh.hellos (signature, at)
-		SELECT * FROM unnest($1::bytea[], $2::bigint[]) ON CONFLICT DO NOTHING`
-	recentHellos = `SELECT signature, at FROM claudemesh.hellos WHERE at >= $1 ORDER BY at`
+	insertHellos = `INSERT INTO claudemesh.hellos (mesh_id, signature, at)
+		SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bigint[]) ON CONFLICT DO NOTHING`
+	// recentHellos are those of the mesh, and those of a broker that did not store the
+	// mesh: the migration gave them the zero id.
+	recentHellos = `SELECT mesh_id, signature, at FROM claudemesh.hellos
+		WHERE mesh_id IN ($1, '00000000-0000-0000-0000-000000000000') AND at >= $2 ORDER BY at`
 	forgetHellos = `DELETE FROM claudemesh.hellos WHERE at < $1`
 )
 
@@ -23,13 +27,14 @@ func queueHellos(b *pgx.Batch, hellos []journal.Hello) {
 		return
 	}
 	b.Queue(insertHellos,
+		uuids(hellos, func(h journal.Hello) wire.ID { return h.Mesh }),
 		blobs(hellos, func(h journal.Hello) []byte { return h.Signature[:] }),
 		bigints(hellos, func(h journal.Hello) int64 { return h.At.UnixMilli() }))
 }
 
 // Hellos implements journal.Store.
-func (s *Store) Hellos(ctx context.Context, since time.Time) ([]journal.Hello, error) {
-	list, err := collect(ctx, s, column.ScanHello, recentHellos, since.UnixMilli())
+func (s *Store) Hellos(ctx context.Context, meshID wire.ID, since time.Time) ([]journal.Hello, error) {
+	list, err := collect(ctx, s, column.ScanHello, recentHellos, uuid(meshID), since.UnixMilli())
 	return list, wrap("read hellos", err)
 }
 

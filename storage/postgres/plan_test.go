@@ -15,7 +15,7 @@ import (
 // hotQueries are the statements of the message path.
 var hotQueries = map[string]string{
 	"backlog": backlog, "urgent backlog": urgentBacklog, "find messages": findMessages,
-	"find recipients": findRecipients, "sent": sentKeys, "burden": burden, "last seq": lastSeq, "originals": originals, "settle": settle,
+	"find recipients": findRecipients, "sent": sentKeys, "burden": burden, "mark": mark, "recent hellos": recentHellos, "originals": originals, "settle": settle,
 	"close mailboxes": closeMailboxes, "expire": expireDeliveries, "delete messages": deleteMessages,
 	"prune presences": prunePresences, "remove presences": removePresences, "put presences": putPresences,
 	"live presences": livePresences, "audit head": auditHead, "audit entries": auditEntries,
@@ -84,8 +84,8 @@ type node struct {
 // narrows finds the columns that an index should have narrowed down, instead of a filter.
 var narrows = regexp.MustCompile(`\b(message_id|mailbox|seq|identity|sender_member|client_id|id) (=|>|<|= ANY) `)
 
-// marks and its like have one row.
-var oneRow = map[string]bool{"marks": true, "claim": true}
+// claim has one row.
+var oneRow = map[string]bool{"claim": true}
 
 // scans lists the parts of a plan that read a table or an index from one end to
 // the other. Limit and min/max stop early, so they are looked at by their index alone:

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -46,8 +47,7 @@ const (
 	burden = `SELECT count(*), (SELECT count(*) FROM claudemesh.deliveries WHERE mesh_id = $1 AND state = 0),
 			coalesce(sum(octet_length(nonce) + octet_length(ciphertext)), 0)::bigint
 		FROM claudemesh.bodies WHERE mesh_id = $1`
-	lastSeq     = `SELECT last_seq FROM claudemesh.marks WHERE id = 1`
-	lastMessage = `SELECT last_message FROM claudemesh.marks WHERE id = 1`
+	mark = `SELECT last_seq, last_message FROM claudemesh.mesh_marks WHERE mesh_id = $1`
 )
 
 // Backlog implements queue.Store.
@@ -107,14 +107,11 @@ func (s *Store) Burden(ctx context.Context, meshID wire.ID) (b queue.Burden, err
 	return b, wrap("add up what waits", err)
 }
 
-// LastSeq implements queue.Store.
-func (s *Store) LastSeq(ctx context.Context) (seq int64, err error) {
-	err = s.row(ctx, func(r pgx.Row) error { return r.Scan(&seq) }, lastSeq)
-	return seq, wrap("read last delivery", err)
-}
-
-// LastMessage implements queue.Store.
-func (s *Store) LastMessage(ctx context.Context) (last wire.ID, err error) {
-	err = s.row(ctx, func(r pgx.Row) error { last, err = scanID(r); return err }, lastMessage)
-	return last, wrap("read last message", err)
+// Mark implements queue.Store.
+func (s *Store) Mark(ctx context.Context, meshID wire.ID) (m queue.Mark, err error) {
+	err = s.row(ctx, func(r pgx.Row) error { return r.Scan(&m.Seq, column.IntoID(&m.Message)) }, mark, uuid(meshID))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return queue.Mark{}, nil
+	}
+	return m, wrap("read how far a mesh has come", err)
 }

@@ -21,7 +21,26 @@ func TestStore(t *testing.T) {
 // TestUpgrade migrates databases that older brokers have filled.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
-	for version := 1; version <= oldRowsFit; version++ {
+	upgrade(t, 1, 3, oldRows, storagetest.Upgrade)
+}
+
+// TestUpgradeOneSequence does so from the schemas that counted the deliveries of all
+// meshes together.
+func TestUpgradeOneSequence(t *testing.T) {
+	t.Parallel()
+	upgrade(t, 4, 6, oneSequenceRows, storagetest.UpgradeOneSequence)
+}
+
+//go:embed testdata/old.sql
+var oldRows string
+
+//go:embed testdata/one_sequence.sql
+var oneSequenceRows string
+
+// upgrade fills a database of each version of the schema that takes the rows, and checks
+// it.
+func upgrade(t *testing.T, from, to int, rows string, check func(t *testing.T, db storagetest.Database)) {
+	for version := from; version <= to; version++ {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			t.Parallel()
 			dsn := pgtest.DSN(t)
@@ -30,17 +49,11 @@ func TestUpgrade(t *testing.T) {
 				execute(t, dsn, step.SQL)
 				execute(t, dsn, fmt.Sprintf(`INSERT INTO claudemesh.schema_version (version, applied_at) VALUES (%d, 0)`, step.Version))
 			}
-			execute(t, dsn, oldRows)
-			storagetest.Upgrade(t, database(dsn))
+			execute(t, dsn, rows)
+			check(t, database(dsn))
 		})
 	}
 }
-
-//go:embed testdata/old.sql
-var oldRows string
-
-// oldRowsFit is the newest version of the schema that takes oldRows.
-const oldRowsFit = 3
 
 func database(dsn string) storagetest.Database {
 	return storagetest.Database{

@@ -49,8 +49,11 @@ var (
 	insertBodies     = newBulk(`INSERT INTO bodies (message, nonce, ciphertext, sender_attestation) VALUES `, 4, ``)
 	insertDeliveries = newBulk(`INSERT INTO deliveries (seq, message, mesh_id, mailbox, urgent, key, name, same_member,
 		state) VALUES `, 9, ``)
-	settleDeliveries = newBulk(`UPDATE deliveries SET state = s.column2, settled_at = s.column3 FROM (VALUES `, 3,
-		`) s WHERE seq = s.column1 AND state = 0 RETURNING message`)
+	// +state keeps SQLite from reading all that is pending by its index.
+	settleDeliveries = newBulk(`UPDATE deliveries SET state = s.column3, settled_at = s.column4 FROM (VALUES `, 4,
+		`) s WHERE mesh_id = s.column1 AND seq = s.column2 AND +state = 0 RETURNING message`)
+	raiseMarks = newBulk(`INSERT INTO mesh_marks (mesh_id, last_seq, last_message) VALUES `, 3, ` ON CONFLICT (mesh_id) DO UPDATE SET
+		last_seq = max(last_seq, excluded.last_seq), last_message = max(coalesce(last_message, x''), excluded.last_message)`)
 	dropBodies = newBulk(`DELETE FROM bodies WHERE message IN (`, 0,
 		`) AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message = bodies.message AND d.state = 0)`)
 )
@@ -59,7 +62,6 @@ const (
 	nextMessage      = `SELECT coalesce(max(no), 0) + 1 FROM messages`
 	insertedMessages = `SELECT no FROM messages WHERE no >= ? AND no < ?`
 	messageByClient  = `SELECT id FROM messages WHERE mesh_id = ? AND sender_member = ? AND client_id = ? AND client_id <> ''`
-	raiseMarks       = `UPDATE marks SET last_seq = max(last_seq, ?), last_message = max(coalesce(last_message, x''), ?)`
 	closeMailbox     = `UPDATE deliveries SET state = 3, settled_at = ? WHERE mesh_id = ? AND mailbox = ? AND state = 0 AND seq <= ? RETURNING message`
 )
 
@@ -151,11 +153,11 @@ func (t tx) insertParts(fresh []numbered) error {
 		numbered
 		*queue.Recipient
 	}
-	var last plan.Last
 	var waiting []numbered
 	var deliveries []delivery
+	stored := make([]*queue.Accepted, 0, len(fresh))
 	for _, m := range fresh {
-		last.Add(m.Accepted)
+		stored = append(stored, m.Accepted)
 		pending := plan.Pending(m.Accepted)
 		if len(pending) > 0 {
 			waiting = append(waiting, m)
@@ -164,10 +166,14 @@ func (t tx) insertParts(fresh []numbered) error {
 			deliveries = append(deliveries, delivery{m, r})
 		}
 	}
-	if _, err := t.exec(raiseMarks, last.Seq, last.Message[:]); err != nil {
+	marks := plan.Marks(stored)
+	err := t.bulk(raiseMarks, len(marks), func(args []any, i int) []any {
+		return append(args, marks[i].Mesh[:], marks[i].Seq, marks[i].Message[:])
+	})
+	if err != nil {
 		return err
 	}
-	err := t.bulk(insertBodies, len(waiting), func(args []any, i int) []any {
+	err = t.bulk(insertBodies, len(waiting), func(args []any, i int) []any {
 		m := waiting[i]
 		return append(args, m.no, column.Text(m.Nonce), column.Text(m.Ciphertext), blob(m.SenderAttestation.Compact()))
 	})
@@ -194,7 +200,7 @@ func (t tx) settle(settled []queue.Settlement, closed []queue.Closing) error {
 		return err
 	}
 	err := settleDeliveries.each(len(settled), func(args []any, i int) []any {
-		return append(args, settled[i].Seq, int64(settled[i].State), column.Millis(settled[i].At))
+		return append(args, settled[i].Mesh[:], settled[i].Seq, int64(settled[i].State), column.Millis(settled[i].At))
 	}, func(query string, args []any, _, _ int) error { return update(query, args...) })
 	if err != nil {
 		return err

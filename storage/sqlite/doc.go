@@ -19,6 +19,6 @@
 // A row of bodies exists exactly as long as its message has a pending delivery.
 // Deliveries belong to the mesh of their message. Recipients that had settled when
 // their message was stored stand in its row, in settled; the others have a row of
-// deliveries each, and keep it. The row of marks knows the highest seq and the newest
-// message's id of all that was ever stored.
+// deliveries each, and keep it. A mesh's row of mesh_marks knows the highest seq and the
+// newest message's id of all that was ever stored in it.
 package sqlite

@@ -6,24 +6,28 @@ import (
 
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/storage/internal/column"
+	"github.com/claudemesh/claudemesh/wire"
 )
 
 const (
-	recentHellos = `SELECT signature, at FROM hellos WHERE at >= ? ORDER BY at`
+	// recentHellos are those of the mesh, and those of a broker that did not store the
+	// mesh: the migration gave them the zero id.
+	recentHellos = `SELECT mesh_id, signature, at FROM hellos
+		WHERE mesh_id IN (?, zeroblob(16)) AND at >= ? ORDER BY at`
 	forgetHellos = `DELETE FROM hellos WHERE at < ?`
 )
 
-var insertHellos = newBulk(`INSERT INTO hellos (signature, at) VALUES `, 2, ` ON CONFLICT DO NOTHING`)
+var insertHellos = newBulk(`INSERT INTO hellos (mesh_id, signature, at) VALUES `, 3, ` ON CONFLICT DO NOTHING`)
 
 func (t tx) putHellos(hellos []journal.Hello) error {
 	return t.bulk(insertHellos, len(hellos), func(args []any, i int) []any {
-		return append(args, hellos[i].Signature[:], hellos[i].At.UnixMilli())
+		return append(args, hellos[i].Mesh[:], hellos[i].Signature[:], hellos[i].At.UnixMilli())
 	})
 }
 
 // Hellos implements journal.Store.
-func (s *Store) Hellos(ctx context.Context, since time.Time) ([]journal.Hello, error) {
-	rows, err := s.read.query(ctx, recentHellos, since.UnixMilli())
+func (s *Store) Hellos(ctx context.Context, meshID wire.ID, since time.Time) ([]journal.Hello, error) {
+	rows, err := s.read.query(ctx, recentHellos, meshID[:], since.UnixMilli())
 	list, err := collect(rows, err, column.ScanHello)
 	return list, wrap("read hellos", err)
 }

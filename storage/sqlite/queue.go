@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 
 	"github.com/claudemesh/claudemesh/queue"
 	"github.com/claudemesh/claudemesh/storage/internal/column"
@@ -34,8 +36,7 @@ const (
 	burden = `SELECT count(*), (SELECT count(*) FROM deliveries WHERE mesh_id = ? AND state = 0),
 			coalesce(sum(octet_length(nonce) + octet_length(ciphertext)), 0)
 		FROM bodies WHERE message IN (SELECT message FROM deliveries WHERE mesh_id = ? AND state = 0)`
-	lastSeq     = `SELECT last_seq FROM marks`
-	lastMessage = `SELECT last_message FROM marks`
+	mark = `SELECT last_seq, last_message FROM mesh_marks WHERE mesh_id = ?`
 )
 
 // Backlog implements queue.Store.
@@ -96,16 +97,11 @@ func (s *Store) Burden(ctx context.Context, meshID wire.ID) (b queue.Burden, err
 	return b, wrap("add up what waits", err)
 }
 
-// LastSeq implements queue.Store.
-func (s *Store) LastSeq(ctx context.Context) (int64, error) {
-	var seq int64
-	err := s.read.row(ctx, lastSeq).Scan(&seq)
-	return seq, wrap("read last delivery", err)
-}
-
-// LastMessage implements queue.Store.
-func (s *Store) LastMessage(ctx context.Context) (wire.ID, error) {
-	var id wire.ID
-	err := s.read.row(ctx, lastMessage).Scan(column.IntoID(&id))
-	return id, wrap("read last message", err)
+// Mark implements queue.Store.
+func (s *Store) Mark(ctx context.Context, meshID wire.ID) (m queue.Mark, err error) {
+	err = s.read.row(ctx, mark, meshID[:]).Scan(&m.Seq, column.IntoID(&m.Message))
+	if errors.Is(err, sql.ErrNoRows) {
+		return queue.Mark{}, nil
+	}
+	return m, wrap("read how far a mesh has come", err)
 }

@@ -17,7 +17,26 @@ func TestStore(t *testing.T) {
 // TestUpgrade migrates databases that older brokers have filled.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
-	for version := 1; version <= oldRowsFit; version++ {
+	upgrade(t, 1, 3, oldRows, storagetest.Upgrade)
+}
+
+// TestUpgradeOneSequence does so from the schemas that counted the deliveries of all
+// meshes together.
+func TestUpgradeOneSequence(t *testing.T) {
+	t.Parallel()
+	upgrade(t, 4, 7, oneSequenceRows, storagetest.UpgradeOneSequence)
+}
+
+//go:embed testdata/old.sql
+var oldRows string
+
+//go:embed testdata/one_sequence.sql
+var oneSequenceRows string
+
+// upgrade fills a database of each version of the schema that takes the rows, and checks
+// it.
+func upgrade(t *testing.T, from, to int, rows string, check func(t *testing.T, db storagetest.Database)) {
+	for version := from; version <= to; version++ {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {
 			t.Parallel()
 			db := database(filepath.Join(t.TempDir(), "mesh.db"))
@@ -26,17 +45,11 @@ func TestUpgrade(t *testing.T) {
 				db.Exec(t, step.SQL)
 				db.Exec(t, fmt.Sprintf(`INSERT INTO schema_version (version, applied_at) VALUES (%d, 0)`, step.Version))
 			}
-			db.Exec(t, oldRows)
-			storagetest.Upgrade(t, db)
+			db.Exec(t, rows)
+			check(t, db)
 		})
 	}
 }
-
-//go:embed testdata/old.sql
-var oldRows string
-
-// oldRowsFit is the newest version of the schema that takes oldRows.
-const oldRowsFit = 3
 
 func database(path string) storagetest.Database {
 	return storagetest.Database{

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	expireDeliveries = `UPDATE deliveries SET state = ?3, settled_at = ?2 WHERE seq IN (
-		SELECT d.seq FROM messages m CROSS JOIN deliveries d ON d.message = m.no AND d.state = 0
+	expireDeliveries = `UPDATE deliveries SET state = ?3, settled_at = ?2 WHERE (mesh_id, seq) IN (
+		SELECT d.mesh_id, d.seq FROM messages m CROSS JOIN deliveries d ON d.message = m.no AND d.state = 0
 		WHERE m.created_at >= ?5 AND m.created_at < ?1 ORDER BY m.created_at LIMIT ?4) RETURNING message`
 	oldMessages = `SELECT no FROM messages m WHERE created_at < ?
 		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.no AND d.state = 0) ORDER BY created_at LIMIT ?`

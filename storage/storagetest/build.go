@@ -152,7 +152,7 @@ func bodyIn(t testing.TB, s Store, m *queue.Accepted, box string) string {
 
 // settle is the settlement of a message's recipient.
 func settle(m *queue.Accepted, i int, state queue.State) queue.Settlement {
-	return queue.Settlement{Seq: m.Recipients[i].Seq, State: state, At: now.Add(time.Second)}
+	return queue.Settlement{Mesh: m.MeshID, Seq: m.Recipients[i].Seq, State: state, At: now.Add(time.Second)}
 }
 
 // entries makes the next n entries of a chain. What they hash does not matter

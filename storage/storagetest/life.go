@@ -122,8 +122,7 @@ func testPersistence(t *testing.T, db Database) {
 	equal(t, "presence", seen, r)
 	equal(t, "entries", must[[]audit.Entry](t)(s.AuditEntries(t.Context(), m.ID, 0, 10)), chain)
 	equal(t, "head", must[audit.Head](t)(s.AuditHead(t.Context(), m.ID)), audit.Head{Seq: 2, Hash: chain[1].Hash})
-	equal(t, "last seq", must[int64](t)(s.LastSeq(t.Context())), msg.Recipients[0].Seq)
-	equal(t, "last message", must[wire.ID](t)(s.LastMessage(t.Context())), msg.ID)
+	equal(t, "mark", must[queue.Mark](t)(s.Mark(t.Context(), m.ID)), queue.Mark{Seq: msg.Recipients[0].Seq, Message: msg.ID})
 	equal(t, "duplicate", duplicates(t, s, resend(msg)), []journal.Duplicate{{Index: 0, Original: msg.ID}})
 }
 
@@ -138,8 +137,7 @@ func testCheck(t *testing.T, db Database) {
 	check(t, s.Close())
 	s = ready(t, db)
 	check(t, s.Ping(t.Context()))
-	equal(t, "last seq", must[int64](t)(s.LastSeq(t.Context())), msg.Recipients[0].Seq)
-	equal(t, "last message", must[wire.ID](t)(s.LastMessage(t.Context())), msg.ID)
+	equal(t, "mark", must[queue.Mark](t)(s.Mark(t.Context(), msg.MeshID)), queue.Mark{Seq: msg.Recipients[0].Seq, Message: msg.ID})
 	equal(t, "audited meshes", len(must[[]wire.ID](t)(s.AuditMeshes(t.Context()))), 0)
 	equal(t, "waiting", len(waiting(t, s, msg.MeshID, "s/a")), 1)
 }
@@ -226,8 +224,8 @@ func Upgrade(t *testing.T, db Database) {
 		Recipients: []queue.Recipient{{Seq: 12, Mailbox: box, Name: "to a", State: queue.Gone, SettledAt: at(1_900_000_000_999)}},
 	}
 	equal(t, "messages", must[[]queue.Accepted](t)(s.Find(ctx, box.Mesh, "01900000", 10)), []queue.Accepted{old, other})
-	equal(t, "last seq", must[int64](t)(s.LastSeq(ctx)), 12)
-	equal(t, "last message", must[wire.ID](t)(s.LastMessage(ctx)), other.ID)
+	mark := queue.Mark{Seq: 12, Message: other.ID}
+	equal(t, "mark", must[queue.Mark](t)(s.Mark(ctx, box.Mesh)), mark)
 	equal(t, "sent", must[[]queue.Sent](t)(s.Sent(ctx, box.Mesh, old.SenderMember, 10)),
 		[]queue.Sent{{ClientID: "intent", MessageID: old.ID}})
 	waits := old.Message
@@ -246,7 +244,7 @@ func Upgrade(t *testing.T, db Database) {
 	seen, _ := lastPresence(t, s, r)
 	equal(t, "presence", seen, r)
 
-	commit(t, s, journal.Batch{Settled: []queue.Settlement{{Seq: 10, State: queue.Delivered, At: at(1_900_000_001_000)}}})
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{{Mesh: box.Mesh, Seq: 10, State: queue.Delivered, At: at(1_900_000_001_000)}}})
 	equal(t, "states", states(t, s, &old), []queue.State{queue.Delivered, queue.Delivered})
 	wantBodies(t, db, "0")
 	r.Attestation, r.StatusReason, r.SealedGroups = attestation(r.SessionKey, r.MemberKey), "waiting", true
@@ -256,7 +254,7 @@ func Upgrade(t *testing.T, db Database) {
 	for must[int](t)(s.Sweep(ctx, now, now, now, 10)) > 0 {
 	}
 	equal(t, "messages after a sweep", len(must[[]queue.Accepted](t)(s.Find(ctx, box.Mesh, "01900000", 10))), 0)
-	equal(t, "last seq after a sweep", must[int64](t)(s.LastSeq(ctx)), 12)
+	equal(t, "mark after a sweep", must[queue.Mark](t)(s.Mark(ctx, box.Mesh)), mark)
 }
 
 func testMigrateConcurrently(t *testing.T, db Database) {
@@ -307,7 +305,7 @@ func testClosedStore(t *testing.T, db Database) {
 	if _, err := s.Commit(t.Context(), &journal.Batch{Messages: messages(newID(), 1, "s/a")}); err == nil {
 		t.Error("a closed store commits")
 	}
-	if _, err := s.LastSeq(t.Context()); err == nil {
+	if _, err := s.Mark(t.Context(), newID()); err == nil {
 		t.Error("a closed store answers")
 	}
 	if err := s.Ping(t.Context()); err == nil {

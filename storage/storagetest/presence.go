@@ -128,13 +128,17 @@ func testPrunePresences(t *testing.T, db Database) {
 
 func testHellos(t *testing.T, db Database) {
 	s := ready(t, db)
+	meshID := newID()
 	hello := func(n byte, at time.Time) journal.Hello {
-		return journal.Hello{Signature: wire.Signature{n, 0xff}, At: at}
+		return journal.Hello{Mesh: meshID, Signature: wire.Signature{n, 0xff}, At: at}
 	}
 	old, older, fresh := hello(1, now.Add(-time.Minute)), hello(2, now.Add(-time.Hour)), hello(3, now)
 	commit(t, s, journal.Batch{Hellos: []journal.Hello{fresh, old}})
 	commit(t, s, journal.Batch{Hellos: []journal.Hello{older, hello(3, now.Add(time.Hour))}}) // the last is stored already
-	since := func(at time.Time) []journal.Hello { return must[[]journal.Hello](t)(s.Hellos(t.Context(), at)) }
+	foreign := hello(1, now)
+	foreign.Mesh = newID()
+	commit(t, s, journal.Batch{Hellos: []journal.Hello{foreign}})
+	since := func(at time.Time) []journal.Hello { return must[[]journal.Hello](t)(s.Hellos(t.Context(), meshID, at)) }
 	equal(t, "all", since(now.Add(-2*time.Hour)), []journal.Hello{older, old, fresh})
 	equal(t, "recent", since(old.At), []journal.Hello{old, fresh})
 	if err := s.ForgetHellos(t.Context(), old.At); err != nil {

@@ -164,32 +164,68 @@ func testSent(t *testing.T, db Database) {
 	equal(t, "nothing sent", len(must[[]queue.Sent](t)(s.Sent(t.Context(), newID(), a[0].SenderMember, 10))), 0)
 }
 
-func testLast(t *testing.T, db Database) {
+func testMark(t *testing.T, db Database) {
 	s := ready(t, db)
 	ctx := t.Context()
-	last := func(seq int64, id wire.ID) {
+	meshID := newID()
+	mark := func(of *queue.Accepted, i int) {
 		t.Helper()
-		equal(t, "last seq", must[int64](t)(s.LastSeq(ctx)), seq)
-		equal(t, "last message", must[wire.ID](t)(s.LastMessage(ctx)), id)
+		equal(t, "mark", must[queue.Mark](t)(s.Mark(ctx, of.MeshID)), queue.Mark{Seq: of.Recipients[i].Seq, Message: of.ID})
 	}
-	last(0, wire.ID{})
-	first, second := message(newID(), "s/a", "s/b"), message(newID(), "s/a")
-	commit(t, s, journal.Batch{Messages: []*queue.Accepted{second, first}})
-	last(second.Recipients[0].Seq, second.ID)
-	third := message(first.MeshID, "s/a")
+	equal(t, "mark of an empty mesh", must[queue.Mark](t)(s.Mark(ctx, meshID)), queue.Mark{})
+	first, second, foreign := message(meshID, "s/a", "s/b"), message(meshID, "s/a"), message(newID(), "s/a")
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{second, foreign, first}})
+	mark(second, 0)
+	mark(foreign, 0)
+	third := message(meshID, "s/a", "s/b")
 	commit(t, s, journal.Batch{Messages: []*queue.Accepted{third}})
-	last(third.Recipients[0].Seq, third.ID)
-	read := message(first.MeshID, "s/a")
+	mark(third, 1)
+	mark(foreign, 0)
+	read := message(meshID, "s/a")
 	read.Recipients[0].State, read.Recipients[0].SettledAt = queue.Delivered, now
 	commit(t, s, journal.Batch{Messages: []*queue.Accepted{read}})
-	last(read.Recipients[0].Seq, read.ID)
+	mark(read, 0)
 
 	// They outlive their message.
 	for must[int](t)(s.Sweep(ctx, now.Add(time.Hour), now.Add(time.Hour), now, 10)) > 0 {
 	}
-	last(read.Recipients[0].Seq, read.ID)
-	low := message(newID(), "s/a")
+	mark(read, 0)
+	mark(foreign, 0)
+	low := message(meshID, "s/a")
 	low.ID, low.Recipients[0].Seq = wire.ID{1}, 1
 	commit(t, s, journal.Batch{Messages: []*queue.Accepted{low}})
-	last(read.Recipients[0].Seq, read.ID)
+	mark(read, 0)
+}
+
+// Deliveries of two meshes under the same numbers are different deliveries.
+func testSeqPerMesh(t *testing.T, db Database) {
+	s := ready(t, db)
+	a, b := message(newID(), "s/a", "s/b"), message(newID(), "s/a", "s/b")
+	for i := range b.Recipients {
+		b.Recipients[i].Seq = a.Recipients[i].Seq
+	}
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{a, b}})
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(a, 0, queue.Delivered), settle(a, 1, queue.Delivered)}})
+	equal(t, "settled", states(t, s, a), []queue.State{queue.Delivered, queue.Delivered})
+	equal(t, "of the other mesh", states(t, s, b), []queue.State{queue.Pending, queue.Pending})
+	equal(t, "body", bodyIn(t, s, b, "s/a"), b.Ciphertext)
+	wantBodies(t, db, "1")
+	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(b, 1, queue.Delivered)}})
+	equal(t, "one settled", states(t, s, b), []queue.State{queue.Pending, queue.Delivered})
+
+	// Two broker processes would give one number twice: that must not be stored.
+	again := message(b.MeshID, "s/a")
+	again.Recipients[0].Seq = b.Recipients[0].Seq
+	if _, err := s.Commit(t.Context(), &journal.Batch{Messages: []*queue.Accepted{again}}); err == nil {
+		t.Error("a delivery was stored under the number of another")
+	}
+
+	// One mesh's deliveries expire, and are deleted, without those of another.
+	young, old := message(newID(), "s/a"), message(newID(), "s/a")
+	young.Recipients[0].Seq, old.CreatedAt = old.Recipients[0].Seq, now.Add(-time.Hour)
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{young, old}})
+	for must[int](t)(s.Sweep(t.Context(), now.Add(-time.Minute), now.Add(-time.Minute), now, 10)) > 0 {
+	}
+	equal(t, "young", states(t, s, young), []queue.State{queue.Pending})
+	equal(t, "old", len(must[[]queue.Accepted](t)(s.Find(t.Context(), old.MeshID, old.ID.String(), 1))), 0)
 }

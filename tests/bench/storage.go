@@ -77,7 +77,7 @@ func (l *lab) storageRate(s *stage, db string, p path, length time.Duration) flo
 			if p == pathLive {
 				m.Recipients[0].State, m.Recipients[0].SettledAt = queue.Delivered, now
 			} else {
-				settled = append(settled, queue.Settlement{Seq: m.Recipients[0].Seq, State: queue.Delivered, At: now})
+				settled = append(settled, queue.Settlement{Mesh: m.MeshID, Seq: m.Recipients[0].Seq, State: queue.Delivered, At: now})
 			}
 			batch.Messages = append(batch.Messages, m)
 			batch.Audit = append(batch.Audit, rows.audit(m))

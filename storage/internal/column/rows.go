@@ -111,8 +111,8 @@ func Redeemable(v mesh.Invite, at time.Time) error {
 	return nil
 }
 
-// ScanHello reads a signature and a time.
+// ScanHello reads a mesh, a signature and a time.
 func ScanHello(r Row) (h journal.Hello, err error) {
-	err = r.Scan(IntoBytes(h.Signature[:]), IntoTime(&h.At))
+	err = r.Scan(IntoID(&h.Mesh), IntoBytes(h.Signature[:]), IntoTime(&h.At))
 	return h, err
 }

@@ -38,21 +38,30 @@ func Pending(m *queue.Accepted) (pending []*queue.Recipient) {
 	return pending
 }
 
-// Last is what a storage must remember of its messages even when they are gone: the
-// highest Seq and the newest id.
-type Last struct {
-	Seq     int64
-	Message wire.ID
+// Mark is how far a mesh comes with a batch.
+type Mark struct {
+	Mesh wire.ID
+	queue.Mark
 }
 
-// Add counts a message in.
-func (l *Last) Add(m *queue.Accepted) {
-	if bytes.Compare(m.ID[:], l.Message[:]) > 0 {
-		l.Message = m.ID
+// Marks returns how far the messages of a batch bring each of their meshes, in the order
+// of mesh ids.
+func Marks(messages []*queue.Accepted) []Mark {
+	var marks []Mark
+	for _, m := range messages {
+		i, found := slices.BinarySearchFunc(marks, m.MeshID, func(k Mark, id wire.ID) int { return bytes.Compare(k.Mesh[:], id[:]) })
+		if !found {
+			marks = slices.Insert(marks, i, Mark{Mesh: m.MeshID})
+		}
+		k := &marks[i]
+		if bytes.Compare(m.ID[:], k.Message[:]) > 0 {
+			k.Message = m.ID
+		}
+		for i := range m.Recipients {
+			k.Seq = max(k.Seq, m.Recipients[i].Seq)
+		}
 	}
-	for i := range m.Recipients {
-		l.Seq = max(l.Seq, m.Recipients[i].Seq)
-	}
+	return marks
 }
 
 // SortRecipients puts the recipients of each message in the order of Seq: a storage
@@ -120,11 +129,15 @@ func (s Messages) Duplicates(messages []*queue.Accepted, stored map[int]wire.ID)
 
 // Settlements returns each delivery once, as it was settled first.
 func Settlements(settled []queue.Settlement) []queue.Settlement {
-	seen := make(map[int64]bool, len(settled))
+	type delivery struct {
+		mesh wire.ID
+		seq  int64
+	}
+	seen := make(map[delivery]bool, len(settled))
 	once := make([]queue.Settlement, 0, len(settled))
 	for _, s := range settled {
-		if s.State != queue.Pending && !seen[s.Seq] {
-			seen[s.Seq] = true
+		if d := (delivery{s.Mesh, s.Seq}); s.State != queue.Pending && !seen[d] {
+			seen[d] = true
 			once = append(once, s)
 		}
 	}

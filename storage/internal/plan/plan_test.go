@@ -59,24 +59,25 @@ func TestPending(t *testing.T) {
 	}
 }
 
-func TestLast(t *testing.T) {
+func TestMarks(t *testing.T) {
 	t.Parallel()
-	list := []*queue.Accepted{message(2, ""), message(3, ""), message(1, "")}
+	list := []*queue.Accepted{message(2, ""), message(3, ""), message(7, ""), message(1, "")}
 	list[0].Recipients = []queue.Recipient{{Seq: 4}, {Seq: 9, State: queue.Delivered}, {Seq: 5}}
-	var got Last
-	for _, m := range list {
-		got.Add(m)
-	}
-	if want := (Last{Seq: 9, Message: wire.ID{3}}); got != want {
+	list[2].MeshID, list[2].Recipients = wire.ID{8}, []queue.Recipient{{Seq: 9}}
+	want := []Mark{{wire.ID{8}, queue.Mark{Seq: 9, Message: wire.ID{7}}}, {wire.ID{9}, queue.Mark{Seq: 9, Message: wire.ID{3}}}}
+	if got := Marks(list); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := Marks(nil); got != nil {
+		t.Errorf("of no messages: %v", got)
 	}
 }
 
 func TestOnce(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	settled := Settlements([]queue.Settlement{{Seq: 1, State: queue.Delivered}, {Seq: 2, State: queue.Pending}, {Seq: 1, State: queue.Gone}, {Seq: 3, State: queue.Gone}})
-	if want := []queue.Settlement{{Seq: 1, State: queue.Delivered}, {Seq: 3, State: queue.Gone}}; !reflect.DeepEqual(settled, want) {
+	settled := Settlements([]queue.Settlement{{Seq: 1, State: queue.Delivered}, {Seq: 2, State: queue.Pending}, {Seq: 1, State: queue.Gone}, {Seq: 3, State: queue.Gone}, {Mesh: wire.ID{1}, Seq: 1, State: queue.Gone}})
+	if want := []queue.Settlement{{Seq: 1, State: queue.Delivered}, {Seq: 3, State: queue.Gone}, {Mesh: wire.ID{1}, Seq: 1, State: queue.Gone}}; !reflect.DeepEqual(settled, want) {
 		t.Errorf("settlements: %v", settled)
 	}
 	a, b := queue.Mailbox{Mesh: wire.ID{1}, Name: "x"}, queue.Mailbox{Mesh: wire.ID{2}, Name: "x"}

@@ -1,0 +1,171 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// What a mesh was when it was last in memory, here or in another process, is read when
+// it is loaded: its members, who was here, how far its queue had come, and which hellos
+// were accepted lately. A mesh that nobody uses is forgotten.
+
+// helloMemory is how long an accepted hello is kept: longer than its timestamp
+// lets anybody try it again.
+const helloMemory = 5 * time.Minute
+
+// meshIdle is how long a mesh stays in memory with nobody in it.
+const meshIdle = 10 * time.Minute
+
+// room returns a mesh, loading it at first use. However many ask at once, it is loaded
+// once.
+func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
+	if r := b.roomInMemory(id); r != nil {
+		return r, nil
+	}
+	b.mu.Lock()
+	notOpen := b.notOpen
+	b.mu.Unlock()
+	if notOpen != nil {
+		return nil, notOpen
+	}
+	r, err, _ := b.loads.Do(string(id[:]), func() (any, error) { return b.loadRoom(ctx, id) })
+	if err != nil {
+		return nil, err
+	}
+	return r.(*room), nil
+}
+
+func (b *Broker) loadRoom(ctx context.Context, id wire.ID) (*room, error) {
+	b.loading.RLock()
+	defer b.loading.RUnlock()
+	if r := b.roomInMemory(id); r != nil { // loaded since the caller looked
+		return r, nil
+	}
+	members, err := b.meshes.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	r := b.newRoom(id, members)
+	if r.queue, err = b.queue.Load(ctx, id); err != nil {
+		return nil, err
+	}
+	if err := b.recallHellos(ctx, id); err != nil {
+		return nil, err
+	}
+	if err := r.restorePresences(ctx); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rooms[id] = r
+	return r, nil
+}
+
+func (b *Broker) newRoom(id wire.ID, members *mesh.View) *room {
+	r := &room{
+		broker: b, id: id, members: members, rates: newLimiters[wire.ID](), copies: newCopyRights(),
+		Room: presence.NewRoom[*conn](id), serving: make(map[string]*conn), guests: make(map[*conn]struct{}),
+		epoch: newEpoch(), untold: make(map[*presence.Presence[*conn]]untold),
+	}
+	r.news.room = r
+	return r
+}
+
+// recallHellos makes sure that what was accepted when the mesh was last in memory is
+// not accepted again.
+func (b *Broker) recallHellos(ctx context.Context, id wire.ID) error {
+	hellos, err := b.storage.Hellos(ctx, id, time.Now().Add(-helloMemory))
+	if err != nil {
+		return fmt.Errorf("read the recent hellos of mesh %s: %w", id, err)
+	}
+	for _, h := range hellos {
+		b.replays.Recall(h.Signature, h.At)
+	}
+	return nil
+}
+
+// restorePresences takes over who was here when the mesh was last in memory: their
+// leases run from now on.
+func (r *room) restorePresences(ctx context.Context) error {
+	records, err := r.broker.storage.Presences(ctx, r.id)
+	if err != nil {
+		return fmt.Errorf("read the presences of mesh %s: %w", r.id, err)
+	}
+	known, err := r.broker.storage.KnownSessions(ctx, r.id)
+	if err != nil {
+		return fmt.Errorf("read the known sessions of mesh %s: %w", r.id, err)
+	}
+	now := time.Now()
+	for i := range records { // whose clock may have been ahead: what lies in the future would never end
+		rec := &records[i]
+		rec.StatusAt, rec.LastSeenAt = earliest(rec.StatusAt, now), earliest(rec.LastSeenAt, now)
+	}
+	r.Restore(records, known, now.Add(r.broker.Settings().PresenceLease))
+	r.broker.held.giveTo(r, now)
+	return nil
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func (b *Broker) roomInMemory(id wire.ID) *room {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rooms[id]
+}
+
+func (b *Broker) allRooms() []*room {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := make([]*room, 0, len(b.rooms))
+	for _, r := range b.rooms {
+		list = append(list, r)
+	}
+	return list
+}
+
+// forgetMeshes drops the meshes that nobody uses from memory.
+func (b *Broker) forgetMeshes(now time.Time) {
+	if !b.loading.TryLock() {
+		return // somebody is coming in: there is no hurry
+	}
+	defer b.loading.Unlock()
+	for _, r := range b.allRooms() {
+		if r.close(now) {
+			b.journal.Forget(r.id)
+			b.mu.Lock()
+			delete(b.rooms, r.id)
+			b.mu.Unlock()
+		}
+	}
+	for _, id := range b.meshes.Loaded() { // joining and invite pages load meshes too
+		if b.roomInMemory(id) == nil {
+			b.meshes.Forget(id)
+		}
+	}
+}
+
+// close marks a room that has been empty for long, so that nobody comes in. It stays
+// while messages wait for the storage: their numbers are not stored yet.
+func (r *room) close(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.Len() > 0 || len(r.guests) > 0:
+		r.empty = time.Time{}
+	case r.empty.IsZero():
+		r.empty = now
+	case now.Sub(r.empty) > meshIdle && r.broker.queue.Forget(r.id):
+		r.closed = true
+	}
+	return r.closed
+}

@@ -1,0 +1,144 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// kept is a storage with what a mesh was when it was last in memory.
+type kept struct {
+	Storage
+	let   chan struct{} // presences are read once it is closed
+	loads map[wire.ID]int
+}
+
+var loadedMesh = wire.ID{1}
+
+const keptSeq = 41
+
+func (k *kept) Mesh(_ context.Context, id wire.ID) (mesh.Mesh, []mesh.Member, error) {
+	return mesh.Mesh{ID: id}, nil, nil
+}
+
+func (k *kept) Presences(_ context.Context, id wire.ID) ([]presence.Record, error) {
+	<-k.let
+	k.loads[id]++
+	return []presence.Record{{MeshID: id, Identity: "h/somebody", ID: wire.ID{7}, Status: wire.Idle}}, nil
+}
+
+func (k *kept) KnownSessions(context.Context, wire.ID) ([]presence.Known, error) { return nil, nil }
+
+func (k *kept) Mark(context.Context, wire.ID) (queue.Mark, error) {
+	return queue.Mark{Seq: keptSeq}, nil
+}
+
+func (k *kept) Burden(context.Context, wire.ID) (queue.Burden, error) { return queue.Burden{}, nil }
+
+func (k *kept) Find(context.Context, wire.ID, string, int) ([]queue.Accepted, error) { return nil, nil }
+
+func (k *kept) Hellos(_ context.Context, id wire.ID, since time.Time) ([]journal.Hello, error) {
+	h := journal.Hello{Mesh: id, Signature: wire.Signature{id[0]}, At: time.Now().Add(-time.Second)}
+	if h.At.Before(since) {
+		return nil, nil
+	}
+	return []journal.Hello{h}, nil
+}
+
+// opened is a broker whose storage could be reached an hour ago.
+func opened(k *kept) *Broker {
+	b := New(Options{Storage: k, Settings: DefaultSettings(), Log: zap.NewNop()})
+	b.notOpen = nil
+	time.Sleep(time.Hour)
+	return b
+}
+
+// However many ask for a mesh at once, it is loaded once. Its leases run from then, and
+// what was accepted before is known: of this mesh, and of no other.
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := &kept{let: make(chan struct{}), loads: make(map[wire.ID]int)}
+		b := opened(k)
+		rooms := make(chan *room)
+		for range 8 {
+			go func() {
+				r, err := b.room(t.Context(), loadedMesh)
+				if err != nil {
+					t.Error(err)
+				}
+				rooms <- r
+			}()
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+		close(k.let)
+		r := <-rooms
+		for range 7 {
+			if other := <-rooms; other != r {
+				t.Error("there are two rooms of one mesh")
+			}
+		}
+		if n := k.loads[loadedMesh]; n != 1 {
+			t.Errorf("loaded %d times", n)
+		}
+		if got, want := r.All()[0].LeaseUntil, time.Now().Add(b.Settings().PresenceLease); !got.Equal(want) {
+			t.Errorf("leased until %v, want %v", got, want)
+		}
+		if err := b.replays.Accept(wire.Key{1}, wire.Signature{loadedMesh[0]}, time.Now()); !errors.Is(err, identity.ErrReplayed) {
+			t.Errorf("a hello of this mesh: %v", err)
+		}
+		if err := b.replays.Accept(wire.Key{1}, wire.Signature{2}, time.Now()); err != nil {
+			t.Errorf("a hello of another mesh: %v", err)
+		}
+	})
+}
+
+// A mesh is forgotten when nobody has used it for long, but not before its last message
+// is stored: the numbers of its deliveries would be given again.
+func TestForgetsWhatIsStored(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := &kept{let: make(chan struct{}), loads: make(map[wire.ID]int)}
+		close(k.let)
+		b := opened(k)
+		r, err := b.room(t.Context(), loadedMesh)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ExpireLeases(time.Now().Add(time.Hour))
+		if r.Len() > 0 {
+			t.Fatal("somebody is here")
+		}
+		r.queue.Accept(queue.Message{}, []queue.To{{Mailbox: queue.Mailbox{Mesh: r.id, Name: "s/a"}}}, func(queue.Result) {})
+		forget := func() {
+			b.forgetMeshes(time.Now())
+			time.Sleep(2 * meshIdle)
+			b.forgetMeshes(time.Now())
+		}
+		if forget(); b.roomInMemory(loadedMesh) != r {
+			t.Fatal("forgotten while a message is on its way into the storage")
+		}
+		r.mu.RLock()
+		closed := r.closed
+		r.mu.RUnlock()
+		if closed {
+			t.Error("nobody may come in")
+		}
+		found, err := r.queue.Find(t.Context(), "0", 1)
+		if err != nil || len(found) != 1 || found[0].Recipients[0].Seq != keptSeq+1 {
+			t.Errorf("goes on with %+v, %v", found, err)
+		}
+	})
+}
