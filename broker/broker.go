@@ -48,14 +48,16 @@ type Broker struct {
 	checks  checks
 	parked  atomic.Int64 // bytes of the sends that wait for room, see parkedBytes
 
-	pinged   pinged
-	lost     chan struct{} // closed by losing
-	losing   sync.Once
-	settings atomic.Pointer[Settings]
-	draining atomic.Bool
-	hellos   atomic.Uint64 // that were read
-	stats    counters
-	depth    depth
+	pinged     pinged
+	suspended  atomic.Bool   // as of the last sweep
+	pushesHeld atomic.Bool   // by a connection, see holdPushes
+	lost       chan struct{} // closed by losing
+	losing     sync.Once
+	settings   atomic.Pointer[Settings]
+	draining   atomic.Bool
+	hellos     atomic.Uint64 // that were read
+	stats      counters
+	depth      depth
 
 	mu      sync.Mutex
 	phase   phase
@@ -210,11 +212,8 @@ func (b *Broker) Stop(ctx context.Context) error {
 	b.mu.Lock()
 	was := b.phase
 	b.phase, b.notOpen = stopped, errNotStarted
-	conns := make([]*conn, 0, len(b.conns))
-	for c := range b.conns {
-		conns = append(conns, c)
-	}
 	b.mu.Unlock()
+	conns := b.allConns()
 
 	polite, cancel := firstHalf(ctx)
 	closeAll(polite, conns)

@@ -98,7 +98,7 @@ func newConn(b *Broker, ws *websocket.Conn, socket *socket, client netip.Addr) *
 		die()
 		socket.cut()
 	}
-	c.out = outbox{ws: ws, socket: socket, fail: c.kill}
+	c.out = outbox{ws: ws, socket: socket, fail: c.kill, holdPushes: b.holdPushes}
 	c.acks = newAckLine(&c.out)
 	c.park.all = &b.parked
 	return c

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -166,6 +167,11 @@ func (c *conn) membership(meshID string, key wire.Key, what string) (*room, *mes
 	id, err := wire.ParseID(meshID)
 	if err != nil {
 		return nil, nil, unauthorized
+	}
+	patient, cancel := context.WithTimeout(c.dead, helloPatience)
+	defer cancel()
+	if err := c.broker.awaitClaimed(patient); err != nil {
+		return nil, nil, err
 	}
 	ctx, cancel := storageContext()
 	defer cancel()

@@ -53,6 +53,9 @@ func (b *Broker) Ready(ctx context.Context) error {
 	if err == nil {
 		err = b.ping(ctx)
 	}
+	if err == nil {
+		err = b.storage.Claimed()
+	}
 	if err != nil {
 		return &NotReady{"storage_" + string(storage.ReasonOf(err)), fmt.Errorf("storage: %w", err)}
 	}

@@ -25,9 +25,12 @@ type outbox struct {
 	ws     *websocket.Conn
 	socket *socket // below ws
 	fail   func()  // called when the peer reads too slowly or not at all
+	// holdPushes reports whether messages must wait for release; see Broker.holdPushes.
+	holdPushes func() bool
 
 	mu      sync.Mutex
 	frames  []outFrame
+	held    []outFrame    // pushes, which come before those of frames
 	bytes   int           // without news, whose frames are shared by all who are told
 	news    int           // how many of the frames are
 	reduced int           // news that were left when there were too many
@@ -148,7 +151,37 @@ func (o *outbox) finish(code int, reason string) {
 func (o *outbox) flushed() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return !o.writing
+	return !o.writing && len(o.held) == 0
+}
+
+// holdLocked takes the pushes out of what is to be written if they must be held, and else
+// puts back those that were, before all that came later.
+func (o *outbox) holdLocked() {
+	if !o.holdPushes() {
+		if len(o.held) > 0 {
+			o.frames, o.held = append(o.held, o.frames...), nil
+		}
+		return
+	}
+	rest := o.frames[:0]
+	for _, f := range o.frames {
+		if f.kind == framePush {
+			o.held = append(o.held, f)
+		} else {
+			rest = append(rest, f)
+		}
+	}
+	clear(o.frames[len(rest):])
+	o.frames = rest
+}
+
+// release has the pushes written that were held.
+func (o *outbox) release() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed && len(o.held) > 0 {
+		o.start()
+	}
 }
 
 // size returns how many bytes wait to be written.
@@ -163,7 +196,7 @@ func (o *outbox) discard() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
-	o.frames, o.bytes, o.news, o.closing = nil, 0, 0, nil
+	o.frames, o.held, o.bytes, o.news, o.closing = nil, nil, 0, 0, nil
 	o.owe(-o.answers)
 	o.undelay()
 	o.wakeLocked()
@@ -230,6 +263,9 @@ func (o *outbox) take(batch []outFrame) []outFrame {
 	clear(batch)
 	batch = batch[:0]
 	o.mu.Lock()
+	if len(o.frames)+len(o.held) > 0 {
+		o.holdLocked()
+	}
 	if o.pings {
 		o.pings = false
 		batch = append(batch, outFrame{kind: framePing})

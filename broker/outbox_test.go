@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,7 +32,7 @@ func pipe(t *testing.T) (o *outbox, client *websocket.Conn) {
 			t.Error(err)
 			return
 		}
-		accepted <- &outbox{ws: ws, socket: socket, fail: func() {}}
+		accepted <- &outbox{ws: ws, socket: socket, fail: func() {}, holdPushes: func() bool { return false }}
 	}))
 	t.Cleanup(web.Close)
 	client, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(web.URL, "http"), nil)
@@ -142,7 +143,7 @@ func slowOutbox(t *testing.T) (*outbox, *slowConn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &outbox{ws: ws, socket: socket, fail: func() {}}, conn
+	return &outbox{ws: ws, socket: socket, fail: func() {}, holdPushes: func() bool { return false }}, conn
 }
 
 // News wait for more of them and are written at once, and so is what came before a
@@ -260,4 +261,41 @@ func TestLimiters(t *testing.T) {
 	if n := len(l.buckets); n != 0 {
 		t.Errorf("%d full buckets are kept", n)
 	}
+}
+
+// Messages that must wait come first when they may go, in their order; all else goes out
+// meanwhile.
+func TestOutboxHoldsPushes(t *testing.T) {
+	t.Parallel()
+	o, client := pipe(t)
+	var hold atomic.Bool
+	hold.Store(true)
+	o.holdPushes = hold.Load
+	want := func(text string) {
+		t.Helper()
+		if got, err := read(t, client); got != text {
+			t.Fatalf("got %q, %v; want %q", got, err, text)
+		}
+	}
+	o.addPush([]byte("push 1"))
+	o.add([]byte("answer 1"))
+	want("answer 1")
+	o.addPush([]byte("push 2"))
+	o.add([]byte("answer 2"))
+	want("answer 2")
+	if o.flushed() {
+		t.Error("what is held counts as written")
+	}
+	hold.Store(false)
+	o.addPush([]byte("push 3"))
+	for i := range 3 {
+		want(fmt.Sprint("push ", i+1))
+	}
+	hold.Store(true)
+	o.addPush([]byte("push 4"))
+	o.add([]byte("answer 3"))
+	want("answer 3")
+	hold.Store(false)
+	o.release()
+	want("push 4")
 }

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/storage"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -197,6 +198,9 @@ func (c *conn) admitParked(a *arrival) {
 		return
 	}
 	if err == nil {
+		err = c.broker.awaitClaimed(ctx)
+	}
+	if err == nil {
 		err = c.broker.journal.Reserve(ctx, c.actor.MemberID, a.cost())
 	}
 	switch ending := c.dead.Err() != nil || c.how.Load() != int32(endByPeer); {
@@ -211,7 +215,7 @@ func (c *conn) admitParked(a *arrival) {
 
 // reason tells a sender why there was no room, and nothing of the storage's.
 func reason(err error) string {
-	if errors.Is(err, queue.ErrUnavailable) {
+	if errors.Is(err, queue.ErrUnavailable) || errors.Is(err, storage.ErrSuspended) || errors.Is(err, storage.ErrInUse) {
 		return errAway.text
 	}
 	return queue.ErrFull.Error()

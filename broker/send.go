@@ -72,7 +72,8 @@ func (c *conn) forwardNow(a *arrival) bool {
 	if c.repeated(a) {
 		return true
 	}
-	if a.ClientID != "" && !c.room.queue.Prepared(c.actor.MemberID) ||
+	if c.broker.isSuspended() ||
+		a.ClientID != "" && !c.room.queue.Prepared(c.actor.MemberID) ||
 		!c.broker.journal.TryReserve(c.actor.MemberID, a.cost()) {
 		return false
 	}

@@ -25,6 +25,10 @@ type Storage interface {
 	// Claim makes this process the database's only broker until Close, or
 	// returns storage.ErrInUse.
 	Claim(ctx context.Context) error
+	// Claimed returns nil as long as no other broker can have the storage, or before Claim.
+	// It returns storage.ErrSuspended while another one may take it at any moment, and
+	// storage.ErrInUse once another one has. It takes no time.
+	Claimed() error
 	// Ping (of journal.Store) returns storage.ErrInUse when the claim was lost; of any
 	// error, storage.ReasonOf tells the reason.
 

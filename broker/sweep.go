@@ -47,10 +47,12 @@ func (b *Broker) sweepLoop(ctx context.Context) {
 
 func (b *Broker) sweep(now time.Time) {
 	s := b.Settings()
-	for _, r := range b.allRooms() {
-		r.sweep(now, s)
+	if b.sweepClaim() {
+		for _, r := range b.allRooms() {
+			r.sweep(now, s)
+		}
+		b.queue.ExpireLeases()
 	}
-	b.queue.ExpireLeases()
 	b.hooks.forget(now)
 	b.members.forget(now)
 	b.pingDue(now, s)

@@ -16,10 +16,11 @@ const (
 	NoAnswer    Reason = "no_answer"   // nobody answers in time
 	ReadOnly    Reason = "read_only"
 	Full        Reason = "full"
-	Refused     Reason = "refused" // a login or a right is missing
-	InUse       Reason = "in_use"  // another broker has it
-	Unfit       Reason = "unfit"   // see ErrUnfit
-	Failed      Reason = "failed"  // anything else
+	Refused     Reason = "refused"   // a login or a right is missing
+	InUse       Reason = "in_use"    // another broker has it
+	Suspended   Reason = "suspended" // see ErrSuspended
+	Unfit       Reason = "unfit"     // see ErrUnfit
+	Failed      Reason = "failed"    // anything else
 )
 
 // Fault is an error whose reason is known.
@@ -39,6 +40,8 @@ func ReasonOf(err error) Reason {
 	switch {
 	case errors.Is(err, ErrInUse):
 		return InUse
+	case errors.Is(err, ErrSuspended):
+		return Suspended
 	case errors.Is(err, ErrUnfit):
 		return Unfit
 	case errors.As(err, &fault):

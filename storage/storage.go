@@ -22,6 +22,11 @@ func (e *NewerSchemaError) Error() string {
 // may, since presences and unacknowledged pushes live in its memory.
 var ErrInUse = errors.New("another broker is using this database")
 
+// ErrSuspended says that a broker could not renew its lease of the database in time, so
+// that another one may take the database at any moment. It is over as soon as the lease
+// is renewed.
+var ErrSuspended = errors.New("this broker could not renew its lease of the database in time")
+
 // ErrUnfit says that a broker can't work with the database in the way in which it is
 // reached. The error around it says why, and what to do; trying again is of no use.
 var ErrUnfit = errors.New("this database is not fit for a broker")

@@ -61,7 +61,6 @@ func TestStorageIsTaken(t *testing.T) {
 	if err := syscall.Kill(first.PID(), syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	pg.Exec(endBackends)
 	second.AwaitReady()
 	if err := syscall.Kill(first.PID(), syscall.SIGCONT); err != nil {
 		t.Fatal(err)

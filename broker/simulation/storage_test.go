@@ -345,9 +345,10 @@ func (s *session) ForgetHellos(ctx context.Context, t time.Time) error {
 	return err
 }
 
-// Migrate, Claim and Ping implement broker.Storage.
+// Migrate, Claim, Claimed and Ping implement broker.Storage.
 func (s *session) Migrate(ctx context.Context) error { return s.pass(ctx, "migrate") }
 func (s *session) Claim(ctx context.Context) error   { return s.pass(ctx, "claim") }
+func (s *session) Claimed() error                    { return nil }
 func (s *session) Ping(ctx context.Context) error    { return s.pass(ctx, "ping") }
 
 // Close implements broker.Storage.

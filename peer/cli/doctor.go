@@ -185,6 +185,7 @@ var reasons = map[string]string{
 	"storage_full":        "the disk of its database is full",
 	"storage_refused":     "its database does not let it in, or not write",
 	"storage_in_use":      "another broker uses its database",
+	"storage_suspended":   "its lease of the database has run out",
 	"storage_unfit":       "the pooler in front of its database is of no use to it",
 	"storage_failed":      "its database fails",
 }

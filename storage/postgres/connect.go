@@ -145,8 +145,8 @@ func refuseSharing(ctx context.Context, c *pgx.ConnConfig) error {
 			return err
 		}
 		if by, found := seen[pid]; found && by != i || process[i] != 0 && process[i] != pid {
-			return fmt.Errorf("a pooler in transaction or statement mode is in front of the server, and the claim of a broker "+
-				"is a lock of its session: have the pooler use session mode (in PgBouncer: pool_mode = session), "+
+			return fmt.Errorf("a pooler in transaction or statement mode is in front of the server, and a broker "+
+				"needs sessions of its own, for settings and prepared statements: have the pooler use session mode (in PgBouncer: pool_mode = session), "+
 				"or name the server itself in the DSN: %w", storage.ErrUnfit)
 		}
 		seen[pid], process[i] = i, pid
@@ -186,7 +186,7 @@ func judge(conn *pgx.Conn, err error) {
 		return // what breaks a connection closes it
 	}
 	switch e.Code {
-	case uniqueViolation, foreignKeyViolation, claimLost:
+	case uniqueViolation, foreignKeyViolation, claimLost, leaseOver:
 		return
 	}
 	conn.PgConn().CustomData()[spoiled] = true

@@ -40,8 +40,6 @@ func (s *Store) Hellos(ctx context.Context, meshID wire.ID, since time.Time) ([]
 
 // ForgetHellos implements journal.Store.
 func (s *Store) ForgetHellos(ctx context.Context, before time.Time) error {
-	ctx, done := s.scope(ctx)
-	defer done()
-	_, err := s.pool.Exec(ctx, forgetHellos, before.UnixMilli())
+	_, err := s.exec(ctx, forgetHellos, before.UnixMilli())
 	return wrap("forget hellos", err)
 }

@@ -22,11 +22,18 @@ const (
 	selectInvite = `SELECT ` + column.InviteColumns + ` FROM claudemesh.invites `
 )
 
-// transaction runs do in a transaction.
+// transaction runs do in a transaction that writes.
 func (s *Store) transaction(ctx context.Context, do func(ctx context.Context, tx pgx.Tx) error) error {
 	ctx, done := s.scope(ctx)
 	defer done()
-	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return do(ctx, tx) })
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if l := s.lease.Load(); l != nil {
+			if _, err := tx.Exec(ctx, requireLease, l.id); err != nil {
+				return err
+			}
+		}
+		return do(ctx, tx)
+	})
 }
 
 // CreateMesh implements mesh.Store; mesh.ErrExists when the mesh or the member is there already.
@@ -71,13 +78,11 @@ func (s *Store) Mesh(ctx context.Context, id wire.ID) (m mesh.Mesh, members []me
 
 // AddInvite implements mesh.Store; mesh.ErrMeshNotFound when there is no such mesh.
 func (s *Store) AddInvite(ctx context.Context, v mesh.Invite) error {
-	ctx, done := s.scope(ctx)
-	defer done()
 	var hash []byte
 	if v.TokenHash != [32]byte{} {
 		hash = v.TokenHash[:]
 	}
-	_, err := s.pool.Exec(ctx, insertInvite, uuid(v.ID), uuid(v.MeshID), string(v.Kind), column.NullText(v.Code),
+	_, err := s.exec(ctx, insertInvite, uuid(v.ID), uuid(v.MeshID), string(v.Kind), column.NullText(v.Code),
 		column.Key(v.ClaimKey), column.Text(v.SealedRootKey), hash, string(v.Role), column.Groups(v.Groups), v.Uses, v.Used,
 		column.Millis(v.ExpiresAt), column.Millis(v.CreatedAt), uuid(v.CreatedBy), column.Millis(v.RevokedAt))
 	switch {
@@ -135,9 +140,7 @@ func (s *Store) UpdateMember(ctx context.Context, m mesh.Member) error {
 
 // updateOne changes one row, or returns missing.
 func (s *Store) updateOne(ctx context.Context, doing string, missing error, query string, args ...any) error {
-	ctx, done := s.scope(ctx)
-	defer done()
-	tag, err := s.pool.Exec(ctx, query, args...)
+	tag, err := s.exec(ctx, query, args...)
 	if err == nil && tag.RowsAffected() == 0 {
 		err = missing
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,51 +21,116 @@ var bootstrapSQL string
 
 var migrations = migration.MustLoad(files, "migrations")
 
-// Migrate brings the schema up to date, each step in a transaction of its own and
-// under a lock, so that it may run at the same time in several processes. It
-// returns a *storage.NewerSchemaError when the schema is newer than this program;
-// nothing is changed then.
+// The advisory locks, which have the scope of the database. The numbers are arbitrary.
+const (
+	// A broker that knows no version from nodesVersion on holds oldBrokerLock while it has
+	// the database, and shares oldCommitLock in every commit.
+	oldBrokerLock = 7161127435829133826
+	oldCommitLock = 7161127435829133827
+	migrateLock   = 7161127435829133828
+)
+
+// nodesVersion is the first version with the table nodes.
+const nodesVersion = 8
+
+// Migrate brings the schema up to date, in one transaction and under a lock, so that it
+// may run at the same time in several processes. It returns a *storage.NewerSchemaError
+// when the schema is one that this program can't work with, and storage.ErrInUse when a
+// broker that could not work with the new schema has the database; nothing is changed then.
 func (s *Store) Migrate(ctx context.Context) error {
 	ctx, done := s.scope(ctx)
 	defer done()
+	return wrap("migrate database", s.migrate(ctx))
+}
+
+func (s *Store) migrate(ctx context.Context) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
-		return wrap("migrate database", err)
+		return err
 	}
 	defer conn.Release()
 	if err := bootstrap(ctx, conn.Conn()); err != nil {
-		return wrap("migrate database", err)
+		return err
 	}
-	for more := true; more; {
-		err := locked(ctx, conn.Conn(), func(tx pgx.Tx) (err error) {
-			more, err = migrate(ctx, tx)
-			return err
-		})
+	found, oldest, err := schemaVersion(ctx, conn)
+	if err != nil || found >= len(migrations) {
+		return errors.Join(err, refuseNewer(found, oldest))
+	}
+	return locked(ctx, conn.Conn(), func(tx pgx.Tx) error { return applySteps(ctx, tx) })
+}
+
+// applySteps takes the steps that are left.
+func applySteps(ctx context.Context, tx pgx.Tx) error {
+	found, oldest, err := schemaVersion(ctx, tx)
+	if err != nil || found >= len(migrations) {
+		return errors.Join(err, refuseNewer(found, oldest))
+	}
+	steps := migrations[found:]
+	if err := requireNobody(ctx, tx, found, steps); err != nil {
+		return err
+	}
+	for _, step := range steps {
+		if err := script(ctx, tx, step.SQL); err != nil {
+			return fmt.Errorf("%s: %w", step.Name, err)
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO claudemesh.schema_version (version, applied_at) VALUES ($1, $2)`,
+			step.Version, time.Now().UnixMilli())
+		if err == nil && step.Oldest < step.Version {
+			_, err = tx.Exec(ctx, `UPDATE claudemesh.schema_version SET oldest = $2 WHERE version = $1`, step.Version, step.Oldest)
+		}
 		if err != nil {
-			return wrap("migrate database", err)
+			return err
 		}
 	}
 	return nil
 }
 
-// migrate takes one step, if there is one left.
-func migrate(ctx context.Context, tx pgx.Tx) (more bool, err error) {
-	found, err := schemaVersion(ctx, tx)
-	switch {
-	case err != nil:
-		return false, err
-	case found > len(migrations):
-		return false, &storage.NewerSchemaError{Found: found, Known: len(migrations)}
-	case found == len(migrations):
-		return false, nil
+// requireNobody returns storage.ErrInUse while a broker is running that can't work with
+// the schema after the given steps. Nobody joins meanwhile.
+func requireNobody(ctx context.Context, tx pgx.Tx, found int, steps []migration.Migration) error {
+	if found < nodesVersion {
+		var got bool
+		err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, int64(oldBrokerLock)).Scan(&got)
+		if err == nil && !got {
+			err = fmt.Errorf("%w: it is of an older version, and the schema must be changed: stop it", storage.ErrInUse)
+		}
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(oldCommitLock))
+		return err
 	}
-	step := migrations[found]
-	if err := script(ctx, tx, step.SQL); err != nil {
-		return false, fmt.Errorf("%s: %w", step.Name, err)
+	nodes, err := nodesOf(ctx, tx)
+	if err != nil {
+		return err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO claudemesh.schema_version (version, applied_at) VALUES ($1, $2)`,
-		step.Version, time.Now().UnixMilli())
-	return true, err
+	oldest := steps[len(steps)-1].Oldest
+	for _, n := range nodes {
+		if n.Live && n.Schema < oldest {
+			return fmt.Errorf("%w: %s; it knows schema version %d, and the schema must be changed to version %d: stop it",
+				storage.ErrInUse, n, n.Schema, steps[len(steps)-1].Version)
+		}
+	}
+	return nil
+}
+
+// checkSchema returns an error unless this program can work with the schema as it is.
+func checkSchema(ctx context.Context, q querier) error {
+	found, oldest, err := schemaVersion(ctx, q)
+	if err != nil {
+		return err
+	}
+	if found < len(migrations) {
+		return fmt.Errorf("the schema has version %d and needs version %d", found, len(migrations))
+	}
+	return refuseNewer(found, oldest)
+}
+
+func refuseNewer(found, oldest int) error {
+	if oldest > len(migrations) {
+		return &storage.NewerSchemaError{Found: found, Known: len(migrations)}
+	}
+	return nil
 }
 
 // bootstrap makes what guards the migrations, if it is not there.
@@ -132,14 +198,21 @@ func script(ctx context.Context, tx pgx.Tx, sql string) error {
 func (s *Store) SchemaVersion(ctx context.Context) (int, error) {
 	ctx, done := s.scope(ctx)
 	defer done()
-	version, err := schemaVersion(ctx, s.pool)
+	version, _, err := schemaVersion(ctx, s.pool)
 	return version, wrap("read schema version", err)
 }
 
-func schemaVersion(ctx context.Context, q querier) (version int, err error) {
+// schemaVersion returns the version of the schema, 0 for none, and the oldest one that a
+// program may know to work with it.
+func schemaVersion(ctx context.Context, q querier) (version, oldest int, err error) {
 	if exists, err := bootstrapped(ctx, q); err != nil || !exists {
-		return 0, err
+		return 0, 0, err
 	}
-	err = q.QueryRow(ctx, `SELECT coalesce(max(version), 0) FROM claudemesh.schema_version`).Scan(&version)
-	return version, err
+	// Older schemas have no column oldest: a row as JSON has it or not.
+	err = q.QueryRow(ctx, `SELECT version, coalesce((to_jsonb(v) ->> 'oldest')::integer, version)
+		FROM claudemesh.schema_version v ORDER BY version DESC LIMIT 1`).Scan(&version, &oldest)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = nil
+	}
+	return version, oldest, err
 }

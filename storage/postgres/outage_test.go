@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 	"github.com/claudemesh/claudemesh/journal"
@@ -65,32 +63,6 @@ func claimed(t *testing.T, dsn string) *Store {
 	return s
 }
 
-// holder returns the process id of the connection that holds the broker's lock.
-func holder(ctx context.Context, conn *pgx.Conn) (pid int, err error) {
-	err = conn.QueryRow(ctx, `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
-		AND (classid::bigint << 32 | objid::bigint) = $1
-		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, int64(brokerLock)).Scan(&pid)
-	return pid, err
-}
-
-// breakClaim ends the connection that holds the broker's lock, and waits for the end of it.
-func breakClaim(t *testing.T, dsn string) {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(t.Context())
-	pid, err := holder(t.Context(), conn)
-	if err != nil {
-		t.Fatalf("who holds the lock: %v", err)
-	}
-	var ended bool
-	if err := conn.QueryRow(t.Context(), `SELECT pg_terminate_backend($1, 10000)`, pid).Scan(&ended); err != nil || !ended {
-		t.Fatalf("end the connection: %v, %v", ended, err)
-	}
-}
-
 func TestRestartsOfPostgres(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t, pgtest.Durable())
@@ -121,15 +93,7 @@ func TestRestartsOfPostgres(t *testing.T) {
 	// The claim came back, too.
 	other := open(t, server.DSN())
 	defer other.Close()
-	eventually(t, "claim after restarts", func() error {
-		conn, err := pgx.Connect(t.Context(), server.DSN())
-		if err != nil {
-			return err
-		}
-		defer conn.Close(t.Context())
-		_, err = holder(t.Context(), conn)
-		return err
-	})
+	eventually(t, "renew the lease after restarts", s.Claimed)
 	if err := other.Claim(t.Context()); !errors.Is(err, storage.ErrInUse) {
 		t.Errorf("a second claim after restarts: %v", err)
 	}
@@ -171,106 +135,6 @@ func TestCloseOfFrozenPostgres(t *testing.T) {
 			t.Fatal("closing does not end what is under way")
 		}
 	}
-}
-
-func TestClaimIsKept(t *testing.T) {
-	t.Parallel()
-	dsn := pgtest.DSN(t)
-	s := claimed(t, dsn)
-	for seq := range int64(3) {
-		breakClaim(t, dsn)
-		// Nobody else has it: there is no reason to stop.
-		if err := commitOne(s, seq+1, 10*time.Second); err != nil {
-			t.Fatalf("commit while the claim's connection is lost: %v", err)
-		}
-		conn, err := pgx.Connect(t.Context(), dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "claim again", func() error { _, err := holder(t.Context(), conn); return err })
-		conn.Close(t.Context())
-	}
-	if err := errors.Join(s.Claim(t.Context()), s.Ping(t.Context())); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestClaimIsTakenOver(t *testing.T) {
-	t.Parallel()
-	dsn := pgtest.DSN(t)
-	a, b := claimed(t, dsn), open(t, dsn)
-	defer b.Close()
-	if err := commitOne(a, 1, 10*time.Second); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "take over", func() error { // a may be quicker
-		breakClaim(t, dsn)
-		return b.Claim(t.Context())
-	})
-	refused := map[string]func() error{
-		"commit": func() error { return commitOne(a, 2, 10*time.Second) },
-		"ping":   func() error { return a.Ping(t.Context()) },
-		"claim":  func() error { return a.Claim(t.Context()) },
-		"sweep":  func() error { _, err := a.Sweep(t.Context(), time.Now(), time.Now(), time.Now(), 1); return err },
-		"prune":  func() error { _, err := a.PrunePresences(t.Context(), time.Now(), 1); return err },
-	}
-	for name, do := range refused {
-		if err := do(); !errors.Is(err, storage.ErrInUse) {
-			t.Errorf("%s of the one who lost the claim: %v", name, err)
-		}
-	}
-	if err := commitOne(b, 2, 10*time.Second); err != nil {
-		t.Errorf("commit of the one who took over: %v", err)
-	}
-	if err := b.Close(); err != nil {
-		t.Fatal(err)
-	}
-	// The lock is free now, and a gets it back; but what a remembers is out of date.
-	eventually(t, "the end of the lost claim", func() error {
-		select {
-		case <-a.claim.ended:
-			return nil
-		default:
-			return errors.New("still there")
-		}
-	})
-	if err := commitOne(a, 3, 10*time.Second); !errors.Is(err, storage.ErrInUse) {
-		t.Errorf("commit after the other has gone: %v", err)
-	}
-	if err := a.Claim(t.Context()); err != nil {
-		t.Fatalf("a new claim: %v", err)
-	}
-	if err := commitOne(a, 3, 10*time.Second); err != nil {
-		t.Errorf("commit after a new claim: %v", err)
-	}
-	if waiting, err := a.Backlog(t.Context(), box, 0, false, 100); len(waiting) != 3 || err != nil {
-		t.Errorf("%d deliveries, %v; want 3", len(waiting), err)
-	}
-}
-
-// TestClaimWaitsForCommits stands a lock in for a commit that was let through.
-func TestClaimWaitsForCommits(t *testing.T) {
-	t.Parallel()
-	dsn := pgtest.DSN(t)
-	s := open(t, dsn)
-	defer s.Close()
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
-	if _, err := conn.Exec(t.Context(), `SELECT pg_advisory_lock_shared($1)`, int64(commitLock)); err != nil {
-		t.Fatal(err)
-	}
-	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if err := s.Claim(short); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a claim during a commit: %v", err)
-	}
-	if _, err := conn.Exec(t.Context(), `SELECT pg_advisory_unlock_shared($1)`, int64(commitLock)); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "claim after the commit", func() error { return s.Claim(t.Context()) })
 }
 
 func TestOpenIsLazy(t *testing.T) {

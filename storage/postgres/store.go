@@ -16,8 +16,11 @@ import (
 	"github.com/claudemesh/claudemesh/storage/internal/column"
 )
 
-// claimLost is the SQLSTATE that require_claim raises.
-const claimLost = "CM001"
+// The SQLSTATEs that require_lease raises.
+const (
+	claimLost = "CM001"
+	leaseOver = "CM002"
+)
 
 // Store is a Postgres database. All methods are safe for concurrent use.
 type Store struct {
@@ -39,9 +42,8 @@ type Store struct {
 	writes chan struct{}
 	swept  atomic.Int64 // Unix ms; nothing older is pending
 
-	epoch atomic.Int64 // of our claim, 0 for none
-	mu    sync.Mutex
-	claim *claim // nil: none
+	mu    sync.Mutex            // held by Claim
+	lease atomic.Pointer[lease] // with which we have, or had, the database; nil: never claimed
 }
 
 // Open reads a DSN, a URL or key=value pairs as libpq takes them. It does not
@@ -81,11 +83,10 @@ func OpenWith(dsn func() (string, error)) (*Store, error) {
 func (s *Store) Close() error {
 	s.end()
 	s.mu.Lock()
-	claim := s.claim
-	s.claim = nil
+	l := s.lease.Load()
 	s.mu.Unlock()
-	if claim != nil {
-		<-claim.ended
+	if l != nil {
+		<-l.ended
 	}
 	s.health.close()
 	s.pool.Close()
@@ -111,13 +112,26 @@ func (s *Store) exclusive(ctx context.Context) (_ context.Context, done context.
 	}
 }
 
-// batch starts the pipeline of a transaction that needs the claim.
+// requireLease begins every transaction that writes, once the database was claimed.
+const requireLease = `SELECT claudemesh.require_lease($1)`
+
+// batch starts the pipeline of a transaction that writes.
 func (s *Store) batch() *pgx.Batch {
 	b := &pgx.Batch{}
-	if epoch := s.epoch.Load(); epoch != 0 {
-		b.Queue(`SELECT claudemesh.require_claim($1)`, epoch)
+	if l := s.lease.Load(); l != nil {
+		b.Queue(requireLease, l.id)
 	}
 	return b
+}
+
+// exec runs one statement that writes.
+func (s *Store) exec(ctx context.Context, query string, args ...any) (tag pgconn.CommandTag, err error) {
+	ctx, done := s.scope(ctx)
+	defer done()
+	b := s.batch()
+	b.Queue(query, args...).Exec(func(t pgconn.CommandTag) error { tag = t; return nil })
+	err = s.pool.SendBatch(ctx, b).Close()
+	return tag, err
 }
 
 // row runs a query of one row.
@@ -155,6 +169,8 @@ func wrap(doing string, err error) error {
 		return nil
 	case errors.As(err, &e) && e.Code == claimLost:
 		return fmt.Errorf("%s: %w", doing, storage.ErrInUse)
+	case errors.As(err, &e) && e.Code == leaseOver:
+		return fmt.Errorf("%s: %w", doing, storage.ErrSuspended)
 	}
 	return fmt.Errorf("%s: %w", doing, &storage.Fault{Reason: reasonOf(err), Err: err})
 }

@@ -14,6 +14,7 @@ import (
 // production, on a disk.
 func Benchmark(b *testing.B, db Database) {
 	s := ready(b, db)
+	check(b, s.Claim(b.Context())) // commits are those of a broker
 	for _, size := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("commit=%d", size), func(b *testing.B) { benchCommit(b, s, size) })
 	}

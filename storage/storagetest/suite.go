@@ -26,6 +26,7 @@ type Store interface {
 	Migrate(ctx context.Context) error
 	SchemaVersion(ctx context.Context) (int, error)
 	Claim(ctx context.Context) error
+	Claimed() error
 	Ping(ctx context.Context) error
 	Depth(ctx context.Context) (queue.Depth, error)
 	Close() error

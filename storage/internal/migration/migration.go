@@ -12,12 +12,18 @@ import (
 // Migration is one step of a schema.
 type Migration struct {
 	Version int    // from 1, without gaps
+	Oldest  int    // the oldest version that a program may know to work with this one
 	Name    string // of the file
 	SQL     string
 }
 
+// oldest begins a file that programs of before can work with.
+const oldest = "-- oldest: "
+
 // Load reads the .sql files of a folder, named NNN_what.sql. They must be
-// numbered from 1 without gaps or repetition.
+// numbered from 1 without gaps or repetition. The first line of a file may say
+// "-- oldest: N": then programs that know only version N, and later ones, can work with
+// the schema that it makes. Without that line, only programs that know the version can.
 func Load(files fs.FS, dir string) ([]Migration, error) {
 	entries, err := fs.ReadDir(files, dir) // sorted by name
 	if err != nil {
@@ -37,7 +43,14 @@ func Load(files fs.FS, dir string) ([]Migration, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read migration: %w", err)
 		}
-		list = append(list, Migration{version, e.Name(), string(sql)})
+		m := Migration{version, version, e.Name(), string(sql)}
+		if text, ok := strings.CutPrefix(m.SQL, oldest); ok {
+			line, _, _ := strings.Cut(text, "\n")
+			if m.Oldest, err = strconv.Atoi(line); err != nil || m.Oldest < 1 || m.Oldest > version {
+				return nil, fmt.Errorf("migration %s names no oldest version from 1 to %d: %q", m.Name, version, line)
+			}
+		}
+		list = append(list, m)
 	}
 	return list, nil
 }

@@ -47,3 +47,21 @@ func TestLoad(t *testing.T) {
 		})
 	}
 }
+
+func TestOldest(t *testing.T) {
+	t.Parallel()
+	for first, want := range map[string]int{
+		"SELECT 1": 2, "-- oldest: 1\nSELECT 1": 1, "-- oldest: 2": 2, "-- oldest: 3\n": -1, "-- oldest: 0\n": -1, "-- oldest: x\n": -1,
+	} {
+		list, err := Load(fstest.MapFS{"m/001_init.sql": {}, "m/002_more.sql": {Data: []byte(first)}}, "m")
+		if want < 0 {
+			if err == nil {
+				t.Errorf("%q: %+v", first, list)
+			}
+			continue
+		}
+		if err != nil || list[1].Oldest != want {
+			t.Errorf("%q: %+v, %v; want %d", first, list, err, want)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package broker_test
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/storage"
+	"github.com/claudemesh/claudemesh/storage/sqlite"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// leased is a storage whose lease ends as told.
+type leased struct {
+	*sqlite.Store
+	claimed atomic.Pointer[error]
+}
+
+func (l *leased) Claimed() error { return *l.claimed.Load() }
+
+func (l *leased) turn(err error) { l.claimed.Store(&err) }
+
+func startLeased(t *testing.T) (*server, *leased) {
+	t.Helper()
+	store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease := &leased{Store: store}
+	lease.turn(nil)
+	return serve(t, store, lease, nil), lease
+}
+
+// A broker whose lease has run out accepts nothing and lets nobody in, keeps its sockets,
+// and goes on when the lease is renewed.
+func TestSuspended(t *testing.T) {
+	t.Parallel()
+	s, lease := startLeased(t)
+	m, b := s.owner(), newKeys(t)
+	alice, bob := s.session(m, newKeys(t), "alice"), s.session(m, b, "bob")
+	alice.tell(0, b.Public())
+	bob.gets(0)
+	bob.send(frame{"type": "set_status", "status": wire.Working})
+	bob.wantPeers("alice", "bob") // the status is set
+	waits := message(1, b.Public(), 100)
+	waits["priority"] = wire.Next
+	alice.send(waits)
+	alice.acked(1, 2)
+
+	lease.turn(storage.ErrSuspended)
+	var not *broker.NotReady
+	if err := s.Ready(t.Context()); !errors.As(err, &not) || not.Reason != "storage_suspended" {
+		t.Errorf("ready: %v", err)
+	}
+	alice.send(message(2, b.Public(), 100))
+	await.Until(t, "the message waits", func() bool { return s.Stats().Parked == 1 })
+	bob.send(frame{"type": "set_status", "status": wire.Idle})
+	bob.wantPeers("alice", "bob") // and no push
+	carol := s.dial()
+	carol.send(sessionHello(m, newKeys(t), "carol"))
+	alice.wantPeers("alice", "bob")
+
+	lease.turn(nil)
+	alice.acked(2, 3)
+	bob.gets(1, 2)
+	carol.next("hello_ack")
+	alice.wantPeers("alice", "bob", "carol")
+	if err := s.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whoever waits for the end of a suspension is told to try again in time.
+func TestSuspendedForLong(t *testing.T) {
+	t.Parallel()
+	s, lease := startLeased(t)
+	m := s.owner()
+	alice := s.session(m, newKeys(t), "alice")
+	lease.turn(storage.ErrSuspended)
+	alice.send(message(0, newKeys(t).Public(), 100))
+	carol := s.dial()
+	carol.send(sessionHello(m, newKeys(t), "carol"))
+	if refused := carol.next("error"); refused["code"] != string(wire.CodeTryAgain) {
+		t.Errorf("hello: %v", refused)
+	}
+	if ack := alice.next("ack"); ack["queued"] == true || !strings.HasPrefix(ack["error"].(string), wire.AckQueueFull) {
+		t.Errorf("send: %v", ack)
+	}
+	alice.wantPeers("alice")
+}
+
+// A broker finds out by itself that another one has the storage.
+func TestStorageLost(t *testing.T) {
+	t.Parallel()
+	s, lease := startLeased(t)
+	s.owner()
+	lease.turn(storage.ErrInUse)
+	select {
+	case <-s.Lost():
+	case <-time.After(await.Patience):
+		t.Fatal("nobody has noticed")
+	}
+	var not *broker.NotReady
+	if err := s.Ready(t.Context()); !errors.As(err, &not) || not.Reason != "storage_in_use" {
+		t.Errorf("ready: %v", err)
+	}
+}

@@ -1,0 +1,225 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/claudemesh/claudemesh/internal/system"
+	"github.com/claudemesh/claudemesh/storage"
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+)
+
+const (
+	// leaseTime is how long a node has the database without renewing its lease.
+	leaseTime = 3 * time.Second
+	// renewEvery is how often it renews the lease, and renewAgain how soon it tries again
+	// when that fails.
+	renewEvery = time.Second
+	renewAgain = 100 * time.Millisecond
+	// renewWithin is how long the server may take to answer on a connection that was good
+	// before, and reconnectWithin how long a new connection may take.
+	renewWithin     = time.Second
+	reconnectWithin = 5 * time.Second
+	// leaveWithin is how long it may take to give the lease back.
+	leaveWithin = time.Second
+)
+
+// lease is this process's hold of the database: a row of the table nodes, which a
+// goroutine renews.
+type lease struct {
+	id    int64         // also the key of its advisory lock; see require_lease
+	until atomic.Int64  // when the lease ends at the earliest, by system.Uptime, in ns
+	lost  chan struct{} // closed when somebody else has removed the row
+	ended chan struct{} // closed when the goroutine has ended
+}
+
+// errLost says that another broker has removed our row.
+var errLost = errors.New("another broker has claimed the database")
+
+// Claim takes the database for this process until Close; see the package comment. It
+// brings the schema up to date first. It returns storage.ErrInUse when another broker has
+// the database. When the database is ours already, it does nothing.
+func (s *Store) Claim(ctx context.Context) error {
+	ctx, done := s.scope(ctx)
+	defer done()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.life.Err(); err != nil {
+		return fmt.Errorf("claim database: store is closed: %w", err)
+	}
+	if l := s.lease.Load(); l != nil && !l.isLost() {
+		_, err := s.exec(ctx, `SELECT 1`)
+		err = wrap("claim database", err)
+		if !errors.Is(err, storage.ErrInUse) {
+			return err
+		}
+		select { // the loop finds out too
+		case <-l.ended:
+		case <-ctx.Done():
+			return err
+		}
+	}
+	if err := s.migrate(ctx); err != nil {
+		return wrap("claim database", err)
+	}
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return wrap("claim database", err)
+	}
+	l := &lease{id: rand.Int64(), lost: make(chan struct{}), ended: make(chan struct{})}
+	if err := locked(ctx, conn, func(tx pgx.Tx) error { return l.join(ctx, tx) }); err != nil {
+		disconnect(conn)
+		return wrap("claim database", err)
+	}
+	s.lease.Store(l)
+	go s.renewLoop(l, conn)
+	return nil
+}
+
+// Claimed returns nil while the database is ours for certain, or was never claimed. It
+// returns storage.ErrSuspended while somebody else may take it, and storage.ErrInUse once
+// somebody else has. It asks nobody.
+func (s *Store) Claimed() error {
+	l := s.lease.Load()
+	switch {
+	case l == nil:
+		return nil
+	case l.isLost():
+		return storage.ErrInUse
+	case int64(system.Uptime()) >= l.until.Load():
+		return storage.ErrSuspended
+	}
+	return nil
+}
+
+// join makes the row of a new node, when there is no other with a lease.
+func (l *lease) join(ctx context.Context, tx pgx.Tx) error {
+	if err := checkSchema(ctx, tx); err != nil {
+		return err
+	}
+	others, err := nodesOf(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		if other.Live {
+			return fmt.Errorf("%w: %s; this broker waits until that one stops, or is silent for %s", storage.ErrInUse, other, leaseTime)
+		}
+		if err := remove(ctx, tx, other); err != nil {
+			return err
+		}
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	l.renewed(system.Uptime())
+	_, err = tx.Exec(ctx, `INSERT INTO claudemesh.nodes (id, lease_until, pid, knows_schema, host)
+		VALUES ($1, clock_timestamp() + $2::interval, $3, $4, $5)`, l.id, leaseTime, os.Getpid(), len(migrations), column.Text(host))
+	return err
+}
+
+// renewed notes that the lease was asked for at a time of system.Uptime. The database
+// counts from later on, so that the lease never ends there before it does here.
+func (l *lease) renewed(asked time.Duration) { l.until.Store(int64(asked + leaseTime)) }
+
+func (l *lease) isLost() bool {
+	select {
+	case <-l.lost:
+		return true
+	default:
+		return false
+	}
+}
+
+// renewLoop renews the lease, on a connection of its own, until the store is closed or
+// the database is lost.
+func (s *Store) renewLoop(l *lease, conn *pgx.Conn) {
+	defer close(l.ended)
+	pause := renewEvery
+	for {
+		select {
+		case <-s.life.Done():
+			s.leave(l, conn)
+			return
+		case <-time.After(pause):
+		}
+		var err error
+		conn, err = s.renew(l, conn)
+		if errors.Is(err, errLost) {
+			close(l.lost)
+			disconnect(conn)
+			return
+		}
+		pause = renewEvery
+		if err != nil {
+			pause = renewAgain
+		}
+	}
+}
+
+// renew renews the lease. It replaces a connection on which that fails.
+func (s *Store) renew(l *lease, conn *pgx.Conn) (*pgx.Conn, error) {
+	if conn == nil {
+		ctx, cancel := context.WithTimeout(s.life, reconnectWithin)
+		defer cancel()
+		var err error
+		if conn, err = s.connect(ctx); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(s.life, renewWithin)
+	defer cancel()
+	asked := system.Uptime()
+	tag, err := conn.Exec(ctx, `UPDATE claudemesh.nodes SET lease_until = clock_timestamp() + $2::interval WHERE id = $1`, l.id, leaseTime)
+	switch {
+	case err != nil:
+		disconnect(conn)
+		return nil, err
+	case tag.RowsAffected() == 0:
+		return conn, errLost
+	}
+	l.renewed(asked)
+	return conn, nil
+}
+
+// leave removes the row, once the transactions under way have ended, and closes the
+// connection. When the server does not answer, the lease runs out instead.
+func (s *Store) leave(l *lease, conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
+	defer cancel()
+	for range 2 { // the connection may have been broken for long
+		if conn == nil {
+			var err error
+			if conn, err = s.connect(ctx); err != nil {
+				return
+			}
+		}
+		b := &pgx.Batch{}
+		b.Queue(`SELECT pg_advisory_xact_lock($1)`, l.id)
+		b.Queue(`DELETE FROM claudemesh.nodes WHERE id = $1`, l.id)
+		err := conn.SendBatch(ctx, b).Close()
+		disconnect(conn)
+		if err == nil {
+			return
+		}
+		conn = nil
+	}
+}
+
+// disconnect closes a connection, if there is one, without waiting for long.
+func disconnect(conn *pgx.Conn) {
+	if conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx) // it is of no more use either way
+}

@@ -1,0 +1,326 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/internal/pgtest"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/storage"
+	"github.com/claudemesh/claudemesh/storage/internal/migration"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// freeze keeps a store from renewing its lease, as if its process was frozen, until thaw.
+// Transactions of the store go on.
+func freeze(t *testing.T, s *Store, dsn string) (thaw func()) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := conn.Begin(t.Context())
+	if err == nil {
+		_, err = tx.Exec(t.Context(), `SELECT FROM claudemesh.nodes WHERE id = $1 FOR NO KEY UPDATE`, s.lease.Load().id)
+	}
+	if err == nil { // it may have been renewed a moment ago
+		_, err = tx.Exec(t.Context(), `UPDATE claudemesh.nodes SET lease_until = clock_timestamp()`)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := errors.Join(tx.Commit(t.Context()), conn.Close(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// expire ends the lease of whoever has the database.
+func expire(t *testing.T, dsn string) {
+	t.Helper()
+	execute(t, dsn, `UPDATE claudemesh.nodes SET lease_until = clock_timestamp()`)
+}
+
+// takeOver has b claim the database that another store has.
+func takeOver(t *testing.T, b *Store, dsn string) {
+	t.Helper()
+	eventually(t, "take over", func() error { // the other one may be quicker to renew
+		expire(t, dsn)
+		return b.Claim(t.Context())
+	})
+}
+
+func TestLeaseIsRenewed(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	s := claimed(t, server.DSN())
+	for seq := range int64(3) {
+		server.Exec(endBackends)
+		until := s.lease.Load().until.Load()
+		eventually(t, "renew the lease", func() error {
+			if s.lease.Load().until.Load() == until {
+				return errors.New("not yet")
+			}
+			return s.Claimed()
+		})
+		if err := commitOne(s, seq+1, 10*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(s.Claim(t.Context()), s.Ping(t.Context())); err != nil {
+		t.Error(err)
+	}
+}
+
+// A lease that ends is renewed as long as nobody has taken the database.
+func TestSuspended(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	s := claimed(t, dsn)
+	thaw := freeze(t, s, dsn)
+	eventually(t, "the end of the lease", func() error {
+		if err := s.Claimed(); !errors.Is(err, storage.ErrSuspended) {
+			return fmt.Errorf("claimed: %w", err)
+		}
+		return nil
+	})
+	thaw()
+	eventually(t, "go on", func() error { return errors.Join(s.Claimed(), commitOne(s, 1, 10*time.Second)) })
+	expire(t, dsn)
+	if err := commitOne(s, 2, 10*time.Second); err != nil && storage.ReasonOf(err) != storage.Suspended {
+		t.Errorf("a commit without a lease: %v", err)
+	}
+	eventually(t, "go on again", func() error { return commitOne(s, 3, 10*time.Second) })
+}
+
+func TestTakenOver(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	a, b := claimed(t, dsn), open(t, dsn)
+	defer b.Close()
+	m := mesh.Mesh{ID: wire.ID{7}, Slug: "team", Name: "Team"}
+	owner := mesh.Member{ID: wire.ID{8}, MeshID: m.ID, DisplayName: "Ada", Role: mesh.Owner}
+	invite := mesh.Invite{ID: wire.ID{9}, MeshID: m.ID, Kind: mesh.Link, Code: "code", Role: mesh.Normal, Uses: 1, ExpiresAt: time.Now().Add(time.Hour)}
+	if err := errors.Join(commitOne(a, 1, 10*time.Second), a.CreateMesh(t.Context(), m, owner), a.AddInvite(t.Context(), invite)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Claim(t.Context()); !errors.Is(err, storage.ErrInUse) || !strings.Contains(err.Error(), "on host") {
+		t.Fatalf("a claim of what another store has: %v", err)
+	}
+	takeOver(t, b, dsn)
+	now, ctx := time.Now(), t.Context()
+	refused := map[string]func() error{
+		"commit":        func() error { return commitOne(a, 2, 10*time.Second) },
+		"ping":          func() error { return a.Ping(ctx) },
+		"claim":         func() error { return a.Claim(ctx) },
+		"sweep":         func() error { _, err := a.Sweep(ctx, now, now, now, 1); return err },
+		"prune":         func() error { _, err := a.PrunePresences(ctx, now, 1); return err },
+		"forget hellos": func() error { return a.ForgetHellos(ctx, now) },
+		"create mesh": func() error {
+			return a.CreateMesh(ctx, mesh.Mesh{ID: wire.ID{10}}, mesh.Member{MeshID: wire.ID{10}, Role: mesh.Owner})
+		},
+		"update member": func() error { return a.UpdateMember(ctx, owner) },
+		"add invite":    func() error { v := invite; v.ID, v.Code = wire.ID{11}, "other"; return a.AddInvite(ctx, v) },
+		"revoke invite": func() error { return a.RevokeInvite(ctx, m.ID, invite.ID, now) },
+		"redeem": func() error {
+			_, _, err := a.Redeem(ctx, invite.ID, mesh.Member{ID: wire.ID{12}, MeshID: m.ID, Key: wire.Key{1}, Role: mesh.Normal, JoinedAt: now})
+			return err
+		},
+	}
+	for name, do := range refused {
+		if err := do(); !errors.Is(err, storage.ErrInUse) || storage.ReasonOf(err) != storage.InUse {
+			t.Errorf("%s of the one who lost the database: %v", name, err)
+		}
+	}
+	if err := commitOne(b, 2, 10*time.Second); err != nil {
+		t.Errorf("commit of the one who took over: %v", err)
+	}
+	select {
+	case <-a.lease.Load().ended:
+	case <-time.After(await.Patience):
+		t.Fatal("the renewing does not end")
+	}
+	if err := a.Claimed(); !errors.Is(err, storage.ErrInUse) {
+		t.Errorf("claimed: %v", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The database is free; but what a remembers is out of date.
+	if err := commitOne(a, 3, 10*time.Second); !errors.Is(err, storage.ErrInUse) {
+		t.Errorf("commit after the other has gone: %v", err)
+	}
+	if err := errors.Join(a.Claim(ctx), commitOne(a, 3, 10*time.Second), a.Claimed()); err != nil {
+		t.Errorf("a new claim: %v", err)
+	}
+	if waiting, err := a.Backlog(ctx, box, 0, false, 100); len(waiting) != 3 || err != nil {
+		t.Errorf("%d deliveries, %v; want 3", len(waiting), err)
+	}
+}
+
+// Whoever takes over looks at the lease again once it has the lock.
+func TestTakeOverLooksAgain(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	a, b := claimed(t, dsn), open(t, dsn)
+	defer b.Close()
+	conn, err := b.pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	err = locked(t.Context(), conn.Conn(), func(tx pgx.Tx) error {
+		return remove(t.Context(), tx, Node{ID: a.lease.Load().id}) // it had no lease a moment ago
+	})
+	if !errors.Is(err, storage.ErrInUse) {
+		t.Errorf("a node with a lease was removed: %v", err)
+	}
+	if err := commitOne(a, 1, 10*time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
+// A process that is frozen in the middle of a transaction is in nobody's way.
+func TestFrozenTransaction(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	a, b := claimed(t, dsn), open(t, dsn)
+	defer b.Close()
+	if err := commitOne(a, 1, 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := a.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), requireLease, a.lease.Load().id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `UPDATE claudemesh.deliveries SET name = 'late'`); err != nil {
+		t.Fatal(err)
+	}
+	takeOver(t, b, dsn)
+	if err := tx.Commit(t.Context()); err == nil {
+		t.Error("a transaction of the one who lost the database was committed")
+	}
+	if err := commitOne(b, 2, 10*time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
+// A process that was killed has left its row behind.
+func TestClaimAfterKill(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	s := open(t, dsn)
+	defer s.Close()
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, dsn, `INSERT INTO claudemesh.nodes (id, lease_until, pid, knows_schema, host)
+		SELECT -n, clock_timestamp() + interval '100 ms' * n, 1, 1, 'gone' FROM generate_series(1, 3) n`)
+	eventually(t, "claim", func() error { return s.Claim(t.Context()) })
+	if err := commitOne(s, 1, 10*time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
+// A broker of an older version has the database: the schema stays as it is until that one ends.
+func TestUpgradeUnderOldBroker(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	execute(t, dsn, `CREATE SCHEMA claudemesh; `+bootstrapSQL)
+	for _, step := range migrations[:nodesVersion-1] {
+		execute(t, dsn, step.SQL)
+		execute(t, dsn, fmt.Sprintf(`INSERT INTO claudemesh.schema_version (version, applied_at) VALUES (%d, 0)`, step.Version))
+	}
+	old, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close(t.Context())
+	if _, err := old.Exec(t.Context(), `SELECT pg_advisory_lock($1)`, int64(oldBrokerLock)); err != nil {
+		t.Fatal(err)
+	}
+	var epoch int64
+	if err := old.QueryRow(t.Context(), `UPDATE claudemesh.claim SET epoch = epoch + 1 RETURNING epoch`).Scan(&epoch); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dsn)
+	defer s.Close()
+	for name, do := range map[string]func() error{
+		"migrate": func() error { return s.Migrate(t.Context()) }, "claim": func() error { return s.Claim(t.Context()) },
+	} {
+		if err := do(); !errors.Is(err, storage.ErrInUse) || !strings.Contains(err.Error(), "older version") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if version, err := s.SchemaVersion(t.Context()); version != nodesVersion-1 || err != nil {
+		t.Errorf("the schema has version %d, %v", version, err)
+	}
+	// It loses its lock's connection, and goes on as long as nobody has taken the database.
+	if _, err := old.Exec(t.Context(), `SELECT pg_advisory_unlock($1), claudemesh.require_claim($2)`, int64(oldBrokerLock), epoch); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Claim(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := old.Exec(t.Context(), `SELECT claudemesh.require_claim($1)`, epoch); !errors.Is(wrap("commit", err), storage.ErrInUse) {
+		t.Errorf("a commit of the older broker: %v", err)
+	}
+	if err := commitOne(s, 1, 10*time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
+// Each version of the schema names the oldest one that a program may know.
+func TestNewerSchemaThatFits(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	s := claimed(t, dsn)
+	known := len(migrations)
+	execute(t, dsn, fmt.Sprintf(`INSERT INTO claudemesh.schema_version (version, applied_at, oldest) VALUES (%d, 0, %d)`, known+1, known))
+	if err := errors.Join(s.Migrate(t.Context()), commitOne(s, 1, 10*time.Second), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s = claimed(t, dsn)
+	if version, err := s.SchemaVersion(t.Context()); version != known+1 || err != nil {
+		t.Errorf("the schema has version %d, %v", version, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, dsn, fmt.Sprintf(`INSERT INTO claudemesh.schema_version (version, applied_at, oldest) VALUES (%d, 0, %d)`, known+2, known+1))
+	s = open(t, dsn)
+	defer s.Close()
+	var newer *storage.NewerSchemaError
+	if err := s.Claim(t.Context()); !errors.As(err, &newer) || newer.Found != known+2 {
+		t.Errorf("a schema that does not fit: %v", err)
+	}
+}
+
+// The schema is not changed under a broker that can't work with the new one.
+func TestMigrateBesideOlderNode(t *testing.T) {
+	t.Parallel()
+	s := claimed(t, pgtest.DSN(t))
+	known := len(migrations)
+	conn, err := s.pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	for oldest, want := range map[int]error{known + 1: storage.ErrInUse, known: nil} {
+		steps := []migration.Migration{{Version: known + 1, Oldest: oldest}}
+		err := locked(t.Context(), conn.Conn(), func(tx pgx.Tx) error { return requireNobody(t.Context(), tx, known, steps) })
+		if !errors.Is(err, want) {
+			t.Errorf("a step that programs from version %d on can work with: %v", oldest, err)
+		}
+	}
+}

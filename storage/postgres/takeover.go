@@ -1,0 +1,94 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/claudemesh/claudemesh/storage"
+)
+
+const (
+	// endAfter is how long a transaction of a node without a lease may go on before the
+	// server ends its connection: the process may be frozen in the middle of it.
+	endAfter = time.Second
+	// lockAgain is the pause between attempts to get the lock of such a node.
+	lockAgain = 20 * time.Millisecond
+)
+
+// Node is a broker that has, or had, the database.
+type Node struct {
+	ID      int64
+	Host    string
+	PID     int
+	Schema  int // the newest version that it knows
+	Started time.Time
+	Live    bool // its lease runs
+}
+
+// String names the node for people.
+func (n Node) String() string {
+	return fmt.Sprintf("process %d on host %s, started %s", n.PID, n.Host, n.Started.UTC().Format(time.RFC3339))
+}
+
+func nodesOf(ctx context.Context, q interface {
+	Query(ctx context.Context, query string, args ...any) (pgx.Rows, error)
+}) ([]Node, error) {
+	rows, err := q.Query(ctx, `SELECT id, host, pid, knows_schema, started_at, lease_until > clock_timestamp()
+		FROM claudemesh.nodes ORDER BY started_at, id`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Node])
+}
+
+// remove removes a node whose lease has run out, so that none of its transactions can
+// commit any more. It returns storage.ErrInUse when the node has renewed its lease.
+func remove(ctx context.Context, tx pgx.Tx, n Node) error {
+	if err := lockOf(ctx, tx, n); err != nil {
+		return err
+	}
+	tag, err := tx.Exec(ctx, `DELETE FROM claudemesh.nodes WHERE id = $1 AND lease_until <= clock_timestamp()`, n.ID)
+	if err != nil {
+		return err
+	}
+	if tag.RowsAffected() == 0 {
+		return fmt.Errorf("%w: %s", storage.ErrInUse, n)
+	}
+	return nil
+}
+
+// lockOf takes the lock of a node, for which it waits until the transactions that have
+// passed require_lease have ended.
+func lockOf(ctx context.Context, tx pgx.Tx, n Node) error {
+	began := time.Now()
+	for {
+		var got bool
+		if err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, n.ID).Scan(&got); err != nil || got {
+			return err
+		}
+		if time.Since(began) > endAfter {
+			if err := endTransactions(ctx, tx, n); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("a transaction of %s does not end: %w", n, ctx.Err())
+		case <-time.After(lockAgain):
+		}
+	}
+}
+
+// endTransactions has the server end the connections that hold the lock of a node.
+func endTransactions(ctx context.Context, tx pgx.Tx, n Node) error {
+	_, err := tx.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_locks
+		WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND (classid::bigint << 32 | objid::bigint) = $1
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()`, n.ID)
+	if err != nil {
+		return fmt.Errorf("end the transactions of %s: %w", n, err)
+	}
+	return nil
+}
