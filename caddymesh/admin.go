@@ -12,9 +12,10 @@ func init() {
 	caddy.RegisterModule(adminAPI{})
 }
 
-// adminAPI tells the operator, at Caddy's admin endpoint, what strangers are not told:
-// GET /claudemesh/health says of each broker of this process where its storage is,
-// whether messages can be stored now, and if not, the whole error.
+// adminAPI serves details for the operator at Caddy's admin endpoint. GET
+// /claudemesh/health reports, for each broker of this process, where its storage is and
+// whether the broker can store messages now, with the full error if it can't. The public
+// routes don't reveal this to strangers.
 type adminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -49,7 +50,7 @@ func adminHealth(w http.ResponseWriter, r *http.Request) error {
 	for _, h := range all {
 		b, name := h.broker.Load(), h.storage.Load()
 		if b == nil || name == nil {
-			continue // it starts, or has just been stopped
+			continue // the broker is starting or has just stopped
 		}
 		if err := b.Ready(r.Context()); err != nil {
 			rows = append(rows, brokerHealth{Storage: *name, Error: err.Error()})

@@ -22,6 +22,6 @@ func TestAdminHealth(t *testing.T) {
 		t.Errorf("%s", w.Body)
 	}
 	if err := adminHealth(w, httptest.NewRequestWithContext(t.Context(), "POST", "/claudemesh/health", nil)); err == nil {
-		t.Error("POST is taken")
+		t.Error("POST is allowed")
 	}
 }

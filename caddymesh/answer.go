@@ -15,19 +15,19 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// maxBody is the most bytes of a request's body (protocol v1, section 1).
+// maxBody is the maximum size of a request body in bytes (protocol v1, section 1).
 const maxBody = 65_536
 
-// What decode finds wrong with a body.
+// Errors of decode.
 var (
 	errTooLarge = errors.New("payload too large")
-	errBadJSON  = errors.New("body is not a JSON object of this request")
-	errTooSlow  = errors.New("the body took too long")
+	errBadJSON  = errors.New("the body must be one JSON object with the fields of this request")
+	errTooSlow  = errors.New("the body took too long to arrive")
 )
 
-// decode reads the body into v. It refuses names that come twice and text after
-// the object, because two readers could take such a body for two requests.
-// Invalid UTF-8 becomes U+FFFD: hooks report paths as they are on disk.
+// decode reads the body into v. It refuses duplicate names and text after the object,
+// because two parsers could read such a body as two different requests. Invalid UTF-8
+// becomes U+FFFD: hooks report paths as they are on disk.
 func (c *call) decode(v any) error {
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
 	if err != nil {
@@ -38,7 +38,7 @@ func (c *call) decode(v any) error {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return errTooSlow
 		}
-		return errBadJSON // the client went away in the middle
+		return errBadJSON // the client disconnected in the middle
 	}
 	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{}) // the answer may take longer
 	if err := jsonv2.Unmarshal(body, v, jsontext.AllowInvalidUTF8(true)); err != nil {
@@ -47,8 +47,8 @@ func (c *call) decode(v any) error {
 	return nil
 }
 
-// badBody answers an error of decode; malformed is the route's code for one that is not
-// understood, with a text beside it if it is no text itself.
+// badBody answers an error of decode. malformed is the route's error for a body that
+// decode can't read: a code, which badBody sends with a message, or the text of errBadJSON.
 func (c *call) badBody(err error, malformed string) error {
 	switch {
 	case errors.Is(err, errTooLarge):
@@ -61,15 +61,16 @@ func (c *call) badBody(err error, malformed string) error {
 	return c.refuse(http.StatusBadRequest, malformed, err.Error())
 }
 
-// limitBody bounds how long the body may take, whether it is read or not: as long as a
-// hello on a socket. It does nothing on a connection that can't.
+// limitBody limits the time that the body may take to arrive, whether a handler reads the
+// body or not. The limit is that of a hello on a socket. limitBody does nothing on a
+// connection without read deadlines.
 func (c *call) limitBody() {
 	if c.r.ContentLength != 0 {
 		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(c.settings().HelloTimeout))
 	}
 }
 
-// json answers with a JSON body. What a broker says is never to be kept.
+// json answers with a JSON body that nobody may cache.
 func (c *call) json(status int, body any) error {
 	b, err := json.Marshal(body)
 	if err != nil {
@@ -83,22 +84,22 @@ func (c *call) json(status int, body any) error {
 	return err
 }
 
-// refuse answers with an error: a word or a text, and what there is to say to a word.
+// refuse answers with an error: a code, or a text, and an optional message.
 func (c *call) refuse(status int, code, message string) error {
 	return c.json(status, wire.ErrorBody{Error: code, Message: message})
 }
 
-// unavailable answers a request that may well succeed later.
+// unavailable answers a request that may succeed later.
 func (c *call) unavailable(reason string) error {
 	c.w.Header().Set("Retry-After", retryAfter)
 	return c.refuse(http.StatusServiceUnavailable, wire.AckTryAgain, reason)
 }
 
-// storageAway answers for an error that is none of the rules'. Its text is the
-// operator's, not the client's.
+// storageAway answers a request that failed because of the storage. It logs the error for
+// the operator and doesn't show it to the client.
 func (c *call) storageAway(err error) error {
 	if c.r.Context().Err() == nil {
-		c.log.Error("request failed for want of storage",
+		c.log.Error("request failed because the storage is unreachable",
 			zap.String("path", c.r.URL.Path), zap.Error(err))
 	}
 	return c.unavailable("the broker can't reach its storage right now")

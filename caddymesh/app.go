@@ -17,12 +17,12 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App starts the brokers that a config uses. It has no configuration; Caddy
-// makes it when the config holds a claudemesh handler.
+// App starts the brokers that a config uses. It has no configuration; Caddy creates it
+// when the config contains a claudemesh handler.
 //
-// It exists because a handler can't refuse a config once it is provisioned,
-// while an error of an app's Start rolls the whole config back: a database
-// that belongs to a newer broker must not be served.
+// It exists because a handler can't reject a config after provisioning, while an error
+// from an app's Start rolls back the whole config. For example, a database with the
+// schema of a newer broker rejects the config.
 type App struct {
 	log      *zap.Logger
 	measures *measures // nil before Provision
@@ -47,7 +47,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision subscribes to the end of the process and registers the metrics.
+// Provision subscribes to Caddy's events and registers the metrics.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.log = ctx.Logger()
 	a.uses = make(map[string]*use)
@@ -72,15 +72,15 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// use returns the hub of a storage for a handler of this config. All handlers
-// with the same storage must want the same settings.
+// use returns the hub of a storage for a handler of this config. All handlers with the
+// same storage must have the same settings.
 func (a *App) use(storage Storage, settings broker.Settings) (*hub, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	key := storage.Identity()
 	if u, ok := a.uses[key]; ok {
 		if err := disagreement(u.settings, settings); err != nil {
-			return nil, fmt.Errorf("two claudemesh handlers share the %s but not their settings: %w; they have one broker and must agree", storage, err)
+			return nil, fmt.Errorf("two claudemesh handlers use the %s with different settings: %w; handlers with the same storage share one broker and must agree", storage, err)
 		}
 		return u.hub, nil
 	}
@@ -93,9 +93,9 @@ func (a *App) use(storage Storage, settings broker.Settings) (*hub, error) {
 	return u.hub, nil
 }
 
-// Start starts the brokers that don't run yet and puts this config's settings
-// into force. It fails, and refuses the config, when a storage can't be used; one
-// that is merely out of reach is waited for in the background.
+// Start starts the brokers that aren't running yet and applies this config's settings. If
+// a storage is unusable, Start returns an error, which rejects the config. If a storage is
+// only unreachable, the broker waits for it in the background.
 func (a *App) Start() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -113,16 +113,16 @@ func (a *App) Start() error {
 	return nil
 }
 
-// commit makes the settings final. Caddy emits "started" when all apps of a
-// config have started, before it stops those of the config before.
+// commit makes the settings final. Caddy emits "started" when all apps of a config have
+// started, before it stops the apps of the previous config.
 func (a *App) commit() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.undo = nil
 }
 
-// Stop takes this config's settings back if it is given up before it was fully
-// started.
+// Stop reverts this config's settings if Caddy gives up the config before all of its apps
+// have started.
 func (a *App) Stop() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -137,7 +137,7 @@ func (a *App) rollback() {
 	a.undo = nil
 }
 
-// Cleanup lets go of the hubs. A broker that no other config uses is stopped.
+// Cleanup releases the hubs, which stops the brokers that no other config uses.
 func (a *App) Cleanup() error {
 	a.mu.Lock()
 	uses := a.uses
@@ -156,9 +156,9 @@ func (a *App) Cleanup() error {
 	return errors.Join(errs...)
 }
 
-// drainOnExit makes the brokers refuse new sockets when the process is about to
-// end, so that clients go elsewhere at once. It handles "stopping", which comes
-// before listeners close, and on every reload too.
+// drainOnExit makes the brokers refuse new sockets when the process is about to exit, so
+// that clients connect elsewhere at once. It handles the event "stopping", which Caddy
+// emits before listeners close, and also on every reload.
 func (a *App) drainOnExit() {
 	if !caddy.Exiting() {
 		return
@@ -170,7 +170,7 @@ func (a *App) drainOnExit() {
 	}
 }
 
-// eventHandler is a function that handles an event of Caddy's.
+// eventHandler is a function that handles a Caddy event.
 type eventHandler func()
 
 // Handle calls the function.

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestStorageAway serves a broker whose database can't be reached: it starts all
-// the same, says so, and asks to be tried again.
+// A broker with an unreachable database starts anyway, reports the problem, and asks clients
+// to try again.
 func TestStorageAway(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -23,7 +23,7 @@ func TestStorageAway(t *testing.T) {
 	tests := []struct {
 		method, path, body string
 		status             int
-		want               string // the body begins with it
+		want               string // the beginning of the body
 	}{
 		{"GET", "/health", "", 200, `{"status":"ok","db":"down",`},
 		{"GET", "/health/ready", "", 503, `{"status":"not_ready","reason":"`},
@@ -41,7 +41,7 @@ func TestStorageAway(t *testing.T) {
 			t.Errorf("%s %s: Retry-After %q", test.method, test.path, response.Header.Get("Retry-After"))
 		}
 		if strings.Contains(body, "hunter2") {
-			t.Errorf("%s %s tells a secret: %s", test.method, test.path, body)
+			t.Errorf("%s %s shows a secret: %s", test.method, test.path, body)
 		}
 	}
 }

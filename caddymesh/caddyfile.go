@@ -16,8 +16,8 @@ import (
 
 func init() {
 	httpcaddyfile.RegisterHandlerDirective("claudemesh", parseCaddyfile)
-	// After authentication and rate limits, before any handler that answers
-	// everything.
+	// After authentication and rate limits, before handlers that answer every
+	// request.
 	httpcaddyfile.RegisterDirectiveOrder("claudemesh", httpcaddyfile.Before, "respond")
 }
 
@@ -29,8 +29,8 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 	return h, nil
 }
 
-// UnmarshalCaddyfile reads the directive. Every option may be left out and none
-// may come twice:
+// UnmarshalCaddyfile reads the directive. Every option is optional and may appear only
+// once:
 //
 //	claudemesh [<matcher>] {
 //	    storage                  sqlite [<path>] | postgres [<dsn>]
@@ -58,8 +58,8 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //	    pong_timeout             <duration>
 //	}
 //
-// What each option means, its range and its default stand at the field of the
-// same name in Handler and Limits.
+// The field with the same name in Handler or Limits describes each option, its range and
+// its default.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // the directive's name
 	if d.NextArg() {
@@ -69,14 +69,14 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
 		if seen[name] {
-			return d.Errf("option %s is given twice", name)
+			return d.Errf("option %s is already set", name)
 		}
 		seen[name] = true
 		if err := h.unmarshalOption(d, name); err != nil {
 			return err
 		}
 	}
-	// Here rather than when provisioned only, so that the error has a line.
+	// Validate here, not only in Provision, so that the error has a line number.
 	if err := h.settings().Validate(); err != nil {
 		return d.WrapErr(err)
 	}
@@ -108,20 +108,20 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 	return d.Errf("unrecognized option %q", name)
 }
 
-// onlyArg returns the one argument that an option has.
+// onlyArg returns the only argument of an option.
 func onlyArg(d *caddyfile.Dispenser, name string) (string, error) {
 	if !d.NextArg() {
 		return "", d.Errf("option %s needs a value", name)
 	}
 	value := d.Val()
 	if d.NextArg() {
-		return "", d.Errf("option %s takes one value, not also %q", name, d.Val())
+		return "", d.Errf("option %s takes only one value; unexpected %q", name, d.Val())
 	}
 	return value, nil
 }
 
-// parse reads the value of a limit. Zero, which in JSON stands for "not set", is
-// an error when it is written out.
+// parse reads the value of a limit. An explicit zero is an error, because zero in JSON
+// means "not set".
 func (o option) parse(d *caddyfile.Dispenser, value string) error {
 	var n int64
 	var err error
@@ -138,8 +138,8 @@ func (o option) parse(d *caddyfile.Dispenser, value string) error {
 	return nil
 }
 
-// allowed says in words what a limit may be. The broker knows; it is asked with
-// zero, which is in no range.
+// allowed returns the range of a limit in words. The error of broker.Settings.Validate for
+// zero, which is outside every range, contains it.
 func allowed(name string) string {
 	var unused Limits
 	settings := broker.DefaultSettings()
@@ -186,8 +186,8 @@ func (h *Handler) unmarshalCreateMeshes(d *caddyfile.Dispenser) error {
 		}
 	case (mode == createOpen || mode == createLoopback || mode == createOff) && len(args) == 1:
 	default:
-		// The value itself is not shown: it may be a secret in the wrong place.
-		return d.Errf("create_meshes has a bad value; %s", want)
+		// Don't show the value: it may be a misplaced secret.
+		return d.Errf("create_meshes has an unknown value or too many values; %s", want)
 	}
 	h.CreateMeshes = args[0]
 	return nil

@@ -13,12 +13,12 @@ import (
 	"github.com/caddyserver/caddy/v2/caddytest"
 )
 
-var update = flag.Bool("update", false, "write the golden files, or the pages in docs/, anew")
+var update = flag.Bool("update", false, "update the golden files and the pages in docs/")
 
 const separator = "----------\n"
 
-// TestAdapt compares each testdata/*.caddyfiletest with what its upper half
-// adapts to: JSON, or after "error: " the adapter's message.
+// TestAdapt adapts the upper half of each testdata/*.caddyfiletest and compares the result
+// with the lower half: JSON, or "error: " and the adapter's message.
 func TestAdapt(t *testing.T) {
 	t.Setenv("DATABASE_URL", "postgres://mesh:hunter2@db/mesh")
 	t.Setenv("CLAUDEMESH_CREATE_TOKEN", "hunter2")
@@ -50,7 +50,7 @@ func TestAdapt(t *testing.T) {
 				return
 			}
 			if !caddytest.CompareAdapt(t, file, in, "caddyfile", strings.TrimSuffix(want, "\n")) {
-				t.Errorf("adapted to something else")
+				t.Errorf("the Caddyfile adapts to something else")
 			}
 		})
 	}
@@ -69,8 +69,7 @@ func adapted(in string) string {
 	return pretty.String() + "\n"
 }
 
-// TestShippedCaddyfile adapts the file at the top of the repository with the
-// environment that operators give it.
+// TestShippedCaddyfile adapts the repository's Caddyfile with various environments.
 func TestShippedCaddyfile(t *testing.T) {
 	shipped, err := os.ReadFile("../Caddyfile")
 	if err != nil {

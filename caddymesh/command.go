@@ -18,14 +18,15 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "claudemesh",
 		Usage: "<command>",
-		Short: "Looks after the storage of a claudemesh broker",
+		Short: "Manages the storage of a claudemesh broker",
 		Long: `
-Looks after the storage of a claudemesh broker, without starting one.
+Manages the storage of a claudemesh broker without starting the broker.
 
-Which storage is found as the broker itself finds it: from the claudemesh handler
-in the config (--config, or the Caddyfile in the current directory); without a
-config from the environment variable DATABASE_URL; without that it is SQLite in
-Caddy's data directory. --database and --sqlite name one directly.`,
+The commands find the storage like the broker does: they use the storage of the
+claudemesh handler in the config (--config, or the Caddyfile in the current
+directory). Without a config, they use the Postgres database that the
+environment variable DATABASE_URL names or, if it is not set, SQLite in Caddy's
+data directory. --database and --sqlite name a storage directly.`,
 		CobraFunc: addCommands,
 	})
 }
@@ -47,9 +48,10 @@ func migrateCommand() *cobra.Command {
 		Use:   "migrate [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]",
 		Short: "Brings the database schema up to date",
 		Long: `
-Brings the database schema up to date, under a lock, and exits. The broker does the
-same when it starts; this is for those who want it done beforehand. A schema that
-is up to date is left as it is; one of a newer broker is an error.`,
+Brings the database schema up to date, under a lock, and exits. The broker does
+the same when it starts; use this command to do it beforehand. If the schema is
+already up to date, the command changes nothing. If it is the schema of a newer
+broker, the command fails.`,
 		Example: `  caddy claudemesh migrate --config /etc/caddy/Caddyfile
   DATABASE_URL=postgres://mesh@db/mesh caddy claudemesh migrate --database '{env.DATABASE_URL}'`,
 		Args: cobra.NoArgs,
@@ -73,8 +75,8 @@ func storageCommand() *cobra.Command {
 	var from source
 	cmd := &cobra.Command{
 		Use:   "storage [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]",
-		Short: "Tells where the broker keeps its data",
-		Long:  "Tells where the broker keeps its data, without secrets and without opening it.",
+		Short: "Prints where the broker keeps its data",
+		Long:  "Prints where the broker keeps its data. Does not show secrets and does not open the storage.",
 		Args:  cobra.NoArgs,
 	}
 	from.flags(cmd)
@@ -87,7 +89,7 @@ func storageCommand() *cobra.Command {
 	return cmd
 }
 
-// result turns an error into what a Caddy command returns.
+// result turns an error into the results of a Caddy command.
 func result(err error) (int, error) {
 	if err != nil {
 		return caddy.ExitCodeFailedStartup, err
@@ -95,7 +97,7 @@ func result(err error) (int, error) {
 	return caddy.ExitCodeSuccess, nil
 }
 
-// withStore opens a storage, for as long as use runs.
+// withStore opens a storage, calls use, and closes the storage.
 func withStore(storage Storage, use func(broker.Storage) error) (err error) {
 	store, err := storage.Open()
 	if err != nil {
@@ -107,22 +109,22 @@ func withStore(storage Storage, use func(broker.Storage) error) (err error) {
 	return use(store)
 }
 
-// source is how a command was told which storage it is about.
+// source holds the flags that select a command's storage.
 type source struct {
 	config, adapter, database, sqlite string
 }
 
 func (s *source) flags(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVarP(&s.config, "config", "c", "", "The config with the claudemesh handler")
-	flags.StringVarP(&s.adapter, "adapter", "a", "", "The config's adapter, if its name doesn't tell")
-	flags.StringVar(&s.database, "database", "", "A Postgres connection string; {env.NAME} and {file.PATH} keep the password out of the process list")
-	flags.StringVar(&s.sqlite, "sqlite", "", "A SQLite database file")
+	flags.StringVarP(&s.config, "config", "c", "", "Config file with the claudemesh handler")
+	flags.StringVarP(&s.adapter, "adapter", "a", "", "Name of the config adapter, if the file name doesn't imply it")
+	flags.StringVar(&s.database, "database", "", "Postgres connection string; use {env.NAME} or {file.PATH} to keep the password out of the process list")
+	flags.StringVar(&s.sqlite, "sqlite", "", "SQLite database file")
 	cmd.MarkFlagsMutuallyExclusive("config", "database", "sqlite")
 	cmd.MarkFlagsMutuallyExclusive("adapter", "database", "sqlite")
 }
 
-// each calls do with every storage, once each.
+// each calls do once for every distinct storage.
 func (s *source) each(do func(Storage) error) error {
 	raws, err := s.storages()
 	if err != nil {
@@ -147,7 +149,7 @@ func (s *source) each(do func(Storage) error) error {
 	return nil
 }
 
-// storages returns the storage configurations; nil in it stands for the default.
+// storages returns the storage configurations. A nil element means the default storage.
 func (s *source) storages() ([]json.RawMessage, error) {
 	switch {
 	case s.database != "":
@@ -178,8 +180,8 @@ func storageJSON(module, key, value string) ([]json.RawMessage, error) {
 	return []json.RawMessage{raw}, err
 }
 
-// handlerStorages adds the storage of every claudemesh handler in a config to
-// found. Handlers may stand anywhere: in subroutes, named routes, error routes.
+// handlerStorages appends the storage of every claudemesh handler in a config to found. It
+// searches everywhere: handlers may be in subroutes, named routes or error routes.
 func handlerStorages(tree any, found []json.RawMessage) ([]json.RawMessage, error) {
 	var err error
 	switch node := tree.(type) {
@@ -206,8 +208,8 @@ func handlerStorages(tree any, found []json.RawMessage) ([]json.RawMessage, erro
 	return found, nil
 }
 
-// mustExist refuses a SQLite file that is not there, for commands that only
-// read: opening it would make an empty one, in which all is well.
+// mustExist returns an error if a SQLite file doesn't exist. It is for commands that only
+// read: opening the file would create an empty database, which passes every check.
 func mustExist(storage Storage) error {
 	if s, ok := storage.(*SQLite); ok {
 		if _, err := os.Stat(s.Path); err != nil {

@@ -25,16 +25,16 @@ func verifyCommand() *cobra.Command {
 		Use:   "verify [--mesh <id>] [--json] [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]",
 		Short: "Verifies the hash chains of the audit log",
 		Long: `
-Verifies the hash chain of each mesh's audit log, straight from the database; a
-running broker is neither needed nor disturbed. An entry that was changed,
-removed, added or moved breaks its chain: the first bad entry is named, and
-the exit status is 1.`,
+Verifies the hash chain of each mesh's audit log, directly in the database. The
+broker may be running or stopped. An entry that was changed, removed, added or
+moved breaks the chain: then the command names the first bad entry and exits
+with status 1.`,
 		Example: `  caddy claudemesh audit verify --config /etc/caddy/Caddyfile
   caddy claudemesh audit verify --sqlite backup.db --json`,
 		Args: cobra.NoArgs,
 	}
 	from.flags(cmd)
-	cmd.Flags().StringVar(&meshID, "mesh", "", "Verify this mesh only, by its id")
+	cmd.Flags().StringVar(&meshID, "mesh", "", "Verify only the mesh with this id")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print one JSON object per mesh")
 	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
 		v := verifier{out: cmd.OutOrStdout(), json: asJSON}
@@ -58,16 +58,16 @@ the exit status is 1.`,
 	return cmd
 }
 
-// verifier verifies the audit logs of meshes and prints what it finds.
+// verifier verifies the audit logs of meshes and prints the results.
 type verifier struct {
 	out  io.Writer
 	json bool
-	only *wire.ID // nil: all meshes
+	only *wire.ID // nil for all meshes
 
 	checked, bad int
 }
 
-// finding is what is printed about one mesh.
+// finding is the printed result for one mesh.
 type finding struct {
 	MeshID  wire.ID `json:"mesh_id"`
 	OK      bool    `json:"ok"`
@@ -112,21 +112,21 @@ func (v *verifier) print(f finding) error {
 	if v.json {
 		return json.NewEncoder(v.out).Encode(f)
 	}
-	line := fmt.Sprintf("mesh %s: %d entries, unbroken", f.MeshID, f.Entries)
+	line := fmt.Sprintf("mesh %s: %d entries, chain intact", f.MeshID, f.Entries)
 	if !f.OK {
-		line = fmt.Sprintf("mesh %s: BROKEN, entry %d is %s", f.MeshID, f.Seq, f.Reason)
+		line = fmt.Sprintf("mesh %s: CHAIN BROKEN, entry %d is %s", f.MeshID, f.Seq, f.Reason)
 	}
 	_, err := fmt.Fprintln(v.out, line)
 	return err
 }
 
-// verdict is the error for the whole run, nil when all is well.
+// verdict returns the error for the whole run, nil if all chains are intact.
 func (v *verifier) verdict() error {
 	switch {
 	case v.bad > 0:
-		return fmt.Errorf("the audit log of %d of %d meshes is not as it was written", v.bad, v.checked)
+		return fmt.Errorf("the audit log was tampered with in %d of %d meshes", v.bad, v.checked)
 	case v.only != nil && v.checked == 0:
-		return fmt.Errorf("no mesh %s in this database", v.only)
+		return fmt.Errorf("mesh %s not found in this database", v.only)
 	}
 	return nil
 }

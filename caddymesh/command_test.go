@@ -45,9 +45,9 @@ func TestStorageCommand(t *testing.T) {
 			t.Errorf("%v: %q, want %q", args, out, want)
 		}
 	}
-	run("Postgres database mesh at db:5432\n") // no config: the default
+	run("Postgres database mesh at db:5432\n") // the default without a config
 	write("handle /a/* {\nclaudemesh {\nstorage sqlite /a.db\n}\n}\nhandle {\nclaudemesh {\nstorage sqlite /a.db\n}\n}")
-	run("SQLite database /a.db\n") // the config beside it, each storage once
+	run("SQLite database /a.db\n") // the Caddyfile in the current directory; each storage once
 	write("claudemesh")
 	run("Postgres database mesh at db:5432\n", "--config", config)
 	run("SQLite database /b.db\n", "--sqlite", "/b.db")
@@ -58,13 +58,13 @@ func TestStorageCommand(t *testing.T) {
 		t.Errorf("config without handler: %v", err)
 	}
 	if _, err := command(t, "storage", "--sqlite", "a", "--database", "b"); err == nil {
-		t.Errorf("--sqlite and --database go together")
+		t.Errorf("the command accepts --sqlite together with --database")
 	}
 }
 
 func TestMigrateCommand(t *testing.T) {
 	path := t.TempDir() + "/mesh.db"
-	for range 2 { // the second time there is nothing to do
+	for range 2 { // the second run changes nothing
 		out, err := command(t, "migrate", "--sqlite", path)
 		if err != nil || out != "SQLite database "+path+": schema is up to date\n" {
 			t.Fatalf("%q, %v", out, err)
@@ -77,17 +77,17 @@ func TestVerifyCommand(t *testing.T) {
 	o := s.createMesh("Release Team")
 	o.invite()
 	o.ws.CloseNow()
-	if err := s.loadSite("respond 204"); err != nil { // stops the broker, which stores all
+	if err := s.loadSite("respond 204"); err != nil { // stops the broker, which stores everything
 		t.Fatal(err)
 	}
 	path := s.db("mesh.db")
 
 	out, err := command(t, "audit", "verify", "--sqlite", path)
-	if err != nil || !strings.HasPrefix(out, "mesh "+o.meshID+": ") || !strings.HasSuffix(out, " entries, unbroken\n") {
+	if err != nil || !strings.HasPrefix(out, "mesh "+o.meshID+": ") || !strings.HasSuffix(out, " entries, chain intact\n") {
 		t.Fatalf("%q, %v", out, err)
 	}
 	if _, err := command(t, "audit", "verify", "--sqlite", path, "--mesh", strings.Repeat("a", 32)); err == nil {
-		t.Errorf("an unknown mesh is verified")
+		t.Errorf("the command verifies an unknown mesh")
 	}
 
 	db, err := sql.Open("sqlite", path)
@@ -99,7 +99,7 @@ func TestVerifyCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err = command(t, "audit", "verify", "--sqlite", path)
-	if err == nil || !strings.Contains(out, "BROKEN, entry 2 is altered") {
+	if err == nil || !strings.Contains(out, "CHAIN BROKEN, entry 2 is altered") {
 		t.Errorf("%q, %v", out, err)
 	}
 	out, err = command(t, "audit", "verify", "--sqlite", path, "--json", "--mesh", o.meshID)
@@ -113,9 +113,9 @@ func TestVerifyCommand(t *testing.T) {
 
 	missing := t.TempDir() + "/none.db"
 	if _, err := command(t, "audit", "verify", "--sqlite", missing); err == nil {
-		t.Errorf("a database that is not there is verified")
+		t.Errorf("the command verifies a missing database")
 	}
 	if _, err := os.Stat(missing); err == nil {
-		t.Errorf("verifying made the database")
+		t.Errorf("the command created the database")
 	}
 }

@@ -2,7 +2,7 @@ package caddymesh
 
 import "os"
 
-// size returns how many bytes the database takes on the disk, as far as its files are there.
+// size returns the size in bytes of the database's existing files on disk.
 func (s *SQLite) size() (n uint64) {
 	for _, suffix := range [...]string{"", "-wal", "-shm"} {
 		if info, err := os.Stat(s.Path + suffix); err == nil {

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeBytes returns the room that is left for this process beside a file.
+// freeBytes returns the space on a file's file system that this process may still use.
 func freeBytes(path string) (uint64, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(filepath.Dir(path), &fs); err != nil {

@@ -21,8 +21,8 @@ import (
 	"github.com/claudemesh/claudemesh/broker"
 )
 
-// TestPages checks that the pages in docs/ that are made from this package say what it
-// says. With -update it writes them.
+// TestPages checks that the pages in docs/ that are generated from this package are up to
+// date. With -update it writes them.
 func TestPages(t *testing.T) {
 	for name, data := range map[string]any{"options": optionsData(t), "metrics": metricsData(t)} {
 		tmpl, err := template.ParseFiles("testdata/" + name + ".md.tmpl")
@@ -45,7 +45,7 @@ func TestPages(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(current, page.Bytes()) {
-			t.Errorf("docs/%s.md differs from what package caddymesh says; run make docs", name)
+			t.Errorf("docs/%s.md is out of date; run make docs", name)
 		}
 	}
 }
@@ -75,7 +75,7 @@ func metricsData(t *testing.T) []metricRow {
 // optionRow is one row of the page's table.
 type optionRow struct{ Name, Variable, Text string }
 
-// storageSection describes a storage module and the one field that it has.
+// storageSection describes a storage module and its only field.
 type storageSection struct {
 	Syntax, Text string
 	Field        optionRow
@@ -106,7 +106,7 @@ func optionsData(t *testing.T) map[string]any {
 	}
 }
 
-// exampleJSON returns a handler as Caddy's JSON, with durations as people write them.
+// exampleJSON returns a handler as Caddy's JSON, with readable durations.
 func exampleJSON(t *testing.T, h Handler) string {
 	t.Helper()
 	text, err := json.MarshalIndent(h, "", "\t")
@@ -133,12 +133,12 @@ func durations(l *Limits) map[string]caddy.Duration {
 	return found
 }
 
-// docs are the comments of this package that the page is made of.
+// docs holds the comments of this package from which the page is generated.
 type docs struct {
-	syntax    string                       // the Caddyfile's, from UnmarshalCaddyfile's comment
+	syntax    string                       // the Caddyfile syntax, from UnmarshalCaddyfile's comment
 	types     map[string]string            // by type
 	fields    map[string]map[string]string // by type and field
-	variables map[string]string            // of the shipped Caddyfile, by option
+	variables map[string]string            // the variables in the shipped Caddyfile, by option
 }
 
 func readDocs(t *testing.T) docs {
@@ -168,7 +168,7 @@ func readDocs(t *testing.T) docs {
 	return d
 }
 
-// add notes the comments of the structs that are declared.
+// add records the comments of the declared structs.
 func (d docs) add(decl *ast.GenDecl) {
 	for _, spec := range decl.Specs {
 		typ, ok := spec.(*ast.TypeSpec)
@@ -190,7 +190,7 @@ func (d docs) add(decl *ast.GenDecl) {
 	}
 }
 
-// addVariables notes which variable sets which option in the shipped Caddyfile.
+// addVariables records which variable sets which option in the shipped Caddyfile.
 func (d docs) addVariables(t *testing.T) {
 	t.Helper()
 	shipped, err := os.ReadFile("../Caddyfile")
@@ -204,7 +204,7 @@ func (d docs) addVariables(t *testing.T) {
 	d.variables["create_token"] = "CLAUDEMESH_CREATE_TOKEN"
 }
 
-// rows returns a row for each field of a struct that the configuration has.
+// rows returns a row for each configuration field of a struct.
 func (d docs) rows(t *testing.T, typ reflect.Type) []optionRow {
 	t.Helper()
 	var rows []optionRow
@@ -228,7 +228,7 @@ func jsonName(f reflect.StructField) string {
 	return name
 }
 
-// oneLine returns a comment's text without its line breaks.
+// oneLine returns a comment's text without line breaks.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // indented returns the indented block of a comment's text.

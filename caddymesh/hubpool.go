@@ -14,42 +14,42 @@ import (
 	"github.com/claudemesh/claudemesh/broker"
 )
 
-// drainTimeout bounds how long a reload or the exit of the process waits for a
-// broker to close its sockets.
+// drainTimeout limits the time that a reload or the exit of the process waits for a broker
+// to close its sockets.
 const drainTimeout = 5 * time.Second
 
 // hubs holds the broker of each storage in use, by Storage.Identity. The keys
 // hold secrets: never show them.
 var hubs = caddy.NewUsagePool()
 
-// hub keeps one broker over reloads. Its broker is made by the first App that
-// starts it, so that a config which is only validated opens nothing.
+// hub keeps one broker across reloads. The first App that starts the hub creates the
+// broker, so that a config that is only validated opens nothing.
 type hub struct {
 	log      *zap.Logger // follows the logging of the newest config
 	core     *liveCore
 	measures *measures
 
 	broker  atomic.Pointer[broker.Broker] // nil until started
-	storage atomic.Pointer[string]        // what to call it, once started
+	storage atomic.Pointer[string]        // the storage's description, once started
 
-	mu    sync.Mutex    // held while starting, configuring, stopping
-	owner *App          // whose settings are in force
+	mu    sync.Mutex    // held while starting, configuring or stopping the broker
+	owner *App          // the app whose settings are in effect
 	ended chan struct{} // closed when no config uses the hub anymore
 }
 
 // openRetry is the pause between attempts to replace a broker.
 const openRetry = 5 * time.Second
 
-// newHub makes a hub that has no broker yet.
+// newHub returns a hub without a broker.
 func newHub(m *measures) *hub {
 	h := &hub{measures: m, core: newLiveCore(), ended: make(chan struct{})}
 	h.log = zap.New(h.core)
 	return h
 }
 
-// start starts the broker, or gives a running one the app's settings. undo takes
-// that back, if no other app has started the hub meanwhile: a config that is
-// refused for another app's sake must not leave its limits behind.
+// start starts the broker, or applies the app's settings to a running broker. undo reverts
+// this, unless another app has started the hub meanwhile: a config that Caddy rejects
+// because of another app must not leave its limits behind.
 func (h *hub) start(app *App, storage Storage, settings broker.Settings, log *zap.Logger) (undo func(), err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -63,7 +63,7 @@ func (h *hub) start(app *App, storage Storage, settings broker.Settings, log *za
 		h.broker.Store(b)
 		h.owner = app
 		go h.renew(b, storage, log.Name())
-		return func() {}, nil // unloading the config stops the broker altogether
+		return func() {}, nil // nothing to undo: unloading the config stops the broker
 	}
 
 	previousOwner, previousSettings := h.owner, b.Settings()
@@ -75,14 +75,14 @@ func (h *hub) start(app *App, storage Storage, settings broker.Settings, log *za
 		if h.owner == app {
 			h.owner = previousOwner
 			h.core.swap(previousCore)
-			if b := h.broker.Load(); b != nil { // perhaps another one by now
+			if b := h.broker.Load(); b != nil { // maybe a replacement
 				b.Configure(previousSettings)
 			}
 		}
 	}, nil
 }
 
-// open makes and starts a broker.
+// open creates and starts a broker.
 func (h *hub) open(storage Storage, settings broker.Settings, name string) (*broker.Broker, error) {
 	called := storage.String()
 	h.storage.Store(&called)
@@ -104,9 +104,9 @@ func (h *hub) open(storage Storage, settings broker.Settings, name string) (*bro
 	return b, nil
 }
 
-// renew makes a new broker whenever another one has taken the storage, for what the old
-// one has in memory is out of date then. It closes its sockets; the new one waits until
-// the storage is free. renew ends with the hub.
+// renew replaces the broker whenever another process takes over the storage, because the
+// old broker's memory is out of date then. The old broker closes its sockets; the new one
+// waits until the storage is free. renew returns when the hub ends.
 func (h *hub) renew(b *broker.Broker, storage Storage, name string) {
 	for b != nil {
 		select {
@@ -119,8 +119,8 @@ func (h *hub) renew(b *broker.Broker, storage Storage, name string) {
 	}
 }
 
-// replace stops a broker and returns the one that has taken its place; nil: the hub has
-// ended, or a new config has made one.
+// replace stops a broker and returns its replacement. It returns nil if the hub has ended
+// or if a new config has already created a broker.
 func (h *hub) replace(old *broker.Broker, storage Storage, name string) *broker.Broker {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -135,7 +135,7 @@ func (h *hub) replace(old *broker.Broker, storage Storage, name string) *broker.
 			h.broker.Store(b)
 			return b
 		}
-		h.log.Error("start anew", zap.Error(err))
+		h.log.Error("could not replace the broker; retrying", zap.Error(err))
 		h.mu.Unlock()
 		select {
 		case <-time.After(openRetry):
@@ -164,8 +164,8 @@ func (h *hub) drain() {
 	}
 }
 
-// Destruct stops the broker: its sockets are closed with 1012. The usage pool
-// calls it when no config uses the hub anymore.
+// Destruct stops the broker, which closes its sockets with 1012. The usage pool calls it
+// when no config uses the hub anymore.
 func (h *hub) Destruct() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -180,12 +180,12 @@ func (h *hub) stop(b *broker.Broker) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	if err := b.Stop(ctx); err != nil {
-		h.log.Warn("stopping the broker", zap.Error(err))
+		h.log.Warn("the broker did not stop cleanly", zap.Error(err))
 	}
 }
 
-// liveCore hands log entries to the core of the newest config. A logger made
-// from one config's core would fall silent when a reload moves the log.
+// liveCore passes log entries to the core of the newest config. A logger with the core of
+// one config would stop logging when a reload changes the log.
 type liveCore struct {
 	current *atomic.Pointer[zapcore.Core]
 	fields  []zapcore.Field
@@ -197,7 +197,7 @@ func newLiveCore() *liveCore {
 	return c
 }
 
-// swap replaces the core and returns the one before.
+// swap replaces the core and returns the previous one.
 func (c *liveCore) swap(core zapcore.Core) zapcore.Core {
 	if previous := c.current.Swap(&core); previous != nil {
 		return *previous
@@ -205,7 +205,7 @@ func (c *liveCore) swap(core zapcore.Core) zapcore.Core {
 	return zapcore.NewNopCore()
 }
 
-// Enabled reports whether the newest core takes the level.
+// Enabled reports whether the newest core logs the level.
 func (c *liveCore) Enabled(l zapcore.Level) bool { return (*c.current.Load()).Enabled(l) }
 
 // With returns a core that adds fields to each entry.
@@ -214,7 +214,7 @@ func (c *liveCore) With(fields []zapcore.Field) zapcore.Core {
 	return &liveCore{c.current, all}
 }
 
-// Check lets the newest core decide, and register itself for writing.
+// Check calls Check of the newest core, which registers itself for writing.
 func (c *liveCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	core := *c.current.Load()
 	if !core.Enabled(e.Level) {
@@ -226,7 +226,7 @@ func (c *liveCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Che
 	return core.Check(e, ce)
 }
 
-// Write is reached only by way of another core that skips Check.
+// Write is called only by a core that skips Check.
 func (c *liveCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	return (*c.current.Load()).With(c.fields).Write(e, fields)
 }

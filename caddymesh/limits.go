@@ -10,97 +10,99 @@ import (
 	"github.com/claudemesh/claudemesh/broker"
 )
 
-// Limits are the limits and timings of a broker. All handlers that share a
-// storage share its broker and must agree on them. Zero means the default.
+// Limits are the limits and timings of a broker. Handlers with the same storage share one
+// broker and must agree on them. Zero means the default.
 type Limits struct {
-	// The most bytes of ciphertext, nonce and target together in one message;
-	// frames may be 4 times as long. 1024 to 16777216. Default: 65536.
+	// The maximum size of a message in bytes: ciphertext, nonce and target
+	// together. A frame may be 4 times as long. 1024 to 16777216. Default: 65536.
 	MaxMessageBytes int `json:"max_message_bytes,omitempty"`
 
-	// How many messages a member may send per minute on average; at least 1.
-	// Default: 600.
+	// The number of messages that a member may send per minute on average; at
+	// least 1. Default: 600.
 	SendRatePerMin int `json:"send_rate_per_min,omitempty"`
 
-	// How many messages a member may send at once; at least 1. Default: 100.
+	// The number of messages that a member may send at once; at least 1.
+	// Default: 100.
 	SendBurst int `json:"send_burst,omitempty"`
 
-	// How much work a member's connections in a mesh may ask for per minute on
-	// average, in units of some ten microseconds of a processor: the smallest frame is
-	// one, a roster of 1,000 presences 250, a recipient of a message beside the first
-	// four. Beyond it the member waits, then is refused. At least 60. Default: 240000.
+	// The work that a member's connections in a mesh may cause per minute on average.
+	// One unit is about ten microseconds of processor time: the smallest frame costs 1,
+	// a roster of 1,000 presences 250, each further recipient of a message 4. A member
+	// over the limit first waits; then the broker refuses its requests. At least 60.
+	// Default: 240000.
 	WorkPerMin int `json:"work_per_min,omitempty"`
 
-	// How many units of work a member may ask for at once; at least 1000.
+	// The units of work that a member may cause at once; at least 1000.
 	// Default: 5000.
 	WorkBurst int `json:"work_burst,omitempty"`
 
-	// How many sessions that the broker does not know yet a member may begin per hour,
-	// and at once; at least 1. Default: 1000.
+	// The number of new sessions that a member may start per hour, and at once; at
+	// least 1. A session that the broker knows doesn't count. Default: 1000.
 	NewSessionsPerHour int `json:"new_sessions_per_hour,omitempty"`
 
-	// How many connections a mesh may have, leased presences included. 1 to
+	// The maximum number of connections in a mesh, including leased presences. 1 to
 	// 1000000. Default: 10000.
 	MaxConnectionsPerMesh int `json:"max_connections_per_mesh,omitempty"`
 
-	// How many members a mesh may have; those that were removed do not count. 1 to
+	// The maximum number of members in a mesh; removed members don't count. 1 to
 	// 1000000. Default: 10000.
 	MaxMembersPerMesh int `json:"max_members_per_mesh,omitempty"`
 
-	// How many bytes the messages may take that wait in a mesh for recipients that are
-	// away: nonce and ciphertext, 1024 for each message and 320 for each recipient of
-	// it. 1048576 to 1125899906842624. Default: 4294967296.
+	// The maximum size in bytes of a mesh's queue, which holds the messages for
+	// recipients that are away. A message counts with its nonce and ciphertext, plus
+	// 1024, plus 320 for each of its recipients. 1048576 to 1125899906842624.
+	// Default: 4294967296.
 	MaxQueueBytesPerMesh int64 `json:"max_queue_bytes_per_mesh,omitempty"`
 
-	// How many hook posts are taken per minute, and at once, from one process in
-	// one directory. 1 to 1000000. Default: 30.
+	// The number of hook posts that the broker accepts per minute, and at once, from
+	// one process in one directory. 1 to 1000000. Default: 30.
 	HookRateLimitPerMin int `json:"hook_rate_limit_per_min,omitempty"`
 
-	// How long a session counts as working without a sign of life before it falls
-	// back to idle. 1s to 24h. Default: 60s.
+	// How long a session stays in the status working without a sign of life before the
+	// broker sets it to idle. 1s to 24h. Default: 60s.
 	StatusTTL caddy.Duration `json:"status_ttl,omitempty"`
 
-	// How long a status that a hook reported beats the same status from a lesser
-	// source. 1s to 24h. Default: 30s.
+	// How long a status from a hook takes precedence over the same status from a less
+	// reliable source. 1s to 24h. Default: 30s.
 	HookFreshWindow caddy.Duration `json:"hook_fresh_window,omitempty"`
 
-	// How long a dropped connection keeps its presence, so that a return within
-	// that time goes unnoticed. 1s to 24h. Default: 90s.
+	// How long a presence survives its connection. If the peer reconnects within this
+	// time, other peers don't notice. 1s to 24h. Default: 90s.
 	PresenceLease caddy.Duration `json:"presence_lease,omitempty"`
 
-	// How long a message may stay unacknowledged by its recipient before it is
-	// delivered again. It doubles with each repetition, up to an hour, until the
-	// recipient acknowledges something or comes back. 1s to 24h. Default: 30s.
+	// How long the broker waits for the recipient's acknowledgement before it
+	// redelivers a message. The time doubles with each redelivery, up to an hour, until
+	// the recipient acknowledges a message or reconnects. 1s to 24h. Default: 30s.
 	DeliveryLease caddy.Duration `json:"delivery_lease,omitempty"`
 
-	// How long a message waits for recipients that are away. 1m to 366 days.
-	// Default: 7d.
+	// How long the broker keeps a message for recipients that are away. 1m to 366
+	// days. Default: 7d.
 	MessageRetention caddy.Duration `json:"message_retention,omitempty"`
 
-	// How long a new connection may stay silent before its hello. 1s to 1m.
-	// Default: 10s.
+	// How long a new connection may take to send its hello. 1s to 1m. Default: 10s.
 	HelloTimeout caddy.Duration `json:"hello_timeout,omitempty"`
 
-	// The time between the broker's pings. 1s to 1h; must be shorter than
-	// pong_timeout and than the idle limit of any proxy in between. Default: 30s.
+	// The time between the broker's pings. It must be shorter than pong_timeout and
+	// than the idle timeout of any proxy in between. 1s to 1h. Default: 30s.
 	PingInterval caddy.Duration `json:"ping_interval,omitempty"`
 
-	// A connection on which nothing arrived for so long is dead. 2s to 2h.
+	// How long a connection may stay silent before the broker closes it. 2s to 2h.
 	// Default: 75s.
 	PongTimeout caddy.Duration `json:"pong_timeout,omitempty"`
 }
 
-// option ties a limit's name to its place in Limits and in broker.Settings.
+// option maps a limit's name to its fields in Limits and in broker.Settings.
 type option struct {
 	name     string
-	period   bool   // a duration, in nanoseconds; else a count
-	given    number // in Limits; 0: not set
-	inEffect number // in broker.Settings
+	period   bool   // whether the limit is a duration, in nanoseconds; else it is a count
+	given    number // the field in Limits; 0 means not set
+	inEffect number // the field in broker.Settings
 }
 
-// number is a place for a number of any size.
+// number is a field that holds a number of any type.
 type number interface {
 	get() int64
-	set(n int64) bool // whether it fits
+	set(n int64) bool // returns whether n fits
 }
 
 type place[N ~int | ~int64] struct{ p *N }
@@ -120,7 +122,7 @@ func period(name string, given *caddy.Duration, inEffect *time.Duration) option 
 	return option{name, true, place[caddy.Duration]{given}, place[time.Duration]{inEffect}}
 }
 
-// text returns the value in effect as it is written.
+// text returns the value in effect as in a Caddyfile.
 func (o option) text() string {
 	if o.period {
 		return time.Duration(o.inEffect.get()).String()
@@ -128,8 +130,7 @@ func (o option) text() string {
 	return strconv.FormatInt(o.inEffect.get(), 10)
 }
 
-// options lists every limit once; all that is done to each of them goes through
-// this list.
+// options lists every limit once. All code that handles each limit uses this list.
 func options(l *Limits, s *broker.Settings) []option {
 	return []option{
 		count("max_message_bytes", &l.MaxMessageBytes, &s.MaxMessageBytes),
@@ -153,7 +154,7 @@ func options(l *Limits, s *broker.Settings) []option {
 	}
 }
 
-// settings returns the broker's settings: the defaults, overridden by what is
+// settings returns the broker's settings: the defaults, overridden by the limits that are
 // set in l. They may be out of range.
 func (l Limits) settings() broker.Settings {
 	s := broker.DefaultSettings()

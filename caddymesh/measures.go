@@ -9,19 +9,20 @@ import (
 	"github.com/claudemesh/claudemesh/broker"
 )
 
-// measures are the distributions of all brokers of the process, and what happens to a hub
-// rather than to a broker. They live as long as any config has a broker: over reloads.
+// measures holds the histograms of all brokers of the process, and the counters of events
+// that concern a hub, not a broker. It lives as long as any config has a broker, so it
+// survives reloads.
 type measures struct {
 	acked, held, messages, commits prometheus.Histogram
 	lost                           prometheus.Counter
 }
 
-// measured holds the one measures of the process.
+// measured holds the only measures of the process.
 var measured = caddy.NewUsagePool()
 
-const theMeasures = "measures" // their key
+const theMeasures = "measures" // the key in measured
 
-// useMeasures returns the measures of the process. releaseMeasures must follow.
+// useMeasures returns the measures of the process. The caller calls releaseMeasures.
 func useMeasures() (*measures, error) {
 	m, _, err := measured.LoadOrNew(theMeasures, func() (caddy.Destructor, error) { return newMeasures(), nil })
 	if err != nil {
@@ -36,20 +37,21 @@ func releaseMeasures() error {
 }
 
 func newMeasures() *measures {
-	// From half a millisecond to half a minute.
+	// From 0.5 ms to 33 s.
 	times := prometheus.ExponentialBuckets(0.0005, 2, 17)
 	return &measures{
-		acked:    newHistogram("message_ack_seconds", "How long senders waited for the ack of a message that is safe.", times),
-		held:     newHistogram("message_held_seconds", "How long sends waited until there was room for them before the storage.", times),
-		messages: newHistogram("commit_messages", "Messages in a batch that the storage took.", prometheus.ExponentialBuckets(1, 2, 9)),
-		commits:  newHistogram("commit_duration_seconds", "How long the storage took for a batch.", times),
+		acked:    newHistogram("message_ack_seconds", "Time until the sender got the ack of a message that is stored or acknowledged by every recipient.", times),
+		held:     newHistogram("message_held_seconds", "Time for which sends were held back until the journal's budget had room for them.", times),
+		messages: newHistogram("commit_messages", "Messages in a batch committed to the storage.", prometheus.ExponentialBuckets(1, 2, 9)),
+		commits:  newHistogram("commit_duration_seconds", "Time that the storage took to commit a batch.", times),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: metricPrefix + "storage_lost_total", Help: "How often another broker has taken the storage.",
+			Name: metricPrefix + "storage_lost_total", Help: "Number of times that another broker has taken over the storage.",
 		}),
 	}
 }
 
-// newHistogram makes a native histogram, with buckets for those who scrape the text format.
+// newHistogram returns a native histogram. It also has buckets, for scrapers that use the
+// text format.
 func newHistogram(name, help string, buckets []float64) prometheus.Histogram {
 	return prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: metricPrefix + name, Help: help, Buckets: buckets,

@@ -14,14 +14,14 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// owner is the owner of a new mesh, connected.
+// owner is the connected owner of a new mesh.
 type owner struct {
 	t      *testing.T
 	ws     *websocket.Conn
 	meshID string
 }
 
-// createMesh makes a mesh over HTTP and connects its owner.
+// createMesh creates a mesh over HTTP and connects its owner.
 func (s *testServer) createMesh(name string) *owner {
 	s.t.Helper()
 	key, err := identity.Generate()
@@ -53,7 +53,7 @@ func (s *testServer) createMesh(name string) *owner {
 	return o
 }
 
-// ask sends a message and reads until the answer of a type comes.
+// ask sends a message and reads until an answer of the given type arrives.
 func (o *owner) ask(answer string, message map[string]any) map[string]any {
 	o.t.Helper()
 	ctx, cancel := context.WithTimeout(o.t.Context(), await.Patience)
@@ -83,7 +83,7 @@ func (o *owner) ask(answer string, message map[string]any) map[string]any {
 	}
 }
 
-// invite makes a link and returns its code and the invite's id.
+// invite creates a link and returns its code and the invite's id.
 func (o *owner) invite() (code, id string) {
 	o.t.Helper()
 	claim, err := identity.Generate()
@@ -115,7 +115,7 @@ func TestRestartKeepsTheMesh(t *testing.T) {
 	s := startServer(t)
 	o := s.createMesh("Release Team")
 	code, _ := o.invite()
-	o.ws.CloseNow()                                   // nobody reads it, so the broker would wait for the end of its close handshake
+	o.ws.CloseNow()                                   // nobody reads from it, so the broker would wait for its close handshake
 	if err := s.loadSite("respond 204"); err != nil { // the broker stops
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func (c *call) join() error {
 		switch {
 		case !errors.As(err, &refusal):
 			return c.storageAway(err)
-		case refusal.Code == mesh.CodeBadName || refusal.Code == mesh.CodeNameTaken: // to clients of ours alone
+		case refusal.Code == mesh.CodeBadName || refusal.Code == mesh.CodeNameTaken: // only our clients get these codes
 			return c.refusal(err)
 		}
 		return c.refuse(http.StatusBadRequest, refusal.JoinError(), "")
@@ -40,7 +40,7 @@ func (c *call) claim() error {
 	result, err := c.broker.Claim(c.r.Context(), c.code, body)
 	var refusal *mesh.Refusal
 	if errors.As(err, &refusal) && refusal.Code == mesh.CodeV1Claim {
-		return c.refuse(http.StatusBadRequest, refusal.Message, "") // v1 clients show the error alone
+		return c.refuse(http.StatusBadRequest, refusal.Message, "") // v1 clients show only the error
 	}
 	if err != nil {
 		return c.refusal(err)
@@ -56,7 +56,7 @@ func (c *call) createMesh() error {
 	if reason := c.mayNotCreate(c.r, body.Token); reason != "" {
 		return c.refuse(http.StatusForbidden, string(wire.CodeForbidden), reason)
 	}
-	body.Token = "" // checked here; it is no business of the broker's
+	body.Token = "" // checked here; the broker doesn't need it
 	result, err := c.broker.CreateMesh(c.r.Context(), body)
 	if err != nil {
 		return c.refusal(err)
@@ -64,7 +64,7 @@ func (c *call) createMesh() error {
 	return c.json(http.StatusOK, result)
 }
 
-// refusal answers an error of claiming an invite or creating a mesh.
+// refusal answers an error from claiming an invite or creating a mesh.
 func (c *call) refusal(err error) error {
 	var refusal *mesh.Refusal
 	if !errors.As(err, &refusal) {
@@ -93,8 +93,7 @@ func refusalStatus(code wire.Code) int {
 	return http.StatusBadRequest
 }
 
-// mayNotCreate returns why the operator does not let this request create a
-// mesh; "" when it may.
+// mayNotCreate returns why this request may not create a mesh, or "" if it may.
 func (h *Handler) mayNotCreate(r *http.Request, token string) string {
 	switch h.CreateMeshes {
 	case createOpen:
@@ -103,33 +102,33 @@ func (h *Handler) mayNotCreate(r *http.Request, token string) string {
 		if sameSecret(token, h.token) {
 			return ""
 		}
-		return "creating meshes here needs the operator's token"
+		return "creating a mesh on this broker requires the operator's token"
 	case createLoopback:
 		return fromThisMachine(r)
 	}
-	return "creating meshes is switched off here"
+	return "creating meshes is switched off on this broker"
 }
 
-// sameSecret compares in a time that tells nothing about either.
+// sameSecret compares two secrets in constant time.
 func sameSecret(a, b string) bool {
 	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
-// fromThisMachine returns "" for a request that was made on this machine, else why it
-// counts as one that was not. The address alone would not do: behind a proxy on the same
-// machine, every request of the world comes from the loopback address.
+// fromThisMachine returns "" for a request from this machine, or why the request doesn't
+// count as one. Checking the address isn't enough: behind a proxy on the same machine,
+// every request comes from the loopback address.
 func fromThisMachine(r *http.Request) string {
 	c := call{r: r}
 	if !parseAddr(r.RemoteAddr).IsLoopback() || !c.client().IsLoopback() {
-		return "meshes are created on the broker's own machine only"
+		return "this broker creates meshes only for requests from its own machine"
 	}
-	const proxy = "meshes are created on the broker's own machine only, and this request came through a proxy: "
+	const proxy = "this broker creates meshes only for requests from its own machine, and this request came through a proxy: "
 	if r.ProtoMajor == 1 && r.ProtoMinor == 0 {
-		return proxy + "it is of HTTP/1.0"
+		return proxy + "it uses HTTP/1.0"
 	}
 	if !isLoopbackName(r.Host) {
-		return proxy + "it is for " + strconv.Quote(r.Host) + " and not for 127.0.0.1 or localhost"
+		return proxy + "its host is " + strconv.Quote(r.Host) + " and not 127.0.0.1 or localhost"
 	}
 	for name := range r.Header {
 		if !isClientHeader(name) {
@@ -147,8 +146,9 @@ func isLoopbackName(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || parseAddr(host).IsLoopback()
 }
 
-// isClientHeader reports whether clients send a header. Proxies have too many of their
-// own to list: X-Forwarded-For, Forwarded, Via, X-Real-Ip, Cf-Connecting-Ip, ...
+// isClientHeader reports whether a client sends a header itself. It lists the clients'
+// headers because proxies add too many to list: X-Forwarded-For, Forwarded, Via,
+// X-Real-Ip, Cf-Connecting-Ip, ...
 func isClientHeader(name string) bool {
 	switch name {
 	case "Authorization", "Cache-Control", "Connection", "Cookie", "Dnt", "Expect", "Keep-Alive", "Origin", "Pragma",

@@ -13,7 +13,7 @@ import (
 
 const metricPrefix = "caddy_claudemesh_"
 
-// metric is one figure of broker.Stats.
+// metric exports one field of broker.Stats.
 type metric struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
@@ -33,7 +33,8 @@ func counter(name, help string, value func(*broker.Stats) int64) metric {
 	return newMetric(name, help, prometheus.CounterValue, func(s *broker.Stats) float64 { return float64(value(s)) })
 }
 
-// age is the time since a moment; 0 for the zero time. Of several brokers the greatest counts.
+// age exports the time since a moment, 0 for the zero time. For several brokers it exports
+// the maximum.
 func age(name, help string, since func(*broker.Stats) time.Time) metric {
 	m := newMetric(name, help, prometheus.GaugeValue, func(s *broker.Stats) float64 {
 		if since(s).IsZero() {
@@ -51,33 +52,34 @@ func greatest(a, b float64) float64 { return max(a, b) }
 var metrics = []metric{
 	gauge("connections", "Open WebSocket connections.", func(s *broker.Stats) int { return s.Connections }),
 	gauge("meshes", "Meshes in memory.", func(s *broker.Stats) int { return s.Meshes }),
-	gauge("presences", "Sessions and members that are here, leased ones included.", func(s *broker.Stats) int { return s.Presences }),
-	gauge("presences_leased", "Presences that wait for their connection to come back.", func(s *broker.Stats) int { return s.Leased }),
-	counter("joins_total", "Hellos that became a presence, or one again.", func(s *broker.Stats) int64 { return s.Joins }),
-	counter("panics_total", "Connections that ended in a panic of the broker's.", func(s *broker.Stats) int64 { return s.Panics }),
-	gauge("backlog_bytes", "Bytes that wait to be written to the slowest reader.", func(s *broker.Stats) int { return s.Backlog }),
+	gauge("presences", "Presences, including leased ones.", func(s *broker.Stats) int { return s.Presences }),
+	gauge("presences_leased", "Presences without a connection, until their lease ends.", func(s *broker.Stats) int { return s.Leased }),
+	counter("joins_total", "Hellos that created a presence or reattached to one.", func(s *broker.Stats) int64 { return s.Joins }),
+	counter("panics_total", "Connections that ended because of a panic in the broker.", func(s *broker.Stats) int64 { return s.Panics }),
+	gauge("backlog_bytes", "Bytes in the write buffer of the slowest reader.", func(s *broker.Stats) int { return s.Backlog }),
 	gauge("mailboxes", "Recipients with deliveries in memory.", func(s *broker.Stats) int { return s.Queue.Mailboxes }),
-	gauge("queue_deliveries", "Deliveries that wait for their recipients, as the storage counted last.", func(s *broker.Stats) int64 { return s.Depth.Deliveries }),
-	age("queue_oldest_seconds", "Age of the oldest message that waits for a recipient, 0 for none.", func(s *broker.Stats) time.Time { return s.Depth.Oldest }),
-	gauge("messages_open", "Messages that are not safe yet.", func(s *broker.Stats) int { return s.Queue.Open }),
-	age("messages_open_oldest_seconds", "Age of the oldest message that is not safe yet, 0 for none.", func(s *broker.Stats) time.Time { return s.Queue.Oldest }),
+	gauge("queue_deliveries", "Deliveries waiting for their recipients, as the storage last counted them.", func(s *broker.Stats) int64 { return s.Depth.Deliveries }),
+	age("queue_oldest_seconds", "Age of the oldest message waiting for a recipient, 0 if there is none.", func(s *broker.Stats) time.Time { return s.Depth.Oldest }),
+	gauge("messages_open", "Messages that are neither stored nor acknowledged by every recipient yet.", func(s *broker.Stats) int { return s.Queue.Open }),
+	age("messages_open_oldest_seconds", "Age of the oldest message that is neither stored nor acknowledged by every recipient yet, 0 if there is none.", func(s *broker.Stats) time.Time { return s.Queue.Oldest }),
 	counter("messages_accepted_total", "Messages accepted for delivery.", func(s *broker.Stats) int64 { return s.Queue.Accepted }),
-	counter("messages_repeated_total", "Messages that were sent again and known already.", func(s *broker.Stats) int64 { return s.Queue.Repeated }),
-	counter("pushes_total", "Messages pushed to a recipient, redeliveries included.", func(s *broker.Stats) int64 { return s.Queue.Pushed }),
-	counter("deliveries_total", "Deliveries that their recipient acknowledged.", func(s *broker.Stats) int64 { return s.Queue.Acknowledged }),
-	counter("redeliveries_total", "Pushes taken back for want of an acknowledgement.", func(s *broker.Stats) int64 { return s.Queue.Redelivered }),
-	gauge("messages_waiting", "Messages that wait for the storage.", func(s *broker.Stats) int { return s.Journal.Waiting }),
-	gauge("messages_held", "Sends that wait until there is room for them before the storage.", func(s *broker.Stats) int { return s.Parked }),
-	counter("messages_stored_total", "Messages that the storage took.", func(s *broker.Stats) int64 { return s.Journal.Messages }),
-	counter("recipients_stored_total", "Recipients of the messages that the storage took.", func(s *broker.Stats) int64 { return s.Journal.Deliveries }),
-	gauge("journal_budget_bytes", "What may wait for the storage in memory.", func(s *broker.Stats) int64 { return s.Journal.Budget }),
-	gauge("journal_used_bytes", "What waits for the storage in memory.", func(s *broker.Stats) int64 { return s.Journal.Used }),
-	counter("commits_total", "Batches that the storage took.", func(s *broker.Stats) int64 { return s.Journal.Commits }),
-	counter("commit_errors_total", "Attempts to store a batch that failed.", func(s *broker.Stats) int64 { return s.Journal.Failures }),
+	counter("messages_repeated_total", "Resent messages that the broker recognized as duplicates.", func(s *broker.Stats) int64 { return s.Queue.Repeated }),
+	counter("pushes_total", "Messages pushed to a recipient, including redeliveries.", func(s *broker.Stats) int64 { return s.Queue.Pushed }),
+	counter("deliveries_total", "Deliveries that the recipient acknowledged.", func(s *broker.Stats) int64 { return s.Queue.Acknowledged }),
+	counter("redeliveries_total", "Pushes whose delivery lease ended without an acknowledgement.", func(s *broker.Stats) int64 { return s.Queue.Redelivered }),
+	gauge("messages_waiting", "Messages waiting to be stored.", func(s *broker.Stats) int { return s.Journal.Waiting }),
+	gauge("messages_held", "Sends held back until the journal's budget has room for them.", func(s *broker.Stats) int { return s.Parked }),
+	counter("messages_stored_total", "Messages stored.", func(s *broker.Stats) int64 { return s.Journal.Messages }),
+	counter("recipients_stored_total", "Recipients of the stored messages.", func(s *broker.Stats) int64 { return s.Journal.Deliveries }),
+	gauge("journal_budget_bytes", "Memory that messages waiting to be stored may use.", func(s *broker.Stats) int64 { return s.Journal.Budget }),
+	gauge("journal_used_bytes", "Memory that messages waiting to be stored use.", func(s *broker.Stats) int64 { return s.Journal.Used }),
+	counter("commits_total", "Batches committed to the storage.", func(s *broker.Stats) int64 { return s.Journal.Commits }),
+	counter("commit_errors_total", "Failed attempts to store a batch.", func(s *broker.Stats) int64 { return s.Journal.Failures }),
 	counter("audit_entries_total", "Entries added to the audit chains.", func(s *broker.Stats) int64 { return s.Journal.Audited }),
 }
 
-// tally is a counter for each word of a closed set, or for each combination of two.
+// tally exports a counter for each word of a closed set, or for each combination of two
+// words.
 type tally struct {
 	desc   *prometheus.Desc
 	counts func(*broker.Stats, func(n int64, labels ...string))
@@ -87,7 +89,7 @@ func newTally(name, help string, labels []string, counts func(*broker.Stats, fun
 	return tally{prometheus.NewDesc(metricPrefix+name, help, labels, nil), counts}
 }
 
-// words is a tally of one label.
+// words returns a tally with one label.
 func words(name, help, label string, counts func(*broker.Stats) map[string]int64) tally {
 	return newTally(name, help, []string{label}, func(s *broker.Stats, add func(int64, ...string)) {
 		for word, n := range counts(s) {
@@ -101,17 +103,17 @@ var tallies = []tally{
 		func(s *broker.Stats) map[string]int64 { return s.Refused }),
 	words("connections_total", "Requests for a connection, by outcome.", "outcome",
 		func(s *broker.Stats) map[string]int64 { return s.Requested }),
-	words("connections_ended_total", "Connections that ended, by how.", "how",
+	words("connections_ended_total", "Connections that ended, by how they ended.", "how",
 		func(s *broker.Stats) map[string]int64 { return s.Ended }),
 	words("hellos_total", "Hellos, by outcome.", "outcome",
 		func(s *broker.Stats) map[string]int64 { return s.Hellos }),
-	newTally("messages_total", "Messages, by what their senders were told and by priority.", []string{"outcome", "priority"},
+	newTally("messages_total", "Messages, by the outcome that the broker reported to the sender and by priority.", []string{"outcome", "priority"},
 		func(s *broker.Stats, add func(int64, ...string)) {
 			for m, n := range s.Messages {
 				add(n, m.Outcome, m.Priority)
 			}
 		}),
-	newTally("storage_errors_total", "Failures of the storage, by what was asked of it and why it failed.", []string{"operation", "reason"},
+	newTally("storage_errors_total", "Storage failures, by operation and reason.", []string{"operation", "reason"},
 		func(s *broker.Stats, add func(int64, ...string)) {
 			for e, n := range s.Storage {
 				add(n, e.Operation, string(e.Reason))
@@ -119,29 +121,29 @@ var tallies = []tally{
 		}),
 }
 
-// Of the process, and of the storages.
+// Metrics of the process and of the storages.
 var (
-	infoDesc = prometheus.NewDesc(metricPrefix+"build_info", "1; the label tells the version.", []string{"version"}, nil)
-	// Readiness is that of GET /health/ready.
-	readyDesc = prometheus.NewDesc(metricPrefix+"ready", "1 when messages are accepted and could be stored now, else 0.", nil, nil)
-	usedDesc  = prometheus.NewDesc(metricPrefix+"storage_bytes", "Size of the SQLite files.", nil, nil)
-	freeDesc  = prometheus.NewDesc(metricPrefix+"storage_free_bytes", "Room left on the file system of the SQLite file.", nil, nil)
+	infoDesc = prometheus.NewDesc(metricPrefix+"build_info", "Always 1; the label is the version.", []string{"version"}, nil)
+	// The readiness that GET /health/ready reports.
+	readyDesc = prometheus.NewDesc(metricPrefix+"ready", "1 if the broker accepts messages and can store them now, else 0.", nil, nil)
+	usedDesc  = prometheus.NewDesc(metricPrefix+"storage_bytes", "Size of the SQLite files in bytes.", nil, nil)
+	freeDesc  = prometheus.NewDesc(metricPrefix+"storage_free_bytes", "Free space in bytes on the file system of the SQLite file.", nil, nil)
 )
 
-// readyTimeout bounds how long a scrape waits for the storage to answer.
+// readyTimeout limits the time that a scrape waits for the storage to answer.
 const readyTimeout = 2 * time.Second
 
-// collector tells of a config's brokers. The figures live in the brokers and in their
-// hubs, so they survive a reload, which gives every config a new registry.
+// collector exports the figures of a config's brokers. The brokers and their hubs hold the
+// figures, so they survive a reload, although each config gets a new registry.
 type collector struct{ app *App }
 
-// registerMetrics adds the app's collector to a config's registry. A broker
-// without metrics is better than none, so a failure is only logged.
+// registerMetrics adds the app's collector to a config's registry. It only logs an error,
+// because a broker without metrics is better than no broker.
 func registerMetrics(registry *prometheus.Registry, app *App, log *zap.Logger) {
 	err := registry.Register(collector{app})
 	var already prometheus.AlreadyRegisteredError
 	if err != nil && !errors.As(err, &already) {
-		log.Warn("metrics are not available", zap.Error(err))
+		log.Warn("could not register the broker's metrics", zap.Error(err))
 	}
 }
 
@@ -159,7 +161,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	c.app.measures.Describe(ch)
 }
 
-// Collect sends what all brokers add up to.
+// Collect sends the sums over all brokers.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
 	uses := c.app.running()
 	all := make([]broker.Stats, len(uses))
@@ -210,7 +212,7 @@ func ready(uses []live) float64 {
 	return 1
 }
 
-// collectDisk tells of the storages that are files of this machine.
+// collectDisk exports the storages that are files on this machine.
 func collectDisk(ch chan<- prometheus.Metric, uses []live) {
 	var used, free uint64
 	files := 0
@@ -234,13 +236,13 @@ func collectDisk(ch chan<- prometheus.Metric, uses []live) {
 	}
 }
 
-// live is a broker that runs, with its storage.
+// live is a running broker and its storage.
 type live struct {
 	broker  *broker.Broker
 	storage Storage
 }
 
-// running lists the brokers that run.
+// running lists the running brokers.
 func (a *App) running() (all []live) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// appInForce is the App that started the broker on a SQLite file last.
+// appInForce returns the App that last started the broker on a SQLite file.
 func appInForce(t *testing.T, path string) *App {
 	t.Helper()
 	var app *App
@@ -48,7 +48,7 @@ func gather(t *testing.T, app *App) map[string]float64 {
 func TestMetricsSurviveReload(t *testing.T) {
 	s := startServer(t)
 	o := s.createMesh("Release Team")
-	// An answer comes after everything that belongs to the hello.
+	// When an answer arrives, the broker has counted the hello.
 	o.ask("peers_list", map[string]any{"type": "list_peers", "_reqId": "p"})
 	before := gather(t, appInForce(t, s.db("mesh.db")))
 	for name, want := range map[string]float64{

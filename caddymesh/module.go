@@ -16,7 +16,7 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 }
 
-// Who may create meshes: the values of Handler.CreateMeshes.
+// The values of Handler.CreateMeshes: who may create meshes.
 const (
 	createOpen     = "open"
 	createLoopback = "loopback"
@@ -24,40 +24,41 @@ const (
 	createOff      = "off"
 )
 
-// Handler serves a claudemesh broker, through which Claude Code sessions find
-// each other and exchange messages that only they can read.
+// Handler serves a claudemesh broker. Through the broker, Claude Code sessions find each
+// other and exchange end-to-end encrypted messages.
 //
-// It answers on these paths and hands every other request to the next handler:
+// It answers on these paths and passes every other request to the next handler:
 //
 //	GET  /ws                     the WebSocket of the protocol
 //	POST /hook/set-status        status reports of Claude Code hooks
-//	GET  /health, /health/ready  liveness; readiness (503 while the storage is away)
-//	POST /join                   membership by a v1 invite token
-//	POST /invites/{code}/claim   membership by an invite link
-//	GET  /i/{code}               the page that an invite link opens in a browser
-//	POST /meshes                 a new mesh
 //
-// All handlers with the same storage share one broker, which lives on with its
-// sockets when the config is reloaded.
+// GET  /health, /health/ready  liveness; readiness (503 while the storage is unreachable)
+// POST /join                   joins a mesh with a v1 invite token
+// POST /invites/{code}/claim   joins a mesh with an invite link
+// GET  /i/{code}               the page that an invite link opens in a browser
+// POST /meshes                 creates a mesh
+//
+// All handlers with the same storage share one broker. The broker and its sockets survive
+// a reload of the config.
 type Handler struct {
-	// Where the broker keeps what it knows. Without it the environment variable
-	// DATABASE_URL decides when the config is loaded: if it is set and not empty,
-	// Postgres with that connection string, else SQLite in Caddy's data directory.
+	// Where the broker keeps its data. Default: Postgres with the connection string in
+	// the environment variable DATABASE_URL if the variable is set and not empty when
+	// the config is loaded, else SQLite in Caddy's data directory.
 	Storage json.RawMessage `json:"storage,omitempty" caddy:"namespace=claudemesh.storage inline_key=module"`
 
-	// Who may create meshes on this site: "open" (everybody), "loopback" (only
-	// requests from this machine that came through no proxy), "token" (who shows
+	// Who may create meshes on this site: "open" (everybody), "loopback" (only requests
+	// from this machine that don't come through a proxy), "token" (only requests with
 	// create_token) or "off" (nobody). Default: loopback.
 	CreateMeshes string `json:"create_meshes,omitempty"`
 
-	// The token that create_meshes "token" asks for. Give it as a placeholder,
-	// {env.NAME} or {file.PATH}, so that it stays out of the adapted config.
+	// The token that create_meshes "token" requires. Use a placeholder, {env.NAME} or
+	// {file.PATH}, to keep the token out of the adapted config.
 	// Default: {env.CLAUDEMESH_CREATE_TOKEN}.
 	CreateToken string `json:"create_token,omitempty"`
 
-	// The site's address as browsers see it, e.g. https://mesh.example.com, for
-	// invite pages. Needed only when a proxy in front changes it; placeholders are
-	// replaced. Default: what the browser shows.
+	// The site's address as browsers see it, e.g. https://mesh.example.com, for invite
+	// pages. Set it only if a proxy in front changes the address. Supports
+	// placeholders. Default: the address in the browser.
 	PublicURL string `json:"public_url,omitempty"`
 
 	Limits
@@ -65,7 +66,7 @@ type Handler struct {
 	log       *zap.Logger
 	hub       *hub
 	token     string // resolved; secret
-	publicURL string // resolved, without a slash at the end
+	publicURL string // resolved, without a trailing slash
 }
 
 // CaddyModule returns the Caddy module information.
@@ -76,8 +77,8 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision checks the configuration and finds the hub of its storage. It opens
-// no storage: the config may yet be refused.
+// Provision checks the configuration and finds the hub of its storage. It doesn't open the
+// storage, because Caddy may still reject the config.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.log = ctx.Logger()
 	settings := h.settings()
@@ -99,7 +100,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return err
 }
 
-// provisionPolicy resolves what is this handler's own rather than the broker's.
+// provisionPolicy resolves the options of this handler, which aren't the broker's.
 func (h *Handler) provisionPolicy() error {
 	replacer := caddy.NewReplacer()
 	switch h.CreateMeshes {
@@ -118,7 +119,7 @@ func (h *Handler) provisionPolicy() error {
 		return fmt.Errorf("create_meshes is %q; allowed: open, loopback, token, off", h.CreateMeshes)
 	}
 	if h.CreateToken != "" && h.CreateMeshes != createToken {
-		return fmt.Errorf("create_token has no effect with create_meshes %q; allowed: only with token", h.CreateMeshes)
+		return fmt.Errorf("create_token has no effect with create_meshes %q; set create_meshes to token, or remove create_token", h.CreateMeshes)
 	}
 
 	if h.PublicURL == "" {

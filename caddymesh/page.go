@@ -23,14 +23,14 @@ var inviteHTML string
 var (
 	inviteTemplate = template.Must(template.New("invite").Parse(inviteHTML))
 
-	// pagePolicy lets the page run its own script and style and load nothing.
+	// pagePolicy lets the page use its own script and style and load nothing.
 	pagePolicy = "default-src 'none'; style-src " + inlineHash("style") +
 		"; script-src " + inlineHash("script") +
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-// inlineHash returns the CSP source (CSP3 §2.3.1) of the page's only inline
-// element with this tag. The element must hold no template action.
+// inlineHash returns the CSP source (CSP3 §2.3.1) of the page's only inline element with
+// this tag. The element must not contain template actions.
 func inlineHash(tag string) string {
 	m := regexp.MustCompile(`(?s)<` + tag + `>(.*?)</` + tag + `>`).FindStringSubmatch(inviteHTML)
 	if m == nil || strings.Contains(m[1], "{{") {
@@ -40,9 +40,9 @@ func inlineHash(tag string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// invitePage is what the template shows and what programs get as JSON. It is
-// public to whoever has the link and tells nothing that opens it: that part of
-// the link is in the fragment, which browsers keep to themselves.
+// invitePage is the data of the template and the answer to programs, in JSON. Everybody
+// who has the link can see it. It doesn't contain the link's secret: that is in the
+// fragment of the link, which browsers don't send.
 type invitePage struct {
 	MeshID    string    `json:"mesh_id,omitempty"`
 	Mesh      string    `json:"mesh,omitempty"`
@@ -53,14 +53,14 @@ type invitePage struct {
 	ExpiresAt time.Time `json:"expires_at,omitzero"`
 	Error     wire.Code `json:"error,omitempty"`
 
-	Link    string `json:"-"` // the page's public address, "" when the browser knows it better
-	Problem string `json:"-"` // why the invite can't be used, in a sentence
+	Link    string `json:"-"` // the page's public address; if "", the page uses the browser's address
+	Problem string `json:"-"` // a sentence that says why the invite can't be used
 }
 
-// Until tells when the invite ends, for people.
+// Until returns the expiry of the invite, for people to read.
 func (p invitePage) Until() string { return p.ExpiresAt.UTC().Format("2 January 2006, 15:04 MST") }
 
-// An is the indefinite article for the role.
+// An returns the indefinite article for the role.
 func (p invitePage) An() string {
 	if p.Role != "" && strings.ContainsRune("aeiou", rune(p.Role[0])) {
 		return "an"
@@ -69,10 +69,10 @@ func (p invitePage) An() string {
 }
 
 var problems = map[wire.Code]string{
-	wire.CodeNotFound:  "There is no such invite. Perhaps part of the link got lost on the way.",
-	wire.CodeRevoked:   "This invite was withdrawn.",
+	wire.CodeNotFound:  "This invite doesn’t exist. Maybe part of the link is missing.",
+	wire.CodeRevoked:   "Somebody revoked this invite.",
 	wire.CodeExpired:   "This invite has expired.",
-	mesh.CodeExhausted: "This invite has been used as often as it allows.",
+	mesh.CodeExhausted: "This invite has no uses left.",
 }
 
 func (c *call) invitePage() error {
@@ -103,17 +103,17 @@ func (c *call) invitePage() error {
 		c.w.Header().Set("Retry-After", retryAfter)
 		return c.page(http.StatusServiceUnavailable, invitePage{
 			Error:   wire.AckTryAgain,
-			Problem: "The broker can't look up invites right now. Please try again in a moment.",
+			Problem: "The broker can’t reach its storage right now. Try again in a moment.",
 		})
 	}
 	problem, known := problems[refusal.Code]
 	if !known {
-		problem = "This invite can't be used."
+		problem = "This invite can’t be used."
 	}
 	return c.page(refusalStatus(refusal.Code), invitePage{Error: refusal.Code, Problem: problem})
 }
 
-// page writes the page as HTML, or as JSON for programs that ask for it.
+// page writes the page as HTML, or as JSON if the client asks for it.
 func (c *call) page(status int, page invitePage) error {
 	header := c.w.Header()
 	header.Set("Vary", "Accept")

@@ -62,7 +62,7 @@ func TestInvitePage(t *testing.T) {
 
 	o.ask("ack", map[string]any{"type": "invite_revoke", "inviteId": id})
 	response, body = s.do("GET", "/i/"+code, "")
-	if response.StatusCode != 410 || !strings.Contains(body, "This invite was withdrawn.") || strings.Contains(body, "Ada") {
+	if response.StatusCode != 410 || !strings.Contains(body, "Somebody revoked this invite.") || strings.Contains(body, "Ada") {
 		t.Errorf("revoked: %d %s", response.StatusCode, body)
 	}
 }
@@ -98,7 +98,7 @@ func TestInvitePageOnAPhone(t *testing.T) {
 func TestUnknownInvitePage(t *testing.T) {
 	s := startServer(t)
 	response, body := s.do("GET", "/i/abcdefghijklmnop", "")
-	if response.StatusCode != 404 || !strings.Contains(body, "There is no such invite.") {
+	if response.StatusCode != 404 || !strings.Contains(body, "This invite doesn’t exist.") {
 		t.Errorf("%d %s", response.StatusCode, body)
 	}
 	response, body = s.do("GET", "/i/abcdefghijklmnop", "", "Accept", "application/json")

@@ -17,7 +17,7 @@ import (
 	"github.com/claudemesh/claudemesh/broker"
 )
 
-// provision loads a handler from its JSON, without starting anything.
+// provision loads a handler from JSON without starting anything.
 func provision(t *testing.T, config string) (*Handler, error) {
 	t.Helper()
 	base, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
@@ -47,15 +47,15 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// TestEveryLimit gives each option a value of its own in JSON and looks for it in
-// the broker's settings, then one that is out of range and looks for its name in
-// the error.
+// TestEveryLimit sets each option in JSON to a distinct value and checks the broker's
+// settings. Then it sets each option to a value out of range and checks that the error names
+// the option.
 func TestEveryLimit(t *testing.T) {
 	var unused Limits
 	settings := broker.DefaultSettings()
 	for _, o := range options(&unused, &settings) {
 		t.Run(o.name, func(t *testing.T) {
-			value := int64(61e9) // a minute and a second is in every range but hello_timeout's
+			value := int64(61e9) // 61 seconds is in every range except hello_timeout's
 			switch {
 			case o.name == "max_queue_bytes_per_mesh":
 				value = 2 << 20
@@ -87,7 +87,7 @@ func TestEveryLimit(t *testing.T) {
 				if !errors.As(err, &wrong) && (err == nil || !strings.Contains(err.Error(), o.name+" is ")) {
 					t.Errorf("%s: %v, want an error that names the option", bad, err)
 				} else if !strings.Contains(err.Error(), "allowed: ") {
-					t.Errorf("%s: %v, want what is allowed", bad, err)
+					t.Errorf("%s: %v, want the allowed range", bad, err)
 				}
 			}
 		})
@@ -107,7 +107,7 @@ func TestRefusedConfigs(t *testing.T) {
 		{"unknown storage", `{"storage":{"module":"mysql"}}`, "mysql"},
 		{"storage option", `{"storage":{"module":"sqlite","file":"x"}}`, "file"},
 		{"empty dsn", `{"storage":{"module":"postgres","dsn":"{env.CLAUDEMESH_NO_SUCH}"}}`, "dsn"},
-		{"bad dsn", `{"storage":{"module":"postgres","dsn":"{env.CLAUDEMESH_TEST_DSN}"}}`, "dsn is not valid; allowed: postgres://"},
+		{"bad dsn", `{"storage":{"module":"postgres","dsn":"{env.CLAUDEMESH_TEST_DSN}"}}`, "dsn is malformed; allowed: postgres://"},
 		{"unset path", `{"storage":{"module":"sqlite","path":"{env.CLAUDEMESH_NO_SUCH}"}}`, "path"},
 	}
 	for _, test := range tests {
@@ -144,7 +144,7 @@ func TestStorageChoice(t *testing.T) {
 	tests := []struct{ name, databaseURL, config, want string }{
 		{"nothing set", "", ``, "SQLite database " + filepath.Join(caddy.AppDataDir(), "claudemesh", "claudemesh.db")},
 		{"DATABASE_URL", "postgres://mesh:hunter2@db/mesh", ``, "Postgres database mesh at db:5432"},
-		{"sqlite all the same", "postgres://mesh:hunter2@db/mesh", `{"module":"sqlite","path":"/x/y.db"}`, "SQLite database /x/y.db"},
+		{"sqlite despite DATABASE_URL", "postgres://mesh:hunter2@db/mesh", `{"module":"sqlite","path":"/x/y.db"}`, "SQLite database /x/y.db"},
 		{"postgres by default from the environment", "postgres://mesh:hunter2@db/mesh", `{"module":"postgres"}`, "Postgres database mesh at db:5432"},
 		{"from a file", "", `{"module":"postgres","dsn":"{file.` + secret + `}"}`, "Postgres database fromfile at files:5433"},
 	}
@@ -168,8 +168,8 @@ func TestStorageChoice(t *testing.T) {
 	}
 }
 
-// A database in whatever directory the process happens to be in would be another one
-// for each of them.
+// The database must not default to the current directory: it would be a different database
+// for each directory.
 func TestDataDirectoryIsKnown(t *testing.T) {
 	t.Setenv("HOME", "")
 	t.Setenv("XDG_DATA_HOME", "")

@@ -126,7 +126,7 @@ func TestRefusedConfigChangesNothing(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			s := startServer(t, "send_burst 10")
 			ws := s.dial()
-			// Apps start in random order: the settings must hold in each.
+			// Apps start in random order: try several times.
 			for range 5 {
 				err := test.load(s)
 				if err == nil || !strings.Contains(err.Error(), test.want) {
@@ -161,7 +161,7 @@ func TestValidatingOpensNothing(t *testing.T) {
 		t.Errorf("%d hubs", n)
 	}
 	if err := mustExist(&SQLite{Path: path}); err == nil {
-		t.Errorf("the database was made")
+		t.Errorf("validating created the database")
 	}
 }
 
@@ -201,7 +201,7 @@ func TestNewerSchemaRefusesTheConfig(t *testing.T) {
 		t.Fatalf("load: %v", err)
 	}
 	if response, _ := s.do("GET", "/health/ready", ""); response.StatusCode != 200 {
-		t.Errorf("the config before is gone: %d", response.StatusCode)
+		t.Errorf("the previous config is gone: %d", response.StatusCode)
 	}
 	if n := hubCount(); n != 1 {
 		t.Errorf("%d hubs", n)

@@ -14,13 +14,13 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// retryAfter is what clients are told to wait, in seconds, when the broker is
-// not there yet, not there anymore, or without its storage.
+// retryAfter is the number of seconds that clients should wait while the broker is starting
+// or stopping, or can't reach its storage.
 const retryAfter = "5"
 
-// route is one path of the broker's.
+// route is one path that the broker serves.
 type route struct {
-	method string // GET takes HEAD too, except for the WebSocket
+	method string // GET includes HEAD, except for the WebSocket
 	serve  func(*call) error
 }
 
@@ -33,7 +33,7 @@ type call struct {
 	code   string // the invite code in the path, if there is one
 }
 
-// routes are the paths that stand alone; see find for the rest.
+// routes are the fixed paths; find handles the rest.
 var routes = map[string]route{
 	"/ws":              {http.MethodGet, (*call).webSocket},
 	"/hook/set-status": {http.MethodPost, (*call).hookStatus},
@@ -48,7 +48,7 @@ var (
 	pageRoute  = route{http.MethodGet, (*call).invitePage}
 )
 
-// find returns the route of a path and the invite code in it.
+// find returns the route of a path and the invite code in the path.
 func find(path string) (to route, code string, ok bool) {
 	if to, ok = routes[path]; ok {
 		return to, "", true
@@ -65,8 +65,8 @@ func find(path string) (to route, code string, ok bool) {
 
 func isSegment(s string) bool { return s != "" && !strings.Contains(s, "/") }
 
-// ServeHTTP answers on the broker's paths and hands every other request on. It answers
-// those, too, that nobody else does.
+// ServeHTTP answers on the broker's paths and passes every other request to the next
+// handler. If no handler answers, ServeHTTP answers with 404.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	to, code, ok := find(r.URL.Path)
 	c := &call{Handler: h, w: w, r: r, code: code}
@@ -79,10 +79,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return c.refuse(http.StatusMethodNotAllowed, "method not allowed", "")
 	}
 	if err := crossOrigin.Check(r); err != nil {
-		return c.refuse(http.StatusForbidden, "forbidden", "requests from pages of other sites are not taken")
+		return c.refuse(http.StatusForbidden, "forbidden", "the broker refuses requests from web pages of other sites")
 	}
 	if c.broker = h.hub.broker.Load(); c.broker == nil {
-		// Caddy starts its apps in any order: the site may be there first.
+		// Caddy starts its apps in any order: the site may be up before the broker.
 		if r.URL.Path == "/health/ready" {
 			return c.notReady("starting")
 		}
@@ -91,8 +91,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return to.serve(c)
 }
 
-// handOn lets the site's other handlers answer. Caddy's answer, when there are none, is
-// empty and a success, which clients take for one of the broker's.
+// handOn calls the site's other handlers. If none of them answers, it answers with 404,
+// because clients would take Caddy's empty 200 for an answer of the broker.
 func (c *call) handOn(next caddyhttp.Handler) error {
 	if err := next.ServeHTTP(c.w, c.r); err != nil {
 		return err
@@ -102,10 +102,10 @@ func (c *call) handOn(next caddyhttp.Handler) error {
 	}
 	caddyhttp.SetVar(c.r.Context(), unhandled, false)
 	c.limitBody()
-	return c.refuse(http.StatusNotFound, "not found", "a claudemesh broker has no such path")
+	return c.refuse(http.StatusNotFound, "not found", "the claudemesh broker has no such path")
 }
 
-// unhandled is the variable that Caddy sets when no handler has answered.
+// unhandled is the variable that Caddy sets if no handler answers.
 const unhandled = "unhandled"
 
 func allow(method, path string) string {
@@ -115,9 +115,9 @@ func allow(method, path string) string {
 	return method
 }
 
-// crossOrigin keeps web pages of other sites from posting to a broker that the
-// visitor can reach, such as one on the visitor's own machine. Clients of the
-// protocol are no browsers and send none of the headers that it looks at.
+// crossOrigin keeps web pages of other sites from posting to a broker that the visitor can
+// reach, such as one on the visitor's own machine. Clients of the protocol aren't browsers
+// and don't send the headers that it checks.
 var crossOrigin = http.NewCrossOriginProtection()
 
 func (c *call) webSocket() error {
@@ -127,7 +127,7 @@ func (c *call) webSocket() error {
 	}
 	var refused *broker.UpgradeError
 	if !errors.As(err, &refused) {
-		c.log.Debug("upgrade failed", zap.Error(err)) // answered where it failed
+		c.log.Debug("WebSocket upgrade failed", zap.Error(err)) // the upgrade has answered the client
 		return nil
 	}
 	switch refused.Status {
@@ -184,8 +184,8 @@ func (c *call) hookStatus() error {
 	return c.storageAway(err)
 }
 
-// client returns the address of the client as Caddy sees it, so that the
-// operator's trusted proxies count; the zero Addr when it has none.
+// client returns the address of the client as Caddy sees it, with regard to the operator's
+// trusted proxies. It returns the zero Addr if there is none.
 func (c *call) client() netip.Addr {
 	s, _ := caddyhttp.GetVar(c.r.Context(), caddyhttp.ClientIPVarKey).(string)
 	return parseAddr(s)

@@ -37,24 +37,24 @@ func TestRoutes(t *testing.T) {
 		{"hook pending", "POST", "/hook/set-status", `{"cwd":"/x","pid":7,"status":"working","session_id":"s"}`, 200, `{"ok":true,"pending":true}`},
 		{"hook without status", "POST", "/hook/set-status", `{"cwd":"/x","pid":7}`, 400, `{"ok":false,"error":"cwd and status required"}`},
 		{"hook without cwd", "POST", "/hook/set-status", `{"status":"idle","pid":7}`, 400, `{"ok":false,"error":"cwd and status required"}`},
-		{"hook no JSON", "POST", "/hook/set-status", `cwd=/x`, 400, `{"ok":false,"error":"body is not a JSON object of this request"}`},
+		{"hook not JSON", "POST", "/hook/set-status", `cwd=/x`, 400, `{"ok":false,"error":"the body must be one JSON object with the fields of this request"}`},
 		{"hook too large", "POST", "/hook/set-status", big, 413, `{"ok":false,"error":"payload too large"}`},
 		{"hook GET", "GET", "/hook/set-status", "", 405, `{"ok":false,"error":"method not allowed"}`},
 
 		{"join bad signature", "POST", "/join", joinBody, 400, `{"ok":false,"error":"invite_bad_signature"}`},
-		{"join empty", "POST", "/join", ``, 400, `{"ok":false,"error":"body is not a JSON object of this request"}`},
-		{"join name twice", "POST", "/join", `{"peer_pubkey":"a","peer_pubkey":"b"}`, 400, `{"ok":false,"error":"body is not a JSON object of this request"}`},
-		{"join text behind", "POST", "/join", `{} {}`, 400, `{"ok":false,"error":"body is not a JSON object of this request"}`},
-		{"join mistyped", "POST", "/join", `{"peer_pubkey":7}`, 400, `{"ok":false,"error":"body is not a JSON object of this request"}`},
+		{"join empty", "POST", "/join", ``, 400, `{"ok":false,"error":"the body must be one JSON object with the fields of this request"}`},
+		{"join name twice", "POST", "/join", `{"peer_pubkey":"a","peer_pubkey":"b"}`, 400, `{"ok":false,"error":"the body must be one JSON object with the fields of this request"}`},
+		{"join text after the object", "POST", "/join", `{} {}`, 400, `{"ok":false,"error":"the body must be one JSON object with the fields of this request"}`},
+		{"join mistyped", "POST", "/join", `{"peer_pubkey":7}`, 400, `{"ok":false,"error":"the body must be one JSON object with the fields of this request"}`},
 		{"join too large", "POST", "/join", big, 413, `{"ok":false,"error":"payload too large"}`},
 		{"join PUT", "PUT", "/join", "{}", 405, `{"ok":false,"error":"method not allowed"}`},
 
-		{"claim no JSON", "POST", "/invites/abcdefghijklmnop/claim", `[`, 400, `{"ok":false,"error":"malformed","message":"body is not a JSON object of this request"}`},
+		{"claim not JSON", "POST", "/invites/abcdefghijklmnop/claim", `[`, 400, `{"ok":false,"error":"malformed","message":"the body must be one JSON object with the fields of this request"}`},
 		{"claim too large", "POST", "/invites/abcdefghijklmnop/claim", big, 413, `{"ok":false,"error":"payload too large"}`},
 		{"claim DELETE", "DELETE", "/invites/abcdefghijklmnop/claim", ``, 405, `{"ok":false,"error":"method not allowed"}`},
 
-		{"create when off", "POST", "/meshes", `{}`, 403, `{"ok":false,"error":"forbidden","message":"creating meshes is switched off here"}`},
-		{"create at the size limit", "POST", "/meshes", full, 403, `{"ok":false,"error":"forbidden","message":"creating meshes is switched off here"}`},
+		{"create when off", "POST", "/meshes", `{}`, 403, `{"ok":false,"error":"forbidden","message":"creating meshes is switched off on this broker"}`},
+		{"create at the size limit", "POST", "/meshes", full, 403, `{"ok":false,"error":"forbidden","message":"creating meshes is switched off on this broker"}`},
 		{"create too large", "POST", "/meshes", full + " ", 413, `{"ok":false,"error":"payload too large"}`},
 		{"create GET", "GET", "/meshes", ``, 405, `{"ok":false,"error":"method not allowed"}`},
 
@@ -92,7 +92,7 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// joinBody is well-formed; nobody signed it.
+// joinBody is well-formed, but its signature is invalid.
 var joinBody = `{"invite_token":"dG9rZW4","invite_payload":{"v":1,"mesh_id":"` + strings.Repeat("a", 32) +
 	`","mesh_slug":"team","broker_url":"ws://x/ws","expires_at":4102444800,"mesh_root_key":"` + strings.Repeat("A", 43) +
 	`","role":"member","owner_pubkey":"` + strings.Repeat("ab", 32) + `","signature":"` + strings.Repeat("00", 64) +
@@ -160,7 +160,7 @@ func TestCreatePolicy(t *testing.T) {
 		{"open", []string{"create_meshes open"}, `{}`, []string{"X-Forwarded-For", "192.0.2.1"}, allowed},
 		{"loopback", []string{"create_meshes loopback"}, `{}`, nil, allowed},
 		{"loopback behind a proxy", nil, `{}`, []string{"X-Forwarded-For", "127.0.0.1"}, "own machine"},
-		{"loopback behind another", nil, `{}`, []string{"Forwarded", "for=192.0.2.1"}, "own machine"},
+		{"loopback behind a proxy with Forwarded", nil, `{}`, []string{"Forwarded", "for=192.0.2.1"}, "own machine"},
 		{"off", []string{"create_meshes off"}, `{}`, nil, "switched off"},
 		{"token", token, `{"token":"hunter2"}`, nil, allowed},
 		{"no token", token, `{}`, nil, "operator's token"},
@@ -171,7 +171,7 @@ func TestCreatePolicy(t *testing.T) {
 			s := startServer(t, test.options...)
 			response, body := s.do("POST", "/meshes", test.body, test.header...)
 			if test.refused == allowed {
-				// The broker looks at the request, and finds no signature.
+				// The broker reads the request and finds no signature.
 				if response.StatusCode != 400 || !strings.Contains(body, `"error":"malformed"`) {
 					t.Errorf("%d %s", response.StatusCode, body)
 				}
@@ -179,7 +179,7 @@ func TestCreatePolicy(t *testing.T) {
 				t.Errorf("%d %s, want 403 about %q", response.StatusCode, body, test.refused)
 			}
 			if strings.Contains(body, "hunter") {
-				t.Errorf("the answer tells of the token: %s", body)
+				t.Errorf("the answer shows the token: %s", body)
 			}
 		})
 	}
@@ -219,12 +219,13 @@ func TestFromThisMachine(t *testing.T) {
 			t.Errorf("%+v: %q", test, got)
 		}
 		if r.ProtoMinor = 0; fromThisMachine(r) == "" {
-			t.Errorf("%+v over HTTP/1.0 is taken for a client's own", test)
+			t.Errorf("%+v over HTTP/1.0 counts as a request from this machine", test)
 		}
 	}
 }
 
-// A body that never ends is given up, on every path and whether it is read or not.
+// The broker gives up on a body that never ends, on every path, whether a handler reads the
+// body or not.
 func TestSlowBody(t *testing.T) {
 	s := startServer(t, "hello_timeout 1s")
 	if err := s.loadSite("claudemesh {\nhello_timeout 1s\nstorage sqlite " + s.db("mesh.db") + "\n}"); err != nil {
@@ -236,7 +237,7 @@ func TestSlowBody(t *testing.T) {
 	} {
 		answer, err := s.trickle(path)
 		if err == nil && answer == "" {
-			// Caddy may close a connection of the moment of a reload without a word.
+			// Caddy may close a connection without an answer during a reload.
 			answer, err = s.trickle(path)
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) || !strings.HasPrefix(answer, "HTTP/1.1 "+want) {
@@ -245,8 +246,8 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
-// trickle posts a body a byte at a time and returns what the server has said when it
-// closes the connection.
+// trickle posts a body one byte at a time until the server closes the connection, and
+// returns the server's answer.
 func (s *testServer) trickle(path string) (string, error) {
 	conn, err := net.Dial("tcp", s.addr)
 	if err != nil {
@@ -277,7 +278,7 @@ func (s *testServer) trickle(path string) (string, error) {
 	return string(answer), err
 }
 
-// Without another handler on the site, every path has an answer of the broker's.
+// If the site has no other handler, the broker answers on every path.
 func TestNothingElseAnswers(t *testing.T) {
 	s := startServer(t)
 	if err := s.loadSite("claudemesh {\nstorage sqlite " + s.db("mesh.db") + "\n}"); err != nil {

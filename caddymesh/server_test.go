@@ -19,13 +19,13 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// There is one Caddy per process, so the tests that run one are not parallel.
+// A process can run only one Caddy, so the tests that run one aren't parallel.
 
-// testServer is a Caddy in this process with one plain site on the loopback address.
+// testServer is a Caddy in this process with one HTTP site on the loopback address.
 type testServer struct {
 	t    *testing.T
 	addr string // host:port
-	dir  string // where its databases are
+	dir  string // the directory of its databases
 }
 
 // startServer starts Caddy with options for the claudemesh directive. Without a
@@ -55,7 +55,7 @@ func startServer(t *testing.T, options ...string) *testServer {
 // load replaces the config.
 func (s *testServer) load(options ...string) error { return s.loadSite(s.directives(options...)) }
 
-// directives returns those of a site with the broker.
+// directives returns the directives of a site with the broker.
 func (s *testServer) directives(options ...string) string {
 	joined := strings.Join(options, "\n")
 	if !strings.Contains(joined, "storage ") {
@@ -64,7 +64,7 @@ func (s *testServer) directives(options ...string) string {
 	return "claudemesh {\n" + joined + "\n}\nrespond \"next handler\" 418"
 }
 
-// loadSite replaces the config by one whose site holds these directives.
+// loadSite replaces the config with one whose site has these directives.
 func (s *testServer) loadSite(directives string) error {
 	adapted, err := s.adapt(directives)
 	if err != nil {
@@ -92,7 +92,7 @@ http://%s {
 
 func (s *testServer) db(name string) string { return filepath.Join(s.dir, name) }
 
-// do sends a request and returns the answer with its body read.
+// do sends a request and returns the answer and its body.
 func (s *testServer) do(method, path, body string, header ...string) (*http.Response, string) {
 	s.t.Helper()
 	r, err := http.NewRequestWithContext(s.t.Context(), method, "http://"+s.addr+path, strings.NewReader(body))
@@ -104,8 +104,8 @@ func (s *testServer) do(method, path, body string, header ...string) (*http.Resp
 	}
 	response, err := http.DefaultClient.Do(r)
 	for errors.Is(err, syscall.ECONNRESET) && s.t.Context().Err() == nil {
-		// A reload opens a socket of its own on the same address; what waited in the
-		// backlog of the old one is reset.
+		// A reload opens a new socket on the same address and resets the connections in the
+		// backlog of the old one.
 		r.Body = io.NopCloser(strings.NewReader(body))
 		response, err = http.DefaultClient.Do(r)
 	}
@@ -148,7 +148,7 @@ func (s *testServer) answers(ws *websocket.Conn) error {
 	return nil
 }
 
-// closeCode waits for the end of a socket.
+// closeCode waits until a socket is closed and returns the code.
 func (s *testServer) closeCode(ws *websocket.Conn) websocket.StatusCode {
 	ctx, cancel := context.WithTimeout(s.t.Context(), await.Patience)
 	defer cancel()

@@ -29,24 +29,23 @@ func init() {
 	caddy.RegisterModule(new(Postgres))
 }
 
-// Storage is a guest module that says where a broker keeps what it knows.
-// Provisioning one must touch nothing; Open is called when the broker starts.
+// Storage is a guest module that determines where a broker keeps its data. Its Provision
+// must not touch the storage; the broker calls Open when it starts.
 type Storage interface {
-	// Identity returns what two configurations of the same storage have in
-	// common. It may hold secrets and is never shown.
+	// Identity returns a text that is the same for all configurations of one
+	// storage. It may contain secrets: never show it.
 	Identity() string
 	// String describes the storage for people, without secrets.
 	String() string
-	// Open makes the storage ready for use. A database that is merely out of
-	// reach is no error yet.
+	// Open prepares the storage for use. An unreachable database isn't an error.
 	Open() (broker.Storage, error)
 }
 
-// SQLite keeps everything in one file, through the embedded database SQLite. It
-// needs no set-up and is right for a broker that runs on one machine.
+// SQLite keeps everything in one file, with the embedded database SQLite. It needs no
+// set-up and suits a broker that runs on one machine.
 type SQLite struct {
-	// The database file; its directory is made if need be. Placeholders are
-	// replaced. Default: claudemesh/claudemesh.db in Caddy's data directory.
+	// The database file. The broker creates its directory if necessary. Supports
+	// placeholders. Default: claudemesh/claudemesh.db in Caddy's data directory.
 	Path string `json:"path,omitempty"`
 }
 
@@ -63,8 +62,8 @@ func (s *SQLite) Provision(ctx caddy.Context) error {
 	if s.Path == "" {
 		dir := caddy.AppDataDir()
 		if !filepath.IsAbs(dir) {
-			return errors.New("storage sqlite: Caddy's data directory is not known, since neither HOME nor XDG_DATA_HOME is set; " +
-				"set one of them as it is set for the broker, or name the database (storage sqlite <path>, --sqlite <path> for commands)")
+			return errors.New("storage sqlite: Caddy's data directory is unknown because neither HOME nor XDG_DATA_HOME is set; " +
+				"set one of them to the broker's value, or name the database (storage sqlite <path>; in commands --sqlite <path>)")
 		}
 		s.Path = filepath.Join(dir, "claudemesh", "claudemesh.db")
 	}
@@ -79,14 +78,14 @@ func (s *SQLite) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// warnOfNetworkFS says what a database on a network file system of a kind needs; nothing
-// when kind is "".
+// warnOfNetworkFS warns about a database on a network file system. kind is the file system,
+// or "" for a local one.
 func warnOfNetworkFS(log *zap.Logger, path, kind string) {
 	if kind == "" {
 		return
 	}
-	log.Warn("the SQLite database is on a network file system: no other machine may open it while the broker runs, "+
-		"and its locks and syncs are that system's; put it on a local disk (storage sqlite <path>), or use Postgres",
+	log.Warn("the SQLite database is on a network file system, which may not lock and sync files reliably; "+
+		"no other machine may open the database while the broker runs; move it to a local disk (storage sqlite <path>), or use Postgres",
 		zap.String("path", path), zap.String("file_system", kind))
 }
 
@@ -95,11 +94,11 @@ func (s *SQLite) Identity() string { return "sqlite:" + s.Path }
 
 func (s *SQLite) String() string { return "SQLite database " + s.Path }
 
-// Open opens the file, or makes it.
+// Open opens the file, or creates it.
 func (s *SQLite) Open() (broker.Storage, error) {
 	store, err := sqlite.Open(s.Path)
 	if err != nil {
-		return nil, err // not store: a nil *sqlite.Store is no nil interface
+		return nil, err // not store: a nil *sqlite.Store in an interface isn't nil
 	}
 	return store, nil
 }
@@ -111,19 +110,18 @@ func (s *SQLite) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return oneOptionalArg(d, &s.Path)
 }
 
-// Postgres keeps everything in a Postgres database, in a schema of its own named
-// claudemesh.
+// Postgres keeps everything in a Postgres database, in a schema named claudemesh.
 type Postgres struct {
-	// The connection string, as a URL (postgres://user:password@host:5432/name)
-	// or as key=value pairs. Give it as a placeholder, {env.NAME} or {file.PATH},
-	// so that the password stays out of the adapted config. A file is read again before
-	// each new connection, and so is the passfile that the string may name: passwords can
-	// change while the broker runs. Several hosts may be given, with
-	// target_session_attrs=read-write for the one that can be written now.
+	// The connection string, as a URL (postgres://user:password@host:5432/name) or as
+	// key=value pairs. Use a placeholder, {env.NAME} or {file.PATH}, to keep the
+	// password out of the adapted config. The broker reads the file, and the passfile
+	// that the string may name, again before each new connection, so the password may
+	// change while the broker runs. The string may name several hosts; with
+	// target_session_attrs=read-write, the broker uses the one that is writable.
 	// Default: {env.DATABASE_URL}.
 	DSN string `json:"dsn,omitempty"`
 
-	dsn  string // resolved when the config was loaded; holds a secret
+	dsn  string // resolved when the config was loaded; secret
 	name string // what String returns
 }
 
@@ -143,8 +141,8 @@ func (p *Postgres) Provision(caddy.Context) error {
 	}
 	config, err := pgconn.ParseConfig(dsn)
 	if err != nil {
-		// The parser's message may quote parts of the string, and with them the password.
-		return errors.New("storage postgres: dsn is not valid; allowed: postgres://user:password@host:5432/database, or host=... user=... dbname=...")
+		// Don't wrap the parser's error: it may quote parts of the password.
+		return errors.New("storage postgres: dsn is malformed; allowed: postgres://user:password@host:5432/database, or host=... user=... dbname=...")
 	}
 	p.dsn = dsn
 	p.name = fmt.Sprintf("Postgres database %s at %s", config.Database,
@@ -152,7 +150,7 @@ func (p *Postgres) Provision(caddy.Context) error {
 	return nil
 }
 
-// resolve returns the connection string as it is now.
+// resolve returns the current connection string.
 func (p *Postgres) resolve() (string, error) {
 	raw := p.DSN
 	if raw == "" {
@@ -166,7 +164,7 @@ func (p *Postgres) Identity() string { return "postgres:" + p.dsn }
 
 func (p *Postgres) String() string { return p.name }
 
-// Open prepares the connection pool; it dials nothing yet.
+// Open prepares the connection pool. It doesn't dial yet.
 func (p *Postgres) Open() (broker.Storage, error) {
 	store, err := postgres.OpenWith(p.resolve)
 	if err != nil {
@@ -182,7 +180,7 @@ func (p *Postgres) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return oneOptionalArg(d, &p.DSN)
 }
 
-// oneOptionalArg reads a module's only, optional argument.
+// oneOptionalArg reads the only argument of a module, which is optional.
 func oneOptionalArg(d *caddyfile.Dispenser, to *string) error {
 	d.Next()
 	name := d.Val()
@@ -190,14 +188,13 @@ func oneOptionalArg(d *caddyfile.Dispenser, to *string) error {
 		*to = d.Val()
 	}
 	if d.NextArg() || d.NextBlock(d.Nesting()) {
-		return d.Errf("storage %s takes one value at most", name)
+		return d.Errf("storage %s takes at most one value", name)
 	}
 	return nil
 }
 
-// loadStorage provisions the storage that raw configures. Without one it is
-// Postgres when the environment variable DATABASE_URL is set and not empty, else
-// SQLite.
+// loadStorage provisions the storage that raw configures. If raw is nil, it provisions
+// Postgres if the environment variable DATABASE_URL is set and not empty, else SQLite.
 func loadStorage(ctx caddy.Context, raw json.RawMessage) (Storage, error) {
 	if raw == nil {
 		name := "sqlite"
@@ -215,7 +212,7 @@ func loadStorage(ctx caddy.Context, raw json.RawMessage) (Storage, error) {
 	}
 	storage, ok := module.(Storage)
 	if !ok {
-		return nil, fmt.Errorf("storage: module %T is no storage", module)
+		return nil, fmt.Errorf("storage: module %T isn't a storage", module)
 	}
 	return storage, nil
 }

@@ -7,8 +7,8 @@ const modulePath = "github.com/claudemesh/claudemesh"
 // version is set by the linker (-X) in builds from a checkout.
 var version string
 
-// Version returns the version of this module: the linker's, else that of the
-// build's module list, as in a Caddy that xcaddy made.
+// Version returns the version of this module: the linker's or, in a Caddy that xcaddy built,
+// the version in the build's module list.
 func Version() string {
 	if version != "" {
 		return version
