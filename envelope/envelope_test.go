@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/nacl/box"
 
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/identitytest"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -63,14 +64,7 @@ func (v vectors) pair(t testing.TB, name string) identity.KeyPair {
 	return identity.KeyPair{}
 }
 
-func generate(t testing.TB) identity.KeyPair {
-	t.Helper()
-	k, err := identity.Generate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
+var generate = identitytest.Pair
 
 // assertRefused fails unless err is want and there is no plaintext.
 func assertRefused(t *testing.T, name string, plaintext []byte, err, want error) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/identitytest"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -33,14 +34,7 @@ type world struct {
 
 func roomForAll() int { return 1000 }
 
-func newKey(t *testing.T) identity.KeyPair {
-	t.Helper()
-	k, err := identity.Generate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
+var newKey = identitytest.Pair
 
 func setup(t *testing.T) *world {
 	t.Helper()

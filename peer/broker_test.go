@@ -2,92 +2,29 @@ package peer_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
-	"net/netip"
-	"path/filepath"
 	"reflect"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
-	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/envelope"
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/internal/brokertest"
+	"github.com/claudemesh/claudemesh/internal/identitytest"
 	"github.com/claudemesh/claudemesh/peer"
-	"github.com/claudemesh/claudemesh/storage/sqlite"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
 // patience is how long a test waits for what must happen.
 const patience = await.Patience
 
-// startBroker serves a broker on a socket of its own, and returns its URL.
-func startBroker(t *testing.T) string {
-	t.Helper()
-	store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := broker.New(broker.Options{Storage: store, Settings: broker.DefaultSettings(), Log: zap.NewNop(), Version: "test"})
-	if err := b.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
-		if err := b.ServeWebSocket(w, r, netip.MustParseAddr("127.0.0.1")); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-		}
-	})
-	mux.HandleFunc("POST /meshes", func(w http.ResponseWriter, r *http.Request) {
-		var c wire.CreateMesh
-		err := json.NewDecoder(r.Body).Decode(&c)
-		created, createErr := b.CreateMesh(r.Context(), c)
-		if err = errors.Join(err, createErr, json.NewEncoder(w).Encode(created)); err != nil {
-			t.Error(err)
-		}
-	})
-	mux.HandleFunc("POST /invites/{code}/claim", func(w http.ResponseWriter, r *http.Request) {
-		var c wire.Claim
-		err := json.NewDecoder(r.Body).Decode(&c)
-		claimed, claimErr := b.Claim(r.Context(), r.PathValue("code"), c)
-		if err = errors.Join(err, claimErr, json.NewEncoder(w).Encode(claimed)); err != nil {
-			t.Error(err)
-		}
-	})
-	server := httptest.NewServer(mux)
-	t.Cleanup(func() {
-		server.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		if err := b.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-		http.DefaultClient.CloseIdleConnections()
-	})
-	return "ws" + strings.TrimPrefix(server.URL, "http") + "/ws"
-}
-
-func newPair(t *testing.T) identity.KeyPair {
-	t.Helper()
-	pair, err := identity.Generate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pair
-}
-
 // newTeam creates a mesh of Alice's that Bob has joined.
 func newTeam(t *testing.T, url string) (alice, bob peer.Mesh) {
 	t.Helper()
-	ctx, key := t.Context(), newPair(t)
+	ctx, key := t.Context(), identitytest.Pair(t)
 	created, err := peer.HTTP{BrokerURL: url}.CreateMesh(ctx, key, "team", "Team", "alice", "", time.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -160,9 +97,9 @@ func (s *sessionClient) send(t *testing.T, to wire.Target, text string) peer.Rec
 
 func TestThroughABroker(t *testing.T) {
 	t.Parallel()
-	aliceMesh, bobMesh := newTeam(t, startBroker(t))
-	alice := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", newPair(t))
-	bob := session(t, bobMesh, "22222222-2222-4222-8222-222222222222", newPair(t))
+	aliceMesh, bobMesh := newTeam(t, brokertest.Start(t).URL())
+	alice := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", identitytest.Pair(t))
+	bob := session(t, bobMesh, "22222222-2222-4222-8222-222222222222", identitytest.Pair(t))
 	toBob := wire.Target{Kind: wire.TargetKey, Key: bob.pair.Public()}
 
 	rows, members, err := alice.Roster(t.Context())
@@ -205,9 +142,9 @@ func TestThroughABroker(t *testing.T) {
 // session that goes on in its place.
 func TestSessionIsAwayAndSucceeded(t *testing.T) {
 	t.Parallel()
-	aliceMesh, bobMesh := newTeam(t, startBroker(t))
-	alice := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", newPair(t))
-	bob := session(t, bobMesh, "22222222-2222-4222-8222-222222222222", newPair(t))
+	aliceMesh, bobMesh := newTeam(t, brokertest.Start(t).URL())
+	alice := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", identitytest.Pair(t))
+	bob := session(t, bobMesh, "22222222-2222-4222-8222-222222222222", identitytest.Pair(t))
 	toBob := wire.Target{Kind: wire.TargetKey, Key: bob.pair.Public()}
 
 	bob.Abandon()
@@ -224,7 +161,7 @@ func TestSessionIsAwayAndSucceeded(t *testing.T) {
 
 	back.Abandon()
 	alice.send(t, toBob, "two")
-	heir := session(t, bobMesh, "33333333-3333-4333-8333-333333333333", newPair(t), peer.FormerSession{Pair: bob.pair})
+	heir := session(t, bobMesh, "33333333-3333-4333-8333-333333333333", identitytest.Pair(t), peer.FormerSession{Pair: bob.pair})
 	alice.send(t, toBob, "three")
 	for _, want := range []string{"two", "three"} {
 		m := next(t, "message", heir.messages)
@@ -251,9 +188,9 @@ func TestSessionIsAwayAndSucceeded(t *testing.T) {
 // nothing else.
 func TestFrameTooLarge(t *testing.T) {
 	t.Parallel()
-	aliceMesh, bobMesh := newTeam(t, startBroker(t))
-	alice := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", newPair(t))
-	bob := session(t, bobMesh, "22222222-2222-4222-8222-222222222222", newPair(t))
+	aliceMesh, bobMesh := newTeam(t, brokertest.Start(t).URL())
+	alice := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", identitytest.Pair(t))
+	bob := session(t, bobMesh, "22222222-2222-4222-8222-222222222222", identitytest.Pair(t))
 	to := wire.Target{Kind: wire.TargetKey, Key: bob.pair.Public()}
 	var small sync.WaitGroup
 	for i := range 20 { // what is under way beside it
@@ -278,8 +215,8 @@ func TestFrameTooLarge(t *testing.T) {
 // Of two clients with one session key, the later one stays.
 func TestSessionIsReplaced(t *testing.T) {
 	t.Parallel()
-	aliceMesh, _ := newTeam(t, startBroker(t))
-	pair := newPair(t)
+	aliceMesh, _ := newTeam(t, brokertest.Start(t).URL())
+	pair := identitytest.Pair(t)
 	first := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", pair)
 	second := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", pair)
 	deadline := time.After(patience)
@@ -306,7 +243,7 @@ func TestSessionIsReplaced(t *testing.T) {
 // client that asks for all of it.
 func TestRosterIsKept(t *testing.T) {
 	t.Parallel()
-	aliceMesh, bobMesh := newTeam(t, startBroker(t))
+	aliceMesh, bobMesh := newTeam(t, brokertest.Start(t).URL())
 	changed := make(chan struct{}, 100)
 	keeper, err := peer.Dial(t.Context(), peer.Options{
 		Mesh: aliceMesh, About: peer.About{SessionID: "keeper", Cwd: "/", Hostname: "here"},
@@ -317,7 +254,7 @@ func TestRosterIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(keeper.Close)
-	asker := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", newPair(t))
+	asker := session(t, aliceMesh, "11111111-1111-4111-8111-111111111111", identitytest.Pair(t))
 	same := func(sessions int) {
 		t.Helper()
 		deadline := time.After(patience)
@@ -342,7 +279,7 @@ func TestRosterIsKept(t *testing.T) {
 		}
 	}
 	same(2)
-	bob := session(t, bobMesh, "22222222-2222-4222-8222-222222222222", newPair(t))
+	bob := session(t, bobMesh, "22222222-2222-4222-8222-222222222222", identitytest.Pair(t))
 	same(3)
 	if err := bob.SetProfile(t.Context(), wire.Profile{Title: "Builder"}); err != nil {
 		t.Fatal(err)

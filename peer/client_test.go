@@ -647,3 +647,22 @@ func TestOverTCP(t *testing.T) {
 }
 
 var everybody = []wire.Target{{Kind: wire.TargetAll}}
+
+func TestWhatIsNoBroker(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	reach := func(url string) error {
+		_, err := dial(t.Context(), &Options{HTTPClient: client, Mesh: Mesh{BrokerURL: url}, skew: new(skew)})
+		return err
+	}
+	var noWebSocket *NoWebSocketError
+	if err := reach("ws://" + host + "/ws"); !errors.As(err, &noWebSocket) || noWebSocket.Status != http.StatusNotFound {
+		t.Errorf("another server: %v", err)
+	}
+	if err := reach("wss://" + host + "/ws"); !errors.Is(err, http.ErrSchemeMismatch) {
+		t.Errorf("no TLS: %v", err)
+	}
+}

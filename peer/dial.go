@@ -56,8 +56,12 @@ func dialAt(ctx context.Context, o *Options, ahead time.Duration) (*conn, error)
 		OnPongReceived: func(context.Context, []byte) { c.hear() },
 	})
 	if err != nil {
-		if resp != nil && resp.StatusCode == http.StatusMisdirectedRequest {
+		switch {
+		case resp == nil, resp.StatusCode == http.StatusSwitchingProtocols:
+		case resp.StatusCode == http.StatusMisdirectedRequest:
 			err = httpError(resp) // which says what is served there
+		default:
+			err = &NoWebSocketError{resp.StatusCode}
 		}
 		return nil, fmt.Errorf("connect to %s: %w", o.Mesh.BrokerURL, err)
 	}

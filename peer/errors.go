@@ -109,6 +109,15 @@ func IsReplaced(err error) bool {
 	return errors.As(err, &closed) && closed.Code == wire.CloseNormal && closed.Reason == wire.ReasonReplaced
 }
 
+// NoWebSocketError tells that what answers at the broker's URL does not open a WebSocket.
+type NoWebSocketError struct {
+	Status int // the HTTP status of its answer
+}
+
+func (e *NoWebSocketError) Error() string {
+	return fmt.Sprintf("it answers with HTTP status %d instead of opening a WebSocket", e.Status)
+}
+
 // RefusedError tells that the broker did not take a message.
 type RefusedError struct {
 	Code   string // first word of Reason, e.g. wire.AckTargetNotFound

@@ -12,7 +12,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/claudemesh/claudemesh/envelope"
-	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/identitytest"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -191,14 +191,7 @@ func idle(c *serverConn) {
 	c.drain()
 }
 
-func newKey(t testing.TB) identity.KeyPair {
-	t.Helper()
-	k, err := identity.Generate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
+var newKey = identitytest.Pair
 
 // options are those of a client of the broker.
 func (s *scripted) options() Options {

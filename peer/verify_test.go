@@ -6,17 +6,12 @@ import (
 
 	"github.com/claudemesh/claudemesh/envelope"
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/identitytest"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
 // attested is the member's word for a session key, as it comes.
-func attested(member identity.KeyPair, session wire.Key, until time.Time) *wire.Attestation {
-	a := identity.Attest(member, session, until)
-	return &wire.Attestation{
-		SessionPubkey: session.String(), ParentMemberPubkey: member.Public().String(),
-		ExpiresAt: a.ExpiresAt, Signature: a.Signature.String(),
-	}
-}
+var attested = identitytest.Attested
 
 func TestVerifyRow(t *testing.T) {
 	t.Parallel()

@@ -27,7 +27,7 @@ var shared struct {
 func Main(m *testing.M) {
 	code := m.Run()
 	if err := Shutdown(); err != nil {
-		fmt.Fprintln(os.Stderr, "pgtest:", err)
+		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
 	os.Exit(code)
@@ -43,7 +43,10 @@ func Shutdown() error {
 	}
 	c := shared.cluster
 	shared.cluster = nil
-	return c.remove()
+	if err := c.remove(); err != nil {
+		return fmt.Errorf("pgtest: %w", err)
+	}
+	return nil
 }
 
 // DSN creates an empty database, which exists as long as the test runs, and returns its

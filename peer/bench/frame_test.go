@@ -8,18 +8,12 @@ import (
 
 	"github.com/claudemesh/claudemesh/envelope"
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/identitytest"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-func pair(t *testing.T) identity.KeyPair {
-	t.Helper()
-	k, err := identity.Generate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
+var pair = identitytest.Pair
 
 // What is written is what the broker reads, and each message has its own ids.
 func TestDraft(t *testing.T) {

@@ -1,71 +1,25 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"go.uber.org/zap"
-
 	"github.com/claudemesh/claudemesh/broker"
-	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/internal/brokertest"
 	"github.com/claudemesh/claudemesh/peer/bench"
-	"github.com/claudemesh/claudemesh/storage/sqlite"
-	"github.com/claudemesh/claudemesh/wire"
 )
-
-// startBroker serves a broker on a socket of its own, and returns its URL.
-func startBroker(t *testing.T, sendBurst int) string {
-	t.Helper()
-	store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	settings := broker.DefaultSettings()
-	settings.SendBurst = sendBurst
-	b := broker.New(broker.Options{Storage: store, Settings: settings, Log: zap.NewNop(), Version: "test"})
-	if err := b.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
-		if err := b.ServeWebSocket(w, r, netip.MustParseAddr("127.0.0.1")); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-		}
-	})
-	mux.HandleFunc("POST /meshes", func(w http.ResponseWriter, r *http.Request) {
-		var c wire.CreateMesh
-		err := json.NewDecoder(r.Body).Decode(&c)
-		created, createErr := b.CreateMesh(r.Context(), c)
-		if err = errors.Join(err, createErr, json.NewEncoder(w).Encode(created)); err != nil {
-			t.Error(err)
-		}
-	})
-	server := httptest.NewServer(mux)
-	t.Cleanup(func() {
-		server.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
-		defer cancel()
-		if err := b.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	return "ws" + strings.TrimPrefix(server.URL, "http") + "/ws"
-}
 
 // benchDir is the config directory of somebody who has a mesh at a new broker.
 func benchDir(t *testing.T, sendBurst int) string {
 	t.Helper()
 	dir := t.TempDir()
-	if code, _, errOut := run(t, dir, "", "create", "team", "--broker", startBroker(t, sendBurst)); code != exitOK {
+	b := brokertest.Start(t, brokertest.Settings(func(s *broker.Settings) { s.SendBurst = sendBurst }))
+	if code, _, errOut := run(t, dir, "", "create", "team", "--broker", b.URL()); code != exitOK {
 		t.Fatal(errOut)
 	}
 	return dir

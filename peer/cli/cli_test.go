@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -293,8 +294,8 @@ func TestExplain(t *testing.T) {
 		"refused the message":  &peer.RefusedError{Reason: "target_not_found: x"},
 		"does not offer this":  &peer.RequestError{Code: wire.CodeUnknownType, Message: "x"},
 		"no answer in time":    context.DeadlineExceeded,
-		"does the path end in": errors.New("expected handshake response status code 101 but got 404"),
-		"does not speak TLS":   errors.New("http: server gave HTTP response to HTTPS client"),
+		"does the path end in": &peer.NoWebSocketError{Status: 404},
+		"does not speak TLS":   http.ErrSchemeMismatch,
 	} {
 		if got := explain(err); !strings.Contains(got, says) {
 			t.Errorf("got %q, want %q", got, says)

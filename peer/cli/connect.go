@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -105,7 +106,8 @@ const proxyAdvice = "; set HTTPS_PROXY (for wss), HTTP_PROXY (ws) or ALL_PROXY r
 func explain(err error) string {
 	var hello *peer.HelloError
 	var closed *peer.ClosedError
-	var http *peer.HTTPError
+	var route *peer.HTTPError
+	var noWebSocket *peer.NoWebSocketError
 	var refused *peer.RefusedError
 	var tooLong *peer.TooLongError
 	var fate *fateError
@@ -123,8 +125,8 @@ func explain(err error) string {
 		return hello.Error()
 	case errors.As(err, &closed):
 		return closed.Error()
-	case errors.As(err, &http):
-		return http.Error()
+	case errors.As(err, &route):
+		return route.Error()
 	case errors.As(err, &tooLong):
 		return tooLong.Error()
 	case errors.As(err, &refused):
@@ -146,11 +148,11 @@ func explain(err error) string {
 		return fmt.Sprintf("broker unreachable: the host name %q is not known; is the URL right?", dns.Name)
 	case errors.As(err, &cert):
 		return "the broker's certificate is not trusted: " + cert.Err.Error() + "; for an authority of your own set SSL_CERT_FILE to its root certificate"
-	case errors.As(err, &record) || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return "the broker does not speak TLS at this port; use ws:// instead of wss://, or another port"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "broker unreachable: no network way to it (" + err.Error() + ")"
-	case strings.Contains(err.Error(), "expected handshake response status code 101"):
+	case errors.As(err, &noWebSocket):
 		return "something answers at this URL, but it is no claudemesh broker, or it does not let WebSockets through; does the path end in /ws? (" + err.Error() + ")"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer in time; is the network up, and the broker reachable? (" + err.Error() + ")"

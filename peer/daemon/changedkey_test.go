@@ -13,6 +13,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/internal/brokertest"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -42,8 +43,8 @@ func (l *liar) told(b []byte) []byte {
 }
 
 // lieTo puts a liar between a user and the broker.
-func (b *testBroker) lieTo(u *user) *liar {
-	b.t.Helper()
+func lieTo(b *brokertest.Server, u *user) *liar {
+	u.t.Helper()
 	l := &liar{}
 	var open sync.WaitGroup
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -56,7 +57,7 @@ func (b *testBroker) lieTo(u *user) *liar {
 			return
 		}
 		defer down.CloseNow()
-		up, _, err := websocket.Dial(ctx, b.url(), nil)
+		up, _, err := websocket.Dial(ctx, b.URL(), nil)
 		if err != nil {
 			return
 		}
@@ -70,13 +71,13 @@ func (b *testBroker) lieTo(u *user) *liar {
 		})
 		pass(ctx, up, down, l.told)
 	}))
-	b.t.Cleanup(func() { server.CloseClientConnections(); server.Close(); open.Wait() })
+	u.t.Cleanup(func() { server.CloseClientConnections(); server.Close(); open.Wait() })
 	err := peer.UpdateConfig(context.Background(), u.dir, func(c *peer.Config) error {
 		c.Meshes[0].BrokerURL = "ws" + strings.TrimPrefix(server.URL, "http") + "/ws"
 		return nil
 	})
 	if err != nil {
-		b.t.Fatal(err)
+		u.t.Fatal(err)
 	}
 	return l
 }
@@ -182,7 +183,7 @@ func TestLyingBroker(t *testing.T) {
 	b, alice, bob := pair(t)
 	mallory := newUser(t, "mallory")
 	alice.invite(mallory)
-	l := b.lieTo(alice)
+	l := lieTo(b, alice)
 	alice.up()
 	bob.up()
 	mallory.up()

@@ -18,7 +18,7 @@ func TestSentMessageSurvivesKills(t *testing.T) {
 	key := to.key().String()
 	alice.upAsChild()
 	from := alice.session().connected()
-	b.stop()
+	b.Stop()
 	var ids, want []string
 	for i := range 3 {
 		text := fmt.Sprintf("message %d", i)
@@ -33,7 +33,7 @@ func TestSentMessageSurvivesKills(t *testing.T) {
 	if n := alice.status().Outbox; n != 3 {
 		t.Errorf("%d messages wait", n)
 	}
-	b.start()
+	b.Restart()
 	if got := to.texts(3); !slices.Equal(got, want) {
 		t.Errorf("bob got %q", got)
 	}
@@ -50,11 +50,11 @@ func TestSentMessageSurvivesTheEndOfItsSession(t *testing.T) {
 	key := to.key().String()
 	alice.up()
 	from := alice.session().connected()
-	b.stop()
+	b.Stop()
 	from.send(key, "last words")
 	from.kill()
 	await.Until(t, "the session has ended", func() bool { return len(alice.live()) == 0 })
-	b.start()
+	b.Restart()
 	var checked local.Checked
 	await.Until(t, "the message has come", func() bool {
 		to.must(local.VerbCheck, local.Check{}, &checked)

@@ -2,16 +2,10 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
-	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,15 +14,13 @@ import (
 
 	"github.com/google/uuid"
 	"go.uber.org/goleak"
-	"go.uber.org/zap"
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/internal/await"
-	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/internal/brokertest"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
-	"github.com/claudemesh/claudemesh/storage/sqlite"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -65,99 +57,9 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// testBroker is a broker on a port of its own, which it keeps over restarts.
-type testBroker struct {
-	t    *testing.T
-	path string // of its database
-	addr string
-
-	mu     sync.Mutex
-	broker *broker.Broker
-	store  interface{ Close() error }
-	server *http.Server
-	served chan struct{}
-}
-
-func startBroker(t *testing.T) *testBroker {
+func startBroker(t *testing.T) *brokertest.Server {
 	t.Helper()
-	b := &testBroker{t: t, path: filepath.Join(t.TempDir(), "broker.db"), addr: "127.0.0.1:0"}
-	b.start()
-	t.Cleanup(b.stop)
-	return b
-}
-
-func (b *testBroker) url() string { return "ws://" + b.addr + "/ws" }
-
-func (b *testBroker) start() {
-	b.t.Helper()
-	store, err := sqlite.Open(b.path)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	settings := broker.DefaultSettings()
-	settings.SendRatePerMin, settings.SendBurst = 1_000_000, 1_000_000
-	b.broker = broker.New(broker.Options{Storage: store, Settings: settings, Log: zap.NewNop(), Version: "test"})
-	if err := b.broker.Start(context.Background()); err != nil {
-		b.t.Fatal(err)
-	}
-	var listener net.Listener
-	await.Until(b.t, "the port is free", func() bool {
-		listener, err = net.Listen("tcp", b.addr)
-		return err == nil
-	})
-	b.store, b.addr, b.served = store, listener.Addr().String(), make(chan struct{})
-	b.server = &http.Server{Handler: b.routes()}
-	go func(s *http.Server, served chan struct{}) {
-		defer close(served)
-		_ = s.Serve(listener)
-	}(b.server, b.served)
-}
-
-func (b *testBroker) stop() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.server == nil {
-		return
-	}
-	_ = b.server.Close()
-	<-b.served
-	b.broker.Stop(context.Background())
-	_ = b.store.Close()
-	b.server = nil
-}
-
-func (b *testBroker) routes() http.Handler {
-	answer := func(w http.ResponseWriter, v any, err error) {
-		var refusal *mesh.Refusal
-		switch {
-		case errors.As(err, &refusal):
-			w.WriteHeader(http.StatusBadRequest)
-			v = wire.ErrorBody{Error: string(refusal.Code), Message: refusal.Message}
-		case err != nil:
-			w.WriteHeader(http.StatusServiceUnavailable)
-			v = wire.ErrorBody{Error: "try_again", Message: err.Error()}
-		}
-		_ = json.NewEncoder(w).Encode(v)
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
-		if err := b.broker.ServeWebSocket(w, r, netip.MustParseAddr("127.0.0.1")); err != nil {
-			w.WriteHeader(http.StatusBadRequest)
-		}
-	})
-	mux.HandleFunc("POST /meshes", func(w http.ResponseWriter, r *http.Request) {
-		var c wire.CreateMesh
-		_ = json.NewDecoder(r.Body).Decode(&c)
-		v, err := b.broker.CreateMesh(r.Context(), c)
-		answer(w, v, err)
-	})
-	mux.HandleFunc("POST /invites/{code}/claim", func(w http.ResponseWriter, r *http.Request) {
-		var c wire.Claim
-		_ = json.NewDecoder(r.Body).Decode(&c)
-		v, err := b.broker.Claim(r.Context(), r.PathValue("code"), c)
-		answer(w, v, err)
-	})
-	return mux
+	return brokertest.Start(t, brokertest.Settings(func(s *broker.Settings) { s.SendRatePerMin, s.SendBurst = 1_000_000, 1_000_000 }))
 }
 
 // user is a member with a configuration directory and its daemon.

@@ -7,24 +7,25 @@ import (
 
 	"github.com/claudemesh/claudemesh/envelope"
 	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/brokertest"
 	"github.com/claudemesh/claudemesh/peer"
 )
 
 // create makes a mesh that the user owns.
-func (u *user) create(b *testBroker, slug string) {
+func (u *user) create(b *brokertest.Server, slug string) {
 	u.t.Helper()
 	ctx := context.Background()
 	key, err := identity.Generate()
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	created, err := peer.HTTP{BrokerURL: b.url()}.CreateMesh(ctx, key, slug, slug, u.name, "", time.Now())
+	created, err := peer.HTTP{BrokerURL: b.URL()}.CreateMesh(ctx, key, slug, slug, u.name, "", time.Now())
 	if err != nil {
 		u.t.Fatal(err)
 	}
 	m := peer.Mesh{
 		MeshID: created.MeshID.String(), MemberID: created.MemberID.String(), Slug: slug, Name: slug,
-		Member: key, BrokerURL: b.url(), JoinedAt: time.Now(), Key: envelope.NewMeshKey(),
+		Member: key, BrokerURL: b.URL(), JoinedAt: time.Now(), Key: envelope.NewMeshKey(),
 	}
 	if err := peer.UpdateConfig(ctx, u.dir, func(c *peer.Config) error { c.Put(m); return nil }); err != nil {
 		u.t.Fatal(err)
@@ -54,7 +55,7 @@ func (u *user) invite(guest *user) {
 }
 
 // pair makes two members of one mesh, without daemons.
-func pair(t *testing.T) (b *testBroker, alice, bob *user) {
+func pair(t *testing.T) (b *brokertest.Server, alice, bob *user) {
 	t.Helper()
 	b = startBroker(t)
 	alice, bob = newUser(t, "alice"), newUser(t, "bob")

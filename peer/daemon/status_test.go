@@ -71,9 +71,9 @@ func TestStatusOfHooks(t *testing.T) {
 	want(wire.Working, "")
 	hook(wire.Working, "waiting")
 	want(wire.Working, "waiting")
-	b.stop()
+	b.Stop()
 	hook(wire.Working, "")
-	b.start()
+	b.Restart()
 	want(wire.Working, "")
 
 	host.set(p.pid(), Published{SessionID: p.id, Status: wire.Idle}) // Esc

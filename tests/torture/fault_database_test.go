@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"github.com/claudemesh/claudemesh/internal/disktest"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 )
 
@@ -202,29 +203,10 @@ func fillDisk(w *world) {
 	w.load()
 	filler := filepath.Join(disk, "filler")
 	w.repeatWithoutOne(func(int) {
-		w.check(fill(filler))
+		disktest.Fill(w.t, filler)
 		w.awaitReadiness(false)
 		w.hold(0, 5*time.Second)
 		w.check(os.Remove(filler))
 		w.awaitReadiness(true)
 	})
-}
-
-// fill writes a file until its disk is full.
-func fill(path string) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	for _, size := range []int{1 << 20, 4 << 10} {
-		for err == nil {
-			_, err = f.Write(make([]byte, size))
-		}
-		if !errors.Is(err, syscall.ENOSPC) {
-			return err
-		}
-		err = nil
-	}
-	return nil
 }

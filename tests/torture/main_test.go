@@ -4,8 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"runtime"
-	"strconv"
 	"testing"
 	"time"
 
@@ -25,9 +23,6 @@ var (
 	began    time.Time
 )
 
-// atOnce is how many scenarios run side by side: they mostly wait.
-const atOnce = 6
-
 func TestMain(m *testing.M) {
 	if os.Getenv(tellTimeVariable) != "" {
 		tellTime()
@@ -39,36 +34,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	flag.Parse()
-	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		if err := flag.Set("test.parallel", strconv.Itoa(atOnce)); err != nil {
-			panic(err)
-		}
-	}
-	os.Exit(buildAndRun(m))
+	harness.Main("../..", 6, func(c harness.Commands) int {
+		commands, began = c, time.Now()
+		return m.Run()
+	}, pgtest.Shutdown, printLedger, func() error { return printAbuse(os.Stdout, abused) })
 }
 
-func buildAndRun(m *testing.M) int {
-	var err error
-	if commands, err = harness.Build("../.."); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer commands.Remove()
-	began = time.Now()
-	code := m.Run()
-	if err := pgtest.Shutdown(); err != nil {
-		fmt.Fprintln(os.Stderr, "pgtest:", err)
-		code = max(code, 1)
-	}
+func printLedger() error {
 	fmt.Printf("\nThe ledger of %s:\n\n", time.Since(began).Round(time.Second))
-	if err := results.print(os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	if err := printAbuse(os.Stdout, abused); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	return code
+	return results.print(os.Stdout)
 }

@@ -32,15 +32,15 @@ func Set(text []byte, value any, path ...string) ([]byte, error) {
 		}
 		at = o.members[i].valStart
 	}
-	end := skipValue(text, at)
+	old := valueAt(text, at)
 	compact, err := encode(value, "", "")
 	if err != nil {
 		return nil, err
 	}
-	if Equal(text[at:end], compact) {
+	if Equal(old, compact) {
 		return text, nil
 	}
-	return splice(text, at, end, compact), nil
+	return splice(text, at, at+len(old), compact), nil
 }
 
 // add appends a member to an object, in the style of its last one.

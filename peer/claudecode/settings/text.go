@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // ErrNoObject is returned for a text that is valid JSON, but no object.
@@ -18,22 +20,30 @@ func Check(text []byte) error {
 	if blank(text) {
 		return nil
 	}
-	var object map[string]json.RawMessage
-	d := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(text, mark)))
-	if err := d.Decode(&object); err != nil {
-		var kind *json.UnmarshalTypeError
-		if errors.As(err, &kind) {
-			return ErrNoObject
+	d := decoder(bytes.TrimPrefix(text, mark))
+	kind := d.PeekKind()
+	err := d.SkipValue()
+	if err == nil {
+		if _, end := d.ReadToken(); !errors.Is(end, io.EOF) {
+			return errors.New("not JSON: something follows the object")
 		}
+	}
+	var syntax *jsontext.SyntacticError
+	switch {
+	case errors.As(err, &syntax):
+		line := 1 + bytes.Count(text[:min(int(syntax.ByteOffset), len(text))], []byte("\n"))
+		return fmt.Errorf("not JSON: line %d: %w", line, syntax.Err)
+	case err != nil:
 		return fmt.Errorf("not JSON: %w", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("not JSON: something follows the object")
-	}
-	if object == nil {
+	case kind != jsontext.KindBeginObject:
 		return ErrNoObject
 	}
 	return nil
+}
+
+// decoder reads JSON as Claude Code does: of two members of one name the last counts.
+func decoder(text []byte) *jsontext.Decoder {
+	return jsontext.NewDecoder(bytes.NewReader(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // Equal reports whether two texts that pass Check mean the same.
@@ -61,10 +71,7 @@ var mark = []byte("\ufeff")
 
 // top returns the offset of the top object.
 func top(text []byte) int {
-	if bytes.HasPrefix(text, mark) {
-		return skipSpace(text, len(mark))
-	}
-	return skipSpace(text, 0)
+	return len(text) - len(bytes.TrimLeft(bytes.TrimPrefix(text, mark), " \t\r\n"))
 }
 
 // member is where a member of an object stands: offsets into the text.
@@ -83,24 +90,31 @@ type object struct {
 
 // parseObject reads the object at start of a text that passed Check.
 func parseObject(text []byte, start int) object {
+	d := decoder(text[start:])
+	_, _ = d.ReadToken() // the brace
 	o := object{start: start}
-	for i := start + 1; ; {
-		m := member{prevEnd: i, keyStart: skipSpace(text, i)}
-		if text[m.keyStart] == '}' {
-			o.end = m.keyStart
-			return o
-		}
-		m.keyEnd = skipValue(text, m.keyStart)
-		_ = json.Unmarshal(text[m.keyStart:m.keyEnd], &m.name) // valid, see Check
-		colon := skipSpace(text, m.keyEnd)
-		m.valStart = skipSpace(text, colon+1)
-		m.valEnd = skipValue(text, m.valStart)
-		o.members = append(o.members, m)
-		i = skipSpace(text, m.valEnd)
-		if text[i] == ',' {
-			i++
-		}
+	end := start + 1 // of what was read
+	read := func() (value jsontext.Value, from int) {
+		value, _ = d.ReadValue()
+		end = start + int(d.InputOffset())
+		return value, end - len(value)
 	}
+	for d.PeekKind() == jsontext.KindString {
+		m := member{prevEnd: end}
+		name, from := read()
+		m.keyStart, m.keyEnd = from, end
+		if len(o.members) > 0 {
+			m.prevEnd += 1 + bytes.IndexByte(text[m.prevEnd:from], ',')
+		}
+		unquoted, _ := jsontext.AppendUnquote(nil, name)
+		m.name = string(unquoted)
+		_, m.valStart = read()
+		m.valEnd = end
+		o.members = append(o.members, m)
+	}
+	_, _ = d.ReadToken() // the other brace
+	o.end = start + int(d.InputOffset()) - 1
+	return o
 }
 
 // find returns the index of the member that counts, or -1.
@@ -113,43 +127,10 @@ func (o object) find(name string) int {
 	return -1
 }
 
-func skipSpace(text []byte, i int) int {
-	for i < len(text) && (text[i] == ' ' || text[i] == '\t' || text[i] == '\n' || text[i] == '\r') {
-		i++
-	}
-	return i
-}
-
-// skipValue returns the end of the value at i.
-func skipValue(text []byte, i int) int {
-	switch text[i] {
-	case '"':
-		for i++; text[i] != '"'; i++ {
-			if text[i] == '\\' {
-				i++
-			}
-		}
-		return i + 1
-	case '{', '[':
-		for depth := 0; ; {
-			switch text[i] {
-			case '"':
-				i = skipValue(text, i)
-				continue
-			case '{', '[':
-				depth++
-			case '}', ']':
-				depth--
-			}
-			if i++; depth == 0 {
-				return i
-			}
-		}
-	}
-	for i < len(text) && !bytes.ContainsRune([]byte(",]} \t\r\n"), rune(text[i])) {
-		i++
-	}
-	return i
+// valueAt returns the value at an offset of a text that passed Check.
+func valueAt(text []byte, at int) []byte {
+	value, _ := decoder(text[at:]).ReadValue()
+	return value
 }
 
 // locate returns the offset of the value at a path; false when there is none.
@@ -178,5 +159,5 @@ func Lookup(text []byte, path ...string) (json.RawMessage, bool) {
 	if !ok {
 		return nil, false
 	}
-	return bytes.Clone(text[at:skipValue(text, at)]), true
+	return bytes.Clone(valueAt(text, at)), true
 }
