@@ -64,6 +64,8 @@ var mayImport = map[string]string{
 	// No client library and no database: it is started at every call of a tool.
 	"cmd/claudemesh-hook": hookParts + "peer/claudecode/lineage peer/claudecode/debuglog peer/claudecode/program peer/claudecode/hook",
 	"cmd/claudemesh":      daemon + "audit peer/backup peer/bench peer/claudecode/... peer/cli",
+	// What programs of others use.
+	"examples/bot": client + "peer",
 }
 
 // What the client library, and what the daemon, is made of.
