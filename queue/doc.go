@@ -8,23 +8,67 @@
 // when it is committed or when every recipient has acknowledged, whichever comes
 // first.
 //
+// # Meshes
+//
+// A [Mesh] numbers its own deliveries and makes its own message ids. It goes on where the
+// store ends when it is loaded, so it can be forgotten here and loaded elsewhere.
+//
 // # Mailboxes
 //
 // A mailbox is the order in which one recipient gets its messages. In memory it
 // exists while its recipient is attached or something of it is not yet
-// committed. It is in one of two states: up to date, when everything that may be
-// pushed has been, so that a new message is pushed at once; or behind, when older
-// deliveries are waiting in the store, so that a new one waits its turn there.
-// A mailbox falls behind when its recipient attaches, when its window of unacknowledged
-// pushes is full, when a lease runs out and when its gate opens; a drain reads
-// the store page by page until nothing is left, and then it is up to date again.
-// What is neither pushed nor uncommitted is in the store alone, so a slow or
-// absent recipient costs no memory.
+// committed. It is in one of these states:
+//
+//		             attach                  drain begins
+//		  ┌────────────────────► behind ◄──────────────────► reading ◄─┐
+//		  │                       │  ▲    no room, or         │  │     │
+//		  │                detach │  │    commit awaited      │  │     │
+//		  │   ┌───────────────────┘  │                        │  │     │
+//		  │   ▼                      │ no room, lease over,   │  │     │
+//		away ◄──────── upToDate ─────┘ gate opens             │  │     │ attach
+//		 ▲ │   detach      ▲                                  │  │     │
+//		 │ │               └── nothing is left in the store ──┘  │     │
+//		 │ └─► dropped                                           │     │
+//		 │     nothing of it                              detach │     │
+//		 │     is under way                                      ▼     │
+//		 └───────────────────────────────────────────────────  abandoned
+//		             the drain notices
+//
+//	  - upToDate: everything that may be pushed has been, so a new message is pushed
+//	    at once.
+//	  - behind: older deliveries wait in the store, and a new one waits its turn there.
+//	    Nobody reads them until there is room in the window, or until a message that comes
+//	    before them is committed.
+//	  - reading: a drain reads them, page by page.
+//	  - away: nobody is attached. What comes waits in the store.
+//	  - abandoned: nobody is attached any more, and the drain has not noticed yet.
+//	  - dropped: the mailbox is no longer in memory.
+//
+// The cursor of a mailbox that is behind says up to where the store has been dealt with;
+// the page that a drain reads notes what comes into the store meanwhile. What is neither
+// pushed nor uncommitted is in the store alone, so a slow or absent recipient costs no
+// memory.
 //
 // # Concurrency
 //
 // All exported methods are safe for concurrent use. Locks are taken in the order
 // mailbox, entry; no lock is held while an [Outlet], the [Store] or a sender's
-// callback is called, except that Outlet.Push is called under the mailbox lock,
-// because that is what keeps the order; it must not block.
+// callback is called, except that an Outlet's methods are called under the mailbox lock,
+// because that is what keeps the order; they must not block.
+//
+// # Files
+//
+//	queue.go    the Queue: mailboxes by address
+//	mesh.go     the Mesh: accepting
+//	entry.go    an accepted message on its way into the store
+//	mailbox.go  what happens to a mailbox
+//	state.go    its states
+//	window.go   what is pushed and not acknowledged, acknowledged and not stored
+//	drain.go    reading what waits in the store
+//	history.go  one intent is one message
+//	usage.go    how much may wait in a mesh
+//	status.go   how far a message came, and counters
+//	store.go    what is stored
+//
+// This package is the broker's own: programs outside this module must not rely on it.
 package queue

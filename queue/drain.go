@@ -15,16 +15,23 @@ const drainRetry = time.Second
 // drainTimeout is how long a page may take to be read.
 const drainTimeout = 10 * time.Second
 
-// startDrain makes sure that a drain is at work, if there is room for what it
-// would push. The caller holds b.mu.
-func (b *mailbox) startDrain() {
-	if b.draining || b.out == nil || !b.behind || !b.room(0) {
+// page is what a drain reads: the deliveries after a Seq that pass the gate.
+type page struct {
+	after      int64
+	urgentOnly bool
+	// missed is the least Seq of what came into the store while the page was read:
+	// the page may lack it.
+	missed int64
+	stale  bool // the page is to be read again: the cursor, the gate or the outlet is another one
+}
+
+// startDrainLocked makes sure that a mailbox that is behind is read, if there is room for
+// what would be pushed.
+func (b *mailbox) startDrainLocked() {
+	if b.state != behind || !b.window.room(0) || !b.queue.begin() {
 		return
 	}
-	if !b.queue.begin() {
-		return // stopping
-	}
-	b.draining = true
+	b.becomeLocked(reading)
 	go func() {
 		defer b.queue.end()
 		b.drain(b.queue.ctx)
@@ -34,22 +41,14 @@ func (b *mailbox) startDrain() {
 // drain pushes from the store what the mailbox is behind with.
 func (b *mailbox) drain(ctx context.Context) {
 	for {
-		b.mu.Lock()
-		b.forgetSettled()
-		if ctx.Err() != nil || b.out == nil || !b.behind || !b.room(0) {
-			b.draining = false
-			idle := b.idle()
-			b.mu.Unlock()
-			if idle {
-				b.queue.drop(b)
-			}
+		p, more, idle := b.turnPage(ctx)
+		if idle {
+			b.queue.drop(b)
+		}
+		if !more {
 			return
 		}
-		generation, urgentOnly, after := b.generation, b.urgentOnly, b.cursor
-		b.again, b.late = false, math.MaxInt64
-		b.mu.Unlock()
-
-		page, err := b.readPage(ctx, after, urgentOnly)
+		list, err := b.readPage(ctx, p)
 		if err != nil {
 			select {
 			case <-ctx.Done():
@@ -57,69 +56,73 @@ func (b *mailbox) drain(ctx context.Context) {
 			}
 			continue
 		}
-		if b.deliver(page, generation, urgentOnly, after) {
+		if over := b.deliver(list); over {
 			return
 		}
 	}
 }
 
-// readPage reads what comes next. Not without an end: a connection to the store may
-// have gone silent, and nobody else looks after the mailbox meanwhile.
-func (b *mailbox) readPage(ctx context.Context, after int64, urgentOnly bool) ([]Waiting, error) {
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
-	defer cancel()
-	return b.queue.store.Backlog(ctx, b.addr, after, urgentOnly, drainPage)
-}
-
-// deliver pushes one page. It returns true when the drain is over.
-func (b *mailbox) deliver(page []Waiting, generation int, urgentOnly bool, after int64) (over bool) {
+// turnPage returns the page to read next. Without one, the drain is over.
+func (b *mailbox) turnPage(ctx context.Context) (p page, more, idle bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.generation != generation || b.urgentOnly != urgentOnly || b.cursor != after {
-		return false // attached anew, or something older came into the store: look again
+	b.settling.forgetLate()
+	switch {
+	case b.state == abandoned:
+		b.becomeLocked(away)
+	case ctx.Err() != nil || !b.window.room(0):
+		b.becomeLocked(behind)
+	default:
+		b.page = page{after: b.cursor, urgentOnly: b.gate.urgentOnly(), missed: math.MaxInt64}
+		return b.page, true, false
 	}
-	// Messages of different senders may come into the store in another order than
-	// that of Seq: what did while the page was read is looked for again.
-	defer func() { b.cursor = min(b.cursor, b.late) }()
-	uncommitted := b.uncommitted
-	for i := range page {
-		w := &page[i]
-		// What is being committed may be in the page already. One that is not, and has a
-		// lower Seq, must be waited for: a later one of its sender may be in the page.
-		if len(uncommitted) > 0 && uncommitted[0] == w.Seq {
-			uncommitted = uncommitted[1:]
-		}
-		if len(uncommitted) > 0 && uncommitted[0] < w.Seq {
-			if b.again {
-				return false
-			}
-			b.endDrain()
-			return true // its commit goes on from here
-		}
-		_, acknowledged := b.settling[w.Seq]
-		if f := b.flights[w.Message.ID]; acknowledged || f != nil && !f.overdue || !b.out.Opens(&w.Message) {
-			b.cursor = w.Seq
-			continue
-		}
-		frame := encode(&w.Message, w.SameMember)
-		if !b.room(len(frame)) {
-			b.endDrain()
-			return true // an acknowledgement goes on from here
-		}
-		b.cursor = w.Seq
-		b.push(&flight{seq: w.Seq, size: len(frame), clientID: w.Message.ClientID}, w.Message.ID, frame)
-	}
-	if len(page) == drainPage || b.again {
+	return page{}, false, b.idleLocked()
+}
+
+// readPage reads a page. Not without an end: a connection to the store may
+// have gone silent, and nobody else looks after the mailbox meanwhile.
+func (b *mailbox) readPage(ctx context.Context, p page) ([]Waiting, error) {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	return b.queue.store.Backlog(ctx, b.addr, p.after, p.urgentOnly, drainPage)
+}
+
+// deliver pushes what was read. It returns true when the drain is over.
+func (b *mailbox) deliver(list []Waiting) (over bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == abandoned || b.page.stale {
 		return false
 	}
-	b.endDrain()
-	if len(b.uncommitted) == 0 {
-		b.behind = false
-		if !urgentOnly {
-			b.forgetOverdue()
+	next := b.pushPageLocked(list)
+	// Messages of different senders may come into the store in another order than
+	// that of Seq: what did while the page was read is looked for again.
+	again := b.page.missed < math.MaxInt64
+	if again {
+		b.cursor = min(b.cursor, b.page.missed-1)
+	}
+	switch next {
+	case whenCommitted:
+		if again {
+			return false
+		}
+		b.endDrainLocked(behind)
+		return true
+	case whenAcknowledged:
+		b.endDrainLocked(behind)
+		return true
+	}
+	if len(list) == drainPage || again {
+		return false
+	}
+	if len(b.uncommitted) > 0 {
+		b.endDrainLocked(behind) // what is on its way into the store goes on from here
+	} else {
+		b.endDrainLocked(upToDate)
+		if b.gate == open {
+			b.window.forgetOverdue()
 		}
 	}
-	// Otherwise what is on its way into the store goes on from here.
 	if b.starting {
 		b.starting = false
 		b.out.CaughtUp()
@@ -127,19 +130,45 @@ func (b *mailbox) deliver(page []Waiting, generation int, urgentOnly bool, after
 	return true
 }
 
-// endDrain notes that no page is read any more. Somebody is attached still, so the
-// mailbox stays.
-func (b *mailbox) endDrain() {
-	b.draining = false
-	b.forgetSettled()
+// resumption says when a page can be pushed on.
+type resumption uint8
+
+const (
+	atOnce           resumption = iota // all of it was pushed
+	whenCommitted                      // once something older has been committed
+	whenAcknowledged                   // once there is room
+)
+
+// pushPageLocked pushes of a page what there is room for and what is in its turn.
+func (b *mailbox) pushPageLocked(list []Waiting) resumption {
+	uncommitted := b.uncommitted
+	for i := range list {
+		w := &list[i]
+		// What is being committed may be in the page already. One that is not, and has a
+		// lower Seq, must be waited for: a later one of its sender may be in the page.
+		if len(uncommitted) > 0 && uncommitted[0] == w.Seq {
+			uncommitted = uncommitted[1:]
+		}
+		if len(uncommitted) > 0 && uncommitted[0] < w.Seq {
+			return whenCommitted
+		}
+		_, acknowledged := b.settling.at[w.Seq]
+		if f := b.window.flights[w.Message.ID]; acknowledged || f != nil && !f.overdue || !b.out.Opens(&w.Message) {
+			b.cursor = w.Seq
+			continue
+		}
+		frame := encode(&w.Message, w.SameMember)
+		if !b.window.room(len(frame)) {
+			return whenAcknowledged
+		}
+		b.cursor = w.Seq
+		b.pushLocked(&flight{seq: w.Seq, size: len(frame), clientID: w.Message.ClientID}, w.Message.ID, frame)
+	}
+	return atOnce
 }
 
-// forgetOverdue drops the flights that the store no longer has: their messages
-// have expired.
-func (b *mailbox) forgetOverdue() {
-	for id, f := range b.flights {
-		if f.overdue {
-			delete(b.flights, id)
-		}
-	}
+// endDrainLocked notes that no page is read any more.
+func (b *mailbox) endDrainLocked(next mailboxState) {
+	b.becomeLocked(next)
+	b.settling.forgetLate()
 }

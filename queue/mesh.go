@@ -63,15 +63,13 @@ func (q *Queue) Forget(id wire.ID) bool {
 	return true
 }
 
-// list returns the meshes that are loaded.
-func (ms *meshes) list() []*Mesh {
+// each calls do with each mesh that is loaded, under the lock.
+func (ms *meshes) each(do func(*Mesh)) {
 	ms.mu.RLock()
 	defer ms.mu.RUnlock()
-	list := make([]*Mesh, 0, len(ms.byID))
 	for _, m := range ms.byID {
-		list = append(list, m)
+		do(m)
 	}
-	return list
 }
 
 func (m *Mesh) goOnAfter(mark Mark) {

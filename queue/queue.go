@@ -149,7 +149,7 @@ func (q *Queue) Detach(addr Mailbox, out Outlet) {
 // Gate opens or closes a mailbox for what is not urgent.
 func (q *Queue) Gate(addr Mailbox, out Outlet, urgentOnly bool) {
 	if b := q.find(addr); b != nil {
-		b.gate(out, urgentOnly)
+		b.setGate(out, urgentOnly)
 	}
 }
 
@@ -181,9 +181,7 @@ func (q *Queue) ExpireLeases() {
 			b.expireLeases(now)
 		}
 	}
-	for _, m := range q.meshes.list() {
-		m.senders.forgetIdle(now)
-	}
+	q.meshes.each(func(m *Mesh) { m.senders.forgetIdle(now) })
 }
 
 // box returns the mailbox of an address, making it if need be.
@@ -193,7 +191,7 @@ func (q *Queue) box(addr Mailbox) *mailbox {
 	defer s.mu.Unlock()
 	b := s.boxes[addr]
 	if b == nil {
-		b = &mailbox{addr: addr, queue: q, flights: make(map[wire.ID]*flight), settling: make(map[int64]time.Time)}
+		b = newMailbox(addr, q)
 		s.boxes[addr] = b
 	}
 	return b
@@ -214,8 +212,8 @@ func (q *Queue) drop(b *mailbox) {
 	defer s.mu.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.dropped && b.idle() {
-		b.dropped = true
+	if b.idleLocked() {
+		b.becomeLocked(dropped)
 		delete(s.boxes, b.addr)
 	}
 }

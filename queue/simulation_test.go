@@ -158,6 +158,9 @@ func (w *world) run() {
 	w.start()
 	for range 300 {
 		w.step()
+		if err := w.queue.Check(); err != nil {
+			w.t.Fatal(err)
+		}
 		if w.rnd.IntN(3) == 0 {
 			time.Sleep(time.Duration(w.rnd.IntN(20_000)) * time.Microsecond)
 		}

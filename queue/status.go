@@ -49,7 +49,7 @@ func (q *Queue) overlay(r *Recipient) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if at, ok := b.settling[r.Seq]; ok {
+	if at, ok := b.settling.at[r.Seq]; ok {
 		r.State, r.SettledAt = Delivered, at
 	}
 }
@@ -109,12 +109,12 @@ func (q *Queue) Stats() Stats {
 		s.Mailboxes += len(q.shards[i].boxes)
 		q.shards[i].mu.Unlock()
 	}
-	for _, m := range q.meshes.list() {
+	q.meshes.each(func(m *Mesh) {
 		n, oldest := m.open.stats()
 		s.Open += n
 		if s.Oldest.IsZero() || !oldest.IsZero() && oldest.Before(s.Oldest) {
 			s.Oldest = oldest
 		}
-	}
+	})
 	return s
 }

@@ -1,0 +1,165 @@
+package queue
+
+import (
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// What is pushed to one recipient and not yet acknowledged is bounded by count and by
+// bytes. A message that is larger than the window is pushed alone.
+const (
+	windowCount = 256
+	windowBytes = 1 << 20
+)
+
+// maxLease bounds how long a push may go unacknowledged by a recipient that has not
+// acknowledged anything for long.
+const maxLease = time.Hour
+
+// flight is a push that has not been acknowledged. An overdue one is to be pushed
+// again, because its lease ran out or its connection ended; until then it is
+// still acknowledged by an answer to the first push.
+type flight struct {
+	seq      int64
+	overdue  bool
+	size     int
+	lease    time.Duration
+	deadline time.Time
+	clientID string
+	entry    *Entry // nil once stored
+	index    int    // of the recipient in entry
+}
+
+// window holds a mailbox's flights.
+type window struct {
+	flights  map[wire.ID]*flight
+	airborne int // those that are not overdue: they fill the window
+	bytes    int // of those
+	// lease is how long what is pushed now may go unacknowledged. It is 0, which
+	// stands for the shortest, since the recipient has last come or acknowledged.
+	lease time.Duration
+}
+
+// room tells whether one more push of size bytes fits.
+func (w *window) room(size int) bool {
+	return w.airborne == 0 || w.airborne < windowCount && w.bytes+size <= windowBytes
+}
+
+// roomy tells whether there is enough room for a page, so that a slow recipient
+// does not cost a query per acknowledgement.
+func (w *window) roomy() bool { return w.airborne <= windowCount/2 && w.bytes <= windowBytes/2 }
+
+// add takes a flight whose lease begins now.
+func (w *window) add(id wire.ID, f *flight, shortest time.Duration) {
+	f.lease = max(w.lease, shortest)
+	f.deadline = time.Now().Add(f.lease)
+	w.flights[id] = f
+	w.airborne++
+	w.bytes += f.size
+}
+
+// remove takes a flight out for good; delay leaves it to be pushed again.
+func (w *window) remove(id wire.ID, f *flight) {
+	w.delay(f)
+	delete(w.flights, id)
+}
+
+func (w *window) delay(f *flight) {
+	if !f.overdue {
+		f.overdue = true
+		w.airborne--
+		w.bytes -= f.size
+	}
+}
+
+// find returns the flight that an acknowledgement means: the one with the message id,
+// else the oldest with the client's id; nil for none.
+func (w *window) find(id wire.ID, clientID string) (wire.ID, *flight) {
+	f := w.flights[id]
+	if f == nil && clientID != "" {
+		for otherID, other := range w.flights {
+			if other.clientID == clientID && (f == nil || other.seq < f.seq) {
+				id, f = otherID, other
+			}
+		}
+	}
+	return id, f
+}
+
+// shorten makes what has been pushed due again after the shortest lease, as if the
+// recipient had never been away.
+func (w *window) shorten(now time.Time, shortest time.Duration) {
+	if w.lease == 0 {
+		return
+	}
+	w.lease = 0
+	for _, f := range w.flights {
+		if soon := now.Add(shortest); f.deadline.After(soon) {
+			f.lease, f.deadline = shortest, soon
+		}
+	}
+}
+
+// expire delays the flights whose lease has run out and that the store has. It returns
+// how many they are, and the Seq of the oldest. The next lease of each is twice as long.
+func (w *window) expire(now time.Time) (n int64, oldest int64) {
+	for _, f := range w.flights {
+		if f.entry != nil || f.overdue || now.Before(f.deadline) {
+			continue
+		}
+		w.delay(f)
+		w.lease = max(w.lease, min(2*f.lease, maxLease))
+		if n == 0 || f.seq < oldest {
+			oldest = f.seq
+		}
+		n++
+	}
+	return n, oldest
+}
+
+// forgetOverdue drops the flights that the store no longer has: their messages
+// have expired.
+func (w *window) forgetOverdue() {
+	for id, f := range w.flights {
+		if f.overdue {
+			delete(w.flights, id)
+		}
+	}
+}
+
+// settling are deliveries that were acknowledged, with the time: the store, or a page
+// that was read from it, does not know yet.
+type settling struct {
+	at   map[int64]time.Time // by Seq
+	late []int64             // what came into the store while a page was read
+}
+
+// forgetLate is for when no page is being read: the next one will know.
+func (s *settling) forgetLate() {
+	for _, seq := range s.late {
+		delete(s.at, seq)
+	}
+	s.late = nil
+}
+
+// seqs are the numbers of deliveries, ascending. Most come and go in order.
+type seqs []int64
+
+func (s *seqs) add(seq int64) {
+	i, _ := slices.BinarySearch(*s, seq)
+	*s = slices.Insert(*s, i, seq)
+}
+
+// remove takes out a number that is there.
+func (s *seqs) remove(seq int64) {
+	switch i, _ := slices.BinarySearch(*s, seq); {
+	case len(*s) == 1:
+		*s = nil
+	case i == 0:
+		*s = (*s)[1:]
+	default:
+		*s = slices.Delete(*s, i, i+1)
+	}
+}
