@@ -50,6 +50,8 @@ test: ## run all tests on both databases with the race detector; V=1 prints each
 	@$(MAKE) --no-print-directory commands BIN=bin/test RACE=1
 	@CGO_ENABLED=1 CLAUDEMESH_TEST_COMMANDS='$(CURDIR)/bin/test' \
 		go test -race -shuffle=on -timeout $(TIMEOUT) $(if $(V),-v) $(TESTS)
+	@$(if $(filter ./...,$(TESTS)),CLAUDEMESH_TEST_COMMANDS='$(CURDIR)/bin/test' \
+		go -C tests/operator test -shuffle=on -timeout $(TIMEOUT) $(if $(V),-v) ./...)
 
 test-busy: ## run all tests while a busy loop occupies each core
 	@scripts/busy $(MAKE) --no-print-directory test TIMEOUT=1h

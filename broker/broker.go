@@ -107,6 +107,7 @@ func New(o Options) *Broker {
 	if b.stats.observer == nil {
 		b.stats.observer = unobserved{}
 	}
+	b.stats.know()
 	b.journal.Watch(journalObserver{b})
 	b.settings.Store(&o.Settings)
 	b.meshes = mesh.NewDirectory(o.Storage, func() int { return b.Settings().MaxMembersPerMesh })

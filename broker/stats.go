@@ -52,6 +52,34 @@ type StorageError struct {
 	Reason    storage.Reason
 }
 
+// know gives counters of which an alert may wait for the first count a zero to begin with:
+// what appears with a one has not increased, to Prometheus.
+func (s *counters) know() {
+	outcomes := []string{
+		"accepted", "repeated", wire.AckPayloadTooLarge, wire.AckTargetNotFound, wire.AckForbidden, wire.AckInvalid,
+		wire.AckRateLimit, wire.AckQueueFull, wire.AckTryAgain,
+	}
+	for _, outcome := range outcomes {
+		for _, priority := range []wire.Priority{wire.Now, wire.Next, wire.Low} {
+			s.messages.of(MessageOutcome{outcome, string(priority)})
+		}
+	}
+	for _, operation := range []string{"open", "commit", "ping", "read", "sweep"} {
+		for _, reason := range []storage.Reason{
+			storage.Unreachable, storage.NoAnswer, storage.ReadOnly, storage.Full, storage.Refused, storage.InUse, storage.Failed,
+		} {
+			s.storage.of(StorageError{operation, reason})
+		}
+	}
+	s.hellos.of("accepted")
+	for _, outcome := range []string{"accepted", "refused", "shutting_down", "failed"} {
+		s.connections.of(outcome)
+	}
+	for _, how := range append(endings[endReplaced:], "closed", "broken") {
+		s.ended.of(how)
+	}
+}
+
 // answered counts the ack of a message.
 func (s *counters) answered(outcome string, priority wire.Priority) {
 	p := string(priority)
@@ -83,22 +111,26 @@ type tally[K comparable] struct {
 	by map[K]*atomic.Int64
 }
 
-func (t *tally[K]) add(k K) {
+func (t *tally[K]) add(k K) { t.of(k).Add(1) }
+
+// of returns the count of k, which may be new.
+func (t *tally[K]) of(k K) *atomic.Int64 {
 	t.mu.RLock()
 	n := t.by[k]
 	t.mu.RUnlock()
-	if n == nil {
-		t.mu.Lock()
-		if n = t.by[k]; n == nil {
-			if t.by == nil {
-				t.by = make(map[K]*atomic.Int64)
-			}
-			n = new(atomic.Int64)
-			t.by[k] = n
-		}
-		t.mu.Unlock()
+	if n != nil {
+		return n
 	}
-	n.Add(1)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.by == nil {
+		t.by = make(map[K]*atomic.Int64)
+	}
+	if n = t.by[k]; n == nil {
+		n = new(atomic.Int64)
+		t.by[k] = n
+	}
+	return n
 }
 
 // counts returns a copy.

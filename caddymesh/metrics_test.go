@@ -4,7 +4,10 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // appInForce returns the App that last started the broker on a SQLite file.
@@ -32,6 +35,13 @@ func gather(t *testing.T, app *App) map[string]float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
+	problems, err := promlint.NewWithMetricFamilies(families).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s goes against the conventions: %s", p.Metric, p.Text)
+	}
 	values := make(map[string]float64)
 	for _, family := range families {
 		for _, m := range family.GetMetric() {
@@ -39,7 +49,10 @@ func gather(t *testing.T, app *App) map[string]float64 {
 			for _, label := range m.GetLabel() {
 				name += "{" + label.GetValue() + "}"
 			}
-			values[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			values[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			if h := m.GetHistogram(); h != nil && h.Schema == nil {
+				t.Errorf("%s is no native histogram", name)
+			}
 		}
 	}
 	return values
@@ -50,9 +63,15 @@ func TestMetricsSurviveReload(t *testing.T) {
 	o := s.createMesh("Release Team")
 	// When an answer arrives, the broker has counted the hello.
 	o.ask("peers_list", map[string]any{"type": "list_peers", "_reqId": "p"})
+	const commits = "caddy_claudemesh_commit_duration_seconds"
 	before := gather(t, appInForce(t, s.db("mesh.db")))
+	await.Until(t, "the storage has taken a batch", func() bool {
+		before = gather(t, appInForce(t, s.db("mesh.db")))
+		return before[commits] > 0
+	})
 	for name, want := range map[string]float64{
 		"caddy_claudemesh_connections": 1, "caddy_claudemesh_presences": 1, "caddy_claudemesh_joins_total": 1,
+		"caddy_claudemesh_connections_total{accepted}": 1, "caddy_claudemesh_hellos_total{accepted}": 1, "caddy_claudemesh_ready": 1,
 	} {
 		if before[name] != want {
 			t.Errorf("%s is %g, want %g", name, before[name], want)
@@ -63,7 +82,7 @@ func TestMetricsSurviveReload(t *testing.T) {
 	}
 	o.ask("peers_list", map[string]any{"type": "list_peers", "_reqId": "p"})
 	after := gather(t, appInForce(t, s.db("mesh.db")))
-	if after["caddy_claudemesh_joins_total"] != 1 || after["caddy_claudemesh_connections"] != 1 {
+	if after["caddy_claudemesh_joins_total"] != 1 || after["caddy_claudemesh_connections"] != 1 || before[commits] > after[commits] {
 		t.Errorf("after the reload: %v", after)
 	}
 }

@@ -1,0 +1,28 @@
+package operator
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/internal/pgtest"
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
+)
+
+// The commands under test and where the sources are, set by TestMain.
+var commands harness.Commands
+
+func TestMain(m *testing.M) {
+	var err error
+	if commands, err = harness.Build("../.."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	commands.Remove()
+	if err := pgtest.Shutdown(); err != nil {
+		fmt.Fprintln(os.Stderr, "pgtest:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}

@@ -1,0 +1,225 @@
+package operator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/claudemesh/claudemesh/identity"
+	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/internal/pgtest"
+	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/bench"
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// TestDashboard checks that every query of the Grafana dashboard has an answer in the
+// metrics of a broker under load.
+func TestDashboard(t *testing.T) {
+	t.Parallel()
+	p, _ := loaded(t)
+	for title, exprs := range dashboard(t) {
+		for _, expr := range exprs {
+			p.reads(title, expr)
+			answer, err := p.ask(expr)
+			if err != nil || len(answer) == 0 {
+				t.Errorf("%s: %s: no answer, %v", title, expr, err)
+			}
+			for _, sample := range answer {
+				if math.IsNaN(sample.F) || math.IsInf(sample.F, 0) {
+					t.Errorf("%s: %s is %g", title, expr, sample.F)
+				}
+			}
+		}
+	}
+}
+
+// TestAlertsAreQuiet checks that every alert reads metrics that there are, and that none
+// would fire at a broker that works.
+func TestAlertsAreQuiet(t *testing.T) {
+	t.Parallel()
+	p, _ := loaded(t)
+	for name, expr := range alerts(t) {
+		p.reads(name, expr)
+		if firing, err := p.ask(expr); err != nil || len(firing) > 0 {
+			t.Errorf("%s fires at a broker that works, or: %v\n%v", name, err, firing)
+		}
+	}
+}
+
+// TestAlertsFire takes the database away.
+func TestAlertsFire(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t)
+	b := harness.NewBroker(t, commands, "DATABASE_URL="+pg.DSN())
+	b.Start()
+	mesh := newMesh(t, b)
+	sender := dial(t, peer.Options{Mesh: mesh})
+	rules, p := alerts(t), newPrometheus(t)
+	for name, expr := range rules {
+		if firing, err := p.ask(expr); (name == "ClaudemeshAbsent") != (len(firing) > 0) || err != nil {
+			t.Errorf("%s without a broker: %v %v", name, firing, err)
+		}
+	}
+	p.scrape(b)
+	pg.Stop()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() {
+		_, _ = sender.Send(ctx, peer.Outgoing{To: []wire.Target{{Kind: wire.TargetKey, Key: mesh.Member.Public()}}, Body: []byte("x")})
+	}()
+	fires := func(name string) bool {
+		firing, err := p.ask(rules[name])
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		return len(firing) > 0
+	}
+	for _, name := range []string{"ClaudemeshNotReady", "ClaudemeshStorageFails"} {
+		await.Until(t, name+" fires", func() bool {
+			p.scrape(b)
+			return fires(name)
+		})
+	}
+}
+
+// reads checks that there are series for everything that an expression reads.
+func (p *prometheus) reads(what, expr string) {
+	p.t.Helper()
+	list, err := selectors(expr)
+	if err != nil {
+		p.t.Errorf("%s: %s: %v", what, expr, err)
+	}
+	for _, s := range list {
+		if found, err := p.ask(s); err != nil || len(found) == 0 {
+			p.t.Errorf("%s: %s reads %s, of which a broker under load has nothing: %v", what, expr, s, err)
+		}
+	}
+}
+
+// loaded returns the metrics of a broker with SQLite before and after all sorts of things
+// have happened to it.
+func loaded(t *testing.T) (*prometheus, *harness.Broker) {
+	t.Helper()
+	b := harness.NewBroker(t, commands, "SEND_RATE_PER_MIN=1000000000", "SEND_BURST=1000000000", "NEW_SESSIONS_PER_HOUR=1000000000",
+		"WORK_PER_MIN=1000000000", "WORK_BURST=1000000000")
+	b.Start()
+	mesh := newMesh(t, b)
+	p := newPrometheus(t)
+	p.scrape(b)
+	dial(t, peer.Options{Mesh: mesh}).Close() // a session that is closed
+
+	load := bench.Settings{Pairs: 4, Window: 8, Messages: 400, Size: 512, Timeout: bench.Duration(time.Minute)}
+	result, err := bench.Run(t.Context(), bench.Throughput, bench.Config{Mesh: mesh}, load)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lost, _ := result.Value("lost"); lost != 0 {
+		t.Fatalf("%g messages are lost", lost)
+	}
+	sender := dial(t, peer.Options{Mesh: mesh})
+	stranger, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sender.Send(t.Context(), to(stranger.Public())); err == nil {
+		t.Fatal("a message to nobody is taken")
+	}
+	foreign := mesh
+	foreign.Member = stranger
+	if c, err := peer.Dial(t.Context(), peer.Options{Mesh: foreign, OneShot: true}); err == nil {
+		c.Close()
+		t.Fatal("a stranger is let in")
+	}
+	// A message that waits. The broker counts what waits every ten seconds.
+	absent := dial(t, peer.Options{Mesh: mesh})
+	key := absent.Pubkey()
+	absent.Close()
+	if _, err := sender.Send(t.Context(), to(key)); err != nil {
+		t.Fatal(err)
+	}
+	looking := newPrometheus(t)
+	await.Until(t, "the message is counted", func() bool {
+		looking.scrape(b)
+		waiting, err := looking.ask("caddy_claudemesh_queue_deliveries > 0 and caddy_claudemesh_queue_oldest_seconds > 0")
+		return err == nil && len(waiting) == 1
+	})
+	p.scrape(b)
+	p.scrape(b) // a rate takes two samples, and some counters began with the load
+	return p, b
+}
+
+func to(key wire.Key) peer.Outgoing {
+	return peer.Outgoing{To: []wire.Target{{Kind: wire.TargetKey, Key: key}}, Body: []byte("hello")}
+}
+
+// dashboard returns the queries of the dashboard's panels and variables, with the variables
+// filled in.
+func dashboard(t *testing.T) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(commands.Repo, "deploy", "grafana", "claudemesh.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d struct {
+		Panels []struct {
+			Title, Type string
+			Targets     []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(text, &d); err != nil {
+		t.Fatal(err)
+	}
+	fill := strings.NewReplacer("$__rate_interval", fmt.Sprint(5*scrapeEvery), "$job", ".*", "$instance", ".*")
+	queries := make(map[string][]string)
+	for _, panel := range d.Panels {
+		if panel.Type == "row" {
+			continue
+		}
+		if len(panel.Targets) == 0 || queries[panel.Title] != nil {
+			t.Errorf("panel %q has no query, or there are two of that title", panel.Title)
+		}
+		for _, target := range panel.Targets {
+			queries[panel.Title] = append(queries[panel.Title], fill.Replace(target.Expr))
+		}
+	}
+	if len(queries) < 20 {
+		t.Fatalf("the dashboard has %d panels", len(queries))
+	}
+	return queries
+}
+
+// alerts returns the expression of each alert.
+func alerts(t *testing.T) map[string]string {
+	t.Helper()
+	groups, errs := rulefmt.ParseFile(filepath.Join(commands.Repo, "deploy", "prometheus", "alerts.yml"), false,
+		model.LegacyValidation, parser.NewParser(parser.Options{}), slog.New(slog.DiscardHandler))
+	for _, err := range errs {
+		t.Error(err)
+	}
+	if groups == nil {
+		t.FailNow()
+	}
+	rules := make(map[string]string)
+	for _, group := range groups.Groups {
+		for _, rule := range group.Rules {
+			if rule.Annotations["summary"] == "" || rule.Labels["severity"] == "" {
+				t.Errorf("%s has no summary, or no severity", rule.Alert)
+			}
+			rules[rule.Alert] = rule.Expr
+		}
+	}
+	return rules
+}

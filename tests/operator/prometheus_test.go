@@ -1,0 +1,114 @@
+package operator
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/textparse"
+	"github.com/prometheus/prometheus/promql"
+	"github.com/prometheus/prometheus/promql/parser"
+	"github.com/prometheus/prometheus/util/teststorage"
+
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
+)
+
+// scrapeEvery is the time between two scrapes, as the database sees it. The test does not
+// wait for it.
+const scrapeEvery = time.Minute
+
+// prometheus is a Prometheus database with an engine, and no server: the test scrapes.
+type prometheus struct {
+	t      *testing.T
+	db     *teststorage.TestStorage
+	engine *promql.Engine
+	now    time.Time // of the newest scrape
+}
+
+func newPrometheus(t *testing.T) *prometheus {
+	t.Helper()
+	engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1e6, Timeout: time.Minute, Parser: parser.NewParser(parser.Options{})})
+	t.Cleanup(func() { _ = engine.Close() })
+	return &prometheus{t: t, db: teststorage.New(t), engine: engine, now: time.Unix(1_700_000_000, 0)}
+}
+
+// scrape stores what a broker says of itself now, as Prometheus would.
+func (p *prometheus) scrape(b *harness.Broker) {
+	p.t.Helper()
+	res, err := adminClient(b).Get("http://localhost/metrics")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		p.t.Fatalf("metrics: %d %v %s", res.StatusCode, err, text)
+	}
+	from, err := textparse.New(text, res.Header.Get("Content-Type"), nil, textparse.ParserOptions{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.now = p.now.Add(scrapeEvery)
+	to := p.db.Appender(p.t.Context())
+	for {
+		entry, err := from.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if entry != textparse.EntrySeries {
+			continue
+		}
+		_, _, value := from.Series()
+		var series labels.Labels
+		from.Labels(&series)
+		series = labels.NewBuilder(series).Set("job", "claudemesh").Set("instance", "mesh").Labels()
+		if _, err := to.Append(0, series, p.now.UnixMilli(), value); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	if err := to.Commit(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// ask evaluates an expression at the time of the newest scrape.
+func (p *prometheus) ask(expr string) (promql.Vector, error) {
+	query, err := p.engine.NewInstantQuery(p.t.Context(), p.db, nil, expr, p.now)
+	if err != nil {
+		return nil, err
+	}
+	defer query.Close()
+	result := query.Exec(p.t.Context())
+	if result.Err != nil {
+		return nil, result.Err
+	}
+	switch v := result.Value.(type) {
+	case promql.Vector:
+		return append(promql.Vector(nil), v...), nil
+	case promql.Scalar:
+		return promql.Vector{{F: v.V}}, nil
+	}
+	return nil, fmt.Errorf("%s is a %s", expr, result.Value.Type())
+}
+
+// selectors returns what an expression reads.
+func selectors(expr string) (list []string, err error) {
+	tree, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
+	if err != nil {
+		return nil, err
+	}
+	parser.Inspect(tree, func(node parser.Node, _ []parser.Node) error {
+		if s, ok := node.(*parser.VectorSelector); ok {
+			list = append(list, s.String())
+		}
+		return nil
+	})
+	return list, nil
+}
