@@ -37,6 +37,11 @@ var scenarios = []scenario{
 	{"lock/postgres", onPostgres, lockPostgres},
 	{"deadlock", ownServer, deadlock},
 
+	{"hand-over", onPostgres, handOver},
+	{"standby", onPostgres, failToStandby},
+	{"freeze-broker", onPostgres, freezeActive},
+	{"freeze-broker-shortly", onPostgres, freezeShortly},
+
 	{"reload", onSQLite, reload},
 	{"upgrade/sqlite", onSQLite, upgrade},
 	{"upgrade/postgres", onPostgres, upgrade},

@@ -32,6 +32,7 @@ type world struct {
 	t      *testing.T
 	name   string
 	broker *harness.Broker
+	env    []string       // its settings
 	caddy  string         // its program, as install has it
 	pg     *pgtest.Server // nil unless the scenario has its own
 	dsn    string         // "" on SQLite
@@ -81,6 +82,7 @@ func newWorld(t *testing.T, s scenario) *world {
 	own.Caddy = filepath.Join(own.Dir, "caddy")
 	w.caddy = own.Caddy
 	w.install(commands.Caddy)
+	w.env = env
 	w.broker = harness.NewBroker(t, own, env...)
 	w.url = w.broker.WSURL()
 	t.Cleanup(func() { // whether the scenario came to its end or not

@@ -1,0 +1,131 @@
+package torture
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
+)
+
+// brokers are two brokers with one database, behind a load balancer.
+type brokers struct {
+	w              *world
+	active, second *harness.Broker
+}
+
+// servePair starts two brokers and a load balancer, through which everybody connects.
+func (w *world) servePair() *brokers {
+	w.t.Helper()
+	w.ledger.mayForget()
+	own := commands
+	own.Dir, own.Caddy = filepath.Dir(w.caddy), w.caddy
+	p := &brokers{w: w, active: w.broker, second: harness.NewBroker(w.t, own, w.env...)}
+	w.balance(p.active.Port, p.second.Port)
+	w.serve()
+	p.second.Launch()
+	return p
+}
+
+// balance runs the load balancer that docs/operating.md tells of.
+func (w *world) balance(ports ...int) {
+	w.t.Helper()
+	var brokers []string
+	for _, port := range ports {
+		brokers = append(brokers, "127.0.0.1:"+strconv.Itoa(port))
+	}
+	address := "127.0.0.1:" + strconv.Itoa(harness.FreePort(w.t))
+	cmd := exec.Command(commands.Caddy, "run", "--config", filepath.Join(commands.Repo, "docs", "balancer.caddyfile"))
+	cmd.Env = append(harness.HomeEnv(harness.ShortTempDir(w.t)), "BALANCER_ADDRESS=http://"+address, "BROKERS="+strings.Join(brokers, " "))
+	var log strings.Builder
+	cmd.Stdout, cmd.Stderr = &log, &log
+	w.check(cmd.Start())
+	w.t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt) // it may have ended
+		_ = cmd.Wait()
+		if w.t.Failed() {
+			w.t.Logf("log of the load balancer:\n%s", log.String())
+		}
+	})
+	w.url = "ws://" + address + "/ws"
+}
+
+// await waits until the second broker has taken over, and makes it the active one.
+func (p *brokers) await() {
+	p.w.t.Helper()
+	p.second.AwaitReady()
+	p.active, p.second = p.second, p.active
+}
+
+// handOver stops the active broker as an operator does, for an upgrade for example, and
+// starts it again as the second one.
+func handOver(w *world) {
+	p := w.servePair()
+	w.populate()
+	w.load()
+	w.repeatWithoutOne(func(int) {
+		p.active.Stop()
+		p.await()
+		p.second.Launch()
+	})
+}
+
+// failToStandby kills the active broker.
+func failToStandby(w *world) {
+	p := w.servePair()
+	w.populate()
+	w.load()
+	w.repeatWithoutOne(func(int) {
+		p.active.Kill()
+		p.await()
+		p.second.Launch()
+	})
+}
+
+// freezeActive has the active broker stand still in the middle of whatever it does, until
+// the other one has taken over and for as long as that is busy. Then it goes on, and must
+// notice.
+func freezeActive(w *world) {
+	p := w.servePair()
+	w.populate()
+	w.load()
+	w.repeatWithoutOne(func(int) {
+		w.check(syscall.Kill(p.active.PID(), syscall.SIGSTOP))
+		p.await()
+		w.check(syscall.Kill(p.second.PID(), syscall.SIGCONT))
+		await.Until(w.t, "the broker notices that another one has taken over", func() bool {
+			status, answer := p.second.TryGet("/health/ready")
+			return status == 503 && (strings.Contains(answer, "storage_in_use") || strings.Contains(answer, "starting"))
+		})
+	})
+}
+
+// pauses are around the time of a lease.
+var pauses = []time.Duration{2900 * time.Millisecond, 3200 * time.Millisecond, time.Second, 4 * time.Second}
+
+// freezeShortly has the active broker stand still for less than it takes another one to
+// take over, or a little more.
+func freezeShortly(w *world) {
+	p := w.servePair()
+	w.populate()
+	w.load()
+	w.repeatWithoutOne(func(n int) {
+		w.check(syscall.Kill(p.active.PID(), syscall.SIGSTOP))
+		w.hold(pauses[n%len(pauses)], pauses[n%len(pauses)])
+		w.check(syscall.Kill(p.active.PID(), syscall.SIGCONT))
+		w.eventually("one of the brokers is ready", func() bool {
+			for range 2 {
+				if status, _ := p.active.TryGet("/health/ready"); status == 200 {
+					return true
+				}
+				p.active, p.second = p.second, p.active
+			}
+			return false
+		})
+	})
+}
