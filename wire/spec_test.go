@@ -80,21 +80,24 @@ func TestSpecNamesWhatIsSignedAndSent(t *testing.T) {
 	}
 }
 
-// Every test that SPEC.md names, as package.Test, must exist.
+// SPEC.md and SECURITY.md name tests that try to break what they say, as package.Test.
+// Each test must exist.
 func TestSpecNamesTestsThatExist(t *testing.T) {
 	t.Parallel()
-	spec, err := os.ReadFile("../SPEC.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := regexp.MustCompile("`([a-z]+\\.(?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllSubmatch(spec, -1)
-	if len(named) == 0 {
-		t.Fatal("SPEC.md names no test")
-	}
 	exist := tests(t, "..")
-	for _, m := range named {
-		if name := string(m[1]); !exist[name] {
-			t.Errorf("SPEC.md names the test %s, which does not exist", name)
+	for _, page := range []string{"SPEC.md", "SECURITY.md"} {
+		text, err := os.ReadFile("../" + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := regexp.MustCompile("`([a-z]+\\.(?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllSubmatch(text, -1)
+		if len(named) == 0 {
+			t.Fatalf("%s names no test", page)
+		}
+		for _, m := range named {
+			if name := string(m[1]); !exist[name] {
+				t.Errorf("%s names the test %s, which does not exist", page, name)
+			}
 		}
 	}
 }
