@@ -43,7 +43,7 @@ func TestBackup(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file: %v %v", info, err)
 	}
-	bob.fails(1, "is there already", "backup", file, "--passphrase-file", secret)
+	bob.fails(1, "already exists", "backup", file, "--passphrase-file", secret)
 	member := bob.config()
 	if b, err := os.ReadFile(file); err != nil || strings.Contains(string(b), member.str("secretKey")) {
 		t.Errorf("the file shows a secret, or: %v", err)
@@ -64,7 +64,7 @@ func TestBackup(t *testing.T) {
 	if got := again.config(); toJSON(t, got) != toJSON(t, member) {
 		t.Errorf("the member is %s, want %s", got, member)
 	}
-	if out := again.must("verify", "alice"); !strings.Contains(out, "You compared this key") {
+	if out := again.must("verify", "alice"); !strings.Contains(out, "You compared this number") {
 		t.Errorf("verify:\n%s", out)
 	}
 

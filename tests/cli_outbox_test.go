@@ -35,13 +35,13 @@ func sendWithoutADaemon(t *testing.T, s *server) {
 	for _, how := range [][]string{{"--no-wait"}, {"--wait", "read"}} {
 		alice.fails(1, "daemon up", append([]string{"send", "bob", "x"}, how...)...)
 		alice.fails(1, "nothing was sent", append([]string{"send", "bob", "x", "--json"}, how...)...)
-		alice.fails(2, "--broker is of no use", append([]string{"send", "bob", "x", "--broker", s.WSURL()}, how...)...)
+		alice.fails(2, "--broker can't be combined", append([]string{"send", "bob", "x", "--broker", s.WSURL()}, how...)...)
 	}
 	for _, group := range []string{"@all", "*", "@dev"} {
-		alice.fails(2, "--wait read is for one recipient", "send", group, "x", "--wait", "read")
+		alice.fails(2, "--wait read works for one recipient", "send", group, "x", "--wait", "read")
 	}
-	alice.fails(2, "one or the other", "send", "bob", "x", "--wait", "read", "--no-wait")
-	alice.fails(2, "one or the other", "send", "bob", "x", "--wait", "delivered", "--no-wait")
+	alice.fails(2, "not both", "send", "bob", "x", "--wait", "read", "--no-wait")
+	alice.fails(2, "not both", "send", "bob", "x", "--wait", "delivered", "--no-wait")
 	alice.fails(2, `delivered or read, not "sent"`, "send", "bob", "x", "--wait", "sent")
 	if out := bob.must("inbox"); out != "" {
 		t.Errorf("bob's inbox: %s", out)
@@ -72,7 +72,7 @@ func sendWhileAway(t *testing.T, s *server) {
 	if !strings.HasPrefix(text, "kept for bob on this machine; the broker is not reached yet") {
 		t.Errorf("send --no-wait: %s", out)
 	}
-	if out := alice.must("status", short); !strings.Contains(out, "bob") || !strings.Contains(out, "waits on this machine for the broker") {
+	if out := alice.must("status", short); !strings.Contains(out, "bob") || !strings.Contains(out, "waiting on this machine for the broker") {
 		t.Errorf("status: %s", out)
 	}
 	if status := parse(t, alice.must("status", short, "--json")); status.str("state") != "waiting" || status.str("messageId") != "" || !strings.HasSuffix(status.str("clientMessageId"), short) {

@@ -84,7 +84,7 @@ func joinedWords(t *testing.T, s *server) {
 	for _, args := range [][]string{{"hello", "world"}, {"hello world"}, {"--priority", "now", "hello", "world"}, {"--", "-x", "--", "-"}, {"a", "-"}} {
 		alice.must(append([]string{"send", "bob"}, args...)...)
 	}
-	alice.fails(2, "in quotes, after --", "send", "bob", "try", "--now")
+	alice.fails(2, "put -- before the message", "send", "bob", "try", "--now")
 	out := bob.must("inbox")
 	for i, want := range []string{"hello world", "hello world", "hello world", "-x -- -", "a -"} {
 		if lines := strings.Split(out, "\n"); len(lines) != 6 || !strings.HasSuffix(lines[i], ": "+want) {
@@ -165,32 +165,32 @@ func sendWaits(t *testing.T, s *server) {
 		t.Errorf("nobody is there: %d %s%s", code, out, errOut)
 	}
 	waiting := alice.terminal("send", "bob", "come", "--wait", "delivered", "--timeout", "1d")
-	waiting.awaits("waiting to hear how far it comes")
+	waiting.awaits("waiting for its delivery")
 	waiting.types("\x03")
 	waiting.ends(130)
 	if out := waiting.screen(); !strings.Contains(out, "the broker has the message") || !strings.Contains(out, "claudemesh status ") {
 		t.Errorf("interrupted: %s", out)
 	}
 	waiting = alice.terminal("send", "bob", "again", "--wait", "delivered", "--timeout", "1d")
-	waiting.awaits("waiting to hear how far it comes")
+	waiting.awaits("waiting for its delivery")
 	bob.must("inbox")
 	waiting.ends(0)
 	if out := waiting.screen(); !strings.Contains(out, "delivered to bob") {
 		t.Errorf("waited for: %s", out)
 	}
 	waiting = alice.terminal("send", "bob", "lost", "--wait", "delivered", "--timeout", "1d")
-	waiting.awaits("waiting to hear how far it comes")
+	waiting.awaits("waiting for its delivery")
 	alice.must("remove", "bob", "-y")
 	waiting.ends(1)
 	alice.fails(2, `not "sent"`, "send", "bob", "x", "--wait", "sent")
-	alice.fails(2, "length of time", "send", "bob", "x", "--wait", "delivered", "--timeout", "soon")
+	alice.fails(2, "duration", "send", "bob", "x", "--wait", "delivered", "--timeout", "soon")
 }
 
 func removeAsks(t *testing.T, s *server) {
 	alice, bob := newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team")
 	bob.must("join", alice.invite(), "--name", "bob")
-	alice.fails(2, "nothing is changed", "remove", "bob")
+	alice.fails(2, "nothing was changed", "remove", "bob")
 	for _, answer := range []string{"no\n", "\n", "maybe\n"} {
 		asked := alice.terminal("remove", "bob")
 		asked.awaits("for good?")
@@ -214,10 +214,10 @@ func v1Habits(t *testing.T, s *server) {
 	alice, bob := newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team")
 	bob.must("join", alice.invite(), "--name", "bob")
-	if out := alice.must("grant", "bob", "read", "dm"); !strings.Contains(out, "bob may do this to you: read, dm. Not any more: broadcast, state-read.") {
+	if out := alice.must("grant", "bob", "read", "dm"); !strings.Contains(out, "bob may now: read, dm. No longer: broadcast, state-read.") {
 		t.Errorf("grant: %s", out)
 	}
-	if out := alice.must("grant", "bob", "read,dm, broadcast state-read"); strings.Contains(out, "Not any more") {
+	if out := alice.must("grant", "bob", "read,dm, broadcast state-read"); strings.Contains(out, "No longer") {
 		t.Errorf("grant: %s", out)
 	}
 	alice.fails(2, "set_status", "status", "set", "dnd")
@@ -273,7 +273,7 @@ func TestSendWhileTheBrokerRefuses(t *testing.T) {
 	bob.must("join", alice.invite(), "--name", "bob")
 	alice.must("send", "bob", "the only one of this minute")
 	waiting := alice.terminal("send", "bob", "one too many")
-	waiting.awaits("the broker has not taken the message yet")
+	waiting.awaits("the broker has not accepted the message yet")
 	waiting.awaits("rate_limit")
 	waiting.awaits("with --no-wait the daemon")
 	waiting.types("\x03")
@@ -288,6 +288,6 @@ func TestSendWhileTheBrokerRefuses(t *testing.T) {
 	alice.awaitConnection(true)
 	await.Until(t, "the broker refuses what the daemon sends", func() bool { // it takes one a minute
 		out := alice.must("send", "bob", "for later", "--no-wait")
-		return strings.Contains(out, "kept for bob on this machine; the broker has not taken the message yet")
+		return strings.Contains(out, "kept for bob on this machine; the broker has not accepted the message yet")
 	})
 }

@@ -47,7 +47,7 @@ func TestTranscriptOverTLS(t *testing.T) {
 		_, _, code := newPerson(t, s, trusting...).run("create", "probe")
 		return code == 0
 	})
-	newPerson(t, s, url).fails(1, "certificate is not trusted", "create", "team")
+	newPerson(t, s, url).fails(1, "certificate isn't trusted", "create", "team")
 	transcript(t, s, trusting...)
 }
 
@@ -317,7 +317,7 @@ func changedKeys(t *testing.T, s *server) {
 	alice.fails(1, before[:16]+", which you have compared", "send", "bob", "secret", "--json")
 	alice.fails(1, "claudemesh trust bob", "send", "bob", "secret")
 	alice.must("send", now, "a whole key is that key")
-	alice.fails(2, "nothing is changed", "trust", "bob")
+	alice.fails(2, "nothing was changed", "trust", "bob")
 	alice.fails(1, "nothing was sent", "send", "bob", "secret")
 	out := alice.must("trust", "bob", "--yes")
 	for _, word := range []string{before, now, "COMPARED"} {
@@ -329,7 +329,7 @@ func changedKeys(t *testing.T, s *server) {
 		t.Errorf("trust shows other than two safety numbers: %s", out)
 	}
 	alice.must("send", "bob", "for the new one")
-	if out := alice.must("trust", "bob"); !strings.Contains(out, "nothing to trust") {
+	if out := alice.must("trust", "bob"); !strings.Contains(out, "nothing to confirm") {
 		t.Errorf("trust again: %s", out)
 	}
 	if out := eve.must("inbox"); strings.Contains(out, "secret") || !strings.Contains(out, "for the new one") {

@@ -298,7 +298,7 @@ func TestDoctorFindsClaude(t *testing.T) {
 		{"hooks off", settings, `{"disableAllHooks":true}`, "hooks", "disableAllHooks"},
 		{"plugin turned off", settings, `{"enabledPlugins":{"claudemesh@claudemesh-local":false}}`, "hooks", "turned off"},
 		{"plugin from elsewhere", settings, `{"enabledPlugins":{"claudemesh@claudemesh-local":true},
-			"extraKnownMarketplaces":{"claudemesh-local":{"source":{"source":"directory","path":"/gone"}}}}`, "plugin", "not loaded from"},
+			"extraKnownMarketplaces":{"claudemesh-local":{"source":{"source":"directory","path":"/gone"}}}}`, "plugin", "isn't loaded from"},
 		{"hooks of another client", settings, `{"hooks":{"Stop":[{"hooks":[{"type":"command","command":"claudemesh-cli hook idle"}]}]}}`, "hooks", "another client"},
 		{"server of another client", filepath.Join(home, ".claude.json"), `{"mcpServers":{"claudemesh":{"command":"x"}}}`, "hooks", "claude mcp remove"},
 		{"settings that nobody can read", settings, `{"model":`, "hooks", "repair"},
@@ -316,7 +316,7 @@ func TestDoctorFindsClaude(t *testing.T) {
 	alice.sick("plugin of another version", "plugin", "claudemesh install")
 	alice.must("install")
 	write(filepath.Join(config, "plugins", "installed_plugins.json"), `{"version":2,"plugins":{}}`)
-	alice.sick("plugin that Claude Code has forgotten", "plugin", "not loaded")
+	alice.sick("plugin that Claude Code has forgotten", "plugin", "isn't loaded")
 	alice.must("install")
 	alice.healthy("claude", "plugin", "hooks", "delivery")
 	alice.must("uninstall")

@@ -34,9 +34,9 @@ var firstHour = []entry{
 	{who: "alice", types: "bin/claudemesh creat team", code: 2, says: []string{"did you mean `bin/claudemesh create`?"}},
 	{who: "alice", types: "bin/claudemesh create", code: 2, says: []string{"<slug> is missing", "bin/claudemesh create team"}},
 	{who: "alice", types: "bin/claudemesh peers", code: 1, says: []string{"you have joined no mesh", "bin/claudemesh create <slug>"}},
-	{who: "alice", types: "bin/claudemesh create team --display-name alice", says: []string{"You are its owner, as alice", "bin/claudemesh invite"}},
-	{who: "alice", types: "bin/claudemesh create team --display-name alice", code: 1, says: []string{"you have a mesh called team already", "bin/claudemesh forget"}},
-	{who: "alice", types: "bin/claudemesh invite", says: []string{"works on this machine only"}},
+	{who: "alice", types: "bin/claudemesh create team --display-name alice", says: []string{"You are its owner, under the name alice", "bin/claudemesh invite"}},
+	{who: "alice", types: "bin/claudemesh create team --display-name alice", code: 1, says: []string{"you already have a mesh with this slug", "bin/claudemesh forget"}},
+	{who: "alice", types: "bin/claudemesh invite", says: []string{"only works on this machine"}},
 	{who: "alice", types: "bin/claudemesh join '<link>'", code: 1, says: []string{"you have joined the mesh team already", "the invite is not used"}},
 
 	{who: "bob", types: "bin/claudemesh join", code: 2, says: []string{"is missing", "--name bob"}},
@@ -69,8 +69,8 @@ var firstHour = []entry{
 	{who: "bob", types: "bin/claudemesh members --json=yes", code: 2, says: []string{"--json stands alone"}},
 	{who: "bob", types: "bin/claudemesh launch", code: 1, says: []string{"claude is not on the PATH"}},
 	{who: "alice", types: "bin/claudemesh verify bob", says: []string{"Safety number", "--confirm"}},
-	{who: "alice", types: "bin/claudemesh grant bob read write", code: 2, says: []string{`"write" is no capability`}},
-	{who: "alice", types: "bin/claudemesh remove bob", code: 1, says: []string{"nothing is changed"}, asks: "yes", answer: "no\r"},
+	{who: "alice", types: "bin/claudemesh grant bob read write", code: 2, says: []string{`"write" isn't a capability`}},
+	{who: "alice", types: "bin/claudemesh remove bob", code: 1, says: []string{"nothing was changed"}, asks: "yes", answer: "no\r"},
 	{who: "alice", types: "bin/claudemesh audit", says: []string{"alice (you) created the mesh team", "bob joined"}},
 	{who: "alice", types: "bin/claudemesh doctor", says: []string{"round trip"}},
 }

@@ -48,16 +48,16 @@ func TestHintsCanBeCopied(t *testing.T) {
 	}
 	link, _, _ := strings.Cut(shell(invite, env...), "\n")
 	out := shell(bob+" join '"+link+"' --name bob", env...)
-	if out := shell(hint(out, "See who is there: "), env...); !strings.Contains(out, "NAME") {
+	if out := shell(hint(out, "See who is here:  "), env...); !strings.Contains(out, "NAME") {
 		t.Errorf("peers: %s", out)
 	}
-	if follow := hint(out, "Read what comes: "); !strings.HasSuffix(follow, "inbox --follow") {
+	if follow := hint(out, "Read messages:    "); !strings.HasSuffix(follow, "inbox --follow") {
 		t.Errorf("the hint is %s", follow)
 	}
 	// With a second mesh, the hint says which one.
 	second := hint(shell(alice+" create second", env...), "Invite somebody: ")
 	link, _, _ = strings.Cut(shell(second, env...), "\n")
-	if out := shell(bob+" join '"+link+"' --name bob", env...); !strings.Contains(hint(out, "See who is there: "), "--mesh second") {
+	if out := shell(bob+" join '"+link+"' --name bob", env...); !strings.Contains(hint(out, "See who is here:  "), "--mesh second") {
 		t.Errorf("the hint names no mesh: %s", out)
 	}
 	refusal := shell(alice+" create team 2>&1 || true", env...)

@@ -30,7 +30,7 @@ func memberLeaves(t *testing.T, s *server) {
 	await.Until(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
 
 	bob.fails(2, "-y", "leave", "team") // nobody is there to be asked
-	alice.fails(1, "you own the mesh", "leave", "team", "--yes")
+	alice.fails(1, "you own this mesh", "leave", "team", "--yes")
 	bob.fails(1, "yourself", "remove", "bob", "-y")
 	alice.must("peers")
 	bob.must("peers")
@@ -54,7 +54,7 @@ func memberLeaves(t *testing.T, s *server) {
 	// Nor does it come back with the key that was kept; and it can leave again.
 	bob.must("keys", "restore", key[:8])
 	bob.fails(1, "removed", "peers")
-	if out := bob.must("leave", "team", "--yes"); !strings.Contains(out, "no member") {
+	if out := bob.must("leave", "team", "--yes"); !strings.Contains(out, "no longer a member") {
 		t.Errorf("leave prints %q", out)
 	}
 }

@@ -97,14 +97,14 @@ func readInbox(t *testing.T, s *server) {
 	if line := carols.line(); !strings.HasSuffix(line, " bob to @ops [answers "+ids[1]+"]: mine") {
 		t.Errorf("the answer to all: %q", line)
 	}
-	bob.fails(2, "for you alone", "reply", ids[0], "--all", "x")
+	bob.fails(2, "wasn't sent to a group", "reply", ids[0], "--all", "x")
 	bob.fails(1, "no such message", "reply", "ffffffff", "x")
 	bob.fails(1, "no such message", "inbox", "show", "ffffffff")
 	bob.fails(2, "too short for the id", "inbox", "show", "fff")
 	bob.fails(2, "too short for the id", "reply", "fff", "x")
 	bob.fails(2, "too short for the id", "inbox", "--before", "fff")
-	bob.fails(2, "no moment", "inbox", "--since", "soon")
-	bob.fails(2, "name of a group", "inbox", "--group", "a b")
+	bob.fails(2, "isn't a time", "inbox", "--since", "soon")
+	bob.fails(2, "group name", "inbox", "--group", "a b")
 }
 
 func readAudit(t *testing.T, s *server) {
@@ -120,7 +120,7 @@ func readAudit(t *testing.T, s *server) {
 		return strings.Contains(out, "alice (you) banned bob")
 	})
 	for _, want := range []string{
-		`alice \(you\) created the mesh team`, `alice \(you\) made the invite [0-9a-f]{8}: once, as member, good until `,
+		`alice \(you\) created the mesh team`, `alice \(you\) made the invite [0-9a-f]{8}: once, as member, valid until `,
 		`bob joined as member with the invite [0-9a-f]{8}`, `alice \(you\) sent the message [0-9a-f]{8} to one peer, \d+ bytes`, `bob connected`,
 	} {
 		if !regexp.MustCompile(`(?m)^\d+ +\d\d:\d\d:\d\d +` + want).MatchString(out) {
@@ -149,7 +149,7 @@ func readAudit(t *testing.T, s *server) {
 	if got := kinds("--before", "1"); got != "" {
 		t.Errorf("before the first entry: %s", got)
 	}
-	alice.fails(2, "no kind of entry", "audit", "--kind", "gossip")
+	alice.fails(2, "isn't a kind of entry", "audit", "--kind", "gossip")
 	alice.fails(1, "nobody in this mesh", "audit", "--member", "mallory")
 }
 

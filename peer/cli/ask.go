@@ -18,16 +18,16 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// agree asks a person whether to go on with what can't be taken back; yes is the flag -y,
-// which answers for them. It returns an error unless the answer is yes.
+// agree asks the user to confirm a step that can't be undone, and returns an error unless
+// the answer is yes. yes is the flag -y: it answers for the user.
 func (a *app) agree(ctx context.Context, question string, yes bool) error {
 	if yes {
 		return nil
 	}
 	if !isTerminal(a.in) || !isTerminal(a.err) {
-		return usagef("nothing is changed: there is no terminal to ask in; to go on without a question add -y")
+		return usagef("this needs your confirmation, and there is no terminal to ask on; nothing was changed; add -y to confirm")
 	}
-	answer, err := (&form{ctx, a.in, a.err}).text(question+" Type yes to go on", "no")
+	answer, err := (&form{ctx, a.in, a.err}).text(question+" Type yes to continue", "no")
 	if err != nil {
 		return err
 	}
@@ -35,16 +35,16 @@ func (a *app) agree(ctx context.Context, question string, yes bool) error {
 	case "yes", "y":
 		return nil
 	}
-	return errors.New("nothing is changed")
+	return errors.New("canceled; nothing was changed")
 }
 
 // yesFlag adds -y, the answer to agree.
 func yesFlag(cmd *cobra.Command, yes *bool) {
-	cmd.Flags().BoolVarP(yes, "yes", "y", false, "do not ask; the answer is yes")
+	cmd.Flags().BoolVarP(yes, "yes", "y", false, "don't ask for confirmation")
 }
 
-// interruptible returns what read returns, or the error of ctx if that ends first. A read
-// from a terminal can't be interrupted; it is left to the end of the process.
+// interruptible runs read, and returns early if ctx ends. Nothing can interrupt a read from
+// a terminal, so its goroutine then lives until the process exits.
 func interruptible[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -64,7 +64,7 @@ func interruptible[T any](ctx context.Context, read func() (T, error)) (T, error
 	}
 }
 
-// readAll reads standard input to its end, or to a limit in bytes, or until ctx ends.
+// readAll reads standard input until EOF, until limit bytes, or until ctx ends.
 func (a *app) readAll(ctx context.Context, limit int64) ([]byte, error) {
 	text, err := interruptible(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(a.in, limit)) })
 	if err != nil {

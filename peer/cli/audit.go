@@ -19,7 +19,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// auditPage is how many entries one request asks for; it is the broker's limit.
+// auditPage is the number of entries per request, which is the broker's limit.
 const auditPage = 500
 
 // auditFlags are the flags of audit.
@@ -35,16 +35,16 @@ type auditFlags struct {
 func (a *app) auditCommand() *cobra.Command {
 	var f auditFlags
 	cmd := &cobra.Command{
-		Use: "audit", Short: "Show the log of what was routed and of who came and went", Args: cobra.NoArgs,
+		Use: "audit", Short: "Show the log of routed messages and of changes in the mesh", Args: cobra.NoArgs,
 		Example: `  claudemesh audit --limit 20
   claudemesh audit --member bob --since 2d
   claudemesh audit --kind member_joined,member_removed
   claudemesh audit --verify`,
-		Long: `Show the newest entries of the mesh's audit log, for the owner and admins. Each entry
-holds the hash of the one before, and the newest entry that was seen is remembered in the
-config directory: a log that was changed since is found. --verify checks the whole log.
---before with the number of an entry shows those before it.
-The kinds are ` + strings.Join(auditKinds(), ", ") + `.
+		Long: `Show the newest entries of the mesh's audit log. Only the owner and admins can. Each entry
+contains the hash of the one before, and the command remembers the newest entry that it has
+seen, so it detects if the log was changed later. --verify checks the whole log. --before
+with the number of an entry shows the entries before that one.
+The kinds of entries are ` + strings.Join(auditKinds(), ", ") + `.
 --json: an array of {seq, at (Unix ms), kind, actor, detail, prev, hash}.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.limit < 1 {
@@ -55,7 +55,7 @@ The kinds are ` + strings.Join(auditKinds(), ", ") + `.
 			}
 			for _, kind := range f.kinds {
 				if !slices.Contains(auditKinds(), kind) {
-					return usagef("%q is no kind of entry; there are %s", kind, strings.Join(auditKinds(), ", "))
+					return usagef("%q isn't a kind of entry; choose from %s", kind, strings.Join(auditKinds(), ", "))
 				}
 			}
 			return a.audit(cmd.Context(), &f)
@@ -63,10 +63,10 @@ The kinds are ` + strings.Join(auditKinds(), ", ") + `.
 	}
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&f.verify, "verify", false, "check the whole log instead of showing it")
-	cmd.Flags().IntVar(&f.limit, "limit", 50, "the newest so many entries")
-	cmd.Flags().Int64Var(&f.before, "before", 0, "only entries before the one of this number")
+	cmd.Flags().IntVar(&f.limit, "limit", 50, "show at most this many entries, the newest")
+	cmd.Flags().Int64Var(&f.before, "before", 0, "only entries before the one with this number")
 	cmd.Flags().Var(&f.since, "since", sinceHelp)
-	cmd.Flags().StringVar(&f.member, "member", "", "only what this member did, or what was done to it")
+	cmd.Flags().StringVar(&f.member, "member", "", "only entries about this member, or caused by it")
 	cmd.Flags().StringSliceVar(&f.kinds, "kind", nil, "only entries of these kinds, separated by commas")
 	return cmd
 }
@@ -90,7 +90,7 @@ func (a *app) audit(ctx context.Context, f *auditFlags) error {
 	defer client.Close()
 	meshID, err := wire.ParseID(m.MeshID)
 	if err != nil {
-		return fmt.Errorf("the broker of this mesh keeps no audit log")
+		return fmt.Errorf("audit: the broker of this mesh doesn't keep an audit log")
 	}
 	w := &witness{dir: a.dir, meshID: meshID}
 	if err := w.load(); err != nil {
@@ -126,7 +126,7 @@ func (a *app) audit(ctx context.Context, f *auditFlags) error {
 	return a.table(out, "NO", "TIME")
 }
 
-// keep returns which entries are asked for.
+// keep returns a function that reports whether an entry matches the flags.
 func (f *auditFlags) keep(members []wire.MemberRow, own wire.Key) (func(*wire.AuditRow) bool, error) {
 	var member wire.ID
 	if f.member != "" {
@@ -145,10 +145,10 @@ func (f *auditFlags) keep(members []wire.MemberRow, own wire.Key) (func(*wire.Au
 	}, nil
 }
 
-// newestEntries reads the log backwards until it has as many entries as are asked for,
-// and returns them in their order. All that it reads is checked.
+// newestEntries reads the log backwards until it has enough entries, and returns them in
+// their order. It verifies every entry that it reads.
 func newestEntries(ctx context.Context, client *peer.Client, w *witness, f *auditFlags, keep func(*wire.AuditRow) bool) ([]wire.AuditRow, error) {
-	var found []wire.AuditRow // the newest first
+	var found []wire.AuditRow // newest first
 	query := wire.AuditQuery{Last: auditPage}
 	if len(f.kinds) == 0 && f.member == "" {
 		query.Last = int64(min(f.limit, auditPage))
@@ -157,7 +157,7 @@ func newestEntries(ctx context.Context, client *peer.Client, w *witness, f *audi
 	if f.before > 0 {
 		query = pageBefore(f.before, size)
 	}
-	var next *audit.Entry // the one after the page
+	var next *audit.Entry // the entry after the page
 	for query.Last > 0 || query.Limit > 0 {
 		rows, err := client.Audit(ctx, query)
 		if err != nil {
@@ -192,7 +192,7 @@ func newestEntries(ctx context.Context, client *peer.Client, w *witness, f *audi
 	return found, nil
 }
 
-// pageBefore asks for the entries before one; for none before the first.
+// pageBefore returns a query for the entries before seq. Before the first entry it asks for 0.
 func pageBefore(seq, size int64) wire.AuditQuery {
 	after := max(0, seq-1-size)
 	return wire.AuditQuery{After: after, Limit: max(0, seq-1-after)}
@@ -213,17 +213,17 @@ func (a *app) auditVerify(ctx context.Context, client *peer.Client, w *witness) 
 		}
 	}
 	if head.Seq < w.known.Seq {
-		return fmt.Errorf("the audit log was cut: entry %d was there before, now it ends at %d", w.known.Seq, head.Seq)
+		return fmt.Errorf("the audit log was truncated: this machine has seen entry %d, and the log now ends at %d", w.known.Seq, head.Seq)
 	}
 	if err := w.save(ctx); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(a.out, "The audit log is intact: %d entries, the newest has the hash %s.\n", head.Seq, head.Hash)
+	_, err := fmt.Fprintf(a.out, "The audit log is intact: %d entries; the newest has the hash %s.\n", head.Seq, head.Hash)
 	return err
 }
 
-// witness remembers the newest entry that was seen of a mesh's log, so that a
-// history that was written anew is found even if it is consistent.
+// witness remembers the newest entry of a mesh's log that this machine has seen. So it
+// detects a rewritten history even if that is consistent.
 type witness struct {
 	dir    peer.Dir
 	meshID wire.ID
@@ -231,10 +231,10 @@ type witness struct {
 	newest audit.Head
 }
 
-// seenHead is a head in the file, by mesh id.
+// seenHead is an entry of the file, which maps mesh ids to heads.
 type seenHead struct {
 	Seq  int64    `json:"seq"`
-	Hash wire.Key `json:"hash"` // 64 hex, as keys are
+	Hash wire.Key `json:"hash"` // 64 hex digits, like a key
 }
 
 const witnessName = "audit-heads.json"
@@ -249,7 +249,7 @@ func (w *witness) read() (map[string]seenHead, error) {
 		err = json.Unmarshal(b, &heads)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read what was seen of audit logs: %w", err)
+		return nil, fmt.Errorf("read the remembered heads of audit logs: %w", err)
 	}
 	return heads, nil
 }
@@ -262,7 +262,7 @@ func (w *witness) load() error {
 	return err
 }
 
-// check verifies rows that follow head, and that what was seen before is still so.
+// check verifies rows that follow head, and that they contain the remembered entry.
 func (w *witness) check(head audit.Head, rows []wire.AuditRow) (audit.Head, error) {
 	entries := make([]audit.Entry, len(rows))
 	for i := range rows {
@@ -271,7 +271,7 @@ func (w *witness) check(head audit.Head, rows []wire.AuditRow) (audit.Head, erro
 			return head, err
 		}
 		if e.Seq == w.known.Seq && e.Hash != w.known.Hash {
-			return head, fmt.Errorf("the audit log was rewritten: entry %d is not the one that was seen before", e.Seq)
+			return head, fmt.Errorf("the audit log was rewritten: entry %d is not the one that this machine has seen before", e.Seq)
 		}
 		entries[i] = e
 	}

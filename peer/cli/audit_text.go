@@ -11,10 +11,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// memberNames are what members are called, by their ids.
+// memberNames looks up the names of members by their ids.
 type memberNames struct {
 	members map[wire.ID]*wire.MemberRow
-	bearers map[string]int // how many members have the name
+	bearers map[string]int // number of members with the name
 	own     wire.Key
 }
 
@@ -27,7 +27,7 @@ func newMemberNames(members []wire.MemberRow, own wire.Key) memberNames {
 	return n
 }
 
-// of returns a name that means one member, and that says so when it is the user's own.
+// of returns an unambiguous name of a member. It marks the user's own.
 func (n *memberNames) of(id wire.ID) string {
 	m := n.members[id]
 	if m == nil {
@@ -43,7 +43,7 @@ func (n *memberNames) of(id wire.ID) string {
 	return name
 }
 
-// actor returns who an entry says did it.
+// actor returns the name of an entry's actor.
 func (n *memberNames) actor(text string) string {
 	if text == audit.Broker {
 		return "the broker"
@@ -55,7 +55,7 @@ func (n *memberNames) actor(text string) string {
 	return n.of(id)
 }
 
-// auditFacts are what the details of all kinds of entries hold.
+// auditFacts is the union of the details of all kinds of entries.
 type auditFacts struct {
 	Slug       string        `json:"slug"`
 	Member     wire.ID       `json:"member"`
@@ -73,7 +73,7 @@ type auditFacts struct {
 	Priority   wire.Priority `json:"priority"`
 }
 
-// auditText says an entry in a sentence without its end.
+// auditText describes an entry in a sentence, without a period.
 func auditText(row *wire.AuditRow, names *memberNames, now time.Time) string {
 	var d auditFacts
 	if err := json.Unmarshal(row.Detail, &d); err != nil {
@@ -101,7 +101,7 @@ func auditText(row *wire.AuditRow, names *memberNames, now time.Time) string {
 	case audit.RoleChanged:
 		return fmt.Sprintf("%s made %s %s (before: %s)", who, whom, d.To, d.From)
 	case audit.InviteCreated:
-		return fmt.Sprintf("%s made %s: %s, as %s, good until %s", who, invite, times(d.Uses), d.Role, timeText(time.UnixMilli(d.ExpiresAt), now))
+		return fmt.Sprintf("%s made %s: %s, as %s, valid until %s", who, invite, times(d.Uses), d.Role, timeText(time.UnixMilli(d.ExpiresAt), now))
 	case audit.InviteRevoked:
 		return who + " revoked " + invite
 	case audit.PeerJoined:
@@ -140,7 +140,7 @@ func routedTo(d *auditFacts) string {
 	return "to several, " + reached
 }
 
-// times says how often something may be used.
+// times writes a number of uses.
 func times(n int64) string {
 	if n == 1 {
 		return "once"
@@ -148,7 +148,7 @@ func times(n int64) string {
 	return strconv.FormatInt(n, 10) + " times"
 }
 
-// concerns reports whether a member did what an entry says, or had it done to it.
+// concerns reports whether an entry is about a member or was caused by it.
 func concerns(row *wire.AuditRow, member wire.ID) bool {
 	var d auditFacts
 	return row.Actor == member.String() || json.Unmarshal(row.Detail, &d) == nil && d.Member == member

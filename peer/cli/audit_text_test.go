@@ -32,7 +32,7 @@ func TestAuditText(t *testing.T) {
 		{alice, audit.MemberBannedDetail{Member: gone}, "alice (you) banned the member 000000cd"},
 		{alice, audit.MemberUnbannedDetail{Member: gone}, "alice (you) let the member 000000cd in again"},
 		{alice, audit.RoleChangedDetail{Member: bob, From: "member", To: "admin"}, "alice (you) made bob (02000000) admin (before: member)"},
-		{alice, audit.InviteCreatedDetail{Invite: id(0xab), Role: "member", Uses: 1, ExpiresAt: now.Add(time.Hour).UnixMilli()}, "alice (you) made the invite 000000ab: once, as member, good until 13:00:00"},
+		{alice, audit.InviteCreatedDetail{Invite: id(0xab), Role: "member", Uses: 1, ExpiresAt: now.Add(time.Hour).UnixMilli()}, "alice (you) made the invite 000000ab: once, as member, valid until 13:00:00"},
 		{alice, audit.InviteRevokedDetail{Invite: id(0xab)}, "alice (you) revoked the invite 000000ab"},
 		{bob, audit.PeerJoinedDetail{Member: bob}, "bob (02000000) connected"},
 		{bob, audit.PeerReturnedDetail{Member: bob}, "bob (02000000) came back"},

@@ -27,12 +27,12 @@ func (a *app) backupCommand() *cobra.Command {
 		Short: "Back up your identity in a file, sealed under a passphrase",
 		Example: `  claudemesh backup claudemesh.backup
   claudemesh backup - --passphrase-file secret.txt | ssh box 'cat > claudemesh.backup'`,
-		Long: `Write your whole identity into a file, sealed under a passphrase of 8 characters or more: your
-meshes with their keys, the keys that were replaced, the keys of your sessions, and the members that you
-know, with the names and keys that you have compared or trusted. Messages are not in it: the broker
-delivers those that wait wherever you restore it, and those that you have are in inbox.db in the config directory.
-Whoever has the file and the passphrase can act as you. The passphrase is asked for twice, and never shown;
-nobody can open the file without it. A file that is there is not overwritten.`,
+		Long: `Write your whole identity into a file, sealed under a passphrase of 8 or more characters: your meshes
+with their keys, replaced keys, the keys of your sessions, and the members that you know, with the names
+and keys that you have compared or trusted. The backup contains no messages: messages that still wait are
+delivered wherever you restore it, and messages that you have are in inbox.db in the config directory.
+Anybody who has the file and the passphrase can act as you. The command asks for the passphrase twice and
+never shows it. Nobody can open the file without it. An existing file is not overwritten.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.backUp(cmd.Context(), args[0], passphraseFile) },
 	}
@@ -45,9 +45,9 @@ func (a *app) backUp(ctx context.Context, file, passphraseFile string) error {
 		return err
 	}
 	if _, err := os.Lstat(file); err == nil && file != "-" {
-		return fmt.Errorf("%s is there already; nothing is written. Name another file, or remove this one first", file)
+		return fmt.Errorf("backup: %s already exists; nothing was written. Choose another file, or remove this one first", file)
 	}
-	host, _ := os.Hostname() // it is there for people
+	host, _ := os.Hostname() // only shown to the user
 	contents, problems, err := backup.Collect(ctx, a.dir, host, time.Now())
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func (a *app) backUp(ctx context.Context, file, passphraseFile string) error {
 		fmt.Fprintln(a.err, "warning: not in the backup:", printable(p))
 	}
 	if len(contents.Config.Meshes)+len(contents.Kept)+len(contents.Sessions) == 0 {
-		return fmt.Errorf("there is nothing to back up: no mesh is joined, and no key is in %s", a.dir)
+		return fmt.Errorf("there is nothing to back up: %s contains no mesh and no key", a.dir)
 	}
 	passphrase, err := a.passphrase(ctx, passphraseFile, true)
 	if err != nil {
@@ -74,13 +74,13 @@ func (a *app) backUp(ctx context.Context, file, passphraseFile string) error {
 	if err != nil {
 		return fmt.Errorf("write the backup: %w", err)
 	}
-	_, err = fmt.Fprintf(a.err, "The backup holds %s, %s and %s. Keep it apart from its passphrase.\n",
+	_, err = fmt.Fprintf(a.err, "The backup contains %s, %s and %s. Keep it in a different place than its passphrase.\n",
 		count(len(contents.Config.Meshes)+len(contents.Kept), "member key"), count(len(contents.Sessions), "session key"),
 		count(len(contents.Contacts.Members), "known member"))
 	return err
 }
 
-// writeNew writes a file that is not there yet, and leaves none after an error.
+// writeNew writes a new file, and removes it after an error. It fails if the file exists.
 func writeNew(path string, text []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -111,24 +111,24 @@ func (a *app) restoreCommand() *cobra.Command {
 		Short: "Restore a backup on this machine",
 		Example: `  claudemesh restore claudemesh.backup
   claudemesh restore claudemesh.backup --passphrase-file secret.txt --replace`,
-		Long: `Put what 'claudemesh backup' has written into the config directory of this machine. What is there
-stays. If you are another member here in a mesh of the backup, nothing is restored; with --replace you become
-the member of the backup, and the key of the other is kept, as 'claudemesh keys' shows. A session that has
-another key here keeps it.
-A session can live on one machine at a time: where it comes to life again, it is ended elsewhere.`,
+		Long: `Restore a file that 'claudemesh backup' has written into the config directory of this machine. Keys and
+meshes that are already here stay. If you are a different member here, in a mesh of the backup, nothing is
+restored; with --replace you become the member of the backup, and your current key is kept, as 'claudemesh
+keys' shows. A session that has a different key here keeps that key.
+A session can be live on one machine at a time: if you resume it here, it ends on the other machine.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.restoreBackup(cmd.Context(), args[0], passphraseFile, replace)
 		},
 	}
 	passphraseFlag(cmd, &passphraseFile)
-	cmd.Flags().BoolVar(&replace, "replace", false, "be the member of the backup in meshes where you are another one now")
+	cmd.Flags().BoolVar(&replace, "replace", false, "become the member of the backup in meshes where you are now a different member")
 	return cmd
 }
 
 func (a *app) restoreBackup(ctx context.Context, file, passphraseFile string, replace bool) error {
 	if file == "-" && passphraseFile == "" {
-		return usagef("the backup comes on standard input, so the passphrase can't be asked for: give --passphrase-file")
+		return usagef("restore reads the backup from standard input, so it can't ask for the passphrase; use --passphrase-file")
 	}
 	if err := a.repair(); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (a *app) restoreBackup(ctx context.Context, file, passphraseFile string, re
 	if err != nil {
 		return err
 	}
-	if err := backup.Check(text); err != nil { // before the passphrase is asked for
+	if err := backup.Check(text); err != nil { // before asking for the passphrase
 		return err
 	}
 	passphrase, err := a.passphrase(ctx, passphraseFile, false)
@@ -151,13 +151,13 @@ func (a *app) restoreBackup(ctx context.Context, file, passphraseFile string, re
 	r, err := backup.Restore(context.WithoutCancel(ctx), a.dir, contents, replace)
 	var conflict *backup.ConflictError
 	if errors.As(err, &conflict) {
-		return fmt.Errorf("%w. Nothing is restored; with --replace you become the member of the backup there, and your key of today is kept", conflict)
+		return fmt.Errorf("%w. Nothing was restored; with --replace you become the member of the backup, and your current key is kept", conflict)
 	}
 	if err != nil {
 		return err
 	}
 	for _, session := range r.Left {
-		fmt.Fprintf(a.err, "warning: the session %s has another key here, which stays\n", session)
+		fmt.Fprintf(a.err, "warning: the session %s has a different key here and keeps it\n", session)
 	}
 	if _, err := fmt.Fprintf(a.out, "Restored from the backup of %s on %s: %s, %s and %s that were not here.\n", contents.CreatedAt.Local().Format("2006-01-02 15:04"),
 		oneLine(contents.Host), count(r.Meshes, "membership"), count(r.Sessions, "session key"), count(r.Contacts, "known member")); err != nil {
@@ -184,8 +184,8 @@ func (a *app) readBackup(file string) ([]byte, error) {
 	return text, nil
 }
 
-// passphrase reads the passphrase from the first line of a file, or from the terminal: a
-// new one twice.
+// passphrase reads the passphrase from the first line of a file, or asks for it on the
+// terminal. It asks twice for a fresh one.
 func (a *app) passphrase(ctx context.Context, file string, fresh bool) (string, error) {
 	if file != "" {
 		b, err := os.ReadFile(file)
@@ -197,7 +197,7 @@ func (a *app) passphrase(ctx context.Context, file string, fresh bool) (string, 
 	}
 	in, ok := a.in.(*os.File)
 	if !ok || !isTerminal(in) {
-		return "", usagef("there is no terminal to ask for the passphrase in; give --passphrase-file")
+		return "", usagef("there is no terminal to ask for the passphrase; use --passphrase-file")
 	}
 	first, err := a.askPassphrase(ctx, in, "Passphrase: ")
 	if err != nil || !fresh {
@@ -206,22 +206,21 @@ func (a *app) passphrase(ctx context.Context, file string, fresh bool) (string, 
 	if _, err := longEnough(first); err != nil {
 		return "", err
 	}
-	again, err := a.askPassphrase(ctx, in, "The same again: ")
+	again, err := a.askPassphrase(ctx, in, "Repeat the passphrase: ")
 	if err == nil && again != first {
-		err = errors.New("the two passphrases are not the same; nothing is written. Run it again")
+		err = errors.New("the two passphrases differ; nothing was written. Run the command again")
 	}
 	return first, err
 }
 
 func longEnough(passphrase string) (string, error) {
 	if len(passphrase) < backup.MinPassphrase {
-		return "", usagef("a passphrase has %d characters or more", backup.MinPassphrase)
+		return "", usagef("the passphrase is too short: it needs at least %d characters", backup.MinPassphrase)
 	}
 	return passphrase, nil
 }
 
-// askPassphrase reads a line that does not show. After an interrupt the terminal shows
-// again what is typed.
+// askPassphrase reads a line without echo. After an interrupt it turns the echo on again.
 func (a *app) askPassphrase(ctx context.Context, in *os.File, question string) (string, error) {
 	was, err := term.GetState(int(in.Fd()))
 	if err != nil {

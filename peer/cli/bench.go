@@ -15,33 +15,31 @@ import (
 	"github.com/claudemesh/claudemesh/peer/bench"
 )
 
-// exitsLoss is when a bench has failed.
-const exitsLoss = "1  a message was lost, duplicated, out of order, changed or delivered to another, or its\n     sending was never answered; or the bench could not run"
+// exitsLoss explains exit code 1 of a benchmark.
+const exitsLoss = "1  a message was lost, duplicated, reordered, changed, delivered to a wrong recipient, or never\n     acknowledged; or the benchmark could not run"
 
 func (a *app) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Measure a broker, and check that it loses nothing",
 		Long: `Put load on the broker of a mesh that you are a member of, measure how fast messages
-arrive, and check of each one that it does, once and in order.
+arrive, and check that each message arrives exactly once and in order.
 
-The load is sessions of yours, named bench-…, that send to each other only; they come and
-go before the eyes of the mesh's other peers. Use a mesh, better a broker, that nobody works
-with. The broker's limits for one member hold for all of them together: for figures that
-mean something start it with SEND_RATE_PER_MIN, SEND_BURST, WORK_PER_MIN, WORK_BURST and
-NEW_SESSIONS_PER_HOUR at 1000000000 (the options of its Caddyfile have the same names, in
-small letters). What it refuses is counted.
+The load comes from sessions of yours, named bench-…, that only send to each other. Other
+peers of the mesh see them come and go, so use a mesh, or better a broker, that nobody else
+uses. All sessions together count as one member for the broker's limits. For meaningful
+figures, start the broker with SEND_RATE_PER_MIN, SEND_BURST, WORK_PER_MIN, WORK_BURST and
+NEW_SESSIONS_PER_HOUR set to 1000000000 (the Caddyfile options have the same names in lower
+case). The benchmark counts refused messages, but does not treat them as failures.
 
-Bodies are random bytes, of the length of sealed ones; with --crypto they are sealed and
-opened. The broker's memory is read from Caddy's metrics (--metrics: a URL, or the address
-of the admin API as Caddy writes it; by default, when the broker is on this machine, from
-$CADDY_ADMIN, caddy-admin.sock in the current directory, or localhost:2019), or from a
-process of this machine (--pid).
-
-A refused message is no failure.
+Message bodies are random bytes of the size of sealed ones; with --crypto, the sessions
+really seal and open them. --metrics says where to read the broker's memory from Caddy's
+metrics: a URL, or the address of the admin API as Caddy writes it. For a broker on this
+machine, the default is $CADDY_ADMIN, or caddy-admin.sock in the current directory, or
+localhost:2019. --pid reads it from a process on this machine instead.
 
 --json: {schema, name, startedAt, settings, results [{name, value, unit, better}],
 times [{name, count, p50_ms, p95_ms, p99_ms, max_ms}], intervals, notes, machine,
-interrupted}; a value that is unknown is null. Keep it for 'claudemesh bench compare'.`,
+interrupted}; unknown values are null. 'claudemesh bench compare' reads this.`,
 		Example: `  claudemesh bench throughput --pairs 50 --window 32
   claudemesh bench rate --rate 200 --json > before.json
   claudemesh bench compare before.json after.json`,
@@ -55,7 +53,7 @@ interrupted}; a value that is unknown is null. Keep it for 'claudemesh bench com
 	return cmd
 }
 
-// benchRun is one run of a bench as the command line asks for it.
+// benchRun is a benchmark run as the command line describes it.
 type benchRun struct {
 	kind     bench.Kind
 	settings bench.Settings
@@ -67,7 +65,7 @@ type benchRun struct {
 	progress bool
 }
 
-// benchOf makes the command of one kind of bench. flags adds what is particular to it.
+// benchOf makes the command of one kind of benchmark. flags adds its own flags.
 func (a *app) benchOf(kind bench.Kind, short, long string, flags func(*benchRun, *cobra.Command)) *cobra.Command {
 	b := &benchRun{kind: kind, settings: bench.Defaults(kind)}
 	cmd := &cobra.Command{
@@ -83,7 +81,7 @@ func (a *app) benchOf(kind bench.Kind, short, long string, flags func(*benchRun,
 				b.settings.Pairs = min(b.settings.Pairs, b.settings.Sessions/2)
 			}
 			if given("pid") && b.metrics != "" {
-				return usagef("--metrics and --pid exclude each other")
+				return usagef("use either --metrics or --pid, not both")
 			}
 			return a.bench(cmd.Context(), b)
 		},
@@ -91,14 +89,14 @@ func (a *app) benchOf(kind bench.Kind, short, long string, flags func(*benchRun,
 	f := cmd.Flags()
 	flags(b, cmd)
 	if kind != bench.Idle {
-		f.IntVar(&b.settings.Size, "size", b.settings.Size, "bytes of a message's body, before it is sealed")
-		f.BoolVar(&b.settings.Crypto, "crypto", false, "seal and open the bodies; the times include it")
-		timeVar(cmd, &b.settings.Timeout, "timeout", "how long to wait for what is still under way")
+		f.IntVar(&b.settings.Size, "size", b.settings.Size, "size of a message body in bytes, before it is sealed")
+		f.BoolVar(&b.settings.Crypto, "crypto", false, "seal and open the bodies; the times include this")
+		timeVar(cmd, &b.settings.Timeout, "timeout", "how long to wait at the end for messages that are in flight")
 	}
-	f.StringVar(&b.metrics, "metrics", "", "URL of the broker's metrics, or unix/<path> of Caddy's admin socket, for its memory")
-	f.IntVar(&b.pid, "pid", 0, "process id of a broker on this machine, for its memory")
+	f.StringVar(&b.metrics, "metrics", "", "where to read the broker's memory: URL of its metrics, or unix/<path> of Caddy's admin socket")
+	f.IntVar(&b.pid, "pid", 0, "read the memory of this process on this machine, the broker")
 	f.BoolVar(&b.json, "json", false, "print JSON")
-	f.BoolVar(&b.progress, "progress", false, "tell every second how it goes, even if standard error is no terminal")
+	f.BoolVar(&b.progress, "progress", false, "print progress every second, even if standard error isn't a terminal")
 	return cmd
 }
 
@@ -117,7 +115,7 @@ func (t benchTime) Set(s string) error {
 	return err
 }
 
-// String writes the default.
+// String returns the default.
 func (t benchTime) String() string {
 	if t.to == nil {
 		return ""
@@ -126,39 +124,39 @@ func (t benchTime) String() string {
 	return d.String()
 }
 
-// Type names the kind of value in the help.
+// Type names the kind of value in help texts.
 func (t benchTime) Type() string { return "duration" }
 
 func (a *app) throughputCommand() *cobra.Command {
-	return a.benchOf(bench.Throughput, "As many messages as go through",
-		`Keep --window messages under way from each sender to its recipient, for --duration or
-until --messages have gone out, and count what arrives. A message is under way until it
-has been acknowledged to its sender and delivered to its recipient. After a refusal, which
-a sound broker has no reason for, all senders pause for a moment; with --on-refusal resend
-another message goes out at once.`,
+	return a.benchOf(bench.Throughput, "Send as many messages as the broker accepts",
+		`Keep --window messages in flight from each sender to its recipient, for --duration or until
+--messages are sent, and count the messages that arrive. A message is in flight until the
+broker has acknowledged it to the sender and delivered it to the recipient. A healthy broker
+refuses none of them; after a refusal, all senders pause for a moment. With --on-refusal
+resend, the sender sends another message at once instead.`,
 		func(b *benchRun, cmd *cobra.Command) {
 			s, f := &b.settings, cmd.Flags()
-			f.IntVar(&s.Pairs, "pairs", s.Pairs, "senders, each with a recipient of its own")
-			f.IntVar(&s.Window, "window", s.Window, "messages of a pair under way at once")
-			f.IntVar(&s.Messages, "messages", s.Messages, "messages in all; the time does not count then, unless --duration is given too")
-			f.Var(benchRefusal{&s.Resend}, "on-refusal", "what senders do when a message is refused: pause, or resend at once")
+			f.IntVar(&s.Pairs, "pairs", s.Pairs, "number of senders, each with its own recipient")
+			f.IntVar(&s.Window, "window", s.Window, "messages in flight per pair")
+			f.IntVar(&s.Messages, "messages", s.Messages, "total number of messages; replaces --duration unless that is given, too")
+			f.Var(benchRefusal{&s.Resend}, "on-refusal", "what senders do when the broker refuses a message: pause, or resend at once")
 			timeVar(cmd, &s.Duration, "duration", "how long to send")
 		})
 }
 
-// benchRefusal is a flag that tells whether refused messages go out again at once.
+// benchRefusal is the flag --on-refusal.
 type benchRefusal struct{ resend *bool }
 
 // Set reads the flag.
 func (r benchRefusal) Set(s string) error {
 	if s != "pause" && s != "resend" {
-		return errors.New("pause or resend")
+		return fmt.Errorf("must be pause or resend, not %q", s)
 	}
 	*r.resend = s == "resend"
 	return nil
 }
 
-// String writes the default.
+// String returns the default.
 func (r benchRefusal) String() string {
 	if r.resend != nil && *r.resend {
 		return "resend"
@@ -166,14 +164,14 @@ func (r benchRefusal) String() string {
 	return "pause"
 }
 
-// Type names the kind of value in the help.
+// Type names the kind of value in help texts.
 func (r benchRefusal) Type() string { return "string" }
 
 func (a *app) rateCommand() *cobra.Command {
-	return a.benchOf(bench.Rate, "Latency at a fixed rate",
-		`Send --rate messages a second over --pairs, at equal distances, whatever the broker does.
-Latency counts from when a message should have gone out, so that a pause of the broker's
-shows in every message that it held up. sent late tells how late they did go out.`,
+	return a.benchOf(bench.Rate, "Measure latency at a fixed rate",
+		`Send --rate messages per second over --pairs, evenly spaced, no matter how the broker
+responds. Latency counts from the time at which a message was due, so that a pause of the
+broker shows in every message that it delays. "sent late" shows how late messages were sent.`,
 		func(b *benchRun, cmd *cobra.Command) {
 			s := &b.settings
 			pairsAndRate(s, cmd)
@@ -183,79 +181,79 @@ shows in every message that it held up. sent late tells how late they did go out
 
 func pairsAndRate(s *bench.Settings, cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.IntVar(&s.Pairs, "pairs", s.Pairs, "senders, each with a recipient of its own")
-	f.Float64Var(&s.Rate, "rate", s.Rate, "messages a second, all pairs together")
+	f.IntVar(&s.Pairs, "pairs", s.Pairs, "number of senders, each with its own recipient")
+	f.Float64Var(&s.Rate, "rate", s.Rate, "messages per second, for all pairs together")
 }
 
 func (a *app) burstCommand() *cobra.Command {
-	return a.benchOf(bench.Burst, "Everybody sends everything at once",
-		`Let --peers sessions send --messages each to the others in turn, all at once, and wait
-until all are delivered or --timeout is over. As many as the broker had no room for
-(queue_full, try_again) go out again; what its rate limit refused does not.`,
+	return a.benchOf(bench.Burst, "Send everything at once",
+		`Each of --peers sessions sends --messages to the others in turn, all at once. Wait until all
+messages are delivered, or until --timeout. Messages that the broker has no room for
+(queue_full, try_again) are sent again; messages that its rate limit refuses are not.`,
 		func(b *benchRun, cmd *cobra.Command) {
 			s, f := &b.settings, cmd.Flags()
-			f.IntVar(&s.Peers, "peers", s.Peers, "sessions, each a sender and a recipient")
-			f.IntVar(&s.Messages, "messages", s.Messages, "messages of each")
+			f.IntVar(&s.Peers, "peers", s.Peers, "number of sessions, each a sender and a recipient")
+			f.IntVar(&s.Messages, "messages", s.Messages, "messages per session")
 		})
 }
 
 func (a *app) fanoutCommand() *cobra.Command {
-	return a.benchOf(bench.Fanout, "One message to many",
-		`Send --messages, one after the other, to a group of --recipients sessions, and measure
-when the first, the median and the last recipient have each.
+	return a.benchOf(bench.Fanout, "Send messages to a group",
+		`Send --messages, one after the other, to a group of --recipients sessions, and measure when
+the first, the median and the last recipient get each message.
 
-What is sent to a group does not reach other sessions of its sender's member. So the sender
-is a guest whom this member invites, for which it must be an admin of the mesh, and removes
-at the end; or another member of the mesh, whose config directory --from names.`,
+A message to a group does not reach the sessions of its own sender's member. So the benchmark
+needs a second member to send: it invites a guest, for which you must be an admin of the
+mesh, and removes it at the end. Or use --from with the config directory of another member.`,
 		func(b *benchRun, cmd *cobra.Command) {
 			s, f := &b.settings, cmd.Flags()
-			f.IntVar(&s.Recipients, "recipients", s.Recipients, "sessions in the group")
-			f.IntVar(&s.Messages, "messages", s.Messages, "messages, one after the other")
-			f.StringVar(&b.from, "from", "", "config directory of another member of the mesh, who sends")
+			f.IntVar(&s.Recipients, "recipients", s.Recipients, "number of sessions in the group")
+			f.IntVar(&s.Messages, "messages", s.Messages, "number of messages, sent one after the other")
+			f.StringVar(&b.from, "from", "", "config directory of another member of the mesh, which sends")
 		})
 }
 
 func (a *app) idleCommand() *cobra.Command {
-	return a.benchOf(bench.Idle, "Sessions that do nothing, and what they cost",
-		`Connect --sessions, hold them for --duration, and measure how fast they connected and how
-much the broker's memory has grown for each, from before the first connection to the end of
-the hold: what the process holds, and what of it is in use (Go's heap and stacks). The broker
-should be fresh: one that has served sessions before gives these the memory of those. The
-result says whether it was. --gc has it collect its garbage before both readings.`,
+	return a.benchOf(bench.Idle, "Measure the cost of idle sessions",
+		`Connect --sessions and hold them for --duration. Measure how fast they connect, and how much
+the broker's memory grows per session between the first connection and the end: the memory
+of the process, and the part that is in use (Go's heap and stacks). Use a freshly started
+broker: one that has served sessions before reuses their memory. The result says whether it
+was fresh. With --gc the broker collects its garbage before both readings.`,
 		func(b *benchRun, cmd *cobra.Command) {
 			s, f := &b.settings, cmd.Flags()
-			f.IntVar(&s.Sessions, "sessions", s.Sessions, "sessions")
-			f.IntVar(&s.Parallel, "parallel", s.Parallel, "connects under way at once")
-			timeVar(cmd, &s.Duration, "duration", "how long to hold them")
-			f.BoolVar(&b.gc, "gc", false, "have the broker collect its garbage first, through Caddy's admin API at the host of --metrics")
+			f.IntVar(&s.Sessions, "sessions", s.Sessions, "number of sessions")
+			f.IntVar(&s.Parallel, "parallel", s.Parallel, "number of sessions that connect at the same time")
+			timeVar(cmd, &s.Duration, "duration", "how long to hold the sessions")
+			f.BoolVar(&b.gc, "gc", false, "make the broker collect its garbage first, through Caddy's admin API at the host of --metrics")
 		})
 }
 
 func (a *app) stormCommand() *cobra.Command {
-	return a.benchOf(bench.Storm, "All connections drop and come back at once",
+	return a.benchOf(bench.Storm, "Drop all connections and reconnect at once",
 		`Connect --sessions, let some of them exchange messages, cut all connections at the same
-moment, and measure how long it takes until all are back. What was under way must arrive.`,
+moment, and measure how long it takes until all are back. Messages in flight must arrive.`,
 		func(b *benchRun, cmd *cobra.Command) {
 			s, f := &b.settings, cmd.Flags()
-			f.IntVar(&s.Sessions, "sessions", s.Sessions, "sessions")
+			f.IntVar(&s.Sessions, "sessions", s.Sessions, "number of sessions")
 			pairsAndRate(s, cmd)
 		})
 }
 
 func (a *app) soakCommand() *cobra.Command {
-	return a.benchOf(bench.Soak, "A fixed rate for hours, and what drifts",
-		`Send at a fixed rate as 'bench rate' does, for long, and print a line per --interval. At
-the end the median of the last quarter's intervals is compared with that of the first.
-Ctrl-C ends it early, with the figures so far.`,
+	return a.benchOf(bench.Soak, "Send at a fixed rate for hours, and report drift",
+		`Send at a fixed rate for a long time, like 'bench rate', and print a line per --interval. At
+the end, compare the median of the last quarter of the intervals with that of the first.
+Ctrl-C ends the run early and prints the figures so far.`,
 		func(b *benchRun, cmd *cobra.Command) {
 			s := &b.settings
 			pairsAndRate(s, cmd)
 			timeVar(cmd, &s.Duration, "duration", "how long to send")
-			timeVar(cmd, &s.Interval, "interval", "what one line is about")
+			timeVar(cmd, &s.Interval, "interval", "time between two lines")
 		})
 }
 
-// bench runs a bench and prints what it has found.
+// bench runs a benchmark and prints its result.
 func (a *app) bench(ctx context.Context, b *benchRun) error {
 	var setting *bench.SettingError
 	if err := b.settings.Validate(b.kind); errors.As(err, &setting) {
@@ -293,7 +291,7 @@ func (a *app) bench(ctx context.Context, b *benchRun) error {
 	return a.benchVerdict(result)
 }
 
-// benchVerdict says on standard error what was not as it must be.
+// benchVerdict prints failures to standard error.
 func (a *app) benchVerdict(r *bench.Result) error {
 	failed := r.Failed()
 	for _, name := range failed {
@@ -301,7 +299,7 @@ func (a *app) benchVerdict(r *bench.Result) error {
 		fmt.Fprintf(a.err, "claudemesh: %s: %s messages\n", benchLabel(name), benchValue(&n, ""))
 	}
 	if r.Interrupted {
-		fmt.Fprintln(a.err, "claudemesh: interrupted: these are the figures so far")
+		fmt.Fprintln(a.err, "claudemesh: interrupted; these are the figures so far")
 	}
 	if len(failed) > 0 || r.Interrupted {
 		return errReported
@@ -323,14 +321,14 @@ func (b *benchRun) sender(m *peer.Mesh) (peer.Mesh, error) {
 		return peer.Mesh{}, fmt.Errorf("in %s: %w", b.from, err)
 	}
 	if from.Member.Public() == m.Member.Public() {
-		return peer.Mesh{}, usagef("--from must name another member than the one who receives")
+		return peer.Mesh{}, usagef("--from names the config directory of the same member; the sender must be another member")
 	}
 	sender := *from
 	sender.BrokerURL = m.BrokerURL
 	return sender, nil
 }
 
-// gauge returns where the broker's memory can be read, nil for nowhere.
+// gauge returns a gauge of the broker's memory, or nil if there is none.
 func (b *benchRun) gauge(ctx context.Context, brokerURL string) (bench.Gauge, error) {
 	gauge, asked := bench.Metrics(metricsAt(b.metrics)), true
 	switch {
@@ -348,7 +346,7 @@ func (b *benchRun) gauge(ctx context.Context, brokerURL string) (bench.Gauge, er
 		if asked {
 			return nil, err
 		}
-		return nil, nil // nobody has said that there is something
+		return nil, nil // only the default was tried
 	}
 	return gauge, nil
 }

@@ -8,15 +8,14 @@ import (
 	"strings"
 )
 
-// adminSocket is where the shipped Caddyfile has Caddy's admin API, in the directory
-// from which the broker was started.
+// adminSocket is the address of Caddy's admin API in the shipped Caddyfile, relative to the
+// directory in which the broker was started.
 const adminSocket = "unix/caddy-admin.sock"
 
-// metricsAt returns the URL of Caddy's metrics, and who can reach it (nil: everybody).
-// from is such a URL, or the address of the admin API as Caddy writes it: host:port, or
-// unix/<path>, perhaps with |<mode>. Without one it is what CADDY_ADMIN says, else the
-// socket of the shipped Caddyfile, if that is in the current directory, else Caddy's own
-// default.
+// metricsAt returns the URL of Caddy's metrics and an HTTP client that reaches it (nil: the
+// default client). from is such a URL, or the address of the admin API as Caddy writes it:
+// host:port, or unix/<path>, optionally followed by |<mode>. If from is empty, metricsAt uses
+// CADDY_ADMIN, then adminSocket if it exists, then Caddy's default address.
 func metricsAt(from string) (string, *http.Client) {
 	if from == "" {
 		from = os.Getenv("CADDY_ADMIN")

@@ -16,7 +16,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/bench"
 )
 
-// quietFigures are those that are not worth a line in a table when they are 0.
+// quietFigures lists figures that the table leaves out if they are 0.
 var quietFigures = map[string]bool{
 	"refused": true, "at_wrong_recipient": true, "not_intact": true, "unanswered": true,
 	"redelivered": true, "disconnects": true, "failed_reconnects": true,
@@ -28,7 +28,7 @@ func (a *app) printBench(r *bench.Result) error {
 	m := &r.Machine
 	version := m.BrokerVersion
 	if version == "" {
-		version = "of unknown version"
+		version = "unknown version"
 	}
 	fmt.Fprintf(a.out, "%d cores, %s/%s, %s; broker %s at %s\n\n", m.Cores, m.OS, m.Arch, m.Go, oneLine(version), oneLine(m.Broker))
 	var rows [][]string
@@ -67,7 +67,7 @@ func (a *app) printBench(r *bench.Result) error {
 	return nil
 }
 
-// numbers prints a table in which some columns stand to the right.
+// numbers prints a table; the columns in right are aligned to the right.
 func (a *app) numbers(rows [][]string, right ...int) error {
 	for _, column := range right {
 		width := 0
@@ -81,7 +81,7 @@ func (a *app) numbers(rows [][]string, right ...int) error {
 	return a.table(rows)
 }
 
-// benchSettings tells in a line what the load was.
+// benchSettings describes the load in a line.
 func benchSettings(s *bench.Settings) string {
 	var parts []string
 	count := func(n int, what string) {
@@ -102,7 +102,7 @@ func benchSettings(s *bench.Settings) string {
 	count(s.Recipients, "recipients")
 	count(s.Messages, "messages")
 	if s.Rate > 0 {
-		parts = append(parts, benchValue(&s.Rate, "1/s")+" messages a second")
+		parts = append(parts, benchValue(&s.Rate, "1/s")+" messages/s")
 	}
 	count(s.Size, "bytes")
 	if s.Duration > 0 {
@@ -114,13 +114,13 @@ func benchSettings(s *bench.Settings) string {
 	return strings.Join(parts, ", ")
 }
 
-// benchLabel is how a figure is called in a table.
+// benchLabel returns the name of a figure in tables.
 func benchLabel(name string) string {
 	name = strings.NewReplacer("send_push", "send→push", "send_ack", "send→ack").Replace(name)
 	return strings.ReplaceAll(name, "_", " ")
 }
 
-// benchValue writes a figure; the unit stands beside it.
+// benchValue formats a figure without its unit.
 func benchValue(v *float64, unit string) string {
 	switch {
 	case v == nil:
@@ -135,7 +135,7 @@ func benchValue(v *float64, unit string) string {
 	return strconv.FormatFloat(*v, 'f', 1, 64)
 }
 
-// inMegabytes shows bytes in a unit that people read.
+// inMegabytes converts bytes to megabytes, and returns other units unchanged.
 func inMegabytes(v *float64, unit string) (value *float64, shown string) {
 	if unit != "B" {
 		return v, unit
@@ -147,7 +147,7 @@ func inMegabytes(v *float64, unit string) (value *float64, shown string) {
 	return &mb, "MB"
 }
 
-// thousands puts commas between the digits before the point.
+// thousands inserts commas as thousands separators.
 func thousands(s string) string {
 	end := strings.IndexByte(s, '.')
 	if end < 0 {
@@ -159,16 +159,16 @@ func thousands(s string) string {
 	return s
 }
 
-// benchProgress shows how a bench stands. Its methods may be called at once.
+// benchProgress shows the progress of a benchmark. Its methods are safe for concurrent use.
 type benchProgress struct {
 	a        *app
-	terminal bool // standard error is one: a line is written over
-	lines    bool // a line each second
-	table    bool // intervals are part of the result on standard output
+	terminal bool // standard error is a terminal: overwrite one line
+	lines    bool // print a line each second
+	table    bool // print the intervals to standard output
 
 	mu    sync.Mutex
-	shown bool // a line is to be written over
-	head  bool // the intervals have theirs
+	shown bool // a line is on the terminal
+	head  bool // the header of the intervals is printed
 }
 
 func (a *app) newBenchProgress(b *benchRun) *benchProgress {
@@ -223,7 +223,7 @@ func (p *benchProgress) interval(i bench.Interval) {
 	fmt.Fprintf(p.a.out, "%10.0f %12.1f %10.3f %10.3f %12s\n", i.At, i.Rate, i.P50, i.P99, memory)
 }
 
-// clear takes away the line that is written over.
+// clear erases the progress line.
 func (p *benchProgress) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -236,12 +236,12 @@ func (p *benchProgress) clear() {
 func (a *app) benchCompareCommand() *cobra.Command {
 	var force, asJSON bool
 	cmd := &cobra.Command{
-		Use: "compare <a.json> <b.json>", Short: "Put the figures of two runs side by side", Args: cobra.ExactArgs(2),
+		Use: "compare <a.json> <b.json>", Short: "Compare the figures of two runs", Args: cobra.ExactArgs(2),
 		Example: `  claudemesh bench compare before.json after.json
   claudemesh bench compare before.json after.json --json`,
-		Long: `Read two results that a bench has printed with --json, and print for each figure both
-values, their ratio, and whether the second is better or worse; changes of less than 5 %
-count as the same. Runs with different settings, or of different benches, are refused.
+		Long: `Read two results that bench has printed with --json. For each figure, print both values, their
+ratio, and whether the second is better or worse; changes of less than 5 % count as the same.
+The command refuses to compare runs of different kinds or with different settings.
 --json: an array of {name, unit, a, b, ratio, mark}.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			var results [2]*bench.Result
@@ -253,7 +253,7 @@ count as the same. Runs with different settings, or of different benches, are re
 			}
 			changes, err := bench.Compare(results[0], results[1], force)
 			if errors.Is(err, bench.ErrDifferent) {
-				return fmt.Errorf("%w; use --force to see them side by side all the same", err)
+				return fmt.Errorf("%w; use --force to compare them anyway", err)
 			}
 			if err != nil {
 				return err
@@ -264,7 +264,7 @@ count as the same. Runs with different settings, or of different benches, are re
 			return a.printChanges(results, changes)
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "compare runs of different kinds or settings too")
+	cmd.Flags().BoolVar(&force, "force", false, "compare even runs of different kinds or with different settings")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -127,12 +127,12 @@ func TestBenchUsage(t *testing.T) {
 		want       int
 	}{
 		{"none of a kind", "Usage:", nil, exitOK},
-		{"another kind", "there is no verb", []string{"speed"}, exitUsage},
+		{"another kind", "unknown verb", []string{"speed"}, exitUsage},
 		{"no pairs", "--pairs must be 1 to 100000", []string{"rate", "--pairs", "0"}, exitUsage},
 		{"no rate", "--rate must be", []string{"soak", "--rate", "0"}, exitUsage},
 		{"one peer", "--peers must be 2 to", []string{"burst", "--peers", "1"}, exitUsage},
-		{"bad duration", "length of time", []string{"rate", "--duration", "soon"}, exitUsage},
-		{"two memories", "exclude each other", []string{"idle", "--pid", "1", "--metrics", "http://x"}, exitUsage},
+		{"bad duration", "duration", []string{"rate", "--duration", "soon"}, exitUsage},
+		{"two memories", "not both", []string{"idle", "--pid", "1", "--metrics", "http://x"}, exitUsage},
 		{"no files", "are missing", []string{"compare"}, exitUsage},
 		{"no such file", "no such file", []string{"compare", "/none/a", "/none/b"}, exitFailed},
 		{"no mesh", "joined no mesh", []string{"rate"}, exitFailed},

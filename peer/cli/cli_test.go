@@ -69,7 +69,7 @@ func TestMessageText(t *testing.T) {
 		{"not verified, in the mesh", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.InMesh}, " bob to the mesh [not verified]: hi"},
 		{"plain", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.NotEncrypted}, " bob [NOT ENCRYPTED, anybody may have written this]: hi"},
 		{"plain to a group", inbox.Stored{From: "bob", Body: "hi", Sealing: peer.NotEncrypted, To: []string{"*"}}, " bob to everybody [NOT ENCRYPTED, anybody may have written this]: hi"},
-		{"unopened", inbox.Stored{From: "bob", Error: "no\x1bkey", Sealing: peer.Unopened}, ` bob [could not be opened: no\u{1B}key]`},
+		{"unopened", inbox.Stored{From: "bob", Error: "no\x1bkey", Sealing: peer.Unopened}, ` bob [can't be opened: no\u{1B}key]`},
 		{"lines that look like a message", inbox.Stored{From: "bob", Body: "x\n12:00:00 alice: y", Sealing: peer.Direct, Verified: true}, " bob: x\n    12:00:00 alice: y"},
 		{"name with a line", inbox.Stored{From: "bob\nalice", Body: "x", Sealing: peer.Direct, Verified: true}, ` bob\nalice: x`},
 	} {
@@ -109,7 +109,7 @@ two\u{7}
 To        you
 Sent      2026-03-05 12:00:00 (now)
 Id        m
-Sealed    could not be opened
+Sealed    can't be opened
 Problem   no key
 `
 	if got := (&app{}).letterText(&m, now); got != want {
@@ -163,8 +163,8 @@ func TestPromise(t *testing.T) {
 		{"queued for bob (busy): it will be delivered when they are free", true, []wire.RecipientStatus{row("bob", wire.RecipientHeld, "pending")}},
 		{"delivered to a; queued for b (away): it will be delivered when they return", true,
 			[]wire.RecipientStatus{row("a", wire.RecipientDelivered, ""), row("b", wire.RecipientDisconnected, "")}},
-		{"not for bob, who can't get it any more", true, []wire.RecipientStatus{row("bob", wire.RecipientDisconnected, "gone")}},
-		{"nobody was there to get it, and nobody will", true, nil},
+		{"not delivered to bob: they can't get it any more", true, []wire.RecipientStatus{row("bob", wire.RecipientDisconnected, "gone")}},
+		{"nobody gets it: there was no recipient", true, nil},
 		{"accepted for @all", false, nil},
 		{"delivered to p, p, p, p and 3 more", true, many},
 	} {
@@ -214,18 +214,18 @@ func TestExitCodes(t *testing.T) {
 		{"no mesh", "joined no mesh", []string{"peers"}, exitFailed},
 		{"doctor without a mesh", "", []string{"doctor"}, exitFailed},
 		{"unreachable broker", "broker unreachable", []string{"create", "team", "--broker", "ws://127.0.0.1:1/ws"}, exitFailed},
-		{"unknown command", `there is no verb "claudemesh nosuch"`, []string{"nosuch"}, exitUsage},
+		{"unknown command", `unknown verb "claudemesh nosuch"`, []string{"nosuch"}, exitUsage},
 		{"unknown flag", "no flag --nosuch", []string{"peers", "--nosuch"}, exitUsage},
 		{"missing argument", "<message...> is missing", []string{"send", "bob"}, exitUsage},
 		{"empty message", "empty", []string{"send", "bob", ""}, exitUsage},
 		{"bad priority", "now, next or low", []string{"send", "bob", "x", "--priority", "urgent"}, exitUsage},
-		{"bad group", "no target", []string{"send", "@a b", "x"}, exitUsage},
+		{"bad group", "isn't a valid recipient", []string{"send", "@a b", "x"}, exitUsage},
 		{"bad slug", "slug", []string{"create", "My Team"}, exitUsage},
-		{"bad duration", "length of time", []string{"invite", "--expires", "soon"}, exitUsage},
+		{"bad duration", "duration", []string{"invite", "--expires", "soon"}, exitUsage},
 		{"no uses", "--uses", []string{"invite", "--uses", "0"}, exitUsage},
 		{"bad link", "no invite link", []string{"join", "bob"}, exitUsage},
 		{"link without its secret", "quotes", []string{"join", "https://host/i/0123456789abcdef"}, exitUsage},
-		{"bad capability", "no capability", []string{"grant", "bob", "fly"}, exitUsage},
+		{"bad capability", "isn't a capability", []string{"grant", "bob", "fly"}, exitUsage},
 		{"bad role", "admin or member", []string{"role", "bob", "king"}, exitUsage},
 	} {
 		code, out, errOut := run(t, t.TempDir(), "", tc.args...)
@@ -290,12 +290,12 @@ func TestWitnessFindsARewrittenLog(t *testing.T) {
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	for says, err := range map[string]error{
-		"clock is 1m30s ahead": &peer.HelloError{Code: wire.CodeTimestampSkew, Skew: 90 * time.Second},
-		"refused the message":  &peer.RefusedError{Reason: "target_not_found: x"},
-		"does not offer this":  &peer.RequestError{Code: wire.CodeUnknownType, Message: "x"},
-		"no answer in time":    context.DeadlineExceeded,
-		"does the path end in": &peer.NoWebSocketError{Status: 404},
-		"does not speak TLS":   http.ErrSchemeMismatch,
+		"clock is 1m30s ahead":          &peer.HelloError{Code: wire.CodeTimestampSkew, Skew: 90 * time.Second},
+		"refused the message":           &peer.RefusedError{Reason: "target_not_found: x"},
+		"does not support this request": &peer.RequestError{Code: wire.CodeUnknownType, Message: "x"},
+		"no answer in time":             context.DeadlineExceeded,
+		"does the path end in":          &peer.NoWebSocketError{Status: 404},
+		"doesn't speak TLS":             http.ErrSchemeMismatch,
 	} {
 		if got := explain(err); !strings.Contains(got, says) {
 			t.Errorf("got %q, want %q", got, says)

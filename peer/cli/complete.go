@@ -15,15 +15,15 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// completionTimeout is how long the shell waits for what a word may become, at most.
+// completionTimeout limits how long the shell waits for completions.
 const completionTimeout = 900 * time.Millisecond
 
-// choices are what a word may become; nil stands for files. They are for a person who is
-// typing: an error, or what takes too long, is no choice.
+// choices returns the completions of a word; nil stands for file names. After an error or a
+// timeout it offers nothing: the user is typing.
 type choices func(ctx context.Context, a *app) []cobra.Completion
 
-// completions says what the arguments of a verb, by its path, may be. What follows the
-// last is not completed.
+// completions maps the path of a verb to the completions of its arguments. Further arguments
+// have none.
 var completions = map[string][]choices{
 	"send":          {peersAndGroups},
 	"status":        {sentMessages},
@@ -49,7 +49,7 @@ var completions = map[string][]choices{
 	"backup":        {nil},
 }
 
-// flagCompletions is the same for the flags of a verb, and for those of all verbs.
+// flagCompletions maps a flag, of one verb or of all, to its completions.
 var flagCompletions = map[string]choices{
 	"--mesh":           meshes,
 	"launch --mesh":    meshes,
@@ -67,7 +67,7 @@ var flagCompletions = map[string]choices{
 	"audit --kind":     words(auditKinds()...),
 }
 
-// addCompletions tells cobra what the words of a command, and of those below, may become.
+// addCompletions registers the completions of a command and its subcommands.
 func (a *app) addCompletions(c *cobra.Command) {
 	path := strings.TrimSpace(strings.TrimPrefix(c.CommandPath(), c.Root().Name()))
 	args := completions[path]
@@ -87,7 +87,7 @@ func (a *app) addCompletions(c *cobra.Command) {
 		if err := c.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return a.offer(of)
 		}); err != nil {
-			panic(err) // the verb has no such flag
+			panic(err) // flagCompletions names a flag that doesn't exist
 		}
 	}
 	for _, sub := range c.Commands() {
@@ -97,7 +97,7 @@ func (a *app) addCompletions(c *cobra.Command) {
 	}
 }
 
-// offer returns what a word may become.
+// offer returns the completions of a word.
 func (a *app) offer(of choices) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if of == nil {
 		return nil, cobra.ShellCompDirectiveDefault
@@ -105,7 +105,7 @@ func (a *app) offer(of choices) ([]cobra.Completion, cobra.ShellCompDirective) {
 	ctx, cancel := context.WithTimeout(context.Background(), completionTimeout)
 	defer cancel()
 	found := make(chan []cobra.Completion, 1)
-	go func() { found <- of(ctx, a.silent()) }() // left to the end of the process if it is late
+	go func() { found <- of(ctx, a.silent()) }() // if it is late, it ends with the process
 	select {
 	case list := <-found:
 		return list, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
@@ -114,9 +114,9 @@ func (a *app) offer(of choices) ([]cobra.Completion, cobra.ShellCompDirective) {
 	}
 }
 
-// silent returns an app for completions, which has no output of its own.
+// silent returns an app for completions. It prints nothing.
 func (a *app) silent() *app {
-	dir, _ := peer.DefaultDir() // without one, nothing is found
+	dir, _ := peer.DefaultDir() // without it, there are no completions
 	return &app{in: strings.NewReader(""), out: io.Discard, err: io.Discard, dir: dir, mesh: a.mesh, broker: a.broker}
 }
 
@@ -124,7 +124,7 @@ func words(list ...string) choices {
 	return func(context.Context, *app) []cobra.Completion { return list }
 }
 
-// meshes are what --mesh takes for each joined mesh.
+// meshes returns a value of --mesh for each joined mesh.
 func meshes(_ context.Context, a *app) (found []cobra.Completion) {
 	config, err := peer.LoadConfig(a.dir)
 	if err != nil {
@@ -136,7 +136,7 @@ func meshes(_ context.Context, a *app) (found []cobra.Completion) {
 	return found
 }
 
-// described is a choice with a text beside it.
+// described returns a completion with a description.
 func described(word, text string) cobra.Completion {
 	return cobra.CompletionWithDesc(oneLine(word), oneLine(text))
 }
@@ -163,7 +163,7 @@ func storedSessionIDs(_ context.Context, a *app) (found []cobra.Completion) {
 	return found
 }
 
-// maxMessages is how many of the newest messages are offered.
+// maxMessages is how many of the newest messages are offered as completions.
 const maxMessages = 30
 
 func receivedMessages(ctx context.Context, a *app) (found []cobra.Completion) {
@@ -186,8 +186,8 @@ func receivedMessages(ctx context.Context, a *app) (found []cobra.Completion) {
 	return found
 }
 
-// names asks the broker of the mesh who is there and who the members are. Without it, they
-// are those whom the user has met.
+// names asks the broker for the peers and members. If the broker doesn't answer, it returns
+// the members that this machine knows.
 func (a *app) names(ctx context.Context) (peers []wire.PeerRow, members []wire.MemberRow, m peer.Mesh) {
 	m, err := a.joined()
 	if err != nil {
@@ -239,8 +239,8 @@ func groups(ctx context.Context, a *app) []cobra.Completion {
 	return groupsOf(peers)
 }
 
-// recipients returns what means each peer and member but ourselves: the name, or the start
-// of the key where the name means nobody or several.
+// recipients returns a completion for each peer and member except the user: the name, or the
+// start of the key if the name doesn't mean exactly this one.
 func recipients(peers []wire.PeerRow, members []wire.MemberRow, m *peer.Mesh) (found []cobra.Completion) {
 	own, now := m.Member.Public(), time.Now()
 	seen := make(map[string]bool)
@@ -268,7 +268,7 @@ func recipients(peers []wire.PeerRow, members []wire.MemberRow, m *peer.Mesh) (f
 	return found
 }
 
-// groupsOf returns the groups that peers are in, and everybody.
+// groupsOf returns @all and the groups of the peers.
 func groupsOf(peers []wire.PeerRow) []cobra.Completion {
 	found := []cobra.Completion{described("@all", "everybody")}
 	for i := range peers {

@@ -126,7 +126,7 @@ func TestCompletionsAreOfVerbs(t *testing.T) {
 	root := (&app{}).root()
 	for path := range completions {
 		if c, rest, err := root.Find(strings.Fields(path)); err != nil || len(rest) > 0 || c.CommandPath() != "claudemesh "+path {
-			t.Errorf("there is no verb %q", path)
+			t.Errorf("unknown verb %q", path)
 		}
 	}
 	for name := range flagCompletions {

@@ -23,7 +23,7 @@ const (
 	connectTimeout = 20 * time.Second
 )
 
-// repair makes sure that the config directory is open to nobody else.
+// repair closes the config directory to other users, and warns if it was open.
 func (a *app) repair() error {
 	changed, err := peer.RepairModes(a.dir)
 	for _, line := range changed {
@@ -32,7 +32,7 @@ func (a *app) repair() error {
 	return err
 }
 
-// joined returns the mesh that the command is about.
+// joined returns the mesh that --mesh names, or the only one.
 func (a *app) joined() (peer.Mesh, error) {
 	if err := a.repair(); err != nil {
 		return peer.Mesh{}, err
@@ -51,7 +51,7 @@ func (a *app) joined() (peer.Mesh, error) {
 	return *m, nil
 }
 
-// about says who connects.
+// about describes this command to the broker.
 func (a *app) about(capabilities ...string) peer.About {
 	host, _ := os.Hostname()
 	cwd, _ := os.Getwd()
@@ -66,15 +66,15 @@ func (a *app) about(capabilities ...string) peer.About {
 	}
 }
 
-// connect connects as a visitor to the chosen mesh.
+// connect opens a connection to the chosen mesh that other peers don't see; see visitor.
 func (a *app) connect(ctx context.Context) (*peer.Client, peer.Mesh, error) {
 	w := a.waiting("")
 	defer w.done()
 	return a.connectTelling(ctx, w, "")
 }
 
-// connectTelling is connect for a command that goes on to tell what it waits for. state
-// is added to that.
+// connectTelling is connect for a command that reports its progress in w. state is appended
+// to the text that it shows while it connects.
 func (a *app) connectTelling(ctx context.Context, w *progress, state string) (*peer.Client, peer.Mesh, error) {
 	m, err := a.joined()
 	if err != nil {
@@ -87,7 +87,7 @@ func (a *app) connectTelling(ctx context.Context, w *progress, state string) (*p
 	return client, m, err
 }
 
-// visitor returns the options of a connection for one command, which no other peer sees.
+// visitor returns the options of a connection for one command. Other peers don't see it.
 func (a *app) visitor(m peer.Mesh) peer.Options {
 	return peer.Options{Mesh: m, About: a.about(wire.CapTransient), OneShot: true}
 }
@@ -98,11 +98,11 @@ func (a *app) dial(ctx context.Context, o peer.Options) (*peer.Client, error) {
 	return peer.Dial(ctx, o)
 }
 
-// proxyAdvice is what to do about a proxy that is of no use.
-const proxyAdvice = "; set HTTPS_PROXY (for wss), HTTP_PROXY (ws) or ALL_PROXY right, with the user and password that the proxy asks for, " +
-	"or name the broker's host in NO_PROXY"
+// proxyAdvice says how to correct the proxy settings.
+const proxyAdvice = "; correct HTTPS_PROXY (for wss), HTTP_PROXY (for ws) or ALL_PROXY, with the user and password if the proxy needs them, " +
+	"or add the broker's host to NO_PROXY"
 
-// explain puts into words what went wrong, and what to do about it.
+// explain returns the text of an error for the user, with what to do about it.
 func explain(err error) string {
 	var hello *peer.HelloError
 	var closed *peer.ClosedError
@@ -135,25 +135,25 @@ func explain(err error) string {
 		return changedText(changed)
 	case errors.As(err, &request):
 		if request.Code == wire.CodeUnknownType {
-			return "the broker does not offer this: " + request.Error()
+			return "the broker does not support this request: " + request.Error()
 		}
 		return request.Error()
 	case errors.As(err, &proxy):
 		return "broker unreachable: " + proxy.Error() + proxyAdvice
 	case errors.As(err, &op) && (op.Op == "proxyconnect" || strings.HasPrefix(op.Op, "socks")):
-		return "broker unreachable: the proxy does not answer: " + op.Err.Error() + proxyAdvice
+		return "broker unreachable: the proxy doesn't answer: " + op.Err.Error() + proxyAdvice
 	case errors.Is(err, syscall.ECONNREFUSED) && errors.As(err, &op) && op.Addr != nil:
 		return "broker unreachable: nothing listens at " + op.Addr.String() + "; is the broker running there?"
 	case errors.As(err, &dns):
-		return fmt.Sprintf("broker unreachable: the host name %q is not known; is the URL right?", dns.Name)
+		return fmt.Sprintf("broker unreachable: can't resolve the host name %q; is the URL right?", dns.Name)
 	case errors.As(err, &cert):
-		return "the broker's certificate is not trusted: " + cert.Err.Error() + "; for an authority of your own set SSL_CERT_FILE to its root certificate"
+		return "the broker's certificate isn't trusted: " + cert.Err.Error() + "; if it comes from your own certificate authority, set SSL_CERT_FILE to its root certificate"
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
-		return "the broker does not speak TLS at this port; use ws:// instead of wss://, or another port"
+		return "the broker doesn't speak TLS on this port; use ws:// instead of wss://, or another port"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return "broker unreachable: no network way to it (" + err.Error() + ")"
+		return "broker unreachable: no route to host (" + err.Error() + "); is the network up?"
 	case errors.As(err, &noWebSocket):
-		return "something answers at this URL, but it is no claudemesh broker, or it does not let WebSockets through; does the path end in /ws? (" + err.Error() + ")"
+		return "a server answers at this URL, but it isn't a claudemesh broker, or a proxy blocks WebSockets; does the path end in /ws? (" + err.Error() + ")"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer in time; is the network up, and the broker reachable? (" + err.Error() + ")"
 	case errors.Is(err, context.Canceled):

@@ -29,9 +29,10 @@ func (a *app) daemonCommand() *cobra.Command {
 		Short: "Keep the sessions of this machine connected",
 		Example: `  claudemesh daemon status
   claudemesh daemon logs --follow`,
-		Long: `The daemon holds the connections of this user's Claude Code sessions, and their mail
-until it is read. Whatever needs it starts it; there is nothing to set up. As a service
-of the system it is there from the login on, and member mail arrives without a session.`,
+		Long: `The daemon keeps this user's Claude Code sessions connected, and stores their messages
+until they are read. It starts when it is needed; you don't have to set it up. If you
+install it as a service, it starts at login, and receives your messages even if no session
+runs.`,
 		Args: cobra.NoArgs,
 	}
 	cmd.AddCommand(
@@ -41,7 +42,7 @@ of the system it is there from the login on, and member mail arrives without a s
 	return cmd
 }
 
-// needsDaemon reports whether a command is of no use without the daemon.
+// needsDaemon reports whether a command can't work without the daemon.
 func needsDaemon(cmd *cobra.Command) bool {
 	for ; cmd.HasParent(); cmd = cmd.Parent() {
 		if !cmd.Parent().HasParent() {
@@ -85,7 +86,7 @@ func (a *app) daemonDownCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(a.out, "The daemon has stopped. Whatever needs it will start it again.")
+			_, err = fmt.Fprintln(a.out, "The daemon has stopped. It starts again when it is needed.")
 			return err
 		},
 	}
@@ -95,10 +96,10 @@ func (a *app) daemonStatusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show what the daemon is connected to", Args: cobra.NoArgs,
-		Annotations: exits(exitsDone, "1  the daemon is not running, or does not answer", exitsUsage),
+		Annotations: exits(exitsDone, "1  the daemon isn't running, or doesn't answer", exitsUsage),
 		Example: `  claudemesh daemon status
   claudemesh daemon status --json`,
-		Long: `Show the daemon, its meshes and its sessions. Exit code 1 when it is not running.
+		Long: `Show the daemon, its meshes and its sessions. The exit code is 1 if it isn't running.
 --json: {pid, build {version, built}, started, outbox, meshes [{slug, meshId, broker, connected, error, unread}],
 sessions [{sessionId, name, title, cwd, pids, status, reason, unread, wake, since, warnings,
 meshes [{slug, key, connected, replaced, error}]}]}.`,
@@ -156,7 +157,7 @@ func (a *app) printDaemonStatus(s *local.Status) error {
 	return nil
 }
 
-// sessionRows are a session's rows of the table, one for each mesh.
+// sessionRows returns the table rows of a session, one for each mesh.
 func sessionRows(s *local.SessionStatus) (rows [][]string) {
 	pids := make([]string, len(s.PIDs))
 	for i, pid := range s.PIDs {
@@ -187,7 +188,7 @@ func connectionText(connected, replaced bool, reason string) string {
 	case connected:
 		return "connected"
 	case replaced:
-		return "conflict: another process has this session; it comes back at its next activity here"
+		return "conflict: another process has taken over this session; it reconnects at its next activity here"
 	case reason != "":
 		return "not connected: " + reason
 	}
@@ -204,7 +205,7 @@ func unreadText(n int) string {
 func waitingText(n int) string {
 	switch n {
 	case 0:
-		return "Nothing waits to be sent."
+		return "No message waits to be sent."
 	case 1:
 		return "1 message waits to be sent."
 	}
@@ -214,14 +215,14 @@ func waitingText(n int) string {
 func (a *app) daemonRunCommand() *cobra.Command {
 	var detached bool
 	cmd := &cobra.Command{
-		Use: "run", Short: "Be the daemon, in the foreground", Args: cobra.NoArgs,
+		Use: "run", Short: "Run the daemon in the foreground", Args: cobra.NoArgs,
 		Example: `  claudemesh daemon run
   CLAUDEMESH_CONFIG_DIR=/srv/mesh claudemesh daemon run`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runDaemon(cmd.Context(), detached) },
 	}
-	cmd.Flags().BoolVar(&detached, "detached", false, "log to the file only")
+	cmd.Flags().BoolVar(&detached, "detached", false, "log only to the file")
 	if err := cmd.Flags().MarkHidden("detached"); err != nil {
-		panic(err) // there is no such flag
+		panic(err) // the flag doesn't exist
 	}
 	return cmd
 }

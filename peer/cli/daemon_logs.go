@@ -15,7 +15,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/daemon"
 )
 
-// logPoll is how often `daemon logs --follow` looks for more.
+// logPoll is how often `daemon logs --follow` looks for new lines.
 const logPoll = 250 * time.Millisecond
 
 func (a *app) daemonLogsCommand() *cobra.Command {
@@ -31,7 +31,7 @@ func (a *app) daemonLogsCommand() *cobra.Command {
 			}
 			file, err := os.Open(a.dir.Path(daemon.LogName))
 			if errors.Is(err, fs.ErrNotExist) {
-				return errors.New("there is no log yet: no daemon has run")
+				return errors.New("there is no log: the daemon has never run here; start it with `claudemesh daemon up`")
 			}
 			if err != nil {
 				return fmt.Errorf("read log: %w", err)
@@ -43,12 +43,12 @@ func (a *app) daemonLogsCommand() *cobra.Command {
 			return a.followLog(cmd.Context(), file)
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "stay, and show what is added")
-	cmd.Flags().IntVarP(&lines, "lines", "n", 100, "how many of the newest lines")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "keep running, and show new lines")
+	cmd.Flags().IntVarP(&lines, "lines", "n", 100, "how many of the newest lines to show")
 	return cmd
 }
 
-// printTail prints the newest lines, and leaves the file at its end.
+// printTail prints the newest lines. It leaves the file positioned at its end.
 func (a *app) printTail(file io.Reader, lines int) error {
 	ring := make([]string, 0, lines)
 	next := 0
@@ -78,8 +78,8 @@ func (a *app) printTail(file io.Reader, lines int) error {
 	return nil
 }
 
-// followLog prints what is added until ctx ends. A log that has become shorter was
-// put aside and begins anew.
+// followLog prints new lines until ctx ends. If the log becomes shorter, it was rotated, and
+// followLog reads it from the start.
 func (a *app) followLog(ctx context.Context, file *os.File) error {
 	poll := time.NewTicker(logPoll)
 	defer poll.Stop()

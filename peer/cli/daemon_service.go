@@ -18,9 +18,9 @@ import (
 func (a *app) installServiceCommand() *cobra.Command {
 	var print bool
 	cmd := &cobra.Command{
-		Use: "install-service", Short: "Have the system start the daemon at login (systemd or launchd)", Args: cobra.NoArgs,
+		Use: "install-service", Short: "Start the daemon at login, as a service of systemd or launchd", Args: cobra.NoArgs,
 		Example: `  claudemesh daemon install-service
-  claudemesh daemon install-service --print    # only look at the file`,
+  claudemesh daemon install-service --print    # only show the file`,
 		RunE: func(*cobra.Command, []string) error {
 			file, err := a.serviceFile()
 			if err != nil {
@@ -38,31 +38,31 @@ func (a *app) installServiceCommand() *cobra.Command {
 			}
 			fmt.Fprintln(a.out, "Written:", file.Path)
 			if err := a.system(file.Start); err != nil {
-				return fmt.Errorf("%w; the file is written, and the service will be there at the next login", err)
+				return fmt.Errorf("start service: %w; the file is written, so the service starts at the next login", err)
 			}
-			_, err = fmt.Fprintln(a.out, "The daemon runs as a service of yours.")
+			_, err = fmt.Fprintln(a.out, "The daemon now runs as your service.")
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&print, "print", false, "only print the file")
+	cmd.Flags().BoolVar(&print, "print", false, "print the service file, and don't install it")
 	return cmd
 }
 
 func (a *app) uninstallServiceCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "uninstall-service", Short: "Take the service away again; the daemon stops", Args: cobra.NoArgs,
+		Use: "uninstall-service", Short: "Remove the service; the daemon stops", Args: cobra.NoArgs,
 		Example: `  claudemesh daemon uninstall-service
-  claudemesh daemon uninstall-service && claudemesh daemon up    # without the system`,
+  claudemesh daemon uninstall-service && claudemesh daemon up    # run it without a service`,
 		RunE: func(*cobra.Command, []string) error {
 			file, err := a.serviceFile()
 			if err != nil {
 				return err
 			}
 			if _, err := os.Stat(file.Path); errors.Is(err, fs.ErrNotExist) {
-				_, err := fmt.Fprintln(a.out, "There is no service.")
+				_, err := fmt.Fprintln(a.out, "The service is not installed.")
 				return err
 			}
-			// A system that can't be asked must not keep the file from going.
+			// Remove the file even if the service manager fails.
 			stopErr := a.system(file.Stop)
 			if err := os.Remove(file.Path); err != nil {
 				return fmt.Errorf("uninstall service: %w", err)
@@ -85,30 +85,30 @@ func (a *app) serviceFile() (daemon.ServiceFile, error) {
 	return service.File(runtime.GOOS, os.Getuid())
 }
 
-// service checks that the service, if there is one, starts a program that is there: a
-// package manager may have moved it.
+// service checks that the program that an installed service starts still exists: a package
+// manager may have moved it.
 func (d *doctor) service() {
 	file, err := d.serviceFile()
 	if err != nil {
-		return // there are no services here
+		return // this system has no services
 	}
 	text, err := os.ReadFile(file.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return
 	case err != nil:
-		d.found("service", false, "%v; make it readable, or write it anew with `claudemesh daemon install-service`", err)
+		d.found("service", false, "%v; make the file readable, or replace it with `claudemesh daemon install-service`", err)
 		return
 	}
 	path := daemon.ServiceProgram(string(text))
 	if found, err := exec.LookPath(path); err != nil || found != path {
-		d.found("service", false, "%s starts %q, which is not there; run `claudemesh daemon install-service` again", file.Path, path)
+		d.found("service", false, "%s starts %q, which does not exist; run `claudemesh daemon install-service` again", file.Path, path)
 		return
 	}
 	d.found("service", true, "%s starts %s", file.Path, path)
 }
 
-// system runs commands of the system's service manager.
+// system runs commands for the service manager.
 func (a *app) system(commands [][]string) error {
 	for _, c := range commands {
 		cmd := exec.Command(c[0], c[1:]...)

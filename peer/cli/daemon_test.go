@@ -64,7 +64,7 @@ func TestInboxLeavesTheMailToTheDaemon(t *testing.T) {
 			break
 		}
 		if startCtx.Err() != nil {
-			t.Fatal("the daemon does not answer")
+			t.Fatal("the daemon doesn't answer")
 		}
 	}
 	t.Setenv("CLAUDEMESH_CONFIG_DIR", string(dir))
@@ -72,7 +72,7 @@ func TestInboxLeavesTheMailToTheDaemon(t *testing.T) {
 	if code := Main([]string{"inbox"}, strings.NewReader(""), &out, &errOut); code != exitOK {
 		t.Errorf("code %d: %s", code, errOut.String())
 	}
-	if !strings.Contains(out.String(), "stored text") || !strings.Contains(errOut.String(), "The daemon is not connected") {
+	if !strings.Contains(out.String(), "stored text") || !strings.Contains(errOut.String(), "The daemon isn't connected") {
 		t.Errorf("printed %q, and %q", out.String(), errOut.String())
 	}
 	out.Reset()
@@ -89,7 +89,7 @@ func TestDaemonWithoutADaemon(t *testing.T) {
 		says string
 	}{
 		{"daemon status", exitFailed, "not running"},
-		{"daemon logs", exitFailed, "no log yet"},
+		{"daemon logs", exitFailed, "there is no log"},
 		{"daemon down", exitOK, "not running"},
 		{"daemon logs --lines -1", exitUsage, "--lines"},
 	} {

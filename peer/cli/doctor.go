@@ -18,7 +18,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// maxSkew is what brokers allow, less a second for measuring by the Date header.
+// maxSkew is the clock skew that brokers allow, minus a second, because the Date header that
+// measures it is that coarse.
 const maxSkew = identity.MaxSkew - time.Second
 
 // roundTripTimeout bounds the whole round trip.
@@ -28,16 +29,16 @@ const roundTripTimeout = 20 * time.Second
 type finding struct {
 	Check   string `json:"check"`
 	OK      bool   `json:"ok"`
-	Skipped bool   `json:"skipped,omitempty"` // because an earlier one failed, or, if OK, there was no need
+	Skipped bool   `json:"skipped,omitempty"` // an earlier check failed or, if OK, the check wasn't needed
 	Detail  string `json:"detail"`
 }
 
-// notTried is a check that there was no need for, and why.
+// notTried is the error of a check that wasn't needed. It says why.
 type notTried string
 
 func (n notTried) Error() string { return string(n) }
 
-// doctor runs checks, each of which needs those before it.
+// doctor runs checks. Each check needs the ones before it.
 type doctor struct {
 	*app
 	findings []finding
@@ -48,14 +49,14 @@ func (a *app) doctorCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		SuggestFor: []string{"diagnose", "check"},
-		Use:        "doctor", Short: "Check that everything works, and say what does not", Args: cobra.NoArgs,
+		Use:        "doctor", Short: "Check that everything works, and say what doesn't", Args: cobra.NoArgs,
 		Annotations: exits("0  all checks passed", "1  a check failed", exitsUsage),
 		Example: `  claudemesh doctor
   claudemesh doctor --mesh team --json`,
-		Long: `Check the files, Claude Code's settings, the broker, the clock, the membership and the
-daemon. Send a sealed message through the broker and back, and one to a session that
-exists for this test only: from the hook to the daemon, to the broker, into its context,
-and the confirmation back. Exits with 1 if anything is wrong.
+		Long: `Check the files, Claude Code's settings, the broker, your clock, your membership and the
+daemon. Then send a sealed message through the broker and back, and another one to a
+session that exists only for this test: through hook, daemon and broker into the session's
+context, and its receipt back to the sender. The exit code is 1 if anything is wrong.
 --json: an array of {check, ok, skipped, detail}.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &doctor{app: a}
@@ -88,7 +89,7 @@ func (d *doctor) examine(ctx context.Context) {
 	failed := false
 	for _, c := range checks {
 		if failed {
-			d.findings = append(d.findings, finding{Check: c.name, Skipped: true, Detail: "not checked, because of the above"})
+			d.findings = append(d.findings, finding{Check: c.name, Skipped: true, Detail: "not checked, because a check above failed"})
 			continue
 		}
 		detail, err := c.run(ctx)
@@ -99,16 +100,16 @@ func (d *doctor) examine(ctx context.Context) {
 		}
 		if err != nil {
 			detail = explain(disk.Unwritable(d.dir, err))
-			// Whether storage is there, the clock is right or sessions read, the rest can be tried.
+			// The remaining checks can run even if one of these three fails.
 			failed = !slices.Contains([]string{"storage", "clock", "sessions"}, c.name)
 		}
 		d.findings = append(d.findings, finding{Check: c.name, OK: err == nil, Detail: detail})
 	}
 }
 
-// files looks at the directory, which is on a network file system of a kind; "": on none.
+// files checks the config directory. kind is the network file system that it is on, or "".
 func (d *doctor) files(kind string) {
-	f := finding{Check: "files", OK: true, Detail: string(d.dir) + " is open to nobody else"}
+	f := finding{Check: "files", OK: true, Detail: "only you can read " + string(d.dir)}
 	if warning := disk.NetworkFS(d.dir, kind); warning != "" {
 		f.Detail += "; " + warning
 	}
@@ -139,7 +140,7 @@ func (d *doctor) joinedMesh(context.Context) (string, error) {
 		return "", err
 	}
 	if m.Key.IsZero() {
-		return "", fmt.Errorf("the key of the mesh %s is missing in the config file; join again with a new invite", m.Slug)
+		return "", fmt.Errorf("the config file has no key of the mesh %s; join again with a new invite", m.Slug)
 	}
 	return fmt.Sprintf("%s, with the member key %s…", m.Slug, m.Member.Public().Short()), nil
 }
@@ -152,15 +153,15 @@ func (d *doctor) broker(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%s answers (version %s)%s", d.mesh.BrokerURL, health.Version, hiding(d.mesh.BrokerURL, health.Client)), nil
 }
 
-// hiding says so when the broker does not see who asks: somebody who reaches it over a
-// network comes from its own machine.
+// hiding warns if the broker sees a request from another machine as one from its own, which
+// means that it takes a proxy for the client.
 func hiding(brokerURL, client string) string {
 	addr, err := netip.ParseAddr(client)
 	if err != nil || !addr.IsLoopback() || isLoopback(brokerURL) {
 		return ""
 	}
-	return "; to it, everybody comes from " + client + ", which is a proxy's address or yours: if others see the same, " +
-		"its operator should name the proxy in trusted_proxies and not create meshes by loopback (docs/operating.md: Behind a proxy)"
+	return "; the broker sees you at " + client + ", which is probably the address of a proxy: if other members see the same, " +
+		"the broker's operator should list the proxy in trusted_proxies and not let loopback create meshes (docs/operating.md: Behind a proxy)"
 }
 
 func (d *doctor) storage(ctx context.Context) (string, error) {
@@ -170,24 +171,24 @@ func (d *doctor) storage(ctx context.Context) (string, error) {
 	case err == nil:
 		return "the broker's storage is ready", nil
 	case errors.As(err, &refused) && reasons[refused.Message] != "":
-		return "", errors.New("the broker can't take messages: " + reasons[refused.Message] + "; its log says more")
+		return "", errors.New("the broker can't accept messages: " + reasons[refused.Message] + "; ask its operator to look at its log")
 	}
-	return "", errors.New("the broker can't take messages: " + explain(err))
+	return "", errors.New("the broker can't accept messages: " + explain(err))
 }
 
-// reasons say why a broker is not ready, by its words for them (SPEC.md section 11).
+// reasons explains the codes that a broker gives for not being ready (SPEC.md section 11).
 var reasons = map[string]string{
 	"starting":            "it is starting",
 	"shutting_down":       "it is shutting down",
-	"storage_unreachable": "its database can't be reached",
+	"storage_unreachable": "its database is unreachable",
 	"storage_no_answer":   "its database does not answer in time",
 	"storage_read_only":   "its database is read-only",
 	"storage_full":        "the disk of its database is full",
-	"storage_refused":     "its database does not let it in, or not write",
+	"storage_refused":     "its database denies it access, or denies it writing",
 	"storage_in_use":      "another broker uses its database",
-	"storage_suspended":   "its lease of the database has run out",
-	"storage_unfit":       "the pooler in front of its database is of no use to it",
-	"storage_failed":      "its database fails",
+	"storage_suspended":   "its lease on the database has expired",
+	"storage_unfit":       "the connection pooler in front of its database is in an unsupported mode",
+	"storage_failed":      "its database reports an error",
 }
 
 func (d *doctor) clock(ctx context.Context) (string, error) {
@@ -214,10 +215,9 @@ func (d *doctor) membership(ctx context.Context) (string, error) {
 	return "the broker knows you as " + ack.MemberDisplayName, nil
 }
 
-// roundTrip sends a sealed message from a connection of the member to a session
-// of its own and waits for it there. A session of its own, because what goes to
-// the member key may go to any other connection of the member. What else arrives
-// meanwhile is kept in the inbox.
+// roundTrip sends a sealed message from the member to a session of this check and waits for
+// it there. The check needs its own session, because a message to the member key may go to
+// any other connection of the member. Other messages that arrive go to the inbox.
 func (d *doctor) roundTrip(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, roundTripTimeout)
 	defer cancel()
@@ -267,7 +267,7 @@ func (d *doctor) roundTrip(ctx context.Context) (string, error) {
 	case <-arrived:
 		return fmt.Sprintf("a sealed message came back in %s", time.Since(start).Round(100*time.Microsecond)), nil
 	case <-ctx.Done():
-		return "", errors.New("the broker took a message but did not deliver it in time")
+		return "", fmt.Errorf("the broker accepted a message but did not deliver it within %s; ask its operator to look at its log", roundTripTimeout)
 	}
 }
 

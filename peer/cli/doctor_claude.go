@@ -22,9 +22,9 @@ import (
 )
 
 const (
-	// settleTime is how long a daemon that has just started may take to be connected.
+	// settleTime is how long a daemon that has just started may take to connect.
 	settleTime = 3 * time.Second
-	// statusTimeout is how long one may take to say how it is.
+	// statusTimeout is how long the daemon may take to report its status.
 	statusTimeout = 5 * time.Second
 )
 
@@ -32,12 +32,12 @@ func (d *doctor) found(check string, ok bool, format string, args ...any) {
 	d.findings = append(d.findings, finding{Check: check, OK: ok, Detail: fmt.Sprintf(format, args...)})
 }
 
-// repairKeys takes away what other users may do with the session keys, and reports
-// it in words, and which of them are damaged.
+// repairKeys closes the session keys to other users. It returns a line for each file that it
+// changed, and for each damaged key.
 func repairKeys(root string) (changed []string, err error) {
 	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // none yet, or removed in the meantime
+			return nil // no keys yet, or removed in the meantime
 		}
 		if err != nil || entry.Type()&fs.ModeSymlink != 0 {
 			return err
@@ -53,7 +53,7 @@ func repairKeys(root string) (changed []string, err error) {
 		if err := os.Chmod(path, mode&^0o077); err != nil {
 			return err
 		}
-		changed = append(changed, fmt.Sprintf("%s was open to other users (mode %04o); it is now %04o", path, mode, mode&^0o077))
+		changed = append(changed, fmt.Sprintf("%s was open to other users (mode %04o); changed to %04o", path, mode, mode&^0o077))
 		return nil
 	})
 	if err != nil {
@@ -62,14 +62,14 @@ func repairKeys(root string) (changed []string, err error) {
 	stored, err := identity.OpenSessionStore(root).List()
 	for _, s := range stored {
 		if s.Problem != "" {
-			changed = append(changed, s.Problem+"; its session gets a new key when it starts, or remove it with `claudemesh sessions rm`")
+			changed = append(changed, s.Problem+"; the session gets a new key when it starts again, or remove the file with `claudemesh sessions rm`")
 		}
 	}
 	return changed, err
 }
 
-// claudeCode checks what is on the side of Claude Code. Who has none needs none:
-// the rest of claudemesh works without.
+// claudeCode checks Claude Code and its settings. It is fine not to have Claude Code: the
+// rest of claudemesh works without it.
 func (d *doctor) claudeCode() {
 	i, err := d.installer()
 	var missing *program.NotFoundError
@@ -92,10 +92,10 @@ func (d *doctor) claudeCode() {
 	d.settings(diagnose.PlacesOf(i.ConfigDir, cwd), plugin.At(i.Dir).Marketplace, err == nil && installed)
 }
 
-// settings checks what in Claude Code's settings keeps the plugin from working.
+// settings finds the settings of Claude Code that keep the plugin from working.
 func (d *doctor) settings(places diagnose.Places, marketplace string, installed bool) {
 	if locked := places.MarketplacesLocked(marketplace); locked != "" && !installed {
-		d.found("plugin", false, "it can't be installed for good: %s; `claudemesh launch` works without", locked)
+		d.found("plugin", false, "it can't be installed: %s; use `claudemesh launch`, which doesn't need that", locked)
 	}
 	var problems []string
 	for _, l := range places.Lacks(diagnose.Start{PluginDir: !installed}) {
@@ -106,15 +106,15 @@ func (d *doctor) settings(places diagnose.Places, marketplace string, installed 
 		d.found("hooks", false, "%s", p)
 	}
 	if len(problems) == 0 {
-		d.found("hooks", true, "nothing in Claude Code's settings keeps them from running")
+		d.found("hooks", true, "no setting of Claude Code keeps them from running")
 	}
 }
 
-// sessions checks that those that live can read what is sent to them.
+// sessions checks that the live sessions can read their messages.
 func (d *doctor) sessions(ctx context.Context) (string, error) {
 	status, err := d.daemonStatus(ctx)
 	if errors.Is(err, local.ErrNotRunning) {
-		return "there are none", nil
+		return "no session is live", nil
 	}
 	if err != nil {
 		return "", err
@@ -128,22 +128,22 @@ func (d *doctor) sessions(ctx context.Context) (string, error) {
 	if len(unable) > 0 {
 		return "", errors.New(strings.Join(unable, "; "))
 	}
-	return "all of them can read their messages", nil
+	return "all live sessions can read their messages", nil
 }
 
-// unableText says why a session can't read, and what to do.
+// unableText says why a session can't read its messages, and what to do about it.
 func unableText(s *local.SessionStatus) string {
 	text := fmt.Sprintf("session %s in %s can't read its messages: %s; ", s.SessionID[:min(8, len(s.SessionID))], s.Cwd, s.CannotRead)
 	switch s.CannotRead {
 	case local.NoHooks:
-		return text + "turn them on (see the check of the hooks), and it reads from its next prompt on"
+		return text + "turn the hooks on (see the check of the hooks); the session then reads from its next prompt on"
 	case local.NoTool:
-		return text + "type /mcp in it and reconnect the server of claudemesh, or end it and resume it with `claudemesh launch --resume`"
+		return text + "type /mcp in the session and reconnect the claudemesh server, or end the session and resume it with `claudemesh launch --resume`"
 	}
-	return text + "end it and resume it with `claudemesh launch --resume`, without the options that leave the plugin out"
+	return text + "end the session and resume it with `claudemesh launch --resume`, without the options that keep the plugin out"
 }
 
-// plugin checks that Claude Code loads the plugin of this very program.
+// plugin checks that Claude Code loads the plugin of this program, not of another one.
 func (d *doctor) plugin(i *install.Installer) {
 	installed, err := i.Installed()
 	if err != nil {
@@ -155,42 +155,42 @@ func (d *doctor) plugin(i *install.Installer) {
 	case err != nil:
 		d.found("plugin", false, "%v", err)
 	case installed && !current:
-		d.found("plugin", false, "the installed plugin is of another claudemesh than this one; run `claudemesh install` again")
+		d.found("plugin", false, "the installed plugin belongs to another claudemesh; run `claudemesh install` again")
 	case installed:
-		d.found("plugin", true, "installed, and of this claudemesh")
+		d.found("plugin", true, "installed, and belongs to this claudemesh")
 	case i.Partly():
-		d.found("plugin", false, "the plugin is in Claude Code's settings, but not loaded from %s; run `claudemesh install` again", plugin.At(i.Dir).Marketplace)
+		d.found("plugin", false, "the plugin is in Claude Code's settings, but isn't loaded from %s; run `claudemesh install` again", plugin.At(i.Dir).Marketplace)
 	default:
-		d.found("plugin", true, "not installed for good; `claudemesh launch` brings it, `claudemesh install` makes it stay")
+		d.found("plugin", true, "not installed; `claudemesh launch` loads it for one session, `claudemesh install` for every session")
 	}
 }
 
-// daemon checks the one that runs, if one does.
+// daemon checks the daemon, if one runs.
 func (d *doctor) daemon(ctx context.Context) (string, error) {
 	status, err := d.settledDaemon(ctx)
 	if errors.Is(err, local.ErrNotRunning) {
-		return "not running; whatever needs it starts it", nil
+		return "not running; it starts when it is needed", nil
 	}
 	if err != nil {
 		var held *daemon.HeldError
 		var unwritable *disk.UnwritableError
 		switch {
 		case errors.As(err, &held):
-			return "", held // it says what to do
+			return "", held // its text says what to do
 		case errors.As(disk.Unwritable(d.dir, err), &unwritable):
 			return "", unwritable
 		}
-		return "", errors.New("the daemon does not answer as it should: " + err.Error() + "; restart it with `claudemesh daemon down` and `claudemesh daemon up`, or end its process")
+		return "", errors.New("the daemon does not answer: " + err.Error() + "; restart it with `claudemesh daemon down` and `claudemesh daemon up`, or kill its process")
 	}
 	if local.OwnBuild(buildVersion()).Newer(status.Build) {
-		return "", fmt.Errorf("the daemon (pid %d) is of an older claudemesh (version %s); replace it with `claudemesh daemon up`", status.PID, status.Build.Version)
+		return "", fmt.Errorf("the daemon (pid %d) belongs to an older claudemesh (version %s); replace it with `claudemesh daemon up`", status.PID, status.Build.Version)
 	}
 	if m := d.connection(&status); m != nil && !m.Connected {
 		return "", fmt.Errorf("the daemon (pid %d) is not connected to %s: %s", status.PID, m.Broker, connectionText(false, false, m.Error))
 	}
 	for _, s := range status.Sessions {
 		if len(s.PIDs) > 1 {
-			return "", fmt.Errorf("session %s runs in several processes (%v); end all but one, or fork it", s.SessionID, s.PIDs)
+			return "", fmt.Errorf("session %s runs in several processes (pids %v); end all but one, or resume the others with --fork-session", s.SessionID, s.PIDs)
 		}
 	}
 	sessions := "1 session"
@@ -200,8 +200,8 @@ func (d *doctor) daemon(ctx context.Context) (string, error) {
 	return fmt.Sprintf("running (pid %d), with %s", status.PID, sessions), nil
 }
 
-// settledDaemon returns the daemon's status when it is connected to the mesh, or has
-// had the time for it.
+// settledDaemon waits until the daemon is connected to the mesh, for settleTime at most, and
+// returns its status.
 func (d *doctor) settledDaemon(ctx context.Context) (local.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
@@ -224,7 +224,7 @@ func (d *doctor) settledDaemon(ctx context.Context) (local.Status, error) {
 	}
 }
 
-// connection is the daemon's own to the mesh; nil when it has none.
+// connection returns the daemon's connection to the mesh, or nil.
 func (d *doctor) connection(status *local.Status) *local.MeshStatus {
 	i := slices.IndexFunc(status.Meshes, func(m local.MeshStatus) bool { return m.MeshID == d.mesh.MeshID })
 	if i < 0 {

@@ -61,7 +61,7 @@ func TestDoctorOfSettings(t *testing.T) {
 			if len(bad) != 1 || bad[0].Check != tc.check || !strings.Contains(strings.ReplaceAll(bad[0].Detail, home, "HOME"), tc.says) {
 				t.Errorf("found %+v, want %q", bad, tc.says)
 			}
-			if tc.check == "plugin" && !strings.Contains(bad[0].Detail, "`claudemesh launch` works without") {
+			if tc.check == "plugin" && !strings.Contains(bad[0].Detail, "use `claudemesh launch`") {
 				t.Errorf("%s: not what to do", bad[0].Detail)
 			}
 		})
@@ -72,7 +72,7 @@ func TestDoctorOfSettings(t *testing.T) {
 func TestDoctorOfFileSystems(t *testing.T) {
 	t.Parallel()
 	for kind, says := range map[string]string{
-		"":    "HOME is open to nobody else",
+		"":    "only you can read HOME",
 		"NFS": "HOME is on a network file system (NFS): its databases do without their write-ahead log, which is slower, and rely on that system's locks; set CLAUDEMESH_CONFIG_DIR",
 	} {
 		home := t.TempDir()

@@ -30,31 +30,31 @@ import (
 )
 
 const (
-	// deliveryTimeout bounds the check.
+	// deliveryTimeout limits the whole check.
 	deliveryTimeout = 30 * time.Second
 	deliveryPoll    = 50 * time.Millisecond
-	// patientName is what peers see of the session for the moment of its life.
+	// patientName is the name that peers see while the session exists.
 	patientName  = "doctor"
 	patientTitle = "claudemesh doctor"
-	// checkTool is the name under which a model calls check_messages.
+	// checkTool is the name by which a model calls check_messages.
 	checkTool = "mcp__plugin_claudemesh_mesh__check_messages"
 )
 
-// patient is a session that exists for the check only; its claude is this process.
+// patient is a session that exists only for the check. This process plays its claude.
 type patient struct {
 	*doctor
 	exe, session string
-	log          string // what the last hook has said
-	doubt        string // why the session does not take the message's sender for verified
+	log          string // what the last hook logged
+	doubt        string // why the session doesn't consider the sender verified
 }
 
-// delivery lets a message go all the way that one to a model goes: a session
-// registers through the hook, a peer writes to it, a hook points at the message, the
-// session fetches it, a hook confirms that, and the peer hears of it. A daemon that
-// was not there before is not there after it.
+// delivery sends a message the way that every message to a model goes: a session registers
+// through the hook, a peer writes to it, a hook announces the message, the session fetches
+// it, a hook confirms that, and the peer gets the receipt. If delivery had to start the
+// daemon, it stops it again.
 func (d *doctor) delivery(ctx context.Context) (string, error) {
 	if d.app.broker != "" {
-		return "", notTried("not tried, because the daemon uses the broker of the config")
+		return "", notTried("not checked, because the daemon ignores --broker")
 	}
 	ctx, cancel := context.WithTimeout(ctx, deliveryTimeout)
 	defer cancel()
@@ -65,7 +65,7 @@ func (d *doctor) delivery(ctx context.Context) (string, error) {
 	_, err = d.daemonStatus(ctx)
 	absent := errors.Is(err, local.ErrNotRunning)
 	if _, err := daemon.Start(ctx, daemon.StartOptions{Dir: d.dir, Build: local.OwnBuild(buildVersion()), Executable: exe}); err != nil {
-		return "", errors.New(disk.Unwritable(d.dir, err).Error()) // a timeout of this machine's, not of the network's
+		return "", errors.New(disk.Unwritable(d.dir, err).Error()) // as text: explain would take a timeout for one of the network
 	}
 	if absent {
 		defer d.stopDaemon(context.WithoutCancel(ctx))
@@ -80,24 +80,24 @@ func (d *doctor) delivery(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", p.explain(err)
 	}
-	detail := fmt.Sprintf("a message reached a session's context through hook, daemon and broker, and its sender knows, in %s", time.Since(start).Round(time.Millisecond))
+	detail := fmt.Sprintf("a message went through hook, daemon and broker into a session's context, and its sender got the receipt, in %s", time.Since(start).Round(time.Millisecond))
 	if p.doubt != "" {
-		detail += "; you are not verified to others: " + p.doubt
+		detail += "; but other members can't verify you: " + p.doubt
 	}
 	return detail, nil
 }
 
-// stopDaemon stops the daemon that the check has started, unless somebody else needs
-// it by now.
+// stopDaemon stops the daemon that the check has started, unless other sessions use it by
+// now.
 func (d *doctor) stopDaemon(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, daemonTimeout)
 	defer cancel()
 	if status, err := d.daemonStatus(ctx); err == nil && len(status.Sessions) == 0 {
-		_ = daemon.Stop(ctx, d.dir, true) // one that stays does no harm
+		_ = daemon.Stop(ctx, d.dir, true) // best effort: a running daemon does no harm
 	}
 }
 
-// enter registers the session, by its first hook too, and returns its key when it is
+// enter registers the session, runs its first hook, and returns the session's key once it is
 // connected.
 func (p *patient) enter(ctx context.Context) (wire.Key, error) {
 	if err := p.register(ctx); err != nil {
@@ -113,7 +113,7 @@ func (p *patient) enter(ctx context.Context) (wire.Key, error) {
 			return false
 		}
 		for _, m := range s.Meshes {
-			reason = "the daemon does not connect the session: " + connectionText(m.Connected, m.Replaced, m.Error)
+			reason = "the daemon did not connect the session: " + connectionText(m.Connected, m.Replaced, m.Error)
 			key = m.Key
 			return m.Connected
 		}
@@ -123,7 +123,8 @@ func (p *patient) enter(ctx context.Context) (wire.Key, error) {
 	return key, err
 }
 
-// register makes the session a trial, which no hook can: the user's mail is not for it.
+// register registers the session as a trial, so that the daemon doesn't give it the user's
+// messages. A hook can't do that.
 func (p *patient) register(ctx context.Context) error {
 	client, err := local.Owner(p.dir)
 	if err != nil {
@@ -139,8 +140,8 @@ func (p *patient) register(ctx context.Context) error {
 	}, nil)
 }
 
-// exchange sends a message to the session and follows it until its sender knows that
-// it is in the context.
+// exchange sends a message to the session and waits for the receipt that says that the
+// message is in the session's context.
 func (p *patient) exchange(ctx context.Context, to wire.Key) error {
 	own, err := identity.Generate()
 	if err != nil {
@@ -187,14 +188,14 @@ func (p *patient) exchange(ctx context.Context, to wire.Key) error {
 				}
 			}
 		case <-ctx.Done():
-			return errors.New("the message was read, but its sender was not told")
+			return errors.New("the session read the message, but its sender got no receipt; `claudemesh daemon logs` says more")
 		}
 	}
 }
 
-// read waits for the message, lets a hook point at it, and fetches it.
+// read waits for the message and for the hook that announces it, and fetches it.
 func (p *patient) read(ctx context.Context, text string) error {
-	reason := "the broker took the message, but the daemon did not get it"
+	reason := "the broker accepted the message, but the daemon did not get it; `claudemesh daemon logs` says more"
 	if err := p.await(ctx, &reason, func(s *local.SessionStatus) bool { return s.Unread > 0 }); err != nil {
 		return err
 	}
@@ -212,15 +213,15 @@ func (p *patient) read(ctx context.Context, text string) error {
 	}
 	i := slices.IndexFunc(c.Messages, func(m local.Message) bool { return m.Text == text })
 	if i < 0 {
-		return errors.New("the message is not among those that the daemon hands out")
+		return errors.New("the daemon did not return the message to the session; `claudemesh daemon logs` says more")
 	}
 	p.doubt = c.Messages[i].Doubt
 	_, err = p.hook(ctx, "PostToolBatch", map[string]any{"tool_calls": []map[string]string{{"tool_name": checkTool, "tool_use_id": toolUse}}})
 	return err
 }
 
-// beTold runs hooks of a prompt until one points at the message: the daemon may hear
-// of it a moment after it has come, and on a busy machine a hook may run out of time.
+// beTold runs prompt hooks until one announces the message. The first may not: the daemon may
+// count the message a moment later, and on a busy machine a hook may run out of time.
 func (p *patient) beTold(ctx context.Context) error {
 	tick := time.NewTicker(deliveryPoll)
 	defer tick.Stop()
@@ -234,13 +235,13 @@ func (p *patient) beTold(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return errors.New("the hooks do not point at the message")
+			return errors.New("the hook did not announce the message to the session; `claudemesh daemon logs` says more")
 		case <-tick.C:
 		}
 	}
 }
 
-// hook runs the hook as Claude Code does, and returns what it adds to the context.
+// hook runs the hook as Claude Code does, and returns the text that it adds to the context.
 func (p *patient) hook(ctx context.Context, event string, fields map[string]any) (string, error) {
 	cwd, err := os.Getwd()
 	if err != nil {
@@ -275,12 +276,13 @@ func (p *patient) hook(ctx context.Context, event string, fields map[string]any)
 		return "", nil
 	}
 	if err := json.Unmarshal(out.Bytes(), &answer); err != nil {
-		return "", fmt.Errorf("the hook printed something else than JSON: %w", err)
+		return "", fmt.Errorf("the hook did not print JSON: %w", err)
 	}
 	return answer.Specific.Context, nil
 }
 
-// await polls the daemon until the session is as wanted. reason says why it is not.
+// await polls the daemon until wanted accepts the session. If ctx ends first, the error is
+// *reason.
 func (p *patient) await(ctx context.Context, reason *string, wanted func(*local.SessionStatus) bool) error {
 	tick := time.NewTicker(deliveryPoll)
 	defer tick.Stop()
@@ -312,11 +314,11 @@ func (p *patient) leave(ctx context.Context) {
 	_ = identity.OpenSessionStore(peer.SessionsRoot(p.dir)).Remove(p.mesh.Slug, p.session)
 }
 
-// explain adds what the hook has said.
+// explain adds the last line that the hook logged.
 func (p *patient) explain(err error) error {
 	if p.log == "" {
 		return err
 	}
 	lines := strings.Split(p.log, "\n")
-	return fmt.Errorf("%w (the last hook: %s)", err, lines[len(lines)-1])
+	return fmt.Errorf("%w (last line of the hook's log: %s)", err, lines[len(lines)-1])
 }

@@ -12,21 +12,22 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// fate is how far a message came: by the broker's word, and of a message that the daemon
-// has sent by what the daemon knows.
+// fate is the status of a message, from the broker and, if the daemon sent the message,
+// from the daemon.
 type fate struct {
 	wire.MessageStatusResult
 	ClientID string                  `json:"clientMessageId,omitempty"`
 	State    local.State             `json:"state,omitempty"`
 	Reason   string                  `json:"reason,omitempty"`
-	Receipts []local.RecipientStatus `json:"receipts,omitempty"` // what recipients have signed
+	Receipts []local.RecipientStatus `json:"receipts,omitempty"` // signed by recipients
 
-	to    string // and since: of a message that is not with the broker
+	// Of a message that the broker doesn't have yet.
+	to    string
 	since time.Time
 }
 
-// fate asks the daemon, if one runs, and the broker. What has not come to the broker only
-// the daemon knows.
+// fate asks the daemon, if one runs, and then the broker. Only the daemon knows about a
+// message that the broker doesn't have yet.
 func (a *app) fate(ctx context.Context, id string) (*fate, error) {
 	m, err := a.joined()
 	if err != nil {
@@ -36,7 +37,7 @@ func (a *app) fate(ctx context.Context, id string) (*fate, error) {
 	s, err := a.askDaemon(ctx, id)
 	var refusal *local.Error
 	if err != nil && !errors.As(err, &refusal) && a.leftWithDaemon(m.MeshID, id) {
-		return nil, fmt.Errorf("the message %s was left with the daemon, and only the daemon knows more of it: %w; `claudemesh daemon up` starts it, and it goes on", id, err)
+		return nil, fmt.Errorf("status of %s: the message is with the daemon: %w; start the daemon with `claudemesh daemon up`, and it goes on sending", id, err)
 	}
 	if err == nil && s.MeshID == m.MeshID {
 		f.ClientID, f.State, f.Reason, f.to, f.since = s.ID, s.State, s.Reason, s.To, s.SentAt
@@ -56,20 +57,20 @@ func (a *app) fate(ctx context.Context, id string) (*fate, error) {
 	return f, err
 }
 
-// leftWithDaemon reports whether this command has left the message with the daemon.
+// leftWithDaemon reports whether an earlier send left the message with the daemon.
 func (a *app) leftWithDaemon(meshID, id string) bool {
 	return slices.ContainsFunc(sentBefore(a.dir), func(s sentEntry) bool {
 		return s.MeshID == meshID && s.Left && (strings.HasPrefix(s.MessageID, id) || strings.HasSuffix(s.MessageID, id))
 	})
 }
 
-// rows are the table of status.
+// rows returns the table that status prints.
 func (f *fate) rows(now time.Time) [][]string {
 	rows := [][]string{{"RECIPIENT", "KEY", "STATUS", "SINCE"}}
 	if f.State == local.Waiting || f.State == local.Failed {
-		status := "waits on this machine for the broker"
+		status := "waiting on this machine for the broker"
 		if f.State == local.Failed {
-			status = "failed: the broker does not take it"
+			status = "failed: the broker refuses it"
 		}
 		if f.Reason != "" {
 			status += " (" + f.Reason + ")"
@@ -95,8 +96,8 @@ func (f *fate) rows(now time.Time) [][]string {
 	return rows
 }
 
-// signed returns what a recipient has signed; nil for nothing. A message to a member is
-// one of its sessions' that signs.
+// signed returns the receipt of a recipient, or nil. A message to a member is signed by one
+// of its sessions, under another key; so a single recipient matches any receipt.
 func (f *fate) signed(key wire.Key) *local.RecipientStatus {
 	for i := range f.Receipts {
 		if len(f.Recipients) == 1 || f.Receipts[i].Key == key {

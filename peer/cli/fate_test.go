@@ -26,8 +26,8 @@ func TestFateRows(t *testing.T) {
 		want     string // of the statuses
 	}{
 		{"of the broker alone", "", []wire.RecipientStatus{row(key, "held")}, nil, "held"},
-		{"not sent", local.Waiting, nil, nil, "waits on this machine for the broker (why)"},
-		{"never sent", local.Failed, nil, nil, "failed: the broker does not take it (why)"},
+		{"not sent", local.Waiting, nil, nil, "waiting on this machine for the broker (why)"},
+		{"never sent", local.Failed, nil, nil, "failed: the broker refuses it (why)"},
 		{"nothing signed", local.Queued, []wire.RecipientStatus{row(key, "disconnected")}, nil, "disconnected"},
 		{"signed for less than the broker says", local.Delivered, []wire.RecipientStatus{row(key, "delivered")}, []local.RecipientStatus{signed(key, local.Delivered)}, "delivered"},
 		{"read", local.InContext, []wire.RecipientStatus{row(key, "delivered")}, []local.RecipientStatus{signed(key, local.InContext)}, "read"},
@@ -53,7 +53,7 @@ func TestFateRows(t *testing.T) {
 func TestStateText(t *testing.T) {
 	for state, want := range map[local.State]string{
 		local.Waiting: "kept for bob\\u{1B} on this machine", local.Queued: "accepted for", local.Delivered: "delivered to", local.InContext: "read by",
-		local.Expired: "nobody fetched it", local.Refused: "refused by", local.Failed: "does not take it", "of a newer daemon": "of a newer daemon, to",
+		local.Expired: "did not fetch it", local.Refused: "refused by", local.Failed: "refuses it", "of a newer daemon": "of a newer daemon, to",
 	} {
 		if got := stateText(state, "bob\x1b"); !strings.Contains(got, want) || strings.Contains(got, "\x1b") {
 			t.Errorf("%s: %q, want %q", state, got, want)
@@ -71,7 +71,7 @@ func TestWhyUnread(t *testing.T) {
 		{local.Queued, local.RecipientStatus{}, ""},
 		{local.Waiting, local.RecipientStatus{}, ""},
 		{local.Delivered, signed, ""},
-		{local.Delivered, local.RecipientStatus{}, "has signed no receipt"},
+		{local.Delivered, local.RecipientStatus{}, "has not signed a receipt"},
 		{local.Delivered, local.RecipientStatus{Name: "bob", Signed: true, CannotRead: "hooks are off"}, "bob can't read messages (hooks are off)"},
 	} {
 		got := whyUnread(&local.MessageStatus{State: tc.state, Recipients: []local.RecipientStatus{tc.row}})

@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	// statusWait is how long send waits for the recipient before it says "queued".
+	// statusWait is how long send waits for delivery before it reports "queued".
 	statusWait = time.Second
 	statusPoll = 50 * time.Millisecond
-	// slowPoll is the pause of --wait after statusWait.
+	// slowPoll is the polling interval of --wait after statusWait.
 	slowPoll = time.Second
 
-	waitDelivered, waitRead = "delivered", "read" // of --wait
+	waitDelivered, waitRead = "delivered", "read" // values of --wait
 )
 
-// follow tells how far a message came: see awaitDelivery. known is false when the broker
-// does not tell; what send promises is that the broker has the message.
+// follow returns the status of a message; see awaitDelivery. known is false if the broker
+// doesn't report it. That is not an error: send only promises that the broker has the message.
 func (a *app) follow(ctx context.Context, client *peer.Client, id string, f *sendFlags) (status wire.MessageStatusResult, known bool, err error) {
 	status, err = awaitDelivery(ctx, client, id, f)
 	switch {
@@ -30,14 +30,15 @@ func (a *app) follow(ctx context.Context, client *peer.Client, id string, f *sen
 		return status, true, nil
 	case ctx.Err() != nil:
 		short := peer.ShortID(id)
-		return status, false, &fateError{fmt.Sprintf("interrupted; the broker has the message %s and delivers it: `claudemesh status %[1]s` tells how far it came", short), ctx.Err()}
+		return status, false, &fateError{fmt.Sprintf("interrupted; the broker has the message %s and delivers it: `claudemesh status %[1]s` shows its state", short), ctx.Err()}
 	}
-	fmt.Fprintln(a.err, "The message is accepted, but how far it came is not known:", printable(explain(err)))
+	fmt.Fprintln(a.err, "The broker has the message, but can't report its status:", printable(explain(err)))
 	return status, false, nil
 }
 
-// awaitDelivery asks how far the message came: for statusWait, or until nothing more is to
-// be expected soon; with --wait for --timeout, or until nothing will change any more.
+// awaitDelivery polls the status of the message. Without --wait it stops after statusWait, or
+// earlier if no delivery is likely soon. With --wait it stops after --timeout, or earlier if
+// the status is final.
 func awaitDelivery(ctx context.Context, client *peer.Client, id string, f *sendFlags) (wire.MessageStatusResult, error) {
 	begin, limit := time.Now(), statusWait
 	if f.wait != "" {
@@ -62,7 +63,7 @@ func awaitDelivery(ctx context.Context, client *peer.Client, id string, f *sendF
 	}
 }
 
-// pollPause is the pause between two questions of a wait that began then.
+// pollPause returns the polling interval of a wait that began at begin.
 func pollPause(begin time.Time) time.Duration {
 	if time.Since(begin) > statusWait {
 		return slowPoll
@@ -70,7 +71,7 @@ func pollPause(begin time.Time) time.Duration {
 	return statusPoll
 }
 
-// settled reports whether nothing about the message will change any more.
+// settled reports whether the status of every recipient is final.
 func settled(s *wire.MessageStatusResult) bool {
 	for i := range s.Recipients {
 		if r := &s.Recipients[i]; r.Status != wire.RecipientDelivered && (r.State == "" || r.State == wire.StatePending) {
@@ -80,17 +81,17 @@ func settled(s *wire.MessageStatusResult) bool {
 	return true
 }
 
-// outcome is the exit code of send, as an error: what came of the message.
+// outcome returns the error that stands for the exit code of send.
 func (a *app) outcome(f *sendFlags, known bool, s *wire.MessageStatusResult) error {
 	switch {
-	case known && len(s.Recipients) == 0: // of a broker that does not refuse it
+	case known && len(s.Recipients) == 0: // some brokers accept a message that reaches nobody
 		return errReported
 	case f.wait == "" || known && s.Delivered:
 		return nil
 	case known && settled(s):
 		return errReported
 	}
-	fmt.Fprintf(a.err, "claudemesh: not delivered to everybody within %s; the broker goes on delivering\n", f.timeout.String())
+	fmt.Fprintf(a.err, "claudemesh: not delivered to everybody within %s; the broker keeps trying\n", f.timeout.String())
 	return exitStatus(exitLate)
 }
 
@@ -103,7 +104,7 @@ func anyAway(s *wire.MessageStatusResult) bool {
 	return len(s.Recipients) == 0
 }
 
-// noneHeld reports whether no recipient will get the message right now.
+// noneHeld reports whether the broker holds the message back for none of the recipients.
 func noneHeld(s *wire.MessageStatusResult) bool {
 	for i := range s.Recipients {
 		if s.Recipients[i].Status == wire.RecipientHeld {
@@ -113,7 +114,7 @@ func noneHeld(s *wire.MessageStatusResult) bool {
 	return true
 }
 
-// promise says what will become of the message.
+// promise says what happens to the message.
 func promise(name string, known bool, s *wire.MessageStatusResult) string {
 	name = oneLine(name)
 	if !known {
@@ -138,7 +139,7 @@ func promise(name string, known bool, s *wire.MessageStatusResult) string {
 		}
 	}
 	if len(s.Recipients) == 0 {
-		return "nobody was there to get it, and nobody will"
+		return "nobody gets it: there was no recipient"
 	}
 	var parts []string
 	if len(delivered) > 0 {
@@ -151,7 +152,7 @@ func promise(name string, known bool, s *wire.MessageStatusResult) string {
 		parts = append(parts, "queued for "+names(absent)+" (away): it will be delivered when they return")
 	}
 	if len(lost) > 0 {
-		parts = append(parts, "not for "+names(lost)+", who can't get it any more")
+		parts = append(parts, "not delivered to "+names(lost)+": they can't get it any more")
 	}
 	if len(parts) == 0 {
 		parts = append(parts, "accepted")

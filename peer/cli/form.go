@@ -13,14 +13,14 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// form asks a person a few questions in the terminal, until ctx ends.
+// form asks the user questions on the terminal until ctx ends.
 type form struct {
 	ctx context.Context
 	in  io.Reader
 	out io.Writer
 }
 
-// text asks for a line; Enter alone gives preset.
+// text asks for a line and returns it. If the user just presses Enter, it returns preset.
 func (f *form) text(question, preset string) (string, error) {
 	shown := ""
 	if preset != "" {
@@ -46,7 +46,7 @@ func (f *form) line() (string, error) {
 	return line, err
 }
 
-// readLine takes no byte more than the line: what follows is for claude.
+// readLine reads byte by byte and stops after the line: claude reads the rest.
 func readLine(in io.Reader) (string, error) {
 	var line []byte
 	for b := make([]byte, 1); ; {
@@ -64,7 +64,7 @@ func readLine(in io.Reader) (string, error) {
 	}
 }
 
-// meshes asks which of the joined meshes.
+// meshes asks which of the joined meshes to use.
 func (f *form) meshes(config *peer.Config) ([]string, error) {
 	var slugs []string
 	for i := range config.Meshes {
@@ -77,15 +77,15 @@ func (f *form) meshes(config *peer.Config) ([]string, error) {
 	return strings.Split(answer, ","), nil
 }
 
-// identity asks as whom a new session is to appear, if no flag has said anything
-// about that. One that returns is who it was.
+// identity asks for the name, role and groups of a new session, unless flags give any of
+// them. A session that is resumed keeps its own.
 func (f *form) identity(o *launch.Options) error {
 	args := launch.Parse(o.Args)
 	if o.Name != "" || o.Role != "" || len(o.Groups) > 0 || args.Resumes || args.Continues {
 		return nil
 	}
 	var err error
-	if o.Name, err = f.text("Name that the peers see (Enter: your name in the mesh)", ""); err != nil {
+	if o.Name, err = f.text("Name of the session (Enter: your name in the mesh)", ""); err != nil {
 		return err
 	}
 	if o.Role, err = f.text("Role (Enter: none)", ""); err != nil {
@@ -93,7 +93,7 @@ func (f *form) identity(o *launch.Options) error {
 	}
 	o.Name, o.Role = visible.Cut(o.Name, wire.MaxNameLen, visible.Bytes), visible.Cut(o.Role, wire.MaxNameLen, visible.Bytes)
 	for {
-		list, err := f.text("Groups, as in a:lead,b (Enter: none)", "")
+		list, err := f.text("Groups, e.g. a:lead,b (Enter: none)", "")
 		if err != nil {
 			return err
 		}

@@ -11,10 +11,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// capabilities are what a member may let others do.
+// capabilities lists what a member can allow others.
 var capabilities = []string{"read", "dm", "broadcast", "state-read"}
 
-// grantText says what a member may do to the user.
+// grantText is a cell of the column YOU ALLOW.
 func grantText(granted []string) string {
 	switch {
 	case granted == nil:
@@ -28,22 +28,23 @@ func grantText(granted []string) string {
 func (a *app) grantCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "grant <member> <capabilities...>",
-		Short: "Say what a member may do to you",
-		Long: `Say what a member may do to you: any of read, dm, broadcast and state-read, separated by
-commas or spaces, and nothing else from then on. Without a grant a member may do all of these.`,
-		Example: "  claudemesh grant bob read,broadcast    # but no direct messages\n  claudemesh grant bob read,dm,broadcast,state-read",
+		Short: "Choose what a member may do to you",
+		Long: `Choose what a member may do to you: any of read, dm, broadcast and state-read, separated by
+commas or spaces. From then on the member may do nothing else. Without a grant, a member may
+do all of these.`,
+		Example: "  claudemesh grant bob read,broadcast    # no direct messages\n  claudemesh grant bob read,dm,broadcast,state-read",
 		Args:    cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list := strings.FieldsFunc(strings.Join(args[1:], ","), func(r rune) bool { return r == ',' || r == ' ' })
 			for _, c := range list {
 				if !slices.Contains(capabilities, c) {
-					return usagef("%q is no capability; there are %s", c, strings.Join(capabilities, ", "))
+					return usagef("%q isn't a capability; choose from %s", c, strings.Join(capabilities, ", "))
 				}
 			}
 			if len(list) == 0 {
-				return usagef("say which capabilities: %s; for none, see `claudemesh block`", strings.Join(capabilities, ", "))
+				return usagef("no capability is given; choose from %s, or use `claudemesh block`", strings.Join(capabilities, ", "))
 			}
-			return a.withMember(cmd.Context(), args[0], "%s may do this to you: "+strings.Join(list, ", ")+"."+without(list),
+			return a.withMember(cmd.Context(), args[0], "%s may now: "+strings.Join(list, ", ")+"."+without(list),
 				func(ctx context.Context, c *peer.Client, k wire.Key) error { return c.Grant(ctx, k, list) })
 		},
 	}
@@ -60,12 +61,12 @@ func without(granted []string) string {
 	if len(rest) == 0 {
 		return ""
 	}
-	return " Not any more: " + strings.Join(rest, ", ") + "."
+	return " No longer: " + strings.Join(rest, ", ") + "."
 }
 
 func (a *app) blockCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "block <member>", Short: "Take no messages from a member", Args: cobra.ExactArgs(1),
+		Use: "block <member>", Short: "Refuse all messages from a member", Args: cobra.ExactArgs(1),
 		Example: `  claudemesh block bob
   claudemesh block 3fa94b21 --mesh team    # by the start of the key`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -77,7 +78,7 @@ func (a *app) blockCommand() *cobra.Command {
 
 func (a *app) unblockCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "unblock <member>", Short: "Take back block and grant", Args: cobra.ExactArgs(1),
+		Use: "unblock <member>", Short: "Undo block and grant for a member", Args: cobra.ExactArgs(1),
 		Example: `  claudemesh unblock bob
   claudemesh unblock 3fa94b21 --mesh team    # by the start of the key`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -7,15 +7,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// verbs is a group of commands in the help.
+// verbs is a group of commands in the help text.
 type verbs struct {
 	id, title string
 	commands  []*cobra.Command
 }
 
-// verbs returns all verbs, in the order in which people come to use them. Each has a
-// sentence (Short), two examples or more (Example) and, where they are not the usual
-// ones, its exit codes (exits); TestVerbsExplainThemselves says what a new one lacks.
+// verbs returns all verbs, in the order in which people first need them. Each verb has a
+// Short sentence, at least two examples, and its exit codes if they differ from the usual
+// ones. TestVerbsExplainThemselves reports what a new verb lacks.
 func (a *app) verbs() []verbs {
 	return []verbs{
 		{"start", "First steps:", []*cobra.Command{
@@ -31,25 +31,25 @@ func (a *app) verbs() []verbs {
 			a.meshesCommand(), a.renameCommand(), a.leaveCommand(), a.forgetCommand(), a.keysCommand(),
 			a.backupCommand(), a.restoreCommand(),
 		}},
-		{"members", "The members of a mesh:", []*cobra.Command{
+		{"members", "Members of a mesh:", []*cobra.Command{
 			a.membersCommand(), a.invitesCommand(), a.grantCommand(), a.blockCommand(), a.unblockCommand(), a.roleCommand(),
 			a.kickCommand(), a.banCommand(), a.unbanCommand(), a.bansCommand(), a.removeCommand(), a.auditCommand(),
 		}},
 		{"plugin", "Run by Claude Code:", []*cobra.Command{
 			a.hookCommand(), a.waitCommand(), a.monitorCommand(), a.mcpCommand(), a.statuslineCommand(),
 		}},
-		{other, "Besides:", []*cobra.Command{
+		{other, "Other commands:", []*cobra.Command{
 			a.benchCommand(), a.versionCommand(), a.manCommand(),
 		}},
 	}
 }
 
-// other is the group of the verbs that cobra adds.
+// other is the group that the verbs added by cobra are in, too.
 const other = "other"
 
 func init() { cobra.EnableCommandSorting = false }
 
-// addVerbs adds all verbs, in groups, with what their help says.
+// addVerbs adds all verbs to root, with their groups, completions and help texts.
 func (a *app) addVerbs(root *cobra.Command) {
 	for _, g := range a.verbs() {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
@@ -71,10 +71,10 @@ func (a *app) addVerbs(root *cobra.Command) {
 		"{{with index .Annotations \"" + exitsKey + "\"}}\n\nExit codes:\n{{.}}{{end}}\n")
 }
 
-// helpCommand is cobra's, but for what it does about a word that is no verb.
+// helpCommand replaces cobra's own: it suggests a verb for a mistyped one, and exits with 2.
 func helpCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "help [verb]", Short: "Tell how to use a verb", GroupID: other,
+		Use: "help [verb]", Short: "Show help for a verb", GroupID: other,
 		Example: "  claudemesh help\n  claudemesh help send",
 		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			verb, _, err := c.Root().Find(args)
@@ -101,24 +101,24 @@ func helpCommand() *cobra.Command {
 	}
 }
 
-// exitsKey is the annotation of a command that holds its exit codes.
+// exitsKey is the key of the annotation that lists a command's exit codes.
 const exitsKey = "exit codes"
 
-// The exit codes that nearly all verbs have.
+// The exit codes of nearly all verbs.
 const (
-	exitsDone   = "0  done"
+	exitsDone   = "0  success"
 	exitsFailed = "1  refused or failed; standard error says why"
 	exitsUsage  = "2  wrong command line; nothing was done"
 	exitsBroken = "130  interrupted"
 )
 
-// exits is for the Annotations of a verb whose exit codes are not the usual three. A
-// line is a code, two spaces and what it means.
+// exits returns the Annotations of a verb whose exit codes differ from the usual ones. A
+// line is a code, two spaces and its meaning.
 func exits(lines ...string) map[string]string {
 	return map[string]string{exitsKey: "  " + strings.Join(lines, "\n  ")}
 }
 
-// usualExits gives the usual exit codes to all verbs without their own.
+// usualExits gives the usual exit codes to all verbs that don't list their own.
 func usualExits(c *cobra.Command) {
 	if _, own := c.Annotations[exitsKey]; !own {
 		if c.Annotations == nil {
@@ -131,7 +131,7 @@ func usualExits(c *cobra.Command) {
 	}
 }
 
-// isCobras reports whether a command is one that cobra adds.
+// isCobras reports whether cobra adds the command.
 func isCobras(c *cobra.Command) bool {
 	return slices.Contains([]string{"help", "completion"}, c.Name()) && c.Parent() == c.Root()
 }

@@ -44,7 +44,7 @@ func TestGroupsAreInTheOrderOfUse(t *testing.T) {
 	root := (&app{}).root()
 	help := root.UsageString()
 	at := -1
-	for _, text := range []string{"First steps:", "  create ", "  invite ", "  join ", "Messages and peers:", "In Claude Code:", "Your meshes and keys:", "The members of a mesh:", "Run by Claude Code:", "Besides:"} {
+	for _, text := range []string{"First steps:", "  create ", "  invite ", "  join ", "Messages and peers:", "In Claude Code:", "Your meshes and keys:", "Members of a mesh:", "Run by Claude Code:", "Other commands:"} {
 		next := strings.Index(help, text)
 		if next <= at {
 			t.Errorf("%q is not where it belongs:\n%s", text, help)

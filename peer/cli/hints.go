@@ -9,9 +9,9 @@ import (
 // ownName is the name of this program.
 const ownName = "claudemesh"
 
-// calledAs returns how the user calls this program in a shell, so that a hint can be
-// copied as it stands: by its path when the PATH leads elsewhere, and with the config
-// directory that the environment names.
+// calledAs returns how the user calls this program in a shell, so that the user can copy a
+// hint as it is. It is a path if PATH leads to another program, and it sets
+// CLAUDEMESH_CONFIG_DIR if the environment does.
 func calledAs() string {
 	word := ownName
 	if own, err := os.Executable(); err == nil {
@@ -25,7 +25,7 @@ func calledAs() string {
 	return word
 }
 
-// copyable writes the commands that a text quotes as calledAs does.
+// copyable replaces claudemesh by calledAs in the commands that a text has in backquotes.
 func copyable(text string) string {
 	if !strings.Contains(text, "`"+ownName+" ") {
 		return text

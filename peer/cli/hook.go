@@ -13,8 +13,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// forClaudeCode makes a command one that Claude Code runs: nothing on its command
-// line is an error, since Claude Code takes exit code 2 for a veto.
+// forClaudeCode prepares a command that Claude Code runs: no command line is an error,
+// because exit code 2 tells Claude Code to block the event.
 func forClaudeCode(cmd *cobra.Command) *cobra.Command {
 	cmd.DisableFlagParsing = true
 	cmd.Args = cobra.ArbitraryArgs
@@ -25,14 +25,13 @@ func forClaudeCode(cmd *cobra.Command) *cobra.Command {
 func (a *app) hookCommand() *cobra.Command {
 	return forClaudeCode(&cobra.Command{
 		Use:         "hook",
-		Short:       "What Claude Code runs on its events (reads one as JSON on standard input)",
-		Annotations: exits("0  always: a session must not be held up"),
+		Short:       "Handle an event of Claude Code (JSON on standard input)",
+		Annotations: exits("0  always, so that a session is never blocked"),
 		Example: `  CLAUDEMESH_HOOK_DEBUG=1 claudemesh hook < event.json
   echo '{"hook_event_name":"Stop","session_id":"0f8fad5b-d9cb-469f-a165-70867728950e"}' | claudemesh hook`,
-		Long: `hook tells the daemon what happens in a Claude Code session. Claude Code runs it;
-it reads the event on standard input, takes at most 40 ms then, and always ends with
-exit code 0. With CLAUDEMESH_HOOK_DEBUG=1 it explains itself on standard error
-and in hook.log in the config directory.`,
+		Long: `Tell the daemon what happens in a Claude Code session. Claude Code runs this command. It
+reads an event on standard input, answers within 40 ms, and always exits with 0. With
+CLAUDEMESH_HOOK_DEBUG=1 it logs to standard error and to hook.log in the config directory.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if wantsHelp(args) {
 				return cmd.Help()
@@ -66,8 +65,8 @@ func wantsHelp(args []string) bool {
 	return slices.Contains(args, "--help") || slices.Contains(args, "-h")
 }
 
-// starter returns a function that makes sure that a daemon runs which is not older
-// than this program was when starter was called.
+// starter returns a function that starts the daemon if none runs, or if the running one is
+// older than this program was when starter was called.
 func starter(dir peer.Dir) func(context.Context) error {
 	build := local.OwnBuild(buildVersion())
 	return func(ctx context.Context) error {

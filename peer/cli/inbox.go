@@ -19,10 +19,10 @@ import (
 )
 
 const (
-	// drainTimeout is how long inbox waits for all that was waiting for it.
+	// drainTimeout is how long inbox waits until the broker has delivered all queued messages.
 	drainTimeout = 60 * time.Second
-	// quiet is how long nothing must come from a broker that does not say
-	// when all has come.
+	// quiet is how long inbox waits for another message from a broker that doesn't announce
+	// the last one.
 	quiet = 2 * time.Second
 )
 
@@ -44,17 +44,17 @@ func (a *app) inboxCommand() *cobra.Command {
   claudemesh inbox --follow --all --limit 20
   claudemesh inbox --from bob --since yesterday
   claudemesh inbox --group ops --limit 20 --before 1a2b3c4d`,
-		Long: `Fetch what is waiting and show the messages that were not shown before. With --follow,
-stay connected and show messages as they come. Messages are stored on disk before the
-broker may forget them, and kept for 30 days after they were shown. While the daemon
-runs, it receives them, and this shows what it has stored.
+		Long: `Fetch the messages that wait for you, and show those that you have not seen. With --follow,
+stay connected and show messages as they arrive. Every message is written to disk before
+it is acknowledged to the broker, and is kept for 30 days after it was shown. While the
+daemon runs, the daemon receives the messages, and inbox shows what the daemon has stored.
 
-A line has the time, the end of the message's id and the sender, then to whom the message
-is if not to you alone, and its priority if that is not next. 'claudemesh inbox show' shows
-all of a message, 'claudemesh reply' answers it.
+A line holds the time, the last part of the message's id, and the sender; then the
+recipients, if the message is not for you alone, and the priority, if it is not next.
+'claudemesh inbox show' shows all of a message; 'claudemesh reply' answers it.
 
---from, --group, --since and --before choose among the messages that were shown before,
-too, unless there is --unread. --before reads the disk only: with --limit it turns pages.
+--from, --group, --since and --before also search the messages that were shown before,
+unless you add --unread. --before only reads the disk; use it with --limit to page back.
 
 ` + inboxJSON,
 		Args: cobra.NoArgs,
@@ -65,30 +65,30 @@ too, unless there is --unread. --before reads the disk only: with --limit it tur
 			return a.inbox(cmd.Context(), &f)
 		},
 	}
-	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "stay, and show messages as they come")
-	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON, one object a line")
-	cmd.Flags().BoolVar(&f.all, "all", false, "messages that were shown before, too")
-	cmd.Flags().BoolVar(&f.unread, "unread", false, "only messages that were not shown before")
-	cmd.Flags().IntVar(&f.limit, "limit", 0, "the newest so many (default all)")
-	cmd.Flags().StringVar(&f.from, "from", "", "only messages of this sender: a name, or the start of a key (8 digits or more)")
-	cmd.Flags().StringVar(&f.group, "group", "", "only messages to this group, or with all to everybody")
+	cmd.Flags().BoolVarP(&f.follow, "follow", "f", false, "stay connected and show messages as they arrive")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON, one object per line")
+	cmd.Flags().BoolVar(&f.all, "all", false, "also show messages that were shown before")
+	cmd.Flags().BoolVar(&f.unread, "unread", false, "only show messages that were not shown before")
+	cmd.Flags().IntVar(&f.limit, "limit", 0, "show only this many of the newest messages (default all)")
+	cmd.Flags().StringVar(&f.from, "from", "", "only messages from this sender: a name, or the first 8 or more digits of a key")
+	cmd.Flags().StringVar(&f.group, "group", "", "only messages to this group; \"all\" selects messages to everybody")
 	cmd.Flags().Var(&f.since, "since", sinceHelp)
-	cmd.Flags().StringVar(&f.before, "before", "", "only messages before this one, by the end of its id")
+	cmd.Flags().StringVar(&f.before, "before", "", "only messages older than this one; give its id, or the last 8 characters")
 	cmd.MarkFlagsMutuallyExclusive("all", "unread")
 	cmd.MarkFlagsMutuallyExclusive("follow", "before")
 	cmd.AddCommand(a.inboxShowCommand())
 	return cmd
 }
 
-// inboxJSON says what a message is as JSON.
-const inboxJSON = `--json: one object a line: {messageId, clientMessageId, from, senderPubkey,
+// inboxJSON describes a message as JSON.
+const inboxJSON = `--json: one object per line: {messageId, clientMessageId, from, senderPubkey,
 senderMemberPubkey, verified, compared, doubt, sealing, to, body, error, priority, topic,
-replyTo, createdAt, receivedAt, read}. verified tells that the message is from the member
-with senderMemberPubkey, whatever the broker says; where it is not, doubt says why. compared
-tells that you have compared that member's key by voice. to is an array of @group and *
-(everybody), in the broker's words; there is none for a message to you alone.
-sealing is direct (for you alone), copy (the same, of a message to many), mesh (for members
-of the mesh), none (came unencrypted) or unopened (error says why).`
+replyTo, createdAt, receivedAt, read}. verified means that the member with senderMemberPubkey
+provably sent the message, whatever the broker says; otherwise doubt says what is wrong.
+compared means that you have compared that member's key by voice. to lists each @group, or
+* for everybody, as the broker reports it; it is missing if the message is for you alone.
+sealing is direct (sealed for you alone), copy (your own sealed copy of a message to many),
+mesh (sealed for the members), none (not encrypted) or unopened (error says why).`
 
 func (f *inboxFlags) check() error {
 	if f.limit < 0 {
@@ -102,7 +102,7 @@ func (f *inboxFlags) check() error {
 	if f.group != "" {
 		target, err := wire.ParseTarget("@" + strings.TrimLeft(f.group, "@"))
 		if err != nil && f.group != "*" {
-			return usagef("%q can't be the name of a group", f.group)
+			return usagef("%q isn't a valid group name", f.group)
 		}
 		f.group = "*"
 		if err == nil {
@@ -122,9 +122,9 @@ type reader struct {
 	mesh  peer.Mesh
 	store *inbox.Inbox
 	last  int64 // the newest message that was shown
-	// before is the message before which to look; 0: all
+	// before limits the list to messages older than this one; 0 means no limit
 	before int64
-	fresh  chan struct{} // has room for one: messages were stored
+	fresh  chan struct{} // buffered: signals that messages were stored
 }
 
 func (a *app) inbox(ctx context.Context, f *inboxFlags) error {
@@ -149,11 +149,11 @@ func (a *app) inbox(ctx context.Context, f *inboxFlags) error {
 	}
 	lock, err := peer.TryLock(a.dir.Path("inbox-" + shortHash(m.MeshID) + ".lock"))
 	if errors.Is(err, peer.ErrLocked) {
-		fmt.Fprintln(a.err, "Another `claudemesh inbox` is connected for this mesh; showing what it has stored.")
+		fmt.Fprintln(a.err, "Another `claudemesh inbox` receives the messages of this mesh; showing what it has stored.")
 		if err := r.show(ctx); err != nil || !f.follow {
 			return err
 		}
-		return errors.New("another `claudemesh inbox` follows this mesh already; stop it first")
+		return errors.New("inbox --follow: another `claudemesh inbox` already follows this mesh; stop it first")
 	}
 	if err != nil {
 		return err
@@ -167,13 +167,13 @@ func (a *app) inbox(ctx context.Context, f *inboxFlags) error {
 		return err
 	}
 	if fetchErr == nil && r.last == 0 && a.terminal {
-		fmt.Fprintln(a.err, "No new messages; `claudemesh inbox --all` shows those that were shown before.")
+		fmt.Fprintln(a.err, "No new messages; `claudemesh inbox --all` also shows the ones you have seen.")
 	}
 	return fetchErr
 }
 
-// options are those of a connection that receives. The session id stays the
-// same for this machine and directory, so that the peer is known again.
+// options returns the options of a connection that receives messages. Its session id depends
+// only on the machine and the config directory, so that peers recognize it.
 func (r *reader) options() peer.Options {
 	o := peer.Options{Mesh: r.mesh, About: r.about(wire.CapCaughtUp), OnMessage: r.take}
 	dir, err := filepath.Abs(string(r.dir))
@@ -184,19 +184,20 @@ func (r *reader) options() peer.Options {
 	return o
 }
 
-// take stores a message. When it returns nil the broker may forget the message.
+// take stores a message. The client acknowledges the message to the broker if take returns
+// nil.
 func (r *reader) take(ctx context.Context, m peer.Incoming) error {
 	if _, err := r.store.Add(ctx, inbox.Mailbox{MeshID: r.mesh.MeshID}, &m, time.Now()); err != nil {
 		return err
 	}
 	select {
 	case r.fresh <- struct{}{}:
-	default: // the one before is still to be looked at
+	default: // a signal is already pending
 	}
 	return nil
 }
 
-// fetch stores all that is waiting.
+// fetch stores all queued messages.
 func (r *reader) fetch(ctx context.Context) error {
 	caughtUp := make(chan struct{}, 1)
 	o := r.options()
@@ -230,14 +231,14 @@ func (r *reader) fetch(ctx context.Context) error {
 			return nil
 		case <-r.fresh:
 		case <-timeout:
-			return errors.New("not all that is waiting came in time; run `claudemesh inbox` again")
+			return fmt.Errorf("the broker did not deliver all queued messages within %s; run `claudemesh inbox` again", drainTimeout)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// follow shows messages as they come until ctx ends.
+// follow shows messages as they arrive until ctx ends.
 func (r *reader) follow(ctx context.Context) error {
 	o := r.options()
 	o.OnState = r.tell
@@ -252,7 +253,7 @@ func (r *reader) follow(ctx context.Context) error {
 	stop := func() error { cancel(); return <-ended }
 	for {
 		if err := r.show(context.WithoutCancel(ctx)); err != nil {
-			_ = stop() // says no more than that it was canceled
+			_ = stop() // always context.Canceled
 			return err
 		}
 		select {
@@ -262,30 +263,30 @@ func (r *reader) follow(ctx context.Context) error {
 				return showErr
 			}
 			if ctx.Err() != nil {
-				return nil // stopped by hand
+				return nil // the user stopped it
 			}
 			return err
 		}
 	}
 }
 
-// tell says how the connection stands.
+// tell reports the state of the connection.
 func (r *reader) tell(s peer.State) {
 	switch {
 	case s.Connected:
-		fmt.Fprintf(r.err, "Connected to %s; waiting for messages. Ctrl-C stops.\n", oneLine(r.mesh.Slug))
+		fmt.Fprintf(r.err, "Connected to %s; waiting for messages. Press Ctrl-C to stop.\n", oneLine(r.mesh.Slug))
 	case s.RetryIn > 0:
-		fmt.Fprintf(r.err, "Not connected: %s\nTrying again in %s.\n", printable(explain(s.Err)), s.RetryIn.Round(100*time.Millisecond))
+		fmt.Fprintf(r.err, "Not connected: %s\nRetrying in %s.\n", printable(explain(s.Err)), s.RetryIn.Round(100*time.Millisecond))
 	}
 }
 
-// show prints what was not shown yet, and marks it as read.
+// show prints the messages that it has not shown yet, and marks them as read.
 func (r *reader) show(ctx context.Context) error {
 	o := inbox.ListOptions{
 		All: r.flags.all, After: r.last, Limit: r.flags.limit, Before: r.before, Since: r.flags.since.Time, From: r.flags.from, Group: r.flags.group,
 	}
 	if r.last > 0 {
-		o.Limit = 0 // the limit is for what was there at the start
+		o.Limit = 0 // the limit applies to the first list only
 	}
 	list, err := r.store.List(ctx, r.mesh.MeshID, o)
 	if err != nil {
@@ -305,7 +306,7 @@ func (r *reader) show(ctx context.Context) error {
 	return r.store.MarkRead(ctx, list, time.Now())
 }
 
-// shortHash stands for a text in the name of a file or session.
+// shortHash returns a short hash of s for the name of a file or session.
 func shortHash(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:6])

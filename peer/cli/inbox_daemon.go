@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	// daemonAsk is how long inbox waits for a daemon to say that it serves a mesh.
+	// daemonAsk is how long inbox waits for the daemon to answer.
 	daemonAsk = 2 * time.Second
-	// inboxPoll is how often inbox looks for what the daemon has stored.
+	// inboxPoll is how often inbox looks for messages that the daemon has stored.
 	inboxPoll = 250 * time.Millisecond
 )
 
-// daemonServes reports whether the daemon of this directory runs and takes the mail
-// of the mesh, and why it is not connected at the moment, if it is not.
+// daemonServes reports whether the daemon runs and receives the messages of the mesh.
+// problem says why it isn't connected; it is "" if it is.
 func (a *app) daemonServes(ctx context.Context, meshID string) (serves bool, problem string) {
 	client, err := local.Owner(a.dir)
 	if err != nil {
@@ -26,7 +26,7 @@ func (a *app) daemonServes(ctx context.Context, meshID string) (serves bool, pro
 	defer cancel()
 	var status local.Status
 	if client.Call(ctx, local.VerbStatus, nil, &status) != nil {
-		return false, "" // a daemon that has died: inbox does without
+		return false, "" // the daemon has died: inbox works without it
 	}
 	for _, m := range status.Meshes {
 		if m.MeshID != meshID {
@@ -43,23 +43,23 @@ func (a *app) daemonServes(ctx context.Context, meshID string) (serves bool, pro
 	return false, ""
 }
 
-// readDaemon shows what the daemon stores. A second connection of the member would
-// only take its mail away from the sessions.
+// readDaemon shows the messages that the daemon stores. It opens no connection of its own,
+// which would take the member's messages away from the sessions.
 func (r *reader) readDaemon(ctx context.Context, problem string) error {
 	if problem != "" {
-		fmt.Fprintln(r.err, "The daemon is not connected to the broker:", printable(problem))
+		fmt.Fprintln(r.err, "The daemon isn't connected to the broker:", printable(problem))
 	}
 	if err := r.show(ctx); err != nil || !r.flags.follow {
 		return err
 	}
-	fmt.Fprintf(r.err, "The daemon takes the mail of %s; showing what comes. Ctrl-C stops.\n", oneLine(r.mesh.Slug))
+	fmt.Fprintf(r.err, "The daemon receives the messages of %s; showing them as they arrive. Press Ctrl-C to stop.\n", oneLine(r.mesh.Slug))
 	poll := time.NewTicker(inboxPoll)
 	defer poll.Stop()
 	for {
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
-			return nil // stopped by hand
+			return nil // the user stopped it
 		}
 		if err := r.show(context.WithoutCancel(ctx)); err != nil {
 			return err

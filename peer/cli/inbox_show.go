@@ -13,7 +13,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// showBefore shows a page of what is on disk.
+// showBefore shows a page of older messages from the disk.
 func (r *reader) showBefore(ctx context.Context) error {
 	m, err := r.store.Mail(ctx, r.mesh.MeshID, r.flags.before)
 	if err != nil {
@@ -30,8 +30,8 @@ func (a *app) inboxShowCommand() *cobra.Command {
 		Short: "Show all of a message",
 		Example: `  claudemesh inbox show 1a2b3c4d
   claudemesh inbox show 1a2b3c4d --json`,
-		Long: `Show a message of the inbox with all that is known of it, from the disk. 8 characters of
-its id are enough, from its end, as inbox prints them, or from its start.
+		Long: `Show a message in the inbox with all its details. It is read from the disk. The last 8
+characters of its id, as inbox prints them, or the first 8 are enough.
 
 ` + inboxJSON,
 		Args: cobra.ExactArgs(1),
@@ -56,7 +56,7 @@ its id are enough, from its end, as inbox prints them, or from its start.
 	return cmd
 }
 
-// mail finds a message of the inbox.
+// mail finds a message in the inbox. The caller closes the inbox.
 func (a *app) mail(ctx context.Context, id string) (*inbox.Inbox, inbox.Stored, error) {
 	if err := peer.CheckMessageID(id); err != nil {
 		return nil, inbox.Stored{}, usageError{err}
@@ -77,8 +77,8 @@ func (a *app) mail(ctx context.Context, id string) (*inbox.Inbox, inbox.Stored, 
 	return store, m, nil
 }
 
-// messageText lays out a message of the inbox. Lines after the first are
-// indented, so that a message can't pass for several.
+// messageText formats a message for the list. It indents all lines after the first, so that
+// one message can't look like several.
 func (a *app) messageText(m *inbox.Stored, now time.Time) string {
 	head := a.paint(dim, strings.TrimSuffix(timeText(m.CreatedAt, now)+" "+oneLine(peer.ShortID(m.MessageID)), " ")) + " " + a.paint(bold, oneLine(m.From))
 	if to := toText(m); to != "" {
@@ -92,7 +92,7 @@ func (a *app) messageText(m *inbox.Stored, now time.Time) string {
 	}
 	switch {
 	case m.Sealing == peer.Unopened:
-		return head + " " + a.paint(red, "[could not be opened: "+oneLine(m.Error)+"]")
+		return head + " " + a.paint(red, "[can't be opened: "+oneLine(m.Error)+"]")
 	case m.Sealing == peer.NotEncrypted:
 		head += " " + a.paint(yellow, "[NOT ENCRYPTED, anybody may have written this]")
 	case !m.Verified:
@@ -101,7 +101,7 @@ func (a *app) messageText(m *inbox.Stored, now time.Time) string {
 	return head + ": " + strings.ReplaceAll(printable(m.Body), "\n", "\n    ")
 }
 
-// toText says to whom a message is, "" if it is to the user alone.
+// toText names the recipients of a message; it returns "" if the user is the only one.
 func toText(m *inbox.Stored) string {
 	var to []string
 	for _, t := range m.To {
@@ -121,7 +121,7 @@ func toText(m *inbox.Stored) string {
 	return ""
 }
 
-// letterText lays out all of a message.
+// letterText formats all of a message for inbox show.
 func (a *app) letterText(m *inbox.Stored, now time.Time) string {
 	var b strings.Builder
 	line := func(head, text string) {
@@ -159,17 +159,17 @@ func (a *app) letterText(m *inbox.Stored, now time.Time) string {
 	return b.String() + "\n" + printable(m.Body) + "\n"
 }
 
-// sealingText says who could read a message on its way.
+// sealingText says who could read a message in transit.
 func sealingText(s peer.Sealing) string {
 	switch s {
 	case peer.Direct:
 		return "for you alone"
 	case peer.Copied:
-		return "for you alone, as your copy of a message to several"
+		return "for you alone (your copy of a message to several recipients)"
 	case peer.InMesh:
 		return "for the members of the mesh"
 	case peer.NotEncrypted:
 		return "NOT ENCRYPTED, anybody may have written this"
 	}
-	return "could not be opened"
+	return "can't be opened"
 }

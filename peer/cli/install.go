@@ -12,15 +12,15 @@ import (
 
 func (a *app) installCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "install", Short: "Make every Claude Code session of yours a peer", Args: cobra.NoArgs,
+		Use: "install", Short: "Make all your Claude Code sessions peers", Args: cobra.NoArgs,
 		Example: `  claudemesh install
   claudemesh install && claude    # a session that peers can write to`,
-		Long: `Install the plugin in Claude Code for good, and the status line if you have none, so
-that sessions are peers without 'claudemesh launch'. They are in the only mesh that you
-have joined; if you have joined several, launch says in which.
+		Long: `Install the plugin in Claude Code, and the status line if you don't have one, so that every
+session becomes a peer, without 'claudemesh launch'. If you have joined a single mesh,
+sessions are in that mesh; if you have joined several, use launch to choose.
 
-Do it again after claudemesh has moved. 'claudemesh uninstall' leaves Claude Code's
-settings as they were.`,
+Run it again after you move the claudemesh program. 'claudemesh uninstall' restores Claude
+Code's settings.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			i, err := a.installer()
 			if err != nil {
@@ -30,9 +30,9 @@ settings as they were.`,
 			if err != nil {
 				return err
 			}
-			text := "Installed in Claude Code; sessions that start from now on have it."
+			text := "Installed in Claude Code. Sessions that you start from now on are peers."
 			if !report.Changed {
-				text = "It is installed in Claude Code already."
+				text = "Already installed in Claude Code."
 			}
 			if _, err := fmt.Fprintln(a.out, text); err != nil {
 				return err
@@ -45,11 +45,11 @@ settings as they were.`,
 
 func (a *app) uninstallCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "uninstall", Short: "Take claudemesh out of Claude Code again", Args: cobra.NoArgs,
+		Use: "uninstall", Short: "Remove claudemesh from Claude Code", Args: cobra.NoArgs,
 		Example: `  claudemesh uninstall
   claudemesh uninstall && claudemesh daemon down`,
-		Long: `Take the plugin and the status line out of Claude Code, and leave its settings as they
-were. Meshes, keys and messages stay; they are in the config directory.`,
+		Long: `Remove the plugin and the status line from Claude Code, and restore its settings. Your
+meshes, keys and messages stay in the config directory.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			i, err := a.installer()
 			var missing *program.NotFoundError
@@ -60,9 +60,9 @@ were. Meshes, keys and messages stay; they are in the config directory.`,
 			if err != nil {
 				return err
 			}
-			text := "Uninstalled; Claude Code's settings are as they were."
+			text := "Uninstalled. Claude Code's settings are restored."
 			if !report.Changed {
-				text = "It is not installed in Claude Code."
+				text = "Not installed in Claude Code; nothing was changed."
 			}
 			if _, err := fmt.Fprintln(a.out, text); err != nil {
 				return err
@@ -79,8 +79,8 @@ func (a *app) notes(r install.Report) {
 	}
 }
 
-// installer returns what installs this program in this user's Claude Code. It can
-// be used even if the error is that there is no claude.
+// installer returns the installer for this user's Claude Code. If the error is a
+// *program.NotFoundError, the installer is still usable.
 func (a *app) installer() (*install.Installer, error) {
 	i := &install.Installer{Dir: a.dir}
 	var err error

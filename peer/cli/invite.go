@@ -38,9 +38,9 @@ func (a *app) inviteCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "invite",
 		Short: "Make an invite link",
-		Long: `Make an invite link and print it, with a QR code on a terminal. Whoever has the
-link can join, so pass it on in private. The broker can't open what is in it.
-A link of --format v1 is for clients of protocol v1; only the owner can make one.
+		Long: `Make an invite link and print it; on a terminal also as a QR code. Anybody who has the
+link can join, so share it in private. The broker can't read the keys in it.
+Clients of protocol v1 need a link of --format v1, which only the owner can make.
 --json: {link, inviteId, role, uses, expiresAt}.`,
 		Example: "  claudemesh invite\n  claudemesh invite --uses 5 --expires 2d --groups backend,oncall",
 		Args:    cobra.NoArgs,
@@ -49,23 +49,23 @@ A link of --format v1 is for clients of protocol v1; only the owner can make one
 				return usagef("--uses must be at least 1")
 			}
 			if f.role != "member" && f.role != "admin" {
-				return usagef("--role must be member or admin")
+				return usagef("--role must be member or admin, not %q", f.role)
 			}
 			if f.format != "link" && f.format != "v1" {
-				return usagef("--format must be link or v1")
+				return usagef("--format must be link or v1, not %q", f.format)
 			}
 			return a.invite(cmd.Context(), &f)
 		},
 	}
 	flags := cmd.Flags()
-	flags.Int64Var(&f.uses, "uses", 1, "how many may join with it")
-	flags.Var(&f.expires, "expires", "how long it is good for, e.g. 7d, 12h or 30m")
-	flags.StringVar(&f.role, "role", "member", "role of those who join: member or admin")
-	flags.StringSliceVar(&f.groups, "groups", nil, "groups of those who join, separated by commas")
+	flags.Int64Var(&f.uses, "uses", 1, "how many people can join with the link")
+	flags.Var(&f.expires, "expires", "how long the link is valid, e.g. 7d, 12h or 30m")
+	flags.StringVar(&f.role, "role", "member", "role of the people who join: member or admin")
+	flags.StringSliceVar(&f.groups, "groups", nil, "groups of the people who join, separated by commas")
 	flags.StringVar(&f.format, "format", "link", "link, or v1 for clients of protocol v1")
 	flags.BoolVar(&f.json, "json", false, "print JSON")
-	flags.BoolVar(&f.qr, "qr", false, "print the QR code even if the output is no terminal")
-	flags.BoolVar(&f.noQR, "no-qr", false, "print no QR code")
+	flags.BoolVar(&f.qr, "qr", false, "print the QR code even if the output isn't a terminal")
+	flags.BoolVar(&f.noQR, "no-qr", false, "don't print the QR code")
 	return cmd
 }
 
@@ -88,7 +88,7 @@ func (a *app) invite(ctx context.Context, f *inviteFlags) error {
 	var create wire.InviteCreate
 	if f.format == "v1" {
 		if owner != m.Member.Public() {
-			return fmt.Errorf("only the owner of the mesh can make a link for protocol v1; leave out --format v1")
+			return fmt.Errorf("invite --format v1: only the owner of the mesh can make a link for protocol v1; ask the owner, or leave out --format")
 		}
 		link, create, err = peer.NewTokenInvite(&m, terms)
 	} else {
@@ -104,8 +104,7 @@ func (a *app) invite(ctx context.Context, f *inviteFlags) error {
 	return a.printInvite(f, isLoopback(m.BrokerURL), invited{link.URL(), id, f.role, f.uses, time.UnixMilli(create.ExpiresAt).UTC()})
 }
 
-// printInvite prints a link. One that is local can be used on this machine only, so it is of
-// no use to a camera.
+// printInvite prints a link. A local link works on this machine only, so it gets no QR code.
 func (a *app) printInvite(f *inviteFlags, local bool, i invited) error {
 	if f.json {
 		return a.printJSON(i)
@@ -119,11 +118,11 @@ func (a *app) printInvite(f *inviteFlags, local bool, i invited) error {
 		times = strconv.FormatInt(i.Uses, 10) + " times"
 	}
 	if local {
-		fmt.Fprintln(a.err, `This link works on this machine only. For others, start the broker with CLAUDEMESH_SITE set to an
-address that they can reach, such as mesh.example.com, and invite them with that in the link:
+		fmt.Fprintln(a.err, `This link only works on this machine. To invite people on other machines, start the broker with
+CLAUDEMESH_SITE set to an address that they can reach, such as mesh.example.com, and put it in the link:
   `+calledAs()+` invite --broker wss://mesh.example.com/ws`)
 	}
-	_, err := fmt.Fprintf(a.err, "Good for joining %s as %s, until %s. Pass it on in private: whoever has it can join.\n",
+	_, err := fmt.Fprintf(a.err, "Valid for joining %s as %s, until %s. Share it in private: anybody who has it can join.\n",
 		times, i.Role, i.ExpiresAt.Local().Format("2006-01-02 15:04"))
 	return err
 }
@@ -138,7 +137,7 @@ func findOwner(ctx context.Context, client *peer.Client) (wire.Key, error) {
 			return members[i].Pubkey, nil
 		}
 	}
-	return wire.Key{}, fmt.Errorf("the broker names no owner of this mesh")
+	return wire.Key{}, fmt.Errorf("invite: the broker's list of members contains no owner; run `claudemesh members`")
 }
 
 func (a *app) invitesCommand() *cobra.Command {
@@ -147,8 +146,8 @@ func (a *app) invitesCommand() *cobra.Command {
 		Use: "invites", Short: "List the invites of the mesh", Args: cobra.NoArgs,
 		Example: `  claudemesh invites
   claudemesh invites --json`,
-		Long: `List the invites of the mesh, for the owner and admins. --json: an array of
-{id, kind, role, uses, used, expiresAt, revoked, createdBy}.`,
+		Long: `List the invites of the mesh. Only the owner and admins can.
+--json: an array of {id, kind, role, uses, used, expiresAt, revoked, createdBy}.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, _, err := a.connect(cmd.Context())
 			if err != nil {
@@ -173,7 +172,7 @@ func (a *app) invitesCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := wire.ParseID(args[0])
 			if err != nil {
-				return usagef("the id of an invite has 32 hex digits; see `claudemesh invites`")
+				return usagef("%q isn't the id of an invite, which has 32 hex digits; run `claudemesh invites` to see them", args[0])
 			}
 			client, _, err := a.connect(cmd.Context())
 			if err != nil {
@@ -183,7 +182,7 @@ func (a *app) invitesCommand() *cobra.Command {
 			if err := client.InviteRevoke(cmd.Context(), id); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(a.out, "Revoked.")
+			_, err = fmt.Fprintln(a.out, "Revoked the invite.")
 			return err
 		},
 	})
@@ -194,7 +193,7 @@ func inviteTable(invites []wire.InviteRow, now time.Time) [][]string {
 	rows := [][]string{{"ID", "KIND", "ROLE", "USED", "STATE"}}
 	for i := range invites {
 		v := &invites[i]
-		state := "good until " + timeText(v.ExpiresAt.Time, now)
+		state := "valid until " + timeText(v.ExpiresAt.Time, now)
 		switch {
 		case v.Revoked:
 			state = "revoked"
@@ -208,7 +207,7 @@ func inviteTable(invites []wire.InviteRow, now time.Time) [][]string {
 	return rows
 }
 
-// nonNil makes an empty list an empty JSON array.
+// nonNil replaces nil by an empty list, which JSON shows as [].
 func nonNil[T any](list []T) []T {
 	if list == nil {
 		return []T{}

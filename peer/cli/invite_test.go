@@ -26,7 +26,7 @@ func TestQRCode(t *testing.T) {
 		if err := a.printInvite(&tc.flags, tc.local, invited{Link: "https://mesh.example.com/i/x#y", Role: "member", Uses: 1}); err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(out.String(), "█") != tc.want || strings.Contains(errOut.String(), "this machine only") != tc.local {
+		if strings.Contains(out.String(), "█") != tc.want || strings.Contains(errOut.String(), "only works on this machine") != tc.local {
 			t.Errorf("%+v:\n%s%s", tc, out.String(), errOut.String())
 		}
 	}

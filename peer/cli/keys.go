@@ -24,12 +24,12 @@ func (a *app) keysCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "keys",
-		Short: "List your member keys, also those that were replaced",
+		Short: "List your member keys, including replaced ones",
 		Example: `  claudemesh keys
   claudemesh keys restore 3fa94b21`,
-		Long: `List the keys of the members that you are, and of those that you were: no command deletes
-the key of a member. When 'join --as-new-member', 'leave', 'forget' or 'restore' takes one out of the
-config, the config as it was is kept beside it, as config.json.<date>.
+		Long: `List your member keys: those in use, and those that you used before. No command deletes a member
+key. Before 'join --as-new-member', 'leave', 'forget' or 'restore' takes a key out of the config, it
+saves the config as config.json.<date>.
 --json: an array of {pubkey, mesh, meshId, inUse, keptAt?, file?}.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return a.keys(asJSON) },
@@ -39,10 +39,10 @@ config, the config as it was is kept beside it, as config.json.<date>.
 		Use:   "restore <key>",
 		Short: "Bring back a member key that was replaced",
 		Example: `  claudemesh keys restore 3fa94b21
-  claudemesh keys && claudemesh keys restore 3fa94b21    # a key of the list`,
-		Long: `Become again the member that you were in a mesh, named by its key; the first 8 digits are enough.
-If you are another member of that mesh now, that key is kept in its turn, and stays in the list.
-The broker is not asked: a member that was removed stays removed.`,
+  claudemesh keys && claudemesh keys restore 3fa94b21    # a key from the list`,
+		Long: `Use a previous member key again, and so become the member that you were before. The first 8 digits of
+the key are enough. If you are now another member of that mesh, its key is kept, too, and stays in
+the list. The command does not ask the broker: a member who was removed stays removed.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.restoreKey(cmd.Context(), args[0]) },
 	})
@@ -79,7 +79,7 @@ func (a *app) keys(asJSON bool) error {
 	return a.table(rows)
 }
 
-// keptKeys returns the keys that were replaced, and warns of files that can't be read.
+// keptKeys returns the replaced keys, and warns about files that it can't read.
 func (a *app) keptKeys() ([]peer.KeptKey, error) {
 	kept, problems, err := peer.KeptKeys(a.dir)
 	for _, p := range problems {
@@ -101,14 +101,14 @@ func (a *app) restoreKey(ctx context.Context, start string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(a.out, "You are the member with the key %s in the mesh %s again.\n", k.Mesh.Member.Public().Short(), k.Mesh.Slug); err != nil {
+	if _, err := fmt.Fprintf(a.out, "You use the member key %s in the mesh %s again.\n", k.Mesh.Member.Public().Short(), k.Mesh.Slug); err != nil {
 		return err
 	}
 	a.sayKept(replaced)
 	return nil
 }
 
-// sayKept says where a key is that was taken out of the config; file is "" if none was.
+// sayKept prints the file that keeps the previous key; file is "" if there is none.
 func (a *app) sayKept(file string) {
 	if file != "" {
 		fmt.Fprintf(a.err, copyable("Your previous key is kept in %s; `claudemesh keys` lists it, and `claudemesh keys restore` brings it back.\n"), file)

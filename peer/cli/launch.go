@@ -39,44 +39,45 @@ func (a *app) launchCommand() *cobra.Command {
 		Use:   "launch [flags] [-- arguments of claude]",
 		Short: "Start Claude Code as a peer of your meshes",
 		Long: `Start Claude Code as a session that the peers of your meshes can talk to. The session
-keeps its key: after --resume or --continue it is the same peer, and gets what was sent
-to it meanwhile. Nothing has to be installed, and no setting of yours is changed.
+keeps its key: after --resume or --continue it is the same peer, and gets the messages that
+arrived in the meantime. You don't have to install anything, and launch changes none of
+your settings.
 
-Everything after -- goes to claude; the exit code is claude's.`,
-		Annotations: exits("1, 2  as for other verbs, if claude was not started", "else  the exit code of claude"),
+Everything after -- goes to claude. The exit code is that of claude.`,
+		Annotations: exits("1, 2  as for other verbs, if claude did not start", "else  the exit code of claude"),
 		Example: `  claudemesh launch
   claudemesh launch --mesh team --name bob --role reviewer --groups backend:lead,docs
   claudemesh launch --continue
   claudemesh launch -- --model opus "fix the build"`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); len(args) > 0 && dash != 0 {
-				return usagef("put what is for claude after --: claudemesh launch -- %s", strings.Join(args, " "))
+				return usagef("put arguments for claude after --: claudemesh launch -- %s", strings.Join(args, " "))
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			own := f.forClaude()
 			if len(own) > 2 || f.resumeLast && len(own) > 1 {
-				return usagef("use one of --resume, --continue and --session-id")
+				return usagef("use only one of --resume, --continue and --session-id")
 			}
 			return a.launch(cmd.Context(), &f, append(own, args...))
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringSliceVar(&f.meshes, "mesh", nil, "slug or id of a mesh to be in; repeat it or use commas for several (default those that the session was in, or the only one that you have joined)")
-	flags.StringVar(&f.name, "name", "", "what the peers see this session as (default what it was before, or your name in the mesh)")
-	flags.StringVar(&f.role, "role", "", "what this session is for, in a word or two")
-	flags.StringVar(&f.groups, "groups", "", "groups to be in, each with a role in it if you like: a:lead,b")
+	flags.StringSliceVar(&f.meshes, "mesh", nil, "slug or id of a mesh for the session; repeat the flag or use commas for several (default the meshes that the session was in, or the only mesh that you have joined)")
+	flags.StringVar(&f.name, "name", "", "name of the session in the mesh (default its previous name, or your name in the mesh)")
+	flags.StringVar(&f.role, "role", "", "what the session is for, in a word or two")
+	flags.StringVar(&f.groups, "groups", "", "groups of the session, with an optional role in each: a:lead,b")
 	flags.StringVar(&f.join, "join", "", "invite link of a mesh to join first")
-	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but warnings before claude starts")
-	flags.BoolVarP(&f.yes, "yes", "y", false, "ask nothing before claude starts; claude itself goes on asking for permissions")
-	flags.StringVarP(&f.resume, "resume", "r", "", "resume this session, by its id or title")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print only warnings before claude starts")
+	flags.BoolVarP(&f.yes, "yes", "y", false, "don't ask questions before claude starts (claude itself still asks for permissions)")
+	flags.StringVarP(&f.resume, "resume", "r", "", "resume the session with this id or title")
 	flags.BoolVarP(&f.resumeLast, "continue", "c", false, "continue the last session of this directory")
-	flags.StringVar(&f.sessionID, "session-id", "", "id for the new session (default a fresh one)")
+	flags.StringVar(&f.sessionID, "session-id", "", "id for the new session (default a new random id)")
 	return cmd
 }
 
-// forClaude returns the flags that are claude's as well.
+// forClaude returns the flags that launch passes on to claude.
 func (f *launchFlags) forClaude() (args []string) {
 	if f.resume != "" {
 		args = append(args, "--resume", f.resume)
@@ -114,7 +115,7 @@ func (a *app) launch(ctx context.Context, f *launchFlags, args []string) error {
 		return usageError{err}
 	}
 	if len(o.Name) > wire.MaxNameLen || len(o.Role) > wire.MaxNameLen {
-		return usagef("--name and --role can have %d bytes at most", wire.MaxNameLen)
+		return usagef("--name or --role is too long: at most %d bytes are allowed", wire.MaxNameLen)
 	}
 	if !launch.Parse(args).NoSession {
 		if err := a.chooseMeshes(ctx, f, &o); err != nil {
@@ -134,8 +135,8 @@ func (a *app) launch(ctx context.Context, f *launchFlags, args []string) error {
 	return p.Exec()
 }
 
-// chooseMeshes finds out in which meshes the session is to be, as whom, and asks for
-// what is missing if somebody is there to answer.
+// chooseMeshes determines the meshes, name, role and groups of the session. It asks the user
+// for missing ones if there is a terminal.
 func (a *app) chooseMeshes(ctx context.Context, f *launchFlags, o *launch.Options) error {
 	if err := a.repair(); err != nil {
 		return err
@@ -146,7 +147,7 @@ func (a *app) chooseMeshes(ctx context.Context, f *launchFlags, o *launch.Option
 		return err
 	}
 	if f.join == "" && len(config.Meshes) == 0 && ask != nil {
-		if f.join, err = ask.text("You have joined no mesh yet. Invite link", ""); err != nil {
+		if f.join, err = ask.text("You have not joined a mesh yet. Invite link", ""); err != nil {
 			return err
 		}
 	}
@@ -166,7 +167,7 @@ func (a *app) chooseMeshes(ctx context.Context, f *launchFlags, o *launch.Option
 		if ask != nil {
 			return ask.identity(o)
 		}
-		return nil // the daemon knows in which meshes it was
+		return nil // the daemon remembers the meshes of the session
 	}
 	if len(f.meshes) == 0 && len(config.Meshes) > 1 && ask != nil {
 		if f.meshes, err = ask.meshes(config); err != nil {
@@ -182,7 +183,7 @@ func (a *app) chooseMeshes(ctx context.Context, f *launchFlags, o *launch.Option
 	return nil
 }
 
-// knownBefore reports whether the session that claude will run has been in a mesh before.
+// knownBefore reports whether the session that claude runs was in a mesh before.
 func (a *app) knownBefore(o *launch.Options) bool {
 	id, err := launch.Identify(launch.Parse(o.Args), o.ConfigDir, o.Cwd)
 	if err != nil || !id.Returns {
@@ -223,8 +224,8 @@ func (a *app) joinForLaunch(ctx context.Context, f *launchFlags) (string, error)
 	return joined.Mesh.MeshID, nil
 }
 
-// findMeshes returns how the daemon is told which meshes: their slugs, or ids where
-// a slug stands for several.
+// findMeshes returns the meshes as the daemon takes them: by slug, or by id if several
+// meshes have the same slug.
 func findMeshes(config *peer.Config, wanted []string) ([]string, error) {
 	if len(wanted) == 0 {
 		wanted = []string{""} // the only one
@@ -246,26 +247,26 @@ func findMeshes(config *peer.Config, wanted []string) ([]string, error) {
 	return found, nil
 }
 
-// banner says what starts, in a line, on standard error: with -p, claude's standard
-// output is for a program.
+// banner prints a line about the session to standard error: with -p, a program reads
+// claude's standard output.
 func (a *app) banner(o *launch.Options, p *launch.Prepared) {
 	who := ""
 	if o.Name != "" {
 		who = " as " + oneLine(o.Name)
 	}
-	session := "session to be chosen"
+	session := "claude lets you choose the session"
 	if id := p.Identity.SessionID; id != "" {
 		session = "session " + id[:8]
 		if p.Identity.Returns {
-			session += ", back again"
+			session += ", resumed"
 		}
 	}
 	fmt.Fprintf(a.err, "claudemesh: in %s%s (%s)\n", oneLine(strings.Join(p.Meshes, ", ")), who, session)
 }
 
-// ownExecutable returns the absolute path of this program, as the PATH finds it or as it
-// was called. A symbolic link to it is kept: a package manager moves it to the next
-// version, and deletes the file that it leads to now.
+// ownExecutable returns the absolute path of this program, as PATH finds it or as it was
+// called. It doesn't resolve symbolic links: a package manager points the link to the next
+// version, and deletes the old file.
 func ownExecutable() (string, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -289,7 +290,7 @@ func sameFile(a, b string) bool {
 	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
-// newForm returns what asks the user; nil when nobody is to be asked.
+// newForm returns the form that asks the user, or nil if launch must not ask.
 func (a *app) newForm(ctx context.Context, f *launchFlags, o *launch.Options) *form {
 	in, ok := a.in.(*os.File)
 	if !ok || f.yes || f.quiet || launch.Parse(o.Args).Prints || !term.IsTerminal(int(in.Fd())) || !a.terminal {

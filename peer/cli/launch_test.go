@@ -58,7 +58,7 @@ func TestForm(t *testing.T) {
 	if rest, err := io.ReadAll(in); string(rest) != "for claude" || err != nil {
 		t.Errorf("left for claude: %q", rest)
 	}
-	if !strings.Contains(out.String(), "can't be the name of a group") {
+	if !strings.Contains(out.String(), "isn't a valid group name") {
 		t.Errorf("asked: %s", out.String())
 	}
 	for _, o := range []launch.Options{{Name: "x"}, {Role: "x"}, {Args: []string{"--continue"}}, {Args: []string{"-r", "x"}}} {
@@ -90,10 +90,10 @@ func TestLaunchCommandLine(t *testing.T) {
 		args []string
 		says string
 	}{
-		{"word before --", []string{"launch", "fix"}, "put what is for claude after --"},
-		{"both ways back", []string{"launch", "--continue", "--resume", "x"}, "use one of"},
-		{"bad group", []string{"launch", "--groups", "a b"}, "can't be the name of a group"},
-		{"long name", []string{"launch", "--name", strings.Repeat("x", 200)}, "bytes at most"},
+		{"word before --", []string{"launch", "fix"}, "put arguments for claude after --"},
+		{"both ways back", []string{"launch", "--continue", "--resume", "x"}, "use only one of"},
+		{"bad group", []string{"launch", "--groups", "a b"}, "isn't a valid group name"},
+		{"long name", []string{"launch", "--name", strings.Repeat("x", 200)}, "at most"},
 	} {
 		t.Setenv("CLAUDEMESH_CONFIG_DIR", t.TempDir())
 		t.Setenv("CLAUDEMESH_CLAUDE", "/bin/sh")

@@ -14,12 +14,12 @@ import (
 func (a *app) manCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "man <folder>",
-		Short: "Write a man page of each verb into a folder",
+		Short: "Write a man page for each verb into a folder",
 		Example: `  claudemesh man /usr/local/share/man/man1
   claudemesh man . && man ./claudemesh-send.1`,
-		Long: `Write what --help says of each verb as a man page, claudemesh.1, claudemesh-send.1 and so on,
-into a folder, which is made if it is not there. Pages that are there are replaced.
-SOURCE_DATE_EPOCH, if it is set, is their date.`,
+		Long: `Write the help text of each verb as a man page: claudemesh.1, claudemesh-send.1 and so on. The
+command creates the folder if necessary, and replaces existing pages. If SOURCE_DATE_EPOCH is
+set, it is the date of the pages.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return a.man(args[0]) },
 	}
@@ -29,7 +29,7 @@ func (a *app) man(folder string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("write man pages: %w", err)
 	}
-	root := (&app{}).root() // it is changed for the pages
+	root := (&app{}).root() // a fresh one, because asMarkdown changes it
 	asMarkdown(root)
 	header := &doc.GenManHeader{Section: "1", Source: "claudemesh " + buildVersion(), Manual: "claudemesh"}
 	if os.Getenv("SOURCE_DATE_EPOCH") == "" {
@@ -43,8 +43,8 @@ func (a *app) man(folder string) error {
 	return err
 }
 
-// asMarkdown makes of the texts of a command, and of those below, what the generator
-// reads, and adds the exit codes.
+// asMarkdown turns the texts of a command and its subcommands into the Markdown that the
+// generator reads, and adds the exit codes.
 func asMarkdown(c *cobra.Command) {
 	c.DisableAutoGenTag = true
 	text := c.Long
@@ -60,8 +60,8 @@ func asMarkdown(c *cobra.Command) {
 	}
 }
 
-// paragraphs keeps the lines of a paragraph in which some are indented, and lets the
-// reader's terminal break those of the others.
+// paragraphs keeps the line breaks of paragraphs that contain indented lines. The others are
+// wrapped by the reader's terminal.
 func paragraphs(text string) string {
 	list := strings.Split(text, "\n\n")
 	for i, p := range list {
@@ -76,7 +76,7 @@ func paragraphs(text string) string {
 
 func literal(text string) string { return "```\n" + text + "\n```" }
 
-// escaped writes a text so that none of its characters is markup.
+// escaped escapes the characters that are Markdown markup.
 func escaped(text string) string {
 	var b strings.Builder
 	for _, r := range text {

@@ -12,21 +12,20 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/mcpserver"
 )
 
-// envChannel turns on channel notifications, for a Claude Code that was told to
-// take them.
+// envChannel turns on channel notifications, for a Claude Code that was started to accept
+// them.
 const envChannel = "CLAUDEMESH_CHANNEL"
 
 func (a *app) mcpCommand() *cobra.Command {
 	return forClaudeCode(&cobra.Command{
 		Use:   "mcp",
-		Short: "The MCP server of a Claude Code session, on standard input and output",
+		Short: "Run the MCP server of a Claude Code session, on standard input and output",
 		Example: `  claude mcp add claudemesh -- claudemesh mcp
   CLAUDEMESH_CHANNEL=1 claudemesh mcp`,
-		Long: `mcp is the MCP server through which a Claude Code session sends and reads
-messages. Claude Code starts it. It speaks for the session that its parent
-process runs, and ends with it.
+		Long: `Run the MCP server through which a Claude Code session sends and reads messages.
+Claude Code starts it. It acts for the session of its parent process, and ends with it.
 
-With CLAUDEMESH_CHANNEL=1 it offers channel notifications too.`,
+With CLAUDEMESH_CHANNEL=1 it also offers channel notifications.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if wantsHelp(args) {
 				return cmd.Help()
@@ -46,7 +45,7 @@ With CLAUDEMESH_CHANNEL=1 it offers channel notifications too.`,
 	})
 }
 
-// unclosed is a writer that others may close without an effect.
+// unclosed is a writer whose Close does nothing.
 type unclosed struct{ io.Writer }
 
 func (unclosed) Close() error { return nil }

@@ -18,10 +18,10 @@ func (a *app) membersCommand() *cobra.Command {
 		Use: "members", Short: "List the members of the mesh", Args: cobra.NoArgs,
 		Example: `  claudemesh members
   claudemesh members --json`,
-		Long: `List the members of the mesh, connected or not, and what you let each do to you; see
+		Long: `List the members of the mesh, connected or not, and what you allow each of them; see
 'claudemesh grant' and 'claudemesh block'.
 --json: an array of {id, pubkey, displayName, role, joinedAt, removed, banned?, granted?,
-verified, compared, doubt?}. Without granted a member may do all that there is; [] is a block.
+verified, compared, doubt?}. A member without granted may do everything; [] means blocked.
 
 ` + trustHelp,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -45,7 +45,7 @@ verified, compared, doubt?}. Without granted a member may do all that there is; 
 	return cmd
 }
 
-// trustedMember is a member with what is known of it here.
+// trustedMember is a member, with this machine's judgment of its key.
 type trustedMember struct {
 	wire.MemberRow
 	Verified bool   `json:"verified"`
@@ -53,7 +53,7 @@ type trustedMember struct {
 	Doubt    string `json:"doubt,omitempty"`
 }
 
-// trustMembers finds out which members bear their names alone.
+// trustMembers finds out which members are verified.
 func (a *app) trustMembers(ctx context.Context, meshID string, members []wire.MemberRow) []trustedMember {
 	rows := a.trust(ctx, meshID, withAway(nil, asPresent(members)), members)
 	list := make([]trustedMember, len(members))
@@ -63,7 +63,7 @@ func (a *app) trustMembers(ctx context.Context, meshID string, members []wire.Me
 	return list
 }
 
-// asPresent returns the members as if none were removed.
+// asPresent returns a copy of the members in which none is removed.
 func asPresent(members []wire.MemberRow) []wire.MemberRow {
 	all := slices.Clone(members)
 	for i := range all {
@@ -92,7 +92,7 @@ func memberTable(members []trustedMember, own wire.Key, now time.Time) [][]strin
 	return rows
 }
 
-// withMember connects, finds the member, and does something about it.
+// withMember connects, finds the member, calls do, and prints done with the member's name.
 func (a *app) withMember(ctx context.Context, name, done string, do func(context.Context, *peer.Client, wire.Key) error) error {
 	client, m, err := a.connect(ctx)
 	if err != nil {
@@ -120,12 +120,12 @@ func (a *app) removeCommand() *cobra.Command {
 		Use: "remove <member>", Short: "Remove a member from the mesh for good", Args: cobra.ExactArgs(1),
 		Example: `  claudemesh remove bob
   claudemesh remove 3fa94b21 --mesh team -y    # by the start of the key, without a question`,
-		Long: `Remove a member from the mesh: its connections end and its key is never taken again. For
-the owner and admins. What the member has received stays with it, the mesh key too.
-To keep somebody out for a while, see 'claudemesh ban'. Asks first, in a terminal.`,
+		Long: `Remove a member from the mesh. Its connections end, and the broker never accepts its key
+again. The owner and admins can do this. The member keeps what it has received, including
+the mesh key. To keep a member out for a while, see 'claudemesh ban'. Asks for confirmation.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withMember(cmd.Context(), args[0], "Removed %s.", func(ctx context.Context, c *peer.Client, k wire.Key) error {
-				question := fmt.Sprintf("Remove %s (key %s) for good? The key is never taken again.", oneLine(args[0]), k.Short())
+				question := fmt.Sprintf("Remove %s (key %s) for good? The broker will never accept this key again.", oneLine(args[0]), k.Short())
 				if err := a.agree(ctx, question, yes); err != nil {
 					return err
 				}
@@ -142,12 +142,12 @@ func (a *app) roleCommand() *cobra.Command {
 		Use: "role <member> <admin | member>", Short: "Change the role of a member", Args: cobra.ExactArgs(2),
 		Example: `  claudemesh role bob admin
   claudemesh role bob member --mesh team`,
-		Long: "Change the role of a member; only the owner can. Admins invite and remove members and read the audit log.",
+		Long: "Change the role of a member. Only the owner can. Admins invite and remove members, and read the audit log.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[1] != "admin" && args[1] != "member" {
-				return usagef("the role must be admin or member")
+				return usagef("the role must be admin or member, not %q", args[1])
 			}
-			return a.withMember(cmd.Context(), args[0], "%s is "+map[string]string{"admin": "an admin", "member": "a plain member"}[args[1]]+" now.",
+			return a.withMember(cmd.Context(), args[0], "%s is now "+map[string]string{"admin": "an admin", "member": "a plain member"}[args[1]]+".",
 				func(ctx context.Context, c *peer.Client, k wire.Key) error { return c.MemberSetRole(ctx, k, args[1]) })
 		},
 	}

@@ -23,14 +23,14 @@ func (a *app) createCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create <slug>",
 		Short: "Create a mesh that you own",
-		Long: `Create a mesh on the broker; you are its owner. The slug is the mesh's short
-name: 1 to 64 of a-z, 0-9, dot, dash and underscore.`,
+		Long: `Create a mesh on the broker. You become its owner. The slug is the mesh's short
+name: 1 to 64 characters from a-z, 0-9, dot, dash and underscore.`,
 		Example: `  claudemesh create team --name "The build team" --display-name alice
   claudemesh create team --broker wss://mesh.example.org/ws`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !wire.ValidSlug(args[0]) {
-				return usagef("%q can't be a slug: use 1 to 64 of a-z, 0-9, '.', '-' and '_', with no dot at the start", args[0])
+				return usagef(badSlug, args[0])
 			}
 			if name == "" {
 				name = args[0]
@@ -47,12 +47,15 @@ name: 1 to 64 of a-z, 0-9, dot, dash and underscore.`,
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "name of the mesh for people (default the slug)")
-	cmd.Flags().StringVar(&displayName, "display-name", "", "what the others see you as (default your user name)")
+	cmd.Flags().StringVar(&displayName, "display-name", "", "your name in the mesh (default your user name)")
 	cmd.Flags().StringVar(&token, "token", os.Getenv("CLAUDEMESH_CREATE_TOKEN"),
-		"secret that this broker asks for to create meshes; better in CLAUDEMESH_CREATE_TOKEN, where ps does not show it")
-	cmd.Flags().Lookup("token").DefValue = "" // help must not show it either
+		"secret that the broker requires to create a mesh; prefer CLAUDEMESH_CREATE_TOKEN, which ps doesn't show")
+	cmd.Flags().Lookup("token").DefValue = "" // the help text must not show the secret
 	return cmd
 }
+
+// badSlug is the error for text that isn't a slug.
+const badSlug = "%q isn't a valid slug: use 1 to 64 characters from a-z, 0-9, '.', '-' and '_', and don't start with a dot"
 
 func (a *app) create(ctx context.Context, slug, name, displayName, token string) error {
 	broker := a.broker
@@ -62,7 +65,7 @@ func (a *app) create(ctx context.Context, slug, name, displayName, token string)
 	if broker == "" {
 		broker = DefaultBroker
 	}
-	// Before the broker hears of a mesh that could not be recorded.
+	// Check this first: the broker must not create a mesh that can't be recorded here.
 	if err := errors.Join(a.dir.Make(), a.repair()); err != nil {
 		return err
 	}
@@ -72,14 +75,14 @@ func (a *app) create(ctx context.Context, slug, name, displayName, token string)
 	}
 	for i := range config.Meshes {
 		if m := &config.Meshes[i]; m.Slug == slug {
-			return fmt.Errorf("you have a mesh called %s already, on %s; choose another slug, or let go of that one with `claudemesh forget %s`", slug, m.BrokerURL, m.ShortID())
+			return fmt.Errorf("create %s: you already have a mesh with this slug, on %s; choose another slug, or take that mesh off this machine with `claudemesh forget %s`", slug, m.BrokerURL, m.ShortID())
 		}
 	}
 	key, err := identity.Generate()
 	if err != nil {
 		return err
 	}
-	w := a.waiting("asking the broker at " + oneLine(broker) + " for a mesh")
+	w := a.waiting("asking the broker at " + oneLine(broker) + " to create the mesh")
 	created, err := peer.HTTP{BrokerURL: broker}.CreateMesh(ctx, key, slug, name, displayName, token, time.Now())
 	w.done()
 	if err != nil {
@@ -92,7 +95,7 @@ func (a *app) create(ctx context.Context, slug, name, displayName, token string)
 	if err := peer.UpdateConfig(ctx, a.dir, func(c *peer.Config) error { c.Put(m); return nil }); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "Created the mesh %s on %s. You are its owner, as %s.\nInvite somebody: %s\n",
+	_, err = fmt.Fprintf(a.out, "Created the mesh %s on %s. You are its owner, under the name %s.\nInvite somebody: %s\n",
 		slug, printable(broker), oneLine(displayName), a.next("invite", m.MeshID))
 	return err
 }
@@ -103,12 +106,12 @@ func (a *app) joinCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "join <link | ->",
 		Short: "Join a mesh with an invite link",
-		Long: `Join a mesh with an invite link, given as an argument in quotes, or on standard
-input with '-'. Links of protocol v1 (ic://join/...) work too.
-A mesh that you have joined is not joined again, and the invite is not used. With
---as-new-member you become a second member of it, with a new key, as which you send and
-receive from now on. The member that you were stays in the mesh; its key is kept in a file
-beside the config, whose name is printed.`,
+		Long: `Join a mesh with an invite link. Give the link as an argument in quotes, or use '-' to read
+it from standard input. Links of protocol v1 (ic://join/...) work too.
+If you have already joined the mesh, the command does nothing, and the invite stays unused.
+With --as-new-member you become a second member, with a new key, and send and receive as
+that member from now on. The old member stays in the mesh. The command keeps its key in a
+file beside the config, and prints the name of the file.`,
 		Example: `  claudemesh join 'https://mesh.example.org/i/3fa9...#k3Jx...' --name bob
   pbpaste | claudemesh join - --name bob`,
 		Args: cobra.ExactArgs(1),
@@ -126,8 +129,8 @@ beside the config, whose name is printed.`,
 			return a.join(cmd.Context(), text, name, anew)
 		},
 	}
-	cmd.Flags().StringVar(&name, "name", "", "what the others see you as (default your user name)")
-	cmd.Flags().BoolVar(&anew, "as-new-member", false, "join a mesh that you have joined again, with a new key")
+	cmd.Flags().StringVar(&name, "name", "", "your name in the mesh (default your user name)")
+	cmd.Flags().BoolVar(&anew, "as-new-member", false, "join as a new member, with a new key, even if you have joined the mesh before")
 	return cmd
 }
 
@@ -156,15 +159,16 @@ func (a *app) join(ctx context.Context, text, name string, anew bool) error {
 	slug := oneLine(joined.Mesh.Slug)
 	a.sayKept(joined.Backup)
 	if joined.AlreadyMember {
-		_, err = fmt.Fprintf(a.out, "You are a member of %s already.\n", slug)
+		_, err = fmt.Fprintf(a.out, "You are already a member of %s.\n", slug)
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "Joined the mesh %s as %s.\nSee who is there: %s\nRead what comes:  %s\n",
+	_, err = fmt.Fprintf(a.out, "Joined the mesh %s as %s.\nSee who is here:  %s\nRead messages:    %s\n",
 		slug, oneLine(name), a.next("peers", joined.Mesh.MeshID), a.next("inbox --follow", joined.Mesh.MeshID))
 	return err
 }
 
-// next is a command for a mesh that was just joined, which is named if there are others.
+// next returns a command line for a mesh that was just joined. It contains --mesh if there
+// are other meshes.
 func (a *app) next(verb, meshID string) string {
 	command := calledAs() + " " + verb
 	config, err := peer.LoadConfig(a.dir)
@@ -182,8 +186,8 @@ func (a *app) next(verb, meshID string) string {
 // joinFunc is peer.Join or peer.JoinAnew.
 type joinFunc func(context.Context, peer.Dir, peer.Link, string, *http.Client) (peer.Joined, error)
 
-// joinAs joins under a name, and asks for another on a terminal while the name is
-// refused. It returns the one that was taken.
+// joinAs joins under a name. On a terminal it asks for another name as long as the broker
+// refuses it. It returns the accepted name.
 func (a *app) joinAs(ctx context.Context, join joinFunc, link peer.Link, name string) (peer.Joined, string, error) {
 	for {
 		w := a.waiting("asking the broker at " + oneLine(link.BrokerURL) + " to let you in")
@@ -193,7 +197,7 @@ func (a *app) joinAs(ctx context.Context, join joinFunc, link peer.Link, name st
 		if !a.terminal || !errors.As(err, &refused) || !refused.BadName() {
 			return joined, strings.TrimSpace(name), err
 		}
-		fmt.Fprintf(a.err, "The invite is not used: %s.\n", oneLine(refused.Message))
+		fmt.Fprintf(a.err, "The broker refused the name: %s. The invite is still unused.\n", oneLine(refused.Message))
 		if name, err = (&form{ctx, a.in, a.out}).text("Another name", ""); err != nil {
 			return joined, name, err
 		}
@@ -217,7 +221,7 @@ func (a *app) meshesCommand() *cobra.Command {
 		Use:        "meshes", Short: "List the meshes that you have joined", Args: cobra.NoArgs,
 		Example: `  claudemesh meshes
   claudemesh meshes --json`,
-		Long: "List the meshes that you have joined. --mesh takes a slug or an id of the list. --json: an array of {slug, name, meshId, pubkey, brokerUrl, joinedAt}.",
+		Long: "List the meshes that you have joined. --mesh takes a slug or an id from this list.\n--json: an array of {slug, name, meshId, pubkey, brokerUrl, joinedAt}.",
 		RunE: func(*cobra.Command, []string) error {
 			config, err := peer.LoadConfig(a.dir)
 			if err != nil {
@@ -242,10 +246,10 @@ func (a *app) meshesCommand() *cobra.Command {
 
 func (a *app) forgetCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "forget <mesh>", Short: "Take a mesh off this machine, and tell nobody", Args: cobra.ExactArgs(1),
-		Long: `Take a mesh, named by its slug or id, out of those that you have joined on this machine,
-for example one that has removed you. The broker is not told: you stay a member if you are
-one; to end that, see 'claudemesh leave'. Your key is kept: 'claudemesh keys' brings it back.`,
+		Use: "forget <mesh>", Short: "Take a mesh off this machine without leaving it", Args: cobra.ExactArgs(1),
+		Long: `Take a mesh, named by its slug or id, off this machine, for example because it has removed
+you. The command does not tell the broker: if you are a member, you stay one. To leave the
+mesh, see 'claudemesh leave'. Your key is kept; 'claudemesh keys restore' brings it back.`,
 		Example: "  claudemesh forget team\n  claudemesh forget 1e2f3a4b    # by the id that 'claudemesh meshes' shows",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := a.namedMesh(args[0])
@@ -256,7 +260,7 @@ one; to end that, see 'claudemesh leave'. Your key is kept: 'claudemesh keys' br
 			if err != nil {
 				return err
 			}
-			if _, err := fmt.Fprintf(a.out, "The mesh %s is forgotten on this machine.\n", m.Slug); err != nil {
+			if _, err := fmt.Fprintf(a.out, "Removed the mesh %s from this machine.\n", m.Slug); err != nil {
 				return err
 			}
 			a.sayKept(kept)

@@ -13,16 +13,16 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// whom says what a command of this file takes for a peer or member.
-const whom = `a display name, a key, or the start of a key (8 digits or more); a name that several members
+// whom describes the argument that names a peer or member.
+const whom = `a display name, a key, or the first 8 or more digits of a key; a name that several members
 have is refused`
 
-// reasonFlag adds --reason, and returns a check of it.
+// reasonFlag adds --reason, and returns a function that checks it.
 func reasonFlag(cmd *cobra.Command, reason *string) func() error {
-	cmd.Flags().StringVar(reason, "reason", "", "what the member is told, in a line")
+	cmd.Flags().StringVar(reason, "reason", "", "one line that the member is shown")
 	return func() error {
 		if len(*reason) > wire.MaxModerationReason {
-			return usagef("--reason has %d bytes, at most %d are possible", len(*reason), wire.MaxModerationReason)
+			return usagef("--reason is too long: %d bytes, at most %d are allowed", len(*reason), wire.MaxModerationReason)
 		}
 		return nil
 	}
@@ -33,10 +33,10 @@ func (a *app) kickCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "kick <peer>", Short: "End the sessions of a peer; they may come back", Args: cobra.ExactArgs(1),
-		Long: `End the sessions of a peer, for the owner and admins. <peer> is
+		Long: `End the sessions of a peer. The owner and admins can do this. <peer> is
 ` + whom + `.
-They may come back, and most clients do so by themselves; to keep somebody out see
-'claudemesh ban'. Daemons and commands are left alone.
+The sessions may come back, and most clients do so by themselves; to keep a member out, see
+'claudemesh ban'. Connections of daemons and commands are not ended.
 --json: {kicked [name], skipped [name]}.`,
 		Example: "  claudemesh kick bob\n  claudemesh kick bob --reason \"your loop floods us\"",
 	}
@@ -73,14 +73,14 @@ They may come back, and most clients do so by themselves; to keep somebody out s
 	return cmd
 }
 
-// meansOne returns a *peer.AmbiguousError, which names the candidates, if a text means
-// several members. All else is for the broker to judge, which knows more.
+// meansOne returns a *peer.AmbiguousError, which names the candidates, if target means
+// several members. The broker checks everything else: it knows more.
 func meansOne(ctx context.Context, client *peer.Client, target string) error {
 	_, err := client.Resolve(ctx, target)
 	return ifAmbiguous(err)
 }
 
-// ifAmbiguous returns the *peer.AmbiguousError that err is or wraps, else nil.
+// ifAmbiguous returns err if it is or wraps a *peer.AmbiguousError, else nil.
 func ifAmbiguous(err error) error {
 	var several *peer.AmbiguousError
 	if errors.As(err, &several) {
@@ -89,7 +89,7 @@ func ifAmbiguous(err error) error {
 	return nil
 }
 
-// meansOneBanned is meansOne among the banned members.
+// meansOneBanned is meansOne for the banned members.
 func meansOneBanned(ctx context.Context, client *peer.Client, m *peer.Mesh, target string) error {
 	bans, err := client.Bans(ctx)
 	if err != nil {
@@ -103,12 +103,12 @@ func meansOneBanned(ctx context.Context, client *peer.Client, m *peer.Mesh, targ
 	return ifAmbiguous(err)
 }
 
-// nobodyKicked says why a kick has ended nothing.
+// nobodyKicked says why kick has ended no session.
 func nobodyKicked(target string, skipped int) string {
 	if skipped > 0 {
-		return fmt.Sprintf("%s has no session now, only a daemon or a command; see `claudemesh ban`", oneLine(target))
+		return fmt.Sprintf("kick %q: it has no session, only the connection of a daemon or command; to keep the member out, use `claudemesh ban`", oneLine(target))
 	}
-	return fmt.Sprintf("no connected peer is called %q; see `claudemesh peers`", oneLine(target))
+	return fmt.Sprintf("kick %q: no connected peer has this name; run `claudemesh peers` to see who is here", oneLine(target))
 }
 
 func shownNames(list []string) []string {
@@ -130,10 +130,10 @@ func (a *app) banCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "ban <member>", Short: "Keep a member out of the mesh until unban", Args: cobra.ExactArgs(1),
-		Long: `Keep a member out of the mesh: its connections end, and it can't come back until somebody runs
-'claudemesh unban'. For the owner and admins; only the owner bans admins. <member> is
+		Long: `Keep a member out of the mesh. Its connections end, and it can't come back until somebody runs
+'claudemesh unban'. The owner and admins can ban members; only the owner can ban admins. <member> is
 ` + whom + `.
-What the member has received stays with it, the mesh key too.
+The member keeps what it has received, including the mesh key.
 --json: {name, pubkey}.`,
 		Example: "  claudemesh ban bob\n  claudemesh ban bob --reason \"until we have found the leak\"",
 	}
@@ -158,7 +158,7 @@ What the member has received stays with it, the mesh key too.
 		if asJSON {
 			return a.printJSON(barred{answer.Banned, answer.Pubkey})
 		}
-		_, err = fmt.Fprintf(a.out, "Banned %s. To take that back: claudemesh unban %s\n", oneLine(answer.Banned), shellWord(args[0]))
+		_, err = fmt.Fprintf(a.out, "Banned %s. To undo this: claudemesh unban %s\n", oneLine(answer.Banned), shellWord(args[0]))
 		return err
 	}
 	return cmd
@@ -170,8 +170,9 @@ func (a *app) unbanCommand() *cobra.Command {
 		Use: "unban <member>", Short: "Let a banned member in again", Args: cobra.ExactArgs(1),
 		Example: `  claudemesh unban bob
   claudemesh unban 3fa94b21 --json    # by the start of the key`,
-		Long: `Let a banned member in again, with the role it had. For the owner and admins. <member> is
-` + whom + `; see 'claudemesh bans'.
+		Long: `Let a banned member in again, with its previous role. The owner and admins can do this.
+<member> is ` + whom + `;
+see 'claudemesh bans'.
 --json: {name, pubkey}.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, m, err := a.connect(cmd.Context())
@@ -203,7 +204,7 @@ func (a *app) bansCommand() *cobra.Command {
 		Use: "bans", Short: "List the banned members", Args: cobra.NoArgs,
 		Example: `  claudemesh bans
   claudemesh bans --json`,
-		Long: `List the banned members. For the owner and admins.
+		Long: `List the banned members. Only the owner and admins can.
 --json: an array of {name, pubkey, revokedAt, reason?}.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, _, err := a.connect(cmd.Context())

@@ -9,8 +9,8 @@ import (
 // moment is a flag for a time in the past.
 type moment struct{ time.Time }
 
-// sinceHelp says what a moment may be.
-const sinceHelp = "since when: 2h, 7d, today, yesterday, 2006-01-02 or '2006-01-02 15:04'"
+// sinceHelp is the help text of --since.
+const sinceHelp = "only since then: 2h, 7d, today, yesterday, 2006-01-02 or '2006-01-02 15:04'"
 
 // Set reads the flag, in the local zone.
 func (m *moment) Set(s string) (err error) {
@@ -36,10 +36,10 @@ func parseMoment(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%q is no moment like 2h, 7d, today, yesterday, 2006-01-02 or '2006-01-02 15:04'", s)
+	return time.Time{}, fmt.Errorf("%q isn't a time; use one such as 2h, 7d, today, yesterday, 2006-01-02 or '2006-01-02 15:04'", s)
 }
 
-// String writes what Set reads.
+// String returns a text that Set accepts.
 func (m *moment) String() string {
 	if m.IsZero() {
 		return ""
@@ -47,10 +47,10 @@ func (m *moment) String() string {
 	return m.Format(time.RFC3339)
 }
 
-// Type names the kind of value in the help.
+// Type names the kind of value in help texts.
 func (m *moment) Type() string { return "time" }
 
-// timeText writes a moment in local time: of today and yesterday it names the day so.
+// timeText formats t in local time, relative to today if t is at most a day away.
 func timeText(t, now time.Time) string {
 	t, now = t.Local(), now.Local()
 	switch t.Format(time.DateOnly) {
@@ -64,7 +64,7 @@ func timeText(t, now time.Time) string {
 	return t.Format("2006-01-02 15:04")
 }
 
-// ago says how long ago something was, in the largest unit that fits.
+// ago says how long ago t was, in the largest unit that fits.
 func ago(t, now time.Time) string {
 	d := now.Sub(t)
 	for _, unit := range []struct {

@@ -21,15 +21,15 @@ func (a *app) peersCommand() *cobra.Command {
 		Example: `  claudemesh peers
   claudemesh peers --all --mesh team
   claudemesh peers --watch > arrivals.log`,
-		Long: `List the peers that are connected. With --all, also the members that are away:
-what you send them waits for them. With --watch, show the peers until Ctrl-C: on a terminal
-as a table that stays up to date, else as a line for each that comes, goes or changes, with
---json as an array a line whenever something has changed.
+		Long: `List the connected peers. --all also lists the members who are away; messages to them are
+queued. --watch shows the peers until you press Ctrl-C: on a terminal as a table that stays
+up to date, otherwise as a line for each peer that comes, goes or changes. With --json it
+prints an array on one line after each change.
 
 --json: an array of {pubkey, memberPubkey, displayName, status, summary, groups,
-sessionId, connectedAt, cwd, peerRole, online, visible, role} with hostname, peerType,
-channel, model, stats, profile, statusReason and cannotRead where known, and with {verified, compared,
-doubt}. A member that is away has status "away", and its member key as pubkey.
+sessionId, connectedAt, cwd, peerRole, online, visible, role, verified, compared, doubt},
+with hostname, peerType, channel, model, stats, profile, statusReason and cannotRead if
+they are known. A member who is away has the status "away", and its member key as pubkey.
 
 ` + trustHelp,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -56,15 +56,15 @@ doubt}. A member that is away has status "away", and its member key as pubkey.
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVar(&all, "all", false, "members that are away too")
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "stay, and show who comes, goes and changes")
+	cmd.Flags().BoolVar(&all, "all", false, "also list members who are away")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "keep watching, and show peers that come, go or change")
 	return cmd
 }
 
-// away is the status of a member without a presence.
+// away is the status of a member that has no connected peer.
 const away wire.Status = "away"
 
-// withAway adds a row for every member that has none.
+// withAway adds a row for every member that has no connected peer.
 func withAway(peers []wire.PeerRow, members []wire.MemberRow) []wire.PeerRow {
 	here := make(map[wire.Key]bool)
 	for i := range peers {
@@ -81,12 +81,12 @@ func withAway(peers []wire.PeerRow, members []wire.MemberRow) []wire.PeerRow {
 	return peers
 }
 
-// trustHelp says what is known of a peer's key, in tables and in JSON.
-const trustHelp = `TRUST is "proven" (JSON: verified) when the member vouches for the key, and the name is no
-other member's and looks like none; else it is NO, with the reason (doubt). It is "compared"
-when you have compared the member's key by voice, too; see 'claudemesh verify'.`
+// trustHelp explains the column TRUST and its JSON fields.
+const trustHelp = `TRUST is "proven" (JSON: verified) if the member vouches for the key, and no other member has
+the same name or one that looks like it. It is "compared" if you have also compared the
+member's key by voice; see 'claudemesh verify'. Otherwise it is NO, with the reason (doubt).`
 
-// trustText says in a word what is known of a key.
+// trustText is a cell of the column TRUST.
 func trustText(verified, compared bool, doubt string) string {
 	switch {
 	case !verified:
@@ -97,7 +97,7 @@ func trustText(verified, compared bool, doubt string) string {
 	return "proven"
 }
 
-// trustedRow is a row of the roster with what is known of it here.
+// trustedRow is a row of the roster, with this machine's judgment of its key.
 type trustedRow struct {
 	wire.PeerRow
 	Verified bool   `json:"verified"`
@@ -105,13 +105,13 @@ type trustedRow struct {
 	Doubt    string `json:"doubt,omitempty"`
 }
 
-// trust finds out which rows are verified. Without the file of contacts it judges
-// the keys alone, and says so.
+// trust finds out which rows are verified. If it can't read the contacts, it warns and
+// checks only the keys.
 func (a *app) trust(ctx context.Context, meshID string, peers []wire.PeerRow, members []wire.MemberRow) []trustedRow {
 	now := time.Now()
 	known, err := a.compareNames(ctx, meshID, peers, members, now)
 	if err != nil {
-		fmt.Fprintln(a.err, "warning: names are not compared with those known before:", printable(err.Error()))
+		fmt.Fprintln(a.err, "warning: can't check whether names lead to the same keys as before:", printable(err.Error()))
 	}
 	rows := make([]trustedRow, len(peers))
 	for i := range peers {
@@ -125,8 +125,8 @@ func (a *app) trust(ctx context.Context, meshID string, peers []wire.PeerRow, me
 	return rows
 }
 
-// compareNames looks up who used the names before. A member is known by its own
-// name rather than by what its sessions call themselves.
+// compareNames checks the names against the contacts. It pins the names of the members, not
+// the names that their sessions choose.
 func (a *app) compareNames(ctx context.Context, meshID string, peers []wire.PeerRow, members []wire.MemberRow, now time.Time) ([]inbox.RowTrust, error) {
 	store, err := inbox.Open(ctx, a.dir)
 	if err != nil {
@@ -140,7 +140,7 @@ func (a *app) compareNames(ctx context.Context, meshID string, peers []wire.Peer
 	return contacts.VerifyRows(ctx, meshID, peers, now)
 }
 
-// statusText says how a peer is.
+// statusText is a cell of the column STATUS.
 func statusText(p *wire.PeerRow) string {
 	status := string(p.Status)
 	if !p.Online && p.Status != away {

@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// sayAfter is how long a command waits for something before it says for what.
+// sayAfter is how long a command waits silently before it reports what it waits for.
 const sayAfter = time.Second
 
-// progress says on standard error what a command waits for: once that has taken sayAfter,
-// and again when something about it changes. With --quiet or --json it says nothing.
+// progress reports on standard error what a command waits for, after sayAfter and then after
+// each change. With --quiet or --json it prints nothing.
 type progress struct {
 	a *app
 
 	mu     sync.Mutex
 	timer  *time.Timer
-	due    bool // sayAfter is over
+	due    bool // sayAfter has passed
 	step   string
 	reason string
 	said   string
 }
 
-// waiting begins to wait for a step, in words that go on "claudemesh: …". The command ends
-// it with done.
+// waiting starts to report a step; its text follows "claudemesh: ". The command must call
+// done.
 func (a *app) waiting(step string) *progress {
 	p := &progress{a: a, step: step}
 	p.mu.Lock()
@@ -38,7 +38,7 @@ func (a *app) waiting(step string) *progress {
 	return p
 }
 
-// next says what is waited for now.
+// next reports the next step.
 func (p *progress) next(step string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,7 +46,7 @@ func (p *progress) next(step string) {
 	p.sayLocked()
 }
 
-// because gives the reason why it takes so long; it may come from others.
+// because adds a reason why the step takes so long. The text may come from others.
 func (p *progress) because(reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,7 +54,7 @@ func (p *progress) because(reason string) {
 	p.sayLocked()
 }
 
-// done ends it. Nothing is said after that.
+// done ends the reports.
 func (p *progress) done() {
 	p.timer.Stop()
 	p.mu.Lock()
@@ -74,7 +74,7 @@ func (p *progress) sayLocked() {
 	fmt.Fprintln(p.a.err, "claudemesh:", text)
 }
 
-// oneAtATime is a writer for several goroutines, as a file is by itself.
+// oneAtATime is a writer that several goroutines can share. A file needs no lock.
 type oneAtATime struct {
 	mu sync.Mutex
 	w  io.Writer

@@ -7,13 +7,13 @@ import (
 	"github.com/claudemesh/claudemesh/visible"
 )
 
-// printable makes text of others safe for a terminal: see package visible.
+// printable makes text that others wrote safe for a terminal; see package visible.
 func printable(s string) string { return visible.Text(s, visible.People) }
 
-// oneLine is printable for where a line break would break the layout.
+// oneLine is printable for places where a line break would break the layout.
 func oneLine(s string) string { return visible.Line(s, visible.People) }
 
-// Colours, as SGR parameters.
+// Colors, as SGR parameters.
 const (
 	bold   = "1"
 	dim    = "2"
@@ -22,7 +22,7 @@ const (
 	yellow = "33"
 )
 
-// paint colours s if the output is a terminal that wants colours.
+// paint colors s if the output is a terminal that shows colors.
 func (a *app) paint(sgr, s string) string {
 	if !a.color {
 		return s
@@ -36,8 +36,8 @@ func (a *app) printJSON(v any) error { return a.encode(v, "  ") }
 // printJSONLine prints a value as JSON on one line, for streams.
 func (a *app) printJSONLine(v any) error { return a.encode(v, "") }
 
-// encode prints JSON in which nothing of what others wrote reaches a terminal that
-// would obey it.
+// encode prints JSON. It escapes the control characters in text that others wrote, so that
+// a terminal doesn't obey them.
 func (a *app) encode(v any, indent string) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -50,7 +50,7 @@ func (a *app) encode(v any, indent string) error {
 	return err
 }
 
-// notVerified says that something is not verified, and why.
+// notVerified returns "not verified", with the reason if there is one.
 func notVerified(doubt string) string {
 	if doubt == "" {
 		return "not verified"

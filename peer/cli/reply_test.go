@@ -18,9 +18,9 @@ func TestAnswerTo(t *testing.T) {
 		"the sender":               {inbox.Stored{Sender: key, To: []string{"@ops"}}, false, key, ""},
 		"the group":                {inbox.Stored{Sender: key, To: []string{"@ops"}}, true, "@ops", ""},
 		"everybody":                {inbox.Stored{Sender: key, To: []string{"*"}}, true, "*", ""},
-		"nobody else was meant":    {inbox.Stored{Sender: key}, true, "", "for you alone"},
+		"nobody else was meant":    {inbox.Stored{Sender: key}, true, "", "wasn't sent to a group"},
 		"several":                  {inbox.Stored{MessageID: "m1", Sender: key, To: []string{"@ops", "@a b"}}, true, "", "send '@ops' --reply-to m1"},
-		"a sender that is unknown": {inbox.Stored{}, false, "", "is not known"},
+		"a sender that is unknown": {inbox.Stored{}, false, "", "is unknown"},
 	} {
 		to, err := answerTo(&tc.m, tc.toAll)
 		if to != tc.to || (err == nil) != (tc.says == "") || err != nil && !strings.Contains(err.Error(), tc.says) {

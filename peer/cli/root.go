@@ -1,7 +1,7 @@
-// Package cli is the claudemesh command: its verbs, and how they talk to people
-// and to scripts. Results go to standard output, all else to standard error.
-// The exit code is 0 when it was done, 1 when it was refused or failed, 2 when the
-// command line was wrong, and 130 when it was interrupted. send has one more.
+// Package cli implements the claudemesh command and its verbs, for people and for scripts.
+// Results go to standard output, everything else to standard error. The exit code is 0 on
+// success, 1 if the command was refused or failed, 2 if the command line was wrong, and 130
+// after an interrupt. send also has 3.
 package cli
 
 import (
@@ -29,12 +29,12 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
-	exitLate   = 3 // send --wait: not yet
+	exitLate   = 3 // send --wait timed out
 	exitBroken = 130
 )
 
-// DefaultBroker is the broker of a mesh that is created without --broker and
-// CLAUDEMESH_BROKER_URL.
+// DefaultBroker is the broker that create uses if neither --broker nor
+// CLAUDEMESH_BROKER_URL names one.
 const DefaultBroker = "ws://127.0.0.1:7900/ws"
 
 // app is one run of the command.
@@ -42,24 +42,24 @@ type app struct {
 	in       io.Reader
 	out, err io.Writer
 	terminal bool // out is a terminal
-	color    bool // and colours are wanted
-	columns  int  // how wide the terminal is; 0: unknown, or out is none
-	quiet    bool // --quiet or --json: nothing is said of what is waited for
+	color    bool // out is a terminal that shows colors
+	columns  int  // width of the terminal; 0 if unknown, or if out isn't a terminal
+	quiet    bool // --quiet or --json: don't report what the command waits for
 
 	dir    peer.Dir
 	mesh   string // --mesh
 	broker string // --broker
 
-	daemonless bool // no daemon runs on this system
-	started    bool // the command line was right
+	daemonless bool // this system can't run a daemon
+	started    bool // cobra has accepted the command line
 }
 
-// usageError is a command line that was understood but makes no sense.
+// usageError reports a command line that cobra accepted but that makes no sense.
 type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// errReported ends a command with exitFailed when it has said why already.
+// errReported ends a command with exitFailed. The command has already printed why.
 var errReported = errors.New("reported")
 
 // Main runs the command and returns its exit code.
@@ -95,7 +95,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	case errors.Is(err, errReported):
 		return exitFailed
 	case !a.started || errors.As(err, &usage):
-		fmt.Fprintf(a.err, "claudemesh: %s\nRun '%s --help' for how to use it.\n", printable(copyable(err.Error())), strings.Replace(cmd.CommandPath(), ownName, calledAs(), 1))
+		fmt.Fprintf(a.err, "claudemesh: %s\nRun '%s --help' for usage.\n", printable(copyable(err.Error())), strings.Replace(cmd.CommandPath(), ownName, calledAs(), 1))
 		return exitUsage
 	}
 	text := explain(disk.Unwritable(a.dir, err))
@@ -113,7 +113,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return exitFailed
 }
 
-// commandWith is the command line with another text in the place of a name.
+// commandWith returns the command line with name replaced.
 func commandWith(args []string, name, instead string) string {
 	words := []string{calledAs()}
 	for _, arg := range args {
@@ -130,19 +130,19 @@ func (a *app) root() *cobra.Command {
 		Use:   "claudemesh",
 		Short: "Exchange end-to-end encrypted messages with the peers of a mesh",
 		Long: `claudemesh joins meshes and exchanges end-to-end encrypted messages with their
-peers. The broker between them sees who writes to whom, never what.
+peers. The broker sees who writes to whom, but never what they write.
 
-The first exchange:
+A first exchange:
 
-  claudemesh create team              # you own a mesh now
+  claudemesh create team              # you now own a mesh
   claudemesh invite                   # prints a link for one guest
   claudemesh join '<link>' --name bob # on the guest's machine
   claudemesh inbox --follow           # on the guest's machine
   claudemesh send bob "hello"
 
-Keys and joined meshes are in ~/.claudemesh, or in CLAUDEMESH_CONFIG_DIR.
-Tables are cut to the width of the terminal, or to COLUMNS; output to a file is whole.
-Colours are for terminals, unless NO_COLOR is set.`,
+claudemesh keeps your keys and your meshes in ~/.claudemesh, or in CLAUDEMESH_CONFIG_DIR.
+On a terminal, tables are cut to its width, or to COLUMNS; output to a file is never cut.
+Terminal output is colored unless NO_COLOR is set.`,
 		Version:       buildVersion(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -158,14 +158,14 @@ Colours are for terminals, unless NO_COLOR is set.`,
 			return err
 		},
 	}
-	root.PersistentFlags().StringVar(&a.mesh, "mesh", "", "slug or id of the mesh, when you have joined several")
-	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "do not say what is waited for")
-	root.PersistentFlags().StringVar(&a.broker, "broker", "", "URL of the broker instead of the remembered one; for create, default CLAUDEMESH_BROKER_URL or "+DefaultBroker)
+	root.PersistentFlags().StringVar(&a.mesh, "mesh", "", "slug or id of the mesh, if you have joined several")
+	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "don't report what the command is waiting for")
+	root.PersistentFlags().StringVar(&a.broker, "broker", "", "URL of the broker to use instead of the mesh's own (create: default CLAUDEMESH_BROKER_URL, or "+DefaultBroker+")")
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	a.addVerbs(root) // some keep the output that is set by now
+	a.addVerbs(root) // after SetOut: some verbs keep the output
 	return root
 }
 
@@ -173,7 +173,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Example: `  claudemesh version
-  claudemesh version && claudemesh doctor    # for a report of a fault`,
+  claudemesh version && claudemesh doctor    # for a bug report`,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(a.out, buildVersion())
 			return err
@@ -181,10 +181,10 @@ func (a *app) versionCommand() *cobra.Command {
 	}
 }
 
-// version is set by the linker, see the Makefile.
+// version is set by the linker; see the Makefile.
 var version string
 
-// buildVersion is version, else the version of the module that was built.
+// buildVersion returns version if it is set, else the version of the main module.
 func buildVersion() string {
 	if version != "" {
 		return version

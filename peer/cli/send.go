@@ -15,21 +15,21 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// sendTimeout is how long send waits until the broker has taken the message.
+// sendTimeout is how long send waits for the broker to accept the message.
 const sendTimeout = 60 * time.Second
 
 // sent is what send --json prints.
 type sent struct {
 	MessageID  string                  `json:"messageId"`
 	ClientID   string                  `json:"clientMessageId"`
-	State      local.State             `json:"state,omitempty"` // of a message that the daemon sends, as Note
+	State      local.State             `json:"state,omitempty"` // State and Note: only if the daemon sends the message
 	Note       string                  `json:"note,omitempty"`
-	Receipts   []local.RecipientStatus `json:"receipts,omitempty"` // what recipients have signed, with --wait read
+	Receipts   []local.RecipientStatus `json:"receipts,omitempty"` // signed by recipients; only with --wait read
 	Delivered  bool                    `json:"delivered"`
-	Verified   *bool                   `json:"verified,omitempty"` // of a message to one recipient
+	Verified   *bool                   `json:"verified,omitempty"` // only for a message to one recipient
 	Doubt      string                  `json:"doubt,omitempty"`
 	Recipients []wire.RecipientStatus  `json:"recipients"`
-	Unreached  string                  `json:"unreached,omitempty"` // of a message to many
+	Unreached  string                  `json:"unreached,omitempty"` // only for a message to a group
 }
 
 // sendFlags are the flags of send.
@@ -46,46 +46,49 @@ func (a *app) sendCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "send <to> <message...>",
 		Short: "Send a message",
-		Long: `Send a message, sealed so that only its recipients can read it. <to> is
-  a display name     of a connected peer, or of a member, for whom it waits
-  a key              or a member's id, or the start of a key, 8 digits or more
-  @group             everybody who is in the group, or in one below it, at this moment
-  @all or *          everybody who is in the mesh at this moment
-A name that led to another key before is refused: see 'claudemesh trust'. A name is found
-exactly as it is written, else in any case; what looks like a key is never a name. A whole
-key is always that key. A message to a group that nobody would get is not sent.
-The words after <to> are the message. With '-' alone it is read from standard input, in a
-terminal until Ctrl-D. Prints the short form of the message's id, and whether the message
-is delivered already or waits.
-Peers whose client can't open a message to a group, as those of protocol v1, get a copy
-that is sealed for their own key; the answer names the peers that neither reaches.
+		Long: `Send a message, sealed so that only its recipients can read it. <to> is one of
+  a display name     of a connected peer, or of a member who is away: the message is queued
+  a key              or a member's id, or the first 8 or more digits of a key
+  @group             everybody who is in the group, or in a group below it, right now
+  @all or *          everybody who is in the mesh right now
+A display name matches exactly, or else ignoring case. Text that looks like a key is never
+taken for a name, and a whole key always means that key. If a name leads to another key
+than before, send refuses it; see 'claudemesh trust'. A message to a group is not sent if
+nobody would get it.
+The words after <to> are the message. If the only word is '-', send reads the message from
+standard input (on a terminal, until Ctrl-D). It prints the short id of the message, and
+whether the message is delivered or queued.
+Some clients, such as those of protocol v1, can't open a message to a group. Those peers
+get a copy that is sealed for their own key; the output names the peers that can't get
+one either.
 
---wait delivered asks the broker. --wait read waits for a receipt that the recipient signs
-when a session's model has the message; so it is for one recipient, not for groups. People
-who read with 'claudemesh inbox' give no such receipt, nor do clients of protocol v1.
---no-wait leaves the message with the daemon, on this machine's disk, and does not wait for
-a broker that is away or refuses it for now: the daemon sends it as soon as it can.
-'claudemesh status' tells where it is. --no-wait and --wait read need the daemon, see
-'claudemesh daemon up', which sends in your name, as this command does, and for no session.
+--wait delivered asks the broker. --wait read waits for a receipt: the recipient signs it
+when the model of a session has the message. It works for one recipient, not for groups.
+Messages read with 'claudemesh inbox' and clients of protocol v1 don't produce receipts.
+--no-wait stores the message with the daemon, on this machine's disk, and returns even if
+the broker is unreachable or refuses the message for now. The daemon sends it as soon as
+it can, as this member and not as a session; 'claudemesh status' shows its state.
+--no-wait and --wait read need the daemon; see 'claudemesh daemon up'.
 
 --json: {messageId, clientMessageId, delivered, recipients [{name, pubkey, status, state}], unreached?}
-and, for one recipient, {verified, doubt}: verified tells that its member vouches for the
-key that the message is sealed for; where it is not, doubt says why. Of a message that the
-daemon sends also {state, note?, receipts? [{name, key, state, at, signed}]}, and no recipients:
-state is as in 'claudemesh status', and messageId "" until the broker has the message.`,
+and, for one recipient, {verified, doubt}. verified means that the recipient's member vouches
+for the key that the message is sealed for; otherwise doubt says why not. For a message
+that the daemon sends there is also {state, note?, receipts? [{name, key, state, at, signed}]},
+and recipients is empty: state is as in 'claudemesh status', and messageId is "" until the
+broker has the message.`,
 		Example: `  claudemesh send bob the build is green
   claudemesh send bob "tests pass; may I merge?" --wait read --timeout 5m
   claudemesh send bob "for later" --no-wait
   git diff | claudemesh send @review -`,
-		Annotations: exits("0  the broker has the message, or with --no-wait the daemon; with --wait the recipients have it, or have read it", "1  it is not sent, or can't reach anybody any more; standard error says why",
-			exitsUsage, "3  it is sent, and not delivered to everybody, or not read, before --timeout", exitsBroken+"; standard error says whether it is sent"),
+		Annotations: exits("0  the broker (with --no-wait: the daemon) has the message; with --wait, every recipient has it or has read it", "1  not sent, or no recipient can get it any more; standard error says why",
+			exitsUsage, "3  sent, but not delivered to everybody, or not read, within --timeout", exitsBroken+"; standard error says whether the message is sent"),
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(args[0]); err != nil {
 				return err
 			}
 			if f.byDaemon() && a.broker != "" {
-				return usagef("--broker is of no use with --no-wait and --wait read: the daemon sends to the broker that was remembered for the mesh")
+				return usagef("--broker can't be combined with --no-wait or --wait read: the daemon always uses the mesh's own broker; leave out --broker")
 			}
 			body, err := a.body(cmd.Context(), args[1:])
 			if err != nil {
@@ -97,10 +100,10 @@ state is as in 'claudemesh status', and messageId "" until the broker has the me
 			return a.send(cmd.Context(), args[0], body, &f)
 		},
 	}
-	cmd.Flags().StringVar(&f.priority, "priority", string(wire.Next), "now: even if the recipient is busy; next or low: when it is free")
+	cmd.Flags().StringVar(&f.priority, "priority", string(wire.Next), "now: deliver even if the recipient is busy; next or low: deliver when it is free")
 	cmd.Flags().StringVar(&f.replyTo, "reply-to", "", "id of the message that this one answers")
-	cmd.Flags().StringVar(&f.wait, "wait", "", "delivered: until every recipient has the message; read: until the model of the recipient has")
-	cmd.Flags().BoolVar(&f.noWait, "no-wait", false, "leave the message with the daemon, which sends it when the broker takes it")
+	cmd.Flags().StringVar(&f.wait, "wait", "", "wait until every recipient has the message (delivered), or until the recipient's model has it (read)")
+	cmd.Flags().BoolVar(&f.noWait, "no-wait", false, "leave the message with the daemon, which sends it when the broker accepts it")
 	cmd.Flags().Var(&f.timeout, "timeout", "how long --wait waits")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	return cmd
@@ -108,35 +111,35 @@ state is as in 'claudemesh status', and messageId "" until the broker has the me
 
 func (f *sendFlags) check(to string) error {
 	if !wire.Priority(f.priority).Valid() {
-		return usagef("--priority is now, next or low, not %q", f.priority)
+		return usagef("--priority must be now, next or low, not %q", f.priority)
 	}
 	switch {
 	case f.wait != "" && f.wait != waitDelivered && f.wait != waitRead:
-		return usagef("--wait is delivered or read, not %q", f.wait)
+		return usagef("--wait must be delivered or read, not %q", f.wait)
 	case f.wait != "" && f.noWait:
-		return usagef("--wait and --no-wait: it is one or the other")
+		return usagef("use either --wait or --no-wait, not both")
 	case f.wait == waitRead && peer.IsGroupTarget(to):
-		return usagef("--wait read is for one recipient: a message to a group gets no receipts; --wait delivered is for groups, too")
+		return usagef("--wait read works for one recipient only: nobody signs a receipt for a message to a group; use --wait delivered")
 	}
 	if peer.IsGroupTarget(to) {
 		if _, err := wire.ParseTarget(to); err != nil {
-			return usagef("%q is no target: %w", to, err)
+			return usagef("%q isn't a valid recipient: %w", to, err)
 		}
 	}
 	return nil
 }
 
-// body returns the message that was typed, its words joined, or for "-" alone standard
-// input without the line break at its end.
+// body joins the words of a message. A single "-" stands for standard input; body cuts off
+// the line break at its end.
 func (a *app) body(ctx context.Context, words []string) (string, error) {
 	text := strings.Join(words, " ")
 	if text == "-" {
 		if isTerminal(a.in) {
-			fmt.Fprintln(a.err, "Type the message. Ctrl-D on a line of its own sends it, Ctrl-C ends without sending.")
+			fmt.Fprintln(a.err, "Type the message. Ctrl-D on a line of its own sends it; Ctrl-C cancels.")
 		} else {
-			defer a.waiting("reading the message from standard input; nothing is sent before its end").done()
+			defer a.waiting("reading the message from standard input; nothing is sent until it ends").done()
 		}
-		// What is longer than this no broker takes.
+		// No broker accepts a longer message.
 		b, err := a.readAll(ctx, 64<<20)
 		if err != nil {
 			return "", unsent(err)
@@ -149,14 +152,14 @@ func (a *app) body(ctx context.Context, words []string) (string, error) {
 	return text, nil
 }
 
-// unsentError is why a message was not sent.
+// unsentError says why a message was not sent.
 type unsentError struct{ error }
 
 func (e unsentError) Unwrap() error { return e.error }
 
 func unsent(err error) error { return unsentError{err} }
 
-// fateError tells what becomes of a message whose command has ended before that was known.
+// fateError says what happens to a message after its command ends early.
 type fateError struct {
 	text  string
 	cause error
@@ -168,7 +171,7 @@ func (e *fateError) Unwrap() error { return e.cause }
 func (a *app) send(ctx context.Context, to, body string, f *sendFlags) error {
 	w := a.waiting("")
 	defer w.done()
-	client, mesh, err := a.connectTelling(ctx, w, "; nothing is sent yet, and Ctrl-C leaves it so"+a.byDaemonHint())
+	client, mesh, err := a.connectTelling(ctx, w, "; nothing is sent yet, and Ctrl-C cancels"+a.byDaemonHint())
 	if err != nil {
 		return unsent(err)
 	}
@@ -180,7 +183,7 @@ func (a *app) send(ctx context.Context, to, body string, f *sendFlags) error {
 	if target.Kind == wire.TargetKey && !recipient.Verified {
 		fmt.Fprintf(a.err, "warning: %s is %s\n", oneLine(recipient.Name), notVerified(recipient.Doubt))
 	}
-	w.next(fmt.Sprintf("the broker has not taken the message yet; trying again for up to %s, and Ctrl-C gives up%s", sendTimeout, a.byDaemonHint()))
+	w.next(fmt.Sprintf("the broker has not accepted the message yet; retrying for up to %s, and Ctrl-C gives up%s", sendTimeout, a.byDaemonHint()))
 	receipt, err := a.submit(ctx, client, peer.Outgoing{
 		To: []wire.Target{target}, Body: []byte(body), Priority: wire.Priority(f.priority), ReplyTo: f.replyTo, MustReach: true,
 	})
@@ -188,7 +191,7 @@ func (a *app) send(ctx context.Context, to, body string, f *sendFlags) error {
 		return explainTarget(ctx, client, to, err)
 	}
 	a.rememberSent(sentEntry{MeshID: mesh.MeshID, MessageID: receipt.MessageID, To: recipient.Name})
-	w.next("the broker has the message; waiting to hear how far it comes, and Ctrl-C ends only that")
+	w.next("the broker has the message; waiting for its delivery, and Ctrl-C only stops waiting")
 	status, known, err := a.follow(ctx, client, receipt.MessageID, f)
 	if err != nil {
 		return err
@@ -213,7 +216,7 @@ func (a *app) send(ctx context.Context, to, body string, f *sendFlags) error {
 	return a.outcome(f, known, &status)
 }
 
-// submit hands the message to the broker, for sendTimeout at most.
+// submit sends the message to the broker and waits up to sendTimeout for its answer.
 func (a *app) submit(ctx context.Context, client *peer.Client, m peer.Outgoing) (peer.Receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
@@ -222,12 +225,12 @@ func (a *app) submit(ctx context.Context, client *peer.Client, m peer.Outgoing) 
 	case err == nil, receipt.MessageID != "":
 		return receipt, err
 	case errors.Is(err, peer.ErrUnacknowledged):
-		return receipt, &fateError{"the broker may have the message or not: it was handed over, and no answer came; ask whether it arrived before you send it again", err}
+		return receipt, &fateError{"the message may or may not have been sent: the broker did not acknowledge it in time; ask the recipient before you send it again", err}
 	}
 	return receipt, unsent(err)
 }
 
-// explainTarget says who may have been meant by a group that nobody is in.
+// explainTarget adds to the refusal of an empty group which groups the user may have meant.
 func explainTarget(ctx context.Context, client *peer.Client, to string, err error) error {
 	var refused *peer.RefusedError
 	if !peer.IsGroupTarget(to) || !errors.As(err, &refused) || refused.Code != wire.AckTargetNotFound {
@@ -240,7 +243,7 @@ func explainTarget(ctx context.Context, client *peer.Client, to string, err erro
 	return nobody
 }
 
-// target returns whom the message is for, and what to call them.
+// target returns the recipient of the message, and the name to show for it.
 func (a *app) target(ctx context.Context, client *peer.Client, to string, m *peer.Mesh) (wire.Target, peer.Recipient, error) {
 	if peer.IsGroupTarget(to) {
 		t, err := wire.ParseTarget(to)
@@ -254,7 +257,7 @@ func (a *app) target(ctx context.Context, client *peer.Client, to string, m *pee
 	return wire.Target{Kind: wire.TargetKey, Key: c.Key}, c, contacts.Contacts().Check(ctx, m.MeshID, to, c, members)
 }
 
-// meet finds whom a name or key means, after it has pinned the names of the members.
+// meet pins the names of the members, and then finds the recipient that a name or key means.
 func (a *app) meet(ctx context.Context, client *peer.Client, to string, m *peer.Mesh) (*inbox.Inbox, peer.Recipient, []wire.MemberRow, error) {
 	peers, members, err := client.Roster(ctx)
 	if err != nil {

@@ -14,20 +14,20 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// byDaemonHint ends what send says while it waits for the broker.
+// byDaemonHint is the last part of what send reports while it waits for the broker.
 func (a *app) byDaemonHint() string {
 	if a.daemonless {
 		return ""
 	}
-	return "; with --no-wait the daemon keeps the message and sends it"
+	return "; with --no-wait the daemon keeps the message and sends it later"
 }
 
-// byDaemon reports whether the daemon sends the message: it alone has an outbox, and
-// hears what recipients sign.
+// byDaemon reports whether the daemon sends the message. Only the daemon has an outbox and
+// gets the receipts that recipients sign.
 func (f *sendFlags) byDaemon() bool { return f.noWait || f.wait == waitRead }
 
-// sendByDaemon leaves the message with the daemon, which sends it as the member's, and
-// with --wait read waits for the recipient's receipt.
+// sendByDaemon leaves the message with the daemon, which sends it as the member. With
+// --wait read it also waits for the recipient's receipt.
 func (a *app) sendByDaemon(ctx context.Context, to, body string, f *sendFlags) error {
 	if a.daemonless {
 		return unsent(daemon.ErrNoDaemon)
@@ -67,7 +67,7 @@ func (a *app) sendByDaemon(ctx context.Context, to, body string, f *sendFlags) e
 	case local.Expired, local.Refused, local.Failed:
 		return errReported
 	}
-	goesOn := copyable("`claudemesh status " + peer.ShortID(s.ID) + "` tells how it goes on")
+	goesOn := copyable("`claudemesh status " + peer.ShortID(s.ID) + "` shows its state")
 	fmt.Fprintf(a.err, "claudemesh: not read within %s%s; %s\n", f.timeout.String(), whyUnread(&status), goesOn)
 	return exitStatus(exitLate)
 }
@@ -85,14 +85,14 @@ func (a *app) handOver(ctx context.Context, m local.Send) (s local.Sent, err err
 	case err == nil:
 		return s, nil
 	case errors.Is(err, local.ErrNotRunning):
-		return s, unsent(errors.New("no daemon runs that could send the message and hear of it; start it with `claudemesh daemon up`"))
+		return s, unsent(errors.New("--no-wait and --wait read need the daemon, and it isn't running; start it with `claudemesh daemon up`"))
 	case errors.As(err, &refusal) && refusal.Code != local.CodeInternal:
 		return s, unsent(err)
 	}
-	return s, &fateError{fmt.Sprintf("the daemon may have taken the message or not (%s): `claudemesh status %s` tells", explain(err), peer.ShortID(m.ClientID)), err}
+	return s, &fateError{fmt.Sprintf("the daemon may or may not have taken the message (%s); run `claudemesh status %s` to find out", explain(err), peer.ShortID(m.ClientID)), err}
 }
 
-// printLeft prints where a message is that the daemon sends.
+// printLeft prints the state of a message that the daemon sends.
 func (a *app) printLeft(out *sent, to string, f *sendFlags) error {
 	if f.json {
 		out.Recipients = nonNil(out.Recipients)
@@ -106,7 +106,7 @@ func (a *app) printLeft(out *sent, to string, f *sendFlags) error {
 	return err
 }
 
-// stateText says where a message is that the daemon sends.
+// stateText describes the state of a message that the daemon sends.
 func stateText(s local.State, to string) string {
 	to = oneLine(to)
 	switch s {
@@ -119,16 +119,17 @@ func stateText(s local.State, to string) string {
 	case local.InContext:
 		return "read by " + to
 	case local.Expired:
-		return "not for " + to + ": nobody fetched it in time"
+		return "expired: " + to + " did not fetch it in time"
 	case local.Refused:
 		return "refused by " + to
 	case local.Failed:
-		return "not sent to " + to + ": the broker does not take it"
+		return "not sent to " + to + ": the broker refuses it"
 	}
 	return oneLine(string(s)) + ", to " + to
 }
 
-// whyUnread says why a message may not be read for a while, or be read without a word.
+// whyUnread says why no receipt has come: the recipient can't read the message for now, or
+// its client doesn't sign receipts.
 func whyUnread(s *local.MessageStatus) string {
 	for i := range s.Recipients {
 		if r := &s.Recipients[i]; r.CannotRead != "" {
@@ -136,12 +137,12 @@ func whyUnread(s *local.MessageStatus) string {
 		}
 	}
 	if s.State == local.Delivered && len(receipts(s)) == 0 {
-		return "; the recipient has signed no receipt, and `claudemesh inbox` without a daemon and clients of protocol v1 never do"
+		return "; the recipient has not signed a receipt (`claudemesh inbox` without a daemon and clients of protocol v1 never sign one)"
 	}
 	return ""
 }
 
-// receipts are what recipients have signed.
+// receipts returns the statuses that their recipients have signed.
 func receipts(s *local.MessageStatus) (signed []local.RecipientStatus) {
 	for _, r := range s.Recipients {
 		if r.Signed {
@@ -151,8 +152,8 @@ func receipts(s *local.MessageStatus) (signed []local.RecipientStatus) {
 	return signed
 }
 
-// awaitRead asks the daemon how far the message came until it is read or lost, or until
-// the timeout. The daemon may be replaced meanwhile.
+// awaitRead polls the daemon until the message is read, expired or refused, or until the
+// timeout. The daemon may be replaced in the meantime.
 func (a *app) awaitRead(ctx context.Context, w *progress, s *local.Sent, timeout time.Duration) (local.MessageStatus, error) {
 	begin := time.Now()
 	status := local.MessageStatus{ID: s.ID, MessageID: s.MessageID, To: s.To, State: s.State, Reason: s.Note}
@@ -165,16 +166,16 @@ func (a *app) awaitRead(ctx context.Context, w *progress, s *local.Sent, timeout
 		left := timeout - time.Since(begin)
 		switch {
 		case ctx.Err() != nil:
-			return status, &fateError{fmt.Sprintf("interrupted; the daemon has the message %s and goes on: `claudemesh status %[1]s` tells how far it came", peer.ShortID(s.ID)), ctx.Err()}
+			return status, &fateError{fmt.Sprintf("interrupted; the daemon has the message %s and still sends it: `claudemesh status %[1]s` shows its state", peer.ShortID(s.ID)), ctx.Err()}
 		case status.State == local.InContext, status.State == local.Expired, status.State == local.Refused, status.State == local.Failed, left <= 0:
 			return status, nil
 		}
 		if status.State != told {
 			told = status.State
-			w.next(stateText(told, s.To) + "; waiting until it is read, and Ctrl-C ends only that")
+			w.next(stateText(told, s.To) + "; waiting until it is read, and Ctrl-C only stops waiting")
 		}
 		if err != nil {
-			w.because("the daemon does not answer: " + err.Error())
+			w.because("the daemon doesn't answer: " + err.Error())
 		}
 		select {
 		case <-ctx.Done():
@@ -183,7 +184,7 @@ func (a *app) awaitRead(ctx context.Context, w *progress, s *local.Sent, timeout
 	}
 }
 
-// askDaemon asks the daemon how far a message came that it sends for the member.
+// askDaemon asks the daemon for the status of a message that it sends for the member.
 func (a *app) askDaemon(ctx context.Context, id string) (s local.MessageStatus, err error) {
 	client, err := local.Owner(a.dir)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// sentName is the file of the messages that this command has sent, for completions. It
-	// may be lost.
+	// sentName is the file that lists recently sent messages, for completions. Losing it does
+	// no harm.
 	sentName = "sent.json"
 	maxSent  = 50
 )
@@ -23,20 +23,21 @@ type sentEntry struct {
 	MeshID    string `json:"meshId"`
 	MessageID string `json:"messageId"`
 	To        string `json:"to"`
-	// Left tells that it was left with the daemon, and that the id is that of its outbox.
+	// Left means that the daemon sends the message, and that MessageID is its id in the
+	// daemon's outbox.
 	Left bool `json:"left,omitempty"`
 }
 
-// rememberSent adds a message to those that `status <TAB>` offers.
+// rememberSent adds a message to the list that `status <TAB>` offers.
 func (a *app) rememberSent(s sentEntry) {
 	list := append(sentBefore(a.dir), s)
 	b, err := json.Marshal(list[max(0, len(list)-maxSent):])
 	if err == nil {
-		_ = a.dir.WriteFile(sentName, b) // the message is sent all the same
+		_ = a.dir.WriteFile(sentName, b) // best effort: the message is sent in any case
 	}
 }
 
-// sentBefore returns what is remembered, the oldest first.
+// sentBefore returns the remembered messages, oldest first.
 func sentBefore(dir peer.Dir) (list []sentEntry) {
 	b, err := os.ReadFile(dir.Path(sentName))
 	if err != nil || json.Unmarshal(b, &list) != nil {

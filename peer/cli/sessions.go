@@ -17,14 +17,14 @@ import (
 // liveTimeout is how long the daemon may take to say which sessions are live.
 const liveTimeout = 5 * time.Second
 
-// minSessionPrefix is the shortest start of a session id that stands for it.
+// minSessionPrefix is the minimum length of a prefix that identifies a session.
 const minSessionPrefix = 8
 
 // storedRow is a row of sessions --json.
 type storedRow struct {
 	Mesh      string    `json:"mesh"`
 	SessionID string    `json:"sessionId"`
-	Pubkey    string    `json:"pubkey"` // "" with a problem
+	Pubkey    string    `json:"pubkey"` // "" if there is a Problem
 	CreatedAt time.Time `json:"createdAt,omitzero"`
 	LastUsed  time.Time `json:"lastUsed"`
 	Title     string    `json:"title"`
@@ -38,12 +38,12 @@ func (a *app) sessionsCommand() *cobra.Command {
 		Use: "sessions", Short: "List the sessions that have a key on this machine", Args: cobra.NoArgs,
 		Example: `  claudemesh sessions
   claudemesh sessions --mesh team --json`,
-		Long: `List the sessions of Claude Code that have a key on this machine. A session keeps its
-key, and so what is sent to it while it is away, for as long as its file is here; the
-files are in ~/.claudemesh/sessions, or in CLAUDEMESH_SESSIONS_DIR.
+		Long: `List the Claude Code sessions that have a key on this machine. As long as the key exists,
+the session can be resumed as the same peer and gets the messages that arrive while it is
+away. The keys are in ~/.claudemesh/sessions, or in CLAUDEMESH_SESSIONS_DIR.
 
---json: an array of {mesh, sessionId, pubkey, createdAt, lastUsed, title, live} with
-problem where a file holds no key.`,
+--json: an array of {mesh, sessionId, pubkey, createdAt, lastUsed, title, live, problem?}.
+problem says why a file contains no usable key.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.sessions(cmd.Context(), asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -58,7 +58,7 @@ func (a *app) sessions(ctx context.Context, asJSON bool) error {
 	}
 	live, err := liveSessions(ctx, a.dir)
 	if err != nil {
-		fmt.Fprintln(a.err, "warning: titles are not known:", printable(err.Error()))
+		fmt.Fprintln(a.err, "warning: can't ask the daemon for live sessions and titles:", printable(err.Error()))
 	}
 	rows := storedRows(list, live)
 	for _, r := range rows {
@@ -82,7 +82,7 @@ func (a *app) storedSessions() ([]identity.StoredSession, error) {
 	if err != nil {
 		return nil, err
 	}
-	slug := a.mesh // of a mesh that was left, too
+	slug := a.mesh // may be a mesh that was left
 	if m, err := config.Find(a.mesh); err == nil {
 		slug = m.Slug
 	}
@@ -99,8 +99,8 @@ func (a *app) sessionStore() identity.SessionStore {
 	return identity.OpenSessionStore(peer.SessionsRoot(a.dir))
 }
 
-// liveSessions asks the running daemon which sessions are live, by session id.
-// Without a daemon none is.
+// liveSessions asks the daemon for the live sessions, by session id. Without a daemon there
+// are none.
 func liveSessions(ctx context.Context, dir peer.Dir) (map[string]local.SessionStatus, error) {
 	daemon, err := local.Owner(dir)
 	if errors.Is(err, local.ErrNotRunning) {

@@ -20,15 +20,15 @@ func (a *app) sessionsRemoveCommand() *cobra.Command {
 		Short: "Remove the keys of sessions for good",
 		Example: `  claudemesh sessions rm 0f8fad5b
   claudemesh sessions rm 0f8fad5b 7c9e6679 --mesh team`,
-		Long: `Remove the keys of sessions, given by their id or at least 8 characters of its start;
-in all meshes, or in that of --mesh. What was sent to such a session and not fetched can
-never be opened again, and should the session return, it is another peer.`,
+		Long: `Remove the keys of sessions, in all meshes, or in the mesh of --mesh. Give the id of each
+session, or at least its first 8 characters. Messages that were sent to the session and not
+yet fetched can never be opened again. If the session is resumed, it is a different peer.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.removeSessions(cmd.Context(), args, force)
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "even if the session is live")
+	cmd.Flags().BoolVar(&force, "force", false, "remove the key even if the session is live")
 	return cmd
 }
 
@@ -37,7 +37,7 @@ func (a *app) removeSessions(ctx context.Context, names []string, force bool) er
 	if err != nil {
 		return err
 	}
-	// All or nothing: a mistyped name must not be found out halfway.
+	// Find all sessions first: a mistyped name must not stop the command halfway.
 	chosen, err := chooseSessions(names, list)
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ func (a *app) removeSessions(ctx context.Context, names []string, force bool) er
 	if !force {
 		live, err := liveSessions(ctx, a.dir)
 		if err != nil {
-			return fmt.Errorf("ask the daemon which sessions are live: %w; --force removes without asking", err)
+			return fmt.Errorf("ask the daemon which sessions are live: %w; use --force to remove the keys anyway", err)
 		}
 		for _, s := range chosen {
 			if _, ok := live[s.SessionID]; ok {
@@ -56,12 +56,12 @@ func (a *app) removeSessions(ctx context.Context, names []string, force bool) er
 	return a.deleteSessions(chosen)
 }
 
-// chooseSessions finds the sessions that the names mean, each once.
+// chooseSessions finds the sessions that the names mean, without duplicates.
 func chooseSessions(names []string, list []identity.StoredSession) ([]identity.StoredSession, error) {
 	var chosen []identity.StoredSession
 	for _, name := range names {
 		if len(name) < minSessionPrefix {
-			return nil, usagef("%q is too short for a session: give at least %d characters of its id", name, minSessionPrefix)
+			return nil, usagef("%q is too short: give at least %d characters of the session's id", name, minSessionPrefix)
 		}
 		var found []identity.StoredSession
 		for _, s := range list {
@@ -70,11 +70,11 @@ func chooseSessions(names []string, list []identity.StoredSession) ([]identity.S
 			}
 		}
 		if len(found) == 0 {
-			return nil, fmt.Errorf("no key of a session %q is stored; see `claudemesh sessions`", name)
+			return nil, fmt.Errorf("remove session %q: this machine has no key of it; run `claudemesh sessions` to see them", name)
 		}
 		for _, s := range found {
 			if s.SessionID != found[0].SessionID {
-				return nil, fmt.Errorf("%q may be %s or %s; give more of the id", name, found[0].SessionID, s.SessionID)
+				return nil, fmt.Errorf("%q is ambiguous: it may be %s or %s; give more of the id", name, found[0].SessionID, s.SessionID)
 			}
 			if !slices.Contains(chosen, s) {
 				chosen = append(chosen, s)
@@ -84,7 +84,8 @@ func chooseSessions(names []string, list []identity.StoredSession) ([]identity.S
 	return chosen, nil
 }
 
-// deleteSessions removes the keys, as far as it can, and says which.
+// deleteSessions removes the keys and prints each. It goes on after errors, and returns them
+// all.
 func (a *app) deleteSessions(chosen []identity.StoredSession) error {
 	store := a.sessionStore()
 	var failed []error
@@ -100,7 +101,7 @@ func (a *app) deleteSessions(chosen []identity.StoredSession) error {
 	return errors.Join(failed...)
 }
 
-// sessionText names a stored session for people.
+// sessionText describes a stored session.
 func sessionText(s identity.StoredSession, now time.Time) string {
 	key := "damaged"
 	if s.Problem == "" {
@@ -114,20 +115,20 @@ func (a *app) sessionsPruneCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use:     "prune --older-than <time>",
-		Short:   "Remove the keys of sessions that were not used for long",
-		Long:    "Remove the keys of the sessions that were not used for that long and are not live.\nSee `claudemesh sessions rm --help` for what that means.",
+		Short:   "Remove the keys of sessions that were not used for a while",
+		Long:    "Remove the keys of the sessions that were not used for that long and are not live.\nSee 'claudemesh sessions rm --help' for the consequences.",
 		Example: "  claudemesh sessions prune --older-than 30d --dry-run\n  claudemesh sessions prune --older-than 30d --mesh team",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if olderThan == 0 {
-				return usagef("say how long unused, e.g. --older-than 30d")
+				return usagef("--older-than is missing; for example: --older-than 30d")
 			}
 			return a.pruneSessions(cmd.Context(), time.Now().Add(-time.Duration(olderThan)), dryRun)
 		},
 	}
-	cmd.Flags().Var(&olderThan, "older-than", "how long unused, e.g. 30d or 12h")
+	cmd.Flags().Var(&olderThan, "older-than", "how long a session must be unused, e.g. 30d or 12h")
 	cmd.Flags().Lookup("older-than").DefValue = ""
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be removed")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only print what would be removed")
 	return cmd
 }
 
@@ -136,7 +137,7 @@ func (a *app) pruneSessions(ctx context.Context, before time.Time, dryRun bool) 
 	if err != nil {
 		return err
 	}
-	// After the list: what comes to life since then was in use, and is not old.
+	// Ask after listing, so that a session that starts in between counts as live.
 	live, err := liveSessions(ctx, a.dir)
 	if err != nil {
 		return fmt.Errorf("ask the daemon which sessions are live: %w", err)

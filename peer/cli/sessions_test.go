@@ -242,7 +242,7 @@ func TestSessionsRemoveAsksTheDaemon(t *testing.T) {
 			t.Errorf("%q: %q, %v", args, out, err)
 		}
 	}
-	if _, errOut, err := runSessions(t, dir, ""); err != nil || !strings.Contains(errOut, "titles are not known") {
+	if _, errOut, err := runSessions(t, dir, ""); err != nil || !strings.Contains(errOut, "can't ask the daemon") {
 		t.Errorf("list: %q, %v", errOut, err)
 	}
 	if _, _, err := runSessions(t, dir, "", "rm", "--force", sessionA); err != nil || stored(t, store) != "team/a2 team/c3" {

@@ -11,15 +11,15 @@ import (
 func (a *app) statusCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "status <message id>", Short: "Tell how far a message came", Args: messageIDArg,
+		Use: "status <message id>", Short: "Show whether a message was delivered", Args: messageIDArg,
 		Example: `  claudemesh status 8c9d1e2f
   claudemesh status 8c9d1e2f --json`,
-		Long: `Tell how far a message of yours came. 8 characters of its id are enough, from its end, as send
-prints them, or from its start. Of a message that the daemon has sent for you (send --no-wait,
---wait read) it also tells whether it still waits here for the broker, and what the recipient
-has signed: read, or refused.
+		Long: `Show, for each recipient, whether your message was delivered. The last 8 characters of its id, as
+send prints them, or the first 8 are enough. For a message that the daemon sends (send --no-wait,
+--wait read), status also shows whether it still waits on this machine for the broker, and whether the
+recipient has signed that it was read or refused.
 --json: {messageId, targetSpec, delivered, deliveredAt, recipients [{name, pubkey, status, state, at,
-cannotRead}]}; of a message that the daemon has sent also {clientMessageId, state, reason?, receipts?
+cannotRead}]}; for a message that the daemon sends also {clientMessageId, state, reason?, receipts?
 [{name, key, state, at, signed}]}. state is waiting, queued, delivered, in_context, expired, refused or failed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := peer.CheckMessageID(args[0]); err != nil {
@@ -39,21 +39,21 @@ cannotRead}]}; of a message that the daemon has sent also {clientMessageId, stat
 	return cmd
 }
 
-// messageIDArg takes one message id. What protocol v1's command means by status has other
-// names here.
+// messageIDArg requires one message id. In the command of protocol v1, status does other
+// things; the errors name the verbs that do them here.
 func messageIDArg(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
-		return usagef("<message id> is missing%s\n`claudemesh doctor` and `claudemesh peers` tell whether the broker and the peers can be reached.", usageOf(cmd))
+		return usagef("<message id> is missing%s\nTo check the broker and the peers, run `claudemesh doctor` and `claudemesh peers`.", usageOf(cmd))
 	case args[0] == "set":
-		return usagef("status tells how far a message came; a session's own status follows by itself what it does, and its tool set_status sets dnd")
+		return usagef("status shows whether a message was delivered; it can't set the status of a session. That follows the session's activity; a model sets dnd with its tool set_status")
 	}
 	return cobra.ExactArgs(1)(cmd, args)
 }
 
-// messageCommand is what protocol v1's command calls status and send.
+// messageCommand offers send and status under their names in the command of protocol v1.
 func (a *app) messageCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "message", Short: "The names that send and status have in protocol v1's command", Hidden: true}
+	cmd := &cobra.Command{Use: "message", Short: "Send a message or show its status (names from protocol v1)", Hidden: true}
 	cmd.AddCommand(a.statusCommand(), a.sendCommand())
 	return cmd
 }

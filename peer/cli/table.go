@@ -13,14 +13,13 @@ import (
 )
 
 const (
-	// columnGap is how many spaces are between two columns of a table.
+	// columnGap is the number of spaces between two columns of a table.
 	columnGap = 2
-	// minColumn is how many columns of the terminal a cell keeps when cells are cut, as
-	// long as the line has room for that.
+	// minColumn is the width to which a column can shrink, in columns of the terminal.
 	minColumn = 8
 )
 
-// columnsOf returns how wide the terminal is, in columns; 0 when nobody knows.
+// columnsOf returns the width of the terminal in columns, or 0 if it is unknown.
 func columnsOf(terminal *os.File) int {
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
 		return n
@@ -32,9 +31,9 @@ func columnsOf(terminal *os.File) int {
 	return width
 }
 
-// table prints rows in columns; the first row is the head. On a terminal, long cells are
-// cut so that each row has a line. What people copy is cut last: the cells below a head
-// that is in whole.
+// table prints rows in columns; the first row is the header. On a terminal, it cuts long
+// cells so that each row fits on a line. Columns whose header is in whole are cut last:
+// people copy their cells.
 func (a *app) table(rows [][]string, whole ...string) error {
 	for _, line := range a.tableLines(rows, whole) {
 		if _, err := fmt.Fprintln(a.out, line); err != nil {
@@ -75,8 +74,8 @@ func (a *app) tableLines(rows [][]string, whole []string) []string {
 	return lines
 }
 
-// tableLine lays out a row. Spaces are written before a cell that needs them, so that no
-// line ends in any.
+// tableLine formats a row. It writes the padding before the next cell, so that no line ends
+// in spaces.
 func (a *app) tableLine(row []string, widths []int, paint func(j int, text string) string) string {
 	var b strings.Builder
 	pad, used := 0, 0
@@ -98,7 +97,7 @@ func (a *app) tableLine(row []string, widths []int, paint func(j int, text strin
 	return b.String()
 }
 
-// fitColumns makes the widest columns narrower until a line fits, or none can be made so.
+// fitColumns narrows the widest columns until a line fits, or until no column can shrink.
 func fitColumns(widths []int, room int, whole func(j int) bool) {
 	room -= columnGap * (len(widths) - 1)
 	capped := func(j, most int) int {
@@ -127,7 +126,7 @@ func fitColumns(widths []int, room int, whole func(j int) bool) {
 	}
 }
 
-// tint colours a cell by the word that it begins with, below some heads.
+// tint colors a cell by its first word, in the columns of tints.
 func (a *app) tint(head, cell, text string) string {
 	word := strings.FieldsFunc(cell+" ", func(r rune) bool { return strings.ContainsRune(" ,:(", r) })
 	if len(word) == 0 {
@@ -139,13 +138,13 @@ func (a *app) tint(head, cell, text string) string {
 	return text
 }
 
-// tints are the colours of words, by the head of their column.
+// tints maps the header of a column and a word to a color.
 var tints = map[string]map[string]string{
 	"STATUS":     {"idle": green, "working": yellow, "dnd": red, "away": dim, "delivered": green},
 	"TRUST":      {"compared": green, "NO": red},
 	"ROLE":       {"removed": dim, "banned": red},
 	"YOU ALLOW":  {"blocked": red},
-	"STATE":      {"revoked": dim, "expired": dim, "used": dim, "good": green},
+	"STATE":      {"revoked": dim, "expired": dim, "used": dim, "valid": green},
 	"CONNECTION": {"connected": green, "not": red, "conflict": red, "connecting": yellow},
 	"LAST USED":  {"live": green},
 }

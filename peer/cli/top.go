@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// topPoll is how often top looks at what is on this machine.
+	// topPoll is how often top refreshes the state of this machine.
 	topPoll = time.Second
-	// topMail is how many messages top shows.
+	// topMail is the number of messages that top shows.
 	topMail = 10
 )
 
-// topOptions choose what top shows.
+// topOptions selects what top shows.
 type topOptions struct {
-	all       bool // members that are away, too
+	all       bool // also members who are away
 	peersOnly bool
 }
 
@@ -32,17 +32,17 @@ func (a *app) topCommand() *cobra.Command {
 		Use: "top", Short: "Watch the mesh live: peers, sessions and messages", Args: cobra.NoArgs,
 		Example: `  claudemesh top
   claudemesh top --all --mesh team`,
-		Long: `Show the mesh on a terminal, up to date until you press q: who is there and in which status,
-how many messages are sent a minute (for the owner and admins), wait to be sent and wait to
-be read, your Claude Code sessions with their unread messages, and the newest messages of
-your inbox, which stay unread. The arrow keys scroll, a shows the members that are away,
-too, and ? explains the keys.
+		Long: `Show the mesh live on the terminal, until you press q: the peers and their status; how many
+messages are sent per minute (for the owner and admins), wait to be sent, and are unread;
+your Claude Code sessions with their unread messages; and the newest messages in your inbox,
+which stay unread. The arrow keys scroll, a also shows the members who are away, and ? lists
+the keys.
 
-While the broker is away, top says so, shows what it heard last, and goes on when the
-broker is back. For a file or a pipe see 'claudemesh peers --watch'.`,
+If the broker is unreachable, top says so, keeps showing the last known state, and
+reconnects. For a file or a pipe, use 'claudemesh peers --watch'.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !a.terminal {
-				return usagef("top needs a terminal; `claudemesh peers --watch` does not")
+				return usagef("top needs a terminal; use `claudemesh peers --watch` for a file or a pipe")
 			}
 			m, err := a.joined()
 			if err != nil {
@@ -51,7 +51,7 @@ broker is back. For a file or a pipe see 'claudemesh peers --watch'.`,
 			return a.showTop(cmd.Context(), m, o)
 		},
 	}
-	cmd.Flags().BoolVar(&o.all, "all", false, "members that are away too")
+	cmd.Flags().BoolVar(&o.all, "all", false, "also show members who are away")
 	return cmd
 }
 
@@ -65,7 +65,7 @@ func (a *app) showTop(ctx context.Context, m peer.Mesh, o topOptions) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	program := tea.NewProgram(newTop(ctx, a, m, store, o), tea.WithContext(ctx), tea.WithInput(a.in), tea.WithOutput(a.out),
-		tea.WithoutSignalHandler()) // ctx ends with the signals
+		tea.WithoutSignalHandler()) // ctx ends on a signal
 	watched := make(chan error, 1)
 	go func() {
 		err := a.watch(ctx, m, !o.peersOnly, func(v view) error { program.Send(v); return nil })
@@ -80,18 +80,18 @@ func (a *app) showTop(ctx context.Context, m peer.Mesh, o topOptions) error {
 	return errors.Join(<-watched, err)
 }
 
-// localView is what is known on this machine.
+// localView is a snapshot of this machine's state.
 type localView struct {
-	daemon   *local.Status // nil: it does not run, or does not answer
+	daemon   *local.Status // nil if it doesn't run or answer
 	unread   int
-	lastHour int            // messages that came
-	mail     []inbox.Stored // the newest, newest last
+	lastHour int            // messages received in the last hour
+	mail     []inbox.Stored // the newest messages, newest last
 	err      error
 	at       time.Time
 }
 
-// lookAround reads what is known on this machine.
-func (t *top) lookAround() tea.Msg {
+// readLocal takes a snapshot of this machine's state.
+func (t *top) readLocal() tea.Msg {
 	ctx, cancel := context.WithTimeout(t.ctx, liveTimeout)
 	defer cancel()
 	now := time.Now()
@@ -109,7 +109,7 @@ func (t *top) lookAround() tea.Msg {
 	return v
 }
 
-// tick is the time to look around again.
+// tick tells top to read the local state again.
 type tick struct{}
 
 func (t *top) wait() tea.Cmd { return tea.Tick(topPoll, func(time.Time) tea.Msg { return tick{} }) }

@@ -131,13 +131,13 @@ func TestTopKeys(t *testing.T) {
 func TestTopSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	m := newTestTop(t, 3)
-	if got := text(m); !strings.Contains(got, "\nconnected\n") || !strings.Contains(got, "The daemon does not run") {
+	if got := text(m); !strings.Contains(got, "\nconnected\n") || !strings.Contains(got, "The daemon isn't running") {
 		t.Errorf("got\n%s", got)
 	}
 	v := m.view
 	v.state = peer.State{Err: errors.New("no\x1b way"), RetryIn: time.Second}
 	m.Update(v)
-	if got := text(m); !strings.Contains(got, "NOT CONNECTED, this is of ") || !strings.Contains(got, `: no\u{1B} way`) || !strings.Contains(got, "peer 02") {
+	if got := text(m); !strings.Contains(got, "NOT CONNECTED, last update ") || !strings.Contains(got, `: no\u{1B} way`) || !strings.Contains(got, "peer 02") {
 		t.Errorf("got\n%s", got)
 	}
 	m.Update(view{state: peer.State{}})

@@ -16,7 +16,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// top is the live view of a mesh, as Bubble Tea runs it.
+// top is the Bubble Tea model of the live view.
 type top struct {
 	*app
 	ctx   context.Context
@@ -25,21 +25,21 @@ type top struct {
 	o     topOptions
 
 	width, height int
-	offset        int // of the first line that is shown below the head
+	offset        int // first visible line of the body
 	help          bool
 	view          view
 	here          localView
 }
 
 func newTop(ctx context.Context, a *app, m peer.Mesh, store *inbox.Inbox, o topOptions) *top {
-	own := *a // its columns are those of the window
+	own := *a // a copy, because its columns follow the window
 	return &top{app: &own, ctx: ctx, mesh: m, store: store, o: o, width: 80, height: 24, view: view{mesh: m, flow: -1}}
 }
 
-// Init looks around for the first time.
-func (t *top) Init() tea.Cmd { return t.lookAround }
+// Init implements tea.Model.
+func (t *top) Init() tea.Cmd { return t.readLocal }
 
-// Update takes in what has happened.
+// Update implements tea.Model.
 func (t *top) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
@@ -50,14 +50,14 @@ func (t *top) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		t.here = msg
 		return t, t.wait()
 	case tick:
-		return t, t.lookAround
+		return t, t.readLocal
 	case tea.KeyPressMsg:
 		return t, t.press(msg.String())
 	}
 	return t, nil
 }
 
-// press does what a key is for.
+// press handles a key.
 func (t *top) press(key string) tea.Cmd {
 	if t.help {
 		t.help = false
@@ -90,19 +90,19 @@ func (t *top) press(key string) tea.Cmd {
 	return nil
 }
 
-// scrolled is the offset, not beyond the last page.
+// scrolled returns the offset, limited to the last page.
 func (t *top) scrolled(lines int) int { return max(0, min(t.offset, lines-t.room())) }
 
-// topHead and topFoot are how many lines do not scroll.
+// topHead and topFoot are the heights of the parts that don't scroll.
 const (
 	topHead = 3
 	topFoot = 1
 )
 
-// room is how many lines scroll.
+// room returns the height of the part that scrolls.
 func (t *top) room() int { return max(t.height-topHead-topFoot, 1) }
 
-// View draws the screen.
+// View implements tea.Model.
 func (t *top) View() tea.View {
 	v := tea.NewView(strings.Join(t.screen(time.Now()), "\n"))
 	v.AltScreen = true
@@ -110,7 +110,7 @@ func (t *top) View() tea.View {
 	return v
 }
 
-// screen is the lines that are shown, one for each of the terminal's.
+// screen returns the lines of the screen.
 func (t *top) screen(now time.Time) []string {
 	t.columns = max(t.width, 1)
 	body := t.body()
@@ -126,7 +126,7 @@ func (t *top) screen(now time.Time) []string {
 	for len(lines) < t.height-topFoot {
 		lines = append(lines, "")
 	}
-	foot := "q quit · ? help · arrows scroll · a members that are away"
+	foot := "q quit · ? help · arrows scroll · a show members who are away"
 	if hidden := len(body) - len(shown); hidden > 0 {
 		foot = fmt.Sprintf("lines %d-%d of %d · ", from+1, from+len(shown), len(body)) + foot
 	}
@@ -138,13 +138,13 @@ const topKeys = `
   q, Esc, Ctrl-C       quit
   Up, Down, j, k       scroll by a line
   PgUp, PgDn, Space    scroll by a page
-  Home, End, g, G      to the start, to the end
-  a                    show the members that are away, or hide them
-  ?                    these keys; any key goes back
+  Home, End, g, G      go to the start, to the end
+  a                    show or hide the members who are away
+  ?                    show these keys; any key goes back
 
-The messages that you see stay unread: 'claudemesh inbox' reads them.`
+The messages shown here stay unread until you run 'claudemesh inbox'.`
 
-// head is the lines that do not scroll.
+// head returns the lines at the top.
 func (t *top) head(now time.Time) []string {
 	state := visible.Fit(t.view.connection(), t.columns)
 	switch {
@@ -161,7 +161,7 @@ func (t *top) head(now time.Time) []string {
 	return []string{t.paint(bold, title) + gap + t.paint(dim, clock), state, visible.Fit(t.counts(), t.columns)}
 }
 
-// counts says in a line what is there and what waits.
+// counts returns the line with the numbers of peers and messages.
 func (t *top) counts() string {
 	states := map[wire.Status]int{}
 	here := t.view.rows(false)
@@ -187,12 +187,12 @@ func (t *top) counts() string {
 	return strings.Join(parts, " · ")
 }
 
-// body is the lines that scroll.
+// body returns the lines that scroll.
 func (t *top) body() []string {
 	rows := t.view.rows(t.o.all)
 	lines := t.section(fmt.Sprintf("Peers (%d)", len(rows)), peerTable(rows, t.mesh.Member.Public()), "KEY")
 	if len(rows) == 0 && t.view.state.Connected {
-		lines = append(lines, visible.Fit("Nobody is here. What you send to a member who is away waits.", t.columns))
+		lines = append(lines, visible.Fit("Nobody is here. Messages to members who are away are queued.", t.columns))
 	}
 	if t.o.peersOnly {
 		return lines
@@ -201,7 +201,7 @@ func (t *top) body() []string {
 	return append(lines, t.mail()...)
 }
 
-// section is a table under a title; the title alone if there is nothing in the table.
+// section returns a title and the table below it, if the table isn't empty.
 func (t *top) section(title string, table [][]string, whole ...string) []string {
 	lines := []string{t.paint(bold, visible.Fit(title, t.columns))}
 	if len(table) > 1 {
@@ -210,11 +210,11 @@ func (t *top) section(title string, table [][]string, whole ...string) []string 
 	return lines
 }
 
-// sessions are the user's own, on this machine.
+// sessions returns the section of the user's sessions on this machine.
 func (t *top) sessions() []string {
 	d := t.here.daemon
 	if d == nil {
-		says := "The daemon does not run; Claude Code or `claudemesh daemon up` starts it."
+		says := "The daemon isn't running; Claude Code or `claudemesh daemon up` starts it."
 		return append(append([]string{""}, t.section("Your sessions", nil)...), visible.Fit(says, t.columns))
 	}
 	table := [][]string{{"SESSION", "NAME", "STATUS", "MAIL", "CONNECTION", "DIRECTORY"}}
@@ -241,7 +241,7 @@ func topSession(s *local.SessionStatus, m *local.SessionInMesh) []string {
 	return []string{s.SessionID[:min(len(s.SessionID), minSessionPrefix)], s.Name, status, unreadText(s.Unread), connectionText(m.Connected, m.Replaced, m.Error), s.Cwd}
 }
 
-// mail is the newest messages, the newest first.
+// mail returns the section of the newest messages, newest first.
 func (t *top) mail() []string {
 	title := "Newest messages"
 	if t.here.err != nil {
@@ -259,7 +259,7 @@ func (t *top) mail() []string {
 		}
 		switch {
 		case m.Sealing == peer.Unopened:
-			text = "could not be opened: " + m.Error
+			text = "can't be opened: " + m.Error
 		case m.Sealing == peer.NotEncrypted:
 			text = "[NOT ENCRYPTED] " + text
 		case !m.Verified:

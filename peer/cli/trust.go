@@ -21,11 +21,12 @@ func (a *app) trustCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "trust <peer>",
 		Short: "Accept that a name leads to a new key",
-		Long: `Accept that a name leads to another member key than before, so that messages are sent
-there again. Shows the safety numbers of both keys, and asks. Ask your peer in another way
-whether the key is really new, and compare its number: 'claudemesh verify'.
+		Long: `Accept that a name leads to another member key than before, so that you can send to that
+name again. The command shows the safety numbers of both keys and asks for confirmation.
+Ask your peer over another channel whether the key is really new, and compare its number
+with 'claudemesh verify'.
 
-It is for people. A model can't confirm a key: within Claude Code the command refuses.`,
+Only a person can confirm a key, not a model: inside Claude Code the command refuses.`,
 		Example: "  claudemesh trust bob\n  claudemesh trust bob --yes    # after you have compared the numbers",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -38,10 +39,10 @@ It is for people. A model can't confirm a key: within Claude Code the command re
 
 func (a *app) trustKey(ctx context.Context, to string, yes bool) error {
 	if peer.IsGroupTarget(to) {
-		return usagef("%q is no single peer", to)
+		return usagef("trust needs a single peer, and %q is a group", to)
 	}
 	if os.Getenv("CLAUDECODE") != "" {
-		return errors.New("whether a key is right is for a person to say: run this in a terminal of your own, outside of Claude Code")
+		return errors.New("trust: only a person can confirm a key; run this in your own terminal, outside of Claude Code")
 	}
 	client, m, err := a.connect(ctx)
 	if err != nil {
@@ -54,12 +55,12 @@ func (a *app) trustKey(ctx context.Context, to string, yes bool) error {
 	}
 	defer store.Close()
 	contacts := store.Contacts()
-	// A whole key is never refused, but here it is its names that are in question.
+	// Check with "" as the typed text: it accepts any whole key, but here the key's name counts.
 	err = contacts.Check(ctx, m.MeshID, "", who, members)
 	var changed *inbox.ChangedKeyError
 	switch {
 	case err == nil:
-		_, err = fmt.Fprintf(a.out, "%s has the key by which you know that name; there is nothing to trust anew.\n", oneLine(who.Name))
+		_, err = fmt.Fprintf(a.out, "%s still has the key that you know; there is nothing to confirm.\n", oneLine(who.Name))
 		return err
 	case !errors.As(err, &changed) || changed.Unproven:
 		return err
@@ -71,22 +72,23 @@ func (a *app) trustKey(ctx context.Context, to string, yes bool) error {
 	if err := contacts.Accept(ctx, m.MeshID, who, members, time.Now()); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.out, "%s is the member key %s from now on. Compare its number with %s.\n",
+	_, err = fmt.Fprintf(a.out, "%s now means the member key %s. Compare its number with %s.\n",
 		oneLine(changed.Name), changed.Found.Short(), copyable("`claudemesh verify`"))
 	return err
 }
 
-// keysText shows what a name led to and what it leads to now.
+// keysText shows the key that a name led to before, and the one that it leads to now.
 func keysText(meshID string, own wire.Key, e *inbox.ChangedKeyError) string {
-	was := "the first key that you saw under this name"
-	if e.Confirmed {
-		was = "the key that you have COMPARED under this name"
-	}
+	name := "this name"
 	if e.Alike {
-		was += ", which looks like the new one's"
+		name = "a name that looks like this one"
+	}
+	was := "the first key that you saw under " + name
+	if e.Confirmed {
+		was = "the key that you COMPARED under " + name
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s leads to another key than before.\n", oneLine(e.Name))
+	fmt.Fprintf(&b, "%s leads to a different key than before.\n", oneLine(e.Name))
 	for _, k := range []struct {
 		head string
 		key  wire.Key
@@ -97,7 +99,7 @@ func keysText(meshID string, own wire.Key, e *inbox.ChangedKeyError) string {
 	return b.String()
 }
 
-// numberText lays out a safety number.
+// numberText formats a safety number, three groups to a line.
 func numberText(number string) string {
 	var b strings.Builder
 	for groups := strings.Fields(number); len(groups) > 0; groups = groups[3:] {
@@ -106,11 +108,11 @@ func numberText(number string) string {
 	return b.String()
 }
 
-// changedText tells a person why nothing was sent, and what to do.
+// changedText tells the user why nothing was sent, and what to do.
 func changedText(e *inbox.ChangedKeyError) string {
-	text := e.Error() + ". The name may be somebody else's now, or the broker may have put another key in its place."
+	text := e.Error() + ". Somebody else may have the name now, or the broker may have replaced the key. Ask your peer over another channel;"
 	if e.Unproven {
-		return text + " Ask whoever it is in another way; a whole key as the recipient is sent to in any case."
+		return text + " to send in any case, give the whole key as the recipient."
 	}
-	return text + " Ask whoever it is in another way; `" + e.Command() + "` shows both keys, and asks whether you trust the new one."
+	return text + " `" + e.Command() + "` shows both keys and asks whether you trust the new one."
 }

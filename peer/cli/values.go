@@ -13,7 +13,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// duration is a flag in days (7d) or in Go's units (12h, 90m), longer than 0.
+// duration is a flag for a positive duration, in days (7d) or in Go's units (12h, 90m).
 type duration time.Duration
 
 // Set reads the flag.
@@ -28,13 +28,13 @@ func (d *duration) Set(s string) error {
 		v = time.Duration(n * 24 * float64(time.Hour))
 	}
 	if err != nil || v <= 0 {
-		return fmt.Errorf("%q is no length of time like 7d, 12h or 90m", s)
+		return fmt.Errorf("%q isn't a positive duration such as 7d, 12h or 90m", s)
 	}
 	*d = duration(v)
 	return nil
 }
 
-// String writes days if it is whole days.
+// String returns whole days as 7d.
 func (d *duration) String() string {
 	v := time.Duration(*d)
 	if day := 24 * time.Hour; v >= day && v%day == 0 {
@@ -43,23 +43,24 @@ func (d *duration) String() string {
 	return v.String()
 }
 
-// Type names the kind of value in the help.
+// Type names the kind of value in help texts.
 func (d *duration) Type() string { return "duration" }
 
-// groupNames reads a list of groups as typed, with or without '@'.
+// groupNames parses a list of group names, with or without '@'.
 func groupNames(names []string) ([]wire.Group, error) {
 	var groups []wire.Group
 	for _, name := range names {
 		name = strings.TrimPrefix(strings.TrimSpace(name), "@")
 		if !wire.ValidGroup(name) {
-			return nil, usagef("%q can't be the name of a group", name)
+			return nil, usagef("%q isn't a valid group name", name)
 		}
 		groups = append(groups, wire.Group{Name: name})
 	}
 	return groups, nil
 }
 
-// userName is how the person at this machine is called, for want of a better name.
+// userName returns the default display name: the user's name on this machine, or the host
+// name.
 func userName() string {
 	if u, err := user.Current(); err == nil && u.Username != "" {
 		return visible.Cut(u.Username, wire.MaxNameLen, visible.Bytes)

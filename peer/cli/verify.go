@@ -20,22 +20,23 @@ func (a *app) verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify <peer>",
 		Short: "Compare keys with a peer by voice",
-		Long: `Show the safety number of your member key and that of a peer. Both of you see the same
-number if nobody has exchanged a key between you, the broker neither. Compare it on a
-call or in person, not through the mesh; then say so with --confirm.`,
+		Long: `Show the safety number of your member key and a peer's member key. Both of you see the
+same number, unless somebody, such as the broker, has replaced a key between you. Compare
+the numbers on a call or in person, not through the mesh, and then run the command again
+with --confirm.`,
 		Example: "  claudemesh verify bob\n  claudemesh verify bob --confirm",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.verify(cmd.Context(), args[0], confirm)
 		},
 	}
-	cmd.Flags().BoolVar(&confirm, "confirm", false, "remember that you have compared the number, and that it was the same")
+	cmd.Flags().BoolVar(&confirm, "confirm", false, "remember that you have compared the numbers, and that they are the same")
 	return cmd
 }
 
 func (a *app) verify(ctx context.Context, name string, confirm bool) error {
 	if peer.IsGroupTarget(name) {
-		return usagef("%q is no single peer", name)
+		return usagef("verify needs a single peer, and %q is a group", name)
 	}
 	client, m, err := a.connect(ctx)
 	if err != nil {
@@ -49,13 +50,13 @@ func (a *app) verify(ctx context.Context, name string, confirm bool) error {
 	own := m.Member.Public()
 	switch {
 	case who.Member.IsZero():
-		return fmt.Errorf("whose key %s is, is not known; name the member", who.Key.Short())
+		return fmt.Errorf("verify %s: no member is known for this key; give the name of the member instead", who.Key.Short())
 	case who.Member == own:
-		return errors.New("that is you; there is nothing to compare")
+		return fmt.Errorf("verify %q: this is your own key; there is nothing to compare", name)
 	}
 	members, err := client.ListMembers(ctx)
 	var request *peer.RequestError
-	if err != nil && !errors.As(err, &request) { // a broker of others may not offer it
+	if err != nil && !errors.As(err, &request) { // other broker implementations may not support it
 		return err
 	}
 	store, err := inbox.Open(ctx, a.dir)
@@ -83,7 +84,8 @@ func (a *app) verify(ctx context.Context, name string, confirm bool) error {
 	return err
 }
 
-// contact returns how the peer is known, after the user's word for it with confirm.
+// contact pins the peer and returns its contact. With confirm it first records that the user
+// has compared the key.
 func contact(ctx context.Context, contacts inbox.Contacts, meshID string, v *verification, confirm bool) (inbox.Contact, error) {
 	now := time.Now()
 	known, err := contacts.Pin(ctx, meshID, v.member, v.name, now)
@@ -93,12 +95,11 @@ func contact(ctx context.Context, contacts inbox.Contacts, meshID string, v *ver
 	if err := contacts.Confirm(ctx, meshID, v.member, v.name, now); err != nil {
 		return inbox.Contact{}, err
 	}
-	// A name that was in doubt may be no more.
+	// Pin again: the confirmation may have settled a doubt about the name.
 	return contacts.Pin(ctx, meshID, v.member, v.name, now)
 }
 
-// memberName is what a member is called: its own name rather than that of one of
-// its sessions.
+// memberName returns the member's own name, or else the name of its session.
 func memberName(members []wire.MemberRow, key wire.Key, session string) string {
 	for i := range members {
 		if members[i].Pubkey == key {
@@ -116,12 +117,12 @@ type verification struct {
 	name, own string // of the peer's member and of our own
 	member    wire.Key
 	number    string
-	v1        string // that a client of protocol v1 shows; "" when the peer has none
+	v1        string // the number that clients of protocol v1 show; "" if the peer has none
 	contact   inbox.Contact
 }
 
-// mayBeV1 reports whether a member may have a client of protocol v1: of its presences,
-// some have not announced what ours do, or there are none.
+// mayBeV1 reports whether a member may use a client of protocol v1: a peer of it lacks an
+// ability of our clients, or no peer of it is connected.
 func mayBeV1(rows []wire.PeerRow, member wire.Key) bool {
 	ours := false
 	for i := range rows {
@@ -138,10 +139,10 @@ func mayBeV1(rows []wire.PeerRow, member wire.Key) bool {
 func (v *verification) text(confirmed bool) string {
 	var b strings.Builder
 	name := oneLine(v.name)
-	fmt.Fprintf(&b, "Safety number of you (%s) and %s, whose member key begins with %s:\n\n", oneLine(v.own), name, v.member.Short())
+	fmt.Fprintf(&b, "Safety number of you (%s) and %s (member key %s):\n\n", oneLine(v.own), name, v.member.Short())
 	b.WriteString(numberText(v.number) + "\n")
 	if v.v1 != "" {
-		fmt.Fprintf(&b, "If %s has a claudemesh of protocol v1, it shows another number, of six groups, the v1 safety number:\n\n%s\n", name, numberText(v.v1))
+		fmt.Fprintf(&b, "If %s uses a client of protocol v1, it shows the v1 safety number instead, which has six groups:\n\n%s\n", name, numberText(v.v1))
 	}
 	if doubt := v.contact.Doubt(); doubt != "" {
 		fmt.Fprintf(&b, "Careful: %s.\n", oneLine(doubt))
@@ -150,18 +151,18 @@ func (v *verification) text(confirmed bool) string {
 	case confirmed:
 		fmt.Fprintf(&b, "Remembered: you have compared this number with %s, and it was the same.\n", name)
 	case v.contact.Confirmed():
-		fmt.Fprintf(&b, "You compared this key with %s on %s, and it was the same.\n", name, v.contact.ConfirmedAt.Local().Format(time.DateOnly))
+		fmt.Fprintf(&b, "You compared this number with %s on %s, and it was the same.\n", name, v.contact.ConfirmedAt.Local().Format(time.DateOnly))
 	default:
-		fmt.Fprintf(&b, `Let %s run `+"`claudemesh verify %s`"+`, then read the number to each other, group by group, on a
-call or in person; a message through the mesh proves nothing. If all twelve groups are
-the same, run the command again with --confirm. If one differs, somebody may be reading
-along: do not write anything secret to this peer.
+		fmt.Fprintf(&b, `Ask %s to run `+"`claudemesh verify %s`"+`. Then read the number to each other, group by group, on
+a call or in person; a message through the mesh proves nothing. If all twelve groups are
+the same, run this command again with --confirm. If one differs, somebody may be reading
+your messages: don't send this peer anything secret.
 `, name, shellWord(v.own))
 	}
 	return b.String()
 }
 
-// shellWord writes a name as one word of a command line.
+// shellWord quotes s for a shell, if necessary.
 func shellWord(s string) string {
 	s = oneLine(s)
 	if strings.Trim(strings.ToLower(s), "abcdefghijklmnopqrstuvwxyz0123456789._-/") == "" && s != "" {

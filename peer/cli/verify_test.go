@@ -29,7 +29,7 @@ func TestVerificationText(t *testing.T) {
 		{"just compared", verification{name: "bob", own: "alice", contact: compared}, true,
 			[]string{"Remembered"}, []string{"--confirm", "You compared"}},
 		{"compared before", verification{name: "bob", own: "alice", contact: compared}, false,
-			[]string{"You compared this key with bob on " + now.AddDate(0, 0, -3).Format(time.DateOnly)}, []string{"--confirm"}},
+			[]string{"You compared this number with bob on " + now.AddDate(0, 0, -3).Format(time.DateOnly)}, []string{"--confirm"}},
 		{"a name that was another's", verification{name: "bob", own: "alice", contact: inbox.Contact{Conflict: true}}, false,
 			[]string{"Careful: another key used this name before", "--confirm"}, nil},
 		{"names of several words and lines", verification{name: "bob\nalice\x1b", own: "al's laptop"}, false,
@@ -125,7 +125,7 @@ func TestTrustIsForPeople(t *testing.T) {
 	t.Setenv("CLAUDECODE", "1")
 	var out strings.Builder
 	code := (&app{in: strings.NewReader("yes\n"), out: &out, err: &out}).run(t.Context(), []string{"trust", "bob", "--yes"})
-	if code != exitFailed || !strings.Contains(out.String(), "for a person to say") {
+	if code != exitFailed || !strings.Contains(out.String(), "only a person") {
 		t.Errorf("exit code %d: %s", code, out.String())
 	}
 }

@@ -18,17 +18,17 @@ import (
 	"github.com/claudemesh/claudemesh/visible"
 )
 
-// exitStatus ends the command with that exit code, and says nothing: it is part of
-// what the command has to tell.
+// exitStatus ends the command with that exit code and prints nothing: the code is part of
+// the command's result.
 type exitStatus int
 
 func (e exitStatus) Error() string { return "exit code " + strconv.Itoa(int(e)) }
 
-// exitWake is the exit code by which an asyncRewake hook wakes Claude Code, with
-// what it wrote to standard error.
+// exitWake is the exit code with which an asyncRewake hook wakes Claude Code. The model then
+// reads what the hook wrote to standard error.
 const exitWake exitStatus = 2
 
-// eventTimeout is how long the waiter waits for its event.
+// eventTimeout is how long the hook waits for its event on standard input.
 const eventTimeout = 2 * time.Second
 
 func (a *app) waitCommand() *cobra.Command {
@@ -41,7 +41,7 @@ func (a *app) waitCommand() *cobra.Command {
 			if wantsHelp(args) || err != nil || headless() || a.ofSubagent() {
 				return nil
 			}
-			logf, done := debuglog.Open(dir, "wait", io.Discard) // standard error is for the model
+			logf, done := debuglog.Open(dir, "wait", io.Discard) // the model reads standard error
 			defer done()
 			pointer := wake.Wait(cmd.Context(), wake.Options{
 				Dir: dir, PID: lineage.FromEnv(), Revive: starter(dir), Logf: logf,
@@ -55,16 +55,16 @@ func (a *app) waitCommand() *cobra.Command {
 	})
 }
 
-// headless reports whether nobody sits before this claude (-p, SDKs). It would wait
-// for this hook before its first turn, and never be idle to be woken.
+// headless reports whether claude runs without a user (-p, SDKs). Such a claude waits for
+// this hook before its first turn, and is never idle, so it can't be woken.
 func headless() bool { return strings.HasPrefix(os.Getenv("CLAUDE_CODE_ENTRYPOINT"), "sdk-") }
 
-// ofSubagent reads the event that started the hook and reports whether it is none
-// of the session's own.
+// ofSubagent reads the event that started the hook, and reports whether a subagent caused it
+// rather than the session itself.
 func (a *app) ofSubagent() bool {
 	read := make(chan []byte, 1)
 	go func() {
-		b, _ := io.ReadAll(io.LimitReader(a.in, hook.MaxInput)) // what can't be read is no subagent's
+		b, _ := io.ReadAll(io.LimitReader(a.in, hook.MaxInput)) // unreadable input counts as the session's
 		read <- b
 	}()
 	select {

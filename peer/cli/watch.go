@@ -14,42 +14,42 @@ import (
 )
 
 const (
-	// watchPoll is how often a watched roster is asked for. The broker tells who comes and
-	// goes, and answers with what has changed.
+	// watchPoll is how often watch asks for the roster. The broker also announces peers that
+	// come and go, so this finds the other changes.
 	watchPoll = 2 * time.Second
-	// flowPoll is how often the audit log is asked how much is sent, and flowEntries how
-	// many of its entries that looks at.
+	// flowPoll is how often watch reads the audit log to count messages; flowEntries is how
+	// many entries it reads.
 	flowPoll    = 5 * time.Second
 	flowEntries = 200
-	// watchTimeout is how long it may take to answer.
+	// watchTimeout limits how long the broker may take to answer.
 	watchTimeout = 10 * time.Second
 )
 
-// view is what is known of a mesh at a moment.
+// view is a snapshot of a mesh.
 type view struct {
 	mesh    peer.Mesh
 	state   peer.State   // of the connection
-	all     []trustedRow // who was there when last heard, and the members that were away
+	all     []trustedRow // the last known peers, and the members that were away
 	members []wire.MemberRow
-	heard   time.Time // zero: never
-	flow    int       // messages a minute in the mesh; -1: not for this member to know
+	heard   time.Time // time of the last answer; zero if there was none
+	flow    int       // messages per minute in the mesh; -1 if this member can't read the log
 }
 
-// watcher keeps the roster of a mesh.
+// watcher keeps the roster of a mesh up to date.
 type watcher struct {
 	*app
 	mesh   peer.Mesh
-	flows  bool // view.flow is wanted
+	flows  bool // whether to fill view.flow
 	client *peer.Client
-	states chan peer.State // has room for one, the newest
-	kicked chan struct{}   // has room for one
+	states chan peer.State // buffered: holds only the newest state
+	kicked chan struct{}   // buffered
 	view   view
-	flowAt time.Time // when the log was asked last
+	flowAt time.Time // when the audit log was read last
 	end    error     // why the client has ended
 }
 
-// watch hands what is known of the mesh to show at first, and at each change, until ctx
-// ends, show fails, or the broker lets the member in no more.
+// watch calls show with a snapshot of the mesh, first at once and then after each change. It
+// returns when ctx ends, when show fails, or when the broker excludes the member.
 func (a *app) watch(ctx context.Context, m peer.Mesh, flows bool, show func(view) error) error {
 	w := &watcher{app: a, mesh: m, flows: flows, states: make(chan peer.State, 1), kicked: make(chan struct{}, 1), view: view{mesh: m, flow: -1}}
 	var err error
@@ -73,7 +73,7 @@ func (a *app) watch(ctx context.Context, m peer.Mesh, flows bool, show func(view
 func (w *watcher) kick() {
 	select {
 	case w.kicked <- struct{}{}:
-	default: // it was already
+	default: // a kick is already pending
 	}
 }
 
@@ -82,7 +82,7 @@ func (w *watcher) changed(s peer.State) {
 		select {
 		case w.states <- s:
 			return
-		case <-w.states: // is not the newest any more
+		case <-w.states: // drop the older state
 		}
 	}
 }
@@ -123,7 +123,7 @@ func (w *watcher) follow(ctx context.Context, ended <-chan struct{}, show func(v
 	}
 }
 
-// ask gets the roster anew.
+// ask fetches the roster again.
 func (w *watcher) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
@@ -134,7 +134,7 @@ func (w *watcher) ask(ctx context.Context) error {
 	if w.view.heard.IsZero() || !knowsAll(w.view.members, peers) {
 		var request *peer.RequestError
 		w.view.members, err = w.client.ListMembers(ctx)
-		if err != nil && !errors.As(err, &request) { // a broker of others may not tell
+		if err != nil && !errors.As(err, &request) { // other broker implementations may refuse this
 			return err
 		}
 	}
@@ -156,8 +156,8 @@ func (w *watcher) readsLog() bool {
 	return w.flows && i >= 0 && w.view.members[i].Role != "member"
 }
 
-// perMinute counts the messages of the last minute among the newest entries of the log.
-// If these do not reach back that far, it goes by as far as they do.
+// perMinute counts the messages of the last minute in the newest entries of the log. If the
+// entries cover less than a minute, it extrapolates.
 func perMinute(rows []wire.AuditRow, now time.Time) int {
 	n, since := 0, now.Add(-time.Minute).UnixMilli()
 	for i := range rows {
@@ -185,7 +185,7 @@ func knowsAll(members []wire.MemberRow, peers []wire.PeerRow) bool {
 	return true
 }
 
-// rows are the peers, with the members that are away if that is wanted.
+// rows returns the peers; with all, also the members that are away.
 func (v *view) rows(all bool) []trustedRow {
 	if all {
 		return v.all
@@ -199,7 +199,7 @@ func (v *view) rows(all bool) []trustedRow {
 	return here
 }
 
-// connection says how the view's connection stands, in a line.
+// connection describes the state of the connection in a line.
 func (v *view) connection() string {
 	switch {
 	case v.state.Connected:
@@ -209,13 +209,13 @@ func (v *view) connection() string {
 	}
 	text := "NOT CONNECTED"
 	if !v.heard.IsZero() {
-		text += ", this is of " + timeText(v.heard, time.Now())
+		text += ", last update " + timeText(v.heard, time.Now())
 	}
 	return text + ": " + oneLine(explain(v.state.Err))
 }
 
-// watchPeers shows the peers until ctx ends: on a terminal as a table that stays up to
-// date, else as a line for each change, or as JSON.
+// watchPeers shows the peers until ctx ends: on a terminal as a live table, otherwise as a
+// line per change, or as JSON.
 func (a *app) watchPeers(ctx context.Context, all, asJSON bool) error {
 	m, err := a.joined()
 	if err != nil {
@@ -232,7 +232,7 @@ func (a *app) watchPeers(ctx context.Context, all, asJSON bool) error {
 	return a.watch(ctx, m, false, func(v view) error { return news.print(&v, all) })
 }
 
-// peersJSONLine prints the roster if it is another one than last.
+// peersJSONLine prints the roster if it differs from last.
 func (a *app) peersJSONLine(v *view, all bool, last *[]byte) error {
 	if !v.state.Connected {
 		fmt.Fprintln(a.err, v.connection())
@@ -247,10 +247,10 @@ func (a *app) peersJSONLine(v *view, all bool, last *[]byte) error {
 	return err
 }
 
-// peerNews tells of peers that come, go and change.
+// peerNews prints a line for each peer that comes, goes or changes.
 type peerNews struct {
 	*app
-	known map[string]trustedRow // by presence
+	known map[string]trustedRow // by presence id; by member key if away
 	down  bool
 }
 
@@ -290,7 +290,7 @@ func (n *peerNews) print(v *view, all bool) error {
 	return nil
 }
 
-// peerText says how a peer is, in a line.
+// peerText describes a peer in a line.
 func peerText(p *trustedRow) string {
 	text := oneLine(p.DisplayName) + " is " + oneLine(statusText(&p.PeerRow))
 	if p.Summary != nil && *p.Summary != "" {

@@ -17,15 +17,15 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// whoamiTimeout is how long the broker of a mesh may take to say what the others see.
+// whoamiTimeout limits how long the broker of a mesh may take to answer.
 const whoamiTimeout = 5 * time.Second
 
-// self is who one is in a mesh, an element of whoami --json.
+// self describes the user in one mesh. It is an element of whoami --json.
 type self struct {
 	Mesh        string       `json:"mesh"`
 	MeshID      string       `json:"meshId"`
 	Broker      string       `json:"brokerUrl"`
-	Name        string       `json:"name"` // "" when unknown
+	Name        string       `json:"name"` // "" if unknown
 	Role        string       `json:"role,omitempty"`
 	MemberID    string       `json:"memberId"`
 	Pubkey      wire.Key     `json:"pubkey"`
@@ -33,14 +33,14 @@ type self struct {
 	Host        string       `json:"host"`
 	ConfigDir   string       `json:"configDir"`
 	Session     *selfSession `json:"session,omitempty"`
-	Problem     string       `json:"problem,omitempty"` // why the broker has not told name and role
+	Problem     string       `json:"problem,omitempty"` // why the broker did not return name and role
 }
 
-// selfSession is the session of Claude Code that whoami was called in.
+// selfSession is the Claude Code session that runs whoami.
 type selfSession struct {
 	ID     string `json:"id"`
 	Name   string `json:"name,omitempty"`
-	Pubkey string `json:"pubkey,omitempty"` // "" when it is not in the mesh
+	Pubkey string `json:"pubkey,omitempty"` // "" if it is not in the mesh
 }
 
 func (a *app) whoamiCommand() *cobra.Command {
@@ -50,10 +50,10 @@ func (a *app) whoamiCommand() *cobra.Command {
 		Short: "Show who you are in your meshes",
 		Example: `  claudemesh whoami
   claudemesh whoami --mesh team --json`,
-		Long: `Show who you are in each mesh that you have joined, or in that of --mesh: your name and role, your
-key with its fingerprint, this machine, and the session if a session of Claude Code runs the command. The
-fingerprint is your half of every safety number that 'claudemesh verify' shows for the mesh. What a broker
-that can't be reached would tell is left out.
+		Long: `Show who you are in each mesh that you have joined, or only in the mesh of --mesh: your name and
+role, your key and its fingerprint, this machine, and the session, if a Claude Code session runs the
+command. The fingerprint is your half of every safety number that 'claudemesh verify' shows for the mesh.
+If a broker is unreachable, whoami shows what this machine knows, and the problem.
 --json: an array of {mesh, meshId, brokerUrl, name, role?, memberId, pubkey, fingerprint, host, configDir,
 session? {id, name?, pubkey?}, problem?}.`,
 		Args: cobra.NoArgs,
@@ -87,7 +87,7 @@ func (a *app) whoami(ctx context.Context, asJSON bool) error {
 	return nil
 }
 
-// chosenMeshes returns the mesh of --mesh, else all that are joined, of which there must be one.
+// chosenMeshes returns the mesh of --mesh, or all joined meshes. It fails if there are none.
 func (a *app) chosenMeshes() ([]peer.Mesh, error) {
 	if a.mesh != "" {
 		m, err := a.joined()
@@ -106,8 +106,8 @@ func (a *app) chosenMeshes() ([]peer.Mesh, error) {
 	return config.Meshes, err
 }
 
-// callingSession returns the id of the session that runs the command, "" for none, and
-// what the daemon, if it runs, knows of it.
+// callingSession returns the id of the session that runs the command, or "", and the
+// session's status from the daemon, if the daemon runs.
 func (a *app) callingSession(ctx context.Context) (id string, live local.SessionStatus) {
 	id, err := identity.ParseSessionID(os.Getenv(lineage.EnvSession))
 	if err != nil {
@@ -115,7 +115,7 @@ func (a *app) callingSession(ctx context.Context) (id string, live local.Session
 	}
 	sessions, err := liveSessions(ctx, a.dir)
 	if err != nil {
-		fmt.Fprintln(a.err, "warning: the daemon does not say who the session is:", printable(err.Error()))
+		fmt.Fprintln(a.err, "warning: the name of the session is unknown; ask the daemon:", printable(err.Error()))
 	}
 	return id, sessions[id]
 }
@@ -126,7 +126,7 @@ func (a *app) selfIn(ctx context.Context, m *peer.Mesh, session string, live loc
 		Mesh: m.Slug, MeshID: m.MeshID, Broker: m.BrokerURL, MemberID: m.MemberID,
 		Pubkey: own, Fingerprint: identity.Fingerprint(m.MeshID, own), ConfigDir: string(a.dir),
 	}
-	s.Host, _ = os.Hostname() // "" is as good as an error
+	s.Host, _ = os.Hostname() // "" if unknown
 	if session != "" {
 		s.Session = &selfSession{ID: session, Name: live.Name}
 		if key, err := a.sessionStore().Stored(m.Slug, session); err == nil {
@@ -140,7 +140,7 @@ func (a *app) selfIn(ctx context.Context, m *peer.Mesh, session string, live loc
 	return s
 }
 
-// askWho asks the broker for what the others see.
+// askWho asks the broker for the name and role that the other members see.
 func (a *app) askWho(ctx context.Context, m *peer.Mesh, s *self) error {
 	ctx, cancel := context.WithTimeout(ctx, whoamiTimeout)
 	defer cancel()
@@ -158,7 +158,7 @@ func (a *app) askWho(ctx context.Context, m *peer.Mesh, s *self) error {
 	return err
 }
 
-// knownName returns the name under which we were last seen ourselves, "" if we never were.
+// knownName returns the last name that this machine has seen for the user's own member, or "".
 func (a *app) knownName(ctx context.Context, m *peer.Mesh) string {
 	store, err := inbox.Open(ctx, a.dir)
 	if err != nil {
@@ -175,10 +175,10 @@ func (a *app) knownName(ctx context.Context, m *peer.Mesh) string {
 func (s *self) rows() [][]string {
 	name, role := s.Name, s.Role
 	if name == "" {
-		name = "not known"
+		name = "unknown"
 	}
 	if s.Problem != "" {
-		role = "not known: " + s.Problem
+		role = "unknown: " + s.Problem
 	}
 	rows := [][]string{
 		{"member", name}, {"role", role},

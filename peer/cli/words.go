@@ -13,8 +13,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/internal/nearest"
 )
 
-// inWords has a command and those below it say in words what is wrong with a command
-// line, with what to type instead.
+// inWords makes a command and its subcommands explain what is wrong with a command line,
+// and what to type instead.
 func inWords(c *cobra.Command) {
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return flagError(c, err) })
 	if c.HasSubCommands() && !c.Runnable() {
@@ -35,10 +35,10 @@ func inWords(c *cobra.Command) {
 	}
 }
 
-// placeholder is an argument in the first line of a command's usage.
+// placeholder matches an argument in the usage line of a command.
 var placeholder = regexp.MustCompile(`<[^>]+>|\[[^\]]+\]`)
 
-// argsError says which arguments a command lacks, or has too many.
+// argsError says which arguments are missing, or which is one too many.
 func argsError(c *cobra.Command, args []string) error {
 	var names []string
 	for _, name := range placeholder.FindAllString(strings.SplitN(c.Use, "--", 2)[0], -1) {
@@ -57,14 +57,14 @@ func argsError(c *cobra.Command, args []string) error {
 		}
 		return fmt.Errorf("%s %s missing%s", strings.Join(lacks, " and "), is, usageOf(c))
 	case len(names) == 0 && len(args) > 0:
-		return fmt.Errorf("%s takes no argument, so %q is too much%s", c.CommandPath(), args[0], usageOf(c))
+		return fmt.Errorf("%s takes no arguments, but got %q%s", c.CommandPath(), args[0], usageOf(c))
 	case len(args) > len(names):
-		return fmt.Errorf("%q is too much%s", args[len(names)], usageOf(c))
+		return fmt.Errorf("unexpected argument %q%s", args[len(names)], usageOf(c))
 	}
-	return fmt.Errorf("these are not the arguments of %s%s", c.CommandPath(), usageOf(c))
+	return fmt.Errorf("wrong arguments for %s%s", c.CommandPath(), usageOf(c))
 }
 
-// usageOf is how a command is used, and its first example.
+// usageOf returns the usage line of a command and its first example.
 func usageOf(c *cobra.Command) string {
 	text := "\nUsage: " + strings.TrimSuffix(c.UseLine(), " [flags]")
 	if example, _, _ := strings.Cut(strings.TrimSpace(c.Example), "\n"); example != "" {
@@ -73,16 +73,16 @@ func usageOf(c *cobra.Command) string {
 	return text
 }
 
-// unknownVerb says that there is no such verb, and what may have been meant.
+// unknownVerb says that the verb doesn't exist, and suggests similar ones.
 func unknownVerb(c *cobra.Command, typed string) error {
-	text := fmt.Sprintf("there is no verb %q", c.CommandPath()+" "+typed)
+	text := fmt.Sprintf("unknown verb %q", c.CommandPath()+" "+typed)
 	if meant := nearestVerbs(c, typed); len(meant) > 0 {
 		text += "; did you mean `" + strings.Join(meant, "`, or `") + "`?"
 	}
 	return errors.New(text)
 }
 
-// flagError says in words what is wrong with a flag.
+// flagError explains what is wrong with a flag.
 func flagError(c *cobra.Command, err error) error {
 	var none *pflag.NotExistError
 	var lacks *pflag.ValueRequiredError
@@ -98,7 +98,7 @@ func flagError(c *cobra.Command, err error) error {
 			return fmt.Errorf("%s; did you mean --%s?", text, meant)
 		}
 		if c.Name() == "send" {
-			text += "; put a message with such words in quotes, after --: `claudemesh send bob -- \"" + name + " ...\"`"
+			text += "; if it is part of the message, put -- before the message: `claudemesh send bob -- \"" + name + " ...\"`"
 		}
 		return errors.New(text)
 	case errors.As(err, &lacks):
@@ -109,18 +109,18 @@ func flagError(c *cobra.Command, err error) error {
 		f := invalid.GetFlag()
 		switch f.Value.Type() {
 		case "bool":
-			return fmt.Errorf("--%s stands alone, or is --%[1]s=true or --%[1]s=false, not %q", f.Name, invalid.GetValue())
+			return fmt.Errorf("--%s takes no value, or true or false (--%[1]s=false), but got %q", f.Name, invalid.GetValue())
 		case "int", "int64", "uint", "uint64", "int32", "uint32", "float64":
 			return fmt.Errorf("--%s needs a number, not %q", f.Name, invalid.GetValue())
 		case "duration":
-			return fmt.Errorf("--%s needs a length of time such as 30s, 5m or 12h, not %q", f.Name, invalid.GetValue())
+			return fmt.Errorf("--%s needs a duration such as 30s, 5m or 12h, not %q", f.Name, invalid.GetValue())
 		}
 		return fmt.Errorf("--%s: %w", f.Name, invalid.Unwrap())
 	}
 	return err
 }
 
-// nearestFlag is the flag that a word that is none may have meant, "" for no idea.
+// nearestFlag returns the flag that is most like the one typed, or "" if none is.
 func nearestFlag(c *cobra.Command, typed string) string {
 	var names []string
 	c.Flags().VisitAll(func(f *pflag.Flag) {
@@ -131,7 +131,7 @@ func nearestFlag(c *cobra.Command, typed string) string {
 	return nearest.Of(typed, names)
 }
 
-// nearestVerbs are the verbs that a word that is none may have meant.
+// nearestVerbs returns the verbs that the user may have meant.
 func nearestVerbs(c *cobra.Command, typed string) (meant []string) {
 	var names []string
 	for _, sub := range c.Commands() {

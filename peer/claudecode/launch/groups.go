@@ -7,8 +7,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// ParseGroups reads a list such as "frontend:lead,backend": names of groups, each
-// with the session's role in it, if it has one. '@' before a name is skipped.
+// ParseGroups parses a list such as "frontend:lead,backend": names of groups, each optionally
+// followed by the session's role in the group. A name may begin with '@'.
 func ParseGroups(list string) ([]wire.Group, error) {
 	var groups []wire.Group
 	for item := range strings.SplitSeq(list, ",") {
@@ -18,20 +18,20 @@ func ParseGroups(list string) ([]wire.Group, error) {
 		}
 		name, role, _ := strings.Cut(item, ":")
 		if !wire.ValidGroup(name) {
-			return nil, fmt.Errorf("%q can't be the name of a group", name)
+			return nil, fmt.Errorf("%q isn't a valid group name", name)
 		}
 		if len(role) > wire.MaxNameLen {
-			return nil, fmt.Errorf("the role in %s is longer than %d bytes", name, wire.MaxNameLen)
+			return nil, fmt.Errorf("the role in group %s is too long: at most %d bytes are allowed", name, wire.MaxNameLen)
 		}
 		groups = append(groups, wire.Group{Name: name, Role: role})
 	}
 	if len(groups) > wire.MaxGroups {
-		return nil, fmt.Errorf("a session can be in %d groups at most", wire.MaxGroups)
+		return nil, fmt.Errorf("too many groups: a session can be in at most %d", wire.MaxGroups)
 	}
 	return groups, nil
 }
 
-// formatGroups writes what ParseGroups reads.
+// formatGroups is the inverse of ParseGroups.
 func formatGroups(groups []wire.Group) string {
 	items := make([]string, len(groups))
 	for i, g := range groups {
