@@ -15,7 +15,7 @@ import (
 // and nowhere else is a frame.
 var (
 	frameShape = regexp.MustCompile(`^<mesh_message((?: [a-z_]+="[^"<>\n]*")+)>\n([^<>]*)\n</mesh_message>\n` +
-		`(?:\((Characters [0-9]+ to [0-9]+ of [0-9]+(?:: the end of the message\.|\. To read on, call check_messages with message_id (?:"[A-Za-z0-9._:-]+"|the id above) and offset [0-9]+\.))\)\n)?\n`)
+		`(?:\((Characters [0-9]+ to [0-9]+ of [0-9]+(?:\. This is the end of the message\.|\. To read on, call check_messages with message_id (?:"[A-Za-z0-9._:-]+"|the id above) and offset [0-9]+\.))\)\n)?\n`)
 	attributeShape = regexp.MustCompile(` ([a-z_]+)="([^"]*)"`)
 	footerShape    = regexp.MustCompile(`^(?:[0-9]+ more unread: call check_messages again\.\n)?$`)
 	entityShape    = regexp.MustCompile(`&(?:amp|lt|gt|quot|apos);`)

@@ -12,12 +12,12 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// DeliverFlag is the argument of `claudemesh hook` that has it call [Hook.Deliver].
+// DeliverFlag is the argument with which `claudemesh hook` calls [Hook.Deliver].
 const DeliverFlag = "--deliver"
 
-// Answer is the whole life of a hook's process: it reads the event on in and answers it.
-// claudemesh is the path of the command, which delivers in a process of its own what can't
-// be told in time.
+// Answer is the main function of a hook: it reads the event from in and handles it.
+// claudemesh is the path of the command, which Answer starts to deliver an event later if
+// the hook can't do it in time.
 func Answer(ctx context.Context, claudemesh, version string, in io.Reader, out, errOut io.Writer) {
 	h, done := New(claudemesh, version, errOut)
 	defer done()
@@ -27,8 +27,8 @@ func Answer(ctx context.Context, claudemesh, version string, in io.Reader, out, 
 	}
 }
 
-// New returns the hook of this process, and what to call at its end; nil when there is
-// no config directory.
+// New returns the hook of this process, and a function to call at its end. The hook is nil if
+// there is no config directory.
 func New(claudemesh, version string, errOut io.Writer) (h *Hook, done func()) {
 	dir, err := configdir.Default()
 	logf, done := debuglog.Open(dir, "hook", errOut)
@@ -38,7 +38,7 @@ func New(claudemesh, version string, errOut io.Writer) (h *Hook, done func()) {
 	}
 	config, err := program.ConfigDir()
 	if err != nil {
-		logf("%v", err) // the daemon has one of its own
+		logf("%v", err) // the daemon then uses its own
 	}
 	return &Hook{
 		Dir: dir, PID: lineage.FromEnv(), ConfigDir: config, Env: os.Getenv, Build: local.BuildOf(claudemesh, version), Logf: logf,

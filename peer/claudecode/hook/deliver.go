@@ -18,18 +18,19 @@ import (
 
 const (
 	deliverTries   = 3
-	deliverTimeout = 30 * time.Second // for each
-	deliverPause   = time.Second      // after a failed one
-	maxHandedOver  = 64               // calls of a batch
+	deliverTimeout = 30 * time.Second // per try
+	deliverPause   = time.Second      // after a failed try
+	maxDetached    = 64               // calls of a batch
 )
 
-// Spawn returns a Hook.Detach that runs the command in a session of its own, so
-// that neither Claude Code nor a terminal ends or waits for it, with the event on
-// its standard input and pid as its CLAUDE_PID.
+// Spawn returns a Hook.Detach that runs the command as a new session of the operating
+// system, so that Claude Code and the terminal can't end it and don't wait for it. The
+// command gets the event on its standard input, and pid as CLAUDE_PID.
 func Spawn(pid int, name string, args ...string) func(Event) error {
 	return func(e Event) error {
-		e.Prompt = "" // what is handed over has to fit into a pipe, and never has one
-		e.Calls = e.Calls[:min(len(e.Calls), maxHandedOver)]
+		// The event must fit into a pipe. No detached event needs its prompt.
+		e.Prompt = ""
+		e.Calls = e.Calls[:min(len(e.Calls), maxDetached)]
 		b, err := json.Marshal(e)
 		if err != nil {
 			return err
@@ -41,21 +42,21 @@ func Spawn(pid int, name string, args ...string) func(Event) error {
 		defer r.Close()
 		defer w.Close()
 		cmd := exec.Command(name, args...)
-		cmd.Dir = "/" // not to keep a directory busy
+		cmd.Dir = "/" // so as not to keep a directory busy
 		cmd.Env = append(os.Environ(), lineage.EnvPID+"="+strconv.Itoa(pid))
-		cmd.Stdin = r // and no output: Claude Code would wait for the end of its pipes
+		cmd.Stdin = r // no output: Claude Code would wait until the pipes close
 		cmd.SysProcAttr = system.Detached()
 		if err := cmd.Start(); err != nil {
 			return err
 		}
-		// All of the event's fields are bounded, so that the pipe takes it at once.
+		// The event's fields are limited, so it fits into the pipe and this doesn't block.
 		_, err = w.Write(b)
 		return err
 	}
 }
 
-// Deliver reads an event that was handed over, makes sure that a daemon runs, and
-// tells it of the event. It takes its time: start may take several seconds.
+// Deliver reads a detached event, starts the daemon if necessary, and tells it of the event.
+// This may take several seconds.
 func (h *Hook) Deliver(ctx context.Context, in io.Reader, start func(context.Context) error) error {
 	b, err := io.ReadAll(io.LimitReader(in, MaxInput+1))
 	if err != nil {
@@ -96,8 +97,8 @@ func (h *Hook) deliver(ctx context.Context, e *Event, start func(context.Context
 		return daemon.Call(ctx, local.VerbEnd, h.ending(e), nil)
 	case postToolBatch:
 		a := h.activity(e)
-		a.WantPointer = false // nobody prints it any more
+		a.WantPointer = false // the hook that could print it has ended
 		return daemon.Call(ctx, local.VerbActivity, a, nil)
 	}
-	return fmt.Errorf("%s is never handed over", e.Name)
+	return fmt.Errorf("deliver %s: such an event is never detached", e.Name)
 }

@@ -12,18 +12,18 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// MaxInput is how many bytes an event may have. Longer ones, which hold a long
-// result of a tool, are ignored.
+// MaxInput is the maximum size of an event, in bytes. The hook ignores longer events, which
+// contain a long tool result.
 const MaxInput = 1 << 20
 
-// maxPath is how many bytes a path may have that is passed on.
+// maxPath is the maximum length of a path that the hook passes on, in bytes.
 const maxPath = 4096
 
-// Event is what we read of the JSON that Claude Code writes to a hook. A field that
-// is absent, or not of the type that we know, is empty.
+// Event holds the fields that we need of the JSON that Claude Code writes to a hook. A field
+// that is missing or has an unexpected type is empty.
 type Event struct {
 	Name         text `json:"hook_event_name"`
-	SessionID    text `json:"session_id"` // UUID, in lower case after Parse
+	SessionID    text `json:"session_id"` // UUID; Parse makes it lower case
 	AgentID      text `json:"agent_id,omitempty"`
 	Transcript   text `json:"transcript_path,omitempty"`
 	Cwd          text `json:"cwd,omitempty"`
@@ -38,7 +38,7 @@ type Event struct {
 	Reason       text `json:"reason,omitempty"` // SessionEnd
 }
 
-// text is a string, or "" where something else stands.
+// text is a string. Any other JSON value decodes to "".
 type text string
 
 func (t *text) UnmarshalJSON(b []byte) error {
@@ -52,13 +52,13 @@ func (t *text) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// use is a call of a tool in a batch of them.
+// use is a call of a tool in a batch.
 type use struct {
 	Tool text `json:"tool_name"`
 	ID   text `json:"tool_use_id"`
 }
 
-// uses is a list of them, or empty where something else stands.
+// uses is a list of calls. Any other JSON value decodes to an empty list.
 type uses []use
 
 func (u *uses) UnmarshalJSON(b []byte) error {
@@ -83,21 +83,21 @@ const (
 	sessionEnd        = "SessionEnd"
 )
 
-// Parse reads an event. It fails for what is no JSON object with the name of an
-// event and the UUID of a session.
+// Parse parses an event. The input must be a JSON object with the name of an event and the
+// UUID of a session.
 func Parse(b []byte) (Event, error) {
 	var e Event
 	if len(b) > MaxInput {
 		return e, fmt.Errorf("the event is longer than %d bytes", MaxInput)
 	}
 	if err := json.Unmarshal(b, &e); err != nil {
-		return e, fmt.Errorf("read the event: %w", err)
+		return e, fmt.Errorf("parse the event: %w", err)
 	}
 	if e.Name == "" {
 		return e, errors.New("the event has no hook_event_name")
 	}
 	if len(e.SessionID) != 36 || uuid.Validate(string(e.SessionID)) != nil {
-		return e, errors.New("the event's session_id is no UUID")
+		return e, errors.New("the event's session_id isn't a UUID")
 	}
 	e.SessionID = text(strings.ToLower(string(e.SessionID)))
 	e.Cwd = cut(e.Cwd, wire.MaxTextLen)
@@ -113,8 +113,8 @@ func Parse(b []byte) (Event, error) {
 
 func cut(t text, limit int) text { return text(visible.Cut(string(t), limit, visible.Bytes)) }
 
-// notTyped are the beginnings of prompts that no user has typed: Claude Code runs
-// UserPromptSubmit for them too.
+// notTyped lists how prompts begin that no user has typed. Claude Code also sends
+// UserPromptSubmit for those.
 var notTyped = []string{
 	"<task-notification>",
 	"<system-reminder>",
@@ -125,7 +125,7 @@ var notTyped = []string{
 	"Stop hook feedback:",
 }
 
-// human reports whether a user has typed the prompt, as far as it shows.
+// human reports whether a user has probably typed the prompt.
 func (e *Event) human() bool {
 	prompt := strings.TrimSpace(string(e.Prompt))
 	for _, start := range notTyped {
@@ -136,13 +136,13 @@ func (e *Event) human() bool {
 	return prompt != ""
 }
 
-// checksMessages reports whether the tool is check_messages of an MCP server. Which
-// server does not matter: the daemon knows the calls that it has answered.
+// checksMessages reports whether the tool is check_messages of any MCP server. The daemon
+// knows which calls it has answered, so other servers don't matter.
 func checksMessages(tool text) bool {
 	return strings.HasPrefix(string(tool), "mcp__") && strings.HasSuffix(string(tool), "__check_messages")
 }
 
-// checks are the calls of check_messages in the batch.
+// checks returns the ids of the calls of check_messages in the batch.
 func (e *Event) checks() (ids []string) {
 	for _, call := range e.Calls {
 		if checksMessages(call.Tool) && len(call.ID) <= wire.MaxNameLen {

@@ -149,7 +149,7 @@ func FuzzParse(f *testing.F) {
 		if len(e.Cwd) > wire.MaxTextLen || len(e.Title) > wire.MaxNameLen || len(e.ToolUse) > wire.MaxNameLen {
 			t.Fatalf("a field is too long: %+v", e)
 		}
-		// What is handed over comes out again as it went in.
+		// A detached event comes out again as it went in.
 		b, err := json.Marshal(e)
 		if err != nil {
 			t.Fatal(err)

@@ -18,36 +18,35 @@ import (
 )
 
 const (
-	// Budget is how long a hook may take when it has its event.
+	// Budget limits how long a hook may take after it has read its event.
 	Budget = 40 * time.Millisecond
-	// inputLimit is how long a hook waits for its event. Claude Code starts the hook
-	// first, and may be busy then; a beginning that is not heard is not made up for
-	// until the next prompt.
+	// inputLimit is how long a hook waits for its event. Claude Code starts the hook before
+	// it writes the event, and may be busy in between. If a hook misses the start of a
+	// session, the daemon learns of the session only at the next prompt.
 	inputLimit = 2 * time.Second
 )
 
-// Hook answers one event of one claude process. The zero value of each field but
-// Dir and PID is usable.
+// Hook handles one event of one claude process. All fields except Dir and PID may be zero.
 type Hook struct {
 	Dir configdir.Dir
 	PID int // of claude
-	// ConfigDir is Claude Code's directory, an absolute path; "": not known.
+	// ConfigDir is the absolute path of Claude Code's directory, or "" if unknown.
 	ConfigDir string
-	// Env looks up what `claudemesh launch` has handed on; nil: nothing.
+	// Env looks up the variables that `claudemesh launch` sets. nil means that there are none.
 	Env func(string) string
-	// Build is this program's. A daemon of an older one is replaced when a session begins.
+	// Build is the build of this program. A session that starts replaces an older daemon.
 	Build local.Build
-	// Detach hands an event to a process of its own, which calls Deliver; nil: it is lost.
+	// Detach hands an event to another process, which calls Deliver. If it is nil, the event
+	// is lost.
 	Detach func(Event) error
-	// Logf is told what happens; nil: nobody is.
+	// Logf logs. It may be nil.
 	Logf func(format string, args ...any)
 
-	budget time.Duration // 0: Budget
+	budget time.Duration // 0 means Budget
 }
 
-// Run reads the event, tells the daemon, and writes what is to come into the
-// context, if anything. It is done, or has given up, within Budget of the event. It
-// never panics.
+// Run reads the event, tells the daemon, and prints the text for the context, if there is
+// any. It returns within Budget after it has read the event. It never panics.
 func (h *Hook) Run(ctx context.Context, in io.Reader, out io.Writer) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -74,8 +73,8 @@ func (h *Hook) Run(ctx context.Context, in io.Reader, out io.Writer) {
 		e.Name, e.SessionID, h.PID, time.Since(begun).Round(10*time.Microsecond), p.Pointer, err)
 }
 
-// read waits for the event no longer than inputLimit. Reading can't be interrupted;
-// it is left to the end of the process.
+// read reads the event, and gives up after inputLimit. Nothing can interrupt the read itself,
+// so its goroutine may live until the process exits.
 func (h *Hook) read(ctx context.Context, in io.Reader) (Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, inputLimit)
 	defer cancel()
@@ -87,7 +86,7 @@ func (h *Hook) read(ctx context.Context, in io.Reader) (Event, error) {
 	go func() {
 		b, err := io.ReadAll(io.LimitReader(in, MaxInput+1))
 		if err == nil && len(b) > MaxInput {
-			_, err = io.Copy(io.Discard, in) // Claude Code writes it all, or complains
+			_, err = io.Copy(io.Discard, in) // Claude Code complains if it can't write everything
 		}
 		read <- result{b, err}
 	}()
@@ -102,10 +101,10 @@ func (h *Hook) read(ctx context.Context, in io.Reader) (Event, error) {
 	}
 }
 
-// handle tells the daemon of the event and returns what is to come into the context.
+// handle tells the daemon of the event and returns the pointer to print.
 func (h *Hook) handle(ctx context.Context, e *Event) (p local.Pointer, err error) {
 	if e.AgentID != "" {
-		return p, errors.New("ignored: of a subagent")
+		return p, errors.New("ignored: the event belongs to a subagent")
 	}
 	switch e.Name {
 	case sessionStart:
@@ -115,18 +114,18 @@ func (h *Hook) handle(ctx context.Context, e *Event) (p local.Pointer, err error
 	}
 	a := h.activity(e)
 	if a == nil {
-		return p, errors.New("ignored: says nothing")
+		return p, errors.New("ignored: the event says nothing about the session")
 	}
 	p, err = h.tell(ctx, e, a)
 	if unanswered(err) && len(a.Ended) > 0 {
-		// Else nobody may know that the messages have been read.
+		// Otherwise the daemon may never learn that the model has read the messages.
 		err = errors.Join(err, h.detach(e))
 	}
 	return p, err
 }
 
-// print puts the pointer into the context, and then says so: the daemon takes
-// nobody for told of a message who has not been.
+// print prints the pointer, and then confirms it to the daemon. Until then, the daemon assumes
+// that the session has not seen the pointer.
 func (h *Hook) print(ctx context.Context, out io.Writer, e *Event, p local.Pointer) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("print the pointer: %w", err)
@@ -141,7 +140,7 @@ func (h *Hook) print(ctx context.Context, out io.Writer, e *Event, p local.Point
 	return daemon.Call(ctx, local.VerbPrinted, local.Printed{PID: h.PID, Domain: process.Domain(), Number: p.Number}, nil)
 }
 
-// tell tells the daemon of something within a session.
+// tell sends an activity of the session to the daemon.
 func (h *Hook) tell(ctx context.Context, e *Event, a *local.Activity) (p local.Pointer, err error) {
 	daemon, err := local.Owner(h.Dir)
 	if err != nil {
@@ -151,7 +150,7 @@ func (h *Hook) tell(ctx context.Context, e *Event, a *local.Activity) (p local.P
 	var refused *local.Error
 	if errors.As(err, &refused) && e.Name == userPromptSubmit &&
 		(refused.Code == local.CodeNotFound || refused.Code == local.CodeRefused) {
-		// The daemon has missed how the session began. Better late than never.
+		// The daemon has missed the start of the session; register it now.
 		if err = h.register(ctx, daemon, e); err == nil {
 			err = daemon.Call(ctx, local.VerbActivity, a, &p)
 		}
@@ -159,8 +158,8 @@ func (h *Hook) tell(ctx context.Context, e *Event, a *local.Activity) (p local.P
 	return p, err
 }
 
-// start registers the session, and hands it over when the daemon can't be reached
-// or is to be replaced.
+// start registers the session. If the daemon is unreachable or older than this program, start
+// also detaches the event.
 func (h *Hook) start(ctx context.Context, e *Event) error {
 	info, err := local.ReadInfo(h.Dir)
 	if err != nil {
@@ -195,19 +194,19 @@ func (h *Hook) registration(e *Event) *local.Register {
 	}
 	id, err := process.Of(h.PID)
 	if err != nil {
-		h.logf("find the start of claude: %v", err) // the daemon looks itself then
+		h.logf("find the start time of claude: %v", err) // the daemon then looks itself
 	}
 	r := register(e, h.PID, id.Start, env)
 	r.Domain = process.Domain()
 	r.ConfigDir = h.ConfigDir
 	if parent, nested := h.parent(e); nested && env(EnvLaunch) != strconv.Itoa(h.PID) {
-		// What launch has handed on is the parent's.
+		// The variables of launch describe the parent.
 		r.Parent, r.Name, r.Role, r.Groups = parent, "", "", nil
 	}
 	return r
 }
 
-// parent returns the claude process within whose session this one was started.
+// parent returns the claude process whose session has started this one, if there is one.
 func (h *Hook) parent(e *Event) (pid int, nested bool) {
 	pid, found := lineage.Find(h.Dir, h.PID, "")
 	if !found {
@@ -217,10 +216,10 @@ func (h *Hook) parent(e *Event) (pid int, nested bool) {
 	return pid, err == nil && ticket.SessionID != string(e.SessionID)
 }
 
-// end says that the session is left. Without a daemon there is nothing to leave,
-// unless it has crashed: then its presences are still there, and go when another
-// one is told. A clear must be told in any case: what is written to the session that it
-// ends is for the next one of the process, whatever that one's start says of itself.
+// end tells the daemon that the session ends. If no daemon runs, there is nothing to end; if
+// the daemon has crashed, the next one ends the session's presence. Only /clear must reach a
+// daemon in any case: the next session of the process inherits the messages of the one that
+// /clear ends, and the start of that next session doesn't say so.
 func (h *Hook) end(ctx context.Context, e *Event) error {
 	daemon, err := local.Owner(h.Dir)
 	if err != nil {
@@ -240,7 +239,7 @@ func (h *Hook) ending(e *Event) *local.End {
 	return &local.End{PID: h.PID, Domain: process.Domain(), SessionID: string(e.SessionID), Reason: string(e.Reason)}
 }
 
-// activity is what an event within the session says; nil for one that says nothing.
+// activity returns what an event says about the session, or nil if it says nothing.
 func (h *Hook) activity(e *Event) *local.Activity {
 	a := activity(e, h.PID)
 	if a != nil {
@@ -249,7 +248,7 @@ func (h *Hook) activity(e *Event) *local.Activity {
 	return a
 }
 
-// unanswered reports whether nobody knows what came of a call.
+// unanswered reports whether the outcome of a call is unknown.
 func unanswered(err error) bool {
 	var refused *local.Error
 	return err != nil && !errors.As(err, &refused)
@@ -260,9 +259,9 @@ func (h *Hook) detach(e *Event) error {
 		return nil
 	}
 	if err := h.Detach(*e); err != nil {
-		return fmt.Errorf("hand %s over: %w", e.Name, err)
+		return fmt.Errorf("detach %s: %w", e.Name, err)
 	}
-	h.logf("handed %s over to a process of its own", e.Name)
+	h.logf("detached %s to another process", e.Name)
 	return nil
 }
 
@@ -272,7 +271,7 @@ func (h *Hook) logf(format string, args ...any) {
 	}
 }
 
-// output is what a hook prints to get text into the context.
+// output is the JSON with which a hook adds text to the context.
 type output struct {
 	Specific specific `json:"hookSpecificOutput"`
 }

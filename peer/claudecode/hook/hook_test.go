@@ -88,7 +88,7 @@ func TestPointerInContext(t *testing.T) {
 		t.Errorf("no warning in the log: %s", b.log.String())
 	}
 	if len(b.detached) != 0 {
-		t.Errorf("handed over %v", b.detached)
+		t.Errorf("detached %v", b.detached)
 	}
 }
 
@@ -124,7 +124,7 @@ func TestSilence(t *testing.T) {
 		calls        int
 	}{
 		{"nothing to say", `"hook_event_name":"PreToolUse"`, 1},
-		{"of a subagent", `"hook_event_name":"PreToolUse","agent_id":"a1"`, 0},
+		{"belongs to a subagent", `"hook_event_name":"PreToolUse","agent_id":"a1"`, 0},
 		{"start of a subagent's", `"hook_event_name":"SessionStart","agent_id":"a1"`, 0},
 		{"unknown", `"hook_event_name":"SomethingNew"`, 0},
 		{"no event", `"x":1`, 0},
@@ -225,7 +225,7 @@ func TestHandedOver(t *testing.T) {
 				t.Errorf("printed %q", out)
 			}
 			if got := len(b.detached) == 1; got != tc.want {
-				t.Errorf("handed over %v, want %v\n%s", b.detached, tc.want, b.log.String())
+				t.Errorf("detached %v, want %v\n%s", b.detached, tc.want, b.log.String())
 			}
 		})
 	}

@@ -7,19 +7,19 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// The variables by which `claudemesh launch` hands its options on.
+// The variables with which `claudemesh launch` passes its options to the hooks.
 const (
 	EnvMesh   = "CLAUDEMESH_MESH"   // slugs, separated by commas
-	EnvName   = "CLAUDEMESH_NAME"   // as peers see it
+	EnvName   = "CLAUDEMESH_NAME"   // display name
 	EnvRole   = "CLAUDEMESH_ROLE"   // free text
 	EnvGroups = "CLAUDEMESH_GROUPS" // name or name:role, separated by commas
-	EnvLaunch = "CLAUDEMESH_LAUNCH" // the process id of the claude that all this is meant for
+	EnvLaunch = "CLAUDEMESH_LAUNCH" // process id of the claude that the options are for
 )
 
-// waiting is the reason of a session that works on, but for its user's decision.
+// waiting is the status reason of a working session that waits for its user's decision.
 const waiting = "waiting"
 
-// register says which session the process runs.
+// register returns the registration of the session that the process runs.
 func register(e *Event, pid int, start string, env func(string) string) *local.Register {
 	r := &local.Register{
 		PID: pid, ProcStart: start,
@@ -36,8 +36,8 @@ func register(e *Event, pid int, start string, env func(string) string) *local.R
 	return r
 }
 
-// source is the event's own, or, for one that is not known yet, resume, which
-// changes least.
+// source returns the source of a SessionStart event. An unknown source counts as resume, which
+// changes the least.
 func source(e *Event) local.Source {
 	switch s := local.Source(e.Source); s {
 	case local.SourceStartup, local.SourceResume, local.SourceCompact, local.SourceFork, local.SourceClear:
@@ -46,7 +46,7 @@ func source(e *Event) local.Source {
 	return local.SourceResume
 }
 
-// list splits at commas and leaves out what is empty.
+// list splits s at commas and drops empty items.
 func list(s string) []string {
 	var items []string
 	for item := range strings.SplitSeq(s, ",") {
@@ -57,7 +57,7 @@ func list(s string) []string {
 	return items
 }
 
-// activity is what an event within a session says; nil for one that says nothing.
+// activity returns what an event says about a session, or nil if it says nothing.
 func activity(e *Event, pid int) *local.Activity {
 	a := &local.Activity{PID: pid, SessionID: string(e.SessionID), Title: string(e.Title), Transcript: string(e.Transcript), Status: wire.Working}
 	switch e.Name {
@@ -66,11 +66,11 @@ func activity(e *Event, pid int) *local.Activity {
 		a.NewTurn = true
 		a.WantPointer = true
 	case preToolUse:
-		// Whoever is about to check need not be told to.
+		// A model that is about to check its messages needs no pointer.
 		a.WantPointer = !checksMessages(e.Tool)
 	case postToolUse:
-		// It says nothing of what the model gets: it fires for a tool whose turn the user
-		// has interrupted, too.
+		// This doesn't prove that the model gets the result: Claude Code also sends it if the
+		// user has interrupted the turn.
 		a.WantPointer = true
 	case postToolBatch:
 		a.WantPointer = true
@@ -80,7 +80,7 @@ func activity(e *Event, pid int) *local.Activity {
 	case notification:
 		return notified(e, a)
 	case stop, stopFailure:
-		// No pointer: context at this point makes Claude Code begin another turn.
+		// No pointer: text added to the context here makes Claude Code start another turn.
 		a.Status = wire.Idle
 		a.TurnOver = e.Name == stop
 	default:

@@ -1,13 +1,12 @@
-// Package mcpserver is the MCP server that a Claude Code session speaks to its mesh
-// with: a thin layer of tools over the daemon's session calls.
+// Package mcpserver is the MCP server of a Claude Code session: a thin layer of tools on top
+// of the daemon's calls for sessions.
 //
-// Claude Code starts it with each session, over standard input and output. Being
-// started means nothing: `claude mcp list` starts it too, with a made-up session.
-// So it registers nothing and takes no id from its environment; it acts for
-// whatever session the daemon knows its parent, the claude process, to run. That
-// also follows /clear, over which this process lives on.
+// Claude Code starts the server for each session, over standard input and output. `claude
+// mcp list` starts it, too, with a made-up session. So the server registers nothing and
+// takes no id from its environment. It acts for the session that, according to the daemon,
+// its parent, the claude process, runs. So it also follows /clear, which starts a new
+// session but keeps this process.
 //
-// Peers' words reach the model only as results of tools, framed as data (package
-// frame). All tools answer in plain text; what went wrong is a tool's error, in
-// words that say what to do.
+// Texts from peers reach the model only in tool results, framed as data (package frame). All
+// tools answer in plain text. An error becomes a tool error that says what to do.
 package mcpserver

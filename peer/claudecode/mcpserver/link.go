@@ -15,18 +15,18 @@ import (
 )
 
 const (
-	// patience is how long a call waits for its session to be registered: the hook
-	// that does it runs while Claude Code already takes prompts.
+	// patience is how long a call waits until its session is registered. Claude Code may
+	// accept a prompt before the hook that registers the session has ended.
 	patience    = 2 * time.Second
-	pause       = 50 * time.Millisecond // between two looks
-	callTimeout = 20 * time.Second      // for one call of the daemon
+	pause       = 50 * time.Millisecond // between two tries
+	callTimeout = 20 * time.Second      // of one call to the daemon
 )
 
-// errNoSession is what a model is told when its session is in no mesh.
+// errNoSession tells a model that its session isn't in a mesh.
 var errNoSession = errors.New("this session is not connected to a mesh: it was not started by `claudemesh launch`, or its hooks have not run yet. " +
-	"Try once more; if that fails too, ask your user to run `claudemesh doctor`")
+	"Try again; if that fails, too, ask your user to run `claudemesh doctor`")
 
-// link speaks to the daemon for the session that claude runs now.
+// link calls the daemon for the session that claude runs now.
 type link struct {
 	dir     peer.Dir
 	session string
@@ -40,9 +40,9 @@ func newLink(c *Config) *link {
 	return &link{dir: c.Dir, session: c.Session, start: c.Start, pid: c.PID}
 }
 
-// call does a session call. It waits for the session to be registered, and starts
-// the daemon if there is none. A call of which nobody knows what came of it is
-// repeated once, so in must be safe to repeat.
+// call calls the daemon for the session. It waits until the session is registered, and starts
+// the daemon if none runs. If the outcome of a call is unknown, it repeats the call once, so
+// the call must be safe to repeat.
 func (l *link) call(ctx context.Context, verb string, in, out any) error {
 	begun, started, repeated := time.Now(), false, false
 	for {
@@ -64,7 +64,7 @@ func (l *link) call(ctx context.Context, verb string, in, out any) error {
 			begun = time.Now()
 			continue
 		case errors.As(err, &refused), errors.Is(err, fs.ErrNotExist):
-			// Not registered yet, or between two sessions.
+			// The session isn't registered yet, or claude is between two sessions.
 			if time.Since(begun) >= patience {
 				return errNoSession
 			}
@@ -85,12 +85,13 @@ func (l *link) startDaemon(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := l.start(ctx); err != nil {
-		return fmt.Errorf("the claudemesh daemon does not run and could not be started (%w); ask your user to run `claudemesh doctor`", err)
+		return fmt.Errorf("the claudemesh daemon isn't running, and starting it failed (%w); ask your user to run `claudemesh doctor`", err)
 	}
 	return nil
 }
 
-// once reads the token anew, as the daemon and the session may be other ones by now.
+// once makes one attempt. It reads the token each time, because daemon and session may have
+// changed.
 func (l *link) once(ctx context.Context, verb string, in, out any) error {
 	client, err := local.Session(l.dir, l.claude())
 	if err != nil {
@@ -101,8 +102,8 @@ func (l *link) once(ctx context.Context, verb string, in, out any) error {
 	return client.Call(ctx, verb, in, out)
 }
 
-// claude is the parent, or, if something stands between, the ancestor that runs
-// the session that this process began in.
+// claude returns the claude process: the parent, or, if another process is in between, the
+// ancestor that runs the session in which this process was started.
 func (l *link) claude() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

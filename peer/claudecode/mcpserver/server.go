@@ -17,28 +17,29 @@ import (
 )
 
 const (
-	parentInterval = 2 * time.Second // how often claude is looked for
-	// channelGrace is the time between initialized and the first notification. What
-	// comes earlier is lost, as Claude Code has not set up the channel yet.
+	parentInterval = 2 * time.Second // how often the server checks that claude still runs
+	// channelGrace is the time between initialized and the first notification. Claude Code
+	// loses earlier ones, because it has not set up the channel yet.
 	channelGrace = 3 * time.Second
-	// attachPatience is how long claude's session is looked for before claude is.
+	// attachPatience is how long attach looks for the session of a claude process before it
+	// looks for the claude process again.
 	attachPatience = 10 * time.Second
 )
 
-// Config is what a server needs.
+// Config configures a server.
 type Config struct {
 	Dir     peer.Dir
 	PID     int    // of claude: the parent of this process
-	Session string // CLAUDE_CODE_SESSION_ID, to find claude with when it is not the parent
+	Session string // CLAUDE_CODE_SESSION_ID, which finds claude if it isn't the parent
 	Version string // of this program
 	Channel bool   // offer to wake the session through a channel
-	// Start makes sure that a daemon runs; nil: that is left to others.
+	// Start starts the daemon if none runs. It may be nil.
 	Start func(context.Context) error
-	Logf  func(format string, args ...any) // nil: nobody is told
+	Logf  func(format string, args ...any) // may be nil
 	In    io.ReadCloser
 	Out   io.WriteCloser
 
-	grace time.Duration // 0: channelGrace
+	grace time.Duration // 0 means channelGrace
 }
 
 // server is one run of the server.
@@ -48,7 +49,7 @@ type server struct {
 	link   *link
 }
 
-// Serve serves until In ends, claude does, or ctx does; none of them is an error.
+// Serve runs the server until In, claude or ctx ends. None of these is an error.
 func Serve(ctx context.Context, c Config) error {
 	ctx, stop := lineage.While(ctx, c.PID, parentInterval)
 	defer stop()
@@ -87,7 +88,8 @@ func Serve(ctx context.Context, c Config) error {
 	return err
 }
 
-// attach shows the daemon for as long as the server runs that the session has its tools.
+// attach keeps a connection to the daemon as long as the server runs. It shows the daemon that
+// the session has its tools.
 func (s *server) attach() {
 	for s.ctx.Err() == nil {
 		l := wake.Listener{
@@ -101,7 +103,7 @@ func (s *server) attach() {
 	}
 }
 
-// channel tells the session of messages by notifications.
+// channel sends the session a channel notification for each pointer to unread messages.
 func (s *server) channel(t *transport) {
 	grace := s.config.grace
 	if grace == 0 {

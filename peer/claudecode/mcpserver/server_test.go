@@ -202,7 +202,7 @@ func TestNoDaemon(t *testing.T) {
 	if !failed {
 		t.Error("no error")
 	}
-	contains(t, text, "could not be started", "permission denied", "claudemesh doctor")
+	contains(t, text, "starting it failed", "permission denied", "claudemesh doctor")
 }
 
 func TestStartsDaemon(t *testing.T) {
@@ -218,7 +218,7 @@ func TestStartsDaemon(t *testing.T) {
 	if failed {
 		t.Errorf("error: %s", text)
 	}
-	contains(t, text, "Nobody else")
+	contains(t, text, "No other peer")
 }
 
 func TestNotRegistered(t *testing.T) {
@@ -253,6 +253,6 @@ func TestFollowsSession(t *testing.T) {
 		k.write(`{"jsonrpc":"2.0","id":"` + token + `","method":"tools/call","params":{"name":"list_peers","arguments":{}}}`)
 		daemontest.Ticket(t, dir, os.Getpid(), daemontest.Session, token)
 		m := k.read()
-		contains(t, string(m.Result), "Nobody else")
+		contains(t, string(m.Result), "No other peer")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/google/uuid"
@@ -15,12 +16,12 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// metaToolUse is where Claude Code tells a tool the id of the call, which its hooks
-// get too.
+// metaToolUse is the key under which Claude Code passes the id of a tool call. Hooks get the
+// same id.
 const metaToolUse = "claudecode/toolUseId"
 
-// maxMessages is how many messages one answer holds at most, so that their frames
-// stay within what Claude Code takes from a tool (25,000 tokens).
+// maxMessages is the maximum number of messages in one answer. It keeps the answer below
+// Claude Code's limit for a tool result (25,000 tokens).
 const maxMessages = 20
 
 type sendInput struct {
@@ -45,36 +46,36 @@ type groupInput struct {
 func (s *server) addTools(m *mcp.Server) {
 	add(s, m, &mcp.Tool{
 		Name:        "send_message",
-		Description: "Send a message to a peer, a group (@name) or everybody (*) of the mesh. It is encrypted for them and waits while they are away. Answers with an id for message_status.",
+		Description: "Send a message to a peer, a group (@name) or everybody (*) in the mesh. The message is encrypted for its recipients. If a member is away, it is queued. Returns an id for message_status.",
 		InputSchema: schema(`{"type":"object","required":["message"],"additionalProperties":false,"properties":{
-			"to":{"type":"string","description":"Name of a peer, its key or the first 8 digits of it, @group for those who are in that group now, or * for everybody who is here now. Leave it out with reply_to to answer the sender."},
-			"message":{"type":"string","minLength":1,"description":"The text, with all that its reader needs to know."},
-			"priority":{"type":"string","enum":["now","next","low"],"description":"now: interrupts the peer's work; next (default): when it is idle; low: when it is idle, and least important."},
-			"reply_to":{"type":"string","minLength":8,"description":"Id of the message that this answers."},
-			"mesh":{"type":"string","description":"Slug of the mesh, or the end of its id (8 characters or more), if this session is in several."}}}`),
+			"to":{"type":"string","description":"Name of a peer, its key or the first 8 or more digits of its key, @group for everybody who is in that group now, or * for everybody who is connected now. Leave it out and give reply_to to answer the sender of a message."},
+			"message":{"type":"string","minLength":1,"description":"The text. Include everything that the reader needs to know."},
+			"priority":{"type":"string","enum":["now","next","low"],"description":"now: interrupts the peer's work; next (default): delivered when the peer is idle; low: delivered when the peer is idle, after the others."},
+			"reply_to":{"type":"string","minLength":8,"description":"Id of the message that this one answers."},
+			"mesh":{"type":"string","description":"Slug of the mesh, or the last 8 or more characters of its id. Needed only if this session is in several meshes."}}}`),
 		Annotations: &mcp.ToolAnnotations{Title: "Send a message", DestructiveHint: no(), OpenWorldHint: yes()},
 	}, s.send)
 	add(s, m, &mcp.Tool{
 		Name:        "list_peers",
-		Description: "List who is on the mesh: name, key, status, groups, what they are working on, whether their member vouches for them (verified), and whether your user has compared keys with that member (comparedByVoice).",
+		Description: "List the peers in the mesh: name, key, status, groups, a summary of their work, whether their member vouches for them (verified), and whether your user has compared keys with that member (comparedByVoice).",
 		InputSchema: schema(`{"type":"object","additionalProperties":false,"properties":{
-			"mesh":{"type":"string","description":"Slug of the mesh, or the end of its id (8 characters or more); all meshes of this session if left out."}}}`),
+			"mesh":{"type":"string","description":"Slug of the mesh, or the last 8 or more characters of its id. Default: all meshes of this session."}}}`),
 		Annotations: &mcp.ToolAnnotations{Title: "List peers", ReadOnlyHint: true, OpenWorldHint: yes()},
 	}, s.peers)
 	add(s, m, &mcp.Tool{
 		Name:        "check_messages",
-		Description: "Read the unread messages of this session, oldest first. With message_id and offset: read on in a long one, or read one again.",
+		Description: "Read the unread messages of this session, oldest first. Give message_id to read a message again, and offset to continue a long one.",
 		InputSchema: schema(`{"type":"object","additionalProperties":false,"properties":{
-			"message_id":{"type":"string","minLength":8,"description":"Read this message, unread or not."},
-			"offset":{"type":"integer","minimum":0,"description":"With message_id: skip so many characters."},
-			"limit":{"type":"integer","minimum":1,"maximum":20,"description":"At most so many messages (default 20)."}}}`),
+			"message_id":{"type":"string","minLength":8,"description":"Read only this message, even if it was read before."},
+			"offset":{"type":"integer","minimum":0,"description":"With message_id: the number of characters to skip."},
+			"limit":{"type":"integer","minimum":1,"maximum":20,"description":"Maximum number of messages (default 20)."}}}`),
 		Annotations: &mcp.ToolAnnotations{Title: "Check messages", DestructiveHint: no(), OpenWorldHint: yes()},
 	}, s.check)
 	add(s, m, &mcp.Tool{
 		Name:        "message_status",
-		Description: "Tell how far a message that you sent has come: waiting, queued, delivered, in the recipient's context, or expired, refused, failed.",
+		Description: "Show the status of a message that you sent: waiting, queued, delivered, in the recipient's context, expired, refused or failed.",
 		InputSchema: schema(`{"type":"object","required":["id"],"additionalProperties":false,"properties":{
-			"id":{"type":"string","minLength":8,"description":"The id from send_message, or 8 characters or more of its start or end."}}}`),
+			"id":{"type":"string","minLength":8,"description":"The id from send_message, or its first or last 8 or more characters."}}}`),
 		Annotations: &mcp.ToolAnnotations{Title: "Status of a message", ReadOnlyHint: true, OpenWorldHint: yes()},
 	}, s.messageStatus)
 	s.addPresenceTools(m)
@@ -90,7 +91,7 @@ func (s *server) addPresenceTools(m *mcp.Server) {
 	}, s.setSummary)
 	add(s, m, &mcp.Tool{
 		Name:        "set_status",
-		Description: "Set dnd so that only urgent messages interrupt; idle or working ends it. Working and idle are otherwise followed by themselves.",
+		Description: "Set dnd (do not disturb), so that only urgent messages interrupt; set idle or working to end it. You don't need to set idle and working otherwise: they follow your activity.",
 		InputSchema: schema(`{"type":"object","required":["status"],"additionalProperties":false,"properties":{
 			"status":{"type":"string","enum":["idle","working","dnd"]}}}`),
 		Annotations: &mcp.ToolAnnotations{Title: "Set the status", DestructiveHint: no(), IdempotentHint: true},
@@ -100,7 +101,7 @@ func (s *server) addPresenceTools(m *mcp.Server) {
 		Description: "Join a group of the mesh, so that messages to @group reach this session.",
 		InputSchema: schema(`{"type":"object","required":["group"],"additionalProperties":false,"properties":{
 			"group":{"type":"string","minLength":1,"maxLength":128,"description":"Name of the group, with or without @."},
-			"role":{"type":"string","maxLength":128,"description":"What this session is in the group, e.g. lead."}}}`),
+			"role":{"type":"string","maxLength":128,"description":"Role of this session in the group, e.g. lead."}}}`),
 		Annotations: &mcp.ToolAnnotations{Title: "Join a group", DestructiveHint: no(), IdempotentHint: true},
 	}, s.joinGroup)
 	add(s, m, &mcp.Tool{
@@ -117,8 +118,8 @@ func schema(s string) json.RawMessage { return json.RawMessage(s) }
 func yes() *bool { b := true; return &b }
 func no() *bool  { return new(bool) }
 
-// add registers a tool that answers in text. Its errors become tool errors. Whatever a
-// tool says, names in its errors too, goes through here to the model.
+// add registers a tool that answers in text. Its errors become tool errors. All text from a
+// tool to the model, including names in errors, passes through package visible here.
 func add[In any](s *server, m *mcp.Server, tool *mcp.Tool, run func(context.Context, string, In) (string, error)) {
 	mcp.AddTool(m, tool, func(ctx context.Context, r *mcp.CallToolRequest, in In) (*mcp.CallToolResult, any, error) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -139,7 +140,7 @@ func (s *server) send(ctx context.Context, _ string, in sendInput) (string, erro
 		return "", errors.New("the message is empty")
 	}
 	if in.To == "" && in.ReplyTo == "" {
-		return "", errors.New("say to whom: give `to`, or `reply_to` to answer a message; list_peers shows who is there")
+		return "", errors.New("the recipient is missing: give `to`, or `reply_to` to answer a message; call list_peers to see who is connected")
 	}
 	var sent local.Sent
 	err := s.link.call(ctx, local.VerbSend, local.Send{
@@ -162,13 +163,13 @@ func (s *server) peers(ctx context.Context, _ string, in local.PeersQuery) (stri
 
 func (s *server) check(ctx context.Context, toolUse string, in checkInput) (string, error) {
 	if in.Offset > 0 && in.MessageID == "" {
-		return "", errors.New("offset needs message_id: the message to read on in")
+		return "", errors.New("offset needs message_id: the id of the message to continue")
 	}
 	limit := maxMessages
 	if in.Limit > 0 {
 		limit = min(in.Limit, maxMessages)
 	}
-	if toolUse == "" { // one name for all attempts, so that a second one gets what the first one's lost answer took
+	if toolUse == "" { // use one id for all attempts: if an answer is lost, the next attempt gets the same messages
 		toolUse = "check-" + rand.Text()
 	}
 	var checked local.Checked
@@ -194,9 +195,9 @@ func (s *server) setSummary(ctx context.Context, _ string, in local.SetSummary) 
 		return "", err
 	}
 	if in.Summary == "" {
-		return "The summary is cleared.", nil
+		return "Cleared the summary.", nil
 	}
-	return "Peers see the summary now.", nil
+	return "Peers now see the summary.", nil
 }
 
 func (s *server) setStatus(ctx context.Context, _ string, in local.SetStatus) (string, error) {
@@ -204,9 +205,9 @@ func (s *server) setStatus(ctx context.Context, _ string, in local.SetStatus) (s
 		return "", err
 	}
 	if in.Status == wire.DND {
-		return "The status is dnd: only urgent messages interrupt until you set idle or working.", nil
+		return "The status is now dnd: only urgent messages interrupt, until you set idle or working.", nil
 	}
-	return "The status is " + string(in.Status) + ".", nil
+	return "The status is now " + string(in.Status) + ".", nil
 }
 
 func (s *server) joinGroup(ctx context.Context, _ string, in groupInput) (string, error) {
@@ -217,7 +218,7 @@ func (s *server) joinGroup(ctx context.Context, _ string, in groupInput) (string
 	if err := s.link.call(ctx, local.VerbJoinGroup, local.Group{Name: name, Role: in.Role}, nil); err != nil {
 		return "", err
 	}
-	return "This session is in @" + name + " now.", nil
+	return "This session is now in @" + name + ".", nil
 }
 
 func (s *server) leaveGroup(ctx context.Context, _ string, in groupInput) (string, error) {
@@ -228,13 +229,13 @@ func (s *server) leaveGroup(ctx context.Context, _ string, in groupInput) (strin
 	if err := s.link.call(ctx, local.VerbLeaveGroup, local.Group{Name: name}, nil); err != nil {
 		return "", err
 	}
-	return "This session is not in @" + name + " any more.", nil
+	return "This session is no longer in @" + name + ".", nil
 }
 
 func groupName(s string) (string, error) {
 	name := strings.TrimPrefix(strings.TrimSpace(s), "@")
 	if !wire.ValidGroup(name) {
-		return "", errors.New("a group's name can't have spaces, commas, @ or #, nor be empty")
+		return "", fmt.Errorf("%q isn't a valid group name: it must not be empty or contain spaces, commas, @ or #", s)
 	}
 	return name, nil
 }

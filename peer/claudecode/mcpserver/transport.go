@@ -10,20 +10,20 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// methodDiscover is how Claude Code probes for protocol revision 2026-07-28. It
-// waits 3 s for the answer. A server that takes the newer revision gets no channel,
-// so the answer is that there is no such method; Claude Code then begins with
-// initialize, at 2025-11-25.
+// methodDiscover is the method with which Claude Code probes for protocol revision
+// 2026-07-28. It waits 3 s for the answer. A server that accepts that revision gets no
+// channel. So we answer that the method doesn't exist; Claude Code then continues with
+// initialize, at revision 2025-11-25.
 const methodDiscover = "server/discover"
 
-// methodChannel is the notification that puts text into a session.
+// methodChannel is the notification that adds text to a session.
 const methodChannel = "notifications/claude/channel"
 
-// versions are the revisions that this server speaks: those before the newer one.
+// versions lists the protocol revisions that the server supports, all older than 2026-07-28.
 var versions = []string{"2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"}
 
-// transport is the SDK's, with what the SDK has not: an answer to the probe, and
-// notifications that are not in the protocol.
+// transport adds to the SDK's transport an answer to the probe, and notifications that are
+// not part of the protocol.
 type transport struct {
 	mcp.Transport
 	conn mcp.Connection // after Connect
@@ -38,8 +38,8 @@ func (t *transport) Connect(ctx context.Context) (mcp.Connection, error) {
 	return &connection{conn}, nil
 }
 
-// notifyChannel writes a channel notification: meta's keys have to be of letters,
-// digits and underscores, or Claude Code drops them.
+// notifyChannel writes a channel notification. Claude Code drops keys of meta that contain
+// anything but letters, digits and underscores.
 func (t *transport) notifyChannel(ctx context.Context, content string, meta map[string]string) error {
 	if t.conn == nil {
 		return errors.New("not connected")
