@@ -288,6 +288,6 @@ func TestSendWhileTheBrokerRefuses(t *testing.T) {
 	alice.awaitConnection(true)
 	await.Until(t, "the broker refuses what the daemon sends", func() bool { // it takes one a minute
 		out := alice.must("send", "bob", "for later", "--no-wait")
-		return strings.Contains(out, "kept for bob on this machine; the broker has not accepted the message yet")
+		return strings.Contains(out, "kept for bob on this machine; the broker has not taken the message yet")
 	})
 }

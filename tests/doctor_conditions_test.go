@@ -63,7 +63,7 @@ func TestDoctorOfThisMachine(t *testing.T) {
 		{name: "lock held by a stranger", make: func(p *patient) { p.lock() },
 			check: "daemon", says: []string{fmt.Sprint("process ", os.Getpid()), "does not answer as a daemon; end it", ownDir}},
 		{name: "service of a program that is gone", make: func(p *patient) { unit(p, "/opt/claudemesh-1.0/bin/claudemesh") },
-			check: "service", says: []string{`"/opt/claudemesh-1.0/bin/claudemesh", which is not there`, "daemon install-service` again"}},
+			check: "service", says: []string{`"/opt/claudemesh-1.0/bin/claudemesh", which does not exist`, "daemon install-service` again"}},
 		{name: "service of this program", make: func(p *patient) { unit(p, commands.Claudemesh) }, check: "service"},
 		{name: "no service", make: func(*patient) {}, check: "service", silent: true},
 		{name: "socket deleted", make: func(p *patient) {

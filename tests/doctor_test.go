@@ -299,7 +299,7 @@ func TestDoctorFindsClaude(t *testing.T) {
 		{"plugin turned off", settings, `{"enabledPlugins":{"claudemesh@claudemesh-local":false}}`, "hooks", "turned off"},
 		{"plugin from elsewhere", settings, `{"enabledPlugins":{"claudemesh@claudemesh-local":true},
 			"extraKnownMarketplaces":{"claudemesh-local":{"source":{"source":"directory","path":"/gone"}}}}`, "plugin", "isn't loaded from"},
-		{"hooks of another client", settings, `{"hooks":{"Stop":[{"hooks":[{"type":"command","command":"claudemesh-cli hook idle"}]}]}}`, "hooks", "another client"},
+		{"hooks of another client", settings, `{"hooks":{"Stop":[{"hooks":[{"type":"command","command":"claudemesh-cli hook idle"}]}]}}`, "hooks", "another mesh client"},
 		{"server of another client", filepath.Join(home, ".claude.json"), `{"mcpServers":{"claudemesh":{"command":"x"}}}`, "hooks", "claude mcp remove"},
 		{"settings that nobody can read", settings, `{"model":`, "hooks", "repair"},
 	} {

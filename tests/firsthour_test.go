@@ -66,7 +66,7 @@ var firstHour = []entry{
 	{who: "bob", types: "bin/claudemesh status set idle", code: 2, says: []string{"set_status"}},
 	{who: "bob", types: "bin/claudemesh list", code: 2, says: []string{"`bin/claudemesh peers`"}},
 	{who: "bob", types: "bin/claudemesh help bogus", code: 2, says: []string{`"claudemesh bogus"`}},
-	{who: "bob", types: "bin/claudemesh members --json=yes", code: 2, says: []string{"--json stands alone"}},
+	{who: "bob", types: "bin/claudemesh members --json=yes", code: 2, says: []string{"--json takes no value"}},
 	{who: "bob", types: "bin/claudemesh launch", code: 1, says: []string{"claude is not on the PATH"}},
 	{who: "alice", types: "bin/claudemesh verify bob", says: []string{"Safety number", "--confirm"}},
 	{who: "alice", types: "bin/claudemesh grant bob read write", code: 2, says: []string{`"write" isn't a capability`}},

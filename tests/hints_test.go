@@ -80,7 +80,7 @@ func TestLocalLink(t *testing.T) {
 	alice.must("create", "team")
 	for _, broker := range []string{s.WSURL(), strings.Replace(s.WSURL(), "127.0.0.1", "localhost", 1)} {
 		_, errOut, code := alice.run("invite", "--broker", broker)
-		if code != 0 || !strings.Contains(errOut, "this machine only") || !strings.Contains(errOut, commands.Claudemesh+" invite --broker wss://") {
+		if code != 0 || !strings.Contains(errOut, "only works on this machine") || !strings.Contains(errOut, commands.Claudemesh+" invite --broker wss://") {
 			t.Errorf("%s: exit code %d\n%s", broker, code, errOut)
 		}
 	}

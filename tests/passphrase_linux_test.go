@@ -53,7 +53,7 @@ func TestPassphraseInATerminal(t *testing.T) {
 	tty.awaitsHidden("Repeat the passphrase: ")
 	tty.types(secret + "\n")
 	tty.ends(0)
-	tty.awaits("The backup holds 1 member key")
+	tty.awaits("The backup contains 1 member key")
 	if strings.Contains(tty.screen(), "horse") || !tty.echoes() {
 		t.Errorf("the terminal shows:\n%s", tty.screen())
 	}

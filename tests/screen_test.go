@@ -251,7 +251,7 @@ func topWaits(t *testing.T) {
 	pn.shows("Nobody is here")
 	pn.hides("NOT CONNECTED")
 	s.Stop()
-	pn.shows("NOT CONNECTED, this is of ")
+	pn.shows("NOT CONNECTED, last update ")
 	pn.press("C-c")
 	pn.shows("ended with 0")
 }

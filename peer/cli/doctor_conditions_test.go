@@ -14,7 +14,7 @@ import (
 // that keeps the plugin from working what doctor says of it: what is wrong, and what to do.
 func TestDoctorOfSettings(t *testing.T) {
 	t.Parallel()
-	const ask = "; ask whoever manages this machine to allow claudemesh"
+	const ask = "; ask the administrator of this machine to allow claudemesh"
 	for _, tc := range []struct {
 		name, file, text string
 		installed        bool
@@ -22,17 +22,17 @@ func TestDoctorOfSettings(t *testing.T) {
 	}{
 		{"nothing", "user", `{}`, false, "", ""},
 		{"hooks off", "user", `{"disableAllHooks":true}`, false,
-			"hooks", "all hooks are turned off by disableAllHooks in HOME/user; take it out"},
+			"hooks", "disableAllHooks in HOME/user turns off all hooks; remove that setting"},
 		{"hooks off by the organization", "managed", `{"disableAllHooks":true}`, true,
-			"hooks", "all hooks are turned off by disableAllHooks in HOME/managed" + ask},
+			"hooks", "disableAllHooks in HOME/managed turns off all hooks" + ask},
 		{"managed hooks only", "managed", `{"allowManagedHooksOnly":true}`, true,
-			"hooks", "only hooks of your organization run, because of allowManagedHooksOnly in HOME/managed" + ask},
+			"hooks", "allowManagedHooksOnly in HOME/managed allows only the hooks of your organization" + ask},
 		{"no plugins by option", "managed", `{"disableSideloadFlags":true}`, false,
-			"hooks", "Claude Code takes no plugin by --plugin-dir, because of disableSideloadFlags in HOME/managed" + ask},
+			"hooks", "disableSideloadFlags in HOME/managed forbids --plugin-dir" + ask},
 		{"MCP servers of the organization", "managed-mcp", `{"mcpServers":{}}`, true,
-			"hooks", "your organization decides which MCP servers there are, in HOME/managed-mcp" + ask},
+			"hooks", "your organization allows only the MCP servers in HOME/managed-mcp" + ask},
 		{"other MCP servers", "managed", `{"allowedMcpServers":[]}`, true,
-			"hooks", "our MCP server is not among allowedMcpServers in HOME/managed" + ask},
+			"hooks", "allowedMcpServers in HOME/managed doesn't contain the MCP server of claudemesh" + ask},
 		{"locked marketplaces", "managed", `{"strictKnownMarketplaces":[]}`, false,
 			"plugin", "strictKnownMarketplaces in HOME/managed"},
 		{"locked marketplaces, but installed", "managed", `{"strictKnownMarketplaces":[]}`, true, "", ""},

@@ -67,7 +67,7 @@ func TestHooksOff(t *testing.T) {
 			t.Errorf("launch says nothing:\n%s", screen)
 		}
 		w.unable(alice, a, b, local.NoHooks)
-		if out, _, code := bob.Run(t, "claudemesh", "doctor"); code == 0 || !strings.Contains(out, "take it out") || !strings.Contains(out, "can't read its messages: "+local.NoHooks) {
+		if out, _, code := bob.Run(t, "claudemesh", "doctor"); code == 0 || !strings.Contains(out, "remove that setting") || !strings.Contains(out, "can't read its messages: "+local.NoHooks) {
 			t.Errorf("doctor: exit code %d\n%s", code, out)
 		}
 		b.Ask("hello")

@@ -1,5 +1,5 @@
-// Package debuglog has the programs that Claude Code runs say what they do, to those
-// who look for a fault: with CLAUDEMESH_HOOK_DEBUG=1, and not else.
+// Package debuglog is the debug log of the programs that Claude Code runs. It is on only with
+// CLAUDEMESH_HOOK_DEBUG=1.
 package debuglog
 
 import (
@@ -13,17 +13,16 @@ import (
 	"github.com/claudemesh/claudemesh/visible"
 )
 
-// Variable names the environment variable that turns the log on; "" and "0" are off.
+// Variable is the environment variable that turns the log on, unless it is "" or "0".
 const Variable = "CLAUDEMESH_HOOK_DEBUG"
 
 const (
 	fileName = "hook.log"
-	limit    = 1 << 20 // bytes, beyond which the file begins anew
+	limit    = 1 << 20 // in bytes; Open truncates a larger file
 )
 
-// Open returns what to log with, to out and to hook.log in the directory, and what to
-// call at the end. Nothing is logged unless CLAUDEMESH_HOOK_DEBUG asks for it. The log
-// may be used by several goroutines at once.
+// Open returns a function that logs to out and to hook.log in the directory, and a function to
+// call at the end. If the log is off, logf does nothing. logf is safe for concurrent use.
 func Open(dir configdir.Dir, who string, out io.Writer) (logf func(string, ...any), done func()) {
 	if v := os.Getenv(Variable); v == "" || v == "0" {
 		return func(string, ...any) {}, func() {}

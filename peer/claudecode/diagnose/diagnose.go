@@ -13,18 +13,18 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/settings"
 )
 
-// Places are where Claude Code reads its settings.
+// Places lists the files from which Claude Code reads its settings. Each may be missing.
 type Places struct {
 	User    string   // settings.json of the user
-	State   string   // .claude.json, with MCP servers of the user and of projects
-	Project []string // settings of the project, which may be absent
-	Managed []string // settings of the organization, which may be absent
-	// ManagedMCP are its MCP servers, beside which there are no others, if there are any.
+	State   string   // .claude.json, with the MCP servers of the user and of projects
+	Project []string // settings of the project
+	Managed []string // settings of the organization
+	// ManagedMCP lists MCP servers of the organization. If there is such a file, Claude Code
+	// ignores all other MCP servers.
 	ManagedMCP []string
 }
 
-// PlacesOf returns the places for a session in cwd. configDir is Claude Code's own
-// directory.
+// PlacesOf returns the places for a session in cwd. configDir is Claude Code's directory.
 func PlacesOf(configDir, cwd string) Places {
 	p := Places{
 		User:    filepath.Join(configDir, "settings.json"),
@@ -34,7 +34,7 @@ func PlacesOf(configDir, cwd string) Places {
 	if os.Getenv("CLAUDE_CONFIG_DIR") != "" {
 		p.State = filepath.Join(configDir, ".claude.json")
 	}
-	p.Project = slices.DeleteFunc(p.Project, func(path string) bool { return path == p.User }) // in the home directory
+	p.Project = slices.DeleteFunc(p.Project, func(path string) bool { return path == p.User }) // if cwd is the home directory
 	managed := "/etc/claude-code"
 	if runtime.GOOS == "darwin" {
 		managed = "/Library/Application Support/ClaudeCode"
@@ -53,8 +53,8 @@ func isTrue(text []byte, name string) bool {
 	return string(v) == "true"
 }
 
-// Rivals says where other programs of this kind are attached to Claude Code: a
-// session would report and be told everything twice.
+// Rivals reports other mesh clients that are attached to Claude Code. With them, a session
+// would report its events twice and be told of messages twice.
 func (p Places) Rivals() []string {
 	var found []string
 	for _, path := range slices.Concat([]string{p.User}, p.Project) {
@@ -63,10 +63,10 @@ func (p Places) Rivals() []string {
 			continue
 		}
 		if command := meshHook(text); command != "" {
-			found = append(found, fmt.Sprintf("hooks of another client (%s) are in %s beside those of the plugin; take them out", command, path))
+			found = append(found, fmt.Sprintf("%s contains hooks of another mesh client (%s); remove them", path, command))
 		}
 		for _, id := range otherPlugins(text) {
-			found = append(found, fmt.Sprintf("the plugin %s of another client is enabled in %s; remove it with: claude plugin uninstall %s", id, path, id))
+			found = append(found, fmt.Sprintf("%s enables the plugin %s of another mesh client; remove it with: claude plugin uninstall %s", path, id, id))
 		}
 	}
 	text, err := os.ReadFile(p.State)
@@ -74,13 +74,13 @@ func (p Places) Rivals() []string {
 		return found
 	}
 	for _, server := range meshServers(text) {
-		found = append(found, fmt.Sprintf("the MCP server %s of another client is in %s; remove it with: claude mcp remove %s", server, p.State, server))
+		found = append(found, fmt.Sprintf("%s contains the MCP server %s of another mesh client; remove it with: claude mcp remove %s", p.State, server, server))
 	}
 	return found
 }
 
-// meshHook returns a hook's command that belongs to a mesh client; "" when there is
-// none. Ours are in the plugin, never in settings.
+// meshHook returns the command of a hook that belongs to a mesh client, or "". Our own hooks
+// are in the plugin, never in the settings.
 func meshHook(text []byte) string {
 	var v struct {
 		Hooks map[string][]struct {
@@ -111,7 +111,7 @@ func otherPlugins(text []byte) (ids []string) {
 	var v struct {
 		Enabled map[string]bool `json:"enabledPlugins"`
 	}
-	_ = json.Unmarshal(text, &v) // what is of another type is no plugin
+	_ = json.Unmarshal(text, &v) // ignore values of other types
 	for id, enabled := range v.Enabled {
 		if enabled && id != plugin.ID && ofMesh(id) {
 			ids = append(ids, id)
@@ -121,7 +121,7 @@ func otherPlugins(text []byte) (ids []string) {
 	return ids
 }
 
-// servers are the MCP servers in a part of Claude Code's state.
+// servers holds the MCP servers in a part of Claude Code's state.
 type servers struct {
 	Servers map[string]struct {
 		Command string   `json:"command"`

@@ -42,7 +42,7 @@ func TestFindings(t *testing.T) {
 	}{
 		{"nothing", user, `{"model":"opus"}`, "", ""},
 		{"installed", user, `{"enabledPlugins":{"claudemesh@claudemesh-local":true},"statusLine":{"command":"claudemesh statusline"}}`, "", ""},
-		{"all off", user, `{"disableAllHooks":true}`, "take it out", ""},
+		{"all off", user, `{"disableAllHooks":true}`, "remove that setting", ""},
 		{"not off", user, `{"disableAllHooks":false,"x":{"disableAllHooks":true}}`, "", ""},
 		{"all off in the project", project, `{"disableAllHooks":true}`, project, ""},
 		{"all off here", mine, `{"disableAllHooks":true}`, mine, ""},

@@ -14,26 +14,26 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// Start is how a Claude Code is started, as far as that decides what it loads.
+// Start holds the options of claude that decide what it loads.
 type Start struct {
 	SafeMode  bool   // --safe-mode
 	Bare      bool   // --bare
 	StrictMCP bool   // --strict-mcp-config
 	Settings  string // --settings: a file, or JSON
-	PluginDir bool   // the plugin comes by --plugin-dir, because it is not installed
+	PluginDir bool   // --plugin-dir loads the plugin, because it isn't installed
 }
 
-// Lack is something of ours that Claude Code leaves out, silently.
+// Lack is a part of claudemesh that Claude Code silently doesn't load.
 type Lack struct {
-	Hooks   bool // our hooks do not run
+	Hooks   bool // our hooks don't run
 	Monitor bool // nothing wakes an idle session
 	Tool    bool // the model has no check_messages
-	Plugin  bool // Claude Code would not start with --plugin-dir
+	Plugin  bool // Claude Code refuses to start with --plugin-dir
 	Why     string
-	Do      string // what the user can do; "": nothing need be done
+	Do      string // what the user can do; "" if there is nothing to do
 }
 
-// String says what is wrong and what to do.
+// String says what is wrong and what to do about it.
 func (l Lack) String() string {
 	if l.Do == "" {
 		return l.Why
@@ -42,11 +42,11 @@ func (l Lack) String() string {
 }
 
 const (
-	askOrganization = "ask whoever manages this machine to allow claudemesh"
+	askOrganization = "ask the administrator of this machine to allow claudemesh"
 	managedMCP      = "managed-mcp.json"
 )
 
-// Lacks returns what of ours a Claude Code that is started so leaves out.
+// Lacks returns the parts of claudemesh that a Claude Code with these options doesn't load.
 func (p Places) Lacks(s Start) []Lack {
 	var found []Lack
 	if s.SafeMode {
@@ -56,16 +56,16 @@ func (p Places) Lacks(s Start) []Lack {
 		found = append(found, Lack{Hooks: true, Why: "--bare starts Claude Code without hooks", Do: "leave it out"})
 	}
 	if s.StrictMCP {
-		found = append(found, Lack{Tool: true, Why: "--strict-mcp-config leaves out the tools of plugins", Do: "leave it out"})
+		found = append(found, Lack{Tool: true, Why: "--strict-mcp-config starts Claude Code without the tools of plugins", Do: "leave it out"})
 	}
 	if s.Settings != "" {
 		text, where := []byte(s.Settings), "--settings"
 		if !strings.HasPrefix(strings.TrimSpace(s.Settings), "{") {
 			where = s.Settings
-			text, _ = os.ReadFile(s.Settings) // Claude Code itself complains of one that is not there
+			text, _ = os.ReadFile(s.Settings) // Claude Code itself reports a missing file
 		}
 		if isTrue(text, "disableAllHooks") {
-			found = append(found, hooksOff("disableAllHooks", where, "take it out"))
+			found = append(found, hooksOff("disableAllHooks", where, "remove that setting"))
 		}
 	}
 	for _, path := range slices.Concat([]string{p.User}, p.Project) {
@@ -76,17 +76,17 @@ func (p Places) Lacks(s Start) []Lack {
 	}
 	for _, path := range p.ManagedMCP {
 		if _, err := os.Stat(path); err == nil {
-			found = append(found, Lack{Tool: true, Why: "your organization decides which MCP servers there are, in " + path, Do: askOrganization})
+			found = append(found, Lack{Tool: true, Why: "your organization allows only the MCP servers in " + path, Do: askOrganization})
 		}
 	}
 	return found
 }
 
 func hooksOff(setting, path, do string) Lack {
-	return Lack{Hooks: true, Monitor: true, Why: "all hooks are turned off by " + setting + " in " + path, Do: do}
+	return Lack{Hooks: true, Monitor: true, Why: setting + " in " + path + " turns off all hooks", Do: do}
 }
 
-// read returns a file of settings; nil when there is none.
+// read returns the text of a settings file, or nil if there is none.
 func read(path string) (text []byte, unreadable []Lack) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -104,7 +104,7 @@ func read(path string) (text []byte, unreadable []Lack) {
 func (p Places) ofUser(path string) []Lack {
 	text, found := read(path)
 	if isTrue(text, "disableAllHooks") {
-		found = append(found, hooksOff("disableAllHooks", path, "take it out"))
+		found = append(found, hooksOff("disableAllHooks", path, "remove that setting"))
 	}
 	if pluginOff(text) {
 		found = append(found, Lack{Hooks: true, Monitor: true, Tool: true, Why: "the plugin is turned off in " + path, Do: "turn it on with: claude plugin enable " + plugin.ID})
@@ -117,7 +117,7 @@ func pluginOff(text []byte) bool {
 	return string(enabled) == "false"
 }
 
-// ofOrganization is ofUser for settings that a user can't change.
+// ofOrganization is ofUser for settings that the user can't change.
 func ofOrganization(path string, pluginDir bool) []Lack {
 	text, found := read(path)
 	add := func(l Lack) {
@@ -128,24 +128,24 @@ func ofOrganization(path string, pluginDir bool) []Lack {
 		add(hooksOff("disableAllHooks", path, ""))
 	}
 	if isTrue(text, "allowManagedHooksOnly") {
-		add(Lack{Hooks: true, Monitor: true, Why: "only hooks of your organization run, because of allowManagedHooksOnly in " + path})
+		add(Lack{Hooks: true, Monitor: true, Why: "allowManagedHooksOnly in " + path + " allows only the hooks of your organization"})
 	}
 	if pluginOff(text) {
 		add(Lack{Hooks: true, Monitor: true, Tool: true, Why: "the plugin is turned off in " + path})
 	}
 	if isTrue(text, "disableSideloadFlags") && pluginDir {
-		add(Lack{Plugin: true, Hooks: true, Monitor: true, Tool: true, Why: "Claude Code takes no plugin by --plugin-dir, because of disableSideloadFlags in " + path})
+		add(Lack{Plugin: true, Hooks: true, Monitor: true, Tool: true, Why: "disableSideloadFlags in " + path + " forbids --plugin-dir"})
 	}
 	if servers, ok := names(text, "allowedMcpServers"); ok && !slices.ContainsFunc(servers, ofMesh) {
-		add(Lack{Tool: true, Why: "our MCP server is not among allowedMcpServers in " + path})
+		add(Lack{Tool: true, Why: "allowedMcpServers in " + path + " doesn't contain the MCP server of claudemesh"})
 	}
 	if servers, _ := names(text, "deniedMcpServers"); slices.ContainsFunc(servers, ofMesh) {
-		add(Lack{Tool: true, Why: "our MCP server is among deniedMcpServers in " + path})
+		add(Lack{Tool: true, Why: "deniedMcpServers in " + path + " contains the MCP server of claudemesh"})
 	}
 	return found
 }
 
-// names are the values of a list of MCP servers: their names, commands and addresses.
+// names returns the values in a list of MCP servers: names, commands and addresses.
 func names(text []byte, setting string) (list []string, ok bool) {
 	raw, ok := settings.Lookup(text, setting)
 	if !ok {
@@ -163,22 +163,22 @@ func names(text []byte, setting string) (list []string, ok bool) {
 	return list, true
 }
 
-// MarketplacesLocked says which setting keeps Claude Code from installing our plugin; ""
-// when none does. Our marketplace is the directory root.
+// MarketplacesLocked says which setting keeps Claude Code from installing our plugin, or
+// returns "". root is the directory of our marketplace.
 func (p Places) MarketplacesLocked(root string) string {
 	for _, path := range p.Managed {
 		text, _ := read(path)
 		raw, ok := settings.Lookup(text, "strictKnownMarketplaces")
 		if ok && !strings.Contains(string(raw), root) {
-			return "Claude Code installs plugins of listed marketplaces only, because of strictKnownMarketplaces in " + path + "; " + askOrganization
+			return "strictKnownMarketplaces in " + path + " allows only plugins of listed marketplaces; " + askOrganization
 		}
 	}
 	return ""
 }
 
-// Peers says in words for peers why a session that lacks so much can't read its messages;
-// "" when it can: it needs the tool, and something that tells it of them. With -p, which
-// is headless, there are no monitors.
+// Peers tells peers why a session with these lacks can't read its messages. It returns "" if
+// the session can: it has the tool, and a hook or a monitor announces messages. A headless
+// session (-p) has no monitors.
 func Peers(lacks []Lack, headless bool) string {
 	var all Lack
 	for _, l := range lacks {

@@ -11,7 +11,7 @@ import (
 // 2.1.332, the text is for the user.
 func TestLacks(t *testing.T) {
 	t.Parallel()
-	const ask = "ask whoever manages this machine to allow claudemesh"
+	const ask = "ask the administrator of this machine to allow claudemesh"
 	for _, tc := range []struct {
 		name, file, text string
 		start            Start
@@ -25,30 +25,30 @@ func TestLacks(t *testing.T) {
 		{name: "bare", start: Start{Bare: true}, want: Lack{Hooks: true},
 			says: "--bare starts Claude Code without hooks; leave it out", headless: "hooks are off on that machine"},
 		{name: "strict MCP", start: Start{StrictMCP: true}, want: Lack{Tool: true},
-			says: "--strict-mcp-config leaves out the tools of plugins; leave it out", peers: "its claudemesh tool does not run"},
+			says: "--strict-mcp-config starts Claude Code without the tools of plugins; leave it out", peers: "its claudemesh tool does not run"},
 		{name: "settings on the command line", start: Start{Settings: ` {"disableAllHooks":true}`}, want: Lack{Hooks: true, Monitor: true},
-			says: "all hooks are turned off by disableAllHooks in --settings; take it out", peers: "hooks are off on that machine"},
+			says: "disableAllHooks in --settings turns off all hooks; remove that setting", peers: "hooks are off on that machine"},
 		{name: "other settings on the command line", start: Start{Settings: `{"model":"opus"}`}},
 		{name: "no such file of settings", start: Start{Settings: "/no/such/file"}},
 		{name: "hooks off", file: user, text: `{"disableAllHooks":true}`, want: Lack{Hooks: true, Monitor: true},
-			says: "all hooks are turned off by disableAllHooks in HOME/.claude/settings.json; take it out", peers: "hooks are off on that machine"},
+			says: "disableAllHooks in HOME/.claude/settings.json turns off all hooks; remove that setting", peers: "hooks are off on that machine"},
 		{name: "hooks off by the organization", file: managed, text: `{"disableAllHooks":true}`, want: Lack{Hooks: true, Monitor: true},
-			says: "all hooks are turned off by disableAllHooks in HOME/managed.json; " + ask, peers: "hooks are off on that machine"},
+			says: "disableAllHooks in HOME/managed.json turns off all hooks; " + ask, peers: "hooks are off on that machine"},
 		{name: "managed hooks only", file: managed, text: `{"allowManagedHooksOnly":true}`, want: Lack{Hooks: true, Monitor: true},
-			says: "only hooks of your organization run, because of allowManagedHooksOnly in HOME/managed.json; " + ask, peers: "hooks are off on that machine"},
+			says: "allowManagedHooksOnly in HOME/managed.json allows only the hooks of your organization; " + ask, peers: "hooks are off on that machine"},
 		{name: "no sideloading", file: managed, text: `{"disableSideloadFlags":true}`, start: Start{PluginDir: true}, want: Lack{Plugin: true, Hooks: true, Monitor: true, Tool: true},
-			says: "Claude Code takes no plugin by --plugin-dir, because of disableSideloadFlags in HOME/managed.json; " + ask, peers: "it was started without claudemesh's plugin"},
+			says: "disableSideloadFlags in HOME/managed.json forbids --plugin-dir; " + ask, peers: "it was started without claudemesh's plugin"},
 		{name: "no sideloading, but installed", file: managed, text: `{"disableSideloadFlags":true}`},
 		{name: "no MCP servers", file: managed, text: `{"allowedMcpServers":[]}`, want: Lack{Tool: true},
-			says: "our MCP server is not among allowedMcpServers in HOME/managed.json; " + ask, peers: "its claudemesh tool does not run"},
+			says: "allowedMcpServers in HOME/managed.json doesn't contain the MCP server of claudemesh; " + ask, peers: "its claudemesh tool does not run"},
 		{name: "MCP servers of others", file: managed, text: `{"allowedMcpServers":[{"serverName":"github"},{"serverCommand":["npx","x"]}]}`, want: Lack{Tool: true},
-			says: "our MCP server is not among allowedMcpServers in HOME/managed.json; " + ask, peers: "its claudemesh tool does not run"},
+			says: "allowedMcpServers in HOME/managed.json doesn't contain the MCP server of claudemesh; " + ask, peers: "its claudemesh tool does not run"},
 		{name: "our MCP server", file: managed, text: `{"allowedMcpServers":[{"serverName":"plugin:claudemesh:mesh"}]}`},
 		{name: "our MCP server denied", file: managed, text: `{"deniedMcpServers":[{"serverName":"plugin:claudemesh:mesh"}]}`, want: Lack{Tool: true},
-			says: "our MCP server is among deniedMcpServers in HOME/managed.json; " + ask, peers: "its claudemesh tool does not run"},
+			says: "deniedMcpServers in HOME/managed.json contains the MCP server of claudemesh; " + ask, peers: "its claudemesh tool does not run"},
 		{name: "others denied", file: managed, text: `{"deniedMcpServers":[{"serverName":"x"}]}`},
 		{name: "MCP servers of the organization", file: "managed-mcp.json", text: `{"mcpServers":{}}`, want: Lack{Tool: true},
-			says: "your organization decides which MCP servers there are, in HOME/managed-mcp.json; " + ask, peers: "its claudemesh tool does not run"},
+			says: "your organization allows only the MCP servers in HOME/managed-mcp.json; " + ask, peers: "its claudemesh tool does not run"},
 		{name: "plugin off", file: user, text: `{"enabledPlugins":{"claudemesh@claudemesh-local":false}}`, want: Lack{Hooks: true, Monitor: true, Tool: true},
 			says:  "the plugin is turned off in HOME/.claude/settings.json; turn it on with: claude plugin enable claudemesh@claudemesh-local",
 			peers: "it was started without claudemesh's plugin"},

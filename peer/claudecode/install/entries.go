@@ -9,21 +9,21 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/settings"
 )
 
-// The entries of settings.json that are ours.
+// Our entries in settings.json.
 var (
 	marketplacePath = []string{"extraKnownMarketplaces", plugin.Marketplace}
 	enabledPath     = []string{"enabledPlugins", plugin.ID}
 	statusLinePath  = []string{"statusLine"}
 )
 
-// statusLine is the status line's setting.
+// statusLine is the setting statusLine.
 type statusLine struct {
 	Type    string `json:"type"`
 	Command string `json:"command"`
 }
 
-// with returns the settings with our entries; the status line only if the user has
-// none. It tells whether the status line is ours then.
+// with adds our entries to the settings. It adds the status line only if the user has none;
+// ours reports whether the status line in the result is ours.
 func with(text []byte, marketplace, command string) (out []byte, ours bool, err error) {
 	source := map[string]any{"source": map[string]string{"source": "directory", "path": marketplace}}
 	if have, ok := settings.Lookup(text, marketplacePath...); !ok || sourcePath(have) != marketplace {
@@ -42,7 +42,7 @@ func with(text []byte, marketplace, command string) (out []byte, ours bool, err 
 	return text, true, err
 }
 
-// sourcePath is the directory of a marketplace's entry; "" when it is none.
+// sourcePath returns the directory of a marketplace, or "" if its source isn't a directory.
 func sourcePath(entry json.RawMessage) string {
 	var v struct {
 		Source struct{ Source, Path string }
@@ -53,13 +53,13 @@ func sourcePath(entry json.RawMessage) string {
 	return v.Source.Path
 }
 
-// ourStatusLine recognizes what with has written, by whichever claudemesh.
+// ourStatusLine reports whether any claudemesh has written this status line.
 func ourStatusLine(entry json.RawMessage) bool {
 	var v statusLine
 	return json.Unmarshal(entry, &v) == nil && strings.Contains(v.Command, "claudemesh") && strings.HasSuffix(v.Command, " statusline")
 }
 
-// hasEntries tells whether anything of ours is in the settings.
+// hasEntries reports whether the settings contain any of our entries.
 func hasEntries(text []byte) bool {
 	for _, path := range [][]string{marketplacePath, enabledPath} {
 		if _, ok := settings.Lookup(text, path...); ok {
@@ -70,8 +70,8 @@ func hasEntries(text []byte) bool {
 	return ok && ourStatusLine(line)
 }
 
-// without returns the settings without our entries, and without the objects that
-// held them if they are empty and were not there in before.
+// without removes our entries from the settings. It also removes the objects that contained
+// them, if these are empty now and don't exist in before.
 func without(text, before []byte) []byte {
 	for _, path := range [][]string{marketplacePath, enabledPath} {
 		text, _ = settings.Remove(text, path...)
@@ -86,10 +86,10 @@ func without(text, before []byte) []byte {
 	return text
 }
 
-// checkSettings says in words what to do about settings that can't be changed.
+// checkSettings returns an error for a settings file that can't be edited.
 func checkSettings(path string, text []byte) error {
 	if err := settings.Check(text); err != nil {
-		return fmt.Errorf("%s is %w; repair it first", path, err)
+		return fmt.Errorf("%s is %w; repair the file first", path, err)
 	}
 	return nil
 }

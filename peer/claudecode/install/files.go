@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// snapshot is a file as it was found; Text is nil when there was none.
+// snapshot is the content of a file. Text is nil if the file doesn't exist.
 type snapshot struct {
 	Text []byte `json:"text"`
 }
@@ -34,8 +34,8 @@ func take(path string) (snapshot, error) {
 	return snapshot{text}, nil
 }
 
-// put makes the file be what the snapshot says, at once. Where the path is a symbolic
-// link, what it points to is replaced.
+// put atomically restores the file. If the path is a symbolic link, put replaces the file
+// that it points to.
 func (s snapshot) put(path string) error {
 	if have, err := take(path); err == nil && s.same(have) {
 		return nil
@@ -52,7 +52,7 @@ func (s snapshot) put(path string) error {
 	return nil
 }
 
-// target follows the symbolic links of a file, also to where nothing is yet.
+// target follows the symbolic links of a file, even if the last one points to nothing.
 func target(path string) string {
 	for range 40 {
 		next, err := os.Readlink(path)
@@ -67,8 +67,7 @@ func target(path string) string {
 	return path
 }
 
-// replace keeps the mode of the file. A new one is readable for all, as Claude Code
-// makes it.
+// replace keeps the mode of the file. A new file gets mode 0644, like Claude Code's own.
 func replace(path string, text []byte) error {
 	mode := fs.FileMode(0o644)
 	if info, err := os.Stat(path); err == nil {

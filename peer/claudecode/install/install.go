@@ -20,14 +20,14 @@ type Installer struct {
 	Dir        peer.Dir // of claudemesh
 	ConfigDir  string   // of the Claude Code that runs in Env
 	Executable string   // absolute path of claudemesh
-	Claude     string   // path of claude; "" when there is none
-	Env        []string // for claude; nil: that of this process
+	Claude     string   // path of claude; "" if there is none
+	Env        []string // of claude; nil means the environment of this process
 }
 
-// Report is what has been done.
+// Report says what Install or Uninstall has done.
 type Report struct {
-	Changed    bool     // false: everything was so already
-	StatusLine bool     // ours is shown
+	Changed    bool     // false if there was nothing to do
+	StatusLine bool     // the status line is ours
 	Notes      []string // what the user should know
 }
 
@@ -78,12 +78,12 @@ func (i *Installer) registered() bool {
 	return true
 }
 
-// Install writes the plugin, has Claude Code install it, and adds the status line if
-// the user has none. To do it again brings up to date what has changed.
+// Install writes the plugin, makes Claude Code install it, and adds the status line if the
+// user has none. Calling it again updates an installation.
 func (i *Installer) Install(ctx context.Context) (Report, error) {
 	var report Report
 	if i.Claude == "" {
-		return report, errors.New("there is no claude to install the plugin with")
+		return report, errors.New("install the plugin: claude was not found")
 	}
 	lock, err := i.lock(ctx)
 	if err != nil {
@@ -113,7 +113,7 @@ func (i *Installer) Install(ctx context.Context) (Report, error) {
 	case r == nil || !hasEntries(before.Text):
 		r, err = i.begin(before)
 	case !before.same(r.Left):
-		// The user has changed something since, or a crash has left it halfway.
+		// The user has changed the settings since, or an installation has crashed halfway.
 		if clean := without(before.Text, r.Before.Text); !settings.Equal(clean, r.Before.Text) {
 			r.Before.Text = clean
 		}
@@ -124,15 +124,15 @@ func (i *Installer) Install(ctx context.Context) (Report, error) {
 	if !i.enabled(before.Text) || !i.registered() {
 		report.Changed = true
 		if err := i.addPlugin(ctx); err != nil {
-			_, undone := i.remove(context.WithoutCancel(ctx), r) // nothing stays of half an installation
+			_, undone := i.remove(context.WithoutCancel(ctx), r) // don't leave half an installation behind
 			return report, errors.Join(err, undone)
 		}
 	}
 	return i.finish(before, r, report)
 }
 
-// finish puts the user's text with our entries in the place of Claude Code's, which
-// has another layout and is without what Claude Code does not understand.
+// finish replaces Claude Code's version of the settings by the user's text plus our entries.
+// Claude Code changes the layout and drops what it doesn't understand.
 func (i *Installer) finish(before snapshot, r *record, report Report) (Report, error) {
 	path := i.claudePath(settingsName)
 	command := plugin.ShellCommand(i.Dir, i.Executable, statusVerb)
@@ -147,7 +147,7 @@ func (i *Installer) finish(before snapshot, r *record, report Report) (Report, e
 	report.StatusLine = ours
 	report.Changed = report.Changed || !left.same(before)
 	if !ours {
-		report.Notes = append(report.Notes, "you have a status line of your own, which stays; to see the mesh in it, let it call: "+command)
+		report.Notes = append(report.Notes, "your own status line stays; to show the mesh in it, make it call: "+command)
 	}
 	r.Left = left
 	return report, i.save(r)
@@ -160,8 +160,8 @@ func (i *Installer) addPlugin(ctx context.Context) error {
 	return i.run(ctx, "install", plugin.ID)
 }
 
-// run runs `claude plugin`. It is run in our own directory, because the settings of a
-// project don't concern it.
+// run runs `claude plugin`. It uses our own directory as the working directory, so that the
+// settings of a project don't matter.
 func (i *Installer) run(ctx context.Context, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, commandLimit)
 	defer cancel()
@@ -180,8 +180,8 @@ func (i *Installer) run(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// Uninstall takes the plugin and the status line out of Claude Code and restores its
-// files. It reports what it could not undo in Report.Notes.
+// Uninstall removes the plugin and the status line from Claude Code and restores its files.
+// Report.Notes says what it could not undo.
 func (i *Installer) Uninstall(ctx context.Context) (Report, error) {
 	lock, err := i.lock(ctx)
 	if err != nil {
@@ -216,9 +216,9 @@ func (i *Installer) remove(ctx context.Context, r *record) (Report, error) {
 		return report, err
 	}
 	if i.Claude == "" {
-		report.Notes = append(report.Notes, "claude is not there to uninstall the plugin; its entries have been removed without it")
+		report.Notes = append(report.Notes, "claude was not found, so claudemesh has removed the plugin's entries itself")
 	} else if hasEntries(before.Text) || i.registered() {
-		// What these can't do, because it is done already for example, is done below.
+		// Errors don't matter: the code below removes whatever is left.
 		for _, args := range [][]string{{"uninstall", plugin.ID}, {"marketplace", "remove", plugin.Marketplace}} {
 			if err := i.run(ctx, args...); err != nil && ctx.Err() != nil {
 				return report, err
@@ -241,7 +241,7 @@ func (i *Installer) remove(ctx context.Context, r *record) (Report, error) {
 	return report, i.forget()
 }
 
-// Partly reports whether something of the plugin is in Claude Code's settings.
+// Partly reports whether Claude Code's settings contain any of our entries.
 func (i *Installer) Partly() bool {
 	now, err := take(i.claudePath(settingsName))
 	return err == nil && hasEntries(now.Text)

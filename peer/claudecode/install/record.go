@@ -10,24 +10,23 @@ import (
 	"os"
 )
 
-// record is what Uninstall needs to know. It holds the user's settings, so it is for
-// the user's eyes only.
+// record is what Uninstall needs to know. It contains the user's settings, so only the user
+// may read it.
 type record struct {
 	ConfigDir  string              `json:"claudeConfigDir"`
 	Before     snapshot            `json:"before"` // settings.json before the first installation
-	Left       snapshot            `json:"left"`   // and after the latest
+	Left       snapshot            `json:"left"`   // settings.json after the latest installation
 	Registry   map[string]snapshot `json:"registry"`
-	NewFolders []string            `json:"newFolders"` // were not there before
+	NewFolders []string            `json:"newFolders"` // folders that did not exist before
 }
 
-// recordName is one file for each directory of Claude Code's that this claudemesh is
-// installed in.
+// recordName returns the name of the record, which depends on Claude Code's directory.
 func (i *Installer) recordName() string {
 	sum := sha256.Sum256([]byte(i.ConfigDir))
 	return "install-" + hex.EncodeToString(sum[:6]) + ".json"
 }
 
-// load returns nil when there is no record.
+// load returns nil if there is no record.
 func (i *Installer) load() (*record, error) {
 	b, err := os.ReadFile(i.Dir.Path(i.recordName()))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -58,11 +57,11 @@ func (i *Installer) forget() error {
 	return nil
 }
 
-// begin records what is there before the first change, with the settings as they
-// were without us.
+// begin records the files before the first change. The recorded settings don't contain our
+// entries.
 func (i *Installer) begin(now snapshot) (*record, error) {
 	r := &record{ConfigDir: i.ConfigDir, Before: now, Registry: make(map[string]snapshot)}
-	if now.there() && hasEntries(now.Text) { // the record of an earlier installation is lost
+	if now.there() && hasEntries(now.Text) { // an earlier installation has lost its record
 		r.Before.Text = without(now.Text, nil)
 	}
 	for _, file := range registry {

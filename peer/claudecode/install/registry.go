@@ -8,8 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/settings"
 )
 
-// registry are the files in which Claude Code remembers plugins, with our entry in
-// each.
+// registry lists the files in which Claude Code remembers plugins, and our entry in each.
 var registry = []struct {
 	name  string
 	entry []string
@@ -18,11 +17,11 @@ var registry = []struct {
 	{"plugins/installed_plugins.json", []string{"plugins", plugin.ID}},
 }
 
-// folders are made by Claude Code when the first plugin comes, in this order.
+// folders lists the folders that Claude Code creates for the first plugin, in this order.
 var folders = []string{"plugins", "plugins/cache", "plugins/marketplaces", "plugins/data"}
 
-// restoreRegistry takes out what Claude Code still remembers of us, and undoes the
-// traces that are left when there is nothing else in them.
+// restoreRegistry removes our entries from the registry. It also restores files and removes
+// folders that contain nothing else.
 func (i *Installer) restoreRegistry(r *record) error {
 	for _, file := range registry {
 		path := i.claudePath(file.name)
@@ -43,24 +42,24 @@ func (i *Installer) restoreRegistry(r *record) error {
 			return err
 		}
 	}
-	// Claude Code leaves a copy behind, to be removed by a later start of it.
+	// Claude Code leaves a copy of the plugin behind and only removes it at a later start.
 	if err := os.RemoveAll(i.claudePath("plugins/cache/" + plugin.Marketplace)); err != nil {
 		return err
 	}
 	for n := len(r.NewFolders) - 1; n >= 0; n-- {
-		_ = os.Remove(i.claudePath(r.NewFolders[n])) // fails when something else is in it by now
+		_ = os.Remove(i.claudePath(r.NewFolders[n])) // fails if the folder isn't empty
 	}
 	return nil
 }
 
-// listsNothing tells whether a file of the registry is as Claude Code leaves it when
-// the last entry goes.
+// listsNothing reports whether a registry file looks as Claude Code leaves it after removing
+// the last entry.
 func listsNothing(text []byte) bool {
 	text, _ = settings.Remove(text, "version")
 	return settings.Equal(text, []byte(`{}`)) || settings.Equal(text, []byte(`{"plugins":{}}`))
 }
 
-// claudePath returns the path of something in Claude Code's directory.
+// claudePath returns the path of a file in Claude Code's directory.
 func (i *Installer) claudePath(name string) string {
 	return filepath.Join(i.ConfigDir, filepath.FromSlash(name))
 }

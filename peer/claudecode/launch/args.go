@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Args is what a command line of claude says about the session.
+// Args holds the options of a claude command line that concern the session.
 type Args struct {
 	Resumes   bool   // --resume, -r
-	Resume    string // its value: a session id or something else; "" for the picker
+	Resume    string // value of --resume: a session id, a title or a path; "" opens the picker
 	Continues bool   // --continue, -c
 	Forks     bool   // --fork-session
 	SessionID string // --session-id
@@ -17,24 +17,24 @@ type Args struct {
 	Bare      bool   // --bare
 	StrictMCP bool   // --strict-mcp-config
 	Settings  string // --settings
-	// Elsewhere: the session is run by another process, in another directory or on
+	// Elsewhere means that the session runs in another process, in another directory or on
 	// another machine.
 	Elsewhere bool
-	// NoSession: claude does something else than to run a session.
+	// NoSession means that claude runs no session.
 	NoSession bool
 }
 
-// arity is how many values an option takes.
+// arity is the number of values that an option takes.
 type arity int
 
 const (
 	none arity = iota
 	one
-	optional // one, unless it looks like an option
-	many     // all until the next option
+	optional // one, unless the next argument looks like an option
+	many     // all arguments until the next option
 )
 
-// options are those of claude 2.1.330 that take values. What is not here takes none.
+// options lists the options of claude 2.1.330 that take values.
 var options = map[string]arity{
 	"--add-dir": many, "--agent": one, "--agents": one, "--allowedTools": many, "--allowed-tools": many,
 	"--append-system-prompt": one, "--append-system-prompt-file": one, "--autocompact": one, "--betas": many,
@@ -48,23 +48,23 @@ var options = map[string]arity{
 	"--teleport": optional, "--tools": many, "--worktree": optional, "-w": optional,
 }
 
-// commands are claude's own; as the first word that is no option they run no session
-// here.
+// commands lists claude's subcommands. If the first argument that isn't an option is one of
+// them, claude runs no session here.
 var commands = []string{
 	"agents", "attach", "auth", "auto-mode", "doctor", "gateway", "help", "import", "install", "kill", "logs", "mcp", "plugin", "plugins",
 	"purge", "respawn", "rm", "setup-token", "stop", "ultrareview", "update", "upgrade",
 }
 
-// Parse reads the arguments of claude the way claude does.
+// Parse parses the arguments of claude the way claude does.
 func Parse(args []string) Args {
 	var a Args
-	word := false // the first one was seen
+	word := false // an argument that isn't an option was seen
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
 		switch {
 		case arg == "--":
-			args = nil // all words; the prompt
+			args = nil // the rest is the prompt
 		case strings.HasPrefix(arg, "--"):
 			name, value, given := strings.Cut(arg, "=")
 			if !given {
@@ -81,7 +81,7 @@ func Parse(args []string) Args {
 	return a
 }
 
-// take returns the value of an option, if it has one, and the arguments after it.
+// take returns the value of an option, if it has one, and the remaining arguments.
 func take(n arity, args []string) (value string, rest []string) {
 	isOption := func(s string) bool { return len(s) > 1 && s[0] == '-' }
 	if n == none || len(args) == 0 || n != one && isOption(args[0]) {
@@ -94,8 +94,8 @@ func take(n arity, args []string) (value string, rest []string) {
 	return value, args
 }
 
-// short reads options of one letter, which may stand together: the first one that
-// takes a value takes the rest.
+// short parses an argument with one or more one-letter options. The first option that takes a
+// value takes the rest of the argument.
 func (a *Args) short(arg string, args []string) []string {
 	for letters := arg[1:]; letters != ""; letters = letters[1:] {
 		name := "-" + letters[:1]

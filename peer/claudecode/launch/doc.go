@@ -1,7 +1,7 @@
-// Package launch prepares the start of Claude Code as a session of meshes: which
-// session it will be, as far as that can be known, what the daemon is told, and what
-// claude is called with.
+// Package launch prepares the start of Claude Code as a session of meshes. It finds out which
+// session claude will run, if possible, registers it with the daemon, and builds claude's
+// arguments and environment.
 //
-// The process that prepares becomes claude by execve(2): what the daemon knows of it
-// by its number stays right, and exit code and signals pass by themselves.
+// The preparing process becomes claude with execve(2). So it keeps the process id that the
+// daemon knows, and exit code and signals need no forwarding.
 package launch

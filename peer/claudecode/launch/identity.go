@@ -6,31 +6,30 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/transcript"
 )
 
-// Identity is which session claude will run.
+// Identity identifies the session that claude will run.
 type Identity struct {
-	// SessionID is "" when only the session itself can tell: its SessionStart hook
-	// will.
+	// SessionID is "" if it isn't known yet. The SessionStart hook then reports it.
 	SessionID string
-	Returns   bool     // it has been there before
-	Args      []string // what claude must be called with besides
+	Returns   bool     // the session existed before
+	Args      []string // additional arguments for claude
 }
 
-// Identify finds out which session claude will run when it is started in cwd with
-// these arguments. configDir is Claude Code's directory.
+// Identify finds out which session claude will run if it is started in cwd with these
+// arguments. configDir is Claude Code's directory.
 func Identify(a Args, configDir, cwd string) (Identity, error) {
 	switch {
 	case a.NoSession:
 		return Identity{}, nil
 	case a.Forks && (a.Resumes || a.Continues), a.SessionID != "":
-		// A fork has a new id of claude's choice, unless one is given.
+		// claude chooses a new id for a fork, unless --session-id gives one.
 		if uuid.Validate(a.SessionID) != nil {
-			return Identity{}, nil //nolint:nilerr // claude itself refuses it, in its own words
+			return Identity{}, nil //nolint:nilerr // claude itself reports a wrong id
 		}
 		return Identity{SessionID: a.SessionID}, nil
 	case a.Elsewhere:
 		return Identity{}, nil
 	case a.Resumes:
-		// Else it is a title, a path, or nothing: claude searches, or asks.
+		// Otherwise the value is a title, a path, or empty: claude searches, or asks the user.
 		if _, ok := transcript.Find(configDir, a.Resume); ok {
 			return Identity{SessionID: a.Resume, Returns: true}, nil
 		}

@@ -23,10 +23,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// startTimeout bounds how long the daemon may take to come up and to answer.
+// startTimeout limits how long the daemon may take to start and to answer.
 const startTimeout = 15 * time.Second
 
-// Options say what to launch.
+// Options describe what to launch.
 type Options struct {
 	Dir        peer.Dir // of claudemesh
 	Build      local.Build
@@ -34,10 +34,10 @@ type Options struct {
 	Claude     string // absolute path of claude
 	ConfigDir  string // Claude Code's
 	Cwd        string
-	Env        []string // KEY=VALUE; for claude, but for what Prepare changes
+	Env        []string // KEY=VALUE; claude's environment, apart from what Prepare changes
 
-	Meshes []string // slugs or ids; one at least
-	Name   string   // as peers see it; "": the member's
+	Meshes []string // slugs or ids; at least one
+	Name   string   // display name of the session; "" means the member's
 	Role   string
 	Groups []wire.Group
 
@@ -52,12 +52,12 @@ type Prepared struct {
 	Meshes    []string // slugs
 	Warnings  []string
 
-	cannotRead string // why the session will not be able to read; "": it will
+	cannotRead string // why the session can't read messages; "" if it can
 }
 
-// Prepare writes the plugin, makes sure that the daemon runs, and registers this very
-// process with it, if the session is known. That the daemon is of no use now is a
-// warning: hooks try again. A daemon that refuses what Options ask for is an error.
+// Prepare writes the plugin, starts the daemon if necessary, and registers this process with
+// it if the session is known. If the daemon doesn't work, Prepare only adds a warning, because
+// the hooks try again. If the daemon refuses the registration, Prepare returns an error.
 func Prepare(ctx context.Context, o Options) (Prepared, error) {
 	args := Parse(o.Args)
 	p := Prepared{Path: o.Claude, Env: o.environ(), Meshes: o.Meshes}
@@ -67,7 +67,7 @@ func Prepare(ctx context.Context, o Options) (Prepared, error) {
 	}
 	var err error
 	if p.Identity, err = Identify(args, o.ConfigDir, o.Cwd); err != nil {
-		p.warn("the session is not known until claude has started: %v", err)
+		p.warn("the session is unknown until claude has started: %v", err)
 	}
 	p.Argv = []string{"claude"}
 	lacks := o.lacks(args)
@@ -84,7 +84,8 @@ func Prepare(ctx context.Context, o Options) (Prepared, error) {
 	return p, p.register(ctx, &o)
 }
 
-// lacks are what claude leaves out of ours, as far as it shows before it starts.
+// lacks returns the parts of claudemesh that claude won't load, as far as that is known before
+// it starts.
 func (o *Options) lacks(args Args) []diagnose.Lack {
 	start := diagnose.Start{SafeMode: args.SafeMode, Bare: args.Bare, StrictMCP: args.StrictMCP, Settings: args.Settings}
 	installer := install.Installer{Dir: o.Dir, ConfigDir: o.ConfigDir, Executable: o.Executable}
@@ -93,7 +94,7 @@ func (o *Options) lacks(args Args) []diagnose.Lack {
 	return diagnose.PlacesOf(o.ConfigDir, o.Cwd).Lacks(start)
 }
 
-// report says in a line what will not work, and what to do.
+// report adds a warning about the lacks: what won't work, and what to do.
 func (p *Prepared) report(lacks []diagnose.Lack) {
 	if len(lacks) == 0 {
 		return
@@ -102,9 +103,9 @@ func (p *Prepared) report(lacks []diagnose.Lack) {
 	for i, l := range lacks {
 		words[i] = l.String()
 	}
-	effect := "not all of claudemesh works in this session"
+	effect := "some parts of claudemesh don't work in this session"
 	if p.cannotRead != "" {
-		effect = "this session can't read its messages, and its peers see that"
+		effect = "this session can't read its messages, and peers are told so"
 	}
 	p.warn("%s: %s", effect, strings.Join(words, "; "))
 }
@@ -113,12 +114,12 @@ func (p *Prepared) warn(format string, args ...any) {
 	p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...))
 }
 
-// register tells the daemon which session this process is about to run.
+// register registers the session that this process will run with the daemon.
 func (p *Prepared) register(ctx context.Context, o *Options) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if _, err := daemon.Start(ctx, daemon.StartOptions{Dir: o.Dir, Build: o.Build, Executable: o.Executable}); err != nil {
-		p.warn("the daemon does not run, so no messages come or go for now: %v", err)
+		p.warn("the daemon isn't running, so this session can't send or receive messages for now: %v; see `claudemesh doctor`", err)
 		return nil
 	}
 	if p.Identity.SessionID == "" {
@@ -126,7 +127,7 @@ func (p *Prepared) register(ctx context.Context, o *Options) error {
 	}
 	client, err := local.Owner(o.Dir)
 	if err != nil {
-		p.warn("the daemon can't be reached: %v", err)
+		p.warn("the daemon is unreachable: %v", err)
 		return nil
 	}
 	var answer local.Registered
@@ -147,11 +148,11 @@ func (p *Prepared) register(ctx context.Context, o *Options) error {
 	return nil
 }
 
-// handover are the variables by which the hooks learn what the session is to be.
+// handover lists the variables that pass the options of the session to the hooks.
 var handover = []string{hook.EnvMesh, hook.EnvName, hook.EnvRole, hook.EnvGroups, "CLAUDEMESH_CONFIG_DIR", hook.EnvLaunch}
 
-// environ is claude's environment: that of Options, without what an outer session or
-// launch has put there, and with what the hooks need.
+// environ returns claude's environment: that of Options, without the variables of an outer
+// session or launch, and with those that the hooks need.
 func (o *Options) environ() []string {
 	env := slices.DeleteFunc(program.CleanEnv(o.Env), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")

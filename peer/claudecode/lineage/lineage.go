@@ -1,9 +1,9 @@
-// Package lineage finds the claude process that a helper process of Claude Code
-// (hook, MCP server, monitor, status line) belongs to, and tells when it ends.
+// Package lineage finds the claude process that a helper process of Claude Code (hook, MCP
+// server, monitor, status line) belongs to, and notices when it ends.
 //
-// The claude process is what ties the helpers of one session together: the
-// session's id changes with /clear, while the environment of a running helper
-// keeps the old one. All functions are safe for concurrent use.
+// The claude process identifies which helpers belong together. The session id can't: it
+// changes with /clear, while the environment of a running helper keeps the old one. All
+// functions are safe for concurrent use.
 package lineage
 
 import (
@@ -19,36 +19,36 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// EnvPID is the variable in which Claude Code gives its own process id to hooks
-// and to the status line.
+// EnvPID is the variable in which Claude Code passes its own process id to hooks and to the
+// status line.
 const EnvPID = "CLAUDE_PID"
 
-// EnvSession is the variable in which Claude Code gives the id of the session to
-// every process below it, as it was when that process began.
+// EnvSession is the variable in which Claude Code passes the session id to every process that
+// it starts. It is the id at the time of that start.
 const EnvSession = "CLAUDE_CODE_SESSION_ID"
 
-// ErrEnded is the cause of a context of [While] whose process has ended.
+// ErrEnded is the cause of the context of [While] after the process has ended.
 var ErrEnded = errors.New("claude has ended")
 
-// maxDepth bounds the way up, so that a table that changes meanwhile can't make
-// a circle of it.
+// maxDepth limits the search, because a process table that changes meanwhile could contain a
+// cycle.
 const maxDepth = 64
 
-// FromEnv returns the claude process of a hook or a status line: CLAUDE_PID, else
-// the parent, which it is for hooks without a shell between.
+// FromEnv returns the claude process of a hook or a status line: CLAUDE_PID, or else the
+// parent, which is right for a hook that runs without a shell.
 func FromEnv() int {
-	if pid, err := strconv.Atoi(os.Getenv(EnvPID)); err == nil && pid > 0 { // 1 in a container that runs nothing else
+	if pid, err := strconv.Atoi(os.Getenv(EnvPID)); err == nil && pid > 0 { // it may be 1 in a container
 		return pid
 	}
 	return os.Getppid()
 }
 
-// Find looks among the ancestors of process pid, the nearest first, for one that
-// is registered with the daemon as running the given session, in any case of its
-// letters; any registered one will do when session is "". It reports false when there is none (yet).
+// Find returns the nearest ancestor of process pid that the daemon knows to run the given
+// session, ignoring case. If session is "", it accepts any registered ancestor. It reports
+// false if there is none (yet).
 //
-// The session matters where one Claude Code was started inside another: until the
-// inner one is registered, the nearest registered ancestor is the outer one.
+// The session matters if one Claude Code was started inside another: until the inner one is
+// registered, the nearest registered ancestor is the outer one.
 func Find(dir configdir.Dir, pid int, session string) (int, bool) {
 	for range maxDepth {
 		parent, err := Parent(pid)
@@ -64,15 +64,15 @@ func Find(dir configdir.Dir, pid int, session string) (int, bool) {
 	return 0, false
 }
 
-// current tells a ticket of the process that has that number now from one that
-// its namesake has left behind.
+// current reports whether a ticket belongs to the process that has this id now, and not to an
+// earlier process with the same id.
 func current(t local.Ticket) bool {
 	id, err := process.Of(t.PID)
 	return err == nil && (t.ProcStart == "" || t.ProcStart == id.Start)
 }
 
-// While returns a context that ends, with the cause ErrEnded, when the process
-// has. It is looked for once every interval.
+// While returns a context that ends with the cause ErrEnded when the process ends. It checks
+// the process once per interval.
 func While(ctx context.Context, pid int, interval time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var id process.ID
@@ -84,7 +84,7 @@ func While(ctx context.Context, pid int, interval time.Duration) (context.Contex
 		id, err = process.Of(pid)
 		return errors.Is(err, process.ErrGone)
 	}
-	if ended() { // at once: who calls must not begin
+	if ended() { // check now, so that the caller doesn't start any work
 		cancel(ErrEnded)
 		return ctx, func() {}
 	}

@@ -14,7 +14,7 @@ func Parent(pid int) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("find the parent of process %d: %w", pid, err)
 	}
-	// The name in parentheses may hold anything; the state and the parent follow it.
+	// The name in parentheses may contain anything; the state and the parent follow it.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 2 {
 		return 0, fmt.Errorf("find the parent of process %d: stat has %d fields after the name", pid, len(fields))

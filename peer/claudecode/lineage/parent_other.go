@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Parent returns the parent of a process, as ps tells it.
+// Parent returns the parent of a process, according to ps.
 func Parent(pid int) (int, error) {
 	if pid == os.Getpid() {
 		return os.Getppid(), nil

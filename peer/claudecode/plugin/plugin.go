@@ -16,61 +16,60 @@ import (
 	"github.com/claudemesh/claudemesh/peer"
 )
 
-// The names by which Claude Code knows what is written here.
+// The names that Claude Code uses for the plugin.
 const (
 	Name        = "claudemesh"
 	Marketplace = "claudemesh-local"
 	ID          = Name + "@" + Marketplace
-	Server      = "mesh" // of the tools: mcp__plugin_claudemesh_mesh__...
+	Server      = "mesh" // the tools are called mcp__plugin_claudemesh_mesh__...
 )
 
-// HookProgram is the name of the program that is `claudemesh hook` and nothing else.
+// HookProgram is the name of a small program that only does `claudemesh hook`.
 const HookProgram = "claudemesh-hook"
 
-// Plugin is where the plugin has been written.
+// Plugin is the location of the plugin.
 type Plugin struct {
 	Marketplace string // directory for `claude plugin marketplace add`
 	Root        string // directory for `claude --plugin-dir`
 }
 
-// event is an event of Claude Code's that the plugin listens to.
+// event is a Claude Code event that the plugin handles.
 type event struct {
 	Name  string
-	Waits bool // starts the process that can wake an idle session
+	Waits bool // also start the process that can wake an idle session
 }
 
-// events are all that say something about who is there and at work. Interrupting
-// with Esc fires none.
+// events lists the events that say whether a session exists, and whether it works. If the user
+// interrupts with Esc, Claude Code sends none.
 var events = []event{
 	{"SessionStart", true}, {"UserPromptSubmit", false}, {"PreToolUse", false}, {"PostToolBatch", false},
 	{"Stop", true}, {"StopFailure", false}, {"Notification", false}, {"PermissionRequest", false}, {"SessionEnd", false},
 }
 
-// values are what the templates need.
+// values are the values for the templates.
 type values struct {
 	Plugin, Marketplace, Server string
 	Events                      []event
 	Executable                  string
-	ConfigDir                   string // "" for the usual one
-	Hook, Wait, Monitor         string // for a shell
+	ConfigDir                   string // "" for the default directory
+	Hook, Wait, Monitor         string // shell commands
 }
 
 //go:embed all:templates
 var templates embed.FS
 
-// At returns where the plugin of a config directory is, or will be.
+// At returns the location of the plugin of a config directory.
 func At(dir peer.Dir) Plugin {
 	marketplace := dir.Path("plugin")
 	return Plugin{Marketplace: marketplace, Root: filepath.Join(marketplace, Name)}
 }
 
-// Write makes the plugin of a config directory say that claudemesh is at the absolute
-// path executable. It touches only files whose text is another, and each of them
-// is the old one or the new one at any moment.
+// Write writes the plugin of a config directory for the claudemesh at the absolute path
+// executable. It replaces only files that have changed, and each of them atomically.
 func Write(dir peer.Dir, executable string) (Plugin, error) {
 	p := At(dir)
 	if !filepath.IsAbs(executable) {
-		return p, fmt.Errorf("write plugin: the path of claudemesh is not absolute: %s", executable)
+		return p, fmt.Errorf("write plugin: the path of claudemesh isn't absolute: %s", executable)
 	}
 	files, err := render(dir, executable)
 	if err != nil {
@@ -87,7 +86,7 @@ func Write(dir peer.Dir, executable string) (Plugin, error) {
 	return p, nil
 }
 
-// Current reports whether the plugin is there as Write would leave it.
+// Current reports whether the plugin is as Write would leave it.
 func Current(dir peer.Dir, executable string) (bool, error) {
 	files, err := render(dir, executable)
 	if err != nil {
@@ -105,7 +104,7 @@ func Current(dir peer.Dir, executable string) (bool, error) {
 	return true, nil
 }
 
-// render returns the text of each file by its name.
+// render returns the text of each file, by file name.
 func render(dir peer.Dir, executable string) (map[string][]byte, error) {
 	v := values{
 		Plugin: Name, Marketplace: Marketplace, Server: Server, Events: events, Executable: executable,
@@ -136,8 +135,8 @@ func render(dir peer.Dir, executable string) (map[string][]byte, error) {
 	return files, err
 }
 
-// Hook returns the command that runs the hook: the small program that is made for it,
-// where that stands beside claudemesh, else claudemesh itself.
+// Hook returns the command that runs the hook: HookProgram, if it is in the same directory as
+// claudemesh, or else claudemesh itself.
 func Hook(executable string) (path string, args []string) {
 	small := filepath.Join(filepath.Dir(executable), HookProgram)
 	if info, err := os.Stat(small); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0 {
@@ -148,28 +147,27 @@ func Hook(executable string) (path string, args []string) {
 
 const configVariable = "CLAUDEMESH_CONFIG_DIR"
 
-// usual tells whether claudemesh finds the directory by itself.
+// usual reports whether dir is the default directory.
 func usual(dir peer.Dir) bool {
 	home, err := os.UserHomeDir()
 	return err == nil && string(dir) == filepath.Join(home, ".claudemesh")
 }
 
-// ShellCommand returns a command for a POSIX shell that becomes the program at the
-// absolute path. It does nothing, silently, when the program is gone: a package manager
-// may remove it in the middle of a session, and Claude Code shows each hook that it
-// can't start.
+// ShellCommand returns a command for a POSIX shell that executes the program at the absolute
+// path. If the program is missing, the command silently does nothing: a package manager may
+// remove the program during a session, and Claude Code reports each hook that it can't start.
 func ShellCommand(dir peer.Dir, path string, args ...string) string {
 	return "[ -x " + quote(path) + " ] || exit 0; " + become(dir, path, args)
 }
 
-// patientCommand is ShellCommand for a monitor: while the program is gone it waits, for as
-// long as the process lives that has started the shell. Claude Code tells the model of a
-// monitor that ends, and does not start it again.
+// patientCommand is ShellCommand for a monitor. While the program is missing, the command
+// waits, until the process that started the shell ends. Claude Code tells the model if a
+// monitor ends, and doesn't start it again.
 func patientCommand(dir peer.Dir, path string, args ...string) string {
 	return "until [ -x " + quote(path) + " ]; do kill -0 $PPID 2>/dev/null || exit 0; sleep 5; done; " + become(dir, path, args)
 }
 
-// become returns the command by which a shell becomes the program.
+// become returns a shell command that executes the program in place of the shell.
 func become(dir peer.Dir, path string, args []string) string {
 	command := "exec " + quote(path)
 	for _, arg := range args {
@@ -181,7 +179,7 @@ func become(dir peer.Dir, path string, args []string) string {
 	return command
 }
 
-// quote makes one word of s for a POSIX shell. The name of a verb is one as it is.
+// quote quotes s for a POSIX shell. It leaves lower-case words, such as verbs, unquoted.
 func quote(s string) string {
 	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz") == "" {
 		return s
@@ -197,7 +195,7 @@ func jsonText(v any) (string, error) {
 	return strings.TrimSpace(text.String()), err
 }
 
-// writeFile leaves a file alone that has that text already.
+// writeFile atomically replaces a file, unless it already has that text.
 func writeFile(path string, text []byte) error {
 	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, text) {
 		return nil

@@ -2,8 +2,8 @@ package program
 
 import "strings"
 
-// handed are the variables that a running Claude Code gives to the processes that it
-// starts. A claude that inherits them takes itself for a part of that session.
+// handed lists the variables that Claude Code passes to the processes that it starts. A claude
+// that inherits them believes that it is part of that session.
 var handed = map[string]bool{
 	"CLAUDECODE":                   true,
 	"CLAUDE_CODE_SESSION_ID":       true,
@@ -22,8 +22,8 @@ var handed = map[string]bool{
 	"CLAUDE_PROJECT_DIR":           true,
 }
 
-// CleanEnv returns env, whose entries are KEY=VALUE, without what a session of Claude
-// Code hands down to its children. The user's own settings stay.
+// CleanEnv returns env, whose entries are KEY=VALUE, without the variables that a Claude Code
+// session passes to its children. The user's own settings stay.
 func CleanEnv(env []string) []string {
 	clean := make([]string, 0, len(env))
 	for _, entry := range env {

@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 )
 
-// BinaryVariable names the environment variable that holds the path of claude, for
-// those who don't have it on the PATH.
+// BinaryVariable is the environment variable with the path of claude, for users who don't
+// have claude on the PATH.
 const BinaryVariable = "CLAUDEMESH_CLAUDE"
 
-// ConfigDir returns the absolute directory of Claude Code's settings, transcripts and
-// published status: CLAUDE_CONFIG_DIR, else ~/.claude.
+// ConfigDir returns the absolute path of the directory of Claude Code's settings, transcripts
+// and published status: CLAUDE_CONFIG_DIR, or else ~/.claude.
 func ConfigDir() (string, error) {
 	dir := os.Getenv("CLAUDE_CONFIG_DIR")
 	if dir == "" {
@@ -31,26 +31,26 @@ func ConfigDir() (string, error) {
 	return path, nil
 }
 
-// NotFoundError tells that there is no claude to run, and what to do about it.
+// NotFoundError means that there is no claude to run. Its text says what to do.
 type NotFoundError struct {
-	Path string // what BinaryVariable says; "" when the PATH was searched
+	Path string // value of BinaryVariable; "" if Find searched the PATH
 	Err  error
 }
 
 func (e *NotFoundError) Error() string {
 	if e.Path != "" {
-		return fmt.Sprintf("%s is %s, which can't be run: %v", BinaryVariable, e.Path, e.Err)
+		return fmt.Sprintf("can't run %s, the value of %s: %v; set %[2]s to the path of claude", e.Path, BinaryVariable, e.Err)
 	}
-	return "claude is not on the PATH; install Claude Code (https://code.claude.com/docs), or set " + BinaryVariable + " to where it is"
+	return "claude is not on the PATH; install Claude Code (https://code.claude.com/docs), or set " + BinaryVariable + " to the path of claude"
 }
 
 func (e *NotFoundError) Unwrap() error { return e.Err }
 
-// errSelf is a claude that is this very program: it would start itself for ever.
+// errSelf means that claude is this program, which would start itself forever.
 var errSelf = errors.New("it is claudemesh itself")
 
-// Find returns the absolute path of claude: what BinaryVariable says, else what is on
-// the PATH. It fails with a *NotFoundError.
+// Find returns the absolute path of claude, from BinaryVariable or else from the PATH. Its
+// error is a *NotFoundError.
 func Find() (string, error) {
 	given := os.Getenv(BinaryVariable)
 	name := given
@@ -70,7 +70,7 @@ func Find() (string, error) {
 	return path, nil
 }
 
-// reason leaves out what NotFoundError says itself.
+// reason strips the parts of an error that NotFoundError itself says.
 func reason(err error) error {
 	var search *exec.Error
 	var path *fs.PathError

@@ -1,10 +1,10 @@
-// Package published reads what each running Claude Code says of itself in
-// sessions/<pid>.json of its directory. It is the only source that knows of an
-// interruption with Esc, which fires no hook.
+// Package published reads the status that each running Claude Code publishes in
+// sessions/<pid>.json in its directory. Only this file shows that the user has interrupted a
+// session with Esc, because no hook runs then.
 //
-// The format is Claude Code's own and undocumented; this is what version 2.1.330
-// writes. What can't be read counts as nothing said. A file may outlive its process:
-// callers compare [daemon.Published.ProcStart].
+// The format is undocumented; this package reads what version 2.1.330 writes. It treats a
+// file that it can't read as missing. A file may outlive its process, so callers must
+// compare [daemon.Published.ProcStart].
 package published
 
 import (
@@ -24,14 +24,14 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Reader reads what Claude Code publishes and keeps. It implements daemon.Host and is
-// safe for concurrent use.
+// Reader reads Claude Code's published status and its transcripts. It implements daemon.Host
+// and is safe for concurrent use.
 type Reader struct {
-	ConfigDir string // that of sessions whose own is not known
+	ConfigDir string // the default, for sessions that did not report their own
 }
 
-// dir returns the config directory of a session. A session in a container that shares
-// the home may name a path that is only there.
+// dir returns the config directory of a session. A session in a container may report a path
+// that exists only in the container.
 func (r Reader) dir(own string) string {
 	if _, err := os.Stat(own); err != nil {
 		return r.ConfigDir
@@ -41,10 +41,10 @@ func (r Reader) dir(own string) string {
 
 var _ daemon.Host = Reader{}
 
-// maxFile bounds what is read of a file, in bytes; a real one has some 700.
+// maxFile limits how many bytes of a file are read. A real file has about 700.
 const maxFile = 64 << 10
 
-// status is what matters of a file.
+// status holds the relevant fields of a file.
 type status struct {
 	PID       int    `json:"pid"`
 	SessionID string `json:"sessionId"`
@@ -53,8 +53,8 @@ type status struct {
 	Status    string `json:"status"`
 }
 
-// Published returns what the claude with that process id says of itself; false when
-// it says nothing that is understood.
+// Published returns the status of the claude with that process id. It reports false if there
+// is no readable file.
 func (r Reader) Published(configDir string, pid int) (daemon.Published, bool) {
 	f, err := os.Open(filepath.Join(r.dir(configDir), "sessions", strconv.Itoa(pid)+".json"))
 	if err != nil {
@@ -68,11 +68,11 @@ func (r Reader) Published(configDir string, pid int) (daemon.Published, bool) {
 	return parse(b, pid)
 }
 
-// Conversation looks for the answer to a call in the transcript of its session.
+// Conversation looks in the session's transcript for the answer to a tool call.
 func (r Reader) Conversation(c daemon.Call) (a daemon.Answered) {
 	path := c.Transcript
 	if _, err := os.Stat(path); err != nil {
-		path, _ = transcript.Find(r.dir(c.ConfigDir), c.SessionID) // "": there is none
+		path, _ = transcript.Find(r.dir(c.ConfigDir), c.SessionID) // "" if there is none
 	}
 	text, known, err := transcript.Answer(path, c.ToolUse)
 	a.Kept, a.Known = !errors.Is(err, fs.ErrNotExist), known
@@ -91,7 +91,7 @@ func parse(b []byte, pid int) (daemon.Published, bool) {
 	}
 	p := daemon.Published{SessionID: s.SessionID}
 	if runtime.GOOS == "linux" {
-		p.ProcStart = s.ProcStart // elsewhere, not in the form of package process
+		p.ProcStart = s.ProcStart // on other systems, package process uses another format
 		if _, id, ok := strings.Cut(s.PIDDomain, ":pid:"); ok {
 			p.Namespace = "pid:" + id
 		}
@@ -101,7 +101,7 @@ func parse(b []byte, pid int) (daemon.Published, bool) {
 		p.Status = wire.Working
 	case "waiting":
 		p.Status, p.Reason = wire.Working, "waiting"
-	case "idle", "shell": // the latter: a command in the background, such as a monitor, still runs
+	case "idle", "shell": // shell: idle, but a background command, such as a monitor, still runs
 		p.Status = wire.Idle
 	}
 	return p, true

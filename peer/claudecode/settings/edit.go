@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Set returns the text with a value at a path, which must not be empty; objects on
-// the way are made. It fails when the text does not pass Check, when something else
-// than an object is in the way, or when the value can't be encoded.
+// Set returns the text with a value at a path, which must not be empty. It creates missing
+// objects along the path. It fails if the text doesn't pass Check, if a value along the path
+// isn't an object, or if the value can't be encoded.
 func Set(text []byte, value any, path ...string) ([]byte, error) {
 	if err := Check(text); err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func Set(text []byte, value any, path ...string) ([]byte, error) {
 	return splice(text, at, at+len(old), compact), nil
 }
 
-// add appends a member to an object, in the style of its last one.
+// add appends a member to an object, formatted like the last member.
 func add(text []byte, o object, name string, value any) ([]byte, error) {
 	key, err := encode(name, "", "")
 	if err != nil {
@@ -73,8 +73,8 @@ func add(text []byte, o object, name string, value any) ([]byte, error) {
 	return splice(text, last.valEnd, last.valEnd, entry), nil
 }
 
-// addFirst fills an empty object, over several lines if the text has several or is
-// nothing but that object.
+// addFirst adds a member to an empty object. It uses several lines if the text has several
+// lines, or if the text consists of that object only.
 func addFirst(text []byte, o object, key []byte, value any) ([]byte, error) {
 	body := bytes.TrimSpace(bytes.TrimPrefix(text, mark))
 	if !bytes.ContainsRune(body, '\n') && len(body) > o.end-o.start+1 {
@@ -96,7 +96,7 @@ func addFirst(text []byte, o object, key []byte, value any) ([]byte, error) {
 	return splice(text, o.start, o.end+1, entry), nil
 }
 
-// lineIndent returns the white space at the start of the line that holds offset at.
+// lineIndent returns the white space at the start of the line that contains offset at.
 func lineIndent(text []byte, at int) string {
 	start := bytes.LastIndexByte(text[:at], '\n') + 1
 	end := start
@@ -106,7 +106,7 @@ func lineIndent(text []byte, at int) string {
 	return string(text[start:end])
 }
 
-// rootIndent returns how far the members of the top object are indented.
+// rootIndent returns the indentation of the top object's members.
 func rootIndent(text []byte) string {
 	o := parseObject(text, top(text))
 	if len(o.members) > 0 {
@@ -140,12 +140,12 @@ func Remove(text []byte, path ...string) ([]byte, bool) {
 	return splice(text, o.members[i].keyStart, o.members[i+1].keyStart, nil), true
 }
 
-// splice returns a new text with another part from start to end.
+// splice returns a copy of the text in which part replaces the bytes from start to end.
 func splice(text []byte, start, end int, part []byte) []byte {
 	return bytes.Join([][]byte{text[:start], part, text[end:]}, nil)
 }
 
-// encode writes a value, over several lines when unit is not empty.
+// encode encodes a value, over several lines if unit isn't empty.
 func encode(value any, prefix, unit string) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

@@ -11,11 +11,11 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// ErrNoObject is returned for a text that is valid JSON, but no object.
+// ErrNoObject is returned for a text that is valid JSON, but not an object.
 var ErrNoObject = errors.New("not a JSON object")
 
-// Check fails for a text that is no JSON object. A text of nothing but white space
-// counts as an empty object.
+// Check returns an error unless the text is a JSON object. A blank text counts as an empty
+// object.
 func Check(text []byte) error {
 	if blank(text) {
 		return nil
@@ -25,7 +25,7 @@ func Check(text []byte) error {
 	err := d.SkipValue()
 	if err == nil {
 		if _, end := d.ReadToken(); !errors.Is(end, io.EOF) {
-			return errors.New("not JSON: something follows the object")
+			return errors.New("not JSON: there is more text after the object")
 		}
 	}
 	var syntax *jsontext.SyntacticError
@@ -41,12 +41,13 @@ func Check(text []byte) error {
 	return nil
 }
 
-// decoder reads JSON as Claude Code does: of two members of one name the last counts.
+// decoder reads JSON as Claude Code does: of several members with the same name, the last
+// counts.
 func decoder(text []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewReader(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
-// Equal reports whether two texts that pass Check mean the same.
+// Equal reports whether two texts that pass Check have the same meaning.
 func Equal(a, b []byte) bool {
 	va, errA := decode(a)
 	vb, errB := decode(b)
@@ -65,8 +66,8 @@ func decode(text []byte) (v any, err error) {
 
 func blank(text []byte) bool { return len(bytes.TrimSpace(bytes.TrimPrefix(text, mark))) == 0 }
 
-// mark is the byte order mark that editors of Windows begin a file with, and that Claude
-// Code skips. It stays where it is.
+// mark is the byte order mark with which some Windows editors begin a file. Claude Code skips
+// it, and so does this package.
 var mark = []byte("\ufeff")
 
 // top returns the offset of the top object.
@@ -74,15 +75,15 @@ func top(text []byte) int {
 	return len(text) - len(bytes.TrimLeft(bytes.TrimPrefix(text, mark), " \t\r\n"))
 }
 
-// member is where a member of an object stands: offsets into the text.
+// member holds the position of a member of an object, as offsets into the text.
 type member struct {
 	name             string
 	keyStart, keyEnd int
 	valStart, valEnd int
-	prevEnd          int // of the comma or brace before it
+	prevEnd          int // end of the comma or brace before the member
 }
 
-// object is where an object stands; end is the offset of its closing brace.
+// object holds the position of an object; end is the offset of its closing brace.
 type object struct {
 	start, end int
 	members    []member
@@ -93,7 +94,7 @@ func parseObject(text []byte, start int) object {
 	d := decoder(text[start:])
 	_, _ = d.ReadToken() // the brace
 	o := object{start: start}
-	end := start + 1 // of what was read
+	end := start + 1 // offset after the last token
 	read := func() (value jsontext.Value, from int) {
 		value, _ = d.ReadValue()
 		end = start + int(d.InputOffset())
@@ -112,12 +113,12 @@ func parseObject(text []byte, start int) object {
 		m.valEnd = end
 		o.members = append(o.members, m)
 	}
-	_, _ = d.ReadToken() // the other brace
+	_, _ = d.ReadToken() // the closing brace
 	o.end = start + int(d.InputOffset()) - 1
 	return o
 }
 
-// find returns the index of the member that counts, or -1.
+// find returns the index of the last member with that name, or -1.
 func (o object) find(name string) int {
 	for i := len(o.members) - 1; i >= 0; i-- {
 		if o.members[i].name == name {
@@ -133,7 +134,7 @@ func valueAt(text []byte, at int) []byte {
 	return value
 }
 
-// locate returns the offset of the value at a path; false when there is none.
+// locate returns the offset of the value at a path. It reports false if there is none.
 func locate(text []byte, path []string) (at int, ok bool) {
 	if Check(text) != nil || blank(text) {
 		return 0, false
@@ -153,7 +154,7 @@ func locate(text []byte, path []string) (at int, ok bool) {
 	return at, true
 }
 
-// Lookup returns the text of the value at a path; false when there is none.
+// Lookup returns the text of the value at a path. It reports false if there is none.
 func Lookup(text []byte, path ...string) (json.RawMessage, bool) {
 	at, ok := locate(text, path)
 	if !ok {

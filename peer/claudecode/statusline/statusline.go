@@ -1,9 +1,8 @@
-// Package statusline writes what a session's status line says of the mesh, such
-// as
+// Package statusline formats the status line of a session, such as
 //
 //	mesh: 3 peers · 2 unread · ⚡ broker
 //
-// It is one pure function: nothing of it is a peer's text.
+// It is one pure function. The line contains no text from peers.
 package statusline
 
 import (
@@ -18,10 +17,10 @@ import (
 const (
 	prefix    = "mesh: "
 	separator = " · "
-	maxCount  = 999 // beyond it a + says that there are more
+	maxCount  = 999 // larger numbers are shown as 999+
 )
 
-// Colours, as SGR parameters.
+// Colors, as SGR parameters.
 const (
 	plain  = ""
 	dim    = "2"
@@ -30,21 +29,21 @@ const (
 	yellow = "33"
 )
 
-// Options say how the line is to look.
+// Options control the format of the line.
 type Options struct {
-	Columns int  // of the terminal; 0: as many as it takes
-	Color   bool // with SGR escapes
+	Columns int  // width of the terminal; 0 means no limit
+	Color   bool // use SGR escapes
 }
 
-// part is a piece of the line. When not all fit, the lowest rank is left out first.
+// part is a piece of the line. If not all parts fit, those with the lowest rank are left out.
 type part struct {
 	text, color string
 	rank        int
 }
 
-// Text returns the line, without its end. u is what the daemon says, nil when it
-// does not answer. What has no room in o.Columns is left out, the least important
-// first; the line is empty when nothing has.
+// Text returns the line, without a line break. u is the daemon's answer, or nil if it doesn't
+// answer. Text leaves out the least important parts until the line fits into o.Columns; the
+// line may become empty.
 func Text(u *local.Unread, o Options) string {
 	parts := partsOf(u)
 	for o.Columns > 0 && width(parts) > o.Columns {
@@ -80,7 +79,7 @@ func partsOf(u *local.Unread) []part {
 		return []part{{"not in a mesh", dim, 1}}
 	}
 	var parts []part
-	if u.Connected { // else it is not known who is there
+	if u.Connected { // otherwise the number of peers is unknown
 		parts = append(parts, part{count(u.Peers, "peer", "peers"), plain, 2})
 	}
 	if u.Unread > 0 {
@@ -105,7 +104,7 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// width returns how many columns the line takes.
+// width returns the width of the line in columns.
 func width(parts []part) int {
 	n := visible.Columns(prefix) + visible.Columns(separator)*(len(parts)-1)
 	for _, p := range parts {

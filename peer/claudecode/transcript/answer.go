@@ -11,14 +11,14 @@ import (
 	"strings"
 )
 
-// maxTail is how much of the end of a transcript Answer reads, in bytes. What is asked
-// for was written moments ago.
+// maxTail is how many bytes of the end of a transcript Answer reads. The answer was written
+// moments ago.
 const maxTail = 4 << 20
 
-// Answer returns what a call of a tool has given the model back, as the transcript has
-// it, and false while it has nothing of it. The answer to a call that the user has
-// stopped is a text of Claude Code's that says so. The error is fs.ErrNotExist when
-// there is no transcript.
+// Answer returns the result of a tool call from the transcript. It reports false if the
+// transcript doesn't contain the result yet. If the user has stopped the call, the result is
+// a text by Claude Code that says so. If there is no transcript, the error is
+// fs.ErrNotExist.
 func Answer(path, toolUse string) (text string, ok bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -34,7 +34,7 @@ func Answer(path, toolUse string) (text string, ok bool, err error) {
 	}
 	for lines := bufio.NewReaderSize(f, 64<<10); ; {
 		line, err := readLine(lines)
-		if err == nil && bytes.Contains(line, []byte(toolUse)) { // a line without its end is still being written
+		if err == nil && bytes.Contains(line, []byte(toolUse)) { // skip an incomplete last line
 			if text, ok := answerIn(line, toolUse); ok {
 				return text, true, nil
 			}
@@ -48,8 +48,8 @@ func Answer(path, toolUse string) (text string, ok bool, err error) {
 	}
 }
 
-// answerIn looks for the answer in a line. What a subagent did is not in the
-// conversation.
+// answerIn looks for the result in a line. It skips lines of subagents, which are not part of
+// the conversation.
 func answerIn(text []byte, toolUse string) (string, bool) {
 	var l struct {
 		IsSidechain bool `json:"isSidechain"`
@@ -73,7 +73,7 @@ func answerIn(text []byte, toolUse string) (string, bool) {
 	return "", false
 }
 
-// textOf is the text of a content: a string, or a list of blocks.
+// textOf returns the text of a content, which is a string or a list of blocks.
 func textOf(content json.RawMessage) string {
 	var text string
 	if json.Unmarshal(content, &text) == nil {
@@ -82,7 +82,7 @@ func textOf(content json.RawMessage) string {
 	var blocks []struct {
 		Text string `json:"text"`
 	}
-	_ = json.Unmarshal(content, &blocks) // of another form there is no text
+	_ = json.Unmarshal(content, &blocks) // other forms contain no text
 	var parts []string
 	for _, b := range blocks {
 		parts = append(parts, b.Text)

@@ -1,6 +1,6 @@
-// Package transcript finds the conversations that Claude Code keeps on disk, by the
-// rules that version 2.1.330 was seen to follow: where those of a working directory
-// are, and which of them --continue goes on with.
+// Package transcript finds the conversations that Claude Code keeps on disk. It follows the
+// observed rules of version 2.1.330: where the conversations of a working directory are, and
+// which of them --continue continues.
 //
-// It only reads, looks at no more of a file than it needs, and has no state.
+// It only reads, it reads no more of a file than it needs, and it has no state.
 package transcript

@@ -19,18 +19,17 @@ import (
 
 const extension = ".jsonl"
 
-// headless are the entry points of conversations that nobody sat before: -p and the
-// SDKs. An interactive --continue passes them over; other entry points, an editor's
-// for example, count as interactive.
+// headless lists the entry points of conversations without a user: -p and the SDKs. An
+// interactive --continue skips them. Other entry points, such as an editor, count as
+// interactive.
 var headless = []string{"sdk-cli", "sdk-ts", "sdk-py"}
 
-// background are the kinds of sessions that --continue passes over.
+// background lists the kinds of sessions that --continue skips.
 var background = []string{"daemon", "daemon-worker"}
 
-// Newest returns the session that `claude --continue` goes on with when it is started
-// in cwd: the one whose file was written last. Those of -p, of SDKs and of workers
-// don't count, unless print says that claude runs with -p, too. It returns false
-// when there is none.
+// Newest returns the session that `claude --continue` continues in cwd: the one whose file was
+// written last. Sessions of background workers don't count. Sessions of -p and of SDKs count
+// only if print says that claude runs with -p. Newest reports false if there is none.
 func Newest(configDir, cwd string, print bool) (sessionID string, ok bool, err error) {
 	dir, err := ProjectDir(configDir, cwd)
 	if err != nil {
@@ -57,7 +56,7 @@ type file struct {
 	written time.Time
 }
 
-// list returns the transcripts of a project, the newest first.
+// list returns the transcripts of a project, newest first.
 func list(dir string) ([]file, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -67,11 +66,11 @@ func list(dir string) ([]file, error) {
 	for _, e := range entries {
 		id, ok := strings.CutSuffix(e.Name(), extension)
 		if !ok || len(id) != 36 || uuid.Validate(id) != nil {
-			continue // of a subagent, or nothing of Claude Code's
+			continue // the transcript of a subagent, or not a transcript
 		}
 		info, err := e.Info()
 		if err != nil || !info.Mode().IsRegular() {
-			continue // gone by now
+			continue // removed in the meantime, or not a file
 		}
 		files = append(files, file{e.Name(), info.ModTime()})
 	}
@@ -79,8 +78,8 @@ func list(dir string) ([]file, error) {
 	return files, nil
 }
 
-// counts tells whether --continue considers a transcript. What decides is said on
-// the first line of the conversation itself.
+// counts reports whether --continue considers a transcript. The first line of the conversation
+// decides.
 func counts(path string, print bool) (bool, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -92,7 +91,7 @@ func counts(path string, print bool) (bool, error) {
 		return false, err
 	}
 	if !found {
-		// Empty files count; files of anything else than transcript lines don't.
+		// Empty files count; files without any transcript line don't.
 		info, err := f.Stat()
 		return err == nil && info.Size() == 0, err
 	}
@@ -102,7 +101,7 @@ func counts(path string, print bool) (bool, error) {
 	return print || !slices.Contains(headless, head.Entrypoint), nil
 }
 
-// line is what matters of a transcript's line.
+// line holds the relevant fields of a transcript line.
 type line struct {
 	SessionID   string `json:"sessionId"`
 	Entrypoint  string `json:"entrypoint"`
@@ -110,12 +109,12 @@ type line struct {
 	IsSidechain bool   `json:"isSidechain"`
 }
 
-// maxLine bounds what is read of one line, in bytes. Longer ones hold pictures and
-// tool results; they are passed over.
+// maxLine is the maximum length of a line in bytes. Longer lines, which contain pictures and
+// tool results, are skipped.
 const maxLine = 8 << 20
 
-// readHead returns the first line that says how its session was entered, else the
-// last that belongs to a session; false when no line does.
+// readHead returns the first line with an entry point, or else the last line that belongs to a
+// session. It reports false if there is none.
 func readHead(r io.Reader) (head line, found bool, err error) {
 	lines := bufio.NewReaderSize(r, 64<<10)
 	for {
@@ -136,7 +135,7 @@ func readHead(r io.Reader) (head line, found bool, err error) {
 	}
 }
 
-// readLine returns the next line, or nothing for one that is too long.
+// readLine returns the next line. A line that is too long becomes empty.
 func readLine(r *bufio.Reader) ([]byte, error) {
 	var text bytes.Buffer
 	for {
@@ -154,8 +153,8 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// Find returns the transcript of that session, begun in any working directory, which is
-// where --resume looks; false when there is none.
+// Find returns the transcript of a session, in whatever working directory it was started;
+// --resume finds the same. It reports false if there is none.
 func Find(configDir, sessionID string) (path string, ok bool) {
 	if uuid.Validate(sessionID) != nil || len(sessionID) != 36 {
 		return "", false

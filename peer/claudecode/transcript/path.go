@@ -10,9 +10,9 @@ import (
 // maxEncoded is how many characters of an encoded path Claude Code keeps.
 const maxEncoded = 200
 
-// encode returns the name of the directory for the conversations of a working
-// directory: each UTF-16 unit that is no ASCII letter or digit becomes a dash. A path
-// of more than 200 units is cut there, and a hash of all of it tells it from others.
+// encode returns the name of the directory for the conversations of a working directory. Each
+// UTF-16 unit that isn't an ASCII letter or digit becomes a dash. A longer name is cut to
+// maxEncoded, followed by a hash of the whole path.
 func encode(path string) string {
 	units := utf16.Encode([]rune(path))
 	name := make([]byte, len(units))
@@ -30,9 +30,8 @@ func encode(path string) string {
 	return string(name[:maxEncoded]) + "-" + strconv.FormatInt(max(int64(hash), -int64(hash)), 36)
 }
 
-// ProjectDir returns the directory for the conversations that were begun in cwd, an
-// existing directory; symbolic links in it are resolved. configDir is Claude Code's
-// own directory.
+// ProjectDir returns the directory for the conversations that were started in cwd, which must
+// exist. It resolves symbolic links in cwd. configDir is Claude Code's directory.
 func ProjectDir(configDir, cwd string) (string, error) {
 	path, err := filepath.Abs(cwd)
 	if err == nil {

@@ -1,12 +1,12 @@
-// Package wake brings pointers to unread messages into a Claude Code session that
-// did nothing to ask for them: as lines of a plugin's monitor, as the end of an
-// asyncRewake hook, or (in package mcpserver) as a channel's notification.
+// Package wake brings pointers to unread messages into a Claude Code session that is idle: as
+// lines of a plugin's monitor, as the end of an asyncRewake hook, or (in package mcpserver)
+// as notifications of a channel.
 //
-// All of them hold one stream from the daemon open ([Listener]) and say when it has
-// something to say. Who of several is told what is the daemon's decision, and so is
-// the text; this package adds nothing and repeats nothing.
+// Each of them keeps one stream from the daemon open ([Listener]) and passes on the pointers
+// that arrive. The daemon decides which of several listeners gets a pointer, and writes the
+// text. This package adds and repeats nothing.
 //
-// A listener outlives its daemon. If the daemon was stopped in good order it waits
-// for the next one; if it has crashed, it starts one, because nobody else may
-// notice in a session that is idle.
+// A listener outlives the daemon. If the daemon was stopped, the listener waits for the next
+// one. If the daemon has crashed, the listener starts it again, because in an idle session
+// nothing else may notice.
 package wake

@@ -11,36 +11,36 @@ import (
 )
 
 var (
-	// ErrOver is returned when the daemon has somebody better for this session.
-	ErrOver = errors.New("another path tells this session of messages")
-	// ErrPatience is returned when there was no daemon, or no session, for too long.
+	// ErrOver means that the daemon has a better listener for this session.
+	ErrOver = errors.New("another listener tells this session of messages")
+	// ErrPatience means that there was no daemon, or no session, for too long.
 	ErrPatience = errors.New("no daemon or no session for too long")
 )
 
 const (
-	firstDelay  = 250 * time.Millisecond // before the stream is tried again, doubled each time …
-	maxDelay    = 5 * time.Second        // … up to this
-	silence     = 75 * time.Second       // after which a daemon is taken for dead: it says something every 30 s
-	reviveEvery = time.Minute            // at most, when that did not help
+	firstDelay  = 250 * time.Millisecond // pause before the first retry; it doubles with each retry
+	maxDelay    = 5 * time.Second        // the longest pause
+	silence     = 75 * time.Second       // after which a daemon counts as dead; it sends something every 30 s
+	reviveEvery = time.Minute            // minimum time between two attempts to start the daemon
 )
 
-// Listener listens for the session of one claude process.
+// Listener receives the pointers for the session of one claude process.
 type Listener struct {
 	Dir  peer.Dir
 	PID  int // of claude
 	Path local.Path
-	// Revive starts the daemon again after it has crashed; nil: that is left to others.
+	// Revive starts the daemon again after a crash. It may be nil.
 	Revive func(context.Context) error
-	// Patience is how long it is tried without success; 0: for ever.
+	// Patience is how long Listen retries without success. 0 means forever.
 	Patience time.Duration
-	// Logf is told why the stream ended; nil: nobody is.
+	// Logf logs why a stream ended. It may be nil.
 	Logf func(format string, args ...any)
 
 	revived time.Time // when Revive was last called
 }
 
-// Listen calls each with every pointer until each fails, ctx ends, or there is no
-// use in going on: ErrOver, ErrPatience. A Listener listens once.
+// Listen calls each with every pointer. It returns if each fails, if ctx ends, or with ErrOver
+// or ErrPatience. Call it only once per Listener.
 func (l *Listener) Listen(ctx context.Context, each func(pointer string) error) error {
 	delay, lost := firstDelay, time.Now()
 	for {
@@ -71,14 +71,14 @@ func (l *Listener) Listen(ctx context.Context, each func(pointer string) error) 
 	}
 }
 
-// eachError is a failure of the caller's, which ends it all.
+// eachError is an error of the function each. It ends Listen.
 type eachError struct{ error }
 
 func (e eachError) Unwrap() error { return e.error }
 
-// stream opens the stream once and reports whether anything came.
+// stream opens the stream once and reports whether anything arrived.
 func (l *Listener) stream(ctx context.Context, each func(string) error) (heard bool, err error) {
-	// Read anew each time: the daemon and the token may be other ones by now.
+	// Read the token each time: daemon and token may have changed.
 	session, err := local.Session(l.Dir, l.PID)
 	if err != nil {
 		return false, err
@@ -103,8 +103,8 @@ func (l *Listener) stream(ctx context.Context, each func(string) error) (heard b
 	return heard, err
 }
 
-// revive starts the daemon if it has crashed: one that was stopped has taken its
-// file away, for one that has not the client says that nobody answers there.
+// revive starts the daemon if it has crashed. A daemon that was stopped has removed its file;
+// a daemon that has crashed has left the file behind and doesn't answer.
 func (l *Listener) revive(ctx context.Context, err error) {
 	if l.Revive == nil || !errors.Is(err, local.ErrNotRunning) {
 		return

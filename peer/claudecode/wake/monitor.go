@@ -15,24 +15,24 @@ import (
 )
 
 const (
-	parentInterval = 2 * time.Second        // how often claude is looked for
-	searchInterval = 200 * time.Millisecond // how often its registration is
-	// searchGrace is how long only a claude of our own session will do. A monitor that
-	// begins before its session is registered must not take the one around it.
+	parentInterval = 2 * time.Second        // how often to check that claude still runs
+	searchInterval = 200 * time.Millisecond // how often to look for its registration
+	// searchGrace is how long find accepts only the claude of its own session. Otherwise a
+	// monitor that starts before its session is registered could take an outer session.
 	searchGrace = 15 * time.Second
 )
 
-// Options are what Monitor and Wait need.
+// Options configure Monitor and Wait.
 type Options struct {
 	Dir    peer.Dir
-	PID    int                         // of claude; for Monitor: or of another ancestor that lives as long
+	PID    int                         // of claude; for Monitor also of another ancestor that lives as long
 	Revive func(context.Context) error // see Listener
 	Logf   func(format string, args ...any)
 }
 
-// Monitor prints each pointer as a line, for as long as claude lives: Claude Code
-// tells its user when a monitor ends and does not start it again. So it stays when
-// another one has taken over, too. It fails only when it can't print.
+// Monitor prints each pointer as a line until claude ends. It keeps running even if another
+// listener takes over, because Claude Code reports a monitor that ends, and doesn't start it
+// again. It fails only if it can't print.
 func Monitor(ctx context.Context, o Options, out io.Writer) error {
 	ctx, stop := lineage.While(ctx, o.PID, parentInterval)
 	defer stop()
@@ -44,7 +44,7 @@ func Monitor(ctx context.Context, o Options, out io.Writer) error {
 	defer stop()
 	l := Listener{Dir: o.Dir, PID: pid, Path: local.PathMonitor, Revive: o.Revive, Logf: o.Logf}
 	err := l.Listen(ctx, func(pointer string) error {
-		_, err := fmt.Fprintln(out, visible.Line(pointer, visible.Model)) // one pointer is one event
+		_, err := fmt.Fprintln(out, visible.Line(pointer, visible.Model)) // one line is one event
 		return err
 	})
 	if errors.Is(err, ErrOver) {
@@ -56,7 +56,7 @@ func Monitor(ctx context.Context, o Options, out io.Writer) error {
 	return fmt.Errorf("print for Claude Code: %w", err)
 }
 
-// find waits until the claude process above this one is registered.
+// find waits until the claude process that started this one is registered.
 func find(ctx context.Context, dir peer.Dir, likely int) (int, bool) {
 	session := os.Getenv(lineage.EnvSession)
 	ticker := time.NewTicker(searchInterval)

@@ -9,15 +9,15 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// waiterPatience is how long a waiter does without a daemon. The end of the next
-// turn starts another one.
+// waiterPatience is how long a waiter waits for a daemon. At the end of the next turn, Claude
+// Code starts another waiter.
 const waiterPatience = 10 * time.Minute
 
-// errWoken ends Listen when there is a pointer.
+// errWoken ends Listen after the first pointer.
 var errWoken = errors.New("woken")
 
-// Wait returns the first pointer, or "" when there is nothing to wait for any more:
-// a newer waiter is there, or claude or ctx has ended.
+// Wait returns the first pointer. It returns "" if a newer waiter has taken over, or if claude
+// or ctx has ended.
 func Wait(ctx context.Context, o Options) string {
 	ctx, stop := lineage.While(ctx, o.PID, parentInterval)
 	defer stop()
