@@ -79,6 +79,7 @@ fuzz: ## run every fuzz target for FUZZTIME: a number of runs (100000x) or a tim
 
 lint: ## run go vet and golangci-lint
 	@go vet ./...
+	@go -C tests/bench vet ./...
 	@scripts/lint
 
 fmt: ## format Go files and Caddyfiles

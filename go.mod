@@ -3,34 +3,33 @@ module github.com/claudemesh/claudemesh
 go 1.26.0
 
 require (
-	charm.land/bubbletea/v2 v2.1.1 // the live view, top
-	filippo.io/edwards25519 v1.2.0 // ed25519 keys as x25519 ones, and refusing weak points
-	github.com/caddyserver/caddy/v2 v2.11.9 // server, TLS, configuration, reload, metrics
-	github.com/clipperhouse/displaywidth v0.11.0 // columns of a terminal
-	github.com/clipperhouse/uax29/v2 v2.7.0 // characters as people count them
-	github.com/coder/websocket v1.8.15 // WebSocket, on both ends
+	charm.land/bubbletea/v2 v2.1.1 // the live view of `top`: it redraws what changed, restores the terminal, and knows resizes and keys
+	filippo.io/edwards25519 v1.2.0 // ed25519 keys as X25519 keys, as libsodium converts them: the standard library has no such conversion
+	github.com/caddyserver/caddy/v2 v2.11.9 // the server that the broker is a module of
+	github.com/clipperhouse/displaywidth v0.11.0 // how many columns of a terminal a text takes, with emoji and East Asian letters
+	github.com/clipperhouse/uax29/v2 v2.7.0 // characters as people count them (UAX 29), without allocations
+	github.com/coder/websocket v1.8.15 // WebSockets in both directions: its calls take contexts, and it runs below any net.Conn
 	github.com/creack/pty v1.1.24 // terminals for the tests of the command
-	github.com/go-json-experiment/json v1.27.2 // reads a frame once, strictly
-	github.com/google/uuid v1.6.0 // ids of system pushes
-	github.com/jackc/pgx/v5 v5.12.0 // Postgres
-	github.com/mdp/qrterminal/v3 v3.2.1 // the QR code of an invite
-	github.com/modelcontextprotocol/go-sdk v1.8.0 // the MCP server that a session's tools come from
+	github.com/go-json-experiment/json v1.27.2 // JSON that refuses names that come twice and tells offsets: encoding/json/v2 before Go has it without GOEXPERIMENT
+	github.com/google/uuid v1.6.0 // UUIDs of versions 4 and 7
+	github.com/jackc/pgx/v5 v5.12.0 // Postgres: batches in one round trip and arrays, which database/sql does not offer
+	github.com/mdp/qrterminal/v3 v3.2.1 // an invite link as a QR code in a terminal
+	github.com/modelcontextprotocol/go-sdk v1.8.0 // the MCP server of a session: the official SDK
 	github.com/mtibben/confusables v0.0.0-20210201002637-9d1b0723b659 // letters that look alike (UTS 39)
-	github.com/prometheus/client_golang v1.24.1 // metrics, in Caddy's registry
-	github.com/spf13/cobra v1.10.2 // commands, completions and man pages; Caddy uses it too
+	github.com/prometheus/client_golang v1.24.1 // metrics: Caddy serves what is in its registry
+	github.com/spf13/cobra v1.10.2 // the commands of claudemesh, and those of the broker, which Caddy takes as cobra commands
 	github.com/spf13/pflag v1.0.10 // flags as cobra has them, for the man pages and for what is wrong with one
-	go.uber.org/goleak v1.3.0 // finds goroutines that tests leave behind
-	go.uber.org/zap v1.28.0 // logging, as Caddy does
-	golang.org/x/crypto v0.58.0 // NaCl box and secretbox; Argon2id and XChaCha20-Poly1305 for backups
-	golang.org/x/sync v0.25.0 // one load of a mesh, however many ask at once
-	golang.org/x/sys v0.49.0 // when a process began, on macOS; devices of files; kinds of file systems; locks on Windows
-	golang.org/x/term v0.47.0 // is it a terminal; a passphrase typed unseen
+	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
+	go.uber.org/zap v1.28.0 // logs of the broker: Caddy hands out its loggers
+	golang.org/x/crypto v0.58.0 // NaCl boxes, as libsodium seals them; Argon2 and XChaCha20-Poly1305 for backups
+	golang.org/x/net v0.60.0 // proxies of the environment, as net/http reads them
+	golang.org/x/sync v0.25.0 // singleflight: one load of a mesh, however many ask at once
+	golang.org/x/sys v0.49.0 // system calls that package syscall lacks: file systems, process starts, locks on Windows
+	golang.org/x/term v0.47.0 // whether a terminal is there, its width, and passphrases without an echo
 	golang.org/x/text v0.44.0 // normal forms and case of names
-	golang.org/x/time v0.16.0 // rate limits
-	modernc.org/sqlite v1.62.0 // SQLite without cgo
+	golang.org/x/time v0.16.0 // rate limits as token buckets
+	modernc.org/sqlite v1.62.0 // SQLite without cgo, so that binaries are static and build for every system
 )
-
-require golang.org/x/net v0.60.0 // proxies of the environment, as net/http reads them
 
 require (
 	cel.dev/cel-go v0.32.0 // indirect

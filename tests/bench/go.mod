@@ -14,8 +14,8 @@ require (
 )
 
 require (
-	github.com/google/pprof v0.0.0-20261016150608-1facf8f91b50
-	github.com/google/uuid v1.6.0
+	github.com/google/pprof v0.0.0-20261016150608-1facf8f91b50 // reads processor profiles: what a message costs by part
+	github.com/google/uuid v1.6.0 // ids of sessions
 )
 
 require (
