@@ -70,7 +70,10 @@ type Broker struct {
 	loading sync.RWMutex
 	loads   singleflight.Group // of rooms, by the mesh's id
 
-	stop context.CancelFunc // ends the goroutines that wait counts
+	// life ends with stop, and with it the goroutines that wait counts. One that is counted
+	// may count others; else see spawn.
+	life context.Context
+	stop context.CancelFunc
 	wait sync.WaitGroup
 	ids  wire.IDSource
 }
@@ -109,6 +112,7 @@ func New(o Options) *Broker {
 	}
 	b.stats.know()
 	b.journal.Watch(journalObserver{b})
+	b.life, b.stop = context.WithCancel(context.Background())
 	b.settings.Store(&o.Settings)
 	b.meshes = mesh.NewDirectory(o.Storage, func() int { return b.Settings().MaxMembersPerMesh })
 	b.queue = queue.New(o.Storage, b.journal, func() queue.Settings {
@@ -124,9 +128,10 @@ func (b *Broker) Settings() Settings { return *b.settings.Load() }
 // Configure puts new settings in force, for every connection at once.
 func (b *Broker) Configure(s Settings) { b.settings.Store(&s) }
 
-// Start opens the storage: migrations, and the claim to be its only broker. It returns an error when that can't succeed, which
-// is *storage.NewerSchemaError or storage.ErrUnfit. When the storage is merely out of reach it
-// returns nil and goes on trying; Ready tells. Calling it again does nothing.
+// Start opens the storage: it runs the migrations and claims to be the only broker. It
+// returns an error when trying again is of no use: *storage.NewerSchemaError or
+// storage.ErrUnfit. When the storage is merely unreachable, it returns nil and retries;
+// Ready tells. Calling it again does nothing.
 func (b *Broker) Start(ctx context.Context) error {
 	b.mu.Lock()
 	if b.phase != made {
@@ -143,16 +148,26 @@ func (b *Broker) Start(ctx context.Context) error {
 		b.mu.Unlock()
 		return err
 	}
-	running, stop := context.WithCancel(context.Background())
 	b.mu.Lock()
-	b.stop, b.notOpen = stop, err
+	b.notOpen = err
 	b.mu.Unlock()
 	if err != nil {
 		b.storageFailed("open", err)
 		b.log.Error("storage is out of reach, trying on", zap.Error(err))
 	}
-	b.wait.Go(func() { b.run(running, err == nil) })
+	b.wait.Go(func() { b.run(b.life, err == nil) })
 	return nil
+}
+
+// spawn runs do in a goroutine that Stop waits for; not after Stop was called.
+func (b *Broker) spawn(do func()) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.phase == stopped {
+		return false
+	}
+	b.wait.Go(do)
+	return true
 }
 
 // hopeless reports whether trying again is of no use.
@@ -225,9 +240,7 @@ func (b *Broker) Stop(ctx context.Context) error {
 		err = b.journal.Flush(ctx)
 	}
 	b.queue.Stop()
-	if b.stop != nil {
-		b.stop()
-	}
+	b.stop()
 	b.wait.Wait()
 	if closeErr := b.storage.Close(); closeErr != nil {
 		err = errors.Join(err, fmt.Errorf("close the storage: %w", closeErr))

@@ -50,12 +50,12 @@ type conn struct {
 	// attestation of the session key; nil: there is none, or it was not proven
 	attestation *wire.Attestation
 	present     *presence.Presence[*conn] // nil: transient
-	others      []queue.Mailbox           // see room.others
+	others      []queue.Mailbox           // see room.othersLocked
 
 	// owned by the reader
 	touched time.Time
 
-	how      atomic.Int32 // an ending: why the connection ends, if the broker decided it
+	how      decision
 	catching atomic.Int32 // mailboxes that have not caught up, and 1 while joining
 	notify   bool         // the client wants to hear when all have
 	// keepsRoster: the client is told that the roster has changed, instead of how
@@ -75,6 +75,14 @@ const (
 	endShutdown               // the broker stops
 )
 
+// decision is the broker's own to end a connection; endByPeer: it has not decided that.
+type decision struct{ how atomic.Int32 }
+
+func (d *decision) load() ending { return ending(d.how.Load()) }
+
+// make decides, unless that was done before.
+func (d *decision) make(how ending) { d.how.CompareAndSwap(int32(endByPeer), int32(how)) }
+
 // endings are the names of those that the broker decided.
 var endings = [...]string{
 	endReplaced: "replaced", endRefused: "refused", endRemoved: "member_removed", endSentAway: "sent_away", endShutdown: "shutdown",
@@ -82,7 +90,7 @@ var endings = [...]string{
 
 // ending names how the connection ended; err is the reader's.
 func (c *conn) ending(err error) string {
-	switch how := ending(c.how.Load()); {
+	switch how := c.how.load(); {
 	case how != endByPeer:
 		return endings[how]
 	case websocket.CloseStatus(err) != -1:
@@ -137,6 +145,7 @@ func (c *conn) over(err error) {
 			c.broker.members.close(c.account)
 		}
 	}()
+	defer c.out.ended.Wait()
 	defer c.cut()
 	if websocket.CloseStatus(err) != -1 {
 		c.out.socket.settle()
@@ -219,7 +228,7 @@ func (c *conn) serveFrame(data []byte, hello *time.Timer) {
 
 // greet runs a handshake and refuses the connection when it fails.
 func (c *conn) greet(frame *wire.Frame, timer *time.Timer, handshake func(*wire.Frame) error) {
-	if c.how.Load() != int32(endByPeer) || !timer.Stop() {
+	if c.how.load() != endByPeer || !timer.Stop() {
 		return // refused already, or too late
 	}
 	err := handshake(frame)
@@ -256,7 +265,7 @@ func (c *conn) leave(err error) {
 	if c.room == nil {
 		return
 	}
-	clean := websocket.CloseStatus(err) != -1 && c.how.Load() == int32(endByPeer)
+	clean := websocket.CloseStatus(err) != -1 && c.how.load() == endByPeer
 	c.room.part(c, clean)
 	if ce := c.broker.log.Check(zap.DebugLevel, "connection ended"); ce != nil {
 		ce.Write(zap.Stringer("mesh", c.room.id), zap.Bool("clean", clean), zap.Duration("after", time.Since(c.born)))
@@ -266,7 +275,7 @@ func (c *conn) leave(err error) {
 // end closes the connection from our side: what waits to be written is written,
 // then the close frame. Only the first call counts.
 func (c *conn) end(how ending, code int, reason string) {
-	c.how.CompareAndSwap(int32(endByPeer), int32(how))
+	c.how.make(how)
 	c.out.finish(code, reason)
 	// A peer that does not read must not keep the connection open.
 	time.AfterFunc(closeGrace, c.cut)

@@ -90,10 +90,9 @@ func (c *conn) isCopy(m *wire.Send) bool {
 		c.room.copies.take(c.actor.MemberID, m.ClientID, m.Targets[0].Key)
 }
 
-// tellUnopened tells a sender, by its ack, who can't open its message. A client that
+// tellUnopenedLocked tells a sender, by its ack, who can't open its message. A client that
 // does not know of such peers would leave them out without a word, so it is refused.
-// The caller holds r.mu.
-func (c *conn) tellUnopened(m *wire.Send, to []queue.To, ack *wire.Ack) *refusal {
+func (c *conn) tellUnopenedLocked(m *wire.Send, to []queue.To, ack *wire.Ack) *refusal {
 	for i := range to {
 		t := &to[i]
 		switch {
@@ -105,7 +104,7 @@ func (c *conn) tellUnopened(m *wire.Send, to []queue.To, ack *wire.Ack) *refusal
 		case len(ack.Unopened) == wire.MaxUnopened:
 			ack.MoreUnopened++
 		default:
-			p := c.room.ByIdentity(presence.Identity(t.Mailbox.Name))
+			p := c.room.presences.ByIdentity(presence.Identity(t.Mailbox.Name))
 			ack.Unopened = append(ack.Unopened, wire.Unopened{
 				Pubkey: t.Key, MemberPubkey: p.MemberKey, Name: t.Name, Attestation: p.Attestation,
 			})

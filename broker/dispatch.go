@@ -126,7 +126,7 @@ func (c *conn) touch() {
 	}
 	c.touched = now
 	c.room.mu.Lock()
-	c.room.Touch(c.present, now)
-	c.room.rehome(c.member)
+	c.room.presences.Touch(c.present, now)
+	c.room.rehomeLocked(c.member)
 	c.room.mu.Unlock()
 }

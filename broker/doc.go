@@ -1,37 +1,58 @@
 // Package broker is one broker: it wires presence, queue, audit and mesh
 // together behind connections of protocol v1. It knows neither SQL nor Caddy.
 //
+// This package is the project's own: programs outside this module must not rely on it.
+//
 // # Files
 //
-//	broker.go     the Broker: start, stop, settings
-//	upgrade.go    from an HTTP request to a connection
-//	conn.go       one connection's life: its reader
-//	socket.go     what lies below its WebSocket
-//	outbox.go     its write side
-//	acks.go       acks in the order of sends
-//	park.go       sends that wait for room before the storage
-//	handshake.go  hello and session_hello
-//	checks.go     how many signatures are checked at a time
-//	succession.go which sessions a session_hello goes on in the place of
-//	load.go       a mesh comes into memory, and goes
-//	room.go       one mesh in memory: who is here, on which connection
-//	mailboxes.go  which connection serves which mailboxes
-//	dispatch.go   which message is served where
-//	send.go       routing a message
-//	nobody.go     why a message to many has no recipient
-//	peers.go      roster, status and groups
-//	account.go    what a member may cost the others
-//	prices.go     what each frame costs
-//	manage.go     invites, members, grants and the audit log
-//	hook.go       status over HTTP
-//	http.go       joining over HTTP
-//	health.go     whether messages could be stored now
-//	sweep.go      what happens by time alone
+//	broker.go         the Broker: start, stop
+//	settings.go       what an operator can set
+//	storage.go        what it needs of a storage
+//	upgrade.go        from an HTTP request to a connection
+//	conn.go           one connection's life: its reader
+//	socket.go         what lies below its WebSocket
+//	outbox.go         its write side
+//	acks.go           acks in the order of sends
+//	park.go           sends that wait for room in the journal
+//	handshake.go      hello and session_hello
+//	checks.go         how many signatures are checked at a time
+//	succession.go     the sessions that a new one succeeds
+//	load.go           a mesh is loaded into memory, and forgotten
+//	room.go           one mesh in memory: who is here, on which connection
+//	announce.go       what a room tells its peers of arrivals, departures and changes
+//	news.go           how it tells them
+//	mailboxes.go      which connection serves which mailboxes
+//	dispatch.go       which function serves which frame
+//	send.go           a message is admitted, and given to the queue
+//	recipients.go     who gets a message
+//	nobody.go         why a message to many has no recipient
+//	copies.go         copies for peers that can't open a message to many
+//	clientack.go      what a recipient acknowledges
+//	messagestatus.go  how far a message came
+//	peers.go          roster, status and groups
+//	questions.go      questions of v1 clients that have an empty answer
+//	account.go        what one member may cost the others
+//	prices.go         what each frame costs
+//	limits.go         rate limits
+//	manage.go         invites, members, grants and the audit log
+//	moderate.go       kick, disconnect, ban
+//	hook.go           status over HTTP
+//	http.go           joining over HTTP
+//	health.go         whether a message could be stored now
+//	suspend.go        what happens while the lease of the storage has run out
+//	sweep.go          what happens by time alone
+//	storm.go          giving memory back after many arrivals
+//	depth.go          what waits in all queues
+//	stats.go          counters
 //
 // # Concurrency
 //
-// A connection has one reader goroutine, which owns its life; it writes through
-// an outbox, whose goroutine exists only while there is something to write. A
-// mesh has one lock, room.mu; no I/O happens under it. Locks are taken in the
-// order room, mailbox (package queue), outbox.
+// A connection has one reader goroutine, which owns its life and waits for the others that
+// serve it; it writes through an outbox, whose goroutine exists only while there is
+// something to write. The broker waits for its connections and for all else that it
+// starts, see Broker.life.
+//
+// A mesh has one lock, room.mu; no I/O happens under it. Locks are taken in the
+// order room, mailbox (package queue), outbox. A function whose name ends in Locked must
+// be called with the lock held: that of its receiver, or of a connection's room.
 package broker

@@ -153,7 +153,7 @@ func (c *conn) capacity(meshID string, a *presence.Arrival[*conn]) error {
 	}
 	room.mu.RLock()
 	defer room.mu.RUnlock()
-	if room.Plan(a).NeedsSlot && room.Len() >= c.broker.Settings().MaxConnectionsPerMesh {
+	if room.presences.Plan(a).NeedsSlot && room.presences.Len() >= c.broker.Settings().MaxConnectionsPerMesh {
 		return errCapacity
 	}
 	return nil

@@ -101,8 +101,11 @@ func (b *Broker) ping(ctx context.Context) error {
 		return p.err
 	}
 	if !p.asking {
+		if !b.spawn(b.pingStorage) {
+			defer p.Unlock()
+			return errNotStarted
+		}
 		p.asking, p.asked = true, make(chan struct{})
-		go b.pingStorage()
 	}
 	asked := p.asked
 	p.Unlock()
@@ -117,7 +120,7 @@ func (b *Broker) ping(ctx context.Context) error {
 }
 
 func (b *Broker) pingStorage() {
-	ctx, cancel := context.WithTimeout(context.Background(), pingTimeout)
+	ctx, cancel := context.WithTimeout(b.life, pingTimeout)
 	defer cancel()
 	silence := time.AfterFunc(pingPatience, func() {
 		b.setPinged(fmt.Errorf("no answer within %s: %w", pingPatience, context.DeadlineExceeded), true)

@@ -51,7 +51,7 @@ func (b *Broker) HookStatus(_ context.Context, h wire.HookStatus, client netip.A
 	b.held.add(signal, now) // for meshes that are not in memory yet
 	for _, r := range rooms {
 		r.mu.Lock()
-		r.HoldHook(signal, now)
+		r.presences.HoldHook(signal, now)
 		r.mu.Unlock()
 	}
 	return wire.HookResult{OK: true, Pending: true}, nil
@@ -61,15 +61,15 @@ func (b *Broker) HookStatus(_ context.Context, h wire.HookStatus, client netip.A
 func (r *room) hook(signal presence.HookSignal, now time.Time) wire.ID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := r.MatchHook(signal)
+	p := r.presences.MatchHook(signal)
 	if p == nil {
 		return wire.ID{}
 	}
-	r.Touch(p, now)
-	if r.SetStatus(p, presence.Signal{Status: signal.Status, Source: presence.Hook}, now, r.broker.Settings().HookFreshWindow) {
-		r.regate(p)
+	r.presences.Touch(p, now)
+	if r.presences.SetStatus(p, presence.Signal{Status: signal.Status, Source: presence.Hook}, now, r.broker.Settings().HookFreshWindow) {
+		r.regateLocked(p)
 	}
-	r.save()
+	r.saveLocked()
 	return p.ID
 }
 
@@ -95,12 +95,12 @@ type heldHook struct {
 func (h *heldHooks) add(signal presence.HookSignal, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.list = append(h.recent(now), heldHook{signal, now})
+	h.list = append(h.recentLocked(now), heldHook{signal, now})
 	h.list = h.list[max(0, len(h.list)-hookHeld):]
 }
 
-// recent returns those that still wait. The caller holds h.mu.
-func (h *heldHooks) recent(now time.Time) []heldHook {
+// recentLocked returns those that still wait.
+func (h *heldHooks) recentLocked(now time.Time) []heldHook {
 	for i, held := range h.list {
 		if now.Sub(held.at) < hookHold {
 			return h.list[i:]
@@ -113,7 +113,7 @@ func (h *heldHooks) recent(now time.Time) []heldHook {
 func (h *heldHooks) giveTo(r *room, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, held := range h.recent(now) {
-		r.HoldHook(held.signal, held.at)
+	for _, held := range h.recentLocked(now) {
+		r.presences.HoldHook(held.signal, held.at)
 	}
 }

@@ -69,7 +69,7 @@ func (b *Broker) loadRoom(ctx context.Context, id wire.ID) (*room, error) {
 func (b *Broker) newRoom(id wire.ID, members *mesh.View) *room {
 	r := &room{
 		broker: b, id: id, members: members, rates: newLimiters[wire.ID](), copies: newCopyRights(),
-		Room: presence.NewRoom[*conn](id), serving: make(map[string]*conn), guests: make(map[*conn]struct{}),
+		presences: presence.NewRoom[*conn](id), serving: make(map[string]*conn), guests: make(map[*conn]struct{}),
 		epoch: newEpoch(), untold: make(map[*presence.Presence[*conn]]untold),
 	}
 	r.news.room = r
@@ -105,7 +105,7 @@ func (r *room) restorePresences(ctx context.Context) error {
 		rec := &records[i]
 		rec.StatusAt, rec.LastSeenAt = earliest(rec.StatusAt, now), earliest(rec.LastSeenAt, now)
 	}
-	r.Restore(records, known, now.Add(r.broker.Settings().PresenceLease))
+	r.presences.Restore(records, known, now.Add(r.broker.Settings().PresenceLease))
 	r.broker.held.giveTo(r, now)
 	return nil
 }
@@ -160,7 +160,7 @@ func (r *room) close(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.Len() > 0 || len(r.guests) > 0:
+	case r.presences.Len() > 0 || len(r.guests) > 0:
 		r.empty = time.Time{}
 	case r.empty.IsZero():
 		r.empty = now

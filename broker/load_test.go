@@ -93,7 +93,7 @@ func TestLoad(t *testing.T) {
 		if n := k.loads[loadedMesh]; n != 1 {
 			t.Errorf("loaded %d times", n)
 		}
-		if got, want := r.All()[0].LeaseUntil, time.Now().Add(b.Settings().PresenceLease); !got.Equal(want) {
+		if got, want := r.presences.All()[0].LeaseUntil, time.Now().Add(b.Settings().PresenceLease); !got.Equal(want) {
 			t.Errorf("leased until %v, want %v", got, want)
 		}
 		if err := b.replays.Accept(wire.Key{1}, wire.Signature{loadedMesh[0]}, time.Now()); !errors.Is(err, identity.ErrReplayed) {
@@ -117,8 +117,8 @@ func TestForgetsWhatIsStored(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.ExpireLeases(time.Now().Add(time.Hour))
-		if r.Len() > 0 {
+		r.presences.ExpireLeases(time.Now().Add(time.Hour))
+		if r.presences.Len() > 0 {
 			t.Fatal("somebody is here")
 		}
 		r.queue.Accept(queue.Message{}, []queue.To{{Mailbox: queue.Mailbox{Mesh: r.id, Name: "s/a"}}}, func(queue.Result) {})

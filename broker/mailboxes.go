@@ -11,8 +11,8 @@ import (
 // Who serves these is looked up anew whenever a presence comes, goes, or is taken
 // over.
 
-// mailbox is where the messages of a presence wait.
-func (r *room) mailbox(p *presence.Presence[*conn]) queue.Mailbox {
+// mailboxLocked is where the messages of a presence wait.
+func (r *room) mailboxLocked(p *presence.Presence[*conn]) queue.Mailbox {
 	return queue.Mailbox{Mesh: r.id, Name: string(p.Identity)}
 }
 
@@ -25,29 +25,30 @@ func (r *room) memberMailbox(key wire.Key) queue.Mailbox {
 	return queue.Mailbox{Mesh: r.id, Name: presence.MemberMailbox(key)}
 }
 
-// rehome sees to it that a member's mailbox is served by whoever is home now. The
-// caller holds r.mu.
-func (r *room) rehome(member wire.Key) { r.reassign(r.memberMailbox(member), r.Home(member)) }
+// rehomeLocked sees to it that a member's mailbox is served by whoever is home now.
+func (r *room) rehomeLocked(member wire.Key) {
+	r.reassignLocked(r.memberMailbox(member), r.presences.Home(member))
+}
 
-// resettle does the same for every mailbox that p serves beside its own, or that
-// may be served by another now that p has come or gone. The caller holds r.mu.
-func (r *room) resettle(p *presence.Presence[*conn]) {
-	r.rehome(p.MemberKey)
+// resettleLocked does the same for every mailbox that p serves beside its own, or that
+// may be served by another now that p has come or gone.
+func (r *room) resettleLocked(p *presence.Presence[*conn]) {
+	r.rehomeLocked(p.MemberKey)
 	if p.Proven {
-		r.reassign(r.sessionMailbox(p.SessionKey), r.Heir(p.SessionKey))
+		r.reassignLocked(r.sessionMailbox(p.SessionKey), r.presences.Heir(p.SessionKey))
 	}
-	r.reassignHeritage(p.Succeeds)
+	r.reassignHeritageLocked(p.Succeeds)
 }
 
-func (r *room) reassignHeritage(old []wire.Key) {
+func (r *room) reassignHeritageLocked(old []wire.Key) {
 	for _, key := range old {
-		r.reassign(r.sessionMailbox(key), r.Heir(key))
+		r.reassignLocked(r.sessionMailbox(key), r.presences.Heir(key))
 	}
 }
 
-// reassign has a mailbox served by p's connection and no other, or by nobody when p
-// is nil. The caller holds r.mu.
-func (r *room) reassign(box queue.Mailbox, p *presence.Presence[*conn]) {
+// reassignLocked has a mailbox served by p's connection and no other, or by nobody when p
+// is nil.
+func (r *room) reassignLocked(box queue.Mailbox, p *presence.Presence[*conn]) {
 	var now *conn
 	if p != nil {
 		now = p.Conn
@@ -68,21 +69,21 @@ func (r *room) reassign(box queue.Mailbox, p *presence.Presence[*conn]) {
 	r.broker.queue.Attach(box, now, presence.UrgentOnly(p.Status))
 }
 
-// regate opens or closes the mailboxes that p serves. The caller holds r.mu.
-func (r *room) regate(p *presence.Presence[*conn]) {
+// regateLocked opens or closes the mailboxes that p serves.
+func (r *room) regateLocked(p *presence.Presence[*conn]) {
 	if !p.Online {
 		return
 	}
 	urgentOnly := presence.UrgentOnly(p.Status)
-	r.broker.queue.Gate(r.mailbox(p), p.Conn, urgentOnly)
+	r.broker.queue.Gate(r.mailboxLocked(p), p.Conn, urgentOnly)
 	for _, box := range p.Conn.others {
 		r.broker.queue.Gate(box, p.Conn, urgentOnly) // of one that another serves, the gate stays as it is
 	}
 }
 
-// others returns the mailboxes beside its own that a connection of p may serve, at
+// othersLocked returns the mailboxes beside its own that a connection of p may serve, at
 // times.
-func (r *room) others(p *presence.Presence[*conn]) []queue.Mailbox {
+func (r *room) othersLocked(p *presence.Presence[*conn]) []queue.Mailbox {
 	list := []queue.Mailbox{r.memberMailbox(p.MemberKey)}
 	for _, old := range p.Succeeds {
 		list = append(list, r.sessionMailbox(old))

@@ -101,7 +101,7 @@ func (c *conn) setRole(frame *wire.Frame) error {
 	if was != member.Role {
 		c.note(audit.RoleChangedDetail{Member: member.ID, From: string(was), To: string(member.Role)})
 		c.room.mu.Lock()
-		c.room.MemberChanged(key)
+		c.room.presences.MemberChanged(key)
 		c.room.mu.Unlock()
 	}
 	return c.acknowledged(frame, nil)
@@ -137,16 +137,16 @@ func (c *conn) removeMember(frame *wire.Frame) error {
 func (r *room) expel(member wire.ID, key wire.Key, word string) {
 	r.mu.Lock()
 	defer r.unlock()
-	all := slices.Clone(r.ByMember(key))
+	all := slices.Clone(r.presences.ByMember(key))
 	for _, p := range all {
-		r.sendAway(p, endRemoved, wire.CloseBanned, wire.ReasonBanned, word)
-		r.queue.End(r.mailbox(p))
+		r.sendAwayLocked(p, endRemoved, wire.CloseBanned, wire.ReasonBanned, word)
+		r.queue.End(r.mailboxLocked(p))
 	}
-	for _, known := range r.KnownOf(member) { // sessions that are away
+	for _, known := range r.presences.KnownOf(member) { // sessions that are away
 		r.queue.End(r.sessionMailbox(known.SessionKey))
 	}
 	for _, p := range all {
-		r.resettle(p)
+		r.resettleLocked(p)
 	}
 	r.queue.End(r.memberMailbox(key))
 	for c := range r.guests {
@@ -154,7 +154,7 @@ func (r *room) expel(member wire.ID, key wire.Key, word string) {
 			c.end(endRemoved, wire.CloseBanned, wire.ReasonBanned)
 		}
 	}
-	r.save()
+	r.saveLocked()
 }
 
 func (c *conn) setGrant(frame *wire.Frame) error {

@@ -52,18 +52,18 @@ func (c *conn) sendAway(frame *wire.Frame, how farewell) error {
 	answer := wire.SentAway{Type: how.answer, Kicked: []string{}, ReqID: frame.ReqID}
 	r, now := c.room, time.Now()
 	r.mu.Lock()
-	chosen, err := c.chosen(&m, now)
+	chosen, err := c.chosenLocked(&m, now)
 	for _, p := range chosen {
 		if how.sessionsOnly && p.Role != wire.RoleSession {
 			answer.SkippedControlPlane = append(answer.SkippedControlPlane, p.DisplayName)
 			continue
 		}
 		c.note(audit.PeerKickedDetail{Presence: p.ID, Member: p.MemberID, Key: p.Key()})
-		r.sendAway(p, endSentAway, how.code, reason, m.Reason)
-		r.resettle(p)
+		r.sendAwayLocked(p, endSentAway, how.code, reason, m.Reason)
+		r.resettleLocked(p)
 		answer.Kicked = append(answer.Kicked, p.DisplayName)
 	}
-	r.save()
+	r.saveLocked()
 	r.unlock()
 	if err != nil {
 		return err
@@ -81,17 +81,17 @@ func (c *conn) moderator() error {
 	return nil
 }
 
-// chosen returns the presences that a kick or disconnect means, never that of the
-// connection that asks. The caller holds r.mu.
-func (c *conn) chosen(m *wire.SendAway, now time.Time) ([]*presence.Presence[*conn], error) {
+// chosenLocked returns the presences that a kick or disconnect means, never that of the
+// connection that asks.
+func (c *conn) chosenLocked(m *wire.SendAway, now time.Time) ([]*presence.Presence[*conn], error) {
 	var list []*presence.Presence[*conn]
 	if m.Target != "" {
 		var err error
-		if list, err = c.room.named(m.Target); err != nil {
+		if list, err = c.room.namedLocked(m.Target); err != nil {
 			return nil, err
 		}
 	} else {
-		for _, p := range c.room.All() {
+		for _, p := range c.room.presences.All() {
 			if m.All && p.MemberKey != c.member || m.Stale > 0 && silence(p, now) >= time.Duration(m.Stale)*time.Millisecond {
 				list = append(list, p)
 			}
@@ -108,10 +108,9 @@ func silence(p *presence.Presence[*conn], now time.Time) time.Duration {
 	return p.Conn.out.socket.silence()
 }
 
-// named returns the presences that a target means: a whole key before a name, a name
-// before the start of a key. What means several members is refused. The caller holds
-// r.mu.
-func (r *room) named(target string) ([]*presence.Presence[*conn], error) {
+// namedLocked returns the presences that a target means: a whole key before a name, a name
+// before the start of a key. What means several members is refused.
+func (r *room) namedLocked(target string) ([]*presence.Presence[*conn], error) {
 	key, err := wire.ParseKey(target)
 	isKey, isName := err == nil, alike.Mistaken(target) == "" // whoever is called like a key is not meant by that
 	for _, fits := range []func(p *presence.Presence[*conn]) bool{
@@ -123,7 +122,7 @@ func (r *room) named(target string) ([]*presence.Presence[*conn], error) {
 		},
 	} {
 		var found []*presence.Presence[*conn]
-		for _, p := range r.All() {
+		for _, p := range r.presences.All() {
 			if fits(p) {
 				found = append(found, p)
 			}
@@ -172,13 +171,13 @@ func (r *room) member(target string, banned bool) (wire.Key, error) {
 	if !banned {
 		r.mu.RLock()
 		defer r.mu.RUnlock()
-		if list, err := r.named(target); err != nil || len(list) > 0 {
+		if list, err := r.namedLocked(target); err != nil || len(list) > 0 {
 			if err != nil {
 				return wire.Key{}, err
 			}
 			return list[0].MemberKey, nil
 		}
-		if known, ok := r.Known(key); isKey && ok {
+		if known, ok := r.presences.Known(key); isKey && ok {
 			if m, ok := r.members.MemberByID(known.MemberID); ok {
 				return m.Key, nil
 			}
@@ -253,15 +252,15 @@ func (c *conn) listBans(frame *wire.Frame) error {
 	return nil
 }
 
-// sendAway ends a presence at once, and its connection. word, which may be "", is for
-// the peer to read. The caller holds r.mu.
-func (r *room) sendAway(p *presence.Presence[*conn], how ending, code int, reason, word string) {
+// sendAwayLocked ends a presence at once, and its connection. word, which may be "", is for
+// the peer to read.
+func (r *room) sendAwayLocked(p *presence.Presence[*conn], how ending, code int, reason, word string) {
 	online, c := p.Online, p.Conn
 	if online {
-		r.broker.queue.Detach(r.mailbox(p), c)
+		r.broker.queue.Detach(r.mailboxLocked(p), c)
 	}
-	if r.End(p, time.Now()) {
-		r.departed(p)
+	if r.presences.End(p, time.Now()) {
+		r.departedLocked(p)
 	}
 	if !online {
 		return

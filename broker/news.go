@@ -63,7 +63,7 @@ func (n *news) admit(c, heir *conn, version uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if c.keepsRoster {
-		n.arm(c, version)
+		n.armLocked(c, version)
 		return
 	}
 	seq := n.seq
@@ -80,10 +80,10 @@ func (n *news) admit(c, heir *conn, version uint64) {
 func (n *news) knows(c *conn, version uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.arm(c, version)
+	n.armLocked(c, version)
 }
 
-func (n *news) arm(c *conn, version uint64) {
+func (n *news) armLocked(c *conn, version uint64) {
 	if n.keepers == nil {
 		n.keepers = make(map[*conn]uint64)
 	}
@@ -102,7 +102,7 @@ func (n *news) add(e *event, version uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.changed = version
-	n.notifySoon()
+	n.notifySoonLocked()
 	n.seq++
 	e.seq = n.seq
 	if len(n.hearers) == 0 {
@@ -147,7 +147,7 @@ func (n *news) tell() {
 	more := len(n.waiting) > 0
 	n.mu.Unlock()
 	if more {
-		go n.tell() // the caller has its own work to do
+		n.room.broker.wait.Go(n.tell) // the caller has its own work to do
 	}
 }
 
@@ -168,10 +168,11 @@ func (n *news) encode(e *event) {
 	e.frame = frame
 }
 
-// notifySoon has notify called if somebody is to be told. The caller holds n.mu.
-func (n *news) notifySoon() {
+// notifySoonLocked has notify called if somebody is to be told.
+func (n *news) notifySoonLocked() {
 	if len(n.keepers) > 0 && !n.soon {
 		n.soon = true
+		n.room.broker.wait.Add(1)
 		time.AfterFunc(newsDelay, n.notify)
 	}
 }
@@ -179,6 +180,7 @@ func (n *news) notifySoon() {
 // notify tells keepers of the roster that it has changed, a few at a time, and each
 // once: until it has asked, more changes are no news.
 func (n *news) notify() {
+	defer n.room.broker.wait.Done()
 	n.mu.Lock()
 	n.soon = false
 	var due []*conn
@@ -187,7 +189,7 @@ func (n *news) notify() {
 			continue
 		}
 		if len(due) == noticesAtOnce {
-			n.notifySoon()
+			n.notifySoonLocked()
 			break
 		}
 		due = append(due, c)

@@ -8,16 +8,15 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// reachesNobody refuses a message to many that would have no recipient. It tells a group
-// without a connected member from one that nobody belongs to. The caller holds
-// the room's lock.
-func (c *conn) reachesNobody(m *wire.Send) *refusal {
+// reachesNobodyLocked refuses a message to many that would have no recipient. It tells a group
+// without a connected member from one that nobody belongs to.
+func (c *conn) reachesNobodyLocked(m *wire.Send) *refusal {
 	var empty, unknown []string
 	for _, t := range m.Targets {
 		switch {
 		case t.Kind != wire.TargetGroup:
 			return &refusal{wire.AckTargetNotFound, "nobody else is here now, and a message to everybody goes only to connected peers"}
-		case c.isGroup(t.Name):
+		case c.isGroupLocked(t.Name):
 			empty = append(empty, "@"+t.Name)
 		default:
 			unknown = append(unknown, "@"+t.Name)
@@ -29,9 +28,9 @@ func (c *conn) reachesNobody(m *wire.Send) *refusal {
 	return &refusal{wire.AckTargetNotFound, "there is no group " + strings.Join(unknown, ", ") + ": nobody belongs to it"}
 }
 
-// isGroup reports whether somebody is in a group, or belongs to it when connected.
-func (c *conn) isGroup(name string) bool {
-	if slices.ContainsFunc(c.room.All(), func(p *presence.Presence[*conn]) bool {
+// isGroupLocked reports whether somebody is in a group, or belongs to it when connected.
+func (c *conn) isGroupLocked(name string) bool {
+	if slices.ContainsFunc(c.room.presences.All(), func(p *presence.Presence[*conn]) bool {
 		return (p.Visible || p.MemberKey == c.member) && presence.InGroup(p.Groups, name)
 	}) {
 		return true

@@ -38,10 +38,11 @@ type outbox struct {
 	unread  *atomic.Int64 // the same of all connections of a member; nil: not known yet
 	pings   bool
 	writing bool
-	delayed *time.Timer   // starts the writing of news; nil: there are none, or it has begun
-	closing *closeFrame   // to be written after the frames
-	closed  bool          // nothing is taken any more
-	room    chan struct{} // closed, and replaced, when bytes falls below the limit
+	ended   sync.WaitGroup // waits for the writing to end, once nothing is taken any more
+	delayed *time.Timer    // starts the writing of news; nil: there are none, or it has begun
+	closing *closeFrame    // to be written after the frames
+	closed  bool           // nothing is taken any more
+	room    chan struct{}  // closed, and replaced, when bytes falls below the limit
 }
 
 type outFrame struct {
@@ -78,8 +79,8 @@ func (o *outbox) bill(unread *atomic.Int64) {
 	unread.Add(int64(o.answers))
 }
 
-// owe notes that more or fewer bytes of answers wait. The caller holds o.mu.
-func (o *outbox) owe(bytes int) {
+// oweLocked notes that more or fewer bytes of answers wait.
+func (o *outbox) oweLocked(bytes int) {
 	bytes = max(bytes, -o.answers) // what was discarded is written nevertheless, at times
 	o.answers += bytes
 	if o.unread != nil {
@@ -96,9 +97,9 @@ func (o *outbox) put(f outFrame) {
 	o.frames = append(o.frames, f)
 	o.bytes += len(f.data)
 	if f.kind == frameAnswer {
-		o.owe(len(f.data))
+		o.oweLocked(len(f.data))
 	}
-	o.start()
+	o.startLocked()
 }
 
 // addNews queues an event. Of more than newsLimit, those of one presence are reduced
@@ -118,7 +119,7 @@ func (o *outbox) addNews(e *event) {
 	}
 	switch {
 	case o.news >= newsLimit/2:
-		o.start()
+		o.startLocked()
 	case !o.writing && o.delayed == nil:
 		o.delayed = time.AfterFunc(newsDelay, o.startDelayed)
 	}
@@ -130,7 +131,7 @@ func (o *outbox) ping() {
 	defer o.mu.Unlock()
 	if !o.closed {
 		o.pings = true
-		o.start()
+		o.startLocked()
 	}
 }
 
@@ -143,7 +144,7 @@ func (o *outbox) finish(code int, reason string) {
 	}
 	o.closed = true
 	o.closing = &closeFrame{websocket.StatusCode(code), reason}
-	o.start()
+	o.startLocked()
 }
 
 // flushed reports whether everything that was queued has been written, but for news
@@ -180,7 +181,7 @@ func (o *outbox) release() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.closed && len(o.held) > 0 {
-		o.start()
+		o.startLocked()
 	}
 }
 
@@ -197,16 +198,17 @@ func (o *outbox) discard() {
 	defer o.mu.Unlock()
 	o.closed = true
 	o.frames, o.held, o.bytes, o.news, o.closing = nil, nil, 0, 0, nil
-	o.owe(-o.answers)
-	o.undelay()
+	o.oweLocked(-o.answers)
+	o.undelayLocked()
 	o.wakeLocked()
 }
 
-// start begins to write, unless that is under way. The caller holds o.mu.
-func (o *outbox) start() {
-	o.undelay()
+// startLocked begins to write, unless that is under way.
+func (o *outbox) startLocked() {
+	o.undelayLocked()
 	if !o.writing {
 		o.writing = true
+		o.ended.Add(1)
 		go o.write()
 	}
 }
@@ -215,11 +217,11 @@ func (o *outbox) startDelayed() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.frames) > 0 {
-		o.start()
+		o.startLocked()
 	}
 }
 
-func (o *outbox) undelay() {
+func (o *outbox) undelayLocked() {
 	if o.delayed != nil {
 		o.delayed.Stop()
 		o.delayed = nil
@@ -228,6 +230,7 @@ func (o *outbox) undelay() {
 
 // write sends until there is nothing left.
 func (o *outbox) write() {
+	defer o.ended.Done()
 	var batch []outFrame
 	for {
 		batch = o.take(batch)
@@ -252,7 +255,7 @@ func (o *outbox) written(batch []outFrame) {
 	}
 	if bytes > 0 {
 		o.mu.Lock()
-		o.owe(-bytes)
+		o.oweLocked(-bytes)
 		o.mu.Unlock()
 	}
 }

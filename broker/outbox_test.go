@@ -99,6 +99,7 @@ func TestOutboxReducesNews(t *testing.T) {
 		}
 	}
 	o.finish(wire.CloseRestart, wire.ReasonShutdown)
+	o.ended.Add(1)
 	go o.write()
 	var got []string
 	for {
@@ -188,6 +189,7 @@ func TestOutboxMakesReaderWait(t *testing.T) {
 		t.Fatal("did not wait")
 	default:
 	}
+	o.ended.Add(1)
 	go o.write()
 	if _, err := read(t, client); err != nil {
 		t.Fatal(err)

@@ -203,7 +203,7 @@ func (c *conn) admitParked(a *arrival) {
 	if err == nil {
 		err = c.broker.journal.Reserve(ctx, c.actor.MemberID, a.cost())
 	}
-	switch ending := c.dead.Err() != nil || c.how.Load() != int32(endByPeer); {
+	switch ending := c.dead.Err() != nil || c.how.load() != endByPeer; {
 	case err == nil && ending:
 		c.broker.journal.Release(c.actor.MemberID, a.cost())
 	case err == nil:

@@ -24,15 +24,15 @@ func (c *conn) listPeers(frame *wire.Frame) error {
 	r := c.room
 	list := wire.PeersList{Type: wire.TypePeersList, ReqID: frame.ReqID}
 	r.mu.RLock()
-	now := r.Version()
+	now := r.presences.Version()
 	changed, gone, ok := []*presence.Presence[*conn](nil), []wire.ID(nil), false
 	if since, known := r.parseVersion(m.Since); known {
-		changed, gone, ok = r.Since(since, c.member)
+		changed, gone, ok = r.presences.Since(since, c.member)
 	}
 	if ok {
 		list.Since, list.Gone = m.Since, gone
 	} else {
-		changed = r.All()
+		changed = r.presences.All()
 	}
 	rows := make([]listed, 0, len(changed)) // copied, so that nobody waits while they are described
 	for _, p := range changed {
@@ -63,11 +63,11 @@ func (c *conn) rosterRows(frame *wire.Frame) int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if since, known := r.parseVersion(m.Since); known {
-		if changed, gone, ok := r.Since(since, c.member); ok {
+		if changed, gone, ok := r.presences.Since(since, c.member); ok {
 			return len(changed) + len(gone)
 		}
 	}
-	return r.Len()
+	return r.presences.Len()
 }
 
 // versionText is a version as clients know it: they can tell it from one of another
@@ -125,7 +125,7 @@ func (c *conn) change(apply func(r *room, p *presence.Presence[*conn], now time.
 		return nil // replaced meanwhile: the presence is another connection's now
 	}
 	err := apply(r, c.present, time.Now())
-	r.save()
+	r.saveLocked()
 	return err
 }
 
@@ -140,10 +140,10 @@ func (c *conn) setStatus(frame *wire.Frame) error {
 	}
 	return c.change(func(r *room, p *presence.Presence[*conn], now time.Time) error {
 		if m.CannotRead != nil {
-			r.SetCannotRead(p, *m.CannotRead) // whatever becomes of the status
+			r.presences.SetCannotRead(p, *m.CannotRead) // whatever becomes of the status
 		}
-		if r.SetStatus(p, signal, now, r.broker.Settings().HookFreshWindow) {
-			r.regate(p)
+		if r.presences.SetStatus(p, signal, now, r.broker.Settings().HookFreshWindow) {
+			r.regateLocked(p)
 		}
 		return nil
 	})
@@ -155,7 +155,7 @@ func (c *conn) setSummary(frame *wire.Frame) error {
 		return err
 	}
 	return c.change(func(r *room, p *presence.Presence[*conn], _ time.Time) error {
-		r.SetSummary(p, m.Summary)
+		r.presences.SetSummary(p, m.Summary)
 		return nil
 	})
 }
@@ -172,8 +172,8 @@ func (c *conn) setStats(frame *wire.Frame) error {
 	c.room.mu.Lock()
 	defer c.room.mu.Unlock()
 	if c.present.Conn == c {
-		c.room.SetStats(c.present, m.Stats)
-		c.room.save()
+		c.room.presences.SetStats(c.present, m.Stats)
+		c.room.saveLocked()
 	}
 	return nil
 }
@@ -184,8 +184,8 @@ func (c *conn) setVisible(frame *wire.Frame) error {
 		return err
 	}
 	err = c.change(func(r *room, p *presence.Presence[*conn], _ time.Time) error {
-		if r.SetVisible(p, m.Visible) {
-			r.postpone(p, !m.Visible, false)
+		if r.presences.SetVisible(p, m.Visible) {
+			r.postponeLocked(p, !m.Visible, false)
 		}
 		return nil
 	})
@@ -198,8 +198,8 @@ func (c *conn) setProfile(frame *wire.Frame) error {
 		return err
 	}
 	err = c.change(func(r *room, p *presence.Presence[*conn], _ time.Time) error {
-		r.SetProfile(p, changes.Apply(p.Profile))
-		r.postpone(p, p.Visible, true)
+		r.presences.SetProfile(p, changes.Apply(p.Profile))
+		r.postponeLocked(p, p.Visible, true)
 		return nil
 	})
 	return c.acknowledged(frame, err)
@@ -220,7 +220,7 @@ func (c *conn) joinGroup(frame *wire.Frame) error {
 		return err
 	}
 	return c.change(func(r *room, p *presence.Presence[*conn], _ time.Time) error {
-		if err := r.JoinGroup(p, g); err != nil {
+		if err := r.presences.JoinGroup(p, g); err != nil {
 			return &requestError{wire.CodeInvalid, err.Error()}
 		}
 		return nil
@@ -233,7 +233,7 @@ func (c *conn) leaveGroup(frame *wire.Frame) error {
 		return err
 	}
 	return c.change(func(r *room, p *presence.Presence[*conn], _ time.Time) error {
-		r.LeaveGroup(p, name)
+		r.presences.LeaveGroup(p, name)
 		return nil
 	})
 }

@@ -95,7 +95,7 @@ func (c *conn) priceOf(frame *wire.Frame, size int) int {
 // priceOfHello returns what an arrival costs.
 func (r *room) priceOfHello(a *presence.Arrival[*conn]) int {
 	r.mu.RLock()
-	isNew := r.Plan(a).New
+	isNew := r.presences.Plan(a).New
 	r.mu.RUnlock()
 	if a.About.Has(wire.CapTransient) && !a.Proven || !isNew {
 		return priceHello
@@ -122,7 +122,7 @@ func (c *conn) priceOfTargets(targets []wire.Target) int {
 	for _, t := range targets {
 		switch t.Kind {
 		case wire.TargetAll, wire.TargetGroup: // the former has no name
-			audience = c.room.Audience(audience[:0], c.member, t.Name)
+			audience = c.room.presences.Audience(audience[:0], c.member, t.Name)
 			recipients += len(audience)
 		default:
 			recipients++

@@ -59,7 +59,7 @@ func (c *conn) meshInfo(frame *wire.Frame) error {
 		Tables: []string{}, Collections: []string{}, YourName: c.name, YourGroups: []wire.Group{}, ReqID: frame.ReqID,
 	}
 	r.mu.RLock()
-	for _, p := range r.All() {
+	for _, p := range r.presences.All() {
 		if !p.Visible && p.MemberKey != c.member {
 			continue
 		}

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/queue"
@@ -25,22 +24,16 @@ type room struct {
 	epoch   string // names this time in memory
 	news    news
 
-	mu sync.RWMutex
-	*presence.Room[*conn]
-	closed bool               // forgotten: get the room anew
-	empty  time.Time          // since when nobody has been here; zero: somebody is
-	guests map[*conn]struct{} // transient connections
+	mu        sync.RWMutex
+	presences *presence.Room[*conn]
+	closed    bool               // forgotten: get the room anew
+	empty     time.Time          // since when nobody has been here; zero: somebody is
+	guests    map[*conn]struct{} // transient connections
 	// serving says which connection serves a mailbox that is not its presence's own,
 	// by the mailbox's name.
 	serving map[string]*conn
 	// untold are presences that have changed what others are told of, once a second.
 	untold map[*presence.Presence[*conn]]untold
-}
-
-// untold is what others don't know of a presence yet.
-type untold struct {
-	visible bool // whether it is, as they know it
-	profile bool // it has another one
 }
 
 // join makes c a presence, tells the others, and opens its mailboxes: hello_ack,
@@ -70,10 +63,10 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 func (r *room) seat(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now time.Time) error {
 	r.mu.Lock()
 	defer r.unlock()
-	if err := r.admissible(a); err != nil {
+	if err := r.admissibleLocked(a); err != nil {
 		return err
 	}
-	joined, err := r.Join(a, r.broker.Settings().MaxConnectionsPerMesh, now)
+	joined, err := r.presences.Join(a, r.broker.Settings().MaxConnectionsPerMesh, now)
 	switch {
 	case errors.Is(err, presence.ErrCapacity):
 		return errCapacity
@@ -83,40 +76,40 @@ func (r *room) seat(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 		return err
 	}
 	p := joined.Presence
-	c.room, c.present, c.others = r, p, r.others(p)
+	c.room, c.present, c.others = r, p, r.othersLocked(p)
 	ack.PresenceID = p.ID
 	if restored := joined.Restored; restored != nil && !a.Proven {
 		ack.Restored, ack.LastSummary, ack.RestoredGroups, ack.RestoredStats = true, restored.Summary, restored.Groups, restored.Stats
 		ack.LastSeenAt = &wire.Time{Time: restored.LastSeenAt}
 	}
 	c.send(ack)
-	r.news.admit(c, joined.OldConn, r.Version())
+	r.news.admit(c, joined.OldConn, r.presences.Version())
 	for _, old := range joined.Ended {
-		r.replaced(old, p)
+		r.replacedLocked(old, p)
 	}
 	if joined.How == presence.New {
-		r.announceArrival(p, joined.Restored)
+		r.announceArrivalLocked(p, joined.Restored)
 	}
 	if joined.How == presence.Replaced && joined.OldConn != c {
 		joined.OldConn.end(endReplaced, wire.CloseNormal, wire.ReasonReplaced)
 	}
 	if d := joined.Displaced; d != nil {
 		d.Conn.out.ping() // often a socket that is dead already
-		r.broker.queue.Attach(r.mailbox(d), d.Conn, presence.UrgentOnly(d.Status))
+		r.broker.queue.Attach(r.mailboxLocked(d), d.Conn, presence.UrgentOnly(d.Status))
 	}
 	c.catching.Store(1)
 	c.catching.Add(1)
-	r.broker.queue.Attach(r.mailbox(p), c, presence.UrgentOnly(p.Status))
-	r.resettle(p)
-	r.reassignHeritage(joined.Released)
+	r.broker.queue.Attach(r.mailboxLocked(p), c, presence.UrgentOnly(p.Status))
+	r.resettleLocked(p)
+	r.reassignHeritageLocked(joined.Released)
 	for _, old := range joined.Ended {
-		r.resettle(old.Presence)
+		r.resettleLocked(old.Presence)
 	}
 	if joined.StatusChanged {
-		r.regate(p)
+		r.regateLocked(p)
 	}
 	r.broker.stats.joins.Add(1)
-	r.save()
+	r.saveLocked()
 	return nil
 }
 
@@ -131,7 +124,7 @@ func (r *room) unlock() {
 // a sender that there never was one.
 func (r *room) introduce(a *presence.Arrival[*conn], now time.Time) error {
 	r.mu.RLock()
-	_, known := r.Known(a.SessionKey)
+	_, known := r.presences.Known(a.SessionKey)
 	r.mu.RUnlock()
 	if !a.Proven || known {
 		return nil
@@ -145,9 +138,9 @@ func (r *room) introduce(a *presence.Arrival[*conn], now time.Time) error {
 	})
 }
 
-// admissible checks what may have changed since the handshake looked: it is called
+// admissibleLocked checks what may have changed since the handshake looked: it is called
 // under r.mu, which whoever removes a member takes too.
-func (r *room) admissible(a *presence.Arrival[*conn]) error {
+func (r *room) admissibleLocked(a *presence.Arrival[*conn]) error {
 	if r.closed {
 		return errRoomClosed
 	}
@@ -180,10 +173,10 @@ var errRoomClosed = errors.New("the room was forgotten")
 func (r *room) admitGuest(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.admissible(a); err != nil {
+	if err := r.admissibleLocked(a); err != nil {
 		return err
 	}
-	if r.Len()+len(r.guests) >= r.broker.Settings().MaxConnectionsPerMesh {
+	if r.presences.Len()+len(r.guests) >= r.broker.Settings().MaxConnectionsPerMesh {
 		return errCapacity
 	}
 	r.guests[c] = struct{}{}
@@ -197,7 +190,7 @@ func (r *room) admitGuest(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAc
 // and will be, is fresh.
 func (r *room) recall(a *presence.Arrival[*conn]) (fresh bool, err error) {
 	r.mu.RLock()
-	plan := r.Plan(a)
+	plan := r.presences.Plan(a)
 	r.mu.RUnlock()
 	if !plan.New || !plan.Identity.Returns() {
 		return false, nil
@@ -246,116 +239,29 @@ func (r *room) part(c *conn, clean bool) {
 		return
 	}
 	now := time.Now()
-	r.broker.queue.Detach(r.mailbox(p), c)
+	r.broker.queue.Detach(r.mailboxLocked(p), c)
 	switch {
 	case clean:
-		if r.Leave(p, c, now) {
-			r.departed(p)
+		if r.presences.Leave(p, c, now) {
+			r.departedLocked(p)
 		}
 	default:
-		if r.Drop(p, c, now, r.broker.Settings().PresenceLease) == presence.Left {
-			r.departed(p)
+		if r.presences.Drop(p, c, now, r.broker.Settings().PresenceLease) == presence.Left {
+			r.departedLocked(p)
 		}
 	}
-	r.resettle(p)
-	r.save()
+	r.resettleLocked(p)
+	r.saveLocked()
 }
 
-// departed tells of a presence that has ended, and gives up what can't come back
-// for its messages. The caller holds r.mu.
-func (r *room) departed(p *presence.Presence[*conn], but ...*presence.Presence[*conn]) {
-	known := p.Visible
-	if u, ok := r.untold[p]; ok {
-		known = u.visible
-		delete(r.untold, p)
-	}
-	if known {
-		r.announce(p, wire.EventPeerLeft, wire.EventData{Name: p.DisplayName, Pubkey: p.Key()}, p.Proven, but...)
-	}
-	r.record(p, audit.PeerLeftDetail{Presence: p.ID, Member: p.MemberID, Key: p.Key()})
-	if !p.Identity.Returns() {
-		r.queue.End(r.mailbox(p))
-	}
-}
-
-// replaced tells of a presence that has ended because its successor came, and ends
-// its connection. The caller holds r.mu.
-func (r *room) replaced(old presence.Ended[*conn], by *presence.Presence[*conn]) {
-	r.departed(old.Presence, by)
-	if old.Conn != nil {
-		old.Conn.end(endReplaced, wire.CloseNormal, wire.ReasonReplaced)
-	}
-}
-
-func (r *room) announceArrival(p *presence.Presence[*conn], restored *presence.Restored) {
-	groups := orEmpty(p.Groups)
-	data := wire.EventData{Name: p.DisplayName, Pubkey: p.Key(), Groups: &groups}
-	event := wire.EventPeerJoined
-	if restored != nil {
-		event = wire.EventPeerReturned
-		data.LastSeenAt, data.Summary = &wire.Time{Time: restored.LastSeenAt}, restored.Summary
-		r.record(p, audit.PeerReturnedDetail{Presence: p.ID, Member: p.MemberID, Key: p.Key()})
-	} else {
-		r.record(p, audit.PeerJoinedDetail{Presence: p.ID, Member: p.MemberID, Key: p.Key()})
-	}
-	if p.Visible {
-		r.announce(p, event, data, p.Proven)
-	}
-}
-
-// announce has the other presences but some be told of p when the room is unlocked;
-// those of its own member only if toOwn. The caller holds r.mu.
-func (r *room) announce(p *presence.Presence[*conn], kind string, data wire.EventData, toOwn bool, but ...*presence.Presence[*conn]) {
-	r.news.add(&event{
-		about: p, member: p.MemberKey, own: toOwn, but: but, kind: kind, data: data, at: time.Now(),
-	}, r.Version())
-}
-
-// postpone notes what others are to be told of p with the next sweep: someone who
-// changes all the time is news once a second. The caller holds r.mu.
-func (r *room) postpone(p *presence.Presence[*conn], visible, profile bool) {
-	u, ok := r.untold[p]
-	if !ok {
-		u.visible = visible
-	}
-	u.profile = u.profile || profile
-	r.untold[p] = u
-}
-
-// announceChanges tells what was postponed. The caller holds r.mu.
-func (r *room) announceChanges() {
-	for p, u := range r.untold {
-		data := wire.EventData{Name: p.DisplayName, Pubkey: p.Key()}
-		switch {
-		case u.visible && !p.Visible:
-			r.announce(p, wire.EventPeerHidden, data, true)
-		case !u.visible && p.Visible:
-			r.announce(p, wire.EventPeerVisible, data, true)
-		}
-		switch {
-		case u.profile && !p.Visible:
-			r.untold[p] = untold{profile: true} // until it is shown
-			continue
-		case u.profile:
-			data.Profile = p.Profile
-			r.announce(p, wire.EventProfileUpdated, data, true)
-		}
-		delete(r.untold, p)
-	}
-}
-
-func (r *room) record(p *presence.Presence[*conn], detail audit.Detail) {
-	r.broker.journal.Record(audit.NewEvent(r.id, time.Now(), p.MemberID.String(), detail))
-}
-
-// save hands changed presences to the journal. The caller holds r.mu.
-func (r *room) save() { r.broker.journal.Save(r.TakeDirty()) }
+// saveLocked hands changed presences to the journal.
+func (r *room) saveLocked() { r.broker.journal.Save(r.presences.TakeDirty()) }
 
 // saveRooms hands over what has not been yet.
 func (b *Broker) saveRooms() {
 	for _, r := range b.allRooms() {
 		r.mu.Lock()
-		r.save()
+		r.saveLocked()
 		r.mu.Unlock()
 	}
 }

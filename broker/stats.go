@@ -175,8 +175,8 @@ func (b *Broker) Stats() Stats {
 	}
 	for _, r := range b.allRooms() {
 		r.mu.RLock()
-		s.Presences += r.Len()
-		for _, p := range r.All() {
+		s.Presences += r.presences.Len()
+		for _, p := range r.presences.All() {
 			if !p.Online {
 				s.Leased++
 			}

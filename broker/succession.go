@@ -28,7 +28,7 @@ func (r *room) provenSuccessions(member wire.ID, next wire.Key, list []wire.Succ
 			continue
 		}
 		r.mu.RLock()
-		known, ok := r.Known(old)
+		known, ok := r.presences.Known(old)
 		r.mu.RUnlock()
 		if !ok || known.MemberID != member { // before the costly question
 			continue

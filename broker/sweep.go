@@ -66,15 +66,15 @@ func (r *room) sweep(now time.Time, s Settings) {
 	r.copies.forget(now)
 	r.mu.Lock()
 	defer r.unlock()
-	for _, p := range r.ExpireLeases(now) {
-		r.departed(p)
-		r.resettle(p)
+	for _, p := range r.presences.ExpireLeases(now) {
+		r.departedLocked(p)
+		r.resettleLocked(p)
 	}
-	for _, p := range r.SweepStatus(now, s.StatusTTL) {
-		r.regate(p)
+	for _, p := range r.presences.SweepStatus(now, s.StatusTTL) {
+		r.regateLocked(p)
 	}
-	r.announceChanges()
-	r.save()
+	r.announceChangesLocked()
+	r.saveLocked()
 }
 
 // pingDue pings the connections whose turn it is, and cuts those that are dead. Each

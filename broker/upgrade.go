@@ -41,6 +41,8 @@ func (b *Broker) ServeWebSocket(w http.ResponseWriter, r *http.Request, client n
 	c := newConn(b, ws, socket, client.Unmap())
 	if !b.adopt(c) { // stopped while the connection was upgraded
 		c.end(endShutdown, wire.CloseRestart, wire.ReasonShutdown)
+		c.out.ended.Wait()
+		c.cut()
 		return nil
 	}
 	go c.serve()
