@@ -59,6 +59,42 @@ func TestArchitectureNamesEveryRoom(t *testing.T) {
 	}
 }
 
+// TestQuestionsNameEveryCheck checks that docs/faq.md has a heading for each check that
+// doctor makes.
+func TestQuestionsNameEveryCheck(t *testing.T) {
+	t.Parallel()
+	alice := newPatient(t, startServer(t))
+	alice.must("create", "team")
+	found, _ := alice.diagnose()
+	questions := readPage(t, "docs/faq.md")
+	for check := range found {
+		if !strings.Contains(questions, "\n### `"+check+"`\n") {
+			t.Errorf("docs/faq.md does not say what to do about the check %q", check)
+		}
+	}
+	if len(found) < 10 {
+		t.Errorf("doctor makes only these checks: %v", found)
+	}
+}
+
+// TestTutorialShowsTheClient checks that each block of JavaScript in the tutorial stands
+// in the client, but for what is left out around it.
+func TestTutorialShowsTheClient(t *testing.T) {
+	t.Parallel()
+	client := readPage(t, "examples/client/mesh.mjs")
+	blocks := regexp.MustCompile("(?s)```js\n(.*?)```").FindAllStringSubmatch(readPage(t, "docs/protocol-tutorial.md"), -1)
+	if len(blocks) == 0 {
+		t.Fatal("the tutorial shows nothing")
+	}
+	for _, block := range blocks {
+		for line := range strings.Lines(block[1]) {
+			if line = strings.TrimSpace(line); !strings.Contains(client, line) {
+				t.Errorf("the tutorial shows %q, which is not in the client", line)
+			}
+		}
+	}
+}
+
 // pages lists the repository's Markdown files, but for those of test data.
 func pages(t *testing.T) []string {
 	t.Helper()
