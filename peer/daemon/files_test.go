@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -135,9 +136,9 @@ func TestEndsWhenItsDirectoryIsGone(t *testing.T) {
 	t.Parallel()
 	for _, again := range []bool{false, true} {
 		u := newUser(t, "alice").up()
-		if err := os.RemoveAll(string(u.dir)); err != nil {
-			t.Fatal(err)
-		}
+		await.Until(t, "the directory is gone", func() bool { // the daemon may write while it is removed
+			return os.RemoveAll(string(u.dir)) == nil
+		})
 		next := &user{t: t, name: "next", dir: u.dir}
 		if again { // another one serves what is in its place
 			next.up()
