@@ -14,8 +14,9 @@ import (
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 )
 
-// TestAdminSocket checks that the shipped file lets only its owner rule the process, who
-// is told more than others: why the storage is away.
+// TestAdminSocket checks that only the owner of the process can use the admin socket of the
+// shipped Caddyfile. The admin API says why the storage is unreachable; the public routes
+// don't.
 func TestAdminSocket(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t)

@@ -15,7 +15,7 @@ import (
 
 const backedUpSession = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
-// TestBackup loses a machine with a member and its session, and restores both on another.
+// TestBackup backs up a member and its session and restores both on another machine.
 func TestBackup(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -38,7 +38,7 @@ func TestBackup(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	write(t, secret, "correct horse battery\n")
 	file := filepath.Join(t.TempDir(), "bob.backup")
-	bob.fails(2, "--passphrase-file", "backup", file) // there is no terminal
+	bob.fails(2, "--passphrase-file", "backup", file) // no terminal to ask for it
 	bob.must("backup", file, "--passphrase-file", secret)
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file: %v %v", info, err)
@@ -82,7 +82,7 @@ func TestBackup(t *testing.T) {
 	}
 	again.must("daemon", "down")
 
-	// Nothing is overwritten: not the key of another member, unless that is asked for.
+	// Restore overwrites nothing, unless the user asks for it, not even another member's key.
 	other := newPerson(t, s)
 	other.must("join", alice.invite(), "--name", "other")
 	own := other.config().str("pubkey")
@@ -105,7 +105,7 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// begin tells of the session as Claude Code does; this process stands for it.
+// begin reports the session like Claude Code does. This process plays Claude Code.
 func (p *person) begin(source string) {
 	p.t.Helper()
 	p.env = append(p.env, "CLAUDE_PID="+strconv.Itoa(os.Getpid()))
@@ -116,7 +116,7 @@ func (p *person) begin(source string) {
 	p.t.Cleanup(func() { p.run("daemon", "down") })
 }
 
-// checkMessages is the tool call of the session's model.
+// checkMessages makes the tool call of the session's model.
 func (p *person) checkMessages() string {
 	p.t.Helper()
 	cmd := p.command("mcp")

@@ -26,13 +26,13 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// benchBody is the plain length of a message in the benchmarks, in bytes.
+// benchBody is the length of a message in the benchmarks, in bytes before base64.
 const benchBody = 768 // 1,024 in base64
 
-// BenchmarkBroker measures messages through the real binaries, with storage that
-// syncs to disk: one pair and 50 pairs of peers, each with one message under way
-// (which shows the latency) and with 32 (which shows the throughput). Beside them,
-// in the same run, stand what bounds them: BenchmarkStorage and BenchmarkEcho.
+// BenchmarkBroker sends messages through the real binaries, with storage that syncs to
+// disk. It runs with 1 and with 50 pairs of peers, each with 1 message in flight, for the
+// latency, and with 32, for the throughput. BenchmarkStorage and BenchmarkEcho measure the
+// upper bounds in the same run.
 func BenchmarkBroker(b *testing.B) {
 	for _, db := range []string{"sqlite", "postgres"} {
 		b.Run(db, func(b *testing.B) {
@@ -57,7 +57,7 @@ func startBenchServer(b *testing.B, db string) *server {
 	return startServer(b, env...)
 }
 
-// benchPairs sends b.N messages, shared among the pairs.
+// benchPairs sends b.N messages in total, evenly from all pairs.
 func benchPairs(b *testing.B, s *server, pairs, window int) {
 	m := newTeam(b, s)
 	list := make([]*benchPair, pairs)
@@ -88,7 +88,7 @@ func benchPairs(b *testing.B, s *server, pairs, window int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 	reportLatency(b, pushed, "push")
 	reportLatency(b, acked, "ack")
-	b.ReportMetric(0, "ns/op") // says nothing that messages/s does not
+	b.ReportMetric(0, "ns/op") // messages/s says the same
 }
 
 func reportLatency(b *testing.B, d []time.Duration, what string) {
@@ -102,7 +102,7 @@ func reportLatency(b *testing.B, d []time.Duration, what string) {
 type benchPair struct {
 	from, to            *rawClient
 	target              string
-	free                chan struct{} // a token per message that may be under way
+	free                chan struct{} // a token per message that may be in flight
 	sent, pushed, acked []time.Time
 
 	once sync.Once
@@ -122,7 +122,7 @@ func newBenchPair(b *testing.B, m *team, window, n int) *benchPair {
 	return p
 }
 
-// fail ends a pair at its first error.
+// fail stops a pair at its first error.
 func (p *benchPair) fail(err error) {
 	p.once.Do(func() {
 		p.err = err
@@ -150,7 +150,7 @@ func (p *benchPair) send() {
 	}
 }
 
-// readAcks notes when acks come. A message is done when it has its ack.
+// readAcks records when acks arrive. A message is done when its ack arrives.
 func (p *benchPair) readAcks() {
 	for i := 0; i < len(p.acked); {
 		data, err := p.from.read()
@@ -171,7 +171,7 @@ func (p *benchPair) readAcks() {
 	}
 }
 
-// receive notes when pushes come, and confirms them.
+// receive records when pushes arrive and acknowledges them.
 func (p *benchPair) receive() {
 	for i := 0; i < len(p.pushed); {
 		data, err := p.to.read()
@@ -197,7 +197,7 @@ func (p *benchPair) receive() {
 	}
 }
 
-// rawClient is a client that costs little, so that the broker is measured.
+// rawClient is a cheap client, so that the benchmark measures the broker.
 type rawClient struct {
 	ws   *websocket.Conn
 	gone chan struct{}
@@ -243,8 +243,8 @@ func (c *rawClient) drop() {
 	})
 }
 
-// BenchmarkStorage measures what the storage alone can take: commits of 256
-// messages with one recipient and their audit entries.
+// BenchmarkStorage measures the throughput of the storage alone: commits of 256 messages
+// with one recipient each, and their audit entries.
 func BenchmarkStorage(b *testing.B) {
 	b.Run("sqlite", func(b *testing.B) {
 		store, err := sqlite.Open(filepath.Join(b.TempDir(), "bench.db"))
@@ -310,11 +310,12 @@ func benchRow(meshID, sender, id wire.ID, seq int64) (*queue.Accepted, audit.Eve
 	})
 }
 
-// echoVariable makes the test binary an echo server: see runEcho.
+// echoVariable is the environment variable that turns the test binary into an echo server;
+// see runEcho.
 const echoVariable = "CLAUDEMESH_TEST_ECHO"
 
-// BenchmarkEcho measures what WebSockets alone can take: the frames of a message
-// sent to a process that returns them.
+// BenchmarkEcho measures the throughput of WebSockets alone: it sends the frames of a
+// message to a process that returns them.
 func BenchmarkEcho(b *testing.B) {
 	self, err := os.Executable()
 	if err != nil {
@@ -335,7 +336,7 @@ func BenchmarkEcho(b *testing.B) {
 }
 
 func benchEcho(b *testing.B, url string, conns, window int) {
-	text := strings.Repeat("x", benchBody/3*4+220) // about the frame of a send
+	text := strings.Repeat("x", benchBody/3*4+220) // about the length of a send frame
 	list := make([]*rawClient, conns)
 	for i := range list {
 		list[i] = dialRaw(b, url)
@@ -372,7 +373,7 @@ func benchEcho(b *testing.B, url string, conns, window int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 }
 
-// runEcho serves WebSockets that return what they get, until the process is killed.
+// runEcho serves WebSockets that echo all messages, until the process is killed.
 func runEcho() {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ws, err := websocket.Accept(w, r, nil)

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/crypto/nacl/box"
 )
 
-// joinLink joins with a v1 link, as a v1 client does.
+// joinLink joins with a v1 link, like a v1 client.
 func joinLink(t *testing.T, s *server, link, name string) *member {
 	t.Helper()
 	token := strings.TrimPrefix(link, "ic://join/")
@@ -35,7 +35,7 @@ func joinLink(t *testing.T, s *server, link, name string) *member {
 	return p
 }
 
-// sealFields seals a text as v1 clients do and returns the fields of the send.
+// sealFields seals a text like a v1 client and returns the fields of the send.
 func sealFields(t *testing.T, from keyPair, to, text string) []any {
 	t.Helper()
 	var nonce [24]byte
@@ -44,7 +44,7 @@ func sealFields(t *testing.T, from keyPair, to, text string) []any {
 	return []any{"nonce", base64.StdEncoding.EncodeToString(nonce[:]), "ciphertext", base64.StdEncoding.EncodeToString(sealed)}
 }
 
-// openFrom opens a push that was sealed for a key.
+// openFrom opens a push that is sealed for a key.
 func openFrom(t *testing.T, own keyPair, m frame) string {
 	t.Helper()
 	n, err := base64.StdEncoding.DecodeString(m.str("nonce"))
@@ -82,8 +82,8 @@ func scalar(k keyPair) *[32]byte {
 	return (*[32]byte)(sum[:32])
 }
 
-// startSkewedClock starts a way to the broker on which its clock seems to be ahead.
-// It returns the URL of the WebSocket.
+// startSkewedClock starts a proxy through which the broker's clock seems to be ahead. It
+// returns the URL of the WebSocket.
 func startSkewedClock(t *testing.T, s *server, ahead time.Duration) string {
 	t.Helper()
 	target, err := url.Parse(s.URL(""))

@@ -15,7 +15,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// TestSendByTheDaemon is about send --no-wait and --wait read, with daemons that run.
+// TestSendByTheDaemon tests send --no-wait and --wait read with running daemons.
 func TestSendByTheDaemon(t *testing.T) {
 	scenariosOnBoth(t, nil, []scenario{
 		{"without a daemon", sendWithoutADaemon},
@@ -23,7 +23,7 @@ func TestSendByTheDaemon(t *testing.T) {
 	})
 }
 
-// TestSendWhileAway has brokers of its own, which it stops.
+// TestSendWhileAway has its own brokers, which it stops.
 func TestSendWhileAway(t *testing.T) {
 	onBoth(t, nil, sendWhileAway)
 }
@@ -48,8 +48,9 @@ func sendWithoutADaemon(t *testing.T, s *server) {
 	}
 }
 
-// sendWhileAway checks that what is left with the daemon outlives both the broker and the
-// daemon, arrives once, as the member's, and that status tells where it is.
+// sendWhileAway checks that a message in the daemon's outbox survives a restart of the
+// broker and of the daemon, that it arrives once and from the member, and that status shows
+// where it is.
 func sendWhileAway(t *testing.T, s *server) {
 	alice, bob := newPatient(t, s), newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")
@@ -59,7 +60,7 @@ func sendWhileAway(t *testing.T, s *server) {
 	asked = parse(t, asked).str("messageId")
 	alice.must("daemon", "up")
 	alice.awaitConnection(true)
-	// With the broker, it takes the message at once or a moment later.
+	// While the broker runs, the daemon sends the message at once or a moment later.
 	first := parse(t, alice.must("send", "bob", "before", "--no-wait", "--json"))
 	alice.awaitStatus(first.str("clientMessageId"), "queued")
 	alice.fails(1, `nobody in this mesh is called "nobody"`, "send", "nobody", "x", "--no-wait")
@@ -93,7 +94,7 @@ func sendWhileAway(t *testing.T, s *server) {
 	}
 	await.Until(t, "the daemon has ended", func() bool { return alice.daemonPID() == 0 })
 	alice.must("daemon", "up")
-	// The daemon has not seen the mesh yet, and whose key it is needs nobody else.
+	// The daemon doesn't know the members of the mesh yet, but it needs no name for a key.
 	alice.fails(1, "a whole key works", "send", "bob", "x", "--no-wait")
 	alice.fails(1, "nothing was sent", "send", "bob", "x", "--no-wait")
 	if out := alice.must("reply", asked, "an answer", "--no-wait"); !strings.Contains(out, "on this machine") {
@@ -120,7 +121,7 @@ func sendWhileAway(t *testing.T, s *server) {
 	}
 }
 
-// sendUntilRead checks that "read" is what the recipient's session has signed.
+// sendUntilRead checks that "read" needs a signed receipt of the recipient's session.
 func sendUntilRead(t *testing.T, s *server) {
 	alice, bob := newPatient(t, s), newPatient(t, s)
 	alice.must("create", "team")
@@ -158,7 +159,7 @@ func sendUntilRead(t *testing.T, s *server) {
 	if status := parse(t, alice.must("status", out.str("clientMessageId"), "--json")); status.str("state") != "in_context" || len(status.list("receipts")) != 1 || status["delivered"] != true {
 		t.Errorf("status: %s", status)
 	}
-	// What only has arrived is not read.
+	// A message that has only arrived doesn't count as read.
 	_, errOut, code := alice.run("send", session.key, "unread", "--wait", "read", "--timeout", "1s")
 	if code != 3 || !strings.Contains(errOut, "not read within 1s") {
 		t.Errorf("unread: %d %s", code, errOut)
@@ -169,7 +170,7 @@ func sendUntilRead(t *testing.T, s *server) {
 	alice.fails(1, "daemon up", "status", short)
 }
 
-// awaitConnection waits until the daemon is connected to the broker, or is not.
+// awaitConnection waits until the daemon is connected to the broker or disconnected.
 func (p *patient) awaitConnection(connected bool) {
 	p.t.Helper()
 	await.Until(p.t, fmt.Sprintf("the daemon is connected: %t", connected), func() bool {
@@ -184,14 +185,14 @@ func (p *patient) awaitStatus(id, state string) {
 	})
 }
 
-// registered is a session of a program that does nothing by itself.
+// registered is a session without a program: the test acts for it.
 type registered struct {
 	p       *patient
 	pid     int
 	id, key string
 }
 
-// session registers a session with the daemon, as the hooks do.
+// session registers a session with the daemon, like the hooks do.
 func (p *patient) session(name string) *registered {
 	p.t.Helper()
 	program := exec.Command("sleep", "1d")
@@ -217,8 +218,8 @@ func (p *patient) session(name string) *registered {
 	return r
 }
 
-// reads fetches what is unread, and has it in context; it reports whether the text was
-// among that.
+// reads fetches the unread messages and marks them as in context. It reports whether the
+// text was among them.
 func (r *registered) reads(text string) bool {
 	r.p.t.Helper()
 	client, err := local.Session(peer.Dir(r.p.dir), r.pid)

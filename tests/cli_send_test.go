@@ -20,7 +20,7 @@ func TestSendFromTheCommandLine(t *testing.T) {
 	})
 }
 
-// emptyGroups checks that nothing is sent to a group that nobody would get it from.
+// emptyGroups checks that the command doesn't send to a group without other members.
 func emptyGroups(t *testing.T, s *server) {
 	alice, bob := newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")
@@ -93,8 +93,8 @@ func joinedWords(t *testing.T, s *server) {
 	}
 }
 
-// tooLong checks that the limit is told in the sender's own bytes, and that it is the
-// limit: a message of as many is taken.
+// tooLong checks that the error states the limit in bytes of the sender's text, and that a
+// message of exactly this length is accepted.
 func tooLong(t *testing.T, s *server) {
 	alice, bob := newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team")
@@ -114,8 +114,8 @@ func tooLong(t *testing.T, s *server) {
 	}
 }
 
-// TestShortIDs checks that what send prints is enough for status, also of messages that
-// were sent within the same minute, and that more and other forms do.
+// TestShortIDs checks that status accepts the id that send prints, even for messages from
+// the same minute, and that it accepts longer forms, too.
 func TestShortIDs(t *testing.T) {
 	onBoth(t, nil, func(t *testing.T, s *server) { shortIDs(t, s) })
 }
@@ -150,7 +150,7 @@ func shortIDs(t *testing.T, s *server) {
 		s.Start()
 		alice.must("status", short)
 	}
-	if a, b := ids[0][:8], ids[2][:8]; a == b { // the start is the time, of a minute or so
+	if a, b := ids[0][:8], ids[2][:8]; a == b { // the first digits are the time, to about a minute
 		alice.fails(1, "several begin or end with that", "status", a)
 	}
 	alice.fails(1, "not found", "status", "00000000")
@@ -229,15 +229,15 @@ func v1Habits(t *testing.T, s *server) {
 	}
 }
 
-// TestSendToABrokerThatIsSilent checks that a command says what it waits for, that Ctrl-C
-// ends it, and that it says what has become of the message.
+// TestSendToABrokerThatIsSilent checks that a command says what it is waiting for, that
+// Ctrl-C ends it, and that it says what happened to the message.
 func TestSendToABrokerThatIsSilent(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	alice, bob := newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team")
 	bob.must("join", alice.invite(), "--name", "bob")
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections and sends nothing
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,7 +264,7 @@ func TestSendToABrokerThatIsSilent(t *testing.T) {
 	}
 }
 
-// TestSendWhileTheBrokerRefuses checks that a refusal that passes is told.
+// TestSendWhileTheBrokerRefuses checks that the command reports a temporary refusal.
 func TestSendWhileTheBrokerRefuses(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "SEND_RATE_PER_MIN=1", "SEND_BURST=1")
@@ -286,7 +286,7 @@ func TestSendWhileTheBrokerRefuses(t *testing.T) {
 	}
 	alice.must("daemon", "up")
 	alice.awaitConnection(true)
-	await.Until(t, "the broker refuses what the daemon sends", func() bool { // it takes one a minute
+	await.Until(t, "the broker refuses what the daemon sends", func() bool { // it accepts one message a minute
 		out := alice.must("send", "bob", "for later", "--no-wait")
 		return strings.Contains(out, "kept for bob on this machine; the broker has not taken the message yet")
 	})

@@ -14,19 +14,19 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// TestTranscript is what a new user does first, word for word.
+// TestTranscript checks the output of a new user's first commands.
 func TestTranscript(t *testing.T) {
 	onBoth(t, nil, func(t *testing.T, s *server) { transcript(t, s) })
 }
 
-// TestTranscriptOverTLS is the same over wss, with a certificate of Caddy's own
-// authority.
+// TestTranscriptOverTLS is TestTranscript over wss, with a certificate from Caddy's internal
+// CA.
 func TestTranscriptOverTLS(t *testing.T) {
 	t.Parallel()
 	tlsPort := freePort(t)
 	site := "localhost:" + strconv.Itoa(tlsPort)
 	s := newServer(t, "CLAUDEMESH_SITE=https://"+site)
-	// The shipped file, but for port 80.
+	// The shipped Caddyfile, but without port 80.
 	s.Config = filepath.Join(s.Home, "Caddyfile")
 	shipped, err := os.ReadFile(filepath.Join(commands.Repo, "Caddyfile"))
 	if err != nil {
@@ -195,8 +195,8 @@ func sendForms(t *testing.T, s *server) {
 	}
 }
 
-// v1Links checks that links of protocol v1 are made and joined, and that a message
-// of a v1 client is opened, or shown as what it is.
+// v1Links checks that the command creates and joins v1 links, and that it opens a message
+// from a v1 client or shows that it can't.
 func v1Links(t *testing.T, s *server) {
 	alice, bob := newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team")
@@ -282,7 +282,7 @@ func blockAndRemove(t *testing.T, s *server) {
 		t.Error("a removed member's inbox goes on")
 	}
 	bob.fails(1, "removed from", "peers")
-	// Its key is never taken again; a new invite makes it somebody new.
+	// The mesh never accepts the key again; bob joins as a new member.
 	before := bob.config()
 	bob.fails(1, "--as-new-member", "join", alice.invite(), "--name", "bob")
 	bob.must("join", alice.invite(), "--name", "bob", "--as-new-member")
@@ -291,8 +291,8 @@ func blockAndRemove(t *testing.T, s *server) {
 	}
 }
 
-// changedKeys checks that nothing is sent to a stranger under the name of somebody who
-// was known, or one that looks like it, until the user trusts the key.
+// changedKeys checks that the command refuses to send to a known name, or to one that looks
+// like it, if the key is new, until the user trusts the key.
 func changedKeys(t *testing.T, s *server) {
 	alice, bob, eve, mallory := newPerson(t, s), newPerson(t, s), newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")
@@ -337,8 +337,8 @@ func changedKeys(t *testing.T, s *server) {
 	}
 }
 
-// followThrough checks that an inbox that follows gets through a restart of the
-// broker by itself. It has a broker of its own.
+// followThrough checks that "inbox --follow" survives a restart of the broker. It has its
+// own broker.
 func followThrough(t *testing.T) {
 	s := startServer(t)
 	alice, bob := newPerson(t, s), newPerson(t, s)
@@ -361,8 +361,8 @@ func followThrough(t *testing.T) {
 	}
 }
 
-// The service starts the file at the path that a package manager keeps, not the version
-// of today behind it.
+// The service must start the program by its stable path, which a package manager updates,
+// not by the path of the current version behind a link.
 func TestServiceNamesTheStablePath(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()

@@ -15,14 +15,15 @@ import (
 	"time"
 )
 
-// person is somebody with a claudemesh command and a configuration of their own.
+// person is a user with their own configuration of the claudemesh command.
 type person struct {
 	t   testing.TB
 	dir string // CLAUDEMESH_CONFIG_DIR
 	env []string
 }
 
-// newPerson has joined nothing. env is added to an empty home's environment.
+// newPerson returns a person who has joined no mesh and has an empty home. env is added to
+// the environment.
 func newPerson(t testing.TB, s *server, env ...string) *person {
 	t.Helper()
 	home := t.TempDir()
@@ -38,7 +39,7 @@ func (p *person) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs the command to its end.
+// run runs the command and waits until it exits.
 func (p *person) run(args ...string) (stdout, stderr string, code int) {
 	p.t.Helper()
 	return p.runWith("", args...)
@@ -58,7 +59,7 @@ func (p *person) runWith(stdin string, args ...string) (stdout, stderr string, c
 	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
 }
 
-// must runs a command that must succeed and returns its standard output.
+// must runs a command, which must succeed, and returns its standard output.
 func (p *person) must(args ...string) string {
 	p.t.Helper()
 	out, errOut, code := p.run(args...)
@@ -68,7 +69,7 @@ func (p *person) must(args ...string) string {
 	return out
 }
 
-// fails runs a command that must fail with this exit code, and say so.
+// fails runs a command, which must fail with the exit code and print says.
 func (p *person) fails(code int, says string, args ...string) {
 	p.t.Helper()
 	out, errOut, got := p.run(args...)
@@ -88,13 +89,13 @@ func (p *person) list(args ...string) []frame {
 	return rows
 }
 
-// invite makes a link.
+// invite creates an invite link.
 func (p *person) invite(args ...string) string {
 	p.t.Helper()
 	return strings.TrimSpace(p.must(append([]string{"invite"}, args...)...))
 }
 
-// config is the first mesh of the config file.
+// config returns the first mesh of the config file.
 func (p *person) config() frame {
 	p.t.Helper()
 	b, err := os.ReadFile(filepath.Join(p.dir, "config.json"))
@@ -104,13 +105,13 @@ func (p *person) config() frame {
 	return parse(p.t, string(b)).list("meshes")[0]
 }
 
-// process is a command that runs on.
+// process is a running command.
 type process struct {
 	t     testing.TB
 	cmd   *exec.Cmd
 	lines chan string // of standard output; closed at its end
 	done  chan struct{}
-	errs  bytes.Buffer // to be read when done
+	errs  bytes.Buffer // read it only after done
 }
 
 // start starts a command that runs until it is stopped.
@@ -169,7 +170,7 @@ func (pr *process) lineWithin(limit time.Duration) string {
 	return ""
 }
 
-// stop interrupts the process, as Ctrl-C does, and waits for its end.
+// stop interrupts the process, like Ctrl-C, and waits until it exits.
 func (pr *process) stop() {
 	_ = pr.cmd.Process.Signal(syscall.SIGINT)
 	select {

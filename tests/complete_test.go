@@ -9,7 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// TestCompletionInBash presses Tab in bash, with names that a shell would take apart.
+// TestCompletionInBash presses Tab in bash, with names that need quoting.
 func TestCompletionInBash(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -23,7 +23,7 @@ func TestCompletionInBash(t *testing.T) {
 		words []string
 		want  []string
 	}{
-		{[]string{"send", ""}, []string{"bob the builder", "@all", "@backend"}}, // to look at: several
+		{[]string{"send", ""}, []string{"bob the builder", "@all", "@backend"}}, // bash only lists several candidates
 		{[]string{"send", "b"}, []string{`bob\ the\ builder`}},
 		{[]string{"send", "@b"}, []string{"@backend"}},
 		{[]string{"block", ""}, []string{`bob\ the\ builder`}},
@@ -38,10 +38,10 @@ func TestCompletionInBash(t *testing.T) {
 	}
 }
 
-// tab returns what bash offers for the last of the words.
+// tab returns bash's completions of the last word.
 func (p *person) tab(words ...string) []string {
 	p.t.Helper()
-	// What the script needs of the package bash-completion is this one function.
+	// The script needs only this function of the package bash-completion.
 	const script = `
 		_get_comp_words_by_ref() { cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=("${COMP_WORDS[@]}") cword=$COMP_CWORD; }
 		compopt() { :; }

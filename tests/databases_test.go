@@ -6,7 +6,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 )
 
-// onBoth runs a test against a broker on SQLite and one on Postgres, side by side.
+// onBoth runs a test with a broker on SQLite and, in parallel, with one on Postgres.
 func onBoth(t *testing.T, env []string, test func(t *testing.T, s *server)) {
 	t.Helper()
 	t.Parallel()
@@ -20,13 +20,13 @@ func onBoth(t *testing.T, env []string, test func(t *testing.T, s *server)) {
 	})
 }
 
-// scenario is a test that shares a broker with others.
+// scenario is a test that shares a broker with other scenarios.
 type scenario struct {
 	name string
 	run  func(t *testing.T, s *server)
 }
 
-// scenariosOnBoth runs scenarios side by side, on one broker per database.
+// scenariosOnBoth runs scenarios in parallel, on one broker per database.
 func scenariosOnBoth(t *testing.T, env []string, scenarios []scenario) {
 	t.Helper()
 	onBoth(t, env, func(t *testing.T, s *server) {

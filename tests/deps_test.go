@@ -8,8 +8,8 @@ import (
 
 const module = "github.com/claudemesh/claudemesh/"
 
-// mayImport is the table of rooms: what each package may use of ours, directly or
-// not. Dependencies point one way.
+// mayImport lists, for each package, the packages of this module that it may import,
+// directly or indirectly. Dependencies point one way.
 var mayImport = map[string]string{
 	"visible": "",
 	// Which names look alike.
@@ -21,15 +21,15 @@ var mayImport = map[string]string{
 	"presence":      "wire",
 	"queue":         "wire",
 	"audit":         "wire",
-	// What the domain packages hand to the storage in one transaction.
+	// Group commit: passes the domain packages' changes to the storage in batches.
 	"journal": "wire presence queue audit",
 	"broker":  "visible visible/alike wire identity mesh presence queue audit journal storage",
 	// The client library: no database.
 	"peer": client,
-	// What a client keeps on disk.
+	// The client's data on disk.
 	"peer/disk":  "internal/netfs peer/configdir",
 	"peer/inbox": client + disk + "peer",
-	// The peer side on one machine: the daemon, and what is particular to Claude Code.
+	// The peer side on one machine: the daemon, and the integration with Claude Code.
 	"peer/configdir":             "",
 	"peer/internal/nearest":      "",
 	"peer/local":                 "wire peer/configdir peer/daemon/process",
@@ -56,19 +56,19 @@ var mayImport = map[string]string{
 	"peer/backup":                client + disk + "peer",
 	"peer/cli":                   daemon + "audit peer/backup peer/bench peer/claudecode/...",
 	"caddymesh":                  "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... internal/netfs broker",
-	// The two implementations know the domain packages for their types.
+	// The two implementations import the domain packages for their types.
 	"storage":          "",
 	"storage/sqlite":   "visible visible/alike wire identity mesh presence queue audit journal storage storage/internal/...",
 	"storage/postgres": "visible visible/alike wire identity mesh presence queue audit journal storage storage/internal/...",
 	"cmd/caddy":        "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... internal/netfs broker caddymesh",
-	// No client library and no database: it is started at every call of a tool.
+	// No client library and no database: Claude Code starts it at every tool call.
 	"cmd/claudemesh-hook": hookParts + "peer/claudecode/lineage peer/claudecode/debuglog peer/claudecode/program peer/claudecode/hook",
 	"cmd/claudemesh":      daemon + "audit peer/backup peer/bench peer/claudecode/... peer/cli",
 	// What programs of others use.
 	"examples/bot": client + "peer",
 }
 
-// What the client library, and what the daemon, is made of.
+// The parts of the client library, of the hook and of the daemon.
 const (
 	client    = "visible visible/alike wire identity envelope peer/configdir peer/internal/nearest "
 	disk      = "internal/netfs peer/disk peer/inbox "
@@ -76,7 +76,7 @@ const (
 	daemon    = client + disk + "peer peer/local peer/daemon peer/daemon/... "
 )
 
-// mayKnow are the rooms that may use Caddy or a database.
+// The packages that may use Caddy or a database.
 var (
 	knowCaddy = []string{"caddymesh", "cmd/caddy"}
 	knowSQL   = []string{"caddymesh", "cmd/caddy", "storage/sqlite", "storage/postgres",
@@ -86,7 +86,7 @@ var (
 func TestDependencies(t *testing.T) {
 	t.Parallel()
 	for room, allowed := range mayImport {
-		allowed += " internal/system" // it knows no other room
+		allowed += " internal/system" // imports no package of this module
 		t.Run(room, func(t *testing.T) {
 			t.Parallel()
 			for _, dep := range dependencies(t, room) {
@@ -96,7 +96,7 @@ func TestDependencies(t *testing.T) {
 					}
 				}
 				if isCaddy(dep) && !contains(knowCaddy, room) {
-					t.Errorf("%s knows Caddy: %s", room, dep)
+					t.Errorf("%s imports Caddy: %s", room, dep)
 				}
 				if isSQL(dep) && !contains(knowSQL, room) {
 					t.Errorf("%s knows SQL: %s", room, dep)
@@ -106,14 +106,14 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
-// TestEveryRoomHasRules fails when a package is added without a line in the table.
+// TestEveryRoomHasRules checks that every package has a line in mayImport.
 func TestEveryRoomHasRules(t *testing.T) {
 	t.Parallel()
 	for _, pkg := range goList(t, "./...") {
 		room := strings.TrimPrefix(pkg, module)
 		helper := strings.Contains(room, "internal/") || room == "tests" || strings.HasPrefix(room, "tests/") || room == "storage/storagetest" || room == "broker/simulation"
 		if _, known := mayImport[room]; !known && !helper {
-			t.Errorf("%s has no line in the table of rooms", room)
+			t.Errorf("%s has no line in mayImport", room)
 		}
 	}
 }
@@ -134,7 +134,7 @@ func goList(t *testing.T, args ...string) []string {
 	return strings.Fields(string(out))
 }
 
-// allows reports whether a list of rooms has one; "x/..." stands for all below x.
+// allows reports whether a list of packages contains one; "x/..." means all packages below x.
 func allows(list, room string) bool {
 	for _, a := range strings.Fields(list) {
 		if below, all := strings.CutSuffix(a, "..."); a == room || all && strings.HasPrefix(room, below) {

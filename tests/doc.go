@@ -1,12 +1,12 @@
-// Package tests holds the end-to-end tests. They build the two commands and run
-// them as a user would, with the Caddyfile of the repository, on both databases,
-// and talk to the broker only through what it offers to everybody: its sockets,
-// its routes, its command lines, and what it leaves in files and tables.
+// Package tests holds the end-to-end tests. They build the commands and run them like a
+// user does, with the repository's Caddyfile, on both databases. They use only the broker's
+// public interfaces: its sockets, its routes, its command lines, and the files and tables
+// that it writes.
 //
-// The client of protocol v1 that most tests use is written from the protocol
-// alone: raw JSON, ed25519 and boxes. It shares no code with the broker, so that
-// a misreading of the protocol in one is no misreading in the other.
+// Most tests use a v1 client that is written only from the protocol's description, with raw
+// JSON, ed25519 and boxes. It shares no code with the broker, so that a misunderstanding of
+// the protocol on one side shows on the other.
 //
-// Each top-level test starts the brokers that it needs, on free ports of the
-// loopback address and with everything they write in temporary directories.
+// Each top-level test starts the brokers that it needs, on free ports of the loopback
+// address, with all their files in temporary directories.
 package tests

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestLinks checks that every link within the repository's pages leads to a file that
-// is there, and to a heading in it.
+// TestLinks checks that every link between the repository's pages leads to an existing file
+// and heading.
 func TestLinks(t *testing.T) {
 	t.Parallel()
 	link := regexp.MustCompile(`\]\(([^()\s]+)\)`)
@@ -35,8 +35,8 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestArchitectureNamesEveryRoom checks that docs/architecture.md says what each room
-// holds: by its name, or as one of a folder's, such as peer/claudecode/....
+// TestArchitectureNamesEveryRoom checks that docs/architecture.md describes each package, by
+// its name or with its folder, such as peer/claudecode/....
 func TestArchitectureNamesEveryRoom(t *testing.T) {
 	t.Parallel()
 	named := make(map[string]bool)
@@ -54,7 +54,7 @@ func TestArchitectureNamesEveryRoom(t *testing.T) {
 			known = named[folder+"/..."]
 		}
 		if !known {
-			t.Errorf("docs/architecture.md does not say what %s holds", room)
+			t.Errorf("docs/architecture.md doesn't describe %s", room)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func TestTutorialShowsTheClient(t *testing.T) {
 	}
 }
 
-// pages lists the repository's Markdown files, but for those of test data.
+// pages lists the repository's Markdown files, without test data.
 func pages(t *testing.T) []string {
 	t.Helper()
 	var found []string
@@ -116,7 +116,7 @@ func pages(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	if len(found) < 3 {
-		t.Fatalf("there are only these pages: %v", found)
+		t.Fatalf("found only these pages: %v", found)
 	}
 	return found
 }
@@ -130,7 +130,7 @@ func readPage(t *testing.T, page string) string {
 	return string(text)
 }
 
-// proseOf returns a page without its blocks of code.
+// proseOf returns a page without its code blocks.
 func proseOf(page string) string {
 	var prose []string
 	code := false
@@ -146,7 +146,7 @@ func proseOf(page string) string {
 	return strings.Join(prose, "")
 }
 
-// anchors returns the fragments that lead to a page's headings, as GitHub makes them.
+// anchors returns the anchors of a page's headings, as GitHub generates them.
 func anchors(page string) map[string]bool {
 	heading := regexp.MustCompile(`(?m)^#+ (.+)$`)
 	drop := regexp.MustCompile(`[^\p{L}\p{N}_ -]`)

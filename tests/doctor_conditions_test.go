@@ -16,8 +16,9 @@ import (
 	"github.com/claudemesh/claudemesh/peer"
 )
 
-// TestDoctorOfThisMachine has for each condition of the machine what doctor says of it:
-// what is wrong, and what to do. What heals by itself is found healthy.
+// TestDoctorOfThisMachine checks what doctor reports for each condition of the machine: the
+// problem and what to do about it. Doctor reports nothing for a condition that claudemesh
+// repairs itself.
 func TestDoctorOfThisMachine(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -39,8 +40,8 @@ func TestDoctorOfThisMachine(t *testing.T) {
 		make   func(*patient)
 		args   []string
 		check  string
-		says   []string // none: healthy
-		silent bool     // the check is not made
+		says   []string // empty if healthy
+		silent bool     // whether doctor skips the check
 	}{
 		{name: "proxy refuses, ws", make: func(p *patient) { proxies(p, refusing.URL) }, args: []string{"--broker", "ws://mesh.invalid/ws"},
 			check: "broker", says: []string{"reach mesh.invalid:80 through the proxy", "407 Proxy Authentication Required", setProxy, "NO_PROXY"}},
@@ -55,7 +56,7 @@ func TestDoctorOfThisMachine(t *testing.T) {
 		{name: "lock held by another machine", make: func(p *patient) {
 			lock := filepath.Join(p.dir, "daemon.lock")
 			p.write(lock, `{"pid":4711,"host":"attic","boot":"another","since":"2026-01-02T03:04:05Z"}`)
-			// It shows that it lives, for as long as this test may take.
+			// The lock's time shows that its holder is alive, for as long as this test takes.
 			if err := os.Chtimes(lock, time.Time{}, time.Now().Add(time.Hour)); err != nil {
 				p.t.Fatal(err)
 			}
@@ -81,7 +82,7 @@ func TestDoctorOfThisMachine(t *testing.T) {
 		{name: "announcement that can't be replaced", make: func(p *patient) { p.spoil("daemon.json", disktest.Busy) },
 			check: "delivery", says: []string{"daemon.json can't be replaced while something is mounted on it; unmount that"}},
 		{name: "full disk", make: func(p *patient) {
-			// The disk of the files, which were there before.
+			// A full disk under existing files.
 			disktest.Small(p.t, p.dir)
 			p.must("create", "tight")
 			disktest.Fill(p.t, filepath.Join(p.dir, "filler"))
@@ -132,7 +133,7 @@ func (p *patient) write(path, text string) {
 	}
 }
 
-// spoil does something to a file that the daemon has left, until the test ends.
+// spoil runs the daemon once and changes a file that it leaves, until the test ends.
 func (p *patient) spoil(name string, how func(testing.TB, string) func()) {
 	p.t.Helper()
 	p.must("daemon", "up")
@@ -154,7 +155,7 @@ func (p *patient) lock() {
 	p.t.Cleanup(lock.Unlock)
 }
 
-// socket is where the patient's daemon listens.
+// socket returns the path of the socket on which the patient's daemon listens.
 func (p *patient) socket() string {
 	p.t.Helper()
 	b, err := os.ReadFile(filepath.Join(p.dir, "daemon.json"))

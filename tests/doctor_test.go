@@ -18,11 +18,11 @@ import (
 	"github.com/claudemesh/claudemesh/peer/inbox"
 )
 
-// patient is somebody who runs doctor.
+// patient is a person who runs doctor.
 type patient struct{ *person }
 
-// newPatient has joined nothing. Their PATH holds the given folders and no others,
-// so that a claude of the tester's does not count.
+// newPatient returns a patient who has joined no mesh. PATH contains only the given folders,
+// so that a claude on the developer's machine doesn't matter.
 func newPatient(t *testing.T, s *server, path ...string) *patient {
 	t.Helper()
 	p := &patient{newPerson(t, s, "PATH="+strings.Join(path, ":"), "GORACE=atexit_sleep_ms=0")}
@@ -34,7 +34,7 @@ func newPatient(t *testing.T, s *server, path ...string) *patient {
 	return p
 }
 
-// daemonPID is that of the patient's daemon; 0 when none runs.
+// daemonPID returns the process id of the patient's daemon, 0 if none runs.
 func (p *patient) daemonPID() int {
 	p.t.Helper()
 	out, _, code := p.run("daemon", "status", "--json")
@@ -48,7 +48,7 @@ func (p *patient) daemonPID() int {
 	return int(pid)
 }
 
-// diagnose runs doctor and returns for each check its worst finding.
+// diagnose runs doctor and returns the worst finding of each check.
 func (p *patient) diagnose(args ...string) (map[string]frame, int) {
 	p.t.Helper()
 	out, errOut, code := p.run(append([]string{"doctor", "--json"}, args...)...)
@@ -65,7 +65,7 @@ func (p *patient) diagnose(args ...string) (map[string]frame, int) {
 	return found, code
 }
 
-// sick checks that doctor names what is wrong.
+// sick checks that doctor reports the problem.
 func (p *patient) sick(what, check, says string, args ...string) {
 	p.t.Helper()
 	found, code := p.diagnose(args...)
@@ -74,7 +74,7 @@ func (p *patient) sick(what, check, says string, args ...string) {
 	}
 }
 
-// healthy checks that doctor finds nothing wrong, and has made these checks.
+// healthy checks that doctor ran these checks and found no problem.
 func (p *patient) healthy(checks ...string) {
 	p.t.Helper()
 	found, code := p.diagnose()
@@ -135,9 +135,8 @@ func TestDoctor(t *testing.T) {
 	dave.sick("broker gone", "broker", "broker unreachable")
 }
 
-// TestDoctorLeavesNoTrace checks that mail which waits stays unread and unannounced,
-// that a daemon which ran before runs on, and that nothing stays of the session that
-// doctor has made.
+// TestDoctorLeavesNoTrace checks that waiting messages stay unread and unannounced, that a
+// running daemon keeps running, and that nothing remains of doctor's own session.
 func TestDoctorLeavesNoTrace(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -215,8 +214,7 @@ func TestDoctorLeavesNoTrace(t *testing.T) {
 	}
 }
 
-// TestDoctorFindsDaemon is about a daemon that is not as it should be. Doctor says so
-// and leaves it alone.
+// TestDoctorFindsDaemon checks that doctor reports a broken daemon and doesn't touch it.
 func TestDoctorFindsDaemon(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -243,7 +241,7 @@ func TestDoctorFindsDaemon(t *testing.T) {
 	alice.must("daemon", "up")
 	alice.healthy("daemon", "delivery")
 
-	// The daemon puts aside what stands in the place of its tickets.
+	// The daemon moves a file aside that is in the place of its tickets.
 	alice.must("daemon", "down")
 	run := filepath.Join(alice.dir, "run")
 	if err := os.RemoveAll(run); err != nil {
@@ -264,7 +262,7 @@ func TestDoctorFindsDaemon(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	// One that was killed has left its socket and what it has announced.
+	// A killed daemon leaves its socket and its announcement.
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +273,8 @@ func TestDoctorFindsDaemon(t *testing.T) {
 	}
 }
 
-// TestDoctorFindsClaude is about what keeps Claude Code and claudemesh apart.
+// TestDoctorFindsClaude checks that doctor finds what prevents Claude Code from using
+// claudemesh.
 func TestDoctorFindsClaude(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -325,7 +324,7 @@ func TestDoctorFindsClaude(t *testing.T) {
 	alice.sick("claude that is not there", "claude", "CLAUDEMESH_CLAUDE")
 }
 
-// TestDoctorFindsKeys is about files with session keys.
+// TestDoctorFindsKeys checks what doctor reports about files with session keys.
 func TestDoctorFindsKeys(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

@@ -8,7 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/disktest"
 )
 
-// TestFullDisk fills the disk that the SQLite database is on, and makes room again.
+// TestFullDisk fills the disk of the SQLite database and then frees space again.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 )
 
-// TestKill kills the broker with SIGKILL right after acks and looks for what it
-// had promised.
+// TestKill kills the broker with SIGKILL right after acks and checks that every acknowledged
+// message arrives.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	t.Run("recipient away", func(t *testing.T) {
@@ -79,8 +79,8 @@ func sendMany(c *v1Client, target string, n int) []string {
 	return want
 }
 
-// checkArrival expects these texts in this order, each once after the dedupe that
-// clients do.
+// checkArrival expects these texts in this order, each once, with the client's
+// deduplication.
 func checkArrival(t *testing.T, c *v1Client, want []string) {
 	t.Helper()
 	var got []string
@@ -98,13 +98,13 @@ func checkArrival(t *testing.T, c *v1Client, want []string) {
 	c.none("something else", func(f frame) bool { return isMessage(f) && !seen[f.str("messageId")] })
 }
 
-// killInStream kills the broker while acks are coming. What was acknowledged must
-// arrive under its id; what was not is sent again, as clients do.
+// killInStream kills the broker while acks arrive. Acknowledged messages must arrive under
+// their ids; the test resends the others, like a client.
 func killInStream(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	bob, key := m.join(t, "bob"), newKeys()
 	from, to := m.owner.daemon(t), bob.session(t, key)
-	from.send(m.join(t, "carol").keys.hex, "x") // its ack tells that the session is stored, too
+	from.send(m.join(t, "carol").keys.hex, "x") // its ack implies that the session is stored, too
 	frames := make([]frame, 400)
 	for i := range frames {
 		frames[i] = draft(key.hex, fmt.Sprint(i))
@@ -118,7 +118,7 @@ func killInStream(t *testing.T, s *server) {
 		}
 	}()
 	arrived := arrivals{t: t, acked: map[string]string{}, got: map[string]bool{}, confirmed: map[string]bool{}}
-	for range 50 { // the recipient acknowledges a part
+	for range 50 { // the recipient acknowledges only some
 		f := to.message()
 		arrived.add(f)
 		arrived.confirmed[f.str("client_message_id")] = true
@@ -147,14 +147,14 @@ func killInStream(t *testing.T, s *server) {
 	}
 }
 
-// arrivals compares what came with what was acknowledged, by client_message_id, as
-// recipients dedupe.
+// arrivals compares the received messages with the acknowledged ones, by client_message_id,
+// like a recipient that deduplicates.
 type arrivals struct {
 	t     *testing.T
 	acked map[string]string // the message id
 	got   map[string]bool
-	// confirmed by their only recipient: such a message is safe without a trace of
-	// it at the broker, so that its resend may get another id after a crash.
+	// confirmed holds the messages that their only recipient has acknowledged. The broker
+	// needn't store such a message, so its resend may get another id after a crash.
 	confirmed map[string]bool
 }
 
@@ -167,13 +167,13 @@ func (a *arrivals) noteAck(ack frame) {
 	a.acked[id] = ack.str("messageId")
 }
 
-// add notes a message. One that was pushed before its ack has another id than its
-// resend if the broker died in between: nobody had been promised the first.
+// add records a message. If the broker died after it pushed a message and before it sent the
+// ack, the resend has another id: nobody relied on the first one.
 func (a *arrivals) add(m frame) {
 	a.got[m.str("client_message_id")] = true
 }
 
-// addRest takes what a client had received when its socket ended.
+// addRest adds the messages that a client had received when its socket closed.
 func (a *arrivals) addRest(c *v1Client) {
 	c.awaitEnd()
 	for _, f := range c.peek() {
@@ -224,15 +224,14 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// TestReplayAfterRestart checks that a captured hello is worth nothing to the
-// broker's next process either.
+// TestReplayAfterRestart checks that a restarted broker refuses a captured hello, too.
 func TestReplayAfterRestart(t *testing.T) {
 	onBoth(t, nil, func(t *testing.T, s *server) {
 		m := newTeam(t, s)
 		bob, session := m.join(t, "bob"), newKeys()
 		captured := []frame{bob.keys.signHello(bob.hello()), session.signSessionHello(bob.sessionHello(session))}
 		for _, hello := range captured {
-			// What is stored later than the hello is acknowledged, so the hello is stored.
+			// This message is stored after the hello. Its ack implies that the hello is stored.
 			s.greet(t, hello).send(m.owner.keys.hex, "x")
 		}
 		for _, end := range []func(){s.Kill, s.Stop} {
@@ -245,7 +244,7 @@ func TestReplayAfterRestart(t *testing.T) {
 					t.Errorf("a captured hello was accepted: %s", f)
 				}
 			}
-			bob.session(t, session).sync() // a fresh one is, at once
+			bob.session(t, session).sync() // a fresh hello is accepted at once
 			bob.daemon(t).sync()
 		}
 	})
@@ -291,16 +290,16 @@ func TestStartWithoutPostgres(t *testing.T) {
 	newTeam(t, s).owner.daemon(t).sync()
 }
 
-// outage takes the storage away and gives it back. In between, the broker must
-// refuse new messages with a word that makes v1 clients retry, say that it is not
-// ready, and keep the sockets; afterwards everything it accepted must arrive.
+// outage makes the storage unreachable for a while. Meanwhile the broker must refuse new
+// messages with a word that makes v1 clients retry, report that it isn't ready, and keep the
+// sockets. Afterwards every message that it accepted must arrive.
 func outage(t *testing.T, s *server, begin, end func()) {
 	m := newTeam(t, s)
 	bob := m.join(t, "bob")
 	c, other := m.owner.daemon(t), m.owner.session(t, newKeys())
 	accepted := sendMany(c, bob.keys.hex, 5)
 	begin()
-	var refused frame // the message that is tried again, as clients do
+	var refused frame // the message that the test resends, like a client
 	var e string
 	await.Until(t, "a message is refused", func() bool {
 		body := fmt.Sprint("during ", len(accepted))
@@ -323,13 +322,13 @@ func outage(t *testing.T, s *server, begin, end func()) {
 		t.Errorf("health: %d %s", status, text)
 	}
 	other.sync()
-	// Nothing else that is stored takes the refusal back: a status may fit where messages
-	// don't.
+	// Other data that is stored must not make the broker ready: a status may fit where
+	// messages don't.
 	for i := range 8 {
 		other.write(frame{"type": "set_status", "status": []string{"working", "idle"}[i%2]})
 		other.sync()
 		if status, text := s.TryGet("/health/ready"); status != 503 {
-			t.Fatalf("look %d at a broker that can't store messages: %d %s", i, status, text)
+			t.Fatalf("check %d of a broker that can't store messages: %d %s", i, status, text)
 		}
 	}
 	end()
@@ -337,7 +336,7 @@ func outage(t *testing.T, s *server, begin, end func()) {
 	await.Until(t, "the message is accepted", func() bool { return c.post(refused)["queued"] == true })
 	accepted = append(accepted, text(refused))
 	accepted = append(accepted, sendMany(c, bob.keys.hex, 5)...)
-	c.sync() // the same sockets, all along
+	c.sync() // the socket survived
 	other.sync()
 	checkArrival(t, bob.daemon(t), accepted)
 }

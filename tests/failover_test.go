@@ -11,7 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// notReady waits until a broker says that it is not ready, and why.
+// notReady waits until a broker reports that it isn't ready, for one of the reasons.
 func notReady(t *testing.T, s *server, reasons ...string) {
 	t.Helper()
 	await.Until(t, fmt.Sprintf("the broker is not ready for one of %q", reasons), func() bool {
@@ -22,8 +22,8 @@ func notReady(t *testing.T, s *server, reasons ...string) {
 
 const endBackends = `SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'claudemesh'`
 
-// TestReadOnlySpell lets sessions of the database begin while it is read-only. They must
-// not be used when it is no longer.
+// TestReadOnlySpell starts database sessions while the database is read-only. The broker
+// must not use them when the database is writable again.
 func TestReadOnlySpell(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t)
@@ -37,7 +37,7 @@ func TestReadOnlySpell(t *testing.T) {
 	})
 }
 
-// TestPromotedStandby moves the database to a standby under load.
+// TestPromotedStandby promotes a standby of the database under load.
 func TestPromotedStandby(t *testing.T) {
 	t.Parallel()
 	a, b := pgtest.Start(t, pgtest.Durable()), pgtest.Start(t, pgtest.Durable())
@@ -46,8 +46,8 @@ func TestPromotedStandby(t *testing.T) {
 	outage(t, s, a.Kill, b.Promote)
 }
 
-// TestStorageIsTaken freezes a broker until another one has taken its database. It must
-// let go of its sockets then, and take the database again when that is free.
+// TestStorageIsTaken freezes a broker until another one has taken over its database. Then the
+// first broker must close its sockets, and take the database again when it is free.
 func TestStorageIsTaken(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t)

@@ -14,22 +14,22 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// transcriptVariable names a file for what TestFirstHour has seen; scripts/first-hour
-// prints it.
+// transcriptVariable is the environment variable that names a file for the transcript of
+// TestFirstHour; scripts/first-hour prints it.
 const transcriptVariable = "CLAUDEMESH_TRANSCRIPT"
 
-// entry is what somebody types at a prompt, and what the terminal shows then.
+// entry is a command that somebody types at a prompt, and what the terminal then shows.
 type entry struct {
 	who   string
-	types string // <link> and <id> stand for the last of each that a terminal has shown
+	types string // <link> and <id> are placeholders for the last ones that a terminal showed
 	code  int
 	says  []string
-	// asks is a question that comes, and answer what is typed then.
+	// asks is a question that the command asks, answer the text typed in reply.
 	asks, answer string
 }
 
-// firstHour is what newcomers type. Alice has a mesh and bob joins it. What ends with
-// another code than 0, or with a question, is a mistake.
+// firstHour is what newcomers type. Alice creates a mesh and bob joins it. A command with an
+// exit code other than 0, or with a question, is a mistake.
 var firstHour = []entry{
 	{who: "alice", types: "bin/claudemesh creat team", code: 2, says: []string{"did you mean `bin/claudemesh create`?"}},
 	{who: "alice", types: "bin/claudemesh create", code: 2, says: []string{"<slug> is missing", "bin/claudemesh create team"}},
@@ -75,7 +75,7 @@ var firstHour = []entry{
 	{who: "alice", types: "bin/claudemesh doctor", says: []string{"round trip"}},
 }
 
-// TestFirstHour walks the first hour of newcomers: in terminals, with empty homes, in a
+// TestFirstHour plays the first hour of newcomers, in terminals with empty homes and in a
 // copy of the sources, which make run builds.
 func TestFirstHour(t *testing.T) {
 	t.Parallel()
@@ -94,7 +94,7 @@ func TestFirstHour(t *testing.T) {
 	}
 }
 
-// hour is what the people of a first hour share.
+// hour is the state that the people of a first hour share.
 type hour struct {
 	t          *testing.T
 	checkout   string
@@ -104,14 +104,14 @@ type hour struct {
 	transcript strings.Builder
 }
 
-// shell is somebody's terminal with a shell in it.
+// shell is a person's terminal with a shell in it.
 type shell struct {
 	*terminal
 	prompt *regexp.Regexp
-	noted  int // so much of the screen is in the transcript
+	noted  int // how much of the screen is in the transcript
 }
 
-// shell returns somebody's terminal, which it opens when they first come.
+// shell returns a person's terminal. It opens the terminal on first use.
 func (h *hour) shell(who string) *shell {
 	h.t.Helper()
 	if s := h.shells[who]; s != nil {
@@ -160,7 +160,7 @@ func (h *hour) enter(e entry) {
 	}
 	for _, want := range e.says {
 		if _, answer, _ := strings.Cut(shown, "\n"); !strings.Contains(answer, want) {
-			h.t.Errorf("it does not say %q:\n%s", want, shown)
+			h.t.Errorf("the output doesn't contain %q:\n%s", want, shown)
 		}
 	}
 	if links := shownLink.FindAllString(shown, -1); links != nil {
@@ -171,8 +171,8 @@ func (h *hour) enter(e entry) {
 	}
 }
 
-// note puts what is new on a screen into the transcript, and returns it. The prompt at
-// its end is left for the next time.
+// note adds the new text on a screen to the transcript and returns it. It leaves the prompt
+// at the end for the next call.
 func (h *hour) note(s *shell, screen string) string {
 	end := len(screen)
 	if at := s.prompt.FindStringIndex(screen); at != nil {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestHintsCanBeCopied runs the commands that create, join and refusals print, each in the
-// shell in which the user called them.
+// TestHintsCanBeCopied runs the commands that create, join and errors suggest, in the shell
+// that printed them.
 func TestHintsCanBeCopied(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -20,7 +20,7 @@ func TestHintsCanBeCopied(t *testing.T) {
 	if err := os.Symlink(commands.Claudemesh, filepath.Join(home, "my bin", "claudemesh")); err != nil {
 		t.Fatal(err)
 	}
-	// Whoever does not name the directory gets an empty one, which has joined nothing.
+	// Without CLAUDEMESH_CONFIG_DIR, a command uses an empty directory that has joined no mesh.
 	env := append(homeEnv(home), "CLAUDEMESH_BROKER_URL="+s.WSURL())
 	shell := func(line string, env ...string) string {
 		t.Helper()
@@ -64,15 +64,15 @@ func TestHintsCanBeCopied(t *testing.T) {
 	if !strings.Contains(refusal, "`"+alice+" forget ") {
 		t.Errorf("the refusal: %s", refusal)
 	}
-	// On the PATH the name is enough.
+	// If the command is on the PATH, the hint needs only its name.
 	env = append(env, "PATH="+filepath.Dir(commands.Claudemesh)+":"+os.Getenv("PATH"))
 	if out := shell("claudemesh create third", env...); hint(out, "Invite somebody: ") != "claudemesh invite" {
 		t.Errorf("on the PATH: %s", out)
 	}
 }
 
-// TestLocalLink checks that a link which works on this machine only says so, and how to
-// get one for others.
+// TestLocalLink checks that invite says when a link works only on this machine, and how to
+// get a link for other machines.
 func TestLocalLink(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

@@ -18,7 +18,7 @@ func TestKeys(t *testing.T) {
 	})
 }
 
-// nobodyThere is the URL of a broker that can't be reached.
+// nobodyThere is the URL of an unreachable broker.
 const nobodyThere = "ws://127.0.0.1:1/ws"
 
 func memberLeaves(t *testing.T, s *server) {
@@ -29,7 +29,7 @@ func memberLeaves(t *testing.T, s *server) {
 	follow := bob.start("inbox", "--follow")
 	await.Until(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
 
-	bob.fails(2, "-y", "leave", "team") // nobody is there to be asked
+	bob.fails(2, "-y", "leave", "team") // no terminal to ask for confirmation
 	alice.fails(1, "you own this mesh", "leave", "team", "--yes")
 	bob.fails(1, "yourself", "remove", "bob", "-y")
 	alice.must("peers")
@@ -51,7 +51,7 @@ func memberLeaves(t *testing.T, s *server) {
 			t.Errorf("alice sees %s", m)
 		}
 	}
-	// Nor does it come back with the key that was kept; and it can leave again.
+	// Restoring the kept key doesn't make bob a member again. Bob can leave again.
 	bob.must("keys", "restore", key[:8])
 	bob.fails(1, "removed", "peers")
 	if out := bob.must("leave", "team", "--yes"); !strings.Contains(out, "no longer a member") {
@@ -91,7 +91,7 @@ func keyComesBack(t *testing.T, s *server) {
 	if got := bob.config(); toJSON(t, got) != toJSON(t, first) {
 		t.Errorf("got %s, want %s", got, first)
 	}
-	// A file that can't be read hides no other.
+	// An unreadable file must not hide the others.
 	if err := os.WriteFile(filepath.Join(bob.dir, "config.json.20260102T030405Z"), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func whoami(t *testing.T, s *server) {
 	if me.str("name") != "bob" || me.str("role") != "member" || me.str("pubkey") != bob.config().str("pubkey") || me["session"] != nil {
 		t.Errorf("whoami: %s", me)
 	}
-	// The fingerprint is a half of what the others see of us.
+	// The fingerprint is one half of the safety number that the others see.
 	number := strings.Join(strings.Fields(alice.must("verify", "bob")), " ")
 	if !strings.Contains(number, me.str("fingerprint")) || len(me.str("fingerprint")) != 35 {
 		t.Errorf("%q is not in\n%s", me.str("fingerprint"), number)

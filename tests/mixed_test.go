@@ -9,26 +9,25 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// TestMixedMesh has clients of ours and of protocol v1 in one mesh, with next to no
-// rate.
+// TestMixedMesh has our clients and v1 clients in one mesh, with a very low send rate.
 func TestMixedMesh(t *testing.T) {
 	scenariosOnBoth(t, []string{"SEND_BURST=4", "SEND_RATE_PER_MIN=1"}, []scenario{
-		{"a message to all reaches v1 readable", toAllInMixed},
+		{"v1 clients can read a message to all", toAllInMixed},
 		{"copies do not count as messages", copiesAreFree},
-		{"who can't be reached is named", unreached},
+		{"unreachable peers are listed", unreached},
 	})
 }
 
-// TestSealedForMany is what the broker does with messages that not everybody can open.
+// TestSealedForMany tests how the broker handles messages that some recipients can't open.
 func TestSealedForMany(t *testing.T) {
 	scenariosOnBoth(t, nil, []scenario{
-		{"sealed for many goes to who opens it", sealedForMany},
-		{"who sends no copies is refused", senderWithoutCopies},
+		{"only capable clients get a message sealed for many", sealedForMany},
+		{"a sender that sends no copies is refused", senderWithoutCopies},
 		{"a copy is a broadcast", copyGrants},
 	})
 }
 
-// TestSealedForManyOverRestarts does so while the broker comes and goes.
+// TestSealedForManyOverRestarts does the same across restarts of the broker.
 func TestSealedForManyOverRestarts(t *testing.T) {
 	onBoth(t, nil, func(t *testing.T, s *server) {
 		repeatedSealed(t, s)
@@ -65,14 +64,15 @@ func toAllInMixed(t *testing.T, s *server) {
 	if rows := status.list("recipients"); len(rows) != 3 || sent.str("unreached") != "" {
 		t.Errorf("status %s, sent %s", status, sent)
 	}
-	// To a group of v1 peers alone.
+	// To a group that has only v1 peers.
 	alice.must("send", "@dev", "for dev")
 	if got, sealed := v1Text(t, claude.message(), session); got != "for dev" || !sealed {
 		t.Errorf("v1 reads %q, sealed %v", got, sealed)
 	}
 	daemon.none("a message to a group that it is not in", isMessage)
 
-	// And back: a v1 client writes to groups in plain text, and says so.
+	// In the other direction: a v1 client writes to groups in plain text, and the command says
+	// so.
 	claude.send("@all", "from v1")
 	if m := parse(t, inbox.line()); m.str("body") != "from v1" || m.str("sealing") != "none" {
 		t.Errorf("bob got %s", m)
@@ -102,7 +102,7 @@ func unreached(t *testing.T, s *server) {
 	alice := newPerson(t, s)
 	alice.must("create", "team")
 	carol := joinV1(t, s, alice.invite("--format", "v1"), "carol")
-	c := carol.oneShot(t, "elsewhere", "displayName", "passing") // nobody vouches for its key
+	c := carol.oneShot(t, "elsewhere", "displayName", "passing") // a key without an attestation
 	out := alice.must("send", "*", "hello")
 	if !strings.Contains(out, "not for passing (no member vouches for the key)") {
 		t.Errorf("send prints %q", out)
@@ -114,7 +114,7 @@ func unreached(t *testing.T, s *server) {
 	c.none("what it can't open", isMessage)
 }
 
-// sealedDraft is a message that only clients with the mesh key could open.
+// sealedDraft returns a message that only clients with the mesh key can open.
 func sealedDraft(target any, id string, fields ...any) frame {
 	f := draft(target, "sealed", append([]any{"client_message_id", id, "bodyVersion", 3, "keyEpoch", 1}, fields...)...)
 	f["ciphertext"] = base64.StdEncoding.EncodeToString([]byte{0xff, 0xfe, 0xfd})
@@ -167,7 +167,7 @@ func sealedForMany(t *testing.T, s *server) {
 	await.Until(t, "the status has it", func() bool {
 		return from.request(frame{"type": "message_status", "messageId": ack.str("messageId")})["delivered"] == true
 	})
-	// What is not sealed goes to everybody.
+	// An unsealed message goes to everybody.
 	from.send("@all", "plain")
 	for _, x := range []*v1Client{b, c} {
 		if got := text(x.message()); got != "plain" {
@@ -197,7 +197,7 @@ func repeatedSealed(t *testing.T, s *server) {
 	from := m.owner.daemon(t, "capabilities", []string{opensSealed})
 	carol := m.join(t, "carol").daemon(t)
 	first := from.post(sealedDraft("*", "again"))
-	carol.leave() // who could not open it is asked for later
+	carol.leave() // message_status must list carol even after she left
 	for range 2 {
 		ack := from.post(sealedDraft("*", "again"))
 		if ack["repeated"] != true || ack.str("messageId") != first.str("messageId") {
@@ -213,7 +213,7 @@ func repeatedSealed(t *testing.T, s *server) {
 	}
 }
 
-// changeOfClient lets a session come with another client than before, under one key.
+// changeOfClient reconnects a session with another client and the same key.
 func changeOfClient(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	ours := []any{"capabilities", []string{opensSealed}}
@@ -222,13 +222,13 @@ func changeOfClient(t *testing.T, s *server) {
 	c := bob.session(t, k, ours...)
 	c.drop()
 	await.Until(t, "it is leased", func() bool { return from.row(sessionID(k))["online"] == false })
-	s.Stop() // a leased presence is what it was, over a restart too
+	s.Stop() // a leased presence keeps its capabilities across a restart
 	s.Start()
 	from = m.owner.daemon(t, ours...)
 	if ack := from.post(sealedDraft("*", "sealed")); len(ack.list("unopened")) != 0 {
 		t.Fatalf("ack %s", ack)
 	}
-	// It comes back with v1: what it can't open waits, what it can does not.
+	// It reconnects with v1: messages that it can't open wait; others arrive.
 	c = bob.session(t, k)
 	from.send(k.hex, "direct")
 	if got := text(c.message()); got != "direct" {

@@ -9,7 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// TestModeration sends peers away, as v1 clients ask for it and with our command.
+// TestModeration kicks and bans peers, both with v1 messages and with our command.
 func TestModeration(t *testing.T) {
 	scenariosOnBoth(t, nil, []scenario{
 		{"kick", kick},
@@ -41,7 +41,7 @@ func kick(t *testing.T, s *server) {
 	} {
 		daemon, claude := bob.daemon(t), bob.session(t, key)
 		got := owner.request(frame{"type": "kick", "target": target})
-		skipped := got["skipped_control_plane"] != nil // a session's key means the session alone
+		skipped := got["skipped_control_plane"] != nil // a session's key means only the session
 		if got.str("type") != "kick_ack" || !slices.Equal(names(got, "kicked"), []string{"Bob"}) || !slices.Equal(names(got, "affected"), []string{"Bob"}) ||
 			skipped == strings.Contains(target, key.hex[:12]) {
 			t.Fatalf("by %s: %s", how, got)
@@ -54,19 +54,19 @@ func kick(t *testing.T, s *server) {
 		if left == nil || owner.row(sessionID(key)) != nil {
 			t.Errorf("by %s: it is still there", how)
 		}
-		daemon.sync() // the control plane is left alone
+		daemon.sync() // kick spares the control plane
 		daemon.leave()
 	}
-	// What was not kicked for good comes back, and gets what has waited.
+	// A kicked peer may reconnect, and gets the waiting messages.
 	owner.send(key.hex, "later")
 	if got := text(bob.session(t, key).message()); got != "later" {
 		t.Errorf("got %q", got)
 	}
-	// Nobody by that name: v1 clients tell that by the empty lists.
+	// An unknown name gives empty lists, as v1 clients expect.
 	if got := owner.request(frame{"type": "kick", "target": "nobody"}); got.str("type") != "kick_ack" || len(names(got, "kicked")) != 0 {
 		t.Errorf("%s", got)
 	}
-	// Two members of one name are nobody's.
+	// An ambiguous name matches nobody.
 	m.join(t, "Bob").session(t, newKeys())
 	if got := owner.request(frame{"type": "kick", "target": "Bob"}); got.str("code") != "invalid" {
 		t.Errorf("%s", got)
@@ -105,7 +105,7 @@ func kickMany(t *testing.T, s *server) {
 	}
 	b.awaitClose(4001, "kicked")
 	c.awaitClose(4001, "kicked")
-	mine.sync() // one's own stay
+	mine.sync() // the caller's own connections stay
 	d := bob.session(t, newKeys())
 	got = owner.request(frame{"type": "kick", "stale": 1})
 	if !slices.Contains(names(got, "kicked"), "Bob") {
@@ -162,7 +162,7 @@ func ban(t *testing.T, s *server) {
 			t.Errorf("a banned key joins again: %d %s", status, answer)
 		}
 		if why := owner.refused(draft(bob.keys.hex, "x")); !strings.HasPrefix(why, "target_not_found") {
-			t.Errorf("a message to who is banned: %q", why)
+			t.Errorf("a message to a banned member: %q", why)
 		}
 		if got := owner.request(frame{"type": "unban", "target": "Bob"}); got.str("type") != "unban_ack" || got.str("unbanned") != "Bob" {
 			t.Fatalf("%s", got)
@@ -171,7 +171,7 @@ func ban(t *testing.T, s *server) {
 			t.Errorf("%v", rows)
 		}
 	}
-	// It is a member as before, and what is sent to it comes.
+	// It is a member again and gets messages.
 	claude := bob.session(t, key)
 	owner.send(key.hex, "welcome back")
 	if got := text(claude.message()); got != "welcome back" {
@@ -184,7 +184,7 @@ func ban(t *testing.T, s *server) {
 			t.Errorf("%s %q: %s", test.typ, test.target, got)
 		}
 	}
-	// Who is removed for good is not let in by unban; who is banned can be removed.
+	// Unban doesn't undo a removal; a banned member can be removed.
 	owner.request(frame{"type": "ban", "target": "Bob"})
 	owner.request(frame{"type": "member_remove", "pubkey": bob.keys.hex})
 	for _, typ := range []string{"ban", "unban"} {
@@ -268,8 +268,8 @@ func moderationCommands(t *testing.T, s *server) {
 	bob.fails(1, "only the owner and admins", "bans")
 }
 
-// moderationOfSeveral checks that a name of several members sends nobody away, and that
-// each command of the answer means one of them.
+// moderationOfSeveral checks that the command does nothing if several members have the
+// name, and that each command that it suggests means one of them.
 func moderationOfSeveral(t *testing.T, s *server) {
 	alice := newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")

@@ -16,8 +16,8 @@ func TestNames(t *testing.T) {
 	})
 }
 
-// namesThatAreKeys checks that what is addressed to a key never goes to whoever is
-// called so, whether our client or one of protocol v1 brings the name.
+// namesThatAreKeys checks that a message to a key never goes to a peer whose name looks like
+// that key, whether our client or a v1 client uses the name.
 func namesThatAreKeys(t *testing.T, s *server) {
 	alice, bob, guest := newPerson(t, s), newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")
@@ -51,8 +51,8 @@ func namesThatAreKeys(t *testing.T, s *server) {
 	alice.fails(1, "nobody in this mesh", "verify", "bob")
 }
 
-// namesThatAreTaken checks that whoever joins is told of a name that is another's, with
-// the invite as it was, and that v1 clients join as ever.
+// namesThatAreTaken checks that join refuses another member's name without using the invite,
+// and that v1 clients may still join with it.
 func namesThatAreTaken(t *testing.T, s *server) {
 	alice, bob, second := newPerson(t, s), newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")
@@ -72,13 +72,12 @@ func namesThatAreTaken(t *testing.T, s *server) {
 	if out := bob.must("inbox"); !strings.Contains(out, "the exact one") {
 		t.Errorf("bob has\n%s", out)
 	}
-	// Who is meant is a choice, with a command for each.
+	// The command suggests one command per candidate.
 	command := "claudemesh send " + bob.config().str("pubkey")[:16] + " 'for one'"
 	alice.fails(1, command, "send", "Bob", "for one")
 }
 
-// joinedAgain checks that a mesh that is joined is not joined again by accident, and that
-// no key is ever gone.
+// joinedAgain checks that nobody joins a mesh twice by accident, and that no key gets lost.
 func joinedAgain(t *testing.T, s *server) {
 	alice, bob := newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")
@@ -116,8 +115,8 @@ func joinedAgain(t *testing.T, s *server) {
 	}
 }
 
-// twoMeshes checks that nobody ends up with two meshes of one name by accident, that short
-// ids tell two apart, and that a mesh can be forgotten without its key being lost.
+// twoMeshes checks that nobody gets two meshes with one name by accident, that short ids
+// distinguish two meshes, and that forgetting a mesh keeps its key.
 func twoMeshes(t *testing.T, s *server) {
 	alice, bob := newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")
@@ -144,7 +143,7 @@ func twoMeshes(t *testing.T, s *server) {
 	if b, err := os.ReadFile(kept[0]); err != nil || !strings.Contains(string(b), key) {
 		t.Errorf("the key is gone: %v", err)
 	}
-	// A mesh that has removed one can be forgotten as well.
+	// A removed member can forget the mesh, too.
 	bob.must("remove", "alice", "-y")
 	alice.must("forget", "team")
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// TestPassphraseInATerminal types passphrases, which the terminal must not show.
+// TestPassphraseInATerminal types passphrases. The terminal must not show them.
 func TestPassphraseInATerminal(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -41,7 +41,7 @@ func TestPassphraseInATerminal(t *testing.T) {
 	tty.ends(130)
 	tty.awaits("interrupted")
 	if !tty.echoes() {
-		t.Error("after Ctrl-C the terminal does not show what is typed")
+		t.Error("after Ctrl-C the terminal doesn't echo typed text")
 	}
 	if _, err := os.Stat(file); err == nil {
 		t.Error("a file was written")
@@ -67,13 +67,13 @@ func TestPassphraseInATerminal(t *testing.T) {
 	again.must("peers")
 }
 
-// echoes reports whether the terminal shows what is typed.
+// echoes reports whether the terminal echoes typed text.
 func (term *terminal) echoes() bool {
 	state, err := unix.IoctlGetTermios(int(term.tty.Fd()), unix.TCGETS)
 	return err == nil && state.Lflag&unix.ECHO != 0
 }
 
-// awaitsHidden is awaits for a question whose answer the terminal does not show.
+// awaitsHidden is awaits for a question whose answer the terminal doesn't echo.
 func (term *terminal) awaitsHidden(text string) {
 	term.t.Helper()
 	await.Until(term.t, fmt.Sprintf("the terminal asks %q", text), func() bool { return strings.Contains(term.screen(), text) && !term.echoes() })

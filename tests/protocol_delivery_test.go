@@ -20,8 +20,8 @@ func TestDelivery(t *testing.T) {
 	})
 }
 
-// redelivery checks that a push is repeated on the live connection, without any
-// other event, until it is acknowledged.
+// redelivery checks that the broker redelivers a push on the live connection, without any
+// other event, until the recipient acknowledges it.
 func redelivery(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	bob := m.join(t, "bob")
@@ -35,7 +35,8 @@ func redelivery(t *testing.T, s *server) {
 	}
 	to.confirm(last)
 	to.sync()
-	// One lease later a push that was not acknowledged comes again; this one must not.
+	// After the lease the broker redelivers unacknowledged pushes. It must not redeliver this
+	// one.
 	mark := from.send(bob.keys.hex, "mark")
 	for range 2 {
 		if got := to.await("the mark", isMessage); got.str("messageId") != mark {
@@ -50,7 +51,7 @@ func acknowledgement(t *testing.T, s *server) {
 	from, to, other := m.owner.daemon(t), bob.session(t, key), bob.daemon(t)
 	id := from.send(key.hex, "x", "client_message_id", "c-1")
 	to.await("a push", isMessage)
-	for _, c := range []*v1Client{other, from} { // not theirs to acknowledge
+	for _, c := range []*v1Client{other, from} { // they aren't the recipient
 		c.write(frame{"type": "client_ack", "clientMessageId": "c-1", "brokerMessageId": id})
 		c.sync()
 	}
@@ -74,13 +75,13 @@ func acknowledgement(t *testing.T, s *server) {
 		to.sync()
 		awaitStatus(t, from, id, "delivered")
 	}
-	// Without a client_message_id, clientMessageId holds the message's own.
+	// Without a client_message_id, clientMessageId holds the messageId.
 	id = from.send(key.hex, "z")
 	to.write(frame{"type": "client_ack", "clientMessageId": id})
 	awaitStatus(t, from, id, "delivered")
 }
 
-// awaitStatus waits until the only recipient of a message has a status.
+// awaitStatus waits until the only recipient of a message has the given status.
 func awaitStatus(t *testing.T, c *v1Client, id, status string) frame {
 	t.Helper()
 	var r frame
@@ -98,7 +99,7 @@ func backlog(t *testing.T, s *server) {
 	session := bob.session(t, key)
 	session.leave()
 	senders := []*v1Client{m.owner.daemon(t), carol.daemon(t)}
-	const each = 45 // within the burst of a sender's rate
+	const each = 45 // below the sender's burst
 	for i := range each {
 		for j, c := range senders {
 			c.send(key.hex, fmt.Sprintf("%d %d", j, i), "client_message_id", fmt.Sprintf("%d-%d", j, i))
@@ -205,7 +206,7 @@ func messageStatus(t *testing.T, s *server) {
 	if r := status(from, id[:31]); r.str("messageId") != id {
 		t.Errorf("by prefix: %s", r)
 	}
-	// An id begins with the time: one of two neighbours can be the first of its 65 s.
+	// An id begins with the time, to 65 s: the prefixes of two neighbors may differ.
 	second, third := from.send(bob.keys.hex, "y"), from.send(bob.keys.hex, "z")
 	prefix := second[:8]
 	if id[:8] != prefix && third[:8] != prefix {

@@ -13,8 +13,8 @@ func TestGate(t *testing.T) {
 		{"dnd by hand", func(t *testing.T, s *server) { gate(t, s, byHand("dnd"), byHand("idle")) }},
 		{"working by hook", func(t *testing.T, s *server) { gate(t, s, byHook("working"), byHook("idle")) }},
 		{"working by hook, idle by hand", func(t *testing.T, s *server) { gate(t, s, byHook("working"), byHand("idle")) }},
-		{"dnd is left by hand only", dndStays},
-		{"status of who returns", gateOfBacklog},
+		{"only a person ends dnd", dndStays},
+		{"status of a returning session", gateOfBacklog},
 	})
 }
 
@@ -45,11 +45,11 @@ func byHook(status string) setter {
 	}
 }
 
-// byTime leaves it to the status's time to live.
+// byTime lets the status time out.
 func byTime(*testing.T, *server, *v1Client, keyPair) {}
 
-// gate checks that a busy session gets what is urgent only, and the rest in order
-// once it is free.
+// gate checks that a busy session gets only urgent messages, and the rest in order once it
+// is free.
 func gate(t *testing.T, s *server, busy, free setter) {
 	m := newTeam(t, s)
 	bob, key := m.join(t, "bob"), newKeys()
@@ -64,7 +64,7 @@ func gate(t *testing.T, s *server, busy, free setter) {
 		t.Errorf("a busy session got %v", got)
 	}
 	free(t, s, to, key)
-	var own []string // in its own mailbox; "3" is in the member's
+	var own []string // the messages in its own mailbox; "3" is in the member's
 	for range 3 {
 		if got := text(to.message()); got != "3" {
 			own = append(own, got)
@@ -97,8 +97,8 @@ func dndStays(t *testing.T, s *server) {
 	to.message()
 }
 
-// gateOfBacklog checks that a status outlives a short absence, and holds the
-// backlog then.
+// gateOfBacklog checks that a status survives a short absence and then holds back the
+// backlog.
 func gateOfBacklog(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	bob, key := m.join(t, "bob"), newKeys()

@@ -8,10 +8,10 @@ import (
 	"github.com/coder/websocket"
 )
 
-// refusal is how a hello must be refused.
+// refusal is the expected refusal of a hello.
 type refusal struct {
-	code, message string // a message that ends in "..." is a beginning
-	closeCode     int    // 0: 1008 with the code as reason
+	code, message string // a message that ends in "..." is a prefix
+	closeCode     int    // 0 means 1008 with the code as reason
 	reason        string
 }
 
@@ -41,28 +41,28 @@ const (
 	removedText   = `You've been removed from "The Team". Contact the mesh owner to rejoin.`
 )
 
-// fromNow is a time in milliseconds from the moment at which a case runs, which may
-// be long after its table was made.
+// fromNow is a time in milliseconds relative to the start of the test case, which may be
+// long after the creation of the table.
 type fromNow int64
 
 func TestHelloRefusals(t *testing.T) {
 	other := newKeys()
 	tests := []struct {
 		name   string
-		before []any // changed before signing
+		before []any // fields to change before signing
 		signer *keyPair
-		after  []any // changed after signing
+		after  []any // fields to change after signing
 		want   refusal
 	}{
-		{"session key no hex", []any{"sessionPubkey", "nonsense"}, nil, nil, refusal{code: "bad_session_pubkey", message: badSessionKey}},
+		{"session key not hex", []any{"sessionPubkey", "nonsense"}, nil, nil, refusal{code: "bad_session_pubkey", message: badSessionKey}},
 		{"session key upper case", []any{"sessionPubkey", strings.ToUpper(other.hex)}, nil, nil, refusal{code: "bad_session_pubkey", message: badSessionKey}},
 		{"session key before skew", []any{"sessionPubkey", "00", "timestamp", 1}, nil, nil, refusal{code: "bad_session_pubkey", message: badSessionKey}},
 		{"no timestamp", nil, nil, []any{"timestamp", nil}, refusal{code: "timestamp_skew", message: "hello rejected: timestamp_skew"}},
 		{"timestamp a string", nil, nil, []any{"timestamp", "now"}, refusal{code: "timestamp_skew", message: "hello rejected: timestamp_skew"}},
-		{"timestamp null and all else wrong", nil, nil, []any{"timestamp", nil, "signature", nil, "pubkey", "x", "cwd", nil}, refusal{code: "timestamp_skew", message: "hello rejected: timestamp_skew"}},
+		{"timestamp null and everything else wrong", nil, nil, []any{"timestamp", nil, "signature", nil, "pubkey", "x", "cwd", nil}, refusal{code: "timestamp_skew", message: "hello rejected: timestamp_skew"}},
 		{"skew before signature", []any{"timestamp", int64(1)}, &other, nil, refusal{code: "timestamp_skew", message: "hello rejected: timestamp_skew"}},
-		{"pubkey no hex", []any{"pubkey", "zz"}, nil, nil, refusal{code: "malformed", message: "hello rejected: malformed"}},
-		{"signature no hex", nil, nil, []any{"signature", "zz"}, refusal{code: "malformed", message: "hello rejected: malformed"}},
+		{"pubkey not hex", []any{"pubkey", "zz"}, nil, nil, refusal{code: "malformed", message: "hello rejected: malformed"}},
+		{"signature not hex", nil, nil, []any{"signature", "zz"}, refusal{code: "malformed", message: "hello rejected: malformed"}},
 		{"signature too short", nil, nil, []any{"signature", strings.Repeat("a", 126)}, refusal{code: "malformed", message: "hello rejected: malformed"}},
 		{"no signature", nil, nil, []any{"signature", nil}, refusal{code: "malformed", message: "hello rejected: malformed..."}},
 		{"no sessionId", []any{"sessionId", nil}, nil, nil, refusal{code: "malformed", message: "hello rejected: malformed..."}},
@@ -120,7 +120,7 @@ func TestSessionHelloRefusals(t *testing.T) {
 		name string
 		edit func(p *member, k keyPair) []any // before signing
 		by   *keyPair
-		sign string // the signature, if not a true one
+		sign string // the signature; "" for a valid one
 		want refusal
 	}{
 		{"session key", func(*member, keyPair) []any { return []any{"sessionPubkey", "zz"} }, nil, "", refusal{code: "bad_session_pubkey", message: badSessionKey}},
@@ -146,7 +146,7 @@ func TestSessionHelloRefusals(t *testing.T) {
 		{"too long", func(p *member, k keyPair) []any {
 			return []any{"parentAttestation", p.attest(k.hex, nowMs()+day+10_000)}
 		}, nil, "", refusal{code: "ttl_too_long", message: "attestation rejected: ttl_too_long"}},
-		{"attestation's signature no hex", func(p *member, k keyPair) []any {
+		{"attestation's signature not hex", func(p *member, k keyPair) []any {
 			return []any{"parentAttestation", attestation(p, k, "signature", "zz")}
 		}, nil, "", refusal{code: "malformed", message: "attestation rejected: malformed"}},
 		{"attestation changed", func(p *member, k keyPair) []any {
@@ -157,7 +157,7 @@ func TestSessionHelloRefusals(t *testing.T) {
 		}, nil, "", refusal{code: "expired", message: "attestation rejected: expired"}},
 		{"skew", func(*member, keyPair) []any { return []any{"timestamp", nowMs() - 60_001} }, nil, "", refusal{code: "timestamp_skew", message: "session_hello rejected: timestamp_skew"}},
 		{"skew before signature", func(*member, keyPair) []any { return []any{"timestamp", 1} }, nil, "zz", refusal{code: "timestamp_skew", message: "session_hello rejected: timestamp_skew"}},
-		{"signature no hex", nil, nil, "zz", refusal{code: "malformed", message: "session_hello rejected: malformed"}},
+		{"signature not hex", nil, nil, "zz", refusal{code: "malformed", message: "session_hello rejected: malformed"}},
 		{"no cwd", func(*member, keyPair) []any { return []any{"cwd", nil} }, nil, "", refusal{code: "malformed", message: "session_hello rejected: malformed..."}},
 		{"signed by the member", nil, new(keyPair), "", refusal{code: "bad_signature", message: "session_hello rejected: bad_signature"}},
 		{"signed by a stranger", nil, &other, "", refusal{code: "bad_signature", message: "session_hello rejected: bad_signature"}},
@@ -208,7 +208,7 @@ func helloAck(t *testing.T, s *server) {
 	bob := newTeam(t, s).join(t, "bob")
 	daemon := bob.daemon(t, "displayName", "Bob's daemon")
 	session := bob.session(t, newKeys(), "parentMemberId", nil)
-	for c, name := range map[*v1Client]string{daemon: "Bob's daemon", session: "bob"} { // the session gives no name
+	for c, name := range map[*v1Client]string{daemon: "Bob's daemon", session: "bob"} { // the session sends no name
 		profile := c.ack["memberProfile"].(map[string]any)
 		if tag, ok := profile["roleTag"]; !ok || tag != nil || !isKind(profile["groups"], "list") || profile["messageMode"] != "push" {
 			t.Errorf("memberProfile in %s", c.ack)
@@ -233,7 +233,7 @@ func helloAck(t *testing.T, s *server) {
 
 func helloSkew(t *testing.T, s *server) {
 	bob := newTeam(t, s).join(t, "bob")
-	// Exactly 60,000 ms ahead when it is made is at most that when it arrives.
+	// A timestamp that is exactly 60,000 ms ahead is less far ahead on arrival.
 	bob.daemon(t, "timestamp", nowMs()+60_000)
 	bob.daemon(t, "timestamp", nowMs()-58_000)
 	bob.session(t, newKeys(), "timestamp", nowMs()+60_000)
@@ -312,7 +312,7 @@ func removedMember(t *testing.T, s *server) {
 	}
 }
 
-// helloElsewhere checks that a member of one mesh is nobody in another.
+// helloElsewhere checks that a member of one mesh is a stranger in another.
 func helloElsewhere(t *testing.T, s *server) {
 	one, two := newTeam(t, s), newTeam(t, s)
 	bob := one.join(t, "bob")

@@ -31,12 +31,12 @@ func TestHTTP(t *testing.T) {
 	})
 }
 
-// soonOver is how long an invite of these tests is valid that is to expire. It is more
-// than a busy machine takes to make one.
+// soonOver is the lifetime of an invite that expires during a test. It is longer than a busy
+// machine takes to create one.
 const soonOver = 10 * time.Second
 
-// health awaits the best answers: a storage counts as down while a busy machine keeps
-// it from answering.
+// health waits for the healthy answers, because a storage counts as down while a busy
+// machine delays its answer.
 func health(t *testing.T, s *server) {
 	var seen string
 	answers := func(path string, says func(a frame) bool) func() bool {
@@ -75,7 +75,7 @@ func joinRefusals(t *testing.T, s *server) {
 	tests := []struct {
 		name string
 		body frame
-		want string // "" is any text
+		want string // "" for any text
 	}{
 		{"changed", edited(func(p frame) { p["role"] = "admin" }), "invite_bad_signature"},
 		{"no signature", edited(func(p frame) { delete(p, "signature") }), "invite_bad_signature"},
@@ -112,7 +112,7 @@ func joinTwice(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	inv, keys := m.newInvite(t, 2, time.Now().Add(time.Hour)), newKeys()
 	ids := make(chan string, 8)
-	for range cap(ids) { // one member, whatever the concurrency
+	for range cap(ids) { // all calls must return the same member
 		go func() {
 			_, a := s.post(t, "/join", inv.joinBody(keys.hex, "bob"))
 			ids <- a.str("memberId")
@@ -128,7 +128,7 @@ func joinTwice(t *testing.T, s *server) {
 		t.Errorf("again: %s", a)
 	}
 	if status, a := s.post(t, "/join", inv.joinBody(newKeys().hex, "carol")); status != 200 || a["alreadyMember"] != nil {
-		t.Errorf("the second use was taken: %d %s", status, a)
+		t.Errorf("the second use is gone: %d %s", status, a)
 	}
 	if _, a := s.post(t, "/join", inv.joinBody(newKeys().hex, "dave")); a.str("error") != "invite_exhausted" {
 		t.Errorf("the third of two: %s", a)
@@ -191,8 +191,8 @@ func claims(t *testing.T, s *server) {
 	refused("expired", code, claimBody(code, newKeys(), claim), 410, "expired")
 }
 
-// claimByV1 checks that a v1 client, which shows an x25519 key and could not open what
-// a link holds, is told so, and spends nothing.
+// claimByV1 checks that the broker refuses the claim of a v1 client, which couldn't open the
+// sealed mesh key, and that the claim doesn't use up the invite.
 func claimByV1(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	code, _, claim := m.newLink(t, "member", 1, time.Now().Add(time.Hour))
@@ -200,11 +200,11 @@ func claimByV1(t *testing.T, s *server) {
 	x := make([]byte, 32)
 	rand.Read(x)
 	status, a := s.post(t, path, frame{"recipient_x25519_pubkey": base64.RawURLEncoding.EncodeToString(x)})
-	if status != 400 || !strings.Contains(a.str("error"), "ask whoever invited you for a v1 link") {
+	if status != 400 || !strings.Contains(a.str("error"), "ask the inviter for a v1 link") {
 		t.Errorf("claim: %d %s", status, a)
 	}
 	if status, a := s.post(t, path, claimBody(code, newKeys(), claim)); status != 200 {
-		t.Errorf("the one use is spent: %d %s", status, a)
+		t.Errorf("the only use is gone: %d %s", status, a)
 	}
 	status, a = s.post(t, path, frame{"recipient_x25519_pubkey": "short"})
 	if status != 400 || a.str("error") != "malformed" {
@@ -273,8 +273,8 @@ func pendingHook(t *testing.T, s *server) {
 	}
 }
 
-// foreignHook checks that a hook from another address than a session's reaches
-// nobody and learns nothing. 127.0.0.2 is another address of this machine.
+// foreignHook checks that a hook from another address than the session's has no effect and
+// learns nothing. 127.0.0.2 is another address of this machine.
 func foreignHook(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	bob, key := m.join(t, "bob"), newKeys()
@@ -318,7 +318,7 @@ func foreignSites(t *testing.T, s *server) {
 			t.Errorf("a foreign page posted to %s: %d %s", path, status, text)
 		}
 	}
-	// A page that has pointed a name of its own here is served nothing.
+	// A page under its own host name that resolves to this address gets nothing.
 	status, text := s.do(t, "GET", "/health", "", "Host", "evil.example")
 	if says := parse(t, text).str("message"); status != 421 || !strings.Contains(says, s.URL("")) || strings.Contains(text, "version") {
 		t.Errorf("under a foreign name: %d %s", status, text)

@@ -19,7 +19,7 @@ func parse(t testing.TB, text string) frame {
 	return f
 }
 
-// clientFrom is an HTTP client with an address of its own.
+// clientFrom returns an HTTP client with the given source address.
 func clientFrom(ip string) *http.Client {
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(ip)}, Timeout: patience}
 	return &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -48,7 +48,7 @@ func capacity(t *testing.T, s *server) {
 	first.drop() // leased presences count
 	bob.session(t, newKeys())
 	full := refusal{code: "capacity", message: "mesh at connection capacity"}
-	// Before skew and signatures are looked at.
+	// The broker checks capacity before skew and signatures.
 	for _, f := range []frame{
 		bob.keys.signHello(bob.hello("timestamp", 1)),
 		newKeys().signSessionHello(bob.sessionHello(newKeys(), "timestamp", 1)),
@@ -60,7 +60,7 @@ func capacity(t *testing.T, s *server) {
 	bad := s.dial(t)
 	bad.write(bob.hello("sessionPubkey", "zz"))
 	refusal{code: "bad_session_pubkey", message: badSessionKey}.check(t, bad)
-	bob.session(t, key).sync() // who has a place gets it back
+	bob.session(t, key).sync() // a leased presence gets its place back
 	newTeam(t, s).owner.daemon(t).sync()
 }
 
@@ -68,7 +68,7 @@ func sendRate(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	bob := m.join(t, "bob")
 	one, two := bob.session(t, newKeys()), bob.session(t, newKeys())
-	for i := range 5 { // the member's, not the connection's
+	for i := range 5 { // the limit is per member, not per connection
 		[]*v1Client{one, two}[i%2].send(m.owner.keys.hex, "x")
 	}
 	for _, c := range []*v1Client{one, two} {
@@ -86,7 +86,7 @@ func members(t *testing.T, s *server) {
 	}
 	code, _, key := m.newLink(t, "member", 10, time.Now().Add(time.Hour))
 	first := newKeys()
-	for i := range 4 { // and the owner
+	for i := range 4 { // the owner is the fifth
 		guest := newKeys()
 		if i == 0 {
 			guest = first
@@ -131,7 +131,7 @@ func messageBytes(t *testing.T, s *server) {
 
 func helloTimeout(t *testing.T, s *server) {
 	c := s.dial(t)
-	c.write(frame{"type": "list_peers"}) // no hello, so the clock runs on
+	c.write(frame{"type": "list_peers"}) // not a hello, so the timeout continues
 	c.await("no_hello", ofType("error"))
 	c.awaitClose(1008, "hello_timeout")
 }

@@ -12,9 +12,9 @@ func TestPresence(t *testing.T) {
 		{"takeover", takeover},
 		{"one-shot command", oneShotCommand},
 		{"key taken", keyTaken},
-		{"session ids take nothing over", sessionIDs},
+		{"a session id takes over nothing", sessionIDs},
 		{"daemon comes back", daemonReturns},
-		{"who hears of whom", announcements},
+		{"who gets which announcements", announcements},
 		{"roster", roster},
 		{"restored", restored},
 		{"profile", profile},
@@ -49,14 +49,14 @@ func takeover(t *testing.T, s *server) {
 	if watching.row(sessionID(key)) != nil {
 		t.Error("two rows of one session key")
 	}
-	watching.take(isEvent("peer_joined")) // bob's daemon, which came while watching
+	watching.take(isEvent("peer_joined")) // bob's daemon, which joined meanwhile
 	for _, c := range []*v1Client{watching, own} {
 		c.none("news of a takeover", isSystem)
 	}
 }
 
-// oneShotCommand checks that a command that bears the id of a live session
-// disturbs nobody and is gone when it closes.
+// oneShotCommand checks that a command with the id of a live session doesn't disturb the
+// session and disappears when it disconnects.
 func oneShotCommand(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	bob, key := m.join(t, "bob"), newKeys()
@@ -95,13 +95,13 @@ func keyTaken(t *testing.T, s *server) {
 	claim(eve)
 	claim(bob)
 	session.leave()
-	claim(eve) // while it is away, too
+	claim(eve) // also while bob's session is away
 	from.send(key.hex, "for the true one")
 	if got := text(bob.session(t, key).message()); got != "for the true one" {
 		t.Errorf("got %q", got)
 	}
 
-	// A claim that came first gives way to the proof.
+	// A proof replaces an earlier claim.
 	early := newKeys()
 	claimer := eve.daemon(t, "sessionPubkey", early.hex, "sessionId", "early")
 	proven := bob.session(t, early)
@@ -115,8 +115,8 @@ func keyTaken(t *testing.T, s *server) {
 	}
 }
 
-// sessionIDs checks that the id of a session, which anybody can say, disconnects
-// nobody: no other member, no other role, no other key.
+// sessionIDs checks that a session id, which anybody can claim, disconnects nobody with
+// another member, role or key.
 func sessionIDs(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	bob, eve := m.join(t, "bob"), m.join(t, "eve")
@@ -148,7 +148,7 @@ func daemonReturns(t *testing.T, s *server) {
 	daemon.sync()
 	daemon.drop()
 	await.Until(t, "the daemon is away", func() bool { return watching.row("daemon-bob")["online"] == false })
-	// Another process id, so another session id: the host name tells.
+	// With another process id, and so another session id, the host name identifies it.
 	back := bob.daemon(t, "sessionId", "daemon-777", "pid", 777)
 	if back.ack.str("presenceId") != daemon.ack.str("presenceId") || back.ack["restored"] != true || back.ack.str("lastSummary") != "on duty" {
 		t.Errorf("hello_ack: %s, was %s", back.ack, daemon.ack)
@@ -167,7 +167,7 @@ func announcements(t *testing.T, s *server) {
 	other, own := m.owner.daemon(t), bob.session(t, newKeys())
 	other.await("peer_joined", isEvent("peer_joined"))
 
-	// A daemon's coming and going is news to others only.
+	// Only other members hear when a daemon joins or leaves.
 	daemon := bob.daemon(t, "groups", []frame{{"name": "dev"}})
 	joined := other.await("peer_joined", isEvent("peer_joined"))
 	data := frame(joined["eventData"].(map[string]any))
@@ -180,7 +180,7 @@ func announcements(t *testing.T, s *server) {
 		}
 	}
 	if id := joined.str("messageId"); len(id) != 36 || id[14] != '4' {
-		t.Errorf("messageId of a system push is %q, no UUIDv4", id)
+		t.Errorf("messageId of a system push is %q, not a UUIDv4", id)
 	}
 	daemon.leave()
 	left := other.await("peer_left", isEvent("peer_left"))
@@ -189,7 +189,7 @@ func announcements(t *testing.T, s *server) {
 	}
 	own.none("news of the own member's daemon", isSystem)
 
-	// A session's is news to everybody.
+	// Everybody hears when a session joins.
 	session := bob.session(t, key)
 	for _, c := range []*v1Client{other, own} {
 		c.await("peer_joined", isEvent("peer_joined"))
@@ -241,7 +241,7 @@ func roster(t *testing.T, s *server) {
 	}
 }
 
-// restored checks what a hello is told of an earlier presence that had ended.
+// restored checks what a hello_ack says about an earlier presence that has ended.
 func restored(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	bob := m.join(t, "bob")

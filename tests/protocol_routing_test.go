@@ -30,7 +30,7 @@ func toSessionKey(t *testing.T, s *server) {
 	if got := text(first.message()); got != "for one" {
 		t.Errorf("got %q", got)
 	}
-	// It waits for its session and goes to no other, however long that is away.
+	// The message waits for its session, however long that is away, and goes to no other.
 	first.leave()
 	from.send(one.hex, "for one again")
 	for _, c := range []*v1Client{daemon, second} {
@@ -70,7 +70,7 @@ func toMemberKeyLater(t *testing.T, s *server) {
 	for _, body := range []string{"1", "2", "3"} {
 		from.send(bob.keys.hex, body)
 	}
-	// A command in passing must not take what waits for the member.
+	// A one-shot command must not get the member's waiting messages.
 	bob.oneShot(t, "some-session").none("the member's message", isMessage)
 	daemon := bob.daemon(t)
 	if got := daemon.texts(3); !slices.Equal(got, []string{"1", "2", "3"}) {
@@ -78,8 +78,8 @@ func toMemberKeyLater(t *testing.T, s *server) {
 	}
 }
 
-// withinMember checks that v1 daemons, which drop what carries their own member's
-// key, get messages between presences of one member without it.
+// withinMember checks that pushes between presences of one member omit the member key,
+// because v1 daemons drop messages from their own member.
 func withinMember(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	bob, one, two := m.join(t, "bob"), newKeys(), newKeys()
@@ -245,8 +245,8 @@ func grants(t *testing.T, s *server) {
 	}
 }
 
-// fixedRecipients checks that who was there when a broadcast was accepted gets it,
-// even if its socket had dropped unseen, and nobody who came later.
+// fixedRecipients checks that a broadcast goes to the peers that were present when the
+// broker accepted it, even if a socket had dropped unnoticed, and to no later peers.
 func fixedRecipients(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	bob, key := m.join(t, "bob"), newKeys()

@@ -126,7 +126,7 @@ func unknownTargets(t *testing.T, s *server) {
 	if e := c.refused(draft(key.hex, "to myself")); !permanent.MatchString(e) {
 		t.Errorf("to one's own session key: %q", e)
 	}
-	// Who is known and away is no error; who was never there in a group is none either.
+	// An absent member is not an error; neither is a group that never had a member.
 	c.send(m.owner.keys.hex, "for later")
 	c.send("@nobody", "x")
 	if got := text(m.owner.daemon(t).message()); got != "for later" {
@@ -215,8 +215,8 @@ func requestIDs(t *testing.T, s *server) {
 	}
 }
 
-// resend checks that a client_message_id stands for one message, whichever
-// connection of the member's repeats it, and that others may use the same.
+// resend checks that a client_message_id identifies one message, on whichever connection
+// the member repeats it, and that other members may use the same id.
 func resend(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	alice, bob := m.join(t, "alice"), m.join(t, "bob")

@@ -13,17 +13,17 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// proxied is a way in which a proxy leads to a broker.
+// proxied is a proxy configuration in front of a broker.
 type proxied struct {
 	name string
-	// start starts a proxy on a port, which leads to a broker from below the path /mesh.
+	// start starts a proxy on a port that forwards requests below /mesh to the broker.
 	start func(t *testing.T, s *server, port int)
-	// tells is whether the broker can see that a proxy was in between.
+	// tells says whether the broker can detect the proxy.
 	tells bool
 }
 
-// TestBehindProxies puts what operators put in front of a broker in front of one, below
-// a path: links, the invite page, the WebSocket and hooks must work.
+// TestBehindProxies runs a broker behind the proxies that operators use, below a path.
+// Links, the invite page, the WebSocket and hooks must work.
 func TestBehindProxies(t *testing.T) {
 	t.Parallel()
 	for _, p := range []proxied{
@@ -80,7 +80,7 @@ func TestBehindProxies(t *testing.T) {
 	}
 }
 
-// viaProxy has a person reach a mesh at another URL than the one where it was made.
+// viaProxy changes the broker URL in a person's config.
 func viaProxy(t *testing.T, p *person, from, to string) {
 	t.Helper()
 	file := filepath.Join(p.dir, "config.json")
@@ -170,7 +170,7 @@ func run(t *testing.T, cmd *exec.Cmd, end os.Signal) {
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(end)
-		_ = cmd.Wait() // how it ended does not matter
+		_ = cmd.Wait() // the exit status doesn't matter
 		if t.Failed() {
 			t.Logf("%s:\n%s", cmd, log.String())
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// TestReading reads what there is to read, as people do.
+// TestReading runs the commands that people read with.
 func TestReading(t *testing.T) {
 	scenariosOnBoth(t, nil, []scenario{
 		{"inbox", readInbox},
@@ -17,8 +17,8 @@ func TestReading(t *testing.T) {
 	})
 }
 
-// readInbox checks that a message says to whom it is, that its short id leads to all of
-// it, and that the inbox can be searched.
+// readInbox checks that the inbox shows a message's addressee, that the short id shows the
+// whole message, and that the inbox can be searched.
 func readInbox(t *testing.T, s *server) {
 	alice, bob := newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")
@@ -153,8 +153,8 @@ func readAudit(t *testing.T, s *server) {
 	alice.fails(1, "nobody in this mesh", "audit", "--member", "mallory")
 }
 
-// readTrust checks that what is proven and what was compared are told apart everywhere,
-// and that members see what they have said of others.
+// readTrust checks that every command distinguishes proven from compared keys, and that
+// members see the grants that they gave.
 func readTrust(t *testing.T, s *server) {
 	alice, bob, carol := newPerson(t, s), newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")
@@ -215,7 +215,7 @@ func readTrust(t *testing.T, s *server) {
 	if !regexp.MustCompile(`(?m)^bob .* broadcast, read `).MatchString(out) || !regexp.MustCompile(`(?m)^carol .* blocked `).MatchString(out) {
 		t.Errorf("members:\n%s", out)
 	}
-	// What one says of others is nobody else's to see.
+	// A member's grants are visible only to that member.
 	if got := allowed(bob); got["carol"] != nil || got["bob"] != nil {
 		t.Errorf("bob sees %v", got)
 	}

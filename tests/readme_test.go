@@ -14,8 +14,8 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// TestReadme runs the commands of README.md's first exchange as they stand there,
-// in a copy of the sources and with an empty home, on a port of its own.
+// TestReadme runs the commands of README.md's first exchange verbatim, in a copy of the
+// sources and with an empty home, on its own port.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	commands := readmeCommands(t)
@@ -92,7 +92,7 @@ func readmeCommands(t *testing.T) []string {
 	return lines
 }
 
-// copyCheckout copies the sources, so that make builds into a directory of the test's.
+// copyCheckout copies the sources, so that make builds into the test's own directory.
 func copyCheckout(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -111,7 +111,7 @@ func copyCheckout(t *testing.T) string {
 	return dir
 }
 
-// goEnv lets go build find its caches in spite of an empty home.
+// goEnv lets go build find its caches despite the empty home.
 func goEnv(t *testing.T) []string {
 	t.Helper()
 	var env []string
@@ -125,7 +125,7 @@ func goEnv(t *testing.T) []string {
 	return env
 }
 
-// startGroup starts a command that runs on, with all the processes it starts.
+// startGroup starts a command in its own process group.
 func startGroup(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
 	pr := startProcess(t, cmd)
@@ -133,10 +133,10 @@ func startGroup(t *testing.T, cmd *exec.Cmd) *process {
 	return pr
 }
 
-// buildPatience is how long make may take to build on a cold cache.
+// buildPatience is the time that make may take to build with a cold cache.
 const buildPatience = 10 * time.Minute
 
-// awaitWelcome reads what make run prints until it has said how to go on.
+// awaitWelcome reads the output of make run until the instructions are complete.
 func awaitWelcome(t *testing.T, pr *process, port string) {
 	t.Helper()
 	var text strings.Builder

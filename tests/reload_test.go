@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestReload reloads Caddy's config with sockets open and messages under way.
+// TestReload reloads Caddy's config with open sockets and messages in flight.
 func TestReload(t *testing.T) {
 	onBoth(t, nil, func(t *testing.T, s *server) {
 		m := newTeam(t, s)
@@ -30,7 +30,7 @@ func TestReload(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 		if e := from.refused(draft(key.hex, strings.Repeat("x", 3000))); !strings.HasPrefix(e, "payload_too_large") {
-			t.Errorf("the new limit is not in force: %q", e)
+			t.Errorf("the new limit is not in effect: %q", e)
 		}
 		out, code := reload("SEND_BURST=0")
 		if code == 0 || !strings.Contains(out, "send_burst") || !strings.Contains(out, "1 to ") {
@@ -42,7 +42,8 @@ func TestReload(t *testing.T) {
 	})
 }
 
-// TestBadSettings checks that a bad value stops the start with words that name it.
+// TestBadSettings checks that the broker refuses to start with a bad value and names the
+// setting.
 func TestBadSettings(t *testing.T) {
 	t.Parallel()
 	for _, setting := range []string{

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestRunSaysWhatIsTaken checks that make run fails before it starts anything when an
-// address that it needs is taken.
+// TestRunSaysWhatIsTaken checks that make run fails at once and names the address if an
+// address that it needs is in use.
 func TestRunSaysWhatIsTaken(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -26,9 +26,9 @@ func TestRunSaysWhatIsTaken(t *testing.T) {
 		env        []string
 	}{
 		{"port", "Port " + port, []string{"BROKER_PORT=" + port}},
-		{"admin port", taken + " is taken", []string{"BROKER_PORT=" + free, "CADDY_ADMIN=" + taken}},
-		{"admin port of a name", "localhost:" + port + " is taken", []string{"BROKER_PORT=" + free, "CADDY_ADMIN=tcp/localhost:" + port}},
-		{"admin port alone", ":" + port + " is taken", []string{"BROKER_PORT=" + free, "CADDY_ADMIN=:" + port}},
+		{"admin port", taken + " is in use", []string{"BROKER_PORT=" + free, "CADDY_ADMIN=" + taken}},
+		{"admin port of a name", "localhost:" + port + " is in use", []string{"BROKER_PORT=" + free, "CADDY_ADMIN=tcp/localhost:" + port}},
+		{"admin port alone", ":" + port + " is in use", []string{"BROKER_PORT=" + free, "CADDY_ADMIN=:" + port}},
 	} {
 		cmd := exec.Command(filepath.Join(commands.Repo, "scripts", "run"))
 		cmd.Env = append(homeEnv(t.TempDir()), tc.env...)
@@ -39,8 +39,8 @@ func TestRunSaysWhatIsTaken(t *testing.T) {
 	}
 }
 
-// TestQuietStart checks that the shipped file starts without warnings of protocols that
-// it does not speak.
+// TestQuietStart checks that the shipped Caddyfile starts without warnings about protocols
+// that it doesn't serve.
 func TestQuietStart(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

@@ -14,18 +14,18 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// pane is a terminal with one command in it: a tmux server of its own.
+// pane is a terminal with one command, in its own tmux server.
 type pane struct {
 	t      *testing.T
 	socket string
 	last   string
 }
 
-// open starts a command in a terminal of that size.
+// open starts a command in a terminal of the given size.
 func (p *person) open(columns, rows int, args ...string) *pane {
 	p.t.Helper()
 	if _, err := exec.LookPath("tmux"); err != nil {
-		p.t.Skip("tmux is missing, which is the terminal")
+		p.t.Skip("this test needs tmux as its terminal")
 	}
 	dir, err := os.MkdirTemp("", "cm-pane-")
 	if err != nil {
@@ -33,7 +33,7 @@ func (p *person) open(columns, rows int, args ...string) *pane {
 	}
 	t, ok := p.t.(*testing.T)
 	if !ok {
-		p.t.Fatal("a terminal is for a test")
+		p.t.Fatal("open needs a *testing.T")
 	}
 	pn := &pane{t: t, socket: filepath.Join(dir, "socket")}
 	words := append([]string{"env", "-i"}, p.env...)
@@ -42,13 +42,13 @@ func (p *person) open(columns, rows int, args ...string) *pane {
 	for _, w := range append(words, args...) {
 		line.WriteString("'" + strings.ReplaceAll(w, "'", `'\''`) + "' ")
 	}
-	// The screen stays when the command has ended, with its exit code.
+	// Keep the screen after the command ends, and show its exit code.
 	script := "cd '" + filepath.Dir(p.dir) + "'; sh -c 'echo $$ >" + dir + "/pid; exec \"$@\"' sh " + line.String() + "; echo ended with $?; exec sleep 100000"
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("%v shows\n%s", args, pn.last)
 		}
-		_ = pn.tmux("kill-server").Run() // of our own socket
+		_ = pn.tmux("kill-server").Run() // only the server on our own socket
 		os.RemoveAll(dir)
 	})
 	cmd := pn.tmux("-f", "/dev/null", "new-session", "-d", "-s", "c", "-x", strconv.Itoa(columns), "-y", strconv.Itoa(rows), script)
@@ -64,7 +64,7 @@ func (pn *pane) tmux(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// screen is what can be seen.
+// screen returns the visible text.
 func (pn *pane) screen() string {
 	out, err := pn.tmux("capture-pane", "-p", "-t", "c").Output()
 	if err == nil {
@@ -73,7 +73,7 @@ func (pn *pane) screen() string {
 	return pn.last
 }
 
-// shows waits until all of these can be seen.
+// shows waits until all of these texts are visible.
 func (pn *pane) shows(what ...string) {
 	pn.t.Helper()
 	await.Until(pn.t, "the screen shows "+strings.Join(what, ", "), func() bool {
@@ -87,7 +87,7 @@ func (pn *pane) shows(what ...string) {
 	})
 }
 
-// hides waits until something can't be seen any more.
+// hides waits until a text is not visible anymore.
 func (pn *pane) hides(what string) {
 	pn.t.Helper()
 	await.Until(pn.t, "the screen hides "+what, func() bool { return !strings.Contains(pn.screen(), what) })
@@ -120,7 +120,7 @@ func (pn *pane) signal(s os.Signal) {
 	}
 }
 
-// resize gives the terminal another size.
+// resize changes the size of the terminal.
 func (pn *pane) resize(columns, rows int) {
 	pn.t.Helper()
 	if out, err := pn.tmux("resize-window", "-t", "c", "-x", strconv.Itoa(columns), "-y", strconv.Itoa(rows)).CombinedOutput(); err != nil {
@@ -128,7 +128,7 @@ func (pn *pane) resize(columns, rows int) {
 	}
 }
 
-// TestScreen drives what is made for a terminal in one.
+// TestScreen runs the interactive commands in a terminal.
 func TestScreen(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -148,8 +148,8 @@ func TestScreen(t *testing.T) {
 	})
 }
 
-// tablesFit checks that columns stand below each other, whatever is in them, and that
-// a row has a line of a terminal.
+// tablesFit checks that columns align, whatever they contain, and that each row fits on one
+// line of the terminal.
 func tablesFit(t *testing.T, s *server) {
 	alice := newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")
@@ -180,7 +180,7 @@ func tablesFit(t *testing.T, s *server) {
 		t.Errorf("a long name is not cut to one line:\n%s", pn.last)
 	}
 	if out := alice.must("members"); strings.Contains(out, "…") || !strings.Contains(out, "than any line has room") {
-		t.Errorf("cut, although it is no terminal:\n%s", out)
+		t.Errorf("truncated although the output isn't a terminal:\n%s", out)
 	}
 	narrow := *alice
 	narrow.env = append(append([]string{}, alice.env...), "COLUMNS=40")
@@ -256,7 +256,7 @@ func topWaits(t *testing.T) {
 	pn.shows("ended with 0")
 }
 
-// topEnds checks that a signal ends top, and leaves the terminal as it was.
+// topEnds checks that a signal ends top and that top restores the terminal.
 func topEnds(t *testing.T, s *server) {
 	alice := newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")

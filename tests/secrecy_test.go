@@ -14,14 +14,14 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	_ "modernc.org/sqlite" // the driver, to look into the database behind the broker's back
+	_ "modernc.org/sqlite" // the driver, to read the database directly
 
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 )
 
-// TestSecrecy sends a marker with the real command and looks for it, and for every
-// key that could open it, in all that the broker has written.
+// TestSecrecy sends a marker with the real command and searches everything that the broker
+// has written for the marker and for every key that could decrypt it.
 func TestSecrecy(t *testing.T) {
 	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {
@@ -48,8 +48,8 @@ func secrecy(t *testing.T, s *server, stored func() []byte) {
 	marker := "marker-" + uniqueID() + uniqueID()
 	inbox := bob.start("inbox", "--follow", "--json")
 	await.Until(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
-	// To somebody who is there, to a group, to everybody, and to somebody away, so
-	// that one stays in the queue.
+	// Send to a present member, to everybody, and to an absent member, so that one message
+	// stays in the queue.
 	for _, to := range []string{"bob", "@all", "*", "carol"} {
 		alice.must("send", to, marker)
 	}
@@ -70,7 +70,7 @@ func secrecy(t *testing.T, s *server, stored func() []byte) {
 	secrets["the v1 token"] = []string{strings.TrimPrefix(token, "ic://join/")}
 	db, log := stored(), []byte(s.Log())
 	if len(db) < 1000 || !bytes.Contains(db, []byte("team")) {
-		t.Fatalf("looked at %d bytes of the database, without the mesh's name in them", len(db))
+		t.Fatalf("the mesh's name is not in the %d bytes of the database", len(db))
 	}
 	for name, forms := range secrets {
 		for _, form := range forms {
@@ -84,7 +84,7 @@ func secrecy(t *testing.T, s *server, stored func() []byte) {
 	}
 }
 
-// secretsOf returns what a member must keep to itself, in all forms that come to mind.
+// secretsOf returns a member's secrets, in all plausible encodings.
 func secretsOf(t *testing.T, p *person, link string) map[string][]string {
 	t.Helper()
 	c := p.config()
@@ -117,7 +117,7 @@ func forms(secret []byte) []string {
 	}
 }
 
-// sqliteBytes are all bytes of the database's files.
+// sqliteBytes returns all bytes of the database's files.
 func sqliteBytes(t *testing.T, s *server) []byte {
 	t.Helper()
 	files, err := filepath.Glob(s.sqlitePath() + "*")
@@ -135,8 +135,8 @@ func sqliteBytes(t *testing.T, s *server) []byte {
 	return all
 }
 
-// postgresBytes is every row of every table as text, with bytes both in hex, as
-// Postgres shows them, and as they are.
+// postgresBytes returns every row of every table as text, with byte columns both in hex and
+// raw.
 func postgresBytes(t *testing.T, dsn string) []byte {
 	t.Helper()
 	conn := connectPostgres(t, dsn)
@@ -181,8 +181,8 @@ func connectPostgres(t *testing.T, dsn string) *pgx.Conn {
 	return conn
 }
 
-// TestAuditHoldsNoCiphertext sends with known ciphertext and nonce and looks for
-// them in the audit log, in the log, and in what audit_query gives.
+// TestAuditHoldsNoCiphertext sends a known ciphertext and nonce and searches for them in the
+// audit log, in the broker's log, and in the answer to audit_query.
 func TestAuditHoldsNoCiphertext(t *testing.T) {
 	onBoth(t, nil, func(t *testing.T, s *server) {
 		m := newTeam(t, s)
@@ -214,7 +214,7 @@ func TestAuditHoldsNoCiphertext(t *testing.T) {
 	})
 }
 
-// TestAuditVerify changes and deletes entries behind the broker's back.
+// TestAuditVerify changes and deletes entries directly in the database.
 func TestAuditVerify(t *testing.T) {
 	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {
@@ -275,7 +275,7 @@ func auditVerify(t *testing.T, s *server, table string, execute func(string)) {
 	names("an entry was deleted")
 	execute("INSERT INTO " + table + " SELECT * FROM kept")
 	if out, code := verify(); code != 0 {
-		t.Errorf("put back as it was: %d %s", code, out)
+		t.Errorf("after the entry was restored: %d %s", code, out)
 	}
 	execute("DELETE FROM " + table + " WHERE seq > 2")
 	names("the end was cut off")

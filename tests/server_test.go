@@ -13,14 +13,14 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// patience is how long anything that must happen may take.
+// patience is the time limit for anything that must happen.
 const patience = await.Patience
 
-// server is a broker with what the tests of its protocol ask it.
+// server is a broker with helpers for the tests of its protocol.
 type server struct{ *harness.Broker }
 
-// startServer starts a broker and waits until it is ready. env are settings as
-// NAME=value. It ends with the test.
+// startServer starts a broker and waits until it is ready. env holds settings as NAME=value.
+// The broker stops when the test ends.
 func startServer(t testing.TB, env ...string) *server {
 	t.Helper()
 	s := newServer(t, env...)
@@ -42,7 +42,7 @@ func (s *server) sqlitePath() string {
 	return filepath.Join(s.Home, "data", "caddy", "claudemesh", "claudemesh.db")
 }
 
-// do sends a request with a body and returns the status and the answer.
+// do sends a request with a body and returns the status and the body of the answer.
 func (s *server) do(t testing.TB, method, path, body string, header ...string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequest(method, s.URL(path), strings.NewReader(body))
@@ -67,13 +67,13 @@ func (s *server) do(t testing.TB, method, path, body string, header ...string) (
 	return res.StatusCode, string(b)
 }
 
-// post sends JSON and returns the status and the answer's object.
+// post sends JSON and returns the status and the JSON object of the answer.
 func (s *server) post(t testing.TB, path string, body any) (int, frame) {
 	t.Helper()
 	status, text := s.do(t, http.MethodPost, path, toJSON(t, body), "Content-Type", "application/json")
 	answer := frame{}
 	if err := json.Unmarshal([]byte(text), &answer); err != nil {
-		t.Fatalf("POST %s: %d %q is no JSON object", path, status, text)
+		t.Fatalf("POST %s: %d %q isn't a JSON object", path, status, text)
 	}
 	return status, answer
 }

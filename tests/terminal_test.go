@@ -15,7 +15,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// terminal is a command in a terminal of its own, where somebody types.
+// terminal is a command in its own terminal, into which a test types.
 type terminal struct {
 	t    testing.TB
 	cmd  *exec.Cmd
@@ -32,7 +32,7 @@ func (p *person) terminal(args ...string) *terminal {
 	return openTerminal(p.t, p.command(args...), nil)
 }
 
-// openTerminal starts a command in a terminal, of a size if it is not nil.
+// openTerminal starts a command in a terminal. size may be nil.
 func openTerminal(t testing.TB, cmd *exec.Cmd, size *pty.Winsize) *terminal {
 	t.Helper()
 	tty, err := pty.StartWithSize(cmd, size)
@@ -44,7 +44,7 @@ func openTerminal(t testing.TB, cmd *exec.Cmd, size *pty.Winsize) *terminal {
 		defer close(term.done)
 		b := make([]byte, 4096)
 		for {
-			n, err := tty.Read(b) // fails when the command has ended
+			n, err := tty.Read(b) // fails after the command ends
 			term.mu.Lock()
 			term.seen.Write(b[:n])
 			term.mu.Unlock()
@@ -55,7 +55,7 @@ func openTerminal(t testing.TB, cmd *exec.Cmd, size *pty.Winsize) *terminal {
 		_ = cmd.Wait()
 	}()
 	t.Cleanup(func() {
-		_, _ = tty.WriteString("\x03") // ends what runs in the foreground of a shell
+		_, _ = tty.WriteString("\x03") // ends the foreground command of a shell
 		_ = cmd.Process.Kill()
 		<-term.done
 		_ = tty.Close()
@@ -63,7 +63,7 @@ func openTerminal(t testing.TB, cmd *exec.Cmd, size *pty.Winsize) *terminal {
 	return term
 }
 
-// screen is all that the command has printed.
+// screen returns everything that the command has printed.
 func (term *terminal) screen() string {
 	term.mu.Lock()
 	defer term.mu.Unlock()
@@ -76,7 +76,7 @@ func (term *terminal) awaits(text string) {
 	await.Until(term.t, fmt.Sprintf("%v says %q", term.cmd.Args, text), func() bool { return strings.Contains(term.screen(), text) }, term.screen)
 }
 
-// types types, "\x03" for Ctrl-C and "\x04" for Ctrl-D.
+// types types a text; "\x03" is Ctrl-C and "\x04" is Ctrl-D.
 func (term *terminal) types(text string) {
 	term.t.Helper()
 	if _, err := term.tty.WriteString(text); err != nil {
@@ -84,7 +84,7 @@ func (term *terminal) types(text string) {
 	}
 }
 
-// ends waits for the end, with an exit code.
+// ends waits until the command exits with the exit code.
 func (term *terminal) ends(code int) {
 	term.t.Helper()
 	select {

@@ -15,7 +15,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// frame is one message of protocol v1, as raw as it is on the wire.
+// frame is one raw message of protocol v1.
 type frame map[string]any
 
 func (f frame) str(name string) string { s, _ := f[name].(string); return s }
@@ -39,23 +39,22 @@ func (f frame) String() string {
 	return string(b)
 }
 
-// v1Client is one connection of a strict client of protocol v1. It keeps what it
-// receives until a test asks for it, and fails the test on any message that lacks
-// what protocol v1 promises.
+// v1Client is one connection of a strict v1 client. It keeps received messages until the
+// test asks for them, and fails the test if a message lacks what protocol v1 promises.
 type v1Client struct {
 	t  testing.TB
 	ws *websocket.Conn
 
 	mu     sync.Mutex
-	got    []frame       // not yet asked for, in order
+	got    []frame       // received messages that the test hasn't asked for, in order
 	news   chan struct{} // closed and replaced whenever got or ended changes
-	ended  error         // how the socket ended
+	ended  error         // why the socket closed
 	reqs   int
 	ack    frame // hello_ack, set by the hello helpers
-	exotic bool  // the test sends types that are not of the protocol's core
+	exotic bool  // whether the test sends types outside the protocol's core
 }
 
-// dial opens a socket without a word on it.
+// dial opens a socket and sends nothing.
 func (s *server) dial(t testing.TB) *v1Client {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -80,13 +79,13 @@ func (c *v1Client) readLoop() {
 		} else {
 			f := frame{}
 			if err := json.Unmarshal(data, &f); err != nil {
-				c.t.Errorf("the broker sent what is no JSON object: %q", data)
+				c.t.Errorf("the broker sent something that isn't a JSON object: %q", data)
 			}
 			if complaint := complain(f); complaint != "" {
 				c.t.Errorf("%s in %s", complaint, f)
 			}
 			if f.str("code") == "unknown_message_type" && !c.exotic {
-				c.t.Errorf("a v1 client would stop for good on %s", f)
+				c.t.Errorf("a v1 client would stop permanently on %s", f)
 			}
 			c.got = append(c.got, f)
 		}
@@ -99,7 +98,7 @@ func (c *v1Client) readLoop() {
 	}
 }
 
-// required are the fields that protocol v1 promises, with the kind of each.
+// required lists the fields that protocol v1 promises, with their types, by message type.
 var required = map[string]map[string]string{
 	"hello_ack": {"presenceId": "id", "memberDisplayName": "string", "memberProfile": "object", "meshPolicy": "object"},
 	"ack":       {"id": "string", "messageId": "string", "queued": "bool"},
@@ -116,12 +115,12 @@ var (
 	timePattern = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`)
 )
 
-// complain returns what is wrong with a message from the broker.
+// complain returns what is wrong with a message from the broker, "" if nothing is.
 func complain(f frame) string {
 	fields := required[f.str("type")]
 	for name, kind := range fields {
 		if !isKind(f[name], kind) {
-			return fmt.Sprintf("%s is no %s", name, kind)
+			return fmt.Sprintf("%s isn't a %s", name, kind)
 		}
 	}
 	if f.str("type") != "push" || f.str("subtype") == "system" {
@@ -129,11 +128,11 @@ func complain(f frame) string {
 	}
 	switch {
 	case !keyPattern.MatchString(f.str("senderPubkey")):
-		return "senderPubkey is no key"
+		return "senderPubkey isn't a key"
 	case !slices.Contains([]string{"now", "next", "low"}, f.str("priority")):
-		return "priority is none"
+		return "priority isn't one of the three"
 	case !idPattern.MatchString(f.str("messageId")):
-		return "messageId is no id"
+		return "messageId isn't an id"
 	}
 	return ""
 }
@@ -175,7 +174,7 @@ func (c *v1Client) writeRaw(kind websocket.MessageType, text string) {
 	}
 }
 
-// take removes the first message that fits from those received.
+// take removes the first matching message from the received ones and returns it.
 func (c *v1Client) take(fits func(frame) bool) (f frame, ended error, news chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -186,7 +185,7 @@ func (c *v1Client) take(fits func(frame) bool) (f frame, ended error, news chan 
 	return f, c.ended, c.news
 }
 
-// await returns the first message that fits, waiting for it if need be.
+// await returns the first matching message. It waits for the message if necessary.
 func (c *v1Client) await(what string, fits func(frame) bool) frame {
 	c.t.Helper()
 	timeout := time.After(patience)
@@ -236,8 +235,8 @@ func (c *v1Client) request(f frame) frame {
 	return c.await("the answer to "+f.str("type"), func(f frame) bool { return f.str("_reqId") == id })
 }
 
-// sync returns when everything that the broker had queued for this connection has
-// come: answers keep their place among the pushes.
+// sync waits until everything that the broker has queued for this connection has arrived. It
+// relies on the order of answers and pushes.
 func (c *v1Client) sync() {
 	c.t.Helper()
 	c.peers()
@@ -253,7 +252,7 @@ func (c *v1Client) peers() []frame {
 	return answer.list("peers")
 }
 
-// row returns the roster's row of a presence by session id, nil when there is none.
+// row returns a presence's row in the roster by session id, nil if there is none.
 func (c *v1Client) row(sessionID string) frame {
 	c.t.Helper()
 	for _, p := range c.peers() {
@@ -264,7 +263,7 @@ func (c *v1Client) row(sessionID string) frame {
 	return nil
 }
 
-// none fails when a message that fits has come, after all that is under way has.
+// none waits until all messages in flight have arrived and fails if one matches.
 func (c *v1Client) none(what string, fits func(frame) bool) {
 	c.t.Helper()
 	c.sync()
@@ -273,7 +272,7 @@ func (c *v1Client) none(what string, fits func(frame) bool) {
 	}
 }
 
-// message waits for a message and confirms it.
+// message waits for a message and acknowledges it.
 func (c *v1Client) message() frame {
 	c.t.Helper()
 	m := c.await("a message", isMessage)
@@ -281,7 +280,7 @@ func (c *v1Client) message() frame {
 	return m
 }
 
-// confirm acknowledges a message as v1 clients do.
+// confirm acknowledges a message like a v1 client.
 func (c *v1Client) confirm(m frame) {
 	c.t.Helper()
 	id := m.str("client_message_id")
@@ -291,7 +290,7 @@ func (c *v1Client) confirm(m frame) {
 	c.write(frame{"type": "client_ack", "clientMessageId": id, "brokerMessageId": m.str("messageId")})
 }
 
-// text returns the plain text of a v1 broadcast, which tests use for all messages.
+// text returns the plain text of a v1 broadcast. Tests use its format for all messages.
 func text(m frame) string {
 	b, err := base64.StdEncoding.DecodeString(m.str("ciphertext"))
 	if err != nil {
@@ -300,7 +299,7 @@ func text(m frame) string {
 	return string(b)
 }
 
-// texts receives n messages and returns their texts in the order they came.
+// texts receives n messages and returns their texts in order of arrival.
 func (c *v1Client) texts(n int) []string {
 	c.t.Helper()
 	out := make([]string, n)
@@ -310,7 +309,7 @@ func (c *v1Client) texts(n int) []string {
 	return out
 }
 
-// draft makes a send whose ciphertext is the base64 of body.
+// draft returns a send whose ciphertext is the base64 of body.
 func draft(target any, body string, fields ...any) frame {
 	f := frame{
 		"type": "send", "id": uniqueID(), "targetSpec": target, "priority": "next",
@@ -350,13 +349,13 @@ func (c *v1Client) refused(f frame) string {
 	return ack.str("error")
 }
 
-// permanent is what makes v1 clients give up a message at once.
+// permanent matches the errors on which v1 clients give up a message at once.
 var permanent = regexp.MustCompile(`(?i)unknown|invalid|forbidden|not_authorized|not_found|payload_too_large|schema|auth|signature`)
 
-// finalForSessions is what makes sessions of v1 clients do so.
+// finalForSessions matches the errors on which v1 sessions do so.
 var finalForSessions = regexp.MustCompile(`(?i)unknown|invalid|forbidden|not_authorized|target_not_found`)
 
-// awaitEnd waits for the end of the socket.
+// awaitEnd waits until the socket closes.
 func (c *v1Client) awaitEnd() error {
 	c.t.Helper()
 	timeout := time.After(patience)
@@ -383,8 +382,8 @@ func (c *v1Client) awaitClose(code int, reason string) {
 	}
 }
 
-// leave closes the socket in good order, as v1 clients do: with an empty close
-// frame. It returns when the broker has answered.
+// leave closes the socket properly, like a v1 client, with an empty close frame. It returns
+// when the broker has answered.
 func (c *v1Client) leave() { _ = c.ws.Close(websocket.StatusNoStatusRcvd, "") }
 
 // drop breaks the socket without a close frame.

@@ -14,7 +14,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// TestV1Config uses our command in the directory of a v1 client, and beside v1 peers.
+// TestV1Config uses our command with the config directory of a v1 client and with v1 peers.
 func TestV1Config(t *testing.T) {
 	scenariosOnBoth(t, nil, []scenario{
 		{"the mesh key is in the token", keyFromToken},
@@ -23,7 +23,7 @@ func TestV1Config(t *testing.T) {
 	})
 }
 
-// v1Home is the directory of a v1 client that has joined a mesh.
+// v1Home returns a person with the config directory of a v1 client that has joined a mesh.
 func v1Home(t *testing.T, s *server, link, name string) *person {
 	t.Helper()
 	guest := joinV1(t, s, link, name)
@@ -70,14 +70,14 @@ func keyFromToken(t *testing.T, s *server) {
 	if got, want := bob.config().str("rootKey"), alice.config().str("rootKey"); got != want || got == "" {
 		t.Errorf("the config has the key %q, want %q", got, want)
 	}
-	if err := os.Remove(path); err != nil { // it is kept
+	if err := os.Remove(path); err != nil { // our client keeps the mesh key
 		t.Fatal(err)
 	}
 	bob.must("send", "@all", "again")
 	inbox.stop()
 }
 
-// v1SafetyNumber is the number that v1 clients show.
+// v1SafetyNumber returns the safety number that v1 clients show.
 func v1SafetyNumber(t *testing.T, a, b string) string {
 	t.Helper()
 	keys := []string{a, b}
@@ -119,7 +119,8 @@ func safetyNumbers(t *testing.T, s *server) {
 	}
 }
 
-// personWithoutSession is written to by a v1 client as SPEC.md says.
+// personWithoutSession checks that a v1 client can write to a member without a session, as
+// SPEC.md says.
 func personWithoutSession(t *testing.T, s *server) {
 	alice, bob := newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team")

@@ -36,8 +36,8 @@ func nowMs() int64 { return time.Now().UnixMilli() }
 
 var lastHello atomic.Int64
 
-// helloTime is now, but never twice the same: two hellos of one member with one
-// timestamp have one signature, and the second is taken for a replay.
+// helloTime returns the current time, but never the same time twice: two hellos of one
+// member with one timestamp have the same signature, so the second looks like a replay.
 func helloTime() int64 {
 	for {
 		last := lastHello.Load()
@@ -54,10 +54,10 @@ type team struct {
 	slug    string
 	rootKey string // base64url, as in tokens
 	owner   *member
-	invite  v1Invite // for as many members as a test wants
+	invite  v1Invite // has enough uses for every test
 }
 
-// member is a member of a mesh, by key.
+// member is a member of a mesh.
 type member struct {
 	team *team
 	id   string
@@ -66,7 +66,7 @@ type member struct {
 	host string
 }
 
-// newTeam creates a mesh and an invite of protocol v1 for it.
+// newTeam creates a mesh and a v1 invite for it.
 func newTeam(t testing.TB, s *server) *team {
 	t.Helper()
 	root := make([]byte, 32)
@@ -87,13 +87,13 @@ func newTeam(t testing.TB, s *server) *team {
 	return m
 }
 
-// v1Invite is a token with the payload in it.
+// v1Invite is a v1 token and its payload.
 type v1Invite struct {
 	id, token string
 	payload   frame
 }
 
-// newInvite makes a token of protocol v1 and registers it.
+// newInvite creates a v1 token and registers it.
 func (m *team) newInvite(t testing.TB, uses int, expires time.Time) v1Invite {
 	t.Helper()
 	inv := m.sealInvite(t, expires)
@@ -101,13 +101,13 @@ func (m *team) newInvite(t testing.TB, uses int, expires time.Time) v1Invite {
 	return inv
 }
 
-// sealInvite makes a token that the broker has not heard of.
+// sealInvite creates a token without registering it.
 func (m *team) sealInvite(t testing.TB, expires time.Time) v1Invite {
 	t.Helper()
 	p := frame{
 		"v": 1, "mesh_id": m.id, "mesh_slug": m.slug, "broker_url": m.srv.WSURL(), "expires_at": expires.Unix(),
 		"mesh_root_key": m.rootKey, "role": "member", "owner_pubkey": m.owner.keys.hex,
-		// Two tokens of one second differ by this, as unknown fields are allowed.
+		// An unknown field makes two tokens of the same second differ.
 		"salt": uniqueID(),
 	}
 	m.owner.signInvite(p)
@@ -123,7 +123,7 @@ func encodeToken(t testing.TB, p frame) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(toJSON(t, p)))
 }
 
-// register tells the broker of a token, by its hash, and returns the invite's id.
+// register registers a token by its hash and returns the invite's id.
 func (m *team) register(t testing.TB, token string, uses int, expires time.Time) string {
 	t.Helper()
 	sum := sha256.Sum256([]byte(token))
@@ -137,7 +137,7 @@ func (m *team) register(t testing.TB, token string, uses int, expires time.Time)
 	return answer.str("inviteId")
 }
 
-// joinBody is the body of POST /join for an invite.
+// joinBody returns the body of POST /join for an invite.
 func (i v1Invite) joinBody(key, name string) frame {
 	payload := frame{}
 	for name, v := range i.payload {
@@ -148,7 +148,7 @@ func (i v1Invite) joinBody(key, name string) frame {
 	return frame{"invite_token": i.token, "invite_payload": payload, "peer_pubkey": key, "display_name": name}
 }
 
-// join makes a new member, as a v1 client does with a link.
+// join adds a new member, like a v1 client with a link.
 func (m *team) join(t testing.TB, name string) *member {
 	t.Helper()
 	p := &member{team: m, name: name, keys: newKeys(), host: name + "-host"}
@@ -160,7 +160,7 @@ func (m *team) join(t testing.TB, name string) *member {
 	return p
 }
 
-// hello is an unsigned hello of the member's daemon, with fields changed.
+// hello returns an unsigned hello of the member's daemon, with the given fields changed.
 func (p *member) hello(fields ...any) frame {
 	f := frame{
 		"type": "hello", "meshId": p.team.id, "memberId": p.id, "pubkey": p.keys.hex, "displayName": p.name,
@@ -182,14 +182,14 @@ func (f frame) set(fields ...any) {
 	}
 }
 
-// signHello signs a hello as it stands.
+// signHello signs a hello.
 func (k keyPair) signHello(f frame) frame {
 	f["signature"] = k.sign(fmt.Sprintf("%v|%v|%v|%v", f["meshId"], f["memberId"], f["pubkey"], f["timestamp"]))
 	return f
 }
 
-// sessionHello is an unsigned session_hello with a good attestation. The session
-// id is made of the key, so that it is the same after a reconnect.
+// sessionHello returns an unsigned session_hello with a valid attestation. The session id is
+// derived from the key, so that it is the same after a reconnect.
 func (p *member) sessionHello(session keyPair, fields ...any) frame {
 	f := frame{
 		"type": "session_hello", "meshId": p.team.id, "parentMemberId": p.id, "parentMemberPubkey": p.keys.hex,
@@ -203,7 +203,7 @@ func (p *member) sessionHello(session keyPair, fields ...any) frame {
 
 func sessionID(session keyPair) string { return "session-" + session.hex[:12] }
 
-// attest vouches for a session key.
+// attest returns the member's attestation of a session key.
 func (p *member) attest(session string, expiresAt int64) frame {
 	return frame{
 		"sessionPubkey": session, "parentMemberPubkey": p.keys.hex, "expiresAt": expiresAt,
@@ -211,7 +211,7 @@ func (p *member) attest(session string, expiresAt int64) frame {
 	}
 }
 
-// signSessionHello signs a session_hello as it stands.
+// signSessionHello signs a session_hello.
 func (k keyPair) signSessionHello(f frame) frame {
 	f["signature"] = k.sign(fmt.Sprintf("claudemesh-session-hello|%v|%v|%v|%v", f["meshId"], f["parentMemberPubkey"], f["sessionPubkey"], f["timestamp"]))
 	return f

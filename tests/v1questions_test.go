@@ -59,8 +59,7 @@ func meshInfo(t *testing.T, s *server) {
 	}
 }
 
-// presenceNames checks that what v1 shows as a session's name and role is the
-// session's own.
+// presenceNames checks that v1 clients see a session's own name and role.
 func presenceNames(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	key := newKeys()
@@ -93,8 +92,7 @@ func mergedProfile(t *testing.T, s *server) {
 	}
 }
 
-// wordsOfRefusals provokes refusals for good, which sessions of v1 clients must
-// recognize.
+// wordsOfRefusals provokes final refusals, which v1 sessions must recognize as final.
 func wordsOfRefusals(t *testing.T, s *server) {
 	m := newTeam(t, s)
 	bob, key := m.join(t, "bob"), newKeys()
@@ -104,22 +102,22 @@ func wordsOfRefusals(t *testing.T, s *server) {
 	blocking.daemon(t).request(frame{"type": "grant_set", "pubkey": bob.keys.hex, "capabilities": []string{}})
 	big := make([]byte, 90_000)
 	for what, f := range map[string]frame{
-		"too big":          draft("@all", string(big)),
-		"unknown key":      draft(other.hex, "x"),
-		"own key":          draft(key.hex, "x"),
-		"topic":            draft("#nope", "x"),
-		"blocked":          draft(blocking.keys.hex, "x"),
-		"bad priority":     draft("@all", "x", "priority", "soon"),
-		"bad target":       draft("@a b", "x"),
-		"no target":        draft([]string{}, "x"),
-		"bad nonce":        draft("@all", "x", "nonce", "!"),
-		"long client id":   draft("@all", "x", "client_message_id", string(big[:200])),
-		"too many to":      draft(make([]string, 300), "x"),
-		"no targetSpec":    draft(nil, "x"),
-		"mentions no list": draft("@all", "x", "mentions", "bob"),
+		"too big":             draft("@all", string(big)),
+		"unknown key":         draft(other.hex, "x"),
+		"own key":             draft(key.hex, "x"),
+		"topic":               draft("#nope", "x"),
+		"blocked":             draft(blocking.keys.hex, "x"),
+		"bad priority":        draft("@all", "x", "priority", "soon"),
+		"bad target":          draft("@a b", "x"),
+		"no target":           draft([]string{}, "x"),
+		"bad nonce":           draft("@all", "x", "nonce", "!"),
+		"long client id":      draft("@all", "x", "client_message_id", string(big[:200])),
+		"too many to":         draft(make([]string, 300), "x"),
+		"no targetSpec":       draft(nil, "x"),
+		"mentions not a list": draft("@all", "x", "mentions", "bob"),
 	} {
 		if why := c.refused(f); !finalForSessions.MatchString(why) {
-			t.Errorf("%s: a session of v1 sends it again after %q", what, why)
+			t.Errorf("%s: a v1 session sends it again after %q", what, why)
 		}
 	}
 }

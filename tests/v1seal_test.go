@@ -14,7 +14,7 @@ import (
 	"golang.org/x/crypto/nacl/box"
 )
 
-// box25519 converts a key pair as crypto_sign_ed25519_sk_to_curve25519 does.
+// box25519 converts a key pair like crypto_sign_ed25519_sk_to_curve25519.
 func (k keyPair) box25519() *[32]byte {
 	sum := sha512.Sum512(k.secret.Seed())
 	return (*[32]byte)(sum[:32])
@@ -33,7 +33,7 @@ func box25519(t testing.TB, key string) *[32]byte {
 	return (*[32]byte)(p.BytesMontgomery())
 }
 
-// seal adds to a send a text that is sealed for the key to which it goes.
+// seal seals a text for the key to and returns the nonce and ciphertext for a send.
 func (k keyPair) seal(t testing.TB, to, text string) (nonce, ciphertext string) {
 	t.Helper()
 	var n [24]byte
@@ -42,9 +42,9 @@ func (k keyPair) seal(t testing.TB, to, text string) (nonce, ciphertext string) 
 	return base64.StdEncoding.EncodeToString(n[:]), base64.StdEncoding.EncodeToString(sealed)
 }
 
-// v1Text reads a push as v1 clients do: whatever bodyVersion says, it tries
-// crypto_box with each of its keys, and then takes the base64 for text. sealed tells
-// which it was.
+// v1Text reads a push like a v1 client: it ignores bodyVersion, tries crypto_box with each
+// key, and else takes the body for the base64 of a text. sealed says whether a crypto_box
+// opened.
 func v1Text(t testing.TB, m frame, keys ...keyPair) (text string, sealed bool) {
 	t.Helper()
 	nonce, err := base64.StdEncoding.DecodeString(m.str("nonce"))
@@ -66,7 +66,7 @@ func v1Text(t testing.TB, m frame, keys ...keyPair) (text string, sealed bool) {
 	return string(raw), false
 }
 
-// joinV1 makes a member by a v1 token, as v1 clients do.
+// joinV1 adds a member with a v1 token, like a v1 client.
 func joinV1(t testing.TB, s *server, link, name string) *member {
 	t.Helper()
 	token := link[strings.LastIndex(link, "/")+1:]

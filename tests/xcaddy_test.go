@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestBuildWithoutNetwork builds the broker where there is no network, with another module
-// of those that the module cache has.
+// TestBuildWithoutNetwork builds the broker without a network, together with another module
+// from the module cache.
 func TestBuildWithoutNetwork(t *testing.T) {
 	t.Parallel()
 	alone := []string{"unshare", "-n"}
@@ -17,7 +17,7 @@ func TestBuildWithoutNetwork(t *testing.T) {
 		alone = []string{"unshare", "-rn"}
 	}
 	if out, err := exec.Command(alone[0], alone[1], "true").CombinedOutput(); err != nil {
-		t.Skipf("unshare -n makes no network namespace: %v %s", err, out)
+		t.Skipf("unshare -n can't create a network namespace: %v %s", err, out)
 	}
 	checkout := copyCheckout(t)
 	env := append(homeEnv(t.TempDir()), goEnv(t)...)
@@ -33,7 +33,7 @@ func TestBuildWithoutNetwork(t *testing.T) {
 			t.Fatalf("%s: %v\n%s", with, err, out)
 		}
 	}
-	// The checkout stays as it was.
+	// The build must not change the checkout.
 	for _, name := range []string{"go.mod", "go.sum"} {
 		before, err := os.ReadFile(filepath.Join(commands.Repo, name))
 		if err != nil {

@@ -22,7 +22,7 @@ func Until(t testing.TB, what string, ok func() bool, instead ...func() string) 
 	t.Helper()
 	for deadline := time.Now().Add(Patience); !ok(); {
 		if time.Now().After(deadline) {
-			message := "waited in vain until " + what
+			message := "timed out waiting until " + what
 			for _, saw := range instead {
 				message += "; instead:\n" + saw()
 			}

@@ -306,7 +306,7 @@ func until(s *stage, what string, limit time.Duration, ok func() bool) {
 		case <-s.ctx.Done():
 			s.Fatal(s.ctx.Err())
 		case <-deadline.C:
-			s.Fatalf("waited in vain until %s", what)
+			s.Fatalf("timed out waiting until %s", what)
 		}
 	}
 }

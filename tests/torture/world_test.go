@@ -234,7 +234,7 @@ func (w *world) eventually(what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			w.t.Fatalf("waited in vain until %s", what)
+			w.t.Fatalf("timed out waiting until %s", what)
 		}
 	}
 }
