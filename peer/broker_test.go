@@ -22,7 +22,7 @@ import (
 const patience = await.Patience
 
 // newTeam creates a mesh of Alice's that Bob has joined.
-func newTeam(t *testing.T, url string) (alice, bob peer.Mesh) {
+func newTeam(t testing.TB, url string) (alice, bob peer.Mesh) {
 	t.Helper()
 	ctx, key := t.Context(), identitytest.Pair(t)
 	created, err := peer.HTTP{BrokerURL: url}.CreateMesh(ctx, key, "team", "Team", "alice", "", time.Now())
