@@ -12,11 +12,10 @@ func Bytes(s string) int { return len(s) }
 // Runes measures a text in code points.
 func Runes(s string) int { return utf8.RuneCountInString(s) }
 
-// Cut returns the start of a text, of at most so many units as size counts, such as
-// Bytes or Runes. It ends between two characters as people count them: an emoji, or a
-// letter with its marks, is whole or not there. If the first one alone is too long, the
-// cut is within it, between two code points. A byte that is no UTF-8 comes back as
-// U+FFFD and counts as that, since that is what JSON makes of it.
+// Cut returns the start of a text, cut to at most most units. size counts the units of a text;
+// Bytes and Runes do. Cut doesn't split a character as people see it, such as an emoji or a
+// letter with its marks. Only if the first character alone is too long, Cut splits it between
+// two code points. An invalid byte becomes U+FFFD, as in JSON, and counts as such.
 func Cut(s string, most int, size func(string) int) string {
 	if !utf8.ValidString(s) {
 		s = string([]rune(s))

@@ -1,18 +1,17 @@
-// Package visible says what may be shown of a text that others wrote, to a person
-// or to a model, and how to cut it.
+// Package visible makes text that others wrote safe to show to a person or a model, and cuts
+// it to a length.
 //
-// A code point that shows nothing, or that changes how the text around it is shown,
-// is shown by its number, such as \u{200B}. Which ones these are, Unicode's
-// properties say: controls, format and default-ignorable code points, private,
-// unassigned and surrogate ones, variation selectors, and blanks that are no spaces.
-// A joiner or a selector stays where writing needs it: in an emoji, after a virama,
-// between two letters that would join. There it stands alone between characters that
-// show, so that no run of them can spell a hidden text.
+// It replaces each code point that is invisible, or that changes how the text around it
+// looks, by its number, such as \u{200B}. Unicode's properties decide which ones these are:
+// controls, format and default-ignorable code points, private, unassigned and surrogate ones,
+// variation selectors, and blanks other than spaces. A joiner or a selector stays if the
+// writing needs it: in an emoji, after a virama, or between two letters that would join.
+// There it is always alone between visible characters, so that a run of them can't spell a
+// hidden text.
 //
-// The same rule holds for every outlet. Text and Line write for a terminal or a model,
-// JSON for programs, Short and Head where room is short. What they return
-// stays as it is when they are applied to it again.
+// The same rule applies everywhere. Text and Line write for a terminal or a model, JSON for
+// programs, and Short and Head for a limited space. All of them are idempotent.
 //
-// Cut is how a text is shortened everywhere: whole characters as people count them. Fit
-// does it for a terminal, whose columns Columns counts.
+// Cut shortens a text without splitting a character as people see it. Fit does the same for a
+// terminal, in columns as counted by Columns.
 package visible

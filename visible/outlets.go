@@ -9,10 +9,10 @@ import (
 	"github.com/clipperhouse/uax29/v2/graphemes"
 )
 
-// Text returns a text as it may be shown: see Pieces.
+// Text makes a text safe to show; see Pieces.
 func Text(s string, to Reader) string { return show(s, to, asIs) }
 
-// Line is Text on one line: a line feed is written as \n, a tab as a space.
+// Line is Text on one line: it writes a line feed as \n and a tab as a space.
 func Line(s string, to Reader) string { return show(s, to, onLine) }
 
 func asIs(shown string) string { return shown }
@@ -38,10 +38,10 @@ func show(s string, to Reader, write func(shown string) string) string {
 	return b.String()
 }
 
-// Short returns a text on one line with single spaces, as it may be shown, of at most so
-// many code points and, if that is not all, an ellipsis.
+// Short makes a text safe to show on one line with single spaces, cut to most code points. If
+// it cuts anything off, it adds an ellipsis.
 func Short(s string, to Reader, most int) string {
-	// What is left out would not fit anyway, whatever it is: a megabyte is not walked.
+	// Cut a long text first, so as not to scan a megabyte for a few characters.
 	s = strings.Join(strings.Fields(Cut(s, 64*most, Bytes)), " ")
 	head, taken := Head(s, to, most, onLine)
 	if taken < len(s) {
@@ -50,9 +50,9 @@ func Short(s string, to Reader, most int) string {
 	return head
 }
 
-// Head returns how the start of a text is shown, as Text does, and how many bytes of
-// the text that is. It ends as Cut does, and has at most so many code points after
-// write has rewritten each piece for where it will stand.
+// Head makes the start of a text safe to show, and returns how many bytes of the text that
+// covers. write rewrites each piece for its context, for example by escaping. Head cuts like
+// Cut, so that the rewritten pieces have at most most code points.
 func Head(s string, to Reader, most int, write func(shown string) string) (head string, taken int) {
 	var b strings.Builder
 	clusters := graphemes.FromString(s)
@@ -77,7 +77,7 @@ func Head(s string, to Reader, most int, write func(shown string) string) (head 
 	return b.String(), len(s)
 }
 
-// isPlain reports whether a text is ASCII without controls, as most are.
+// isPlain reports whether a text is ASCII without control characters. Most texts are.
 func isPlain(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
@@ -87,8 +87,8 @@ func isPlain(s string) bool {
 	return true
 }
 
-// Writer returns a writer of lines, such as a log's, that shows what others wrote in
-// them as Text does. Each write must be of whole lines.
+// Writer returns a writer, for example for a log, that applies Text to each write. Each write
+// must consist of whole lines.
 func Writer(w io.Writer) io.Writer { return lines{w} }
 
 type lines struct{ to io.Writer }
@@ -100,8 +100,8 @@ func (l lines) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// JSON escapes in a JSON text all that is not shown as it is, as \u200b. The text
-// stays JSON, and its values stay the same.
+// JSON escapes everything in a JSON text that isn't safe to show, for example as \u200b. The
+// values of the JSON text stay the same.
 func JSON(b []byte) []byte {
 	s := string(b)
 	if isPlain(strings.ReplaceAll(s, "\n", "")) {
@@ -120,7 +120,7 @@ func JSON(b []byte) []byte {
 	return out
 }
 
-// appendEscaped appends a code point as JSON escapes it.
+// appendEscaped appends a code point as a JSON escape.
 func appendEscaped(b []byte, r rune) []byte {
 	if high, low := utf16.EncodeRune(r); high != utf8.RuneError {
 		return appendUnit(appendUnit(b, high), low)

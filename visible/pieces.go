@@ -11,17 +11,17 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Reader is whom a text is shown to.
+// Reader is the kind of reader that sees a text.
 type Reader int
 
 const (
-	// People see a flag where a model reads the tags that it is spelled with.
+	// People see a flag where a model reads the invisible tags that spell it.
 	People Reader = iota
-	// Model reads code points, and may obey those that nobody sees.
+	// Model reads code points, and may obey those that people can't see.
 	Model
 )
 
-// Piece is a part of a text, and what stands for it where the text is shown.
+// Piece is a part of a text, and how it is shown.
 type Piece struct{ Text, Shown string }
 
 const (
@@ -32,41 +32,42 @@ const (
 	keycap       = '\u20e3'
 	blackFlag    = '\U0001f3f4'
 
-	// maxMarks is how many marks one character may carry. Living languages need
-	// fewer; more cover the lines around them.
+	// maxMarks is the maximum number of marks on one character. Living languages need fewer;
+	// more would cover the lines above and below.
 	maxMarks = 8
-	// maxJoints is how many joiners an emoji may have: a family of four has three.
+	// maxJoints is the maximum number of joiners in an emoji. A family of four has three.
 	maxJoints = 3
 )
 
-// regions are the tags after a black flag that make the flag of a part of a country.
-// Other tags make none on any system, and could spell a text.
+// regions lists the tags that, after a black flag, make the flag of a region. No system shows a
+// flag for other tags, and they could spell a text.
 var regions = []string{tags("gbeng"), tags("gbsct"), tags("gbwls")}
 
 func tags(s string) string {
 	return strings.Map(func(r rune) rune { return 0xe0000 + r }, s) + "\U000e007f"
 }
 
-// blanks show nothing although no property of theirs says so: an empty Braille cell,
-// Egyptian blanks, a Khitan filler, a note without a head.
+// blanks lists code points that are invisible although Unicode's properties don't say so: an
+// empty Braille cell, Egyptian blanks, a Khitan filler, a note without a head.
 var blanks = &unicode.RangeTable{
 	R16: []unicode.Range16{{Lo: 0x2800, Hi: 0x2800, Stride: 1}},
 	R32: []unicode.Range32{{Lo: 0x13441, Hi: 0x13442, Stride: 1}, {Lo: 0x16fe4, Hi: 0x16fe4, Stride: 1}, {Lo: 0x1d159, Hi: 0x1d159, Stride: 1}},
 }
 
-// joining are the scripts in which neighbours join unless a non-joiner parts them.
+// joining lists the scripts in which neighboring letters join unless a non-joiner separates
+// them.
 var joining = []*unicode.RangeTable{unicode.Arabic, unicode.Syriac, unicode.Nko, unicode.Mongolian, unicode.Adlam}
 
-// Shows reports whether a code point shows itself wherever it stands: it is a letter, a
-// mark, a digit, punctuation or a symbol, or U+0020, and not ignorable.
+// Shows reports whether a code point is always visible: it is a letter, mark, digit,
+// punctuation, symbol or U+0020, and not ignorable.
 func Shows(r rune) bool {
 	return unicode.IsPrint(r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector, blanks)
 }
 
-// Pieces splits a text into what is shown as it is and what is shown by its number.
-// Line feeds and tabs are pieces of their own and stay; so does a carriage return
-// with a line feed, as a line feed. A space other than U+0020 is shown as one between
-// two characters, and elsewhere by its number. A byte that is no UTF-8 is shown as \xFF.
+// Pieces splits a text into pieces that are shown as they are and pieces that are shown by
+// their numbers. Line feeds and tabs are separate pieces and stay; a carriage return with a
+// line feed becomes a line feed. A space other than U+0020 becomes U+0020 between two
+// characters, and is shown by its number elsewhere. An invalid byte is shown as \xFF.
 func Pieces(s string, to Reader) iter.Seq[Piece] {
 	return func(yield func(Piece) bool) {
 		c := scanner{to: to}
@@ -80,13 +81,13 @@ func Pieces(s string, to Reader) iter.Seq[Piece] {
 	}
 }
 
-// scanner remembers what the next code point follows.
+// scanner remembers the context of the next code point.
 type scanner struct {
 	to     Reader
-	last   rune // the code point before, if it is shown as it is; 0: none
-	base   rune // the character that it is a part of; 0: none
-	marks  int  // on base
-	joints int  // of the emoji that base is a part of
+	last   rune // the previous code point, if it is shown as it is; else 0
+	base   rune // the character that last is a part of; 0 if there is none
+	marks  int  // number of marks on base
+	joints int  // number of joiners in the emoji that base is a part of
 }
 
 // next returns the piece at the start of a text that is not empty.
@@ -127,7 +128,7 @@ func (c *scanner) next(s string) Piece {
 	return Piece{s[:size], fmt.Sprintf(`\u{%X}`, r)}
 }
 
-// stays reports whether a code point is shown as it is, between those around it.
+// stays reports whether a code point is shown as it is in its context.
 func (c *scanner) stays(r, following rune) bool {
 	switch {
 	case r == textVariant || r == emojiVariant:
@@ -147,7 +148,7 @@ func (c *scanner) stays(r, following rune) bool {
 	return Shows(r)
 }
 
-// follow goes on after a code point that is shown as it is.
+// follow updates the context after a code point that is shown as it is.
 func (c *scanner) follow(r rune) {
 	switch {
 	case r == joiner && isEmoji(c.base):
@@ -155,7 +156,7 @@ func (c *scanner) follow(r rune) {
 	case r == joiner || r == nonJoiner || r == textVariant || r == emojiVariant:
 	case unicode.IsMark(r):
 		c.marks++
-	case isModifier(r) && c.last == c.base && isEmoji(c.base): // a colour of skin
+	case isModifier(r) && c.last == c.base && isEmoji(c.base): // a skin tone
 	default:
 		if c.last != joiner {
 			c.joints = 0
@@ -165,10 +166,10 @@ func (c *scanner) follow(r rune) {
 	c.last = r
 }
 
-// isEmoji reports whether a code point is Extended_Pictographic: the rules for
-// clusters join exactly these to one another.
+// isEmoji reports whether a code point is Extended_Pictographic. The rules for grapheme
+// clusters join exactly these with each other.
 func isEmoji(r rune) bool {
-	if r < 0xa9 { // the first that is
+	if r < 0xa9 { // the first one is U+00A9
 		return false
 	}
 	pair := string(r) + string(joiner) + "\u231a"
@@ -178,14 +179,14 @@ func isEmoji(r rune) bool {
 
 func isModifier(r rune) bool { return 0x1f3fb <= r && r <= 0x1f3ff }
 
-// isVirama reports whether a mark takes a consonant its vowel, so that the shape of
-// the next one depends on a joiner.
+// isVirama reports whether a mark suppresses the vowel of a consonant. After it, the shape of
+// the next letter depends on a joiner.
 func isVirama(r rune) bool {
 	const virama = 9 // the combining class
 	return unicode.IsMark(r) && norm.NFC.PropertiesString(string(r)).CCC() == virama
 }
 
-// areJoined reports whether two letters of one script would join.
+// areJoined reports whether two letters are of the same script and would join.
 func areJoined(a, b rune) bool {
 	for _, script := range joining {
 		if unicode.Is(script, a) && unicode.Is(script, b) {

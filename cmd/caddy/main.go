@@ -2,7 +2,7 @@
 package main
 
 import (
-	_ "time/tzdata" // zone names work on machines without a zone database
+	_ "time/tzdata" // for machines without a time zone database
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"

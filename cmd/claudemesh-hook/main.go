@@ -1,6 +1,7 @@
-// Command claudemesh-hook is `claudemesh hook` in a program of its own. Claude Code runs
-// it at every call of a tool, and most of a hook's cost is its start; so it links only
-// what a hook needs. Its argument is the path of claudemesh; without one, that is beside it.
+// Command claudemesh-hook does the same as `claudemesh hook`, but starts faster. Claude Code
+// runs a hook at every tool call, and most of the cost of a hook is its start; so this program
+// links only what a hook needs. Its argument is the path of claudemesh. The default is the
+// claudemesh in the same directory.
 package main
 
 import (
@@ -12,11 +13,11 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/hook"
 )
 
-// version is set by the linker, see the Makefile.
+// version is set by the linker; see the Makefile.
 var version string
 
 func main() {
-	// One thing happens after the other here; more threads would only have to be made.
+	// A hook does one thing after the other; more threads would only cost time.
 	runtime.GOMAXPROCS(1)
 	hook.Answer(context.Background(), claudemesh(), version, os.Stdin, os.Stdout, os.Stderr)
 }
@@ -27,7 +28,7 @@ func claudemesh() string {
 	}
 	own, err := os.Executable()
 	if err != nil {
-		return "claudemesh" // that of the PATH
+		return "claudemesh" // from the PATH
 	}
 	return filepath.Join(filepath.Dir(own), "claudemesh")
 }

@@ -15,18 +15,18 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Contents is what a backup holds: who the user is, and whom the user knows. Messages
-// are not in it.
+// Contents is the content of a backup: the user's keys and the members that the user knows. It
+// contains no messages.
 type Contents struct {
 	CreatedAt time.Time       `json:"createdAt"`
-	Host      string          `json:"host"` // of the machine that it is from
+	Host      string          `json:"host"` // name of the machine that made the backup
 	Config    *peer.Config    `json:"config"`
 	Kept      []Kept          `json:"kept"`
 	Sessions  []Session       `json:"sessions"`
 	Contacts  *inbox.Acquired `json:"contacts"`
 }
 
-// Kept is a config of before, with keys that were replaced.
+// Kept is a previous config, with keys that were replaced.
 type Kept struct {
 	KeptAt time.Time    `json:"keptAt"`
 	Config *peer.Config `json:"config"`
@@ -41,8 +41,8 @@ type Session struct {
 	LastUsed  time.Time `json:"lastUsed"`
 }
 
-// Collect gathers what there is in a config directory. problems says what could not be
-// read; it is not in the backup.
+// Collect gathers the contents from a config directory. problems lists what it could not read;
+// that is missing in the backup.
 func Collect(ctx context.Context, dir peer.Dir, host string, now time.Time) (c *Contents, problems []string, err error) {
 	c = &Contents{CreatedAt: now.UTC(), Host: host}
 	if c.Config, err = peer.LoadConfig(dir); err != nil {
@@ -79,24 +79,24 @@ func Collect(ctx context.Context, dir peer.Dir, host string, now time.Time) (c *
 	return c, problems, err
 }
 
-// ConflictError tells that a machine has other keys for meshes of a backup.
+// ConflictError means that the machine has other member keys than the backup for some meshes.
 type ConflictError struct{ Slugs []string }
 
 func (e *ConflictError) Error() string {
-	return "you are another member here than in the backup, in " + strings.Join(e.Slugs, ", ")
+	return "the backup contains a different member key than this machine for " + strings.Join(e.Slugs, ", ")
 }
 
-// Restored says what a restore has done.
+// Restored says what Restore has done.
 type Restored struct {
-	Meshes, Sessions, Contacts int      // that are there now and were not before
-	Kept                       string   // the file with the keys that were replaced, "" for none
-	Left                       []string // sessions that have another key here, which stays
+	Meshes, Sessions, Contacts int      // numbers of new entries
+	Kept                       string   // file with the keys that were replaced; "" if there are none
+	Left                       []string // sessions that already had another key here, and keep it
 }
 
-// Restore puts what a backup holds into a config directory. Where another member is in a
-// mesh there, it fails with a *ConflictError and changes nothing, or with replace puts the
-// member of the backup in its place, whose key is kept. A second try goes on where one has
-// failed.
+// Restore writes the contents of a backup into a config directory. If the directory has other
+// member keys for some meshes, Restore fails with a *ConflictError and changes nothing. With
+// replace, it uses the keys of the backup instead, and keeps the replaced keys. After a failure,
+// a second call continues.
 func Restore(ctx context.Context, dir peer.Dir, c *Contents, replace bool) (r Restored, err error) {
 	if c.Config == nil {
 		return r, ErrNotABackup
@@ -152,7 +152,7 @@ func restoreSessions(dir peer.Dir, sessions []Session) (n int, left []string, er
 	for _, s := range sessions {
 		pair, err := identity.ParseSecret(s.SecretKey)
 		if err != nil || !wire.ValidSlug(s.MeshSlug) {
-			return n, left, fmt.Errorf("%w: the key of a session is damaged", ErrNotABackup)
+			return n, left, fmt.Errorf("%w: a session key is damaged", ErrNotABackup)
 		}
 		before, err := store.Stored(s.MeshSlug, s.SessionID)
 		if err == nil && before.Pair.Public() != pair.Public() {

@@ -1,7 +1,6 @@
 // Package backup writes and reads backups of a user's whole identity: one file, sealed
 // under a passphrase. SPEC.md, section 17, describes the format.
 //
-// [Collect] gathers what a backup holds, [Seal] makes the file of it; [Open] and
-// [Restore] go the other way. A restore replaces no secret key unless it is told to, and
-// then keeps the one that was there.
+// [Collect] gathers the contents and [Seal] makes the file; [Open] and [Restore] do the
+// reverse. Restore replaces a secret key only if it is told to, and then keeps the old key.
 package backup

@@ -25,32 +25,32 @@ const (
 	saltSize = 16
 	lineLen  = 76
 
-	// MaxSize bounds the length of a file in bytes.
+	// MaxSize is the maximum length of a file in bytes.
 	MaxSize = 64 << 20
 
-	// MinPassphrase is how many bytes a passphrase must have, at least.
+	// MinPassphrase is the minimum length of a passphrase in bytes.
 	MinPassphrase = 8
 )
 
 var (
-	// ErrNotABackup is returned for what is no backup, or a damaged one.
-	ErrNotABackup = errors.New("this is no backup of claudemesh, or a damaged one")
+	// ErrNotABackup means that a file isn't a backup, or is damaged.
+	ErrNotABackup = errors.New("the file isn't a claudemesh backup, or is damaged")
 
-	// ErrCannotOpen is returned for a wrong passphrase, and for a file that was changed.
-	ErrCannotOpen = errors.New("the backup can't be opened: the passphrase is wrong, or the file was changed")
+	// ErrCannotOpen means that the passphrase is wrong, or that the file was changed.
+	ErrCannotOpen = errors.New("can't open the backup: the passphrase is wrong, or the file was changed")
 )
 
-// cost is what it costs to make the key of a passphrase.
+// cost holds the parameters of the key derivation.
 type cost struct {
 	memory uint32 // KiB
 	passes uint32
 	lanes  uint8
 }
 
-// usual is the second of the choices that RFC 9106 recommends.
+// usual is the second recommended option of RFC 9106.
 var usual = cost{memory: 64 << 10, passes: 3, lanes: 4}
 
-// Bounds of the cost in a file: whoever made it must not exhaust the reader's machine.
+// Limits of the cost in a file, so that a hostile file can't exhaust the machine.
 const (
 	maxMemory = 1 << 20 // KiB
 	maxPasses = 16
@@ -61,14 +61,14 @@ const (
 func (c cost) check() error {
 	switch {
 	case c.passes < 1 || c.passes > maxPasses, c.lanes < 1 || c.lanes > maxLanes:
-		return fmt.Errorf("%w: it asks for %d passes and %d lanes, at most %d and %d are allowed", ErrNotABackup, c.passes, c.lanes, maxPasses, maxLanes)
+		return fmt.Errorf("%w: it needs %d passes and %d lanes, but at most %d and %d are allowed", ErrNotABackup, c.passes, c.lanes, maxPasses, maxLanes)
 	case c.memory < minMemory*uint32(c.lanes) || c.memory > maxMemory:
-		return fmt.Errorf("%w: it asks for %d KiB of memory, at most %d are allowed", ErrNotABackup, c.memory, maxMemory)
+		return fmt.Errorf("%w: it needs %d KiB of memory, but %d to %d are allowed", ErrNotABackup, c.memory, minMemory*uint32(c.lanes), maxMemory)
 	}
 	return nil
 }
 
-// header is what a file says in the clear.
+// header is the unencrypted part of a file.
 type header struct {
 	cost
 	salt []byte
@@ -78,14 +78,14 @@ func (h *header) text() string {
 	return fmt.Sprintf("%s\n%s %d %d %d %s\n", magic, kdf, h.memory, h.passes, h.lanes, base64.RawStdEncoding.EncodeToString(h.salt))
 }
 
-// Seal returns the text of a file that only the passphrase opens.
+// Seal returns the text of a file that can be opened only with the passphrase.
 func Seal(c *Contents, passphrase string) ([]byte, error) {
 	return seal(c, passphrase, usual)
 }
 
 func seal(c *Contents, passphrase string, k cost) ([]byte, error) {
 	if len(passphrase) < MinPassphrase {
-		return nil, fmt.Errorf("the passphrase has %d bytes, at least %d are needed", len(passphrase), MinPassphrase)
+		return nil, fmt.Errorf("the passphrase is too short: %d bytes, at least %d are needed", len(passphrase), MinPassphrase)
 	}
 	plain, err := json.Marshal(c)
 	if err != nil {
@@ -111,13 +111,13 @@ func seal(c *Contents, passphrase string, k cost) ([]byte, error) {
 		text = text[n:]
 	}
 	if file.Len() > MaxSize {
-		return nil, fmt.Errorf("the backup has %d bytes, at most %d are possible", file.Len(), MaxSize)
+		return nil, fmt.Errorf("the backup is too large: %d bytes, at most %d are possible", file.Len(), MaxSize)
 	}
 	return file.Bytes(), nil
 }
 
-// Check reports whether a text may be a file that Open opens; it needs no passphrase. It
-// fails with ErrNotABackup, and for another version.
+// Check checks the parts of a file that need no passphrase. It fails with ErrNotABackup, or if
+// the file has another version.
 func Check(file []byte) error {
 	_, _, err := parse(file)
 	return err
@@ -145,7 +145,7 @@ func Open(file []byte, passphrase string) (*Contents, error) {
 	return &c, nil
 }
 
-// parse reads a file as far as it goes without the passphrase.
+// parse parses the parts of a file that need no passphrase.
 func parse(file []byte) (h header, sealed []byte, err error) {
 	if len(file) > MaxSize {
 		return h, nil, fmt.Errorf("%w: it is longer than %d bytes", ErrNotABackup, MaxSize)
@@ -153,7 +153,7 @@ func parse(file []byte) (h header, sealed []byte, err error) {
 	first, rest, _ := bytes.Cut(bytes.ReplaceAll(file, []byte("\r\n"), []byte("\n")), []byte("\n"))
 	if version, ok := strings.CutPrefix(string(first), "claudemesh-backup "); ok && string(first) != magic {
 		if _, err := strconv.ParseUint(version, 10, 16); err == nil {
-			return h, nil, fmt.Errorf("this is a backup of version %s, and only version 1 can be read; is there a newer claudemesh?", version)
+			return h, nil, fmt.Errorf("the backup has version %s, but this claudemesh only reads version 1; install a newer claudemesh", version)
 		}
 	}
 	if string(first) != magic {
@@ -179,7 +179,7 @@ func parseHeader(line string) (h header, err error) {
 	var numbers [3]uint64
 	for i, bits := range []int{32, 32, 8} {
 		if numbers[i], err = strconv.ParseUint(words[1+i], 10, bits); err != nil {
-			return h, fmt.Errorf("%w: %q is no number that fits", ErrNotABackup, words[1+i])
+			return h, fmt.Errorf("%w: %q isn't a valid number", ErrNotABackup, words[1+i])
 		}
 	}
 	h.cost = cost{uint32(numbers[0]), uint32(numbers[1]), uint8(numbers[2])}
@@ -192,7 +192,8 @@ func parseHeader(line string) (h header, err error) {
 	return h, nil
 }
 
-// key makes the cipher of a passphrase, which is the same however its letters are composed.
+// key derives the cipher from a passphrase. It normalizes the passphrase first, so that the
+// Unicode form in which a keyboard writes its letters doesn't matter.
 func (h *header) key(passphrase string) (cipher.AEAD, error) {
 	return chacha20poly1305.NewX(argon2.IDKey([]byte(norm.NFC.String(passphrase)), h.salt, h.passes, h.memory, h.lanes, chacha20poly1305.KeySize))
 }

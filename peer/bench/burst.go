@@ -10,18 +10,18 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// burstPause is how long a sender waits before it sends again as many messages as the
-// broker had no room for.
+// burstPause is how long a sender waits before it replaces messages that the broker had no room
+// for.
 const burstPause = 100 * time.Millisecond
 
-// burstSender is what a sender of a burst has to wait for.
+// burstSender tracks the messages of one sender in a burst.
 type burstSender struct {
 	open  atomic.Int64  // messages that are not settled
 	again atomic.Int64  // messages that the broker had no room for
-	quiet chan struct{} // has a token when open became 0
+	quiet chan struct{} // signals that open became 0
 }
 
-// burst lets everybody send to all others in turn, as fast as the broker takes it.
+// burst makes every session send to all others in turn, as fast as the broker accepts.
 func (r *run) burst() error {
 	peers, count := r.settings.Peers, r.settings.Messages
 	if err := r.add(peers, &r.config.Mesh); err != nil {
@@ -46,7 +46,7 @@ func (r *run) burst() error {
 	if err := r.connectAll(); err != nil {
 		return err
 	}
-	// The time-out is for the whole burst, not for what is left after the sending.
+	// The timeout is for the whole burst, including the sending.
 	ctx, cancel := context.WithTimeout(r.ctx, time.Duration(r.settings.Timeout))
 	defer cancel()
 	from := r.begin("sending")
@@ -64,15 +64,15 @@ func (r *run) burst() error {
 	return nil
 }
 
-// passes reports whether a refusal is one that a client waits out. A rate limit is
-// not waited out here: it would be what is measured.
+// passes reports whether a client should retry after this refusal. It does not retry after a
+// rate limit, because then the run would only measure that limit.
 func passes(reason string) bool {
 	word, _, _ := strings.Cut(reason, ":")
 	return word == wire.AckQueueFull || word == wire.AckTryAgain
 }
 
-// send sends count messages and waits until they are settled; then as many as there
-// was no room for, as new ones, since the broker has never taken those; and so on.
+// send sends count messages and waits until they are settled. Then it sends new messages in
+// place of those that the broker had no room for, and so on.
 func (b *burstSender) send(ctx context.Context, s *session, count int) {
 	for count > 0 {
 		for range count {

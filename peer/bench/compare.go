@@ -11,32 +11,31 @@ import (
 // Mark says how a figure has changed.
 type Mark string
 
-// The marks. A figure without a good direction has none.
+// The marks. A figure that has no direction has no mark.
 const (
 	Improved Mark = "better"
 	Worsened Mark = "worse"
-	Same     Mark = "same" // or changed by less than noise
+	Same     Mark = "same" // unchanged, or changed by less than noise
 )
 
-// noise is the part by which two runs of the same thing differ anyway.
+// noise is the relative difference to expect between two runs with the same settings.
 const noise = 0.05
 
-// Change is one figure of two results.
+// Change compares one figure of two results.
 type Change struct {
 	Name  string   `json:"name"`
 	Unit  string   `json:"unit,omitempty"`
-	A     *float64 `json:"a"`     // nil: unknown
-	B     *float64 `json:"b"`     // nil: unknown
-	Ratio *float64 `json:"ratio"` // B / A; nil when there is none
+	A     *float64 `json:"a"`     // nil if unknown
+	B     *float64 `json:"b"`     // nil if unknown
+	Ratio *float64 `json:"ratio"` // B / A; nil if undefined
 	Mark  Mark     `json:"mark,omitempty"`
 }
 
-// ErrDifferent is returned by Compare for results that measure different things.
-var ErrDifferent = errors.New("the results can't be compared")
+// ErrDifferent means that two results measure different things.
+var ErrDifferent = errors.New("the results aren't comparable")
 
-// Compare puts the figures of two results side by side. It fails with ErrDifferent
-// when the runs were of different kinds or had different settings, unless force is
-// set; then it has the figures that both have.
+// Compare compares the figures of two results. It fails with ErrDifferent if the runs had
+// different kinds or settings. With force it compares the figures that both results have.
 func Compare(a, b *Result, force bool) ([]Change, error) {
 	if !force {
 		if err := sameSettings(a, b); err != nil {
@@ -56,10 +55,10 @@ func Compare(a, b *Result, force bool) ([]Change, error) {
 	return list, nil
 }
 
-// sameSettings returns an ErrDifferent that names what differs.
+// sameSettings returns an ErrDifferent that lists the differences.
 func sameSettings(a, b *Result) error {
 	if a.Name != b.Name {
-		return fmt.Errorf("%w: one is of %s, the other of %s", ErrDifferent, a.Name, b.Name)
+		return fmt.Errorf("%w: one is from bench %s, the other from bench %s", ErrDifferent, a.Name, b.Name)
 	}
 	var differ []string
 	va, vb := reflect.ValueOf(a.Settings), reflect.ValueOf(b.Settings)
@@ -70,7 +69,7 @@ func sameSettings(a, b *Result) error {
 		}
 	}
 	if a.Interrupted || b.Interrupted {
-		differ = append(differ, "a run that was interrupted")
+		differ = append(differ, "a run was interrupted")
 	}
 	if len(differ) > 0 {
 		return fmt.Errorf("%w: %s", ErrDifferent, strings.Join(differ, ", "))
@@ -78,7 +77,7 @@ func sameSettings(a, b *Result) error {
 	return nil
 }
 
-// figures returns the results and the times as one list.
+// figures returns results and times as one list.
 func (r *Result) figures() []Figure {
 	list := append([]Figure(nil), r.Results...)
 	for i := range r.Times {

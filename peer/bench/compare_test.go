@@ -54,11 +54,11 @@ func TestCompareRefusesOthers(t *testing.T) {
 	a.add("only a's", 1, "", Lower)
 	a.Times = []Times{{"send_push", 5, 1, 2, 3, 4}}
 	for says, change := range map[string]func(*Result){
-		"one is of rate, the other of soak": func(r *Result) { r.Name = Soak },
-		"pairs 10 and 11":                   func(r *Result) { r.Settings.Pairs = 11 },
-		"duration 30s and 1m0s":             func(r *Result) { r.Settings.Duration = Duration(time.Minute) },
-		"crypto false and true":             func(r *Result) { r.Settings.Crypto = true },
-		"interrupted":                       func(r *Result) { r.Interrupted = true },
+		"one is from bench rate, the other from bench soak": func(r *Result) { r.Name = Soak },
+		"pairs 10 and 11":       func(r *Result) { r.Settings.Pairs = 11 },
+		"duration 30s and 1m0s": func(r *Result) { r.Settings.Duration = Duration(time.Minute) },
+		"crypto false and true": func(r *Result) { r.Settings.Crypto = true },
+		"interrupted":           func(r *Result) { r.Interrupted = true },
 	} {
 		b := sample()
 		b.add("lost", 1, "", Lower)

@@ -1,43 +1,39 @@
-// Package bench puts load on a broker of protocol v1 and measures what becomes of
-// it: how fast messages arrive, and whether each one does, once and in order.
+// Package bench puts load on a broker and measures how fast messages arrive. It also checks
+// that each message arrives, exactly once and in order.
 //
 //	result, err := bench.Run(ctx, bench.Throughput, bench.Config{Mesh: mesh}, bench.Defaults(bench.Throughput))
 //
 // # The load
 //
-// Every session of the load is a session of the member whose credentials are in
-// [Config.Mesh], under a key that lives as long as the run: the broker must know
-// that member and needs nothing else. The member's limits hold, so a broker with the
-// limits for people has to be given others (send_rate_per_min, send_burst) before
-// figures mean anything; what it refuses is counted and explained, and is not lost.
-// The one exception is [Fanout]: a broadcast does not reach the sessions of its
-// sender's own member, so the sender is a guest that is invited for the run, or
-// [Config.Sender].
+// All sessions of the load belong to the member in [Config.Mesh]. Each has a key that lives as
+// long as the run. The broker only needs to know that member. The broker's limits for one
+// member apply to all of them together, so raise the limits (send_rate_per_min, send_burst)
+// for meaningful figures. Refused messages are counted and explained; they do not count as
+// lost. [Fanout] needs a second member: a broadcast does not reach the sessions of its
+// sender's own member, so the sender is a guest that Run invites, or [Config.Sender].
 //
-// A session is one WebSocket and one goroutine that reads. It does not use
-// peer.Client, which seals every message, drops what it has seen and keeps four
-// goroutines: the load must cost less than what it measures, and it has to see
-// duplicates. Frames are encoded once per session, and of each message only the ids
-// are written anew. With [Settings.Crypto] bodies are sealed and opened as the
-// client does it; else they are random bytes of the same length.
+// A session is one WebSocket and one reading goroutine. It doesn't use peer.Client, which
+// seals every message, drops duplicates and needs four goroutines: the load must cost less
+// than what it measures, and it must see duplicates. A session encodes its frame once and
+// then only overwrites the ids. With [Settings.Crypto], bodies are sealed and opened like the
+// client does; otherwise they are random bytes of the same length.
 //
 // # The ledger
 //
-// Each message has an id that names its sender and its place in the sender's row.
-// The sender's ledger remembers what was acknowledged and what arrived, and knows at
-// the end what was lost: acknowledged, and never delivered. A delivery that is
-// repeated under the broker's id of the first is a redelivery, which the protocol
-// allows; under another id it is a duplicate. A ledger forgets what is settled after
-// two minutes, so that a run of days needs no more memory than one of minutes.
+// The id of a message contains its sender and its place, that is, its number among the
+// sender's messages. The sender's ledger records which messages were acknowledged and which
+// arrived. A message that was acknowledged but never delivered is lost. A second delivery
+// with the same broker id is a redelivery, which the protocol allows; with another broker id
+// it is a duplicate. A ledger drops settled messages after two minutes, so that a run of days
+// needs no more memory than a run of minutes.
 //
 // # Times
 //
-// send→push is from the moment before a message is written, or sealed, until its
-// push was read, or opened; both ends are in this process, so no clocks are
-// compared. In [Rate], [Soak] and [Storm] it counts from the moment at which the
-// message should have gone out, so that a broker that stalls can't hide it by
-// stalling the load too (coordinated omission).
+// send→push is the time from just before a message is written (or sealed) until its push is
+// read (or opened). Both ends are in this process, so no clocks are compared. In [Rate],
+// [Soak] and [Storm] the time starts when the message was due, so that a broker that stalls
+// can't hide that by stalling the load, too (coordinated omission).
 //
-// Run owns its goroutines: when it returns, all of them have ended, and the sessions
-// have taken their leave. A Config must not be shared by runs at the same time.
+// Run owns its goroutines: when it returns, they have ended, and all sessions have left the
+// mesh. Concurrent runs must not share a Config.
 package bench

@@ -12,11 +12,11 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// guestLife is how long the invite of a fanout's sender is good for.
+// guestLife is how long the invite for the sender of a fanout is valid.
 const guestLife = 10 * time.Minute
 
-// fanout sends to a group that only the load is in, one message after the other, and
-// measures when the first, the middle and the last recipient have each.
+// fanout sends messages one after the other to a group of sessions, and measures when the first,
+// the median and the last recipient get each.
 func (r *run) fanout() error {
 	n := r.settings.Recipients
 	r.group = fmt.Sprintf("@bench-%08x", r.id)
@@ -36,7 +36,7 @@ func (r *run) fanout() error {
 		return err
 	}
 	if r.settings.Crypto && r.config.Mesh.Key.IsZero() {
-		return errors.New("this member does not have the mesh key, which messages to groups are sealed under")
+		return errors.New("bench fanout: the config has no mesh key, which is needed to seal messages to groups")
 	}
 	s := r.sessions[n]
 	version := 0
@@ -60,12 +60,12 @@ func (r *run) fanout() error {
 	return nil
 }
 
-// broadcast sends one message to all and waits until all have it, or for the timeout.
+// broadcast sends one message to all recipients and waits until all have it, or until the timeout.
 func (r *run) broadcast(s *session, to []*session, rounds *rounds, round int) error {
 	rounds.begin(len(to))
 	for _, recipient := range to {
 		recipient.ledger.add(0)
-		recipient.ledger.acknowledge(round, false) // the sender's ledger waits for the answer
+		recipient.ledger.acknowledge(round, false) // only the sender's ledger waits for the broker's answer
 	}
 	r.unsettled.Add(int64(len(to)))
 	ctx, cancel := context.WithTimeout(r.ctx, time.Duration(r.settings.Timeout))
@@ -74,7 +74,7 @@ func (r *run) broadcast(s *session, to []*session, rounds *rounds, round int) er
 		rounds.start(round, r.now())
 		s.send(-1)
 	})
-	if s.ledger.receive(round, 0).settled { // nobody sends it to the sender
+	if s.ledger.receive(round, 0).settled { // the sender itself doesn't get the message
 		r.settle(s)
 	}
 	r.drain(ctx)
@@ -84,7 +84,7 @@ func (r *run) broadcast(s *session, to []*session, rounds *rounds, round int) er
 	return nil
 }
 
-// rounds are when the deliveries of each broadcast came.
+// rounds records when the deliveries of each broadcast arrived.
 type rounds struct {
 	mu   sync.Mutex
 	list []round
@@ -92,7 +92,7 @@ type rounds struct {
 
 type round struct {
 	start time.Duration
-	at    []time.Duration // in the order of their coming
+	at    []time.Duration // in the order of arrival
 }
 
 func (r *rounds) begin(recipients int) {
@@ -113,7 +113,7 @@ func (r *rounds) arrival(n int, now time.Duration) {
 	r.list[n].at = append(r.list[n].at, now)
 }
 
-// add adds the times of the rounds that reached all recipients.
+// add adds the times of the broadcasts that reached all recipients.
 func (r *rounds) add(to *Result, recipients int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -130,7 +130,7 @@ func (r *rounds) add(to *Result, recipients int) {
 	to.addTimes("last_recipient", last.Snapshot())
 }
 
-// invite makes a guest a member of the mesh for as long as the run lasts.
+// invite adds a guest to the mesh for the duration of the run.
 func (r *run) invite() (guest peer.Mesh, remove func(), err error) {
 	m := r.config.Mesh
 	about := peer.About{SessionID: "bench-host", Channel: "claudemesh-bench", Capabilities: []string{wire.CapTransient}}
@@ -143,14 +143,14 @@ func (r *run) invite() (guest peer.Mesh, remove func(), err error) {
 			host.Close()
 		}
 	}()
-	const needs = "a broadcast does not reach the sessions of its sender's own member, so another member has to send it: "
+	const needs = "bench fanout needs a second member to send, because a broadcast does not reach the sessions of its sender's own member: "
 	terms := peer.InviteTerms{Role: "member", Uses: 1, ExpiresAt: time.Now().Add(guestLife)}
 	link, invite, err := peer.NewLinkInvite(&m, m.Member.Public(), terms)
 	if err != nil {
-		return guest, nil, fmt.Errorf(needs+"make an invite for one: %w", err)
+		return guest, nil, fmt.Errorf(needs+"make an invite: %w", err)
 	}
 	if _, err := host.InviteCreate(r.ctx, invite); err != nil {
-		return guest, nil, fmt.Errorf(needs+"this one may not invite a guest for that (%w); give the credentials of another member", err)
+		return guest, nil, fmt.Errorf(needs+"invite a guest: %w; give the config directory of another member with --from", err)
 	}
 	dir, err := os.MkdirTemp("", "claudemesh-bench-")
 	if err != nil {
@@ -165,7 +165,7 @@ func (r *run) invite() (guest peer.Mesh, remove func(), err error) {
 		defer host.Close()
 		key := joined.Mesh.Member.Public()
 		if err := host.MemberRemove(context.WithoutCancel(r.ctx), key); err != nil {
-			r.result.note("the guest %s could not be removed from the mesh (%v): run claudemesh remove %s", key.Short(), err, key)
+			r.result.note("could not remove the guest %s from the mesh (%v): run claudemesh remove %s", key.Short(), err, key)
 		}
 	}, nil
 }

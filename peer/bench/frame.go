@@ -16,15 +16,15 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Lengths in a frame, in bytes.
+// Lengths of parts of a frame, in bytes.
 const (
-	idLen    = 32 // of a message's id: run, sender and place in hex
+	idLen    = 32 // id of a message: run, sender and place in hex
 	nonceLen = 24
-	boxExtra = 16 // of a sealed body over the plain one
+	boxExtra = 16 // how much longer a sealed body is than the plain one
 )
 
-// messageID names a message: 8 hex digits for the run, 8 for the sender, 16 for the
-// place in the sender's row.
+// messageID identifies a message: 8 hex digits for the run, 8 for the sender, and 16 for the
+// place among the sender's messages.
 type messageID struct {
 	run, sender uint32
 	place       int
@@ -45,7 +45,7 @@ func putUint(b []byte, v uint64) {
 	}
 }
 
-// parseMessageID reads what appendTo has written; ok is false for ids of others.
+// parseMessageID is the inverse of appendTo. ok is false for an id that isn't of this run.
 func parseMessageID(text []byte, run uint32) (id messageID, ok bool) {
 	if len(text) != idLen {
 		return id, false
@@ -62,16 +62,16 @@ func parseMessageID(text []byte, run uint32) (id messageID, ok bool) {
 	return id, id.run == run && id.place >= 0
 }
 
-// draft is the frame of a send, encoded once. What differs from message to message
-// has the same length and is written over.
+// draft is the frame of a send, encoded once. The parts that differ between messages have fixed
+// lengths and are overwritten.
 type draft struct {
 	frame                                   []byte
-	id, clientID, target, nonce, ciphertext int // where they begin
+	id, clientID, target, nonce, ciphertext int // offsets
 	body                                    []byte
 }
 
-// newDraft makes the frame for bodies of size random bytes. target is one of the
-// targets that set will be given; version is 0 for a body of protocol v1.
+// newDraft makes the frame for bodies of size random bytes. target must have the length of the
+// targets that set gets later. version is 0 for a body of protocol v1.
 func newDraft(size int, target string, version int) *draft {
 	d := &draft{body: make([]byte, size)}
 	random := make([]byte, size+boxExtra)
@@ -97,8 +97,8 @@ func newDraft(size int, target string, version int) *draft {
 	return d
 }
 
-// set makes it the frame of another message. Its id is its nonce, too, until it is
-// sealed: a resend has the same bytes.
+// set makes the draft the frame of another message. Unless seal is called, the id also serves
+// as the nonce, so that a resent message has the same bytes.
 func (d *draft) set(id messageID, target string) {
 	text := id.appendTo(make([]byte, 0, idLen))
 	copy(d.frame[d.id:], text)
@@ -107,13 +107,13 @@ func (d *draft) set(id messageID, target string) {
 	copy(d.frame[d.nonce:], text)
 }
 
-// seal replaces the random body by a sealed one of the same length.
+// seal replaces the random body by a sealed body of the same length.
 func (d *draft) seal(nonce, ciphertext string) {
 	copy(d.frame[d.nonce:], nonce)
 	copy(d.frame[d.ciphertext:], ciphertext)
 }
 
-// appendClientAck appends the frame that confirms a delivery.
+// appendClientAck appends the frame that acknowledges a delivery.
 func appendClientAck(b []byte, clientID, brokerID []byte) []byte {
 	b = append(append(b, `{"type":"client_ack","clientMessageId":"`...), clientID...)
 	b = append(append(b, `","brokerMessageId":"`...), brokerID...)
@@ -130,9 +130,9 @@ var (
 	messageName = []byte(`"messageId":"`)
 )
 
-// lookup finds a string of a compact JSON object by `"name":"` and reports whether
-// it stands there plainly. A name can't be mistaken for text inside a string, where
-// the quotes would have backslashes.
+// lookup finds the string value of a member in a compact JSON object by searching for
+// `"name":"`. It reports false if there is none, or if it contains escapes. The search can't
+// match inside a string, because quotes are escaped there.
 func lookup(frame, name []byte) ([]byte, bool) {
 	i := bytes.Index(frame, name)
 	if i < 0 {
@@ -149,10 +149,10 @@ func lookup(frame, name []byte) ([]byte, bool) {
 // answer is an ack to a send.
 type answer struct {
 	id      []byte
-	refusal string // "" when the message was taken
+	refusal string // "" if the broker accepted the message
 }
 
-// readAck reads an ack, the usual one without parsing it.
+// readAck reads an ack. It doesn't need to parse a typical one.
 func readAck(frame []byte) (answer, error) {
 	if bytes.HasPrefix(frame, ackStart) && !bytes.Contains(frame, errorMark) {
 		if id, ok := lookup(frame, idName); ok {
@@ -170,11 +170,10 @@ func readAck(frame []byte) (answer, error) {
 // delivery is a push of a message.
 type delivery struct {
 	clientID, messageID []byte
-	push                *wire.Push // when it was asked for
+	push                *wire.Push // only with whole
 }
 
-// readPush reads a push, the usual one without parsing it. With whole it parses
-// everything.
+// readPush reads a push. Without whole, it doesn't need to parse a typical one.
 func readPush(frame []byte, whole bool) (d delivery, err error) {
 	if !whole {
 		client, ok := lookup(frame, clientName)
@@ -195,7 +194,7 @@ var hashSeed = maphash.MakeSeed()
 
 func hash(id []byte) uint64 { return maphash.Bytes(hashSeed, id) }
 
-// open opens a direct push, or one to a group when there is a mesh key.
+// open opens the body of a push: a direct one, or one to a group if there is a mesh key.
 func open(to identity.KeyPair, group envelope.MeshKey, p *wire.Push) ([]byte, error) {
 	if p.BodyVersion == wire.BodyMesh {
 		return envelope.OpenMesh(group, p.Nonce, p.Ciphertext)
@@ -223,7 +222,7 @@ type helloFrame struct {
 	Signature          wire.Signature   `json:"signature"`
 }
 
-// hello makes the session's first frame, signed at now.
+// hello makes the session's first frame, signed with the time now.
 func (s *session) hello(now time.Time) ([]byte, error) {
 	member, key := s.mesh.Member, s.pair.Public()
 	word := identity.Attest(member, key, now.Add(identity.DefaultAttestationTTL))
@@ -235,9 +234,9 @@ func (s *session) hello(now time.Time) ([]byte, error) {
 			ExpiresAt: word.ExpiresAt, Signature: word.Signature.String(),
 		},
 		SessionID: s.name, PID: 1, Cwd: "/", DisplayName: s.name, PeerType: "connector", Channel: "claudemesh-bench", Groups: s.groups,
-		Capabilities: []string{wire.CapRosterChanged}, // as sessions of the daemon: they are not told of each arrival
+		Capabilities: []string{wire.CapRosterChanged}, // like a session of the daemon, which doesn't want a push per arrival
 	}
-	if len(s.groups) > 0 { // it may get what is sealed for them
+	if len(s.groups) > 0 { // it can open messages that are sealed for groups
 		h.Capabilities = append(h.Capabilities, wire.CapSealedGroups)
 	}
 	h.Timestamp, h.Signature = identity.SignSessionHello(s.pair, h.MeshID, member.Public(), now)

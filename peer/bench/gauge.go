@@ -16,14 +16,14 @@ import (
 	"time"
 )
 
-// Reading is what a broker says of itself; what is 0 is unknown.
+// Reading contains a broker's own figures. 0 means unknown.
 type Reading struct {
-	Resident    int64 // bytes of memory that the process has
-	InUse       int64 // bytes of it that hold something: Go's heap and stacks
-	Counts      bool  // what follows is known
+	Resident    int64 // resident memory of the process, in bytes
+	InUse       int64 // the part that is in use (Go's heap and stacks), in bytes
+	Counts      bool  // whether the following fields are known
 	Connections int64
-	Joins       int64   // hellos that became a presence, since the broker started
-	Commits     float64 // batches that the storage took
+	Joins       int64   // sessions that have joined since the broker started
+	Commits     float64 // batches committed to the storage
 	Accepted    float64 // messages accepted for delivery
 }
 
@@ -32,10 +32,10 @@ type Gauge func(ctx context.Context) (Reading, error)
 
 const gaugeTimeout = 5 * time.Second
 
-// ErrNoBroker is returned by a Gauge of Metrics for metrics of something else.
-var ErrNoBroker = errors.New("these are no metrics of a claudemesh broker")
+// ErrNoBroker means that the metrics don't come from a claudemesh broker.
+var ErrNoBroker = errors.New("these metrics don't come from a claudemesh broker")
 
-// Metrics reads a Prometheus endpoint, such as the one of Caddy's admin API,
+// Metrics returns a gauge that reads a Prometheus endpoint, such as Caddy's admin API,
 // http://localhost:2019/metrics. A nil client means http.DefaultClient.
 func Metrics(address string, client *http.Client) Gauge {
 	if client == nil {
@@ -60,8 +60,8 @@ func Metrics(address string, client *http.Client) Gauge {
 	}
 }
 
-// CollectGarbage returns what makes a broker under Caddy collect its garbage, through
-// the profiler of the admin API at the host of a URL.
+// CollectGarbage returns a function that makes a broker in Caddy collect its garbage. It uses
+// the profiler of the admin API at the URL's host.
 func CollectGarbage(admin string, client *http.Client) func(context.Context) error {
 	if client == nil {
 		client = http.DefaultClient
@@ -72,7 +72,7 @@ func CollectGarbage(admin string, client *http.Client) func(context.Context) err
 			return fmt.Errorf("collect garbage: %w", err)
 		}
 		u = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/debug/pprof/heap", RawQuery: "gc=1"}
-		for range 2 { // what is pooled goes with the second
+		for range 2 { // a sync.Pool is only empty after the second collection
 			if err := fetch(ctx, client, u.String()); err != nil {
 				return fmt.Errorf("collect garbage: %w", err)
 			}
@@ -102,8 +102,7 @@ func fetch(ctx context.Context, client *http.Client, u string) error {
 
 const metricPrefix = "caddy_claudemesh_"
 
-// parseMetrics reads the text format of Prometheus, of which it needs plain samples
-// without labels.
+// parseMetrics parses the text format of Prometheus. It only needs samples without labels.
 func parseMetrics(from io.Reader) (r Reading, err error) {
 	found := make(map[string]float64)
 	lines := bufio.NewScanner(from)
@@ -113,7 +112,7 @@ func parseMetrics(from io.Reader) (r Reading, err error) {
 		if !ok || strings.HasPrefix(name, "#") || strings.Contains(name, "{") {
 			continue
 		}
-		value, _, _ = strings.Cut(value, " ") // a time may follow
+		value, _, _ = strings.Cut(value, " ") // a timestamp may follow
 		if v, err := strconv.ParseFloat(value, 64); err == nil {
 			found[name] = v
 		}
@@ -135,13 +134,13 @@ func parseMetrics(from io.Reader) (r Reading, err error) {
 	}, nil
 }
 
-// Process reads the resident memory of a process of this machine.
+// Process returns a gauge that reads the resident memory of a process on this machine.
 func Process(pid int) Gauge {
 	return func(ctx context.Context) (Reading, error) {
 		if kb, err := residentKB(pid); err == nil {
 			return Reading{Resident: kb << 10}, nil
 		}
-		// Not Linux.
+		// This system isn't Linux.
 		out, err := exec.CommandContext(ctx, "ps", "-o", "rss=", "-p", strconv.Itoa(pid)).Output()
 		kb, parseErr := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
 		if err = errors.Join(err, parseErr); err != nil {
@@ -165,17 +164,18 @@ func residentKB(pid int) (int64, error) {
 	return 0, errors.New("no VmRSS")
 }
 
-// watch reads a gauge again and again, and remembers. It is safe for concurrent use.
+// watch reads a gauge repeatedly and keeps the first, the last and the peak reading. It is safe
+// for concurrent use.
 type watch struct {
-	gauge Gauge // nil: nothing is known
+	gauge Gauge // may be nil
 
 	mu          sync.Mutex
 	first, last Reading
-	peak        int64 // of resident memory
+	peak        int64 // of the resident memory
 	err         error // of the newest reading
 }
 
-// read takes a reading; the first one is what others are compared with.
+// read takes a reading. Later readings are compared with the first one.
 func (w *watch) read(ctx context.Context) {
 	w.mu.Lock()
 	gauge := w.gauge
@@ -195,15 +195,15 @@ func (w *watch) read(ctx context.Context) {
 	w.last, w.peak = r, max(w.peak, r.Resident)
 }
 
-// rebase makes the next reading the first.
+// rebase makes the next reading the first one.
 func (w *watch) rebase() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.first, w.peak = Reading{}, 0
 }
 
-// distrust forgets it all when the gauge can't be the one of a broker that serves so
-// many connections, and reports whether it did.
+// distrust drops all readings if the gauge counts fewer connections, and so can't belong to the
+// broker. It reports whether it did.
 func (w *watch) distrust(connections int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

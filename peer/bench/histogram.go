@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A histogram has 128 buckets for every doubling, so a figure read from it is too
-// high by less than 0.8 %. Beyond longest everything is the same.
+// A histogram has 128 buckets for every doubling, so a quantile is too high by less than 0.8 %.
+// Times above longest count as longest.
 const (
 	stepBits = 7
 	steps    = 1 << stepBits
@@ -17,14 +17,14 @@ const (
 	longest  = time.Duration(1<<maxBits - 1) // about 2 h 26 min
 )
 
-// Histogram counts times in a fixed 37 kB. It may be written and read at once. The
-// zero value is empty.
+// Histogram counts times in a fixed 37 kB. It is safe for concurrent use. The zero value is
+// empty.
 type Histogram struct {
 	counts [buckets]atomic.Uint64
 	max    atomic.Int64
 }
 
-// Record counts a time; one below 0 counts as 0.
+// Record counts a time. A negative time counts as 0.
 func (h *Histogram) Record(d time.Duration) {
 	d = min(max(d, 0), longest)
 	h.counts[bucketOf(d)].Add(1)
@@ -41,13 +41,13 @@ func bucketOf(d time.Duration) int {
 	return shift*steps + int(d>>shift)
 }
 
-// top is the longest time that a bucket counts.
+// top returns the longest time in a bucket.
 func top(bucket int) time.Duration {
 	shift := max(bucket/steps-1, 0)
 	return time.Duration(bucket-shift*steps+1)<<shift - 1
 }
 
-// Snapshot returns what has been counted so far.
+// Snapshot returns a copy of the counts so far.
 func (h *Histogram) Snapshot() *Snapshot {
 	s := &Snapshot{counts: make([]uint64, buckets), max: time.Duration(h.max.Load())}
 	for i := range h.counts {
@@ -57,14 +57,14 @@ func (h *Histogram) Snapshot() *Snapshot {
 	return s
 }
 
-// Snapshot is a histogram that no longer changes.
+// Snapshot is an immutable copy of a histogram.
 type Snapshot struct {
 	counts []uint64
 	total  uint64
 	max    time.Duration
 }
 
-// Since returns what was counted after an earlier snapshot of the same histogram.
+// Since returns the counts since an earlier snapshot of the same histogram.
 func (s *Snapshot) Since(earlier *Snapshot) *Snapshot {
 	d := &Snapshot{counts: make([]uint64, buckets), total: s.total - earlier.total}
 	for i := range d.counts {
@@ -75,14 +75,14 @@ func (s *Snapshot) Since(earlier *Snapshot) *Snapshot {
 	return d
 }
 
-// Count is how many times were counted.
+// Count returns the number of recorded times.
 func (s *Snapshot) Count() uint64 { return s.total }
 
-// Max is the longest time.
+// Max returns the longest time.
 func (s *Snapshot) Max() time.Duration { return s.max }
 
-// Quantile returns the time that a part q (0–1) of all did not exceed, by nearest
-// rank; 0 when there is none.
+// Quantile returns the q-quantile (0–1) of the times, by nearest rank. It returns 0 if there are
+// no times.
 func (s *Snapshot) Quantile(q float64) time.Duration {
 	rank := uint64(math.Ceil(q * float64(s.total)))
 	rank = min(max(rank, 1), s.total)

@@ -5,31 +5,31 @@ import (
 	"time"
 )
 
-// remember is how long a ledger knows a message that is settled: longer than a
-// broker waits before it pushes again what was not acknowledged.
+// remember is how long a ledger keeps a settled message. It is longer than a broker waits before
+// it redelivers an unacknowledged message.
 const remember = 2 * time.Minute
 
-// entry is one message of a ledger. It has no pointers, since there are many.
+// entry is a message in a ledger. It contains no pointers, because there are many entries.
 type entry struct {
-	at       time.Duration // when it went out, or should have, since the run began
-	under    uint64        // hash of the broker's id it was delivered under first
+	at       time.Duration // when the message was sent, or was due, since the run began
+	under    uint64        // hash of the broker's id in the first delivery
 	acked    bool
 	refused  bool
 	received bool
 }
 
-// settled: nothing more is expected of it.
+// settled reports whether nothing more is expected for the message.
 func (e *entry) settled() bool { return e.refused || e.acked && e.received }
 
-// ledger is what became of the messages of one sender, in the order of sending. It
-// is safe for concurrent use.
+// ledger records the fate of one sender's messages, in the order of sending. It is safe for
+// concurrent use.
 type ledger struct {
 	mu      sync.Mutex
-	first   int // place of entries[0] in the row
+	first   int // place of entries[0]
 	entries []entry
 }
 
-// add enters the next message and returns its place.
+// add adds the next message and returns its place.
 func (l *ledger) add(at time.Duration) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -38,7 +38,7 @@ func (l *ledger) add(at time.Duration) int {
 	return l.first + len(l.entries) - 1
 }
 
-// forgetLocked drops old settled messages from the front, when that is worth it.
+// forgetLocked drops old settled messages from the front, if there are enough of them.
 func (l *ledger) forgetLocked(now time.Duration) {
 	const worth = 1024
 	if len(l.entries) < worth || now-l.entries[worth-1].at < remember {
@@ -65,20 +65,20 @@ func (l *ledger) entryLocked(place int) *entry {
 type verdict uint8
 
 const (
-	stranger    verdict = iota // of no message that was sent
-	welcome                    // the first
+	stranger    verdict = iota // for a message that was never sent
+	welcome                    // the first one
 	redelivered                // the same delivery again
 	duplicated                 // another delivery of the same message
 )
 
-// outcome tells what was found about a message.
+// outcome is the result of recording an acknowledgement or a delivery.
 type outcome struct {
 	verdict
-	at      time.Duration // of the message
-	settled bool          // it is, and was not before
+	at      time.Duration // time of the message
+	settled bool          // whether the message has just become settled
 }
 
-// acknowledge notes the broker's answer to a send.
+// acknowledge records the broker's answer to a send.
 func (l *ledger) acknowledge(place int, refused bool) outcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,8 +93,8 @@ func (l *ledger) acknowledge(place int, refused bool) outcome {
 	return outcome{welcome, e.at, e.settled()}
 }
 
-// receive notes a delivery under a broker's id, given by its hash.
-// What has been forgotten was settled long ago: more of it is a duplicate.
+// receive records a delivery. under is the hash of the broker's id. A delivery of a message
+// that was dropped from the ledger is a duplicate, because the message was settled long ago.
 func (l *ledger) receive(place int, under uint64) outcome {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -114,7 +114,7 @@ func (l *ledger) receive(place int, under uint64) outcome {
 	return outcome{welcome, e.at, e.settled() && !was}
 }
 
-// unanswered returns the places of the messages without an answer, in their order.
+// unanswered returns the places of the messages without an answer, in order.
 func (l *ledger) unanswered() []int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -127,7 +127,7 @@ func (l *ledger) unanswered() []int {
 	return places
 }
 
-// lost counts what was acknowledged and not delivered.
+// lost counts the messages that were acknowledged but not delivered.
 func (l *ledger) lost() (n uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

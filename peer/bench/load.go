@@ -15,11 +15,11 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// load is the sessions of one run and what is counted about them.
+// load holds the sessions of one run, and counters.
 type load struct {
 	config   Config
 	settings Settings
-	id       uint32 // begins the ids of its messages
+	id       uint32 // first part of the ids of its messages
 	began    time.Time
 
 	over  context.Context // ends with the load
@@ -27,15 +27,16 @@ type load struct {
 	tasks sync.WaitGroup // all goroutines of the load
 
 	sessions []*session
-	// recipient is whom the message at a place of a sender's row is for; nil: a group.
+	// recipient returns the recipient of a sender's message at a place. It is nil if the
+	// messages go to a group.
 	recipient func(sender, place int) int
-	group     string // what a broadcast is addressed to
-	// onArrival is called for the first delivery of a message, by the recipient's
-	// reader; nil for messages with one recipient.
+	group     string // address of the group
+	// onArrival is called by the recipient's reader for the first delivery of a message. It is
+	// nil if messages have one recipient.
 	onArrival func(to *session, place int, now time.Duration)
-	// onRefused is called when the broker does not take a message, before onSettled.
+	// onRefused is called if the broker refuses a message, before onSettled.
 	onRefused func(sender *session, reason string)
-	// onSettled is called when a message of a sender needs nothing more.
+	// onSettled is called once a message of a sender is settled.
 	onSettled func(sender *session)
 
 	push, ack, late, hello Histogram
@@ -46,9 +47,9 @@ type load struct {
 	spoiled, disconnects, failedConnects        atomic.Uint64
 	lastArrival                                 atomic.Int64 // time.Duration since began
 	unsettled                                   atomic.Int64
-	quiet                                       chan struct{} // has a token when unsettled became 0
-	allBack                                     chan struct{} // has a token when all that were dropped are back
-	comebacks                                   atomic.Int64  // that are awaited
+	quiet                                       chan struct{} // signals that unsettled became 0
+	allBack                                     chan struct{} // signals that all dropped sessions are back
+	comebacks                                   atomic.Int64  // number of dropped sessions that are not back yet
 	droppedAt                                   atomic.Int64  // time.Duration since began
 
 	troubles troubles
@@ -63,10 +64,10 @@ func newLoad(ctx context.Context, c Config, s Settings) *load {
 	return l
 }
 
-// now is the time since the load began.
+// now returns the time since the load began.
 func (l *load) now() time.Duration { return time.Since(l.began) }
 
-// add makes n sessions of a member without connecting them.
+// add adds n sessions of a member, without connecting them.
 func (l *load) add(n int, of *peer.Mesh, groups ...wire.Group) error {
 	for range n {
 		pair, err := identity.Generate()
@@ -82,8 +83,8 @@ func (l *load) add(n int, of *peer.Mesh, groups ...wire.Group) error {
 	return nil
 }
 
-// connect connects all sessions, a number of them at once. It fails with the first
-// that can't.
+// connect connects all sessions, up to parallel at the same time. It fails if one of them can't
+// connect.
 func (l *load) connect(ctx context.Context, parallel int) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
@@ -95,7 +96,7 @@ func (l *load) connect(ctx context.Context, parallel int) error {
 				start := time.Now()
 				ws, err := s.connect(ctx)
 				if err != nil {
-					fail(err) // only the first counts
+					fail(err) // keeps only the first error
 					continue
 				}
 				l.hello.Record(time.Since(start))
@@ -112,12 +113,12 @@ func (l *load) connect(ctx context.Context, parallel int) error {
 	close(next)
 	all.Wait()
 	if err := context.Cause(ctx); err != nil {
-		return fmt.Errorf("connect %d sessions (%d are): %w", len(l.sessions), l.online.Load(), err)
+		return fmt.Errorf("connect %d sessions (%d are connected): %w", len(l.sessions), l.online.Load(), err)
 	}
 	return nil
 }
 
-// leaveTimeout is for all sessions to take their leave.
+// leaveTimeout limits how long closing all sessions may take.
 const leaveTimeout = 2 * time.Minute
 
 // close ends all sessions and waits for every goroutine.
@@ -136,11 +137,11 @@ func (l *load) close() {
 	l.tasks.Wait()
 }
 
-// address is whom a message is for.
+// address is the recipient of a message.
 type address struct {
 	spec  string
-	key   wire.Key         // of one recipient
-	group envelope.MeshKey // of a broadcast
+	key   wire.Key         // for one recipient
+	group envelope.MeshKey // for a group
 }
 
 func (a address) seal(from *session, body []byte) (nonce, ciphertext string, err error) {
@@ -164,7 +165,7 @@ func (l *load) knows(sender uint32) bool {
 
 func (l *load) bodyOf(sender uint32) []byte { return l.sessions[sender].draft.body }
 
-// answered counts the broker's answer to a send.
+// answered records the broker's answer to a send.
 func (l *load) answered(s *session, place int, refusal string, now time.Duration) {
 	o := s.ledger.acknowledge(place, refusal != "")
 	if o.verdict != welcome {
@@ -185,8 +186,8 @@ func (l *load) answered(s *session, place int, refusal string, now time.Duration
 	}
 }
 
-// arrived counts a delivery under a broker's id; intact tells that its body was what
-// was sent.
+// arrived records a delivery. brokerID is the broker's id of the message; intact means that
+// the body is the one that was sent.
 func (l *load) arrived(to *session, id messageID, brokerID []byte, intact bool) {
 	now, from := l.now(), l.sessions[id.sender]
 	if l.recipient != nil && l.sessions[l.recipient(int(id.sender), id.place)] != to {
@@ -196,7 +197,7 @@ func (l *load) arrived(to *session, id messageID, brokerID []byte, intact bool) 
 	}
 	ledger := &from.ledger
 	if l.recipient == nil {
-		ledger = &to.ledger // of what is due to that recipient
+		ledger = &to.ledger // a broadcast is in the ledger of each recipient
 	}
 	o := ledger.receive(id.place, hash(brokerID))
 	switch o.verdict {
@@ -228,7 +229,7 @@ func (l *load) arrived(to *session, id messageID, brokerID []byte, intact bool) 
 	}
 }
 
-// describe names a delivery, for whoever looks for it in the broker's log or database.
+// describe identifies a delivery, so that it can be found in the broker's log or database.
 func (l *load) describe(to *session, id messageID, brokerID []byte) string {
 	return fmt.Sprintf("%s, number %d of %s to %s", brokerID, id.place, l.sessions[id.sender].name, to.name)
 }
@@ -262,7 +263,8 @@ func (l *load) drain(ctx context.Context) {
 	}
 }
 
-// cut ends the load without a word to the broker, and so every write that waits for it.
+// cut ends the load and drops all connections, which unblocks every write that waits for the
+// broker.
 func (l *load) cut() {
 	l.end()
 	for _, s := range l.sessions {
@@ -282,9 +284,9 @@ func (l *load) failedConnect(err error) {
 	l.troubles.note("could not reconnect: ", err.Error())
 }
 
-func (l *load) brokerError(text string) { l.troubles.note("the broker's error: ", text) }
+func (l *load) brokerError(text string) { l.troubles.note("the broker reported an error: ", text) }
 
-// returned counts a session that was dropped and is back.
+// returned records that a dropped session is back.
 func (l *load) returned() {
 	l.hello.Record(l.now() - time.Duration(l.droppedAt.Load()))
 	if l.comebacks.Add(-1) == 0 {

@@ -7,22 +7,21 @@ import (
 	"time"
 )
 
-// schedule says when the messages of a fixed rate should go out: at equal distances,
-// the pairs in turn.
+// schedule says when the messages of a fixed rate are due: evenly spaced, the pairs in turn.
 type schedule struct {
 	rate  float64 // messages per second
 	pairs int
-	total int // messages; 0: without end
+	total int // number of messages; 0 means no limit
 }
 
-// due is when the message n (0, 1, …) should go out, since the first.
+// due returns when message n (0, 1, …) is due, since the first one.
 func (s schedule) due(n int) time.Duration {
 	return time.Duration(float64(n) / s.rate * float64(time.Second))
 }
 
-// until returns how many messages should have gone out at a time since the first.
+// until returns how many messages are due at a time since the first one.
 func (s schedule) until(t time.Duration) int {
-	n := int(t.Seconds() * s.rate) // about, because of rounding
+	n := int(t.Seconds() * s.rate) // approximately, because of rounding
 	for ; n > 0 && s.due(n-1) > t; n-- {
 	}
 	for ; s.due(n) <= t; n++ {
@@ -33,13 +32,13 @@ func (s schedule) until(t time.Duration) int {
 	return n
 }
 
-// share returns how many of the first n messages are a pair's.
+// share returns how many of the first n messages belong to a pair.
 func (s schedule) share(n, pair int) int { return (n + s.pairs - 1 - pair) / s.pairs }
 
-// follow calls send for every message when it is due, for each pair in a goroutine of
-// its own, so that a pair that has to wait delays no other. It returns after the last,
-// or when ctx has ended and what was due by then has been sent. wait waits until a
-// time; its error ends it.
+// follow calls send for every message when it is due. Each pair has its own goroutine, so that
+// a slow pair doesn't delay the others. follow returns after the last message, or after ctx has
+// ended and the messages that were due by then are sent. wait waits until a time; an error from
+// it ends follow.
 func (s schedule) follow(ctx context.Context, wait func(context.Context, time.Time) error, send func(pair int, due time.Duration)) {
 	start := time.Now()
 	var released atomic.Int64 // messages that are due
@@ -72,11 +71,11 @@ func (s schedule) follow(ctx context.Context, wait func(context.Context, time.Ti
 	all.Wait()
 }
 
-// fine is what is left to precise waiting, which blocks a thread: the runtime's
+// fine is the last part of a wait, for which waitUntil blocks a thread, because the runtime's
 // timers may be a millisecond late.
 const fine = 1500 * time.Microsecond
 
-// waitUntil waits until a time, to about 0.1 ms where the system allows it.
+// waitUntil waits until a time, with a precision of about 0.1 ms if the system allows it.
 func waitUntil(ctx context.Context, t time.Time) error {
 	if d := time.Until(t) - fine; d > 0 && !pause(ctx, d) {
 		return ctx.Err()

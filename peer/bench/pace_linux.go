@@ -8,5 +8,5 @@ import (
 // preciseSleep may return early.
 func preciseSleep(d time.Duration) {
 	t := syscall.NsecToTimespec(int64(d))
-	_ = syscall.Nanosleep(&t, nil) // interrupted: the caller looks at the clock
+	_ = syscall.Nanosleep(&t, nil) // if it is interrupted, the caller checks the clock
 }

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// refusedPause is how long a sender that fills its window waits after a refusal, unless
-// Settings.Resend is set.
+// refusedPause is how long a throughput sender waits after a refusal, unless Settings.Resend is
+// set.
 const refusedPause = 100 * time.Millisecond
 
-// makePairs makes sessions of which the first n send, each to one of the n after them.
+// makePairs adds sessions. The first n send, each to one of the next n.
 func (r *run) makePairs(n, sessions int) error {
 	if err := r.add(sessions, &r.config.Mesh); err != nil {
 		return err
@@ -22,7 +22,7 @@ func (r *run) makePairs(n, sessions int) error {
 	return nil
 }
 
-// throughput keeps a window of messages under way between each pair.
+// throughput keeps a window of messages in flight between each pair.
 func (r *run) throughput() error {
 	n := r.settings.Pairs
 	if err := r.makePairs(n, 2*n); err != nil {
@@ -48,7 +48,7 @@ func (r *run) throughput() error {
 	r.bounded(ctx, time.Duration(r.settings.Timeout), func() {
 		var all sync.WaitGroup
 		for i := range n {
-			count := -1 // until the time is over
+			count := -1 // no limit
 			if total := r.settings.Messages; total > 0 {
 				count = (total + n - 1 - i) / n
 			}
@@ -61,7 +61,7 @@ func (r *run) throughput() error {
 	return nil
 }
 
-// fill sends count messages, each when there is room in the window.
+// fill sends count messages, each as soon as the window has room.
 func (r *run) fill(ctx context.Context, s *session, free <-chan struct{}, count int) {
 	refused := uint64(0)
 	for n := 0; n != count; n++ {
@@ -99,13 +99,13 @@ func (r *run) rate() error {
 	return nil
 }
 
-// plan is the schedule of a run with a fixed rate and duration.
+// plan returns the schedule of a run with a fixed rate and duration.
 func (r *run) plan() schedule {
 	total := r.settings.Rate * time.Duration(r.settings.Duration).Seconds()
 	return schedule{rate: r.settings.Rate, pairs: r.settings.Pairs, total: max(1, int(total))}
 }
 
-// pace lets the pairs send by a schedule.
+// pace makes the pairs send by a schedule.
 func (r *run) pace(ctx context.Context, s schedule) {
 	ends, cancel := ctx, context.CancelFunc(func() {})
 	if s.total > 0 {

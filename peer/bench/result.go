@@ -7,32 +7,32 @@ import (
 	"time"
 )
 
-// Schema is the version of Result's JSON. A field may be added without a new version;
-// none changes its meaning.
+// Schema is the version of Result's JSON. New fields don't need a new version; existing fields
+// never change their meaning.
 const Schema = 1
 
-// Result is what a run has found.
+// Result is the result of a run.
 type Result struct {
 	Schema    int       `json:"schema"`
 	Name      Kind      `json:"name"`
 	StartedAt time.Time `json:"startedAt"`
 	Settings  Settings  `json:"settings"`
 	Results   []Figure  `json:"results"`
-	// Times are the latencies that were measured.
+	// Times contains the measured latencies.
 	Times []Times `json:"times"`
-	// Intervals are the lines of a Soak.
+	// Intervals contains the lines of a Soak.
 	Intervals []Interval `json:"intervals,omitempty"`
-	// Notes say what a reader of the figures should know.
+	// Notes explain the figures.
 	Notes   []string `json:"notes,omitempty"`
 	Machine Machine  `json:"machine"`
-	// Interrupted tells that the run was ended before its time.
+	// Interrupted means that the run ended early.
 	Interrupted bool `json:"interrupted,omitempty"`
 }
 
-// Better tells which direction of a figure is the good one.
+// Better says in which direction a figure improves.
 type Better string
 
-// The directions; the zero value is neither.
+// The directions. The zero value means neither.
 const (
 	Higher Better = "higher"
 	Lower  Better = "lower"
@@ -41,12 +41,12 @@ const (
 // Figure is one number of a result.
 type Figure struct {
 	Name   string   `json:"name"`
-	Value  *float64 `json:"value"` // nil: unknown
+	Value  *float64 `json:"value"` // nil if unknown
 	Unit   string   `json:"unit,omitempty"`
 	Better Better   `json:"better,omitempty"`
 }
 
-// Times sums up a latency, in ms.
+// Times summarizes a latency, in ms.
 type Times struct {
 	Name  string  `json:"name"`
 	Count uint64  `json:"count"`
@@ -58,24 +58,24 @@ type Times struct {
 
 // Interval is a part of a Soak.
 type Interval struct {
-	At     float64 `json:"at_s"` // its end, since the first message should have gone out
+	At     float64 `json:"at_s"` // its end, since the first message was due
 	Rate   float64 `json:"messages_per_second"`
 	P50    float64 `json:"send_push_p50_ms"`
 	P99    float64 `json:"send_push_p99_ms"`
-	Memory int64   `json:"broker_memory_bytes,omitempty"` // 0: unknown
+	Memory int64   `json:"broker_memory_bytes,omitempty"` // 0 if unknown
 }
 
-// Machine is where the load ran.
+// Machine describes the machine of the load, and the broker.
 type Machine struct {
 	Cores         int    `json:"cores"`
 	OS            string `json:"os"`
 	Arch          string `json:"arch"`
 	Go            string `json:"go"`
 	Broker        string `json:"broker"`                  // its URL
-	BrokerVersion string `json:"brokerVersion,omitempty"` // "": it does not say
+	BrokerVersion string `json:"brokerVersion,omitempty"` // "" if unknown
 }
 
-// Names of figures that decide over Failed.
+// The figures that Failed checks.
 const (
 	figureLost       = "lost"
 	figureDuplicated = "duplicated"
@@ -85,7 +85,8 @@ const (
 	figureUnanswered = "unanswered"
 )
 
-// Value returns a figure, and false when it is unknown or there is none of that name.
+// Value returns a figure. It reports false if there is none with that name, or if its value is
+// unknown.
 func (r *Result) Value(name string) (float64, bool) {
 	for i := range r.Results {
 		if f := &r.Results[i]; f.Name == name && f.Value != nil {
@@ -95,8 +96,8 @@ func (r *Result) Value(name string) (float64, bool) {
 	return 0, false
 }
 
-// Failed returns the names of the figures by which the broker broke a promise: what
-// was lost, duplicated, out of order, delivered to another, changed or never answered.
+// Failed returns the names of the figures that show a broken promise: messages that were lost,
+// duplicated, out of order, delivered to a wrong recipient, changed, or never answered.
 func (r *Result) Failed() []string {
 	var failed []string
 	for _, name := range []string{figureLost, figureDuplicated, figureMisordered, figureMisled, figureSpoiled, figureUnanswered} {
@@ -114,7 +115,7 @@ func Read(r io.Reader) (*Result, error) {
 		return nil, fmt.Errorf("read a result: %w", err)
 	}
 	if result.Schema != Schema || result.Name == "" {
-		return nil, fmt.Errorf("no result of claudemesh bench, or of another version (schema %d, not %d)", result.Schema, Schema)
+		return nil, fmt.Errorf("not a result of claudemesh bench, or one of another version (schema %d, want %d)", result.Schema, Schema)
 	}
 	return &result, nil
 }
@@ -123,7 +124,7 @@ func (r *Result) add(name string, value float64, unit string, better Better) {
 	r.Results = append(r.Results, Figure{name, &value, unit, better})
 }
 
-// addIf adds a figure that may be unknown.
+// addIf adds a figure whose value may be unknown.
 func (r *Result) addIf(known bool, name string, value float64, unit string, better Better) {
 	r.add(name, value, unit, better)
 	if !known {
@@ -142,5 +143,5 @@ func (r *Result) note(format string, args ...any) {
 	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 }
 
-// ms is a duration in milliseconds, to the microsecond.
+// ms converts a duration to milliseconds, rounded down to a microsecond.
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -12,23 +12,23 @@ import (
 	"github.com/claudemesh/claudemesh/peer"
 )
 
-// setupParallel is how many sessions connect at once before a run.
+// setupParallel is the number of sessions that connect at the same time before a run.
 const setupParallel = 64
 
-// holdReads is after how many seconds a broker that does nothing is asked for its
-// memory again: each answer makes garbage, which would be measured as the sessions'.
+// holdReads is the number of seconds between two readings of an idle broker's memory. Each
+// answer makes garbage, which would count as memory of the sessions.
 const holdReads = 15
 
-// run is one run on its way to a result.
+// run is a run in progress.
 type run struct {
 	*load
-	ctx    context.Context // of the caller: its end stops the sending
+	ctx    context.Context // the caller's: its end stops the sending
 	watch  watch
 	result *Result
-	// afterwards is called when all sessions have left.
+	// afterwards is called after all sessions have left.
 	afterwards func()
 
-	// holding tells that the sessions of an Idle run are to be left alone.
+	// holding is set while an Idle run holds its sessions.
 	holding atomic.Bool
 
 	mu    sync.Mutex
@@ -36,20 +36,19 @@ type run struct {
 	since time.Time // when the phase began
 }
 
-// kinds are what the kinds of runs do with a load.
+// kinds maps a kind to the method that runs it.
 var kinds = map[Kind]func(*run) error{
 	Throughput: (*run).throughput, Rate: (*run).rate, Burst: (*run).burst, Fanout: (*run).fanout,
 	Idle: (*run).idle, Storm: (*run).storm, Soak: (*run).soak,
 }
 
-// Run puts load on a broker and returns what it has found. When ctx ends while
-// messages are being sent, the sending ends, and the result is that of an interrupted
-// run; before that, Run fails. It fails with a *SettingError, or with what kept the
-// sessions from connecting, as peer.Dial does.
+// Run puts load on a broker and returns the result. If ctx ends while messages are sent, Run
+// stops sending and returns the result of an interrupted run; if ctx ends earlier, Run fails.
+// Its errors are a *SettingError, or the errors of peer.Dial if a session can't connect.
 func Run(ctx context.Context, k Kind, c Config, s Settings) (*Result, error) {
 	do := kinds[k]
 	if do == nil {
-		return nil, fmt.Errorf("there is no bench %q", k)
+		return nil, fmt.Errorf("unknown kind of benchmark: %q", k)
 	}
 	if err := s.Validate(k); err != nil {
 		return nil, err
@@ -81,14 +80,14 @@ func Run(ctx context.Context, k Kind, c Config, s Settings) (*Result, error) {
 	return r.result, nil
 }
 
-// enter begins a phase of the run.
+// enter starts a phase of the run.
 func (r *run) enter(phase string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.phase, r.since = phase, time.Now()
 }
 
-// report tells every second how it goes, until the function that it returns is called.
+// report reports the progress every second until stop is called.
 func (r *run) report() (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.ctx))
 	var task sync.WaitGroup
@@ -134,7 +133,7 @@ func (r *run) progress(recent *Snapshot) Progress {
 	}
 }
 
-// connectAll connects the sessions of a run that is about messages.
+// connectAll connects the sessions of a run that sends messages.
 func (r *run) connectAll() error {
 	if err := r.connect(r.ctx, setupParallel); err != nil {
 		return err
@@ -143,32 +142,32 @@ func (r *run) connectAll() error {
 	return nil
 }
 
-// check reads the gauge with all sessions connected.
+// check reads the gauge while all sessions are connected.
 func (r *run) check() {
 	r.watch.read(r.ctx)
 	if r.watch.distrust(len(r.sessions)) {
-		r.result.note("the metrics are of another broker: they count fewer connections than this run has")
+		r.result.note("the metrics belong to another broker: they count fewer connections than this run has")
 	}
 }
 
-// sums of a phase in which messages were sent.
+// sums holds the readings at the start of a phase that sends messages.
 type sums struct {
 	start   time.Duration // since the load began
 	cpu     time.Duration
 	reading Reading
 }
 
-// begin remembers what there is before the first message.
+// begin starts a phase that sends messages.
 func (r *run) begin(phase string) sums {
 	r.enter(phase)
 	_, last, _ := r.watch.now()
 	return sums{r.now(), system.CPUTime(), last}
 }
 
-// interruptedDrain is for what is under way when a run is interrupted.
+// interruptedDrain is how long an interrupted run waits for messages in flight.
 const interruptedDrain = 5 * time.Second
 
-// settleAll waits for what is under way.
+// settleAll waits for the messages in flight.
 func (r *run) settleAll() {
 	r.enter("waiting for the last")
 	ctx, cancel := context.WithTimeout(r.over, time.Duration(r.settings.Timeout))
@@ -181,8 +180,8 @@ func (r *run) settleAll() {
 	r.drain(ctx)
 }
 
-// bounded calls send, which is to return when ctx ends. When it has not a while later,
-// a broker that no longer reads is holding it up: the connections are cut.
+// bounded calls send, which must return when ctx ends. If send doesn't return within grace
+// after that, the broker has stopped reading and blocks it, and bounded cuts the connections.
 func (r *run) bounded(ctx context.Context, grace time.Duration, send func()) {
 	done, finished := context.WithCancel(r.over)
 	defer finished()
@@ -193,14 +192,14 @@ func (r *run) bounded(ctx context.Context, grace time.Duration, send func()) {
 			return
 		}
 		if pause(done, grace) {
-			r.troubles.note("the broker took no more messages; ", "the connections were cut")
+			r.troubles.note("the broker stopped reading messages; ", "the connections were cut")
 			r.cut()
 		}
 	})
 	send()
 }
 
-// tally adds the figures that all runs with messages have.
+// tally adds the figures of all runs that send messages.
 func (r *run) tally(from sums) {
 	elapsed := (r.now() - from.start).Seconds()
 	cpu := system.CPUTime() - from.cpu
@@ -223,11 +222,11 @@ func (r *run) tally(from sums) {
 	res.addTimes("send_ack", r.ack.Snapshot())
 	res.addTimes("sent_late", r.late.Snapshot())
 	if late := r.late.Snapshot(); res.Name != Storm && late.Quantile(.99) > 5*time.Millisecond {
-		res.note("1 %% of the messages went out more than %.1f ms late: the load, or the broker that did not take them in time, can't keep this rate", ms(late.Quantile(.99)))
+		res.note("1 %% of the messages were sent more than %.1f ms late: either this machine or the broker can't keep up with this rate", ms(late.Quantile(.99)))
 	}
 }
 
-// ledgerFigures adds what became of the messages.
+// ledgerFigures adds the numbers of sent, delivered, lost and other messages.
 func (r *run) ledgerFigures() {
 	var lost, unanswered uint64
 	for _, s := range r.sessions {

@@ -91,7 +91,7 @@ func TestRun(t *testing.T) {
 
 // isAboutThisMachine tells the note of a load that was held up, as tests hold each
 // other up.
-func isAboutThisMachine(note string) bool { return strings.Contains(note, "went out more than") }
+func isAboutThisMachine(note string) bool { return strings.Contains(note, "were sent more than") }
 
 func checkDelivered(t *testing.T, r *Result, want float64) {
 	t.Helper()
@@ -161,7 +161,7 @@ func TestRefusalsAreExplained(t *testing.T) {
 		t.Errorf("a refused message counts as broken promise: %v", r.Failed())
 	}
 	r.Notes = slices.DeleteFunc(r.Notes, isAboutThisMachine)
-	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "raise send_rate_per_min") || !strings.Contains(r.Notes[0], "burst 10") {
+	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "raise its send_rate_per_min") || !strings.Contains(r.Notes[0], "burst 10") {
 		t.Errorf("notes: %q", r.Notes)
 	}
 }
@@ -245,7 +245,7 @@ func TestIdleTellsWhetherTheBrokerWasFresh(t *testing.T) {
 	}{
 		{"the first", Metrics(metrics, nil), 1, "the broker was fresh"},
 		{"the second", Metrics(metrics, nil), 0, "the broker was not fresh"},
-		{"by its process", Process(os.Getpid()), -1, "not known whether the broker was fresh"},
+		{"by its process", Process(os.Getpid()), -1, "unknown whether the broker was fresh"},
 		{"by nothing", nil, -1, ""},
 	} {
 		r, err := Run(t.Context(), Idle, Config{Mesh: mesh, Broker: tc.gauge}, Settings{Sessions: 2, Parallel: 1, Duration: 1})

@@ -17,8 +17,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// connectTimeout is for one connection with its handshake: long, because in a storm
-// the broker has thousands to serve at once.
+// connectTimeout limits one connection with its handshake. It is long, because in a storm the
+// broker handles thousands at once.
 const connectTimeout = 30 * time.Second
 
 // session is one session of the load. It reconnects until the load ends.
@@ -29,28 +29,28 @@ type session struct {
 	mesh   *peer.Mesh
 	pair   identity.KeyPair
 	key    wire.Key
-	target string // how others address it
+	target string // its address
 	name   string
 	groups []wire.Group
 
-	ws      atomic.Pointer[websocket.Conn] // the newest
-	dropped atomic.Bool                    // on purpose, and not back yet
+	ws      atomic.Pointer[websocket.Conn] // the newest connection
+	dropped atomic.Bool                    // dropped by the storm, and not back yet
 
-	// guarded by sending, which is held while a frame is written and while what has
-	// no answer is sent again: messages go out in the order of their places.
+	// guarded by sending. It is held while a frame is written, and while unanswered messages
+	// are sent again, so that messages are sent in the order of their places.
 	sending sync.Mutex
 	draft   *draft
 	ledger  ledger
 
-	// acks are confirmations that wait to be written. The reader must not wait for
-	// them: the broker reads no further while we don't.
+	// acks wait to be written. The reader must not write them itself: while it waits for the
+	// broker to read, the broker may wait for the reader.
 	ackMu   sync.Mutex
 	acks    []clientAck
 	writing bool
 
 	// owned by the reader
 	frame  bytes.Buffer
-	newest map[uint32]int // the place after the newest message of each sender
+	newest map[uint32]int // per sender: the place after its newest message
 }
 
 type clientAck struct {
@@ -58,12 +58,12 @@ type clientAck struct {
 	brokerID string
 }
 
-// connect opens a connection and says hello. ctx bounds only that.
+// connect opens a connection and does the handshake. ctx limits only this.
 func (s *session) connect(ctx context.Context) (*websocket.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	// Two hellos of one key within a millisecond are the same bytes, and the broker
-	// takes the second for a replay.
+	// Two hellos with the same key in the same millisecond are identical, so the broker
+	// refuses the second as a replay.
 	for tries := 5; ; tries-- {
 		ws, err := s.connectOnce(ctx)
 		var refused *peer.HelloError
@@ -74,7 +74,7 @@ func (s *session) connect(ctx context.Context) (*websocket.Conn, error) {
 }
 
 func (s *session) connectOnce(ctx context.Context) (*websocket.Conn, error) {
-	//nolint:bodyclose // the response's body belongs to the library, which says not to close it
+	//nolint:bodyclose // the documentation of Dial says not to close the body
 	ws, _, err := websocket.Dial(ctx, s.mesh.BrokerURL, &websocket.DialOptions{HTTPClient: s.load.config.HTTPClient})
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", s.mesh.BrokerURL, err)
@@ -89,7 +89,7 @@ func (s *session) connectOnce(ctx context.Context) (*websocket.Conn, error) {
 	}
 	if err != nil {
 		_ = ws.CloseNow()
-		return nil, fmt.Errorf("say hello: %w", err)
+		return nil, fmt.Errorf("handshake: %w", err)
 	}
 	return ws, nil
 }
@@ -117,11 +117,11 @@ func awaitHelloAck(ctx context.Context, ws *websocket.Conn) error {
 	}
 }
 
-// serve reads, and connects again, until the load ends.
+// serve reads and reconnects until the load ends.
 func (s *session) serve(ws *websocket.Conn) {
 	for ws != nil {
 		err := s.read(ws)
-		_ = ws.CloseNow() // releases a write that waits for the broker
+		_ = ws.CloseNow() // unblocks a write that waits for the broker
 		s.load.online.Add(-1)
 		if s.load.over.Err() != nil {
 			return
@@ -133,7 +133,7 @@ func (s *session) serve(ws *websocket.Conn) {
 	}
 }
 
-// reconnect returns nil when the load has ended.
+// reconnect returns the new connection, or nil if the load has ended.
 func (s *session) reconnect() *websocket.Conn {
 	const longestWait = 2 * time.Second
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, longestWait) {
@@ -146,7 +146,7 @@ func (s *session) reconnect() *websocket.Conn {
 				s.repeat()
 			})
 			if s.load.over.Err() != nil {
-				_ = ws.CloseNow() // too late for close to have seen it
+				_ = ws.CloseNow() // close may have missed this connection
 			}
 			return ws
 		}
@@ -171,7 +171,7 @@ func (s *session) attach(ws *websocket.Conn) {
 // read serves frames until the connection ends.
 func (s *session) read(ws *websocket.Conn) error {
 	for {
-		_, r, err := ws.Reader(context.Background()) // ends when the connection is closed
+		_, r, err := ws.Reader(context.Background()) // closing the connection ends it
 		if err != nil {
 			return err
 		}
@@ -185,7 +185,7 @@ func (s *session) read(ws *websocket.Conn) error {
 	}
 }
 
-// take serves one frame. What is no part of the load is ignored.
+// take handles a frame. It ignores frames that don't belong to the load.
 func (s *session) take(frame []byte) error {
 	switch {
 	case bytes.HasPrefix(frame, pushStart):
@@ -264,8 +264,8 @@ func (s *session) confirm(d delivery) {
 	}
 }
 
-// writeAcks writes until there are none. What can't be written is not missed: the
-// broker pushes it again.
+// writeAcks writes acks until there are none left. After an error it drops them: the broker
+// redelivers those messages.
 func (s *session) writeAcks() {
 	var batch []clientAck
 	var frame []byte
@@ -287,9 +287,8 @@ func (s *session) writeAcks() {
 	}
 }
 
-// send writes the next message. at is when it should have gone out; below 0 for now.
-// An error of the connection is no error of the message: it is sent again when the
-// session is back.
+// send writes the next message. at is the time at which it was due; a negative value means now.
+// It ignores errors: after a reconnect, the session sends unanswered messages again.
 func (s *session) send(at time.Duration) {
 	s.sending.Lock()
 	defer s.sending.Unlock()
@@ -304,7 +303,7 @@ func (s *session) send(at time.Duration) {
 	s.write(s.ledger.add(at))
 }
 
-// repeat writes what has no answer once more. The caller holds sending.
+// repeat sends the unanswered messages again. The caller holds sending.
 func (s *session) repeat() {
 	for _, place := range s.ledger.unanswered() {
 		s.write(place)
@@ -318,7 +317,7 @@ func (s *session) write(place int) {
 	if s.load.settings.Crypto {
 		nonce, ciphertext, err := to.seal(s, s.draft.body)
 		if err != nil {
-			s.load.brokerError("could not be sealed: " + err.Error())
+			s.load.troubles.note("a message could not be sealed: ", err.Error())
 			return
 		}
 		s.draft.seal(nonce, ciphertext)
@@ -326,14 +325,14 @@ func (s *session) write(place int) {
 	_ = s.ws.Load().Write(context.Background(), websocket.MessageText, s.draft.frame)
 }
 
-// leave ends the session in good order.
+// leave closes the session normally.
 func (s *session) leave() {
 	if ws := s.ws.Load(); ws != nil {
 		_ = ws.Close(websocket.StatusNormalClosure, "")
 	}
 }
 
-// pause waits, and reports false when ctx has ended first.
+// pause waits for d. It reports false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

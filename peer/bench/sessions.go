@@ -9,7 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/system"
 )
 
-// idle connects sessions that do nothing, and looks what they cost the broker.
+// idle connects idle sessions and measures what they cost the broker.
 func (r *run) idle() error {
 	n := r.settings.Sessions
 	if err := r.add(n, &r.config.Mesh); err != nil {
@@ -53,16 +53,16 @@ func (r *run) idle() error {
 	return nil
 }
 
-// tellFresh says whether the broker has served sessions before this run, which leave it
-// memory that these can have.
+// tellFresh notes whether the broker has served sessions before this run. If it has, the new
+// sessions can reuse their memory.
 func (r *run) tellFresh(first *Reading) {
 	fresh := 0.0
 	switch hold := time.Duration(r.settings.Duration); {
-	case !first.Counts && first.Resident == 0: // its memory is not known either
+	case !first.Counts && first.Resident == 0: // its memory is unknown, too
 	case !first.Counts:
-		r.result.note("it is not known whether the broker was fresh: only its metrics tell. One that has served sessions before gives these the memory of those")
+		r.result.note("it is unknown whether the broker was fresh, because its metrics were not read. A broker that has served sessions before reuses their memory")
 	case first.Joins > 0 || first.Connections > 0:
-		r.result.note("the broker was not fresh: it had served %d sessions before, and these may have the memory of those. Start it anew for figures that can be compared", first.Joins)
+		r.result.note("the broker was not fresh: it had served %d sessions before and may reuse their memory. Restart it for comparable figures", first.Joins)
 	default:
 		fresh = 1
 		r.result.note("the broker was fresh; its memory was read before the first connection, and %v after the last", hold)
@@ -70,21 +70,20 @@ func (r *run) tellFresh(first *Reading) {
 	r.result.addIf(first.Counts, "broker_fresh", fresh, "", "")
 }
 
-// collect makes the broker collect its garbage, if it is to.
+// collect makes the broker collect its garbage, if Config.Collect is set.
 func (r *run) collect() {
 	if r.config.Collect == nil {
 		return
 	}
 	if err := r.config.Collect(r.ctx); err != nil {
-		r.troubles.note("the broker's garbage is part of the figures: ", err.Error())
+		r.troubles.note("the figures include the broker's garbage: ", err.Error())
 	}
 }
 
-// calm is how long messages flow before a storm and after it.
+// calm is how long messages are sent before and after a storm.
 const calm = time.Second
 
-// storm drops all connections at once, while messages flow, and waits until all are
-// back.
+// storm drops all connections at once while messages are sent, and waits until all are back.
 func (r *run) storm() error {
 	if err := r.makePairs(r.settings.Pairs, r.settings.Sessions); err != nil {
 		return err
@@ -124,9 +123,9 @@ func (r *run) storm() error {
 	return nil
 }
 
-var errNotBack = errors.New("no session came back in time")
+var errNotBack = errors.New("no session reconnected before the timeout")
 
-// dropAll cuts all connections and waits until all are back, or for the timeout.
+// dropAll cuts all connections and waits until all are back, or until the timeout.
 func (r *run) dropAll() (seconds float64, connects *Snapshot, err error) {
 	r.enter("reconnecting")
 	before := r.hello.Snapshot()
@@ -152,7 +151,7 @@ func (r *run) dropAll() (seconds float64, connects *Snapshot, err error) {
 		return 0, nil, errNotBack
 	}
 	if missing := r.comebacks.Load(); missing > 0 {
-		r.result.note("%d sessions were not back in time", missing)
+		r.result.note("%d sessions did not reconnect before the timeout", missing)
 	}
 	return (r.now() - start).Seconds(), connects, nil
 }

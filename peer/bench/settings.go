@@ -14,51 +14,51 @@ type Kind string
 
 // The kinds of runs.
 const (
-	Throughput Kind = "throughput" // as many messages as go through
+	Throughput Kind = "throughput" // as many messages as the broker accepts
 	Rate       Kind = "rate"       // latency at a fixed rate
-	Burst      Kind = "burst"      // everybody sends everything at once
-	Fanout     Kind = "fanout"     // one message to many
-	Idle       Kind = "idle"       // sessions that do nothing
-	Storm      Kind = "storm"      // all connections drop and come back at once
-	Soak       Kind = "soak"       // a fixed rate for long
+	Burst      Kind = "burst"      // all sessions send everything at once
+	Fanout     Kind = "fanout"     // one message to many recipients
+	Idle       Kind = "idle"       // idle sessions
+	Storm      Kind = "storm"      // all connections drop and reconnect at once
+	Soak       Kind = "soak"       // a fixed rate for a long time
 )
 
-// Duration is a time.Duration that JSON writes as text, e.g. "10s".
+// Duration is a time.Duration that JSON encodes as text, such as "10s".
 type Duration time.Duration
 
-// String writes the duration in Go's units.
+// String formats the duration like time.Duration.
 func (d Duration) String() string { return time.Duration(d).String() }
 
-// MarshalText writes the duration in Go's units.
+// MarshalText formats the duration like time.Duration.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads a duration in Go's units.
+// UnmarshalText parses a duration like time.ParseDuration.
 func (d *Duration) UnmarshalText(b []byte) error {
 	v, err := time.ParseDuration(string(b))
 	*d = Duration(v)
 	return err
 }
 
-// Settings say how much load there is. Two results can be compared when theirs are
-// the same. Fields that a kind has no use for are zero.
+// Settings describe the load. Two results are comparable if their settings are the same.
+// Fields that a kind doesn't use are zero.
 type Settings struct {
-	Pairs      int      `json:"pairs,omitempty"`      // senders, each with a recipient of its own
-	Window     int      `json:"window,omitempty"`     // throughput: messages of a pair under way at once
-	Resend     bool     `json:"resend,omitempty"`     // throughput: a refusal is followed by the next message at once, not after a pause
-	Peers      int      `json:"peers,omitempty"`      // burst
-	Recipients int      `json:"recipients,omitempty"` // fanout
-	Sessions   int      `json:"sessions,omitempty"`   // idle, storm
-	Parallel   int      `json:"parallel,omitempty"`   // idle: connects under way at once
-	Messages   int      `json:"messages,omitempty"`   // throughput, fanout: in all; burst: per peer
+	Pairs      int      `json:"pairs,omitempty"`      // number of senders, each with its own recipient
+	Window     int      `json:"window,omitempty"`     // throughput: messages in flight per pair
+	Resend     bool     `json:"resend,omitempty"`     // throughput: send the next message at once after a refusal, without a pause
+	Peers      int      `json:"peers,omitempty"`      // burst: number of sessions
+	Recipients int      `json:"recipients,omitempty"` // fanout: number of sessions in the group
+	Sessions   int      `json:"sessions,omitempty"`   // idle, storm: number of sessions
+	Parallel   int      `json:"parallel,omitempty"`   // idle: number of sessions that connect at the same time
+	Messages   int      `json:"messages,omitempty"`   // throughput, fanout: total; burst: per peer
 	Rate       float64  `json:"rate,omitempty"`       // messages per second, all pairs together
 	Size       int      `json:"size,omitempty"`       // bytes of a body before it is sealed
-	Crypto     bool     `json:"crypto,omitempty"`     // seal and open for real
+	Crypto     bool     `json:"crypto,omitempty"`     // really seal and open bodies
 	Duration   Duration `json:"duration,omitzero"`    // of sending; idle: of holding the sessions
-	Interval   Duration `json:"interval,omitzero"`    // soak: what one line is about
-	Timeout    Duration `json:"timeout,omitzero"`     // for what is still under way at the end
+	Interval   Duration `json:"interval,omitzero"`    // soak: time between two lines
+	Timeout    Duration `json:"timeout,omitzero"`     // for messages that are in flight at the end
 }
 
-// Defaults returns settings that make sense for a broker on this machine.
+// Defaults returns settings for a broker on this machine.
 func Defaults(k Kind) Settings {
 	s := Settings{Size: 1024, Timeout: Duration(time.Minute)}
 	switch k {
@@ -80,7 +80,7 @@ func Defaults(k Kind) Settings {
 	return s
 }
 
-// SettingError tells which setting can't be used.
+// SettingError means that a setting has an invalid value.
 type SettingError struct {
 	Name string // as in JSON
 	Want string // what it must be
@@ -88,11 +88,10 @@ type SettingError struct {
 
 func (e *SettingError) Error() string { return e.Name + " must be " + e.Want }
 
-// maxSize is what a body may have: more than any broker takes.
+// maxSize is the maximum size of a body. No broker accepts more.
 const maxSize = 16 << 20
 
-// Validate returns a *SettingError for the first setting that a run of this kind
-// can't have.
+// Validate returns a *SettingError for the first invalid setting of a run of this kind.
 func (s *Settings) Validate(k Kind) error {
 	messages := k != Idle
 	for _, c := range []struct {
@@ -103,7 +102,7 @@ func (s *Settings) Validate(k Kind) error {
 	}{
 		{"pairs", k == Throughput || k == Rate || k == Soak || k == Storm, s.Pairs, 1, 100_000},
 		{"window", k == Throughput, s.Window, 1, 100_000},
-		{"peers", k == Burst, s.Peers, 2, 100_000}, // one would have nobody to send to
+		{"peers", k == Burst, s.Peers, 2, 100_000}, // a single peer has no recipient
 		{"recipients", k == Fanout, s.Recipients, 1, 100_000},
 		{"sessions", k == Idle || k == Storm, s.Sessions, 1, 1_000_000},
 		{"parallel", k == Idle, s.Parallel, 1, 10_000},
@@ -116,7 +115,7 @@ func (s *Settings) Validate(k Kind) error {
 	}
 	switch {
 	case (k == Rate || k == Soak || k == Storm) && !(s.Rate > 0 && s.Rate <= 10_000_000):
-		return &SettingError{"rate", "more than 0 and at most 10,000,000 a second"}
+		return &SettingError{"rate", "more than 0 and at most 10,000,000 per second"}
 	case k == Storm && 2*s.Pairs > s.Sessions:
 		return &SettingError{"pairs", "at most half of the sessions"}
 	case (k == Rate || k == Soak) && s.Duration == 0, s.Duration < 0:
@@ -129,37 +128,37 @@ func (s *Settings) Validate(k Kind) error {
 	return nil
 }
 
-// Config says against which broker a run goes and who hears of it. Mesh is required.
+// Config names the broker of a run and the callbacks. Mesh is required.
 type Config struct {
-	// Mesh holds the broker's URL and the credentials of the member whose sessions
-	// the load is.
+	// Mesh contains the broker's URL, and the credentials of the member that the sessions of
+	// the load belong to.
 	Mesh peer.Mesh
-	// Sender is another member of the same mesh, who sends in a Fanout. Zero: a guest
-	// is invited, and removed when the run ends; Mesh's member must be an admin.
+	// Sender is another member of the same mesh, which sends in a Fanout. If it is zero, Run
+	// invites a guest and removes it at the end; for that, Mesh's member must be an admin.
 	Sender peer.Mesh
 	// HTTPClient makes the connections; nil means http.DefaultClient.
 	HTTPClient *http.Client
-	// Broker reads the broker's own figures, about once a second; nil: unknown.
+	// Broker reads the broker's own figures, about once a second. It may be nil.
 	Broker Gauge
-	// Collect makes the broker collect its garbage, before an Idle run reads its memory;
-	// nil: it does so when it likes.
+	// Collect makes the broker collect its garbage before an Idle run reads its memory. It may
+	// be nil.
 	Collect func(context.Context) error
-	// OnProgress is called about once a second while messages are sent, and must
-	// return quickly. It is never called after Run has returned.
+	// OnProgress is called about once a second while messages are sent, and must return
+	// quickly. It is never called after Run has returned. It may be nil.
 	OnProgress func(Progress)
 	// OnInterval is called for every interval of a Soak, under the same rules.
 	OnInterval func(Interval)
 }
 
-// Progress tells how a run stands.
+// Progress is the state of a run.
 type Progress struct {
-	Phase     string        // what is being done, in a word or two
+	Phase     string        // what the run is doing, in a few words
 	Elapsed   time.Duration // since the phase began
-	Sessions  int           // that are connected
-	Sent      uint64        // messages handed to the broker
-	Delivered uint64        // deliveries, each message once per recipient
-	Refused   uint64        // messages that the broker did not take
-	Rate      float64       // deliveries per second since the progress before
-	P50, P99  time.Duration // send→push since the progress before
-	Memory    int64         // resident bytes of the broker; 0: unknown
+	Sessions  int           // connected sessions
+	Sent      uint64        // messages sent to the broker
+	Delivered uint64        // deliveries, one per message and recipient
+	Refused   uint64        // messages that the broker has refused
+	Rate      float64       // deliveries per second since the previous Progress
+	P50, P99  time.Duration // send→push since the previous Progress
+	Memory    int64         // resident memory of the broker in bytes; 0 if unknown
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// soak sends at a fixed rate for long, and looks what changes.
+// soak sends at a fixed rate for a long time and looks for drift.
 func (r *run) soak() error {
 	n := r.settings.Pairs
 	if err := r.makePairs(n, 2*n); err != nil {
@@ -27,7 +27,7 @@ func (r *run) soak() error {
 	return nil
 }
 
-// intervals looks at the load every interval, until stop is closed.
+// intervals records an Interval at a time until stop is closed.
 func (r *run) intervals(stop <-chan struct{}) []Interval {
 	every := time.Duration(r.settings.Interval)
 	tick := time.NewTicker(every)
@@ -39,7 +39,7 @@ func (r *run) intervals(stop <-chan struct{}) []Interval {
 		select {
 		case <-stop:
 			if r.now()-at < every/2 {
-				return list // too little to say something
+				return list // the last interval is too short to count
 			}
 			stopped = true
 		case <-tick.C:
@@ -63,14 +63,14 @@ func (r *run) intervals(stop <-chan struct{}) []Interval {
 	}
 }
 
-// seconds is a duration in seconds, to the millisecond.
+// seconds converts a duration to seconds, rounded down to a millisecond.
 func seconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }
 
-// drift compares the first quarter of the intervals with the last, each by its median.
+// drift compares the medians of the first and the last quarter of the intervals.
 func (r *Result) drift() {
 	quarter := max(1, len(r.Intervals)/4)
 	if len(r.Intervals) < 2 {
-		r.note("two intervals at least are needed to see a drift")
+		r.note("no drift is shown, because that needs at least two intervals")
 		return
 	}
 	first, last := r.Intervals[:quarter], r.Intervals[len(r.Intervals)-quarter:]
@@ -87,7 +87,7 @@ func (r *Result) drift() {
 	}
 }
 
-// median is the middle value, the lower of two.
+// median returns the middle value, or the lower of two.
 func median(list []Interval, value func(*Interval) float64) float64 {
 	var values []float64
 	for i := range list {

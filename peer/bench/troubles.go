@@ -10,11 +10,11 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// maxTroubles is how many different texts are kept.
+// maxTroubles is the maximum number of different texts to keep.
 const maxTroubles = 20
 
-// troubles are what went wrong, each with how often. It is safe for concurrent use;
-// the zero value is empty.
+// troubles counts the problems of a run, by their texts. It is safe for concurrent use. The
+// zero value is empty.
 type troubles struct {
 	mu       sync.Mutex
 	refusals map[string]*trouble // by the first word of the refusal
@@ -23,10 +23,10 @@ type troubles struct {
 
 type trouble struct {
 	count int
-	first string // the broker's words
+	first string // the broker's text for the first of them
 }
 
-// refusal notes that the broker did not take a message.
+// refusal records that the broker has refused a message.
 func (t *troubles) refusal(text string) {
 	word, _, _ := strings.Cut(text, ":")
 	t.mu.Lock()
@@ -41,7 +41,7 @@ func (t *troubles) refusal(text string) {
 	}
 }
 
-// note notes what else went wrong.
+// note records any other problem.
 func (t *troubles) note(what, why string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -53,7 +53,7 @@ func (t *troubles) note(what, why string) {
 	}
 }
 
-// explained returns it in sentences, in a fixed order.
+// explained describes the problems in sentences, in a fixed order.
 func (t *troubles) explained() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -63,10 +63,10 @@ func (t *troubles) explained() []string {
 		text := fmt.Sprintf("the broker refused %d messages (%s)", r.count, r.first)
 		switch word {
 		case wire.AckRateLimit:
-			text += ": these figures show its limits for one member; raise send_rate_per_min, send_burst, work_per_min and work_burst there " +
+			text += ": the figures show the broker's limits for one member; raise its send_rate_per_min, send_burst, work_per_min and work_burst " +
 				"(SEND_RATE_PER_MIN, SEND_BURST, WORK_PER_MIN, WORK_BURST)"
 		case wire.AckPayloadTooLarge:
-			text += ": use a smaller size, or raise max_message_bytes there (MAX_MESSAGE_BYTES)"
+			text += ": use a smaller size, or raise the broker's max_message_bytes (MAX_MESSAGE_BYTES)"
 		}
 		list = append(list, text)
 	}

@@ -58,7 +58,7 @@ func TestBenchExplainsRefusals(t *testing.T) {
 	dir := benchDir(t, 10)
 	code, out, errOut := run(t, dir, "", "bench", "burst", "--peers", "4", "--messages", "10", "--size", "10")
 	// 10 of 40 may go at once; on a slow machine the limit lets some more through.
-	note := regexp.MustCompile(`Note: the broker refused \d+ messages \(rate_limit: .*raise send_rate_per_min`)
+	note := regexp.MustCompile(`Note: the broker refused \d+ messages \(rate_limit: .*raise its send_rate_per_min`)
 	if code != exitOK || !note.MatchString(out) || !regexp.MustCompile(`\nrefused +[1-9]`).MatchString(out) {
 		t.Errorf("exit code %d, %s, %s", code, out, errOut)
 	}
@@ -94,7 +94,7 @@ func TestBenchJSONAndCompare(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &changes); err != nil || code != exitOK || len(changes) < 10 {
 		t.Errorf("by force: exit code %d, %s, %s, %v", code, out, errOut, err)
 	}
-	if code, _, errOut = run(t, dir, "", "bench", "compare", a, filepath.Join(dir, "config.json")); code != exitFailed || !strings.Contains(errOut, "no result of claudemesh bench") {
+	if code, _, errOut = run(t, dir, "", "bench", "compare", a, filepath.Join(dir, "config.json")); code != exitFailed || !strings.Contains(errOut, "not a result of claudemesh bench") {
 		t.Errorf("no result: exit code %d, %s", code, errOut)
 	}
 }

@@ -17,10 +17,10 @@ import (
 	"github.com/claudemesh/claudemesh/peer/configdir"
 )
 
-// MaxBody is how many bytes a request and an answer may have.
+// MaxBody is the maximum size of a request or an answer, in bytes.
 const MaxBody = 1 << 20
 
-// Error is the daemon's refusal.
+// Error means that the daemon has refused a call.
 type Error struct {
 	Status  int    `json:"-"` // of HTTP
 	Code    string `json:"code"`
@@ -31,19 +31,19 @@ func (e *Error) Error() string { return e.Message }
 
 // The codes of Error.
 const (
-	CodeUnauthorized = "unauthorized" // 401: no such token, any more
+	CodeUnauthorized = "unauthorized" // 401: the token is unknown or no longer valid
 	CodeInvalid      = "invalid"      // 400: the request makes no sense
 	CodeNotFound     = "not_found"    // 404: no such session, peer, message or mesh
-	CodeRefused      = "refused"      // 409: understood, but not done
+	CodeRefused      = "refused"      // 409: the request is valid, but can't be done
 	CodeUnavailable  = "unavailable"  // 503: e.g. no connection to the broker
 	CodeInternal     = "internal"     // 500
 )
 
-// Client speaks to the daemon. The zero Client is not usable.
+// Client calls the daemon. The zero Client is not usable.
 type Client struct{ socket, token string }
 
-// Owner returns a client with the rights of the daemon's owner. It fails with
-// ErrNotRunning when no daemon has been started; nothing is connected yet.
+// Owner returns a client with the rights of the daemon's owner. It fails with ErrNotRunning if
+// no daemon was started. It does not connect yet.
 func Owner(dir configdir.Dir) (*Client, error) {
 	info, err := ReadInfo(dir)
 	if err != nil {
@@ -52,8 +52,8 @@ func Owner(dir configdir.Dir) (*Client, error) {
 	return &Client{info.Socket, info.Token}, nil
 }
 
-// Session returns a client that speaks for the session of a claude process. It
-// fails with ErrNotRunning, or with fs.ErrNotExist when that process is not registered.
+// Session returns a client that acts for the session of a claude process. It fails with
+// ErrNotRunning, or with fs.ErrNotExist if that process is not registered.
 func Session(dir configdir.Dir, pid int) (*Client, error) {
 	info, err := ReadInfo(dir)
 	if err != nil {
@@ -66,16 +66,16 @@ func Session(dir configdir.Dir, pid int) (*Client, error) {
 	return &Client{info.Socket, ticket.Token}, nil
 }
 
-// Call sends in, which may be nil, to a verb and reads the answer into out, which
-// may be nil. It fails with ErrNotRunning, an *Error, or ctx's error.
+// Call calls a verb with in and decodes the answer into out. Both may be nil. It fails with
+// ErrNotRunning, an *Error, or ctx's error.
 func (c *Client) Call(ctx context.Context, verb string, in, out any) error {
 	body, err := c.open(ctx, verb, in)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	// To the end: to a daemon whose caller is gone before it has written all, the answer
-	// is lost, and what it has handed out in it is unread again.
+	// Always read to the end. If the caller disconnects before the daemon has written the
+	// whole answer, the daemon considers it lost, and the messages in it become unread again.
 	whole := io.LimitReader(body, MaxBody)
 	defer func() { _, _ = io.Copy(io.Discard, whole) }()
 	if out == nil {
@@ -87,8 +87,8 @@ func (c *Client) Call(ctx context.Context, verb string, in, out any) error {
 	return nil
 }
 
-// Wake streams what w asks for to each, until each fails, the stream ends or ctx
-// does. A stream that the daemon has ended in good order gives nil.
+// Wake opens the stream that w asks for and calls each for every line, until each fails, or
+// the stream or ctx ends. It returns nil if the daemon has ended the stream.
 func (c *Client) Wake(ctx context.Context, w Wake, each func(Woken) error) error {
 	verb := VerbWake
 	if w.Path == PathTool {
@@ -139,13 +139,13 @@ func (c *Client) open(ctx context.Context, verb string, in any) (io.ReadCloser, 
 	}
 	defer resp.Body.Close()
 	refusal := &Error{Status: resp.StatusCode, Code: CodeInternal, Message: "the daemon answered " + resp.Status}
-	_ = json.NewDecoder(io.LimitReader(resp.Body, MaxBody)).Decode(refusal) // else the above stays
+	_ = json.NewDecoder(io.LimitReader(resp.Body, MaxBody)).Decode(refusal) // on failure, the defaults stay
 	return nil, refusal
 }
 
-// roundTrip sends a request over a connection of its own, which ends with the answer's
-// body or with the request's context. http.Transport would do the same with a pool and
-// three goroutines, whose start is a good part of what a hook costs.
+// roundTrip sends a request over a new connection, which it closes with the answer's body or
+// when the request's context ends. http.Transport would need a pool and three goroutines;
+// starting them is a considerable part of the cost of a hook.
 func (c *Client) roundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", c.socket)
@@ -171,7 +171,7 @@ func (c *Client) roundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// body is an answer's, and closes its connection.
+// body is the body of an answer. Close closes the connection.
 type body struct {
 	io.ReadCloser
 	ctx  context.Context

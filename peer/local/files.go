@@ -14,17 +14,17 @@ import (
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 )
 
-// ErrNotRunning is returned when no daemon answers.
+// ErrNotRunning means that no daemon answers.
 var ErrNotRunning = errors.New("the claudemesh daemon is not running")
 
-// Build says which program a process runs. A daemon of an older build is
-// replaced by whoever finds it.
+// Build identifies the program that a process runs. A process that finds a daemon of an older
+// build replaces it.
 type Build struct {
 	Version string    `json:"version"`
 	Built   time.Time `json:"built"` // when the executable was written
 }
 
-// Newer reports whether b is another, younger build than other.
+// Newer reports whether b is a newer build than other.
 func (b Build) Newer(other Build) bool { return b.Built.After(other.Built) }
 
 // OwnBuild returns the build of this process.
@@ -45,8 +45,8 @@ func BuildOf(executable, version string) Build {
 	return b
 }
 
-// Info is how to reach the running daemon and to prove to be its owner. The
-// daemon writes it, with mode 0600, when its socket is open.
+// Info contains what a caller needs to reach the daemon as its owner. The daemon writes it,
+// with mode 0600, after it has opened its socket.
 type Info struct {
 	PID    int    `json:"pid"`
 	Build  Build  `json:"build"`
@@ -57,8 +57,8 @@ type Info struct {
 // InfoName is the name of Info's file in the config directory.
 const InfoName = "daemon.json"
 
-// ReadInfo reads what the daemon of that directory has written; ErrNotRunning
-// when there is nothing. The daemon may have died since.
+// ReadInfo reads the Info of the daemon of that directory. It returns ErrNotRunning if there is
+// none. The daemon may have died since it wrote the file.
 func ReadInfo(dir configdir.Dir) (Info, error) {
 	var info Info
 	err := readJSON(dir.Path(InfoName), &info)
@@ -68,9 +68,8 @@ func ReadInfo(dir configdir.Dir) (Info, error) {
 	return info, err
 }
 
-// Ticket is what the processes below one claude process use to speak for its
-// session. The daemon writes it, with mode 0600, at Register, and removes it when
-// that process has ended.
+// Ticket lets the child processes of a claude process act for its session. The daemon writes
+// it, with mode 0600, at Register, and removes it after the claude process has ended.
 type Ticket struct {
 	PID       int    `json:"pid"`                 // of claude
 	Domain    string `json:"pidDomain,omitempty"` // see Register
@@ -79,8 +78,8 @@ type Ticket struct {
 	Token     string `json:"token"`
 }
 
-// TicketPath returns where the ticket of a claude process is. Containers that share
-// the directory have processes of the same number.
+// TicketPath returns the path of a claude process's ticket. Its name includes the pid
+// namespace, because containers that share the directory may have the same process ids.
 func TicketPath(dir configdir.Dir, n process.Number) string {
 	name := strconv.Itoa(n.PID)
 	if n.Domain != "" {
@@ -89,9 +88,8 @@ func TicketPath(dir configdir.Dir, n process.Number) string {
 	return filepath.Join(dir.Path("run"), name+".json")
 }
 
-// ReadTicket reads the ticket of a claude process, whose number is that which it has
-// in this process's namespace. The error is fs.ErrNotExist when that process is not
-// registered.
+// ReadTicket reads the ticket of the claude process that has this id in the pid namespace of
+// the calling process. The error is fs.ErrNotExist if that process is not registered.
 func ReadTicket(dir configdir.Dir, pid int) (Ticket, error) {
 	var t Ticket
 	err := readJSON(TicketPath(dir, process.Here(pid)), &t)
@@ -109,15 +107,14 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-// maxSocketPath is the longest path of a Unix socket on every system (macOS: 104
-// bytes with the final zero).
+// maxSocketPath is the maximum length of a Unix socket's path that works on every system
+// (macOS: 104 bytes including the final zero).
 const maxSocketPath = 100
 
-// SocketPaths returns where the daemon of that directory may listen, the best place
-// first: in the directory, unless that path is too long for a socket; else, and where
-// the directory's file system has no sockets, in a directory of this user's under the
-// system's temporary directory, which the daemon makes with mode 0700. [Info] says
-// which one it is.
+// SocketPaths returns the paths at which the daemon of that directory may listen, best first.
+// The first is in the directory, unless that path is too long. The other is in a directory of
+// this user in the system's temporary directory, for file systems without sockets; the daemon
+// creates that directory with mode 0700. [Info] says which path the daemon uses.
 func SocketPaths(dir configdir.Dir) []string {
 	other := filepath.Join(os.TempDir(), fmt.Sprintf("claudemesh-%d", os.Getuid()), shortHash(string(dir))+".sock")
 	if path := dir.Path("daemon.sock"); len(path) <= maxSocketPath {

@@ -13,9 +13,9 @@ const (
 	VerbActivity = "activity" // Activity → Pointer
 	VerbPrinted  = "printed"  // Printed → nothing
 	VerbEnd      = "end"      // End → nothing
-	VerbShutdown = "shutdown" // Shutdown → nothing, when the daemon has stopped accepting
+	VerbShutdown = "shutdown" // Shutdown → nothing, after the daemon has stopped accepting calls
 
-	// The member itself sends, over its own connection, and not one of its sessions.
+	// These send as the member, over its own connection, and not as one of its sessions.
 	VerbMemberSend          = "member-send"           // Send → Sent
 	VerbMemberMessageStatus = "member-message-status" // MessageQuery → MessageStatus
 )
@@ -23,50 +23,49 @@ const (
 // Source says how a process came to run its session.
 type Source string
 
-// The sources; all but Launch are those of Claude Code's SessionStart.
+// The sources. All but SourceLaunch are sources of Claude Code's SessionStart.
 const (
 	SourceLaunch  Source = "launch" // `claudemesh launch`, before claude starts
 	SourceStartup Source = "startup"
 	SourceResume  Source = "resume"
 	SourceCompact Source = "compact"
 	SourceFork    Source = "fork"
-	// SourceClear ends the process's session and begins another one, which goes on
-	// in its place.
+	// SourceClear ends the process's session and starts another one in its place.
 	SourceClear Source = "clear"
 )
 
-// Register says that a process runs a session. To register again what is
-// registered already changes nothing but the fields that are given. With any Source
-// but SourceLaunch a context begins, which is told of all that is unread. A process
-// runs one session at a time: another SessionID ends its part in the one before.
+// Register says that a process runs a session. Registering a session again only changes the
+// fields that are set. With any Source but SourceLaunch a new context starts, and the daemon
+// tells it of all unread messages. A process runs one session at a time: with another
+// SessionID it leaves its previous session.
 type Register struct {
 	PID int `json:"pid"` // of claude
-	// Domain is the pid namespace in which PID counts, as process.Domain names it. "":
-	// the daemon's own.
+	// Domain is the pid namespace of PID, as process.Domain names it. "" means the daemon's.
 	Domain string `json:"pidDomain,omitempty"`
-	// ProcStart tells the process from a later one with the same PID, as the
-	// system gives it (Linux: field 22 of /proc/PID/stat). "": the daemon looks.
+	// ProcStart is the start time of the process in the system's format (Linux: field 22 of
+	// /proc/PID/stat). It distinguishes the process from a later one with the same PID. If it
+	// is "", the daemon looks it up.
 	ProcStart string `json:"procStart,omitempty"`
 	SessionID string `json:"sessionId"` // UUID
 	Source    Source `json:"source"`
 	Cwd       string `json:"cwd"`
-	// ConfigDir is the absolute path of the directory where Claude Code keeps and
-	// publishes what it knows of the session. "": where the daemon takes it to be.
+	// ConfigDir is the absolute path of Claude Code's directory, with the transcript and the
+	// published status of the session. "" means the daemon's default.
 	ConfigDir string       `json:"configDir,omitempty"`
-	Meshes    []string     `json:"meshes,omitempty"` // slugs or ids; none: the only one that is joined
-	Name      string       `json:"name,omitempty"`   // as peers see it; "": as it was before, else the member's
+	Meshes    []string     `json:"meshes,omitempty"` // slugs or ids; empty means the only joined mesh
+	Name      string       `json:"name,omitempty"`   // display name; "" means the previous one, or else the member's
 	Role      string       `json:"role,omitempty"`
 	Groups    []wire.Group `json:"groups,omitempty"`
 	Title     string       `json:"title,omitempty"`
 	Model     string       `json:"model,omitempty"`
-	// Parent is the claude process within whose session this one was started, by a tool
-	// for example, in the same namespace; 0: none. A session that is new is named after it.
+	// Parent is the claude process whose session started this one, for example with a tool, in
+	// the same pid namespace. 0 means none. A new session is named after its parent's.
 	Parent int `json:"parent,omitempty"`
-	// Trial makes a session that is there for a check only, until it ends: it is
-	// handed, and told of, nothing but what is sealed for its own key.
+	// Trial marks a session that exists only for a check. It gets only messages that are
+	// sealed for its own key.
 	Trial bool `json:"trial,omitempty"`
-	// CannotRead is why the session will not be able to read its messages, as far as it
-	// is known before it starts; "": it will. What comes true counts.
+	// CannotRead predicts why the session won't be able to read its messages; "" if it will.
+	// What the daemon observes later overrides it.
 	CannotRead string `json:"cannotRead,omitempty"`
 }
 
@@ -77,37 +76,37 @@ type Registered struct {
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// Activity is a sign of life of a session's process.
+// Activity reports an event in a session.
 type Activity struct {
 	PID       int         `json:"pid"`
 	Domain    string      `json:"pidDomain,omitempty"` // see Register
 	SessionID string      `json:"sessionId"`
-	Status    wire.Status `json:"status,omitempty"` // Idle, Working; "": unchanged
+	Status    wire.Status `json:"status,omitempty"` // Idle or Working; "" means unchanged
 	Reason    string      `json:"reason,omitempty"` // with Working: "waiting" (for the user)
 	Human     bool        `json:"human,omitempty"`  // the user has written a prompt
 	Title     string      `json:"title,omitempty"`  // of the session, if it is known
-	// Ended are the calls of check_messages in a batch of tools that has ended: their
+	// Ended lists the calls of check_messages in a batch of tools that has ended. Their
 	// answers go to the model.
 	Ended []string `json:"ended,omitempty"`
-	// NewTurn says that a prompt begins a turn: no call of an earlier one is under way.
+	// NewTurn means that a prompt starts a turn. No call of an earlier turn is in progress.
 	NewTurn bool `json:"newTurn,omitempty"`
-	// TurnOver says that the model has come to the end of a turn by itself.
+	// TurnOver means that the model has ended a turn by itself.
 	TurnOver bool `json:"turnOver,omitempty"`
-	// Transcript is the file that the program keeps the conversation in.
+	// Transcript is the file with the conversation.
 	Transcript string `json:"transcript,omitempty"`
 	// WantPointer says that the answer's Pointer will be put into the context. Is
 	// there a better path, or nothing new, it stays empty.
 	WantPointer bool `json:"wantPointer,omitempty"`
 }
 
-// Pointer answers Activity: what to put into the session's context, or "".
+// Pointer answers Activity. It contains the text to add to the session's context, or "".
 type Pointer struct {
 	Pointer string `json:"pointer,omitempty"`
 	Number  int64  `json:"number,omitempty"` // for Printed
 }
 
-// Printed says that a hook has printed a Pointer. One that nobody speaks for within a
-// second takes another path: the hook may have run out of time.
+// Printed confirms that a hook has printed a Pointer. If no confirmation arrives within a
+// second, the hook may have run out of time, and the daemon sends the pointer another way.
 type Printed struct {
 	PID    int    `json:"pid"`
 	Domain string `json:"pidDomain,omitempty"` // see Register
@@ -119,11 +118,11 @@ type End struct {
 	PID       int    `json:"pid"`
 	Domain    string `json:"pidDomain,omitempty"` // see Register
 	SessionID string `json:"sessionId"`
-	Reason    string `json:"reason,omitempty"` // as Claude Code says; "clear" announces a SourceClear
+	Reason    string `json:"reason,omitempty"` // Claude Code's reason; a SourceClear follows "clear"
 }
 
-// Shutdown stops the daemon. Presences are left when Leave is set; else they stay
-// for their lease, for a daemon that follows at once.
+// Shutdown stops the daemon. With Leave, its sessions leave their meshes. Without, their
+// presence lasts until its lease expires, so that the next daemon can take over at once.
 type Shutdown struct {
 	Leave bool `json:"leave"`
 }
@@ -138,14 +137,14 @@ type Status struct {
 	Outbox   int             `json:"outbox"` // messages that no broker has acknowledged yet
 }
 
-// MeshStatus is how the daemon's own connection to a mesh stands.
+// MeshStatus is the state of the daemon's own connection to a mesh.
 type MeshStatus struct {
 	Slug      string `json:"slug"`
 	MeshID    string `json:"meshId"`
 	Broker    string `json:"broker"`
 	Connected bool   `json:"connected"`
 	Error     string `json:"error,omitempty"` // why it is not connected
-	Unread    int    `json:"unread"`          // member's mail that no session has taken
+	Unread    int    `json:"unread"`          // messages to the member that no session has read
 }
 
 // SessionStatus is a live session.
@@ -154,13 +153,13 @@ type SessionStatus struct {
 	Name      string      `json:"name"`
 	Title     string      `json:"title,omitempty"`
 	Cwd       string      `json:"cwd"`
-	PIDs      []int       `json:"pids"` // of claude, each in its own namespace; more than one: a conflict
+	PIDs      []int       `json:"pids"` // of claude, each in its own pid namespace; more than one is a conflict
 	Status    wire.Status `json:"status"`
 	Reason    string      `json:"reason,omitempty"`
 	Unread    int         `json:"unread"`
-	// CannotRead is why the session can't read its messages; "": it can.
+	// CannotRead says why the session can't read its messages; "" if it can.
 	CannotRead string          `json:"cannotRead,omitempty"`
-	Wake       string          `json:"wake"` // the Path by which it is told of messages
+	Wake       string          `json:"wake"` // the Path on which the session gets pointers
 	Meshes     []SessionInMesh `json:"meshes"`
 	Warnings   []string        `json:"warnings,omitempty"`
 	Since      time.Time       `json:"since"`

@@ -17,55 +17,55 @@ const (
 	VerbJoinGroup     = "join-group"     // Group → nothing
 	VerbLeaveGroup    = "leave-group"    // Group → nothing
 	VerbUnread        = "unread"         // nothing → Unread
-	VerbWake          = "wake"           // Wake → a stream of Woken, a JSON object a line
-	VerbTool          = "tool"           // the same, of PathTool
+	VerbWake          = "wake"           // Wake → a stream of Woken, one JSON object per line
+	VerbTool          = "tool"           // the same, for PathTool
 )
 
-// Send is a message of the session, or of the member: then To and Mesh are needed, and
-// ReplyTo is a whole id.
+// Send is a message from the session, or from the member. From the member, To and Mesh are
+// required, and ReplyTo must be a whole id.
 type Send struct {
-	// To is a name, a key or its start (8 digits), @group, @all or *. "" with
-	// ReplyTo: the session that sent that message.
+	// To is a name, a key or its first 8 or more digits, @group, @all or *. If it is "", the
+	// message goes to the session that sent the message ReplyTo.
 	To       string        `json:"to"`
 	Text     string        `json:"text"`
-	Priority wire.Priority `json:"priority,omitempty"` // "": next
-	ReplyTo  string        `json:"replyTo,omitempty"`  // the id of a message, or 8 characters of its start or end
-	Mesh     string        `json:"mesh,omitempty"`     // needed when the session is in several
-	ClientID string        `json:"clientId,omitempty"` // for a caller that may repeat the call; "": a fresh one
+	Priority wire.Priority `json:"priority,omitempty"` // "" means next
+	ReplyTo  string        `json:"replyTo,omitempty"`  // id of a message, or its first or last 8 characters
+	Mesh     string        `json:"mesh,omitempty"`     // required if the session is in several meshes
+	ClientID string        `json:"clientId,omitempty"` // idempotency key, for a caller that may repeat the call; "" means a new one
 }
 
-// Sent answers Send: the message is on disk, and, when State says so, further.
+// Sent answers Send. The message is at least on disk; State says more.
 type Sent struct {
 	ID    string `json:"id"` // for message_status; the client_message_id
 	State State  `json:"state"`
-	To    string `json:"to"`             // who that is, in words
-	Note  string `json:"note,omitempty"` // what the sender should know: away, not verified, busy
-	// MessageID is the broker's id of the message; "" before the broker has it.
+	To    string `json:"to"`             // name of the recipient
+	Note  string `json:"note,omitempty"` // for the sender: the recipient is away, not verified or busy
+	// MessageID is the broker's id of the message, or "" if the broker doesn't have it yet.
 	MessageID string `json:"messageId,omitempty"`
-	// Verified tells whether the recipient's member vouches for the key; nil for a message
-	// to many, and when the broker has not said whose the key is. Doubt says why not.
+	// Verified reports whether the recipient's member vouches for the key. It is nil for a
+	// message to many, and if the broker has not said whose key it is. Doubt says why not.
 	Verified *bool  `json:"verified,omitempty"`
 	Doubt    string `json:"doubt,omitempty"`
 }
 
-// State is how far a message has come.
+// State is the state of a sent message.
 type State string
 
-// The states of a sent message. Each is reached at most once, in this order,
-// or the message ends in one of the last three.
+// The states of a sent message. A message goes through the first four in this order, or ends
+// in one of the last three.
 const (
-	Waiting   State = "waiting"    // on this machine's disk: no broker has acknowledged it yet
+	Waiting   State = "waiting"    // on this machine's disk; no broker has acknowledged it yet
 	Queued    State = "queued"     // the broker has it
 	Delivered State = "delivered"  // the recipient's machine has it
 	InContext State = "in_context" // the recipient's model has got it
-	Expired   State = "expired"    // nobody fetched it in time
-	Refused   State = "refused"    // by the recipient: it could not be opened, or is not wanted
-	Failed    State = "failed"     // by the broker, for good
+	Expired   State = "expired"    // the recipient did not fetch it in time
+	Refused   State = "refused"    // the recipient can't open it or doesn't want it
+	Failed    State = "failed"     // the broker refuses it for good
 )
 
-// PeersQuery asks who is there.
+// PeersQuery asks for the peers.
 type PeersQuery struct {
-	Mesh string `json:"mesh,omitempty"` // "": all meshes of the session
+	Mesh string `json:"mesh,omitempty"` // "" means all meshes of the session
 }
 
 // Peers answers PeersQuery.
@@ -73,10 +73,10 @@ type Peers struct {
 	Peers []Peer `json:"peers"`
 }
 
-// Peer is a presence that is not the session's own.
+// Peer is a peer in a mesh of the session.
 type Peer struct {
 	Name     string       `json:"name"`
-	Member   string       `json:"member"` // the member's name, as it was first known
+	Member   string       `json:"member"` // the first known name of the member
 	Key      wire.Key     `json:"key"`
 	Mesh     string       `json:"mesh"` // slug
 	Role     string       `json:"role"` // session, control-plane
@@ -92,31 +92,31 @@ type Peer struct {
 	Compared bool         `json:"compared"`      // and the user has compared the member's key by voice
 	Doubt    string       `json:"doubt,omitempty"`
 	You      bool         `json:"you,omitempty"` // this session itself
-	// CannotRead is why the peer can't read what is sent to it, in its own words.
+	// CannotRead is the peer's own explanation why it can't read messages.
 	CannotRead string `json:"cannotRead,omitempty"`
 }
 
-// Check fetches unread messages, or reads on in one.
+// Check fetches unread messages, or a part of one message.
 type Check struct {
 	ToolUseID string `json:"toolUseId,omitempty"`
-	MessageID string `json:"messageId,omitempty"` // this one, read or unread
-	Offset    int    `json:"offset,omitempty"`    // with MessageID: skip so many characters
-	Limit     int    `json:"limit,omitempty"`     // at most so many messages; 0: as many as fit
+	MessageID string `json:"messageId,omitempty"` // fetch this message, read or unread
+	Offset    int    `json:"offset,omitempty"`    // with MessageID: number of characters to skip
+	Limit     int    `json:"limit,omitempty"`     // maximum number of messages; 0 means as many as fit
 }
 
 // Checked answers Check.
 type Checked struct {
 	Messages  []Message `json:"messages"`
-	Remaining int       `json:"remaining"` // unread ones that did not fit
+	Remaining int       `json:"remaining"` // number of unread messages that did not fit
 }
 
-// Message is a received message, for the model. All text comes from others.
+// Message is a received message for the model. All text comes from others.
 type Message struct {
 	ID        string        `json:"id"`
 	From      string        `json:"from"`   // display name
-	Member    string        `json:"member"` // the member's name, as it was first known
-	Key       wire.Key      `json:"key"`    // to answer to
-	Role      string        `json:"role"`   // the member's role in the mesh: owner, admin, member; "": unknown
+	Member    string        `json:"member"` // the first known name of the member
+	Key       wire.Key      `json:"key"`    // key to which an answer goes
+	Role      string        `json:"role"`   // the member's role in the mesh: owner, admin or member; "" if unknown
 	Mesh      string        `json:"mesh"`
 	Verified  bool          `json:"verified"`
 	Doubt     string        `json:"doubt,omitempty"`
@@ -126,17 +126,17 @@ type Message struct {
 	ReplyTo   string        `json:"replyTo,omitempty"`
 	CreatedAt time.Time     `json:"createdAt"`
 	Text      string        `json:"text"`
-	Offset    int           `json:"offset,omitempty"` // Text begins after so many characters
+	Offset    int           `json:"offset,omitempty"` // number of characters before Text
 	Length    int           `json:"length"`           // of the whole text, in characters
 	Error     string        `json:"error,omitempty"`  // why there is no text
-	// MaybeSeen says that the session was handed the message before, and that nobody
-	// knows whether it has come into its context.
+	// MaybeSeen means that the daemon has returned the message to the session before, but it is
+	// unknown whether it reached the session's context.
 	MaybeSeen bool `json:"maybeSeen,omitempty"`
 }
 
-// MessageQuery asks how far a sent message has come.
+// MessageQuery asks for the status of a sent message.
 type MessageQuery struct {
-	ID string `json:"id"` // as in Sent, or 8 characters of its start or end
+	ID string `json:"id"` // as in Sent, or its first or last 8 characters
 }
 
 // MessageStatus answers MessageQuery.
@@ -146,32 +146,31 @@ type MessageStatus struct {
 	Target     string            `json:"target"`              // as on the wire
 	MessageID  string            `json:"messageId,omitempty"` // the broker's
 	To         string            `json:"to"`
-	State      State             `json:"state"` // the least far of the recipients
+	State      State             `json:"state"` // the least advanced state of all recipients
 	Reason     string            `json:"reason,omitempty"`
 	SentAt     time.Time         `json:"sentAt"`
 	Recipients []RecipientStatus `json:"recipients"`
 }
 
-// RecipientStatus is how far a message has come with one recipient.
+// RecipientStatus is the state of a message for one recipient.
 type RecipientStatus struct {
 	Name  string    `json:"name"`
 	Key   wire.Key  `json:"key"`
 	State State     `json:"state"`
 	At    time.Time `json:"at,omitzero"`
-	// Signed tells that the recipient itself has signed for State. Otherwise it is
-	// the broker's word.
+	// Signed means that the recipient has signed State. Otherwise State comes from the broker.
 	Signed bool   `json:"signed"`
 	Reason string `json:"reason,omitempty"`
-	// CannotRead is why the recipient can't read now what it has not read yet.
+	// CannotRead says why the recipient can't read messages at the moment.
 	CannotRead string `json:"cannotRead,omitempty"`
 }
 
-// SetSummary says in a line what the session is at.
+// SetSummary sets the one-line summary of the session's work.
 type SetSummary struct {
 	Summary string `json:"summary"`
 }
 
-// SetStatus sets DND, which only Idle or Working ends.
+// SetStatus sets DND. Setting Idle or Working ends it.
 type SetStatus struct {
 	Status wire.Status `json:"status"`
 }
@@ -194,7 +193,7 @@ type Unread struct {
 // Path is a way to get a pointer into a session.
 type Path string
 
-// The paths, the best first.
+// The paths, best first.
 const (
 	PathMonitor Path = "monitor" // a plugin's monitor
 	PathChannel Path = "channel" // an MCP channel
@@ -202,28 +201,29 @@ const (
 	PathHooks   Path = "hooks"   // at the next prompt or tool
 )
 
-// Why a session can't read what is sent to it, in words for its peers.
+// The reasons why a session can't read its messages, for its peers.
 const (
 	NoHooks  = "hooks are off on that machine"
 	NoTool   = "its claudemesh tool does not run"
 	NoPlugin = "it was started without claudemesh's plugin"
 )
 
-// PathTool is no way to get a pointer in: the stream only shows that the process which
-// offers check_messages to the session lives.
+// PathTool delivers no pointers. Its stream only shows that the process that offers
+// check_messages to the session is alive.
 const PathTool Path = "tool"
 
-// Wake asks to be told of messages. The answer is a stream that ends when a
-// newer path of the same kind has taken over (Woken.Over), when the session ends, or with the daemon. A waiter's also ends after one pointer.
+// Wake asks for pointers to unread messages. The answer is a stream. It ends if a newer path of
+// the same kind takes over (Woken.Over), if the session ends, or if the daemon stops. The
+// stream of a waiter also ends after one pointer.
 type Wake struct {
 	Path Path `json:"path"`
 	PID  int  `json:"pid"` // of claude
 }
 
-// Woken is one line of the stream. An empty one only shows that the daemon lives;
-// there is one at least every 30 s.
+// Woken is one line of the stream. The daemon sends at least one line every 30 s; an empty one
+// only shows that it is alive.
 type Woken struct {
 	Pointer string `json:"pointer,omitempty"`
-	// Over says that the caller is no longer needed and must not come back.
+	// Over means that the caller is no longer needed and must not reconnect.
 	Over bool `json:"over,omitempty"`
 }

@@ -1,5 +1,5 @@
-// Package alike says which names look alike. It is apart from package visible for the
-// size of Unicode's table of confusables (UTS 39), which a hook does without.
+// Package alike finds names that look alike. It is separate from package visible because it
+// links Unicode's large table of confusables (UTS 39), which a hook doesn't need.
 package alike
 
 import (
@@ -13,10 +13,9 @@ import (
 	"github.com/claudemesh/claudemesh/visible"
 )
 
-// Skeleton returns what a name looks like: two names that people may take for one
-// another have the same. It leaves out what does not show, folds case, width, and the
-// letters that Unicode's table of confusables (UTS 39) lists, and makes one space of
-// several. It is for comparing only. It is "" for a name that shows nothing.
+// Skeleton reduces a name to how it looks: names that people may confuse have the same
+// skeleton. It drops invisible characters, folds case, width and confusable letters (UTS 39),
+// and collapses spaces. Use it only for comparing. The skeleton of an invisible name is "".
 func Skeleton(name string) string {
 	shown := strings.Map(func(r rune) rune {
 		switch {
@@ -27,8 +26,8 @@ func Skeleton(name string) string {
 		}
 		return r
 	}, norm.NFKC.String(name))
-	// The table judges letters as they are written, and a name may be written either
-	// way: so I, which looks like l, makes i and l the same.
+	// The table compares letters in one case, but a name may be written in upper or lower
+	// case: I looks like l, so i and l must be the same.
 	folded := cases.Fold().String(shown)
 	folded = cases.Fold().String(confusables.Skeleton(folded))
 	folded = strings.ReplaceAll(norm.NFKC.String(folded), "i", "l")

@@ -10,21 +10,22 @@ import (
 	"github.com/claudemesh/claudemesh/visible"
 )
 
-// NoNewName returns why nobody may take a name anew: it is Mistaken for something, or has
-// characters that don't show. It is "" for a good one. It ends the sentence "a name can't ...".
+// NoNewName returns why a name isn't allowed for a new member or session: it is Mistaken for
+// something else, or contains invisible characters. It returns "" if the name is allowed. The
+// text completes the sentence "a name can't ...".
 func NoNewName(name string) string {
 	if why := Mistaken(name); why != "" {
 		return why
 	}
 	if visible.Line(name, visible.People) != name {
-		return "have characters that don't show"
+		return "contain invisible characters"
 	}
 	return ""
 }
 
-// Mistaken returns what people or programs may take a name for that is no name: a key,
-// the start of one or an id; whom a message to many is for; nothing at all. It is "" for
-// a name that is one. It ends the sentence "a name can't ...".
+// Mistaken returns why people or programs may not recognize a name as a name: it is blank, or
+// looks like a key, an id or a group. It returns "" if the name is fine. The text completes the
+// sentence "a name can't ...".
 func Mistaken(name string) string {
 	if Skeleton(name) == "" {
 		return "be blank"
@@ -32,7 +33,7 @@ func Mistaken(name string) string {
 	plain := strings.TrimSpace(cases.Fold().String(norm.NFKC.String(name)))
 	switch {
 	case plain == "*" || strings.HasPrefix(plain, "@") || strings.HasPrefix(plain, "#"):
-		return "begin with @ or #, or be *, since that means a group"
+		return "begin with @ or #, or be *, because those mean groups"
 	case isKey(plain, hexDigits) || isKey(Skeleton(name), skeletonDigits) && strings.IndexFunc(plain, notASCII) >= 0:
 		return "look like a key"
 	}
@@ -42,11 +43,11 @@ func Mistaken(name string) string {
 const (
 	decimals  = "0123456789"
 	hexDigits = decimals + "abcdef"
-	// skeletonDigits are what Skeleton makes of hexDigits: 0 is o and 1 is l.
+	// skeletonDigits is the skeleton of hexDigits: 0 becomes o and 1 becomes l.
 	skeletonDigits = "ol23456789abcdef"
 )
 
-// isKey reports whether a text may be a key, the start of one, or an id.
+// isKey reports whether a text may be a key, the start of a key, or an id.
 func isKey(s, digits string) bool {
 	if groups := strings.Split(s, "-"); len(groups) == 5 && len(s) == 36 { // a UUID
 		s = strings.Join(groups, "")
