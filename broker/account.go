@@ -57,7 +57,7 @@ func (a *account) draw(price int, most time.Duration, s Settings, now time.Time)
 	if wait > most {
 		r.CancelAt(now)
 		return 0, &overdrawn{fmt.Sprintf(
-			"your member's connections ask for more than %d units of work a minute (work_per_min)", s.WorkPerMin), wait}
+			"your member's connections have used more than %d units of work a minute (work_per_min)", s.WorkPerMin), wait}
 	}
 	for debt := price - first; debt > 0; debt -= s.WorkBurst {
 		a.work.ReserveN(now, min(debt, s.WorkBurst))
@@ -77,7 +77,7 @@ func (a *account) admitNewcomer(s Settings, now time.Time) error {
 		return nil
 	}
 	r.CancelAt(now)
-	return &overdrawn{fmt.Sprintf("your member has begun %d new sessions within an hour (new_sessions_per_hour)", s.NewSessionsPerHour), wait}
+	return &overdrawn{fmt.Sprintf("your member has started %d new sessions within an hour (new_sessions_per_hour)", s.NewSessionsPerHour), wait}
 }
 
 // idle reports whether a new account would be the same.
@@ -132,7 +132,7 @@ func (as *accounts) forget(now time.Time) {
 // payForRequest is pay for what has an answer of any size.
 func (c *conn) payForRequest(price int) error {
 	if unread := c.account.unread.Load(); unread > unreadLimit {
-		return &overdrawn{fmt.Sprintf("%d bytes of answers wait until your member's connections read them, more than %d",
+		return &overdrawn{fmt.Sprintf("%d bytes of answers wait for your member's connections to read them; the limit is %d",
 			unread, int64(unreadLimit)), patience}
 	}
 	return c.pay(price)

@@ -153,7 +153,7 @@ func (b *Broker) Start(ctx context.Context) error {
 	b.mu.Unlock()
 	if err != nil {
 		b.storageFailed("open", err)
-		b.log.Error("storage is out of reach, trying on", zap.Error(err))
+		b.log.Error("storage unreachable; retrying", zap.Error(err))
 	}
 	b.wait.Go(func() { b.run(b.life, err == nil) })
 	return nil
@@ -201,7 +201,7 @@ func (b *Broker) run(ctx context.Context, isOpen bool) {
 		}
 		err := b.open(ctx)
 		if err == nil {
-			b.log.Info("storage is there now")
+			b.log.Info("storage reachable")
 			break
 		}
 		b.mu.Lock()
@@ -210,7 +210,7 @@ func (b *Broker) run(ctx context.Context, isOpen bool) {
 		b.mu.Unlock()
 		b.storageFailed("open", err)
 		if storage.ReasonOf(was) != storage.ReasonOf(err) && ctx.Err() == nil {
-			b.log.Error("storage is still out of reach, trying on", zap.Error(err))
+			b.log.Error("storage still unreachable; retrying", zap.Error(err))
 		}
 	}
 	b.wait.Go(func() { b.journal.Run(ctx) })

@@ -245,8 +245,8 @@ func (c *conn) greet(frame *wire.Frame, timer *time.Timer, handshake func(*wire.
 	var r *rejection
 	if !errors.As(err, &r) {
 		c.broker.storageFailed("read", err)
-		c.broker.log.Warn("handshake", zap.Error(err), zap.Stringer("client", c.client))
-		r = &rejection{code: wire.CodeTryAgain, message: "the broker's storage is out of reach, try again", close: wire.CloseTryLater}
+		c.broker.log.Warn("handshake failed", zap.Error(err), zap.Stringer("client", c.client))
+		r = &rejection{code: wire.CodeTryAgain, message: "the broker's storage is unreachable; try again", close: wire.CloseTryLater}
 	}
 	c.broker.stats.hellos.add(string(r.code))
 	c.sendError(r.code, r.message, frame.ReqID)
@@ -295,7 +295,7 @@ func (c *conn) cut() {
 func (c *conn) send(message any) {
 	data, err := json.Marshal(message)
 	if err != nil {
-		c.broker.log.Error("encode a message", zap.Error(err))
+		c.broker.log.Error("encoding a message failed", zap.Error(err))
 		return
 	}
 	c.out.add(data)

@@ -98,9 +98,9 @@ func (c *conn) tellUnopenedLocked(m *wire.Send, to []queue.To, ack *wire.Ack) *r
 		switch {
 		case !t.Unopened:
 		case !c.sealedGroups:
-			return &refusal{wire.AckInvalid, "the client of " + t.Name + " opens no message that is sealed for a group, and yours sends no copies: update it"}
+			return &refusal{wire.AckInvalid, t.Name + "'s client can't open a message sealed for a group, and your client can't send it a copy: update your client"}
 		case len(m.ClientID) == 0 || len(m.ClientID) > wire.MaxCopiedID:
-			return &refusal{wire.AckInvalid, "some need copies of this message: give it a client_message_id that leaves room for theirs"}
+			return &refusal{wire.AckInvalid, "some recipients need copies of this message, whose ids are made from its own: use a shorter client_message_id"}
 		case len(ack.Unopened) == wire.MaxUnopened:
 			ack.MoreUnopened++
 		default:

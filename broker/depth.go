@@ -39,7 +39,7 @@ func (b *Broker) measure(ctx context.Context) {
 	if err != nil {
 		if ctx.Err() == nil {
 			b.storageFailed("read", err)
-			b.log.Warn("count what waits", zap.Error(err))
+			b.log.Warn("counting waiting messages failed", zap.Error(err))
 		}
 		return
 	}

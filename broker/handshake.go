@@ -36,7 +36,7 @@ func (c *conn) hello(frame *wire.Frame) error {
 	var session wire.Key
 	if h.SessionPubkey != "" && h.Has(wire.CapTransient) {
 		// Nobody would check the claim: a transient connection is in no roster.
-		return reject(wire.CodeBadSessionPubkey, "a transient connection sends under its member key: leave sessionPubkey out")
+		return reject(wire.CodeBadSessionPubkey, "a transient connection sends under its member key: omit sessionPubkey")
 	}
 	if h.SessionPubkey != "" {
 		var err error
@@ -208,7 +208,7 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 		if errors.Is(err, identity.ErrReplayed) {
 			return reject(wire.CodeReplayed, "this hello was accepted before: sign a new one")
 		}
-		return tryLater("your member has said hello too often within two minutes; try again in two minutes")
+		return tryLater("your member has connected too often within two minutes; try again in two minutes")
 	}
 	c.account = c.broker.members.open(memberRef{r.id, m.ID}, c.broker.Settings())
 	c.out.bill(&c.account.unread)

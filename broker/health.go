@@ -145,9 +145,9 @@ func (b *Broker) setPinged(err error, asking bool) {
 	}
 	switch {
 	case err != nil && p.err == nil && !b.draining.Load():
-		b.log.Error("storage can't take messages", zap.Error(err))
+		b.log.Error("storage can't store messages", zap.Error(err))
 	case err == nil && p.err != nil:
-		b.log.Info("storage can take messages again")
+		b.log.Info("storage can store messages again")
 	}
 	p.at, p.err, p.asking = time.Now(), err, asking
 	if p.asked != nil {
@@ -162,7 +162,7 @@ func (b *Broker) Lost() <-chan struct{} { return b.lost }
 
 func (b *Broker) lose() {
 	b.losing.Do(func() {
-		b.log.Error("another broker has taken the storage: sockets are let go of")
+		b.log.Error("another broker has taken over the storage; closing all sockets")
 		b.Drain()
 		close(b.lost)
 	})

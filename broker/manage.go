@@ -191,7 +191,7 @@ func (c *conn) queryAudit(frame *wire.Frame) error {
 		return err
 	}
 	if me, ok := c.room.members.Member(c.member); !ok || !me.CanAdmin() {
-		return &requestError{wire.CodeForbidden, "the audit log is for the owner and admins"}
+		return &requestError{wire.CodeForbidden, "only the owner and admins may read the audit log"}
 	}
 	ctx, cancel := storageContext()
 	defer cancel()

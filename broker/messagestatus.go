@@ -50,7 +50,7 @@ func (c *conn) messageStatus(frame *wire.Frame) error {
 		c.fine(priceOfRows(len(visible[0].Recipients)))
 		return nil
 	}
-	return &requestError{wire.CodeAmbiguousPrefix, "invalid messageId: several begin or end with that, give more of it"}
+	return &requestError{wire.CodeAmbiguousPrefix, "invalid messageId: it means several messages; give more digits"}
 }
 
 // findMessages returns the messages whose id begins with a text and, of the asking

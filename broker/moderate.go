@@ -76,7 +76,7 @@ func (c *conn) sendAway(frame *wire.Frame, how farewell) error {
 // moderator returns an error unless the member may send others away.
 func (c *conn) moderator() error {
 	if me, ok := c.room.members.Member(c.member); !ok || !me.CanAdmin() {
-		return &requestError{wire.CodeForbidden, "only the owner and admins send peers away"}
+		return &requestError{wire.CodeForbidden, "only the owner and admins may kick, disconnect and ban"}
 	}
 	return nil
 }
@@ -129,7 +129,7 @@ func (r *room) namedLocked(target string) ([]*presence.Presence[*conn], error) {
 		}
 		for _, p := range found {
 			if p.MemberKey != found[0].MemberKey {
-				return nil, &requestError{wire.CodeInvalid, "invalid target: several members are meant by that, give a key"}
+				return nil, &requestError{wire.CodeInvalid, "invalid target: it means several members; give a key"}
 			}
 		}
 		if len(found) > 0 || isKey {
@@ -165,7 +165,7 @@ func (r *room) member(target string, banned bool) (wire.Key, error) {
 			return found[0].Key, nil
 		}
 		if len(found) > 1 {
-			return wire.Key{}, &requestError{wire.CodeInvalid, "invalid target: several members are meant by that, give a key"}
+			return wire.Key{}, &requestError{wire.CodeInvalid, "invalid target: it means several members; give a key"}
 		}
 	}
 	if !banned {

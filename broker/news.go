@@ -162,7 +162,7 @@ func (n *news) encode(e *event) {
 		MeshID: n.room.id, SenderPubkey: "system", Priority: wire.Low, CreatedAt: wire.Time{Time: e.at},
 	})
 	if err != nil {
-		n.room.broker.log.Error("encode a system push", zap.Error(err))
+		n.room.broker.log.Error("encoding a system push failed", zap.Error(err))
 		return
 	}
 	e.frame = frame
@@ -205,7 +205,7 @@ func (n *news) notify() {
 	}
 	frame, err := json.Marshal(wire.RosterChanged{Type: wire.TypeRosterChanged, Version: version})
 	if err != nil {
-		n.room.broker.log.Error("encode a notice", zap.Error(err))
+		n.room.broker.log.Error("encoding roster_changed failed", zap.Error(err))
 		return
 	}
 	for _, c := range due {

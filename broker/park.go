@@ -209,7 +209,7 @@ func (c *conn) admitParked(a *arrival) {
 	case err == nil:
 		c.forward(a)
 	case !ending:
-		c.refuse(a, &refusal{wire.AckQueueFull, fmt.Sprintf("not admitted for %d s: %s", int(parkTime.Seconds()), reason(err))})
+		c.refuse(a, &refusal{wire.AckQueueFull, fmt.Sprintf("not admitted within %d s: %s", int(parkTime.Seconds()), reason(err))})
 	}
 }
 
@@ -236,7 +236,7 @@ func (c *conn) prepare(ctx context.Context, a *arrival) error {
 		case <-ctx.Done():
 			if c.dead.Err() == nil {
 				c.broker.storageFailed("read", err)
-				c.broker.log.Warn("read a sender's history", zap.Error(err))
+				c.broker.log.Warn("reading a sender's history failed; its send is refused", zap.Error(err))
 			}
 			return err
 		}

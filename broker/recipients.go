@@ -74,7 +74,7 @@ func (c *conn) directLocked(key wire.Key, grant string) (queue.To, *refusal) {
 		}
 	} else if known, ok := r.presences.Known(key); ok {
 		if heir := r.presences.Heir(key); heir != nil && heir.Conn == c {
-			return queue.To{}, &refusal{wire.AckTargetNotFound, "that is the key of a session in whose place you go on"}
+			return queue.To{}, &refusal{wire.AckTargetNotFound, "that is the key of a session that yours succeeds"}
 		}
 		m, ok := r.members.MemberByID(known.MemberID)
 		if ok && !m.Removed() {

@@ -15,7 +15,7 @@ type refusal struct{ word, text string }
 func (r *refusal) Error() string { return wire.AckError(r.word, r.text) }
 
 // errAway is the refusal of a message while the storage is out of reach.
-var errAway = &refusal{wire.AckTryAgain, "the broker's storage is out of reach"}
+var errAway = &refusal{wire.AckTryAgain, "the broker's storage is unreachable"}
 
 // serveSend accepts a message, parks it or refuses it; in the end there is an ack.
 func (c *conn) serveSend(frame *wire.Frame) {
@@ -97,7 +97,7 @@ func (c *conn) decide(a *arrival) func(queue.Result) {
 		switch {
 		case errors.Is(result.Err, queue.ErrMeshFull):
 			c.refuse(a, &refusal{wire.AckQueueFull, fmt.Sprintf(
-				"the messages that wait in this mesh have all the %d bytes of max_queue_bytes_per_mesh", c.broker.Settings().MaxQueueBytesPerMesh)})
+				"the mesh's queue is full: waiting messages take all %d bytes of max_queue_bytes_per_mesh", c.broker.Settings().MaxQueueBytesPerMesh)})
 		case result.Err != nil:
 			c.refuse(a, errAway)
 		default:

@@ -112,7 +112,7 @@ func (b *Broker) storeSweepLoop(ctx context.Context) {
 		b.measure(ctx)
 		if err := b.sweepStore(ctx); err != nil && ctx.Err() == nil {
 			b.storageFailed("sweep", err)
-			b.log.Warn("sweep the storage", zap.Error(err))
+			b.log.Warn("sweeping the storage failed", zap.Error(err))
 			if errors.Is(err, storage.ErrInUse) {
 				b.lose()
 			}

@@ -13,59 +13,58 @@ import (
 )
 
 const (
-	// DefaultBudget is what may wait for the storage in memory, as queue.Burden counts it:
-	// some hundred milliseconds of all that a machine can send.
+	// DefaultBudget is how many bytes may wait in memory for the storage, as queue.Burden
+	// counts them: what a busy machine sends in some hundred milliseconds.
 	DefaultBudget = 16 << 20
 
-	// greed is how many times as much as is free a member may have waiting: 4 leave a
-	// fifth of the budget free under one member's flood, a ninth under that of two.
+	// greed bounds a member's share to greed times what is free. With 4, one member's
+	// flood leaves a fifth of the budget free, that of two members a ninth.
 	greed = 4
 
-	// quantum is what a member's messages may cost in a batch before it is the next
+	// quantum is the cost of messages that a member may add to a batch before the next
 	// member's turn.
 	quantum = 4 << 10
 )
 
-// budget bounds what waits for the storage and shares it out among members. Whoever has
-// the least waiting is let in first, and the storage takes from all in turn. So a
-// member that sends more than the storage takes waits for its own messages, and not
-// for those of others.
+// budget bounds what waits for the storage and divides it fairly among members. The member
+// with the least waiting is admitted first, and batches take from all members in turn. So a
+// member that sends more than the storage can take waits for its own messages only.
 type budget struct {
 	limit   int64
 	used    int64
 	entries int   // in the shares
 	number  int64 // of the newest entry
-	shut    bool  // nobody is let in: the storage is away
+	shut    bool  // nothing is admitted: the storage is unreachable
 	shares  map[wire.ID]*share
 	lined   lined    // shares with somebody in line
 	turns   []*share // shares with entries, in the order of their turns
 }
 
-// share is what one member has of the budget. One that has nothing is forgotten.
+// share is one member's part of the budget. An empty share is forgotten.
 type share struct {
 	member  wire.ID
 	used    int64
 	entries []numbered // to be stored, in order
-	credit  int64      // what the entries taken next may cost
-	line    list.List  // of *reservation: who waits for room
+	credit  int64      // what the next entries taken may cost
+	line    list.List  // of *reservation: waiting for room
 	place   int        // in budget.lined
 }
 
-// numbered is an entry with its number: they count up, in the order of Accept.
+// numbered is an entry with its number, in the order of Accept.
 type numbered struct {
 	*queue.Entry
 	number int64
 }
 
-// reservation is room that was asked for.
+// reservation waits for room.
 type reservation struct {
 	cost int64
 	made chan struct{} // closed once there is room
 }
 
-// TryReserve takes room for a message of a member, if there is any and nobody waits for
-// it who comes first. Release gives it back, once Accept has taken the message or it
-// was not sent after all. The cost is that of queue.Burden.
+// TryReserve reserves room for a member's message, if there is room and no other member
+// comes first. Call Release once Accept has taken the message, or if it is not sent after
+// all. cost is in bytes, as queue.Burden counts them.
 func (j *Journal) TryReserve(member wire.ID, cost int64) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -79,9 +78,8 @@ func (j *Journal) TryReserve(member wire.ID, cost int64) bool {
 	return true
 }
 
-// Reserve takes room for a message of a member as soon as there is any. It returns
-// queue.ErrFull when ctx ends before that, or queue.ErrUnavailable when the storage is
-// away then.
+// Reserve is TryReserve, but waits for room. If ctx ends first, it returns queue.ErrFull,
+// or queue.ErrUnavailable if the storage is unreachable.
 func (j *Journal) Reserve(ctx context.Context, member wire.ID, cost int64) error {
 	if j.TryReserve(member, cost) {
 		return nil
@@ -94,7 +92,7 @@ func (j *Journal) Reserve(ctx context.Context, member wire.ID, cost int64) error
 	if s.line.Len() == 1 {
 		heap.Push(&b.lined, s)
 	}
-	b.admit() // what was in the way may be gone by now
+	b.admit() // there may be room by now
 	j.mu.Unlock()
 	select {
 	case <-r.made:
@@ -140,9 +138,8 @@ func (b *budget) forget(s *share) {
 	}
 }
 
-// fits reports whether there is room for a message of a member. One without any
-// needs no more than the budget has left; and one that costs more than the budget
-// goes alone.
+// fits reports whether there is room for a member's message. A member with nothing waiting
+// may use all that is free. A message that costs more than the whole budget goes alone.
 func (b *budget) fits(s *share, cost int64) bool {
 	free := b.limit - b.used - cost
 	switch {
@@ -171,8 +168,8 @@ func (b *budget) reorder(s *share) {
 	}
 }
 
-// admit makes the reservations that there is room for. While the one that comes first does
-// not fit, the others wait: else large messages would never be let in.
+// admit grants the reservations that there is room for, in order. While the first one does
+// not fit, the others wait; otherwise large messages would never be admitted.
 func (b *budget) admit() {
 	for len(b.lined) > 0 {
 		s := b.lined[0]
@@ -186,7 +183,7 @@ func (b *budget) admit() {
 	}
 }
 
-// leave takes a reservation out of its line.
+// leave removes a reservation from its line.
 func (b *budget) leave(s *share, place *list.Element) {
 	s.line.Remove(place)
 	if s.line.Len() == 0 {
@@ -195,7 +192,7 @@ func (b *budget) leave(s *share, place *list.Element) {
 	b.forget(s)
 }
 
-// add takes an entry, whether there is room for it or not.
+// add adds an entry, whether there is room for it or not.
 func (b *budget) add(e *queue.Entry) {
 	b.charge(b.share(e.Sender()), e.Cost())
 	b.number++
@@ -211,9 +208,8 @@ func (b *budget) insert(e numbered) {
 	b.entries++
 }
 
-// take removes the entries that are stored next: some of each member in turn, at most n
-// of them and no more than one that go beyond cost. They are charged for until
-// they are stored.
+// take removes the entries of the next batch, from each member in turn: at most n, and no
+// more once their cost has reached cost. They count against the budget until settle.
 func (b *budget) take(n int, cost int64) []*queue.Entry {
 	taken := make([]*queue.Entry, 0, min(n, b.entries))
 	for len(b.turns) > 0 && len(taken) < n && cost > 0 {
@@ -238,7 +234,7 @@ func (b *budget) take(n int, cost int64) []*queue.Entry {
 	return taken
 }
 
-// settle gives back what entries were charged for, once their fate is known.
+// settle frees what entries took of the budget, once their fate is known.
 func (b *budget) settle(entries []*queue.Entry) {
 	for _, e := range entries {
 		b.refund(b.share(e.Sender()), e.Cost())
@@ -254,7 +250,7 @@ func (b *budget) takenUpTo() int64 {
 	return last
 }
 
-// empty removes all entries. They are charged for until settle.
+// empty removes all entries. They count against the budget until settle.
 func (b *budget) empty() (all []numbered) {
 	for _, s := range b.turns {
 		all = append(all, s.entries...)
@@ -274,7 +270,7 @@ func (b *budget) restore(list []numbered) {
 	}
 }
 
-// lined orders members by what they have waiting, the least first. It implements
+// lined is a heap of members, the one with the least waiting first. It implements
 // heap.Interface.
 type lined []*share
 

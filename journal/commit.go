@@ -19,15 +19,15 @@ type work struct {
 	batch    Batch
 	entries  []*queue.Entry
 	settling []queue.Settling
-	events   []audit.Event // of others than the messages
+	events   []audit.Event // other than those of the messages
 	flushed  []chan struct{}
 	saved    []chan struct{}
-	tried    map[audit.Head]bool // ends of chains that an attempt with no answer may have stored
+	tried    map[audit.Head]bool // heads that an unanswered attempt may have stored
 }
 
-// take makes the next batch out of what is pending. The entries of one member and
-// settlements keep their order: an acknowledgement never comes before its message, and
-// a mailbox is closed after what was put into it.
+// take makes the next batch of what is pending. It keeps the order of one member's entries
+// and of settlements: an acknowledgement never comes before its message, and a mailbox is
+// closed after everything accepted for it before.
 func (j *Journal) take() work {
 	var w work
 	j.mu.Lock()
@@ -49,7 +49,7 @@ func (j *Journal) take() work {
 	if len(p.presences) == 0 {
 		w.saved, p.saved = p.saved, nil
 	}
-	if p.empty() { // all that those wait for is in this batch
+	if p.empty() { // everything they wait for is in this batch
 		w.flushed, p.flushed = p.flushed, nil
 	}
 	forgotten := p.forgotten
@@ -68,7 +68,7 @@ func (j *Journal) take() work {
 	return w
 }
 
-// takeClosed removes the closings of mailboxes into which nothing is on its way any more.
+// takeClosed removes the closings whose earlier entries have all been taken.
 func (p *pending) takeClosed() (ripe []queue.Closing) {
 	if len(p.closed) == 0 {
 		return nil
@@ -81,7 +81,7 @@ func (p *pending) takeClosed() (ripe []queue.Closing) {
 	return ripe
 }
 
-// release tells those who waited for the batch that it is stored.
+// release tells everybody who waits for the batch that it is stored.
 func (w *work) release() {
 	for _, done := range append(w.saved, w.flushed...) {
 		close(done)
@@ -101,7 +101,7 @@ func split[T any](list []T, n int) (head, tail []T) {
 	return list[:n:n], list[n:]
 }
 
-// commit writes the batch and tells everybody concerned.
+// commit writes the batch and reports its outcome.
 func (j *Journal) commit(ctx context.Context, w *work) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -133,9 +133,9 @@ func (j *Journal) commit(ctx context.Context, w *work) error {
 	return nil
 }
 
-// write extends the audit chains and commits. When somebody else has extended a
-// chain it starts over from the chain's new end. That may have been an attempt of the
-// same batch, whose answer did not come.
+// write extends the audit chains and commits. If another writer has extended a chain, write
+// starts over from the chain's new head. The other writer may have been an earlier,
+// unanswered attempt at the same batch.
 func (j *Journal) write(ctx context.Context, w *work) ([]Duplicate, error) {
 	for attempt := 0; ; attempt++ {
 		heads, err := j.chain(ctx, w)
@@ -150,7 +150,7 @@ func (j *Journal) write(ctx context.Context, w *work) ([]Duplicate, error) {
 			}
 			return duplicates, nil
 		}
-		clear(j.heads) // whatever happened, what we know of the chains may be wrong
+		clear(j.heads) // the heads in memory may be outdated
 		if w.tried == nil {
 			w.tried = make(map[audit.Head]bool)
 		}
@@ -163,8 +163,8 @@ func (j *Journal) write(ctx context.Context, w *work) ([]Duplicate, error) {
 	}
 }
 
-// chain makes the batch's audit entries and returns the chains' new heads. A chain that
-// ends where an earlier attempt would have left it has them already.
+// chain makes the batch's audit entries and returns the chains' new heads. A chain whose
+// head is that of an earlier attempt has the entries already.
 func (j *Journal) chain(ctx context.Context, w *work) (map[wire.ID]audit.Head, error) {
 	heads := make(map[wire.ID]audit.Head)
 	w.batch.Audit = w.batch.Audit[:0]
@@ -210,9 +210,8 @@ func (j *Journal) head(ctx context.Context, id wire.ID) (audit.Head, error) {
 	return head, nil
 }
 
-// giveBack returns to their senders the messages of a batch that can't be stored, and
-// those that wait behind it; all but those that every recipient has. Nobody is let in
-// meanwhile.
+// giveBack refuses the messages of a batch that can't be stored, and those that wait behind
+// it, except messages that every recipient has acknowledged. Nothing is admitted meanwhile.
 func (j *Journal) giveBack(w *work) {
 	j.mu.Lock()
 	waiting := j.pending.budget.empty()
@@ -240,7 +239,8 @@ func (j *Journal) giveBack(w *work) {
 	j.pending.budget.settle(given)
 }
 
-// routed is the audit event of an accepted message: who, to how many, how much.
+// routed is the audit event of an accepted message: its sender, kind of target, number of
+// recipients and size.
 func routed(m *queue.Accepted) audit.Event {
 	return audit.NewEvent(m.MeshID, m.CreatedAt, m.SenderMember.String(), audit.RoutedDetail{
 		Message: m.ID, Target: targetKind(m.TargetSpec), Recipients: sentTo(m.Recipients),
@@ -258,7 +258,7 @@ func sentTo(list []queue.Recipient) (n int) {
 	return n
 }
 
-// targetKind says what a message was addressed to, without saying to whom.
+// targetKind returns the kind of a message's target, without naming the target.
 func targetKind(spec string) audit.Target {
 	switch {
 	case strings.HasPrefix(spec, "["):

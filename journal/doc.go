@@ -1,4 +1,9 @@
-// Package journal is the group commit: one transaction for the messages,
-// acknowledgements, presences and audit entries of the moment, while the next
-// batch fills.
+// Package journal writes what the broker decides to the storage, by group commit: one
+// transaction holds the messages, acknowledgements, presences and audit entries that have
+// come together while the previous one was under way.
+//
+// One goroutine, [Journal.Run], commits. Everything else only adds to what is pending,
+// under one lock, Journal.mu, which guards the types pending, budget and share too.
+//
+// This package is the broker's own: programs outside this module must not rely on it.
 package journal

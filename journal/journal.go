@@ -16,39 +16,39 @@ import (
 )
 
 const (
-	// batchMessages bounds a batch, so that its latency stays near that of a single
-	// message: 256 messages cost about as much as ten.
+	// batchMessages bounds a batch, to keep its latency near that of a single message:
+	// 256 messages take about as long as ten.
 	batchMessages = 256
-	// batchCost bounds it too: messages to many cost a row for each.
+	// batchCost bounds it too, since a message to many has a row for each recipient.
 	batchCost = 1 << 20
-	// batchOthers bounds the acknowledgements, and the presences, of a batch.
+	// batchOthers bounds the acknowledgements, and likewise the presences, of a batch.
 	batchOthers = 4096
 
-	// linger is how long acknowledgements and presences wait for company when no
-	// message is waiting. A sender never waits for it.
+	// linger is how long acknowledgements and presences wait for others to join their
+	// batch when no message is waiting. It never delays a sender.
 	linger = 20 * time.Millisecond
 
-	// patience is how long a commit may take, and how long a batch is tried before its
-	// messages, and those behind it, are given back to their senders.
+	// patience is how long a commit may take, and how long a batch is retried before its
+	// messages, and those behind it, are refused.
 	patience = 5 * time.Second
 
-	// slowAfter is how long a commit may take before the storage counts as one that does
-	// not answer.
+	// slowAfter is how long a commit may take before the storage counts as unresponsive.
 	slowAfter = 3 * time.Second
 
-	// The pause between attempts while the storage is away: the first, and the longest.
+	// The pause between attempts while the storage is unreachable: the first, and the
+	// longest.
 	retrySoon  = 20 * time.Millisecond
 	retryAfter = 500 * time.Millisecond
 
-	// backlogOthers bounds what else than messages waits for the storage before nobody
-	// who is new is let in.
+	// backlogOthers bounds what waits for the storage besides messages. Beyond it, new
+	// connections are refused.
 	backlogOthers = 32_768
 )
 
-var errLost = errors.New("the storage did not confirm")
+var errLost = errors.New("the storage did not confirm the commit")
 
-// Journal writes what the broker decides. Its methods are safe for concurrent
-// use and do not block, but for those that take a context. It implements queue.Journal.
+// Journal writes what the broker decides. Its methods are safe for concurrent use. Only
+// those that take a context block. It implements queue.Journal.
 type Journal struct {
 	store Store
 	watch Observer
@@ -58,15 +58,15 @@ type Journal struct {
 	mu      sync.Mutex
 	pending pending
 	writing map[presenceRef]presence.Record // presences of the batch that is being committed
-	down    error                           // why messages can't be stored; nil when they can
-	began   time.Time                       // when the commit under way did; zero: there is none
-	stored  time.Time                       // when one with messages last succeeded
+	down    error                           // why messages can't be stored; nil if they can
+	began   time.Time                       // when the current commit began; zero: none is under way
+	stored  time.Time                       // when a commit with messages last succeeded
 
 	heads map[wire.ID]audit.Head // newest links known to be stored; owned by Run
 	stats counters
 }
 
-// pending is what the next batches are made of.
+// pending is what waits for the next batches.
 type pending struct {
 	budget    budget // with the messages
 	settling  []queue.Settling
@@ -76,13 +76,13 @@ type pending struct {
 	saved     []chan struct{} // waiters for the presences saved before them
 	events    []audit.Event
 	hellos    []Hello
-	forgotten []wire.ID // meshes whose chain's end is to be read anew
+	forgotten []wire.ID // meshes whose audit head must be read again
 }
 
-// closing is the end of a mailbox after which an entry was accepted: it waits for that.
+// closing is the end of a mailbox, which waits for all entries accepted before it.
 type closing struct {
 	queue.Closing
-	after int64 // the entry's number
+	after int64 // the number of the last such entry
 }
 
 type presenceRef struct {
@@ -100,8 +100,8 @@ func (p *pending) urgent() bool {
 	return p.budget.entries > 0 || len(p.flushed) > 0 || len(p.saved) > 0
 }
 
-// New makes a journal over a store, in front of which messages may wait whose cost is
-// budget, see DefaultBudget. Nothing is written until Run is called.
+// New returns a journal that writes to a store. Messages of a total cost of budget bytes may
+// wait for it; see DefaultBudget. Nothing is written before Run is called.
 func New(store Store, log *zap.Logger, budget int64) *Journal {
 	j := &Journal{store: store, watch: unobserved{}, log: log, wake: make(chan struct{}, 1), heads: make(map[wire.ID]audit.Head)}
 	j.pending.presences = make(map[presenceRef]presence.Record)
@@ -133,7 +133,7 @@ func (j *Journal) Close(c queue.Closing) {
 	j.signal()
 }
 
-// Record notes an event for the audit log.
+// Record appends events to their meshes' audit logs.
 func (j *Journal) Record(events ...audit.Event) {
 	j.mu.Lock()
 	j.pending.events = append(j.pending.events, events...)
@@ -141,7 +141,7 @@ func (j *Journal) Record(events ...audit.Event) {
 	j.signal()
 }
 
-// Remember notes a hello that was accepted.
+// Remember stores a hello that was accepted.
 func (j *Journal) Remember(h Hello) {
 	j.mu.Lock()
 	j.pending.hellos = append(j.pending.hellos, h)
@@ -149,15 +149,14 @@ func (j *Journal) Remember(h Hello) {
 	j.signal()
 }
 
-// Forget drops what is remembered of a mesh: the end of its audit chain is read anew when
-// it is needed.
+// Forget drops a mesh's audit head from memory. It is read again when it is needed.
 func (j *Journal) Forget(mesh wire.ID) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.pending.forgotten = append(j.pending.forgotten, mesh)
 }
 
-// Save takes presences in their newest form.
+// Save stores presences; a newer record of a presence replaces an older one.
 func (j *Journal) Save(records []presence.Record) {
 	if len(records) == 0 {
 		return
@@ -170,7 +169,7 @@ func (j *Journal) Save(records []presence.Record) {
 	j.signal()
 }
 
-// SaveNow is Save of one record; it returns once that is stored, or when ctx ends.
+// SaveNow is Save of one record. It returns once the record is stored, or when ctx ends.
 func (j *Journal) SaveNow(ctx context.Context, r presence.Record) error {
 	done := make(chan struct{})
 	j.mu.Lock()
@@ -191,8 +190,8 @@ func await(ctx context.Context, done <-chan struct{}, doing string) error {
 	}
 }
 
-// Full reports whether so much waits for the storage that nobody who is new should
-// be let in.
+// Full reports whether so much waits for the storage that new connections should be
+// refused.
 func (j *Journal) Full() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -200,7 +199,7 @@ func (j *Journal) Full() bool {
 	return len(p.events)+len(p.hellos)+len(p.closed)+len(p.presences) > backlogOthers
 }
 
-// Presence returns a record that was saved and is not in the store yet.
+// Presence returns a record that was saved and is not stored yet.
 func (j *Journal) Presence(meshID wire.ID, id presence.Identity) (presence.Record, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -212,8 +211,8 @@ func (j *Journal) Presence(meshID wire.ID, id presence.Identity) (presence.Recor
 	return r, ok
 }
 
-// Flush waits until everything added before is stored. It has the next commit
-// begin at once.
+// Flush starts the next commit at once and waits until everything added before is stored,
+// or until ctx ends.
 func (j *Journal) Flush(ctx context.Context) error {
 	done := make(chan struct{})
 	j.mu.Lock()
@@ -223,19 +222,19 @@ func (j *Journal) Flush(ctx context.Context) error {
 	return await(ctx, done, "flush the journal")
 }
 
-// Down returns why messages can't be stored, nil when they can as far as is known.
+// Down returns why messages can't be stored, or nil if, as far as is known, they can.
 func (j *Journal) Down() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.down == nil && !j.began.IsZero() {
 		if d := time.Since(j.began); d > slowAfter {
-			return fmt.Errorf("a commit is under way for %s: %w", d.Round(time.Second), context.DeadlineExceeded)
+			return fmt.Errorf("a commit has been running for %s: %w", d.Round(time.Second), context.DeadlineExceeded)
 		}
 	}
 	return j.down
 }
 
-// Stored returns when a message was stored last; zero: none was.
+// Stored returns when a message was last stored; zero if none was.
 func (j *Journal) Stored() time.Time {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -249,7 +248,7 @@ func (j *Journal) signal() {
 	}
 }
 
-// Run commits batches until ctx ends. Call Flush before ending it.
+// Run commits batches until ctx ends. Call Flush before that.
 func (j *Journal) Run(ctx context.Context) {
 	for {
 		select {
@@ -265,9 +264,9 @@ func (j *Journal) Run(ctx context.Context) {
 	}
 }
 
-// commitNext commits one batch, as often as it takes: it may have been stored although
-// no answer came, so that it must not change but for messages that are given up. It
-// returns true when there may be more to do.
+// commitNext commits one batch, and retries until it succeeds. The batch may have been
+// stored although no answer came, so it must not change, except that messages may be
+// refused. commitNext returns true if there may be more to do.
 func (j *Journal) commitNext(ctx context.Context) bool {
 	if !j.gather(ctx) {
 		return j.down != nil && j.committed(ctx, &work{})
@@ -291,7 +290,7 @@ func (j *Journal) commitNext(ctx context.Context) bool {
 	}
 }
 
-// committed ends an outage if there was one, and returns true as commitNext does.
+// committed ends an outage, if there was one. It returns true, like commitNext.
 func (j *Journal) committed(ctx context.Context, w *work) bool {
 	err := j.recovered(ctx)
 	j.setDown(err)
@@ -305,8 +304,8 @@ func (j *Journal) committed(ctx context.Context, w *work) bool {
 	return true
 }
 
-// gather waits a moment for company when nobody waits for what there is. It
-// returns false when there is nothing.
+// gather waits a moment for more to do if nobody waits for what is pending. It returns
+// false if nothing is pending.
 func (j *Journal) gather(ctx context.Context) bool {
 	j.mu.Lock()
 	empty, urgent := j.pending.empty(), j.pending.urgent()
@@ -339,9 +338,9 @@ func (j *Journal) gather(ctx context.Context) bool {
 	}
 }
 
-// recovered returns nil unless there is an outage that is not over. It is when a message
-// could be stored. That the last batch was does not say so: a disk that is full for
-// messages may have room for less.
+// recovered returns why an outage goes on, or nil if there is none. An outage is over when a
+// message could be stored. A batch that was stored does not prove that: a full disk may
+// still have room for something smaller.
 func (j *Journal) recovered(ctx context.Context) error {
 	if j.down == nil { // only Run writes it
 		return nil
@@ -361,7 +360,7 @@ func (j *Journal) setDown(err error) {
 	switch {
 	case err != nil && was == nil:
 		j.failed(err)
-		j.log.Error("storage is out of reach: new messages wait until it is back", zap.Error(err))
+		j.log.Error("storage unreachable; new messages wait until it is back", zap.Error(err))
 	case err != nil:
 		j.failed(err)
 	case was != nil:

@@ -10,8 +10,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// ErrTooManyGroups is returned by JoinGroup beyond wire.MaxGroups.
-var ErrTooManyGroups = errors.New("too many groups")
+// errTooManyGroups is returned by JoinGroup beyond wire.MaxGroups.
+var errTooManyGroups = errors.New("too many groups")
 
 // Touch notes a sign of life of the peer itself: it sent something, or said
 // something of itself. What its daemon does for it in any case (pings,
@@ -74,14 +74,14 @@ func (r *Room[C]) SetVisible(p *Presence[C], visible bool) bool {
 }
 
 // JoinGroup puts p into a group; if it is there already, the role changes. It
-// returns ErrTooManyGroups when p has wire.MaxGroups others.
+// returns errTooManyGroups when p has wire.MaxGroups others.
 func (r *Room[C]) JoinGroup(p *Presence[C], g wire.Group) error {
 	groups := slices.Clone(p.Groups)
 	switch i := indexGroup(groups, g.Name); {
 	case i >= 0:
 		groups[i].Role = g.Role
 	case len(groups) >= wire.MaxGroups:
-		return ErrTooManyGroups
+		return errTooManyGroups
 	default:
 		groups = append(groups, g)
 	}

@@ -124,7 +124,7 @@ func (t *tester) check() {
 	want := NewRoom[int](t.meshID)
 	want.known = t.known
 	for _, p := range t.list {
-		if p.Ended() {
+		if p.ended() {
 			t.Fatalf("%s is in the room and has ended", p.Identity)
 		}
 		if p.Online != (p.Conn != 0) || p.Online != p.LeaseUntil.IsZero() {
@@ -186,3 +186,6 @@ func sameIndex[K comparable](t *tester, name string, got, want index[K, int]) {
 		}
 	}
 }
+
+// ended reports whether the presence has left its room for good.
+func (p *Presence[C]) ended() bool { return !p.EndedAt.IsZero() }

@@ -317,7 +317,7 @@ func TestRestored(t *testing.T) {
 			}
 			got := j.Restored
 			if got.Summary != "s" || string(got.Stats) != `{"n":1}` || !got.LastSeenAt.Equal(at(-500)) ||
-				!slices.Equal(got.Groups, tt.groups) || p.Profile.Title != "t" || p.Ended() {
+				!slices.Equal(got.Groups, tt.groups) || p.Profile.Title != "t" || p.ended() {
 				t.Fatalf("restored %+v into %+v", got, p)
 			}
 		})

@@ -19,11 +19,11 @@ func TestLease(t *testing.T) {
 		t.Fatal("a leased presence is not found")
 	}
 	over := r.ExpireLeases(at(100))
-	if len(over) != 1 || over[0] != p || !p.Ended() || !p.EndedAt.Equal(at(100)) || !p.LastSeenAt.Equal(at(10)) {
+	if len(over) != 1 || over[0] != p || !p.ended() || !p.EndedAt.Equal(at(100)) || !p.LastSeenAt.Equal(at(10)) {
 		t.Fatalf("ended %v: %+v", over, p)
 	}
 	r.check()
-	if r.Len() != 0 || r.ByKey(key(9)) != nil || r.ByID(p.ID) != nil {
+	if r.Len() != 0 || r.ByKey(key(9)) != nil || r.byID[p.ID] != nil {
 		t.Fatal("an ended presence is found")
 	}
 	if r.ExpireLeases(at(1000)) != nil {
@@ -48,7 +48,7 @@ func TestEndOfReplacedConnection(t *testing.T) {
 		t.Fatal("a leased presence has no connection that could end")
 	}
 	r.join(at(4), r.arrival(1, proving(9)))
-	if !r.Leave(p, p.Conn, at(5)) || !p.Ended() || r.Len() != 0 {
+	if !r.Leave(p, p.Conn, at(5)) || !p.ended() || r.Len() != 0 {
 		t.Fatal("a clean close did not end the presence")
 	}
 	if r.End(p, at(6)) || r.Leave(p, p.Conn, at(6)) {

@@ -9,9 +9,6 @@ func (r *Room[C]) Len() int { return len(r.list) }
 // own: valid until the next change, not to be written to.
 func (r *Room[C]) All() []*Presence[C] { return r.list }
 
-// ByID returns the presence with an id, nil when it is not in the room.
-func (r *Room[C]) ByID(id wire.ID) *Presence[C] { return r.byID[id] }
-
 // ByIdentity returns the presence with an identity, nil when it is not in the room.
 func (r *Room[C]) ByIdentity(id Identity) *Presence[C] { return r.identity[id] }
 
@@ -45,10 +42,6 @@ func (r *Room[C]) ByKey(session wire.Key) *Presence[C] {
 // ByMember returns all presences of a member, in no order. The slice is the
 // room's own: valid until the next change, not to be written to.
 func (r *Room[C]) ByMember(member wire.Key) []*Presence[C] { return r.member[member] }
-
-// BySessionID returns all presences with a session id, in no order. The slice is
-// the room's own: valid until the next change, not to be written to.
-func (r *Room[C]) BySessionID(id string) []*Presence[C] { return r.session[id] }
 
 // Known returns what is known of a session key that was proven in this mesh, now
 // or earlier.

@@ -62,13 +62,13 @@ func TestLookups(t *testing.T) {
 	if r.ByKey(key(11)) != s1 || r.ByKey(key(1)) != nil || r.ByKey(wire.Key{}) != nil {
 		t.Fatal("ByKey is wrong")
 	}
-	if r.ByID(d.ID) != d || r.ByIdentity(HostIdentity(key(1), "vm")) != d {
+	if r.byID[d.ID] != d || r.ByIdentity(HostIdentity(key(1), "vm")) != d {
 		t.Fatal("ByID or ByIdentity is wrong")
 	}
 	if got := r.ByMember(key(1)); len(got) != 2 || !slices.Contains(got, s1) || !slices.Contains(got, d) {
 		t.Fatalf("ByMember: %v", got)
 	}
-	if got := r.BySessionID("daemon-1"); len(got) != 1 || got[0] != d {
+	if got := r.session["daemon-1"]; len(got) != 1 || got[0] != d {
 		t.Fatalf("BySessionID: %v", got)
 	}
 	if all := r.All(); all[0] != d || all[1] != s1 || len(all) != 5 || r.Len() != 5 {
@@ -155,7 +155,7 @@ func TestGroups(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := r.JoinGroup(p, wire.Group{Name: "more"}); !errors.Is(err, ErrTooManyGroups) {
+	if err := r.JoinGroup(p, wire.Group{Name: "more"}); !errors.Is(err, errTooManyGroups) {
 		t.Fatalf("one group too many: %v", err)
 	}
 	if err := r.JoinGroup(p, wire.Group{Name: "g3", Role: "lead"}); err != nil || p.Groups[3].Role != "lead" {

@@ -67,12 +67,12 @@ func (m *model) step() {
 		m.stepDrop(p)
 	case n < 68:
 		left := m.Leave(p, p.Conn, m.now)
-		if left != (p.Ended() && m.ByID(p.ID) == nil) || left && p.Online {
+		if left != (p.ended() && m.byID[p.ID] == nil) || left && p.Online {
 			m.Fatalf("leave: %v, %+v", left, p)
 		}
 		m.note(left, "left")
 	case n < 70:
-		if !m.End(p, m.now) || !p.Ended() {
+		if !m.End(p, m.now) || !p.ended() {
 			m.Fatal("a live presence did not end")
 		}
 	case n < 80:
@@ -222,7 +222,7 @@ func (m *model) judgeSuccession(a *Arrival[int], j Joined[int], over []*Presence
 		m.Fatalf("%d ended, want %d", len(j.Ended), len(over))
 	}
 	for _, e := range j.Ended {
-		if !slices.Contains(over, e.Presence) || !e.Presence.Ended() || m.ByKey(e.Presence.SessionKey) != nil {
+		if !slices.Contains(over, e.Presence) || !e.Presence.ended() || m.ByKey(e.Presence.SessionKey) != nil {
 			m.Fatalf("ended: %+v", e.Presence)
 		}
 	}
@@ -268,13 +268,13 @@ func (m *model) stepDrop(p *Presence[int]) {
 	got := m.Drop(p, conn, m.now, testLease)
 	switch {
 	case !wasOnline || conn == 1<<30:
-		if got != Stale || p.Online != wasOnline || p.Ended() {
+		if got != Stale || p.Online != wasOnline || p.ended() {
 			m.Fatalf("drop of a stale connection: %d, %+v", got, p)
 		}
 		m.note(true, "stale")
 	case got == Left:
 		holder := m.ByIdentity(HostIdentity(p.MemberKey, p.Hostname))
-		if !p.Ended() || p.Identity.Returns() || holder == nil || holder.SessionID != p.SessionID {
+		if !p.ended() || p.Identity.Returns() || holder == nil || holder.SessionID != p.SessionID {
 			m.Fatalf("a presence nobody succeeded ended: %+v", p)
 		}
 		m.note(true, "half-open")

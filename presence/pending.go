@@ -11,8 +11,8 @@ import (
 
 // Limits on the hook signals that wait for their presence.
 const (
-	PendingHookLife = 10 * time.Second // how long one waits (protocol v1)
-	MaxPendingHooks = 1024             // per room; beyond it the oldest is dropped
+	pendingHookLife = 10 * time.Second // how long one waits (protocol v1)
+	maxPendingHooks = 1024             // per room; beyond it the oldest is dropped
 )
 
 // HookSignal is what a hook posted over HTTP.
@@ -71,7 +71,7 @@ func best[C comparable](among []*Presence[C], addr netip.Addr, pid int64) *Prese
 }
 
 // HoldHook keeps a signal that MatchHook found nobody for, so that Join can apply
-// it to a presence that comes within PendingHookLife.
+// it to a presence that comes within pendingHookLife.
 func (r *Room[C]) HoldHook(h HookSignal, now time.Time) {
 	if h.Addr = h.Addr.Unmap(); !h.Addr.IsValid() {
 		return // speaks for nobody
@@ -82,7 +82,7 @@ func (r *Room[C]) HoldHook(h HookSignal, now time.Time) {
 		old.Status = h.Status
 		return old.HookSignal == h
 	})
-	if len(r.pending) >= MaxPendingHooks {
+	if len(r.pending) >= maxPendingHooks {
 		r.pending = slices.Delete(r.pending, 0, 1)
 	}
 	r.pending = append(r.pending, heldSignal{h, now})
@@ -122,5 +122,5 @@ func (r *Room[C]) applyPending(p *Presence[C], isNew bool, now time.Time) {
 
 // forgetPending drops the signals that waited too long.
 func (r *Room[C]) forgetPending(now time.Time) {
-	r.pending = slices.DeleteFunc(r.pending, func(h heldSignal) bool { return now.Sub(h.at) >= PendingHookLife })
+	r.pending = slices.DeleteFunc(r.pending, func(h heldSignal) bool { return now.Sub(h.at) >= pendingHookLife })
 }

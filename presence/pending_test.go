@@ -134,10 +134,10 @@ func TestPendingHookOfReturning(t *testing.T) {
 func TestPendingHooksAreBounded(t *testing.T) {
 	t.Parallel()
 	r := newTester(t)
-	for i := range MaxPendingHooks + 1 {
+	for i := range maxPendingHooks + 1 {
 		r.HoldHook(HookSignal{Addr: home, PID: int64(i + 1), Cwd: "/w", Status: wire.Working}, t0)
 	}
-	if len(r.pending) != MaxPendingHooks || r.pending[0].PID != 2 {
+	if len(r.pending) != maxPendingHooks || r.pending[0].PID != 2 {
 		t.Fatalf("%d held, the oldest of pid %d", len(r.pending), r.pending[0].PID)
 	}
 	r.HoldHook(HookSignal{Addr: home, PID: 9999, Cwd: "/w"}, at(10))

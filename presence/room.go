@@ -36,9 +36,6 @@ type Presence[C comparable] struct {
 	newer, older *Presence[C] // in the order of changes
 }
 
-// Ended reports whether the presence has left its room for good.
-func (p *Presence[C]) Ended() bool { return !p.EndedAt.IsZero() }
-
 // Room holds the presences of one mesh that are online or leased. It is not safe
 // for concurrent use.
 type Room[C comparable] struct {

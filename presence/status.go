@@ -82,6 +82,3 @@ func (r *Room[C]) SweepStatus(now time.Time, ttl time.Duration) []*Presence[C] {
 
 // UrgentOnly reports whether a status lets only messages of priority now pass.
 func UrgentOnly(s wire.Status) bool { return s != wire.Idle }
-
-// Passes reports whether a message of priority pr may go to a peer in status s.
-func Passes(s wire.Status, pr wire.Priority) bool { return pr == wire.Now || !UrgentOnly(s) }

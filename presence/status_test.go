@@ -196,12 +196,6 @@ func TestSweepStatus(t *testing.T) {
 func TestGate(t *testing.T) {
 	t.Parallel()
 	for _, s := range []wire.Status{wire.Idle, wire.Working, wire.DND} {
-		for _, pr := range []wire.Priority{wire.Now, wire.Next, wire.Low} {
-			want := s == wire.Idle || pr == wire.Now
-			if Passes(s, pr) != want {
-				t.Errorf("%s passes a gate that is %s: %v", pr, s, !want)
-			}
-		}
 		if UrgentOnly(s) != (s != wire.Idle) {
 			t.Errorf("UrgentOnly(%s) is wrong", s)
 		}

@@ -22,7 +22,7 @@ func TestSuccessorEndsTheOldPresence(t *testing.T) {
 		if j.How != New || len(j.Ended) != 1 || j.Ended[0].Presence != old || j.Ended[0].Conn != conn || j.Restored != nil {
 			t.Fatalf("leased %v: %+v", leased, j)
 		}
-		if !old.Ended() || r.Len() != 1 || r.Heir(key(8)) != j.Presence {
+		if !old.ended() || r.Len() != 1 || r.Heir(key(8)) != j.Presence {
 			t.Fatalf("leased %v: %d in the room, heir %v", leased, r.Len(), r.Heir(key(8)))
 		}
 		if records := r.TakeDirty(); len(records) != 2 || records[0].EndedAt.IsZero() || !records[1].EndedAt.IsZero() {
@@ -42,7 +42,7 @@ func TestWhoseKeysAreSucceeded(t *testing.T) {
 	if want := []wire.Key{key(6), key(5)}; !slices.Equal(p.Succeeds, want) {
 		t.Errorf("succeeds %v, want %v", p.Succeeds, want)
 	}
-	if stranger.Ended() || r.Heir(key(7)) != nil || r.Heir(key(4)) != nil || r.Heir(key(9)) != nil {
+	if stranger.ended() || r.Heir(key(7)) != nil || r.Heir(key(4)) != nil || r.Heir(key(9)) != nil {
 		t.Error("a key that is not its own member's was succeeded")
 	}
 	claim := r.join(at(2), r.arrival(1, claiming(3), succeeding(5))).Presence
@@ -94,7 +94,7 @@ func TestOldSessionStays(t *testing.T) {
 	r.join(t0, r.arrival(1, proving(8)))
 	r.join(at(1), r.arrival(1, proving(9), succeeding(8)))
 	old := r.join(at(2), r.arrival(1, proving(8))).Presence
-	if j := r.join(at(3), r.arrival(1, proving(9), succeeding(8))); len(j.Ended) != 0 || old.Ended() {
+	if j := r.join(at(3), r.arrival(1, proving(9), succeeding(8))); len(j.Ended) != 0 || old.ended() {
 		t.Fatal("the list repeated has ended the old session")
 	}
 	records := r.TakeDirty()

@@ -1,12 +1,11 @@
 // Package queue accepts messages, delivers them, and keeps them until every
 // recipient has acknowledged.
 //
-// A message is accepted once ([Queue.Accept]) and has one delivery for each
-// recipient. A delivery goes two ways at once: to the journal, which commits it
-// together with whatever else is waiting, and to the recipient, if it is live
-// and nothing older waits for it. The message is safe, and its sender told so,
-// when it is committed or when every recipient has acknowledged, whichever comes
-// first.
+// A message is accepted once ([Mesh.Accept]) and has one delivery for each
+// recipient. The queue gives a delivery to the journal, which commits it in the next
+// batch, and pushes it at once to a recipient that is connected and has nothing older
+// waiting. The message is safe as soon as it is committed or every recipient has
+// acknowledged it, whichever comes first; then its sender is told.
 //
 // # Meshes
 //
@@ -16,8 +15,8 @@
 // # Mailboxes
 //
 // A mailbox is the order in which one recipient gets its messages. In memory it
-// exists while its recipient is attached or something of it is not yet
-// committed. It is in one of these states:
+// exists while its recipient is attached, or while one of its deliveries or
+// acknowledgements is not yet committed. It is in one of these states:
 //
 //		             attach                  drain begins
 //		  ┌────────────────────► behind ◄──────────────────► reading ◄─┐

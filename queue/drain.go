@@ -9,7 +9,7 @@ import (
 // drainPage is how many deliveries a drain reads at a time.
 const drainPage = 64
 
-// drainRetry is how long a drain waits when the store is out of reach.
+// drainRetry is how long a drain waits after it failed to read the store.
 const drainRetry = time.Second
 
 // drainTimeout is how long a page may take to be read.
@@ -79,8 +79,8 @@ func (b *mailbox) turnPage(ctx context.Context) (p page, more, idle bool) {
 	return page{}, false, b.idleLocked()
 }
 
-// readPage reads a page. Not without an end: a connection to the store may
-// have gone silent, and nobody else looks after the mailbox meanwhile.
+// readPage reads a page, within drainTimeout: a connection to the store may have gone
+// silent, and nobody else looks after the mailbox meanwhile.
 func (b *mailbox) readPage(ctx context.Context, p page) ([]Waiting, error) {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
@@ -95,8 +95,8 @@ func (b *mailbox) deliver(list []Waiting) (over bool) {
 		return false
 	}
 	next := b.pushPageLocked(list)
-	// Messages of different senders may come into the store in another order than
-	// that of Seq: what did while the page was read is looked for again.
+	// Messages of different senders may be stored in another order than that of Seq: the
+	// drain goes back to what was stored while it read the page.
 	again := b.page.missed < math.MaxInt64
 	if again {
 		b.cursor = min(b.cursor, b.page.missed-1)
@@ -144,8 +144,9 @@ func (b *mailbox) pushPageLocked(list []Waiting) resumption {
 	uncommitted := b.uncommitted
 	for i := range list {
 		w := &list[i]
-		// What is being committed may be in the page already. One that is not, and has a
-		// lower Seq, must be waited for: a later one of its sender may be in the page.
+		// The page may hold deliveries whose commit is not confirmed yet. An uncommitted
+		// one that it lacks must be waited for if its Seq is lower: the page may hold a
+		// later message of the same sender.
 		if len(uncommitted) > 0 && uncommitted[0] == w.Seq {
 			uncommitted = uncommitted[1:]
 		}

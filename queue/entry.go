@@ -22,7 +22,7 @@ type Entry struct {
 // slot ties a recipient to its mailbox. offered is guarded by the mailbox.
 type slot struct {
 	box     *mailbox
-	offered bool // pushed to the attached outlet; else it must be drained from the store
+	offered bool // pushed to the attached outlet; if false, a drain must read it from the store
 }
 
 type phase uint8
@@ -41,14 +41,15 @@ type Result struct {
 	Repeated  bool  // MessageID is of an earlier message with the same client id
 }
 
-// Cost is what the message takes of the room before the storage, see Burden.Size.
+// Cost is the message's share of the journal's budget, in bytes; see Burden.Size.
 func (e *Entry) Cost() int64 { return e.accepted.size() }
 
-// Sender is the member who has sent the message. Member ids are unique among all meshes.
+// Sender returns the id of the member that sent the message. Member ids are unique
+// across meshes.
 func (e *Entry) Sender() wire.ID { return e.accepted.SenderMember }
 
-// Freeze is called by the journal when it takes the entry into a batch. What it
-// returns is not changed until Stored or Failed is called.
+// Freeze must be called by the journal when it takes the entry into a batch. The
+// returned message does not change until Stored or Failed is called.
 func (e *Entry) Freeze() *Accepted {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -56,8 +57,8 @@ func (e *Entry) Freeze() *Accepted {
 	return &e.accepted
 }
 
-// Stored is called by the journal when the entry was committed, or was found to
-// have been stored before as original.
+// Stored must be called by the journal when the entry was committed, or when the store
+// had it already under the id original.
 func (e *Entry) Stored(original wire.ID) {
 	e.mu.Lock()
 	e.phase = stored
@@ -78,9 +79,9 @@ func (e *Entry) Stored(original wire.ID) {
 	e.finish(id, done, nil)
 }
 
-// Failed is called by the journal when it gives the entry up. It returns true when the
-// entry must be stored nevertheless, because every recipient has it and the sender
-// knows.
+// Failed must be called by the journal when it gives up on the entry. It returns true if
+// the entry must be stored nevertheless: every recipient has acknowledged it, and the
+// sender was told that it is safe.
 func (e *Entry) Failed(err error) (again bool) {
 	e.mu.Lock()
 	if e.unacked == 0 {
@@ -93,14 +94,14 @@ func (e *Entry) Failed(err error) (again bool) {
 	e.mu.Unlock()
 
 	for i := range e.slots {
-		// The commit may have come about all the same: acknowledgements still count.
+		// The commit may have succeeded all the same, so acknowledgements still count.
 		e.slots[i].box.stored(&e.slots[i], e.accepted.ID, e.accepted.Recipients[i].Seq, true)
 	}
 	e.finish(wire.ID{}, done, err)
 	return false
 }
 
-// finish tells who waits for the message's fate and lets go of the entry.
+// finish tells everybody who waits for the message's fate, and forgets the entry.
 func (e *Entry) finish(id wire.ID, done []func(Result), err error) {
 	if e.history != nil {
 		e.history.finish(e.accepted.ClientID, id)
@@ -137,8 +138,8 @@ func (e *Entry) acknowledged(i int, s Settlement) (settle bool) {
 	return settle
 }
 
-// join tells done the fate of the entry, now or once it is known; done belongs to
-// a repeated send of the same message.
+// join calls done with the entry's fate, now or once it is known. done belongs to a
+// repeated send of the same message.
 func (e *Entry) join(done func(Result)) {
 	e.mu.Lock()
 	result := Result{MessageID: e.accepted.ID}
@@ -154,7 +155,7 @@ func (e *Entry) join(done func(Result)) {
 	done(result)
 }
 
-// alone makes an entry without recipients safe: there is nobody to lose it.
+// alone reports an entry without recipients as safe: there is nobody who could miss it.
 func (e *Entry) alone() {
 	e.mu.Lock()
 	done := e.done
@@ -165,7 +166,7 @@ func (e *Entry) alone() {
 	}
 }
 
-// snapshot returns the message without its body, as it stands.
+// snapshot returns the message as it is now, without its body.
 func (e *Entry) snapshot() Accepted {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -11,15 +11,15 @@ import (
 )
 
 // historySize is how many client ids of one member are remembered in memory. An
-// older one is still recognized by the store, though only after its message was
-// offered again.
+// older one is still recognized by the store, but only after its message was offered
+// again.
 const historySize = 4096
 
-// historyIdle is how long a member's history is kept without a send.
+// historyIdle is how long a member's history stays in memory without a send.
 const historyIdle = 15 * time.Minute
 
-// historyRetry is how long a store that could not be read is not asked again: else
-// each of the messages that a sender has under way would wait for it anew.
+// historyRetry is the least time between two attempts to read a history. Without it, each
+// message that a sender has in flight would wait for an unreachable store anew.
 const historyRetry = time.Second
 
 // histories holds what a mesh's recent senders have sent, by client id.
@@ -28,12 +28,12 @@ type histories struct {
 	byMember map[wire.ID]*history
 }
 
-// history makes sure that one intent of a member becomes one message.
+// history makes client ids idempotency keys: it knows which ones a member has used.
 type history struct {
-	loading chan struct{} // capacity 1, full while the store is read: its wait ends with the caller's
+	loading chan struct{} // a lock, of capacity 1, whose wait can end with a context
 	mu      sync.Mutex
 	loaded  bool
-	failed  time.Time // when the store could not be read last
+	failed  time.Time // when reading the store last failed
 	used    time.Time
 	known   map[string]sent
 	order   []string // ring of the keys of known, oldest at next when full
@@ -68,7 +68,7 @@ func (hs *histories) load(ctx context.Context, m *Mesh, member wire.ID) (*histor
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 	}
-	// While this one waited, another may have read.
+	// Another caller may have read it meanwhile.
 	if loaded, err := h.state(); loaded || err != nil {
 		return h, err
 	}
@@ -81,20 +81,21 @@ func (hs *histories) load(ctx context.Context, m *Mesh, member wire.ID) (*histor
 	}
 	for i := len(list) - 1; i >= 0; i-- { // newest first
 		if _, ok := h.known[list[i].ClientID]; !ok {
-			h.remember(list[i].ClientID, sent{id: list[i].MessageID})
+			h.rememberLocked(list[i].ClientID, sent{id: list[i].MessageID})
 		}
 	}
 	h.loaded = true
 	return h, nil
 }
 
-// state reports whether the history has been read, or has failed to be just now.
+// state reports whether the history has been read. err says that reading it has failed
+// within historyRetry.
 func (h *history) state() (loaded bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.used = time.Now()
 	if !h.loaded && time.Since(h.failed) < historyRetry {
-		err = fmt.Errorf("%w: it has just failed", ErrUnavailable)
+		err = fmt.Errorf("%w: the last attempt failed less than a second ago", ErrUnavailable)
 	}
 	return h.loaded, err
 }
@@ -113,14 +114,14 @@ func (hs *histories) forgetIdle(now time.Time) {
 	}
 }
 
-// Prepared reports whether Prepare need not be called.
+// Prepared reports whether the member's client ids are in memory already.
 func (m *Mesh) Prepared(member wire.ID) bool {
 	loaded, _ := m.senders.get(member).state()
 	return loaded
 }
 
-// Repeated tells done the fate of the message that a member has sent under a client
-// id before, now or once it is known. It returns false when there is none.
+// Repeated calls done with the fate of the message that a member has sent under a client
+// id before, now or once it is known. It returns false if there is no such message.
 func (m *Mesh) Repeated(member wire.ID, clientID string, done func(Result)) bool {
 	if clientID == "" {
 		return false
@@ -136,8 +137,8 @@ func (m *Mesh) Repeated(member wire.ID, clientID string, done func(Result)) bool
 	return ok
 }
 
-// SentAs returns the id of the message that a member has sent under a client id, if
-// that is one of its newest. It returns false as well when the store can't be read.
+// SentAs returns the id of the message that a member has sent under a client id. It knows
+// the member's newest messages only, and returns false when the store can't be read.
 func (m *Mesh) SentAs(ctx context.Context, member wire.ID, clientID string) (wire.ID, bool) {
 	h, err := m.senders.load(ctx, m, member)
 	if err != nil {
@@ -149,8 +150,8 @@ func (m *Mesh) SentAs(ctx context.Context, member wire.ID, clientID string) (wir
 	return s.id, ok
 }
 
-// SentEndingIn returns the ids that end in a text among the newest messages that a member
-// has sent under client ids.
+// SentEndingIn returns the ids that end in a text, of the newest messages that a member has
+// sent under client ids.
 func (m *Mesh) SentEndingIn(ctx context.Context, member wire.ID, end string) ([]wire.ID, error) {
 	h, err := m.senders.load(ctx, m, member)
 	if err != nil {
@@ -167,7 +168,7 @@ func (m *Mesh) SentEndingIn(ctx context.Context, member wire.ID, end string) ([]
 	return found, nil
 }
 
-// tell tells done the fate of the message, now or once it is known.
+// tell calls done with the message's fate, now or once it is known.
 func (s sent) tell(done func(Result)) {
 	if s.entry == nil {
 		done(Result{MessageID: s.id, Repeated: true})
@@ -179,14 +180,14 @@ func (s sent) tell(done func(Result)) {
 	})
 }
 
-// begin enters a new message. If its client id was used before, it tells done the
-// earlier message's fate instead and returns true.
+// begin records a new message. If its client id was used before, begin returns true and
+// done gets the earlier message's fate.
 func (h *history) begin(e *Entry, done func(Result)) (repeated bool) {
 	h.mu.Lock()
 	h.used = time.Now()
 	earlier, ok := h.known[e.accepted.ClientID]
 	if !ok {
-		h.remember(e.accepted.ClientID, sent{e.accepted.ID, e})
+		h.rememberLocked(e.accepted.ClientID, sent{e.accepted.ID, e})
 		h.mu.Unlock()
 		return false
 	}
@@ -195,8 +196,8 @@ func (h *history) begin(e *Entry, done func(Result)) (repeated bool) {
 	return true
 }
 
-// finish records the id under which a message is safe; a zero id means that it
-// was refused and may be sent anew.
+// finish records the id under which a message is safe. A zero id means that it was
+// refused and may be sent again.
 func (h *history) finish(clientID string, id wire.ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -210,9 +211,8 @@ func (h *history) finish(clientID string, id wire.ID) {
 	h.known[clientID] = sent{id: id}
 }
 
-// remember adds a key and drops the oldest when there are too many. The caller
-// holds h.mu.
-func (h *history) remember(clientID string, s sent) {
+// rememberLocked adds a key and drops the oldest when there are too many.
+func (h *history) rememberLocked(clientID string, s sent) {
 	h.known[clientID] = s
 	if len(h.order) < historySize {
 		h.order = append(h.order, clientID)

@@ -9,18 +9,18 @@ import (
 
 // Outlet is the live connection of a mailbox's recipient.
 type Outlet interface {
-	// Opens reports whether the recipient's client can open a message. One that it
-	// can't open waits for a connection that can. The rules of Push hold.
+	// Opens reports whether the recipient's client can open a message. If not, the
+	// message waits for a connection that can. The rules of Push apply.
 	Opens(m *Message) bool
 	// Push hands over an encoded push frame. It is called under the mailbox's lock and
 	// must not block; the window bounds how much can be handed over unacknowledged.
 	Push(frame []byte)
-	// CaughtUp is called once after Attach, when what had been waiting and may
-	// pass the gate has been pushed, or when the mailbox is no longer the
-	// connection's before that. The same rules hold.
+	// CaughtUp is called once after Attach: when everything that waited and may pass
+	// the gate has been pushed, or when the outlet is detached before that. The rules of
+	// Push apply.
 	CaughtUp()
-	// Flushed reports whether everything handed over has been written. Leases do
-	// not run out before: on a slow line a repetition would only make it slower.
+	// Flushed reports whether everything handed over has been written. Until then, leases
+	// do not expire: on a slow line, redelivery would only make things worse.
 	Flushed() bool
 }
 
@@ -40,7 +40,7 @@ type mailbox struct {
 
 	window      window
 	settling    settling
-	uncommitted seqs // accepted and not offered; whether they were committed is not known
+	uncommitted seqs // accepted, not pushed, and not yet known to be committed
 }
 
 func newMailbox(addr Mailbox, q *Queue) *mailbox {
@@ -55,8 +55,8 @@ func (b *mailbox) idleLocked() bool {
 	return b.state == away && len(b.uncommitted) == 0 && len(b.settling.at) == 0
 }
 
-// offer pushes a new delivery at once, or notes that it must be drained from the
-// store once it is there. It returns false when the mailbox is no longer in use.
+// offer pushes a new delivery at once, or notes that a drain must read it from the store
+// once it is committed. It returns false if the mailbox was dropped.
 func (b *mailbox) offer(e *Entry, i int, frame []byte) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -135,9 +135,9 @@ func (b *mailbox) noteStored(s *slot, id wire.ID, seq int64, kept bool) (idle bo
 	return b.idleLocked()
 }
 
-// lookBack has everything in the store looked at again. It is called when a message was
-// found to be there already. A commit that seemed to have failed may have put it there
-// later, when the drain had passed its place, and then nobody has pushed it.
+// lookBack makes the drain read everything in the store again. It is called when the store
+// turned out to have a message already: a commit that seemed to have failed may have stored
+// it after the drain had passed its place, so that nobody has pushed it.
 func (b *mailbox) lookBack() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -147,8 +147,8 @@ func (b *mailbox) lookBack() {
 	}
 }
 
-// attach makes out the recipient's connection and starts the drain.
-// It returns false when the mailbox is no longer in use.
+// attach makes out the recipient's connection and starts the drain. It returns false if
+// the mailbox was dropped.
 func (b *mailbox) attach(out Outlet, urgentOnly bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -186,9 +186,8 @@ func (b *mailbox) detach(out Outlet) (idle bool) {
 	return b.idleLocked()
 }
 
-// takeBackLocked takes back the flights of the connection before, if there was one.
-// Those in the store will be read from there again; those that are not yet must be
-// waited for.
+// takeBackLocked takes back the previous connection's flights. A drain reads those in the
+// store again; the others must be committed first.
 func (b *mailbox) takeBackLocked() {
 	b.window.lease = 0
 	if b.starting {
@@ -207,7 +206,7 @@ func (b *mailbox) takeBackLocked() {
 	}
 }
 
-// setGate opens or closes the mailbox for what is not urgent.
+// setGate opens or closes the gate for messages that are not urgent.
 func (b *mailbox) setGate(out Outlet, urgentOnly bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -267,8 +266,8 @@ func (b *mailbox) noteAcknowledged(out Outlet, id wire.ID, clientID string, now 
 	return f, f.entry
 }
 
-// settled is called when the store knows of an acknowledgement. A page that is
-// being read may still be from before.
+// settled is called when the store knows of an acknowledgement. A page that is being read
+// may still show the delivery as pending.
 func (b *mailbox) settled(seq int64) {
 	if idle := b.noteSettled(seq); idle {
 		b.queue.drop(b)
@@ -286,9 +285,8 @@ func (b *mailbox) noteSettled(seq int64) (idle bool) {
 	return b.idleLocked()
 }
 
-// expireLeases takes back pushes that went unacknowledged for too long, so that
-// the drain pushes them again, in order. A recipient that does not acknowledge gets
-// each of them half as often every time.
+// expireLeases takes back pushes whose lease has expired, so that a drain redelivers them
+// in order. Redelivery backs off: each lease is twice as long as the one before.
 func (b *mailbox) expireLeases(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Mesh is one mesh's part of the queue: it accepts the mesh's messages. It is there
-// from Load until Forget.
+// Mesh is one mesh's part of the queue: it accepts the mesh's messages and numbers its
+// deliveries. It is in memory from Load until Forget.
 type Mesh struct {
 	queue *Queue
 	id    wire.ID
@@ -29,9 +29,9 @@ type meshes struct {
 	byID map[wire.ID]*Mesh
 }
 
-// Load returns a mesh that goes on where the store ends: message ids and the order of
-// deliveries never go back, even if the clock has. A mesh that is loaded already goes
-// on after what the store has now.
+// Load reads where a mesh's sequences go on, and returns the mesh. Message ids and delivery
+// numbers never go back, even if the clock does. If the mesh is loaded already, it goes on
+// after whatever the store has now.
 func (q *Queue) Load(ctx context.Context, id wire.ID) (*Mesh, error) {
 	mark, err := q.store.Mark(ctx, id)
 	if err != nil {
@@ -50,8 +50,8 @@ func (q *Queue) Load(ctx context.Context, id wire.ID) (*Mesh, error) {
 	return m, nil
 }
 
-// Forget drops a mesh from memory and reports whether it did; one with messages whose
-// fate is not known yet stays. Nothing may be accepted by a mesh that was dropped.
+// Forget drops a mesh from memory and reports whether it did. A mesh stays while the fate
+// of one of its messages is unknown. A mesh that was dropped must not accept anything.
 func (q *Queue) Forget(id wire.ID) bool {
 	q.meshes.mu.Lock()
 	defer q.meshes.mu.Unlock()
@@ -83,20 +83,22 @@ func (m *Mesh) goOnAfter(mark Mark) {
 	}
 }
 
-// Prepare must be called, without locks, before the first Accept of a member
-// with a client id; it reads the member's earlier client ids once. It returns
-// ErrUnavailable when the store can't be read.
+// Prepare reads a member's earlier client ids, once. It must be called, with no lock held,
+// before the member's first Accept with a client id. It returns ErrUnavailable if the
+// store can't be read.
 func (m *Mesh) Prepare(ctx context.Context, member wire.ID) error {
 	_, err := m.senders.load(ctx, m, member)
 	return err
 }
 
-// Accept takes a message for its recipients, which must not repeat a mailbox. It
-// sets ID, MeshID and CreatedAt. done is called exactly once, from any goroutine, maybe
-// before Accept returns: with no error when the message is safe, with the same id
-// as before when the member has sent the same ClientID already, with
-// ErrUnavailable or ErrMeshFull when the message was not accepted and may be sent
-// again. Whether the journal has room is for the caller to see to.
+// Accept accepts a message for its recipients, whose mailboxes must be distinct. It sets
+// the message's ID, MeshID and CreatedAt. The caller must have reserved room in the
+// journal.
+//
+// Accept calls done exactly once, from any goroutine, possibly before it returns: without
+// an error when the message is safe; with the earlier message's id if the member has used
+// the ClientID before; with ErrUnavailable or ErrMeshFull if the message was not accepted
+// and may be sent again.
 func (m *Mesh) Accept(message Message, to []To, done func(Result)) {
 	now := time.Now()
 	message.ID, message.MeshID, message.CreatedAt = m.ids.New(now), m.id, now.UTC().Truncate(time.Millisecond)
@@ -129,8 +131,8 @@ func (m *Mesh) Accept(message Message, to []To, done func(Result)) {
 	m.queue.journal.Accept(e)
 }
 
-// entry makes the entry of a message. Those who can't open it are its last
-// recipients, and have no slot.
+// entry makes the entry of a message. Recipients that can't open it come last and have no
+// slot.
 func (m *Mesh) entry(message *Message, to []To, done func(Result)) *Entry {
 	e := &Entry{mesh: m, done: []func(Result){done}}
 	e.accepted = Accepted{Message: *message, Recipients: make([]Recipient, 0, len(to))}
@@ -155,8 +157,8 @@ func (m *Mesh) entry(message *Message, to []To, done func(Result)) *Entry {
 	return e
 }
 
-// End says that the recipient of one of the mesh's mailboxes is gone for good: what waits
-// there is given up.
+// End gives up what waits in one of the mesh's mailboxes, because its recipient is gone for
+// good.
 func (m *Mesh) End(addr Mailbox) {
 	m.queue.journal.Close(Closing{addr, time.Now(), m.seq.Load()})
 }

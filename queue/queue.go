@@ -10,13 +10,13 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Journal gets into the store what the queue decides. Its methods do not block.
+// Journal writes the queue's decisions to the store. Its methods do not block.
 type Journal interface {
 	// Accept takes an entry for the next batch.
 	Accept(*Entry)
-	// Settle takes an acknowledgement.
+	// Settle takes an acknowledgement for the next batch.
 	Settle(Settling)
-	// Close takes the end of a mailbox's recipient.
+	// Close gives up what waits in a mailbox, once everything accepted before is stored.
 	Close(Closing)
 }
 
@@ -26,16 +26,18 @@ type Settling struct {
 	box *mailbox
 }
 
-// Done is called by the journal once the settlement is stored.
+// Done must be called by the journal once the settlement is stored.
 func (s Settling) Done() { s.box.settled(s.Seq) }
 
-// Settings are looked up whenever they are needed.
+// Settings may change at any time: the queue reads them before each use.
 type Settings struct {
 	// DeliveryLease is how long a push may go unacknowledged before it is pushed
 	// again. It doubles with each repetition, up to an hour, until the recipient
 	// acknowledges something or comes back.
 	DeliveryLease time.Duration
-	MeshBytes     int64 // that the messages that wait in a mesh may take, with their rows; 0: any number
+	// MeshBytes bounds what the waiting messages of a mesh may take in the store, rows
+	// included, in bytes. 0 means no limit.
+	MeshBytes int64
 }
 
 // Queue accepts and delivers messages. See the package comment.
@@ -47,7 +49,7 @@ type Queue struct {
 
 	ctx     context.Context // ends when the queue stops
 	cancel  context.CancelFunc
-	mu      sync.Mutex // guards stopped against new drains
+	mu      sync.Mutex // guards stopped
 	stopped bool
 	drains  sync.WaitGroup
 
@@ -61,7 +63,7 @@ type shard struct {
 	boxes map[Mailbox]*mailbox
 }
 
-// New makes a queue without meshes: see Load.
+// New returns a queue that has no meshes yet; see Load.
 func New(store Store, journal Journal, settings func() Settings) *Queue {
 	q := &Queue{store: store, journal: journal, settings: settings, seed: maphash.MakeSeed()}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
@@ -72,8 +74,8 @@ func New(store Store, journal Journal, settings func() Settings) *Queue {
 	return q
 }
 
-// Stop ends all drains and waits for them. What was accepted stays accepted: the
-// journal finishes it.
+// Stop ends all drains and waits for them. Messages that were accepted stay accepted:
+// the journal stores them.
 func (q *Queue) Stop() {
 	q.mu.Lock()
 	q.stopped = true
@@ -82,7 +84,8 @@ func (q *Queue) Stop() {
 	q.drains.Wait()
 }
 
-// begin and end count the drains at work; begin returns false when stopping.
+// begin and end count the queue's goroutines. begin returns false once the queue is
+// stopping.
 func (q *Queue) begin() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -100,21 +103,21 @@ type To struct {
 	Mailbox    Mailbox
 	Key        wire.Key
 	Name       string
-	SameMember bool // sender and recipient are of one member
-	// Unopened says that the recipient's client can't open the message: it is listed
-	// as a recipient, and not sent the message.
+	SameMember bool // sender and recipient belong to one member
+	// Unopened says that the recipient's client can't open the message. The message
+	// lists the recipient but is not sent to it.
 	Unopened bool
 }
 
 // Errors after which the sender may try again.
 var (
-	ErrUnavailable = errors.New("storage is not available")
-	ErrFull        = errors.New("too much is waiting for the storage")
-	ErrMeshFull    = errors.New("as much waits in the mesh as may")
+	ErrUnavailable = errors.New("storage unavailable")
+	ErrFull        = errors.New("too many messages wait for the storage")
+	ErrMeshFull    = errors.New("the mesh's queue is full")
 )
 
-// offerAll puts the entry before every recipient. The frame is encoded at most
-// twice however many recipients there are.
+// offerAll offers the entry to every recipient's mailbox. It encodes the frame at most
+// twice, however many recipients there are.
 func (q *Queue) offerAll(e *Entry) {
 	var frames [2][]byte
 	for i := range e.slots {
@@ -131,31 +134,31 @@ func (q *Queue) offerAll(e *Entry) {
 	}
 }
 
-// Attach makes out the live connection of a mailbox; what waits in it is pushed,
-// then what comes. urgentOnly closes the gate for everything but priority now.
+// Attach makes out the connection of a mailbox's recipient. The queue pushes what waits
+// there, then what arrives. With urgentOnly, only messages of priority now pass the gate.
 func (q *Queue) Attach(addr Mailbox, out Outlet, urgentOnly bool) {
 	for !q.box(addr).attach(out, urgentOnly) {
 	}
 }
 
-// Detach undoes Attach, unless another connection has been attached since. What
-// was pushed and not acknowledged waits for the next one.
+// Detach undoes Attach, unless another connection has been attached since. Deliveries
+// that were pushed and not acknowledged wait for the next connection.
 func (q *Queue) Detach(addr Mailbox, out Outlet) {
 	if b := q.find(addr); b != nil && b.detach(out) {
 		q.drop(b)
 	}
 }
 
-// Gate opens or closes a mailbox for what is not urgent.
+// Gate opens or closes the gate of a mailbox for messages that are not urgent.
 func (q *Queue) Gate(addr Mailbox, out Outlet, urgentOnly bool) {
 	if b := q.find(addr); b != nil {
 		b.setGate(out, urgentOnly)
 	}
 }
 
-// Acknowledge records that out's recipient has a message: the one with the
-// broker's id, else the oldest pushed with the client's id. It returns false
-// when there is no such push in the mailbox.
+// Acknowledge records that out's recipient has received a message: the one with the
+// broker's id, else the oldest push with the client's id. It returns false if the
+// mailbox has no such push in flight.
 func (q *Queue) Acknowledge(addr Mailbox, out Outlet, id wire.ID, clientID string) bool {
 	b := q.find(addr)
 	if b == nil || !b.acknowledge(out, id, clientID) {
@@ -165,8 +168,8 @@ func (q *Queue) Acknowledge(addr Mailbox, out Outlet, id wire.ID, clientID strin
 	return true
 }
 
-// ExpireLeases pushes again what has not been acknowledged in time. It is to be
-// called every second or so.
+// ExpireLeases redelivers pushes that were not acknowledged in time. Call it about once
+// a second.
 func (q *Queue) ExpireLeases() {
 	now := time.Now()
 	for i := range q.shards {
@@ -184,7 +187,7 @@ func (q *Queue) ExpireLeases() {
 	q.meshes.each(func(m *Mesh) { m.senders.forgetIdle(now) })
 }
 
-// box returns the mailbox of an address, making it if need be.
+// box returns the mailbox of an address, and makes it if it does not exist.
 func (q *Queue) box(addr Mailbox) *mailbox {
 	s := q.shard(addr)
 	s.mu.Lock()
@@ -197,7 +200,7 @@ func (q *Queue) box(addr Mailbox) *mailbox {
 	return b
 }
 
-// find returns the mailbox of an address, nil when nothing is in memory.
+// find returns the mailbox of an address, or nil if it is not in memory.
 func (q *Queue) find(addr Mailbox) *mailbox {
 	s := q.shard(addr)
 	s.mu.Lock()
@@ -229,8 +232,8 @@ const (
 	attestationRoom = 384
 )
 
-// encode makes a message's push frame. Between presences of one member it leaves
-// out what a v1 daemon would take for its own echo.
+// encode returns a message's push frame. Between presences of one member it omits the
+// fields by which a v1 daemon would mistake the message for an echo of its own.
 func encode(m *Message, sameMember bool) []byte {
 	room := frameRoom + len(m.Nonce) + len(m.Ciphertext)
 	if m.SenderAttestation != nil {

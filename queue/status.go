@@ -10,7 +10,7 @@ import (
 )
 
 // Find returns up to limit messages of the mesh whose id begins with prefix, as
-// they stand now: what is acknowledged counts as delivered even before the store
+// they are now: an acknowledged delivery counts as delivered even before the store
 // knows.
 func (m *Mesh) Find(ctx context.Context, prefix string, limit int) ([]Accepted, error) {
 	found := m.open.find(prefix)
@@ -54,7 +54,7 @@ func (q *Queue) overlay(r *Recipient) {
 	}
 }
 
-// Attached tells whether a mailbox's recipient is connected.
+// Attached reports whether a mailbox's recipient is connected.
 func (q *Queue) Attached(addr Mailbox) bool {
 	b := q.find(addr)
 	if b == nil {

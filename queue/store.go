@@ -15,8 +15,8 @@ type Mailbox struct {
 	Name string
 }
 
-// Message is what a sender wants to reach others. Nonce and Ciphertext are
-// opaque; nothing in the broker looks into them.
+// Message is a message as it was accepted. Nonce and Ciphertext are opaque: the broker
+// can't open them.
 type Message struct {
 	ID              wire.ID
 	MeshID          wire.ID
@@ -24,8 +24,8 @@ type Message struct {
 	SenderMemberKey wire.Key
 	SenderKey       wire.Key // session key if the sender has one, else the member key
 	SenderName      string
-	// SenderAttestation is the sender's member's word for SenderKey; nil when that
-	// is no session's proven key. It is shared and never written to.
+	// SenderAttestation is the member's signature over SenderKey; nil unless SenderKey is
+	// a session's proven key. It is shared and must not be changed.
 	SenderAttestation *wire.Attestation
 	TargetSpec        string
 	Priority          wire.Priority
@@ -41,8 +41,8 @@ type Message struct {
 	KeyEpoch          int64
 }
 
-// SealedForMany reports whether the message is sealed under the mesh key; not every
-// client can open such a one.
+// SealedForMany reports whether the message is sealed under the mesh key, which not every
+// client can open.
 func (m *Message) SealedForMany() bool { return wire.SealedForMany(m.TargetSpec, m.BodyVersion) }
 
 // State is how far a delivery came.
@@ -52,7 +52,7 @@ type State int8
 const (
 	Pending   State = 0 // not yet acknowledged by its recipient
 	Delivered State = 1 // acknowledged
-	Expired   State = 2 // waited as long as messages may wait
+	Expired   State = 2 // not acknowledged within the retention time
 	Gone      State = 3 // its recipient ended and can't come back
 )
 
@@ -77,17 +77,17 @@ type Recipient struct {
 	Mailbox    Mailbox
 	Key        wire.Key // as peers see it
 	Name       string   // display name when the message was accepted
-	SameMember bool     // sender and recipient are of one member
+	SameMember bool     // sender and recipient belong to one member
 	State      State
 	SettledAt  time.Time // when it left Pending
 }
 
-// unopenedPrefix begins the name of no mailbox: that of a recipient that could not
-// have opened the message. The mailbox's own name follows.
+// unopenedPrefix marks, before the mailbox's own name, a recipient whose client can't open
+// the message. No mailbox has such a name.
 const unopenedPrefix = "u/"
 
-// Unopened reports whether the recipient was not sent the message, since its client
-// could not have opened it. It is Gone from the beginning.
+// Unopened reports whether the message was not sent to the recipient because its client
+// can't open it. Such a delivery is Gone from the beginning.
 func (r *Recipient) Unopened() bool { return strings.HasPrefix(r.Mailbox.Name, unopenedPrefix) }
 
 // Accepted is a message with its recipients, as it is stored.
@@ -118,7 +118,7 @@ type Sent struct {
 }
 
 // Store reads the queue; it is written by the journal's commits, except for the
-// sweep. Errors mean that the storage is out of reach.
+// sweep. Errors mean that the storage is unreachable.
 type Store interface {
 	// Backlog returns up to limit pending deliveries of a mailbox with Seq >
 	// after, in order of Seq; with urgentOnly only those of priority now.
@@ -129,19 +129,20 @@ type Store interface {
 	Find(ctx context.Context, mesh wire.ID, prefix string, limit int) ([]Accepted, error)
 	// Sent returns the newest idempotency keys that a member used, at most limit.
 	Sent(ctx context.Context, mesh, member wire.ID, limit int) ([]Sent, error)
-	// Burden returns what a mesh's messages with pending deliveries take. It may take
-	// long.
+	// Burden returns what a mesh's messages with pending deliveries take in the store. It
+	// may take long.
 	Burden(ctx context.Context, mesh wire.ID) (Burden, error)
-	// Mark returns how far a mesh has come.
+	// Mark returns where a mesh's sequences go on.
 	Mark(ctx context.Context, mesh wire.ID) (Mark, error)
 	// Sweep settles pending deliveries of messages created before expire as
-	// Expired at now, removes the bodies that nobody waits for then, and deletes
-	// messages created before forget with no pending delivery; at most limit of each.
-	// It returns how many rows it touched: 0 means that there is nothing left to do.
+	// Expired at now, removes the bodies that no delivery needs any more, and deletes
+	// messages created before forget that have no pending delivery; at most limit of each.
+	// It returns how many rows it touched; 0 means that nothing is left to do.
 	Sweep(ctx context.Context, expire, forget, now time.Time, limit int) (int, error)
 }
 
-// Mark is how far a mesh has come. Deliveries and messages that were deleted since count.
+// Mark is where a mesh's sequences go on. It counts deliveries and messages that have been
+// deleted, too.
 type Mark struct {
 	Seq     int64   // the highest ever stored, 0 for none
 	Message wire.ID // the newest id ever stored, zero for none
@@ -174,5 +175,5 @@ func (b Burden) Size() int64 { return b.Bytes + messageRow*b.Messages + delivery
 type Closing struct {
 	Mailbox Mailbox
 	At      time.Time
-	Upto    int64 // the highest Seq that is meant: the recipient may be let in again
+	Upto    int64 // the highest Seq to give up: the recipient may be let in again later
 }

@@ -7,31 +7,31 @@ import (
 )
 
 const (
-	// measureEvery is the least time between two measurements of a mesh. One that
-	// takes long is followed by a pause of measurePause times as long.
+	// measureEvery is the least time between two measurements of a mesh. After one that
+	// takes long, the pause is measurePause times as long.
 	measureEvery = time.Second
 	measurePause = 20
 	// measureTimeout is how long a measurement may take.
 	measureTimeout = 30 * time.Second
 )
 
-// usage bounds how many bytes the messages that wait in a mesh take. What it uses is
-// what the store has counted, what was under way to it then, and all that was taken
-// since: never too little, and no acknowledgement has to say how much it frees. Once
-// half of the limit is used, the store counts again, in the background.
+// usage bounds how many bytes the waiting messages of a mesh take. It adds up what the
+// store has counted, what was on its way into the store at that moment, and everything
+// accepted since. The sum is never too low, and acknowledgements need not be counted. Once
+// half of the limit is used, the store counts again in the background.
 type usage struct {
 	mu        sync.Mutex
 	stored    int64 // as the store has counted
-	since     int64 // taken since it began to
-	counted   bool  // it has, once at least
+	since     int64 // accepted since it began to count
+	counted   bool  // the store has counted at least once
 	measuring bool
 	tried     time.Time // when the last measurement ended
 	took      time.Duration
-	fresh     int64 // while measuring: taken since that began
+	fresh     int64 // while measuring: accepted since that began
 }
 
-// take makes room for a message, which is among the open ones, or returns
-// ErrMeshFull. Until the store has counted for the first time, there is room.
+// take makes room for an open message, or returns ErrMeshFull. Until the store has counted
+// for the first time, there is always room.
 func (m *Mesh) take(a *Accepted) error {
 	limit := m.queue.settings().MeshBytes
 	if limit <= 0 {
@@ -60,8 +60,8 @@ func (m *Mesh) take(a *Accepted) error {
 	return nil
 }
 
-// measure has the store count. What is not stored yet is still open, or was taken
-// after fresh was set to 0.
+// measure has the store count. A message that the store does not have yet is still open,
+// or was accepted after fresh was reset.
 func (m *Mesh) measure() {
 	ctx, cancel := context.WithTimeout(m.queue.ctx, measureTimeout)
 	defer cancel()

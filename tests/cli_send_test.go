@@ -151,7 +151,7 @@ func shortIDs(t *testing.T, s *server) {
 		alice.must("status", short)
 	}
 	if a, b := ids[0][:8], ids[2][:8]; a == b { // the first digits are the time, to about a minute
-		alice.fails(1, "several begin or end with that", "status", a)
+		alice.fails(1, "it means several messages", "status", a)
 	}
 	alice.fails(1, "not found", "status", "00000000")
 }
