@@ -14,21 +14,22 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/claude"
 )
 
-// contained is the beginning of a command that runs in a pid namespace of its own, as a
-// container has, and sees the /proc of that namespace.
+// contained is the prefix of a command that runs it in its own pid namespace, like a
+// container, with the /proc of that namespace.
 var contained = []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
 
-// needNamespaces skips a test where no pid namespace can be made.
+// needNamespaces skips a test if the system can't create pid namespaces.
 func needNamespaces(t *testing.T) {
 	t.Helper()
 	out, err := exec.Command(contained[0], append(contained[1:], "true")...).CombinedOutput()
 	if err != nil {
-		t.Skipf("a pid namespace can't be made (%v: %s): this test needs unshare of util-linux, and the right to it: root, or CAP_SYS_ADMIN", err, out)
+		t.Skipf("can't create a pid namespace (%v: %s): this test needs unshare from util-linux, and root or CAP_SYS_ADMIN", err, out)
 	}
 }
 
-// TestContainers is about sessions in containers that share the home: the daemon outside
-// can't see their processes, whose numbers are those of others outside, and in each other.
+// TestContainers tests sessions in containers that share the home directory. The daemon
+// outside can't see their processes. Their process ids also exist outside and in the other
+// containers, for other processes.
 func TestContainers(t *testing.T) {
 	needNamespaces(t)
 	everywhere(t, func(t *testing.T, w *world) {
@@ -43,9 +44,10 @@ func TestContainers(t *testing.T) {
 			return bob.Open(t, bob.Project, line...), id
 		}
 		boxes, ids := make(map[string]*claude.Session), make(map[string]string)
-		boxes["erin"], ids["erin"] = box("erin") // in none
+		boxes["erin"], ids["erin"] = box("erin") // outside the containers
 		boxes["carol"], ids["carol"] = box("carol", contained...)
-		// What Claude Code publishes is named by number alone; so is that of the next one.
+		// Claude Code names the files that it publishes only by process id, and the next container
+		// uses the same process ids.
 		second := filepath.Join(bob.Dir, claude.SecondConfig)
 		if err := os.Mkdir(second, 0o700); err != nil {
 			t.Fatal(err)
@@ -91,7 +93,7 @@ func TestContainers(t *testing.T) {
 	})
 }
 
-// TestHiddenProc is about a container that still has the /proc of the system outside.
+// TestHiddenProc tests a container that still sees the /proc of the host.
 func TestHiddenProc(t *testing.T) {
 	needNamespaces(t)
 	everywhere(t, func(t *testing.T, w *world) {

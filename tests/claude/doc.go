@@ -1,7 +1,7 @@
-// Package claude holds the tests of what Claude Code sessions do with claudemesh:
-// real brokers, real daemons, and the stand-in of Claude Code or the real program,
-// with a mock of the Messages API. Each scenario is written once and runs in both.
+// Package claude tests claudemesh in Claude Code sessions, with real brokers, real daemons
+// and a mock of the Messages API. Each scenario runs both with the stand-in for Claude Code
+// and with the real program.
 //
-// A message counts as arrived when it stands in a request to the mock: that is what
-// a model sees.
+// A message counts as received when a request to the mock contains it: a model sees exactly
+// these requests.
 package claude

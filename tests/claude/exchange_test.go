@@ -9,8 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// TestExchange is the way of a message there and back: it wakes an idle session, and
-// its sender learns that it was read.
+// TestExchange sends a message and an answer. The message wakes an idle session, and its
+// sender learns that it was read.
 func TestExchange(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob, carol := w.person("alice"), w.person("bob"), w.person("carol")
@@ -31,7 +31,7 @@ func TestExchange(t *testing.T) {
 		}, a.Screen)
 		w.say(b, "", "it is", `"reply_to":"`+got.attribute("id")+`"`)
 		w.awaitReceived(a.ID(), "it is")
-		// In the middle of a turn too.
+		// Also in the middle of a turn.
 		a.Ask("ok")
 		w.say(b, "alice", "now for something else", `"priority":"now"`)
 		w.awaitReceived(a.ID(), "it is", "now for something else")
@@ -44,13 +44,13 @@ func TestExchange(t *testing.T) {
 	})
 }
 
-// TestReturn is about messages to a session that is away: when it is back, it gets
-// exactly them, in order.
+// TestReturn sends messages to an absent session. When it returns, it must get exactly these
+// messages, in order.
 func TestReturn(t *testing.T) {
 	tests := []struct {
 		name  string
-		while func(w *world, bob *person) // bob is away
-		back  func(id string) []string    // arguments of claude
+		while func(w *world, bob *person) // what happens while bob is away
+		back  func(id string) []string    // claude's arguments for the return
 	}{
 		{"resume", func(*world, *person) {}, resume},
 		{"continue", func(*world, *person) {}, func(string) []string { return []string{"--continue"} }},
@@ -76,7 +76,7 @@ func comeBack(t *testing.T, w *world, while func(*world, *person), back func(id 
 	w.say(a, "bob", "before")
 	id := b.ID()
 	w.awaitReceived(id, "before")
-	key := carol.awaitRow(b, "idle").Pubkey // the turn is over: there is a transcript
+	key := carol.awaitRow(b, "idle").Pubkey // after the turn there is a transcript
 
 	b.Kill()
 	w.say(a, "bob", "one")
@@ -97,8 +97,8 @@ func comeBack(t *testing.T, w *world, while func(*world, *person), back func(id 
 
 func resume(id string) []string { return []string{"--resume", id} }
 
-// TestDaemonKilled is about a daemon that dies while its sessions live: what is
-// written meanwhile arrives, without anybody doing anything.
+// TestDaemonKilled kills a daemon while its sessions run. Messages that are sent meanwhile
+// must arrive without any action of the user.
 func TestDaemonKilled(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob, carol := w.person("alice"), w.person("bob"), w.person("carol")
@@ -112,15 +112,15 @@ func TestDaemonKilled(t *testing.T) {
 			w.say(a, "bob", text)
 		}
 		w.awaitReceived(b.ID(), "before", "one", "two", "three")
-		// That of the sender: what it was given is sent.
+		// The sender's daemon must send the messages that it accepted.
 		alice.killDaemon()
 		w.say(a, "bob", "four")
 		w.awaitReceived(b.ID(), "before", "one", "two", "three", "four")
 	})
 }
 
-// TestClear is about /clear: a new session with a new key, which gets what was written
-// to the old one.
+// TestClear tests /clear, which starts a new session with a new key. The new session must get
+// the messages to the old one.
 func TestClear(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob, carol := w.person("alice"), w.person("bob"), w.person("carol")
@@ -135,14 +135,14 @@ func TestClear(t *testing.T) {
 		if row.Pubkey == old.Pubkey || row.SessionID != next {
 			t.Errorf("after /clear carol sees %+v", row)
 		}
-		// Sealed for the key of before.
+		// Sealed for the old key.
 		for _, text := range []string{"one", "two", "three"} {
 			w.say(a, "", text, reply)
 		}
 		w.awaitReceived(next, "one", "two", "three")
-		carol.awaitRow(b, "idle") // the turn is over: there is a transcript
+		carol.awaitRow(b, "idle") // after the turn there is a transcript
 
-		// The same while the new session is away.
+		// The same while the new session is absent.
 		b.Kill()
 		for _, text := range []string{"four", "five", "six"} {
 			w.say(a, "", text, reply)
@@ -155,7 +155,7 @@ func TestClear(t *testing.T) {
 	})
 }
 
-// TestFork checks that a fork is a peer of its own.
+// TestFork checks that a fork is a separate peer.
 func TestFork(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob, carol := w.person("alice"), w.person("bob"), w.person("carol")
@@ -172,18 +172,19 @@ func TestFork(t *testing.T) {
 		carol.awaitRow(b, "idle")
 		w.say(a, fork.Pubkey, "to the fork")
 		w.say(a, first.Pubkey, "to the first again")
-		w.awaitReceived(f.ID(), "to the first", "to the fork") // the conversation of before came along
+		w.awaitReceived(f.ID(), "to the first", "to the fork") // the fork includes the earlier conversation
 		w.awaitReceived(b.ID(), "to the first", "to the first again")
 	})
 }
 
-// TestBurst checks that many messages become one pointer, told once.
+// TestBurst checks that a burst of messages causes only one pointer to check_messages.
 func TestBurst(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob := w.person("alice"), w.person("bob")
 		a, b := alice.launch(), bob.launch()
 		alice.awaitRow(b, "idle")
-		// They reach bob's daemon at once, however long alice's model takes to write.
+		// They reach bob's daemon at the same time, however long alice's model takes to write
+		// them.
 		pid := bob.daemonPID()
 		bob.signal(pid, syscall.SIGSTOP)
 		a.Ask(strings.Repeat(`[[tool `+sendTool+` {"to":"bob","message":"one of five"}]]`, 5))

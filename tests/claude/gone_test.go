@@ -11,11 +11,11 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/claude"
 )
 
-// complaint is what Claude Code shows of something that could not be run.
+// complaint matches Claude Code's messages about programs that it could not run.
 var complaint = regexp.MustCompile(`(?i)hook[^\n]*(error|failed)|failed with|ENOENT|not found|no such file|stream ended|script (failed|completed)`)
 
-// ownProgram gives the person a copy of claudemesh, and returns the functions that take
-// it away and bring it back.
+// ownProgram gives the person a copy of claudemesh and returns the functions that remove and
+// restore it.
 func (p *person) ownProgram() (remove, restore func()) {
 	p.t.Helper()
 	bin := filepath.Join(p.Dir, "own")
@@ -36,13 +36,13 @@ func (p *person) ownProgram() (remove, restore func()) {
 		}
 	}
 	remove, restore = rename(bin, bin+"-gone"), rename(bin+"-gone", bin)
-	p.t.Cleanup(func() { _ = os.Rename(bin+"-gone", bin) }) // it is there to stop the daemon
+	p.t.Cleanup(func() { _ = os.Rename(bin+"-gone", bin) }) // needed to stop the daemon
 	return remove, restore
 }
 
-// TestProgramGone is about a claudemesh that is taken away in the middle of a session,
-// as by a package manager, and comes back: Claude Code complains of nothing, nothing
-// wakes the model twice, and nothing is lost.
+// TestProgramGone removes claudemesh during a session, like a package manager, and restores
+// it. Claude Code must not show errors, nothing must wake the model twice, and no message
+// must get lost.
 func TestProgramGone(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob := w.person("alice"), w.person("bob")
@@ -53,7 +53,7 @@ func TestProgramGone(t *testing.T) {
 
 		remove()
 		b.Ask(`[[tool Bash {"command":"true","description":"d"}]]`)
-		w.say(a, "bob", "while it is gone") // what runs already goes on
+		w.say(a, "bob", "while it is gone") // running processes continue
 		w.awaitReceived(b.ID(), "while it is gone")
 		b.AwaitStatus("idle")
 		turns := w.api.Turns(b.ID())
@@ -78,8 +78,8 @@ func TestProgramGone(t *testing.T) {
 	})
 }
 
-// TestProgramGoneBefore is about sessions that begin without the claudemesh that is
-// installed: they are sessions without a mesh, until it comes back.
+// TestProgramGoneBefore starts a session while the installed claudemesh is missing. The
+// session runs without a mesh until claudemesh is back.
 func TestProgramGoneBefore(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob := w.person("alice"), w.person("bob")
@@ -95,7 +95,7 @@ func TestProgramGoneBefore(t *testing.T) {
 		bob.quiet(b)
 		restore()
 		await.Until(t, "a prompt makes it a session of the mesh", func() bool {
-			b.Ask("again") // on a busy machine a hook may give up
+			b.Ask("again") // on a busy machine a hook may time out
 			return len(alice.sessions()) == 1
 		})
 		alice.awaitRow(b, "idle")
@@ -104,10 +104,10 @@ func TestProgramGoneBefore(t *testing.T) {
 	})
 }
 
-// quiet checks that the user of a session saw no complaint.
+// quiet checks that the session's screen shows no complaint.
 func (p *person) quiet(s *claude.Session) {
 	p.t.Helper()
-	// That a tool's server can't be started is said once, when the session begins.
+	// Claude Code reports once, at the start, that it can't start the MCP server.
 	screen := regexp.MustCompile(`(?m)^MCP server .*$`).ReplaceAllString(s.Screen(), "")
 	if found := complaint.FindString(screen); found != "" {
 		p.t.Errorf("%q is on the screen:\n%s", found, s.Screen())

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// settings are files that somebody has written by hand.
+// settings holds settings files that a person edited by hand.
 var settings = map[string]string{
 	"settings.json":       "{\n\t\"theme\":   \"dark\",\n  \"hooks\": {\"Stop\": [ {\"hooks\":[{\"type\":\"command\",\"command\":\"true\"}]} ]},\n\"env\": {\"B\":\"1\",\"A\":\"\\u00e9 & <x>\"}}\n\n",
 	"settings.local.json": "{}",
@@ -32,7 +32,7 @@ func (p *person) writeSettings() {
 	}
 }
 
-// files are all files of Claude Code in the home, with mode and text.
+// files returns all of Claude Code's files in the home, with mode and content.
 func (p *person) files() map[string]string {
 	p.t.Helper()
 	all := make(map[string]string)
@@ -58,9 +58,8 @@ func (p *person) files() map[string]string {
 	return all
 }
 
-// TestLaunchTouchesNothing checks that a launch writes nothing of Claude Code's: what
-// was there stays as it was, and what is new Claude Code has written itself, as it
-// does without us.
+// TestLaunchTouchesNothing checks that a launch doesn't write to Claude Code's files: existing
+// files stay unchanged, and only Claude Code itself writes new ones, like without claudemesh.
 func TestLaunchTouchesNothing(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob := w.person("alice"), w.person("bob")
@@ -82,7 +81,7 @@ func TestLaunchTouchesNothing(t *testing.T) {
 		}
 		own := parts(alice.files())
 		for part := range parts(after) {
-			if !own[part] && part != "plugins" { // Claude Code makes a folder for the data of a plugin
+			if !own[part] && part != "plugins" { // Claude Code creates a data folder for a plugin
 				t.Errorf("%s is new: %v", part, slices.Sorted(maps.Keys(after)))
 			}
 		}
@@ -94,7 +93,7 @@ func TestLaunchTouchesNothing(t *testing.T) {
 	})
 }
 
-// parts are the first parts of names.
+// parts returns the first path elements of the names.
 func parts(files map[string]string) map[string]bool {
 	all := make(map[string]bool)
 	for name := range files {
@@ -104,8 +103,8 @@ func parts(files map[string]string) map[string]bool {
 	return all
 }
 
-// TestInstall checks that installing makes every session a peer, and that it leaves
-// no trace in the settings.
+// TestInstall checks that install makes every session a peer, and that uninstall leaves no
+// trace in the settings.
 func TestInstall(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice := w.person("alice")
@@ -116,7 +115,7 @@ func TestInstall(t *testing.T) {
 			}
 			before := bob.files()
 			bob.must("install")
-			bob.must("install") // once more changes nothing
+			bob.must("install") // installing again changes nothing
 			if now := bob.files(); now["settings.json"] == before["settings.json"] {
 				t.Error("install has not changed the settings")
 			}
@@ -129,7 +128,7 @@ func TestInstall(t *testing.T) {
 				rows := alice.sessions()
 				return rows != nil && !slices.ContainsFunc(rows, func(other row) bool { return other.Pubkey == r.Pubkey })
 			})
-			// A launch of an installed claudemesh is one session too.
+			// A launch with an installed claudemesh is only one session, too.
 			b = bob.launch()
 			alice.awaitRow(b, "idle")
 			if rows := alice.sessions(); len(rows) != 1 {
@@ -153,7 +152,7 @@ func TestInstall(t *testing.T) {
 	})
 }
 
-// TestPluginIsValid checks the plugin with Claude Code's own judgment.
+// TestPluginIsValid validates the plugin with Claude Code's own validator.
 func TestPluginIsValid(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice := w.person("alice")
@@ -167,8 +166,8 @@ func TestPluginIsValid(t *testing.T) {
 	})
 }
 
-// TestLaunchPassesOn checks that a launch is like the program: arguments, exit code
-// and signals; and what it says when there is none.
+// TestLaunchPassesOn checks that launch passes on arguments, exit code and signals of the
+// program, and what it says if there is no program.
 func TestLaunchPassesOn(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice := w.person("alice")

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// keys are the files with session keys of the person.
+// keys returns the person's session key files.
 func (p *person) keys() []string {
 	p.t.Helper()
 	files, err := filepath.Glob(filepath.Join(p.Dir, ".claudemesh", "sessions", "*", "*.json"))
@@ -16,8 +16,8 @@ func (p *person) keys() []string {
 	return files
 }
 
-// TestLaunchComesBack checks that a session is in the meshes that it was in before, when
-// the user has joined several by then.
+// TestLaunchComesBack checks that a resumed session is in the same meshes as before, even if
+// the user has joined others meanwhile.
 func TestLaunchComesBack(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob := w.person("alice"), w.person("bob")
@@ -38,12 +38,12 @@ func TestLaunchComesBack(t *testing.T) {
 			b.Exit()
 		}
 		if out, errOut, code := bob.Run(t, "claudemesh", "launch", "-y"); code == 0 {
-			t.Errorf("a new session need not say in which mesh it is: %s%s", out, errOut)
+			t.Errorf("a new session doesn't need --mesh: %s%s", out, errOut)
 		}
 	})
 }
 
-// TestLaunchThatFails checks that nothing is left of a session that never began.
+// TestLaunchThatFails checks that nothing remains of a session that never started.
 func TestLaunchThatFails(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob := w.person("alice"), w.person("bob")

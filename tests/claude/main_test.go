@@ -6,7 +6,7 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// commands are those under test, set by TestMain.
+// commands are the commands under test, set by TestMain.
 var commands harness.Commands
 
 func TestMain(m *testing.M) {

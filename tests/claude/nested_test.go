@@ -4,8 +4,8 @@ import (
 	"testing"
 )
 
-// TestNested is about claude -p in a tool of a session: a peer of its own, which is called
-// after the session that it was started in.
+// TestNested runs claude -p in a tool of a session. It must be a separate peer, named after
+// the outer session.
 func TestNested(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob := w.person("alice"), w.person("bob")

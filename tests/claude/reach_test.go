@@ -14,8 +14,8 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/claude"
 )
 
-// unable is what peers see of somebody who can't read: it is in the roster, the sender is
-// told at once, and the status of the message says it.
+// unable checks what peers see of a session that can't read: the roster, the answer to the
+// sender and the status of the message say so.
 func (w *world) unable(alice *person, a, b *claude.Session, why string) {
 	w.t.Helper()
 	alice.await("alice sees that bob can't read, and why", func() bool {
@@ -49,8 +49,8 @@ func (w *world) able(alice *person, b *claude.Session) {
 	})
 }
 
-// TestHooksOff is about a session whose hooks are turned off: launch says so, peers see
-// it, and when they are on again it reads, without a restart.
+// TestHooksOff tests a session with disabled hooks. Launch says so, and peers see it. When
+// the hooks are enabled again, the session reads without a restart.
 func TestHooksOff(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob := w.person("alice"), w.person("bob")
@@ -78,14 +78,14 @@ func TestHooksOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		alice.await("a prompt tells bob's model", func() bool {
-			b.Ask("hello again") // Claude Code reads its settings again in its own time
+			b.Ask("hello again") // Claude Code reloads its settings after a while
 			return len(w.received(b.ID())) > 0
 		})
 		w.able(alice, b)
 	})
 }
 
-// TestWithoutPlugin is about options that leave out our plugin, or its tool.
+// TestWithoutPlugin tests options of claude that disable our plugin or its tool.
 func TestWithoutPlugin(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		for option, why := range map[string]string{"--safe-mode": local.NoPlugin, "--strict-mcp-config": local.NoTool} {
@@ -98,7 +98,7 @@ func TestWithoutPlugin(t *testing.T) {
 					t.Errorf("launch says nothing:\n%s", screen)
 				}
 				w.unable(alice, a, b, why)
-				b.Ask("hello") // so that there is something to resume
+				b.Ask("hello") // so that the session can be resumed
 				id := b.ID()
 				if code := b.Exit(); code != 0 {
 					t.Errorf("exit code %d", code)
@@ -111,7 +111,7 @@ func TestWithoutPlugin(t *testing.T) {
 	})
 }
 
-// TestToolKilled is about a session whose MCP server dies: it is not started again.
+// TestToolKilled kills the MCP server of a session. Claude Code doesn't start it again.
 func TestToolKilled(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob := w.person("alice"), w.person("bob")
@@ -129,7 +129,7 @@ func TestToolKilled(t *testing.T) {
 	})
 }
 
-// childOf finds the process below another one that runs a verb of claudemesh.
+// childOf finds the descendant of a process that runs the given verb of claudemesh.
 func childOf(t *testing.T, parent int, verb string) int {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/stat")
@@ -156,21 +156,21 @@ func childOf(t *testing.T, parent int, verb string) int {
 	return 0
 }
 
-// TestMonitorIntoTheVoid is about a monitor that lives and whose lines reach nobody: the
-// session is woken another way.
+// TestMonitorIntoTheVoid tests a monitor that runs but whose lines reach nobody. Claudemesh
+// must wake the session in another way.
 func TestMonitorIntoTheVoid(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob := w.person("alice"), w.person("bob")
 		a, b := alice.launch(), bob.launch()
 		alice.awaitRow(b, "idle")
-		// It reads its stream no more: what the daemon writes is taken, and never printed.
+		// A stopped monitor doesn't print the lines that the daemon writes to it.
 		bob.await("its monitor wakes it", func() bool { return strings.Contains(bob.must("daemon", "status"), "monitor") })
 		monitor := childOf(t, b.PID(), "monitor")
 		bob.signal(monitor, syscall.SIGSTOP)
 		t.Cleanup(func() { _ = syscall.Kill(monitor, syscall.SIGCONT) })
 		w.say(a, "bob", "wake up")
 		w.awaitReceived(b.ID(), "wake up")
-		// When it prints again, it is used again.
+		// When the monitor prints again, the daemon uses it again.
 		bob.signal(monitor, syscall.SIGCONT)
 		b.Ask("hello")
 		w.say(a, "bob", "and again")

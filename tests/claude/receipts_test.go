@@ -15,22 +15,22 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/claude"
 )
 
-// mail is what one session sends to another while somebody disturbs the reading: none is
-// lost, and no receipt is ahead of the conversation on disk.
+// mail sends messages from one session to another while a test disturbs the reading. No
+// message must get lost, and no receipt must be ahead of the transcript on disk.
 type mail struct {
 	w      *world
 	sender *claude.Session
-	from   *local.Client // speaks for it
+	from   *local.Client // acts for the sender
 	sent   int
 	to     *person
 	key    string
 	reader *claude.Session
 	id     string // of reader
-	early  int    // receipts that came for a reading that was disturbed
+	early  int    // receipts that arrived despite a disturbed reading
 }
 
-// newMail makes two people with a session each. slow is an event at which a hook of the
-// reader's own takes a second; "" for none.
+// newMail creates two people with a session each. slow is an event at which the reader's own
+// hook takes a second; "" for none.
 func newMail(w *world, slow string) *mail {
 	w.t.Helper()
 	alice, bob := w.person("alice"), w.person("bob")
@@ -45,7 +45,7 @@ func newMail(w *world, slow string) *mail {
 	m := &mail{w: w, sender: a, from: from, to: bob, reader: bob.launch()}
 	m.id = m.reader.ID()
 	m.key = alice.awaitRow(m.reader, "idle").Pubkey
-	m.reader.Ask("hello") // now there is a conversation to come back to
+	m.reader.Ask("hello") // so that there is a conversation to resume
 	return m
 }
 
@@ -62,7 +62,7 @@ func (m *mail) call(verb string, in, out any) {
 func (m *mail) send(text string) (id string) {
 	m.w.t.Helper()
 	if m.sent++; m.sent%15 == 0 {
-		m.sender.Ask("go on") // a session does not write for ever without its user
+		m.sender.Ask("go on") // without its user, a session may send only so many messages
 	}
 	var sent local.Sent
 	m.call(local.VerbSend, local.Send{To: m.key, Text: text}, &sent)
@@ -77,7 +77,7 @@ func (m *mail) state(id string) local.State {
 	return status.State
 }
 
-// calls counts how often the model was made to read.
+// calls returns how often the model called check_messages.
 func (m *mail) calls() int {
 	n := 0
 	for _, r := range m.w.api.Requests(m.id) {
@@ -89,8 +89,8 @@ func (m *mail) calls() int {
 	return n
 }
 
-// awaitCall waits until the model is about to read, and asks it to if nothing else makes
-// it: what one member may wake a session for is limited.
+// awaitCall waits until the model is about to read. It prompts the model if nothing else
+// wakes it, since a member may wake a session only so often.
 func (m *mail) awaitCall(before int) {
 	m.w.t.Helper()
 	asked := time.Now()
@@ -103,7 +103,7 @@ func (m *mail) awaitCall(before int) {
 	})
 }
 
-// kept reports whether the conversation on disk has a text.
+// kept reports whether the transcript on disk contains a text.
 func (m *mail) kept(text string) bool {
 	files, err := filepath.Glob(filepath.Join(m.to.Dir, ".claude", "projects", "*", m.id+".jsonl"))
 	if err != nil || len(files) != 1 {
@@ -113,7 +113,7 @@ func (m *mail) kept(text string) bool {
 	return err == nil && strings.Contains(string(b), text)
 }
 
-// judge checks that a receipt says no more than the conversation does.
+// judge checks that a receipt isn't ahead of the transcript.
 func (m *mail) judge(id, text string) {
 	m.w.t.Helper()
 	if m.state(id) != local.InContext {
@@ -121,23 +121,23 @@ func (m *mail) judge(id, text string) {
 	}
 	m.early++
 	if !m.kept(text) {
-		m.w.t.Errorf("%q is said to be in the context, and the transcript lacks it", text)
+		m.w.t.Errorf("the receipt says that %q is in the context, but the transcript lacks it", text)
 	}
 }
 
-// awaitRead waits until the model has a text and the sender knows. What came more than
-// once is marked from the second time on.
+// awaitRead waits until the model has a text and the sender knows it. If the text came more
+// than once, each repetition must be marked.
 func (m *mail) awaitRead(id, text string) {
 	m.w.t.Helper()
 	m.to.await(fmt.Sprintf("the model has %q", text), func() bool { return len(m.shown(text)) > 0 })
 	for i, f := range m.shown(text) {
 		if i > 0 && f.attribute("seen_before") != "maybe" {
-			m.w.t.Errorf("%q came %d times, without a mark", text, i+1)
+			m.w.t.Errorf("%q came %d times without a mark", text, i+1)
 		}
 	}
 	m.to.await(fmt.Sprintf("the sender knows that %q was read", text), func() bool { return m.state(id) == local.InContext })
 	if !m.kept(text) {
-		m.w.t.Errorf("%q was read, and the transcript lacks it", text)
+		m.w.t.Errorf("%q was read, but the transcript lacks it", text)
 	}
 }
 
@@ -150,8 +150,8 @@ func (m *mail) shown(text string) (frames []framed) {
 	return frames
 }
 
-// rounds is how often something is tried: standIn times with the stand-in, real times with
-// the real program in the long form (CLAUDEMESH_TEST_LONG=1), and a quarter of that else.
+// rounds returns the number of attempts: standIn with the stand-in, real with the real program
+// and CLAUDEMESH_TEST_LONG=1, a quarter of real without the variable.
 func rounds(w *world, standIn, real int) int {
 	switch {
 	case !w.program.Real:
@@ -162,7 +162,7 @@ func rounds(w *world, standIn, real int) int {
 	return real / 4
 }
 
-// slowHook gives the person a hook of their own that takes a second.
+// slowHook gives the person their own hook, which takes a second.
 func (p *person) slowHook(event string) {
 	p.t.Helper()
 	dir := filepath.Join(p.Dir, ".claude")
@@ -175,8 +175,8 @@ func (p *person) slowHook(event string) {
 	}
 }
 
-// TestInterruptedReading is about Esc at any moment of the reading, with and without hooks
-// of the user's own that take their time.
+// TestInterruptedReading presses Esc at various moments of the reading, with and without slow
+// hooks of the user.
 func TestInterruptedReading(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		for _, hook := range []string{"", "PreToolUse", "PostToolUse", "PostToolBatch"} {
@@ -201,8 +201,8 @@ func TestInterruptedReading(t *testing.T) {
 	})
 }
 
-// TestRefusedReading is about Esc at the permission dialog: nothing was fetched, and the
-// next prompt tells of it again.
+// TestRefusedReading presses Esc at the permission dialog. The message stays unread, and the
+// next prompt announces it again.
 func TestRefusedReading(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob := w.person("alice"), w.person("bob")
@@ -225,11 +225,11 @@ func TestRefusedReading(t *testing.T) {
 	})
 }
 
-// TestKilledReading is about a claude that dies at any moment of the reading.
+// TestKilledReading kills claude at various moments of the reading.
 func TestKilledReading(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		m := newMail(w, "")
-		const most = 500 * time.Millisecond // the reading is over by then
+		const most = 500 * time.Millisecond // the reading takes less
 		for i := range rounds(w, 5, 20) {
 			text := fmt.Sprint("round ", i)
 			before := m.calls()
@@ -246,8 +246,8 @@ func TestKilledReading(t *testing.T) {
 	})
 }
 
-// TestReadingWithoutATerminal is about -p: the prompt tells of what waits, and the process
-// ends with its turn.
+// TestReadingWithoutATerminal tests claude -p: the prompt announces waiting messages, and the
+// process ends with its turn.
 func TestReadingWithoutATerminal(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		m := newMail(w, "")
@@ -263,7 +263,7 @@ func TestReadingWithoutATerminal(t *testing.T) {
 			if code != 0 {
 				t.Fatalf("exit code %d: %s%s", code, out, errOut)
 			}
-			for len(m.shown(text)) == 0 { // it had come after the prompt
+			for len(m.shown(text)) == 0 { // the message arrived after the prompt
 				if out, errOut, code = m.to.Run(t, "claudemesh", "launch", "-y", "--quiet", "--name", "bob", "--", "--allowedTools", checkTool,
 					"-p", "--resume", m.id, "and then?"); code != 0 {
 					t.Fatalf("exit code %d: %s%s", code, out, errOut)
@@ -274,12 +274,12 @@ func TestReadingWithoutATerminal(t *testing.T) {
 	})
 }
 
-// TestReadingOfAStream is about a program that drives Claude Code by JSON lines, and
-// interrupts it at any moment of the reading. The stand-in does not speak them.
+// TestReadingOfAStream drives Claude Code with JSON lines and interrupts it at various moments
+// of the reading. The stand-in doesn't support JSON lines.
 func TestReadingOfAStream(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		if !w.program.Real {
-			t.Skip("the stand-in has no terminal-less protocol (--input-format stream-json); the real Claude Code, in make test-claude, has")
+			t.Skip("the stand-in doesn't support --input-format stream-json; make test-claude runs this test with the real Claude Code")
 		}
 		m := newMail(w, "")
 		if code := m.reader.Exit(); code != 0 {
@@ -318,7 +318,7 @@ func TestReadingOfAStream(t *testing.T) {
 			m.judge(id, text)
 			var asked time.Time
 			m.to.await("a prompt tells of it", func() bool {
-				if time.Since(asked) > 3*time.Second { // nothing else can
+				if time.Since(asked) > 3*time.Second { // nothing else can make it read
 					asked = time.Now()
 					ask("and then?")
 				}

@@ -15,8 +15,8 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/termsvg"
 )
 
-// recordingVariable names the environment variable with the file that TestRecording
-// draws its picture into. Without it the stand-in plays, and the picture is lost.
+// recordingVariable is the environment variable that names the file for the picture of
+// TestRecording. Without it, the test uses the stand-in and discards the picture.
 const recordingVariable = "CLAUDEMESH_RECORDING"
 
 const (
@@ -25,11 +25,11 @@ const (
 	answer   = "No: since yesterday it is in the table contacts. Join it by user_id."
 )
 
-// maxPicture is how many bytes the picture may have.
+// maxPicture is the maximum size of the picture in bytes.
 const maxPicture = 200_000
 
-// TestRecording films an exchange for the README: alice asks bob's session something,
-// which is woken, reads and answers; hers is woken and tells her.
+// TestRecording records an exchange for the README: alice's session asks bob's session a
+// question. Bob's session wakes, reads and answers. Alice's session wakes and tells her.
 func TestRecording(t *testing.T) {
 	t.Parallel()
 	file := os.Getenv(recordingVariable)
@@ -69,14 +69,14 @@ func TestRecording(t *testing.T) {
 	f.save(file, alice, bob)
 }
 
-// film is a recording, and the script of what is recorded.
+// film is a recording and its script.
 type film struct {
 	t        *testing.T
 	w        *world
 	sessions []*claude.Session
 	scenes   []termsvg.Scene
-	waiting  map[string]chan bool // closed when the model has come to that cue
-	cues     map[string]chan bool // closed when it may go on
+	waiting  map[string]chan bool // closed when the model has reached the cue
+	cues     map[string]chan bool // closed when the model may continue
 }
 
 func newFilm(t *testing.T, w *world) *film {
@@ -87,8 +87,8 @@ func newFilm(t *testing.T, w *world) *film {
 	return f
 }
 
-// open starts the session of a person in a small terminal, without what changes from
-// one start to the next.
+// open starts a person's session in a small terminal, with settings that make each recording
+// look the same.
 func (f *film) open(p *person) *claude.Session {
 	f.t.Helper()
 	p.Columns, p.Rows = 100, 22
@@ -103,7 +103,7 @@ func (f *film) open(p *person) *claude.Session {
 	return p.launch("--permission-mode", "manual")
 }
 
-// play is the model of both.
+// play is the model of both sessions.
 func (f *film) play(r messages.Request) (text string, calls []messages.Call) {
 	use := func(name string, input map[string]string) []messages.Call {
 		b, err := json.Marshal(input)
@@ -148,13 +148,13 @@ func (f *film) play(r messages.Request) (text string, calls []messages.Call) {
 	return "ok", nil
 }
 
-// stand has the model wait for its cue.
+// stand makes the model wait for a cue.
 func (f *film) stand(name string) {
 	close(f.waiting[name])
 	<-f.cues[name]
 }
 
-// cue waits until the model has come there, and lets it go on.
+// cue waits until the model has reached the cue, and lets it continue.
 func (f *film) cue(name string) {
 	f.await(name)
 	close(f.cues[name])
@@ -165,11 +165,11 @@ func (f *film) await(name string) {
 	select {
 	case <-f.waiting[name]:
 	case <-time.After(await.Patience):
-		f.t.Fatalf("it does not come to this: %s\n%s\n%s", name, f.sessions[0].Screen(), f.sessions[1].Screen())
+		f.t.Fatalf("the model didn't reach this cue: %s\n%s\n%s", name, f.sessions[0].Screen(), f.sessions[1].Screen())
 	}
 }
 
-// shoot adds what can be seen now, when it does not change any more.
+// shoot waits until the screens don't change anymore and adds them to the recording.
 func (f *film) shoot(length time.Duration) {
 	f.t.Helper()
 	var last []string
@@ -188,7 +188,7 @@ func (f *film) shoot(length time.Duration) {
 	f.scenes = append(f.scenes, termsvg.Scene{Panes: []termsvg.Pane{{Title: "alice: claudemesh launch", Capture: last[0]}, {Title: "bob: claudemesh launch", Capture: last[1]}}, For: length})
 }
 
-// save draws the picture, if there is nothing of this machine in it.
+// save writes the picture, unless it shows something of this machine.
 func (f *film) save(file string, people ...*person) {
 	f.t.Helper()
 	var picture strings.Builder

@@ -9,7 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/claude"
 )
 
-// TestStatus is about what peers see of a session at work, where no hook tells it too.
+// TestStatus checks the status that peers see, also in situations without a hook.
 func TestStatus(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob := w.person("alice"), w.person("bob")
@@ -19,7 +19,7 @@ func TestStatus(t *testing.T) {
 		b.Type("[[slow 200]]")
 		b.AwaitStatus("busy")
 		alice.awaitRow(b, "working")
-		b.Escape() // no hook
+		b.Escape() // runs no hook
 		b.AwaitStatus("idle")
 		alice.awaitRow(b, "idle")
 
@@ -45,8 +45,8 @@ func TestStatus(t *testing.T) {
 	})
 }
 
-// TestStatusInSecondConfigDir is about Esc in a session whose CLAUDE_CONFIG_DIR is not
-// the one that the daemon was started with.
+// TestStatusInSecondConfigDir presses Esc in a session whose CLAUDE_CONFIG_DIR differs from
+// the daemon's.
 func TestStatusInSecondConfigDir(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world) {
 		alice, bob := w.person("alice"), w.person("bob")

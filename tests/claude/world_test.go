@@ -18,14 +18,14 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/messages"
 )
 
-// Tools of claudemesh as a model calls them.
+// The names of claudemesh's tools for a model.
 const (
 	tool      = "mcp__plugin_claudemesh_mesh__"
 	checkTool = tool + "check_messages"
 	sendTool  = tool + "send_message"
 )
 
-// everywhere runs a scenario in each way to run Claude Code.
+// everywhere runs a scenario with the stand-in and with the real Claude Code.
 func everywhere(t *testing.T, run func(t *testing.T, w *world)) {
 	t.Helper()
 	t.Parallel()
@@ -37,14 +37,14 @@ func everywhere(t *testing.T, run func(t *testing.T, w *world)) {
 	}
 }
 
-// newWorld makes a world that ends with the test.
+// newWorld creates a world that ends with the test.
 func newWorld(t *testing.T, program claude.Program) *world {
 	t.Helper()
 	w := &world{t: t, program: program, api: messages.Start(t, checkTool), broker: harness.NewBroker(t, commands)}
 	w.broker.Start()
 	t.Cleanup(func() {
 		if strays := w.api.Strays(); len(strays) > 0 {
-			t.Errorf("other calls than of messages: %v", strays)
+			t.Errorf("unexpected calls to the mock: %v", strays)
 		}
 	})
 	return w
@@ -56,17 +56,17 @@ type world struct {
 	program claude.Program
 	api     *messages.Server
 	broker  *harness.Broker
-	owner   *person // who made the mesh
+	owner   *person // created the mesh
 }
 
-// person is a member of the mesh with a machine of their own.
+// person is a member of the mesh with their own machine.
 type person struct {
 	*claude.Home
 	t    *testing.T
 	name string
 }
 
-// person makes somebody who has joined the mesh; the first makes it.
+// person creates a member of the mesh. The first one creates the mesh.
 func (w *world) person(name string) *person {
 	w.t.Helper()
 	p := w.stranger(name)
@@ -79,7 +79,7 @@ func (w *world) person(name string) *person {
 	return p
 }
 
-// stranger makes somebody who has joined nothing.
+// stranger creates a person who has joined no mesh.
 func (w *world) stranger(name string) *person {
 	w.t.Helper()
 	p := &person{Home: claude.NewHome(w.t, w.program, w.api, commands.Dir), t: w.t, name: name}
@@ -88,7 +88,7 @@ func (w *world) stranger(name string) *person {
 	return p
 }
 
-// must runs a claudemesh command that must succeed and returns its output.
+// must runs a claudemesh command, which must succeed, and returns its output.
 func (p *person) must(args ...string) string {
 	p.t.Helper()
 	out, errOut, code := p.Run(p.t, append([]string{"claudemesh"}, args...)...)
@@ -98,8 +98,8 @@ func (p *person) must(args ...string) string {
 	return out
 }
 
-// launch starts Claude Code through claudemesh. args are claude's, for example
-// --resume ID. The model may use our tools unasked.
+// launch starts Claude Code through claudemesh. args are claude's arguments, for example
+// --resume ID. The model may use our tools without a permission dialog.
 func (p *person) launch(args ...string) *claude.Session {
 	p.t.Helper()
 	line := []string{"claudemesh", "launch", "-y", "--quiet", "--name", p.name, "--", "--allowedTools", strings.Join([]string{
@@ -108,7 +108,7 @@ func (p *person) launch(args ...string) *claude.Session {
 	return p.Start(p.t, append(line, args...)...)
 }
 
-// daemonPID is that of the person's daemon, 0 when there is none.
+// daemonPID returns the process id of the person's daemon, 0 if none runs.
 func (p *person) daemonPID() int {
 	b, err := os.ReadFile(filepath.Join(p.Dir, ".claudemesh", "daemon.json"))
 	var running struct {
@@ -120,7 +120,7 @@ func (p *person) daemonPID() int {
 	return running.PID
 }
 
-// killDaemon ends the person's daemon with SIGKILL.
+// killDaemon kills the person's daemon with SIGKILL.
 func (p *person) killDaemon() {
 	p.t.Helper()
 	pid := p.daemonPID()
@@ -138,15 +138,14 @@ func (p *person) signal(pid int, sig syscall.Signal) {
 	}
 }
 
-// alive reports whether a process runs. One that has ended but was not waited for
-// does not.
+// alive reports whether a process is running. A zombie isn't.
 func alive(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, state, _ := strings.Cut(string(b), ") ")
 	return err == nil && !strings.HasPrefix(state, "Z")
 }
 
-// stopDaemon ends the daemon and looks for signs of trouble in its log.
+// stopDaemon stops the daemon and checks its log for panics and data races.
 func (p *person) stopDaemon() {
 	if pid := p.daemonPID(); pid != 0 {
 		if p.t.Failed() {
@@ -160,7 +159,7 @@ func (p *person) stopDaemon() {
 	}
 	b, err := os.ReadFile(filepath.Join(p.Dir, ".claudemesh", "daemon.log"))
 	if err != nil {
-		return // there was none
+		return // no daemon was running
 	}
 	log := string(b)
 	if sign := regexp.MustCompile(`DATA RACE|panic|goroutine \d+`).FindString(log); sign != "" {
@@ -171,7 +170,7 @@ func (p *person) stopDaemon() {
 	}
 }
 
-// row is a line of the roster.
+// row is a row of the roster.
 type row struct {
 	Pubkey       string `json:"pubkey"`
 	MemberPubkey string `json:"memberPubkey"`
@@ -186,8 +185,8 @@ type row struct {
 	CannotRead   string `json:"cannotRead"`
 }
 
-// sessions are the rows of Claude Code sessions that the person sees; nil when the
-// broker can't be asked now.
+// sessions returns the rows of the Claude Code sessions that the person sees. It returns nil
+// if the broker doesn't answer.
 func (p *person) sessions() []row {
 	out, _, code := p.Run(p.t, "claudemesh", "peers", "--json")
 	var rows []row
@@ -197,7 +196,7 @@ func (p *person) sessions() []row {
 	return slices.DeleteFunc(rows, func(r row) bool { return r.Channel != "claudemesh-session" })
 }
 
-// awaitRow waits until the person sees a session in a status, and returns its row.
+// awaitRow waits until the person sees a session with a status, and returns its row.
 func (p *person) awaitRow(s *claude.Session, status string) row {
 	p.t.Helper()
 	var found row
@@ -218,8 +217,8 @@ func (p *person) await(what string, ok func() bool) {
 	await.Until(p.t, what, ok, func() string { return "" })
 }
 
-// oneEach looks at the roster until the test ends, and fails when it shows two rows
-// for one session, for one key, or more sessions of a name than there are.
+// oneEach polls the roster until the test ends. It fails the test if the roster shows two rows
+// for one session or one key, or more sessions with one name than most.
 func (p *person) oneEach(most int) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	looks := 0
@@ -241,7 +240,7 @@ func (p *person) oneEach(most int) {
 		close(stop)
 		<-stopped
 		if looks == 0 {
-			p.t.Error("nobody saw the roster")
+			p.t.Error("the roster was never read")
 		}
 	})
 }
@@ -265,7 +264,7 @@ func (p *person) judge(rows []row, most int) {
 
 var sentID = regexp.MustCompile(`^Message (\S+) to .* is (.*)\.`)
 
-// say makes the model of a session send a message, and returns its id. more are
+// say makes the model of a session send a message and returns the message's id. more holds
 // further arguments of the tool, as JSON members.
 func (w *world) say(s *claude.Session, to, text string, more ...string) string {
 	w.t.Helper()
@@ -281,7 +280,7 @@ func (w *world) say(s *claude.Session, to, text string, more ...string) string {
 	return id[1]
 }
 
-// use makes the model of a session call a tool and returns what it got back.
+// use makes the model of a session call a tool and returns the result.
 func (w *world) use(s *claude.Session, name, input string) messages.Result {
 	w.t.Helper()
 	before := len(w.results(s.ID(), name))
@@ -300,7 +299,7 @@ func (w *world) results(session, name string) []messages.Result {
 // frame is a message as a model sees it.
 var frame = regexp.MustCompile(`(?s)<mesh_message([^>]*)>\n(.*?)\n</mesh_message>`)
 
-// received are the texts of the messages in the context of a session's model.
+// received returns the texts of the messages in the context of a session's model.
 func (w *world) received(session string) []string {
 	var texts []string
 	for _, f := range w.frames(session) {
@@ -327,8 +326,8 @@ func (w *world) frames(session string) []framed {
 	return frames
 }
 
-// awaitReceived waits until the model of a session has got these messages, and
-// nothing else, in this order.
+// awaitReceived waits until the model of a session has received exactly these messages, in
+// this order.
 func (w *world) awaitReceived(session string, want ...string) {
 	w.t.Helper()
 	await.Until(w.t, fmt.Sprintf("the model of %s has got %q", session, want), func() bool {
