@@ -19,12 +19,12 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// abuse is what one member does to a broker with the default limits.
+// abuse is one way in which a member attacks a broker with the default limits.
 type abuse struct {
 	name string
 	env  []string
 	do   func(v *villain)
-	// limited says that the broker refuses the villain something sooner or later.
+	// limited says that the broker must refuse the villain something sooner or later.
 	limited bool
 }
 
@@ -41,10 +41,10 @@ var abuses = []abuse{
 	{name: "slow-bodies", do: (*villain).postSlowly},
 }
 
-// TestAbuse has one member do its worst, and prints what an innocent pair in the same mesh
-// and one in another mesh notice of it: how long their messages take. All of these must
-// arrive, and none may be refused. How long they take decides nothing, since it is the
-// machine's doing too.
+// TestAbuse runs each abuse and prints its effect on an innocent pair in the same mesh and on
+// one in another mesh: how long their messages take. All of these messages must arrive, and
+// the broker must refuse none. Their latencies can't fail the test, because they depend on the
+// machine.
 func TestAbuse(t *testing.T) {
 	for _, a := range abuses {
 		if a.chosen() {
@@ -53,20 +53,20 @@ func TestAbuse(t *testing.T) {
 	}
 }
 
-// chosen reports whether the -fault flag means the abuse.
+// chosen reports whether the -fault flag selects the abuse.
 func (a *abuse) chosen() bool {
 	return *onlyFault == "" || *onlyFault == "abuse" || *onlyFault == a.name
 }
 
-// abuseRow is what came of an abuse.
+// abuseRow is the result of an abuse.
 type abuseRow struct {
 	name        string
-	here, there []time.Duration // how long the messages of the pairs took, ascending
-	load        float64         // how many processors the broker has used meanwhile
-	refused     int64           // frames and hellos of the villain
+	here, there []time.Duration // the latencies of the pairs' messages, ascending
+	load        float64         // how many processors the broker used
+	refused     int64           // the villain's refused frames and hellos
 }
 
-// abused is what TestAbuse has found out, for TestMain to print.
+// abused holds the results of TestAbuse, which TestMain prints.
 var abused []abuseRow
 
 func printAbuse(to io.Writer, rows []abuseRow) error {
@@ -81,7 +81,7 @@ func printAbuse(to io.Writer, rows []abuseRow) error {
 	return w.Flush()
 }
 
-// cpuTime is how long a process has run on a processor, 0 where that can't be had.
+// cpuTime returns the processor time of a process, 0 if the system doesn't tell.
 func cpuTime(pid int) time.Duration {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -94,7 +94,7 @@ func cpuTime(pid int) time.Duration {
 	}
 	user, _ := strconv.ParseInt(fields[11], 10, 64)
 	system, _ := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * (time.Second / 100) // the kernel's ticks
+	return time.Duration(user+system) * (time.Second / 100) // in ticks of the kernel
 }
 
 func quantiles(sorted []time.Duration) string {
@@ -107,7 +107,8 @@ func quantiles(sorted []time.Duration) string {
 	return fmt.Sprintf("%s\t%s\t%s", at(0.5), at(0.99), sorted[len(sorted)-1].Round(100*time.Microsecond))
 }
 
-// crowdSize is how many sessions look on, and abuseFor how long an abuse lasts.
+// crowdSize returns the number of sessions that only receive, and abuseFor the duration of an
+// abuse.
 func crowdSize() int {
 	if *runFor > 0 {
 		return 1000
@@ -150,20 +151,19 @@ func runAbuse(t *testing.T, a abuse) abuseRow {
 	v.stop()
 	v.actors.Wait()
 	if a.limited && v.refused.Load() == 0 && *runFor > 0 {
-		t.Error("the villain met no limit")
+		t.Error("the broker never refused the villain anything")
 	}
 	return abuseRow{a.name, here.latencies(), there.latencies(), load, v.refused.Load()}
 }
 
-// newMesh makes a mesh, in which peers of w are from now on, and returns a copy of w as it
-// is then.
+// newMesh creates a mesh for the next peers of w and returns a copy of w in that mesh.
 func (w *world) newMesh() *world {
 	w.t.Helper()
 	w.found()
 	return &world{t: w.t, ctx: w.ctx, url: w.url, broker: w.broker, owner: w.owner, link: w.link, ledger: w.ledger}
 }
 
-// pair is two who mind their own business.
+// pair is two innocent peers that exchange messages.
 type pair struct {
 	w        *world
 	from, to *rawPeer
@@ -172,7 +172,7 @@ type pair struct {
 	mu      sync.Mutex
 	sent    map[string]time.Time
 	took    map[string]time.Duration
-	arrived chan struct{} // a token when another message has
+	arrived chan struct{} // gets a token when another message arrives
 }
 
 func (w *world) newPair(name string) *pair {
@@ -189,7 +189,7 @@ func (w *world) newPair(name string) *pair {
 	return p
 }
 
-// talk sends ten messages a second, which is what a member may, and waits until all have
+// talk sends ten messages a second, the rate that a member may use, and waits until all have
 // arrived.
 func (p *pair) talk(long time.Duration) {
 	var readers sync.WaitGroup
@@ -219,13 +219,13 @@ func (p *pair) talk(long time.Duration) {
 		select {
 		case <-p.arrived:
 		case <-deadline:
-			p.w.t.Errorf("of %d messages of %s %d have arrived", count, p.from.name, len(p.latencies()))
+			p.w.t.Errorf("of %d messages from %s, %d have arrived", count, p.from.name, len(p.latencies()))
 			return
 		}
 	}
 }
 
-// takeAcks takes what the sender is told.
+// takeAcks reads the sender's acks and errors.
 func (p *pair) takeAcks() {
 	for {
 		f, err := read(p.w.ctx, p.out)
@@ -259,7 +259,7 @@ func (p *pair) takeMessages() {
 	}
 }
 
-// latencies returns how long the messages took, ascending.
+// latencies returns the latencies of the messages, ascending.
 func (p *pair) latencies() []time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -271,7 +271,7 @@ func (p *pair) latencies() []time.Duration {
 	return list
 }
 
-// villain is the member that does its worst, until ctx ends.
+// villain is the attacking member. It attacks until ctx ends.
 type villain struct {
 	world   *world
 	member  *rawPeer

@@ -11,8 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// addClient brings in a client of package peer that is connected: a session, or the
-// member itself.
+// addClient adds a connected client of package peer: a session, or the member itself.
 func (w *world) addClient(session bool) *peer.Client {
 	w.t.Helper()
 	name := fmt.Sprintf("client%d", len(w.parties)+1)
@@ -27,7 +26,7 @@ func (w *world) addClient(session bool) *peer.Client {
 		o.Session, err = identity.Generate()
 		w.check(err)
 	} else {
-		p.shouted = name + "*" // what is for everybody comes to its presence, not to its key
+		p.shouted = name + "*" // broadcasts go to its presence, not to its key
 	}
 	client, err := peer.New(o)
 	w.check(err)
@@ -45,7 +44,7 @@ func (w *world) addClient(session bool) *peer.Client {
 	return client
 }
 
-// opened takes a message of which the client says how it was sealed.
+// opened takes a message and checks that the client opened and verified it.
 func (p *party) opened(m *peer.Incoming) {
 	if text, _, _ := strings.Cut(string(m.Body), " "); m.Err != nil || text != m.ClientID {
 		p.fail("%s says %q, sealing %s: %v", m.ClientID, text, m.Sealing, m.Err)

@@ -18,11 +18,11 @@ import (
 
 // clock moves the wall clock of another process.
 //
-// Go programs and the C library ask a page of code that the kernel puts into each
-// process for the time: the vDSO (https://man7.org/linux/man-pages/man7/vdso.7.html).
-// As a debugger would, newClock puts a jump at the entry of clock_gettime there, to code
-// that asks the kernel itself and adds an offset to CLOCK_REALTIME. The monotonic clock
-// stays as it is, as it does when somebody sets a machine's clock.
+// Go programs and the C library get the time from the vDSO, a page of code that the kernel
+// maps into each process (https://man7.org/linux/man-pages/man7/vdso.7.html). Like a
+// debugger, newClock replaces the entry of clock_gettime there with a jump to code that calls
+// the kernel and adds an offset to CLOCK_REALTIME. It doesn't change the monotonic clock, just
+// like setting a machine's clock.
 type clock struct {
 	pid    int
 	offset int64 // the address of the offset, in seconds
@@ -30,13 +30,13 @@ type clock struct {
 
 const vdsoFunction = "__vdso_clock_gettime"
 
-// timeCode is (System V ABI: edi is the clock, rsi where the time goes):
+// timeCode is this code (System V ABI: edi is the clock, rsi points to the result):
 //
 //	mov eax, 228 (clock_gettime); syscall; test edi, edi; jnz end
 //	mov rcx, [rip+offset]; add [rsi], rcx
 //	end: ret
 //
-// and then, aligned, the offset.
+// followed by the aligned offset.
 var timeCode = []byte{
 	0xb8, 0xe4, 0x00, 0x00, 0x00, 0x0f, 0x05, 0x85, 0xff, 0x75, 0x0a,
 	0x48, 0x8b, 0x0d, 0x06, 0x00, 0x00, 0x00, 0x48, 0x01, 0x0e,
@@ -44,15 +44,15 @@ var timeCode = []byte{
 }
 
 const (
-	codeRoom = 64 // free at the end of the vDSO
+	codeRoom = 64 // bytes needed at the end of the vDSO
 	jumpSize = 5
 )
 
-// newClock takes hold of a process's clock. It skips the test where that can't be done.
+// newClock takes control of a process's clock. It skips the test if that isn't possible.
 func newClock(t *testing.T, pid int) *clock {
 	t.Helper()
 	if runtime.GOARCH != "amd64" {
-		t.Skip("moving the clock of a process is written for amd64")
+		t.Skip("moving the clock of a process is implemented only for amd64")
 	}
 	c := &clock{pid: pid}
 	low, image, err := c.vdso()
@@ -81,7 +81,7 @@ func newClock(t *testing.T, pid int) *clock {
 	return c
 }
 
-// set has the process's clock be ahead of the real one.
+// set makes the process's clock run ahead of the real one.
 func (c *clock) set(t *testing.T, ahead time.Duration) {
 	t.Helper()
 	if err := c.poke(c.offset, binary.LittleEndian.AppendUint64(nil, uint64(int64(ahead/time.Second)))); err != nil {
@@ -89,7 +89,7 @@ func (c *clock) set(t *testing.T, ahead time.Duration) {
 	}
 }
 
-// vdso returns the address of the process's vDSO and what is in it.
+// vdso returns the address and the content of the process's vDSO.
 func (c *clock) vdso() (low int64, image []byte, err error) {
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", c.pid))
 	if err != nil {
@@ -131,8 +131,8 @@ func symbol(image []byte, name string) (int, error) {
 	return int(symbols[i].Value), nil
 }
 
-// stopped does something while the process is stopped and no thread is in the first
-// instructions at an address, which are about to be replaced.
+// stopped calls do while the process is stopped and no thread is in the instructions at the
+// address at, which do replaces.
 func (c *clock) stopped(at int64, do func() error) error {
 	for range 100 {
 		if err := syscall.Kill(c.pid, syscall.SIGSTOP); err != nil {
@@ -150,11 +150,11 @@ func (c *clock) stopped(at int64, do func() error) error {
 			return err
 		}
 	}
-	return fmt.Errorf("process %d is always asking for the time", c.pid)
+	return fmt.Errorf("a thread of process %d is always in clock_gettime", c.pid)
 }
 
-// counters waits until every thread stands still, and returns their program counters:
-// the last numbers of what proc_pid_syscall(5) says.
+// counters waits until every thread is stopped and returns their program counters, the last
+// numbers in proc_pid_syscall(5).
 func (c *clock) counters() (list []int64, err error) {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", c.pid))
 	if err != nil {
@@ -177,7 +177,7 @@ func (c *clock) counters() (list []int64, err error) {
 		select {
 		case <-time.After(time.Millisecond):
 		case <-timeout:
-			return nil, fmt.Errorf("process %d does not stop", c.pid)
+			return nil, fmt.Errorf("process %d doesn't stop", c.pid)
 		}
 	}
 	return list, nil
@@ -193,7 +193,8 @@ func (c *clock) poke(address int64, b []byte) error {
 	return err
 }
 
-// tellTimeVariable makes the test binary a program that tells the time: see tellTime.
+// tellTimeVariable is the environment variable that turns the test binary into a program that
+// prints the time; see tellTime.
 const tellTimeVariable = "CLAUDEMESH_TORTURE_TELL_TIME"
 
 // tellTime prints the time, in Unix seconds, for each line that it reads.
@@ -207,7 +208,7 @@ func tellTime() {
 	}
 }
 
-// TestClock moves the clock of a process that tells the time.
+// TestClock moves the clock of a process that prints the time.
 func TestClock(t *testing.T) {
 	t.Parallel()
 	cmd := exec.Command(os.Args[0])

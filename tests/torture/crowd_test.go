@@ -17,20 +17,19 @@ import (
 	"github.com/claudemesh/claudemesh/peer"
 )
 
-// crowdVariable makes the test binary a crowd: see crowdMain.
+// crowdVariable is the environment variable that turns the test binary into a crowd; see
+// crowdMain.
 const crowdVariable = "CLAUDEMESH_TORTURE_CROWD"
 
-// crowd says who looks on while a member abuses the broker. Each session of a crowd takes
-// what comes and says nothing.
+// crowd describes the sessions that only receive while a member abuses the broker.
 type crowd struct {
-	URL      string   // of the broker's WebSocket
-	Dirs     []string // one for each member, with a configuration of one mesh
-	Sessions int      // of each member
+	URL      string   // the broker's WebSocket
+	Dirs     []string // one config directory per member, each with one mesh
+	Sessions int      // sessions per member
 }
 
-// gather starts a crowd of n sessions in a process of its own, and waits until all are
-// connected. The crowd stands for other people's machines, so it gets the processor only
-// when nobody else wants it.
+// gather starts a crowd of n sessions in its own process and waits until all are connected.
+// The crowd plays other people's machines, so it gets the processor only when it is idle.
 func (w *world) gather(n int) {
 	w.t.Helper()
 	c := crowd{URL: w.url, Dirs: make([]string, 10)}
@@ -48,14 +47,14 @@ func (w *world) gather(n int) {
 	w.check(err)
 	w.check(cmd.Start())
 	_, err = fmt.Fscanln(out)
-	w.actors.Go(func() { _ = cmd.Wait() }) // the world's end kills it
+	w.actors.Go(func() { _ = cmd.Wait() }) // w.ctx kills the process
 	if err != nil {
 		w.t.Fatalf("the crowd did not connect: %v", err)
 	}
 }
 
-// crowdMain reads a crowd, connects its sessions, prints a line once all are connected,
-// and lets them look on until the process is killed.
+// crowdMain reads a crowd, connects its sessions, prints a line once all are connected, and
+// lets them receive until the process is killed.
 func crowdMain(in io.Reader, out io.Writer) error {
 	var c crowd
 	if err := json.NewDecoder(in).Decode(&c); err != nil {
@@ -107,7 +106,7 @@ func (a *rawPeer) sibling() *rawPeer {
 	return &rawPeer{party: a.party, mesh: a.mesh, session: session}
 }
 
-// connectPatiently connects, again and again if need be.
+// connectPatiently connects, with as many attempts as necessary.
 func (a *rawPeer) connectPatiently(ctx context.Context) (ws *websocket.Conn, err error) {
 	for range 20 {
 		if ws, err = a.connect(ctx); err == nil || ctx.Err() != nil {
@@ -122,7 +121,7 @@ func (a *rawPeer) connectPatiently(ctx context.Context) (ws *websocket.Conn, err
 	return nil, err
 }
 
-// takeAll reads what comes until the connection ends, and acknowledges messages or not.
+// takeAll reads until the connection ends and, if acknowledge is set, acknowledges messages.
 func takeAll(ctx context.Context, ws *websocket.Conn, acknowledge bool) {
 	defer ws.CloseNow()
 	for {
@@ -132,7 +131,7 @@ func takeAll(ctx context.Context, ws *websocket.Conn, acknowledge bool) {
 		}
 		var f inFrame
 		if !acknowledge || bytes.Contains(b, []byte(`"subtype":"system"`)) || json.Unmarshal(b, &f) != nil || f.Type != "push" {
-			continue // as cheaply as can be: the processor is the broker's too
+			continue // as cheaply as possible, because the broker needs the processor
 		}
 		if write(ctx, ws, object{"type": "client_ack", "clientMessageId": f.ClientID, "brokerMessageId": f.MessageID}) != nil {
 			return

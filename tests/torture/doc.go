@@ -1,26 +1,27 @@
-// Package torture breaks a broker that runs as its users run it, again and again and
-// under load, and keeps a ledger of every message.
+// Package torture injects faults into a real broker under load, repeatedly, and keeps a
+// ledger of every message.
 //
-// A scenario starts the real binaries, a mesh with a handful of peers that all send
-// to each other without a pause, and injects one kind of fault: kills, outages of the
-// database, bad networks, bad peers, wrong clocks. The peers are raw clients of
-// protocol v1 that keep several messages under way, clients of package peer, and
-// sessions of claudemesh daemons. In the end the fault is over, everything under way
-// is waited for, and the ledger must balance: every acknowledged message was taken by
-// each of its recipients, by none twice, and in order per sender and recipient.
+// A scenario starts the real binaries and a mesh with a few peers that all send to each
+// other without a pause. It injects one kind of fault: kills, outages of the database, bad
+// networks, bad peers or wrong clocks. The peers are raw v1 clients with several messages in
+// flight, clients of package peer, and sessions of claudemesh daemons. When the faults are
+// over, the scenario waits for everything in flight. Then the ledger must balance: each
+// recipient of an acknowledged message got the message exactly once, and in order per sender
+// and recipient.
 //
-// By default each scenario runs for a few faults. `make torture` cycles through them for
-// as long as one likes, or through those of one fault:
+// By default each scenario injects a few faults. `make torture` cycles through the scenarios
+// for a given time, optionally only through those of one fault:
 //
-//	make torture FOR=30m FAULT=kill-broker
+// make torture FOR=30m FAULT=kill-broker
 //
-// Either way the ledger is printed as a table.
+// Both print the ledger as a table.
 //
-// TestAbuse is another section: one member does its worst to a broker with the default
-// limits, and the table says what an innocent pair in the same mesh and one in another
-// mesh notice of it. `make torture FAULT=abuse` runs it alone.
+// TestAbuse is separate: one member attacks a broker with the default limits in various
+// ways. A table shows the effect on an innocent pair in the same mesh and on one in another
+// mesh. `make torture FAULT=abuse` runs only this test.
 //
-// Faults are injected when so many further messages have arrived: the load is never
-// merely assumed. What can't be had on a machine (a small disk without root, a clock to
-// move on a processor other than amd64) is skipped with its reason.
+// A scenario injects its next fault only after a certain number of further messages have
+// arrived, so that there is always load. It skips a fault, and says why, that the machine
+// doesn't support, such as a small disk without root, or moving a clock on a processor other
+// than amd64.
 package torture

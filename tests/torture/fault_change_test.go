@@ -8,8 +8,7 @@ import (
 	"sync"
 )
 
-// reload reloads Caddy's config, now with these limits, now with those. Nobody's
-// connection ends.
+// reload reloads Caddy's config with alternating limits. No connection must end.
 func reload(w *world) {
 	w.serve()
 	w.populate()
@@ -28,7 +27,7 @@ func reload(w *world) {
 	}
 }
 
-// upgrade stops the broker and starts another build of it, as operators do.
+// upgrade stops the broker and starts another build of it, like an operator.
 func upgrade(w *world) {
 	builds := []string{upgraded(w), commands.Caddy}
 	w.serve()
@@ -41,12 +40,12 @@ func upgrade(w *world) {
 		w.broker.Start()
 		before := version
 		if version = w.version(); version == before {
-			w.t.Errorf("the version is %s still", version)
+			w.t.Errorf("the version is still %s", version)
 		}
 	})
 }
 
-// install puts a build of the broker in the place of the one before.
+// install replaces the broker's program with another build.
 func (w *world) install(build string) {
 	w.t.Helper()
 	next := w.caddy + ".next"
@@ -54,7 +53,7 @@ func (w *world) install(build string) {
 	w.check(os.Rename(next, w.caddy))
 }
 
-// version is what the broker says that it is.
+// version returns the version that the broker reports.
 func (w *world) version() string {
 	w.t.Helper()
 	var health struct{ Version string }
@@ -63,7 +62,7 @@ func (w *world) version() string {
 	return health.Version
 }
 
-// upgraded is another build of the broker.
+// upgraded returns the path of another build of the broker.
 func upgraded(w *world) string {
 	w.t.Helper()
 	path, err := buildUpgrade()
@@ -71,5 +70,5 @@ func upgraded(w *world) string {
 	return path
 }
 
-// buildUpgrade builds the broker under another version, once in a run.
+// buildUpgrade builds the broker with another version, once per run.
 var buildUpgrade = sync.OnceValues(func() (string, error) { return commands.Again("upgraded") })

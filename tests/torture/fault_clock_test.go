@@ -2,10 +2,10 @@ package torture
 
 import "time"
 
-// moveBrokersClock has the broker's clock jump by an hour, forth and back. Who is
-// connected stays so; who comes back meanwhile is refused until the clock is right. Every
-// other time the broker is killed while its clock is wrong, so that the next one finds
-// what is from the future or from long ago.
+// moveBrokersClock moves the broker's clock by an hour, forward or back, and then sets it
+// right. Connected peers stay connected; the broker refuses reconnecting peers until the clock
+// is right. Every other time the broker is killed while its clock is wrong, so that the next
+// broker reads data from the future or from long ago.
 func moveBrokersClock(w *world) {
 	w.serve()
 	w.populate()
@@ -16,11 +16,11 @@ func moveBrokersClock(w *world) {
 		if n/2%2 == 1 {
 			jump = -jump
 		}
-		w.awaitRaw() // who stays connected keeps the load up
+		w.awaitRaw() // connected peers keep up the load
 		own.set(w.t, jump)
 		w.raw[0].refused.Clear()
 		w.raw[0].hangUp()
-		w.eventually("who comes back is refused", func() bool { _, ok := w.raw[0].refused.Load("timestamp_skew"); return ok })
+		w.eventually("a reconnecting peer is refused", func() bool { _, ok := w.raw[0].refused.Load("timestamp_skew"); return ok })
 		w.progress()
 		if n%2 == 1 {
 			w.killBroker()
@@ -34,9 +34,9 @@ func moveBrokersClock(w *world) {
 	})
 }
 
-// movePeersClocks has the clocks of a raw peer and of a daemon jump by an hour, forth and
-// back, and the broker restart meanwhile: both are kept out until their clocks are right,
-// and then get everything.
+// movePeersClocks moves the clocks of a raw peer and of a daemon by an hour, forward or back,
+// and restarts the broker meanwhile. The broker refuses both until their clocks are right;
+// then they get everything.
 func movePeersClocks(w *world) {
 	w.serve()
 	w.populate()

@@ -16,8 +16,8 @@ import (
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 )
 
-// failOver kills the primary of two servers, promotes the other, and makes the killed
-// one the standby of that.
+// failOver kills the primary of two servers, promotes the standby, and makes the old primary
+// the new standby.
 func failOver(w *world) {
 	w.ledger.mayForget()
 	primary, standby := w.pg, pgtest.Start(w.t, pgtest.Durable())
@@ -36,8 +36,7 @@ func failOver(w *world) {
 	})
 }
 
-// freezePostgres has all of Postgres stand still, for a moment or until the broker has
-// given up.
+// freezePostgres freezes all of Postgres, for a moment or until the broker has given up.
 func freezePostgres(w *world) {
 	w.ledger.mayForget()
 	w.serve()
@@ -49,14 +48,14 @@ func freezePostgres(w *world) {
 			w.awaitReadiness(false)
 			w.hold(0, 30*time.Second)
 		} else {
-			w.hold(2*time.Second, 8*time.Second) // less than a commit may take
+			w.hold(2*time.Second, 8*time.Second) // the short form is less than a commit may take
 		}
 		w.pg.Resume()
 		w.awaitReadiness(true)
 	})
 }
 
-// refuseConnections has Postgres throw out everybody and let nobody in.
+// refuseConnections makes Postgres disconnect everybody and refuse new connections.
 func refuseConnections(w *world) {
 	w.ledger.mayForget()
 	admin := w.connect()
@@ -88,7 +87,7 @@ func (w *world) connect() *pgx.Conn {
 	return conn
 }
 
-// lockPostgres holds a lock that the broker's commits need, for longer than they wait.
+// lockPostgres holds a lock that the broker's commits need, longer than they wait for it.
 func lockPostgres(w *world) {
 	w.ledger.mayForget()
 	w.serve()
@@ -107,32 +106,33 @@ func lockPostgres(w *world) {
 	})
 }
 
-// deadlock holds a lock that the broker's commit needs, and waits for one that it has.
-// Postgres ends the broker's part of it.
+// deadlock holds a lock that the broker's commit needs, and waits for a lock that the commit
+// holds. Postgres aborts the broker's commit.
 func deadlock(w *world) {
 	w.ledger.mayForget()
 	w.serve()
 	other, watching := w.connect(), w.connect()
-	_, err := other.Exec(w.ctx, "SET deadlock_timeout = '1h'") // somebody else finds out first
+	_, err := other.Exec(w.ctx, "SET deadlock_timeout = '1h'") // the broker's session detects the deadlock first
 	w.check(err)
 	w.populate()
 	w.load()
 	w.repeatWithoutOne(func(int) {
 		tx := w.lockBehindMessages(other, watching)
-		_, err := tx.Exec(w.ctx, "LOCK TABLE claudemesh.messages IN ACCESS EXCLUSIVE MODE") // granted once the other has given in
+		_, err := tx.Exec(w.ctx, "LOCK TABLE claudemesh.messages IN ACCESS EXCLUSIVE MODE") // granted once the commit is aborted
 		w.check(err)
 		w.check(tx.Rollback(w.ctx))
 		w.awaitReadiness(true)
 	})
 	var deadlocks int
-	w.eventually("the deadlocks are counted", func() bool {
+	w.eventually("Postgres has counted the deadlocks", func() bool {
 		w.check(watching.QueryRow(w.ctx, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").Scan(&deadlocks))
 		return deadlocks >= faultsAtLeast
 	})
 }
 
-// lockBehindMessages locks the deliveries when a commit of the broker has written
-// messages and not yet deliveries. Whoever else comes to wait for the lock is let go.
+// lockBehindMessages locks the deliveries while a commit of the broker has written messages
+// but no deliveries yet. If another transaction waits for the lock instead, it releases the
+// lock and tries again.
 func (w *world) lockBehindMessages(other, watching *pgx.Conn) pgx.Tx {
 	w.t.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
@@ -141,7 +141,7 @@ func (w *world) lockBehindMessages(other, watching *pgx.Conn) pgx.Tx {
 		_, err = tx.Exec(w.ctx, "LOCK TABLE claudemesh.deliveries IN ACCESS EXCLUSIVE MODE")
 		w.check(err)
 		var waits, hasWritten bool
-		w.eventually("somebody waits for the lock", func() bool {
+		w.eventually("a transaction waits for the lock", func() bool {
 			w.check(watching.QueryRow(w.ctx, `SELECT count(*) > 0, coalesce(bool_or(has.pid IS NOT NULL), false) FROM pg_locks wants
 				LEFT JOIN pg_locks has ON has.pid = wants.pid AND has.granted AND has.mode = 'RowExclusiveLock'
 					AND has.relation = 'claudemesh.messages'::regclass
@@ -176,12 +176,12 @@ func lockSQLite(w *world) {
 	})
 }
 
-// dataDir is where the broker keeps its SQLite database.
+// dataDir returns the directory of the broker's SQLite database.
 func (w *world) dataDir() string {
 	return filepath.Join(w.broker.Home, "data", "caddy", "claudemesh")
 }
 
-// fillDisk fills the disk that the SQLite database is on, and makes room again.
+// fillDisk fills the disk of the SQLite database and then frees space again.
 func fillDisk(w *world) {
 	w.ledger.mayForget()
 	disk := filepath.Join(w.broker.Home, "data")

@@ -41,7 +41,7 @@ func killAll(w *world) {
 			killed.Go(m.kill)
 		}
 		killed.Wait()
-		if n%2 == 0 { // the broker waits for its database
+		if n%2 == 0 { // the broker must wait for its database
 			w.broker.Launch()
 			w.pg.Restart()
 		} else {

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// limitOfSessions fills the mesh. Whoever is in it goes on, also over a broken connection;
-// whoever comes is told why not.
+// limitOfSessions fills the mesh with sessions. Its sessions continue, even after a broken
+// connection. The broker refuses new sessions and says why.
 func limitOfSessions(w *world) {
-	const crowd = 5 // populate's
+	const crowd = 5 // the peers that populate adds
 	w.broker.Env = append(w.broker.Env, fmt.Sprint("MAX_CONNECTIONS_PER_MESH=", crowd))
 	w.serve()
 	w.populate()
@@ -24,15 +24,15 @@ func limitOfSessions(w *world) {
 		w.eventually(a.name+" is back", func() bool { return a.visits.Load() > before })
 	})
 	if late.visits.Load() > 0 {
-		w.t.Error("there was room for one too many")
+		w.t.Error("the mesh accepted one session too many")
 	}
 }
 
-// limitOfMesh has as much wait for somebody who is away as may wait in the mesh. Then
-// whoever sends is told so, until it is fetched.
+// limitOfMesh fills the mesh's queue with messages for an absent peer. Then the broker refuses
+// further messages until the peer fetches its messages.
 func limitOfMesh(w *world) {
 	const limit, size = 2 << 20, 40 << 10
-	w.shouts = false // they would come to the flood, of whom the ledger knows nothing
+	w.shouts = false // broadcasts would go to the flood's peers, which the ledger doesn't know
 	w.broker.Env = append(w.broker.Env, fmt.Sprint("MAX_QUEUE_BYTES_PER_MESH=", limit))
 	w.serve()
 	w.populate()
@@ -57,20 +57,20 @@ func limitOfMesh(w *world) {
 	})
 }
 
-// limitOfQueue has more wait for the storage than the broker keeps: large messages while
-// Postgres stands still. They wait for some seconds; then what is too much is refused with
-// queue_full, and what the storage did not take with try_again, until it is back.
+// limitOfQueue sends large messages while Postgres is frozen, more than the broker buffers.
+// The sends wait for a few seconds. Then the broker refuses those without room with queue_full
+// and those that it could not store with try_again, until Postgres is back.
 func limitOfQueue(w *world) {
 	w.ledger.mayForget()
-	w.shouts = false // the flood would come to its sender, of whom the ledger knows nothing
+	w.shouts = false // broadcasts would go to the flood's sender, which the ledger doesn't know
 	w.broker.Env = append(w.broker.Env, fmt.Sprint("MAX_MESSAGE_BYTES=", 2<<20))
 	w.serve()
 	w.populate()
 	flood := w.newRaw(w.stranger("flood"))
 	w.actors.Go(flood.live)
-	flood.post(flood.next(), false) // the broker then knows what it has sent before, and need not ask
+	flood.post(flood.next(), false) // makes the broker load the ids that the flood sent before
 	w.load()
-	const letters = 16 // of 1.3 MiB in base64 each; 16 MiB may wait
+	const letters = 16 // of 1.3 MiB in base64 each; the broker buffers 16 MiB
 	w.repeat(func(int) {
 		flood.refused.Clear()
 		w.pg.Pause()

@@ -2,7 +2,7 @@ package torture
 
 import "time"
 
-// slowNetwork delays everything, by changing amounts, and loses a part of it.
+// slowNetwork delays all data by varying times and loses some of it.
 func slowNetwork(w *world) {
 	w.serve()
 	network := newProxy(w)
@@ -15,9 +15,8 @@ func slowNetwork(w *world) {
 	})
 }
 
-// cutNetwork lets nothing through in one direction for a while, which ends with a
-// reset, after which all come back, or, as after a short failure of a line, with
-// everything that was on its way.
+// cutNetwork blocks one direction for a while. Then it either resets the connections, so that
+// all peers reconnect, or delivers the blocked data, as after a short outage.
 func cutNetwork(w *world) {
 	w.serve()
 	network := newProxy(w)
@@ -27,7 +26,7 @@ func cutNetwork(w *world) {
 		var cut weather
 		cut.cut[n%2] = true
 		network.set(cut)
-		w.hold(2*time.Second, 12*time.Second) // the broker gives up after 10
+		w.hold(2*time.Second, 12*time.Second) // the broker gives up after 10 s
 		before := w.raw[0].visits.Load()
 		again := (n+n/2)%2 == 1
 		if again {
@@ -35,12 +34,12 @@ func cutNetwork(w *world) {
 		}
 		network.set(weather{})
 		if again {
-			w.eventually("who was cut off is back", func() bool { return w.raw[0].visits.Load() > before })
+			w.eventually("the peer has reconnected", func() bool { return w.raw[0].visits.Load() > before })
 		}
 	})
 }
 
-// resetNetwork breaks all connections at once, again and again.
+// resetNetwork resets all connections at once, repeatedly.
 func resetNetwork(w *world) {
 	w.serve()
 	network := newProxy(w)

@@ -2,14 +2,14 @@ package torture
 
 import "time"
 
-// bulk is the size of texts that fill buffers soon.
+// bulk is a text size that fills buffers quickly.
 const bulk = 16 << 10
 
-// neverReads has a peer stop reading its socket. What is for it waits in the storage, and
-// comes when it reads again; nobody else notices.
+// neverReads makes a peer stop reading its socket. Its messages wait in the storage and arrive
+// when it reads again. Other peers notice nothing.
 func neverReads(w *world) { readBadly(w, never) }
 
-// readsSlowly has a peer read a byte a second.
+// readsSlowly makes a peer read one byte a second.
 func readsSlowly(w *world) { readBadly(w, byByte) }
 
 func readBadly(w *world, how int32) {
@@ -21,14 +21,14 @@ func readBadly(w *world, how int32) {
 	w.repeat(func(int) {
 		bad.manners.reading.Store(how)
 		w.progress()
-		w.hold(2*time.Second, 20*time.Second) // the broker gives it up after 10
+		w.hold(2*time.Second, 20*time.Second) // the broker gives up after 10 s
 		w.progress()
 		bad.manners.reading.Store(freely)
 	})
 }
 
-// neverAcknowledges has a peer take nothing for a while, in which the broker pushes it
-// everything again and again. Then it comes back and takes it.
+// neverAcknowledges makes a peer acknowledge nothing for a while. Meanwhile the broker
+// redelivers everything repeatedly. Then the peer reconnects and takes its messages.
 func neverAcknowledges(w *world) {
 	w.serve()
 	w.populate()
@@ -37,7 +37,7 @@ func neverAcknowledges(w *world) {
 	w.repeat(func(n int) {
 		w.deafen(bad, true)
 		w.progress()
-		w.hold(6*time.Second, 12*time.Second) // the lease of a push is 5
+		w.hold(6*time.Second, 12*time.Second) // the delivery lease is 5 s
 		if n%2 == 1 {
 			w.killBroker()
 			w.broker.Start()
@@ -47,8 +47,8 @@ func neverAcknowledges(w *world) {
 	})
 }
 
-// deafen has a peer take nothing, or everything. It changes with a new connection, as
-// does a client that has failed to store a message.
+// deafen makes a peer take nothing or everything, from its next connection on, like a client
+// that reconnects after it failed to store a message.
 func (w *world) deafen(a *rawPeer, deaf bool) {
 	w.t.Helper()
 	before := a.visits.Load()
@@ -57,8 +57,8 @@ func (w *world) deafen(a *rawPeer, deaf bool) {
 	w.eventually(a.name+" is back", func() bool { return a.visits.Load() > before })
 }
 
-// acknowledgesOthers has a peer acknowledge what it has sent itself and what others send
-// to each other, while one of them takes nothing.
+// acknowledgesOthers makes a peer acknowledge its own messages and messages between other
+// peers, while one of these peers takes nothing.
 func acknowledgesOthers(w *world) {
 	w.serve()
 	w.populate()

@@ -11,10 +11,10 @@ import (
 	"github.com/claudemesh/claudemesh/envelope"
 )
 
-// object is a frame to be written.
+// object is an outgoing frame.
 type object map[string]any
 
-// inFrame is what matters here of a frame from the broker.
+// inFrame holds the relevant fields of a frame from the broker.
 type inFrame struct {
 	Type      string `json:"type"`
 	Subtype   string `json:"subtype"`
@@ -48,7 +48,7 @@ func read(ctx context.Context, ws *websocket.Conn) (f inFrame, err error) {
 	return f, nil
 }
 
-// plainNonce stands beside a text that is not sealed.
+// plainNonce is the nonce of an unsealed text.
 var plainNonce = base64.StdEncoding.EncodeToString(make([]byte, 24))
 
 func base64Text(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }

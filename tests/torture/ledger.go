@@ -9,33 +9,33 @@ import (
 	"sync"
 )
 
-// ledger notes what becomes of every message of a scenario. Its methods are safe for
+// ledger records what happens to every message of a scenario. Its methods are safe for
 // concurrent use.
 type ledger struct {
 	mu       sync.Mutex
-	moment   int64 // counts the notes, and so tells what came before what
+	moment   int64 // counts the events, which orders them
 	messages map[string]*message
-	open     int // messages without an ack, and deliveries that were not taken
+	open     int // messages without an ack, and deliveries not yet taken
 	got      int // deliveries taken
 	faults   int
-	arrived  int      // copies of deliveries at a recipient's door
-	wrong    []string // what must never happen, in words
-	twice    int      // deliveries that passed their recipient's dedupe again, and messages with two names
+	arrived  int      // copies of deliveries before the recipient's dedupe
+	wrong    []string // violations of the promises, in words
+	twice    int      // deliveries that passed the recipient's dedupe twice, and messages with two names
 	news     chan struct{}
 
-	// forgetful says that the broker was killed, or its commits fail. What it had pushed
-	// and not yet acknowledged it may accept anew, under another id.
+	// forgetful says that the broker was killed or its commits fail. It may accept a
+	// message that it pushed but didn't acknowledge again, under another id.
 	forgetful bool
 }
 
-// message is one that was handed to a broker or to a daemon. Moments are 0 for what has
-// not happened.
+// message is a message that was handed to a broker or a daemon. A moment is 0 if the event
+// has not happened.
 type message struct {
 	id, from    string
 	name        string // the broker's id, from an ack or a push
 	final       bool   // name is from an ack
 	sent, acked int64
-	refused     bool             // at least once, for the time being
+	refused     bool             // at least once, temporarily
 	taken       map[string]int64 // by recipient
 }
 
@@ -43,7 +43,7 @@ func newLedger() *ledger {
 	return &ledger{messages: map[string]*message{}, news: make(chan struct{})}
 }
 
-// note returns a new moment, under the lock until done.
+// note locks the ledger and returns a new moment. done unlocks it.
 func (l *ledger) note() (now int64, done func()) {
 	l.mu.Lock()
 	l.moment++
@@ -54,8 +54,8 @@ func (l *ledger) note() (now int64, done func()) {
 	}
 }
 
-// send notes that a message is about to be handed over for the first time. A recipient
-// is a mailbox: order is promised within one.
+// send records that a message is about to be handed over for the first time. A recipient is
+// a mailbox: the broker promises order only within a mailbox.
 func (l *ledger) send(id, from string, to []string) {
 	now, done := l.note()
 	defer done()
@@ -67,14 +67,14 @@ func (l *ledger) send(id, from string, to []string) {
 	l.open += 1 + len(to)
 }
 
-// refuse notes that a message was not accepted and is to be handed over again.
+// refuse records that a message was not accepted; its sender will hand it over again.
 func (l *ledger) refuse(id string) {
 	_, done := l.note()
 	defer done()
 	l.messages[id].refused = true
 }
 
-// ack notes that a message was accepted.
+// ack records that a message was accepted.
 func (l *ledger) ack(id string) {
 	now, done := l.note()
 	defer done()
@@ -84,22 +84,22 @@ func (l *ledger) ack(id string) {
 	}
 }
 
-// mayForget notes that the broker is killed or can't commit.
+// mayForget records that the broker is killed or can't commit.
 func (l *ledger) mayForget() {
 	_, done := l.note()
 	defer done()
 	l.forgetful = true
 }
 
-// named notes the broker's id of a message, from an ack, which is final, or a push. One
-// that was accepted twice has two; its recipients would not tell, since they dedupe by the
-// sender's id.
+// named records the broker's id of a message, from a push or from an ack, which is final. A
+// message that was accepted twice has two ids. Its recipients would not notice, since they
+// deduplicate by the sender's id.
 func (l *ledger) named(id, name string, final bool) {
 	_, done := l.note()
 	defer done()
 	m := l.messages[id]
 	if m == nil {
-		return // take says so
+		return // take reports it
 	}
 	switch {
 	case m.name == name || m.name == "":
@@ -107,20 +107,20 @@ func (l *ledger) named(id, name string, final bool) {
 	case !l.forgetful || m.final && final:
 		l.twice++
 		l.wrong = append(l.wrong, fmt.Sprintf("%s was accepted as %s and as %s", id, m.name, name))
-	case !m.final: // else it is a push that was under way
+	case !m.final: // if final, the other id is from a push that was in flight
 		m.name, m.final = name, final
 	}
 }
 
-// arrive notes a copy of a message at a recipient's door.
+// arrive records a copy of a message before the recipient's dedupe.
 func (l *ledger) arrive() {
 	_, done := l.note()
 	defer done()
 	l.arrived++
 }
 
-// take notes that a message has passed its recipient's dedupe. A recipient that has
-// several mailboxes need not know which of them a message came through.
+// take records that a message has passed its recipient's dedupe. A recipient with several
+// mailboxes passes all of them if it doesn't know through which one the message came.
 func (l *ledger) take(id string, boxes ...string) {
 	now, done := l.note()
 	defer done()
@@ -147,14 +147,14 @@ func (l *ledger) take(id string, boxes ...string) {
 	}
 }
 
-// fault notes that one was injected.
+// fault records an injected fault.
 func (l *ledger) fault() {
 	_, done := l.note()
 	defer done()
 	l.faults++
 }
 
-// await waits until a condition holds, which is looked at under the lock.
+// await waits until a condition holds. It calls holds under the lock.
 func (l *ledger) await(ctx context.Context, holds func() bool) error {
 	for {
 		l.mu.Lock()
@@ -184,7 +184,7 @@ func (l *ledger) balanced(ctx context.Context) error {
 	return l.await(ctx, func() bool { return l.open == 0 })
 }
 
-// totals are what a ledger comes to.
+// totals holds the sums of a ledger.
 type totals struct {
 	rounds, faults               int
 	sent, acked                  int // messages
@@ -193,7 +193,7 @@ type totals struct {
 	lost, disordered, unaccepted int
 }
 
-// total closes the account. The texts say what is wrong with it.
+// total returns the sums, and texts that say what is wrong.
 func (l *ledger) total() (totals, []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -232,13 +232,13 @@ func (l *ledger) total() (totals, []string) {
 	return t, wrong
 }
 
-// disorder returns the messages of a pair that were taken after what must come later.
-// Which must: what was handed over once this one was acknowledged; and if neither was
-// ever refused, what was handed over after this one. A refused message is handed over
-// again whenever its sender likes, so that its first place does not count.
+// disorder returns the messages of a sender and recipient that were taken after a message that
+// must come later. A message must come later if it was handed over after the ack of the other
+// one or, if neither was ever refused, after the other one was handed over. The order of the
+// first attempts doesn't count for a refused message, because its sender retries at any time.
 func disorder(list []*message, to string) (late []*message) {
 	slices.SortFunc(list, func(a, b *message) int { return cmp.Compare(a.taken[to], b.taken[to]) })
-	var newest, newestStraight int64 // the newest handed over so far, of all and of those never refused
+	var newest, newestStraight int64 // the newest handed over so far: of all, and of those never refused
 	for _, m := range list {
 		if m.acked < newest || !m.refused && m.sent < newestStraight {
 			late = append(late, m)

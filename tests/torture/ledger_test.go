@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestLedger checks that the ledger finds what it is for.
+// TestLedger checks that the ledger detects each violation.
 func TestLedger(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -30,7 +30,7 @@ func TestLedger(t *testing.T) {
 			l.ack("1")
 			l.ack("2")
 		}, totals{sent: 2, acked: 2, owed: 4, received: 3, lost: 1}, "1 was acknowledged and c never got it"},
-		{"nothing is owed for what was not acknowledged", func(l *ledger) {
+		{"an unacknowledged message is not owed", func(l *ledger) {
 			send(l, "1", "b")
 		}, totals{sent: 1, unaccepted: 1}, "1 was never acknowledged"},
 		{"twice", func(l *ledger) {
@@ -52,7 +52,7 @@ func TestLedger(t *testing.T) {
 			take(l, "b", "1")
 			l.named("1", "y", false)
 		}, totals{sent: 1, acked: 1, owed: 1, received: 1, twice: 1}, "1 was accepted as x and as y"},
-		{"accepted anew by a broker that was killed", func(l *ledger) {
+		{"accepted again by a broker that was killed", func(l *ledger) {
 			send(l, "1", "b")
 			l.named("1", "x", false)
 			l.mayForget()
@@ -61,7 +61,7 @@ func TestLedger(t *testing.T) {
 			l.ack("1")
 			take(l, "b", "1")
 		}, totals{sent: 1, acked: 1, owed: 1, received: 1}, ""},
-		{"accepted anew although it was acknowledged", func(l *ledger) {
+		{"accepted again although it was acknowledged", func(l *ledger) {
 			send(l, "1", "b")
 			l.named("1", "x", true)
 			l.ack("1")
@@ -70,13 +70,13 @@ func TestLedger(t *testing.T) {
 			l.named("1", "z", false) // pushed before a commit that failed, and read late
 			l.named("1", "y", true)
 		}, totals{sent: 1, acked: 1, owed: 1, received: 1, twice: 1}, "1 was accepted as x and as y"},
-		{"out of order under way", func(l *ledger) {
+		{"out of order in flight", func(l *ledger) {
 			send(l, "1 2", "b")
 			take(l, "b", "2 1")
 			l.ack("1")
 			l.ack("2")
 		}, totals{sent: 2, acked: 2, owed: 2, received: 2, disordered: 1}, "1 came to b after what was sent later"},
-		{"a refused message has no place", func(l *ledger) {
+		{"a refused message has no order", func(l *ledger) {
 			send(l, "1 2", "b")
 			l.refuse("1")
 			l.ack("2")

@@ -18,22 +18,22 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// machine is a member's machine: a claudemesh daemon with one session, whose process is
-// one that does nothing.
+// machine is a member's machine: a claudemesh daemon with one session, whose process does
+// nothing.
 type machine struct {
 	*party
 	dir     peer.Dir
 	env     []string
 	session string
-	seen    map[string]bool // what the model has got; of checkLoop
-	pid     int             // of the session's process
+	seen    map[string]bool // the messages that the model has got; owned by checkLoop
+	pid     int             // the session's process
 
 	daemon *exec.Cmd
 	exited chan struct{} // closed when daemon has ended
 }
 
-// addMachine brings in a machine whose session is connected. There is nothing to
-// everybody in its world: a daemon takes that for its sessions and for itself.
+// addMachine adds a machine with a connected session. Its world must have no broadcasts,
+// because a daemon receives them both for its sessions and for itself.
 func (w *world) addMachine() *machine {
 	w.t.Helper()
 	w.shouts = false
@@ -89,7 +89,7 @@ func (m *machine) start() {
 	})
 }
 
-// kill ends the daemon with SIGKILL.
+// kill kills the daemon with SIGKILL.
 func (m *machine) kill() {
 	if m.daemon != nil {
 		_ = m.daemon.Process.Kill()
@@ -102,7 +102,7 @@ func (m *machine) outputPath() string {
 	return filepath.Join(filepath.Dir(string(m.dir)), "output.log")
 }
 
-// inspect looks for signs of trouble in what the daemon has printed and logged.
+// inspect checks the daemon's output and log for panics and data races.
 func (m *machine) inspect() {
 	for _, path := range []string{m.outputPath(), m.dir.Path("daemon.log")} {
 		log, err := os.ReadFile(path)
@@ -142,7 +142,7 @@ func call(client *local.Client, verb string, in, out any) error {
 	return client.Call(ctx, verb, in, out)
 }
 
-// register has the daemon connect the session, and waits until it is.
+// register makes the daemon connect the session and waits until it is connected.
 func (m *machine) register() {
 	m.w.t.Helper()
 	m.w.check(m.owner(local.VerbRegister, local.Register{
@@ -158,8 +158,8 @@ func (m *machine) register() {
 	})
 }
 
-// handOver gives a message to the daemon, which takes it as soon as it runs: then it is
-// on disk.
+// handOver gives a message to the daemon, as soon as the daemon runs. Then the message is on
+// disk.
 func (m *machine) handOver(ctx context.Context, d draft) {
 	m.insist(ctx, func() error {
 		return m.program(local.VerbSend, local.Send{To: d.target, Text: d.id, Priority: wire.Now, ClientID: d.id}, nil)
@@ -168,13 +168,14 @@ func (m *machine) handOver(ctx context.Context, d draft) {
 		return
 	}
 	m.w.ledger.ack(d.id)
-	// A user who writes, so that the daemon does not take the flood for a loop of models.
+	// Send as a user, so that the daemon doesn't take the flood for a loop of models.
 	m.insist(ctx, func() error {
 		return m.owner(local.VerbActivity, local.Activity{PID: m.pid, SessionID: m.session, Human: true}, nil)
 	})
 }
 
-// checkLoop fetches messages, each call until its answer has come and been confirmed.
+// checkLoop fetches messages. It repeats each call until it gets an answer and the daemon
+// has its confirmation.
 func (m *machine) checkLoop() {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -203,13 +204,13 @@ func (m *machine) read(got *local.Message) {
 		m.fail("%q: %s%s", got.Text, got.Error, got.Doubt)
 	}
 	if got.MaybeSeen && m.seen[got.Text] {
-		return // its daemon died before it was known that the model has got it
+		return // the daemon died before it recorded that the model has the message
 	}
 	m.seen[got.Text] = true
 	m.took(got.Text)
 }
 
-// insist repeats a call until the daemon has done it.
+// insist repeats a call until it succeeds.
 func (m *machine) insist(ctx context.Context, do func() error) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

@@ -12,11 +12,11 @@ import (
 )
 
 var (
-	onlyFault = flag.String("fault", "", "only the scenarios with this name, or with this name for the database: kill-broker or kill-broker/sqlite")
-	runFor    = flag.Duration("for", 0, "cycle through the scenarios for so long; 0: once, each for a few faults")
+	onlyFault = flag.String("fault", "", "run only the scenarios with this name, with or without the database: kill-broker or kill-broker/sqlite")
+	runFor    = flag.Duration("for", 0, "cycle through the scenarios for this time; 0 runs each once, for a few faults")
 )
 
-// The commands under test, set by TestMain, and what has come of them.
+// The commands under test, set by TestMain, and the results.
 var (
 	commands harness.Commands
 	results  table

@@ -11,35 +11,35 @@ import (
 	"github.com/coder/websocket"
 )
 
-// manners are the bad ones that a raw peer may have. The zero manners are good.
+// manners configures how a raw peer misbehaves. The zero value behaves well.
 type manners struct {
 	reading atomic.Int32 // freely, byByte or never
-	deaf    atomic.Bool  // from the next connection on: it neither takes nor acknowledges
-	forges  atomic.Bool  // it acknowledges what is not its own
+	deaf    atomic.Bool  // from its next connection on, the peer neither takes nor acknowledges messages
+	forges  atomic.Bool  // the peer acknowledges other peers' messages
 }
 
 // The ways of reading.
 const (
 	freely int32 = iota
-	byByte       // a byte a second
+	byByte       // one byte a second
 	never
 )
 
-// client makes connections that are read as manners say.
+// client returns an HTTP client whose connections read as configured.
 func (m *manners) client() *http.Client {
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		// What the system takes in for a peer that does not read should be little.
+		// Keep the system's receive buffer small, so that it fills up soon.
 		err = conn.(*net.TCPConn).SetReadBuffer(256 << 10)
 		return &reluctantConn{Conn: conn, manners: m, closed: make(chan struct{})}, err
 	}
 	return &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 }
 
-// reluctantConn is a connection that is read as manners say.
+// reluctantConn is a connection that reads as configured.
 type reluctantConn struct {
 	net.Conn
 	manners *manners
@@ -48,7 +48,7 @@ type reluctantConn struct {
 }
 
 func (c *reluctantConn) Read(b []byte) (int, error) {
-	// A change of manners need not be noticed sooner than within a second.
+	// Check for changes once a second.
 	for c.manners.reading.Load() == never {
 		select {
 		case <-time.After(100 * time.Millisecond):
@@ -74,8 +74,8 @@ func (c *reluctantConn) Close() error {
 	return c.Conn.Close()
 }
 
-// forge acknowledges what others are to acknowledge, if these are one's manners: the
-// message of which an ack has just told the id, and what its number leads to.
+// forge acknowledges other peers' messages if forges is set: the message whose id an ack has
+// just revealed, and guesses based on that id.
 func (m *manners) forge(ctx context.Context, ws *websocket.Conn, f *inFrame) error {
 	if !m.forges.Load() {
 		return nil

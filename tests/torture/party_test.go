@@ -8,28 +8,28 @@ import (
 	"time"
 )
 
-// party is somebody who sends and receives, whatever its client.
+// party is a peer that sends and receives, with any client.
 type party struct {
 	w       *world
 	name    string
-	key     string // in hex, to send to
-	direct  string // the mailbox of what is sent to key
-	shouted string // that of what is sent to everybody; "": it gets none of that
+	key     string // in hex; the target of messages to it
+	direct  string // the mailbox for messages to key
+	shouted string // the mailbox for broadcasts; "" if it gets none
 	send    func(ctx context.Context, d draft)
 
-	count int // of the messages made
+	count int // messages created
 	mu    sync.Mutex
-	seen  map[string]bool // by id
+	seen  map[string]bool // received messages by id
 }
 
-// draft is a message that is to be sent.
+// draft is a message to send.
 type draft struct {
-	id     string // of the intent
-	target string // key in hex, or *
-	size   int    // of the text, at least
+	id     string // the idempotency key
+	target string // a key in hex, or *
+	size   int    // minimum length of the text
 }
 
-// text is the id, and a space and as much else as makes it long enough.
+// text returns the id, padded to size.
 func (d draft) text() string {
 	if fill := d.size - len(d.id) - 1; fill > 0 {
 		return d.id + " " + strings.Repeat("x", fill)
@@ -37,26 +37,26 @@ func (d draft) text() string {
 	return d.id
 }
 
-// everybody is the target of a broadcast; every so many messages is one.
+// everybody is the target of a broadcast. Every few messages, one is a broadcast.
 const (
 	everybody  = "*"
 	shoutEvery = 15
 )
 
-// newParty makes somebody to whom the others send.
+// newParty creates a party to which the others send.
 func (w *world) newParty(name string) *party {
 	p := w.stranger(name)
 	w.parties = append(w.parties, p)
 	return p
 }
 
-// stranger makes somebody of whom the others know nothing.
+// stranger creates a party to which the others don't send.
 func (w *world) stranger(name string) *party {
 	return &party{w: w, name: name, direct: name, shouted: name, seen: map[string]bool{}}
 }
 
-// talk sends to the others in turn until there is to be calm. send returns when the
-// next message may follow.
+// talk sends to the others in turn until calm is closed. send returns when the next message
+// may follow.
 func (p *party) talk() {
 	tick := time.NewTicker(p.w.pace)
 	defer tick.Stop()
@@ -72,7 +72,7 @@ func (p *party) talk() {
 	}
 }
 
-// next makes a message and enters it into the ledger.
+// next creates a message and records it in the ledger.
 func (p *party) next() draft {
 	p.count++
 	d := draft{id: fmt.Sprintf("%s-%06d", p.name, p.count), target: everybody, size: p.w.size}
@@ -91,7 +91,7 @@ func (p *party) next() draft {
 	return d
 }
 
-// nextTo makes a message to one of the others.
+// nextTo creates a message to another party and records it in the ledger.
 func (p *party) nextTo(other *party) draft {
 	p.count++
 	d := draft{id: fmt.Sprintf("%s-%06d", p.name, p.count), target: other.key, size: p.w.size}
@@ -99,7 +99,7 @@ func (p *party) nextTo(other *party) draft {
 	return d
 }
 
-// other chooses who gets the next message.
+// other chooses the recipient of the next message.
 func (p *party) other() *party {
 	for i := p.count; ; i++ {
 		if other := p.w.parties[i%len(p.w.parties)]; other != p {
@@ -108,7 +108,7 @@ func (p *party) other() *party {
 	}
 }
 
-// arrived notes a copy of a message that has come, and takes the first one.
+// arrived records a copy of a message, and takes the first copy.
 func (p *party) arrived(id string) {
 	p.w.ledger.arrive()
 	p.mu.Lock()
@@ -120,13 +120,13 @@ func (p *party) arrived(id string) {
 	}
 }
 
-// took is arrived for clients that dedupe by themselves.
+// took is arrived for clients that deduplicate themselves.
 func (p *party) took(id string) {
 	p.w.ledger.arrive()
 	p.w.ledger.take(id, p.direct, p.shouted)
 }
 
-// fail reports what must never happen, with the message it was about, if any.
+// fail reports a violation.
 func (p *party) fail(format string, args ...any) {
 	p.w.t.Errorf("%s: %s", p.name, strings.TrimSpace(fmt.Sprintf(format, args...)))
 }

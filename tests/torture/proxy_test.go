@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// proxy is the network between the peers and the broker. Its connections are TCP's: what
-// a bad line does to them is delay (loss is a delay, too, until the repetition), silence
-// in one direction, and resets.
+// proxy is the network between the peers and the broker. It forwards TCP connections, so a bad
+// network means delays (a loss is a delay until the retransmission), silence in one
+// direction, and resets.
 type proxy struct {
 	listener net.Listener
 	to       string
@@ -22,11 +22,11 @@ type proxy struct {
 	changed chan struct{} // closed and replaced when weather changes
 }
 
-// weather is what the network is like. The zero weather is fine.
+// weather is the condition of the network. The zero weather is a good network.
 type weather struct {
-	delay, jitter time.Duration // of each piece of data
-	lossy         float64       // how likely a piece is to be lost, and repeated after a while
-	cut           [2]bool       // by direction: nothing gets through
+	delay, jitter time.Duration // for each piece of data
+	lossy         float64       // the probability that a piece is lost and retransmitted later
+	cut           [2]bool       // whether each direction is blocked
 }
 
 // The directions.
@@ -35,10 +35,10 @@ const (
 	fromBroker
 )
 
-// repetition is how long it takes to notice a loss and to repeat what was lost.
+// repetition is the time until a lost piece is retransmitted.
 const repetition = 300 * time.Millisecond
 
-// newProxy starts a network before the broker of a world, which peers then use.
+// newProxy starts a network in front of a world's broker. The world's peers then use it.
 func newProxy(w *world) *proxy {
 	w.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -80,13 +80,13 @@ func (p *proxy) join(near, far *net.TCPConn) {
 	p.loops.Go(func() { p.carry(fromBroker, far, near) })
 }
 
-// piece is data on its way.
+// piece is data in transit.
 type piece struct {
 	data []byte
 	due  time.Time
 }
 
-// carry passes on what comes in one direction, until one of the ends is closed.
+// carry forwards data in one direction until one of the ends is closed.
 func (p *proxy) carry(direction int, from, to *net.TCPConn) {
 	pieces := make(chan piece, 64)
 	p.loops.Go(func() {
@@ -98,7 +98,7 @@ func (p *proxy) carry(direction int, from, to *net.TCPConn) {
 				break
 			}
 		}
-		for range pieces { // let the reader end
+		for range pieces { // unblock the reader
 		}
 	})
 	defer close(pieces)
@@ -114,7 +114,7 @@ func (p *proxy) carry(direction int, from, to *net.TCPConn) {
 	}
 }
 
-// lag is how long the next piece takes.
+// lag returns the delay of the next piece.
 func (p *proxy) lag() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,7 +128,7 @@ func (p *proxy) lag() time.Duration {
 	return d
 }
 
-// awaitPassage waits while a direction is cut, or until the connection is dropped.
+// awaitPassage waits until the direction is not cut or the connection is dropped.
 func (p *proxy) awaitPassage(direction int, link *net.TCPConn) {
 	for {
 		p.mu.Lock()
@@ -154,12 +154,12 @@ func (p *proxy) announce() {
 	p.changed = make(chan struct{})
 }
 
-// reset breaks all connections, as when a machine on the way has forgotten them.
+// reset resets all connections, like a router that has lost its state.
 func (p *proxy) reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for link := range p.links {
-		_ = link.SetLinger(0) // a reset instead of a good end
+		_ = link.SetLinger(0) // close with a reset
 		_ = link.Close()
 	}
 	clear(p.links)

@@ -21,42 +21,41 @@ import (
 )
 
 const (
-	// window is how many messages a raw peer has under way.
+	// window is the number of messages that a raw peer has in flight.
 	window = 8
 	// returnAfter is its pause before it connects again.
 	returnAfter = 200 * time.Millisecond
-	// rawPatience is how long the broker may take to answer it.
+	// rawPatience is how long a raw peer waits for the broker's answer.
 	rawPatience = 15 * time.Second
 )
 
-// rawPeer is a session that speaks protocol v1 in frames of its own making. It sends
-// without waiting for acks, and after a reconnect repeats what was not acknowledged, in
-// the same order.
+// rawPeer is a session that builds its own v1 frames. It sends without waiting for acks. After
+// a reconnect it resends unacknowledged messages in the same order.
 type rawPeer struct {
 	*party
 	mesh    peer.Mesh
 	session identity.KeyPair
-	ahead   atomic.Int64 // by how much its clock is, a time.Duration
-	visits  atomic.Int64 // connections that were accepted
-	refused sync.Map     // the codes with which hellos and messages were
+	ahead   atomic.Int64 // how far its clock is ahead, a time.Duration
+	visits  atomic.Int64 // accepted connections
+	refused sync.Map     // the codes of refused hellos and messages
 	manners manners
 
 	mu      sync.Mutex
-	ws      *websocket.Conn // nil: not connected
-	letters []*letter       // not acknowledged, in the order in which they were handed over
-	free    chan struct{}   // a token for each that may be under way
-	news    chan struct{}   // of size 1: there is something to write
+	ws      *websocket.Conn // nil if not connected
+	letters []*letter       // unacknowledged letters, in the order in which they were handed over
+	free    chan struct{}   // a token for each letter that may be in flight
+	news    chan struct{}   // of size 1: signals that there is something to write
 }
 
-// letter is a message on its way out.
+// letter is an outgoing message.
 type letter struct {
 	id, frame string
-	token     bool // it has one of the window's
-	fresh     bool // not written on this connection yet
+	token     bool // whether it holds a token of the window
+	fresh     bool // whether it still has to be written on this connection
 	refusals  int
 }
 
-// addRaw brings in a raw peer that is connected.
+// addRaw adds a connected raw peer.
 func (w *world) addRaw() *rawPeer {
 	w.t.Helper()
 	a := w.newRaw(w.newParty(fmt.Sprintf("raw%d", len(w.parties)+1)))
@@ -66,7 +65,7 @@ func (w *world) addRaw() *rawPeer {
 	return a
 }
 
-// newRaw makes a raw peer that is not connected.
+// newRaw creates a raw peer without connecting it.
 func (w *world) newRaw(p *party) *rawPeer {
 	w.t.Helper()
 	a := &rawPeer{
@@ -83,7 +82,7 @@ func (w *world) newRaw(p *party) *rawPeer {
 	return a
 }
 
-// tempDir is gone with the world.
+// tempDir creates a directory that is removed with the world.
 func (w *world) tempDir() string {
 	w.t.Helper()
 	return harness.ShortTempDir(w.t)
@@ -145,7 +144,7 @@ func (a *rawPeer) greet(ctx context.Context, ws *websocket.Conn) error {
 	return err
 }
 
-// attestation is one as protocol v1 writes it.
+// attestation returns the JSON object of an attestation.
 func attestation(a identity.Attestation) object {
 	return object{
 		"sessionPubkey": a.SessionPubkey, "parentMemberPubkey": a.ParentMemberPubkey, "expiresAt": a.ExpiresAt, "signature": a.Signature,
@@ -184,7 +183,7 @@ func (w *world) awaitRaw() {
 	}
 }
 
-// hangUp breaks the connection; the peer comes back at once.
+// hangUp drops the connection; the peer reconnects at once.
 func (a *rawPeer) hangUp() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -193,7 +192,7 @@ func (a *rawPeer) hangUp() {
 	}
 }
 
-// pingLoop ends when the broker does not answer.
+// pingLoop pings the broker and returns when the broker doesn't answer.
 func pingLoop(ctx context.Context, ws *websocket.Conn) {
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
@@ -212,7 +211,7 @@ func pingLoop(ctx context.Context, ws *websocket.Conn) {
 	}
 }
 
-// handOver queues a message for the writer, once fewer than the window are under way.
+// handOver queues a message for the writer, as soon as the window has room.
 func (a *rawPeer) handOver(ctx context.Context, d draft) {
 	select {
 	case <-a.free:
@@ -221,7 +220,7 @@ func (a *rawPeer) handOver(ctx context.Context, d draft) {
 	}
 }
 
-// post queues a message for the writer, as one of the window or beside it.
+// post queues a message for the writer. token says whether it holds a token of the window.
 func (a *rawPeer) post(d draft, token bool) {
 	frame, err := a.frame(d)
 	if err != nil {
@@ -235,7 +234,7 @@ func (a *rawPeer) post(d draft, token bool) {
 }
 
 func (a *rawPeer) frame(d draft) (string, error) {
-	// As v1 clients do: plain text to everybody, sealed for a key.
+	// Like a v1 client: plain text to everybody, sealed to a key.
 	nonce, ciphertext := plainNonce, base64Text(d.text())
 	if d.target != everybody {
 		key, err := wire.ParseKey(d.target)
@@ -253,7 +252,7 @@ func (a *rawPeer) frame(d draft) (string, error) {
 	return string(b), err
 }
 
-// startOver has everything written again that was not acknowledged.
+// startOver marks every unacknowledged letter to be written again.
 func (a *rawPeer) startOver() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -263,7 +262,7 @@ func (a *rawPeer) startOver() {
 	kick(a.news)
 }
 
-// writeNext writes what is to be written; false when the connection has ended.
+// writeNext writes the pending letters. It returns false when the connection has ended.
 func (a *rawPeer) writeNext(ctx context.Context, ws *websocket.Conn) bool {
 	select {
 	case <-a.news:
@@ -305,7 +304,7 @@ func (a *rawPeer) readLoop(ctx context.Context, ws *websocket.Conn) {
 			err = a.manners.forge(ctx, ws, &f)
 		case f.Type == "push" && f.Subtype == "" && !deaf:
 			if id, copied := wire.CopyOf(f.ClientID, a.session.Public()); copied {
-				a.arrived(id) // a raw client opens no message to many, so that it gets copies
+				a.arrived(id) // a raw client can't open messages to many, so it gets copies
 			} else {
 				a.w.ledger.named(f.ClientID, f.MessageID, false)
 				a.arrived(f.ClientID)
@@ -320,11 +319,11 @@ func (a *rawPeer) readLoop(ctx context.Context, ws *websocket.Conn) {
 	}
 }
 
-// permanent is what makes v1 clients give up a message at once.
+// permanent matches the errors on which v1 clients give up a message at once.
 var permanent = regexp.MustCompile(`(?i)unknown|invalid|forbidden|not_authorized|not_found|payload_too_large|schema|auth|signature`)
 
-// answered takes the ack of a message. A refused one goes to the end of the line, and
-// is written again in a moment.
+// answered handles the ack of a message. A refused message goes to the end of the queue and is
+// resent after a moment.
 func (a *rawPeer) answered(ctx context.Context, f *inFrame) {
 	if f.Queued {
 		a.w.ledger.named(f.ID, f.MessageID, true)
@@ -344,7 +343,7 @@ func (a *rawPeer) answered(ctx context.Context, f *inFrame) {
 			return
 		}
 		if permanent.MatchString(f.Error) {
-			a.fail("%s was refused for good: %s", l.id, f.Error)
+			a.fail("%s was refused permanently: %s", l.id, f.Error)
 		}
 		code, reason, _ := strings.Cut(f.Error, ": ")
 		a.refused.Store(code, reason)
@@ -361,7 +360,7 @@ func (a *rawPeer) writeLater(ctx context.Context, l *letter, pause time.Duration
 	select {
 	case <-time.After(pause):
 	case <-ctx.Done():
-		return // the next connection starts over
+		return // the next connection resends it
 	}
 	a.mu.Lock()
 	l.fresh = true

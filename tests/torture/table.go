@@ -35,7 +35,7 @@ func (v totals) plus(o totals) totals {
 	}
 }
 
-// print writes the table, if there is anything in it.
+// print writes the table unless it is empty.
 func (t *table) print(w io.Writer) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

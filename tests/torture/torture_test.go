@@ -10,7 +10,7 @@ import (
 
 // scenario is one kind of fault under load.
 type scenario struct {
-	name     string // with the database at its end, after a slash, if it matters
+	name     string // ends in a slash and the database if there are several with this fault
 	database string
 	run      func(w *world)
 }
@@ -18,8 +18,8 @@ type scenario struct {
 // The databases.
 const (
 	onSQLite   = "sqlite"
-	onPostgres = "postgres" // shared by scenarios, which may do what they like to their part of it
-	ownServer  = "own"      // Postgres as in production, for one scenario
+	onPostgres = "postgres" // a database of its own on a shared Postgres
+	ownServer  = "own"      // its own Postgres, configured like in production
 )
 
 var scenarios = []scenario{
@@ -63,14 +63,13 @@ var scenarios = []scenario{
 	{"limit-of-queue", ownServer, limitOfQueue},
 }
 
-// chosen reports whether the -fault flag means the scenario.
+// chosen reports whether the -fault flag selects the scenario.
 func (s *scenario) chosen() bool {
 	fault, _, _ := strings.Cut(s.name, "/")
 	return *onlyFault == "" || *onlyFault == s.name || *onlyFault == fault
 }
 
-// TestTorture runs the scenarios: each once, or round after round for as long as the
-// -for flag says.
+// TestTorture runs the scenarios: each once, or in rounds for the time of the -for flag.
 func TestTorture(t *testing.T) {
 	var list []scenario
 	for _, s := range scenarios {
@@ -80,7 +79,7 @@ func TestTorture(t *testing.T) {
 	}
 	if len(list) == 0 {
 		if slices.ContainsFunc(abuses, func(a abuse) bool { return a.chosen() }) {
-			t.Skip("that is no fault, but an abuse")
+			t.Skip("the -fault flag selects an abuse")
 		}
 		t.Fatalf("there is no fault %q", *onlyFault)
 	}
@@ -94,8 +93,8 @@ func TestTorture(t *testing.T) {
 	}
 }
 
-// runRound runs scenarios side by side. In a long run, those whose turn would come after
-// its end are left out.
+// runRound runs scenarios in parallel. In a long run, it skips scenarios that would start after
+// the end of the run.
 func runRound(t *testing.T, list []scenario, end time.Time) {
 	for _, s := range list {
 		t.Run(s.name, func(t *testing.T) {

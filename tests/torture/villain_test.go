@@ -14,11 +14,10 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// sockets is how many connections a villain has for most of what it does.
+// sockets is the number of connections that a villain uses for most abuses.
 const sockets = 20
 
-// enter connects a session of the villain, which is not held against the broker when it
-// does not succeed.
+// enter connects a session of the villain. Failing to connect isn't an error.
 func (v *villain) enter(who *rawPeer) *websocket.Conn {
 	ws, err := who.connect(v.ctx)
 	if err != nil {
@@ -30,8 +29,8 @@ func (v *villain) enter(who *rawPeer) *websocket.Conn {
 	return ws
 }
 
-// onSockets has something done on many connections of the villain's until the end. Each
-// is opened again when it has ended.
+// onSockets calls do on n connections of the villain until the abuse ends. It reopens each
+// connection that closes.
 func (v *villain) onSockets(n int, do func(ctx context.Context, ws *websocket.Conn)) {
 	for range n {
 		who := v.member.sibling()
@@ -55,12 +54,11 @@ func (v *villain) rest(d time.Duration) {
 	}
 }
 
-// flood writes frames until the connection ends, up to 2,000 a second and 6 MB: on many
-// connections that is ten times what the broker serves one member. To fill the buffers of
-// the connections at once would cost the broker nothing, and take the processor away from
-// the innocent, who are in this process.
+// flood writes frames until the connection ends, up to 2,000 frames and 6 MB a second. On many
+// connections that is ten times what the broker serves one member. Writing faster would cost
+// the broker nothing more and would slow down the innocent peers in this process.
 func (v *villain) flood(ctx context.Context, ws *websocket.Conn, frame func(n int) []byte) {
-	const frames, bytes = 20, 64 << 10 // in one go
+	const frames, bytes = 20, 64 << 10 // per write
 	sent, size := 0, 0
 	for n := 0; ; n++ {
 		f := frame(n)
@@ -74,7 +72,7 @@ func (v *villain) flood(ctx context.Context, ws *websocket.Conn, frame func(n in
 	}
 }
 
-// listen counts what the villain is refused.
+// listen counts the refusals that the villain gets.
 func (v *villain) listen(ctx context.Context, ws *websocket.Conn) {
 	for {
 		_, b, err := ws.Read(ctx)
@@ -88,7 +86,7 @@ func (v *villain) listen(ctx context.Context, ws *websocket.Conn) {
 	}
 }
 
-// floodAndListen does both.
+// floodAndListen returns a function that does both.
 func (v *villain) floodAndListen(frame func(n int) []byte) func(context.Context, *websocket.Conn) {
 	return func(ctx context.Context, ws *websocket.Conn) {
 		v.actors.Go(func() { v.listen(ctx, ws) })
@@ -96,7 +94,7 @@ func (v *villain) floodAndListen(frame func(n int) []byte) func(context.Context,
 	}
 }
 
-// always is the same frame every time: a villain should be cheap.
+// always returns a function that returns the same frame every time, to keep the villain cheap.
 func always(o object) func(int) []byte {
 	b, err := json.Marshal(o)
 	if err != nil {
@@ -112,10 +110,10 @@ func (v *villain) askAndNotRead() {
 	v.onSockets(sockets, func(ctx context.Context, ws *websocket.Conn) { v.flood(ctx, ws, listPeers) })
 }
 
-// askAndRead reads them.
+// askAndRead does the same but reads the answers.
 func (v *villain) askAndRead() { v.onSockets(sockets, v.floodAndListen(listPeers)) }
 
-// neverAcknowledge sends to many sessions of its own that read, and acknowledge nothing.
+// neverAcknowledge sends to many of its own sessions, which read but acknowledge nothing.
 func (v *villain) neverAcknowledge() {
 	targets := make([]string, 0, 256)
 	for range min(crowdSize(), 256) {
@@ -132,14 +130,14 @@ func (v *villain) neverAcknowledge() {
 	}))
 }
 
-// shoutTiny sends as little as can be to everybody, as often as it may.
+// shoutTiny broadcasts tiny messages at the maximum rate.
 func (v *villain) shoutTiny() {
 	v.onSockets(1, v.floodAndListen(always(object{
 		"type": "send", "targetSpec": everybody, "priority": "now", "nonce": plainNonce, "ciphertext": "AAAA",
 	})))
 }
 
-// comeUnderNewKeys begins one session after the other.
+// comeUnderNewKeys starts one new session after another.
 func (v *villain) comeUnderNewKeys() {
 	for range sockets {
 		v.actors.Go(func() {
@@ -152,7 +150,7 @@ func (v *villain) comeUnderNewKeys() {
 	}
 }
 
-// sayHello says hello with what is no presence, and goes.
+// sayHello connects without a presence and disconnects.
 func (v *villain) sayHello() {
 	for range sockets {
 		v.actors.Go(func() {
@@ -180,20 +178,20 @@ func (v *villain) helloOnce() {
 	}
 }
 
-// changeProfile changes its profile, and hides and shows itself, as fast as it can.
+// changeProfile changes its profile and its visibility as fast as it can.
 func (v *villain) changeProfile() {
 	hide, show := always(object{"type": "set_visible", "visible": false, "_reqId": "r"}), always(object{"type": "set_visible", "visible": true, "_reqId": "r"})
 	change := always(object{"type": "set_profile", "title": "somebody", "bio": strings.Repeat("x", 1000), "_reqId": "r"})
 	v.onSockets(sockets, v.floodAndListen(func(n int) []byte { return []func(int) []byte{hide, show, change, change}[n%4](n) }))
 }
 
-// writeJunk writes large frames that mean nothing.
+// writeJunk writes large meaningless frames.
 func (v *villain) writeJunk() {
 	junk := strings.Repeat(`{"a":[1,2,3]},`, 4000)
 	v.onSockets(sockets, v.floodAndListen(always(object{"type": "junk", "junk": junk})))
 }
 
-// postSlowly begins many requests whose bodies do not end.
+// postSlowly starts many requests with endless bodies.
 func (v *villain) postSlowly() {
 	for range 10 * sockets {
 		v.actors.Go(func() {
@@ -212,7 +210,7 @@ func (v *villain) postSlowly() {
 	}
 }
 
-// dripping is a body of a byte a second.
+// dripping is a body that yields one byte a second.
 type dripping struct{ v *villain }
 
 func (d *dripping) Read(b []byte) (int, error) {

@@ -16,24 +16,24 @@ import (
 )
 
 const (
-	// patience is how long anything may take that must happen by itself. The pauses
-	// between attempts of a client grow to half a minute.
+	// patience is the time limit for anything that must happen by itself. A client's pauses
+	// between attempts grow to half a minute.
 	patience = 2 * time.Minute
-	// someLoad is how many deliveries come between two faults.
+	// someLoad is the number of deliveries between two faults.
 	someLoad = 60
-	// longRun is how long a scenario goes on in a long run.
+	// longRun is the duration of a scenario in a long run.
 	longRun = 45 * time.Second
-	// faultsAtLeast is how many faults a scenario has, however slow the machine.
+	// faultsAtLeast is the minimum number of faults of a scenario, however slow the machine.
 	faultsAtLeast = 2
 )
 
-// world is what a scenario runs in: a broker, a mesh and the peers in it.
+// world is the environment of a scenario: a broker, a mesh and its peers.
 type world struct {
 	t      *testing.T
 	name   string
 	broker *harness.Broker
 	env    []string       // its settings
-	caddy  string         // its program, as install has it
+	caddy  string         // the broker's program, which install replaces
 	pg     *pgtest.Server // nil unless the scenario has its own
 	dsn    string         // "" on SQLite
 	url    string         // where peers connect
@@ -41,20 +41,20 @@ type world struct {
 
 	ctx    context.Context // ends with the scenario
 	end    context.CancelFunc
-	calm   chan struct{} // closed when nobody is to send anything new
+	calm   chan struct{} // closed when the parties must stop sending
 	actors sync.WaitGroup
 
 	owner   peer.Mesh
 	link    peer.Link
 	parties []*party
 	raw     []*rawPeer
-	pace    time.Duration // between two messages of a party
-	shouts  bool          // there are broadcasts
-	size    int           // of a text, in bytes, if it is more than its id
+	pace    time.Duration // the time between two messages of a party
+	shouts  bool          // whether the parties send broadcasts
+	size    int           // minimum length of a text, in bytes
 }
 
-// newWorld prepares a scenario's broker. It is started by serve, so that scenarios can
-// have their say.
+// newWorld prepares a scenario's broker. Call serve to start it; before that, the scenario may
+// change the settings.
 func newWorld(t *testing.T, s scenario) *world {
 	t.Helper()
 	w := &world{t: t, name: s.name, ledger: newLedger(), calm: make(chan struct{}), pace: 40 * time.Millisecond, shouts: true}
@@ -85,7 +85,7 @@ func newWorld(t *testing.T, s scenario) *world {
 	w.env = env
 	w.broker = harness.NewBroker(t, own, env...)
 	w.url = w.broker.WSURL()
-	t.Cleanup(func() { // whether the scenario came to its end or not
+	t.Cleanup(func() { // even if the scenario fails
 		w.end()
 		w.actors.Wait()
 		sum, _ := w.ledger.total()
@@ -94,14 +94,14 @@ func newWorld(t *testing.T, s scenario) *world {
 	return w
 }
 
-// serve starts the broker and makes a mesh.
+// serve starts the broker and creates a mesh.
 func (w *world) serve() {
 	w.t.Helper()
 	w.broker.Start()
 	w.found()
 }
 
-// found makes a mesh, which is where peers come into from now on.
+// found creates a mesh for the next peers.
 func (w *world) found() {
 	w.t.Helper()
 	key, err := identity.Generate()
@@ -130,7 +130,7 @@ func (w *world) check(err error) {
 	}
 }
 
-// join makes a new member whose clients connect where peers of this world do.
+// join adds a member to the mesh. Its clients connect like the world's peers.
 func (w *world) join(dir peer.Dir, name string) peer.Mesh {
 	w.t.Helper()
 	link := w.link
@@ -140,8 +140,8 @@ func (w *world) join(dir peer.Dir, name string) peer.Mesh {
 	return joined.Mesh
 }
 
-// populate brings in the usual crowd: raw clients and one of package peer, each a
-// session, and one that is known by its member key. With load they begin to send.
+// populate adds the usual peers: sessions with raw clients, one session with a client of
+// package peer, and one client that uses its member key. load makes them send.
 func (w *world) populate() {
 	w.t.Helper()
 	for range 3 {
@@ -151,24 +151,24 @@ func (w *world) populate() {
 	w.addClient(false)
 }
 
-// load has everybody send to everybody else.
+// load makes every party send to all others.
 func (w *world) load() {
 	for _, p := range w.parties {
 		w.actors.Go(p.talk)
 	}
 }
 
-// progress waits until a number of deliveries more have arrived.
+// progress waits until someLoad further deliveries have arrived.
 func (w *world) progress() {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, patience)
 	defer cancel()
 	if err := w.ledger.progress(ctx, someLoad); err != nil {
-		w.t.Fatalf("nothing moves any more: %s", w.account())
+		w.t.Fatalf("no more deliveries arrive: %s", w.account())
 	}
 }
 
-// repeat injects a fault under load, a few times or for as long as a long run's scenario.
+// repeat injects a fault under load, a few times or, in a long run, for longRun.
 func (w *world) repeat(inject func(n int)) {
 	w.t.Helper()
 	end := time.Now()
@@ -183,8 +183,8 @@ func (w *world) repeat(inject func(n int)) {
 	w.progress()
 }
 
-// repeatWithoutOne is repeat while one of the peers takes nothing until the fault is
-// over, so that what is for it is nowhere but in the storage.
+// repeatWithoutOne is repeat, but one of the peers takes nothing until the fault is over, so
+// that its messages are only in the storage.
 func (w *world) repeatWithoutOne(inject func(n int)) {
 	w.t.Helper()
 	w.repeat(func(n int) {
@@ -196,13 +196,13 @@ func (w *world) repeatWithoutOne(inject func(n int)) {
 	})
 }
 
-// killBroker ends the broker with no chance to do anything more.
+// killBroker kills the broker with SIGKILL.
 func (w *world) killBroker() {
 	w.ledger.mayForget()
 	w.broker.Kill()
 }
 
-// hold is how long a fault is to last, which differs between short and long runs.
+// hold keeps up a fault: for short, or for long in a long run.
 func (w *world) hold(short, long time.Duration) {
 	w.t.Helper()
 	if *runFor > 0 {
@@ -215,7 +215,8 @@ func (w *world) hold(short, long time.Duration) {
 	}
 }
 
-// awaitReadiness waits until the broker says that it is ready, or that it is not.
+// awaitReadiness waits until the broker reports that it is ready or, if ready is false, that it
+// isn't.
 func (w *world) awaitReadiness(ready bool) {
 	w.t.Helper()
 	w.eventually(fmt.Sprintf("the broker's readiness is %v", ready), func() bool {
@@ -224,7 +225,7 @@ func (w *world) awaitReadiness(ready bool) {
 	})
 }
 
-// eventually waits until ok returns true, for longer than the harness's.
+// eventually waits until ok returns true, longer than await.Until.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
 	deadline := time.After(patience)
@@ -239,7 +240,7 @@ func (w *world) eventually(what string, ok func() bool) {
 	}
 }
 
-// close ends the load, waits for everything under way, and looks at the account.
+// close stops the load, waits for everything in flight, and checks the ledger.
 func (w *world) close() {
 	w.t.Helper()
 	close(w.calm)
@@ -258,7 +259,7 @@ func (w *world) close() {
 	}
 }
 
-// account says how the ledger stands.
+// account describes the state of the ledger.
 func (w *world) account() string {
 	sum, wrong := w.ledger.total()
 	more := ""
