@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -66,7 +67,7 @@ func run(ctx context.Context) error {
 	err = b.client.Run(ctx)
 	cancel()
 	<-answering
-	if ctx.Err() != nil {
+	if errors.Is(err, context.Canceled) {
 		return nil // somebody has stopped the bot
 	}
 	return err

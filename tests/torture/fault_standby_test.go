@@ -40,7 +40,7 @@ func (w *world) balance(ports ...int) {
 		brokers = append(brokers, "127.0.0.1:"+strconv.Itoa(port))
 	}
 	address := "127.0.0.1:" + strconv.Itoa(harness.FreePort(w.t))
-	cmd := exec.Command(commands.Caddy, "run", "--config", filepath.Join(commands.Repo, "docs", "balancer.caddyfile"))
+	cmd := exec.Command(commands.Caddy, "run", "--config", filepath.Join(commands.Repo, "examples", "caddyfiles", "balancer.caddyfile"))
 	cmd.Env = append(harness.HomeEnv(harness.ShortTempDir(w.t)), "BALANCER_ADDRESS=http://"+address, "BROKERS="+strings.Join(brokers, " "))
 	var log strings.Builder
 	cmd.Stdout, cmd.Stderr = &log, &log
