@@ -39,7 +39,7 @@ func TestQuantiles(t *testing.T) {
 	}
 }
 
-func TestHistogramAtItsEnds(t *testing.T) {
+func TestHistogramLimits(t *testing.T) {
 	t.Parallel()
 	var h Histogram
 	if s := h.Snapshot(); s.Count() != 0 || s.Quantile(.5) != 0 || s.Max() != 0 {

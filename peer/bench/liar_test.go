@@ -139,7 +139,7 @@ func (l *liar) deliver(from *websocket.Conn, sender wire.Key, m *wire.Send) {
 }
 
 // Every broken promise is found, by its name, and what is no broken promise is none.
-func TestLiarsAreFound(t *testing.T) {
+func TestFaultyBrokersAreDetected(t *testing.T) {
 	t.Parallel()
 	for misdeed, want := range map[string]struct {
 		failed []string

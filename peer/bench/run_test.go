@@ -177,7 +177,7 @@ func TestInterruptedRunHasAResult(t *testing.T) {
 	}
 }
 
-func TestRunCannotBegin(t *testing.T) {
+func TestRunFailsToStart(t *testing.T) {
 	t.Parallel()
 	url, _ := startBroker(t, nil)
 	stranger, away := newMesh(t, url), newMesh(t, url)

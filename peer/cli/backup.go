@@ -163,7 +163,7 @@ func (a *app) restoreBackup(ctx context.Context, file, passphraseFile string, re
 		oneLine(contents.Host), count(r.Meshes, "membership"), count(r.Sessions, "session key"), count(r.Contacts, "known member")); err != nil {
 		return err
 	}
-	a.sayKept(r.Kept)
+	a.printKept(r.Kept)
 	return nil
 }
 

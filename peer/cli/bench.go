@@ -344,7 +344,7 @@ func (b *benchRun) gauge(ctx context.Context, brokerURL string) (bench.Gauge, er
 	defer cancel()
 	if _, err := gauge(ctx); err != nil {
 		if asked {
-			return nil, err
+			return nil, fmt.Errorf("read the broker's memory: %s; correct --metrics or --pid, or leave it out", err.Error())
 		}
 		return nil, nil // only the default was tried
 	}

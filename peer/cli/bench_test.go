@@ -143,7 +143,7 @@ func TestBenchUsage(t *testing.T) {
 		}
 	}
 	dir := benchDir(t, 1)
-	if code, _, errOut := run(t, dir, "", "bench", "idle", "--metrics", "http://127.0.0.1:1/metrics"); code != exitFailed || !strings.Contains(errOut, "nothing listens") {
+	if code, _, errOut := run(t, dir, "", "bench", "idle", "--metrics", "http://127.0.0.1:1/metrics"); code != exitFailed || !strings.Contains(errOut, "read the broker's memory") {
 		t.Errorf("no metrics: exit code %d, %s", code, errOut)
 	}
 	if code, _, errOut := run(t, dir, "", "bench", "fanout", "--from", dir); code != exitUsage || !strings.Contains(errOut, "another member") {

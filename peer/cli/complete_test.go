@@ -107,8 +107,8 @@ func TestCompletions(t *testing.T) {
 	}
 }
 
-// TestCompletionWaitsForNobody: a broker that says nothing keeps no shell waiting.
-func TestCompletionWaitsForNobody(t *testing.T) {
+// TestCompletionTimesOut: a broker that says nothing keeps no shell waiting.
+func TestCompletionTimesOut(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and never answers
 	if err != nil {
 		t.Fatal(err)
@@ -121,8 +121,8 @@ func TestCompletionWaitsForNobody(t *testing.T) {
 	}
 }
 
-// TestCompletionsAreOfVerbs: each entry of the tables is about a verb and flag that there is.
-func TestCompletionsAreOfVerbs(t *testing.T) {
+// TestCompletionsNameExistingVerbs: each entry of the tables is about a verb and flag that there is.
+func TestCompletionsNameExistingVerbs(t *testing.T) {
 	root := (&app{}).root()
 	for path := range completions {
 		if c, rest, err := root.Find(strings.Fields(path)); err != nil || len(rest) > 0 || c.CommandPath() != "claudemesh "+path {

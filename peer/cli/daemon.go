@@ -105,6 +105,9 @@ sessions [{sessionId, name, title, cwd, pids, status, reason, unread, wake, sinc
 meshes [{slug, key, connected, replaced, error}]}]}.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			status, err := a.daemonStatus(cmd.Context())
+			if errors.Is(err, local.ErrNotRunning) {
+				return fmt.Errorf("%w; start it with `claudemesh daemon up`", err)
+			}
 			if err != nil {
 				return err
 			}

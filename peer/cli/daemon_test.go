@@ -136,7 +136,7 @@ func TestLogTail(t *testing.T) {
 	}
 }
 
-func TestFollowedLogThatIsPutAside(t *testing.T) {
+func TestFollowRotatedLog(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x.log")
 	if err := os.WriteFile(path, []byte("long ago\n"), 0o600); err != nil {

@@ -150,12 +150,12 @@ func (d *doctor) broker(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s answers (version %s)%s", d.mesh.BrokerURL, health.Version, hiding(d.mesh.BrokerURL, health.Client)), nil
+	return fmt.Sprintf("%s answers (version %s)%s", d.mesh.BrokerURL, health.Version, proxyWarning(d.mesh.BrokerURL, health.Client)), nil
 }
 
-// hiding warns if the broker sees a request from another machine as one from its own, which
+// proxyWarning warns if the broker sees a request from another machine as one from its own, which
 // means that it takes a proxy for the client.
-func hiding(brokerURL, client string) string {
+func proxyWarning(brokerURL, client string) string {
 	addr, err := netip.ParseAddr(client)
 	if err != nil || !addr.IsLoopback() || isLoopback(brokerURL) {
 		return ""

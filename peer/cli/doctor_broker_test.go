@@ -2,7 +2,7 @@ package cli
 
 import "testing"
 
-func TestHiding(t *testing.T) {
+func TestProxyWarning(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		broker, client string
@@ -15,7 +15,7 @@ func TestHiding(t *testing.T) {
 		{"ws://127.0.0.1:7900/ws", "127.0.0.1", false},
 		{"ws://localhost:7900/ws", "127.0.0.1", false},
 	} {
-		if got := hiding(test.broker, test.client); (got != "") != test.hides {
+		if got := proxyWarning(test.broker, test.client); (got != "") != test.hides {
 			t.Errorf("%+v: %q", test, got)
 		}
 	}

@@ -199,7 +199,7 @@ func (p *patient) read(ctx context.Context, text string) error {
 	if err := p.await(ctx, &reason, func(s *local.SessionStatus) bool { return s.Unread > 0 }); err != nil {
 		return err
 	}
-	if err := p.beTold(ctx); err != nil {
+	if err := p.awaitPointer(ctx); err != nil {
 		return err
 	}
 	client, err := local.Session(p.dir, os.Getpid())
@@ -220,9 +220,9 @@ func (p *patient) read(ctx context.Context, text string) error {
 	return err
 }
 
-// beTold runs prompt hooks until one announces the message. The first may not: the daemon may
+// awaitPointer runs prompt hooks until one announces the message. The first may not: the daemon may
 // count the message a moment later, and on a busy machine a hook may run out of time.
-func (p *patient) beTold(ctx context.Context) error {
+func (p *patient) awaitPointer(ctx context.Context) error {
 	tick := time.NewTicker(deliveryPoll)
 	defer tick.Stop()
 	for {

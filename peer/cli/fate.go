@@ -54,7 +54,7 @@ func (a *app) fate(ctx context.Context, id string) (*fate, error) {
 	defer client.Close()
 	f.MessageStatusResult, err = client.MessageStatus(ctx, id)
 	f.Recipients = nonNil(f.Recipients)
-	return f, err
+	return f, refusedFor("status of", id, "give the id of a message that you have sent, as send prints it", err)
 }
 
 // leftWithDaemon reports whether an earlier send left the message with the daemon.

@@ -67,6 +67,7 @@ func without(granted []string) string {
 func (a *app) blockCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "block <member>", Short: "Refuse all messages from a member", Args: cobra.ExactArgs(1),
+		Long: "Refuse all messages from a member. To undo this, see 'claudemesh unblock'.",
 		Example: `  claudemesh block bob
   claudemesh block 3fa94b21 --mesh team    # by the start of the key`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -79,6 +80,7 @@ func (a *app) blockCommand() *cobra.Command {
 func (a *app) unblockCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "unblock <member>", Short: "Undo block and grant for a member", Args: cobra.ExactArgs(1),
+		Long: "Undo 'claudemesh block' and 'claudemesh grant' for a member, who may then do everything again.",
 		Example: `  claudemesh unblock bob
   claudemesh unblock 3fa94b21 --mesh team    # by the start of the key`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -66,7 +66,7 @@ func (a *app) addVerbs(root *cobra.Command) {
 	root.InitDefaultCompletionCmd()
 	usualExits(root)
 	a.addCompletions(root)
-	inWords(root)
+	explainMistakes(root)
 	root.SetUsageTemplate(strings.TrimRight(root.UsageTemplate(), "\n") +
 		"{{with index .Annotations \"" + exitsKey + "\"}}\n\nExit codes:\n{{.}}{{end}}\n")
 }

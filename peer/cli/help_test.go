@@ -39,8 +39,8 @@ func TestVerbsExplainThemselves(t *testing.T) {
 	}
 }
 
-// TestGroupsAreInTheOrderOfUse: what a newcomer needs comes first.
-func TestGroupsAreInTheOrderOfUse(t *testing.T) {
+// TestHelpListsGroupsInOrder: what a newcomer needs comes first.
+func TestHelpListsGroupsInOrder(t *testing.T) {
 	root := (&app{}).root()
 	help := root.UsageString()
 	at := -1

@@ -28,9 +28,9 @@ func event(name, more string) string {
 	return `{"session_id":"` + daemontest.Session + `","hook_event_name":"` + name + `"` + more + `}`
 }
 
-// TestNoVeto gives what Claude Code runs all kinds of reasons to fail: exit code 2
+// TestHookNeverVetoes gives what Claude Code runs all kinds of reasons to fail: exit code 2
 // would block a prompt or a tool.
-func TestNoVeto(t *testing.T) {
+func TestHookNeverVetoes(t *testing.T) {
 	dir := string(daemontest.Dir(t))
 	for _, tc := range []struct {
 		name, stdin string

@@ -180,7 +180,7 @@ func (a *app) invitesCommand() *cobra.Command {
 			}
 			defer client.Close()
 			if err := client.InviteRevoke(cmd.Context(), id); err != nil {
-				return err
+				return refusedFor("revoke invite", args[0], "run `claudemesh invites` to see them", err)
 			}
 			_, err = fmt.Fprintln(a.out, "Revoked the invite.")
 			return err

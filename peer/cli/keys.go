@@ -104,12 +104,12 @@ func (a *app) restoreKey(ctx context.Context, start string) error {
 	if _, err := fmt.Fprintf(a.out, "You use the member key %s in the mesh %s again.\n", k.Mesh.Member.Public().Short(), k.Mesh.Slug); err != nil {
 		return err
 	}
-	a.sayKept(replaced)
+	a.printKept(replaced)
 	return nil
 }
 
-// sayKept prints the file that keeps the previous key; file is "" if there is none.
-func (a *app) sayKept(file string) {
+// printKept prints the file that keeps the previous key; file is "" if there is none.
+func (a *app) printKept(file string) {
 	if file != "" {
 		fmt.Fprintf(a.err, copyable("Your previous key is kept in %s; `claudemesh keys` lists it, and `claudemesh keys restore` brings it back.\n"), file)
 	}

@@ -217,7 +217,7 @@ func (a *app) joinForLaunch(ctx context.Context, f *launchFlags) (string, error)
 	if err != nil {
 		return "", err
 	}
-	a.sayKept(joined.Backup)
+	a.printKept(joined.Backup)
 	if !f.quiet && !joined.AlreadyMember {
 		fmt.Fprintf(a.err, "Joined the mesh %s as %s.\n", oneLine(joined.Mesh.Slug), oneLine(name))
 	}

@@ -63,7 +63,7 @@ func (a *app) leave(ctx context.Context, name string, yes bool) error {
 	if _, err := fmt.Fprintf(a.out, text+"\n", m.Slug); err != nil {
 		return err
 	}
-	a.sayKept(kept)
+	a.printKept(kept)
 	return nil
 }
 

@@ -122,7 +122,8 @@ func (a *app) removeCommand() *cobra.Command {
   claudemesh remove 3fa94b21 --mesh team -y    # by the start of the key, without a question`,
 		Long: `Remove a member from the mesh. Its connections end, and the broker never accepts its key
 again. The owner and admins can do this. The member keeps what it has received, including
-the mesh key. To keep a member out for a while, see 'claudemesh ban'. Asks for confirmation.`,
+the mesh key. To keep a member out for a while, see 'claudemesh ban'. The command asks for
+confirmation.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withMember(cmd.Context(), args[0], "Removed %s.", func(ctx context.Context, c *peer.Client, k wire.Key) error {
 				question := fmt.Sprintf("Remove %s (key %s) for good? The broker will never accept this key again.", oneLine(args[0]), k.Short())

@@ -157,7 +157,7 @@ func (a *app) join(ctx context.Context, text, name string, anew bool) error {
 		return err
 	}
 	slug := oneLine(joined.Mesh.Slug)
-	a.sayKept(joined.Backup)
+	a.printKept(joined.Backup)
 	if joined.AlreadyMember {
 		_, err = fmt.Fprintf(a.out, "You are already a member of %s.\n", slug)
 		return err
@@ -263,7 +263,7 @@ mesh, see 'claudemesh leave'. Your key is kept; 'claudemesh keys restore' brings
 			if _, err := fmt.Fprintf(a.out, "Removed the mesh %s from this machine.\n", m.Slug); err != nil {
 				return err
 			}
-			a.sayKept(kept)
+			a.printKept(kept)
 			return nil
 		},
 	}

@@ -14,8 +14,8 @@ import (
 )
 
 // whom describes the argument that names a peer or member.
-const whom = `a display name, a key, or the first 8 or more digits of a key; a name that several members
-have is refused`
+const whom = `a display name, a key, or the first 8 or more digits of a key. A name
+that several members have is refused.`
 
 // reasonFlag adds --reason, and returns a function that checks it.
 func reasonFlag(cmd *cobra.Command, reason *string) func() error {
@@ -33,8 +33,8 @@ func (a *app) kickCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "kick <peer>", Short: "End the sessions of a peer; they may come back", Args: cobra.ExactArgs(1),
-		Long: `End the sessions of a peer. The owner and admins can do this. <peer> is
-` + whom + `.
+		Long: `End the sessions of a peer. The owner and admins can do this.
+<peer> is ` + whom + `
 The sessions may come back, and most clients do so by themselves; to keep a member out, see
 'claudemesh ban'. Connections of daemons and commands are not ended.
 --json: {kicked [name], skipped [name]}.`,
@@ -51,12 +51,12 @@ The sessions may come back, and most clients do so by themselves; to keep a memb
 			return err
 		}
 		defer client.Close()
-		if err := meansOne(cmd.Context(), client, args[0]); err != nil {
+		if err := checkAmbiguous(cmd.Context(), client, args[0]); err != nil {
 			return err
 		}
 		answer, err := client.Kick(cmd.Context(), args[0], reason)
 		if err != nil {
-			return err
+			return refusedFor("kick", args[0], "run `claudemesh peers` to see who is here", err)
 		}
 		if asJSON {
 			return a.printJSON(struct {
@@ -73,9 +73,9 @@ The sessions may come back, and most clients do so by themselves; to keep a memb
 	return cmd
 }
 
-// meansOne returns a *peer.AmbiguousError, which names the candidates, if target means
+// checkAmbiguous returns a *peer.AmbiguousError, which names the candidates, if target means
 // several members. The broker checks everything else: it knows more.
-func meansOne(ctx context.Context, client *peer.Client, target string) error {
+func checkAmbiguous(ctx context.Context, client *peer.Client, target string) error {
 	_, err := client.Resolve(ctx, target)
 	return ifAmbiguous(err)
 }
@@ -89,8 +89,21 @@ func ifAmbiguous(err error) error {
 	return nil
 }
 
-// meansOneBanned is meansOne for the banned members.
-func meansOneBanned(ctx context.Context, client *peer.Client, m *peer.Mesh, target string) error {
+// refusedFor adds to a refusal by the broker what it was about, and to not_found what to do
+// next. It returns other errors unchanged.
+func refusedFor(what, target, next string, err error) error {
+	var request *peer.RequestError
+	switch {
+	case !errors.As(err, &request), request.Code == wire.CodeUnknownType: // explain has a text for the latter
+		return err
+	case request.Code == wire.CodeNotFound:
+		return fmt.Errorf("%s %q: %s; %s", what, oneLine(target), request.Error(), next)
+	}
+	return fmt.Errorf("%s %q: %s", what, oneLine(target), request.Error())
+}
+
+// checkAmbiguousBanned is checkAmbiguous for the banned members.
+func checkAmbiguousBanned(ctx context.Context, client *peer.Client, m *peer.Mesh, target string) error {
 	bans, err := client.Bans(ctx)
 	if err != nil {
 		return err
@@ -131,8 +144,8 @@ func (a *app) banCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "ban <member>", Short: "Keep a member out of the mesh until unban", Args: cobra.ExactArgs(1),
 		Long: `Keep a member out of the mesh. Its connections end, and it can't come back until somebody runs
-'claudemesh unban'. The owner and admins can ban members; only the owner can ban admins. <member> is
-` + whom + `.
+'claudemesh unban'. The owner and admins can ban members; only the owner can ban admins.
+<member> is ` + whom + `
 The member keeps what it has received, including the mesh key.
 --json: {name, pubkey}.`,
 		Example: "  claudemesh ban bob\n  claudemesh ban bob --reason \"until we have found the leak\"",
@@ -148,12 +161,12 @@ The member keeps what it has received, including the mesh key.
 			return err
 		}
 		defer client.Close()
-		if err := meansOne(cmd.Context(), client, args[0]); err != nil {
+		if err := checkAmbiguous(cmd.Context(), client, args[0]); err != nil {
 			return err
 		}
 		answer, err := client.Ban(cmd.Context(), args[0], reason)
 		if err != nil {
-			return err
+			return refusedFor("ban", args[0], "run `claudemesh members` to see the members", err)
 		}
 		if asJSON {
 			return a.printJSON(barred{answer.Banned, answer.Pubkey})
@@ -171,8 +184,8 @@ func (a *app) unbanCommand() *cobra.Command {
 		Example: `  claudemesh unban bob
   claudemesh unban 3fa94b21 --json    # by the start of the key`,
 		Long: `Let a banned member in again, with its previous role. The owner and admins can do this.
-<member> is ` + whom + `;
-see 'claudemesh bans'.
+<member> is ` + whom + `
+See 'claudemesh bans'.
 --json: {name, pubkey}.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, m, err := a.connect(cmd.Context())
@@ -180,12 +193,12 @@ see 'claudemesh bans'.
 				return err
 			}
 			defer client.Close()
-			if err := meansOneBanned(cmd.Context(), client, &m, args[0]); err != nil {
+			if err := checkAmbiguousBanned(cmd.Context(), client, &m, args[0]); err != nil {
 				return err
 			}
 			answer, err := client.Unban(cmd.Context(), args[0])
 			if err != nil {
-				return err
+				return refusedFor("unban", args[0], "run `claudemesh bans` to see the banned members", err)
 			}
 			if asJSON {
 				return a.printJSON(barred{answer.Unbanned, answer.Pubkey})

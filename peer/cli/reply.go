@@ -44,7 +44,7 @@ including --json, works as in 'claudemesh send'.`
 		return send(cmd, []string{to, strings.Join(args[1:], " ")})
 	}
 	if err := cmd.Flags().MarkHidden("reply-to"); err != nil {
-		panic(err) // send has no such flag
+		panic(err) // send doesn't have the flag
 	}
 	cmd.Flags().BoolVar(&toAll, "all", false, "answer the group that the message was sent to, not only its sender")
 	return cmd

@@ -37,7 +37,7 @@ const (
 // CLAUDEMESH_BROKER_URL names one.
 const DefaultBroker = "ws://127.0.0.1:7900/ws"
 
-// app is one run of the command.
+// app holds the state of one run of the command.
 type app struct {
 	in       io.Reader
 	out, err io.Writer

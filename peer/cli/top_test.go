@@ -128,7 +128,7 @@ func TestTopKeys(t *testing.T) {
 	}
 }
 
-func TestTopSaysWhatIsWrong(t *testing.T) {
+func TestTopReportsProblems(t *testing.T) {
 	t.Parallel()
 	m := newTestTop(t, 3)
 	if got := text(m); !strings.Contains(got, "\nconnected\n") || !strings.Contains(got, "The daemon isn't running") {

@@ -115,7 +115,7 @@ func (w *watcher) follow(ctx context.Context, ended <-chan struct{}, show func(v
 			continue
 		}
 		if err := w.ask(ctx); err != nil {
-			continue // the connection's end says why
+			continue // the connection's state says why
 		}
 		if err := show(w.view); err != nil {
 			return err

@@ -133,15 +133,15 @@ func (a *app) selfIn(ctx context.Context, m *peer.Mesh, session string, live loc
 			s.Session.Pubkey = key.Pair.Public().String()
 		}
 	}
-	if err := a.askWho(ctx, m, &s); err != nil {
+	if err := a.askBroker(ctx, m, &s); err != nil {
 		s.Problem = explain(err)
 		s.Name = a.knownName(ctx, m)
 	}
 	return s
 }
 
-// askWho asks the broker for the name and role that the other members see.
-func (a *app) askWho(ctx context.Context, m *peer.Mesh, s *self) error {
+// askBroker asks the broker for the name and role that the other members see.
+func (a *app) askBroker(ctx context.Context, m *peer.Mesh, s *self) error {
 	ctx, cancel := context.WithTimeout(ctx, whoamiTimeout)
 	defer cancel()
 	client, err := a.dial(ctx, a.visitor(*m))

@@ -13,9 +13,9 @@ import (
 	"github.com/claudemesh/claudemesh/peer/internal/nearest"
 )
 
-// inWords makes a command and its subcommands explain what is wrong with a command line,
+// explainMistakes makes a command and its subcommands explain what is wrong with a command line,
 // and what to type instead.
-func inWords(c *cobra.Command) {
+func explainMistakes(c *cobra.Command) {
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return flagError(c, err) })
 	if c.HasSubCommands() && !c.Runnable() {
 		c.Args, c.RunE = cobra.NoArgs, func(c *cobra.Command, _ []string) error { return c.Help() }
@@ -31,7 +31,7 @@ func inWords(c *cobra.Command) {
 		}
 	}
 	for _, sub := range c.Commands() {
-		inWords(sub)
+		explainMistakes(sub)
 	}
 }
 
@@ -78,6 +78,8 @@ func unknownVerb(c *cobra.Command, typed string) error {
 	text := fmt.Sprintf("unknown verb %q", c.CommandPath()+" "+typed)
 	if meant := nearestVerbs(c, typed); len(meant) > 0 {
 		text += "; did you mean `" + strings.Join(meant, "`, or `") + "`?"
+	} else {
+		text += "; `" + c.CommandPath() + " --help` lists the verbs"
 	}
 	return errors.New(text)
 }
@@ -104,6 +106,9 @@ func flagError(c *cobra.Command, err error) error {
 	case errors.As(err, &lacks):
 		f := lacks.GetFlag()
 		value, usage := pflag.UnquoteUsage(f)
+		if value == "string" || value == "strings" {
+			return fmt.Errorf("--%s needs a value: %s", f.Name, usage)
+		}
 		return fmt.Errorf("--%s needs a value (%s): %s", f.Name, value, usage)
 	case errors.As(err, &invalid):
 		f := invalid.GetFlag()

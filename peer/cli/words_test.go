@@ -62,9 +62,9 @@ func TestWrongCommandLines(t *testing.T) {
 	}
 }
 
-// TestEveryVerbSaysWhatIsWrong gives every verb too few arguments, too many, and a flag
+// TestEveryVerbExplainsMistakes gives every verb too few arguments, too many, and a flag
 // that it does not have.
-func TestEveryVerbSaysWhatIsWrong(t *testing.T) {
+func TestEveryVerbExplainsMistakes(t *testing.T) {
 	var paths [][]string
 	walk((&app{}).root(), func(c *cobra.Command) {
 		if !c.DisableFlagParsing {

@@ -94,8 +94,8 @@ type Activity struct {
 	TurnOver bool `json:"turnOver,omitempty"`
 	// Transcript is the file with the conversation.
 	Transcript string `json:"transcript,omitempty"`
-	// WantPointer says that the answer's Pointer will be put into the context. Is
-	// there a better path, or nothing new, it stays empty.
+	// WantPointer means that the caller will add the answer's Pointer to the context. The
+	// Pointer is empty if there is nothing new, or if the daemon uses a better path.
 	WantPointer bool `json:"wantPointer,omitempty"`
 }
 

@@ -111,7 +111,7 @@ func TestPointerNotPrinted(t *testing.T) {
 	}
 }
 
-func TestSilence(t *testing.T) {
+func TestHookPrintsNothing(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	calls := 0
@@ -136,7 +136,7 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-func TestMissedBeginning(t *testing.T) {
+func TestMissedStart(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	for _, code := range []string{local.CodeNotFound, local.CodeRefused} {
@@ -164,7 +164,7 @@ func TestMissedBeginning(t *testing.T) {
 	}
 }
 
-func TestHandedOver(t *testing.T) {
+func TestDetach(t *testing.T) {
 	t.Parallel()
 	const start, end = `"hook_event_name":"SessionStart","source":"clear"`, `"hook_event_name":"SessionEnd","reason":"clear"`
 	const checked = `"hook_event_name":"PostToolBatch","tool_calls":[{"tool_name":"mcp__plugin_claudemesh_mesh__check_messages","tool_use_id":"toolu_1"}]`

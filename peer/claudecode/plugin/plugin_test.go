@@ -98,7 +98,7 @@ func TestWriteQuotes(t *testing.T) {
 	}
 }
 
-func TestUsualDirectoryNeedsNoVariable(t *testing.T) {
+func TestDefaultDirectoryNeedsNoVariable(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("HOME", home)
 	p, err := Write(peer.Dir(filepath.Join(home, ".claudemesh")), "/usr/bin/claudemesh")
@@ -200,7 +200,7 @@ func TestProgramGone(t *testing.T) {
 }
 
 // A monitor that waits for its program ends with the process that has started it.
-func TestMonitorWaitsNoLonger(t *testing.T) {
+func TestMonitorStopsWaiting(t *testing.T) {
 	t.Parallel()
 	monitor := patientCommand(peer.Dir(t.TempDir()), filepath.Join(t.TempDir(), "claudemesh"), "monitor")
 	// A shell learns the number of its parent when it starts, so the parent stays until
