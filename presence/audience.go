@@ -6,10 +6,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Audience appends to dst who gets a message to a group, or to everybody when
-// group is "": the visible presences of every member but the sender's, online or
-// leased. A peer is in a group when it has it or one below it: one in a/b gets
-// what is sent to a. The order means nothing.
+// Audience appends to dst the recipients of a message to a group, or to everybody if
+// group is "": the visible presences, online or leased, of all members but the sender. A
+// peer in a/b is in a too. The order is arbitrary.
 func (r *Room[C]) Audience(dst []*Presence[C], sender wire.Key, group string) []*Presence[C] {
 	if group == "" {
 		for _, p := range r.list {

@@ -13,9 +13,9 @@ import (
 // errTooManyGroups is returned by JoinGroup beyond wire.MaxGroups.
 var errTooManyGroups = errors.New("too many groups")
 
-// Touch notes a sign of life of the peer itself: it sent something, or said
-// something of itself. What its daemon does for it in any case (pings,
-// acknowledgements, the regular stats) is none.
+// Touch records a sign of life of the peer itself: it sent a message or changed its
+// profile. What its daemon does on its own (pongs, acknowledgements, regular stats) does
+// not count.
 func (r *Room[C]) Touch(p *Presence[C], now time.Time) {
 	// Not worth a write: it is stored along with the next change.
 	if r.live(p) {
@@ -25,7 +25,7 @@ func (r *Room[C]) Touch(p *Presence[C], now time.Time) {
 	}
 }
 
-// SetSummary changes the summary and reports whether it was another one.
+// SetSummary changes the summary and reports whether it was different.
 func (r *Room[C]) SetSummary(p *Presence[C], summary string) bool {
 	if p.Summary == summary {
 		return false
@@ -35,7 +35,7 @@ func (r *Room[C]) SetSummary(p *Presence[C], summary string) bool {
 	return true
 }
 
-// SetCannotRead changes why p can't read its messages; "" when it can. It is not stored.
+// SetCannotRead sets why p can't read its messages, "" if it can. It is not stored.
 func (r *Room[C]) SetCannotRead(p *Presence[C], why string) {
 	if p.CannotRead != why && r.live(p) {
 		p.CannotRead = why
@@ -43,14 +43,14 @@ func (r *Room[C]) SetCannotRead(p *Presence[C], why string) {
 	}
 }
 
-// SetProfile changes the profile; nil removes it. It must not be written to
+// SetProfile changes the profile; nil removes it. The profile must not be changed
 // afterwards.
 func (r *Room[C]) SetProfile(p *Presence[C], profile *wire.Profile) {
 	p.Profile = profile
 	r.changed(p)
 }
 
-// SetStats changes the stats. They must not be written to afterwards.
+// SetStats changes the stats, which must not be changed afterwards.
 func (r *Room[C]) SetStats(p *Presence[C], stats json.RawMessage) {
 	if bytes.Equal(p.Stats, stats) {
 		return // clients repeat them every minute
@@ -73,8 +73,8 @@ func (r *Room[C]) SetVisible(p *Presence[C], visible bool) bool {
 	return true
 }
 
-// JoinGroup puts p into a group; if it is there already, the role changes. It
-// returns errTooManyGroups when p has wire.MaxGroups others.
+// JoinGroup adds p to a group, or changes its role there. It returns an error if p is in
+// wire.MaxGroups other groups.
 func (r *Room[C]) JoinGroup(p *Presence[C], g wire.Group) error {
 	groups := slices.Clone(p.Groups)
 	switch i := indexGroup(groups, g.Name); {
@@ -89,7 +89,7 @@ func (r *Room[C]) JoinGroup(p *Presence[C], g wire.Group) error {
 	return nil
 }
 
-// LeaveGroup takes p out of a group and reports whether it was in it.
+// LeaveGroup removes p from a group and reports whether it was in it.
 func (r *Room[C]) LeaveGroup(p *Presence[C], name string) bool {
 	i := indexGroup(p.Groups, name)
 	if i < 0 {

@@ -1,10 +1,12 @@
-// Package presence knows who is here, and in which status.
+// Package presence knows which sessions are here, and their status.
 //
 // A [Room] holds the live presences of one mesh in memory: those with a
 // connection (online) and those whose connection was lost a moment ago (leased).
-// It decides who a newcomer is (somebody new, somebody back within the lease, or
-// the next connection of somebody online), whose place a new session takes, who
-// gets what is addressed to a key or a group, and which status a signal leads to.
+// It decides what an arriving connection is (a new presence, one that is back within its
+// lease, or the next connection of one that is online), which older session a new one
+// succeeds, which presences a key or a group means, and which status a signal leads to.
+//
+// This package is the broker's own: programs outside this module must not rely on it.
 //
 // # Concurrency
 //
@@ -19,8 +21,8 @@
 //     ended one never comes back.
 //   - There is at most one presence per [Identity], and therefore at most one per
 //     proven session key.
-//   - A session key that was proven once is never found under a presence that
-//     only claims it, not even while the session is away.
+//   - Once a session key has been proven, it never means a presence that merely claims
+//     it, not even while the session is away.
 //   - Presence fields change through the room only, because the room keeps
 //     indexes over them. Slices and pointers in a [Record] are replaced, never
 //     written to, so that a copied Record is a snapshot.

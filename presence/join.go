@@ -12,18 +12,18 @@ import (
 
 // Errors of Join.
 var (
-	// ErrCapacity is returned when the room is full and the newcomer is nobody
-	// who is already in it.
+	// ErrCapacity is returned when the room is full and the arrival would be a new
+	// presence.
 	ErrCapacity = errors.New("mesh at connection capacity")
 	// ErrKeyTaken is returned when a hello merely claims a session key that some
 	// session has proven, now or earlier.
 	ErrKeyTaken = errors.New("session key was proven by another session")
-	// ErrOvertaken is returned when the same peer said hello later and was served
-	// before: its connection, not this one, is the newest.
+	// ErrOvertaken is returned when a later hello of the same peer was served first: that
+	// connection, not this one, is the newest.
 	ErrOvertaken = errors.New("a later hello of the same peer was served before")
 )
 
-// Arrival is a connection that said hello.
+// Arrival is a connection whose hello was read.
 type Arrival[C comparable] struct {
 	Conn          C
 	Addr          netip.Addr
@@ -33,27 +33,26 @@ type Arrival[C comparable] struct {
 	MemberKey     wire.Key
 	SessionKey    wire.Key // zero: a member connection
 	Proven        bool     // a session_hello: SessionKey signed it
-	DisplayName   string   // as peers shall see it
+	DisplayName   string   // for peers to see
 	About         *wire.About
-	DefaultGroups []wire.Group // of the member, for who names and keeps none
-	// Attestation is of a proven session key. It must not be written to afterwards.
+	DefaultGroups []wire.Group // the member's, if the hello names none and none are stored
+	// Attestation attests a proven session key. It must not be changed afterwards.
 	Attestation *wire.Attestation
-	// Succeeds are the keys of older sessions that have signed that this one goes on
-	// in their place, newest first. Those that its member has not proven are passed
-	// over.
+	// Succeeds are the keys of older sessions that have signed that this one succeeds
+	// them, newest first. Keys that the member has not proven are ignored.
 	Succeeds []wire.Key
-	// Last is the stored record of the Plan's identity, nil when there is none. It
-	// is used for a new presence only.
+	// Last is the stored record of the Plan's identity, nil if there is none. It is used
+	// for a new presence only.
 	Last *Record
-	// Elder is the stored record of the newest session that it succeeds, nil when
-	// there is none. It is used when there is neither Last nor anybody who ends.
+	// Elder is the stored record of the newest session that it succeeds, nil if there is
+	// none. It is used if there is no Last and no presence ends in favour of this one.
 	Elder *Record
 }
 
 // Plan says what an arrival would lead to.
 type Plan struct {
 	New       bool     // it is a new presence
-	NeedsSlot bool     // there must be room for it: it is new, and no older session makes place
+	NeedsSlot bool     // the room grows by one: the presence is new, and no older session ends for it
 	Identity  Identity // of the presence
 }
 
@@ -62,33 +61,33 @@ type How int8
 
 // The ways into a room.
 const (
-	New      How = iota // nobody who was here
+	New      How = iota // a new presence: the others are told
 	Resumed             // back within the lease: nobody is told
-	Replaced            // another connection of who was online: nobody is told
+	Replaced            // another connection of an online presence: nobody is told
 )
 
 // Joined is the outcome of Join.
 type Joined[C comparable] struct {
 	Presence *Presence[C]
 	How      How
-	// OldConn is the connection to be closed as session_replaced, when Replaced.
+	// OldConn is the connection to close as session_replaced, if How is Replaced.
 	OldConn C
-	// Displaced is an online presence whose host identity Presence has now, nil
-	// mostly. It lives on under a ClaimedIdentity: its mailbox is the one of that
-	// name, and what waits in the host's mailbox is Presence's.
+	// Displaced is an online presence whose host identity Presence has taken; mostly nil.
+	// It stays, under a ClaimedIdentity with a mailbox of its own. What waits in the
+	// host's mailbox is now Presence's.
 	Displaced *Presence[C]
-	// Restored is what was kept from earlier, nil when nothing was.
+	// Restored is what was kept of an earlier presence, nil if nothing was.
 	Restored *Restored
-	// Ended are the presences of older sessions in whose place this one goes on.
+	// Ended are the presences of older sessions that this one succeeds.
 	Ended []Ended[C]
-	// Released are the old keys that the presence does not succeed any more.
+	// Released are the keys that the presence no longer succeeds.
 	Released []wire.Key
-	// StatusChanged tells that a pending hook signal changed the status of a
-	// presence that had been there before.
+	// StatusChanged reports that a pending hook signal changed the status of a presence
+	// that was there before.
 	StatusChanged bool
 }
 
-// Restored is what a client is told to have been kept from its earlier presence.
+// Restored is what a client is told of its earlier presence.
 type Restored struct {
 	Summary    string
 	Groups     []wire.Group
@@ -100,19 +99,19 @@ type Restored struct {
 type placement[C comparable] struct {
 	found     *Presence[C] // gets the connection
 	displaced *Presence[C] // loses its host identity
-	elder     *Record      // of the older session in whose place a new one goes on, nil mostly
+	elder     *Record      // of the older session that a new one succeeds; mostly nil
 	identity  Identity
 }
 
-// Plan says what Join would do, and changes nothing. It goes by what the hello
-// says, so it can be asked before anything is verified.
+// Plan says what Join would do, and changes nothing. It relies on the hello alone, so it
+// can be called before anything is verified.
 func (r *Room[C]) Plan(a *Arrival[C]) Plan {
 	at := r.place(a)
 	isNew := at.found == nil
 	return Plan{New: isNew, NeedsSlot: isNew && len(r.outlived(a, nil)) == 0, Identity: at.identity}
 }
 
-// place finds out who an arrival is.
+// place finds out which presence an arrival is.
 //
 // Two member connections under one host identity are one of three things: a
 // daemon that came back before its half-open socket was found dead, a restarted
@@ -133,7 +132,7 @@ func (r *Room[C]) place(a *Arrival[C]) placement[C] {
 	case !a.SessionKey.IsZero():
 		return r.placeLeased(a, ClaimedIdentity(a.ID))
 	case a.About.Hostname == "":
-		// Hosts without a name are not one host.
+		// Hosts without a name are not the same host.
 		return r.placeLeased(a, ClaimedIdentity(a.ID))
 	}
 	host := HostIdentity(a.MemberKey, a.About.Hostname)
@@ -151,8 +150,8 @@ func (r *Room[C]) place(a *Arrival[C]) placement[C] {
 }
 
 // placeLeased looks for a leased presence with the arrival's member, session id and
-// (claimed or absent) session key, on the same host by preference. A live one is
-// never touched on the strength of a session id.
+// (claimed or absent) session key, preferably on the same host. A session id alone never
+// affects an online one.
 func (r *Room[C]) placeLeased(a *Arrival[C], otherwise Identity) placement[C] {
 	var found *Presence[C]
 	for _, p := range r.session[a.About.SessionID] {
@@ -172,9 +171,8 @@ func (r *Room[C]) placeLeased(a *Arrival[C], otherwise Identity) placement[C] {
 	return placement[C]{found: found, identity: found.Identity}
 }
 
-// Join lets a verified arrival in. It returns ErrCapacity when that takes a new
-// presence and there are limit of them already, ErrKeyTaken or ErrOvertaken; the room
-// is unchanged then.
+// Join lets a verified arrival in. It returns ErrCapacity if the room has limit presences
+// and would need another, ErrKeyTaken or ErrOvertaken; the room is unchanged then.
 func (r *Room[C]) Join(a *Arrival[C], limit int, now time.Time) (Joined[C], error) {
 	at := r.place(a)
 	if at.found != nil && a.Hello < at.found.hello {
@@ -215,8 +213,8 @@ func (r *Room[C]) Join(a *Arrival[C], limit int, now time.Time) (Joined[C], erro
 	return j, nil
 }
 
-// prove makes the key known, and takes it from who merely claimed it: such a
-// presence lives on, seen under its member key.
+// prove makes the key known and takes it from presences that merely claim it. Those stay,
+// under their member keys.
 func (r *Room[C]) prove(a *Arrival[C]) {
 	r.known[a.SessionKey] = Known{a.SessionKey, a.MemberID, a.DisplayName}
 	for _, p := range slices.Clone(r.claimed[a.SessionKey]) {
@@ -226,7 +224,7 @@ func (r *Room[C]) prove(a *Arrival[C]) {
 	}
 }
 
-// takeOver gives an arrival the presence that was here.
+// takeOver gives an existing presence to an arrival.
 func (r *Room[C]) takeOver(p *Presence[C], a *Arrival[C]) Joined[C] {
 	j := Joined[C]{Presence: p, How: Resumed}
 	lastSeen := p.LastSeenAt
@@ -317,7 +315,7 @@ func (r *Room[C]) displace(p *Presence[C], a *Arrival[C]) *Record {
 	return &p.Record
 }
 
-// describe takes over what the hello says. What it leaves out stays.
+// describe updates a presence from a hello. What the hello omits stays.
 func (p *Presence[C]) describe(a *Arrival[C]) {
 	p.MemberID, p.MemberKey, p.DisplayName = a.MemberID, a.MemberKey, a.DisplayName
 	p.SessionID, p.PID, p.Cwd = a.About.SessionID, a.About.PID, a.About.Cwd
@@ -337,8 +335,8 @@ func (p *Presence[C]) describe(a *Arrival[C]) {
 	}
 }
 
-// recall goes on from an earlier presence of the same identity. Of its status only
-// dnd is kept, which nothing but set_status ends; also hidden stays hidden.
+// recall restores an earlier presence of the same identity. Of its status it keeps only
+// dnd, which nothing but set_status ends. A hidden presence stays hidden.
 func (p *Presence[C]) recall(last *Record) {
 	p.inherit(last)
 	p.Summary, p.Stats = last.Summary, last.Stats
@@ -348,8 +346,8 @@ func (p *Presence[C]) restored(lastSeen time.Time) *Restored {
 	return &Restored{Summary: p.Summary, Groups: p.Groups, Stats: p.Stats, LastSeenAt: lastSeen}
 }
 
-// cleanGroups returns a copy with one entry per name, the last role counting, and
-// no more than a presence may have.
+// cleanGroups returns a copy with one entry per name, with the last role given, and no more
+// entries than a presence may have.
 func cleanGroups(groups []wire.Group) []wire.Group {
 	var clean []wire.Group
 	for _, g := range groups {

@@ -7,16 +7,16 @@ type Departure int8
 
 // The outcomes of Drop.
 const (
-	Stale  Departure = iota // the connection was nobody's any more: nothing happened
+	Stale  Departure = iota // the connection had been replaced: nothing happened
 	Leased                  // the presence stays for the lease: nobody is told
 	Left                    // the presence ended: the others are told
 )
 
-// Drop handles an abnormal end of conn, which was p's: p is leased until now +
-// lease. If conn has been replaced by another connection, nothing happens.
+// Drop handles an abnormal end of p's connection conn: p is leased until now + lease. If
+// another connection has replaced conn, nothing happens.
 //
 // A member connection whose own process is already back under the host identity
-// ends at once: it was a half-open socket, and nobody is left to return to it.
+// ends at once: it was a half-open socket, and no client will return to it.
 func (r *Room[C]) Drop(p *Presence[C], conn C, now time.Time, lease time.Duration) Departure {
 	if !r.holds(p, conn) {
 		return Stale
@@ -33,8 +33,8 @@ func (r *Room[C]) Drop(p *Presence[C], conn C, now time.Time, lease time.Duratio
 	return Leased
 }
 
-// Leave handles a clean close of conn by its client: p ends, unless conn has been
-// replaced by another connection. It reports whether p ended.
+// Leave handles a clean close of conn by its client: p ends, unless another connection has
+// replaced conn. It reports whether p ended.
 func (r *Room[C]) Leave(p *Presence[C], conn C, now time.Time) bool {
 	if !r.holds(p, conn) {
 		return false
@@ -44,8 +44,8 @@ func (r *Room[C]) Leave(p *Presence[C], conn C, now time.Time) bool {
 	return true
 }
 
-// End ends p, online or leased, for reasons of the broker's: its member was
-// removed, or it was sent away. It reports whether p was in the room.
+// End ends p, online or leased, by the broker's decision: its member was removed, or an
+// admin sent it away. It reports whether p was in the room.
 func (r *Room[C]) End(p *Presence[C], now time.Time) bool {
 	if !r.live(p) {
 		return false

@@ -5,17 +5,17 @@ import "github.com/claudemesh/claudemesh/wire"
 // Len returns how many presences are online or leased.
 func (r *Room[C]) Len() int { return len(r.list) }
 
-// All returns the presences by ConnectedAt, then by ID. The slice is the room's
-// own: valid until the next change, not to be written to.
+// All returns the presences by ConnectedAt, then by ID. The slice is the room's own: it is
+// valid until the next change and must not be changed.
 func (r *Room[C]) All() []*Presence[C] { return r.list }
 
 // ByIdentity returns the presence with an identity, nil when it is not in the room.
 func (r *Room[C]) ByIdentity(id Identity) *Presence[C] { return r.identity[id] }
 
-// ByKey returns the presence that has a session key, nil when there is none: the
-// one that proved it, or, if nobody ever did, the one that claims it. Of several
-// claims the first member's counts, so that nobody can take a key by claiming it
-// too, and of that member's the newest connection.
+// ByKey returns the presence that a session key means, or nil: the one that proved the key,
+// or, if none ever did, the one that claims it. Of several claims the first member's counts,
+// so that nobody can take a key by claiming it later; of that member's, the newest
+// connection's.
 func (r *Room[C]) ByKey(session wire.Key) *Presence[C] {
 	if p := r.proven[session]; p != nil {
 		return p
@@ -39,8 +39,8 @@ func (r *Room[C]) ByKey(session wire.Key) *Presence[C] {
 	return newest
 }
 
-// ByMember returns all presences of a member, in no order. The slice is the
-// room's own: valid until the next change, not to be written to.
+// ByMember returns all presences of a member, in arbitrary order. The slice is the room's
+// own: it is valid until the next change and must not be changed.
 func (r *Room[C]) ByMember(member wire.Key) []*Presence[C] { return r.member[member] }
 
 // Known returns what is known of a session key that was proven in this mesh, now
@@ -62,14 +62,13 @@ func (r *Room[C]) KnownOf(memberID wire.ID) []Known {
 	return list
 }
 
-// Home returns the presence that gets what is addressed to a member key: the
-// newest member connection that is online, else the session last active that is
-// online, else nil. A connection with a claimed key never is: it lives for
-// seconds, and what it takes would be gone with it.
+// Home returns the presence that gets what is addressed to a member key: the newest online
+// member connection, else the online session that was last active, else nil. A connection
+// with a claimed key is never home: it lives for seconds, and would take messages with it.
 func (r *Room[C]) Home(member wire.Key) *Presence[C] { return r.home[member] }
 
-// mayBeHome makes p its member's home if it is a better one than who is. It is called
-// when p has come, or was active.
+// mayBeHome makes p its member's home if it is a better one than the present one. It is
+// called when p has arrived or was active.
 func (r *Room[C]) mayBeHome(p *Presence[C]) {
 	if !p.Online || p.claim {
 		return
@@ -79,7 +78,7 @@ func (r *Room[C]) mayBeHome(p *Presence[C]) {
 	}
 }
 
-// homelier orders those who may be home.
+// homelier reports whether p is a better home than another presence.
 func (p *Presence[C]) homelier(than *Presence[C]) bool {
 	switch {
 	case p.Proven != than.Proven:
@@ -90,8 +89,8 @@ func (p *Presence[C]) homelier(than *Presence[C]) bool {
 	return p.attach > than.attach
 }
 
-// notHome finds another home for a member whose home p was. The time is proportional
-// to the number of its presences.
+// notHome finds another home for a member whose home was p. It takes time proportional to
+// the number of the member's presences.
 func (r *Room[C]) notHome(p *Presence[C]) {
 	if r.home[p.MemberKey] != p {
 		return

@@ -15,11 +15,11 @@ const (
 	maxPendingHooks = 1024             // per room; beyond it the oldest is dropped
 )
 
-// HookSignal is what a hook posted over HTTP.
+// HookSignal is a status that a hook posted over HTTP.
 type HookSignal struct {
-	Addr      netip.Addr // the poster's: it speaks only for presences from there
-	SessionID string     // "" when the hook has none
-	PID       int64      // 0 when the hook has none
+	Addr      netip.Addr // the hook's: it counts only for presences from there
+	SessionID string     // "" if the hook has none
+	PID       int64      // 0 if the hook has none
 	Cwd       string
 	Status    wire.Status
 }
@@ -36,11 +36,10 @@ func (h *HookSignal) means(p *Record, addr netip.Addr) bool {
 		(h.SessionID != "" && h.SessionID == p.SessionID || h.PID != 0 && h.PID == p.PID && h.Cwd == p.Cwd)
 }
 
-// MatchHook returns the presence that a hook speaks of, nil when there is none:
-// by session id, else by (pid, cwd), else any in that cwd; always one that last
-// connected from the hook's own address. Of several, sessions go before other
-// connections, which may bear a session's id or sit in its directory, and newer
-// connections before older ones.
+// MatchHook returns the presence that a hook's signal is for, or nil: by session id, else by
+// (pid, cwd), else any in that cwd; always one that last connected from the hook's own
+// address. It prefers sessions to other connections, which may have a session's id or
+// directory, and newer connections to older ones.
 func (r *Room[C]) MatchHook(h HookSignal) *Presence[C] {
 	addr := h.Addr.Unmap()
 	if h.SessionID != "" {
@@ -70,14 +69,14 @@ func best[C comparable](among []*Presence[C], addr netip.Addr, pid int64) *Prese
 	return found
 }
 
-// HoldHook keeps a signal that MatchHook found nobody for, so that Join can apply
-// it to a presence that comes within pendingHookLife.
+// HoldHook keeps a signal that has no presence yet. Join applies it to one that arrives
+// within pendingHookLife.
 func (r *Room[C]) HoldHook(h HookSignal, now time.Time) {
 	if h.Addr = h.Addr.Unmap(); !h.Addr.IsValid() {
 		return // speaks for nobody
 	}
 	r.forgetPending(now)
-	// Only the newest word counts.
+	// Only the newest signal counts.
 	r.pending = slices.DeleteFunc(r.pending, func(old heldSignal) bool {
 		old.Status = h.Status
 		return old.HookSignal == h
@@ -92,8 +91,8 @@ func (r *Room[C]) HoldHook(h HookSignal, now time.Time) {
 // wait for its session id, else the newest of those for its (pid, cwd).
 func (r *Room[C]) applyPending(p *Presence[C], isNew bool, now time.Time) {
 	r.forgetPending(now)
-	// A one-shot command may bear the id of a session that is about to come: it
-	// leaves the signals for it, and takes none a second time.
+	// A one-shot command may have the id of a session that is about to arrive: it leaves
+	// the signals for that session, and applies none a second time.
 	if len(r.pending) == 0 || p.claim && !isNew {
 		return
 	}

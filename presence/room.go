@@ -11,8 +11,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Presence is somebody in a room. C is the type of the broker's connections; its
-// zero value stands for none. All fields are read-only outside this package.
+// Presence is a session or another connected client in a room. C is the type of the
+// broker's connections; its zero value means none. Other packages must not change fields.
 type Presence[C comparable] struct {
 	Record
 	Conn       C          // zero unless Online
@@ -20,19 +20,19 @@ type Presence[C comparable] struct {
 	LeaseUntil time.Time  // when a leased presence ends
 	Addr       netip.Addr // client address of the last connection; invalid when unknown
 	LastActive time.Time  // see Room.Touch
-	Succeeds   []wire.Key // older sessions in whose place this one goes on, newest first
-	// CannotRead is why the peer can't read its messages, "" when it can. It says so
-	// with every connection, so nothing keeps it over a restart.
+	Succeeds   []wire.Key // older sessions that this one succeeds, newest first
+	// CannotRead is why the peer can't read its messages, "" if it can. The peer says so
+	// with every connection, so it is not stored.
 	CannotRead string
 
-	// claim tells a connection that came with a session key without proving it.
-	// SessionKey does not: it is taken away when somebody proves the key.
+	// claim is true for a connection that named a session key without proving it.
+	// SessionKey does not tell: it is cleared when another session proves the key.
 	claim  bool
 	attach uint64 // grows with every connection of the room: tells the newest
 	hello  uint64 // of the last connection, see Arrival
 
 	version      uint64       // of its newest change
-	hiddenAt     uint64       // the version at which it was hidden; 0: it is not, or came so
+	hiddenAt     uint64       // the version at which it was hidden; 0: it is visible, or arrived hidden
 	newer, older *Presence[C] // in the order of changes
 }
 
@@ -81,9 +81,9 @@ func NewRoom[C comparable](meshID wire.ID) *Room[C] {
 	}
 }
 
-// Restore fills an empty room after a start of the broker: presences that had
-// not ended are leased until leaseUntil, and known keys stay taken. Which address
-// a presence had is not kept, so hooks reach it only once it is back.
+// Restore fills an empty room when the mesh is loaded: presences that had not ended are
+// leased until leaseUntil, and known keys stay taken. A presence's address is not stored, so
+// hooks reach it only once it is back.
 func (r *Room[C]) Restore(records []Record, known []Known, leaseUntil time.Time) {
 	for _, k := range known {
 		r.known[k.SessionKey] = k
@@ -108,17 +108,17 @@ func (r *Room[C]) Restore(records []Record, known []Known, leaseUntil time.Time)
 			attach:     r.attached,
 		}
 		if _, taken := r.known[rec.SessionKey]; taken && !rec.Proven {
-			p.SessionKey = wire.Key{} // as prove would have it
+			p.SessionKey = wire.Key{} // as prove would do
 		}
 		r.add(p)
 		r.advance(p)
 	}
 }
 
-// TakeDirty returns the records that changed since it was last called, in their
-// newest form, one per identity and sorted by it; ended ones once, with EndedAt
-// set. It returns nil when nothing changed. What the caller can't store it has to
-// keep: the room does not return it again.
+// TakeDirty returns the newest records of the presences that changed since the last call, one
+// per identity and sorted by it; those of ended presences once, with EndedAt set. It returns
+// nil if nothing changed. The caller must keep what it can't store: the room does not return
+// it again.
 func (r *Room[C]) TakeDirty() []Record {
 	if len(r.dirty) == 0 {
 		return nil
@@ -128,7 +128,7 @@ func (r *Room[C]) TakeDirty() []Record {
 		records = append(records, p.Record)
 	}
 	clear(r.dirty)
-	// One order for everybody, so that two writers can't deadlock on the rows.
+	// Always in the same order, so that two writers can't deadlock on the rows.
 	slices.SortFunc(records, func(a, b Record) int { return cmp.Compare(a.Identity, b.Identity) })
 	return records
 }
@@ -144,7 +144,7 @@ func (r *Room[C]) changed(p *Presence[C]) {
 	}
 }
 
-// add puts a presence into the list and the indexes.
+// add adds a presence to the list and the indexes.
 func (r *Room[C]) add(p *Presence[C]) {
 	i, _ := r.position(p)
 	r.list = slices.Insert(r.list, i, p)
@@ -152,7 +152,7 @@ func (r *Room[C]) add(p *Presence[C]) {
 	r.link(p)
 }
 
-// end takes a presence out of the room for good.
+// end removes a presence from the room for good.
 func (r *Room[C]) end(p *Presence[C], now time.Time) {
 	var none C
 	p.Conn, p.Online, p.EndedAt = none, false, now
@@ -175,8 +175,8 @@ func byAge(a, b *Record) int {
 	return cmp.Or(a.ConnectedAt.Compare(b.ConnectedAt), bytes.Compare(a.ID[:], b.ID[:]))
 }
 
-// link enters p into the indexes; unlink takes it out. A change of an indexed
-// field stands between an unlink and a link.
+// link adds p to the indexes and unlink removes it. An indexed field may change only between
+// an unlink and a link.
 func (r *Room[C]) link(p *Presence[C]) {
 	r.identity[p.Identity] = p
 	switch {
@@ -226,8 +226,8 @@ func groupRoots(groups []wire.Group) []string {
 	return roots
 }
 
-// index finds presences by something that several of them may share. The order
-// within an entry means nothing.
+// index finds presences by something that several may share. The order within an entry is
+// arbitrary.
 type index[K, C comparable] map[K][]*Presence[C]
 
 func (x index[K, C]) add(k K, p *Presence[C]) { x[k] = append(x[k], p) }

@@ -6,7 +6,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A status is what was said, by which source, and when.
+// A status is what a source said, and when.
 type status struct {
 	is   wire.Status
 	from Source
@@ -16,12 +16,12 @@ type status struct {
 // decide applies the rules for sources of protocol v1 to a signal that says next
 // while cur is recorded, and reports whether it is taken:
 //
-//   - dnd is only left by set_status, that is, by Manual, whatever its age;
-//   - another status is taken from any source: whoever sees a change knows more
-//     than who saw nothing. Freshness does not protect a status from a change;
-//   - the same status refreshes source and time when its source is equal or
-//     higher; from a lower one only when cur is older than window, lest a
-//     guess keep alive, and take the name of, what a hook has said just now.
+//   - dnd ends only by set_status, that is, by Manual, however old it is;
+//   - a different status is taken from any source: a source that sees a change knows more
+//     than one that saw none, however fresh the present status is;
+//   - the same status refreshes source and time if its source is equal or higher. From a
+//     lower source it does so only if cur is older than window, so that a guess can't keep
+//     alive, under its own name, what a hook has just said.
 func decide(cur, next status, window time.Duration) bool {
 	switch {
 	case cur.is == wire.DND && next.is != wire.DND:
@@ -41,14 +41,14 @@ type Signal struct {
 	Reason string // "" for none; it lasts until the next signal that is taken
 }
 
-// SetStatus handles a signal and reports whether the status is another one now.
-// window is the hook window: see decide.
+// SetStatus handles a signal and reports whether the status changed. window is the hook
+// window; see decide.
 func (r *Room[C]) SetStatus(p *Presence[C], s Signal, now time.Time, window time.Duration) bool {
 	if !r.live(p) {
 		return false
 	}
 	if s.Source != JSONL {
-		p.LastActive = now // also when it is not taken: somebody is there
+		p.LastActive = now // even if the signal is not taken
 		r.mayBeHome(p)
 	}
 	cur, next := status{p.Status, p.Source, p.StatusAt}, status{s.Status, s.Source, now}
@@ -57,16 +57,16 @@ func (r *Room[C]) SetStatus(p *Presence[C], s Signal, now time.Time, window time
 	}
 	news := next.is != cur.is || next.from != cur.from || s.Reason != p.StatusReason
 	p.Status, p.Source, p.StatusAt, p.StatusReason = next.is, next.from, next.at, s.Reason
-	// Hooks repeat a status all the time; a new time alone is not worth a write.
+	// Hooks repeat a status often; a new time alone is not worth a write.
 	if news {
 		r.changed(p)
 	}
 	return next.is != cur.is
 }
 
-// SweepStatus lets those fall back to idle that are said to be working, by hook
-// or inference, and gave no sign of life for ttl. It returns them. Who says by
-// hand that he is working is believed until he says otherwise.
+// SweepStatus makes presences idle that are working according to a hook or by inference and
+// have given no sign of life for ttl. It returns them. A status set by hand stays until the
+// user changes it.
 func (r *Room[C]) SweepStatus(now time.Time, ttl time.Duration) []*Presence[C] {
 	var fell []*Presence[C]
 	for _, p := range r.list {

@@ -9,8 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Identity names a presence for as long as it can come back, and the mailbox in
-// which its messages wait:
+// Identity names a presence for as long as it can come back. It is also the name of the
+// mailbox in which its messages wait:
 //
 //	s/<session key>             a session that proved its key
 //	d/<member key>@<hostname>   a member connection, one per host
@@ -71,15 +71,15 @@ type Record struct {
 	Status      wire.Status
 	Source      Source
 	StatusAt    time.Time
-	// StatusReason is what the peer gave with its status, "" for nothing.
+	// StatusReason is the reason that the peer gave with its status, or "".
 	StatusReason string
 	Visible      bool
 	Profile      *wire.Profile   // nil: none set
 	Stats        json.RawMessage // nil: none set
-	// Attestation is the member's word for a proven session key, as in its newest
-	// hello; nil for others. It is never written to.
+	// Attestation is the member's signature over a proven session key, from its newest
+	// hello; nil for others. It must not be changed.
 	Attestation *wire.Attestation
-	// SealedGroups tells that its client opens messages sealed under the mesh key.
+	// SealedGroups says that its client opens messages sealed under the mesh key.
 	SealedGroups bool
 	ConnectedAt  time.Time // when the presence began
 	LastSeenAt   time.Time // when it was last known to be connected
@@ -95,7 +95,7 @@ func (r *Record) Key() wire.Key {
 	return r.SessionKey
 }
 
-// Known is a session key that was proven at some time and may come back.
+// Known is a session key that was proven and may come back.
 type Known struct {
 	SessionKey  wire.Key
 	MemberID    wire.ID

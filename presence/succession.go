@@ -7,15 +7,14 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A session may go on in the place of older ones of its member: /clear gives a
-// conversation a new key, and the old key signs that the new one succeeds it. What
-// is addressed to the old key then goes to the successor, as long as the old
-// session itself is not here.
+// A session may succeed older ones of its member: /clear gives a conversation a new key, and
+// the old key signs that the new one succeeds it. Messages to the old key then go to the
+// successor, as long as the old session itself is not here.
 
 // Ended is a presence that ended because its successor came.
 type Ended[C comparable] struct {
 	Presence *Presence[C]
-	Conn     C // to be closed as session_replaced; zero: it was leased
+	Conn     C // to close as session_replaced; zero if it was leased
 }
 
 // heritage returns the keys that an arrival succeeds: those of sessions that its
@@ -33,11 +32,10 @@ func (r *Room[C]) heritage(a *Arrival[C]) []wire.Key {
 	return keys
 }
 
-// outlived returns the presences that end when an arrival with the presence found
-// (nil: a new one) comes in: those of the sessions that it succeeds, newest first.
-// One that began after the arrival's own presence is the old session come back,
-// whose mailbox is its own again: it stays, though every hello of the successor
-// repeats the list.
+// outlived returns the presences that end when an arrival joins as the presence found (nil
+// for a new one): those of the sessions that it succeeds, newest first. A presence that began
+// after the arrival's own is the old session, come back: it stays and has its own mailbox
+// again, even though every hello of the successor repeats the list.
 func (r *Room[C]) outlived(a *Arrival[C], found *Presence[C]) []*Presence[C] {
 	if !a.Proven {
 		return nil
@@ -54,7 +52,7 @@ func (r *Room[C]) outlived(a *Arrival[C], found *Presence[C]) []*Presence[C] {
 	return over
 }
 
-// endAll ends presences for their successor.
+// endAll ends presences in favour of their successor.
 func (r *Room[C]) endAll(over []*Presence[C], now time.Time) []Ended[C] {
 	var list []Ended[C]
 	for _, p := range over {
@@ -64,9 +62,9 @@ func (r *Room[C]) endAll(over []*Presence[C], now time.Time) []Ended[C] {
 	return list
 }
 
-// Heir returns the presence that gets what is addressed to the key of an old
-// session: of the sessions that succeed it and are online the newest connection,
-// nil when there is none or when the old session itself is here.
+// Heir returns the presence that gets what is addressed to an old session's key: of the
+// online sessions that succeed it, the one that connected last. It returns nil if there is
+// none, or if the old session itself is here.
 func (r *Room[C]) Heir(old wire.Key) *Presence[C] {
 	if r.proven[old] != nil {
 		return nil
@@ -80,8 +78,8 @@ func (r *Room[C]) Heir(old wire.Key) *Presence[C] {
 	return heir
 }
 
-// inherit goes on from the presence of an older session of the same seat: what its
-// user has set stays set. What was said of the conversation itself is over.
+// inherit keeps what the user has set in an older session that p succeeds, and nothing that
+// concerned its conversation.
 func (p *Presence[C]) inherit(last *Record) {
 	p.Profile, p.Visible = last.Profile, last.Visible
 	if len(last.Groups) > 0 {

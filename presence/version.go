@@ -2,12 +2,13 @@ package presence
 
 import "github.com/claudemesh/claudemesh/wire"
 
-// A room counts its changes, so that whoever knows the roster of an earlier moment
-// can ask for the difference. The number of the newest change is the room's version.
-// It counts what a roster shows, and starts anew when the room is loaded.
+// A room counts its changes, so that a client that knows an earlier roster can ask for the
+// difference. The number of the newest change is the room's version. Only changes that a
+// roster shows count. The version starts again when the room is loaded.
 
-// minGone is how many ended presences a room remembers at least. It remembers no more
-// than there are others: the whole roster tells as much then.
+// minGone is how many ended presences a room remembers at least. Otherwise it remembers as
+// many as there are presences: beyond that, the whole roster is no longer than the
+// difference.
 const minGone = 64
 
 // gone is a presence that has ended.
@@ -22,10 +23,9 @@ type gone struct {
 // Version returns the number of the newest change.
 func (r *Room[C]) Version() uint64 { return r.version }
 
-// Since returns what has changed in the eyes of a member since a version: the
-// presences that are new or different, newest change first, and the ids of those that
-// it sees no more. Some of these it may never have seen. ok is false for a version
-// that is too old, or not of this room.
+// Since returns what has changed for a member since a version: the presences that are new or
+// different, newest change first, and the ids of those that it no longer sees, some of which
+// it may never have seen. ok is false for a version that is too old or not of this room.
 func (r *Room[C]) Since(version uint64, viewer wire.Key) (changed []*Presence[C], ended []wire.ID, ok bool) {
 	if version < r.forgotten || version > r.version {
 		return nil, nil, false
@@ -46,8 +46,7 @@ func (r *Room[C]) Since(version uint64, viewer wire.Key) (changed []*Presence[C]
 	return changed, ended, true
 }
 
-// MemberChanged notes that something of a member has changed that the rows of its
-// presences show.
+// MemberChanged records that a member has changed in a way that its presences' rows show.
 func (r *Room[C]) MemberChanged(member wire.Key) {
 	for _, p := range r.member[member] {
 		r.advance(p)
@@ -68,7 +67,7 @@ func (r *Room[C]) advance(p *Presence[C]) {
 	r.newest = p
 }
 
-// unchain takes a presence out of the order of changes.
+// unchain removes a presence from the order of changes.
 func (r *Room[C]) unchain(p *Presence[C]) {
 	if r.newest == p {
 		r.newest = p.older
