@@ -21,32 +21,32 @@ const (
 	unreadLimit = 32 << 20
 )
 
-// account is what a member has cost the broker and the others lately, over all its
-// connections in a mesh. Each frame draws its price from the member's budget, see
-// prices. A budget that is used up makes its member wait, and nobody else.
+// account records what a member has lately cost the broker and other members, over all its
+// connections in a mesh. Each frame draws its price, see prices, from the member's budget. A
+// member whose budget is used up waits, and nobody else does.
 type account struct {
 	mu        sync.Mutex
 	work      *rate.Limiter // the budget, in units of work
-	newcomers *rate.Limiter // presences that have to be remembered anew
+	newcomers *rate.Limiter // new presences that have to be stored
 
 	unread atomic.Int64 // bytes of answers that wait to be written
 	turn   sync.Mutex   // held while a request is served whose price grows with the mesh
 	conns  int          // guarded by accounts.mu
 }
 
-// overdrawn is a refusal because a limit of the member's is used up.
+// overdrawn refuses a frame because its member has reached a limit.
 type overdrawn struct {
-	what string        // went beyond which limit
-	wait time.Duration // until the same may be tried again
+	what string        // which limit was exceeded
+	wait time.Duration // until a retry may succeed
 }
 
 func (o *overdrawn) Error() string {
 	return fmt.Sprintf("%s; try again in %s", o.what, max(time.Second, o.wait.Round(time.Second)))
 }
 
-// draw takes a price from the budget, and returns how long to wait until that is paid
-// for. When that would be longer than most, nothing is taken and it returns an
-// *overdrawn. What costs more than the budget can hold needs a full one and leaves a debt.
+// draw takes a price from the budget and returns how long to wait until it is paid for. If
+// that would be longer than most, draw takes nothing and returns an *overdrawn. A price above
+// the size of the budget needs a full budget and leaves a debt.
 func (a *account) draw(price int, most time.Duration, s Settings, now time.Time) (time.Duration, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -65,8 +65,7 @@ func (a *account) draw(price int, most time.Duration, s Settings, now time.Time)
 	return wait, nil
 }
 
-// admitNewcomer counts a presence that has to be remembered anew, or returns an
-// *overdrawn.
+// admitNewcomer counts a new presence that has to be stored, or returns an *overdrawn.
 func (a *account) admitNewcomer(s Settings, now time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -80,14 +79,14 @@ func (a *account) admitNewcomer(s Settings, now time.Time) error {
 	return &overdrawn{fmt.Sprintf("your member has started %d new sessions within an hour (new_sessions_per_hour)", s.NewSessionsPerHour), wait}
 }
 
-// idle reports whether a new account would be the same.
+// idle reports whether the account is the same as a new one.
 func (a *account) idle(now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return full(a.work, now) && full(a.newcomers, now)
 }
 
-// accounts holds the accounts of the members that are here, or were lately.
+// accounts holds the accounts of members that are, or lately were, connected.
 type accounts struct {
 	mu       sync.Mutex
 	byMember map[memberRef]*account
@@ -96,7 +95,7 @@ type accounts struct {
 // memberRef is a member of a mesh.
 type memberRef struct{ mesh, member wire.ID }
 
-// open returns a member's account for a connection, which has to close it.
+// open returns a member's account for a connection, which must close it.
 func (as *accounts) open(ref memberRef, s Settings) *account {
 	as.mu.Lock()
 	defer as.mu.Unlock()
@@ -118,7 +117,7 @@ func (as *accounts) close(a *account) {
 	a.conns--
 }
 
-// forget drops the accounts of members that are away and owe nothing.
+// forget drops the accounts of members that are not connected and owe nothing.
 func (as *accounts) forget(now time.Time) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
@@ -129,7 +128,7 @@ func (as *accounts) forget(now time.Time) {
 	}
 }
 
-// payForRequest is pay for what has an answer of any size.
+// payForRequest is pay for a request whose answer may be large.
 func (c *conn) payForRequest(price int) error {
 	if unread := c.account.unread.Load(); unread > unreadLimit {
 		return &overdrawn{fmt.Sprintf("%d bytes of answers wait for your member's connections to read them; the limit is %d",
@@ -148,7 +147,8 @@ func (c *conn) pay(price int) error {
 	return err
 }
 
-// fine draws the price of something that was served or refused already, or lets c rest.
+// fine draws the price of something that was already served or refused. If the budget does
+// not suffice, c is not read for a while.
 func (c *conn) fine(price int) {
 	if wait, err := c.account.draw(price, patience, c.broker.Settings(), time.Now()); err == nil {
 		c.pause(wait)
@@ -157,8 +157,8 @@ func (c *conn) fine(price int) {
 	}
 }
 
-// strangerPause is how long a connection that has not said hello, and so has no budget, is
-// not read after a frame that was none.
+// strangerPause is how long a connection without a hello, and so without a budget, is not
+// read after an invalid frame.
 const strangerPause = 100 * time.Millisecond
 
 func (c *conn) pauseStranger() {

@@ -29,8 +29,8 @@ func newAckLine(out *outbox) ackLine {
 	return ackLine{out: out, slots: make(chan struct{}, ackLimit)}
 }
 
-// enter takes the next place in the line. It blocks while too many sends wait,
-// and returns nil when the connection ends meanwhile.
+// enter takes the next place in the line. It blocks while too many sends wait, and returns
+// nil if the connection ends meanwhile.
 func (l *ackLine) enter(id, reqID string, gone <-chan struct{}) *ackSlot {
 	select {
 	case l.slots <- struct{}{}:
@@ -44,7 +44,7 @@ func (l *ackLine) enter(id, reqID string, gone <-chan struct{}) *ackSlot {
 	return s
 }
 
-// decide gives a place its ack and sends all that are decided from the front.
+// decide sets the ack of a place, and sends all decided acks at the front of the line.
 func (l *ackLine) decide(s *ackSlot, messageID string, refusal string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

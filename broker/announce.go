@@ -8,14 +8,14 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// untold is what others don't know of a presence yet.
+// untold is a change of a presence that its peers have not been told of yet.
 type untold struct {
-	visible bool // whether it is, as they know it
-	profile bool // it has another one
+	visible bool // whether it was visible when they were last told
+	profile bool // the profile changed
 }
 
-// departedLocked tells of a presence that has ended, and gives up what can't come back
-// for its messages.
+// departedLocked announces that a presence has ended. If it can't come back, its messages
+// are given up.
 func (r *room) departedLocked(p *presence.Presence[*conn], but ...*presence.Presence[*conn]) {
 	known := p.Visible
 	if u, ok := r.untold[p]; ok {
@@ -31,7 +31,7 @@ func (r *room) departedLocked(p *presence.Presence[*conn], but ...*presence.Pres
 	}
 }
 
-// replacedLocked tells of a presence that has ended because its successor came, and ends
+// replacedLocked announces that a presence has ended in favour of its successor, and closes
 // its connection.
 func (r *room) replacedLocked(old presence.Ended[*conn], by *presence.Presence[*conn]) {
 	r.departedLocked(old.Presence, by)
@@ -56,16 +56,16 @@ func (r *room) announceArrivalLocked(p *presence.Presence[*conn], restored *pres
 	}
 }
 
-// announceLocked has the other presences but some be told of p when the room is unlocked;
-// those of its own member only if toOwn.
+// announceLocked announces an event about p to the other presences, except those in but, once
+// the room is unlocked. The presences of p's own member are told only if toOwn.
 func (r *room) announceLocked(p *presence.Presence[*conn], kind string, data wire.EventData, toOwn bool, but ...*presence.Presence[*conn]) {
 	r.news.add(&event{
 		about: p, member: p.MemberKey, own: toOwn, but: but, kind: kind, data: data, at: time.Now(),
 	}, r.presences.Version())
 }
 
-// postponeLocked notes what others are to be told of p with the next sweep: someone who
-// changes all the time is news once a second.
+// postponeLocked leaves the announcement of a change to the next sweep, so that a presence
+// that changes all the time is announced once a second.
 func (r *room) postponeLocked(p *presence.Presence[*conn], visible, profile bool) {
 	u, ok := r.untold[p]
 	if !ok {
@@ -75,7 +75,7 @@ func (r *room) postponeLocked(p *presence.Presence[*conn], visible, profile bool
 	r.untold[p] = u
 }
 
-// announceChangesLocked tells what was postponed.
+// announceChangesLocked announces what was postponed.
 func (r *room) announceChangesLocked() {
 	for p, u := range r.untold {
 		data := wire.EventData{Name: p.DisplayName, Pubkey: p.Key()}

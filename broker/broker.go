@@ -21,14 +21,14 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Options are what a broker is made of.
+// Options are the parts of a broker.
 type Options struct {
 	Storage  Storage
 	Settings Settings
 	Log      *zap.Logger
 	Version  string // told by GET /health
 	Observer Observer
-	Budget   int64 // for messages that wait for the storage, see journal.DefaultBudget; 0 means that
+	Budget   int64 // in bytes, for messages that wait for the storage; 0 means journal.DefaultBudget
 }
 
 // Broker serves any number of meshes from one storage.
@@ -55,23 +55,23 @@ type Broker struct {
 	losing     sync.Once
 	settings   atomic.Pointer[Settings]
 	draining   atomic.Bool
-	hellos     atomic.Uint64 // that were read
+	hellos     atomic.Uint64 // read so far
 	stats      counters
 	depth      depth
 
 	mu      sync.Mutex
 	phase   phase
-	notOpen error // why it has not been
+	notOpen error // why the storage is not open; nil if it is
 	rooms   map[wire.ID]*room
 	conns   map[*conn]struct{}
 
-	// loading is held for reading while a room is loaded, and for writing while
-	// meshes that nobody uses are forgotten.
+	// loading is held for reading while a room is loaded, and for writing while unused
+	// meshes are forgotten.
 	loading sync.RWMutex
 	loads   singleflight.Group // of rooms, by the mesh's id
 
-	// life ends with stop, and with it the goroutines that wait counts. One that is counted
-	// may count others; else see spawn.
+	// life ends with stop, and with it the goroutines counted by wait. A goroutine that is
+	// counted may count others; all others use spawn.
 	life context.Context
 	stop context.CancelFunc
 	wait sync.WaitGroup
@@ -82,12 +82,12 @@ type phase uint8
 
 const (
 	made    phase = iota
-	opening       // Start was called, the storage has not been reached yet
+	opening       // Start was called, and the storage is not open yet
 	open
 	stopped
 )
 
-// openRetry is the pause between attempts to reach the storage at the start.
+// openRetry is the pause between attempts to open the storage.
 const openRetry = time.Second
 
 var errNotStarted = errors.New("the broker has not been started")
@@ -125,7 +125,7 @@ func New(o Options) *Broker {
 // Settings returns the settings in force.
 func (b *Broker) Settings() Settings { return *b.settings.Load() }
 
-// Configure puts new settings in force, for every connection at once.
+// Configure puts new settings in force, for all connections at once.
 func (b *Broker) Configure(s Settings) { b.settings.Store(&s) }
 
 // Start opens the storage: it runs the migrations and claims to be the only broker. It
@@ -159,7 +159,8 @@ func (b *Broker) Start(ctx context.Context) error {
 	return nil
 }
 
-// spawn runs do in a goroutine that Stop waits for; not after Stop was called.
+// spawn runs do in a goroutine that Stop waits for. After Stop was called, it returns false
+// and does nothing.
 func (b *Broker) spawn(do func()) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -176,7 +177,7 @@ func hopeless(err error) bool {
 	return errors.As(err, &newer) || errors.Is(err, storage.ErrUnfit)
 }
 
-// open does everything that must have succeeded once before anybody is served.
+// open does what must succeed once before the broker serves anybody.
 func (b *Broker) open(ctx context.Context) error {
 	if err := b.storage.Migrate(ctx); err != nil {
 		return fmt.Errorf("migrate: %w", err)
@@ -190,8 +191,8 @@ func (b *Broker) open(ctx context.Context) error {
 	return nil
 }
 
-// run opens the storage if that is still to be done, and then keeps the broker's
-// own goroutines until it is stopped.
+// run opens the storage if it is not open yet, and then runs the journal and the sweeps until
+// ctx ends.
 func (b *Broker) run(ctx context.Context, isOpen bool) {
 	for !isOpen {
 		select {
@@ -217,12 +218,12 @@ func (b *Broker) run(ctx context.Context, isOpen bool) {
 	b.sweepLoop(ctx)
 }
 
-// Drain refuses new sockets from now on, because the end is near.
+// Drain makes the broker refuse new sockets, before Stop.
 func (b *Broker) Drain() { b.draining.Store(true) }
 
-// Stop closes all sockets with 1012, so that peers come back soon, stores what is
-// waiting for the storage, and closes it. Presences keep their leases. ctx bounds
-// how long the polite part may take.
+// Stop closes all sockets with 1012, so that clients reconnect soon, stores what waits for the
+// storage, and closes the storage. Presences keep their leases. When ctx ends, Stop cuts the
+// sockets that are left and no longer waits for the storage.
 func (b *Broker) Stop(ctx context.Context) error {
 	b.Drain()
 	b.mu.Lock()
@@ -248,8 +249,8 @@ func (b *Broker) Stop(ctx context.Context) error {
 	return err
 }
 
-// firstHalf is over after half of the time that ctx has left: peers that do not read must
-// not take the storage's.
+// firstHalf ends after half of the time that ctx has left, so that peers that do not read
+// leave time for the storage.
 func firstHalf(ctx context.Context) (context.Context, context.CancelFunc) {
 	end, ok := ctx.Deadline()
 	if !ok {
@@ -258,11 +259,11 @@ func firstHalf(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, time.Until(end)/2)
 }
 
-// closeAtOnce is how many sockets are closed at the same time at the end.
+// closeAtOnce is how many sockets Stop closes at a time.
 const closeAtOnce = 128
 
-// closeAll says goodbye to every connection and waits until they are gone, or cuts
-// them when ctx ends.
+// closeAll closes every connection and waits until they are gone. When ctx ends, it cuts
+// them.
 func closeAll(ctx context.Context, conns []*conn) {
 	var wait sync.WaitGroup
 	slots := make(chan struct{}, closeAtOnce)
@@ -281,7 +282,7 @@ func closeAll(ctx context.Context, conns []*conn) {
 	wait.Wait()
 }
 
-// storageContext bounds a question to the storage that a peer waits for.
+// storageContext bounds a query that a peer waits for.
 func storageContext() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), 5*time.Second)
 }

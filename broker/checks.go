@@ -1,9 +1,8 @@
 package broker
 
 // checks bounds how many goroutines check signatures at a time, to half of the processors.
-// Otherwise the hellos of thousands of clients that come at once would all be served before
-// the next message of anybody else: Go looks for what has arrived on sockets only when
-// nothing else is left to do.
+// Otherwise, when thousands of clients arrive at once, all of their hellos would be served
+// before the next message: Go polls sockets only when it has nothing else to run.
 type checks chan struct{}
 
 // do calls check as soon as there is a place.

@@ -15,21 +15,20 @@ func (c *conn) clientAck(frame *wire.Frame) {
 	}
 }
 
-// settle reports whether an acknowledgement means a push that waits for one.
+// settle reports whether an acknowledgement belongs to a push in flight.
 func (c *conn) settle(a *wire.ClientAck) bool {
 	if c.present == nil || a.ClientID == "" && a.BrokerID == "" {
 		return false
 	}
 	id, err := wire.ParseID(a.BrokerID)
 	if err != nil {
-		id, _ = wire.ParseID(a.ClientID) // a client without the message's own id names ours
+		id, _ = wire.ParseID(a.ClientID) // a client may send our id in this field
 	}
 	r, q := c.room, c.broker.queue
 	r.mu.RLock()
 	own := r.mailboxLocked(c.present)
 	r.mu.RUnlock()
-	// By the broker's id in all of them before by the client's in any: that may be in
-	// use in several.
+	// First by the broker's id, in all mailboxes: a client's id may occur in several.
 	for _, clientID := range [...]string{"", a.ClientID} {
 		if q.Acknowledge(own, c, id, clientID) {
 			return true

@@ -20,18 +20,17 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// conn is one connection. It becomes a peer with its hello, unless that asks to be
-// transient.
+// conn is one connection. Its hello makes it a peer, or a transient connection.
 type conn struct {
 	// static after construction
 	broker *Broker
 	ws     *websocket.Conn
-	client netip.Addr // as Caddy sees it, trusted proxies counted
+	client netip.Addr // as Caddy determines it, with trusted proxies
 	born   time.Time
 	gone   chan struct{} // closed when everything is over
 	dead   context.Context
 	die    func() // ends dead
-	kill   func() // ends the reader, without a word to the peer
+	kill   func() // ends the reader, without a close frame
 
 	out  outbox
 	acks ackLine
@@ -56,9 +55,9 @@ type conn struct {
 	touched time.Time
 
 	how      decision
-	catching atomic.Int32 // mailboxes that have not caught up, and 1 while joining
-	notify   bool         // the client wants to hear when all have
-	// keepsRoster: the client is told that the roster has changed, instead of how
+	catching atomic.Int32 // mailboxes that have not caught up, plus 1 while joining
+	notify   bool         // the client wants to be told when all have
+	// keepsRoster: the client is told that the roster has changed, and asks how
 	keepsRoster bool
 	notified    atomic.Bool // it has
 }
@@ -67,23 +66,23 @@ type conn struct {
 type ending int32
 
 const (
-	endByPeer   ending = iota // a close frame, a broken socket or a time-out: not our decision
-	endReplaced               // somebody else has its presence
+	endByPeer   ending = iota // a close frame, a broken socket or a timeout: not the broker's decision
+	endReplaced               // another connection has its presence
 	endRefused                // the hello was refused
 	endRemoved                // its member was removed
 	endSentAway               // an admin has kicked or disconnected it
 	endShutdown               // the broker stops
 )
 
-// decision is the broker's own to end a connection; endByPeer: it has not decided that.
+// decision is why the broker ends a connection; endByPeer until it does.
 type decision struct{ how atomic.Int32 }
 
 func (d *decision) load() ending { return ending(d.how.Load()) }
 
-// make decides, unless that was done before.
+// make decides, unless a decision was made before.
 func (d *decision) make(how ending) { d.how.CompareAndSwap(int32(endByPeer), int32(how)) }
 
-// endings are the names of those that the broker decided.
+// endings are the names of the broker's decisions.
 var endings = [...]string{
 	endReplaced: "replaced", endRefused: "refused", endRemoved: "member_removed", endSentAway: "sent_away", endShutdown: "shutdown",
 }
@@ -112,8 +111,7 @@ func newConn(b *Broker, ws *websocket.Conn, socket *socket, client netip.Addr) *
 	return c
 }
 
-// buffers holds what frames are read into and written from. An idle connection has
-// none.
+// buffers holds buffers for reading and writing frames. An idle connection has none.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // bufferKeep is the size up to which a buffer is kept for the next frame.
@@ -128,8 +126,8 @@ func giveBuffer(b *bytes.Buffer) {
 	}
 }
 
-// serve reads until the connection ends. The handshake needs a deep stack; an idle
-// connection, which keeps its own, does not. So each has a goroutine.
+// serve reads until the connection ends. The handshake needs a deep stack, which an idle
+// connection would keep, so it runs in a goroutine of its own.
 func (c *conn) serve() {
 	if err := c.read(false); err != nil {
 		c.over(err)
@@ -156,8 +154,8 @@ func (c *conn) over(err error) {
 	c.leave(err)
 }
 
-// read serves one frame after the other and returns why that ended: nil when a
-// handshake has succeeded.
+// read serves one frame after the other and returns why it ended: nil after a successful
+// handshake.
 func (c *conn) read(greeted bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -174,8 +172,8 @@ func (c *conn) read(greeted bool) (err error) {
 		defer hello.Stop()
 	}
 	for greeted || c.room == nil {
-		// Text and binary frames are the same. Closing the socket is what ends this: a
-		// context of its own would cost several allocations with every frame.
+		// Text and binary frames are the same. Closing the socket ends this; a context
+		// would cost several allocations with every frame.
 		_, r, err := c.ws.Reader(context.Background())
 		if err != nil {
 			return err
@@ -226,7 +224,7 @@ func (c *conn) serveFrame(data []byte, hello *time.Timer) {
 	}
 }
 
-// greet runs a handshake and refuses the connection when it fails.
+// greet runs a handshake and refuses the connection if it fails.
 func (c *conn) greet(frame *wire.Frame, timer *time.Timer, handshake func(*wire.Frame) error) {
 	if c.how.load() != endByPeer || !timer.Stop() {
 		return // refused already, or too late
@@ -238,7 +236,7 @@ func (c *conn) greet(frame *wire.Frame, timer *time.Timer, handshake func(*wire.
 	}
 	if errors.Is(err, presence.ErrOvertaken) {
 		c.broker.stats.hellos.add("overtaken")
-		// It waited for the storage while its peer came back over another connection.
+		// While it waited for the storage, its peer has connected again.
 		c.end(endReplaced, wire.CloseNormal, wire.ReasonReplaced)
 		return
 	}
@@ -260,7 +258,7 @@ func (c *conn) greet(frame *wire.Frame, timer *time.Timer, handshake func(*wire.
 	c.end(endRefused, code, reason)
 }
 
-// leave takes the connection out of its room after the reader has ended with err.
+// leave removes the connection from its room after the reader has ended with err.
 func (c *conn) leave(err error) {
 	if c.room == nil {
 		return
@@ -272,8 +270,8 @@ func (c *conn) leave(err error) {
 	}
 }
 
-// end closes the connection from our side: what waits to be written is written,
-// then the close frame. Only the first call counts.
+// end closes the connection: it writes what waits to be written, then the close frame. Only
+// the first call counts.
 func (c *conn) end(how ending, code int, reason string) {
 	c.how.make(how)
 	c.out.finish(code, reason)
@@ -281,10 +279,10 @@ func (c *conn) end(how ending, code int, reason string) {
 	time.AfterFunc(closeGrace, c.cut)
 }
 
-// closeGrace is how long a peer may take to read what is left and close.
+// closeGrace is how long a peer may take to read the rest and close.
 const closeGrace = 5 * time.Second
 
-// cut ends the connection without a word.
+// cut ends the connection without a close frame.
 func (c *conn) cut() {
 	c.out.discard()
 	c.kill()
@@ -315,8 +313,8 @@ func (c *conn) Opens(m *queue.Message) bool { return c.sealedGroups || !m.Sealed
 // Flushed implements queue.Outlet.
 func (c *conn) Flushed() bool { return c.out.flushed() }
 
-// CaughtUp implements queue.Outlet. The client hears of it when the last of its
-// mailboxes has caught up, and not again when it gets another mailbox later.
+// CaughtUp implements queue.Outlet. The client is told once, when the last of its mailboxes
+// has caught up, and not again when it gets another mailbox later.
 func (c *conn) CaughtUp() {
 	if c.catching.Add(-1) == 0 && c.notify && c.notified.CompareAndSwap(false, true) {
 		c.send(wire.CaughtUp{Type: wire.TypeCaughtUp})

@@ -13,15 +13,15 @@ import (
 // can't open it. Its sender is told who they are, and sends each a copy, sealed for
 // the peer's own key.
 
-// maxCopyRights is how many copies of one member are waited for. When there are more,
-// the older ones count as messages of their own.
+// maxCopyRights is how many copies of one member are expected at most. Beyond that, the
+// older ones count as messages of their own.
 const maxCopyRights = 4 * wire.MaxUnopened
 
-// copyRightLife is how long the copies of a message are waited for.
+// copyRightLife is how long the copies of a message are expected.
 const copyRightLife = 10 * time.Minute
 
-// copyRights are the copies that members are still to send. They count as part of the
-// message to many: not against the sender's rate, and under the grant for broadcasts.
+// copyRights are the copies that members have yet to send. A copy is part of the message to
+// many: it does not count against the sender's rate, and needs the grant for broadcasts.
 type copyRights struct {
 	mu       sync.Mutex
 	byMember map[wire.ID]*memberCopies
@@ -72,7 +72,7 @@ func (c *copyRights) take(member wire.ID, id string, to wire.Key) bool {
 	return ok
 }
 
-// forget drops what has been waited for long enough.
+// forget drops the rights that are too old.
 func (c *copyRights) forget(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,15 +83,14 @@ func (c *copyRights) forget(now time.Time) {
 	}
 }
 
-// isCopy reports whether a message is a copy that the sender was to send. It does so
-// once for each.
+// isCopy reports whether a message is an expected copy, and uses up the right to it.
 func (c *conn) isCopy(m *wire.Send) bool {
 	return m.BodyVersion == wire.BodyCopy && len(m.Targets) == 1 && m.Targets[0].Kind == wire.TargetKey &&
 		c.room.copies.take(c.actor.MemberID, m.ClientID, m.Targets[0].Key)
 }
 
-// tellUnopenedLocked tells a sender, by its ack, who can't open its message. A client that
-// does not know of such peers would leave them out without a word, so it is refused.
+// tellUnopenedLocked names in the ack the recipients that can't open the message. A client that
+// does not support copies is refused, since it would silently leave those peers out.
 func (c *conn) tellUnopenedLocked(m *wire.Send, to []queue.To, ack *wire.Ack) *refusal {
 	for i := range to {
 		t := &to[i]
@@ -116,8 +115,8 @@ func (c *conn) tellUnopenedLocked(m *wire.Send, to []queue.To, ack *wire.Ack) *r
 	return nil
 }
 
-// copyStatus fills in how far the copy of a message came for a recipient that could
-// not open the message itself.
+// copyStatus fills in the status of a message's copy for a recipient that could not open the
+// message itself.
 func (c *conn) copyStatus(m *queue.Accepted, row *wire.RecipientStatus) {
 	if m.ClientID == "" {
 		return

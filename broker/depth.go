@@ -10,14 +10,14 @@ import (
 	"github.com/claudemesh/claudemesh/queue"
 )
 
-// depthPause is how many times as long as counting took the storage is left alone after it.
+// depthPause is the pause after a count, as a multiple of the time that the count took.
 const depthPause = 50
 
-// depth is what the storage has counted last in the queues.
+// depth is the last count of what waits in the queues.
 type depth struct {
 	mu  sync.Mutex
 	was queue.Depth
-	due time.Time // not to be counted again before; owned by the sweeper
+	due time.Time // of the next count; owned by the sweeper
 }
 
 func (d *depth) last() queue.Depth {
@@ -26,7 +26,7 @@ func (d *depth) last() queue.Depth {
 	return d.was
 }
 
-// measure has the storage count, unless that was costly not long ago.
+// measure has the storage count, if a count is due.
 func (b *Broker) measure(ctx context.Context) {
 	began := time.Now()
 	if began.Before(b.depth.due) {

@@ -10,7 +10,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// requestError is an error that the one who asked is told.
+// requestError is an error that the client is told.
 type requestError struct {
 	code    wire.Code
 	message string
@@ -18,9 +18,8 @@ type requestError struct {
 
 func (e *requestError) Error() string { return e.message }
 
-// handlers serve the messages of a helloed connection, but for send and
-// client_ack, which have a path of their own. What they return is told as an
-// error message.
+// handlers serve the requests of a connection after its hello, except send and client_ack,
+// which have paths of their own. The client is told the errors that they return.
 var handlers = map[string]func(*conn, *wire.Frame) error{
 	wire.TypeMessageStatus: (*conn).messageStatus,
 	wire.TypeListPeers:     (*conn).listPeers,
@@ -72,7 +71,7 @@ func (c *conn) dispatch(frame *wire.Frame) {
 		c.sendError(wire.CodeUnknownType, "this broker does not offer "+quoteType(frame.Type), frame.ReqID)
 		return
 	}
-	if prices[frame.Type].grows() { // a member's budget may be spent at once, but not on all processors
+	if prices[frame.Type].grows() { // one at a time, so that a member can't use all processors
 		c.account.turn.Lock()
 		defer c.account.turn.Unlock()
 	}
@@ -118,7 +117,7 @@ func (c *conn) peer() error {
 	return nil
 }
 
-// touch notes that the peer itself did something, at most once a second.
+// touch records a sign of life of the peer, at most once a second.
 func (c *conn) touch() {
 	now := time.Now()
 	if c.present == nil || now.Sub(c.touched) < time.Second {

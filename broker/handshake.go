@@ -35,7 +35,7 @@ func (c *conn) hello(frame *wire.Frame) error {
 	now := time.Now()
 	var session wire.Key
 	if h.SessionPubkey != "" && h.Has(wire.CapTransient) {
-		// Nobody would check the claim: a transient connection is in no roster.
+		// Nothing would check the claim: a transient connection is in no roster.
 		return reject(wire.CodeBadSessionPubkey, "a transient connection sends under its member key: omit sessionPubkey")
 	}
 	if h.SessionPubkey != "" {
@@ -140,8 +140,8 @@ func verifyAttestation(a wire.Attestation, member, session wire.Key, now time.Ti
 	return reject(code, "attestation rejected: %s", code)
 }
 
-// capacity refuses a hello that needs a place which a full mesh does not have,
-// before any cryptography is spent on it. Only a mesh in memory can be full.
+// capacity refuses a hello that needs a new presence in a full mesh, before its signatures are
+// checked. Only a mesh in memory can be full.
 func (c *conn) capacity(meshID string, a *presence.Arrival[*conn]) error {
 	id, err := wire.ParseID(meshID)
 	if err != nil || a.About.Has(wire.CapTransient) && !a.Proven {
@@ -204,7 +204,7 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 		a.DisplayName = m.DisplayName
 	}
 	if err := c.broker.replays.Accept(m.Key, sig, now); err != nil {
-		c.pause(patience) // or else to refuse costs as much as to accept
+		c.pause(patience) // otherwise refusing would cost as much as accepting
 		if errors.Is(err, identity.ErrReplayed) {
 			return reject(wire.CodeReplayed, "this hello was accepted before: sign a new one")
 		}
@@ -253,7 +253,7 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 	}
 }
 
-// tryLater refuses a hello that its member may repeat later, as text says.
+// tryLater refuses a hello that may be retried; text says when.
 func tryLater(text string) error {
 	return &rejection{code: wire.CodeTryAgain, message: text, close: wire.CloseTryLater}
 }

@@ -13,17 +13,17 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// NotReady says why no message can be accepted now.
+// NotReady says why the broker can't accept messages now.
 type NotReady struct {
-	Reason string // a word that anybody may read, see SPEC.md section 11
-	Err    error  // the operator's: it may hold names and addresses
+	Reason string // a word for everybody, see SPEC.md section 11
+	Err    error  // for the operator: it may hold names and addresses
 }
 
 func (n *NotReady) Error() string { return n.Err.Error() }
 
 func (n *NotReady) Unwrap() error { return n.Err }
 
-// Health tells that the broker is alive, and whether its storage is.
+// Health reports that the broker is alive, and whether its storage is up.
 func (b *Broker) Health(ctx context.Context) wire.Health {
 	db := "up"
 	if b.Ready(ctx) != nil {
@@ -32,8 +32,8 @@ func (b *Broker) Health(ctx context.Context) wire.Health {
 	return wire.Health{Status: "ok", DB: db, Version: b.version, Uptime: time.Since(b.born).Seconds()}
 }
 
-// Ready returns nil when messages are accepted and could be stored now, else a
-// *NotReady. It is never wrong for longer than five seconds, and answers within two.
+// Ready returns nil if the broker accepts messages and could store them now, else a *NotReady.
+// It notices a change within five seconds, and answers within two.
 func (b *Broker) Ready(ctx context.Context) error {
 	if b.isLost() {
 		return &NotReady{"storage_" + string(storage.InUse), storage.ErrInUse}
@@ -63,29 +63,29 @@ func (b *Broker) Ready(ctx context.Context) error {
 }
 
 const (
-	// pingEvery bounds how often the storage is asked whether it is there: asking costs a
-	// write, and anybody may ask for the broker's health.
+	// pingEvery is the least time between two pings of the storage. A ping costs a write, and
+	// anybody may ask for the broker's health.
 	pingEvery = 2 * time.Second
-	// pingAgain is the same while it is not: what is wrong may be over soon.
+	// pingAgain is the same while pings fail.
 	pingAgain = 500 * time.Millisecond
-	// pingPatience is after how long without an answer the storage counts as away.
+	// pingPatience is how long a ping may take before the storage counts as unreachable.
 	pingPatience = 2 * time.Second
-	// pingTimeout is how long it may go on trying then: the way to a server that answers
-	// may lead by others that do not.
+	// pingTimeout is how long a ping may take in all: it may have to try several servers
+	// before one answers.
 	pingTimeout = 4 * time.Second
 )
 
-// pinged is what the storage said of itself last.
+// pinged is the outcome of the last ping.
 type pinged struct {
 	sync.Mutex
 	at     time.Time
 	err    error
-	asking bool          // it has been asked, and has not answered
-	asked  chan struct{} // closed when it is clear what to say; nil: it is
+	asking bool          // a ping is under way
+	asked  chan struct{} // closed when its outcome is clear; nil if nobody need wait
 }
 
-// ping returns what is known of the storage, or the next answer when that is old. Who
-// asks may go away: the answer is for all who wait for it.
+// ping returns the outcome of the last ping, or of the next one if that is too old. A ping
+// does not end with ctx: all callers share it.
 func (b *Broker) ping(ctx context.Context) error {
 	if time.Since(b.journal.Stored()) < pingEvery {
 		return nil // a message has just been stored
@@ -156,8 +156,8 @@ func (b *Broker) setPinged(err error, asking bool) {
 	}
 }
 
-// Lost is closed when another broker has taken the storage. What this one has in memory
-// is out of date then: stop it and make a new one, which waits for the storage.
+// Lost is closed when another broker has taken over the storage. This broker's memory is then
+// outdated: stop it and make a new one, which waits for the storage.
 func (b *Broker) Lost() <-chan struct{} { return b.lost }
 
 func (b *Broker) lose() {

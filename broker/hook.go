@@ -24,10 +24,9 @@ type hookCaller struct {
 	cwd    string
 }
 
-// HookStatus takes a status from a hook without a connection of its own. It
-// reaches only presences that connected from the caller's own address; a signal
-// for one that is not there yet waits a moment for it. Errors: ErrHookInvalid,
-// ErrHookRate.
+// HookStatus takes a status from a hook, which has no connection of its own. The status counts
+// only for presences that connected from the caller's address. If there is none yet, it waits
+// a moment for one. The errors are ErrHookInvalid and ErrHookRate.
 func (b *Broker) HookStatus(_ context.Context, h wire.HookStatus, client netip.Addr) (wire.HookResult, error) {
 	client = client.Unmap()
 	if h.Cwd == "" || !h.Status.Valid() || len(h.Cwd) > wire.MaxTextLen || len(h.SessionID) > wire.MaxClientID {
@@ -57,7 +56,7 @@ func (b *Broker) HookStatus(_ context.Context, h wire.HookStatus, client netip.A
 	return wire.HookResult{OK: true, Pending: true}, nil
 }
 
-// hook applies a signal to the presence that it means, if that is in this mesh.
+// hook applies a signal to its presence, if that is in this mesh.
 func (r *room) hook(signal presence.HookSignal, now time.Time) wire.ID {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,8 +79,8 @@ const (
 	hookHeld = 1024
 )
 
-// heldHooks are the recent signals that meant nobody here. A mesh that is loaded
-// gets them, since its first presence may be the one they mean.
+// heldHooks are recent signals without a presence. A mesh gets them when it is loaded, since
+// they may be for its first presence.
 type heldHooks struct {
 	mu   sync.Mutex
 	list []heldHook // oldest first
@@ -99,7 +98,7 @@ func (h *heldHooks) add(signal presence.HookSignal, now time.Time) {
 	h.list = h.list[max(0, len(h.list)-hookHeld):]
 }
 
-// recentLocked returns those that still wait.
+// recentLocked returns the signals that still wait.
 func (h *heldHooks) recentLocked(now time.Time) []heldHook {
 	for i, held := range h.list {
 		if now.Sub(held.at) < hookHold {
@@ -109,7 +108,7 @@ func (h *heldHooks) recentLocked(now time.Time) []heldHook {
 	return nil
 }
 
-// giveTo hands what still waits to a mesh that was just loaded.
+// giveTo gives the signals that still wait to a mesh that was just loaded.
 func (h *heldHooks) giveTo(r *room, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

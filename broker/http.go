@@ -11,11 +11,11 @@ import (
 )
 
 // The methods of this file serve HTTP routes. Their errors are *mesh.Refusal when
-// the rules do not allow what was asked; any other error means that the storage is
-// out of reach.
+// the rules forbid the request. Any other error means that the storage is
+// unreachable.
 
-// CreateMesh makes a mesh for whoever signed the request. Whether anybody may is
-// for the caller to decide.
+// CreateMesh makes a mesh for the key that signed the request. The caller decides whether the
+// client may.
 func (b *Broker) CreateMesh(ctx context.Context, c wire.CreateMesh) (wire.CreateMeshResult, error) {
 	if err := b.reached(); err != nil {
 		return wire.CreateMeshResult{}, err
@@ -29,7 +29,7 @@ func (b *Broker) CreateMesh(ctx context.Context, c wire.CreateMesh) (wire.Create
 	return wire.CreateMeshResult{MeshID: m.ID, MemberID: owner.ID}, nil
 }
 
-// Join makes a member out of whoever holds a v1 token.
+// Join makes the holder of a v1 token a member.
 func (b *Broker) Join(ctx context.Context, j wire.Join) (memberID string, already bool, err error) {
 	if err := b.reached(); err != nil {
 		return "", false, err
@@ -42,7 +42,7 @@ func (b *Broker) Join(ctx context.Context, j wire.Join) (memberID string, alread
 	return joined.Member.ID.String(), joined.AlreadyMember, nil
 }
 
-// Claim makes a member out of whoever holds an invite link.
+// Claim makes the holder of an invite link a member.
 func (b *Broker) Claim(ctx context.Context, code string, c wire.Claim) (wire.ClaimResult, error) {
 	if err := b.reached(); err != nil {
 		return wire.ClaimResult{}, err

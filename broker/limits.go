@@ -7,8 +7,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// limiters holds a token bucket per key. A bucket that is full again is forgotten,
-// since a new one would be the same.
+// limiters holds a token bucket for each key. A bucket that is full again is forgotten: it
+// equals a new one.
 type limiters[K comparable] struct {
 	mu      sync.Mutex
 	buckets map[K]*rate.Limiter
@@ -31,7 +31,7 @@ func (l *limiters[K]) allow(key K, perMinute, burst int, now time.Time) bool {
 	return bucket.AllowN(now, 1)
 }
 
-// tune has a bucket obey the settings in force.
+// tune applies the settings in force to a bucket.
 func tune(bucket *rate.Limiter, perSecond float64, burst int, now time.Time) {
 	if limit := rate.Limit(perSecond); bucket.Limit() != limit || bucket.Burst() != burst {
 		bucket.SetLimitAt(now, limit)
@@ -39,7 +39,7 @@ func tune(bucket *rate.Limiter, perSecond float64, burst int, now time.Time) {
 	}
 }
 
-// full reports whether a new bucket would be the same.
+// full reports whether a bucket equals a new one.
 func full(bucket *rate.Limiter, now time.Time) bool {
 	return bucket.TokensAt(now) >= float64(bucket.Burst())
 }

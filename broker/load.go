@@ -10,19 +10,17 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// What a mesh was when it was last in memory, here or in another process, is read when
-// it is loaded: its members, who was here, how far its queue had come, and which hellos
-// were accepted lately. A mesh that nobody uses is forgotten.
+// Loading a mesh reads the state that it had when it was last in memory, here or in another
+// process: its members, its presences, where its sequences go on, and the hellos accepted
+// lately. A mesh that nobody uses is forgotten.
 
-// helloMemory is how long an accepted hello is kept: longer than its timestamp
-// lets anybody try it again.
+// helloMemory is how long an accepted hello is stored: longer than its timestamp is valid.
 const helloMemory = 5 * time.Minute
 
 // meshIdle is how long a mesh stays in memory with nobody in it.
 const meshIdle = 10 * time.Minute
 
-// room returns a mesh, loading it at first use. However many ask at once, it is loaded
-// once.
+// room returns a mesh, and loads it at first use. Concurrent callers share one load.
 func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
 	if r := b.roomInMemory(id); r != nil {
 		return r, nil
@@ -76,8 +74,8 @@ func (b *Broker) newRoom(id wire.ID, members *mesh.View) *room {
 	return r
 }
 
-// recallHellos makes sure that what was accepted when the mesh was last in memory is
-// not accepted again.
+// recallHellos makes sure that hellos accepted when the mesh was last in memory are not
+// accepted again.
 func (b *Broker) recallHellos(ctx context.Context, id wire.ID) error {
 	hellos, err := b.storage.Hellos(ctx, id, time.Now().Add(-helloMemory))
 	if err != nil {
@@ -89,8 +87,8 @@ func (b *Broker) recallHellos(ctx context.Context, id wire.ID) error {
 	return nil
 }
 
-// restorePresences takes over who was here when the mesh was last in memory: their
-// leases run from now on.
+// restorePresences restores the presences that were here when the mesh was last in memory.
+// Their leases begin now.
 func (r *room) restorePresences(ctx context.Context) error {
 	records, err := r.broker.storage.Presences(ctx, r.id)
 	if err != nil {
@@ -101,7 +99,7 @@ func (r *room) restorePresences(ctx context.Context) error {
 		return fmt.Errorf("read the known sessions of mesh %s: %w", r.id, err)
 	}
 	now := time.Now()
-	for i := range records { // whose clock may have been ahead: what lies in the future would never end
+	for i := range records { // a clock may have been ahead, and what lies in the future would never end
 		rec := &records[i]
 		rec.StatusAt, rec.LastSeenAt = earliest(rec.StatusAt, now), earliest(rec.LastSeenAt, now)
 	}
@@ -136,7 +134,7 @@ func (b *Broker) allRooms() []*room {
 // forgetMeshes drops the meshes that nobody uses from memory.
 func (b *Broker) forgetMeshes(now time.Time) {
 	if !b.loading.TryLock() {
-		return // somebody is coming in: there is no hurry
+		return // a mesh is being loaded: there is no hurry
 	}
 	defer b.loading.Unlock()
 	for _, r := range b.allRooms() {
@@ -154,8 +152,8 @@ func (b *Broker) forgetMeshes(now time.Time) {
 	}
 }
 
-// close marks a room that has been empty for long, so that nobody comes in. It stays
-// while messages wait for the storage: their numbers are not stored yet.
+// close closes a room that has been empty for meshIdle, so that nobody joins. A room stays while
+// its messages wait for the storage: the numbers of their deliveries are not stored yet.
 func (r *room) close(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

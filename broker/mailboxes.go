@@ -6,10 +6,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A connection serves the mailbox of its own presence. Beside it, it may serve the
-// mailbox of its member, and those of older sessions in whose place it goes on.
-// Who serves these is looked up anew whenever a presence comes, goes, or is taken
-// over.
+// A connection serves the mailbox of its own presence. It may also serve the mailbox of its
+// member, and those of older sessions that it succeeds. Which connection serves these is
+// decided again whenever a presence comes, goes or is taken over.
 
 // mailboxLocked is where the messages of a presence wait.
 func (r *room) mailboxLocked(p *presence.Presence[*conn]) queue.Mailbox {
@@ -25,13 +24,13 @@ func (r *room) memberMailbox(key wire.Key) queue.Mailbox {
 	return queue.Mailbox{Mesh: r.id, Name: presence.MemberMailbox(key)}
 }
 
-// rehomeLocked sees to it that a member's mailbox is served by whoever is home now.
+// rehomeLocked gives a member's mailbox to the connection of its home.
 func (r *room) rehomeLocked(member wire.Key) {
 	r.reassignLocked(r.memberMailbox(member), r.presences.Home(member))
 }
 
-// resettleLocked does the same for every mailbox that p serves beside its own, or that
-// may be served by another now that p has come or gone.
+// resettleLocked reassigns every mailbox, besides p's own, that p serves or that another
+// connection may serve now that p has come or gone.
 func (r *room) resettleLocked(p *presence.Presence[*conn]) {
 	r.rehomeLocked(p.MemberKey)
 	if p.Proven {
@@ -46,8 +45,7 @@ func (r *room) reassignHeritageLocked(old []wire.Key) {
 	}
 }
 
-// reassignLocked has a mailbox served by p's connection and no other, or by nobody when p
-// is nil.
+// reassignLocked gives a mailbox to p's connection alone, or to none if p is nil.
 func (r *room) reassignLocked(box queue.Mailbox, p *presence.Presence[*conn]) {
 	var now *conn
 	if p != nil {
@@ -77,12 +75,11 @@ func (r *room) regateLocked(p *presence.Presence[*conn]) {
 	urgentOnly := presence.UrgentOnly(p.Status)
 	r.broker.queue.Gate(r.mailboxLocked(p), p.Conn, urgentOnly)
 	for _, box := range p.Conn.others {
-		r.broker.queue.Gate(box, p.Conn, urgentOnly) // of one that another serves, the gate stays as it is
+		r.broker.queue.Gate(box, p.Conn, urgentOnly) // does nothing if another connection serves it
 	}
 }
 
-// othersLocked returns the mailboxes beside its own that a connection of p may serve, at
-// times.
+// othersLocked returns the mailboxes, besides its own, that p's connection may have to serve.
 func (r *room) othersLocked(p *presence.Presence[*conn]) []queue.Mailbox {
 	list := []queue.Mailbox{r.memberMailbox(p.MemberKey)}
 	for _, old := range p.Succeeds {

@@ -9,7 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// note records something that c's member did in the audit log.
+// note records an act of c's member in the audit log.
 func (c *conn) note(detail audit.Detail) {
 	c.broker.journal.Record(audit.NewEvent(c.room.id, time.Now(), c.actor.MemberID.String(), detail))
 }
@@ -182,7 +182,7 @@ func memberKey(text string) (wire.Key, error) {
 	return key, nil
 }
 
-// auditPage is how many entries an audit_query gives when it does not say.
+// auditPage is how many entries an audit_query gets by default.
 const auditPage = 100
 
 func (c *conn) queryAudit(frame *wire.Frame) error {

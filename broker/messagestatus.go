@@ -11,11 +11,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// statusCandidates is how many messages a prefix may mean before more of the id is
-// asked for.
+// statusCandidates is how many messages that match a prefix are looked at.
 const statusCandidates = 64
 
-// messageStatus tells a message's sender, or an admin, how far it came.
+// messageStatus tells a message's sender, or an admin, the status of its deliveries.
 func (c *conn) messageStatus(frame *wire.Frame) error {
 	q, err := wire.DecodeMessageStatus(frame)
 	if err != nil {
@@ -42,7 +41,7 @@ func (c *conn) messageStatus(frame *wire.Frame) error {
 	switch len(visible) {
 	case 0:
 		if len(found) == statusCandidates {
-			break // yours may be behind those of others
+			break // the asker's own may be beyond those of others
 		}
 		return &requestError{wire.CodeNotFound, "message not found"}
 	case 1:
@@ -115,8 +114,8 @@ func (c *conn) statusOf(m *queue.Accepted, reqID string) wire.MessageStatusResul
 	return result
 }
 
-// unable returns, by session key, why peers can't read, as far as others may know, and by
-// member key, why no session of a member can.
+// unable returns why peers can't read, as far as c may know: by session key, and by member key
+// if no session of the member can.
 func (c *conn) unable() map[wire.Key]string {
 	c.room.mu.RLock()
 	defer c.room.mu.RUnlock()

@@ -12,17 +12,17 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// minKeyStart is how many digits of a key stand for it.
+// minKeyStart is how many digits of a key suffice to name it.
 const minKeyStart = 8
 
-// kick ends sessions. The connections of daemons and commands are left alone.
+// kick ends sessions, but not the connections of daemons and commands.
 func (c *conn) kick(frame *wire.Frame) error {
 	return c.sendAway(frame, farewell{
 		answer: wire.TypeKickAck, code: wire.CloseKicked, reason: wire.ReasonKicked, stale: wire.ReasonKickedStale, sessionsOnly: true,
 	})
 }
 
-// disconnect ends presences of any kind. Their clients come back at once, if they can.
+// disconnect ends presences of any kind. Their clients may reconnect at once.
 func (c *conn) disconnect(frame *wire.Frame) error {
 	return c.sendAway(frame, farewell{
 		answer: wire.TypeDisconnectAck, code: wire.CloseNormal, reason: wire.ReasonDisconnected, stale: wire.ReasonDisconnectedStale,
@@ -81,8 +81,7 @@ func (c *conn) moderator() error {
 	return nil
 }
 
-// chosenLocked returns the presences that a kick or disconnect means, never that of the
-// connection that asks.
+// chosenLocked returns the presences that a kick or disconnect is for, except the asker's own.
 func (c *conn) chosenLocked(m *wire.SendAway, now time.Time) ([]*presence.Presence[*conn], error) {
 	var list []*presence.Presence[*conn]
 	if m.Target != "" {
@@ -100,7 +99,7 @@ func (c *conn) chosenLocked(m *wire.SendAway, now time.Time) ([]*presence.Presen
 	return slices.DeleteFunc(list, func(p *presence.Presence[*conn]) bool { return p == c.present }), nil
 }
 
-// silence is how long nothing has come from a presence's client.
+// silence returns how long a presence's client has sent nothing.
 func silence(p *presence.Presence[*conn], now time.Time) time.Duration {
 	if !p.Online {
 		return now.Sub(p.LastSeenAt)
@@ -108,11 +107,11 @@ func silence(p *presence.Presence[*conn], now time.Time) time.Duration {
 	return p.Conn.out.socket.silence()
 }
 
-// namedLocked returns the presences that a target means: a whole key before a name, a name
-// before the start of a key. What means several members is refused.
+// namedLocked returns the presences that a target names: by whole key, else by name, else by the
+// start of a key. A target that fits several members is refused.
 func (r *room) namedLocked(target string) ([]*presence.Presence[*conn], error) {
 	key, err := wire.ParseKey(target)
-	isKey, isName := err == nil, alike.Mistaken(target) == "" // whoever is called like a key is not meant by that
+	isKey, isName := err == nil, alike.Mistaken(target) == "" // a name that looks like a key does not count
 	for _, fits := range []func(p *presence.Presence[*conn]) bool{
 		func(p *presence.Presence[*conn]) bool { return isKey && (p.SessionKey == key || p.MemberKey == key) },
 		func(p *presence.Presence[*conn]) bool { return isName && p.DisplayName == target },
@@ -143,11 +142,11 @@ func keyBegins(key wire.Key, start string) bool {
 	return len(start) >= minKeyStart && !key.IsZero() && strings.HasPrefix(key.String(), strings.ToLower(start))
 }
 
-// member returns the key of the member that the target of a ban or unban means: among
-// the members, or else by one of their presences.
+// member returns the key of the member that the target of a ban or unban names, directly or
+// through one of its presences.
 func (r *room) member(target string, banned bool) (wire.Key, error) {
 	key, err := wire.ParseKey(target)
-	isKey, isName := err == nil, alike.Mistaken(target) == "" // whoever is called like a key is not meant by that
+	isKey, isName := err == nil, alike.Mistaken(target) == "" // a name that looks like a key does not count
 	for _, fits := range []func(m *mesh.Member) bool{
 		func(m *mesh.Member) bool { return isKey && m.Key == key },
 		func(m *mesh.Member) bool { return isName && m.DisplayName == target },
@@ -156,7 +155,7 @@ func (r *room) member(target string, banned bool) (wire.Key, error) {
 	} {
 		var found []*mesh.Member
 		for _, m := range r.members.Members() {
-			// A member that was removed for good is meant by nobody who has a choice.
+			// A member that was removed for good is found by its whole key only.
 			if fits(m) && (m.Removed() == banned || isKey) {
 				found = append(found, m)
 			}
@@ -211,7 +210,7 @@ func (c *conn) ban(frame *wire.Frame) error {
 	return nil
 }
 
-// unban lets a member in again that was banned.
+// unban lifts a ban.
 func (c *conn) unban(frame *wire.Frame) error {
 	m, err := wire.DecodeBan(frame)
 	if err != nil {
@@ -235,7 +234,7 @@ func (c *conn) unban(frame *wire.Frame) error {
 	return nil
 }
 
-// listBans tells who is banned.
+// listBans lists the banned members.
 func (c *conn) listBans(frame *wire.Frame) error {
 	if err := c.moderator(); err != nil {
 		return err
@@ -252,8 +251,8 @@ func (c *conn) listBans(frame *wire.Frame) error {
 	return nil
 }
 
-// sendAwayLocked ends a presence at once, and its connection. word, which may be "", is for
-// the peer to read.
+// sendAwayLocked ends a presence and its connection at once. The peer is told word, if it is
+// not "".
 func (r *room) sendAwayLocked(p *presence.Presence[*conn], how ending, code int, reason, word string) {
 	online, c := p.Online, p.Conn
 	if online {

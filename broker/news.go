@@ -14,22 +14,21 @@ import (
 )
 
 const (
-	// newsLimit is how much news may wait before those of one presence are reduced to
-	// what they come to.
+	// newsLimit is how many news may wait before the news about each presence are reduced
+	// to their net effect.
 	newsLimit = 256
-	// newsDelay is how long news wait for more of them, so that many who come at
-	// once are not written one by one to everybody. Whatever else is to be written
-	// takes them along.
+	// newsDelay is how long news wait for more, so that many arrivals at once are not
+	// written one by one to everybody. Any other write takes them along.
 	newsDelay = 50 * time.Millisecond
-	// noticesAtOnce is how many connections are told at a time, every newsDelay, that
-	// the roster has changed, so that who waits for a message never waits for these.
+	// noticesAtOnce is how many connections are told, every newsDelay, that the roster has
+	// changed. The bound keeps notices from delaying messages.
 	noticesAtOnce = 64
 )
 
-// news are what a room tells its connections of who comes and goes. A client that
-// keeps the roster by its versions gets one roster_changed until it asks; any other
-// gets a system push for each event. Nothing here takes the room's lock but for a
-// moment: events are encoded once, and handed out, by tell.
+// news tells a room's connections about arrivals, departures and changes. A client that keeps
+// the roster by its versions gets one roster_changed until it asks; any other client gets a
+// system push for each event. The room's lock is held only for a moment: tell encodes each
+// event once and hands it out without the lock.
 type news struct {
 	room *room
 
@@ -37,18 +36,18 @@ type news struct {
 	waiting []*event
 	seq     uint64 // of the newest event
 	telling bool
-	hearers map[*conn]uint64 // of system pushes; of which event each has come after
-	// keepers of the roster that are to be told of the next change after a version
+	hearers map[*conn]uint64 // connections that get system pushes, and the event after which each arrived
+	// keepers are connections to tell of the next change after a version
 	keepers map[*conn]uint64
-	changed uint64 // version of the newest change that keepers are told of
-	soon    bool   // notify will be called
+	changed uint64 // version of the newest change
+	soon    bool   // notify is scheduled
 }
 
-// event is something to be told of a presence by a system push.
+// event is something about a presence that a system push tells.
 type event struct {
-	about  *presence.Presence[*conn] // its name only: the rest needs the room's lock
+	about  *presence.Presence[*conn] // to compare only: its fields need the room's lock
 	member wire.Key                  // of about
-	own    bool                      // it is told to other presences of that member too
+	own    bool                      // other presences of that member are told too
 	but    []*presence.Presence[*conn]
 	seq    uint64
 	kind   string
@@ -57,8 +56,8 @@ type event struct {
 	frame  []byte // once it is encoded
 }
 
-// admit has c hear of what happens from now on, at a version of the roster. heir is
-// the connection in whose place it comes, nil for none.
+// admit adds a connection that is told of changes after a version of the roster. heir is the
+// connection that it replaces, or nil.
 func (n *news) admit(c, heir *conn, version uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -76,7 +75,7 @@ func (n *news) admit(c, heir *conn, version uint64) {
 	n.hearers[c] = seq
 }
 
-// knows notes that c has the roster of a version, and wants to hear of the next change.
+// knows records that c has the roster of a version and is to be told of the next change.
 func (n *news) knows(c *conn, version uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -97,7 +96,7 @@ func (n *news) forget(c *conn) {
 	delete(n.keepers, c)
 }
 
-// add takes an event, which made the roster one of a version.
+// add takes an event, which led to a version of the roster.
 func (n *news) add(e *event, version uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -113,8 +112,8 @@ func (n *news) add(e *event, version uint64) {
 	}
 }
 
-// tell hands out the events that wait, unless that is under way: then whoever does it
-// sees to these too.
+// tell hands out the waiting events. If another call is doing so already, that call hands out
+// these too.
 func (n *news) tell() {
 	n.mu.Lock()
 	if n.telling || len(n.waiting) == 0 {
@@ -168,7 +167,7 @@ func (n *news) encode(e *event) {
 	e.frame = frame
 }
 
-// notifySoonLocked has notify called if somebody is to be told.
+// notifySoonLocked schedules notify, if there is anybody to tell.
 func (n *news) notifySoonLocked() {
 	if len(n.keepers) > 0 && !n.soon {
 		n.soon = true
@@ -177,8 +176,8 @@ func (n *news) notifySoonLocked() {
 	}
 }
 
-// notify tells keepers of the roster that it has changed, a few at a time, and each
-// once: until it has asked, more changes are no news.
+// notify tells keepers that the roster has changed, a few at a time. Each is told once, until
+// it asks for the roster.
 func (n *news) notify() {
 	defer n.room.broker.wait.Done()
 	n.mu.Lock()
@@ -196,7 +195,7 @@ func (n *news) notify() {
 		delete(n.keepers, c)
 	}
 	if len(n.keepers) == 0 {
-		n.keepers = nil // a map keeps the room that it once needed
+		n.keepers = nil // a map never shrinks
 	}
 	version := n.room.versionText(n.changed)
 	n.mu.Unlock()
@@ -213,17 +212,17 @@ func (n *news) notify() {
 	}
 }
 
-// reduce leaves of the news of each presence what they come to, in the order of the
-// rest: nothing of one that came and went, the last of several profiles, and whether
-// it is here and visible. It returns list, shortened; of is the event that an element
-// is, nil for what is no news.
+// reduce reduces the news about each presence to their net effect, and keeps the order: nothing
+// for one that came and went, the last of several profiles, and whether it is here and visible
+// in the end. It returns list, shortened. of returns an element's event, or nil if the element
+// is no news.
 func reduce[T any](list []T, of func(T) *event) []T {
 	type fate struct {
-		came    bool // the receiver does not know it yet
-		here    bool // it is, in the end, and visible
-		arrival int  // where its peer_joined or peer_returned is, -1: nowhere
-		last    int  // where the last event is that tells whether it is here
-		profile int  // where its last profile is
+		came    bool // the receiver does not know the presence yet
+		here    bool // in the end, it is here and visible
+		arrival int  // index of its peer_joined or peer_returned; -1 for none
+		last    int  // index of the last event that tells whether it is here
+		profile int  // index of its last profile
 	}
 	fates := make(map[*presence.Presence[*conn]]*fate)
 	for i := range list {
@@ -268,7 +267,7 @@ func reduce[T any](list []T, of func(T) *event) []T {
 	return kept
 }
 
-// arrives reports whether the event is that of somebody who comes.
+// arrives reports whether the event is an arrival.
 func (e *event) arrives() bool {
 	return e.kind == wire.EventPeerJoined || e.kind == wire.EventPeerReturned
 }

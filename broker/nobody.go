@@ -8,8 +8,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// reachesNobodyLocked refuses a message to many that would have no recipient. It tells a group
-// without a connected member from one that nobody belongs to.
+// reachesNobodyLocked explains why a message to many has no recipient: the group has no connected
+// peer, or nobody belongs to it.
 func (c *conn) reachesNobodyLocked(m *wire.Send) *refusal {
 	var empty, unknown []string
 	for _, t := range m.Targets {
@@ -28,7 +28,7 @@ func (c *conn) reachesNobodyLocked(m *wire.Send) *refusal {
 	return &refusal{wire.AckTargetNotFound, "there is no group " + strings.Join(unknown, ", ") + ": nobody belongs to it"}
 }
 
-// isGroupLocked reports whether somebody is in a group, or belongs to it when connected.
+// isGroupLocked reports whether a peer is in a group, or a member belongs to it.
 func (c *conn) isGroupLocked(name string) bool {
 	if slices.ContainsFunc(c.room.presences.All(), func(p *presence.Presence[*conn]) bool {
 		return (p.Visible || p.MemberKey == c.member) && presence.InGroup(p.Groups, name)

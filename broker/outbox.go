@@ -10,12 +10,12 @@ import (
 )
 
 const (
-	// outboxBytes is how much may wait to be written before the connection's own
-	// requests are no longer read. Pushes are bounded by the queue's window.
+	// outboxBytes is how much may wait to be written before the connection is no longer
+	// read. The queue's window bounds pushes.
 	outboxBytes = 1 << 20
 	// batchBytes is how much is written at once, except for larger frames.
 	batchBytes = 16 << 10
-	// writeTimeout is how long that may take.
+	// writeTimeout is how long one write may take.
 	writeTimeout = 30 * time.Second
 )
 
@@ -31,17 +31,17 @@ type outbox struct {
 	mu      sync.Mutex
 	frames  []outFrame
 	held    []outFrame    // pushes, which come before those of frames
-	bytes   int           // without news, whose frames are shared by all who are told
-	news    int           // how many of the frames are
-	reduced int           // news that were left when there were too many
-	answers int           // bytes of those that have not been written
+	bytes   int           // without news, whose frames all connections share
+	news    int           // how many of the frames are news
+	reduced int           // news left by the last reduction
+	answers int           // bytes of answers that have not been written
 	unread  *atomic.Int64 // the same of all connections of a member; nil: not known yet
 	pings   bool
 	writing bool
-	ended   sync.WaitGroup // waits for the writing to end, once nothing is taken any more
+	ended   sync.WaitGroup // counts the writing goroutine; to be waited for when closed
 	delayed *time.Timer    // starts the writing of news; nil: there are none, or it has begun
 	closing *closeFrame    // to be written after the frames
-	closed  bool           // nothing is taken any more
+	closed  bool           // no more frames are taken
 	room    chan struct{}  // closed, and replaced, when bytes falls below the limit
 }
 
@@ -54,7 +54,7 @@ type outFrame struct {
 type frameKind uint8
 
 const (
-	frameAnswer frameKind = iota // or whatever else the peer's own frames have led to
+	frameAnswer frameKind = iota // and all else that the peer's own frames have caused
 	framePush                    // of a message, bounded by the window
 	frameNews                    // may give way to newer ones
 	framePing                    // pingFrame, not a message
@@ -71,7 +71,7 @@ func (o *outbox) add(data []byte) { o.put(outFrame{data: data, kind: frameAnswer
 // addPush queues a message.
 func (o *outbox) addPush(data []byte) { o.put(outFrame{data: data, kind: framePush}) }
 
-// bill has what waits as answers counted in a member's account too.
+// bill counts waiting answers in a member's account too.
 func (o *outbox) bill(unread *atomic.Int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -79,9 +79,9 @@ func (o *outbox) bill(unread *atomic.Int64) {
 	unread.Add(int64(o.answers))
 }
 
-// oweLocked notes that more or fewer bytes of answers wait.
+// oweLocked adds to the bytes of answers that wait.
 func (o *outbox) oweLocked(bytes int) {
-	bytes = max(bytes, -o.answers) // what was discarded is written nevertheless, at times
+	bytes = max(bytes, -o.answers) // a discarded frame may have been written nevertheless
 	o.answers += bytes
 	if o.unread != nil {
 		o.unread.Add(int64(bytes))
@@ -102,8 +102,8 @@ func (o *outbox) put(f outFrame) {
 	o.startLocked()
 }
 
-// addNews queues an event. Of more than newsLimit, those of one presence are reduced
-// to what they come to, so that never many more wait than there are presences.
+// addNews queues an event. Beyond newsLimit, the news about each presence are reduced to their
+// net effect, so that the number of waiting news stays near the number of presences.
 func (o *outbox) addNews(e *event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -135,7 +135,7 @@ func (o *outbox) ping() {
 	}
 }
 
-// finish queues a close frame behind everything else; nothing is taken after it.
+// finish queues a close frame behind everything else. No frames are taken after it.
 func (o *outbox) finish(code int, reason string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -147,8 +147,8 @@ func (o *outbox) finish(code int, reason string) {
 	o.startLocked()
 }
 
-// flushed reports whether everything that was queued has been written, but for news
-// that wait for more of them.
+// flushed reports whether everything that was queued has been written, except news that wait
+// for more.
 func (o *outbox) flushed() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -192,7 +192,7 @@ func (o *outbox) size() int {
 	return o.bytes
 }
 
-// discard lets go of everything.
+// discard drops everything.
 func (o *outbox) discard() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -203,7 +203,7 @@ func (o *outbox) discard() {
 	o.wakeLocked()
 }
 
-// startLocked begins to write, unless that is under way.
+// startLocked starts to write, unless a write is under way.
 func (o *outbox) startLocked() {
 	o.undelayLocked()
 	if !o.writing {
@@ -245,7 +245,7 @@ func (o *outbox) write() {
 	}
 }
 
-// written notes that the peer, or the line to it, has taken what was sent.
+// written records that the connection has taken what was sent.
 func (o *outbox) written(batch []outFrame) {
 	bytes := 0
 	for _, f := range batch {
@@ -260,8 +260,8 @@ func (o *outbox) written(batch []outFrame) {
 	}
 }
 
-// take moves what is to be written next to batch, whose array it reuses. When there
-// is nothing, it writes the close frame that may be due, and the writing is over.
+// take moves what is to be written next to batch, whose array it reuses. If there is nothing, it
+// writes the close frame, if one is due, and returns nil: the writing is over.
 func (o *outbox) take(batch []outFrame) []outFrame {
 	clear(batch)
 	batch = batch[:0]
@@ -305,9 +305,9 @@ func (o *outbox) take(batch []outFrame) []outFrame {
 	return batch
 }
 
-// send writes frames at once. It needs no context: only flush waits for the peer. A
-// frame is not taken when the connection is about to end; then the reader sees to that,
-// after it has answered the peer's close frame.
+// send writes frames together. It needs no context: only flush waits for the peer. A frame is
+// not taken if the connection is about to end; the reader then ends it, after it has answered
+// the peer's close frame.
 func (o *outbox) send(batch []outFrame) error {
 	o.socket.hold()
 	var err error

@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// parkBytes bounds the sends of a connection that wait to be admitted, as queue.Burden
-	// counts them, beside their number, which ackLimit bounds.
+	// parkBytes bounds the bytes of a connection's sends that wait to be admitted, as
+	// queue.Burden counts them. ackLimit bounds their number.
 	parkBytes = 1 << 20
-	// parkedBytes bounds those of all connections together: each may have as much waiting
-	// as is left of it. So a few connections get parkBytes each, and many get little.
+	// parkedBytes bounds those of all connections together. Each connection may use what is
+	// left of it, so a few get parkBytes each, and many get little.
 	parkedBytes = 4 << 20
-	// parkLeast is what a connection may have waiting nevertheless.
+	// parkLeast is what each connection may use in any case.
 	parkLeast = 32 << 10
 	// parkTime is how long a send waits: v1 clients give up after 10 s without an ack.
 	parkTime = 5 * time.Second
@@ -30,7 +30,7 @@ const (
 	historyPause = 100 * time.Millisecond
 )
 
-// arrival is a send that was read and passes the limits that do not depend on others.
+// arrival is a send that was read and passed the limits that do not depend on its recipients.
 type arrival struct {
 	wire.Send
 	slot   *ackSlot
@@ -38,8 +38,7 @@ type arrival struct {
 	isCopy bool
 }
 
-// cost is what it takes of the room before the storage. How many a group means is
-// found out later.
+// cost is the send's share of the journal's budget. The size of a group is not known yet.
 func (a *arrival) cost() int64 {
 	return queue.Burden{
 		Messages: 1, Deliveries: int64(len(a.Targets)), Bytes: int64(len(a.Nonce) + len(a.Ciphertext)),
@@ -59,15 +58,15 @@ type park struct {
 	ended   chan struct{} // closed when the goroutine has ended; nil: there is none
 }
 
-// empty reports whether nothing waits, so that the next send may go past the park.
+// empty reports whether nothing waits, so that the next send may bypass the park.
 func (p *park) empty() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.waiting) == 0
 }
 
-// add lets a send wait behind the others. It blocks while the park is full, and returns
-// false when the connection has ended. begin is true when there must be a goroutine.
+// add makes a send wait behind the others. It blocks while the park is full. ok is false if the
+// connection has ended; begin is true if the caller must start the goroutine.
 func (p *park) add(a *arrival, gone <-chan struct{}) (begin, ok bool) {
 	for {
 		p.mu.Lock()
@@ -110,13 +109,13 @@ func (p *park) countLocked(bytes int64) {
 	p.all.Add(bytes)
 }
 
-// dropLocked lets go of what waits, and takes no more.
+// dropLocked drops what waits, and takes no more.
 func (p *park) dropLocked() {
 	p.over, p.waiting = true, nil
 	p.countLocked(-p.bytes)
 }
 
-// first returns the send whose turn it is. When there is none the goroutine is over.
+// first returns the send whose turn it is, or nil: then the goroutine must end.
 func (p *park) first() *arrival {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,8 +143,8 @@ func (p *park) shift() {
 	}
 }
 
-// discard lets go of everything, and of all that is to come. Whoever has sent it has
-// no ack, and sends it again. It waits for the one that is being admitted.
+// discard drops everything, now and from now on, and waits for the send that is being admitted.
+// The client has no ack for what was dropped, and sends it again.
 func (p *park) discard() {
 	p.mu.Lock()
 	p.dropLocked()
@@ -163,7 +162,7 @@ func (p *park) parked() int {
 	return len(p.waiting)
 }
 
-// fail is for a goroutine that has not come to its end.
+// fail ends the park after its goroutine has panicked.
 func (p *park) fail() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -187,8 +186,8 @@ func (c *conn) unpark() {
 	}
 }
 
-// admitParked waits until there is room for a send. When there is none in time it is
-// refused; when the connection ends it is dropped.
+// admitParked waits until there is room for a send. Without room in time, the send is refused. If
+// the connection ends, it is dropped.
 func (c *conn) admitParked(a *arrival) {
 	ctx, cancel := context.WithDeadline(c.dead, a.at.Add(parkTime))
 	defer cancel()
@@ -213,7 +212,7 @@ func (c *conn) admitParked(a *arrival) {
 	}
 }
 
-// reason tells a sender why there was no room, and nothing of the storage's.
+// reason tells a sender why there was no room, without details of the storage.
 func reason(err error) string {
 	if errors.Is(err, queue.ErrUnavailable) || errors.Is(err, storage.ErrSuspended) || errors.Is(err, storage.ErrInUse) {
 		return errAway.text
@@ -221,7 +220,7 @@ func reason(err error) string {
 	return queue.ErrFull.Error()
 }
 
-// prepare gets the sender's history into memory.
+// prepare loads the sender's history.
 func (c *conn) prepare(ctx context.Context, a *arrival) error {
 	if a.ClientID == "" {
 		return nil

@@ -11,11 +11,11 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// rowRoom is about how many bytes a row of the roster has.
+// rowRoom is about the size of a roster row in bytes.
 const rowRoom = 1024
 
-// listPeers answers with the roster, or with what has changed since a version of it:
-// every presence by its own facts, hidden ones only to their own member.
+// listPeers answers with the roster, or with its changes since a version. Hidden presences are
+// shown to their own member only.
 func (c *conn) listPeers(frame *wire.Frame) error {
 	m, err := wire.DecodeListPeers(frame)
 	if err != nil {
@@ -70,8 +70,8 @@ func (c *conn) rosterRows(frame *wire.Frame) int {
 	return r.presences.Len()
 }
 
-// versionText is a version as clients know it: they can tell it from one of another
-// time of this room.
+// versionText returns a version as clients see it. It differs from those of other times at which
+// the room was in memory.
 func (r *room) versionText(version uint64) string {
 	return r.epoch + "-" + strconv.FormatUint(version, 10)
 }
@@ -88,7 +88,7 @@ func newEpoch() string {
 	return hex.EncodeToString(b[:])
 }
 
-// listed is a presence as it was at a moment.
+// listed is a copy of a presence.
 type listed struct {
 	presence.Record
 	cannotRead string
@@ -160,7 +160,7 @@ func (c *conn) setSummary(frame *wire.Frame) error {
 	})
 }
 
-// setStats is sent by the clock, not by the peer, so it is no sign of activity.
+// setStats is sent at intervals, not by the peer, so it is no sign of life.
 func (c *conn) setStats(frame *wire.Frame) error {
 	m, err := wire.DecodeSetStats(frame)
 	if err != nil {
@@ -205,7 +205,7 @@ func (c *conn) setProfile(frame *wire.Frame) error {
 	return c.acknowledged(frame, err)
 }
 
-// acknowledged answers a request that is answered with an ack.
+// acknowledged answers a request with an ack.
 func (c *conn) acknowledged(frame *wire.Frame, err error) error {
 	if err == nil {
 		ack := wire.Ack{ID: frame.ReqID, ReqID: frame.ReqID}

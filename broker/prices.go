@@ -5,38 +5,39 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Prices are in units of work. One is about what the smallest frame costs the broker
-// with its answer: ten microseconds of a processor. The other prices follow from what
-// has to be done for a frame, by the broker and by those who hear of it.
+// Prices are in units of work. One unit is about what the smallest frame and its answer cost:
+// ten microseconds of processor time. The other prices follow from the work that a frame makes
+// for the broker and for the connections that are told of it.
 const (
 	priceFrame    = 1   // to read and answer it
-	priceKilobyte = 1   // to read as much of it
+	priceKilobyte = 1   // to read a kilobyte of it
 	priceChange   = 2   // to change one's presence and store it
-	priceQuestion = 30  // to ask the storage something
+	priceQuestion = 30  // to query the storage
 	priceWrite    = 100 // to change the storage before the answer
-	priceHello    = 50  // to verify signatures and to take somebody in
-	priceDelivery = 4   // to bring a message to one recipient more than the first
+	priceHello    = 50  // to verify signatures and join
+	priceDelivery = 4   // to deliver a message to each recipient after the first
 	priceDefault  = priceQuestion
 
 	rowsPerUnit    = 4  // of a roster or another list
-	hearersPerUnit = 2  // connections that are told of each change; news wait for more of them
-	keepersPerUnit = 20 // connections that are told of many changes once, and ask when they need it
+	hearersPerUnit = 2  // connections that are told of each change
+	keepersPerUnit = 20 // connections that are told once of many changes
 )
 
-// price is what a kind of frame costs beside reading it. The rest depends on the size of
-// the mesh: rows of the answer, presences that hear of it. Rows that only the storage
-// knows of are paid for with the answer.
+// price is what a type of frame costs besides reading it. Parts of it depend on the size of the
+// mesh: rows of the answer, presences that are told. Rows that only the storage can count are
+// paid for with the answer.
 type price struct {
 	flat int
-	rows func(*conn, *wire.Frame) int // how many the answer has
-	news bool                         // the others are told
+	rows func(*conn, *wire.Frame) int // number of rows in the answer
+	news bool                         // other peers are told
 }
 
-// grows reports whether it depends on the size of the mesh.
+// grows reports whether the price depends on the size of the mesh.
 func (p price) grows() bool { return p.rows != nil || p.news }
 
-// prices by type. What else is served costs priceDefault; a send is paid for by the send rate,
-// but for its recipients after the first, and client_ack by who has sent the message.
+// prices holds the prices by type. Other types that are served cost priceDefault. The send rate
+// pays for a send, except for its recipients after the first; the sender of a message pays for
+// its client_ack.
 var prices = map[string]price{
 	wire.TypeListPeers:     {rows: (*conn).rosterRows},
 	wire.TypeMemberList:    {flat: priceQuestion},
@@ -70,12 +71,12 @@ var prices = map[string]price{
 	wire.TypeListTasks:     {},
 }
 
-// prepaid reports whether a frame is not paid for by priceOf.
+// prepaid reports whether priceOf does not apply to a frame.
 func prepaid(frame *wire.Frame) bool {
 	return frame.Type == wire.TypeSend || frame.Type == wire.TypeClientAck
 }
 
-// priceOf returns what a frame of so many bytes costs; one that could not be read has no
+// priceOf returns the price of a frame of size bytes. A frame that could not be parsed has no
 // type.
 func (c *conn) priceOf(frame *wire.Frame, size int) int {
 	p, known := prices[frame.Type]
@@ -103,7 +104,7 @@ func (r *room) priceOfHello(a *presence.Arrival[*conn]) int {
 	return priceHello + r.news.price()
 }
 
-// price is what it costs to tell everybody of an event.
+// price returns the price of telling everybody of an event.
 func (n *news) price() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -113,8 +114,8 @@ func (n *news) price() int {
 // priceOfRows is what the rows of an answer cost.
 func priceOfRows(n int) int { return n / rowsPerUnit }
 
-// priceOfTargets returns what the recipients of a message cost beside the first. A copy
-// has one, for whom the message itself has paid.
+// priceOfTargets returns the price of a message's recipients after the first. A copy has one
+// recipient, which the message itself has paid for.
 func (c *conn) priceOfTargets(targets []wire.Target) int {
 	recipients := 0
 	var audience []*presence.Presence[*conn]

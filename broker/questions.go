@@ -6,9 +6,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// The functions of this file answer what clients of protocol v1 ask about things that
-// this broker does not keep: that there are none. Some ask by themselves, and wait for
-// the answer at each start. What would change such things is refused as unknown.
+// The functions of this file answer questions of protocol v1 about things that this broker does
+// not keep: the answers are empty. Some clients ask at each start and wait for the answer.
+// Requests that would change such things are refused as unknown.
 
 // nothing returns a handler whose answers are the same for everybody.
 func nothing(answers ...func(reqID string) any) func(*conn, *wire.Frame) error {

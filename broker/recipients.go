@@ -7,7 +7,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// recipientsLocked resolves targets; several that mean the same mailbox count once.
+// recipientsLocked resolves targets. Targets that mean the same mailbox count once.
 func (c *conn) recipientsLocked(message *wire.Send, isCopy bool) ([]queue.To, *refusal) {
 	var to []queue.To
 	var audience []*presence.Presence[*conn]
@@ -57,8 +57,8 @@ func distinct(to []queue.To) []queue.To {
 	return kept
 }
 
-// directLocked resolves a key: a member's, a session's that is here or may come back, or
-// one that somebody here claims.
+// directLocked resolves a key: a member's, that of a session that is here or may come back, or one
+// that a presence claims.
 func (c *conn) directLocked(key wire.Key, grant string) (queue.To, *refusal) {
 	r := c.room
 	if m, ok := r.members.Member(key); ok && !m.Removed() {
@@ -84,7 +84,7 @@ func (c *conn) directLocked(key wire.Key, grant string) (queue.To, *refusal) {
 	return queue.To{}, &refusal{wire.AckTargetNotFound, "no peer of this mesh has or had that key"}
 }
 
-// granted checks that a member takes messages from the sender.
+// granted checks that a member accepts messages from the sender.
 func (c *conn) granted(m *mesh.Member, grant string, to queue.To) (queue.To, *refusal) {
 	if !m.Allows(c.member, grant) {
 		return queue.To{}, &refusal{wire.AckForbidden, "blocked by recipient grants (sender lacks " + grant + " capability)"}

@@ -21,23 +21,23 @@ type room struct {
 	queue   *queue.Mesh
 	rates   *limiters[wire.ID] // sends, by member
 	copies  *copyRights
-	epoch   string // names this time in memory
+	epoch   string // random, new each time the mesh is loaded
 	news    news
 
 	mu        sync.RWMutex
 	presences *presence.Room[*conn]
-	closed    bool               // forgotten: get the room anew
-	empty     time.Time          // since when nobody has been here; zero: somebody is
+	closed    bool               // forgotten: load the mesh again
+	empty     time.Time          // since when the room has been empty; zero if it is not
 	guests    map[*conn]struct{} // transient connections
-	// serving says which connection serves a mailbox that is not its presence's own,
-	// by the mailbox's name.
+	// serving holds, by name, the connections of mailboxes that they serve besides their
+	// presence's own.
 	serving map[string]*conn
-	// untold are presences that have changed what others are told of, once a second.
+	// untold are changes that are announced once a second.
 	untold map[*presence.Presence[*conn]]untold
 }
 
-// join makes c a presence, tells the others, and opens its mailboxes: hello_ack,
-// then the news to the others, then the backlog, then what is live.
+// join makes c a presence and attaches its mailboxes. In this order, c gets its hello_ack, the
+// others are told, and c gets what waited and then what arrives.
 func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now time.Time) error {
 	fresh, err := r.recall(a)
 	if err != nil {
@@ -55,11 +55,11 @@ func (r *room) join(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 	if err := r.seat(c, a, ack, now); err != nil {
 		return err
 	}
-	c.CaughtUp() // of joining itself
+	c.CaughtUp() // joining itself counts as one mailbox
 	return nil
 }
 
-// seat does what of that is under the room's lock.
+// seat is the part of join that needs the room's lock.
 func (r *room) seat(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now time.Time) error {
 	r.mu.Lock()
 	defer r.unlock()
@@ -94,7 +94,7 @@ func (r *room) seat(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 		joined.OldConn.end(endReplaced, wire.CloseNormal, wire.ReasonReplaced)
 	}
 	if d := joined.Displaced; d != nil {
-		d.Conn.out.ping() // often a socket that is dead already
+		d.Conn.out.ping() // its socket is often dead already
 		r.broker.queue.Attach(r.mailboxLocked(d), d.Conn, presence.UrgentOnly(d.Status))
 	}
 	c.catching.Store(1)
@@ -113,15 +113,14 @@ func (r *room) seat(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 	return nil
 }
 
-// unlock gives up r.mu, and tells what was announced under it.
+// unlock unlocks r.mu, and hands out what was announced under it.
 func (r *room) unlock() {
 	r.mu.Unlock()
 	r.news.tell()
 }
 
-// introduce stores a session key that is new to the mesh before anybody hears of
-// it: from then on it is an address, and a broker that has crashed must not tell
-// a sender that there never was one.
+// introduce stores a session key that is new to the mesh before others are told of it. From then
+// on it is an address, and a broker that has crashed must still know it.
 func (r *room) introduce(a *presence.Arrival[*conn], now time.Time) error {
 	r.mu.RLock()
 	_, known := r.presences.Known(a.SessionKey)
@@ -138,8 +137,8 @@ func (r *room) introduce(a *presence.Arrival[*conn], now time.Time) error {
 	})
 }
 
-// admissibleLocked checks what may have changed since the handshake looked: it is called
-// under r.mu, which whoever removes a member takes too.
+// admissibleLocked checks what may have changed since the handshake: removing a member takes the
+// lock, too.
 func (r *room) admissibleLocked(a *presence.Arrival[*conn]) error {
 	if r.closed {
 		return errRoomClosed
@@ -153,7 +152,7 @@ func (r *room) admissibleLocked(a *presence.Arrival[*conn]) error {
 	return nil
 }
 
-// revoked refuses a member that was removed; nil when it is none.
+// revoked refuses a member that was removed. m may be nil.
 func (r *room) revoked(m *mesh.Member) error {
 	message := fmt.Sprintf("You've been removed from %q. Contact the mesh owner to rejoin.", r.members.Mesh().Name)
 	if m != nil && m.BanReason != "" {
@@ -166,7 +165,7 @@ func (r *room) revoked(m *mesh.Member) error {
 	}
 }
 
-// errRoomClosed says that the room was forgotten in the moment of coming in.
+// errRoomClosed says that the room was forgotten while a connection was about to join.
 var errRoomClosed = errors.New("the room was forgotten")
 
 // admitGuest takes a transient connection.
@@ -185,9 +184,8 @@ func (r *room) admitGuest(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAc
 	return nil
 }
 
-// recall asks the store what is kept of a presence that has ended, or else of the
-// newest session in whose place a new one goes on. An arrival of which nothing is kept,
-// and will be, is fresh.
+// recall reads what is stored of an arrival's earlier presence, or else of the newest session
+// that it succeeds. An arrival is fresh if nothing is stored yet, and something will be.
 func (r *room) recall(a *presence.Arrival[*conn]) (fresh bool, err error) {
 	r.mu.RLock()
 	plan := r.presences.Plan(a)
@@ -204,9 +202,9 @@ func (r *room) recall(a *presence.Arrival[*conn]) (fresh bool, err error) {
 	return true, err
 }
 
-// lastRecord returns what is kept of an identity, nil for nothing.
+// lastRecord returns the stored record of an identity, or nil.
 func (r *room) lastRecord(id presence.Identity) (*presence.Record, error) {
-	last, ok := r.broker.journal.Presence(r.id, id) // it may have ended so lately that the store does not know yet
+	last, ok := r.broker.journal.Presence(r.id, id) // it may not be stored yet
 	if !ok {
 		ctx, cancel := storageContext()
 		defer cancel()
@@ -221,14 +219,14 @@ func (r *room) lastRecord(id presence.Identity) (*presence.Record, error) {
 	return &last, nil
 }
 
-// introduced reports whether a record is no more than introduce has made: nobody was
-// let in under its key yet.
+// introduced reports whether a record is only what introduce has stored: no connection with its
+// key has joined yet.
 func introduced(last *presence.Record) bool {
 	return last.Proven && last.Attestation == nil && last.EndedAt.Equal(last.ConnectedAt) && last.EndedAt.Equal(last.LastSeenAt)
 }
 
-// part takes a connection out of the room: a clean close is a leave, anything
-// else keeps the presence for the lease.
+// part removes a connection from the room. After a clean close its presence ends, otherwise it is
+// leased.
 func (r *room) part(c *conn, clean bool) {
 	r.news.forget(c)
 	r.mu.Lock()
@@ -254,10 +252,10 @@ func (r *room) part(c *conn, clean bool) {
 	r.saveLocked()
 }
 
-// saveLocked hands changed presences to the journal.
+// saveLocked gives changed presences to the journal.
 func (r *room) saveLocked() { r.broker.journal.Save(r.presences.TakeDirty()) }
 
-// saveRooms hands over what has not been yet.
+// saveRooms gives the changed presences of all rooms to the journal.
 func (b *Broker) saveRooms() {
 	for _, r := range b.allRooms() {
 		r.mu.Lock()

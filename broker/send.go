@@ -9,15 +9,15 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// refusal is the error of an ack: one of the wire.Ack… words, and what is wrong.
+// refusal is the error of an ack: one of the wire.Ack… words, and a text.
 type refusal struct{ word, text string }
 
 func (r *refusal) Error() string { return wire.AckError(r.word, r.text) }
 
-// errAway is the refusal of a message while the storage is out of reach.
+// errAway refuses a message while the storage is unreachable.
 var errAway = &refusal{wire.AckTryAgain, "the broker's storage is unreachable"}
 
-// serveSend accepts a message, parks it or refuses it; in the end there is an ack.
+// serveSend accepts, parks or refuses a message. In each case it leads to an ack.
 func (c *conn) serveSend(frame *wire.Frame) {
 	m, err := wire.DecodeSend(frame)
 	slot := c.acks.enter(m.ID, frame.ReqID, c.dead.Done())
@@ -30,7 +30,7 @@ func (c *conn) serveSend(frame *wire.Frame) {
 		c.fine(priceFrame)
 		return
 	}
-	c.touch() // who is refused is there too
+	c.touch() // even if the message is refused
 	a.isCopy = c.isCopy(&a.Send)
 	if why := c.admit(a); why != nil {
 		c.refuse(a, why)
@@ -62,7 +62,7 @@ func (c *conn) admit(a *arrival) *refusal {
 	return nil
 }
 
-// forwardNow forwards a send that need not wait for anything.
+// forwardNow forwards a send if it need not wait for anything.
 func (c *conn) forwardNow(a *arrival) bool {
 	if c.repeated(a) {
 		return true
@@ -76,13 +76,12 @@ func (c *conn) forwardNow(a *arrival) bool {
 	return true
 }
 
-// repeated answers a send that was accepted before, whatever has become of its
-// recipients since.
+// repeated answers a send that was accepted before, whether or not its recipients are still here.
 func (c *conn) repeated(a *arrival) bool {
 	return c.room.queue.Repeated(c.actor.MemberID, a.ClientID, c.decide(a))
 }
 
-// forward hands a send, for which there is room, to the queue.
+// forward gives a send, for which room is reserved, to the queue.
 func (c *conn) forward(a *arrival) {
 	defer c.broker.journal.Release(c.actor.MemberID, a.cost())
 	if why := c.route(a); why != nil {
@@ -90,7 +89,7 @@ func (c *conn) forward(a *arrival) {
 	}
 }
 
-// decide returns what tells the sender its message's fate.
+// decide returns the function that tells the sender its message's fate.
 func (c *conn) decide(a *arrival) func(queue.Result) {
 	return func(result queue.Result) {
 		a.slot.ack.Repeated = result.Repeated && a.SealedForMany()
@@ -118,10 +117,8 @@ func (c *conn) refuse(a *arrival, why *refusal) {
 	c.acks.decide(a.slot, "", why.Error())
 }
 
-// route fixes the recipients and hands the message to the queue, both under the
-// room's lock, so that nobody who is a recipient has ended in between.
-//
-// What the sender is told of those who can't open the message goes into its ack.
+// route resolves the recipients and gives the message to the queue, both under the room's lock, so
+// that no recipient ends in between. The ack names the recipients that can't open the message.
 func (c *conn) route(a *arrival) *refusal {
 	r := c.room
 	r.mu.RLock()

@@ -5,19 +5,18 @@ import (
 	"time"
 )
 
-// Settings are the limits and timings of a broker. They may change while it
-// runs; connections look them up whenever they need one. The zero value is not
-// valid: start from DefaultSettings.
+// Settings are the limits and timings of a broker. They may change while it runs. The zero value
+// is not valid: start from DefaultSettings.
 type Settings struct {
 	MaxMessageBytes       int           // ciphertext + nonce + targetSpec of one send; frames may be 4 times as long
 	SendRatePerMin        int           // sends per member and minute, on average
 	SendBurst             int           // sends per member at once
 	WorkPerMin            int           // units of work that a member's frames may cost per minute, on average, see prices
 	WorkBurst             int           // units of work at once
-	NewSessionsPerHour    int           // presences of a member that have to be remembered anew, per hour and at once
+	NewSessionsPerHour    int           // new presences of a member that have to be stored, per hour and at once
 	MaxConnectionsPerMesh int           // presences of a mesh, leased ones included
-	MaxMembersPerMesh     int           // members of a mesh, without those that were removed
-	MaxQueueBytesPerMesh  int64         // bytes that wait for anybody in a mesh, see queue.Burden
+	MaxMembersPerMesh     int           // members of a mesh, without removed ones
+	MaxQueueBytesPerMesh  int64         // bytes of the messages that wait in a mesh, see queue.Burden
 	HookRateLimitPerMin   int           // hook posts per (pid, cwd) and minute; as many at once
 	StatusTTL             time.Duration // working without a sign of life falls back to idle
 	HookFreshWindow       time.Duration // how long a hook's status beats a lower source's
@@ -29,8 +28,7 @@ type Settings struct {
 	PongTimeout           time.Duration // without any traffic for so long, a connection is dead
 }
 
-// DefaultSettings are the figures of protocol v1, or this broker's own where it
-// is more generous.
+// DefaultSettings returns the values of protocol v1, or more generous ones.
 func DefaultSettings() Settings {
 	return Settings{
 		MaxMessageBytes:       65_536,

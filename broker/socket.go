@@ -17,14 +17,13 @@ const (
 	// readBuffer is what a connection keeps for reading while it is idle. Several
 	// small frames fit; of a larger one, most is read to where it is parsed.
 	readBuffer = 1 << 10
-	// writeBuffer is enough for a control frame. Others are collected, see socket.
+	// writeBuffer is enough for a control frame. Other frames are collected, see socket.
 	writeBuffer = 128
-	// heldLimit bounds what others than the outbox may add to what is being written,
-	// which are control frames.
+	// heldLimit bounds the control frames that may be added while the outbox writes.
 	heldLimit = 64 << 10
 )
 
-// errHeld ends a connection whose peer asks for answers and does not read them.
+// errHeld ends a connection whose peer sends pings and does not read the pongs.
 var errHeld = errors.New("too many control frames wait to be written")
 
 // socket is what lies below a WebSocket. It writes several frames at once, and has
@@ -109,15 +108,15 @@ func (s *socket) Write(p []byte) (int, error) {
 	return s.held.Write(p)
 }
 
-// hold has what is written wait for flush. Only the outbox calls the two.
+// hold makes writes wait for flush. Only the outbox calls hold and flush.
 func (s *socket) hold() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held = takeBuffer()
 }
 
-// flush writes what was held back, and what is written meanwhile. The connection is
-// closed when that takes longer than timeout.
+// flush writes what was held back, and what is written meanwhile. If that takes longer than
+// timeout, it closes the connection.
 func (s *socket) flush(timeout time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,8 +157,8 @@ func (s *socket) Close() error {
 // cut closes the connection at once.
 func (s *socket) cut() { _ = s.Conn.Close() }
 
-// settle waits until nothing is held back: the answer to a close frame may be. It takes
-// no longer than flush.
+// settle waits until nothing is held back, for example the answer to a close frame. It takes no
+// longer than flush.
 func (s *socket) settle() {
 	s.mu.Lock()
 	if s.held == nil {

@@ -13,17 +13,16 @@ const (
 	calmRate  = 5
 )
 
-// storm notices that many have come and that it has become calm again. What their
-// handshakes needed would stay with the process for minutes: nothing collects the
-// garbage of a broker that is idle.
+// storm notices the end of a storm of arrivals. Without a collection then, an idle process would
+// keep the memory of their handshakes for minutes.
 type storm struct {
 	seen  int64 // arrivals, ever
 	size  int64
 	quiet int
 }
 
-// isOver is told every tick how many have ever arrived. It returns true once after a
-// storm.
+// isOver must be called every tick with the number of arrivals so far. It returns true once after
+// each storm.
 func (s *storm) isOver(arrived int64) bool {
 	came := arrived - s.seen
 	s.seen = arrived
@@ -39,8 +38,8 @@ func (s *storm) isOver(arrived int64) bool {
 	return was >= stormSize
 }
 
-// giveMemoryBack returns to the system what is not in use. The first collection leaves
-// what pools hold, and halves the stacks that have grown.
+// giveMemoryBack returns unused memory to the system. It collects twice: the first collection
+// leaves what pools hold, and halves grown stacks.
 func giveMemoryBack() {
 	runtime.GC()
 	debug.FreeOSMemory()

@@ -5,8 +5,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// claimedSuccessions returns the keys that a hello says it succeeds, before
-// anything is verified.
+// claimedSuccessions returns the keys that a hello claims to succeed, unverified.
 func claimedSuccessions(list []wire.Succession) []wire.Key {
 	var keys []wire.Key
 	for _, s := range list {
@@ -17,9 +16,8 @@ func claimedSuccessions(list []wire.Succession) []wire.Key {
 	return keys
 }
 
-// provenSuccessions returns the keys of those old sessions of a member that have
-// signed that next goes on in their place, in the order of the list. Others are
-// passed over: a hello is not refused because of what it can't have.
+// provenSuccessions returns, in the order of the list, the keys of a member's old sessions that
+// have signed that next succeeds them. It ignores others: they are no reason to refuse a hello.
 func (r *room) provenSuccessions(member wire.ID, next wire.Key, list []wire.Succession) []wire.Key {
 	var keys []wire.Key
 	for _, s := range list {
@@ -30,7 +28,7 @@ func (r *room) provenSuccessions(member wire.ID, next wire.Key, list []wire.Succ
 		r.mu.RLock()
 		known, ok := r.presences.Known(old)
 		r.mu.RUnlock()
-		if !ok || known.MemberID != member { // before the costly question
+		if !ok || known.MemberID != member { // checked first, since verifying is costly
 			continue
 		}
 		sig, err := wire.ParseSignature(s.Signature)

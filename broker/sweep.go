@@ -11,22 +11,21 @@ import (
 )
 
 const (
-	// tick is how often leases, statuses and pings are looked at.
+	// tick is how often leases, statuses and pings are checked.
 	tick = time.Second
-	// storeSweep is how often the store is swept of what nobody needs any more.
+	// storeSweep is how often the storage is swept.
 	storeSweep = 10 * time.Second
-	// sweepLimit bounds one step of that, so that it never holds up a commit for long.
+	// sweepLimit bounds the rows of one step, so that it never delays a commit for long.
 	sweepLimit = 500
-	// sweepTimeout bounds it too: a connection to the storage may have gone silent.
+	// sweepTimeout bounds one step: a connection to the storage may have gone silent.
 	sweepTimeout = 30 * time.Second
-	// receiptRetention is how long message_status still knows of a message after it
-	// could have expired.
+	// receiptRetention is how long message_status knows a message beyond MessageRetention.
 	receiptRetention = 24 * time.Hour
-	// presenceRetention is how long a session that does not come back is remembered.
+	// presenceRetention is how long an ended presence is stored.
 	presenceRetention = 30 * 24 * time.Hour
 )
 
-// sweepLoop does what happens by time alone until ctx ends.
+// sweepLoop does what is due by time alone, until ctx ends.
 func (b *Broker) sweepLoop(ctx context.Context) {
 	b.wait.Go(func() { b.storeSweepLoop(ctx) })
 	ticker := time.NewTicker(tick)
@@ -77,8 +76,8 @@ func (r *room) sweep(now time.Time, s Settings) {
 	r.saveLocked()
 }
 
-// pingDue pings the connections whose turn it is, and cuts those that are dead. Each
-// has its own second within the interval, by when it was made.
+// pingDue pings the connections whose turn it is, and cuts dead ones. Each connection has its own
+// second within the interval, by the time at which it was made.
 func (b *Broker) pingDue(now time.Time, s Settings) {
 	b.mu.Lock()
 	var due, dead []*conn
@@ -98,7 +97,7 @@ func (b *Broker) pingDue(now time.Time, s Settings) {
 	}
 }
 
-// storeSweepLoop expires messages and forgets what is finished, a little at a time.
+// storeSweepLoop expires messages and deletes finished ones, a few at a time.
 func (b *Broker) storeSweepLoop(ctx context.Context) {
 	ticker := time.NewTicker(storeSweep)
 	defer ticker.Stop()
@@ -135,7 +134,7 @@ func (b *Broker) sweepStore(ctx context.Context) error {
 	return nil
 }
 
-// sweepStep does a part of it, and reports whether there may be more to do.
+// sweepStep does one step, and reports whether there may be more to do.
 func (b *Broker) sweepStep(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()

@@ -19,9 +19,8 @@ type UpgradeError struct {
 
 func (e *UpgradeError) Error() string { return e.Reason }
 
-// ServeWebSocket turns the request into a connection of protocol v1 and returns
-// as soon as the broker has taken it over. Errors before the upgrade are
-// *UpgradeError.
+// ServeWebSocket upgrades the request to a connection of protocol v1, and returns once the broker
+// has taken it over. Errors before the upgrade are *UpgradeError.
 func (b *Broker) ServeWebSocket(w http.ResponseWriter, r *http.Request, client netip.Addr) error {
 	if err := checkUpgrade(r); err != nil {
 		b.stats.connections.add("refused")
@@ -49,8 +48,8 @@ func (b *Broker) ServeWebSocket(w http.ResponseWriter, r *http.Request, client n
 	return nil
 }
 
-// checkUpgrade refuses what can't be upgraded while it is still a request: a
-// status is cheaper than a close frame, and Accept's own answer would break HTTP/2.
+// checkUpgrade refuses a request that can't be upgraded. Here a status suffices, which is cheaper
+// than a close frame; the WebSocket library's own answer would break HTTP/2.
 func checkUpgrade(r *http.Request) error {
 	switch {
 	case r.Method != http.MethodGet:
@@ -63,8 +62,7 @@ func checkUpgrade(r *http.Request) error {
 	return nil
 }
 
-// sameSite tells whether a request comes from no browser, or from a page of this
-// host.
+// sameSite reports whether a request comes from a page of this host, or from no browser.
 func sameSite(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
