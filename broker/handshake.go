@@ -28,8 +28,8 @@ func reject(code wire.Code, format string, args ...any) error {
 	return &rejection{code: code, message: fmt.Sprintf(format, args...)}
 }
 
-// hello serves a member connection or a one-shot command. The order of the checks
-// is protocol (section 3).
+// hello serves a member connection or a one-shot command. SPEC.md, section 5, prescribes
+// the order of the checks.
 func (c *conn) hello(frame *wire.Frame) error {
 	h := wire.DecodeHello(frame)
 	now := time.Now()

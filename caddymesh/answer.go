@@ -15,7 +15,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// maxBody is the maximum size of a request body in bytes (protocol v1, section 1).
+// maxBody is the maximum size of a request body in bytes; see SPEC.md, section 2.
 const maxBody = 65_536
 
 // Errors of decode.

@@ -51,7 +51,8 @@ type Handler struct {
 	// create_token) or "off" (nobody). Default: loopback.
 	CreateMeshes string `json:"create_meshes,omitempty"`
 
-	// The token that create_meshes "token" requires. Use a placeholder, {env.NAME} or
+	// The token that create_meshes "token" requires. This is a field of the JSON config; in
+	// a Caddyfile, write create_meshes token <secret>. Use a placeholder, {env.NAME} or
 	// {file.PATH}, to keep the token out of the adapted config.
 	// Default: {env.CLAUDEMESH_CREATE_TOKEN}.
 	CreateToken string `json:"create_token,omitempty"`

@@ -8,7 +8,7 @@ import (
 )
 
 // MaxSkew is the maximum difference between the timestamp of a hello and the
-// verifier's clock, in either direction, inclusive (protocol v1, section 1).
+// verifier's clock, in either direction, inclusive; see SPEC.md, section 2.
 const MaxSkew = 60 * time.Second
 
 var (

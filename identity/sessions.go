@@ -36,7 +36,7 @@ func ParseSessionID(s string) (string, error) {
 }
 
 // SessionStore keeps the key pairs of sessions on disk, one for each mesh and session
-// id, in the file format of protocol v1, section 6. Several processes may use one
+// id, in a file format that clients of protocol v1 share. Several processes may use one
 // directory at once. Copies of a SessionStore share their state.
 type SessionStore struct {
 	root    string

@@ -27,7 +27,7 @@ type Joined struct {
 // token to itself; Join needs no signature then, since the owner registered the token
 // that the proof belongs to.
 //
-// Refusals come in the order of protocol v1, section 6: malformed for a bad peer_pubkey
+// Refusals come in the order of SPEC.md, section 11: malformed for a bad peer_pubkey
 // or body; then invite_bad_signature, mesh_not_found, invite_owner_mismatch,
 // invite_not_found, invite_mesh_mismatch; forbidden for the key of a removed member;
 // invite_revoked, invite_expired, invite_exhausted. For a proof, which v1 clients never

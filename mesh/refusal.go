@@ -7,8 +7,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Codes of refusals that only HTTP routes send. Those of POST /join come from protocol
-// v1, section 6.
+// Codes of refusals that only HTTP routes send. Those of POST /join are protocol
+// v1's; see SPEC.md, section 11.
 const (
 	CodeExhausted wire.Code = "exhausted"
 	CodeBadName   wire.Code = "bad_name"   // the new name looks like a key, a group or nothing

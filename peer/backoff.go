@@ -13,8 +13,8 @@ const (
 	stableAfter = time.Minute
 )
 
-// backoff counts failures in a row. The pauses are those of protocol v1,
-// section 1: 1, 2, 4, 8, 16, 30, 30 … s, each 20 % shorter or longer by chance,
+// backoff counts failures in a row. The pauses are those of SPEC.md,
+// section 17: 1, 2, 4, 8, 16, 30, 30 … s, each 20 % shorter or longer by chance,
 // so that the clients of a broker that restarted don't come back in step.
 type backoff struct{ failures int }
 

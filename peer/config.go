@@ -28,7 +28,8 @@ type Mesh struct {
 	extra map[string]json.RawMessage // fields of others, kept as they are
 }
 
-// Config is the file of joined meshes, in the shape of protocol v1, section 6.
+// Config is the file of joined meshes, in the shape that clients of protocol v1
+// share; see SPEC.md, section 17.
 // Fields that this package does not know are kept.
 type Config struct {
 	Meshes []Mesh

@@ -15,7 +15,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// The client's timings are those of protocol v1, section 1.
+// The client's timings are those of v1 clients.
 const (
 	dialTimeout   = 10 * time.Second
 	helloTimeout  = 5 * time.Second

@@ -26,8 +26,8 @@ type Options struct {
 	// The broker hands over what waits for them, and it is opened with their keys.
 	// Of more than wire.MaxSuccessions it learns the newest only.
 	Formerly []FormerSession
-	// About is what the client tells of itself. SessionID and Cwd must not be
-	// empty for a client that is to be a peer; New fills them in for others.
+	// About is what the client tells of itself. If SessionID is empty, New makes up a
+	// random one. If Cwd is empty, New sets it to "/".
 	About About
 
 	// OnMessage takes a message. The message is acknowledged when it returns nil.
@@ -69,7 +69,7 @@ type Options struct {
 	skew *skew // of this machine's clock
 }
 
-// About is what a client tells of itself; see protocol v1, section 3.
+// About is what a client tells of itself in its hello; see SPEC.md, section 5.
 type About struct {
 	SessionID   string
 	PID         int64

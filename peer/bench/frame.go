@@ -202,7 +202,7 @@ func open(to identity.KeyPair, group envelope.MeshKey, p *wire.Push) ([]byte, er
 	return envelope.OpenDirect(to, p.SenderPubkey, p.Nonce, p.Ciphertext)
 }
 
-// helloFrame is a session_hello; see protocol v1, section 3.
+// helloFrame is a session_hello; see SPEC.md, section 5.
 type helloFrame struct {
 	Type               string           `json:"type"`
 	MeshID             string           `json:"meshId"`

@@ -1,5 +1,6 @@
 // Package postgres keeps everything in a Postgres database, in the schema
-// claudemesh: the storage for production.
+// claudemesh. A broker needs it rather than SQLite if another broker is to stand by on
+// another machine.
 //
 // # Commits
 //
