@@ -10,8 +10,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/bench"
 )
 
-// arrivals measures how fast thousands of sessions come to one mesh, and the latency of
-// a few others in it meanwhile.
+// arrivals measures how fast thousands of sessions can join one mesh, and the latency of a few
+// other sessions in the mesh meanwhile.
 func (l *lab) arrivals(s *stage) {
 	n := short(l, 10_000, 1000)
 	rate := []string{"rate", "--pairs", "10", "--rate", "200"}
@@ -46,14 +46,14 @@ func (l *lab) arrive(s *stage, db string, n int, rate []string) {
 	}
 	s.Cleanup(func() {
 		end()
-		site.Kill() // it need not tell each of the leave of others
+		site.Kill() // so that it doesn't tell every session that the others leave
 		coming.Wait()
 	})
-	due := float64(n/len(team)*len(team) + 2*10) // with those of the others
+	due := float64(n/len(team)*len(team) + 2*10) // including the other pairs
 	site.awaitPresences(s, due, failed)
 	l.add(series("arrivals", db), float64(n)/time.Since(start).Seconds())
 	stop()
-	_ = others.Wait() // it says that it was interrupted, as it was
+	_ = others.Wait() // its error says only that it was interrupted
 	latency, err := bench.Read(strings.NewReader(stdout.String()))
 	if err != nil {
 		s.Fatalf("the load of others: %v: %s", err, strings.TrimSpace(stderr.String()))
@@ -65,10 +65,9 @@ func (l *lab) arrive(s *stage, db string, n int, rate []string) {
 	l.accounts(latency, series("arrivals", db))
 }
 
-// awaitPresences waits until so many are in a broker's meshes, or somebody has failed to
-// connect.
+// awaitPresences waits until the broker has due presences, or until a session fails to connect.
 func (x *site) awaitPresences(s *stage, due float64, failed <-chan error) {
-	tick := time.NewTicker(200 * time.Millisecond) // asking costs the broker something
+	tick := time.NewTicker(200 * time.Millisecond) // each request costs the broker time
 	defer tick.Stop()
 	for come := 0.0; come < due; {
 		select {

@@ -15,17 +15,17 @@ import (
 	"github.com/claudemesh/claudemesh/peer/bench"
 )
 
-// part is something that processor time is spent on, known by functions.
+// part is a purpose that processor time is spent on, identified by functions.
 type part struct {
 	name string
-	// functions are beginnings of their names, without the path of the package.
+	// functions holds prefixes of the functions' names, without the package path.
 	functions []string
 }
 
-// parts share out a profile: a sample is of the first of them that has a function on the
-// sample's stack. What calls others therefore comes after them.
+// parts divides a profile: a sample belongs to the first part that has a function on the
+// sample's stack. So callers come after the functions that they call.
 var parts = []part{
-	{"collecting garbage", []string{"runtime.gcBgMarkWorker", "runtime.gcAssistAlloc", "runtime.gcStart", "runtime.bgsweep",
+	{"garbage collection", []string{"runtime.gcBgMarkWorker", "runtime.gcAssistAlloc", "runtime.gcStart", "runtime.bgsweep",
 		"runtime.bgscavenge", "runtime.(*mheap).reclaim", "runtime.(*mcentral).cacheSpan", "runtime.deductSweepCredit"}},
 	{"hashing the audit log", []string{"audit."}},
 	{"the commit", []string{"postgres.", "sqlite.", "pgx.", "sql.", "pgconn."}},
@@ -38,14 +38,14 @@ var parts = []part{
 	{"scheduling goroutines", []string{"runtime.schedule", "runtime.mcall", "runtime.findRunnable", "runtime.sysmon", "runtime.mstart"}},
 }
 
-// The parts that no profile of the broker has.
+// The parts that aren't in a profile of the broker.
 const (
-	partRest     = "all else"
+	partRest     = "everything else"
 	partDatabase = "Postgres's processes"
-	partLoad     = "the load itself"
+	partLoad     = "the load generator"
 )
 
-// partNames are those of all parts, in the order of the report.
+// partNames returns the names of all parts, in the order of the report.
 func partNames() []string {
 	var names []string
 	for _, p := range parts {
@@ -54,7 +54,7 @@ func partNames() []string {
 	return append(names, partRest, partDatabase, partLoad)
 }
 
-// partOf tells what a sample is of.
+// partOf returns the part of a sample.
 func partOf(sample *profile.Sample) string {
 	for i := range parts {
 		for _, location := range sample.Location {
@@ -78,7 +78,7 @@ func (p *part) has(function string) bool {
 	return false
 }
 
-// profiling has a Caddy profile itself for that long, and returns what waits for the
+// profiling starts a profile of a Caddy for the given time. shares waits for it and returns the
 // parts' shares.
 func profiling(ctx context.Context, admin string, length time.Duration) (shares func() (map[string]float64, error)) {
 	var text bytes.Buffer
@@ -98,7 +98,7 @@ func profiling(ctx context.Context, admin string, length time.Duration) (shares 
 	}
 }
 
-// sharesOf adds up a profile by parts.
+// sharesOf returns the share of each part in a profile.
 func sharesOf(p *profile.Profile) map[string]float64 {
 	shares, sum := map[string]float64{}, 0.0
 	for _, sample := range p.Sample {
@@ -112,8 +112,8 @@ func sharesOf(p *profile.Profile) map[string]float64 {
 	return shares
 }
 
-// spent adds what a message of a run has cost, in µs of processor time: its server, by
-// parts, the database's processes, and the load.
+// spent records the cost of a message in a run, in µs of processor time: of the server, by
+// parts, of the database's processes, and of the load generator.
 func (l *lab) spent(s *stage, of string, r *bench.Result, shares func() (map[string]float64, error), server, database time.Duration) {
 	messages, _ := r.Value("delivered")
 	if messages == 0 {
@@ -139,8 +139,7 @@ func (l *lab) spent(s *stage, of string, r *bench.Result, shares func() (map[str
 
 func costSeries(part, of string) string { return series("cost", part, of) }
 
-// databaseTime is how long Postgres's processes have run on a processor: those that there
-// are, and those that have ended.
+// databaseTime returns the processor time of Postgres's processes, both running and ended.
 func (l *lab) databaseTime(s *stage) time.Duration {
 	conn, err := pgx.Connect(s.ctx, l.dsn(s, ""))
 	s.check("connect to Postgres", err)
@@ -149,10 +148,10 @@ func (l *lab) databaseTime(s *stage) time.Duration {
 	s.check("ask Postgres for its processes", err)
 	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
 	s.check("ask Postgres for its processes", err)
-	const ownTime, childrenTime = 11, 13 // fields of /proc/<pid>/stat behind the name; each has user and system time
+	const ownTime, childrenTime = 11, 13 // fields of /proc/<pid>/stat after the name; each is followed by system time
 	sum, parent := time.Duration(0), 0
 	for _, pid := range pids {
-		if fields := processFields(pid); fields != nil { // it has not just ended
+		if fields := processFields(pid); fields != nil { // else it has just ended
 			sum += ticks(fields[ownTime:])
 			parent, _ = strconv.Atoi(fields[1])
 		}
@@ -163,7 +162,8 @@ func (l *lab) databaseTime(s *stage) time.Duration {
 	return sum
 }
 
-// processFields reads a process's fields behind its name; nil when it has ended.
+// processFields returns the fields of /proc/<pid>/stat after the name, nil if the process has
+// ended.
 func processFields(pid int) []string {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -180,7 +180,7 @@ func processFields(pid int) []string {
 func ticks(fields []string) (d time.Duration) {
 	for _, f := range fields[:2] {
 		n, _ := strconv.ParseInt(f, 10, 64)
-		d += time.Duration(n) * (time.Second / 100) // the kernel's ticks for user space
+		d += time.Duration(n) * (time.Second / 100) // the kernel reports ticks of 10 ms
 	}
 	return d
 }

@@ -2,14 +2,13 @@ package main
 
 import "github.com/claudemesh/claudemesh/peer/bench"
 
-// counted is what Postgres has counted of one database since it was made, by
-// pg_stat_statements. The reader of these figures is not among them, since it asks in
-// another database.
+// counted is what pg_stat_statements has counted in one database since its creation. It
+// doesn't include the queries for these figures, which run in another database.
 type counted struct {
 	statements float64
 	inserts    float64 // statements that inserted deliveries
-	messages   float64 // rows inserted
-	bodies     float64 // rows inserted
+	messages   float64 // inserted rows
+	bodies     float64 // inserted rows
 }
 
 const (
@@ -20,8 +19,8 @@ const (
 		JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = $1 AND s.query LIKE 'INSERT INTO claudemesh.' || $2 || '%'`
 )
 
-// count asks what the broker's database has done so far. known is false when nobody has
-// counted: SQLite doesn't.
+// count returns the counts of the broker's database so far. known is false if there are none,
+// as on SQLite.
 func (x *site) count(s *stage) (c counted, known bool) {
 	if x.name == "" || !x.lab.statements {
 		return c, false
@@ -32,8 +31,8 @@ func (x *site) count(s *stage) (c counted, known bool) {
 	return counted{ask(countStatements), ask(countInserts), ask(countRows, "messages"), ask(countRows, "bodies")}, true
 }
 
-// counts adds what a message has cost since before, as the database has counted. All
-// messages must be stored.
+// counts records the statements and rows per message since before. All messages must be
+// stored.
 func (l *lab) counts(s *stage, site *site, before counted, r *bench.Result, db string) {
 	delivered, _ := r.Value("delivered")
 	after, known := site.count(s)

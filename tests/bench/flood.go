@@ -9,8 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// flood measures what a pair that sends a message now and then notices of another member of
-// its mesh, who sends as fast as the broker takes it and resends at once what is refused.
+// flood measures the latency of a pair that sends few messages while another member of its mesh
+// sends as fast as the broker accepts and resends refused messages at once.
 func (l *lab) flood(s *stage) {
 	flood := []string{"throughput", "--pairs", "50", "--window", "256", "--on-refusal", "resend"}
 	pair := []string{"rate", "--pairs", "1", "--rate", "10", "--duration", short(l, 10*time.Second, 2*time.Second).String()}
@@ -20,7 +20,7 @@ func (l *lab) flood(s *stage) {
 	}
 }
 
-// beside runs the pair of the mesh's owner beside the flood of a guest.
+// beside runs the pair of the mesh's owner during the flood of a guest.
 func (l *lab) beside(s *stage, db string, flood, pair []string) {
 	site := l.broker(s, db)
 	guest := harness.ShortTempDir(s)
@@ -31,11 +31,11 @@ func (l *lab) beside(s *stage, db string, flood, pair []string) {
 	var stdout, stderr strings.Builder
 	load.Stdout, load.Stderr = &stdout, &stderr
 	s.check("start the flood", load.Start())
-	const rising = 20_000 // messages: the broker has as many before the storage as it takes
+	const rising = 20_000 // messages; by then, the broker's buffer before the storage is full
 	until(s, "the flood has risen", time.Minute, func() bool { return site.progress(s).accepted > short(l, rising, rising/10.0) })
 	r := site.bench(s, pair...)
 	stop()
-	_ = load.Wait() // it says that it was interrupted, as it was
+	_ = load.Wait() // its error says only that it was interrupted
 	l.times(r, "send_push", series("flood/push", db))
 	l.accounts(r, series("flood", db))
 	flooded, err := bench.Read(strings.NewReader(stdout.String()))

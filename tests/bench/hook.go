@@ -18,15 +18,16 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// hook measures the process of a hook, which Claude Code starts at every call of a tool,
-// beside a Go program that prints a line; and once more with the shell that starts it. A daemon answers it, whose own time is not
-// counted. The two take turns, since the machine's speed drifts.
+// hook measures the process of a hook, which Claude Code starts at every tool call, and compares
+// it with a Go program that prints a line. It also measures the hook including the shell that
+// starts it. The time of the daemon that answers the hook doesn't count. The programs take
+// turns, since the machine's speed drifts.
 func (l *lab) hook(s *stage) {
 	l.typed("hook", "claudemesh-hook")
 	home := harness.ShortTempDir(s)
 	program := func(name, pkg, dir string) string {
 		path := filepath.Join(home, name)
-		build := exec.CommandContext(s.ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, pkg) // as make build does
+		build := exec.CommandContext(s.ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, pkg) // like make build
 		build.Dir, build.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 		out, err := build.CombinedOutput()
 		s.check("build "+name+": "+string(out), err)
@@ -42,7 +43,7 @@ func (l *lab) hook(s *stage) {
 	s.Cleanup(func() {
 		down := exec.Command(l.commands.Claudemesh, "daemon", "down")
 		down.Env = env
-		_ = down.Run() // the stage ends anyway
+		_ = down.Run() // ignore the error: the stage ends anyway
 	})
 	session := uuid.NewString()
 	event := func(name string) string {

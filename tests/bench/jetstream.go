@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// jetStreams says how the subjects of the pairs are laid out: users would make either
-// one stream for all of them or one for each.
+// jetStreams says how the pairs' subjects map to streams: users would create either one stream
+// for all of them or one stream each.
 type jetStreams string
 
 const (
@@ -21,20 +21,20 @@ const (
 	streamPerPair jetStreams = "a stream per pair"
 )
 
-// jetPair is a publisher and a consumer, each with a connection of its own, as the
-// pairs of `claudemesh bench throughput` have. A message is under way until its publish
-// is acknowledged and its consumer has got, and acknowledged, it.
+// jetPair is a publisher and a consumer with their own connections, like the pairs of
+// `claudemesh bench throughput`. A message is in flight until the server has acknowledged it
+// to the publisher and the consumer has received and acknowledged it.
 type jetPair struct {
 	js      jetstream.JetStream
 	subject string
 	free    chan struct{}
-	last    *atomic.Int64 // Unix ns of the newest delivery of any pair
+	last    *atomic.Int64 // the time of the last delivery of any pair, in Unix ns
 
 	mu                         sync.Mutex
 	acked, delivered, returned int
 }
 
-// done counts one of the two things that a message waits for; both come in order.
+// done counts one of the two events that a message waits for; each kind comes in order.
 func (p *jetPair) done(what *int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,8 +45,8 @@ func (p *jetPair) done(what *int) {
 	}
 }
 
-// jetStreamRate measures durable messages per second through a NATS server that syncs
-// every write: published, stored, acknowledged, delivered and acknowledged.
+// jetStreamRate measures the rate of durable messages through a NATS server that syncs every
+// write: published, stored, acknowledged, delivered and acknowledged.
 func jetStreamRate(s *stage, layout jetStreams, pairs, window int, length time.Duration) float64 {
 	url := startNATS(s)
 	var last atomic.Int64
@@ -79,12 +79,12 @@ func jetStreamRate(s *stage, layout jetStreams, pairs, window int, length time.D
 	}
 	messages := 0
 	for _, p := range list {
-		// All tokens are back when nothing is under way.
+		// All tokens are back when nothing is in flight.
 		for range window {
 			select {
 			case <-p.free:
 			case <-time.After(time.Minute):
-				s.Fatal("JetStream has not delivered everything")
+				s.Fatal("JetStream didn't deliver all messages")
 			}
 		}
 		messages += p.delivered
@@ -92,7 +92,7 @@ func jetStreamRate(s *stage, layout jetStreams, pairs, window int, length time.D
 	return float64(messages) / time.Unix(0, last.Load()).Sub(start).Seconds()
 }
 
-// connect connects both ends. The first pair makes the stream when there is only one.
+// connect connects both ends. With one stream, the first pair creates it.
 func (p *jetPair) connect(s *stage, url string, layout jetStreams, i int) error {
 	from, err := nats.Connect(url)
 	if err != nil {
@@ -153,7 +153,7 @@ func (p *jetPair) publish(ctx context.Context) error {
 				p.done(&p.acked)
 			case err := <-f.Err():
 				failed <- err
-				for range pending { // so that the publisher is not held up
+				for range pending { // drain it, so that the publisher isn't blocked
 				}
 				return
 			}

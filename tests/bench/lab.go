@@ -22,7 +22,7 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// The databases, as the table names them.
+// The names of the databases in the table.
 const (
 	postgresDB = "postgres"
 	sqliteDB   = "sqlite"
@@ -30,26 +30,26 @@ const (
 
 var databases = []string{postgresDB, sqliteDB}
 
-// unlimited are the settings of a broker whose one member is the load. Nobody waits
-// for a lease here, and sessions that have left must not count as members of a mesh.
+// unlimited holds the settings of a broker whose whole load comes from one member. Short leases
+// keep sessions that have left from counting as presences.
 var unlimited = []string{
 	"SEND_RATE_PER_MIN=1000000000", "SEND_BURST=1000000000", "WORK_PER_MIN=1000000000", "WORK_BURST=1000000000",
 	"NEW_SESSIONS_PER_HOUR=1000000000", "MAX_CONNECTIONS_PER_MESH=1000000",
 }
 
-// lab is what the probes measure with.
+// lab is the environment of the probes.
 type lab struct {
 	quick    bool
 	commands harness.Commands
 	postgres *pgtest.Server
-	// statements tells that Postgres counts them (pg_stat_statements).
+	// statements reports whether Postgres counts statements (pg_stat_statements).
 	statements bool
-	made       int // databases so far
+	made       int // number of databases created
 	log        io.Writer
 	*results
 }
 
-// setUp starts what all probes share.
+// setUp builds and starts what all probes share.
 func (l *lab) setUp(s *stage, repo string) {
 	var err error
 	l.say("building the commands")
@@ -58,7 +58,7 @@ func (l *lab) setUp(s *stage, repo string) {
 	s.Cleanup(l.commands.Remove)
 	l.say("starting Postgres")
 	l.postgres = pgtest.Start(s, pgtest.Durable())
-	// The module must be there before it is asked for: without it Postgres won't start.
+	// Check that the module exists: Postgres doesn't start with a missing one.
 	if l.number(s, "", `SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_stat_statements'`) > 0 {
 		l.postgres.Exec(`ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'`)
 		l.postgres.Restart()
@@ -66,14 +66,14 @@ func (l *lab) setUp(s *stage, repo string) {
 		l.statements = true
 	}
 	l.Machine, err = l.describe(s)
-	s.check("look at the machine", err)
+	s.check("inspect the machine", err)
 }
 
 func (l *lab) say(format string, args ...any) {
 	fmt.Fprintf(l.log, "%s  %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
 }
 
-// short returns the one or the other, by how long the run may take.
+// short returns full, or quick in a quick run.
 func short[T any](l *lab, full, quick T) T {
 	if l.quick {
 		return quick
@@ -81,7 +81,7 @@ func short[T any](l *lab, full, quick T) T {
 	return full
 }
 
-// database makes an empty database for as long as the stage stands, and returns its DSN
+// database creates an empty database, which exists until the stage ends, and returns its DSN
 // and its name.
 func (l *lab) database(s *stage) (dsn, name string) {
 	l.made++
@@ -100,7 +100,8 @@ func (l *lab) dsn(s *stage, database string) string {
 	return u.String()
 }
 
-// number asks Postgres for a number; "" is its own database.
+// number returns the numeric result of a query. An empty dsn means the server's default
+// database.
 func (l *lab) number(s *stage, dsn, query string, args ...any) (n float64) {
 	if dsn == "" {
 		dsn = l.dsn(s, "")
@@ -112,14 +113,14 @@ func (l *lab) number(s *stage, dsn, query string, args ...any) (n float64) {
 	return n
 }
 
-// site is a broker, with a mesh of which we are the owner.
+// site is a broker and a mesh that we own.
 type site struct {
 	*harness.Broker
 	lab   *lab
-	dsn   string // "": SQLite
-	name  string // of the database in Postgres
-	admin string // URL of Caddy's admin API
-	home  string // of the owner
+	dsn   string // "" for SQLite
+	name  string // the name of the database in Postgres
+	admin string // the URL of Caddy's admin API
+	home  string // the owner's home
 	mesh  peer.Mesh
 }
 
@@ -146,11 +147,11 @@ func (l *lab) broker(s *stage, db string) *site {
 
 func (x *site) dir() peer.Dir { return configDir(x.home) }
 
-// configDir is where the commands of somebody with that home keep their config.
+// configDir returns the config directory for a home.
 func configDir(home string) peer.Dir { return peer.Dir(filepath.Join(home, ".claudemesh")) }
 
-// command is the claudemesh command of the mesh's owner. It is told to end with ctx, as
-// by Ctrl-C.
+// command returns a claudemesh command of the mesh's owner. When ctx ends, the command gets an
+// interrupt, like Ctrl-C.
 func (x *site) command(ctx context.Context, args ...string) *exec.Cmd {
 	return claudemesh(ctx, x.lab.commands, x.home, args...)
 }
@@ -163,7 +164,7 @@ func claudemesh(ctx context.Context, c harness.Commands, home string, args ...st
 	return cmd
 }
 
-// shown is how people would type a bench.
+// shown returns the command line of a bench.
 func shown(args ...string) string { return "claudemesh bench " + strings.Join(args, " ") }
 
 // bench runs `claudemesh bench` against the broker.
@@ -179,8 +180,8 @@ func benchArgs(args []string, more ...string) []string {
 	return append(append(append([]string{"bench"}, args...), "--json"), more...)
 }
 
-// runBench runs a bench and reads its result. failed says what the bench found to be
-// wrong, such as messages that were lost; "" for nothing.
+// runBench runs a bench and reads its result. failed says what the bench found wrong, such as
+// lost messages; "" if nothing.
 func runBench(s *stage, cmd *exec.Cmd) (result *bench.Result, failed string) {
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -195,22 +196,22 @@ func runBench(s *stage, cmd *exec.Cmd) (result *bench.Result, failed string) {
 	return result, failed
 }
 
-// gauge reads what the broker says of itself.
+// gauge reads the broker's metrics.
 func (x *site) gauge(s *stage) bench.Reading {
 	r, err := bench.Metrics(x.admin+"/metrics", nil)(s.ctx)
 	s.check("read the metrics", err)
 	return r
 }
 
-// cpu is the processor time that the broker has used.
+// cpu returns the processor time that the broker has used.
 func (x *site) cpu(s *stage) time.Duration {
 	d, err := processTime(s.ctx, x.admin)
 	s.check("read the metrics", err)
 	return d
 }
 
-// collect has the broker collect its garbage, by asking for a profile of what is left;
-// twice, since what pools hold goes at the second time.
+// collect makes the broker collect garbage, by requesting a heap profile. It does so twice,
+// because pools release their objects only at the second collection.
 func (x *site) collect(s *stage) {
 	for range 2 {
 		s.check("collect garbage", collect(s.ctx, x.admin))
@@ -223,7 +224,7 @@ func collect(ctx context.Context, admin string) error {
 
 func (x *site) adminURL() string { return x.admin }
 
-// answerTime is for a Caddy that is under load.
+// answerTime is the time limit for an answer of a Caddy under load.
 const answerTime = 30 * time.Second
 
 func get(ctx context.Context, url string, to io.Writer) error {
@@ -245,7 +246,7 @@ func get(ctx context.Context, url string, to io.Writer) error {
 	return err
 }
 
-// metrics reads samples without labels from a Caddy's metrics; one that is missing is 0.
+// metrics reads samples without labels from a Caddy's metrics. A missing sample is 0.
 func metrics(ctx context.Context, admin string, names ...string) ([]float64, error) {
 	var text strings.Builder
 	if err := get(ctx, admin+"/metrics", &text); err != nil {
@@ -274,7 +275,7 @@ func processTime(ctx context.Context, admin string) (time.Duration, error) {
 	return time.Duration(v[0] * float64(time.Second)), nil
 }
 
-// progress is what the broker has done since it started.
+// progress holds the broker's counters since its start.
 type progress struct{ accepted, stored, commits float64 }
 
 func (x *site) progress(s *stage) progress {
@@ -284,8 +285,8 @@ func (x *site) progress(s *stage) progress {
 	return progress{v[0], v[1], v[2]}
 }
 
-// drain waits until all accepted messages are in the storage: what its recipients have
-// acknowledged may wait for that long after the sender has its ack.
+// drain waits until all accepted messages are stored. A message that its recipients have
+// acknowledged may be stored long after the sender got its ack.
 func (x *site) drain(s *stage) (p progress) {
 	until(s, "all messages are stored", time.Minute, func() bool {
 		p = x.progress(s)
@@ -294,7 +295,7 @@ func (x *site) drain(s *stage) (p progress) {
 	return p
 }
 
-// until waits until ok, and ends the probe when that takes too long.
+// until waits until ok returns true. It ends the probe after the limit.
 func until(s *stage, what string, limit time.Duration, ok func() bool) {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()

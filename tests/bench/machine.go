@@ -22,16 +22,16 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// machine is where the figures are from. It names no host and no path.
+// machine describes the machine of the measurement, without host names and paths.
 type machine struct {
 	Cores      int
 	Processor  string
 	MemoryGB   float64
 	Kernel     string
 	FileSystem string
-	SyncMillis float64 // of a page that was written and synced, the median
+	SyncMillis float64 // the median time to write and sync a page
 	Go         string
-	Commit     string // of this repository
+	Commit     string // the commit of this repository
 	Caddy      string
 	Postgres   string
 	SQLite     string
@@ -54,7 +54,7 @@ func (l *lab) describe(s *stage) (machine, error) {
 	m.Kernel = string(bytes.TrimRight(name.Release[:], "\x00"))
 	git := exec.CommandContext(s.ctx, "git", "describe", "--tags", "--always", "--dirty")
 	git.Dir = l.commands.Repo
-	if out, err := git.Output(); err == nil { // without a repository it is unknown
+	if out, err := git.Output(); err == nil { // unknown outside a repository
 		m.Commit = strings.TrimSpace(string(out))
 	}
 	var err error
@@ -68,7 +68,7 @@ func (l *lab) describe(s *stage) (machine, error) {
 	return m, err
 }
 
-// procField returns the first value of a name in a file of proc(5), "" for none.
+// procField returns the first value of a name in a file of proc(5), "" if there is none.
 func procField(path, name string) string {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -82,13 +82,13 @@ func procField(path, name string) string {
 	return ""
 }
 
-// fileSystems are the magic numbers of statfs(2).
+// fileSystems maps the magic numbers of statfs(2) to names.
 var fileSystems = map[int64]string{
 	unix.EXT4_SUPER_MAGIC: "ext4", unix.XFS_SUPER_MAGIC: "xfs", unix.BTRFS_SUPER_MAGIC: "btrfs",
 	unix.OVERLAYFS_SUPER_MAGIC: "overlay", unix.TMPFS_MAGIC: "tmpfs (in memory: nothing is synced)",
 }
 
-// lookAtDisk tells what the databases lie on, and how long it takes to sync a page.
+// lookAtDisk returns the file system of the databases and the time to sync a page.
 func lookAtDisk(dir string) (fileSystem string, syncMillis float64, err error) {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err != nil {
@@ -126,12 +126,12 @@ func postgresVersion(ctx context.Context, dsn string) (version string, err error
 	}
 	defer conn.Close(ctx)
 	err = conn.QueryRow(ctx, `SHOW server_version`).Scan(&version)
-	version, _, _ = strings.Cut(version, " ") // what follows names a distribution
+	version, _, _ = strings.Cut(version, " ") // the rest names a distribution
 	return version, err
 }
 
 func sqliteVersion(ctx context.Context) (version string, err error) {
-	db, err := sql.Open("sqlite", ":memory:") // the storage's driver
+	db, err := sql.Open("sqlite", ":memory:") // the driver that the storage uses
 	if err != nil {
 		return "", err
 	}

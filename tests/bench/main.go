@@ -15,10 +15,11 @@ import (
 	"time"
 )
 
-// repository is where the program is run from: the module's directory is below it.
+// repository is the root of the repository, relative to the module's directory, from which the
+// program runs.
 const repository = "../.."
 
-// options are the command line.
+// options holds the flags of the command line.
 type options struct {
 	quick  bool
 	rounds int
@@ -33,14 +34,14 @@ func main() {
 		return
 	}
 	var o options
-	flag.BoolVar(&o.quick, "quick", false, "one short round of everything, to see that it works; the figures mean little")
-	flag.IntVar(&o.rounds, "rounds", 5, "how often each probe takes its turn; some do at most a few times")
-	flag.StringVar(&o.only, "only", "", "names of probes, with commas between them; all by default")
-	flag.StringVar(&o.out, "out", "", "directory for BENCHMARKS.md and docs/bench-*.svg; by default the repository, and for a part or a quick run none: the text is printed")
-	flag.StringVar(&o.save, "save", "", "file for the results as JSON")
-	flag.StringVar(&o.render, "render", "", "file of saved results to write the report from; nothing is measured")
+	flag.BoolVar(&o.quick, "quick", false, "run one short round of everything, to try it out; the figures mean little")
+	flag.IntVar(&o.rounds, "rounds", 5, "number of rounds; some probes run in fewer")
+	flag.StringVar(&o.only, "only", "", "comma-separated names of probes; default: all")
+	flag.StringVar(&o.out, "out", "", "directory for BENCHMARKS.md and docs/bench-*.svg; default: the repository; a partial or quick run prints the text instead")
+	flag.StringVar(&o.save, "save", "", "write the results as JSON to this file")
+	flag.StringVar(&o.render, "render", "", "write the report from this file of saved results, without measuring")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "go run . [flags]: measure the broker beside its limits and write BENCHMARKS.md\n\nProbes:")
+		fmt.Fprintln(os.Stderr, "go run . [flags]: measure the broker, compare it with its upper bounds and write BENCHMARKS.md\n\nProbes:")
 		for _, p := range probes {
 			fmt.Fprintf(os.Stderr, "  %-12s%s\n", p.name, p.about)
 		}
@@ -61,13 +62,13 @@ func run(ctx context.Context, o *options, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if o.save != "" { // what there is, if it was interrupted
+	if o.save != "" { // save partial results, too
 		if err := r.save(o.save); err != nil {
 			return err
 		}
 	}
 	if ctx.Err() != nil {
-		return errors.New("interrupted; no report is written")
+		return errors.New("interrupted; no report written")
 	}
 	whole := !r.Quick && o.only == ""
 	switch {
@@ -79,12 +80,12 @@ func run(ctx context.Context, o *options, out, log io.Writer) error {
 		err = r.report(out)
 	}
 	if err == nil && len(r.Problems) > 0 {
-		err = errors.New("not everything could be measured, or something was lost; see Problems in the report")
+		err = errors.New("some measurements failed or messages were lost; see Problems in the report")
 	}
 	return err
 }
 
-// results measures, or reads what was measured before.
+// results measures, or reads saved results.
 func (o *options) results(ctx context.Context, log io.Writer) (*results, error) {
 	if o.render != "" {
 		return loadResults(o.render)
@@ -118,14 +119,14 @@ func choose(names string) ([]probe, error) {
 	for name := range strings.SplitSeq(names, ",") {
 		i := slices.IndexFunc(probes, func(p probe) bool { return p.name == strings.TrimSpace(name) })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no probe %q", name)
+			return nil, fmt.Errorf("unknown probe %q", name)
 		}
 		chosen = append(chosen, probes[i])
 	}
 	return chosen, nil
 }
 
-// takeTurns has the probes measure, round after round.
+// takeTurns runs the probes, round after round.
 func (l *lab) takeTurns(s *stage, chosen []probe) {
 	for round := 1; round <= l.Rounds; round++ {
 		for _, p := range chosen {
@@ -142,14 +143,15 @@ func (l *lab) takeTurns(s *stage, chosen []probe) {
 	}
 }
 
-// raiseFileLimit lets this process, and those it starts, have as many connections as
-// the system allows. That it is done by hand makes the children inherit it.
+// raiseFileLimit raises the limit of open files of this process and its children to the maximum.
+// Go raises the limit only for the process itself; an explicit Setrlimit makes the children
+// inherit it.
 func raiseFileLimit() error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return fmt.Errorf("look at the limit of open files: %w", err)
+		return fmt.Errorf("read the limit of open files: %w", err)
 	}
-	const needed = 12_000 // 10,000 sessions, and what else there is
+	const needed = 12_000 // 10,000 sessions and other files
 	if limit.Max < needed {
 		return fmt.Errorf("the limit of open files is %d, but %d are needed: raise it with ulimit -Hn", limit.Max, needed)
 	}

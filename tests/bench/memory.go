@@ -15,11 +15,11 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// idleMeshes are the meshes of the idle sessions that are spread.
+// idleMeshes is the number of meshes for idle sessions in many meshes.
 const idleMeshes = 200
 
-// idle measures what a session costs that does nothing: the memory of a fresh broker,
-// from before the first connection to a minute after the last, in one mesh and in many.
+// idle measures the memory per idle session: the growth of a fresh broker, from before the first
+// connection to a minute after the last, in one mesh and in many.
 func (l *lab) idle(s *stage) {
 	n, hold := short(l, 2000, 400), short(l, time.Minute, 5*time.Second)
 	args := []string{"idle", "--sessions", strconv.Itoa(n), "--duration", hold.String()}
@@ -28,7 +28,7 @@ func (l *lab) idle(s *stage) {
 		l.trouble("idle", perform(s.ctx, func(s *stage) {
 			r := l.target(s, of).bench(s, args...)
 			if fresh, known := r.Value("broker_fresh"); known && fresh != 1 {
-				s.Error("the broker was not fresh")
+				s.Error("the broker has served connections before")
 			}
 			l.figure(r, "broker_memory_per_session", series("idle/resident", of))
 			l.figure(r, "broker_in_use_per_session", series("idle/in use", of))
@@ -57,20 +57,20 @@ func (l *lab) idle(s *stage) {
 	}
 }
 
-// layout is how sessions are spread over meshes.
+// layout is a distribution of sessions over meshes.
 type layout struct {
 	name    string
-	perMesh int // 0: all in one
+	perMesh int // 0 for all in one mesh
 }
 
 var layouts = []layout{{"one mesh", 0}, {"many meshes", 10}}
 
-// sizes are the numbers of sessions that growth is measured at.
+// sizes returns the numbers of sessions at which growth measures.
 func (l *lab) sizes() []int { return short(l, []int{100, 1000, 10_000}, []int{100, 300, 1000}) }
 
-// growth measures the latency of a few peers among ever more others that are idle, and
-// what each of those costs. The bare command shows one mesh; the runner holds the
-// sessions of many itself, by the same library.
+// growth measures the latency of a few peers among a growing number of idle ones, and the memory
+// per idle session. This program holds the idle sessions itself, with the library of
+// `claudemesh bench`, because that command uses only one mesh.
 func (l *lab) growth(s *stage) {
 	rate := []string{"rate", "--pairs", "10", "--rate", "200", "--duration", short(l, 6*time.Second, 2*time.Second).String()}
 	l.typed("growth", shown("idle", "--sessions", "N", "--duration", "1m")+" & "+shown(rate...))
@@ -121,7 +121,7 @@ func (l *lab) grown(s *stage, layout layout, n int, rate []string) {
 	}
 }
 
-// createMesh makes one more mesh, of another owner.
+// createMesh creates another mesh with another owner.
 func (x *site) createMesh(s *stage, i int) peer.Mesh {
 	key, err := identity.Generate()
 	s.check("make a key", err)
@@ -134,12 +134,11 @@ func (x *site) createMesh(s *stage, i int) peer.Mesh {
 	}
 }
 
-// perMember is how many sessions come as one member at most: a broker takes no more than
-// 4,096 hellos of one within two minutes.
+// perMember is the maximum number of sessions per member: the broker accepts at most 4,096
+// hellos from one member within two minutes.
 const perMember = 2500
 
-// team returns the credentials of as many members of the mesh as n sessions need, the
-// owner first.
+// team returns the credentials of enough members for n sessions, the owner first.
 func (x *site) team(s *stage, n int) []peer.Mesh {
 	team := []peer.Mesh{x.mesh}
 	guests := (n - 1) / perMember
@@ -153,7 +152,7 @@ func (x *site) team(s *stage, n int) []peer.Mesh {
 	return team
 }
 
-// invite makes a link with which so many may join the mesh.
+// invite creates an invite link with the given number of uses.
 func (x *site) invite(s *stage, uses int) peer.Link {
 	about := peer.About{SessionID: "bench-host", Channel: "claudemesh-bench", Capabilities: []string{wire.CapTransient}}
 	owner, err := peer.Dial(s.ctx, peer.Options{Mesh: x.mesh, About: about, OneShot: true})
@@ -167,7 +166,7 @@ func (x *site) invite(s *stage, uses int) peer.Link {
 	return link
 }
 
-// join has a new member, whose home is given, join the mesh.
+// join adds a new member with the given home to the mesh.
 func (x *site) join(s *stage, home string, link peer.Link, name string) peer.Mesh {
 	joined, err := peer.Join(s.ctx, configDir(home), link, name, nil)
 	s.check("join the mesh", err)
@@ -175,20 +174,20 @@ func (x *site) join(s *stage, home string, link peer.Link, name string) peer.Mes
 }
 
 const (
-	// holdAtOnce bounds the sessions that are on their way in.
+	// holdAtOnce limits the number of sessions that connect at the same time.
 	holdAtOnce = 128
-	// holdPatience bounds how long they may take.
+	// holdPatience limits the time for connecting all sessions.
 	holdPatience = 4 * time.Minute
 )
 
-// hold keeps n sessions connected, shared among the meshes, until the stage is over.
+// hold keeps n sessions connected, evenly in the meshes, until the stage ends.
 func (l *lab) hold(s *stage, site *site, meshes []peer.Mesh, n int) {
 	ctx, end := context.WithCancel(s.ctx)
 	var all sync.WaitGroup
 	failed := make(chan error, len(meshes))
 	s.Cleanup(func() {
 		end()
-		site.Kill() // it need not tell every session of every other's leave
+		site.Kill() // so that it doesn't tell every session that the others leave
 		all.Wait()
 	})
 	due := 0
@@ -198,7 +197,7 @@ func (l *lab) hold(s *stage, site *site, meshes []peer.Mesh, n int) {
 			s.Fatalf("hold sessions: %v", err)
 		default:
 		}
-		// A broker that is busy with them may not answer in time.
+		// The broker may be too busy to answer in time.
 		v, err := metrics(ctx, site.admin, "caddy_claudemesh_connections")
 		return err == nil && int(v[0])+holdAtOnce >= due
 	}
@@ -206,7 +205,7 @@ func (l *lab) hold(s *stage, site *site, meshes []peer.Mesh, n int) {
 		share := n/len(meshes) + min(1, max(0, n%len(meshes)-i))
 		settings := bench.Settings{Sessions: share, Parallel: min(64, share), Duration: bench.Duration(time.Hour)}
 		all.Go(func() {
-			// It returns when ctx has ended, which is no error once they are connected.
+			// Run returns when ctx ends. This isn't an error.
 			if _, err := bench.Run(ctx, bench.Idle, bench.Config{Mesh: meshes[i]}, settings); err != nil && ctx.Err() == nil {
 				failed <- err
 			}
@@ -215,16 +214,16 @@ func (l *lab) hold(s *stage, site *site, meshes []peer.Mesh, n int) {
 			until(s, "the sessions are connected", holdPatience, arrived)
 		}
 	}
-	due += holdAtOnce // now all of them
+	due += holdAtOnce // now wait for all of them
 	until(s, fmt.Sprintf("%d sessions in %d meshes are connected", n, len(meshes)), holdPatience, arrived)
 }
 
-// settle waits until the broker has nothing left to do: until it has used no processor
-// time to speak of for a second.
+// settle waits until the broker is idle: until it has used almost no processor time for a
+// second.
 func (x *site) settle(s *stage) {
-	const calm = 100 * time.Millisecond // of a second
+	const calm = 100 * time.Millisecond // of processor time in a second
 	at, used := time.Now(), x.cpu(s)
-	until(s, "the broker has come to rest", time.Minute, func() bool {
+	until(s, "the broker is idle", time.Minute, func() bool {
 		if time.Since(at) < time.Second {
 			return false
 		}

@@ -21,7 +21,7 @@ var (
 	second  = color.RGBA{R: 0x3a, G: 0x9a, B: 0x5b, A: 0xff}
 )
 
-// bar is one of the plot of throughput.
+// bar is one bar of the throughput plot.
 type bar struct {
 	label, series string
 	color         color.Color
@@ -38,13 +38,13 @@ func throughputBars() []bar {
 		bar{"JetStream,\nstream per pair", series("throughput", streamPerPair), others})
 }
 
-// plottable reports whether there is something to be seen in both plots.
+// plottable reports whether there is data for both plots.
 func (r *results) plottable() bool {
 	_, ok := r.of(series("throughput", postgresDB))
 	return ok && len(r.growthRows()) > 0
 }
 
-// plot writes the plots, if there is something to be seen.
+// plot writes the plots if there is data.
 func (r *results) plot(dir string) error {
 	if !r.plottable() {
 		return nil
@@ -65,7 +65,7 @@ func drawSVG(path string, width, height vg.Length, plots ...*plot.Plot) error {
 	canvas := vgsvg.New(width, height)
 	tiles := draw.Tiles{Rows: 1, Cols: len(plots), PadX: vg.Centimeter, PadTop: 4, PadBottom: 4, PadLeft: 4, PadRight: 8}
 	area := draw.New(canvas)
-	area.SetColor(color.White) // for readers with a dark page
+	area.SetColor(color.White) // for pages in dark mode
 	area.Fill(area.Rectangle.Path())
 	for i, p := range plots {
 		p.Draw(tiles.At(area, i, 0))
@@ -78,7 +78,7 @@ func drawSVG(path string, width, height vg.Length, plots ...*plot.Plot) error {
 	return errors.Join(err, f.Close())
 }
 
-// throughputPlot shows medians as bars, and the range of the rounds as lines.
+// throughputPlot shows medians as bars and the ranges of the rounds as lines.
 func (r *results) throughputPlot() (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text = "1 kB messages per second, 50 pairs, every commit synced"
@@ -107,7 +107,7 @@ func (r *results) throughputPlot() (*plot.Plot, error) {
 	return p, nil
 }
 
-// ranges are points with errors.
+// ranges holds points with error bars.
 type ranges struct {
 	plotter.XYs
 	plotter.YErrors
@@ -161,7 +161,7 @@ func (r *results) addLine(p *plot.Plot, l layout, what, label string, paint colo
 	}
 	line, dots, err := plotter.NewLinePoints(points)
 	if err != nil {
-		return // no points: nothing was measured
+		return // no data
 	}
 	line.Color, line.Dashes, line.Width = paint, dashes, vg.Points(1.5)
 	dots.Color, dots.Shape = paint, draw.CircleGlyph{}
@@ -169,7 +169,7 @@ func (r *results) addLine(p *plot.Plot, l layout, what, label string, paint colo
 	p.Legend.Add(label, line)
 }
 
-// sizeTicks labels the sizes that were measured, and nothing else.
+// sizeTicks labels only the measured sizes.
 type sizeTicks struct{ sizes []int }
 
 // Ticks implements plot.Ticker.

@@ -8,39 +8,38 @@ import (
 	"github.com/claudemesh/claudemesh/peer/bench"
 )
 
-// probe is one thing that is measured, once a round.
+// probe is one measurement, made once per round.
 type probe struct {
 	name   string
 	about  string
-	rounds int // at most; 0: as many as there are
+	rounds int // maximum number of rounds; 0 for all
 	run    func(*lab, *stage)
 }
 
-// probes in the order in which they take their turns.
+// probes lists the probes in the order of their turns.
 var probes = []probe{
-	{"throughput", "durable messages as fast as they go, beside ceilings S and W and JetStream", 0, (*lab).throughput},
-	{"refusals", "clients that resend at once, by how much they have under way", 3, (*lab).refusals},
-	{"flood", "a pair that sends little beside another member's flood", 3, (*lab).flood},
-	{"rate", "latency at 200 messages a second, beside ceiling W", 0, (*lab).rate},
-	{"burst", "the published shape, 100 peers × 1,000 messages, beside ceiling W", 3, (*lab).burst},
+	{"throughput", "maximum rate of durable messages, compared with ceilings S and W and JetStream", 0, (*lab).throughput},
+	{"refusals", "clients that resend at once, by number of messages in flight", 3, (*lab).refusals},
+	{"flood", "latency of a pair during another member's flood", 3, (*lab).flood},
+	{"rate", "latency at 200 messages a second, compared with ceiling W", 0, (*lab).rate},
+	{"burst", "100 peers × 1,000 messages at once, compared with ceiling W", 3, (*lab).burst},
 	{"fanout", "a broadcast to 1,000 peers", 0, (*lab).fanout},
-	{"storm", "2,000 sessions reconnect at once, beside ceiling W", 3, (*lab).storm},
-	{"idle", "memory of idle sessions, in one mesh and in many, beside ceiling W", 2, (*lab).idle},
-	{"arrivals", "10,000 sessions come to one mesh, and the latency of others meanwhile", 3, (*lab).arrivals},
+	{"storm", "2,000 sessions reconnect at once, compared with ceiling W", 3, (*lab).storm},
+	{"idle", "memory of idle sessions, in one mesh and in many, compared with ceiling W", 2, (*lab).idle},
+	{"arrivals", "10,000 sessions join one mesh, and the latency of other sessions meanwhile", 3, (*lab).arrivals},
 	{"growth", "latency and memory per session from 100 to 10,000 sessions", 1, (*lab).growth},
-	{"hook", "a hook's process, beside a program that prints a line", 0, (*lab).hook},
+	{"hook", "a hook's process, compared with a program that prints a line", 0, (*lab).hook},
 	{"queue", "1,000,000 messages waiting for 10,000 absent sessions", 1, (*lab).queued},
 }
 
-// figure takes a value out of a result into a series; what the result does not know is
-// left out.
+// figure adds a value of a result to a series, unless the result lacks it.
 func (l *lab) figure(r *bench.Result, name, into string) {
 	if v, ok := r.Value(name); ok {
 		l.add(into, v)
 	}
 }
 
-// times takes percentiles, in ms, out of a result.
+// times adds percentiles of a result to series, in ms.
 func (l *lab) times(r *bench.Result, name, into string) {
 	for i := range r.Times {
 		if t := &r.Times[i]; t.Name == name {
@@ -50,21 +49,21 @@ func (l *lab) times(r *bench.Result, name, into string) {
 	}
 }
 
-// accounts adds what must be 0.
+// accounts adds the figures that must be 0.
 func (l *lab) accounts(r *bench.Result, into string) {
 	for _, name := range []string{"lost", "duplicated", "out_of_order", "refused"} {
 		l.figure(r, name, series(into, name))
 	}
 }
 
-// Ceilings and others that stand beside the databases in the names of series.
+// Names of series other than the databases.
 const (
 	relayed = "W" // ceiling W
 	stored  = "S" // ceiling S
 )
 
-// throughput measures the same load with both databases, and all that it is compared
-// with, each on its own.
+// throughput measures the same load on both databases and on everything that they are compared
+// with, one at a time.
 func (l *lab) throughput(s *stage) {
 	const pairs, window = 50, 32
 	length := short(l, 6*time.Second, 2*time.Second)
@@ -86,7 +85,7 @@ func (l *lab) throughput(s *stage) {
 		ceiling := l.ceilingS(s, db, part)
 		rate := l.throughputOf(s, db, args, length)
 		if rate == 0 || w == 0 || jet == 0 || ceiling == 0 {
-			continue // one of them has failed, which is noted
+			continue // one of them failed and has reported it
 		}
 		l.add(series("throughput/share", db), 100*rate/min(ceiling, w))
 		turns := 1 / (1/ceiling + 1/w)
@@ -96,7 +95,7 @@ func (l *lab) throughput(s *stage) {
 	}
 }
 
-// ceilingS measures both kinds of rows and returns the rate of the cheaper one.
+// ceilingS measures both paths and returns the rate of the cheaper one.
 func (l *lab) ceilingS(s *stage, db string, length time.Duration) (ceiling float64) {
 	for _, p := range []path{pathQueued, pathLive} {
 		l.trouble("throughput", perform(s.ctx, func(s *stage) {
@@ -108,8 +107,8 @@ func (l *lab) ceilingS(s *stage, db string, length time.Duration) (ceiling float
 	return ceiling
 }
 
-// throughputOf measures one broker, or the relay, and returns messages per second. For
-// a broker these are durable ones, see durable.
+// throughputOf measures one broker or the relay and returns messages per second, for a broker
+// durable ones; see durable.
 func (l *lab) throughputOf(s *stage, of string, args []string, length time.Duration) (rate float64) {
 	l.trouble("throughput", perform(s.ctx, func(s *stage) {
 		var r *bench.Result
@@ -146,11 +145,11 @@ func (l *lab) throughputOf(s *stage, of string, args []string, length time.Durat
 	return rate
 }
 
-// durable runs a bench and measures how many messages per second went through to the
-// storage. The command's own rate is that of deliveries: a message that its recipient
-// has acknowledged is safe, and need not be stored when its sender hears of it. Tens of
-// thousands may wait for that in memory, which a short run would count as if the storage
-// had taken them. So the time goes on until it has the last.
+// durable runs a bench and measures the rate of messages that reach the storage. The command's
+// own rate counts deliveries: a message that its recipient has acknowledged is safe, so it may
+// not be stored yet when its sender gets the ack. Tens of thousands of such messages may wait
+// in memory, and a short run would count them as if they were stored. So the measured time
+// ends when the storage has the last message.
 func (l *lab) durable(s *stage, site *site, of string, args []string) (r *bench.Result, rate float64) {
 	before := site.progress(s)
 	started := make(chan time.Time, 1)
@@ -180,7 +179,7 @@ func (l *lab) durable(s *stage, site *site, of string, args []string) (r *bench.
 		s.Fatal("nothing was delivered")
 	}
 	if waiting.stored >= waiting.accepted {
-		return r, perSecond // the storage has kept up with the deliveries
+		return r, perSecond // the storage kept up with the deliveries
 	}
 	select {
 	case start := <-started:
@@ -191,7 +190,7 @@ func (l *lab) durable(s *stage, site *site, of string, args []string) (r *bench.
 	return r, 0
 }
 
-// rate measures latency at a rate that costs little.
+// rate measures latency at a low rate.
 func (l *lab) rate(s *stage) {
 	args := []string{"rate", "--pairs", "10", "--rate", "200", "--duration", short(l, 6*time.Second, 3*time.Second).String()}
 	l.typed("rate", shown(args...))
@@ -205,10 +204,10 @@ func (l *lab) rate(s *stage) {
 	}
 }
 
-// target is what a bench can be run against.
+// target is a server that a bench can run against.
 type target interface {
 	bench(s *stage, args ...string) *bench.Result
-	adminURL() string // of Caddy
+	adminURL() string // the URL of Caddy's admin API
 }
 
 // target starts a broker with a database, or the relay.
@@ -219,7 +218,7 @@ func (l *lab) target(s *stage, of string) target {
 	return l.broker(s, of)
 }
 
-// burst lets everybody send at once.
+// burst makes all peers send at once.
 func (l *lab) burst(s *stage) {
 	args := []string{"burst", "--peers", "100", "--messages", short(l, "1000", "100"), "--timeout", short(l, "3m", "1m")}
 	l.typed("burst", shown(args...))
@@ -267,7 +266,7 @@ func (l *lab) storm(s *stage) {
 	args := []string{"storm", "--sessions", short(l, "2000", "400")}
 	l.typed("storm", shown(args...))
 	l.trouble("storm", perform(s.ctx, func(s *stage) {
-		// What is under way is lost by the relay, so that there is no use in waiting for it.
+		// The relay loses messages in flight: don't wait for them.
 		r, _ := l.relay(s).lossy(s, append(args, "--pairs", "1", "--rate", "1", "--timeout", "5s")...)
 		l.figure(r, "seconds", series("storm/seconds", relayed))
 	}))

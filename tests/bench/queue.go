@@ -22,24 +22,24 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// perSession is how many messages wait for each absent session.
+// perSession is the number of messages that wait for each absent session.
 const perSession = 100
 
-// returning is how many of the sessions come back, one after the other.
+// returning is the number of sessions that return, one after the other.
 const returning = 20
 
 // fillBatch is the size of the commits that fill the queue.
 const fillBatch = 4096
 
-// absent are the sessions of the queue; only those that return have their whole key.
+// absent holds the keys of the absent sessions; only the returning ones need key pairs.
 type absent struct {
 	back []identity.KeyPair
-	keys []wire.Key // of all, those that return first
+	keys []wire.Key // the keys of all sessions; the returning ones come first
 }
 
-// queued fills the queue through the storage, while no broker runs, and has sessions
-// return. It is done twice, the first time with the messages of those sessions only, so
-// that the two brokers differ in nothing but the length of the queue.
+// queued fills the queue directly in the storage, while no broker runs, and lets sessions return.
+// It does so twice, the first time only with the messages of the returning sessions, so that the
+// two brokers differ only in the length of the queue.
 func (l *lab) queued(s *stage) {
 	sessions := short(l, 10_000, 500)
 	l.typed("queue", "make benchmarks BENCHFLAGS='-only queue'")
@@ -74,7 +74,7 @@ func (l *lab) queued(s *stage) {
 	}
 }
 
-// last is the newest value of a series.
+// last returns the newest value of a series.
 func (r *results) last(name string) float64 {
 	values := r.Series[name]
 	if len(values) == 0 {
@@ -97,7 +97,7 @@ func newAbsent(s *stage, n int) absent {
 	return a
 }
 
-// of makes the rows those of a mesh's owner.
+// of makes the rows belong to a mesh's owner.
 func (r *rows) of(s *stage, m *peer.Mesh) {
 	var err error
 	r.mesh, err = wire.ParseID(m.MeshID)
@@ -107,7 +107,7 @@ func (r *rows) of(s *stage, m *peer.Mesh) {
 	r.key = m.Member
 }
 
-// fill stores messages for sessions that have been here and are away.
+// fill stores messages for absent sessions that were present before.
 func (x *site) fill(s *stage, r *rows, keys []wire.Key) {
 	var store broker.Storage
 	var err error
@@ -144,7 +144,7 @@ func (x *site) fill(s *stage, r *rows, keys []wire.Key) {
 	commit()
 }
 
-// gone is the record of a session that has left.
+// gone returns the record of a session that has left.
 func (r *rows) gone(key wire.Key) presence.Record {
 	now := time.Now().Truncate(time.Millisecond)
 	id := r.ids.New(now)
@@ -155,9 +155,9 @@ func (r *rows) gone(key wire.Key) presence.Record {
 	}
 }
 
-// comeBack connects as a session and returns how long it takes until it has its first
-// message: the WebSocket, the handshake, and the push. It waits for the others, and
-// acknowledges none.
+// comeBack connects as a session and returns the time until the first message arrives: the
+// WebSocket, the handshake, and the push. It also waits for the other messages and acknowledges
+// none.
 func (x *site) comeBack(s *stage, key identity.KeyPair) (first time.Duration) {
 	ctx, cancel := context.WithTimeout(s.ctx, await.Patience)
 	defer cancel()
@@ -185,8 +185,7 @@ func (x *site) comeBack(s *stage, key identity.KeyPair) (first time.Duration) {
 	return first
 }
 
-// sessionHello is the first frame of a session of the mesh's member; see SPEC.md,
-// Handshake.
+// sessionHello returns the first frame of a session of the mesh's member; see SPEC.md.
 func sessionHello(m *peer.Mesh, key identity.KeyPair) ([]byte, error) {
 	now := time.Now()
 	word := identity.Attest(m.Member, key.Public(), now.Add(identity.DefaultAttestationTTL))

@@ -16,7 +16,7 @@ import (
 //go:embed report.md.tmpl
 var reportText string
 
-// page is what the template shows.
+// page is the data of the template.
 type page struct {
 	*results
 	Rows     []row
@@ -39,8 +39,8 @@ type growthRow struct {
 
 type missed struct{ Title, Measured, Goal, Why string }
 
-// on makes a goal that of a database, or of a layout of sessions: series and texts
-// have a place for its name.
+// on returns the goal for a database or a layout of sessions. It replaces the placeholder in the
+// names of series and in texts.
 func (g goal) on(name string) goal {
 	put := func(s string) string {
 		if !strings.Contains(s, "%[1]s") {
@@ -62,7 +62,7 @@ func (r *results) report(w io.Writer) error {
 	p := page{results: r, Costs: r.costRows(), Growth: r.growthRows(), Plots: r.plottable()}
 	for _, g := range table() {
 		if r.Commands[g.probe] == nil && r.Problems[g.probe] == nil {
-			continue // it had no turn
+			continue // the probe didn't run
 		}
 		p.Rows = append(p.Rows, r.row(&g))
 		if s, ok := r.of(g.series); ok && !g.reached(s.Median) && !r.Quick {
@@ -85,8 +85,8 @@ func (r *results) report(w io.Writer) error {
 	return t.Execute(w, &p)
 }
 
-// places are what a report must not tell about the machine: paths, and addresses, which
-// differ from run to run.
+// places matches what a report must not show: paths of the machine, and addresses, which differ
+// from run to run.
 var places = regexp.MustCompile(`/(tmp|root|home|work|var)/[^\s":)]+|(127\.0\.0\.1|localhost):\d+`)
 
 // published is the first line of a problem, without places.
@@ -95,8 +95,7 @@ func published(problem string) string {
 	return places.ReplaceAllString(strings.Join(strings.Fields(first), " "), "…")
 }
 
-// title is the row's name in a sentence: a row that begins with dots goes on from one
-// above.
+// title returns the row's full name. A row that begins with "…" continues an earlier one.
 func title(g *goal) string {
 	what := g.what
 	if rest, ok := strings.CutPrefix(what, "… "); ok {
@@ -116,7 +115,7 @@ func (r *results) row(g *goal) row {
 	if s, ok := r.of(g.series); ok {
 		line.Measured = spreadText(s, g.unit)
 		switch {
-		case r.Quick: // it was not the load that the row names
+		case r.Quick: // the load was smaller than the row says
 			line.Reached = "not judged"
 		case g.reached(s.Median):
 			line.Reached = "yes"
@@ -149,7 +148,7 @@ func goalText(g *goal) string {
 	return string(g.better) + " " + withUnit(g.limit, g.unit)
 }
 
-// explain fills a text in.
+// explain executes the template of an explanation.
 func (r *results) explain(text string) (string, error) {
 	t, err := template.New("why").Funcs(template.FuncMap{
 		"m": func(name, unit string) string {
@@ -169,7 +168,7 @@ func (r *results) explain(text string) (string, error) {
 	return b.String(), err
 }
 
-// costRows are what a message costs by parts, and in all; none when it was not measured.
+// costRows returns the cost of a message by parts, and the sum; nothing if it wasn't measured.
 func (r *results) costRows() (list []costRow) {
 	sums := map[string]float64{}
 	for _, name := range partNames() {
@@ -190,7 +189,7 @@ func (r *results) costRows() (list []costRow) {
 	return append(list, costRow{"together", sum(postgresDB), sum(sqliteDB), sum(relayed)})
 }
 
-// growthRows are the figures of each size that was measured.
+// growthRows returns the figures of each measured size.
 func (r *results) growthRows() []growthRow {
 	var list []growthRow
 	for _, l := range layouts {
@@ -208,7 +207,7 @@ func (r *results) growthRows() []growthRow {
 	return list
 }
 
-// sizesOf returns the numbers of sessions that were measured, in order.
+// sizesOf returns the measured numbers of sessions in ascending order.
 func (r *results) sizesOf(l layout) []int {
 	var sizes []int
 	prefix := series("growth", "memory", l.name) + "/"
@@ -223,7 +222,7 @@ func (r *results) sizesOf(l layout) []int {
 	return sizes
 }
 
-// spreadText is a median, with the least and the greatest value.
+// spreadText formats a median with the minimum and maximum.
 func spreadText(s spread, unit string) string {
 	text := withUnit(s.Median, unit)
 	if s.Count > 1 && s.Min != s.Max {
@@ -242,7 +241,7 @@ func withUnit(v float64, unit string) string {
 	return number(v) + " " + unit
 }
 
-// number writes a figure with about three digits, and commas.
+// number formats a figure with about three digits, and commas between thousands.
 func number(v float64) string {
 	decimals := 0
 	switch size := math.Abs(v); {

@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// results are what a run has found. They are all that the report is made of.
+// results holds everything that a run has measured. The report uses nothing else.
 type results struct {
 	At      time.Time
 	Quick   bool
 	Rounds  int
 	Machine machine
-	// Series holds the values of each round. Names are "what/of which", with the
-	// database or the ceiling last.
+	// Series holds one value per round. A name is "what/of which", with the database or the
+	// ceiling last.
 	Series map[string][]float64
-	// Commands are what was typed, by probe.
+	// Commands holds the command lines, by probe.
 	Commands map[string][]string
-	// Problems are what went wrong, by probe.
+	// Problems holds what went wrong, by probe.
 	Problems map[string][]string
 }
 
@@ -32,14 +32,14 @@ func newResults() *results {
 // add adds a value to a series.
 func (r *results) add(name string, value float64) { r.Series[name] = append(r.Series[name], value) }
 
-// typed notes a command of a probe, once.
+// typed records a command of a probe, once.
 func (r *results) typed(probe, command string) {
 	if !slices.Contains(r.Commands[probe], command) {
 		r.Commands[probe] = append(r.Commands[probe], command)
 	}
 }
 
-// trouble notes problems of a probe, each once.
+// trouble records problems of a probe, each once.
 func (r *results) trouble(probe string, problems []string) {
 	for _, p := range problems {
 		if !slices.Contains(r.Problems[probe], p) {
@@ -48,13 +48,13 @@ func (r *results) trouble(probe string, problems []string) {
 	}
 }
 
-// spread is a series in three numbers.
+// spread summarizes a series.
 type spread struct {
 	Median, Min, Max float64
 	Count            int
 }
 
-// of sums up a series; ok is false when nothing was measured.
+// of summarizes a series; ok is false if it has no values.
 func (r *results) of(name string) (s spread, ok bool) {
 	return spreadOf(r.Series[name])
 }

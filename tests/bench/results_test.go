@@ -25,7 +25,7 @@ func TestSpread(t *testing.T) {
 		}
 	}
 	if _, ok := spreadOf(nil); ok {
-		t.Error("there is a spread of nothing")
+		t.Error("an empty series has a spread")
 	}
 }
 
@@ -40,8 +40,8 @@ func TestNumber(t *testing.T) {
 	}
 }
 
-// invented has a value for every series that the table or its texts name; good makes
-// all goals reached.
+// invented returns results with a value for every series that the table or its texts name. If
+// good is set, all goals are reached.
 func invented(t *testing.T, good bool) *results {
 	t.Helper()
 	r := newResults()
@@ -93,11 +93,11 @@ func TestReportSaysWhatIsReached(t *testing.T) {
 	t.Parallel()
 	good := render(t, invented(t, true))
 	if strings.Contains(good, "**no**") || strings.Contains(good, "not reached") {
-		t.Errorf("all goals are reached, and the report says otherwise:\n%s", good)
+		t.Errorf("all goals are reached, but the report says otherwise:\n%s", good)
 	}
 	bad := render(t, invented(t, false))
-	if strings.Contains(bad, "| yes |") || !strings.Contains(bad, "## Where a goal is not reached") {
-		t.Errorf("no goal is reached, and the report says otherwise:\n%s", bad)
+	if strings.Contains(bad, "| yes |") || !strings.Contains(bad, "## Goals not reached") {
+		t.Errorf("no goal is reached, but the report says otherwise:\n%s", bad)
 	}
 	if n, want := strings.Count(bad, "the goal is"), len(table()); n != want {
 		t.Errorf("%d goals are explained, want %d", n, want)
@@ -125,10 +125,10 @@ func TestReportOfAPart(t *testing.T) {
 	r.trouble("burst", []string{"the  broker at 127.0.0.1:80 (/tmp/x) is away\nits log", "the  broker at 127.0.0.1:80 (/tmp/x) is away\nits log"})
 	text := render(t, r)
 	if !strings.Contains(text, "not measured") || strings.Contains(text, "1,000,000 queued") {
-		t.Errorf("the report has rows of probes that had no turn, or none of one that had:\n%s", text)
+		t.Errorf("the report has rows of probes that didn't run, or lacks rows of one that did:\n%s", text)
 	}
 	if strings.Count(text, "- burst: the broker at … (…) is away\n") != 1 {
-		t.Errorf("the problem is not told once:\n%s", text)
+		t.Errorf("the report doesn't list the problem exactly once:\n%s", text)
 	}
 }
 

@@ -21,12 +21,12 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/bench"
-	_ "github.com/claudemesh/claudemesh/tests/bench/relay" // a module of the Caddy that this program can be
+	_ "github.com/claudemesh/claudemesh/tests/bench/relay" // registers the module for roleCaddy
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// roleVariable makes this program another one.
+// roleVariable is the environment variable that turns this program into another one.
 const roleVariable = "CLAUDEMESH_BENCH_ROLE"
 
 // The roles.
@@ -35,7 +35,7 @@ const (
 	roleNATS  = "nats"  // a server with a file store in the working directory
 )
 
-// play is what this program does in a role; it returns false when it has none.
+// play plays the role that roleVariable names. It returns false if there is none.
 func play() bool {
 	switch os.Getenv(roleVariable) {
 	case roleCaddy:
@@ -51,7 +51,7 @@ func play() bool {
 	return true
 }
 
-// serveNATS serves JetStream until the process is killed. It prints where.
+// serveNATS serves JetStream until the process is killed. It prints its URL.
 func serveNATS() error {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -60,7 +60,7 @@ func serveNATS() error {
 	s, err := server.NewServer(&server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: dir,
-		// What the configuration file's "sync_interval: always" sets.
+		// The same as "sync_interval: always" in a configuration file.
 		SyncAlways: true, SyncInterval: 2 * time.Minute,
 	})
 	if err != nil {
@@ -75,21 +75,21 @@ func serveNATS() error {
 	return nil
 }
 
-// spawn starts this program in a role, in a directory, until the stage is over.
+// spawn starts this program in a role, in a directory, until the stage ends.
 func spawn(s *stage, role, dir string, env []string, args ...string) *exec.Cmd {
 	self, err := os.Executable()
 	s.check("find this program", err)
 	cmd := exec.Command(self, args...)
 	cmd.Dir, cmd.Env = dir, append(append(harness.HomeEnv(dir), roleVariable+"="+role), env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt is for us alone
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must interrupt only this process
 	return cmd
 }
 
-// begin starts a spawned process and has it killed in the end.
+// begin starts a process and kills it when the stage ends.
 func begin(s *stage, cmd *exec.Cmd) {
 	s.check("start "+filepath.Base(cmd.Path), cmd.Start())
 	s.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Process.Kill() // fails if the process has ended
 		_ = cmd.Wait()
 	})
 }
@@ -110,7 +110,7 @@ type relaySite struct {
 	commands harness.Commands
 	home     string
 	pid      int
-	admin    string // URL of Caddy's admin API
+	admin    string // the URL of Caddy's admin API
 }
 
 const relayCaddyfile = `{
@@ -127,7 +127,7 @@ http://127.0.0.1:%[1]d {
 }
 `
 
-// relay starts the bare relay. Its "mesh" is written by hand: it knows of none.
+// relay starts the bare relay. It knows no meshes, so relay writes the config by hand.
 func (l *lab) relay(s *stage) *relaySite {
 	dir := harness.ShortTempDir(s)
 	port, admin := harness.FreePort(s), harness.FreePort(s)
@@ -172,7 +172,7 @@ func (r *relaySite) bench(s *stage, args ...string) *bench.Result {
 	return result
 }
 
-// lossy is bench where messages may be lost: the relay keeps none for who is away.
+// lossy is bench, but messages may get lost: the relay keeps none for absent sessions.
 func (r *relaySite) lossy(s *stage, args ...string) (result *bench.Result, failed string) {
 	return runBench(s, claudemesh(s.ctx, r.commands, r.home, benchArgs(args, "--pid", strconv.Itoa(r.pid))...))
 }

@@ -10,9 +10,8 @@ import (
 	"testing"
 )
 
-// stage is the test that the helpers of the tests are told they are in. What they call
-// of it is defined here; there is no other method that could be called. As with a test,
-// Fatal is for the goroutine that has the stage.
+// stage is a testing.TB for the tests' helpers. It implements only the methods that they call.
+// As in a test, only the goroutine that runs the stage may call Fatal.
 type stage struct {
 	testing.TB // nil
 	ctx        context.Context
@@ -22,10 +21,10 @@ type stage struct {
 	problems []string
 }
 
-// broken is the panic of a Fatal.
+// broken is the panic value of Fatal.
 type broken struct{ text string }
 
-// perform calls f with a stage, cleans up behind it, and returns what went wrong.
+// perform calls f with a stage, cleans up after it, and returns what went wrong.
 func perform(ctx context.Context, f func(*stage)) (problems []string) {
 	s := &stage{ctx: ctx}
 	defer func() { problems = s.problems }()
@@ -34,7 +33,7 @@ func perform(ctx context.Context, f func(*stage)) (problems []string) {
 	return nil
 }
 
-// guard calls f and keeps what a Fatal in it says.
+// guard calls f and records the message if f calls Fatal.
 func (s *stage) guard(f func()) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -70,24 +69,24 @@ func (s *stage) note(text string) {
 	}
 }
 
-// check ends the probe when there is an error.
+// check ends the probe if err is not nil.
 func (s *stage) check(doing string, err error) {
 	if err != nil {
 		s.Fatalf("%s: %v", doing, err)
 	}
 }
 
-// Helper does nothing: there are no lines to point at.
+// Helper does nothing: the stage reports no line numbers.
 func (s *stage) Helper() {}
 
-// Cleanup has f called in the end, the last one first.
+// Cleanup registers f to be called when the stage ends, in reverse order.
 func (s *stage) Cleanup(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cleanups = append(s.cleanups, f)
 }
 
-// Context ends when the runner is told to.
+// Context returns a context that ends when the program is interrupted.
 func (s *stage) Context() context.Context { return s.ctx }
 
 // Failed reports whether something has gone wrong.
@@ -103,11 +102,11 @@ func (s *stage) Fatal(args ...any) { panic(broken{fmt.Sprintln(args...)}) }
 // Fatalf ends the probe.
 func (s *stage) Fatalf(format string, args ...any) { panic(broken{fmt.Sprintf(format, args...)}) }
 
-// Error notes what went wrong and goes on.
+// Error records what went wrong and continues.
 func (s *stage) Error(args ...any) { s.note(fmt.Sprintln(args...)) }
 
-// Errorf notes what went wrong and goes on.
+// Errorf records what went wrong and continues.
 func (s *stage) Errorf(format string, args ...any) { s.note(fmt.Sprintf(format, args...)) }
 
-// Logf tells who runs this more about what went wrong; it is not for the report.
+// Logf prints details of a problem to standard error. They don't go into the report.
 func (s *stage) Logf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }

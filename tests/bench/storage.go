@@ -21,13 +21,13 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// messageBytes is the size of a message's body, as of `claudemesh bench`.
+// messageBytes is the size of a message's body, like in `claudemesh bench`.
 const messageBytes = 1024
 
-// sealedBytes is that of a sealed body: NaCl's box adds 16 bytes.
+// sealedBytes is the size of a sealed body: NaCl's box adds 16 bytes.
 const sealedBytes = messageBytes + 16
 
-// batchMessages is how many messages a broker under load commits at a time
+// batchMessages is the number of messages that a broker under load commits at a time
 // (batchMessages in journal/journal.go).
 const batchMessages = 256
 
@@ -48,20 +48,20 @@ func (l *lab) openStorage(s *stage, db string) broker.Storage {
 	return store
 }
 
-// path is what the message path writes of a message.
+// path selects the rows that a message costs.
 type path string
 
 const (
-	// pathLive: the recipient has acknowledged before the batch begins. These are the
-	// fewest rows that a message can cost; so ceiling S is made of them.
+	// pathLive: the recipient has acknowledged the message before the batch begins. This
+	// costs the fewest rows, so ceiling S uses this path.
 	pathLive path = "live"
-	// pathQueued: it acknowledges afterwards. The body is stored, and one of the next
-	// batches settles the delivery and removes it.
+	// pathQueued: the recipient acknowledges the message later. The batch stores the body,
+	// and one of the next batches settles the delivery and removes the body.
 	pathQueued path = "queued"
 )
 
-// storageRate is ceiling S: messages per second of commits alone. The time in which
-// batches are made does not count.
+// storageRate measures ceiling S: the messages per second of commits alone, without the time for
+// preparing batches.
 func (l *lab) storageRate(s *stage, db string, p path, length time.Duration) float64 {
 	store := l.openStorage(s, db)
 	rows := newRows(s)
@@ -86,14 +86,15 @@ func (l *lab) storageRate(s *stage, db string, p path, length time.Duration) flo
 		duplicates, err := store.Commit(s.ctx, &batch)
 		spent += time.Since(start)
 		if s.check("commit", err); len(duplicates) > 0 {
-			s.Fatalf("%d messages of the bench were there before", len(duplicates))
+			s.Fatalf("%d messages of the bench were already stored", len(duplicates))
 		}
 		messages += batchMessages
 	}
 	return float64(messages) / spent.Seconds()
 }
 
-// rows makes messages as the broker stores them, of one member's sessions.
+// rows creates messages between one member's sessions, in the form in which the broker stores
+// them.
 type rows struct {
 	mesh, member wire.ID
 	key          identity.KeyPair
@@ -122,8 +123,7 @@ func newRows(s *stage) *rows {
 	return r
 }
 
-// message makes the next message from one session to another, which has not
-// acknowledged it.
+// message creates the next message from one session to another, which has not acknowledged it.
 func (r *rows) message(from, to wire.Key) *queue.Accepted {
 	r.seq++
 	now := time.Now().Truncate(time.Millisecond)
@@ -142,7 +142,7 @@ func (r *rows) message(from, to wire.Key) *queue.Accepted {
 	}
 }
 
-// audit makes the message's entry in the audit log, as journal.routed has it.
+// audit creates the message's audit entry, like journal.routed.
 func (r *rows) audit(m *queue.Accepted) audit.Entry {
 	event := audit.NewEvent(m.MeshID, m.CreatedAt, m.SenderMember.String(), audit.RoutedDetail{
 		Message: m.ID, Target: audit.Direct, Recipients: len(m.Recipients),
@@ -153,7 +153,7 @@ func (r *rows) audit(m *queue.Accepted) audit.Entry {
 	return entry
 }
 
-// series names the values of something, e.g. "throughput/postgres".
+// series returns the name of a series, e.g. "throughput/postgres".
 func series(parts ...any) string {
 	name := fmt.Sprint(parts[0])
 	for _, p := range parts[1:] {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestStorageRate runs ceiling S on SQLite, both paths, for one batch or few.
+// TestStorageRate runs ceiling S on SQLite with both paths, for a few batches.
 func TestStorageRate(t *testing.T) {
 	t.Parallel()
 	for _, p := range []path{pathLive, pathQueued} {

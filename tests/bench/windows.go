@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// windows are how many messages of a pair are under way at once.
+// windows lists the numbers of messages that a pair has in flight.
 var windows = []int{4, 32, 256}
 
-// refusals measures what becomes of clients that resend at once: none should be refused,
-// whatever their window, so that as much goes through as of clients that pause.
+// refusals measures clients that resend at once. The broker should refuse none of their messages,
+// whatever the window, so they should reach the same throughput as clients that pause.
 func (l *lab) refusals(s *stage) {
 	run := func(window int, policy string) []string {
 		return []string{"throughput", "--pairs", "50", "--window", strconv.Itoa(window), "--on-refusal", policy,
@@ -36,7 +36,7 @@ func (l *lab) refusals(s *stage) {
 			}
 			for _, w := range windows {
 				measure(w, "resend")
-				if w == 32 { // in turns, since a database slows down as it grows
+				if w == 32 { // alternate, since a database slows down as it grows
 					measure(w, "pause")
 					measure(w, "pause")
 					measure(w, "resend")

@@ -15,7 +15,7 @@ func init() {
 	})
 }
 
-// Handler is a Server in a Caddy.
+// Handler is a Server as a Caddy handler.
 type Handler struct{ server *Server }
 
 // CaddyModule returns the Caddy module information.
@@ -23,7 +23,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.handlers.bench_relay", New: func() caddy.Module { return new(Handler) }}
 }
 
-// Provision makes the server.
+// Provision creates the server.
 func (h *Handler) Provision(caddy.Context) error {
 	h.server = new(Server)
 	return nil

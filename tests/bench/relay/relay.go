@@ -14,12 +14,12 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Server relays. Its zero value is ready; it is safe for concurrent use.
+// Server is a relay. The zero value is ready to use. A Server is safe for concurrent use.
 type Server struct {
 	conns sync.Map // session key in hex → *conn
 }
 
-// ServeHTTP takes WebSockets at /ws over, and answers /health as a broker does.
+// ServeHTTP serves WebSockets at /ws and answers /health like a broker.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/ws":
@@ -27,7 +27,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			CompressionMode: websocket.CompressionDisabled, InsecureSkipVerify: true,
 		})
 		if err != nil {
-			return // it has been answered
+			return // Accept has answered
 		}
 		ws.SetReadLimit(256 << 10)
 		go (&conn{server: s, ws: ws}).serve()
@@ -39,7 +39,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// conn is one session. All but ws is its reader's.
+// conn is one session. Its reader owns all fields except ws.
 type conn struct {
 	server *Server
 	ws     *websocket.Conn
@@ -55,7 +55,7 @@ type hello struct {
 	Attestation *wire.Attestation `json:"parentAttestation"`
 }
 
-// buffers are for frames that are being read, as the broker has them.
+// buffers holds buffers for incoming frames, like the broker's.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 func (c *conn) serve() {
@@ -108,7 +108,7 @@ func (c *conn) take(frame []byte) error {
 	return nil
 }
 
-// pass pushes a message to its recipient, if that is there, and acknowledges it.
+// pass pushes a message to its recipient, if connected, and acknowledges the message.
 func (c *conn) pass(frame []byte) error {
 	if len(c.push.ciphertext) != len(field(frame, ciphertextField)) {
 		c.prepare(frame)
@@ -128,13 +128,13 @@ func (c *conn) pass(frame []byte) error {
 	return c.write(c.ack)
 }
 
-// template is a push that is written over for each message.
+// template is a push frame that is overwritten for each message.
 type template struct {
 	frame                                  []byte
-	nonce, ciphertext, clientID, messageID []byte // within frame
+	nonce, ciphertext, clientID, messageID []byte // slices of frame
 }
 
-// prepare makes the frames for messages like this one, with what the broker puts in.
+// prepare creates the frames for messages like this one, with the fields that the broker adds.
 func (c *conn) prepare(like []byte) {
 	id := string(field(like, idField))
 	push := wire.Push{
@@ -154,7 +154,8 @@ func (c *conn) write(frame []byte) error {
 	return c.ws.Write(context.Background(), websocket.MessageText, frame)
 }
 
-// field returns the text after a field's name, within the frame. It holds no escapes.
+// field returns the value of a string field as a slice of the frame. The value must not contain
+// escapes.
 func field(frame, name []byte) []byte {
 	_, rest, ok := bytes.Cut(frame, name)
 	if !ok {

@@ -13,8 +13,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// TestServesBench has the load that the broker gets: every message must arrive as it
-// was, once, in order, and be acknowledged.
+// TestServesBench runs the broker's load: every message must arrive unchanged, once and in order,
+// and must be acknowledged.
 func TestServesBench(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(new(Server))
@@ -32,7 +32,7 @@ func TestServesBench(t *testing.T) {
 	defer cancel()
 	settings := bench.Defaults(bench.Throughput)
 	settings.Pairs, settings.Window, settings.Messages, settings.Duration = 3, 4, 60, 0
-	settings.Crypto = true // so that what arrives is opened and compared
+	settings.Crypto = true // so that the recipient opens and compares each message
 	r, err := bench.Run(ctx, bench.Throughput, bench.Config{Mesh: m}, settings)
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func TestServesBench(t *testing.T) {
 	}
 }
 
-// TestPushIsAsLongAsTheBrokers: the ceiling is one of the same frames.
+// TestPushIsAsLongAsTheBrokers checks that the relay's pushes have the size of the broker's.
 func TestPushIsAsLongAsTheBrokers(t *testing.T) {
 	t.Parallel()
 	zeros := strings.Repeat("0", 32)
@@ -61,6 +61,6 @@ func TestPushIsAsLongAsTheBrokers(t *testing.T) {
 		t.Errorf("a push has %d bytes, the broker's %d", got, want)
 	}
 	if _, err := wire.ParseFrame(c.push.frame); err != nil {
-		t.Errorf("a push is no frame: %v", err)
+		t.Errorf("a push isn't a frame: %v", err)
 	}
 }
