@@ -101,8 +101,8 @@ func TestJSONEscapes(t *testing.T) {
 	}
 }
 
-// nothingHidden fails the test if a text holds what may not be shown. It judges by the
-// properties again, and by the neighbours of each code point that shows nothing.
+// nothingHidden fails the test if a text contains hidden code points. It checks their Unicode
+// properties, and the neighbors of each invisible code point.
 func nothingHidden(t *testing.T, s string, to Reader) {
 	t.Helper()
 	if !utf8.ValidString(s) {
@@ -146,7 +146,7 @@ func nothingHidden(t *testing.T, s string, to Reader) {
 	}
 }
 
-// Whatever comes, every outlet shows it by the rule, once and for all.
+// Every function applies the rule to any input, and is idempotent.
 func FuzzOutlets(f *testing.F) {
 	for _, s := range []string{
 		"hello", "\x1b[2J\u009b\u200b\ufe0f", "👩🏽‍💻❤️🏴" + tags("gbeng"), "می‌خواهم क्‍ष", "a\u00a0\u0301\u2800\xff\r\n", "1\ufe0f\u20e3\ufe0f", "\u200d👩\u200d\u200c",

@@ -25,11 +25,11 @@ const (
 var (
 	cheap = cost{memory: 64, passes: 1, lanes: 1}
 	start = time.UnixMilli(1_700_000_000_000).UTC()
-	// update writes a golden file that is missing. One that is there must be read for ever.
+	// update writes a missing golden file. An existing one must stay readable forever.
 	update = flag.Bool("update", false, "write the golden file if it is missing")
 )
 
-// pair returns a key pair that is always the same.
+// pair returns the same key pair for the same argument.
 func pair(n byte) identity.KeyPair {
 	return identity.FromSeed([identity.SeedSize]byte{n})
 }
@@ -46,7 +46,7 @@ func mesh(t *testing.T, n byte, slug string) peer.Mesh {
 	}
 }
 
-// filled makes a config directory with some of everything.
+// filled makes a config directory that contains every kind of content.
 func filled(t *testing.T) peer.Dir {
 	t.Helper()
 	dir := peer.Dir(t.TempDir())
@@ -54,7 +54,7 @@ func filled(t *testing.T) peer.Dir {
 	if err := os.WriteFile(dir.Path("config.json"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range []byte{1, 2} { // the second in the place of the first
+	for _, n := range []byte{1, 2} { // the second replaces the first
 		err := peer.UpdateConfig(t.Context(), dir, func(c *peer.Config) error { c.Put(mesh(t, n, "team")); return nil })
 		if err != nil {
 			t.Fatal(err)
@@ -82,7 +82,7 @@ func filled(t *testing.T) peer.Dir {
 	return dir
 }
 
-// check finds in a config directory what filled has put into one.
+// check checks that a config directory contains everything that filled puts into one.
 func check(t *testing.T, dir peer.Dir) {
 	t.Helper()
 	config, err := peer.LoadConfig(dir)
@@ -109,7 +109,7 @@ func check(t *testing.T, dir peer.Dir) {
 	if c, known, err := contacts.Get(t.Context(), "mesh-team", pair(4).Public()); err != nil || !known || c.Name != "bob" || !c.ConfirmedAt.Equal(start) {
 		t.Errorf("bob: %+v %v %v", c, known, err)
 	}
-	// Somebody else under bob's name is in conflict, as before.
+	// Another member with bob's name is still in conflict.
 	if c, err := contacts.Pin(t.Context(), "mesh-team", pair(6).Public(), "Bob", start); err != nil || !c.Conflict || c.With != pair(4).Public() {
 		t.Errorf("a stranger: %+v, %v", c, err)
 	}
@@ -143,7 +143,7 @@ func TestRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := peer.Dir(t.TempDir())
-	for i := range 2 { // a second time nothing is new
+	for i := range 2 { // the second time, nothing is new
 		r, err := Restore(t.Context(), dir, c, false)
 		if err != nil || r.Kept != "" || len(r.Left) > 0 || (r.Meshes == 1) != (i == 0) || (r.Sessions == 1) != (i == 0) || (r.Contacts == 2) != (i == 0) {
 			t.Errorf("got %+v, %v", r, err)
@@ -193,7 +193,7 @@ func TestRestoreReplacesNothing(t *testing.T) {
 	}
 }
 
-// TestGolden opens a file that an earlier version has written. It must never be written anew.
+// TestGolden opens a file that an earlier version has written. Never rewrite that file.
 func TestGolden(t *testing.T) {
 	t.Setenv("CLAUDEMESH_SESSIONS_DIR", "")
 	text, err := os.ReadFile(goldenFile)

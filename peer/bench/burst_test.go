@@ -18,7 +18,7 @@ func TestPasses(t *testing.T) {
 	}
 }
 
-// As many messages as a broker had no room for go out again.
+// A sender replaces every message that the broker had no room for.
 func TestBurstRetries(t *testing.T) {
 	t.Parallel()
 	s := Settings{Peers: 2, Messages: 20, Size: 10, Timeout: Duration(patience)}

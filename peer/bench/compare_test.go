@@ -74,7 +74,7 @@ func TestCompareRefusesOthers(t *testing.T) {
 	}
 }
 
-// What is written can be read, and what is nothing of ours is refused.
+// Read reads a written result, and refuses other files.
 func TestReadResult(t *testing.T) {
 	t.Parallel()
 	a := sample()

@@ -15,7 +15,7 @@ import (
 
 var pair = identitytest.Pair
 
-// What is written is what the broker reads, and each message has its own ids.
+// The broker reads what a draft contains, and each message has its own ids.
 func TestDraft(t *testing.T) {
 	t.Parallel()
 	from, to := pair(t), pair(t)
@@ -89,8 +89,8 @@ func TestReadAck(t *testing.T) {
 	}
 }
 
-// The quick way of reading a push finds the same as the thorough one, whatever a name
-// in it looks like.
+// Reading a push without parsing finds the same as parsing it, whatever the names in it look
+// like.
 func TestReadPush(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"", "bob", `","client_message_id":"evil","messageId":"evil`, `\`, "\x01\"", "ünï"} {
@@ -120,7 +120,7 @@ func FuzzReadPush(f *testing.F) {
 		quick, err := readPush(frame, false)
 		thorough, thoroughErr := readPush(frame, true)
 		if err != nil || thoroughErr != nil || strings.Contains(string(frame), "{\"") && bytes.Count(frame, []byte("{")) > 1 {
-			return // what is nested may have names of its own
+			return // nested objects may have the same names
 		}
 		if !bytes.Equal(quick.clientID, thorough.clientID) || !bytes.Equal(quick.messageID, thorough.messageID) {
 			t.Errorf("%s: %s %s, thoroughly %s %s", frame, quick.clientID, quick.messageID, thorough.clientID, thorough.messageID)

@@ -20,10 +20,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what must happen.
+// patience is how long a test waits for an event that must happen.
 const patience = await.Patience
 
-// startBroker serves a broker with hardly any limits.
+// startBroker serves a broker with very high limits.
 func startBroker(t testing.TB, change func(*broker.Settings)) (url string, metrics string) {
 	t.Helper()
 	b := brokertest.Start(t, brokertest.Routes(figures), brokertest.Settings(func(s *broker.Settings) {
@@ -36,7 +36,7 @@ func startBroker(t testing.TB, change func(*broker.Settings)) (url string, metri
 	return b.URL(), b.HTTP("/metrics")
 }
 
-// figures are the routes from which a run takes what it tells of the broker.
+// figures serves the routes from which a run reads the broker's figures.
 func figures(mux *http.ServeMux, b *broker.Broker) {
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(wire.Health{Status: "ok", DB: "up", Version: "1.2.3"})

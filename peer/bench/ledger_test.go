@@ -52,7 +52,7 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// A ledger of any length forgets what is settled and old, and nothing else.
+// A ledger of any length drops old settled messages, and no others.
 func TestLedgerForgets(t *testing.T) {
 	t.Parallel()
 	var l ledger

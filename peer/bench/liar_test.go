@@ -17,8 +17,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// liar is a broker that acknowledges every message, and does with the tenth of each
-// recipient what misdeed says.
+// liar is a faulty broker. It acknowledges every message, but applies misdeed to the tenth one
+// of each recipient.
 type liar struct {
 	misdeed string
 	t       testing.TB
@@ -29,7 +29,7 @@ type liar struct {
 	kept   []byte
 }
 
-// startLiar returns credentials that it takes, as it takes any.
+// startLiar starts a liar and returns credentials for it. It accepts any.
 func startLiar(t *testing.T, misdeed string) peer.Mesh {
 	t.Helper()
 	l := &liar{misdeed: misdeed, t: t, conns: make(map[wire.Key]*websocket.Conn), counts: make(map[wire.Key]int)}
@@ -138,7 +138,7 @@ func (l *liar) deliver(from *websocket.Conn, sender wire.Key, m *wire.Send) {
 	}
 }
 
-// Every broken promise is found, by its name, and what is no broken promise is none.
+// Every broken promise shows in its figure, and a kept promise shows in none.
 func TestFaultyBrokersAreDetected(t *testing.T) {
 	t.Parallel()
 	for misdeed, want := range map[string]struct {
@@ -174,7 +174,7 @@ func TestFaultyBrokersAreDetected(t *testing.T) {
 	}
 }
 
-// A broker that stops reading does not hold up the run for ever.
+// A run ends even if the broker stops reading.
 func TestBrokerThatNoLongerReads(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

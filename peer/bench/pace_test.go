@@ -16,7 +16,7 @@ func waitOn(ctx context.Context, t time.Time) error {
 	return ctx.Err()
 }
 
-// sends notes what a schedule has sent, and when.
+// sends records the messages that a schedule sends, and when.
 type sends struct {
 	mu   sync.Mutex
 	due  map[int][]time.Duration // by pair
@@ -60,8 +60,8 @@ func TestSchedule(t *testing.T) {
 	})
 }
 
-// A pair that is held up sends what it has missed, due when it was due, and holds up
-// no other.
+// A pair that was blocked sends the messages that it has missed, with their original times,
+// and doesn't delay the other pairs.
 func TestScheduleOmitsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestScheduleOmitsNothing(t *testing.T) {
 		start := time.Now()
 		schedule{rate: 1000, pairs: 2, total: 2000}.follow(t.Context(), waitOn, func(pair int, due time.Duration) {
 			if pair == 0 && due == 100*time.Millisecond {
-				time.Sleep(500 * time.Millisecond) // the broker does not take it
+				time.Sleep(500 * time.Millisecond) // the broker doesn't read
 			}
 			got.note(start, pair, due)
 		})
@@ -86,7 +86,7 @@ func TestScheduleOmitsNothing(t *testing.T) {
 				late++
 			}
 		}
-		if late != 250 { // of 500 that were due within that time, half are the other pair's
+		if late != 250 { // 500 were due in that time, half of them for the other pair
 			t.Errorf("%d were late", late)
 		}
 	})

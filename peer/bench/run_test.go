@@ -15,7 +15,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Every kind of run, small, against a broker that keeps its promises.
+// TestRun does a small run of every kind against a correct broker.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	url, metrics := startBroker(t, nil)
@@ -24,7 +24,7 @@ func TestRun(t *testing.T) {
 		name      string
 		kind      Kind
 		settings  Settings
-		delivered float64 // exactly; 0: any, but some
+		delivered float64 // exactly; 0 means any positive number
 		times     []string
 		known     []string
 	}{
@@ -89,8 +89,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// isAboutThisMachine tells the note of a load that was held up, as tests hold each
-// other up.
+// isAboutThisMachine reports whether a note says that the load was too slow. That can happen if
+// other tests run at the same time.
 func isAboutThisMachine(note string) bool { return strings.Contains(note, "were sent more than") }
 
 func checkDelivered(t *testing.T, r *Result, want float64) {
@@ -123,7 +123,7 @@ func checkKind(t *testing.T, r *Result) {
 	}
 }
 
-// What a fanout leaves behind in the mesh is a member that was removed.
+// After a fanout, its guest is a removed member.
 func TestFanoutRemovesItsGuest(t *testing.T) {
 	t.Parallel()
 	url, _ := startBroker(t, nil)
@@ -214,7 +214,7 @@ func TestMetricsOfAnotherBroker(t *testing.T) {
 	}
 }
 
-// Whoever sends again at once meets as many refusals as there are messages, whoever pauses
+// Senders that resend at once get a refusal for nearly every message; senders that pause get
 // few.
 func TestOnRefusal(t *testing.T) {
 	t.Parallel()
@@ -225,14 +225,14 @@ func TestOnRefusal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// A pause for each that finds a new refusal, and at most a window at a time.
+		// Each refusal causes a pause, so there is at most a window of refusals at a time.
 		if n := value(t, r, "refused"); n == 0 || !resend && n > 60 || len(r.Failed()) > 0 {
 			t.Errorf("resend %v: %v refused, failed %v", resend, n, r.Failed())
 		}
 	}
 }
 
-// The memory of sessions that were there before is no figure of these.
+// A result says whether the new sessions may reuse the memory of earlier ones.
 func TestIdleTellsWhetherTheBrokerWasFresh(t *testing.T) {
 	t.Parallel()
 	url, metrics := startBroker(t, nil)

@@ -14,7 +14,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/bench"
 )
 
-// benchDir is the config directory of somebody who has a mesh at a new broker.
+// benchDir returns the config directory of a member of a mesh on a new broker.
 func benchDir(t *testing.T, sendBurst int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -57,7 +57,7 @@ func TestBenchPrints(t *testing.T) {
 func TestBenchExplainsRefusals(t *testing.T) {
 	dir := benchDir(t, 10)
 	code, out, errOut := run(t, dir, "", "bench", "burst", "--peers", "4", "--messages", "10", "--size", "10")
-	// 10 of 40 may go at once; on a slow machine the limit lets some more through.
+	// The limit allows 10 of 40 messages at once; on a slow machine some more pass.
 	note := regexp.MustCompile(`Note: the broker refused \d+ messages \(rate_limit: .*raise its send_rate_per_min`)
 	if code != exitOK || !note.MatchString(out) || !regexp.MustCompile(`\nrefused +[1-9]`).MatchString(out) {
 		t.Errorf("exit code %d, %s, %s", code, out, errOut)

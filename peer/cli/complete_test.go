@@ -11,7 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/inbox"
 )
 
-// complete returns what the last word of a command line may become, and the directive.
+// complete returns the completions of the last word of a command line, and the directive.
 func complete(t *testing.T, dir peer.Dir, args ...string) (words []string, directive string) {
 	t.Helper()
 	code, out, _ := run(t, string(dir), "", append([]string{"__complete"}, args...)...)
@@ -78,7 +78,7 @@ func TestCompletions(t *testing.T) {
 		{"inbox show --mesh team ", []string{"89abcdef"}},
 		{"status --mesh team ", []string{"76543210"}},
 		{"send --mesh team --reply-to ", []string{"89abcdef"}},
-		// The broker does not answer: those whom the user has met.
+		// If the broker doesn't answer, the known members are offered.
 		{"send --mesh team ", []string{"bob the builder", "@all"}},
 		{"block --mesh team ", []string{"bob the builder"}},
 		{"role --mesh team ", []string{"bob the builder"}},
@@ -107,7 +107,7 @@ func TestCompletions(t *testing.T) {
 	}
 }
 
-// TestCompletionTimesOut: a broker that says nothing keeps no shell waiting.
+// TestCompletionTimesOut: a silent broker doesn't block the shell.
 func TestCompletionTimesOut(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and never answers
 	if err != nil {
@@ -121,7 +121,7 @@ func TestCompletionTimesOut(t *testing.T) {
 	}
 }
 
-// TestCompletionsNameExistingVerbs: each entry of the tables is about a verb and flag that there is.
+// TestCompletionsNameExistingVerbs: each entry of the tables names an existing verb and flag.
 func TestCompletionsNameExistingVerbs(t *testing.T) {
 	root := (&app{}).root()
 	for path := range completions {

@@ -19,10 +19,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// While a daemon takes the mail of a mesh, inbox shows what it has stored, and
-// connects nowhere itself.
+// While a daemon receives the messages of a mesh, inbox shows what the daemon has stored and
+// doesn't connect itself.
 func TestInboxLeavesTheMailToTheDaemon(t *testing.T) {
-	short, err := os.MkdirTemp("", "cmc-") // a socket must fit in
+	short, err := os.MkdirTemp("", "cmc-") // the path of a socket must be short
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Where no daemon runs, the verbs that need one say so, and the others work.
+// On a system that can't run a daemon, the verbs that need one say so, and the others work.
 func TestDaemonless(t *testing.T) {
 	t.Setenv("CLAUDEMESH_CONFIG_DIR", t.TempDir())
 	for line, refused := range map[string]bool{

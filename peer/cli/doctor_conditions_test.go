@@ -10,8 +10,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/diagnose"
 )
 
-// TestDoctorOfSettings has for each thing in the organization's or the user's settings
-// that keeps the plugin from working what doctor says of it: what is wrong, and what to do.
+// TestDoctorOfSettings checks, for each setting of the organization or the user that keeps the
+// plugin from working, what doctor says: what is wrong, and what to do.
 func TestDoctorOfSettings(t *testing.T) {
 	t.Parallel()
 	const ask = "; ask the administrator of this machine to allow claudemesh"
@@ -68,7 +68,7 @@ func TestDoctorOfSettings(t *testing.T) {
 	}
 }
 
-// TestDoctorOfFileSystems: a network file system is no fault, but doctor says what it means.
+// TestDoctorOfFileSystems: a network file system isn't a fault, but doctor explains the effects.
 func TestDoctorOfFileSystems(t *testing.T) {
 	t.Parallel()
 	for kind, says := range map[string]string{

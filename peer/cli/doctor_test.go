@@ -6,7 +6,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// Doctor says of a session that can't read why, and what to do.
+// Doctor says why a session can't read its messages, and what to do.
 func TestUnableText(t *testing.T) {
 	t.Parallel()
 	const head = "session 01234567 in /src can't read its messages: "

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// TestVerbsExplainThemselves walks all verbs and says what the help of each lacks.
+// TestVerbsExplainThemselves checks the help text of every verb for missing parts.
 func TestVerbsExplainThemselves(t *testing.T) {
 	root := (&app{}).root()
 	walk(root, func(c *cobra.Command) {
@@ -39,7 +39,7 @@ func TestVerbsExplainThemselves(t *testing.T) {
 	}
 }
 
-// TestHelpListsGroupsInOrder: what a newcomer needs comes first.
+// TestHelpListsGroupsInOrder: the verbs that a newcomer needs come first.
 func TestHelpListsGroupsInOrder(t *testing.T) {
 	root := (&app{}).root()
 	help := root.UsageString()
@@ -67,7 +67,7 @@ var (
 	exitLine = regexp.MustCompile(`(?m)^  (\d|else)`)
 )
 
-// lacks returns what the help of a verb should have and has not.
+// lacks returns the parts that are missing in the help text of a verb.
 func lacks(c *cobra.Command) (lacks []string) {
 	if c.GroupID == "" && c.Parent() == c.Root() {
 		lacks = append(lacks, "is in no group: see verbs")
@@ -98,7 +98,7 @@ func lacks(c *cobra.Command) (lacks []string) {
 	return lacks
 }
 
-// claudemeshCommands returns the words after each claudemesh in a line of shell.
+// claudemeshCommands returns the words after each claudemesh in a shell line.
 func claudemeshCommands(line string) (commands [][]string) {
 	var words []string
 	end := func() {
@@ -119,7 +119,7 @@ func claudemeshCommands(line string) (commands [][]string) {
 	return commands
 }
 
-// shellWords splits a line of shell, without its comment.
+// shellWords splits a shell line and drops its comment.
 func shellWords(line string) (words []string) {
 	var word strings.Builder
 	var quote rune
@@ -146,7 +146,7 @@ func shellWords(line string) (words []string) {
 	return words
 }
 
-// understood runs a command line up to where it would do something.
+// understood checks a command line without running its verb.
 func understood(args []string) error {
 	if slices.Contains(args, "--") {
 		args = args[:slices.Index(args, "--")]

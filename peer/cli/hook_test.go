@@ -17,7 +17,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// playClaude makes this process the claude of the commands under test.
+// playClaude makes this process play the claude of the commands under test.
 func playClaude(t *testing.T, dir peer.Dir) {
 	t.Helper()
 	t.Setenv(lineage.EnvPID, strconv.Itoa(os.Getpid()))
@@ -28,8 +28,8 @@ func event(name, more string) string {
 	return `{"session_id":"` + daemontest.Session + `","hook_event_name":"` + name + `"` + more + `}`
 }
 
-// TestHookNeverVetoes gives what Claude Code runs all kinds of reasons to fail: exit code 2
-// would block a prompt or a tool.
+// TestHookNeverVetoes makes the commands that Claude Code runs fail in many ways. They must not
+// exit with 2, which would block a prompt or a tool.
 func TestHookNeverVetoes(t *testing.T) {
 	dir := string(daemontest.Dir(t))
 	for _, tc := range []struct {
@@ -61,7 +61,7 @@ func TestHookPrintsPointer(t *testing.T) {
 		return local.Pointer{Pointer: "1 unread"}, nil
 	})
 	var out string
-	// The budget of a hook is short for a machine that runs tests.
+	// The budget of a hook may be too short on a busy machine.
 	for range 100 {
 		var code int
 		if code, out, _ = run(t, string(dir), event("UserPromptSubmit", `,"prompt":"x"`), "hook"); code != exitOK {
@@ -95,7 +95,7 @@ func TestHookExplains(t *testing.T) {
 func TestWaitWakes(t *testing.T) {
 	dir := daemontest.Dir(t)
 	playClaude(t, dir)
-	t.Setenv(debuglog.Variable, "1") // standard error is still the pointer alone
+	t.Setenv(debuglog.Variable, "1") // standard error must still contain only the pointer
 	d := daemontest.Start(t, dir)
 	woken := local.Woken{Pointer: "1 unread"}
 	d.HandleFunc(local.VerbWake, func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(woken) })
@@ -138,7 +138,7 @@ func TestStatusline(t *testing.T) {
 		return local.Unread{Peers: 3, Unread: 2, Status: wire.Idle, Connected: true, Meshes: []string{"team"}}, nil
 	})
 	got := off
-	for i := 0; i < 100 && got == off; i++ { // its time is short for a machine that runs tests
+	for i := 0; i < 100 && got == off; i++ { // the budget may be too short on a busy machine
 		got = line()
 	}
 	if got != "mesh: 3 peers · 2 unread · ⚡ broker\n" {

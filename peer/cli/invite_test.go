@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// A terminal shows the code of a link for a camera, unless the link leads the other
-// machine to itself.
+// A terminal shows the QR code of a link, unless the link only works on this machine.
 func TestQRCode(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

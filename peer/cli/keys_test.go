@@ -12,7 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer"
 )
 
-// joinedMesh puts a mesh into the config of dir as if it had been joined.
+// joinedMesh adds a mesh to the config of dir, as join does.
 func joinedMesh(t *testing.T, dir peer.Dir, id, slug string) peer.Mesh {
 	t.Helper()
 	key, err := identity.Generate()
@@ -50,7 +50,7 @@ func TestRenameTakesSessionKeysAlong(t *testing.T) {
 	if _, err := store.Stored("team", sessionID); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the old folder: %v", err)
 	}
-	// Where the session has another key, nothing is renamed and no key lost.
+	// If the session has another key there, nothing is renamed and no key is lost.
 	other, err := store.Key("third", sessionID)
 	if err != nil {
 		t.Fatal(err)
@@ -66,11 +66,11 @@ func TestRenameTakesSessionKeysAlong(t *testing.T) {
 	}
 }
 
-// TestNoSecretIsOverwritten replaces the keys of a config in every way that there is.
+// TestNoSecretIsOverwritten replaces the keys of a config in every possible way.
 func TestNoSecretIsOverwritten(t *testing.T) {
 	dir := peer.Dir(t.TempDir())
 	var secrets []string
-	for range 3 { // in the place of the one before
+	for range 3 { // replaces the previous one
 		secrets = append(secrets, joinedMesh(t, dir, "00000001", "team").Member.SecretHex())
 	}
 	if code, _, errOut := run(t, string(dir), "", "forget", "team"); code != exitOK {

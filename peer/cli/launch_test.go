@@ -46,7 +46,7 @@ func TestFindMeshes(t *testing.T) {
 func TestForm(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	// One byte at a time, as a terminal may give them; what follows is claude's.
+	// The form reads one byte at a time; claude gets the rest.
 	in := strings.NewReader("bob\n\na b\nback:lead,docs\r\nfor claude")
 	o := launch.Options{}
 	if err := (&form{ctx: t.Context(), in: in, out: &out}).identity(&o); err != nil {

@@ -24,9 +24,8 @@ const (
 	sessionC = "cccccccc-0000-4000-8000-000000000003"
 )
 
-// newSessions stores the key of sessionA in two meshes, used just now in one and
-// 40 days ago in the other, that of sessionB used 3 days ago, and a damaged file of
-// sessionC, 50 days old.
+// newSessions stores keys of sessionA in two meshes, used just now and 40 days ago, a key of
+// sessionB, used 3 days ago, and a damaged file of sessionC, 50 days old.
 func newSessions(t *testing.T) (peer.Dir, identity.SessionStore) {
 	t.Helper()
 	t.Setenv("CLAUDEMESH_SESSIONS_DIR", "")
@@ -51,7 +50,7 @@ func newSessions(t *testing.T) (peer.Dir, identity.SessionStore) {
 	return dir, store
 }
 
-// serveStatus is a daemon that answers with a status, or refuses with a code.
+// serveStatus starts a daemon that answers with a status, or refuses with a code.
 func serveStatus(t *testing.T, dir peer.Dir, status *local.Status) {
 	t.Helper()
 	short, err := os.MkdirTemp("", "cm") // the path of a socket must be short
@@ -106,7 +105,7 @@ func runSessions(t *testing.T, dir peer.Dir, mesh string, args ...string) (out, 
 	return stdout.String(), stderr.String(), err
 }
 
-// stored lists mesh/session of what is left.
+// stored lists the remaining keys as mesh/session.
 func stored(t *testing.T, s identity.SessionStore) string {
 	t.Helper()
 	list, err := s.List()
@@ -233,7 +232,7 @@ func TestSessionsRemove(t *testing.T) {
 	}
 }
 
-// Whether a session is live must be known before its key goes.
+// The command must know whether a session is live before it removes the key.
 func TestSessionsRemoveAsksTheDaemon(t *testing.T) {
 	dir, store := newSessions(t)
 	serveStatus(t, dir, nil)
@@ -248,7 +247,7 @@ func TestSessionsRemoveAsksTheDaemon(t *testing.T) {
 	if _, _, err := runSessions(t, dir, "", "rm", "--force", sessionA); err != nil || stored(t, store) != "team/a2 team/c3" {
 		t.Errorf("by force: %v", err)
 	}
-	// What a daemon left that died without a word is no daemon.
+	// The file of a crashed daemon doesn't count as a daemon.
 	writeInfo(t, dir, local.Info{Socket: filepath.Join(t.TempDir(), "gone"), Token: "x"})
 	if _, _, err := runSessions(t, dir, "", "rm", sessionB); err != nil || stored(t, store) != "team/c3" {
 		t.Errorf("after its death: %v", err)

@@ -74,7 +74,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// Colours change nothing but colours, and come from no text of others.
+// Colors don't change the layout, and text from others can't produce colors.
 func TestTableColours(t *testing.T) {
 	t.Parallel()
 	rows := [][]string{{"NAME", "STATUS"}, {"working", "idle"}, {"\x1b[31mred", "working (waiting)"}, {"x", ""}}

@@ -17,7 +17,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// newTestTop shows a mesh with so many peers, two of whom are away.
+// newTestTop makes a top of a mesh with n peers, two of which are away.
 func newTestTop(t *testing.T, peers int) *top {
 	t.Helper()
 	m := peer.Mesh{Slug: "team", BrokerURL: "wss://mesh.example.org/ws"}
@@ -49,7 +49,7 @@ func press(t *testing.T, m *top, keys ...string) tea.Cmd {
 	return cmd
 }
 
-// Whatever there is to show, it fits, at every size.
+// The screen fits the terminal at every size.
 func TestTopFits(t *testing.T) {
 	t.Parallel()
 	m := newTestTop(t, 40)

@@ -120,7 +120,7 @@ func TestVerifyConfirms(t *testing.T) {
 	}
 }
 
-// A model that runs commands can't trust a key, whatever it asks for.
+// A model that runs commands can't confirm a key.
 func TestTrustIsForPeople(t *testing.T) {
 	t.Setenv("CLAUDECODE", "1")
 	var out strings.Builder

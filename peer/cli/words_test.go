@@ -10,10 +10,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// foreign are the words of the libraries that read the command line.
+// foreign matches texts of the libraries that parse the command line.
 var foreign = regexp.MustCompile(`strconv|arg\(s\)|pflag|parsing|invalid syntax|unknown (shorthand )?(flag|command)|accepts|requires at least|%!`)
 
-// TestWrongCommandLines checks that what is wrong is said in words, with what to type.
+// TestWrongCommandLines checks that an error explains the mistake and what to type.
 func TestWrongCommandLines(t *testing.T) {
 	for _, tc := range []struct{ line, says string }{
 		{"sned bob hi", "did you mean `claudemesh send`?"},
@@ -80,7 +80,7 @@ func TestEveryVerbExplainsMistakes(t *testing.T) {
 			}
 		}
 	}
-	// The arguments alone are checked without running anything.
+	// Check only the arguments; don't run anything.
 	walk((&app{}).root(), func(c *cobra.Command) {
 		for n := range 4 {
 			if c.Args == nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// A call takes the whole answer, also what comes after the object in it: a daemon that
-// fails to write the end takes the answer for lost.
+// A call reads the whole answer, including anything after the JSON object: a daemon that can't
+// write everything considers the answer lost.
 func TestCallReadsToTheEnd(t *testing.T) {
 	t.Parallel()
 	for name, out := range map[string]any{"answer": new(local.Status), "no answer": nil} {
@@ -23,7 +23,7 @@ func TestCallReadsToTheEnd(t *testing.T) {
 				if err == nil {
 					err = http.NewResponseController(w).Flush()
 				}
-				// More than a socket takes in that nobody reads.
+				// More than a socket buffers.
 				for range 8 {
 					if err == nil {
 						_, err = w.Write([]byte(strings.Repeat(" ", 64<<10)))

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// places puts settings into a home directory of their own.
+// places writes settings into a new home directory.
 func places(t *testing.T, files map[string]string) Places {
 	t.Helper()
 	home := t.TempDir()
@@ -38,7 +38,7 @@ func TestFindings(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name, file, text string
-		hooks, rival     string // a part of the only finding; "" for none
+		hooks, rival     string // part of the only finding; "" if there must be none
 	}{
 		{"nothing", user, `{"model":"opus"}`, "", ""},
 		{"installed", user, `{"enabledPlugins":{"claudemesh@claudemesh-local":true},"statusLine":{"command":"claudemesh statusline"}}`, "", ""},

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// What Claude Code leaves out in each condition: the effect was seen in Claude Code
-// 2.1.332, the text is for the user.
+// TestLacks checks what Claude Code doesn't load in each condition, as observed with Claude
+// Code 2.1.332, and the text for the user.
 func TestLacks(t *testing.T) {
 	t.Parallel()
 	const ask = "ask the administrator of this machine to allow claudemesh"

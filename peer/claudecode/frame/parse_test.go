@@ -11,8 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/visible"
 )
 
-// frameShape is all that Render may write for one message: what is matched here
-// and nowhere else is a frame.
+// frameShape matches everything that Render may write for one message.
 var (
 	frameShape = regexp.MustCompile(`^<mesh_message((?: [a-z_]+="[^"<>\n]*")+)>\n([^<>]*)\n</mesh_message>\n` +
 		`(?:\((Characters [0-9]+ to [0-9]+ of [0-9]+(?:\. This is the end of the message\.|\. To read on, call check_messages with message_id (?:"[A-Za-z0-9._:-]+"|the id above) and offset [0-9]+\.))\)\n)?\n`)
@@ -21,15 +20,15 @@ var (
 	entityShape    = regexp.MustCompile(`&(?:amp|lt|gt|quot|apos);`)
 )
 
-// parsed is a frame, read back.
+// parsed is a parsed frame.
 type parsed struct {
 	attributes map[string]string
 	text       string
 	part       string // without the parentheses; "" when the text is whole
 }
 
-// parse reads what Render wrote. It fails the test if there is anything that
-// Render must not write.
+// parse parses the output of Render. It fails the test if it finds anything that Render must
+// not write.
 func parse(t *testing.T, rendered string) []parsed {
 	t.Helper()
 	if !utf8.ValidString(rendered) {
@@ -76,12 +75,12 @@ func unescape(t *testing.T, s string) string {
 	return strings.NewReplacer("&lt;", "<", "&gt;", ">", "&quot;", `"`, "&apos;", "'", "&amp;", "&").Replace(s)
 }
 
-// cleaned is what a text becomes when it is rendered and read back.
+// cleaned returns what remains of a text after rendering and parsing.
 func cleaned(text string) string {
 	return visible.Text(strings.ReplaceAll(string([]rune(text)), "\r\n", "\n"), visible.Model)
 }
 
-// Whatever is in a message, there is one frame, and it holds the message.
+// Whatever a message contains, there is one frame, and it contains the message.
 func FuzzRender(f *testing.F) {
 	for _, h := range hostile {
 		f.Add(h.text, h.text, h.text)
@@ -116,7 +115,7 @@ func FuzzRender(f *testing.F) {
 	})
 }
 
-// Reading on from offset to offset gives the whole text, whatever it is.
+// Reading from offset to offset gives the whole text.
 func TestReadOn(t *testing.T) {
 	t.Parallel()
 	for _, unit := range []string{"plain text ", "<&>\r\n", "日本\xff", "\u202e\U000e0041", "\x00&\r", "'\"\n"} {
@@ -136,8 +135,7 @@ func TestReadOn(t *testing.T) {
 	}
 }
 
-// readOn reads a text in the parts in which it comes, and follows what is said
-// after each.
+// readOn reads a text part by part, following the instruction after each part.
 func readOn(t *testing.T, whole []rune, crowded bool) string {
 	t.Helper()
 	var read strings.Builder

@@ -73,8 +73,8 @@ func TestDeliverFails(t *testing.T) {
 	}
 }
 
-// seenVariable names the file to which this program, run as a process that is handed an
-// event, writes what it was given.
+// seenVariable names the file to which this program, run as the detached process, writes the
+// event that it gets.
 const seenVariable = "HOOK_TEST_SEEN"
 
 func TestMain(m *testing.M) {
@@ -93,7 +93,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// TestSpawn runs this test's own program as the process that is handed an event.
+// TestSpawn runs this test program as the detached process.
 func TestSpawn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
 	t.Setenv(seenVariable, path)
@@ -106,7 +106,7 @@ func TestSpawn(t *testing.T) {
 	for len(seen) == 0 {
 		select {
 		case <-tick.C:
-			seen, _ = os.ReadFile(path) // not there yet, else
+			seen, _ = os.ReadFile(path) // fails until the file exists
 		case <-timeout:
 			t.Fatal("nothing arrived")
 		}

@@ -24,7 +24,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// bench is a hook with a daemon that answers, and what came of it.
+// bench is a hook with a daemon that answers, and records what happens.
 type bench struct {
 	*Hook
 	daemon   *daemontest.Server
@@ -92,7 +92,7 @@ func TestPointerInContext(t *testing.T) {
 	}
 }
 
-// Who can't print has told nobody.
+// A hook that can't print must not confirm the pointer.
 func TestPointerNotPrinted(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -178,7 +178,7 @@ func TestDetach(t *testing.T) {
 		b.budget = 20 * time.Millisecond
 		for _, verb := range []string{local.VerbRegister, local.VerbEnd, local.VerbActivity} {
 			b.daemon.HandleFunc(verb, func(_ http.ResponseWriter, r *http.Request) {
-				_, _ = io.Copy(io.Discard, r.Body) // so that the end of the caller shows
+				_, _ = io.Copy(io.Discard, r.Body) // so that the server notices the end of the caller
 				<-r.Context().Done()
 			})
 		}
@@ -231,7 +231,7 @@ func TestDetach(t *testing.T) {
 	}
 }
 
-// brokenReader never comes to an end, or worse.
+// brokenReader never ends, or fails.
 type brokenReader struct{ read func([]byte) (int, error) }
 
 func (r brokenReader) Read(p []byte) (int, error) { return r.read(p) }
@@ -268,7 +268,7 @@ func TestBrokenInput(t *testing.T) {
 	}
 }
 
-// TestLateInput checks that an event is heard although Claude Code was slow to write it.
+// TestLateInput checks that a hook waits for an event that Claude Code writes late.
 func TestLateInput(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -296,8 +296,8 @@ func TestPanicIsSilent(t *testing.T) {
 	}
 }
 
-// TestNested checks that what launch has handed to a session is not taken for what a claude
-// within it is to be, unless that was launched, too.
+// TestNested checks that a claude inside another session doesn't use the options that launch
+// has passed to the outer one, unless it was launched, too.
 func TestNested(t *testing.T) {
 	t.Parallel()
 	child := exec.Command("cat")

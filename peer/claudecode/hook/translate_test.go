@@ -66,7 +66,7 @@ func TestRegister(t *testing.T) {
 	for given, want := range map[text]local.Source{
 		"startup": local.SourceStartup, "resume": local.SourceResume, "compact": local.SourceCompact,
 		"fork": local.SourceFork, "clear": local.SourceClear, "": local.SourceResume, "new": local.SourceResume,
-		"launch": local.SourceResume, // no word of Claude Code's
+		"launch": local.SourceResume, // Claude Code doesn't use this word
 	} {
 		if got := source(&Event{Source: given}); got != want {
 			t.Errorf("source %q is taken for %q, want %q", given, got, want)

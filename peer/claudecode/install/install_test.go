@@ -17,7 +17,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/claudecode/settings"
 )
 
-// standIn is a program that treats plugins as Claude Code does.
+// standIn is a program that handles plugins like Claude Code.
 var standIn string
 
 func TestMain(m *testing.M) {
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// forEach runs a test with the stand-in and, where it can be had, with the real claude.
+// forEach runs a test with the stand-in and, if it is installed, with the real claude.
 func forEach(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Parallel()
 	programs := map[string]string{"stand-in": standIn}
@@ -77,7 +77,7 @@ func (w *world) write(name, text string) {
 	}
 }
 
-// read returns the text of a file; "absent" when there is none.
+// read returns the text of a file, or "absent" if it doesn't exist.
 func (w *world) read(name string) string {
 	w.t.Helper()
 	b, err := os.ReadFile(w.claudePath(name))
@@ -127,7 +127,7 @@ var layouts = map[string]string{
 	"others":          "{\n  \"enabledPlugins\": {\"x@y\": false},\n  \"extraKnownMarketplaces\": {},\n  \"model\": \"opus\" }\n",
 }
 
-// Whatever the settings look like, they are the same afterwards, to the byte.
+// After install and uninstall, the settings are the same, byte for byte.
 func TestInstallAndUninstallLeaveNothing(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		program := w.Claude
@@ -169,7 +169,7 @@ func TestInstallAndUninstallLeaveNothing(t *testing.T) {
 	})
 }
 
-// What the user changes in between stays, and only ours goes.
+// Uninstall keeps the user's changes and removes only our entries.
 func TestUninstallKeepsChanges(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		w.write("settings.json", "{\n    \"model\": \"opus\"\n}\n")
@@ -190,7 +190,7 @@ func TestUninstallKeepsChanges(t *testing.T) {
 	})
 }
 
-// Without claude and without a record, the entries go all the same.
+// Uninstall removes the entries even without claude and without a record.
 func TestUninstallWithoutClaude(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		w.write("settings.json", `{"model":"opus"}`)
@@ -234,7 +234,7 @@ func TestSymbolicLinkStays(t *testing.T) {
 	})
 }
 
-// Plugins of others stay, and so does the text of the files that list them.
+// Other plugins stay, and so do the files that list them.
 func TestOtherPluginsStay(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		other := filepath.Join(w.home, "other")
@@ -275,7 +275,7 @@ func TestOtherPluginsStay(t *testing.T) {
 	})
 }
 
-// Another path of claudemesh, as after an upgrade, is taken over.
+// Installing again updates the path of claudemesh, for example after an upgrade.
 func TestInstallAgainFromElsewhere(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		w.install()
@@ -358,7 +358,7 @@ func TestConcurrentInstalls(t *testing.T) {
 	})
 }
 
-// The plugin is one that Claude Code takes.
+// Claude Code accepts the plugin.
 func TestValidate(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		p, err := plugin.Write(w.Dir, w.Executable)

@@ -27,7 +27,7 @@ func TestParse(t *testing.T) {
 		{"-cr|abc", Args{Continues: true, Resumes: true, Resume: "abc"}},
 		{"-c|--fork-session|--session-id|u", Args{Continues: true, Forks: true, SessionID: "u"}},
 		{"--session-id=u|prompt", Args{SessionID: "u"}},
-		// What is a value is no option, and what is an option no value.
+		// A value isn't taken for an option, and an option isn't taken for a value.
 		{"--append-system-prompt|--continue", Args{}},
 		{"--model|-c", Args{}},
 		{"-n|-c", Args{}},
@@ -41,7 +41,7 @@ func TestParse(t *testing.T) {
 		{"prompt|--|-c", Args{}},
 		{"prompt|-c", Args{Continues: true}},
 		{"-", Args{}},
-		// No session of this process.
+		// This process runs no session.
 		{"mcp|list", Args{NoSession: true}},
 		{"--verbose|plugin|list", Args{NoSession: true}},
 		{"--model|mcp", Args{}},

@@ -24,7 +24,7 @@ const (
 	fresh = "a fresh one"
 )
 
-// worldOf makes Claude Code's directory with one conversation of cwd.
+// worldOf makes a Claude Code directory with one conversation in cwd.
 func worldOf(t *testing.T) (config, cwd string) {
 	t.Helper()
 	config, cwd = t.TempDir(), t.TempDir()
@@ -163,7 +163,7 @@ func TestPrepareWithoutSession(t *testing.T) {
 	}
 }
 
-// What the daemon refuses is an error; that it fails is not the end.
+// If the daemon refuses the session, Prepare fails; if the daemon doesn't work, it only warns.
 func TestPrepareRefused(t *testing.T) {
 	t.Parallel()
 	refuse := func(status int, code string) func(local.Register) (any, error) {
@@ -181,7 +181,7 @@ func TestPrepareRefused(t *testing.T) {
 	}
 }
 
-// Without a daemon that can be started, claude starts all the same.
+// claude starts even if the daemon can't be started.
 func TestPrepareWithoutDaemon(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)

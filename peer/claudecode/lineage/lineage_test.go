@@ -120,7 +120,7 @@ func TestWhile(t *testing.T) {
 	}
 }
 
-// sleep starts a process below this one that lives until the test ends.
+// sleep starts a child process that lives until the test ends.
 func sleep(t *testing.T) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("sleep", "600")

@@ -15,7 +15,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
 )
 
-// rpc is a message of JSON-RPC as it came over the pipe.
+// rpc is a JSON-RPC message from the pipe.
 type rpc struct {
 	ID     json.RawMessage `json:"id"`
 	Method string          `json:"method"`
@@ -37,7 +37,7 @@ type client struct {
 	nextID   int
 }
 
-// serve starts a server for the claude that this process plays.
+// serve starts a server; this process plays claude.
 func serve(t *testing.T, c Config) *client {
 	t.Helper()
 	inR, inW := io.Pipe()
@@ -76,7 +76,7 @@ func serve(t *testing.T, c Config) *client {
 	return k
 }
 
-// write sends a line as it is.
+// write sends a line unchanged.
 func (k *client) write(line string) {
 	k.t.Helper()
 	if _, err := io.WriteString(k.in, line+"\n"); err != nil {
@@ -84,7 +84,7 @@ func (k *client) write(line string) {
 	}
 }
 
-// read returns what the server writes next.
+// read returns the next message from the server.
 func (k *client) read() rpc {
 	k.t.Helper()
 	select {
@@ -111,7 +111,7 @@ func (k *client) request(method, params string) rpc {
 	return m
 }
 
-// initialize shakes hands as Claude Code does.
+// initialize does the handshake like Claude Code.
 func (k *client) initialize() rpc {
 	k.t.Helper()
 	m := k.request("initialize", `{"protocolVersion":"2025-11-25","capabilities":{"roots":{"listChanged":true},"elicitation":{"form":{},"url":{}}},"clientInfo":{"name":"claude-code","title":"Claude Code","version":"2.1.330"}}`)
@@ -119,7 +119,7 @@ func (k *client) initialize() rpc {
 	return m
 }
 
-// call calls a tool and returns its text, and whether that is an error.
+// call calls a tool and returns its text, and whether it is an error.
 func (k *client) call(tool, arguments string) (string, bool) {
 	k.t.Helper()
 	m := k.request("tools/call", fmt.Sprintf(`{"name":%q,"arguments":%s,"_meta":{"claudecode/toolUseId":"toolu_1","progressToken":1}}`, tool, arguments))

@@ -11,7 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// spelled writes ASCII in variation selectors, which a model can read and nobody sees.
+// spelled spells ASCII in variation selectors, which a model can read and people can't see.
 func spelled(s string) string {
 	var b strings.Builder
 	for _, c := range []byte(s) {
@@ -20,8 +20,7 @@ func spelled(s string) string {
 	return b.String()
 }
 
-// Whatever a peer says of itself, and whatever a broker says, the model gets what a
-// person would see.
+// Whatever a peer or a broker writes, the model gets only text that a person could see.
 func TestNothingInvisibleForTheModel(t *testing.T) {
 	t.Parallel()
 	k, d := bench(t)

@@ -18,7 +18,7 @@ import (
 func TestProbe(t *testing.T) {
 	t.Parallel()
 	k := serve(t, Config{Version: "1.2.3"})
-	// As Claude Code 2.1.330 writes it.
+	// Copied from Claude Code 2.1.330.
 	k.write(`{"jsonrpc":"2.0","id":"server-discover-probe-1","method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"claude-code","version":"2.1.330"},"io.modelcontextprotocol/clientCapabilities":{}}}}`)
 	m := k.read()
 	if string(m.ID) != `"server-discover-probe-1"` || m.Error == nil || m.Error.Code != -32601 {
@@ -81,7 +81,7 @@ func TestToolsList(t *testing.T) {
 		if tool.Description == "" || len(tool.Description) > 300 {
 			t.Errorf("%s: description of %d bytes", tool.Name, len(tool.Description))
 		}
-		// The Messages API takes no alternatives at the top of a schema.
+		// The Messages API rejects alternatives at the top of a schema.
 		for _, key := range []string{"anyOf", "oneOf", "allOf"} {
 			if _, ok := tool.InputSchema[key]; ok {
 				t.Errorf("%s: schema with %s", tool.Name, key)
@@ -122,7 +122,7 @@ func TestEndsBySignal(t *testing.T) {
 	daemontest.Ticket(t, dir, os.Getpid(), daemontest.Session, daemontest.SessionToken)
 	k := serve(t, Config{Dir: dir})
 	k.initialize()
-	// Not even a call that hangs keeps it.
+	// The server ends even if a call hangs.
 	k.write(`{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"list_peers","arguments":{}}}`)
 	select {
 	case <-asked:
@@ -238,8 +238,7 @@ func TestNotRegistered(t *testing.T) {
 	}
 }
 
-// TestFollowsSession changes the session's token, as the registration that comes
-// late and a new daemon do.
+// TestFollowsSession changes the session's token, like a late registration or a new daemon.
 func TestFollowsSession(t *testing.T) {
 	t.Parallel()
 	dir := daemontest.Dir(t)
@@ -249,7 +248,7 @@ func TestFollowsSession(t *testing.T) {
 	k.initialize()
 	for _, token := range []string{"first", "second"} {
 		d.SetToken(token)
-		// The call is under way before there is a ticket that works.
+		// The call starts before there is a valid ticket.
 		k.write(`{"jsonrpc":"2.0","id":"` + token + `","method":"tools/call","params":{"name":"list_peers","arguments":{}}}`)
 		daemontest.Ticket(t, dir, os.Getpid(), daemontest.Session, token)
 		m := k.read()

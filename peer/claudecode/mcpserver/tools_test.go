@@ -12,7 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// bench is a server that is ready for calls, and its daemon.
+// bench is an initialized server and its daemon.
 func bench(t *testing.T) (*client, *daemontest.Server) {
 	dir := daemontest.Dir(t)
 	d := daemontest.Start(t, dir)

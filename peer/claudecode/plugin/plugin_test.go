@@ -16,7 +16,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer"
 )
 
-// hooksFile is hooks.json as Claude Code reads it.
+// hooksFile holds the fields of hooks.json that Claude Code reads.
 type hooksFile struct {
 	Hooks map[string][]struct {
 		Hooks []struct {
@@ -39,11 +39,11 @@ func readJSON(t *testing.T, path string, v any) {
 	}
 }
 
-// No character of a path may change the meaning of a file.
+// Special characters in a path must not change the meaning of a file.
 func TestWriteQuotes(t *testing.T) {
 	t.Parallel()
 	dir := peer.Dir(filepath.Join(t.TempDir(), `it's "my" <dir> $HOME`))
-	// The program tells what it was called with, whatever it is called.
+	// The program prints its arguments.
 	exe := filepath.Join(t.TempDir(), "claude mesh's \"\\ `x` $(y)")
 	if err := os.WriteFile(exe, []byte("#!/bin/sh\necho \"$CLAUDEMESH_CONFIG_DIR|$*\"\n"), 0o700); err != nil {
 		t.Fatal(err)
@@ -169,7 +169,7 @@ func TestWriteTwice(t *testing.T) {
 	}
 }
 
-// A program that is gone is nothing to complain of; a monitor waits until it is back.
+// If the program is missing, a hook does nothing, and a monitor waits until it is back.
 func TestProgramGone(t *testing.T) {
 	t.Parallel()
 	dir, exe := peer.Dir(t.TempDir()), filepath.Join(t.TempDir(), "claudemesh")
@@ -199,12 +199,12 @@ func TestProgramGone(t *testing.T) {
 	}
 }
 
-// A monitor that waits for its program ends with the process that has started it.
+// A monitor that waits for its program ends together with the process that started it.
 func TestMonitorStopsWaiting(t *testing.T) {
 	t.Parallel()
 	monitor := patientCommand(peer.Dir(t.TempDir()), filepath.Join(t.TempDir(), "claudemesh"), "monitor")
-	// A shell learns the number of its parent when it starts, so the parent stays until
-	// the monitor's shell has said that it runs.
+	// A shell reads its parent's process id when it starts, so the parent must live until the
+	// monitor's shell has started.
 	parent := exec.CommandContext(t.Context(), "/bin/sh", "-c", `/bin/sh -c "$0" & read -r line`, "echo runs; "+monitor)
 	in, err := parent.StdinPipe()
 	if err != nil {
@@ -227,17 +227,17 @@ func TestMonitorStopsWaiting(t *testing.T) {
 	}
 	_ = in.Close()
 	_ = parent.Wait() // it fails: the parent was waiting for a line
-	// The output is at its end when the monitor is.
+	// The output ends when the monitor ends.
 	if rest, err := io.ReadAll(lines); err != nil || len(rest) > 0 {
 		t.Errorf("%q, %v", rest, err)
 	}
 }
 
-// The program that is made for hooks is used where it can be run.
+// The plugin uses the small hook program if that is executable.
 func TestHookProgram(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		mode  os.FileMode // 0: it is not there
+		mode  os.FileMode // 0 if it doesn't exist
 		small bool
 	}{"there": {0o755, true}, "not executable": {0o644, false}, "not there": {0, false}} {
 		bin := t.TempDir()

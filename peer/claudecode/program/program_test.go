@@ -54,7 +54,7 @@ func TestFind(t *testing.T) {
 	if path, err := Find(); path != claude || err != nil {
 		t.Errorf("given: %s, %v", path, err)
 	}
-	// A claude that is ourselves would start itself for ever.
+	// A claude that is this program would start itself forever.
 	own, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

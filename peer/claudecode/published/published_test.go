@@ -11,7 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// text is such a file as Claude Code 2.1.330 writes it, with a status put in.
+// text is a file written by Claude Code 2.1.330, with a placeholder for the status.
 const text = `{"pid":451,"sessionId":"55555555-5555-4555-8555-555555555555","cwd":"/w","startedAt":1795477789750,"procStart":"167140","pidDomain":"linux:3d1219c7c4c5404aaa1f6d2a48adfda4:pid:[4026531836]","version":"2.1.330","peerProtocol":1,"kind":"interactive","entrypoint":"cli","messagingSocketPath":"/cc-socks/451.sock","name":"s1-c7","nameSource":"derived",%s"updatedAt":1795477795071,"statusUpdatedAt":1795477795071}`
 
 func TestPublished(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// entry stands for what is usually set.
+// entry is a typical value to set.
 var entry = map[string]any{"type": "command", "command": "a <b> && 'c'"}
 
 func TestSet(t *testing.T) {
@@ -110,14 +110,14 @@ func TestEqual(t *testing.T) {
 	}
 }
 
-// What was set and removed again leaves no trace, and does nothing to the rest.
+// Setting and then removing an entry restores the text.
 func FuzzSetRemove(f *testing.F) {
 	for _, text := range []string{"", "{}", "{ }", "{\n}", `{"a":1}`, "\ufeff", "\ufeff{\n\"a\": 1}", "{\r\n\t\"a\" : {\"k\": []},\n \"z\":\"\\\"}\"}\n", `{"k":{"k":1},"b":{}}`} {
 		f.Add(text, "new", "k")
 	}
 	f.Fuzz(func(t *testing.T, text, name, inner string) {
 		before := []byte(text)
-		// Names that aren't UTF-8 can't be told from others in JSON.
+		// JSON can't represent names that aren't UTF-8.
 		if Check(before) != nil || !utf8.ValidString(text) || !utf8.ValidString(name) || !utf8.ValidString(inner) {
 			return
 		}

@@ -13,8 +13,8 @@ const (
 	newer = "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb"
 )
 
-// conversation is a transcript in short: what comes before the first prompt, the
-// prompt, an answer.
+// conversation is a short transcript: the lines before the first prompt, the prompt, and an
+// answer.
 func conversation(fields, later string) string {
 	return `{"type":"mode","mode":"normal","sessionId":"s"}
 {"type":"user","isSidechain":false,` + fields + `"cwd":"/w","sessionId":"s"}
@@ -23,8 +23,8 @@ func conversation(fields, later string) string {
 `
 }
 
-// Each row was tried on Claude Code 2.1.330: an older conversation of the usual kind,
-// and the row's, newer.
+// Each row was verified with Claude Code 2.1.330, with an older conversation of the usual kind
+// and the newer one of the row.
 func TestNewest(t *testing.T) {
 	t.Parallel()
 	cli, sdk := `"entrypoint":"cli",`, `"entrypoint":"sdk-cli",`
@@ -97,7 +97,7 @@ func write(t *testing.T, path, text string, age time.Duration) {
 	}
 }
 
-// What was written last is by the file's time, not by what the lines say.
+// The modification time of the file counts, not the times in its lines.
 func TestNewestGoesByTheFile(t *testing.T) {
 	t.Parallel()
 	config, cwd := t.TempDir(), t.TempDir()

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The names are those that Claude Code 2.1.330 has made for these directories.
+// Claude Code 2.1.330 has made these names for these directories.
 func TestEncode(t *testing.T) {
 	t.Parallel()
 	long := "/srv/" + strings.Repeat("a", 150) + "/"

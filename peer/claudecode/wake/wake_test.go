@@ -19,7 +19,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// streams serves wake with what arrives on the channel, until end or the caller goes.
+// streams serves wake with the values from a channel, until end or until the caller leaves.
 type streams struct {
 	opened chan local.Wake
 	lines  chan local.Woken
@@ -70,7 +70,7 @@ func send[T any](t *testing.T, c chan<- T, v T, what string) {
 	}
 }
 
-// child is a process below this one, as a monitor or claude.
+// child is a child process, such as a monitor or claude.
 func child(t *testing.T) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("sleep", "600")
@@ -84,7 +84,7 @@ func child(t *testing.T) *exec.Cmd {
 	return cmd
 }
 
-// listen listens in the background; the pointers, and then the error, arrive.
+// listen listens in the background. It sends the pointers and then the error to the channels.
 func listen(t *testing.T, l *Listener) (<-chan string, <-chan error) {
 	pointers, ended := make(chan string, 8), make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -141,7 +141,7 @@ func TestListenOutlivesDaemon(t *testing.T) {
 		} else {
 			d.Stop()
 		}
-		// The next daemon may give another token.
+		// The next daemon may use another token.
 		next := daemontest.Start(t, dir)
 		next.SetToken("another")
 		again := serveWake(next)
@@ -168,7 +168,7 @@ func TestListenEnds(t *testing.T) {
 	}
 }
 
-// startMonitor runs a monitor for the claude that a test's process plays.
+// startMonitor runs a monitor; the test process plays claude.
 func startMonitor(t *testing.T, o Options) (*bufio.Scanner, <-chan error) {
 	r, w := io.Pipe()
 	ended := make(chan error, 1)
@@ -189,7 +189,7 @@ func TestMonitor(t *testing.T) {
 	d := daemontest.Start(t, dir)
 	s := serveWake(d)
 	out, ended := startMonitor(t, Options{Dir: dir, PID: claude})
-	daemontest.Ticket(t, dir, claude, sessionOfEnv(), daemontest.SessionToken) // it may come later than the monitor
+	daemontest.Ticket(t, dir, claude, sessionOfEnv(), daemontest.SessionToken) // the ticket may appear after the monitor starts
 
 	if w := receive(t, s.opened, "the stream"); w.Path != local.PathMonitor || w.PID != claude {
 		t.Errorf("asked for %+v", w)
@@ -206,7 +206,7 @@ func TestMonitor(t *testing.T) {
 	}
 }
 
-// sessionOfEnv is the session of which a ticket has to be for this process.
+// sessionOfEnv returns the session that a ticket for this process must have.
 func sessionOfEnv() string {
 	if s := os.Getenv(lineage.EnvSession); s != "" {
 		return s
