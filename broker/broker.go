@@ -49,7 +49,7 @@ type Broker struct {
 	parked  atomic.Int64 // bytes of the sends that wait for room, see parkedBytes
 
 	pinged     pinged
-	suspended  atomic.Bool   // as of the last sweep
+	suspension suspension
 	pushesHeld atomic.Bool   // by a connection, see holdPushes
 	lost       chan struct{} // closed by losing
 	losing     sync.Once

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,12 +17,37 @@ import (
 // when the lease is renewed. An ack is true even then: it follows a commit, or the
 // acknowledgements of all recipients.
 
-const (
-	// helloPatience is how long a hello waits for the end of a suspension.
-	helloPatience = 4 * time.Second
-	// claimedAgain is the pause between two looks at the lease while somebody waits.
-	claimedAgain = 20 * time.Millisecond
-)
+// helloPatience is how long a hello waits for the end of a suspension.
+const helloPatience = 4 * time.Second
+
+// suspension is whether the broker is suspended, as of the last sweep.
+type suspension struct {
+	mu    sync.Mutex
+	under bool
+	over  chan struct{} // closed by the sweep that finds it over; nil: nobody waits
+}
+
+// end returns what is closed when the suspension is over.
+func (s *suspension) end() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over == nil {
+		s.over = make(chan struct{})
+	}
+	return s.over
+}
+
+// turn notes whether the broker is suspended, and returns whether it was.
+func (s *suspension) turn(now bool) (was bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was, s.under = s.under, now
+	if !now && s.over != nil {
+		close(s.over)
+		s.over = nil
+	}
+	return was
+}
 
 // isSuspended reports whether another broker has the storage, or may have it soon.
 func (b *Broker) isSuspended() bool { return b.storage.Claimed() != nil }
@@ -34,7 +60,7 @@ func (b *Broker) awaitClaimed(ctx context.Context) error {
 			return err
 		}
 		select {
-		case <-time.After(claimedAgain):
+		case <-b.suspension.end():
 		case <-ctx.Done():
 			return err
 		}
@@ -44,7 +70,7 @@ func (b *Broker) awaitClaimed(ctx context.Context) error {
 // sweepClaim looks after the lease, once a second. It reports whether the storage is ours.
 func (b *Broker) sweepClaim() bool {
 	err := b.storage.Claimed()
-	was := b.suspended.Swap(err != nil)
+	was := b.suspension.turn(err != nil)
 	switch {
 	case errors.Is(err, storage.ErrInUse):
 		b.lose()

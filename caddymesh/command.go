@@ -39,7 +39,7 @@ func addCommands(parent *cobra.Command) {
 		Args:  cobra.NoArgs,
 	}
 	audit.AddCommand(verifyCommand())
-	parent.AddCommand(migrateCommand(), storageCommand(), audit)
+	parent.AddCommand(migrateCommand(), storageCommand(), nodesCommand(), audit)
 }
 
 func migrateCommand() *cobra.Command {

@@ -9,8 +9,10 @@
 // sessions and daemons that come, go, take over, fall silent, read nothing,
 // acknowledge nothing or what is not theirs; messages of every kind; statuses,
 // hooks, groups and successions; a storage that is slow, away, frozen, or that
-// commits and loses the answer; crashes and restarts of the broker. Steps follow
-// each other at once, at rest, or after seconds to minutes.
+// commits and loses the answer; crashes and restarts of the broker; a broker that is cut
+// off from the storage while another one takes over, and that goes on with its sockets and
+// its late commits until it hears of that. Steps follow each other at once, at rest, or
+// after seconds to minutes.
 //
 // # What is checked
 //
@@ -20,7 +22,8 @@
 // everybody is back at the end. Where clients can't know (was the hello served before
 // the line was cut?) the ledger is in doubt and demands nothing; a restarted
 // broker is held to what its storage had committed, and the storage to what a
-// healthy one must have committed by then.
+// healthy one must have committed by then. Nothing that only the owner of the storage may
+// say may come from a broker that has lost it, or may have.
 //
 // # When it fails
 //

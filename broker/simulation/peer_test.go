@@ -98,6 +98,7 @@ type conn struct {
 	gone     bool      // vanished
 	replaced bool      // another connection has its presence
 	ended    bool
+	stray    bool   // the peer has left it, and listens still
 	reason   string // of the broker's close frame
 	frozen   bool
 	since    time.Time // it is, or was last, frozen
@@ -204,6 +205,10 @@ func (c *conn) send(message map[string]any, answered bool) {
 		message["_reqId"] = id
 		c.requests[id] = time.Now()
 	}
+	c.write(message)
+}
+
+func (c *conn) write(message map[string]any) {
 	data, err := json.Marshal(message)
 	if err != nil {
 		panic(err)

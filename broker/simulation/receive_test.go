@@ -14,12 +14,16 @@ func (c *conn) receive(data []byte) {
 	w := c.peer.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if c.ended {
+	if c.ended && !c.stray {
 		return // nobody is there to read it
 	}
 	frame, err := wire.ParseFrame(data)
 	if err != nil {
 		w.violate("11: %s got %q", c.peer.name, data)
+		return
+	}
+	if c.stray {
+		c.receiveStray(&frame)
 		return
 	}
 	switch frame.Type {

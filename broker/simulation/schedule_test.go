@@ -40,12 +40,13 @@ const (
 	turn                     // the storage's weather turns
 	crash                    // the broker dies and starts again, now and then with another time on its clock
 	restart                  // the broker is stopped in peace and starts again
+	usurp                    // the broker is cut off from the storage, and another one takes over
 	wait                     // nothing
 )
 
 var kindNames = [...]string{"connect", "connectCut", "connectWrong", "dialOnly", "hangUp", "cut", "cutAfter", "vanish", "freeze",
 	"thaw", "mooded", "ackAll", "ackForeign", "send", "flood", "surge", "resend", "setStatus", "hook", "group", "visible", "roster", "track",
-	"junk", "succeed", "turn", "crash", "restart", "wait"}
+	"junk", "succeed", "turn", "crash", "restart", "usurp", "wait"}
 
 func (k kind) String() string { return kindNames[k] }
 
@@ -53,7 +54,7 @@ func (k kind) String() string { return kindNames[k] }
 var odds = map[kind]int{
 	connect: 14, connectCut: 4, connectWrong: 2, dialOnly: 1, hangUp: 3, cut: 5, cutAfter: 4, vanish: 2, freeze: 3, thaw: 3, mooded: 3,
 	ackAll: 4, ackForeign: 2, send: 34, flood: 1, surge: 3, resend: 4, setStatus: 6, hook: 4, group: 3, visible: 2, roster: 5, track: 2, junk: 2,
-	succeed: 2, turn: 6, crash: 3, restart: 2, wait: 6,
+	succeed: 2, turn: 6, crash: 3, restart: 2, usurp: 2, wait: 6,
 }
 
 // step is one thing that happens. What its numbers mean depends on the kind; all of

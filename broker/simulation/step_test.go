@@ -30,6 +30,9 @@ func (w *world) do(s step) {
 	case restart:
 		w.restart()
 		return
+	case usurp:
+		w.usurp(time.Duration(s.arg) * 6 * time.Millisecond)
+		return
 	case hook:
 		w.hook(p, statuses[s.mode%4])
 		return

@@ -28,6 +28,9 @@ const (
 
 func (w weather) String() string { return [...]string{"fair", "slow", "failing", "frozen"}[w] }
 
+// renews reports whether a broker can renew its lease.
+func (w weather) renews() bool { return w == fair || w == slow }
+
 // server is the database server: the disk, and the weather that all of its
 // sessions are exposed to.
 type server struct {
@@ -39,6 +42,9 @@ type server struct {
 	turned  chan struct{} // closed when the weather turns
 	fairAt  time.Time     // since when it is fair
 	calls   map[string]int
+
+	renewed time.Time // when a lease was renewed last, unless the weather allows it now
+	holder  *session  // who has claimed the database last; guarded by the disk
 }
 
 func newServer(luck func(parts ...any) uint64) *server {
@@ -50,6 +56,9 @@ func (s *server) turn(w weather) {
 	defer s.mu.Unlock()
 	if w == fair && s.weather != fair {
 		s.fairAt = time.Now()
+	}
+	if w.renews() || s.weather.renews() {
+		s.renewed = time.Now()
 	}
 	s.weather = w
 	close(s.turned)
@@ -87,6 +96,8 @@ type session struct {
 	server     *server
 	died       chan struct{}
 	landing    bool // what is under way when the broker dies is committed nevertheless
+	commits    int  // guarded by the disk
+	lease      lease
 }
 
 func (s *server) connect() *session { return &session{server: s, died: make(chan struct{})} }
@@ -111,6 +122,10 @@ func (s *session) dead() bool {
 func (s *session) pass(ctx context.Context, call string) error {
 	for {
 		w, luck, turned := s.server.draw(call)
+		cut, changed := s.lease.cut()
+		if cut {
+			w, turned = frozen, changed
+		}
 		var wait <-chan time.Time
 		switch w {
 		case slow:
@@ -182,17 +197,17 @@ func (s *session) Commit(ctx context.Context, b *journal.Batch) ([]journal.Dupli
 	return duplicates, nil
 }
 
-// landLater commits what its owner has given up, unless another commit comes before
-// it or the owner dies.
+// landLater commits what its owner has given up, unless another commit of the owner comes
+// before it or the owner dies.
 func (s *session) landLater(b *journal.Batch, after time.Duration) {
 	s.server.disk.mu.Lock()
-	commits := s.server.commits
+	commits := s.commits
 	s.server.disk.mu.Unlock()
 	time.AfterFunc(after, func() {
 		s.server.disk.mu.Lock()
 		defer s.server.disk.mu.Unlock()
-		if !s.dead() && s.server.commits == commits {
-			_, _ = s.server.commit(b) // forked: then it is lost
+		if !s.dead() && s.commits == commits {
+			_, _ = s.landLocked(b) // forked or fenced: then it is lost
 		}
 	})
 }
@@ -200,6 +215,15 @@ func (s *session) landLater(b *journal.Batch, after time.Duration) {
 func (s *session) land(b *journal.Batch) ([]journal.Duplicate, error) {
 	s.server.disk.mu.Lock()
 	defer s.server.disk.mu.Unlock()
+	return s.landLocked(b)
+}
+
+// landLocked commits what a session has sent, if that still has the database.
+func (s *session) landLocked(b *journal.Batch) ([]journal.Duplicate, error) {
+	if err := s.fence(); err != nil {
+		return nil, err
+	}
+	s.commits++
 	return s.server.commit(b)
 }
 
@@ -294,7 +318,17 @@ func (s *session) Mark(ctx context.Context, id wire.ID) (queue.Mark, error) {
 
 // Sweep implements queue.Store.
 func (s *session) Sweep(ctx context.Context, expire, _, now time.Time, limit int) (int, error) {
-	return read(ctx, s, "sweep", func(d *disk) int { return d.expire(expire, now, limit) })
+	type answer struct {
+		n   int
+		err error
+	}
+	a, err := read(ctx, s, "sweep", func(d *disk) (a answer) {
+		if a.err = s.fence(); a.err == nil {
+			a.n = d.expire(expire, now, limit)
+		}
+		return a
+	})
+	return a.n, errors.Join(err, a.err)
 }
 
 // AuditMeshes implements audit.Store.
@@ -345,11 +379,17 @@ func (s *session) ForgetHellos(ctx context.Context, t time.Time) error {
 	return err
 }
 
-// Migrate, Claim, Claimed and Ping implement broker.Storage.
+// Migrate and Ping implement broker.Storage.
 func (s *session) Migrate(ctx context.Context) error { return s.pass(ctx, "migrate") }
-func (s *session) Claim(ctx context.Context) error   { return s.pass(ctx, "claim") }
-func (s *session) Claimed() error                    { return nil }
-func (s *session) Ping(ctx context.Context) error    { return s.pass(ctx, "ping") }
+
+func (s *session) Ping(ctx context.Context) error {
+	if err := s.pass(ctx, "ping"); err != nil {
+		return err
+	}
+	s.server.disk.mu.Lock()
+	defer s.server.disk.mu.Unlock()
+	return s.fence()
+}
 
 // Close implements broker.Storage.
 func (s *session) Close() error { return nil }

@@ -185,4 +185,5 @@ const (
 	uniqueViolation       = "23505"
 	foreignKeyViolation   = "23503"
 	insufficientPrivilege = "42501"
+	undefinedTable        = "42P01"
 )

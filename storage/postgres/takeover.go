@@ -28,6 +28,17 @@ type Node struct {
 	Live    bool // its lease runs
 }
 
+// Nodes returns the brokers that have, or had, the database: at most one whose lease runs.
+func (s *Store) Nodes(ctx context.Context) ([]Node, error) {
+	ctx, done := s.scope(ctx)
+	defer done()
+	list, err := nodesOf(ctx, s.pool)
+	if violated(err, undefinedTable) { // no broker has ever made it
+		return nil, nil
+	}
+	return list, wrap("list nodes", err)
+}
+
 // String names the node for people.
 func (n Node) String() string {
 	return fmt.Sprintf("process %d on host %s, started %s", n.PID, n.Host, n.Started.UTC().Format(time.RFC3339))

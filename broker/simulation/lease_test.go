@@ -1,0 +1,104 @@
+package simulation
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/storage"
+)
+
+// leaseTime is how long a broker has the database without a word from it.
+const leaseTime = 3 * time.Second
+
+// lease is a session's hold of the database. It is renewed, as long as the session is not
+// cut off from the server.
+type lease struct {
+	mu      sync.Mutex
+	since   time.Time     // when the session was cut off; zero: it was not
+	healed  bool          // it is not any more
+	changed chan struct{} // closed when it has healed
+}
+
+// cutOff cuts a session off from the server, until heal.
+func (l *lease) cutOff() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.since, l.changed = time.Now(), make(chan struct{})
+}
+
+func (l *lease) heal() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.healed = true
+	close(l.changed)
+}
+
+// cut reports whether the session is cut off, and what ends when it has healed.
+func (l *lease) cut() (yes bool, changed chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.since.IsZero() && !l.healed, l.changed
+}
+
+// runs reports whether nobody else may take the database. A session that is cut off has
+// renewed its lease up to a second before.
+func (l *lease) runs() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.since.IsZero() || time.Since(l.since) < leaseTime-time.Second
+}
+
+// Claim implements broker.Storage.
+func (s *session) Claim(ctx context.Context) error {
+	if err := s.pass(ctx, "claim"); err != nil {
+		return err
+	}
+	s.server.disk.mu.Lock()
+	defer s.server.disk.mu.Unlock()
+	if old := s.server.holder; old != nil && old != s && !old.dead() && old.lease.runs() {
+		return storage.ErrInUse
+	}
+	s.server.holder = s
+	return nil
+}
+
+// Claimed implements broker.Storage.
+func (s *session) Claimed() error {
+	if s.server.silent() {
+		return storage.ErrSuspended
+	}
+	if s.lease.runs() {
+		return nil
+	}
+	if cut, _ := s.lease.cut(); cut {
+		return storage.ErrSuspended
+	}
+	s.server.disk.mu.Lock()
+	defer s.server.disk.mu.Unlock()
+	return s.fence()
+}
+
+// fence returns an error when somebody else has claimed the database since. The caller
+// holds the disk's lock.
+func (s *session) fence() error {
+	if s.server.holder != s {
+		return storage.ErrInUse
+	}
+	return nil
+}
+
+// silent reports whether nobody has been able to renew a lease for so long that all have
+// run out.
+func (s *server) silent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.weather.renews() && time.Since(s.renewed) >= leaseTime
+}
+
+// served reports whether a session has the database, and has written to it.
+func (s *server) served(holder *session) bool {
+	s.disk.mu.Lock()
+	defer s.disk.mu.Unlock()
+	return s.holder == holder && holder.commits > 0
+}

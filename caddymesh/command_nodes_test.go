@@ -1,0 +1,46 @@
+package caddymesh
+
+import (
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/internal/pgtest"
+	"github.com/claudemesh/claudemesh/storage/postgres"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+func TestNodesCommand(t *testing.T) {
+	dsn := pgtest.DSN(t)
+	want := func(pattern string) {
+		t.Helper()
+		out, err := command(t, "nodes", "--database", dsn)
+		if err != nil || !regexp.MustCompile(pattern).MatchString(out) {
+			t.Fatalf("%q, %v; want %s", out, err, pattern)
+		}
+	}
+	want(`: no broker has it\n$`) // nor a schema
+	store, err := postgres.Open(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Claim(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(`^HOST +PROCESS +STARTED +SCHEMA +LEASE\n` + regexp.QuoteMeta(host) + ` +` + strconv.Itoa(os.Getpid()) + ` +20\S+Z +\d+ +(runs|has run out)\n$`)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want(`: no broker has it\n$`)
+
+	if out, err := command(t, "nodes", "--sqlite", t.TempDir()+"/mesh.db"); err == nil || !strings.Contains(err.Error(), "lock of a file") {
+		t.Errorf("SQLite: %q, %v", out, err)
+	}
+}
