@@ -16,32 +16,30 @@
 //
 // A mailbox is the order in which one recipient gets its messages. In memory it
 // exists while its recipient is attached, or while one of its deliveries or
-// acknowledgements is not yet committed. It is in one of these states:
+// acknowledgements is not yet committed. It goes from state to state like this:
 //
-//		             attach                  drain begins
-//		  ┌────────────────────► behind ◄──────────────────► reading ◄─┐
-//		  │                       │  ▲    no room, or         │  │     │
-//		  │                detach │  │    commit awaited      │  │     │
-//		  │   ┌───────────────────┘  │                        │  │     │
-//		  │   ▼                      │ no room, lease over,   │  │     │
-//		away ◄──────── upToDate ─────┘ gate opens             │  │     │ attach
-//		 ▲ │   detach      ▲                                  │  │     │
-//		 │ │               └── nothing is left in the store ──┘  │     │
-//		 │ └─► dropped                                           │     │
-//		 │     nothing of it                              detach │     │
-//		 │     is under way                                      ▼     │
-//		 └───────────────────────────────────────────────────  abandoned
-//		             the drain notices
+//	       attach          drain begins          nothing left
+//	away ─────────► behind ────────────► reading ────────────► upToDate
+//	                ▲    ▲                  │                      │
+//	                │    └── no room, or ───┘                      │
+//	                │        commit awaited                        │
+//	                └── no room, lease expired, gate opened ───────┘
 //
-//	  - upToDate: everything that may be pushed has been, so a new message is pushed
-//	    at once.
-//	  - behind: older deliveries wait in the store, and a new one waits its turn there.
-//	    Nobody reads them until there is room in the window, or until a message that comes
-//	    before them is committed.
-//	  - reading: a drain reads them, page by page.
-//	  - away: nobody is attached. What comes waits in the store.
-//	  - abandoned: nobody is attached any more, and the drain has not noticed yet.
-//	  - dropped: the mailbox is no longer in memory.
+//	behind, upToDate ── detach ──► away ── nothing under way ──► dropped
+//	reading ── detach ──► abandoned ── drain notices ──► away
+//	                      abandoned ── attach ──► reading
+//
+// What the states mean:
+//
+//   - away: nobody is attached. New deliveries wait in the store.
+//   - behind: older deliveries wait in the store, and new ones wait their turn there.
+//     Nothing reads them until there is room in the window, or until a message that comes
+//     before them is committed.
+//   - reading: a drain reads them, page by page.
+//   - upToDate: everything that may be pushed has been, so a new message is pushed
+//     at once.
+//   - abandoned: nobody is attached any more, and the drain has not noticed yet.
+//   - dropped: the mailbox is no longer in memory.
 //
 // The cursor of a mailbox that is behind says up to where the store has been dealt with;
 // the page that a drain reads notes what comes into the store meanwhile. What is neither
