@@ -3,6 +3,7 @@ package caddymesh
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/claudemesh/claudemesh/broker"
@@ -241,4 +243,46 @@ func indented(text string) string {
 		}
 	}
 	return strings.TrimRight(strings.Join(block, ""), "\n") + "\n"
+}
+
+// TestCaddyfilesOfPages adapts every Caddyfile that the README and docs/ show, and those
+// of examples/. Caddy must have no warning about any.
+func TestCaddyfilesOfPages(t *testing.T) {
+	t.Setenv("CLAUDEMESH_CREATE_TOKEN", "hunter2")
+	block := regexp.MustCompile("(?s)```caddyfile\n(.*?)```")
+	pages, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string][]byte{}
+	for _, page := range append(pages, "../README.md") {
+		for i, m := range block.FindAllSubmatch(read(t, page), -1) {
+			shown[fmt.Sprintf("%s, block %d", page, i+1)] = m[1]
+		}
+	}
+	examples, err := filepath.Glob("../examples/caddyfiles/*.caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, example := range examples {
+		shown[example] = read(t, example)
+	}
+	if len(shown) < 8 {
+		t.Fatalf("there are only %d Caddyfiles", len(shown))
+	}
+	for name, text := range shown {
+		_, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(text, map[string]any{"filename": "Caddyfile"})
+		if err != nil || len(warnings) > 0 {
+			t.Errorf("%s: %v %v", name, err, warnings)
+		}
+	}
+}
+
+func read(t *testing.T, file string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
