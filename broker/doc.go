@@ -13,19 +13,19 @@
 //	socket.go         what lies below its WebSocket
 //	outbox.go         its write side
 //	acks.go           acks in the order of sends
-//	park.go           sends that wait for room in the journal
+//	park.go           sends that wait for room in the journal; each is refused after 5 s
 //	handshake.go      hello and session_hello
 //	checks.go         how many signatures are checked at a time
 //	succession.go     the sessions that a new one succeeds
 //	load.go           a mesh is loaded into memory, and forgotten
-//	room.go           one mesh in memory: who is here, on which connection
+//	room.go           one mesh in memory: who is here, on which connection; what is left of a lost one
 //	announce.go       what a room tells its peers of arrivals, departures and changes
-//	news.go           how it tells them
+//	news.go           queues system pushes, and merges them for slow readers
 //	mailboxes.go      which connection serves which mailboxes
-//	dispatch.go       which function serves which frame
-//	send.go           a message is admitted, and given to the queue
+//	dispatch.go       calls the function that serves a frame
+//	send.go           checks a send, then accepts it, lets it wait, or refuses it
 //	recipients.go     who gets a message
-//	nobody.go         why a message to many has no recipient
+//	nobody.go         says why a message to a group has no recipient
 //	copies.go         copies for peers that can't open a message to many
 //	clientack.go      what a recipient acknowledges
 //	messagestatus.go  how far a message came

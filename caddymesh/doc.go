@@ -9,6 +9,28 @@
 //   - claudemesh.storage.sqlite ([SQLite]) and claudemesh.storage.postgres
 //     ([Postgres]): where a broker keeps its data.
 //
+// # Files
+//
+//	module.go         the Handler: its options and provisioning
+//	app.go            the App: starts and stops the brokers of a config
+//	hubpool.go        opens the storage and keeps one broker for it over reloads
+//	storage.go        the storages as modules
+//	limits.go         the options that are numbers and durations
+//	caddyfile.go      parses the directive
+//	serve.go          finds the route of a request
+//	answer.go         reads bodies, writes answers
+//	membership.go     POST /join, /meshes and claims; who may create meshes
+//	page.go           the invite page
+//	admin.go          /claudemesh/health on Caddy's admin endpoint
+//	metrics.go        gauges and counters, read from the broker
+//	measures.go       histograms, which the broker feeds
+//	disk.go           sizes of the database's files
+//	disk_unix.go      free space, on Unix
+//	disk_other.go     elsewhere
+//	command.go        caddy claudemesh migrate and storage
+//	command_audit.go  caddy claudemesh audit verify
+//	version.go        the version of this module
+//
 // # Life cycle
 //
 // A process has one broker per storage. A hub holds the broker; a usage pool holds the

@@ -5,5 +5,13 @@
 // One goroutine, [Journal.Run], commits. Everything else only adds to what is pending,
 // under one lock, Journal.mu, which guards the types pending, budget and share too.
 //
+// # Files
+//
+//	journal.go  the Journal: takes what is to be stored, and runs
+//	budget.go   decides how much may wait for the storage, and shares it among the members
+//	commit.go   forms a batch, commits it and tells who waits for it
+//	store.go    what a batch holds, and what the journal needs of a storage
+//	stats.go    counters
+//
 // This package is the broker's own: programs outside this module must not rely on it.
 package journal

@@ -2,6 +2,19 @@
 // grants. A [Store] persists them. A [Directory] keeps the members of the meshes in use
 // in memory, so that routing a message needs no database query.
 //
+// # Files
+//
+//	mesh.go       meshes, members, invites, and the Store that keeps them
+//	directory.go  loads meshes into memory and forgets them
+//	view.go       the members of one mesh at one moment
+//	create.go     makes a mesh
+//	invite.go     registers, lists and revokes invites; the client makes code and secret
+//	claim.go      a new member joins by an invite link
+//	join.go       a new member joins by a v1 token or its proof
+//	member.go     grants, roles, removing and banning
+//	text.go       checks names, keys and signatures of requests
+//	refusal.go    codes and texts of refusals
+//
 // # Concurrency
 //
 // Any number of goroutines may use a Directory and its Views. Members in memory are

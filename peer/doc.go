@@ -56,6 +56,55 @@
 // [Config] is the file of joined meshes, [Link] an invite link, and [HTTP] the broker's
 // HTTP routes. All are safe for several processes at once.
 //
+// # Files
+//
+// The connection:
+//
+//	client.go     the Client: its life and its reconnecting
+//	options.go    what a client is made of
+//	dial.go       connects, says hello, corrects the clock
+//	hello.go      makes the hello
+//	conn.go       one connection: reads frames, matches answers to requests
+//	keepalive.go  pings, and notices a silent broker
+//	backoff.go    pauses between attempts
+//	request.go    requests and their answers
+//	proxy.go      connects through proxies
+//	errors.go     why a broker refused or closed, and whether that is final
+//
+// Messages:
+//
+//	send.go       sends, and repeats until the ack
+//	copies.go     sends copies to peers that can't open a message
+//	toolong.go    a message is too long
+//	receive.go    hands messages to the application, then acknowledges them
+//	open.go       opens sealed messages
+//	verify.go     says whether a sender or a roster row is proven
+//	confirm.go    signs and reads receipts
+//	messageid.go  short and full message ids
+//
+// Peers and members:
+//
+//	roster.go   keeps the roster by differences
+//	resolve.go  finds whom a name or a key prefix means
+//	meant.go    guesses what a target that means nobody was meant to be
+//	admin.go    invites, roles, kick, ban
+//
+// Joining, and files:
+//
+//	link.go        parses invite links and v1 tokens, and makes invites with their secrets
+//	join.go        joins by a link
+//	http.go        the broker's HTTP routes
+//	site.go        turns a broker's URL into the URLs of its routes
+//	config.go      the file of joined meshes: its format
+//	configfile.go  reads and changes it
+//	meshcheck.go   refuses a mesh whose names or ids are none
+//	keys.go        member keys that a change of the config has kept
+//	v1token.go     takes the mesh key from the token of a v1 client
+//	lock.go        locks files between processes
+//	sessions.go    where session keys are
+//
+// # Concurrency
+//
 // A Client owns its goroutines: Run, or Close after Dial, returns when all of
 // them have ended. All methods are safe for concurrent use.
 //

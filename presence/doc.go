@@ -8,6 +8,20 @@
 //
 // This package is the broker's own: programs outside this module must not rely on it.
 //
+// # Files
+//
+//	store.go       what is kept of a presence: its identity and Record
+//	room.go        the Room: its presences and their indexes
+//	join.go        decides what an arriving connection is
+//	lease.go       what a presence becomes when its connection ends, and when its lease does
+//	succession.go  which session goes on for which
+//	lookup.go      finds presences by key, member or identity, and who is home
+//	audience.go    who is in a group
+//	status.go      decides between statuses
+//	change.go      a presence changes its summary, profile, groups
+//	pending.go     hook posts that are matched to a presence, or wait for one
+//	version.go     numbers the changes of the roster, for readers that know an earlier one
+//
 // # Concurrency
 //
 // Nothing here is safe for concurrent use. The broker holds one lock per mesh

@@ -42,16 +42,16 @@
 //   - dropped: the mailbox is no longer in memory.
 //
 // The cursor of a mailbox that is behind says up to where the store has been dealt with;
-// the page that a drain reads notes what comes into the store meanwhile. What is neither
-// pushed nor uncommitted is in the store alone, so a slow or absent recipient costs no
-// memory.
+// the page that a drain reads notes what comes into the store meanwhile. Deliveries
+// that are committed and not pushed are in the store only, so a slow or absent recipient
+// costs no memory.
 //
 // # Concurrency
 //
 // All exported methods are safe for concurrent use. Locks are taken in the order
-// mailbox, entry; no lock is held while an [Outlet], the [Store] or a sender's
-// callback is called, except that an Outlet's methods are called under the mailbox lock,
-// because that is what keeps the order; they must not block.
+// mailbox, entry; the [Store] and a sender's callback are called without a lock.
+// The methods of an [Outlet] are called under the mailbox lock, which keeps the order; they
+// must not block.
 //
 // # Files
 //
@@ -60,7 +60,8 @@
 //	entry.go    an accepted message on its way into the store
 //	mailbox.go  what happens to a mailbox
 //	state.go    its states
-//	window.go   what is pushed and not acknowledged, acknowledged and not stored
+//	window.go   what is pushed and not acknowledged, and when it is pushed again; what is
+//	            acknowledged and not stored
 //	drain.go    reading what waits in the store
 //	history.go  one intent is one message
 //	usage.go    how much may wait in a mesh

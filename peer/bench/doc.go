@@ -18,6 +18,28 @@
 // then only overwrites the ids. With [Settings.Crypto], bodies are sealed and opened like the
 // client does; otherwise they are random bytes of the same length.
 //
+// # Files
+//
+//	settings.go    kinds of load, and their settings
+//	run.go         runs a load from set-up to report
+//	load.go        the sessions of a load, and whom they send to
+//	session.go     one session: its connection and reader
+//	frame.go       makes and reads the frames of the load
+//	pairs.go       throughput, fill and rate: each sender has a recipient
+//	burst.go       sends in bursts
+//	fanout.go      one message to many
+//	sessions.go    idle sessions, and reconnecting all at once
+//	soak.go        a long run, in intervals
+//	pace.go        waits until a message is due
+//	pace_linux.go  sleeps precisely
+//	pace_other.go  sleeps as the system does
+//	ledger.go      what became of each message
+//	histogram.go   counts durations
+//	gauge.go       reads the broker's metrics and collects its garbage
+//	troubles.go    counts and explains refusals
+//	result.go      the result as JSON
+//	compare.go     compares two results
+//
 // # The ledger
 //
 // The id of a message contains its sender and its place, that is, its number among the

@@ -1,7 +1,3 @@
-// Package cli implements the claudemesh command and its verbs, for people and for scripts.
-// Results go to standard output, everything else to standard error. The exit code is 0 on
-// success, 1 if the command was refused or failed, 2 if the command line was wrong, and 130
-// after an interrupt. send also has 3.
 package cli
 
 import (

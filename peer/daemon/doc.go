@@ -71,7 +71,7 @@
 //	messagestatus.go  how far a message came
 //	receipts.go       received messages, and receipts in both directions
 //	checkmessages.go  messages that a session fetches
-//	takes.go          whether what it fetched has come into its context
+//	incontext.go      whether what it fetched has come into its context
 //
 // What is on disk is in package store, when a session is told of mail in package attention.
 //
