@@ -30,8 +30,8 @@ const (
 
 var databases = []string{postgresDB, sqliteDB}
 
-// unlimited holds the settings of a broker whose whole load comes from one member. Short leases
-// keep sessions that have left from counting as presences.
+// unlimited holds the settings of a broker whose whole load comes from one member. The high limit
+// of connections leaves room for the leased presences of sessions that have left.
 var unlimited = []string{
 	"SEND_RATE_PER_MIN=1000000000", "SEND_BURST=1000000000", "WORK_PER_MIN=1000000000", "WORK_BURST=1000000000",
 	"NEW_SESSIONS_PER_HOUR=1000000000", "MAX_CONNECTIONS_PER_MESH=1000000",

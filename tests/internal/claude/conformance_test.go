@@ -19,8 +19,8 @@ const (
 	id3 = "33333333-3333-4333-8333-333333333333"
 )
 
-// TestConformance says what the other tests rely on, for the stand-in and for the
-// real program where there is one.
+// TestConformance checks the behavior that other tests rely on, both of the stand-in and, if it
+// is available, of the real program.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -48,7 +48,7 @@ func TestConformance(t *testing.T) {
 					api := messages.Start(t, probeTool)
 					test.run(t, &rig{t: t, api: api, home: NewHome(t, program, api)})
 					if strays := api.Strays(); len(strays) > 0 {
-						t.Errorf("other calls than of messages: %v", strays)
+						t.Errorf("unexpected calls to the mock: %v", strays)
 					}
 				})
 			}
@@ -63,7 +63,7 @@ type rig struct {
 	home *Home
 }
 
-// awaitEvent waits until the probe's last hooks are these.
+// awaitEvents waits until these are the probe's hooks.
 func (r *rig) awaitEvents(p *probe, want ...string) {
 	r.t.Helper()
 	await.Until(r.t, "the hooks were "+strings.Join(want, " "), func() bool { return slices.Equal(p.events(), want) },
@@ -133,7 +133,7 @@ func turnWithTools(t *testing.T, r *rig) {
 	}
 }
 
-// said returns the role of what holds a text, and the text.
+// said returns the text that contains part, and its role.
 func (r *rig) said(session, part string) messages.Text {
 	r.t.Helper()
 	for _, text := range r.api.Said(session) {
@@ -170,7 +170,7 @@ func monitorLines(t *testing.T, r *rig) {
 	if results := r.api.Results(id1); len(results) != 1 || results[0].Tool != probeTool {
 		t.Errorf("the model got %+v", results)
 	}
-	// In the middle of a turn it comes with the tool's result, as the system's words.
+	// In the middle of a turn, the notification comes with the tool's result, in the role system.
 	p.write("slow", "")
 	s.Turn(func() {
 		s.Type(`[[tool Bash {"command":"while test -e ` + p.dir + `/slow; do sleep 0.1; done; sleep 0.5","description":"d"}]]`)
@@ -275,7 +275,7 @@ func identities(t *testing.T, r *rig) {
 	if out, errOut, code := r.home.Run(t, claude("-p", "--session-id", id2, "second")...); code != 0 || strings.TrimSpace(out) != "ok" {
 		t.Fatalf("-p: exit code %d\n%s%s", code, out, errOut)
 	}
-	// The newest is one of -p, which the interactive --continue skips.
+	// The newest session is one of -p, which the interactive --continue skips.
 	s = r.home.Start(t, claude("--continue")...)
 	if s.ID() != id1 {
 		t.Errorf("continued %s", s.ID())
@@ -346,7 +346,7 @@ func wrongCommandLines(t *testing.T, r *rig) {
 	if code := s.Wait(); code != 1 || !strings.Contains(s.Screen(), "No conversation found to continue") {
 		t.Errorf("--continue without a session: exit code %d\n%s", code, s.Screen())
 	}
-	// With -p it begins one.
+	// With -p, --continue starts a session.
 	cmd := r.home.Command("claude", "-p", "--continue", "hi")
 	cmd.Dir = other
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -368,7 +368,7 @@ func suddenEnd(t *testing.T, r *rig) {
 	}
 	r.awaitEvents(p, "SessionStart:startup", "UserPromptSubmit", "Stop")
 	s = r.home.Start(t, "claude", "--plugin-dir", p.dir, "--resume", id1)
-	r.awaitEvents(p, "SessionStart:startup", "UserPromptSubmit", "Stop", "SessionStart:resume") // it may be at its prompt before
+	r.awaitEvents(p, "SessionStart:startup", "UserPromptSubmit", "Stop", "SessionStart:resume") // the prompt may appear before the hook ends
 	s.Signal(syscall.SIGTERM)
 	s.Wait()
 	r.awaitEvents(p, "SessionStart:startup", "UserPromptSubmit", "Stop", "SessionStart:resume", "SessionEnd:other")

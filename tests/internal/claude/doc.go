@@ -1,8 +1,7 @@
-// Package claude starts Claude Code in tests: the real program in a tmux of its own,
-// or the stand-in of package standin, through one type. Both run in a home directory
-// and an environment that hold nothing of the user's, against a mock of the Messages
-// API on loopback.
+// Package claude runs Claude Code in tests, through one type: either the real program in its
+// own tmux, or the stand-in of package standin. Both run with their own home directory and
+// environment, with a mock of the Messages API on loopback.
 //
-// What a test asks for is taken from what Claude Code publishes (the files in
-// ~/.claude/sessions) rather than from the screen, so that one scenario serves both.
+// Tests observe the files that Claude Code publishes in ~/.claude/sessions, not the screen, so
+// that one scenario works with both programs.
 package claude

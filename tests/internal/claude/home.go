@@ -18,32 +18,32 @@ import (
 
 const (
 	poll = 20 * time.Millisecond
-	// apiKey is what the mock is told; no real key.
+	// apiKey is a fake key for the mock.
 	apiKey = "test-key-not-real"
 )
 
-// SecondConfig is the name of a directory in a home that a session may have for its
+// SecondConfig is the name of a directory in a home that a session may use as its
 // CLAUDE_CONFIG_DIR.
 const SecondConfig = ".claude-second"
 
-// Home is a user of a machine: a home directory and the environment that a terminal
-// of theirs would have, with claude on the PATH.
+// Home is a user of a machine: a home directory and the environment of the user's terminals, with
+// claude on the PATH.
 type Home struct {
 	Dir     string // HOME
 	Project string // a folder that the user trusts
 	Env     []string
 	API     *messages.Server
-	// Columns and Rows are the size of terminals, where there are any.
+	// Columns and Rows are the size of the terminals, if the program uses terminals.
 	Columns, Rows int
 
 	program Program
 }
 
-// NewHome makes a user whose Claude Code talks to this mock of the API. bin are folders of other
-// commands for the PATH.
+// NewHome creates a user whose Claude Code uses this mock of the API. bin lists further directories
+// for the PATH.
 func NewHome(t testing.TB, program Program, api *messages.Server, bin ...string) *Home {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cm-home-") // short: there will be sockets in it
+	dir, err := os.MkdirTemp("", "cm-home-") // short, because it contains sockets
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func NewHome(t testing.TB, program Program, api *messages.Server, bin ...string)
 	}
 	h.Env = []string{
 		"PATH=" + path, "HOME=" + dir, "TMPDIR=" + filepath.Join(dir, "tmp"), "TERM=xterm-256color", "LANG=C.UTF-8", "SHELL=/bin/sh",
-		"GORACE=atexit_sleep_ms=0", // a hook must not take another second
+		"GORACE=atexit_sleep_ms=0", // else every hook takes another second
 		"ANTHROPIC_BASE_URL=" + api.URL, "ANTHROPIC_API_KEY=" + apiKey,
 		"DISABLE_TELEMETRY=1", "DISABLE_AUTOUPDATER=1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1",
 		"CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL=1",
@@ -75,8 +75,7 @@ func NewHome(t testing.TB, program Program, api *messages.Server, bin ...string)
 	return h
 }
 
-// Trust tells Claude Code that its questions for beginners have been answered, and
-// that the user trusts these folders.
+// Trust tells Claude Code that the user has completed the onboarding and trusts these folders.
 func (h *Home) Trust(t testing.TB, folders ...string) {
 	t.Helper()
 	projects := make(map[string]any)
@@ -97,12 +96,12 @@ func (h *Home) Trust(t testing.TB, folders ...string) {
 	}
 }
 
-// Command is a command of the user's, to be started in the project folder.
+// Command returns a command of the user, in the project folder.
 func (h *Home) Command(argv ...string) *exec.Cmd {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env = h.Project, h.Env
 	if !filepath.IsAbs(argv[0]) {
-		// PATH is the user's, not ours.
+		// Use the user's PATH, not ours.
 		cmd.Path, cmd.Err = h.look(argv[0])
 	}
 	return cmd
@@ -122,10 +121,10 @@ func (h *Home) look(name string) (string, error) {
 	return name, fmt.Errorf("%s: %w", name, exec.ErrNotFound)
 }
 
-// runLimit is how long a command may take that is to end by itself.
+// runLimit is the time limit for a command.
 const runLimit = 2 * time.Minute
 
-// Run runs a command to its end, without a terminal.
+// Run runs a command without a terminal and waits until it exits.
 func (h *Home) Run(t testing.TB, argv ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	return h.RunWith(t, "", argv...)
@@ -137,13 +136,13 @@ func (h *Home) RunWith(t testing.TB, stdin string, argv ...string) (stdout, stde
 	var out, errOut bytes.Buffer
 	cmd := h.Command(argv...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errOut
-	cmd.WaitDelay = 2 * time.Second // what it leaves behind may hold its output open
+	cmd.WaitDelay = 2 * time.Second // its child processes may keep its output open
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%v: %v", argv, err)
 	}
 	overdue := time.AfterFunc(runLimit, func() {
 		t.Errorf("%v has not ended after %s", argv, runLimit)
-		_ = cmd.Process.Kill() // it may have ended just now
+		_ = cmd.Process.Kill() // fails if it has just ended
 	})
 	defer overdue.Stop()
 	err := cmd.Wait()
@@ -154,7 +153,7 @@ func (h *Home) RunWith(t testing.TB, stdin string, argv ...string) (stdout, stde
 	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
 }
 
-// Published is what Claude Code says about one of its processes.
+// Published is what Claude Code publishes about one of its processes.
 type Published struct {
 	PID             int    `json:"pid"`
 	SessionID       string `json:"sessionId"`
@@ -168,7 +167,7 @@ type Published struct {
 	StatusUpdatedAt int64  `json:"statusUpdatedAt"`
 }
 
-// Published reads what Claude Code says about a process; false when there is nothing.
+// Published reads what Claude Code publishes about a process. It returns false if there is nothing.
 func (h *Home) Published(pid int) (Published, bool) {
 	name := filepath.Join("sessions", fmt.Sprintf("%d.json", pid))
 	b, err := os.ReadFile(filepath.Join(h.Dir, ".claude", name))

@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// leave is how long what belongs to a session may outlive it.
+// leave is how long a session's processes may outlive it.
 const leave = 10 * time.Second
 
-// endRest ends what still runs in the home when the test is over: Claude Code that is
-// killed leaves its monitors behind, and its last hook may have started a daemon.
-// What claudemesh runs below a session must end by itself.
+// endRest kills the processes that still run in the home after the test: a killed Claude Code
+// leaves its monitors behind, and its last hook may have started a daemon. It fails the test if a
+// claudemesh process of a session hasn't ended by itself.
 func (h *Home) endRest(t testing.TB) {
 	belowSession := func(pid int) bool {
 		return filepath.Base(executable(pid)) == "claudemesh" && !strings.Contains(commandLine(pid), " daemon run ")
@@ -34,13 +34,13 @@ func (h *Home) endRest(t testing.TB) {
 			if belowSession(pid) {
 				t.Errorf("process %d is left: %q", pid, commandLine(pid))
 			}
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+			_ = syscall.Kill(pid, syscall.SIGKILL) // fails if it has ended
 		}
 		<-time.After(poll)
 	}
 }
 
-// processes returns those whose HOME this is. Without /proc it finds none.
+// processes returns the processes with this HOME. Without /proc it finds none.
 func (h *Home) processes() (pids []int) {
 	files, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
@@ -48,7 +48,7 @@ func (h *Home) processes() (pids []int) {
 	}
 	own := []byte("HOME=" + h.Dir)
 	for _, file := range files {
-		env, err := os.ReadFile(file) // others' can't be read
+		env, err := os.ReadFile(file) // fails for other users' processes
 		if err != nil || !slices.ContainsFunc(bytes.Split(env, []byte{0}), func(v []byte) bool { return bytes.Equal(v, own) }) {
 			continue
 		}
@@ -59,7 +59,7 @@ func (h *Home) processes() (pids []int) {
 	return pids
 }
 
-// executable is the path of a process's program; "" when it has ended.
+// executable returns the path of a process's program, "" if the process has ended.
 func executable(pid int) string {
 	path, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
 	if err != nil {

@@ -26,7 +26,7 @@ func openPipe(t testing.TB, h *Home, dir string, argv []string) *pipe {
 	defer out.Close()
 	p := &pipe{t: t, cmd: h.Command(argv...), log: out.Name(), done: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, out, out
-	// Our own pipe: Wait must not close it while a key is on its way.
+	// Use our own pipe: Wait would close cmd's while a key is in transit.
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -16,22 +16,22 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// probe is a plugin that logs what Claude Code does to it. Its processes are this
-// test binary, told apart by the first argument.
+// probe is a plugin that logs how Claude Code uses it. Its processes are this test binary; the
+// first argument selects the role.
 type probe struct {
 	t   testing.TB
-	dir string // the plugin
+	dir string // the plugin's directory
 }
 
 const probeTool = "mcp__plugin_probe_probe__check_messages"
 
-// probeEvents are the hooks of the probe.
+// probeEvents lists the hooks of the probe.
 var probeEvents = []string{
 	"SessionStart", "UserPromptSubmit", "PreToolUse", "PermissionRequest", "PostToolUse", "PostToolBatch", "Stop", "StopFailure",
 	"Notification", "PreCompact", "PostCompact", "SessionEnd",
 }
 
-// commands are those under test, set by TestMain. Here it is the stand-in alone.
+// commands holds the commands under test, set by TestMain. This package uses only the stand-in.
 var commands harness.Commands
 
 func TestMain(m *testing.M) {
@@ -60,7 +60,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// newProbe writes the plugin. Without a monitor nothing but the waiter wakes.
+// newProbe writes the plugin. Without a monitor, only the waiter wakes Claude Code.
 func newProbe(t testing.TB, monitor bool) *probe {
 	t.Helper()
 	self, err := os.Executable()
@@ -110,7 +110,7 @@ func (p *probe) write(name, text string) {
 	}
 }
 
-// noted is a line of the probe's log.
+// noted is an entry of the probe's log.
 type noted struct {
 	Role string            `json:"role"`
 	PPID int               `json:"ppid"`
@@ -123,14 +123,14 @@ func (n noted) event() string { s, _ := n.In["hook_event_name"].(string); return
 
 func (n noted) str(name string) string { s, _ := n.In[name].(string); return s }
 
-// log returns what one role has noted.
+// log returns the entries of one role.
 func (p *probe) log(role string) []noted {
 	p.t.Helper()
 	var all []noted
 	for line := range strings.Lines(readText(filepath.Join(p.dir, "log"))) {
 		var n noted
 		if !strings.HasSuffix(line, "\n") {
-			break // still being written
+			break // incomplete
 		}
 		if err := json.Unmarshal([]byte(line), &n); err != nil {
 			p.t.Fatalf("the probe's log: %v in %q", err, line)
@@ -142,7 +142,7 @@ func (p *probe) log(role string) []noted {
 	return all
 }
 
-// events are the hooks so far, as Event or Event:source.
+// events returns the hooks so far, as Event or Event:source.
 func (p *probe) events() []string {
 	var all []string
 	for _, n := range p.log("hook") {
@@ -220,8 +220,8 @@ func probeWaiter(dir string) int {
 	}
 }
 
-// probeMonitor prints the file lines, each time there is one. It ends with the test,
-// which takes the plugin away.
+// probeMonitor prints the file lines each time it exists. It ends when the test removes the
+// plugin.
 func probeMonitor(dir string) {
 	note(dir, "monitor", nil)
 	file := filepath.Join(dir, "lines")

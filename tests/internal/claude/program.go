@@ -5,14 +5,14 @@ import "os"
 // Program is one way to run Claude Code.
 type Program struct {
 	Name string
-	Path string // of the executable
-	Real bool   // needs a terminal
+	Path string // the executable
+	Real bool   // whether it is the real program, which needs a terminal
 }
 
-// RealVariable names the environment variable with the path of the real program.
+// RealVariable is the environment variable that holds the path of the real program.
 const RealVariable = "CLAUDEMESH_REAL_CLAUDE"
 
-// Programs returns the stand-in at a path, and the real program where there is one.
+// Programs returns the stand-in at a path and, if it is available, the real program.
 func Programs(standIn string) []Program {
 	programs := []Program{StandIn(standIn)}
 	if real, ok := RealProgram(); ok {
@@ -30,5 +30,5 @@ func RealProgram() (Program, bool) {
 	return Program{Name: "claude", Path: path, Real: true}, true
 }
 
-// StandIn returns the stand-in at a path.
+// StandIn returns the stand-in at the given path.
 func StandIn(path string) Program { return Program{Name: "stand-in", Path: path} }

@@ -12,33 +12,33 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// Session is a process of Claude Code with somebody at its terminal.
+// Session is a process of Claude Code and a user at its terminal.
 type Session struct {
 	t    testing.TB
 	home *Home
 	terminal
 }
 
-// terminal is where a process shows itself and is typed at.
+// terminal is the terminal of a process.
 type terminal interface {
-	// PID is the process's id: it stays when a launcher becomes claude by exec.
+	// PID returns the process id, which doesn't change when a launcher execs claude.
 	PID() int
-	// Screen is what can be seen, or was printed.
+	// Screen returns the visible or printed text.
 	Screen() string
-	// Picture is what can be seen now, with its colours as SGR sequences.
+	// Picture returns the visible text with its colors as SGR sequences.
 	Picture() string
 	// Exited returns the exit code once the process has ended.
 	Exited() (code int, ended bool)
 
-	text(text string) // typed, without Enter
-	line(text string) // typed, with Enter
-	dialog() bool     // a dialog that the process says to show can be seen
+	text(text string) // types a text without Enter
+	line(text string) // types a text and Enter
+	dialog() bool     // reports whether the dialog that the process publishes is visible
 	escape()
 	enter()
 }
 
-// Start starts a command that is claude or becomes it, in a terminal, and waits until
-// a user could type.
+// Start starts claude, or a command that execs it, in a terminal, and waits until it accepts
+// input.
 func (h *Home) Start(t testing.TB, argv ...string) *Session {
 	t.Helper()
 	return h.StartIn(t, h.Project, argv...)
@@ -77,17 +77,17 @@ func (h *Home) Open(t testing.TB, dir string, argv ...string) *Session {
 	return s
 }
 
-// Published is what Claude Code says about this process now.
+// Published returns what Claude Code publishes about this process now.
 func (s *Session) Published() Published {
 	p, _ := s.home.Published(s.PID())
 	return p
 }
 
-// ID is the session's id.
+// ID returns the session's id.
 func (s *Session) ID() string { return s.Published().SessionID }
 
-// Status is busy, idle or waiting. Claude Code says shell for idle while a monitor or
-// another command of its runs in the background.
+// Status returns busy, idle or waiting. It returns idle for Claude Code's "shell", which means idle
+// with a monitor or another background command.
 func (s *Session) Status() string { return s.Published().status() }
 
 func (p Published) status() string {
@@ -115,12 +115,12 @@ func (s *Session) Ask(prompt string) {
 	s.Turn(func() { s.Type(prompt) })
 }
 
-// Turn does something that begins a turn and waits until one is over.
+// Turn calls begin, which starts a turn, and waits until a turn is over.
 func (s *Session) Turn(begin func()) {
 	s.t.Helper()
 	before := s.home.API.Turns(s.ID())
 	begin()
-	// The model's answer comes while the status is busy.
+	// The model answers while the status is busy.
 	s.await("the turn is over", func() bool { return s.home.API.Turns(s.ID()) > before && s.Status() == "idle" })
 }
 
@@ -133,7 +133,7 @@ func (s *Session) AwaitStatus(status string) {
 // Escape presses Esc.
 func (s *Session) Escape() { s.escape() }
 
-// Allow waits for a permission dialog and says yes.
+// Allow waits for a permission dialog and answers yes.
 func (s *Session) Allow() {
 	s.t.Helper()
 	s.AwaitDialog()
@@ -155,7 +155,7 @@ func (s *Session) AwaitDialog() {
 	s.await("permission is asked for", func() bool { return s.Status() == "waiting" && s.dialog() })
 }
 
-// Clear types /clear and returns the id of the session that begins then.
+// Clear types /clear and returns the id of the new session.
 func (s *Session) Clear() string {
 	s.t.Helper()
 	old := s.ID()
@@ -171,7 +171,7 @@ func (s *Session) Exit() int {
 	return s.Wait()
 }
 
-// Wait waits for the end of the process and returns its exit code.
+// Wait waits until the process exits and returns its exit code.
 func (s *Session) Wait() int {
 	s.t.Helper()
 	s.await("it has ended", func() bool { _, ended := s.Exited(); return ended })
@@ -186,7 +186,7 @@ func (s *Session) Signal(sig syscall.Signal) {
 	}
 }
 
-// Kill ends the process with SIGKILL and waits until it is gone.
+// Kill kills the process with SIGKILL and waits until it has ended.
 func (s *Session) Kill() {
 	s.t.Helper()
 	s.Signal(syscall.SIGKILL)

@@ -16,25 +16,25 @@ import (
 )
 
 const (
-	// settle is what the prompt box needs between text and Enter, and a menu of
-	// completions before it.
+	// settle is the pause that the prompt box needs between a text and Enter, and that a menu
+	// of completions needs before it.
 	settle     = 300 * time.Millisecond
 	settleMenu = 700 * time.Millisecond
-	// echoPatience is how long typed text may take to show. A prompt box that folds it
-	// never shows it.
+	// echoPatience is the time limit for typed text to appear. A prompt box that collapses the
+	// text never shows it.
 	echoPatience = 15 * time.Second
 )
 
 // tmux is the terminal of the real program: a tmux server for one process.
 type tmux struct {
 	t      testing.TB
-	dir    string // socket and files
+	dir    string // the directory of its socket and files
 	pid    int
-	screen string // the last one, kept when the server is gone
+	screen string // the last screen, kept after the server ends
 }
 
-// script starts the command as the pane's child, so that the screen stays when it has
-// ended. The first line tells the process id that claude will have.
+// script starts the command as a child of the pane's shell, so that the screen survives the
+// command. It first writes the process id that claude will have.
 const script = `cd %s || exit 1
 /bin/sh -c 'echo $$ >%s/pid.new && mv %s/pid.new %s/pid && exec "$@"' sh %s
 echo $? >%s/exit.new && mv %s/exit.new %s/exit
@@ -61,7 +61,7 @@ func openTmux(t testing.TB, h *Home, dir string, argv []string) *tmux {
 		t.Fatalf("tmux: %v\n%s", err, out)
 	}
 	t.Cleanup(func() {
-		_ = m.command("kill-server").Run() // of our own socket
+		_ = m.command("kill-server").Run() // only the server on our own socket
 		os.RemoveAll(own)
 	})
 	await.Until(t, "the terminal is there", func() bool {
@@ -71,7 +71,7 @@ func openTmux(t testing.TB, h *Home, dir string, argv []string) *tmux {
 	return m
 }
 
-// command is a tmux command on this server, in an environment without the tester's.
+// command returns a tmux command for this server, without the developer's environment.
 func (m *tmux) command(args ...string) *exec.Cmd {
 	cmd := exec.Command("tmux", append([]string{"-S", filepath.Join(m.dir, "socket")}, args...)...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + m.dir, "TERM=xterm-256color", "LANG=C.UTF-8", "SHELL=/bin/sh"}
@@ -95,7 +95,7 @@ func (m *tmux) Picture() string {
 	return string(out)
 }
 
-// blank are lines with nothing on them.
+// blank matches empty lines.
 var blank = regexp.MustCompile(`\n(\s*\n)+`)
 
 func (m *tmux) Exited() (code int, ended bool) {
@@ -107,14 +107,14 @@ func (m *tmux) Exited() (code int, ended bool) {
 func (m *tmux) text(text string) {
 	before := m.shows(text)
 	m.keys("-l", "--", text)
-	// Enter that comes along with text is taken for a part of it.
+	// The prompt box takes an Enter directly after a text for a part of the text.
 	for deadline := time.Now().Add(echoPatience); m.shows(text) == before && time.Now().Before(deadline); {
 		<-time.After(poll)
 	}
 }
 
 func (m *tmux) line(text string) {
-	// Esc puts a prompt that has no answer yet back into the input.
+	// Esc restores an unanswered prompt to the input: clear it.
 	m.keys("C-u")
 	m.text(text)
 	if strings.HasPrefix(text, "/") {
@@ -125,7 +125,7 @@ func (m *tmux) line(text string) {
 	m.keys("Enter")
 }
 
-// shows counts how often the end of a text can be seen, however it is broken into lines.
+// shows counts how often the end of a text is visible, with any line breaks.
 func (m *tmux) shows(text string) int {
 	const end = 20
 	together := func(s string) string { return strings.Join(strings.Fields(s), "") }
@@ -145,7 +145,7 @@ func (m *tmux) keys(keys ...string) {
 	}
 }
 
-// quote makes one word of a shell command.
+// quote quotes a word for a shell.
 func quote(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

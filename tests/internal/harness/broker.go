@@ -20,19 +20,19 @@ import (
 // Broker is bin/caddy with the repository's Caddyfile.
 type Broker struct {
 	Config string   // the Caddyfile
-	Home   string   // HOME, with XDG directories below
-	Env    []string // of the process
+	Home   string   // HOME, with the XDG directories below it
+	Env    []string // the environment of the process
 	Port   int
 
 	t        testing.TB
 	commands Commands
 	cmd      *exec.Cmd
 	exited   chan struct{} // closed when cmd has ended
-	err      error         // how it ended
+	err      error         // the result of cmd.Wait
 }
 
-// NewBroker prepares a broker without starting it. env are settings as NAME=value.
-// It ends with the test, which fails when a data race or a panic is in its log.
+// NewBroker prepares a broker without starting it. env holds settings as NAME=value. The broker
+// stops when the test ends. The test fails if the broker's log has a data race or a panic.
 func NewBroker(t testing.TB, c Commands, env ...string) *Broker {
 	t.Helper()
 	b := &Broker{t: t, commands: c, Config: filepath.Join(c.Repo, "Caddyfile"), Home: ShortTempDir(t), Port: FreePort(t)}
@@ -81,7 +81,7 @@ func (b *Broker) Launch() {
 	}()
 }
 
-// AwaitReady waits until messages are accepted.
+// AwaitReady waits until the broker accepts messages.
 func (b *Broker) AwaitReady() {
 	b.t.Helper()
 	await.Until(b.t, "the broker is ready", func() bool {
@@ -95,13 +95,13 @@ func (b *Broker) AwaitReady() {
 	})
 }
 
-// PID is the number of the process, which must run.
+// PID returns the id of the process, which must be running.
 func (b *Broker) PID() int { return b.cmd.Process.Pid }
 
-// Kill ends the process as a power failure would.
+// Kill kills the process with SIGKILL, like a power failure.
 func (b *Broker) Kill() { b.end(syscall.SIGKILL) }
 
-// Stop ends the process as an operator would.
+// Stop stops the process with SIGTERM, like an operator.
 func (b *Broker) Stop() { b.end(syscall.SIGTERM) }
 
 func (b *Broker) end(sig syscall.Signal) {
@@ -116,14 +116,14 @@ func (b *Broker) end(sig syscall.Signal) {
 	case <-b.exited:
 	case <-time.After(await.Patience):
 		_ = b.cmd.Process.Kill()
-		b.t.Errorf("the broker did not end on %v", sig)
+		b.t.Errorf("the broker did not end after %v", sig)
 	}
 	b.cmd = nil
 }
 
 func (b *Broker) logPath() string { return filepath.Join(b.Home, "broker.log") }
 
-// Log is what the broker has logged.
+// Log returns the broker's log.
 func (b *Broker) Log() string {
 	text, err := os.ReadFile(b.logPath())
 	if err != nil {
@@ -132,7 +132,7 @@ func (b *Broker) Log() string {
 	return string(text)
 }
 
-// LogTail is the end of the log.
+// LogTail returns the end of the log.
 func (b *Broker) LogTail() string {
 	log := b.Log()
 	return log[max(0, len(log)-8000):]
@@ -151,18 +151,18 @@ func (b *Broker) RunCaddy(args ...string) (stdout string, code int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// URL is that of a path of the HTTP API.
+// URL returns the URL of a path of the HTTP API.
 func (b *Broker) URL(path string) string {
 	return "http://127.0.0.1:" + strconv.Itoa(b.Port) + path
 }
 
-// WSURL is what clients connect to.
+// WSURL returns the URL of the WebSocket.
 func (b *Broker) WSURL() string { return "ws://127.0.0.1:" + strconv.Itoa(b.Port) + "/ws" }
 
-// HTTPClient keeps no connection: brokers come and go.
+// HTTPClient keeps no idle connections, because tests restart brokers.
 var HTTPClient = &http.Client{Timeout: await.Patience, Transport: &http.Transport{DisableKeepAlives: true}}
 
-// TryGet returns the status of a GET, 0 when there is no answer.
+// TryGet returns the status and the body of a GET; the status is 0 if there is no answer.
 func (b *Broker) TryGet(path string) (int, string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

@@ -11,22 +11,22 @@ import (
 	"testing"
 )
 
-// CommandsVariable names the directory of commands that make has built for all tests
-// together. Without it, Build builds them.
+// CommandsVariable is the environment variable that names the directory of commands that make has
+// built for all tests. Without it, Build builds the commands.
 const CommandsVariable = "CLAUDEMESH_TEST_COMMANDS"
 
-// Commands are the built commands and where their sources are.
+// Commands holds the built commands and the directory of their sources.
 type Commands struct {
-	Dir        string // that of the commands, for a PATH
+	Dir        string // the directory of the commands, for a PATH
 	Caddy      string
 	Claudemesh string
-	StandIn    string // for Claude Code; not on the PATH of Dir
+	StandIn    string // the stand-in for Claude Code; not in Dir
 	Repo       string
-	ours       bool // Dir is to be removed
+	ours       bool // whether Remove removes Dir
 }
 
-// Build builds the commands from the sources in repo, as make build does. The race
-// detector comes along when it watches the tests themselves. Remove deletes them.
+// Build builds the commands from the sources in repo, like make build. It uses the race detector if
+// the tests do. Remove deletes the commands.
 func Build(repo string) (Commands, error) {
 	repo, err := filepath.Abs(repo)
 	if err != nil {
@@ -55,7 +55,7 @@ func commandsIn(dir, repo string) Commands {
 	}
 }
 
-// Again builds the commands under another version and returns the broker's path.
+// Again builds the commands with another version and returns the broker's path.
 func (c Commands) Again(version string) (string, error) {
 	dir := filepath.Join(c.Dir, version)
 	err := c.make("build", "BIN="+dir, "VERSION="+version)
@@ -68,7 +68,7 @@ func (c Commands) make(args ...string) error {
 	}
 	cmd := exec.Command("make", append([]string{"--no-print-directory"}, args...)...)
 	cmd.Dir = c.Repo
-	// The tests may run under a make of their own, whose options are not for this one.
+	// Don't pass on the options of a make that runs the tests.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS=") })
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("make %s: %w\n%s", strings.Join(args, " "), err, out)
@@ -76,14 +76,14 @@ func (c Commands) make(args ...string) error {
 	return nil
 }
 
-// Remove deletes what Build has built.
+// Remove deletes the commands that Build has built.
 func (c Commands) Remove() {
 	if c.ours {
 		_ = os.RemoveAll(c.Dir)
 	}
 }
 
-// HomeEnv is the whole environment of a process whose user has nothing yet.
+// HomeEnv returns the complete environment of a process of a new user.
 func HomeEnv(home string) []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + home,
@@ -91,7 +91,7 @@ func HomeEnv(home string) []string {
 	}
 }
 
-// ShortTempDir is like t.TempDir, but short enough for unix sockets in it.
+// ShortTempDir is like t.TempDir, but its path is short enough for Unix sockets.
 func ShortTempDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "cm-")
@@ -102,7 +102,7 @@ func ShortTempDir(t testing.TB) string {
 	return dir
 }
 
-// FreePort returns a port of 127.0.0.1 that nobody listens on.
+// FreePort returns an unused port of 127.0.0.1.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

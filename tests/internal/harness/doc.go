@@ -1,4 +1,4 @@
-// Package harness builds the two commands and runs brokers for end-to-end tests:
-// bin/caddy as its own process with the repository's Caddyfile, in a home directory
-// of its own, on a free port of 127.0.0.1. A broker's methods are for one goroutine.
+// Package harness builds the commands and runs brokers for end-to-end tests. A broker is bin/caddy
+// in its own process with the repository's Caddyfile, its own home directory and a free port of
+// 127.0.0.1. Only one goroutine may call a broker's methods.
 package harness

@@ -8,10 +8,10 @@ import (
 	"strconv"
 )
 
-// Main is for the TestMain of a package that tests the built commands: it builds them from
-// the sources in repo, has run run the tests, and exits. atOnce tests run side by side if
-// -parallel says nothing else: they mostly wait for other processes. The functions in after
-// are called when the tests are over; one that fails fails the package.
+// Main is for the TestMain of a package that tests the built commands. It builds them from the
+// sources in repo, calls run, which runs the tests, and exits. Without -parallel, atOnce tests run
+// in parallel: they mostly wait for other processes. After the tests, Main calls the functions in
+// after; an error from one of them fails the package.
 func Main(repo string, atOnce int, run func(Commands) int, after ...func() error) {
 	flag.Parse()
 	if flag.Lookup("test.parallel").Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {

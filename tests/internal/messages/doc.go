@@ -1,18 +1,17 @@
-// Package messages is a mock of the Messages API that Claude Code talks to: it
-// answers on loopback as the API does, with a scripted model behind it, and keeps
-// every request, so that a test can ask what has reached the model's context.
+// Package messages is a mock of the Messages API that Claude Code uses. It answers on loopback
+// like the API, with a scripted model. It keeps every request, so that a test can check what
+// has reached the model's context.
 //
 // The model follows three rules:
 //
-//   - markers in the newest prompt make it do what they say, see [Server];
-//   - a neutral pointer to unread mesh messages, in what is new in the conversation
-//     and whoever says it, makes it call the tool check_messages, and so does the
-//     result of that tool when it says that there is more;
-//   - else it says ok.
+//   - It obeys markers in the newest prompt; see [Server].
+//   - It calls the tool check_messages if something new in the conversation, from whomever,
+//     points to unread mesh messages, or if the result of that tool says that there are more.
+//   - Otherwise it says ok.
 //
-// What is new are the messages after the last one of the assistant. A prompt in
-// them counts only when it comes after the last tool result: the result of a tool
-// that was interrupted stands in the same group as the next prompt.
+// The messages after the last one of the assistant are new. A prompt among them counts only
+// after the last tool result, because the result of an interrupted tool comes in the same group
+// as the next prompt.
 //
-// A [Server] may be used by several goroutines.
+// A [Server] is safe for concurrent use.
 package messages

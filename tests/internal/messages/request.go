@@ -15,7 +15,7 @@ type Request struct {
 	Model    string
 	System   []Block // the system prompt
 	Messages []Message
-	Tools    []string // names of the tools that came with their schema
+	Tools    []string // the names of the tools that come with a schema
 	Raw      []byte   // the body
 }
 
@@ -29,15 +29,15 @@ type Message struct {
 type Block struct {
 	Type      string          `json:"type"` // text, tool_use, tool_result
 	Text      string          `json:"text"`
-	ID        string          `json:"id"`          // of a tool_use
-	Name      string          `json:"name"`        // of a tool_use
-	Input     json.RawMessage `json:"input"`       // of a tool_use
-	ToolUseID string          `json:"tool_use_id"` // of a tool_result
-	Content   content         `json:"content"`     // of a tool_result
-	IsError   bool            `json:"is_error"`    // of a tool_result
+	ID        string          `json:"id"`          // tool_use
+	Name      string          `json:"name"`        // tool_use
+	Input     json.RawMessage `json:"input"`       // tool_use
+	ToolUseID string          `json:"tool_use_id"` // tool_result
+	Content   content         `json:"content"`     // tool_result
+	IsError   bool            `json:"is_error"`    // tool_result
 }
 
-// content is text or a list of blocks; in Go always a list.
+// content is a text or a list of blocks in JSON, and always a list in Go.
 type content []Block
 
 func (c *content) UnmarshalJSON(b []byte) error {
@@ -75,7 +75,7 @@ func parseRequest(body []byte) (Request, error) {
 		return Request{}, fmt.Errorf("read the request: %w", err)
 	}
 	if !in.Stream {
-		return Request{}, fmt.Errorf("a request that is not streamed")
+		return Request{}, fmt.Errorf("the request doesn't ask for a stream")
 	}
 	r := Request{At: time.Now(), Model: in.Model, System: in.System, Raw: body}
 	for _, m := range in.Messages {
@@ -87,7 +87,7 @@ func parseRequest(body []byte) (Request, error) {
 	return r, nil
 }
 
-// news are the messages after the last one of the assistant.
+// news returns the messages after the last one of the assistant.
 func (r Request) news() []Message {
 	for i := len(r.Messages) - 1; i >= 0; i-- {
 		if r.Messages[i].Role == "assistant" {
@@ -97,11 +97,11 @@ func (r Request) news() []Message {
 	return r.Messages
 }
 
-// News is what is new in a conversation, since the model has said something.
+// News is what is new in a conversation since the model's last message.
 type News struct {
-	Prompt  string   // of the user
-	Results []Result // of the tools that the model has called
-	Pointed bool     // somebody points to unread mesh messages
+	Prompt  string   // the user's prompt
+	Results []Result // the results of the tools that the model called
+	Pointed bool     // whether a text points to unread mesh messages
 }
 
 // News returns what is new.
@@ -119,7 +119,7 @@ func (r Request) News() News {
 	}
 }
 
-// Results returns what tools gave back, in the order of the conversation.
+// Results returns the tool results, in the order of the conversation.
 func (r Request) Results() []Result {
 	names := make(map[string]Block)
 	var results []Result
@@ -137,9 +137,8 @@ func (r Request) Results() []Result {
 	return results
 }
 
-// Said returns every text of the conversation that is no tool's result and not the
-// model's own, each with its role: what counts as said by the user or the harness,
-// the system prompt included.
+// Said returns every text of the conversation, with its role, that is neither a tool result nor
+// from the model: the texts of the user and of the harness, including the system prompt.
 func (r Request) Said() []Text {
 	var texts []Text
 	for _, b := range r.System {
@@ -158,16 +157,16 @@ func (r Request) Said() []Text {
 	return texts
 }
 
-// Result is what a tool gave back to the model.
+// Result is a tool result for the model.
 type Result struct {
-	ID      string // of the tool's use
+	ID      string // the id of the tool use
 	Tool    string // its name
 	Input   string // JSON
 	Text    string
 	IsError bool
 }
 
-// Text is something that was said in a conversation.
+// Text is a text in a conversation.
 type Text struct {
 	Role string
 	Text string

@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// pointer is how claudemesh tells a model that there is something to read.
+// pointer matches the text with which claudemesh points a model to unread messages.
 var pointer = regexp.MustCompile(`\b\d+ unread mesh messages?\b[^\n]*\bcheck_messages\b`)
 
-// more is how check_messages ends when there is more to read.
+// more matches the end of a check_messages result if there are more messages.
 var more = regexp.MustCompile(`(^|\n)\d+ more unread: call check_messages again\.\s*$`)
 
-// reply is what the model does with a request.
+// reply is the model's answer to a request.
 type reply struct {
-	status int // of HTTP, when not 200
+	status int // the HTTP status, if not 200
 	text   string
 	pieces int // in how many parts the text is streamed, each of which is the text
 	calls  []Call
 }
 
-// Call is a use of a tool.
+// Call is a tool call.
 type Call struct {
 	Name  string
 	Input string // JSON
@@ -30,7 +30,7 @@ type Call struct {
 // decide is the scripted model.
 func (s *Server) decide(r Request) reply {
 	if len(r.Tools) == 0 {
-		return reply{text: "ok", pieces: 1} // a question beside the conversation, such as for its title
+		return reply{text: "ok", pieces: 1} // a request outside the conversation, such as for its title
 	}
 	if s.Play != nil {
 		text, calls := s.Play(r)
@@ -66,7 +66,7 @@ func newestPrompt(news []Message) string {
 	return prompt.String()
 }
 
-// unfinished reports whether the newest result says that there is more to read.
+// unfinished reports whether the newest result says that there are more messages.
 func (s *Server) unfinished(r Request) bool {
 	results := r.Results()
 	news := r.news()
@@ -77,8 +77,8 @@ func (s *Server) unfinished(r Request) bool {
 	return last.Tool == s.CheckTool && more.MatchString(last.Text)
 }
 
-// pointed reports whether somebody points to unread messages. What a tool gave back
-// does not count: a message could hold the same words.
+// pointed reports whether a text points to unread messages. Tool results don't count, because a
+// message could contain the same words.
 func pointed(news []Message) bool {
 	for _, m := range news {
 		for _, b := range m.Blocks {
@@ -90,7 +90,7 @@ func pointed(news []Message) bool {
 	return false
 }
 
-// obey does what the markers in a prompt say; without any it says ok.
+// obey returns the reply that the markers in a prompt ask for, or ok if there are none.
 func obey(prompt string) reply {
 	answer := reply{text: "ok", pieces: 1}
 	for rest := prompt; ; {

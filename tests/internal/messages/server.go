@@ -13,34 +13,34 @@ import (
 	"time"
 )
 
-// between is the pause between the parts of a text that is streamed slowly.
+// between is the pause between the parts of a slow text.
 const between = 200 * time.Millisecond
 
 // Server answers calls of the Messages API. Markers in a prompt script the model:
 //
-//	[[tool NAME {"a":1}]]  call this tool; several in one prompt are called at once
-//	[[slow 25]]            say 25 words, one in 200 ms
-//	[[error 400]]          the API answers with this HTTP status
+// [[tool NAME {"a":1}]]  call this tool; several in one prompt are called in parallel
+// [[slow 25]]            say 25 words, one every 200 ms
+// [[error 400]]          make the API answer with this HTTP status
 type Server struct {
 	// URL is for ANTHROPIC_BASE_URL.
 	URL string
-	// CheckTool is the whole name of the tool check_messages.
+	// CheckTool is the full name of the tool check_messages.
 	CheckTool string
-	// Play, unless it is nil, is the model instead: it returns what it says, and then
-	// does, in answer to a request. It may take its time. Set it before the first one.
+	// Play, if not nil, replaces the model: it returns the text and the calls in answer to a
+	// request. It may block. Set it before the first request.
 	Play func(Request) (text string, calls []Call)
 
 	t testing.TB
 
 	mu       sync.Mutex
 	requests []Request
-	strays   []string // other calls
+	strays   []string // unexpected calls
 	uses     int      // tool uses so far
 	turns    map[string]int
 }
 
-// Start starts a server that ends with the test. checkTool is the whole name of the
-// tool check_messages.
+// Start starts a server that ends with the test. checkTool is the full name of the tool
+// check_messages.
 func Start(t testing.TB, checkTool string) *Server {
 	t.Helper()
 	s := &Server{t: t, CheckTool: checkTool, turns: make(map[string]int)}
@@ -53,7 +53,7 @@ func Start(t testing.TB, checkTool string) *Server {
 	return s
 }
 
-// Requests returns the calls so far of one session, or of all for "".
+// Requests returns the requests of one session so far, or of all sessions for "".
 func (s *Server) Requests(session string) []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,23 +66,22 @@ func (s *Server) Requests(session string) []Request {
 	return own
 }
 
-// Turns returns how many turns of a session the model has ended, by saying something
-// and calling no tool.
+// Turns returns how many turns of a session the model has ended, with an answer that calls no tool.
 func (s *Server) Turns(session string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.turns[session]
 }
 
-// Strays returns the calls that were none of POST /v1/messages.
+// Strays returns the calls other than POST /v1/messages.
 func (s *Server) Strays() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.strays)
 }
 
-// Results returns everything that tools gave back to the model in one session (or
-// all for ""), each use once, in the order in which the model saw it.
+// Results returns the tool results in one session, or in all sessions for "", each tool use once, in
+// the order in which the model saw them.
 func (s *Server) Results(session string) []Result {
 	var results []Result
 	seen := make(map[string]bool)
@@ -97,9 +96,8 @@ func (s *Server) Results(session string) []Result {
 	return results
 }
 
-// Said returns every different text in one session (or all for "") that was neither
-// given back by a tool nor said by the model: what stood in the conversation as the
-// user's, the harness's or the system's.
+// Said returns every distinct text in one session, or in all sessions for "", that is neither a tool
+// result nor from the model: the texts of the user, the harness and the system.
 func (s *Server) Said(session string) []Text {
 	var texts []Text
 	seen := make(map[Text]bool)
@@ -144,7 +142,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if len(answer.calls) == 0 && len(request.Tools) > 0 {
-		// Counted first: who sees the end of the answer sees it counted.
+		// Count the request before answering, so that a client that sees the answer sees it counted.
 		s.mu.Lock()
 		s.turns[request.Session]++
 		s.mu.Unlock()
@@ -152,14 +150,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	stream{w, r}.send(request.Model, answer, first)
 }
 
-// refuse answers with an error in the API's form.
+// refuse answers with an error in the API's format.
 func refuse(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, `{"type":"error","error":{"type":"invalid_request_error","message":"mock error"}}`)
 }
 
-// stream writes one answer as server-sent events.
+// stream writes an answer as server-sent events.
 type stream struct {
 	w http.ResponseWriter
 	r *http.Request
@@ -167,7 +165,7 @@ type stream struct {
 
 type object = map[string]any
 
-// send writes the answer; first numbers its tool uses.
+// send writes the answer. first is the number of its first tool use.
 func (st stream) send(model string, answer reply, first int) {
 	st.w.Header().Set("Content-Type", "text/event-stream")
 	st.event("message_start", object{"message": object{
@@ -200,7 +198,7 @@ func (st stream) send(model string, answer reply, first int) {
 	st.event("message_stop", object{})
 }
 
-// wait pauses; false when nobody listens any more.
+// wait pauses. It returns false if the client has disconnected.
 func (st stream) wait() bool {
 	select {
 	case <-st.r.Context().Done():
@@ -214,7 +212,7 @@ func (st stream) event(kind string, data object) {
 	data["type"] = kind
 	b, err := json.Marshal(data)
 	if err != nil {
-		panic(err) // made of strings and numbers
+		panic(err) // can't happen for strings and numbers
 	}
 	_, _ = fmt.Fprintf(st.w, "event: %s\ndata: %s\n\n", kind, b)
 	if f, ok := st.w.(http.Flusher); ok {

@@ -14,11 +14,11 @@ import (
 
 const model = "claude-opus-5-5"
 
-// builtin are the tools that come with their schema. Those of MCP servers are
-// deferred: the model may call them all the same.
+// builtin lists the tools that come with a schema. The tools of MCP servers are deferred, but the
+// model may call them anyway.
 var builtin = []string{"Bash", "Read", "Edit", "Write", "ToolSearch"}
 
-// ask sends the conversation and returns the assistant's answer, as far as it came.
+// ask sends the conversation and returns the assistant's answer, which is partial on error.
 func (a *app) ask(ctx context.Context, messages []message, tools []string) (message, error) {
 	declared := []map[string]any{}
 	for _, name := range tools {
@@ -51,7 +51,7 @@ func (a *app) ask(ctx context.Context, messages []message, tools []string) (mess
 	return readStream(res.Body)
 }
 
-// readStream puts an answer together from server-sent events.
+// readStream assembles an answer from server-sent events.
 func readStream(r io.Reader) (message, error) {
 	m := message{Role: "assistant"}
 	scanner := bufio.NewScanner(r)
@@ -75,7 +75,7 @@ func readStream(r io.Reader) (message, error) {
 		last := len(m.Content) - 1
 		switch event.Type {
 		case "content_block_start":
-			event.Block.Input = nil // it comes in pieces
+			event.Block.Input = nil // the input follows in pieces
 			m.Content = append(m.Content, event.Block)
 		case "content_block_delta":
 			m.Content[last].Text += event.Delta.Text

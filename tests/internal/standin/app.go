@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	permissionDelay = 6 * time.Second // until Notification tells of a dialog
+	permissionDelay = 6 * time.Second // from a dialog to its Notification hook
 	idleDelay       = 60 * time.Second
 )
 
-// app is the running program. Static after its start: o, pub, plugins, servers,
-// monitors, events. Of the loop: turn, queue, dialog. Of the turn while there is one,
-// else of the loop: s, promptID.
+// app is the running program. Static after the start: o, pub, plugins, servers, monitors, events.
+// Owned by the loop: turn, queue, dialog. Owned by the turn while there is one, else by the loop: s,
+// promptID.
 type app struct {
 	o        options
 	pub      *publisher
@@ -29,11 +29,11 @@ type app struct {
 	servers  []*server
 	monitors []int // process groups
 	events   chan any
-	ready    chan struct{} // closed when the MCP servers are
+	ready    chan struct{} // closed when the MCP servers are ready
 
 	turn   *turn
 	queue  []prompt
-	dialog chan bool // answers the dialog that is shown
+	dialog chan bool // gets the answer to the visible dialog
 
 	s        *session
 	promptID string
@@ -41,27 +41,27 @@ type app struct {
 	aside processes
 
 	mu      sync.Mutex
-	notes   []string // what monitors have said during this turn
-	context []string // what SessionStart hooks have to say to the model
+	notes   []string // the monitors' notifications during this turn
+	context []string // the SessionStart hooks' context for the model
 }
 
 // Events of the loop, besides [rewake] and [prompt].
 type (
-	typed  string                      // typed, with Enter
-	esc    struct{}                    // Esc
-	closed struct{}                    // nobody types any more
-	note   string                      // a notification from a monitor
-	rewake struct{ from, text string } // a waiter has ended with exit code 2
-	asked  struct{ answer chan bool }  // a dialog is to be shown
+	typed  string                      // a line was typed
+	esc    struct{}                    // Esc was pressed
+	closed struct{}                    // standard input was closed
+	note   string                      // a monitor sent a notification
+	rewake struct{ from, text string } // a waiter ended with exit code 2
+	asked  struct{ answer chan bool }  // a dialog must be shown
 	done   struct{}                    // the turn is over
-	idled  struct{ since int64 }       // nothing has happened for long
+	idled  struct{ since int64 }       // nothing has happened for a while
 )
 
 func newApp(o options, s *session) *app {
 	return &app{o: o, s: s, pub: newPublisher(o, s), events: make(chan any, 100), ready: make(chan struct{})}
 }
 
-// run runs the program to its end and returns the exit code.
+// run runs the program and returns the exit code.
 func (a *app) run(source string) int {
 	var err error
 	if a.plugins, err = loadPlugins(a.o); err != nil {
@@ -96,7 +96,7 @@ func (a *app) run(source string) int {
 	return a.loop(signals)
 }
 
-// start tells the hooks that a session is there.
+// start runs the SessionStart hooks.
 func (a *app) start(source string) {
 	fields := map[string]any{"source": source}
 	if source == "startup" && !a.o.print || source == "compact" {
@@ -140,7 +140,7 @@ func (a *app) startServers() {
 	starting.Wait()
 }
 
-// printMode answers one prompt, as -p does.
+// printMode answers one prompt, for -p.
 func (a *app) printMode(signals chan os.Signal) int {
 	a.pub.set(a.s.id, "busy", "")
 	t := newTurn(a)
@@ -157,7 +157,7 @@ func (a *app) printMode(signals chan os.Signal) int {
 	return 0
 }
 
-// loop reacts until the end.
+// loop handles events until the end.
 func (a *app) loop(signals chan os.Signal) int {
 	for {
 		select {
@@ -211,7 +211,7 @@ func (a *app) react(event any) (code int, over bool) {
 	return 0, false
 }
 
-// enter does what a line asks for.
+// enter handles a typed line.
 func (a *app) enter(text string) (code int, over bool) {
 	switch {
 	case a.dialog != nil:
@@ -235,8 +235,8 @@ func (a *app) enter(text string) (code int, over bool) {
 	return 0, false
 }
 
-// hear tells the model a notification: at once when nothing goes on, else beside the
-// next tool result or in the next turn.
+// hear passes a notification to the model: at once if it is idle, else with the next tool result or
+// in the next turn.
 func (a *app) hear(text string) {
 	if a.turn == nil {
 		a.begin(prompt{seen: text, api: reminder(text)})
@@ -247,7 +247,7 @@ func (a *app) hear(text string) {
 	a.notes = append(a.notes, text)
 }
 
-// takeNotes returns what monitors have said since it was asked last.
+// takeNotes returns the monitors' notifications since its last call.
 func (a *app) takeNotes() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -256,7 +256,7 @@ func (a *app) takeNotes() []string {
 	return notes
 }
 
-// begin begins a turn, or queues it.
+// begin starts a turn or queues it.
 func (a *app) begin(p prompt) {
 	if a.turn != nil {
 		a.queue = append(a.queue, p)
@@ -271,13 +271,13 @@ func (a *app) begin(p prompt) {
 	}()
 }
 
-// finish ends a turn and begins the next one that is due.
+// finish ends a turn and starts the next queued one.
 func (a *app) finish() {
 	a.turn = nil
 	a.dialog = nil
 	resting := "idle"
 	if len(a.monitors) > 0 {
-		resting = "shell" // something runs in the background
+		resting = "shell" // a command runs in the background
 	}
 	a.pub.set(a.s.id, resting, "")
 	show("❯\n")
@@ -317,7 +317,7 @@ func (a *app) interrupt() {
 	}
 }
 
-// clear begins a new session in this process.
+// clear starts a new session in this process.
 func (a *app) clear() {
 	a.fire("SessionEnd", "clear", map[string]any{"reason": "clear"})
 	old := a.s
@@ -329,7 +329,7 @@ func (a *app) clear() {
 	show("❯ /clear\n")
 }
 
-// compact puts a summary in the place of the conversation.
+// compact replaces the conversation with a summary.
 func (a *app) compact() {
 	a.fire("PreCompact", "manual", map[string]any{"trigger": "manual"})
 	summary, err := a.ask(context.Background(), append(slices.Clone(a.s.messages), message{Role: "user", Content: []block{text("Summarize.")}}), nil)
@@ -347,7 +347,7 @@ func (a *app) compact() {
 	show("❯ /compact\n")
 }
 
-// end says goodbye to everything that is attached.
+// end runs the SessionEnd hooks and stops all processes.
 func (a *app) end(reason string) {
 	a.fire("SessionEnd", reason, map[string]any{"reason": reason})
 	a.aside.signal(syscall.SIGTERM)
@@ -359,7 +359,7 @@ func (a *app) end(reason string) {
 	a.pub.remove()
 }
 
-// childEnv is the environment of what this process starts.
+// childEnv returns the environment of child processes.
 func (a *app) childEnv(agent string) []string {
 	return append(os.Environ(), "CLAUDECODE=1", "CLAUDE_CODE_SESSION_ID="+a.s.id, "CLAUDE_PROJECT_DIR="+a.s.cwd,
 		"CLAUDE_CODE_ENTRYPOINT="+a.s.entrypoint, "AI_AGENT=claude-code_2-1-330_"+agent)
@@ -367,7 +367,7 @@ func (a *app) childEnv(agent string) []string {
 
 func isPID(entry string) bool { return strings.HasPrefix(entry, "CLAUDE_PID=") }
 
-// readKeys turns standard input into events.
+// readKeys translates standard input to events.
 func readKeys(events chan<- any) {
 	r := bufio.NewReader(os.Stdin)
 	text := ""

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// options is the command line.
+// options holds the command line.
 type options struct {
 	print      bool
 	prompt     string
@@ -18,12 +18,12 @@ type options struct {
 	proceed    bool // --continue
 	fork       bool
 	name       string
-	mode       string // of permissions
+	mode       string // the permission mode
 	allowed    []string
 	pluginDirs []string
-	settings   string // a file
-	safe       bool   // without plugins
-	strictMCP  bool   // without their MCP servers
+	settings   string // a settings file
+	safe       bool   // no plugins
+	strictMCP  bool   // no MCP servers of plugins
 	version    bool
 }
 
@@ -72,7 +72,7 @@ func parseArgs(args []string) (options, error) {
 			return o, err
 		}
 		for strings.HasPrefix(arg, "--allowed") && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-			_ = o.set(arg, args[0]) // it takes all words up to the next option
+			_ = o.set(arg, args[0]) // the option takes all words up to the next option
 			args = args[1:]
 		}
 	}
@@ -112,7 +112,7 @@ func (o *options) check() error {
 	return nil
 }
 
-// entrypoint tells transcripts of -p apart.
+// entrypoint marks the transcripts of -p.
 func (o *options) entrypoint() string {
 	if o.print {
 		return "sdk-cli"

@@ -17,7 +17,7 @@ import (
 
 const (
 	hookTimeout       = 60 * time.Second
-	sessionEndTimeout = 1500 * time.Millisecond // of a plugin's hook, whatever it asks for
+	sessionEndTimeout = 1500 * time.Millisecond // for a plugin's hook, whatever its timeout says
 )
 
 // hookGroup is an entry of hooks.json.
@@ -29,22 +29,22 @@ type hookGroup struct {
 type hookConfig struct {
 	Type        string   `json:"type"`
 	Command     string   `json:"command"`
-	Args        []string `json:"args"` // given: run without a shell
+	Args        []string `json:"args"` // if set, the hook runs without a shell
 	Timeout     float64  `json:"timeout"`
 	Async       bool     `json:"async"`
 	AsyncRewake bool     `json:"asyncRewake"`
 }
 
-// outcome is what a hook has said.
+// outcome is the output of a hook.
 type outcome struct {
 	context string // for the model
-	plain   string // standard output that is no JSON
-	block   string // why it objects
+	plain   string // standard output that isn't JSON
+	block   string // why the hook blocks the event
 	blocked bool
 }
 
-// fire runs the hooks of an event, side by side, and waits for those that count.
-// match is what their matcher looks at.
+// fire runs the hooks of an event in parallel and waits for the synchronous ones. Their matchers
+// apply to match.
 func (a *app) fire(event, match string, fields map[string]any) []outcome {
 	if hooksOff() {
 		return nil
@@ -60,7 +60,7 @@ func (a *app) fire(event, match string, fields map[string]any) []outcome {
 	}
 	b, err := json.Marshal(input)
 	if err != nil {
-		panic(err) // made of what came as JSON
+		panic(err) // can't happen: the fields come from JSON
 	}
 	var mu sync.Mutex
 	var outcomes []outcome
@@ -96,7 +96,7 @@ func matches(matcher, value string) bool {
 	return err == nil && ok
 }
 
-// hookCommand is the process of a hook, not started yet.
+// hookCommand returns the command of a hook without starting it.
 func (a *app) hookCommand(ctx context.Context, p plugin, hook hookConfig, event string, input []byte) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", p.expand(hook.Command))
 	if hook.Args != nil {
@@ -116,7 +116,7 @@ func (a *app) hookCommand(ctx context.Context, p plugin, hook hookConfig, event 
 	return cmd
 }
 
-// runHook runs a hook to its end and reads what it says.
+// runHook runs a hook, waits until it ends, and reads its output.
 func (a *app) runHook(p plugin, hook hookConfig, event string, input []byte) outcome {
 	limit := hookTimeout
 	if hook.Timeout > 0 {
@@ -161,8 +161,8 @@ func readOutcome(out []byte) outcome {
 	return outcome{context: answer.Specific.Context, blocked: answer.Decision == "block", block: answer.Reason}
 }
 
-// runAside runs a hook that nothing waits for. Exit code 2 of one with asyncRewake
-// begins a turn with what it has written to standard error.
+// runAside runs an asynchronous hook. If a hook with asyncRewake exits with code 2, its standard
+// error starts a turn.
 func (a *app) runAside(p plugin, hook hookConfig, event, match string, input []byte) {
 	cmd := a.hookCommand(context.Background(), p, hook, event, input)
 	var errOut bytes.Buffer
@@ -182,7 +182,7 @@ func (a *app) runAside(p plugin, hook hookConfig, event, match string, input []b
 	}()
 }
 
-// processes are those to be ended with this one.
+// processes holds the processes that end with this one.
 type processes struct {
 	mu  sync.Mutex
 	all map[*os.Process]bool

@@ -31,13 +31,13 @@ func main() {
 	os.Exit(newApp(o, s).run(source))
 }
 
-// fail ends the program as a wrong command line does.
+// fail exits like the real program after a wrong command line.
 func fail(err error) {
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
 }
 
-// configDir holds what Claude Code keeps.
+// configDir returns Claude Code's config directory.
 func configDir() string {
 	if dir := os.Getenv("CLAUDE_CONFIG_DIR"); dir != "" {
 		return dir

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	probePatience = 3 * time.Second // for an answer to a newer protocol's first message
+	probePatience = 3 * time.Second // time limit for the answer to the first message of a newer protocol
 	callPatience  = 60 * time.Second
 )
 
@@ -23,7 +23,7 @@ var errNoAnswer = errors.New("no answer")
 
 // server is an MCP server on standard input and output.
 type server struct {
-	name         string // as in the names of its tools
+	name         string // the name in the names of its tools
 	cmd          *exec.Cmd
 	in           io.WriteCloser
 	instructions string
@@ -42,7 +42,7 @@ type answer struct {
 	} `json:"error"`
 }
 
-// startServer starts a server of a plugin and shakes hands with it.
+// startServer starts a server of a plugin and does the handshake.
 func (a *app) startServer(p plugin, name string, config serverConfig) (*server, error) {
 	var args []string
 	for _, arg := range config.Args {
@@ -73,7 +73,7 @@ func (s *server) initialize() error {
 	meta := map[string]any{"protocolVersion": "2026-07-28"}
 	_, err := s.request("server-discover-probe-1", "server/discover", map[string]any{"_meta": meta}, probePatience)
 	if err == nil {
-		return errors.New("the server speaks a revision that is not known here")
+		return errors.New("the server speaks an unknown protocol revision")
 	}
 	result, err := s.call("initialize", map[string]any{
 		"protocolVersion": "2025-11-25",
@@ -115,7 +115,7 @@ func (s *server) initialize() error {
 	return nil
 }
 
-// use calls a tool. It returns its text and whether that is an error.
+// use calls a tool. It returns the text of the result and whether it is an error.
 func (s *server) use(tool, id string, input json.RawMessage) (string, bool) {
 	result, err := s.call("tools/call", map[string]any{
 		"name": tool, "arguments": input, "_meta": map[string]any{"claudecode/toolUseId": id, "progressToken": s.calls},
@@ -198,11 +198,11 @@ func (s *server) readLoop(out io.Reader) {
 			answer
 		}
 		if json.Unmarshal(raw, &m) != nil {
-			show("MCP server %s prints no JSON: %s", s.name, raw)
+			show("MCP server %s prints something that isn't JSON: %s", s.name, raw)
 			continue
 		}
 		if m.Method != "" {
-			continue // its own requests and notifications
+			continue // a request or notification of the server
 		}
 		s.mu.Lock()
 		reply := s.waiting[string(m.ID)]
@@ -220,7 +220,7 @@ func (s *server) readLoop(out io.Reader) {
 	}
 }
 
-// stop ends the server as Claude Code does, by SIGINT.
+// stop stops the server with SIGINT, like Claude Code.
 func (s *server) stop() {
 	_ = s.cmd.Process.Signal(syscall.SIGINT)
 	ended := make(chan struct{})

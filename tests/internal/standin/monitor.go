@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// startMonitor runs a monitor: each line that it prints is told to the model.
+// startMonitor starts a monitor. Each line that it prints becomes a notification to the model.
 func (a *app) startMonitor(p plugin, config monitorConfig) error {
 	cmd := exec.Command("/bin/sh", "-c", p.expand(config.Command))
 	cmd.Dir, cmd.Env = a.s.cwd, append(a.childEnv("agent"), "CLAUDE_PID="+fmt.Sprint(os.Getpid()))
@@ -45,17 +45,17 @@ func (a *app) stopMonitors() {
 
 func escape(s string) string { return html.EscapeString(s) }
 
-// notification is how the harness tells of something that no human said.
+// notification formats a notification of the harness.
 func notification(summary, detail string) string {
 	return "<task-notification>\n<task-id>b1</task-id>\n<summary>" + summary + "</summary>\n" + detail + "\n</task-notification>"
 }
 
-// notice is a notification in the system's words.
+// notice adds the system's introduction to a notification.
 func notice(notification string) string {
 	return "[SYSTEM NOTIFICATION - NOT USER INPUT]\nThis is an automated background-task event, NOT a message from the user.\n" + notification
 }
 
-// reminder wraps a notice in a prompt.
+// reminder wraps a notice for use as a prompt.
 func reminder(notification string) string {
 	return "<system-reminder>\n" + notice(notification) + "\n</system-reminder>"
 }

@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// plugin is a folder with what attaches to Claude Code.
+// plugin is a loaded plugin.
 type plugin struct {
 	name     string
 	root     string
-	data     string // a folder for the plugin's own files
+	data     string // the folder for the plugin's own files
 	hooks    map[string][]hookGroup
 	servers  map[string]serverConfig
 	monitors []monitorConfig
@@ -30,7 +30,7 @@ type monitorConfig struct {
 	Description string `json:"description"`
 }
 
-// loadPlugins loads what --plugin-dir names and what is enabled in the settings.
+// loadPlugins loads the plugins of --plugin-dir and those that the settings enable.
 func loadPlugins(o options) ([]plugin, error) {
 	var plugins []plugin
 	if o.safe {
@@ -105,12 +105,12 @@ func loadPlugin(root, origin string) (plugin, error) {
 	return p, os.MkdirAll(p.data, 0o700)
 }
 
-// expand puts the plugin's folders into a command or an argument.
+// expand replaces the variables of the plugin's folders in a command or an argument.
 func (p plugin) expand(s string) string {
 	return strings.NewReplacer("${CLAUDE_PLUGIN_ROOT}", p.root, "${CLAUDE_PLUGIN_DATA}", p.data).Replace(s)
 }
 
-// env is what the plugin's processes get besides.
+// env returns additional environment variables for the plugin's processes.
 func (p plugin) env() []string {
 	if p.root == "" {
 		return nil

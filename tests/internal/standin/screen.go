@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// quiet: standard output is for the answer only, as with -p.
+// quiet reports whether standard output is only for the answer, because of -p.
 var quiet = slices.ContainsFunc(os.Args[1:], func(arg string) bool { return arg == "-p" || arg == "--print" })
 
-// show prints what would be on the screen.
+// show prints a text that would appear on the screen.
 func show(format string, args ...any) {
 	to := os.Stdout
 	if quiet {

@@ -17,14 +17,14 @@ import (
 // session is one conversation.
 type session struct {
 	id         string
-	transcript string // file
+	transcript string // the path of the transcript
 	entrypoint string
 	cwd        string
 	messages   []message
-	unwritten  int // messages from here on are not in the file yet
+	unwritten  int // index of the first message that isn't in the transcript yet
 }
 
-// message is an entry of a conversation, in the API's form.
+// message is an entry of a conversation, in the API's format.
 type message struct {
 	Role    string  `json:"role"`
 	Content []block `json:"content"`
@@ -43,8 +43,8 @@ type block struct {
 
 func text(s string) block { return block{Type: "text", Text: s} }
 
-// openSession finds or begins the session that the command line asks for, and says
-// what SessionStart is told about where it comes from.
+// openSession finds or creates the session that the command line asks for. source is the source for
+// the SessionStart hooks.
 func openSession(o options) (s *session, source string, err error) {
 	cwd, err := workingDir()
 	if err != nil {
@@ -86,7 +86,7 @@ func openSession(o options) (s *session, source string, err error) {
 	return s, source, nil
 }
 
-// workingDir is the folder in which this process is, symbolic links resolved.
+// workingDir returns the working directory with symbolic links resolved.
 func workingDir() (string, error) {
 	cwd, err := os.Getwd()
 	if err != nil {
@@ -95,7 +95,7 @@ func workingDir() (string, error) {
 	return filepath.EvalSymlinks(cwd)
 }
 
-// encode makes a folder name of a path, in UTF-16 units as JavaScript does.
+// encode turns a path into a folder name, in UTF-16 units like JavaScript.
 func encode(path string) string {
 	units := utf16.Encode([]rune(path))
 	var hash int32
@@ -113,7 +113,7 @@ func encode(path string) string {
 	return string(name[:200]) + "-" + strconv.FormatInt(max(int64(hash), -int64(hash)), 36)
 }
 
-// find returns the transcript of a session, of this project or else of any.
+// find returns the transcript of a session, in this project's folder or else in any other.
 func find(dir, id string) string {
 	if !uuid.MatchString(id) {
 		return ""
@@ -129,7 +129,7 @@ func find(dir, id string) string {
 	return files[0]
 }
 
-// newest returns the transcript that changed last. Those of -p count only with all.
+// newest returns the most recently changed transcript. Transcripts of -p count only if all is set.
 func newest(dir string, all bool) string {
 	files, err := filepath.Glob(filepath.Join(dir, "*.jsonl"))
 	if err != nil {
@@ -198,7 +198,7 @@ func load(file string) (messages []message, err error) {
 // add appends to the conversation.
 func (s *session) add(m message) { s.messages = append(s.messages, m) }
 
-// save writes what is new to the transcript, which appears with the first turn.
+// save appends new messages to the transcript. The first turn creates the transcript.
 func (s *session) save() error {
 	if err := os.MkdirAll(filepath.Dir(s.transcript), 0o700); err != nil {
 		return err

@@ -24,19 +24,19 @@ func readSettings() (settings, error) {
 	if os.IsNotExist(err) {
 		return s, nil
 	}
-	if err == nil && len(b) > 0 { // an empty file is no settings
+	if err == nil && len(b) > 0 { // an empty file means no settings
 		err = json.Unmarshal(bytes.TrimPrefix(b, mark), &s)
 	}
 	return s, err
 }
 
-// hooksOff reports whether the user has turned hooks off, and monitors with them.
+// hooksOff reports whether the user has disabled hooks, which also disables monitors.
 func hooksOff() bool {
 	s, err := readSettings()
 	return err == nil && s["disableAllHooks"] == true
 }
 
-// hooks are the user's own.
+// hooks returns the user's own hooks.
 func (s settings) hooks() (hooks map[string][]hookGroup, err error) {
 	b, err := json.Marshal(s["hooks"])
 	if err == nil {
@@ -45,7 +45,7 @@ func (s settings) hooks() (hooks map[string][]hookGroup, err error) {
 	return hooks, err
 }
 
-// write formats the file anew and orders its keys, as the real program does.
+// write reformats the file and sorts its keys, like the real program.
 func (s settings) write() error { return writeJSON(settingsFile(), s) }
 
 func writeJSON(file string, v any) error {
@@ -59,7 +59,7 @@ func writeJSON(file string, v any) error {
 	return os.WriteFile(file, append(b, '\n'), 0o644)
 }
 
-// object returns a member that is an object; it is made when it is not there.
+// object returns a member that is an object. It creates the member if it doesn't exist.
 func (s settings) object(name string) map[string]any {
 	o, ok := s[name].(map[string]any)
 	if !ok {
@@ -69,7 +69,7 @@ func (s settings) object(name string) map[string]any {
 	return o
 }
 
-// folder returns where a plugin of a marketplace is read from.
+// folder returns the folder of a marketplace's plugin.
 func (s settings) folder(id string) (string, error) {
 	name, market, _ := strings.Cut(id, "@")
 	entry, _ := s.object("extraKnownMarketplaces")[market].(map[string]any)
@@ -110,7 +110,7 @@ func readMarketplace(root string) (marketplace, error) {
 	return m, err
 }
 
-// pluginCommand is `claude plugin …`.
+// pluginCommand implements `claude plugin …`.
 func pluginCommand(args []string) int {
 	if len(args) > 0 && args[0] == "marketplace" {
 		args = append([]string{"marketplace " + strings.Join(args[1:min(2, len(args))], "")}, args[min(2, len(args)):]...)
@@ -233,7 +233,7 @@ func listPlugins(string) error {
 	return err
 }
 
-// edit changes the settings and the two files beside them.
+// edit changes the settings and the two files of plugins.
 func edit(change func(s settings, known, installed map[string]any) error) error {
 	s, err := readSettings()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// published is the file in which a process says what it does.
+// published is the status file of a process.
 type published struct {
 	PID             int    `json:"pid"`
 	SessionID       string `json:"sessionId"`
@@ -30,7 +30,7 @@ type published struct {
 	StatusUpdatedAt int64  `json:"statusUpdatedAt"`
 }
 
-// publisher keeps that file up to date.
+// publisher keeps the status file up to date.
 type publisher struct {
 	mu   sync.Mutex
 	file string
@@ -50,13 +50,13 @@ func newPublisher(o options, s *session) *publisher {
 	return p
 }
 
-// set publishes a status, and which session this is.
+// set publishes the session and its status.
 func (p *publisher) set(session, status, waitingFor string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now().UnixMilli()
 	if now <= p.now.StatusUpdatedAt {
-		now = p.now.StatusUpdatedAt + 1 // each change can be told from the one before
+		now = p.now.StatusUpdatedAt + 1 // so that each change is distinguishable
 	}
 	p.now.SessionID, p.now.Status, p.now.WaitingFor = session, status, waitingFor
 	p.now.UpdatedAt, p.now.StatusUpdatedAt = now, now
@@ -75,14 +75,14 @@ func (p *publisher) current() published {
 
 func (p *publisher) remove() { _ = os.Remove(p.file) }
 
-// pidDomain names the machine and the pid namespace.
+// pidDomain identifies the machine and the pid namespace.
 func pidDomain() string {
 	machine, _ := os.ReadFile("/etc/machine-id")
 	namespace, _ := os.Readlink("/proc/self/ns/pid")
 	return "linux:" + strings.TrimSpace(string(machine)) + ":" + namespace
 }
 
-// procStart is field 22 of the process's stat.
+// procStart returns field 22 of /proc/self/stat, the start time.
 func procStart() string {
 	b, err := os.ReadFile("/proc/self/stat")
 	if err != nil {

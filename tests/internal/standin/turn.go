@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// prompt begins a turn.
+// prompt is a prompt that starts a turn.
 type prompt struct {
-	seen string // by the hooks
-	api  string // by the model
+	seen string // the text for the hooks
+	api  string // the text for the model
 }
 
 func human(s string) prompt { return prompt{seen: s, api: s} }
 
-// turn is one prompt and all that follows until the model stops.
+// turn is a prompt and everything that follows until the model stops.
 type turn struct {
 	*app
 	ctx    context.Context
@@ -31,7 +31,7 @@ func newTurn(a *app) *turn {
 	return t
 }
 
-// run runs the turn and returns what the model said last.
+// run runs the turn and returns the model's last text.
 func (t *turn) run(p prompt) (last string) {
 	defer t.cancel()
 	defer t.keep()
@@ -51,7 +51,7 @@ func (t *turn) run(p prompt) (last string) {
 			contexts = append(contexts, "UserPromptSubmit hook success: "+out.plain)
 		}
 	}
-	<-t.ready // instructions of the MCP servers come with the first request
+	<-t.ready // the first request includes the MCP servers' instructions
 	if len(t.s.messages) == 0 {
 		contexts = append(t.introduction(), contexts...)
 	}
@@ -60,14 +60,14 @@ func (t *turn) run(p prompt) (last string) {
 	return t.converse()
 }
 
-// keep writes what is new to the transcript.
+// keep appends new messages to the transcript.
 func (t *turn) keep() {
 	if err := t.s.save(); err != nil {
 		show("transcript: %v\n", err)
 	}
 }
 
-// introduction is what the harness tells the model at the begin of a conversation.
+// introduction returns what the harness tells the model at the start of a conversation.
 func (t *turn) introduction() []string {
 	said := []string{"# Environment\n - Primary working directory: " + t.s.cwd}
 	for _, s := range t.servers {
@@ -83,16 +83,16 @@ func (t *turn) introduction() []string {
 	return said
 }
 
-// inject adds what hooks say to the model: as the system's words.
+// inject adds the hooks' context to the conversation, in the role system.
 func (t *turn) inject(contexts []string) {
 	if len(contexts) > 0 {
 		t.s.add(message{Role: "system", Content: []block{text(strings.Join(contexts, "\n\n"))}})
 	}
 }
 
-// converse goes back and forth with the model until it stops.
+// converse exchanges messages with the model until it stops.
 func (t *turn) converse() (last string) {
-	stopped := false // a Stop hook has made it go on
+	stopped := false // whether a Stop hook has made the model continue
 	for {
 		t.keep()
 		answer, err := t.ask(t.ctx, t.s.messages, builtin)
@@ -129,8 +129,7 @@ func (t *turn) converse() (last string) {
 	}
 }
 
-// stop tells the hooks that the model has stopped. It returns true when one of them
-// makes it go on.
+// stop runs the Stop hooks. It returns true if one of them makes the model continue.
 func (t *turn) stop(last string, active bool) bool {
 	goOn := false
 	for _, out := range t.fire("Stop", "", map[string]any{
@@ -149,7 +148,7 @@ func (t *turn) stop(last string, active bool) bool {
 	return goOn && !active
 }
 
-// interrupted notes that the user has stopped the model. No hook hears of it.
+// interrupted records that the user has interrupted the model. It runs no hook.
 func (t *turn) interrupted(partial message) {
 	if len(partial.Content) > 0 && partial.Content[0].Text != "" {
 		t.s.add(message{Role: "assistant", Content: []block{text(partial.Content[0].Text)}})
@@ -158,8 +157,8 @@ func (t *turn) interrupted(partial message) {
 	show("Interrupted\n")
 }
 
-// useTools runs what the model asks for and adds the results. It returns false when
-// the user has interrupted.
+// useTools runs the tools that the model calls and adds the results. It returns false if the user
+// interrupts.
 func (t *turn) useTools(calls []block) bool {
 	results := message{Role: "user"}
 	var contexts []string
@@ -184,7 +183,7 @@ func (t *turn) useTools(calls []block) bool {
 		return false
 	}
 	outcomes, finished := t.fireUnlessStopped("PostToolBatch", "", map[string]any{"tool_calls": batch})
-	if !finished { // the results are the model's by now
+	if !finished { // the conversation already has the results
 		t.s.add(results)
 		show("Interrupted\n")
 		return false
@@ -202,10 +201,10 @@ func (t *turn) useTools(calls []block) bool {
 	return true
 }
 
-// rejected is what the model gets of a tool that the user has stopped or refused.
+// rejected is the result of a tool that the user interrupts or refuses.
 const rejected = "The user doesn't want to proceed with this tool use. The tool use was rejected."
 
-// fireUnlessStopped is fire until the user interrupts. The hooks run on then.
+// fireUnlessStopped is fire, but it returns when the user interrupts. The hooks keep running.
 func (t *turn) fireUnlessStopped(event, match string, fields map[string]any) (outcomes []outcome, finished bool) {
 	done := make(chan []outcome, 1)
 	go func() { done <- t.fire(event, match, fields) }()
@@ -217,8 +216,8 @@ func (t *turn) fireUnlessStopped(event, match string, fields map[string]any) (ou
 	}
 }
 
-// useTool runs one tool, hooks and permission included. contexts are for the model;
-// ok is false when the user has interrupted.
+// useTool runs one tool, with hooks and permission. contexts is for the model; ok is false if the
+// user interrupts.
 func (t *turn) useTool(call block) (said string, failed bool, contexts []string, ok bool) {
 	if len(call.Input) == 0 {
 		call.Input = json.RawMessage("{}")
@@ -248,7 +247,7 @@ func (t *turn) useTool(call block) (said string, failed bool, contexts []string,
 	fields["tool_response"], fields["duration_ms"] = []block{text(said)}, time.Since(began).Milliseconds()
 	outcomes, finished = t.fireUnlessStopped("PostToolUse", call.Name, fields)
 	if !finished {
-		return rejected, true, contexts, false // although the tool has answered
+		return rejected, true, contexts, false // even if the tool has answered
 	}
 	for _, out := range outcomes {
 		switch {
@@ -261,10 +260,10 @@ func (t *turn) useTool(call block) (said string, failed bool, contexts []string,
 	return said, failed, contexts, true
 }
 
-// permitted asks the user.
+// permitted asks the user for permission.
 func (t *turn) permitted(call block, fields map[string]any) bool {
 	if t.o.print {
-		return false // there is nobody to ask
+		return false // no user to ask
 	}
 	t.fire("PermissionRequest", call.Name, map[string]any{
 		"tool_name": call.Name, "tool_input": fields["tool_input"], "permission_suggestions": []any{},
@@ -278,7 +277,7 @@ func (t *turn) permitted(call block, fields map[string]any) bool {
 	return <-answer
 }
 
-// perform does what a tool does.
+// perform executes a tool.
 func (t *turn) perform(call block) (said string, failed bool) {
 	if call.Name == "Bash" {
 		return t.bash(call.Input)

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// film is when each scene of a picture begins.
+// film holds the start times of a picture's scenes.
 type film struct {
 	starts []float64 // in percent; the last is the end
 	length float64   // in seconds
@@ -25,12 +25,12 @@ func newFilm(scenes []Scene) film {
 	return f
 }
 
-// shot is a span of scenes, without the one that it ends at.
+// shot is a span of scenes, from (inclusive) to (exclusive).
 type shot struct{ from, to int }
 
 func (s shot) class() string { return fmt.Sprintf("s%d-%d", s.from, s.to) }
 
-// style writes when the shots of the panes can be seen.
+// style writes the CSS that shows the shots of the panes at their times.
 func (out *picture) style(panes []drawn) {
 	var shots []shot
 	for i := range panes {

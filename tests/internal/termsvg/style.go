@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// style is how a character is shown; colours are CSS, "" for the default.
+// style is the style of a character. Colors are in CSS, "" for the default.
 type style struct {
 	fg, bg                                string
 	bold, dim, italic, underline, reverse bool
 }
 
-// palette holds the sixteen colours of terminals.
+// palette holds the sixteen terminal colors.
 var palette = [16]string{
 	"#3b3f48", "#e06c75", "#98c379", "#e5c07b", "#61afef", "#c678dd", "#56b6c2", "#abb2bf",
 	"#5c6370", "#ef7e87", "#a9d68a", "#f2d08c", "#74bdf7", "#d68aec", "#68c8d4", "#ffffff",
 }
 
-// apply changes the style by the parameters of an SGR sequence.
+// apply applies the parameters of an SGR sequence to the style.
 func (s *style) apply(params string) {
 	codes := numbers(params)
 	for i := 0; i < len(codes); i++ {
@@ -66,7 +66,7 @@ func (s *style) apply(params string) {
 	}
 }
 
-// extended reads what follows 38 or 48: 5;n, or 2;r;g;b.
+// extended reads the codes after 38 or 48: 5;n, or 2;r;g;b.
 func extended(codes []int) (color string, used int) {
 	switch {
 	case len(codes) >= 2 && codes[0] == 5:
@@ -77,8 +77,8 @@ func extended(codes []int) (color string, used int) {
 	return "", len(codes)
 }
 
-// indexed is a colour of the palette of 256: 16 basic ones, a cube of 6×6×6, and
-// 24 greys.
+// indexed returns a color of the 256-color palette: 16 basic colors, a cube of 6×6×6 colors, and 24
+// grays.
 func indexed(n int) string {
 	switch {
 	case n < 0 || n > 255:

@@ -1,9 +1,8 @@
-// Package termsvg draws what stands on terminals, as `tmux capture-pane -e -p`
-// prints it, as an SVG picture: the README's pictures are made from real runs.
+// Package termsvg draws terminal screens as an SVG picture. Its input is the output of
+// `tmux capture-pane -e -p`, so the README's pictures come from real runs.
 //
-// A picture of several scenes shows one after the other, by CSS animations, which
-// browsers run in pictures too. Whatever can't, or is asked for less motion, shows
-// the last scene.
+// A picture with several scenes shows them one after the other, with CSS animations, which also
+// run in an <img>. Viewers without animations, or with reduced motion, show the last scene.
 package termsvg
 
 import (
@@ -21,11 +20,11 @@ import (
 // Pane is one terminal of a picture.
 type Pane struct {
 	Title   string
-	Capture string // lines with SGR sequences (ECMA-48 §8.3.117) and no others
+	Capture string // lines whose only escape sequences are SGR (ECMA-48 §8.3.117)
 }
 
-// Scene is what can be seen for a while. All scenes of a picture have the same panes;
-// the titles of the first count.
+// Scene is the state of the panes for a while. All scenes of a picture have the same panes; the
+// first scene determines their titles.
 type Scene struct {
 	Panes []Pane
 	For   time.Duration // at least a millisecond, if there are several scenes
@@ -51,14 +50,14 @@ const (
 // Write draws the panes one below the other, and the scenes one after the other.
 func Write(w io.Writer, scenes ...Scene) error {
 	if len(scenes) == 0 {
-		return errors.New("write picture: there is nothing to draw")
+		return errors.New("write picture: no scenes or no panes")
 	}
 	panes := make([]drawn, len(scenes[0].Panes))
 	for i := range panes {
 		panes[i].title = scenes[0].Panes[i].Title
 		for _, s := range scenes {
 			if len(s.Panes) != len(panes) {
-				return errors.New("write picture: scenes of different panes")
+				return errors.New("write picture: scenes have different numbers of panes")
 			}
 			panes[i].add(parse(s.Panes[i].Capture))
 		}
@@ -84,7 +83,7 @@ func Write(w io.Writer, scenes ...Scene) error {
 	return nil
 }
 
-// picture is being written.
+// picture is a picture that is being written.
 type picture struct {
 	*bufio.Writer
 	width int
@@ -108,7 +107,7 @@ func (p *drawn) add(lines []line) {
 
 func (p *drawn) height() int { return titleBar + p.rows*cellHeight + padding }
 
-// row returns what stands in a row in a scene.
+// row returns the content of a row in a scene.
 func (p *drawn) row(scene, row int) line {
 	if row < len(p.scenes[scene]) {
 		return p.scenes[scene][row]
@@ -116,7 +115,7 @@ func (p *drawn) row(scene, row int) line {
 	return line{}
 }
 
-// shots are the spans of scenes over which a row stays as it is.
+// shots returns the spans of scenes in which a row doesn't change.
 func (p *drawn) shots(row int) (list []shot) {
 	from := 0
 	for to := 1; to <= len(p.scenes); to++ {
@@ -168,14 +167,14 @@ func drawRun(out io.Writer, r run, y int) {
 
 func escape(s string) string {
 	var b strings.Builder
-	_ = xml.EscapeText(&b, []byte(s)) // a Builder takes everything
+	_ = xml.EscapeText(&b, []byte(s)) // writing to a Builder can't fail
 	return b.String()
 }
 
-// A line is a row of the terminal, in runs of one style.
+// A line is a row of the terminal: a list of runs, each with one style.
 type line struct {
 	runs  []run
-	width int // columns
+	width int // in columns
 }
 
 type run struct {
@@ -184,7 +183,7 @@ type run struct {
 	style         style
 }
 
-// parse reads a capture. Rows that are empty at the end are left out.
+// parse reads a capture. It drops empty rows at the end.
 func parse(capture string) []line {
 	var lines []line
 	var s style
@@ -229,8 +228,7 @@ func (l *line) add(char string, s style) {
 	l.width++
 }
 
-// trim takes away the spaces at the end that can't be seen: whether programs write
-// them is chance.
+// trim removes invisible spaces at the end, which depend on how programs redraw the screen.
 func (l *line) trim() {
 	for n := len(l.runs); n > 0; n-- {
 		last := &l.runs[n-1]
@@ -247,7 +245,7 @@ func (l *line) trim() {
 	}
 }
 
-// sgr cuts a sequence ESC [ parameters m from the start of text.
+// sgr splits a sequence ESC [ parameters m from the start of text.
 func sgr(text string) (params, rest string, ok bool) {
 	after, found := strings.CutPrefix(text, "\x1b[")
 	if !found {

@@ -23,7 +23,7 @@ func TestParse(t *testing.T) {
 		{"256 colours and truth", "\x1b[38;5;196ma\x1b[48;2;1;2;3mb", []line{{runs: []run{
 			{0, 1, "a", style{fg: "#ff0000"}}, {1, 1, "b", style{fg: "#ff0000", bg: "#010203"}}}, width: 2}}},
 		{"empty end", "a\n\n  \n", []line{{runs: []run{{0, 1, "a", style{}}}, width: 1}}},
-		{"end that can't be seen", "a \x1b[31m  \n\x1b[0mb\x1b[7m \x1b[0m ", []line{
+		{"invisible end", "a \x1b[31m  \n\x1b[0mb\x1b[7m \x1b[0m ", []line{
 			{runs: []run{{0, 1, "a", style{}}}, width: 1},
 			{runs: []run{{0, 1, "b", style{}}, {1, 1, " ", style{reverse: true}}}, width: 2}}},
 		{"wide text counts runes", "é→x", []line{{runs: []run{{0, 3, "é→x", style{}}}, width: 3}}},
@@ -37,7 +37,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestFilm checks which rows are drawn when.
+// TestFilm checks when each row is visible.
 func TestFilm(t *testing.T) {
 	t.Parallel()
 	scene := func(capture string) Scene { return Scene{[]Pane{{"t", capture}}, time.Second} }
@@ -64,14 +64,14 @@ func TestFilm(t *testing.T) {
 		t.Errorf("groups: %s", got)
 	}
 	if strings.Count(got, ">always<") != 1 || strings.Contains(got, "s0-4") {
-		t.Errorf("what does not change is drawn more than once:\n%s", got)
+		t.Errorf("an unchanged row is drawn more than once:\n%s", got)
 	}
 	b.Reset()
 	if err := Write(&b, scene("still")); err != nil || strings.Contains(b.String(), "<g") || strings.Contains(b.String(), "<style") {
 		t.Errorf("a still: %v\n%s", err, b.String())
 	}
 	if Write(&b) == nil || Write(&b, scene("x"), Scene{}) == nil {
-		t.Error("nothing, or other panes, are drawn")
+		t.Error("Write accepts no scenes or different panes")
 	}
 }
 
