@@ -1,7 +1,11 @@
 package tests
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -115,6 +119,30 @@ func TestEveryRoomHasRules(t *testing.T) {
 		if _, known := mayImport[room]; !known && !helper {
 			t.Errorf("%s has no line in mayImport", room)
 		}
+	}
+}
+
+// TestModulesForCaddy checks that the page for operators lists the modules that ours adds to
+// a Caddy, each and no other.
+func TestModulesForCaddy(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile(filepath.Join(commands.Repo, "docs", "operating.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "<!-- modules -->")
+	section, _, _ = strings.Cut(section, "<!-- /modules -->")
+	var listed []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `(.+?)` \\|").FindAllStringSubmatch(section, -1) {
+		listed = append(listed, row[1])
+	}
+	const modules = "{{with .Module}}{{.Path}}{{end}}"
+	added := goList(t, "-deps", "-f", modules, "./caddymesh")
+	caddys := goList(t, "-deps", "-f", modules, "github.com/caddyserver/caddy/v2/modules/standard", "github.com/caddyserver/caddy/v2/cmd")
+	added = slices.DeleteFunc(added, func(m string) bool { return slices.Contains(caddys, m) || strings.HasPrefix(module, m) })
+	slices.Sort(added)
+	if added = slices.Compact(added); !slices.Equal(listed, added) {
+		t.Errorf("docs/operating.md lists %v; ours adds %v", listed, added)
 	}
 }
 
