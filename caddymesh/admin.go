@@ -6,6 +6,8 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/claudemesh/claudemesh/broker"
 )
 
 func init() {
@@ -25,7 +27,11 @@ func (adminAPI) CaddyModule() caddy.ModuleInfo {
 
 // Routes implements caddy.AdminRouter.
 func (adminAPI) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: "/claudemesh/health", Handler: caddy.AdminHandlerFunc(adminHealth)}}
+	list := []caddy.AdminRoute{{Pattern: "/claudemesh/health", Handler: caddy.AdminHandlerFunc(adminHealth)}}
+	for _, route := range adminRoutes {
+		list = append(list, caddy.AdminRoute{Pattern: "/claudemesh/" + route.name, Handler: route})
+	}
+	return list
 }
 
 // brokerHealth is a row of GET /claudemesh/health.
@@ -39,27 +45,39 @@ func adminHealth(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
 	}
-	var all []*hub
-	hubs.Range(func(_, value any) bool {
-		if h, ok := value.(*hub); ok {
-			all = append(all, h)
-		}
-		return true
-	})
 	rows := []brokerHealth{}
-	for _, h := range all {
-		b, name := h.broker.Load(), h.storage.Load()
-		if b == nil || name == nil {
-			continue // the broker is starting or has just stopped
-		}
-		if err := b.Ready(r.Context()); err != nil {
-			rows = append(rows, brokerHealth{Storage: *name, Error: err.Error()})
-			continue
-		}
-		rows = append(rows, brokerHealth{Storage: *name, Ready: true})
+	for _, l := range brokers() {
+		rows = append(rows, healthOf(r, l))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	return json.NewEncoder(w).Encode(rows)
+}
+
+func healthOf(r *http.Request, l named) brokerHealth {
+	if err := l.broker.Ready(r.Context()); err != nil {
+		return brokerHealth{Storage: l.storage, Error: err.Error()}
+	}
+	return brokerHealth{Storage: l.storage, Ready: true}
+}
+
+// named is a broker of this process that runs, with what its storage is called.
+type named struct {
+	broker  *broker.Broker
+	storage string
+}
+
+// brokers lists the brokers of this process that run. One that is starting or has just
+// stopped is not among them.
+func brokers() (all []named) {
+	hubs.Range(func(_, value any) bool {
+		if h, ok := value.(*hub); ok {
+			if b, name := h.broker.Load(), h.storage.Load(); b != nil && name != nil {
+				all = append(all, named{b, *name})
+			}
+		}
+		return true
+	})
+	return all
 }
 
 // Interface guards

@@ -18,11 +18,12 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "claudemesh",
 		Usage: "<command>",
-		Short: "Manages the storage of a claudemesh broker",
+		Short: "Asks a claudemesh broker that runs, and manages the storage of one",
 		Long: `
-Manages the storage of a claudemesh broker without starting the broker.
+Asks a claudemesh broker that runs, through Caddy's admin endpoint, and manages the
+storage of a broker without starting it.
 
-The commands find the storage like the broker does: they use the storage of the
+The commands for the storage find the storage like the broker does: they use the storage of the
 claudemesh handler in the config (--config, or the Caddyfile in the current
 directory). Without a config, they use the Postgres database that the
 environment variable DATABASE_URL names or, if it is not set, SQLite in Caddy's
@@ -38,8 +39,11 @@ func addCommands(parent *cobra.Command) {
 		Short: "Checks the audit log",
 		Args:  cobra.NoArgs,
 	}
-	audit.AddCommand(verifyCommand())
-	parent.AddCommand(migrateCommand(), storageCommand(), nodesCommand(), audit)
+	audit.AddCommand(verifyCommand(), headsCommand())
+	parent.AddCommand(migrateCommand(), storageCommand(), nodesCommand(), kickCommand(), audit)
+	for _, q := range questions {
+		parent.AddCommand(q.command())
+	}
 }
 
 func migrateCommand() *cobra.Command {

@@ -1,0 +1,183 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// The methods of this file serve the operator, who may know who talks through the broker,
+// and never what is said.
+
+// MeshOverview describes a mesh in memory.
+type MeshOverview struct {
+	ID          wire.ID `json:"id"`
+	Slug        string  `json:"slug"`
+	Name        string  `json:"name"`
+	Members     int     `json:"members"`
+	Presences   int     `json:"presences"`
+	Connections int     `json:"connections"`
+}
+
+// PresenceOverview describes somebody who is in a mesh, or may come back.
+type PresenceOverview struct {
+	Name      string    `json:"name"`
+	Role      string    `json:"role"` // session or control-plane
+	Status    string    `json:"status"`
+	Online    bool      `json:"online"`
+	Key       wire.Key  `json:"key"`
+	Member    wire.Key  `json:"member"`
+	Host      string    `json:"host,omitempty"`
+	Connected time.Time `json:"connected_at"`
+	LastSeen  time.Time `json:"last_seen_at"`
+}
+
+// MemberOverview describes a member of a mesh.
+type MemberOverview struct {
+	ID      wire.ID   `json:"id"`
+	Name    string    `json:"name"`
+	Role    string    `json:"role"`
+	State   string    `json:"state"` // member, removed or banned
+	Key     wire.Key  `json:"key"`
+	Joined  time.Time `json:"joined_at"`
+	Present int       `json:"presences"`
+}
+
+// Meshes lists the meshes in memory, which are those where somebody is or lately was.
+func (b *Broker) Meshes() []MeshOverview {
+	list := []MeshOverview{}
+	for _, r := range b.allRooms() {
+		m := r.members.Mesh()
+		o := MeshOverview{ID: r.id, Slug: m.Slug, Name: m.Name}
+		for _, member := range r.members.Members() {
+			if !member.Removed() {
+				o.Members++
+			}
+		}
+		r.mu.RLock()
+		o.Presences, o.Connections = r.presences.Len(), len(r.guests)
+		for _, p := range r.presences.All() {
+			if p.Online {
+				o.Connections++
+			}
+		}
+		r.mu.RUnlock()
+		list = append(list, o)
+	}
+	slices.SortFunc(list, func(a, b MeshOverview) int {
+		return cmp.Or(cmp.Compare(a.Slug, b.Slug), cmp.Compare(a.ID.String(), b.ID.String()))
+	})
+	return list
+}
+
+// ErrNoMesh says that the storage has no such mesh.
+var ErrNoMesh = errors.New("there is no mesh with this id")
+
+// ofMesh returns the room of a mesh, or ErrNoMesh.
+func (b *Broker) ofMesh(ctx context.Context, id wire.ID) (*room, error) {
+	r, err := b.room(ctx, id)
+	if errors.Is(err, mesh.ErrMeshNotFound) {
+		return nil, ErrNoMesh
+	}
+	return r, err
+}
+
+// Presences lists who is in a mesh, the oldest first.
+func (b *Broker) Presences(ctx context.Context, id wire.ID) ([]PresenceOverview, error) {
+	r, err := b.ofMesh(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	list := make([]PresenceOverview, 0, r.presences.Len())
+	for _, p := range r.presences.All() {
+		list = append(list, PresenceOverview{
+			Name: p.DisplayName, Role: p.Role, Status: string(p.Status), Online: p.Online, Key: p.Key(), Member: p.MemberKey,
+			Host: p.Hostname, Connected: p.ConnectedAt, LastSeen: p.LastSeenAt,
+		})
+	}
+	return list, nil
+}
+
+// Members lists the members of a mesh, removed ones included.
+func (b *Broker) Members(ctx context.Context, id wire.ID) ([]MemberOverview, error) {
+	r, err := b.ofMesh(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	list := []MemberOverview{}
+	for _, m := range r.members.Members() {
+		o := MemberOverview{
+			ID: m.ID, Name: m.DisplayName, Role: string(m.Role), State: "member", Key: m.Key, Joined: m.JoinedAt,
+			Present: len(r.presences.ByMember(m.Key)),
+		}
+		switch {
+		case m.Banned:
+			o.State = "banned"
+		case m.Removed():
+			o.State = "removed"
+		}
+		list = append(list, o)
+	}
+	return list, nil
+}
+
+// Burden returns what waits in the queues of a mesh. It may take long.
+func (b *Broker) Burden(ctx context.Context, id wire.ID) (queue.Burden, error) {
+	if _, err := b.ofMesh(ctx, id); err != nil {
+		return queue.Burden{}, err
+	}
+	return b.storage.Burden(ctx, id)
+}
+
+// AuditHeads returns the newest entry's number and hash of each mesh's audit log.
+func (b *Broker) AuditHeads(ctx context.Context) (map[wire.ID]audit.Head, error) {
+	if err := b.reached(); err != nil {
+		return nil, err
+	}
+	ids, err := b.storage.AuditMeshes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	heads := make(map[wire.ID]audit.Head, len(ids))
+	for _, id := range ids {
+		if heads[id], err = b.storage.AuditHead(ctx, id); err != nil {
+			return nil, err
+		}
+	}
+	return heads, nil
+}
+
+// Kick ends the sessions that a target means: a key, a name, or the start of a key. It
+// returns their names. The audit log has it as done by the broker.
+func (b *Broker) Kick(ctx context.Context, id wire.ID, target, reason string) ([]string, error) {
+	r, err := b.ofMesh(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.unlock()
+	chosen, err := r.namedLocked(target)
+	kicked := []string{}
+	for _, p := range chosen {
+		if p.Role != wire.RoleSession {
+			continue
+		}
+		b.journal.Record(audit.NewEvent(r.id, time.Now(), audit.Broker, audit.PeerKickedDetail{Presence: p.ID, Member: p.MemberID, Key: p.Key()}))
+		r.sendAwayLocked(p, endSentAway, wire.CloseKicked, wire.ReasonKicked, reason)
+		r.resettleLocked(p)
+		kicked = append(kicked, p.DisplayName)
+	}
+	r.saveLocked()
+	return kicked, err
+}

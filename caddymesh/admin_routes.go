@@ -1,0 +1,193 @@
+package caddymesh
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// adminRoute is a question of the operator's, or an order. The answer is JSON, a list of
+// objects.
+type adminRoute struct {
+	name, method string
+	answer       func(r *http.Request) (any, error)
+}
+
+var adminRoutes = []adminRoute{
+	{"status", http.MethodGet, adminStatus},
+	{"meshes", http.MethodGet, adminMeshes},
+	{"sessions", http.MethodGet, adminSessions},
+	{"members", http.MethodGet, adminMembers},
+	{"queue", http.MethodGet, adminQueue},
+	{"audit", http.MethodGet, adminAudit},
+	{"kick", http.MethodPost, adminKick},
+}
+
+// ServeHTTP implements caddy.AdminHandler.
+func (route adminRoute) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != route.method {
+		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
+	}
+	answer, err := route.answer(r)
+	var api caddy.APIError
+	switch {
+	case errors.As(err, &api):
+		return err
+	case errors.Is(err, broker.ErrNoMesh):
+		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: err}
+	case err != nil:
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	return json.NewEncoder(w).Encode(answer)
+}
+
+// statusRow is a row of GET /claudemesh/status.
+type statusRow struct {
+	brokerHealth
+	Version     string  `json:"version"`
+	Uptime      float64 `json:"uptime_seconds"`
+	Connections int     `json:"connections"`
+	Meshes      int     `json:"meshes"` // in memory
+	Presences   int     `json:"presences"`
+	Leased      int     `json:"presences_leased"`
+	Accepted    int64   `json:"messages_accepted"`
+	Delivered   int64   `json:"deliveries"`
+	Open        int     `json:"messages_open"`
+	Waiting     int64   `json:"queue_deliveries"`
+	Oldest      float64 `json:"queue_oldest_seconds"`
+	Held        int     `json:"messages_held"`
+	Failures    int64   `json:"commit_errors"`
+}
+
+func adminStatus(r *http.Request) (any, error) {
+	rows := []statusRow{}
+	for _, l := range brokers() {
+		s, health := l.broker.Stats(), l.broker.Health(r.Context())
+		row := statusRow{
+			brokerHealth: healthOf(r, l), Version: health.Version, Uptime: health.Uptime, Connections: s.Connections, Meshes: s.Meshes,
+			Presences: s.Presences, Leased: s.Leased, Accepted: s.Queue.Accepted, Delivered: s.Queue.Acknowledged, Open: s.Queue.Open,
+			Waiting: s.Depth.Deliveries, Held: s.Parked, Failures: s.Journal.Failures,
+		}
+		if !s.Depth.Oldest.IsZero() {
+			row.Oldest = time.Since(s.Depth.Oldest).Seconds()
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func adminMeshes(*http.Request) (any, error) {
+	rows := []broker.MeshOverview{}
+	for _, l := range brokers() {
+		rows = append(rows, l.broker.Meshes()...)
+	}
+	return rows, nil
+}
+
+func adminSessions(r *http.Request) (any, error) {
+	return ofMesh(r, (*broker.Broker).Presences)
+}
+
+func adminMembers(r *http.Request) (any, error) {
+	return ofMesh(r, (*broker.Broker).Members)
+}
+
+// queueRow is a row of GET /claudemesh/queue.
+type queueRow struct {
+	Mesh       wire.ID `json:"mesh"`
+	Messages   int64   `json:"messages"`
+	Deliveries int64   `json:"deliveries"`
+	Bytes      int64   `json:"bytes"` // with an allowance for rows and indexes
+}
+
+func adminQueue(r *http.Request) (any, error) {
+	return ofMesh(r, func(b *broker.Broker, ctx context.Context, id wire.ID) ([]queueRow, error) {
+		burden, err := b.Burden(ctx, id)
+		return []queueRow{{id, burden.Messages, burden.Deliveries, burden.Size()}}, err
+	})
+}
+
+// auditRow is a row of GET /claudemesh/audit.
+type auditRow struct {
+	Mesh wire.ID `json:"mesh"`
+	Seq  int64   `json:"seq"`
+	Hash string  `json:"hash"`
+}
+
+func adminAudit(r *http.Request) (any, error) {
+	rows := []auditRow{}
+	for _, l := range brokers() {
+		heads, err := l.broker.AuditHeads(r.Context())
+		if err != nil {
+			return nil, err
+		}
+		for id, head := range heads {
+			rows = append(rows, auditRow{id, head.Seq, hex.EncodeToString(head.Hash[:])})
+		}
+	}
+	slices.SortFunc(rows, func(a, b auditRow) int { return slices.Compare(a.Mesh[:], b.Mesh[:]) })
+	return rows, nil
+}
+
+// kickRow is a row of POST /claudemesh/kick.
+type kickRow struct {
+	Name string `json:"name"`
+}
+
+func adminKick(r *http.Request) (any, error) {
+	target, reason := r.FormValue("target"), r.FormValue("reason")
+	if target == "" {
+		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("target is missing: a name, a key or the start of one")}
+	}
+	return ofMesh(r, func(b *broker.Broker, ctx context.Context, id wire.ID) ([]kickRow, error) {
+		names, err := b.Kick(ctx, id, target, reason)
+		rows := []kickRow{}
+		for _, name := range names {
+			rows = append(rows, kickRow{name})
+		}
+		return rows, err
+	})
+}
+
+// ofMesh asks the broker that has the mesh of a request, which names its id, or its slug
+// while it is in memory.
+func ofMesh[T any](r *http.Request, ask func(*broker.Broker, context.Context, wire.ID) ([]T, error)) ([]T, error) {
+	name := r.FormValue("mesh")
+	id, err := wire.ParseID(name)
+	var found []named
+	for _, l := range brokers() {
+		if err == nil {
+			found = append(found, l)
+			continue
+		}
+		for _, m := range l.broker.Meshes() {
+			if m.Slug == name {
+				id, found = m.ID, append(found, l)
+			}
+		}
+	}
+	if err != nil && len(found) > 1 {
+		return nil, caddy.APIError{HTTPStatus: http.StatusConflict, Err: fmt.Errorf("several meshes are called %q; give an id, see caddy claudemesh meshes", name)}
+	}
+	for _, l := range found {
+		rows, err := ask(l.broker, r.Context(), id)
+		if !errors.Is(err, broker.ErrNoMesh) {
+			return rows, err
+		}
+	}
+	return nil, fmt.Errorf("mesh %q: %w", name, broker.ErrNoMesh)
+}
+
+// Interface guards
+var _ caddy.AdminHandler = adminRoute{}

@@ -1,0 +1,92 @@
+package tests
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/internal/await"
+)
+
+// TestOperatorCommands asks a running broker, and ends a session, through Caddy's admin
+// endpoint.
+func TestOperatorCommands(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	alice, bob := newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team", "--display-name", "alice")
+	bob.must("join", alice.invite(), "--name", "bob")
+	bob.begin("startup")
+	ask := func(args ...string) (string, int) {
+		return s.RunCaddy(append([]string{"claudemesh"}, append(args, "--config", s.Config, "--adapter", "caddyfile")...)...)
+	}
+	rows := func(args ...string) (list []frame) {
+		t.Helper()
+		out, code := ask(append(args, "--json")...)
+		// Caddy logs to the same place.
+		out = out[strings.LastIndex(strings.TrimSpace(out), "\n")+1:]
+		if err := json.Unmarshal([]byte(out), &list); err != nil || code != 0 {
+			t.Fatalf("%v: exit %d, %v\n%s", args, code, err, out)
+		}
+		return list
+	}
+	await.Until(t, "bob's session is there", func() bool {
+		for _, row := range rows("sessions", "team") {
+			if row.str("role") == "session" && row.str("name") != "" && row["online"] == true {
+				return true
+			}
+		}
+		return false
+	})
+	id := rows("meshes")[0].str("id")
+	if len(rows("members", "team")) != 2 || len(rows("members", id)) != 2 {
+		t.Errorf("members: %v", rows("members", "team"))
+	}
+	alice.must("send", "bob", "to a member")
+	status := rows("status")
+	if len(status) != 1 || status[0]["ready"] != true || status[0]["presences"].(float64) < 1 {
+		t.Errorf("status: %v", status)
+	}
+	if q := rows("queue", "team"); len(q) != 1 || q[0].str("mesh") != id {
+		t.Errorf("queue: %v", q)
+	}
+	await.Until(t, "the audit log has entries", func() bool {
+		heads := rows("audit", "heads")
+		return len(heads) == 1 && heads[0].str("mesh") == id && len(heads[0].str("hash")) == 64
+	})
+	out, code := ask("sessions", "team")
+	if code != 0 || !strings.Contains(out, "NAME") || !strings.Contains(out, "LAST SEEN AT") || !strings.Contains(out, "session") {
+		t.Errorf("table: exit %d\n%s", code, out)
+	}
+	for _, unknown := range []string{"nothing", strings.Repeat("0", 32)} {
+		if out, code := ask("sessions", unknown); code == 0 || !strings.Contains(out, "there is no mesh with this id") {
+			t.Errorf("mesh %s: exit %d\n%s", unknown, code, out)
+		}
+	}
+	if out, code := ask("kick", "team", "nobody"); code == 0 || !strings.Contains(out, "no session in mesh team") {
+		t.Errorf("kick nobody: exit %d\n%s", code, out)
+	}
+	if kicked := rows("kick", "team", "bob", "--reason", "lunch"); len(kicked) != 1 {
+		t.Errorf("kicked: %v", kicked)
+	}
+	await.Until(t, "bob's session is gone", func() bool {
+		for _, row := range rows("sessions", "team") {
+			if row.str("role") == "session" && row["online"] == true {
+				return false
+			}
+		}
+		return true
+	})
+	await.Until(t, "the audit log has the kick", func() bool {
+		for _, row := range alice.list("audit", "--json") {
+			if row.str("kind") == "peer_kicked" {
+				return true
+			}
+		}
+		return false
+	})
+	s.Stop()
+	if out, code := ask("status"); code == 0 || !strings.Contains(out, "ask the broker at") {
+		t.Errorf("status of a stopped broker: exit %d\n%s", code, out)
+	}
+}
