@@ -261,7 +261,7 @@ func TestVerifyAPart(t *testing.T) {
 	}
 }
 
-func TestVerifyAll(t *testing.T) {
+func TestMeshesAreVerifiedApart(t *testing.T) {
 	t.Parallel()
 	third := wire.ID{7}
 	l := newLog(testMesh, nil, Head{})
@@ -269,27 +269,25 @@ func TestVerifyAll(t *testing.T) {
 	for i, id := range l.meshes {
 		l.entries[id], l.heads[id] = chain(id, 3+i)
 	}
-	reports, err := VerifyAll(t.Context(), l)
-	if err != nil || len(reports) != 3 {
-		t.Fatalf("%d reports, error %v; want 3 intact chains", len(reports), err)
+	for _, id := range l.meshes {
+		if report, err := VerifyMesh(t.Context(), l, id); err != nil || report.MeshID != id {
+			t.Errorf("%+v, error %v; want an intact chain", report, err)
+		}
 	}
-
 	l.entries[otherMesh][1].Actor = "x"
 	l.entries[third] = l.entries[third][:2]
-	reports, err = VerifyAll(t.Context(), l)
-	if len(reports) != 1 || reports[0].MeshID != testMesh {
-		t.Errorf("reports %+v; want the one intact chain", reports)
+	if _, err := VerifyMesh(t.Context(), l, testMesh); err != nil {
+		t.Errorf("beside bad chains: %v", err)
 	}
 	var bad *BadEntry
-	if !errors.As(err, &bad) || *bad != (BadEntry{otherMesh, 2, Altered}) {
-		t.Errorf("first bad entry: %v", err)
+	if _, err := VerifyMesh(t.Context(), l, otherMesh); !errors.As(err, &bad) || *bad != (BadEntry{otherMesh, 2, Altered}) {
+		t.Errorf("a changed entry: %v", err)
 	}
-	if !strings.Contains(err.Error(), third.String()) {
-		t.Errorf("the second bad chain is not named: %v", err)
+	if _, err := VerifyMesh(t.Context(), l, third); !errors.As(err, &bad) || !strings.Contains(err.Error(), third.String()) {
+		t.Errorf("a chain without its end: %v", err)
 	}
-
 	l.err = errors.New("disk on fire")
-	if _, err := VerifyAll(t.Context(), l); !errors.Is(err, l.err) {
+	if _, err := VerifyMesh(t.Context(), l, testMesh); !errors.Is(err, l.err) {
 		t.Errorf("storage failure came back as %v", err)
 	}
 }

@@ -31,4 +31,6 @@
 //
 // Every function is pure or only reads a [Store]. A caller that extends a chain must
 // make sure that nobody else extends it at the same time.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package audit

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/claudemesh/claudemesh/wire"
@@ -107,29 +106,4 @@ func checkHead(meshID wire.ID, end, recorded Head) error {
 		return &BadEntry{meshID, end.Seq, HeadAltered}
 	}
 	return nil
-}
-
-// VerifyAll checks the chains of all meshes. It returns a report for each intact chain,
-// and an error that joins the *BadEntry of each other chain. An error of the Store
-// ends the check.
-func VerifyAll(ctx context.Context, store Store) ([]Report, error) {
-	meshes, err := store.AuditMeshes(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list audit logs: %w", err)
-	}
-	var reports []Report
-	var bad []error
-	for _, id := range meshes {
-		report, err := VerifyMesh(ctx, store, id)
-		var entry *BadEntry
-		switch {
-		case errors.As(err, &entry):
-			bad = append(bad, err)
-		case err != nil:
-			return reports, errors.Join(append(bad, err)...)
-		default:
-			reports = append(reports, report)
-		}
-	}
-	return reports, errors.Join(bad...)
 }

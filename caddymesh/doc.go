@@ -44,4 +44,6 @@
 //
 // A handler gets its broker from its hub on every request. It never binds a socket to the
 // context of the request or the config.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package caddymesh

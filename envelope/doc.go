@@ -32,4 +32,7 @@
 // MeshKey, LinkSecret and InvitePayload never show their secrets when they are printed,
 // logged or marshalled. All values are immutable, and everything is safe for concurrent
 // use.
+//
+// Outsiders may rely on this package: what it exports changes only with a new major
+// version.
 package envelope

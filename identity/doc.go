@@ -35,4 +35,7 @@
 //	sessionlist.go  lists, touches and removes keys
 //	sessionlock.go  locks a directory and repairs its modes
 //	sessionput.go   puts a key that exists into the store
+//
+// Outsiders may rely on this package: what it exports changes only with a new major
+// version.
 package identity

@@ -39,4 +39,6 @@
 //
 // Nothing in this package reads the clock: each rule takes the current time as an
 // argument.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package mesh

@@ -150,7 +150,7 @@ func redeemLink(ctx context.Context, h HTTP, link Link, key identity.KeyPair, di
 
 func redeemToken(ctx context.Context, h HTTP, link Link, key identity.KeyPair, displayName string) (Joined, error) {
 	p := &link.Invite
-	r, err := h.Join(ctx, wire.Join{TokenProof: link.TokenProof(), PeerPubkey: key.Public().String(), DisplayName: displayName})
+	r, err := h.Join(ctx, wire.Join{TokenProof: link.tokenProof(), PeerPubkey: key.Public().String(), DisplayName: displayName})
 	if err != nil {
 		return Joined{}, err
 	}

@@ -116,9 +116,9 @@ func (l Link) Expired(now time.Time) bool {
 	return l.Token != "" && now.Unix() >= l.Invite.ExpiresAt
 }
 
-// TokenProof is what shows the broker that one has a v1 token without showing
+// tokenProof is what shows the broker that one has a v1 token without showing
 // the mesh key in it: the hex of its SHA-256.
-func (l Link) TokenProof() string {
+func (l Link) tokenProof() string {
 	sum := sha256.Sum256([]byte(l.Token))
 	return hex.EncodeToString(sum[:])
 }
@@ -176,7 +176,7 @@ func NewTokenInvite(m *Mesh, t InviteTerms) (Link, wire.InviteCreate, error) {
 	link := Link{BrokerURL: m.BrokerURL, Token: base64.RawURLEncoding.EncodeToString(raw), Invite: p}
 	create := t.create()
 	create.ExpiresAt = p.ExpiresAt * 1000 // to the second, as the token has it
-	create.TokenProof = link.TokenProof()
+	create.TokenProof = link.tokenProof()
 	return link, create, nil
 }
 

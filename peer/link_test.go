@@ -88,7 +88,7 @@ func TestTokenInvite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if create.ExpiresAt != expires.Unix()*1000 || create.TokenProof != link.TokenProof() || len(create.TokenProof) != 64 || create.Code != "" {
+	if create.ExpiresAt != expires.Unix()*1000 || create.TokenProof != link.tokenProof() || len(create.TokenProof) != 64 || create.Code != "" {
 		t.Errorf("got %+v", create)
 	}
 	for _, text := range []string{link.URL(), "https://claudemesh.example/join/" + link.Token, "https://x/de/join/" + link.Token} {

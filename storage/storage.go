@@ -1,6 +1,8 @@
 // Package storage holds what the two storages have in common. Their code is in
 // storage/sqlite and storage/postgres; both implement the Store interfaces of
 // the packages mesh, presence, queue, audit and journal.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package storage
 
 import (

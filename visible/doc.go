@@ -14,4 +14,6 @@
 //
 // Cut shortens a text without splitting a character as people see it. Fit does the same for a
 // terminal, in columns as counted by Columns.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package visible

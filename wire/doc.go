@@ -32,4 +32,7 @@
 //	moderation.go   kick, disconnect, ban
 //	errors.go       codes, close codes and ack words; says which are final
 //	http.go         bodies of the HTTP routes
+//
+// Outsiders may rely on this package: what it exports changes only with a new major
+// version.
 package wire

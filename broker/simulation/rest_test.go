@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -265,7 +266,12 @@ func (w *world) checkEnd() {
 		w.violate("2: still waiting in the storage: %q", left)
 	}
 	w.checkNothingHeld()
-	if _, err := audit.VerifyAll(context.Background(), w.server.disk); err != nil {
+	meshes, err := w.server.disk.AuditMeshes(context.Background())
+	for _, id := range meshes {
+		_, bad := audit.VerifyMesh(context.Background(), w.server.disk, id)
+		err = errors.Join(err, bad)
+	}
+	if err != nil {
 		w.violate("9: %v", err)
 	}
 }

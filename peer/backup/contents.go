@@ -99,7 +99,7 @@ type Restored struct {
 // a second call continues.
 func Restore(ctx context.Context, dir peer.Dir, c *Contents, replace bool) (r Restored, err error) {
 	if c.Config == nil {
-		return r, ErrNotABackup
+		return r, errNotABackup
 	}
 	if err := dir.Make(); err != nil {
 		return r, err
@@ -152,7 +152,7 @@ func restoreSessions(dir peer.Dir, sessions []Session) (n int, left []string, er
 	for _, s := range sessions {
 		pair, err := identity.ParseSecret(s.SecretKey)
 		if err != nil || !wire.ValidSlug(s.MeshSlug) {
-			return n, left, fmt.Errorf("%w: a session key is damaged", ErrNotABackup)
+			return n, left, fmt.Errorf("%w: a session key is damaged", errNotABackup)
 		}
 		before, err := store.Stored(s.MeshSlug, s.SessionID)
 		if err == nil && before.Pair.Public() != pair.Public() {

@@ -33,11 +33,11 @@ const (
 )
 
 var (
-	// ErrNotABackup means that a file isn't a backup, or is damaged.
-	ErrNotABackup = errors.New("the file isn't a claudemesh backup, or is damaged")
+	// errNotABackup means that a file isn't a backup, or is damaged.
+	errNotABackup = errors.New("the file isn't a claudemesh backup, or is damaged")
 
-	// ErrCannotOpen means that the passphrase is wrong, or that the file was changed.
-	ErrCannotOpen = errors.New("can't open the backup: the passphrase is wrong, or the file was changed")
+	// errCannotOpen means that the passphrase is wrong, or that the file was changed.
+	errCannotOpen = errors.New("can't open the backup: the passphrase is wrong, or the file was changed")
 )
 
 // cost holds the parameters of the key derivation.
@@ -61,9 +61,9 @@ const (
 func (c cost) check() error {
 	switch {
 	case c.passes < 1 || c.passes > maxPasses, c.lanes < 1 || c.lanes > maxLanes:
-		return fmt.Errorf("%w: it needs %d passes and %d lanes, but at most %d and %d are allowed", ErrNotABackup, c.passes, c.lanes, maxPasses, maxLanes)
+		return fmt.Errorf("%w: it needs %d passes and %d lanes, but at most %d and %d are allowed", errNotABackup, c.passes, c.lanes, maxPasses, maxLanes)
 	case c.memory < minMemory*uint32(c.lanes) || c.memory > maxMemory:
-		return fmt.Errorf("%w: it needs %d KiB of memory, but %d to %d are allowed", ErrNotABackup, c.memory, minMemory*uint32(c.lanes), maxMemory)
+		return fmt.Errorf("%w: it needs %d KiB of memory, but %d to %d are allowed", errNotABackup, c.memory, minMemory*uint32(c.lanes), maxMemory)
 	}
 	return nil
 }
@@ -136,11 +136,11 @@ func Open(file []byte, passphrase string) (*Contents, error) {
 	nonce := sealed[:chacha20poly1305.NonceSizeX]
 	plain, err := aead.Open(nil, nonce, sealed[len(nonce):], []byte(h.text()))
 	if err != nil {
-		return nil, ErrCannotOpen
+		return nil, errCannotOpen
 	}
 	var c Contents
 	if err := json.Unmarshal(plain, &c); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotABackup, err)
+		return nil, fmt.Errorf("%w: %w", errNotABackup, err)
 	}
 	return &c, nil
 }
@@ -148,7 +148,7 @@ func Open(file []byte, passphrase string) (*Contents, error) {
 // parse parses the parts of a file that need no passphrase.
 func parse(file []byte) (h header, sealed []byte, err error) {
 	if len(file) > MaxSize {
-		return h, nil, fmt.Errorf("%w: it is longer than %d bytes", ErrNotABackup, MaxSize)
+		return h, nil, fmt.Errorf("%w: it is longer than %d bytes", errNotABackup, MaxSize)
 	}
 	first, rest, _ := bytes.Cut(bytes.ReplaceAll(file, []byte("\r\n"), []byte("\n")), []byte("\n"))
 	if version, ok := strings.CutPrefix(string(first), "claudemesh-backup "); ok && string(first) != magic {
@@ -157,7 +157,7 @@ func parse(file []byte) (h header, sealed []byte, err error) {
 		}
 	}
 	if string(first) != magic {
-		return h, nil, ErrNotABackup
+		return h, nil, errNotABackup
 	}
 	second, body, _ := bytes.Cut(rest, []byte("\n"))
 	if h, err = parseHeader(string(second)); err != nil {
@@ -165,7 +165,7 @@ func parse(file []byte) (h header, sealed []byte, err error) {
 	}
 	sealed, err = io.ReadAll(base64.NewDecoder(base64.StdEncoding, bytes.NewReader(body))) // skips the line breaks
 	if err != nil || len(sealed) < chacha20poly1305.NonceSizeX+chacha20poly1305.Overhead {
-		return h, nil, fmt.Errorf("%w: its end is missing", ErrNotABackup)
+		return h, nil, fmt.Errorf("%w: its end is missing", errNotABackup)
 	}
 	return h, sealed, nil
 }
@@ -174,12 +174,12 @@ func parse(file []byte) (h header, sealed []byte, err error) {
 func parseHeader(line string) (h header, err error) {
 	words := strings.Split(line, " ")
 	if len(words) != 5 || words[0] != kdf {
-		return h, ErrNotABackup
+		return h, errNotABackup
 	}
 	var numbers [3]uint64
 	for i, bits := range []int{32, 32, 8} {
 		if numbers[i], err = strconv.ParseUint(words[1+i], 10, bits); err != nil {
-			return h, fmt.Errorf("%w: %q isn't a valid number", ErrNotABackup, words[1+i])
+			return h, fmt.Errorf("%w: %q isn't a valid number", errNotABackup, words[1+i])
 		}
 	}
 	h.cost = cost{uint32(numbers[0]), uint32(numbers[1]), uint8(numbers[2])}
@@ -187,7 +187,7 @@ func parseHeader(line string) (h header, err error) {
 		return h, err
 	}
 	if h.salt, err = base64.RawStdEncoding.Strict().DecodeString(words[4]); err != nil || len(h.salt) != saltSize {
-		return h, fmt.Errorf("%w: its salt is damaged", ErrNotABackup)
+		return h, fmt.Errorf("%w: its salt is damaged", errNotABackup)
 	}
 	return h, nil
 }

@@ -58,8 +58,8 @@ func (r *run) burst() error {
 		all.Wait()
 	})
 	seconds := (time.Duration(r.lastArrival.Load()) - from.start).Seconds()
-	r.result.add("delivered_share", float64(r.delivered.Load())/float64(peers*count)*100, "%", Higher)
-	r.result.add("seconds", max(seconds, 0), "s", Lower)
+	r.result.add("delivered_share", float64(r.delivered.Load())/float64(peers*count)*100, "%", higher)
+	r.result.add("seconds", max(seconds, 0), "s", lower)
 	r.tally(from)
 	return nil
 }

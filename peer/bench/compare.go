@@ -13,8 +13,8 @@ type Mark string
 
 // The marks. A figure that has no direction has no mark.
 const (
-	Improved Mark = "better"
-	Worsened Mark = "worse"
+	improved Mark = "better"
+	worsened Mark = "worse"
 	Same     Mark = "same" // unchanged, or changed by less than noise
 )
 
@@ -86,7 +86,7 @@ func (r *Result) figures() []Figure {
 			suffix string
 			value  *float64
 		}{{"p50", &t.P50}, {"p95", &t.P95}, {"p99", &t.P99}, {"max", &t.Max}} {
-			list = append(list, Figure{t.Name + "_" + f.suffix, f.value, "ms", Lower})
+			list = append(list, Figure{t.Name + "_" + f.suffix, f.value, "ms", lower})
 		}
 	}
 	return list
@@ -106,10 +106,10 @@ func change(f Figure, b *float64) Change {
 	case f.Better == "":
 	case math.Abs(y-x) <= noise*math.Abs(x):
 		c.Mark = Same
-	case (y > x) == (f.Better == Higher):
-		c.Mark = Improved
+	case (y > x) == (f.Better == higher):
+		c.Mark = improved
 	default:
-		c.Mark = Worsened
+		c.Mark = worsened
 	}
 	return c
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func sample(figures ...Figure) *Result {
-	return &Result{Schema: Schema, Name: Rate, Settings: Defaults(Rate), Results: figures}
+	return &Result{Schema: schema, Name: Rate, Settings: Defaults(Rate), Results: figures}
 }
 
 func TestCompareMarks(t *testing.T) {
@@ -23,18 +23,18 @@ func TestCompareMarks(t *testing.T) {
 		ratio  float64 // 0: none
 		mark   Mark
 	}{
-		{"more of what should be high", Higher, v(100), v(150), 1.5, Improved},
-		{"less of what should be high", Higher, v(100), v(50), .5, Worsened},
-		{"more of what should be low", Lower, v(100), v(106), 1.06, Worsened},
-		{"less of what should be low", Lower, v(100), v(90), .9, Improved},
-		{"noise", Lower, v(100), v(104), 1.04, Same},
-		{"noise below 0", Lower, v(-100), v(-104), 1.04, Same},
-		{"none of both", Lower, v(0), v(0), 0, Same},
-		{"some instead of none", Lower, v(0), v(1), 0, Worsened},
-		{"none instead of some", Lower, v(3), v(0), 0, Improved},
+		{"more of what should be high", higher, v(100), v(150), 1.5, improved},
+		{"less of what should be high", higher, v(100), v(50), .5, worsened},
+		{"more of what should be low", lower, v(100), v(106), 1.06, worsened},
+		{"less of what should be low", lower, v(100), v(90), .9, improved},
+		{"noise", lower, v(100), v(104), 1.04, Same},
+		{"noise below 0", lower, v(-100), v(-104), 1.04, Same},
+		{"none of both", lower, v(0), v(0), 0, Same},
+		{"some instead of none", lower, v(0), v(1), 0, worsened},
+		{"none instead of some", lower, v(3), v(0), 0, improved},
 		{"no direction", "", v(1), v(2), 2, ""},
-		{"unknown before", Lower, nil, v(2), 0, ""},
-		{"unknown after", Lower, v(2), nil, 0, ""},
+		{"unknown before", lower, nil, v(2), 0, ""},
+		{"unknown after", lower, v(2), nil, 0, ""},
 	} {
 		list, err := Compare(sample(Figure{"f", tc.a, "", tc.better}), sample(Figure{"f", tc.b, "", tc.better}), false)
 		if err != nil || len(list) != 1 {
@@ -50,8 +50,8 @@ func TestCompareMarks(t *testing.T) {
 func TestCompareRefusesOthers(t *testing.T) {
 	t.Parallel()
 	a := sample()
-	a.add("lost", 0, "", Lower)
-	a.add("only a's", 1, "", Lower)
+	a.add("lost", 0, "", lower)
+	a.add("only a's", 1, "", lower)
 	a.Times = []Times{{"send_push", 5, 1, 2, 3, 4}}
 	for says, change := range map[string]func(*Result){
 		"one is from bench rate, the other from bench soak": func(r *Result) { r.Name = Soak },
@@ -61,14 +61,14 @@ func TestCompareRefusesOthers(t *testing.T) {
 		"interrupted":           func(r *Result) { r.Interrupted = true },
 	} {
 		b := sample()
-		b.add("lost", 1, "", Lower)
+		b.add("lost", 1, "", lower)
 		b.Times = []Times{{"send_push", 5, 2, 2, 3, 4}}
 		change(b)
 		if _, err := Compare(a, b, false); !errors.Is(err, ErrDifferent) || !strings.Contains(err.Error(), says) {
 			t.Errorf("got %v, want %s", err, says)
 		}
 		list, err := Compare(a, b, true)
-		if err != nil || len(list) != 5 || list[0].Mark != Worsened || list[1].Name != "send_push_p50" || *list[1].Ratio != 2 {
+		if err != nil || len(list) != 5 || list[0].Mark != worsened || list[1].Name != "send_push_p50" || *list[1].Ratio != 2 {
 			t.Errorf("by force: %+v, %v", list, err)
 		}
 	}
@@ -78,8 +78,8 @@ func TestCompareRefusesOthers(t *testing.T) {
 func TestReadResult(t *testing.T) {
 	t.Parallel()
 	a := sample()
-	a.add("lost", 0, "", Lower)
-	a.addIf(false, "broker_memory_peak", 0, "B", Lower)
+	a.add("lost", 0, "", lower)
+	a.addIf(false, "broker_memory_peak", 0, "B", lower)
 	text, err := json.Marshal(a)
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestFailed(t *testing.T) {
 	t.Parallel()
 	r := sample()
 	for _, name := range []string{"refused", "redelivered", "disconnects", figureLost} {
-		r.add(name, 0, "", Lower)
+		r.add(name, 0, "", lower)
 	}
 	if f := r.Failed(); len(f) > 0 {
 		t.Errorf("nothing is wrong, but %v", f)

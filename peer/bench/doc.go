@@ -58,4 +58,6 @@
 //
 // Run owns its goroutines: when it returns, they have ended, and all sessions have left the
 // mesh. Concurrent runs must not share a Config.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package bench

@@ -117,7 +117,7 @@ func (r *rounds) arrival(n int, now time.Duration) {
 func (r *rounds) add(to *Result, recipients int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var first, middle, last Histogram
+	var first, middle, last histogram
 	for _, round := range r.list {
 		if len(round.at) == recipients {
 			first.Record(round.at[0] - round.start)

@@ -32,8 +32,8 @@ type Gauge func(ctx context.Context) (Reading, error)
 
 const gaugeTimeout = 5 * time.Second
 
-// ErrNoBroker means that the metrics don't come from a claudemesh broker.
-var ErrNoBroker = errors.New("these metrics don't come from a claudemesh broker")
+// errNoBroker means that the metrics don't come from a claudemesh broker.
+var errNoBroker = errors.New("these metrics don't come from a claudemesh broker")
 
 // Metrics returns a gauge that reads a Prometheus endpoint, such as Caddy's admin API,
 // http://localhost:2019/metrics. A nil client means http.DefaultClient.
@@ -121,7 +121,7 @@ func parseMetrics(from io.Reader) (r Reading, err error) {
 		return r, fmt.Errorf("read metrics: %w", err)
 	}
 	if _, ok := found[metricPrefix+"connections"]; !ok {
-		return r, ErrNoBroker
+		return r, errNoBroker
 	}
 	return Reading{
 		Resident:    int64(found["process_resident_memory_bytes"]),

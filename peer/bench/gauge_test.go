@@ -26,7 +26,7 @@ caddy_claudemesh_messages_accepted_total 4200
 	if err != nil || r != (Reading{58937344, 7000000, true, 7, 9, 42, 4200}) {
 		t.Errorf("got %+v, %v", r, err)
 	}
-	if _, err := parseMetrics(strings.NewReader("process_resident_memory_bytes 1\n")); !errors.Is(err, ErrNoBroker) {
+	if _, err := parseMetrics(strings.NewReader("process_resident_memory_bytes 1\n")); !errors.Is(err, errNoBroker) {
 		t.Errorf("metrics of something else: %v", err)
 	}
 }

@@ -17,15 +17,15 @@ const (
 	longest  = time.Duration(1<<maxBits - 1) // about 2 h 26 min
 )
 
-// Histogram counts times in a fixed 37 kB. It is safe for concurrent use. The zero value is
+// histogram counts times in a fixed 37 kB. It is safe for concurrent use. The zero value is
 // empty.
-type Histogram struct {
+type histogram struct {
 	counts [buckets]atomic.Uint64
 	max    atomic.Int64
 }
 
 // Record counts a time. A negative time counts as 0.
-func (h *Histogram) Record(d time.Duration) {
+func (h *histogram) Record(d time.Duration) {
 	d = min(max(d, 0), longest)
 	h.counts[bucketOf(d)].Add(1)
 	for {
@@ -47,9 +47,9 @@ func top(bucket int) time.Duration {
 	return time.Duration(bucket-shift*steps+1)<<shift - 1
 }
 
-// Snapshot returns a copy of the counts so far.
-func (h *Histogram) Snapshot() *Snapshot {
-	s := &Snapshot{counts: make([]uint64, buckets), max: time.Duration(h.max.Load())}
+// snapshot returns a copy of the counts so far.
+func (h *histogram) Snapshot() *snapshot {
+	s := &snapshot{counts: make([]uint64, buckets), max: time.Duration(h.max.Load())}
 	for i := range h.counts {
 		s.counts[i] = h.counts[i].Load()
 		s.total += s.counts[i]
@@ -57,16 +57,16 @@ func (h *Histogram) Snapshot() *Snapshot {
 	return s
 }
 
-// Snapshot is an immutable copy of a histogram.
-type Snapshot struct {
+// snapshot is an immutable copy of a histogram.
+type snapshot struct {
 	counts []uint64
 	total  uint64
 	max    time.Duration
 }
 
 // Since returns the counts since an earlier snapshot of the same histogram.
-func (s *Snapshot) Since(earlier *Snapshot) *Snapshot {
-	d := &Snapshot{counts: make([]uint64, buckets), total: s.total - earlier.total}
+func (s *snapshot) Since(earlier *snapshot) *snapshot {
+	d := &snapshot{counts: make([]uint64, buckets), total: s.total - earlier.total}
 	for i := range d.counts {
 		if d.counts[i] = s.counts[i] - earlier.counts[i]; d.counts[i] > 0 {
 			d.max = min(top(i), s.max)
@@ -76,14 +76,14 @@ func (s *Snapshot) Since(earlier *Snapshot) *Snapshot {
 }
 
 // Count returns the number of recorded times.
-func (s *Snapshot) Count() uint64 { return s.total }
+func (s *snapshot) Count() uint64 { return s.total }
 
 // Max returns the longest time.
-func (s *Snapshot) Max() time.Duration { return s.max }
+func (s *snapshot) Max() time.Duration { return s.max }
 
 // Quantile returns the q-quantile (0–1) of the times, by nearest rank. It returns 0 if there are
 // no times.
-func (s *Snapshot) Quantile(q float64) time.Duration {
+func (s *snapshot) Quantile(q float64) time.Duration {
 	rank := uint64(math.Ceil(q * float64(s.total)))
 	rank = min(max(rank, 1), s.total)
 	for i, n := range s.counts {

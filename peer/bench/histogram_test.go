@@ -18,7 +18,7 @@ func TestQuantiles(t *testing.T) {
 		"all the same":     func() time.Duration { return 12_345_678 },
 		"over many orders": func() time.Duration { return time.Duration(1) << random.IntN(42) },
 	} {
-		var h Histogram
+		var h histogram
 		var exact []time.Duration
 		for range 10_000 {
 			d := next()
@@ -41,7 +41,7 @@ func TestQuantiles(t *testing.T) {
 
 func TestHistogramLimits(t *testing.T) {
 	t.Parallel()
-	var h Histogram
+	var h histogram
 	if s := h.Snapshot(); s.Count() != 0 || s.Quantile(.5) != 0 || s.Max() != 0 {
 		t.Errorf("an empty one has %+v", s)
 	}
@@ -62,7 +62,7 @@ func TestHistogramLimits(t *testing.T) {
 
 func TestSince(t *testing.T) {
 	t.Parallel()
-	var h Histogram
+	var h histogram
 	h.Record(time.Hour)
 	before := h.Snapshot()
 	var all sync.WaitGroup

@@ -39,7 +39,7 @@ type load struct {
 	// onSettled is called once a message of a sender is settled.
 	onSettled func(sender *session)
 
-	push, ack, late, hello Histogram
+	push, ack, late, hello histogram
 
 	online                                      atomic.Int64
 	sent, acked, refused, delivered             atomic.Uint64

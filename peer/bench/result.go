@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Schema is the version of Result's JSON. New fields don't need a new version; existing fields
+// schema is the version of Result's JSON. New fields don't need a new version; existing fields
 // never change their meaning.
-const Schema = 1
+const schema = 1
 
 // Result is the result of a run.
 type Result struct {
@@ -34,8 +34,8 @@ type Better string
 
 // The directions. The zero value means neither.
 const (
-	Higher Better = "higher"
-	Lower  Better = "lower"
+	higher Better = "higher"
+	lower  Better = "lower"
 )
 
 // Figure is one number of a result.
@@ -114,8 +114,8 @@ func Read(r io.Reader) (*Result, error) {
 	if err := json.NewDecoder(r).Decode(&result); err != nil {
 		return nil, fmt.Errorf("read a result: %w", err)
 	}
-	if result.Schema != Schema || result.Name == "" {
-		return nil, fmt.Errorf("not a result of claudemesh bench, or one of another version (schema %d, want %d)", result.Schema, Schema)
+	if result.Schema != schema || result.Name == "" {
+		return nil, fmt.Errorf("not a result of claudemesh bench, or one of another version (schema %d, want %d)", result.Schema, schema)
 	}
 	return &result, nil
 }
@@ -132,7 +132,7 @@ func (r *Result) addIf(known bool, name string, value float64, unit string, bett
 	}
 }
 
-func (r *Result) addTimes(name string, s *Snapshot) {
+func (r *Result) addTimes(name string, s *snapshot) {
 	if s.Count() == 0 {
 		return
 	}

@@ -55,7 +55,7 @@ func Run(ctx context.Context, k Kind, c Config, s Settings) (*Result, error) {
 	}
 	r := &run{load: newLoad(ctx, c, s), ctx: ctx, watch: watch{gauge: c.Broker}, afterwards: func() {}}
 	r.result = &Result{
-		Schema: Schema, Name: k, StartedAt: time.Now().UTC().Truncate(time.Second), Settings: s, Results: []Figure{}, Times: []Times{},
+		Schema: schema, Name: k, StartedAt: time.Now().UTC().Truncate(time.Second), Settings: s, Results: []Figure{}, Times: []Times{},
 		Machine: Machine{
 			Cores: runtime.NumCPU(), OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version(),
 			Broker: c.Mesh.BrokerURL,
@@ -121,7 +121,7 @@ func (r *run) report() (stop func()) {
 	}
 }
 
-func (r *run) progress(recent *Snapshot) Progress {
+func (r *run) progress(recent *snapshot) Progress {
 	r.mu.Lock()
 	phase, since := r.phase, r.since
 	r.mu.Unlock()
@@ -207,17 +207,17 @@ func (r *run) tally(from sums) {
 	res := r.result
 	last := (time.Duration(r.lastArrival.Load()) - from.start).Seconds()
 	if delivered := r.delivered.Load(); delivered > 0 && last > 0 {
-		res.add("messages_per_second", float64(delivered)/last, "1/s", Higher)
+		res.add("messages_per_second", float64(delivered)/last, "1/s", higher)
 	} else {
-		res.add("messages_per_second", 0, "1/s", Higher)
+		res.add("messages_per_second", 0, "1/s", higher)
 	}
 	r.ledgerFigures()
 	_, now, peak := r.watch.now()
 	if n := now.Accepted - from.reading.Accepted; n > 0 {
-		res.add("commits_per_message", (now.Commits-from.reading.Commits)/n, "", Lower)
+		res.add("commits_per_message", (now.Commits-from.reading.Commits)/n, "", lower)
 	}
-	res.addIf(peak > 0, "broker_memory_peak", float64(peak), "B", Lower)
-	res.add("load_cpu", cpu.Seconds()/elapsed*100, "%", Lower)
+	res.addIf(peak > 0, "broker_memory_peak", float64(peak), "B", lower)
+	res.add("load_cpu", cpu.Seconds()/elapsed*100, "%", lower)
 	res.addTimes("send_push", r.push.Snapshot())
 	res.addTimes("send_ack", r.ack.Snapshot())
 	res.addTimes("sent_late", r.late.Snapshot())
@@ -241,16 +241,16 @@ func (r *run) ledgerFigures() {
 		{"sent", r.sent.Load(), ""},
 		{"acknowledged", r.acked.Load(), ""},
 		{"delivered", r.delivered.Load(), ""},
-		{"refused", r.refused.Load(), Lower},
-		{figureLost, lost, Lower},
-		{figureDuplicated, r.duplicated.Load(), Lower},
-		{figureMisordered, r.misordered.Load(), Lower},
-		{figureMisled, r.misled.Load(), Lower},
-		{figureSpoiled, r.spoiled.Load(), Lower},
-		{figureUnanswered, unanswered, Lower},
-		{"redelivered", r.redelivered.Load(), Lower},
-		{"disconnects", r.disconnects.Load(), Lower},
-		{"failed_reconnects", r.failedConnects.Load(), Lower},
+		{"refused", r.refused.Load(), lower},
+		{figureLost, lost, lower},
+		{figureDuplicated, r.duplicated.Load(), lower},
+		{figureMisordered, r.misordered.Load(), lower},
+		{figureMisled, r.misled.Load(), lower},
+		{figureSpoiled, r.spoiled.Load(), lower},
+		{figureUnanswered, unanswered, lower},
+		{"redelivered", r.redelivered.Load(), lower},
+		{"disconnects", r.disconnects.Load(), lower},
+		{"failed_reconnects", r.failedConnects.Load(), lower},
 	} {
 		r.result.add(f.name, float64(f.value), "", f.better)
 	}

@@ -34,8 +34,8 @@ func (r *run) idle() error {
 	res := r.result
 	r.tellFresh(&first)
 	res.add("sessions", float64(r.online.Load()), "", "")
-	res.add("seconds", seconds, "s", Lower)
-	res.add("connects_per_second", float64(n)/seconds, "1/s", Higher)
+	res.add("seconds", seconds, "s", lower)
+	res.add("connects_per_second", float64(n)/seconds, "1/s", higher)
 	for _, m := range []struct {
 		name          string
 		before, after int64
@@ -44,11 +44,11 @@ func (r *run) idle() error {
 		{"broker_in_use_per_session", first.InUse, last.InUse},
 	} {
 		known := m.before > 0 && m.after > 0
-		res.addIf(known, m.name, float64(m.after-m.before)/float64(n)/1024, "kB", Lower)
+		res.addIf(known, m.name, float64(m.after-m.before)/float64(n)/1024, "kB", lower)
 	}
-	res.addIf(peak > 0, "broker_memory_peak", float64(peak), "B", Lower)
-	res.add("disconnects", float64(r.disconnects.Load()), "", Lower)
-	res.add("load_cpu", cpu.Seconds()/seconds*100, "%", Lower)
+	res.addIf(peak > 0, "broker_memory_peak", float64(peak), "B", lower)
+	res.add("disconnects", float64(r.disconnects.Load()), "", lower)
+	res.add("load_cpu", cpu.Seconds()/seconds*100, "%", lower)
 	res.addTimes("connect", r.hello.Snapshot())
 	return nil
 }
@@ -93,7 +93,7 @@ func (r *run) storm() error {
 	}
 	from := r.begin("sending")
 	var seconds float64
-	var connects *Snapshot
+	var connects *snapshot
 	stopped, stop := context.WithCancel(r.ctx)
 	defer stop()
 	done := make(chan error, 1)
@@ -116,8 +116,8 @@ func (r *run) storm() error {
 	r.settleAll()
 	res := r.result
 	res.add("sessions", float64(len(r.sessions)), "", "")
-	res.add("seconds", seconds, "s", Lower)
-	res.add("back", float64(len(r.sessions))-float64(max(r.comebacks.Load(), 0)), "", Higher)
+	res.add("seconds", seconds, "s", lower)
+	res.add("back", float64(len(r.sessions))-float64(max(r.comebacks.Load(), 0)), "", higher)
 	r.tally(from)
 	res.addTimes("reconnect", connects)
 	return nil
@@ -126,7 +126,7 @@ func (r *run) storm() error {
 var errNotBack = errors.New("no session reconnected before the timeout")
 
 // dropAll cuts all connections and waits until all are back, or until the timeout.
-func (r *run) dropAll() (seconds float64, connects *Snapshot, err error) {
+func (r *run) dropAll() (seconds float64, connects *snapshot, err error) {
 	r.enter("reconnecting")
 	before := r.hello.Snapshot()
 	r.comebacks.Store(int64(len(r.sessions)))

@@ -83,7 +83,7 @@ func (r *Result) drift() {
 		{"broker_memory_drift", func(i *Interval) float64 { return float64(i.Memory) }},
 	} {
 		before, after := median(first, f.value), median(last, f.value)
-		r.addIf(before > 0 && after > 0, f.name, (after/before-1)*100, "%", Lower)
+		r.addIf(before > 0 && after > 0, f.name, (after/before-1)*100, "%", lower)
 	}
 }
 

@@ -29,4 +29,6 @@
 //	sentlist.go         remembers what was sent, for completions
 //	watch.go            follows a mesh, for top and peers
 //	man.go              writes the manual pages
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package cli

@@ -63,7 +63,7 @@ func (a *app) create(ctx context.Context, slug, name, displayName, token string)
 		broker = os.Getenv("CLAUDEMESH_BROKER_URL")
 	}
 	if broker == "" {
-		broker = DefaultBroker
+		broker = defaultBroker
 	}
 	// Check this first: the broker must not create a mesh that can't be recorded here.
 	if err := errors.Join(a.dir.Make(), a.repair()); err != nil {

@@ -29,9 +29,9 @@ const (
 	exitBroken = 130
 )
 
-// DefaultBroker is the broker that create uses if neither --broker nor
+// defaultBroker is the broker that create uses if neither --broker nor
 // CLAUDEMESH_BROKER_URL names one.
-const DefaultBroker = "ws://127.0.0.1:7900/ws"
+const defaultBroker = "ws://127.0.0.1:7900/ws"
 
 // app holds the state of one run of the command.
 type app struct {
@@ -156,7 +156,7 @@ Terminal output is colored unless NO_COLOR is set.`,
 	}
 	root.PersistentFlags().StringVar(&a.mesh, "mesh", "", "slug or id of the mesh, if you have joined several")
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "don't report what the command is waiting for")
-	root.PersistentFlags().StringVar(&a.broker, "broker", "", "URL of the broker to use instead of the mesh's own (create: default CLAUDEMESH_BROKER_URL, or "+DefaultBroker+")")
+	root.PersistentFlags().StringVar(&a.broker, "broker", "", "URL of the broker to use instead of the mesh's own (create: default CLAUDEMESH_BROKER_URL, or "+defaultBroker+")")
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(a.in)
 	root.SetOut(a.out)

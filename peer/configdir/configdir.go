@@ -3,6 +3,8 @@
 //
 // It uses the standard library alone, so that a hook, which Claude Code starts at
 // every call of a tool, links nothing else.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package configdir
 
 import (

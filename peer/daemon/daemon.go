@@ -88,11 +88,11 @@ type Published struct {
 }
 
 var (
-	// ErrRunning is returned when another daemon serves the same directory.
-	ErrRunning = errors.New("another claudemesh daemon is running for this directory")
-	// ErrDirLost is returned when the directory was removed or replaced: nobody can
+	// errRunning is returned when another daemon serves the same directory.
+	errRunning = errors.New("another claudemesh daemon is running for this directory")
+	// errDirLost is returned when the directory was removed or replaced: nobody can
 	// find a daemon there, and another one may be serving what is in its place.
-	ErrDirLost = errors.New("the directory of this daemon is gone")
+	errDirLost = errors.New("the directory of this daemon is gone")
 )
 
 // daemon is a running daemon.
@@ -148,7 +148,7 @@ type daemon struct {
 // Run serves the directory until ctx ends or somebody asks for a shutdown, and
 // returns when everything is written and closed. Unless the shutdown asks for
 // more, presences stay leased: a daemon that follows soon takes them over.
-// ErrRunning when another daemon does it already, ErrDirLost when the directory
+// errRunning when another daemon does it already, errDirLost when the directory
 // has gone.
 func Run(ctx context.Context, o Options) error {
 	if o.Log == nil {
@@ -259,13 +259,13 @@ func (d *daemon) serve(ctx context.Context) error {
 		case <-ctx.Done():
 		case <-d.quit:
 		case <-d.lost:
-			err = ErrDirLost
+			err = errDirLost
 		case err = <-failed:
 			err = fmt.Errorf("serve the socket: %w", err)
 		}
 	}
 	d.end()
-	if errors.Is(err, ErrDirLost) {
+	if errors.Is(err, errDirLost) {
 		d.socket.leave() // there may be another daemon's by now
 	} else {
 		d.retract()

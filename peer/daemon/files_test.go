@@ -94,7 +94,7 @@ func TestServiceFiles(t *testing.T) {
 			t.Fatalf("the plist is no XML: %v", err)
 		}
 	}
-	if _, err := s.File("plan9", 7); !errors.Is(err, ErrNoServices) {
+	if _, err := s.File("plan9", 7); !errors.Is(err, errNoServices) {
 		t.Errorf("another system: %v", err)
 	}
 }
@@ -143,7 +143,7 @@ func TestEndsWhenItsDirectoryIsGone(t *testing.T) {
 		if again { // another one serves what is in its place
 			next.up()
 		}
-		if err := <-u.ended; !errors.Is(err, ErrDirLost) {
+		if err := <-u.ended; !errors.Is(err, errDirLost) {
 			t.Errorf("ended with %v", err)
 		}
 		u.stop = nil

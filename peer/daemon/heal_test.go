@@ -125,7 +125,7 @@ func TestEndsWhenItsFilesAreGone(t *testing.T) {
 		if err := os.Remove(u.dir.Path(name)); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-u.ended; !errors.Is(err, ErrDirLost) {
+		if err := <-u.ended; !errors.Is(err, errDirLost) {
 			t.Errorf("%s deleted: ended with %v", name, err)
 		}
 		u.stop = nil

@@ -97,12 +97,12 @@ func readHolder(dir peer.Dir) (h holder, err error) {
 }
 
 // takeLock takes the lock of a directory and says in its file who holds it. It fails
-// with ErrRunning, or with a *HeldError when a daemon of another machine shows that
+// with errRunning, or with a *HeldError when a daemon of another machine shows that
 // it lives although the file system lets two hold the lock.
 func takeLock(dir peer.Dir) (*peer.FileLock, error) {
 	lock, err := peer.TryLock(dir.Path(lockName))
 	if errors.Is(err, peer.ErrLocked) {
-		return nil, ErrRunning
+		return nil, errRunning
 	}
 	if err != nil {
 		return nil, err
@@ -177,16 +177,16 @@ func (d *daemon) rememberFiles() (err error) {
 }
 
 // holdLock sees to it that the lock stays where others look for it, and shows that
-// the daemon lives. ErrDirLost when the directory is another, or what the daemon
+// the daemon lives. errDirLost when the directory is another, or what the daemon
 // keeps there is gone: it would write where nobody reads.
 func (d *daemon) holdLock(now time.Time) error {
 	dir, err := os.Stat(string(d.o.Dir))
 	if err == nil && !os.SameFile(dir, d.dir) || os.IsNotExist(err) {
-		return ErrDirLost
+		return errDirLost
 	}
 	for name, file := range d.files {
 		if info, err := os.Stat(d.o.Dir.Path(name)); os.IsNotExist(err) || err == nil && !os.SameFile(info, file) {
-			return ErrDirLost
+			return errDirLost
 		}
 	}
 	held, err := d.lock.Stat()
@@ -205,9 +205,9 @@ func (d *daemon) holdLock(now time.Time) error {
 		return err
 	}
 	next, err := takeLock(d.o.Dir)
-	if errors.Is(err, ErrRunning) {
+	if errors.Is(err, errRunning) {
 		if other, err := readHolder(d.o.Dir); err == nil && other.PID != 0 {
-			return ErrDirLost // another daemon was faster
+			return errDirLost // another daemon was faster
 		}
 		return err // somebody looks whether there is one
 	}

@@ -145,7 +145,7 @@ func TestStartsRace(t *testing.T) {
 	first := together(built)
 	p := alice.session().connected()
 	key := p.key()
-	if err := Run(t.Context(), Options{Dir: alice.dir}); !errors.Is(err, ErrRunning) {
+	if err := Run(t.Context(), Options{Dir: alice.dir}); !errors.Is(err, errRunning) {
 		t.Errorf("a second daemon: %v", err)
 	}
 	if again := start(built.Add(-time.Hour)); again.PID != first {

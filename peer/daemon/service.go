@@ -17,9 +17,9 @@ const (
 	launchdLabel = "org.claudemesh.daemon"
 )
 
-// ErrNoServices is returned on systems whose way to keep a program running is
+// errNoServices is returned on systems whose way to keep a program running is
 // not known here.
-var ErrNoServices = errors.New("only systemd (Linux) and launchd (macOS) are supported; the daemon is started by whatever needs it anyway")
+var errNoServices = errors.New("only systemd (Linux) and launchd (macOS) are supported; the daemon is started by whatever needs it anyway")
 
 // Service is the daemon as a service of the user, which the system starts at login.
 type Service struct {
@@ -86,7 +86,7 @@ func (s Service) File(goos string, uid int) (ServiceFile, error) {
 			Stop:  [][]string{{"launchctl", "bootout", domain + "/" + launchdLabel}},
 		}, nil
 	}
-	return ServiceFile{}, ErrNoServices
+	return ServiceFile{}, errNoServices
 }
 
 // unit is a systemd unit. A daemon that ends by itself, because another runs

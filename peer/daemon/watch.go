@@ -38,7 +38,7 @@ func (d *daemon) watchLoop() {
 			d.log.Error("find out what became of messages", "error", err)
 		}
 		if n%configEvery == 0 {
-			if err := d.holdLock(now); errors.Is(err, ErrDirLost) {
+			if err := d.holdLock(now); errors.Is(err, errDirLost) {
 				kick(d.lost)
 				continue
 			} else if err != nil {

@@ -25,8 +25,8 @@ type Contacts struct{ inbox *Inbox }
 // Contacts returns the contacts of the inbox's directory.
 func (b *Inbox) Contacts() Contacts { return Contacts{b} }
 
-// ErrNoContact is returned for a member who was never met.
-var ErrNoContact = errors.New("this member was never met in the mesh")
+// errNoContact is returned for a member who was never met.
+var errNoContact = errors.New("this member was never met in the mesh")
 
 // Contact is how a member is known.
 type Contact struct {
@@ -158,7 +158,7 @@ func isASCII(s string) bool {
 func (c Contacts) Get(ctx context.Context, meshID string, member wire.Key) (_ Contact, known bool, err error) {
 	row, err := contactRow(ctx, c.inbox.db, meshID, member)
 	switch {
-	case errors.Is(err, ErrNoContact):
+	case errors.Is(err, errNoContact):
 		return Contact{Member: member}, false, nil
 	case err != nil:
 		return Contact{}, false, fmt.Errorf("get contact: %w", err)
@@ -173,7 +173,7 @@ func (c Contacts) Name(ctx context.Context, meshID string, member wire.Key) (str
 }
 
 // Confirm remembers that a member's key was compared, and that the name which it bore
-// then is its own; or takes that back when now is zero. It fails with ErrNoContact.
+// then is its own; or takes that back when now is zero. It fails for a member who was never met.
 func (c Contacts) Confirm(ctx context.Context, meshID string, member wire.Key, name string, now time.Time) error {
 	at := sql.NullInt64{Int64: now.UnixMilli(), Valid: !now.IsZero()}
 	return c.inbox.inTx(ctx, "confirm contact", func(tx *sql.Tx) error {
@@ -226,7 +226,7 @@ func contactRow(ctx context.Context, q querier, meshID string, member wire.Key) 
 	err := q.QueryRowContext(ctx, `SELECT name, folded, confirmed_at FROM contact WHERE mesh_id = ? AND member = ?`, meshID, member.String()).
 		Scan(&row.Name, &row.folded, &confirmed)
 	if errors.Is(err, sql.ErrNoRows) {
-		return row, ErrNoContact
+		return row, errNoContact
 	}
 	if confirmed.Valid {
 		row.ConfirmedAt = time.UnixMilli(confirmed.Int64).UTC()
@@ -238,10 +238,10 @@ func contactRow(ctx context.Context, q querier, meshID string, member wire.Key) 
 // that no list of members has named is pinned, if it is its own key that bears the name.
 func meet(ctx context.Context, tx *sql.Tx, meshID string, key, member wire.Key, name string, now time.Time) (Contact, error) {
 	row, err := contactRow(ctx, tx, meshID, member)
-	if errors.Is(err, ErrNoContact) && key == member {
+	if errors.Is(err, errNoContact) && key == member {
 		return pin(ctx, tx, meshID, member, name, now)
 	}
-	if err != nil && !errors.Is(err, ErrNoContact) {
+	if err != nil && !errors.Is(err, errNoContact) {
 		return row.Contact, err
 	}
 	return row.judged(ctx, tx, meshID, name)
@@ -252,14 +252,14 @@ func meet(ctx context.Context, tx *sql.Tx, meshID string, key, member wire.Key, 
 func pin(ctx context.Context, tx *sql.Tx, meshID string, member wire.Key, name string, now time.Time) (Contact, error) {
 	folded := alike.Skeleton(name)
 	row, err := contactRow(ctx, tx, meshID, member)
-	if err != nil && !errors.Is(err, ErrNoContact) || folded == "" {
-		if errors.Is(err, ErrNoContact) {
+	if err != nil && !errors.Is(err, errNoContact) || folded == "" {
+		if errors.Is(err, errNoContact) {
 			err = nil
 		}
 		row.noName = name != ""
 		return row.Contact, err
 	}
-	if errors.Is(err, ErrNoContact) || row.Name == "" {
+	if errors.Is(err, errNoContact) || row.Name == "" {
 		_, err = tx.ExecContext(ctx, `INSERT INTO contact (mesh_id, member, name, folded, pinned_at) VALUES (?1, ?2, ?3, ?4, ?5)
 			ON CONFLICT (mesh_id, member) DO UPDATE SET name = ?3, folded = ?4`, meshID, member.String(), name, folded, now.UnixMilli())
 		if err != nil {

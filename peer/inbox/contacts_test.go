@@ -57,7 +57,7 @@ func TestContacts(t *testing.T) {
 	if name, err := c.Name(t.Context(), "mesh", newKey(t).Public()); err != nil || name != "" {
 		t.Errorf("got %q, %v", name, err)
 	}
-	if err := c.Confirm(t.Context(), "mesh", newKey(t).Public(), "x", now); !errors.Is(err, ErrNoContact) {
+	if err := c.Confirm(t.Context(), "mesh", newKey(t).Public(), "x", now); !errors.Is(err, errNoContact) {
 		t.Errorf("got %v", err)
 	}
 }

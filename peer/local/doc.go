@@ -9,4 +9,6 @@
 // uses the token in [Info], a file that only this user can read. The MCP server, monitor and
 // status line of a session use the session's own token ([Ticket]), which gives access to that
 // session only. So a model can act only as its own session.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package local

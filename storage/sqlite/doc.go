@@ -21,4 +21,6 @@
 // their message was stored stand in its row, in settled; the others have a row of
 // deliveries each, and keep it. A mesh's row of mesh_marks knows the highest seq and the
 // newest message's id of all that was ever stored in it.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package sqlite

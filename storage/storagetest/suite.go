@@ -1,6 +1,8 @@
 // Package storagetest is the conformance suite of the storages: one set of
 // tests, sentence by sentence of the Store interfaces of the domain packages,
 // that storage/sqlite and storage/postgres both run.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package storagetest
 
 import (

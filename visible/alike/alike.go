@@ -1,5 +1,7 @@
 // Package alike finds names that look alike. It is separate from package visible because it
 // links Unicode's large table of confusables (UTS 39), which a hook doesn't need.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package alike
 
 import (

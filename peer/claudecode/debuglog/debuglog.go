@@ -1,5 +1,7 @@
 // Package debuglog is the debug log of the programs that Claude Code runs. It is on only with
 // CLAUDEMESH_HOOK_DEBUG=1.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package debuglog
 
 import (

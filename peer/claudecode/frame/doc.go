@@ -17,4 +17,6 @@
 //     consist of letters, digits and - _ . :
 //
 // All functions are pure and safe for concurrent use.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package frame

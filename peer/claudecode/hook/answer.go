@@ -22,7 +22,7 @@ func Answer(ctx context.Context, claudemesh, version string, in io.Reader, out, 
 	h, done := New(claudemesh, version, errOut)
 	defer done()
 	if h != nil {
-		h.Detach = Spawn(h.PID, claudemesh, "hook", DeliverFlag)
+		h.Detach = spawn(h.PID, claudemesh, "hook", DeliverFlag)
 		h.Run(ctx, in, out)
 	}
 }

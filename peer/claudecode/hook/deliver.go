@@ -23,10 +23,10 @@ const (
 	maxDetached    = 64               // calls of a batch
 )
 
-// Spawn returns a Hook.Detach that runs the command as a new session of the operating
+// spawn returns a Hook.Detach that runs the command as a new session of the operating
 // system, so that Claude Code and the terminal can't end it and don't wait for it. The
 // command gets the event on its standard input, and pid as CLAUDE_PID.
-func Spawn(pid int, name string, args ...string) func(Event) error {
+func spawn(pid int, name string, args ...string) func(Event) error {
 	return func(e Event) error {
 		// The event must fit into a pipe. No detached event needs its prompt.
 		e.Prompt = ""

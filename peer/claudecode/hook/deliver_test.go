@@ -97,7 +97,7 @@ func TestMain(m *testing.M) {
 func TestSpawn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
 	t.Setenv(seenVariable, path)
-	if err := Spawn(4711, os.Args[0])(Event{Name: sessionStart, SessionID: session, Source: "clear", Prompt: "never"}); err != nil {
+	if err := spawn(4711, os.Args[0])(Event{Name: sessionStart, SessionID: session, Source: "clear", Prompt: "never"}); err != nil {
 		t.Fatal(err)
 	}
 	var seen []byte
@@ -119,7 +119,7 @@ func TestSpawn(t *testing.T) {
 	if len(fields) != 3 || fields[0] != "4711" || fields[1] != fields[2] {
 		t.Errorf("%s, session and process are %v, want 4711 and a session of its own", lineage.EnvPID, fields)
 	}
-	if err := Spawn(1, filepath.Join(t.TempDir(), "no-such-program"))(Event{}); err == nil {
+	if err := spawn(1, filepath.Join(t.TempDir(), "no-such-program"))(Event{}); err == nil {
 		t.Error("a program that is not there was started")
 	}
 }

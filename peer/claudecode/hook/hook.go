@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// Budget limits how long a hook may take after it has read its event.
-	Budget = 40 * time.Millisecond
+	// defaultBudget limits how long a hook may take after it has read its event.
+	defaultBudget = 40 * time.Millisecond
 	// inputLimit is how long a hook waits for its event. Claude Code starts the hook before
 	// it writes the event, and may be busy in between. If a hook misses the start of a
 	// session, the daemon learns of the session only at the next prompt.
@@ -42,11 +42,11 @@ type Hook struct {
 	// Logf logs. It may be nil.
 	Logf func(format string, args ...any)
 
-	budget time.Duration // 0 means Budget
+	budget time.Duration // 0 means defaultBudget
 }
 
 // Run reads the event, tells the daemon, and prints the text for the context, if there is
-// any. It returns within Budget after it has read the event. It never panics.
+// any. It returns within its budget, 40 ms, after it has read the event. It never panics.
 func (h *Hook) Run(ctx context.Context, in io.Reader, out io.Writer) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -60,7 +60,7 @@ func (h *Hook) Run(ctx context.Context, in io.Reader, out io.Writer) {
 	}
 	budget := h.budget
 	if budget == 0 {
-		budget = Budget
+		budget = defaultBudget
 	}
 	ctx, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()

@@ -10,4 +10,6 @@
 //
 // Files are replaced atomically, and symbolic links to them stay. Two installations at the
 // same time wait for each other.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package install

@@ -4,4 +4,6 @@
 //
 // The preparing process becomes claude with execve(2). So it keeps the process id that the
 // daemon knows, and exit code and signals need no forwarding.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package launch

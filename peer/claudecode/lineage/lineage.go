@@ -4,6 +4,8 @@
 // The claude process identifies which helpers belong together. The session id can't: it
 // changes with /clear, while the environment of a running helper keeps the old one. All
 // functions are safe for concurrent use.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package lineage
 
 import (

@@ -9,4 +9,6 @@
 //
 // Texts from peers reach the model only in tool results, framed as data (package frame). All
 // tools answer in plain text. An error becomes a tool error that says what to do.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package mcpserver

@@ -4,4 +4,6 @@
 // Claude Code loads a plugin of a local marketplace directly from that directory. So changes
 // take effect when the next session starts, without another installation. The files contain
 // the absolute path of the claudemesh program.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package plugin

@@ -18,14 +18,14 @@ import (
 
 // The names that Claude Code uses for the plugin.
 const (
-	Name        = "claudemesh"
+	pluginName  = "claudemesh"
 	Marketplace = "claudemesh-local"
-	ID          = Name + "@" + Marketplace
-	Server      = "mesh" // the tools are called mcp__plugin_claudemesh_mesh__...
+	ID          = pluginName + "@" + Marketplace
+	serverName  = "mesh" // the tools are called mcp__plugin_claudemesh_mesh__...
 )
 
-// HookProgram is the name of a small program that only does `claudemesh hook`.
-const HookProgram = "claudemesh-hook"
+// hookProgram is the name of a small program that only does `claudemesh hook`.
+const hookProgram = "claudemesh-hook"
 
 // Plugin is the location of the plugin.
 type Plugin struct {
@@ -61,7 +61,7 @@ var templates embed.FS
 // At returns the location of the plugin of a config directory.
 func At(dir peer.Dir) Plugin {
 	marketplace := dir.Path("plugin")
-	return Plugin{Marketplace: marketplace, Root: filepath.Join(marketplace, Name)}
+	return Plugin{Marketplace: marketplace, Root: filepath.Join(marketplace, pluginName)}
 }
 
 // Write writes the plugin of a config directory for the claudemesh at the absolute path
@@ -107,7 +107,7 @@ func Current(dir peer.Dir, executable string) (bool, error) {
 // render returns the text of each file, by file name.
 func render(dir peer.Dir, executable string) (map[string][]byte, error) {
 	v := values{
-		Plugin: Name, Marketplace: Marketplace, Server: Server, Events: events, Executable: executable,
+		Plugin: pluginName, Marketplace: Marketplace, Server: serverName, Events: events, Executable: executable,
 		Wait:    ShellCommand(dir, executable, "wait"),
 		Monitor: patientCommand(dir, executable, "monitor"),
 	}
@@ -138,7 +138,7 @@ func render(dir peer.Dir, executable string) (map[string][]byte, error) {
 // Hook returns the command that runs the hook: HookProgram, if it is in the same directory as
 // claudemesh, or else claudemesh itself.
 func Hook(executable string) (path string, args []string) {
-	small := filepath.Join(filepath.Dir(executable), HookProgram)
+	small := filepath.Join(filepath.Dir(executable), hookProgram)
 	if info, err := os.Stat(small); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0 {
 		return small, []string{executable}
 	}

@@ -92,7 +92,7 @@ func TestWriteQuotes(t *testing.T) {
 		}
 	}
 	readJSON(t, filepath.Join(p.Root, ".mcp.json"), &mcp)
-	server := mcp.MCPServers[Server]
+	server := mcp.MCPServers[serverName]
 	if server.Command != exe || !slices.Equal(server.Args, []string{"mcp"}) || server.Env["CLAUDEMESH_CONFIG_DIR"] != string(dir) {
 		t.Errorf("MCP server: %+v", server)
 	}
@@ -241,7 +241,7 @@ func TestHookProgram(t *testing.T) {
 		small bool
 	}{"there": {0o755, true}, "not executable": {0o644, false}, "not there": {0, false}} {
 		bin := t.TempDir()
-		exe, small := filepath.Join(bin, "claudemesh"), filepath.Join(bin, HookProgram)
+		exe, small := filepath.Join(bin, "claudemesh"), filepath.Join(bin, hookProgram)
 		if tc.mode != 0 {
 			if err := os.WriteFile(small, nil, tc.mode); err != nil {
 				t.Fatal(err)

@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 )
 
-// BinaryVariable is the environment variable with the path of claude, for users who don't
+// binaryVariable is the environment variable with the path of claude, for users who don't
 // have claude on the PATH.
-const BinaryVariable = "CLAUDEMESH_CLAUDE"
+const binaryVariable = "CLAUDEMESH_CLAUDE"
 
 // ConfigDir returns the absolute path of the directory of Claude Code's settings, transcripts
 // and published status: CLAUDE_CONFIG_DIR, or else ~/.claude.
@@ -39,9 +39,9 @@ type NotFoundError struct {
 
 func (e *NotFoundError) Error() string {
 	if e.Path != "" {
-		return fmt.Sprintf("can't run %s, the value of %s: %v; set %[2]s to the path of claude", e.Path, BinaryVariable, e.Err)
+		return fmt.Sprintf("can't run %s, the value of %s: %v; set %[2]s to the path of claude", e.Path, binaryVariable, e.Err)
 	}
-	return "claude is not on the PATH; install Claude Code (https://code.claude.com/docs), or set " + BinaryVariable + " to the path of claude"
+	return "claude is not on the PATH; install Claude Code (https://code.claude.com/docs), or set " + binaryVariable + " to the path of claude"
 }
 
 func (e *NotFoundError) Unwrap() error { return e.Err }
@@ -52,7 +52,7 @@ var errSelf = errors.New("it is claudemesh itself")
 // Find returns the absolute path of claude, from BinaryVariable or else from the PATH. Its
 // error is a *NotFoundError.
 func Find() (string, error) {
-	given := os.Getenv(BinaryVariable)
+	given := os.Getenv(binaryVariable)
 	name := given
 	if name == "" {
 		name = "claude"

@@ -34,7 +34,7 @@ func TestFind(t *testing.T) {
 	dir := t.TempDir()
 	claude := filepath.Join(dir, "claude")
 	t.Setenv("PATH", dir)
-	t.Setenv(BinaryVariable, "")
+	t.Setenv(binaryVariable, "")
 	var missing *NotFoundError
 	if path, err := Find(); !errors.As(err, &missing) || !strings.Contains(err.Error(), "install Claude Code") {
 		t.Errorf("nowhere: %s, %v", path, err)
@@ -45,12 +45,12 @@ func TestFind(t *testing.T) {
 	if path, err := Find(); path != claude || err != nil {
 		t.Errorf("on the PATH: %s, %v", path, err)
 	}
-	t.Setenv(BinaryVariable, filepath.Join(dir, "none"))
-	if path, err := Find(); !errors.As(err, &missing) || !strings.Contains(err.Error(), BinaryVariable) {
+	t.Setenv(binaryVariable, filepath.Join(dir, "none"))
+	if path, err := Find(); !errors.As(err, &missing) || !strings.Contains(err.Error(), binaryVariable) {
 		t.Errorf("given, but not there: %s, %v", path, err)
 	}
 	t.Setenv("PATH", "")
-	t.Setenv(BinaryVariable, claude)
+	t.Setenv(binaryVariable, claude)
 	if path, err := Find(); path != claude || err != nil {
 		t.Errorf("given: %s, %v", path, err)
 	}
@@ -63,7 +63,7 @@ func TestFind(t *testing.T) {
 	if err := os.Symlink(own, link); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv(BinaryVariable, link)
+	t.Setenv(binaryVariable, link)
 	if path, err := Find(); !errors.Is(err, errSelf) {
 		t.Errorf("ourselves: %s, %v", path, err)
 	}

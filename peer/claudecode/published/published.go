@@ -5,6 +5,8 @@
 // The format is undocumented; this package reads what version 2.1.330 writes. It treats a
 // file that it can't read as missing. A file may outlive its process, so callers must
 // compare [daemon.Published.ProcStart].
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package published
 
 import (

@@ -4,4 +4,6 @@
 //
 // A path lists member names from the top object down. If several members have the same name,
 // the last one counts, as in JavaScript.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package settings

@@ -20,7 +20,7 @@ func Set(text []byte, value any, path ...string) ([]byte, error) {
 	at := top(text)
 	for depth, name := range path {
 		if text[at] != '{' {
-			return nil, fmt.Errorf("%s: %w", strings.Join(path[:depth], "."), ErrNoObject)
+			return nil, fmt.Errorf("%s: %w", strings.Join(path[:depth], "."), errNoObject)
 		}
 		o := parseObject(text, at)
 		i := o.find(name)

@@ -55,7 +55,7 @@ func TestSet(t *testing.T) {
 		want     error
 	}{
 		{"comment", "{ // c\n}", nil}, {"trailing comma", `{"a":1,}`, nil}, {"two objects", "{}{}", nil}, {"torn", `{"a":`, nil}, {"byte order mark within", "{}\ufeff", nil}, {"two byte order marks", "\ufeff\ufeff{}", nil},
-		{"array", "[]", ErrNoObject}, {"null", "null", ErrNoObject}, {"in the way", `{"b": 7}`, ErrNoObject},
+		{"array", "[]", errNoObject}, {"null", "null", errNoObject}, {"in the way", `{"b": 7}`, errNoObject},
 	} {
 		if got, err := Set([]byte(tc.in), 1, "b", "c"); err == nil || tc.want != nil && !errors.Is(err, tc.want) {
 			t.Errorf("%s: %q, %v", tc.name, got, err)

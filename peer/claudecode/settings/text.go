@@ -11,8 +11,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// ErrNoObject is returned for a text that is valid JSON, but not an object.
-var ErrNoObject = errors.New("not a JSON object")
+// errNoObject is returned for a text that is valid JSON, but not an object.
+var errNoObject = errors.New("not a JSON object")
 
 // Check returns an error unless the text is a JSON object. A blank text counts as an empty
 // object.
@@ -36,7 +36,7 @@ func Check(text []byte) error {
 	case err != nil:
 		return fmt.Errorf("not JSON: %w", err)
 	case kind != jsontext.KindBeginObject:
-		return ErrNoObject
+		return errNoObject
 	}
 	return nil
 }

@@ -3,6 +3,8 @@
 //	mesh: 3 peers · 2 unread · ⚡ broker
 //
 // It is one pure function. The line contains no text from peers.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package statusline
 
 import (

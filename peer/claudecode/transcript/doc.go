@@ -3,4 +3,6 @@
 // which of them --continue continues.
 //
 // It only reads, it reads no more of a file than it needs, and it has no state.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package transcript

@@ -9,4 +9,6 @@
 // A listener outlives the daemon. If the daemon was stopped, the listener waits for the next
 // one. If the daemon has crashed, the listener starts it again, because in an idle session
 // nothing else may notice.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package wake

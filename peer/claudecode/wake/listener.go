@@ -13,8 +13,8 @@ import (
 var (
 	// ErrOver means that the daemon has a better listener for this session.
 	ErrOver = errors.New("another listener tells this session of messages")
-	// ErrPatience means that there was no daemon, or no session, for too long.
-	ErrPatience = errors.New("no daemon or no session for too long")
+	// errPatience means that there was no daemon, or no session, for too long.
+	errPatience = errors.New("no daemon or no session for too long")
 )
 
 const (
@@ -40,7 +40,7 @@ type Listener struct {
 }
 
 // Listen calls each with every pointer. It returns if each fails, if ctx ends, or with ErrOver
-// or ErrPatience. Call it only once per Listener.
+// or errPatience. Call it only once per Listener.
 func (l *Listener) Listen(ctx context.Context, each func(pointer string) error) error {
 	delay, lost := firstDelay, time.Now()
 	for {
@@ -59,7 +59,7 @@ func (l *Listener) Listen(ctx context.Context, each func(pointer string) error) 
 			delay, lost = firstDelay, now
 		}
 		if l.Patience > 0 && now.Sub(lost) >= l.Patience {
-			return fmt.Errorf("%w: %w", ErrPatience, err)
+			return fmt.Errorf("%w: %w", errPatience, err)
 		}
 		l.revive(ctx, err)
 		select {

@@ -157,7 +157,7 @@ func TestListenEnds(t *testing.T) {
 	t.Parallel()
 	dir := daemontest.Dir(t)
 	impatient := &Listener{Dir: dir, PID: os.Getpid(), Path: local.PathWaiter, Patience: time.Nanosecond}
-	if err := impatient.Listen(t.Context(), nil); !errors.Is(err, ErrPatience) || !errors.Is(err, local.ErrNotRunning) {
+	if err := impatient.Listen(t.Context(), nil); !errors.Is(err, errPatience) || !errors.Is(err, local.ErrNotRunning) {
 		t.Errorf("without a daemon: %v", err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())

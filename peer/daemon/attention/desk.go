@@ -140,13 +140,6 @@ func (d *Desk) Hush(id int64) {
 	}
 }
 
-// Unread returns the number of unread messages.
-func (d *Desk) Unread() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.unread)
-}
-
 // SetDND begins or ends dnd. When it ends, what it has held is announced.
 func (d *Desk) SetDND(on bool) {
 	d.mu.Lock()

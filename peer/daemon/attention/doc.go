@@ -35,4 +35,6 @@
 // A Desk does no I/O, has no goroutines and keeps nothing on disk: budgets start
 // afresh with the process. All methods are safe for concurrent use and none but
 // [Subscription.Next] blocks. Time is package time's.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package attention

@@ -262,7 +262,7 @@ func (m *model) finish() {
 			m.t.Errorf("message %d is forgotten", id)
 		}
 	}
-	if got := m.desk.Unread(); got != len(m.unread) {
+	if got := unreadOn(m.desk); got != len(m.unread) {
 		m.t.Errorf("%d unread, want %d", got, len(m.unread))
 	}
 	if len(m.told) < 50 {

@@ -151,7 +151,7 @@ func (d *Desk) settle(o *Offer, told bool) (ids []int64) {
 	case o.sub == nil:
 		d.nudgeLocked()
 	case !told:
-		d.removeLocked(o.sub, ErrFailed)
+		d.removeLocked(o.sub, errFailed)
 	case o.sub.path == local.PathWaiter:
 		d.removeLocked(o.sub, ErrReleased)
 	}

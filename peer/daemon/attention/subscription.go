@@ -17,8 +17,8 @@ var (
 	ErrReplaced = errors.New("replaced by a newer subscription")
 	// ErrReleased is for a waiter that has had its pointer.
 	ErrReleased = errors.New("released")
-	// ErrFailed is for a path that could not write a pointer.
-	ErrFailed = errors.New("the last pointer was not written")
+	// errFailed is for a path that could not write a pointer.
+	errFailed = errors.New("the last pointer was not written")
 	// ErrClosed is for a session that has ended, and after Detach.
 	ErrClosed = errors.New("subscription closed")
 )
@@ -103,7 +103,7 @@ func (s *Subscription) end(why error) {
 }
 
 // Next waits for a pointer. The last one must be done before. When the
-// subscription has ended it returns ErrReplaced, ErrReleased, ErrFailed or
+// subscription has ended it returns ErrReplaced, ErrReleased, errFailed or
 // ErrClosed, and the context's error when that has.
 func (s *Subscription) Next(ctx context.Context) (*Offer, error) {
 	for {

@@ -1,6 +1,8 @@
 // Package process names processes so that a reused number is not taken for the
 // process that had it before, nor one of a container for its namesake outside: by pid
 // namespace, number and moment of start.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package process
 
 import (

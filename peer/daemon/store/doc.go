@@ -10,4 +10,6 @@
 //	receipts.go  what recipients have said, and what senders are to be told
 //
 // Received messages are in package inbox. This package is the daemon's own.
+//
+// This package is for claudemesh itself; outsiders should not rely on it.
 package store
