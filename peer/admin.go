@@ -53,7 +53,7 @@ func (c *Client) MemberSetRole(ctx context.Context, member wire.Key, role string
 // MemberRemove removes another member from the mesh for good. Owner and admins.
 func (c *Client) MemberRemove(ctx context.Context, member wire.Key) error {
 	if member == c.o.Mesh.Member.Public() {
-		return errors.New("that is you yourself; to leave the mesh use `claudemesh leave`")
+		return errors.New("you can't do this to yourself; to leave the mesh, use `claudemesh leave`")
 	}
 	return c.request(ctx, wire.TypeMemberRemove, object{"pubkey": member}, nil)
 }

@@ -205,7 +205,7 @@ func TestFind(t *testing.T) {
 		name, look, want, says string
 		meshes                 []Mesh
 	}{
-		{"none joined", "", "", "no mesh yet", nil},
+		{"none joined", "", "", "a mesh yet", nil},
 		{"the only one", "", "m1", "", []Mesh{one}},
 		{"several", "", "", "a, b", []Mesh{one, two}},
 		{"by slug", "b", "m2", "", []Mesh{one, two}},

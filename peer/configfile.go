@@ -24,7 +24,7 @@ type MeshChoiceError struct {
 func (e *MeshChoiceError) Error() string {
 	switch {
 	case len(e.Joined) == 0:
-		return "you have joined no mesh yet; create one with `claudemesh create <slug>` or join one with `claudemesh join <link>`"
+		return "you have not joined a mesh yet; create one with `claudemesh create <slug>` or join one with `claudemesh join <link>`"
 	case e.Name == "":
 		return "you have joined several meshes; choose one with --mesh: " + strings.Join(e.Joined, ", ")
 	case e.Found > 1:

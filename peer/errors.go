@@ -45,9 +45,9 @@ func (e *HelloError) Error() string {
 	switch e.Code {
 	case wire.CodeTimestampSkew:
 		if e.Skew != 0 {
-			return fmt.Sprintf("this machine's clock is %s; set it right (brokers allow 60 s; up to a day is made up for by signing with the broker's time)", skewText(e.Skew))
+			return fmt.Sprintf("this machine's clock is %s; correct it (brokers allow 60 s; the client compensates for up to a day by signing with the broker's time)", skewText(e.Skew))
 		}
-		return "this machine's clock differs from the broker's by more than 60 s; set it right"
+		return "this machine's clock differs from the broker's by more than 60 s; correct it"
 	case wire.CodeUnauthorized:
 		return "the broker does not know this key as a member of the mesh; join again with a new invite"
 	case wire.CodeRevoked:
@@ -86,7 +86,7 @@ func (e *ClosedError) Error() string {
 	case e.Code == wire.CloseBanned:
 		return "you were removed from this mesh; ask its owner whether you may come back" + said(e.Word)
 	case e.Code == wire.CloseTooBig:
-		return "the message is larger than the broker takes"
+		return "the message is larger than the broker accepts"
 	case e.Code == wire.CloseKicked:
 		return "an admin ended this connection" + said(e.Word)
 	case e.Reason == wire.ReasonReplaced:

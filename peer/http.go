@@ -126,7 +126,7 @@ func (h HTTP) do(ctx context.Context, method, path string, body, v any) (http.He
 		return resp.Header, refusal(resp.StatusCode, answer)
 	}
 	if err := json.Unmarshal(answer, v); err != nil {
-		return resp.Header, fmt.Errorf("what answers at %s is no claudemesh broker, or does not serve one under this name (HTTP 200, %d bytes)",
+		return resp.Header, fmt.Errorf("the server at %s isn't a claudemesh broker, or doesn't serve one under this name (HTTP 200, %d bytes)",
 			u, len(answer))
 	}
 	return resp.Header, nil

@@ -30,7 +30,7 @@ type Joined struct {
 type AlreadyJoinedError struct{ Mesh Mesh }
 
 func (e *AlreadyJoinedError) Error() string {
-	return fmt.Sprintf("you have joined the mesh %s already, with the key %s; the invite is not used. To join as a second member with a new key, add --as-new-member: the old key is kept in a file",
+	return fmt.Sprintf("you have already joined the mesh %s, with the key %s; the invite is still unused. To join as a second member with a new key, add --as-new-member: the old key is kept in a file",
 		e.Mesh.Slug, e.Mesh.Member.Public().String()[:16])
 }
 
@@ -91,7 +91,7 @@ func JoinAnew(ctx context.Context, dir Dir, link Link, displayName string, clien
 	joined.Mesh.JoinedAt = time.Now()
 	joined.Mesh.Name = shownName(joined.Mesh.Name, joined.Mesh.Slug)
 	if err := joined.Mesh.check(); err != nil {
-		return Joined{}, fmt.Errorf("the invite is not taken: %w; ask whoever sent it", err)
+		return Joined{}, fmt.Errorf("the broker did not accept the invite: %w; ask the person who sent it", err)
 	}
 	joined.Backup, err = updateConfig(ctx, dir, func(c *Config) error {
 		if old, err := c.Find(joined.Mesh.MeshID); err == nil {
@@ -114,7 +114,7 @@ func JoinAnew(ctx context.Context, dir Dir, link Link, displayName string, clien
 func sameMesh(old, joined *Mesh) error {
 	switch {
 	case !old.Key.IsZero() && !old.Key.Equal(joined.Key):
-		return fmt.Errorf("the link has another key for the mesh %s, which you have joined: don't trust it, ask whoever sent it", old.Slug)
+		return fmt.Errorf("the link has another key for the mesh %s, which you have joined: don't trust it, ask the person who sent it", old.Slug)
 	case old.BrokerURL != joined.BrokerURL:
 		return fmt.Errorf("the link leads to %s, but you have joined the mesh %s at %s; if it has moved, change brokerUrl in the config by hand",
 			joined.BrokerURL, old.Slug, old.BrokerURL)
@@ -129,7 +129,7 @@ func redeemLink(ctx context.Context, h HTTP, link Link, key identity.KeyPair, di
 	}
 	payload, err := link.Secret.OpenInvite(r.SealedRootKey)
 	if err != nil {
-		return Joined{}, fmt.Errorf("the broker did not give what the inviter sealed: %w", err)
+		return Joined{}, fmt.Errorf("the broker's answer is not what the inviter has sealed: %w", err)
 	}
 	if payload.MeshID != r.MeshID.String() || payload.OwnerPubkey != r.OwnerPubkey {
 		return Joined{}, errors.New("the broker's answer is about another mesh than the invite")

@@ -95,7 +95,7 @@ func FindKept(list []KeptKey, start string) (KeptKey, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return KeptKey{}, fmt.Errorf("no kept key begins with %q; `claudemesh keys` lists them, and 8 digits of one are enough", start)
+		return KeptKey{}, fmt.Errorf("no kept key begins with %q; run `claudemesh keys` to see them (the first 8 digits are enough)", start)
 	}
 	return KeptKey{}, fmt.Errorf("%d kept keys begin with %q; give more digits", len(found), start)
 }
@@ -125,11 +125,11 @@ func Rename(ctx context.Context, dir Dir, meshID, slug string) error {
 	return UpdateConfig(ctx, dir, func(c *Config) error {
 		i := c.index(meshID)
 		if i < 0 {
-			return fmt.Errorf("the mesh %s is not joined any more", meshID)
+			return fmt.Errorf("the mesh %s is no longer joined", meshID)
 		}
 		for j := range c.Meshes {
 			if j != i && c.Meshes[j].Slug == slug {
-				return fmt.Errorf("you have a mesh called %s already, on %s", slug, c.Meshes[j].BrokerURL)
+				return fmt.Errorf("you already have a mesh with the slug %s, on %s", slug, c.Meshes[j].BrokerURL)
 			}
 		}
 		c.Meshes[i].Slug = slug

@@ -36,7 +36,7 @@ type Link struct {
 var codePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{16,64}$`)
 
 // ErrNotALink is returned for text that is no invite link.
-var ErrNotALink = errors.New("this is no invite link; one looks like https://host/i/<code>#<secret> or ic://join/<token>")
+var ErrNotALink = errors.New("this isn't an invite link, which looks like https://host/i/<code>#<secret> or ic://join/<token>")
 
 // ParseLink reads an invite link. A v1 token must be signed by the owner that it
 // names.
@@ -60,11 +60,11 @@ func ParseLink(s string) (Link, error) {
 		return Link{}, ErrNotALink
 	}
 	if u.Fragment == "" {
-		return Link{}, errors.New("the link lacks its secret part after '#'; copy it whole (in a shell, put it in quotes)")
+		return Link{}, errors.New("the link is incomplete: the secret after '#' is missing; copy the whole link (in a shell, put it in quotes)")
 	}
 	secret, err := envelope.ParseLinkSecret(u.Fragment)
 	if err != nil {
-		return Link{}, errors.New("the secret part of the link, after '#', is damaged; copy it whole")
+		return Link{}, errors.New("the secret after '#' in the link is damaged; copy the whole link")
 	}
 	return Link{BrokerURL: brokerURL(u, base), Code: code, Secret: secret}, nil
 }
@@ -88,13 +88,13 @@ func parseToken(token string) (Link, error) {
 		return Link{}, errors.New("the invite is not signed by the owner of its mesh; ask for a new one")
 	}
 	if _, err := envelope.ParseMeshKey(p.MeshRootKey); err != nil {
-		return Link{}, errors.New("the invite holds no mesh key; ask for a new one")
+		return Link{}, errors.New("the invite contains no mesh key; ask for a new one")
 	}
 	l.BrokerURL = p.BrokerURL
 	// Its owner has signed it, who may be anybody.
 	m := Mesh{MeshID: p.MeshID, MemberID: "unknown", Slug: p.MeshSlug, BrokerURL: p.BrokerURL}
 	if err := m.check(); err != nil {
-		return Link{}, fmt.Errorf("the invite can't be used: %w; ask whoever sent it", err)
+		return Link{}, fmt.Errorf("the invite can't be used: %w; ask the person who sent it", err)
 	}
 	return l, nil
 }

@@ -115,21 +115,21 @@ func TestParseLinkRefuses(t *testing.T) {
 	t.Parallel()
 	secret := envelope.NewLinkSecret().Encode()
 	for text, says := range map[string]string{
-		"":                                  "no invite link",
-		"bob":                               "no invite link",
-		"https://host/":                     "no invite link",
-		"https://host/i/short#" + secret:    "no invite link",
+		"":                                  "isn't an invite link",
+		"bob":                               "isn't an invite link",
+		"https://host/":                     "isn't an invite link",
+		"https://host/i/short#" + secret:    "isn't an invite link",
 		"https://host/i/0123456789abcdef":   "quotes",
 		"https://host/i/0123456789abcdef#x": "damaged",
-		"ftp://host/i/0123456789abcdef#x":   "no invite link",
-		"ic://join/":                        "no invite link",
-		"ic://join/!!!":                     "no invite link",
-		"ic://join/e30":                     "no invite link",
-		"https://host/i/../../x/01234567#" + secret:      "no invite link",
-		"https://host/x/../i/0123456789abcdef#" + secret: "no invite link",
-		"https://host//i/0123456789abcdef#" + secret:     "no invite link",
-		"https://host/xi/0123456789abcdef#" + secret:     "no invite link",
-		"http://[::1/i/0123456789abcdef#" + secret:       "no invite link",
+		"ftp://host/i/0123456789abcdef#x":   "isn't an invite link",
+		"ic://join/":                        "isn't an invite link",
+		"ic://join/!!!":                     "isn't an invite link",
+		"ic://join/e30":                     "isn't an invite link",
+		"https://host/i/../../x/01234567#" + secret:      "isn't an invite link",
+		"https://host/x/../i/0123456789abcdef#" + secret: "isn't an invite link",
+		"https://host//i/0123456789abcdef#" + secret:     "isn't an invite link",
+		"https://host/xi/0123456789abcdef#" + secret:     "isn't an invite link",
+		"http://[::1/i/0123456789abcdef#" + secret:       "isn't an invite link",
 	} {
 		_, err := ParseLink(text)
 		if err == nil || !strings.Contains(err.Error(), says) {

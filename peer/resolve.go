@@ -73,7 +73,7 @@ type NobodyError struct {
 }
 
 func (e *NobodyError) Error() string {
-	return fmt.Sprintf("nobody in this mesh is called %q; %ssee `claudemesh peers --all`", e.Name, DidYouMean(e.Meant))
+	return fmt.Sprintf("no member or session in this mesh is called %q; %srun `claudemesh peers --all` to see everybody", e.Name, DidYouMean(e.Meant))
 }
 
 // IsGroupTarget reports whether to is no single recipient: @group, @all, * or

@@ -18,9 +18,9 @@ type TooLongError struct {
 }
 
 func (e *TooLongError) Error() string {
-	text := fmt.Sprintf("the message is too long: it has %d bytes, and this broker does not take as many", e.Bytes)
+	text := fmt.Sprintf("the message is too long: it has %d bytes, and this broker doesn't accept as many", e.Bytes)
 	if e.Most > 0 {
-		text = fmt.Sprintf("the message is too long: it has %d bytes, and this broker takes %d at most", e.Bytes, e.Most)
+		text = fmt.Sprintf("the message is too long: it has %d bytes, and this broker accepts at most %d", e.Bytes, e.Most)
 	}
 	return text + "; send less, or where the rest can be found"
 }

@@ -58,7 +58,7 @@ func TestBackup(t *testing.T) {
 	wrong := filepath.Join(t.TempDir(), "wrong")
 	write(t, wrong, "correct horse batterie\n")
 	again.fails(1, "passphrase is wrong", "restore", file, "--passphrase-file", wrong)
-	again.fails(1, "joined no mesh", "peers")
+	again.fails(1, "not joined a mesh", "peers")
 	again.must("restore", file, "--passphrase-file", secret)
 	again.must("restore", file, "--passphrase-file", secret)
 	if got := again.config(); toJSON(t, got) != toJSON(t, member) {

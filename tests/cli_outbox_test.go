@@ -63,7 +63,7 @@ func sendWhileAway(t *testing.T, s *server) {
 	// While the broker runs, the daemon sends the message at once or a moment later.
 	first := parse(t, alice.must("send", "bob", "before", "--no-wait", "--json"))
 	alice.awaitStatus(first.str("clientMessageId"), "queued")
-	alice.fails(1, `nobody in this mesh is called "nobody"`, "send", "nobody", "x", "--no-wait")
+	alice.fails(1, `no member or session in this mesh is called "nobody"`, "send", "nobody", "x", "--no-wait")
 	alice.fails(1, "nothing was sent", "send", "nobody", "x", "--no-wait")
 
 	s.Stop()

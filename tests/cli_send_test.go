@@ -102,7 +102,7 @@ func tooLong(t *testing.T, s *server) {
 	inbox := bob.start("inbox", "-f", "--json")
 	await.Until(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
 	for to, most := range map[string]string{"bob": "49064", "@all": "49045"} {
-		alice.fails(1, "the message is too long: it has 64000 bytes, and this broker takes "+most+" at most", "send", to, strings.Repeat("x", 64_000))
+		alice.fails(1, "the message is too long: it has 64000 bytes, and this broker accepts at most "+most, "send", to, strings.Repeat("x", 64_000))
 		alice.fails(1, "nothing was sent", "send", to, strings.Repeat("ä", 32_000))
 	}
 	for to, size := range map[string]int{"bob": 49_064, "@all": 49_045} {
@@ -288,6 +288,6 @@ func TestSendWhileTheBrokerRefuses(t *testing.T) {
 	alice.awaitConnection(true)
 	await.Until(t, "the broker refuses what the daemon sends", func() bool { // it accepts one message a minute
 		out := alice.must("send", "bob", "for later", "--no-wait")
-		return strings.Contains(out, "kept for bob on this machine; the broker has not taken the message yet")
+		return strings.Contains(out, "kept for bob on this machine; the broker has not accepted the message yet")
 	})
 }

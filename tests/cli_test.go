@@ -111,17 +111,17 @@ func TestCommand(t *testing.T) {
 
 func exitCodes(t *testing.T, s *server) {
 	alice := newPerson(t, s)
-	alice.fails(1, "you have joined no mesh yet", "peers")
+	alice.fails(1, "you have not joined a mesh yet", "peers")
 	alice.must("create", "team")
 	alice.fails(2, "Bad Slug", "create", "Bad Slug")
 	alice.fails(2, "", "send", "bob")
 	alice.fails(2, "", "nonsense")
 	alice.fails(2, "--priority", "send", "bob", "x", "--priority", "urgent")
 	alice.fails(2, "", "send", "bob", "")
-	alice.fails(1, `nobody in this mesh is called "bob"`, "send", "bob", "x")
+	alice.fails(1, `no member or session in this mesh is called "bob"`, "send", "bob", "x")
 	alice.fails(1, "target_not_found", "send", newKeys().hex, "x")
 	alice.fails(1, "60000 bytes, and this broker takes 49", "send", "@all", strings.Repeat("x", 60_000))
-	alice.fails(2, "no invite link", "join", "https://example.com/")
+	alice.fails(2, "isn't an invite link", "join", "https://example.com/")
 	alice.fails(1, "broker unreachable", "peers", "--broker", "ws://127.0.0.1:1/ws")
 	if out := alice.must("version"); strings.TrimSpace(out) == "" {
 		t.Error("version prints nothing")
@@ -252,7 +252,7 @@ func deadInvites(t *testing.T, s *server) {
 	}
 	whole := alice.invite()
 	bare, _, _ := strings.Cut(whole, "#")
-	newPerson(t, s).fails(2, "secret part", "join", bare)
+	newPerson(t, s).fails(2, "the secret after", "join", bare)
 	newPerson(t, s).fails(2, "damaged", "join", whole+"x")
 }
 

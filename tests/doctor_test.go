@@ -92,7 +92,7 @@ func TestDoctor(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	alice := newPatient(t, s)
-	alice.sick("no mesh", "mesh", "joined no mesh")
+	alice.sick("no mesh", "mesh", "not joined a mesh")
 	if found, _ := alice.diagnose(); found["claude"]["ok"] != true || found["claude"]["skipped"] != true || found["delivery"]["skipped"] != true {
 		t.Errorf("no mesh, no claude: %v", found)
 	}

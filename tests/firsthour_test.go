@@ -33,14 +33,14 @@ type entry struct {
 var firstHour = []entry{
 	{who: "alice", types: "bin/claudemesh creat team", code: 2, says: []string{"did you mean `bin/claudemesh create`?"}},
 	{who: "alice", types: "bin/claudemesh create", code: 2, says: []string{"<slug> is missing", "bin/claudemesh create team"}},
-	{who: "alice", types: "bin/claudemesh peers", code: 1, says: []string{"you have joined no mesh", "bin/claudemesh create <slug>"}},
+	{who: "alice", types: "bin/claudemesh peers", code: 1, says: []string{"you have not joined a mesh", "bin/claudemesh create <slug>"}},
 	{who: "alice", types: "bin/claudemesh create team --display-name alice", says: []string{"You are its owner, under the name alice", "bin/claudemesh invite"}},
 	{who: "alice", types: "bin/claudemesh create team --display-name alice", code: 1, says: []string{"you already have a mesh with this slug", "bin/claudemesh forget"}},
 	{who: "alice", types: "bin/claudemesh invite", says: []string{"only works on this machine"}},
-	{who: "alice", types: "bin/claudemesh join '<link>'", code: 1, says: []string{"you have joined the mesh team already", "the invite is not used"}},
+	{who: "alice", types: "bin/claudemesh join '<link>'", code: 1, says: []string{"you have already joined the mesh team", "the invite is still unused"}},
 
 	{who: "bob", types: "bin/claudemesh join", code: 2, says: []string{"is missing", "--name bob"}},
-	{who: "bob", types: "bin/claudemesh join http://127.0.0.1/i/nonsense", code: 2, says: []string{"one looks like https://host/i/"}},
+	{who: "bob", types: "bin/claudemesh join http://127.0.0.1/i/nonsense", code: 2, says: []string{"which looks like https://host/i/"}},
 	{
 		who: "bob", types: "bin/claudemesh join '<link>' --name @all", code: 130,
 		asks: "Another name: ", answer: "\x03", says: []string{"can't begin with @"},

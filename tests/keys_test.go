@@ -42,7 +42,7 @@ func memberLeaves(t *testing.T, s *server) {
 		t.Errorf("leave prints %q", out)
 	}
 	<-follow.done
-	bob.fails(1, "joined no mesh", "peers")
+	bob.fails(1, "not joined a mesh", "peers")
 	if out := bob.must("keys"); !strings.Contains(out, key[:8]) || strings.Contains(out, "in use") {
 		t.Errorf("keys:\n%s", out)
 	}
@@ -105,7 +105,7 @@ func meshIsRenamed(t *testing.T, s *server) {
 	alice := newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")
 	alice.must("create", "other", "--display-name", "alice")
-	alice.fails(1, "called other already", "rename", "team", "other")
+	alice.fails(1, "mesh with the slug other", "rename", "team", "other")
 	alice.fails(2, "slug", "rename", "team", "The Team")
 	alice.must("rename", "team", "old-team")
 	alice.must("peers", "--mesh", "old-team")
@@ -115,7 +115,7 @@ func meshIsRenamed(t *testing.T, s *server) {
 
 func whoami(t *testing.T, s *server) {
 	alice, bob := newPerson(t, s), newPerson(t, s)
-	alice.fails(1, "joined no mesh", "whoami")
+	alice.fails(1, "not joined a mesh", "whoami")
 	alice.must("create", "team", "--display-name", "alice")
 	bob.must("join", alice.invite(), "--name", "bob")
 	me := bob.list("whoami", "--json")[0]

@@ -39,8 +39,8 @@ func namesThatAreKeys(t *testing.T, s *server) {
 			t.Errorf("send %s: %s", to, out)
 		}
 	}
-	alice.fails(1, "nobody in this mesh", "send", "deadbeef", "x")
-	alice.fails(1, "nobody in this mesh", "remove", "deadbeef")
+	alice.fails(1, "no member or session in this mesh", "send", "deadbeef", "x")
+	alice.fails(1, "no member or session in this mesh", "remove", "deadbeef")
 	if out := bob.must("inbox"); strings.Count(out, ": for ") != 4 {
 		t.Errorf("bob has\n%s", out)
 	}
@@ -48,7 +48,7 @@ func namesThatAreKeys(t *testing.T, s *server) {
 		t.Errorf("peers:\n%s", out)
 	}
 	alice.must("remove", key[:16], "-y")
-	alice.fails(1, "nobody in this mesh", "verify", "bob")
+	alice.fails(1, "no member or session in this mesh", "verify", "bob")
 }
 
 // namesThatAreTaken checks that join refuses another member's name without using the invite,

@@ -150,7 +150,7 @@ func readAudit(t *testing.T, s *server) {
 		t.Errorf("before the first entry: %s", got)
 	}
 	alice.fails(2, "isn't a kind of entry", "audit", "--kind", "gossip")
-	alice.fails(1, "nobody in this mesh", "audit", "--member", "mallory")
+	alice.fails(1, "no member or session in this mesh", "audit", "--member", "mallory")
 }
 
 // readTrust checks that every command distinguishes proven from compared keys, and that

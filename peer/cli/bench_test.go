@@ -135,7 +135,7 @@ func TestBenchUsage(t *testing.T) {
 		{"two memories", "not both", []string{"idle", "--pid", "1", "--metrics", "http://x"}, exitUsage},
 		{"no files", "are missing", []string{"compare"}, exitUsage},
 		{"no such file", "no such file", []string{"compare", "/none/a", "/none/b"}, exitFailed},
-		{"no mesh", "joined no mesh", []string{"rate"}, exitFailed},
+		{"no mesh", "not joined a mesh", []string{"rate"}, exitFailed},
 	} {
 		code, out, errOut := run(t, t.TempDir(), "", append([]string{"bench"}, tc.args...)...)
 		if code != tc.want || !strings.Contains(out+errOut, tc.says) {

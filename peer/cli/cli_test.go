@@ -211,7 +211,7 @@ func TestExitCodes(t *testing.T) {
 		{"version", "", []string{"version"}, exitOK},
 		{"help", "", []string{"help", "send"}, exitOK},
 		{"completion", "", []string{"completion", "bash"}, exitOK},
-		{"no mesh", "joined no mesh", []string{"peers"}, exitFailed},
+		{"no mesh", "not joined a mesh", []string{"peers"}, exitFailed},
 		{"doctor without a mesh", "", []string{"doctor"}, exitFailed},
 		{"unreachable broker", "broker unreachable", []string{"create", "team", "--broker", "ws://127.0.0.1:1/ws"}, exitFailed},
 		{"unknown command", `unknown verb "claudemesh nosuch"`, []string{"nosuch"}, exitUsage},
@@ -223,7 +223,7 @@ func TestExitCodes(t *testing.T) {
 		{"bad slug", "slug", []string{"create", "My Team"}, exitUsage},
 		{"bad duration", "duration", []string{"invite", "--expires", "soon"}, exitUsage},
 		{"no uses", "--uses", []string{"invite", "--uses", "0"}, exitUsage},
-		{"bad link", "no invite link", []string{"join", "bob"}, exitUsage},
+		{"bad link", "isn't an invite link", []string{"join", "bob"}, exitUsage},
 		{"link without its secret", "quotes", []string{"join", "https://host/i/0123456789abcdef"}, exitUsage},
 		{"bad capability", "isn't a capability", []string{"grant", "bob", "fly"}, exitUsage},
 		{"bad role", "admin or member", []string{"role", "bob", "king"}, exitUsage},
@@ -233,7 +233,7 @@ func TestExitCodes(t *testing.T) {
 			t.Errorf("%s: exit code %d, %q, %q", tc.name, code, out, errOut)
 		}
 	}
-	if code, _, errOut := run(t, t.TempDir(), "no link\n", "join", "-"); code != exitUsage || !strings.Contains(errOut, "no invite link") {
+	if code, _, errOut := run(t, t.TempDir(), "no link\n", "join", "-"); code != exitUsage || !strings.Contains(errOut, "isn't an invite link") {
 		t.Errorf("link on stdin: %d, %q", code, errOut)
 	}
 }

@@ -175,7 +175,7 @@ func TestSendRefuses(t *testing.T) {
 			t.Errorf("%s: %v", to, err)
 		}
 	}
-	if err := a.call(local.VerbSend, local.Send{To: "bob", Text: strings.Repeat("x", 70000)}, nil); !errors.As(err, &e) || !strings.Contains(e.Message, "it has 70000 bytes, and this broker takes 49064 at most") {
+	if err := a.call(local.VerbSend, local.Send{To: "bob", Text: strings.Repeat("x", 70000)}, nil); !errors.As(err, &e) || !strings.Contains(e.Message, "it has 70000 bytes, and this broker accepts at most 49064") {
 		t.Errorf("too long: %v", err)
 	}
 	once := local.Send{To: "bob-session", Text: "once", ClientID: "my-id", Priority: wire.Now}

@@ -87,7 +87,7 @@ func (c *call) post(l *line, in *local.Send, to *recipient) error {
 	if now.State == local.Waiting {
 		waits := "the broker is not reached yet; the message is kept and sent when it is"
 		if l.isConnected() {
-			waits = "the broker has not taken the message yet; it is kept, and sent again until it has"
+			waits = "the broker has not accepted the message yet; the daemon keeps it and retries"
 		}
 		note = joinNotes(waits, note)
 	}

@@ -235,7 +235,7 @@ func (d *daemon) refuse(w http.ResponseWriter, err error) {
 	switch {
 	case errors.As(err, &e):
 	case errors.As(err, &nobody): // the hint of its own text is not for a model
-		e = notFound("nobody in this mesh is called %q; %slist_peers tells who is there", nobody.Name, peer.DidYouMean(nobody.Meant))
+		e = notFound("no member or session in this mesh is called %q; %scall list_peers to see who is there", nobody.Name, peer.DidYouMean(nobody.Meant))
 	case errors.As(err, &changed):
 		e = refused("%s", changedText(changed))
 	case errors.As(err, &ambiguous):
