@@ -37,7 +37,7 @@ func TestReadme(t *testing.T) {
 	link := ""
 	var inbox *process
 	for _, line := range commands {
-		line = strings.ReplaceAll(line, "<link>", "'"+link+"'")
+		line = strings.ReplaceAll(line, "<link>", link)
 		switch {
 		case line == "make run":
 			awaitWelcome(t, startGroup(t, shell(line)), port)
