@@ -87,8 +87,13 @@ const (
 	stopped
 )
 
-// openRetry is the pause between attempts to open the storage.
-const openRetry = time.Second
+const (
+	// openRetry is the pause between attempts to open the storage.
+	openRetry = time.Second
+	// claimRetry is the same while another broker has the storage: when that one stops, its
+	// clients are waiting.
+	claimRetry = 300 * time.Millisecond
+)
 
 var errNotStarted = errors.New("the broker has not been started")
 
@@ -152,8 +157,8 @@ func (b *Broker) Start(ctx context.Context) error {
 	b.notOpen = err
 	b.mu.Unlock()
 	if err != nil {
-		b.storageFailed("open", err)
-		b.log.Error("storage unreachable; retrying", zap.Error(err))
+		b.openFailed(err)
+		b.logNotOpen(err)
 	}
 	b.wait.Go(func() { b.run(b.life, err == nil) })
 	return nil
@@ -198,7 +203,7 @@ func (b *Broker) run(ctx context.Context, isOpen bool) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(openRetry):
+		case <-time.After(b.untilRetry()):
 		}
 		err := b.open(ctx)
 		if err == nil {
@@ -209,13 +214,38 @@ func (b *Broker) run(ctx context.Context, isOpen bool) {
 		was := b.notOpen
 		b.notOpen = err
 		b.mu.Unlock()
-		b.storageFailed("open", err)
+		b.openFailed(err)
 		if storage.ReasonOf(was) != storage.ReasonOf(err) && ctx.Err() == nil {
-			b.log.Error("storage still unreachable; retrying", zap.Error(err))
+			b.logNotOpen(err)
 		}
 	}
 	b.wait.Go(func() { b.journal.Run(ctx) })
 	b.sweepLoop(ctx)
+}
+
+// untilRetry is the pause until the next attempt to open the storage.
+func (b *Broker) untilRetry() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if errors.Is(b.notOpen, storage.ErrInUse) {
+		return claimRetry
+	}
+	return openRetry
+}
+
+// openFailed counts a failure to open the storage. To wait for another broker is none.
+func (b *Broker) openFailed(err error) {
+	if !errors.Is(err, storage.ErrInUse) {
+		b.storageFailed("open", err)
+	}
+}
+
+func (b *Broker) logNotOpen(err error) {
+	if errors.Is(err, storage.ErrInUse) {
+		b.log.Warn("another broker has the storage; waiting to take over", zap.Error(err))
+		return
+	}
+	b.log.Error("storage unreachable; retrying", zap.Error(err))
 }
 
 // Drain makes the broker refuse new sockets, before Stop.

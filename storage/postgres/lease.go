@@ -69,6 +69,11 @@ func (s *Store) Claim(ctx context.Context) error {
 	if err := s.migrate(ctx); err != nil {
 		return wrap("claim database", err)
 	}
+	if nodes, err := nodesOf(ctx, s.pool); err != nil {
+		return wrap("claim database", err)
+	} else if err := refuseLive(nodes); err != nil { // a broker that waits asks often: spare it the connection
+		return wrap("claim database", err)
+	}
 	conn, err := s.connect(ctx)
 	if err != nil {
 		return wrap("claim database", err)
@@ -105,13 +110,13 @@ func (l *lease) join(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	others, err := nodesOf(ctx, tx)
+	if err == nil {
+		err = refuseLive(others)
+	}
 	if err != nil {
 		return err
 	}
 	for _, other := range others {
-		if other.Live {
-			return fmt.Errorf("%w: %s; this broker waits until that one stops, or is silent for %s", storage.ErrInUse, other, leaseTime)
-		}
 		if err := remove(ctx, tx, other); err != nil {
 			return err
 		}
@@ -124,6 +129,16 @@ func (l *lease) join(ctx context.Context, tx pgx.Tx) error {
 	_, err = tx.Exec(ctx, `INSERT INTO claudemesh.nodes (id, lease_until, pid, knows_schema, host)
 		VALUES ($1, clock_timestamp() + $2::interval, $3, $4, $5)`, l.id, leaseTime, os.Getpid(), len(migrations), column.Text(host))
 	return err
+}
+
+// refuseLive returns storage.ErrInUse when the lease of one of the nodes runs.
+func refuseLive(nodes []Node) error {
+	for _, n := range nodes {
+		if n.Live {
+			return fmt.Errorf("%w: %s; this broker waits until that one stops, or is silent for %s", storage.ErrInUse, n, leaseTime)
+		}
+	}
+	return nil
 }
 
 // renewed notes that the lease was asked for at a time of system.Uptime. The database
