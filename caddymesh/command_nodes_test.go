@@ -22,7 +22,7 @@ func TestNodesCommand(t *testing.T) {
 			t.Fatalf("%q, %v; want %s", out, err, pattern)
 		}
 	}
-	want(`: no broker has it\n$`) // nor a schema
+	want(`: no broker uses it\n$`) // and it has no schema
 	store, err := postgres.Open(dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -34,11 +34,11 @@ func TestNodesCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(`^HOST +PROCESS +STARTED +SCHEMA +LEASE\n` + regexp.QuoteMeta(host) + ` +` + strconv.Itoa(os.Getpid()) + ` +20\S+Z +\d+ +(runs|has run out)\n$`)
+	want(`^HOST +PROCESS +STARTED +SCHEMA +LEASE\n` + regexp.QuoteMeta(host) + ` +` + strconv.Itoa(os.Getpid()) + ` +20\S+Z +\d+ +(valid|expired)\n$`)
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want(`: no broker has it\n$`)
+	want(`: no broker uses it\n$`)
 
 	if out, err := command(t, "nodes", "--sqlite", t.TempDir()+"/mesh.db"); err == nil || !strings.Contains(err.Error(), "lock of a file") {
 		t.Errorf("SQLite: %q, %v", out, err)

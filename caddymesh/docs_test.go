@@ -245,8 +245,8 @@ func indented(text string) string {
 	return strings.TrimRight(strings.Join(block, ""), "\n") + "\n"
 }
 
-// TestCaddyfilesOfPages adapts every Caddyfile that the README and docs/ show, and those
-// of examples/. Caddy must have no warning about any.
+// TestCaddyfilesOfPages adapts every Caddyfile in the README, docs/ and examples/. Caddy must not
+// warn about any.
 func TestCaddyfilesOfPages(t *testing.T) {
 	t.Setenv("CLAUDEMESH_CREATE_TOKEN", "hunter2")
 	block := regexp.MustCompile("(?s)```caddyfile\n(.*?)```")
@@ -268,7 +268,7 @@ func TestCaddyfilesOfPages(t *testing.T) {
 		shown[example] = read(t, example)
 	}
 	if len(shown) < 8 {
-		t.Fatalf("there are only %d Caddyfiles", len(shown))
+		t.Fatalf("found only %d Caddyfiles", len(shown))
 	}
 	for name, text := range shown {
 		_, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt(text, map[string]any{"filename": "Caddyfile"})

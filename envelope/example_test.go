@@ -9,7 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/identity"
 )
 
-// Seal a text so that one key alone can open it. The sender's key proves who sealed it.
+// Seal a text so that only one key can open it. The sender's key proves who sealed it.
 func ExampleSealDirect() {
 	alice, bob := newKey(), newKey()
 
@@ -42,8 +42,8 @@ func ExampleSealMesh() {
 	// Output: deploying now, <nil>
 }
 
-// Put the mesh key into an invite that the broker keeps and can't open. The secret stands
-// in the link's fragment, which clients do not send.
+// Put the mesh key into an invite that the broker stores but can't open. The secret is in the link's
+// fragment, which clients don't send.
 func ExampleLinkSecret() {
 	owner := newKey()
 	secret := envelope.NewLinkSecret()
@@ -56,7 +56,7 @@ func ExampleLinkSecret() {
 	}
 	fragment := secret.Encode() // https://mesh.example.com/i/<code>#<fragment>
 
-	// The guest has the link, and asks the broker for what is sealed.
+	// The guest has the link and gets the sealed payload from the broker.
 	guest, err := envelope.ParseLinkSecret(fragment)
 	if err != nil {
 		log.Fatal(err)

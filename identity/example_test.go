@@ -23,8 +23,8 @@ func ExampleAttest() {
 	// attestation has expired
 }
 
-// Two people compare this number by voice: it is the same on both sides only if each has
-// the other's key.
+// Two people compare this number by voice. It is the same on both sides only if each has the other's
+// key.
 func ExampleSafetyNumber() {
 	alice, bob := newKey().Public(), newKey().Public()
 	mesh := "019b7cba90d07a4d8e5f1b2c3d4e5f60"

@@ -59,8 +59,7 @@ func TestArchitectureNamesEveryRoom(t *testing.T) {
 	}
 }
 
-// TestQuestionsNameEveryCheck checks that docs/faq.md has a heading for each check that
-// doctor makes.
+// TestQuestionsNameEveryCheck checks that docs/faq.md has a heading for each of doctor's checks.
 func TestQuestionsNameEveryCheck(t *testing.T) {
 	t.Parallel()
 	alice := newPatient(t, startServer(t))
@@ -69,27 +68,26 @@ func TestQuestionsNameEveryCheck(t *testing.T) {
 	questions := readPage(t, "docs/faq.md")
 	for check := range found {
 		if !strings.Contains(questions, "\n### `"+check+"`\n") {
-			t.Errorf("docs/faq.md does not say what to do about the check %q", check)
+			t.Errorf("docs/faq.md doesn't say what to do about the check %q", check)
 		}
 	}
 	if len(found) < 10 {
-		t.Errorf("doctor makes only these checks: %v", found)
+		t.Errorf("doctor runs only these checks: %v", found)
 	}
 }
 
-// TestTutorialShowsTheClient checks that each block of JavaScript in the tutorial stands
-// in the client, but for what is left out around it.
+// TestTutorialShowsTheClient checks that every line of JavaScript in the tutorial is in the client.
 func TestTutorialShowsTheClient(t *testing.T) {
 	t.Parallel()
 	client := readPage(t, "examples/client/mesh.mjs")
 	blocks := regexp.MustCompile("(?s)```js\n(.*?)```").FindAllStringSubmatch(readPage(t, "docs/protocol-tutorial.md"), -1)
 	if len(blocks) == 0 {
-		t.Fatal("the tutorial shows nothing")
+		t.Fatal("the tutorial has no JavaScript")
 	}
 	for _, block := range blocks {
 		for line := range strings.Lines(block[1]) {
 			if line = strings.TrimSpace(line); !strings.Contains(client, line) {
-				t.Errorf("the tutorial shows %q, which is not in the client", line)
+				t.Errorf("the tutorial shows %q, which isn't in the client", line)
 			}
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// TestExampleBot asks the bot of examples/bot a question while it is away, twice. The bot
-// answers when it comes, and ends in good order.
+// TestExampleBot sends a question to the absent bot of examples/bot, twice. The bot must answer when
+// it starts, and exit cleanly.
 func TestExampleBot(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -27,7 +27,7 @@ func TestExampleBot(t *testing.T) {
 	inbox := alice.start("inbox", "--follow")
 
 	for range 2 {
-		alice.must("send", "bot", "who") // it waits for the bot
+		alice.must("send", "bot", "who") // the message waits for the bot
 		cmd := exec.Command(program)
 		cmd.Env, cmd.Dir = bot.env, bot.dir
 		running := startProcess(t, cmd)
@@ -43,8 +43,8 @@ func TestExampleBot(t *testing.T) {
 	}
 }
 
-// TestExampleClient has the client of examples/client send a message and take the
-// answer, where there is a node that can run it.
+// TestExampleClient sends a message with the client of examples/client, which must print the answer.
+// It needs a node with WebSockets.
 func TestExampleClient(t *testing.T) {
 	t.Parallel()
 	can := exec.Command("node", "--experimental-websocket", "-e", `process.exit(typeof WebSocket === "function" ? 0 : 1)`)

@@ -223,13 +223,13 @@ func (p *member) daemon(t testing.TB, fields ...any) *v1Client {
 	return p.team.srv.greet(t, p.keys.signHello(p.hello(fields...)))
 }
 
-// session connects a session of the member's.
+// session connects a session of the member.
 func (p *member) session(t testing.TB, session keyPair, fields ...any) *v1Client {
 	t.Helper()
 	return p.team.srv.greet(t, session.signSessionHello(p.sessionHello(session, fields...)))
 }
 
-// oneShot connects as a command does that runs beside a session.
+// oneShot connects like a one-shot command that runs in a session.
 func (p *member) oneShot(t testing.TB, sessionID string, fields ...any) *v1Client {
 	t.Helper()
 	key := newKeys()
@@ -237,7 +237,7 @@ func (p *member) oneShot(t testing.TB, sessionID string, fields ...any) *v1Clien
 	return p.team.srv.greet(t, p.keys.signHello(p.hello(fields...)))
 }
 
-// greet says a hello that must be accepted.
+// greet sends a hello, which the broker must accept.
 func (s *server) greet(t testing.TB, hello frame) *v1Client {
 	t.Helper()
 	c := s.dial(t)

@@ -5,14 +5,14 @@ import (
 	"testing"
 )
 
-// TestV1Questions asks what v1 clients ask by themselves, or for their users.
+// TestV1Questions sends the requests that v1 clients send by themselves or for their users.
 func TestV1Questions(t *testing.T) {
 	scenariosOnBoth(t, nil, []scenario{
-		{"what is not kept", emptyAnswers},
+		{"features that the broker lacks", emptyAnswers},
 		{"mesh_info", meshInfo},
 		{"names of a presence", presenceNames},
 		{"a profile is merged", mergedProfile},
-		{"words of refusals", wordsOfRefusals},
+		{"wording of refusals", wordsOfRefusals},
 	})
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Read a frame once, then decode it by its type.
+// Parse a frame once, then decode it by its type.
 func ExampleParseFrame() {
 	frame, err := wire.ParseFrame([]byte(`{"type":"set_status","status":"working","reason":"waiting","_reqId":"7"}`))
 	if err != nil {
@@ -24,7 +24,7 @@ func ExampleParseFrame() {
 	// Output: working waiting <nil>
 }
 
-// A decoder says which field is wrong, and what it should be.
+// A Decode function says which field is wrong and what it must be.
 func ExampleDecodeSetStatus() {
 	frame, err := wire.ParseFrame([]byte(`{"type":"set_status","status":"asleep"}`))
 	if err != nil {
@@ -35,7 +35,7 @@ func ExampleDecodeSetStatus() {
 	// Output: status must be idle, working or dnd
 }
 
-// Tell what a message is addressed to.
+// Parse the addressee of a message.
 func ExampleParseTarget() {
 	for _, text := range []string{"@backend", "*", "bob"} {
 		target, err := wire.ParseTarget(text)
@@ -47,14 +47,14 @@ func ExampleParseTarget() {
 	// false false a 64-hex key, @group, @all, * or #topic
 }
 
-// Write the frame with which a broker tells that a message is safe.
+// Encode the frame with which the broker acknowledges a message.
 func ExampleAck_AppendJSON() {
 	ack := wire.Ack{ID: "1", MessageID: "019b7cba90d67a4d8e5f1b2c3d4e5f66", Queued: true}
 	fmt.Printf("%s\n", ack.AppendJSON(nil))
 	// Output: {"type":"ack","id":"1","messageId":"019b7cba90d67a4d8e5f1b2c3d4e5f66","queued":true}
 }
 
-// The text that a member signs to say hello.
+// The text that a member signs in a hello.
 func ExampleHelloSigningText() {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 	fmt.Println(wire.HelloSigningText("<meshId>", "<memberId>", "<pubkey>", at.UnixMilli()))

@@ -18,7 +18,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// parsers read the messages of the protocol, by type.
+// parsers maps each message type to a function that reads its messages.
 var parsers = map[string]func(*wire.Frame) (any, error){
 	wire.TypeHello:         func(f *wire.Frame) (any, error) { h := wire.DecodeHello(f); return h, h.Malformed },
 	wire.TypeSessionHello:  func(f *wire.Frame) (any, error) { h := wire.DecodeSessionHello(f); return h, h.Malformed },
@@ -88,7 +88,7 @@ func decoder[T any](decode func(*wire.Frame) (T, error)) func(*wire.Frame) (any,
 	return func(f *wire.Frame) (any, error) { return decode(f) }
 }
 
-// bare reads a request that has no fields of its own.
+// bare reads a request without fields.
 func bare(*wire.Frame) (any, error) { return nil, nil }
 
 func push(f *wire.Frame) (any, error) {
@@ -98,7 +98,7 @@ func push(f *wire.Frame) (any, error) {
 	return wire.DecodePush(f)
 }
 
-// answer reads a message of the broker's, and refuses one with fields that T has not.
+// answer reads a message from the broker. It returns an error for a field that T lacks.
 func answer[T any](f *wire.Frame) (any, error) {
 	var v T
 	if err := f.Unmarshal(&v); err != nil {
@@ -115,7 +115,7 @@ func answer[T any](f *wire.Frame) (any, error) {
 	return v, covers(read, shown)
 }
 
-// covers returns an error for what is shown but was not read.
+// covers returns an error if shown has something that read lacks.
 func covers(read, shown any) error {
 	switch shown := shown.(type) {
 	case map[string]any:
@@ -133,7 +133,7 @@ func covers(read, shown any) error {
 		rows, _ := read.([]any)
 		for i, value := range shown {
 			if i >= len(rows) {
-				return errors.New("a row too many")
+				return errors.New("too many rows")
 			}
 			if err := covers(rows[i], value); err != nil {
 				return err
@@ -147,8 +147,8 @@ func covers(read, shown any) error {
 	return nil
 }
 
-// TestSpecExamples parses each message that SPEC.md shows. Every field of an example
-// counts for its parser, and every message type of this package has an example.
+// TestSpecExamples parses each message that SPEC.md shows. The parser must read every field of an
+// example, and every message type of this package must have an example.
 func TestSpecExamples(t *testing.T) {
 	t.Parallel()
 	shown := make(map[string]bool)
@@ -177,18 +177,18 @@ func TestSpecExamples(t *testing.T) {
 				continue
 			}
 			if less, err := parse(without(t, fields, name)); err == nil && reflect.DeepEqual(less, whole) {
-				t.Errorf("the field %s counts for nothing in %s", name, example)
+				t.Errorf("the parser ignores the field %s in %s", name, example)
 			}
 		}
 	}
 	for name, value := range protocolConstants(t) {
 		if strings.HasPrefix(name, "Type") && !shown[value] {
-			t.Errorf("SPEC.md shows no %s", value)
+			t.Errorf("SPEC.md has no example of %s", value)
 		}
 	}
 }
 
-// parsed is all that a parser says of a message.
+// parsed is the result of a parser.
 type parsed struct {
 	Message any
 	ReqID   string
@@ -204,7 +204,7 @@ func parse(example []byte) (parsed, error) {
 	return parsed{message, frame.ReqID, frame.Subtype()}, err
 }
 
-// zero reports whether a value is what the absence of its field means, too.
+// zero reports whether a value means the same as a missing field.
 func zero(value json.RawMessage) bool {
 	switch string(value) {
 	case "null", "false", "0", `""`, "[]":
@@ -307,7 +307,7 @@ func TestSpecExamplesAreGenuine(t *testing.T) {
 		verified[frame.Type] = true
 	}
 	if len(verified) != 3 {
-		t.Errorf("only these are verified: %v", verified)
+		t.Errorf("verified only these: %v", verified)
 	}
 }
 

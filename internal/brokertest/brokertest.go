@@ -1,5 +1,5 @@
-// Package brokertest serves a broker to tests of its clients: over HTTP on a port of this
-// machine, with an SQLite database of its own.
+// Package brokertest runs a broker for tests of clients: over HTTP on a local port, with its own
+// SQLite database.
 package brokertest
 
 import (
@@ -22,9 +22,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Server is a broker that is served. It keeps its database and its port over restarts.
+// Server is a running broker. It keeps its database and its port across restarts.
 type Server struct {
-	*broker.Broker // the one that runs; nil after Stop
+	*broker.Broker // the running broker; nil after Stop
 
 	t      testing.TB
 	change func(*broker.Settings)
@@ -32,23 +32,23 @@ type Server struct {
 	path   string // of the database
 	addr   string
 
-	mu     sync.Mutex // guards what follows and Broker
+	mu     sync.Mutex // guards Broker and the fields below
 	server *http.Server
 	served chan struct{}
 }
 
-// Option changes how a broker is served.
+// Option changes how Start runs a broker.
 type Option func(*Server)
 
-// Settings changes the broker's settings, which are else the default ones.
+// Settings changes the broker's default settings.
 func Settings(change func(*broker.Settings)) Option { return func(s *Server) { s.change = change } }
 
-// Routes adds routes to those that clients need to create, join and use a mesh.
+// Routes adds routes to the default ones, with which clients create, join and use a mesh.
 func Routes(add func(*http.ServeMux, *broker.Broker)) Option {
 	return func(s *Server) { s.routes = add }
 }
 
-// Start serves a broker until the test ends.
+// Start runs a broker until the test ends.
 func Start(t testing.TB, options ...Option) *Server {
 	t.Helper()
 	s := &Server{
@@ -63,13 +63,13 @@ func Start(t testing.TB, options ...Option) *Server {
 	return s
 }
 
-// URL returns where clients connect: ws://…/ws.
+// URL returns the URL for clients: ws://…/ws.
 func (s *Server) URL() string { return "ws://" + s.addr + "/ws" }
 
 // HTTP returns the URL of a route, such as http://…/metrics for "/metrics".
 func (s *Server) HTTP(path string) string { return "http://" + s.addr + path }
 
-// Restart serves the broker again after Stop.
+// Restart runs the broker again after Stop.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.mu.Lock()
@@ -97,7 +97,7 @@ func (s *Server) Restart() {
 	}()
 }
 
-// Stop ends the broker and all connections to it. It does nothing after Stop.
+// Stop stops the broker and closes all connections. It does nothing if the broker is stopped.
 func (s *Server) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,7 +132,7 @@ func (s *Server) handler(b *broker.Broker) http.Handler {
 	return mux
 }
 
-// answer answers a request with what do makes of its body.
+// answer decodes the body of a request, calls do, and answers with the result.
 func answer[In any](w http.ResponseWriter, r *http.Request, do func(In) (any, error)) {
 	var in In
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
@@ -149,5 +149,5 @@ func answer[In any](w http.ResponseWriter, r *http.Request, do func(In) (any, er
 		w.WriteHeader(http.StatusServiceUnavailable)
 		out = wire.ErrorBody{Error: "try_again", Message: err.Error()}
 	}
-	_ = json.NewEncoder(w).Encode(out) // the client may be gone
+	_ = json.NewEncoder(w).Encode(out) // fails if the client has disconnected
 }

@@ -1,4 +1,4 @@
-// Package identitytest makes keys and attestations for tests.
+// Package identitytest creates keys and attestations for tests.
 package identitytest
 
 import (
@@ -19,7 +19,7 @@ func Pair(t testing.TB) identity.KeyPair {
 	return pair
 }
 
-// Attested is a member's word for a session's key, as it goes over the wire.
+// Attested returns a member's attestation of a session key, in its wire form.
 func Attested(member identity.KeyPair, session wire.Key, until time.Time) *wire.Attestation {
 	a := identity.Attest(member, session, until)
 	return &wire.Attestation{

@@ -8,6 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Uptime is the time since the machine started. It goes on while the machine sleeps, and
+// Uptime returns the time since the machine started. It advances while the machine sleeps, and
 // nobody can set it.
 func Uptime() time.Duration { return clock(unix.CLOCK_MONOTONIC) }

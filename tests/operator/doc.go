@@ -1,4 +1,4 @@
-// Package operator has the tests of what an operator of a broker relies on, and that need
-// more than the module of the broker does: an ACME server, Prometheus. It is a module of its
-// own, so that nobody who builds the broker downloads those.
+// Package operator tests what operators of a broker rely on, with dependencies that the broker
+// itself doesn't need: an ACME server and Prometheus. It is a separate module, so that building the
+// broker doesn't download them.
 package operator

@@ -9,7 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// The commands under test and where the sources are, set by TestMain.
+// The commands under test and the directory of the sources, set by TestMain.
 var commands harness.Commands
 
 func TestMain(m *testing.M) {

@@ -15,8 +15,8 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// newMesh creates a mesh on this machine's address of a broker and returns its owner's
-// credentials, for that address.
+// newMesh creates a mesh through a broker's loopback address and returns the owner's credentials
+// for that address.
 func newMesh(t *testing.T, b *harness.Broker) peer.Mesh {
 	t.Helper()
 	key, err := identity.Generate()
@@ -33,7 +33,7 @@ func newMesh(t *testing.T, b *harness.Broker) peer.Mesh {
 	}
 }
 
-// dial connects a session of the mesh's member. It ends with the test.
+// dial connects a session of the mesh's member. The session ends with the test.
 func dial(t *testing.T, o peer.Options) *peer.Client {
 	t.Helper()
 	var err error
@@ -48,7 +48,7 @@ func dial(t *testing.T, o peer.Options) *peer.Client {
 	return c
 }
 
-// adminClient reaches the admin endpoint of a broker.
+// adminClient returns an HTTP client for the admin endpoint of a broker.
 func adminClient(b *harness.Broker) *http.Client {
 	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {

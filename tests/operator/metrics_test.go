@@ -25,8 +25,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// TestDashboard checks that every query of the Grafana dashboard has an answer in the
-// metrics of a broker under load.
+// TestDashboard checks that every query of the Grafana dashboard returns data for a broker under
+// load.
 func TestDashboard(t *testing.T) {
 	t.Parallel()
 	p, _ := loaded(t)
@@ -46,20 +46,20 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// TestAlertsAreQuiet checks that every alert reads metrics that there are, and that none
-// would fire at a broker that works.
+// TestAlertsAreQuiet checks that every alert reads existing metrics, and that none fires for a
+// healthy broker.
 func TestAlertsAreQuiet(t *testing.T) {
 	t.Parallel()
 	p, _ := loaded(t)
 	for name, expr := range alerts(t) {
 		p.reads(name, expr)
 		if firing, err := p.ask(expr); err != nil || len(firing) > 0 {
-			t.Errorf("%s fires at a broker that works, or: %v\n%v", name, err, firing)
+			t.Errorf("%s fires for a healthy broker, or failed: %v\n%v", name, err, firing)
 		}
 	}
 }
 
-// TestAlertsFire takes the database away.
+// TestAlertsFire makes the database unreachable.
 func TestAlertsFire(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t)
@@ -95,7 +95,7 @@ func TestAlertsFire(t *testing.T) {
 	}
 }
 
-// reads checks that there are series for everything that an expression reads.
+// reads checks that every selector of an expression matches a series.
 func (p *prometheus) reads(what, expr string) {
 	p.t.Helper()
 	list, err := selectors(expr)
@@ -104,13 +104,12 @@ func (p *prometheus) reads(what, expr string) {
 	}
 	for _, s := range list {
 		if found, err := p.ask(s); err != nil || len(found) == 0 {
-			p.t.Errorf("%s: %s reads %s, of which a broker under load has nothing: %v", what, expr, s, err)
+			p.t.Errorf("%s: %s reads %s, which matches no series of a broker under load: %v", what, expr, s, err)
 		}
 	}
 }
 
-// loaded returns the metrics of a broker with SQLite before and after all sorts of things
-// have happened to it.
+// loaded returns the metrics of a broker with SQLite before and after a varied load.
 func loaded(t *testing.T) (*prometheus, *harness.Broker) {
 	t.Helper()
 	b := harness.NewBroker(t, commands, "SEND_RATE_PER_MIN=1000000000", "SEND_BURST=1000000000", "NEW_SESSIONS_PER_HOUR=1000000000",
@@ -135,15 +134,15 @@ func loaded(t *testing.T) (*prometheus, *harness.Broker) {
 		t.Fatal(err)
 	}
 	if _, err := sender.Send(t.Context(), to(stranger.Public())); err == nil {
-		t.Fatal("a message to nobody is taken")
+		t.Fatal("the broker accepts a message to nobody")
 	}
 	foreign := mesh
 	foreign.Member = stranger
 	if c, err := peer.Dial(t.Context(), peer.Options{Mesh: foreign, OneShot: true}); err == nil {
 		c.Close()
-		t.Fatal("a stranger is let in")
+		t.Fatal("the broker accepts a stranger")
 	}
-	// A message that waits. The broker counts what waits every ten seconds.
+	// A waiting message. The broker counts waiting messages every ten seconds.
 	absent := dial(t, peer.Options{Mesh: mesh})
 	key := absent.Pubkey()
 	absent.Close()
@@ -157,7 +156,7 @@ func loaded(t *testing.T) (*prometheus, *harness.Broker) {
 		return err == nil && len(waiting) == 1
 	})
 	p.scrape(b)
-	p.scrape(b) // a rate takes two samples, and some counters began with the load
+	p.scrape(b) // a rate needs two samples, and some counters start with the load
 	return p, b
 }
 
@@ -189,7 +188,7 @@ func dashboard(t *testing.T) map[string][]string {
 			continue
 		}
 		if len(panel.Targets) == 0 || queries[panel.Title] != nil {
-			t.Errorf("panel %q has no query, or there are two of that title", panel.Title)
+			t.Errorf("panel %q has no query, or two panels have this title", panel.Title)
 		}
 		for _, target := range panel.Targets {
 			queries[panel.Title] = append(queries[panel.Title], fill.Replace(target.Expr))

@@ -17,16 +17,15 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// scrapeEvery is the time between two scrapes, as the database sees it. The test does not
-// wait for it.
+// scrapeEvery is the time between two scrapes in the database. The test doesn't wait for it.
 const scrapeEvery = time.Minute
 
-// prometheus is a Prometheus database with an engine, and no server: the test scrapes.
+// prometheus is a Prometheus database with an engine, but without a server: the test scrapes.
 type prometheus struct {
 	t      *testing.T
 	db     *teststorage.TestStorage
 	engine *promql.Engine
-	now    time.Time // of the newest scrape
+	now    time.Time // the time of the newest scrape
 }
 
 func newPrometheus(t *testing.T) *prometheus {
@@ -36,7 +35,7 @@ func newPrometheus(t *testing.T) *prometheus {
 	return &prometheus{t: t, db: teststorage.New(t), engine: engine, now: time.Unix(1_700_000_000, 0)}
 }
 
-// scrape stores what a broker says of itself now, as Prometheus would.
+// scrape stores a broker's current metrics, like Prometheus.
 func (p *prometheus) scrape(b *harness.Broker) {
 	p.t.Helper()
 	res, err := adminClient(b).Get("http://localhost/metrics")
@@ -98,7 +97,7 @@ func (p *prometheus) ask(expr string) (promql.Vector, error) {
 	return nil, fmt.Errorf("%s is a %s", expr, result.Value.Type())
 }
 
-// selectors returns what an expression reads.
+// selectors returns the selectors of an expression.
 func selectors(expr string) (list []string, err error) {
 	tree, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
 	if err != nil {

@@ -97,7 +97,7 @@ func (c *crowd) connect(ctx context.Context, member int, looking *sync.WaitGroup
 	return nil
 }
 
-// sibling is another session of the same member.
+// sibling returns another session of the same member.
 func (a *rawPeer) sibling() *rawPeer {
 	session, err := identity.Generate()
 	if err != nil {

@@ -13,13 +13,13 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// brokers are two brokers with one database, behind a load balancer.
+// brokers is a pair of brokers with one database, behind a load balancer.
 type brokers struct {
 	w              *world
 	active, second *harness.Broker
 }
 
-// servePair starts two brokers and a load balancer, through which everybody connects.
+// servePair starts two brokers and a load balancer, through which all peers connect.
 func (w *world) servePair() *brokers {
 	w.t.Helper()
 	w.ledger.mayForget()
@@ -32,7 +32,7 @@ func (w *world) servePair() *brokers {
 	return p
 }
 
-// balance runs the load balancer that docs/operating.md tells of.
+// balance runs the load balancer that docs/operating.md describes.
 func (w *world) balance(ports ...int) {
 	w.t.Helper()
 	var brokers []string
@@ -46,7 +46,7 @@ func (w *world) balance(ports ...int) {
 	cmd.Stdout, cmd.Stderr = &log, &log
 	w.check(cmd.Start())
 	w.t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt) // it may have ended
+		_ = cmd.Process.Signal(os.Interrupt) // fails if it has ended
 		_ = cmd.Wait()
 		if w.t.Failed() {
 			w.t.Logf("log of the load balancer:\n%s", log.String())
@@ -62,8 +62,8 @@ func (p *brokers) await() {
 	p.active, p.second = p.second, p.active
 }
 
-// handOver stops the active broker as an operator does, for an upgrade for example, and
-// starts it again as the second one.
+// handOver stops the active broker like an operator, for example for an upgrade, and starts it again
+// as the second one.
 func handOver(w *world) {
 	p := w.servePair()
 	w.populate()
@@ -87,9 +87,8 @@ func failToStandby(w *world) {
 	})
 }
 
-// freezeActive has the active broker stand still in the middle of whatever it does, until
-// the other one has taken over and for as long as that is busy. Then it goes on, and must
-// notice.
+// freezeActive freezes the active broker at an arbitrary moment, until the other one has taken over
+// and has been busy for a while. Then the frozen broker continues and must notice the takeover.
 func freezeActive(w *world) {
 	p := w.servePair()
 	w.populate()
@@ -105,11 +104,11 @@ func freezeActive(w *world) {
 	})
 }
 
-// pauses are around the time of a lease.
+// pauses lists times around the length of a lease.
 var pauses = []time.Duration{2900 * time.Millisecond, 3200 * time.Millisecond, time.Second, 4 * time.Second}
 
-// freezeShortly has the active broker stand still for less than it takes another one to
-// take over, or a little more.
+// freezeShortly freezes the active broker for slightly less or more than another one needs to take
+// over.
 func freezeShortly(w *world) {
 	p := w.servePair()
 	w.populate()

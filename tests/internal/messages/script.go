@@ -17,7 +17,7 @@ var more = regexp.MustCompile(`(^|\n)\d+ more unread: call check_messages again\
 type reply struct {
 	status int // the HTTP status, if not 200
 	text   string
-	pieces int // in how many parts the text is streamed, each of which is the text
+	pieces int // how many times the text is streamed, one piece each
 	calls  []Call
 }
 
