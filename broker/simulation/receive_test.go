@@ -76,6 +76,9 @@ func (c *conn) lost(now time.Time) {
 		if !c.replaced && (c.reason == "1000 session_replaced" || other.acked.Equal(c.acked)) {
 			other.replaced = false
 			other.mayBeOver(now)
+			if other.polite { // its goodbye, which it has said before, ends the presence
+				m.mayHaveLeft(now)
+			}
 		}
 	}
 	if !c.replaced {
@@ -103,6 +106,8 @@ func (c *conn) lost(now time.Time) {
 	case c.polite && c.reason != "" && p.current() == nil:
 		// The broker has answered the goodbye, and takes its leave at the same moment.
 		m.maybeUntil = now.Add(margin)
+	case p.current() == nil && c.reason == "1000 session_replaced": // by one that may have left since
+		m.mayHaveLeft(now)
 	case p.current() == nil:
 		p.offline(c, now)
 		p.halve(brief)
@@ -111,6 +116,12 @@ func (c *conn) lost(now time.Time) {
 			p.halve(open)
 		}
 	}
+}
+
+// mayHaveLeft notes that the presence is not online any more, and may be leased or have ended.
+func (m *presenceModel) mayHaveLeft(now time.Time) {
+	m.online, m.sureUntil = false, time.Time{}
+	m.maybeUntil = later(m.maybeUntil, now.Add(detection+presenceLease))
 }
 
 // mayBeOver notes that c may have lost the presence, of which it does not read while
