@@ -223,7 +223,8 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// Where there are no locks, it says what to do; what is only held is told apart.
+// On a file system without locks the error says what to do. A lock that somebody holds
+// is another error.
 func TestNoLocks(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{syscall.ENOLCK, syscall.ENOTSUP, syscall.ENOSYS} {

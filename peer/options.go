@@ -14,17 +14,16 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Options say who connects, to what, and who takes what arrives. Mesh is
-// required; all else has a zero value that works.
+// Options configure a Client. Only Mesh is required.
 type Options struct {
 	// Mesh holds the broker's URL and the member's credentials.
 	Mesh Mesh
 	// Session makes this a session connection: the member key vouches for the
 	// session key anew at every connect. Zero: a connection of the member itself.
 	Session identity.KeyPair
-	// Formerly are the sessions that this one goes on in the place of, newest first.
-	// The broker hands over what waits for them, and it is opened with their keys.
-	// Of more than wire.MaxSuccessions it learns the newest only.
+	// Formerly lists the sessions that this one succeeds, newest first. The broker
+	// delivers their waiting messages to this client, which opens them with the keys
+	// listed here. Only the newest wire.MaxSuccessions count.
 	Formerly []FormerSession
 	// About is what the client tells of itself. If SessionID is empty, New makes up a
 	// random one. If Cwd is empty, New sets it to "/".
@@ -34,17 +33,18 @@ type Options struct {
 	// It is called by one goroutine at a time and must not wait for a Send or a
 	// request of the same client. Nil: messages stay with the broker.
 	OnMessage func(ctx context.Context, m Incoming) error
-	// TakesReceipts says so to those who get direct messages of this client.
+	// TakesReceipts asks the recipients of this client's direct messages for receipts;
+	// see OnConfirmation.
 	TakesReceipts bool
 	// OnConfirmation takes receipts, under the rules of OnMessage, which never sees
 	// one. A receipt may come twice. Nil: they are dropped.
 	OnConfirmation func(ctx context.Context, c Confirmation) error
 	// OnSystem is told of peers that come and go. It must return quickly.
 	OnSystem func(p wire.SystemPush)
-	// OnRoster is told that peers have come, gone or changed since the roster was last
-	// asked for, and not again until it is. It must return quickly. With it, a broker
-	// that offers wire.CapRosterChanged does not call OnSystem, and ListPeers keeps the
-	// roster.
+	// OnRoster is called when the roster has changed since the last ListPeers; it is
+	// called again only after another ListPeers. It must return quickly. If it is set
+	// and the broker offers wire.CapRosterChanged, OnSystem is not called, and ListPeers
+	// keeps the roster.
 	OnRoster func()
 	// OnCaughtUp is called when all that was waiting at the time of the connect
 	// has been taken. It needs wire.CapCaughtUp among About.Capabilities.
@@ -52,8 +52,8 @@ type Options struct {
 	// OnState is told when the connection comes up or goes down. It must return quickly.
 	OnState func(s State)
 
-	// OnDelay is told why the broker does not take a message yet that Send tries again,
-	// in the broker's words. It must return quickly.
+	// OnDelay is called with the broker's reason when the broker refuses a message for
+	// now and Send will try again. It must return quickly.
 	OnDelay func(reason string)
 
 	// OneShot is for commands: the first connection that can't be made, and a

@@ -14,7 +14,7 @@ import (
 //
 //	s/<session key>             a session that proved its key
 //	d/<member key>@<hostname>   a member connection, one per host
-//	p/<presence id>             a connection that only claimed a session key, or none of these
+//	p/<presence id>             a connection that claims a session key without proof, or has no host name
 //
 // m/<member key> is the mailbox of the member itself: what is addressed to a
 // member key waits there for whichever presence of the member is home.
@@ -38,7 +38,8 @@ func (id Identity) Returns() bool { return !strings.HasPrefix(string(id), "p/") 
 // MemberMailbox is where messages to a member key wait.
 func MemberMailbox(member wire.Key) string { return "m/" + member.String() }
 
-// Source says where a status came from; a higher one beats a lower one.
+// Source says where a status came from. Within the hook window, a lower source can't
+// refresh a status that a higher one has set; see decide.
 type Source int8
 
 // The sources of a status.

@@ -10,13 +10,15 @@ import (
 )
 
 const (
-	// statusEvery is how often a running turn is confirmed to the broker, which
-	// takes it for over after 60 s.
+	// statusEvery is how often the daemon confirms a running turn to the broker. It must
+	// be shorter than the broker's status_ttl, 60 s by default, after which the broker
+	// sets the session to idle.
 	statusEvery = 20 * time.Second
 	tellTimeout = 10 * time.Second
 )
 
-// toldBroker is what a line has told its broker of its session over one connection.
+// toldBroker is what the daemon last told a broker of a session on the present
+// connection.
 type toldBroker struct {
 	connects int
 	status   wire.Status
@@ -62,7 +64,8 @@ func (l *line) tellBroker(ctx context.Context, client *peer.Client, told *toldBr
 	unable := l.s.reads()
 	f := l.s.snapshot()
 	if fresh || status != told.status || reason != told.reason || unable != told.unable || again && status == wire.Working {
-		// Only a status set by hand ends dnd.
+		// Only a status set by hand ends dnd, which the broker may have kept from an
+		// earlier connection.
 		if byHand := status == wire.DND || fresh || told.status == wire.DND; byHand {
 			if err := client.SetStatus(ctx, status); err != nil {
 				return err

@@ -7,8 +7,9 @@ import (
 	"github.com/claudemesh/claudemesh/storage/internal/column"
 )
 
-// depth reads an index of what is pending, and nothing of what is settled. A message has
-// a body as long as somebody waits for it.
+// depth counts the pending deliveries by their index. Only a message with a pending
+// delivery has a row in bodies, so the lowest message number there is that of the oldest
+// message that waits.
 const depth = `SELECT (SELECT count(*) FROM deliveries INDEXED BY deliveries_pending WHERE state = 0),
 	(SELECT created_at FROM messages WHERE no = (SELECT min(message) FROM bodies))`
 

@@ -14,7 +14,7 @@ type reader struct {
 	db *sql.DB
 
 	mu         sync.Mutex
-	statements map[string]*sql.Stmt // by their text, of which there are few
+	statements map[string]*sql.Stmt // by their text; there are few texts
 }
 
 func (r *reader) close() error {

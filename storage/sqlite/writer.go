@@ -16,7 +16,7 @@ type writer struct {
 
 	// Owned by who has the slot.
 	conn       *sql.Conn            // nil: not yet, or given up
-	statements map[string]*sql.Stmt // of conn, by their text, of which there are few
+	statements map[string]*sql.Stmt // of conn, by their text; there are few texts
 }
 
 // tx is a transaction under way.
