@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 
 	"github.com/claudemesh/claudemesh/internal/await"
 )
@@ -55,12 +56,26 @@ func openTerminal(t testing.TB, cmd *exec.Cmd, size *pty.Winsize) *terminal {
 		_ = cmd.Wait()
 	}()
 	t.Cleanup(func() {
-		_, _ = tty.WriteString("\x03") // ends the foreground command of a shell
+		term.interrupt()
 		_ = cmd.Process.Kill()
 		<-term.done
 		_ = tty.Close()
 	})
 	return term
+}
+
+// interrupt sends SIGINT to the terminal's foreground command. A typed Ctrl-C would be lost
+// if the shell died before the kernel read it, and the command would go on without a shell.
+func (term *terminal) interrupt() {
+	conn, err := term.tty.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = conn.Control(func(fd uintptr) {
+		if group, err := unix.IoctlGetInt(int(fd), unix.TIOCGPGRP); err == nil && group > 0 {
+			_ = unix.Kill(-group, unix.SIGINT)
+		}
+	})
 }
 
 // screen returns everything that the command has printed.
