@@ -127,7 +127,7 @@ func updateConfig(ctx context.Context, d Dir, change func(*Config) error) (kept 
 		}
 		after := c.secrets()
 		if slices.ContainsFunc(before, func(s string) bool { return !slices.Contains(after, s) }) {
-			if kept, err = backUpConfig(d, time.Now()); err != nil {
+			if kept, err = backUpConfigLocked(d, time.Now()); err != nil {
 				return err
 			}
 		}

@@ -137,19 +137,19 @@ func Rename(ctx context.Context, dir Dir, meshID, slug string) error {
 	})
 }
 
-// backUpConfig copies the config to a file of its own, whose name has the date, and
+// backUpConfigLocked copies the config to a file of its own, whose name has the date, and
 // returns its path. No backup replaces another. The caller holds the config's lock.
-func backUpConfig(d Dir, now time.Time) (path string, err error) {
+func backUpConfigLocked(d Dir, now time.Time) (path string, err error) {
 	b, err := os.ReadFile(d.Path(configName))
 	if err != nil {
 		return "", fmt.Errorf("back up config: %w", err)
 	}
-	return keepConfig(d, b, now)
+	return keepConfigLocked(d, b, now)
 }
 
-// keepConfig writes the text of a config to a file of its own. The caller holds the
+// keepConfigLocked writes the text of a config to a file of its own. The caller holds the
 // config's lock.
-func keepConfig(d Dir, b []byte, now time.Time) (path string, err error) {
+func keepConfigLocked(d Dir, b []byte, now time.Time) (path string, err error) {
 	date := configName + "." + now.UTC().Format(keptDate)
 	name := date
 	for n := 2; ; n++ {
@@ -185,7 +185,7 @@ func KeepKeys(ctx context.Context, dir Dir, was *Config, at time.Time) error {
 		if err != nil {
 			return err
 		}
-		_, err = keepConfig(dir, b, at)
+		_, err = keepConfigLocked(dir, b, at)
 		return err
 	})
 }

@@ -13,11 +13,11 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// connect gives a session a line in each of its meshes that is joined, and takes
+// connectLocked gives a session a line in each of its meshes that is joined, and takes
 // away the others. A line that says the wrong things of the session is replaced.
 // former, which may be nil, is the session that this one goes on for: its lines
 // give way to the new ones. The caller holds changes.
-func (d *daemon) connect(s, former *session) {
+func (d *daemon) connectLocked(s, former *session) {
 	f := s.snapshot()
 	wanted := make(map[string]bool, len(f.Meshes))
 	for _, id := range f.Meshes {
@@ -41,7 +41,7 @@ func (d *daemon) connect(s, former *session) {
 		s.mu.Lock()
 		s.lines[id] = l
 		s.mu.Unlock()
-		d.startLine(l, former.line(id))
+		d.startLineLocked(l, former.line(id))
 	}
 	s.mu.Lock()
 	var unwanted []*line

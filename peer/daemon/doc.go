@@ -81,6 +81,7 @@
 // and while it writes that to disk: there is one such change at a time. Daemon.mu
 // guards the maps that everything else reads, and is never held across I/O. A
 // session's and a line's own mutex guard their fields; they are taken after mu.
+// A function whose name ends in Locked needs the lock that its comment names.
 // Every goroutine belongs to the group that Run waits for.
 //
 // This package is for claudemesh itself; outsiders should not rely on it.

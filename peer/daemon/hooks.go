@@ -30,7 +30,7 @@ func (d *daemon) serveActivity(c *call) error {
 		return notFound("process %s is not registered", n)
 	}
 	if s.id != id {
-		return refused("process %s runs another session by now", n)
+		return refused("process %s now runs another session", n)
 	}
 	now := time.Now()
 	d.heard(n, now)

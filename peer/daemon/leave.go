@@ -28,7 +28,7 @@ func (d *daemon) left(e *local.End) error {
 	case p.session.id != id:
 		return d.leftEarlier(p, id, clears)
 	case !clears || d.over(p):
-		return d.depart(p)
+		return d.departLocked(p)
 	}
 	entry := p.Process
 	entry.Cleared = true

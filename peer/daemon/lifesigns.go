@@ -42,7 +42,7 @@ func number(domain string, pid int) process.Number {
 func identify(n process.Number, start string) (process.ID, error) {
 	const limit = 256 // bytes; a real one has some 60
 	if len(n.Domain) > limit || len(start) > limit || n.PID <= 0 {
-		return process.ID{}, invalid("this can't be a process")
+		return process.ID{}, invalid("the process number is not valid")
 	}
 	if !n.Seen() {
 		return process.ID{Number: n, Start: start}, nil
@@ -52,7 +52,7 @@ func identify(n process.Number, start string) (process.ID, error) {
 		return who, invalid("pid: %v", err)
 	}
 	if start != "" && start != who.Start {
-		return who, invalid("pid %d is another process by now", n.PID)
+		return who, invalid("pid %d now belongs to another process", n.PID)
 	}
 	return who, nil
 }

@@ -97,10 +97,10 @@ func (d *daemon) newControlLine(mesh peer.Mesh, j *joined) *line {
 	return l
 }
 
-// startLine runs a line after the one of the same name, if there still is one, has
+// startLineLocked runs a line after the one of the same name, if there still is one, has
 // ended. before, which may be nil, is a line that gives way when this one is
 // connected. The caller holds changes.
-func (d *daemon) startLine(l, before *line) {
+func (d *daemon) startLineLocked(l, before *line) {
 	d.mu.Lock()
 	last := d.lines[l.name]
 	d.lines[l.name] = l

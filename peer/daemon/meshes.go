@@ -30,9 +30,9 @@ type configState struct {
 // configName is the file of peer.Dir.Load.
 const configName = "config.json"
 
-// reloadConfig reads the file of joined meshes if it has changed, and connects and
+// reloadConfigLocked reads the file of joined meshes if it has changed, and connects and
 // disconnects accordingly. The caller holds changes.
-func (d *daemon) reloadConfig() {
+func (d *daemon) reloadConfigLocked() {
 	var now configState
 	if info, err := os.Stat(d.o.Dir.Path(configName)); err == nil {
 		now.modTime, now.size = info.ModTime(), info.Size()
@@ -71,10 +71,10 @@ func (d *daemon) reloadConfig() {
 		d.mu.Lock()
 		d.meshes[id] = j
 		d.mu.Unlock()
-		d.startLine(j.control, nil)
+		d.startLineLocked(j.control, nil)
 	}
 	for _, s := range d.all() {
-		d.connect(s, nil)
+		d.connectLocked(s, nil)
 	}
 }
 

@@ -54,12 +54,12 @@ func (l *line) sendNext(ctx context.Context, client *peer.Client, next *store.Me
 	case lineOver(ctx, err):
 		waitFor(ctx, nil) // another line will send it
 	case receipt.MessageID != "": // all of it is repeated, and the broker knows what it has
-		l.log.Warn("not all copies of a message are sent", "id", next.ID, "error", err)
+		l.log.Warn("some copies of a message were not sent; retrying", "id", next.ID, "error", err)
 		pause(ctx, storeRetry)
 	case errors.As(err, &tooLong):
 		l.sendFailed(next, tooLong.Error())
 	case errors.As(err, &refused) && !refused.Final:
-		l.log.Warn("message refused for now", "id", next.ID, "reason", refused.Code)
+		l.log.Warn("broker refused a message for now; retrying", "id", next.ID, "reason", refused.Code)
 	case errors.As(err, &refused):
 		l.sendFailed(next, l.whyRefused(&target, refused))
 	default:
@@ -104,7 +104,7 @@ func (l *line) storeFailed(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	l.log.Error("store failed", "error", err)
+	l.log.Error("daemon's store failed; retrying", "error", err)
 	pause(ctx, storeRetry)
 }
 
@@ -134,9 +134,9 @@ func (d *daemon) messageMoved(id string) {
 	}
 }
 
-// await returns a channel that is kicked when there is news of a message, until
-// done is called. One caller at a time waits for a message; a second one takes
-// the place of the first, who then waits in vain until its own timeout.
+// await returns a channel that is kicked when there is news of a message, until done is
+// called. Only one caller at a time can wait for a message: a second one replaces the
+// first, which then waits until its own timeout.
 func (d *daemon) await(id string) (news <-chan struct{}, done func()) {
 	c := make(chan struct{}, 1)
 	d.mu.Lock()

@@ -19,13 +19,13 @@ const (
 	maxUnreadBytes = 16 << 20
 )
 
-// take stores a received message, and what its sender is to be told of it. When it
-// returns nil the broker may forget the message.
+// take stores a received message and the receipt for its sender. When take returns nil,
+// the broker may forget the message.
 func (l *line) take(ctx context.Context, m peer.Incoming) error {
 	l.box.RLock()
 	defer l.box.RUnlock()
 	box := inbox.Mailbox{MeshID: l.name.mesh}
-	// A trial won't be there to read what went to everybody.
+	// A trial session ends too soon to read what went to everybody.
 	if l.owner != nil && (m.Sealing == peer.Direct || !l.owner.snapshot().Trial) {
 		box.Session = l.owner.id
 	}
@@ -37,7 +37,7 @@ func (l *line) take(ctx context.Context, m peer.Incoming) error {
 		return err
 	}
 	if !kept {
-		l.log.Warn("message refused: too many of that sender are unread", "sender", m.Sender.Short())
+		l.log.Warn("message refused: too many messages from its sender are unread", "sender", m.Sender.Short())
 		tell.State, tell.Reason = peer.ConfirmedRefused, "too many of your messages are unread there"
 	}
 	if m.WantsReceipt && confirmable(m.ClientID) {
@@ -50,9 +50,9 @@ func (l *line) take(ctx context.Context, m peer.Incoming) error {
 	return nil
 }
 
-// keep stores a message unless there is too much unread of its sender. Where no receipt
-// can tell that sender, the recipient is told: what is stored then is a message without
-// its text, for itself and for those that come after it.
+// keep stores a message unless too much of its sender's mail is unread. If the sender
+// wants no receipt, it can't be told of the refusal. Then keep stores the first refused
+// message without its text, so that at least the recipient knows.
 func (l *line) keep(ctx context.Context, box inbox.Mailbox, m *peer.Incoming) (kept bool, err error) {
 	sender := m.Member
 	if sender.IsZero() {
@@ -77,7 +77,7 @@ func (l *line) keep(ctx context.Context, box inbox.Mailbox, m *peer.Incoming) (k
 	return false, err
 }
 
-var errNotKept = errors.New("its text was not kept, and maybe others after it neither: too many messages of this sender were unread")
+var errNotKept = errors.New("the text was not kept because too many messages from this sender were unread; later messages may be missing, too")
 
 // mailCame has the sessions that a mailbox is for look for mail.
 func (d *daemon) mailCame(box inbox.Mailbox) {
@@ -101,7 +101,7 @@ func (l *line) hear(ctx context.Context, c peer.Confirmation) error {
 			return err
 		}
 		if sent.MeshID != l.name.mesh || !wasFor(&sent, &c) {
-			l.log.Warn("confirmation of somebody whom the message was not for", "id", m.ClientID, "by", c.By.Short())
+			l.log.Warn("confirmation ignored: it comes from a key that the message was not for", "id", m.ClientID, "by", c.By.Short())
 			continue
 		}
 		state := map[peer.ConfirmState]local.State{

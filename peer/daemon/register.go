@@ -69,7 +69,7 @@ func (d *daemon) register(r *local.Register) (local.Registered, error) {
 	if d.ctx.Err() != nil {
 		return local.Registered{}, errStopping
 	}
-	d.reloadConfig()
+	d.reloadConfigLocked()
 	if err := d.reap(id, who); err != nil {
 		return local.Registered{}, err
 	}
@@ -90,7 +90,7 @@ func (d *daemon) register(r *local.Register) (local.Registered, error) {
 func (d *daemon) reap(id string, who process.ID) error {
 	for _, p := range d.allProcesses() {
 		if p.Number == who.Number && p.Start != who.Start || p.session.id == id && p.ID != who && d.over(p) {
-			if err := d.depart(p); err != nil {
+			if err := d.departLocked(p); err != nil {
 				return err
 			}
 		}
@@ -115,7 +115,7 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 		return nil, nil, err
 	}
 	if p != nil && old == nil && !p.Cleared && s.isAs(&f) {
-		d.connect(s, nil)
+		d.connectLocked(s, nil)
 		return s, warnings, nil // registered already
 	}
 	if p == nil {
@@ -135,7 +135,7 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 		return nil, nil, err
 	}
 	if s == nil {
-		s = d.newSession(f)
+		s = d.newSessionLocked(f)
 	} else {
 		s.setFacts(f)
 	}
@@ -153,9 +153,9 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 // the session goes on for old, it takes over its lines and its mail.
 func (d *daemon) connectAfter(s, old *session, change *store.Registration) {
 	if len(change.Formers) == 0 {
-		d.connect(s, nil)
+		d.connectLocked(s, nil)
 	} else {
-		d.connect(s, old)
+		d.connectLocked(s, old)
 		d.inherit(s, old)
 		s.looksLike(old)
 	}

@@ -21,7 +21,7 @@ func (d *daemon) restore() error {
 	}
 	byID := make(map[string]*session, len(list))
 	for i := range list {
-		s := d.newSession(list[i])
+		s := d.newSessionLocked(list[i])
 		s.reach.earlier = true
 		byID[list[i].ID] = s
 	}
@@ -40,12 +40,12 @@ func (d *daemon) restore() error {
 	var errs []error
 	for _, p := range d.allProcesses() {
 		if d.over(p) {
-			errs = append(errs, d.depart(p))
+			errs = append(errs, d.departLocked(p))
 		}
 	}
 	errs = append(errs, d.finishHandOvers())
 	errs = append(errs, d.recallTakes())
-	d.reloadConfig() // connects
+	d.reloadConfigLocked() // connects
 	return errors.Join(errs...)
 }
 
@@ -53,7 +53,7 @@ func (d *daemon) restore() error {
 func (d *daemon) restoreEarlier() error {
 	list, err := d.store.EarlierSessions(d.write())
 	for i := range list {
-		s := d.newSession(list[i].Session)
+		s := d.newSessionLocked(list[i].Session)
 		s.over()
 		s.desk.Close()
 		d.mu.Lock()

@@ -69,7 +69,7 @@ func (c *call) post(l *line, in *local.Send, to *recipient) error {
 	_, err := d.store.AddMessage(d.write(), &sent)
 	switch {
 	case errors.Is(err, store.ErrFull):
-		return refused("%d messages of the same sender wait for the broker already; wait until it is back", store.MaxWaiting)
+		return refused("%d messages from this sender already wait for the broker; try again when the broker is back", store.MaxWaiting)
 	case errors.Is(err, store.ErrIDTaken):
 		return invalid("clientId is another sender's")
 	case err != nil:

@@ -41,12 +41,12 @@ func (d *daemon) serveMemberSend(c *call) error {
 	return c.post(j.control, &in, &to)
 }
 
-// lookAtConfig is reloadConfig for callers that don't hold changes.
+// lookAtConfig is reloadConfigLocked for callers that don't hold changes.
 func (d *daemon) lookAtConfig() {
 	d.changes.Lock()
 	defer d.changes.Unlock()
 	if d.ctx.Err() == nil {
-		d.reloadConfig()
+		d.reloadConfigLocked()
 	}
 }
 

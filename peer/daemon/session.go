@@ -54,9 +54,9 @@ type session struct {
 	told map[int64]bool // what the desk takes for unread; guarded by daemon.mail
 }
 
-// newSession makes a session of what is known of it, and begins to look after its
+// newSessionLocked makes a session of what is known of it, and begins to look after its
 // mail. The caller holds changes.
-func (d *daemon) newSession(f store.Session) *session {
+func (d *daemon) newSessionLocked(f store.Session) *session {
 	s := &session{
 		d: d, id: f.ID, mail: make(chan struct{}, 1), facts: f,
 		lines: make(map[string]*line), state: newState(), told: make(map[int64]bool),

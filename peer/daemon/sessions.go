@@ -32,9 +32,9 @@ func (p *proc) runBeforeLocked(s *session) {
 	p.earlier = p.earlier[max(0, len(p.earlier)-wire.MaxSuccessions):]
 }
 
-// depart forgets a process, and ends its session if it was the last one of it. The
+// departLocked forgets a process, and ends its session if it was the last one of it. The
 // caller holds changes.
-func (d *daemon) depart(p *proc) error {
+func (d *daemon) departLocked(p *proc) error {
 	ended := ""
 	if len(d.processesOf(p.session)) == 1 {
 		ended = p.session.id

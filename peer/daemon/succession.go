@@ -21,7 +21,7 @@ func (d *daemon) succeedLate(s, old *session) error {
 		return err
 	}
 	s.setFacts(f)
-	d.connect(s, old)
+	d.connectLocked(s, old)
 	d.inherit(s, old)
 	return nil
 }

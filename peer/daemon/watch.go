@@ -47,7 +47,7 @@ func (d *daemon) watchLoop() {
 			d.heal()
 			d.changes.Lock()
 			if d.ctx.Err() == nil {
-				d.reloadConfig()
+				d.reloadConfigLocked()
 			}
 			d.changes.Unlock()
 		}
@@ -79,7 +79,7 @@ func (d *daemon) watchProcesses() {
 		if p == nil || p.ID != id || !d.over(p) {
 			continue // it has changed meanwhile
 		}
-		if err := d.depart(p); err != nil {
+		if err := d.departLocked(p); err != nil {
 			d.log.Error("forget process", "process", id, "error", err)
 		}
 	}

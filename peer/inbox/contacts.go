@@ -15,11 +15,11 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Contacts are the members that were met, the names that they bear and whose keys
-// were compared by voice. Names are the broker's word, so each is pinned to the key
-// with which it was first seen: under that name another key is in conflict, until the
-// user trusts it. What looks like a name counts as that name. They live in the Inbox's
-// file, where every process of the user finds them.
+// Contacts are the members that the user has met: the names they bear, and whether the
+// user has compared their keys. Names are the broker's word, so each name is pinned to the
+// key with which it was first seen. Another key under that name is in conflict until the
+// user trusts it. A name that looks like another counts as the same name. Contacts are in
+// the Inbox's file, which all processes of the user share.
 type Contacts struct{ inbox *Inbox }
 
 // Contacts returns the contacts of the inbox's directory.
@@ -63,9 +63,9 @@ func (c *Contact) Doubt() string {
 	return ""
 }
 
-// Pin tells that a member was met under a name of its own, and returns how it is
-// known. It is for keys that are verified, and not for the names of sessions, which
-// are used again and again.
+// Pin remembers that a member uses a name of its own, and returns how the member is
+// known. Call it only for verified keys, and not for names of sessions: many sessions may
+// use the same name.
 func (c Contacts) Pin(ctx context.Context, meshID string, member wire.Key, name string, now time.Time) (contact Contact, err error) {
 	err = c.inbox.inTx(ctx, "pin contact", func(tx *sql.Tx) error {
 		contact, err = pin(ctx, tx, meshID, member, name, now)

@@ -97,12 +97,12 @@ func Open(ctx context.Context, d peer.Dir) (*Inbox, error) {
 // Close closes the inbox.
 func (b *Inbox) Close() error { return b.db.Close() }
 
-// Add stores a message and reports whether it is new. One that was there already
-// stays as it is: in the mailbox, or, if it was sealed for one key, in any of the
-// mesh, since what waits for a session may come to its successor. What goes to
-// everybody comes to the member and to each session; one that has taken it as its
-// member's mail does not get it again. Under
-// a name that is another member's, the message is stored as not verified.
+// Add stores a message and reports whether it is new. Add changes nothing if the mailbox
+// already has the message. A message that was sealed for one key counts as known if any
+// mailbox of the mesh has it, because a session's mail may come to its successor. A message
+// to everybody comes to the member and to each session, except to a session that took it
+// as its member's mail. If the sender bears a name that belongs to another member, the
+// message is stored as not verified.
 func (b *Inbox) Add(ctx context.Context, box Mailbox, m *peer.Incoming, now time.Time) (added bool, err error) {
 	member, reason := "", ""
 	if !m.Member.IsZero() {

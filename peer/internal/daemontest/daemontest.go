@@ -33,6 +33,7 @@ type Server struct {
 
 	t      testing.TB
 	server *http.Server
+	served chan struct{} // closed when the server has ended
 	closed sync.Once
 
 	mu       sync.Mutex
@@ -62,14 +63,23 @@ func Start(t testing.TB, dir peer.Dir) *Server {
 		t.Fatal(err)
 	}
 	s.server = &http.Server{Handler: s}
-	go func() { _ = s.server.Serve(l) }()
+	s.served = make(chan struct{})
+	go func() {
+		defer close(s.served)
+		_ = s.server.Serve(l)
+	}()
 	WriteJSON(t, dir.Path(local.InfoName), local.Info{PID: os.Getpid(), Socket: socket, Token: OwnerToken})
 	t.Cleanup(s.Crash)
 	return s
 }
 
 // Crash ends the server without a word.
-func (s *Server) Crash() { s.closed.Do(func() { _ = s.server.Close() }) }
+func (s *Server) Crash() {
+	s.closed.Do(func() {
+		_ = s.server.Close()
+		<-s.served
+	})
+}
 
 // Stop ends the server in good order.
 func (s *Server) Stop() {
