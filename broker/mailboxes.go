@@ -45,7 +45,10 @@ func (r *room) reassignHeritageLocked(old []wire.Key) {
 	}
 }
 
-// reassignLocked gives a mailbox to p's connection alone, or to none if p is nil.
+// reassignLocked gives a mailbox to p's connection alone, or to none if p is nil. A mailbox that
+// goes from one connection to another is not detached in between: then the queue could forget
+// what it has pushed. The mailbox may come back to the first connection, whose acknowledgements
+// must still count.
 func (r *room) reassignLocked(box queue.Mailbox, p *presence.Presence[*conn]) {
 	var now *conn
 	if p != nil {
@@ -55,10 +58,8 @@ func (r *room) reassignLocked(box queue.Mailbox, p *presence.Presence[*conn]) {
 	if now == was {
 		return
 	}
-	if was != nil {
-		r.broker.queue.Detach(box, was)
-	}
 	if now == nil {
+		r.broker.queue.Detach(box, was)
 		delete(r.serving, box.Name)
 		return
 	}

@@ -237,7 +237,6 @@ func (r *room) part(c *conn, clean bool) {
 		return
 	}
 	now := time.Now()
-	r.broker.queue.Detach(r.mailboxLocked(p), c)
 	switch {
 	case clean:
 		if r.presences.Leave(p, c, now) {
@@ -249,6 +248,7 @@ func (r *room) part(c *conn, clean bool) {
 		}
 	}
 	r.resettleLocked(p)
+	r.broker.queue.Detach(r.mailboxLocked(p), c) // does nothing if an heir has the mailbox by now
 	r.saveLocked()
 }
 

@@ -214,6 +214,16 @@ func (m *intent) aloneWith(p *peer, now time.Time) bool {
 	return true
 }
 
+// notInFlight reports whether the broker may have forgotten that the message was pushed to p
+// at a moment: it is addressed to a session in whose place p goes on, and that session has
+// been back and was lost since. While it was leased, nobody had its mailbox, and the broker
+// does not keep what is in flight there. An acknowledgement that comes before the broker has
+// read the mailbox again means nothing, and the message comes again: at least once.
+func (m *intent) notInFlight(p *peer, at time.Time) bool {
+	old := m.target
+	return m.aim == atSession && old != p && later(old.cutAt, old.haunted).After(at)
+}
+
 // expired reports whether the message may have waited too long.
 func (m *intent) expired(now time.Time) bool {
 	return m.lapsed || now.Sub(m.first) > retention-30*time.Second

@@ -285,7 +285,7 @@ func (c *conn) acknowledge(id wire.ID) {
 	life, times := c.peer.world.life, f.times
 	c.effects = append(c.effects, func() {
 		// It counts when it comes from whom the message was pushed to last.
-		if c.peer.world.life != life || c.replaced || f.times != times || !m.aloneWith(c.peer, time.Now()) {
+		if c.peer.world.life != life || c.replaced || f.times != times || !m.aloneWith(c.peer, time.Now()) || m.notInFlight(c.peer, f.at) {
 			return
 		}
 		if m.acks[id] == nil {
