@@ -64,8 +64,9 @@ func (a *app) showTop(ctx context.Context, m peer.Mesh, o topOptions) error {
 	defer store.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	program := tea.NewProgram(newTop(ctx, a, m, store, o), tea.WithContext(ctx), tea.WithInput(a.in), tea.WithOutput(a.out),
-		tea.WithoutSignalHandler()) // ctx ends on a signal
+	// A signal ends ctx, then the watch, and the watch quits the program. tea.WithContext
+	// would close the terminal's input under the goroutine that reads it.
+	program := tea.NewProgram(newTop(ctx, a, m, store, o), tea.WithInput(a.in), tea.WithOutput(a.out), tea.WithoutSignalHandler())
 	watched := make(chan error, 1)
 	go func() {
 		err := a.watch(ctx, m, !o.peersOnly, func(v view) error { program.Send(v); return nil })
@@ -73,9 +74,6 @@ func (a *app) showTop(ctx context.Context, m peer.Mesh, o topOptions) error {
 		watched <- err
 	}()
 	_, err = program.Run()
-	if ctx.Err() != nil && errors.Is(err, tea.ErrProgramKilled) {
-		err = nil // stopped by a signal
-	}
 	cancel()
 	return errors.Join(<-watched, err)
 }
