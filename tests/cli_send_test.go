@@ -278,7 +278,8 @@ func TestSendWhileTheBrokerRefuses(t *testing.T) {
 	waiting.awaits("with --no-wait the daemon")
 	waiting.types("\x03")
 	waiting.ends(130)
-	if out := waiting.screen(); !strings.Contains(out, "nothing was sent") {
+	// On a busy machine Ctrl-C may come while the broker has yet to answer another attempt.
+	if out := waiting.screen(); !strings.Contains(out, "nothing was sent") && !strings.Contains(out, "may or may not have been sent") {
 		t.Errorf("interrupted: %s", out)
 	}
 	if out := bob.must("inbox"); strings.Count(out, "\n") != 1 {
