@@ -70,7 +70,7 @@ func sendWhileAway(t *testing.T, s *server) {
 	alice.awaitConnection(false)
 	out := alice.must("send", "bob", "while", "it", "is", "away", "--no-wait")
 	short, text, _ := strings.Cut(out, "  ")
-	if !strings.HasPrefix(text, "kept for bob on this machine; the broker is not reached yet") {
+	if !strings.HasPrefix(text, "kept for bob on this machine; the broker is unreachable") {
 		t.Errorf("send --no-wait: %s", out)
 	}
 	if out := alice.must("status", short); !strings.Contains(out, "bob") || !strings.Contains(out, "waiting on this machine for the broker") {

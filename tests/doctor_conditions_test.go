@@ -34,7 +34,7 @@ func TestDoctorOfThisMachine(t *testing.T) {
 	proxies := func(p *patient, url string) {
 		p.env = append(slices.DeleteFunc(p.env, func(v string) bool { return strings.Contains(strings.ToLower(v), "_proxy=") }), "ALL_PROXY="+url)
 	}
-	const setProxy, ownDir = "correct HTTPS_PROXY (for wss), HTTP_PROXY (for ws) or ALL_PROXY", "set CLAUDEMESH_CONFIG_DIR to a directory of this machine's own"
+	const setProxy, ownDir = "correct HTTPS_PROXY (for wss), HTTP_PROXY (for ws) or ALL_PROXY", "set CLAUDEMESH_CONFIG_DIR to a directory that only this machine uses"
 	for _, tc := range []struct {
 		name   string
 		make   func(*patient)

@@ -104,7 +104,7 @@ func (d *daemon) clearWay(path string, wantDir bool) error {
 	if err := os.Rename(path, aside); err != nil {
 		return err
 	}
-	d.log.Warn("something else was in the place of the daemon's own; put aside", "path", path, "now", aside)
+	d.log.Warn("moved an unexpected file or directory out of the way", "path", path, "now", aside)
 	return nil
 }
 

@@ -106,7 +106,7 @@ func (c *call) readOn(in *local.Check) error {
 	case errors.Is(err, inbox.ErrNoMessage):
 		return notFound("there is no message %q", in.MessageID)
 	case errors.Is(err, inbox.ErrSeveralMessages):
-		return notFound("several messages have an id that begins or ends with %q; give more of it", in.MessageID)
+		return notFound("%q matches the ids of several messages; give more characters of the id", in.MessageID)
 	case err != nil:
 		return err
 	}

@@ -282,7 +282,7 @@ func TestTextTooLarge(t *testing.T) {
 	bob.up()
 	from, to := alice.session().connected(), bob.session().connected()
 	large := local.Send{To: "bob-session", Text: strings.Repeat("x", 250_000), ClientID: "large-text"}
-	if err := from.call(local.VerbSend, large, nil); err != nil && !strings.Contains(err.Error(), "does not take") {
+	if err := from.call(local.VerbSend, large, nil); err != nil && !strings.Contains(err.Error(), "the broker refused the message") {
 		t.Error(err)
 	}
 	from.awaitState("large-text", local.Failed)

@@ -93,7 +93,7 @@ func (d *daemon) giveKeys(l *line) bool {
 		l.log.Warn("session key", "warning", w)
 	}
 	if key.Unsaved != nil {
-		l.s.warn("the session key is only in memory, and mail sealed for it is lost when the daemon ends: " + key.Unsaved.Error())
+		l.s.warn("the session key is only in memory; mail sealed for it will be lost when the daemon stops: " + key.Unsaved.Error())
 		l.log.Error("save session key", "error", key.Unsaved)
 	} else if err := d.keys.Touch(l.mesh.Slug, l.s.id, time.Now()); err != nil {
 		l.log.Warn("touch session key", "error", err)
@@ -115,7 +115,7 @@ func (d *daemon) formerKeys(l *line) []peer.FormerSession {
 		key, err := d.keys.Key(l.mesh.Slug, id)
 		switch {
 		case err != nil:
-			l.log.Error("load key of a former session", "error", err)
+			l.log.Error("load the key of a former session", "error", err)
 		case key.Fresh:
 			forget(d.keys, l.mesh.Slug, id)
 		default:
@@ -143,7 +143,7 @@ func (l *line) forgetUnused() {
 	if err != nil || unread > 0 || l.pending() {
 		return
 	}
-	l.log.Info("session has never begun: its key is removed")
+	l.log.Info("removed the key of a session that never began")
 	forget(l.d.keys, l.mesh.Slug, s.id)
 	if err := l.d.store.ForgetKnown(l.d.write(), s.id); err != nil {
 		l.log.Warn("forget session", "error", err)

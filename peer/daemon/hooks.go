@@ -109,7 +109,7 @@ func (s *session) settleBeforeTurn() {
 		return
 	}
 	if _, err := s.d.judgeTakes(s.id, newTurn); err != nil {
-		s.d.log.Error("find out what became of messages", "session", s.id, "error", err)
+		s.d.log.Error("find out whether messages reached the context", "session", s.id, "error", err)
 	}
 }
 

@@ -216,7 +216,7 @@ func (d *daemon) settle(t *take, shown func(*inbox.Stored) bool, maybeSeen bool)
 	if err != nil || len(released) == 0 {
 		return err
 	}
-	d.log.Info("messages were handed out and are unread again", "session", t.session, "messages", len(released), "maybeSeen", maybeSeen)
+	d.log.Info("messages that were handed out are unread again", "session", t.session, "messages", len(released), "maybeSeen", maybeSeen)
 	s := d.session(t.session)
 	if s != nil {
 		err = s.lookForMail()
@@ -250,7 +250,7 @@ func (s *session) followTakes() {
 	for range looks {
 		open, err := s.d.judgeTakes(s.id, byTheClock)
 		if err != nil {
-			s.d.log.Error("find out what became of messages", "session", s.id, "error", err)
+			s.d.log.Error("find out whether messages reached the context", "session", s.id, "error", err)
 		}
 		if open == 0 {
 			return
@@ -275,7 +275,7 @@ func (s *session) awaitTakes(last process.ID) {
 		}
 		open, err := s.d.judgeTakes(s.id, why)
 		if err != nil {
-			s.d.log.Error("find out what became of messages", "session", s.id, "error", err)
+			s.d.log.Error("find out whether messages reached the context", "session", s.id, "error", err)
 		}
 		if open == 0 || why == farewell {
 			return

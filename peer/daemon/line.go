@@ -161,7 +161,7 @@ func (l *line) serve() {
 		l.client, l.connected, l.err, l.replaced = nil, false, err, peer.IsReplaced(err)
 		replaced := l.replaced
 		l.mu.Unlock()
-		l.log.Warn("disconnected for good", "error", err, "replaced", replaced)
+		l.log.Warn("connection ended", "error", err, "replaced", replaced)
 		if !l.wait(replaced) {
 			return
 		}
@@ -198,7 +198,7 @@ func (l *line) serveOnce() error {
 	abandoned := l.abandoned
 	l.mu.Unlock()
 	if abandoned {
-		return errors.New("the daemon stops")
+		return errors.New("the daemon is stopping")
 	}
 	select { // what was meant for the client before
 	case <-l.reviveKick:

@@ -56,17 +56,17 @@ func (e *HeldError) Error() string {
 	if !e.Since.IsZero() {
 		since = " since " + e.Since.Local().Format("2006-01-02 15:04:05")
 	}
-	const elsewhere = "set CLAUDEMESH_CONFIG_DIR to a directory of this machine's own"
+	const elsewhere = "set CLAUDEMESH_CONFIG_DIR to a directory that only this machine uses"
 	switch {
 	case e.Host != "":
-		return fmt.Sprintf("the daemon of another machine or container, %s, process %d there, holds %s%s; stop it with `claudemesh daemon down` there, or %s",
+		return fmt.Sprintf("a daemon on another machine or in another container (host %s, process %d) holds %s%s; run `claudemesh daemon down` there, or %s",
 			e.Host, e.PID, e.Path, since, elsewhere)
 	case e.Program != "":
-		return fmt.Sprintf("process %d (%s) holds %s%s and does not answer as a daemon; end it, or %s", e.PID, e.Program, e.Path, since, elsewhere)
+		return fmt.Sprintf("process %d (%s) holds %s%s but does not answer as a daemon; end it, or %s", e.PID, e.Program, e.Path, since, elsewhere)
 	case e.PID != 0:
-		return fmt.Sprintf("process %d holds %s%s and does not answer as a daemon; end it, or %s", e.PID, e.Path, since, elsewhere)
+		return fmt.Sprintf("process %d holds %s%s but does not answer as a daemon; end it, or %s", e.PID, e.Path, since, elsewhere)
 	}
-	return fmt.Sprintf("a process of another machine or container holds %s; end it, or %s", e.Path, elsewhere)
+	return fmt.Sprintf("a process on another machine or in another container holds %s; end it, or %s", e.Path, elsewhere)
 }
 
 // held describes who holds the lock of a directory.
@@ -118,7 +118,7 @@ func takeLock(dir peer.Dir) (*peer.FileLock, error) {
 	}
 	if err != nil {
 		lock.Unlock()
-		return nil, fmt.Errorf("say who holds the lock: %w", err)
+		return nil, fmt.Errorf("write the lock file: %w", err)
 	}
 	return lock, nil
 }
@@ -165,12 +165,12 @@ func released(lock *peer.FileLock) {
 // rememberFiles notes which directory and files are the daemon's own.
 func (d *daemon) rememberFiles() (err error) {
 	if d.dir, err = os.Stat(string(d.o.Dir)); err != nil {
-		return fmt.Errorf("look at the directory: %w", err)
+		return fmt.Errorf("check the directory: %w", err)
 	}
 	d.files = make(map[string]os.FileInfo)
 	for _, name := range []string{store.FileName, inbox.FileName} {
 		if d.files[name], err = os.Stat(d.o.Dir.Path(name)); err != nil {
-			return fmt.Errorf("look at %s: %w", name, err)
+			return fmt.Errorf("check %s: %w", name, err)
 		}
 	}
 	return nil
@@ -216,7 +216,7 @@ func (d *daemon) holdLock(now time.Time) error {
 	}
 	d.lock.Unlock()
 	d.lock = next
-	d.log.Warn("the lock file was deleted; made anew", "path", d.o.Dir.Path(lockName))
+	d.log.Warn("somebody deleted the lock file; created it again", "path", d.o.Dir.Path(lockName))
 	return nil
 }
 
@@ -234,10 +234,10 @@ func (d *daemon) heal() {
 	if d.socket.lost(info.Socket) {
 		path, err := d.socket.open(d)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("the socket was deleted; listen anew: %w", err))
+			errs = append(errs, fmt.Errorf("listen again after the socket was deleted: %w", err))
 			return
 		}
-		d.log.Warn("the socket was deleted; listening anew", "socket", path)
+		d.log.Warn("the socket was deleted; listening again", "socket", path)
 		info.Socket = path
 		d.mu.Lock()
 		d.info = info
@@ -268,9 +268,9 @@ func (d *daemon) troubled(err error) {
 	case text == d.trouble:
 		return
 	case err != nil:
-		d.log.Error("others can't reach the daemon, or not all", "error", err)
+		d.log.Error("some programs can't reach the daemon", "error", err)
 	default:
-		d.log.Info("others can reach the daemon again")
+		d.log.Info("all programs can reach the daemon again")
 	}
 	d.trouble = text
 }

@@ -60,7 +60,7 @@ func (l *LogFile) Write(b []byte) (int, error) {
 // disk must not be made fuller by a log.
 func (l *LogFile) rotateLocked() {
 	if err := l.copyAside(); err != nil {
-		fmt.Fprintf(l.file, "the log before this was dropped: %v\n", err)
+		fmt.Fprintf(l.file, "the previous log was lost: %v\n", err)
 	}
 	if l.file.Truncate(0) == nil {
 		l.size = 0

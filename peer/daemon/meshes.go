@@ -115,7 +115,7 @@ func (d *daemon) chooseMeshes(names []string) (ids, warnings []string, err error
 				return []string{id}, nil, nil
 			}
 		}
-		return nil, []string{fmt.Sprintf("you have joined several meshes: say which one this session is in with CLAUDEMESH_MESH or `claudemesh launch --mesh` (%s)",
+		return nil, []string{fmt.Sprintf("you have joined several meshes (%s): choose one for this session with CLAUDEMESH_MESH or `claudemesh launch --mesh`",
 			strings.Join(peer.MeshNames(meshList(all)), ", "))}, nil
 	}
 	for _, name := range names {

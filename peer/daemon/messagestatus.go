@@ -29,7 +29,7 @@ func (d *daemon) serveMessageStatus(c *call) error {
 	case errors.Is(err, store.ErrNoMessage):
 		return notFound("this session has sent no message %q", in.ID)
 	case errors.Is(err, store.ErrSeveralMessages):
-		return notFound("several messages have an id that begins or ends with %q; give more of it", in.ID)
+		return notFound("%q matches the ids of several messages; give more characters of the id", in.ID)
 	case err != nil:
 		return err
 	}
@@ -129,7 +129,7 @@ func (d *daemon) askBroker(ctx context.Context, sent *store.Message) []local.Rec
 		case r.Status == wire.RecipientDelivered:
 			one.State = local.Delivered
 		case r.State == wire.StateUnopened:
-			one.State, one.Reason = local.Failed, "its client can't open messages to groups, and it got no copy"
+			one.State, one.Reason = local.Failed, "its client can't open messages to groups, and it received no copy of its own"
 		case r.State == "expired", r.State == "gone":
 			one.State = local.Expired
 		}

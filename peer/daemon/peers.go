@@ -85,7 +85,7 @@ func (l *line) describePeers(ctx context.Context, rows []wire.PeerRow) ([]local.
 func (s *session) chosen(mesh string) ([]*line, error) {
 	lines := s.liveLines()
 	if len(lines) == 0 {
-		return nil, unavailable("this session is in no mesh: see `claudemesh meshes`, and start it with `claudemesh launch --mesh`")
+		return nil, unavailable("this session is not in a mesh; `claudemesh meshes` lists yours, and `claudemesh launch --mesh` starts a session in one")
 	}
 	if mesh == "" {
 		return lines, nil
@@ -111,7 +111,7 @@ func meshesOf(lines []*line) []*peer.Mesh {
 func notInMesh(mesh string, err error, names []string) string {
 	var choice *peer.MeshChoiceError
 	if errors.As(err, &choice) && choice.Found > 1 {
-		return fmt.Sprintf("this session is in several meshes called %q; say in which one, by its id: %s", mesh, joinNames(names))
+		return fmt.Sprintf("this session is in several meshes called %q; give the id of one: %s", mesh, joinNames(names))
 	}
 	return fmt.Sprintf("this session is not in a mesh called %q; it is in %s", mesh, joinNames(names))
 }

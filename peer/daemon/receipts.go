@@ -38,7 +38,7 @@ func (l *line) take(ctx context.Context, m peer.Incoming) error {
 	}
 	if !kept {
 		l.log.Warn("message refused: too many messages from its sender are unread", "sender", m.Sender.Short())
-		tell.State, tell.Reason = peer.ConfirmedRefused, "too many of your messages are unread there"
+		tell.State, tell.Reason = peer.ConfirmedRefused, "the recipient has too many unread messages from you"
 	}
 	if m.WantsReceipt && confirmable(m.ClientID) {
 		if err := l.d.store.AddConfirmations(l.d.write(), tell); err != nil {
@@ -101,7 +101,7 @@ func (l *line) hear(ctx context.Context, c peer.Confirmation) error {
 			return err
 		}
 		if sent.MeshID != l.name.mesh || !wasFor(&sent, &c) {
-			l.log.Warn("confirmation ignored: it comes from a key that the message was not for", "id", m.ClientID, "by", c.By.Short())
+			l.log.Warn("confirmation ignored: the message was not addressed to its key", "id", m.ClientID, "by", c.By.Short())
 			continue
 		}
 		state := map[peer.ConfirmState]local.State{
@@ -164,7 +164,7 @@ func (l *line) confirm(ctx context.Context, client *peer.Client, list []store.Co
 	case errors.As(err, &refused) && !refused.Final:
 		return // it is tried again
 	default:
-		l.log.Debug("confirmation not taken", "reason", err) // nobody is there to hear it
+		l.log.Debug("the broker refused a confirmation", "reason", err) // nobody is there to hear it
 	}
 	if err := l.d.store.RemoveConfirmations(l.d.write(), list); err != nil {
 		l.storeFailed(ctx, err)

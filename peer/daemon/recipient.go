@@ -28,14 +28,14 @@ func (l *line) resolve(ctx context.Context, to string) (recipient, error) {
 	if peer.IsGroupTarget(to) {
 		target, err := wire.ParseTarget(to)
 		if err != nil {
-			return recipient{}, invalid("%q is no target: %v", to, err)
+			return recipient{}, invalid("%q is not a valid recipient: %v", to, err)
 		}
 		return recipient{target: target, name: to}, nil
 	}
 	rows, members, known := l.joined.fresh(ctx)
 	key, keyErr := wire.ParseKey(to)
 	if !known && keyErr != nil {
-		return recipient{}, unavailable("the broker of %s does not answer, so nobody knows who %q is; a whole key works", l.mesh.Slug, to)
+		return recipient{}, unavailable("the broker of %s does not answer, so the daemon can't look up %q; a whole key works", l.mesh.Slug, to)
 	}
 	if !known {
 		return recipient{target: wire.Target{Kind: wire.TargetKey, Key: key}, name: key.Short()}, nil
@@ -94,12 +94,12 @@ func (r *recipient) note(p wire.Priority) string {
 	note := ""
 	switch {
 	case !r.online:
-		note = "away: the message waits for their return"
+		note = "away: the message waits until they return"
 	case r.cannotRead != "":
-		note = CannotRead(r.name, r.cannotRead) + ": the message waits until that has changed"
+		note = CannotRead(r.name, r.cannotRead) + ": the message waits until they can"
 	case p == wire.Now:
 	case r.status == wire.DND:
-		note = "does not want to be disturbed: the message waits until that ends"
+		note = "in do-not-disturb: the message waits until it ends"
 	case r.status == wire.Working && r.reason != "":
 		note = "busy (" + r.reason + "): the message waits until they are free"
 	case r.status == wire.Working:

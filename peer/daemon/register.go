@@ -197,11 +197,11 @@ func (d *daemon) nextFacts(s, former *session, id string, r *local.Register, now
 		startedBy(&f, parent.snapshot())
 	}
 	if len(r.Groups) > wire.MaxGroups {
-		return f, nil, invalid("groups: at most %d", wire.MaxGroups)
+		return f, nil, invalid("a session can be in at most %d groups", wire.MaxGroups)
 	}
 	for _, g := range r.Groups {
 		if !wire.ValidGroup(g.Name) || len(g.Role) > wire.MaxNameLen {
-			return f, nil, invalid("%q can't be the name of a group, or its role is too long", g.Name)
+			return f, nil, invalid("%q is not a valid group name, or its role is too long", g.Name)
 		}
 	}
 	if r.Groups != nil {

@@ -71,7 +71,7 @@ func (c *call) post(l *line, in *local.Send, to *recipient) error {
 	case errors.Is(err, store.ErrFull):
 		return refused("%d messages from this sender already wait for the broker; try again when the broker is back", store.MaxWaiting)
 	case errors.Is(err, store.ErrIDTaken):
-		return invalid("clientId is another sender's")
+		return invalid("clientId is already in use by another sender")
 	case err != nil:
 		return err
 	}
@@ -81,11 +81,11 @@ func (c *call) post(l *line, in *local.Send, to *recipient) error {
 		return err
 	}
 	if now.State == local.Failed {
-		return refused("the broker does not take the message: %s", now.Reason)
+		return refused("the broker refused the message: %s", now.Reason)
 	}
 	note := to.note(in.Priority)
 	if now.State == local.Waiting {
-		waits := "the broker is not reached yet; the message is kept and sent when it is"
+		waits := "the broker is unreachable; the daemon keeps the message and retries"
 		if l.isConnected() {
 			waits = "the broker has not accepted the message yet; the daemon keeps it and retries"
 		}
@@ -129,13 +129,13 @@ func checkSend(in *local.Send) error {
 	case in.Text == "":
 		return invalid("the message is empty")
 	case len(in.Text) > maxText:
-		return invalid("the message is too long: %d bytes, and no broker takes more than %d; send less, or where it can be found", len(in.Text), maxText)
+		return invalid("the message is too long: %d bytes, and the limit is %d; shorten it, or send a path or link to the content", len(in.Text), maxText)
 	case !in.Priority.Valid():
 		return invalid("priority must be now, next or low")
 	case len(in.ClientID) > wire.MaxClientID:
 		return invalid("clientId is longer than %d bytes", wire.MaxClientID)
 	case in.To == "" && in.ReplyTo == "":
-		return invalid("say to whom")
+		return invalid("no recipient given")
 	}
 	return nil
 }
@@ -162,14 +162,14 @@ func (s *session) address(ctx context.Context, in *local.Send) (*line, recipient
 		return nil, recipient{}, "", err
 	}
 	if len(lines) > 1 {
-		return nil, recipient{}, "", invalid("this session is in several meshes; say in which one: %s", joinNames(peer.MeshNames(meshesOf(lines))))
+		return nil, recipient{}, "", invalid("this session is in several meshes; choose one: %s", joinNames(peer.MeshNames(meshesOf(lines))))
 	}
 	r, err := lines[0].resolve(ctx, strings.TrimSpace(to))
 	if err != nil {
 		return nil, recipient{}, "", err
 	}
 	if r.target.Kind == wire.TargetKey && r.target.Key == lines[0].key.Public() {
-		return nil, recipient{}, "", invalid("that is this session itself")
+		return nil, recipient{}, "", invalid("the recipient is this session itself")
 	}
 	if in.To == "" {
 		if err := lines[0].answers(ctx, &answered, &r); err != nil {
@@ -204,7 +204,7 @@ func (s *session) answered(ctx context.Context, id string, received bool) (inbox
 	case err == nil:
 		return found, found.MessageID, nil
 	case errors.Is(err, inbox.ErrSeveralMessages):
-		return found, "", notFound("several messages have an id that begins or ends with %q; give more of it", id)
+		return found, "", notFound("%q matches the ids of several messages; give more characters of the id", id)
 	case !errors.Is(err, inbox.ErrNoMessage):
 		return found, "", err
 	}
@@ -217,7 +217,7 @@ func (s *session) answered(ctx context.Context, id string, received bool) (inbox
 			return inbox.Stored{}, "", err
 		}
 	}
-	return inbox.Stored{}, "", notFound("there is no message %q to answer", id)
+	return inbox.Stored{}, "", notFound("there is no message %q to reply to", id)
 }
 
 // allow asks the desk whether the session may go on writing to the recipient.

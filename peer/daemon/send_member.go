@@ -21,7 +21,7 @@ func (d *daemon) serveMemberSend(c *call) error {
 		return err
 	}
 	if in.To == "" {
-		return invalid("say to whom")
+		return invalid("no recipient given")
 	}
 	if in.ClientID == "" {
 		in.ClientID = uuid.NewString()
@@ -32,7 +32,7 @@ func (d *daemon) serveMemberSend(c *call) error {
 		j = d.joinedMesh(in.Mesh)
 	}
 	if j == nil {
-		return notFound("the daemon does not serve the mesh %q; `claudemesh daemon logs` tells why", in.Mesh)
+		return notFound("the daemon does not serve the mesh %q; `claudemesh daemon logs` shows why", in.Mesh)
 	}
 	to, err := j.control.resolve(c.ctx, strings.TrimSpace(in.To))
 	if err != nil {
@@ -59,7 +59,7 @@ func forOwner(err error) error {
 	case errors.As(err, &nobody):
 		return notFound("%v", nobody)
 	case errors.As(err, &changed) && changed.Unproven:
-		return refused("%v; a whole key as the recipient is sent to in any case", changed)
+		return refused("%v; to send anyway, give a whole key as the recipient", changed)
 	case errors.As(err, &changed):
 		return refused("%v; `%s` shows both keys", changed, changed.Command())
 	}

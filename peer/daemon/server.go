@@ -40,6 +40,8 @@ type call struct {
 	p   *proc      // that holds the token; nil for the owner
 	id  process.ID // of p
 	in  []byte
+
+	begun bool // the answer has begun: it can't become an error any more
 }
 
 // sender is whose messages the call is about: the id of the session, or "" for the member.
@@ -53,7 +55,7 @@ func (c *call) sender() string {
 // decode reads the request. Unknown fields are ignored.
 func (c *call) decode(v any) error {
 	if err := json.Unmarshal(c.in, v); err != nil {
-		return invalid("the request is not what it should be: %v", err)
+		return invalid("decode the request: %v", err)
 	}
 	return nil
 }
@@ -76,6 +78,7 @@ func (c *call) write(b []byte) error {
 	if err := control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return err
 	}
+	c.begun = true
 	if _, err := c.w.Write(append(b, '\n')); err != nil {
 		return err
 	}
@@ -132,23 +135,23 @@ func (d *daemon) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	case d.calls <- struct{}{}:
 		defer func() { <-d.calls }()
 	default:
-		d.refuse(w, unavailable("the daemon serves as many calls as it can; try again"))
+		d.refuse(w, unavailable("the daemon is busy: it already serves %d calls; try again", maxCalls))
 		return
 	}
+	c := &call{ctx: r.Context(), w: w, d: d}
 	defer func() {
 		if p := recover(); p != nil {
 			d.log.Error("panic", "verb", r.URL.Path, "value", p, "stack", string(debug.Stack()))
-			d.refuse(w, errors.New("panic"))
+			c.fail(errors.New("panic"))
 		}
 	}()
 	w.Header().Set("Content-Type", "application/json")
 	name, ok := strings.CutPrefix(r.URL.Path, "/v1/")
 	v, known := verbs[name]
 	if !ok || !known || r.Method != http.MethodPost {
-		d.refuse(w, &local.Error{Code: local.CodeNotFound, Message: "this daemon knows no such call; it may be older than the program that calls"})
+		d.refuse(w, &local.Error{Code: local.CodeNotFound, Message: "this daemon does not support this call; it may be older than the calling program"})
 		return
 	}
-	c := &call{ctx: r.Context(), w: w, d: d}
 	if err := d.admit(c, v.owner, r.Header.Get("Authorization")); err != nil {
 		d.refuse(w, err)
 		return
@@ -164,8 +167,18 @@ func (d *daemon) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := v.serve(d, c); err != nil {
-		d.refuse(w, err)
+		c.fail(err)
 	}
+}
+
+// fail tells the caller of an error, unless the answer has begun. The error is then that
+// of a write, as a rule because the caller has hung up.
+func (c *call) fail(err error) {
+	if c.begun {
+		c.d.log.Debug("answer cut short", "error", err)
+		return
+	}
+	c.d.refuse(c.w, err)
 }
 
 // admit finds out who calls. Session tokens are looked up by their hash, so that
@@ -192,8 +205,8 @@ func (d *daemon) admit(c *call, owner bool, header string) error {
 }
 
 var (
-	errUnauthorized = &local.Error{Code: local.CodeUnauthorized, Message: "this token is not, or no longer, good for that"}
-	errStopping     = unavailable("the daemon stops")
+	errUnauthorized = &local.Error{Code: local.CodeUnauthorized, Message: "token not valid for this operation (expired, revoked or out of scope)"}
+	errStopping     = unavailable("the daemon is stopping")
 )
 
 // statusOf gives each code its HTTP status.
@@ -244,14 +257,14 @@ func (d *daemon) refuse(w http.ResponseWriter, err error) {
 		e = unavailable("%v", err)
 	default:
 		d.log.Error("call failed", "error", err)
-		e = refusal(local.CodeInternal, "the daemon could not do that; `claudemesh daemon logs` tells why")
+		e = refusal(local.CodeInternal, "the call failed inside the daemon; `claudemesh daemon logs` shows why")
 		var unwritable *disk.UnwritableError
 		if errors.As(disk.Unwritable(d.o.Dir, err), &unwritable) {
 			e = unavailable("%s", unwritable.Advice)
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(statusOf[e.Code]) // does nothing after an answer has begun
+	w.WriteHeader(statusOf[e.Code])
 	b, err := json.Marshal(e)
 	if err == nil {
 		_, _ = w.Write(b) // the caller may be gone
@@ -264,7 +277,7 @@ func changedText(e *inbox.ChangedKeyError) string {
 	text := e.Error() + ". The name may be somebody else's now, or the broker may have put another key in its place. " +
 		"Tell your user; don't send it in another way, and don't try to confirm the key yourself."
 	if !e.Unproven {
-		text += " Only your user can, with `" + e.Command() + "` in a terminal of their own."
+		text += " Only your user can confirm it, with `" + e.Command() + "` in a terminal of their own."
 	}
 	return text
 }

@@ -6,12 +6,16 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -165,5 +169,36 @@ func TestSocketDirectoryIsNoTrap(t *testing.T) {
 	}
 	if err := ownDir(filepath.Join(root, "file"), false); err == nil {
 		t.Error("a file passes")
+	}
+}
+
+// goneWriter is the answer to a caller that has hung up.
+type goneWriter struct {
+	http.ResponseWriter
+	headers int
+}
+
+func (*goneWriter) Write([]byte) (int, error)        { return 0, syscall.EPIPE }
+func (w *goneWriter) WriteHeader(int)                { w.headers++ }
+func (*goneWriter) SetReadDeadline(time.Time) error  { return nil }
+func (*goneWriter) SetWriteDeadline(time.Time) error { return nil }
+
+// An answer that can't be written does not turn into an error, which would need another
+// header.
+func TestCallerGone(t *testing.T) {
+	t.Parallel()
+	d := &daemon{log: slog.New(slog.DiscardHandler)}
+	w := &goneWriter{ResponseWriter: httptest.NewRecorder()}
+	c := &call{w: w, d: d}
+	err := c.answer(nil)
+	if !errors.Is(err, syscall.EPIPE) {
+		t.Fatalf("answer: %v", err)
+	}
+	if c.fail(err); w.headers != 0 {
+		t.Errorf("%d headers after the answer had begun", w.headers)
+	}
+	c = &call{w: w, d: d}
+	if c.fail(errStopping); w.headers != 1 {
+		t.Errorf("%d headers for an error before the answer", w.headers)
 	}
 }

@@ -150,7 +150,7 @@ func (s *session) mailLoop() {
 		case <-s.mail:
 		}
 		if err := s.lookForMail(); err != nil && s.ctx.Err() == nil {
-			s.d.log.Error("look for mail", "session", s.id, "error", err)
+			s.d.log.Error("check for mail", "session", s.id, "error", err)
 		}
 	}
 }

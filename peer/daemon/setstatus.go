@@ -51,10 +51,10 @@ func (d *daemon) serveJoinGroup(c *call) error {
 		return err
 	}
 	if !wire.ValidGroup(in.Name) || len(in.Role) > wire.MaxNameLen {
-		return invalid("%q can't be the name of a group, or its role is too long", in.Name)
+		return invalid("%q is not a valid group name, or its role is too long", in.Name)
 	}
 	if f := c.s.snapshot(); len(f.Groups)+len(f.Edits.Joined) >= wire.MaxGroups {
-		return refused("a session is in at most %d groups", wire.MaxGroups)
+		return refused("a session can be in at most %d groups", wire.MaxGroups)
 	}
 	return c.editGroups(func(e *store.GroupEdits) {
 		if e.Joined == nil {
@@ -71,7 +71,7 @@ func (d *daemon) serveLeaveGroup(c *call) error {
 		return err
 	}
 	if !wire.ValidGroup(in.Name) {
-		return invalid("%q can't be the name of a group", in.Name)
+		return invalid("%q is not a valid group name", in.Name)
 	}
 	if f := c.s.snapshot(); len(f.Edits.Left) >= wire.MaxGroups && !f.Edits.Left[in.Name] {
 		return refused("this session has left %d groups already", wire.MaxGroups)

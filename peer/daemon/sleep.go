@@ -39,7 +39,7 @@ func (d *daemon) lookForSleep() {
 		lines = append(lines, l)
 	}
 	d.mu.Unlock()
-	d.log.Info("the machine has slept; looking at all connections", "slept", slept.Round(time.Second), "connections", len(lines))
+	d.log.Info("the machine has slept; checking all connections", "slept", slept.Round(time.Second), "connections", len(lines))
 	for _, l := range lines {
 		if client := l.current(); client != nil {
 			client.Probe()

@@ -38,7 +38,7 @@ func (s *socket) open(d *daemon) (path string, err error) {
 		}
 		file, err := os.Lstat(path)
 		if err != nil {
-			errs = append(errs, errors.Join(fmt.Errorf("look at the socket: %w", err), listener.Close()))
+			errs = append(errs, errors.Join(fmt.Errorf("check the socket: %w", err), listener.Close()))
 			continue
 		}
 		s.replace(listener, file)
@@ -111,7 +111,7 @@ func listen(path string, link bool) (*net.UnixListener, error) {
 // directory may be somebody else's trap.
 func ownDir(path string, link bool) error {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make directory of the socket: %w", err)
+		return fmt.Errorf("create the socket's directory: %w", err)
 	}
 	stat := os.Lstat
 	if link {
@@ -119,14 +119,14 @@ func ownDir(path string, link bool) error {
 	}
 	info, err := stat(path)
 	if err != nil {
-		return fmt.Errorf("check directory of the socket: %w", err)
+		return fmt.Errorf("check the socket's directory: %w", err)
 	}
 	if !info.IsDir() || system.NotOurs(info) {
-		return fmt.Errorf("%s is not a directory of yours; choose another CLAUDEMESH_CONFIG_DIR", path)
+		return fmt.Errorf("%s is not a directory that you own; set CLAUDEMESH_CONFIG_DIR to one that you do", path)
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		if err := os.Chmod(path, info.Mode().Perm()&^0o077); err != nil {
-			return fmt.Errorf("close directory of the socket to others: %w", err)
+			return fmt.Errorf("restrict the socket's directory to its owner: %w", err)
 		}
 	}
 	return nil

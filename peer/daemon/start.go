@@ -28,8 +28,8 @@ const (
 )
 
 // ErrNoDaemon is returned on Windows, where no daemon runs.
-var ErrNoDaemon = errors.New("the daemon doesn't run on Windows yet, and so no Claude Code session has a mesh; " +
-	"create, join, invite, peers, send, inbox and the other verbs work without it")
+var ErrNoDaemon = errors.New("the daemon doesn't run on Windows yet, so Claude Code sessions can't use a mesh there; " +
+	"create, join, invite, peers, send, inbox and the other commands work without it")
 
 // StartOptions say which daemon is wanted. Dir is required.
 type StartOptions struct {
@@ -151,15 +151,15 @@ func (o *StartOptions) awaitAnswer(ctx context.Context, ended <-chan error, logg
 // from an offset on tells. On a full disk there is no log.
 func (o *StartOptions) notStarted(status error, logged int64) error {
 	if err := disk.Writable(o.Dir); err != nil {
-		return fmt.Errorf("the daemon ended at its start: %w", err)
+		return fmt.Errorf("the daemon exited while starting: %w", err)
 	}
 	path := o.Dir.Path(LogName)
 	b, err := os.ReadFile(path)
 	if err != nil || int64(len(b)) <= logged {
-		return fmt.Errorf("the daemon ended at its start (%w); %s says why", status, path)
+		return fmt.Errorf("the daemon exited while starting (%w); see %s", status, path)
 	}
 	lines := strings.Split(strings.TrimSpace(string(b[logged:])), "\n")
-	return fmt.Errorf("the daemon ended at its start (%w): %s; see %s", status, strings.TrimPrefix(lines[len(lines)-1], "claudemesh: "), path)
+	return fmt.Errorf("the daemon exited while starting (%w): %s; see %s", status, strings.TrimPrefix(lines[len(lines)-1], "claudemesh: "), path)
 }
 
 // Stop asks the daemon of a directory to stop, with or without a leave of its
@@ -233,7 +233,7 @@ func awaitEnd(ctx context.Context, dir peer.Dir, token string) error {
 			if h := held(dir); !errors.Is(ctx.Err(), context.Canceled) {
 				return h
 			}
-			return fmt.Errorf("the daemon has not ended: %w", ctx.Err())
+			return fmt.Errorf("the daemon has not stopped: %w", ctx.Err())
 		}
 	}
 }

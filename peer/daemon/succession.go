@@ -90,7 +90,7 @@ func (d *daemon) inherit(s, old *session) {
 	}
 	// What the old context has got is not for the new one.
 	if _, err := d.judgeTakes(old.id, leaving); err != nil {
-		d.log.Error("find out what became of messages", "session", old.id, "error", err)
+		d.log.Error("find out whether messages reached the context", "session", old.id, "error", err)
 	}
 	if err := d.handOver(old.id, s.id); err != nil {
 		d.log.Error("hand over the mail of a cleared session", "session", old.id, "error", err)

@@ -35,14 +35,14 @@ func (d *daemon) watchLoop() {
 		d.watchProcesses()
 		d.watchStatus(now)
 		if _, err := d.judgeTakes("", byTheClock); err != nil {
-			d.log.Error("find out what became of messages", "error", err)
+			d.log.Error("find out whether messages reached the context", "error", err)
 		}
 		if n%configEvery == 0 {
 			if err := d.holdLock(now); errors.Is(err, errDirLost) {
 				kick(d.lost)
 				continue
 			} else if err != nil {
-				d.log.Warn("look after the lock", "error", err)
+				d.log.Warn("keep the lock", "error", err)
 			}
 			d.heal()
 			d.changes.Lock()
@@ -131,7 +131,7 @@ func (d *daemon) correct(p proc, session string, now time.Time) {
 	if _, err := identity.ParseSessionID(session); err != nil {
 		return
 	}
-	d.log.Info("a process runs another session than its hooks have told", "process", p.ID, "told", p.session.id, "session", session)
+	d.log.Info("a process runs a different session than its hooks reported", "process", p.ID, "told", p.session.id, "session", session)
 	r := local.Register{PID: p.PID, Domain: p.Domain, ProcStart: p.Start, SessionID: session, Source: local.SourceResume, ConfigDir: p.session.snapshot().ConfigDir}
 	if _, err := d.register(&r); err != nil {
 		d.log.Error("correct the session of a process", "process", p.ID, "error", err)

@@ -83,7 +83,7 @@ type LoopError struct {
 
 // Error says what has happened and what to do.
 func (e *LoopError) Error() string {
-	return fmt.Sprintf("not sent: you have exchanged %d messages with %s without your user; wait for your user", e.Exchanged, e.Peer)
+	return fmt.Sprintf("not sent: you have exchanged %d messages with %s since your user's last prompt; wait for your user", e.Exchanged, e.Peer)
 }
 
 // AllowSend counts a message to these recipients, or, if it is one too many for

@@ -24,7 +24,7 @@ func TestLoopBreaker(t *testing.T) {
 		if !errors.As(err, &loop) || loop.Exchanged != 2*sendBurst {
 			t.Fatalf("send %d: %v", sendBurst+1, err)
 		}
-		const want = "not sent: you have exchanged 40 messages with bob without your user; wait for your user"
+		const want = "not sent: you have exchanged 40 messages with bob since your user's last prompt; wait for your user"
 		if err.Error() != want {
 			t.Errorf("got  %s\nwant %s", err, want)
 		}
@@ -65,7 +65,7 @@ func TestAllowSendIsAllOrNothing(t *testing.T) {
 			if err == nil {
 				t.Fatal("sent to a peer that was sent too much")
 			}
-			if want := "not sent: you have exchanged 20 messages with them without your user; wait for your user"; err.Error() != want {
+			if want := "not sent: you have exchanged 20 messages with them since your user's last prompt; wait for your user"; err.Error() != want {
 				t.Fatalf("got %q", err)
 			}
 		}
