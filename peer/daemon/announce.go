@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// callsGrace is how long calls under way may take when the daemon stops.
+	// callsGrace is how long running calls may take to finish when the daemon stops.
 	callsGrace = 2 * time.Second
 )
 
@@ -28,14 +28,14 @@ func newToken() string {
 	return hex.EncodeToString(b)
 }
 
-// reach says how to reach the daemon.
+// reach returns what other programs need to reach the daemon.
 func (d *daemon) reach() local.Info {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.info
 }
 
-// announce tells others how to reach the daemon.
+// announce writes the files from which other programs learn how to reach the daemon.
 func (d *daemon) announce() error {
 	b, err := json.Marshal(d.reach())
 	if err != nil {
@@ -50,14 +50,15 @@ func (d *daemon) announce() error {
 	return nil
 }
 
-// retract takes the announcement back. The socket goes with its listener.
+// retract removes the announcement. Closing the listener removes the socket.
 func (d *daemon) retract() {
 	if err := os.Remove(d.o.Dir.Path(local.InfoName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		d.log.Warn("remove announcement", "error", err)
 	}
 }
 
-// writeTicket gives the processes below p what they need to speak for its session.
+// writeTicket writes the file from which the processes below p learn the address and token for
+// its session.
 func (d *daemon) writeTicket(p store.Process) error {
 	path := local.TicketPath(d.o.Dir, p.Number)
 	err := d.clearWay(filepath.Dir(path), true)
@@ -74,7 +75,7 @@ func (d *daemon) writeTicket(p store.Process) error {
 	if err != nil {
 		return fmt.Errorf("write ticket: %w", err)
 	}
-	// No fsync: what is lost with a loss of power is of processes that are lost too.
+	// No fsync: a loss of power that loses the ticket also ends the processes that need it.
 	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp") // mode 0600
 	if err != nil {
 		return fmt.Errorf("write ticket: %w", err)
@@ -90,12 +91,12 @@ func (d *daemon) writeTicket(p store.Process) error {
 	return nil
 }
 
-// clearWay puts aside a file where the daemon is to make a directory, or a directory
-// where it is to write a file.
+// clearWay moves a file out of the way where the daemon needs a directory, or a directory where
+// the daemon needs a file.
 func (d *daemon) clearWay(path string, wantDir bool) error {
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() == wantDir || err != nil && !wantDir {
-		return nil // what else is wrong shows in what the daemon does next
+		return nil // other problems show when the daemon uses the path
 	}
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// checkChars is how many characters of messages one answer holds, and
-	// messageChars how many of one message; the rest is read on.
+	// checkChars is how many characters of messages one answer holds, and messageChars how many
+	// of one message. The model fetches the rest with an offset.
 	checkChars   = 24000
 	messageChars = 16000
 	// maxChecked is how many messages one answer holds.
 	maxChecked = 100
 )
 
-// serveCheck hands out unread messages: they are taken until it is known whether they
-// have come into the session's context.
+// serveCheck hands out unread messages. They stay taken until the daemon knows whether they
+// reached the session's context.
 func (d *daemon) serveCheck(c *call) error {
 	var in local.Check
 	if err := c.decode(&in); err != nil {
@@ -45,7 +45,7 @@ func (d *daemon) serveCheck(c *call) error {
 	}
 	list, remaining, err := c.s.takeMail(options)
 	if err == nil && len(list) == 0 && len(d.takes.of(c.s.id)) > 0 {
-		// A call that the user has stopped may be about to give back what it was handed.
+		// A call that the user stopped may be about to give back its messages.
 		c.s.followTakes()
 		list, remaining, err = c.s.takeMail(options)
 	}
@@ -62,7 +62,7 @@ func (d *daemon) serveCheck(c *call) error {
 		answer.Messages = append(answer.Messages, m)
 	}
 	err = c.answer(answer)
-	if err != nil { // nobody has seen it
+	if err != nil { // the caller did not get the answer
 		if _, err := d.inbox.ReleaseTaken(d.write(), c.s.id, in.ToolUseID, false); err != nil {
 			d.log.Error("release messages", "session", c.s.id, "error", err)
 		}
@@ -83,7 +83,7 @@ func (s *session) takeMail(o inbox.TakeOptions) ([]inbox.Stored, int, error) {
 		return nil, 0, err
 	}
 	for i := range list {
-		for _, other := range s.d.all() { // the member's mail may have been told to another one
+		for _, other := range s.d.all() { // another session may know of the member's mail
 			if other.told[list[i].ID] {
 				delete(other.told, list[i].ID)
 				other.desk.Checked(list[i].ID)
@@ -91,12 +91,12 @@ func (s *session) takeMail(o inbox.TakeOptions) ([]inbox.Stored, int, error) {
 		}
 	}
 	if remaining > 0 {
-		s.kickMail() // a call that was repeated may have given back more than it took
+		s.kickMail() // a repeated call may have given back more than it took
 	}
 	return list, remaining, nil
 }
 
-// readOn returns one message, from an offset on.
+// readOn returns one message from an offset on.
 func (c *call) readOn(in *local.Check) error {
 	if in.Offset < 0 {
 		return invalid("offset must not be negative")
@@ -117,10 +117,10 @@ func (c *call) readOn(in *local.Check) error {
 	return c.answer(local.Checked{Messages: []local.Message{m}})
 }
 
-// maxTargets is how many of the targets of a message a model is told.
+// maxTargets is how many targets of a message the model sees.
 const maxTargets = 4
 
-// message is a message as the model gets it, from an offset on.
+// message returns a message in the form that the model gets, from an offset on.
 func (d *daemon) message(ctx context.Context, m *inbox.Stored, offset int) (local.Message, error) {
 	pinned, err := d.pinnedName(ctx, m.MeshID, m.Member)
 	if err != nil {
@@ -142,8 +142,8 @@ func (d *daemon) message(ctx context.Context, m *inbox.Stored, offset int) (loca
 	return out, nil
 }
 
-// slice returns at most so many characters of a text from an offset on, and the
-// length of the whole, in code points.
+// slice returns at most most characters of s from offset on, and the length of s. All counts
+// are in code points.
 func slice(s string, offset, most int) (part string, length int) {
 	runes := []rune(s)
 	return visible.Cut(string(runes[min(offset, len(runes)):]), most, visible.Runes), len(runes)

@@ -13,10 +13,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// connectLocked gives a session a line in each of its meshes that is joined, and takes
-// away the others. A line that says the wrong things of the session is replaced.
-// former, which may be nil, is the session that this one goes on for: its lines
-// give way to the new ones. The caller holds changes.
+// connectLocked starts a line for the session in each of its joined meshes and ends its other
+// lines. It replaces a line that describes the session wrongly. former may be nil. Otherwise it
+// is the session that this one succeeds, and its lines give way to the new ones. The caller
+// holds changes.
 func (d *daemon) connectLocked(s, former *session) {
 	f := s.snapshot()
 	wanted := make(map[string]bool, len(f.Meshes))
@@ -57,7 +57,7 @@ func (d *daemon) connectLocked(s, former *session) {
 	}
 }
 
-// line returns the line of a mesh; nil when there is none, or no session.
+// line returns the session's line in a mesh. It returns nil if there is none, or if s is nil.
 func (s *session) line(mesh string) *line {
 	if s == nil {
 		return nil
@@ -67,7 +67,7 @@ func (s *session) line(mesh string) *line {
 	return s.lines[mesh]
 }
 
-// about is what the session's peers are told of it.
+// about returns what the session's peers learn about it.
 func (d *daemon) about(f *store.Session) peer.About {
 	cwd := f.Cwd
 	if cwd == "" {
@@ -79,8 +79,8 @@ func (d *daemon) about(f *store.Session) peer.About {
 	}
 }
 
-// giveKeys gives a line the key of its session, and those of the sessions that it
-// goes on for, and reports whether it could.
+// giveKeys gives a line the key of its session and the keys of the sessions that it succeeds.
+// It reports whether the session has a key.
 func (d *daemon) giveKeys(l *line) bool {
 	key, err := d.keys.Key(l.mesh.Slug, l.s.id)
 	if err != nil {
@@ -103,8 +103,8 @@ func (d *daemon) giveKeys(l *line) bool {
 	return true
 }
 
-// formerKeys are the keys of the sessions that a line's session goes on for, the
-// newest first. One that is not there any more is left out.
+// formerKeys returns the keys of the sessions that the line's session succeeds, newest first.
+// It leaves out keys that no longer exist.
 func (d *daemon) formerKeys(l *line) []peer.FormerSession {
 	ids, err := d.store.Formers(d.write(), l.name.mesh, l.s.id)
 	if err != nil {
@@ -125,12 +125,12 @@ func (d *daemon) formerKeys(l *line) []peer.FormerSession {
 	return list
 }
 
-// forget removes a key that was only made by looking for it.
+// forget removes a key that a lookup has just created.
 func forget(keys identity.SessionStore, slug, id string) { _ = keys.Remove(slug, id) }
 
-// forgetUnused removes the key of a session that never began, because its program has
-// ended over its command line, for example. Nobody can have written to it but by chance;
-// what somebody has written keeps it.
+// forgetUnused removes the key of a session that never began, for example because its program
+// rejected its command line. The key stays if a peer has written to the session, which is
+// unlikely.
 func (l *line) forgetUnused() {
 	s := l.s
 	s.mu.Lock()

@@ -21,83 +21,84 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Options say what a daemon is for. Dir is required.
+// Options configure a daemon. Dir is required.
 type Options struct {
 	Dir   peer.Dir
 	Build local.Build
-	// Host tells what the programs of the sessions publish; nil: nothing.
+	// Host reads what the sessions' programs publish. If nil, the daemon does without.
 	Host Host
-	// Log gets the daemon's life; nil logs nothing.
+	// Log receives the daemon's log. If nil, the daemon logs nothing.
 	Log *slog.Logger
-	// HTTPClient connects to the brokers; nil means that of peer.Options.
+	// HTTPClient connects to the brokers. If nil, the default of peer.Options applies.
 	HTTPClient *http.Client
 
-	// every is how often processes and files are looked at; 0: every second.
+	// every is how often the daemon looks at processes and files. 0 means every second.
 	every time.Duration
-	// maxUnread is how many messages of one member may be unread with one session;
-	// 0: maxUnreadOf.
+	// maxUnread is how many unread messages from one member a session may have. 0 means
+	// maxUnreadOf.
 	maxUnread int
-	// doubtAfter is when what was handed out is unread again while nobody says what
-	// became of it; 0: 20 s.
+	// doubtAfter is when a message that was handed out becomes unread again if nothing shows
+	// whether it reached the context. 0 means 20 s.
 	doubtAfter time.Duration
-	// correctAfter is how long a process may publish another session than its hooks
-	// have told; 0: 10 s.
+	// correctAfter is how long a process may publish a different session than its hooks
+	// reported. 0 means 10 s.
 	correctAfter time.Duration
-	// fileSystem names the network file system that a path is on; nil: netfs.Kind.
+	// fileSystem returns the name of the network file system that holds a path. If nil, the
+	// daemon uses netfs.Kind.
 	fileSystem func(path string) (kind string)
-	// wall is the clock that a user reads; nil: time.Now.
+	// wall is the clock that users see. If nil, the daemon uses time.Now.
 	wall func() time.Time
-	// silenceLimit and returnLimit stand for the constants of these names; 0: those.
+	// silenceLimit and returnLimit override the constants of the same names unless they are 0.
 	silenceLimit, returnLimit time.Duration
 }
 
-// Host is the program of which the sessions are, as far as it shows on this
+// Host is the program that runs the sessions, as far as the daemon can observe it on this
 // machine.
 type Host interface {
-	// Published returns what the program that runs as process pid says of itself in its
-	// config directory, "" for the usual one; false when it says nothing. It must return
-	// quickly.
+	// Published returns what the program that runs as process pid publishes about itself in its
+	// config directory. "" is the usual directory. The result is false if the program publishes
+	// nothing. Published must return quickly.
 	Published(configDir string, pid int) (Published, bool)
-	// Conversation says what the conversation that the program keeps on disk knows of a
-	// call that has handed out messages.
+	// Conversation returns what the conversation that the program keeps on disk shows about a
+	// call that handed out messages.
 	Conversation(Call) Answered
 }
 
-// Call is a call that has handed out messages to a session.
+// Call is a call that handed out messages to a session.
 type Call struct {
 	SessionID, ToolUse string
-	Transcript         string   // the file of the conversation; "": not known
-	ConfigDir          string   // of the program; "": the usual one
+	Transcript         string   // the file of the conversation; "" if unknown
+	ConfigDir          string   // of the program; "" for the usual one
 	Messages           []string // their ids
 }
 
-// Answered is what a conversation knows of a call.
+// Answered is what a conversation shows about a call.
 type Answered struct {
-	Kept  bool     // there is a conversation on disk
-	Known bool     // the answer to the call is in it, or that there is none
+	Kept  bool     // the conversation is on disk
+	Known bool     // it shows the answer, or that there will be none
 	Shown []string // the messages in the answer
 }
 
-// Published is what a program says of itself.
+// Published is what a program publishes about itself.
 type Published struct {
 	SessionID string
-	ProcStart string      // as process.ID.Start; "" when it does not say
-	Namespace string      // of its number, as process.Number.In takes it; "" when it does not say
-	Status    wire.Status // Idle or Working; "" when it does not say
-	Reason    string      // with Working: "waiting" when it waits for its user
+	ProcStart string      // as in process.ID.Start; "" if unknown
+	Namespace string      // of its pid, as process.Number.In takes it; "" if unknown
+	Status    wire.Status // Idle or Working; "" if unknown
+	Reason    string      // with Working: "waiting" if it waits for its user
 }
 
 var (
-	// errRunning is returned when another daemon serves the same directory.
+	// errRunning means that another daemon serves the same directory.
 	errRunning = errors.New("another claudemesh daemon is running for this directory")
-	// errDirLost is returned when the directory was removed or replaced: nobody can
-	// find a daemon there, and another one may be serving what is in its place.
+	// errDirLost means that somebody removed or replaced the directory. No program can find the
+	// daemon there any more, and another daemon may serve the directory that replaced it.
 	errDirLost = errors.New("the directory of this daemon is gone")
 )
 
 // daemon is a running daemon.
 type daemon struct {
-	// static after Run has set it up
+	// fixed once Run has set it up
 	o        Options
 	log      *slog.Logger
 	store    *store.Store
@@ -109,19 +110,19 @@ type daemon struct {
 
 	// owned by Run and its watch loop
 	lock    *peer.FileLock
-	dir     os.FileInfo            // of the directory, when the daemon began
-	files   map[string]os.FileInfo // of what the daemon keeps there, by name
-	signed  time.Time              // when the lock file was last touched
-	looked  moment                 // of the last look at the clocks
-	trouble string                 // what kept the daemon from healing at the last try
+	dir     os.FileInfo            // the directory when the daemon started
+	files   map[string]os.FileInfo // the daemon's files there, by name
+	signed  time.Time              // when the daemon last touched the lock file
+	looked  moment                 // when the daemon last read the clocks
+	trouble string                 // why the last heal failed; "" if it did not
 	socket  socket
 
 	ctx   context.Context // ends when the daemon stops
 	stop  context.CancelFunc
-	group sync.WaitGroup // of everything that Run waits for
-	calls chan struct{}  // has room for as many calls as are served at once
-	quit  chan struct{}  // has room for one: somebody has asked for a shutdown
-	lost  chan struct{}  // has room for one: the directory is gone
+	group sync.WaitGroup // all goroutines and calls that Run waits for
+	calls chan struct{}  // holds a token for each call being served
+	quit  chan struct{}  // capacity 1: a caller asked for a shutdown
+	lost  chan struct{}  // capacity 1: the directory is gone
 
 	changes sync.Mutex // see the package comment
 	config  configState
@@ -134,22 +135,21 @@ type daemon struct {
 	meshes   map[string]*joined // by id
 	takes    takes
 	lines    map[lineName]*line       // the newest of each name, until it has ended
-	touched  map[string]time.Time     // sessions whose last activity is to be written
-	newest   *session                 // the one that was the last to be active
-	awaited  map[string]chan struct{} // by client_message_id: who waits for news
-	leave    bool                     // stop with a clean leave
-	stopped  bool                     // nothing is begun any more
+	touched  map[string]time.Time     // sessions whose last activity is not yet on disk
+	newest   *session                 // the most recently active session
+	awaited  map[string]chan struct{} // by client_message_id: the callers that wait for news
+	leave    bool                     // leave the meshes when stopping
+	stopped  bool                     // no new call or goroutine may start
 
-	// mail is held while mail is read or handed out and the desks are told, so that
-	// no desk takes for unread what was handed out meanwhile. Taken before mu.
+	// mail is held from reading or handing out mail until the desks know of it, so that no desk
+	// counts a message as unread that was handed out in between. It is taken before mu.
 	mail sync.Mutex
 }
 
-// Run serves the directory until ctx ends or somebody asks for a shutdown, and
-// returns when everything is written and closed. Unless the shutdown asks for
-// more, presences stay leased: a daemon that follows soon takes them over.
-// errRunning when another daemon does it already, errDirLost when the directory
-// has gone.
+// Run serves the directory until ctx ends or a caller asks for a shutdown. It returns once
+// everything is written and closed. Unless the shutdown asks to leave, presences stay leased so
+// that the next daemon can take them over soon. Run returns errRunning if another daemon serves
+// the directory, and errDirLost if the directory is gone.
 func Run(ctx context.Context, o Options) error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -199,7 +199,7 @@ func Run(ctx context.Context, o Options) error {
 	return disk.Unwritable(o.Dir, d.serve(ctx))
 }
 
-// open reads what the daemon before has left on disk.
+// open reads what the previous daemon left on disk.
 func open(ctx context.Context, o Options) (*daemon, error) {
 	d := &daemon{
 		o: o, log: o.Log, keys: identity.OpenSessionStore(peer.SessionsRoot(o.Dir)), started: time.Now(),
@@ -233,7 +233,7 @@ func (d *daemon) close() {
 	}
 }
 
-// serve runs everything until ctx ends or a shutdown is asked for.
+// serve runs everything until ctx ends or a caller asks for a shutdown.
 func (d *daemon) serve(ctx context.Context) error {
 	if err := d.restore(); err != nil {
 		d.end()
@@ -266,7 +266,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	d.end()
 	if errors.Is(err, errDirLost) {
-		d.socket.leave() // there may be another daemon's by now
+		d.socket.leave() // the path may belong to another daemon by now
 	} else {
 		d.retract()
 	}
@@ -274,18 +274,19 @@ func (d *daemon) serve(ctx context.Context) error {
 	return err
 }
 
-// shutDown waits, after end, for the calls under way and for everything that runs.
+// shutDown waits, after end, for running calls and goroutines.
 func (d *daemon) shutDown(server *http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), callsGrace)
 	defer cancel()
 	if server.Shutdown(ctx) != nil {
-		_ = server.Close() // what is left is cut off
+		_ = server.Close() // cut off the remaining calls
 	}
 	d.group.Wait()
 	d.log.Info("daemon stopped")
 }
 
-// end stops the goroutines, and the connections: with a leave if that was asked for.
+// end stops the goroutines and closes the connections. It leaves the meshes if the shutdown
+// asked for that.
 func (d *daemon) end() {
 	d.changes.Lock()
 	defer d.changes.Unlock()
@@ -312,8 +313,8 @@ func (d *daemon) end() {
 	d.writeTouched()
 }
 
-// begin counts a call in as something that Run waits for; false when the daemon
-// stops. The caller must call d.group.Done at its end.
+// begin adds a call to the group that Run waits for. It returns false if the daemon is
+// stopping. Otherwise the caller must call d.group.Done at its end.
 func (d *daemon) begin() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -323,5 +324,5 @@ func (d *daemon) begin() bool {
 	return !d.stopped
 }
 
-// write is a context for writes that must not be cut off by a caller who leaves.
+// write returns a context for writes that must finish even if the caller hangs up.
 func (d *daemon) write() context.Context { return context.WithoutCancel(d.ctx) }

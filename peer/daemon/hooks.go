@@ -10,8 +10,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// serveActivity is called by hooks that must not wait: what goes to disk does so
-// after the answer.
+// serveActivity serves hooks that must not wait, so the daemon writes to disk after the answer.
 func (d *daemon) serveActivity(c *call) error {
 	var in local.Activity
 	if err := c.decode(&in); err != nil {
@@ -62,11 +61,11 @@ func (d *daemon) serveActivity(c *call) error {
 	if err = c.answer(answer); err != nil {
 		s.pointers.settle(answer.Number, err)
 	}
-	d.group.Go(func() { s.afterActivity(&in) }) // this call is counted in: the group is not empty
+	d.group.Go(func() { s.afterActivity(&in) }) // safe: this call holds the group open
 	return err
 }
 
-// servePrinted is called by hooks, too.
+// servePrinted also serves hooks that must not wait.
 func (d *daemon) servePrinted(c *call) error {
 	var in local.Printed
 	if err := c.decode(&in); err != nil {
@@ -78,11 +77,11 @@ func (d *daemon) servePrinted(c *call) error {
 		return notFound("process %s is not registered", n)
 	}
 	err := c.answer(nil)
-	s.pointers.settle(in.Number, nil) // what goes to disk does so after the answer
+	s.pointers.settle(in.Number, nil) // write to disk after the answer
 	return err
 }
 
-// hooked takes a hook's word for what the session is doing.
+// hooked records what a hook reports about the session.
 func (s *session) hooked(in *local.Activity, now time.Time) {
 	s.d.takes.note(s.id, in.Transcript, in.Ended, now)
 	s.mu.Lock()
@@ -102,8 +101,8 @@ func (s *session) hooked(in *local.Activity, now time.Time) {
 	}
 }
 
-// settleBeforeTurn makes what an interrupted turn has fetched in vain unread, so that the
-// prompt that follows it can tell of it.
+// settleBeforeTurn makes the messages unread again that an interrupted turn fetched but did not
+// show to the model. The next prompt can then announce them.
 func (s *session) settleBeforeTurn() {
 	if len(s.d.takes.of(s.id)) == 0 {
 		return
@@ -113,7 +112,7 @@ func (s *session) settleBeforeTurn() {
 	}
 }
 
-// afterActivity does what the hook need not wait for.
+// afterActivity does the work that the hook need not wait for.
 func (s *session) afterActivity(in *local.Activity) {
 	if len(in.Ended) > 0 {
 		s.followTakes()

@@ -12,31 +12,31 @@ import (
 )
 
 const (
-	// writeGrace is how long the program may take to write down what has just
-	// happened in the conversation.
+	// writeGrace is how long the program may take to write the latest events of the
+	// conversation to disk.
 	writeGrace = time.Second
-	// doubtAfter is when messages whose fate nobody tells are unread again.
+	// doubtAfter is when messages become unread again if nothing shows what happened to them.
 	doubtAfter = 20 * time.Second
-	// leaveGrace is how long a process may take to end once it has left its session.
+	// leaveGrace is how long a process may take to end after leaving its session.
 	leaveGrace = 5 * time.Second
 )
 
-// take is a call that has handed out messages, of which it is not known whether they
-// have come into the context. Only the conversation on disk can tell for sure: the user
-// may stop the model, or somebody end the process, after the call has been answered.
+// take is a call that handed out messages when the daemon does not yet know whether they
+// reached the context. Only the conversation on disk can prove it: after the answer, the user
+// may still stop the model, and the process may still be killed.
 type take struct {
 	session, toolUse string
 	at               time.Time
-	process          process.ID // of the call; zero: not known, since the daemon began after it
+	process          process.ID // the caller's; zero if the call is older than the daemon
 
 	// guarded by takes.mu
-	transcript string    // "": not known
-	ended      time.Time // when its batch of tools was said to have ended; zero: not yet
+	transcript string    // "" if unknown
+	ended      time.Time // when its batch of tools ended; zero if it has not
 }
 
-// takes are the open ones.
+// takes holds the open takes.
 type takes struct {
-	judging sync.Mutex // held while one is decided, so that each is decided once
+	judging sync.Mutex // held while judging, so that each take is decided once
 
 	mu   sync.Mutex
 	open []*take // oldest first
@@ -55,14 +55,14 @@ func (ts *takes) remove(t *take) {
 	ts.open = slices.DeleteFunc(ts.open, func(o *take) bool { return o == t })
 }
 
-// of returns the open takes of a session, "" for all.
+// of returns the open takes of a session, or all if session is "".
 func (ts *takes) of(session string) []*take {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(ts.open), func(t *take) bool { return session != "" && t.session != session })
 }
 
-// note keeps what a hook of a session tells of its calls.
+// note records what a session's hook reports about its calls.
 func (ts *takes) note(session, transcript string, ended []string, now time.Time) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -85,14 +85,14 @@ func (ts *takes) state(t *take) (transcript string, ended time.Time) {
 	return t.transcript, t.ended
 }
 
-// occasion is why takes are looked at.
+// occasion is the reason for judging takes.
 type occasion int
 
 const (
 	byTheClock occasion = iota
-	newTurn             // whatever ran before has ended
-	leaving             // the process has left the session, and may write on until it ends
-	farewell            // nobody writes to the conversation any more
+	newTurn             // the previous turn has ended
+	leaving             // the process left the session but may write until it ends
+	farewell            // no process writes to the conversation any more
 )
 
 // handedOut opens a take for the call.
@@ -104,14 +104,14 @@ func (d *daemon) handedOut(c *call, toolUse string, messages int) {
 	d.takes.add(t)
 }
 
-// transcriptPath is the file of the conversation, as the last hook had it.
+// transcriptPath returns the file of the conversation that the last hook reported.
 func (s *session) transcriptPath() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.transcript
 }
 
-// recallTakes opens those that an earlier daemon has left.
+// recallTakes opens the takes that an earlier daemon left undecided.
 func (d *daemon) recallTakes() error {
 	list, err := d.inbox.Taken(d.write())
 	for _, t := range list {
@@ -120,8 +120,8 @@ func (d *daemon) recallTakes() error {
 	return err
 }
 
-// judgeTakes decides what can be decided of the takes of a session, "" for all, and
-// returns how many stay open.
+// judgeTakes decides as many takes of a session as it can, or of all sessions if session is "".
+// It returns how many stay open.
 func (d *daemon) judgeTakes(session string, why occasion) (open int, err error) {
 	d.takes.judging.Lock()
 	defer d.takes.judging.Unlock()
@@ -140,9 +140,9 @@ func (d *daemon) judgeTakes(session string, why occasion) (open int, err error) 
 	return open, errors.Join(errs...)
 }
 
-// judge decides about a take, if it can: what the conversation shows is in the context,
-// what it does not is unread. While it says nothing, neither is sure; and what stays so
-// is unread too, marked as what the model may have seen.
+// judge decides a take if it can. Messages that the conversation shows are in the context.
+// Messages that it should show but does not are unread. If the conversation stays inconclusive,
+// its messages become unread too, with the mark that the model may have seen them.
 func (d *daemon) judge(t *take, why occasion, now time.Time) (decided bool, err error) {
 	list, err := d.inbox.TakenBy(d.write(), t.session, t.toolUse)
 	if err != nil || len(list) == 0 {
@@ -160,7 +160,8 @@ func (d *daemon) judge(t *take, why occasion, now time.Time) (decided bool, err 
 		shown := func(m *inbox.Stored) bool { return slices.Contains(said.Shown, m.MessageID) }
 		return true, d.settle(t, shown, false)
 	case hasEnded && !said.Kept && (why == farewell || now.Sub(ended) > writeGrace):
-		// No conversation is kept, so the end of the batch is all that will be known.
+		// The program keeps no conversation, so the end of the batch is the best evidence there
+		// will be.
 		return true, d.settle(t, everything, false)
 	case why == farewell, why == newTurn && !hasEnded:
 		return true, d.settle(t, nothing, true)
@@ -168,8 +169,8 @@ func (d *daemon) judge(t *take, why occasion, now time.Time) (decided bool, err 
 		return false, nil
 	case !hasEnded && said.Kept && s.restsSince(now.Add(-writeGrace)) && now.Sub(t.at) > writeGrace,
 		now.Sub(t.at) > d.o.doubtAfter && s.restsSince(now.Add(-writeGrace)):
-		// A conversation that never tells must not make the model read for ever: what it
-		// has been handed twice, in batches that have ended, it has.
+		// If the conversation is never conclusive, the model must not read the same messages
+		// forever. Once two finished batches have handed out a message, it counts as read.
 		again := func(m *inbox.Stored) bool { return hasEnded && m.MaybeSeen }
 		return true, d.settle(t, again, true)
 	}
@@ -179,7 +180,7 @@ func (d *daemon) judge(t *take, why occasion, now time.Time) (decided bool, err 
 func everything(*inbox.Stored) bool { return true }
 func nothing(*inbox.Stored) bool    { return false }
 
-// conversation asks the program what it knows of the call.
+// conversation asks the program what the conversation shows about the call.
 func (d *daemon) conversation(t *take, transcript string, list []inbox.Stored) Answered {
 	if d.o.Host == nil {
 		return Answered{}
@@ -194,7 +195,7 @@ func (d *daemon) conversation(t *take, transcript string, list []inbox.Stored) A
 	return d.o.Host.Conversation(call)
 }
 
-// over reports whether the process of the call has ended.
+// over reports whether the calling process has ended.
 func (t *take) over(s *session) bool {
 	if t.process == (process.ID{}) || !t.process.Seen() {
 		return s == nil
@@ -202,7 +203,7 @@ func (t *take) over(s *session) bool {
 	return !t.process.Alive()
 }
 
-// settle confirms the messages that have been shown, and makes the others unread.
+// settle confirms the messages that shown selects and makes the others unread.
 func (d *daemon) settle(t *take, shown func(*inbox.Stored) bool, maybeSeen bool) error {
 	now := time.Now()
 	list, err := d.inbox.ConfirmTaken(d.write(), t.session, t.toolUse, shown, now)
@@ -222,7 +223,7 @@ func (d *daemon) settle(t *take, shown func(*inbox.Stored) bool, maybeSeen bool)
 		err = s.lookForMail()
 	}
 	if s != nil && !maybeSeen {
-		// The user has stopped the model at it. To wake it at once would be no answer to that.
+		// The user stopped the model here, so the daemon does not wake it again at once.
 		for i := range released {
 			s.desk.Hush(released[i].ID)
 		}
@@ -231,8 +232,8 @@ func (d *daemon) settle(t *take, shown func(*inbox.Stored) bool, maybeSeen bool)
 	return err
 }
 
-// restsSince reports whether the session has been idle since then; one that is over
-// has.
+// restsSince reports whether the session has been idle since t. A session that has ended counts
+// as idle.
 func (s *session) restsSince(t time.Time) bool {
 	if s == nil {
 		return true
@@ -242,7 +243,7 @@ func (s *session) restsSince(t time.Time) bool {
 	return s.state.Status == wire.Idle && !s.state.since.After(t)
 }
 
-// followTakes looks for a moment whether the program writes down what it has just said.
+// followTakes checks for a short time whether the program writes its latest events to disk.
 func (s *session) followTakes() {
 	const looks, pause = 10, 100 * time.Millisecond
 	tick := time.NewTicker(pause)
@@ -263,8 +264,7 @@ func (s *session) followTakes() {
 	}
 }
 
-// awaitTakes waits until it is known what became of the takes of a session that its
-// last process has left.
+// awaitTakes waits until all takes of a session are decided after its last process left.
 func (s *session) awaitTakes(last process.ID) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -283,7 +283,7 @@ func (s *session) awaitTakes(last process.ID) {
 		select {
 		case <-tick.C:
 		case <-s.d.ctx.Done():
-			return // the next daemon does it
+			return // the next daemon decides
 		}
 	}
 }

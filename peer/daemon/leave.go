@@ -7,12 +7,13 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// A clear ends one session of a process and begins its successor. Claude Code tells of
-// it with two hooks, which run beside those of others and arrive in any order, minutes
-// apart; and an IDE calls the second one a startup. What counts is therefore that the
-// process says of a session that a clear has ended it, and runs another one.
+// A clear ends one session of a process and starts its successor. Claude Code reports it with
+// two hooks. These run beside the hooks of others, so they arrive in any order and up to
+// minutes apart, and an IDE calls the second one a startup. The daemon therefore recognizes a
+// clear by two facts: the process reports that a clear ended the session, and it runs another
+// session.
 
-// left notes that a process has left its session, because it said so.
+// left records that a process has left its session, as reported by the process itself.
 func (d *daemon) left(e *local.End) error {
 	id, err := identity.ParseSessionID(e.SessionID)
 	if err != nil {
@@ -24,7 +25,7 @@ func (d *daemon) left(e *local.End) error {
 	clears := e.Reason == string(local.SourceClear)
 	switch {
 	case p == nil:
-		return nil // it has left before
+		return nil // it left earlier
 	case p.session.id != id:
 		return d.leftEarlier(p, id, clears)
 	case !clears || d.over(p):
@@ -41,7 +42,7 @@ func (d *daemon) left(e *local.End) error {
 	return nil
 }
 
-// leftEarlier notes how a session has ended that the process ran before.
+// leftEarlier records how an earlier session of the process ended.
 func (d *daemon) leftEarlier(p *proc, id string, clears bool) error {
 	d.mu.Lock()
 	i := slices.IndexFunc(p.earlier, func(s *session) bool { return s.id == id })

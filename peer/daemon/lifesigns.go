@@ -7,20 +7,20 @@ import (
 )
 
 const (
-	// silenceLimit is how long a process that can't be looked at counts as alive after
-	// its last hook.
+	// silenceLimit is how long after its last hook a process that the daemon can't observe
+	// counts as alive.
 	silenceLimit = 10 * time.Minute
-	// returnLimit is how long it counts as alive after its last stream has ended, or after
-	// the daemon has begun: one that lives opens another stream within seconds.
+	// returnLimit is how long it counts as alive after its last stream ended or the daemon
+	// started. A living process opens a new stream within seconds.
 	returnLimit = 30 * time.Second
 )
 
-// signs are the signs of life of a process in another pid namespace, such as a container
-// that shares the home: the daemon can't look at it. It ends when it says so, or when it
-// shows no sign for too long.
+// signs are the signs of life of a process in another pid namespace, which the daemon can't
+// observe. An example is a process in a container that shares the home directory. Such a
+// process counts as ended when it reports its end or shows no sign for too long.
 type signs struct {
-	streams int       // that processes below it hold open
-	until   time.Time // without a stream it is over then
+	streams int       // open streams of processes below it
+	until   time.Time // when it counts as ended if it has no stream
 }
 
 func (s *signs) hooked(now time.Time, limit time.Duration) { s.until = now.Add(limit) }
@@ -30,7 +30,7 @@ func (s *signs) detached(now time.Time, limit time.Duration) { s.streams--; s.un
 
 func (s *signs) over(now time.Time) bool { return s.streams == 0 && !now.Before(s.until) }
 
-// number is the one that a caller gives for a process.
+// number returns the process number that a caller means.
 func number(domain string, pid int) process.Number {
 	if domain == "" {
 		return process.Here(pid)
@@ -38,9 +38,9 @@ func number(domain string, pid int) process.Number {
 	return process.Number{Domain: domain, PID: pid}
 }
 
-// identify returns the process that a caller names.
+// identify returns the process that a caller means.
 func identify(n process.Number, start string) (process.ID, error) {
-	const limit = 256 // bytes; a real one has some 60
+	const limit = 256 // bytes; a real domain has about 60
 	if len(n.Domain) > limit || len(start) > limit || n.PID <= 0 {
 		return process.ID{}, invalid("the process number is not valid")
 	}
@@ -57,7 +57,7 @@ func identify(n process.Number, start string) (process.ID, error) {
 	return who, nil
 }
 
-// over reports whether a process has ended, as far as it is known.
+// over reports whether a process has ended, as far as the daemon can tell.
 func (d *daemon) over(p *proc) bool {
 	if p.Seen() {
 		return !p.Alive()
@@ -67,7 +67,7 @@ func (d *daemon) over(p *proc) bool {
 	return p.signs.over(time.Now())
 }
 
-// heard notes a hook of a process.
+// heard records a hook of a process.
 func (d *daemon) heard(n process.Number, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -76,7 +76,7 @@ func (d *daemon) heard(n process.Number, now time.Time) {
 	}
 }
 
-// streams counts a stream of a process in, until end is called.
+// streams counts one more stream of a process until the caller calls end.
 func (d *daemon) streams(p *proc) (end func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -14,39 +14,39 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// lineName names a line: there is one connection of each at a time.
+// lineName identifies a line. At most one connection of each name exists at a time.
 type lineName struct {
 	mesh    string // id
 	session string // UUID; "" is the member's own line
 }
 
-// line is one connection to a broker, over all clients that serve it: the member's
-// own in a mesh, or a session's.
+// line is one connection to a broker: a member's own in a mesh, or a session's. It outlives the
+// clients that serve it.
 type line struct {
 	// static
 	d      *daemon
 	name   lineName
 	mesh   peer.Mesh
 	joined *joined  // of the mesh
-	s      *session // nil for the member's own
+	s      *session // nil for the member's own line
 	key    identity.KeyPair
-	fresh  bool // the key was made for this line
+	fresh  bool // this line created the key
 	former []peer.FormerSession
 	about  peer.About
 	log    *slog.Logger
 
 	up          chan struct{} // closed at the first connect
-	done        chan struct{} // closed when it has ended
+	done        chan struct{} // closed when the line has ended
 	ctx         context.Context
 	cancel      context.CancelFunc
-	outboxKick  chan struct{} // each has room for one
+	outboxKick  chan struct{} // each kick channel has capacity 1
 	confirmKick chan struct{}
 	statusKick  chan struct{}
 	reviveKick  chan struct{}
 	progress    chan struct{}
 	upOnce      sync.Once
 
-	// box guards whose mail this is: while a message is stored it stays the same.
+	// box guards owner, so that it stays the same while a message is being stored.
 	box   sync.RWMutex
 	owner *session // nil: the member
 
@@ -55,17 +55,17 @@ type line struct {
 	connected bool
 	connects  int
 	err       error
-	replaced  bool // another connection has taken the key over
+	replaced  bool // another connection uses the key now
 	abandoned bool
-	givingWay bool // to the line of the session that goes on for this one
+	givingWay bool // to the line of the succeeding session
 }
 
 const (
-	// retryRefused is when a line that a broker has refused for good tries again:
-	// somebody may have done something about it.
+	// retryRefused is when a line tries again after a broker refused it. Somebody may have
+	// fixed the cause by then.
 	retryRefused = 5 * time.Minute
-	// drainGrace is how long the line of a session that has ended may take to send
-	// what the session has left.
+	// drainGrace is how long the line of an ended session may take to send the session's
+	// remaining messages.
 	drainGrace = 3 * time.Second
 
 	controlChannel = "claudemesh-daemon"
@@ -87,7 +87,7 @@ func (d *daemon) newLine(mesh peer.Mesh, j *joined, s *session) *line {
 	return l
 }
 
-// newControlLine makes the member's own line.
+// newControlLine creates the member's own line.
 func (d *daemon) newControlLine(mesh peer.Mesh, j *joined) *line {
 	l := d.newLine(mesh, j, nil)
 	l.about = peer.About{
@@ -97,9 +97,8 @@ func (d *daemon) newControlLine(mesh peer.Mesh, j *joined) *line {
 	return l
 }
 
-// startLineLocked runs a line after the one of the same name, if there still is one, has
-// ended. before, which may be nil, is a line that gives way when this one is
-// connected. The caller holds changes.
+// startLineLocked runs a line once the previous line of the same name, if any, has ended.
+// before may be nil. Otherwise it gives way when l is connected. The caller holds changes.
 func (d *daemon) startLineLocked(l, before *line) {
 	d.mu.Lock()
 	last := d.lines[l.name]
@@ -108,7 +107,7 @@ func (d *daemon) startLineLocked(l, before *line) {
 	d.group.Go(func() {
 		defer d.endLine(l)
 		if last != nil {
-			last.abandon() // the new one takes the presence over
+			last.abandon() // the new line takes over the presence
 			last.hangUp()
 			<-last.done
 		}
@@ -122,7 +121,7 @@ func (d *daemon) startLineLocked(l, before *line) {
 	}
 }
 
-// endLine forgets a line that has ended.
+// endLine removes a line that has ended.
 func (d *daemon) endLine(l *line) {
 	d.mu.Lock()
 	if d.lines[l.name] == l {
@@ -135,8 +134,8 @@ func (d *daemon) endLine(l *line) {
 // giveWayAfter is how long the line of a cleared session waits for its successor.
 const giveWayAfter = 10 * time.Second
 
-// giveWay ends a line when its successor is connected: the broker takes the one
-// for the other then, and nobody sees either leave.
+// giveWay ends a line once its successor is connected. The broker then treats the two as one,
+// so peers see neither of them leave.
 func (l *line) giveWay(next *line) {
 	timeout := time.NewTimer(giveWayAfter)
 	defer timeout.Stop()
@@ -150,7 +149,7 @@ func (l *line) giveWay(next *line) {
 	l.hangUp()
 }
 
-// serve keeps the line connected until it is hung up.
+// serve keeps the line connected until it hangs up.
 func (l *line) serve() {
 	for l.ctx.Err() == nil {
 		err := l.serveOnce()
@@ -168,8 +167,9 @@ func (l *line) serve() {
 	}
 }
 
-// wait waits until it makes sense to connect again: after activity of the session
-// when another connection has taken it over, or after a while.
+// wait blocks until connecting again makes sense. If another connection replaced this one, that
+// is when the session becomes active. Otherwise it is after retryRefused. It returns false if
+// the line has ended.
 func (l *line) wait(replaced bool) bool {
 	var retry <-chan time.Time
 	if !replaced {
@@ -187,7 +187,7 @@ func (l *line) wait(replaced bool) bool {
 	}
 }
 
-// serveOnce runs one client until it ends for good.
+// serveOnce runs one client until that client gives up.
 func (l *line) serveOnce() error {
 	client, err := peer.New(l.options())
 	if err != nil {
@@ -200,7 +200,7 @@ func (l *line) serveOnce() error {
 	if abandoned {
 		return errors.New("the daemon is stopping")
 	}
-	select { // what was meant for the client before
+	select { // drop kicks for the previous client
 	case <-l.reviveKick:
 	default:
 	}
@@ -227,7 +227,7 @@ func (l *line) options() peer.Options {
 	}
 }
 
-// changed is told how the client stands.
+// changed handles a change of the client's state.
 func (l *line) changed(s peer.State) {
 	l.mu.Lock()
 	l.connected, l.err = s.Connected, s.Err
@@ -244,10 +244,11 @@ func (l *line) changed(s peer.State) {
 	l.joined.roster.stale()
 }
 
-// system is told of peers that come and go, by brokers of protocol v1.
+// system handles the system messages with which protocol v1 brokers report that peers join and
+// leave.
 func (l *line) system(wire.SystemPush) { l.joined.roster.stale() }
 
-// revive has a line try again that has given up.
+// revive makes a line that has given up try again.
 func (l *line) revive() {
 	l.mu.Lock()
 	down := l.replaced || l.client == nil
@@ -257,10 +258,10 @@ func (l *line) revive() {
 	}
 }
 
-// hangUp ends the line with a leave, at once.
+// hangUp ends the line at once and leaves the mesh.
 func (l *line) hangUp() { l.cancel() }
 
-// abandon ends the line without a leave: its presence stays leased.
+// abandon ends the line without leaving the mesh, so its presence stays leased.
 func (l *line) abandon() {
 	l.mu.Lock()
 	l.abandoned = true
@@ -271,8 +272,8 @@ func (l *line) abandon() {
 	}
 }
 
-// drain waits until everything that the session has left is with the broker, or
-// that takes too long.
+// drain waits until the broker has everything that the session left, or until drainGrace has
+// passed.
 func (l *line) drain() {
 	timeout := time.NewTimer(drainGrace)
 	defer timeout.Stop()
@@ -289,7 +290,7 @@ func (l *line) drain() {
 	}
 }
 
-// pending reports whether there is anything to send.
+// pending reports whether anything waits to be sent.
 func (l *line) pending() bool {
 	n, err := l.d.store.Waiting(l.d.write(), l.name.mesh, l.name.session)
 	if err != nil || n > 0 {
@@ -299,7 +300,7 @@ func (l *line) pending() bool {
 	return err == nil && len(list) > 0
 }
 
-// givesWay reports whether the line ends when another one is connected.
+// givesWay reports whether the line ends once another line is connected.
 func (l *line) givesWay() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -312,15 +313,15 @@ func (l *line) isConnected() bool {
 	return l.connected
 }
 
-// current returns the client, which may be on its way to a connection; nil when
-// the line has given up.
+// current returns the client, which may still be connecting. It returns nil if the line has
+// given up.
 func (l *line) current() *peer.Client {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.client
 }
 
-// standing tells how the line stands with its broker.
+// standing returns the state of the line's connection to its broker.
 func (l *line) standing() (connected, replaced bool, reason string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

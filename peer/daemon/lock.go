@@ -18,13 +18,13 @@ import (
 
 const (
 	lockName = "daemon.lock"
-	// A daemon shows in its lock file that it lives, every signEvery. Another machine
-	// that shares the directory, but not its locks, goes by that for signLimit.
+	// A daemon touches its lock file every signEvery to show that it is alive. A machine that
+	// shares the directory but not its locks relies on that for signLimit.
 	signEvery = 10 * time.Second
 	signLimit = time.Minute
 )
 
-// holder is what the daemon that holds the lock writes into its file.
+// holder describes the daemon that holds the lock. The lock file contains it.
 type holder struct {
 	PID   int       `json:"pid"`
 	Host  string    `json:"host"`
@@ -32,7 +32,8 @@ type holder struct {
 	Since time.Time `json:"since"`
 }
 
-// here reports whether the holder is, or was, of this system, whose locks can be trusted.
+// here reports whether the holder runs, or ran, on this system. Only then can its locks be
+// trusted.
 func (h *holder) here() bool {
 	if boot := process.Boot(); h.Boot != "" || boot != "" {
 		return h.Boot == boot
@@ -41,14 +42,14 @@ func (h *holder) here() bool {
 	return h.Host == host
 }
 
-// HeldError tells that somebody holds the lock of a directory who does not answer
-// as its daemon.
+// HeldError means that a process holds the lock of a directory but does not answer as its
+// daemon.
 type HeldError struct {
 	Path    string    // of the lock file
-	PID     int       // of the process that holds it; 0 when that is not known
-	Program string    // that the process runs; "" when that is not known
-	Host    string    // of the daemon that holds it; "" for this machine, or when that is not known
-	Since   time.Time // when that daemon started; zero when that is not known
+	PID     int       // of the holder; 0 if unknown
+	Program string    // that the holder runs; "" if unknown
+	Host    string    // of the holder; "" if it is this machine or unknown
+	Since   time.Time // when the holder started; zero if unknown
 }
 
 func (e *HeldError) Error() string {
@@ -69,13 +70,13 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("a process on another machine or in another container holds %s; end it, or %s", e.Path, elsewhere)
 }
 
-// held describes who holds the lock of a directory.
+// held describes the process that holds the lock of a directory.
 func held(dir peer.Dir) *HeldError {
 	e := &HeldError{Path: dir.Path(lockName)}
-	written, _ := readHolder(dir) // what can't be read is not known
+	written, _ := readHolder(dir) // if unreadable, the holder is unknown
 	pid, known := process.Locker(e.Path)
 	switch {
-	case known: // by a process that this system sees
+	case known: // by a process that is visible here
 		e.PID, e.Program = pid, process.Program(pid)
 		if written.PID == pid && written.here() {
 			e.Since = written.Since
@@ -96,9 +97,9 @@ func readHolder(dir peer.Dir) (h holder, err error) {
 	return h, json.Unmarshal(b, &h)
 }
 
-// takeLock takes the lock of a directory and says in its file who holds it. It fails
-// with errRunning, or with a *HeldError when a daemon of another machine shows that
-// it lives although the file system lets two hold the lock.
+// takeLock takes the lock of a directory and writes the holder into its file. It returns
+// errRunning if another daemon holds the lock. It returns a *HeldError if a daemon on another
+// machine is alive although the file system grants both the lock.
 func takeLock(dir peer.Dir) (*peer.FileLock, error) {
 	lock, err := peer.TryLock(dir.Path(lockName))
 	if errors.Is(err, peer.ErrLocked) {
@@ -123,10 +124,10 @@ func takeLock(dir peer.Dir) (*peer.FileLock, error) {
 	return lock, nil
 }
 
-// elsewhere tells of a daemon of another system that shows that it lives, although
-// the lock is ours: the file system does not carry locks from one to the other.
+// elsewhere returns an error if a daemon on another system is alive although this one has the
+// lock. That happens on file systems that don't share locks between systems.
 func elsewhere(dir peer.Dir, lock *peer.FileLock) error {
-	before, _ := readHolder(dir) // what can't be read says nothing
+	before, _ := readHolder(dir) // if unreadable, the holder is unknown
 	if before.PID == 0 || before.here() {
 		return nil
 	}
@@ -136,8 +137,8 @@ func elsewhere(dir peer.Dir, lock *peer.FileLock) error {
 	return &HeldError{Path: dir.Path(lockName), PID: before.PID, Host: before.Host, Since: before.Since}
 }
 
-// sinceSign returns how long ago the lock file was written, by the clock of its
-// file system: those of two machines may differ.
+// sinceSign returns the time since the lock file was last written, by the clock of its file
+// system. The clocks of two machines may differ.
 func sinceSign(dir peer.Dir, lock *peer.FileLock) (time.Duration, error) {
 	signed, err := lock.Stat()
 	if err != nil {
@@ -156,13 +157,13 @@ func sinceSign(dir peer.Dir, lock *peer.FileLock) (time.Duration, error) {
 	return now.ModTime().Sub(signed.ModTime()), nil
 }
 
-// released forgets in the lock file who held it, so that no other machine waits.
+// released removes the holder from the lock file so that no other machine waits for it.
 func released(lock *peer.FileLock) {
-	_ = lock.Write(nil) // else the others wait for signLimit
+	_ = lock.Write(nil) // if that fails, other machines wait for signLimit
 	lock.Unlock()
 }
 
-// rememberFiles notes which directory and files are the daemon's own.
+// rememberFiles records which directory and files belong to the daemon.
 func (d *daemon) rememberFiles() (err error) {
 	if d.dir, err = os.Stat(string(d.o.Dir)); err != nil {
 		return fmt.Errorf("check the directory: %w", err)
@@ -176,9 +177,9 @@ func (d *daemon) rememberFiles() (err error) {
 	return nil
 }
 
-// holdLock sees to it that the lock stays where others look for it, and shows that
-// the daemon lives. errDirLost when the directory is another, or what the daemon
-// keeps there is gone: it would write where nobody reads.
+// holdLock keeps the lock file where other programs look for it, and touches it to show that
+// the daemon is alive. It returns errDirLost if the directory was replaced or the daemon's
+// files are gone, since nobody would read what the daemon writes.
 func (d *daemon) holdLock(now time.Time) error {
 	dir, err := os.Stat(string(d.o.Dir))
 	if err == nil && !os.SameFile(dir, d.dir) || os.IsNotExist(err) {
@@ -207,9 +208,9 @@ func (d *daemon) holdLock(now time.Time) error {
 	next, err := takeLock(d.o.Dir)
 	if errors.Is(err, errRunning) {
 		if other, err := readHolder(d.o.Dir); err == nil && other.PID != 0 {
-			return errDirLost // another daemon was faster
+			return errDirLost // another daemon took the lock first
 		}
-		return err // somebody looks whether there is one
+		return err // another program is testing the lock
 	}
 	if err != nil {
 		return err
@@ -220,13 +221,13 @@ func (d *daemon) holdLock(now time.Time) error {
 	return nil
 }
 
-// heal makes anew what others need to reach the daemon and somebody has deleted: the
-// socket, the announcement, and the tickets.
+// heal recreates what other programs need to reach the daemon if somebody deleted it: the
+// socket, the announcement and the tickets.
 func (d *daemon) heal() {
 	d.changes.Lock()
 	defer d.changes.Unlock()
 	if d.ctx.Err() != nil {
-		return // what goes now goes for good
+		return // the daemon is stopping: recreate nothing
 	}
 	var errs []error
 	defer func() { d.troubled(disk.Unwritable(d.o.Dir, errors.Join(errs...))) }()
@@ -258,7 +259,7 @@ func (d *daemon) heal() {
 	}
 }
 
-// troubled logs what keeps the daemon from healing, once, and that it is over.
+// troubled logs once why the daemon can't heal, and once when it can again.
 func (d *daemon) troubled(err error) {
 	text := ""
 	if err != nil {
@@ -275,7 +276,8 @@ func (d *daemon) troubled(err error) {
 	d.trouble = text
 }
 
-// temporary is the random part in the name of a file that is to replace another one.
+// temporary matches the random part in the name of a temporary file that is to replace another
+// file.
 var temporary = regexp.MustCompile(`\.[0-9]+\.tmp`)
 
 func withoutTemporary(text string) string { return temporary.ReplaceAllString(text, ".tmp") }

@@ -8,17 +8,17 @@ import (
 )
 
 const (
-	// LogName is the daemon's log in the config directory; the log before it is
-	// LogName with ".1" at its end.
+	// LogName is the name of the daemon's log in the config directory. The previous log has the
+	// same name with ".1" appended.
 	LogName = "daemon.log"
-	// maxLogBytes is how long the log may get before it is put aside.
+	// maxLogBytes is how large the log may grow before it is rotated.
 	maxLogBytes = 5 << 20
 )
 
-// LogFile is a log that never grows beyond twice its limit: when it is full, it
-// is copied aside and goes on empty. It is emptied in place, so that whoever
-// else appends to the file, such as the runtime that reports a crash on standard
-// error, goes on doing so.
+// LogFile is a log whose files never exceed twice its limit in total. When the log is full,
+// LogFile copies it to another file and empties it in place. Other writers that append to the
+// file, such as the Go runtime when it reports a crash on standard error, therefore continue to
+// work.
 type LogFile struct {
 	path  string
 	limit int64
@@ -28,7 +28,7 @@ type LogFile struct {
 	size int64
 }
 
-// OpenLog opens the log at path, with mode 0600, and creates it if need be.
+// OpenLog opens the log at path. If the file does not exist, OpenLog creates it with mode 0600.
 func OpenLog(path string) (*LogFile, error) { return openLog(path, maxLogBytes) }
 
 func openLog(path string, limit int64) (*LogFile, error) {
@@ -56,8 +56,8 @@ func (l *LogFile) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// rotateLocked empties the log. If it can't be kept aside, it is lost: a full
-// disk must not be made fuller by a log.
+// rotateLocked empties the log after copying it. If copying fails, the old entries are lost: a
+// log must not make a full disk fuller.
 func (l *LogFile) rotateLocked() {
 	if err := l.copyAside(); err != nil {
 		fmt.Fprintf(l.file, "the previous log was lost: %v\n", err)

@@ -19,15 +19,15 @@ type joined struct {
 	roster  roster
 }
 
-// configState is what the file of joined meshes was when it was read. It is
-// guarded by daemon.changes.
+// configState is the state of the file of joined meshes when the daemon last read it.
+// daemon.changes guards it.
 type configState struct {
 	modTime time.Time
 	size    int64
-	err     string // of the last attempt, so that it is logged once
+	err     string // of the last attempt, so that the daemon logs it once
 }
 
-// configName is the file of peer.Dir.Load.
+// configName is the name of the file that peer.Dir.Load reads.
 const configName = "config.json"
 
 // reloadConfigLocked reads the file of joined meshes if it has changed, and connects and
@@ -42,7 +42,7 @@ func (d *daemon) reloadConfigLocked() {
 	}
 	config, err := peer.LoadConfig(d.o.Dir)
 	if err != nil {
-		// What is connected stays connected: it may be half a file that somebody edits.
+		// Keep the connections: somebody may be editing the file.
 		if err.Error() != d.config.err {
 			d.log.Error("read config", "error", err)
 		}
@@ -78,7 +78,7 @@ func (d *daemon) reloadConfigLocked() {
 	}
 }
 
-// sameAccess reports whether connections made with one are right for the other.
+// sameAccess reports whether connections made for one mesh configuration also suit the other.
 func sameAccess(a, b *peer.Mesh) bool {
 	return a.MemberID == b.MemberID && a.Slug == b.Slug && a.BrokerURL == b.BrokerURL &&
 		a.Member.Public() == b.Member.Public() && a.Key.Equal(b.Key)
@@ -95,15 +95,15 @@ func (d *daemon) joinedMeshes() map[string]*joined {
 	return all
 }
 
-// joinedMesh returns a joined mesh; nil when it is not joined any more.
+// joinedMesh returns a joined mesh, or nil if the user has left it.
 func (d *daemon) joinedMesh(id string) *joined {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.meshes[id]
 }
 
-// chooseMeshes finds the joined meshes of those names, or, for none, the only one
-// that there is; several are no choice, and then the session is in none.
+// chooseMeshes returns the joined meshes with these names. Without names, it returns the only
+// joined mesh. If the user has joined several, it returns none and a warning.
 func (d *daemon) chooseMeshes(names []string) (ids, warnings []string, err error) {
 	all := d.joinedMeshes()
 	if len(names) == 0 {
@@ -128,12 +128,12 @@ func (d *daemon) chooseMeshes(names []string) (ids, warnings []string, err error
 	return ids, nil, nil
 }
 
-// meshesBefore returns the meshes that a session was in when it was here before: those
-// that it has a key for.
+// meshesBefore returns the meshes that a returning session was in earlier. These are the meshes
+// for which it has a key.
 func (d *daemon) meshesBefore(session string) (ids []string) {
 	all := d.joinedMeshes()
 	if len(all) < 2 {
-		return nil // there is no choice
+		return nil // nothing to choose from
 	}
 	stored, err := d.keys.List()
 	if err != nil {
@@ -162,7 +162,7 @@ func meshList(all map[string]*joined) []*peer.Mesh {
 	return list
 }
 
-// slug returns what a mesh is called; its id when it is not joined any more.
+// slug returns the slug of a mesh, or its id if the user has left the mesh.
 func (d *daemon) slug(id string) string {
 	if j := d.joinedMesh(id); j != nil {
 		return j.mesh.Slug

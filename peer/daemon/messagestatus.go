@@ -14,8 +14,8 @@ import (
 // statusTimeout is how long message-status waits for the broker.
 const statusTimeout = 3 * time.Second
 
-// serveMessageStatus tells how far a message of a session, or of the member, came: by what
-// its recipients have signed, and where they have not, by the broker's word.
+// serveMessageStatus reports how far a message of a session or of the member has come. It
+// relies on what the recipients have signed, and otherwise on the broker's word.
 func (d *daemon) serveMessageStatus(c *call) error {
 	var in local.MessageQuery
 	if err := c.decode(&in); err != nil {
@@ -45,7 +45,7 @@ func (d *daemon) serveMessageStatus(c *call) error {
 	}
 	answer.State, answer.Reason = overall(answer.Recipients, sent.State)
 	if answer.Reason == "" {
-		answer.Reason = sent.Reason // whom it can't reach
+		answer.Reason = sent.Reason // names the peers that it can't reach
 	}
 	if answer.State != sent.State {
 		if err := d.store.Settled(d.write(), sent.ID, answer.State); err != nil {
@@ -55,7 +55,7 @@ func (d *daemon) serveMessageStatus(c *call) error {
 	return c.answer(answer)
 }
 
-// recipients lists how far a message came with each.
+// recipients returns how far a message has come with each recipient.
 func (d *daemon) recipients(ctx context.Context, sent *store.Message) ([]local.RecipientStatus, error) {
 	signed, err := d.store.Reports(ctx, sent.ID)
 	if err != nil {
@@ -64,7 +64,7 @@ func (d *daemon) recipients(ctx context.Context, sent *store.Message) ([]local.R
 	list := d.askBroker(ctx, sent)
 	target, err := wire.ParseTarget(sent.Target)
 	if err == nil && target.Kind == wire.TargetKey && len(signed) > 0 {
-		list = nil // it has one recipient, and who that was is signed
+		list = nil // the message has one recipient, whose signature is here
 	}
 	for _, h := range signed {
 		r := local.RecipientStatus{Name: d.nameOf(sent, h.Key), Key: h.Key}
@@ -86,7 +86,7 @@ func (d *daemon) recipients(ctx context.Context, sent *store.Message) ([]local.R
 	}
 	for i := range list {
 		if r := &list[i]; r.State == local.InContext {
-			r.CannotRead = "" // it has read this one
+			r.CannotRead = "" // the recipient has read this message
 		} else if r.CannotRead == "" && len(signed) > 0 {
 			r.CannotRead = d.cannotReadOf(sent, r.Key)
 		}
@@ -94,7 +94,8 @@ func (d *daemon) recipients(ctx context.Context, sent *store.Message) ([]local.R
 	return list, nil
 }
 
-// cannotReadOf is why a recipient can't read, as the roster had it last.
+// cannotReadOf returns why a recipient can't read, according to the last roster. It returns ""
+// if the recipient can.
 func (d *daemon) cannotReadOf(sent *store.Message, key wire.Key) string {
 	j := d.joinedMesh(sent.MeshID)
 	if j == nil {
@@ -104,8 +105,8 @@ func (d *daemon) cannotReadOf(sent *store.Message, key wire.Key) string {
 	return unable(rows, key)
 }
 
-// askBroker returns how far the broker has brought a message; nil when it does not
-// answer.
+// askBroker returns how far the message has come according to the broker. It returns nil if the
+// broker does not answer.
 func (d *daemon) askBroker(ctx context.Context, sent *store.Message) []local.RecipientStatus {
 	l := d.lineOf(lineName{sent.MeshID, sent.SessionID})
 	if l == nil || !l.isConnected() {
@@ -141,7 +142,7 @@ func (d *daemon) askBroker(ctx context.Context, sent *store.Message) []local.Rec
 	return list
 }
 
-// nameOf returns what a recipient is called.
+// nameOf returns the name of a recipient.
 func (d *daemon) nameOf(sent *store.Message, key wire.Key) string {
 	if j := d.joinedMesh(sent.MeshID); j != nil {
 		rows, _, _ := j.roster.last()
@@ -157,8 +158,9 @@ func (d *daemon) nameOf(sent *store.Message, key wire.Key) string {
 	return key.Short()
 }
 
-// overall is the least far of the recipients whom the message can still reach or
-// has reached; when it is lost for all, how it was lost for the first.
+// overall returns the state of the message as a whole: the least advanced state among the
+// recipients that the message can still reach or has reached. If the message is lost for all of
+// them, it returns how the first one lost it.
 func overall(list []local.RecipientStatus, known local.State) (local.State, string) {
 	order := map[local.State]int{local.Queued: 1, local.Delivered: 2, local.InContext: 3}
 	least := local.State("")

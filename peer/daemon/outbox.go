@@ -10,10 +10,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// storeRetry is the pause after the store has failed.
+// storeRetry is the pause after the store fails.
 const storeRetry = 5 * time.Second
 
-// outboxLoop sends what waits, in order.
+// outboxLoop sends the waiting messages in order.
 func (l *line) outboxLoop(ctx context.Context, client *peer.Client) {
 	for ctx.Err() == nil {
 		next, err := l.d.store.NextMessage(ctx, l.name.mesh, l.name.session)
@@ -30,7 +30,8 @@ func (l *line) outboxLoop(ctx context.Context, client *peer.Client) {
 	}
 }
 
-// sendNext hands a message to the broker, for as long as that takes.
+// sendNext sends one message to the broker, however long that takes. After a temporary failure
+// it pauses, and outboxLoop calls it again.
 func (l *line) sendNext(ctx context.Context, client *peer.Client, next *store.Message) {
 	target, err := wire.ParseTarget(next.Target)
 	if err != nil {
@@ -46,14 +47,14 @@ func (l *line) sendNext(ctx context.Context, client *peer.Client, next *store.Me
 	switch {
 	case err == nil:
 		if err := l.d.store.Queued(l.d.write(), next.ID, receipt.MessageID, cut(receipt.Unreached(), maxReason)); err != nil {
-			l.storeFailed(ctx, err) // sent again, the broker will know it
+			l.storeFailed(ctx, err) // the message is sent again, and the broker recognizes it
 			return
 		}
 		l.d.messageMoved(next.ID)
 		kick(l.progress)
 	case lineOver(ctx, err):
-		waitFor(ctx, nil) // another line will send it
-	case receipt.MessageID != "": // all of it is repeated, and the broker knows what it has
+		waitFor(ctx, nil) // another line sends it
+	case receipt.MessageID != "": // send all copies again; the broker recognizes those it has
 		l.log.Warn("some copies of a message were not sent; retrying", "id", next.ID, "error", err)
 		pause(ctx, storeRetry)
 	case errors.As(err, &tooLong):
@@ -67,8 +68,8 @@ func (l *line) sendNext(ctx context.Context, client *peer.Client, next *store.Me
 	}
 }
 
-// whyRefused says why the broker refuses a message for good, and for a group that does not
-// exist what may have been meant.
+// whyRefused returns why the broker refuses a message for good. For a group that does not
+// exist, it also suggests a name.
 func (l *line) whyRefused(target *wire.Target, refused *peer.RefusedError) string {
 	if target.Kind == wire.TargetKey || refused.Code != wire.AckTargetNotFound {
 		return refused.Reason
@@ -79,8 +80,8 @@ func (l *line) whyRefused(target *wire.Target, refused *peer.RefusedError) strin
 	return nobody.Error()
 }
 
-// lineOver reports whether err is about the line, which ends, and not about what
-// was sent.
+// lineOver reports whether err means that the line is ending, rather than that the message has
+// a problem.
 func lineOver(ctx context.Context, err error) bool {
 	var hello *peer.HelloError
 	var closed *peer.ClosedError
@@ -97,7 +98,7 @@ func (l *line) sendFailed(next *store.Message, reason string) {
 	kick(l.progress)
 }
 
-// maxReason is how much of a broker's or recipient's reason is kept, in bytes.
+// maxReason is how many bytes of a broker's or recipient's reason the daemon keeps.
 const maxReason = 300
 
 func (l *line) storeFailed(ctx context.Context, err error) {
@@ -115,7 +116,7 @@ func pause(ctx context.Context, d time.Duration) {
 	<-ctx.Done()
 }
 
-// waitFor waits for a kick; false when ctx has ended first.
+// waitFor waits for a kick. It returns false if ctx ends first.
 func waitFor(ctx context.Context, c <-chan struct{}) bool {
 	select {
 	case <-c:
@@ -125,7 +126,7 @@ func waitFor(ctx context.Context, c <-chan struct{}) bool {
 	}
 }
 
-// messageMoved wakes those who wait for news of a message.
+// messageMoved wakes the caller that waits for news of a message.
 func (d *daemon) messageMoved(id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -134,8 +135,8 @@ func (d *daemon) messageMoved(id string) {
 	}
 }
 
-// await returns a channel that is kicked when there is news of a message, until done is
-// called. Only one caller at a time can wait for a message: a second one replaces the
+// await returns a channel that gets a kick when there is news of a message, until the caller
+// calls done. Only one caller at a time can wait for a message. A second caller replaces the
 // first, which then waits until its own timeout.
 func (d *daemon) await(id string) (news <-chan struct{}, done func()) {
 	c := make(chan struct{}, 1)

@@ -70,7 +70,7 @@ func (s *session) describe(c *call) (local.SessionStatus, error) {
 	return out, nil
 }
 
-// serveUnread is for the status line: it asks no broker.
+// serveUnread serves the status line. It asks no broker.
 func (d *daemon) serveUnread(c *call) error {
 	n, err := d.inbox.CountUnread(c.ctx, c.s.filter())
 	if err != nil {

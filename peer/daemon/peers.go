@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// maxPeers and the limits below keep the answer to peers within local.MaxBody.
+	// maxPeers and the limits below keep the answer within local.MaxBody.
 	maxPeers       = 1000
 	maxPeerText    = 500 // bytes of a summary or working directory
 	maxPeerGroups  = 16
@@ -55,7 +55,7 @@ func (d *daemon) servePeers(c *call) error {
 	}
 }
 
-// describePeers turns the roster into what a session is shown.
+// describePeers converts roster rows to the form that the session gets.
 func (l *line) describePeers(ctx context.Context, rows []wire.PeerRow) ([]local.Peer, error) {
 	trust, err := l.d.contacts.VerifyRows(ctx, l.name.mesh, rows, time.Now())
 	if err != nil {
@@ -81,7 +81,7 @@ func (l *line) describePeers(ctx context.Context, rows []wire.PeerRow) ([]local.
 	return list, nil
 }
 
-// chosen returns the lines of the session in the named mesh, or in all.
+// chosen returns the session's lines in the named mesh, or in all its meshes if mesh is "".
 func (s *session) chosen(mesh string) ([]*line, error) {
 	lines := s.liveLines()
 	if len(lines) == 0 {
@@ -107,7 +107,8 @@ func meshesOf(lines []*line) []*peer.Mesh {
 	return meshes
 }
 
-// notInMesh says why no mesh was found under a name; names are those of the session's meshes.
+// notInMesh explains why a name matches none of the session's meshes. names are the names of
+// these meshes.
 func notInMesh(mesh string, err error, names []string) string {
 	var choice *peer.MeshChoiceError
 	if errors.As(err, &choice) && choice.Found > 1 {

@@ -8,22 +8,22 @@ import (
 	"github.com/claudemesh/claudemesh/peer/daemon/attention"
 )
 
-// printedWithin is how long a hook may take to say that it has printed a pointer.
-// One that has run out of its time, or was killed, never says so.
+// printedWithin is how long a hook may take to report that it has printed a pointer. A hook
+// that timed out or was killed never reports.
 const printedWithin = time.Second
 
 var errNotPrinted = errors.New("the hook did not say that it has printed the pointer")
 
-// pointers holds what hooks have been given and have not yet printed. The zero value
-// is ready to use.
+// pointers holds the offers that hooks have received but not yet printed. The zero value is
+// ready to use.
 type pointers struct {
 	mu   sync.Mutex
 	last int64
 	open map[int64]*attention.Offer
 }
 
-// add returns the number under which the offer is to be settled. Unless that
-// happens in time, nobody has been told.
+// add keeps an offer and returns the number that settles it. If nobody settles it in time, its
+// messages count as not announced.
 func (p *pointers) add(o *attention.Offer) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -37,7 +37,7 @@ func (p *pointers) add(o *attention.Offer) int64 {
 	return number
 }
 
-// settle ends an offer, once.
+// settle ends an offer once.
 func (p *pointers) settle(number int64, err error) {
 	p.mu.Lock()
 	o := p.open[number]

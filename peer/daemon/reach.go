@@ -8,36 +8,37 @@ import (
 )
 
 const (
-	// reachGrace is how long what a session needs may take to show itself, once its
-	// program runs or the daemon has started anew.
+	// reachGrace is how long after its program or the daemon starts a session may take to
+	// attach what it needs.
 	reachGrace = 15 * time.Second
-	// toolGrace is how long a tool may be away: it follows a daemon to the next.
+	// toolGrace is how long a tool may be detached. It needs some time to connect to a new
+	// daemon.
 	toolGrace = 7 * time.Second
-	// hooklessTurns is after how many turns without any hook these are taken for off. One
-	// may be too short, or its hooks too slow on a busy machine.
+	// hooklessTurns is after how many turns without a hook the daemon takes the hooks to be
+	// off. A single turn may be too short, or its hooks too slow on a busy machine.
 	hooklessTurns = 2
 )
 
-// reach is what is known of the ways between a session and its daemon. To read, it needs
-// the tool, and something that tells it to: hooks, or a path that wakes it.
+// reach records which ways lead from the daemon to a session. To read its messages, a session
+// needs the tool and something that tells it to use the tool: hooks, or a path that wakes it.
 type reach struct {
-	expected string // why it will not read, as its launch had it; "": it will
+	expected string // why it can't read, according to its launch; "" if it can
 
-	running time.Time // since when its program is seen; zero: it is not
-	hooks   time.Time // of the last hook; zero: none yet
-	earlier bool      // an earlier daemon had the session, and may have heard of its hooks
-	turn    time.Time // when the turn began of which no hook has told; zero: there is none
-	silent  int       // turns in a row without any hook
+	running time.Time // when its program was first seen; zero if never
+	hooks   time.Time // time of the last hook; zero if none yet
+	earlier bool      // an earlier daemon had the session and may have seen its hooks
+	turn    time.Time // start of the current turn without hooks; zero if there is none
+	silent  int       // consecutive turns without a hook
 
-	tools  int       // processes that offer the tool now
-	left   time.Time // when the last one has ended; zero: none has
-	called bool      // the tool was used, since none was attached
+	tools  int       // processes that offer the tool
+	left   time.Time // when the last of them ended; zero if none has
+	called bool      // the tool was used although no process attached it
 }
 
-// hooked notes that a hook has run.
+// hooked records that a hook has run.
 func (r *reach) hooked(now time.Time) { r.hooks, r.turn, r.silent = now, time.Time{}, 0 }
 
-// seen takes what the program publishes of itself.
+// seen records what the program publishes about itself.
 func (r *reach) seen(status wire.Status, now time.Time) {
 	if r.running.IsZero() {
 		r.running = now
@@ -51,8 +52,8 @@ func (r *reach) seen(status wire.Status, now time.Time) {
 	}
 }
 
-// cannotRead says why the session can't read; "": it can, as far as is known. path tells
-// that something can wake it.
+// cannotRead returns why the session can't read, or "" if it can as far as the daemon knows.
+// path reports whether a path can wake the session.
 func (r *reach) cannotRead(path bool, now time.Time) string {
 	settled := !r.running.IsZero() && now.Sub(r.running) > reachGrace
 	hooks := !r.hooks.IsZero() || r.earlier
@@ -74,7 +75,7 @@ func (r *reach) cannotRead(path bool, now time.Time) string {
 	return ""
 }
 
-// toolAttached notes that a process offers the tool, or that it has ended.
+// toolAttached records that a process offers the tool, or that such a process has ended.
 func (s *session) toolAttached(on bool) {
 	s.mu.Lock()
 	if on {
@@ -86,7 +87,7 @@ func (s *session) toolAttached(on bool) {
 	s.lookAtReach()
 }
 
-// toolCalled notes that the tool works, for one that does not attach itself.
+// toolCalled records that the tool works, for a tool that does not attach itself.
 func (s *session) toolCalled() {
 	s.mu.Lock()
 	fresh := s.reach.tools == 0 && !s.reach.called
@@ -97,7 +98,7 @@ func (s *session) toolCalled() {
 	}
 }
 
-// lookAtReach finds out whether the session can read, and has its peers told of a change.
+// lookAtReach determines whether the session can read, and tells its peers if that has changed.
 func (s *session) lookAtReach() {
 	path := s.desk.Attached()
 	s.mu.Lock()
@@ -114,7 +115,7 @@ func (s *session) lookAtReach() {
 	}
 }
 
-// reads returns why the session can't read.
+// reads returns why the session can't read, or "" if it can.
 func (s *session) reads() (cannotRead string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

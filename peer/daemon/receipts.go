@@ -13,19 +13,19 @@ import (
 )
 
 const (
-	// maxUnreadOf and maxUnreadBytes bound what one member may leave unread with one
-	// session, so that a flood fills no disk.
+	// maxUnreadOf and maxUnreadBytes limit the unread messages from one member in one session,
+	// so that a flood can't fill the disk.
 	maxUnreadOf    = 1000
 	maxUnreadBytes = 16 << 20
 )
 
-// take stores a received message and the receipt for its sender. When take returns nil,
-// the broker may forget the message.
+// take stores a received message and the receipt for its sender. Once take returns nil, the
+// broker may delete the message.
 func (l *line) take(ctx context.Context, m peer.Incoming) error {
 	l.box.RLock()
 	defer l.box.RUnlock()
 	box := inbox.Mailbox{MeshID: l.name.mesh}
-	// A trial session ends too soon to read what went to everybody.
+	// A trial session ends too soon to read messages to groups.
 	if l.owner != nil && (m.Sealing == peer.Direct || !l.owner.snapshot().Trial) {
 		box.Session = l.owner.id
 	}
@@ -50,9 +50,9 @@ func (l *line) take(ctx context.Context, m peer.Incoming) error {
 	return nil
 }
 
-// keep stores a message unless too much of its sender's mail is unread. If the sender
-// wants no receipt, it can't be told of the refusal. Then keep stores the first refused
-// message without its text, so that at least the recipient knows.
+// keep stores a message unless too many messages from its sender are unread. If the sender
+// wants no receipt, nothing can report the refusal to it. In that case keep stores the first
+// refused message without its text, so that at least the recipient knows.
 func (l *line) keep(ctx context.Context, box inbox.Mailbox, m *peer.Incoming) (kept bool, err error) {
 	sender := m.Member
 	if sender.IsZero() {
@@ -79,7 +79,7 @@ func (l *line) keep(ctx context.Context, box inbox.Mailbox, m *peer.Incoming) (k
 
 var errNotKept = errors.New("the text was not kept because too many messages from this sender were unread; later messages may be missing, too")
 
-// mailCame has the sessions that a mailbox is for look for mail.
+// mailCame makes the sessions that use a mailbox check for mail.
 func (d *daemon) mailCame(box inbox.Mailbox) {
 	s := d.session(box.Session)
 	if box.Session == "" {
@@ -90,7 +90,7 @@ func (d *daemon) mailCame(box inbox.Mailbox) {
 	}
 }
 
-// hear notes what a recipient says of messages of ours.
+// hear records what a recipient reports about this client's messages.
 func (l *line) hear(ctx context.Context, c peer.Confirmation) error {
 	for _, m := range c.Messages {
 		sent, err := l.d.store.MessageByID(ctx, m.ClientID)
@@ -108,7 +108,7 @@ func (l *line) hear(ctx context.Context, c peer.Confirmation) error {
 			peer.ConfirmedDelivered: local.Delivered, peer.ConfirmedInContext: local.InContext, peer.ConfirmedRefused: local.Refused,
 		}[m.State]
 		if state == "" {
-			continue // of a newer client
+			continue // a state that only a newer client knows
 		}
 		if err := l.d.store.AddReport(l.d.write(), sent.ID, store.Report{Key: c.By, State: state, Reason: cut(m.Reason, maxReason), At: m.At}); err != nil {
 			return err
@@ -118,9 +118,8 @@ func (l *line) hear(ctx context.Context, c peer.Confirmation) error {
 	return nil
 }
 
-// wasFor reports whether a message was for the one who confirms it: the key that it
-// went to, a session of the member that it went to, or some proven session when it
-// went to many.
+// wasFor reports whether the confirming key was a recipient of the message: the addressed key,
+// a session of the addressed member, or any proven session if the message went to many.
 func wasFor(sent *store.Message, c *peer.Confirmation) bool {
 	target, err := wire.ParseTarget(sent.Target)
 	if err != nil {
@@ -132,7 +131,7 @@ func wasFor(sent *store.Message, c *peer.Confirmation) bool {
 	return c.By == target.Key || !c.Member.IsZero() && (c.Member == target.Key || c.Member.String() == sent.ToMember)
 }
 
-// confirmLoop tells senders how far their messages came.
+// confirmLoop reports to senders how far their messages have come.
 func (l *line) confirmLoop(ctx context.Context, client *peer.Client) {
 	for ctx.Err() == nil {
 		list, err := l.d.store.NextConfirmations(ctx, l.name.mesh, l.name.session)
@@ -159,12 +158,12 @@ func (l *line) confirm(ctx context.Context, client *peer.Client, list []store.Co
 	switch {
 	case err == nil:
 	case lineOver(ctx, err):
-		waitFor(ctx, nil) // another line will tell
+		waitFor(ctx, nil) // another line reports it
 		return
 	case errors.As(err, &refused) && !refused.Final:
-		return // it is tried again
+		return // the loop tries again
 	default:
-		l.log.Debug("the broker refused a confirmation", "reason", err) // nobody is there to hear it
+		l.log.Debug("the broker refused a confirmation", "reason", err) // the sender is gone
 	}
 	if err := l.d.store.RemoveConfirmations(l.d.write(), list); err != nil {
 		l.storeFailed(ctx, err)
@@ -176,8 +175,8 @@ func (l *line) confirm(ctx context.Context, client *peer.Client, list []store.Co
 // confirmable reports whether a receipt can name the message.
 func confirmable(clientID string) bool { return clientID != "" && len(clientID) <= wire.MaxClientID }
 
-// inContext notes that messages have come into a session's context, and has their
-// senders told.
+// inContext records that messages have reached a session's context, and queues the receipts for
+// their senders.
 func (d *daemon) inContext(list []inbox.Stored, now time.Time) error {
 	var tell []store.Confirmation
 	for i := range list {

@@ -8,22 +8,22 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// recipient is whom a message goes to.
+// recipient is the addressee of a message.
 type recipient struct {
 	target         wire.Target
 	name           string
-	member         wire.Key // zero for groups, and when it is not known
-	proven         wire.Key // member, if it vouches for the target
+	member         wire.Key // zero for groups and if unknown
+	proven         wire.Key // member if it vouches for the target, else zero
 	verified       bool
 	doubt          string
 	known          bool // the roster knows the target
 	status         wire.Status
 	reason         string
 	online, listed bool
-	cannotRead     string // why none of those whom it is can read; "": one can
+	cannotRead     string // why none of its sessions can read; "" if one can
 }
 
-// resolve finds whom a name means. A whole key needs no broker.
+// resolve finds the recipient that a name means. A whole key needs no broker.
 func (l *line) resolve(ctx context.Context, to string) (recipient, error) {
 	if peer.IsGroupTarget(to) {
 		target, err := wire.ParseTarget(to)
@@ -55,7 +55,7 @@ func (l *line) resolve(ctx context.Context, to string) (recipient, error) {
 	return r, nil
 }
 
-// look fills in how the recipient is doing, by the best of its presences.
+// look fills in the recipient's status from its most available presence.
 func (r *recipient) look(rows []wire.PeerRow) {
 	r.known, r.cannotRead = true, unable(rows, r.target.Key)
 	for i := range rows {
@@ -70,8 +70,8 @@ func (r *recipient) look(rows []wire.PeerRow) {
 	}
 }
 
-// unable says why the session with that key, or every session of the member with that
-// key, can't read; "" when one can.
+// unable returns why the session with that key, or every session of the member with that key,
+// can't read. It returns "" if one can.
 func unable(rows []wire.PeerRow, key wire.Key) (why string) {
 	for i := range rows {
 		row := &rows[i]
@@ -86,7 +86,7 @@ func unable(rows []wire.PeerRow, key wire.Key) (why string) {
 	return why
 }
 
-// note says what the sender should know of the recipient.
+// note returns what the sender should know about the recipient.
 func (r *recipient) note(p wire.Priority) string {
 	if r.target.Kind != wire.TargetKey || !r.known {
 		return ""
@@ -111,5 +111,5 @@ func (r *recipient) note(p wire.Priority) string {
 	return note
 }
 
-// CannotRead says that a peer can't read, and why; both are the peer's words.
+// CannotRead says that a peer can't read, and why. Both arguments are the peer's own words.
 func CannotRead(name, why string) string { return name + " can't read messages (" + why + ")" }

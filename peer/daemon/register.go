@@ -28,7 +28,7 @@ func (d *daemon) serveRegister(c *call) error {
 		s.hello(&in)
 	}
 	if s != nil && in.Source != local.SourceLaunch {
-		if err := s.lookForMail(); err != nil && s.ctx.Err() == nil { // its process may have ended meanwhile
+		if err := s.lookForMail(); err != nil && s.ctx.Err() == nil { // the process may have ended in the meantime
 			return err
 		}
 		s.desk.Begin()
@@ -36,7 +36,7 @@ func (d *daemon) serveRegister(c *call) error {
 	return c.answer(answer)
 }
 
-// hello notes what a registration tells of how the session can be reached.
+// hello records what a registration reports about how to reach the session.
 func (s *session) hello(in *local.Register) {
 	s.mu.Lock()
 	if in.Source == local.SourceLaunch {
@@ -51,10 +51,10 @@ func (s *session) hello(in *local.Register) {
 	}
 }
 
-// maxPath is how long the path of a directory may be, in bytes.
+// maxPath is the maximum length of a directory's path in bytes.
 const maxPath = 4096
 
-// register notes that a process runs a session.
+// register records that a process runs a session.
 func (d *daemon) register(r *local.Register) (local.Registered, error) {
 	id, err := identity.ParseSessionID(r.SessionID)
 	if err != nil {
@@ -84,9 +84,9 @@ func (d *daemon) register(r *local.Register) (local.Registered, error) {
 	return d.registered(s, who.Number, warnings)
 }
 
-// reap forgets the process that had the number before, and dead ones of the
-// session: what they had fetched and not got into their context must not count for
-// the process that comes.
+// reap removes the process that had the number before, and the session's dead processes.
+// Messages that these fetched but never got into their context must not count for the new
+// process.
 func (d *daemon) reap(id string, who process.ID) error {
 	for _, p := range d.allProcesses() {
 		if p.Number == who.Number && p.Start != who.Start || p.session.id == id && p.ID != who && d.over(p) {
@@ -98,14 +98,14 @@ func (d *daemon) reap(id string, who process.ID) error {
 	return nil
 }
 
-// assign has the process run the session, on disk and in memory.
+// assign records on disk and in memory that the process runs the session.
 func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (*session, []string, error) {
 	s := d.session(id)
-	var old *session // what the process has run before
+	var old *session // the session that the process ran before
 	if p != nil && p.session != s {
 		old = p.session
 	}
-	var former *session // which this one goes on for
+	var former *session // the session that s succeeds
 	if old != nil && (r.Source == local.SourceClear || p.Cleared) {
 		former = old
 	}
@@ -116,7 +116,7 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 	}
 	if p != nil && old == nil && !p.Cleared && s.isAs(&f) {
 		d.connectLocked(s, nil)
-		return s, warnings, nil // registered already
+		return s, warnings, nil // already registered
 	}
 	if p == nil {
 		p = &proc{Process: store.Process{ID: who, Token: newToken()}}
@@ -149,8 +149,8 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 	return s, warnings, nil
 }
 
-// connectAfter connects a session that was registered, and ends old if that is over: where
-// the session goes on for old, it takes over its lines and its mail.
+// connectAfter connects a newly registered session and ends old if no process runs it any more.
+// If the session succeeds old, it takes over old's lines and mail.
 func (d *daemon) connectAfter(s, old *session, change *store.Registration) {
 	if len(change.Formers) == 0 {
 		d.connectLocked(s, nil)
@@ -164,8 +164,8 @@ func (d *daemon) connectAfter(s, old *session, change *store.Registration) {
 	}
 }
 
-// nextFacts are the facts of a session after a registration: of the live one, if there
-// is one, or of one that goes on for former, if that is not nil.
+// nextFacts returns the facts of a session after a registration. They start from those of the
+// live session, or else from those of former, the session that it succeeds, if that is not nil.
 func (d *daemon) nextFacts(s, former *session, id string, r *local.Register, now time.Time) (store.Session, []string, error) {
 	f := store.Session{ID: id, Since: now.Truncate(time.Millisecond)}
 	if s != nil {
@@ -222,7 +222,7 @@ func (d *daemon) nextFacts(s, former *session, id string, r *local.Register, now
 	return f, warnings, nil
 }
 
-// registered answers a registration.
+// registered returns the answer to a registration.
 func (d *daemon) registered(s *session, n process.Number, warnings []string) (local.Registered, error) {
 	d.mu.Lock()
 	token := ""
@@ -241,7 +241,8 @@ func (d *daemon) registered(s *session, n process.Number, warnings []string) (lo
 	return answer, nil
 }
 
-// within names a session, unless it has a name, after the one within which it was started.
+// startedBy fills in what a session lacks from the session that started it: a name, a summary
+// and meshes.
 func startedBy(f *store.Session, parent store.Session) {
 	name := cmp.Or(parent.Name, parent.ID[:8])
 	if f.Name == "" {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// restore connects the sessions whose processes still live.
+// restore connects the sessions whose processes are still alive.
 func (d *daemon) restore() error {
 	d.changes.Lock()
 	defer d.changes.Unlock()
@@ -49,7 +49,7 @@ func (d *daemon) restore() error {
 	return errors.Join(errs...)
 }
 
-// restoreEarlier recalls the sessions that the processes ran before.
+// restoreEarlier restores the sessions that each process ran earlier.
 func (d *daemon) restoreEarlier() error {
 	list, err := d.store.EarlierSessions(d.write())
 	for i := range list {
@@ -65,8 +65,8 @@ func (d *daemon) restoreEarlier() error {
 	return err
 }
 
-// finishHandOvers completes what a crash has cut short. A session that has come back
-// since keeps what is its own.
+// finishHandOvers completes the hand-overs that a crash interrupted. A session that has
+// returned since then keeps its own messages.
 func (d *daemon) finishHandOvers() error {
 	list, err := d.store.Handovers(d.write())
 	if err != nil {

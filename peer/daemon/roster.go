@@ -11,31 +11,32 @@ import (
 )
 
 const (
-	// rosterPause gathers changes that come together.
+	// rosterPause is how long to wait after a change, so that one fetch serves changes that
+	// come together.
 	rosterPause = 300 * time.Millisecond
-	// rosterAge is when a roster is fetched anew although nothing was heard:
-	// statuses change without a word.
+	// rosterAge is when to fetch a roster again without notice of a change: brokers don't
+	// announce status changes.
 	rosterAge = time.Minute
 	// rosterTimeout is how long a call waits for a fresh roster.
 	rosterTimeout = 3 * time.Second
 )
 
-// roster is who is in a mesh, as the broker last said. It is kept by the member's
-// own line.
+// roster is the list of a mesh's peers that the broker last returned. The member's own line
+// maintains it.
 type roster struct {
-	kicked chan struct{} // has room for one
+	kicked chan struct{} // capacity 1
 
 	mu        sync.Mutex
-	at        time.Time // zero: never
+	at        time.Time // when fetched; zero if never
 	peers     []wire.PeerRow
 	members   []wire.MemberRow
 	membersAt time.Time
 }
 
-// stale says that the roster has changed.
+// stale notes that the roster has changed.
 func (r *roster) stale() { kick(r.kicked) }
 
-// loop fetches the roster after changes until ctx ends.
+// loop fetches the roster after each change until ctx ends.
 func (r *roster) loop(ctx context.Context, l *line) {
 	for {
 		old := time.NewTimer(rosterAge)
@@ -60,8 +61,9 @@ func (r *roster) loop(ctx context.Context, l *line) {
 	}
 }
 
-// fetch asks the broker who is there; for the members, of whom there may be many and
-// of whom nothing is heard, only if it must, or when there is somebody unknown.
+// fetch asks the broker for the peers. It fetches the members only if members is true or the
+// peers include an unknown member: there may be many members, and brokers don't announce
+// changes of them.
 func (r *roster) fetch(ctx context.Context, l *line, members bool) error {
 	client := l.current()
 	if client == nil {
@@ -87,7 +89,7 @@ func (r *roster) fetch(ctx context.Context, l *line, members bool) error {
 func (r *roster) fetchMembers(ctx context.Context, l *line, client *peer.Client) error {
 	members, err := client.ListMembers(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // a broker of others may not offer it
+		return nil //nolint:nilerr // other brokers may not offer it
 	}
 	now := time.Now()
 	if err := l.d.contacts.PinMembers(l.d.write(), l.name.mesh, members, now); err != nil {
@@ -99,7 +101,8 @@ func (r *roster) fetchMembers(ctx context.Context, l *line, client *peer.Client)
 	return nil
 }
 
-// knowsMembersOf reports whether the members are those of the rows, and not too old.
+// knowsMembersOf reports whether the known members include those of the rows and are recent
+// enough.
 func (r *roster) knowsMembersOf(rows []wire.PeerRow) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -113,8 +116,8 @@ func (r *roster) knowsMembersOf(rows []wire.PeerRow) bool {
 	return !slices.ContainsFunc(rows, func(row wire.PeerRow) bool { return !known[row.MemberPubkey] })
 }
 
-// fresh returns the roster as it is now, or, when the broker does not answer, as it
-// was last; false when it was never known.
+// fresh returns the current roster, or the last known one if the broker does not answer. The
+// result is false if no roster was ever fetched.
 func (j *joined) fresh(ctx context.Context) ([]wire.PeerRow, []wire.MemberRow, bool) {
 	r := &j.roster
 	r.mu.Lock()
@@ -128,14 +131,14 @@ func (j *joined) fresh(ctx context.Context) ([]wire.PeerRow, []wire.MemberRow, b
 	return r.last()
 }
 
-// last returns the roster as it was last; false when it was never known.
+// last returns the last known roster. The result is false if no roster was ever fetched.
 func (r *roster) last() ([]wire.PeerRow, []wire.MemberRow, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.peers, r.members, !r.at.IsZero()
 }
 
-// member returns what the broker says of a member; zero when it is not known.
+// member returns what the broker reported about a member, or the zero row if it is unknown.
 func (r *roster) member(key wire.Key) wire.MemberRow {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -147,8 +150,8 @@ func (r *roster) member(key wire.Key) wire.MemberRow {
 	return wire.MemberRow{}
 }
 
-// online counts who can be reached: sessions, and members of whom only the daemon
-// is there, without the session with that key and its own member's daemon.
+// online counts the reachable peers: sessions, and members with only a daemon connected. It
+// leaves out the session with key self and the daemon of its own member.
 func (r *roster) online(self, member wire.Key) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()

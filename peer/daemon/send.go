@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// maxText is several times what a broker takes unless it is told to take more.
+	// maxText is several times what a broker accepts by default.
 	maxText = 256 << 10
-	// sendWait is how long send waits for the broker before it says "waiting".
+	// sendWait is how long a send waits for the broker before it answers "waiting".
 	sendWait = time.Second
 )
 
@@ -34,7 +34,7 @@ func (d *daemon) serveSend(c *call) error {
 	}
 	if in.ClientID != "" {
 		known, err := d.store.MessageByID(c.ctx, in.ClientID)
-		if err == nil && known.SessionID == c.s.id { // the call is repeated
+		if err == nil && known.SessionID == c.s.id { // the caller repeats the call
 			return c.answer(local.Sent{ID: known.ID, State: known.State, To: known.ToName, MessageID: known.MessageID})
 		}
 		if err != nil && !errors.Is(err, store.ErrNoMessage) {
@@ -54,7 +54,7 @@ func (d *daemon) serveSend(c *call) error {
 	return c.post(l, &in, &to)
 }
 
-// post puts the message into the outbox and tells how far it has come.
+// post adds the message to the outbox and answers how far it has come.
 func (c *call) post(l *line, in *local.Send, to *recipient) error {
 	d := c.d
 	sent := store.Message{
@@ -98,8 +98,8 @@ func (c *call) post(l *line, in *local.Send, to *recipient) error {
 	return c.answer(answer)
 }
 
-// awaitBroker waits until the broker has the message or has refused it, for
-// sendWait at most, and returns how it stands.
+// awaitBroker waits until the broker accepts or refuses the message, but at most sendWait. It
+// returns the message's state.
 func (c *call) awaitBroker(l *line, id string, news <-chan struct{}) (store.Message, error) {
 	d := c.d
 	timeout := time.NewTimer(sendWait)
@@ -110,7 +110,7 @@ func (c *call) awaitBroker(l *line, id string, news <-chan struct{}) (store.Mess
 			return now, err
 		}
 		select {
-		case <-news: // of its end, or of a recipient, who may be faster than the broker
+		case <-news: // the final state, or a receipt, which may overtake the broker's answer
 		case <-timeout.C:
 			return now, nil
 		case <-c.ctx.Done():
@@ -140,8 +140,8 @@ func checkSend(in *local.Send) error {
 	return nil
 }
 
-// address finds the line on which a message goes, whom it is for, and the
-// broker's id of the message that it answers.
+// address returns the line for a message, its recipient, and the broker's id of the message
+// that it answers.
 func (s *session) address(ctx context.Context, in *local.Send) (*line, recipient, string, error) {
 	mesh, to, replyTo := in.Mesh, in.To, ""
 	var answered inbox.Stored
@@ -179,8 +179,8 @@ func (s *session) address(ctx context.Context, in *local.Send) (*line, recipient
 	return lines[0], r, replyTo, nil
 }
 
-// answers completes the recipient of an answer with what is known of who sent the
-// message, and fails if that is not whom the user knows by the name.
+// answers adds to the recipient of a reply what is known about the sender of the original
+// message. It fails if the user knows somebody else by that sender's name.
 func (l *line) answers(ctx context.Context, message *inbox.Stored, to *recipient) error {
 	if message.From != "" {
 		to.name = message.From
@@ -196,8 +196,8 @@ func (l *line) answers(ctx context.Context, message *inbox.Stored, to *recipient
 	return l.d.contacts.Check(ctx, l.name.mesh, "", sender, members)
 }
 
-// answered finds the message that another one answers: a received one or, unless
-// it must be, one that this session sent.
+// answered finds the message that a reply answers: one that this session received or, unless
+// received is true, one that it sent.
 func (s *session) answered(ctx context.Context, id string, received bool) (inbox.Stored, string, error) {
 	found, err := s.d.inbox.Find(ctx, s.filter(), id)
 	switch {
@@ -220,7 +220,7 @@ func (s *session) answered(ctx context.Context, id string, received bool) (inbox
 	return inbox.Stored{}, "", notFound("there is no message %q to reply to", id)
 }
 
-// allow asks the desk whether the session may go on writing to the recipient.
+// allow asks the desk whether the session may send more messages to the recipient.
 func (s *session) allow(to *recipient) error {
 	who := attention.Recipient{Member: to.member.String(), Name: to.name}
 	if to.member.IsZero() {

@@ -11,7 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// serveMemberSend sends a message of the member itself, over its own connection.
+// serveMemberSend sends a message from the member over the member's own connection.
 func (d *daemon) serveMemberSend(c *call) error {
 	var in local.Send
 	if err := c.decode(&in); err != nil {
@@ -27,7 +27,7 @@ func (d *daemon) serveMemberSend(c *call) error {
 		in.ClientID = uuid.NewString()
 	}
 	j := d.joinedMesh(in.Mesh)
-	if j == nil { // it may have been joined just now
+	if j == nil { // the user may just have joined it
 		d.lookAtConfig()
 		j = d.joinedMesh(in.Mesh)
 	}
@@ -50,8 +50,8 @@ func (d *daemon) lookAtConfig() {
 	}
 }
 
-// forOwner says who was not found, or has another key now, in words for the user at a
-// command line. Those of refuse are for a model.
+// forOwner words the errors about an unknown recipient or a changed key for the user at a
+// command line. refuse words them for a model.
 func forOwner(err error) error {
 	var nobody *peer.NobodyError
 	var changed *inbox.ChangedKeyError

@@ -22,29 +22,30 @@ import (
 )
 
 const (
-	// maxCalls is how many calls are served at once; a session holds one or two open.
+	// maxCalls is how many calls the daemon serves at once. A session holds one or two open.
 	maxCalls = 512
-	// headerTimeout and bodyTimeout are for callers that don't say what they want.
+	// headerTimeout and bodyTimeout limit how long a caller may take to send its request.
 	headerTimeout = 5 * time.Second
 	bodyTimeout   = 10 * time.Second
 	writeTimeout  = 5 * time.Second
 )
 
-// call is one request: in is its body, and answer takes the result. It returns an
-// error in place of an answer.
+// call is one request. A verb reads it with decode, and either writes a result with answer or
+// returns an error.
 type call struct {
 	ctx context.Context
 	w   http.ResponseWriter
 	d   *daemon
-	s   *session   // of the token; nil for the owner
-	p   *proc      // that holds the token; nil for the owner
+	s   *session   // the token's session; nil for the owner
+	p   *proc      // the process that holds the token; nil for the owner
 	id  process.ID // of p
 	in  []byte
 
-	begun bool // the answer has begun: it can't become an error any more
+	begun bool // part of the answer may be written, so it is too late for an error
 }
 
-// sender is whose messages the call is about: the id of the session, or "" for the member.
+// sender returns the sender of the messages that the call is about: the id of the session, or
+// "" for the member.
 func (c *call) sender() string {
 	if c.s == nil {
 		return ""
@@ -60,7 +61,7 @@ func (c *call) decode(v any) error {
 	return nil
 }
 
-// answer writes the result; an error says that the caller has not got it.
+// answer writes the result. An error means that the caller did not receive all of it.
 func (c *call) answer(v any) error {
 	if v == nil {
 		v = struct{}{}
@@ -72,7 +73,7 @@ func (c *call) answer(v any) error {
 	return c.write(b)
 }
 
-// write writes and flushes, for a bounded time.
+// write writes and flushes b within writeTimeout.
 func (c *call) write(b []byte) error {
 	control := http.NewResponseController(c.w)
 	if err := control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
@@ -87,7 +88,7 @@ func (c *call) write(b []byte) error {
 
 // verb serves one kind of call.
 type verb struct {
-	owner bool // needs the owner's token, else a session's
+	owner bool // requires the owner's token, otherwise a session's
 	serve func(*daemon, *call) error
 }
 
@@ -161,7 +162,7 @@ func (d *daemon) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		d.refuse(w, invalid("read the request: %v", err))
 		return
 	}
-	// Calls that stream last longer than it may take to say what one wants.
+	// The time limit was for the request. A stream may last longer.
 	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
 		d.refuse(w, err)
 		return
@@ -171,8 +172,8 @@ func (d *daemon) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// fail tells the caller of an error, unless the answer has begun. The error is then that
-// of a write, as a rule because the caller has hung up.
+// fail answers with an error unless the answer has begun. In that case the error comes from a
+// write, usually because the caller has hung up.
 func (c *call) fail(err error) {
 	if c.begun {
 		c.d.log.Debug("answer cut short", "error", err)
@@ -181,8 +182,8 @@ func (c *call) fail(err error) {
 	c.d.refuse(c.w, err)
 }
 
-// admit finds out who calls. Session tokens are looked up by their hash, so that
-// the time which that takes says nothing of the token.
+// admit authenticates the caller. It looks up session tokens by their hash, so that the
+// duration of the lookup reveals nothing about the token.
 func (d *daemon) admit(c *call, owner bool, header string) error {
 	token, ok := strings.CutPrefix(header, "Bearer ")
 	if !ok {
@@ -209,7 +210,7 @@ var (
 	errStopping     = unavailable("the daemon is stopping")
 )
 
-// statusOf gives each code its HTTP status.
+// statusOf maps each error code to its HTTP status.
 var statusOf = map[string]int{
 	local.CodeUnauthorized: http.StatusUnauthorized,
 	local.CodeInvalid:      http.StatusBadRequest,
@@ -239,7 +240,7 @@ func unavailable(format string, args ...any) *local.Error {
 	return refusal(local.CodeUnavailable, format, args...)
 }
 
-// refuse answers with an error. What went wrong inside is for the log.
+// refuse answers with an error. Details of internal errors go to the log only.
 func (d *daemon) refuse(w http.ResponseWriter, err error) {
 	var e *local.Error
 	var nobody *peer.NobodyError
@@ -247,7 +248,7 @@ func (d *daemon) refuse(w http.ResponseWriter, err error) {
 	var changed *inbox.ChangedKeyError
 	switch {
 	case errors.As(err, &e):
-	case errors.As(err, &nobody): // the hint of its own text is not for a model
+	case errors.As(err, &nobody): // the hint in its own text is for a user, not a model
 		e = notFound("no member or session in this mesh is called %q; %scall list_peers to see who is there", nobody.Name, peer.DidYouMean(nobody.Meant))
 	case errors.As(err, &changed):
 		e = refused("%s", changedText(changed))
@@ -271,8 +272,8 @@ func (d *daemon) refuse(w http.ResponseWriter, err error) {
 	}
 }
 
-// changedText tells a model of a changed key. It has no way to say that the key is
-// right: that is for its user.
+// changedText explains a changed key to a model. Only the user can confirm the new key, so the
+// model gets no way to do it.
 func changedText(e *inbox.ChangedKeyError) string {
 	text := e.Error() + ". The name may be somebody else's now, or the broker may have put another key in its place. " +
 		"Tell your user; don't send it in another way, and don't try to confirm the key yourself."

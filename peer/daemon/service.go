@@ -17,19 +17,18 @@ const (
 	launchdLabel = "org.claudemesh.daemon"
 )
 
-// errNoServices is returned on systems whose way to keep a program running is
-// not known here.
+// errNoServices is returned on systems without a supported service manager.
 var errNoServices = errors.New("only systemd (Linux) and launchd (macOS) are supported; the daemon is started by whatever needs it anyway")
 
-// Service is the daemon as a service of the user, which the system starts at login.
+// Service runs the daemon as a service of the user that the system starts at login.
 type Service struct {
 	Executable string            // absolute path of claudemesh
-	Env        map[string]string // what the service needs of the environment
-	LogPath    string            // of what is printed before the log is open; launchd only
+	Env        map[string]string // the environment variables that the service needs
+	LogPath    string            // for output before the log is open; launchd only
 	home       string
 }
 
-// NewService describes the service that runs the executable for this user.
+// NewService returns the service that runs the executable for this user.
 func NewService(executable, logPath string) (Service, error) {
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -51,8 +50,8 @@ func NewService(executable, logPath string) (Service, error) {
 	return s, nil
 }
 
-// ServiceFile is the definition of a service: its text, where it belongs, and
-// the commands that make the system know it, or forget it before the file goes.
+// ServiceFile is the definition of a service: its text, its path, and the commands that
+// register it, and that unregister it before and after the file is removed.
 type ServiceFile struct {
 	Path   string
 	Text   string
@@ -61,7 +60,7 @@ type ServiceFile struct {
 	Forget [][]string // after the file is gone
 }
 
-// File returns the definition for a system: linux or darwin.
+// File returns the definition for an operating system, "linux" or "darwin".
 func (s Service) File(goos string, uid int) (ServiceFile, error) {
 	switch goos {
 	case "linux":
@@ -89,8 +88,8 @@ func (s Service) File(goos string, uid int) (ServiceFile, error) {
 	return ServiceFile{}, errNoServices
 }
 
-// unit is a systemd unit. A daemon that ends by itself, because another runs
-// already or a newer one takes over, stays ended; one that crashes comes back.
+// unit returns a systemd unit. A daemon that exits normally, because another one runs already
+// or a newer one replaces it, stays stopped. A daemon that crashes is restarted.
 func (s Service) unit() string {
 	var env strings.Builder
 	for _, name := range s.envNames() {
@@ -112,13 +111,13 @@ WantedBy=default.target
 `
 }
 
-// quoteUnit quotes an argument by systemd.syntax(7); '%' starts a specifier unless
-// doubled.
+// quoteUnit quotes an argument according to systemd.syntax(7). '%' must be doubled, since it
+// starts a specifier.
 func quoteUnit(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `%`, `%%`, "\n", `\n`).Replace(s) + `"`
 }
 
-// plist is a launchd agent; see launchd.plist(5).
+// plist returns a launchd agent; see launchd.plist(5).
 func (s Service) plist() string {
 	var env strings.Builder
 	for _, name := range s.envNames() {
@@ -160,8 +159,8 @@ var (
 	plistProgram = regexp.MustCompile(`<key>ProgramArguments</key>\s*<array>\s*<string>([^<]*)</string>`)
 )
 
-// ServiceProgram returns the path of the program that a service's definition starts; ""
-// when the text is none of ours.
+// ServiceProgram returns the path of the program that a service definition starts, or "" if
+// claudemesh did not write the definition.
 func ServiceProgram(text string) string {
 	if found := unitProgram.FindStringSubmatch(text); found != nil {
 		return strings.NewReplacer(`\\`, `\`, `\"`, `"`, `%%`, `%`, `\n`, "\n").Replace(found[1])

@@ -19,13 +19,13 @@ import (
 
 // proc is a registered process.
 type proc struct {
-	store.Process // SessionID and Cleared are guarded by daemon.mu, the rest is static
+	store.Process // daemon.mu guards SessionID and Cleared; the rest is fixed
 
 	// guarded by daemon.mu
 	session *session
-	since   time.Time  // when it was told to run that
+	since   time.Time  // when it began to run that session
 	signs   signs      // of life
-	earlier []*session // those that it ran before, and of which it has not said how they ended
+	earlier []*session // sessions that it ran before and whose end it has not reported
 }
 
 // session is a live session.
@@ -34,7 +34,7 @@ type session struct {
 	d    *daemon
 	id   string
 	desk *attention.Desk
-	mail chan struct{}   // has room for one: there may be new mail
+	mail chan struct{}   // capacity 1: there may be new mail
 	ctx  context.Context // ends with the session
 	over context.CancelFunc
 
@@ -43,19 +43,19 @@ type session struct {
 
 	// lines, by mesh id, change under daemon.changes and mu
 	mu         sync.Mutex
-	facts      store.Session // guarded by mu, but for ID
+	facts      store.Session // guarded by mu, except ID
 	lines      map[string]*line
 	state      state
-	transcript string // the file of the conversation; "": no hook has told yet
+	transcript string // the file of the conversation; "" until a hook reports it
 	warnings   []string
 	reach      reach
-	cannotRead string // see reach; as peers are told
+	cannotRead string // as peers see it; see reach
 
-	told map[int64]bool // what the desk takes for unread; guarded by daemon.mail
+	told map[int64]bool // messages that the desk counts as unread; guarded by daemon.mail
 }
 
-// newSessionLocked makes a session of what is known of it, and begins to look after its
-// mail. The caller holds changes.
+// newSessionLocked creates a session with these facts and starts to watch its mail. The caller
+// holds changes.
 func (d *daemon) newSessionLocked(f store.Session) *session {
 	s := &session{
 		d: d, id: f.ID, mail: make(chan struct{}, 1), facts: f,
@@ -69,15 +69,15 @@ func (d *daemon) newSessionLocked(f store.Session) *session {
 	return s
 }
 
-// snapshot returns the facts.
+// snapshot returns a copy of the facts.
 func (s *session) snapshot() store.Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.facts.Clone()
 }
 
-// isAs reports whether the session is live with these facts; when it was active does not
-// matter, that is written apart.
+// isAs reports whether the live session has these facts. It ignores the last activity, which
+// the daemon writes separately.
 func (s *session) isAs(f *store.Session) bool {
 	if s == nil {
 		return false
@@ -93,7 +93,7 @@ func (s *session) setFacts(f store.Session) {
 	s.facts = f
 }
 
-// liveLines returns the lines of the session, by slug.
+// liveLines returns the session's lines, sorted by slug.
 func (s *session) liveLines() []*line {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,8 +105,8 @@ func (s *session) liveLines() []*line {
 	return list
 }
 
-// touch notes activity, brings lines back that another connection had replaced,
-// and turns the member's mail to this session.
+// touch records activity. It revives lines that another connection replaced, and directs the
+// member's mail to this session.
 func (s *session) touch(now time.Time) {
 	s.activeAt.Store(now.UnixNano())
 	s.d.mu.Lock()
@@ -122,17 +122,17 @@ func (s *session) touch(now time.Time) {
 	}
 }
 
-// kickAllMail has all sessions look for mail.
+// kickAllMail makes all sessions check for mail.
 func (d *daemon) kickAllMail() {
 	for _, s := range d.all() {
 		s.kickMail()
 	}
 }
 
-// kickMail has the session look for new mail.
+// kickMail makes the session check for new mail.
 func (s *session) kickMail() { kick(s.mail) }
 
-// kick puts a token into a channel that has room for one, if it is not there.
+// kick puts a token into a channel of capacity 1 unless it already holds one.
 func kick(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -140,8 +140,8 @@ func kick(c chan struct{}) {
 	}
 }
 
-// mailLoop tells the desk of unread mail. One look serves all that has come
-// since the one before.
+// mailLoop reports unread mail to the desk. One check covers everything that has arrived since
+// the last one.
 func (s *session) mailLoop() {
 	for {
 		select {
@@ -181,12 +181,12 @@ func (s *session) lookForMail() error {
 		}
 		member := u.Member
 		if !u.Verified {
-			member = "" // anybody may have written it there
+			member = "" // unproven: any sender may have written it
 		}
 		fresh = append(fresh, attention.Message{ID: u.ID, Member: member, Name: u.Name, Pinned: pinned, Priority: u.Priority, Announced: u.Announced})
 	}
 	for id := range s.told {
-		if !unread[id] { // read elsewhere, or another session's by now
+		if !unread[id] { // read elsewhere, or now another session's
 			s.desk.Checked(id)
 		}
 	}
@@ -195,8 +195,8 @@ func (s *session) lookForMail() error {
 	return nil
 }
 
-// mailFilters choose the mail that the session is to be told of: its own, and the
-// member's in those meshes where it was the last to be active.
+// mailFilters returns filters for the mail that the session is told about: its own, and the
+// member's in the meshes where this session was the last to be active.
 func (s *session) mailFilters() []inbox.Filter {
 	var own, both []string
 	for _, mesh := range s.snapshot().Meshes {
@@ -216,20 +216,20 @@ func (s *session) mailFilters() []inbox.Filter {
 	return filters
 }
 
-// filter chooses all mail that the session may fetch.
+// filter returns a filter for all mail that the session may fetch.
 func (s *session) filter() inbox.Filter {
 	f := s.snapshot()
 	return inbox.Filter{Meshes: f.Meshes, Session: s.id, MemberMail: !f.Trial}
 }
 
-// announced notes which messages the session was told of.
+// announced records which messages the session has been told about.
 func (s *session) announced(ids []int64) {
 	if err := s.d.inbox.MarkAnnounced(s.d.write(), ids, time.Now()); err != nil {
 		s.d.log.Error("note announced messages", "session", s.id, "error", err)
 	}
 }
 
-// warn keeps a warning for the status, once.
+// warn adds a warning to the session's status, once.
 func (s *session) warn(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -239,7 +239,7 @@ func (s *session) warn(text string) {
 	}
 }
 
-// update changes the facts, on disk first.
+// update changes the facts, on disk first and then in memory.
 func (s *session) update(change func(*store.Session)) error {
 	s.d.changes.Lock()
 	defer s.d.changes.Unlock()
@@ -257,8 +257,8 @@ func (s *session) update(change func(*store.Session)) error {
 
 var errSessionOver = errors.New("the session has ended")
 
-// lastActive returns the session that was the last to be active in a mesh, and is
-// told of the member's mail; nil when there is none.
+// lastActive returns the session that was the last to be active in a mesh, or nil if there is
+// none. That session is told about the member's mail.
 func (d *daemon) lastActive(mesh string) *session {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -286,11 +286,11 @@ func (d *daemon) all() []*session {
 	return list
 }
 
-// pinnedName is what a member was first known as; "" when it is not known.
+// pinnedName returns the name under which a member first became known, or "" if there is none.
 func (d *daemon) pinnedName(ctx context.Context, mesh, member string) (string, error) {
 	key, err := wire.ParseKey(member)
 	if err != nil {
-		return "", nil //nolint:nilerr // a sender whose member is not known
+		return "", nil //nolint:nilerr // the sender's member is unknown
 	}
 	return d.contacts.Name(ctx, mesh, key)
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// move changes which session a process runs in the maps, as change has it on disk.
+// move updates the maps for a process that runs another session. change is what is already on
+// disk.
 func (d *daemon) move(p *proc, change *store.Registration, s *session) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -24,16 +25,16 @@ func (d *daemon) move(p *proc, change *store.Registration, s *session) {
 	delete(d.sessions, change.Ended)
 }
 
-// runBeforeLocked notes that the process ran a session of which it has not said how it
-// ended. The caller holds daemon.mu.
+// runBeforeLocked records that the process ran a session whose end it has not reported. The
+// caller holds daemon.mu.
 func (p *proc) runBeforeLocked(s *session) {
 	p.earlier = slices.DeleteFunc(p.earlier, func(other *session) bool { return other.id == s.id })
 	p.earlier = append(p.earlier, s)
 	p.earlier = p.earlier[max(0, len(p.earlier)-wire.MaxSuccessions):]
 }
 
-// departLocked forgets a process, and ends its session if it was the last one of it. The
-// caller holds changes.
+// departLocked removes a process, and ends its session if no other process runs it. The caller
+// holds changes.
 func (d *daemon) departLocked(p *proc) error {
 	ended := ""
 	if len(d.processesOf(p.session)) == 1 {
@@ -56,9 +57,9 @@ func (d *daemon) departLocked(p *proc) error {
 	return nil
 }
 
-// endSession ends a session that no process runs any more; last was the last. Its lines
-// send what it has left; what it has fetched and not got into its context is unread
-// again.
+// endSession ends a session that no process runs any more; last was the last process. The
+// session's lines send its remaining messages. Messages that it fetched but that never reached
+// its context become unread again.
 func (d *daemon) endSession(s *session, last process.ID) {
 	d.log.Info("session ended", "session", s.id)
 	s.over()
@@ -76,7 +77,7 @@ func (d *daemon) endSession(s *session, last process.ID) {
 			<-told
 			l.drain()
 			l.hangUp()
-			kick(l.joined.control.outboxKick) // the member sends what is left
+			kick(l.joined.control.outboxKick) // the member's line sends what is left
 			l.forgetUnused()
 		})
 	}
@@ -116,7 +117,7 @@ func (d *daemon) processesOf(s *session) []*proc {
 	return slices.DeleteFunc(d.allProcesses(), func(p *proc) bool { return p.session != s })
 }
 
-// sessionOf returns the session that a process runs; nil when it is not registered.
+// sessionOf returns the session that a process runs, or nil if the process is not registered.
 func (d *daemon) sessionOf(n process.Number) *session {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -2,18 +2,18 @@ package daemon
 
 import "time"
 
-// napLimit is how long the machine must have slept for its connections to be in doubt.
+// napLimit is how long the machine must have slept before the daemon checks its connections.
 const napLimit = 10 * time.Second
 
-// moment is a time by two clocks: one that a user reads, and one that stands still while
-// the machine sleeps.
+// moment is a time by two clocks: the wall clock, and one that stands still while the machine
+// sleeps.
 type moment struct {
 	wall time.Time     // without a monotonic reading
-	up   time.Duration // since the daemon began
+	up   time.Duration // since the daemon started
 }
 
-// sleptSince returns how long the machine has slept since an earlier moment. Somebody may
-// have set the clock instead: what follows of it does no harm then.
+// sleptSince returns how long the machine has slept since an earlier moment. If somebody has
+// set the wall clock instead, the result is wrong, which only causes a needless check.
 func (m moment) sleptSince(before moment) time.Duration {
 	return m.wall.Sub(before.wall) - (m.up - before.up)
 }
@@ -23,9 +23,9 @@ func (d *daemon) now() moment {
 	return moment{d.o.wall().Round(0), time.Since(d.started)}
 }
 
-// lookForSleep has all connections find out whether they live when the machine has slept
-// since the last look: their brokers may have given them up long ago, and timers, which
-// slept too, would take more than a minute to see it.
+// lookForSleep makes all connections check that they are alive if the machine has slept since
+// the last call. Their brokers may have dropped them long ago. Timers sleep along with the
+// machine and would notice only after more than a minute.
 func (d *daemon) lookForSleep() {
 	now := d.now()
 	slept := now.sleptSince(d.looked)

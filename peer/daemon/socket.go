@@ -14,19 +14,19 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// socket is where the daemon listens. Its file may be deleted, by a cleaner of
-// temporary files for example; then the daemon listens anew.
+// socket is where the daemon listens. If somebody deletes its file, for example a cleaner of
+// temporary files, the daemon listens again.
 type socket struct {
 	server *http.Server
-	failed chan<- error // has room for one: the newest listener does not work any more
+	failed chan<- error // capacity 1: the newest listener has failed
 
 	mu       sync.Mutex
 	listener *net.UnixListener
 	file     os.FileInfo // of the listener
 }
 
-// open listens, for this user alone, at the first path that allows it. A socket
-// of a daemon that has died is replaced; a live one would hold the lock.
+// open listens at the first path that allows it and admits only this user. It replaces the
+// socket of a dead daemon. A live daemon would hold the lock.
 func (s *socket) open(d *daemon) (path string, err error) {
 	var errs []error
 	for _, path := range local.SocketPaths(d.o.Dir) {
@@ -48,14 +48,14 @@ func (s *socket) open(d *daemon) (path string, err error) {
 	return "", errors.Join(errs...)
 }
 
-// replace makes listener the current one and closes the one before.
+// replace makes listener the current one and closes the previous one.
 func (s *socket) replace(listener *net.UnixListener, file os.FileInfo) {
 	s.mu.Lock()
 	before := s.listener
 	s.listener, s.file = listener, file
 	s.mu.Unlock()
 	if before != nil {
-		before.SetUnlinkOnClose(false) // its path is the new one's, or somebody else's
+		before.SetUnlinkOnClose(false) // the path now belongs to the new listener or to another program
 		_ = before.Close()
 	}
 }
@@ -73,7 +73,7 @@ func (s *socket) serve(listener *net.UnixListener) {
 	}
 }
 
-// lost reports whether the path leads to another file than the one that is listened on.
+// lost reports whether the path no longer leads to the socket that the daemon listens on.
 func (s *socket) lost(path string) bool {
 	info, err := os.Lstat(path)
 	s.mu.Lock()
@@ -88,7 +88,7 @@ func (s *socket) leave() {
 	s.listener.SetUnlinkOnClose(false)
 }
 
-// listen opens a socket in a directory that is this user's alone.
+// listen opens a socket in a directory that only this user can access.
 func listen(path string, link bool) (*net.UnixListener, error) {
 	if err := ownDir(filepath.Dir(path), link); err != nil {
 		return nil, err
@@ -100,15 +100,15 @@ func listen(path string, link bool) (*net.UnixListener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open socket: %w", err)
 	}
-	// Some file systems of containers refuse the change of a socket's mode. The
-	// directory keeps others out all the same.
+	// Some file systems of containers refuse to change the mode of a socket. The directory
+	// still keeps others out.
 	_ = os.Chmod(path, 0o600)
 	return listener, nil
 }
 
-// ownDir makes sure that only this user can reach what is in a directory. The
-// configuration directory may be a symbolic link; one under the temporary
-// directory may be somebody else's trap.
+// ownDir makes sure that only this user can access a directory. The configuration directory may
+// be a symbolic link. A directory under the temporary directory must not be one, since another
+// user may have placed it as a trap.
 func ownDir(path string, link bool) error {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("create the socket's directory: %w", err)

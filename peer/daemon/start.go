@@ -18,12 +18,12 @@ import (
 )
 
 const (
-	// startPoll is the pause between looks at a daemon that comes up or goes down.
+	// startPoll is the pause between checks of a daemon that is starting or stopping.
 	startPoll = 20 * time.Millisecond
-	// answerTimeout is how long a daemon may take to show that it lives.
+	// answerTimeout is how long a daemon may take to answer.
 	answerTimeout = 2 * time.Second
-	// strangerPatience is how long somebody may hold the daemon's lock who is not known
-	// to be a daemon: one that starts says who it is at once.
+	// strangerPatience is how long a process that is not known to be a daemon may hold the
+	// daemon's lock. A starting daemon identifies itself at once.
 	strangerPatience = 3 * time.Second
 )
 
@@ -31,18 +31,19 @@ const (
 var ErrNoDaemon = errors.New("the daemon doesn't run on Windows yet, so Claude Code sessions can't use a mesh there; " +
 	"create, join, invite, peers, send, inbox and the other commands work without it")
 
-// StartOptions say which daemon is wanted. Dir is required.
+// StartOptions describe the daemon to start. Dir is required.
 type StartOptions struct {
 	Dir   peer.Dir
-	Build local.Build // of the caller: an older daemon is replaced
-	// Executable and Args are what is started; zero: this program, "daemon run --detached".
+	Build local.Build // of the caller; Start replaces an older daemon
+	// Executable and Args are the program to start. By default it is this program with "daemon
+	// run --detached".
 	Executable string
 	Args       []string
 }
 
-// Start makes sure that a daemon runs that is not older than the caller, and
-// returns when it answers, or when ctx ends. Any number of processes may call it at
-// once: one daemon comes of it.
+// Start makes sure that a daemon runs that is at least as new as the caller. It returns when
+// the daemon answers or ctx ends. Any number of processes may call Start at once; together they
+// start one daemon.
 func Start(ctx context.Context, o StartOptions) (local.Info, error) {
 	if !system.HasDaemon {
 		return local.Info{}, ErrNoDaemon
@@ -66,18 +67,18 @@ func Start(ctx context.Context, o StartOptions) (local.Info, error) {
 		if err := Stop(ctx, o.Dir, false); err != nil && !errors.Is(err, local.ErrNotRunning) {
 			return local.Info{}, fmt.Errorf("replace an older daemon: %w", err)
 		}
-	default: // one that comes up or goes down, perhaps
+	default: // a daemon may be starting or stopping
 		if err := awaitEnd(ctx, o.Dir, ""); err != nil {
 			return local.Info{}, fmt.Errorf("start the daemon: %w", err)
 		}
 	}
-	if info, ok := o.running(ctx); ok { // as a service, say
+	if info, ok := o.running(ctx); ok { // for example as a service
 		return info, nil
 	}
 	return o.spawn(ctx)
 }
 
-// running returns the daemon that answers, if one does.
+// running returns the daemon that answers, if any.
 func (o *StartOptions) running(ctx context.Context) (local.Info, bool) {
 	info, err := local.ReadInfo(o.Dir)
 	if err != nil {
@@ -92,8 +93,8 @@ func (o *StartOptions) running(ctx context.Context) (local.Info, bool) {
 	return info, client.Call(ctx, local.VerbStatus, nil, nil) == nil
 }
 
-// spawn starts the daemon as a process of its own, which outlives this one and its
-// terminal, and waits until it answers.
+// spawn starts the daemon as a process that outlives this one and its terminal, and waits until
+// it answers.
 func (o *StartOptions) spawn(ctx context.Context) (local.Info, error) {
 	exe, args := o.Executable, o.Args
 	if exe == "" {
@@ -126,7 +127,7 @@ func (o *StartOptions) spawn(ctx context.Context) (local.Info, error) {
 	return o.awaitAnswer(ctx, ended, before.Size())
 }
 
-// awaitAnswer waits for a daemon that has begun its log at an offset.
+// awaitAnswer waits for a daemon whose log entries start at offset logged.
 func (o *StartOptions) awaitAnswer(ctx context.Context, ended <-chan error, logged int64) (local.Info, error) {
 	poll := time.NewTicker(startPoll)
 	defer poll.Stop()
@@ -136,7 +137,7 @@ func (o *StartOptions) awaitAnswer(ctx context.Context, ended <-chan error, logg
 		}
 		select {
 		case err := <-ended:
-			if info, ok := o.running(ctx); ok { // another one was faster
+			if info, ok := o.running(ctx); ok { // another daemon started first
 				return info, nil
 			}
 			return local.Info{}, o.notStarted(err, logged)
@@ -147,8 +148,8 @@ func (o *StartOptions) awaitAnswer(ctx context.Context, ended <-chan error, logg
 	}
 }
 
-// notStarted says why a daemon ended at its start, as far as its directory or its log
-// from an offset on tells. On a full disk there is no log.
+// notStarted returns why a daemon exited while starting. It looks at the directory, and at the
+// log from an offset on. On a full disk there is no log.
 func (o *StartOptions) notStarted(status error, logged int64) error {
 	if err := disk.Writable(o.Dir); err != nil {
 		return fmt.Errorf("the daemon exited while starting: %w", err)
@@ -162,9 +163,9 @@ func (o *StartOptions) notStarted(status error, logged int64) error {
 	return fmt.Errorf("the daemon exited while starting (%w): %s; see %s", status, strings.TrimPrefix(lines[len(lines)-1], "claudemesh: "), path)
 }
 
-// Stop asks the daemon of a directory to stop, with or without a leave of its
-// sessions, and waits until it has. local.ErrNotRunning when there is none, a
-// *HeldError when somebody holds its lock and does not answer.
+// Stop asks the daemon of a directory to stop, and waits until it has. leave makes the daemon's
+// sessions leave their meshes. Stop returns local.ErrNotRunning if there is no daemon, and a
+// *HeldError if a process holds the lock but does not answer.
 func Stop(ctx context.Context, dir peer.Dir, leave bool) error {
 	info, err := Reach(ctx, dir)
 	if err != nil {
@@ -180,17 +181,17 @@ func Stop(ctx context.Context, dir peer.Dir, leave bool) error {
 	return awaitEnd(ctx, dir, info.Token)
 }
 
-// Reach returns how to reach the daemon of a directory. One that lives and can't be
-// reached, because its socket was deleted, say, has a moment to listen anew.
-// local.ErrNotRunning when there is none, a *HeldError when somebody holds its lock and
-// does not answer.
+// Reach returns how to reach the daemon of a directory. If a live daemon is unreachable, for
+// example because its socket was deleted, Reach gives it a moment to listen again. Reach
+// returns local.ErrNotRunning if there is no daemon, and a *HeldError if a process holds the
+// lock but does not answer.
 func Reach(ctx context.Context, dir peer.Dir) (local.Info, error) {
 	o := StartOptions{Dir: dir}
 	if info, ok := o.running(ctx); ok {
 		return info, nil
 	}
 	if _, err := os.Stat(dir.Path(lockName)); errors.Is(err, fs.ErrNotExist) {
-		return local.Info{}, local.ErrNotRunning // don't make the file
+		return local.Info{}, local.ErrNotRunning // don't create the lock file
 	}
 	if err := awaitEnd(ctx, dir, ""); err != nil {
 		return local.Info{}, err
@@ -201,8 +202,8 @@ func Reach(ctx context.Context, dir peer.Dir) (local.Info, error) {
 	return local.Info{}, local.ErrNotRunning
 }
 
-// awaitEnd waits until no daemon holds the lock, or another one than that with the token
-// answers. It fails with a *HeldError when whoever holds the lock does neither.
+// awaitEnd waits until no daemon holds the lock, or until a daemon with a token other than the
+// given one answers. It returns a *HeldError if the holder of the lock does neither.
 func awaitEnd(ctx context.Context, dir peer.Dir, token string) error {
 	poll := time.NewTicker(startPoll)
 	defer poll.Stop()
@@ -227,7 +228,7 @@ func awaitEnd(ctx context.Context, dir peer.Dir, token string) error {
 		case <-poll.C:
 		case <-patience.C:
 			if h := held(dir); h.Since.IsZero() || h.Host != "" {
-				return h // no daemon of this system: waiting does not help
+				return h // not a daemon of this system, so waiting does not help
 			}
 		case <-ctx.Done():
 			if h := held(dir); !errors.Is(ctx.Err(), context.Canceled) {
@@ -238,13 +239,13 @@ func awaitEnd(ctx context.Context, dir peer.Dir, token string) error {
 	}
 }
 
-// kept are the variables that a daemon is started with: it outlives what has
-// started it, and must not carry that one's session and secrets about.
+// kept lists the environment variables that a new daemon keeps. The daemon outlives the process
+// that starts it and must not inherit that process's session and secrets.
 var kept = slices.Concat([]string{
 	"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "GORACE", "GOCOVERDIR", "GODEBUG",
 }, pathVariables, networkVariables)
 
-// What a daemon needs of its user's environment, however it is started.
+// Variables that a daemon needs from its user's environment, however it is started.
 var (
 	pathVariables = []string{
 		"CLAUDEMESH_CONFIG_DIR", "CLAUDEMESH_SESSIONS_DIR", "CLAUDE_CONFIG_DIR", "SSL_CERT_FILE",
@@ -255,7 +256,7 @@ var (
 	}
 )
 
-// cleanEnv returns what of an environment a daemon for dir is started with.
+// cleanEnv returns the part of env that a new daemon for dir gets.
 func cleanEnv(env []string, dir peer.Dir) []string {
 	clean := []string{"CLAUDEMESH_CONFIG_DIR=" + string(dir)}
 	for _, entry := range env {

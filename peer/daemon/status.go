@@ -8,27 +8,27 @@ import (
 )
 
 const (
-	// publishedAfter is how long after a hook what the program publishes begins to
-	// count: it writes its file a moment after the hooks of the same event.
+	// publishedAfter is how long after a hook the daemon ignores what the program publishes.
+	// The program writes its file a moment after the hooks of the same event.
 	publishedAfter = 1500 * time.Millisecond
-	// turnSilence is how long a session counts as working without any sign of it:
-	// of a hook, or of what the program publishes.
+	// turnSilence is how long a session counts as working while neither a hook nor the
+	// published status confirms it.
 	turnSilence = 30 * time.Minute
 )
 
-// state is what a session is doing, by its hooks and by what its processes publish.
+// state is the activity of a session according to its hooks and to what its processes publish.
 type state struct {
 	Status wire.Status // Idle or Working
 	Reason string
-	since  time.Time                    // when Status began; zero: with the session
-	sign   time.Time                    // of the last sign that Status holds
-	hook   time.Time                    // of the last hook
+	since  time.Time                    // when Status began; zero if with the session
+	sign   time.Time                    // time of the last sign that Status holds
+	hook   time.Time                    // time of the last hook
 	seen   map[process.Number]Published // what each process published last
 }
 
 func newState() state { return state{Status: wire.Idle, seen: make(map[process.Number]Published)} }
 
-// hooked takes a hook's word, and reports whether it changes anything.
+// hooked applies what a hook reports, and reports whether the status changes.
 func (t *state) hooked(status wire.Status, reason string, now time.Time) bool {
 	t.hook = now
 	return t.set(status, reason, now)
@@ -49,9 +49,10 @@ func (t *state) set(status wire.Status, reason string, now time.Time) bool {
 	return true
 }
 
-// published takes what the session's processes publish, and reports whether it
-// changes anything. It is for what no hook tells, such as an interrupted turn; so it
-// counts only when it has not changed for a look, and no hook has spoken since.
+// published applies what the session's processes publish, and reports whether the status
+// changes. It covers what no hook reports, such as an interrupted turn. It therefore applies
+// only a status that has not changed since the last call, and only publishedAfter after the
+// last hook.
 func (t *state) published(list map[process.Number]Published, now time.Time) bool {
 	steady := true
 	status, reason := wire.Status(""), ""
@@ -73,13 +74,12 @@ func (t *state) published(list map[process.Number]Published, now time.Time) bool
 	return t.set(status, reason, now)
 }
 
-// tired ends a turn of which nothing was heard for too long, and reports whether
-// it did.
+// tired ends a turn that has shown no sign for too long, and reports whether it did.
 func (t *state) tired(now time.Time) bool {
 	return t.Status == wire.Working && now.Sub(t.sign) > turnSilence && t.set(wire.Idle, "", now)
 }
 
-// doing returns the status as peers are to see it.
+// doing returns the status that peers see.
 func (s *session) doing() (status wire.Status, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,7 +89,7 @@ func (s *session) doing() (status wire.Status, reason string) {
 	return s.state.Status, s.state.Reason
 }
 
-// tellStatus has all lines tell the status.
+// tellStatus makes all lines report the status.
 func (s *session) tellStatus() {
 	s.tellDesk()
 	for _, l := range s.liveLines() {
@@ -97,7 +97,7 @@ func (s *session) tellStatus() {
 	}
 }
 
-// tellDesk tells the desk whether a turn runs.
+// tellDesk tells the desk whether a turn is running.
 func (s *session) tellDesk() {
 	s.mu.Lock()
 	working := s.state.Status == wire.Working

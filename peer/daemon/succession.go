@@ -8,8 +8,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// succeedLate makes a session the successor of one that has ended before it was said to
-// be cleared.
+// succeedLate makes a session the successor of one that ended before the process reported the
+// clear.
 func (d *daemon) succeedLate(s, old *session) error {
 	f := s.snapshot()
 	succeed(&f, old.snapshot())
@@ -26,7 +26,7 @@ func (d *daemon) succeedLate(s, old *session) error {
 	return nil
 }
 
-// succeed fills in what a session has of the one that it goes on for.
+// succeed fills in what a session takes over from the one that it succeeds.
 func succeed(f *store.Session, was store.Session) {
 	if f.Cwd == "" {
 		f.Cwd = was.Cwd
@@ -55,7 +55,7 @@ func succeed(f *store.Session, was store.Session) {
 	}
 }
 
-// formersOf lists, by mesh, the sessions that the successor of old goes on for.
+// formersOf returns, by mesh, the sessions that the successor of old succeeds.
 func (d *daemon) formersOf(old *session, meshes []string, successor string) (map[string][]string, error) {
 	formers := make(map[string][]string)
 	for _, mesh := range old.snapshot().Meshes {
@@ -80,15 +80,15 @@ func (d *daemon) formersOf(old *session, meshes []string, successor string) (map
 	return formers, nil
 }
 
-// inherit hands everything of a cleared session to its successor. What its line
-// still receives, until it gives way, is the successor's too.
+// inherit hands everything of a cleared session to its successor. Whatever the old line still
+// receives until it gives way also belongs to the successor.
 func (d *daemon) inherit(s, old *session) {
 	for _, l := range old.liveLines() {
 		l.box.Lock()
 		l.owner = s
 		l.box.Unlock()
 	}
-	// What the old context has got is not for the new one.
+	// The successor does not get messages that reached the old context.
 	if _, err := d.judgeTakes(old.id, leaving); err != nil {
 		d.log.Error("find out whether messages reached the context", "session", old.id, "error", err)
 	}
@@ -98,7 +98,7 @@ func (d *daemon) inherit(s, old *session) {
 	s.kickMail()
 }
 
-// looksLike takes over what another session was doing.
+// looksLike copies the activity of another session.
 func (s *session) looksLike(old *session) {
 	old.mu.Lock()
 	state := old.state
@@ -108,8 +108,9 @@ func (s *session) looksLike(old *session) {
 	s.state.Status, s.state.Reason, s.state.since, s.state.sign = state.Status, state.Reason, state.since, state.sign
 }
 
-// handOver moves what is on disk of a session to another one. It may be repeated until
-// it has succeeded; afterwards, what there is may be of a session that came back.
+// handOver moves what is on disk for one session to another. It may be repeated until it
+// succeeds. After that it must not run again, since the first session may have come back with
+// messages of its own.
 func (d *daemon) handOver(from, to string) error {
 	_, err := d.inbox.Adopt(d.write(), from, to)
 	err = errors.Join(err,

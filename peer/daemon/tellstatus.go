@@ -17,19 +17,18 @@ const (
 	tellTimeout = 10 * time.Second
 )
 
-// toldBroker is what the daemon last told a broker of a session on the present
-// connection.
+// toldBroker is what the daemon last told a broker about a session on the current connection.
 type toldBroker struct {
 	connects int
 	status   wire.Status
 	reason   string
-	unable   string // why it can't read
+	unable   string // why the session can't read
 	summary  string
 	edits    store.GroupEdits
 }
 
-// statusLoop tells the broker what the session is doing: after every connect, at
-// every change, and again while a turn runs.
+// statusLoop tells the broker what the session is doing: after every connect, at every change,
+// and repeatedly while a turn runs.
 func (l *line) statusLoop(ctx context.Context, client *peer.Client) {
 	repeat := time.NewTicker(statusEvery)
 	defer repeat.Stop()
@@ -44,7 +43,7 @@ func (l *line) statusLoop(ctx context.Context, client *peer.Client) {
 			return
 		}
 		if err := l.tellBroker(ctx, client, &told, again); err != nil && ctx.Err() == nil {
-			// The connection is gone; the next one is told everything.
+			// The connection is gone. The loop tells the next one everything.
 			l.log.Debug("tell status", "error", err)
 		}
 	}
@@ -64,8 +63,8 @@ func (l *line) tellBroker(ctx context.Context, client *peer.Client, told *toldBr
 	unable := l.s.reads()
 	f := l.s.snapshot()
 	if fresh || status != told.status || reason != told.reason || unable != told.unable || again && status == wire.Working {
-		// Only a status set by hand ends dnd, which the broker may have kept from an
-		// earlier connection.
+		// Only a status set by hand ends dnd. The broker may still have dnd from an earlier
+		// connection.
 		if byHand := status == wire.DND || fresh || told.status == wire.DND; byHand {
 			if err := client.SetStatus(ctx, status); err != nil {
 				return err

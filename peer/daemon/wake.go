@@ -11,12 +11,11 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// heartbeat is how often a wake stream shows that the daemon lives.
+// heartbeat is how often a wake stream shows that the daemon is alive.
 const heartbeat = 20 * time.Second
 
-// serveWake streams pointers to whoever can wake the session's program. The stream
-// belongs to the process, not to the session: it goes on with the session that
-// follows a clear.
+// serveWake streams pointers to a program that can wake the session. The stream belongs to the
+// process rather than to the session: after a clear, it continues with the next session.
 func (d *daemon) serveWake(c *call) error {
 	var in local.Wake
 	if err := c.decode(&in); err != nil {
@@ -41,8 +40,7 @@ func (d *daemon) serveWake(c *call) error {
 	return nil
 }
 
-// next returns the session that a process runs after s has ended; nil when it runs
-// none.
+// next returns the session that a process runs after s has ended, or nil if it runs none.
 func (d *daemon) next(n process.Number, s *session) *session {
 	if now := d.sessionOf(n); now != s {
 		return now
@@ -50,8 +48,8 @@ func (d *daemon) next(n process.Number, s *session) *session {
 	return nil
 }
 
-// wakeIn streams the pointers of one session, and reports whether the stream ends
-// with it.
+// wakeIn streams the pointers of one session, and reports whether the stream is over too when
+// it returns.
 func (c *call) wakeIn(s *session, path local.Path) (over bool) {
 	if path == local.PathTool {
 		return c.toolIn(s)
@@ -81,8 +79,8 @@ func (c *call) wakeIn(s *session, path local.Path) (over bool) {
 	}
 }
 
-// toolIn keeps the stream of a process that offers the tool to a session, and reports
-// whether it ends with it.
+// toolIn keeps the stream of a process that offers the tool to a session open, and reports
+// whether the stream is over when it returns.
 func (c *call) toolIn(s *session) (over bool) {
 	s.toolAttached(true)
 	defer s.toolAttached(false)

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	configEvery = 2 // looks
+	configEvery = 2 // ticks of the watch loop
 	touchEvery  = 10
 	pruneEvery  = time.Hour
 
-	// correctAfter is how long a process may publish another session than its hooks have
-	// told: it does not write at the very moment of a change.
+	// correctAfter is how long a process may publish a different session than its hooks
+	// reported. It does not publish a change immediately.
 	correctAfter = 10 * time.Second
 )
 
-// watchLoop looks after what nobody reports.
+// watchLoop checks regularly for changes that no program reports.
 func (d *daemon) watchLoop() {
 	tick := time.NewTicker(d.o.every)
 	defer tick.Stop()
@@ -61,7 +61,7 @@ func (d *daemon) watchLoop() {
 	}
 }
 
-// watchProcesses ends the part of processes that have died.
+// watchProcesses removes processes that have died.
 func (d *daemon) watchProcesses() {
 	var over []process.ID
 	for _, p := range d.running() {
@@ -77,7 +77,7 @@ func (d *daemon) watchProcesses() {
 	for _, id := range over {
 		p := d.process(id.Number)
 		if p == nil || p.ID != id || !d.over(p) {
-			continue // it has changed meanwhile
+			continue // it has changed in the meantime
 		}
 		if err := d.departLocked(p); err != nil {
 			d.log.Error("forget process", "process", id, "error", err)
@@ -85,7 +85,7 @@ func (d *daemon) watchProcesses() {
 	}
 }
 
-// watchStatus takes what the programs publish.
+// watchStatus applies what the programs publish.
 func (d *daemon) watchStatus(now time.Time) {
 	published := make(map[*session]map[process.Number]Published)
 	if d.o.Host != nil {
@@ -122,8 +122,8 @@ func (d *daemon) watchStatus(now time.Time) {
 	}
 }
 
-// correct has a process run the session that it publishes, when it has had the time to:
-// a hook has come late, or not at all.
+// correct makes a process run the session that it publishes, once its hooks have had time to
+// report it: a hook came late or not at all.
 func (d *daemon) correct(p proc, session string, now time.Time) {
 	if now.Sub(p.since) < d.o.correctAfter {
 		return
@@ -138,7 +138,7 @@ func (d *daemon) correct(p proc, session string, now time.Time) {
 	}
 }
 
-// running returns a copy of what is known of the processes.
+// running returns copies of the registered processes.
 func (d *daemon) running() []proc {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -149,7 +149,7 @@ func (d *daemon) running() []proc {
 	return list
 }
 
-// writeTouched writes when sessions were last active.
+// writeTouched writes the last activity of sessions to disk.
 func (d *daemon) writeTouched() {
 	d.mu.Lock()
 	touched := d.touched
@@ -163,7 +163,7 @@ func (d *daemon) writeTouched() {
 	}
 }
 
-// prune forgets what nobody will ask for any more.
+// prune deletes what is no longer needed.
 func (d *daemon) prune(now time.Time) {
 	if err := d.store.Prune(d.write(), now); err != nil {
 		d.log.Error("prune", "error", err)

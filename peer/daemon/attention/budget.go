@@ -6,14 +6,14 @@ import (
 )
 
 const (
-	wakeBurst  = 8           // pointers that a member may cause at once
-	wakeRefill = time.Minute // until it may cause one more
+	wakeBurst  = 8           // pointers that one member may cause at once
+	wakeRefill = time.Minute // per further pointer
 
-	sendBurst  = 20          // messages to one member between two prompts of the user
-	sendRefill = time.Minute // until one more is allowed
+	sendBurst  = 20          // messages to one member between two user prompts
+	sendRefill = time.Minute // per further message
 
-	// maxMembers is how many members are kept in mind before those are forgotten
-	// of whom there is nothing to know.
+	// maxMembers is how many members a Desk remembers before it forgets those in their
+	// initial state.
 	maxMembers = 1024
 )
 
@@ -23,13 +23,13 @@ type bucket struct {
 	at      time.Time
 }
 
-// settle adds the tokens that have come since, one each refill.
+// settle adds the tokens that have accrued, one per refill.
 func (b *bucket) settle(now time.Time, refill time.Duration) {
 	b.missing = max(0, b.missing-float64(now.Sub(b.at))/float64(refill))
 	b.at = now
 }
 
-// take takes a token, if there is one.
+// take removes a token if there is one, and reports whether there was.
 func (b *bucket) take(now time.Time, burst float64, refill time.Duration) bool {
 	b.settle(now, refill)
 	if b.missing+1 > burst {
@@ -39,13 +39,13 @@ func (b *bucket) take(now time.Time, burst float64, refill time.Duration) bool {
 	return true
 }
 
-// giveBack returns a token that was not used.
+// giveBack returns an unused token.
 func (b *bucket) giveBack() { b.missing = max(0, b.missing-1) }
 
-// member is what a Desk remembers of a member of the mesh.
+// member is what a Desk remembers about a member of the mesh.
 type member struct {
-	wakes     bucket // pointers it may cause
-	sends     bucket // messages that may be sent to it
+	wakes     bucket // budget for pointers that it causes
+	sends     bucket // budget for messages to it
 	exchanged int    // messages in both directions since the user's last prompt
 }
 
@@ -68,28 +68,27 @@ func (d *Desk) memberLocked(key string) *member {
 	return m
 }
 
-// Recipient is whom a message is sent to.
+// Recipient is a recipient of a message.
 type Recipient struct {
 	Member string // the member's key; for a group any text that names it
-	Name   string // for the words of an error; hostile text is left out
+	Name   string // for the error text, which omits hostile names
 }
 
-// LoopError refuses a send: the session and a peer have been talking for long
-// without the session's user. Its text is for the model.
+// LoopError refuses a send because the session and a peer have exchanged many messages without
+// a prompt from the session's user. Its text is for the model.
 type LoopError struct {
 	Peer      string // safe to show
 	Exchanged int    // messages in both directions since the user's last prompt
 }
 
-// Error says what has happened and what to do.
+// Error returns what happened and what to do.
 func (e *LoopError) Error() string {
 	return fmt.Sprintf("not sent: you have exchanged %d messages with %s since your user's last prompt; wait for your user", e.Exchanged, e.Peer)
 }
 
-// AllowSend counts a message to these recipients, or, if it is one too many for
-// any of them, counts nothing and returns a [*LoopError]. A session may send 20
-// messages to a member, and one more a minute; a prompt of its user makes it 20
-// again.
+// AllowSend counts a message to each of these recipients. If that exceeds the budget of one of
+// them, it counts nothing and returns a [*LoopError]. A session may send 20 messages to a
+// member, and one more per minute. A prompt from the user resets that to 20.
 func (d *Desk) AllowSend(to ...Recipient) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -10,50 +10,50 @@ import (
 )
 
 const (
-	burstPause = 250 * time.Millisecond // without a message, before a pointer goes out
-	burstLimit = time.Second            // after the first message of a burst
+	burstPause = 250 * time.Millisecond // wait without a further message before a pointer
+	burstLimit = time.Second            // longest wait after the first message of a burst
 
-	// startGrace is for pointers that cross with the start of a context: what was
-	// announced within it is in the new one already.
+	// startGrace covers pointers that cross with the start of a context. The new context
+	// already contains what was announced within startGrace.
 	startGrace = 5 * time.Second
 )
 
-// Message is what a Desk knows of an unread message.
+// Message is what a Desk knows about an unread message.
 type Message struct {
-	ID int64 // of the inbox; rises in the order of arrival
-	// Member is the sender's member key. "": not known or not verified; all those
-	// share one budget, or whoever makes up keys would have as many.
+	ID int64 // of the inbox; increases in the order of arrival
+	// Member is the sender's member key, or "" if it is unknown or unverified. All senders
+	// without a key share one budget. Otherwise made-up keys would each get their own.
 	Member    string
-	Name      string // that the sender gives itself; hostile text is left out
-	Pinned    string // by which the member is known; used when Name can't be
+	Name      string // chosen by the sender; pointers omit hostile names
+	Pinned    string // known name of the member; used if Name is unusable
 	Priority  wire.Priority
-	Announced bool // the session was told of it before
+	Announced bool // the session was told about it earlier
 }
 
 // message is a Message at a Desk.
 type message struct {
 	Message
-	announcedAt time.Time // the last time; zero: not by this Desk
-	offer       *Offer    // the pointer that is on its way for it
-	silent      bool      // until the user's next prompt: beyond its member's budget, or hushed
-	reminded    bool      // told again after a turn in which it was not read
-	free        bool      // a context has begun, or the user has written a prompt, since: no budget is asked
+	announcedAt time.Time // the last time; zero if not by this Desk
+	offer       *Offer    // the pending pointer that covers it
+	silent      bool      // until the user's next prompt: over budget or hushed
+	reminded    bool      // announced again after a turn that did not read it
+	free        bool      // needs no budget: a new context or user prompt came after it
 }
 
-// causes reports whether a pointer is wanted for the message.
+// causes reports whether the message calls for a pointer.
 func (m *message) causes(dnd bool) bool {
 	return !m.Announced && m.offer == nil && !m.silent && !(dnd && m.Priority != wire.Now)
 }
 
-// Options make a Desk.
+// Options configure a Desk.
 type Options struct {
-	DND bool // whether the session is in dnd at first
-	// OnAnnounced is told of messages that have just been announced, before
-	// Offer.Done returns. It may call the Desk. May be nil.
+	DND bool // whether the session starts in dnd
+	// OnAnnounced is called with messages that have just been announced, before Offer.Done
+	// returns. It may call the Desk. It may be nil.
 	OnAnnounced func(ids []int64)
 }
 
-// Desk decides when one session is told of its unread messages.
+// Desk decides when to tell one session about its unread messages.
 type Desk struct {
 	onAnnounced func(ids []int64)
 
@@ -64,19 +64,19 @@ type Desk struct {
 	members map[string]*member
 	subs    []*Subscription // attached, oldest first
 
-	// due says that a burst is over and its pointer waits for a path. Before, the
-	// timer runs.
+	// due means that a burst is over and its pointer waits for a path. Until then, the timer
+	// runs.
 	due        bool
 	timer      *time.Timer
-	burstStart time.Time // zero: no burst
+	burstStart time.Time // zero if there is no burst
 
-	watched  bool   // somebody says when a turn runs
-	working  bool   // one does
-	unproven *Offer // the last that a path took into an idle session, until that shows a reaction
+	watched  bool   // the owner reports turns
+	working  bool   // a turn runs
+	unproven *Offer // the last pointer into the idle session, until the session reacts
 	reaction *time.Timer
 }
 
-// New returns the Desk of a session.
+// New returns a Desk for one session.
 func New(o Options) *Desk {
 	d := &Desk{
 		onAnnounced: o.OnAnnounced,
@@ -91,9 +91,8 @@ func New(o Options) *Desk {
 	return d
 }
 
-// Arrive adds unread messages: new ones, all of them when the daemon has
-// restarted, and those that the model was not given after all. IDs that are there
-// already are ignored.
+// Arrive adds unread messages: new ones, all of them after a restart of the daemon, and those
+// that did not reach the model after all. It ignores messages that are already there.
 func (d *Desk) Arrive(messages ...Message) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -117,21 +116,22 @@ func (d *Desk) Arrive(messages ...Message) {
 	}
 }
 
-// Checked removes messages that are no longer unread here: given to the model,
-// expired, or moved to another session. IDs that are not there are ignored.
+// Checked removes messages that are no longer unread here: the model got them, they expired, or
+// they moved to another session. It ignores unknown IDs.
 func (d *Desk) Checked(ids ...int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, id := range ids {
 		if d.unproven != nil && slices.Contains(d.unproven.covers, d.unread[id]) {
-			d.provenLocked() // somebody has read it
+			d.provenLocked() // the model has read it
 		}
 		delete(d.unread, id)
 	}
 }
 
-// Hush keeps an unread message silent until the user's next prompt, or until another one
-// causes a pointer: the user has stopped the model when it was about to read it.
+// Hush keeps an unread message silent until the user's next prompt or until another message
+// causes a pointer. It is for a message that the model was about to read when the user stopped
+// it.
 func (d *Desk) Hush(id int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -140,7 +140,7 @@ func (d *Desk) Hush(id int64) {
 	}
 }
 
-// SetDND begins or ends dnd. When it ends, what it has held is announced.
+// SetDND starts or ends dnd. At the end, the Desk announces the messages that dnd held back.
 func (d *Desk) SetDND(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -150,10 +150,10 @@ func (d *Desk) SetDND(on bool) {
 	}
 }
 
-// Begin says that a context begins, or the rest of one: it knows of nothing, and is
-// told of all that is unread, also of what was announced to an earlier one or kept
-// silent. The pointer goes the way of all others, because nothing need happen in a
-// context that has only begun: what stands in it may be seen by nobody for hours.
+// Begin reports the start of a context, or of what remains of one. The new context knows of no
+// message, so the Desk announces all unread ones again, including those announced earlier or
+// kept silent. The pointer takes the usual path rather than going into the start of the
+// context, where nobody may see it for hours.
 func (d *Desk) Begin() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -165,8 +165,8 @@ func (d *Desk) Begin() {
 	d.reviewLocked()
 }
 
-// HumanPrompt says that the user has written a prompt: what was silent may be
-// announced, and the session may send again. Hook(HumanPrompt) includes it.
+// HumanPrompt reports that the user has written a prompt. The Desk may announce silent messages
+// again, and the session may send again. Hook(HumanPrompt) includes it.
 func (d *Desk) HumanPrompt() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -186,7 +186,7 @@ func (d *Desk) humanLocked() {
 	}
 }
 
-// reviewLocked begins a burst if there is something to announce.
+// reviewLocked starts a burst if there is something to announce.
 func (d *Desk) reviewLocked() {
 	for _, m := range d.unread {
 		if m.causes(d.dnd) {
@@ -196,7 +196,7 @@ func (d *Desk) reviewLocked() {
 	}
 }
 
-// burstLocked begins a burst or lets it go on.
+// burstLocked starts or extends a burst.
 func (d *Desk) burstLocked() {
 	if d.closed {
 		return
@@ -218,21 +218,21 @@ func (d *Desk) burstOver() {
 	}
 }
 
-// nudgeLocked makes the path that pointers go to look for one.
+// nudgeLocked wakes the path that the next pointer takes.
 func (d *Desk) nudgeLocked() {
 	if s := d.bestLocked(); s != nil {
 		s.wake()
 	}
 }
 
-// endBurstLocked is for when a pointer has taken all there is.
+// endBurstLocked ends a burst after a pointer has covered all messages.
 func (d *Desk) endBurstLocked() {
 	d.due, d.burstStart = false, time.Time{}
 	d.timer.Stop()
 }
 
-// Path returns the path that the next pointer takes: [local.PathHooks] while
-// none is attached.
+// Path returns the path that the next pointer takes. It is [local.PathHooks] if none is
+// attached.
 func (d *Desk) Path() local.Path {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -242,14 +242,14 @@ func (d *Desk) Path() local.Path {
 	return local.PathHooks
 }
 
-// Attached reports whether there is a path that can wake the session, in doubt or not.
+// Attached reports whether a path that can wake the session is attached, in doubt or not.
 func (d *Desk) Attached() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.subs) > 0
 }
 
-// Close ends all subscriptions. The Desk announces nothing any more.
+// Close ends all subscriptions. After that, the Desk announces nothing.
 func (d *Desk) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -9,31 +9,30 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// Moment is when a hook can put a pointer into the context.
+// Moment is a time at which a hook can add a pointer to the context.
 type Moment int
 
-// The moments.
+// Moments.
 const (
 	// HumanPrompt is a prompt that the user has written.
 	HumanPrompt Moment = iota + 1
-	// Turn is any other point of a turn: a tool, or a prompt that no human wrote.
+	// Turn is any other point in a turn: a tool call, or a prompt that no human wrote.
 	Turn
 )
 
-// Offer is a pointer on its way. Until Done is called, the messages that it is
-// for are announced by no other.
+// Offer is a pointer on its way. No other pointer announces its messages until Done is called.
 type Offer struct {
-	Text string // one line, without its end
+	Text string // one line without a newline
 
 	desk    *Desk
-	sub     *Subscription // whose it is; nil: a hook's
-	covers  []*message    // all that the session knows of when it has got Text
-	charged []*member     // whose budget paid
+	sub     *Subscription // the owner; nil for a hook
+	covers  []*message    // the messages that Text announces
+	charged []*member     // members whose budgets paid
 	once    sync.Once
 }
 
-// Hook returns what a hook puts into the context, or nil. It is for hooks whose
-// text will be used. During a turn, an attached path comes first.
+// Hook returns the pointer that a hook adds to the context, or nil. Call it only from hooks
+// whose output is used. During a turn, an attached path takes precedence.
 func (d *Desk) Hook(m Moment) *Offer {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -50,7 +49,7 @@ func (d *Desk) Hook(m Moment) *Offer {
 	return d.pushLocked()
 }
 
-// waitingLocked returns the messages that want a pointer.
+// waitingLocked returns the messages that call for a pointer.
 func (d *Desk) waitingLocked() []*message {
 	var list []*message
 	for _, m := range d.unread {
@@ -61,8 +60,8 @@ func (d *Desk) waitingLocked() []*message {
 	return list
 }
 
-// pushLocked makes an offer at the expense of those whose messages cause it.
-// Messages of members that can't pay become silent.
+// pushLocked makes an offer and charges the members whose messages cause it. Messages from
+// members without budget become silent.
 func (d *Desk) pushLocked() *Offer {
 	now := time.Now()
 	cause := false
@@ -87,8 +86,8 @@ func (d *Desk) pushLocked() *Offer {
 	return d.offerLocked(cause, charged)
 }
 
-// offerLocked ends the burst, since nothing waits any more, and makes an offer if
-// there is a cause for one.
+// offerLocked ends the burst, since no message waits any more, and makes an offer if cause is
+// true.
 func (d *Desk) offerLocked(cause bool, charged []*member) *Offer {
 	d.endBurstLocked()
 	if !cause {
@@ -104,10 +103,9 @@ func (d *Desk) offerLocked(cause bool, charged []*member) *Offer {
 	return o
 }
 
-// Done says how the writing of the pointer went. With nil its messages have been
-// announced. With an error nothing has been told, the subscription that it came
-// from ends, and the next path gets them.
-// Calls after the first do nothing.
+// Done reports whether the pointer was written. If err is nil, its messages count as announced.
+// Otherwise they don't, the subscription of the offer ends, and the next path gets them. Only
+// the first call has an effect.
 func (o *Offer) Done(err error) {
 	o.once.Do(func() {
 		ids := o.desk.settle(o, err == nil)

@@ -13,10 +13,10 @@ import (
 const (
 	maxNames     = 3  // names in a pointer
 	maxNameRunes = 32 // of a name
-	maxNameWords = 3  // of a name: a sentence is none
+	maxNameWords = 3  // of a name; more would read as a sentence
 )
 
-// pointerText tells of unread messages.
+// pointerText returns the text that announces unread messages.
 func pointerText(unread []*message) string {
 	what, them := "messages", "them"
 	if len(unread) == 1 {
@@ -25,16 +25,16 @@ func pointerText(unread []*message) string {
 	return fmt.Sprintf("%d unread mesh %s from %s: read %s with check_messages", len(unread), what, senders(unread), them)
 }
 
-// senders names the members that the messages are from, in the order of their
-// oldest message. Whoever has no presentable name, or another's, is only counted.
+// senders names the members that sent the messages, in the order of their oldest message. It
+// only counts members without a presentable name or with the name of another member.
 func senders(unread []*message) string {
 	unread = slices.SortedFunc(slices.Values(unread), func(a, b *message) int { return cmp.Compare(a.ID, b.ID) })
 	var names []string
-	named := make(map[string]bool) // the members met, and whether by name
+	named := make(map[string]bool) // the members so far, and whether by name
 	for _, m := range unread {
 		if named[m.Member] || len(names) == maxNames {
 			if !named[m.Member] {
-				named[m.Member] = false // met
+				named[m.Member] = false // counted
 			}
 			continue
 		}
@@ -65,9 +65,9 @@ func senders(unread []*message) string {
 	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
-// presentable returns a name as it may stand in a pointer, or "" for one that
-// could pass for more than a name. A name of several words is put in quotes, so
-// that it can't read as a part of the sentence.
+// presentable returns a name in the form that a pointer may show, or "" if the name could pass
+// for more than a name. It quotes a name of several words so that it can't read as part of the
+// sentence.
 func presentable(name string) string {
 	words, runes, before := 0, 0, ' '
 	for _, r := range name {
@@ -78,7 +78,7 @@ func presentable(name string) string {
 				words++
 			}
 		case unicode.IsMark(r) && unicode.IsLetter(before) && visible.Shows(r): // é as two runes, vowel signs
-		default: // a space too many too
+		default: // also an extra space
 			return ""
 		}
 		if runes++; runes > maxNameRunes || words > maxNameWords {

@@ -6,15 +6,15 @@ import (
 )
 
 const (
-	// reactionTime is how long an idle session may take to react to a pointer: it begins
-	// a turn within a second, on a busy machine within a few.
+	// reactionTime is how long an idle session may take to react to a pointer. It normally
+	// starts a turn within a second, and within a few on a busy machine.
 	reactionTime = 10 * time.Second
-	// A path that led to no reaction is passed over for a while, which doubles each time.
+	// The Desk avoids a path without a reaction for a while, which doubles each time.
 	firstDoubt, longestDoubt = time.Minute, 32 * time.Minute
 )
 
-// Working says whether a turn runs in the session. One that begins shows that the last
-// pointer has arrived. Without a word of that, all paths are trusted.
+// Working reports whether a turn is running. The start of a turn proves that the last pointer
+// arrived. If nobody calls Working, the Desk trusts all paths.
 func (d *Desk) Working(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -24,8 +24,8 @@ func (d *Desk) Working(on bool) {
 	}
 }
 
-// TurnOver says that the model has ended a turn. What it was told of and has not read is
-// announced once more, since it may have been told at a bad moment, or in vain.
+// TurnOver reports that the model has ended a turn. The Desk announces once more what the model
+// has not read, since the first pointer may have come at a bad moment or not at all.
 func (d *Desk) TurnOver() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -37,8 +37,8 @@ func (d *Desk) TurnOver() {
 	d.reviewLocked()
 }
 
-// Retell is for a prompt that comes after what was announced: it tells again of what is
-// still unread. The user may have stopped the model before it could read.
+// Retell announces unread messages again. It is for a prompt that comes after their first
+// pointer: the user may have stopped the model before it could read them.
 func (d *Desk) Retell() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -58,7 +58,8 @@ func (d *Desk) provenLocked() {
 	d.reaction.Stop()
 }
 
-// noReaction has the next path tell what the last one has told nobody, as it seems.
+// noReaction moves the messages of the last pointer to the next path, since the pointer seems
+// to have reached nobody.
 func (d *Desk) noReaction() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -79,7 +80,7 @@ func (d *Desk) noReaction() {
 	}
 }
 
-// doubt passes a subscription over for a while, after which it is tried again.
+// doubt makes the Desk avoid a subscription for a while.
 func (s *Subscription) doubt(now time.Time) {
 	pause := min(firstDoubt<<s.doubts, longestDoubt)
 	s.doubts = min(s.doubts+1, 10)

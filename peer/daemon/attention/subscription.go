@@ -10,16 +10,16 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// Why a subscription ended.
+// Reasons for the end of a subscription.
 var (
-	// ErrReplaced is for the older of two subscriptions of one process by the same
-	// path: it is over and must not come back.
+	// ErrReplaced means that the same process has a newer subscription of the same path. The
+	// older one must not come back.
 	ErrReplaced = errors.New("replaced by a newer subscription")
-	// ErrReleased is for a waiter that has had its pointer.
+	// ErrReleased means that a waiter has received its pointer.
 	ErrReleased = errors.New("released")
-	// errFailed is for a path that could not write a pointer.
+	// errFailed means that a path could not write a pointer.
 	errFailed = errors.New("the last pointer was not written")
-	// ErrClosed is for a session that has ended, and after Detach.
+	// ErrClosed means that the session has ended or that Detach was called.
 	ErrClosed = errors.New("subscription closed")
 )
 
@@ -28,26 +28,25 @@ func rank(path local.Path) int {
 	return slices.Index([]local.Path{local.PathWaiter, local.PathChannel, local.PathMonitor}, path)
 }
 
-// Subscription is an attached path: somebody who can put a pointer into a
-// session at any time. Next and Detach may be called from different goroutines,
-// Next only from one.
+// Subscription is an attached path, which can put a pointer into a session at any time.
+// Different goroutines may call Next and Detach, but only one may call Next.
 type Subscription struct {
 	desk  *Desk
 	path  local.Path
 	of    process.ID
-	awake chan struct{} // of size 1: look at the desk
-	ended chan struct{} // closed at the end, when why is set
+	awake chan struct{} // capacity 1: check the desk
+	ended chan struct{} // closed at the end, after why is set
 
 	// guarded by desk.mu
 	why        error
-	open       *Offer    // the one that Next returned last
-	doubts     int       // how often in a row it led to no reaction
-	doubtUntil time.Time // it is passed over until then; zero: it is not
+	open       *Offer    // the last offer that Next returned
+	doubts     int       // consecutive pointers without a reaction
+	doubtUntil time.Time // the Desk avoids it until then; zero if it does not
 }
 
-// Attach adds a path, which must not be [local.PathHooks], into a process. It replaces an
-// older one of the same path and process. A waiter stands by while its process has
-// something better.
+// Attach adds a path into a process. The path must not be [local.PathHooks]. It replaces an
+// older subscription of the same path and process. A waiter gets no pointers while its process
+// has a better path.
 func (d *Desk) Attach(path local.Path, of process.ID) *Subscription {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -66,8 +65,8 @@ func (d *Desk) Attach(path local.Path, of process.ID) *Subscription {
 	return s
 }
 
-// bestLocked returns the subscription that pointers go to: the newest of the best
-// path that is not in doubt. nil: there is none.
+// bestLocked returns the subscription that gets the next pointer: the newest of the best path
+// that is not in doubt. It returns nil if there is none.
 func (d *Desk) bestLocked() *Subscription {
 	var best *Subscription
 	now := time.Now()
@@ -85,7 +84,7 @@ func (d *Desk) bestLocked() *Subscription {
 func (d *Desk) removeLocked(s *Subscription, why error) {
 	d.subs = slices.DeleteFunc(d.subs, func(other *Subscription) bool { return other == s })
 	s.end(why)
-	d.nudgeLocked() // what waited for s goes to another now
+	d.nudgeLocked() // messages that waited for s go to another path
 }
 
 func (s *Subscription) wake() {
@@ -102,9 +101,9 @@ func (s *Subscription) end(why error) {
 	}
 }
 
-// Next waits for a pointer. The last one must be done before. When the
-// subscription has ended it returns ErrReplaced, ErrReleased, errFailed or
-// ErrClosed, and the context's error when that has.
+// Next waits for a pointer. The caller must first finish the previous one with Done. After the
+// end of the subscription, Next returns ErrReplaced, ErrReleased, errFailed or ErrClosed. If
+// ctx ends, it returns the error of ctx.
 func (s *Subscription) Next(ctx context.Context) (*Offer, error) {
 	for {
 		o, err := s.take()
@@ -137,8 +136,8 @@ func (s *Subscription) take() (*Offer, error) {
 	return o, nil
 }
 
-// Detach ends the subscription. An offer of its that is not done has failed.
-// Calls after the first do nothing.
+// Detach ends the subscription. A pending offer counts as failed. Only the first call has an
+// effect.
 func (s *Subscription) Detach() {
 	s.desk.mu.Lock()
 	if s.why == nil {

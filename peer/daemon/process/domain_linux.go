@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// Domain names the pid namespace of this process: process numbers of two domains have
-// nothing to do with each other. It is the boot of the system and the namespace's name
-// there, as "02b8b7b6-cf03-4431-8f30-fdd0c311130e pid:[4026531836]".
+// Domain identifies the pid namespace of this process. Pids in different domains are unrelated.
+// A domain consists of the system's boot ID and the name of the namespace, such as
+// "02b8b7b6-cf03-4431-8f30-fdd0c311130e pid:[4026531836]".
 var Domain = sync.OnceValue(func() string {
 	namespace, err := os.Readlink("/proc/self/ns/pid")
 	if err != nil {
@@ -17,8 +17,8 @@ var Domain = sync.OnceValue(func() string {
 	return Boot() + " " + namespace
 })
 
-// canSee reports whether /proc shows the processes of this one's namespace. It shows
-// those of another one in a container that has not mounted its own.
+// canSee reports whether /proc shows the processes of this process's namespace. In a container
+// that has not mounted its own /proc, it shows those of another namespace.
 var canSee = sync.OnceValue(func() bool {
 	self, err := os.Readlink("/proc/self")
 	return err == nil && self == strconv.Itoa(os.Getpid())

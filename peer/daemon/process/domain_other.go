@@ -2,7 +2,7 @@
 
 package process
 
-// Domain names the pid namespace of this process; "" where there is only one.
+// Domain identifies the pid namespace of this process. It is "" on systems that have only one.
 func Domain() string { return "" }
 
 func canSee() bool { return true }

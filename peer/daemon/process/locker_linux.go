@@ -15,8 +15,8 @@ import (
 // CanTellLocker reports whether Locker finds the processes of this system.
 const CanTellLocker = true
 
-// Locker returns the process that holds a flock(2) lock on a file; false when no
-// process does that this one can see, such as one of another container or machine.
+// Locker returns the process that holds a flock(2) lock on a file. The result is false if no
+// process visible here holds it; a process of another container or machine may.
 func Locker(path string) (pid int, found bool) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -34,11 +34,12 @@ func Locker(path string) (pid int, found bool) {
 	return parseLocks(locks, fmt.Sprintf("%02x:%02x:%d", unix.Major(stat.Dev), unix.Minor(stat.Dev), stat.Ino))
 }
 
-// parseLocks looks for a file in the form of proc_locks(5):
+// parseLocks returns the process that locks a file, from lines in the format of
+// proc_locks(5):
 //
 //	1: FLOCK  ADVISORY  WRITE 4711 fe:00:131090 0 EOF
 //
-// Where one waits for a lock, the line has an arrow more, "1: -> FLOCK ...".
+// A line about a process that waits for a lock has an arrow as well, "1: -> FLOCK ...".
 func parseLocks(locks io.Reader, file string) (pid int, found bool) {
 	for lines := bufio.NewScanner(locks); lines.Scan(); {
 		fields := strings.Fields(lines.Text())
@@ -52,14 +53,13 @@ func parseLocks(locks io.Reader, file string) (pid int, found bool) {
 	return 0, false
 }
 
-// Program returns the name of the program that a process runs; "" when it can't be read.
+// Program returns the name of the program that a process runs, or "" if it can't be read.
 func Program(pid int) string {
 	name, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
 	return strings.TrimSpace(string(name))
 }
 
-// Boot identifies the time since the system's last start; "" when that is not known.
-// Processes of two containers on one system share it.
+// Boot returns the ID of the system's current boot, or "" if it is unknown. Processes of two containers on one system share it.
 func Boot() string {
 	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(id))

@@ -15,7 +15,7 @@ const CanTellLocker = false
 // Locker always returns false: this system does not tell who holds a lock.
 func Locker(string) (pid int, found bool) { return 0, false }
 
-// Program returns the name of the program that a process runs; "" when it can't be read.
+// Program returns the name of the program that a process runs, or "" if it can't be read.
 func Program(pid int) string {
 	out, err := exec.Command("ps", "-o", "comm=", "-p", strconv.Itoa(pid)).Output()
 	if name := strings.TrimSpace(string(out)); err == nil && name != "" {
@@ -24,5 +24,5 @@ func Program(pid int) string {
 	return ""
 }
 
-// Boot returns "": the time since the system's last start has no name here.
+// Boot returns "", since this system has no boot ID.
 func Boot() string { return "" }

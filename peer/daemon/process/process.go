@@ -1,6 +1,6 @@
-// Package process names processes so that a reused number is not taken for the
-// process that had it before, nor one of a container for its namesake outside: by pid
-// namespace, number and moment of start.
+// Package process identifies processes by pid namespace, pid and start time. A process
+// is therefore never confused with an earlier one that had the same pid, nor with one of
+// the same pid inside or outside a container.
 //
 // This package is for claudemesh itself; outsiders should not rely on it.
 package process
@@ -13,14 +13,14 @@ import (
 	"strings"
 )
 
-// ErrGone is returned for a process that has ended, or never was.
+// ErrGone means that a process has ended or never existed.
 var ErrGone = errors.New("no such process")
 
-// errHidden tells that the system does not show the processes of this namespace.
+// errHidden means that the system does not show the processes of this namespace.
 var errHidden = errors.New("/proc shows another pid namespace, or nothing")
 
-// Number is the number that a process has in its pid namespace. Two processes that live
-// at the same time have different ones.
+// Number is a pid together with its pid namespace. Two processes that run at the same time have
+// different Numbers.
 type Number struct {
 	Domain string // the namespace, see [Domain]
 	PID    int
@@ -29,16 +29,16 @@ type Number struct {
 // Here returns the number of a process in this process's own namespace.
 func Here(pid int) Number { return Number{Domain(), pid} }
 
-// Seen reports whether this process can look at the one with that number.
+// Seen reports whether this process can observe the process with that number.
 func (n Number) Seen() bool { return n.Domain == Domain() && canSee() }
 
-// In reports whether the number may be of that pid namespace, as the link
-// /proc/self/ns/pid names it; "" may be any.
+// In reports whether the number may belong to the pid namespace, named as by the link
+// /proc/self/ns/pid. "" stands for any namespace.
 func (n Number) In(namespace string) bool {
 	return namespace == "" || n.Domain == "" || strings.HasSuffix(n.Domain, " "+namespace)
 }
 
-// String returns the number, and its namespace when that is not this process's own.
+// String returns the pid, and its namespace if that is not this process's own.
 func (n Number) String() string {
 	if n.Domain == Domain() {
 		return strconv.Itoa(n.PID)
@@ -46,17 +46,17 @@ func (n Number) String() string {
 	return fmt.Sprintf("%d of another container (%s)", n.PID, n.Domain)
 }
 
-// ID names one process for as long as the machine is up.
+// ID identifies one process for as long as the machine is up.
 type ID struct {
 	Number
-	// Start tells when the process began, in the system's own form: clock ticks
-	// since the boot on Linux, seconds and microseconds on macOS. It is only ever
-	// compared. "" when nobody could tell, of a process that is not seen.
+	// Start is the start time of the process in the system's own form: clock ticks since boot
+	// on Linux, seconds and microseconds on macOS. It serves only for comparison. It is "" if
+	// unknown, as for a process that is not visible.
 	Start string
 }
 
-// Of returns the process that has that number in this process's namespace; ErrGone if
-// none has.
+// Of returns the process with that pid in this process's namespace, or ErrGone if there is
+// none.
 func Of(pid int) (ID, error) {
 	if pid <= 0 {
 		return ID{}, fmt.Errorf("process %d: %w", pid, ErrGone)
@@ -71,7 +71,7 @@ func Of(pid int) (ID, error) {
 	return ID{Here(pid), start}, nil
 }
 
-// Own returns this process, without its start where the system does not tell.
+// Own returns this process. Start is "" if the system does not report it.
 func Own() ID {
 	pid := os.Getpid()
 	id, err := Of(pid)
@@ -81,9 +81,9 @@ func Own() ID {
 	return id
 }
 
-// Alive reports whether the process has not ended. One that has ended and whose
-// parent has not asked for its exit code yet is not alive. When the system does
-// not tell, as of one that is not seen, the process counts as alive.
+// Alive reports whether the process is running. A zombie, whose parent has not yet read its
+// exit code, is not alive. If the system does not tell, as for an invisible process, the
+// process counts as alive.
 func (id ID) Alive() bool {
 	if !id.Seen() {
 		return true

@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// startOf reads field 22 of /proc/<pid>/stat, see proc_pid_stat(5).
+// startOf reads field 22 of /proc/<pid>/stat; see proc_pid_stat(5).
 func startOf(pid int) (string, error) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
@@ -22,11 +22,10 @@ func startOf(pid int) (string, error) {
 	return parseStat(stat)
 }
 
-// parseStat returns the start, or ErrGone for a process that only waits for its
-// parent to ask how it ended.
+// parseStat returns the start, or ErrGone for a zombie.
 func parseStat(stat []byte) (string, error) {
-	// Field 2 is the name in parentheses and may hold anything, ')' and ' ' too;
-	// what follows its end begins with field 3, the state.
+	// Field 2 is the name in parentheses. It may contain anything, including ')' and ' '. The
+	// text after its last ')' starts with field 3, the state.
 	end := bytes.LastIndexByte(stat, ')')
 	if end < 0 {
 		return "", fmt.Errorf("stat has no name: %.80q", stat)

@@ -1,13 +1,13 @@
-// Package store is what the daemon keeps on disk, in one SQLite file: the sessions and the
-// processes that run them, the messages that wait for a broker, what recipients have said of
-// those that were sent, and what senders are still to be told of those that came.
+// Package store keeps the daemon's state in one SQLite file: the sessions and the processes
+// that run them, the messages that wait for a broker, the receipts for messages sent, and the
+// receipts that senders of received messages have yet to get.
 //
 //	store.go     opens the file
 //	schema.go    the schema and its history
-//	sessions.go  sessions, processes, who goes on for whom
-//	earlier.go   sessions that a process ran before
-//	outbox.go    messages to send, and how far they came
-//	receipts.go  what recipients have said, and what senders are to be told
+//	sessions.go  sessions, processes, successions
+//	earlier.go   sessions that a process ran earlier
+//	outbox.go    messages to send, and how far they have come
+//	receipts.go  receipts from recipients and for senders
 //
 // Received messages are in package inbox. This package is the daemon's own.
 //

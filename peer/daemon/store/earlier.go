@@ -10,14 +10,14 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Earlier is a session that a process ran before, and of which it has not said how it
-// ended: the hook that tells of a clear may run minutes after the next session has begun.
+// Earlier is a session that a process ran earlier and whose end it has not reported. The hook
+// that reports a clear may run minutes after the next session has started.
 type Earlier struct {
 	Process process.Number
 	Session Session
 }
 
-// putEarlier writes that a process has run a session. The last few are kept.
+// putEarlier writes that a process ran a session, and keeps only the last few.
 func putEarlier(ctx context.Context, tx *sql.Tx, n process.Number, f *Session) error {
 	text, err := json.Marshal(f)
 	if err != nil {
@@ -32,8 +32,8 @@ func putEarlier(ctx context.Context, tx *sql.Tx, n process.Number, f *Session) e
 	return err
 }
 
-// EarlierSessions returns the earlier sessions of all processes, those of each process in
-// the order in which it ran them.
+// EarlierSessions returns the earlier sessions of all processes, in the order in which each
+// process ran them.
 func (s *Store) EarlierSessions(ctx context.Context) ([]Earlier, error) {
 	return collect(ctx, s.db, "read earlier sessions", func(r *sql.Rows, e *Earlier) error {
 		var text string
@@ -47,7 +47,7 @@ func (s *Store) EarlierSessions(ctx context.Context) ([]Earlier, error) {
 	}, `SELECT domain, pid, facts FROM earlier ORDER BY seq`)
 }
 
-// ForgetEarlier notes that a process has said how one of its earlier sessions ended.
+// ForgetEarlier records that a process has reported how one of its earlier sessions ended.
 func (s *Store) ForgetEarlier(ctx context.Context, n process.Number, session string) error {
 	return s.exec(ctx, "forget earlier session", `DELETE FROM earlier WHERE domain = ? AND pid = ? AND session_id = ?`, n.Domain, n.PID, session)
 }

@@ -18,12 +18,12 @@ type Message struct {
 	ID                string // client_message_id
 	SessionID, MeshID string
 	Target            string // as on the wire
-	ToMember          string // whose key Target is, hex; "" when it is none
+	ToMember          string // the member whose key Target is, hex; "" if none
 	ToName            string
-	Body              string // "" when the broker has the message
+	Body              string // "" once the broker has the message
 	Priority          wire.Priority
 	ReplyTo           string
-	MessageID         string // the broker's
+	MessageID         string // assigned by the broker
 	State             local.State
 	Reason            string
 	Created           time.Time
@@ -39,21 +39,21 @@ func scanMessage(scan func(...any) error, l *Message) error {
 }
 
 var (
-	// ErrFull is returned by AddMessage when MaxWaiting messages of the session wait.
+	// ErrFull means that MaxWaiting messages of the session already wait.
 	ErrFull = errors.New("outbox is full")
-	// ErrIDTaken is returned by AddMessage when another session has sent one of that id.
+	// ErrIDTaken means that another session has sent a message with that id.
 	ErrIDTaken = errors.New("id is in use")
-	// ErrNoMessage is returned when there is no such message.
+	// ErrNoMessage means that there is no such message.
 	ErrNoMessage = errors.New("no such message")
-	// ErrSeveralMessages is returned by FindMessage for a part of several ids.
+	// ErrSeveralMessages means that part of an id matches several ids.
 	ErrSeveralMessages = errors.New("several such messages")
 )
 
 // MaxWaiting is how many messages of a session may wait for the broker.
 const MaxWaiting = 1000
 
-// AddMessage puts a message into the outbox. One of that session that is there
-// already under the same id stays as it is, and added is false.
+// AddMessage adds a message to the outbox. If the session already has a message with that id,
+// that message stays unchanged, and added is false.
 func (s *Store) AddMessage(ctx context.Context, l *Message) (added bool, err error) {
 	err = s.change(ctx, func(tx *sql.Tx) error {
 		var owner string
@@ -86,8 +86,9 @@ func (s *Store) AddMessage(ctx context.Context, l *Message) (added bool, err err
 	return added, nil
 }
 
-// NextMessage returns the oldest message that waits in a mesh: of one session, or,
-// when session is "", of any that no longer lives. ErrNoMessage when there is none.
+// NextMessage returns the oldest message in a mesh that waits to be sent by a session or, if
+// session is "", by any session that is no longer live. It returns ErrNoMessage if there is
+// none.
 func (s *Store) NextMessage(ctx context.Context, mesh, session string) (Message, error) {
 	return s.message(ctx, `WHERE mesh_id = ? AND state = 'waiting' AND CASE ? WHEN '' THEN session_id NOT IN (SELECT id FROM session) ELSE session_id = ? END ORDER BY seq LIMIT 1`,
 		mesh, session, session)
@@ -110,8 +111,8 @@ func (s *Store) message(ctx context.Context, where string, args ...any) (Message
 	return l, nil
 }
 
-// FindMessage returns a message of a session by its id or the broker's, or by 8 characters
-// or more of the start or end of either.
+// FindMessage returns a message of a session by its own id or the broker's, or by at least 8
+// characters of the start or end of either.
 func (s *Store) FindMessage(ctx context.Context, session, given string) (Message, error) {
 	starts, ends := disk.StartsAndEnds(given)
 	list, err := collect(ctx, s.db, "read outbox", func(r *sql.Rows, l *Message) error { return scanMessage(r.Scan, l) },
@@ -128,25 +129,24 @@ func (s *Store) FindMessage(ctx context.Context, session, given string) (Message
 	return list[0], nil
 }
 
-// Queued notes that the broker has a message, and whom it can't reach.
+// Queued records that the broker has a message, and which recipients it can't reach.
 func (s *Store) Queued(ctx context.Context, id, messageID, unreached string) error {
 	return s.exec(ctx, "note acknowledged message",
 		`UPDATE outbox SET state = 'queued', message_id = ?, reason = ?, body = NULL WHERE id = ? AND state = 'waiting'`, messageID, unreached, id)
 }
 
-// Failed notes that the broker does not take a message.
+// Failed records that the broker has refused a message.
 func (s *Store) Failed(ctx context.Context, id, reason string) error {
 	return s.exec(ctx, "note failed message", `UPDATE outbox SET state = 'failed', reason = ?, body = NULL WHERE id = ? AND state = 'waiting'`, reason, id)
 }
 
-// Settled notes how a message stands over all its recipients, when that is
-// further than what is known.
+// Settled records the state of a message over all its recipients.
 func (s *Store) Settled(ctx context.Context, id string, state local.State) error {
 	return s.exec(ctx, "note state of message", `UPDATE outbox SET state = ? WHERE id = ? AND state NOT IN ('waiting', 'failed')`, string(state), id)
 }
 
-// Waiting counts the messages that no broker has acknowledged: all, or with a
-// mesh and session those of that session there.
+// Waiting counts the messages that no broker has acknowledged: all of them, or those of a
+// session in a mesh if mesh is not "".
 func (s *Store) Waiting(ctx context.Context, mesh, session string) (n int, err error) {
 	query, args := `SELECT count(*) FROM outbox WHERE state = 'waiting'`, []any{}
 	if mesh != "" {
@@ -158,20 +158,19 @@ func (s *Store) Waiting(ctx context.Context, mesh, session string) (n int, err e
 	return n, nil
 }
 
-// MoveMessages hands the messages of a session to the one that goes on for it.
+// MoveMessages moves the messages of a session to its successor.
 func (s *Store) MoveMessages(ctx context.Context, from, to string) error {
 	return s.exec(ctx, "hand over outbox", `UPDATE outbox SET session_id = ? WHERE session_id = ?`, to, from)
 }
 
-// outboxLife is how long a sent message is remembered: the broker forgets it
-// after 7 days.
+// outboxLife is how long the store keeps a sent message. The broker keeps it for 7 days.
 const outboxLife = 8 * 24 * time.Hour
 
-// knownLife is how long a session is known that does not come back.
+// knownLife is how long the store keeps what it knows about a session that does not come back.
 const knownLife = 365 * 24 * time.Hour
 
-// Prune forgets what nobody will ask for any more. Messages that still wait, and
-// successions, which name keys that mail may still be sealed for, live longer.
+// Prune deletes what is no longer needed. It keeps waiting messages for longer, and also
+// successions, since they name keys for which mail may still be sealed.
 func (s *Store) Prune(ctx context.Context, now time.Time) error {
 	old, ancient := now.Add(-outboxLife).UnixMilli(), now.Add(-4*outboxLife).UnixMilli()
 	return errors.Join(

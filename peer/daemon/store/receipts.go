@@ -11,8 +11,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// rank orders the states that a recipient reports; each is reached once, and what
-// comes late and is less says nothing new.
+// rank orders the states that a recipient reports. A late report of a lower state says nothing
+// new.
 const rank = `CASE %s WHEN 'delivered' THEN 1 WHEN 'refused' THEN 2 WHEN 'in_context' THEN 3 ELSE 0 END`
 
 // Report is what a recipient has signed.
@@ -23,10 +23,10 @@ type Report struct {
 	At     time.Time
 }
 
-// maxRecipients bounds from how many keys confirmations of one message are kept.
+// maxRecipients limits how many keys may confirm one message.
 const maxRecipients = 1000
 
-// AddReport notes what a recipient says of a message.
+// AddReport records what a recipient reports about a message.
 func (s *Store) AddReport(ctx context.Context, id string, h Report) error {
 	return s.exec(ctx, "note confirmation", `
 		INSERT INTO recipient (outbox_id, key, state, reason, at)
@@ -51,7 +51,7 @@ func (s *Store) Reports(ctx context.Context, id string) ([]Report, error) {
 	}, `SELECT key, state, reason, at FROM recipient WHERE outbox_id = ? ORDER BY at, key`, id)
 }
 
-// Confirmation is what a sender is to be told.
+// Confirmation is a report that a sender has yet to receive.
 type Confirmation struct {
 	Seq             int64
 	MeshID, Session string
@@ -59,7 +59,7 @@ type Confirmation struct {
 	peer.Confirmed
 }
 
-// AddConfirmations remembers to tell a sender; what is remembered already stays.
+// AddConfirmations stores confirmations for senders. Those already stored stay unchanged.
 func (s *Store) AddConfirmations(ctx context.Context, list ...Confirmation) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
 		for i := range list {
@@ -78,8 +78,8 @@ func (s *Store) AddConfirmations(ctx context.Context, list ...Confirmation) erro
 	return nil
 }
 
-// NextConfirmations returns the oldest of what a session, or the member (""), has
-// to tell in a mesh, and what else it has for the same sender.
+// NextConfirmations returns the oldest confirmation that a session, or the member (""), owes a
+// sender in a mesh, and the others that it owes the same sender.
 func (s *Store) NextConfirmations(ctx context.Context, mesh, session string) ([]Confirmation, error) {
 	return collect(ctx, s.db, "read confirmations", func(r *sql.Rows, c *Confirmation) error {
 		var sender string
@@ -97,7 +97,7 @@ func (s *Store) NextConfirmations(ctx context.Context, mesh, session string) ([]
 		ORDER BY seq LIMIT 100`, mesh, session)
 }
 
-// RemoveConfirmations forgets what a sender was told.
+// RemoveConfirmations removes confirmations that their sender has received.
 func (s *Store) RemoveConfirmations(ctx context.Context, list []Confirmation) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
 		for i := range list {
@@ -113,7 +113,7 @@ func (s *Store) RemoveConfirmations(ctx context.Context, list []Confirmation) er
 	return nil
 }
 
-// MoveConfirmations hands what a session has to tell to the one that goes on for it.
+// MoveConfirmations moves the confirmations that a session owes to its successor.
 func (s *Store) MoveConfirmations(ctx context.Context, from, to string) error {
 	return s.exec(ctx, "hand over confirmations", `UPDATE OR REPLACE confirmation SET session_id = ? WHERE session_id = ?`, to, from)
 }

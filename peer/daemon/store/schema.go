@@ -8,7 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/disk"
 )
 
-// schema are the steps to the schema.
+// schema lists the migrations in order.
 var schema = []disk.Step{
 	disk.SQL(firstSchema),
 	disk.SQL(`
@@ -51,8 +51,8 @@ CREATE TABLE earlier (
 `),
 }
 
-// processesByDomain tells processes of the same number in containers that share the
-// directory apart. The processes that an older daemon has left were of its own domain.
+// processesByDomain distinguishes processes with the same pid in containers that share the
+// directory. Processes stored by an older daemon belonged to its own domain.
 func processesByDomain(ctx context.Context, tx *sql.Tx) error {
 	if err := disk.SQL(`
 ALTER TABLE process RENAME TO old_process;

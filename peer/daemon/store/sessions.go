@@ -14,34 +14,34 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Session are what is known of a session beside its connections.
+// Session is what the store knows about a session, apart from its connections.
 type Session struct {
 	ID, Cwd, Name, Role, Title, Model string
-	ConfigDir                         string // of Claude Code; "": the usual one
+	ConfigDir                         string // of Claude Code; "" for the usual one
 	Groups                            []wire.Group
 	Summary                           string
 	DND                               bool
 	Edits                             GroupEdits
 	Since, Active                     time.Time
 	Meshes                            []string // ids
-	Trial                             bool     // not on disk: it lasts for moments
+	Trial                             bool     // not on disk, since a trial lasts only moments
 }
 
-// GroupEdits are the groups that a session has joined and left since its
-// registration. They are made again at every connect.
+// GroupEdits are the groups that a session has joined and left since its registration. The
+// daemon repeats them at every connect.
 type GroupEdits struct {
 	Joined map[string]string `json:"joined,omitempty"` // name → role
 	Left   map[string]bool   `json:"left,omitempty"`
 }
 
-// Process is a process as it is on disk.
+// Process is a process as stored on disk.
 type Process struct {
 	process.ID
 	Token, SessionID string
-	Cleared          bool // it has said that a clear has ended the session
+	Cleared          bool // it reported that a clear ended the session
 }
 
-// Clone returns a copy that shares nothing with s.
+// Clone returns a deep copy of s.
 func (s *Session) Clone() Session {
 	c := *s
 	c.Groups, c.Meshes = slices.Clone(s.Groups), slices.Clone(s.Meshes)
@@ -49,7 +49,7 @@ func (s *Session) Clone() Session {
 	return c
 }
 
-// PutSession writes a session and the meshes that it is in.
+// PutSession writes a session and its meshes.
 func (s *Store) PutSession(ctx context.Context, f *Session) error {
 	err := s.change(ctx, func(tx *sql.Tx) error { return putSession(ctx, tx, f) })
 	if err != nil {
@@ -87,16 +87,16 @@ func putSession(ctx context.Context, tx *sql.Tx, f *Session) error {
 	return nil
 }
 
-// Registration is what changes on disk when a process comes to run a session.
+// Registration is what changes on disk when a process starts to run a session.
 type Registration struct {
 	Session *Session
 	Process Process
-	Ended   string              // the session that the process has run until now, if that is over; else ""
-	Formers map[string][]string // by mesh, which sessions this one goes on for
-	Untold  *Session            // the one that ended, if nobody has said how; else nil
+	Ended   string              // the process's previous session if it is over, else ""
+	Formers map[string][]string // by mesh, the sessions that this one succeeds
+	Untold  *Session            // the ended session if its end was not reported, else nil
 }
 
-// Register writes a registration in one step.
+// Register writes a registration in one transaction.
 func (s *Store) Register(ctx context.Context, r *Registration, now time.Time) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
 		if err := errors.Join(putSession(ctx, tx, r.Session), putKnown(ctx, tx, r.Session, now)); err != nil {
@@ -118,7 +118,7 @@ func (s *Store) Register(ctx context.Context, r *Registration, now time.Time) er
 	return nil
 }
 
-// putKnown remembers who a session is, beyond its end.
+// putKnown keeps the name, role and groups of a session beyond its end.
 func putKnown(ctx context.Context, tx *sql.Tx, f *Session, now time.Time) error {
 	if f.Trial || f.Name == "" && f.Role == "" && len(f.Groups) == 0 {
 		return nil
@@ -134,7 +134,7 @@ func putKnown(ctx context.Context, tx *sql.Tx, f *Session, now time.Time) error 
 	return err
 }
 
-// Recall fills in who a session was when it was last here, if it ever was.
+// Recall fills in the name, role and groups that a session had when it last ran.
 func (s *Store) Recall(ctx context.Context, f *Session) error {
 	var groups string
 	err := s.db.QueryRowContext(ctx, `SELECT name, role, groups FROM known WHERE session_id = ?`, f.ID).Scan(&f.Name, &f.Role, &groups)
@@ -150,7 +150,7 @@ func (s *Store) Recall(ctx context.Context, f *Session) error {
 	return nil
 }
 
-// ForgetKnown forgets who a session was.
+// ForgetKnown deletes what Recall would fill in.
 func (s *Store) ForgetKnown(ctx context.Context, session string) error {
 	return s.exec(ctx, "forget session", `DELETE FROM known WHERE session_id = ?`, session)
 }
@@ -172,7 +172,7 @@ func putProcess(ctx context.Context, tx *sql.Tx, p Process) error {
 	return err
 }
 
-// PutSuccessor writes that a live session goes on for one that is over already.
+// PutSuccessor records that a live session succeeds one that has already ended.
 func (s *Store) PutSuccessor(ctx context.Context, f *Session, formers map[string][]string, over string) error {
 	now := time.Now()
 	err := s.change(ctx, func(tx *sql.Tx) error {
@@ -184,8 +184,8 @@ func (s *Store) PutSuccessor(ctx context.Context, f *Session, formers map[string
 	return nil
 }
 
-// putFormers writes, by mesh, which sessions a session goes on for, and that the mail of
-// one of them is to go to it.
+// putFormers writes, by mesh, the sessions that a session succeeds. It also records that the
+// session inherits the mail of the ended session over. It writes nothing if formers is empty.
 func putFormers(ctx context.Context, tx *sql.Tx, session string, formers map[string][]string, over string, now time.Time) error {
 	for mesh, list := range formers {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM succession WHERE mesh_id = ? AND session_id = ?`, mesh, session); err != nil {
@@ -206,7 +206,7 @@ func putFormers(ctx context.Context, tx *sql.Tx, session string, formers map[str
 	return err
 }
 
-// Handover passes the mail of a session to the one that goes on for it.
+// Handover passes the mail of a session to its successor.
 type Handover struct{ From, To string }
 
 // Handovers returns the hand-overs that are not known to be complete.
@@ -215,12 +215,12 @@ func (s *Store) Handovers(ctx context.Context) ([]Handover, error) {
 		`SELECT former_id, session_id FROM handover`)
 }
 
-// HandedOver notes that a session has nothing left that is another's.
+// HandedOver records that a hand-over is complete.
 func (s *Store) HandedOver(ctx context.Context, former string) error {
 	return s.exec(ctx, "note hand-over", `DELETE FROM handover WHERE former_id = ?`, former)
 }
 
-// removeSession forgets a session that no process runs; "" is none.
+// removeSession deletes a session that no process runs. It does nothing if id is "".
 func removeSession(ctx context.Context, tx *sql.Tx, id string) error {
 	if id == "" {
 		return nil
@@ -229,7 +229,7 @@ func removeSession(ctx context.Context, tx *sql.Tx, id string) error {
 	return err
 }
 
-// RemoveProcess forgets a process and, if it is over with it, its session.
+// RemoveProcess deletes a process, and the session ended unless that is "".
 func (s *Store) RemoveProcess(ctx context.Context, n process.Number, ended string) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM process WHERE domain = ? AND pid = ?`, n.Domain, n.PID); err != nil {
@@ -243,8 +243,7 @@ func (s *Store) RemoveProcess(ctx context.Context, n process.Number, ended strin
 	return nil
 }
 
-// Formers returns the sessions that a session goes on for in a mesh, the newest
-// first.
+// Formers returns the sessions that a session succeeds in a mesh, newest first.
 func (s *Store) Formers(ctx context.Context, mesh, session string) ([]string, error) {
 	return collect(ctx, s.db, "read successions", func(r *sql.Rows, id *string) error { return r.Scan(id) },
 		`SELECT former_id FROM succession WHERE mesh_id = ? AND session_id = ? ORDER BY position`, mesh, session)
@@ -286,14 +285,14 @@ func scanSession(r *sql.Rows, f *Session) error {
 	return nil
 }
 
-// Processes returns all registered processes, dead ones too.
+// Processes returns all registered processes, including dead ones.
 func (s *Store) Processes(ctx context.Context) ([]Process, error) {
 	return collect(ctx, s.db, "read processes", func(r *sql.Rows, p *Process) error {
 		return r.Scan(&p.Domain, &p.PID, &p.Start, &p.Token, &p.SessionID, &p.Cleared)
 	}, `SELECT domain, pid, start, token, session_id, cleared FROM process ORDER BY domain, pid`)
 }
 
-// Touch writes when sessions were last active.
+// Touch writes the time of each session's last activity.
 func (s *Store) Touch(ctx context.Context, active map[string]time.Time) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
 		for id, at := range active {

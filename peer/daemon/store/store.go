@@ -13,11 +13,11 @@ import (
 // FileName is the name of the store's file in the config directory.
 const FileName = "daemon.db"
 
-// Store is what the daemon must not forget. What a method has written survives a loss of
-// power once the method has returned. All methods are safe for concurrent use.
+// Store is the daemon's persistent state. What a method writes survives a loss of power once
+// the method has returned. All methods are safe for concurrent use.
 type Store struct{ db *sql.DB }
 
-// Open opens the store of a directory, which must exist, and creates it on first use.
+// Open opens the store of a directory, which must exist. It creates the store on first use.
 func Open(ctx context.Context, dir peer.Dir) (*Store, error) {
 	db, err := disk.Open(ctx, dir.Path(FileName), schema, "foreign_keys(ON)")
 	if err != nil {
