@@ -9,13 +9,13 @@ import (
 const (
 	firstPause = time.Second
 	maxPause   = 30 * time.Second
-	// stableAfter is how long a connection must last for the pauses to start over.
+	// stableAfter is how long a connection must last before the pauses start over.
 	stableAfter = time.Minute
 )
 
-// backoff counts failures in a row. The pauses are those of SPEC.md,
-// section 17: 1, 2, 4, 8, 16, 30, 30 … s, each 20 % shorter or longer by chance,
-// so that the clients of a broker that restarted don't come back in step.
+// backoff counts failures in a row. The pauses are those of SPEC.md, section 17: 1, 2, 4,
+// 8, 16, 30, 30 … s. Each is randomly up to 20 % shorter or longer, so that after a
+// restart of the broker its clients don't reconnect in step.
 type backoff struct{ failures int }
 
 // next returns the pause before another attempt.
@@ -27,7 +27,7 @@ func (b *backoff) next() time.Duration {
 
 func (b *backoff) reset() { b.failures = 0 }
 
-// sleep waits for d or until ctx ends; it reports whether it was d.
+// sleep waits for d or until ctx ends. It reports whether d passed.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -12,12 +12,12 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Client is a peer's connection to its broker, over all its reconnects. Make
-// one with New and Run it, or with Dial, which does both.
+// Client is a peer's connection to its broker and survives reconnects. Make one with New
+// and start it with Run, or use Dial, which does both.
 type Client struct {
 	o     Options
 	log   *slog.Logger
-	pairs []identity.KeyPair // what may be sealed for, the likeliest first
+	pairs []identity.KeyPair // others may seal for any of them; the likeliest comes first
 
 	// life ends when the client is abandoned, before or while it runs.
 	life    context.Context
@@ -26,7 +26,7 @@ type Client struct {
 	seen   seenSet // owned by the deliver loop, of which there is one at a time
 	roster roster
 
-	probe chan struct{} // has room for one: somebody wants to know whether the connection lives
+	probe chan struct{} // has room for one request to check the connection
 
 	stop context.CancelFunc // of Dial; nil otherwise
 	done chan struct{}      // closed when Dial's Run has ended
@@ -34,7 +34,7 @@ type Client struct {
 	mu      sync.Mutex
 	conn    *conn         // nil while not connected
 	end     error         // why the client stopped for good
-	lastErr error         // of the newest attempt that failed
+	lastErr error         // error of the newest failed attempt
 	changed chan struct{} // closed, and made anew, when conn or end changes
 }
 
@@ -56,8 +56,8 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
-// Dial makes a client, runs it in the background and waits for its first
-// connection, or until ctx ends. Close it when it is no longer needed.
+// Dial makes a client, runs it in the background and waits until it is connected or ctx
+// ends. The caller must close the client.
 func Dial(ctx context.Context, o Options) (*Client, error) {
 	c, err := New(o)
 	if err != nil {
@@ -67,7 +67,7 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	c.stop, c.done = stop, make(chan struct{})
 	go func() {
 		defer close(c.done)
-		_ = c.Run(run) // every call on the client tells why it ended
+		_ = c.Run(run) // every call on the client returns the reason
 	}()
 	if _, err := c.connected(ctx); err != nil {
 		c.Close()
@@ -76,8 +76,8 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	return c, nil
 }
 
-// Close ends a client made by Dial in good order and waits for its goroutines.
-// It may be called more than once.
+// Close ends a client made by Dial, tells the broker that the peer leaves, and waits for
+// the client's goroutines. It may be called more than once.
 func (c *Client) Close() {
 	if c.stop != nil {
 		c.stop()
@@ -85,22 +85,22 @@ func (c *Client) Close() {
 	}
 }
 
-// Abandon ends a client without taking leave: for the broker the peer is away for
-// the moment, as after a failure of the network, and another client of the same
-// key that connects within the lease takes its place unnoticed. It waits for the
-// goroutines of a client made by Dial; one that is run returns from Run. It may be
+// Abandon ends a client without telling the broker that the peer leaves. To the broker the
+// peer looks as if its network had failed. If another client with the same key connects
+// within the lease, nobody notices the change. Abandon waits for the goroutines of a
+// client made by Dial. If the client was started by Run, Run returns. Abandon may be
 // called at any time, and more than once.
 func (c *Client) Abandon() {
 	c.abandon(errAbandoned)
 	if c.done != nil {
-		<-c.done // before stop, which would be a leave
+		<-c.done // wait before stop: stop would tell the broker that the peer leaves
 		c.stop()
 	}
 }
 
-// Run keeps the client connected until ctx ends, the client is abandoned or the
-// broker refuses it for good; a *HelloError or *ClosedError tells the latter. It
-// must be called once.
+// Run keeps the client connected until ctx ends, the client is abandoned, or the broker
+// refuses it for good. In the last case it returns a *HelloError or *ClosedError. Run must
+// be called only once.
 func (c *Client) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -117,9 +117,9 @@ func (c *Client) Run(ctx context.Context) error {
 	return err
 }
 
-// Probe has the client find out at once whether its connection lives, or, if it waits
-// before another attempt, make that attempt now. It is for a machine that has slept:
-// timers do not count that time.
+// Probe makes the client check at once whether its connection is still alive. If the
+// client is waiting before its next attempt to connect, Probe starts that attempt now.
+// Call it after the machine has slept, because timers do not count that time.
 func (c *Client) Probe() {
 	select {
 	case c.probe <- struct{}{}:
@@ -162,7 +162,8 @@ func (c *Client) runLoop(ctx context.Context) error {
 	}
 }
 
-// pause waits for d, until ctx ends, or until a probe, which it reports.
+// pause waits for d, until ctx ends, or until a probe. It reports whether a probe ended
+// it.
 func (c *Client) pause(ctx context.Context, d time.Duration) (probe bool) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -175,9 +176,9 @@ func (c *Client) pause(ctx context.Context, d time.Duration) (probe bool) {
 	return false
 }
 
-// dialOnce connects. Two hellos of one key within a millisecond are the same
-// bytes, and the broker takes the second for a replay: then another, later one
-// is what helps.
+// dialOnce connects. Two hellos that one key signs within the same millisecond have the
+// same bytes, and the broker takes the second for a replay. In that case dialOnce tries
+// once more with a later time.
 func (c *Client) dialOnce(ctx context.Context) (conn *conn, err error) {
 	for range 5 {
 		conn, err = dial(ctx, &c.o)
@@ -195,7 +196,7 @@ func (c *Client) tell(s State) {
 	}
 }
 
-// setConn publishes the connection, or that there is none because of err.
+// setConn publishes the connection. If conn is nil, err says why there is none.
 func (c *Client) setConn(conn *conn, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -241,7 +242,7 @@ func (c *Client) connected(ctx context.Context) (*conn, error) {
 	}
 }
 
-// HelloAck waits for a connection and returns what the broker said of it.
+// HelloAck waits for a connection and returns the broker's hello_ack for it.
 func (c *Client) HelloAck(ctx context.Context) (wire.HelloAck, error) {
 	conn, err := c.connected(ctx)
 	if err != nil {
@@ -250,7 +251,7 @@ func (c *Client) HelloAck(ctx context.Context) (wire.HelloAck, error) {
 	return conn.ack, nil
 }
 
-// pair is the key pair that this client is known by.
+// pair returns the key pair by which others know this client.
 func (o *Options) pair() identity.KeyPair {
 	if o.Session.IsZero() {
 		return o.Mesh.Member
@@ -258,6 +259,6 @@ func (o *Options) pair() identity.KeyPair {
 	return o.Session
 }
 
-// Pubkey returns the key that others reach this client by: the session's, else
-// the member's.
+// Pubkey returns the key under which others reach this client: the session's key, or the
+// member's if there is no session.
 func (c *Client) Pubkey() wire.Key { return c.o.pair().Public() }

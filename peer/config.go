@@ -15,32 +15,31 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Mesh is a joined mesh: where its broker is and who we are in it.
+// Mesh is a joined mesh: its broker, and our member in it.
 type Mesh struct {
 	MeshID, MemberID string // the broker's ids
 	Slug, Name       string
 	Member           identity.KeyPair // the member's key pair
-	BrokerURL        string           // of the WebSocket
+	BrokerURL        string           // URL of the WebSocket
 	JoinedAt         time.Time
-	Key              envelope.MeshKey // zero when unknown: nothing to groups then
+	Key              envelope.MeshKey // zero when unknown; then nothing can be sent to groups
 	InviteVersion    int              // 0 when unknown
 
-	extra map[string]json.RawMessage // fields of others, kept as they are
+	extra map[string]json.RawMessage // fields of other programs, kept unchanged
 }
 
-// Config is the file of joined meshes, in the shape that clients of protocol v1
-// share; see SPEC.md, section 17.
-// Fields that this package does not know are kept.
+// Config holds the joined meshes. Its file has the format that clients of protocol v1 use
+// too; see SPEC.md, section 17. Config keeps fields that this package does not know.
 type Config struct {
 	Meshes []Mesh
 
 	extra map[string]json.RawMessage
 }
 
-// configVersion is the only version of the file that there is.
+// configVersion is the only version of the file so far.
 const configVersion = 1
 
-// meshFields is a Mesh as it stands in the file.
+// meshFields is a Mesh as the file stores it.
 type meshFields struct {
 	MeshID        string `json:"meshId"`
 	MemberID      string `json:"memberId"`
@@ -118,7 +117,7 @@ func parseMesh(b []byte) (Mesh, error) {
 	return m, nil
 }
 
-// MarshalJSON writes the config as it stands in its file, with all secret keys.
+// MarshalJSON returns the config as its file stores it, with all secret keys.
 func (c *Config) MarshalJSON() ([]byte, error) { return c.encode() }
 
 // UnmarshalJSON reads the text of the file.
@@ -211,14 +210,14 @@ func ordered(fields map[string]json.RawMessage, first []string) (json.RawMessage
 	return append(b, '}'), nil
 }
 
-// shortID is how many digits of the end of a mesh's id stand for it: ids begin with the
-// time, so that those of one day begin alike.
+// shortID is how many digits from the end of a mesh's id ShortID returns. Ids begin with
+// the time, so ids made on one day begin alike.
 const shortID = 8
 
-// ShortID returns the end of the mesh's id, which Config.Find takes for it.
+// ShortID returns the end of the mesh's id. Config.Find accepts it.
 func (m *Mesh) ShortID() string { return m.MeshID[max(0, len(m.MeshID)-shortID):] }
 
-// Find returns the joined mesh that a name means: see FindMesh.
+// Find returns the joined mesh with this name; see FindMesh.
 func (c *Config) Find(name string) (*Mesh, error) { return FindMesh(c.list(), name) }
 
 func (c *Config) list() []*Mesh {
@@ -229,12 +228,12 @@ func (c *Config) list() []*Mesh {
 	return list
 }
 
-// Names returns what Find takes for each joined mesh: see MeshNames.
+// Names returns a name for each joined mesh that Find accepts; see MeshNames.
 func (c *Config) Names() []string { return MeshNames(c.list()) }
 
-// FindMesh returns the mesh of that id or slug, else the only one whose id ends so, with
-// 8 digits or more. An empty name stands for the only mesh that there is. It fails with a
-// *MeshChoiceError.
+// FindMesh returns the mesh with this id or slug, or the only mesh whose id ends with
+// name, if name has 8 digits or more. An empty name means the only mesh. FindMesh fails
+// with a *MeshChoiceError if it does not find exactly one.
 func FindMesh(meshes []*Mesh, name string) (*Mesh, error) {
 	var found []*Mesh
 	for _, fits := range []func(m *Mesh) bool{
@@ -260,8 +259,8 @@ func FindMesh(meshes []*Mesh, name string) (*Mesh, error) {
 	return nil, &MeshChoiceError{Name: name, Found: len(found), Joined: MeshNames(found)}
 }
 
-// MeshNames returns what FindMesh takes for each mesh: its slug, else the end of its id
-// where several have the slug.
+// MeshNames returns a name for each mesh that FindMesh accepts: its slug, or the end of
+// its id if several meshes have that slug.
 func MeshNames(meshes []*Mesh) []string {
 	names := make([]string, len(meshes))
 	for i, m := range meshes {
@@ -276,8 +275,8 @@ func MeshNames(meshes []*Mesh) []string {
 	return names
 }
 
-// Forget takes a mesh out of the config of dir, and returns the file that keeps the config
-// as it was, with the member's key.
+// Forget removes a mesh from the config of dir. It returns the path of a backup file,
+// which holds the config as it was, with the member's key.
 func Forget(ctx context.Context, dir Dir, meshID string) (kept string, err error) {
 	return updateConfig(ctx, dir, func(c *Config) error {
 		c.Meshes = slices.DeleteFunc(c.Meshes, func(m Mesh) bool { return m.MeshID == meshID })
@@ -285,7 +284,7 @@ func Forget(ctx context.Context, dir Dir, meshID string) (kept string, err error
 	})
 }
 
-// Put adds a mesh, in the place of one with the same id if there is one.
+// Put adds a mesh. It replaces the mesh with the same id, if there is one.
 func (c *Config) Put(m Mesh) {
 	for i := range c.Meshes {
 		if c.Meshes[i].MeshID == m.MeshID {

@@ -14,11 +14,11 @@ import (
 	"github.com/claudemesh/claudemesh/peer/configdir"
 )
 
-// MeshChoiceError tells that Config.Find has not found exactly one mesh.
+// MeshChoiceError reports that Config.Find did not find exactly one mesh.
 type MeshChoiceError struct {
-	Name   string // what was looked for; "" for the only one
+	Name   string // the name that Find looked for; "" means the only mesh
 	Found  int
-	Joined []string // MeshNames of those that were found, else of all that are joined
+	Joined []string // MeshNames of the meshes that were found, or of all joined ones if none was
 }
 
 func (e *MeshChoiceError) Error() string {
@@ -36,14 +36,14 @@ func (e *MeshChoiceError) Error() string {
 // Dir is the directory that holds the config file, the inbox and their locks.
 type Dir = configdir.Dir
 
-// DefaultDir returns CLAUDEMESH_CONFIG_DIR, else ~/.claudemesh.
+// DefaultDir returns $CLAUDEMESH_CONFIG_DIR, or ~/.claudemesh if that is not set.
 func DefaultDir() (Dir, error) { return configdir.Default() }
 
 const configName = "config.json"
 
-// RepairModes takes away what other users may do with the directory and the files
-// of ours in it, and reports what it changed in words. A directory that is not this
-// user's own is reported and left as it is.
+// RepairModes closes the directory, and our files in it, to other users. It returns one
+// sentence for each change. If the directory belongs to another user, RepairModes only
+// reports that.
 func RepairModes(d Dir) ([]string, error) {
 	var changed []string
 	for _, name := range []string{"", configName, "inbox.db", "inbox.db-wal", "inbox.db-shm"} { // inbox.FileName and its logs
@@ -60,7 +60,7 @@ func RepairModes(d Dir) ([]string, error) {
 			continue
 		}
 		if mode&os.ModeSticky != 0 || system.NotOurs(info) {
-			changed = append(changed, fmt.Sprintf("%s is open to other users (mode %04o) and not yours alone; choose another CLAUDEMESH_CONFIG_DIR", path, mode.Perm()))
+			changed = append(changed, fmt.Sprintf("%s is open to other users (mode %04o) and does not belong to you alone; choose another CLAUDEMESH_CONFIG_DIR", path, mode.Perm()))
 			continue
 		}
 		if err := os.Chmod(path, mode.Perm()&^0o077); err != nil {
@@ -71,9 +71,9 @@ func RepairModes(d Dir) ([]string, error) {
 	return changed, nil
 }
 
-// LoadConfig reads the config; one that is not there is empty. The key of a mesh that a
-// client of protocol v1 has joined is taken from the token that it keeps beside the
-// config.
+// LoadConfig reads the config. If there is no file, the config is empty. A mesh joined by
+// a client of protocol v1 has no key in the config; LoadConfig takes the key from the
+// token that such a client keeps beside the config.
 func LoadConfig(d Dir) (*Config, error) {
 	c, err := readConfig(d)
 	if err != nil {
@@ -83,7 +83,7 @@ func LoadConfig(d Dir) (*Config, error) {
 	return c, nil
 }
 
-// readConfig reads the config as it stands.
+// readConfig reads the config as the file has it.
 func readConfig(d Dir) (*Config, error) {
 	path := d.Path(configName)
 	b, err := os.ReadFile(path)
@@ -100,17 +100,16 @@ func readConfig(d Dir) (*Config, error) {
 	return c, nil
 }
 
-// UpdateConfig changes the config under a lock that all processes respect: change
-// gets what is on disk now, and what it leaves is written at once and as a whole. If a
-// secret key would be in no config any more, the config as it was is kept in a file: see
-// KeptKeys.
+// UpdateConfig changes the config under a lock that all processes respect. It passes the
+// config on disk to change and writes the result atomically. If change removes a secret
+// key, UpdateConfig first backs up the config; see KeptKeys.
 func UpdateConfig(ctx context.Context, d Dir, change func(*Config) error) error {
 	_, err := updateConfig(ctx, d, change)
 	return err
 }
 
-// updateConfig is UpdateConfig. kept is the path of the file that keeps the config as it
-// was, "" if no secret key was taken out.
+// updateConfig is UpdateConfig. It returns the path of the backup file as kept, or "" if
+// no secret key was removed.
 func updateConfig(ctx context.Context, d Dir, change func(*Config) error) (kept string, err error) {
 	err = underConfigLock(ctx, d, func() error {
 		c, err := readConfig(d)
@@ -136,7 +135,7 @@ func updateConfig(ctx context.Context, d Dir, change func(*Config) error) (kept 
 	return kept, err
 }
 
-// underConfigLock runs do while no other process changes the config.
+// underConfigLock runs do while no other process can change the config.
 func underConfigLock(ctx context.Context, d Dir, do func() error) error {
 	if err := d.Make(); err != nil {
 		return err

@@ -259,7 +259,7 @@ func TestReceiptsThatAreDropped(t *testing.T) {
 			}
 		}
 		c.Close()
-		if n := strings.Count(logged.String(), "a receipt was dropped"); calls != 2 || n != 6 {
+		if n := strings.Count(logged.String(), "dropped a receipt"); calls != 2 || n != 6 {
 			t.Errorf("%d calls, %d warnings", calls, n)
 		}
 	})

@@ -24,13 +24,13 @@ const (
 	silenceLimit  = 75 * time.Second
 	probeLimit    = 5 * time.Second // for the answer to a probe
 	maxFrameBytes = 64 << 20        // the roster of a full mesh is the longest frame
-	pushBuffer    = 256             // received messages that wait for OnMessage; then reading waits
+	pushBuffer    = 256             // received messages that wait for OnMessage; when it is full, reading waits
 
-	// closeGrace is how long a failed write waits for the reader to find out why.
+	// closeGrace is how long a failed write waits for the reader to learn the reason.
 	closeGrace = time.Second
 
-	// A session's connection is made anew, within its lease and so unnoticed,
-	// before the attestation that goes out with its messages ends.
+	// A session renews its connection within its lease, so unnoticed by others, before the
+	// attestation that goes out with its messages expires.
 	renewAfter  = identity.DefaultAttestationTTL - time.Hour
 	renewSpread = time.Hour
 )
@@ -44,7 +44,7 @@ type conn struct {
 	fail context.CancelCauseFunc
 
 	start time.Time
-	renew time.Duration // after which the connection is to be made anew; 0: never
+	renew time.Duration // after this time the connection is renewed; 0: never
 	heard atomic.Int64  // when traffic last came, as a time.Duration since start
 	large atomic.Int64  // bytes of the largest frame that was written
 
@@ -54,8 +54,8 @@ type conn struct {
 	waiting map[string]chan wire.Frame // by _reqId, or by the id of a send
 }
 
-// received is something for the application: a message, a system push, word of a
-// changed roster or, when there is none of these, the end of the backlog.
+// received is one thing for the application: a message, a system push, a notice that the
+// roster changed or, if none of these is set, the end of the backlog.
 type received struct {
 	push   *wire.Push
 	system *wire.SystemPush
@@ -64,8 +64,9 @@ type received struct {
 
 func (c *conn) hear() { c.heard.Store(int64(time.Since(c.start))) }
 
-// run reads until the connection or ctx ends and returns why. A probe asks whether the
-// connection still lives. deliver handles one received thing; its error ends the connection.
+// run reads until the connection or ctx ends, and returns the reason. A probe asks whether
+// the connection is still alive. deliver handles one received thing; its error ends the
+// connection.
 func (c *conn) run(ctx context.Context, probe <-chan struct{}, deliver func(*conn, received) error) error {
 	var loops sync.WaitGroup
 	loops.Go(func() { c.leaveLoop(ctx) })
@@ -78,7 +79,7 @@ func (c *conn) run(ctx context.Context, probe <-chan struct{}, deliver func(*con
 }
 
 func (c *conn) readLoop() error {
-	word := "" // what was said last before the end
+	word := "" // the broker's last error before the end
 	for {
 		_, b, err := c.ws.Read(c.ctx)
 		if err != nil {
@@ -105,7 +106,7 @@ func (c *conn) readLoop() error {
 	}
 }
 
-// dispatch gives a frame to whoever waits for it. Unknown ones are ignored.
+// dispatch hands a frame to the caller that waits for it. It ignores unknown frames.
 func (c *conn) dispatch(frame wire.Frame) error {
 	switch frame.Type {
 	case wire.TypePush:
@@ -177,8 +178,8 @@ func (c *conn) deliverLoop(deliver func(*conn, received) error) {
 	}
 }
 
-// write sends one frame. It is not bound to the caller's context, since a
-// write that is cut off ends the connection.
+// write sends one frame. It does not use the caller's context, because cancelling a write
+// ends the connection.
 func (c *conn) write(frame []byte) error {
 	for n := int64(len(frame)); ; {
 		if most := c.large.Load(); n <= most || c.large.CompareAndSwap(most, n) {
@@ -196,8 +197,8 @@ func (c *conn) write(frame []byte) error {
 	return nil
 }
 
-// tooLarge reports whether the connection has ended because of this frame: the broker
-// does not say which one it was, but no smaller one than the largest.
+// tooLarge reports whether the broker closed the connection because of this frame. The
+// broker does not say which frame was too large, but the largest one always was.
 func (c *conn) tooLarge(frame []byte) bool {
 	var closed *ClosedError
 	return errors.As(context.Cause(c.ctx), &closed) && closed.Code == wire.CloseTooBig && int64(len(frame)) >= c.large.Load()
@@ -211,8 +212,8 @@ func (c *conn) writeJSON(v any) error {
 	return c.write(b)
 }
 
-// expect registers for the answer that carries id. The returned function must
-// be called to end that.
+// expect registers for the answer that carries id. The caller must call the returned
+// function to end the registration.
 func (c *conn) expect(id string) (<-chan wire.Frame, func()) {
 	answer := make(chan wire.Frame, 1)
 	c.mu.Lock()
@@ -237,8 +238,9 @@ func (c *conn) answer(id string, frame wire.Frame) {
 	}
 }
 
-// leaveLoop ends the connection in good order when ctx ends: for the broker the
-// peer has left, instead of being away. A client that is abandoned is to be away.
+// leaveLoop closes the connection when ctx ends, so that the broker counts the peer as
+// having left rather than as away. It does not do so for an abandoned client, which should
+// count as away.
 func (c *conn) leaveLoop(ctx context.Context) {
 	select {
 	case <-ctx.Done():

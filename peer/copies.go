@@ -14,24 +14,24 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Copy is the copy of a message to many for one peer, whose client can't open the
-// message itself: one of protocol v1, or one that does not have the mesh key. It is
+// Copy is the copy of a message to many for one peer whose client can't open the message
+// itself. Such a client speaks protocol v1 or does not have the mesh key. The copy is
 // sealed for the peer's own key.
 type Copy struct {
 	Key    wire.Key
-	Member wire.Key // that the broker names
+	Member wire.Key // according to the broker
 	Name   string   // from others; it may hold anything
 	// Reason says why the peer can't be reached, "" if it can.
 	Reason string
 }
 
-// ErrGroupsUnsorted is returned by Send for a message to many when the broker does
-// not tell who could not open it.
+// ErrGroupsUnsorted is returned by Send for a message to many when the broker does not say
+// which peers could not open it.
 var ErrGroupsUnsorted = errors.New("this broker is too old for messages to groups: it can't tell which peers could not read them; " +
 	"send to each peer by name, or ask the broker's operator to update it")
 
-// canSendToMany returns an error when some may get a message to many as bytes that
-// they can't read.
+// canSendToMany returns an error if some peer might get a message to many as bytes that it
+// can't read.
 func (c *Client) canSendToMany(ctx context.Context, m *Outgoing) error {
 	if len(m.ClientID) > wire.MaxCopiedID {
 		return fmt.Errorf("the id of a message to a group has at most %d bytes, this one has %d", wire.MaxCopiedID, len(m.ClientID))
@@ -46,8 +46,8 @@ func (c *Client) canSendToMany(ctx context.Context, m *Outgoing) error {
 	return nil
 }
 
-// sendCopies sends a copy to each peer that can't open a message to many. Each has a
-// ClientID that is made of the message's, so that repeating all of this is safe.
+// sendCopies sends a copy to each peer that can't open a message to many. Each copy's
+// ClientID is derived from the message's, so repeating all of this is safe.
 func (c *Client) sendCopies(ctx context.Context, m *Outgoing, ack *wire.Ack, receipt *Receipt) error {
 	list := ack.Unopened
 	receipt.MoreUnopened = ack.MoreUnopened
@@ -69,15 +69,15 @@ func (c *Client) sendCopies(ctx context.Context, m *Outgoing, ack *wire.Ack, rec
 	return nil
 }
 
-// sendCopy sends one copy, or finds out why there can be none. It returns an error
-// when that is not known.
+// sendCopy sends one copy, or finds out why that is impossible. It returns an error when
+// it can't find out.
 func (c *Client) sendCopy(ctx context.Context, m *Outgoing, u *wire.Unopened, one *Copy) error {
 	if u.Pubkey != u.MemberPubkey && u.Attestation == nil {
 		one.Reason = doubtNoWord
 		return nil
 	}
-	// The word for a session that has been connected for long may have expired. It was
-	// good when it connected.
+	// The attestation of a session that has been connected for long may have expired. It
+	// was valid when the session connected.
 	at := time.Now()
 	if u.Attestation != nil {
 		at = earlier(at, time.UnixMilli(u.Attestation.ExpiresAt-1))
@@ -117,8 +117,8 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// unopenedOf asks the broker who could not open an earlier message and has got no
-// copy of it.
+// unopenedOf asks the broker which peers could not open an earlier message and have not
+// got a copy of it.
 func (c *Client) unopenedOf(ctx context.Context, messageID string) ([]wire.Unopened, error) {
 	status, err := c.MessageStatus(ctx, messageID)
 	if err != nil {
@@ -153,8 +153,8 @@ func (c *Client) unopenedOf(ctx context.Context, messageID string) ([]wire.Unope
 	return list, nil
 }
 
-// Unreached says in words whom a message to many does not reach, and why; "" if it
-// reaches everybody that it was meant for.
+// Unreached says which peers a message to many does not reach, and why. It returns "" if
+// the message reaches all of them.
 func (r *Receipt) Unreached() string {
 	var parts []string
 	for i := range r.Copies {
@@ -171,7 +171,7 @@ func (r *Receipt) Unreached() string {
 	return "not for " + strings.Join(parts, ", ") + ": these clients can't open messages to groups, and get no copy"
 }
 
-// sealCopy seals a body for one key, or says why that can't be done: it never can then.
+// sealCopy seals a body for one key. If that can never work, it says why.
 func sealCopy(own identity.KeyPair, to wire.Key, body []byte) (nonce, ciphertext, why string) {
 	nonce, ciphertext, err := envelope.SealDirect(own, to, body)
 	if err != nil {

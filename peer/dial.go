@@ -14,12 +14,12 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// skewLimit bounds how far a hello's time follows the broker's clock, so that no broker
-// gets a word of ours for a far future.
+// skewLimit is the largest correction of a hello's time by the broker's clock, so that no
+// broker gets a hello that we signed for the far future.
 const skewLimit = 24 * time.Hour
 
-// dial connects and says hello. ctx bounds the handshake only. Where the broker finds
-// this machine's clock wrong, the hello is signed by the broker's.
+// dial connects and says hello. ctx bounds only the handshake. If the broker says that
+// this machine's clock is wrong, dial signs the hello by the broker's clock.
 func dial(ctx context.Context, o *Options) (*conn, error) {
 	c, err := dialAt(ctx, o, o.skew.ahead())
 	var refused *HelloError
@@ -27,17 +27,17 @@ func dial(ctx context.Context, o *Options) (*conn, error) {
 		return c, err
 	}
 	o.skew.set(refused.Skew)
-	o.Logger.Warn("this machine's clock is wrong; signing by the broker's", "ahead", refused.Skew)
+	o.Logger.Warn("this machine's clock is wrong; signing by the broker's clock", "ahead", refused.Skew)
 	return dialAt(ctx, o, refused.Skew)
 }
 
-// skew is by how much this machine's clock is ahead of a broker's, as far as known.
+// skew is how far this machine's clock is ahead of a broker's, if known.
 type skew struct{ duration atomic.Int64 }
 
 func (s *skew) ahead() time.Duration    { return time.Duration(s.duration.Load()) }
 func (s *skew) set(ahead time.Duration) { s.duration.Store(int64(ahead)) }
 
-// dialAt is dial with a hello that is signed for a time that much before now.
+// dialAt is dial with a hello that is signed for the time now minus skew.
 func dialAt(ctx context.Context, o *Options, ahead time.Duration) (*conn, error) {
 	c := &conn{
 		start:    time.Now(),
@@ -121,8 +121,8 @@ func (c *conn) handshake(ctx context.Context, o *Options, resp *http.Response, a
 	}
 }
 
-// skewFrom measures by how much the local clock is ahead of the Date header, to
-// the second; 0 when there is none.
+// skewFrom returns how far the local clock is ahead of the Date header, to the second. It
+// returns 0 if there is no such header.
 func skewFrom(resp *http.Response) time.Duration {
 	at, err := http.ParseTime(resp.Header.Get("Date"))
 	if err != nil {

@@ -13,31 +13,31 @@ import (
 )
 
 var (
-	// ErrClosed is returned by calls on a client that was closed.
+	// ErrClosed is returned by calls on a closed client.
 	ErrClosed = errors.New("client is closed")
 
-	// ErrDisconnected is returned by a request whose connection ended before
-	// the answer came.
+	// ErrDisconnected is returned by a request whose connection ends before the answer
+	// arrives.
 	ErrDisconnected = errors.New("connection to the broker was lost before it answered")
 
-	// errSilent ends a connection on which nothing arrives any more.
+	// errSilent ends a connection on which nothing arrives.
 	errSilent = errors.New("nothing heard from the broker for 75 s")
-	// errNoAnswer ends one that does not answer a probe.
+	// errNoAnswer ends a connection on which the broker does not answer a probe.
 	errNoAnswer = errors.New("the broker did not answer a probe within 5 s")
 
-	// errRenew ends a session's connection while its attestation still holds.
-	errRenew = errors.New("the attestation is to be renewed")
+	// errRenew ends a session's connection while its attestation is still valid.
+	errRenew = errors.New("the attestation must be renewed")
 
-	// errAbandoned ends a client without taking leave.
+	// errAbandoned ends a client without telling the broker that the peer leaves.
 	errAbandoned = errors.New("client was abandoned")
 )
 
-// HelloError tells that the broker did not take the client in.
+// HelloError reports that the broker refused the client's hello.
 type HelloError struct {
 	Code    wire.Code
 	Message string // the broker's words
-	// Skew is by how much this machine's clock is ahead of the broker's; only
-	// with CodeTimestampSkew, and zero when it could not be measured.
+	// Skew is how far this machine's clock is ahead of the broker's. It is set only with
+	// CodeTimestampSkew, and is zero if it could not be measured.
 	Skew time.Duration
 }
 
@@ -64,7 +64,7 @@ func (e *HelloError) Error() string {
 	return fmt.Sprintf("the broker refused the connection: %s: %s", e.Code, e.Message)
 }
 
-// Final reports whether connecting again can't help until somebody acts.
+// Final reports whether connecting again is useless until somebody acts.
 func (e *HelloError) Final() bool { return e.Code.Final() }
 
 func skewText(d time.Duration) string {
@@ -74,11 +74,11 @@ func skewText(d time.Duration) string {
 	return d.Round(time.Second).String() + " ahead of the broker's"
 }
 
-// ClosedError tells that the broker ended the connection for good.
+// ClosedError reports that the broker ended the connection for good.
 type ClosedError struct {
 	Code   int // WebSocket close code
 	Reason string
-	Word   string // of the admin who has ended it, "" for none
+	Word   string // what the admin who ended it said, "" for nothing
 }
 
 func (e *ClosedError) Error() string {
@@ -102,23 +102,24 @@ func said(word string) string {
 	return ". Reason: " + visible.Line(word, visible.People)
 }
 
-// IsReplaced reports whether err tells that another connection has proven the same
-// session key and taken over: whoever connects again at once takes it back, and so on.
+// IsReplaced reports whether err says that another connection has proven the same session
+// key and taken over. A client that connects again at once takes the session back, and the
+// other one does the same in turn.
 func IsReplaced(err error) bool {
 	var closed *ClosedError
 	return errors.As(err, &closed) && closed.Code == wire.CloseNormal && closed.Reason == wire.ReasonReplaced
 }
 
-// NoWebSocketError tells that what answers at the broker's URL does not open a WebSocket.
+// NoWebSocketError reports that the server at the broker's URL does not open a WebSocket.
 type NoWebSocketError struct {
 	Status int // the HTTP status of its answer
 }
 
 func (e *NoWebSocketError) Error() string {
-	return fmt.Sprintf("it answers with HTTP status %d instead of opening a WebSocket", e.Status)
+	return fmt.Sprintf("the server answers with HTTP status %d instead of opening a WebSocket", e.Status)
 }
 
-// RefusedError tells that the broker did not take a message.
+// RefusedError reports that the broker refused a message.
 type RefusedError struct {
 	Code   string // first word of Reason, e.g. wire.AckTargetNotFound
 	Reason string // the broker's words
@@ -127,8 +128,8 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string { return "the broker refused the message: " + e.Reason }
 
-// newRefusedError reads the error text of an ack. The words after which a v1
-// client gives up are protocol; everything else may be tried again.
+// newRefusedError parses the error text of an ack. The protocol defines the words after
+// which a v1 client gives up; after any other word, the client may try again.
 func newRefusedError(reason string) *RefusedError {
 	if reason == "" {
 		reason = "no reason given"
@@ -144,7 +145,7 @@ func newRefusedError(reason string) *RefusedError {
 	return &RefusedError{Code: code, Reason: reason, Final: final}
 }
 
-// RequestError is an error with which the broker answered a request.
+// RequestError is an error that the broker answered to a request.
 type RequestError struct {
 	Code    wire.Code
 	Message string
@@ -157,8 +158,8 @@ func (e *RequestError) Error() string {
 	return fmt.Sprintf("%s (%s)", e.Message, e.Code)
 }
 
-// closedBy gives the close of a WebSocket the meaning that it has for a client:
-// a *ClosedError or *HelloError when the broker gave a reason that matters, else err.
+// closedBy translates the close of a WebSocket for a client. It returns a *ClosedError or
+// *HelloError if the broker gave a reason that matters, and err otherwise.
 func closedBy(err error) error {
 	var closed websocket.CloseError
 	if !errors.As(err, &closed) {

@@ -43,7 +43,7 @@ type helloFrame struct {
 	Capabilities []string     `json:"capabilities,omitempty"`
 }
 
-// hello makes the first message of a connection, signed at now.
+// hello makes the first frame of a connection. It is signed at now.
 func (o *Options) hello(now time.Time) ([]byte, error) {
 	a := &o.About
 	h := helloFrame{
@@ -96,8 +96,8 @@ func (o *Options) hello(now time.Time) ([]byte, error) {
 	return b, nil
 }
 
-// successions are the words of the sessions before this one that it goes on in
-// their place.
+// successions returns the signed statements of earlier sessions that this session succeeds
+// them.
 func (o *Options) successions() []wire.Succession {
 	var list []wire.Succession
 	for _, f := range o.Formerly {

@@ -15,16 +15,16 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// HTTP calls the broker's HTTP routes, which are beside its WebSocket.
+// HTTP calls the broker's HTTP routes.
 type HTTP struct {
 	BrokerURL string       // of the WebSocket, e.g. wss://mesh.example.org/ws
 	Client    *http.Client // nil: one that honours the proxies of the environment
 }
 
-// HTTPError is an answer that is no success.
+// HTTPError is an answer that reports a failure.
 type HTTPError struct {
 	Status  int
-	Code    string // the broker's word, "" when the body was not its own
+	Code    string // the broker's error code, "" if the body was not the broker's
 	Message string
 }
 
@@ -36,11 +36,11 @@ func (e *HTTPError) Error() string {
 		"revoked":              "this invite was revoked; ask for a new one",
 		"invite_expired":       "this invite has expired; ask for a new one",
 		"expired":              "this invite has expired; ask for a new one",
-		"invite_exhausted":     "this invite was used up; ask for a new one",
-		"exhausted":            "this invite was used up; ask for a new one",
+		"invite_exhausted":     "this invite is used up; ask for a new one",
+		"exhausted":            "this invite is used up; ask for a new one",
 		"capacity":             "this mesh has as many members as its broker allows; have one removed, or ask for a higher limit",
 		"invite_bad_signature": "this invite is damaged; ask for the link again",
-		"bad_signature":        "this link is damaged or for another invite; ask for the link again",
+		"bad_signature":        "this link is damaged or belongs to another invite; ask for the link again",
 		"mesh_not_found":       "the broker does not know this mesh; is it the right broker?",
 	}[e.Code]
 	switch {
@@ -53,15 +53,15 @@ func (e *HTTPError) Error() string {
 	case e.Code != "":
 		return fmt.Sprintf("the broker refused: %s (HTTP %d)", e.Code, e.Status)
 	case e.Status == http.StatusMisdirectedRequest:
-		return "the server at this URL does not serve a broker under this name (HTTP 421)"
+		return "the server at this URL does not serve a broker under this host name (HTTP 421)"
 	case e.Status == http.StatusNotFound:
 		return "there is no claudemesh broker at this URL (HTTP 404)"
 	}
 	return fmt.Sprintf("the broker answered with HTTP %d", e.Status)
 }
 
-// BadName reports whether the name was refused under which somebody wanted to join, or
-// to own a new mesh. Another may be taken; nothing is spent.
+// BadName reports whether the broker refused the name of a new member or mesh. Nothing was
+// used up; the caller may try another name.
 func (e *HTTPError) BadName() bool { return e.Code == codeBadName || e.Code == codeNameTaken }
 
 const (
@@ -69,8 +69,8 @@ const (
 	codeNameTaken = "name_taken"
 )
 
-// CheckName returns the name without space around it, or an *HTTPError of which BadName
-// holds if no broker takes it for a new one.
+// CheckName trims the spaces around a name and returns it. If no broker accepts the name
+// for a new member, it returns an *HTTPError whose BadName is true.
 func CheckName(name string) (string, error) {
 	name = strings.TrimSpace(name)
 	if why := alike.NoNewName(name); why != "" {
@@ -82,11 +82,11 @@ func CheckName(name string) (string, error) {
 	return name, nil
 }
 
-// maxAnswer bounds how much of an answer is read.
+// maxAnswer is how many bytes of an answer are read.
 const maxAnswer = 1 << 20
 
-// do sends a request and reads the JSON answer into v. It returns the answer's
-// headers; of them Date tells the broker's clock.
+// do sends a request and decodes the JSON answer into v. It returns the answer's headers,
+// whose Date shows the broker's clock.
 func (h HTTP) do(ctx context.Context, method, path string, body, v any) (http.Header, error) {
 	u, err := siteURL(h.BrokerURL)
 	if err != nil {
@@ -126,33 +126,32 @@ func (h HTTP) do(ctx context.Context, method, path string, body, v any) (http.He
 		return resp.Header, refusal(resp.StatusCode, answer)
 	}
 	if err := json.Unmarshal(answer, v); err != nil {
-		return resp.Header, fmt.Errorf("the server at %s isn't a claudemesh broker, or doesn't serve one under this name (HTTP 200, %d bytes)",
+		return resp.Header, fmt.Errorf("the server at %s isn't a claudemesh broker, or doesn't serve one under this host name (HTTP 200, %d bytes)",
 			u, len(answer))
 	}
 	return resp.Header, nil
 }
 
-// refusal reads an answer that is no success.
+// refusal decodes an answer that reports a failure.
 func refusal(status int, answer []byte) *HTTPError {
 	var body struct {
 		wire.ErrorBody
 		wire.Ready // of /health/ready
 	}
-	_ = json.Unmarshal(answer, &body) // what is no JSON leaves it empty
+	_ = json.Unmarshal(answer, &body) // a body that isn't JSON leaves it empty
 	if body.Reason != "" {
 		return &HTTPError{status, body.Status, body.Reason}
 	}
 	return &HTTPError{status, body.Error, body.Message}
 }
 
-// httpError is refusal for a response of which some is to be read.
+// httpError is refusal for a response whose body has not been read yet.
 func httpError(resp *http.Response) *HTTPError {
-	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // none: the status says enough
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // on error, the status says enough
 	return refusal(resp.StatusCode, answer)
 }
 
-// CreateMesh creates a mesh owned by the key pair. The token is for brokers
-// that ask for one.
+// CreateMesh creates a mesh that the key pair owns. Some brokers require the token.
 func (h HTTP) CreateMesh(ctx context.Context, owner identity.KeyPair, slug, name, displayName, token string, now time.Time) (wire.CreateMeshResult, error) {
 	body := wire.CreateMesh{
 		Slug: slug, Name: name, DisplayName: displayName, Token: token,
@@ -180,14 +179,14 @@ func (h HTTP) Claim(ctx context.Context, code string, claim, member identity.Key
 	return result, err
 }
 
-// invite asks of which mesh an invite link is. It uses nothing of it.
+// invite asks which mesh an invite link is for. It does not use up the invite.
 func (h HTTP) invite(ctx context.Context, code string) (page wire.InvitePage, err error) {
 	_, err = h.do(ctx, http.MethodGet, "/i/"+code, nil, &page)
 	return page, err
 }
 
-// Health asks whether the broker lives, and by how much the local clock is
-// ahead of its, to the second.
+// Health checks that the broker is alive. It returns how far the local clock is ahead of
+// the broker's, to the second.
 func (h HTTP) Health(ctx context.Context) (health wire.Health, skew time.Duration, err error) {
 	header, err := h.do(ctx, http.MethodGet, "/health", nil, &health)
 	if header != nil {
@@ -196,8 +195,8 @@ func (h HTTP) Health(ctx context.Context) (health wire.Health, skew time.Duratio
 	return health, skew, err
 }
 
-// Ready returns nil when the broker can take messages; else an *HTTPError whose
-// Message says why not.
+// Ready returns nil if the broker can accept messages. Otherwise it returns an *HTTPError
+// whose Message gives the reason.
 func (h HTTP) Ready(ctx context.Context) error {
 	var ready wire.Ready
 	_, err := h.do(ctx, http.MethodGet, "/health/ready", nil, &ready)

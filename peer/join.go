@@ -21,24 +21,24 @@ type Joined struct {
 	Mesh          Mesh
 	Role          string // "" when the broker did not say
 	AlreadyMember bool
-	// Backup is the file that keeps the config as it was, with the key of before, when
-	// the mesh had been joined with another one; else "".
+	// Backup is the path of the file that keeps the config as it was, with the former key.
+	// It is "" if the mesh had not been joined with another key.
 	Backup string
 }
 
-// AlreadyJoinedError tells that the mesh of an invite is joined already.
+// AlreadyJoinedError reports that the user has already joined the mesh of an invite.
 type AlreadyJoinedError struct{ Mesh Mesh }
 
 func (e *AlreadyJoinedError) Error() string {
-	return fmt.Sprintf("you have already joined the mesh %s, with the key %s; the invite is still unused. To join as a second member with a new key, add --as-new-member: the old key is kept in a file",
+	return fmt.Sprintf("you have already joined the mesh %s, with the key %s; the invite is still unused. To join as a second member with a new key, add --as-new-member; claudemesh keeps the old key in a file",
 		e.Mesh.Slug, e.Mesh.Member.Public().String()[:16])
 }
 
-// Join redeems an invite link and records the mesh in the config of dir. The
-// member key is on disk before the broker hears of it, and a second try uses the
-// same key: an invite for one use is not lost to a broken connection. client may be nil.
-// It fails with an *AlreadyJoinedError, before anything is spent, if the mesh is joined;
-// a broker of others may not tell of which mesh a link is.
+// Join redeems an invite link and adds the mesh to the config of dir. It writes the member
+// key to disk before it sends it to the broker, and a second try uses the same key, so a
+// broken connection does not use up a single-use invite. client may be nil. If the mesh is
+// already joined, Join fails with an *AlreadyJoinedError before it uses the invite.
+// Brokers of other implementations may not say which mesh a link is for.
 func Join(ctx context.Context, dir Dir, link Link, displayName string, client *http.Client) (Joined, error) {
 	if err := notJoined(ctx, dir, link, client); err != nil {
 		return Joined{}, err
@@ -46,7 +46,7 @@ func Join(ctx context.Context, dir Dir, link Link, displayName string, client *h
 	return JoinAnew(ctx, dir, link, displayName, client)
 }
 
-// notJoined fails with an *AlreadyJoinedError if the mesh of a link is joined.
+// notJoined returns an *AlreadyJoinedError if the mesh of the link is joined.
 func notJoined(ctx context.Context, dir Dir, link Link, client *http.Client) error {
 	config, err := LoadConfig(dir)
 	if err != nil || len(config.Meshes) == 0 {
@@ -54,7 +54,7 @@ func notJoined(ctx context.Context, dir Dir, link Link, client *http.Client) err
 	}
 	id := link.Invite.MeshID
 	if link.Token == "" {
-		// Whatever is wrong with the invite, the claim says.
+		// If something is wrong with the invite, the claim reports it.
 		page, _ := HTTP{BrokerURL: link.BrokerURL, Client: client}.invite(ctx, link.Code)
 		id = page.MeshID
 	}
@@ -66,8 +66,8 @@ func notJoined(ctx context.Context, dir Dir, link Link, client *http.Client) err
 	return nil
 }
 
-// JoinAnew is Join that makes one a second member of a mesh that is joined. The key of
-// before is kept in Joined.Backup.
+// JoinAnew is like Join, but adds a second member to a mesh that is already joined.
+// Joined.Backup keeps the former key.
 func JoinAnew(ctx context.Context, dir Dir, link Link, displayName string, client *http.Client) (Joined, error) {
 	displayName, err := CheckName(displayName)
 	if err != nil {
@@ -91,7 +91,7 @@ func JoinAnew(ctx context.Context, dir Dir, link Link, displayName string, clien
 	joined.Mesh.JoinedAt = time.Now()
 	joined.Mesh.Name = shownName(joined.Mesh.Name, joined.Mesh.Slug)
 	if err := joined.Mesh.check(); err != nil {
-		return Joined{}, fmt.Errorf("the broker did not accept the invite: %w; ask the person who sent it", err)
+		return Joined{}, fmt.Errorf("the broker did not accept the invite: %w; ask the person who sent it to you", err)
 	}
 	joined.Backup, err = updateConfig(ctx, dir, func(c *Config) error {
 		if old, err := c.Find(joined.Mesh.MeshID); err == nil {
@@ -109,8 +109,8 @@ func JoinAnew(ctx context.Context, dir Dir, link Link, displayName string, clien
 	return joined, nil
 }
 
-// sameMesh refuses a link that would move a mesh that is joined already to another
-// broker or under another key: whoever knows a mesh's id can make one.
+// sameMesh refuses a link that would move a joined mesh to another broker or give it
+// another key. Anybody who knows a mesh's id can make such a link.
 func sameMesh(old, joined *Mesh) error {
 	switch {
 	case !old.Key.IsZero() && !old.Key.Equal(joined.Key):
@@ -129,10 +129,10 @@ func redeemLink(ctx context.Context, h HTTP, link Link, key identity.KeyPair, di
 	}
 	payload, err := link.Secret.OpenInvite(r.SealedRootKey)
 	if err != nil {
-		return Joined{}, fmt.Errorf("the broker's answer is not what the inviter has sealed: %w", err)
+		return Joined{}, fmt.Errorf("the broker's answer is not what the inviter sealed: %w", err)
 	}
 	if payload.MeshID != r.MeshID.String() || payload.OwnerPubkey != r.OwnerPubkey {
-		return Joined{}, errors.New("the broker's answer is about another mesh than the invite")
+		return Joined{}, errors.New("the broker's answer is for another mesh than the invite")
 	}
 	meshKey, err := envelope.ParseMeshKey(payload.RootKey)
 	if err != nil {
@@ -168,9 +168,9 @@ func redeemToken(ctx context.Context, h HTTP, link Link, key identity.KeyPair, d
 	}, nil
 }
 
-// pendingKey returns the member key to redeem the link with: that of a joined mesh of
-// which the link has the key that is missing, that of an earlier try, or a fresh one. done is to
-// be called when the key is safe in the config.
+// pendingKey returns the member key for the link: the key of a joined mesh whose mesh key
+// is missing and is in the link, or the key of an earlier try, or a new key. The caller
+// must call done when the key is safely in the config.
 func pendingKey(ctx context.Context, dir Dir, link Link) (key identity.KeyPair, done func(), err error) {
 	config, err := LoadConfig(dir)
 	if err != nil {
@@ -197,9 +197,9 @@ func pendingKey(ctx context.Context, dir Dir, link Link) (key identity.KeyPair, 
 		if key, err = identity.ParseSecret(string(text)); err == nil {
 			return key, done, nil
 		}
-		// What is damaged may be of use to somebody.
+		// Keep the damaged file; somebody may be able to repair it.
 		if err := os.Rename(dir.Path(name), dir.Path(name+".corrupt")); err != nil {
-			return key, nil, fmt.Errorf("set the damaged key of an earlier try aside: %w", err)
+			return key, nil, fmt.Errorf("move the damaged key of an earlier try aside: %w", err)
 		}
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return key, nil, fmt.Errorf("read key of an earlier try: %w", err)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// keepAliveLoop pings, and ends a connection on which nothing comes any more.
+// keepAliveLoop sends pings and ends a connection on which nothing arrives.
 func (c *conn) keepAliveLoop(probe <-chan struct{}) {
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
@@ -22,7 +22,7 @@ func (c *conn) keepAliveLoop(probe <-chan struct{}) {
 		case <-c.ctx.Done():
 			return
 		case <-ping.C:
-			// Whether the pong comes is for the silence timer to judge.
+			// The silence timer notices if the pong does not arrive.
 			ctx, cancel := context.WithTimeout(c.ctx, pingEvery/2)
 			_ = c.ws.Ping(ctx)
 			cancel()

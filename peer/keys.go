@@ -16,21 +16,22 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// keptDate is the date in the name of a file that keeps a config as it was, see backUpConfig.
+// keptDate is the format of the date in the name of a backup of the config; see
+// backUpConfigLocked.
 const keptDate = "20060102T150405Z"
 
-// keptName is the name of such a file.
+// keptName matches the name of such a backup.
 var keptName = regexp.MustCompile(`^config\.json\.(\d{8}T\d{6}Z)(-\d+)?$`)
 
-// KeptKey is a member key that the config has had and has no more, in the mesh as it was.
+// KeptKey is a member key that is no longer in the config, with its mesh as it was.
 type KeptKey struct {
 	Mesh   Mesh
 	File   string    // the path of the newest file that has it
 	KeptAt time.Time // to the second
 }
 
-// KeptKeys returns the member keys that only files with an earlier config in dir have, not
-// the config itself; the newest come first. problems says which files could not be read.
+// KeptKeys returns the member keys that are in backups of the config in dir but not in the
+// config itself, newest first. problems lists the files that it could not read.
 func KeptKeys(dir Dir) (list []KeptKey, problems []string, err error) {
 	config, err := readConfig(dir)
 	if err != nil {
@@ -64,7 +65,7 @@ func KeptKeys(dir Dir) (list []KeptKey, problems []string, err error) {
 	return list, problems, nil
 }
 
-// keptFiles returns the files that keep the config as it was, the newest first.
+// keptFiles returns the backups of the config, newest first.
 func keptFiles(dir Dir, entries []fs.DirEntry) (files []KeptKey) {
 	for _, e := range entries {
 		if m := keptName.FindStringSubmatch(e.Name()); m != nil {
@@ -75,13 +76,14 @@ func keptFiles(dir Dir, entries []fs.DirEntry) (files []KeptKey) {
 		}
 	}
 	slices.SortStableFunc(files, func(a, b KeptKey) int {
-		// Within a second a higher number is newer; the first file has none.
+		// Of the backups made within one second, a higher number is newer; the first one
+		// has no number.
 		return cmp.Or(b.KeptAt.Compare(a.KeptAt), cmp.Compare(len(b.File), len(a.File)), strings.Compare(b.File, a.File))
 	})
 	return files
 }
 
-// FindKept returns the kept key that begins with a text of 8 digits or more.
+// FindKept returns the kept key that begins with start, which must have 8 digits or more.
 func FindKept(list []KeptKey, start string) (KeptKey, error) {
 	var found []KeptKey
 	if IsKeyStart(start) {
@@ -100,9 +102,9 @@ func FindKept(list []KeptKey, start string) (KeptKey, error) {
 	return KeptKey{}, fmt.Errorf("%d kept keys begin with %q; give more digits", len(found), start)
 }
 
-// RestoreKey puts the mesh of a kept key into the config, as it was, in the place of the
-// member that is there in the mesh, if there is one. replaced is the file that keeps that
-// one's key then, else "".
+// RestoreKey puts the mesh of a kept key back into the config, as it was. If the config
+// has another member of that mesh, RestoreKey replaces it and returns the path of the file
+// that keeps its key; otherwise replaced is "".
 func RestoreKey(ctx context.Context, dir Dir, k KeptKey) (replaced string, err error) {
 	return updateConfig(ctx, dir, func(c *Config) error {
 		if i := c.index(k.Mesh.MeshID); i >= 0 {
@@ -114,13 +116,13 @@ func RestoreKey(ctx context.Context, dir Dir, k KeptKey) (replaced string, err e
 	})
 }
 
-// index returns where a mesh is in the config, -1 for nowhere.
+// index returns the position of a mesh in the config, or -1.
 func (c *Config) index(meshID string) int {
 	return slices.IndexFunc(c.Meshes, func(m Mesh) bool { return m.MeshID == meshID })
 }
 
-// Rename changes what a joined mesh is called on this machine. It fails if another one
-// is called so.
+// Rename changes the slug of a joined mesh on this machine. It fails if another mesh has
+// that slug.
 func Rename(ctx context.Context, dir Dir, meshID, slug string) error {
 	return UpdateConfig(ctx, dir, func(c *Config) error {
 		i := c.index(meshID)
@@ -137,8 +139,8 @@ func Rename(ctx context.Context, dir Dir, meshID, slug string) error {
 	})
 }
 
-// backUpConfigLocked copies the config to a file of its own, whose name has the date, and
-// returns its path. No backup replaces another. The caller holds the config's lock.
+// backUpConfigLocked copies the config to a new file whose name has the date, and returns
+// its path. It never overwrites a backup. The caller holds the config's lock.
 func backUpConfigLocked(d Dir, now time.Time) (path string, err error) {
 	b, err := os.ReadFile(d.Path(configName))
 	if err != nil {
@@ -147,7 +149,7 @@ func backUpConfigLocked(d Dir, now time.Time) (path string, err error) {
 	return keepConfigLocked(d, b, now)
 }
 
-// keepConfigLocked writes the text of a config to a file of its own. The caller holds the
+// keepConfigLocked writes the text of a config to a new file. The caller holds the
 // config's lock.
 func keepConfigLocked(d Dir, b []byte, now time.Time) (path string, err error) {
 	date := configName + "." + now.UTC().Format(keptDate)
@@ -162,8 +164,9 @@ func keepConfigLocked(d Dir, b []byte, now time.Time) (path string, err error) {
 	}
 }
 
-// KeepKeys writes a config of before to a file that KeptKeys finds, under its date, if it
-// has a key that is neither in the config nor in such a file.
+// KeepKeys writes an earlier config to a file that KeptKeys finds, with its date in the
+// name. It does so only if the earlier config has a key that is neither in the config nor
+// in such a file.
 func KeepKeys(ctx context.Context, dir Dir, was *Config, at time.Time) error {
 	return underConfigLock(ctx, dir, func() error {
 		config, err := readConfig(dir)
@@ -190,9 +193,10 @@ func KeepKeys(ctx context.Context, dir Dir, was *Config, at time.Time) error {
 	})
 }
 
-// RestoreMeshes puts the meshes of another config into that of dir, and returns how many
-// are new. One with another member stays as it is, unless replace is set; kept is then the
-// file that keeps the config as it was, else "".
+// RestoreMeshes adds the meshes of another config to the config of dir, and returns how
+// many are new. If a mesh is already there with another member, it stays as it is unless
+// replace is set. In that case kept is the path of the file that keeps the config as it
+// was; otherwise kept is "".
 func RestoreMeshes(ctx context.Context, dir Dir, from *Config, replace bool) (added int, kept string, err error) {
 	kept, err = updateConfig(ctx, dir, func(c *Config) error {
 		added = 0

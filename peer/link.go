@@ -19,7 +19,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Link is an invite link of either kind. One of Code and Token is set.
+// Link is an invite link of either kind. Either Code or Token is set.
 type Link struct {
 	BrokerURL string // of the WebSocket
 
@@ -35,11 +35,10 @@ type Link struct {
 
 var codePattern = regexp.MustCompile(`^[A-Za-z0-9_-]{16,64}$`)
 
-// ErrNotALink is returned for text that is no invite link.
+// ErrNotALink is returned for text that isn't an invite link.
 var ErrNotALink = errors.New("this isn't an invite link, which looks like https://host/i/<code>#<secret> or ic://join/<token>")
 
-// ParseLink reads an invite link. A v1 token must be signed by the owner that it
-// names.
+// ParseLink parses an invite link. A v1 token must be signed by the owner that it names.
 func ParseLink(s string) (Link, error) {
 	u, err := url.Parse(strings.TrimSpace(s))
 	if err != nil {
@@ -91,15 +90,15 @@ func parseToken(token string) (Link, error) {
 		return Link{}, errors.New("the invite contains no mesh key; ask for a new one")
 	}
 	l.BrokerURL = p.BrokerURL
-	// Its owner has signed it, who may be anybody.
+	// The owner in the token signed it, but that may be anybody.
 	m := Mesh{MeshID: p.MeshID, MemberID: "unknown", Slug: p.MeshSlug, BrokerURL: p.BrokerURL}
 	if err := m.check(); err != nil {
-		return Link{}, fmt.Errorf("the invite can't be used: %w; ask the person who sent it", err)
+		return Link{}, fmt.Errorf("the invite can't be used: %w; ask the person who sent it to you", err)
 	}
 	return l, nil
 }
 
-// URL returns the text of the link. It is a secret: whoever has it may join.
+// URL returns the text of the link. The link is secret: anybody who has it may join.
 func (l Link) URL() string {
 	if l.Token != "" {
 		return "ic://join/" + l.Token
@@ -111,19 +110,19 @@ func (l Link) URL() string {
 	return u.String() + "/i/" + l.Code + "#" + l.Secret.Encode()
 }
 
-// Expired reports whether a v1 link says of itself that it is over.
+// Expired reports whether a v1 link has expired, according to its token.
 func (l Link) Expired(now time.Time) bool {
 	return l.Token != "" && now.Unix() >= l.Invite.ExpiresAt
 }
 
-// tokenProof is what shows the broker that one has a v1 token without showing
-// the mesh key in it: the hex of its SHA-256.
+// tokenProof proves to the broker that the client has a v1 token, without revealing the
+// mesh key in it. It is the SHA-256 of the token, in hex.
 func (l Link) tokenProof() string {
 	sum := sha256.Sum256([]byte(l.Token))
 	return hex.EncodeToString(sum[:])
 }
 
-// InviteTerms say who may join with an invite, and for how long.
+// InviteTerms says who may join with an invite, and for how long.
 type InviteTerms struct {
 	Role      string // member or admin
 	Uses      int64
@@ -131,8 +130,8 @@ type InviteTerms struct {
 	Groups    []wire.Group
 }
 
-// NewLinkInvite makes a broker-blind invite: the link for the guest, and what
-// the broker is told of it (Client.InviteCreate), which can't open it.
+// NewLinkInvite makes a broker-blind invite. It returns the link for the guest and the
+// data for the broker (Client.InviteCreate), which can't open the invite.
 func NewLinkInvite(m *Mesh, owner wire.Key, t InviteTerms) (Link, wire.InviteCreate, error) {
 	if m.Key.IsZero() {
 		return Link{}, wire.InviteCreate{}, fmt.Errorf("make invite: %w", &NoMeshKeyError{m.Slug})
@@ -153,8 +152,8 @@ func NewLinkInvite(m *Mesh, owner wire.Key, t InviteTerms) (Link, wire.InviteCre
 	return link, create, nil
 }
 
-// NewTokenInvite makes an invite of protocol v1. Only the owner of the mesh can:
-// v1 clients check its signature.
+// NewTokenInvite makes an invite of protocol v1. Only the owner of the mesh can make one,
+// because v1 clients check its signature.
 func NewTokenInvite(m *Mesh, t InviteTerms) (Link, wire.InviteCreate, error) {
 	if m.Key.IsZero() {
 		return Link{}, wire.InviteCreate{}, fmt.Errorf("make invite: %w", &NoMeshKeyError{m.Slug})
@@ -164,8 +163,8 @@ func NewTokenInvite(m *Mesh, t InviteTerms) (Link, wire.InviteCreate, error) {
 		MeshRootKey: m.Key.Encode(), Role: t.Role, OwnerPubkey: m.Member.Public().String(),
 	}
 	p.Signature = m.Member.Sign(p.SigningText()).String()
-	// Two invites made in one second on equal terms must be two: the salt, which
-	// nobody reads, tells them apart.
+	// Two invites made in the same second with the same terms must differ. The salt, which
+	// nobody reads, makes them differ.
 	raw, err := json.Marshal(struct {
 		wire.InviteV1
 		Salt string `json:"salt"`

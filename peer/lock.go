@@ -14,12 +14,12 @@ import (
 // ErrLocked is returned by TryLock when another process holds the lock.
 var ErrLocked = system.ErrLocked
 
-// FileLock is a lock that one process holds at a time. The system takes it back
-// when the process dies.
+// FileLock is a lock that one process holds at a time. The system releases it when the
+// process dies.
 type FileLock struct{ file *os.File }
 
-// TryLock takes the lock of the file at path, which it creates, or fails at once
-// with ErrLocked.
+// TryLock locks the file at path, which it creates if necessary. If another process holds
+// the lock, TryLock fails at once with ErrLocked.
 func TryLock(path string) (*FileLock, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -42,21 +42,22 @@ func lockError(path string, err error) error {
 	return fmt.Errorf("lock %s: %w", path, err)
 }
 
-// Lock waits for the lock of the file at path until ctx ends.
+// Lock waits until it gets the lock of the file at path, or until ctx ends.
 func Lock(ctx context.Context, path string) (*FileLock, error) {
 	for {
 		lock, err := TryLock(path)
 		if !errors.Is(err, ErrLocked) {
 			return lock, err
 		}
-		// Whoever holds it writes one small file.
+		// The holder only writes one small file, so the wait is short.
 		if !sleep(ctx, 10*time.Millisecond) {
 			return nil, fmt.Errorf("lock %s: %w", path, ctx.Err())
 		}
 	}
 }
 
-// Write replaces what the locked file holds: whoever finds it locked may read that.
+// Write replaces the contents of the locked file. A process that finds the file locked may
+// read them.
 func (l *FileLock) Write(b []byte) error {
 	if err := l.file.Truncate(0); err != nil {
 		return fmt.Errorf("write lock file: %w", err)
@@ -67,7 +68,7 @@ func (l *FileLock) Write(b []byte) error {
 	return nil
 }
 
-// Touch gives the locked file a new time of modification, by the clock of its file system.
+// Touch updates the modification time of the locked file, by the clock of its file system.
 func (l *FileLock) Touch() error {
 	info, err := l.file.Stat()
 	if err == nil {
@@ -79,13 +80,13 @@ func (l *FileLock) Touch() error {
 	return nil
 }
 
-// Stat describes the locked file, which need not be the one at its path any more.
+// Stat describes the locked file. The file at its path may be another one by now.
 func (l *FileLock) Stat() (os.FileInfo, error) { return l.file.Stat() }
 
-// Unlock gives the lock back.
+// Unlock releases the lock.
 func (l *FileLock) Unlock() {
-	// A process that is being started at this moment has a copy of the file, which
-	// would hold the lock until it runs its program.
+	// A process that is just being started has a copy of the open file, which would hold
+	// the lock until the process runs its program.
 	_ = system.Unlock(l.file)
 	l.file.Close()
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Meant returns the name or @group that is most like a target that means nobody: the same
-// word as a name, else as a group, else one that differs in a few letters. It returns ""
-// when nothing is like it.
+// Meant returns the name or @group that is most like a target that matches nobody. It
+// prefers the same word as a name, then as a group, then a word that differs in a few
+// letters. It returns "" if nothing is similar.
 func Meant(to string, peers []wire.PeerRow, members []wire.MemberRow) string {
 	var words []string
 	targets := make(map[string]string)
@@ -41,7 +41,8 @@ func Meant(to string, peers []wire.PeerRow, members []wire.MemberRow) string {
 	return targets[nearest.Of(strings.TrimLeft(to, "@#"), words)]
 }
 
-// DidYouMean is the question that goes with Meant, with what follows it; "" for none.
+// DidYouMean returns a question about the result of Meant, ready to go before another
+// sentence. It returns "" if meant is "".
 func DidYouMean(meant string) string {
 	if meant == "" {
 		return ""
@@ -49,11 +50,12 @@ func DidYouMean(meant string) string {
 	return `did you mean "` + visible.Line(meant, visible.People) + `"? `
 }
 
-// ReachesNobodyError tells that a message to many was refused because nobody would get it.
+// ReachesNobodyError reports that the broker refused a message to many because nobody
+// would get it.
 type ReachesNobodyError struct {
 	Target string // as typed
 	Reason string // the broker's words
-	Meant  string // as of Meant
+	Meant  string // the result of Meant
 }
 
 func (e *ReachesNobodyError) Error() string {

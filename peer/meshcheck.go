@@ -9,10 +9,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// check fails for a mesh of which a field can't be what it is used as: the slug is a
-// folder and a word of commands, the ids are parts of what is signed, the URL is
-// connected to. Invites, brokers and the config file are believed in none of it. Its
-// errors quote.
+// check returns an error if a field of a mesh is not fit for its use: the slug becomes the
+// name of a folder and part of commands, the ids become part of signed texts, and the
+// client connects to the URL. check trusts neither invites nor brokers nor the config
+// file. Its errors quote the field.
 func (m *Mesh) check() error {
 	if !wire.ValidSlug(m.Slug) {
 		return fmt.Errorf("the slug of the mesh is %q; a slug is 1-%d of a-z, 0-9, '.', '_' and '-', with no dot at the start", visible.Short(m.Slug, visible.People, 2*wire.MaxSlugLen), wire.MaxSlugLen)
@@ -29,13 +29,13 @@ func (m *Mesh) check() error {
 	return nil
 }
 
-// validID reports whether s can be an id that a broker has made.
+// validID reports whether s may be an id that a broker made.
 func validID(s string) bool {
 	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 	return s != "" && len(s) <= wire.MaxNameLen && strings.Trim(s, letters) == ""
 }
 
-// shownName returns the name of a mesh as it can be shown, else its slug.
+// shownName returns the name of a mesh if it is fit to show, and its slug otherwise.
 func shownName(name, slug string) string {
 	name = visible.Cut(visible.Line(strings.TrimSpace(name), visible.People), wire.MaxNameLen, visible.Bytes)
 	if name == "" {

@@ -15,7 +15,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// open opens a message with the keys of this client and finds out who wrote it.
+// open opens a message with the keys of this client and determines its author.
 func (c *Client) open(p *wire.Push) Incoming {
 	m := Incoming{
 		MessageID: p.MessageID,
@@ -51,7 +51,7 @@ func (c *Client) open(p *wire.Push) Incoming {
 	return m
 }
 
-// targets reads whom a message to many was for. What can't be read is not known.
+// targets parses the targets of a message to many. It returns none if it can't parse them.
 func targets(spec string) []string {
 	if spec == "" {
 		return nil
@@ -71,19 +71,19 @@ func targets(spec string) []string {
 	return list
 }
 
-// author returns the member that the key of a message's sender belongs to, or why
-// none is proven to.
+// author returns the member that the sender's key belongs to, or why no member is proven.
 func (c *Client) author(p *wire.Push) (member wire.Key, doubt string) {
 	claimed := p.SenderMemberPubkey
-	// A broker does not name the member to its own other presences.
+	// When a message comes from another presence of the same member, the broker does not
+	// name the member.
 	if own := c.o.Mesh.Member.Public(); claimed.IsZero() && p.SenderPubkey == own {
 		claimed = own
 	}
-	// The message may have waited for days: what counts is when it was sent.
+	// The message may have waited for days, so the time of sending counts.
 	return vouched(p.SenderPubkey, claimed, p.SenderAttestation, p.CreatedAt)
 }
 
-// openText opens a text that was sealed for one key, or not at all.
+// openText opens a text that was sealed for one key or not sealed.
 func (c *Client) openText(m *Incoming, p *wire.Push) {
 	var to identity.KeyPair
 	m.Sealing = Direct
@@ -106,9 +106,9 @@ func (c *Client) openText(m *Incoming, p *wire.Push) {
 	}
 }
 
-// openDirect tries the session key, those of the sessions before it, then the
-// member key: the push does not say which of them the message was sealed for. It
-// returns the one that it was.
+// openDirect tries the session key, the keys of earlier sessions, and the member key,
+// because the push does not say which of them the message was sealed for. It returns the
+// key that worked.
 func (c *Client) openDirect(p *wire.Push) (body []byte, to identity.KeyPair, err error) {
 	for _, pair := range c.pairs {
 		body, err = envelope.OpenDirect(pair, p.SenderPubkey, p.Nonce, p.Ciphertext)
@@ -122,11 +122,11 @@ func (c *Client) openDirect(p *wire.Push) (body []byte, to identity.KeyPair, err
 	return nil, identity.KeyPair{}, err
 }
 
-// openMesh opens what was sealed under the mesh key.
+// openMesh opens a message that was sealed under the mesh key.
 func (c *Client) openMesh(m *Incoming, p *wire.Push) {
 	m.Sealing = InMesh
 	if p.KeyEpoch > meshKeyEpoch {
-		m.Err = fmt.Errorf("sealed under mesh key %d, which this client does not have", p.KeyEpoch)
+		m.Err = fmt.Errorf("the message is sealed under mesh key %d, which this client does not have", p.KeyEpoch)
 		return
 	}
 	if m.Body, m.Err = envelope.OpenMesh(c.o.Mesh.Key, p.Nonce, p.Ciphertext); m.Err != nil {
@@ -137,7 +137,7 @@ func (c *Client) openMesh(m *Incoming, p *wire.Push) {
 		return
 	}
 	if len(m.Body) < wire.SignatureSize {
-		m.Err = errors.New("too short for the signature that must be in it")
+		m.Err = errors.New("the message is too short to contain its signature")
 		return
 	}
 	sig := wire.Signature(m.Body)
@@ -147,8 +147,8 @@ func (c *Client) openMesh(m *Incoming, p *wire.Push) {
 	}
 }
 
-// signedText puts the signature before a text for groups: the mesh key that seals
-// it is everybody's.
+// signedText puts the signature before a text for groups, because the whole mesh has the
+// key that seals it.
 func signedText(meshID string, from identity.KeyPair, clientID string, text []byte) []byte {
 	sig := from.Sign(groupSigningText(meshID, from.Public(), clientID, text))
 	return append(sig[:], text...)
@@ -164,9 +164,9 @@ func hexHash(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// plainText reads what a v1 client sends to groups: the base64 of a text. What
-// was sealed for another is no text but by a chance that falls with its length;
-// short as it may be, it has 16 random bytes.
+// plainText decodes what a v1 client sends to groups: the base64 of a text. Data that was
+// sealed for another key is text only by chance. The chance falls with the length, and
+// sealed data has at least 16 random bytes.
 func plainText(ciphertext string) ([]byte, bool) {
 	raw, err := base64.StdEncoding.DecodeString(ciphertext)
 	if err != nil || !utf8.Valid(raw) {

@@ -18,8 +18,8 @@ import (
 type Options struct {
 	// Mesh holds the broker's URL and the member's credentials.
 	Mesh Mesh
-	// Session makes this a session connection: the member key vouches for the
-	// session key anew at every connect. Zero: a connection of the member itself.
+	// Session makes this a session connection: the member key attests the session key anew
+	// at every connect. If Session is zero, the connection is the member's own.
 	Session identity.KeyPair
 	// Formerly lists the sessions that this one succeeds, newest first. The broker
 	// delivers their waiting messages to this client, which opens them with the keys
@@ -33,43 +33,43 @@ type Options struct {
 	// It is called by one goroutine at a time and must not wait for a Send or a
 	// request of the same client. Nil: messages stay with the broker.
 	OnMessage func(ctx context.Context, m Incoming) error
-	// TakesReceipts asks the recipients of this client's direct messages for receipts;
-	// see OnConfirmation.
+	// TakesReceipts asks the recipients of this client's direct messages for receipts; see
+	// OnConfirmation.
 	TakesReceipts bool
-	// OnConfirmation takes receipts, under the rules of OnMessage, which never sees
-	// one. A receipt may come twice. Nil: they are dropped.
+	// OnConfirmation takes receipts, under the same rules as OnMessage, which never gets
+	// receipts. A receipt may come twice. If OnConfirmation is nil, receipts are dropped.
 	OnConfirmation func(ctx context.Context, c Confirmation) error
-	// OnSystem is told of peers that come and go. It must return quickly.
+	// OnSystem is called when a peer comes or goes. It must return quickly.
 	OnSystem func(p wire.SystemPush)
 	// OnRoster is called when the roster has changed since the last ListPeers; it is
 	// called again only after another ListPeers. It must return quickly. If it is set
 	// and the broker offers wire.CapRosterChanged, OnSystem is not called, and ListPeers
 	// keeps the roster.
 	OnRoster func()
-	// OnCaughtUp is called when all that was waiting at the time of the connect
-	// has been taken. It needs wire.CapCaughtUp among About.Capabilities.
+	// OnCaughtUp is called when OnMessage has taken all messages that were waiting at the
+	// time of the connect. It needs wire.CapCaughtUp in About.Capabilities.
 	OnCaughtUp func()
-	// OnState is told when the connection comes up or goes down. It must return quickly.
+	// OnState is called when the connection comes up or goes down. It must return quickly.
 	OnState func(s State)
 
 	// OnDelay is called with the broker's reason when the broker refuses a message for
 	// now and Send will try again. It must return quickly.
 	OnDelay func(reason string)
 
-	// OneShot is for commands: the first connection that can't be made, and a
-	// kick, are final.
+	// OneShot is for commands: a failure of the first connection is final, and so is a
+	// kick.
 	OneShot bool
 	// HTTPClient makes the connection; nil means one that honours HTTPS_PROXY (wss),
 	// HTTP_PROXY (ws), ALL_PROXY, NO_PROXY and SSL_CERT_FILE.
 	HTTPClient *http.Client
-	// Logger gets the connection's life at Debug level and what went wrong at
-	// Warn; nil logs nothing.
+	// Logger logs the life of the connection at level Debug and failures at level Warn. If
+	// it is nil, nothing is logged.
 	Logger *slog.Logger
 
 	skew *skew // of this machine's clock
 }
 
-// About is what a client tells of itself in its hello; see SPEC.md, section 5.
+// About is what a client tells about itself in its hello; see SPEC.md, section 5.
 type About struct {
 	SessionID   string
 	PID         int64
@@ -90,7 +90,7 @@ type FormerSession struct {
 	Pair identity.KeyPair
 }
 
-// State says how a client stands with its broker.
+// State describes the client's connection to its broker.
 type State struct {
 	Connected bool
 	Err       error         // why it is not connected; nil when it was closed by us

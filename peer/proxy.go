@@ -18,15 +18,15 @@ import (
 	"golang.org/x/net/http/httpproxy"
 )
 
-// brokerClient is what connects to brokers unless the caller brings a client of its
-// own. It honours HTTPS_PROXY for wss, HTTP_PROXY for ws, ALL_PROXY for both where these
-// are not set, and NO_PROXY, in either case of their letters. Proxies may be http, https,
-// socks5 or socks5h, with credentials in their URL.
+// brokerClient connects to brokers unless the caller supplies a client. It honours
+// HTTPS_PROXY for wss, HTTP_PROXY for ws, ALL_PROXY for both if these are not set, and
+// NO_PROXY, in upper or lower case. The URL of a proxy has the scheme http, https, socks5
+// or socks5h and may contain credentials.
 var brokerClient = sync.OnceValue(func() *http.Client {
 	return &http.Client{Transport: newProxied(proxyFromEnvironment())}
 })
 
-// proxyFromEnvironment returns which proxy a URL is reached through; nil for none.
+// proxyFromEnvironment returns the proxy for a URL, or nil for none.
 func proxyFromEnvironment() func(*url.URL) (*url.URL, error) {
 	config := httpproxy.FromEnvironment()
 	all := os.Getenv("ALL_PROXY")
@@ -42,7 +42,8 @@ func proxyFromEnvironment() func(*url.URL) (*url.URL, error) {
 	return config.ProxyFunc()
 }
 
-// ProxyError is a broker that can't be reached because a proxy can't, or does not let us.
+// ProxyError reports that the broker can't be reached through a proxy: either the proxy
+// can't be reached, or it refuses.
 type ProxyError struct {
 	Proxy, Broker string // hosts, with the ports that their URLs have
 	Err           error
@@ -55,7 +56,7 @@ func (e *ProxyError) Error() string {
 func (e *ProxyError) Unwrap() error { return e.Err }
 
 // proxied sends each request the way that its scheme needs. net/http asks a proxy for a
-// tunnel (CONNECT) only under TLS; a WebSocket needs one without TLS too, RFC 6455
+// tunnel (CONNECT) only for TLS. A WebSocket needs a tunnel without TLS too; see RFC 6455,
 // section 4.1.
 type proxied struct{ plain, secure *http.Transport }
 
@@ -98,13 +99,13 @@ func (p *proxied) RoundTrip(r *http.Request) (*http.Response, error) {
 	return p.plain.RoundTrip(r)
 }
 
-// tunnel asks a proxy for a connection to addr.
+// tunnel asks a proxy for a tunnel to addr.
 func tunnel(ctx context.Context, dial func(ctx context.Context, network, addr string) (net.Conn, error), proxy *url.URL, addr string) (net.Conn, error) {
 	conn, err := dial(ctx, "tcp", proxyAddr(proxy))
 	if err != nil {
 		return nil, &ProxyError{proxy.Host, addr, err}
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // ends what is under way
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // interrupts reads and writes
 	defer stop()
 	if proxy.Scheme == "https" {
 		conn = tls.Client(conn, &tls.Config{ServerName: proxy.Hostname()})
@@ -125,7 +126,8 @@ func askForTunnel(conn net.Conn, user *url.Userinfo, addr string) error {
 	if err := request.Write(conn); err != nil {
 		return err
 	}
-	// A server does not speak first here, so nothing of its is read ahead.
+	// The server at the other end does not speak first, so the reader has read nothing of
+	// its data.
 	resp, err := http.ReadResponse(bufio.NewReader(conn), request)
 	if err != nil {
 		return err

@@ -8,57 +8,61 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Sealing tells how a received message was protected.
+// Sealing says how a received message was protected.
 type Sealing string
 
-// The ways of sealing.
+// These are the kinds of Sealing.
 const (
-	// Direct was sealed for this client alone, by the holder of Incoming.Sender.
+	// Direct means that the holder of the key Incoming.Sender sealed the message for this
+	// client alone.
 	Direct Sealing = "direct"
-	// Copied was sealed as Direct. It is the copy of a message to many, which the
-	// broker took this client to be unable to open.
+	// Copied means that the message is sealed as Direct is, and is the copy of a message
+	// to many. The broker assumed that this client can't open the original.
 	Copied Sealing = "copy"
-	// InMesh was sealed under the mesh key: some member of the mesh wrote it. That
-	// it was Incoming.Sender is the broker's word, unless Incoming.Verified.
+	// InMesh means that some member of the mesh sealed the message under the mesh key.
+	// Only the broker says that this was Incoming.Sender, unless Incoming.Verified is set.
 	InMesh Sealing = "mesh"
-	// NotEncrypted came as plain text, as v1 clients send to groups: the broker
-	// and everybody on the way could read and change it.
+	// NotEncrypted means that the message came as plain text, as v1 clients send to
+	// groups. The broker and everybody on the way could read and change it.
 	NotEncrypted Sealing = "none"
-	// Unopened could not be opened: Incoming.Err tells why and Body is empty.
+	// Unopened means that the message could not be opened. Incoming.Err tells why, and
+	// Body is empty.
 	Unopened Sealing = "unopened"
 )
 
-// Incoming is a received message. Body and Name come from others: they may hold
-// anything, terminal escapes too.
+// Incoming is a received message. Body and Name come from others and may hold anything,
+// even terminal escapes.
 type Incoming struct {
 	MessageID string // the broker's
-	ClientID  string // the sender's client_message_id, of a copy the original's; "" when it gave none
+	ClientID  string // the sender's client_message_id (for a copy, that of the original); "" if there is none
 	Sender    wire.Key
 	Member    wire.Key // the sender's member key; zero when unknown
 	Name      string   // the sender's display name; "" when unknown
 	Sealing   Sealing
 	To        wire.Key // with Direct and Copied: which key of this client it was sealed for
-	// Verified tells that Sender wrote the body and that Member vouches for Sender.
-	// Without it, Member is the broker's word, and Doubt says why in a few words.
+	// Verified means that Sender wrote the body and that Member attests Sender. If it is
+	// false, only the broker says who Member is, and Doubt says in a few words why.
 	Verified bool
 	Doubt    string
-	// WantsReceipt tells that the sender takes receipts; see Client.Confirm.
+	// WantsReceipt means that the sender takes receipts; see Client.Confirm.
 	WantsReceipt bool
 	Body         []byte
 	Err          error // with Unopened
 	Priority     wire.Priority
 	Topic        string
-	// Targets are whom a message to many was for, in the broker's words and as TargetText
-	// writes them; none for one to a key, and when the broker does not tell.
+	// Targets lists the targets of a message to many, as the broker reports them and in
+	// the form of TargetText. It is empty for a message to a key, and if the broker does
+	// not report targets.
 	Targets   []string
 	ReplyTo   string // message id
 	Mentions  []string
 	CreatedAt time.Time // the broker's clock
 }
 
-// DedupeKey names the intent behind the message: a message that arrives again,
-// over any connection, has the same key. It is the sender, by its member key
-// where that is known, and the sender's id for the message, else the broker's.
+// DedupeKey identifies a message across deliveries: if the same message arrives again,
+// over any connection, it has the same key. The key combines the sender (the member key if
+// known) with the sender's id for the message, or with the broker's id if there is no
+// sender's id.
 func (m *Incoming) DedupeKey() string {
 	from := m.Member
 	if from.IsZero() {
@@ -70,7 +74,7 @@ func (m *Incoming) DedupeKey() string {
 	return from.String() + " b " + m.MessageID
 }
 
-// clientAckFrame is wire.ClientAck as it is written.
+// clientAckFrame is the JSON of wire.ClientAck.
 type clientAckFrame struct {
 	Type     string `json:"type"`
 	ClientID string `json:"clientMessageId"`
@@ -96,8 +100,8 @@ func (c *Client) deliver(ctx context.Context, conn *conn, r received) error {
 	return nil
 }
 
-// take hands a message to the application and acknowledges it. An error ends
-// the connection, so that the broker sends this message and its successors again.
+// take hands a message to the application and acknowledges it. An error ends the
+// connection, so that the broker sends this message and the following ones again.
 func (c *Client) take(ctx context.Context, conn *conn, p *wire.Push) error {
 	if p.BodyVersion == wire.BodyReceipt {
 		return c.takeReceipt(ctx, conn, p)
@@ -124,8 +128,8 @@ func (c *conn) acknowledge(p *wire.Push) error {
 	return c.writeJSON(ack)
 }
 
-// seenSize is how many messages a client remembers to have taken. It is for
-// redeliveries after a lost acknowledgement; longer memory is the inbox's.
+// seenSize is how many taken messages a client remembers. It covers redeliveries after a
+// lost acknowledgement; the inbox remembers for longer.
 const seenSize = 4096
 
 // seenSet remembers the newest seenSize keys.

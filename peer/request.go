@@ -10,16 +10,16 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// answerTimeout is how long a request waits for its answer, unless its context
-// ends earlier.
+// answerTimeout is how long a request waits for its answer, unless its context ends
+// earlier.
 const answerTimeout = 10 * time.Second
 
-// object is a frame to be written, by field name.
+// object is a frame to write, by field name.
 type object map[string]any
 
-// request writes a frame and reads the answer into v; nil v for answers that
-// only say that it was done. It fails with a *RequestError when the broker
-// refuses, with ErrDisconnected when the connection ends first.
+// request writes a frame and decodes the answer into v. If the answer has no content of
+// interest, v is nil. request fails with a *RequestError if the broker refuses, and with
+// ErrDisconnected if the connection ends first.
 func (c *Client) request(ctx context.Context, typ string, frame object, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -71,7 +71,7 @@ func readAnswer(typ string, f *wire.Frame, v any) error {
 	return f.Unmarshal(v)
 }
 
-// notify writes a frame that has no answer.
+// notify writes a frame that the broker does not answer.
 func (c *Client) notify(ctx context.Context, typ string, frame object) error {
 	conn, err := c.connected(ctx)
 	if err != nil {
@@ -91,39 +91,40 @@ func (c *conn) writeTyped(typ, reqID string, frame object) error {
 	return c.writeJSON(frame)
 }
 
-// ListMembers returns the members of the mesh, removed ones too.
+// ListMembers returns the members of the mesh, including removed ones.
 func (c *Client) ListMembers(ctx context.Context) ([]wire.MemberRow, error) {
 	var answer wire.Members
 	err := c.request(ctx, wire.TypeMemberList, nil, &answer)
 	return answer.Members, err
 }
 
-// MessageStatus tells how far a message came. The id may be 8 characters or
-// more of its start or, for one's own newest messages, of its end. For the sender and admins.
+// MessageStatus returns how far a message has come. The id may be cut to 8 or more
+// characters of its start or, for one's own newest messages, of its end. Only the sender
+// and admins may call it.
 func (c *Client) MessageStatus(ctx context.Context, messageID string) (wire.MessageStatusResult, error) {
 	var answer wire.MessageStatusResult
 	err := c.request(ctx, wire.TypeMessageStatus, object{"messageId": messageID}, &answer)
 	return answer, err
 }
 
-// SetStatus says by hand what this peer is doing. The broker does not answer.
+// SetStatus sets by hand what this peer is doing. The broker does not answer.
 func (c *Client) SetStatus(ctx context.Context, s wire.Status) error {
 	return c.notify(ctx, wire.TypeSetStatus, object{"status": s})
 }
 
-// HookStatus is what is known of a session without its word.
+// HookStatus is what the hooks of a session report about it.
 type HookStatus struct {
 	Status wire.Status
-	// Reason, e.g. "waiting", is shown beside the status and cut at
-	// wire.MaxReasonLen; "" for none.
+	// Reason, such as "waiting", is shown beside the status. It is cut at
+	// wire.MaxReasonLen and may be "".
 	Reason string
-	// CannotRead is why the session can't read what is sent to it, cut at
-	// wire.MaxCannotReadLen; "": it can.
+	// CannotRead says why the session can't read the messages that others send it. It is
+	// cut at wire.MaxCannotReadLen. "" means that the session can read them.
 	CannotRead string
 }
 
-// SetHookStatus passes on what a hook of the session tells of it; the status gives way
-// to a dnd that was set by hand. The broker does not answer.
+// SetHookStatus reports what a hook of the session says about it. A dnd that was set by
+// hand takes precedence over the status. The broker does not answer.
 func (c *Client) SetHookStatus(ctx context.Context, s HookStatus) error {
 	frame := object{"status": s.Status, "source": wire.SourceHook, "cannotRead": visible.Cut(s.CannotRead, wire.MaxCannotReadLen, visible.Bytes)}
 	if s.Reason != "" {
@@ -132,7 +133,8 @@ func (c *Client) SetHookStatus(ctx context.Context, s HookStatus) error {
 	return c.notify(ctx, wire.TypeSetStatus, frame)
 }
 
-// SetSummary says in a line what this peer is at. The broker does not answer.
+// SetSummary describes in one line what this peer is working on. The broker does not
+// answer.
 func (c *Client) SetSummary(ctx context.Context, summary string) error {
 	return c.notify(ctx, wire.TypeSetSummary, object{"summary": summary})
 }

@@ -13,29 +13,29 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// minPrefix is the shortest start of a key that stands for it.
+// minPrefix is the shortest start of a key that identifies it.
 const minPrefix = 8
 
-// Recipient is somebody whom a name or a key means. Name comes from others and may
+// Recipient is the result of resolving a name or a key. Name comes from others and may
 // hold anything.
 type Recipient struct {
 	Key    wire.Key // to send to
 	Member wire.Key // zero when unknown
 	Name   string
-	// Verified and Doubt are VerifyRow's: without it, what is sealed for Key may be
-	// read by somebody else than Member.
+	// Verified and Doubt are the results of VerifyRow. If Verified is false, somebody else
+	// than Member may be able to read what is sealed for Key.
 	Verified bool
 	Doubt    string
-	// Proven is the member that vouches for Key, or did before its word expired; zero
-	// when none does.
+	// Proven is the member that attests Key, or did so until the attestation expired. It
+	// is zero if there is none.
 	Proven wire.Key
 }
 
-// AmbiguousError tells that a name may mean several.
+// AmbiguousError reports that a name matches several recipients.
 type AmbiguousError struct {
 	Name  string
 	Found []Recipient
-	picks []string // what means each of Found
+	picks []string // for each of Found, a text that identifies it
 }
 
 func newAmbiguousError(name string, found, all []Recipient) *AmbiguousError {
@@ -52,11 +52,11 @@ func newAmbiguousError(name string, found, all []Recipient) *AmbiguousError {
 
 func (e *AmbiguousError) Error() string { return e.Choices(func(pick string) string { return pick }) }
 
-// Choices is Error with what command makes of each key, or start of one, that picks a
-// candidate.
+// Choices is Error with commands instead of keys: command turns each key, or start of a
+// key, into a command.
 func (e *AmbiguousError) Choices(command func(pick string) string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%q may be any of these; use the key, or the start of it:", e.Name)
+	fmt.Fprintf(&b, "%q may be any of these; use the key or its start:", e.Name)
 	for i, c := range e.Found {
 		fmt.Fprintf(&b, "\n  %s  %s", command(e.picks[i]), visible.Line(c.Name, visible.People))
 		if alike.Mistaken(c.Name) != "" {
@@ -66,24 +66,24 @@ func (e *AmbiguousError) Choices(command func(pick string) string) string {
 	return b.String()
 }
 
-// NobodyError tells that nobody is known by a name.
+// NobodyError reports that a name matches nobody.
 type NobodyError struct {
 	Name  string
-	Meant string // what may have been meant, "" for no idea; from others
+	Meant string // the name that the user may have meant, or ""; it comes from others
 }
 
 func (e *NobodyError) Error() string {
 	return fmt.Sprintf("no member or session in this mesh is called %q; %srun `claudemesh peers --all` to see everybody", e.Name, DidYouMean(e.Meant))
 }
 
-// IsGroupTarget reports whether to is no single recipient: @group, @all, * or
-// #topic. Such a text is for wire.ParseTarget, any other for Resolve.
+// IsGroupTarget reports whether to names a group rather than a single recipient: @group,
+// @all, * or #topic. Pass such a text to wire.ParseTarget and any other text to Resolve.
 func IsGroupTarget(to string) bool {
 	return to == "*" || strings.HasPrefix(to, "@") || strings.HasPrefix(to, "#")
 }
 
-// Roster asks the broker who is there and who the members are. A broker of others
-// may not tell the latter.
+// Roster asks the broker for the peers and the members. Brokers of other implementations
+// may not list the members.
 func (c *Client) Roster(ctx context.Context) (peers []wire.PeerRow, members []wire.MemberRow, err error) {
 	if peers, err = c.ListPeers(ctx); err != nil {
 		return nil, nil, err
@@ -96,8 +96,8 @@ func (c *Client) Roster(ctx context.Context) (peers []wire.PeerRow, members []wi
 	return peers, members, nil
 }
 
-// Resolve asks the broker who is there and finds whom a name or key means; see the
-// function Resolve.
+// Resolve asks the broker for the roster and resolves a name or key; see the function
+// Resolve.
 func (c *Client) Resolve(ctx context.Context, to string) (Recipient, error) {
 	peers, members, err := c.Roster(ctx)
 	if err != nil {
@@ -106,17 +106,19 @@ func (c *Client) Resolve(ctx context.Context, to string) (Recipient, error) {
 	return Resolve(to, c.o.Mesh.Member.Public(), peers, members, time.Now())
 }
 
-// Resolve finds whom a text means among the peers that are connected and the members, in
-// this order: a whole key or a member's id, which always mean that key and that member; a
-// display name, exactly so; the name in any case; the start of a key, minPrefix digits or
-// more, that is nobody's name. A name that may be taken for a key, a group or nothing
-// (alike.Mistaken) is nobody's: clients of protocol v1 can bring one.
+// Resolve finds the recipient that a text means among the connected peers and the members.
+// It tries, in this order: a whole key or a member's id, which always mean that key or
+// member; a display name, exactly; the name in any case; the start of a key with minPrefix
+// digits or more, if nobody has it as a name. Resolve ignores a name that people could
+// mistake for a key, a group or nothing (alike.Mistaken); clients of protocol v1 can bring
+// one.
 //
-// A connected peer goes before its own member; but a name that belongs to two members is
-// nobody's: whoever connects may call itself anything, and must not get what is meant for
-// another. Several presences of one member under one name are that member: the broker
-// picks one that can open the message. One's own presences count only if nobody else is
-// meant. It fails with a *NobodyError or an *AmbiguousError.
+// A connected peer takes precedence over its own member. A name that belongs to two
+// members is ambiguous: a peer may call itself anything when it connects, and must not get
+// messages that are meant for another. Several presences of one member under one name mean
+// that member; the broker picks a presence that can open the message. One's own presences
+// count only if nothing else matches. Resolve fails with a *NobodyError or an
+// *AmbiguousError.
 func Resolve(to string, own wire.Key, peers []wire.PeerRow, members []wire.MemberRow, now time.Time) (Recipient, error) {
 	found, err := find(to, own, peers, members, now)
 	var nobody *NobodyError
@@ -152,7 +154,7 @@ func find(to string, own wire.Key, peers []wire.PeerRow, members []wire.MemberRo
 
 func equal(a, b string) bool { return a == b }
 
-// only returns what was found if that is one.
+// only returns the found recipient if there is exactly one.
 func only(to string, found, all []Recipient) (Recipient, error) {
 	switch len(found) {
 	case 0:
@@ -163,7 +165,7 @@ func only(to string, found, all []Recipient) (Recipient, error) {
 	return Recipient{}, newAmbiguousError(to, found, all)
 }
 
-// named returns whom a name may mean, one for each member.
+// named returns the recipients that a name may mean, one for each member.
 func named(to string, own wire.Key, live, offline []Recipient, same func(a, b string) bool) []Recipient {
 	if alike.Mistaken(to) != "" {
 		return nil
@@ -188,13 +190,13 @@ func IsKeyStart(to string) bool {
 	return len(to) >= minPrefix && strings.Trim(strings.ToLower(to), "0123456789abcdef") == ""
 }
 
-// ResolveMember is Resolve among the members alone.
+// ResolveMember is Resolve among the members only.
 func ResolveMember(to string, own wire.Key, members []wire.MemberRow) (Recipient, error) {
 	return Resolve(to, own, nil, members, time.Time{})
 }
 
-// byKey returns whose a key is. It need not be known here: that is for the broker to
-// judge.
+// byKey returns the recipient with a key. The key may be unknown here; the broker decides
+// then.
 func byKey(key wire.Key, all []Recipient) Recipient {
 	for _, c := range all {
 		if c.Key == key {
@@ -204,7 +206,7 @@ func byKey(key wire.Key, all []Recipient) Recipient {
 	return Recipient{Key: key, Name: key.Short(), Doubt: doubtUnknownKey}
 }
 
-// startingWith returns whose keys begin so.
+// startingWith returns the recipients whose keys begin with to.
 func startingWith(to string, all []Recipient) (found []Recipient) {
 	seen := make(map[wire.Key]bool)
 	for _, c := range all {
@@ -232,7 +234,7 @@ func candidates(peers []wire.PeerRow, members []wire.MemberRow, now time.Time) (
 	return live, offline
 }
 
-// onePerMember replaces the presences of a member that has several by the member.
+// onePerMember replaces several presences of a member by the member.
 func onePerMember(found []Recipient) []Recipient {
 	var out []Recipient
 	for _, c := range found {

@@ -10,17 +10,17 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// roster is what the broker said last of who is there, for clients that keep it: they
-// ask for what has changed since.
+// roster is the broker's latest report of the peers. Clients that keep it ask only for
+// what has changed since.
 type roster struct {
-	asking  chan struct{} // holds one: whoever asks owns the rest
+	asking  chan struct{} // has one slot: the goroutine that fills it owns the other fields
 	version string        // "": nothing is known, or the broker tells no versions
 	rows    map[wire.ID]wire.PeerRow
 }
 
-// ListPeers returns the roster: a row for every presence that this client may see, by
-// ConnectedAt. With Options.OnRoster only what has changed is asked for. What the rows
-// refer to must not be written to.
+// ListPeers returns the roster: a row for every presence that this client may see, ordered
+// by ConnectedAt. With Options.OnRoster it asks the broker only for the changes. The
+// caller must not modify what the rows refer to.
 func (c *Client) ListPeers(ctx context.Context) ([]wire.PeerRow, error) {
 	var answer wire.PeersList
 	if c.o.OnRoster == nil {
@@ -47,7 +47,7 @@ func (c *Client) ListPeers(ctx context.Context) ([]wire.PeerRow, error) {
 	return r.take(&answer), nil
 }
 
-// take takes in an answer and returns all rows.
+// take applies an answer and returns all rows.
 func (r *roster) take(answer *wire.PeersList) []wire.PeerRow {
 	if answer.Since == "" {
 		r.rows = make(map[wire.ID]wire.PeerRow, len(answer.Peers))

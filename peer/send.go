@@ -13,40 +13,41 @@ import (
 
 const (
 	ackTimeout = 15 * time.Second
-	// meshKeyEpoch is the epoch of the one mesh key that there is so far.
+	// meshKeyEpoch is the epoch of the mesh key. There is only one so far.
 	meshKeyEpoch = 1
 )
 
 // Outgoing is a message to send.
 type Outgoing struct {
-	// To is one key, or any number of groups and "everybody". A message for
-	// several keys is several messages: each is sealed for its own.
+	// To is one key, or any number of groups and "everybody". To send to several keys,
+	// send several messages, because each message is sealed for its own key.
 	To       []wire.Target
 	Body     []byte
 	Priority wire.Priority // "": next
 	ReplyTo  string        // message id
 	Mentions []string      // at most wire.MaxMentions
-	// MustReach has the broker refuse a message to many that nobody would get, if the
+	// MustReach makes the broker refuse a message to many that nobody would get, if the
 	// broker offers wire.CapMustReach.
 	MustReach bool
-	// ClientID names the intent: the broker delivers what comes under one
-	// ClientID once. "": a fresh one.
+	// ClientID identifies the message across retries: the broker delivers the messages
+	// with one ClientID only once. If it is "", Send makes up a new one.
 	ClientID string
 }
 
-// Receipt is the broker's word that a message is safe. The recipient's own word is
-// a Confirmation.
+// Receipt is the broker's statement that a message is safe. The recipient's own statement
+// is a Confirmation.
 type Receipt struct {
 	MessageID string
 	ClientID  string
-	Queued    bool // the broker has taken it on to deliver it
-	// Copies are of a message to many, for the peers whose clients can't open it.
+	Queued    bool // the broker has stored it for delivery
+	// Copies are the copies of a message to many, for the peers whose clients can't open
+	// it.
 	Copies []Copy
 	// MoreUnopened is how many more such peers there are. They have got no copy.
 	MoreUnopened int
 }
 
-// sendFrame is wire.Send as it is written.
+// sendFrame is the JSON of wire.Send.
 type sendFrame struct {
 	Type        string          `json:"type"`
 	ID          string          `json:"id"`
@@ -63,12 +64,13 @@ type sendFrame struct {
 	MustReach   bool            `json:"mustReach,omitempty"`
 }
 
-// Send seals a message and hands it to the broker, over reconnects, until the
-// broker has acknowledged it or ctx ends. A *RefusedError tells that the broker
-// does not take it; refusals that pass, like a rate limit, are waited out.
-// When ctx ends first, the message may or may not have been taken: sending it
-// again under the same ClientID is safe. So it is when the Receipt that comes with
-// an error names a message: then some Copies are not with the broker.
+// Send seals a message and hands it to the broker, across reconnects, until the broker has
+// acknowledged it or ctx ends. It returns a *RefusedError if the broker refuses the
+// message for good; it waits and tries again after temporary refusals such as a rate
+// limit. If ctx ends first, the broker may or may not have the message; it is safe to send
+// the message again with the same ClientID. The same is true if Send returns an error
+// together with a Receipt that has a MessageID: then the broker does not have some of the
+// Copies.
 func (c *Client) Send(ctx context.Context, m Outgoing) (Receipt, error) {
 	if m.ClientID == "" {
 		m.ClientID = newUUID()
@@ -97,10 +99,10 @@ func (c *Client) Send(ctx context.Context, m Outgoing) (Receipt, error) {
 	return receipt, err
 }
 
-// submit hands a sealed message to the broker until it is acknowledged.
+// submit hands a sealed message to the broker until the broker acknowledges it.
 func (c *Client) submit(ctx context.Context, clientID string, frame []byte) (wire.Ack, error) {
 	var pauses backoff
-	open := false // the frame is out, and nothing was heard of it
+	open := false // a frame went out and was not answered
 	for {
 		ack, out, err := c.attempt(ctx, clientID, frame)
 		open = err != nil && (open || out)
@@ -117,7 +119,7 @@ func (c *Client) submit(ctx context.Context, clientID string, frame []byte) (wir
 			c.delayed(err.Error())
 			c.log.Debug("sending again", "client_message_id", clientID, "reason", err)
 		default:
-			if ctx.Err() != nil && !errors.Is(err, ctx.Err()) { // it ended together with something else
+			if ctx.Err() != nil && !errors.Is(err, ctx.Err()) { // ctx ended at the same time as something else
 				err = ctx.Err()
 			}
 			if open {
@@ -134,14 +136,15 @@ func (c *Client) delayed(reason string) {
 	}
 }
 
-// ErrUnacknowledged is returned by Send when its context or its client ends after the
-// message went out and before the broker answered: the broker may have it or not.
+// ErrUnacknowledged is returned by Send if its context or its client ends after the
+// message went out but before the broker answered. The broker may or may not have the
+// message.
 var ErrUnacknowledged = errors.New("the broker has not acknowledged the message")
 
 var errNoAck = errors.New("no acknowledgement within 15 s")
 
 // attempt writes the frame on the current connection and waits for its ack. out reports
-// whether the broker may have got it.
+// whether the broker may have received the frame.
 func (c *Client) attempt(ctx context.Context, id string, frame []byte) (_ wire.Ack, out bool, _ error) {
 	conn, err := c.connected(ctx)
 	if err != nil {
@@ -149,7 +152,7 @@ func (c *Client) attempt(ctx context.Context, id string, frame []byte) (_ wire.A
 	}
 	answer, forget := conn.expect(id)
 	defer forget()
-	_ = conn.write(frame) // if that fails, so does the connection, and its end says why
+	_ = conn.write(frame) // if this fails, the connection ends and says why
 	timeout := time.NewTimer(ackTimeout)
 	defer timeout.Stop()
 	select {
@@ -168,14 +171,14 @@ func (c *Client) attempt(ctx context.Context, id string, frame []byte) (_ wire.A
 	}
 }
 
-// sealedFrame is a message that is ready to be sent.
+// sealedFrame is a message that is ready to send.
 type sealedFrame struct {
 	bytes      []byte
-	text       int    // bytes of the message before it was sealed
+	text       int    // bytes of the message before sealing
 	ciphertext string // base64
 }
 
-// seal makes the frame of a message. It is made once per intent: a resend is
+// seal makes the frame of a message. Send calls it once for each message, so retries send
 // the same bytes.
 func (c *Client) seal(m *Outgoing) (*sealedFrame, error) {
 	f := sendFrame{
@@ -211,10 +214,11 @@ func (c *Client) seal(m *Outgoing) (*sealedFrame, error) {
 	return &sealedFrame{frame, len(m.Body), f.Ciphertext}, err
 }
 
-// encode completes the frame of a sealed message and writes it.
+// encode completes the frame of a sealed message and returns its JSON.
 func (f *sendFrame) encode(to []wire.Target) (_ []byte, err error) {
 	f.Type, f.ID = wire.TypeSend, f.ClientID
-	// Over the ciphertext, not the text: the broker must not be able to try guesses.
+	// Hash the ciphertext, not the text, so that the broker can't test guesses of the
+	// text.
 	f.Fingerprint = hexHash([]byte(f.ClientID + "\n" + f.Ciphertext))
 	if f.TargetSpec, err = targetSpec(to); err != nil {
 		return nil, err
@@ -229,7 +233,7 @@ func checkTargets(to []wire.Target) (direct bool, err error) {
 	}
 	for _, t := range to {
 		if t.Kind == wire.TargetKey && len(to) > 1 {
-			return false, errors.New("a message to a key has that one target only: it is sealed for that key")
+			return false, errors.New("a message to a key can't have other targets, because it is sealed for that key")
 		}
 	}
 	return to[0].Kind == wire.TargetKey, nil
@@ -246,7 +250,7 @@ func targetSpec(to []wire.Target) (json.RawMessage, error) {
 	return json.Marshal(texts)
 }
 
-// TargetText returns a target in the form that wire.ParseTarget reads.
+// TargetText returns a target in the form that wire.ParseTarget accepts.
 func TargetText(t wire.Target) string {
 	switch t.Kind {
 	case wire.TargetKey:

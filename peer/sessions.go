@@ -5,8 +5,8 @@ import (
 	"path/filepath"
 )
 
-// SessionsRoot returns the directory of the session keys: CLAUDEMESH_SESSIONS_DIR,
-// else "sessions" in the config directory.
+// SessionsRoot returns the directory of the session keys: $CLAUDEMESH_SESSIONS_DIR, or
+// "sessions" in the config directory if that is not set.
 func SessionsRoot(d Dir) string {
 	root := os.Getenv("CLAUDEMESH_SESSIONS_DIR")
 	if root == "" {

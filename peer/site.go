@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// The paths of a broker stand side by side, at the root of a host or, behind a proxy,
-// below a path: the WebSocket at …/ws, invites at …/i/<code>.
+// The paths of a broker are siblings, at the root of a host or, behind a proxy, below a
+// path: the WebSocket at …/ws, invites at …/i/<code>.
 const socketPath = "/ws"
 
 var (
@@ -16,8 +16,9 @@ var (
 	socketScheme = map[string]string{"http": "ws", "https": "wss"}
 )
 
-// siteURL returns where the other paths of a broker are, by the URL of its WebSocket:
-// without the /ws in the end. Of a URL that ends otherwise, they are at the host's root.
+// siteURL returns the base of a broker's other paths. It is the URL of the WebSocket
+// without the /ws at the end. If that URL ends otherwise, the base is the root of the
+// host.
 func siteURL(brokerURL string) (*url.URL, error) {
 	u, err := url.Parse(brokerURL)
 	if err != nil {
@@ -30,11 +31,12 @@ func siteURL(brokerURL string) (*url.URL, error) {
 	return &url.URL{Scheme: webScheme[u.Scheme], Host: u.Host, Path: base}, nil
 }
 
-// isBase reports whether a broker may be below a path: "", or one without empty and dotted
-// parts, and without a slash in the end.
+// isBase reports whether a broker may be below the path s: s is "", or has no empty or
+// dotted parts and no slash at the end.
 func isBase(s string) bool { return path.Clean(s+"/x") == s+"/x" }
 
-// brokerURL is the way back: the URL of the WebSocket beside another path of the broker.
+// brokerURL is the inverse of siteURL: it returns the URL of the WebSocket that is a
+// sibling of another path of the broker.
 func brokerURL(site *url.URL, base string) string {
 	u := url.URL{Scheme: socketScheme[site.Scheme], Host: site.Host, Path: base + socketPath}
 	return u.String()

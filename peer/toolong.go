@@ -9,27 +9,27 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// TooLongError tells that a message is longer than the broker takes, in bytes of its text
-// as it was before it was sealed.
+// TooLongError reports that a message is longer than the broker accepts. Its sizes are in
+// bytes of the text before sealing.
 type TooLongError struct {
 	Bytes int
-	Most  int // that the broker takes of such a message; 0: not known
+	Most  int // the most bytes that the broker accepts; 0: unknown
 	cause *RefusedError
 }
 
 func (e *TooLongError) Error() string {
-	text := fmt.Sprintf("the message is too long: it has %d bytes, and this broker doesn't accept as many", e.Bytes)
+	text := fmt.Sprintf("the message is too long: it has %d bytes, and this broker doesn't accept that many", e.Bytes)
 	if e.Most > 0 {
 		text = fmt.Sprintf("the message is too long: it has %d bytes, and this broker accepts at most %d", e.Bytes, e.Most)
 	}
-	return text + "; send less, or where the rest can be found"
+	return text + "; send a shorter message, or send where to find the rest"
 }
 
 // Unwrap returns the *RefusedError in the broker's words.
 func (e *TooLongError) Unwrap() error { return e.cause }
 
-// inWords turns the broker's refusal of what is too large once sealed into the sender's
-// own bytes.
+// inWords translates the broker's refusal, which counts sealed bytes, into the bytes of
+// the sender's text.
 func (s *sealedFrame) inWords(err error) error {
 	var refused *RefusedError
 	if !errors.As(err, &refused) || refused.Code != wire.AckPayloadTooLarge {

@@ -10,16 +10,16 @@ import (
 	"github.com/claudemesh/claudemesh/envelope"
 )
 
-// plainSlug is a slug that names a file in the config directory and none elsewhere.
+// plainSlug matches slugs that name a file in the config directory and nowhere else.
 var plainSlug = regexp.MustCompile(`^[a-z0-9_-][a-z0-9._-]*$`)
 
-// v1TokenName is where clients of protocol v1 keep the token that they have joined a
-// mesh with. They write the mesh key nowhere else.
+// v1TokenName is the file in which clients of protocol v1 keep the token that they joined
+// a mesh with. They store the mesh key nowhere else.
 func v1TokenName(slug string) string { return "invite-" + slug + ".txt" }
 
 // adoptV1Keys reads the keys of meshes that a client of protocol v1 has joined from the
-// tokens that it keeps, and writes them into the config, so that this is done once. In a
-// directory that can't be written it is done each time.
+// tokens that it keeps. It writes them to the config, so that this happens only once. If
+// it can't write to the directory, it does so each time.
 func adoptV1Keys(d Dir, c *Config) {
 	found := make(map[string]envelope.MeshKey)
 	for i := range c.Meshes {
@@ -42,8 +42,8 @@ func adoptV1Keys(d Dir, c *Config) {
 	})
 }
 
-// v1Key returns the key of a mesh from the token that was used to join it, if the
-// config does not have it.
+// v1Key returns the key of a mesh from the token with which it was joined, if the config
+// does not have the key.
 func v1Key(d Dir, m *Mesh) (key envelope.MeshKey, ok bool) {
 	if !m.Key.IsZero() || !plainSlug.MatchString(m.Slug) {
 		return key, false
@@ -58,16 +58,16 @@ func v1Key(d Dir, m *Mesh) (key envelope.MeshKey, ok bool) {
 		link, err = parseToken(token)
 	}
 	if err != nil || link.Invite.MeshID != m.MeshID {
-		return key, false // of another mesh, or no token: then the user is told what is missing
+		return key, false // the token is for another mesh, or there is none; another error tells the user what is missing
 	}
 	key, err = envelope.ParseMeshKey(link.Invite.MeshRootKey)
 	return key, err == nil
 }
 
-// NoMeshKeyError tells that the mesh key is not on this machine.
+// NoMeshKeyError reports that the mesh key is not on this machine.
 type NoMeshKeyError struct{ Slug string }
 
 func (e *NoMeshKeyError) Error() string {
-	return fmt.Sprintf("the key of this mesh, which messages to groups are sealed under, is not on this machine; "+
+	return fmt.Sprintf("this machine does not have the key of this mesh, which seals messages to groups; "+
 		"put the v1 token or link that you joined with into %s beside the config file, or join again with a new link", v1TokenName(e.Slug))
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Doubts: why a message or a row of the roster is not verified.
+// These doubts say why a message or a row of the roster is not verified.
 const (
 	doubtUnopened   = "it could not be opened"
 	doubtPlain      = "it came unencrypted: anybody on the way may have written it"
@@ -21,20 +21,20 @@ const (
 	doubtUnknownKey = "nobody in the roster has this key"
 )
 
-// DoubtNoName is the doubt about a name that alike.Mistaken objects to.
+// DoubtNoName is the doubt about a name that alike.Mistaken rejects.
 const DoubtNoName = "the name may be taken for a key, a group or nothing"
 
-// VerifyRow tells whether the key in a row of the roster is its member's: the
-// member key itself, or a session key that the member vouches for. doubt says why
-// it is not, "" when verified. All else in a row, the name too, is the broker's
-// word; for names see inbox.Contacts.
+// VerifyRow reports whether the key in a row of the roster belongs to its member: it is
+// the member key itself, or a session key that the member attests. If it does not, doubt
+// says why. Everything else in a row, including the name, is only what the broker says;
+// for names see inbox.Contacts.
 func VerifyRow(row *wire.PeerRow, now time.Time) (verified bool, doubt string) {
 	_, doubt = vouched(row.Pubkey, row.MemberPubkey, row.Attestation, now)
 	return doubt == "", doubt
 }
 
-// proven returns the member that stands behind the key of a row, or once stood: the
-// word for a session that has been connected for long may have expired since.
+// proven returns the member that attests the key of a row. The attestation of a session
+// that has been connected for long may have expired.
 func proven(row *wire.PeerRow, now time.Time) wire.Key {
 	if row.Attestation != nil {
 		now = earlier(now, time.UnixMilli(row.Attestation.ExpiresAt-1))
@@ -43,8 +43,8 @@ func proven(row *wire.PeerRow, now time.Time) wire.Key {
 	return member
 }
 
-// vouched returns the member that stands behind a key at a time, or why none is
-// proven to. claimed is the member that the broker names, zero for none.
+// vouched returns the member that attests a key at a given time, or why no member is
+// proven. claimed is the member that the broker names, or zero.
 func vouched(key, claimed wire.Key, word *wire.Attestation, at time.Time) (member wire.Key, doubt string) {
 	if key == claimed {
 		return key, ""
@@ -80,8 +80,8 @@ func parseAttestation(w *wire.Attestation) (a identity.Attestation, err error) {
 	return a, err
 }
 
-// verifyAround verifies an attestation at a time that another clock than the
-// signer's has told.
+// verifyAround verifies an attestation at a time that was read from another clock than the
+// signer's.
 func verifyAround(a *identity.Attestation, at time.Time) error {
 	err := a.Verify(at)
 	switch {
