@@ -15,9 +15,9 @@ const (
 	doubtUnsigned   = "the sender has not signed it: any member of the mesh may have written it"
 	doubtSignature  = "the signature in it is not the sender's"
 	doubtNoWord     = "no member vouches for the key"
-	doubtBadWord    = "the member's word for the key does not verify"
+	doubtBadWord    = "the member's signature for the key is not valid"
 	doubtOtherWord  = "the broker names another member than the one that vouches for the key"
-	doubtEndedWord  = "the member's word for the key has expired"
+	doubtEndedWord  = "the member's signature for the key has expired"
 	doubtUnknownKey = "nobody in the roster has this key"
 )
 

@@ -73,7 +73,7 @@ func TestDoctorOfFileSystems(t *testing.T) {
 	t.Parallel()
 	for kind, says := range map[string]string{
 		"":    "only you can read HOME",
-		"NFS": "HOME is on a network file system (NFS): its databases do without their write-ahead log, which is slower, and rely on that system's locks; set CLAUDEMESH_CONFIG_DIR",
+		"NFS": "HOME is on a network file system (NFS), where databases work without their write-ahead log, which is slower, and rely on that system's locks; set CLAUDEMESH_CONFIG_DIR",
 	} {
 		home := t.TempDir()
 		if err := os.Chmod(home, 0o700); err != nil {

@@ -1,8 +1,8 @@
-// Package configdir is the directory in which a user's claudemesh keeps its files:
-// where it is, and how files get into it.
+// Package configdir locates the directory in which a user's claudemesh keeps its files,
+// and writes files there.
 //
-// It uses the standard library alone, so that a hook, which Claude Code starts at
-// every call of a tool, links nothing else.
+// It depends only on the standard library, because hooks import it and Claude Code starts
+// a hook for every tool call.
 //
 // This package is for claudemesh itself; outsiders should not rely on it.
 package configdir
@@ -18,7 +18,7 @@ import (
 // Dir is the path of the directory.
 type Dir string
 
-// Default returns CLAUDEMESH_CONFIG_DIR, else ~/.claudemesh.
+// Default returns $CLAUDEMESH_CONFIG_DIR, or ~/.claudemesh if that is not set.
 func Default() (Dir, error) {
 	if dir := os.Getenv("CLAUDEMESH_CONFIG_DIR"); dir != "" {
 		path, err := filepath.Abs(dir)
@@ -37,7 +37,7 @@ func Default() (Dir, error) {
 // Path returns the path of a file in the directory.
 func (d Dir) Path(name string) string { return filepath.Join(string(d), name) }
 
-// Make creates the directory, with mode 0700, if it is not there.
+// Make creates the directory, with mode 0700, if it does not exist.
 func (d Dir) Make() error {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return fmt.Errorf("create config directory: %w", err)
@@ -45,8 +45,9 @@ func (d Dir) Make() error {
 	return nil
 }
 
-// WriteFile writes a file of the directory with mode 0600: after a crash, either
-// the old text is there or the new one, never a part. A symbolic link stays one.
+// WriteFile writes a file in the directory with mode 0600. After a crash the file has
+// either the old text or the new one, never a part. If the file is a symbolic link,
+// WriteFile replaces its target.
 func (d Dir) WriteFile(name string, b []byte) error {
 	path := d.Path(name)
 	if real, err := filepath.EvalSymlinks(path); err == nil {

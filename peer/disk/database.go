@@ -14,20 +14,20 @@ import (
 	"github.com/claudemesh/claudemesh/peer/configdir"
 )
 
-// NetworkFS says what is wrong with a directory for databases, and what to do, when it is
-// on a network file system of a kind, see netfs.Kind; "" when kind is "".
+// NetworkFS returns a warning for databases in a directory on a network file system of the
+// given kind (see netfs.Kind), with advice. It returns "" if kind is "".
 func NetworkFS(d configdir.Dir, kind string) string {
 	if kind == "" {
 		return ""
 	}
-	return fmt.Sprintf("%s is on a network file system (%s): its databases do without their write-ahead log, which is slower, and rely on that system's locks; "+
+	return fmt.Sprintf("%s is on a network file system (%s), where databases work without their write-ahead log, which is slower, and rely on that system's locks; "+
 		"set CLAUDEMESH_CONFIG_DIR to a directory on a local disk", d, kind)
 }
 
-// Step brings a database from one version of its schema to the next.
+// Step upgrades a database by one version of its schema.
 type Step func(ctx context.Context, tx *sql.Tx) error
 
-// SQL returns the step that runs a script of SQL.
+// SQL returns the step that runs an SQL script.
 func SQL(script string) Step {
 	return func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, script)
@@ -35,10 +35,10 @@ func SQL(script string) Step {
 	}
 }
 
-// Open opens an SQLite database that is this user's alone (mode 0600), or creates it, and
-// takes the steps to its schema that the file has not taken yet; SQLite's user_version
-// counts them. Several processes may open it at once. What was written survives a loss of
-// power once the call has returned.
+// Open opens or creates an SQLite database that only this user may access (mode 0600). It
+// applies the schema steps that the file has not had yet; SQLite's user_version counts
+// them. Several processes may open the database at once. A write that has returned
+// survives a loss of power.
 func Open(ctx context.Context, path string, steps []Step, pragmas ...string) (*sql.DB, error) {
 	db, err := open(ctx, path, netfs.Kind(path), pragmas)
 	if err != nil {
@@ -51,11 +51,11 @@ func Open(ctx context.Context, path string, steps []Step, pragmas ...string) (*s
 	return db, nil
 }
 
-// open opens a database on a file system of a kind, see netfs.Kind. The write-ahead log
-// needs memory that all processes share that have the file open; processes on two machines
-// share none.
+// open opens a database on a file system of the given kind (see netfs.Kind). The
+// write-ahead log needs memory that all processes with the open file share; processes on
+// two machines can't share memory.
 func open(ctx context.Context, path, kind string, pragmas []string) (*sql.DB, error) {
-	// SQLite would create the file with the mode of the umask.
+	// SQLite would create the file with the mode that the umask allows.
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -72,13 +72,15 @@ func open(ctx context.Context, path, kind string, pragmas []string) (*sql.DB, er
 	}
 	db.SetMaxOpenConns(1) // one writer; others wait in line here instead of for the file
 	if kind != "" {
-		// This fails while another process has the file open with a log; then the log stays.
+		// This fails while another process has the file open with a log; then the log
+		// stays.
 		_, _ = db.ExecContext(ctx, `PRAGMA journal_mode(DELETE)`)
 	}
 	return db, nil
 }
 
-// migrate takes all steps that are left in one transaction, whichever process comes first.
+// migrate applies the remaining steps in one transaction, so only one of several processes
+// applies them.
 func migrate(ctx context.Context, db *sql.DB, steps []Step) error {
 	if version, err := userVersion(ctx, db); err != nil || version == len(steps) {
 		return err
@@ -89,7 +91,7 @@ func migrate(ctx context.Context, db *sql.DB, steps []Step) error {
 			return err
 		}
 		if version < 0 || version > len(steps) {
-			return fmt.Errorf("schema version %d is of a newer claudemesh; this one knows versions up to %d, so update it", version, len(steps))
+			return fmt.Errorf("schema version %d belongs to a newer claudemesh; this one knows versions up to %d, so update it", version, len(steps))
 		}
 		for i, step := range steps[version:] {
 			if err := step(ctx, tx); err != nil {
@@ -108,8 +110,8 @@ func userVersion(ctx context.Context, q interface {
 	return version, err
 }
 
-// InTx runs do in a transaction that holds the write lock from its begin, and commits it if
-// do returns nil.
+// InTx runs do in a transaction that holds the write lock from its beginning. It commits
+// the transaction if do returns nil.
 func InTx(ctx context.Context, db *sql.DB, do func(*sql.Tx) error) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -122,8 +124,8 @@ func InTx(ctx context.Context, db *sql.DB, do func(*sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// StartsAndEnds returns the patterns of SQL's LIKE, with \ as the escape, for texts that
-// start and that end with part.
+// StartsAndEnds returns two SQL LIKE patterns, with \ as the escape, for texts that start
+// with part and texts that end with part.
 func StartsAndEnds(part string) (starts, ends string) {
 	literal := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(part)
 	return literal + "%", "%" + literal

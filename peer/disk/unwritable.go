@@ -17,8 +17,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/configdir"
 )
 
-// UnwritableError tells that a file can't be used because of its disk, its mount or what
-// is in its place.
+// UnwritableError reports that a file can't be written because of its disk, its mount, or
+// something else at its path.
 type UnwritableError struct {
 	Advice string // what is wrong, where, and what to do
 	Err    error  // what failed
@@ -28,8 +28,8 @@ func (e *UnwritableError) Error() string { return e.Advice + " (" + e.Err.Error(
 
 func (e *UnwritableError) Unwrap() error { return e.Err }
 
-// Unwritable returns an *UnwritableError around err when something in the directory, or
-// elsewhere on disk, failed for such a reason; else err itself.
+// Unwritable returns an *UnwritableError around err if err has such a cause, in the
+// directory or elsewhere on disk. Otherwise it returns err.
 func Unwritable(d configdir.Dir, err error) error {
 	var known *UnwritableError
 	if err == nil || errors.As(err, &known) {
@@ -42,7 +42,8 @@ func Unwritable(d configdir.Dir, err error) error {
 	return err
 }
 
-// reasonOf returns the path of what failed and the system's reason; nil when there is none.
+// reasonOf returns the path that an operation failed on and the system's error, or nil if
+// there is none.
 func reasonOf(d configdir.Dir, err error) (path string, reason error) {
 	var file *fs.PathError
 	var link *os.LinkError
@@ -66,16 +67,16 @@ func reasonOf(d configdir.Dir, err error) (path string, reason error) {
 	default:
 		return "", nil
 	}
-	// SQLite does not tell which file, and for what reason.
+	// SQLite reports neither the file nor the system's error.
 	if err := try(d); errors.As(err, &file) {
 		return file.Path, file.Err
 	}
 	return string(d), reason
 }
 
-// adviceOn puts a reason of the system in words; "" when it is none of those here.
+// adviceOn explains a system's error, or returns "" if it has no explanation for it.
 func adviceOn(d configdir.Dir, path string, reason error) string {
-	if strings.HasSuffix(path, ".tmp") { // which is to replace another one
+	if strings.HasSuffix(path, ".tmp") { // a temporary file that replaces another file
 		path = filepath.Dir(path)
 	}
 	elsewhere := ""
@@ -90,7 +91,7 @@ func adviceOn(d configdir.Dir, path string, reason error) string {
 	case errors.Is(reason, syscall.EROFS):
 		return fmt.Sprintf("%s is read-only, by its file system or by a mount; make it writable%s", path, elsewhere)
 	case errors.Is(reason, syscall.EACCES), errors.Is(reason, syscall.EPERM):
-		return fmt.Sprintf("%s is closed to this user; see to its owner and its mode%s", path, elsewhere)
+		return fmt.Sprintf("this user may not access %s; check its owner and mode%s", path, elsewhere)
 	case errors.Is(reason, syscall.EBUSY):
 		return fmt.Sprintf("%s can't be replaced while something is mounted on it; unmount that%s", path, elsewhere)
 	case errors.Is(reason, syscall.EISDIR):
@@ -98,7 +99,7 @@ func adviceOn(d configdir.Dir, path string, reason error) string {
 	case errors.Is(reason, syscall.ENOTDIR):
 		return fmt.Sprintf("%s is a file in the place of a directory; move it away%s", inTheWay(path), elsewhere)
 	case errors.Is(reason, syscall.EIO):
-		return fmt.Sprintf("the disk of %s fails; see the system's log%s", path, elsewhere)
+		return fmt.Sprintf("the disk of %s reports errors; see the system's log%s", path, elsewhere)
 	}
 	return ""
 }
@@ -113,8 +114,8 @@ func inTheWay(path string) string {
 	return path
 }
 
-// Writable reports, as an *UnwritableError, what keeps claudemesh from writing in its
-// directory: one of its files, or the disk. A directory that is not there is no reason.
+// Writable returns an *UnwritableError if claudemesh can't write to its directory because
+// of one of its files or the disk. If the directory does not exist, Writable returns nil.
 func Writable(d configdir.Dir) error {
 	if err := try(d); !errors.Is(err, fs.ErrNotExist) {
 		return Unwritable(d, err)
@@ -122,8 +123,8 @@ func Writable(d configdir.Dir) error {
 	return nil // the directory is made when it is needed
 }
 
-// try finds out whether files are open for writing without opening one: who closes a file
-// takes back all locks that this process holds on it, SQLite's too.
+// try checks that files are writable without opening them: closing a file would release
+// all locks that this process holds on it, including SQLite's.
 func try(d configdir.Dir) error {
 	entries, err := os.ReadDir(string(d))
 	if err != nil {
@@ -140,11 +141,11 @@ func try(d configdir.Dir) error {
 	return room(d)
 }
 
-// kept are the files that claudemesh writes to. What it replaces may be a link to what
-// others keep.
+// kept matches the files that claudemesh writes to in place. Files that it replaces may be
+// links to files elsewhere.
 var kept = regexp.MustCompile(`\.(db(-.*)?|lock|log)$|^daemon\.json$`)
 
-// room writes and takes back as much as a large message needs.
+// room writes and removes as much as a large message needs.
 func room(d configdir.Dir) (err error) {
 	const size = 256 << 10
 	file, err := os.CreateTemp(string(d), "room.*.tmp")

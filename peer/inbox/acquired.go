@@ -10,14 +10,14 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Acquired is all that Contacts remember of all meshes, in the order in which it came.
-// Times are in Unix milliseconds, 0 for never.
+// Acquired is everything that Contacts remember, of all meshes, in order of arrival. Times
+// are in Unix milliseconds; 0 means never.
 type Acquired struct {
 	Members []AcquiredMember `json:"members"`
 	Names   []AcquiredName   `json:"names"`
 }
 
-// AcquiredMember is a member that was met.
+// AcquiredMember is a member that the user has met.
 type AcquiredMember struct {
 	MeshID      string `json:"meshId"`
 	Member      string `json:"member"` // its key
@@ -26,13 +26,13 @@ type AcquiredMember struct {
 	ConfirmedAt int64  `json:"confirmedAt,omitempty"`
 }
 
-// AcquiredName is a name that a member has borne.
+// AcquiredName is a name that a member has used.
 type AcquiredName struct {
 	AcquiredMember
 	TrustedAt int64 `json:"trustedAt,omitempty"`
 }
 
-// Acquired returns all that is remembered.
+// Acquired returns everything that the contacts remember.
 func (c Contacts) Acquired(ctx context.Context) (*Acquired, error) {
 	a := &Acquired{}
 	read := func(query string, add func(scan func(...any) error) error) (err error) {
@@ -68,9 +68,9 @@ func (c Contacts) Acquired(ctx context.Context) (*Acquired, error) {
 	return a, nil
 }
 
-// Acquire adds what was remembered elsewhere, and returns how many members are new. What
-// is remembered here stays: a key or name that the user has confirmed or trusted in either
-// place is so from now on.
+// Acquire adds contacts from elsewhere, such as a backup, and returns how many members are
+// new. It removes nothing. If the user has confirmed a key or trusted a name in either
+// place, that holds from now on.
 func (c Contacts) Acquire(ctx context.Context, a *Acquired) (added int, err error) {
 	err = c.inbox.inTx(ctx, "add contacts", func(tx *sql.Tx) error {
 		for _, m := range a.Members {

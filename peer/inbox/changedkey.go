@@ -12,16 +12,16 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// ChangedKeyError tells that a name leads to another key than the one that it is
-// pinned to, so that nothing may be sent there until the user trusts it.
+// ChangedKeyError reports that a name leads to another key than the one it is pinned to.
+// Nothing may be sent there until the user trusts the new key.
 type ChangedKeyError struct {
 	Name      string   // from others; it may hold anything
 	Known     wire.Key // the member key that the name is pinned to
-	Confirmed bool     // which was compared
+	Confirmed bool     // the user has compared Known
 	Found     wire.Key // what the name leads to now: a member's key, or, with Unproven, any
-	// Unproven tells that no member vouches for Found, so that there is nobody to trust.
+	// Unproven means that no member attests Found, so there is no member to trust.
 	Unproven bool
-	// Alike tells that Name only looks like the name that is pinned.
+	// Alike means that Name only looks like the pinned name.
 	Alike bool
 }
 
@@ -32,14 +32,14 @@ func (e *ChangedKeyError) Error() string {
 	}
 	switch {
 	case e.Unproven:
-		return fmt.Sprintf("nothing was sent to %q: you know the member key %s by that name, and it does not vouch for the key %s that the broker gives for it", name, known, found)
+		return fmt.Sprintf("nothing was sent to %q: you know the member key %s by that name, but that member does not vouch for the key %s that the broker now gives for the name", name, known, found)
 	case e.Alike:
 		return fmt.Sprintf("nothing was sent to %q: the name looks like that of the member key %s, but leads to the member key %s", name, known, found)
 	}
 	return fmt.Sprintf("nothing was sent to %q: you know the member key %s by that name, but now it leads to the member key %s", name, known, found)
 }
 
-// Command is what the user runs to compare the keys, and to trust the new one.
+// Command returns the command that compares the keys and then trusts the new one.
 func (e *ChangedKeyError) Command() string {
 	const plain = "abcdefghijklmnopqrstuvwxyz0123456789._"
 	to := e.Name
@@ -49,9 +49,9 @@ func (e *ChangedKeyError) Command() string {
 	return "claudemesh trust " + to
 }
 
-// Check fails with a *ChangedKeyError if what the user wrote, to, leads to a recipient
-// whose names are pinned to another key, or for whom a member that is known does not
-// vouch. A whole key always means that key. to is "" for who sent a message.
+// Check returns a *ChangedKeyError if the user's text, to, leads to a recipient whose
+// names are pinned to another key, or that a known member does not attest. A whole key
+// always means that key. When the recipient is the sender of a message, to is "".
 func (c Contacts) Check(ctx context.Context, meshID, to string, r peer.Recipient, members []wire.MemberRow) error {
 	if _, err := wire.ParseKey(to); err == nil {
 		return nil
@@ -64,8 +64,8 @@ func (c Contacts) Check(ctx context.Context, meshID, to string, r peer.Recipient
 	return fmt.Errorf("compare with the keys that are known: %w", err)
 }
 
-// Accept is the user's word that the names of a recipient are its member's, as Check has
-// refused them.
+// Accept records that the user trusts the names of a recipient, which Check has refused,
+// as names of the recipient's member.
 func (c Contacts) Accept(ctx context.Context, meshID string, r peer.Recipient, members []wire.MemberRow, now time.Time) error {
 	if r.Proven.IsZero() {
 		return errors.New("trust contact: no member vouches for the key")
@@ -73,7 +73,7 @@ func (c Contacts) Accept(ctx context.Context, meshID string, r peer.Recipient, m
 	return c.Trust(ctx, meshID, r.Proven, now, namesIn(&r, members)...)
 }
 
-// namesIn returns by what a recipient is known: its name, and its member's.
+// namesIn returns the names of a recipient: its own and its member's.
 func namesIn(r *peer.Recipient, members []wire.MemberRow) []string {
 	names := []string{r.Name}
 	for i := range members {
@@ -108,7 +108,7 @@ func (c Contacts) check(ctx context.Context, meshID, to string, r peer.Recipient
 	if !peer.IsKeyStart(to) {
 		return nil
 	}
-	// A key whose start is another's can be made.
+	// Somebody can make a key with the same start as another key.
 	var other string
 	err = c.inbox.db.QueryRowContext(ctx, `SELECT coalesce(min(member), '') FROM contact WHERE mesh_id = ?1 AND member <> ?2 AND substr(member, 1, length(?3)) = ?3`,
 		meshID, r.Proven.String(), strings.ToLower(to)).Scan(&other)

@@ -15,42 +15,41 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Contacts are the members that the user has met: the names they bear, and whether the
-// user has compared their keys. Names are the broker's word, so each name is pinned to the
-// key with which it was first seen. Another key under that name is in conflict until the
-// user trusts it. A name that looks like another counts as the same name. Contacts are in
-// the Inbox's file, which all processes of the user share.
+// Contacts are the members that the user has met: the names they use, and whether the user
+// has compared their keys. Only the broker says which names members have, so each name is
+// pinned to the first key seen with it. Another key with that name is in conflict until
+// the user trusts it. Names that look alike count as the same name. Contacts are in the
+// Inbox's file, which all processes of the user share.
 type Contacts struct{ inbox *Inbox }
 
 // Contacts returns the contacts of the inbox's directory.
 func (b *Inbox) Contacts() Contacts { return Contacts{b} }
 
-// errNoContact is returned for a member who was never met.
-var errNoContact = errors.New("this member was never met in the mesh")
+// errNoContact is returned for a member that the user has never met.
+var errNoContact = errors.New("you have never met this member in the mesh")
 
-// Contact is how a member is known.
+// Contact is what the user knows about a member.
 type Contact struct {
 	Member wire.Key
 	Name   string // the first that it used; "" when it never gave one
-	// Conflict tells that the name under which it came now is another member's,
-	// which is With.
+	// Conflict means that the member's current name belongs to another member, With.
 	Conflict    bool
 	With        wire.Key
 	alike       bool      // it only looks like the other's
-	noName      bool      // it came under a text that is no name: alike.Mistaken
+	noName      bool      // people could mistake its name for something else: alike.Mistaken
 	ConfirmedAt time.Time // when its key was compared; zero: never
 }
 
-// Confirmed reports whether the member's key was compared.
+// Confirmed reports whether the user has compared the member's key.
 func (c *Contact) Confirmed() bool { return !c.ConfirmedAt.IsZero() }
 
-// Doubts about a name; peer.DoubtNoName is another.
+// These are doubts about a name; peer.DoubtNoName is another one.
 const (
 	doubtOtherKey = "another key used this name before"
 	doubtAlike    = "the name looks like another's"
 )
 
-// Doubt returns why the name is not to be trusted, "" when it is.
+// Doubt returns why the name can't be trusted, or "" if it can.
 func (c *Contact) Doubt() string {
 	switch {
 	case c.Conflict && c.alike:
@@ -63,9 +62,9 @@ func (c *Contact) Doubt() string {
 	return ""
 }
 
-// Pin remembers that a member uses a name of its own, and returns how the member is
-// known. Call it only for verified keys, and not for names of sessions: many sessions may
-// use the same name.
+// Pin remembers that a member uses a name of its own, and returns the contact. Call it
+// only for verified keys, and not for names of sessions, because many sessions may use the
+// same name.
 func (c Contacts) Pin(ctx context.Context, meshID string, member wire.Key, name string, now time.Time) (contact Contact, err error) {
 	err = c.inbox.inTx(ctx, "pin contact", func(tx *sql.Tx) error {
 		contact, err = pin(ctx, tx, meshID, member, name, now)
@@ -74,8 +73,9 @@ func (c Contacts) Pin(ctx context.Context, meshID string, member wire.Key, name 
 	return contact, err
 }
 
-// PinMembers is Pin for the members that are not removed, under the names by which
-// the broker lists them; of two that are new, the one that joined first comes first.
+// PinMembers calls Pin for all members that are not removed, with the names that the
+// broker lists. New members with the same name are pinned in the order in which they
+// joined.
 func (c Contacts) PinMembers(ctx context.Context, meshID string, members []wire.MemberRow, now time.Time) error {
 	members = slices.SortedStableFunc(slices.Values(members), func(a, b wire.MemberRow) int { return a.JoinedAt.Compare(b.JoinedAt.Time) })
 	return c.inbox.inTx(ctx, "pin contacts", func(tx *sql.Tx) error {
@@ -91,7 +91,7 @@ func (c Contacts) PinMembers(ctx context.Context, meshID string, members []wire.
 	})
 }
 
-// RowTrust is what is known of a row of the roster.
+// RowTrust says how far a row of the roster can be trusted.
 type RowTrust struct {
 	Verified bool // the key is its member's, and the name nobody else's
 	Doubt    string
@@ -99,8 +99,8 @@ type RowTrust struct {
 	Compared bool   // Verified, and the user has compared the member's key
 }
 
-// VerifyRows is VerifyRow with the names compared to those of the members, which
-// PinMembers has pinned, and with one another; the answer has an element for each row.
+// VerifyRows is VerifyRow for several rows. It also compares their names with each other
+// and with the names that PinMembers has pinned. The result has one element for each row.
 func (c Contacts) VerifyRows(ctx context.Context, meshID string, rows []wire.PeerRow, now time.Time) ([]RowTrust, error) {
 	trust := make([]RowTrust, len(rows))
 	lookalikes := lookalikes(rows)
@@ -129,8 +129,9 @@ func (c Contacts) VerifyRows(ctx context.Context, meshID string, rows []wire.Pee
 	return trust, nil
 }
 
-// lookalikes tells which rows have a name that looks like that of another member's
-// row and is not the same. Of the two, one that is plain ASCII is not to blame.
+// lookalikes reports which rows have a name that differs from the name of another member's
+// row but looks like it. If one of the two names is plain ASCII, only the other one
+// counts.
 func lookalikes(rows []wire.PeerRow) []bool {
 	named := make(map[string][]int)
 	for i := range rows {
@@ -153,8 +154,8 @@ func isASCII(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) < 0
 }
 
-// Get returns a contact, without a look at what it calls itself now; known is false
-// for a member that was never met.
+// Get returns a contact, without checking its current name. known is false for a member
+// that the user has never met.
 func (c Contacts) Get(ctx context.Context, meshID string, member wire.Key) (_ Contact, known bool, err error) {
 	row, err := contactRow(ctx, c.inbox.db, meshID, member)
 	switch {
@@ -166,14 +167,15 @@ func (c Contacts) Get(ctx context.Context, meshID string, member wire.Key) (_ Co
 	return row.Contact, true, nil
 }
 
-// Name returns the name that was pinned for a member, "" when there is none.
+// Name returns the pinned name of a member, or "" if there is none.
 func (c Contacts) Name(ctx context.Context, meshID string, member wire.Key) (string, error) {
 	contact, _, err := c.Get(ctx, meshID, member)
 	return contact.Name, err
 }
 
-// Confirm remembers that a member's key was compared, and that the name which it bore
-// then is its own; or takes that back when now is zero. It fails for a member who was never met.
+// Confirm records that the user has compared a member's key and that the member's name at
+// that time is its own. If now is zero, Confirm undoes that. It fails for a member that
+// the user has never met.
 func (c Contacts) Confirm(ctx context.Context, meshID string, member wire.Key, name string, now time.Time) error {
 	at := sql.NullInt64{Int64: now.UnixMilli(), Valid: !now.IsZero()}
 	return c.inbox.inTx(ctx, "confirm contact", func(tx *sql.Tx) error {
@@ -192,8 +194,8 @@ func (c Contacts) Confirm(ctx context.Context, meshID string, member wire.Key, n
 	})
 }
 
-// Trust gives a member names that were another's: the user has said so. Whoever had
-// one is in conflict from now on, unless it was trusted or its key compared.
+// Trust gives a member names that belonged to others, as the user has decided. The former
+// holders are then in conflict, unless the user trusted them or compared their keys.
 func (c Contacts) Trust(ctx context.Context, meshID string, member wire.Key, now time.Time, names ...string) error {
 	return c.inbox.inTx(ctx, "trust contact", func(tx *sql.Tx) error {
 		for _, name := range names {
@@ -204,7 +206,7 @@ func (c Contacts) Trust(ctx context.Context, meshID string, member wire.Key, now
 				now.UnixMilli(), meshID, member.String(), name); err != nil {
 				return err
 			}
-			// Whoever had the name is called by the next one that it bears.
+			// The former holder gets the next name that it uses.
 			if _, err := tx.ExecContext(ctx, `UPDATE contact SET name = '', folded = '' WHERE mesh_id = ? AND member <> ? AND lower(name) = lower(?)`,
 				meshID, member.String(), name); err != nil {
 				return err
@@ -234,8 +236,9 @@ func contactRow(ctx context.Context, q querier, meshID string, member wire.Key) 
 	return row, err
 }
 
-// meet returns how a member is known that was met under the name of a session. One
-// that no list of members has named is pinned, if it is its own key that bears the name.
+// meet returns the contact of a member that was met under the name of a session. If the
+// name comes with the member's own key, and the broker's list has not named the member
+// yet, meet pins the name.
 func meet(ctx context.Context, tx *sql.Tx, meshID string, key, member wire.Key, name string, now time.Time) (Contact, error) {
 	row, err := contactRow(ctx, tx, meshID, member)
 	if errors.Is(err, errNoContact) && key == member {
@@ -247,8 +250,8 @@ func meet(ctx context.Context, tx *sql.Tx, meshID string, key, member wire.Key, 
 	return row.judged(ctx, tx, meshID, name)
 }
 
-// pin gives a member the name unless another has it, and finds out whose it is. A name
-// that shows nothing is nobody's and pins nothing.
+// pin gives a member a name unless another member has it, and returns the holder. An
+// invisible name belongs to nobody and is not pinned.
 func pin(ctx context.Context, tx *sql.Tx, meshID string, member wire.Key, name string, now time.Time) (Contact, error) {
 	folded := alike.Skeleton(name)
 	row, err := contactRow(ctx, tx, meshID, member)
@@ -275,7 +278,7 @@ func pin(ctx context.Context, tx *sql.Tx, meshID string, member wire.Key, name s
 	return row.judged(ctx, tx, meshID, name)
 }
 
-// judged returns the contact as it is known under a name.
+// judged returns the contact as seen under a name.
 func (c contact) judged(ctx context.Context, q querier, meshID, name string) (Contact, error) {
 	held, looks, err := holderOf(ctx, q, meshID, c.Member, name)
 	if err != nil {
@@ -288,7 +291,7 @@ func (c contact) judged(ctx context.Context, q querier, meshID, name string) (Co
 	return c.Contact, nil
 }
 
-// holder is who bears a name, and with what right.
+// holder is a member that uses a name, and its claim to the name.
 type holder struct {
 	id                 int64 // rises in the order of first use
 	member             wire.Key
@@ -296,8 +299,8 @@ type holder struct {
 	trusted, confirmed int64 // when; 0: never
 }
 
-// before reports whether a name is rather h's than o's: that of a key that was
-// compared, of one that was trusted, the last first, or that was seen first.
+// before reports whether h has a better claim to a name than o. A compared key comes
+// first, then a trusted key (the latest first), then the key that was seen first.
 func (h *holder) before(o *holder) bool {
 	switch {
 	case o == nil:
@@ -310,9 +313,9 @@ func (h *holder) before(o *holder) bool {
 	return h.id < o.id
 }
 
-// holderOf returns whose a name is instead of the member's; nil when it is the member's
-// own or nobody's. A name that looks like one is not its holder's, and takes nothing
-// away from it: alike tells that.
+// holderOf returns the other member that a name belongs to, or nil if the name belongs to
+// the member itself or to nobody. If alike is set, the name only looks like one of the
+// holder's names, and the holder keeps its own.
 func holderOf(ctx context.Context, q querier, meshID string, member wire.Key, name string) (held *holder, alike bool, err error) {
 	list, err := holders(ctx, q, meshID, name)
 	if err != nil {
@@ -345,7 +348,7 @@ func holderOf(ctx context.Context, q querier, meshID string, member wire.Key, na
 	return nil, false, nil
 }
 
-// holders returns who bears a name, or one that looks like it.
+// holders returns the members that use a name or one that looks like it.
 func holders(ctx context.Context, q querier, meshID, name string) (list []holder, err error) {
 	folded := alike.Skeleton(name)
 	if folded == "" {

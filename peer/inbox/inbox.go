@@ -20,19 +20,19 @@ const FileName = "inbox.db"
 // keepRead is how long a message stays after it was read.
 const keepRead = 30 * 24 * time.Hour
 
-// Inbox keeps received messages on disk, of all meshes of one Dir, and the names
-// under which members are known. Several processes may use it at once; every
-// method is one transaction.
+// Inbox keeps received messages on disk, for all meshes of one Dir, and the names of the
+// members that the user has met. Several processes may use it at once; every method is one
+// transaction.
 type Inbox struct{ db *sql.DB }
 
-// Mailbox is whom a message came for.
+// Mailbox identifies the recipient of a message.
 type Mailbox struct {
 	MeshID  string
 	Session string // the id of the Claude Code session; "": the member
 }
 
-// Stored is a message in the inbox. See peer.Incoming for the fields; keys are empty
-// when they are unknown.
+// Stored is a message in the inbox. For the fields see peer.Incoming. Unknown keys are
+// empty.
 type Stored struct {
 	ID           int64        `json:"-"` // rises in the order of arrival
 	MeshID       string       `json:"-"`
@@ -54,18 +54,19 @@ type Stored struct {
 	ReplyTo      string       `json:"replyTo,omitempty"`
 	CreatedAt    time.Time    `json:"createdAt"`
 	ReceivedAt   time.Time    `json:"receivedAt"`
-	Read         bool         `json:"read"` // shown before, or taken by a session
+	Read         bool         `json:"read"` // a person has read it, or a session has taken it
 	WantsReceipt bool         `json:"-"`
 	ContextAt    time.Time    `json:"-"` // zero: not in a session's context
-	// MaybeSeen tells that a session took it before, and nobody knows what became of it.
+	// MaybeSeen means that a session took the message before, and nobody knows whether it
+	// saw the message.
 	MaybeSeen bool `json:"-"`
 }
 
-// SenderKey returns the key to answer to.
+// SenderKey returns the key to reply to.
 func (s *Stored) SenderKey() wire.Key { return keyOf(s.Sender) }
 
-// Proven returns the member that is proven to have sent the message, whatever it
-// calls itself; zero when none is.
+// Proven returns the member that is proven to have sent the message, whatever its name. It
+// is zero if there is none.
 func (s *Stored) Proven() wire.Key {
 	if s.Verified || s.Doubt == doubtOtherKey || s.Doubt == doubtAlike || s.Doubt == peer.DoubtNoName {
 		return s.MemberKey()
@@ -73,7 +74,7 @@ func (s *Stored) Proven() wire.Key {
 	return wire.Key{}
 }
 
-// MemberKey returns the sender's member key, zero when it is unknown.
+// MemberKey returns the sender's member key, or zero if it is unknown.
 func (s *Stored) MemberKey() wire.Key { return keyOf(s.Member) }
 
 func keyOf(text string) wire.Key {
@@ -84,8 +85,8 @@ func keyOf(text string) wire.Key {
 	return key
 }
 
-// Open opens the inbox of a directory, which must exist, and creates it on first use.
-// What Add has stored survives a loss of power.
+// Open opens the inbox of a directory, which must exist, and creates the inbox on first
+// use. A message that Add has stored survives a loss of power.
 func Open(ctx context.Context, d peer.Dir) (*Inbox, error) {
 	db, err := disk.Open(ctx, d.Path(FileName), schema)
 	if err != nil {
@@ -101,8 +102,8 @@ func (b *Inbox) Close() error { return b.db.Close() }
 // already has the message. A message that was sealed for one key counts as known if any
 // mailbox of the mesh has it, because a session's mail may come to its successor. A message
 // to everybody comes to the member and to each session, except to a session that took it
-// as its member's mail. If the sender bears a name that belongs to another member, the
-// message is stored as not verified.
+// as its member's mail. If the sender's name belongs to another member, Add
+// stores the message as not verified.
 func (b *Inbox) Add(ctx context.Context, box Mailbox, m *peer.Incoming, now time.Time) (added bool, err error) {
 	member, reason := "", ""
 	if !m.Member.IsZero() {
@@ -148,7 +149,7 @@ func (b *Inbox) Add(ctx context.Context, box Mailbox, m *peer.Incoming, now time
 	return added && err == nil, err
 }
 
-// Has reports whether a message is there already, so that Add would change nothing.
+// Has reports whether the inbox already has a message, so that Add would change nothing.
 func (b *Inbox) Has(ctx context.Context, box Mailbox, m *peer.Incoming) (has bool, err error) {
 	err = b.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM message WHERE mesh_id = ?1 AND dedupe_key = ?2 AND (session = ?3
 		OR session = '' AND taken_session = ?3 OR sealing = 'direct' AND ?4 = 'direct'))`,
@@ -159,18 +160,18 @@ func (b *Inbox) Has(ctx context.Context, box Mailbox, m *peer.Incoming) (has boo
 	return has, nil
 }
 
-// ListOptions choose messages of an inbox.
+// ListOptions select messages of an inbox.
 type ListOptions struct {
-	All    bool      // those that were read too
+	All    bool      // include read messages
 	After  int64     // only those with a higher ID
 	Before int64     // only those with a lower ID; 0: all
-	Since  time.Time // only those that the broker has had since then
+	Since  time.Time // only those that reached the broker since then
 	From   string    // only those of this sender: a name, in any case, or 8 digits or more of a key's start
 	Group  string    // only those for this target, as Incoming.Targets has it
-	Limit  int       // the newest so many; 0: all
+	Limit  int       // only that many, the newest; 0: all
 }
 
-// List returns the member's messages in the order in which they came.
+// List returns the member's messages in order of arrival.
 func (b *Inbox) List(ctx context.Context, meshID string, o ListOptions) ([]Stored, error) {
 	limit := o.Limit
 	if limit <= 0 {
@@ -198,8 +199,8 @@ func (b *Inbox) List(ctx context.Context, meshID string, o ListOptions) ([]Store
 	return list, nil
 }
 
-// Count returns how many messages of the member's are unread, and how many the broker has
-// had since a time.
+// Count returns how many of the member's messages are unread, and how many reached the
+// broker since a given time.
 func (b *Inbox) Count(ctx context.Context, meshID string, since time.Time) (unreadOnes, came int, err error) {
 	err = b.db.QueryRowContext(ctx, `SELECT coalesce(sum(`+unread+`), 0), coalesce(sum(m.created_at >= ?2), 0) FROM message m
 		WHERE m.mesh_id = ?1 AND m.session = '' AND (`+unread+` OR m.created_at >= ?2)`, meshID, since.UnixMilli()).Scan(&unreadOnes, &came)
@@ -209,7 +210,7 @@ func (b *Inbox) Count(ctx context.Context, meshID string, since time.Time) (unre
 	return unreadOnes, came, nil
 }
 
-// senders returns which senders of messages a text may mean, as a JSON array of keys
+// senders returns the senders of messages that a text may mean, as a JSON array of keys
 // with the names that they had.
 func (b *Inbox) senders(ctx context.Context, meshID, from string) (_ string, err error) {
 	if from == "" {
@@ -237,8 +238,9 @@ func (b *Inbox) senders(ctx context.Context, meshID, from string) (_ string, err
 	return string(list), errors.Join(err, rows.Err())
 }
 
-// Mail returns a message of the member's own mail, read or not, by its MessageID or 8
-// characters or more of its start or end. It fails with ErrNoMessage or ErrSeveralMessages.
+// Mail returns a message from the member's own mail, read or not. id is its MessageID, or
+// 8 characters or more of its start or end. Mail fails with ErrNoMessage or
+// ErrSeveralMessages.
 func (b *Inbox) Mail(ctx context.Context, meshID, id string) (Stored, error) {
 	if err := peer.CheckMessageID(id); err != nil {
 		return Stored{}, fmt.Errorf("%w: %w", ErrNoMessage, err)
@@ -257,7 +259,7 @@ func (b *Inbox) Mail(ctx context.Context, meshID, id string) (Stored, error) {
 	return list[0], nil
 }
 
-// storedColumns are the columns that a Stored is read of, in a query of message m.
+// storedColumns are the columns of a Stored in a query of message m.
 const storedColumns = `m.id, m.mesh_id, m.session, m.message_id, m.client_id, m.sender, m.member, m.name, m.verified, m.doubt, m.sealing, m.body, m.error,
 	m.priority, m.topic, m.reply_to, m.created_at, m.received_at, m.read_at IS NOT NULL OR m.taken_at IS NOT NULL, m.wants_receipt, m.context_at, m.maybe_seen, m.targets,
 	m.verified AND EXISTS (SELECT 1 FROM contact c WHERE c.mesh_id = m.mesh_id AND c.member = m.member AND c.confirmed_at IS NOT NULL)`
@@ -302,7 +304,7 @@ func scanStored(rows *sql.Rows) (s Stored, err error) {
 	return s, nil
 }
 
-// MarkRead marks messages as read by a person: no session is told of them any more.
+// MarkRead marks messages as read by a person. No session is notified of them any more.
 func (b *Inbox) MarkRead(ctx context.Context, list []Stored, now time.Time) error {
 	if len(list) == 0 {
 		return nil
@@ -317,8 +319,8 @@ func (b *Inbox) MarkRead(ctx context.Context, list []Stored, now time.Time) erro
 	})
 }
 
-// Prune deletes messages that were read more than 30 days ago, and returns how
-// many. A broker keeps none that long, so none of them comes again.
+// Prune deletes messages that were read more than 30 days ago and returns how many. No
+// broker keeps messages for that long, so none of them comes again.
 func (b *Inbox) Prune(ctx context.Context, now time.Time) (int, error) {
 	res, err := b.db.ExecContext(ctx, `DELETE FROM message WHERE read_at < ?`, now.Add(-keepRead).UnixMilli())
 	if err != nil {

@@ -12,10 +12,11 @@ import (
 	"github.com/claudemesh/claudemesh/visible/alike"
 )
 
-// schema are the steps to the schema of the inbox's file. Times are in Unix milliseconds.
+// schema lists the steps of the schema of the inbox's file. Times are in Unix
+// milliseconds.
 //
-// A message is unread, then taken by a session's tool call, then read: when it is
-// in the context of that session, or at once when a person reads it.
+// A message is unread, then taken by a session's tool call, then read: when the session
+// has it in its context. When a person reads a message, it is read at once.
 var schema = []disk.Step{
 	setAside,
 	func(ctx context.Context, tx *sql.Tx) error {
@@ -34,8 +35,8 @@ var schema = []disk.Step{
 	disk.SQL(`ALTER TABLE message ADD COLUMN targets TEXT NOT NULL DEFAULT 'null'; -- JSON: whom a message to many was for`),
 }
 
-// unversioned is the name under which the table of messages is set aside that was there
-// before the schema had versions. It holds members' mail, none of it verified.
+// unversioned is the new name of a table of messages from before the schema had versions.
+// It holds members' mail, none of it verified.
 const unversioned = "message_0"
 
 func setAside(ctx context.Context, tx *sql.Tx) error {
@@ -47,7 +48,7 @@ func setAside(ctx context.Context, tx *sql.Tx) error {
 	return disk.SQL(`ALTER TABLE message RENAME TO `+unversioned+`; DROP INDEX IF EXISTS message_unread`)(ctx, tx)
 }
 
-// takeBack moves what setAside has set aside into the new table.
+// takeBack moves the rows that setAside has set aside into the new table.
 func takeBack(ctx context.Context, tx *sql.Tx) error {
 	var there bool
 	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?)`, unversioned).Scan(&there)
@@ -111,7 +112,7 @@ CREATE TABLE contact (
 CREATE INDEX contact_folded ON contact (mesh_id, folded);
 `
 
-// namePins are which members have borne a name.
+// namePins records which members have used a name.
 const namePins = `
 CREATE TABLE name_pin (
 	id           INTEGER PRIMARY KEY AUTOINCREMENT, -- rises in the order of first use
@@ -127,8 +128,8 @@ CREATE TABLE name_pin (
 CREATE INDEX name_pin_folded ON name_pin (mesh_id, folded);
 `
 
-// pinContacts pins the names of the contacts that were met before version 4, in the
-// order in which they were.
+// pinContacts pins the names of the contacts from before version 4, in the order in which
+// the user met them.
 func pinContacts(ctx context.Context, tx *sql.Tx) error {
 	rows, err := tx.QueryContext(ctx, `SELECT id, name FROM contact ORDER BY id`)
 	if err != nil {
@@ -163,8 +164,8 @@ type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// inTx runs do in a transaction that holds the write lock from its begin. what
-// names it in errors.
+// inTx runs do in a transaction that holds the write lock from its beginning. what names
+// the operation in errors.
 func (b *Inbox) inTx(ctx context.Context, what string, do func(tx *sql.Tx) error) error {
 	if err := disk.InTx(ctx, b.db, do); err != nil {
 		return fmt.Errorf("%s: %w", what, err)

@@ -15,18 +15,20 @@ import (
 )
 
 var (
-	// ErrNoMessage is returned by Find and Mail when there is none of that id.
+	// ErrNoMessage is returned by Find and Mail if no message has the id.
 	ErrNoMessage = errors.New("no such message in the inbox")
 
-	// ErrSeveralMessages is returned by Find and Mail for a part of several ids.
-	ErrSeveralMessages = errors.New("several messages have such an id")
+	// ErrSeveralMessages is returned by Find and Mail if several ids start or end with the
+	// given part.
+	ErrSeveralMessages = errors.New("several messages match this id")
 )
 
-// Filter chooses the mail that a session may see.
+// Filter selects the mail that a session may see.
 type Filter struct {
 	Meshes  []string // ids; none: no mail
 	Session string
-	// MemberMail adds the member's own mail, but for what some session has a copy of.
+	// MemberMail includes the member's own mail, except messages of which some session has
+	// a copy.
 	MemberMail bool
 }
 
@@ -36,7 +38,7 @@ const ofFilter = `m.mesh_id IN (SELECT value FROM json_each(?1)) AND (m.session 
 
 const unread = `m.read_at IS NULL AND m.taken_at IS NULL`
 
-// taken is the condition for what a session, ?1, took and nobody confirmed.
+// taken is the condition for messages that a session, ?1, took and nobody confirmed.
 const taken = `m.taken_session = ?1 AND m.taken_at IS NOT NULL AND m.read_at IS NULL`
 
 func (f *Filter) args(more ...any) []any {
@@ -47,7 +49,7 @@ func (f *Filter) args(more ...any) []any {
 	return append([]any{string(meshes), f.Session, f.MemberMail}, more...)
 }
 
-// Unread tells of an unread message without its body. Name comes from others.
+// Unread describes an unread message without its body. Name comes from others.
 type Unread struct {
 	ID                     int64
 	MeshID, Session        string // as in Mailbox
@@ -55,13 +57,13 @@ type Unread struct {
 	Sender, Member, Name   string // keys in hex; Member and Name "" when unknown
 	Priority               wire.Priority
 	Verified, WantsReceipt bool
-	Announced              bool // its session was told of it
+	Announced              bool // its session was notified of it
 	ReceivedAt             time.Time
 }
 
 const unreadColumns = `m.id, m.mesh_id, m.session, m.message_id, m.sender, m.member, m.name, m.priority, m.verified, m.wants_receipt, m.announced_at IS NOT NULL, m.received_at`
 
-// Unread returns what is neither read nor taken, oldest first.
+// Unread returns the messages that are neither read nor taken, oldest first.
 func (b *Inbox) Unread(ctx context.Context, f Filter) ([]Unread, error) {
 	list, err := unreadRows(ctx, b.db, `SELECT `+unreadColumns+` FROM message m WHERE `+unread+` AND `+ofFilter+` ORDER BY m.id`, f.args()...)
 	if err != nil {
@@ -88,7 +90,7 @@ func unreadRows(ctx context.Context, q querier, query string, args ...any) (list
 	return list, rows.Err()
 }
 
-// CountUnread returns how many messages Unread would.
+// CountUnread returns how many messages Unread would return.
 func (b *Inbox) CountUnread(ctx context.Context, f Filter) (int, error) {
 	n, err := countUnread(ctx, b.db, f)
 	if err != nil {
@@ -102,8 +104,8 @@ func countUnread(ctx context.Context, q querier, f Filter) (n int, err error) {
 	return n, err
 }
 
-// Load returns how much of a sender's mail is unread in a mailbox: of the member,
-// or of the key of a sender whose member is unknown.
+// Load returns how much unread mail of a sender is in a mailbox. The sender is a member,
+// or a key whose member is unknown.
 func (b *Inbox) Load(ctx context.Context, box Mailbox, sender wire.Key) (messages int, size int64, err error) {
 	err = b.db.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(length(m.body)), 0) FROM message m
 		WHERE `+unread+` AND m.mesh_id = ?1 AND m.session = ?2 AND (m.member = ?3 OR m.member = '' AND m.sender = ?3)`,
@@ -114,7 +116,7 @@ func (b *Inbox) Load(ctx context.Context, box Mailbox, sender wire.Key) (message
 	return messages, size, nil
 }
 
-// MarkAnnounced remembers that a session was told of messages, by their ID.
+// MarkAnnounced records that a session was notified of messages, given by their ID.
 func (b *Inbox) MarkAnnounced(ctx context.Context, ids []int64, now time.Time) error {
 	list, err := json.Marshal(ids)
 	if err != nil {
@@ -130,23 +132,24 @@ func (b *Inbox) MarkAnnounced(ctx context.Context, ids []int64, now time.Time) e
 	return nil
 }
 
-// TakeOptions say who takes messages, and how many. Zero limits are none.
+// TakeOptions say who takes messages, and how many. A limit of zero means no limit.
 type TakeOptions struct {
 	Filter
 	ToolUse   string // names the call
 	Limit     int    // messages
 	Chars     int    // characters of all bodies together, but always one message
-	CharsEach int    // what a longer body counts as, since the caller cuts it
+	CharsEach int    // a longer body counts as this many, because the caller cuts it
 	Now       time.Time
 }
 
-// Take hands out unread messages to a session, oldest first and with their whole
-// bodies, and returns how many are left. What is taken is nobody else's until it
-// is confirmed or released. A call that comes again has lost its answer: what it
-// took before is unread again first, or it would be confirmed unseen.
+// Take hands out unread messages to a session, oldest first and with their whole bodies,
+// and returns how many are left. Nobody else gets the taken messages unless they are
+// released. If the same tool call comes again, its first answer was lost. Take then makes
+// the messages of the first answer unread again, because otherwise they would be confirmed
+// unseen.
 func (b *Inbox) Take(ctx context.Context, o TakeOptions) (list []Stored, remaining int, err error) {
 	if o.ToolUse == "" || o.Session == "" {
-		return nil, 0, errors.New("take messages: the session or the tool call has no name")
+		return nil, 0, errors.New("take messages: the session or the tool call has no id")
 	}
 	err = b.inTx(ctx, "take messages", func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `UPDATE message AS m SET taken_at = NULL, taken_session = NULL, taken_by = NULL
@@ -172,7 +175,7 @@ func (b *Inbox) Take(ctx context.Context, o TakeOptions) (list []Stored, remaini
 	return list, remaining, nil
 }
 
-// choose returns what fits, without reading the bodies of the rest.
+// choose returns the messages that fit, without reading the bodies of the others.
 func (o *TakeOptions) choose(ctx context.Context, tx *sql.Tx) (list []Stored, err error) {
 	rows, err := tx.QueryContext(ctx, `SELECT `+storedColumns+` FROM message m WHERE `+unread+` AND `+ofFilter+` ORDER BY m.id`, o.args()...)
 	if err != nil {
@@ -200,7 +203,8 @@ func (o *TakeOptions) choose(ctx context.Context, tx *sql.Tx) (list []Stored, er
 	return list, rows.Err()
 }
 
-// TakenBy returns what a tool call took that was neither confirmed nor released.
+// TakenBy returns the messages that a tool call took and that were neither confirmed nor
+// released.
 func (b *Inbox) TakenBy(ctx context.Context, session, toolUse string) ([]Stored, error) {
 	list, err := takenRows(ctx, b.db, session, toolUse)
 	if err != nil {
@@ -213,9 +217,9 @@ func takenRows(ctx context.Context, q querier, session, toolUse string) ([]Store
 	return storedRows(ctx, q, `SELECT `+storedColumns+` FROM message m WHERE `+taken+` AND m.taken_by = ?2 ORDER BY m.id`, session, toolUse)
 }
 
-// ConfirmTaken tells that of what a tool call took, the messages for which shown says
-// so are in the session's context, and returns them. A second time there is nothing to
-// return.
+// ConfirmTaken records that messages are in the session's context, and returns them. These
+// are the messages that a tool call took and for which shown returns true. A second call
+// has nothing to return.
 func (b *Inbox) ConfirmTaken(ctx context.Context, session, toolUse string, shown func(*Stored) bool, now time.Time) (list []Stored, err error) {
 	err = b.inTx(ctx, "confirm messages", func(tx *sql.Tx) error {
 		all, err := takenRows(ctx, tx, session, toolUse)
@@ -241,10 +245,9 @@ func (b *Inbox) ConfirmTaken(ctx context.Context, session, toolUse string, shown
 	return list, nil
 }
 
-// ReleaseTaken makes unread again what a call took and what was not confirmed, and
-// returns it. Nobody counts as told of it; member mail may be taken by any session
-// again. With maybeSeen it is marked, because nobody knows whether the session has
-// got it into its context.
+// ReleaseTaken makes the unconfirmed messages of a tool call unread again and returns
+// them. They count as not announced, and any session may take the member mail among them.
+// maybeSeen marks them, if nobody knows whether the session has them in its context.
 func (b *Inbox) ReleaseTaken(ctx context.Context, session, toolUse string, maybeSeen bool) (list []Unread, err error) {
 	err = b.inTx(ctx, "release messages", func(tx *sql.Tx) error {
 		const these = taken + ` AND m.taken_by = ?2`
@@ -270,8 +273,8 @@ type Taken struct {
 	At               time.Time
 }
 
-// Taken returns the tool calls that took messages and were neither confirmed nor
-// released, the oldest first.
+// Taken returns the tool calls whose messages were neither confirmed nor released, oldest
+// first.
 func (b *Inbox) Taken(ctx context.Context) (list []Taken, err error) {
 	defer func() {
 		if err != nil {
@@ -296,12 +299,12 @@ func (b *Inbox) Taken(ctx context.Context) (list []Taken, err error) {
 	return list, rows.Err()
 }
 
-// Adopt gives the mail of a session that is not in its context yet, of all meshes,
-// to the session that goes on in its place, and returns how many messages. Nobody
-// counts as told of them.
+// Adopt gives the mail of a session, in all meshes, to its successor, unless the mail is
+// in the old session's context already. It returns how many messages it gave. They count
+// as not announced.
 func (b *Inbox) Adopt(ctx context.Context, from, to string) (adopted int, err error) {
 	if from == "" || to == "" || from == to {
-		return 0, errors.New("adopt messages: it takes two sessions")
+		return 0, errors.New("adopt messages: two different sessions are needed")
 	}
 	err = b.inTx(ctx, "adopt messages", func(tx *sql.Tx) error {
 		// Member mail that the old session took stays the member's.
@@ -310,7 +313,7 @@ func (b *Inbox) Adopt(ctx context.Context, from, to string) (adopted int, err er
 		if err != nil {
 			return err
 		}
-		// What the new session has a copy of stays behind.
+		// Messages of which the new session has a copy stay behind.
 		res, err := tx.ExecContext(ctx, `UPDATE OR IGNORE message SET session = ?, announced_at = NULL WHERE session = ? AND read_at IS NULL`, to, from)
 		if err != nil {
 			return err
@@ -322,10 +325,10 @@ func (b *Inbox) Adopt(ctx context.Context, from, to string) (adopted int, err er
 	return adopted, err
 }
 
-// Find returns a message that a session may see, read or not, by its MessageID or
-// ClientID or by 8 characters or more of their start or end. Mail that it took as its
-// member's counts, whatever the filter says of that. It fails with ErrNoMessage or
-// ErrSeveralMessages.
+// Find returns a message that a session may see, read or not. id is its MessageID or
+// ClientID, or 8 characters or more of their start or end. Find includes mail that the
+// session took as its member's, even if the filter excludes it. It fails with ErrNoMessage
+// or ErrSeveralMessages.
 func (b *Inbox) Find(ctx context.Context, f Filter, id string) (Stored, error) {
 	if err := peer.CheckMessageID(id); err != nil {
 		return Stored{}, fmt.Errorf("%w: %w", ErrNoMessage, err)

@@ -1,5 +1,5 @@
-// Package daemontest stands in for the daemon in tests of its clients: it serves
-// the calls of package local over a real Unix socket, in the words of the test.
+// Package daemontest provides a stand-in for the daemon in tests of its clients. It serves
+// the calls of package local over a real Unix socket, with answers that the test gives.
 package daemontest
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// The tokens that the server takes.
+// These are the tokens that the server accepts.
 const (
 	OwnerToken   = "owner-token"
 	SessionToken = "session-token"
@@ -73,7 +73,7 @@ func Start(t testing.TB, dir peer.Dir) *Server {
 	return s
 }
 
-// Crash ends the server without a word.
+// Crash ends the server abruptly.
 func (s *Server) Crash() {
 	s.closed.Do(func() {
 		_ = s.server.Close()
@@ -81,7 +81,7 @@ func (s *Server) Crash() {
 	})
 }
 
-// Stop ends the server in good order.
+// Stop shuts the server down.
 func (s *Server) Stop() {
 	_ = os.Remove(s.Dir.Path(local.InfoName))
 	s.Crash()
@@ -101,8 +101,8 @@ func (s *Server) HandleFunc(verb string, h http.HandlerFunc) {
 	s.handlers[verb] = h
 }
 
-// Handle serves a verb with a function of its request. An error that is a
-// *local.Error is answered as one.
+// Handle serves a verb with a function of its request. If the function returns a
+// *local.Error, the server answers with that error.
 func Handle[In any](s *Server, verb string, f func(In) (any, error)) {
 	s.HandleFunc(verb, func(w http.ResponseWriter, r *http.Request) {
 		var in In
@@ -128,7 +128,7 @@ func refuse(w http.ResponseWriter, err error) {
 	_ = json.NewEncoder(w).Encode(refused) // the client may be gone
 }
 
-// ServeHTTP checks the token and hands on.
+// ServeHTTP checks the token and calls the handler of the verb.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	verb := strings.TrimPrefix(r.URL.Path, "/v1/")
 	s.mu.Lock()
@@ -148,7 +148,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Ticket registers a process as the claude of a session.
+// Ticket registers a process as the claude process of a session.
 func Ticket(t testing.TB, dir peer.Dir, pid int, session, token string) {
 	t.Helper()
 	id, err := process.Of(pid)
@@ -158,7 +158,7 @@ func Ticket(t testing.TB, dir peer.Dir, pid int, session, token string) {
 	WriteJSON(t, local.TicketPath(dir, id.Number), local.Ticket{PID: pid, ProcStart: id.Start, SessionID: session, Token: token})
 }
 
-// WriteJSON puts a file in place at once.
+// WriteJSON writes a file atomically.
 func WriteJSON(t testing.TB, path string, v any) {
 	t.Helper()
 	b, err := json.Marshal(v)

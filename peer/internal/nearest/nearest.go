@@ -1,10 +1,11 @@
-// Package nearest finds the word that somebody meant who has mistyped it.
+// Package nearest finds the word that a mistyped word probably stands for.
 package nearest
 
 import "strings"
 
-// Of returns the candidate that is most like a typed word, in any case: the same, or one
-// that differs in a letter or two, of every three. It returns "" when none is.
+// Of returns the candidate that is most like a typed word, ignoring case. The candidate
+// may differ in one letter of every three, but in no more than two. Of returns "" if there
+// is none.
 func Of(typed string, candidates []string) string {
 	best, least := "", min(2, len([]rune(typed))/3)+1
 	for _, c := range candidates {
@@ -15,8 +16,8 @@ func Of(typed string, candidates []string) string {
 	return best
 }
 
-// distance counts the letters to insert, delete, replace or swap with their neighbour that
-// make b of a; it is limit when there are that many or more.
+// distance counts the letters to insert, delete, replace or swap with their neighbour in
+// order to turn a into b. It returns limit if there are that many or more.
 func distance(a, b string, limit int) int {
 	x, y := []rune(a), []rune(b)
 	if len(x)-len(y) >= limit || len(y)-len(x) >= limit {
