@@ -6,24 +6,24 @@ import (
 	"net"
 )
 
-// Reason says in a word why a storage can't take messages. Anybody may read it: it
-// holds no name and no address.
+// Reason says in one word why a storage can't store messages. It is public: it contains no
+// names and no addresses.
 type Reason string
 
-// The reasons.
+// These are the reasons.
 const (
-	Unreachable Reason = "unreachable" // nobody answers
-	NoAnswer    Reason = "no_answer"   // nobody answers in time
+	Unreachable Reason = "unreachable" // the database can't be reached
+	NoAnswer    Reason = "no_answer"   // the database does not answer in time
 	ReadOnly    Reason = "read_only"
 	Full        Reason = "full"
-	Refused     Reason = "refused"   // a login or a right is missing
-	InUse       Reason = "in_use"    // another broker has it
+	Refused     Reason = "refused"   // the broker lacks a login or a right
+	InUse       Reason = "in_use"    // another broker has the database
 	Suspended   Reason = "suspended" // see ErrSuspended
 	Unfit       Reason = "unfit"     // see ErrUnfit
 	Failed      Reason = "failed"    // anything else
 )
 
-// Fault is an error whose reason is known.
+// Fault is an error with a known reason.
 type Fault struct {
 	Reason Reason
 	Err    error

@@ -11,18 +11,18 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// id is a uuid on its way to Postgres.
+// id encodes an id as a Postgres uuid.
 type id = pgtype.UUID
 
 func uuid(v wire.ID) id { return id{Bytes: v, Valid: true} }
 
-// array is a column of a list of rows on its way to Postgres, for unnest: an array of one
-// dimension in the binary format. pgx makes these of slices too, by reflection and with
-// an allocation for each element; commits are made of little else.
+// array is a column of a list of rows, for unnest: a one-dimensional array in Postgres's
+// binary format. pgx can encode slices too, but uses reflection and an allocation for each
+// element, and commits consist mostly of arrays.
 type array []byte
 
-// columnOf makes an array. value appends a row's value to b, or returns nil for NULL; size
-// is how many bytes that is about, of all rows.
+// columnOf makes an array. value appends a row's value to b, or returns nil for NULL. size
+// is the approximate number of bytes of all values.
 func columnOf[R any](oid uint32, size int, rows []R, value func(b []byte, row R) []byte) array {
 	const header = 5 * 4
 	b := make([]byte, header, header+4*len(rows)+size)
@@ -37,8 +37,8 @@ func columnOf[R any](oid uint32, size int, rows []R, value func(b []byte, row R)
 			null = 1
 		}
 	}
-	// The dimensions and whether there are NULLs, the type, then the length and the
-	// first index of the only dimension.
+	// The header consists of the number of dimensions, whether there are NULLs, the type,
+	// and the length and lower bound of the only dimension.
 	for i, v := range [...]uint32{1, null, oid, uint32(len(rows)), 1} {
 		binary.BigEndian.PutUint32(b[4*i:], v)
 	}
@@ -74,16 +74,16 @@ func blobs[R any](rows []R, value func(R) []byte) array {
 	})
 }
 
-// texts are passed through column.Text.
+// texts passes each text through column.Text.
 func texts[R any](rows []R, value func(R) string) array {
-	size := 0 // counted, since ciphertexts are by far the most of what a commit sends
+	size := 0 // counted exactly, because ciphertexts are most of what a commit sends
 	for _, r := range rows {
 		size += len(value(r))
 	}
 	return columnOf(pgtype.TextOID, size, rows, func(b []byte, r R) []byte { return append(b, column.Text(value(r))...) })
 }
 
-// nullTexts are NULL for nil.
+// nullTexts stores nil as NULL.
 func nullTexts[R any](rows []R, value func(R) *string) array {
 	return columnOf(pgtype.TextOID, 0, rows, func(b []byte, r R) []byte {
 		v := value(r)
@@ -122,7 +122,7 @@ func booleans[R any](rows []R, value func(R) bool) array {
 	})
 }
 
-// arrays lets a connection send arrays.
+// arrays lets a connection send values of type array.
 func arrays(types *pgtype.Map) {
 	for _, oid := range []uint32{pgtype.UUIDArrayOID, pgtype.ByteaArrayOID, pgtype.TextArrayOID, pgtype.Int8ArrayOID,
 		pgtype.Int2ArrayOID, pgtype.BoolArrayOID} {
@@ -132,7 +132,7 @@ func arrays(types *pgtype.Map) {
 	}
 }
 
-// arrayCodec is pgx's, which also takes an array as it is.
+// arrayCodec is pgx's codec, extended to send an array unchanged.
 type arrayCodec struct{ pgtype.Codec }
 
 // PlanEncode implements pgtype.Codec.
@@ -143,7 +143,7 @@ func (c arrayCodec) PlanEncode(m *pgtype.Map, oid uint32, format int16, value an
 	return c.Codec.PlanEncode(m, oid, format, value)
 }
 
-// encoded is the plan for what is encoded already.
+// encoded is the plan for a value that is already encoded.
 type encoded struct{}
 
 // Encode implements pgtype.EncodePlan.
@@ -151,7 +151,7 @@ func (encoded) Encode(value any, buf []byte) ([]byte, error) {
 	return append(buf, value.(array)...), nil
 }
 
-// each calls f for each of a list.
+// each calls f for each element of a list.
 func each[R, T any](rows []R, f func(R) T) []T {
 	list := make([]T, len(rows))
 	for i, row := range rows {
@@ -168,7 +168,7 @@ func counting(n *int64) func(pgconn.CommandTag) error {
 	}
 }
 
-// scanID reads a row that is an id.
+// scanID reads a row that consists of an id.
 func scanID(r column.Row) (id wire.ID, err error) {
 	err = r.Scan(column.IntoID(&id))
 	return id, err

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// auditMeshes finds the meshes that have entries by jumping from one to the
-	// next in the key, instead of reading every entry.
+	// auditMeshes finds the meshes that have entries by skipping from one mesh to the next
+	// in the key, instead of reading every entry.
 	auditMeshes = `WITH RECURSIVE chain (mesh_id) AS (
 			(SELECT mesh_id FROM claudemesh.audit_entries ORDER BY mesh_id LIMIT 1)
 			UNION ALL

@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// Rows to insert come as columns that are unnested side by side in the SELECT list:
-	// unnest over all of them in FROM keeps each column, and then the rows, in memory
-	// of its own first, which takes a quarter longer.
+	// Rows to insert come as columns that are unnested side by side in the SELECT list. An
+	// unnest of all of them in FROM first copies each column, and then the rows, in
+	// memory, which takes a quarter longer.
 	insertMessages = `INSERT INTO claudemesh.messages (id, mesh_id, sender_member, sender_member_key, sender_key, sender_name,
 			target_spec, priority, created_at, client_id, fingerprint, topic, reply_to, mentions, body_version, key_epoch, settled)
 		SELECT unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::uuid[]), unnest($4::bytea[]), unnest($5::bytea[]),
@@ -37,12 +37,13 @@ const (
 		ON CONFLICT (mesh_id) DO UPDATE SET last_seq = greatest(k.last_seq, excluded.last_seq),
 			last_message = greatest(k.last_message, excluded.last_message)`
 
-	// Rows to change are looked up one by one in a LATERAL subquery that can't be
-	// made a join, and changed by their ctid: so the plan is the same for tables of
-	// any size. Why it says state < 1 here and there, see the migration. Nobody else changes them in between, see Store.writes.
+	// Rows to change are looked up one by one in a LATERAL subquery that can't become a
+	// join, and are changed by their ctid, so the plan is the same for tables of any size.
+	// The migration explains why some conditions say state < 1. Nobody else changes the
+	// rows in between; see Store.writes.
 
-	// dropBodies follows a CTE "gone" of the deliveries that leave Pending in the
-	// same statement, which therefore sees them as they were.
+	// dropBodies follows a CTE "gone", which contains the deliveries that leave Pending in
+	// the same statement. The statement sees these deliveries as they were before.
 	dropBodies = ` DELETE FROM claudemesh.bodies WHERE ctid = ANY (ARRAY (
 		SELECT body.ctid FROM (SELECT DISTINCT mesh_id, message_id FROM gone) g
 		CROSS JOIN LATERAL (SELECT b.ctid FROM claudemesh.bodies b
@@ -65,8 +66,8 @@ const (
 			UPDATE claudemesh.deliveries d SET state = 3, settled_at = change.at FROM change
 			WHERE d.ctid = change.ctid RETURNING d.seq, d.mesh_id, d.message_id)` + dropBodies
 
-	// originals finds the ids under which messages are stored: by their own id, or
-	// by their client key.
+	// originals finds the ids under which messages are stored, by the messages' own ids or
+	// their client keys.
 	originals = `SELECT k.n, coalesce(same.id, keyed.id) FROM
 			unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]) WITH ORDINALITY AS k (id, mesh_id, member, client_id, n)
 		LEFT JOIN LATERAL (SELECT m.id FROM claudemesh.messages m
@@ -77,17 +78,17 @@ const (
 		WHERE same.id IS NOT NULL OR keyed.id IS NOT NULL`
 )
 
-// The constraints that a message violates when it is stored already.
+// A message violates these constraints if it is already stored.
 const (
 	messagesKey    = "messages_pkey"
 	messagesClient = "messages_client"
 )
 
-// Commit implements journal.Store. A message whose id is already stored is left
-// out without a report, so that a batch of unknown fate may be committed again.
+// Commit implements journal.Store. It skips a message whose id is already stored, without
+// reporting it, so that a caller can repeat a batch of unknown fate.
 //
-// It takes for granted that all messages are new, so that one round trip does.
-// When Postgres finds that some are not, it looks for them and tries again without.
+// Commit assumes that all messages are new, so that one round trip is enough. If Postgres
+// reports that some are not, Commit looks them up and tries again without them.
 func (s *Store) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplicate, error) {
 	ctx, done, err := s.exclusive(ctx)
 	if err != nil {
@@ -121,7 +122,7 @@ func (s *Store) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplica
 	}
 }
 
-// constraint returns the name of the unique constraint that err says is violated.
+// constraint returns the name of the unique constraint that was violated according to err.
 func constraint(err error) string {
 	var e *pgconn.PgError
 	if errors.As(err, &e) && e.Code == uniqueViolation {
@@ -130,9 +131,9 @@ func constraint(err error) string {
 	return ""
 }
 
-// commit writes a batch with those of its messages that have the given indexes.
+// commit writes a batch, but only the messages with the given indexes.
 func (s *Store) commit(ctx context.Context, b *journal.Batch, indexes []int) error {
-	// A pipeline is one transaction: Postgres commits at the end of it, or nothing.
+	// A pipeline is one transaction: at its end Postgres commits all or nothing.
 	p := s.batch()
 	queueMessages(p, each(indexes, func(i int) *queue.Accepted { return b.Messages[i] }))
 	if settled := plan.Settlements(b.Settled); len(settled) > 0 {
@@ -222,8 +223,8 @@ func queueMessages(p *pgx.Batch, messages []*queue.Accepted) {
 		booleans(deliveries, func(d delivery) bool { return d.SameMember }))
 }
 
-// originals returns those of the messages with the given indexes that are stored,
-// with the ids under which they are.
+// originals returns which of the messages with the given indexes are stored, and under
+// which ids.
 func (s *Store) originals(ctx context.Context, messages []*queue.Accepted, indexes []int) (map[int]wire.ID, error) {
 	found := map[int]wire.ID{}
 	_, err := collect(ctx, s, func(r column.Row) (struct{}, error) {

@@ -19,17 +19,18 @@ import (
 )
 
 const (
-	// connectTimeout is for servers that do not answer, unless the DSN has its own.
+	// connectTimeout applies to servers that do not answer, unless the DSN has its own
+	// timeout.
 	connectTimeout = 5 * time.Second
-	// hostTimeout is the same for each host of a DSN that names several: the way to
-	// the one that answers may lead by one that does not.
+	// hostTimeout is the timeout for each host of a DSN that names several, because a dead
+	// host may come before a live one.
 	hostTimeout = 2 * time.Second
-	// poolSize bounds the connections, unless the DSN does. The journal commits on one;
-	// the others read.
+	// poolSize limits the number of connections, unless the DSN does. The journal commits
+	// on one connection; the others read.
 	poolSize = 8
 )
 
-// parse reads a DSN, and the files that it names, as they are now.
+// parse parses a DSN and reads the files that it names, as they are now.
 func parse(dsn string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
@@ -46,11 +47,11 @@ func parse(dsn string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// settingsOf takes out of a config what is to be set on each connection after it was
-// made: poolers refuse a startup packet with settings that they do not know.
+// settingsOf moves settings out of a config. The store makes them on each new connection
+// instead, because poolers refuse a startup packet with settings that they do not know.
 func settingsOf(c *pgx.ConnConfig) map[string]string {
 	settings := maps.Clone(c.RuntimeParams)
-	delete(settings, "options") // can be said at the start only
+	delete(settings, "options") // possible only at the start of a connection
 	if settings["application_name"] == "" {
 		settings["application_name"] = "claudemesh"
 	}
@@ -66,8 +67,8 @@ func settingsOf(c *pgx.ConnConfig) map[string]string {
 	return settings
 }
 
-// beforeConnect brings a copy of the config up to date: credentials in a file may have
-// changed since the connection before.
+// beforeConnect updates a copy of the config, because credentials in a file may have
+// changed since the last connection.
 func (s *Store) beforeConnect(ctx context.Context, c *pgx.ConnConfig) error {
 	dsn, err := s.dsn()
 	if err != nil {
@@ -77,7 +78,7 @@ func (s *Store) beforeConnect(ctx context.Context, c *pgx.ConnConfig) error {
 	if err != nil {
 		return err
 	}
-	_ = settingsOf(now.ConnConfig) // those of the start hold
+	_ = settingsOf(now.ConnConfig) // the settings from the start remain in effect
 	*c = *now.ConnConfig
 	if s.direct.Load() {
 		return nil
@@ -89,7 +90,7 @@ func (s *Store) beforeConnect(ctx context.Context, c *pgx.ConnConfig) error {
 	return nil
 }
 
-// afterConnect makes the settings, and teaches the connection arrays.
+// afterConnect makes the settings and registers the array types on a connection.
 func (s *Store) afterConnect(ctx context.Context, conn *pgx.Conn) error {
 	arrays(conn.TypeMap())
 	return set(ctx, conn, s.settings)
@@ -106,7 +107,7 @@ func set(ctx context.Context, conn *pgx.Conn, settings map[string]string) error 
 	return err
 }
 
-// connect makes a connection outside of the pool. The caller closes it.
+// connect opens a connection outside the pool. The caller closes it.
 func (s *Store) connect(ctx context.Context) (*pgx.Conn, error) {
 	c := s.config.Copy()
 	if err := s.beforeConnect(ctx, c); err != nil {
@@ -123,10 +124,11 @@ func (s *Store) connect(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// refuseSharing returns storage.ErrUnfit when a pooler lends a connection for a
-// transaction only. Two connections that stay open are then served by the same process
-// of the server, or one by another process in each transaction. It happens by chance,
-// so it is looked at more than once; nothing is set that somebody else could inherit.
+// refuseSharing returns storage.ErrUnfit if a pooler lends connections for one transaction
+// only. Such a pooler may serve two open connections by the same server process, or serve
+// one connection by a different process in each transaction. This happens by chance, so
+// refuseSharing looks several times. It changes no setting that another client could
+// inherit.
 func refuseSharing(ctx context.Context, c *pgx.ConnConfig) error {
 	var conns [2]*pgx.Conn
 	for i := range conns {
@@ -145,8 +147,8 @@ func refuseSharing(ctx context.Context, c *pgx.ConnConfig) error {
 			return err
 		}
 		if by, found := seen[pid]; found && by != i || process[i] != 0 && process[i] != pid {
-			return fmt.Errorf("a pooler in transaction or statement mode is in front of the server, and a broker "+
-				"needs sessions of its own, for settings and prepared statements: have the pooler use session mode (in PgBouncer: pool_mode = session), "+
+			return fmt.Errorf("a pooler in transaction or statement mode is in front of the server, but a broker "+
+				"needs its own sessions, for settings and prepared statements; switch the pooler to session mode (in PgBouncer: pool_mode = session), "+
 				"or name the server itself in the DSN: %w", storage.ErrUnfit)
 		}
 		seen[pid], process[i] = i, pid
@@ -154,10 +156,10 @@ func refuseSharing(ctx context.Context, c *pgx.ConnConfig) error {
 	return nil
 }
 
-// spoiler marks connections on which something went wrong that is no answer of the
-// database to what was asked. They are not used again, for a new connection may cure
-// it: the session is read-only since the database was when it began, a plan or a
-// prepared statement is out of date, the role has changed.
+// spoiler marks connections that failed for a reason that is no answer to the query. The
+// pool does not use them again, because a new connection may cure the failure: the session
+// may be read-only because the database was when it began, a plan or a prepared statement
+// may be out of date, or the role may have changed.
 type spoiler struct{}
 
 const spoiled = "claudemesh spoiled"
@@ -183,7 +185,7 @@ func (spoiler) TraceBatchEnd(_ context.Context, conn *pgx.Conn, data pgx.TraceBa
 func judge(conn *pgx.Conn, err error) {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
-		return // what breaks a connection closes it
+		return // such an error closes the connection
 	}
 	switch e.Code {
 	case uniqueViolation, foreignKeyViolation, claimLost, leaseOver:
@@ -198,7 +200,7 @@ func usable(_ context.Context, conn *pgx.Conn) (bool, error) {
 	return !bad, nil
 }
 
-// reasonOf says why the server did not do what it was asked to.
+// reasonOf returns why the server did not do what the store asked.
 func reasonOf(err error) storage.Reason {
 	var e *pgconn.PgError
 	var noConnection *pgconn.ConnectError

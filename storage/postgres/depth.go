@@ -10,8 +10,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// depth reads indexes of what is pending, and nothing of what is settled. A message has a
-// body as long as somebody waits for it; ids are in the order of acceptance.
+// depth reads the indexes of pending deliveries and nothing of settled ones. A message has
+// a body as long as somebody waits for it. Ids are in the order of acceptance.
 const depth = `SELECT (SELECT count(*) FROM claudemesh.deliveries WHERE state = 0),
 	(SELECT message_id FROM claudemesh.bodies ORDER BY message_id LIMIT 1)`
 

@@ -1,64 +1,65 @@
-// Package postgres keeps everything in a Postgres database, in the schema
-// claudemesh. A broker needs it rather than SQLite if another broker is to stand by on
-// another machine.
+// Package postgres stores everything in a Postgres database, in the schema claudemesh. A
+// broker needs Postgres instead of SQLite if another broker on another machine is to stand
+// by.
 //
 // # Commits
 //
-// A batch is one pipeline of at most twelve statements, each over arrays of columns,
-// in one transaction: one round trip, whatever the size of the batch.
+// A commit writes a batch in one transaction, as one pipeline of at most twelve statements
+// over arrays of columns. It takes one round trip, whatever the size of the batch.
 // synchronous_commit is on unless the DSN says otherwise.
 //
 // # The lease
 //
-// One broker at a time may use a database. Claim makes a row in the table nodes, with a
-// lease of three seconds by the database's clock; a goroutine of the store renews the
-// lease every second, on a connection of its own. Every transaction that writes begins
-// with require_lease, which shares the advisory lock of the row's id and then checks that
-// the row is there and the lease runs.
+// One broker at a time may use a database. Claim inserts a row in the table nodes, with a
+// lease of three seconds by the database's clock. A goroutine of the store renews the lease
+// every second, on its own connection. Every transaction that writes begins with
+// require_lease. This function takes a shared advisory lock on the row's id and then checks
+// that the row exists and its lease has not run out.
 //
-// When a lease has run out, another broker may take over: it takes that lock exclusively,
-// so that no transaction of the first broker is under way, looks at the lease again,
-// and removes the row. A transaction that goes on for more than a second, since its
-// process is frozen in the middle of it, loses its connection.
+// When a lease has run out, another broker may take over. It takes the same lock
+// exclusively, so that no transaction of the first broker is running, checks the lease
+// again, and removes the row. If a transaction holds the lock for more than a second,
+// because its process is frozen, the server closes its connection.
 //
-// A broker that can't renew its lease is suspended (storage.ErrSuspended) from the moment
-// at which the lease may have run out. It measures that by a clock that goes on while the
-// machine sleeps. It goes on when it has renewed the lease. When its row is gone, the
-// database is lost: everything that writes returns storage.ErrInUse until a new Claim
-// succeeds, since what the broker has in memory is out of date then.
+// A broker that can't renew its lease is suspended (storage.ErrSuspended) from the earliest
+// moment at which the lease may run out. It measures that by a clock that advances while
+// the machine sleeps. The suspension ends when the broker renews the lease. When its row is
+// gone, the broker has lost the database. Then every write returns storage.ErrInUse until
+// another Claim succeeds, because the broker's memory is out of date.
 //
 // # Versions of the schema
 //
-// Migrations are applied in one transaction. Each says in its first line the oldest
-// version that a broker may know to work with the schema that it makes, if that is not its
-// own; the table schema_version keeps it. So a change that older brokers can't work with
-// comes in two releases: the first one adds what is new and names an older version, the second
-// one removes what is old. A migration waits as long as a broker that can't work with its
-// schema has the database. Brokers that know no leases hold a lock instead, which the
-// migration that adds leases takes.
+// All pending migrations are applied in one transaction. The first line of a migration may
+// name an older version: brokers that know that version, or a later one, can work with the
+// new schema. Without it, a broker must know the migration's own version. The table
+// schema_version records this. A change that older brokers can't work with therefore takes
+// two releases: the first one adds the new parts and names an older version, and the second
+// one removes the old parts. A migration waits while the database belongs to a broker that
+// can't work with the new schema. Brokers from before the leases hold an advisory lock
+// instead, and the migration that adds the leases takes that lock.
 //
 // # Connections
 //
-// Each is made with the DSN, the passfile and the certificates as they are then, and has
-// its settings made after the connect, so that PgBouncer in session mode may be in
-// between. Other modes lend a connection for a transaction, which does not keep settings
-// and prepared statements: they are found out before the first connection is used (storage.ErrUnfit). A
-// connection on which a statement failed for a reason that a new one may cure is not
-// used again.
+// The store makes each connection with the current DSN, passfile and certificates. It makes
+// the settings after connecting, so PgBouncer in session mode may be in between. In other
+// modes PgBouncer lends a connection for one transaction, which loses settings and prepared
+// statements; the store detects this before it uses its first connection
+// (storage.ErrUnfit). If a statement fails for a reason that a new connection may cure, the
+// store does not use the connection again.
 //
 // # Plans
 //
-// The statements must run well with the plans that were made when the tables were
-// small, so sequential scans are disabled on the store's connections, and lookups of
-// many rows are written so that an index is the only other way.
+// The statements must run well with plans that Postgres made when the tables were small.
+// Sequential scans are therefore disabled on the store's connections, and lookups of many
+// rows are written so that an index is the only alternative.
 //
 // # Invariants
 //
-// A row of bodies exists exactly as long as its message has a pending delivery.
-// Deliveries belong to the mesh of their message. Recipients that had settled when
-// their message was stored stand in its row, in settled; the others have a row of
-// deliveries each, and keep it. A mesh's row of mesh_marks knows the highest seq and the
-// newest message's id of all that was ever stored in it.
+// A row of bodies exists exactly as long as its message has a pending delivery. Deliveries
+// belong to the mesh of their message. If a recipient was already settled when its message
+// was stored, it is in the column settled of the message's row. Every other recipient has
+// its own row in deliveries, and keeps it. A mesh's row in mesh_marks has the highest seq
+// and the id of the newest message ever stored in the mesh.
 //
 // This package is for claudemesh itself; outsiders should not rely on it.
 package postgres

@@ -14,26 +14,26 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// trialBytes is the size of the trial message while commits fail: that of the largest
-// message of the default limit. While all is well a small one does, since each leaves
-// dead rows behind.
+// trialBytes is the size of the trial message while commits fail: the size of the largest
+// message under the default limit. While commits succeed, the trial message is small,
+// because each one leaves dead rows behind.
 const trialBytes = 64 << 10
 
-// answerSoon is how long Ping waits on a connection that it has.
+// answerSoon limits how long Ping waits on an existing connection.
 const answerSoon = 1500 * time.Millisecond
 
-// health is what Ping works with. It has a connection of its own, so that a busy pool
-// says nothing about the database.
+// health is the state of Ping. It has its own connection, so that a busy pool does not
+// look like a failure of the database.
 type health struct {
-	slot chan struct{} // of size 1: taken by who asks
-	conn *pgx.Conn     // nil: to be made
+	slot chan struct{} // has one slot, which a check holds
+	conn *pgx.Conn     // nil if there is none
 	ids  wire.IDSource
 }
 
-// Ping tells whether a message could be stored now, and the database is still ours if
-// we claimed it. It stores one, of a mesh that does not exist, takes that back, and
-// commits a change that changes nothing; the server does all of it by itself, so that no
-// lock waits for us.
+// Ping checks that a message can be stored now and, if the store has claimed the database,
+// that the claim still holds. It stores a message of a mesh that does not exist, rolls
+// that back, and commits an update that changes nothing. The server does all of this in
+// one round trip, so that no lock waits for us.
 func (s *Store) Ping(ctx context.Context) error {
 	ctx, done := s.scope(ctx)
 	defer done()
@@ -46,13 +46,13 @@ func (s *Store) Ping(ctx context.Context) error {
 	}
 	old := h.conn != nil
 	err := h.try(ctx, s)
-	if err != nil && old { // it may be the connection
+	if err != nil && old { // the connection may be the cause
 		err = h.try(ctx, s)
 	}
 	return wrap("check database", err)
 }
 
-// try stores a message, and lets go of the connection when that fails. The caller has the
+// try stores a message, and closes the connection if that fails. The caller holds the
 // slot.
 func (h *health) try(ctx context.Context, s *Store) error {
 	if h.conn == nil {
@@ -61,7 +61,7 @@ func (h *health) try(ctx context.Context, s *Store) error {
 			return err
 		}
 		h.conn = conn
-	} else { // which may be dead without a sign
+	} else { // an old connection may be dead without notice
 		short, cancel := context.WithTimeout(ctx, answerSoon)
 		defer cancel()
 		ctx = short
@@ -91,7 +91,8 @@ func (h *health) try(ctx context.Context, s *Store) error {
 	return err
 }
 
-// close ends the connection. The store's life has ended, and with it what was under way.
+// close closes the connection. The store's life has ended, which has cancelled running
+// operations.
 func (h *health) close() {
 	h.slot <- struct{}{}
 	defer func() { <-h.slot }()

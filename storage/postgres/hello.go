@@ -14,14 +14,14 @@ import (
 const (
 	insertHellos = `INSERT INTO claudemesh.hellos (mesh_id, signature, at)
 		SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::bigint[]) ON CONFLICT DO NOTHING`
-	// recentHellos are those of the mesh, and those of a broker that did not store the
-	// mesh: the migration gave them the zero id.
+	// recentHellos selects the hellos of the mesh, and those stored by an older broker,
+	// which did not store the mesh: the migration gave them the zero id.
 	recentHellos = `SELECT mesh_id, signature, at FROM claudemesh.hellos
 		WHERE mesh_id IN ($1, '00000000-0000-0000-0000-000000000000') AND at >= $2 ORDER BY at`
 	forgetHellos = `DELETE FROM claudemesh.hellos WHERE at < $1`
 )
 
-// queueHellos adds the statement that remembers hellos.
+// queueHellos adds the statement that stores hellos.
 func queueHellos(b *pgx.Batch, hellos []journal.Hello) {
 	if len(hellos) == 0 {
 		return

@@ -17,35 +17,35 @@ import (
 )
 
 const (
-	// leaseTime is how long a node has the database without renewing its lease.
+	// leaseTime is how long a node holds the database after it last renewed its lease.
 	leaseTime = 3 * time.Second
-	// renewEvery is how often it renews the lease, and renewAgain how soon it tries again
-	// when that fails.
+	// renewEvery is the pause between renewals of the lease, and renewAgain the pause
+	// after a failed renewal.
 	renewEvery = time.Second
 	renewAgain = 100 * time.Millisecond
-	// renewWithin is how long the server may take to answer on a connection that was good
-	// before, and reconnectWithin how long a new connection may take.
+	// renewWithin limits how long the server may take to answer on a working connection,
+	// and reconnectWithin how long a new connection may take.
 	renewWithin     = time.Second
 	reconnectWithin = 5 * time.Second
-	// leaveWithin is how long it may take to give the lease back.
+	// leaveWithin limits how long giving up the lease may take.
 	leaveWithin = time.Second
 )
 
-// lease is this process's hold of the database: a row of the table nodes, which a
+// lease is this process's lease of the database: a row of the table nodes, which a
 // goroutine renews.
 type lease struct {
 	id    int64         // also the key of its advisory lock; see require_lease
 	until atomic.Int64  // when the lease ends at the earliest, by system.Uptime, in ns
-	lost  chan struct{} // closed when somebody else has removed the row
+	lost  chan struct{} // closed when another broker has removed the row
 	ended chan struct{} // closed when the goroutine has ended
 }
 
-// errLost says that another broker has removed our row.
+// errLost reports that another broker has removed our row.
 var errLost = errors.New("another broker has claimed the database")
 
-// Claim takes the database for this process until Close; see the package comment. It
-// brings the schema up to date first. It returns storage.ErrInUse when another broker has
-// the database. When the database is ours already, it does nothing.
+// Claim claims the database for this process until Close; see the package comment. It
+// upgrades the schema first. It returns storage.ErrInUse if another broker has the
+// database. If this process already has it, Claim does nothing.
 func (s *Store) Claim(ctx context.Context) error {
 	ctx, done := s.scope(ctx)
 	defer done()
@@ -60,7 +60,7 @@ func (s *Store) Claim(ctx context.Context) error {
 		if !errors.Is(err, storage.ErrInUse) {
 			return err
 		}
-		select { // the loop finds out too
+		select { // the loop notices it too
 		case <-l.ended:
 		case <-ctx.Done():
 			return err
@@ -71,7 +71,7 @@ func (s *Store) Claim(ctx context.Context) error {
 	}
 	if nodes, err := nodesOf(ctx, s.pool); err != nil {
 		return wrap("claim database", err)
-	} else if err := refuseLive(nodes); err != nil { // a broker that waits asks often: spare it the connection
+	} else if err := refuseLive(nodes); err != nil { // a waiting broker asks often, so check before opening a connection
 		return wrap("claim database", err)
 	}
 	conn, err := s.connect(ctx)
@@ -88,9 +88,9 @@ func (s *Store) Claim(ctx context.Context) error {
 	return nil
 }
 
-// Claimed returns nil while the database is ours for certain, or was never claimed. It
-// returns storage.ErrSuspended while somebody else may take it, and storage.ErrInUse once
-// somebody else has. It asks nobody.
+// Claimed returns nil while the database certainly belongs to this process, or was never
+// claimed. It returns storage.ErrSuspended while another broker may claim the database,
+// and storage.ErrInUse once one has. It does not ask the database.
 func (s *Store) Claimed() error {
 	l := s.lease.Load()
 	switch {
@@ -104,7 +104,7 @@ func (s *Store) Claimed() error {
 	return nil
 }
 
-// join makes the row of a new node, when there is no other with a lease.
+// join inserts the row of a new node, if no other node has a running lease.
 func (l *lease) join(ctx context.Context, tx pgx.Tx) error {
 	if err := checkSchema(ctx, tx); err != nil {
 		return err
@@ -131,18 +131,18 @@ func (l *lease) join(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// refuseLive returns storage.ErrInUse when the lease of one of the nodes runs.
+// refuseLive returns storage.ErrInUse if one of the nodes has a running lease.
 func refuseLive(nodes []Node) error {
 	for _, n := range nodes {
 		if n.Live {
-			return fmt.Errorf("%w: %s; this broker waits until that one stops, or is silent for %s", storage.ErrInUse, n, leaseTime)
+			return fmt.Errorf("%w: %s; this broker waits until that one stops or is silent for %s", storage.ErrInUse, n, leaseTime)
 		}
 	}
 	return nil
 }
 
-// renewed notes that the lease was asked for at a time of system.Uptime. The database
-// counts from later on, so that the lease never ends there before it does here.
+// renewed records when a renewal was requested, by system.Uptime. The database counts from
+// a later moment, so the lease never ends there before it ends here.
 func (l *lease) renewed(asked time.Duration) { l.until.Store(int64(asked + leaseTime)) }
 
 func (l *lease) isLost() bool {
@@ -154,8 +154,8 @@ func (l *lease) isLost() bool {
 	}
 }
 
-// renewLoop renews the lease, on a connection of its own, until the store is closed or
-// the database is lost.
+// renewLoop renews the lease, on its own connection, until the store is closed or the
+// database is lost.
 func (s *Store) renewLoop(l *lease, conn *pgx.Conn) {
 	defer close(l.ended)
 	pause := renewEvery
@@ -180,7 +180,7 @@ func (s *Store) renewLoop(l *lease, conn *pgx.Conn) {
 	}
 }
 
-// renew renews the lease. It replaces a connection on which that fails.
+// renew renews the lease. If that fails, it replaces the connection.
 func (s *Store) renew(l *lease, conn *pgx.Conn) (*pgx.Conn, error) {
 	if conn == nil {
 		ctx, cancel := context.WithTimeout(s.life, reconnectWithin)
@@ -205,12 +205,12 @@ func (s *Store) renew(l *lease, conn *pgx.Conn) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// leave removes the row, once the transactions under way have ended, and closes the
-// connection. When the server does not answer, the lease runs out instead.
+// leave removes the row after the running transactions have ended, and closes the
+// connection. If the server does not answer, the lease runs out instead.
 func (s *Store) leave(l *lease, conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
 	defer cancel()
-	for range 2 { // the connection may have been broken for long
+	for range 2 { // the connection may have been broken for a long time
 		if conn == nil {
 			var err error
 			if conn, err = s.connect(ctx); err != nil {
@@ -229,12 +229,12 @@ func (s *Store) leave(l *lease, conn *pgx.Conn) {
 	}
 }
 
-// disconnect closes a connection, if there is one, without waiting for long.
+// disconnect closes a connection, if there is one, without a long wait.
 func disconnect(conn *pgx.Conn) {
 	if conn == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = conn.Close(ctx) // it is of no more use either way
+	_ = conn.Close(ctx) // on error the connection is closed as well
 }

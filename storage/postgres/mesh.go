@@ -22,7 +22,7 @@ const (
 	selectInvite = `SELECT ` + column.InviteColumns + ` FROM claudemesh.invites `
 )
 
-// transaction runs do in a transaction that writes.
+// transaction runs do in a transaction that may write.
 func (s *Store) transaction(ctx context.Context, do func(ctx context.Context, tx pgx.Tx) error) error {
 	ctx, done := s.scope(ctx)
 	defer done()
@@ -36,7 +36,8 @@ func (s *Store) transaction(ctx context.Context, do func(ctx context.Context, tx
 	})
 }
 
-// CreateMesh implements mesh.Store; mesh.ErrExists when the mesh or the member is there already.
+// CreateMesh implements mesh.Store. It returns mesh.ErrExists if the mesh or the member
+// already exists.
 func (s *Store) CreateMesh(ctx context.Context, m mesh.Mesh, owner mesh.Member) error {
 	err := s.transaction(ctx, func(ctx context.Context, tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, insertMesh, uuid(m.ID), column.Text(m.Slug), column.Text(m.Name), column.Key(m.Owner),
@@ -68,7 +69,8 @@ func (s *Store) Mesh(ctx context.Context, id wire.ID) (m mesh.Mesh, members []me
 	if err != nil {
 		return mesh.Mesh{}, nil, wrap("load mesh", err)
 	}
-	// Read after the mesh: a mesh never goes and its members only become more.
+	// Read the members after the mesh: a mesh is never deleted, and its members never
+	// become fewer.
 	members, err = collect(ctx, s, column.ScanMember, selectMember+`WHERE mesh_id = $1 ORDER BY joined_at, id`, uuid(id))
 	if err != nil {
 		return mesh.Mesh{}, nil, wrap("load members", err)
@@ -76,7 +78,8 @@ func (s *Store) Mesh(ctx context.Context, id wire.ID) (m mesh.Mesh, members []me
 	return m, members, nil
 }
 
-// AddInvite implements mesh.Store; mesh.ErrMeshNotFound when there is no such mesh.
+// AddInvite implements mesh.Store. It returns mesh.ErrMeshNotFound if the mesh does not
+// exist.
 func (s *Store) AddInvite(ctx context.Context, v mesh.Invite) error {
 	var hash []byte
 	if v.TokenHash != [32]byte{} {
@@ -138,7 +141,7 @@ func (s *Store) UpdateMember(ctx context.Context, m mesh.Member) error {
 		column.Groups(m.Groups), column.Millis(m.RemovedAt), column.Grants(m.Grants), column.Ban(&m), uuid(m.ID), uuid(m.MeshID))
 }
 
-// updateOne changes one row, or returns missing.
+// updateOne updates one row, or returns missing if there is no such row.
 func (s *Store) updateOne(ctx context.Context, doing string, missing error, query string, args ...any) error {
 	tag, err := s.exec(ctx, query, args...)
 	if err == nil && tag.RowsAffected() == 0 {

@@ -21,10 +21,10 @@ var bootstrapSQL string
 
 var migrations = migration.MustLoad(files, "migrations")
 
-// The advisory locks, which have the scope of the database. The numbers are arbitrary.
+// These are advisory locks, which apply to one database. The numbers are arbitrary.
 const (
-	// A broker that knows no version from nodesVersion on holds oldBrokerLock while it has
-	// the database, and shares oldCommitLock in every commit.
+	// A broker that knows no schema version from nodesVersion on holds oldBrokerLock while
+	// it has the database, and shares oldCommitLock in every commit.
 	oldBrokerLock = 7161127435829133826
 	oldCommitLock = 7161127435829133827
 	migrateLock   = 7161127435829133828
@@ -33,10 +33,10 @@ const (
 // nodesVersion is the first version with the table nodes.
 const nodesVersion = 8
 
-// Migrate brings the schema up to date, in one transaction and under a lock, so that it
-// may run at the same time in several processes. It returns a *storage.NewerSchemaError
-// when the schema is one that this program can't work with, and storage.ErrInUse when a
-// broker that could not work with the new schema has the database; nothing is changed then.
+// Migrate upgrades the schema, in one transaction and under a lock, so that several
+// processes may call it at the same time. It returns a *storage.NewerSchemaError if this
+// program can't work with the schema, and storage.ErrInUse if a broker that has the
+// database could not work with the new schema. In both cases it changes nothing.
 func (s *Store) Migrate(ctx context.Context) error {
 	ctx, done := s.scope(ctx)
 	defer done()
@@ -59,7 +59,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	return locked(ctx, conn.Conn(), func(tx pgx.Tx) error { return applySteps(ctx, tx) })
 }
 
-// applySteps takes the steps that are left.
+// applySteps applies the remaining steps.
 func applySteps(ctx context.Context, tx pgx.Tx) error {
 	found, oldest, err := schemaVersion(ctx, tx)
 	if err != nil || found >= len(migrations) {
@@ -85,14 +85,14 @@ func applySteps(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// requireNobody returns storage.ErrInUse while a broker is running that can't work with
-// the schema after the given steps. Nobody joins meanwhile.
+// requireNobody returns storage.ErrInUse if a running broker can't work with the schema
+// after the given steps. No broker can join meanwhile.
 func requireNobody(ctx context.Context, tx pgx.Tx, found int, steps []migration.Migration) error {
 	if found < nodesVersion {
 		var got bool
 		err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock($1)`, int64(oldBrokerLock)).Scan(&got)
 		if err == nil && !got {
-			err = fmt.Errorf("%w: it is of an older version, and the schema must be changed: stop it", storage.ErrInUse)
+			err = fmt.Errorf("%w: it is an older version, and the schema must be changed; stop it", storage.ErrInUse)
 		}
 		if err != nil {
 			return err
@@ -114,14 +114,14 @@ func requireNobody(ctx context.Context, tx pgx.Tx, found int, steps []migration.
 	return nil
 }
 
-// checkSchema returns an error unless this program can work with the schema as it is.
+// checkSchema returns an error unless this program can work with the current schema.
 func checkSchema(ctx context.Context, q querier) error {
 	found, oldest, err := schemaVersion(ctx, q)
 	if err != nil {
 		return err
 	}
 	if found < len(migrations) {
-		return fmt.Errorf("the schema has version %d and needs version %d", found, len(migrations))
+		return fmt.Errorf("the schema has version %d, but this broker needs version %d", found, len(migrations))
 	}
 	return refuseNewer(found, oldest)
 }
@@ -133,7 +133,7 @@ func refuseNewer(found, oldest int) error {
 	return nil
 }
 
-// bootstrap makes what guards the migrations, if it is not there.
+// bootstrap creates the objects that guard migrations, if they do not exist.
 func bootstrap(ctx context.Context, conn *pgx.Conn) error {
 	if exists, err := bootstrapped(ctx, conn); err != nil || exists {
 		return err
@@ -149,8 +149,8 @@ func bootstrap(ctx context.Context, conn *pgx.Conn) error {
 	})
 }
 
-// makeSchema makes the schema if it is not there. A role that owns its schema and nothing
-// else may not even ask for it with IF NOT EXISTS.
+// makeSchema creates the schema if it does not exist. A role that owns only its schema may
+// not even run CREATE SCHEMA IF NOT EXISTS.
 func makeSchema(ctx context.Context, tx pgx.Tx) error {
 	var exists bool
 	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'claudemesh')`).Scan(&exists)
@@ -159,7 +159,7 @@ func makeSchema(ctx context.Context, tx pgx.Tx) error {
 	}
 	_, err = tx.Exec(ctx, `CREATE SCHEMA claudemesh`)
 	if violated(err, insufficientPrivilege) {
-		return fmt.Errorf("the role may not make a schema; have an administrator of the database run: CREATE SCHEMA claudemesh AUTHORIZATION <role>: %w", err)
+		return fmt.Errorf("the role may not create a schema; ask an administrator of the database to run:  CREATE SCHEMA claudemesh AUTHORIZATION <role>: %w", err)
 	}
 	return err
 }
@@ -170,14 +170,15 @@ type querier interface {
 }
 
 func bootstrapped(ctx context.Context, q querier) (exists bool, err error) {
-	// Not to_regclass, which may answer from what this connection remembers of the
-	// time before it waited for the lock.
+	// Don't use to_regclass: it may answer from this connection's cache, which is older
+	// than the lock.
 	err = q.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname = 'claudemesh' AND c.relname = 'claim')`).Scan(&exists)
 	return exists, err
 }
 
-// locked runs do in a transaction, one at a time in the whole database.
+// locked runs do in a transaction. Only one such transaction runs at a time in the whole
+// database.
 func locked(ctx context.Context, conn *pgx.Conn, do func(tx pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(migrateLock)); err != nil {
@@ -193,8 +194,7 @@ func script(ctx context.Context, tx pgx.Tx, sql string) error {
 	return err
 }
 
-// SchemaVersion returns the number of the newest migration that was applied, 0
-// for none.
+// SchemaVersion returns the number of the newest applied migration, or 0.
 func (s *Store) SchemaVersion(ctx context.Context) (int, error) {
 	ctx, done := s.scope(ctx)
 	defer done()
@@ -202,13 +202,14 @@ func (s *Store) SchemaVersion(ctx context.Context) (int, error) {
 	return version, wrap("read schema version", err)
 }
 
-// schemaVersion returns the version of the schema, 0 for none, and the oldest one that a
-// program may know to work with it.
+// schemaVersion returns the version of the schema, or 0, and the oldest version that a
+// program must know in order to work with the schema.
 func schemaVersion(ctx context.Context, q querier) (version, oldest int, err error) {
 	if exists, err := bootstrapped(ctx, q); err != nil || !exists {
 		return 0, 0, err
 	}
-	// Older schemas have no column oldest: a row as JSON has it or not.
+	// Older schemas have no column oldest; the JSON form of a row works with and without
+	// it.
 	err = q.QueryRow(ctx, `SELECT version, coalesce((to_jsonb(v) ->> 'oldest')::integer, version)
 		FROM claudemesh.schema_version v ORDER BY version DESC LIMIT 1`).Scan(&version, &oldest)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -85,7 +85,7 @@ func (s *Store) PrunePresences(ctx context.Context, before time.Time, limit int)
 	return int(n), wrap("prune presences", err)
 }
 
-// queuePresences adds the statements that keep and remove records.
+// queuePresences adds the statements that store and delete records.
 func queuePresences(b *pgx.Batch, keep, remove []*presence.Record) {
 	type record = *presence.Record
 	if len(keep) > 0 {

@@ -12,9 +12,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// The queries of the message path. What is looked up for each of many rows stands
-// in a LATERAL subquery with a LIMIT, which can only be done row by row, by index.
-// IS TRUE keeps a condition from choosing an index.
+// These are the queries of the message path. A lookup for each of many rows is in a
+// LATERAL subquery with a LIMIT, which Postgres can only run row by row, by index. IS TRUE
+// keeps Postgres from choosing an index for a condition.
 const (
 	backlogRows = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, ` + column.BodyColumns + `
 		FROM waiting d
@@ -28,8 +28,8 @@ const (
 	urgentBacklog = `WITH waiting AS (
 			SELECT seq, same_member, sender_member, message_id FROM claudemesh.deliveries
 			WHERE mesh_id = $1 AND mailbox = $2 AND state = 0 AND urgent AND seq > $3 ORDER BY seq LIMIT $4) ` + backlogRows
-	// findMessages jumps from sender to sender in the key and looks among the messages
-	// of each.
+	// findMessages skips from sender to sender in the key and searches the messages of
+	// each.
 	findMessages = `WITH RECURSIVE sender (id) AS (
 			(SELECT sender_member FROM claudemesh.messages WHERE mesh_id = $1 ORDER BY sender_member LIMIT 1)
 			UNION ALL
@@ -60,7 +60,7 @@ func (s *Store) Backlog(ctx context.Context, box queue.Mailbox, after int64, urg
 	return list, wrap("read backlog", err)
 }
 
-// Find implements queue.Store. A prefix that is no hex finds nothing.
+// Find implements queue.Store. It finds nothing for a prefix that isn't hex.
 func (s *Store) Find(ctx context.Context, meshID wire.ID, prefix string, limit int) ([]queue.Accepted, error) {
 	least, greatest, ok := plan.IDRange(prefix)
 	if !ok {

@@ -11,10 +11,11 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Redeem implements mesh.Store; mesh.ErrInviteNotFound when m's mesh has no such invite.
+// Redeem implements mesh.Store. It returns mesh.ErrInviteNotFound if m's mesh has no such
+// invite.
 func (s *Store) Redeem(ctx context.Context, inviteID wire.ID, m mesh.Member) (member mesh.Member, existed bool, err error) {
 	err = s.transaction(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
-		// Locked, so that every other use of the invite waits.
+		// Lock the invite, so that every other use of it waits.
 		v, err := scanInvite(tx.QueryRow(ctx, selectInvite+`WHERE id = $1 AND mesh_id = $2 FOR UPDATE`,
 			uuid(inviteID), uuid(m.MeshID)))
 		if err != nil {
@@ -26,8 +27,8 @@ func (s *Store) Redeem(ctx context.Context, inviteID wire.ID, m mesh.Member) (me
 		if err := column.Redeemable(v, m.JoinedAt); err != nil {
 			return err
 		}
-		// The same key may come by another invite at this moment: then this waits
-		// for the other transaction, and finds the member that it made.
+		// The same key may be redeeming another invite right now. Then this statement
+		// waits for the other transaction and finds its member.
 		tag, err := tx.Exec(ctx, insertMember+` ON CONFLICT (mesh_id, key) WHERE key IS NOT NULL DO NOTHING`, memberArgs(m)...)
 		if err != nil {
 			return err
@@ -39,7 +40,7 @@ func (s *Store) Redeem(ctx context.Context, inviteID wire.ID, m mesh.Member) (me
 		if _, err := tx.Exec(ctx, `UPDATE claudemesh.invites SET used = used + 1 WHERE id = $1`, uuid(inviteID)); err != nil {
 			return err
 		}
-		// Read back, so that it has the form of every later reading.
+		// Read the member back, so that it looks the same as in later reads.
 		member, err = column.ScanMember(tx.QueryRow(ctx, selectMember+`WHERE id = $1`, uuid(m.ID)))
 		return err
 	})
@@ -49,7 +50,7 @@ func (s *Store) Redeem(ctx context.Context, inviteID wire.ID, m mesh.Member) (me
 	return member, existed, nil
 }
 
-// memberByKey finds the member of m's mesh that has m's key.
+// memberByKey returns the member of m's mesh with m's key.
 func memberByKey(ctx context.Context, tx pgx.Tx, m mesh.Member) (found mesh.Member, ok bool, err error) {
 	if m.Key.IsZero() {
 		return found, false, nil

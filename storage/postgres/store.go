@@ -16,7 +16,7 @@ import (
 	"github.com/claudemesh/claudemesh/storage/internal/column"
 )
 
-// The SQLSTATEs that require_lease raises.
+// These are the SQLSTATEs that require_lease raises.
 const (
 	claimLost = "CM001"
 	leaseOver = "CM002"
@@ -27,34 +27,34 @@ type Store struct {
 	dsn      func() (string, error)
 	config   *pgx.ConnConfig
 	settings map[string]string // of each connection
-	direct   atomic.Bool       // no pooler shares our connections, as far as we know
+	direct   atomic.Bool       // true if no pooler is known to share our connections
 	pool     *pgxpool.Pool
 	health   health
-	failing  atomic.Bool // the last commit has failed
+	failing  atomic.Bool // the last commit failed
 
-	life context.Context // ends with Close, and everything under way with it
+	life context.Context // ends with Close and cancels running operations
 	end  context.CancelFunc
 
-	// Of size 1: taken by who changes deliveries or presences. Two transactions that
-	// settle different deliveries of one message must see each other, to know which
-	// of them leaves the body without anybody who waits for it; and rows are changed
-	// by their ctid, which must not move.
+	// writes has one slot. A transaction that changes deliveries or presences holds it.
+	// Two transactions that settle different deliveries of one message must see each
+	// other's changes, so that one of them deletes the body when nobody waits for it any
+	// more. Also, rows are changed by their ctid, which must not move.
 	writes chan struct{}
 	swept  atomic.Int64 // Unix ms; nothing older is pending
 
 	mu    sync.Mutex            // held by Claim
-	lease atomic.Pointer[lease] // with which we have, or had, the database; nil: never claimed
+	lease atomic.Pointer[lease] // the current or last lease of the database; nil: never claimed
 }
 
-// Open reads a DSN, a URL or key=value pairs as libpq takes them. It does not
-// connect: that happens when a connection is needed, each time anew after an outage.
-// Errors do not hold the DSN's password.
+// Open parses a DSN, which is a URL or key=value pairs as libpq accepts them. It does not
+// connect: the store connects when it needs a connection, and again after an outage.
+// Errors do not contain the DSN's password.
 func Open(dsn string) (*Store, error) {
 	return OpenWith(func() (string, error) { return dsn, nil })
 }
 
-// OpenWith is Open with a DSN that is asked for now and before each connection is made:
-// the user, the password and the hosts in it may change.
+// OpenWith is like Open, but calls a function for the DSN now and before each connection.
+// The user, the password and the hosts in the DSN may change.
 func OpenWith(dsn func() (string, error)) (*Store, error) {
 	text, err := dsn()
 	if err != nil {
@@ -79,7 +79,7 @@ func OpenWith(dsn func() (string, error)) (*Store, error) {
 	return s, nil
 }
 
-// Close ends what is under way, closes all connections, and gives up the claim.
+// Close cancels running operations, closes all connections, and gives up the claim.
 func (s *Store) Close() error {
 	s.end()
 	s.mu.Lock()
@@ -100,7 +100,7 @@ func (s *Store) scope(ctx context.Context) (context.Context, context.CancelFunc)
 	return ctx, func() { stop(); cancel() }
 }
 
-// exclusive is scope for those who take writes, until done.
+// exclusive is scope for operations that hold the slot of writes until done is called.
 func (s *Store) exclusive(ctx context.Context) (_ context.Context, done context.CancelFunc, err error) {
 	ctx, cancel := s.scope(ctx)
 	select {
@@ -112,7 +112,7 @@ func (s *Store) exclusive(ctx context.Context) (_ context.Context, done context.
 	}
 }
 
-// requireLease begins every transaction that writes, once the database was claimed.
+// requireLease begins every transaction that writes, once the database has been claimed.
 const requireLease = `SELECT claudemesh.require_lease($1)`
 
 // batch starts the pipeline of a transaction that writes.
@@ -134,7 +134,7 @@ func (s *Store) exec(ctx context.Context, query string, args ...any) (tag pgconn
 	return tag, err
 }
 
-// row runs a query of one row.
+// row runs a query that returns one row.
 func (s *Store) row(ctx context.Context, scan func(pgx.Row) error, query string, args ...any) error {
 	ctx, done := s.scope(ctx)
 	defer done()
@@ -161,7 +161,8 @@ func collect[T any](ctx context.Context, s *Store, scan func(column.Row) (T, err
 	return list, rows.Err()
 }
 
-// wrap says what was being done when err happened, if it did, and knows its reason.
+// wrap adds to err, if it is not nil, what the store was doing, and the reason if it is
+// known.
 func wrap(doing string, err error) error {
 	var e *pgconn.PgError
 	switch {
@@ -175,7 +176,7 @@ func wrap(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, &storage.Fault{Reason: reasonOf(err), Err: err})
 }
 
-// violated reports whether err is the server's, with this SQLSTATE.
+// violated reports whether err comes from the server with this SQLSTATE.
 func violated(err error, code string) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && e.Code == code

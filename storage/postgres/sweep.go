@@ -30,9 +30,9 @@ const (
 		DELETE FROM claudemesh.messages WHERE ctid = ANY (ARRAY (SELECT ctid FROM old))`
 )
 
-// Sweep implements queue.Store. What is to expire is looked for from where nothing more
-// was found the last time, since what is finished is kept for days. Bodies that nobody
-// waits for are those of the deliveries that expire: a commit leaves none.
+// Sweep implements queue.Store. Finished messages are kept for days, so the search for
+// deliveries to expire starts where the last search found nothing more. Only the bodies of
+// expiring deliveries need deleting, because commits delete all other unneeded bodies.
 func (s *Store) Sweep(ctx context.Context, expire, forget, now time.Time, limit int) (int, error) {
 	ctx, done, err := s.exclusive(ctx)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// endAfter is how long a transaction of a node without a lease may go on before the
-	// server ends its connection: the process may be frozen in the middle of it.
+	// endAfter is how long a transaction of a node without a lease may continue before the
+	// server ends its connection. The process may be frozen in the middle of it.
 	endAfter = time.Second
 	// lockAgain is the pause between attempts to get the lock of such a node.
 	lockAgain = 20 * time.Millisecond
@@ -28,18 +28,19 @@ type Node struct {
 	Live    bool // its lease runs
 }
 
-// Nodes returns the brokers that have, or had, the database: at most one whose lease runs.
+// Nodes returns the brokers that have, or had, the database. At most one of them has a
+// running lease.
 func (s *Store) Nodes(ctx context.Context) ([]Node, error) {
 	ctx, done := s.scope(ctx)
 	defer done()
 	list, err := nodesOf(ctx, s.pool)
-	if violated(err, undefinedTable) { // no broker has ever made it
+	if violated(err, undefinedTable) { // no broker has created the table yet
 		return nil, nil
 	}
 	return list, wrap("list nodes", err)
 }
 
-// String names the node for people.
+// String describes the node for people.
 func (n Node) String() string {
 	return fmt.Sprintf("process %d on host %s, started %s", n.PID, n.Host, n.Started.UTC().Format(time.RFC3339))
 }
@@ -56,7 +57,7 @@ func nodesOf(ctx context.Context, q interface {
 }
 
 // remove removes a node whose lease has run out, so that none of its transactions can
-// commit any more. It returns storage.ErrInUse when the node has renewed its lease.
+// commit any more. It returns storage.ErrInUse if the node has renewed its lease.
 func remove(ctx context.Context, tx pgx.Tx, n Node) error {
 	if err := lockOf(ctx, tx, n); err != nil {
 		return err
@@ -71,8 +72,8 @@ func remove(ctx context.Context, tx pgx.Tx, n Node) error {
 	return nil
 }
 
-// lockOf takes the lock of a node, for which it waits until the transactions that have
-// passed require_lease have ended.
+// lockOf takes the lock of a node. It waits until the transactions that have passed
+// require_lease have ended.
 func lockOf(ctx context.Context, tx pgx.Tx, n Node) error {
 	began := time.Now()
 	for {
@@ -93,7 +94,7 @@ func lockOf(ctx context.Context, tx pgx.Tx, n Node) error {
 	}
 }
 
-// endTransactions has the server end the connections that hold the lock of a node.
+// endTransactions makes the server close the connections that hold the lock of a node.
 func endTransactions(ctx context.Context, tx pgx.Tx, n Node) error {
 	_, err := tx.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_locks
 		WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND (classid::bigint << 32 | objid::bigint) = $1

@@ -14,8 +14,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// auditMeshes finds the meshes that have entries by jumping from one to the next
-// in the key, instead of reading every entry.
+// auditMeshes finds the meshes that have entries by skipping from one mesh to the next in
+// the key, instead of reading every entry.
 const auditMeshes = `WITH RECURSIVE chain (mesh_id) AS (
 		SELECT min(mesh_id) FROM audit_entries
 		UNION ALL

@@ -10,9 +10,9 @@ import (
 	"github.com/claudemesh/claudemesh/storage"
 )
 
-// Claim locks a file beside the database until Close or the end of the process.
-// It returns storage.ErrInUse when another Store holds the lock, in this process
-// or another, and does nothing when this one holds it.
+// Claim locks a file beside the database until Close or the end of the process. It returns
+// storage.ErrInUse if another Store, in this process or another, holds the lock. If this
+// Store already holds it, Claim does nothing.
 func (s *Store) Claim(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -26,8 +26,8 @@ func (s *Store) Claim(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("claim database: %w", err)
 	}
-	// flock belongs to this opening of the file, so that a second Store in the
-	// same process is kept out too. A lock of fcntl would let it in.
+	// flock locks this open file description, so it excludes a second Store in the same
+	// process too. An fcntl lock would not.
 	err = system.TryLock(f)
 	if err == nil {
 		s.lock = f
@@ -40,5 +40,5 @@ func (s *Store) Claim(ctx context.Context) error {
 	return fmt.Errorf("claim database: %w", err)
 }
 
-// Claimed returns nil: nobody takes away the lock of a file.
+// Claimed returns nil, because nobody can take away a file lock.
 func (s *Store) Claimed() error { return nil }

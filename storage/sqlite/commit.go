@@ -12,8 +12,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Commit implements journal.Store. A message whose id is already stored is left
-// out without a report, so that a batch of unknown fate may be committed again.
+// Commit implements journal.Store. It skips a message whose id is already stored, without
+// reporting it, so that a caller can repeat a batch of unknown fate.
 func (s *Store) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplicate, error) {
 	sorted := plan.SortMessages(b.Messages)
 	settled, closed := plan.Settlements(b.Settled), plan.Closings(b.Closed)
@@ -41,15 +41,15 @@ func (s *Store) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplica
 }
 
 var (
-	// What texts usually are is bound as NULL: the driver makes and frees a copy of every
-	// other.
+	// The most frequent values are bound as NULL, because the driver allocates and frees a
+	// copy of every other text.
 	insertMessages = newBulkOf(`INSERT INTO messages (no, id, mesh_id, sender_member, sender_member_key, sender_key, sender_name,
 		target_spec, priority, created_at, client_id, body_version, key_epoch, settled, fingerprint, topic, reply_to, mentions)
 		VALUES `, `(?,?,?,?,?,?,?,?,coalesce(?,'next'),?,?,?,?,?,coalesce(?,''),coalesce(?,''),coalesce(?,''),coalesce(?,'[]'))`, ` ON CONFLICT DO NOTHING`)
 	insertBodies     = newBulk(`INSERT INTO bodies (message, nonce, ciphertext, sender_attestation) VALUES `, 4, ``)
 	insertDeliveries = newBulk(`INSERT INTO deliveries (seq, message, mesh_id, mailbox, urgent, key, name, same_member,
 		state) VALUES `, 9, ``)
-	// +state keeps SQLite from reading all that is pending by its index.
+	// +state keeps SQLite from reading all pending deliveries by the index on state.
 	settleDeliveries = newBulk(`UPDATE deliveries SET state = s.column3, settled_at = s.column4 FROM (VALUES `, 4,
 		`) s WHERE mesh_id = s.column1 AND seq = s.column2 AND +state = 0 RETURNING message`)
 	raiseMarks = newBulk(`INSERT INTO mesh_marks (mesh_id, last_seq, last_message) VALUES `, 3, ` ON CONFLICT (mesh_id) DO UPDATE SET
@@ -65,14 +65,14 @@ const (
 	closeMailbox     = `UPDATE deliveries SET state = 3, settled_at = ? WHERE mesh_id = ? AND mailbox = ? AND state = 0 AND seq <= ? RETURNING message`
 )
 
-// numbered is a message of a batch that is new, under its number in the database.
+// numbered is a new message of a batch, with its number in the database.
 type numbered struct {
 	*queue.Accepted
 	no int64
 }
 
-// insertMessages stores the messages with the given indexes, and returns the ids
-// of those that were stored before, by index.
+// insertMessages stores the messages with the given indexes. For those that were stored
+// before, it returns their ids, by index.
 func (t tx) insertMessages(messages []*queue.Accepted, indexes []int) (map[int]wire.ID, error) {
 	if len(indexes) == 0 {
 		return nil, nil
@@ -96,7 +96,7 @@ func (t tx) insertMessages(messages []*queue.Accepted, indexes []int) (map[int]w
 		if err != nil {
 			return err
 		}
-		var inserted map[int64]bool // nil: all of them
+		var inserted map[int64]bool // nil means all of them
 		if n < int64(to-from) {
 			if inserted, err = t.numbers(first+int64(from), first+int64(to)); err != nil {
 				return err
@@ -118,7 +118,7 @@ func (t tx) insertMessages(messages []*queue.Accepted, indexes []int) (map[int]w
 	return stored, t.insertParts(fresh)
 }
 
-// rare is nil for what a text usually is.
+// rare returns nil for the usual value of a text.
 func rare(s, usually string) any {
 	if s == usually {
 		return nil
@@ -126,7 +126,7 @@ func rare(s, usually string) any {
 	return s
 }
 
-// numbers returns the messages' numbers in a range.
+// numbers returns the numbers of the messages in a range.
 func (t tx) numbers(from, to int64) (map[int64]bool, error) {
 	rows, err := t.query(insertedMessages, from, to)
 	list, err := collect(rows, err, scanNumber)
@@ -137,17 +137,17 @@ func (t tx) numbers(from, to int64) (map[int64]bool, error) {
 	return set, err
 }
 
-// original returns the id under which a message that conflicted is stored.
+// original returns the id under which a conflicting message is stored.
 func (t tx) original(m *queue.Message) (wire.ID, error) {
 	var id wire.ID
 	err := t.row(messageByClient, m.MeshID[:], m.SenderMember[:], column.Text(m.ClientID)).Scan(column.IntoID(&id))
 	if errors.Is(err, sql.ErrNoRows) {
-		return m.ID, nil // its id was taken
+		return m.ID, nil // its id is already stored
 	}
 	return id, err
 }
 
-// insertParts stores the bodies of new messages and the deliveries that are pending.
+// insertParts stores the bodies of new messages and their pending deliveries.
 func (t tx) insertParts(fresh []numbered) error {
 	type delivery struct {
 		numbered
@@ -187,8 +187,8 @@ func (t tx) insertParts(fresh []numbered) error {
 	})
 }
 
-// settle settles deliveries, closes mailboxes, and removes the bodies that nobody
-// waits for any more.
+// settle settles deliveries, closes mailboxes, and deletes the bodies that nobody waits
+// for any more.
 func (t tx) settle(settled []queue.Settlement, closed []queue.Closing) error {
 	touched := make(map[int64]bool)
 	update := func(query string, args ...any) error {
@@ -213,7 +213,7 @@ func (t tx) settle(settled []queue.Settlement, closed []queue.Closing) error {
 	return t.dropBodies(touched)
 }
 
-// dropBodies removes those bodies of the messages that nobody waits for.
+// dropBodies deletes the bodies of those of the messages that nobody waits for.
 func (t tx) dropBodies(touched map[int64]bool) error {
 	numbers := make([]int64, 0, len(touched))
 	for no := range touched {

@@ -8,8 +8,8 @@ import (
 )
 
 // depth counts the pending deliveries by their index. Only a message with a pending
-// delivery has a row in bodies, so the lowest message number there is that of the oldest
-// message that waits.
+// delivery has a row in bodies, so the lowest message number in bodies belongs to the
+// oldest waiting message.
 const depth = `SELECT (SELECT count(*) FROM deliveries INDEXED BY deliveries_pending WHERE state = 0),
 	(SELECT created_at FROM messages WHERE no = (SELECT min(message) FROM bodies))`
 

@@ -16,16 +16,16 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// trialBytes is what the largest message of the default limit takes in the log, with
-// its rows in other tables and in indexes.
+// trialBytes is how many bytes the largest message under the default limit takes in the
+// log, including its rows in other tables and in indexes.
 const trialBytes = 128 << 10
 
-// errTakenBack ends the transaction of a message that is not to be stored.
+// errTakenBack rolls back the transaction of a trial message.
 var errTakenBack = errors.New("taken back")
 
-// Ping tells whether a message could be stored now. It stores one, of a mesh that does
-// not exist, takes that back, and commits as many bytes as a large one takes, since a
-// full disk may have room for a small one.
+// Ping checks that a message can be stored now. It stores a message of a mesh that does
+// not exist and rolls that back. Then it commits as many bytes as a large message takes,
+// because a full disk may still have room for a small one.
 func (s *Store) Ping(ctx context.Context) error {
 	now := time.Now()
 	m := queue.Message{ID: s.trials.New(now), Priority: wire.Low, CreatedAt: now, Ciphertext: "x"}
@@ -51,7 +51,8 @@ func (s *Store) Ping(ctx context.Context) error {
 	return wrap("check database", err)
 }
 
-// wrap says what was being done when err happened, if it did, and knows its reason.
+// wrap adds to err, if it is not nil, what the store was doing, and the reason if it is
+// known.
 func wrap(doing string, err error) error {
 	if err == nil {
 		return nil

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// recentHellos are those of the mesh, and those of a broker that did not store the
-	// mesh: the migration gave them the zero id.
+	// recentHellos selects the hellos of the mesh, and those stored by an older broker,
+	// which did not store the mesh: the migration gave them the zero id.
 	recentHellos = `SELECT mesh_id, signature, at FROM hellos
 		WHERE mesh_id IN (?, zeroblob(16)) AND at >= ? ORDER BY at`
 	forgetHellos = `DELETE FROM hellos WHERE at < ?`

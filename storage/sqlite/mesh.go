@@ -23,7 +23,8 @@ const (
 	selectInvite = `SELECT ` + column.InviteColumns + ` FROM invites `
 )
 
-// CreateMesh implements mesh.Store; mesh.ErrExists when the mesh or the member is there already.
+// CreateMesh implements mesh.Store. It returns mesh.ErrExists if the mesh or the member
+// already exists.
 func (s *Store) CreateMesh(ctx context.Context, m mesh.Mesh, owner mesh.Member) error {
 	err := s.update(ctx, func(t tx) error {
 		_, err := t.exec(insertMesh, m.ID[:], column.Text(m.Slug), column.Text(m.Name), blob(column.Key(m.Owner)),
@@ -55,7 +56,8 @@ func (s *Store) Mesh(ctx context.Context, id wire.ID) (mesh.Mesh, []mesh.Member,
 	if err != nil {
 		return mesh.Mesh{}, nil, fmt.Errorf("load mesh: %w", err)
 	}
-	// Read after the mesh: a mesh never goes and its members only become more.
+	// Read the members after the mesh: a mesh is never deleted, and its members never
+	// become fewer.
 	rows, err := s.read.query(ctx, selectMember+`WHERE mesh_id = ? ORDER BY joined_at, id`, id[:])
 	members, err := collect(rows, err, column.ScanMember)
 	if err != nil {
@@ -64,7 +66,8 @@ func (s *Store) Mesh(ctx context.Context, id wire.ID) (mesh.Mesh, []mesh.Member,
 	return m, members, nil
 }
 
-// AddInvite implements mesh.Store; mesh.ErrMeshNotFound when there is no such mesh.
+// AddInvite implements mesh.Store. It returns mesh.ErrMeshNotFound if the mesh does not
+// exist.
 func (s *Store) AddInvite(ctx context.Context, v mesh.Invite) error {
 	var hash []byte
 	if v.TokenHash != [32]byte{} {
@@ -124,7 +127,7 @@ func (s *Store) UpdateMember(ctx context.Context, m mesh.Member) error {
 		column.Groups(m.Groups), column.Millis(m.RemovedAt), column.Grants(m.Grants), column.Ban(&m), m.ID[:], m.MeshID[:])
 }
 
-// updateOne changes one row, or returns missing.
+// updateOne updates one row, or returns missing if there is no such row.
 func (s *Store) updateOne(ctx context.Context, doing string, missing error, query string, args ...any) error {
 	return wrap(doing, s.update(ctx, func(t tx) error {
 		n, err := t.exec(query, args...)
@@ -135,7 +138,7 @@ func (s *Store) updateOne(ctx context.Context, doing string, missing error, quer
 	}))
 }
 
-// blob is a value of a BLOB column: NULL, not an empty blob, when there is none.
+// blob returns a value for a BLOB column: NULL, rather than an empty blob, for no bytes.
 func blob(b []byte) any {
 	if b == nil {
 		return nil
@@ -143,7 +146,7 @@ func blob(b []byte) any {
 	return b
 }
 
-// violated reports whether err is one of SQLite's extended result codes.
+// violated reports whether err has one of SQLite's extended result codes.
 func violated(err error, codes ...int) bool {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {

@@ -16,10 +16,9 @@ var files embed.FS
 
 var migrations = migration.MustLoad(files, "migrations")
 
-// Migrate brings the schema up to date, each step in a transaction of its own.
-// It returns a *storage.NewerSchemaError when the schema is newer than this
-// program; nothing is changed then. It may run at the same time in several
-// processes.
+// Migrate upgrades the schema, with a transaction for each step. It returns a
+// *storage.NewerSchemaError and changes nothing if the schema is newer than this program.
+// Several processes may call it at the same time.
 func (s *Store) Migrate(ctx context.Context) error {
 	for more := true; more; {
 		err := s.update(ctx, func(t tx) (err error) {
@@ -33,7 +32,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// migrate takes one step, if there is one left.
+// migrate applies one step, if there is one left.
 func (t tx) migrate() (more bool, err error) {
 	found, err := schemaVersion(t.row)
 	switch {
@@ -57,8 +56,7 @@ func (t tx) migrate() (more bool, err error) {
 	return true, err
 }
 
-// SchemaVersion returns the number of the newest migration that was applied, 0
-// for none.
+// SchemaVersion returns the number of the newest applied migration, or 0.
 func (s *Store) SchemaVersion(ctx context.Context) (int, error) {
 	version, err := schemaVersion(func(query string, args ...any) column.Row {
 		return s.read.row(ctx, query, args...)

@@ -67,7 +67,7 @@ var (
 	removePresences = newBulk(`DELETE FROM presences WHERE (mesh_id, identity) IN (VALUES `, 2, `)`)
 )
 
-// excluded sets columns to the values of the row that was to be inserted.
+// excluded returns SQL that sets columns to the values of the row that conflicted.
 func excluded(columns ...string) string {
 	var set string
 	for i, c := range columns {

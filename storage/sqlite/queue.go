@@ -11,8 +11,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// The queries of the message path. CROSS JOIN keeps SQLite to the order of the
-// tables as they stand.
+// These are the queries of the message path. CROSS JOIN makes SQLite read the tables in
+// the given order.
 const (
 	backlog = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, ` + column.BodyColumns + `
 		FROM deliveries d CROSS JOIN messages m ON m.no = d.message LEFT JOIN bodies b ON b.message = d.message
@@ -20,8 +20,8 @@ const (
 	urgentBacklog = `SELECT d.seq, d.same_member, ` + column.MessageColumns + `, ` + column.BodyColumns + `
 		FROM deliveries d CROSS JOIN messages m ON m.no = d.message LEFT JOIN bodies b ON b.message = d.message
 		WHERE d.mesh_id = ? AND d.mailbox = ? AND d.state = 0 AND d.urgent = 1 AND d.seq > ? ORDER BY d.seq LIMIT ?`
-	// findMessages jumps from sender to sender in the key and looks among the messages
-	// of each.
+	// findMessages skips from sender to sender in the key and searches the messages of
+	// each.
 	findMessages = `WITH RECURSIVE sender (id) AS (
 			SELECT min(sender_member) FROM messages WHERE mesh_id = ?1
 			UNION ALL
@@ -50,7 +50,7 @@ func (s *Store) Backlog(ctx context.Context, box queue.Mailbox, after int64, urg
 	return list, wrap("read backlog", err)
 }
 
-// Find implements queue.Store. A prefix that is no hex finds nothing.
+// Find implements queue.Store. It finds nothing for a prefix that isn't hex.
 func (s *Store) Find(ctx context.Context, meshID wire.ID, prefix string, limit int) ([]queue.Accepted, error) {
 	least, greatest, ok := plan.IDRange(prefix)
 	if !ok {

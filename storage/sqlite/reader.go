@@ -9,7 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/storage/internal/column"
 )
 
-// reader runs queries, each prepared once, on a pool of connections.
+// reader runs queries on a pool of connections. It prepares each query once.
 type reader struct {
 	db *sql.DB
 
@@ -36,7 +36,7 @@ func (r *reader) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	if st != nil {
 		return st, nil
 	}
-	// Not under the lock: this may wait for a connection.
+	// Don't hold the lock here, because this may wait for a connection.
 	st, err := r.db.PrepareContext(ctx, query)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (r *reader) query(ctx context.Context, query string, args ...any) (*sql.Row
 	return st.QueryContext(ctx, args...)
 }
 
-// row runs a prepared query of one row.
+// row runs a prepared query that returns one row.
 func (r *reader) row(ctx context.Context, query string, args ...any) column.Row {
 	st, err := r.prepare(ctx, query)
 	if err != nil {
@@ -90,7 +90,7 @@ func collect[T any](rows *sql.Rows, err error, scan func(column.Row) (T, error))
 	return list, rows.Err()
 }
 
-// scanID reads a row that is an id.
+// scanID reads a row that consists of an id.
 func scanID[T ~[16]byte](r column.Row) (id T, err error) {
 	err = r.Scan(column.IntoBytes(id[:]))
 	return id, err

@@ -11,7 +11,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Redeem implements mesh.Store; mesh.ErrInviteNotFound when m's mesh has no such invite.
+// Redeem implements mesh.Store. It returns mesh.ErrInviteNotFound if m's mesh has no such
+// invite.
 func (s *Store) Redeem(ctx context.Context, inviteID wire.ID, m mesh.Member) (member mesh.Member, existed bool, err error) {
 	err = s.update(ctx, func(t tx) (err error) {
 		v, err := invite(t.row(selectInvite+`WHERE id = ? AND mesh_id = ?`, inviteID[:], m.MeshID[:]))
@@ -30,7 +31,7 @@ func (s *Store) Redeem(ctx context.Context, inviteID wire.ID, m mesh.Member) (me
 		if err := t.insertMember(m); err != nil {
 			return err
 		}
-		// Read back, so that it has the form of every later reading.
+		// Read the member back, so that it looks the same as in later reads.
 		member, err = column.ScanMember(t.row(selectMember+`WHERE id = ?`, m.ID[:]))
 		return err
 	})

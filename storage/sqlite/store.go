@@ -17,17 +17,17 @@ import (
 )
 
 const (
-	// readers bounds the connections that read while another writes.
+	// readers limits the number of connections that read while another one writes.
 	readers = 4
-	// walPages is how far the write-ahead log grows before its pages are moved
-	// into the database: 16 MiB. SQLite's default of 4 MiB does so every few
+	// walPages is the size at which SQLite moves the pages of the write-ahead log into the
+	// database: 16 MiB. With SQLite's default of 4 MiB, that would happen every few
 	// batches, with two more syncs each time.
 	walPages = 4096
-	// The page caches of the writer, which has room for what a batch touches, and of
-	// each reader, whose rows are read once. A page takes two in memory: the driver's
-	// allocator rounds up to powers of two.
+	// These are the page caches of the writer, which has room for the pages of a batch,
+	// and of each reader, which reads rows only once. A page takes twice its size in
+	// memory, because the driver's allocator rounds up to powers of two.
 	writerCacheKiB, readerCacheKiB = 8 << 10, 2 << 10
-	// busyTimeout is how long to wait for another process, a backup for example.
+	// busyTimeout is how long to wait for another process, such as a backup.
 	busyTimeout = 10 * time.Second
 )
 
@@ -38,14 +38,14 @@ type Store struct {
 	read  *reader
 	swept atomic.Int64 // Unix ms; nothing older is pending
 
-	trials wire.IDSource // of the messages of Ping
+	trials wire.IDSource // the ids of Ping's messages
 
 	mu   sync.Mutex
 	lock *os.File // held after Claim
 }
 
-// Open opens the database file at path, and makes it (mode 0600) and its
-// directory (0700) if they are not there. The schema is left as it is.
+// Open opens the database file at path. If they do not exist, it creates the file (mode
+// 0600) and its directory (0700). It does not change the schema.
 func Open(path string) (*Store, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -54,7 +54,8 @@ func Open(path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the database's directory: %w", err)
 	}
-	// Made here since SQLite's own mode is 0644; its other files follow this one's.
+	// Create the file here, because SQLite would use mode 0644. SQLite gives its other
+	// files the mode of this one.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
@@ -68,7 +69,7 @@ func Open(path string) (*Store, error) {
 		"synchronous(FULL)",
 	}
 	s := &Store{path: path}
-	// journal_mode first: it is a property of the file, which readers then find.
+	// journal_mode comes first: it is a property of the file, which the readers then see.
 	writing, err := connect(path, 1, append([]string{"journal_mode(WAL)",
 		fmt.Sprintf("cache_size(-%d)", writerCacheKiB),
 		fmt.Sprintf("wal_autocheckpoint(%d)", walPages),
@@ -85,7 +86,7 @@ func Open(path string) (*Store, error) {
 	return s, nil
 }
 
-// connect opens a pool of equal connections.
+// connect opens a pool of connections with the same settings.
 func connect(path string, size int, pragmas []string) (*sql.DB, error) {
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"_pragma": pragmas}.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
@@ -100,14 +101,13 @@ func connect(path string, size int, pragmas []string) (*sql.DB, error) {
 	return db, nil
 }
 
-// Close waits for the transaction under way, closes the database and gives up
-// the claim.
+// Close waits for the running transaction, closes the database and gives up the claim.
 func (s *Store) Close() error {
 	err := errors.Join(s.read.close(), s.write.close())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.lock != nil {
-		err = errors.Join(err, s.lock.Close()) // which unlocks
+		err = errors.Join(err, s.lock.Close()) // closing the file unlocks it
 		s.lock = nil
 	}
 	if err != nil {

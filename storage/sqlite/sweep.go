@@ -21,9 +21,9 @@ var (
 	deleteMessages   = newBulk(`DELETE FROM messages WHERE no IN (`, 0, `)`)
 )
 
-// Sweep implements queue.Store. What is to expire is looked for from where nothing more
-// was found the last time, since what is finished is kept for days. Bodies that nobody
-// waits for are those of the deliveries that expire: a commit leaves none.
+// Sweep implements queue.Store. Finished messages are kept for days, so the search for
+// deliveries to expire starts where the last search found nothing more. Only the bodies of
+// expiring deliveries need deleting, because commits delete all other unneeded bodies.
 func (s *Store) Sweep(ctx context.Context, expire, forget, now time.Time, limit int) (int, error) {
 	from := s.swept.Load()
 	if expire.UnixMilli() < from { // the clock was set back, or messages may wait longer
@@ -58,7 +58,7 @@ func (s *Store) Sweep(ctx context.Context, expire, forget, now time.Time, limit 
 	return touched, wrap("sweep", err)
 }
 
-// deleteMessages deletes messages without bodies and their deliveries.
+// deleteMessages deletes messages without bodies, and their deliveries.
 func (t tx) deleteMessages(numbers []int64) error {
 	row := func(args []any, i int) []any { return append(args, numbers[i]) }
 	if err := t.bulk(deleteDeliveries, len(numbers), row); err != nil {

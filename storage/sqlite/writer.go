@@ -11,22 +11,22 @@ import (
 
 // writer runs transactions, one at a time, on one connection.
 type writer struct {
-	slot chan struct{} // of size 1: taken by who writes
+	slot chan struct{} // has one slot, which a writer holds
 	db   *sql.DB
 
-	// Owned by who has the slot.
-	conn       *sql.Conn            // nil: not yet, or given up
+	// The holder of the slot owns these fields.
+	conn       *sql.Conn            // nil if not yet opened, or given up
 	statements map[string]*sql.Stmt // of conn, by their text; there are few texts
 }
 
-// tx is a transaction under way.
+// tx is a running transaction.
 type tx struct {
 	*writer
 	ctx context.Context
 }
 
-// update runs do in a transaction, one at a time. What do returns as an error
-// rolls it back. ctx bounds only the wait for the connection.
+// update runs do in a transaction; only one runs at a time. If do returns an error, update
+// rolls the transaction back. ctx limits only the wait for the connection.
 func (s *Store) update(ctx context.Context, do func(t tx) error) error {
 	w := s.write
 	select {
@@ -47,15 +47,15 @@ func (s *Store) update(ctx context.Context, do func(t tx) error) error {
 		_, err = t.exec("COMMIT")
 	}
 	if err != nil {
-		// Fails when SQLite has rolled back already, as on a full disk. If it
-		// fails for another reason, the next begin finds out.
+		// This fails if SQLite has already rolled back, for example on a full disk. If it
+		// fails for another reason, the next begin notices.
 		_, _ = t.conn.ExecContext(t.ctx, "ROLLBACK")
 	}
 	return err
 }
 
-// begin starts the transaction. A connection on which that fails is replaced
-// before the next one.
+// begin starts a transaction. If that fails on a connection, the next begin uses a new
+// connection.
 func (t tx) begin() error {
 	if t.conn == nil {
 		conn, err := t.db.Conn(t.ctx)
@@ -73,7 +73,7 @@ func (t tx) begin() error {
 	return err
 }
 
-// close waits for the transaction under way.
+// close waits for the running transaction.
 func (w *writer) close() error {
 	w.slot <- struct{}{}
 	defer func() { <-w.slot }()
@@ -122,7 +122,7 @@ func (t tx) query(query string, args ...any) (*sql.Rows, error) {
 	return st.QueryContext(t.ctx, args...)
 }
 
-// row runs a prepared query of one row.
+// row runs a prepared query that returns one row.
 func (t tx) row(query string, args ...any) column.Row {
 	st, err := t.prepare(query)
 	if err != nil {

@@ -10,11 +10,11 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Benchmark measures commits. The database should be as durable as in
-// production, on a disk.
+// Benchmark measures commits. The database should be on a disk and as durable as in
+// production.
 func Benchmark(b *testing.B, db Database) {
 	s := ready(b, db)
-	check(b, s.Claim(b.Context())) // commits are those of a broker
+	check(b, s.Claim(b.Context())) // commit like a broker
 	for _, size := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("commit=%d", size), func(b *testing.B) { benchCommit(b, s, size) })
 	}
@@ -34,8 +34,8 @@ func Benchmark(b *testing.B, db Database) {
 	})
 }
 
-// load makes messages of 1 kB from one of 16 senders to one of 4 mailboxes, each
-// with a client id.
+// load makes messages of 1 kB from 16 senders to 4 mailboxes, each message with a client
+// id.
 func load(meshID wire.ID, n int) []*queue.Accepted {
 	var senders [16]wire.ID
 	for i := range senders {

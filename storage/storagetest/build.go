@@ -20,7 +20,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// now is when the suite's things happen.
+// now is the time at which everything in the suite happens.
 var now = time.Date(2031, 5, 17, 12, 30, 45, 678_000_000, time.UTC)
 
 var ids wire.IDSource
@@ -29,14 +29,14 @@ func newID() wire.ID { return ids.New(now) }
 
 var keys atomic.Uint64
 
-// newKey returns a key that no other has.
+// newKey returns a new unique key.
 func newKey() (k wire.Key) {
 	binary.BigEndian.PutUint64(k[:], rand.Uint64()|1)
 	binary.BigEndian.PutUint64(k[24:], keys.Add(1))
 	return k
 }
 
-// ready opens and migrates a database for the length of the test.
+// ready opens and migrates a database for the duration of the test.
 func ready(t testing.TB, db Database) Store {
 	t.Helper()
 	s := db.Open(t)
@@ -52,7 +52,7 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// equal compares and shows both sides.
+// equal compares two values and shows both if they differ.
 func equal[T any](t testing.TB, what string, got, want T) {
 	t.Helper()
 	if !reflect.DeepEqual(got, want) {
@@ -139,7 +139,7 @@ func find(t testing.TB, s Store, m *queue.Accepted) queue.Accepted {
 	return found[0]
 }
 
-// bodyIn returns the body of a message as a mailbox shows it, "" for none.
+// bodyIn returns the body of a message as a mailbox shows it, or "".
 func bodyIn(t testing.TB, s Store, m *queue.Accepted, box string) string {
 	t.Helper()
 	for _, w := range waiting(t, s, m.MeshID, box) {
@@ -150,13 +150,13 @@ func bodyIn(t testing.TB, s Store, m *queue.Accepted, box string) string {
 	return ""
 }
 
-// settle is the settlement of a message's recipient.
+// settle returns the settlement of one recipient of a message.
 func settle(m *queue.Accepted, i int, state queue.State) queue.Settlement {
 	return queue.Settlement{Mesh: m.MeshID, Seq: m.Recipients[i].Seq, State: state, At: now.Add(time.Second)}
 }
 
-// entries makes the next n entries of a chain. What they hash does not matter
-// here, only that it is different.
+// entries makes the next n entries of a chain. Their hashes don't matter here, as long as
+// they differ.
 func entries(meshID wire.ID, after audit.Head, n int) []audit.Entry {
 	list := make([]audit.Entry, n)
 	for i := range list {
@@ -186,7 +186,7 @@ func record(meshID wire.ID) presence.Record {
 	return r
 }
 
-// attestation makes one that was never signed: nobody here looks.
+// attestation makes an unsigned attestation, because nothing here verifies it.
 func attestation(session, member wire.Key) *wire.Attestation {
 	return &wire.Attestation{
 		SessionPubkey: session.String(), ParentMemberPubkey: member.String(), ExpiresAt: now.Add(time.Hour).UnixMilli(),
@@ -201,7 +201,7 @@ func lastPresence(t testing.TB, s Store, r presence.Record) (presence.Record, bo
 	return got, ok
 }
 
-// eventually is a context for what must not take long.
+// eventually returns a context for operations that must not take long.
 func eventually(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 	t.Cleanup(cancel)

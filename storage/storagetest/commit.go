@@ -12,7 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// resend makes the same message again, as the broker would: another id and seq.
+// resend makes the same message again, as the broker would, with another id and seq.
 func resend(m *queue.Accepted) *queue.Accepted {
 	again := message(m.MeshID, "s/again")
 	again.SenderMember, again.ClientID = m.SenderMember, m.ClientID
@@ -43,7 +43,7 @@ func testDuplicates(t *testing.T, db Database) {
 	equal(t, "deliveries of the duplicate", len(waiting(t, s, b.MeshID, "s/again")), 0)
 	find(t, s, fresh)
 
-	// Still so after the original was read.
+	// The same holds after the original was read.
 	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(a, 0, queue.Delivered)}})
 	equal(t, "duplicate of a read message", duplicates(t, s, resend(a)), []journal.Duplicate{{Index: 0, Original: a.ID}})
 }
@@ -73,7 +73,7 @@ func testDuplicatesScope(t *testing.T, db Database) {
 	}
 }
 
-// testRecommit covers what a journal does that does not know a batch's fate.
+// testRecommit does what a journal does when it does not know a batch's fate.
 func testRecommit(t *testing.T, db Database) {
 	s := ready(t, db)
 	m, keyed := message(newID(), "s/a"), message(newID(), "s/a")

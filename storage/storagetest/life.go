@@ -18,11 +18,11 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// b0 is the empty list of presences, to append to.
+// b0 is an empty list of presences, to append to.
 var b0 []presence.Record
 
-// nothingOf checks that a refused batch left nothing: neither its message nor
-// its presence, and the delivery that it settled is pending.
+// nothingOf checks that a refused batch changed nothing: the store has neither its message
+// nor its presence, and the delivery that it would settle is still pending.
 func nothingOf(t testing.TB, s Store, m *queue.Accepted, id presence.Identity, pending *queue.Accepted) {
 	t.Helper()
 	if found := must[[]queue.Accepted](t)(s.Find(t.Context(), m.MeshID, m.ID.String(), 1)); len(found) != 0 {
@@ -126,7 +126,7 @@ func testPersistence(t *testing.T, db Database) {
 	equal(t, "duplicate", duplicates(t, s, resend(msg)), []journal.Duplicate{{Index: 0, Original: msg.ID}})
 }
 
-// testCheck asks a store whether all is well, which must leave nothing behind.
+// testCheck pings a store, which must leave nothing behind.
 func testCheck(t *testing.T, db Database) {
 	s := ready(t, db)
 	msg := message(newID(), "s/a")
@@ -188,8 +188,8 @@ func testNewerSchema(t *testing.T, db Database) {
 	equal(t, "version", must[int](t)(s.SchemaVersion(t.Context())), known+3)
 }
 
-// Upgrade checks that a database of an older broker keeps what is in it, and takes what
-// is new. db holds testdata/old.sql.
+// Upgrade checks that a database of an older broker keeps its contents and accepts new
+// data. db contains testdata/old.sql.
 func Upgrade(t *testing.T, db Database) {
 	ctx := t.Context()
 	s := db.Open(t)
@@ -200,7 +200,7 @@ func Upgrade(t *testing.T, db Database) {
 		t.Errorf("version %d after version %d", after, before)
 	}
 
-	// What stands in testdata/old.sql.
+	// These values are in testdata/old.sql.
 	id := func(hex string) wire.ID { return must[wire.ID](t)(wire.ParseID(hex)) }
 	at := func(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 	box := queue.Mailbox{Mesh: wire.ID{1}, Name: "s/a"}

@@ -41,7 +41,7 @@ func testBacklog(t *testing.T, db Database) {
 	for i, m := range list {
 		m.Priority = []wire.Priority{wire.Next, wire.Low, wire.Now}[i%3]
 	}
-	// Seq is the order, whatever the order of storing and the clocks say.
+	// Seq defines the order, whatever the order of storing and the clocks are.
 	shuffled := slices.Clone(list)
 	slices.Reverse(shuffled)
 	shuffled[0].CreatedAt = now.Add(-time.Hour)
@@ -186,7 +186,7 @@ func testMark(t *testing.T, db Database) {
 	commit(t, s, journal.Batch{Messages: []*queue.Accepted{read}})
 	mark(read, 0)
 
-	// They outlive their message.
+	// The marks outlive their message.
 	for must[int](t)(s.Sweep(ctx, now.Add(time.Hour), now.Add(time.Hour), now, 10)) > 0 {
 	}
 	mark(read, 0)
@@ -197,7 +197,7 @@ func testMark(t *testing.T, db Database) {
 	mark(read, 0)
 }
 
-// Deliveries of two meshes under the same numbers are different deliveries.
+// Deliveries of two meshes with the same numbers are different deliveries.
 func testSeqPerMesh(t *testing.T, db Database) {
 	s := ready(t, db)
 	a, b := message(newID(), "s/a", "s/b"), message(newID(), "s/a", "s/b")
@@ -213,14 +213,15 @@ func testSeqPerMesh(t *testing.T, db Database) {
 	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(b, 1, queue.Delivered)}})
 	equal(t, "one settled", states(t, s, b), []queue.State{queue.Pending, queue.Delivered})
 
-	// Two broker processes would give one number twice: that must not be stored.
+	// Two broker processes would give the same number twice. The store must refuse that.
 	again := message(b.MeshID, "s/a")
 	again.Recipients[0].Seq = b.Recipients[0].Seq
 	if _, err := s.Commit(t.Context(), &journal.Batch{Messages: []*queue.Accepted{again}}); err == nil {
 		t.Error("a delivery was stored under the number of another")
 	}
 
-	// One mesh's deliveries expire, and are deleted, without those of another.
+	// Expiring and deleting one mesh's deliveries does not affect another mesh's
+	// deliveries.
 	young, old := message(newID(), "s/a"), message(newID(), "s/a")
 	young.Recipients[0].Seq, old.CreatedAt = old.Recipients[0].Seq, now.Add(-time.Hour)
 	commit(t, s, journal.Batch{Messages: []*queue.Accepted{young, old}})

@@ -77,7 +77,7 @@ func testRedeem(t *testing.T, db Database) {
 	equal(t, "number of members", len(members), 3)
 }
 
-// redeemAll redeems for all members at once, and counts.
+// redeemAll redeems for all members at once and counts the results.
 func redeemAll(t *testing.T, s Store, pick func(i int) (wire.ID, mesh.Member), n int) (joined, existed, exhausted int, members map[wire.ID]bool) {
 	t.Helper()
 	var mu sync.Mutex

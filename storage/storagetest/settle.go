@@ -10,7 +10,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// states returns how far each recipient's delivery of a message came.
+// states returns the state of each delivery of a message.
 func states(t testing.TB, s Store, m *queue.Accepted) (list []queue.State) {
 	t.Helper()
 	for _, r := range find(t, s, m).Recipients {
@@ -22,8 +22,8 @@ func states(t testing.TB, s Store, m *queue.Accepted) (list []queue.State) {
 	return list
 }
 
-// wantBodies checks how many bodies there are, behind the store's back: a
-// CHECK constraint that the count breaks ends the test.
+// wantBodies checks the number of bodies behind the store's back: if the count violates a
+// CHECK constraint, the test ends.
 func wantBodies(t testing.TB, db Database, n string) {
 	t.Helper()
 	db.Exec(t, `CREATE TABLE `+db.Schema+`expected (n integer CHECK (n = `+n+`))`)
@@ -77,8 +77,8 @@ func testSharedBody(t *testing.T, db Database) {
 	find(t, s, m) // is still there
 }
 
-// A message counts once, as long as anybody waits for it, each delivery as long as it is
-// pending, and both in their mesh only.
+// A message counts once, as long as anybody waits for it. A delivery counts as long as it
+// is pending. Both count only in their mesh.
 func testBurden(t *testing.T, db Database) {
 	s := ready(t, db)
 	m, large := message(newID(), "s/a", "s/b"), message(newID(), "s/a")
@@ -98,7 +98,8 @@ func testBurden(t *testing.T, db Database) {
 	want(0, 0, 0)
 }
 
-// Everything that waits in any mesh counts, and the oldest message that anybody waits for.
+// Everything that waits in any mesh counts, and so does the oldest message that anybody
+// waits for.
 func testDepth(t *testing.T, db Database) {
 	s := ready(t, db)
 	want := func(deliveries int64, oldest *queue.Accepted) {
@@ -125,14 +126,14 @@ func testDepth(t *testing.T, db Database) {
 	want(0, nil)
 }
 
-// agedID makes an id as one was made then.
+// agedID makes an id as if at the given time.
 func agedID(age time.Duration) wire.ID {
 	var ids wire.IDSource
 	return ids.New(time.Now().Add(-age))
 }
 
-// The attestation of a message is kept as long as somebody waits for it, for each
-// who does.
+// The attestation of a message is kept as long as somebody waits for the message, and
+// everybody who waits gets it.
 func testMessageAttestation(t *testing.T, db Database) {
 	s := ready(t, db)
 	m, other, none := message(newID(), "s/a", "s/b"), message(newID(), "s/a"), message(newID(), "s/a")
@@ -154,7 +155,8 @@ func testClosed(t *testing.T, db Database) {
 	elsewhere := message(newID(), "p/gone")
 	commit(t, s, journal.Batch{Messages: []*queue.Accepted{old, alone, read, elsewhere},
 		Settled: []queue.Settlement{settle(read, 0, queue.Delivered)}})
-	// A message and a settlement in the batch that closes: closing comes after them.
+	// A message and a settlement are in the batch that closes the mailbox; the closing
+	// comes after them.
 	late, acked := message(old.MeshID, "p/gone"), message(old.MeshID, "p/gone")
 	after := message(old.MeshID, "p/gone") // it has been let in again
 	commit(t, s, journal.Batch{

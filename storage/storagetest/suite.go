@@ -1,6 +1,6 @@
-// Package storagetest is the conformance suite of the storages: one set of
-// tests, sentence by sentence of the Store interfaces of the domain packages,
-// that storage/sqlite and storage/postgres both run.
+// Package storagetest is the conformance suite of the storages. Both storage/sqlite and
+// storage/postgres run it. It tests the Store interfaces of the domain packages, sentence
+// by sentence.
 //
 // This package is for claudemesh itself; outsiders should not rely on it.
 package storagetest
@@ -16,8 +16,8 @@ import (
 	"github.com/claudemesh/claudemesh/queue"
 )
 
-// Store is everything that a storage does. Its method set is that of
-// broker.Storage, with SchemaVersion beside it.
+// Store is everything that a storage does: the methods of broker.Storage, and
+// SchemaVersion.
 type Store interface {
 	mesh.Store
 	presence.Store
@@ -34,13 +34,13 @@ type Store interface {
 	Close() error
 }
 
-// Database is an empty database of a test's own.
+// Database is an empty database for one test.
 type Database struct {
-	// Open opens the database; it may be called several times.
+	// Open opens the database. It may be called several times.
 	Open func(t testing.TB) Store
 	// Exec runs SQL behind the store's back.
 	Exec func(t testing.TB, sql string)
-	// Schema is what names of tables begin with: "" or "claudemesh.".
+	// Schema is the prefix of table names: "" or "claudemesh.".
 	Schema string
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// UpgradeOneSequence checks that a database whose deliveries were counted over all
-// meshes goes on with a sequence for each mesh. db holds testdata/one_sequence.sql.
+// UpgradeOneSequence checks that a database with one sequence of deliveries for all meshes
+// continues with a sequence for each mesh. db contains testdata/one_sequence.sql.
 func UpgradeOneSequence(t *testing.T, db Database) {
 	ctx := t.Context()
 	s := ready(t, db)
@@ -19,7 +19,7 @@ func UpgradeOneSequence(t *testing.T, db Database) {
 	for i := range hello.Signature {
 		hello.Signature[i] = 5
 	}
-	// What stands in testdata/one_sequence.sql.
+	// These values are in testdata/one_sequence.sql.
 	newest := id("01900000000070008000000000000003")
 	for seq, meshID := range map[int64]wire.ID{20: {1}, 21: {2}} {
 		equal(t, "mark", must[queue.Mark](t)(s.Mark(ctx, meshID)), queue.Mark{Seq: 30, Message: newest})
@@ -27,7 +27,7 @@ func UpgradeOneSequence(t *testing.T, db Database) {
 		if len(list) != 1 || list[0].Seq != seq || list[0].Message.Ciphertext != "Ym9keQ==" {
 			t.Fatalf("in mesh %s waits %+v", meshID, list)
 		}
-		// The broker before did not say of which mesh a hello was.
+		// The older broker did not store the mesh of a hello.
 		equal(t, "hellos", must[[]journal.Hello](t)(s.Hellos(ctx, meshID, hello.At)), []journal.Hello{hello})
 	}
 	commit(t, s, journal.Batch{Settled: []queue.Settlement{{Mesh: wire.ID{1}, Seq: 20, State: queue.Delivered, At: now}}})

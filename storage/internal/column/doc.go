@@ -1,6 +1,6 @@
-// Package column turns values of the domain into columns and back, in the same
-// way for both storages: what is zero is NULL, times are Unix milliseconds,
-// lists and maps are JSON, and text is what both databases can hold.
+// Package column converts domain values to columns and back, in the same way for both
+// storages. Zero values are NULL, times are Unix milliseconds, lists and maps are JSON,
+// and texts contain only what both databases can store.
 //
-// The scanners work for database/sql and for pgx rows alike.
+// The scanners work with rows of both database/sql and pgx.
 package column

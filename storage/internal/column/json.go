@@ -22,8 +22,8 @@ func Strings(list []string) string {
 	return encode(list)
 }
 
-// Grants returns the JSON of a member's grants. A key without capabilities
-// keeps its entry, for that is what blocks.
+// Grants returns the JSON of a member's grants. It keeps a key without capabilities,
+// because that entry blocks the key.
 func Grants(grants map[wire.Key][]string) string {
 	if len(grants) == 0 {
 		return "{}"
@@ -31,7 +31,7 @@ func Grants(grants map[wire.Key][]string) string {
 	return encode(grants)
 }
 
-// Profile returns the JSON of a profile, nil when there is none.
+// Profile returns the JSON of a profile, or nil if there is none.
 func Profile(p *wire.Profile) *string {
 	if p == nil {
 		return nil
@@ -40,10 +40,10 @@ func Profile(p *wire.Profile) *string {
 	return &s
 }
 
-// Stats returns JSON as it came, nil when there is none.
+// Stats returns the JSON unchanged, or nil if there is none.
 func Stats(raw json.RawMessage) *string { return NullText(string(raw)) }
 
-// encode marshals a value of texts and nothing else, which can't fail.
+// encode marshals a value that consists only of texts, which can't fail.
 func encode(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/claudemesh/claudemesh/queue"
 )
 
-// The columns of each table, in the order in which the Scan functions read them.
-// Both storages give their columns these names.
+// These are the columns of each table, in the order in which the Scan functions read them.
+// Both storages use these names.
 const (
 	MeshColumns   = "id, slug, name, owner, created_at"
 	MemberColumns = "id, mesh_id, key, display_name, role, groups, joined_at, removed_at, grants, ban_reason"
@@ -20,12 +20,12 @@ const (
 	PresenceColumns = "mesh_id, identity, id, member_id, member_key, session_key, proven, role, session_id, pid, cwd, " +
 		"display_name, hostname, peer_type, channel, model, groups, summary, status, source, status_at, visible, " +
 		"profile, stats, connected_at, last_seen_at, ended_at, status_reason, attestation, sealed_groups"
-	// MessageColumns are of a table called m.
+	// MessageColumns belong to a table named m.
 	MessageColumns = "m.id, m.mesh_id, m.sender_member, m.sender_member_key, m.sender_key, m.sender_name, m.target_spec, " +
 		"m.priority, m.created_at, m.client_id, m.fingerprint, m.topic, m.reply_to, m.mentions, m.body_version, m.key_epoch"
-	// SettledColumn is of a table called m.
+	// SettledColumn belongs to a table named m.
 	SettledColumn = "m.settled"
-	// BodyColumns are of a table called b.
+	// BodyColumns belong to a table named b.
 	BodyColumns      = "b.nonce, b.ciphertext, b.sender_attestation"
 	RecipientColumns = "seq, mesh_id, mailbox, key, name, same_member, state, settled_at"
 	EntryColumns     = "mesh_id, seq, at, kind, actor, detail, prev, hash"
@@ -97,8 +97,8 @@ func ScanEntry(r Row) (e audit.Entry, err error) {
 	return e, err
 }
 
-// Redeemable returns why an invite may not be used at a moment, or nil. An invite
-// without an expiry does not expire.
+// Redeemable returns why an invite may not be used at a given time, or nil. An invite
+// without an expiry never expires.
 func Redeemable(v mesh.Invite, at time.Time) error {
 	switch {
 	case !v.RevokedAt.IsZero():

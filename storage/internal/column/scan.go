@@ -16,12 +16,12 @@ type Row interface {
 	Scan(dest ...any) error
 }
 
-// scanner is a sql.Scanner made of a function.
+// scanner is a sql.Scanner made from a function.
 type scanner func(src any) error
 
 func (f scanner) Scan(src any) error { return f(src) }
 
-// IntoID scans an id: 16 bytes, a UUID's text, or NULL for the zero ID.
+// IntoID scans an id: 16 bytes, the text of a UUID, or NULL for the zero ID.
 func IntoID(id *wire.ID) sql.Scanner {
 	return scanner(func(src any) error {
 		*id = wire.ID{}
@@ -88,7 +88,7 @@ func IntoText(s *string) sql.Scanner {
 	})
 }
 
-// intoBan scans what Ban makes.
+// intoBan scans the result of Ban.
 func intoBan(m *mesh.Member) sql.Scanner {
 	return scanner(func(src any) (err error) {
 		m.Banned = src != nil
@@ -97,7 +97,7 @@ func intoBan(m *mesh.Member) sql.Scanner {
 	})
 }
 
-// Ban returns why a member is banned, nil when it is not.
+// Ban returns why a member is banned, or nil if the member is not banned.
 func Ban(m *mesh.Member) *string {
 	if !m.Banned {
 		return nil
@@ -106,7 +106,7 @@ func Ban(m *mesh.Member) *string {
 	return &text
 }
 
-// IntoRaw scans JSON as it is, NULL for nil.
+// IntoRaw scans JSON unchanged; NULL becomes nil.
 func IntoRaw(raw *json.RawMessage) sql.Scanner {
 	return scanner(func(src any) error {
 		*raw = nil
@@ -118,7 +118,7 @@ func IntoRaw(raw *json.RawMessage) sql.Scanner {
 	})
 }
 
-// IntoJSON scans the JSON of a T; NULL and what is empty give T's zero value.
+// IntoJSON scans the JSON of a T. NULL and empty values become T's zero value.
 func IntoJSON[T any](dst *T) sql.Scanner {
 	return scanner(func(src any) error {
 		var zero T
@@ -131,7 +131,7 @@ func IntoJSON[T any](dst *T) sql.Scanner {
 	})
 }
 
-// IntoProfile scans the JSON of a profile, NULL for nil.
+// IntoProfile scans the JSON of a profile; NULL becomes nil.
 func IntoProfile(dst **wire.Profile) sql.Scanner {
 	return scanner(func(src any) error {
 		*dst = nil
@@ -144,8 +144,9 @@ func IntoProfile(dst **wire.Profile) sql.Scanner {
 	})
 }
 
-// intoAttestation scans a compact attestation, NULL for nil. Both databases scan a
-// row's columns in their order: those of the keys that it binds stand before it.
+// intoAttestation scans a compact attestation; NULL becomes nil. Both databases scan a
+// row's columns in order, so the columns of the keys in the attestation must come before
+// it.
 func intoAttestation(dst **wire.Attestation, session, member *wire.Key) sql.Scanner {
 	return scanner(func(src any) (err error) {
 		switch v := src.(type) {

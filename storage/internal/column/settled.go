@@ -14,13 +14,14 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Settled packs the recipients of a new message that have left Pending already. They
-// never change again and are read with their message only, so they stand in its row.
-// It returns nil when there are none.
+// Settled packs the recipients of a new message that are no longer Pending. They never
+// change again and are read only with their message, so they are stored in the message's
+// row. Settled returns nil if there are none.
 //
-// First comes settledVersion. Then, for each recipient: a byte of flags; seq as a
-// uvarint; the time in Unix milliseconds as a varint; the key, if there is one; the
-// mailbox, unless the key implies it; the name. Texts have their length before them.
+// The packed form begins with settledVersion. Then it has, for each recipient: a byte of
+// flags; seq as a uvarint; the time in Unix milliseconds as a varint; the key, if there is
+// one; the mailbox, unless the key implies it; and the name. A text is preceded by its
+// length.
 func Settled(m *queue.Accepted) []byte {
 	var b []byte
 	for i := range m.Recipients {
@@ -38,7 +39,7 @@ func Settled(m *queue.Accepted) []byte {
 
 const settledVersion = 1
 
-// The flags of a packed recipient.
+// These are the flags of a packed recipient.
 const (
 	settledState   = 0b11 // a queue.State
 	settledSame    = 1 << 2
@@ -79,8 +80,8 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// IntoSettled scans what Settled has packed, NULL for none. Mailboxes get the mesh
-// that stands in *mesh by then: databases scan a row's columns in their order.
+// IntoSettled scans the result of Settled; NULL means no recipients. Mailboxes get the
+// mesh that *mesh contains by then: databases scan a row's columns in order.
 func IntoSettled(dst *[]queue.Recipient, mesh *wire.ID) sql.Scanner {
 	return scanner(func(src any) (err error) {
 		*dst = nil
@@ -97,7 +98,7 @@ func IntoSettled(dst *[]queue.Recipient, mesh *wire.ID) sql.Scanner {
 
 func unpackSettled(b []byte, mesh wire.ID) (list []queue.Recipient, err error) {
 	if len(b) == 0 || b[0] != settledVersion {
-		return nil, errors.New("packed recipients are of a newer broker, or damaged")
+		return nil, errors.New("packed recipients come from a newer broker or are damaged")
 	}
 	for p := (packed{bytes.NewReader(b[1:])}); p.Len() > 0; {
 		r, err := p.recipient()
@@ -110,7 +111,7 @@ func unpackSettled(b []byte, mesh wire.ID) (list []queue.Recipient, err error) {
 	return list, nil
 }
 
-// packed reads recipients.
+// packed decodes recipients.
 type packed struct{ *bytes.Reader }
 
 func (p packed) recipient() (r queue.Recipient, err error) {

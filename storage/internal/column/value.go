@@ -8,9 +8,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Text returns s as both databases can hold it: Postgres refuses NUL and bytes
-// that are no UTF-8, so each of them becomes U+FFFD. Keys that are looked up
-// must be passed through it too.
+// Text returns s in a form that both databases can store. Postgres refuses NUL and invalid
+// UTF-8, so Text replaces each of these by U+FFFD. Pass lookup keys through Text too.
 func Text(s string) string {
 	if strings.IndexByte(s, 0) < 0 && utf8.ValidString(s) {
 		return s
@@ -18,7 +17,7 @@ func Text(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// NullText is Text, but nil for "".
+// NullText is Text, but returns nil for "".
 func NullText(s string) *string {
 	if s == "" {
 		return nil
@@ -27,7 +26,7 @@ func NullText(s string) *string {
 	return &s
 }
 
-// Key returns the bytes of k, nil for the zero Key.
+// Key returns the bytes of k, or nil for the zero Key.
 func Key(k wire.Key) []byte {
 	if k.IsZero() {
 		return nil
@@ -35,7 +34,7 @@ func Key(k wire.Key) []byte {
 	return k[:]
 }
 
-// Millis returns t in Unix milliseconds, nil for the zero time.
+// Millis returns t in Unix milliseconds, or nil for the zero time.
 func Millis(t time.Time) *int64 {
 	if t.IsZero() {
 		return nil

@@ -1,4 +1,4 @@
-// Package migration reads the numbered SQL files that make and change a schema.
+// Package migration reads the numbered SQL files that create and change a schema.
 package migration
 
 import (
@@ -12,18 +12,18 @@ import (
 // Migration is one step of a schema.
 type Migration struct {
 	Version int    // from 1, without gaps
-	Oldest  int    // the oldest version that a program may know to work with this one
+	Oldest  int    // a program that knows this version or a later one can work with the schema
 	Name    string // of the file
 	SQL     string
 }
 
-// oldest begins a file that programs of before can work with.
+// oldest begins a file whose schema older programs can work with.
 const oldest = "-- oldest: "
 
-// Load reads the .sql files of a folder, named NNN_what.sql. They must be
-// numbered from 1 without gaps or repetition. The first line of a file may say
-// "-- oldest: N": then programs that know only version N, and later ones, can work with
-// the schema that it makes. Without that line, only programs that know the version can.
+// Load reads the .sql files of a directory, named NNN_what.sql. They must be numbered from
+// 1 without gaps or repetition. If the first line of a file is "-- oldest: N", programs
+// that know version N or a later one can work with the resulting schema. Without that
+// line, only programs that know the file's own version can.
 func Load(files fs.FS, dir string) ([]Migration, error) {
 	entries, err := fs.ReadDir(files, dir) // sorted by name
 	if err != nil {
@@ -47,7 +47,7 @@ func Load(files fs.FS, dir string) ([]Migration, error) {
 		if text, ok := strings.CutPrefix(m.SQL, oldest); ok {
 			line, _, _ := strings.Cut(text, "\n")
 			if m.Oldest, err = strconv.Atoi(line); err != nil || m.Oldest < 1 || m.Oldest > version {
-				return nil, fmt.Errorf("migration %s names no oldest version from 1 to %d: %q", m.Name, version, line)
+				return nil, fmt.Errorf("migration %s must name an oldest version from 1 to %d: %q", m.Name, version, line)
 			}
 		}
 		list = append(list, m)
@@ -55,7 +55,7 @@ func Load(files fs.FS, dir string) ([]Migration, error) {
 	return list, nil
 }
 
-// MustLoad is Load for files that are part of the program.
+// MustLoad is Load for files that are embedded in the program.
 func MustLoad(files fs.FS, dir string) []Migration {
 	list, err := Load(files, dir)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package plan sorts out what a journal.Batch writes before it meets a database,
-// so that the statements of both storages see each row once.
+// Package plan prepares a journal.Batch for a database, so that the statements of both
+// storages see each row only once.
 package plan
 
 import (
@@ -16,19 +16,19 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// ClientKey is what makes a message idempotent.
+// ClientKey identifies a message across retries.
 type ClientKey struct {
 	Mesh, Member wire.ID
 	ClientID     string
 }
 
-// ClientKeyOf returns the key of a message, and whether it has one.
+// ClientKeyOf returns the client key of a message and whether it has one.
 func ClientKeyOf(m *queue.Message) (ClientKey, bool) {
 	return ClientKey{m.MeshID, m.SenderMember, column.Text(m.ClientID)}, m.ClientID != ""
 }
 
-// Pending returns the recipients that have not acknowledged a message. As long as there
-// are any, its body is needed.
+// Pending returns the recipients that have not acknowledged a message. The message needs
+// its body as long as there are any.
 func Pending(m *queue.Accepted) (pending []*queue.Recipient) {
 	for i := range m.Recipients {
 		if r := &m.Recipients[i]; r.State == queue.Pending {
@@ -38,14 +38,14 @@ func Pending(m *queue.Accepted) (pending []*queue.Recipient) {
 	return pending
 }
 
-// Mark is how far a mesh comes with a batch.
+// Mark is how far a mesh gets with a batch.
 type Mark struct {
 	Mesh wire.ID
 	queue.Mark
 }
 
-// Marks returns how far the messages of a batch bring each of their meshes, in the order
-// of mesh ids.
+// Marks returns how far the messages of a batch take each of their meshes, ordered by mesh
+// id.
 func Marks(messages []*queue.Accepted) []Mark {
 	var marks []Mark
 	for _, m := range messages {
@@ -64,22 +64,22 @@ func Marks(messages []*queue.Accepted) []Mark {
 	return marks
 }
 
-// SortRecipients puts the recipients of each message in the order of Seq: a storage
-// reads them from two places.
+// SortRecipients sorts the recipients of each message by Seq, because a storage reads them
+// from two places.
 func SortRecipients(messages []queue.Accepted) {
 	for _, m := range messages {
 		slices.SortFunc(m.Recipients, func(a, b queue.Recipient) int { return cmp.Compare(a.Seq, b.Seq) })
 	}
 }
 
-// Messages tells which messages of a batch to insert, and which repeat another
-// of the same batch.
+// Messages says which messages of a batch to insert and which repeat another message of
+// the same batch.
 type Messages struct {
 	New     []int       // indexes, in order
 	Repeats map[int]int // index → index of the message that it repeats
 }
 
-// SortMessages looks for messages with the same client key or id.
+// SortMessages finds messages with the same client key or id.
 func SortMessages(messages []*queue.Accepted) Messages {
 	type id struct{ mesh, message wire.ID }
 	sorted := Messages{New: make([]int, 0, len(messages)), Repeats: map[int]int{}}
@@ -104,8 +104,8 @@ func SortMessages(messages []*queue.Accepted) Messages {
 	return sorted
 }
 
-// Duplicates lists the messages of a batch that are stored under another id.
-// stored gives, by index, the ids of messages that were stored before the batch.
+// Duplicates lists the messages of a batch that are stored under another id. stored
+// contains, by index, the ids of messages that were stored before the batch.
 func (s Messages) Duplicates(messages []*queue.Accepted, stored map[int]wire.ID) []journal.Duplicate {
 	if len(s.Repeats)+len(stored) == 0 {
 		return nil
@@ -127,7 +127,7 @@ func (s Messages) Duplicates(messages []*queue.Accepted, stored map[int]wire.ID)
 	return list
 }
 
-// Settlements returns each delivery once, as it was settled first.
+// Settlements returns each delivery once, with its first settlement.
 func Settlements(settled []queue.Settlement) []queue.Settlement {
 	type delivery struct {
 		mesh wire.ID
@@ -144,7 +144,8 @@ func Settlements(settled []queue.Settlement) []queue.Settlement {
 	return once
 }
 
-// Closings returns each mailbox once: when it was closed first, and all that was meant.
+// Closings returns each mailbox once, with the time of its first closing and everything
+// that the closings cover.
 func Closings(closed []queue.Closing) []queue.Closing {
 	seen := make(map[queue.Mailbox]int, len(closed))
 	once := make([]queue.Closing, 0, len(closed))
@@ -160,8 +161,8 @@ func Closings(closed []queue.Closing) []queue.Closing {
 	return once
 }
 
-// Presences returns the records to keep and those to delete, each identity once,
-// as it came last.
+// Presences returns the records to keep and those to delete. Each identity occurs once,
+// with its last record.
 func Presences(records []presence.Record) (keep, remove []*presence.Record) {
 	type key struct {
 		mesh     wire.ID
@@ -184,8 +185,8 @@ func Presences(records []presence.Record) (keep, remove []*presence.Record) {
 	return keep, remove
 }
 
-// Heads returns the newest of the entries of each chain, in the order in which
-// the chains come first.
+// Heads returns the newest entry of each chain, in the order in which the chains first
+// occur.
 func Heads(entries []audit.Entry) []*audit.Entry {
 	at := make(map[wire.ID]int)
 	var heads []*audit.Entry
@@ -203,8 +204,8 @@ func Heads(entries []audit.Entry) []*audit.Entry {
 	return heads
 }
 
-// IDRange returns the least and the greatest id whose hex begins with prefix;
-// ok is false when there is none.
+// IDRange returns the least and the greatest id whose hex begins with prefix. If there is
+// none, ok is false.
 func IDRange(prefix string) (least, greatest wire.ID, ok bool) {
 	const digits = 2 * len(wire.ID{})
 	if len(prefix) > digits {
