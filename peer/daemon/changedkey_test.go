@@ -20,13 +20,13 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// liar is a broker that changes what it tells.
+// liar is a proxy that changes what the broker sends.
 type liar struct {
 	mu  sync.Mutex
 	lie *strings.Replacer
 }
 
-// tell makes it say each second text instead of the one before it.
+// tell makes the liar replace the first text of each pair with the second.
 func (l *liar) tell(oldnew ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,7 +66,7 @@ func lieTo(b *brokertest.Server, u *user) *liar {
 		up.SetReadLimit(-1)
 		open.Go(func() {
 			defer cancel()
-			// Whoever lies tells the whole roster each time.
+			// A liar sends the whole roster each time.
 			pass(ctx, down, up, func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(`"since"`), []byte(`"sinc_"`)) })
 		})
 		pass(ctx, up, down, l.told)
@@ -118,8 +118,8 @@ func (u *user) member() wire.Key {
 	return config.Meshes[0].Member.Public()
 }
 
-// bob is removed, and a stranger joins under the name: nothing goes to it, by its name,
-// the start of its key, its session or as an answer, until the user trusts it.
+// bob is removed, and a stranger joins under that name. Nothing goes to the stranger by its
+// name, the start of its key, its session or as a reply, until the user trusts it.
 func TestStrangerUnderAName(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)
@@ -177,7 +177,7 @@ func TestStrangerUnderAName(t *testing.T) {
 	model.must(local.VerbSend, reply, nil)
 }
 
-// A broker that gives its own keys for those of a member gets nothing.
+// A broker that substitutes its own keys for a member's gets nothing.
 func TestLyingBroker(t *testing.T) {
 	t.Parallel()
 	b, alice, bob := pair(t)
@@ -205,7 +205,7 @@ func TestLyingBroker(t *testing.T) {
 	l.tell(theirs.key().String(), own.key().String())
 	model.refuses(local.Send{To: "bob-session"}, known[:16], "does not vouch")
 
-	// A message of mallory's that the broker shows as bob's.
+	// The broker shows a message from mallory as one from bob.
 	l.tell(`"mallory-session"`, `"bob"`)
 	own.send("alice-session", "from bob")
 	var checked local.Checked

@@ -245,7 +245,7 @@ func TestFloodIsRefused(t *testing.T) {
 	}
 }
 
-// What went to everybody has no receipt: the session learns that it has missed some.
+// A message to everybody has no receipt, so the session learns that it has missed some.
 func TestFloodToEverybody(t *testing.T) {
 	t.Parallel()
 	const most = 5
@@ -274,7 +274,7 @@ func TestFloodToEverybody(t *testing.T) {
 	}
 }
 
-// A text that the broker does not take fails, and what comes after it does not wait.
+// A message that the broker refuses fails, and the next messages don't wait for it.
 func TestTextTooLarge(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)

@@ -82,7 +82,7 @@ func TestReceivedMessagesSurviveKills(t *testing.T) {
 			if err := from.call(local.VerbSend, local.Send{To: key, Text: fmt.Sprint(i), Priority: "now"}, nil); err != nil {
 				t.Errorf("message %d: %v", i, err)
 			}
-			// A user who writes, so that the loop breaker lets the flood pass.
+			// A user writes prompts, so that the loop limit lets the flood pass.
 			if err := alice.owner(local.VerbActivity, local.Activity{PID: from.pid(), SessionID: from.id, Human: true}, nil); err != nil {
 				t.Errorf("activity: %v", err)
 			}

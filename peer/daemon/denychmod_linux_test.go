@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// denyChmod makes this process one on a file system that refuses changes of modes:
-// the kernel answers EINVAL, see seccomp(2).
+// denyChmod makes chmod fail in this process as on a file system that refuses mode changes: the
+// kernel answers EINVAL, see seccomp(2).
 func denyChmod() error {
 	load := func(offset uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offset}

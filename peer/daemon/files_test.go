@@ -140,7 +140,7 @@ func TestEndsWhenItsDirectoryIsGone(t *testing.T) {
 			return os.RemoveAll(string(u.dir)) == nil
 		})
 		next := &user{t: t, name: "next", dir: u.dir}
-		if again { // another one serves what is in its place
+		if again { // another daemon serves the replacement
 			next.up()
 		}
 		if err := <-u.ended; !errors.Is(err, errDirLost) {
@@ -154,7 +154,7 @@ func TestEndsWhenItsDirectoryIsGone(t *testing.T) {
 	}
 }
 
-// What a service starts is read back from its definition, whatever the path is.
+// The program that a service starts can be read back from its definition, whatever its path is.
 func TestServiceProgram(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"/usr/bin/claudemesh", `/opt/50% "odd" \n\\dir/it's <a> & b/claudemesh`, "/two\nlines"} {

@@ -33,7 +33,7 @@ const (
 	denyChmodEnv   = "DAEMON_TEST_DENY_CHMOD"
 )
 
-// TestMain is a daemon, too, when it is started as one.
+// TestMain runs a daemon if this process was started as one.
 func TestMain(m *testing.M) {
 	dir := os.Getenv(daemonDirEnv)
 	if dir == "" {
@@ -108,7 +108,7 @@ func (u *user) up(change ...func(*Options)) *user {
 	return u
 }
 
-// answers waits until the daemon does.
+// answers waits until the daemon answers.
 func (u *user) answers() {
 	u.t.Helper()
 	o := StartOptions{Dir: u.dir}
@@ -205,7 +205,7 @@ func (u *user) status() local.Status {
 	return s
 }
 
-// program is a process that stands for the one of a session.
+// program is a process that stands in for a session's program.
 type program struct {
 	t   *testing.T
 	u   *user
@@ -261,7 +261,7 @@ func (p *program) register(change ...func(*local.Register)) local.Registered {
 	return answer
 }
 
-// connected waits until the session is.
+// connected waits until the session is connected.
 func (p *program) connected() *program {
 	p.t.Helper()
 	await.Until(p.t, "the session of "+p.u.name+" is connected", func() bool {
@@ -301,7 +301,7 @@ func (p *program) send(to, text string) local.Sent {
 	return sent
 }
 
-// key is the session's.
+// key returns the session's key.
 func (p *program) key() wire.Key {
 	p.t.Helper()
 	for _, s := range p.u.status().Sessions {
@@ -313,7 +313,7 @@ func (p *program) key() wire.Key {
 	return wire.Key{}
 }
 
-// texts fetches messages until so many have come, and returns their texts.
+// texts fetches messages until it has n, and returns their texts.
 func (p *program) texts(n int) []string {
 	p.t.Helper()
 	var all []string
@@ -330,7 +330,7 @@ func (p *program) texts(n int) []string {
 	return all
 }
 
-// awaitState waits until a message of the session has come so far.
+// awaitState waits until a message of the session has reached a state.
 func (p *program) awaitState(id string, want local.State) local.MessageStatus {
 	p.t.Helper()
 	var status local.MessageStatus
@@ -341,7 +341,7 @@ func (p *program) awaitState(id string, want local.State) local.MessageStatus {
 	return status
 }
 
-// roster is what a fresh connection of the user sees: the sessions in it.
+// roster returns the sessions in the mesh that a fresh connection of the user sees.
 func (u *user) roster() []wire.PeerRow {
 	u.t.Helper()
 	client := u.dial(peer.Options{})
@@ -359,7 +359,7 @@ func (u *user) roster() []wire.PeerRow {
 	return sessions
 }
 
-// dial makes a connection of the user beside the daemon.
+// dial opens a connection of the user beside the daemon.
 func (u *user) dial(o peer.Options) *peer.Client {
 	u.t.Helper()
 	config, err := peer.LoadConfig(u.dir)
@@ -383,5 +383,5 @@ func gone(t *testing.T, id process.ID) {
 	await.Until(t, "the process has ended", func() bool { return !id.Alive() })
 }
 
-// lines joins texts for messages of failure.
+// lines joins texts for failure messages.
 func lines(list []string) string { return strings.Join(list, " | ") }

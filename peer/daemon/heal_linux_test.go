@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The directory keeps others out where a socket's mode can't be changed.
+// If a socket's mode can't be changed, the directory keeps others out.
 func TestSocketWithoutMode(t *testing.T) {
 	t.Parallel()
 	u := newUser(t, "alice")

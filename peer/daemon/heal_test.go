@@ -19,8 +19,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// Whatever is deleted under a daemon's feet, it goes on, and whoever looks for it
-// finds it.
+// Whichever of its files is deleted, the daemon continues, and other programs find it again.
 func TestWhatWasDeletedIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	socket := func(d peer.Dir) string { return local.SocketPaths(d)[0] }
@@ -94,7 +93,7 @@ func TestWhatWasDeletedIsMadeAnew(t *testing.T) {
 	}
 }
 
-// Who asks while the daemon can't be reached waits for it instead of taking it for dead.
+// A caller waits for a daemon that is temporarily unreachable and does not take it for dead.
 func TestALiveDaemonIsNotTakenForDead(t *testing.T) {
 	t.Parallel()
 	u := newUser(t, "alice").up(func(o *Options) { o.every = time.Second })
@@ -117,7 +116,7 @@ func TestALiveDaemonIsNotTakenForDead(t *testing.T) {
 	}
 }
 
-// A daemon whose files were deleted would write where nobody reads.
+// A daemon stops if its files were deleted, since nobody would read what it writes.
 func TestEndsWhenItsFilesAreGone(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{store.FileName, inbox.FileName} {
@@ -132,7 +131,7 @@ func TestEndsWhenItsFilesAreGone(t *testing.T) {
 	}
 }
 
-// Where the directory takes no socket, the daemon listens elsewhere.
+// If the directory can't hold a socket, the daemon listens elsewhere.
 func TestSocketElsewhere(t *testing.T) {
 	t.Parallel()
 	u := newUser(t, "alice")
@@ -146,11 +145,11 @@ func TestSocketElsewhere(t *testing.T) {
 	}
 }
 
-// A lock that somebody else holds is no reason to wait for an answer in vain.
+// A caller does not wait for an answer while a process that is not a daemon holds the lock.
 func TestLockOfAStranger(t *testing.T) {
 	t.Parallel()
 	u := newUser(t, "alice")
-	lock, err := peer.TryLock(u.dir.Path(lockName)) // this process is no daemon of that directory
+	lock, err := peer.TryLock(u.dir.Path(lockName)) // this process is not a daemon of that directory
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +171,7 @@ func TestLockOfAStranger(t *testing.T) {
 	}
 }
 
-// Two machines may share a home and not its locks.
+// Two machines may share a home directory but not its locks.
 func TestDaemonOfAnotherMachine(t *testing.T) {
 	t.Parallel()
 	since := time.Now().Add(-time.Hour)
@@ -199,7 +198,7 @@ func TestDaemonOfAnotherMachine(t *testing.T) {
 	u.up()
 }
 
-// A directory on a network file system is served, with a word about what that means.
+// The daemon serves a directory on a network file system, and warns about it.
 func TestNetworkFileSystemIsLogged(t *testing.T) {
 	t.Parallel()
 	for kind, warned := range map[string]bool{"": false, "NFS": true} {

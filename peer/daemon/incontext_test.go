@@ -12,7 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// What a conversation may say of a call.
+// Possible states of a conversation with regard to a call.
 var (
 	says = map[string]func(Call) Answered{
 		"no conversation": nil,
@@ -23,8 +23,8 @@ var (
 	}
 )
 
-// A receipt says that the model has the message; what is not known to have come so far
-// is unread, and told again, marked if the model may have seen it.
+// A receipt says that the model has the message. A message without that proof becomes unread
+// again and is announced again, marked if the model may have seen it.
 func TestWhatBecomesOfMessages(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -58,7 +58,7 @@ func TestWhatBecomesOfMessages(t *testing.T) {
 			key := b.key().String()
 			sent := []local.Sent{a.send(key, "one"), a.send(key, "two")}
 			await.Until(t, "both have come", func() bool { return unread(b) == 2 })
-			// While it works, what nobody knows waits for what happens, and not for the clock.
+			// While the session works, undecided messages wait for an event, not for the clock.
 			host.set(b.pid(), Published{SessionID: b.id, Status: wire.Working})
 			await.Until(t, "the session works", func() bool { return bob.doing(b.id) == wire.Working })
 			call := uuid.NewString()
@@ -68,7 +68,7 @@ func TestWhatBecomesOfMessages(t *testing.T) {
 				t.Fatalf("got %+v", checked.Messages)
 			}
 			for _, event := range tc.events {
-				if event == "kill" { // what is written by then is all that there will be
+				if event == "kill" { // nothing more will be written
 					host.converse(says[tc.says])
 				}
 				b.happen(event, call, host)
@@ -100,7 +100,7 @@ func TestWhatBecomesOfMessages(t *testing.T) {
 	}
 }
 
-// happen does something to the session that has called.
+// happen causes an event in the session that has called.
 func (p *program) happen(event, call string, host *fakeHost) {
 	p.t.Helper()
 	a := local.Activity{PID: p.pid(), SessionID: p.id, Status: wire.Working}
@@ -122,8 +122,8 @@ func (p *program) happen(event, call string, host *fakeHost) {
 	}
 }
 
-// The model was interrupted when it was about to read: nothing wakes it again for that,
-// and the user's next prompt tells of it.
+// The user interrupted the model when it was about to read. The message does not wake the model
+// again, but the user's next prompt announces it.
 func TestInterruptedReadIsToldWithTheNextPrompt(t *testing.T) {
 	t.Parallel()
 	host := &fakeHost{say: make(map[int]Published)}
@@ -167,8 +167,8 @@ func TestInterruptedReadIsToldWithTheNextPrompt(t *testing.T) {
 	}
 }
 
-// A call that comes while another one's fate is open waits for that, when there is nothing
-// else: the user has stopped the model and asked again.
+// If nothing else is unread, a call waits until another call's messages are decided: the user
+// has stopped the model and asked again.
 func TestCallAfterOneThatWasStopped(t *testing.T) {
 	t.Parallel()
 	host := &fakeHost{say: make(map[int]Published)}

@@ -44,14 +44,14 @@ func TestSignsOfLife(t *testing.T) {
 	}
 }
 
-// stranger is a process of a container that shares the directory, seen from the daemon's
-// side: a number in another pid namespace, which may be anybody's here.
+// stranger is a process in a container that shares the directory, as the daemon sees it: a pid
+// in another namespace, which may be any process's pid here.
 type stranger struct {
 	*program
 	number process.Number
 }
 
-// stranger begins a session of a process with that number in a namespace of its own.
+// stranger starts a session of a process with that pid in a namespace of its own.
 func (u *user) stranger(domain string, pid int, session string) *stranger {
 	u.t.Helper()
 	s := &stranger{u.program(session), process.Number{Domain: domain, PID: pid}}
@@ -59,15 +59,15 @@ func (u *user) stranger(domain string, pid int, session string) *stranger {
 	return s
 }
 
-// put makes a registration that of the stranger.
+// put turns a registration into one of the stranger.
 func (s *stranger) put(r *local.Register) {
 	r.Domain, r.PID, r.ProcStart = s.number.Domain, s.number.PID, "4711"
 }
 
-// client speaks for the session.
+// client returns a client for the session.
 func (s *stranger) client() *local.Client {
 	s.t.Helper()
-	// Here, where nobody has such a number, the ticket is found under one of ours.
+	// No process has this pid here, so the ticket is found under the pid of this process.
 	const nobody = 1 << 30
 	path := local.TicketPath(s.u.dir, process.Here(nobody))
 	defer os.Remove(path)
@@ -81,7 +81,7 @@ func (s *stranger) client() *local.Client {
 	return client
 }
 
-// attach opens the stream of a tool, until end is called.
+// attach opens the stream of a tool until the caller calls end.
 func (s *stranger) attach() (end func()) {
 	s.t.Helper()
 	client := s.client()
@@ -124,7 +124,7 @@ func TestTwoProcessesOfOneNumber(t *testing.T) {
 	if got := alice.live(); !slices.Equal(got, all) {
 		t.Fatalf("the sessions are %v, want %v", got, all)
 	}
-	// A hook of one says nothing of the others.
+	// A hook of one stranger says nothing about the others.
 	alice.must(local.VerbActivity, local.Activity{PID: p.pid(), Domain: box.number.Domain, SessionID: box.id, Status: wire.Working}, nil)
 	for id, want := range map[string]wire.Status{p.id: wire.Idle, box.id: wire.Working, other.id: wire.Idle} {
 		if got := alice.doing(id); got != want {
@@ -134,20 +134,20 @@ func TestTwoProcessesOfOneNumber(t *testing.T) {
 	if err := alice.owner(local.VerbActivity, local.Activity{PID: p.pid(), Domain: "box pid:[3]", SessionID: box.id}, nil); err == nil {
 		t.Error("a hook of an unknown namespace is heard")
 	}
-	// Nor does what one publishes.
+	// Neither does what one of them publishes.
 	host.set(p.pid(), Published{SessionID: other.id, Status: wire.Working, Namespace: "pid:[2]"})
 	await.Until(t, "what is published counts for the process of that namespace", func() bool { return alice.doing(other.id) == wire.Working })
 	if got := alice.doing(p.id); got != wire.Idle {
 		t.Errorf("it counts for its namesake, which is %s", got)
 	}
-	// Each token speaks for its own session.
+	// Each token is for its own session.
 	if err := box.client().Call(t.Context(), local.VerbSetSummary, local.SetSummary{Summary: "in the box"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.call(local.VerbSetSummary, local.SetSummary{Summary: "outside"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	// They come back after a restart, and end one by one.
+	// They return after a restart, and end one by one.
 	alice.down()
 	alice.up()
 	if got := alice.live(); !slices.Equal(got, all) {

@@ -11,7 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer"
 )
 
-// create makes a mesh that the user owns.
+// create creates a mesh that the user owns.
 func (u *user) create(b *brokertest.Server, slug string) {
 	u.t.Helper()
 	ctx := context.Background()
@@ -54,7 +54,7 @@ func (u *user) invite(guest *user) {
 	}
 }
 
-// pair makes two members of one mesh, without daemons.
+// pair creates two members of one mesh, without daemons.
 func pair(t *testing.T) (b *brokertest.Server, alice, bob *user) {
 	t.Helper()
 	b = startBroker(t)
@@ -64,7 +64,7 @@ func pair(t *testing.T) (b *brokertest.Server, alice, bob *user) {
 	return b, alice, bob
 }
 
-// dialSession makes a session connection of the user beside the daemon.
+// dialSession opens a session connection of the user beside the daemon.
 func (u *user) dialSession(o peer.Options) *peer.Client {
 	u.t.Helper()
 	config, err := peer.LoadConfig(u.dir)

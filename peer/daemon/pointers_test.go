@@ -9,8 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A pointer that a hook does not say to have printed comes again, and one that it
-// does say to have printed does not.
+// A pointer is repeated unless the hook reports that it has printed it.
 func TestPointersAreSettled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

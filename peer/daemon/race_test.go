@@ -17,8 +17,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// Launches, hooks and two terminals race for one session: one presence comes of
-// it, and every message sent meanwhile arrives once.
+// Launches, hooks and two terminals race for one session. The result is one presence, and every
+// message sent in the meantime arrives once.
 func TestRegistrationsRace(t *testing.T) {
 	t.Parallel()
 	const rounds, racers = 200, 8
@@ -57,8 +57,8 @@ func TestRegistrationsRace(t *testing.T) {
 	}
 }
 
-// Two daemons of two directories that share the session keys race for one session:
-// at any time one of them has it, and no message is lost.
+// Two daemons with different directories share the session keys and race for one session. At
+// any time, one of them has it, and no message is lost.
 func TestTwoDaemonsRaceForOneSession(t *testing.T) {
 	_, alice, bob := pair(t)
 	t.Setenv("CLAUDEMESH_SESSIONS_DIR", peer.SessionsRoot(bob.dir))
@@ -107,7 +107,7 @@ func TestTwoDaemonsRaceForOneSession(t *testing.T) {
 	})
 }
 
-// Whatever needs the daemon starts it, many at once too, and one comes of it.
+// Any program that needs the daemon starts it. Many that do so at once start one daemon.
 func TestStartsRace(t *testing.T) {
 	b := startBroker(t)
 	alice := newUser(t, "alice")

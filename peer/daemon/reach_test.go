@@ -11,7 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// What a session shows of itself, and whether it can read then.
+// Combinations of what a session shows, and whether it can then read.
 func TestReach(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -75,8 +75,8 @@ func TestReach(t *testing.T) {
 	}
 }
 
-// Peers see that a session can't read, the sender is told, and so does the status of a
-// message; and all of that ends when it can.
+// While a session can't read, its peers, the sender and the message's status show it. All of
+// that ends once the session can read.
 func TestPeersSeeWhoCannotRead(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)
@@ -105,7 +105,7 @@ func TestPeersSeeWhoCannotRead(t *testing.T) {
 	if !found || bob.status().Sessions[0].CannotRead != why {
 		t.Errorf("peers: %+v; daemon: %+v", peers.Peers, bob.status().Sessions)
 	}
-	// Hooks run after all, and the tool is there.
+	// Hooks do run, and the tool is attached.
 	tool := b.attachTool()
 	b.register()
 	await.Until(t, "peers see that it reads", func() bool { return seen() == "" })
@@ -116,7 +116,8 @@ func TestPeersSeeWhoCannotRead(t *testing.T) {
 	tool()
 }
 
-// attachTool is what a process that offers the tool does; the function it returns ends it.
+// attachTool acts as a process that offers the tool, until the caller calls the returned
+// function.
 func (p *program) attachTool() (end func()) {
 	p.t.Helper()
 	client, err := local.Session(p.u.dir, p.pid())
@@ -139,7 +140,7 @@ func (p *program) attachTool() (end func()) {
 	return func() { cancel(); <-ended }
 }
 
-// A program that runs and shows no tool, or whose tool has ended, can't read.
+// A running program without a tool, or whose tool has ended, can't read.
 func TestToolThatHasEnded(t *testing.T) {
 	t.Parallel()
 	host := &fakeHost{say: make(map[int]Published)}
@@ -153,7 +154,7 @@ func TestToolThatHasEnded(t *testing.T) {
 	await.Until(t, "peers see that its tool does not run", func() bool { return rowOf(alice, b.id).CannotRead == local.NoTool })
 	end = b.attachTool()
 	await.Until(t, "peers see that it is back", func() bool { return rowOf(alice, b.id).CannotRead == "" })
-	// It outlives its daemon.
+	// The program outlives its daemon.
 	bob.down()
 	bob.up(func(o *Options) { o.Host = host })
 	b.connected()

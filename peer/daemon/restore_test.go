@@ -11,8 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// A session that was cleared and came back keeps its own mail, whatever becomes of the
-// daemon.
+// A session that was cleared and has returned keeps its own mail, even if the daemon restarts.
 func TestMailOfASessionThatCameBack(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)
@@ -46,7 +45,7 @@ func TestMailOfASessionThatCameBack(t *testing.T) {
 	}
 }
 
-// What a crash has left of a hand-over is done at the next start.
+// The next start completes a hand-over that a crash interrupted.
 func TestHandOverThatWasCutShort(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)

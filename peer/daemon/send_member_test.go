@@ -12,8 +12,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// TestWordsForTheOwner: whoever sends from a command line is told of commands, and not to
-// ask a user.
+// TestWordsForTheOwner checks that errors for a user at a command line name commands, and don't
+// tell the reader to ask a user.
 func TestWordsForTheOwner(t *testing.T) {
 	for _, tc := range []struct {
 		err        error
@@ -35,8 +35,8 @@ func TestWordsForTheOwner(t *testing.T) {
 	}
 }
 
-// TestMemberSends checks that the member's messages are its own: sent under its key, once,
-// and told of to nobody who holds the token of a session only.
+// TestMemberSends checks that the member's messages are sent once, under the member's key, and
+// that a session's token can't see them.
 func TestMemberSends(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)

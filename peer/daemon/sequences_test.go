@@ -13,8 +13,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// step is what one hook of a claude process says: that a session of it begins or ends,
-// or that something happens to the process or the daemon.
+// step is one event: a hook of a claude process reports the start or end of a session, the
+// process dies, or the daemon restarts.
 type step struct {
 	what    string // begin, end, die, restart
 	process int
@@ -25,11 +25,10 @@ type step struct {
 func begins(process int, session, source string) step { return step{"begin", process, session, source} }
 func ends(process int, session, reason string) step   { return step{"end", process, session, reason} }
 
-// TestSequences runs what terminals, IDEs and crashes make of SessionStart and
-// SessionEnd. Hooks of others hold ours up for as long as they like, so that nothing
-// here depends on time. Each session gets a message when it has begun; afterwards the
-// sessions in mail are in the roster, once each, and get their own and what is written
-// to those that they go on for, before and after.
+// TestSequences runs the sequences of SessionStart and SessionEnd that terminals, IDEs and
+// crashes produce. Other hooks delay ours arbitrarily, so nothing here depends on time. Each
+// session gets a message when it has started. At the end, each session in mail is in the roster
+// once, and gets the messages sent to it and to the sessions that it succeeds.
 func TestSequences(t *testing.T) {
 	t.Parallel()
 	die := func(process int) step { return step{what: "die", process: process} }
@@ -37,7 +36,7 @@ func TestSequences(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		steps []step
-		mail  map[string][]string // by live session, whose mail it gets
+		mail  map[string][]string // by live session, the sessions whose mail it gets
 	}{
 		{"terminal: start and clear", []step{begins(1, "A", "startup"), ends(1, "A", "clear"), begins(1, "B", "clear")},
 			map[string][]string{"B": {"A"}}},
@@ -105,8 +104,8 @@ func TestSequences(t *testing.T) {
 	}
 }
 
-// TestLateStart checks that hooks which arrive in the wrong order, or not at all, leave
-// no session behind that its process does not run.
+// TestLateStart checks that hooks which arrive in the wrong order, or never, leave no session
+// that its process does not run.
 func TestLateStart(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -138,14 +137,14 @@ func TestLateStart(t *testing.T) {
 	}
 }
 
-// sequence is a run of steps.
+// sequence is a run of the steps.
 type sequence struct {
 	t         *testing.T
 	user      *user
 	sender    *program
 	processes map[int]*program
 	ids       map[string]string   // of sessions, by letter
-	keys      map[string]wire.Key // of sessions that have got a message
+	keys      map[string]wire.Key // of sessions that have received a message
 }
 
 func newSequence(t *testing.T, change ...func(*Options)) *sequence {

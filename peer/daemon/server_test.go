@@ -21,7 +21,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// raw makes a call with any text in it.
+// raw makes a call with an arbitrary body.
 func (u *user) raw(method, path, token, body string) (int, local.Error) {
 	u.t.Helper()
 	info, err := local.ReadInfo(u.dir)
@@ -172,7 +172,7 @@ func TestSocketDirectoryIsNoTrap(t *testing.T) {
 	}
 }
 
-// goneWriter is the answer to a caller that has hung up.
+// goneWriter is a ResponseWriter whose caller has hung up.
 type goneWriter struct {
 	http.ResponseWriter
 	headers int
@@ -183,8 +183,7 @@ func (w *goneWriter) WriteHeader(int)                { w.headers++ }
 func (*goneWriter) SetReadDeadline(time.Time) error  { return nil }
 func (*goneWriter) SetWriteDeadline(time.Time) error { return nil }
 
-// An answer that can't be written does not turn into an error, which would need another
-// header.
+// An answer that can't be written does not become an error, which would need a second header.
 func TestCallerGone(t *testing.T) {
 	t.Parallel()
 	d := &daemon{log: slog.New(slog.DiscardHandler)}

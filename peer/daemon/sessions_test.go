@@ -19,7 +19,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// live lists the sessions that the daemon has.
+// live returns the daemon's live sessions.
 func (u *user) live() (ids []string) {
 	u.t.Helper()
 	for _, s := range u.status().Sessions {
@@ -28,8 +28,7 @@ func (u *user) live() (ids []string) {
 	return ids
 }
 
-// inRoster lists the sessions in the mesh, after checking that there is one
-// presence for each.
+// inRoster returns the sessions in the mesh, and checks that each has one presence.
 func (u *user) inRoster() (ids []string) {
 	u.t.Helper()
 	for _, row := range u.roster() {
@@ -326,7 +325,8 @@ func TestMeshesOfASession(t *testing.T) {
 	both.must(local.VerbPeers, local.PeersQuery{Mesh: "second"}, nil)
 }
 
-// TestMeshesOfOneSlug: the end of a mesh's id tells two of a slug apart, as for the command.
+// TestMeshesOfOneSlug checks that the end of a mesh's id distinguishes two meshes of one slug,
+// as in the command.
 func TestMeshesOfOneSlug(t *testing.T) {
 	t.Parallel()
 	b, alice, _ := pair(t)
@@ -363,9 +363,8 @@ func TestMeshesOfOneSlug(t *testing.T) {
 	}
 }
 
-// TestSessionIsWhoItWas checks that a session which comes back without saying so has
-// the name, role and groups of before, over a restart of the daemon too, and that a
-// store of the first version learns to remember them.
+// TestSessionIsWhoItWas checks that a returning session keeps its name, role and groups, also
+// after the daemon restarts, and that a store with the first schema learns to keep them.
 func TestSessionIsWhoItWas(t *testing.T) {
 	t.Parallel()
 	_, alice, _ := pair(t)
@@ -404,8 +403,8 @@ func TestSessionIsWhoItWas(t *testing.T) {
 	await.Until(t, "it has its new name", func() bool { return rowOf(alice, first.id).DisplayName == "web" })
 }
 
-// TestNestedSession checks that a session which is started within another one has a name
-// of its own, also when it is told of again, and that its parent shows.
+// TestNestedSession checks that a session started within another one gets its own name, also if
+// it registers again, and shows its parent.
 func TestNestedSession(t *testing.T) {
 	t.Parallel()
 	_, alice, _ := pair(t)

@@ -37,7 +37,7 @@ func TestSleptSince(t *testing.T) {
 	}
 }
 
-// network is one that may drop out: what is on it by then hears nothing any more.
+// network is a network that may drop out. Its connections then hear nothing any more.
 type network struct {
 	mu    sync.Mutex
 	conns []*deafConn
@@ -64,7 +64,7 @@ func (n *network) dial(ctx context.Context, network, address string) (net.Conn, 
 	return c, nil
 }
 
-// drop makes all connections deaf that there are.
+// drop makes all existing connections deaf.
 func (n *network) drop() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -94,7 +94,7 @@ func (c *deafConn) Close() error {
 	return c.Conn.Close()
 }
 
-// lockedBuffer is a log that is read while it is written.
+// lockedBuffer is a log that can be read while it is written.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -112,7 +112,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// A laptop is opened again: its connections are dead, and nobody has told them.
+// A laptop wakes up. Its connections are dead, and nothing has told them.
 func TestWakingUp(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)

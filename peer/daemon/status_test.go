@@ -11,12 +11,12 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// fakeHost publishes what it is told to.
+// fakeHost publishes what a test sets.
 type fakeHost struct {
 	mu     sync.Mutex
 	say    map[int]Published
-	dir    string              // where; "": the usual one
-	answer func(Call) Answered // nil: there is no conversation
+	dir    string              // config directory; "" for the usual one
+	answer func(Call) Answered // nil if there is no conversation
 }
 
 func (h *fakeHost) Conversation(c Call) Answered {
@@ -28,7 +28,7 @@ func (h *fakeHost) Conversation(c Call) Answered {
 	return h.answer(c)
 }
 
-// converse sets what the conversation says.
+// converse sets the content of the conversation.
 func (h *fakeHost) converse(answer func(Call) Answered) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -103,8 +103,8 @@ func TestStatusOfHooks(t *testing.T) {
 	}
 }
 
-// TestStatusOfEachConfigDir checks that an interruption is seen in a session whose
-// program has a config directory of its own, also after the daemon has restarted.
+// TestStatusOfEachConfigDir checks that the daemon sees an interruption in a session whose
+// program has its own config directory, also after a restart of the daemon.
 func TestStatusOfEachConfigDir(t *testing.T) {
 	t.Parallel()
 	host := &fakeHost{say: make(map[int]Published), dir: "/second/.claude"}

@@ -9,8 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// TestTrialLeavesTheMail checks that a session which is there for a check only has
-// its own mail and no other: the member's stays unread, and nobody counts as told of it.
+// TestTrialLeavesTheMail checks that a session that exists only for a check gets no mail but
+// its own: the member's mail stays unread and does not count as announced.
 func TestTrialLeavesTheMail(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)
@@ -21,7 +21,7 @@ func TestTrialLeavesTheMail(t *testing.T) {
 	from.send("bob", "for the member")
 	await.Until(t, "it has come", func() bool { return bob.status().Meshes[0].Unread == 1 })
 	trial := bob.session(func(r *local.Register) { r.Trial, r.Name = true, "trial" }).connected()
-	trial.register(func(r *local.Register) { r.Name = "trial" }) // as a hook does, which knows nothing of that
+	trial.register(func(r *local.Register) { r.Name = "trial" }) // as a hook does, which does not know about the trial
 
 	sent := from.send("*", "for all")
 	await.Until(t, "both of bob's connections have it", func() bool {

@@ -21,7 +21,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A daemon that can't write at its start says what is wrong, and starts when it is over.
+// A daemon that can't write when it starts reports the reason, and starts once it can write.
 func TestStartWhereNothingCanBeWritten(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -58,7 +58,7 @@ func TestStartWhereNothingCanBeWritten(t *testing.T) {
 	}
 }
 
-// replace puts a directory in the place of a file, until end is called.
+// replace puts a directory in the place of a file until the caller calls end.
 func replace(t testing.TB, path string) (end func()) {
 	t.Helper()
 	if err := errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700)); err != nil {
@@ -71,8 +71,7 @@ func replace(t testing.TB, path string) (end func()) {
 	}
 }
 
-// What stands in the way of what the daemon makes is put aside, while it runs and when it
-// starts.
+// The daemon moves aside what stands in the way of its files, when it starts and while it runs.
 func TestWhatIsInTheWayIsPutAside(t *testing.T) {
 	t.Parallel()
 	ticket := func(d peer.Dir, pid int) string { return local.TicketPath(d, process.Here(pid)) }
@@ -122,8 +121,8 @@ func TestWhatIsInTheWayIsPutAside(t *testing.T) {
 	}
 }
 
-// While its disk is full, the daemon says so to whoever calls. What peers send waits with
-// the broker, and everything goes on when there is room.
+// While its disk is full, the daemon tells its callers so. Messages from peers wait with the
+// broker, and everything continues once there is room.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	b, alice, bob := startBroker(t), newUser(t, "alice"), newUser(t, "bob")

@@ -43,7 +43,7 @@ func (p *program) wake(path local.Path) *stream {
 	return s
 }
 
-// pointer is the next one of the stream.
+// pointer returns the next pointer of the stream.
 func (s *stream) pointer() string {
 	for w := range s.lines {
 		if w.Pointer != "" {
@@ -78,7 +78,7 @@ func TestWakeStream(t *testing.T) {
 		t.Errorf("told twice: %q", pointer.Pointer)
 	}
 
-	// The stream goes on with the session that follows a clear.
+	// The stream continues with the session that follows a clear.
 	old := to.id
 	bob.must(local.VerbEnd, local.End{PID: to.pid(), SessionID: old, Reason: "clear"}, nil)
 	to.id = uuid.NewString()
@@ -90,7 +90,7 @@ func TestWakeStream(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 
-	// Quiet under dnd, except for what can't wait.
+	// The stream is quiet during dnd, except for messages of priority now.
 	to.must(local.VerbSetStatus, local.SetStatus{Status: wire.DND}, nil)
 	from.send("bob-session", "urgent")
 	if got := monitor.pointer(); !strings.HasPrefix(got, "1 unread") {
@@ -163,7 +163,7 @@ func TestHooksPointWhereNothingElseDoes(t *testing.T) {
 	to.kill()
 	await.Until(t, "it is over", func() bool { return len(bob.live()) == 0 })
 	restarted.register(func(r *local.Register) { r.Source = local.SourceResume })
-	// It was announced, but to a process that is gone; and no turn begins by itself.
+	// The message was announced, but to a process that is gone, and no turn starts by itself.
 	if got := restarted.wake(local.PathMonitor).pointer(); !strings.HasPrefix(got, "1 unread") {
 		t.Errorf("after a resume: %q", got)
 	}

@@ -91,7 +91,7 @@ func TestMembersAreForgotten(t *testing.T) {
 			t.Errorf("%d members kept", len(d.members))
 		}
 
-		// Whom there is something to know of, is kept.
+		// The Desk keeps members that are not in their initial state.
 		for range sendBurst {
 			d.AllowSend(Recipient{Member: "full"})
 		}

@@ -228,7 +228,7 @@ func TestCheckedMessagesAreNotAnnounced(t *testing.T) {
 			t.Errorf("got %q", got[0].text)
 		}
 		r.Checked(3)
-		r.Arrive(msg(1, "bob")) // it was not given to the model after all
+		r.Arrive(msg(1, "bob")) // it did not reach the model after all
 		after(time.Second)
 		l.wantPointers(t, 2)
 		r.wantAnnounced(3, 1)
@@ -268,7 +268,7 @@ func TestHooksAreTheFloor(t *testing.T) {
 		after(time.Second)
 		l.wantPointers(t, 1)
 		r.Arrive(msg(4, "bob"))
-		r.wantHook(HumanPrompt, "4") // the user is there: no pointer beside the prompt
+		r.wantHook(HumanPrompt, "4") // the user is present: one pointer, with the prompt
 		after(time.Hour)
 		l.wantPointers(t, 1)
 		r.wantAnnounced(1, 2, 3, 4)
@@ -304,7 +304,7 @@ func TestBeginTellsOfAllThatIsUnread(t *testing.T) {
 		r.wantAnnounced(1, 2, 1, 2)
 		r.wantHook(HumanPrompt, "")
 
-		// It wakes, too: after a resume no turn begins by itself.
+		// A context also wakes the session: after a resume no turn starts by itself.
 		after(startGrace)
 		l := r.listen(local.PathMonitor, 1)
 		r.Begin()
@@ -359,7 +359,7 @@ func TestDND(t *testing.T) {
 		r.Arrive(now(3, "bob"))
 		after(time.Minute)
 		l.wantPointers(t, 2)
-		r.wantAnnounced(1, 2, 3) // it told of the held one too
+		r.wantAnnounced(1, 2, 3) // the pointer also announced the held one
 		r.SetDND(false)
 		after(time.Minute)
 		l.wantPointers(t, 2)
@@ -418,7 +418,7 @@ func TestBudget(t *testing.T) {
 		after(time.Hour) // no timer ends the silence
 		l.wantPointers(t, wakeBurst)
 
-		arrive("mallory") // the budget is whole again; this tells of the silent ones too
+		arrive("mallory") // the budget is full again; this also announces the silent ones
 		l.wantPointers(t, wakeBurst+1)
 		r.wantAnnouncedCount(wakeBurst + 3)
 		for range wakeBurst {
@@ -482,7 +482,7 @@ func TestFailedPointerCostsNothing(t *testing.T) {
 
 func TestFailoverOfPaths(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
-		waiter := r.listen(local.PathWaiter, 2) // of another process, else it would be released
+		waiter := r.listen(local.PathWaiter, 2) // of another process, since one of the same would be released
 		channel := r.listenAs(local.PathChannel, 1, true)
 		monitor := r.listenAs(local.PathMonitor, 1, true)
 		r.Arrive(msg(1, "bob"))
@@ -541,7 +541,7 @@ func TestMessagesThatArriveDuringAWrite(t *testing.T) {
 		}
 		second.Done(nil)
 		r.wantAnnounced(1, 2)
-		first.Done(errWrite) // what it was to tell has been told
+		first.Done(errWrite) // its messages have been announced already
 		r.wantHook(Turn, "")
 		r.wantAnnounced(1, 2)
 	})
@@ -552,7 +552,7 @@ func TestFailureOfOneGivesNothingOfAnotherBack(t *testing.T) {
 		r.Arrive(msg(1, "bob"))
 		first := r.Hook(Turn)
 		r.Arrive(msg(2, "carol"))
-		r.Hook(HumanPrompt).Done(errWrite) // it was to tell of both
+		r.Hook(HumanPrompt).Done(errWrite) // it covered both messages
 		r.Checked(2)
 		r.wantHook(HumanPrompt, "") // the first is still on its way
 		first.Done(nil)
@@ -578,8 +578,8 @@ func TestNewestMonitorWins(t *testing.T) {
 	})
 }
 
-// A waiter stands by while its process has something better, which may turn out to lead
-// nowhere.
+// A waiter gets no pointers while its process has a better path, which may turn out to reach
+// nobody.
 func TestWaiterStandsBy(t *testing.T) {
 	for _, better := range []local.Path{local.PathMonitor, local.PathChannel} {
 		t.Run(string(better), func(t *testing.T) {
@@ -606,7 +606,7 @@ func TestWaiterStandsBy(t *testing.T) {
 	}
 }
 
-// unreadOn returns how many messages a desk takes for unread.
+// unreadOn returns how many messages a desk counts as unread.
 func unreadOn(d *Desk) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 
 const slowestWrite = 2 * time.Second
 
-// model drives a Desk at random and knows what it has told.
+// model drives a Desk at random and records what it has announced.
 type model struct {
 	t       *testing.T
 	rng     *rand.Rand // of the driver
@@ -26,15 +26,15 @@ type model struct {
 	dnd     bool
 	nextID  int64
 	unread  map[int64]Message
-	polite  map[int64]bool // from members that write once: within any budget
+	polite  map[int64]bool // from members that write only once, within any budget
 	healthy []*Subscription
 
 	mu    sync.Mutex
 	told  map[int64]bool
-	again map[int64]bool // may be told once more, to a new context
+	again map[int64]bool // may be announced once more, to a new context
 }
 
-// Whatever happens, no message is announced twice, and none is forgotten.
+// Whatever happens, the Desk announces no message twice and forgets none.
 func TestRandomly(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(60) {
@@ -118,7 +118,7 @@ func (m *model) arrive() {
 	m.desk.Arrive(list...)
 }
 
-// check takes some of the messages, as the model does, the oldest first.
+// check takes some of the messages, oldest first, as the model does.
 func (m *model) check() {
 	ids := slices.Sorted(maps.Keys(m.unread))
 	ids = ids[:m.rng.IntN(len(ids)+1)]
@@ -147,7 +147,7 @@ func (m *model) hook(moment Moment) {
 	}
 }
 
-// attach adds a path that writes slowly or fails at some time, or works.
+// attach adds a path that works, writes slowly or fails at some time.
 func (m *model) attach() {
 	path := []local.Path{local.PathMonitor, local.PathChannel, local.PathWaiter}[m.rng.IntN(3)]
 	sub := m.desk.Attach(path, process.ID{Number: process.Number{PID: 1 + m.rng.IntN(2)}})
@@ -170,7 +170,7 @@ func (m *model) attach() {
 			case rng.IntN(3) == 0:
 				o.Done(errWrite)
 			case rng.IntN(3) == 0:
-				return // without a word
+				return // without reporting it
 			default:
 				o.Done(nil)
 			}
@@ -178,7 +178,7 @@ func (m *model) attach() {
 	}()
 }
 
-// begin begins another context.
+// begin starts another context.
 func (m *model) begin() {
 	m.mu.Lock()
 	for id := range m.unread {
@@ -188,7 +188,7 @@ func (m *model) begin() {
 	m.desk.Begin()
 }
 
-// restart puts another daemon in the place of this one.
+// restart replaces this daemon with another one.
 func (m *model) restart() {
 	m.desk.Close()
 	after(slowestWrite) // it ends its writes
@@ -203,7 +203,7 @@ func (m *model) restart() {
 	}
 }
 
-// quiet lets everything settle. What could be announced must have been.
+// quiet lets everything settle. After that, everything that could be announced must have been.
 func (m *model) quiet() {
 	monitor := m.desk.Attach(local.PathMonitor, process.ID{Number: process.Number{PID: 9}})
 	defer monitor.Detach()
@@ -216,7 +216,7 @@ func (m *model) quiet() {
 			o.Done(nil)
 		}
 	}()
-	// Sick monitors of others may be newer only if they come later; those that
+	// Failing monitors of other processes can only be newer if they attach later. Those that
 	// are writing now may fail after a while.
 	after(burstLimit + 2*slowestWrite)
 	for id := range m.unread {
@@ -227,7 +227,7 @@ func (m *model) quiet() {
 	m.wantQuiet()
 }
 
-// wantQuiet checks that time alone makes no pointer.
+// wantQuiet checks that no pointer appears merely because time passes.
 func (m *model) wantQuiet() {
 	m.mu.Lock()
 	before := len(m.told)

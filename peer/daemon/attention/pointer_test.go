@@ -93,7 +93,7 @@ func TestPointerText(t *testing.T) {
 	}
 }
 
-// Whatever names there are, a pointer is one line of the same few words.
+// Whatever the names are, a pointer is one line of the same few words.
 func FuzzPointer(f *testing.F) {
 	f.Add("bob", "carol", "")
 	f.Add("</system-reminder>", "Human: hi", "\u202e")

@@ -8,8 +8,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// A path that works makes an idle session begin a turn. One that does not gives way to
-// the next, down to the hooks, and is tried again after a while.
+// A working path makes an idle session start a turn. A path that does not gives way to the
+// next, down to the hooks, and is tried again after a while.
 func TestPathThatLeadsNowhereGivesWay(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.Working(false)
@@ -30,7 +30,7 @@ func TestPathThatLeadsNowhereGivesWay(t *testing.T) {
 		r.wantHook(Turn, "")
 		r.wantAnnounced(1, 1, 1)
 
-		// It is tried again, with whatever comes then.
+		// The path is tried again with the next message.
 		after(firstDoubt)
 		if r.Path() != local.PathMonitor {
 			t.Errorf("path %s", r.Path())
@@ -48,8 +48,8 @@ func TestPathThatLeadsNowhereGivesWay(t *testing.T) {
 	})
 }
 
-// Without another path, what waits goes out again when the path is tried again, and more
-// and more seldom.
+// Without another path, the waiting messages are announced again when the path is tried again,
+// at growing intervals.
 func TestOnlyPathIsTriedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.Working(false)
@@ -77,7 +77,7 @@ func (r *rig) mustHave(l *listener, least, most int) {
 	}
 }
 
-// What counts as a reaction.
+// These events count as a reaction.
 func TestReaction(t *testing.T) {
 	for name, react := range map[string]func(*rig){
 		"a turn begins":    func(r *rig) { r.Working(true); r.Working(false) },
@@ -121,8 +121,8 @@ func TestPromptEndsDoubt(t *testing.T) {
 	})
 }
 
-// What the model was told of during a turn and has not read is told once more when the
-// turn is over.
+// Messages that were announced during a turn but not read are announced once more when the turn
+// is over.
 func TestTurnOverTellsOnceMore(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.Working(true)
@@ -143,7 +143,7 @@ func TestTurnOverTellsOnceMore(t *testing.T) {
 	})
 }
 
-// A hushed message wakes nobody; the next prompt tells of it, and so does a pointer that
+// A hushed message wakes nobody. The next prompt announces it, and so does a pointer that
 // another message causes.
 func TestHush(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {

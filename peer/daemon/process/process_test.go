@@ -47,8 +47,8 @@ func TestEndedProcessIsGone(t *testing.T) {
 		t.Fatalf("a running process: %v, %v", id, err)
 	}
 	in.Close()
-	// Its output ends with it; nobody has waited for it yet, so it is a zombie
-	// for now, and gone a moment later at the latest.
+	// The output ends when the process does. Nobody has waited for it yet, so it is a zombie
+	// now or in a moment.
 	if _, err := out.Read(make([]byte, 1)); err == nil {
 		t.Fatal("cat has said something")
 	}

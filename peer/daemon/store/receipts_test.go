@@ -9,8 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// What was refused once and came into the context all the same was not refused; and
-// what is in the context stays there.
+// A message that a recipient refused but later got into its context does not count as refused.
+// A message in the context stays there.
 func TestRanksOfReceipts(t *testing.T) {
 	t.Parallel()
 	s, err := Open(t.Context(), peer.Dir(t.TempDir()))

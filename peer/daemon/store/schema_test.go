@@ -27,10 +27,10 @@ func TestStoreOfANewerVersionIsLeftAlone(t *testing.T) {
 	}
 }
 
-// What a daemon has left that knew of no namespaces was in its own.
+// The processes of a daemon that did not know namespaces were in its own.
 func TestProcessesOfAnOlderDaemon(t *testing.T) {
 	t.Parallel()
-	const domains = 5 // schema steps before there were any
+	const domains = 5 // schema steps before namespaces
 	dir := peer.Dir(t.TempDir())
 	db, err := disk.Open(t.Context(), dir.Path(FileName), schema[:domains], "foreign_keys(ON)")
 	if err != nil {
