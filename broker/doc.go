@@ -36,6 +36,7 @@
 //	limits.go         rate limits
 //	manage.go         invites, members, grants and the audit log
 //	moderate.go       kick, disconnect, ban
+//	operator.go       what the operator of the process sees of meshes, and kicks for the operator
 //	hook.go           status over HTTP
 //	http.go           joining over HTTP
 //	health.go         whether a message could be stored now

@@ -22,13 +22,16 @@
 //	membership.go     POST /join, /meshes and claims; who may create meshes
 //	page.go           the invite page
 //	admin.go          /claudemesh/health on Caddy's admin endpoint
+//	admin_routes.go   the endpoint's other routes: status, meshes, sessions, members, queue, kick, audit heads
 //	metrics.go        gauges and counters, read from the broker
 //	measures.go       histograms, which the broker feeds
 //	disk.go           sizes of the database's files
 //	disk_unix.go      free space, on Unix
 //	disk_other.go     elsewhere
 //	command.go        caddy claudemesh migrate and storage
+//	command_admin.go  caddy claudemesh status, meshes, sessions, members, queue and kick, through the admin endpoint
 //	command_audit.go  caddy claudemesh audit verify
+//	command_nodes.go  caddy claudemesh nodes
 //	version.go        the version of this module
 //
 // # Life cycle

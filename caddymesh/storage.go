@@ -41,7 +41,7 @@ type Storage interface {
 	Open() (broker.Storage, error)
 }
 
-// SQLite keeps everything in one file, with the embedded database SQLite. It needs no
+// SQLite keeps everything in one file. The database is embedded in the broker, needs no
 // set-up and suits a broker that runs on one machine.
 type SQLite struct {
 	// The database file. The broker creates its directory if necessary. Supports
