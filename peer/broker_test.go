@@ -18,10 +18,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// patience is how long a test waits for what must happen.
+// patience is the longest time that a test waits for an event.
 const patience = await.Patience
 
-// newTeam creates a mesh of Alice's that Bob has joined.
+// newTeam creates a mesh that Alice owns and Bob has joined.
 func newTeam(t testing.TB, url string) (alice, bob peer.Mesh) {
 	t.Helper()
 	ctx, key := t.Context(), identitytest.Pair(t)
@@ -52,7 +52,7 @@ func newTeam(t testing.TB, url string) (alice, bob peer.Mesh) {
 	return alice, joined.Mesh
 }
 
-// sessionClient is a session and what it receives.
+// sessionClient is a client of a session, with the messages that it has received.
 type sessionClient struct {
 	*peer.Client
 	pair          identity.KeyPair
@@ -138,8 +138,8 @@ func TestThroughABroker(t *testing.T) {
 	}
 }
 
-// What is sealed for a session while it is away opens when it is back, and in the
-// session that goes on in its place.
+// A message that is sealed for a session while it is away can be opened when the session
+// is back, and by its successor.
 func TestSessionIsAwayAndSucceeded(t *testing.T) {
 	t.Parallel()
 	aliceMesh, bobMesh := newTeam(t, brokertest.Start(t).URL())
@@ -184,8 +184,8 @@ func TestSessionIsAwayAndSucceeded(t *testing.T) {
 	}
 }
 
-// A frame that the broker does not take ends the connection, and its message, but
-// nothing else.
+// A frame that the broker refuses ends the connection and fails its message, but nothing
+// else.
 func TestFrameTooLarge(t *testing.T) {
 	t.Parallel()
 	aliceMesh, bobMesh := newTeam(t, brokertest.Start(t).URL())
@@ -212,7 +212,7 @@ func TestFrameTooLarge(t *testing.T) {
 	}
 }
 
-// Of two clients with one session key, the later one stays.
+// If two clients have one session key, the later one stays.
 func TestSessionIsReplaced(t *testing.T) {
 	t.Parallel()
 	aliceMesh, _ := newTeam(t, brokertest.Start(t).URL())
@@ -239,8 +239,8 @@ func TestSessionIsReplaced(t *testing.T) {
 	}
 }
 
-// A client that keeps the roster hears that it has changed, and has the same one as a
-// client that asks for all of it.
+// A client that keeps the roster is told that it changed. It then has the same roster as a
+// client that asks for everything.
 func TestRosterIsKept(t *testing.T) {
 	t.Parallel()
 	aliceMesh, bobMesh := newTeam(t, brokertest.Start(t).URL())

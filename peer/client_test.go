@@ -150,7 +150,7 @@ func TestTimestampSkewIsMeasured(t *testing.T) {
 	}
 }
 
-// A machine whose clock is wrong connects all the same, by the broker's clock.
+// A machine with a wrong clock can connect, because it uses the broker's clock.
 func TestWrongClock(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -434,7 +434,7 @@ func TestFinalCloses(t *testing.T) {
 	}
 }
 
-// For the broker, a client that is closed has left; one that vanishes is away.
+// To the broker, a closed client has left, and a vanished client is away.
 func TestCloseIsClean(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		code := make(chan websocket.StatusCode, 1)
@@ -453,7 +453,7 @@ func TestCloseIsClean(t *testing.T) {
 	})
 }
 
-// A client that is abandoned is away for the broker: no close frame comes.
+// To the broker, an abandoned client is away: it sends no close frame.
 func TestAbandon(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -506,7 +506,7 @@ func TestAbandon(t *testing.T) {
 	}
 }
 
-// An abandoned client that was never run ends at once when it is.
+// If an abandoned client has never run, Run returns at once.
 func TestAbandonBeforeRun(t *testing.T) {
 	t.Parallel()
 	c, err := New(Options{Mesh: Mesh{Member: newKey(t), BrokerURL: "ws://127.0.0.1:1/ws"}})
@@ -519,8 +519,8 @@ func TestAbandonBeforeRun(t *testing.T) {
 	}
 }
 
-// The attestation that goes out with a session's messages holds as long as the
-// connection does; nobody is told that it is made anew for that.
+// The attestation that goes out with a session's messages is valid as long as the
+// connection lives. The client renews the connection for that, and nobody is told.
 func TestSessionIsRenewedBeforeItsAttestationEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, stop := newScripted(t, idle)
@@ -547,7 +547,7 @@ func TestSessionIsRenewedBeforeItsAttestationEnds(t *testing.T) {
 	})
 }
 
-// A session that is replaced while it writes learns that it is.
+// A session that is replaced while it writes learns that.
 func TestReplacedWhileItAcknowledges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alice := newKey(t)
@@ -573,8 +573,7 @@ func TestReplacedWhileItAcknowledges(t *testing.T) {
 	})
 }
 
-// The hello names the sessions that this one goes on in the place of, each with
-// its own signature.
+// The hello names the sessions that this one succeeds, each with its own signature.
 func TestHelloSucceeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, stop := newScripted(t, idle)
@@ -614,7 +613,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
-// The same over a real socket, as nobody uses pipes.
+// This is the same test over a real socket, because real clients don't use pipes.
 func TestOverTCP(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

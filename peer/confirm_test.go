@@ -17,7 +17,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// pushOf is what the broker makes of a send.
+// pushOf returns the push that the broker makes from a send.
 func pushOf(m *wire.Send, from, member wire.Key) *wire.Push {
 	return &wire.Push{
 		MessageID: "m-" + m.ClientID, ClientID: m.ClientID, SenderPubkey: from, SenderMemberPubkey: member, Priority: m.Priority,
@@ -103,7 +103,7 @@ func TestReceiptArrives(t *testing.T) {
 	})
 }
 
-// receiptTest makes receipts, good and bad, of Bob's for Alice.
+// receiptTest makes good and bad receipts from Bob for Alice.
 type receiptTest struct {
 	bob, alice, eve identity.KeyPair
 	list            []Confirmed
@@ -122,7 +122,7 @@ func (r *receiptTest) make(t testing.TB, meshID string, by identity.KeyPair, sen
 	return body
 }
 
-// signed makes a receipt of any messages that is signed well.
+// signed makes a properly signed receipt for any messages.
 func (r *receiptTest) signed(t testing.TB, version int, messages string) []byte {
 	t.Helper()
 	sig := r.bob.Sign(wire.ReceiptSigningText("mesh", r.bob.Public(), r.alice.Public(), hexHash([]byte(messages))))
@@ -202,8 +202,8 @@ func TestConfirmChecksItsInput(t *testing.T) {
 	}
 }
 
-// What is no receipt under that version is acknowledged and dropped, with a
-// warning; one that can't be taken comes again.
+// The client acknowledges and drops an invalid receipt, with a warning. A receipt that the
+// application can't take comes again.
 func TestReceiptsThatAreDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiptTest(t)

@@ -15,17 +15,17 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// toEverybody is a message to all.
+// toEverybody is a message to everybody.
 func toEverybody() Outgoing {
 	return Outgoing{To: everybody, Body: []byte("secret"), Priority: wire.Now, ReplyTo: "m0"}
 }
 
-// ackWith sends an ack as it stands.
+// ackWith sends an ack unchanged.
 func (c *serverConn) ackWith(a wire.Ack) {
 	c.ws.Write(context.Background(), websocket.MessageText, a.AppendJSON(nil))
 }
 
-// vouch returns a row of an ack for a session of a member.
+// vouch returns a row of an ack for a session that a member attests.
 func vouch(name string, member, session identity.KeyPair, expires time.Time) wire.Unopened {
 	word := identity.Attest(member, session.Public(), expires)
 	return wire.Unopened{Pubkey: session.Public(), MemberPubkey: member.Public(), Name: name, Attestation: &wire.Attestation{
@@ -33,8 +33,8 @@ func vouch(name string, member, session identity.KeyPair, expires time.Time) wir
 	}}
 }
 
-// Who can't open a message to many gets a copy that only they can open, if they are
-// who the broker says they are.
+// A peer that can't open a message to many gets a copy that only it can open, if it is the
+// peer that the broker says it is.
 func TestCopies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sends := make(chan wire.Send, 10)
@@ -99,7 +99,8 @@ func TestCopies(t *testing.T) {
 	})
 }
 
-// A message whose ack was lost is repeated; the copies are then those that are missing.
+// If the ack of a message is lost, the client repeats the message and then sends only the
+// missing copies.
 func TestCopiesOfARepeatedMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sends := make(chan wire.Send, 10)
@@ -149,7 +150,7 @@ func TestCopiesOfARepeatedMessage(t *testing.T) {
 	})
 }
 
-// A broker that does not tell who can't open a message to many is sent none.
+// The client sends no message to many to a broker that does not say who can't open it.
 func TestNothingToManyOverAnOlderBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, stop := newScripted(t, func(c *serverConn) {
@@ -170,8 +171,8 @@ func TestNothingToManyOverAnOlderBroker(t *testing.T) {
 	})
 }
 
-// A copy is known by the message that it is of, so that it is taken once; and it is
-// not shown as if it were for nobody else.
+// A copy has the id of its original, so that a recipient takes it once. It is not shown as
+// if it were only for this recipient.
 func TestCopyIsTheMessage(t *testing.T) {
 	from, me := newKey(t), newKey(t)
 	o := Options{Mesh: Mesh{Member: me}}

@@ -15,7 +15,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Send a message to a peer by its name. Send returns when the broker has the message safe.
+// Send a message to a peer by its name. Send returns when the message is safe with the
+// broker.
 func ExampleClient_Send() {
 	s := setUp()
 	defer s.tearDown()
@@ -42,8 +43,8 @@ func ExampleClient_Send() {
 	// Output: safe: true
 }
 
-// Take messages. The client acknowledges a message when OnMessage returns nil; what came
-// while nobody was there comes first.
+// Take messages. The client acknowledges a message when OnMessage returns nil. Messages
+// that arrived while the client was away come first.
 func ExampleDial() {
 	s := setUp()
 	defer s.tearDown()
@@ -71,8 +72,8 @@ func ExampleDial() {
 	// Output: alice: the build is green (sealed: direct, verified: true)
 }
 
-// Be a session, with a key and a mailbox of its own beside its member's. Keep the key: what
-// others send to the session waits for it.
+// Be a session, with a key and a mailbox separate from its member's. Keep the key:
+// messages to the session wait for it.
 func ExampleOptions_session() {
 	s := setUp()
 	defer s.tearDown()
@@ -159,7 +160,7 @@ func ExampleLoadConfig() {
 	fmt.Println(mesh.Slug, mesh.BrokerURL)
 }
 
-// setting is a broker, and a mesh on it of alice's that bob has joined.
+// setting is a broker with a mesh that alice owns and bob has joined.
 type setting struct {
 	testing.TB // for what needs one; an example has none
 	dir, url   string
@@ -185,7 +186,7 @@ func (s *setting) tearDown() {
 	}
 }
 
-// send sends bob a message of alice's.
+// send sends bob a message from alice.
 func (s *setting) send(text string) {
 	client, err := peer.Dial(s.Context(), peer.Options{Mesh: s.alice})
 	if err != nil {

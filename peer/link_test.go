@@ -53,7 +53,7 @@ func TestLinkInvite(t *testing.T) {
 	}
 }
 
-// A broker may be below a path of a host, and everything of it is there.
+// A broker may be below a path of a host, with all its routes.
 func TestLinkBelowAPath(t *testing.T) {
 	t.Parallel()
 	for _, base := range []string{"", "/mesh", "/a/b.c/d~e", "/mit%20raum"} {
@@ -154,7 +154,7 @@ func FuzzParseLink(f *testing.F) {
 	})
 }
 
-// claims is a broker's side of a claim: it answers what a scripted handler says.
+// claims is the broker's side of a claim: it answers with a scripted handler.
 type claims struct {
 	t       *testing.T
 	sealed  string
@@ -200,8 +200,8 @@ func (c *claims) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(wire.ClaimResult{SealedRootKey: c.sealed, MeshID: c.meshID, MemberID: wire.ID{2}, OwnerPubkey: c.owner, Role: "member"})
 }
 
-// A claim whose answer is lost has burned a use; the second try must come from
-// the same key, for which the broker burns none.
+// If the answer to a claim is lost, the claim has used up one use. The second try must use
+// the same key, because the broker then counts no further use.
 func TestJoinSurvivesALostAnswer(t *testing.T) {
 	t.Parallel()
 	id := wire.ID{1}

@@ -11,10 +11,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// badSlugs would lead out of the folder of keys, or name none.
+// badSlugs would lead out of the directory of keys, or name no file.
 var badSlugs = []string{"../../x", "..", ".", ".ssh", "", "a/b", `a\b`, "/etc", "a\x00b", "Team", "b\u043eb", "a b", "team\n", strings.Repeat("a", 65)}
 
-// What an invite names is a folder on our disk, whoever has made it.
+// The slug in an invite, which anybody may make, names a directory on our disk.
 func TestJoinRefusesBadInvites(t *testing.T) {
 	t.Parallel()
 	for _, slug := range badSlugs {

@@ -18,7 +18,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
-// proxyServer is a proxy that makes tunnels and nothing else. Every name leads to target.
+// proxyServer is a proxy that only makes tunnels. Every name leads to target.
 type proxyServer struct {
 	target  string
 	auth    string // that it wants; "" for none
@@ -140,7 +140,8 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// socksServer speaks as much of SOCKS 5 (RFC 1928) as a client without credentials needs.
+// socksServer implements the part of SOCKS 5 (RFC 1928) that a client without credentials
+// needs.
 type socksServer struct {
 	addr    string
 	tunnels atomic.Int64

@@ -150,8 +150,8 @@ func TestMessagesAreTakenInOrderAndAcknowledged(t *testing.T) {
 	})
 }
 
-// What could not be stored is not acknowledged, nor is anything after it: the
-// broker sends all of it again, in order, over a new connection.
+// The client acknowledges neither a message that it could not store nor any message after
+// it. The broker sends all of them again, in order, over a new connection.
 func TestMessageThatIsNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alice := newKey(t)

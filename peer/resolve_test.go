@@ -83,7 +83,7 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// Whoever is called like a key, a group or nothing is never meant by that.
+// A peer whose name looks like a key, a group or nothing is never found by that name.
 func TestResolveImpostors(t *testing.T) {
 	t.Parallel()
 	own, bob, mallory, zoe := newKey(t).Public(), newKey(t).Public(), newKey(t).Public(), newKey(t).Public()
@@ -103,7 +103,7 @@ func TestResolveImpostors(t *testing.T) {
 			t.Errorf("%q beside one who is called so: got %+v, %v", to, c, err)
 		}
 	}
-	// The key of nobody who is known is not whoever is called so, either.
+	// A whole key never means a peer that only has that key as its name.
 	stranger := newKey(t).Public()
 	if c, err := resolve(stranger.String(), stranger.String()); err != nil || c.Key != stranger {
 		t.Errorf("an unknown key: got %+v, %v", c, err)

@@ -10,7 +10,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// The error of a Send that gives up tells whether the broker may have the message.
+// When Send gives up, its error tells whether the broker may have the message.
 func TestSendGivenUp(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

@@ -92,7 +92,7 @@ func TestSendSeals(t *testing.T) {
 	})
 }
 
-// No plain text, and nothing that confirms a guess of it, may leave.
+// Neither plain text nor anything that confirms a guess of it may leave the client.
 func TestFingerprintDoesNotTellThePlaintext(t *testing.T) {
 	t.Parallel()
 	c, err := New(Options{Mesh: Mesh{Member: newKey(t), BrokerURL: "ws://x/ws", Key: envelope.NewMeshKey()}})
@@ -185,8 +185,8 @@ func TestSendIsRepeatedUntilAcknowledged(t *testing.T) {
 	}
 }
 
-// A resend is the same bytes: the nonce must not seal two texts, and the broker
-// may compare fingerprints.
+// A resend has the same bytes: the nonce must not seal two texts, and the broker may
+// compare fingerprints.
 func TestResendIsTheSameFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []wire.Send

@@ -16,8 +16,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// pipeListener hands net.Pipe connections to an HTTP server, so that a server
-// and its clients can live in a synctest bubble.
+// pipeListener passes net.Pipe connections to an HTTP server, so that a server and its
+// clients can live in a synctest bubble.
 type pipeListener struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -50,12 +50,12 @@ func (l *pipeListener) dial(ctx context.Context, _, _ string) (net.Conn, error) 
 	}
 }
 
-// script is what a scripted broker does with one connection. The connection is
-// closed without a close frame when it returns.
+// script handles one connection of a scripted broker. When it returns, the connection is
+// closed without a close frame.
 type script func(s *serverConn)
 
-// scripted is a broker that serves its scripts one after the other, one each
-// connection; the last one again and again.
+// scripted is a broker that runs one script for each connection, in order. It repeats the
+// last script.
 type scripted struct {
 	t      testing.TB
 	client *http.Client
@@ -67,8 +67,8 @@ type scripted struct {
 	hellos  []wire.Frame
 }
 
-// newScripted starts a broker. stop must be called at the end, in a synctest
-// bubble within it.
+// newScripted starts a broker. The test must call stop at the end; in a synctest bubble,
+// it must do so within the bubble.
 func newScripted(t testing.TB, scripts ...script) (s *scripted, stop func()) {
 	l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
 	return serveScripted(t, l, l.dial, scripts...)
@@ -109,7 +109,7 @@ func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	run(&serverConn{s: s, ws: ws})
 }
 
-// connects returns how many hellos came.
+// connects returns how many hellos arrived.
 func (s *scripted) connects() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,7 +122,7 @@ type serverConn struct {
 	ws *websocket.Conn
 }
 
-// next reads a frame; ok is false when the client is gone.
+// next reads a frame. If the client is gone, ok is false.
 func (c *serverConn) next() (f wire.Frame, ok bool) {
 	_, b, err := c.ws.Read(context.Background())
 	if err != nil {
@@ -166,7 +166,7 @@ func (c *serverConn) hello() (wire.Frame, bool) {
 	return f, true
 }
 
-// nextOf reads until a frame of that type comes.
+// nextOf reads until a frame of the given type arrives.
 func (c *serverConn) nextOf(typ string) (wire.Frame, bool) {
 	for {
 		f, ok := c.next()
@@ -185,7 +185,7 @@ func (c *serverConn) drain() {
 	}
 }
 
-// idle is a broker that takes a client in and then says nothing.
+// idle accepts a client and then says nothing.
 func idle(c *serverConn) {
 	c.hello()
 	c.drain()
@@ -193,7 +193,7 @@ func idle(c *serverConn) {
 
 var newKey = identitytest.Pair
 
-// options are those of a client of the broker.
+// options returns the options of a client of the broker.
 func (s *scripted) options() Options {
 	return Options{
 		Mesh: Mesh{
@@ -204,7 +204,7 @@ func (s *scripted) options() Options {
 	}
 }
 
-// dialed makes a client of the broker that is connected.
+// dialed returns a connected client of the broker.
 func (s *scripted) dialed(o Options) *Client {
 	s.t.Helper()
 	c, err := Dial(context.Background(), o)

@@ -7,7 +7,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// What a push says of whom it was for is read as it was sent, or not at all.
+// The targets of a push are read exactly as they were sent, or not at all.
 func TestTargetsOfAPush(t *testing.T) {
 	t.Parallel()
 	key := newKey(t).Public().String()

@@ -9,8 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A limit is told in the sender's bytes, and a message of as many is taken; this holds for
-// brokers of protocol v1 with any limit, too.
+// The error gives the limit in bytes of the sender's text, and the broker accepts a
+// message of exactly that size. The same holds for brokers of protocol v1, with any limit.
 func TestTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, limit := range []int{1024, 1025, 1026, 1027, 1028, 65536} {

@@ -10,7 +10,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// attested is the member's word for a session key, as it comes.
+// attested is the member's attestation of a session key, in its wire form.
 var attested = identitytest.Attested
 
 func TestVerifyRow(t *testing.T) {
@@ -53,7 +53,7 @@ func TestVerifyRow(t *testing.T) {
 	}
 }
 
-// authorTest is a session of a member that opens what Bob's session has sent.
+// authorTest is a session of a member that opens messages from Bob's session.
 type authorTest struct {
 	*Client
 	own, bob, session identity.KeyPair
@@ -70,7 +70,7 @@ func newAuthorTest(t *testing.T) *authorTest {
 	return a
 }
 
-// direct is a push of a text that from has sealed for the client's session.
+// direct returns a push of a text that from has sealed for the client's session.
 func (a *authorTest) direct(t *testing.T, from identity.KeyPair) *wire.Push {
 	p := sealed(t, from, a.Pubkey(), "m1", "c1", "text")
 	p.CreatedAt = a.now
@@ -161,7 +161,7 @@ func TestAuthorOfGroupMessages(t *testing.T) {
 	}
 }
 
-// What was sealed for a session opens in the one that goes on in its place.
+// The successor of a session can open what was sealed for that session.
 func TestFormerSessionsOpen(t *testing.T) {
 	t.Parallel()
 	a := newAuthorTest(t)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Two machines that share a file have no memory in common, on which a write-ahead log
-// relies.
+// Two machines that share a file share no memory, but a write-ahead log needs shared
+// memory.
 func TestJournalOfADatabase(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x.db")

@@ -62,7 +62,7 @@ func TestUnwritable(t *testing.T) {
 	}
 }
 
-// What SQLite reports has neither a path nor the system's reason.
+// SQLite's error has neither a path nor the system's error.
 func TestUnwritableDatabase(t *testing.T) {
 	t.Parallel()
 	dir := configdir.Dir(t.TempDir())

@@ -12,7 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// names is a mesh as a broker tells of it, whose names lead to keys.
+// names is a mesh as a broker describes it: names that lead to keys.
 type names struct {
 	t        *testing.T
 	contacts Contacts
@@ -48,7 +48,7 @@ func (n *names) remove(key wire.Key) {
 	}
 }
 
-// session adds a session that a member vouches for.
+// session adds a session that a member attests.
 func (n *names) session(of identity.KeyPair, name string) wire.Key {
 	key := newKey(n.t).Public()
 	n.rows = append(n.rows, wire.PeerRow{Pubkey: key, MemberPubkey: of.Public(), DisplayName: name, Attestation: attested(of, key, n.now.Add(time.Hour))})
@@ -62,7 +62,7 @@ func (n *names) see() {
 	}
 }
 
-// to resolves and checks, as whoever sends does.
+// to resolves a name and checks the result, as a sender does.
 func (n *names) to(to string) (peer.Recipient, error) {
 	n.t.Helper()
 	n.see()
@@ -150,7 +150,8 @@ func TestChangedKey(t *testing.T) {
 	}
 }
 
-// Names that look like a member's are not that member's, and lead to nobody unseen.
+// A name that only looks like a member's name does not belong to that member, and never
+// leads to anybody without notice.
 func TestLookalikeIsNotTheOther(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"b\ufe0f", "b\u200b", "\uff42", "\U0001d41b", "b\u3164"} {
@@ -211,7 +212,8 @@ func TestRenamedMember(t *testing.T) {
 	n.leads("eve", eve.Public())
 }
 
-// Two members have one name: neither is meant by it, and each by its key.
+// If two members have one name, the name means neither of them. Each can be reached by its
+// key.
 func TestTwoMembersOfOneName(t *testing.T) {
 	t.Parallel()
 	n := newNames(t)
@@ -285,7 +287,7 @@ func mustKey(t *testing.T, text string) wire.Key {
 	return key
 }
 
-// Whoever asks first, of many at once, all agree on whose the name is.
+// If many processes ask at once, they all agree on the holder of a name.
 func TestRaceForAName(t *testing.T) {
 	t.Parallel()
 	dir := peer.Dir(t.TempDir())

@@ -12,7 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer"
 )
 
-// inboxSchema0 is the schema before there were versions.
+// inboxSchema0 is the schema from before there were versions.
 const inboxSchema0 = `
 CREATE TABLE IF NOT EXISTS message (
 	id          INTEGER PRIMARY KEY AUTOINCREMENT,

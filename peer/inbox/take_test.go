@@ -12,7 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// mailTest is an inbox with messages of Alice's.
+// mailTest is an inbox with messages from Alice.
 type mailTest struct {
 	*Inbox
 	t     *testing.T
@@ -26,7 +26,7 @@ func newMailTest(t *testing.T) *mailTest {
 	return &mailTest{Inbox: openInbox(t, dir), t: t, dir: dir, alice: newKey(t).Public(), now: time.UnixMilli(1_795_460_363_351).UTC()}
 }
 
-// add stores a message that was sealed in some way.
+// add stores a message with the given sealing.
 func (m *mailTest) add(session, id string, sealing peer.Sealing, body string) bool {
 	m.t.Helper()
 	in := peer.Incoming{
@@ -125,7 +125,8 @@ func TestMailIsTakenOnce(t *testing.T) {
 	}
 }
 
-// What its process did not live to confirm is unread again, for member mail to all.
+// If a process dies before it confirms its messages, they are unread again; member mail is
+// then unread for all sessions.
 func TestMailIsReleased(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
@@ -161,8 +162,8 @@ func TestMailIsReleased(t *testing.T) {
 	}
 }
 
-// Of one call, some may have come into the context and others not. Only what nobody
-// knows of is marked, and stays so.
+// A call's messages may reach the context only in part. Only the messages whose fate
+// nobody knows are marked, and they stay marked.
 func TestMailThatMayHaveBeenSeen(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
@@ -200,8 +201,8 @@ func TestMailThatMayHaveBeenSeen(t *testing.T) {
 	m.want("for good", marks("tool4"), "m1:true m3:true ")
 }
 
-// What goes to everybody comes to the member and to each session, and is shown
-// to each session once.
+// A message to everybody comes to the member and to each session, and each session sees it
+// once.
 func TestMailForEverybody(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
@@ -224,7 +225,7 @@ func TestMailForEverybody(t *testing.T) {
 	}
 }
 
-// A direct message is one message, wherever it arrives again.
+// A direct message is one message, even if it arrives again in another mailbox.
 func TestDirectMailComesAgainElsewhere(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
@@ -359,8 +360,8 @@ func TestPruneForgetsWhatWasReadLongAgo(t *testing.T) {
 	m.want("unread", m.unread("s1", true), "m2")
 }
 
-// Member mail goes to one session, however many reach for it from however many
-// processes.
+// Each piece of member mail goes to one session, however many sessions of however many
+// processes try to take it.
 func TestMemberMailIsTakenByOne(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// TestArrays compares with what pgx makes of slices.
+// TestArrays compares arrays with pgx's encoding of slices.
 func TestArrays(t *testing.T) {
 	t.Parallel()
 	types := pgtype.NewMap()

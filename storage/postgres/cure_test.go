@@ -15,7 +15,7 @@ import (
 	"github.com/claudemesh/claudemesh/storage"
 )
 
-// well checks that a store can be used and says so.
+// well checks that a store works and says so.
 func well(t *testing.T, s *Store, seq *int64) {
 	t.Helper()
 	eventually(t, "a commit and a check", func() error {
@@ -26,7 +26,7 @@ func well(t *testing.T, s *Store, seq *int64) {
 	})
 }
 
-// ill waits until a commit and a check fail for a reason.
+// ill waits until a commit and a check fail for the given reason.
 func ill(t *testing.T, s *Store, seq *int64, reason storage.Reason) {
 	t.Helper()
 	eventually(t, "a commit and a check that fail", func() error {
@@ -53,7 +53,8 @@ func TestBackendsEnded(t *testing.T) {
 	well(t, s, &seq)
 }
 
-// A database that is read-only when sessions begin leaves them so when it is no longer.
+// Sessions that begin while the database is read-only stay read-only after it becomes
+// writable.
 func TestReadOnlySpell(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -82,7 +83,7 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-// Passwords change in files while the store lives.
+// Passwords in files change while the store is open.
 func TestChangedPassword(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -178,7 +179,8 @@ func TestPgBouncer(t *testing.T) {
 	}
 }
 
-// A check finds out whatever keeps a message from being stored, and leaves nothing.
+// A check detects everything that keeps the store from storing a message, and leaves
+// nothing behind.
 func TestPingStoresAMessage(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -213,7 +215,7 @@ func TestPingStoresAMessage(t *testing.T) {
 		THEN RAISE EXCEPTION 'a check has left something behind'; END IF; END $$`, box.Mesh[:]))
 }
 
-// A pool whose connections are all in use says nothing about the database.
+// A pool whose connections are all in use does not mean that the database fails.
 func TestPingBesideABusyPool(t *testing.T) {
 	t.Parallel()
 	s := claimed(t, pgtest.DSN(t))

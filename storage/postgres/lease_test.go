@@ -17,8 +17,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// freeze keeps a store from renewing its lease, as if its process was frozen, until thaw.
-// Transactions of the store go on.
+// freeze keeps a store from renewing its lease until thaw, as if its process were frozen.
+// Transactions of the store continue.
 func freeze(t *testing.T, s *Store, dsn string) (thaw func()) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), dsn)
@@ -42,13 +42,13 @@ func freeze(t *testing.T, s *Store, dsn string) (thaw func()) {
 	}
 }
 
-// expire ends the lease of whoever has the database.
+// expire ends the running lease of the database.
 func expire(t *testing.T, dsn string) {
 	t.Helper()
 	execute(t, dsn, `UPDATE claudemesh.nodes SET lease_until = clock_timestamp()`)
 }
 
-// takeOver has b claim the database that another store has.
+// takeOver makes b claim the database that another store has.
 func takeOver(t *testing.T, b *Store, dsn string) {
 	t.Helper()
 	eventually(t, "take over", func() error { // the other one may be quicker to renew
@@ -79,7 +79,8 @@ func TestLeaseIsRenewed(t *testing.T) {
 	}
 }
 
-// A lease that ends is renewed as long as nobody has taken the database.
+// A store can renew a lease that has run out, as long as nobody else has claimed the
+// database.
 func TestSuspended(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -165,7 +166,7 @@ func TestTakenOver(t *testing.T) {
 	}
 }
 
-// Whoever takes over looks at the lease again once it has the lock.
+// A store that takes over checks the lease again once it has the lock.
 func TestTakeOverLooksAgain(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -187,7 +188,7 @@ func TestTakeOverLooksAgain(t *testing.T) {
 	}
 }
 
-// A process that is frozen in the middle of a transaction is in nobody's way.
+// A process that is frozen in the middle of a transaction blocks nobody.
 func TestFrozenTransaction(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -215,7 +216,7 @@ func TestFrozenTransaction(t *testing.T) {
 	}
 }
 
-// A process that was killed has left its row behind.
+// A killed process leaves its row behind.
 func TestClaimAfterKill(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -232,7 +233,7 @@ func TestClaimAfterKill(t *testing.T) {
 	}
 }
 
-// A broker of an older version has the database: the schema stays as it is until that one ends.
+// While an older broker has the database, the schema stays as it is.
 func TestUpgradeUnderOldBroker(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -280,7 +281,7 @@ func TestUpgradeUnderOldBroker(t *testing.T) {
 	}
 }
 
-// Each version of the schema names the oldest one that a program may know.
+// Each version of the schema names the oldest version that a program must know.
 func TestNewerSchemaThatFits(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -306,7 +307,7 @@ func TestNewerSchemaThatFits(t *testing.T) {
 	}
 }
 
-// The schema is not changed under a broker that can't work with the new one.
+// Migrate does not change the schema while a broker runs that can't work with the new one.
 func TestMigrateBesideOlderNode(t *testing.T) {
 	t.Parallel()
 	s := claimed(t, pgtest.DSN(t))

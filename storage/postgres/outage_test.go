@@ -21,7 +21,7 @@ var (
 	box = queue.Mailbox{Mesh: wire.ID{1}, Name: "s/a"}
 )
 
-// commitOne commits a message under a seq.
+// commitOne commits a message with the given seq.
 func commitOne(s *Store, seq int64, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -33,7 +33,7 @@ func commitOne(s *Store, seq int64, timeout time.Duration) error {
 	return err
 }
 
-// eventually tries until do succeeds.
+// eventually repeats do until it succeeds.
 func eventually(t *testing.T, what string, do func() error) {
 	t.Helper()
 	deadline := time.After(await.Patience)

@@ -22,8 +22,8 @@ var hotQueries = map[string]string{
 }
 
 // TestQueryPlans checks that no statement of the message path reads a whole table or
-// index, with the plans that are kept for statements whatever their arguments:
-// in empty tables, in those that have grown since, and in analyzed ones.
+// index. It looks at generic plans, which Postgres keeps whatever the arguments are: in
+// empty tables, in tables that have grown since, and in analyzed tables.
 func TestQueryPlans(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -57,7 +57,7 @@ func checkPlans(t *testing.T, s *Store, tables string) {
 	}
 }
 
-// fill makes 50,000 messages, of which one in a hundred is pending.
+// fill inserts 50,000 messages; one in a hundred is pending.
 const fill = `
 INSERT INTO claudemesh.messages (id, mesh_id, sender_member, sender_name, target_spec, priority, created_at, client_id,
 	fingerprint, topic, reply_to, mentions, body_version, key_epoch)
@@ -81,15 +81,15 @@ type node struct {
 	Plans    []node
 }
 
-// narrows finds the columns that an index should have narrowed down, instead of a filter.
+// narrows matches conditions of a filter that an index should have checked.
 var narrows = regexp.MustCompile(`\b(message_id|mailbox|seq|identity|sender_member|client_id|id) (=|>|<|= ANY) `)
 
-// claim has one row.
+// oneRow lists the tables with a single row.
 var oneRow = map[string]bool{"claim": true}
 
-// scans lists the parts of a plan that read a table or an index from one end to
-// the other. Limit and min/max stop early, so they are looked at by their index alone:
-// the ones with an order and no condition are those of lastSeq and of sweeps.
+// scans lists the parts of a plan that read a whole table or index. Limit and min/max stop
+// early, so they only need the right index. The indexes with an order and no condition
+// belong to lastSeq and to sweeps.
 func scans(plan node) (bad []string) {
 	switch {
 	case plan.Type == "Seq Scan" && !oneRow[plan.Relation]:

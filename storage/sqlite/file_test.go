@@ -108,7 +108,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// TestFullDisk stands a limit of the database's size in for the disk's.
+// TestFullDisk limits the size of the database instead of the disk.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	s := open(t, filepath.Join(t.TempDir(), "mesh.db"))
@@ -152,8 +152,8 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestClaimOfAnotherProcess runs this test once more in a process that claims and then
-// is killed.
+// TestClaimOfAnotherProcess runs itself again in a process that claims the database and is
+// then killed.
 func TestClaimOfAnotherProcess(t *testing.T) {
 	const variable = "CLAUDEMESH_TEST_CLAIM"
 	if path := os.Getenv(variable); path != "" {
@@ -198,8 +198,8 @@ func TestClaimOfAnotherProcess(t *testing.T) {
 	}
 }
 
-// TestCommitSurvivesKill kills a process that commits, and looks for all that it
-// was told is stored.
+// TestCommitSurvivesKill kills a process that commits, and looks for everything that the
+// process reported as stored.
 func TestCommitSurvivesKill(t *testing.T) {
 	const variable = "CLAUDEMESH_TEST_KILL"
 	meshID := wire.ID{7}

@@ -14,14 +14,14 @@ func TestStore(t *testing.T) {
 	storagetest.Run(t, func(t testing.TB) storagetest.Database { return database(filepath.Join(t.TempDir(), "mesh.db")) })
 }
 
-// TestUpgrade migrates databases that older brokers have filled.
+// TestUpgrade migrates databases with data from older brokers.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	upgrade(t, 1, 3, oldRows, storagetest.Upgrade)
 }
 
-// TestUpgradeOneSequence does so from the schemas that counted the deliveries of all
-// meshes together.
+// TestUpgradeOneSequence does the same for the schemas that had one sequence of deliveries
+// for all meshes.
 func TestUpgradeOneSequence(t *testing.T) {
 	t.Parallel()
 	upgrade(t, 4, 7, oneSequenceRows, storagetest.UpgradeOneSequence)
@@ -33,8 +33,8 @@ var oldRows string
 //go:embed testdata/one_sequence.sql
 var oneSequenceRows string
 
-// upgrade fills a database of each version of the schema that takes the rows, and checks
-// it.
+// upgrade fills a database of each version of the schema that accepts the rows, and checks
+// the upgrade.
 func upgrade(t *testing.T, from, to int, rows string, check func(t *testing.T, db storagetest.Database)) {
 	for version := from; version <= to; version++ {
 		t.Run(fmt.Sprint(version), func(t *testing.T) {

@@ -43,7 +43,7 @@ func FuzzText(f *testing.F) {
 	})
 }
 
-// scan hands what a database gives to a scanner.
+// scan passes a database's value to a scanner.
 func scan(t *testing.T, into sql.Scanner, src any) error {
 	t.Helper()
 	return into.Scan(src)
