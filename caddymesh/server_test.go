@@ -52,6 +52,17 @@ func startServer(t *testing.T, options ...string) *testServer {
 	return s
 }
 
+// awaitReady waits until the broker says that it is ready, which a slow disk may delay.
+func (s *testServer) awaitReady() {
+	s.t.Helper()
+	var answer string
+	await.Until(s.t, "the broker is ready", func() bool {
+		var response *http.Response
+		response, answer = s.do("GET", "/health/ready", "")
+		return response.StatusCode == http.StatusOK
+	}, func() string { return answer })
+}
+
 // load replaces the config.
 func (s *testServer) load(options ...string) error { return s.loadSite(s.directives(options...)) }
 
@@ -103,9 +114,9 @@ func (s *testServer) do(method, path, body string, header ...string) (*http.Resp
 		r.Header.Set(header[i], header[i+1])
 	}
 	response, err := http.DefaultClient.Do(r)
-	for errors.Is(err, syscall.ECONNRESET) && s.t.Context().Err() == nil {
-		// A reload opens a new socket on the same address and resets the connections in the
-		// backlog of the old one.
+	for (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)) && s.t.Context().Err() == nil {
+		// A reload opens a new socket on the same address, resets the connections in the
+		// backlog of the old one, and closes idle connections.
 		r.Body = io.NopCloser(strings.NewReader(body))
 		response, err = http.DefaultClient.Do(r)
 	}
