@@ -120,7 +120,7 @@ func exitCodes(t *testing.T, s *server) {
 	alice.fails(2, "", "send", "bob", "")
 	alice.fails(1, `no member or session in this mesh is called "bob"`, "send", "bob", "x")
 	alice.fails(1, "target_not_found", "send", newKeys().hex, "x")
-	alice.fails(1, "60000 bytes, and this broker takes 49", "send", "@all", strings.Repeat("x", 60_000))
+	alice.fails(1, "60000 bytes, and this broker accepts at most 49", "send", "@all", strings.Repeat("x", 60_000))
 	alice.fails(2, "isn't an invite link", "join", "https://example.com/")
 	alice.fails(1, "broker unreachable", "peers", "--broker", "ws://127.0.0.1:1/ws")
 	if out := alice.must("version"); strings.TrimSpace(out) == "" {

@@ -69,14 +69,7 @@ func TestOperatorCommands(t *testing.T) {
 	if kicked := rows("kick", "team", "bob", "--reason", "lunch"); len(kicked) != 1 {
 		t.Errorf("kicked: %v", kicked)
 	}
-	await.Until(t, "bob's session is gone", func() bool {
-		for _, row := range rows("sessions", "team") {
-			if row.str("role") == "session" && row["online"] == true {
-				return false
-			}
-		}
-		return true
-	})
+	// The session may be back by now: a kick ends a connection, and is no ban.
 	await.Until(t, "the audit log has the kick", func() bool {
 		for _, row := range alice.list("audit", "--json") {
 			if row.str("kind") == "peer_kicked" {
