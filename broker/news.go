@@ -215,7 +215,7 @@ func (n *news) notify() {
 // reduce reduces the news about each presence to their net effect, and keeps the order: nothing
 // for one that came and went, the last of several profiles, and whether it is here and visible
 // in the end. It returns list, shortened. of returns an element's event, or nil if the element
-// is no news.
+// carries none.
 func reduce[T any](list []T, of func(T) *event) []T {
 	type fate struct {
 		came    bool // the receiver does not know the presence yet

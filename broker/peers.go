@@ -160,7 +160,7 @@ func (c *conn) setSummary(frame *wire.Frame) error {
 	})
 }
 
-// setStats is sent at intervals, not by the peer, so it is no sign of life.
+// setStats is sent at intervals, not by the peer, so it doesn't show that the session is alive.
 func (c *conn) setStats(frame *wire.Frame) error {
 	m, err := wire.DecodeSetStats(frame)
 	if err != nil {

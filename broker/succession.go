@@ -17,7 +17,7 @@ func claimedSuccessions(list []wire.Succession) []wire.Key {
 }
 
 // provenSuccessions returns, in the order of the list, the keys of a member's old sessions that
-// have signed that next succeeds them. It ignores others: they are no reason to refuse a hello.
+// have signed that next succeeds them. It ignores others, and doesn't refuse the hello for them.
 func (r *room) provenSuccessions(member wire.ID, next wire.Key, list []wire.Succession) []wire.Key {
 	var keys []wire.Key
 	for _, s := range list {

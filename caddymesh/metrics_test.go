@@ -51,7 +51,7 @@ func gather(t *testing.T, app *App) map[string]float64 {
 			}
 			values[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
 			if h := m.GetHistogram(); h != nil && h.Schema == nil {
-				t.Errorf("%s is no native histogram", name)
+				t.Errorf("%s isn't a native histogram", name)
 			}
 		}
 	}

@@ -315,7 +315,7 @@ func (r *Room[C]) displace(p *Presence[C], a *Arrival[C]) *Record {
 	return &p.Record
 }
 
-// describe updates a presence from a hello. What the hello omits stays.
+// describe updates a presence from a hello. A field that the hello omits keeps its value.
 func (p *Presence[C]) describe(a *Arrival[C]) {
 	p.MemberID, p.MemberKey, p.DisplayName = a.MemberID, a.MemberKey, a.DisplayName
 	p.SessionID, p.PID, p.Cwd = a.About.SessionID, a.About.PID, a.About.Cwd

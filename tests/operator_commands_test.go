@@ -69,7 +69,7 @@ func TestOperatorCommands(t *testing.T) {
 	if kicked := rows("kick", "team", "bob", "--reason", "lunch"); len(kicked) != 1 {
 		t.Errorf("kicked: %v", kicked)
 	}
-	// The session may be back by now: a kick ends a connection, and is no ban.
+	// The session may be back by now: a kick ends a connection but doesn't ban the session.
 	await.Until(t, "the audit log has the kick", func() bool {
 		for _, row := range alice.list("audit", "--json") {
 			if row.str("kind") == "peer_kicked" {

@@ -79,8 +79,8 @@ type bot struct {
 	waiting chan peer.Incoming
 }
 
-// take accepts a message. The client acknowledges it when take returns nil; while there
-// is no room, take waits, and the broker keeps the rest. A bot that must answer in spite
+// take accepts a message. The client acknowledges it when take returns nil. When the
+// channel is full, take waits, and the broker keeps later messages. A bot that must answer in spite
 // of a crash stores the message here.
 func (b *bot) take(ctx context.Context, m peer.Incoming) error {
 	if m.Sealing != peer.Direct {

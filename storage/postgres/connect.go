@@ -156,7 +156,7 @@ func refuseSharing(ctx context.Context, c *pgx.ConnConfig) error {
 	return nil
 }
 
-// spoiler marks connections that failed for a reason that is no answer to the query. The
+// spoiler marks connections that failed for a reason other than the query. The
 // pool does not use them again, because a new connection may cure the failure: the session
 // may be read-only because the database was when it began, a plan or a prepared statement
 // may be out of date, or the role may have changed.

@@ -4,7 +4,7 @@ import "strings"
 
 // chunks lists how many rows the statements of a bulk have, in descending order down to 1.
 // Measured: in statements of 64, 256 settlements cost half as much as one by one, and
-// messages a tenth less. Statements of 256 rows are no faster.
+// messages a tenth less. Statements of 256 rows aren't faster.
 var chunks = [...]int{64, 16, 4, 1}
 
 // bulk is a statement for any number of rows: head (?,?),(?,?)... tail. It runs the rows

@@ -55,8 +55,8 @@ type status struct {
 	Status    string `json:"status"`
 }
 
-// Published returns the status of the claude with that process id. It reports false if there
-// is no readable file.
+// Published returns the status of the claude with that process id. It reports false if it
+// can't read the file.
 func (r Reader) Published(configDir string, pid int) (daemon.Published, bool) {
 	f, err := os.Open(filepath.Join(r.dir(configDir), "sessions", strconv.Itoa(pid)+".json"))
 	if err != nil {
