@@ -10,9 +10,11 @@ LONG     ?=
 # The directory for the commands, and whether to build them with the race detector (RACE=1).
 BIN      ?= bin
 RACE     ?=
-# The time limit for all tests of one package; V=1 prints each test as it ends.
+# The time limit for all tests of one package; V=1 prints each test as it ends; RERUNS=1 runs a failed test
+# once more.
 TIMEOUT  ?= 20m
 V        ?=
+RERUNS   ?=
 
 module  := github.com/claudemesh/claudemesh
 ldflags := -s -w -X $(module)/caddymesh.version=$(VERSION) -X $(module)/peer/cli.version=$(VERSION) -X main.version=$(VERSION)
@@ -48,16 +50,16 @@ run: build ## run the broker on 127.0.0.1:7900 until Ctrl-C
 test: ## run all tests on both databases with the race detector; V=1 prints each test as it ends
 	@scripts/need gcc postgres proxies
 	@$(MAKE) --no-print-directory commands BIN=bin/test RACE=1
-	@CGO_ENABLED=1 CLAUDEMESH_TEST_COMMANDS='$(CURDIR)/bin/test' \
-		go test -race -shuffle=on -timeout $(TIMEOUT) $(if $(V),-v) $(TESTS)
-	@$(if $(filter ./...,$(TESTS)),CLAUDEMESH_TEST_COMMANDS='$(CURDIR)/bin/test' \
-		go -C tests/operator test -shuffle=on -timeout $(TIMEOUT) $(if $(V),-v) ./...)
+	@CGO_ENABLED=1 CLAUDEMESH_TEST_COMMANDS='$(CURDIR)/bin/test' RERUNS=$(RERUNS) \
+		scripts/gotest '$(TESTS)' -race -shuffle=on -timeout $(TIMEOUT) $(if $(V),-v)
+	@$(if $(filter ./...,$(TESTS)),cd tests/operator && CLAUDEMESH_TEST_COMMANDS='$(CURDIR)/bin/test' RERUNS=$(RERUNS) \
+		../../scripts/gotest ./... -shuffle=on -timeout $(TIMEOUT) $(if $(V),-v))
 
 test-busy: ## run all tests while a busy loop occupies each core
 	@scripts/busy $(MAKE) --no-print-directory test TIMEOUT=1h
 
 test-claude: ## run the tests that need the real Claude Code; LONG=1 repeats the interruptions four times as often
-	@CLAUDEMESH_TEST_LONG=$(LONG) scripts/claude test
+	@CLAUDEMESH_TEST_LONG=$(LONG) RERUNS=$(RERUNS) scripts/claude test
 
 recording: ## record docs/exchange.svg: an exchange between two sessions
 	@scripts/claude film
