@@ -48,7 +48,7 @@ run: build ## run the broker on 127.0.0.1:7900 until Ctrl-C
 	@scripts/run
 
 test: ## run all tests on both databases with the race detector; V=1 prints each test as it ends
-	@scripts/need gcc postgres proxies
+	@scripts/need gcc postgres proxies shells
 	@$(MAKE) --no-print-directory commands BIN=bin/test RACE=1
 	@CGO_ENABLED=1 CLAUDEMESH_TEST_COMMANDS='$(CURDIR)/bin/test' RERUNS=$(RERUNS) \
 		scripts/gotest '$(TESTS)' -race -shuffle=on -timeout $(TIMEOUT) $(if $(V),-v)

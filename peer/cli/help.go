@@ -64,6 +64,7 @@ func (a *app) addVerbs(root *cobra.Command) {
 	root.SetHelpCommand(helpCommand())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
+	quoteInFish(root)
 	usualExits(root)
 	a.addCompletions(root)
 	explainMistakes(root)
