@@ -22,6 +22,7 @@ require (
 	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
 	go.uber.org/zap v1.28.0 // logs of the broker: Caddy hands out its loggers
 	golang.org/x/crypto v0.58.0 // NaCl boxes, as libsodium seals them; Argon2 and XChaCha20-Poly1305 for backups
+	golang.org/x/mod v0.43.0 // signed notes (C2SP), in which checkpoints of the audit log are handed out
 	golang.org/x/net v0.60.0 // proxies of the environment, as net/http reads them
 	golang.org/x/sync v0.25.0 // singleflight: one load of a mesh, however many ask at once
 	golang.org/x/sys v0.49.0 // system calls that package syscall lacks: file systems, process starts, locks on Windows

@@ -26,6 +26,7 @@ const (
 	PeerLeft       Kind = "peer_left"
 	PeerKicked     Kind = "peer_kicked"
 	Routed         Kind = "message_routed"
+	LogRestored    Kind = "log_restored"
 )
 
 // Hash is a SHA-256; the zero Hash precedes the first entry.
@@ -54,7 +55,7 @@ type Head struct {
 	Hash Hash
 }
 
-// Store reads the log. The journal's commits append entries.
+// Store reads the log, and keeps what is signed. The journal's commits append entries.
 type Store interface {
 	// AuditMeshes lists the meshes that have entries or a recorded head.
 	AuditMeshes(ctx context.Context) ([]wire.ID, error)
@@ -62,4 +63,17 @@ type Store interface {
 	AuditHead(ctx context.Context, meshID wire.ID) (Head, error)
 	// AuditEntries returns up to limit entries with Seq > after, in order of Seq.
 	AuditEntries(ctx context.Context, meshID wire.ID, after int64, limit int) ([]Entry, error)
+	// AuditKey returns the key that signs the notes. If none is stored, it stores fresh and
+	// returns that; a zero fresh is not stored.
+	AuditKey(ctx context.Context, fresh Key) (Key, error)
+	// AuditRestores returns the up to limit newest announcements of restores, oldest first.
+	AuditRestores(ctx context.Context, meshID wire.ID, limit int) ([]string, error)
+	// AddAuditRestore stores the signed announcement of a restore.
+	AddAuditRestore(ctx context.Context, meshID wire.ID, at time.Time, announcement string) error
+	// AuditPruned returns the checkpoint of where the stored entries begin; "" if nothing was
+	// pruned.
+	AuditPruned(ctx context.Context, meshID wire.ID) (string, error)
+	// PruneAudit stores the checkpoint of the entry number upTo, and deletes up to limit
+	// entries, the oldest, up to that one. It returns how many it deleted.
+	PruneAudit(ctx context.Context, meshID wire.ID, upTo int64, checkpoint string, limit int) (int, error)
 }

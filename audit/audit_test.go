@@ -42,6 +42,10 @@ type log struct {
 	heads   map[wire.ID]Head
 	onRead  func(*log) // called before each page
 	err     error
+
+	key      Key
+	pruned   map[wire.ID]string
+	restores map[wire.ID][]string
 }
 
 func newLog(meshID wire.ID, entries []Entry, head Head) *log {
@@ -50,6 +54,40 @@ func newLog(meshID wire.ID, entries []Entry, head Head) *log {
 		entries: map[wire.ID][]Entry{meshID: entries},
 		heads:   map[wire.ID]Head{meshID: head},
 	}
+}
+
+func (l *log) AuditKey(_ context.Context, fresh Key) (Key, error) {
+	if l.key.IsZero() {
+		l.key = fresh
+	}
+	return l.key, nil
+}
+
+func (l *log) AuditRestores(_ context.Context, meshID wire.ID, limit int) ([]string, error) {
+	list := l.restores[meshID]
+	return list[max(0, len(list)-limit):], nil
+}
+
+func (l *log) AddAuditRestore(_ context.Context, meshID wire.ID, _ time.Time, announcement string) error {
+	if l.restores == nil {
+		l.restores = make(map[wire.ID][]string)
+	}
+	l.restores[meshID] = append(l.restores[meshID], announcement)
+	return nil
+}
+
+func (l *log) AuditPruned(_ context.Context, meshID wire.ID) (string, error) {
+	return l.pruned[meshID], nil
+}
+
+func (l *log) PruneAudit(_ context.Context, meshID wire.ID, upTo int64, checkpoint string, limit int) (int, error) {
+	l.pruned = map[wire.ID]string{meshID: checkpoint}
+	n := 0
+	for n < limit && n < len(l.entries[meshID]) && l.entries[meshID][n].Seq <= upTo {
+		n++
+	}
+	l.entries[meshID] = l.entries[meshID][n:]
+	return n, nil
 }
 
 func (l *log) AuditMeshes(context.Context) ([]wire.ID, error) { return l.meshes, nil }
@@ -110,7 +148,7 @@ func TestIntactChains(t *testing.T) {
 			t.Parallel()
 			entries, head := chain(testMesh, n)
 			report, err := VerifyMesh(t.Context(), newLog(testMesh, entries, head), testMesh)
-			if err != nil || report != (Report{testMesh, head}) {
+			if err != nil || report != (Report{MeshID: testMesh, Head: head}) {
 				t.Errorf("report %+v, error %v; want head %+v", report, err, head)
 			}
 		})

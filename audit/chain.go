@@ -13,6 +13,9 @@ const encodingVersion = 1
 // String returns the hash as 64 lower-case hex digits.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
+// MarshalText implements encoding.TextMarshaler.
+func (h Hash) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h[:]), nil }
+
 // Extend turns the event into the next entry of the chain that ends in head, and
 // returns the entry and the new head. It truncates the event's time to the
 // millisecond. All events of a chain must belong to its mesh.

@@ -105,6 +105,14 @@ type RoutedDetail struct {
 	Priority   wire.Priority `json:"priority"`
 }
 
+// LogRestoredDetail is the detail of LogRestored: the storage was restored from a backup, and
+// the log goes on after its newest entry of then.
+type LogRestoredDetail struct {
+	Size int64 `json:"size"` // number of that entry
+	Hash Hash  `json:"hash"` // of that entry
+}
+
+func (LogRestoredDetail) kind() Kind    { return LogRestored }
 func (MeshCreatedDetail) kind() Kind    { return MeshCreated }
 func (MemberJoinedDetail) kind() Kind   { return MemberJoined }
 func (MemberRemovedDetail) kind() Kind  { return MemberRemoved }

@@ -24,8 +24,15 @@
 // The storage records the number and hash of the newest entry, the head, next to the
 // chain. [VerifyMesh] finds an entry that was changed, removed, inserted or moved, and
 // a tail that was cut off or added. An attacker who can write to the database can
-// still compute a whole new chain with a new head. To detect that, keep the head of a
-// [Report] somewhere else and compare it later.
+// still compute a whole new chain with a new head. To detect that, clients keep signed
+// checkpoints.
+//
+// # Checkpoints
+//
+// A checkpoint is a head that the broker has signed with its [Key], in the form of C2SP's
+// tlog-checkpoint. Clients keep the newest one, and [Kept.Compare] it with those that the
+// broker shows later: a log that was rewritten or cut off contradicts what they have kept.
+// An operator who restores a backup announces it with [AnnounceRestore].
 //
 // # Concurrency
 //

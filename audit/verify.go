@@ -63,7 +63,8 @@ func Verify(meshID wire.ID, head Head, entries []Entry) (Head, error) {
 // Report describes an intact chain.
 type Report struct {
 	MeshID wire.ID
-	Head   Head // Head.Seq is the number of entries
+	Base   Head // the entries begin after it; zero if none were pruned
+	Head   Head
 }
 
 // verifyPage is the number of entries in memory at a time.
@@ -73,8 +74,16 @@ const verifyPage = 1000
 // *BadEntry or wraps an error of the Store. The broker may append entries meanwhile;
 // VerifyMesh ends when it has caught up. On error, the report's head is the last good
 // entry.
+//
+// If the first entries were pruned, the chain begins at the checkpoint that the broker
+// signed then. Without a valid one, the first entry counts as missing.
 func VerifyMesh(ctx context.Context, store Store, meshID wire.ID) (Report, error) {
 	report := Report{MeshID: meshID}
+	base, err := Base(ctx, store, meshID)
+	if err != nil {
+		return report, err
+	}
+	report.Base, report.Head = base, base
 	for {
 		// Read the head before the page: an entry and its head are committed in one
 		// transaction, so the page contains at least the entries up to this head.
@@ -93,6 +102,32 @@ func VerifyMesh(ctx context.Context, store Store, meshID wire.ID) (Report, error
 			return report, err
 		}
 	}
+}
+
+// Base returns where the stored entries of a mesh begin: the head of the checkpoint that the
+// broker signed when it pruned the log, or zero. A checkpoint that the broker's key has not
+// signed counts as none.
+func Base(ctx context.Context, store Store, meshID wire.ID) (Head, error) {
+	first, err := store.AuditEntries(ctx, meshID, 0, 1)
+	if err != nil {
+		return Head{}, fmt.Errorf("read audit log of mesh %s: %w", meshID, err)
+	}
+	if len(first) == 1 && first[0].Seq == 1 {
+		return Head{}, nil // nothing is missing yet: older schemas have no checkpoints
+	}
+	signed, err := store.AuditPruned(ctx, meshID)
+	if err != nil || signed == "" {
+		return Head{}, err
+	}
+	key, err := store.AuditKey(ctx, Key{})
+	if err != nil || key.IsZero() {
+		return Head{}, err
+	}
+	base, err := OpenCheckpoint(key.Verifier(meshID), meshID, signed)
+	if err != nil {
+		return Head{}, nil //nolint:nilerr // the first entry is missing then
+	}
+	return base, nil
 }
 
 // checkHead compares the end of a chain with the recorded head.

@@ -67,6 +67,9 @@ type Hello struct {
 	SessionPubkey            string // "" when absent
 	Timestamp                int64  // Unix ms; 0 when missing or not a number
 	Signature                string
+	// AuditSize asks for Checkpoints: it is the size of the newest one that the client keeps,
+	// 0 if it keeps none, and -1 if it asks for none.
+	AuditSize int64
 	About
 }
 
@@ -150,6 +153,10 @@ func DecodeHello(frame *Frame) Hello {
 		SessionPubkey: f.str("sessionPubkey"),
 		Signature:     f.need("signature"),
 		Timestamp:     timestamp(frame),
+		AuditSize:     -1,
+	}
+	if n, ok := f.integer("auditSize"); ok && n >= 0 {
+		h.AuditSize = n
 	}
 	h.About = about(&f)
 	return h

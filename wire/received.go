@@ -59,6 +59,7 @@ func DecodeHelloAck(frame *Frame) (HelloAck, error) {
 	f.decode("memberProfile", &a.MemberProfile)
 	f.decode("meshPolicy", &a.MeshPolicy)
 	f.decode("services", &a.Services)
+	f.decode("audit", &a.Audit)
 	f.decode("restoredGroups", &a.RestoredGroups)
 	if at := f.optionalTime("serverTime"); at != nil {
 		a.ServerTime = *at

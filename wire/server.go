@@ -41,6 +41,19 @@ type HelloAck struct {
 	// Extensions: what this broker supports beyond v1, and its clock.
 	Capabilities []string `json:"capabilities,omitempty"`
 	ServerTime   Time     `json:"serverTime"`
+
+	// Audit is there if the hello had an auditSize and the storage answered in time.
+	Audit *Checkpoints `json:"audit,omitempty"`
+}
+
+// Checkpoints are signed notes about the mesh's audit log. SPEC.md says what they mean;
+// package audit reads them.
+type Checkpoints struct {
+	Verifier string   `json:"verifier"`           // the key that signs them, as a verifier key
+	Newest   string   `json:"newest"`             // checkpoint of the log as it is
+	Kept     string   `json:"kept,omitempty"`     // checkpoint of the size that the hello named, if Newest is of another
+	Pruned   string   `json:"pruned,omitempty"`   // checkpoint of where the entries begin, if older ones were deleted
+	Restores []string `json:"restores,omitempty"` // announcements of restores, oldest first
 }
 
 // MemberProfile is what the mesh knows about the member.

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sort"
 	"strings"
@@ -32,6 +33,7 @@ type disk struct {
 	hellos   map[wire.ID]map[wire.Signature]time.Time // by mesh
 	marks    map[wire.ID]queue.Mark
 	commits  int
+	key      audit.Key // of the audit logs
 }
 
 type clientKey struct {
@@ -342,6 +344,25 @@ func (d *disk) AuditMeshes(context.Context) ([]wire.ID, error) {
 		list = append(list, id)
 	}
 	return list, nil
+}
+
+// No simulated broker prunes an audit log, or is restored from a backup.
+func (d *disk) AuditRestores(context.Context, wire.ID, int) ([]string, error) { return nil, nil }
+func (d *disk) AddAuditRestore(context.Context, wire.ID, time.Time, string) error {
+	return errors.ErrUnsupported
+}
+func (d *disk) AuditPruned(context.Context, wire.ID) (string, error) { return "", nil }
+func (d *disk) PruneAudit(context.Context, wire.ID, int64, string, int) (int, error) {
+	return 0, errors.ErrUnsupported
+}
+
+func (d *disk) AuditKey(_ context.Context, fresh audit.Key) (audit.Key, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.key.IsZero() {
+		d.key = fresh
+	}
+	return d.key, nil
 }
 
 func (d *disk) AuditHead(_ context.Context, id wire.ID) (audit.Head, error) {

@@ -344,6 +344,34 @@ func (s *session) AuditHead(ctx context.Context, id wire.ID) (audit.Head, error)
 	return read(ctx, s, "audit head", func(d *disk) audit.Head { return d.head(id) })
 }
 
+// AuditKey implements audit.Store.
+func (s *session) AuditKey(ctx context.Context, fresh audit.Key) (audit.Key, error) {
+	if err := s.pass(ctx, "audit key"); err != nil {
+		return audit.Key{}, err
+	}
+	return s.server.disk.AuditKey(ctx, fresh)
+}
+
+// AuditRestores implements audit.Store.
+func (s *session) AuditRestores(ctx context.Context, id wire.ID, limit int) ([]string, error) {
+	return s.server.disk.AuditRestores(ctx, id, limit)
+}
+
+// AddAuditRestore implements audit.Store.
+func (s *session) AddAuditRestore(ctx context.Context, id wire.ID, at time.Time, announcement string) error {
+	return s.server.disk.AddAuditRestore(ctx, id, at, announcement)
+}
+
+// AuditPruned implements audit.Store.
+func (s *session) AuditPruned(ctx context.Context, id wire.ID) (string, error) {
+	return s.server.disk.AuditPruned(ctx, id)
+}
+
+// PruneAudit implements audit.Store.
+func (s *session) PruneAudit(ctx context.Context, id wire.ID, upTo int64, checkpoint string, limit int) (int, error) {
+	return s.server.disk.PruneAudit(ctx, id, upTo, checkpoint, limit)
+}
+
 // AuditEntries implements audit.Store.
 func (s *session) AuditEntries(ctx context.Context, id wire.ID, after int64, limit int) ([]audit.Entry, error) {
 	if err := s.pass(ctx, "audit entries"); err != nil {

@@ -19,6 +19,7 @@ var hotQueries = map[string]string{
 	"close mailboxes": closeMailboxes, "expire": expireDeliveries, "delete messages": deleteMessages,
 	"prune presences": prunePresences, "remove presences": removePresences, "put presences": putPresences,
 	"live presences": livePresences, "audit head": auditHead, "audit entries": auditEntries,
+	"audit restores": auditRestores, "audit pruned": auditPruned, "prune entries": pruneEntries,
 }
 
 // TestQueryPlans checks that no statement of the message path reads a whole table or

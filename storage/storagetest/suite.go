@@ -86,6 +86,8 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"hellos", testHellos},
 		{"audit", testAudit},
 		{"forked audit", testForked},
+		{"notes of the audit log", testAuditNotes},
+		{"pruned audit", testPrunedAudit},
 		{"atomic commit", testAtomic},
 		{"large batch", testLargeBatch},
 		{"concurrent commits", testConcurrentCommits},

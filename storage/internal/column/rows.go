@@ -97,6 +97,12 @@ func ScanEntry(r Row) (e audit.Entry, err error) {
 	return e, err
 }
 
+// ScanText reads one text.
+func ScanText(r Row) (text string, err error) {
+	err = r.Scan(&text)
+	return text, err
+}
+
 // Redeemable returns why an invite may not be used at a given time, or nil. An invite
 // without an expiry never expires.
 func Redeemable(v mesh.Invite, at time.Time) error {
