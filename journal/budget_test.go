@@ -20,7 +20,8 @@ import (
 
 const budget = 100_000
 
-// fill reserves as much in small pieces as one member gets without waiting.
+// fill reserves 1000 bytes at a time for member until a reservation would have to wait.
+// It returns the total.
 func fill(j *journal.Journal, member wire.ID) (got int64) {
 	for j.TryReserve(member, 1000) {
 		got += 1000
@@ -28,7 +29,8 @@ func fill(j *journal.Journal, member wire.ID) (got int64) {
 	return got
 }
 
-// However much a member wants, there is room for others who want little.
+// TestBudgetIsSharedOut checks that a member that reserves all it can leaves room for
+// the others.
 func TestBudgetIsSharedOut(t *testing.T) {
 	t.Parallel()
 	j := journal.New(nil, zap.NewNop(), budget)
@@ -36,18 +38,19 @@ func TestBudgetIsSharedOut(t *testing.T) {
 		got := fill(j, wire.ID{byte(i)})
 		switch {
 		case i == 0 && got != 80_000:
-			t.Errorf("a member alone got %d", got)
+			t.Errorf("member 0 alone reserved %d, want 80000", got)
 		case got == 0:
-			t.Errorf("member %d got nothing", i)
+			t.Errorf("member %d reserved nothing", i)
 		}
 	}
 	got := fill(j, wire.ID{0})
 	if got != 0 {
-		t.Errorf("the first got %d more", got)
+		t.Errorf("member 0 reserved %d more, want 0", got)
 	}
 }
 
-// Whoever has the least comes first, and what it waits for is kept for it.
+// TestLeastComesFirst checks that room goes first to the waiting member that holds the
+// least, and that nobody else takes that room in the meantime.
 func TestLeastComesFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -71,35 +74,36 @@ func TestLeastComesFirst(t *testing.T) {
 		reserve("modest", modest, 60_000)
 		reserve("greedy", greedy, 1000)
 		if j.TryReserve(third, 1000) {
-			t.Error("a small one got past the one who waits")
+			t.Error("a small reservation overtook a waiting one")
 		}
 		for range 39 {
 			j.Release(greedy, 1000)
 			synctest.Wait()
 		}
 		if len(order) > 0 {
-			t.Errorf("%v got in too early", order)
+			t.Errorf("reserved too early: %v", order)
 		}
 		for range got/1000 - 39 {
 			j.Release(greedy, 1000)
 			synctest.Wait()
 		}
 		if !slices.Equal(order, []string{"modest", "greedy", "greedy"}) {
-			t.Errorf("the order was %v", order)
+			t.Errorf("got order %v, want modest, greedy, greedy", order)
 		}
 		if !j.TryReserve(third, 1000) {
-			t.Error("there is room, and nobody gets it")
+			t.Error("not reserved although there is room")
 		}
 	})
 }
 
-// What costs more than the budget goes alone.
+// TestLargeGoesAlone checks that a message that costs more than the whole budget is
+// reserved only while no other is.
 func TestLargeGoesAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		j := journal.New(nil, zap.NewNop(), budget)
 		if !j.TryReserve(wire.ID{1}, 1000) || j.TryReserve(wire.ID{2}, 2*budget) {
-			t.Fatal("beside another")
+			t.Fatal("reserved although another message was in flight")
 		}
 		done := make(chan error)
 		go func() { done <- j.Reserve(t.Context(), wire.ID{2}, 2*budget) }()
@@ -109,16 +113,17 @@ func TestLargeGoesAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		if j.TryReserve(wire.ID{1}, 1) {
-			t.Error("beside it")
+			t.Error("another message was reserved while the large one was in flight")
 		}
 		j.Release(wire.ID{2}, 2*budget)
 		if !j.TryReserve(wire.ID{1}, 1) {
-			t.Error("after it")
+			t.Error("not reserved although the large message was released")
 		}
 	})
 }
 
-// Who gives up waiting is not in the way of others, nor has taken anything.
+// TestReserveGivesUp checks that a member that stops waiting takes no room and does not
+// block the others.
 func TestReserveGivesUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -131,19 +136,19 @@ func TestReserveGivesUp(t *testing.T) {
 		}
 		for range 3 {
 			if err := wait(wire.ID{2}, budget); !errors.Is(err, queue.ErrFull) {
-				t.Fatalf("%v", err)
+				t.Fatalf("got %v, want ErrFull", err)
 			}
 			if err := wait(wire.ID{1}, 1000); !errors.Is(err, queue.ErrFull) {
-				t.Fatalf("%v", err)
+				t.Fatalf("got %v, want ErrFull", err)
 			}
 		}
 		if !j.TryReserve(wire.ID{3}, 1000) {
-			t.Error("there is room, and nobody gets it")
+			t.Error("not reserved although there is room")
 		}
 	})
 }
 
-// batches is a store that keeps what is committed.
+// batches is a store that keeps the committed batches.
 type batches struct {
 	journal.Store
 	mu     sync.Mutex
@@ -167,7 +172,7 @@ func (b *batches) Commit(_ context.Context, batch *journal.Batch) ([]journal.Dup
 	return nil, nil
 }
 
-// marks is a store of meshes in which nothing was sent yet.
+// marks is a store of meshes in which nobody has sent anything yet.
 type marks struct{ queue.Store }
 
 func (marks) Mark(context.Context, wire.ID) (queue.Mark, error) { return queue.Mark{}, nil }
@@ -182,7 +187,7 @@ func emptyMesh(t *testing.T, j *journal.Journal) (*queue.Queue, *queue.Mesh) {
 	return q, m
 }
 
-// inTurn runs a journal over a store in virtual time, and returns what was committed.
+// inTurn fills a journal, runs it in virtual time and returns the batches it committed.
 func inTurn(t *testing.T, fill func(j *journal.Journal, send func(member byte, body string, recipients int))) []journal.Batch {
 	t.Helper()
 	store := &batches{}
@@ -207,17 +212,17 @@ func inTurn(t *testing.T, fill func(j *journal.Journal, send func(member byte, b
 	return store.list
 }
 
-// One member's flood does not keep another member's message from the next batch, be it
-// many messages or messages to many.
+// TestMembersTakeTurns checks that another member's message is in the next batch even if
+// one member floods the journal, with many messages or with messages to many recipients.
 func TestMembersTakeTurns(t *testing.T) {
 	t.Parallel()
 	for name, flood := range map[string]func(send func(byte, string, int)){
-		"many": func(send func(byte, string, int)) {
+		"many messages": func(send func(byte, string, int)) {
 			for range 1000 {
 				send(1, "Ym9keQ==", 1)
 			}
 		},
-		"to many": func(send func(byte, string, int)) {
+		"to many recipients": func(send func(byte, string, int)) {
 			for range 20 {
 				send(1, "Ym9keQ==", 1000)
 			}
@@ -231,22 +236,22 @@ func TestMembersTakeTurns(t *testing.T) {
 					send(2, "Ym9keQ==", 1)
 				})
 				if !slices.ContainsFunc(list[0].Messages, func(m *queue.Accepted) bool { return m.SenderMember == wire.ID{2} }) {
-					t.Error("it is not in the first batch")
+					t.Error("the other member's message is not in the first batch")
 				}
 				rows := 0
 				for _, m := range list[0].Messages {
 					rows += len(m.Recipients)
 				}
 				if rows > 6000 {
-					t.Errorf("a batch has %d rows", rows)
+					t.Errorf("the first batch has %d rows, want at most 6000", rows)
 				}
 			})
 		})
 	}
 }
 
-// A mailbox is closed once what was put into it before is stored, however much is
-// accepted after that.
+// TestCloseIsNotStarved checks that a mailbox is closed as soon as the messages accepted
+// before its end are stored, even if many more messages follow.
 func TestCloseIsNotStarved(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -266,7 +271,8 @@ func TestCloseIsNotStarved(t *testing.T) {
 	})
 }
 
-// A failure of seconds gives messages back; what else was in the batch is committed once.
+// TestMessagesAreGivenBackAlone checks that a storage failure of some seconds refuses the
+// messages of a batch, and that the rest of the batch is committed once.
 func TestMessagesAreGivenBackAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -287,13 +293,13 @@ func TestMessagesAreGivenBackAlone(t *testing.T) {
 		go func() { j.Run(ctx); close(done) }()
 		time.Sleep(4 * time.Second)
 		if given.Load() != 0 || j.TryReserve(wire.ID{2}, 1) {
-			t.Errorf("after 4 s %d were given back", given.Load())
+			t.Errorf("after 4 s %d messages were refused, want none, and the budget still taken", given.Load())
 		}
 		waits := make(chan error)
-		go func() { waits <- j.Reserve(t.Context(), wire.ID{2}, budget) }() // all of it must have been given back
+		go func() { waits <- j.Reserve(t.Context(), wire.ID{2}, budget) }() // succeeds only once the whole budget is free
 		time.Sleep(3 * time.Second)
 		if given.Load() != 300 {
-			t.Errorf("after 7 s %d were given back", given.Load())
+			t.Errorf("after 7 s %d messages were refused, want 300", given.Load())
 		}
 		if err := <-waits; err != nil {
 			t.Error(err)
@@ -303,7 +309,7 @@ func TestMessagesAreGivenBackAlone(t *testing.T) {
 		<-done
 		q.Stop()
 		if len(store.list) != 1 || len(store.list[0].Messages) != 0 || len(store.list[0].Audit) != 1 {
-			t.Errorf("committed %+v", store.list)
+			t.Errorf("committed %+v, want one batch with one audit entry and no message", store.list)
 		}
 	})
 }

@@ -25,11 +25,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errAway = errors.New("storage is away")
 
-// guarded is a real store whose commits can be made to wait or fail.
+// guarded is a real store. A test can make its commits wait or fail.
 type guarded struct {
 	*sqlite.Store
 	away    atomic.Bool
-	fork    atomic.Bool // the next commit finds its chain extended by somebody else
+	fork    atomic.Bool // before the next commit, another writer extends the chain
 	gate    chan struct{}
 	commits atomic.Int64
 }
@@ -46,7 +46,7 @@ func (g *guarded) Commit(ctx context.Context, b *journal.Batch) ([]journal.Dupli
 		if err != nil {
 			return nil, err
 		}
-		other, _ := audit.Extend(head, event("somebody else"))
+		other, _ := audit.Extend(head, event("another writer"))
 		if _, err := g.Store.Commit(ctx, &journal.Batch{Audit: []audit.Entry{other}}); err != nil {
 			return nil, err
 		}
@@ -120,13 +120,14 @@ func chain(t *testing.T, g *guarded) []audit.Entry {
 	return entries
 }
 
-// While one transaction is under way the next batch fills.
+// TestMessagesShareCommits checks that messages accepted during a commit share the next
+// one.
 func TestMessagesShareCommits(t *testing.T) {
 	t.Parallel()
 	gate := make(chan struct{})
 	g, j, q := start(t, gate)
 	first := send(q)
-	gate <- struct{}{} // the first commit has been taken, by now with one message or a few
+	gate <- struct{}{} // the first commit has begun
 	var fates []chan queue.Result
 	for range 200 {
 		fates = append(fates, send(q))
@@ -139,13 +140,15 @@ func TestMessagesShareCommits(t *testing.T) {
 	}
 	flush(t, j)
 	if n := g.commits.Load(); n > 4 {
-		t.Errorf("201 messages took %d commits", n)
+		t.Errorf("201 messages took %d commits, want at most 4", n)
 	}
 	if n := len(chain(t, g)); n != 201 {
-		t.Errorf("%d audit entries", n)
+		t.Errorf("got %d audit entries, want 201", n)
 	}
 }
 
+// TestAwayRefusesAndKeepsTheRest checks that the journal refuses messages while the
+// storage is away, and stores presences and audit events once it is back.
 func TestAwayRefusesAndKeepsTheRest(t *testing.T) {
 	t.Parallel()
 	g, j, q := start(t, nil)
@@ -153,28 +156,28 @@ func TestAwayRefusesAndKeepsTheRest(t *testing.T) {
 	j.Save([]presence.Record{{MeshID: mesh, Identity: "s/one", ID: wire.ID{7}, Status: wire.Idle, Role: wire.RoleSession, Summary: "kept"}})
 	j.Record(event("kept"))
 	if r := <-send(q); !errors.Is(r.Err, queue.ErrUnavailable) {
-		t.Fatalf("while the storage is away: %v", r.Err)
+		t.Fatalf("send while the storage is away: got %v, want ErrUnavailable", r.Err)
 	}
 	g.away.Store(false)
 	flush(t, j)
 	if err := j.Down(); err != nil {
-		t.Fatalf("down although the storage is back: %v", err)
+		t.Fatalf("the journal is down although the storage is back: %v", err)
 	}
 	if r := <-send(q); r.Err != nil {
 		t.Fatal(r.Err)
 	}
 	records, err := g.Presences(context.Background(), mesh)
 	if err != nil || len(records) != 1 || records[0].Summary != "kept" {
-		t.Fatalf("presences %+v, %v", records, err)
+		t.Fatalf("got presences %+v, %v; want the saved one", records, err)
 	}
 	entries := chain(t, g)
 	if len(entries) != 2 || entries[0].Kind != audit.MeshCreated || entries[1].Kind != audit.Routed {
-		t.Fatalf("the log holds %+v; want what happened, not what was refused", entries)
+		t.Fatalf("got audit entries %+v, want one MeshCreated and one Routed; the refused message must not be there", entries)
 	}
 }
 
-// A record can be asked for from the moment it was saved, in the journal until it
-// is in the store.
+// TestPresenceUntilStored checks that a saved record can be read at any time: from the
+// journal until it is in the store.
 func TestPresenceUntilStored(t *testing.T) {
 	t.Parallel()
 	gate := make(chan struct{})
@@ -192,7 +195,7 @@ func TestPresenceUntilStored(t *testing.T) {
 	go func() { flush(t, j); close(done) }()
 	for open := true; open; {
 		if !known() {
-			t.Error("unknown in between")
+			t.Error("the record is neither in the journal nor in the store")
 		}
 		select {
 		case gate <- struct{}{}:
@@ -201,10 +204,12 @@ func TestPresenceUntilStored(t *testing.T) {
 		}
 	}
 	if _, ok := j.Presence(mesh, id); ok {
-		t.Error("kept in memory although it is stored")
+		t.Error("the journal keeps the record although it is stored")
 	}
 }
 
+// TestForkedChainIsContinued checks that the journal continues an audit chain that another
+// writer has extended.
 func TestForkedChainIsContinued(t *testing.T) {
 	t.Parallel()
 	g, j, q := start(t, nil)
@@ -216,11 +221,12 @@ func TestForkedChainIsContinued(t *testing.T) {
 	}
 	flush(t, j)
 	if entries := chain(t, g); len(entries) != 3 {
-		t.Fatalf("%d entries, want 3", len(entries))
+		t.Fatalf("got %d entries, want 3", len(entries))
 	}
 }
 
-// A mailbox is closed after what was put into it before.
+// TestCloseComesAfterMessages checks that a mailbox is closed after the messages accepted
+// before its end.
 func TestCloseComesAfterMessages(t *testing.T) {
 	t.Parallel()
 	gate := make(chan struct{})
@@ -236,7 +242,7 @@ func TestCloseComesAfterMessages(t *testing.T) {
 		r := <-fate
 		found, err := m.Find(context.Background(), r.MessageID.String(), 1)
 		if err != nil || len(found) != 1 || found[0].Recipients[0].State != queue.Gone {
-			t.Fatalf("%+v, %v", found, err)
+			t.Fatalf("got %+v, %v; want one message whose recipient is gone", found, err)
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A push carries the sender's attestation: live, between presences of one member,
-// and read back from the store.
+// TestPushCarriesTheAttestation checks that a push carries the sender's attestation:
+// pushed live, between presences of one member, and read back from the store.
 func TestPushCarriesTheAttestation(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, q fixture) {
@@ -29,18 +29,19 @@ func TestPushCarriesTheAttestation(t *testing.T) {
 		commit()
 		for name, in := range map[string]*inbox{"live": live, "own": same, "late": late} {
 			if got := in.pushes[0]["senderAttestation"]; !reflect.DeepEqual(got, want) {
-				t.Errorf("%s: %v", name, got)
+				t.Errorf("%s: got attestation %v, want %v", name, got, want)
 			}
 		}
 		if _, there := live.pushes[1]["senderAttestation"]; there {
-			t.Error("an attestation out of nothing")
+			t.Error("a message without an attestation was pushed with one")
 		}
 	})
 }
 
-// A mailbox that goes from one connection to another while the first is still
-// catching up: what the first has not acknowledged comes to the second, in order,
-// its acknowledgements no longer count, and neither waits for the other.
+// TestMailboxChangesHands moves a mailbox to another connection while the first is still
+// catching up. It checks that the second gets, in order, everything that the first has not
+// acknowledged, that later acknowledgements of the first do not count, and that neither
+// connection waits for the other.
 func TestMailboxChangesHands(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, q fixture) {
@@ -53,34 +54,35 @@ func TestMailboxChangesHands(t *testing.T) {
 		q.Attach(box, first, false)
 		q.Attach(box, second, false)
 		if first.caughtUp != 1 {
-			t.Fatalf("the first was told %d times that it has caught up", first.caughtUp)
+			t.Fatalf("the first connection was told %d times that it has caught up, want once", first.caughtUp)
 		}
 		pause(10 * time.Second)
 		expect(t, first)
 		expect(t, second, "1", "2", "3")
 		if q.Acknowledge(box, first, second.id(t, 0), "1") {
-			t.Error("who has the mailbox no longer has acknowledged a push")
+			t.Error("a connection that lost the mailbox could acknowledge a push")
 		}
 		if !q.Acknowledge(box, second, second.id(t, 0), "") {
-			t.Error("an acknowledgement by the broker's id alone did not count")
+			t.Error("an acknowledgement that names the broker's id alone did not count")
 		}
 		third := &inbox{}
 		q.Attach(box, third, false)
 		q.send("4", wire.Now, box)
 		pause(10 * time.Second)
 		expect(t, third, "2", "3", "4")
-		q.Detach(box, second) // has no say any more
+		q.Detach(box, second) // has no effect: second has lost the mailbox
 		q.send("5", wire.Now, box)
 		pause(10 * time.Second)
 		expect(t, third, "2", "3", "4", "5")
 		if first.caughtUp != 1 || second.caughtUp != 1 || third.caughtUp != 1 {
-			t.Errorf("caught up %d, %d and %d times", first.caughtUp, second.caughtUp, third.caughtUp)
+			t.Errorf("the connections caught up %d, %d and %d times, want once each", first.caughtUp, second.caughtUp, third.caughtUp)
 		}
 	})
 }
 
-// A mailbox that comes back to a connection before anything is committed: what that
-// has acknowledged does not come to it again.
+// TestAcknowledgementOutlivesAHandover gives a mailbox back to a connection before
+// anything is committed, and checks that the connection does not get an acknowledged
+// message again.
 func TestAcknowledgementOutlivesAHandover(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, q fixture) {
@@ -98,7 +100,7 @@ func TestAcknowledgementOutlivesAHandover(t *testing.T) {
 		expect(t, first, "m")
 		expect(t, second)
 		if n := q.store.pendingIn(box); n != 0 {
-			t.Errorf("%d deliveries are pending", n)
+			t.Errorf("%d deliveries are pending, want none", n)
 		}
 	})
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A sender with many messages under way does not wait for a storage that does not
-// answer once for each of them.
+// TestHistoryIsNotAskedForAgainAtOnce checks that a sender of many messages does not wait
+// anew for each of them while the storage does not answer.
 func TestHistoryIsNotAskedForAgainAtOnce(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, q fixture) {
@@ -28,11 +28,11 @@ func TestHistoryIsNotAskedForAgainAtOnce(t *testing.T) {
 		begin := time.Now()
 		for range 50 {
 			if err := prepare(); !errors.Is(err, queue.ErrUnavailable) {
-				t.Fatalf("the storage does not answer: %v", err)
+				t.Fatalf("the storage does not answer: got %v, want ErrUnavailable", err)
 			}
 		}
 		if took := time.Since(begin); took > 6*time.Second {
-			t.Errorf("50 messages waited for %s", took)
+			t.Errorf("50 messages waited for %s, want at most 6s", took)
 		}
 		frozen.frozen = false
 		pause(time.Second)
@@ -42,7 +42,7 @@ func TestHistoryIsNotAskedForAgainAtOnce(t *testing.T) {
 	})
 }
 
-// frozenSent is a store that does not tell what was sent.
+// frozenSent is a store whose Sent does not answer while it is frozen.
 type frozenSent struct {
 	queue.Store
 	frozen bool

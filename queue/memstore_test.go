@@ -16,8 +16,8 @@ import (
 
 var errAway = errors.New("storage is away")
 
-// memStore keeps what the queue and the journal store, in memory, and can be made
-// to fail. It outlives the queues of a test, as a database outlives brokers.
+// memStore is a store in memory for the queue and the journal. A test can make it slow or
+// make it fail. It outlives the queues of a test, as a database outlives brokers.
 type memStore struct {
 	mu       sync.Mutex
 	messages []*queue.Accepted
@@ -64,7 +64,7 @@ func newMemStore() *memStore {
 	}
 }
 
-// behave says how long a call takes and how it ends.
+// behave sets how long a call takes and how it ends.
 func (s *memStore) behave(latency func() time.Duration, fault func() fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,7 +78,8 @@ func (s *memStore) wait() {
 	time.Sleep(latency())
 }
 
-// Ping implements journal.Store. What ends an outage here is a commit.
+// Ping implements journal.Store. It always succeeds: a commit decides whether an outage
+// is over.
 func (s *memStore) Ping(context.Context) error { return nil }
 
 func (s *memStore) Commit(_ context.Context, b *journal.Batch) ([]journal.Duplicate, error) {
@@ -137,7 +138,7 @@ func (s *memStore) Burden(_ context.Context, mesh wire.ID) (b queue.Burden, err 
 	return b, nil
 }
 
-// count adds a message to b, if anybody waits for it.
+// count adds a message to b if a delivery of it is pending.
 func count(b *queue.Burden, m *queue.Accepted) {
 	pending := int64(0)
 	for _, r := range m.Recipients {
@@ -182,7 +183,7 @@ func (s *memStore) insert(m *queue.Accepted) {
 
 func (s *memStore) Backlog(_ context.Context, box queue.Mailbox, after int64, urgentOnly bool, limit int) ([]queue.Waiting, error) {
 	s.wait()
-	defer s.wait() // what was read can be old when it gets there
+	defer s.wait() // the page can be out of date when the caller gets it
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fault() != none {

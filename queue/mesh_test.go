@@ -7,7 +7,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Each mesh numbers its own deliveries, and goes on where it was whenever it is loaded.
+// TestSequenceIsTheMeshs checks that each mesh numbers its own deliveries and continues
+// its numbers when it is loaded again.
 func TestSequenceIsTheMeshs(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, q fixture) {
@@ -27,11 +28,11 @@ func TestSequenceIsTheMeshs(t *testing.T) {
 		}
 		first, last := q.store.boxes[queue.Mailbox{Mesh: wire.ID{9}, Name: box.Name}][0], q.store.boxes[box][many-1]
 		if first.Seq != 1 || last.Seq != many {
-			t.Errorf("the first of one mesh is number %d, the last of another %d", first.Seq, last.Seq)
+			t.Errorf("the first delivery of one mesh has number %d, want 1; the last of the other has %d, want %d", first.Seq, last.Seq, many)
 		}
 		for _, again := range []string{"loaded twice", "forgotten in between"} {
 			if again != "loaded twice" && !q.Forget(mesh) {
-				t.Fatal("not forgotten")
+				t.Fatal("the mesh was not forgotten")
 			}
 			m, err := q.Load(t.Context(), mesh)
 			if err != nil {
@@ -42,28 +43,29 @@ func TestSequenceIsTheMeshs(t *testing.T) {
 			commit()
 			next := q.store.boxes[box][len(q.store.boxes[box])-1]
 			if next.Seq != last.Seq+1 {
-				t.Errorf("%s: number %d after %d", again, next.Seq, last.Seq)
+				t.Errorf("%s: got number %d after %d, want the next one", again, next.Seq, last.Seq)
 			}
 			if next.message.ID.String() <= newest.String() {
-				t.Errorf("%s: id %s after %s", again, next.message.ID, newest)
+				t.Errorf("%s: got id %s after %s, want a greater one", again, next.message.ID, newest)
 			}
 			last = next
 		}
 	})
 }
 
-// A mesh stays in memory until its messages are stored.
+// TestForgetWaitsForTheStore checks that a mesh stays in memory until its messages are
+// stored.
 func TestForgetWaitsForTheStore(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, q fixture) {
 		q.store.behave(slow, always(none))
 		q.send("m", wire.Next, box)
 		if q.Forget(mesh) {
-			t.Error("forgotten while a message is on its way into the store")
+			t.Error("the mesh was forgotten before its message was stored")
 		}
 		pause(slow() * 3)
 		if !q.Forget(mesh) {
-			t.Error("not forgotten once it is there")
+			t.Error("the mesh was not forgotten after its message was stored")
 		}
 	})
 }

@@ -12,9 +12,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A page may be read when a batch is committed and the queue has not heard of it. Then
-// what a sender sent first is in the store, before the place that another one's message
-// has brought the drain to, and what it sent next is in the page.
+// TestOrderOfWhatIsBeingCommitted checks the order of delivery when the queue reads a page
+// after a batch is committed but before the queue knows of it. Then the page holds a
+// sender's second message, while its first is stored before the place that the drain has
+// reached because of another sender's message.
 func TestOrderOfWhatIsBeingCommitted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -21,12 +21,12 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// inbox is an outlet that keeps what is pushed.
+// inbox is an outlet that keeps the pushes.
 type inbox struct {
 	pushes   []map[string]any
 	caughtUp int
-	stuck    bool // what was pushed has not been written yet
-	v1       bool // opens nothing that is sealed for many
+	stuck    bool // the pushes have not been written yet
+	v1       bool // cannot open messages sealed for many
 }
 
 func (i *inbox) Push(frame []byte) {
@@ -43,7 +43,7 @@ func (i *inbox) Flushed() bool { return !i.stuck }
 
 func (i *inbox) Opens(m *queue.Message) bool { return !i.v1 || !m.SealedForMany() }
 
-// clientIDs lists what was pushed, in order.
+// clientIDs lists the client ids of the pushes, in order.
 func (i *inbox) clientIDs() []string {
 	var ids []string
 	for _, p := range i.pushes {
@@ -67,7 +67,7 @@ var (
 	box    = queue.Mailbox{Mesh: mesh, Name: "s/recipient"}
 )
 
-// meshBytes is more than all tests but those of usage_test.go need.
+// meshBytes limits the mesh's queue. Only the tests of usage_test.go reach it.
 const meshBytes = 1 << 20
 
 // fixture is a queue over a store in memory, in a bubble of virtual time.
@@ -105,7 +105,7 @@ func inBubble(t *testing.T, f func(t *testing.T, q fixture)) {
 	})
 }
 
-// fate is what a sender was told, once it was.
+// fate is the result that a sender was told. It is undecided until then.
 type fate struct{ result atomic.Pointer[queue.Result] }
 
 func (f *fate) tell(r queue.Result) { f.result.Store(&r) }
@@ -123,7 +123,7 @@ func (f *fate) err() error {
 
 func (f *fate) id() wire.ID { return f.result.Load().MessageID }
 
-// send accepts a message and returns where its fate will be found.
+// send accepts a message and returns its fate.
 func (f fixture) send(clientID string, priority wire.Priority, boxes ...queue.Mailbox) *fate {
 	return f.sendBody(clientID, priority, "Ym9keQ==", boxes...)
 }
@@ -153,15 +153,17 @@ func expect(t *testing.T, in *inbox, want ...string) {
 	}
 }
 
-// commit lets the journal finish what it has.
+// commit waits until the journal has committed everything.
 func commit() { pause(100 * time.Millisecond) }
 
-// pause lets virtual time go by and everything that is due in it happen.
+// pause advances virtual time by d and waits until everything due by then has happened.
 func pause(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
+// TestSafeOnlyWhenStoredOrAcknowledgedByAll checks that the sender is told that a message
+// is safe once it is stored or every recipient has acknowledged it, and not before.
 func TestSafeOnlyWhenStoredOrAcknowledgedByAll(t *testing.T) {
 	inBubble(t, func(t *testing.T, q fixture) {
 		q.store.behave(slow, always(none))
@@ -179,13 +181,13 @@ func TestSafeOnlyWhenStoredOrAcknowledgedByAll(t *testing.T) {
 		}
 		q.Acknowledge(other, &b, wire.ID{}, "m")
 		if result.err() != nil {
-			t.Fatalf("not safe although all have it: %v", result.err())
+			t.Fatalf("not safe although all recipients have acknowledged: %v", result.err())
 		}
 		pause(3 * time.Second)
 
 		alone := q.send("n", wire.Next, box)
 		if alone.err() == nil {
-			t.Fatal("safe before anything")
+			t.Fatal("safe although nothing is stored or acknowledged")
 		}
 		pause(3 * time.Second)
 		if alone.err() != nil {
@@ -207,12 +209,12 @@ func TestAcknowledgedBeforeCommitIsStoredAsDelivered(t *testing.T) {
 		pause(5 * time.Second)
 		for _, m := range q.store.messages {
 			if m.ClientID == "m" && m.Recipients[0].State != queue.Delivered {
-				t.Fatalf("stored as %s", m.Recipients[0].State)
+				t.Fatalf("stored as %s, want %s", m.Recipients[0].State, queue.Delivered)
 			}
 		}
 		found, err := q.Find(context.Background(), in.id(t, 0).String(), 2)
 		if err != nil || len(found) != 1 || found[0].Recipients[0].State != queue.Delivered {
-			t.Fatalf("found %+v, %v", found, err)
+			t.Fatalf("found %+v, %v; want one message that is delivered", found, err)
 		}
 	})
 }
@@ -226,13 +228,13 @@ func TestAbsentRecipientGetsEverythingInOrder(t *testing.T) {
 		}
 		commit()
 		if n := q.Stats().Mailboxes; n != 0 {
-			t.Fatalf("%d mailboxes in memory for somebody absent", n)
+			t.Fatalf("got %d mailboxes in memory, want none for an absent recipient", n)
 		}
 		var in inbox
 		q.Attach(box, &in, false)
 		commit()
 		if len(in.pushes) != 256 || in.caughtUp != 0 {
-			t.Fatalf("%d pushed (caught up %d times) before anything was acknowledged, want the window of 256", len(in.pushes), in.caughtUp)
+			t.Fatalf("got %d pushes and caught up %d times before any acknowledgement, want the window of 256 and 0", len(in.pushes), in.caughtUp)
 		}
 		for i := 0; i < len(in.pushes); i++ {
 			q.Acknowledge(box, &in, in.id(t, i), "")
@@ -240,7 +242,7 @@ func TestAbsentRecipientGetsEverythingInOrder(t *testing.T) {
 		}
 		expect(t, &in, want...)
 		if in.caughtUp != 1 {
-			t.Fatalf("caught up %d times", in.caughtUp)
+			t.Fatalf("caught up %d times, want once", in.caughtUp)
 		}
 	})
 }
@@ -297,7 +299,7 @@ func TestGateOpenedWhileDraining(t *testing.T) {
 		commit()
 		var in inbox
 		q.Attach(box, &in, true)
-		pause(time.Millisecond + 500*time.Microsecond) // amid the first pages
+		pause(time.Millisecond + 500*time.Microsecond) // while the queue reads the first pages
 		q.Gate(box, &in, false)
 		commit()
 		got := in.clientIDs()
@@ -327,12 +329,13 @@ func TestLeaseRunsOut(t *testing.T) {
 		commit()
 		expect(t, &in, "a", "b", "c", "a", "c")
 
-		// An answer to the first push counts even after the lease, which is twice as long.
+		// An acknowledgement of the first push counts even after the second lease, which is
+		// twice as long.
 		pause(61 * time.Second)
 		q.store.behave(quick, always(fails))
 		q.ExpireLeases()
 		if !q.Acknowledge(box, &in, wire.ID{}, "a") {
-			t.Fatal("a late acknowledgement was not taken")
+			t.Fatal("a late acknowledgement did not count")
 		}
 		q.store.behave(quick, always(none))
 		pause(5 * time.Second)
@@ -340,7 +343,7 @@ func TestLeaseRunsOut(t *testing.T) {
 	})
 }
 
-// expireUntil has leases run out second by second, and returns when something was
+// expireUntil expires leases every second until end, and returns when something was
 // pushed, in seconds.
 func (f fixture) expireUntil(in *inbox, end time.Duration) (times []int) {
 	began, pushed := time.Now(), len(in.pushes)
@@ -355,8 +358,8 @@ func (f fixture) expireUntil(in *inbox, end time.Duration) (times []int) {
 	return times
 }
 
-// Who takes nothing gets what waits half as often every time, until it takes
-// something or comes back; other mailboxes are none the worse.
+// TestLeaseDoubles checks that the lease doubles with every redelivery that a recipient
+// does not acknowledge, until the recipient acknowledges something or comes back.
 func TestLeaseDoubles(t *testing.T) {
 	inBubble(t, func(t *testing.T, q fixture) {
 		var in inbox
@@ -364,7 +367,7 @@ func TestLeaseDoubles(t *testing.T) {
 		commit()
 		q.send("a", wire.Next, box)
 		pause(10 * time.Second)
-		q.send("b", wire.Next, box) // of another age: it does not double the lease once more
+		q.send("b", wire.Next, box) // sent later: it does not double the lease once more
 		commit()
 		in.pushes = nil
 		times := q.expireUntil(&in, 4*time.Hour)
@@ -379,10 +382,10 @@ func TestLeaseDoubles(t *testing.T) {
 		}
 
 		if !q.Acknowledge(box, &in, wire.ID{}, "a") {
-			t.Fatal("a late acknowledgement was not taken")
+			t.Fatal("a late acknowledgement did not count")
 		}
 		if times := q.expireUntil(&in, 100*time.Second); len(times) != 2 || times[0] > 33 || times[1] > 95 {
-			t.Fatalf("after an acknowledgement pushed again after %v s", times)
+			t.Fatalf("after an acknowledgement: pushed again after %v s, want two times, by 33 s and by 95 s", times)
 		}
 		q.expireUntil(&in, time.Hour)
 		var back inbox
@@ -390,12 +393,13 @@ func TestLeaseDoubles(t *testing.T) {
 		commit()
 		expect(t, &back, "b")
 		if times := q.expireUntil(&back, 100*time.Second); len(times) != 2 || times[0] > 33 || times[1] > 95 {
-			t.Fatalf("after a return pushed again after %v s", times)
+			t.Fatalf("after the recipient came back: pushed again after %v s, want two times, by 33 s and by 95 s", times)
 		}
 	})
 }
 
-// A lease that is longer than the longest stays what it is.
+// TestLongLease checks that a configured lease longer than the longest doubled one does
+// not change.
 func TestLongLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newMemStore()
@@ -411,7 +415,8 @@ func TestLongLease(t *testing.T) {
 	})
 }
 
-// A push whose lease runs out while the gate is closed is repeated once it opens.
+// TestLeaseRunsOutBehindTheGate checks that a push whose lease runs out while the gate is
+// closed is repeated when the gate opens.
 func TestLeaseRunsOutBehindTheGate(t *testing.T) {
 	inBubble(t, func(t *testing.T, q fixture) {
 		var in inbox
@@ -430,7 +435,8 @@ func TestLeaseRunsOutBehindTheGate(t *testing.T) {
 	})
 }
 
-// On a slow line a push that has not been written yet is not repeated.
+// TestLeaseWaitsForTheLine checks that a push is not repeated before it has been written
+// to a slow connection.
 func TestLeaseWaitsForTheLine(t *testing.T) {
 	inBubble(t, func(t *testing.T, q fixture) {
 		in := inbox{stuck: true}
@@ -450,7 +456,7 @@ func TestLeaseWaitsForTheLine(t *testing.T) {
 	})
 }
 
-// pageStore holds back the first page that is read, until it is let go.
+// pageStore holds back the first page it reads until let is closed.
 type pageStore struct {
 	*memStore
 	read, let chan struct{}
@@ -463,7 +469,7 @@ func (s *pageStore) Backlog(ctx context.Context, b queue.Mailbox, after int64, u
 	return page, err
 }
 
-// handJournal stores what it is told to, in any order.
+// handJournal stores entries by hand, in any order.
 type handJournal struct{ entries []*queue.Entry }
 
 func (j *handJournal) Accept(e *queue.Entry) { j.entries = append(j.entries, e) }
@@ -478,8 +484,8 @@ func (j *handJournal) store(t *testing.T, s *memStore, i int) {
 	j.entries[i].Stored(wire.ID{})
 }
 
-// Messages of two senders can be stored in another order than they were accepted
-// in; the one that comes late must not be passed over.
+// TestLateMessageIsNotPassedOver checks that a message that is stored after a later one of
+// another sender is still delivered.
 func TestLateMessageIsNotPassedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &pageStore{memStore: newMemStore(), read: make(chan struct{}), let: make(chan struct{})}
@@ -512,9 +518,9 @@ func TestReconnectRedeliversWhatWasNotAcknowledged(t *testing.T) {
 		q.Acknowledge(box, &first, wire.ID{}, "b")
 		q.Attach(box, &second, false) // before anything was committed
 		if q.Acknowledge(box, &first, wire.ID{}, "a") {
-			t.Error("the old connection's acknowledgement counts")
+			t.Error("the old connection's acknowledgement counted")
 		}
-		q.Detach(box, &first) // too late to matter
+		q.Detach(box, &first) // has no effect: first has lost the mailbox
 		commit()
 		q.send("d", wire.Next, box)
 		commit()
@@ -531,7 +537,7 @@ func TestRepeatedSend(t *testing.T) {
 		commit()
 		three := q.send("m", wire.Next, box)
 		if one.err() != nil || two.err() != nil || three.err() != nil || one.id() != two.id() || one.id() != three.id() {
-			t.Fatalf("%v, %v, %v: want one message", one.id(), two.id(), three.id())
+			t.Fatalf("got ids %v, %v and %v, want the same id three times", one.id(), two.id(), three.id())
 		}
 		expect(t, &in, "m")
 	})
@@ -554,7 +560,7 @@ func TestRepeatedSendAfterRestart(t *testing.T) {
 		go j.Run(ctx)
 		r := fixture{q, m, store}.send("m", wire.Next, box)
 		if r.err() != nil || r.id() != id {
-			t.Fatalf("sent again after a restart: %v, want %s", r.err(), id)
+			t.Fatalf("sent again after a restart: got error %v or another id, want %s", r.err(), id)
 		}
 		var in inbox
 		q.Attach(box, &in, false)
@@ -564,8 +570,9 @@ func TestRepeatedSendAfterRestart(t *testing.T) {
 	})
 }
 
-// What was accepted waits for a storage that is away for a moment. When that takes
-// seconds it is given back, but for what every recipient has.
+// TestStorageAway checks that accepted messages wait while the storage is away for a
+// moment. If it stays away for seconds, they are refused, except those that every
+// recipient has acknowledged.
 func TestStorageAway(t *testing.T) {
 	t.Parallel()
 	for _, f := range []fault{fails, storedButNo} {
@@ -579,12 +586,12 @@ func TestStorageAway(t *testing.T) {
 			pause(3 * time.Second)
 			late := q.send("late", wire.Next, box)
 			if !errors.Is(short.err(), errUndecided) {
-				t.Fatalf("told within seconds: %v", short.err())
+				t.Fatalf("after 3 s: got %v, want undecided", short.err())
 			}
 			q.store.behave(quick, always(none))
 			pause(time.Second)
 			if short.err() != nil || late.err() != nil {
-				t.Fatalf("the storage is back: %v, %v", short.err(), late.err())
+				t.Fatalf("not safe although the storage is back: %v, %v", short.err(), late.err())
 			}
 			expect(t, &in, "short", "late")
 
@@ -594,7 +601,7 @@ func TestStorageAway(t *testing.T) {
 			q.Acknowledge(box, &in, in.id(t, 3), "")
 			pause(6 * time.Second)
 			if !errors.Is(long.err(), queue.ErrUnavailable) || had.err() != nil {
-				t.Fatalf("unacknowledged: %v; acknowledged: %v", long.err(), had.err())
+				t.Fatalf("unacknowledged: got %v, want ErrUnavailable; acknowledged: got %v, want nil", long.err(), had.err())
 			}
 			q.store.behave(quick, always(none))
 			pause(time.Second)
@@ -605,20 +612,21 @@ func TestStorageAway(t *testing.T) {
 			}
 			for _, m := range q.store.messages {
 				if m.ClientID == "had" && m.Recipients[0].State != queue.Delivered {
-					t.Errorf("acknowledged, and stored as %s", m.Recipients[0].State)
+					t.Errorf("an acknowledged message is stored as %s, want %s", m.Recipients[0].State, queue.Delivered)
 				}
 			}
 			ids := make(map[string]int)
 			for _, e := range q.store.chains[mesh] {
 				ids[e.Detail]++
 				if ids[e.Detail] > 1 {
-					t.Errorf("twice in the audit log: %s", e.Detail)
+					t.Errorf("the audit log holds an event twice: %s", e.Detail)
 				}
 			}
 		})
 	}
 }
 
+// TestEndedMailboxGivesUp checks that the pending messages of an ended mailbox are gone.
 func TestEndedMailboxGivesUp(t *testing.T) {
 	inBubble(t, func(t *testing.T, q fixture) {
 		r := q.send("m", wire.Next, box)
@@ -626,7 +634,7 @@ func TestEndedMailboxGivesUp(t *testing.T) {
 		commit()
 		found, err := q.Find(context.Background(), r.id().String()[:8], 2)
 		if err != nil || len(found) != 1 || found[0].Recipients[0].State != queue.Gone {
-			t.Fatalf("found %+v, %v", found, err)
+			t.Fatalf("found %+v, %v; want one message whose recipient is gone", found, err)
 		}
 	})
 }
@@ -650,7 +658,7 @@ func BenchmarkAcceptLive(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		for q.Stats().Open > 1000 {
-			runtime.Gosched() // the journal is the bottleneck: let it catch up
+			runtime.Gosched() // let the journal catch up: it is the bottleneck
 		}
 		m.Accept(queue.Message{SenderMember: member, Priority: wire.Now, Ciphertext: body, TargetSpec: "@x",
 			SenderAttestation: attestation}, to, func(queue.Result) {})
@@ -658,7 +666,7 @@ func BenchmarkAcceptLive(b *testing.B) {
 	}
 }
 
-// acker hands the id of what is pushed to the benchmark.
+// acker hands the id of each push to the benchmark.
 type acker struct {
 	ids   chan wire.ID
 	ready chan struct{}

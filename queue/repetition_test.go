@@ -13,9 +13,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A commit may come about after it has seemed to fail: Postgres stood still, and read
-// what was sent to it when nobody waited any more. Then the sender's repetition is known
-// already, and the message must be pushed, wherever the drain is by then.
+// TestRepetitionOfWhatWasStoredLate checks a commit that takes effect after it seemed to
+// fail, as when Postgres hangs and reads the commit after the broker stopped waiting. The
+// store then knows the message when the sender repeats it, and the queue must push it
+// wherever the drain is by then.
 func TestRepetitionOfWhatWasStoredLate(t *testing.T) {
 	t.Parallel()
 	for _, urgentOnly := range []bool{false, true} {
@@ -26,7 +27,7 @@ func TestRepetitionOfWhatWasStoredLate(t *testing.T) {
 			f, in := fixture{q, m, store}, inbox{}
 			q.Attach(box, &in, false)
 			pause(time.Second)
-			large := strings.Repeat("A", 1<<20) // the window is full of one
+			large := strings.Repeat("A", 1<<20) // one of these fills the window
 			f.sendBody("one", wire.Now, large, box)
 			f.sendBody("two", wire.Next, large, box)
 			late := *j.entries[1].Freeze()
@@ -60,8 +61,9 @@ func TestRepetitionOfWhatWasStoredLate(t *testing.T) {
 	}
 }
 
-// A commit of which nothing is known may have come about. The message was refused, and
-// who has got it all the same and says so does not get it again.
+// TestAcknowledgementOfWhatWasRefused checks a commit that succeeded although it seemed
+// to fail. The sender was told that the message is refused; a recipient that got it and
+// acknowledges it does not get it again.
 func TestAcknowledgementOfWhatWasRefused(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, q fixture) {
@@ -73,11 +75,11 @@ func TestAcknowledgementOfWhatWasRefused(t *testing.T) {
 		commit()
 		q.store.behave(quick, always(storedButNo))
 		r := q.send("m", wire.Now, box)
-		pause(6 * time.Second) // then it is given back
+		pause(6 * time.Second) // by now the queue has refused the message
 		q.store.behave(quick, always(none))
 		pause(time.Second)
 		if !errors.Is(r.err(), queue.ErrUnavailable) || q.store.pendingIn(box) != 1 {
-			t.Fatalf("%v, %d in the store", r.err(), q.store.pendingIn(box))
+			t.Fatalf("got %v with %d pending in the store, want ErrUnavailable with 1", r.err(), q.store.pendingIn(box))
 		}
 		if !q.Acknowledge(box, first, first.id(t, 1), "m") {
 			t.Error("the acknowledgement did not count")
@@ -87,7 +89,7 @@ func TestAcknowledgementOfWhatWasRefused(t *testing.T) {
 		commit()
 		expect(t, second)
 		if n := q.store.pendingIn(box); n != 0 {
-			t.Errorf("%d deliveries are pending", n)
+			t.Errorf("%d deliveries are pending, want none", n)
 		}
 	})
 }

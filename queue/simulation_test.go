@@ -19,18 +19,18 @@ import (
 )
 
 var (
-	schedules = flag.Int("schedules", 300, "how many random schedules the simulation runs")
+	schedules = flag.Int("schedules", 300, "number of random schedules that the simulation runs")
 	firstSeed = flag.Uint64("seed", 1, "seed of the first schedule")
 )
 
-// longestLease is more than a push may go unacknowledged before it is pushed again.
+// longestLease is longer than any lease: by then an unacknowledged push is pushed again.
 const longestLease = time.Hour + time.Second
 
 // TestSimulation runs random schedules of sends, acknowledgements, lost
 // connections, gates, storage failures and crashes in virtual time, and checks the
-// promises: every message whose sender was told it is safe reaches every
-// recipient; in the order sent; and none again after it was acknowledged, but for
-// what a crash made the broker forget.
+// promises: every message whose sender was told that it is safe reaches every recipient;
+// messages arrive in the order sent; and no message is pushed again after it was
+// acknowledged, except if a crash made the broker forget the acknowledgement.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
 	for i := range *schedules {
@@ -48,7 +48,7 @@ func TestSimulation(t *testing.T) {
 // recipients.
 type world struct {
 	t     *testing.T
-	rnd   *rand.Rand // of the schedule
+	rnd   *rand.Rand // decides the schedule
 	store *memStore
 	mesh  wire.ID
 
@@ -61,7 +61,7 @@ type world struct {
 	mu         sync.Mutex
 	life       int // counts crashes
 	away       bool
-	refused    map[string]bool // client ids that were refused at least once
+	refused    map[string]bool // client ids of messages refused at least once
 	recipients []*recipient
 	senders    []*sender
 }
@@ -89,7 +89,7 @@ type recipient struct {
 
 	arrived []string       // client ids, first arrivals only
 	acked   map[string]int // client id → the broker's life in which it was acknowledged
-	acks    float64        // how likely it acknowledges what it gets, at once
+	acks    float64        // probability that it acknowledges a push at once
 }
 
 // outlet is a connection of a recipient.
@@ -101,7 +101,7 @@ type outlet struct {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, seed)), store: newMemStore(), mesh: wire.ID{1}, refused: make(map[string]bool)}
-	luck := rand.New(rand.NewPCG(seed, ^seed)) // of the store; guarded by w.mu
+	luck := rand.New(rand.NewPCG(seed, ^seed)) // decides what the store does; guarded by w.mu
 	latency := func() time.Duration {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -199,8 +199,8 @@ func (w *world) step() {
 	}
 }
 
-// settle lets everything come to rest: the storage is back, everybody is here, idle
-// and acknowledges.
+// settle lets everything come to rest: the storage is back, and every recipient is
+// connected, idle and acknowledges everything.
 func (w *world) settle() {
 	w.mu.Lock()
 	w.away = false
@@ -212,7 +212,7 @@ func (w *world) settle() {
 	for _, r := range w.recipients {
 		r.acks = 1
 		r.setGate(false)
-		if r.out == nil { // whoever is here gets it without coming back
+		if r.out == nil { // a connected recipient must get everything without reconnecting
 			r.connect()
 		}
 	}
@@ -237,7 +237,7 @@ func (w *world) check() {
 			}
 			for _, r := range m.to {
 				if _, ok := r.acked[m.clientID]; !ok {
-					w.t.Errorf("%s was promised and never reached %s", m.clientID, r.box.Name)
+					w.t.Errorf("the sender was told that %s is safe, but it never reached %s", m.clientID, r.box.Name)
 				}
 			}
 		}
@@ -252,7 +252,7 @@ func (w *world) check() {
 	}
 }
 
-// checkOrder checks that what passes the gate alike arrived in the order sent.
+// checkOrder checks that messages that the gate treats alike arrived in the order sent.
 func (s *sender) checkOrder(r *recipient) {
 	byID := make(map[string]*intent)
 	for _, m := range s.sent {
@@ -262,7 +262,7 @@ func (s *sender) checkOrder(r *recipient) {
 	for _, clientID := range r.arrived {
 		m := byID[clientID]
 		if m == nil || s.world.refused[clientID] {
-			continue // after a refusal its place in the order is the sender's own doing
+			continue // a refused message was sent again, so its place in the order has changed
 		}
 		urgent := m.priority == wire.Now
 		if m.index < last[urgent] {
@@ -272,7 +272,7 @@ func (s *sender) checkOrder(r *recipient) {
 	}
 }
 
-// attestation is the sender's: told apart by its member, nil for some.
+// attestation returns the sender's attestation. It differs by member and is nil for member 0.
 func (s *sender) attestation() *wire.Attestation {
 	if s.member[1] == 0 {
 		return nil
@@ -297,7 +297,7 @@ func (s *sender) send() {
 	s.try(m)
 }
 
-// resend sends again what was refused or whose fate is not known.
+// resend sends again the messages that are not known to be safe, and some of the others.
 func (s *sender) resend() {
 	for _, m := range s.sent {
 		s.world.mu.Lock()
@@ -359,7 +359,7 @@ func (r *recipient) setGate(urgentOnly bool) {
 	}
 }
 
-// acknowledge acknowledges what has come over the present connection.
+// acknowledge acknowledges what was pushed over the current connection.
 func (r *recipient) acknowledge() {
 	out := r.out
 	if out == nil {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Check returns what is wrong with the mailboxes in memory, as their states have it.
+// Check returns an error if a mailbox in memory contradicts its state.
 func (q *Queue) Check() error {
 	for i := range q.shards {
 		s := &q.shards[i]
@@ -32,15 +32,15 @@ func (b *mailbox) check() error {
 	}
 	w, state := &b.window, b.state
 	for wrong, is := range map[string]bool{
-		"it is in the queue's index":                   state == dropped,
-		"it has an outlet, or none":                    state.attached() != (b.out != nil),
-		"its outlet has not caught up":                 b.starting && (state == upToDate || !state.attached()),
-		"pushes of nobody's fill the window":           !state.attached() && w.airborne > 0,
-		"the window's counts are wrong":                w.airborne != airborne || w.bytes != bytes,
-		"the window is too full":                       w.airborne > windowCount || w.bytes > windowBytes && w.airborne > 1,
-		"acknowledgements wait for a page":             len(b.settling.late) > 0 && state != reading && state != abandoned,
-		"what is not committed is not in the order":    !b.uncommitted.ascending(),
-		"what may be pushed and is not stored is lost": state == upToDate && b.gate == open && b.waitsForCommitLocked(),
+		"it is in the queue's index":                state == dropped,
+		"its outlet does not match its state":       state.attached() != (b.out != nil),
+		"its outlet has not caught up":              b.starting && (state == upToDate || !state.attached()),
+		"it has pushes in flight but no outlet":     !state.attached() && w.airborne > 0,
+		"the window's counts are wrong":             w.airborne != airborne || w.bytes != bytes,
+		"the window is too full":                    w.airborne > windowCount || w.bytes > windowBytes && w.airborne > 1,
+		"acknowledgements wait for a page":          len(b.settling.late) > 0 && state != reading && state != abandoned,
+		"its uncommitted messages are out of order": !b.uncommitted.ascending(),
+		"an uncommitted message was not pushed":     state == upToDate && b.gate == open && b.waitsForCommitLocked(),
 	} {
 		if is {
 			return fmt.Errorf("mailbox %s is %s: %s", b.addr.Name, state, wrong)
@@ -58,13 +58,14 @@ func (s seqs) ascending() bool {
 	return true
 }
 
-// waitsForCommitLocked reports whether the outlet, which opens everything, has not been
-// offered something.
+// waitsForCommitLocked reports whether an uncommitted message waits although the outlet
+// can open any message.
 func (b *mailbox) waitsForCommitLocked() bool {
 	return len(b.uncommitted) > 0 && b.out.Opens(&Message{TargetSpec: "*", BodyVersion: 2})
 }
 
-// A mailbox goes through the states of the package comment, and through no others.
+// TestIllegalTransitionPanics checks that a mailbox can make the transitions of the package
+// comment and no others.
 func TestIllegalTransitionPanics(t *testing.T) {
 	t.Parallel()
 	legal := 0
@@ -76,13 +77,13 @@ func TestIllegalTransitionPanics(t *testing.T) {
 		}
 	}
 	if legal != 11 {
-		t.Errorf("%d transitions are legal, and the package comment has 11", legal)
+		t.Errorf("got %d legal transitions, want the 11 of the package comment", legal)
 	}
 	for _, illegal := range [][2]mailboxState{
 		{away, upToDate}, {away, reading}, {upToDate, dropped}, {reading, away}, {behind, upToDate}, {abandoned, dropped}, {dropped, away},
 	} {
 		if transition(illegal[0], illegal[1]) {
-			t.Errorf("from %s to %s", illegal[0], illegal[1])
+			t.Errorf("the transition from %s to %s did not panic", illegal[0], illegal[1])
 		}
 	}
 }

@@ -11,18 +11,18 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A message with this body takes a tenth of what may wait in a mesh.
+// tenth is the body of a message that takes a tenth of the mesh's queue.
 var tenth = strings.Repeat("x", meshBytes/10-1344)
 
-// A full mesh refuses, keeps what it has accepted, and takes more once somebody has
-// acknowledged.
+// TestFullMesh checks that a full mesh refuses messages, keeps those it has accepted, and
+// accepts more once a recipient has acknowledged some.
 func TestFullMesh(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, q fixture) {
 		fill := func(name string) (accepted int) {
 			for refused := 0; refused < 2; {
 				r := q.sendBody(fmt.Sprint(name, accepted), wire.Next, tenth, box)
-				pause(2 * time.Second) // the store counts again meanwhile
+				pause(2 * time.Second) // meanwhile the store counts again
 				switch {
 				case r.err() == nil:
 					accepted, refused = accepted+1, 0
@@ -35,13 +35,13 @@ func TestFullMesh(t *testing.T) {
 			return accepted
 		}
 		if n := fill("a"); n != 10 {
-			t.Fatalf("%d were accepted, want 10", n)
+			t.Fatalf("%d messages were accepted, want 10", n)
 		}
 		if r := q.sendBody("a0", wire.Next, tenth, box); r.err() != nil {
-			t.Errorf("what was accepted before is refused when it comes again: %v", r.err())
+			t.Errorf("an accepted message was refused when it was sent again: %v", r.err())
 		}
 		if r := q.send("to nobody", wire.Next); r.err() != nil {
-			t.Errorf("to nobody, for whom nothing waits: %v", r.err())
+			t.Errorf("a message without recipients was refused: %v", r.err())
 		}
 		in := &inbox{}
 		q.Attach(box, in, false)
@@ -51,13 +51,13 @@ func TestFullMesh(t *testing.T) {
 		}
 		pause(2 * time.Second)
 		if n := fill("b"); n != 4 {
-			t.Errorf("%d were accepted in the place of 4", n)
+			t.Errorf("%d messages were accepted after 4 acknowledgements, want 4", n)
 		}
 	})
 }
 
-// Small messages to many count by the rows that they need, on their way into the store
-// and there.
+// TestFullMeshOfRows checks that a small message to many recipients counts by the rows it
+// needs, both before and after it is stored.
 func TestFullMeshOfRows(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, q fixture) {
@@ -81,15 +81,16 @@ func TestFullMeshOfRows(t *testing.T) {
 		q.send("first", wire.Next, box) // the store has counted once
 		pause(2 * time.Second)
 		if n := fill("a"); n < 1 || n > 4 {
-			t.Errorf("%d messages to 1,000 were accepted within 1 MiB", n)
+			t.Errorf("%d messages to 1,000 recipients were accepted within 1 MiB, want 1 to 4", n)
 		}
 		if n := fill("b"); n != 0 {
-			t.Errorf("%d more were accepted after the store has counted", n)
+			t.Errorf("%d more messages were accepted after the store counted, want none", n)
 		}
 	})
 }
 
-// What is under way to the store counts while the store counts.
+// TestFullMeshWithSlowStore checks that messages that are being stored count while the
+// store is counting.
 func TestFullMeshWithSlowStore(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, q fixture) {
@@ -109,13 +110,13 @@ func TestFullMeshWithSlowStore(t *testing.T) {
 			}
 		}
 		if accepted < 8 || accepted > 9 || q.store.pendingIn(box) != accepted+1 {
-			t.Errorf("%d were accepted, and %d are stored", accepted, q.store.pendingIn(box))
+			t.Errorf("%d messages were accepted, want 8 or 9; %d are stored, want one more than accepted", accepted, q.store.pendingIn(box))
 		}
 	})
 }
 
-// Traffic that is acknowledged never fills a mesh, and a store that can't count
-// is not asked by every message.
+// TestUsageIsMeasuredAgain checks that acknowledged traffic never fills a mesh, and that
+// not every message asks a store that cannot count.
 func TestUsageIsMeasuredAgain(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, q fixture) {
@@ -138,7 +139,7 @@ func TestUsageIsMeasuredAgain(t *testing.T) {
 			pause(time.Millisecond)
 		}
 		if n := q.store.counts() - counted; n > 1 {
-			t.Errorf("the store was asked %d times within 100 ms", n)
+			t.Errorf("the store was asked %d times within 100 ms, want at most once", n)
 		}
 	})
 }
