@@ -10,6 +10,7 @@ require (
 	github.com/clipperhouse/uax29/v2 v2.7.0 // characters as people count them (UAX 29), without allocations
 	github.com/coder/websocket v1.8.15 // WebSockets in both directions: its calls take contexts, and it runs below any net.Conn
 	github.com/creack/pty v1.1.24 // terminals for the tests of the command
+	github.com/dustin/go-humanize v1.1.0 // numbers and sizes on the operator's page, as people read them
 	github.com/go-json-experiment/json v1.27.2 // JSON that refuses names that come twice and tells offsets: encoding/json/v2 before Go has it without GOEXPERIMENT
 	github.com/google/uuid v1.6.0 // UUIDs of versions 4 and 7
 	github.com/jackc/pgx/v5 v5.12.0 // Postgres: batches in one round trip and arrays, which database/sql does not offer
@@ -75,7 +76,6 @@ require (
 	github.com/dlclark/regexp2/v2 v2.8.0 // indirect
 	github.com/dunglas/go-urlpattern v1.0.0 // indirect
 	github.com/dunglas/httpsfv v1.1.1 // indirect
-	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/felixge/httpsnoop v1.1.0 // indirect
 	github.com/fxamacker/cbor/v2 v2.9.4 // indirect
 	github.com/go-chi/chi/v5 v5.4.0 // indirect

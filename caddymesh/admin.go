@@ -1,6 +1,7 @@
 package caddymesh
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -18,16 +19,28 @@ func init() {
 // /claudemesh/health reports, for each broker of this process, where its storage is and
 // whether the broker can store messages now, with the full error if it can't. The public
 // routes don't reveal this to strangers.
-type adminAPI struct{}
+//
+// GET /claudemesh/ is a page that shows the same to people; see operatorPage.
+type adminAPI struct{ page *operatorPage }
 
 // CaddyModule returns the Caddy module information.
 func (adminAPI) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.claudemesh", New: func() caddy.Module { return new(adminAPI) }}
 }
 
+// Provision makes the page of a config.
+func (a *adminAPI) Provision(ctx caddy.Context) error {
+	a.page = &operatorPage{ended: ctx.Done()}
+	return nil
+}
+
 // Routes implements caddy.AdminRouter.
-func (adminAPI) Routes() []caddy.AdminRoute {
-	list := []caddy.AdminRoute{{Pattern: "/claudemesh/health", Handler: caddy.AdminHandlerFunc(adminHealth)}}
+func (a *adminAPI) Routes() []caddy.AdminRoute {
+	list := []caddy.AdminRoute{
+		{Pattern: "/claudemesh/health", Handler: caddy.AdminHandlerFunc(adminHealth)},
+		{Pattern: "/claudemesh/", Handler: caddy.AdminHandlerFunc(a.page.serve)},
+		{Pattern: "/claudemesh/events", Handler: caddy.AdminHandlerFunc(a.page.stream)},
+	}
 	for _, route := range adminRoutes {
 		list = append(list, caddy.AdminRoute{Pattern: "/claudemesh/" + route.name, Handler: route})
 	}
@@ -47,23 +60,23 @@ func adminHealth(w http.ResponseWriter, r *http.Request) error {
 	}
 	rows := []brokerHealth{}
 	for _, l := range brokers() {
-		rows = append(rows, healthOf(r, l))
+		rows = append(rows, healthOf(r.Context(), l))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	return json.NewEncoder(w).Encode(rows)
 }
 
-func healthOf(r *http.Request, l named) brokerHealth {
-	if err := l.broker.Ready(r.Context()); err != nil {
-		return brokerHealth{Storage: l.storage, Error: err.Error()}
+func healthOf(ctx context.Context, l named) brokerHealth {
+	if err := l.broker.Ready(ctx); err != nil {
+		return brokerHealth{Storage: l.as.String(), Error: err.Error()}
 	}
-	return brokerHealth{Storage: l.storage, Ready: true}
+	return brokerHealth{Storage: l.as.String(), Ready: true}
 }
 
-// named is a broker of this process that runs, with what its storage is called.
+// named is a broker of this process that runs, with its storage.
 type named struct {
-	broker  *broker.Broker
-	storage string
+	broker *broker.Broker
+	opened
 }
 
 // brokers lists the brokers of this process that run. One that is starting or has just
@@ -71,8 +84,8 @@ type named struct {
 func brokers() (all []named) {
 	hubs.Range(func(_, value any) bool {
 		if h, ok := value.(*hub); ok {
-			if b, name := h.broker.Load(), h.storage.Load(); b != nil && name != nil {
-				all = append(all, named{b, *name})
+			if b, o := h.broker.Load(), h.opened.Load(); b != nil && o != nil {
+				all = append(all, named{b, *o})
 			}
 		}
 		return true
@@ -81,4 +94,7 @@ func brokers() (all []named) {
 }
 
 // Interface guards
-var _ caddy.AdminRouter = adminAPI{}
+var (
+	_ caddy.AdminRouter = (*adminAPI)(nil)
+	_ caddy.Provisioner = (*adminAPI)(nil)
+)

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/queue"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -73,18 +74,22 @@ type statusRow struct {
 func adminStatus(r *http.Request) (any, error) {
 	rows := []statusRow{}
 	for _, l := range brokers() {
-		s, health := l.broker.Stats(), l.broker.Health(r.Context())
-		row := statusRow{
-			brokerHealth: healthOf(r, l), Version: health.Version, Uptime: health.Uptime, Connections: s.Connections, Meshes: s.Meshes,
-			Presences: s.Presences, Leased: s.Leased, Accepted: s.Queue.Accepted, Delivered: s.Queue.Acknowledged, Open: s.Queue.Open,
-			Waiting: s.Depth.Deliveries, Held: s.Parked, Failures: s.Journal.Failures,
-		}
-		if !s.Depth.Oldest.IsZero() {
-			row.Oldest = time.Since(s.Depth.Oldest).Seconds()
-		}
-		rows = append(rows, row)
+		rows = append(rows, statusOf(r.Context(), l, l.broker.Stats()))
 	}
 	return rows, nil
+}
+
+func statusOf(ctx context.Context, l named, s broker.Stats) statusRow {
+	health := l.broker.Health(ctx)
+	row := statusRow{
+		brokerHealth: healthOf(ctx, l), Version: health.Version, Uptime: health.Uptime, Connections: s.Connections, Meshes: s.Meshes,
+		Presences: s.Presences, Leased: s.Leased, Accepted: s.Queue.Accepted, Delivered: s.Queue.Acknowledged, Open: s.Queue.Open,
+		Waiting: s.Depth.Deliveries, Held: s.Parked, Failures: s.Journal.Failures,
+	}
+	if !s.Depth.Oldest.IsZero() {
+		row.Oldest = time.Since(s.Depth.Oldest).Seconds()
+	}
+	return row
 }
 
 func adminMeshes(*http.Request) (any, error) {
@@ -114,8 +119,12 @@ type queueRow struct {
 func adminQueue(r *http.Request) (any, error) {
 	return ofMesh(r, func(b *broker.Broker, ctx context.Context, id wire.ID) ([]queueRow, error) {
 		burden, err := b.Burden(ctx, id)
-		return []queueRow{{id, burden.Messages, burden.Deliveries, burden.Size()}}, err
+		return []queueRow{queueOf(id, burden)}, err
 	})
+}
+
+func queueOf(id wire.ID, burden queue.Burden) queueRow {
+	return queueRow{id, burden.Messages, burden.Deliveries, burden.Size()}
 }
 
 // auditRow is a row of GET /claudemesh/audit.
@@ -126,9 +135,13 @@ type auditRow struct {
 }
 
 func adminAudit(r *http.Request) (any, error) {
+	return auditHeads(r.Context(), brokers())
+}
+
+func auditHeads(ctx context.Context, of []named) ([]auditRow, error) {
 	rows := []auditRow{}
-	for _, l := range brokers() {
-		heads, err := l.broker.AuditHeads(r.Context())
+	for _, l := range of {
+		heads, err := l.broker.AuditHeads(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -44,15 +44,24 @@ type admin struct {
 	json, watch              bool
 }
 
+// flags adds the flags of a command that prints rows.
 func (a *admin) flags(cmd *cobra.Command) {
+	a.where(cmd)
+	cmd.Flags().BoolVar(&a.json, "json", false, "Print JSON")
+}
+
+// where adds the flags that tell where the broker is.
+func (a *admin) where(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVarP(&a.config, "config", "c", "", "The config of the Caddy that runs, which names its admin endpoint")
 	flags.StringVarP(&a.adapter, "adapter", "a", "", "The config's adapter, if its name doesn't tell")
 	flags.StringVar(&a.address, "address", "", "The address of the admin endpoint, in place of the config's")
-	flags.BoolVar(&a.json, "json", false, "Print JSON")
 }
 
-const adminUsage = " [--json] [--config <file> [--adapter <name>] | --address <address>]"
+const (
+	whereUsage = " [--config <file> [--adapter <name>] | --address <address>]"
+	adminUsage = " [--json]" + whereUsage
+)
 
 func (q question) command() *cobra.Command {
 	var a admin
@@ -142,15 +151,24 @@ by themselves; whoever sits there is told and can begin a new one. The audit log
 	return cmd
 }
 
-// ask asks the admin endpoint and returns the rows of its answer.
-func (a *admin) ask(method, what string, query url.Values) ([]map[string]any, error) {
+// find returns the address of the admin endpoint.
+func (a *admin) find() (string, error) {
 	config, file, adapter, err := caddycmd.LoadConfig(a.config, a.adapter)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	address, err := caddycmd.DetermineAdminAPIAddress(a.address, config, file, adapter)
 	if err != nil {
-		return nil, fmt.Errorf("find the admin endpoint: %w", err)
+		return "", fmt.Errorf("find the admin endpoint: %w", err)
+	}
+	return address, nil
+}
+
+// ask asks the admin endpoint and returns the rows of its answer.
+func (a *admin) ask(method, what string, query url.Values) ([]map[string]any, error) {
+	address, err := a.find()
+	if err != nil {
+		return nil, err
 	}
 	res, err := caddycmd.AdminAPIRequest(address, method, "/claudemesh/"+what+"?"+query.Encode(), nil, nil)
 	if err != nil {

@@ -11,28 +11,33 @@
 //
 // # Files
 //
-//	module.go         the Handler: its options and provisioning
-//	app.go            the App: starts and stops the brokers of a config
-//	hubpool.go        opens the storage and keeps one broker for it over reloads
-//	storage.go        the storages as modules
-//	limits.go         the options that are numbers and durations
-//	caddyfile.go      parses the directive
-//	serve.go          finds the route of a request
-//	answer.go         reads bodies, writes answers
-//	membership.go     POST /join, /meshes and claims; who may create meshes
-//	page.go           the invite page
-//	admin.go          /claudemesh/health on Caddy's admin endpoint
-//	admin_routes.go   the endpoint's other routes: status, meshes, sessions, members, queue, kick, audit heads
-//	metrics.go        gauges and counters, read from the broker
-//	measures.go       histograms, which the broker feeds
-//	disk.go           sizes of the database's files
-//	disk_unix.go      free space, on Unix
-//	disk_other.go     elsewhere
-//	command.go        caddy claudemesh migrate and storage
-//	command_admin.go  caddy claudemesh status, meshes, sessions, members, queue and kick, through the admin endpoint
-//	command_audit.go  caddy claudemesh audit verify
-//	command_nodes.go  caddy claudemesh nodes
-//	version.go        the version of this module
+//	module.go             the Handler: its options and provisioning
+//	app.go                the App: starts and stops the brokers of a config
+//	hubpool.go            opens the storage and keeps one broker for it over reloads
+//	storage.go            the storages as modules
+//	limits.go             the options that are numbers and durations
+//	caddyfile.go          parses the directive
+//	serve.go              finds the route of a request
+//	answer.go             reads bodies, writes answers
+//	membership.go         POST /join, /meshes and claims; who may create meshes
+//	page.go               the invite page
+//	admin.go              /claudemesh/health on Caddy's admin endpoint
+//	admin_routes.go       the endpoint's other routes: status, meshes, sessions, members, queue, kick, audit heads
+//	operator_page.go      the operator's page, at /claudemesh/ of the endpoint
+//	operator_stream.go    keeps it live
+//	operator_snapshot.go  what it shows
+//	operator_history.go   rates of messages
+//	metrics.go            gauges and counters, read from the broker
+//	measures.go           histograms, which the broker feeds
+//	disk.go               sizes of the database's files
+//	disk_unix.go          free space, on Unix
+//	disk_other.go         elsewhere
+//	command.go            caddy claudemesh migrate and storage
+//	command_admin.go      caddy claudemesh status, meshes, sessions, members, queue and kick, through the admin endpoint
+//	command_page.go       caddy claudemesh page, which brings the operator's page to a browser
+//	command_audit.go      caddy claudemesh audit verify
+//	command_nodes.go      caddy claudemesh nodes
+//	version.go            the version of this module
 //
 // # Life cycle
 //

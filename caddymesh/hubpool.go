@@ -29,12 +29,18 @@ type hub struct {
 	core     *liveCore
 	measures *measures
 
-	broker  atomic.Pointer[broker.Broker] // nil until started
-	storage atomic.Pointer[string]        // the storage's description, once started
+	broker atomic.Pointer[broker.Broker] // nil until started
+	opened atomic.Pointer[opened]        // what the broker uses, once started
 
 	mu    sync.Mutex    // held while starting, configuring or stopping the broker
 	owner *App          // the app whose settings are in effect
 	ended chan struct{} // closed when no config uses the hub anymore
+}
+
+// opened is a storage as a config describes it, and as it was opened.
+type opened struct {
+	as    Storage
+	store broker.Storage
 }
 
 // openRetry is the pause between attempts to replace a broker.
@@ -84,12 +90,11 @@ func (h *hub) start(app *App, storage Storage, settings broker.Settings, log *za
 
 // open creates and starts a broker.
 func (h *hub) open(storage Storage, settings broker.Settings, name string) (*broker.Broker, error) {
-	called := storage.String()
-	h.storage.Store(&called)
 	store, err := storage.Open()
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", storage, err)
 	}
+	h.opened.Store(&opened{storage, store})
 	b := broker.New(broker.Options{
 		Storage:  store,
 		Settings: settings,

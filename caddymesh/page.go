@@ -24,17 +24,17 @@ var (
 	inviteTemplate = template.Must(template.New("invite").Parse(inviteHTML))
 
 	// pagePolicy lets the page use its own script and style and load nothing.
-	pagePolicy = "default-src 'none'; style-src " + inlineHash("style") +
-		"; script-src " + inlineHash("script") +
+	pagePolicy = "default-src 'none'; style-src " + inlineHash(inviteHTML, "style") +
+		"; script-src " + inlineHash(inviteHTML, "script") +
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-// inlineHash returns the CSP source (CSP3 §2.3.1) of the page's only inline element with
+// inlineHash returns the CSP source (CSP3 §2.3.1) of a page's only inline element with
 // this tag. The element must not contain template actions.
-func inlineHash(tag string) string {
-	m := regexp.MustCompile(`(?s)<` + tag + `>(.*?)</` + tag + `>`).FindStringSubmatch(inviteHTML)
+func inlineHash(page, tag string) string {
+	m := regexp.MustCompile(`(?s)<` + tag + `>(.*?)</` + tag + `>`).FindStringSubmatch(page)
 	if m == nil || strings.Contains(m[1], "{{") {
-		panic("invite.html: no static <" + tag + ">")
+		panic("page without a static <" + tag + ">")
 	}
 	sum := sha256.Sum256([]byte(m[1]))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
