@@ -56,6 +56,4 @@
 // A mesh has one lock, room.mu; no I/O happens under it. Locks are taken in the
 // order room, mailbox (package queue), outbox. A function whose name ends in Locked must
 // be called with the lock held: that of its receiver, or of a connection's room.
-//
-// This package is for claudemesh itself; outsiders should not rely on it.
 package broker

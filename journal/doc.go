@@ -14,6 +14,4 @@
 //	stats.go    counters
 //
 // This package is the broker's own: programs outside this module must not rely on it.
-//
-// This package is for claudemesh itself; outsiders should not rely on it.
 package journal

@@ -40,6 +40,4 @@
 //   - Presence fields change through the room only, because the room keeps
 //     indexes over them. Slices and pointers in a [Record] are replaced, never
 //     written to, so that a copied Record is a snapshot.
-//
-// This package is for claudemesh itself; outsiders should not rely on it.
 package presence

@@ -69,6 +69,4 @@
 //	store.go    what is stored
 //
 // This package is the broker's own: programs outside this module must not rely on it.
-//
-// This package is for claudemesh itself; outsiders should not rely on it.
 package queue
