@@ -26,7 +26,7 @@ var (
 
 func at(seconds int) time.Time { return t0.Add(time.Duration(seconds) * time.Second) }
 
-// key and id make distinct values out of small numbers.
+// key and id return distinct values for small numbers.
 func key(n int) (k wire.Key) { binary.BigEndian.PutUint64(k[24:], uint64(n)); return k }
 func id(n int) (i wire.ID)   { binary.BigEndian.PutUint64(i[8:], uint64(n)); return i }
 
@@ -39,7 +39,7 @@ type tester struct {
 
 func newTester(t *testing.T) *tester { return &tester{T: t, Room: NewRoom[int](id(1))} }
 
-// arrival makes the three kinds of hello; opts change it.
+// arrival returns the arrival of a member connection; opts make it one of a session.
 func (t *tester) arrival(member int, opts ...func(*Arrival[int])) *Arrival[int] {
 	t.conns++
 	a := &Arrival[int]{
@@ -83,7 +83,7 @@ func named(s ...string) (gs []wire.Group) {
 	return gs
 }
 
-// join lets an arrival in that must succeed, and checks the room.
+// join joins an arrival, which must succeed, and checks the room.
 func (t *tester) join(now time.Time, a *Arrival[int]) Joined[int] {
 	t.Helper()
 	j, err := t.Join(a, noLimit, now)
@@ -101,7 +101,7 @@ func (t *tester) join(now time.Time, a *Arrival[int]) Joined[int] {
 func (t *tester) drop(p *Presence[int], now time.Time) {
 	t.Helper()
 	if got := t.Drop(p, p.Conn, now, testLease); got != Leased {
-		t.Fatalf("drop gave %d, want Leased", got)
+		t.Fatalf("Drop = %d, want Leased", got)
 	}
 	t.check()
 }
@@ -110,7 +110,7 @@ func (t *tester) refuse(a *Arrival[int], limit int, want error) {
 	t.Helper()
 	before := len(t.list)
 	if _, err := t.Join(a, limit, t0); !errors.Is(err, want) {
-		t.Fatalf("join: %v, want %v", err, want)
+		t.Fatalf("join: got error %v, want %v", err, want)
 	}
 	if len(t.list) != before {
 		t.Fatal("a refused join changed the room")
@@ -125,23 +125,23 @@ func (t *tester) check() {
 	want.known = t.known
 	for _, p := range t.list {
 		if p.ended() {
-			t.Fatalf("%s is in the room and has ended", p.Identity)
+			t.Fatalf("%s is still in the room although it has ended", p.Identity)
 		}
 		if p.Online != (p.Conn != 0) || p.Online != p.LeaseUntil.IsZero() {
-			t.Fatalf("%s: online %v, conn %d, lease %v", p.Identity, p.Online, p.Conn, p.LeaseUntil)
+			t.Fatalf("%s: online %v, conn %d and lease %v contradict each other", p.Identity, p.Online, p.Conn, p.LeaseUntil)
 		}
 		if want.identity[p.Identity] != nil {
-			t.Fatalf("two presences are %s", p.Identity)
+			t.Fatalf("two presences have the identity %s", p.Identity)
 		}
 		if _, known := t.known[p.SessionKey]; known != p.Proven {
-			t.Fatalf("%s bears a known key: %v, proven: %v", p.Identity, known, p.Proven)
+			t.Fatalf("%s: its key is known: %v, proven: %v, want the same", p.Identity, known, p.Proven)
 		}
 		want.add(p)
 	}
 	if !slices.Equal(t.list, want.list) {
 		t.Fatal("the list is out of order")
 	}
-	for _, p := range t.list { // the best of all, whoever that was before
+	for _, p := range t.list { // the best of all, whatever the order in which they came
 		if p.Online && !p.claim && (want.home[p.MemberKey] == nil || p.homelier(want.home[p.MemberKey])) {
 			want.home[p.MemberKey] = p
 		}

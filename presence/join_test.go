@@ -8,16 +8,16 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// TestComingBack tells for each pair of connections what the second one leads to,
-// while the first is online and after it dropped.
+// TestComingBack checks, for pairs of connections, how the second one joins while the
+// first is online and after the first has dropped.
 func TestComingBack(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name           string
 		first, second  []opt
-		member         int // of the second; the first is of member 1
+		member         int // the member of the second; the first belongs to member 1
 		online, leased How
-		displaces      bool // while the first is online
+		displaces      bool // whether the second displaces the first while that is online
 	}{
 		{"proven key", []opt{proving(9)}, []opt{proving(9)}, 1, Replaced, Resumed, false},
 		{"proven key, other session id, host and cwd", []opt{proving(9)}, []opt{proving(9), sid("x"), host("y"), cwd("/z")}, 1, Replaced, Resumed, false},
@@ -53,19 +53,19 @@ func TestComingBack(t *testing.T) {
 			comingBack(r, tt.online, first, second)
 			j := r.join(at(1), second)
 			if tt.online != j.How {
-				t.Fatalf("came in as %d, want %d", j.How, tt.online)
+				t.Fatalf("joined as %d, want %d", j.How, tt.online)
 			}
 			if j.How == Replaced {
 				if j.OldConn != conn || j.Presence != first || j.Displaced != nil {
-					t.Fatalf("replaced: %+v", j)
+					t.Fatalf("got %+v, want the first presence with its old connection", j)
 				}
 				return
 			}
 			if !first.Online || first.Conn != conn || j.OldConn != 0 {
-				t.Fatal("a live presence was disturbed")
+				t.Fatal("the second connection changed the live presence of the first")
 			}
 			if (j.Displaced == first) != tt.displaces || (first.Identity == ClaimedIdentity(first.ID)) != (tt.displaces || first.claim || first.Hostname == "") {
-				t.Fatalf("displaced: %v; the first is %s", j.Displaced, first.Identity)
+				t.Fatalf("displaced %v, want the first: %v; the first has the identity %s", j.Displaced, tt.displaces, first.Identity)
 			}
 		})
 		t.Run(tt.name+", leased", func(t *testing.T) {
@@ -78,27 +78,27 @@ func TestComingBack(t *testing.T) {
 			comingBack(r, tt.leased, first, second)
 			j := r.join(at(2), second)
 			if j.How != tt.leased || (j.Presence == first) != (tt.leased == Resumed) || j.Displaced != nil {
-				t.Fatalf("came in as %d, want %d; %+v", j.How, tt.leased, j)
+				t.Fatalf("joined as %d, want %d; %+v", j.How, tt.leased, j)
 			}
 			if first.Identity != identity {
-				t.Fatalf("identity went from %s to %s", identity, first.Identity)
+				t.Fatalf("the identity changed from %s to %s", identity, first.Identity)
 			}
 			if j.How == Resumed && (j.Restored == nil || !j.Restored.LastSeenAt.Equal(at(1))) {
-				t.Fatalf("restored: %+v", j.Restored)
+				t.Fatalf("restored %+v, want the presence as last seen at second 1", j.Restored)
 			}
 		})
 	}
 }
 
-// comingBack checks Plan against what is to happen.
+// comingBack checks that Plan predicts how second joins.
 func comingBack(r *tester, how How, first *Presence[int], second *Arrival[int]) {
 	r.Helper()
 	plan := r.Plan(second)
 	if plan.NeedsSlot != (how == New) {
-		r.Fatalf("plan: %+v", plan)
+		r.Fatalf("got plan %+v, want NeedsSlot %v", plan, how == New)
 	}
 	if how != New && plan.Identity != first.Identity {
-		r.Fatalf("plan: %+v, want identity %s", plan, first.Identity)
+		r.Fatalf("got plan %+v, want identity %s", plan, first.Identity)
 	}
 }
 
@@ -114,20 +114,20 @@ func TestTakeoverRefreshesAndKeeps(t *testing.T) {
 	a.DisplayName = "renamed"
 	r.join(at(5), a)
 	if p.ID != presence || !p.ConnectedAt.Equal(t0) || p.Summary != "busy" || p.Status != wire.Working {
-		t.Fatalf("not kept: %+v", p)
+		t.Fatalf("the takeover lost fields that it must keep: %+v", p)
 	}
 	if p.SessionID != "s2" || p.PID != 7 || p.Cwd != "/new" || p.Hostname != "h2" || p.DisplayName != "renamed" || p.Addr != away {
-		t.Fatalf("not refreshed: %+v", p)
+		t.Fatalf("the takeover kept fields that it must refresh: %+v", p)
 	}
 	if p.Model != "m" || !slices.Equal(p.Groups, named("a")) {
-		t.Fatalf("what the hello left out was lost: %+v", p)
+		t.Fatalf("the takeover lost fields that the hello left out: %+v", p)
 	}
 	if k, ok := r.Known(key(9)); !ok || k.DisplayName != "renamed" || k.MemberID != id(1) {
-		t.Fatalf("known: %+v", k)
+		t.Fatalf("got known key %+v, want the renamed member 1", k)
 	}
 	r.join(at(6), r.arrival(1, proving(9), groups("b", "b", "c")))
 	if !slices.Equal(p.Groups, named("b", "c")) {
-		t.Fatalf("groups %v", p.Groups)
+		t.Fatalf("got groups %v, want b and c", p.Groups)
 	}
 }
 
@@ -137,21 +137,21 @@ func TestDisplacedDaemon(t *testing.T) {
 	older := r.join(t0, r.arrival(1)).Presence
 	newer := r.join(at(1), r.arrival(1, sid("daemon-2"))).Presence
 	if newer.Identity != HostIdentity(key(1), "vm") || older.Identity != ClaimedIdentity(older.ID) {
-		t.Fatalf("newer is %s, older %s", newer.Identity, older.Identity)
+		t.Fatalf("the newer daemon is %s, the older %s; want the newer by host", newer.Identity, older.Identity)
 	}
-	// Both drop, and each gets its own back, in either order.
+	// Both drop, and each gets its own presence back, in either order.
 	r.drop(newer, at(2))
 	r.drop(older, at(2))
 	if j := r.join(at(3), r.arrival(1)); j.Presence != older || j.Displaced != nil {
-		t.Fatalf("the older daemon came back as %s", j.Presence.Identity)
+		t.Fatalf("the older daemon came back as %s, want %s", j.Presence.Identity, older.Identity)
 	}
 	if j := r.join(at(3), r.arrival(1, sid("daemon-2"))); j.Presence != newer {
-		t.Fatalf("the newer daemon came back as %s", j.Presence.Identity)
+		t.Fatalf("the newer daemon came back as %s, want %s", j.Presence.Identity, newer.Identity)
 	}
 }
 
-// A hello that was held up is served after a later one of the same peer: the later
-// connection stays the newest.
+// TestOvertaken checks that a peer's newest connection stays the newest when the room
+// serves an older, delayed hello after it.
 func TestOvertaken(t *testing.T) {
 	t.Parallel()
 	hello := func(n uint64) opt { return func(a *Arrival[int]) { a.Hello = n } }
@@ -160,21 +160,23 @@ func TestOvertaken(t *testing.T) {
 	conn := p.Conn
 	r.refuse(r.arrival(1, proving(9), hello(1), groups("b")), noLimit, ErrOvertaken)
 	if p.Conn != conn || !slices.Equal(p.Groups, named("a")) {
-		t.Fatalf("changed: %+v", p)
+		t.Fatalf("the delayed hello changed the presence: %+v", p)
 	}
 	r.drop(p, at(1))
 	r.refuse(r.arrival(1, proving(9), hello(1)), noLimit, ErrOvertaken)
 	if j := r.join(at(2), r.arrival(1, proving(9), hello(3))); j.Presence != p || j.How != Resumed {
-		t.Fatalf("the next one came as %+v", j)
+		t.Fatalf("the next hello joined as %+v, want the presence resumed", j)
 	}
-	// Of a daemon that can't be told from another one, both stay.
+	// Two daemons that the room cannot tell apart both stay.
 	newest := r.join(at(2), r.arrival(1, hello(5))).Presence
 	older := r.join(at(2), r.arrival(1, hello(4)))
 	if older.Displaced != nil || newest.Identity != HostIdentity(key(1), "vm") || older.Presence.Identity != ClaimedIdentity(older.Presence.ID) {
-		t.Fatalf("newest is %s, older %s", newest.Identity, older.Presence.Identity)
+		t.Fatalf("the newest daemon is %s, the older %s; want the newest by host", newest.Identity, older.Presence.Identity)
 	}
 }
 
+// TestHalfOpenSocketLeavesNoGhost checks that the presence of a dead socket ends when the
+// same daemon has come back over a new one.
 func TestHalfOpenSocketLeavesNoGhost(t *testing.T) {
 	t.Parallel()
 	r := newTester(t)
@@ -183,14 +185,14 @@ func TestHalfOpenSocketLeavesNoGhost(t *testing.T) {
 	r.SetStatus(older, Signal{Status: wire.DND, Source: Manual}, t0, testWindow)
 	j := r.join(at(1), r.arrival(1)) // the same daemon over a new socket
 	if j.Restored == nil || j.Presence.Summary != "kept" || j.Presence.Status != wire.DND {
-		t.Fatalf("the daemon does not go on where it was: %+v", j.Presence)
+		t.Fatalf("the daemon lost its summary or status over the new socket: %+v", j.Presence)
 	}
 	if got := r.Drop(older, older.Conn, at(2), testLease); got != Left {
-		t.Fatalf("drop of the dead socket gave %d, want Left", got)
+		t.Fatalf("Drop of the dead socket = %d, want Left", got)
 	}
 	r.check()
 	if r.Len() != 1 || r.Home(key(1)) != j.Presence {
-		t.Fatal("the newer connection suffered")
+		t.Fatal("the drop of the dead socket changed more than its own presence")
 	}
 }
 
@@ -218,7 +220,7 @@ func TestKeyTaken(t *testing.T) {
 			r := newTester(t)
 			tt.setup(r)
 			r.refuse(r.arrival(1, claiming(9)), noLimit, ErrKeyTaken)
-			r.join(t0, r.arrival(1, claiming(8))) // another key is free
+			r.join(t0, r.arrival(1, claiming(8))) // nobody has another key
 		})
 	}
 }
@@ -231,15 +233,15 @@ func TestProofTakesKeyFromClaimants(t *testing.T) {
 		r.join(t0, r.arrival(2, claiming(9), sid("x"))).Presence,
 	}
 	if r.ByKey(key(9)) != claimants[0] {
-		t.Fatal("the first member's claim does not count")
+		t.Fatal("ByKey does not return the first claimant")
 	}
 	p := r.join(at(1), r.arrival(3, proving(9))).Presence
 	if r.ByKey(key(9)) != p {
-		t.Fatal("the proof does not count")
+		t.Fatal("ByKey does not return the presence that proved the key")
 	}
 	for _, c := range claimants {
 		if !c.Online || c.Key() != c.MemberKey || r.Home(c.MemberKey) != nil {
-			t.Fatalf("claimant: %+v", c)
+			t.Fatalf("got claimant %+v, want it online under its member key only", c)
 		}
 	}
 	r.drop(claimants[1], at(2))
@@ -248,7 +250,7 @@ func TestProofTakesKeyFromClaimants(t *testing.T) {
 	}
 	r.End(p, at(2))
 	if r.ByKey(key(9)) != nil {
-		t.Fatal("a claimant is found by a key that somebody else proved")
+		t.Fatal("ByKey returns a claimant for a key that another member proved")
 	}
 }
 
@@ -263,15 +265,15 @@ func TestCapacity(t *testing.T) {
 	r.refuse(r.arrival(2, claiming(9)), 2, ErrCapacity) // before key_taken, as in the handshake
 	for _, a := range []*Arrival[int]{r.arrival(1, proving(9)), r.arrival(1)} {
 		if _, err := r.Join(a, 2, at(2)); err != nil {
-			t.Fatalf("coming back needs no room: %v", err)
+			t.Fatalf("a peer that comes back was refused by a full room: %v", err)
 		}
 	}
 	r.End(session, at(3))
 	if _, err := r.Join(r.arrival(2), 2, at(3)); err != nil {
-		t.Fatalf("join after somebody left: %v", err)
+		t.Fatalf("join after a presence left: %v", err)
 	}
 	if r.Len() != 2 {
-		t.Fatalf("%d presences", r.Len())
+		t.Fatalf("got %d presences, want 2", r.Len())
 	}
 }
 
@@ -307,10 +309,10 @@ func TestRestored(t *testing.T) {
 			j := r.join(t0, r.arrival(1, append(tt.opts, proving(9))...))
 			p := j.Presence
 			if !slices.Equal(p.Groups, tt.groups) || p.Status != tt.status || p.Visible != tt.visible {
-				t.Fatalf("groups %v, status %s, visible %v", p.Groups, p.Status, p.Visible)
+				t.Fatalf("got groups %v, status %s, visible %v; want %v, %s, %v", p.Groups, p.Status, p.Visible, tt.groups, tt.status, tt.visible)
 			}
 			if j.How != New || (j.Restored != nil) != tt.restored {
-				t.Fatalf("how %d, restored %+v", j.How, j.Restored)
+				t.Fatalf("joined as %d, want New; restored %+v, want any: %v", j.How, j.Restored, tt.restored)
 			}
 			if !tt.restored {
 				return

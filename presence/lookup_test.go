@@ -15,10 +15,10 @@ func TestHome(t *testing.T) {
 	want := func(p *Presence[int], why string) {
 		t.Helper()
 		if got := r.Home(key(1)); got != p {
-			t.Fatalf("%s: home is %+v", why, got)
+			t.Fatalf("%s: got home %+v, want %+v", why, got, p)
 		}
 	}
-	want(nil, "nobody here")
+	want(nil, "empty room")
 	r.join(t0, r.arrival(2))
 	want(nil, "only another member's daemon")
 	r.join(t0, r.arrival(1, claiming(5), sid("c")))
@@ -34,7 +34,7 @@ func TestHome(t *testing.T) {
 	d2 := r.join(at(4), r.arrival(1, host("h2"), sid("daemon-2"))).Presence
 	want(d2, "newest daemon")
 	r.drop(d2, at(5))
-	want(d1, "daemon online")
+	want(d1, "the daemon that is online")
 	r.join(at(6), r.arrival(1, host("h2"), sid("daemon-2")))
 	want(d2, "the daemon that came back last")
 	r.End(d2, at(7))
@@ -57,25 +57,25 @@ func TestLookups(t *testing.T) {
 	}
 	c3 := r.join(at(5), r.arrival(2, claiming(9), sid("again"))).Presence
 	if r.ByKey(key(9)) != c3 {
-		t.Fatal("the member's own newer connection does not count")
+		t.Fatal("ByKey does not return the newer connection of the same member")
 	}
 	if r.ByKey(key(11)) != s1 || r.ByKey(key(1)) != nil || r.ByKey(wire.Key{}) != nil {
-		t.Fatal("ByKey is wrong")
+		t.Fatal("ByKey returned a wrong presence")
 	}
 	if r.byID[d.ID] != d || r.ByIdentity(HostIdentity(key(1), "vm")) != d {
-		t.Fatal("ByID or ByIdentity is wrong")
+		t.Fatal("byID or ByIdentity does not return the daemon")
 	}
 	if got := r.ByMember(key(1)); len(got) != 2 || !slices.Contains(got, s1) || !slices.Contains(got, d) {
-		t.Fatalf("ByMember: %v", got)
+		t.Fatalf("ByMember = %v, want the session and the daemon", got)
 	}
 	if got := r.session["daemon-1"]; len(got) != 1 || got[0] != d {
-		t.Fatalf("BySessionID: %v", got)
+		t.Fatalf("by session id: got %v, want the daemon", got)
 	}
 	if all := r.All(); all[0] != d || all[1] != s1 || len(all) != 5 || r.Len() != 5 {
-		t.Fatalf("All: %v", all)
+		t.Fatalf("All = %v, want 5 presences, the oldest first", all)
 	}
 	if _, ok := r.Known(key(9)); ok {
-		t.Fatal("a claimed key is known")
+		t.Fatal("Known reports a key that was only claimed")
 	}
 }
 
@@ -131,17 +131,17 @@ func TestAudience(t *testing.T) {
 			t.Errorf("@%s reaches %v, want %v", tt.group, got, want)
 		}
 	}
-	// Changes count at once, and dst is appended to.
+	// Changes take effect at once, and Audience appends to dst.
 	r.LeaveGroup(of["both"], "x")
 	r.SetVisible(of["none"], false)
 	if err := r.JoinGroup(of["ab"], wire.Group{Name: "x"}); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.Audience([]*Presence[int]{nil}, key(1), "x"); len(got) != 2 || got[1] != of["ab"] {
-		t.Errorf("after changes @x reaches %v", got)
+		t.Errorf("after changes @x reaches %v, want ab appended to one nil", got)
 	}
 	if got := r.Audience(nil, key(1), ""); len(got) != 5 {
-		t.Errorf("after changes everybody is %d", len(got))
+		t.Errorf("after changes a broadcast reaches %d, want 5", len(got))
 	}
 	r.check()
 }
@@ -156,16 +156,16 @@ func TestGroups(t *testing.T) {
 		}
 	}
 	if err := r.JoinGroup(p, wire.Group{Name: "more"}); !errors.Is(err, errTooManyGroups) {
-		t.Fatalf("one group too many: %v", err)
+		t.Fatalf("one group too many: got error %v, want errTooManyGroups", err)
 	}
 	if err := r.JoinGroup(p, wire.Group{Name: "g3", Role: "lead"}); err != nil || p.Groups[3].Role != "lead" {
-		t.Fatalf("a new role: %v, %v", err, p.Groups[3])
+		t.Fatalf("a new role in g3: got %v and group %v, want role lead", err, p.Groups[3])
 	}
 	if r.LeaveGroup(p, "more") || !r.LeaveGroup(p, "g3") || r.LeaveGroup(p, "g3") {
-		t.Fatal("LeaveGroup reports wrongly")
+		t.Fatal("LeaveGroup does not report whether the presence was in the group")
 	}
 	if len(p.Groups) != wire.MaxGroups-1 {
-		t.Fatalf("%d groups", len(p.Groups))
+		t.Fatalf("got %d groups, want %d", len(p.Groups), wire.MaxGroups-1)
 	}
 	r.check()
 }
@@ -208,7 +208,7 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 	for _, tt := range tests {
 		ok := true
 		if allocs := testing.AllocsPerRun(10, func() { ok = ok && tt.do() }); allocs != 0 || !ok {
-			t.Errorf("%s: %v allocations, right answer: %v", tt.name, allocs, ok)
+			t.Errorf("%s: got %v allocations, want 0; right answer: %v", tt.name, allocs, ok)
 		}
 	}
 }

@@ -12,17 +12,17 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// model drives a room at random and predicts it by brute force over its list. It
-// also plays the store, from which it restarts the room now and then.
+// model makes random changes to a room and predicts their effect by brute force over its
+// list. It also plays the store, from which it sometimes restarts the room.
 type model struct {
 	*tester
 	rng    *rand.Rand
 	now    time.Time
 	stored map[Identity]Record
-	known  map[wire.Key]wire.ID // whose session has proven it last
-	seen   map[string]int       // how often each outcome came up
+	known  map[wire.Key]wire.ID // proven session key → member that proved it last
+	seen   map[string]int       // outcome → number of times it came up
 
-	mirrors [4]mirror // of the members 0 to 3, of whom the first is nobody
+	mirrors [4]mirror // of members 0 to 3; member 0 does not exist
 }
 
 const modelLimit = 12
@@ -68,7 +68,7 @@ func (m *model) step() {
 	case n < 68:
 		left := m.Leave(p, p.Conn, m.now)
 		if left != (p.ended() && m.byID[p.ID] == nil) || left && p.Online {
-			m.Fatalf("leave: %v, %+v", left, p)
+			m.Fatalf("Leave = %v, which contradicts the presence %+v", left, p)
 		}
 		m.note(left, "left")
 	case n < 70:
@@ -97,7 +97,7 @@ func (m *model) note(did bool, outcome string) {
 	}
 }
 
-// predict finds by brute force who an arrival must be.
+// predict finds by brute force which presence an arrival takes over and which it displaces.
 func (m *model) predict(a *Arrival[int]) (found, displaced *Presence[int]) {
 	if a.Proven {
 		i := slices.IndexFunc(m.list, func(p *Presence[int]) bool { return p.Proven && p.SessionKey == a.SessionKey })
@@ -144,7 +144,7 @@ func (m *model) stepJoin() {
 		opts = append(opts, claiming(102+m.rng.IntN(12)), sid(fmt.Sprint("s", m.rng.IntN(2))))
 	}
 	for range m.rng.IntN(3) {
-		opts = append(opts, succeeding(99+m.rng.IntN(7))) // 99 is nobody's
+		opts = append(opts, succeeding(99+m.rng.IntN(7))) // nobody has key 99
 	}
 	if m.rng.IntN(2) == 0 {
 		opts = append(opts, groups(fmt.Sprintf("g%d/x", m.rng.IntN(3)), "g0"))
@@ -161,12 +161,12 @@ func (m *model) stepJoin() {
 	switch {
 	case found == nil && size-len(over) >= modelLimit:
 		if !errors.Is(err, ErrCapacity) {
-			m.Fatalf("join of a full room: %v", err)
+			m.Fatalf("join of a full room: got error %v, want ErrCapacity", err)
 		}
 		m.note(true, "capacity")
 	case !a.Proven && !m.known[a.SessionKey].IsZero():
 		if !errors.Is(err, ErrKeyTaken) {
-			m.Fatalf("claim of a proven key: %v", err)
+			m.Fatalf("claim of a proven key: got error %v, want ErrKeyTaken", err)
 		}
 		m.note(true, "taken")
 	case err != nil:
@@ -196,17 +196,17 @@ func (m *model) judgeJoin(a *Arrival[int], j Joined[int], plan Plan, found, disp
 	m.note(true, name)
 	m.note(displaced != nil, "displaced")
 	if j.How != how || j.OldConn != oldConn || j.Displaced != displaced || found != nil && j.Presence != found {
-		m.Fatalf("join of %+v: %+v, want %s of %v, displacing %v", a, j, name, found, displaced)
+		m.Fatalf("join of %+v: got %+v, want %s of %v, displacing %v", a, j, name, found, displaced)
 	}
 	if plan.New != (how == New) || plan.NeedsSlot != (how == New && len(j.Ended) == 0) || plan.Identity != j.Presence.Identity {
-		m.Fatalf("planned %+v, got %s by %s", plan, j.Presence.Identity, name)
+		m.Fatalf("got plan %+v, but %s joined as %s", plan, j.Presence.Identity, name)
 	}
 	if displaced != nil && (!displaced.Online || displaced.Identity.Returns()) {
-		m.Fatalf("displaced: %+v", displaced)
+		m.Fatalf("got displaced presence %+v, want it online under an identity that does not return", displaced)
 	}
 }
 
-// predictOver finds by brute force whose presences an arrival ends.
+// predictOver finds by brute force the presences that an arrival ends.
 func (m *model) predictOver(a *Arrival[int], found *Presence[int]) (over []*Presence[int]) {
 	for _, p := range m.list {
 		if a.Proven && p.Proven && p != found && slices.Contains(a.Succeeds, p.SessionKey) && p.MemberKey == a.MemberKey &&
@@ -219,11 +219,11 @@ func (m *model) predictOver(a *Arrival[int], found *Presence[int]) (over []*Pres
 
 func (m *model) judgeSuccession(a *Arrival[int], j Joined[int], over []*Presence[int]) {
 	if len(j.Ended) != len(over) {
-		m.Fatalf("%d ended, want %d", len(j.Ended), len(over))
+		m.Fatalf("the join ended %d presences, want %d", len(j.Ended), len(over))
 	}
 	for _, e := range j.Ended {
 		if !slices.Contains(over, e.Presence) || !e.Presence.ended() || m.ByKey(e.Presence.SessionKey) != nil {
-			m.Fatalf("ended: %+v", e.Presence)
+			m.Fatalf("the join ended %+v, which was not predicted or is still in the room", e.Presence)
 		}
 	}
 	m.note(len(over) > 0, "succeeded")
@@ -234,15 +234,14 @@ func (m *model) judgeSuccession(a *Arrival[int], j Joined[int], over []*Presence
 		}
 	}
 	if p := j.Presence; !slices.Equal(p.Succeeds, want) {
-		m.Fatalf("succeeds %v, want %v", p.Succeeds, want)
+		m.Fatalf("got Succeeds %v, want %v", p.Succeeds, want)
 	}
 	for _, old := range want {
 		m.note(m.ByKey(old) != nil, "came back")
 	}
 }
 
-// checkHeirs compares who gets what is addressed to old keys with a look at
-// everybody.
+// checkHeirs compares the heirs of old keys with the result of a search through the list.
 func (m *model) checkHeirs() {
 	for n := 99; n < 106; n++ {
 		old := key(n)
@@ -254,7 +253,7 @@ func (m *model) checkHeirs() {
 			}
 		}
 		if got := m.Heir(old); got != want {
-			m.Fatalf("heir of %d: %+v, want %+v", n, got, want)
+			m.Fatalf("heir of key %d: got %+v, want %+v", n, got, want)
 		}
 		m.note(want != nil, "inherited")
 	}
@@ -269,18 +268,18 @@ func (m *model) stepDrop(p *Presence[int]) {
 	switch {
 	case !wasOnline || conn == 1<<30:
 		if got != Stale || p.Online != wasOnline || p.ended() {
-			m.Fatalf("drop of a stale connection: %d, %+v", got, p)
+			m.Fatalf("Drop of a stale connection = %d, want Stale and no change of %+v", got, p)
 		}
 		m.note(true, "stale")
 	case got == Left:
 		holder := m.ByIdentity(HostIdentity(p.MemberKey, p.Hostname))
 		if !p.ended() || p.Identity.Returns() || holder == nil || holder.SessionID != p.SessionID {
-			m.Fatalf("a presence nobody succeeded ended: %+v", p)
+			m.Fatalf("a presence ended although no newer connection took its place: %+v", p)
 		}
 		m.note(true, "half-open")
 	default:
 		if got != Leased || p.Online || !p.LeaseUntil.Equal(m.now.Add(testLease)) {
-			m.Fatalf("drop: %d, %+v", got, p)
+			m.Fatalf("Drop = %d, want Leased; presence %+v", got, p)
 		}
 		m.note(true, "leased")
 	}
@@ -294,7 +293,7 @@ func (m *model) stepExpire() {
 		}
 	}
 	if got := m.ExpireLeases(m.now); !slices.Equal(got, want) {
-		m.Fatalf("expired %v, want %v", got, want)
+		m.Fatalf("ExpireLeases = %v, want %v", got, want)
 	}
 	m.note(want != nil, "expired")
 }
@@ -322,7 +321,7 @@ func (m *model) stepChange(p *Presence[int]) {
 	}
 }
 
-// store writes what is dirty and compares all that is stored with the room.
+// store writes the dirty records and compares all stored records with the room.
 func (m *model) store() {
 	for _, rec := range m.TakeDirty() {
 		m.stored[rec.Identity] = rec
@@ -332,22 +331,22 @@ func (m *model) store() {
 		p := m.ByIdentity(identity)
 		if !rec.EndedAt.IsZero() {
 			if p != nil {
-				m.Fatalf("%s is stored as ended", identity)
+				m.Fatalf("%s is stored as ended but is in the room", identity)
 			}
 			continue
 		}
 		live++
 		if p == nil {
-			m.Fatalf("%s is not stored as ended", identity)
+			m.Fatalf("%s is stored as live but is not in the room", identity)
 		}
 		now := p.Record
-		now.LastSeenAt, now.StatusAt = rec.LastSeenAt, rec.StatusAt // not worth a write
+		now.LastSeenAt, now.StatusAt = rec.LastSeenAt, rec.StatusAt // these changes are not stored
 		if !reflect.DeepEqual(now, rec) {
-			m.Fatalf("stored %+v, is %+v", rec, now)
+			m.Fatalf("got stored record %+v, want %+v", rec, now)
 		}
 	}
 	if live != m.Len() {
-		m.Fatalf("%d stored, %d in the room", live, m.Len())
+		m.Fatalf("%d presences are stored as live, want the %d in the room", live, m.Len())
 	}
 }
 
@@ -366,7 +365,7 @@ func (m *model) restart() {
 	m.mirrors = [len(m.mirrors)]mirror{}
 	m.Restore(records, known, m.now.Add(testLease))
 	if m.Len() != old.Len() {
-		m.Fatalf("%d presences before the restart, %d after", old.Len(), m.Len())
+		m.Fatalf("got %d presences after the restart, want %d", m.Len(), old.Len())
 	}
 	m.note(true, "restart")
 }

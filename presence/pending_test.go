@@ -32,7 +32,7 @@ func TestMatchHook(t *testing.T) {
 	tests := []struct {
 		name string
 		hook HookSignal
-		want string // "" for nobody
+		want string // "": no presence
 	}{
 		{"session id", HookSignal{Addr: home, SessionID: "sid-1", PID: 12, Cwd: "/a"}, "one"},
 		{"pid and cwd", HookSignal{Addr: home, SessionID: "other", PID: 11, Cwd: "/a"}, "one"},
@@ -42,7 +42,7 @@ func TestMatchHook(t *testing.T) {
 		{"pid in another cwd", HookSignal{Addr: home, PID: 11, Cwd: "/b"}, "old client"},
 		{"client that proves nothing", HookSignal{Addr: home, SessionID: "sid-5", Cwd: "/"}, "old client"},
 		{"unknown", HookSignal{Addr: home, SessionID: "other", PID: 1, Cwd: "/none"}, ""},
-		{"somebody else's session id", HookSignal{Addr: home, SessionID: "sid-6", Cwd: "/none"}, ""},
+		{"session id of a peer at another address", HookSignal{Addr: home, SessionID: "sid-6", Cwd: "/none"}, ""},
 		{"own session from the other address", HookSignal{Addr: away, SessionID: "sid-6", Cwd: "/none"}, "elsewhere"},
 		{"mapped address", HookSignal{Addr: netip.MustParseAddr("::ffff:192.0.2.2"), Cwd: "/a"}, "elsewhere"},
 		{"no address", HookSignal{SessionID: "sid-7", Cwd: "/a"}, ""},
@@ -53,7 +53,7 @@ func TestMatchHook(t *testing.T) {
 			t.Parallel()
 			r, named := setup(t)
 			if got := r.MatchHook(tt.hook); got != named[tt.want] {
-				t.Fatalf("matched %+v, want %q", got, tt.want)
+				t.Fatalf("MatchHook = %+v, want %q", got, tt.want)
 			}
 		})
 	}
@@ -81,8 +81,8 @@ func TestPendingHook(t *testing.T) {
 		{"from another address", []HookSignal{working("s", 1, "/w")}, []opt{from(away)}, 0, wire.Idle},
 		{"without an address", []HookSignal{{SessionID: "s", Cwd: "/w", Status: wire.Working}}, []opt{from(netip.Addr{})}, 0, wire.Idle},
 		{"session id before pid", []HookSignal{working("s", 0, "/x"), dnd(working("", 1, "/w"))}, nil, 0, wire.Working},
-		{"the newest word", []HookSignal{dnd(working("s", 0, "/x")), working("s", 0, "/x")}, nil, 0, wire.Working},
-		{"the newest of several hooks", []HookSignal{dnd(working("s", 3, "/x")), working("s", 4, "/x")}, nil, 0, wire.Working},
+		{"a newer signal of the same hook", []HookSignal{dnd(working("s", 0, "/x")), working("s", 0, "/x")}, nil, 0, wire.Working},
+		{"a newer signal of another hook", []HookSignal{dnd(working("s", 3, "/x")), working("s", 4, "/x")}, nil, 0, wire.Working},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -93,7 +93,7 @@ func TestPendingHook(t *testing.T) {
 			}
 			a := r.arrival(1, append([]opt{proving(9)}, tt.opts...)...)
 			if p := r.join(t0.Add(tt.after), a).Presence; p.Status != tt.want {
-				t.Fatalf("status %s, want %s", p.Status, tt.want)
+				t.Fatalf("got status %s, want %s", p.Status, tt.want)
 			}
 		})
 	}
@@ -106,7 +106,7 @@ func TestPendingHookIsAppliedOnce(t *testing.T) {
 	oneShot := r.join(at(1), r.arrival(1, claiming(8))).Presence
 	p := r.join(at(2), r.arrival(1, proving(9))).Presence
 	if oneShot.Status != wire.Working || p.Status != wire.Working {
-		t.Fatalf("a one-shot (%s) kept the signal from the session (%s)", oneShot.Status, p.Status)
+		t.Fatalf("got one-shot %s and session %s, want both working: the one-shot must not use up the signal", oneShot.Status, p.Status)
 	}
 	r.SetStatus(p, Signal{Status: wire.Idle, Source: Hook}, at(3), testWindow)
 	if j := r.join(at(4), r.arrival(1, proving(9))); j.StatusChanged || p.Status != wire.Idle {
@@ -127,7 +127,7 @@ func TestPendingHookOfReturning(t *testing.T) {
 	r.HoldHook(hook, t0)
 	j := r.join(at(1), r.arrival(1, proving(9)))
 	if j.How != Resumed || !j.StatusChanged || j.Presence.Status != wire.Idle {
-		t.Fatalf("joined: %+v", j)
+		t.Fatalf("joined as %+v, want resumed with the status changed to idle", j)
 	}
 }
 
@@ -138,10 +138,10 @@ func TestPendingHooksAreBounded(t *testing.T) {
 		r.HoldHook(HookSignal{Addr: home, PID: int64(i + 1), Cwd: "/w", Status: wire.Working}, t0)
 	}
 	if len(r.pending) != maxPendingHooks || r.pending[0].PID != 2 {
-		t.Fatalf("%d held, the oldest of pid %d", len(r.pending), r.pending[0].PID)
+		t.Fatalf("got %d held hooks, the oldest of pid %d; want %d and pid 2", len(r.pending), r.pending[0].PID, maxPendingHooks)
 	}
 	r.HoldHook(HookSignal{Addr: home, PID: 9999, Cwd: "/w"}, at(10))
 	if len(r.pending) != 1 {
-		t.Fatalf("%d held after the rest ran out", len(r.pending))
+		t.Fatalf("got %d held hooks after the others expired, want 1", len(r.pending))
 	}
 }

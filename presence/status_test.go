@@ -7,8 +7,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// TestDecide goes through every recorded status and source, every signal, and
-// both sides of the window. The rules are restated as protocol v1 words them.
+// TestDecide checks every recorded status and source with every signal, on both sides of
+// the window, against the rules as protocol v1 states them.
 func TestDecide(t *testing.T) {
 	t.Parallel()
 	statuses := []wire.Status{wire.Idle, wire.Working, wire.DND}
@@ -29,7 +29,7 @@ func TestDecide(t *testing.T) {
 						cases++
 						got := decide(status{is, was, t0}, status{to, by, t0.Add(age)}, testWindow)
 						if got != want {
-							t.Errorf("%s by %d, then %s by %d after %s: taken %v, want %v", is, was, to, by, age, got, want)
+							t.Errorf("%s by %d, then %s by %d after %s: decide = %v, want %v", is, was, to, by, age, got, want)
 						}
 					}
 				}
@@ -37,12 +37,12 @@ func TestDecide(t *testing.T) {
 		}
 	}
 	if cases != 3*3*3*3*5 {
-		t.Fatalf("%d cases", cases)
+		t.Fatalf("checked %d cases, want %d", cases, 3*3*3*3*5)
 	}
 }
 
-// TestDecideByHand spells out the cases that matter, so that a mistake shared by
-// code and rules above would show.
+// TestDecideByHand checks the cases that matter one by one. It finds a mistake that the
+// code and the rules of TestDecide share.
 func TestDecideByHand(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -65,7 +65,7 @@ func TestDecideByHand(t *testing.T) {
 	}
 	for _, tt := range tests {
 		if got := decide(tt.cur, tt.new, testWindow); got != tt.want {
-			t.Errorf("%s: taken %v, want %v", tt.name, got, tt.want)
+			t.Errorf("%s: decide = %v, want %v", tt.name, got, tt.want)
 		}
 	}
 }
@@ -94,19 +94,20 @@ func TestSetStatus(t *testing.T) {
 	}
 	for i, s := range steps {
 		if got := r.SetStatus(p, Signal{Status: s.to, Source: s.from}, at(s.at), testWindow); got != s.changed {
-			t.Fatalf("step %d: changed %v", i, got)
+			t.Fatalf("step %d: SetStatus = %v, want %v", i, got, s.changed)
 		}
 		if dirty := r.TakeDirty() != nil; dirty != s.dirty {
-			t.Fatalf("step %d: dirty %v", i, dirty)
+			t.Fatalf("step %d: got dirty %v, want %v", i, dirty, s.dirty)
 		}
 		if p.Source != s.source || !p.StatusAt.Equal(at(s.since)) || !p.LastActive.Equal(at(s.at)) {
-			t.Fatalf("step %d: %s by %d at %v, active %v", i, p.Status, p.Source, p.StatusAt, p.LastActive)
+			t.Fatalf("step %d: got %s by %d at %v, active %v; want by %d at second %d, active at %d",
+				i, p.Status, p.Source, p.StatusAt, p.LastActive, s.source, s.since, s.at)
 		}
 	}
 }
 
-// A reason is part of the signal that is recorded: it goes when the status changes
-// or is refreshed without one, and stays when a signal is not taken.
+// TestStatusReason checks that a recorded signal replaces the reason, also by none, and
+// that a signal that is not recorded leaves it.
 func TestStatusReason(t *testing.T) {
 	t.Parallel()
 	r := newTester(t)
@@ -119,26 +120,26 @@ func TestStatusReason(t *testing.T) {
 	}{
 		{Signal{wire.Idle, Hook, "waiting"}, "waiting", true},
 		{Signal{wire.Idle, Hook, "waiting"}, "waiting", false},
-		{Signal{wire.Idle, Manual, "other"}, "waiting", false}, // within the window: not taken
+		{Signal{wire.Idle, Manual, "other"}, "waiting", false}, // within the window: not recorded
 		{Signal{wire.Idle, Hook, "asking"}, "asking", true},
 		{Signal{wire.Idle, Hook, ""}, "", true},
 		{Signal{wire.Working, Hook, "compacting"}, "compacting", true},
 		{Signal{wire.DND, Manual, "lunch"}, "lunch", true},
-		{Signal{wire.Idle, Hook, "waiting"}, "lunch", false}, // dnd is left by hand only
+		{Signal{wire.Idle, Hook, "waiting"}, "lunch", false}, // only a manual signal leaves dnd
 		{Signal{wire.Working, Manual, ""}, "", true},
 	}
 	for i, s := range steps {
 		r.SetStatus(p, s.signal, at(i+1), testWindow)
 		if p.StatusReason != s.want {
-			t.Errorf("step %d: reason %q, want %q", i, p.StatusReason, s.want)
+			t.Errorf("step %d: got reason %q, want %q", i, p.StatusReason, s.want)
 		}
 		if dirty := r.TakeDirty() != nil; dirty != s.dirty {
-			t.Errorf("step %d: dirty %v", i, dirty)
+			t.Errorf("step %d: got dirty %v, want %v", i, dirty, s.dirty)
 		}
 	}
 	r.SetStatus(p, Signal{wire.Working, Hook, "compacting"}, at(20), testWindow)
 	if r.SweepStatus(at(200), testTTL); p.StatusReason != "" || p.Status != wire.Idle {
-		t.Errorf("fallen back: %s, %q", p.Status, p.StatusReason)
+		t.Errorf("after the sweep: got status %s with reason %q, want idle without a reason", p.Status, p.StatusReason)
 	}
 }
 
@@ -148,9 +149,9 @@ func TestSweepStatus(t *testing.T) {
 		name  string
 		is    wire.Status
 		from  Source
-		touch int // seconds, 0: never
+		touch int // the second of a sign of life; 0: never
 		drop  bool
-		falls int // the second at which it falls back to idle, 0: never
+		falls int // the second at which the status becomes idle; 0: never
 	}{
 		{"working by hook", wire.Working, Hook, 0, false, 60},
 		{"working inferred", wire.Working, JSONL, 0, false, 60},
@@ -175,19 +176,19 @@ func TestSweepStatus(t *testing.T) {
 			r.TakeDirty()
 			if tt.falls == 0 {
 				if got := r.SweepStatus(at(100_000), testTTL); got != nil || p.Status != tt.is {
-					t.Fatalf("fell back: %s", p.Status)
+					t.Fatalf("the sweep changed the status to %s", p.Status)
 				}
 				return
 			}
 			if got := r.SweepStatus(at(tt.falls).Add(-1), testTTL); got != nil {
-				t.Fatal("fell back too early")
+				t.Fatal("the sweep changed the status too early")
 			}
 			got := r.SweepStatus(at(tt.falls), testTTL)
 			if len(got) != 1 || got[0] != p || p.Status != wire.Idle || p.Source != JSONL || !p.StatusAt.Equal(at(tt.falls)) {
-				t.Fatalf("swept %v: %s by %d at %v", got, p.Status, p.Source, p.StatusAt)
+				t.Fatalf("swept %v; got %s by %d at %v, want idle by %d at second %d", got, p.Status, p.Source, p.StatusAt, JSONL, tt.falls)
 			}
 			if len(r.TakeDirty()) != 1 {
-				t.Fatal("the fall is not to be stored")
+				t.Fatal("the swept presence is not dirty")
 			}
 		})
 	}
@@ -197,7 +198,7 @@ func TestGate(t *testing.T) {
 	t.Parallel()
 	for _, s := range []wire.Status{wire.Idle, wire.Working, wire.DND} {
 		if UrgentOnly(s) != (s != wire.Idle) {
-			t.Errorf("UrgentOnly(%s) is wrong", s)
+			t.Errorf("UrgentOnly(%s) = %v, want %v", s, UrgentOnly(s), s != wire.Idle)
 		}
 	}
 }

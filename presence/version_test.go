@@ -7,15 +7,15 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// mirror is the roster as a member keeps it by asking for what has changed.
+// mirror is a member's copy of the roster, kept up to date by asking for changes.
 type mirror struct {
 	viewer  wire.Key
 	version uint64
 	rows    map[wire.ID]Presence[int]
-	whole   int // how often it had to start anew
+	whole   int // number of times that it needed the whole roster
 }
 
-// catchUp asks what has changed and compares the outcome with the room.
+// catchUp asks for the changes, applies them and compares the mirror with the room.
 func (m *mirror) catchUp(t *tester) {
 	t.Helper()
 	changed, ended, ok := t.Since(m.version, m.viewer)
@@ -28,7 +28,7 @@ func (m *mirror) catchUp(t *tester) {
 		if p.Visible || p.MemberKey == m.viewer {
 			m.rows[p.ID] = shown(p)
 		} else if ok {
-			t.Fatalf("%s is hidden and was told", p.Identity)
+			t.Fatalf("another member was told of %s, which is hidden", p.Identity)
 		}
 	}
 	for _, id := range ended {
@@ -40,16 +40,16 @@ func (m *mirror) catchUp(t *tester) {
 		if p.Visible || p.MemberKey == m.viewer {
 			seen++
 			if got, want := m.rows[p.ID], shown(p); !reflect.DeepEqual(got, want) {
-				t.Fatalf("the row that is kept of %s is\n%+v, want\n%+v", p.Identity, got, want)
+				t.Fatalf("the mirror's row of %s: got\n%+v, want\n%+v", p.Identity, got, want)
 			}
 		}
 	}
 	if len(m.rows) != seen {
-		t.Fatalf("%d rows are kept, want %d", len(m.rows), seen)
+		t.Fatalf("the mirror has %d rows, want %d", len(m.rows), seen)
 	}
 }
 
-// shown is what a roster shows of a presence.
+// shown returns the fields of a presence that a roster shows.
 func shown(p *Presence[int]) Presence[int] {
 	row := Presence[int]{Record: p.Record, Online: p.Online}
 	row.LastSeenAt, row.StatusAt, row.Source, row.Identity = t0, t0, 0, "" // not shown
@@ -71,11 +71,11 @@ func TestSince(t *testing.T) {
 	before := other.version
 	look()
 	if _, ended, ok := room.Since(before, key(2)); !ok || len(ended) != 1 || ended[0] != b.ID {
-		t.Errorf("who was hidden is not gone: %v", ended)
+		t.Errorf("got ended %v, want the presence that was hidden", ended)
 	}
 	room.SetSummary(b, "a secret")
 	if changed, ended, ok := room.Since(other.version, key(2)); !ok || len(changed)+len(ended) > 0 {
-		t.Errorf("others hear of who is hidden: %v %v", changed, ended)
+		t.Errorf("others are told of changes to a hidden presence: %v %v", changed, ended)
 	}
 	room.drop(a, t0)
 	look()
@@ -84,11 +84,11 @@ func TestSince(t *testing.T) {
 	before = other.version
 	room.End(b, t0)
 	if changed, ended, ok := room.Since(before, key(2)); !ok || len(changed)+len(ended) > 0 {
-		t.Errorf("others hear that who was hidden has left: %v %v", changed, ended)
+		t.Errorf("others are told that a hidden presence ended: %v %v", changed, ended)
 	}
 	look()
 	if own.whole != 1 || other.whole != 1 {
-		t.Errorf("the whole roster was needed %d and %d times", own.whole, other.whole)
+		t.Errorf("the mirrors needed the whole roster %d and %d times, want once each", own.whole, other.whole)
 	}
 }
 
@@ -100,17 +100,17 @@ func TestSinceUnknownVersion(t *testing.T) {
 		p := room.join(t0, room.arrival(1, proving(100+i))).Presence
 		room.Leave(p, p.Conn, t0)
 		if len(room.gone) > minGone {
-			t.Fatalf("%d presences that have ended are remembered", len(room.gone))
+			t.Fatalf("the room remembers %d ended presences, want at most %d", len(room.gone), minGone)
 		}
 	}
 	if _, _, ok := room.Since(m.version, m.viewer); ok {
-		t.Error("a version is taken from which not all is remembered")
+		t.Error("Since accepted a version older than the changes that the room remembers")
 	}
 	if _, _, ok := room.Since(room.Version()+1, m.viewer); ok {
-		t.Error("a version of the future is taken")
+		t.Error("Since accepted a version of the future")
 	}
 	m.catchUp(room)
 	if m.whole != 2 {
-		t.Errorf("the whole roster was needed %d times, want 2", m.whole)
+		t.Errorf("the mirror needed the whole roster %d times, want 2", m.whole)
 	}
 }
