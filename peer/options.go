@@ -55,6 +55,10 @@ type Options struct {
 	// OnDelay is called with the broker's reason when the broker refuses a message for
 	// now and Send will try again. It must return quickly.
 	OnDelay func(reason string)
+	// OnRequest is called when the client asks the broker for something; what it returns is
+	// called when the broker has answered or the client has stopped waiting. Both must
+	// return quickly. A Send is not a request.
+	OnRequest func() (answered func())
 
 	// OneShot is for commands: a failure of the first connection is final, and so is a
 	// kick.

@@ -23,6 +23,9 @@ type object map[string]any
 func (c *Client) request(ctx context.Context, typ string, frame object, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
+	if c.o.OnRequest != nil {
+		defer c.o.OnRequest()()
+	}
 	conn, err := c.connected(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", typ, err)

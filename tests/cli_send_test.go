@@ -243,7 +243,7 @@ func TestSendToABrokerThatIsSilent(t *testing.T) {
 	}
 	defer silent.Close()
 	url := "ws://" + silent.Addr().String() + "/ws"
-	for _, args := range [][]string{{"send", "bob", "x"}, {"peers"}, {"members"}, {"create", "other"}} {
+	for _, args := range [][]string{{"send", "bob", "x"}, {"peers"}, {"members"}, {"create", "other"}, {"leave", "team", "--yes"}, {"whoami"}} {
 		waiting := alice.terminal(append(args, "--broker", url)...)
 		waiting.awaits("the broker at " + url)
 		if args[0] == "send" {

@@ -107,7 +107,9 @@ func (a *app) audit(ctx context.Context, f *auditFlags) error {
 	if err != nil {
 		return err
 	}
+	progress := a.waiting("reading the audit log")
 	rows, err := newestEntries(ctx, client, w, f, keep)
+	progress.done()
 	if err != nil {
 		return err
 	}
@@ -198,9 +200,15 @@ func pageBefore(seq, size int64) wire.AuditQuery {
 	return wire.AuditQuery{After: after, Limit: max(0, seq-1-after)}
 }
 
+// entriesPerLine is how many entries of the log auditVerify checks between two reports.
+const entriesPerLine = 10_000
+
 func (a *app) auditVerify(ctx context.Context, client *peer.Client, w *witness) error {
 	var head audit.Head
+	progress := a.waiting("")
+	defer progress.done()
 	for {
+		progress.next(fmt.Sprintf("checking the audit log; %d entries so far are intact", head.Seq/entriesPerLine*entriesPerLine))
 		rows, err := client.Audit(ctx, wire.AuditQuery{After: head.Seq, Limit: auditPage})
 		if err != nil {
 			return err

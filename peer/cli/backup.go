@@ -62,7 +62,9 @@ func (a *app) backUp(ctx context.Context, file, passphraseFile string) error {
 	if err != nil {
 		return err
 	}
+	w := a.waiting("sealing the backup")
 	text, err := backup.Seal(contents, passphrase)
+	w.done()
 	if err != nil {
 		return err
 	}
@@ -144,10 +146,13 @@ func (a *app) restoreBackup(ctx context.Context, file, passphraseFile string, re
 	if err != nil {
 		return err
 	}
+	w := a.waiting("opening the backup")
+	defer w.done()
 	contents, err := backup.Open(text, passphrase)
 	if err != nil {
 		return err
 	}
+	w.next("restoring the backup; Ctrl-C doesn't stop it")
 	r, err := backup.Restore(context.WithoutCancel(ctx), a.dir, contents, replace)
 	var conflict *backup.ConflictError
 	if errors.As(err, &conflict) {

@@ -87,9 +87,12 @@ func (a *app) connectTelling(ctx context.Context, w *progress, state string) (*p
 	return client, m, err
 }
 
-// visitor returns the options of a connection for one command. Other peers don't see it.
+// visitor returns the options of a connection for one command. Other peers don't see it. If the
+// broker takes long to answer, the command says so.
 func (a *app) visitor(m peer.Mesh) peer.Options {
-	return peer.Options{Mesh: m, About: a.about(wire.CapTransient), OneShot: true}
+	return peer.Options{Mesh: m, About: a.about(wire.CapTransient), OneShot: true, OnRequest: func() func() {
+		return a.waiting("waiting for the broker at " + oneLine(m.BrokerURL) + " to answer").done
+	}}
 }
 
 func (a *app) dial(ctx context.Context, o peer.Options) (*peer.Client, error) {

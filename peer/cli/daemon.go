@@ -60,6 +60,7 @@ func (a *app) daemonUpCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), daemonTimeout)
 			defer cancel()
+			defer a.waiting("waiting for the daemon to be ready").done()
 			info, err := daemon.Start(ctx, daemon.StartOptions{Dir: a.dir, Build: local.OwnBuild(buildVersion())})
 			if err != nil {
 				return err
@@ -78,6 +79,7 @@ func (a *app) daemonDownCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), daemonTimeout)
 			defer cancel()
+			defer a.waiting("waiting for the daemon to end").done()
 			err := daemon.Stop(ctx, a.dir, true)
 			if errors.Is(err, local.ErrNotRunning) {
 				_, err = fmt.Fprintln(a.out, "The daemon is not running.")

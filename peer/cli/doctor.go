@@ -50,7 +50,7 @@ func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		SuggestFor: []string{"diagnose", "check"},
 		Use:        "doctor", Short: "Check that everything works, and say what doesn't", Args: cobra.NoArgs,
-		Annotations: exits("0  all checks passed", "1  a check failed", exitsUsage),
+		Annotations: exits("0  all checks passed", "1  a check failed", exitsUsage, exitsBroken),
 		Example: `  claudemesh doctor
   claudemesh doctor --mesh team --json`,
 		Long: `Check the files, Claude Code's settings, the broker, your clock, your membership and the
@@ -69,6 +69,8 @@ context, and its receipt back to the sender. The exit code is 1 if anything is w
 }
 
 func (d *doctor) examine(ctx context.Context) {
+	w := d.waiting("checking the files and Claude Code's settings")
+	defer w.done()
 	d.files(netfs.Kind(string(d.dir)))
 	d.claudeCode()
 	d.service()
@@ -92,6 +94,7 @@ func (d *doctor) examine(ctx context.Context) {
 			d.findings = append(d.findings, finding{Check: c.name, Skipped: true, Detail: "not checked, because a check above failed"})
 			continue
 		}
+		w.next("checking the " + c.name)
 		detail, err := c.run(ctx)
 		var skipped notTried
 		if errors.As(err, &skipped) {

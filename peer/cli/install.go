@@ -26,7 +26,9 @@ Code's settings.`,
 			if err != nil {
 				return err
 			}
+			w := a.waiting("installing the plugin in Claude Code")
 			report, err := i.Install(cmd.Context())
+			w.done()
 			if err != nil {
 				return err
 			}
@@ -56,7 +58,9 @@ meshes, keys and messages stay in the config directory.`,
 			if err != nil && !errors.As(err, &missing) {
 				return err
 			}
+			w := a.waiting("removing the plugin from Claude Code")
 			report, err := i.Uninstall(cmd.Context())
+			w.done()
 			if err != nil {
 				return err
 			}

@@ -122,7 +122,10 @@ func (a *app) launch(ctx context.Context, f *launchFlags, args []string) error {
 			return err
 		}
 	}
+	a.quiet = a.quiet || f.quiet
+	w := a.waiting("starting the daemon and preparing the session")
 	p, err := launch.Prepare(ctx, o)
+	w.done()
 	if err != nil {
 		return err
 	}

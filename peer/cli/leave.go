@@ -25,7 +25,7 @@ need a new invite. Your key is kept, so that you can still open old messages; se
 The owner can't leave a mesh.
 If the broker is unreachable, nothing changes; use 'claudemesh forget' to take the mesh off this machine.`,
 		Args:        cobra.ExactArgs(1),
-		Annotations: exits(exitsDone, "1  refused or failed; standard error says whether you are still a member", exitsUsage),
+		Annotations: exits(exitsDone, "1  refused or failed; standard error says whether you are still a member", exitsUsage, exitsBroken),
 		RunE:        func(cmd *cobra.Command, args []string) error { return a.leave(cmd.Context(), args[0], yes) },
 	}
 	yesFlag(cmd, &yes)
@@ -69,7 +69,9 @@ func (a *app) leave(ctx context.Context, name string, yes bool) error {
 
 // tellLeave makes the broker remove this member.
 func (a *app) tellLeave(ctx context.Context, m peer.Mesh) error {
+	w := a.waiting("connecting to the broker at " + oneLine(m.BrokerURL) + "; you are still a member, and Ctrl-C changes nothing")
 	client, err := a.dial(ctx, a.visitor(m))
+	w.done()
 	if err != nil {
 		if isRemoved(err) {
 			return err

@@ -88,6 +88,8 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return exitOK
 	case errors.As(err, &status):
 		return int(status)
+	case errors.Is(err, errReported) && ctx.Err() != nil:
+		return exitBroken
 	case errors.Is(err, errReported):
 		return exitFailed
 	case !a.started || errors.As(err, &usage):

@@ -73,6 +73,9 @@ func (a *app) whoami(ctx context.Context, asJSON bool) error {
 	for i := range meshes {
 		list[i] = a.selfIn(ctx, &meshes[i], session, live)
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if asJSON {
 		return a.printJSON(list)
 	}
@@ -102,6 +105,11 @@ func (a *app) chosenMeshes() ([]peer.Mesh, error) {
 	}
 	if len(config.Meshes) == 0 {
 		_, err = config.Find("")
+	}
+	for i := range config.Meshes {
+		if a.broker != "" {
+			config.Meshes[i].BrokerURL = a.broker
+		}
 	}
 	return config.Meshes, err
 }
@@ -144,7 +152,9 @@ func (a *app) selfIn(ctx context.Context, m *peer.Mesh, session string, live loc
 func (a *app) askBroker(ctx context.Context, m *peer.Mesh, s *self) error {
 	ctx, cancel := context.WithTimeout(ctx, whoamiTimeout)
 	defer cancel()
+	w := a.waiting("connecting to the broker at " + oneLine(m.BrokerURL))
 	client, err := a.dial(ctx, a.visitor(*m))
+	w.done()
 	if err != nil {
 		return err
 	}

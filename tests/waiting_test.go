@@ -1,0 +1,90 @@
+package tests
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/coder/websocket"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// TestSlowAnswers checks that each verb that asks the broker says what it waits for when the
+// answer takes long.
+func TestSlowAnswers(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	alice, bob := newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team", "--display-name", "alice")
+	bob.must("join", alice.invite(), "--name", "bob")
+	id := strings.Fields(alice.must("send", "bob", "hello"))[0]
+	url := withoutAnswers(t, s.WSURL())
+	var waiting []*terminal
+	for _, args := range [][]string{
+		{"peers"}, {"members"}, {"invite"}, {"audit"}, {"audit", "--verify"}, {"verify", "bob"}, {"trust", "bob"}, {"block", "bob"},
+		{"unblock", "bob"}, {"role", "bob", "admin"}, {"remove", "bob", "--yes"}, {"ban", "bob"}, {"unban", "bob"}, {"bans"},
+		{"kick", "bob"}, {"status", id}, {"leave", "team", "--yes"}, {"whoami"},
+	} {
+		waiting = append(waiting, alice.terminal(append(args, "--broker", url)...))
+	}
+	for _, verb := range waiting {
+		verb.awaits("waiting for the broker at " + url + " to answer")
+	}
+}
+
+// withoutAnswers returns the URL of a proxy that passes on what clients write, but of a broker's
+// messages only the handshake.
+func withoutAnswers(t *testing.T, broker string) string {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		running.Add(1)
+		defer running.Done()
+		client, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		upstream, _, err := websocket.Dial(ctx, broker, nil)
+		if err != nil {
+			client.CloseNow()
+			return
+		}
+		running.Go(func() {
+			welcomed := false
+			pass(ctx, upstream, client, func(message string) bool {
+				before := !welcomed
+				welcomed = welcomed || strings.Contains(message, `"`+wire.TypeHelloAck+`"`)
+				return before
+			})
+		})
+		pass(ctx, client, upstream, func(string) bool { return true })
+	}))
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+		server.Close()
+	})
+	return "ws" + strings.TrimPrefix(server.URL, "http") + "/ws"
+}
+
+// pass passes on the messages that fit, and the end of the connection with its code.
+func pass(ctx context.Context, from, to *websocket.Conn, fits func(string) bool) {
+	defer to.CloseNow()
+	from.SetReadLimit(-1)
+	for {
+		kind, message, err := from.Read(ctx)
+		var end websocket.CloseError
+		if errors.As(err, &end) {
+			_ = to.Close(end.Code, end.Reason)
+		}
+		if err != nil || fits(string(message)) && to.Write(ctx, kind, message) != nil {
+			return
+		}
+	}
+}
