@@ -16,20 +16,20 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A v1 client gives up at once on a refusal with one of these words.
+// final matches the words in a refusal that make a v1 client give up at once.
 var final = regexp.MustCompile(`(?i)unknown|invalid|forbidden|not_authorized|not_found|payload_too_large|schema|auth|signature`)
 
-// wantTransient checks that a refusal names the limit, says when to try again, and is
-// nothing that a client gives up on.
+// wantTransient checks that a refusal names the limit, says when to try again, and does
+// not make a v1 client give up.
 func wantTransient(t *testing.T, text, limit string) {
 	t.Helper()
 	if final.MatchString(text) || !strings.Contains(text, limit) || !strings.Contains(text, "try again in ") {
-		t.Errorf("refused with %q, want %s and when to try again", text, limit)
+		t.Errorf("refused with %q, want a transient error that names %s and says when to try again", text, limit)
 	}
 }
 
-// refused sends a frame again and again, and returns the text of the first refusal by a
-// limit; "" when there was none.
+// refused sends a frame up to most times, and returns the text of the first refusal by a
+// limit, or "" if there was none.
 func (c *client) refused(f frame, most int) string {
 	c.t.Helper()
 	for range most {
@@ -43,7 +43,7 @@ func (c *client) refused(f frame, most int) string {
 			if err := json.Unmarshal(data, &got); err != nil {
 				c.t.Fatal(err)
 			}
-			answered = got.Type != "push" // news
+			answered = got.Type != "push" // a push is news, not the answer
 			if got.Code == "rate_limit" {
 				return got.Message
 			}
@@ -55,8 +55,8 @@ func (c *client) refused(f frame, most int) string {
 	return ""
 }
 
-// Each type of frame costs its member something, over all its connections. Another
-// member does not pay for it.
+// TestEveryRequestIsPaidFor checks that each type of frame is charged to the member, over
+// all its connections, and not to other members.
 func TestEveryRequestIsPaidFor(t *testing.T) {
 	requests := map[string]frame{
 		"list_peers":      {},
@@ -74,7 +74,7 @@ func TestEveryRequestIsPaidFor(t *testing.T) {
 	for kind, f := range requests {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			// A unit of work a second is too little to wait for.
+			// At one unit of work a second, the budget does not refill during the test.
 			s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 60, 1000 })
 			owner := s.owner()
 			guest := s.join(owner)
@@ -89,25 +89,26 @@ func TestEveryRequestIsPaidFor(t *testing.T) {
 			text := greedy.refused(f, 2000)
 			wantTransient(t, text, "work_per_min")
 			if text := other.refused(f, 1); text == "" {
-				t.Error("another connection of the member was served")
+				t.Error("another connection of the refused member was served")
 			}
 			s.session(guest, newKeys(t), "bystander").wantPeers("greedy", "other", "bystander", "guest0", "guest1", "guest2", "guest3", "guest4", "guest5")
 		})
 	}
 }
 
-// What a member asks for a second time after it has waited is served.
+// TestBudgetFillsAgain checks that the budget refills: a member that waits for each
+// answer is never refused.
 func TestBudgetFillsAgain(t *testing.T) {
 	s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 60*1000, 1000 })
 	c := s.session(s.owner(), newKeys(t), "greedy")
-	for range 80 { // of 31 units each
+	for range 80 { // requests of 31 units each
 		if text := c.refused(frame{"type": "member_list", "_reqId": "r"}, 1); text != "" {
-			t.Fatalf("who waits for the answer was refused: %s", text)
+			t.Fatalf("a member that waits for each answer was refused: %s", text)
 		}
 	}
 }
 
-// An acknowledgement of a message costs nothing, one of no message does.
+// TestAcknowledgementsAreFree checks that acknowledging a message costs nothing.
 func TestAcknowledgementsAreFree(t *testing.T) {
 	s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 60, 1000 })
 	owner := s.owner()
@@ -117,21 +118,21 @@ func TestAcknowledgementsAreFree(t *testing.T) {
 		sender.tell(n, b.Public())
 		recipient.gets(n)
 	}
-	for range 25 { // of 31 units each; the two hellos were 100
+	for range 25 { // requests of 31 units each; the two hellos cost 100
 		if text := recipient.refused(frame{"type": "member_list", "_reqId": "r"}, 1); text != "" {
-			t.Fatalf("refused: %s", text)
+			t.Fatalf("the acknowledgements were charged: refused with %s", text)
 		}
 	}
 }
 
-// A member whose connections do not read what they have asked for gets no more answers,
-// and others do.
+// TestUnreadAnswers checks that a member whose connections do not read their answers gets
+// no more, and that other members still do.
 func TestUnreadAnswers(t *testing.T) {
 	s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 1e9, 1e9 })
 	owner := s.owner()
 	guest := s.join(owner)
 	long := strings.Repeat("x", 4000)
-	for i := range 60 { // a roster of some 700 kB
+	for i := range 60 { // makes a roster of about 700 kB
 		c := s.session(guest, newKeys(t), fmt.Sprint("guest", i))
 		c.send(frame{"type": "set_summary", "summary": long})
 		c.send(frame{"type": "set_profile", "bio": long, "avatar": long, "_reqId": "p"})
@@ -139,7 +140,7 @@ func TestUnreadAnswers(t *testing.T) {
 	}
 	for range 30 {
 		lazy := s.session(owner, newKeys(t), "lazy")
-		for range 30 { // more than the line takes and the broker keeps
+		for range 30 { // more than the connection and the broker buffer
 			lazy.send(frame{"type": "list_peers", "_reqId": "r"})
 		}
 	}
@@ -152,15 +153,16 @@ func TestUnreadAnswers(t *testing.T) {
 		return text != ""
 	})
 	if rows := s.session(guest, newKeys(t), "bystander").peers(); rows["bystander"] == nil {
-		t.Error("another member got no roster")
+		t.Error("another member got no roster or one without itself")
 	}
 	if backlog := s.Stats().Backlog; backlog > 4<<20 {
-		t.Errorf("%d bytes wait on one connection", backlog)
+		t.Errorf("%d bytes wait on one connection, want at most %d", backlog, 4<<20)
 	}
 }
 
-// A member begins new sessions up to its limit. Sessions that the broker knows, others'
-// and one-shot commands are none of them.
+// TestNewSessionsAreLimited checks that a member can begin new sessions up to its limit.
+// Sessions that the broker knows, sessions of other members and one-shot commands do not
+// count.
 func TestNewSessionsAreLimited(t *testing.T) {
 	s := start(t, func(s *broker.Settings) { s.NewSessionsPerHour = 3 })
 	owner := s.owner()
@@ -176,17 +178,17 @@ func TestNewSessionsAreLimited(t *testing.T) {
 		c.send(hello)
 		e := c.next("error")
 		if e["code"] != string(wire.CodeTryAgain) {
-			t.Errorf("refused with %v", e["code"])
+			t.Errorf("refused with %v, want %s", e["code"], wire.CodeTryAgain)
 		}
 		wantTransient(t, e["message"].(string), "new_sessions_per_hour")
 		if reason := c.closed(); reason != string(wire.CodeTryAgain) {
-			t.Errorf("closed with %q", reason)
+			t.Errorf("closed with %q, want %q", reason, wire.CodeTryAgain)
 		}
 	}
 	for range 3 {
 		wantRefused(sessionHello(owner, newKeys(t), "fourth"))
 	}
-	wantRefused(memberHello(owner, frame{"hostname": "a host that is new"}))
+	wantRefused(memberHello(owner, frame{"hostname": "a new host"}))
 	s.session(owner, first, "first again")
 	s.session(guest, newKeys(t), "guest")
 	for range 5 {
@@ -200,11 +202,12 @@ func TestNewSessionsAreLimited(t *testing.T) {
 	}
 	known, err := s.store.KnownSessions(t.Context(), mesh)
 	if err != nil || len(known) != 4 {
-		t.Errorf("%d sessions are stored, want the owner's three and the guest's: %v", len(known), err)
+		t.Errorf("got %d stored sessions, %v; want the owner's three and the guest's one", len(known), err)
 	}
 }
 
-// helloTime is the time of the newest hello. Two hellos of one millisecond would be one.
+// helloTime is the time of the newest hello, in milliseconds. Two hellos with the same
+// time would be identical, and the broker would refuse the second as a replay.
 var helloTime atomic.Int64
 
 func memberHello(m member, more frame) frame {
@@ -225,14 +228,15 @@ func memberHello(m member, more frame) frame {
 	return f
 }
 
-// Hellos cost their member something too, whatever kind they are of; others get in.
+// TestHellosArePaidFor checks that hellos are charged to their member, and that other
+// members still get in.
 func TestHellosArePaidFor(t *testing.T) {
 	s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 60, 1000 })
 	owner := s.owner()
 	guest := s.join(owner)
 	for i := 0; ; i++ {
 		if i == 100 {
-			t.Fatal("100 hellos were accepted")
+			t.Fatal("the broker accepted 100 hellos")
 		}
 		c := s.dial()
 		c.send(memberHello(owner, frame{"capabilities": []string{wire.CapTransient}, "sessionId": fmt.Sprint(i)}))

@@ -22,9 +22,9 @@ func (s *server) attested(m member, keys identity.KeyPair, sessionID string) (*c
 	return c, a
 }
 
-// The attestation of a session goes with what it sends, to other members and to
-// its own, from memory and from the storage of the next broker; and stands in the
-// roster, while the session is leased too.
+// TestAttestationTravels checks that a session's messages carry its attestation, to other
+// members and to its own, pushed from memory and, after a restart, from the storage. The
+// roster shows it too, also while the session is leased.
 func TestAttestationTravels(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "broker.db")
@@ -35,7 +35,7 @@ func TestAttestationTravels(t *testing.T) {
 		c.t.Helper()
 		push := c.next("push")
 		if got := push["senderAttestation"]; !reflect.DeepEqual(got, want) {
-			c.t.Errorf("push with the attestation %v, want %v", got, want)
+			c.t.Errorf("push: got attestation %v, want %v", got, want)
 		}
 	}
 	t.Run("before", func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestAttestationTravels(t *testing.T) {
 		alice.tell(2, g.Public())
 		check(zoe)
 		if got := zoe.peers()["alice"]["attestation"]; !reflect.DeepEqual(got, want) {
-			t.Errorf("in the roster %v, want %v", got, want)
+			t.Errorf("roster: got attestation %v, want %v", got, want)
 		}
 	})
 	s := startAt(t, path, nil)
@@ -59,19 +59,20 @@ func TestAttestationTravels(t *testing.T) {
 	check(zoe)
 	row := zoe.peers()["alice"]
 	if got := row["attestation"]; row["online"] != false || !reflect.DeepEqual(got, want) {
-		t.Errorf("leased, in the roster: %v, want %v", row, want)
+		t.Errorf("roster while leased: got %v, want offline with attestation %v", row, want)
 	}
-	// The newest one counts.
+	// The newest attestation replaces the older one.
 	alice, newer := s.attested(owner, a, "alice")
 	want = newer
 	alice.tell(3, g.Public())
 	check(zoe)
 	if got := zoe.peers()["alice"]["attestation"]; !reflect.DeepEqual(got, want) {
-		t.Errorf("back, in the roster %v, want %v", got, want)
+		t.Errorf("roster after the session came back: got attestation %v, want %v", got, want)
 	}
 }
 
-// Who proves no session key has no attestation.
+// TestNoAttestationWithoutProof checks that a connection that does not prove its session
+// key has no attestation.
 func TestNoAttestationWithoutProof(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -88,15 +89,15 @@ func TestNoAttestationWithoutProof(t *testing.T) {
 	daemon.next("hello_ack")
 	daemon.send(message(1, b.Public(), 10))
 	if push := bob.next("push"); push["senderAttestation"] != nil {
-		t.Errorf("%v", push)
+		t.Errorf("got push %v, want no attestation", push)
 	}
 	if row := bob.peers()["x"]; row == nil || row["attestation"] != nil {
-		t.Errorf("%v", row)
+		t.Errorf("got row %v, want one without an attestation", row)
 	}
 }
 
-// A status passed on from a hook over the connection counts as a hook's, and its
-// reason is shown as long as it holds.
+// TestSetStatusFromHook checks that a status that a client passes on from a hook counts as
+// a hook's, and that the roster shows its reason as long as the status lasts.
 func TestSetStatusFromHook(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -118,7 +119,7 @@ func TestSetStatusFromHook(t *testing.T) {
 		step.set["type"] = "set_status"
 		c.send(step.set)
 		if row := c.peers()["me"]; row["status"] != step.status || row["statusReason"] != step.reason {
-			t.Errorf("step %d: %v, %v; want %v, %v", i, row["status"], row["statusReason"], step.status, step.reason)
+			t.Errorf("step %d: got %v, %v; want %v, %v", i, row["status"], row["statusReason"], step.status, step.reason)
 		}
 	}
 	for _, bad := range []frame{
@@ -128,13 +129,13 @@ func TestSetStatusFromHook(t *testing.T) {
 		bad["type"], bad["_reqId"] = "set_status", "r"
 		c.send(bad)
 		if e := c.next("error"); e["code"] != "invalid" || e["_reqId"] != "r" {
-			t.Errorf("%v", e)
+			t.Errorf("%v: got %v, want the error invalid", bad, e)
 		}
 	}
 }
 
-// That a peer can't read is what it has said last, also with a status that is not taken,
-// and through a reconnect.
+// TestCannotRead checks that the roster shows the last cannotRead that a peer sent, also
+// if the broker does not take the status that came with it, and after a reconnect.
 func TestCannotRead(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -156,17 +157,18 @@ func TestCannotRead(t *testing.T) {
 		step.set["type"] = "set_status"
 		c.send(step.set)
 		if row := c.peers()["me"]; row["status"] != step.status || row["cannotRead"] != step.want {
-			t.Errorf("step %d: %v, %v; want %v, %v", i, row["status"], row["cannotRead"], step.status, step.want)
+			t.Errorf("step %d: got %v, %v; want %v, %v", i, row["status"], row["cannotRead"], step.status, step.want)
 		}
 	}
 	again := s.session(m, keys, "me")
 	if row := again.peers()["me"]; row["cannotRead"] != why {
-		t.Errorf("after a reconnect: %v", row)
+		t.Errorf("after a reconnect: got row %v, want cannotRead %q", row, why)
 	}
 }
 
-// working from a hook over the connection falls back to idle when the session gives
-// no sign of life, as one posted over HTTP does.
+// TestHookStatusOverTheConnectionExpires checks that a hook's working, sent over the
+// connection, becomes idle when the session shows no sign of life, as one posted over HTTP
+// does.
 func TestHookStatusOverTheConnectionExpires(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(s *broker.Settings) { s.StatusTTL = time.Second })
@@ -174,7 +176,7 @@ func TestHookStatusOverTheConnectionExpires(t *testing.T) {
 	c := s.session(m, newKeys(t), "me")
 	c.send(frame{"type": "set_status", "status": "working", "source": "hook", "reason": "x"})
 	if row := c.peers()["me"]; row["status"] != "working" {
-		t.Fatalf("%v", row)
+		t.Fatalf("got row %v, want status working", row)
 	}
 	for end := time.Now().Add(await.Patience); ; {
 		row := c.peers()["me"]
@@ -182,7 +184,7 @@ func TestHookStatusOverTheConnectionExpires(t *testing.T) {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("still %v", row)
+			t.Fatalf("got row %v, want status idle without a reason", row)
 		}
 	}
 }

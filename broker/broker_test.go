@@ -49,13 +49,13 @@ func startAt(t testing.TB, path string, change func(*broker.Settings)) *server {
 	return serve(t, store, store, change)
 }
 
-// serve runs a broker on a storage that keeps everything in store.
+// serve runs a broker on storage, which must keep everything in store.
 func serve(t testing.TB, store *sqlite.Store, storage broker.Storage, change func(*broker.Settings)) *server {
 	t.Helper()
 	return serveWithin(t, store, storage, 0, change)
 }
 
-// serveWithin is serve with a budget of broker.Options.
+// serveWithin is serve with a budget (see broker.Options).
 func serveWithin(t testing.TB, store *sqlite.Store, storage broker.Storage, budget int64, change func(*broker.Settings)) *server {
 	t.Helper()
 	s := broker.DefaultSettings()
@@ -83,7 +83,7 @@ func serveWithin(t testing.TB, store *sqlite.Store, storage broker.Storage, budg
 	return &server{b, t, store, "ws" + strings.TrimPrefix(web.URL, "http")}
 }
 
-// member is somebody with a key in a mesh.
+// member is a member of a mesh, with its keys.
 type member struct {
 	keys         identity.KeyPair
 	mesh, member string
@@ -133,7 +133,7 @@ func (c *client) send(f frame) {
 	}
 }
 
-// read returns the next frame; what says what the caller waits for.
+// read returns the next frame. The argument what names the awaited frame in a failure.
 func (c *client) read(what string) (f frame) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
@@ -148,22 +148,21 @@ func (c *client) read(what string) (f frame) {
 	return f
 }
 
-// next returns the next frame, which must be of the given type. It passes over system
-// pushes.
+// next returns the next frame, which must be of the given type. It skips system pushes.
 func (c *client) next(kind string) frame {
 	c.t.Helper()
 	for {
 		switch f := c.read(kind); {
 		case f["subtype"] == "system":
 		case f["type"] != kind:
-			c.t.Fatalf("got %v, want %s", f, kind)
+			c.t.Fatalf("got frame %v, want type %s", f, kind)
 		default:
 			return f
 		}
 	}
 }
 
-// session connects a session of m with the given keys, in the place of older ones.
+// session connects a session of m with the given keys. It succeeds the older sessions.
 func (s *server) session(m member, keys identity.KeyPair, sessionID string, succeeds ...frame) *client {
 	s.t.Helper()
 	c := s.dial()
@@ -212,22 +211,22 @@ func TestMessageBetweenSessions(t *testing.T) {
 	alice.send(message(1, b.Public(), 1000))
 	push := bob.next("push")
 	if push["senderPubkey"] != a.Public().String() || push["client_message_id"] != "m1" {
-		t.Fatalf("push %v", push)
+		t.Fatalf("got push %v, want m1 from alice", push)
 	}
 	bob.send(frame{"type": "client_ack", "clientMessageId": "m1", "brokerMessageId": push["messageId"]})
 	if ack := alice.next("ack"); ack["messageId"] != push["messageId"] || ack["queued"] != true {
-		t.Fatalf("ack %v", ack)
+		t.Fatalf("got ack %v, want queued with the id of the push", ack)
 	}
 }
 
-// One peer that reads nothing must not slow the others, nor cost memory without
-// bound.
+// TestSlowReaderDoesNotSlowOthers checks that a peer that does not read neither slows the
+// others nor uses unbounded memory.
 func TestSlowReaderDoesNotSlowOthers(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	m := s.owner()
 	frozen, b := newKeys(t), newKeys(t)
-	s.session(m, frozen, "frozen") // is never read again
+	s.session(m, frozen, "frozen") // never reads again
 	alice, bob := s.session(m, newKeys(t), "alice"), s.session(m, b, "bob")
 	for i := range 400 {
 		alice.send(message(2*i, frozen.Public(), 40_000))
@@ -236,16 +235,17 @@ func TestSlowReaderDoesNotSlowOthers(t *testing.T) {
 		bob.send(frame{"type": "client_ack", "brokerMessageId": push["messageId"]})
 		for range 2 {
 			if ack := alice.next("ack"); ack["queued"] != true {
-				t.Fatalf("ack %v", ack)
+				t.Fatalf("got ack %v, want queued", ack)
 			}
 		}
 	}
 	if open := s.Stats().Queue.Open; open > 50 {
-		t.Errorf("%d messages are held in memory for somebody who does not read", open)
+		t.Errorf("%d messages are in memory for a peer that does not read, want at most 50", open)
 	}
 }
 
-// Acks come in the order of the sends, whatever happens to the messages.
+// TestAcksInOrder checks that acks come in the order of the sends, also if some sends are
+// refused.
 func TestAcksInOrder(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -257,20 +257,20 @@ func TestAcksInOrder(t *testing.T) {
 	for i := range n {
 		to := b.Public()
 		if i%3 == 0 {
-			to = wire.Key{byte(i), 1} // nobody's
+			to = wire.Key{byte(i), 1} // nobody has this key
 		}
 		alice.send(message(i, to, 100))
 	}
 	for i := range n {
 		ack := alice.next("ack")
 		if ack["id"] != fmt.Sprint(i) || (ack["error"] != nil) != (i%3 == 0) {
-			t.Fatalf("ack %d is %v", i, ack)
+			t.Fatalf("ack %d: got %v, want id %d with an error: %v", i, ack, i, i%3 == 0)
 		}
 	}
 }
 
-// What was acknowledged outlives the broker, and a session that comes back within
-// the lease has not been away.
+// TestRestart checks that acknowledged messages survive a restart of the broker, and that
+// a session that comes back within its lease gets them.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "broker.db")
@@ -284,14 +284,14 @@ func TestRestart(t *testing.T) {
 		for i := range 20 {
 			alice.send(message(i, b.Public(), 100))
 			alice.next("ack")
-			bob.next("push") // and is not acknowledged
+			bob.next("push") // bob does not acknowledge it
 		}
 	})
 	s := startAt(t, path, nil)
 	bob := s.session(m, b, "bob")
 	for i := range 20 {
 		if push := bob.next("push"); push["client_message_id"] != fmt.Sprint("m", i) {
-			t.Fatalf("push %d is %v", i, push["client_message_id"])
+			t.Fatalf("push %d: got %v, want m%d", i, push["client_message_id"], i)
 		}
 	}
 	alice := s.session(m, a, "alice")
@@ -300,12 +300,12 @@ func TestRestart(t *testing.T) {
 	alice.send(frame{"type": "message_status", "messageId": ack["messageId"], "_reqId": "q"})
 	status := alice.next("message_status_result")
 	if status["_reqId"] != "q" || status["delivered"] != false {
-		t.Fatalf("status of a repeated send: %v", status)
+		t.Fatalf("status of a repeated send: got %v, want not delivered", status)
 	}
 }
 
-// A transient connection is in no roster, so nobody could check a session key that
-// it claims.
+// TestTransientClaimsNoSessionKey checks that a transient connection cannot claim a
+// session key: it is not in the roster, so nobody could check the claim.
 func TestTransientClaimsNoSessionKey(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -320,29 +320,30 @@ func TestTransientClaimsNoSessionKey(t *testing.T) {
 		"timestamp": ts, "signature": sig.String(), "capabilities": []string{wire.CapTransient},
 	})
 	if e := c.next("error"); e["code"] != string(wire.CodeBadSessionPubkey) {
-		t.Fatalf("%v", e)
+		t.Fatalf("got %v, want error %s", e, wire.CodeBadSessionPubkey)
 	}
 }
 
-// A hook's signal waits for its presence, even for one of a mesh that nobody is in.
+// TestHookBeforeTheMeshIsLoaded checks that a hook's signal waits for its presence even if
+// the mesh of that presence is not in memory.
 func TestHookBeforeTheMeshIsLoaded(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	m := s.owner()
 	result, err := s.HookStatus(context.Background(), wire.HookStatus{Cwd: "/", PID: 1, Status: wire.Working, SessionID: "early"}, netip.MustParseAddr("127.0.0.1"))
 	if err != nil || !result.Pending {
-		t.Fatalf("%+v, %v", result, err)
+		t.Fatalf("HookStatus = %+v, %v; want pending", result, err)
 	}
 	c := s.session(m, newKeys(t), "early")
 	c.send(frame{"type": "list_peers", "_reqId": "q"})
 	peers := c.next("peers_list")["peers"].([]any)
 	if got := peers[0].(frame)["status"]; got != "working" {
-		t.Fatalf("status %v", got)
+		t.Fatalf("got status %v, want working", got)
 	}
 }
 
-// A new session key is stored before anybody hears of it, so that not even a crash
-// makes it an address that never was.
+// TestNewSessionKeyIsStoredAtOnce checks that a new session key is stored before any peer
+// learns of it, so that the broker knows the address even after a crash.
 func TestNewSessionKeyIsStoredAtOnce(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -359,12 +360,12 @@ func TestNewSessionKeyIsStoredAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !slices.ContainsFunc(known, func(k presence.Known) bool { return k.SessionKey == keys.Public() }) {
-			t.Fatal("the key is not stored although hello_ack has come")
+			t.Fatal("the broker sent hello_ack before the key was stored")
 		}
 	}
 }
 
-// A hello that one broker accepted is accepted by no other.
+// TestReplayAfterRestart checks that a hello accepted by one broker is refused by the next.
 func TestReplayAfterRestart(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "broker.db")
@@ -384,11 +385,12 @@ func TestReplayAfterRestart(t *testing.T) {
 	c := startAt(t, path, nil).dial()
 	c.send(hello)
 	if e := c.next("error"); e["code"] != string(wire.CodeReplayed) {
-		t.Fatalf("%v", e)
+		t.Fatalf("got %v, want error %s", e, wire.CodeReplayed)
 	}
 }
 
-// A hello may not claim somebody's member key as its session key.
+// TestMemberKeyIsNoSessionKey checks that a hello cannot claim a member key as its session
+// key.
 func TestMemberKeyIsNoSessionKey(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -400,12 +402,12 @@ func TestMemberKeyIsNoSessionKey(t *testing.T) {
 		"sessionPubkey": m.keys.Public().String(), "sessionId": "x", "pid": 1, "cwd": "/", "timestamp": ts, "signature": sig.String(),
 	})
 	if e := c.next("error"); e["code"] != string(wire.CodeKeyTaken) {
-		t.Fatalf("%v", e)
+		t.Fatalf("got %v, want error %s", e, wire.CodeKeyTaken)
 	}
 }
 
-// A resend of what was accepted is the same message, even if its recipient can no
-// longer be reached.
+// TestRepeatedSendOutlivesItsRecipient checks that an accepted message that is sent again
+// gets the same id, even if its recipient is gone.
 func TestRepeatedSendOutlivesItsRecipient(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -427,6 +429,6 @@ func TestRepeatedSendOutlivesItsRecipient(t *testing.T) {
 	again["_reqId"] = "r"
 	alice.send(again)
 	if ack := alice.next("ack"); ack["messageId"] != first["messageId"] || ack["_reqId"] != "r" {
-		t.Fatalf("%v, was %v", ack, first)
+		t.Fatalf("got ack %v, want the id of %v and request r", ack, first)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// No more check at a time than there are places, and a place is free again however a check
-// ends.
+// TestChecksTakeTurns checks that no more checks run at a time than there are places, and
+// that a check frees its place also if it panics.
 func TestChecksTakeTurns(t *testing.T) {
 	t.Parallel()
 	const places = 2
@@ -22,21 +22,21 @@ func TestChecksTakeTurns(t *testing.T) {
 			err := c.do(func() error {
 				defer now.Add(-1)
 				if n := now.Add(1); n > places {
-					t.Errorf("%d check at a time", n)
+					t.Errorf("%d checks run at a time, want at most %d", n, places)
 				}
 				all.Add(1)
 				if i%3 == 0 {
-					panic("a check has failed to end")
+					panic("a check that panics")
 				}
 				return wrong
 			})
 			if !errors.Is(err, wrong) {
-				t.Errorf("the check's own error became %v", err)
+				t.Errorf("got error %v, want the check's own", err)
 			}
 		})
 	}
 	everybody.Wait()
 	if all.Load() != 100 || len(c) != 0 {
-		t.Errorf("%d checks were done, %d places are taken", all.Load(), len(c))
+		t.Errorf("%d checks ran and %d places are taken, want 100 and 0", all.Load(), len(c))
 	}
 }

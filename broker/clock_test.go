@@ -13,8 +13,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Who was working when the broker stopped is idle after the TTL, although by a clock
-// that was set back meanwhile that is to come only.
+// TestWorkingEndsThoughTheClockWasSetBack checks that a session that was working when the
+// broker stopped becomes idle after the TTL, even if the clock was set back meanwhile and
+// the stored times are in the future.
 func TestWorkingEndsThoughTheClockWasSetBack(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "broker.db")
@@ -26,7 +27,7 @@ func TestWorkingEndsThoughTheClockWasSetBack(t *testing.T) {
 		c := s.session(m, keys, "me")
 		c.send(frame{"type": "set_status", "status": "working", "source": "hook"})
 		if row := c.peers()["me"]; row["status"] != "working" {
-			t.Fatalf("%v", row)
+			t.Fatalf("got row %v, want status working", row)
 		}
 	})
 	setBack(t, path, m.mesh, time.Hour)
@@ -34,13 +35,13 @@ func TestWorkingEndsThoughTheClockWasSetBack(t *testing.T) {
 	c := s.session(m, keys, "me")
 	for end := time.Now().Add(await.Patience); c.peers()["me"]["status"] != "idle"; {
 		if time.Now().After(end) {
-			t.Fatalf("still %v", c.peers()["me"])
+			t.Fatalf("got row %v, want status idle", c.peers()["me"])
 		}
 	}
 }
 
-// setBack makes what is stored of the presences of a mesh as much later as the clock
-// is set back.
+// setBack adds by to the stored times of a mesh's presences, as if the clock had been set
+// back by that much.
 func setBack(t *testing.T, path, meshID string, by time.Duration) {
 	t.Helper()
 	store, err := sqlite.Open(path)
@@ -54,7 +55,7 @@ func setBack(t *testing.T, path, meshID string, by time.Duration) {
 	ctx := context.Background()
 	records, err := store.Presences(ctx, id)
 	if err != nil || len(records) == 0 {
-		t.Fatalf("%d presences: %v", len(records), err)
+		t.Fatalf("got %d presences, %v; want some", len(records), err)
 	}
 	for i := range records {
 		records[i].StatusAt, records[i].LastSeenAt = records[i].StatusAt.Add(by), records[i].LastSeenAt.Add(by)

@@ -14,11 +14,11 @@ import (
 	"github.com/claudemesh/claudemesh/storage/sqlite"
 )
 
-// slowToRead is a storage that can be made to keep who reads a mailbox waiting.
+// slowToRead is a storage. A test can hold up the reading of mailboxes.
 type slowToRead struct {
 	*sqlite.Store
 	mu   sync.Mutex
-	free chan struct{} // closed while reading is free
+	free chan struct{} // closed while reads are not held up
 }
 
 func (s *slowToRead) hold() {
@@ -45,12 +45,13 @@ func (s *slowToRead) Backlog(ctx context.Context, box queue.Mailbox, after int64
 	}
 }
 
-// A mailbox goes from a live connection to another one, and comes back when that ends. The
-// first connection's acknowledgement counts before the storage has been read again.
+// TestAcknowledgementCountsWhenTheMailboxCameBack moves a mailbox from a live connection
+// to another one and back when that one ends. It checks that an acknowledgement of the
+// first connection counts before the storage has been read again.
 func TestAcknowledgementCountsWhenTheMailboxCameBack(t *testing.T) {
 	t.Parallel()
-	// Each case returns the key that alice writes to, the connection that gets what she writes,
-	// and how another one comes that takes the mailbox over.
+	// Each case returns the key that alice writes to, the connection that gets her messages,
+	// and a function that connects another one, which takes the mailbox over.
 	cases := map[string]func(s *server, m member) (to identity.KeyPair, first *client, other func() *client){
 		"of a member": func(s *server, m member) (identity.KeyPair, *client, func() *client) {
 			first := s.session(m, newKeys(s.t), "first")

@@ -11,7 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/storage/sqlite"
 )
 
-// silent is a storage that may not answer.
+// silent is a storage that does not answer while it is mute.
 type silent struct {
 	*sqlite.Store
 	mute atomic.Bool
@@ -24,8 +24,8 @@ func (s *silent) Ping(ctx context.Context) error {
 	return s.Store.Ping(ctx)
 }
 
-// Who asks and goes away says nothing about the storage, and a storage that does not
-// answer is down soon.
+// TestHealthIsTheStorages checks that a health request that its client cancels does not
+// make the storage count as down, and that a storage that does not answer soon does.
 func TestHealthIsTheStorages(t *testing.T) {
 	t.Parallel()
 	store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
@@ -37,10 +37,10 @@ func TestHealthIsTheStorages(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	_ = s.Ready(gone)
-	await.Until(t, "the storage has answered", func() bool { // not in time, on a busy machine
+	await.Until(t, "the storage has answered", func() bool { // on a busy machine, not at the first try
 		err := s.Ready(t.Context())
 		if errors.Is(err, context.Canceled) {
-			t.Fatalf("after somebody who went away: %v", err)
+			t.Fatalf("after a canceled request: %v", err)
 		}
 		return err == nil
 	})

@@ -25,7 +25,7 @@ func (s *server) join(m member) member {
 		"pid": 1, "cwd": "/", "timestamp": ts, "signature": sig.String(), "capabilities": []string{wire.CapTransient},
 	})
 	owner.next("hello_ack")
-	proof := keys.Public().String() // any hash of a token will do
+	proof := keys.Public().String() // stands in for the hash of a token
 	owner.send(frame{"type": "invite_create", "_reqId": "i", "role": "member", "uses": 1,
 		"expiresAt": time.Now().Add(time.Hour).UnixMilli(), "tokenProof": proof})
 	owner.next("invite_created")
@@ -51,7 +51,7 @@ func (c *client) wantPeers(names ...string) {
 	c.t.Helper()
 	rows := c.peers()
 	if len(rows) != len(names) {
-		c.t.Fatalf("%d peers, want %v: %v", len(rows), names, rows)
+		c.t.Fatalf("got %d peers, want %v: %v", len(rows), names, rows)
 	}
 	for _, name := range names {
 		if rows[name] == nil {
@@ -71,7 +71,7 @@ func (c *client) closed() string {
 			if errors.As(err, &e) {
 				return e.Reason
 			}
-			c.t.Fatalf("not closed politely: %v", err)
+			c.t.Fatalf("the connection ended without a close frame: %v", err)
 		}
 	}
 }
@@ -106,27 +106,26 @@ func (c *client) tell(n int, to wire.Key) {
 	c.t.Helper()
 	c.send(message(n, to, 100))
 	if ack := c.next("ack"); ack["queued"] != true {
-		c.t.Fatalf("ack %v", ack)
+		c.t.Fatalf("got ack %v, want queued", ack)
 	}
 }
 
-// gets reads pushes, which must be those with these numbers, and acknowledges them.
+// gets reads the pushes of the messages with these numbers, in order, and acknowledges them.
 func (c *client) gets(numbers ...int) {
 	c.t.Helper()
 	for _, n := range numbers {
 		push := c.next("push")
 		if push["client_message_id"] != fmt.Sprint("m", n) {
-			c.t.Fatalf("got %v, want m%d", push["client_message_id"], n)
+			c.t.Fatalf("got push %v, want m%d", push["client_message_id"], n)
 		}
 		c.send(frame{"type": "client_ack", "brokerMessageId": push["messageId"], "clientMessageId": push["client_message_id"]})
 	}
 }
 
-// delivered waits until a message that c sent with tell counts as
-// acknowledged.
+// delivered waits until a message that c sent with tell is delivered.
 func (c *client) delivered(n int) {
 	c.t.Helper()
-	c.send(message(n, newKeys(c.t).Public(), 100)) // a repetition: answered with the first one's id
+	c.send(message(n, newKeys(c.t).Public(), 100)) // a repetition: the ack has the first one's id
 	id := c.next("ack")["messageId"]
 	for end := time.Now().Add(await.Patience); time.Now().Before(end); {
 		c.send(frame{"type": "message_status", "messageId": id, "_reqId": "s"})

@@ -17,10 +17,10 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// kept is a storage with what a mesh was when it was last in memory.
+// kept is a storage that holds the last state of each mesh.
 type kept struct {
 	Storage
-	let   chan struct{} // presences are read once it is closed
+	let   chan struct{} // Presences waits until it is closed
 	loads map[wire.ID]int
 }
 
@@ -56,7 +56,7 @@ func (k *kept) Hellos(_ context.Context, id wire.ID, since time.Time) ([]journal
 	return []journal.Hello{h}, nil
 }
 
-// opened is a broker whose storage could be reached an hour ago.
+// opened returns a broker that reached its storage an hour ago.
 func opened(k *kept) *Broker {
 	b := New(Options{Storage: k, Settings: DefaultSettings(), Log: zap.NewNop()})
 	b.notOpen = nil
@@ -64,8 +64,8 @@ func opened(k *kept) *Broker {
 	return b
 }
 
-// However many ask for a mesh at once, it is loaded once. Its leases run from then, and
-// what was accepted before is known: of this mesh, and of no other.
+// TestLoad checks that concurrent requests load a mesh once, that its leases start then,
+// and that the broker knows the hellos it accepted before for this mesh only.
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -87,26 +87,26 @@ func TestLoad(t *testing.T) {
 		r := <-rooms
 		for range 7 {
 			if other := <-rooms; other != r {
-				t.Error("there are two rooms of one mesh")
+				t.Error("one mesh has two rooms")
 			}
 		}
 		if n := k.loads[loadedMesh]; n != 1 {
-			t.Errorf("loaded %d times", n)
+			t.Errorf("loaded %d times, want once", n)
 		}
 		if got, want := r.presences.All()[0].LeaseUntil, time.Now().Add(b.Settings().PresenceLease); !got.Equal(want) {
-			t.Errorf("leased until %v, want %v", got, want)
+			t.Errorf("got a lease until %v, want %v", got, want)
 		}
 		if err := b.replays.Accept(wire.Key{1}, wire.Signature{loadedMesh[0]}, time.Now()); !errors.Is(err, identity.ErrReplayed) {
-			t.Errorf("a hello of this mesh: %v", err)
+			t.Errorf("a hello accepted before for this mesh: got %v, want ErrReplayed", err)
 		}
 		if err := b.replays.Accept(wire.Key{1}, wire.Signature{2}, time.Now()); err != nil {
-			t.Errorf("a hello of another mesh: %v", err)
+			t.Errorf("a hello of another mesh was refused: %v", err)
 		}
 	})
 }
 
-// A mesh is forgotten when nobody has used it for long, but not before its last message
-// is stored: the numbers of its deliveries would be given again.
+// TestForgetsWhatIsStored checks that an idle mesh stays in memory until its last message
+// is stored. Otherwise the mesh would reuse the numbers of its deliveries.
 func TestForgetsWhatIsStored(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestForgetsWhatIsStored(t *testing.T) {
 		}
 		r.presences.ExpireLeases(time.Now().Add(time.Hour))
 		if r.presences.Len() > 0 {
-			t.Fatal("somebody is here")
+			t.Fatal("a presence is left after its lease expired")
 		}
 		r.queue.Accept(queue.Message{}, []queue.To{{Mailbox: queue.Mailbox{Mesh: r.id, Name: "s/a"}}}, func(queue.Result) {})
 		forget := func() {
@@ -128,17 +128,17 @@ func TestForgetsWhatIsStored(t *testing.T) {
 			b.forgetMeshes(time.Now())
 		}
 		if forget(); b.roomInMemory(loadedMesh) != r {
-			t.Fatal("forgotten while a message is on its way into the storage")
+			t.Fatal("the mesh was forgotten before its message was stored")
 		}
 		r.mu.RLock()
 		closed := r.closed
 		r.mu.RUnlock()
 		if closed {
-			t.Error("nobody may come in")
+			t.Error("the room is closed to new connections")
 		}
 		found, err := r.queue.Find(t.Context(), "0", 1)
 		if err != nil || len(found) != 1 || found[0].Recipients[0].Seq != keptSeq+1 {
-			t.Errorf("goes on with %+v, %v", found, err)
+			t.Errorf("got %+v, %v; want the message with number %d", found, err, keptSeq+1)
 		}
 	})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// picture is what a client makes of system pushes.
+// picture is the roster that a client derives from system pushes.
 type picture map[*presence.Presence[*conn]]seen
 
 type seen struct {
@@ -34,14 +34,14 @@ func (p picture) hear(events []*event) picture {
 	return p
 }
 
-// here leaves out who is hidden.
+// here removes the hidden presences.
 func (p picture) here() picture {
 	maps.DeleteFunc(p, func(_ *presence.Presence[*conn], s seen) bool { return !s.here })
 	return p
 }
 
-// Whatever happened to whomever, and whatever a client has heard before: the reduced
-// news leave it with the same picture as all of them, and are never many.
+// TestReducedNewsGiveTheSamePicture checks with random events that the reduced news give a
+// client the same picture as all the news, whatever it knew before, and that they are few.
 func TestReducedNewsGiveTheSamePicture(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(500) {
@@ -53,7 +53,7 @@ func TestReducedNewsGiveTheSamePicture(t *testing.T) {
 		waiting := slices.Clone(all[heard:])
 		kept := reduce(waiting, func(e *event) *event { return e })
 		if got := before.hear(kept).here(); !maps.Equal(got, want) {
-			t.Fatalf("seed %d: %d of %d events give %v, want %v", seed, len(kept), len(all)-heard, got, want)
+			t.Fatalf("seed %d: %d of %d events give picture %v, want %v", seed, len(kept), len(all)-heard, got, want)
 		}
 		known := make(map[*presence.Presence[*conn]]bool)
 		for p := range before {
@@ -63,16 +63,16 @@ func TestReducedNewsGiveTheSamePicture(t *testing.T) {
 			known[p] = true
 		}
 		if len(kept) > 2*len(known) {
-			t.Fatalf("seed %d: %d events are left of %d presences", seed, len(kept), len(known))
+			t.Fatalf("seed %d: %d events are left of %d presences, want at most two for each", seed, len(kept), len(known))
 		}
 		again := reduce(slices.Clone(kept), func(e *event) *event { return e })
 		if !slices.Equal(again, kept) {
-			t.Fatalf("seed %d: reduced twice, %d events are %d", seed, len(kept), len(again))
+			t.Fatalf("seed %d: a second reduction changed the %d events to %d", seed, len(kept), len(again))
 		}
 	}
 }
 
-// happenings are events as a room announces them.
+// happenings returns at least n random events, in an order in which a room can announce them.
 func happenings(rng *rand.Rand, n int) (events []*event) {
 	type one struct {
 		p       *presence.Presence[*conn]

@@ -63,22 +63,23 @@ func TestOutboxKeepsOrderAndClosesLast(t *testing.T) {
 	o.add([]byte("too late"))
 	for i := range 500 {
 		if got, err := read(t, client); err != nil || got != fmt.Sprint(i) {
-			t.Fatalf("frame %d is %q, %v", i, got, err)
+			t.Fatalf("frame %d: got %q, %v; want %q", i, got, err, fmt.Sprint(i))
 		}
 	}
 	if _, err := read(t, client); websocket.CloseStatus(err) != wire.CloseRestart {
-		t.Fatalf("after the last frame: %v", err)
+		t.Fatalf("after the last frame: got %v, want close code %d", err, wire.CloseRestart)
 	}
 }
 
 func somebody() *presence.Presence[*conn] { return new(presence.Presence[*conn]) }
 
-// told is news of p with a text for a frame.
+// told returns an event about p with the text as its frame.
 func told(p *presence.Presence[*conn], kind, text string) *event {
 	return &event{about: p, kind: kind, frame: []byte(text)}
 }
 
-// Who reads slowly gets what the news come to, and every message.
+// TestOutboxReducesNews checks that a client that reads slowly gets the reduced news and
+// every message.
 func TestOutboxReducesNews(t *testing.T) {
 	t.Parallel()
 	o, client := pipe(t)
@@ -95,7 +96,7 @@ func TestOutboxReducesNews(t *testing.T) {
 			o.add([]byte("message"))
 		}
 		if o.news > newsLimit {
-			t.Fatalf("%d news wait", o.news)
+			t.Fatalf("%d news wait, want at most %d", o.news, newsLimit)
 		}
 	}
 	o.finish(wire.CloseRestart, wire.ReasonShutdown)
@@ -112,14 +113,15 @@ func TestOutboxReducesNews(t *testing.T) {
 	messages := slices.DeleteFunc(slices.Clone(got), func(s string) bool { return s != "message" })
 	profiles := slices.DeleteFunc(slices.Clone(got), func(s string) bool { return !strings.HasPrefix(s, "profile") })
 	if len(messages) != 20 || got[0] != "came" || !slices.Contains(got, "left") || len(got) > newsLimit+20 {
-		t.Errorf("%d frames, %d messages, the first is %s", len(got), len(messages), got[0])
+		t.Errorf("got %d frames with %d messages, the first is %q; want at most %d with 20, first \"came\", and \"left\" among them",
+			len(got), len(messages), got[0], newsLimit+20)
 	}
 	if last := profiles[len(profiles)-1]; last != fmt.Sprint("profile ", 20*newsLimit-1) {
-		t.Errorf("the last profile is %s", last)
+		t.Errorf("got last profile %q, want the newest", last)
 	}
 }
 
-// hijacked is the answer to a request whose connection is taken over.
+// hijacked is a response writer whose connection can be hijacked.
 type hijacked struct {
 	*httptest.ResponseRecorder
 	conn net.Conn
@@ -147,8 +149,8 @@ func slowOutbox(t *testing.T) (*outbox, *slowConn) {
 	return &outbox{ws: ws, socket: socket, fail: func() {}, holdPushes: func() bool { return false }}, conn
 }
 
-// News wait for more of them and are written at once, and so is what came before a
-// message that does not wait.
+// TestOutboxCollectsNews checks that news wait for newsDelay and are written together. A
+// message does not wait, and the news before it are written with it; so are many news.
 func TestOutboxCollectsNews(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -158,21 +160,21 @@ func TestOutboxCollectsNews(t *testing.T) {
 		o.addNews(told(nil, wire.EventPeerLeft, "second"))
 		const together = "\x81\x05first\x81\x06second"
 		if got := string(<-conn.writes); got != together || time.Since(begin) != newsDelay {
-			t.Errorf("%q was written after %v", got, time.Since(begin))
+			t.Errorf("wrote %q after %v, want %q after %v", got, time.Since(begin), together, newsDelay)
 		}
 		synctest.Wait()
 		begin = time.Now()
 		o.addNews(told(nil, wire.EventPeerLeft, "third"))
 		o.add([]byte("message"))
 		if got := string(<-conn.writes); got != "\x81\x05third\x81\x07message" || time.Since(begin) != 0 {
-			t.Errorf("%q was written after %v", got, time.Since(begin))
+			t.Errorf("wrote %q after %v, want the third news and the message at once", got, time.Since(begin))
 		}
 		synctest.Wait()
 		for range newsLimit / 2 {
 			o.addNews(told(somebody(), wire.EventPeerLeft, "news"))
 		}
 		if <-conn.writes; time.Since(begin) != 0 {
-			t.Errorf("many news waited for %v", time.Since(begin))
+			t.Errorf("many news waited for %v, want no wait", time.Since(begin))
 		}
 	})
 }
@@ -186,7 +188,7 @@ func TestOutboxMakesReaderWait(t *testing.T) {
 	go func() { o.waitRoom(); close(passed) }()
 	select {
 	case <-passed:
-		t.Fatal("did not wait")
+		t.Fatal("waitRoom did not wait although the outbox is full")
 	default:
 	}
 	o.ended.Add(1)
@@ -201,7 +203,7 @@ func TestOutboxMakesReaderWait(t *testing.T) {
 	o.mu.Unlock()
 	again := make(chan struct{})
 	go func() { o.waitRoom(); close(again) }()
-	o.discard() // what ends the connection ends the wait
+	o.discard() // the end of the connection ends the wait
 	<-again
 }
 
@@ -219,7 +221,7 @@ func TestAckLineOrder(t *testing.T) {
 	for i := range slots {
 		got, err := read(t, client)
 		if want := fmt.Sprintf(`"id":"%d"`, i); err != nil || !strings.Contains(got, want) {
-			t.Fatalf("ack %d is %s, %v", i, got, err)
+			t.Fatalf("ack %d: got %s, %v; want %s", i, got, err, want)
 		}
 	}
 	full := newAckLine(o)
@@ -229,7 +231,7 @@ func TestAckLineOrder(t *testing.T) {
 	gone := make(chan struct{})
 	close(gone)
 	if full.enter("", "", gone) != nil {
-		t.Fatal("a full line took one more")
+		t.Fatal("a full line accepted one more ack")
 	}
 }
 
@@ -246,27 +248,27 @@ func TestLimiters(t *testing.T) {
 		return count
 	}
 	if got := allowed("a", 60, 10, 30); got != 10 {
-		t.Errorf("a burst of %d", got)
+		t.Errorf("allowed a burst of %d, want 10", got)
 	}
 	if got := allowed("b", 60, 10, 5); got != 5 {
-		t.Errorf("another key is limited too: %d", got)
+		t.Errorf("another key: allowed %d, want 5", got)
 	}
 	now = now.Add(3 * time.Second)
 	if got := allowed("a", 60, 10, 30); got != 3 {
-		t.Errorf("%d after three seconds", got)
+		t.Errorf("after three seconds: allowed %d, want 3", got)
 	}
 	if got := allowed("a", 6000, 50, 1); got != 0 {
-		t.Errorf("a new limit gave %d at once", got)
+		t.Errorf("after the limit was raised: allowed %d at once, want 0", got)
 	}
 	now = now.Add(time.Minute)
 	l.forget(now)
 	if n := len(l.buckets); n != 0 {
-		t.Errorf("%d full buckets are kept", n)
+		t.Errorf("kept %d full buckets, want 0", n)
 	}
 }
 
-// Messages that must wait come first when they may go, in their order; all else goes out
-// meanwhile.
+// TestOutboxHoldsPushes checks that held pushes do not hold up other frames, and that they
+// go out first and in order when they are released.
 func TestOutboxHoldsPushes(t *testing.T) {
 	t.Parallel()
 	o, client := pipe(t)
@@ -286,7 +288,7 @@ func TestOutboxHoldsPushes(t *testing.T) {
 	o.add([]byte("answer 2"))
 	want("answer 2")
 	if o.flushed() {
-		t.Error("what is held counts as written")
+		t.Error("flushed reports true although pushes are held")
 	}
 	hold.Store(false)
 	o.addPush([]byte("push 3"))

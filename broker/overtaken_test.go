@@ -11,7 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// slowAtFirst is a storage that holds up the first who asks for a presence.
+// slowAtFirst is a storage that holds up the first call of LastPresence.
 type slowAtFirst struct {
 	*sqlite.Store
 	later      atomic.Bool
@@ -26,8 +26,9 @@ func (s *slowAtFirst) LastPresence(ctx context.Context, mesh wire.ID, id presenc
 	return s.Store.LastPresence(ctx, mesh, id)
 }
 
-// A session that lost patience with a hello comes back over another connection.
-// That one stays, although the first hello is served after it.
+// TestHelloThatWasHeldUpDisturbsNobody checks that a session that gave up on a hello and
+// came back over another connection keeps that connection, although the broker serves the
+// first hello after it.
 func TestHelloThatWasHeldUpDisturbsNobody(t *testing.T) {
 	t.Parallel()
 	store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
@@ -43,7 +44,7 @@ func TestHelloThatWasHeldUpDisturbsNobody(t *testing.T) {
 	second := s.session(m, keys, "me")
 	close(slow.end)
 	if reason := first.closed(); reason != wire.ReasonReplaced {
-		t.Errorf("the first connection was closed with %q", reason)
+		t.Errorf("the first connection was closed with %q, want %q", reason, wire.ReasonReplaced)
 	}
 	second.wantPeers("me")
 }

@@ -16,11 +16,11 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// stalling is a storage that can be told to stand still, and to fail.
+// stalling is a storage. A test can make its commits wait or fail.
 type stalling struct {
 	*sqlite.Store
 	mu    sync.Mutex
-	still chan struct{} // closed when it goes on; nil: it does not stand still
+	still chan struct{} // commits wait until it is closed; nil: they do not wait
 	fails bool
 }
 
@@ -41,7 +41,7 @@ func (s *stalling) Commit(ctx context.Context, b *journal.Batch) ([]journal.Dupl
 	return s.Store.Commit(ctx, b)
 }
 
-// stall has the storage stand still until the returned function is called.
+// stall makes commits wait until the returned function is called.
 func (s *stalling) stall() (goOn func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,8 +61,7 @@ func (s *stalling) fail(fails bool) {
 	s.mu.Unlock()
 }
 
-// stalled runs a broker in which few messages may wait for a storage that can be told
-// to stand still.
+// stalled runs a broker on a stalling storage, with a budget for few messages.
 func stalled(t *testing.T) (*server, *stalling) {
 	t.Helper()
 	store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
@@ -73,18 +72,19 @@ func stalled(t *testing.T) (*server, *stalling) {
 	return serveWithin(t, store, storage, 20_000, nil), storage
 }
 
-// acked reads acks, which must be those of messages from to to-1, accepted.
+// acked reads the acks of the messages from to to-1, which must be accepted.
 func (c *client) acked(from, to int) {
 	c.t.Helper()
 	for n := from; n < to; n++ {
 		if ack := c.next("ack"); ack["id"] != fmt.Sprint(n) || ack["queued"] != true {
-			c.t.Fatalf("message %d: %v", n, ack)
+			c.t.Fatalf("message %d: got ack %v, want queued", n, ack)
 		}
 	}
 }
 
-// While there is no room before the storage, sends wait in their order, and all else on
-// the connection is served. Nobody is refused.
+// TestSendsWaitForRoom checks that sends wait in order while the journal's budget is used
+// up, that the broker serves the connection's other requests meanwhile, and that it
+// refuses nothing.
 func TestSendsWaitForRoom(t *testing.T) {
 	t.Parallel()
 	s, storage := stalled(t)
@@ -93,7 +93,7 @@ func TestSendsWaitForRoom(t *testing.T) {
 	alice.tell(0, b.Public())
 	bob.gets(0)
 	goOn := storage.stall()
-	const n = 60 // few, so that a slow machine sends them before the first has waited for too long
+	const n = 60 // few enough that a slow machine sends them before the first times out
 	for i := 1; i < n; i++ {
 		alice.send(message(i, b.Public(), 400))
 	}
@@ -105,12 +105,12 @@ func TestSendsWaitForRoom(t *testing.T) {
 		bob.gets(i)
 	}
 	if r := s.Stats().Refused; len(r) != 0 || s.Stats().Parked != 0 {
-		t.Errorf("refused %v, parked %d", r, s.Stats().Parked)
+		t.Errorf("refused %v and parked %d, want none", r, s.Stats().Parked)
 	}
 }
 
-// Acknowledgements are no sends: a recipient frees room for others although its own
-// sends wait.
+// TestAcknowledgementsPassTheSendsThatWait checks that the broker serves a recipient's
+// acknowledgements, which free room for others, although its own sends wait.
 func TestAcknowledgementsPassTheSendsThatWait(t *testing.T) {
 	t.Parallel()
 	s, storage := stalled(t)
@@ -120,15 +120,16 @@ func TestAcknowledgementsPassTheSendsThatWait(t *testing.T) {
 	bob.gets(0)
 	goOn := storage.stall()
 	defer goOn()
-	bob.send(message(1, a.Public(), 30_000)) // more than the budget: it goes alone
+	bob.send(message(1, a.Public(), 30_000)) // more than the budget: it is committed alone
 	push := alice.next("push")
 	alice.send(message(2, b.Public(), 400))
 	await.Until(s.t, "a send waits", func() bool { return s.Stats().Parked == 1 })
 	alice.send(frame{"type": "client_ack", "brokerMessageId": push["messageId"]})
-	bob.acked(1, 2) // all who must have it have it
+	bob.acked(1, 2) // safe, because every recipient has acknowledged it
 }
 
-// A short failure of the storage is not a sender's business.
+// TestSendsOutlastAShortFailure checks that a short failure of the storage does not refuse
+// sends.
 func TestSendsOutlastAShortFailure(t *testing.T) {
 	t.Parallel()
 	s, storage := stalled(t)
@@ -137,11 +138,11 @@ func TestSendsOutlastAShortFailure(t *testing.T) {
 	bob := s.session(m, b, "bob")
 	alice.tell(0, b.Public())
 	storage.fail(true)
-	const n = 60 // few, and one failure: a slow machine, too, is done before the first has waited for too long
+	const n = 60 // few enough, and one failure: even a slow machine is done before the first times out
 	for i := 1; i < n; i++ {
 		alice.send(message(i, b.Public(), 400))
 	}
-	await.Until(s.t, "it has failed and sends wait", func() bool { return s.Stats().Journal.Failures > 0 && s.Stats().Parked > 0 })
+	await.Until(s.t, "the storage has failed and sends wait", func() bool { return s.Stats().Journal.Failures > 0 && s.Stats().Parked > 0 })
 	storage.fail(false)
 	alice.acked(1, n)
 	for i := range n {
@@ -149,7 +150,8 @@ func TestSendsOutlastAShortFailure(t *testing.T) {
 	}
 }
 
-// What is sent again while the first of it waits is one message.
+// TestRepeatedSendWhileTheFirstWaits checks that a send repeated while the first one waits
+// makes one message.
 func TestRepeatedSendWhileTheFirstWaits(t *testing.T) {
 	t.Parallel()
 	s, storage := stalled(t)
@@ -162,28 +164,28 @@ func TestRepeatedSendWhileTheFirstWaits(t *testing.T) {
 	bob.gets(1)
 	alice.acked(1, 2)
 	alice.send(message(2, b.Public(), 100))
-	await.Until(s.t, "it waits", func() bool { return s.Stats().Parked == 1 })
+	await.Until(s.t, "the send waits", func() bool { return s.Stats().Parked == 1 })
 	alice.send(message(2, b.Public(), 100))
 	again.send(message(2, b.Public(), 100))
 	alice.send(message(1, b.Public(), 100)) // was accepted before
-	await.Until(s.t, "all wait", func() bool { return s.Stats().Parked == 4 })
+	await.Until(s.t, "all sends wait", func() bool { return s.Stats().Parked == 4 })
 	goOn()
 	first := alice.next("ack")
 	for _, ack := range []frame{alice.next("ack"), again.next("ack")} {
 		if ack["queued"] != true || ack["messageId"] != first["messageId"] {
-			t.Errorf("the ack was %v, and is %v", first, ack)
+			t.Errorf("got ack %v, want queued with the id of %v", ack, first)
 		}
 	}
 	if ack := alice.next("ack"); ack["id"] != "1" || ack["queued"] != true {
-		t.Errorf("of the accepted one: %v", ack)
+		t.Errorf("repetition of the accepted message: got ack %v, want queued with id 1", ack)
 	}
 	bob.gets(2)
 	alice.tell(3, b.Public())
 	bob.gets(3)
 }
 
-// What waits when its connection ends was not accepted: its sender has no ack, and
-// sends it again.
+// TestConnectionEndsWhileSendsWait checks that sends that wait when their connection ends
+// are not accepted. Their sender got no ack and sends them again.
 func TestConnectionEndsWhileSendsWait(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*server, *client, func() *client){
@@ -207,15 +209,15 @@ func TestConnectionEndsWhileSendsWait(t *testing.T) {
 			for i := 2; i < 10; i++ {
 				alice.send(message(i, b.Public(), 100))
 			}
-			await.Until(s.t, "they wait", func() bool { return s.Stats().Parked == 8 })
+			await.Until(s.t, "the sends wait", func() bool { return s.Stats().Parked == 8 })
 			again := func() *client { return s.session(m, a, "alice") }
 			end(s, alice, again)
 			if name == "replaced" {
 				if reason := alice.closed(); reason != wire.ReasonReplaced {
-					t.Fatalf("closed as %q", reason)
+					t.Fatalf("closed as %q, want %q", reason, wire.ReasonReplaced)
 				}
 			}
-			await.Until(s.t, "none waits", func() bool { return s.Stats().Parked == 0 })
+			await.Until(s.t, "no send waits", func() bool { return s.Stats().Parked == 0 })
 			goOn()
 			next := again()
 			next.send(message(20, b.Public(), 100))
@@ -225,7 +227,8 @@ func TestConnectionEndsWhileSendsWait(t *testing.T) {
 	}
 }
 
-// Who is removed while sends wait has not sent them.
+// TestMemberIsRemovedWhileSendsWait checks that the waiting sends of a removed member are
+// not accepted.
 func TestMemberIsRemovedWhileSendsWait(t *testing.T) {
 	t.Parallel()
 	s, storage := stalled(t)
@@ -240,19 +243,19 @@ func TestMemberIsRemovedWhileSendsWait(t *testing.T) {
 	bob.gets(1)
 	evil.acked(1, 2)
 	evil.send(message(2, b.Public(), 100))
-	await.Until(s.t, "it waits", func() bool { return s.Stats().Parked == 1 })
+	await.Until(s.t, "the send waits", func() bool { return s.Stats().Parked == 1 })
 	alice.send(frame{"type": "member_remove", "pubkey": guest.keys.Public().String(), "_reqId": "r"})
 	alice.next("ack")
 	if reason := evil.closed(); reason != wire.ReasonBanned {
-		t.Fatalf("closed as %q", reason)
+		t.Fatalf("closed as %q, want %q", reason, wire.ReasonBanned)
 	}
 	goOn()
-	await.Until(s.t, "it does not wait", func() bool { return s.Stats().Parked == 0 })
+	await.Until(s.t, "the send no longer waits", func() bool { return s.Stats().Parked == 0 })
 	alice.tell(3, b.Public())
 	bob.gets(3)
 }
 
-// The end of the broker does not wait for what was not accepted.
+// TestStopWhileSendsWait checks that Stop does not wait for sends that are not accepted.
 func TestStopWhileSendsWait(t *testing.T) {
 	t.Parallel()
 	s, storage := stalled(t)
@@ -265,7 +268,7 @@ func TestStopWhileSendsWait(t *testing.T) {
 	bob.gets(1)
 	alice.acked(1, 2)
 	alice.send(message(2, b.Public(), 100))
-	await.Until(s.t, "it waits", func() bool { return s.Stats().Parked == 1 })
+	await.Until(s.t, "the send waits", func() bool { return s.Stats().Parked == 1 })
 	stopped := make(chan error)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
@@ -273,7 +276,7 @@ func TestStopWhileSendsWait(t *testing.T) {
 		stopped <- s.Stop(ctx)
 	}()
 	if reason := alice.closed(); reason != wire.ReasonShutdown {
-		t.Fatalf("closed as %q", reason)
+		t.Fatalf("closed as %q, want %q", reason, wire.ReasonShutdown)
 	}
 	bob.closed()
 	goOn()
@@ -281,6 +284,6 @@ func TestStopWhileSendsWait(t *testing.T) {
 		t.Error(err)
 	}
 	if n := s.Stats().Queue.Accepted; n != 2 {
-		t.Errorf("%d messages were accepted", n)
+		t.Errorf("%d messages were accepted, want 2", n)
 	}
 }

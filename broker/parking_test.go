@@ -8,7 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// fill lets sends wait in a park until it would block, and returns how many do.
+// fill adds sends to a park until it would block, and returns how many it added.
 func fill(t *testing.T, p *park) (n int) {
 	t.Helper()
 	for ; ; n++ {
@@ -20,14 +20,14 @@ func fill(t *testing.T, p *park) (n int) {
 			return n
 		}
 		if _, ok := p.add(a, nil); !ok {
-			t.Fatal("the park takes nothing")
+			t.Fatal("the park refused a send that fits")
 		}
 	}
 }
 
-// What waits on all connections together is bounded: few may have as much waiting as they are
-// allowed, thousands have little each, and that they always have. What leaves, in
-// whichever way, leaves room for others.
+// TestParksShareTheirRoom checks that the parks of all connections share a limit: a few can
+// use all that one connection may, and thousands always have a little each. A send that
+// leaves a park, in whatever way, frees its room for others.
 func TestParksShareTheirRoom(t *testing.T) {
 	t.Parallel()
 	var all atomic.Int64
@@ -37,13 +37,13 @@ func TestParksShareTheirRoom(t *testing.T) {
 		n := fill(t, &parks[i])
 		switch size := parks[i].bytes; {
 		case i < 3 && size < parkBytes-5000:
-			t.Fatalf("connection %d had room for %d bytes", i, size)
+			t.Fatalf("connection %d had room for %d bytes, want at least %d", i, size, parkBytes-5000)
 		case n < 10:
-			t.Fatalf("connection %d had room for %d sends", i, n)
+			t.Fatalf("connection %d had room for %d sends, want at least 10", i, n)
 		}
 	}
 	if size, most := all.Load(), int64(parkedBytes+len(parks)*parkLeast); size > most {
-		t.Errorf("%d bytes wait, more than %d", size, most)
+		t.Errorf("%d bytes wait, want at most %d", size, most)
 	}
 	for i := range parks {
 		p := &parks[i]
@@ -52,17 +52,17 @@ func TestParksShareTheirRoom(t *testing.T) {
 			for p.parked() > 0 {
 				p.shift()
 			}
-			p.first() // ends what unpark would be
+			p.first() // tells unpark to end
 		case 1:
 			p.first()
-			close(p.ended) // as unpark does in the end
+			close(p.ended) // as unpark does when it ends
 			p.discard()
-			p.shift() // of what was being admitted
+			p.shift() // the send that was being admitted
 		case 2:
 			p.fail()
 		}
 	}
 	if size := all.Load(); size != 0 {
-		t.Errorf("%d bytes wait on no connection", size)
+		t.Errorf("%d bytes count as waiting although every park is empty", size)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// keeper is a session that keeps the roster by asking for what has changed.
+// keeper is a session that keeps its roster up to date by asking for changes.
 type keeper struct {
 	*client
 	version string
@@ -25,12 +25,12 @@ func (s *server) keeper(m member) *keeper {
 	c := s.dial()
 	c.send(hello)
 	if !slices.Contains(c.next("hello_ack")["capabilities"].([]any), any(wire.CapRosterChanged)) {
-		s.t.Error("the broker does not say that it tells of a changed roster")
+		s.t.Errorf("hello_ack lacks the capability %s", wire.CapRosterChanged)
 	}
 	return &keeper{client: c}
 }
 
-// ask asks for what has changed, and reports whether the whole roster came.
+// ask asks for the changes, and reports whether the whole roster came.
 func (k *keeper) ask() (whole bool) {
 	k.t.Helper()
 	request := frame{"type": "list_peers", "_reqId": "r"}
@@ -48,7 +48,7 @@ func (k *keeper) ask() (whole bool) {
 	if _, part := list["since"]; !part {
 		whole, k.rows = true, make(map[string]frame)
 	} else if list["since"] != k.version {
-		k.t.Fatalf("asked since %s, answered since %v", k.version, list["since"])
+		k.t.Fatalf("got changes since %v, want since %s", list["since"], k.version)
 	}
 	for _, row := range list["peers"].([]any) {
 		k.rows[row.(frame)["presenceId"].(string)] = row.(frame)
@@ -61,7 +61,7 @@ func (k *keeper) ask() (whole bool) {
 	return whole
 }
 
-// compare checks the rows against those of somebody who asks for all of them.
+// compare checks the rows against those of a client that asks for the whole roster.
 func (k *keeper) compare(all *client) {
 	k.t.Helper()
 	all.send(frame{"type": "list_peers", "_reqId": "r"})
@@ -70,11 +70,11 @@ func (k *keeper) compare(all *client) {
 		want[row.(frame)["presenceId"].(string)] = row.(frame)
 	}
 	if !reflect.DeepEqual(k.rows, want) {
-		k.t.Errorf("the roster kept is\n%v, want\n%v", k.rows, want)
+		k.t.Errorf("got roster\n%v, want\n%v", k.rows, want)
 	}
 }
 
-// frames returns the types and events of what has come before the answer to a request.
+// frames sends a request and returns the types and events of the frames before its answer.
 func (c *client) frames() (list []string) {
 	c.t.Helper()
 	c.send(frame{"type": "message_status", "_reqId": "end", "messageId": "00000000"})
@@ -104,7 +104,7 @@ func TestRosterByDifferences(t *testing.T) {
 	other := s.join(owner)
 	k, all := s.keeper(owner), s.session(owner, newKeys(t), "v1")
 	if !k.ask() {
-		t.Fatal("the first answer is no whole roster")
+		t.Fatal("the first answer is not the whole roster")
 	}
 	k.compare(all)
 	names := make([]*client, 5)
@@ -113,7 +113,7 @@ func TestRosterByDifferences(t *testing.T) {
 	}
 	k.next(wire.TypeRosterChanged)
 	if k.ask() {
-		t.Error("the whole roster came")
+		t.Error("the whole roster came, want the changes only")
 	}
 	k.compare(all)
 	names[0].send(frame{"type": "set_status", "status": "working", "reason": "r"})
@@ -123,16 +123,16 @@ func TestRosterByDifferences(t *testing.T) {
 	names[3].send(frame{"type": "join_group", "name": "g"})
 	_ = names[4].ws.Close(1000, "")
 	for _, c := range names[:4] {
-		c.peers() // what it has sent was served
+		c.peers() // by its answer, the broker has served the frames before it
 	}
 	k.next(wire.TypeRosterChanged)
-	await.Until(s.t, "the one who has left is gone", func() bool {
+	await.Until(s.t, "the session that left is gone", func() bool {
 		whole := k.ask()
 		return !whole && len(k.rows) == 5
 	})
 	k.compare(all)
-	_ = names[0].ws.CloseNow() // leased
-	await.Until(s.t, "the one who was cut is leased", func() bool {
+	_ = names[0].ws.CloseNow() // without a close frame: leased
+	await.Until(s.t, "the session that was cut is leased", func() bool {
 		k.ask()
 		for _, row := range k.rows {
 			if row["sessionId"] == "s0" {
@@ -144,17 +144,17 @@ func TestRosterByDifferences(t *testing.T) {
 	k.compare(all)
 	k.version = "0123456789abcdef-1"
 	if !k.ask() {
-		t.Error("a version of another broker was taken")
+		t.Error("the broker accepted a version of another broker")
 	}
 	k.compare(all)
 	k.send(frame{"type": "list_peers", "_reqId": "r", "since": 7})
 	if e := k.next("error"); e["code"] != "invalid" || e["_reqId"] != "r" {
-		t.Errorf("a version that is no text: %v", e)
+		t.Errorf("a version that is not a string: got %v, want the error invalid", e)
 	}
 }
 
-// Who keeps the roster is told once until it asks, however many come; others hear of
-// each.
+// TestOneNoticeUntilAsked checks that a client that keeps the roster gets one notice until
+// it asks, however many sessions come. Other clients are told of each.
 func TestOneNoticeUntilAsked(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -169,26 +169,27 @@ func TestOneNoticeUntilAsked(t *testing.T) {
 		}
 		for _, news := range v1.news(len(guests)) {
 			if !strings.HasPrefix(news, "peer_joined") {
-				t.Errorf("a v1 client heard %s", news)
+				t.Errorf("a v1 client got %q, want peer_joined", news)
 			}
 		}
 		if got := k.next(wire.TypeRosterChanged); got["version"] == k.version {
-			t.Fatal("told of a version that it has")
+			t.Fatal("got a notice of a version that the client has")
 		}
 		for _, c := range guests {
 			_ = c.ws.Close(1000, "")
 		}
 		v1.news(len(guests))
 		if got := k.frames(); len(got) > 0 {
-			t.Errorf("it did not ask and was told %v", got)
+			t.Errorf("got %v before asking, want nothing", got)
 		}
 		if k.ask(); len(k.rows) != 2 {
-			t.Errorf("%d rows", len(k.rows))
+			t.Errorf("got %d rows, want 2", len(k.rows))
 		}
 	}
 }
 
-// Somebody who changes all the time is news now and then, and the last change is told.
+// TestManyChangesOfOneAreOneNews checks that a session that changes all the time makes few
+// news, and that the last change is always among them.
 func TestManyChangesOfOneAreOneNews(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -207,7 +208,7 @@ func TestManyChangesOfOneAreOneNews(t *testing.T) {
 	for last := ""; last != fmt.Sprint(changes-1); {
 		push := v1.event()
 		if told++; told > changes/4 {
-			t.Fatalf("%d changes are more than %d news", 2*changes, told)
+			t.Fatalf("got %d news of %d changes, want at most %d", told, 2*changes, changes/4)
 		}
 		if push["event"] == "profile_updated" {
 			last = push["eventData"].(frame)["profile"].(frame)["title"].(string)
@@ -215,11 +216,12 @@ func TestManyChangesOfOneAreOneNews(t *testing.T) {
 	}
 	_ = busy.ws.Close(1000, "")
 	if got := v1.news(1); !strings.HasPrefix(got[0], "peer_left") {
-		t.Errorf("the one who left is %v", got)
+		t.Errorf("got %v, want peer_left", got)
 	}
 }
 
-// A session that hides and leaves before others were told is not left in their picture.
+// TestLeavingHidden checks that a session that hides and leaves at once does not stay in
+// the roster of others.
 func TestLeavingHidden(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -230,6 +232,6 @@ func TestLeavingHidden(t *testing.T) {
 	shy.next("ack")
 	_ = shy.ws.Close(1000, "")
 	if got := v1.news(1); !strings.HasPrefix(got[0], "peer_left") && !strings.HasPrefix(got[0], "peer_hidden") {
-		t.Errorf("the one who has left is %v", got)
+		t.Errorf("got %v, want peer_left or peer_hidden", got)
 	}
 }

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// slowConn is a connection whose writes wait until they are taken.
+// slowConn is a connection whose writes wait until the test receives them.
 type slowConn struct {
-	net.Conn // nil: what is not overridden must not be called
+	net.Conn // nil: the other methods must not be called
 	writes   chan []byte
 	closed   chan struct{}
 }
@@ -38,8 +38,8 @@ func (c *slowConn) Close() error {
 	return nil
 }
 
-// What is held goes out in one write, and what comes meanwhile in the next: whoever
-// answers a ping need not wait for the peer.
+// TestSocketCollectsWrites checks that the socket writes held frames at once, and later
+// frames directly.
 func TestSocketCollectsWrites(t *testing.T) {
 	t.Parallel()
 	conn := newSlowConn()
@@ -53,17 +53,19 @@ func TestSocketCollectsWrites(t *testing.T) {
 	flushed := make(chan error, 1)
 	go func() { flushed <- s.flush(time.Minute) }()
 	if got := string(<-conn.writes); got != "one two three" {
-		t.Fatalf("the first write is %q", got)
+		t.Fatalf("got first write %q, want all three frames", got)
 	}
 	if err := <-flushed; err != nil {
 		t.Fatal(err)
 	}
 	go func() { _, _ = s.Write([]byte("alone")) }()
 	if got := string(<-conn.writes); got != "alone" {
-		t.Fatalf("after the flush: %q", got)
+		t.Fatalf("got write %q after the flush, want \"alone\"", got)
 	}
 }
 
+// TestSocketNeverBlocksWhileFlushing checks that a frame written during a flush, such as
+// the answer to a ping, does not wait for the peer.
 func TestSocketNeverBlocksWhileFlushing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -80,10 +82,10 @@ func TestSocketNeverBlocksWhileFlushing(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := s.Write(make([]byte, heldLimit)); !errors.Is(err, errHeld) {
-			t.Fatalf("beyond the limit: %v", err)
+			t.Fatalf("write beyond the limit: got %v, want errHeld", err)
 		}
 		if got := string(<-conn.writes) + " " + string(<-conn.writes); got != "batch pong" {
-			t.Fatalf("written: %q", got)
+			t.Fatalf("wrote %q, want \"batch pong\"", got)
 		}
 		if err := <-flushed; err != nil {
 			t.Fatal(err)
@@ -91,7 +93,8 @@ func TestSocketNeverBlocksWhileFlushing(t *testing.T) {
 	})
 }
 
-// A part of a frame may have gone out: nothing must come after it.
+// TestSocketClosesWhenWriteFails checks that the socket writes nothing after a failed
+// write, because a part of a frame may have gone out.
 func TestSocketClosesWhenWriteFails(t *testing.T) {
 	t.Parallel()
 	near, far := net.Pipe()
@@ -102,10 +105,10 @@ func TestSocketClosesWhenWriteFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := s.flush(time.Millisecond); err == nil {
-		t.Fatal("written, although nobody reads")
+		t.Fatal("the flush succeeded although nobody reads")
 	}
 	if _, err := s.Write([]byte("more")); err == nil {
-		t.Fatal("more was written after a part of it")
+		t.Fatal("a write succeeded after a failed flush")
 	}
 }
 
@@ -124,12 +127,12 @@ func TestSocketReadsWhatCameEarly(t *testing.T) {
 		}
 	}
 	if got.String() != "early late" {
-		t.Fatalf("read %q", got.String())
+		t.Fatalf("read %q, want \"early late\"", got.String())
 	}
 }
 
-// Who answers pings stays, and who does not is cut: between frames, and whatever else
-// is being written.
+// TestPings checks that pings go out between frames, whatever else is being written, and
+// that the socket notices the pongs.
 func TestPings(t *testing.T) {
 	t.Parallel()
 	o, client := pipe(t)
@@ -158,7 +161,7 @@ func TestPings(t *testing.T) {
 		o.ping()
 		o.add([]byte(fmt.Sprint("message ", i)))
 		if got := <-received; got != fmt.Sprint("message ", i) {
-			t.Fatalf("got %q", got)
+			t.Fatalf("got %q, want \"message %d\"", got, i)
 		}
 		<-pings
 		for o.socket.heard.Load() == before {
@@ -167,7 +170,7 @@ func TestPings(t *testing.T) {
 	}
 }
 
-// watched tells of each ping that is written.
+// watched reports each ping that is written.
 type watched struct {
 	net.Conn
 	pings chan<- struct{}

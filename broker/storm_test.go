@@ -15,15 +15,15 @@ func TestStormIsOverOnce(t *testing.T) {
 		return times
 	}
 	if over(1000, 1) != 0 {
-		t.Error("who comes now and then is a storm")
+		t.Error("arrivals now and then counted as a storm")
 	}
 	if over(5, stormSize) != 0 {
-		t.Error("a storm was over while it lasted")
+		t.Error("a storm ended while it lasted")
 	}
 	if over(calmTicks-1, 0) != 0 || over(1, 0) != 1 {
-		t.Error("a storm was not over when it was calm")
+		t.Error("a storm did not end after the calm")
 	}
 	if over(10*calmTicks, 0) != 0 {
-		t.Error("a storm was over twice")
+		t.Error("a storm ended twice")
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// succession is old's word that next goes on in its place.
+// succession is old's signed statement that next succeeds it.
 func succession(m member, old, next identity.KeyPair) frame {
 	return frame{
 		"sessionPubkey": old.Public().String(),
@@ -39,11 +39,11 @@ func TestSuccession(t *testing.T) {
 
 	next := s.session(guest, n, "next", succession(guest, o, n))
 	if reason := old.closed(); reason != wire.ReasonReplaced {
-		t.Fatalf("the old session was closed as %q", reason)
+		t.Fatalf("the old session was closed as %q, want %q", reason, wire.ReasonReplaced)
 	}
 	next.gets(1)
 	if news := alice.news(2); !slices.Equal(news, []string{"peer_left old", "peer_joined next"}) {
-		t.Fatalf("the others heard %v", news)
+		t.Fatalf("the others got news %v, want peer_left old and peer_joined next", news)
 	}
 	alice.wantPeers("alice", "next")
 	alice.tell(2, o.Public())
@@ -56,18 +56,19 @@ func TestSuccession(t *testing.T) {
 		next.send(frame{"type": "client_ack", "brokerMessageId": push["messageId"]})
 	}
 	if got["m2"] != 1 || got["m3"] != 1 || got["m4"] != 1 {
-		t.Fatalf("got %v", got)
+		t.Fatalf("got messages %v, want m2, m3 and m4 once each", got)
 	}
 	for i := range 4 {
 		alice.delivered(i + 1)
 	}
 	next.send(message(9, o.Public(), 10))
 	if ack := next.next("ack"); ack["queued"] != false {
-		t.Fatalf("a message to one's own old key: %v", ack)
+		t.Fatalf("a message to the sender's own old key: got ack %v, want it refused", ack)
 	}
 }
 
-// The successor hears neither of its own coming nor of the old session's going.
+// TestSuccessorHearsNothingOfItself checks that the successor is not told that it joined
+// or that the old session left.
 func TestSuccessorHearsNothingOfItself(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -77,12 +78,12 @@ func TestSuccessorHearsNothingOfItself(t *testing.T) {
 	next := s.session(m, n, "next", succession(m, o, n))
 	s.session(m, newKeys(t), "third")
 	if news := next.news(1); news[0] != "peer_joined third" {
-		t.Fatalf("the successor heard %v", news)
+		t.Fatalf("the successor got news %v, want peer_joined third", news)
 	}
 }
 
-// A hello without the list gives the old mailbox up, to another who succeeds the
-// same session.
+// TestSuccessionIsGivenUp checks that a successor whose next hello does not list the old
+// session gives up its mailbox to another successor of the same session.
 func TestSuccessionIsGivenUp(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -101,7 +102,8 @@ func TestSuccessionIsGivenUp(t *testing.T) {
 	one.gets(2)
 }
 
-// The gate of the successor's status holds for what is addressed to the old key.
+// TestSuccessionGate checks that the gate of the successor's status also holds back
+// messages addressed to the old key.
 func TestSuccessionGate(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -122,8 +124,9 @@ func TestSuccessionGate(t *testing.T) {
 	next.gets(1)
 }
 
-// Nobody takes the mailbox of a key that has not signed it over, or that is not
-// its own member's; and the session is let in all the same.
+// TestSuccessionMustBeProven checks that a session does not get the mailbox of a key that
+// has not signed the succession or belongs to another member. The broker accepts the
+// session itself all the same.
 func TestSuccessionMustBeProven(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -149,11 +152,12 @@ func TestSuccessionMustBeProven(t *testing.T) {
 	next.gets(3)
 	alice.send(message(4, unknown.Public(), 10))
 	if ack := alice.next("ack"); ack["queued"] != false {
-		t.Fatalf("a key that nobody proved: %v", ack)
+		t.Fatalf("a message to a key that nobody proved: got ack %v, want it refused", ack)
 	}
 }
 
-// Who succeeds makes no second entry in a mesh that is full.
+// TestSuccessionNeedsNoPlace checks that a successor can join a full mesh, because it
+// takes the place of the old session.
 func TestSuccessionNeedsNoPlace(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(s *broker.Settings) { s.MaxConnectionsPerMesh = 1 })
@@ -163,14 +167,14 @@ func TestSuccessionNeedsNoPlace(t *testing.T) {
 	c := s.dial()
 	c.send(sessionHello(m, n, "next"))
 	if e := c.next("error"); e["code"] != string(wire.CodeCapacity) {
-		t.Fatalf("%v", e)
+		t.Fatalf("got %v, want error %s", e, wire.CodeCapacity)
 	}
 	next := s.session(m, n, "next", succession(m, o, n))
 	next.wantPeers("next")
 }
 
-// A hello that was stopped halfway has left the key of a session that never was here:
-// who comes under it goes on for the old session all the same.
+// TestSuccessionAfterHalfAHello checks that a session inherits from the old one even if an
+// earlier hello of it, stopped halfway, left its key in the storage.
 func TestSuccessionAfterHalfAHello(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -198,12 +202,13 @@ func TestSuccessionAfterHalfAHello(t *testing.T) {
 	}
 	next := s.session(m, n, "next", succession(m, o, n))
 	if row := next.peers()["next"]; row["status"] != "dnd" || row["visible"] != false {
-		t.Errorf("%v", row)
+		t.Errorf("got row %v, want dnd and not visible", row)
 	}
 }
 
-// The old session takes its mailbox back when it comes back itself, keeps it when
-// its successor repeats the list, and leaves it to the successor when it goes.
+// TestOldSessionComesBack checks that an old session that comes back takes its mailbox
+// back, keeps it when its successor repeats the list, and leaves it to the successor when
+// it ends.
 func TestOldSessionComesBack(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -218,7 +223,7 @@ func TestOldSessionComesBack(t *testing.T) {
 	old.gets(1)
 	again := s.session(m, n, "next", word)
 	if reason := next.closed(); reason != wire.ReasonReplaced {
-		t.Fatalf("closed as %q", reason)
+		t.Fatalf("closed as %q, want %q", reason, wire.ReasonReplaced)
 	}
 	alice.wantPeers("alice", "old", "next")
 	alice.tell(2, o.Public())
@@ -237,7 +242,8 @@ func TestOldSessionComesBack(t *testing.T) {
 	alice.wantPeers("alice", "next")
 }
 
-// So it is when the old session is lost and its lease runs out.
+// TestOldSessionIsLostAgain checks that the successor gets the mailbox back when the lease
+// of the old session runs out.
 func TestOldSessionIsLostAgain(t *testing.T) {
 	t.Parallel()
 	s := start(t, func(s *broker.Settings) { s.PresenceLease = time.Second })
@@ -254,8 +260,9 @@ func TestOldSessionIsLostAgain(t *testing.T) {
 	alice.wantPeers("alice", "next")
 }
 
-// A client hears that it has caught up when the mailboxes of the sessions before it
-// have been pushed too, and not again when it gets another one later.
+// TestCaughtUpCountsOldMailboxes checks that a client gets caught_up after the mailboxes of
+// the sessions that it succeeds have been pushed too, and not again when it takes over
+// another mailbox later.
 func TestCaughtUpCountsOldMailboxes(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -276,16 +283,17 @@ func TestCaughtUpCountsOldMailboxes(t *testing.T) {
 	next.next("hello_ack")
 	next.gets(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19)
 	next.next("caught_up")
-	alice.delivered(19) // or what is not acknowledged yet would come again
+	alice.delivered(19) // otherwise unacknowledged messages would come again
 	old := s.session(m, o, "old")
 	if err := old.ws.Close(websocket.StatusNormalClosure, ""); err != nil {
 		t.Fatal(err)
 	}
 	alice.tell(20, o.Public())
-	next.gets(20) // with no caught_up before it
+	next.gets(20) // without a caught_up before it
 }
 
-// A removed member's successors are gone like all its sessions.
+// TestRemovedMemberHasNoHeirs checks that a removed member's successors are gone like all
+// its sessions.
 func TestRemovedMemberHasNoHeirs(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -298,18 +306,19 @@ func TestRemovedMemberHasNoHeirs(t *testing.T) {
 	alice.send(frame{"type": "member_remove", "pubkey": guest.keys.Public().String(), "_reqId": "r"})
 	alice.next("ack")
 	if reason := next.closed(); reason != wire.ReasonBanned {
-		t.Fatalf("closed as %q", reason)
+		t.Fatalf("closed as %q, want %q", reason, wire.ReasonBanned)
 	}
 	alice.wantPeers("alice")
 	for i, key := range []wire.Key{o.Public(), n.Public()} {
 		alice.send(message(i, key, 10))
 		if ack := alice.next("ack"); ack["queued"] != false {
-			t.Fatalf("%v", ack)
+			t.Fatalf("got ack %v, want the message refused", ack)
 		}
 	}
 }
 
-// A successor that is away is waited for; without the list it has no claim.
+// TestSuccessorReconnects checks that messages to the old key wait for a successor that is
+// away, and that it does not get them if its new hello does not list the old session.
 func TestSuccessorReconnects(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -319,7 +328,7 @@ func TestSuccessorReconnects(t *testing.T) {
 	alice := s.session(m, newKeys(t), "alice")
 	s.session(m, o, "old")
 	next := s.session(m, n, "next", word)
-	_ = next.ws.CloseNow() // is leased
+	_ = next.ws.CloseNow() // its presence is leased
 	for alice.peers()["next"]["online"] != false {
 		runtime.Gosched()
 	}
@@ -328,7 +337,7 @@ func TestSuccessorReconnects(t *testing.T) {
 	bare := s.session(m, n, "next")
 	bare.gets(2)
 	alice.tell(3, n.Public())
-	bare.gets(3) // and not 1
+	bare.gets(3) // without message 1 before it
 	alice.delivered(2)
 	alice.delivered(3)
 	next = s.session(m, n, "next", word)
@@ -336,8 +345,8 @@ func TestSuccessorReconnects(t *testing.T) {
 	bare.closed()
 }
 
-// An old key that only the storage knows is succeeded too, and what waits for it
-// there is delivered.
+// TestSuccessionAfterRestart checks that a session can succeed an old key that only the
+// storage knows, and gets the messages that wait for it there.
 func TestSuccessionAfterRestart(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "broker.db")
@@ -359,7 +368,7 @@ func TestSuccessionAfterRestart(t *testing.T) {
 	})
 	s := startAt(t, path, nil)
 	alice := s.session(m, a, "alice")
-	alice.wantPeers("alice", "old") // which is leased
+	alice.wantPeers("alice", "old") // old is leased
 	next := s.session(m, n, "next", succession(m, o, n), succession(m, oldest, n))
 	alice.wantPeers("alice", "next")
 	var ofOld []any
@@ -373,15 +382,15 @@ func TestSuccessionAfterRestart(t *testing.T) {
 		next.send(frame{"type": "client_ack", "brokerMessageId": push["messageId"]})
 	}
 	if !seen["m2"] || len(ofOld) != 2 || ofOld[0] != "m1" {
-		t.Fatalf("got %v, of the old session %v", seen, ofOld)
+		t.Fatalf("got messages %v, those of the old session in order %v; want m1 to m3, with m1 before m3", seen, ofOld)
 	}
 	for i := range 3 {
 		alice.delivered(i + 1)
 	}
 }
 
-// What the user has set for the old session stays set, what was said of the old
-// conversation does not.
+// TestSuccessorInherits checks that a successor inherits the settings that the user made
+// for the old session, but not the summary of the old conversation.
 func TestSuccessorInherits(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -398,6 +407,6 @@ func TestSuccessorInherits(t *testing.T) {
 	groups, _ := json.Marshal(row["groups"])
 	if row["status"] != "dnd" || row["statusReason"] != "lunch" || row["visible"] != false || row["summary"] != nil ||
 		string(groups) != `[{"name":"dev"}]` {
-		t.Fatalf("%v", row)
+		t.Fatalf("got row %v, want dnd for lunch, not visible, in dev and without a summary", row)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// leased is a storage whose lease ends as told.
+// leased is a storage whose claim the test controls.
 type leased struct {
 	*sqlite.Store
 	claimed atomic.Pointer[error]
@@ -36,8 +36,8 @@ func startLeased(t *testing.T) (*server, *leased) {
 	return serve(t, store, lease, nil), lease
 }
 
-// A broker whose lease has run out accepts nothing and lets nobody in, keeps its sockets,
-// and goes on when the lease is renewed.
+// TestSuspended checks that a broker whose storage lease has run out accepts no messages
+// and no new connections, keeps its connections, and continues when the lease is renewed.
 func TestSuspended(t *testing.T) {
 	t.Parallel()
 	s, lease := startLeased(t)
@@ -55,12 +55,12 @@ func TestSuspended(t *testing.T) {
 	lease.turn(storage.ErrSuspended)
 	var not *broker.NotReady
 	if err := s.Ready(t.Context()); !errors.As(err, &not) || not.Reason != "storage_suspended" {
-		t.Errorf("ready: %v", err)
+		t.Errorf("Ready = %v, want reason storage_suspended", err)
 	}
 	alice.send(message(2, b.Public(), 100))
 	await.Until(t, "the message waits", func() bool { return s.Stats().Parked == 1 })
 	bob.send(frame{"type": "set_status", "status": wire.Idle})
-	bob.wantPeers("alice", "bob") // and no push
+	bob.wantPeers("alice", "bob") // without a push before it
 	carol := s.dial()
 	carol.send(sessionHello(m, newKeys(t), "carol"))
 	alice.wantPeers("alice", "bob")
@@ -75,7 +75,8 @@ func TestSuspended(t *testing.T) {
 	}
 }
 
-// Whoever waits for the end of a suspension is told to try again in time.
+// TestSuspendedForLong checks that hellos and sends that wait for the end of a long
+// suspension are told to try again.
 func TestSuspendedForLong(t *testing.T) {
 	t.Parallel()
 	s, lease := startLeased(t)
@@ -86,15 +87,16 @@ func TestSuspendedForLong(t *testing.T) {
 	carol := s.dial()
 	carol.send(sessionHello(m, newKeys(t), "carol"))
 	if refused := carol.next("error"); refused["code"] != string(wire.CodeTryAgain) {
-		t.Errorf("hello: %v", refused)
+		t.Errorf("hello: got %v, want error %s", refused, wire.CodeTryAgain)
 	}
 	if ack := alice.next("ack"); ack["queued"] == true || !strings.HasPrefix(ack["error"].(string), wire.AckQueueFull) {
-		t.Errorf("send: %v", ack)
+		t.Errorf("send: got ack %v, want error %s", ack, wire.AckQueueFull)
 	}
 	alice.wantPeers("alice")
 }
 
-// A broker finds out by itself that another one has the storage.
+// TestStorageLost checks that a broker notices by itself that another one has claimed the
+// storage.
 func TestStorageLost(t *testing.T) {
 	t.Parallel()
 	s, lease := startLeased(t)
@@ -103,10 +105,10 @@ func TestStorageLost(t *testing.T) {
 	select {
 	case <-s.Lost():
 	case <-time.After(await.Patience):
-		t.Fatal("nobody has noticed")
+		t.Fatal("the broker did not notice that it lost the storage")
 	}
 	var not *broker.NotReady
 	if err := s.Ready(t.Context()); !errors.As(err, &not) || not.Reason != "storage_in_use" {
-		t.Errorf("ready: %v", err)
+		t.Errorf("Ready = %v, want reason storage_in_use", err)
 	}
 }

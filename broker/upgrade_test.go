@@ -16,8 +16,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// TestStopDuringUpgrade checks that who is let in while the broker stops is told that
-// it restarts, like everybody else.
+// TestStopDuringUpgrade checks that a client that connects while the broker stops is told
+// that the broker restarts, like all others.
 func TestStopDuringUpgrade(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
@@ -41,11 +41,11 @@ func TestStopDuringUpgrade(t *testing.T) {
 	defer ws.CloseNow()
 	_, _, err = ws.Read(ctx)
 	if code := websocket.CloseStatus(err); code != wire.CloseRestart {
-		t.Errorf("closed with %v, want %d", err, wire.CloseRestart)
+		t.Errorf("closed with %v, want code %d", err, wire.CloseRestart)
 	}
 }
 
-// hijacker does something before the connection is taken over.
+// hijacker calls before, and then hijacks the connection.
 type hijacker struct {
 	http.ResponseWriter
 	before func()

@@ -14,15 +14,15 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// What clients of protocol v1 take as final: their sessions, of an ack, and all of
-// them, of anything.
+// Words that clients of protocol v1 take as final: their sessions in an ack, and some of
+// the clients in any error.
 var (
 	finalForSessions = regexp.MustCompile(`(?i)unknown|invalid|forbidden|not_authorized|target_not_found`)
 	finalForSome     = regexp.MustCompile(`(?i)unknown|invalid|forbidden|not_authorized|not_found|payload_too_large|schema|auth|signature`)
 )
 
-// Every error that the broker's source holds is taken by v1 clients for what it is: a
-// final one for final, a passing one for passing.
+// TestWordsOfErrors checks every error in the broker's source: v1 clients must take a
+// final error as final, and a transient one as transient.
 func TestWordsOfErrors(t *testing.T) {
 	t.Parallel()
 	words := constants(t, "../wire/errors.go")
@@ -31,34 +31,34 @@ func TestWordsOfErrors(t *testing.T) {
 		word := words[constant]
 		switch {
 		case word == "":
-			t.Errorf("%s: %s is no constant of package wire", where, constant)
+			t.Errorf("%s: %s is not a constant of package wire", where, constant)
 		case made == "refusal":
 			acks++
 			full, final := wire.AckError(word, text), wire.AckFinal(word)
 			if final && !finalForSessions.MatchString(full) || !final && finalForSome.MatchString(full) {
-				t.Errorf("%s: final is %v, but not for a v1 client that reads %q", where, final, full)
+				t.Errorf("%s: final is %v, but a v1 client reads the opposite from %q", where, final, full)
 			}
 		default:
 			frames++
 			full, final := word+": "+text, wire.Code(word).Final()
 			if final != finalForSome.MatchString(full) {
-				t.Errorf("%s: final is %v, but not for a v1 client that reads %q", where, final, full)
+				t.Errorf("%s: final is %v, but a v1 client reads the opposite from %q", where, final, full)
 			}
 		}
 	})
 	if acks < 10 || frames < 8 {
-		t.Fatalf("found %d errors of acks and %d others", acks, frames)
+		t.Fatalf("found %d errors in acks and %d others, want at least 10 and 8", acks, frames)
 	}
 	for name, word := range words {
 		if strings.HasPrefix(name, "Ack") {
 			if full, final := wire.AckError(word, "x"), wire.AckFinal(word); final != finalForSessions.MatchString(full) || !final && finalForSome.MatchString(full) {
-				t.Errorf("%s: final is %v, but not for a v1 client that reads %q", name, final, full)
+				t.Errorf("%s: final is %v, but a v1 client reads the opposite from %q", name, final, full)
 			}
 		}
 	}
 }
 
-// constants returns the strings of a file's constants, by name.
+// constants returns the string constants of a file by name.
 func constants(t *testing.T, path string) map[string]string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
@@ -77,8 +77,8 @@ func constants(t *testing.T, path string) map[string]string {
 	return found
 }
 
-// eachCall finds what makes an error in the broker's source: refusal{wire.X, text},
-// requestError{wire.X, text} and sendError(wire.X, text).
+// eachCall calls found for each expression in the broker's source that makes an error:
+// refusal{wire.X, text}, requestError{wire.X, text} and sendError(wire.X, text).
 func eachCall(t *testing.T, found func(where, made, constant, text string)) {
 	t.Helper()
 	paths, err := filepath.Glob("*.go")
@@ -124,7 +124,7 @@ func eachCall(t *testing.T, found func(where, made, constant, text string)) {
 	}
 }
 
-// literals returns the texts in an expression, one after the other.
+// literals returns the string literals in an expression, joined.
 func literals(e ast.Expr) string {
 	var all strings.Builder
 	ast.Inspect(e, func(n ast.Node) bool {
