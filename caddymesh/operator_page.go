@@ -27,11 +27,20 @@ var (
 		"num": num, "ident": ident, "size": size, "span": span, "when": when, "line": line, "rate": rate, "curve": curve,
 	}).Parse(operatorHTML))
 
-	// operatorPolicy lets the page use its own script and style, and read its own stream.
-	operatorPolicy = "default-src 'none'; style-src " + inlineHash(operatorHTML, "style") +
-		"; script-src " + inlineHash(operatorHTML, "script") +
-		"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	operatorPolicy = policyOf(operatorTemplate)
 )
+
+// policyOf returns a policy that lets the page use its own script and style, and read its own
+// stream. The hashes are of the page as the template writes it, which is without comments.
+func policyOf(page *template.Template) string {
+	var b strings.Builder
+	if err := page.ExecuteTemplate(&b, "operator", nil); err != nil {
+		panic(err)
+	}
+	return "default-src 'none'; style-src " + inlineHash(b.String(), "style") +
+		"; script-src " + inlineHash(b.String(), "script") +
+		"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
 
 // operatorSections are the templates of the parts of the page that change.
 var operatorSections = []string{"top", "flow", "brokers", "queues", "meshes", "sessions", "refusals", "storage", "audit"}

@@ -316,6 +316,11 @@ func TestOperatorPageHeaders(t *testing.T) {
 	if !strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") || strings.Contains(policy, "unsafe") {
 		t.Errorf("policy %q", policy)
 	}
+	for _, tag := range []string{"style", "script"} {
+		if hash := inlineHash(w.Body.String(), tag); !strings.Contains(policy, tag+"-src "+hash) {
+			t.Errorf("the policy forbids the page's own %s, %s: %s", tag, hash, policy)
+		}
+	}
 	for name, want := range map[string]string{
 		"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer",
 		"X-Content-Type-Options": "nosniff", "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
