@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -170,7 +171,7 @@ func TestVerifyPruned(t *testing.T) {
 		return l
 	}
 	report, err := VerifyMesh(t.Context(), prune(testKey(0), testMesh, headAt(8)), testMesh)
-	if want := (Report{testMesh, headAt(8), head}); err != nil || report != want {
+	if want := (Report{MeshID: testMesh, Base: headAt(8), Head: head}); err != nil || !reflect.DeepEqual(report, want) {
 		t.Errorf("%+v, error %v; want %+v", report, err, want)
 	}
 	for name, l := range map[string]*log{

@@ -65,6 +65,9 @@ type Report struct {
 	MeshID wire.ID
 	Base   Head // the entries begin after it; zero if none were pruned
 	Head   Head
+	// Restores are the entries of kind LogRestored. The log does not have what happened
+	// between the entry before each and the restore.
+	Restores []Entry
 }
 
 // verifyPage is the number of entries in memory at a time.
@@ -98,7 +101,14 @@ func VerifyMesh(ctx context.Context, store Store, meshID wire.ID) (Report, error
 		if len(page) == 0 {
 			return report, checkHead(meshID, report.Head, recorded)
 		}
-		if report.Head, err = Verify(meshID, report.Head, page); err != nil {
+		before := report.Head.Seq
+		report.Head, err = Verify(meshID, report.Head, page)
+		for _, e := range page[:report.Head.Seq-before] { // the good ones
+			if e.Kind == LogRestored {
+				report.Restores = append(report.Restores, e)
+			}
+		}
+		if err != nil {
 			return report, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
@@ -28,7 +29,8 @@ func verifyCommand() *cobra.Command {
 Verifies the hash chain of each mesh's audit log, directly in the database. The
 broker may be running or stopped. An entry that was changed, removed, added or
 moved breaks the chain: then the command names the first bad entry and exits
-with status 1.`,
+with status 1. The command also names the entries at which the database was restored from
+a backup.`,
 		Example: `  caddy claudemesh audit verify --config /etc/caddy/Caddyfile
   caddy claudemesh audit verify --sqlite backup.db --json`,
 		Args: cobra.NoArgs,
@@ -75,6 +77,15 @@ type finding struct {
 	Head    string  `json:"head,omitempty"` // hash of the last good entry
 	Seq     int64   `json:"bad_entry,omitempty"`
 	Reason  string  `json:"reason,omitempty"`
+	// Restores lists when older states were restored. What came after such a state, up to
+	// the restore, is not in the log.
+	Restores []restore `json:"restores,omitempty"`
+}
+
+// restore is an entry about a restore.
+type restore struct {
+	Entry int64     `json:"entry"` // the entries before it are of the restored state
+	At    time.Time `json:"at"`
 }
 
 func (v *verifier) verify(ctx context.Context, store audit.Store) error {
@@ -90,6 +101,9 @@ func (v *verifier) verify(ctx context.Context, store audit.Store) error {
 		f := finding{MeshID: id, OK: err == nil, Entries: report.Head.Seq}
 		if f.Entries > 0 {
 			f.Head = fmt.Sprintf("%x", report.Head.Hash)
+		}
+		for _, e := range report.Restores {
+			f.Restores = append(f.Restores, restore{e.Seq, e.At})
 		}
 		var bad *audit.BadEntry
 		if errors.As(err, &bad) {
@@ -115,6 +129,10 @@ func (v *verifier) print(f finding) error {
 	line := fmt.Sprintf("mesh %s: %d entries, chain intact", f.MeshID, f.Entries)
 	if !f.OK {
 		line = fmt.Sprintf("mesh %s: CHAIN BROKEN, entry %d is %s", f.MeshID, f.Seq, f.Reason)
+	}
+	for _, r := range f.Restores {
+		line += fmt.Sprintf("\n  entry %d: restored from a backup at %s; what the broker did after entry %d, until then, is not in the log",
+			r.Entry, r.At.Local().Format(time.DateTime), r.Entry-1)
 	}
 	_, err := fmt.Fprintln(v.out, line)
 	return err

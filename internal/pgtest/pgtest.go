@@ -69,6 +69,16 @@ func DSN(t testing.TB) string {
 	return createDatabase(t, admin)
 }
 
+// Tools returns the directory of pg_dump and the like.
+func Tools(t testing.TB) string {
+	t.Helper()
+	dir, err := binaries()
+	if err != nil {
+		t.Fatalf("pgtest: %v", err)
+	}
+	return dir
+}
+
 // createDatabase creates a database on a server and returns its DSN.
 func createDatabase(t testing.TB, admin string) string {
 	t.Helper()

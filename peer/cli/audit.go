@@ -75,7 +75,7 @@ func auditKinds() []string {
 	var kinds []string
 	for _, k := range []audit.Kind{
 		audit.MeshCreated, audit.MemberJoined, audit.MemberRemoved, audit.MemberBanned, audit.MemberUnbanned, audit.RoleChanged,
-		audit.InviteCreated, audit.InviteRevoked, audit.PeerJoined, audit.PeerReturned, audit.PeerLeft, audit.PeerKicked, audit.Routed,
+		audit.InviteCreated, audit.InviteRevoked, audit.PeerJoined, audit.PeerReturned, audit.PeerLeft, audit.PeerKicked, audit.LogRestored, audit.Routed,
 	} {
 		kinds = append(kinds, string(k))
 	}

@@ -71,6 +71,7 @@ type auditFacts struct {
 	Recipients int           `json:"recipients"`
 	Bytes      int           `json:"bytes"`
 	Priority   wire.Priority `json:"priority"`
+	Size       int64         `json:"size"`
 }
 
 // auditText describes an entry in a sentence, without a period.
@@ -112,6 +113,8 @@ func auditText(row *wire.AuditRow, names *memberNames, now time.Time) string {
 		return whom + " disconnected"
 	case audit.PeerKicked:
 		return who + " kicked " + whom
+	case audit.LogRestored:
+		return fmt.Sprintf("the broker was restored from a backup; what it did after entry %d, until now, is not in this log", d.Size)
 	case audit.Routed:
 		text := fmt.Sprintf("%s sent the message %s %s, %d bytes", who, peer.ShortID(d.Message.String()), routedTo(&d), d.Bytes)
 		if d.Priority != wire.Next && d.Priority != "" {

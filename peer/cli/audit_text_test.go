@@ -38,6 +38,7 @@ func TestAuditText(t *testing.T) {
 		{bob, audit.PeerReturnedDetail{Member: bob}, "bob (02000000) came back"},
 		{bob, audit.PeerLeftDetail{Member: bob}, "bob (02000000) disconnected"},
 		{alice, audit.PeerKickedDetail{Member: bob}, "alice (you) kicked bob (02000000)"},
+		{bob, audit.LogRestoredDetail{Size: 7}, "the broker was restored from a backup; what it did after entry 7, until now, is not in this log"},
 		{bob, audit.RoutedDetail{Message: id(0xef), Target: audit.Direct, Recipients: 1, Bytes: 60, Priority: wire.Next}, "bob (02000000) sent the message 000000ef to one peer, 60 bytes"},
 		{bob, audit.RoutedDetail{Message: id(0xef), Target: audit.Group, Recipients: 3, Bytes: 60, Priority: wire.Now}, "bob (02000000) sent the message 000000ef to a group, 3 recipients, 60 bytes, priority now"},
 	} {

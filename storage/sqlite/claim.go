@@ -22,22 +22,54 @@ func (s *Store) Claim(ctx context.Context) error {
 	if s.lock != nil {
 		return nil
 	}
-	f, err := os.OpenFile(s.path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := lockDatabase(s.path)
 	if err != nil {
-		return fmt.Errorf("claim database: %w", err)
+		return err
+	}
+	replaced, err := s.reopenReplaced()
+	if err != nil {
+		return errors.Join(fmt.Errorf("claim %s: %w", s.path, err), lock.Close())
+	}
+	if replaced { // its schema may be another
+		return errors.Join(fmt.Errorf("claim %s: another file has taken its place since it was opened, which is open now: %w", s.path, storage.ErrInUse), lock.Close())
+	}
+	s.lock = lock
+	return nil
+}
+
+// lockDatabase locks the file beside a database, until that file is closed. It returns
+// storage.ErrInUse if somebody else has locked it.
+func lockDatabase(path string) (*os.File, error) {
+	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("claim database: %w", err)
 	}
 	// flock locks this open file description, so it excludes a second Store in the same
 	// process too. An fcntl lock would not.
 	err = system.TryLock(f)
 	if err == nil {
-		s.lock = f
-		return nil
+		return f, nil
 	}
 	_ = f.Close()
 	if errors.Is(err, system.ErrLocked) {
-		return fmt.Errorf("claim %s: %w", s.path, storage.ErrInUse)
+		return nil, fmt.Errorf("claim %s: %w", path, storage.ErrInUse)
 	}
-	return fmt.Errorf("claim database: %w", err)
+	return nil, fmt.Errorf("claim database: %w", err)
+}
+
+// reopenReplaced opens the file again if another one has taken its place, as a restore does
+// while a broker waits for the database. It reports whether it did.
+func (s *Store) reopenReplaced() (bool, error) {
+	there, err := os.Stat(s.path)
+	if err != nil || os.SameFile(there, s.file) {
+		return false, err
+	}
+	writing, reading, err := connectBoth(s.path)
+	if err != nil {
+		return false, err
+	}
+	s.file = there
+	return true, errors.Join(s.write.reopen(writing), s.read.reopen(reading))
 }
 
 // Claimed returns nil, because nobody can take away a file lock.

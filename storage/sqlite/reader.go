@@ -11,15 +11,27 @@ import (
 
 // reader runs queries on a pool of connections. It prepares each query once.
 type reader struct {
-	db *sql.DB
-
 	mu         sync.Mutex
+	db         *sql.DB
 	statements map[string]*sql.Stmt // by their text; there are few texts
 }
 
 func (r *reader) close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.closeLocked()
+}
+
+// reopen goes on with another pool.
+func (r *reader) reopen(db *sql.DB) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := r.closeLocked()
+	r.db = db
+	return err
+}
+
+func (r *reader) closeLocked() error {
 	var err error
 	for _, st := range r.statements {
 		err = errors.Join(err, st.Close())
@@ -31,13 +43,13 @@ func (r *reader) close() error {
 // prepare returns the prepared statement of a query.
 func (r *reader) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	r.mu.Lock()
-	st := r.statements[query]
+	st, db := r.statements[query], r.db
 	r.mu.Unlock()
 	if st != nil {
 		return st, nil
 	}
 	// Don't hold the lock here, because this may wait for a connection.
-	st, err := r.db.PrepareContext(ctx, query)
+	st, err := db.PrepareContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -45,6 +57,9 @@ func (r *reader) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	defer r.mu.Unlock()
 	if first := r.statements[query]; first != nil {
 		return first, st.Close()
+	}
+	if r.db != db {
+		return nil, errors.Join(errors.New("the database was opened again meanwhile"), st.Close())
 	}
 	r.statements[query] = st
 	return st, nil

@@ -41,7 +41,8 @@ type Store struct {
 	trials wire.IDSource // the ids of Ping's messages
 
 	mu   sync.Mutex
-	lock *os.File // held after Claim
+	lock *os.File    // held after Claim
+	file os.FileInfo // of the file that is open
 }
 
 // Open opens the database file at path. If they do not exist, it creates the file (mode
@@ -60,36 +61,46 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	if err := f.Close(); err != nil {
+	info, err := f.Stat()
+	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
+	writing, reading, err := connectBoth(path)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	return &Store{
+		path: path, file: info,
+		write: &writer{slot: make(chan struct{}, 1), db: writing},
+		read:  &reader{db: reading, statements: map[string]*sql.Stmt{}},
+	}, nil
+}
+
+// connectBoth opens the pools of a database file.
+func connectBoth(path string) (writing, reading *sql.DB, err error) {
 	pragmas := []string{
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"foreign_keys(1)",
 		"synchronous(FULL)",
 	}
-	s := &Store{path: path}
 	// journal_mode comes first: it is a property of the file, which the readers then see.
-	writing, err := connect(path, 1, append([]string{"journal_mode(WAL)",
+	writing, err = connect(path, 1, append([]string{"journal_mode(WAL)",
 		fmt.Sprintf("cache_size(-%d)", writerCacheKiB),
 		fmt.Sprintf("wal_autocheckpoint(%d)", walPages),
 		fmt.Sprintf("journal_size_limit(%d)", walPages*4096)}, pragmas...))
 	if err != nil {
-		return nil, fmt.Errorf("open database: %w", err)
+		return nil, nil, err
 	}
-	reading, err := connect(path, readers, append(pragmas, fmt.Sprintf("cache_size(-%d)", readerCacheKiB), "query_only(1)"))
+	reading, err = connect(path, readers, append(pragmas, fmt.Sprintf("cache_size(-%d)", readerCacheKiB), "query_only(1)"))
 	if err != nil {
-		return nil, fmt.Errorf("open database: %w", errors.Join(err, writing.Close()))
+		return nil, nil, errors.Join(err, writing.Close())
 	}
-	s.write = &writer{slot: make(chan struct{}, 1), db: writing}
-	s.read = &reader{db: reading, statements: map[string]*sql.Stmt{}}
-	return s, nil
+	return writing, reading, nil
 }
 
 // connect opens a pool of connections with the same settings.
 func connect(path string, size int, pragmas []string) (*sql.DB, error) {
-	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"_pragma": pragmas}.Encode()}
-	db, err := sql.Open("sqlite", dsn.String())
+	db, err := sql.Open("sqlite", uri(path, url.Values{"_pragma": pragmas}))
 	if err != nil {
 		return nil, err
 	}

@@ -77,6 +77,19 @@ func (t tx) begin() error {
 func (w *writer) close() error {
 	w.slot <- struct{}{}
 	defer func() { <-w.slot }()
+	return w.closeConn()
+}
+
+// reopen waits for the running transaction, and goes on with another pool.
+func (w *writer) reopen(db *sql.DB) error {
+	w.slot <- struct{}{}
+	defer func() { <-w.slot }()
+	err := w.closeConn()
+	w.db = db
+	return err
+}
+
+func (w *writer) closeConn() error {
 	var err error
 	if w.conn != nil {
 		for _, st := range w.statements {
