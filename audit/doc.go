@@ -2,6 +2,18 @@
 // log records which messages were routed and which peers and members joined and left.
 // It never records a message's content.
 //
+// # Files
+//
+//	audit.go    kinds of entries, entries, heads, the store
+//	detail.go   what an entry of each kind tells
+//	chain.go    the hash, and how a chain grows
+//	verify.go   whether a chain is intact
+//	row.go      entries on the wire
+//	key.go      the key that signs checkpoints
+//	note.go     checkpoints and announced restores as signed notes
+//	compare.go  what a client has kept against what it is shown
+//	restore.go  an operator announces a restore
+//
 // # The hash
 //
 // The hash of an entry is the SHA-256 of the following fields, concatenated.

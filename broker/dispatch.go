@@ -105,7 +105,7 @@ func (c *conn) answerError(err error, frame *wire.Frame) {
 	default:
 		c.broker.storageFailed("read", err)
 		c.broker.log.Warn("serving a request failed", zap.String("type", frame.Type), zap.Error(err))
-		c.sendError(wire.CodeTryAgain, "the broker's storage is out of reach, try again", frame.ReqID)
+		c.sendError(wire.CodeTryAgain, "the broker's storage is unreachable; try again", frame.ReqID)
 	}
 }
 

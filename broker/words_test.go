@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,15 +22,17 @@ var (
 	finalForSome     = regexp.MustCompile(`(?i)unknown|invalid|forbidden|not_authorized|not_found|payload_too_large|schema|auth|signature`)
 )
 
-// TestWordsOfErrors checks every error in the broker's source: v1 clients must take a
-// final error as final, and a transient one as transient.
+// TestWordsOfErrors checks every error in the source of this package and of mesh, whose
+// refusals clients get as they are: v1 clients must take a final error as final, and a
+// transient one as transient.
 func TestWordsOfErrors(t *testing.T) {
 	t.Parallel()
 	words := constants(t, "../wire/errors.go")
-	acks, frames := 0, 0
+	acks, frames, refusals := 0, 0, 0
 	eachCall(t, func(where, made, constant, text string) {
 		word := words[constant]
 		switch {
+		case strings.HasPrefix(made, "refuse") && constant == "CodeMalformed": // the answer of an HTTP route
 		case word == "":
 			t.Errorf("%s: %s is not a constant of package wire", where, constant)
 		case made == "refusal":
@@ -39,15 +42,17 @@ func TestWordsOfErrors(t *testing.T) {
 				t.Errorf("%s: final is %v, but a v1 client reads the opposite from %q", where, final, full)
 			}
 		default:
-			frames++
+			if frames++; strings.HasPrefix(made, "refuse") {
+				refusals++
+			}
 			full, final := word+": "+text, wire.Code(word).Final()
 			if final != finalForSome.MatchString(full) {
 				t.Errorf("%s: final is %v, but a v1 client reads the opposite from %q", where, final, full)
 			}
 		}
 	})
-	if acks < 10 || frames < 8 {
-		t.Fatalf("found %d errors in acks and %d others, want at least 10 and 8", acks, frames)
+	if acks < 10 || frames-refusals < 8 || refusals < 20 {
+		t.Fatalf("found %d errors in acks, %d refusals of mesh and %d others, want at least 10, 20 and 8", acks, refusals, frames-refusals)
 	}
 	for name, word := range words {
 		if strings.HasPrefix(name, "Ack") {
@@ -77,14 +82,21 @@ func constants(t *testing.T, path string) map[string]string {
 	return found
 }
 
-// eachCall calls found for each expression in the broker's source that makes an error:
-// refusal{wire.X, text}, requestError{wire.X, text} and sendError(wire.X, text).
+// eachCall calls found for each expression in the source that makes an error:
+// refusal{wire.X, text}, requestError{wire.X, text} and sendError(wire.X, text) in the
+// broker's, refuse(wire.X, text) and refuseFor(wire.X, err) in the mesh's.
 func eachCall(t *testing.T, found func(where, made, constant, text string)) {
 	t.Helper()
 	paths, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
+	rules, err := filepath.Glob("../mesh/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths = append(paths, rules...)
+	sentinels := constants(t, "../mesh/mesh.go")
 	for _, path := range paths {
 		if strings.HasSuffix(path, "_test.go") {
 			continue
@@ -107,16 +119,23 @@ func eachCall(t *testing.T, found func(where, made, constant, text string)) {
 					made, args = name.Name, n.Elts
 				}
 			case *ast.CallExpr:
-				if method, ok := n.Fun.(*ast.SelectorExpr); ok {
-					made, args = method.Sel.Name, n.Args
+				switch f := n.Fun.(type) {
+				case *ast.SelectorExpr:
+					made, args = f.Sel.Name, n.Args
+				case *ast.Ident:
+					made, args = f.Name, n.Args
 				}
 			}
-			if made != "refusal" && made != "requestError" && made != "sendError" || len(args) < 2 {
+			if !slices.Contains([]string{"refusal", "requestError", "sendError", "refuse", "refuseFor"}, made) || len(args) < 2 {
 				return true
+			}
+			text := literals(args[1])
+			if sentinel, ok := args[1].(*ast.Ident); ok && made == "refuseFor" {
+				text = sentinels[sentinel.Name]
 			}
 			if constant, ok := args[0].(*ast.SelectorExpr); ok {
 				if from, ok := constant.X.(*ast.Ident); ok && from.Name == "wire" {
-					found(set.Position(n.Pos()).String(), made, constant.Sel.Name, literals(args[1]))
+					found(set.Position(n.Pos()).String(), made, constant.Sel.Name, text)
 				}
 			}
 			return true

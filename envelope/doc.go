@@ -33,6 +33,17 @@
 // logged or marshalled. All values are immutable, and everything is safe for concurrent
 // use.
 //
+// # Files
+//
+//	direct.go     for one recipient
+//	meshkey.go    for the whole mesh
+//	anonymous.go  for an x25519 key, without a sender
+//	invite.go     the secret of an invite link, and what it opens
+//	secret.go     secrets that never show when they are printed
+//	convert.go    ed25519 keys as x25519 keys
+//	encoding.go   base64 on the wire and in links
+//	errors.go     the errors
+//
 // Outsiders may rely on this package: what it exports changes only with a new major
 // version.
 package envelope

@@ -11,8 +11,8 @@ import (
 
 // Limits of an invite.
 const (
-	MaxInviteUses = 10_000
-	MaxInviteLife = 366 * 24 * time.Hour
+	maxInviteUses = 10_000
+	maxInviteLife = 366 * 24 * time.Hour
 
 	minCodeLen   = 16
 	maxCodeLen   = 64
@@ -183,9 +183,9 @@ func readInvite(c wire.InviteCreate, now time.Time) (Invite, error) {
 	switch {
 	case inv.Role != Admin && inv.Role != Normal:
 		return Invite{}, refuse(wire.CodeInvalid, "role must be admin or member")
-	case c.Uses < 1 || c.Uses > MaxInviteUses:
-		return Invite{}, refuse(wire.CodeInvalid, "uses must be 1-%d", MaxInviteUses)
-	case c.ExpiresAt <= ms || c.ExpiresAt > ms+MaxInviteLife.Milliseconds():
+	case c.Uses < 1 || c.Uses > maxInviteUses:
+		return Invite{}, refuse(wire.CodeInvalid, "uses must be 1-%d", maxInviteUses)
+	case c.ExpiresAt <= ms || c.ExpiresAt > ms+maxInviteLife.Milliseconds():
 		return Invite{}, refuse(wire.CodeInvalid, "expiresAt must be in the future, at most 366 days ahead")
 	}
 	if err := checkGroups(c.Groups); err != nil {

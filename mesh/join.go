@@ -69,26 +69,26 @@ func (d *Directory) token(ctx context.Context, j wire.Join) (Invite, error) {
 	}
 	p, ok := openToken(j.InviteToken)
 	if !ok || j.InvitePayload != nil && *j.InvitePayload != p {
-		return Invite{}, refuse(CodeInviteBadSignature, "the invite isn't signed by its owner")
+		return Invite{}, refuse(codeInviteBadSignature, "the invite isn't signed by its owner")
 	}
 	// A malformed id can't be the id of a mesh of ours.
 	meshID, err := wire.ParseID(p.MeshID)
 	if err != nil {
-		return Invite{}, refuseFor(CodeMeshNotFound, ErrMeshNotFound)
+		return Invite{}, refuseFor(codeMeshNotFound, ErrMeshNotFound)
 	}
 	v, err := d.Get(ctx, meshID)
 	if err != nil {
 		return Invite{}, translate(err, joinCodes)
 	}
 	if v.mesh.Owner.String() != p.OwnerPubkey {
-		return Invite{}, refuse(CodeInviteOwnerMismatch, "the invite isn't signed by the owner of its mesh")
+		return Invite{}, refuse(codeInviteOwnerMismatch, "the invite isn't signed by the owner of its mesh")
 	}
 	inv, err := d.tokenByProof(ctx, sha256.Sum256([]byte(j.InviteToken)))
 	if err != nil {
 		return Invite{}, err
 	}
 	if inv.MeshID != meshID {
-		return Invite{}, refuse(CodeInviteMeshMismatch, "the invite belongs to another mesh")
+		return Invite{}, refuse(codeInviteMeshMismatch, "the invite belongs to another mesh")
 	}
 	// The signed and the registered expiry may differ: the earlier one counts.
 	if p.ExpiresAt < inv.ExpiresAt.Unix() {

@@ -84,26 +84,26 @@ func TestJoinRefusals(t *testing.T) {
 	}{
 		{"no token", func(*world) body { return body{} }, 0, wire.CodeMalformed},
 		{"payload alone", func(w *world) body { p := w.payload(nil); return body{"", &p} }, 0, wire.CodeMalformed},
-		{"token isn't base64", func(*world) body { return body{"§§§", nil} }, 0, CodeInviteBadSignature},
-		{"token is padded", func(w *world) body { return body{tokenOf(w.t, w.payload(nil)) + "=", nil} }, 0, CodeInviteBadSignature},
-		{"token isn't JSON", func(*world) body { return body{"AAAA", nil} }, 0, CodeInviteBadSignature},
-		{"other version", signed(func(p *wire.InviteV1) { p.V = 2 }), 0, CodeInviteBadSignature},
-		{"no owner", signed(func(p *wire.InviteV1) { p.OwnerPubkey = "" }), 0, CodeInviteBadSignature},
-		{"signed by somebody else", signed(func(p *wire.InviteV1) { p.OwnerPubkey = strings.Repeat("58", 32) }), 0, CodeInviteBadSignature},
+		{"token isn't base64", func(*world) body { return body{"§§§", nil} }, 0, codeInviteBadSignature},
+		{"token is padded", func(w *world) body { return body{tokenOf(w.t, w.payload(nil)) + "=", nil} }, 0, codeInviteBadSignature},
+		{"token isn't JSON", func(*world) body { return body{"AAAA", nil} }, 0, codeInviteBadSignature},
+		{"other version", signed(func(p *wire.InviteV1) { p.V = 2 }), 0, codeInviteBadSignature},
+		{"no owner", signed(func(p *wire.InviteV1) { p.OwnerPubkey = "" }), 0, codeInviteBadSignature},
+		{"signed by somebody else", signed(func(p *wire.InviteV1) { p.OwnerPubkey = strings.Repeat("58", 32) }), 0, codeInviteBadSignature},
 		{"changed after it was signed", func(w *world) body {
 			p := w.payload(nil)
 			p.ExpiresAt++
 			return body{tokenOf(w.t, p), &p}
-		}, 0, CodeInviteBadSignature},
+		}, 0, codeInviteBadSignature},
 		{"payload of another token", func(w *world) body {
 			p := w.payload(nil)
 			token := tokenOf(w.t, p)
 			w.register(token, nil)
 			other := w.payload(func(p *wire.InviteV1) { p.Role = "admin" })
 			return body{token, &other}
-		}, 0, CodeInviteBadSignature},
-		{"unknown mesh", signed(func(p *wire.InviteV1) { p.MeshID = wire.ID{9}.String() }), 0, CodeMeshNotFound},
-		{"malformed mesh id", signed(func(p *wire.InviteV1) { p.MeshID = "V1StyleMeshId" }), 0, CodeMeshNotFound},
+		}, 0, codeInviteBadSignature},
+		{"unknown mesh", signed(func(p *wire.InviteV1) { p.MeshID = wire.ID{9}.String() }), 0, codeMeshNotFound},
+		{"malformed mesh id", signed(func(p *wire.InviteV1) { p.MeshID = "V1StyleMeshId" }), 0, codeMeshNotFound},
 		{"mesh of another owner", func(w *world) body {
 			p := w.payload(nil)
 			other, _, err := w.Create(w.t.Context(), createBody(newKey(w.t), testNow, nil), testNow)
@@ -113,8 +113,8 @@ func TestJoinRefusals(t *testing.T) {
 			p.MeshID = other.ID.String()
 			p.Signature = w.ownerKey.Sign(p.SigningText()).String()
 			return body{tokenOf(w.t, p), &p}
-		}, 0, CodeInviteOwnerMismatch},
-		{"not registered", signed(nil), 0, CodeInviteNotFound},
+		}, 0, codeInviteOwnerMismatch},
+		{"not registered", signed(nil), 0, codeInviteNotFound},
 		{"registered for another mesh", func(w *world) body {
 			other, _, err := w.Create(w.t.Context(), createBody(w.ownerKey, testNow.Add(1e6), nil), testNow)
 			if err != nil {
@@ -124,7 +124,7 @@ func TestJoinRefusals(t *testing.T) {
 			token := tokenOf(w.t, p)
 			w.register(token, nil)
 			return body{token, &p}
-		}, 0, CodeInviteMeshMismatch},
+		}, 0, codeInviteMeshMismatch},
 		{"revoked, expired", func(w *world) body {
 			p := w.payload(nil)
 			token := tokenOf(w.t, p)
@@ -133,9 +133,9 @@ func TestJoinRefusals(t *testing.T) {
 				w.t.Fatal(err)
 			}
 			return body{token, &p}
-		}, 2 * time.Hour, CodeInviteRevoked},
-		{"registration expired", registered(func(c *wire.InviteCreate) { c.ExpiresAt = testNow.Add(time.Minute).UnixMilli() }), time.Minute, CodeInviteExpired},
-		{"payload expired", registered(func(c *wire.InviteCreate) { c.ExpiresAt = testNow.Add(9 * time.Hour).UnixMilli() }), time.Hour, CodeInviteExpired},
+		}, 2 * time.Hour, codeInviteRevoked},
+		{"registration expired", registered(func(c *wire.InviteCreate) { c.ExpiresAt = testNow.Add(time.Minute).UnixMilli() }), time.Minute, codeInviteExpired},
+		{"payload expired", registered(func(c *wire.InviteCreate) { c.ExpiresAt = testNow.Add(9 * time.Hour).UnixMilli() }), time.Hour, codeInviteExpired},
 		{"last moment", registered(nil), time.Hour - time.Second, ""},
 		{"exhausted", func(w *world) body {
 			b := registered(func(c *wire.InviteCreate) { c.Uses = 1 })(w)
@@ -143,7 +143,7 @@ func TestJoinRefusals(t *testing.T) {
 				w.t.Fatal(err)
 			}
 			return b
-		}, 0, CodeInviteExhausted},
+		}, 0, codeInviteExhausted},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -189,7 +189,7 @@ func TestJoinBadFields(t *testing.T) {
 	}
 	j := wire.Join{TokenProof: strings.Repeat("0", 64), PeerPubkey: key.Public().String()}
 	_, err := w.Join(t.Context(), j, testNow)
-	wantCode(t, err, CodeInviteNotFound)
+	wantCode(t, err, codeInviteNotFound)
 }
 
 // A thief of the database must be able to use its hashes neither as token nor as proof.
@@ -199,7 +199,7 @@ func TestTheStoredHashOpensNothing(t *testing.T) {
 	inv := w.register(tokenOf(t, w.payload(nil)), nil)
 	j := wire.Join{TokenProof: wire.Key(inv.TokenHash).String(), PeerPubkey: newKey(t).Public().String()}
 	_, err := w.Join(t.Context(), j, testNow)
-	wantCode(t, err, CodeInviteNotFound)
+	wantCode(t, err, codeInviteNotFound)
 }
 
 func TestRemovedStaysOut(t *testing.T) {
@@ -258,7 +258,7 @@ func TestRacingForAnInvite(t *testing.T) {
 		for range 3 {
 			wg.Go(func() {
 				joined, err := w.Join(t.Context(), joinBody(token, &p, key), testNow)
-				record(key.Public(), joined, err, CodeInviteExhausted)
+				record(key.Public(), joined, err, codeInviteExhausted)
 			})
 			wg.Go(func() {
 				_, joined, err := w.Claim(t.Context(), l.code, l.claim(key, testNow), testNow)

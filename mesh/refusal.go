@@ -15,14 +15,14 @@ const (
 	CodeNameTaken wire.Code = "name_taken" // the new name equals another member's name, or looks like it
 	CodeV1Claim   wire.Code = "v1_claim"   // a v1 claim, which links don't support
 
-	CodeInviteBadSignature  wire.Code = "invite_bad_signature"
-	CodeMeshNotFound        wire.Code = "mesh_not_found"
-	CodeInviteOwnerMismatch wire.Code = "invite_owner_mismatch"
-	CodeInviteNotFound      wire.Code = "invite_not_found"
-	CodeInviteMeshMismatch  wire.Code = "invite_mesh_mismatch"
-	CodeInviteRevoked       wire.Code = "invite_revoked"
-	CodeInviteExpired       wire.Code = "invite_expired"
-	CodeInviteExhausted     wire.Code = "invite_exhausted"
+	codeInviteBadSignature  wire.Code = "invite_bad_signature"
+	codeMeshNotFound        wire.Code = "mesh_not_found"
+	codeInviteOwnerMismatch wire.Code = "invite_owner_mismatch"
+	codeInviteNotFound      wire.Code = "invite_not_found"
+	codeInviteMeshMismatch  wire.Code = "invite_mesh_mismatch"
+	codeInviteRevoked       wire.Code = "invite_revoked"
+	codeInviteExpired       wire.Code = "invite_expired"
+	codeInviteExhausted     wire.Code = "invite_exhausted"
 )
 
 // Refusal is the error for a request that the rules forbid.
@@ -43,8 +43,8 @@ func (r *Refusal) Unwrap() error { return r.cause }
 // of protocol v1's codes for a bad invite, else the message.
 func (r *Refusal) JoinError() string {
 	switch r.Code {
-	case CodeInviteBadSignature, CodeMeshNotFound, CodeInviteOwnerMismatch, CodeInviteNotFound,
-		CodeInviteMeshMismatch, CodeInviteRevoked, CodeInviteExpired, CodeInviteExhausted:
+	case codeInviteBadSignature, codeMeshNotFound, codeInviteOwnerMismatch, codeInviteNotFound,
+		codeInviteMeshMismatch, codeInviteRevoked, codeInviteExpired, codeInviteExhausted:
 		return string(r.Code)
 	}
 	return r.Message
@@ -63,11 +63,11 @@ func refuseFor(code wire.Code, cause error) error {
 // claim.
 var (
 	joinCodes = map[error]wire.Code{
-		ErrMeshNotFound:    CodeMeshNotFound,
-		ErrInviteNotFound:  CodeInviteNotFound,
-		ErrInviteRevoked:   CodeInviteRevoked,
-		ErrInviteExpired:   CodeInviteExpired,
-		ErrInviteExhausted: CodeInviteExhausted,
+		ErrMeshNotFound:    codeMeshNotFound,
+		ErrInviteNotFound:  codeInviteNotFound,
+		ErrInviteRevoked:   codeInviteRevoked,
+		ErrInviteExpired:   codeInviteExpired,
+		ErrInviteExhausted: codeInviteExhausted,
 		ErrFull:            wire.CodeCapacity,
 		ErrRemoved:         wire.CodeForbidden,
 	}

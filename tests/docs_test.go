@@ -35,6 +35,44 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestListsOfFiles checks that each list of files in a doc.go has every file of its package
+// that isn't a test, and that every file in it exists.
+func TestListsOfFiles(t *testing.T) {
+	t.Parallel()
+	listed := regexp.MustCompile(`(?m)^//\t([a-z0-9_]+\.go)\s`)
+	lists := 0
+	err := filepath.WalkDir(commands.Repo, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() != "doc.go" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(text), "\n// # Files\n") {
+			return err
+		}
+		lists++
+		missing := make(map[string]bool)
+		files, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*.go"))
+		for _, file := range files {
+			if name := filepath.Base(file); name != "doc.go" && !strings.HasSuffix(name, "_test.go") {
+				missing[name] = true
+			}
+		}
+		for _, m := range listed.FindAllStringSubmatch(string(text), -1) {
+			if !missing[m[1]] {
+				t.Errorf("%s: there is no file %s, or it is listed twice", path, m[1])
+			}
+			delete(missing, m[1])
+		}
+		for name := range missing {
+			t.Errorf("%s doesn't list %s", path, name)
+		}
+		return err
+	})
+	if err != nil || lists < 10 {
+		t.Errorf("found %d lists, want at least 10: %v", lists, err)
+	}
+}
+
 // TestArchitectureNamesEveryRoom checks that docs/architecture.md describes each package, by
 // its name or with its folder, such as peer/claudecode/....
 func TestArchitectureNamesEveryRoom(t *testing.T) {

@@ -3,7 +3,7 @@
 // success, 1 if the command was refused or failed, 2 if the command line was wrong, and 130
 // after an interrupt. send also has 3.
 //
-// # Files
+// # Where a verb is
 //
 // A verb's command stands in the file of its name: send.go has `claudemesh send`. A file whose
 // name goes on (send_daemon.go) has a part of that verb. Other verbs:

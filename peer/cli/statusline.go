@@ -48,7 +48,8 @@ command never fails.`,
 func (a *app) statusline(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, statuslineBudget)
 	defer cancel()
-	// Claude Code expects the command to read its input, even if it needs none of it.
+	// Claude Code expects the command to read its input, even if it needs none of it. Nothing
+	// can interrupt the read, so its goroutine may live until the process exits.
 	read := make(chan struct{})
 	go func() {
 		_, _ = io.Copy(io.Discard, a.in)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -38,7 +39,7 @@ func (a *app) waitCommand() *cobra.Command {
 		Hidden: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := peer.DefaultDir()
-			if wantsHelp(args) || err != nil || headless() || a.ofSubagent() {
+			if wantsHelp(args) || err != nil || headless() || a.ofSubagent(cmd.Context()) {
 				return nil
 			}
 			logf, done := debuglog.Open(dir, "wait", io.Discard) // the model reads standard error
@@ -61,17 +62,13 @@ func headless() bool { return strings.HasPrefix(os.Getenv("CLAUDE_CODE_ENTRYPOIN
 
 // ofSubagent reads the event that started the hook, and reports whether a subagent caused it
 // rather than the session itself.
-func (a *app) ofSubagent() bool {
-	read := make(chan []byte, 1)
-	go func() {
-		b, _ := io.ReadAll(io.LimitReader(a.in, hook.MaxInput)) // unreadable input counts as the session's
-		read <- b
-	}()
-	select {
-	case b := <-read:
-		e, err := hook.Parse(b)
-		return err == nil && e.AgentID != ""
-	case <-time.After(eventTimeout):
-		return false
+func (a *app) ofSubagent(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
+	defer cancel()
+	b, err := interruptible(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(a.in, hook.MaxInput)) })
+	if err != nil {
+		return false // unreadable input counts as the session's
 	}
+	e, err := hook.Parse(b)
+	return err == nil && e.AgentID != ""
 }

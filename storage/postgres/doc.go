@@ -2,6 +2,26 @@
 // broker needs Postgres instead of SQLite if another broker on another machine is to stand
 // by.
 //
+// # Files
+//
+//	store.go       the Store: open, close
+//	connect.go     one connection: its settings, its DSN
+//	migrate.go     the schema and its versions
+//	lease.go       which broker owns the database
+//	takeover.go    how another broker takes it over
+//	health.go      whether it can store; what an error means
+//	commit.go      one batch in one transaction
+//	array.go       columns as arrays
+//	queue.go       messages and mailboxes
+//	sweep.go       messages that expire
+//	depth.go       how much waits
+//	mesh.go        meshes, members, invites
+//	redeem.go      an invite is used
+//	presence.go    presences and sessions
+//	hello.go       hellos against replays
+//	audit.go       entries of the audit log
+//	auditnotes.go  the key of the audit log, its restores, its pruned part
+//
 // # Commits
 //
 // A commit writes a batch in one transaction, as one pipeline of at most twelve statements

@@ -1,6 +1,26 @@
 // Package sqlite stores everything in one SQLite database, embedded in the broker's
 // process. It is the default storage.
 //
+// # Files
+//
+//	store.go       the Store: open, close
+//	writer.go      the connection that writes
+//	reader.go      those that read
+//	migrate.go     the schema and its versions
+//	claim.go       which process owns the file
+//	health.go      whether it can store; what an error means
+//	commit.go      one batch in one transaction
+//	bulk.go        many rows in one statement
+//	queue.go       messages and mailboxes
+//	sweep.go       messages that expire
+//	depth.go       how much waits
+//	mesh.go        meshes, members, invites
+//	redeem.go      an invite is used
+//	presence.go    presences and sessions
+//	hello.go       hellos against replays
+//	audit.go       entries of the audit log
+//	auditnotes.go  the key of the audit log, its restores, its pruned part
+//
 // # Durability
 //
 // The database is in WAL mode with synchronous=FULL: a commit that has returned survives a

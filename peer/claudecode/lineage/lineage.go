@@ -90,7 +90,9 @@ func While(ctx context.Context, pid int, interval time.Duration) (context.Contex
 		cancel(ErrEnded)
 		return ctx, func() {}
 	}
+	watched := make(chan struct{})
 	go func() {
+		defer close(watched)
 		ticker := time.NewTicker(interval)
 		defer ticker.Stop()
 		for !ended() {
@@ -102,5 +104,8 @@ func While(ctx context.Context, pid int, interval time.Duration) (context.Contex
 		}
 		cancel(ErrEnded)
 	}()
-	return ctx, func() { cancel(context.Canceled) }
+	return ctx, func() {
+		cancel(context.Canceled)
+		<-watched
+	}
 }
