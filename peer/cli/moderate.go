@@ -28,6 +28,19 @@ func reasonFlag(cmd *cobra.Command, reason *string) func() error {
 	}
 }
 
+// connectAbout connects to the broker, unless several members there have the name.
+func (a *app) connectAbout(ctx context.Context, name string) (*peer.Client, error) {
+	client, _, err := a.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkAmbiguous(ctx, client, name); err != nil {
+		client.Close()
+		return nil, err
+	}
+	return client, nil
+}
+
 func (a *app) kickCommand() *cobra.Command {
 	var reason string
 	var asJSON bool
@@ -46,14 +59,11 @@ The sessions may come back, and most clients do so by themselves; to keep a memb
 		if err := check(); err != nil {
 			return err
 		}
-		client, _, err := a.connect(cmd.Context())
+		client, err := a.connectAbout(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
 		defer client.Close()
-		if err := checkAmbiguous(cmd.Context(), client, args[0]); err != nil {
-			return err
-		}
 		answer, err := client.Kick(cmd.Context(), args[0], reason)
 		if err != nil {
 			return refusedFor("kick", args[0], "run `claudemesh peers` to see who is here", err)
@@ -156,14 +166,11 @@ The member keeps what it has received, including the mesh key.
 		if err := check(); err != nil {
 			return err
 		}
-		client, _, err := a.connect(cmd.Context())
+		client, err := a.connectAbout(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
 		defer client.Close()
-		if err := checkAmbiguous(cmd.Context(), client, args[0]); err != nil {
-			return err
-		}
 		answer, err := client.Ban(cmd.Context(), args[0], reason)
 		if err != nil {
 			return refusedFor("ban", args[0], "run `claudemesh members` to see the members", err)
