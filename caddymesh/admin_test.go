@@ -30,6 +30,6 @@ func TestAdminHealth(t *testing.T) {
 	}
 	w := httptest.NewRecorder()
 	if err := adminHealth(w, httptest.NewRequestWithContext(t.Context(), "POST", "/claudemesh/health", nil)); err == nil {
-		t.Error("POST is allowed")
+		t.Error("POST was allowed")
 	}
 }

@@ -291,7 +291,7 @@ func TestOperatorPageEscapesNames(t *testing.T) {
 	page := pageOf(t, figures())
 	for _, bad := range []string{"<img", "\u202e", "\u200b", "\x1b"} {
 		if strings.Contains(page, bad) {
-			t.Errorf("%q is on the page", bad)
+			t.Errorf("the page contains %q", bad)
 		}
 	}
 	shown := line(hostile)
@@ -516,7 +516,7 @@ func TestOperatorPageViewers(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if n := len(p.history); n != 11 {
-			t.Errorf("%d snapshots after everybody has left", n)
+			t.Errorf("%d snapshots were taken after the last viewer left", n)
 		}
 		left := look(t.Context())
 		synctest.Wait()
@@ -532,7 +532,7 @@ func TestRates(t *testing.T) {
 	start := time.Now()
 	var history []point
 	if rate("accepted", history) != "–" || curve("accepted", history) != "" {
-		t.Error("there is a rate before anything is known")
+		t.Error("the page shows a rate before there is any data")
 	}
 	for i := range int64(100) {
 		history = remember(history, point{start.Add(time.Duration(i) * time.Second), 40 * i, i})

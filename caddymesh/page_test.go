@@ -91,7 +91,7 @@ func TestInvitePageOnAPhone(t *testing.T) {
 		t.Errorf("commands on a narrow screen: %s", command)
 	}
 	if strings.Count(inviteHTML, "<pre") != 2 || strings.Count(inviteHTML, `<div class="command"><pre`) != 2 {
-		t.Error("a command stands elsewhere")
+		t.Error("a command is in an unexpected place")
 	}
 }
 
@@ -107,7 +107,7 @@ func TestUnknownInvitePage(t *testing.T) {
 	}
 }
 
-// TestPageOfEachRefusal renders every page that says no.
+// TestPageOfEachRefusal renders the page of every refusal.
 func TestPageOfEachRefusal(t *testing.T) {
 	t.Parallel()
 	for code, problem := range problems {

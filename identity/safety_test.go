@@ -60,7 +60,7 @@ func TestSafetyNumberTellsKeysApart(t *testing.T) {
 	if other == number {
 		t.Error("another key has the same number")
 	}
-	// The half of a stays the same: a person may know it from other comparisons.
+	// The half of key a stays the same, so a person may recognize it from other comparisons.
 	same := 0
 	for _, half := range []string{number[:35], number[36:]} {
 		if strings.Contains(other, half) {

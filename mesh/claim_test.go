@@ -26,14 +26,14 @@ func TestClaim(t *testing.T) {
 		MeshSlug:    w.mesh.Slug, MeshName: w.mesh.Name, Role: "member",
 	}
 	if res != want {
-		t.Errorf("result %+v, want %+v", res, want)
+		t.Errorf("got %+v, want %+v", res, want)
 	}
 	if joined.Member != m || joined.AlreadyMember || joined.InviteID != l.ID || m.Role != Normal || m.Groups[0].Name != "dev/go" || m.DisplayName != "Newcomer "+key.Public().Short() {
 		t.Errorf("joined %+v, member %+v", joined, m)
 	}
 	want.AlreadyMember = true
 	if again, _, err := w.Claim(t.Context(), l.code, l.claim(key, testNow), testNow); err != nil || again != want {
-		t.Errorf("claimed again: %+v, %v", again, err)
+		t.Errorf("second claim: got %+v, %v; want %+v", again, err, want)
 	}
 	if n := w.used(l.ID); n != 1 {
 		t.Errorf("%d uses burned, want 1", n)
@@ -109,14 +109,14 @@ func TestClaimRefusals(t *testing.T) {
 			_, _, err := w.Claim(t.Context(), code, body, testNow.Add(c.at))
 			wantCode(t, err, c.code)
 			if used := w.used(l.ID); (used == 1) != (c.code == "") {
-				t.Errorf("%d uses burned", used)
+				t.Errorf("%d uses burned, want one only if the claim succeeds", used)
 			}
 		})
 	}
 }
 
-// The members of a full mesh stay and may claim again. The removal of a member frees a
-// place.
+// TestFullMesh checks that a full mesh refuses new members, that its members stay and may
+// claim again, and that the removal of a member frees a place.
 func TestFullMesh(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -143,7 +143,7 @@ func TestFullMesh(t *testing.T) {
 	token := tokenOf(t, w.payload(nil))
 	w.register(token, nil)
 	if _, err := w.Join(t.Context(), joinBody(token, nil, newKey(t)), testNow); !errors.Is(err, ErrFull) {
-		t.Errorf("join: %v", err)
+		t.Errorf("join: got error %v, want ErrFull", err)
 	}
 	if w.used(l.ID) != used {
 		t.Error("a refused claim used the invite")
@@ -155,11 +155,12 @@ func TestFullMesh(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := claim(newKey(t), testNow); err != nil {
-		t.Errorf("a member was removed: %v", err)
+		t.Errorf("claim after a member was removed: %v", err)
 	}
 }
 
-// A v1 claim must not use up an invite, because the client couldn't use the answer.
+// TestClaimV1 checks that a v1 claim does not use up an invite, because the client
+// couldn't use the answer.
 func TestClaimV1(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -179,7 +180,8 @@ func TestClaimV1(t *testing.T) {
 	wantCode(t, err, CodeExhausted)
 }
 
-// A caller must be able to distinguish "no" from "not now".
+// TestStorageFailuresAreNoRefusals checks that a caller can distinguish a refusal from a
+// failure of the storage.
 func TestStorageFailuresAreNoRefusals(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -217,8 +219,8 @@ func TestStorageFailuresAreNoRefusals(t *testing.T) {
 	}
 }
 
-// A new name must look neither like another member's name nor like a key or a group. A
-// refusal must not use up the invite. v1 clients may join with any name.
+// TestNewNames checks that a new name can look neither like another member's name nor like
+// a key or a group, and that a refusal does not use up the invite.
 func TestNewNames(t *testing.T) {
 	t.Parallel()
 	w := setup(t)

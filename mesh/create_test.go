@@ -18,7 +18,7 @@ func TestCreate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m.Owner != owner.Public() || m.Slug != "team.x-1" || m.Name != "Team “X”" || !m.CreatedAt.Equal(testNow) {
-		t.Errorf("mesh %+v", m)
+		t.Errorf("got mesh %+v", m)
 	}
 	v, err := d.Get(t.Context(), m.ID)
 	if err != nil {
@@ -26,7 +26,7 @@ func TestCreate(t *testing.T) {
 	}
 	got, ok := v.Member(owner.Public())
 	if !ok || got.ID != member.ID || got.Role != Owner || got.DisplayName != "Zoë" || got.MeshID != m.ID {
-		t.Errorf("owner %+v", got)
+		t.Errorf("got owner %+v", got)
 	}
 }
 
@@ -89,7 +89,8 @@ func TestCreateRefusals(t *testing.T) {
 	}
 }
 
-// Of any number of identical requests, exactly one creates a mesh.
+// TestCreateOncePerSignature checks that exactly one of many identical requests creates a
+// mesh.
 func TestCreateOncePerSignature(t *testing.T) {
 	t.Parallel()
 	store, owner := newMemStore(), newKey(t)
@@ -122,6 +123,6 @@ func TestCreateStorageFailure(t *testing.T) {
 	_, _, err := NewDirectory(store, roomForAll).Create(t.Context(), createBody(newKey(t), testNow, nil), testNow)
 	var refusal *Refusal
 	if !errors.Is(err, down) || errors.As(err, &refusal) {
-		t.Errorf("error %v, want the storage's own", err)
+		t.Errorf("got error %v, want the storage's own", err)
 	}
 }

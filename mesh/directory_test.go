@@ -31,7 +31,7 @@ func TestGetLoadsOnce(t *testing.T) {
 	}
 	wg.Wait()
 	if n := w.store.loads - before; n != 1 {
-		t.Errorf("loaded %d times", n)
+		t.Errorf("loaded %d times, want once", n)
 	}
 }
 
@@ -42,7 +42,7 @@ func TestUnknownMeshTakesNoMemory(t *testing.T) {
 		t.Errorf("error %v, want ErrMeshNotFound", err)
 	}
 	if len(d.slots) != 0 {
-		t.Errorf("%d slots kept", len(d.slots))
+		t.Errorf("got %d slots, want none", len(d.slots))
 	}
 }
 
@@ -61,8 +61,8 @@ func (s blockingStore) Mesh(ctx context.Context, id wire.ID) (Mesh, []Member, er
 	}
 }
 
-// A caller that waits for another caller's load must not fail when that caller's context
-// ends.
+// TestLoaderThatGoesAway checks that a caller that waits for another caller's load does not
+// fail when the other caller's context ends.
 func TestLoaderThatGoesAway(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -108,7 +108,7 @@ func TestForget(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
 	if got := w.Loaded(); len(got) != 1 || got[0] != w.mesh.ID {
-		t.Errorf("loaded %v", got)
+		t.Errorf("got loaded meshes %v, want one", got)
 	}
 	if !w.Forget(w.mesh.ID) || w.Forget(w.mesh.ID) || len(w.Loaded()) != 0 {
 		t.Error("the mesh was not forgotten once")
@@ -121,7 +121,8 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// No change gets lost when a mesh is forgotten and loaded again.
+// TestForgetWhileChanging checks that no change gets lost when a mesh is forgotten and
+// loaded again.
 func TestForgetWhileChanging(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -158,8 +159,8 @@ func TestForgetWhileChanging(t *testing.T) {
 	}
 }
 
-// If a mesh is forgotten while a change waits for the lock, the change goes to the mesh
-// that is loaded next.
+// TestWriterThatWaitedTooLong checks that a change that waits for the lock of a mesh while
+// the mesh is forgotten goes to the mesh that is loaded next.
 func TestWriterThatWaitedTooLong(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -193,8 +194,8 @@ func TestWriterThatWaitedTooLong(t *testing.T) {
 	})
 }
 
-// The Directory must detect a write that took place although it returned an error,
-// before the next change.
+// TestUnknownFate checks that the Directory detects, before the next change, a write that
+// succeeded although it returned an error.
 func TestUnknownFate(t *testing.T) {
 	t.Parallel()
 	w := setup(t)

@@ -93,7 +93,7 @@ func TestCreateInvite(t *testing.T) {
 			_, err = w.CreateInvite(t.Context(), c.actor(w), body, testNow)
 			wantCode(t, err, wire.CodeInvalid)
 			if !errors.Is(err, ErrExists) {
-				t.Errorf("the same invite again: %v", err)
+				t.Errorf("the same invite again: got error %v, want ErrExists", err)
 			}
 		})
 	}
@@ -177,8 +177,8 @@ func TestInviteInfo(t *testing.T) {
 	wantCode(t, err, wire.CodeRevoked)
 }
 
-// The invites of a removed or demoted member admit nobody, least of all the member itself
-// with a new key.
+// TestInvitesDieWithTheirMakersRights checks that the invites of a removed or demoted
+// member admit nobody, not even the member itself with a new key.
 func TestInvitesDieWithTheirMakersRights(t *testing.T) {
 	t.Parallel()
 	cases := []struct {

@@ -158,7 +158,7 @@ func TestJoinRefusals(t *testing.T) {
 			}
 			v, _ := w.Get(t.Context(), w.mesh.ID)
 			if _, in := v.Member(key.Public()); in != (c.code == "") {
-				t.Errorf("is a member: %v", in)
+				t.Errorf("got a member: %v, want %v", in, c.code == "")
 			}
 		})
 	}
@@ -192,7 +192,8 @@ func TestJoinBadFields(t *testing.T) {
 	wantCode(t, err, codeInviteNotFound)
 }
 
-// A thief of the database must be able to use its hashes neither as token nor as proof.
+// TestTheStoredHashOpensNothing checks that the hashes in the database cannot be used as a
+// token's proof.
 func TestTheStoredHashOpensNothing(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -223,8 +224,8 @@ func TestRemovedStaysOut(t *testing.T) {
 	}
 }
 
-// Many keys, each several times at once, race for two invites with few uses. Each use
-// must admit one key, and no key twice.
+// TestRacingForAnInvite lets many keys, each several times at once, race for two invites
+// with few uses. Each use must admit one key, and no key twice.
 func TestRacingForAnInvite(t *testing.T) {
 	t.Parallel()
 	w := setup(t)

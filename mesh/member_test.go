@@ -85,7 +85,7 @@ func TestRemove(t *testing.T) {
 			v, _ := w.Get(t.Context(), w.mesh.ID)
 			after, known := v.Member(c.target(w))
 			if removed := known && after.Removed(); removed != (c.code == "") {
-				t.Errorf("removed: %v", removed)
+				t.Errorf("got removed %v, want %v", removed, c.code == "")
 			}
 			if c.code != "" {
 				return
@@ -103,7 +103,7 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// A member loses all rights with its removal.
+// TestRemovedMembersHaveNoRights checks that a removed member has lost all its rights.
 func TestRemovedMembersHaveNoRights(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
@@ -146,7 +146,7 @@ func TestAllows(t *testing.T) {
 	}
 	for _, c := range cases {
 		if got := m.Allows(c.sender, c.capability); got != c.want {
-			t.Errorf("%s: %v", c.name, got)
+			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
 		}
 	}
 }
@@ -211,8 +211,8 @@ func TestSetGrantRefusals(t *testing.T) {
 	}
 }
 
-// The Store writes whole members, so concurrent changes to one member must not undo each
-// other.
+// TestChangesDoNotOverwriteEachOther checks that concurrent changes to one member do not
+// undo each other, although the Store writes whole members.
 func TestChangesDoNotOverwriteEachOther(t *testing.T) {
 	t.Parallel()
 	w := setup(t)

@@ -126,7 +126,7 @@ func nothingHidden(t *testing.T, s string, to Reader) {
 		case unicode.Is(unicode.Zs, r) && r != ' ':
 			t.Fatalf("%U is in %q", r, s)
 		case unicode.Is(unicode.M, r) && at(i-1) <= ' ':
-			t.Fatalf("%U at %d stands on nothing in %q", r, i, s)
+			t.Fatalf("the mark %U at %d of %q follows no base character", r, i, s)
 		case !ignorable(r):
 			if !unicode.In(r, unicode.L, unicode.M, unicode.N, unicode.P, unicode.S, unicode.Zs) {
 				t.Fatalf("%U is unassigned and in %q", r, s)
@@ -134,11 +134,11 @@ func nothingHidden(t *testing.T, s string, to Reader) {
 		case to == People && (strings.Contains(string(runes[max(0, i-6):i+1]), "\U0001f3f4")): // a region's tags
 		case r == joiner || r == nonJoiner:
 			if ignorable(at(i-1)) && at(i-1) != emojiVariant && at(i-1) != textVariant || at(i-1) <= ' ' || ignorable(at(i+1)) {
-				t.Fatalf("%U at %d stands in a run in %q", r, i, s)
+				t.Fatalf("%U at %d of %q is out of place", r, i, s)
 			}
 		case r == emojiVariant || r == textVariant:
 			if ignorable(at(i-1)) || at(i-1) <= ' ' || ignorable(at(i+1)) && at(i+1) != joiner {
-				t.Fatalf("%U at %d stands in a run in %q", r, i, s)
+				t.Fatalf("%U at %d of %q is out of place", r, i, s)
 			}
 		default:
 			t.Fatalf("%U is in %q", r, s)

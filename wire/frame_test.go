@@ -244,7 +244,7 @@ func TestRecordedFramesDecode(t *testing.T) {
 		key := r.Dir + " " + f.Type
 		decode, ok := decoders[key]
 		if !ok {
-			continue // mesh life
+			continue // about the mesh itself
 		}
 		decoded[key]++
 		if err := decode(f); err != nil {
@@ -275,10 +275,10 @@ func FuzzFrame(f *testing.F) {
 		}
 		var object map[string]json.RawMessage
 		if err := json.Unmarshal(in, &object); err != nil {
-			t.Fatalf("package json refuses what ParseFrame takes: %v", err)
+			t.Fatalf("ParseFrame accepted a frame that package json refuses: %v", err)
 		}
 		if len(object) != len(frame.fields) && bytes.Equal(bytes.ToValidUTF8(in, nil), in) {
-			t.Fatalf("%d fields, package json has %d", len(frame.fields), len(object))
+			t.Fatalf("got %d fields, package json found %d", len(frame.fields), len(object))
 		}
 		for _, decode := range decoders {
 			decode(&frame) // must not panic

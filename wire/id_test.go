@@ -15,20 +15,20 @@ func TestIDsRiseEvenIfTheClockDoesNot(t *testing.T) {
 	start := time.UnixMilli(1_795_460_363_351)
 	last := ids.New(start)
 	if !last.Time().Equal(start) {
-		t.Errorf("made at %v, says %v", start, last.Time())
+		t.Errorf("got time %v, want %v", last.Time(), start)
 	}
 	for _, step := range []time.Duration{0, 0, -time.Hour, time.Millisecond, -time.Minute, 2 * time.Millisecond, 0} {
 		for range 5000 { // more than the counter of one millisecond holds
 			id := ids.New(start.Add(step))
 			if id.String() <= last.String() {
-				t.Fatalf("%s after %s", id, last)
+				t.Fatalf("got id %s after %s, want a greater one", id, last)
 			}
 			last = id
 		}
 	}
 	later := start.Add(time.Hour)
 	if id := ids.New(later); !id.Time().Equal(later) {
-		t.Errorf("made at %v, says %v", later, id.Time())
+		t.Errorf("got time %v, want %v", id.Time(), later)
 	}
 }
 
@@ -56,7 +56,7 @@ func TestIDsAreUniqueUnderConcurrency(t *testing.T) {
 		group.Go(func() {
 			for range 1000 {
 				if _, twice := seen.LoadOrStore(ids.New(now), true); twice {
-					t.Error("an id was made twice")
+					t.Error("two ids are equal")
 				}
 			}
 		})

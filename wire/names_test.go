@@ -20,12 +20,12 @@ func TestValidGroup(t *testing.T) {
 		"a\U000e0061": false, "a\ue000": false, "a\ufdd0": false, strings.Repeat("x", 128): true, strings.Repeat("x", 129): false,
 	} {
 		if got := ValidGroup(name); got != want {
-			t.Errorf("%q: %t", name, got)
+			t.Errorf("%q: got %t, want %t", name, got, want)
 		}
 	}
 	for _, r := range unseen {
 		if ValidGroup("a" + string(r) + "b") {
-			t.Errorf("a group may hold %U", r)
+			t.Errorf("a group's name with %U was accepted", r)
 		}
 	}
 }
@@ -34,18 +34,18 @@ func TestValidName(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"", "Ada Lovelace", "👩‍💻", "می‌خواهم", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "❤️", "\u0600"} {
 		if !ValidName(name) || CleanName(name) != name {
-			t.Errorf("%q is refused", name)
+			t.Errorf("the name %q was refused or changed", name)
 		}
 	}
 	for _, r := range unseen {
 		name := "a" + string(r) + "b"
 		if ValidName(name) || CleanName(name) != "ab" {
-			t.Errorf("a name may hold %U", r)
+			t.Errorf("a name with %U was accepted or cleaned wrongly", r)
 		}
 	}
 	long := strings.Repeat("ä", 65)
 	if ValidName(long) || CleanName(long) != long[:128] || CleanName("x"+long) != "x"+long[:126] {
-		t.Error("a long name")
+		t.Error("a name that is too long was accepted or cut wrongly")
 	}
 }
 

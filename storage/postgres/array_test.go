@@ -48,6 +48,6 @@ func TestArrays(t *testing.T) {
 		}
 	}
 	if got := fmt.Sprintf("%x", texts([]int{}, func(int) string { return "" })); got != "0000000100000000000000190000000000000001" {
-		t.Errorf("no rows are sent as %s", got)
+		t.Errorf("got %s for no rows", got)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/claudemesh/claudemesh/storage"
 )
 
-// well checks that a store works and says so.
+// well waits until both a commit and a check succeed.
 func well(t *testing.T, s *Store, seq *int64) {
 	t.Helper()
 	eventually(t, "a commit and a check", func() error {
@@ -53,8 +53,8 @@ func TestBackendsEnded(t *testing.T) {
 	well(t, s, &seq)
 }
 
-// Sessions that begin while the database is read-only stay read-only after it becomes
-// writable.
+// TestReadOnlySpell checks that the store recovers after the database was read-only for a
+// while. Sessions that began in that time stay read-only.
 func TestReadOnlySpell(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -75,15 +75,15 @@ func TestFailover(t *testing.T) {
 	s := claimed(t, pgtest.DSNOfPair(a, b))
 	var seq int64
 	well(t, s, &seq)
-	a.Pause() // a host that does not answer is not in the way of the one that does
+	a.Pause() // a host that does not answer must not keep the store from the other one
 	b.Promote()
 	well(t, s, &seq)
 	if s.config.ConnectTimeout != hostTimeout {
-		t.Errorf("connect timeout is %s", s.config.ConnectTimeout)
+		t.Errorf("got connect timeout %s, want %s", s.config.ConnectTimeout, hostTimeout)
 	}
 }
 
-// Passwords in files change while the store is open.
+// TestChangedPassword checks that an open store follows a password that changes in a file.
 func TestChangedPassword(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -148,13 +148,13 @@ func TestRoleWithItsSchemaOnly(t *testing.T) {
 	s := claimed(t, strings.Replace(server.DSN(), "postgres@", "app@", 1))
 	var seq int64
 	well(t, s, &seq)
-	// The stranger may not even look for the schema's tables, and is told what to do.
+	// Without its schema, the role cannot look for the tables. The error says what to do.
 	server.Exec(`DROP SCHEMA claudemesh CASCADE`)
 	other := open(t, strings.Replace(server.DSN(), "postgres@", "app@", 1))
 	defer other.Close()
 	if err := other.Migrate(t.Context()); err == nil || !strings.Contains(err.Error(), "CREATE SCHEMA claudemesh AUTHORIZATION") ||
 		storage.ReasonOf(err) != storage.Refused {
-		t.Errorf("without a schema: %v", err)
+		t.Errorf("migrate without a schema: got %v, want an error that says how to create it", err)
 	}
 }
 
@@ -166,21 +166,21 @@ func TestPgBouncer(t *testing.T) {
 	well(t, s, &seq)
 	var setting string
 	if err := s.pool.QueryRow(t.Context(), `SHOW enable_seqscan`).Scan(&setting); err != nil || setting != "off" {
-		t.Errorf("enable_seqscan is %q, %v", setting, err)
+		t.Errorf("got enable_seqscan %q, %v; want off", setting, err)
 	}
 	for _, mode := range []string{"transaction", "statement"} {
 		shared := open(t, server.Pooler(mode))
 		defer shared.Close()
 		for name, do := range map[string]func(context.Context) error{"migrate": shared.Migrate, "claim": shared.Claim, "ping": shared.Ping} {
 			if err := do(t.Context()); !errors.Is(err, storage.ErrUnfit) || !strings.Contains(err.Error(), "pool_mode = session") {
-				t.Errorf("%s in %s mode: %v", name, mode, err)
+				t.Errorf("%s in %s mode: got error %v, want ErrUnfit", name, mode, err)
 			}
 		}
 	}
 }
 
-// A check detects everything that keeps the store from storing a message, and leaves
-// nothing behind.
+// TestPingStoresAMessage checks that Ping detects everything that keeps the store from
+// storing a message, and leaves nothing behind.
 func TestPingStoresAMessage(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -198,13 +198,13 @@ func TestPingStoresAMessage(t *testing.T) {
 			well(t, s, &seq)
 			server.Exec(fmt.Sprintf(test.begin, table))
 			if err := s.Ping(t.Context()); storage.ReasonOf(err) != test.reason {
-				t.Errorf("%s: %v, reason %s", fmt.Sprintf(test.begin, table), err, storage.ReasonOf(err))
+				t.Errorf("%s: got %v with reason %s, want reason %s", fmt.Sprintf(test.begin, table), err, storage.ReasonOf(err), test.reason)
 			}
 			server.Exec(fmt.Sprintf(test.end, table))
 		}
 	}
 	well(t, s, &seq)
-	s.failing.Store(true) // a large one is tried
+	s.failing.Store(true) // the next check stores a large message
 	if err := s.Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -215,7 +215,8 @@ func TestPingStoresAMessage(t *testing.T) {
 		THEN RAISE EXCEPTION 'a check has left something behind'; END IF; END $$`, box.Mesh[:]))
 }
 
-// A pool whose connections are all in use does not mean that the database fails.
+// TestPingBesideABusyPool checks that Ping succeeds although all connections of the pool
+// are in use.
 func TestPingBesideABusyPool(t *testing.T) {
 	t.Parallel()
 	s := claimed(t, pgtest.DSN(t))

@@ -29,7 +29,7 @@ func freeze(t *testing.T, s *Store, dsn string) (thaw func()) {
 	if err == nil {
 		_, err = tx.Exec(t.Context(), `SELECT FROM claudemesh.nodes WHERE id = $1 FOR NO KEY UPDATE`, s.lease.Load().id)
 	}
-	if err == nil { // it may have been renewed a moment ago
+	if err == nil { // the lease may have been renewed a moment ago
 		_, err = tx.Exec(t.Context(), `UPDATE claudemesh.nodes SET lease_until = clock_timestamp()`)
 	}
 	if err != nil {
@@ -51,7 +51,7 @@ func expire(t *testing.T, dsn string) {
 // takeOver makes b claim the database that another store has.
 func takeOver(t *testing.T, b *Store, dsn string) {
 	t.Helper()
-	eventually(t, "take over", func() error { // the other one may be quicker to renew
+	eventually(t, "take over", func() error { // the other store may renew its lease first
 		expire(t, dsn)
 		return b.Claim(t.Context())
 	})
@@ -79,8 +79,8 @@ func TestLeaseIsRenewed(t *testing.T) {
 	}
 }
 
-// A store can renew a lease that has run out, as long as nobody else has claimed the
-// database.
+// TestSuspended checks that a store can renew a lease that has run out, as long as no other
+// store has claimed the database.
 func TestSuspended(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -96,7 +96,7 @@ func TestSuspended(t *testing.T) {
 	eventually(t, "go on", func() error { return errors.Join(s.Claimed(), commitOne(s, 1, 10*time.Second)) })
 	expire(t, dsn)
 	if err := commitOne(s, 2, 10*time.Second); err != nil && storage.ReasonOf(err) != storage.Suspended {
-		t.Errorf("a commit without a lease: %v", err)
+		t.Errorf("a commit without a lease: got %v, want reason %s", err, storage.Suspended)
 	}
 	eventually(t, "go on again", func() error { return commitOne(s, 3, 10*time.Second) })
 }
@@ -113,7 +113,7 @@ func TestTakenOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := b.Claim(t.Context()); !errors.Is(err, storage.ErrInUse) || !strings.Contains(err.Error(), "on host") {
-		t.Fatalf("a claim of what another store has: %v", err)
+		t.Fatalf("a claim of another store's database: got %v, want ErrInUse with the host", err)
 	}
 	takeOver(t, b, dsn)
 	now, ctx := time.Now(), t.Context()
@@ -137,36 +137,37 @@ func TestTakenOver(t *testing.T) {
 	}
 	for name, do := range refused {
 		if err := do(); !errors.Is(err, storage.ErrInUse) || storage.ReasonOf(err) != storage.InUse {
-			t.Errorf("%s of the one who lost the database: %v", name, err)
+			t.Errorf("%s by the store that lost the database: got %v, want ErrInUse", name, err)
 		}
 	}
 	if err := commitOne(b, 2, 10*time.Second); err != nil {
-		t.Errorf("commit of the one who took over: %v", err)
+		t.Errorf("commit by the store that took over: %v", err)
 	}
 	select {
 	case <-a.lease.Load().ended:
 	case <-time.After(await.Patience):
-		t.Fatal("the renewing does not end")
+		t.Fatal("the store that lost the database still renews its lease")
 	}
 	if err := a.Claimed(); !errors.Is(err, storage.ErrInUse) {
-		t.Errorf("claimed: %v", err)
+		t.Errorf("Claimed = %v, want ErrInUse", err)
 	}
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// The database is free; but what a remembers is out of date.
+	// The database is free, but what store a remembers of it is out of date.
 	if err := commitOne(a, 3, 10*time.Second); !errors.Is(err, storage.ErrInUse) {
-		t.Errorf("commit after the other has gone: %v", err)
+		t.Errorf("commit after the other store closed: got %v, want ErrInUse", err)
 	}
 	if err := errors.Join(a.Claim(ctx), commitOne(a, 3, 10*time.Second), a.Claimed()); err != nil {
 		t.Errorf("a new claim: %v", err)
 	}
 	if waiting, err := a.Backlog(ctx, box, 0, false, 100); len(waiting) != 3 || err != nil {
-		t.Errorf("%d deliveries, %v; want 3", len(waiting), err)
+		t.Errorf("got %d deliveries, %v; want 3", len(waiting), err)
 	}
 }
 
-// A store that takes over checks the lease again once it has the lock.
+// TestTakeOverLooksAgain checks that a store that takes over checks the lease again once it
+// has the lock.
 func TestTakeOverLooksAgain(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -178,17 +179,18 @@ func TestTakeOverLooksAgain(t *testing.T) {
 	}
 	defer conn.Release()
 	err = locked(t.Context(), conn.Conn(), func(tx pgx.Tx) error {
-		return remove(t.Context(), tx, Node{ID: a.lease.Load().id}) // it had no lease a moment ago
+		return remove(t.Context(), tx, Node{ID: a.lease.Load().id}) // as if b had just seen it without a lease
 	})
 	if !errors.Is(err, storage.ErrInUse) {
-		t.Errorf("a node with a lease was removed: %v", err)
+		t.Errorf("removal of a node with a lease: got %v, want ErrInUse", err)
 	}
 	if err := commitOne(a, 1, 10*time.Second); err != nil {
 		t.Error(err)
 	}
 }
 
-// A process that is frozen in the middle of a transaction blocks nobody.
+// TestFrozenTransaction checks that a process that is frozen in the middle of a transaction
+// does not block other stores.
 func TestFrozenTransaction(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -209,14 +211,15 @@ func TestFrozenTransaction(t *testing.T) {
 	}
 	takeOver(t, b, dsn)
 	if err := tx.Commit(t.Context()); err == nil {
-		t.Error("a transaction of the one who lost the database was committed")
+		t.Error("the store that lost the database committed a transaction")
 	}
 	if err := commitOne(b, 2, 10*time.Second); err != nil {
 		t.Error(err)
 	}
 }
 
-// A killed process leaves its row behind.
+// TestClaimAfterKill checks that a store can claim a database in which killed processes
+// have left their rows.
 func TestClaimAfterKill(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -233,7 +236,8 @@ func TestClaimAfterKill(t *testing.T) {
 	}
 }
 
-// While an older broker has the database, the schema stays as it is.
+// TestUpgradeUnderOldBroker checks that a store does not change the schema while an older
+// broker has the database.
 func TestUpgradeUnderOldBroker(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -260,13 +264,14 @@ func TestUpgradeUnderOldBroker(t *testing.T) {
 		"migrate": func() error { return s.Migrate(t.Context()) }, "claim": func() error { return s.Claim(t.Context()) },
 	} {
 		if err := do(); !errors.Is(err, storage.ErrInUse) || !strings.Contains(err.Error(), "older version") {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want ErrInUse by an older version", name, err)
 		}
 	}
 	if version, err := s.SchemaVersion(t.Context()); version != nodesVersion-1 || err != nil {
-		t.Errorf("the schema has version %d, %v", version, err)
+		t.Errorf("got schema version %d, %v; want %d", version, err, nodesVersion-1)
 	}
-	// It loses its lock's connection, and goes on as long as nobody has taken the database.
+	// The older broker loses the connection of its lock. It continues until another store
+	// claims the database.
 	if _, err := old.Exec(t.Context(), `SELECT pg_advisory_unlock($1), claudemesh.require_claim($2)`, int64(oldBrokerLock), epoch); err != nil {
 		t.Fatal(err)
 	}
@@ -274,14 +279,15 @@ func TestUpgradeUnderOldBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := old.Exec(t.Context(), `SELECT claudemesh.require_claim($1)`, epoch); !errors.Is(wrap("commit", err), storage.ErrInUse) {
-		t.Errorf("a commit of the older broker: %v", err)
+		t.Errorf("a commit of the older broker: got %v, want ErrInUse", err)
 	}
 	if err := commitOne(s, 1, 10*time.Second); err != nil {
 		t.Error(err)
 	}
 }
 
-// Each version of the schema names the oldest version that a program must know.
+// TestNewerSchemaThatFits checks that a store works with a newer schema if that schema
+// names the store's version as one that programs may know, and not otherwise.
 func TestNewerSchemaThatFits(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -293,7 +299,7 @@ func TestNewerSchemaThatFits(t *testing.T) {
 	}
 	s = claimed(t, dsn)
 	if version, err := s.SchemaVersion(t.Context()); version != known+1 || err != nil {
-		t.Errorf("the schema has version %d, %v", version, err)
+		t.Errorf("got schema version %d, %v; want %d", version, err, known+1)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -303,11 +309,12 @@ func TestNewerSchemaThatFits(t *testing.T) {
 	defer s.Close()
 	var newer *storage.NewerSchemaError
 	if err := s.Claim(t.Context()); !errors.As(err, &newer) || newer.Found != known+2 {
-		t.Errorf("a schema that does not fit: %v", err)
+		t.Errorf("a schema that does not fit: got %v, want NewerSchemaError for version %d", err, known+2)
 	}
 }
 
-// Migrate does not change the schema while a broker runs that can't work with the new one.
+// TestMigrateBesideOlderNode checks that Migrate does not change the schema while a broker
+// runs that can't work with the new one.
 func TestMigrateBesideOlderNode(t *testing.T) {
 	t.Parallel()
 	s := claimed(t, pgtest.DSN(t))
@@ -321,7 +328,7 @@ func TestMigrateBesideOlderNode(t *testing.T) {
 		steps := []migration.Migration{{Version: known + 1, Oldest: oldest}}
 		err := locked(t.Context(), conn.Conn(), func(tx pgx.Tx) error { return requireNobody(t.Context(), tx, known, steps) })
 		if !errors.Is(err, want) {
-			t.Errorf("a step that programs from version %d on can work with: %v", oldest, err)
+			t.Errorf("a step that programs from version %d on can work with: got %v, want %v", oldest, err, want)
 		}
 	}
 }

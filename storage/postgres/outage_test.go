@@ -82,7 +82,7 @@ func TestRestartsOfPostgres(t *testing.T) {
 			t.Fatal("a commit succeeded without a server")
 		}
 		if err := s.Ping(t.Context()); err == nil {
-			t.Fatal("there is no server, and the store is well")
+			t.Fatal("a check succeeded without a server")
 		}
 		server.Restart()
 		eventually(t, "ping after a restart", func() error { return s.Ping(t.Context()) })
@@ -112,7 +112,7 @@ func TestFrozenPostgres(t *testing.T) {
 	}
 	server.Resume()
 	eventually(t, "commit after a pause", func() error { return commitOne(s, 3, time.Second) })
-	// The second one's fate is not known to its sender; committing it again is no harm.
+	// The second commit's outcome is unknown to its sender. Committing it again does no harm.
 	eventually(t, "the same again", func() error { return commitOne(s, 2, time.Second) })
 }
 
@@ -132,7 +132,7 @@ func TestCloseOfFrozenPostgres(t *testing.T) {
 				t.Error("a commit to a frozen server succeeded")
 			}
 		case <-time.After(await.Patience):
-			t.Fatal("closing does not end what is under way")
+			t.Fatal("Close did not end the commit in progress")
 		}
 	}
 }

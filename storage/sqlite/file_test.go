@@ -134,7 +134,7 @@ func TestFullDisk(t *testing.T) {
 	full := batch(meshID, 100, 200, 10_000)
 	for range 3 {
 		if _, err := s.Commit(t.Context(), full); err == nil {
-			t.Fatal("committed 2 MB to 400 kB")
+			t.Fatal("a commit of 2 MB to a database of at most 400 kB succeeded")
 		}
 		if n := pending(t, s, meshID); n != 10 {
 			t.Fatalf("%d deliveries after a failed commit, want 10", n)

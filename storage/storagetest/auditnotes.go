@@ -15,7 +15,7 @@ func testAuditNotes(t *testing.T, db Database) {
 	ctx := t.Context()
 	equal(t, "no key", must[audit.Key](t)(s.AuditKey(ctx, audit.Key{})).IsZero(), true)
 
-	// Whoever comes first makes the key, and everybody gets it.
+	// The first caller makes the key, and all callers get it.
 	other := db.Open(t)
 	defer other.Close()
 	keys := make([]audit.Key, 8)
@@ -33,7 +33,7 @@ func testAuditNotes(t *testing.T, db Database) {
 	wait.Wait()
 	for _, key := range keys {
 		if key != keys[0] || key.IsZero() {
-			t.Fatal("not everybody got the same key")
+			t.Fatal("the callers got different keys")
 		}
 	}
 	equal(t, "the key without a fresh one", must[audit.Key](t)(s.AuditKey(ctx, audit.Key{})) == keys[0], true)

@@ -20,7 +20,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// now is the time at which everything in the suite happens.
+// now is the current time of every operation in the suite.
 var now = time.Date(2031, 5, 17, 12, 30, 45, 678_000_000, time.UTC)
 
 var ids wire.IDSource

@@ -81,7 +81,7 @@ func testRecommit(t *testing.T, db Database) {
 	batch := journal.Batch{Messages: []*queue.Accepted{m, keyed}}
 	commit(t, s, batch)
 	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(m, 0, queue.Delivered)}})
-	commit(t, s, batch) // nothing, and no duplicates: no other id is involved
+	commit(t, s, batch) // stores nothing new, and reports no duplicates: the ids are the same
 	equal(t, "states", states(t, s, m), []queue.State{queue.Delivered})
 	equal(t, "deliveries", len(waiting(t, s, keyed.MeshID, "s/a")), 1)
 }
@@ -110,7 +110,7 @@ func testAudit(t *testing.T, db Database) {
 	equal(t, "after the end", len(read(100, 5)), 0)
 	equal(t, "meshes", must[[]wire.ID](t)(s.AuditMeshes(ctx)), []wire.ID{a, b})
 
-	// A mesh whose entries were deleted, or whose head was, does not drop out.
+	// A mesh is still listed after its entries or its head were deleted.
 	db.Exec(t, `DELETE FROM `+db.Schema+`audit_heads WHERE seq = 100`)
 	db.Exec(t, `DELETE FROM `+db.Schema+`audit_entries WHERE seq IN (SELECT seq FROM `+db.Schema+`audit_entries WHERE seq <= 3) AND kind <> ''`)
 	equal(t, "meshes after tampering", must[[]wire.ID](t)(s.AuditMeshes(ctx)), []wire.ID{a, b})
@@ -134,7 +134,7 @@ func testForked(t *testing.T, db Database) {
 		b := journal.Batch{Messages: []*queue.Accepted{m}, Settled: []queue.Settlement{settle(old, 0, queue.Delivered)},
 			Presences: append(b0, r), Audit: append(entries(other, audit.Head{}, 1), taken...)}
 		if _, err := s.Commit(ctx, &b); !errors.Is(err, journal.ErrForked) {
-			t.Fatalf("a place taken %s: %v", name, err)
+			t.Fatalf("an entry whose place is taken %s: got %v, want ErrForked", name, err)
 		}
 	}
 	equal(t, "head", must[audit.Head](t)(s.AuditHead(ctx, meshID)), head)
@@ -149,15 +149,15 @@ func testAtomic(t *testing.T, db Database) {
 	old := message(newID(), "s/a")
 	commit(t, s, journal.Batch{Messages: []*queue.Accepted{old}})
 	m, clash, r := message(old.MeshID, "s/a"), message(old.MeshID, "s/a"), record(old.MeshID)
-	clash.Recipients[0].Seq = old.Recipients[0].Seq // taken: the database refuses it
+	clash.Recipients[0].Seq = old.Recipients[0].Seq // in use: the database refuses it
 	_, err := s.Commit(t.Context(), &journal.Batch{Messages: []*queue.Accepted{m, clash}, Presences: append(b0, r),
 		Settled: []queue.Settlement{settle(old, 0, queue.Delivered)}, Audit: entries(old.MeshID, audit.Head{}, 1)})
 	if err == nil || errors.Is(err, journal.ErrForked) {
-		t.Fatalf("a seq twice: %v", err)
+		t.Fatalf("a batch with a seq that is in use: got error %v", err)
 	}
 	equal(t, "head", must[audit.Head](t)(s.AuditHead(t.Context(), old.MeshID)), audit.Head{})
 	nothingOf(t, s, m, r.Identity, old)
-	commit(t, s, journal.Batch{Messages: []*queue.Accepted{m}}) // works again
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{m}}) // the store still works
 }
 
 func testLargeBatch(t *testing.T, db Database) {

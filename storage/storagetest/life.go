@@ -146,7 +146,7 @@ func testClaim(t *testing.T, db Database) {
 	ctx := eventually(t)
 	a, b := ready(t, db), db.Open(t)
 	check(t, a.Claim(ctx))
-	check(t, a.Claim(ctx)) // it is ours already
+	check(t, a.Claim(ctx)) // a has the claim already
 	if err := b.Claim(ctx); !errors.Is(err, storage.ErrInUse) {
 		t.Fatalf("a second claim: %v", err)
 	}
@@ -171,7 +171,7 @@ func testClaimFirst(t *testing.T, db Database) {
 	check(t, a.Migrate(ctx))
 	commit(t, a, journal.Batch{Messages: messages(newID(), 1, "s/a")})
 	check(t, a.Close())
-	b := ready(t, db) // closing gave the claim up
+	b := ready(t, db) // Close gave the claim up
 	check(t, b.Claim(ctx))
 	commit(t, b, journal.Batch{Messages: messages(newID(), 1, "s/a")})
 }
@@ -303,12 +303,12 @@ func testClosedStore(t *testing.T, db Database) {
 	check(t, s.Claim(t.Context()))
 	check(t, s.Close())
 	if _, err := s.Commit(t.Context(), &journal.Batch{Messages: messages(newID(), 1, "s/a")}); err == nil {
-		t.Error("a closed store commits")
+		t.Error("a closed store committed a batch")
 	}
 	if _, err := s.Mark(t.Context(), newID()); err == nil {
-		t.Error("a closed store answers")
+		t.Error("a closed store answered a query")
 	}
 	if err := s.Ping(t.Context()); err == nil {
-		t.Error("a closed store is well")
+		t.Error("a check of a closed store succeeded")
 	}
 }

@@ -59,7 +59,7 @@ func testMembers(t *testing.T, db Database) {
 	_, members := loadMesh(t, s, m.ID)
 	equal(t, "updated and removed member", members, []mesh.Member{full})
 
-	// What UpdateMember does not name stays.
+	// UpdateMember leaves the other fields unchanged.
 	changed := full
 	changed.Key, changed.JoinedAt = newKey(), now.Add(time.Hour)
 	check(t, s.UpdateMember(t.Context(), changed))
@@ -86,7 +86,7 @@ func testInvites(t *testing.T, db Database) {
 		Role: mesh.Admin, Groups: []wire.Group{{Name: "dev"}}, Uses: 7, ExpiresAt: now.Add(time.Hour), CreatedAt: now, CreatedBy: owner.ID}
 	tok := token(m.ID, 1)
 	tok.CreatedAt = now.Add(-time.Minute)
-	second := token(m.ID, 1) // without a code either: that is no clash
+	second := token(m.ID, 1) // two invites without a code do not clash
 	second.CreatedAt = now.Add(time.Minute)
 	for _, v := range []mesh.Invite{link, tok, second} {
 		check(t, s.AddInvite(ctx, v))
@@ -114,7 +114,7 @@ func testInvites(t *testing.T, db Database) {
 		t.Errorf("unknown token: %v", err)
 	}
 
-	// Once revoked, always as of the first time.
+	// A second revocation does not change the time of the first.
 	check(t, s.RevokeInvite(ctx, m.ID, link.ID, now.Add(time.Minute)))
 	check(t, s.RevokeInvite(ctx, m.ID, link.ID, now.Add(time.Hour)))
 	link.RevokedAt = now.Add(time.Minute)

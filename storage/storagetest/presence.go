@@ -30,7 +30,7 @@ func testPresences(t *testing.T, db Database) {
 	equal(t, "presences elsewhere", must[[]presence.Record](t)(s.Presences(t.Context(), elsewhere.MeshID)), []presence.Record{elsewhere})
 	equal(t, "presences of an unknown mesh", len(must[[]presence.Record](t)(s.Presences(t.Context(), newID()))), 0)
 
-	// The newest form replaces every field.
+	// The newest record replaces every field.
 	bare.Identity = full.Identity
 	put(t, s, bare)
 	got, ok := lastPresence(t, s, bare)
@@ -68,7 +68,7 @@ func testClaimedPresences(t *testing.T, db Database) {
 	if _, ok := lastPresence(t, s, other); !ok {
 		t.Error("the record of another claimed presence was deleted")
 	}
-	put(t, s, r) // ended without ever having been stored
+	put(t, s, r) // a presence that ended before it was stored
 	if _, ok := lastPresence(t, s, r); ok {
 		t.Error("an ended claimed presence was stored")
 	}

@@ -149,7 +149,7 @@ func testSent(t *testing.T, db Database) {
 	var want []queue.Sent
 	for i, m := range a {
 		m.SenderMember = a[0].SenderMember
-		if i%2 == 0 { // the others came without one
+		if i%2 == 0 { // the other messages have none
 			m.ClientID = m.ID.String()
 			want = append([]queue.Sent{{ClientID: m.ClientID, MessageID: m.ID}}, want...)
 		}
@@ -186,7 +186,7 @@ func testMark(t *testing.T, db Database) {
 	commit(t, s, journal.Batch{Messages: []*queue.Accepted{read}})
 	mark(read, 0)
 
-	// The marks outlive their message.
+	// The marks remain when their message is deleted.
 	for must[int](t)(s.Sweep(ctx, now.Add(time.Hour), now.Add(time.Hour), now, 10)) > 0 {
 	}
 	mark(read, 0)

@@ -19,7 +19,7 @@ func testRedeem(t *testing.T, db Database) {
 
 	joined := member(m.ID)
 	joined.Groups = []wire.Group{{Name: "dev"}}
-	for i := range 3 { // the same key again burns nothing
+	for i := range 3 { // only the first redemption with a key burns a use
 		again := joined
 		if i > 0 {
 			again.ID, again.DisplayName = newID(), "somebody else"
@@ -37,7 +37,7 @@ func testRedeem(t *testing.T, db Database) {
 	got, existed, err := s.Redeem(ctx, v.ID, joined)
 	check(t, err)
 	if !existed {
-		t.Error("a removed member joined anew")
+		t.Error("a removed member joined again")
 	}
 	equal(t, "removed member", got, removed)
 

@@ -43,12 +43,12 @@ func testSettle(t *testing.T, db Database) {
 	equal(t, "states", states(t, s, m), want)
 	equal(t, "settled at", find(t, s, m).Recipients[0].SettledAt, now.Add(time.Second))
 
-	// Once and for good.
+	// A delivery is settled once; later settlements do not change it.
 	commit(t, s, journal.Batch{Settled: []queue.Settlement{
 		{Seq: m.Recipients[0].Seq, State: queue.Expired, At: now.Add(time.Hour)}, settle(m, 1, queue.Delivered)}})
 	equal(t, "states after a second settlement", states(t, s, m), want)
 	equal(t, "settled at after a second settlement", find(t, s, m).Recipients[0].SettledAt, now.Add(time.Second))
-	// Twice within a batch: the first counts.
+	// If a batch settles a delivery twice, the first settlement counts.
 	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(m, 3, queue.Delivered), settle(m, 3, queue.Expired)}})
 	want[3] = queue.Delivered
 	equal(t, "states in the end", states(t, s, m), want)
@@ -74,7 +74,7 @@ func testSharedBody(t *testing.T, db Database) {
 	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(m, 1, queue.Delivered)}})
 	wantBodies(t, db, "1")
 	equal(t, "body of the other message", bodyIn(t, s, other, "s/a"), other.Ciphertext)
-	find(t, s, m) // is still there
+	find(t, s, m) // the message is still there
 }
 
 // A message counts once, as long as anybody waits for it. A delivery counts as long as it
@@ -158,7 +158,7 @@ func testClosed(t *testing.T, db Database) {
 	// A message and a settlement are in the batch that closes the mailbox; the closing
 	// comes after them.
 	late, acked := message(old.MeshID, "p/gone"), message(old.MeshID, "p/gone")
-	after := message(old.MeshID, "p/gone") // it has been let in again
+	after := message(old.MeshID, "p/gone") // the mailbox accepts messages again
 	commit(t, s, journal.Batch{
 		Messages: []*queue.Accepted{late, acked, after},
 		Settled:  []queue.Settlement{settle(acked, 0, queue.Delivered)},
@@ -277,7 +277,7 @@ func testSweepExhaustion(t *testing.T, db Database) {
 		}
 	}
 	if rounds < 120/7 { // 120 deliveries, at most 7 at a time
-		t.Errorf("swept in %d rounds: the limit was not kept", rounds)
+		t.Errorf("swept in %d rounds, want at least %d: a round exceeded its limit", rounds, 120/7)
 	}
 	wantBodies(t, db, "5")
 	equal(t, "backlog", len(waiting(t, s, meshID, "s/a")), 0)

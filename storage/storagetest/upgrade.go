@@ -25,7 +25,7 @@ func UpgradeOneSequence(t *testing.T, db Database) {
 		equal(t, "mark", must[queue.Mark](t)(s.Mark(ctx, meshID)), queue.Mark{Seq: 30, Message: newest})
 		list := waiting(t, s, meshID, "s/a")
 		if len(list) != 1 || list[0].Seq != seq || list[0].Message.Ciphertext != "Ym9keQ==" {
-			t.Fatalf("in mesh %s waits %+v", meshID, list)
+			t.Fatalf("mesh %s: got waiting messages %+v", meshID, list)
 		}
 		// The older broker did not store the mesh of a hello.
 		equal(t, "hellos", must[[]journal.Hello](t)(s.Hellos(ctx, meshID, hello.At)), []journal.Hello{hello})

@@ -15,7 +15,7 @@ func TestNoNewName(t *testing.T) {
 		"0190a4c2-7b1e-7c3d-8f00-123456789abc", "ｄｅａｄｂｅｅｆ", "de\u0430dbeef", // a Cyrillic а
 	} {
 		if NoNewName(name) == "" {
-			t.Errorf("%q passes for a name", name)
+			t.Errorf("%q was accepted as a name", name)
 		}
 	}
 	for _, name := range []string{
@@ -23,7 +23,7 @@ func TestNoNewName(t *testing.T) {
 		"bob@home", "c#", "a*b", "👩‍💻", "peer-3fa93fa93fa93fa9", "Jean Luc", "0190a4c2 office",
 	} {
 		if why := NoNewName(name); why != "" {
-			t.Errorf("%q is refused: a name can't %s", name, why)
+			t.Errorf("%q was refused as a name: a name can't %s", name, why)
 		}
 	}
 }
