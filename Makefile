@@ -7,9 +7,10 @@ TESTS    ?= ./...
 FOR      ?= 30m
 FAULT    ?=
 LONG     ?=
-# The directory for the commands, and whether to build them with the race detector (RACE=1).
+# The directory for the commands, whether to build them with the race detector (RACE=1), and which.
 BIN      ?= bin
 RACE     ?=
+PROGRAMS ?= caddy claudemesh claudemesh-hook
 # The time limit for all tests of one package; V=1 prints each test as it ends; RERUNS=1 runs a failed test
 # once more.
 TIMEOUT  ?= 20m
@@ -22,7 +23,7 @@ ldflags := -s -w -X $(module)/caddymesh.version=$(VERSION) -X $(module)/peer/cli
 tags    := nobadger,nomysql,nopgx
 compile := CGO_ENABLED=$(if $(RACE),1,0) go build $(if $(RACE),-race,-trimpath) -buildvcs=false -tags $(tags) -ldflags "$(ldflags)"
 
-.PHONY: help build commands man docs run test test-busy test-claude torture recording bench benchmarks fuzz lint fmt clean
+.PHONY: help build commands man release docs run test test-busy test-claude torture recording bench benchmarks fuzz lint fmt clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -30,16 +31,17 @@ help: ## list the targets
 
 build: ## build bin/caddy (the broker), bin/claudemesh (the client) and bin/claudemesh-hook (its hook)
 	@mkdir -p $(BIN)
-	@echo "building $(BIN)/caddy, $(BIN)/claudemesh and $(BIN)/claudemesh-hook $(VERSION)"
-	@$(compile) -o $(BIN)/caddy ./cmd/caddy
-	@$(compile) -o $(BIN)/claudemesh ./cmd/claudemesh
-	@$(compile) -o $(BIN)/claudemesh-hook ./cmd/claudemesh-hook
+	@echo "building $(PROGRAMS) $(VERSION) in $(BIN)"
+	@$(foreach program,$(PROGRAMS),$(compile) -o $(BIN)/$(program) ./cmd/$(program) &&) true
 
 commands: build # also build the stand-in for Claude Code, so that the tests have all the programs they start
 	@$(compile) -o $(BIN)/stand-in/claude ./tests/internal/standin
 
 man: build ## write a man page for each verb to bin/man
 	@$(BIN)/claudemesh man $(BIN)/man
+
+release: ## build archives, Debian packages, checksums and SBOMs of the tagged commit into bin/release
+	@scripts/release $(if $(filter file,$(origin VERSION)),,'$(VERSION)')
 
 docs: ## generate docs/options.md and docs/metrics.md from package caddymesh
 	@go test -count=1 -run '^TestPages$$' ./caddymesh -update

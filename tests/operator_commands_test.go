@@ -47,6 +47,9 @@ func TestOperatorCommands(t *testing.T) {
 	if len(status) != 1 || status[0]["ready"] != true || status[0]["presences"].(float64) < 1 {
 		t.Errorf("status: %v", status)
 	}
+	if health := rows("health"); len(health) != 1 || health[0]["ready"] != true {
+		t.Errorf("health: %v", health)
+	}
 	if q := rows("queue", "team"); len(q) != 1 || q[0].str("mesh") != id {
 		t.Errorf("queue: %v", q)
 	}
@@ -81,5 +84,8 @@ func TestOperatorCommands(t *testing.T) {
 	s.Stop()
 	if out, code := ask("status"); code == 0 || !strings.Contains(out, "ask the broker at") {
 		t.Errorf("status of a stopped broker: exit %d\n%s", code, out)
+	}
+	if out, code := ask("health"); code == 0 || !strings.Contains(out, "ask the broker at") {
+		t.Errorf("health of a stopped broker: exit %d\n%s", code, out)
 	}
 }

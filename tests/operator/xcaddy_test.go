@@ -32,7 +32,7 @@ func TestXcaddyCheckout(t *testing.T) {
 	if os.Getenv("CLAUDEMESH_TEST_LONG") == "" {
 		t.Skip("CLAUDEMESH_TEST_LONG is not set; the build of the same sources without a network is tested always")
 	}
-	checkout := sources(t)
+	checkout := sources(t, t.TempDir())
 	out := makeXcaddy(t, checkout, "list")
 	if !strings.Contains(out, "\nhttp.handlers.claudemesh\n") {
 		t.Fatalf("the module is not listed:\n%s", out)
@@ -55,7 +55,7 @@ func makeXcaddy(t *testing.T, checkout, target string) string {
 // TestXcaddyPublished builds the broker without a checkout, together with a module of others.
 // The version comes from a module proxy that holds what a tag of the checkout would be.
 func TestXcaddyPublished(t *testing.T) {
-	checkout := sources(t)
+	checkout := sources(t, t.TempDir())
 	makeXcaddy(t, checkout, "bin/xcaddy")
 	xcaddy := filepath.Join(checkout, "bin", "xcaddy")
 	built := filepath.Join(t.TempDir(), "caddy")
@@ -87,8 +87,8 @@ func serves(t *testing.T, caddy string) {
 	b.Stop()
 }
 
-// sources copies what a commit of the checkout as it is would hold.
-func sources(t *testing.T) string {
+// sources copies what a commit of the checkout as it is would hold into a directory, and returns the directory.
+func sources(t *testing.T, dir string) string {
 	t.Helper()
 	list := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	list.Dir = commands.Repo
@@ -96,7 +96,6 @@ func sources(t *testing.T) string {
 	if err != nil {
 		t.Fatalf("git ls-files: %v", err)
 	}
-	dir := t.TempDir()
 	for name := range strings.SplitSeq(strings.TrimRight(string(names), "\x00"), "\x00") {
 		from, to := filepath.Join(commands.Repo, name), filepath.Join(dir, name)
 		info, err := os.Stat(from)

@@ -1,0 +1,274 @@
+package operator
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
+)
+
+const release = "0.0.1" // the version that the tests release
+
+// long skips a test unless the long forms are asked for.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("CLAUDEMESH_TEST_LONG") == "" {
+		t.Skip("CLAUDEMESH_TEST_LONG is not set")
+	}
+}
+
+// makeRelease releases a copy of the sources and returns the directory of what make release wrote.
+func makeRelease(t *testing.T, checkout, targets string, env ...string) string {
+	t.Helper()
+	cmd := exec.Command("bash", "-c", `umask "${UMASK:-022}" && exec make --no-print-directory release "$@"`, "bash", "VERSION=v"+release, "TARGETS="+targets)
+	cmd.Dir = checkout
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS=") }),
+		append([]string{"SOURCE_DATE_EPOCH=1700000000"}, env...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("make release: %v\n%s", err, out)
+	}
+	return filepath.Join(checkout, "bin", "release")
+}
+
+// released is a release for Linux on the processor of this machine, which the tests share.
+var released = struct {
+	sync.Once
+	dir string
+}{}
+
+func releaseOnce(t *testing.T) string {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("releases are built on Linux")
+	}
+	released.Do(func() {
+		checkout := sources(t, shared)
+		released.dir = makeRelease(t, checkout, "linux/"+runtime.GOARCH)
+	})
+	if released.dir == "" {
+		t.Fatal("there is no release: see the test that failed first")
+	}
+	return released.dir
+}
+
+// TestReleaseNeedsATag asks for a release of sources that have no tag, and for one with a version that is none.
+func TestReleaseNeedsATag(t *testing.T) {
+	checkout := sources(t, t.TempDir())
+	for args, want := range map[string]string{
+		"":              "git tag -a v1.2.3",
+		"VERSION=1.2":   "version 1.2 is not like v1.2.3",
+		"VERSION=v1.2x": "version v1.2x is not like v1.2.3",
+	} {
+		cmd := exec.Command("make", "--no-print-directory", "release", args)
+		if args == "" {
+			cmd.Args = cmd.Args[:3]
+		}
+		cmd.Dir = checkout
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("make release %s: %v, want a text with %q\n%s", args, err, want, out)
+		}
+	}
+}
+
+// TestReleaseContents looks into the archives, the checksums and the SBOMs of a release.
+func TestReleaseContents(t *testing.T) {
+	dir := releaseOnce(t)
+	system := "linux-" + runtime.GOARCH
+	for archive, want := range map[string][]string{
+		"claudemesh-" + release + "-" + system: {"claudemesh", "claudemesh-hook", "LICENSE", "man/claudemesh.1", "man/claudemesh-send.1",
+			"completions/claudemesh.bash", "completions/claudemesh.zsh", "completions/claudemesh.fish"},
+		"claudemesh-broker-" + release + "-" + system: {"caddy", "Caddyfile", "LICENSE", "man/caddy-claudemesh-status.8", "completions/caddy.bash",
+			"systemd/claudemesh-broker.service", "systemd/environment", "prometheus/alerts.yml", "grafana/claudemesh.json"},
+		"claudemesh-container-" + release: {runtime.GOARCH + "/caddy", "Caddyfile", "Containerfile", "compose.yaml", "empty/"},
+	} {
+		files := contents(t, filepath.Join(dir, archive+".tar.gz"))
+		for _, name := range want {
+			if !slices.Contains(files, archive+"/"+name) {
+				t.Errorf("%s has no %s", archive, name)
+			}
+		}
+	}
+	check := exec.Command("sha256sum", "--check", "--strict", "SHA256SUMS")
+	check.Dir = dir
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("checksums: %v\n%s", err, out)
+	}
+	sums, err := os.ReadFile(filepath.Join(dir, "SHA256SUMS"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		if name := entry.Name(); name != "SHA256SUMS" && !strings.Contains(string(sums), "  "+name+"\n") {
+			t.Errorf("%s has no checksum", name)
+		}
+	}
+	inventory(t, filepath.Join(dir, "claudemesh-broker-"+release+"-"+system+".cdx.json"), "github.com/caddyserver/caddy/v2", "modernc.org/sqlite", "std")
+	inventory(t, filepath.Join(dir, "claudemesh-"+release+"-"+system+".cdx.json"), "github.com/coder/websocket", "github.com/spf13/cobra", "std")
+}
+
+// contents lists the files of an archive.
+func contents(t *testing.T, archive string) (names []string) {
+	t.Helper()
+	file, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	unzipped, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for files := tar.NewReader(unzipped); ; {
+		header, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			return names
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", archive, err)
+		}
+		names = append(names, header.Name)
+	}
+}
+
+// inventory checks that an SBOM names the release and some modules.
+func inventory(t *testing.T, path string, modules ...string) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bom struct {
+		Format   string `json:"bomFormat"`
+		Metadata struct {
+			Component struct{ Version string }
+		}
+		Components []struct{ Name, Version, PURL string }
+	}
+	if err := json.Unmarshal(text, &bom); err != nil {
+		t.Fatal(err)
+	}
+	if bom.Format != "CycloneDX" || bom.Metadata.Component.Version != "v"+release {
+		t.Errorf("%s is a %s of version %q", path, bom.Format, bom.Metadata.Component.Version)
+	}
+	versions := make(map[string]string)
+	for _, c := range bom.Components {
+		versions[c.Name] = c.Version
+	}
+	for _, name := range modules {
+		if versions[name] == "" {
+			t.Errorf("%s does not list %s", path, name)
+		}
+	}
+}
+
+// TestReleasedPrograms checks that the programs are static and have the version of the release.
+func TestReleasedPrograms(t *testing.T) {
+	dir := releaseOnce(t)
+	for name, programs := range map[string][]string{"claudemesh": {"claudemesh", "claudemesh-hook"}, "claudemesh-broker": {"caddy"}} {
+		tree := unpack(t, filepath.Join(dir, name+"-"+release+"-linux-"+runtime.GOARCH+".tar.gz"))
+		for _, program := range programs {
+			out, err := exec.Command("go", "version", "-m", filepath.Join(tree, program)).CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "CGO_ENABLED=0") || !strings.Contains(string(out), "-trimpath=true") {
+				t.Errorf("%s is not static, or has paths of the machine that built it: %v\n%s", program, err, out)
+			}
+		}
+	}
+}
+
+// unpack unpacks an archive and returns the one directory in it.
+func unpack(t *testing.T, archive string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.Command("tar", "-xzf", archive, "-C", dir).CombinedOutput(); err != nil {
+		t.Fatalf("tar: %v\n%s", err, out)
+	}
+	return filepath.Join(dir, strings.TrimSuffix(filepath.Base(archive), ".tar.gz"))
+}
+
+// TestReproducible builds the smallest program in two directories. TestReproducibleRelease also empties the build cache.
+func TestReproducible(t *testing.T) {
+	t.Parallel()
+	var programs [2][]byte
+	for i := range programs {
+		checkout := sources(t, filepath.Join(t.TempDir(), strings.Repeat("deep/", i)))
+		cmd := exec.Command("make", "--no-print-directory", "build", "PROGRAMS=claudemesh-hook", "VERSION=v"+release)
+		cmd.Dir = checkout
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
+		}
+		var err error
+		if programs[i], err = os.ReadFile(filepath.Join(checkout, "bin", "claudemesh-hook")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if string(programs[0]) != string(programs[1]) {
+		t.Errorf("two builds of claudemesh-hook differ: %d and %d bytes", len(programs[0]), len(programs[1]))
+	}
+}
+
+// TestReproducibleRelease makes whole releases in two directories, the second one with nothing in the build cache, another
+// home and another mask for files. All their files have the same bytes.
+func TestReproducibleRelease(t *testing.T) {
+	long(t)
+	const targets = "linux/amd64 linux/arm64 darwin/amd64 darwin/arm64"
+	first := makeRelease(t, sources(t, t.TempDir()), targets)
+	second := makeRelease(t, sources(t, filepath.Join(t.TempDir(), "else", "where")), targets,
+		"GOCACHE="+t.TempDir(), "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "GOFLAGS=-p=1", "UMASK=077")
+	one, err := os.ReadFile(filepath.Join(first, "SHA256SUMS"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := os.ReadFile(filepath.Join(second, "SHA256SUMS"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(one) != string(two) {
+		t.Errorf("two releases differ:\n%s\n%s", one, two)
+	}
+	if n := strings.Count(string(one), "\n"); n != 4*2*2+2*2+1 {
+		t.Errorf("the release has %d files:\n%s", n, one)
+	}
+}
+
+// requireRoot skips a test that mounts file systems.
+func requireRoot(t *testing.T, commands ...string) {
+	t.Helper()
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		t.Skip("this test mounts file systems, so it needs Linux and root")
+	}
+	for _, name := range commands {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("this test needs %s", name)
+		}
+	}
+	if out, err := exec.Command("unshare", "-m", "-n", "--propagation", "private", "mount", "-t", "tmpfs", "tmpfs", t.TempDir()).CombinedOutput(); err != nil {
+		t.Skipf("no mounts in a namespace of its own here: %v %s", err, out)
+	}
+}
+
+// private runs a script in namespaces of its own for mounts and network.
+func private(t *testing.T, script string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("unshare", append([]string{"--mount", "--net", "--propagation", "private", "bash", filepath.Join("testdata", script)}, args...)...)
+	cmd.Env = harness.HomeEnv(t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%s: %v\n%s", script, err, out)
+	}
+	t.Logf("%s", out)
+}
