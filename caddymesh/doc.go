@@ -20,7 +20,7 @@
 //	serve.go              finds the route of a request
 //	answer.go             reads bodies, writes answers
 //	membership.go         POST /join, /meshes and claims; who may create meshes
-//	page.go               the invite page
+//	invite_page.go        the invite page
 //	admin.go              /claudemesh/health on Caddy's admin endpoint
 //	admin_routes.go       the endpoint's other routes: status, meshes, sessions, members, queue, kick, audit heads
 //	operator_page.go      the operator's page, at /claudemesh/ of the endpoint

@@ -1,5 +1,5 @@
--- What must be there before any migration, because it guards them, in the schema
--- claudemesh. It never changes, whatever the schema's version.
+-- Tables in the schema claudemesh that guard the migrations and must exist before them.
+-- This file never changes, whatever the schema's version.
 
 CREATE TABLE claudemesh.schema_version (
     version    integer PRIMARY KEY CHECK (version > 0),
@@ -14,9 +14,9 @@ CREATE TABLE claudemesh.claim (
 );
 INSERT INTO claudemesh.claim (id, epoch) VALUES (1, 0);
 
--- Refuses a transaction of a broker that has lost its claim. Whoever claims takes
--- the same lock exclusively, and so waits for the transactions that were let through.
--- Being volatile, the function sees what was committed while it waited.
+-- This function refuses a transaction of a broker that has lost its claim. A broker that
+-- claims takes the same lock exclusively, and so waits for the transactions that hold it.
+-- Because the function is volatile, it sees what was committed while it waited.
 CREATE FUNCTION claudemesh.require_claim(mine bigint) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(7161127435829133827);

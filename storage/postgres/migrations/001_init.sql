@@ -1,8 +1,7 @@
--- Ids are uuids, keys 32 bytes; lists and maps are JSON as text, since nobody
--- queries them and they come back as they were; what is not set is NULL, except
--- texts, which are ''. Times are Unix milliseconds, as everywhere in the product's
--- records: exact, and the same in both storages. to_timestamp(at / 1000.0) shows
--- them.
+-- Ids are uuids, and keys have 32 bytes. Lists and maps are JSON in text columns:
+-- nobody queries them, and they come back unchanged. A value that is not set is NULL;
+-- a text that is not set is ''. Times are Unix milliseconds, in both storages;
+-- to_timestamp(at / 1000.0) shows them.
 
 CREATE TABLE claudemesh.meshes (
     id         uuid PRIMARY KEY,
@@ -80,13 +79,13 @@ CREATE INDEX presences_ended ON claudemesh.presences (ended_at) WHERE ended_at I
 
 -- Without statistics, the planner takes any index with a matching column for as good
 -- as the right one, and may read all that is pending in a mesh to find one delivery.
--- So the conditions of the partial indexes below are told apart by their form: a
--- query that looks for state < 1 can't use an index for state = 0, nor one with
--- length(client_id) > 0 an index for client_id <> ''.
+-- So the conditions of the partial indexes below differ in their form: a query that
+-- asks for state < 1 can't use an index for state = 0, and a query that asks for
+-- length(client_id) > 0 can't use an index for client_id <> ''.
 
--- The tables of the message path have no foreign keys: a row is only ever
--- written in the transaction that writes or reads the row it refers to, and the
--- sweep deletes them together.
+-- The tables of the message path have no foreign keys: the transaction that writes a
+-- row also writes or reads the row that it refers to, and the sweep deletes both
+-- together.
 
 CREATE TABLE claudemesh.messages (
     mesh_id           uuid NOT NULL,
@@ -105,16 +104,16 @@ CREATE TABLE claudemesh.messages (
     topic             text NOT NULL,
     reply_to          text NOT NULL,
     mentions          text NOT NULL,
-    -- By mesh first, so that looking for a prefix meets no other mesh's messages.
+    -- The mesh comes first, so that a search for a prefix reads only messages of that mesh.
     PRIMARY KEY (mesh_id, id)
 );
 CREATE UNIQUE INDEX messages_client ON claudemesh.messages (mesh_id, sender_member, client_id) WHERE client_id <> '';
 CREATE INDEX messages_sent ON claudemesh.messages (sender_member, id) WHERE length(client_id) > 0;
 CREATE INDEX messages_created ON claudemesh.messages (created_at);
 
--- A body is here exactly as long as a delivery of its message is pending. In a
--- table of its own, since acknowledgements are the most frequent writes and
--- deleting a row costs less than rewriting the message with all its index entries.
+-- A body is here exactly as long as a delivery of its message is pending. It has its own
+-- table, because acknowledgements are the most frequent writes, and deleting a row costs
+-- less than rewriting the message with all its index entries.
 CREATE TABLE claudemesh.bodies (
     mesh_id    uuid NOT NULL,
     message_id uuid NOT NULL,
@@ -122,7 +121,7 @@ CREATE TABLE claudemesh.bodies (
     ciphertext text NOT NULL,
     PRIMARY KEY (mesh_id, message_id)
 );
--- Ciphertext does not compress; don't try.
+-- Ciphertext doesn't compress.
 ALTER TABLE claudemesh.bodies ALTER COLUMN ciphertext SET STORAGE EXTERNAL;
 
 CREATE TABLE claudemesh.deliveries (
@@ -159,15 +158,14 @@ CREATE TABLE claudemesh.audit_heads (
     hash    bytea NOT NULL CHECK (length(hash) = 32)
 );
 
--- Hellos of the last minutes, which must not be accepted again.
+-- The broker must not accept the hellos of the last minutes again.
 CREATE TABLE claudemesh.hellos (
     at        bigint NOT NULL,
     signature bytea PRIMARY KEY CHECK (length(signature) = 64)
 );
 CREATE INDEX hellos_at ON claudemesh.hellos (at);
 
--- What a look at the tables would forget: the highest seq of the deliveries that
--- were deleted.
+-- The tables don't tell the highest seq of the deliveries that were deleted.
 CREATE TABLE claudemesh.marks (
     id       integer PRIMARY KEY CHECK (id = 1),
     last_seq bigint NOT NULL

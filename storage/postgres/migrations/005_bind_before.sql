@@ -1,3 +1,3 @@
--- Until when a member without a key could be given one. No invite makes such members
--- any more.
+-- The column said until when a member without a key could get one. Invites no longer make
+-- such members.
 ALTER TABLE claudemesh.members DROP COLUMN bind_before;

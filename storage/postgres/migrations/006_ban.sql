@@ -1,2 +1,2 @@
--- Why a removed member was banned, which somebody can take back; NULL when it was not.
+-- The reason of a ban, which can be taken back. NULL: the member is not banned.
 ALTER TABLE claudemesh.members ADD COLUMN ban_reason text;

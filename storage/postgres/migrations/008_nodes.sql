@@ -1,5 +1,5 @@
--- Every start of a broker is a node with a lease, which replaces the lock and the epoch of
--- older brokers. The database's clock alone decides how long a lease runs.
+-- Every start of a broker is a node with a lease. The lease replaces the lock and the epoch
+-- of older brokers. Only the database's clock decides how long a lease runs.
 CREATE TABLE claudemesh.nodes (
     id           bigint PRIMARY KEY, -- random; it is also the key of the node's advisory lock
     lease_until  timestamptz NOT NULL,
@@ -12,9 +12,10 @@ CREATE TABLE claudemesh.nodes (
 -- The oldest version that a broker may know to work with this one; NULL: this one.
 ALTER TABLE claudemesh.schema_version ADD COLUMN oldest integer CHECK (oldest BETWEEN 1 AND version);
 
--- Every transaction that writes begins with this. It shares the lock of the node, which
--- whoever removes the node takes exclusively, and so waits for the transactions that were
--- let through. Since the function is volatile, it sees what was committed while it waited.
+-- Every transaction that writes begins with this function, which takes the node's lock in
+-- shared mode. A broker that removes the node takes the lock exclusively, and so waits for
+-- these transactions. Because the function is volatile, it sees what was committed while
+-- it waited.
 CREATE FUNCTION claudemesh.require_lease(node bigint) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     until timestamptz;
@@ -29,7 +30,7 @@ BEGIN
 END
 $$;
 
--- A broker of an older version that still runs, without its lock, has lost its claim.
+-- An older broker that still runs without its lock has lost its claim.
 UPDATE claudemesh.claim SET epoch = epoch + 1;
 CREATE OR REPLACE FUNCTION claudemesh.require_claim(mine bigint) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN

@@ -13,8 +13,8 @@ CREATE TABLE claudemesh.audit_restores (
     PRIMARY KEY (mesh_id, at)
 );
 
--- Where the entries of a pruned log begin: the signed checkpoint of the newest entry that
--- was to be deleted.
+-- The signed checkpoint of the newest entry that was pruned from a log. The remaining
+-- entries follow it.
 CREATE TABLE claudemesh.audit_pruned (
     mesh_id    uuid PRIMARY KEY,
     seq        bigint NOT NULL,

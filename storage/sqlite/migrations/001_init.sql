@@ -75,9 +75,9 @@ CREATE TABLE presences (
 );
 CREATE INDEX presences_ended ON presences (ended_at) WHERE ended_at IS NOT NULL;
 
--- The tables of the message path have no foreign keys: a row is only ever
--- written in the transaction that writes or reads the row it refers to, and the
--- sweep deletes them together.
+-- The tables of the message path have no foreign keys: the transaction that writes a
+-- row also writes or reads the row that it refers to, and the sweep deletes both
+-- together.
 
 CREATE TABLE messages (
     -- A short number by which deliveries and bodies refer to the message. Rows
@@ -100,15 +100,15 @@ CREATE TABLE messages (
     body_version      INTEGER NOT NULL,
     key_epoch         INTEGER NOT NULL
 );
--- By mesh first, so that looking for a prefix meets no other mesh's messages.
+-- The mesh comes first, so that a search for a prefix reads only messages of that mesh.
 CREATE UNIQUE INDEX messages_id ON messages (mesh_id, id);
 CREATE UNIQUE INDEX messages_client ON messages (mesh_id, sender_member, client_id) WHERE client_id <> '';
 CREATE INDEX messages_sent ON messages (mesh_id, sender_member, id) WHERE client_id <> '';
 CREATE INDEX messages_created ON messages (created_at);
 
--- A body is here exactly as long as a delivery of its message is pending. In a
--- table of its own, since acknowledgements are the most frequent writes and
--- deleting a row costs less than rewriting the message.
+-- A body is here exactly as long as a delivery of its message is pending. It has its own
+-- table, because acknowledgements are the most frequent writes, and deleting a row costs
+-- less than rewriting the message.
 CREATE TABLE bodies (
     message    INTEGER PRIMARY KEY, -- messages.no
     nonce      TEXT NOT NULL,
@@ -150,15 +150,15 @@ CREATE TABLE audit_heads (
     hash    BLOB NOT NULL CHECK (length(hash) = 32)
 ) WITHOUT ROWID;
 
--- Hellos of the last minutes, which must not be accepted again.
+-- The broker must not accept the hellos of the last minutes again.
 CREATE TABLE hellos (
     signature BLOB PRIMARY KEY CHECK (length(signature) = 64),
     at        INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX hellos_at ON hellos (at);
 
--- What a look at the tables would forget or not find out: the highest seq of the
--- deliveries that were deleted, and whether the database can be written.
+-- The tables don't tell the highest seq of the deliveries that were deleted. Writing this
+-- row also shows whether the database can be written.
 CREATE TABLE marks (
     id         INTEGER PRIMARY KEY CHECK (id = 1),
     last_seq   INTEGER NOT NULL,

@@ -1,4 +1,4 @@
--- Each mesh counts its own deliveries, so that its state can be read without that of others.
+-- Each mesh numbers its own deliveries, so that a broker can load one mesh without the others.
 ALTER TABLE deliveries RENAME TO old_deliveries;
 CREATE TABLE deliveries (
     mesh_id     BLOB NOT NULL CHECK (length(mesh_id) = 16),
@@ -21,8 +21,8 @@ CREATE INDEX deliveries_pending ON deliveries (mesh_id, mailbox, seq) WHERE stat
 CREATE INDEX deliveries_urgent ON deliveries (mesh_id, mailbox, seq) WHERE state = 0 AND urgent = 1;
 CREATE INDEX deliveries_message ON deliveries (message, state);
 
--- How far each mesh has come, which its tables forget: the highest seq of a delivery and
--- the newest id of a message. A mesh goes on from where all of them were.
+-- The highest seq of a delivery and the newest id of a message in each mesh. The other
+-- tables don't keep them. Each mesh starts from the highest of all meshes.
 CREATE TABLE mesh_marks (
     mesh_id      BLOB PRIMARY KEY CHECK (length(mesh_id) = 16),
     last_seq     INTEGER NOT NULL,
@@ -32,7 +32,7 @@ INSERT INTO mesh_marks (mesh_id, last_seq, last_message)
     SELECT m.id, k.last_seq, k.last_message FROM (SELECT id FROM meshes UNION SELECT mesh_id FROM messages) m, marks k;
 DROP TABLE marks;
 
--- Hellos are read by mesh. Those that are here may be of any mesh, and have the zero id.
+-- Hellos are read by mesh. The mesh of earlier hellos is unknown; they have the zero id.
 ALTER TABLE hellos RENAME TO old_hellos;
 CREATE TABLE hellos (
     mesh_id   BLOB NOT NULL CHECK (length(mesh_id) = 16),

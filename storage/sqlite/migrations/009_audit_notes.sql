@@ -12,8 +12,8 @@ CREATE TABLE audit_restores (
     PRIMARY KEY (mesh_id, at)
 ) WITHOUT ROWID;
 
--- Where the entries of a pruned log begin: the signed checkpoint of the newest entry that
--- was to be deleted.
+-- The signed checkpoint of the newest entry that was pruned from a log. The remaining
+-- entries follow it.
 CREATE TABLE audit_pruned (
     mesh_id    BLOB PRIMARY KEY CHECK (length(mesh_id) = 16),
     seq        INTEGER NOT NULL,
