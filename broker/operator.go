@@ -54,27 +54,40 @@ type MemberOverview struct {
 func (b *Broker) Meshes() []MeshOverview {
 	list := []MeshOverview{}
 	for _, r := range b.allRooms() {
-		m := r.members.Mesh()
-		o := MeshOverview{ID: r.id, Slug: m.Slug, Name: m.Name}
-		for _, member := range r.members.Members() {
-			if !member.Removed() {
-				o.Members++
-			}
-		}
-		r.mu.RLock()
-		o.Presences, o.Connections = r.presences.Len(), len(r.guests)
-		for _, p := range r.presences.All() {
-			if p.Online {
-				o.Connections++
-			}
-		}
-		r.mu.RUnlock()
-		list = append(list, o)
+		list = append(list, r.overview())
 	}
 	slices.SortFunc(list, func(a, b MeshOverview) int {
 		return cmp.Or(cmp.Compare(a.Slug, b.Slug), cmp.Compare(a.ID.String(), b.ID.String()))
 	})
 	return list
+}
+
+// Mesh describes a mesh, which need not be in memory.
+func (b *Broker) Mesh(ctx context.Context, id wire.ID) (MeshOverview, error) {
+	r, err := b.ofMesh(ctx, id)
+	if err != nil {
+		return MeshOverview{}, err
+	}
+	return r.overview(), nil
+}
+
+func (r *room) overview() MeshOverview {
+	m := r.members.Mesh()
+	o := MeshOverview{ID: r.id, Slug: m.Slug, Name: m.Name}
+	for _, member := range r.members.Members() {
+		if !member.Removed() {
+			o.Members++
+		}
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	o.Presences, o.Connections = r.presences.Len(), len(r.guests)
+	for _, p := range r.presences.All() {
+		if p.Online {
+			o.Connections++
+		}
+	}
+	return o
 }
 
 // ErrNoMesh says that the storage has no such mesh.
@@ -117,19 +130,23 @@ func (b *Broker) Members(ctx context.Context, id wire.ID) ([]MemberOverview, err
 	defer r.mu.RUnlock()
 	list := []MemberOverview{}
 	for _, m := range r.members.Members() {
-		o := MemberOverview{
-			ID: m.ID, Name: m.DisplayName, Role: string(m.Role), State: "member", Key: m.Key, Joined: m.JoinedAt,
-			Present: len(r.presences.ByMember(m.Key)),
-		}
-		switch {
-		case m.Banned:
-			o.State = "banned"
-		case m.Removed():
-			o.State = "removed"
-		}
-		list = append(list, o)
+		list = append(list, r.memberLocked(m))
 	}
 	return list, nil
+}
+
+func (r *room) memberLocked(m *mesh.Member) MemberOverview {
+	o := MemberOverview{
+		ID: m.ID, Name: m.DisplayName, Role: string(m.Role), State: "member", Key: m.Key, Joined: m.JoinedAt,
+		Present: len(r.presences.ByMember(m.Key)),
+	}
+	switch {
+	case m.Banned:
+		o.State = "banned"
+	case m.Removed():
+		o.State = "removed"
+	}
+	return o
 }
 
 // Burden returns what waits in the queues of a mesh. It may take long.
@@ -138,6 +155,14 @@ func (b *Broker) Burden(ctx context.Context, id wire.ID) (queue.Burden, error) {
 		return queue.Burden{}, err
 	}
 	return b.storage.Burden(ctx, id)
+}
+
+// AuditHead returns the newest entry's number and hash of a mesh's audit log.
+func (b *Broker) AuditHead(ctx context.Context, id wire.ID) (audit.Head, error) {
+	if _, err := b.ofMesh(ctx, id); err != nil {
+		return audit.Head{}, err
+	}
+	return b.storage.AuditHead(ctx, id)
 }
 
 // AuditHeads returns the newest entry's number and hash of each mesh's audit log.
@@ -179,5 +204,71 @@ func (b *Broker) Kick(ctx context.Context, id wire.ID, target, reason string) ([
 		kicked = append(kicked, p.DisplayName)
 	}
 	r.saveLocked()
-	return kicked, err
+	return kicked, refusedOrder(err)
+}
+
+// RefusedError says why an order of the operator's can't be carried out.
+type RefusedError struct {
+	Code   wire.Code
+	Reason string
+}
+
+func (e *RefusedError) Error() string { return e.Reason }
+
+// refusedOrder makes a *RefusedError of the error of a request, or of the rules of meshes.
+func refusedOrder(err error) error {
+	var request *requestError
+	var refusal *mesh.Refusal
+	switch {
+	case errors.As(err, &request):
+		return &RefusedError{request.code, request.message}
+	case errors.As(err, &refusal):
+		return &RefusedError{refusal.Code, refusal.Message}
+	}
+	return err
+}
+
+// Member returns the member that a target means: a key, a name, or the start of a key, of the
+// member or one of its sessions. It returns a *RefusedError if there is none, or several.
+func (b *Broker) Member(ctx context.Context, id wire.ID, target string) (MemberOverview, error) {
+	r, err := b.ofMesh(ctx, id)
+	if err != nil {
+		return MemberOverview{}, err
+	}
+	key, err := r.member(target, false)
+	if err != nil {
+		return MemberOverview{}, refusedOrder(err)
+	}
+	m, ok := r.members.Member(key)
+	if !ok {
+		return MemberOverview{}, &RefusedError{wire.CodeNotFound, "no such member"}
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.memberLocked(m), nil
+}
+
+// Remove removes the member with this key, as the mesh's owner could. Its sessions end, and
+// what waits for them is dropped. The audit log has it as done by the broker. It returns a
+// *RefusedError for the owner, and for a key that no member has.
+func (b *Broker) Remove(ctx context.Context, id wire.ID, key wire.Key) (MemberOverview, error) {
+	r, err := b.ofMesh(ctx, id)
+	if err != nil {
+		return MemberOverview{}, err
+	}
+	owner := wire.ID{}
+	for _, m := range r.members.Members() {
+		if m.Role == mesh.Owner {
+			owner = m.ID
+		}
+	}
+	member, err := b.meshes.Remove(ctx, mesh.Actor{MeshID: id, MemberID: owner}, key, time.Now())
+	if err != nil {
+		return MemberOverview{}, refusedOrder(err)
+	}
+	b.journal.Record(audit.NewEvent(id, time.Now(), audit.Broker, audit.MemberRemovedDetail{Member: member.ID, Key: member.Key}))
+	r.expel(member.ID, key, "")
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.memberLocked(member), nil
 }

@@ -27,11 +27,13 @@ type adminRoute struct {
 var adminRoutes = []adminRoute{
 	{"status", http.MethodGet, adminStatus},
 	{"meshes", http.MethodGet, adminMeshes},
+	{"mesh", http.MethodGet, adminMesh},
 	{"sessions", http.MethodGet, adminSessions},
 	{"members", http.MethodGet, adminMembers},
 	{"queue", http.MethodGet, adminQueue},
 	{"audit", http.MethodGet, adminAudit},
 	{"kick", http.MethodPost, adminKick},
+	{"remove", http.MethodPost, adminRemove},
 }
 
 // ServeHTTP implements caddy.AdminHandler.
@@ -41,9 +43,12 @@ func (route adminRoute) ServeHTTP(w http.ResponseWriter, r *http.Request) error 
 	}
 	answer, err := route.answer(r)
 	var api caddy.APIError
+	var refused *broker.RefusedError
 	switch {
 	case errors.As(err, &api):
 		return err
+	case errors.As(err, &refused):
+		return caddy.APIError{HTTPStatus: refusalStatus(refused.Code), Err: err}
 	case errors.Is(err, broker.ErrNoMesh):
 		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: err}
 	case err != nil:
@@ -100,6 +105,33 @@ func adminMeshes(*http.Request) (any, error) {
 	return rows, nil
 }
 
+// meshRow is the row of GET /claudemesh/mesh.
+type meshRow struct {
+	broker.MeshOverview
+	Messages   int64  `json:"messages"`   // that wait
+	Deliveries int64  `json:"deliveries"` // that wait
+	Bytes      int64  `json:"bytes"`      // that wait, with an allowance for rows and indexes
+	Entries    int64  `json:"audit_entries"`
+	Hash       string `json:"audit_hash"` // of the newest entry
+}
+
+func adminMesh(r *http.Request) (any, error) {
+	return ofMesh(r, func(b *broker.Broker, ctx context.Context, id wire.ID) ([]meshRow, error) {
+		overview, err := b.Mesh(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		burden, err := b.Burden(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		head, err := b.AuditHead(ctx, id)
+		return []meshRow{{
+			overview, burden.Messages, burden.Deliveries, burden.Size(), head.Seq, hex.EncodeToString(head.Hash[:]),
+		}}, err
+	})
+}
+
 func adminSessions(r *http.Request) (any, error) {
 	return ofMesh(r, (*broker.Broker).Presences)
 }
@@ -153,6 +185,8 @@ func auditHeads(ctx context.Context, of []named) ([]auditRow, error) {
 	return rows, nil
 }
 
+var errNoTarget = caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("target is missing: a name, a key or the start of one")}
+
 // kickRow is a row of POST /claudemesh/kick.
 type kickRow struct {
 	Name string `json:"name"`
@@ -161,7 +195,7 @@ type kickRow struct {
 func adminKick(r *http.Request) (any, error) {
 	target, reason := r.FormValue("target"), r.FormValue("reason")
 	if target == "" {
-		return nil, caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: errors.New("target is missing: a name, a key or the start of one")}
+		return nil, errNoTarget
 	}
 	return ofMesh(r, func(b *broker.Broker, ctx context.Context, id wire.ID) ([]kickRow, error) {
 		names, err := b.Kick(ctx, id, target, reason)
@@ -170,6 +204,21 @@ func adminKick(r *http.Request) (any, error) {
 			rows = append(rows, kickRow{name})
 		}
 		return rows, err
+	})
+}
+
+// adminRemove removes a member. Without confirmed=yes, it only says whom it would remove.
+func adminRemove(r *http.Request) (any, error) {
+	target, confirmed := r.FormValue("target"), r.FormValue("confirmed") == "yes"
+	if target == "" {
+		return nil, errNoTarget
+	}
+	return ofMesh(r, func(b *broker.Broker, ctx context.Context, id wire.ID) ([]broker.MemberOverview, error) {
+		member, err := b.Member(ctx, id, target)
+		if err == nil && confirmed {
+			member, err = b.Remove(ctx, id, member.Key)
+		}
+		return []broker.MemberOverview{member}, err
 	})
 }
 

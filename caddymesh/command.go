@@ -40,7 +40,8 @@ func addCommands(parent *cobra.Command) {
 		Args:  cobra.NoArgs,
 	}
 	audit.AddCommand(verifyCommand(), headsCommand())
-	parent.AddCommand(migrateCommand(), storageCommand(), backupCommand(), restoreCommand(), restoredCommand(), nodesCommand(), healthCommand(), kickCommand(), pageCommand(), audit)
+	parent.AddCommand(migrateCommand(), storageCommand(), backupCommand(), restoreCommand(), restoredCommand(), nodesCommand(), healthCommand(), kickCommand(),
+		removeCommand(), pageCommand(), audit)
 	for _, q := range questions {
 		parent.AddCommand(q.command())
 	}

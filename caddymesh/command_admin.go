@@ -24,18 +24,21 @@ type question struct {
 	name, short string
 	ofMesh      bool     // it takes a mesh
 	columns     []string // names of fields; the table's heads are made of them
+	tall        bool     // a line for each field
 }
 
 var questions = []question{
-	{"status", "Shows whether each broker works, and how much it does", false, []string{
+	{name: "status", short: "Shows whether each broker works, and how much it does", columns: []string{
 		"storage", "ready", "connections", "meshes", "presences", "messages_accepted", "messages_open", "queue_deliveries", "queue_oldest_seconds", "commit_errors"}},
-	{"meshes", "Lists the meshes in memory: those where somebody is or lately was", false, []string{
+	{name: "meshes", short: "Lists the meshes in memory: those where somebody is or lately was", columns: []string{
 		"slug", "id", "members", "presences", "connections"}},
-	{"sessions", "Lists who is in a mesh, or may come back", true, []string{
+	{name: "mesh", short: "Shows one mesh: who is there, what waits and where its audit log ends", ofMesh: true, tall: true, columns: []string{
+		"slug", "id", "name", "members", "presences", "connections", "messages", "deliveries", "bytes", "audit_entries", "audit_hash"}},
+	{name: "sessions", short: "Lists who is in a mesh, or may come back", ofMesh: true, columns: []string{
 		"name", "role", "status", "online", "host", "key", "connected_at", "last_seen_at"}},
-	{"members", "Lists the members of a mesh, removed ones included", true, []string{
+	{name: "members", short: "Lists the members of a mesh, removed ones included", ofMesh: true, columns: []string{
 		"name", "role", "state", "presences", "key", "joined_at"}},
-	{"queue", "Shows what waits for the recipients of a mesh", true, []string{"mesh", "messages", "deliveries", "bytes"}},
+	{name: "queue", short: "Shows what waits for the recipients of a mesh", ofMesh: true, columns: []string{"mesh", "messages", "deliveries", "bytes"}},
 }
 
 // admin is how a command was told where the broker is, and how to print.
@@ -77,49 +80,72 @@ The command asks the Caddy that runs, through its admin endpoint. A mesh is name
 its id, or by its slug while somebody is there.`,
 	}
 	a.flags(cmd)
-	cmd.Flags().BoolVarP(&a.watch, "watch", "w", false, "Ask again every two seconds, until interrupted")
+	a.watches(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		query := url.Values{}
 		if q.ofMesh {
 			query.Set("mesh", args[0])
 		}
-		for {
+		print := a.print
+		if q.tall {
+			print = a.printTall
+		}
+		return a.repeat(cmd, func(w io.Writer) error {
 			rows, err := a.ask(http.MethodGet, q.name, query)
 			if err != nil {
 				return err
 			}
-			if a.watch && !a.json {
-				fmt.Fprint(cmd.OutOrStdout(), "\x1b[H\x1b[2J")
-			}
-			if err := a.print(cmd.OutOrStdout(), rows, q.columns); err != nil || !a.watch {
-				return err
-			}
-			select {
-			case <-time.After(watchEvery):
-			case <-cmd.Context().Done():
-				return nil
-			}
-		}
+			return print(w, rows, q.columns)
+		})
 	}
 	return cmd
+}
+
+// watches adds the flag of a command that may ask again and again.
+func (a *admin) watches(cmd *cobra.Command) {
+	cmd.Flags().BoolVarP(&a.watch, "watch", "w", false, "Ask again every two seconds, until interrupted")
+}
+
+// repeat shows something once, or with --watch until the command is interrupted.
+func (a *admin) repeat(cmd *cobra.Command, show func(io.Writer) error) error {
+	for {
+		var text strings.Builder
+		if err := show(&text); err != nil {
+			return err
+		}
+		if a.watch && !a.json {
+			fmt.Fprint(cmd.OutOrStdout(), "\x1b[H\x1b[2J")
+		}
+		if _, err := io.WriteString(cmd.OutOrStdout(), text.String()); err != nil || !a.watch {
+			return err
+		}
+		select {
+		case <-time.After(watchEvery):
+		case <-cmd.Context().Done():
+			return nil
+		}
+	}
 }
 
 func headsCommand() *cobra.Command {
 	var a admin
 	cmd := &cobra.Command{
-		Use: "heads" + adminUsage, Short: "Shows the newest entry's number and hash of each mesh's audit log", Args: cobra.NoArgs,
+		Use: "heads [--watch]" + adminUsage, Short: "Shows the newest entry's number and hash of each mesh's audit log", Args: cobra.NoArgs,
 		Long: `
 Shows the newest entry's number and hash of each mesh's audit log, as the broker that
 runs has it. Keep them elsewhere: whoever can write to the database can make a whole new
 chain, and it will not end in them.`,
 	}
 	a.flags(cmd)
+	a.watches(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		rows, err := a.ask(http.MethodGet, "audit", nil)
-		if err != nil {
-			return err
-		}
-		return a.print(cmd.OutOrStdout(), rows, []string{"mesh", "seq", "hash"})
+		return a.repeat(cmd, func(w io.Writer) error {
+			rows, err := a.ask(http.MethodGet, "audit", nil)
+			if err != nil {
+				return err
+			}
+			return a.print(w, rows, []string{"mesh", "seq", "hash"})
+		})
 	}
 	return cmd
 }
@@ -199,6 +225,20 @@ func (a *admin) print(w io.Writer, rows []map[string]any, columns []string) erro
 			fmt.Fprint(table, cell(column, row[column]))
 		}
 		fmt.Fprintln(table)
+	}
+	return table.Flush()
+}
+
+// printTall writes each field of the rows on a line of its own, or everything as JSON.
+func (a *admin) printTall(w io.Writer, rows []map[string]any, columns []string) error {
+	if a.json {
+		return json.NewEncoder(w).Encode(rows)
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for _, column := range columns {
+			fmt.Fprintf(table, "%s\t%s\n", strings.ToUpper(strings.ReplaceAll(column, "_", " ")), cell(column, row[column]))
+		}
 	}
 	return table.Flush()
 }

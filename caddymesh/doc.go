@@ -22,7 +22,7 @@
 //	membership.go         POST /join, /meshes and claims; who may create meshes
 //	invite_page.go        the invite page
 //	admin.go              /claudemesh/health on Caddy's admin endpoint
-//	admin_routes.go       the endpoint's other routes: status, meshes, sessions, members, queue, kick, audit heads
+//	admin_routes.go       the endpoint's other routes: status, meshes, mesh, sessions, members, queue, kick, remove, audit heads
 //	operator_page.go      the operator's page, at /claudemesh/ of the endpoint
 //	operator_stream.go    keeps it live
 //	operator_snapshot.go  what it shows
@@ -33,7 +33,8 @@
 //	disk_unix.go          free space, on Unix
 //	disk_other.go         elsewhere
 //	command.go            caddy claudemesh migrate and storage
-//	command_admin.go      caddy claudemesh status, meshes, sessions, members, queue and kick, through the admin endpoint
+//	command_admin.go      caddy claudemesh status, meshes, mesh, sessions, members, queue and kick, through the admin endpoint
+//	command_remove.go      caddy claudemesh remove
 //	command_page.go       caddy claudemesh page, which brings the operator's page to a browser
 //	command_audit.go      caddy claudemesh audit verify
 //	command_nodes.go      caddy claudemesh nodes

@@ -57,6 +57,13 @@ func TestOperatorCommands(t *testing.T) {
 		heads := rows("audit", "heads")
 		return len(heads) == 1 && heads[0].str("mesh") == id && len(heads[0].str("hash")) == 64
 	})
+	one := rows("mesh", "team")
+	if len(one) != 1 || one[0].str("id") != id || one[0]["members"] != float64(2) || len(one[0].str("audit_hash")) != 64 {
+		t.Errorf("mesh: %v", one)
+	}
+	if out, code := ask("mesh", id); code != 0 || !strings.Contains(out, "AUDIT HASH") {
+		t.Errorf("mesh: exit %d\n%s", code, out)
+	}
 	out, code := ask("sessions", "team")
 	if code != 0 || !strings.Contains(out, "NAME") || !strings.Contains(out, "LAST SEEN AT") || !strings.Contains(out, "session") {
 		t.Errorf("table: exit %d\n%s", code, out)
@@ -76,6 +83,30 @@ func TestOperatorCommands(t *testing.T) {
 	await.Until(t, "the audit log has the kick", func() bool {
 		for _, row := range alice.list("audit", "--json") {
 			if row.str("kind") == "peer_kicked" {
+				return true
+			}
+		}
+		return false
+	})
+	if out, code := ask("remove", "team", "bob"); code == 0 || !strings.Contains(out, "Remove bob") || !strings.Contains(out, "nobody was removed") {
+		t.Errorf("remove without an answer: exit %d\n%s", code, out)
+	}
+	for _, other := range []string{"alice", "nobody"} {
+		if out, code := ask("remove", "team", other, "--yes"); code == 0 || strings.Contains(out, "503") {
+			t.Errorf("remove %s: exit %d\n%s", other, code, out)
+		}
+	}
+	if removed := rows("remove", "team", "bob", "--yes"); len(removed) != 1 || removed[0].str("state") != "removed" {
+		t.Errorf("removed: %v", removed)
+	}
+	for _, row := range rows("sessions", "team") {
+		if row.str("member") == rows("members", "team")[1].str("key") {
+			t.Errorf("a session of the removed member is there: %v", row)
+		}
+	}
+	await.Until(t, "the audit log has the removal, as done by the broker", func() bool {
+		for _, row := range alice.list("audit", "--json") {
+			if row.str("kind") == "member_removed" && row.str("actor") == "broker" {
 				return true
 			}
 		}

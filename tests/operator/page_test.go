@@ -50,7 +50,7 @@ func chromium(t *testing.T) string {
 // that brings the page to a browser.
 func TestPageInABrowser(t *testing.T) {
 	path := chromium(t)
-	b := harness.NewBroker(t, commands)
+	b := harness.NewBroker(t, commands, "SEND_RATE_PER_MIN=1000000", "SEND_BURST=1000000")
 	b.Start()
 	team := newTeam(t, b)
 	browser := openBrowser(t, path)
