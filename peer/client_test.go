@@ -124,7 +124,7 @@ func TestHelloRefused(t *testing.T) {
 				err = c.Run(ctx)
 				if !tc.final {
 					if !errors.Is(err, context.DeadlineExceeded) || s.connects() != 1 {
-						t.Errorf("got %v after %d connects; it should have come back", err, s.connects())
+						t.Errorf("got %v after %d connects; the client should have reconnected", err, s.connects())
 					}
 					err = (<-states).Err
 				}
@@ -133,7 +133,7 @@ func TestHelloRefused(t *testing.T) {
 					t.Errorf("got %v", err)
 				}
 				if tc.final && s.connects() != 0 {
-					t.Error("it came back")
+					t.Error("the client reconnected after a final error")
 				}
 			})
 		})
@@ -154,7 +154,7 @@ func TestTimestampSkewIsMeasured(t *testing.T) {
 func TestWrongClock(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		off    time.Duration // of the broker's clock from ours
+		off    time.Duration // how far the broker's clock is ahead of ours
 		hellos int           // for two connections
 		works  bool
 	}{
@@ -520,7 +520,7 @@ func TestAbandonBeforeRun(t *testing.T) {
 }
 
 // The attestation that goes out with a session's messages is valid as long as the
-// connection lives. The client renews the connection for that, and nobody is told.
+// connection lives. The client renews the connection for that, and does not report it.
 func TestSessionIsRenewedBeforeItsAttestationEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, stop := newScripted(t, idle)
@@ -541,8 +541,8 @@ func TestSessionIsRenewedBeforeItsAttestationEnds(t *testing.T) {
 		if first.SessionPubkey != second.SessionPubkey || time.Duration(second.Timestamp-first.Timestamp)*time.Millisecond > renewAfter || first.Attestation.ExpiresAt >= second.Attestation.ExpiresAt {
 			t.Errorf("got %+v, then %+v", first, second)
 		}
-		if told.Load() != 4 { // up and down of each
-			t.Errorf("told %d times", told.Load())
+		if told.Load() != 4 { // one up and one down for each client
+			t.Errorf("OnState was called %d times, want 4", told.Load())
 		}
 	})
 }
@@ -605,11 +605,11 @@ func TestOptionsAreChecked(t *testing.T) {
 	t.Parallel()
 	for _, broker := range []string{"", "http://x/ws", "ws:///ws", "broker", "ws://%"} {
 		if _, err := New(Options{Mesh: Mesh{Member: newKey(t), BrokerURL: broker}}); err == nil {
-			t.Errorf("broker URL %q passed", broker)
+			t.Errorf("broker URL %q was accepted", broker)
 		}
 	}
 	if _, err := New(Options{Mesh: Mesh{BrokerURL: "ws://x/ws"}}); err == nil {
-		t.Error("no key passed")
+		t.Error("options without a key were accepted")
 	}
 }
 

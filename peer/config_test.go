@@ -118,10 +118,10 @@ func TestBadConfigs(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "config.json") {
 			t.Errorf("%s: got %v", name, err)
 		} else if strings.Contains(err.Error(), a.SecretHex()) {
-			t.Errorf("%s: the error tells the secret", name)
+			t.Errorf("%s: the error contains the secret", name)
 		}
 		if err := UpdateConfig(t.Context(), dir, func(*Config) error { return nil }); err == nil {
-			t.Errorf("%s: was written over", name)
+			t.Errorf("%s: the file was overwritten", name)
 		}
 	}
 }

@@ -62,7 +62,7 @@ func TestReceiptArrives(t *testing.T) {
 					p.SenderAttestation = &h.Attestation
 					c.writePush(p)
 					if _, ok := c.nextOf(wire.TypeClientAck); !ok {
-						t.Error("not acknowledged")
+						t.Error("the receipt was not acknowledged")
 					}
 					acknowledged <- struct{}{}
 				}
@@ -187,10 +187,10 @@ func TestConfirmChecksItsInput(t *testing.T) {
 		"long id": {ClientID: strings.Repeat("x", wire.MaxClientID+1), State: ConfirmedDelivered, At: at},
 	} {
 		if _, err := makeReceipt("mesh", r.bob, r.alice.Public(), []Confirmed{c}); err == nil {
-			t.Errorf("%s passed", name)
+			t.Errorf("%s: the receipt was accepted", name)
 		}
 	}
-	// A reason that can't be sent as it is does not cost the receipt.
+	// A reason that can't be sent unchanged must not prevent the receipt.
 	for _, reason := range []string{strings.Repeat("é", MaxReasonLen), strings.Repeat("\xff", MaxReasonLen)} {
 		body, err := makeReceipt("mesh", r.bob, r.alice.Public(), []Confirmed{{"x", ConfirmedRefused, at, reason}})
 		if err != nil {
@@ -248,7 +248,7 @@ func TestReceiptsThatAreDropped(t *testing.T) {
 				return errors.New("disk full")
 			}
 			if !c.Member.IsZero() {
-				t.Error("a member is proven that nobody vouched for")
+				t.Error("a member is proven without an attestation")
 			}
 			return nil
 		}
@@ -274,15 +274,15 @@ func FuzzReadReceipt(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		list, err := readReceipt(body, "mesh", r.bob.Public(), r.alice.Public())
 		if err != nil && list != nil {
-			t.Error("messages together with an error")
+			t.Error("readReceipt returned messages together with an error")
 		}
 		for _, c := range list {
 			if !c.State.valid() || c.ClientID == "" || c.At.IsZero() {
 				t.Errorf("got %+v", c)
 			}
 		}
-		// The keys are new in each run, so nothing but the seeds is signed by Bob; what
-		// is signed by the one who reads shows what the parser makes of any messages.
+		// The keys are new in each run, so Bob has signed only the seeds. The test signs the
+		// fuzzed messages itself, so that the parser sees arbitrary messages, too.
 		if !json.Valid(body) {
 			return
 		}

@@ -44,7 +44,7 @@ func TestCopies(t *testing.T) {
 		unopened := []wire.Unopened{
 			{Pubkey: bob.Public(), MemberPubkey: bob.Public(), Name: "bob"},
 			vouch("claude", carol, claude, time.Now().Add(time.Hour)),
-			vouch("old", carol, old, time.Now().Add(-time.Hour)), // good when it connected
+			vouch("old", carol, old, time.Now().Add(-time.Hour)), // valid when it connected
 			{Pubkey: mallory.Public(), MemberPubkey: carol.Public(), Name: "mallory"},
 			forged,
 		}
@@ -85,7 +85,7 @@ func TestCopies(t *testing.T) {
 			}
 		}
 		if len(sends) != 0 {
-			t.Errorf("a copy for a key that nobody vouches for: %+v", <-sends)
+			t.Errorf("sent a copy to a key without an attestation: %+v", <-sends)
 		}
 		for i, want := range []string{"forbidden: blocked", "", "", doubtNoWord, doubtBadWord} {
 			if got := r.Copies[i]; got.Reason != want || got.Key != unopened[i].Pubkey {
@@ -189,9 +189,9 @@ func TestCopyIsTheMessage(t *testing.T) {
 	}
 	original := Incoming{Member: from.Public(), ClientID: "one"}
 	if m.DedupeKey() != original.DedupeKey() {
-		t.Errorf("%s is another message than %s", m.DedupeKey(), original.DedupeKey())
+		t.Errorf("got dedupe key %s, want that of the original, %s", m.DedupeKey(), original.DedupeKey())
 	}
-	push.ClientID = "one" // no copy's id
+	push.ClientID = "one" // not the id of a copy
 	if m := c.open(&push); m.ClientID != "one" {
 		t.Errorf("got %+v", m)
 	}

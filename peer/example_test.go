@@ -162,7 +162,7 @@ func ExampleLoadConfig() {
 
 // setting is a broker with a mesh that alice owns and bob has joined.
 type setting struct {
-	testing.TB // for what needs one; an example has none
+	testing.TB // nil: an example has none
 	dir, url   string
 	alice, bob peer.Mesh
 	end        func()

@@ -35,7 +35,7 @@ func TestLinkInvite(t *testing.T) {
 		t.Fatal(err)
 	}
 	if strings.Contains(string(told), m.Key.Encode()) || strings.Contains(string(told), link.Secret.Encode()) {
-		t.Error("the broker is told a secret")
+		t.Error("the request to the broker contains a secret")
 	}
 	if create.Uses != 3 || create.Role != "member" || create.Groups[0].Name != "a" || create.ExpiresAt != terms.ExpiresAt.UnixMilli() || create.TokenProof != "" {
 		t.Errorf("got %+v", create)
@@ -49,7 +49,7 @@ func TestLinkInvite(t *testing.T) {
 		t.Errorf("got %v, %v", payload, err)
 	}
 	if back.Secret.ClaimKey().Public().String() != create.ClaimPubkey {
-		t.Error("the claim key is another")
+		t.Error("the parsed link has another claim key")
 	}
 }
 
@@ -98,7 +98,7 @@ func TestTokenInvite(t *testing.T) {
 		}
 	}
 	if link.Expired(expires.Add(-2*time.Second)) || !link.Expired(expires.Add(time.Second)) {
-		t.Error("expiry")
+		t.Error("the parsed link has another expiry")
 	}
 	forged := link.Invite
 	forged.Role = "admin"
@@ -135,7 +135,7 @@ func TestParseLinkRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: got %v", text, err)
 		} else if strings.Contains(err.Error(), secret) {
-			t.Errorf("%q: the error tells the secret", text)
+			t.Errorf("%q: the error contains the secret", text)
 		}
 	}
 }
@@ -167,7 +167,7 @@ type claims struct {
 }
 
 func (c *claims) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodGet { // a broker that does not tell of which mesh a link is
+	if r.Method == http.MethodGet { // this broker does not say which mesh a link is for
 		http.NotFound(w, r)
 		return
 	}
@@ -220,7 +220,7 @@ func TestJoinSurvivesALostAnswer(t *testing.T) {
 	dir := Dir(t.TempDir())
 	link := Link{BrokerURL: m.BrokerURL, Code: "0123456789abcdef", Secret: secret}
 	if _, err := Join(t.Context(), dir, link, "bob", s.client); err == nil {
-		t.Fatal("the lost answer passed")
+		t.Fatal("the claim whose answer was lost succeeded")
 	}
 	joined, err := Join(t.Context(), dir, link, "bob", s.client)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 // proxyServer is a proxy that only makes tunnels. Every name leads to target.
 type proxyServer struct {
 	target  string
-	auth    string // that it wants; "" for none
+	auth    string // the credentials that it requires; "" for none
 	tunnels atomic.Int64
 	others  atomic.Int64
 }
@@ -136,7 +136,7 @@ func TestProxies(t *testing.T) {
 		})
 	}
 	if n := open.others.Load() + closed.others.Load(); n != 0 {
-		t.Errorf("%d requests were no CONNECT", n)
+		t.Errorf("%d requests were not CONNECT", n)
 	}
 }
 

@@ -99,7 +99,7 @@ func TestDedupeKey(t *testing.T) {
 	one := Incoming{Sender: a, Member: b, ClientID: "x", MessageID: "1"}
 	two := Incoming{Sender: newKey(t).Public(), Member: b, ClientID: "x", MessageID: "2"}
 	if one.DedupeKey() != two.DedupeKey() {
-		t.Error("two sessions of a member, one intent")
+		t.Error("one message sent by two sessions of a member has two dedupe keys")
 	}
 }
 
@@ -145,7 +145,7 @@ func TestMessagesAreTakenInOrderAndAcknowledged(t *testing.T) {
 		}
 		c.Close()
 		if strings.Join(got, "") != "012345" {
-			t.Errorf("taken: %v", got)
+			t.Errorf("got messages %v", got)
 		}
 	})
 }
@@ -192,7 +192,7 @@ func TestMessageThatIsNotTaken(t *testing.T) {
 			acked = append(acked, <-acks)
 		}
 		if strings.Join(got, " ") != "m0 m1 m2" {
-			t.Errorf("taken: %v", got)
+			t.Errorf("got messages %v", got)
 		}
 		if strings.Join(acked, " ") != "m0 m0 m1 m2" {
 			t.Errorf("acknowledged: %v", acked)

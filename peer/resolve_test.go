@@ -68,8 +68,7 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%s: got %+v, %v", tc.name, c, err)
 		}
 	}
-	// A connected peer that calls itself what an absent member is called gets nothing
-	// that is meant for the member.
+	// A connected peer with the name of an absent member gets no message for the member.
 	impostor := []wire.PeerRow{{Pubkey: bob, MemberPubkey: bob, DisplayName: "carol"}}
 	var several *AmbiguousError
 	if c, err := Resolve("carol", own, impostor, members, time.Now()); !errors.As(err, &several) {
@@ -79,7 +78,7 @@ func TestResolve(t *testing.T) {
 	twin := alice
 	twin[31] ^= 1
 	if _, err := Resolve(alice.String()[:8], own, append(peers, wire.PeerRow{Pubkey: twin, MemberPubkey: twin, DisplayName: "twin"}), members, time.Now()); err == nil {
-		t.Error("an ambiguous start of a key passed")
+		t.Error("an ambiguous start of a key was resolved")
 	}
 }
 
@@ -100,7 +99,7 @@ func TestResolveImpostors(t *testing.T) {
 	text := bob.String()
 	for _, to := range []string{text, strings.ToUpper(text), bobID.String()} {
 		if c, err := resolve(to, to); err != nil || c.Key != bob {
-			t.Errorf("%q beside one who is called so: got %+v, %v", to, c, err)
+			t.Errorf("%q beside a peer with this name: got %+v, %v", to, c, err)
 		}
 	}
 	// A whole key never means a peer that only has that key as its name.
@@ -114,14 +113,14 @@ func TestResolveImpostors(t *testing.T) {
 		}
 		for _, names := range [][]string{nil, {to}, {strings.ToUpper(to)}} {
 			if c, err := resolve(to, names...); err != nil || c.Key != bob {
-				t.Errorf("the start %q beside one who is called %q: got %+v, %v", to, names, c, err)
+				t.Errorf("the start %q beside a peer with the name %q: got %+v, %v", to, names, c, err)
 			}
 		}
 	}
 	var nobody *NobodyError
 	for _, name := range []string{"", " ", "\u200b", "deadbeef", "deadbeefdeadbeef", "@all", "*", "#x", "1234567890123456"} {
 		if c, err := resolve(name, name); !errors.As(err, &nobody) {
-			t.Errorf("%q is found by that name: %+v, %v", name, c, err)
+			t.Errorf("%q was found by that name: got %+v, %v; want NobodyError", name, c, err)
 		}
 	}
 	// The exact name goes before the same in another case.

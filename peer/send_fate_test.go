@@ -46,7 +46,7 @@ func TestSendGivenUp(t *testing.T) {
 				t.Errorf("%s: %v", tc.name, err)
 			}
 			if len(reasons) == 0 || tc.answer != "" && reasons[0] != tc.answer {
-				t.Errorf("%s: told %q", tc.name, reasons)
+				t.Errorf("%s: got reasons %q", tc.name, reasons)
 			}
 		})
 	}

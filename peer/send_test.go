@@ -125,7 +125,7 @@ func TestFingerprintDoesNotTellThePlaintext(t *testing.T) {
 func TestSendIsRepeatedUntilAcknowledged(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		first script // what happens to the first attempt
+		first script // serves the first attempt
 		after time.Duration
 	}{
 		{"connection dropped", func(c *serverConn) { c.hello(); c.sendOf() }, time.Second},
@@ -309,7 +309,7 @@ func TestSendChecksItsInput(t *testing.T) {
 		"no mesh key":   {To: everybody},
 	} {
 		if _, err := c.Send(t.Context(), m); err == nil {
-			t.Errorf("%s passed", name)
+			t.Errorf("%s was accepted", name)
 		}
 	}
 }

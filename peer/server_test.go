@@ -60,7 +60,7 @@ type scripted struct {
 	t      testing.TB
 	client *http.Client
 	http   http.Handler // for other paths than /ws
-	mute   bool         // pings stay without a pong
+	mute   bool         // pings get no pong
 
 	mu      sync.Mutex
 	scripts []script

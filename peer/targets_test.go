@@ -23,10 +23,10 @@ func TestTargetsOfAPush(t *testing.T) {
 			want = ""
 		}
 		if got := wire.ForMany(spec); got != want {
-			t.Errorf("%s is for many as %q", spec, got)
+			t.Errorf("%s: accepted as targets %q", spec, got)
 		}
 	}
 	if got := wire.ForMany(key); got != "" {
-		t.Errorf("a key is for many as %q", got)
+		t.Errorf("a key: accepted as targets %q", got)
 	}
 }

@@ -41,10 +41,10 @@ func TestTooLong(t *testing.T) {
 				most = e.Most
 			}
 			if _, err := c.Send(t.Context(), Outgoing{To: bob, Body: make([]byte, most)}); err != nil {
-				t.Errorf("limit %d: %d bytes are not taken: %v", limit, most, err)
+				t.Errorf("limit %d: %d bytes were refused: %v", limit, most, err)
 			}
 			if _, err := c.Send(t.Context(), Outgoing{To: bob, Body: make([]byte, most+1)}); err == nil {
-				t.Errorf("limit %d: one byte more than %d is taken", limit, most)
+				t.Errorf("limit %d: one byte more than %d was accepted", limit, most)
 			}
 			c.Close()
 			stop()

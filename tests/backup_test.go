@@ -25,7 +25,7 @@ func TestBackup(t *testing.T) {
 	bob.must("verify", "alice", "--confirm")
 	bob.begin("startup")
 	var key string
-	await.Until(t, "bob's session is there", func() bool {
+	await.Until(t, "bob's session is connected", func() bool {
 		for _, row := range alice.list("peers", "--json") {
 			if row.str("sessionId") == backedUpSession {
 				key = row.str("pubkey")
@@ -38,7 +38,7 @@ func TestBackup(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	write(t, secret, "correct horse battery\n")
 	file := filepath.Join(t.TempDir(), "bob.backup")
-	bob.fails(2, "--passphrase-file", "backup", file) // no terminal to ask for it
+	bob.fails(2, "--passphrase-file", "backup", file) // no terminal to ask for the passphrase
 	bob.must("backup", file, "--passphrase-file", secret)
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file: %v %v", info, err)
@@ -88,7 +88,7 @@ func TestBackup(t *testing.T) {
 	own := other.config().str("pubkey")
 	other.fails(1, "--replace", "restore", file, "--passphrase-file", secret)
 	if other.config().str("pubkey") != own {
-		t.Error("a refused restore has changed the member")
+		t.Error("a refused restore changed the member")
 	}
 	other.must("restore", file, "--passphrase-file", secret, "--replace")
 	if got := other.config(); got.str("pubkey") != member.str("pubkey") {

@@ -106,14 +106,14 @@ func sendWhileAway(t *testing.T, s *server) {
 		t.Errorf("status: %s", out)
 	}
 	var all string
-	await.Until(t, "all has come", func() bool {
+	await.Until(t, "all messages have come", func() bool {
 		all = bob.must("inbox", "--all")
 		return strings.Contains(all, "an answer")
 	})
 	lines := strings.Split(strings.TrimSpace(all), "\n")
 	for i, want := range []string{"before", "while it is away", "read this", "unread", "an answer"} {
 		if len(lines) != 5 || !strings.HasSuffix(lines[i], ": "+want) || !strings.Contains(lines[i], "alice") {
-			t.Fatalf("message %d should be %q of alice:\n%s", i, want, all)
+			t.Fatalf("message %d is not %q from alice:\n%s", i, want, all)
 		}
 	}
 	if out := alice.must("status", short); !strings.Contains(out, "delivered") {

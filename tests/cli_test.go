@@ -39,11 +39,11 @@ func TestTranscriptOverTLS(t *testing.T) {
 	}
 	s.Start()
 	root := filepath.Join(s.Home, "data", "caddy", "pki", "authorities", "local", "root.crt")
-	await.Until(t, "the certificate authority is there", func() bool { _, err := os.Stat(root); return err == nil })
+	await.Until(t, "the certificate authority exists", func() bool { _, err := os.Stat(root); return err == nil })
 	url := "CLAUDEMESH_BROKER_URL=wss://" + site + "/ws"
 
 	trusting := []string{url, "SSL_CERT_FILE=" + root}
-	await.Until(t, "the certificate is there", func() bool {
+	await.Until(t, "Caddy has the certificate", func() bool {
 		_, _, code := newPerson(t, s, trusting...).run("create", "probe")
 		return code == 0
 	})
@@ -247,7 +247,7 @@ func deadInvites(t *testing.T, s *server) {
 		join("revoked", revoked.str("link"))
 
 		short := alice.invite("--format", format, "--expires", "1s")
-		await.Until(t, "it has expired", func() bool { return strings.Count(alice.must("invites"), "expired") == i+1 })
+		await.Until(t, "the invite has expired", func() bool { return strings.Count(alice.must("invites"), "expired") == i+1 })
 		join("expired", short)
 	}
 	whole := alice.invite()
@@ -279,7 +279,7 @@ func blockAndRemove(t *testing.T, s *server) {
 			t.Errorf("a removed member's inbox: exit code %d, %s", code, inbox.errs.String())
 		}
 	case <-time.After(patience):
-		t.Error("a removed member's inbox goes on")
+		t.Error("a removed member's inbox did not end")
 	}
 	bob.fails(1, "removed from", "peers")
 	// The mesh never accepts the key again; bob joins as a new member.
@@ -326,14 +326,14 @@ func changedKeys(t *testing.T, s *server) {
 		}
 	}
 	if strings.Count(out, "safety number") != 2 {
-		t.Errorf("trust shows other than two safety numbers: %s", out)
+		t.Errorf("trust does not show exactly two safety numbers: %s", out)
 	}
 	alice.must("send", "bob", "for the new one")
 	if out := alice.must("trust", "bob"); !strings.Contains(out, "nothing to confirm") {
 		t.Errorf("trust again: %s", out)
 	}
 	if out := eve.must("inbox"); strings.Contains(out, "secret") || !strings.Contains(out, "for the new one") {
-		t.Errorf("the new one's inbox: %s", out)
+		t.Errorf("the new member's inbox: %s", out)
 	}
 }
 

@@ -48,7 +48,7 @@ func TestCompletionInShells(t *testing.T) {
 				{`status `, id},
 				{`leav`, "leave"},
 			} {
-				var got []string // a completion waits for nobody, so a busy machine may offer nothing
+				var got []string // a completion has a time limit, so a busy machine may offer nothing
 				await.Until(t, fmt.Sprintf("claudemesh %s<TAB> offers %q", tc.line, tc.want), func() bool {
 					got = tab(t, alice, tc.line)
 					return slices.Equal(got, []string{tc.want})

@@ -49,7 +49,7 @@ func (p *patient) daemonPID() int {
 }
 
 // diagnose runs doctor and returns the worst finding of each check. On a busy machine the
-// database may be slow to answer, which no test here is about: it runs doctor again then.
+// database may be slow to answer, which these tests don't check: then it runs doctor again.
 func (p *patient) diagnose(args ...string) (found map[string]frame, code int) {
 	p.t.Helper()
 	await.Until(p.t, "the database answers in time", func() bool {
@@ -178,7 +178,7 @@ func TestDoctorLeavesNoTrace(t *testing.T) {
 		}
 		for _, m := range waiting {
 			if m.Announced {
-				t.Errorf("somebody was told of %+v", m)
+				t.Errorf("a session was told of %+v", m)
 			}
 		}
 	}
@@ -202,7 +202,7 @@ func TestDoctorLeavesNoTrace(t *testing.T) {
 	bob.must("daemon", "up")
 	pid := bob.daemonPID()
 	alice.must("send", "bob", "while it runs")
-	await.Until(t, "the daemon has it", func() bool {
+	await.Until(t, "the daemon has the message", func() bool {
 		meshes := parse(t, bob.must("daemon", "status", "--json")).list("meshes")
 		return meshes[0]["unread"] == float64(2)
 	})
@@ -276,7 +276,7 @@ func TestDoctorFindsDaemon(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	await.Until(t, "it is gone", func() bool { return alice.daemonPID() == 0 })
+	await.Until(t, "the daemon is gone", func() bool { return alice.daemonPID() == 0 })
 	alice.healthy("daemon", "delivery")
 	if now := alice.daemonPID(); now != 0 {
 		t.Errorf("doctor has left a daemon behind: %d", now)

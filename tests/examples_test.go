@@ -56,7 +56,7 @@ func TestExampleClient(t *testing.T) {
 	alice.must("create", "team", "--display-name", "alice")
 	bob.must("join", alice.invite(), "--name", "bob")
 	inbox := alice.start("inbox", "--follow")
-	await.Until(t, "alice is there", func() bool { return len(bob.list("peers", "--json")) == 1 })
+	await.Until(t, "alice is connected", func() bool { return len(bob.list("peers", "--json")) == 1 })
 
 	cmd := exec.Command("node", "--experimental-websocket", "--no-warnings",
 		filepath.Join(commands.Repo, "examples", "client", "mesh.mjs"), "alice", "is the build green?")

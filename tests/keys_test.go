@@ -29,7 +29,7 @@ func memberLeaves(t *testing.T, s *server) {
 	follow := bob.start("inbox", "--follow")
 	await.Until(t, "bob is there", func() bool { return len(alice.list("peers", "--json")) == 1 })
 
-	bob.fails(2, "-y", "leave", "team") // no terminal to ask for confirmation
+	bob.fails(2, "-y", "leave", "team") // no terminal to ask for a confirmation
 	alice.fails(1, "you own this mesh", "leave", "team", "--yes")
 	bob.fails(1, "yourself", "remove", "bob", "-y")
 	alice.must("peers")

@@ -57,14 +57,14 @@ func toAllInMixed(t *testing.T, s *server) {
 		t.Errorf("bob got %s", m)
 	}
 	var status frame
-	await.Until(t, "all have it", func() bool {
+	await.Until(t, "all recipients have the message", func() bool {
 		status = parse(t, alice.must("status", sent.str("messageId"), "--json"))
 		return status["delivered"] == true
 	})
 	if rows := status.list("recipients"); len(rows) != 3 || sent.str("unreached") != "" {
 		t.Errorf("status %s, sent %s", status, sent)
 	}
-	// To a group that has only v1 peers.
+	// Send to a group that has only v1 peers.
 	alice.must("send", "@dev", "for dev")
 	if got, sealed := v1Text(t, claude.message(), session); got != "for dev" || !sealed {
 		t.Errorf("v1 reads %q, sealed %v", got, sealed)
@@ -90,7 +90,7 @@ func copiesAreFree(t *testing.T, s *server) {
 		keys = append(keys, newKeys())
 		sessions = append(sessions, carol.session(t, keys[len(keys)-1]))
 	}
-	alice.must("send", "*", "ten copies") // the burst is 4, and the next one a minute away
+	alice.must("send", "*", "ten copies") // the burst is 4, and each further message takes a minute
 	for i, c := range sessions {
 		if got, sealed := v1Text(t, c.message(), keys[i]); got != "ten copies" || !sealed {
 			t.Errorf("v1 reads %q, sealed %v", got, sealed)
@@ -145,7 +145,7 @@ func sealedForMany(t *testing.T, s *server) {
 		t.Errorf("bob got %s", got)
 	}
 	c.none("what it can't open", isMessage)
-	await.Until(t, "bob has it, and carol can't open it", func() bool {
+	await.Until(t, "bob has the message, and carol can't open it", func() bool {
 		status := from.request(frame{"type": "message_status", "messageId": ack.str("messageId")})
 		states := map[string]string{}
 		for _, r := range status.list("recipients") {
@@ -164,7 +164,7 @@ func sealedForMany(t *testing.T, s *server) {
 	if got, sealed := v1Text(t, c.message(), ck); got != "hello" || !sealed {
 		t.Errorf("carol reads %q, sealed %v", got, sealed)
 	}
-	await.Until(t, "the status has it", func() bool {
+	await.Until(t, "the status shows the copy", func() bool {
 		return from.request(frame{"type": "message_status", "messageId": ack.str("messageId")})["delivered"] == true
 	})
 	// An unsealed message goes to everybody.
@@ -181,7 +181,7 @@ func senderWithoutCopies(t *testing.T, s *server) {
 	from := m.owner.daemon(t)
 	bob := m.join(t, "bob").daemon(t, "capabilities", []string{opensSealed})
 	if ack := from.post(sealedDraft("*", "fine")); ack["queued"] != true {
-		t.Errorf("to peers who all open it: %s", ack)
+		t.Errorf("a message that every peer can open: got ack %s", ack)
 	}
 	bob.message()
 	carol := m.join(t, "carol").daemon(t)
@@ -221,7 +221,7 @@ func changeOfClient(t *testing.T, s *server) {
 	bob, k := m.join(t, "bob"), newKeys()
 	c := bob.session(t, k, ours...)
 	c.drop()
-	await.Until(t, "it is leased", func() bool { return from.row(sessionID(k))["online"] == false })
+	await.Until(t, "the presence is leased", func() bool { return from.row(sessionID(k))["online"] == false })
 	s.Stop() // a leased presence keeps its capabilities across a restart
 	s.Start()
 	from = m.owner.daemon(t, ours...)

@@ -52,7 +52,7 @@ func kick(t *testing.T, s *server) {
 			return isEvent("peer_left")(f) && data["pubkey"] == key.hex
 		})
 		if left == nil || owner.row(sessionID(key)) != nil {
-			t.Errorf("by %s: it is still there", how)
+			t.Errorf("by %s: the session is still connected", how)
 		}
 		daemon.sync() // kick spares the control plane
 		daemon.leave()
@@ -77,7 +77,7 @@ func kick(t *testing.T, s *server) {
 			t.Errorf("%s: %s", bad, got)
 		}
 	}
-	await.Until(t, "the audit log tells it", func() bool {
+	await.Until(t, "the audit log has the entries", func() bool {
 		kicked := 0
 		for _, e := range owner.request(frame{"type": "audit_query", "last": 100}).list("entries") {
 			if e.str("kind") == "peer_kicked" {
@@ -95,7 +95,7 @@ func kickMany(t *testing.T, s *server) {
 	b, c, leased := bob.session(t, newKeys()), carol.session(t, newKeys()), newKeys()
 	away := carol.session(t, leased, "displayName", "away")
 	away.drop()
-	await.Until(t, "one is leased", func() bool { return owner.row(sessionID(leased))["online"] == false })
+	await.Until(t, "one session is leased", func() bool { return owner.row(sessionID(leased))["online"] == false })
 	if got := owner.request(frame{"type": "kick", "stale": 3_600_000}); len(names(got, "kicked")) != 0 {
 		t.Errorf("stale for an hour: %s", got)
 	}
@@ -192,7 +192,7 @@ func ban(t *testing.T, s *server) {
 			t.Errorf("%s of a removed member: %s", typ, got)
 		}
 	}
-	await.Until(t, "the audit log tells it", func() bool {
+	await.Until(t, "the audit log has the entries", func() bool {
 		var kinds []string
 		for _, e := range owner.request(frame{"type": "audit_query", "last": 100}).list("entries") {
 			if kind := e.str("kind"); strings.HasSuffix(kind, "banned") || kind == "member_removed" {

@@ -88,13 +88,13 @@ func joinedAgain(t *testing.T, s *server) {
 		bob.fails(1, "--as-new-member", "join", link, "--name", "bobby")
 		alice.fails(1, "--as-new-member", "join", link, "--name", "alice2")
 		if now := bob.config().str("secretKey"); now != before {
-			t.Error("a join that was refused has changed the key")
+			t.Error("a refused join changed the key")
 		}
 		if out := alice.must("members"); strings.Contains(out, "bobby") {
 			t.Errorf("members:\n%s", out)
 		}
 		carol := newPerson(t, s)
-		carol.must("join", link, "--name", "carol by "+format) // it was not used
+		carol.must("join", link, "--name", "carol by "+format) // the refused joins did not use up the invite
 		bob.must("join", alice.invite("--format", format), "--name", "bob the new "+format, "--as-new-member")
 		kept, err := filepath.Glob(filepath.Join(bob.dir, "config.json.*"))
 		if err != nil || len(kept) != i+1 {
@@ -110,7 +110,7 @@ func joinedAgain(t *testing.T, s *server) {
 			found = found || strings.Contains(string(b), before)
 		}
 		if !found || bob.config().str("secretKey") == before {
-			t.Error("the key of before is gone, or no new one is there")
+			t.Error("the earlier key is gone, or there is no new one")
 		}
 	}
 }

@@ -30,7 +30,7 @@ func TestOperatorCommands(t *testing.T) {
 		}
 		return list
 	}
-	await.Until(t, "bob's session is there", func() bool {
+	await.Until(t, "bob's session is connected", func() bool {
 		for _, row := range rows("sessions", "team") {
 			if row.str("role") == "session" && row.str("name") != "" && row["online"] == true {
 				return true

@@ -152,7 +152,7 @@ func presenceLease(t *testing.T, s *server) {
 	dropped := time.Now()
 	left := watching.await("peer_left", isEvent("peer_left"))
 	if after := time.Since(dropped); after < 1900*time.Millisecond {
-		t.Errorf("the lease of 2 s ended after %s", after)
+		t.Errorf("the lease ended after %s, want 2 s", after)
 	}
 	if data := frame(left["eventData"].(map[string]any)); data.str("pubkey") != key.hex {
 		t.Errorf("peer_left: %s", left)
@@ -180,7 +180,7 @@ func messageStatus(t *testing.T, s *server) {
 		t.Errorf("status: %s", r)
 	}
 	if _, there := r["deliveredAt"]; !there {
-		t.Errorf("deliveredAt must be there as null: %s", r)
+		t.Errorf("deliveredAt is missing or not null: %s", r)
 	}
 	to := bob.daemon(t)
 	awaitStatus(t, from, id, "held")
@@ -210,7 +210,7 @@ func messageStatus(t *testing.T, s *server) {
 	second, third := from.send(bob.keys.hex, "y"), from.send(bob.keys.hex, "z")
 	prefix := second[:8]
 	if id[:8] != prefix && third[:8] != prefix {
-		t.Fatalf("no two of %s, %s, %s begin alike", id, second, third)
+		t.Fatalf("no two of %s, %s and %s have the same prefix", id, second, third)
 	}
 	if r := status(from, prefix); r.str("code") != "ambiguous_prefix" {
 		t.Errorf("by a prefix of two: %s", r)
@@ -222,7 +222,7 @@ func messageStatus(t *testing.T, s *server) {
 		}
 	}
 	if r := status(from, "%%%%%%%%%%"); r.str("code") != "invalid_argument" {
-		t.Errorf("no base62: %s", r)
+		t.Errorf("an id that is not base62: got %s", r)
 	}
 	if r := status(from, "ZZZZZZZZZZ"); r.str("code") != "not_found" {
 		t.Errorf("unknown: %s", r)
@@ -236,7 +236,7 @@ func groupStatus(t *testing.T, s *server) {
 	id := from.send("*", "x")
 	status := func() frame { return from.request(frame{"type": "message_status", "messageId": id}) }
 	a.message()
-	await.Until(t, "one of two has it", func() bool {
+	await.Until(t, "one of two recipients has the message", func() bool {
 		n := 0
 		for _, row := range status().list("recipients") {
 			if row.str("status") == "delivered" {
@@ -249,5 +249,5 @@ func groupStatus(t *testing.T, s *server) {
 		t.Errorf("status: %s", r)
 	}
 	b.message()
-	await.Until(t, "both have it", func() bool { return status()["delivered"] == true })
+	await.Until(t, "both recipients have the message", func() bool { return status()["delivered"] == true })
 }

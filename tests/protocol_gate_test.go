@@ -126,17 +126,17 @@ func statusFallsBack(t *testing.T, s *server) {
 	if row := watching.row(sessionID(key)); row.str("status") != "working" {
 		t.Errorf("after the hook: %s", row)
 	}
-	await.Until(t, "working falls back to idle", func() bool {
+	await.Until(t, "working becomes idle", func() bool {
 		return watching.row(sessionID(key)).str("status") == "idle"
 	})
 	byHand("dnd")(t, s, to, key)
 	other := newKeys()
 	second := bob.session(t, other)
 	byHook("working")(t, s, second, other)
-	await.Until(t, "another's working falls back", func() bool {
+	await.Until(t, "another session's working becomes idle", func() bool {
 		return watching.row(sessionID(other)).str("status") == "idle"
 	})
 	if row := watching.row(sessionID(key)); row.str("status") != "dnd" {
-		t.Errorf("dnd fell back: %s", row)
+		t.Errorf("dnd became idle: %s", row)
 	}
 }

@@ -14,7 +14,7 @@ func parse(t testing.TB, text string) frame {
 	t.Helper()
 	f := frame{}
 	if err := json.Unmarshal([]byte(text), &f); err != nil {
-		t.Fatalf("%q is no JSON object", text)
+		t.Fatalf("%q is not a JSON object", text)
 	}
 	return f
 }

@@ -135,7 +135,7 @@ func sessionIDs(t *testing.T, s *server) {
 	session.sync()
 	slices.Sort(ids)
 	if n := len(slices.Compact(ids)); n != 5 {
-		t.Errorf("%d presences of 5", n)
+		t.Errorf("got %d presences, want 5", n)
 	}
 }
 
@@ -156,7 +156,7 @@ func daemonReturns(t *testing.T, s *server) {
 	watching.none("news of a short absence", isSystem)
 	elsewhere := bob.daemon(t, "hostname", "another-host")
 	if elsewhere.ack.str("presenceId") == back.ack.str("presenceId") {
-		t.Error("a daemon on another host took the presence over")
+		t.Error("a daemon on another host took over the presence")
 	}
 	back.sync()
 }

@@ -78,7 +78,7 @@ func readInbox(t *testing.T, s *server) {
 	await.Until(t, "bob is there", func() bool { return strings.Contains(alice.must("peers"), "bob") })
 	alice.must("send", "@ops", "news")
 	if line := follow.line(); !strings.HasSuffix(line, " alice to @ops: news") {
-		t.Errorf("what comes: %q", line)
+		t.Errorf("the new message: got %q", line)
 	}
 	follow.stop()
 	bob.must("reply", ids[1], "I", "look")
@@ -115,7 +115,7 @@ func readAudit(t *testing.T, s *server) {
 	bob.must("inbox")
 	alice.must("ban", "bob")
 	out := ""
-	await.Until(t, "all is in the log", func() bool {
+	await.Until(t, "all entries are in the log", func() bool {
 		out = alice.must("audit")
 		return strings.Contains(out, "alice (you) banned bob")
 	})
@@ -183,7 +183,7 @@ func readTrust(t *testing.T, s *server) {
 		t.Errorf("before: %q", got)
 	}
 	if compared("peers", "--all", "--json") != false || compared("members", "--json") != false {
-		t.Error("before, in JSON")
+		t.Error("before the comparison, the JSON has a wrong trust")
 	}
 	bob.must("send", "alice", "hi")
 	alice.must("verify", "bob", "--confirm")
@@ -191,7 +191,7 @@ func readTrust(t *testing.T, s *server) {
 		t.Errorf("after: %q", got)
 	}
 	if compared("peers", "--all", "--json") != true || compared("members", "--json") != true || parse(t, alice.must("inbox", "--json"))["compared"] != true {
-		t.Error("after, in JSON")
+		t.Error("after the comparison, the JSON has a wrong trust")
 	}
 
 	alice.must("block", "carol")

@@ -201,12 +201,12 @@ func tablesFit(t *testing.T, s *server) {
 		return string(out)
 	}
 	if out := coloured(alice); !strings.Contains(out, "\x1b[1mNAME") {
-		t.Errorf("no colours: %q", out)
+		t.Errorf("got no colors: %q", out)
 	}
 	plain := *alice
 	plain.env = append(append([]string{}, alice.env...), "NO_COLOR=1")
 	if out := coloured(&plain); strings.Contains(out, "\x1b[") {
-		t.Errorf("colours in spite of NO_COLOR: %q", out)
+		t.Errorf("got colors despite NO_COLOR: %q", out)
 	}
 }
 

@@ -105,7 +105,7 @@ func (term *terminal) ends(code int) {
 	select {
 	case <-term.done:
 	case <-time.After(patience):
-		term.t.Fatalf("%v goes on:\n%s", term.cmd.Args, term.screen())
+		term.t.Fatalf("%v did not end:\n%s", term.cmd.Args, term.screen())
 	}
 	if got := term.cmd.ProcessState.ExitCode(); got != code {
 		term.t.Errorf("%v: exit code %d, want %d:\n%s", term.cmd.Args, got, code, term.screen())

@@ -200,7 +200,7 @@ func (c *v1Client) await(what string, fits func(frame) bool) frame {
 		select {
 		case <-news:
 		case <-timeout:
-			c.t.Fatalf("%s did not come in time; what came: %v", what, c.peek())
+			c.t.Fatalf("timed out waiting for %s; got %v", what, c.peek())
 		}
 	}
 }

@@ -49,7 +49,7 @@ func keyFromToken(t *testing.T, s *server) {
 	inbox := alice.start("inbox", "--follow", "--json")
 	await.Until(t, "alice is there", func() bool { return len(bob.list("peers", "--json")) == 1 })
 
-	bob.fails(1, "invite-team.txt", "send", "@all", "hi") // it says what to do
+	bob.fails(1, "invite-team.txt", "send", "@all", "hi") // the error says what to do
 	path := filepath.Join(bob.dir, "invite-team.txt")
 	other := newPerson(t, s)
 	other.must("create", "other")
@@ -115,7 +115,7 @@ func safetyNumbers(t *testing.T, s *server) {
 	inbox.stop()
 	await.Until(t, "bob has left", func() bool { return len(alice.list("peers", "--json")) == 1 })
 	if out := shown("bob"); !strings.Contains(out, v1SafetyNumber(t, own, bob.config().str("pubkey"))) {
-		t.Errorf("verify of a peer who is away, and may be on v1, prints\n%s", out)
+		t.Errorf("verify of an absent peer, which may be a v1 client, prints\n%s", out)
 	}
 }
 

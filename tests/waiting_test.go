@@ -37,8 +37,8 @@ func TestSlowAnswers(t *testing.T) {
 	}
 }
 
-// withoutAnswers returns the URL of a proxy that passes on what clients write, but of a broker's
-// messages only the handshake.
+// withoutAnswers returns the URL of a proxy that passes on everything from clients, but only
+// the handshake from the broker.
 func withoutAnswers(t *testing.T, broker string) string {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -73,7 +73,8 @@ func withoutAnswers(t *testing.T, broker string) string {
 	return "ws" + strings.TrimPrefix(server.URL, "http") + "/ws"
 }
 
-// pass passes on the messages that fit, and the end of the connection with its code.
+// pass passes on the messages for which fits returns true, and the end of the connection with
+// its code.
 func pass(ctx context.Context, from, to *websocket.Conn, fits func(string) bool) {
 	defer to.CloseNow()
 	from.SetReadLimit(-1)

@@ -90,7 +90,7 @@ func check(t *testing.T, dir peer.Dir) {
 		t.Fatalf("config: %+v, %v", config, err)
 	}
 	if b, err := os.ReadFile(dir.Path("config.json")); err != nil || !bytes.Contains(b, []byte("theirs")) {
-		t.Errorf("the fields of others are gone: %s, %v", b, err)
+		t.Errorf("the fields of other programs are gone: %s, %v", b, err)
 	}
 	kept, _, err := peer.KeptKeys(dir)
 	if err != nil || len(kept) != 1 || kept[0].Mesh.Member.SecretHex() != pair(1).SecretHex() {
@@ -193,7 +193,7 @@ func TestRestoreReplacesNothing(t *testing.T) {
 	}
 }
 
-// TestGolden opens a file that an earlier version has written. Never rewrite that file.
+// TestGolden opens a file that an earlier version wrote. Never rewrite that file.
 func TestGolden(t *testing.T) {
 	t.Setenv("CLAUDEMESH_SESSIONS_DIR", "")
 	text, err := os.ReadFile(goldenFile)
@@ -257,7 +257,7 @@ func TestDamagedFiles(t *testing.T) {
 		}
 	}
 	if _, err := Seal(collect(t, filled(t)), "short"); err == nil {
-		t.Error("a short passphrase is taken")
+		t.Error("a short passphrase was accepted")
 	}
 }
 
@@ -272,17 +272,17 @@ func FuzzParse(f *testing.F) {
 		h, sealed, err := parse(text)
 		if err != nil {
 			if sealed != nil {
-				t.Error("an error, and something to open")
+				t.Error("got an error together with a result")
 			}
 			return
 		}
 		if err := h.check(); err != nil || len(h.salt) != saltSize || len(sealed) > len(text) {
-			t.Errorf("taken: %+v, %v", h, err)
+			t.Errorf("accepted a header: %+v, %v", h, err)
 		}
 		body := bytes.SplitN(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), []byte("\n"), 3)[2]
 		again, opened, err := parse(append([]byte(h.text()), body...))
 		if err != nil || again.text() != h.text() || !bytes.Equal(opened, sealed) {
-			t.Errorf("the header is not read as it is written: %v", err)
+			t.Errorf("the header does not round-trip: %v", err)
 		}
 	})
 }

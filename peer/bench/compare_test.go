@@ -89,11 +89,11 @@ func TestReadResult(t *testing.T) {
 		t.Fatalf("got %+v, %v", b, err)
 	}
 	if _, known := b.Value("broker_memory_peak"); known {
-		t.Error("what is unknown is 0")
+		t.Error("an unknown value was read as a known one")
 	}
 	for _, bad := range []string{"", "{}", "[]", `{"schema":2,"name":"rate"}`, `{"schema":1}`} {
 		if r, err := Read(strings.NewReader(bad)); err == nil {
-			t.Errorf("%q is %+v", bad, r)
+			t.Errorf("Read(%q) = %+v, want an error", bad, r)
 		}
 	}
 }
@@ -105,7 +105,7 @@ func TestFailed(t *testing.T) {
 		r.add(name, 0, "", lower)
 	}
 	if f := r.Failed(); len(f) > 0 {
-		t.Errorf("nothing is wrong, but %v", f)
+		t.Errorf("got failed figures %v, want none", f)
 	}
 	for i := range r.Results {
 		*r.Results[i].Value = 2

@@ -68,7 +68,7 @@ func TestParseMessageID(t *testing.T) {
 		}
 	}
 	if _, ok := parseMessageID(good, 2); ok {
-		t.Error("a message of another run is taken for one of this")
+		t.Error("a message of another run was taken for one of this run")
 	}
 }
 
@@ -85,7 +85,7 @@ func TestReadAck(t *testing.T) {
 		}
 	}
 	if _, err := readAck([]byte(`{"type":"ack"`)); err == nil {
-		t.Error("half an ack was taken")
+		t.Error("half an ack was accepted")
 	}
 }
 
@@ -109,7 +109,7 @@ func TestReadPush(t *testing.T) {
 		}
 	}
 	if _, err := readPush([]byte(`{"type":"push",`), false); err == nil {
-		t.Error("half a push was taken")
+		t.Error("half a push was accepted")
 	}
 }
 

@@ -27,7 +27,7 @@ caddy_claudemesh_messages_accepted_total 4200
 		t.Errorf("got %+v, %v", r, err)
 	}
 	if _, err := parseMetrics(strings.NewReader("process_resident_memory_bytes 1\n")); !errors.Is(err, errNoBroker) {
-		t.Errorf("metrics of something else: %v", err)
+		t.Errorf("metrics of another program: got error %v", err)
 	}
 }
 
@@ -43,7 +43,7 @@ func TestMetricsOverHTTP(t *testing.T) {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 	if _, err := Metrics(server.URL+"/metrics", server.Client())(t.Context()); err == nil || !strings.Contains(err.Error(), "404") {
-		t.Errorf("nothing there: %v", err)
+		t.Errorf("a path without metrics: got %v, want an error with status 404", err)
 	}
 	if err := CollectGarbage(server.URL+"/metrics", server.Client())(t.Context()); err != nil || collected != 2 {
 		t.Errorf("collected %d times, %v", collected, err)
@@ -57,6 +57,6 @@ func TestProcessMemory(t *testing.T) {
 		t.Errorf("this process has %d bytes, %v", r.Resident, err)
 	}
 	if _, err := Process(1 << 30)(t.Context()); err == nil {
-		t.Error("a process that there is none of has memory")
+		t.Error("got the memory of a process that doesn't exist")
 	}
 }

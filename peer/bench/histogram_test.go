@@ -43,15 +43,15 @@ func TestHistogramLimits(t *testing.T) {
 	t.Parallel()
 	var h histogram
 	if s := h.Snapshot(); s.Count() != 0 || s.Quantile(.5) != 0 || s.Max() != 0 {
-		t.Errorf("an empty one has %+v", s)
+		t.Errorf("an empty histogram: got %+v, want zeros", s)
 	}
 	h.Record(-time.Second)
 	if got := h.Snapshot().Quantile(1); got != 0 {
-		t.Errorf("below 0: %v", got)
+		t.Errorf("a duration below 0: got %v, want 0", got)
 	}
 	h.Record(1000 * time.Hour)
 	if got := h.Snapshot().Quantile(1); got != longest {
-		t.Errorf("beyond the longest: %v", got)
+		t.Errorf("a duration beyond the longest: got %v, want %v", got, longest)
 	}
 	for i := range buckets {
 		if bucketOf(top(i)) != i || i > 0 && bucketOf(top(i-1)+1) != i {

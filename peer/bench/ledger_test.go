@@ -48,7 +48,7 @@ func TestLedger(t *testing.T) {
 	}
 	var l ledger
 	if l.acknowledge(0, false).verdict != stranger || l.receive(3, 1).verdict != stranger || l.receive(-1, 1).verdict != stranger {
-		t.Error("a message that was never sent is known")
+		t.Error("the ledger knows a message that was never sent")
 	}
 }
 
@@ -67,16 +67,16 @@ func TestLedgerForgets(t *testing.T) {
 		}
 	}
 	if len(l.entries) < n/2 || l.first > n/2 {
-		t.Errorf("it forgot what is not settled: %d entries from %d", len(l.entries), l.first)
+		t.Errorf("the ledger forgot an unsettled message: %d entries from %d", len(l.entries), l.first)
 	}
 	if got := l.unanswered(); !slices.Equal(got, []int{n / 2}) {
 		t.Errorf("unanswered are %v", got)
 	}
 	if o := l.receive(0, 0); o.verdict != duplicated {
-		t.Errorf("a delivery of what it has forgotten: %+v", o)
+		t.Errorf("delivery of a forgotten message: got %+v", o)
 	}
 	if o := l.acknowledge(0, false); o.verdict != redelivered {
-		t.Errorf("an answer to what it has forgotten: %+v", o)
+		t.Errorf("answer to a forgotten message: got %+v", o)
 	}
 	l.acknowledge(n/2, false)
 	l.receive(n/2, 7)
@@ -84,6 +84,6 @@ func TestLedgerForgets(t *testing.T) {
 		l.acknowledge(l.add(time.Duration(n+i)*time.Second), true)
 	}
 	if len(l.entries) > 2*1024 {
-		t.Errorf("it still has %d entries", len(l.entries))
+		t.Errorf("the ledger still has %d entries", len(l.entries))
 	}
 }

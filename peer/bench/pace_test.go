@@ -136,6 +136,6 @@ func TestWaitUntil(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if waitUntil(ctx, time.Now().Add(time.Hour)) == nil {
-		t.Error("it did not end with its context")
+		t.Error("the wait did not end with its context")
 	}
 }

@@ -158,7 +158,7 @@ func TestRefusalsAreExplained(t *testing.T) {
 		t.Errorf("%v sent, %v refused: %+v", sent, refused, r.Results)
 	}
 	if len(r.Failed()) > 0 {
-		t.Errorf("a refused message counts as broken promise: %v", r.Failed())
+		t.Errorf("a refused message counted as a broken promise: %v", r.Failed())
 	}
 	r.Notes = slices.DeleteFunc(r.Notes, isAboutThisMachine)
 	if len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "raise its send_rate_per_min") || !strings.Contains(r.Notes[0], "burst 10") {
@@ -197,7 +197,7 @@ func TestRunFailsToStart(t *testing.T) {
 		t.Errorf("no pairs: %v", err)
 	}
 	if _, err := Run(t.Context(), "none", Config{}, s); err == nil {
-		t.Error("a bench that there is none of")
+		t.Error("a bench that doesn't exist was run")
 	}
 }
 

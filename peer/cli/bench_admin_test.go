@@ -28,7 +28,7 @@ func TestMetricsAt(t *testing.T) {
 		t.Helper()
 		url, client := metricsAt(from)
 		if client == nil {
-			t.Fatalf("%q: %s is no socket", from, url)
+			t.Fatalf("%q: %s is not a socket", from, url)
 		}
 		defer client.CloseIdleConnections()
 		res, err := client.Get(url)

@@ -41,7 +41,7 @@ func TestBenchPrints(t *testing.T) {
 		}
 	}
 	if strings.Contains(out, "refused") {
-		t.Errorf("there is a line about nothing:\n%s", out)
+		t.Errorf("the output has a line without a figure:\n%s", out)
 	}
 
 	code, out, errOut = run(t, dir, "", "bench", "soak", "--pairs", "1", "--rate", "50", "--duration", "1500ms", "--interval", "300ms", "--progress")
@@ -176,7 +176,7 @@ func TestBenchHelp(t *testing.T) {
 		}
 	}
 	if _, out, _ := run(t, t.TempDir(), "", "--help"); !strings.Contains(out, "bench") {
-		t.Error("the command's help does not have it")
+		t.Error("the command's help does not list the bench")
 	}
 }
 

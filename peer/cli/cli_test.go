@@ -79,7 +79,7 @@ func TestMessageText(t *testing.T) {
 		}
 	}
 	if (&app{color: true}).paint(red, "x") != "\x1b[31mx\x1b[0m" || a.paint(red, "x") != "x" {
-		t.Error("colours")
+		t.Error("got colors, want none")
 	}
 }
 
@@ -267,17 +267,17 @@ func TestWitnessFindsARewrittenLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := see(audit.Head{}, rows); err != nil {
-		t.Errorf("a longer log: %v", err)
+		t.Errorf("a longer log: got error %v, want none", err)
 	}
 	part, err := audit.FromRow(meshID, rows[2])
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := see(audit.Head{Seq: part.Seq - 1, Hash: part.Prev}, rows[2:4]); err != nil {
-		t.Errorf("a part of it: %v", err)
+		t.Errorf("a part of the log: got error %v, want none", err)
 	}
 	if err := see(audit.Head{}, chain(5, "mallory")); err == nil || !strings.Contains(err.Error(), "rewritten") {
-		t.Errorf("another history: %v", err)
+		t.Errorf("a rewritten log: got %v, want an error that says so", err)
 	}
 	changed := chain(6, "alice")
 	changed[5].Actor = "mallory"

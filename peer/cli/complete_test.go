@@ -109,7 +109,7 @@ func TestCompletions(t *testing.T) {
 
 // TestCompletionTimesOut: a silent broker doesn't block the shell.
 func TestCompletionTimesOut(t *testing.T) {
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and never answers
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections, and never answers
 	if err != nil {
 		t.Fatal(err)
 	}

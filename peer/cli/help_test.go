@@ -47,7 +47,7 @@ func TestHelpListsGroupsInOrder(t *testing.T) {
 	for _, text := range []string{"First steps:", "  create ", "  invite ", "  join ", "Messages and peers:", "In Claude Code:", "Your meshes and keys:", "Members of a mesh:", "Run by Claude Code:", "Other commands:"} {
 		next := strings.Index(help, text)
 		if next <= at {
-			t.Errorf("%q is not where it belongs:\n%s", text, help)
+			t.Errorf("%q is out of order:\n%s", text, help)
 		}
 		at = next
 	}

@@ -80,7 +80,7 @@ func TestNoSecretIsOverwritten(t *testing.T) {
 	if err != nil || len(problems) > 0 || len(kept) != 3 {
 		t.Fatalf("got %d, %v, %v", len(kept), problems, err)
 	}
-	for i, k := range kept { // the newest first
+	for i, k := range kept { // newest first
 		if k.Mesh.Member.SecretHex() != secrets[2-i] {
 			t.Errorf("kept key %d is not the one that was replaced", i)
 		}

@@ -67,7 +67,7 @@ func TestForm(t *testing.T) {
 		}
 	}
 	if err := (&form{ctx: t.Context(), in: strings.NewReader("no line end"), out: &out}).identity(&launch.Options{}); err == nil {
-		t.Error("the end of the input is an answer")
+		t.Error("the end of the input was taken for an answer")
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	silent, _ := io.Pipe()

@@ -48,6 +48,6 @@ func TestManPages(t *testing.T) {
 	})
 	page, err := os.ReadFile(filepath.Join(dir, "claudemesh-send.1"))
 	if err != nil || !strings.Contains(string(page), "<to>") || !strings.Contains(string(page), "*") {
-		t.Errorf("claudemesh-send.1 has lost something: %v\n%s", err, page)
+		t.Errorf("claudemesh-send.1 lacks text: %v\n%s", err, page)
 	}
 }

@@ -38,7 +38,7 @@ func TestVerificationText(t *testing.T) {
 		tc.v.member, tc.v.number = bob, number
 		text := tc.v.text(tc.confirmed)
 		if got := digits(text); got != digits(number) {
-			t.Errorf("%s: shows %s, not %s", tc.name, got, number)
+			t.Errorf("%s: got safety number %s, want %s", tc.name, got, number)
 		}
 		for _, w := range tc.want {
 			if !strings.Contains(text, w) {
@@ -110,13 +110,13 @@ func TestVerifyConfirms(t *testing.T) {
 		t.Errorf("another key under that name: %+v", c)
 	}
 	if c := look(&second, true); !c.Confirmed() || c.Conflict {
-		t.Errorf("compared: %+v", c)
+		t.Errorf("after the comparison: got %+v, want confirmed", c)
 	}
 	if c := look(&second, false); !c.Confirmed() {
-		t.Errorf("forgotten: %+v", c)
+		t.Errorf("the confirmation was forgotten: %+v", c)
 	}
 	if c := look(&first, false); c.Confirmed() {
-		t.Errorf("confirmed without a word: %+v", c)
+		t.Errorf("a key that was never compared is confirmed: %+v", c)
 	}
 }
 

@@ -27,7 +27,7 @@ func TestCheckKeepsToItsBudget(t *testing.T) {
 	for i := range 10 {
 		from.send(key, fmt.Sprint(i)+strings.Repeat("x", 4000))
 	}
-	await.Until(t, "all have come", func() bool { return unread(to) == 11 })
+	await.Until(t, "all messages have come", func() bool { return unread(to) == 11 })
 
 	check := func(in local.Check) (out local.Checked) {
 		t.Helper()
@@ -72,9 +72,9 @@ func TestMemberMailGoesToTheSessionLastActive(t *testing.T) {
 	alice.up()
 	bob.up()
 	from := alice.session().connected()
-	await.Until(t, "bob's daemon is there", func() bool { return bob.status().Meshes[0].Connected })
+	await.Until(t, "bob's daemon is connected", func() bool { return bob.status().Meshes[0].Connected })
 	from.send("bob", "before any session")
-	await.Until(t, "it has come", func() bool { return bob.status().Meshes[0].Unread == 1 })
+	await.Until(t, "the message has come", func() bool { return bob.status().Meshes[0].Unread == 1 })
 	first, second := bob.session().connected(), bob.session().connected()
 	wake := func(p *program) chan string {
 		client, err := local.Session(bob.dir, p.pid())
@@ -131,7 +131,7 @@ func TestGroupMessagesAreConfirmedByEach(t *testing.T) {
 		t.Errorf("recipients: %+v", status.Recipients)
 	}
 	if n := unread(first); n != 0 {
-		t.Errorf("%d messages for the one who is not in the group", n)
+		t.Errorf("a session outside the group got %d messages, want none", n)
 	}
 	second.must(local.VerbLeaveGroup, local.Group{Name: "review"}, nil)
 	await.Until(t, "the group is left", func() bool { return len(rowOf(alice, second.id).Groups) == 0 })
@@ -199,7 +199,7 @@ func TestSendRefuses(t *testing.T) {
 	for i := 0; ; i++ {
 		err := a.call(local.VerbSend, local.Send{To: "bob-session", Text: "again"}, nil)
 		if errors.As(err, &e) && e.Code == local.CodeRefused && i > 5 {
-			break // the loop breaker
+			break // the daemon breaks the loop
 		}
 		if err != nil || i > 100 {
 			t.Fatalf("send %d without a user: %v", i, err)
@@ -237,11 +237,11 @@ func TestFloodIsRefused(t *testing.T) {
 				refused++
 			}
 		case <-time.After(patience):
-			t.Fatal("not all are confirmed")
+			t.Fatal("not all messages were confirmed")
 		}
 	}
 	if n := unread(to); n != most || refused != beyond {
-		t.Errorf("%d are unread, %d were refused", n, refused)
+		t.Errorf("%d messages are unread, %d were refused", n, refused)
 	}
 }
 
@@ -261,7 +261,7 @@ func TestFloodToEverybody(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	await.Until(t, "all that are kept have come", func() bool { return unread(to) == most+1 })
+	await.Until(t, "all messages that the daemon keeps have come", func() bool { return unread(to) == most+1 })
 	var checked local.Checked
 	to.must(local.VerbCheck, local.Check{ToolUseID: "x"}, &checked)
 	if len(checked.Messages) != most+1 {

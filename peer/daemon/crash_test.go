@@ -95,7 +95,7 @@ func TestReceivedMessagesSurviveKills(t *testing.T) {
 	}
 	<-sent
 	var got []string
-	await.Until(t, "all have come", func() bool {
+	await.Until(t, "all messages have come", func() bool {
 		var checked local.Checked
 		to.must(local.VerbCheck, local.Check{ToolUseID: "t" + fmt.Sprint(len(got))}, &checked)
 		for _, m := range checked.Messages {
@@ -121,7 +121,7 @@ func TestTakenMessageIsUnreadAgain(t *testing.T) {
 			bob.upAsChild()
 			to := bob.session().connected()
 			sent := from.send(to.key().String(), "read me")
-			await.Until(t, "it has come", func() bool { return unread(to) == 1 })
+			await.Until(t, "the message has come", func() bool { return unread(to) == 1 })
 			var checked local.Checked
 			to.must(local.VerbCheck, local.Check{ToolUseID: "tool-1"}, &checked)
 			if len(checked.Messages) != 1 {

@@ -22,7 +22,7 @@ func TestMessageComesIntoTheContext(t *testing.T) {
 	if len(status.Recipients) != 1 {
 		t.Fatalf("recipients: %+v", status.Recipients)
 	}
-	await.Until(t, "bob's machine has signed", func() bool {
+	await.Until(t, "bob's machine has signed a receipt", func() bool {
 		return a.awaitState(sent.ID, local.Delivered).Recipients[0].Signed
 	})
 

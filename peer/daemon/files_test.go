@@ -78,7 +78,7 @@ func TestServiceFiles(t *testing.T) {
 		}
 	}
 	if strings.Contains(unit.Text, "secret") {
-		t.Errorf("there is too much in\n%s", unit.Text)
+		t.Errorf("the unit has unexpected lines:\n%s", unit.Text)
 	}
 	agent, err := s.File("darwin", 7)
 	if err != nil || agent.Path != "/home/a b/Library/LaunchAgents/org.claudemesh.daemon.plist" || agent.Stop[0][2] != "gui/7/org.claudemesh.daemon" {
@@ -91,7 +91,7 @@ func TestServiceFiles(t *testing.T) {
 		if _, err := dec.Token(); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
-			t.Fatalf("the plist is no XML: %v", err)
+			t.Fatalf("the plist is not XML: %v", err)
 		}
 	}
 	if _, err := s.File("plan9", 7); !errors.Is(err, errNoServices) {

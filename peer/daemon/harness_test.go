@@ -24,7 +24,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// patience is how long anything that must happen may take.
+// patience is the longest time that a test waits for an event.
 const patience = await.Patience
 
 const (
@@ -68,7 +68,7 @@ type user struct {
 	name string
 	dir  peer.Dir
 
-	stop  context.CancelFunc // of the daemon in this process
+	stop  context.CancelFunc // stops the daemon in this process
 	ended chan error
 
 	child *exec.Cmd // the daemon as a process of its own
@@ -137,7 +137,7 @@ func (u *user) down() {
 			u.t.Errorf("the daemon of %s: %v", u.name, err)
 		}
 	case <-time.After(patience):
-		u.t.Fatalf("the daemon of %s does not end", u.name)
+		u.t.Fatalf("the daemon of %s did not end", u.name)
 	}
 }
 

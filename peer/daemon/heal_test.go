@@ -60,12 +60,12 @@ func TestWhatWasDeletedIsMadeAnew(t *testing.T) {
 			p := u.program("0b5ad3c2-6f5e-4a7b-9c1d-2e3f40516273")
 			p.register()
 			tc.do(u.dir, p.pid())
-			await.Until(t, "the daemon is found", func() bool {
+			await.Until(t, "other programs find the daemon", func() bool {
 				o := StartOptions{Dir: u.dir}
 				_, ok := o.running(t.Context())
 				return ok
 			})
-			await.Until(t, "the session's ticket leads to it", func() bool {
+			await.Until(t, "the session's ticket leads to the daemon", func() bool {
 				client, err := local.Session(u.dir, p.pid())
 				if err != nil {
 					return false
@@ -93,7 +93,7 @@ func TestWhatWasDeletedIsMadeAnew(t *testing.T) {
 	}
 }
 
-// A caller waits for a daemon that is temporarily unreachable and does not take it for dead.
+// A caller waits for a daemon that is temporarily unreachable, and does not consider it dead.
 func TestALiveDaemonIsNotTakenForDead(t *testing.T) {
 	t.Parallel()
 	u := newUser(t, "alice").up(func(o *Options) { o.every = time.Second })

@@ -57,7 +57,7 @@ func TestWhatBecomesOfMessages(t *testing.T) {
 			a, b := alice.session().connected(), bob.session().connected()
 			key := b.key().String()
 			sent := []local.Sent{a.send(key, "one"), a.send(key, "two")}
-			await.Until(t, "both have come", func() bool { return unread(b) == 2 })
+			await.Until(t, "both messages have come", func() bool { return unread(b) == 2 })
 			// While the session works, undecided messages wait for an event, not for the clock.
 			host.set(b.pid(), Published{SessionID: b.id, Status: wire.Working})
 			await.Until(t, "the session works", func() bool { return bob.doing(b.id) == wire.Working })
@@ -80,7 +80,7 @@ func TestWhatBecomesOfMessages(t *testing.T) {
 				b.connected()
 			}
 			left := strings.Count(tc.want[0]+tc.want[1], "unread")
-			await.Until(t, "what was not read is unread", func() bool { return unread(b) == left })
+			await.Until(t, "the messages that were not read are unread", func() bool { return unread(b) == left })
 			for i, want := range tc.want {
 				state := local.InContext
 				if want != "read" {
@@ -93,7 +93,7 @@ func TestWhatBecomesOfMessages(t *testing.T) {
 			for _, m := range checked.Messages {
 				want := tc.want[slices.Index([]string{"one", "two"}, m.Text)]
 				if m.MaybeSeen != strings.Contains(want, "maybe seen") || want == "read" {
-					t.Errorf("%q comes again, maybe seen: %v; want it %s", m.Text, m.MaybeSeen, want)
+					t.Errorf("%q came again with maybe seen %v, want it %s", m.Text, m.MaybeSeen, want)
 				}
 			}
 		})
@@ -132,7 +132,7 @@ func TestInterruptedReadIsToldWithTheNextPrompt(t *testing.T) {
 	bob.up(func(o *Options) { o.Host = host })
 	a, b := alice.session().connected(), bob.session().connected()
 	a.send(b.key().String(), "one")
-	await.Until(t, "it has come", func() bool { return unread(b) == 1 })
+	await.Until(t, "the message has come", func() bool { return unread(b) == 1 })
 	prompt := func() string {
 		t.Helper()
 		var p local.Pointer
@@ -144,26 +144,26 @@ func TestInterruptedReadIsToldWithTheNextPrompt(t *testing.T) {
 		}
 		return p.Pointer
 	}
-	await.Until(t, "a prompt tells of it", func() bool { return prompt() != "" })
-	// At the permission dialog: nothing is fetched.
+	await.Until(t, "a prompt announces the message", func() bool { return prompt() != "" })
+	// The user interrupts at the permission dialog, before the message is fetched.
 	for range 3 {
 		if prompt() == "" {
-			t.Error("a prompt does not tell of what was not read")
+			t.Error("a prompt does not announce the unread message")
 		}
 	}
-	// While it is read.
+	// The user interrupts while the model reads.
 	for _, said := range []string{"rejected", "nothing yet"} {
 		host.converse(says["nothing yet"])
 		b.must(local.VerbCheck, local.Check{ToolUseID: uuid.NewString()}, nil)
 		host.converse(says[said])
 		if prompt() == "" {
-			t.Errorf("%s: the next prompt does not tell of it", said)
+			t.Errorf("%s: the next prompt does not announce the message", said)
 		}
 	}
 	host.converse(says["shown"])
 	b.must(local.VerbCheck, local.Check{ToolUseID: uuid.NewString()}, nil)
 	if got := prompt(); got != "" {
-		t.Errorf("a prompt tells of what was read: %q", got)
+		t.Errorf("a prompt announces a message that was read: %q", got)
 	}
 }
 
@@ -178,7 +178,7 @@ func TestCallAfterOneThatWasStopped(t *testing.T) {
 	bob.up(func(o *Options) { o.Host = host })
 	a, b := alice.session().connected(), bob.session().connected()
 	a.send(b.key().String(), "one")
-	await.Until(t, "it has come", func() bool { return unread(b) == 1 })
+	await.Until(t, "the message has come", func() bool { return unread(b) == 1 })
 	b.must(local.VerbCheck, local.Check{ToolUseID: "stopped"}, nil)
 	looks := 0
 	host.converse(func(c Call) Answered {

@@ -21,7 +21,7 @@ func TestSignsOfLife(t *testing.T) {
 	at := func(minutes int) time.Time { return begun.Add(time.Duration(minutes) * time.Minute) }
 	var s signs
 	if !s.over(begun) {
-		t.Error("one of which nothing was heard lives")
+		t.Error("a process without any sign of life counts as alive")
 	}
 	s.hooked(begun, 10*time.Minute)
 	if s.over(at(9)) || !s.over(at(10)) {
@@ -31,7 +31,7 @@ func TestSignsOfLife(t *testing.T) {
 	s.attached()
 	s.detached(at(20), time.Minute)
 	if s.over(at(600)) {
-		t.Error("one with a stream is over")
+		t.Error("a process with an open stream counts as over")
 	}
 	s.hooked(at(599), 10*time.Minute)
 	s.detached(at(600), time.Minute)
@@ -40,7 +40,7 @@ func TestSignsOfLife(t *testing.T) {
 	}
 	s.hooked(at(600), 10*time.Minute)
 	if s.over(at(609)) {
-		t.Error("a hook after that does not count")
+		t.Error("a hook after the end of the last stream does not count")
 	}
 }
 
@@ -122,7 +122,7 @@ func TestTwoProcessesOfOneNumber(t *testing.T) {
 	all := []string{p.id, box.id, other.id}
 	slices.Sort(all)
 	if got := alice.live(); !slices.Equal(got, all) {
-		t.Fatalf("the sessions are %v, want %v", got, all)
+		t.Fatalf("got sessions %v, want %v", got, all)
 	}
 	// A hook of one stranger says nothing about the others.
 	alice.must(local.VerbActivity, local.Activity{PID: p.pid(), Domain: box.number.Domain, SessionID: box.id, Status: wire.Working}, nil)
@@ -132,13 +132,13 @@ func TestTwoProcessesOfOneNumber(t *testing.T) {
 		}
 	}
 	if err := alice.owner(local.VerbActivity, local.Activity{PID: p.pid(), Domain: "box pid:[3]", SessionID: box.id}, nil); err == nil {
-		t.Error("a hook of an unknown namespace is heard")
+		t.Error("the daemon accepted a hook of an unknown namespace")
 	}
-	// Neither does what one of them publishes.
+	// What one of them publishes says nothing about the others either.
 	host.set(p.pid(), Published{SessionID: other.id, Status: wire.Working, Namespace: "pid:[2]"})
-	await.Until(t, "what is published counts for the process of that namespace", func() bool { return alice.doing(other.id) == wire.Working })
+	await.Until(t, "the published status applies to the process of that namespace", func() bool { return alice.doing(other.id) == wire.Working })
 	if got := alice.doing(p.id); got != wire.Idle {
-		t.Errorf("it counts for its namesake, which is %s", got)
+		t.Errorf("the process with the same pid in another namespace is %s, want idle", got)
 	}
 	// Each token is for its own session.
 	if err := box.client().Call(t.Context(), local.VerbSetSummary, local.SetSummary{Summary: "in the box"}, nil); err != nil {
@@ -147,16 +147,16 @@ func TestTwoProcessesOfOneNumber(t *testing.T) {
 	if err := p.call(local.VerbSetSummary, local.SetSummary{Summary: "outside"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	// They return after a restart, and end one by one.
+	// The sessions return after a restart, and end one by one.
 	alice.down()
 	alice.up()
 	if got := alice.live(); !slices.Equal(got, all) {
-		t.Errorf("after a restart the sessions are %v, want %v", got, all)
+		t.Errorf("after a restart: got sessions %v, want %v", got, all)
 	}
 	alice.must(local.VerbEnd, local.End{PID: p.pid(), Domain: box.number.Domain, SessionID: box.id, Reason: "other"}, nil)
 	rest := without(all, box.id)
 	if got := alice.live(); !slices.Equal(got, rest) {
-		t.Errorf("after the end of one the sessions are %v, want %v", got, rest)
+		t.Errorf("after one session ended: got sessions %v, want %v", got, rest)
 	}
 }
 
@@ -206,9 +206,9 @@ func TestLifeOfAnUnseenProcess(t *testing.T) {
 				return
 			}
 			s.connected()
-			await.Until(t, "it runs in one process", func() bool { return len(alice.status().Sessions[0].PIDs) == 1 })
+			await.Until(t, "the session runs in one process", func() bool { return len(alice.status().Sessions[0].PIDs) == 1 })
 			from.send(s.key().String(), "hello")
-			await.Until(t, "its mail comes", func() bool {
+			await.Until(t, "the session's mail has come", func() bool {
 				return slices.ContainsFunc(alice.status().Sessions, func(one local.SessionStatus) bool { return one.Unread == 1 })
 			})
 		})

@@ -26,13 +26,13 @@ func TestPointersAreSettled(t *testing.T) {
 		time.Sleep(printedWithin - time.Millisecond)
 		synctest.Wait()
 		if desk.Hook(attention.HumanPrompt) != nil {
-			t.Error("a second pointer while the first is on its way")
+			t.Error("got a second pointer while the first is being printed")
 		}
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
 		again := desk.Hook(attention.HumanPrompt)
 		if again == nil || announced != 0 {
-			t.Fatalf("after nobody printed the first: %v, %d announced", again, announced)
+			t.Fatalf("after the first pointer was not printed: got %v, %d announced; want another pointer, 0", again, announced)
 		}
 		p.settle(number, nil) // too late
 		if announced != 0 {
@@ -42,7 +42,7 @@ func TestPointersAreSettled(t *testing.T) {
 		time.Sleep(2 * printedWithin)
 		synctest.Wait()
 		if announced != 1 || desk.Hook(attention.HumanPrompt) != nil || len(p.open) != 0 {
-			t.Errorf("%d announced, %d open", announced, len(p.open))
+			t.Errorf("got %d announced and %d open, want 1 and 0", announced, len(p.open))
 		}
 	})
 }

@@ -84,7 +84,7 @@ func TestTwoDaemonsRaceForOneSession(t *testing.T) {
 	if terminals[0].key() != terminals[1].key() {
 		t.Fatal("two keys for one session")
 	}
-	await.Until(t, "one of them is there", func() bool { return slices.Equal(without(alice.inRoster(), from.id), []string{id}) })
+	await.Until(t, "one presence is in the roster", func() bool { return slices.Equal(without(alice.inRoster(), from.id), []string{id}) })
 	const rounds = 20
 	got := make(map[string]int)
 	for round := range rounds {
@@ -95,7 +95,7 @@ func TestTwoDaemonsRaceForOneSession(t *testing.T) {
 		p.connected()
 		await.Until(t, "one presence is left", func() bool { return slices.Equal(without(alice.inRoster(), from.id), []string{id}) })
 	}
-	await.Until(t, "all have come", func() bool {
+	await.Until(t, "all messages have come", func() bool {
 		for _, p := range terminals {
 			var checked local.Checked
 			p.must(local.VerbCheck, local.Check{}, &checked)
@@ -149,11 +149,11 @@ func TestStartsRace(t *testing.T) {
 		t.Errorf("a second daemon: %v", err)
 	}
 	if again := start(built.Add(-time.Hour)); again.PID != first {
-		t.Error("an older program has replaced the daemon")
+		t.Error("an older program replaced the daemon")
 	}
 	second := together(built.Add(time.Hour))
 	if second == first {
-		t.Error("a newer program has not replaced the daemon")
+		t.Error("a newer program did not replace the daemon")
 	}
 	if p.connected(); p.key() != key {
 		t.Error("the session has another key")

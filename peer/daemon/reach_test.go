@@ -86,7 +86,7 @@ func TestPeersSeeWhoCannotRead(t *testing.T) {
 	a := alice.session().connected()
 	b := bob.session(func(r *local.Register) { r.Source, r.CannotRead = local.SourceLaunch, why }).connected()
 	seen := func() string { return rowOf(alice, b.id).CannotRead }
-	await.Until(t, "peers see it", func() bool { return seen() == why })
+	await.Until(t, "peers see why the session can't read", func() bool { return seen() == why })
 	sent := a.send("bob-session", "one")
 	if want := "bob-session can't read messages (" + why + ")"; !strings.Contains(sent.Note, want) {
 		t.Errorf("the sender is told %q, want %q", sent.Note, want)
@@ -108,7 +108,7 @@ func TestPeersSeeWhoCannotRead(t *testing.T) {
 	// Hooks do run, and the tool is attached.
 	tool := b.attachTool()
 	b.register()
-	await.Until(t, "peers see that it reads", func() bool { return seen() == "" })
+	await.Until(t, "peers see that the session can read", func() bool { return seen() == "" })
 	if got := b.texts(1); got[0] != "one" {
 		t.Errorf("got %q", got)
 	}
@@ -151,9 +151,9 @@ func TestToolThatHasEnded(t *testing.T) {
 	host.set(b.pid(), Published{SessionID: b.id, Status: wire.Idle})
 	end := b.attachTool()
 	end()
-	await.Until(t, "peers see that its tool does not run", func() bool { return rowOf(alice, b.id).CannotRead == local.NoTool })
+	await.Until(t, "peers see that the session's tool does not run", func() bool { return rowOf(alice, b.id).CannotRead == local.NoTool })
 	end = b.attachTool()
-	await.Until(t, "peers see that it is back", func() bool { return rowOf(alice, b.id).CannotRead == "" })
+	await.Until(t, "peers see that the tool is back", func() bool { return rowOf(alice, b.id).CannotRead == "" })
 	// The program outlives its daemon.
 	bob.down()
 	bob.up(func(o *Options) { o.Host = host })

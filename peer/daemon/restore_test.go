@@ -31,17 +31,17 @@ func TestMailOfASessionThatCameBack(t *testing.T) {
 	}
 	first := back()
 	a.send(key.String(), "for the one who came back")
-	await.Until(t, "it has come", func() bool { return unread(first) == 1 })
+	await.Until(t, "the message has come", func() bool { return unread(first) == 1 })
 	first.kill()
-	await.Until(t, "that one is over", func() bool { return len(bob.live()) == 1 })
+	await.Until(t, "the killed session has ended", func() bool { return len(bob.live()) == 1 })
 	bob.down()
 	bob.up()
 	p.connected()
 	if n := unread(p); n != 0 {
-		t.Errorf("the successor has %d", n)
+		t.Errorf("the successor has %d unread messages, want none", n)
 	}
 	if n := unread(back()); n != 1 {
-		t.Errorf("the one who came back has %d", n)
+		t.Errorf("the session that came back has %d unread messages, want 1", n)
 	}
 }
 
@@ -54,9 +54,9 @@ func TestHandOverThatWasCutShort(t *testing.T) {
 	a := alice.session().connected()
 	p, next := bob.session().connected(), bob.session().connected()
 	a.send(p.key().String(), "for the successor")
-	await.Until(t, "it has come", func() bool { return unread(p) == 1 })
+	await.Until(t, "the message has come", func() bool { return unread(p) == 1 })
 	p.kill()
-	await.Until(t, "that one is over", func() bool { return len(bob.live()) == 1 })
+	await.Until(t, "the killed session has ended", func() bool { return len(bob.live()) == 1 })
 	bob.down()
 	kept, err := store.Open(t.Context(), bob.dir)
 	if err != nil {
@@ -76,7 +76,7 @@ func TestHandOverThatWasCutShort(t *testing.T) {
 	bob.up()
 	next.connected()
 	if n := unread(next); n != 1 {
-		t.Errorf("the successor has %d", n)
+		t.Errorf("the successor has %d unread messages, want 1", n)
 	}
 	bob.down()
 	if kept, err = store.Open(t.Context(), bob.dir); err != nil {
@@ -84,6 +84,6 @@ func TestHandOverThatWasCutShort(t *testing.T) {
 	}
 	defer kept.Close()
 	if list, err := kept.Handovers(t.Context()); err != nil || len(list) != 0 {
-		t.Errorf("still to be done: %v, %v", list, err)
+		t.Errorf("got remaining hand-overs %v, %v; want none", list, err)
 	}
 }

@@ -88,6 +88,6 @@ func TestMemberSends(t *testing.T) {
 	}
 	member := config.Meshes[0].Member.Public()
 	if len(got) != 1 || got[0].Text != in.Text || got[0].Key != member || got[0].From != "alice" || !got[0].Verified {
-		t.Errorf("bob's session got %+v, which should be of %s", got, member)
+		t.Errorf("bob's session got %+v, want a message from %s", got, member)
 	}
 }

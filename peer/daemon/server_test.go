@@ -145,7 +145,7 @@ func TestLongPathsGetAShortSocket(t *testing.T) {
 	}
 	alice.down()
 	if _, err := os.Stat(info.Socket); err == nil {
-		t.Error("the socket is left")
+		t.Error("the stopped daemon left its socket")
 	}
 	if _, err := local.ReadInfo(alice.dir); !errors.Is(err, local.ErrNotRunning) {
 		t.Errorf("info of a stopped daemon: %v", err)
@@ -159,7 +159,7 @@ func TestSocketDirectoryIsNoTrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := ownDir(filepath.Join(root, "link"), false); err == nil {
-		t.Error("a symbolic link passes")
+		t.Error("a symbolic link was accepted")
 	}
 	if err := ownDir(filepath.Join(root, "link"), true); err != nil {
 		t.Errorf("a link to the configuration directory: %v", err)
@@ -168,7 +168,7 @@ func TestSocketDirectoryIsNoTrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := ownDir(filepath.Join(root, "file"), false); err == nil {
-		t.Error("a file passes")
+		t.Error("a file was accepted")
 	}
 }
 

@@ -53,7 +53,7 @@ func TestSessionEndsWithItsProcess(t *testing.T) {
 	}
 	p.kill()
 	await.Until(t, "the session has ended", func() bool { return len(alice.live()) == 0 })
-	await.Until(t, "it is gone from the roster", func() bool { return len(alice.roster()) == 0 })
+	await.Until(t, "the session is gone from the roster", func() bool { return len(alice.roster()) == 0 })
 	if _, err := os.Stat(local.TicketPath(alice.dir, process.Here(p.pid()))); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("ticket of a dead process: %v", err)
 	}
@@ -78,14 +78,14 @@ func TestSessionEndsWhenItSaysSo(t *testing.T) {
 		t.Errorf("the second process's session: %v", got)
 	}
 	if err := first.call(local.VerbUnread, nil, nil); err == nil {
-		t.Error("a process that has left speaks for the session")
+		t.Error("a process that has left could call for the session")
 	}
 	end(second)
 	end(second)
 	if got := alice.live(); len(got) != 0 {
 		t.Errorf("sessions: %v", got)
 	}
-	await.Until(t, "it is gone from the roster", func() bool { return len(alice.roster()) == 0 })
+	await.Until(t, "the session is gone from the roster", func() bool { return len(alice.roster()) == 0 })
 }
 
 func TestRegisterIsIdempotent(t *testing.T) {
@@ -196,7 +196,7 @@ func TestClearIsSucceeded(t *testing.T) {
 		old, key := p.id, p.key()
 		keys = append(keys, key)
 		a.send(key.String(), fmt.Sprintf("unread at clear %d", i))
-		await.Until(t, "it has come", func() bool { return unread(p) == i+1 })
+		await.Until(t, "the message has come", func() bool { return unread(p) == i+1 })
 		bob.must(local.VerbEnd, local.End{PID: p.pid(), SessionID: old, Reason: "clear"}, nil)
 		if got := without(bob.inRoster(), a.id); !slices.Equal(got, []string{old}) {
 			t.Errorf("between end and start: %v", got)
@@ -210,7 +210,7 @@ func TestClearIsSucceeded(t *testing.T) {
 		await.Until(t, "the old presence is gone", func() bool {
 			got := without(bob.inRoster(), a.id)
 			if slices.Contains(got, old) && slices.Contains(got, p.id) {
-				t.Errorf("both are in the roster")
+				t.Errorf("both sessions are in the roster")
 			}
 			return slices.Equal(got, []string{p.id})
 		})
@@ -287,7 +287,7 @@ func TestReusedNumberIsNoSession(t *testing.T) {
 	}
 	alice.up()
 	if got := alice.live(); len(got) != 0 {
-		t.Errorf("a later process with the same number lives in session %v", got)
+		t.Errorf("a later process with the same pid belongs to session %v, want none", got)
 	}
 	if id, err := process.Of(p.pid()); err != nil || !id.Alive() {
 		t.Fatalf("the process of the test is gone: %v", err)
@@ -309,7 +309,7 @@ func TestMeshesOfASession(t *testing.T) {
 	}
 	none := alice.program(uuid.NewString())
 	if got := none.register(); len(got.Meshes) != 0 || len(got.Warnings) != 1 {
-		t.Errorf("no choice among two: %+v", got)
+		t.Errorf("two meshes and none chosen: got %+v", got)
 	}
 	var e *local.Error
 	if err := none.call(local.VerbPeers, nil, nil); !errors.As(err, &e) || e.Code != local.CodeUnavailable {
@@ -320,7 +320,7 @@ func TestMeshesOfASession(t *testing.T) {
 		t.Errorf("both: %+v", got)
 	}
 	if err := both.call(local.VerbSend, local.Send{To: "*", Text: "x"}, nil); !errors.As(err, &e) || e.Code != local.CodeInvalid {
-		t.Errorf("send without saying where: %v", err)
+		t.Errorf("send without a mesh: got error %v", err)
 	}
 	both.must(local.VerbPeers, local.PeersQuery{Mesh: "second"}, nil)
 }
@@ -393,14 +393,14 @@ func TestSessionIsWhoItWas(t *testing.T) {
 	back.connected()
 	row := rowOf(alice, first.id)
 	if row.DisplayName != "api" || len(row.Groups) != 1 || row.Groups[0] != (wire.Group{Name: "back", Role: "lead"}) {
-		t.Errorf("it is back as %+v", row)
+		t.Errorf("the session is back as %+v", row)
 	}
 	other := alice.session(nameless).connected()
 	if row := rowOf(alice, other.id); row.DisplayName != "alice" || len(row.Groups) != 0 {
-		t.Errorf("one that was never here is %+v", row)
+		t.Errorf("a new session is shown as %+v", row)
 	}
 	back.register(func(r *local.Register) { r.Name = "web" })
-	await.Until(t, "it has its new name", func() bool { return rowOf(alice, first.id).DisplayName == "web" })
+	await.Until(t, "the session has its new name", func() bool { return rowOf(alice, first.id).DisplayName == "web" })
 }
 
 // TestNestedSession checks that a session started within another one gets its own name, also if
@@ -416,9 +416,9 @@ func TestNestedSession(t *testing.T) {
 	inner.connected()
 	inner.register(nested)
 	if row := rowOf(alice, inner.id); row.DisplayName != "web-"+inner.id[:8] {
-		t.Errorf("it is %q", row.DisplayName)
+		t.Errorf("the nested session is named %q", row.DisplayName)
 	}
-	await.Until(t, "its parent shows", func() bool {
+	await.Until(t, "the roster shows the session's parent", func() bool {
 		summary := rowOf(alice, inner.id).Summary
 		return summary != nil && *summary == "started by web"
 	})
@@ -429,6 +429,6 @@ func TestNestedSession(t *testing.T) {
 	named.register(func(r *local.Register) { r.Name, r.Parent = "api", outer.pid() })
 	named.connected()
 	if row := rowOf(alice, named.id); row.DisplayName != "api" {
-		t.Errorf("one that was given a name is %q", row.DisplayName)
+		t.Errorf("a session with a given name is named %q", row.DisplayName)
 	}
 }

@@ -37,7 +37,7 @@ func TestSleptSince(t *testing.T) {
 	}
 }
 
-// network is a network that may drop out. Its connections then hear nothing any more.
+// network is a network that may drop out. From then on its connections receive nothing.
 type network struct {
 	mu    sync.Mutex
 	conns []*deafConn
@@ -112,7 +112,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// A laptop wakes up. Its connections are dead, and nothing has told them.
+// A laptop wakes up. Its connections are dead, and no error has ended them.
 func TestWakingUp(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)
@@ -132,10 +132,10 @@ func TestWakingUp(t *testing.T) {
 	dials := n.dials.Load()
 	n.drop()
 	ahead.Store(int64(time.Hour))
-	await.Until(t, "both connections are made anew", func() bool { return n.dials.Load() >= dials+2 })
+	await.Until(t, "both sides have reconnected", func() bool { return n.dials.Load() >= dials+2 })
 	to.connected()
 	if !strings.Contains(log.String(), "did not answer a probe") {
-		t.Errorf("nobody has looked at the connections:\n%s", log.String())
+		t.Errorf("the daemon did not check its connections:\n%s", log.String())
 	}
 	sent := from.send(to.key().String(), "good morning")
 	from.awaitState(sent.ID, local.Delivered)

@@ -114,9 +114,9 @@ func TestStatusOfEachConfigDir(t *testing.T) {
 	for range 2 {
 		host.set(p.pid(), Published{SessionID: p.id})
 		alice.must(local.VerbActivity, local.Activity{PID: p.pid(), SessionID: p.id, Status: wire.Working}, nil)
-		await.Until(t, "it works", func() bool { return rowOf(alice, p.id).Status == wire.Working })
+		await.Until(t, "peers see the session as working", func() bool { return rowOf(alice, p.id).Status == wire.Working })
 		host.set(p.pid(), Published{SessionID: p.id, Status: wire.Idle})
-		await.Until(t, "it does not any more", func() bool { return rowOf(alice, p.id).Status == wire.Idle })
+		await.Until(t, "peers see the session as idle", func() bool { return rowOf(alice, p.id).Status == wire.Idle })
 		alice.down()
 		alice.up(func(o *Options) { o.Host = host })
 		p.connected()
@@ -132,28 +132,28 @@ func TestState(t *testing.T) {
 	}
 	s := newState()
 	if !s.hooked(wire.Working, "", after(0)) || s.hooked(wire.Working, "", after(0)) {
-		t.Error("a hook changes the status once")
+		t.Error("a hook did not change the status exactly once")
 	}
 	if s.published(say(wire.Idle, ""), after(100*time.Millisecond)) || s.published(say(wire.Idle, ""), after(time.Second)) {
-		t.Error("what was published counts at once after a hook")
+		t.Error("a published status took effect too soon after a hook")
 	}
 	if !s.published(say(wire.Idle, ""), after(time.Second)) || s.Status != wire.Idle {
-		t.Error("an interruption goes unseen")
+		t.Error("an interruption was not noticed")
 	}
 	if s.published(say(wire.Working, "waiting"), after(time.Second)) || !s.published(say(wire.Working, "waiting"), after(time.Second)) || s.Reason != "waiting" {
-		t.Error("what is published must hold for two looks")
+		t.Error("a published status must take effect at the second check, not at the first")
 	}
 	two := say(wire.Working, "waiting")
 	two[process.Number{PID: 8}] = Published{Status: wire.Working}
 	s.published(two, after(time.Second))
 	if !s.published(two, after(time.Second)) || s.Reason != "" {
-		t.Error("a process that works goes before one that waits")
+		t.Error("a working process must take precedence over a waiting one")
 	}
 	again := s.published(nil, after(time.Second))
 	if s.published(nil, after(time.Second)) || again || s.Status != wire.Working {
-		t.Error("silence changes the status")
+		t.Error("the status changed although nothing is published")
 	}
 	if s.tired(after(turnSilence-time.Minute)) || !s.tired(after(time.Hour)) || s.Status != wire.Idle {
-		t.Error("a turn of which nothing is heard does not end")
+		t.Error("a turn without signs of life must end after turnSilence")
 	}
 }

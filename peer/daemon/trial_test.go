@@ -17,20 +17,20 @@ func TestTrialLeavesTheMail(t *testing.T) {
 	alice.up()
 	bob.up()
 	from := alice.session().connected()
-	await.Until(t, "bob's daemon is there", func() bool { return bob.status().Meshes[0].Connected })
+	await.Until(t, "bob's daemon is connected", func() bool { return bob.status().Meshes[0].Connected })
 	from.send("bob", "for the member")
-	await.Until(t, "it has come", func() bool { return bob.status().Meshes[0].Unread == 1 })
+	await.Until(t, "the message has come", func() bool { return bob.status().Meshes[0].Unread == 1 })
 	trial := bob.session(func(r *local.Register) { r.Trial, r.Name = true, "trial" }).connected()
 	trial.register(func(r *local.Register) { r.Name = "trial" }) // as a hook does, which does not know about the trial
 
 	sent := from.send("*", "for all")
-	await.Until(t, "both of bob's connections have it", func() bool {
+	await.Until(t, "both of bob's connections have the message", func() bool {
 		var s local.MessageStatus
 		from.must(local.VerbMessageStatus, local.MessageQuery{ID: sent.ID}, &s)
 		return len(s.Recipients) == 2 && !slices.ContainsFunc(s.Recipients, func(r local.RecipientStatus) bool { return r.State != local.Delivered })
 	})
 	from.send("trial", "for the trial")
-	await.Until(t, "it has come", func() bool { return bob.status().Sessions[0].Unread == 1 })
+	await.Until(t, "the message has come", func() bool { return bob.status().Sessions[0].Unread == 1 })
 	var pointer local.Pointer
 	await.Until(t, "there is a pointer", func() bool {
 		bob.must(local.VerbActivity, local.Activity{PID: trial.pid(), SessionID: trial.id, Human: true, WantPointer: true}, &pointer)
@@ -47,7 +47,7 @@ func TestTrialLeavesTheMail(t *testing.T) {
 	bob.must(local.VerbEnd, local.End{PID: trial.pid(), SessionID: trial.id}, nil)
 
 	b := bob.session().connected()
-	await.Until(t, "the next session is told of the rest", func() bool {
+	await.Until(t, "the next session gets a pointer to the other messages", func() bool {
 		bob.must(local.VerbActivity, local.Activity{PID: b.pid(), SessionID: b.id, WantPointer: true}, &pointer)
 		return strings.HasPrefix(pointer.Pointer, "2 unread mesh messages ")
 	})

@@ -102,7 +102,7 @@ func TestWhatIsInTheWayIsPutAside(t *testing.T) {
 					u.down()
 				}
 				path := tc.where(u.dir, p.pid())
-				await.Until(t, "something is in the way", func() bool { // the daemon may be quicker to write anew
+				await.Until(t, "something is in the way", func() bool { // the daemon may rewrite its file first
 					return os.RemoveAll(path) == nil && tc.put(path) == nil
 				})
 				if !running {

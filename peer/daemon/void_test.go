@@ -19,9 +19,9 @@ func TestMonitorThatReachesNobody(t *testing.T) {
 	waiter, monitor := b.wake(local.PathWaiter), b.wake(local.PathMonitor)
 	a.send("bob", "one") // to the member
 	if got := monitor.pointer(); got == "" {
-		t.Fatal("the monitor is told nothing")
+		t.Fatal("the monitor got no pointer")
 	}
 	if got := waiter.pointer(); got == "" {
-		t.Error("the waiter is told nothing")
+		t.Error("the waiter got no pointer")
 	}
 }

@@ -75,7 +75,7 @@ func TestWakeStream(t *testing.T) {
 	var pointer local.Pointer
 	bob.must(local.VerbActivity, local.Activity{PID: to.pid(), SessionID: to.id, Human: true, WantPointer: true}, &pointer)
 	if pointer.Pointer != "" {
-		t.Errorf("told twice: %q", pointer.Pointer)
+		t.Errorf("the message was announced twice: %q", pointer.Pointer)
 	}
 
 	// The stream continues with the session that follows a clear.
@@ -110,7 +110,7 @@ func TestWakeStream(t *testing.T) {
 		t.Errorf("the older monitor: over %v, %v", over, err)
 	}
 	if err := to.call(local.VerbWake, local.Wake{Path: "x"}, nil); err == nil {
-		t.Error("an unknown path passes")
+		t.Error("an unknown path was accepted")
 	}
 }
 
@@ -137,17 +137,17 @@ func TestHooksPointWhereNothingElseDoes(t *testing.T) {
 	bob.up()
 	from, to := alice.session().connected(), bob.session().connected()
 	from.send("bob-session", "hello")
-	await.Until(t, "it has come", func() bool { return unread(to) == 1 })
+	await.Until(t, "the message has come", func() bool { return unread(to) == 1 })
 	activity := local.Activity{PID: to.pid(), SessionID: to.id, WantPointer: true}
 	var pointer local.Pointer
-	await.Until(t, "a tool's hook tells", func() bool {
+	await.Until(t, "a tool's hook announces the message", func() bool {
 		bob.must(local.VerbActivity, activity, &pointer)
 		return pointer.Pointer != ""
 	})
 	number := pointer.Number
 	pointer = local.Pointer{}
 	if bob.must(local.VerbActivity, activity, &pointer); pointer.Pointer != "" {
-		t.Errorf("told again: %q", pointer.Pointer)
+		t.Errorf("the message was announced again: %q", pointer.Pointer)
 	}
 	var e *local.Error
 	activity.SessionID = uuid.NewString()
@@ -156,12 +156,12 @@ func TestHooksPointWhereNothingElseDoes(t *testing.T) {
 	}
 	activity.PID = 1
 	if err := bob.owner(local.VerbActivity, activity, nil); !errors.As(err, &e) || e.Code != local.CodeNotFound {
-		t.Errorf("a hook of nobody: %v", err)
+		t.Errorf("a hook of an unknown session: got error %v", err)
 	}
 	bob.must(local.VerbPrinted, local.Printed{PID: to.pid(), Number: number}, nil)
 	restarted := bob.program(to.id)
 	to.kill()
-	await.Until(t, "it is over", func() bool { return len(bob.live()) == 0 })
+	await.Until(t, "the session has ended", func() bool { return len(bob.live()) == 0 })
 	restarted.register(func(r *local.Register) { r.Source = local.SourceResume })
 	// The message was announced, but to a process that is gone, and no turn starts by itself.
 	if got := restarted.wake(local.PathMonitor).pointer(); !strings.HasPrefix(got, "1 unread") {

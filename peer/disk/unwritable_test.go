@@ -26,7 +26,7 @@ func TestUnwritable(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		err  error
-		want string // DIR stands for the directory; "": not of that kind
+		want string // DIR stands for the directory; "": not an error of that kind
 	}{
 		{file("x", syscall.ENOSPC), "the disk of DIR/x is full; make room on it, and try again"},
 		{file("x.12.tmp", syscall.ENOSPC), "the disk of DIR is full; make room on it, and try again"},
@@ -41,7 +41,7 @@ func TestUnwritable(t *testing.T) {
 		{file("x", syscall.EIO), "the disk of DIR/x reports errors; see the system's log" + instead},
 		{&fs.PathError{Op: "open", Path: "/elsewhere/x", Err: syscall.EROFS}, "/elsewhere/x is read-only, by its file system or by a mount; make it writable"},
 		{file("x", fs.ErrNotExist), ""},
-		{syscall.EACCES, ""}, // of a connection, perhaps
+		{syscall.EACCES, ""}, // may come from a connection
 		{context.Canceled, ""},
 		{nil, ""},
 	} {
@@ -57,7 +57,7 @@ func TestUnwritable(t *testing.T) {
 			t.Errorf("%v: %v\nwant %s", tc.err, err, tc.want)
 		}
 		if again := Unwritable(dir, fmt.Errorf("again: %w", err)); strings.Count(again.Error(), e.Advice) != 1 {
-			t.Errorf("said twice: %v", again)
+			t.Errorf("the advice is repeated: %v", again)
 		}
 	}
 }
@@ -74,7 +74,7 @@ func TestUnwritableDatabase(t *testing.T) {
 	defer db.Close()
 	for _, tc := range []struct{ statement, want string }{
 		{`CREATE TABLE x (y)`, ""},
-		{`CREATE TABLE x (y)`, ""}, // there is one
+		{`CREATE TABLE x (y)`, ""}, // the table exists already
 		{`PRAGMA query_only = ON`, ""},
 		{`INSERT INTO x VALUES (1)`, " is read-only"},
 		{`PRAGMA query_only = OFF`, ""},

@@ -118,7 +118,7 @@ func TestChangedKey(t *testing.T) {
 	n.rows = nil
 	n.leads("Bob", bob.Public())
 	first, second := n.session(bob, "bob"), n.session(bob, "api")
-	n.leads("bob", first) // a new session key, as often as there is one
+	n.leads("bob", first) // a new session key of the same member
 	n.leads("api", second)
 	n.rows = nil
 
@@ -126,7 +126,7 @@ func TestChangedKey(t *testing.T) {
 	eve := n.member("bob")
 	n.refused("bob", bob.Public())
 	n.refused(eve.Public().String()[:12], bob.Public())
-	n.leads(eve.Public().String(), eve.Public()) // a whole key is that key
+	n.leads(eve.Public().String(), eve.Public()) // a whole key always means that key
 	web := n.session(eve, "web")
 	n.refused("web", bob.Public()) // it shows the name of its member
 	n.leads(web.String(), web)
@@ -174,7 +174,7 @@ func TestLookalikeIsNotTheOther(t *testing.T) {
 		n.refused(name, b.Public())
 		n.accept(name)
 		n.leads(name, twin.Public())
-		n.leads("b", b.Public()) // who looks like it takes nothing away
+		n.leads("b", b.Public()) // a name that looks like b does not affect b
 	}
 	// Between sessions, whose names are not pinned.
 	n := newNames(t)
@@ -242,11 +242,11 @@ func TestSubstitutedKeys(t *testing.T) {
 	forged := attested(own, newKey(t).Public(), n.now.Add(time.Hour))
 	forged.ParentMemberPubkey = bob.Public().String()
 	for name, row := range map[string]wire.PeerRow{
-		"no word":             {Pubkey: own.Public(), MemberPubkey: bob.Public(), DisplayName: "web"},
-		"a word for another":  {Pubkey: own.Public(), MemberPubkey: bob.Public(), DisplayName: "web", Attestation: n.rows[0].Attestation},
-		"another's word":      {Pubkey: own.Public(), MemberPubkey: bob.Public(), DisplayName: "web", Attestation: attested(own, own.Public(), n.now.Add(time.Hour))},
-		"a forged word":       {Pubkey: mustKey(t, forged.SessionPubkey), MemberPubkey: bob.Public(), DisplayName: "web", Attestation: forged},
-		"bob's name, no word": {Pubkey: own.Public(), DisplayName: "Bob"},
+		"no attestation":                  {Pubkey: own.Public(), MemberPubkey: bob.Public(), DisplayName: "web"},
+		"attestation of another key":      {Pubkey: own.Public(), MemberPubkey: bob.Public(), DisplayName: "web", Attestation: n.rows[0].Attestation},
+		"attestation by another member":   {Pubkey: own.Public(), MemberPubkey: bob.Public(), DisplayName: "web", Attestation: attested(own, own.Public(), n.now.Add(time.Hour))},
+		"forged attestation":              {Pubkey: mustKey(t, forged.SessionPubkey), MemberPubkey: bob.Public(), DisplayName: "web", Attestation: forged},
+		"bob's name, without attestation": {Pubkey: own.Public(), DisplayName: "Bob"},
 	} {
 		m := *n
 		m.rows = []wire.PeerRow{row}
@@ -263,16 +263,17 @@ func TestSubstitutedKeys(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := m.contacts.Accept(t.Context(), "mesh", r, m.members, m.now); err == nil {
-			t.Errorf("%s: a key that nobody vouches for was trusted", name)
+			t.Errorf("%s: a key without a valid attestation was trusted", name)
 		}
 	}
-	// In the list of members, and in rows of that member.
+	// The broker also puts its key into the list of members, and into rows of that member.
 	n.rows, n.members = nil, nil
 	eve := n.member("bob")
 	n.refused("bob", bob.Public())
 	n.session(eve, "web")
 	n.refused("web", bob.Public())
-	// The word of a session that has been connected for long has expired. It still proves.
+	// The attestation of a session that has been connected for long has expired, but it still
+	// proves the member.
 	old := newKey(t).Public()
 	n.rows, n.members = []wire.PeerRow{{Pubkey: old, MemberPubkey: bob.Public(), DisplayName: "bob", Attestation: attested(bob, old, n.now.Add(-time.Hour))}}, nil
 	n.leads("bob", old)

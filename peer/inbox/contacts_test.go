@@ -39,7 +39,7 @@ func TestContacts(t *testing.T) {
 	pin("no name", "mesh", newKey(t).Public(), "\u200b", "", nobody)
 	pin("the first still", "mesh", bob, "Bob", "Bob", nobody)
 
-	confirm(eve, now) // the key of the second was compared: it is the true Bob
+	confirm(eve, now) // the user compared the second key: it is the real Bob's
 	pin("the second, confirmed", "mesh", eve, "Bob", "bOB", nobody)
 	pin("the first, not confirmed", "mesh", bob, "Bob", "Bob", eve)
 	confirm(bob, now) // there are two Bobs
@@ -89,7 +89,7 @@ func TestContactsOfTheRoster(t *testing.T) {
 		}
 	}
 
-	// That a key was compared is another fact than that it is proven.
+	// Whether a key was compared does not depend on whether it is proven.
 	if err := c.Confirm(t.Context(), "mesh", bob.Public(), "bob", now); err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func TestInboxKeepsMessagesInOrderAndOnce(t *testing.T) {
 	}
 	b.Close()
 
-	b = openInbox(t, dir) // it is on disk
+	b = openInbox(t, dir) // the messages are on disk
 	list, err := b.List(t.Context(), "mesh", ListOptions{})
 	if err != nil || len(list) != 6 {
 		t.Fatalf("got %d, %v", len(list), err)

@@ -69,7 +69,7 @@ func TestInboxOfTheOldSchemaIsMigrated(t *testing.T) {
 	insert(7, &peer.Incoming{MessageID: "m2", Sender: alice, Member: alice}, "unread", nil)
 	db.Close()
 
-	// Several processes come at the same moment.
+	// Several processes open the inbox at the same moment.
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {

@@ -218,10 +218,10 @@ func TestMailForEverybody(t *testing.T) {
 	m.add("", "m2", peer.InMesh, "x")
 	m.want("the member's copy", m.take("s1", "tool2"), "m2")
 	if m.add("s1", "m2", peer.InMesh, "x") {
-		t.Error("the session gets its own copy too")
+		t.Error("the session got its own copy too")
 	}
 	if !m.add("s2", "m2", peer.InMesh, "x") {
-		t.Error("another session does not get its own")
+		t.Error("another session did not get its own copy")
 	}
 }
 
@@ -260,7 +260,7 @@ func TestMailIsAdopted(t *testing.T) {
 	m.want("old", m.unread("old", false), "m5")
 	for _, tc := range [][2]string{{"", "new"}, {"old", ""}, {"old", "old"}} {
 		if _, err := m.Adopt(t.Context(), tc[0], tc[1]); err == nil {
-			t.Errorf("%q passed", tc)
+			t.Errorf("%q was accepted", tc)
 		}
 	}
 }

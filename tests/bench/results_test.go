@@ -187,6 +187,6 @@ func TestStage(t *testing.T) {
 		t.Errorf("problems: %s", got)
 	}
 	if strings.Join(order, " ") != "second first" {
-		t.Errorf("what was called: %v", order)
+		t.Errorf("got calls in order %v", order)
 	}
 }

@@ -67,11 +67,11 @@ func TestHostile(t *testing.T) {
 			if out, errOut, code := mallory.send(key, text); code == 0 {
 				sent++
 			} else if i < 24 {
-				t.Errorf("message %d is refused: exit code %d\n%s%s", i, code, out, errOut)
+				t.Errorf("message %d was refused: exit code %d\n%s%s", i, code, out, errOut)
 			}
 		}
 		if _, _, code := mallory.send(key, canary+strings.Repeat("m", 3<<20)); code == 0 {
-			t.Error("megabytes are not refused")
+			t.Error("a message of megabytes was not refused")
 		}
 		// A sender may wake a session only so often; further messages wait for the user.
 		await.Until(t, "the model has got every message", func() bool {
@@ -86,7 +86,7 @@ func TestHostile(t *testing.T) {
 		}
 		w.judgeContext(b.ID())
 		if _, err := os.Stat(filepath.Join(bob.Project, canary)); err == nil {
-			t.Error("the model has done what a peer said")
+			t.Error("the model did what a peer's message said")
 		}
 	})
 }

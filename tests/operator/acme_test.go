@@ -21,18 +21,18 @@ import (
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// lifetime of a certificate, in seconds.
+// lifetime is the lifetime of a certificate in seconds.
 const lifetime = 600
 
-// authority is a certificate authority that speaks ACME: Pebble, which asks a DNS server
-// that says of each name that it is this machine.
+// authority is an ACME certificate authority: Pebble, with a DNS server that resolves every
+// name to this machine.
 type authority struct {
-	directory string         // of ACME
-	trusted   string         // the file with the certificate of the directory's own server
-	roots     *x509.CertPool // of the certificates that it issues
+	directory string         // the URL of the ACME directory
+	trusted   string         // the file with the certificate of the ACME server itself
+	roots     *x509.CertPool // the roots of the certificates that it issues
 }
 
-// startAuthority starts one that validates at these ports. It ends with the test.
+// startAuthority starts an authority that validates at these ports, until the test ends.
 func startAuthority(t *testing.T, httpPort, tlsPort int) *authority {
 	t.Helper()
 	quiet := log.New(io.Discard, "", 0)
@@ -61,8 +61,8 @@ func startAuthority(t *testing.T, httpPort, tlsPort int) *authority {
 	return a
 }
 
-// withoutRenewalInfo takes from the directory the place where the authority says when a
-// certificate should be renewed: late in its life. The test is not to wait for that.
+// withoutRenewalInfo removes renewalInfo from the directory. With it, the authority would
+// tell Caddy to renew a certificate late in its life, and the test would wait for that.
 func withoutRenewalInfo(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != wfe.DirectoryPath {

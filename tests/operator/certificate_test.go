@@ -22,16 +22,16 @@ import (
 const (
 	meshHost  = "mesh.example.com"
 	otherHost = "www.example.com"
-	renewals  = 2 // that the test sees
+	renewals  = 2 // the number of renewals that the test waits for
 )
 
-// TestCertificates starts the shipped Caddyfile with a host name and a database, as an
-// operator does, and another site beside it. Caddy gets its certificates from an ACME server
-// and renews them, while two sessions exchange messages over one connection each.
+// TestCertificates starts the shipped Caddyfile with a host name, a database and another
+// site, like an operator. Caddy gets its certificates from an ACME server and renews them,
+// while two sessions exchange messages over one connection each.
 func TestCertificates(t *testing.T) {
 	for name, value := range map[string]string{
 		"PEBBLE_VA_NOSLEEP":      "1", // validate at once
-		"PEBBLE_AUTHZREUSE":      "0", // and anew for every certificate
+		"PEBBLE_AUTHZREUSE":      "0", // validate for every certificate
 		"PEBBLE_WFE_NONCEREJECT": "0",
 	} {
 		t.Setenv(name, value)
@@ -78,7 +78,7 @@ func testCertificates(t *testing.T, disable string) {
 	sender := dial(t, peer.Options{Mesh: mesh, HTTPClient: site.client, OnState: site.watch(&dropped)})
 
 	sent, seen := int64(0), map[string]bool{}
-	await.Until(t, "the certificate is renewed, with messages flowing", func() bool {
+	await.Until(t, "the certificate is renewed while messages flow", func() bool {
 		seen[site.serial(t, meshHost)] = true
 		m := to(recipient.Pubkey())
 		m.Body = fmt.Append(nil, sent)
@@ -98,7 +98,7 @@ func testCertificates(t *testing.T, disable string) {
 		t.Errorf("connections were dropped %d times while the certificate was renewed", n)
 	}
 	if text := site.get(otherHost, "/"); text != "another site" {
-		t.Errorf("the other site says %q", text)
+		t.Errorf("the other site answered %q", text)
 	}
 	t.Logf("%d messages over %d certificates", sent, len(seen))
 }
@@ -117,10 +117,10 @@ func writeConfig(t *testing.T, path, global string) {
 	}
 }
 
-// site is Caddy as the world reaches it.
+// site is Caddy's HTTPS site, as its clients reach it.
 type site struct{ client *http.Client }
 
-// get returns the body of an answer, or what went wrong.
+// get returns the body of an answer, or the text of the error.
 func (s *site) get(host, path string) string {
 	res, err := s.client.Get("https://" + host + path)
 	if err != nil {
@@ -134,7 +134,7 @@ func (s *site) get(host, path string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// serial returns the number of the certificate that a new connection gets.
+// serial returns the serial number of the certificate that a new connection gets.
 func (s *site) serial(t *testing.T, host string) string {
 	t.Helper()
 	res, err := s.client.Head("https://" + host + "/health")

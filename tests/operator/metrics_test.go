@@ -134,13 +134,13 @@ func loaded(t *testing.T) (*prometheus, *harness.Broker) {
 		t.Fatal(err)
 	}
 	if _, err := sender.Send(t.Context(), to(stranger.Public())); err == nil {
-		t.Fatal("the broker accepts a message to nobody")
+		t.Fatal("the broker accepted a message to nobody")
 	}
 	foreign := mesh
 	foreign.Member = stranger
 	if c, err := peer.Dial(t.Context(), peer.Options{Mesh: foreign, OneShot: true}); err == nil {
 		c.Close()
-		t.Fatal("the broker accepts a stranger")
+		t.Fatal("the broker accepted a stranger")
 	}
 	// A waiting message. The broker counts waiting messages every ten seconds.
 	absent := dial(t, peer.Options{Mesh: mesh})

@@ -68,7 +68,7 @@ func (p *prometheus) scrape(b *harness.Broker) {
 		var series labels.Labels
 		from.Labels(&series)
 		if series.Get(labels.MetricName) == "caddy_claudemesh_storage_free_bytes" {
-			value = 100e9 // the disk is the machine's, and others use it meanwhile
+			value = 100e9 // other programs on this machine use the same disk
 		}
 		series = labels.NewBuilder(series).Set("job", "claudemesh").Set("instance", "mesh").Labels()
 		if _, err := to.Append(0, series, p.now.UnixMilli(), value); err != nil {

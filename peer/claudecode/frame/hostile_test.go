@@ -82,7 +82,7 @@ func TestHostileMessages(t *testing.T) {
 			}
 			for _, i := range []int{0, 2} {
 				if got[i].text != "hello" || got[i].attributes["verified"] != "yes" {
-					t.Errorf("the message beside it became %q", got[i])
+					t.Errorf("the harmless message became %q", got[i])
 				}
 			}
 			if want := cleaned(tt.text); got[1].part == "" && got[1].text != want || !strings.HasPrefix(want, got[1].text) {
@@ -99,7 +99,7 @@ func TestHostileMessages(t *testing.T) {
 			}
 			for _, text := range tt.absent {
 				if strings.Contains(rendered, text) {
-					t.Errorf("%q is there", text)
+					t.Errorf("the output contains %q", text)
 				}
 			}
 		})

@@ -54,7 +54,7 @@ func parse(t *testing.T, rendered string) []parsed {
 		p := parsed{attributes: make(map[string]string), text: unescape(t, m[2]), part: m[3]}
 		for _, a := range attributeShape.FindAllStringSubmatch(m[1], -1) {
 			if _, twice := p.attributes[a[1]]; twice {
-				t.Fatalf("attribute %s stands twice: %q", a[1], m[1])
+				t.Fatalf("attribute %s appears twice: %q", a[1], m[1])
 			}
 			p.attributes[a[1]] = unescape(t, a[2])
 		}
@@ -62,7 +62,7 @@ func parse(t *testing.T, rendered string) []parsed {
 		rest = rest[len(m[0]):]
 	}
 	if !footerShape.MatchString(rest) {
-		t.Fatalf("this is outside of any frame: %q", rest)
+		t.Fatalf("text outside of any frame: %q", rest)
 	}
 	return list
 }
@@ -70,7 +70,7 @@ func parse(t *testing.T, rendered string) []parsed {
 func unescape(t *testing.T, s string) string {
 	t.Helper()
 	if left := entityShape.ReplaceAllString(s, ""); strings.Contains(left, "&") {
-		t.Fatalf("a bare ampersand: %q", s)
+		t.Fatalf("an unescaped ampersand in %q", s)
 	}
 	return strings.NewReplacer("&lt;", "<", "&gt;", ">", "&quot;", `"`, "&apos;", "'", "&amp;", "&").Replace(s)
 }

@@ -60,7 +60,7 @@ func TestDeliverFails(t *testing.T) {
 	t.Parallel()
 	h := Hook{Dir: daemontest.Dir(t), PID: os.Getpid()}
 	if err := h.Deliver(t.Context(), strings.NewReader("{}"), nil); err == nil {
-		t.Error("took what is no event")
+		t.Error("accepted input that isn't an event")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	broken := errors.New("broken")
@@ -69,7 +69,7 @@ func TestDeliverFails(t *testing.T) {
 		return broken
 	})
 	if !errors.Is(err, broken) || !errors.Is(err, context.Canceled) {
-		t.Errorf("err = %v", err)
+		t.Errorf("got error %v", err)
 	}
 }
 
@@ -113,13 +113,13 @@ func TestSpawn(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSpace(string(seen)), "\n")
 	if want := `{"hook_event_name":"SessionStart","session_id":"` + session + `","source":"clear"}`; lines[0] != want {
-		t.Errorf("it was given %s, want %s", lines[0], want)
+		t.Errorf("the detached process got %s, want %s", lines[0], want)
 	}
 	fields := strings.Fields(lines[1])
 	if len(fields) != 3 || fields[0] != "4711" || fields[1] != fields[2] {
 		t.Errorf("%s, session and process are %v, want 4711 and a session of its own", lineage.EnvPID, fields)
 	}
 	if err := spawn(1, filepath.Join(t.TempDir(), "no-such-program"))(Event{}); err == nil {
-		t.Error("a program that is not there was started")
+		t.Error("a program that doesn't exist was started")
 	}
 }

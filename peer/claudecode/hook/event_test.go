@@ -144,12 +144,12 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if e.Name == "" || len(e.SessionID) != 36 || string(e.SessionID) != strings.ToLower(string(e.SessionID)) {
-			t.Fatalf("took %+v", e)
+			t.Fatalf("accepted %+v", e)
 		}
 		if len(e.Cwd) > wire.MaxTextLen || len(e.Title) > wire.MaxNameLen || len(e.ToolUse) > wire.MaxNameLen {
 			t.Fatalf("a field is too long: %+v", e)
 		}
-		// A detached event comes out again as it went in.
+		// An event round-trips through JSON, as when it is passed to a detached process.
 		b, err := json.Marshal(e)
 		if err != nil {
 			t.Fatal(err)

@@ -81,7 +81,7 @@ func TestPointerInContext(t *testing.T) {
 			t.Errorf("%s printed %q, want %q\n%s", event, got, want, b.log.String())
 		}
 		if printed != i+1 {
-			t.Errorf("%s did not say that it has printed: %s", event, b.log.String())
+			t.Errorf("%s did not confirm that it printed: %s", event, b.log.String())
 		}
 	}
 	if !strings.Contains(b.log.String(), "careful") {
@@ -178,7 +178,7 @@ func TestDetach(t *testing.T) {
 		b.budget = 20 * time.Millisecond
 		for _, verb := range []string{local.VerbRegister, local.VerbEnd, local.VerbActivity} {
 			b.daemon.HandleFunc(verb, func(_ http.ResponseWriter, r *http.Request) {
-				_, _ = io.Copy(io.Discard, r.Body) // so that the server notices the end of the caller
+				_, _ = io.Copy(io.Discard, r.Body) // so that the server notices when the caller goes away
 				<-r.Context().Done()
 			})
 		}
@@ -259,7 +259,7 @@ func TestBrokenInput(t *testing.T) {
 			select {
 			case <-done:
 			case <-time.After(await.Patience):
-				t.Fatal("did not end")
+				t.Fatal("the hook did not end")
 			}
 			if out.Len() != 0 || !strings.Contains(b.log.String(), "ignored") {
 				t.Errorf("printed %q, logged %q", out.String(), b.log.String())

@@ -69,7 +69,7 @@ func TestRegister(t *testing.T) {
 		"launch": local.SourceResume, // Claude Code doesn't use this word
 	} {
 		if got := source(&Event{Source: given}); got != want {
-			t.Errorf("source %q is taken for %q, want %q", given, got, want)
+			t.Errorf("source %q: got %q, want %q", given, got, want)
 		}
 	}
 }

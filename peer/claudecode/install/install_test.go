@@ -147,14 +147,14 @@ func TestInstallAndUninstallLeaveNothing(t *testing.T) {
 					t.Errorf("the user's status line is gone: %s", after)
 				}
 				if kept := strings.TrimRight(text, "} \r\n"); name != "absent" && !strings.HasPrefix(after, kept) && name != "others" {
-					t.Errorf("the layout is another:\n%s\nwas\n%s", after, text)
+					t.Errorf("the layout changed:\n%s\nwas\n%s", after, text)
 				}
 				if r := w.install(); r.Changed || w.read("settings.json") != after {
 					t.Errorf("a second time: %+v\n%s", r, w.read("settings.json"))
 				}
 				w.uninstall()
 				if got := w.read("settings.json"); got != text {
-					t.Errorf("got\n%q, not\n%q", got, text)
+					t.Errorf("got\n%q, want\n%q", got, text)
 				}
 				for _, name := range []string{"plugins", w.recordName()} {
 					if got, err := os.Stat(w.claudePath(name)); err == nil {
@@ -266,7 +266,7 @@ func TestOtherPluginsStay(t *testing.T) {
 		w.uninstall()
 		for _, name := range files {
 			if got := w.read(name); got != before[name] {
-				t.Errorf("%s: got\n%s, not\n%s", name, got, before[name])
+				t.Errorf("%s: got\n%s, want\n%s", name, got, before[name])
 			}
 		}
 		if _, err := os.Stat(w.claudePath("plugins/cache/elsewhere")); err != nil {

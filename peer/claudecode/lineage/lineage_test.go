@@ -45,7 +45,7 @@ func TestParent(t *testing.T) {
 		t.Errorf("Parent = %d, %v; want %d", got, err, os.Getppid())
 	}
 	if _, err := lineage.Parent(1 << 30); err == nil {
-		t.Error("a process that can't be has a parent")
+		t.Error("got the parent of a process that can't exist")
 	}
 }
 
@@ -83,7 +83,7 @@ func TestFind(t *testing.T) {
 		})
 	}
 	if _, ok := lineage.Find(peer.Dir(t.TempDir()), child.Process.Pid, ""); ok {
-		t.Error("found where nothing is registered")
+		t.Error("Find found a session in a directory without any")
 	}
 }
 
@@ -93,7 +93,7 @@ func TestWhile(t *testing.T) {
 	ctx, stop := lineage.While(t.Context(), child.Process.Pid, time.Millisecond)
 	defer stop()
 	if ctx.Err() != nil {
-		t.Fatal("ended while the process lives")
+		t.Fatal("the context ended although the process is alive")
 	}
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -110,7 +110,7 @@ func TestWhile(t *testing.T) {
 	ctx, stop = lineage.While(t.Context(), child.Process.Pid, time.Hour)
 	defer stop()
 	if !errors.Is(context.Cause(ctx), lineage.ErrEnded) {
-		t.Error("a process that had ended before was taken for alive")
+		t.Error("a process that had already ended was taken for alive")
 	}
 
 	ctx, stop = lineage.While(t.Context(), os.Getpid(), time.Hour)

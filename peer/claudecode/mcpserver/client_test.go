@@ -94,7 +94,7 @@ func (k *client) read() rpc {
 		}
 		return m
 	case <-time.After(await.Patience):
-		k.t.Fatal("the server does not answer")
+		k.t.Fatal("the server did not answer")
 	}
 	panic("unreachable")
 }
@@ -148,7 +148,7 @@ func (k *client) end() {
 			k.t.Errorf("the server ended with %v", err)
 		}
 	case <-time.After(await.Patience):
-		k.t.Fatal("the server does not end")
+		k.t.Fatal("the server did not end")
 	}
 }
 

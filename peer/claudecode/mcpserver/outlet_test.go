@@ -54,7 +54,7 @@ func TestNothingInvisibleForTheModel(t *testing.T) {
 				t.Errorf("%s with %+q: %+q", call[0], hidden, got)
 			}
 			if !strings.Contains(got, seen+`\`) {
-				t.Errorf("%s with %+q does not show that there is something: %+q", call[0], hidden, got)
+				t.Errorf("%s with %+q does not show that the text has hidden characters: %+q", call[0], hidden, got)
 			}
 		}
 	}

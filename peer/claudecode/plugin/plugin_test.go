@@ -153,10 +153,10 @@ func TestWriteTwice(t *testing.T) {
 		return time.Since(info.ModTime()) < time.Minute
 	}
 	if _, err := Write(dir, "/a/claudemesh"); err != nil || written(hooks) {
-		t.Errorf("the same again has written, %v", err)
+		t.Errorf("writing the same plugin again changed files, %v", err)
 	}
 	if current, _ := Current(dir, "/b/claudemesh"); current {
-		t.Error("another program counts as current")
+		t.Error("a plugin for another program counted as current")
 	}
 	if _, err := Write(dir, "/b/claudemesh"); err != nil || !written(hooks) || written(market) {
 		t.Errorf("another program: hooks %v, marketplace %v, %v", written(hooks), written(market), err)
@@ -165,7 +165,7 @@ func TestWriteTwice(t *testing.T) {
 		t.Errorf("left behind: %v", rest)
 	}
 	if _, err := Write(dir, "claudemesh"); err == nil {
-		t.Error("a relative path passed")
+		t.Error("a relative path was accepted")
 	}
 }
 

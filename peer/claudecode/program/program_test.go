@@ -37,7 +37,7 @@ func TestFind(t *testing.T) {
 	t.Setenv(binaryVariable, "")
 	var missing *NotFoundError
 	if path, err := Find(); !errors.As(err, &missing) || !strings.Contains(err.Error(), "install Claude Code") {
-		t.Errorf("nowhere: %s, %v", path, err)
+		t.Errorf("not installed: got %s, %v", path, err)
 	}
 	if err := os.WriteFile(claude, []byte("#!/bin/sh\n"), 0o700); err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func TestFind(t *testing.T) {
 	}
 	t.Setenv(binaryVariable, filepath.Join(dir, "none"))
 	if path, err := Find(); !errors.As(err, &missing) || !strings.Contains(err.Error(), binaryVariable) {
-		t.Errorf("given, but not there: %s, %v", path, err)
+		t.Errorf("a given program that doesn't exist: got %s, %v", path, err)
 	}
 	t.Setenv("PATH", "")
 	t.Setenv(binaryVariable, claude)
@@ -65,7 +65,7 @@ func TestFind(t *testing.T) {
 	}
 	t.Setenv(binaryVariable, link)
 	if path, err := Find(); !errors.Is(err, errSelf) {
-		t.Errorf("ourselves: %s, %v", path, err)
+		t.Errorf("this program itself: got %s, %v", path, err)
 	}
 }
 

@@ -68,10 +68,10 @@ func TestWidths(t *testing.T) {
 				t.Errorf("%d columns: colours change the text: %q", columns, painted)
 			}
 			if n := utf8.RuneCountInString(got) + strings.Count(got, "⚡"); n > columns {
-				t.Errorf("%q has %d columns of %d", got, n, columns)
+				t.Errorf("%q has %d columns, want at most %d", got, n, columns)
 			}
 			if len(got) < len(before) {
-				t.Errorf("%d columns show %q, one less shows %q", columns, got, before)
+				t.Errorf("%d columns show %q, less than one column fewer shows: %q", columns, got, before)
 			}
 			before = got
 		}

@@ -127,7 +127,7 @@ func TestFind(t *testing.T) {
 	t.Parallel()
 	config := t.TempDir()
 	if _, ok := Find(config, newer); ok {
-		t.Error("in no project")
+		t.Error("got a conversation although there is no project")
 	}
 	write(t, filepath.Join(config, "projects", "-one", older+extension), "", 0)
 	write(t, filepath.Join(config, "projects", "-two", newer+extension), "", 0)

@@ -46,7 +46,7 @@ func TestProjectDirResolvesLinks(t *testing.T) {
 		t.Errorf("got %s, %v, want %s", got, err, want)
 	}
 	if _, err := ProjectDir("/c", filepath.Join(link, "none")); err == nil {
-		t.Error("a directory that is not there has a project")
+		t.Error("got the project of a directory that doesn't exist")
 	}
 }
 
@@ -59,7 +59,7 @@ func FuzzEncode(f *testing.F) {
 			t.Errorf("%q: %d characters", path, len(name))
 		}
 		if strings.ContainsAny(name, "/.\\") {
-			t.Errorf("%q leads elsewhere", name)
+			t.Errorf("%q leads out of the directory", name)
 		}
 	})
 }

@@ -56,7 +56,7 @@ func receive[T any](t *testing.T, c <-chan T, what string) T {
 	case v := <-c:
 		return v
 	case <-time.After(await.Patience):
-		t.Fatalf("waited in vain for %s", what)
+		t.Fatalf("timed out waiting for %s", what)
 		panic("unreachable")
 	}
 }
@@ -66,7 +66,7 @@ func send[T any](t *testing.T, c chan<- T, v T, what string) {
 	select {
 	case c <- v:
 	case <-time.After(await.Patience):
-		t.Fatalf("nobody took %s", what)
+		t.Fatalf("nobody received %s", what)
 	}
 }
 
@@ -148,7 +148,7 @@ func TestListenOutlivesDaemon(t *testing.T) {
 		daemontest.Ticket(t, dir, os.Getpid(), daemontest.Session, "another")
 		receive(t, again.opened, "the stream of the next daemon")
 		if n := len(revived); n != 0 {
-			t.Errorf("crash %v: started again %d times too often", crash, n)
+			t.Errorf("crash %v: restarted %d times too often", crash, n)
 		}
 	}
 }
@@ -201,7 +201,7 @@ func TestMonitor(t *testing.T) {
 	send(t, s.lines, local.Woken{Over: true}, "the take-over")
 	select {
 	case err := <-ended:
-		t.Fatalf("the monitor has ended while claude lives: %v", err)
+		t.Fatalf("the monitor ended although claude is alive: %v", err)
 	case <-time.After(50 * time.Millisecond): // long enough to end by mistake
 	}
 }

@@ -37,7 +37,7 @@ func TestLoopBreaker(t *testing.T) {
 			t.Errorf("after %v: %v", sendRefill, err)
 		}
 		if d.AllowSend(bob) == nil {
-			t.Error("one more than was refilled")
+			t.Error("allowed one send more than was refilled")
 		}
 
 		d.HumanPrompt()
@@ -63,7 +63,7 @@ func TestAllowSendIsAllOrNothing(t *testing.T) {
 		for range 3 * sendBurst {
 			err := d.AllowSend(bob, carol)
 			if err == nil {
-				t.Fatal("sent to a peer that was sent too much")
+				t.Fatal("allowed a send to a peer that has already got too many")
 			}
 			if want := "not sent: you have exchanged 20 messages with them since your user's last prompt; wait for your user"; err.Error() != want {
 				t.Fatalf("got %q", err)
@@ -71,7 +71,7 @@ func TestAllowSendIsAllOrNothing(t *testing.T) {
 		}
 		for i := range sendBurst {
 			if err := d.AllowSend(bob); err != nil {
-				t.Fatalf("refused sends have counted: send %d: %v", i+1, err)
+				t.Fatalf("refused sends counted: send %d: %v", i+1, err)
 			}
 		}
 	})
@@ -99,7 +99,7 @@ func TestMembersAreForgotten(t *testing.T) {
 			d.AllowSend(Recipient{Member: fmt.Sprint("more", i)})
 		}
 		if d.AllowSend(Recipient{Member: "full"}) == nil {
-			t.Error("a flood of members has made room for a member that was sent too much")
+			t.Error("a flood of members made the Desk forget a member that has got too many")
 		}
 	})
 }

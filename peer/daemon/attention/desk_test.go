@@ -107,7 +107,7 @@ func (l *listener) wantEnd(t *testing.T, want error) {
 	select {
 	case <-l.done:
 	default:
-		t.Fatalf("goes on, want %v", want)
+		t.Fatalf("the listener has not ended, want %v", want)
 	}
 	if !errors.Is(l.err, want) {
 		t.Fatalf("ended with %v, want %v", l.err, want)
@@ -195,7 +195,7 @@ func TestLongBurstWaitsForOneSecond(t *testing.T) {
 			t.Errorf("second pointer after %v, want %v", got[1].after, want)
 		}
 		if !strings.HasPrefix(got[1].text, "15 unread") {
-			t.Errorf("the count is not of all that is unread: %q", got[1].text)
+			t.Errorf("the pointer does not count all unread messages: %q", got[1].text)
 		}
 	})
 }
@@ -228,7 +228,7 @@ func TestCheckedMessagesAreNotAnnounced(t *testing.T) {
 			t.Errorf("got %q", got[0].text)
 		}
 		r.Checked(3)
-		r.Arrive(msg(1, "bob")) // it did not reach the model after all
+		r.Arrive(msg(1, "bob")) // the message did not reach the model after all
 		after(time.Second)
 		l.wantPointers(t, 2)
 		r.wantAnnounced(3, 1)
@@ -512,7 +512,7 @@ func TestDetachGivesThePointerBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		if r.Hook(HumanPrompt) != nil {
-			t.Error("announced by two at once")
+			t.Error("the message was announced on two paths at once")
 		}
 		sub.Detach()
 		offer.Done(nil) // too late
@@ -552,9 +552,9 @@ func TestFailureOfOneGivesNothingOfAnotherBack(t *testing.T) {
 		r.Arrive(msg(1, "bob"))
 		first := r.Hook(Turn)
 		r.Arrive(msg(2, "carol"))
-		r.Hook(HumanPrompt).Done(errWrite) // it covered both messages
+		r.Hook(HumanPrompt).Done(errWrite) // this pointer covered both messages
 		r.Checked(2)
-		r.wantHook(HumanPrompt, "") // the first is still on its way
+		r.wantHook(HumanPrompt, "") // the first pointer is still being written
 		first.Done(nil)
 		r.wantAnnounced(1)
 	})

@@ -21,7 +21,7 @@ const slowestWrite = 2 * time.Second
 // model drives a Desk at random and records what it has announced.
 type model struct {
 	t       *testing.T
-	rng     *rand.Rand // of the driver
+	rng     *rand.Rand // decides what the driver does
 	desk    *Desk
 	dnd     bool
 	nextID  int64
@@ -236,7 +236,7 @@ func (m *model) wantQuiet() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.told) != before {
-		m.t.Errorf("%d messages announced out of nothing", len(m.told)-before)
+		m.t.Errorf("%d messages were announced merely because time passed", len(m.told)-before)
 	}
 }
 

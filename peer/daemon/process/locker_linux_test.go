@@ -40,9 +40,9 @@ func TestParseLocks(t *testing.T) {
 broken
 `
 	if pid, found := parseLocks(strings.NewReader(locks), "fe:00:7"); !found || pid != 13 {
-		t.Errorf("%d, %v", pid, found)
+		t.Errorf("parseLocks = %d, %v; want 13, true", pid, found)
 	}
 	if pid, found := parseLocks(strings.NewReader(locks), "fe:00:8"); found {
-		t.Errorf("%d holds a file that nobody has locked", pid)
+		t.Errorf("got holder %d of a file that is not locked", pid)
 	}
 }

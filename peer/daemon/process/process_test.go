@@ -14,12 +14,12 @@ func TestAlive(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !me.Alive() {
-		t.Error("this process is not alive")
+		t.Error("this process does not count as alive")
 	}
 	other := me
 	other.Start += "1"
 	if other.Alive() {
-		t.Error("a process of another start is taken for this one")
+		t.Error("a process with the same pid and another start time counts as alive")
 	}
 	for _, pid := range []int{0, -1, 1 << 30} {
 		if _, err := Of(pid); !errors.Is(err, ErrGone) {
@@ -50,7 +50,7 @@ func TestEndedProcessIsGone(t *testing.T) {
 	// The output ends when the process does. Nobody has waited for it yet, so it is a zombie
 	// now or in a moment.
 	if _, err := out.Read(make([]byte, 1)); err == nil {
-		t.Fatal("cat has said something")
+		t.Fatal("cat printed something")
 	}
 	for id.Alive() {
 	}
@@ -58,6 +58,6 @@ func TestEndedProcessIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if id.Alive() {
-		t.Error("a process that was waited for is alive")
+		t.Error("a process counts as alive after Wait")
 	}
 }

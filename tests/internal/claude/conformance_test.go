@@ -236,7 +236,7 @@ func clearing(t *testing.T, r *rig) {
 		t.Error("the model still knows what was said before /clear")
 	}
 	p.write("rewake", "hello")
-	await.Until(t, "the waiter of before lives on", func() bool {
+	await.Until(t, "the earlier waiter still runs", func() bool {
 		return slices.ContainsFunc(p.events(), func(e string) bool { return e == "SessionStart:clear" }) && !exists(p.dir+"/rewake")
 	}, s.Screen)
 	s.Exit()
