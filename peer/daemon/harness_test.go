@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"log/slog"
 	"os"
@@ -163,6 +164,21 @@ func (u *user) upAsChild(env ...string) {
 		info, ok := o.running(context.Background())
 		return ok && info.PID == cmd.Process.Pid
 	})
+}
+
+// exec runs a statement on a database of the user's, whose daemon must be down.
+func (u *user) exec(file, statement string) {
+	u.t.Helper()
+	db, err := sql.Open("sqlite", u.dir.Path(file))
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	if _, err := db.Exec(statement); err != nil {
+		u.t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		u.t.Fatal(err)
+	}
 }
 
 // kill ends the daemon's process at once.

@@ -26,7 +26,7 @@ const (
 // may still stop the model, and the process may still be killed.
 type take struct {
 	session, toolUse string
-	at               time.Time
+	at               time.Time  // of the call, or of the daemon's start if that was later
 	process          process.ID // the caller's; zero if the call is older than the daemon
 
 	// guarded by takes.mu
@@ -111,11 +111,12 @@ func (s *session) transcriptPath() string {
 	return s.transcript
 }
 
-// recallTakes opens the takes that an earlier daemon left undecided.
+// recallTakes opens the takes that an earlier daemon left undecided. Their time begins anew,
+// because this daemon doesn't know yet what the sessions are doing.
 func (d *daemon) recallTakes() error {
 	list, err := d.inbox.Taken(d.write())
 	for _, t := range list {
-		d.takes.add(&take{session: t.Session, toolUse: t.ToolUse, at: t.At})
+		d.takes.add(&take{session: t.Session, toolUse: t.ToolUse, at: time.Now()})
 	}
 	return err
 }
@@ -167,7 +168,7 @@ func (d *daemon) judge(t *take, why occasion, now time.Time) (decided bool, err 
 		return true, d.settle(t, nothing, true)
 	case why == leaving:
 		return false, nil
-	case !hasEnded && said.Kept && s.restsSince(now.Add(-writeGrace)) && now.Sub(t.at) > writeGrace,
+	case !hasEnded && said.Kept && s.heardOf() && s.restsSince(now.Add(-writeGrace)) && now.Sub(t.at) > writeGrace,
 		now.Sub(t.at) > d.o.doubtAfter && s.restsSince(now.Add(-writeGrace)):
 		// If the conversation is never conclusive, the model must not read the same messages
 		// forever. Once two finished batches have handed out a message, it counts as read.
@@ -241,6 +242,17 @@ func (s *session) restsSince(t time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state.Status == wire.Idle && !s.state.since.After(t)
+}
+
+// heardOf reports whether a hook or the program has told what the session is doing since the daemon
+// started. A session that has ended does nothing.
+func (s *session) heardOf() bool {
+	if s == nil {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.state.sign.IsZero()
 }
 
 // followTakes checks for a short time whether the program writes its latest events to disk.

@@ -3,11 +3,14 @@ package daemon
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -53,7 +56,7 @@ func TestWhatBecomesOfMessages(t *testing.T) {
 			host.converse(says["nothing yet"])
 			_, alice, bob := pair(t)
 			alice.up()
-			bob.up(func(o *Options) { o.Host = host })
+			bob.up(host.decides)
 			a, b := alice.session().connected(), bob.session().connected()
 			key := b.key().String()
 			sent := []local.Sent{a.send(key, "one"), a.send(key, "two")}
@@ -100,6 +103,45 @@ func TestWhatBecomesOfMessages(t *testing.T) {
 	}
 }
 
+// TestRestartDuringABatch checks that a daemon that has just started waits for news of a session
+// before it decides about the messages that the session took long ago.
+func TestRestartDuringABatch(t *testing.T) {
+	t.Parallel()
+	host := &fakeHost{say: make(map[int]Published)}
+	host.converse(says["nothing yet"])
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up(host.decides)
+	a, b := alice.session().connected(), bob.session().connected()
+	sent := a.send(b.key().String(), "one")
+	await.Until(t, "it has come", func() bool { return unread(b) == 1 })
+	host.set(b.pid(), Published{SessionID: b.id, Status: wire.Working})
+	await.Until(t, "the session works", func() bool { return bob.doing(b.id) == wire.Working })
+	call := uuid.NewString()
+	b.must(local.VerbCheck, local.Check{ToolUseID: call}, &local.Checked{})
+
+	bob.down()
+	bob.exec(inbox.FileName, "UPDATE message SET taken_at = taken_at - 3600000 WHERE taken_at IS NOT NULL")
+	var looks atomic.Int32
+	host.set(b.pid(), Published{})
+	host.converse(func(c Call) Answered {
+		looks.Add(1)
+		return says["nothing yet"](c)
+	})
+	bob.up(host.decides)
+	b.connected()
+	await.Until(t, "the daemon has looked a few times", func() bool { return looks.Load() >= 5 || unread(b) > 0 })
+	if n := unread(b); n != 0 {
+		t.Fatalf("%d messages are unread before the session was heard of", n)
+	}
+	b.happen("batch", call, host)
+	host.converse(says["shown"])
+	a.awaitState(sent.ID, local.InContext)
+}
+
+// decides makes the conversation and the events decide about messages, however long that takes.
+func (h *fakeHost) decides(o *Options) { o.Host, o.doubtAfter = h, time.Hour }
+
 // happen causes an event in the session that has called.
 func (p *program) happen(event, call string, host *fakeHost) {
 	p.t.Helper()
@@ -117,7 +159,7 @@ func (p *program) happen(event, call string, host *fakeHost) {
 		p.u.must(local.VerbEnd, local.End{PID: p.pid(), SessionID: p.id, Reason: "other"}, nil)
 	case "restart":
 		p.u.down()
-		p.u.up(func(o *Options) { o.Host = host })
+		p.u.up(host.decides)
 		p.connected()
 	}
 }

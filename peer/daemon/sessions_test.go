@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -370,16 +369,7 @@ func TestSessionIsWhoItWas(t *testing.T) {
 	_, alice, _ := pair(t)
 	alice.up()
 	alice.down()
-	db, err := sql.Open("sqlite", alice.dir.Path(store.FileName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := db.Exec("DROP TABLE known; DROP TABLE handover; DROP TABLE earlier; ALTER TABLE process DROP COLUMN cleared; ALTER TABLE session DROP COLUMN config_dir; PRAGMA user_version = 1"); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	alice.exec(store.FileName, "DROP TABLE known; DROP TABLE handover; DROP TABLE earlier; ALTER TABLE process DROP COLUMN cleared; ALTER TABLE session DROP COLUMN config_dir; PRAGMA user_version = 1")
 	alice.up()
 	first := alice.session(func(r *local.Register) {
 		r.Name, r.Role, r.Groups = "api", "reviewer", []wire.Group{{Name: "back", Role: "lead"}}

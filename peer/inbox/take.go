@@ -268,10 +268,7 @@ func (b *Inbox) ReleaseTaken(ctx context.Context, session, toolUse string, maybe
 }
 
 // Taken is a tool call that took messages.
-type Taken struct {
-	Session, ToolUse string
-	At               time.Time
-}
+type Taken struct{ Session, ToolUse string }
 
 // Taken returns the tool calls whose messages were neither confirmed nor released, oldest
 // first.
@@ -281,19 +278,17 @@ func (b *Inbox) Taken(ctx context.Context) (list []Taken, err error) {
 			list, err = nil, fmt.Errorf("list taken messages: %w", err)
 		}
 	}()
-	rows, err := b.db.QueryContext(ctx, `SELECT taken_session, taken_by, max(taken_at) AS at FROM message
-		WHERE taken_at IS NOT NULL AND read_at IS NULL GROUP BY taken_session, taken_by ORDER BY at`)
+	rows, err := b.db.QueryContext(ctx, `SELECT taken_session, taken_by FROM message
+		WHERE taken_at IS NOT NULL AND read_at IS NULL GROUP BY taken_session, taken_by ORDER BY max(taken_at)`)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var taken Taken
-		var at int64
-		if err := rows.Scan(&taken.Session, &taken.ToolUse, &at); err != nil {
+		if err := rows.Scan(&taken.Session, &taken.ToolUse); err != nil {
 			return nil, err
 		}
-		taken.At = time.UnixMilli(at).UTC()
 		list = append(list, taken)
 	}
 	return list, rows.Err()
