@@ -35,17 +35,18 @@ func TestPackages(t *testing.T) {
 	requireRoot(t, "dpkg", "systemd-sysusers", "systemd-analyze", "deb-systemd-helper", "ip", "setpriv")
 	dir := releaseOnce(t)
 	deb := func(name string) string {
-		return filepath.Join(dir, fmt.Sprintf("%s_%s_%s.deb", name, release, debArch()))
+		return filepath.Join(dir, fmt.Sprintf("%s_%s_%s.deb", name, release, runtime.GOARCH))
 	}
 	private(t, "lifecycle.sh", t.TempDir(), deb("claudemesh"), deb("claudemesh-broker"), newer(t, deb("claudemesh-broker")))
 }
 
-// debArch is what Debian calls the processor of this machine.
-func debArch() string {
-	if runtime.GOARCH == "arm" {
-		return "armhf"
-	}
-	return runtime.GOARCH
+// TestService boots systemd in a copy of this machine's root and installs the broker's package there: the service becomes
+// ready under all the restrictions of its unit, reloads, comes back after a crash, and stops when the package goes.
+func TestService(t *testing.T) {
+	long(t)
+	requireRoot(t, "dpkg", "ip", "setpriv", "/usr/lib/systemd/systemd", "systemd-run", "dbus-daemon")
+	dir := releaseOnce(t)
+	private(t, "service.sh", t.TempDir(), filepath.Join(dir, fmt.Sprintf("claudemesh-broker_%s_%s.deb", release, runtime.GOARCH)))
 }
 
 // newer returns a package with a higher version and other config files.
