@@ -150,14 +150,8 @@ broker starts. The command "restore" does it itself.`,
 			if err := mustExist(db); err != nil {
 				return err
 			}
-			return withStore(db, func(store broker.Storage) error {
-				ctx := context.Background()
-				if err := store.Migrate(ctx); err != nil {
-					return fmt.Errorf("migrate %s: %w", db, err)
-				}
-				if err := claimSoon(ctx, store); err != nil {
-					return fmt.Errorf("%s: %w", db, err)
-				}
+			ctx := context.Background()
+			return withClaim(ctx, db, func(store broker.Storage) error {
 				if err := announceRestore(ctx, store); err != nil {
 					return fmt.Errorf("%s: %w", db, err)
 				}

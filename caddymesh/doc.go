@@ -38,6 +38,9 @@
 //	command_page.go       caddy claudemesh page, which brings the operator's page to a browser
 //	command_audit.go      caddy claudemesh audit verify
 //	command_nodes.go      caddy claudemesh nodes
+//	command_backup.go     caddy claudemesh backup, restore and restored
+//	command_move.go       caddy claudemesh move
+//	command_health.go     caddy claudemesh health
 //	version.go            the version of this module
 //
 // # Life cycle

@@ -59,12 +59,13 @@ var mayImport = map[string]string{
 	"peer/bench":                 client + "peer",
 	"peer/backup":                client + disk + "peer",
 	"peer/cli":                   daemon + "audit peer/backup peer/bench peer/claudecode/...",
-	"caddymesh":                  "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... internal/netfs broker",
+	"caddymesh":                  "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/move storage/internal/... internal/netfs broker",
 	// The two implementations import the domain packages for their types.
 	"storage":          "",
+	"storage/move":     "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/...",
 	"storage/sqlite":   "visible visible/alike wire identity mesh presence queue audit journal storage storage/internal/...",
 	"storage/postgres": "visible visible/alike wire identity mesh presence queue audit journal storage storage/internal/...",
-	"cmd/caddy":        "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/... internal/netfs broker caddymesh",
+	"cmd/caddy":        "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/move storage/internal/... internal/netfs broker caddymesh",
 	// No client library and no database: Claude Code starts it at every tool call.
 	"cmd/claudemesh-hook": hookParts + "peer/claudecode/lineage peer/claudecode/debuglog peer/claudecode/program peer/claudecode/hook",
 	"cmd/claudemesh":      daemon + "audit peer/backup peer/bench peer/claudecode/... peer/cli",
@@ -83,7 +84,7 @@ const (
 // The packages that may use Caddy or a database.
 var (
 	knowCaddy = []string{"caddymesh", "cmd/caddy"}
-	knowSQL   = []string{"caddymesh", "cmd/caddy", "storage/sqlite", "storage/postgres",
+	knowSQL   = []string{"caddymesh", "cmd/caddy", "storage/sqlite", "storage/postgres", "storage/move",
 		"peer/disk", "peer/inbox", "peer/daemon", "peer/daemon/store", "peer/backup", "peer/claudecode/diagnose", "peer/claudecode/launch", "peer/claudecode/published", "peer/cli", "cmd/claudemesh"}
 )
 

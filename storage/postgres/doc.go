@@ -11,6 +11,7 @@
 //	takeover.go    how another broker takes it over
 //	health.go      whether it can store; what an error means
 //	commit.go      one batch in one transaction
+//	transaction.go a program fills the database
 //	array.go       columns as arrays
 //	queue.go       messages and mailboxes
 //	sweep.go       messages that expire

@@ -8,6 +8,11 @@
 //	reader.go      those that read
 //	migrate.go     the schema and its versions
 //	claim.go       which process owns the file
+//	backup.go      a copy of the file, while it is in use
+//	restore.go     a copy takes the place of the file
+//	copy.go        how a database is copied and checked
+//	owner_unix.go  who owns the file, on Unix
+//	owner_other.go elsewhere
 //	health.go      whether it can store; what an error means
 //	commit.go      one batch in one transaction
 //	bulk.go        many rows in one statement

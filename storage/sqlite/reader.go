@@ -110,3 +110,8 @@ func scanID[T ~[16]byte](r column.Row) (id T, err error) {
 	err = r.Scan(column.IntoBytes(id[:]))
 	return id, err
 }
+
+// Rows runs a query. It is for programs that copy the database.
+func (s *Store) Rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return s.read.query(ctx, query, args...)
+}
