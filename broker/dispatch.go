@@ -109,7 +109,7 @@ func (c *conn) answerError(err error, frame *wire.Frame) {
 	}
 }
 
-// peer returns an error for a transient connection, which is no peer.
+// peer returns an error for a transient connection, which isn't a peer.
 func (c *conn) peer() error {
 	if c.present == nil {
 		return &requestError{wire.CodeInvalid, "a transient connection has no presence"}

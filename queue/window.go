@@ -7,7 +7,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// What is pushed to one recipient and not yet acknowledged is bounded by count and by
+// The pushes to one recipient that are not yet acknowledged are bounded by count and by
 // bytes. A message that is larger than the window is pushed alone.
 const (
 	windowCount = 256

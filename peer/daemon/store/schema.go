@@ -115,7 +115,7 @@ CREATE TABLE outbox (
 	session_id TEXT NOT NULL,
 	mesh_id    TEXT NOT NULL,
 	target     TEXT NOT NULL,        -- as on the wire
-	to_member  TEXT NOT NULL,        -- whose key target is; '' when it is no key
+	to_member  TEXT NOT NULL,        -- whose key target is; '' if target isn't a key
 	to_name    TEXT NOT NULL,
 	body       TEXT,                 -- NULL when the broker has it
 	priority   TEXT NOT NULL,
