@@ -382,7 +382,8 @@ func TestDetailsNeedNoEscape(t *testing.T) {
 	}
 }
 
-// RoutedDetail.text must return the same JSON as encoding/json.
+// TestRoutedDetailIsJSON checks that RoutedDetail.text returns the same JSON as
+// encoding/json.
 func TestRoutedDetailIsJSON(t *testing.T) {
 	t.Parallel()
 	for _, target := range []Target{Direct, Group, Topic, All, Many} {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// A broker with an unreachable database starts anyway, reports the problem, and asks clients
-// to try again.
+// TestStorageAway checks that a broker with an unreachable database starts anyway, reports
+// the problem, and asks clients to try again.
 func TestStorageAway(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

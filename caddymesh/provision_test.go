@@ -168,8 +168,8 @@ func TestStorageChoice(t *testing.T) {
 	}
 }
 
-// The database must not default to the current directory: it would be a different database
-// for each directory.
+// TestDataDirectoryIsKnown checks that the database does not default to the current
+// directory, which would be a different database for each directory.
 func TestDataDirectoryIsKnown(t *testing.T) {
 	t.Setenv("HOME", "")
 	t.Setenv("XDG_DATA_HOME", "")

@@ -230,8 +230,8 @@ func TestFromThisMachine(t *testing.T) {
 	}
 }
 
-// The broker gives up on a body that never ends, on every path, whether a handler reads the
-// body or not.
+// TestSlowBody checks that the broker gives up on a body that never ends, on every path,
+// whether a handler reads the body or not.
 func TestSlowBody(t *testing.T) {
 	s := startServer(t, "hello_timeout 1s")
 	if err := s.loadSite("claudemesh {\nhello_timeout 1s\nstorage sqlite " + s.db("mesh.db") + "\n}"); err != nil {
@@ -284,7 +284,8 @@ func (s *testServer) trickle(path string) (string, error) {
 	return string(answer), err
 }
 
-// If the site has no other handler, the broker answers on every path.
+// TestNothingElseAnswers checks that if the site has no other handler, the broker answers
+// on every path.
 func TestNothingElseAnswers(t *testing.T) {
 	s := startServer(t)
 	if err := s.loadSite("claudemesh {\nstorage sqlite " + s.db("mesh.db") + "\n}"); err != nil {

@@ -143,8 +143,8 @@ func TestDirectRoundTrip(t *testing.T) {
 	}
 }
 
-// The broker must not be able to send a message back to its sender as if the recipient
-// had written it.
+// TestDirectIsNotReflected checks that the broker cannot send a message back to its sender
+// as if the recipient had written it.
 func TestDirectIsNotReflected(t *testing.T) {
 	t.Parallel()
 	alice, bob := generate(t), generate(t)
@@ -224,8 +224,8 @@ func TestMeshRoundTrip(t *testing.T) {
 	}
 }
 
-// A v1 client broadcasts the base64 of the plain text, with a random nonce. Such a
-// message must never pass for a sealed one.
+// TestMeshRefusesUnsealedText checks that the base64 of a plain text with a random nonce,
+// which v1 clients broadcast, never passes for a sealed message.
 func TestMeshRefusesUnsealedText(t *testing.T) {
 	t.Parallel()
 	nonce, _, err := SealMesh(NewMeshKey(), nil)
@@ -370,7 +370,8 @@ func TestAnonymousRoundTrip(t *testing.T) {
 	}
 }
 
-// With a public key of small order, everybody knows the shared key.
+// TestAnonymousRefusesSmallOrder checks public keys of small order, with which everybody
+// knows the shared key.
 func TestAnonymousRefusesSmallOrder(t *testing.T) {
 	t.Parallel()
 	eight, err := hex.DecodeString("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800")

@@ -181,7 +181,8 @@ func TestOpenInviteRefuses(t *testing.T) {
 	}
 }
 
-// An invite from a later version may have more fields.
+// TestOpenInviteToleratesUnknownFields checks that an invite from a later version may have
+// more fields.
 func TestOpenInviteToleratesUnknownFields(t *testing.T) {
 	t.Parallel()
 	secret, key := NewLinkSecret(), NewMeshKey().Encode()

@@ -130,7 +130,8 @@ func TestHelloSkewComesBeforeSignature(t *testing.T) {
 	}
 }
 
-// A signature for one purpose must not be valid for another.
+// TestHelloKindsAreNotInterchangeable checks that a signature for one purpose is not valid
+// for another.
 func TestHelloKindsAreNotInterchangeable(t *testing.T) {
 	t.Parallel()
 	k := generate(t)

@@ -31,8 +31,8 @@ func mustAccept(t *testing.T, g *ReplayGuard, n int, now time.Time) {
 	}
 }
 
-// Whatever the timestamp, the guard accepts a hello only once between the first and
-// the last moment at which it is valid.
+// TestReplayGuardCoversTheWholeLifeOfAHello checks that the guard accepts a hello only once
+// between the first and the last moment at which it is valid, whatever its timestamp.
 func TestReplayGuardCoversTheWholeLifeOfAHello(t *testing.T) {
 	t.Parallel()
 	member := generate(t)
@@ -105,8 +105,9 @@ func TestReplayGuardFullNeverForgets(t *testing.T) {
 	}
 }
 
-// A member that says hello as often as it can uses up only its own share. When many
-// members have used up theirs, the guard still accepts members that say hello rarely.
+// TestReplayGuardIsSharedOut checks that a member that says hello as often as it can uses
+// up only its own share. When many members have used up theirs, the guard still accepts
+// members that say hello rarely.
 func TestReplayGuardIsSharedOut(t *testing.T) {
 	t.Parallel()
 	const share, reserve, half = DefaultReplayCapacity / replayShare, DefaultReplayCapacity / replayReserve, DefaultReplayCapacity / 2
@@ -151,8 +152,8 @@ func TestReplayGuardIsSharedOut(t *testing.T) {
 	}
 }
 
-// The guard refuses all signatures that an earlier guard accepted, whatever their
-// owner and number.
+// TestReplayGuardRecalls checks that the guard refuses all signatures that an earlier guard
+// accepted, whatever their owner and number.
 func TestReplayGuardRecalls(t *testing.T) {
 	t.Parallel()
 	g := NewReplayGuard(4)
@@ -168,7 +169,8 @@ func TestReplayGuardRecalls(t *testing.T) {
 	mustAccept(t, g, 10, testNow.Add(replayWindow+time.Millisecond))
 }
 
-// A clock that is wrong for a while must not fill the guard forever.
+// TestReplayGuardSurvivesAClockSetBack checks that a clock that is wrong for a while does
+// not fill the guard forever.
 func TestReplayGuardSurvivesAClockSetBack(t *testing.T) {
 	t.Parallel()
 	g := NewReplayGuard(3)

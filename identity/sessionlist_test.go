@@ -55,7 +55,8 @@ func TestSessionList(t *testing.T) {
 	}
 }
 
-// List must not repair anything silently. Key repairs, and returns warnings.
+// TestSessionListChangesNothing checks that List repairs nothing silently, and that Key
+// repairs and returns warnings.
 func TestSessionListChangesNothing(t *testing.T) {
 	t.Parallel()
 	s, root := newStore(t)
@@ -125,8 +126,8 @@ func TestRemoveSession(t *testing.T) {
 	}
 }
 
-// Sweep removes the temporary file of a killed process, but not one that a process is
-// still writing.
+// TestSweep checks that Sweep removes the temporary file of a killed process, but not one
+// that a process is still writing.
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	s, root := newStore(t)

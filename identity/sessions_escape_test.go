@@ -13,7 +13,8 @@ import (
 	"github.com/claudemesh/claudemesh/identity"
 )
 
-// The store must not read or write through a symbolic link, wherever it leads.
+// TestSessionFileThatIsNotARegularFile checks that the store does not read or write through
+// a symbolic link, wherever it leads.
 func TestSessionFileThatIsNotARegularFile(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"link out", "link to a sibling", "dangling link", "directory", "pipe"} {
@@ -98,7 +99,8 @@ func TestMeshDirectoryThatIsALink(t *testing.T) {
 	}
 }
 
-// A user who keeps the whole store elsewhere may link to it.
+// TestRootThatIsALink checks that a user who keeps the whole store elsewhere may link to
+// it.
 func TestRootThatIsALink(t *testing.T) {
 	t.Parallel()
 	elsewhere, link := t.TempDir(), filepath.Join(t.TempDir(), "sessions")
@@ -149,7 +151,8 @@ func TestKeyInMemoryWhenTheDiskRefuses(t *testing.T) {
 	}
 }
 
-// A key in use must not change while the process runs.
+// TestKeyInMemoryWinsOverALaterFile checks that a key in use does not change while the
+// process runs.
 func TestKeyInMemoryWinsOverALaterFile(t *testing.T) {
 	t.Parallel()
 	s, root := newStore(t)

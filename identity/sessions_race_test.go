@@ -112,8 +112,8 @@ func (a *asker) line(t *testing.T) string {
 
 func numberedSession(n int) string { return fmt.Sprintf("%08x-93a1-4f6e-8f0b-6a2c9d1e4f30", n) }
 
-// Several processes that start at the same moment get the same key, whether the file
-// is missing or damaged.
+// TestRacingProcessesGetOneKey checks that several processes that start at the same moment
+// get the same key, whether the file is missing or damaged.
 func TestRacingProcessesGetOneKey(t *testing.T) {
 	t.Parallel()
 	const processes, sessions = 6, 20
@@ -211,7 +211,8 @@ func checkTidy(t *testing.T, root string, keys, corrupt int) {
 	}
 }
 
-// If the disk fills up while the file is written, no partial file must stay behind.
+// TestDiskThatIsFull checks that no partial file stays behind if the disk fills up while
+// the file is written.
 func TestDiskThatIsFull(t *testing.T) {
 	t.Parallel()
 	_, root := newStore(t)

@@ -166,7 +166,8 @@ func TestSessionFileIsProtocolV1(t *testing.T) {
 	}
 }
 
-// The store uses a file that another v1 client wrote and leaves it unchanged.
+// TestSessionFilesOfOthers checks that the store uses a file that another v1 client wrote
+// and leaves it unchanged.
 func TestSessionFilesOfOthers(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -199,7 +200,8 @@ func TestSessionFilesOfOthers(t *testing.T) {
 	}
 }
 
-// If two file names differ only in case, every process must choose the same one.
+// TestSessionFileInLowerCaseWins checks that every process chooses the same file if two
+// names differ only in case.
 func TestSessionFileInLowerCaseWins(t *testing.T) {
 	t.Parallel()
 	s, root := newStore(t)
@@ -298,7 +300,8 @@ func TestSessionStoreRepairsModes(t *testing.T) {
 	}
 }
 
-// The store must not change the mode of a directory like /tmp.
+// TestSessionStoreLeavesSharedDirectories checks that the store does not change the mode of
+// a directory like /tmp.
 func TestSessionStoreLeavesSharedDirectories(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -387,7 +390,8 @@ func TestDamagedSessionFilesPileUp(t *testing.T) {
 	}
 }
 
-// A damaged file must not hide a good one in another case.
+// TestDamagedSessionFileBesideAGoodOne checks that a damaged file does not hide a good one
+// in another case.
 func TestDamagedSessionFileBesideAGoodOne(t *testing.T) {
 	t.Parallel()
 	s, root := newStore(t)

@@ -66,7 +66,8 @@ func TestVerifyDecidesAsLibsodium(t *testing.T) {
 	}
 }
 
-// y and y + p encode the same point; a key must have one encoding only.
+// TestStrongPointIsCanonical checks that a key has one encoding only, although y and y + p
+// encode the same point.
 func TestStrongPointIsCanonical(t *testing.T) {
 	t.Parallel()
 	tried := 0

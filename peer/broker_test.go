@@ -138,8 +138,8 @@ func TestThroughABroker(t *testing.T) {
 	}
 }
 
-// A message that is sealed for a session while it is away can be opened when the session
-// is back, and by its successor.
+// TestSessionIsAwayAndSucceeded checks that a message that is sealed for a session while it
+// is away can be opened when the session is back, and by its successor.
 func TestSessionIsAwayAndSucceeded(t *testing.T) {
 	t.Parallel()
 	aliceMesh, bobMesh := newTeam(t, brokertest.Start(t).URL())
@@ -184,8 +184,8 @@ func TestSessionIsAwayAndSucceeded(t *testing.T) {
 	}
 }
 
-// A frame that the broker refuses ends the connection and fails its message, but nothing
-// else.
+// TestFrameTooLarge checks that a frame that the broker refuses ends the connection and
+// fails its message, but nothing else.
 func TestFrameTooLarge(t *testing.T) {
 	t.Parallel()
 	aliceMesh, bobMesh := newTeam(t, brokertest.Start(t).URL())
@@ -212,7 +212,8 @@ func TestFrameTooLarge(t *testing.T) {
 	}
 }
 
-// If two clients have one session key, the later one stays.
+// TestSessionIsReplaced checks that if two clients have one session key, the later one
+// stays.
 func TestSessionIsReplaced(t *testing.T) {
 	t.Parallel()
 	aliceMesh, _ := newTeam(t, brokertest.Start(t).URL())
@@ -239,8 +240,8 @@ func TestSessionIsReplaced(t *testing.T) {
 	}
 }
 
-// A client that keeps the roster is told that it changed. It then has the same roster as a
-// client that asks for everything.
+// TestRosterIsKept checks that a client that keeps the roster is told that it changed. It
+// then has the same roster as a client that asks for everything.
 func TestRosterIsKept(t *testing.T) {
 	t.Parallel()
 	aliceMesh, bobMesh := newTeam(t, brokertest.Start(t).URL())

@@ -150,7 +150,8 @@ func TestTimestampSkewIsMeasured(t *testing.T) {
 	}
 }
 
-// A machine with a wrong clock can connect, because it uses the broker's clock.
+// TestWrongClock checks that a machine with a wrong clock can connect, because it uses the
+// broker's clock.
 func TestWrongClock(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -434,7 +435,8 @@ func TestFinalCloses(t *testing.T) {
 	}
 }
 
-// To the broker, a closed client has left, and a vanished client is away.
+// TestCloseIsClean checks that the broker sees a closed client leave, and takes a vanished
+// client as away.
 func TestCloseIsClean(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		code := make(chan websocket.StatusCode, 1)
@@ -453,7 +455,8 @@ func TestCloseIsClean(t *testing.T) {
 	})
 }
 
-// To the broker, an abandoned client is away: it sends no close frame.
+// TestAbandon checks that an abandoned client sends no close frame, so that the broker
+// takes it as away.
 func TestAbandon(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -506,7 +509,8 @@ func TestAbandon(t *testing.T) {
 	}
 }
 
-// If an abandoned client has never run, Run returns at once.
+// TestAbandonBeforeRun checks that Run of a client that was abandoned before returns at
+// once.
 func TestAbandonBeforeRun(t *testing.T) {
 	t.Parallel()
 	c, err := New(Options{Mesh: Mesh{Member: newKey(t), BrokerURL: "ws://127.0.0.1:1/ws"}})
@@ -519,8 +523,9 @@ func TestAbandonBeforeRun(t *testing.T) {
 	}
 }
 
-// The attestation that goes out with a session's messages is valid as long as the
-// connection lives. The client renews the connection for that, and does not report it.
+// TestSessionIsRenewedBeforeItsAttestationEnds checks that the attestation that goes out
+// with a session's messages is valid as long as the connection lives. The client renews the
+// connection for that, and does not report it.
 func TestSessionIsRenewedBeforeItsAttestationEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, stop := newScripted(t, idle)
@@ -547,7 +552,8 @@ func TestSessionIsRenewedBeforeItsAttestationEnds(t *testing.T) {
 	})
 }
 
-// A session that is replaced while it writes learns that.
+// TestReplacedWhileItAcknowledges checks that a session that is replaced while it writes
+// learns of it.
 func TestReplacedWhileItAcknowledges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alice := newKey(t)
@@ -573,7 +579,8 @@ func TestReplacedWhileItAcknowledges(t *testing.T) {
 	})
 }
 
-// The hello names the sessions that this one succeeds, each with its own signature.
+// TestHelloSucceeds checks that the hello names the sessions that this one succeeds, each
+// with its own signature.
 func TestHelloSucceeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, stop := newScripted(t, idle)

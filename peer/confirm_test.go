@@ -25,7 +25,8 @@ func pushOf(m *wire.Send, from, member wire.Key) *wire.Push {
 	}
 }
 
-// A receipt goes from one client to another, and never to OnMessage.
+// TestReceiptArrives checks that a receipt goes from one client to another, and never to
+// OnMessage.
 func TestReceiptArrives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		receipts := make(chan wire.Send, 10)
@@ -202,8 +203,8 @@ func TestConfirmChecksItsInput(t *testing.T) {
 	}
 }
 
-// The client acknowledges and drops an invalid receipt, with a warning. A receipt that the
-// application can't take comes again.
+// TestReceiptsThatAreDropped checks that the client acknowledges and drops an invalid
+// receipt, with a warning. A receipt that the application can't take comes again.
 func TestReceiptsThatAreDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReceiptTest(t)

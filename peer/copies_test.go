@@ -33,8 +33,8 @@ func vouch(name string, member, session identity.KeyPair, expires time.Time) wir
 	}}
 }
 
-// A peer that can't open a message to many gets a copy that only it can open, if it is the
-// peer that the broker says it is.
+// TestCopies checks that a peer that can't open a message to many gets a copy that only it
+// can open, if it is the peer that the broker says it is.
 func TestCopies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sends := make(chan wire.Send, 10)
@@ -99,8 +99,8 @@ func TestCopies(t *testing.T) {
 	})
 }
 
-// If the ack of a message is lost, the client repeats the message and then sends only the
-// missing copies.
+// TestCopiesOfARepeatedMessage checks that if the ack of a message is lost, the client
+// repeats the message and then sends only the missing copies.
 func TestCopiesOfARepeatedMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sends := make(chan wire.Send, 10)
@@ -150,7 +150,8 @@ func TestCopiesOfARepeatedMessage(t *testing.T) {
 	})
 }
 
-// The client sends no message to many to a broker that does not say who can't open it.
+// TestNothingToManyOverAnOlderBroker checks that the client does not send a message to many
+// recipients to a broker that does not say who can't open it.
 func TestNothingToManyOverAnOlderBroker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, stop := newScripted(t, func(c *serverConn) {
@@ -171,8 +172,8 @@ func TestNothingToManyOverAnOlderBroker(t *testing.T) {
 	})
 }
 
-// A copy has the id of its original, so that a recipient takes it once. It is not shown as
-// if it were only for this recipient.
+// TestCopyIsTheMessage checks that a copy has the id of its original, so that a recipient
+// takes it once. It is not shown as if it were only for this recipient.
 func TestCopyIsTheMessage(t *testing.T) {
 	from, me := newKey(t), newKey(t)
 	o := Options{Mesh: Mesh{Member: me}}

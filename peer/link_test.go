@@ -53,7 +53,8 @@ func TestLinkInvite(t *testing.T) {
 	}
 }
 
-// A broker may be below a path of a host, with all its routes.
+// TestLinkBelowAPath checks that a broker may be below a path of a host, with all its
+// routes.
 func TestLinkBelowAPath(t *testing.T) {
 	t.Parallel()
 	for _, base := range []string{"", "/mesh", "/a/b.c/d~e", "/mit%20raum"} {

@@ -150,8 +150,9 @@ func TestMessagesAreTakenInOrderAndAcknowledged(t *testing.T) {
 	})
 }
 
-// The client acknowledges neither a message that it could not store nor any message after
-// it. The broker sends all of them again, in order, over a new connection.
+// TestMessageThatIsNotTaken checks that the client acknowledges neither a message that it
+// could not store nor any message after it. The broker sends all of them again, in order,
+// over a new connection.
 func TestMessageThatIsNotTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		alice := newKey(t)

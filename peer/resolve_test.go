@@ -82,7 +82,8 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// A peer whose name looks like a key, a group or nothing is never found by that name.
+// TestResolveImpostors checks that a peer whose name looks like a key, a group or nothing
+// is never found by that name.
 func TestResolveImpostors(t *testing.T) {
 	t.Parallel()
 	own, bob, mallory, zoe := newKey(t).Public(), newKey(t).Public(), newKey(t).Public(), newKey(t).Public()

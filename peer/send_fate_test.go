@@ -10,7 +10,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// When Send gives up, its error tells whether the broker may have the message.
+// TestSendGivenUp checks that when Send gives up, its error tells whether the broker may
+// have the message.
 func TestSendGivenUp(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

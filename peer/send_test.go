@@ -92,7 +92,8 @@ func TestSendSeals(t *testing.T) {
 	})
 }
 
-// Neither plain text nor anything that confirms a guess of it may leave the client.
+// TestFingerprintDoesNotTellThePlaintext checks that neither plain text nor anything that
+// confirms a guess of it leaves the client.
 func TestFingerprintDoesNotTellThePlaintext(t *testing.T) {
 	t.Parallel()
 	c, err := New(Options{Mesh: Mesh{Member: newKey(t), BrokerURL: "ws://x/ws", Key: envelope.NewMeshKey()}})
@@ -185,8 +186,8 @@ func TestSendIsRepeatedUntilAcknowledged(t *testing.T) {
 	}
 }
 
-// A resend has the same bytes: the nonce must not seal two texts, and the broker may
-// compare fingerprints.
+// TestResendIsTheSameFrame checks that a resend has the same bytes: the nonce must not seal
+// two texts, and the broker may compare fingerprints.
 func TestResendIsTheSameFrame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []wire.Send

@@ -7,7 +7,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// The targets of a push are read exactly as they were sent, or not at all.
+// TestTargetsOfAPush checks that the targets of a push are read exactly as they were sent,
+// or not at all.
 func TestTargetsOfAPush(t *testing.T) {
 	t.Parallel()
 	key := newKey(t).Public().String()

@@ -9,8 +9,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// The error gives the limit in bytes of the sender's text, and the broker accepts a
-// message of exactly that size. The same holds for brokers of protocol v1, with any limit.
+// TestTooLong checks that the error gives the limit in bytes of the sender's text, and the
+// broker accepts a message of exactly that size. The same holds for brokers of protocol v1,
+// with any limit.
 func TestTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, limit := range []int{1024, 1025, 1026, 1027, 1028, 65536} {

@@ -161,7 +161,8 @@ func TestAuthorOfGroupMessages(t *testing.T) {
 	}
 }
 
-// The successor of a session can open what was sealed for that session.
+// TestFormerSessionsOpen checks that the successor of a session can open what was sealed
+// for that session.
 func TestFormerSessionsOpen(t *testing.T) {
 	t.Parallel()
 	a := newAuthorTest(t)

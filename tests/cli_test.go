@@ -361,8 +361,9 @@ func followThrough(t *testing.T) {
 	}
 }
 
-// The service must start the program by its stable path, which a package manager updates,
-// not by the path of the current version behind a link.
+// TestServiceNamesTheStablePath checks that the service starts the program by its stable
+// path, which a package manager updates, not by the path of the current version behind a
+// link.
 func TestServiceNamesTheStablePath(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()

@@ -146,7 +146,7 @@ func nothingHidden(t *testing.T, s string, to Reader) {
 	}
 }
 
-// Every function applies the rule to any input, and is idempotent.
+// FuzzOutlets checks that every function applies the rule to any input, and is idempotent.
 func FuzzOutlets(f *testing.F) {
 	for _, s := range []string{
 		"hello", "\x1b[2J\u009b\u200b\ufe0f", "👩🏽‍💻❤️🏴" + tags("gbeng"), "می‌خواهم क्‍ष", "a\u00a0\u0301\u2800\xff\r\n", "1\ufe0f\u20e3\ufe0f", "\u200d👩\u200d\u200c",

@@ -138,7 +138,8 @@ func TestFieldsKeepTheFirstError(t *testing.T) {
 	}
 }
 
-// A frame refers to its bytes, but decoded strings are copies.
+// TestDecodedStringsOutliveTheBuffer checks that decoded strings are copies, although a
+// frame refers to its bytes.
 func TestDecodedStringsOutliveTheBuffer(t *testing.T) {
 	t.Parallel()
 	buffer := []byte(`{"type":"client_ack","clientMessageId":"abc"}`)

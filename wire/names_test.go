@@ -49,7 +49,8 @@ func TestValidName(t *testing.T) {
 	}
 }
 
-// The Decode functions check every name that a client can send.
+// TestNamesInFrames checks that the Decode functions check every name that a client can
+// send.
 func TestNamesInFrames(t *testing.T) {
 	t.Parallel()
 	hello := `"meshId":"m","memberId":"m","pubkey":"k","sessionId":"s","pid":1,"cwd":"/","timestamp":1,"signature":"s"`

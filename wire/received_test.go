@@ -43,7 +43,8 @@ func TestPushRoundTrip(t *testing.T) {
 	}
 }
 
-// The Append methods must write the same JSON as encoding/json.
+// TestAppendJSONMatchesEncodingJSON checks that the Append methods write the same JSON as
+// encoding/json.
 func TestAppendJSONMatchesEncodingJSON(t *testing.T) {
 	t.Parallel()
 	key := mustKey(t, keyA)

@@ -49,7 +49,8 @@ func fill(t testing.TB, v reflect.Value, name string) {
 	}
 }
 
-// AppendJSON of a roster must follow the json tags, for full and for empty rows.
+// TestRosterAppendJSONMatchesItsTags checks that AppendJSON of a roster follows the json
+// tags, for full and for empty rows.
 func TestRosterAppendJSONMatchesItsTags(t *testing.T) {
 	t.Parallel()
 	var full PeersList

@@ -16,8 +16,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// SPEC.md must name every code, close reason, ack word and message type of this
-// package, between backticks.
+// TestSpecNamesEveryConstant checks that SPEC.md names every code, close reason, ack word
+// and message type of this package, between backticks.
 func TestSpecNamesEveryConstant(t *testing.T) {
 	t.Parallel()
 	spec, err := os.ReadFile("../SPEC.md")
@@ -32,8 +32,8 @@ func TestSpecNamesEveryConstant(t *testing.T) {
 	}
 }
 
-// SPEC.md must name the texts that get signed and the fields of pushes, acks and
-// roster rows.
+// TestSpecNamesWhatIsSignedAndSent checks that SPEC.md names the texts that get signed and
+// the fields of pushes, acks and roster rows.
 func TestSpecNamesWhatIsSignedAndSent(t *testing.T) {
 	t.Parallel()
 	spec, err := os.ReadFile("../SPEC.md")
@@ -80,8 +80,8 @@ func TestSpecNamesWhatIsSignedAndSent(t *testing.T) {
 	}
 }
 
-// SPEC.md and SECURITY.md name tests that try to break what they say, as package.Test.
-// Each test must exist.
+// TestSpecNamesTestsThatExist checks that the tests that SPEC.md and SECURITY.md name, as
+// package.Test, exist.
 func TestSpecNamesTestsThatExist(t *testing.T) {
 	t.Parallel()
 	exist := tests(t, "..")

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// A lock belongs to one open file or directory and doesn't prevent others from reading.
+// TestLock checks that a lock belongs to one open file or directory and doesn't prevent
+// others from reading.
 func TestLock(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

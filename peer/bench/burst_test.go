@@ -18,7 +18,8 @@ func TestPasses(t *testing.T) {
 	}
 }
 
-// A sender replaces every message that the broker had no room for.
+// TestBurstRetries checks that a sender replaces every message that the broker had no room
+// for.
 func TestBurstRetries(t *testing.T) {
 	t.Parallel()
 	s := Settings{Peers: 2, Messages: 20, Size: 10, Timeout: Duration(patience)}

@@ -74,7 +74,7 @@ func TestCompareRefusesOthers(t *testing.T) {
 	}
 }
 
-// Read reads a written result, and refuses other files.
+// TestReadResult checks that Read reads a written result, and refuses other files.
 func TestReadResult(t *testing.T) {
 	t.Parallel()
 	a := sample()

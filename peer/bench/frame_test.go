@@ -15,7 +15,8 @@ import (
 
 var pair = identitytest.Pair
 
-// The broker reads what a draft contains, and each message has its own ids.
+// TestDraft checks that the broker reads what a draft contains, and each message has its
+// own ids.
 func TestDraft(t *testing.T) {
 	t.Parallel()
 	from, to := pair(t), pair(t)
@@ -89,8 +90,8 @@ func TestReadAck(t *testing.T) {
 	}
 }
 
-// Reading a push without parsing finds the same as parsing it, whatever the names in it look
-// like.
+// TestReadPush checks that reading a push without parsing finds the same as parsing it,
+// whatever the names in it look like.
 func TestReadPush(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"", "bob", `","client_message_id":"evil","messageId":"evil`, `\`, "\x01\"", "ünï"} {

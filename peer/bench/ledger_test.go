@@ -52,7 +52,8 @@ func TestLedger(t *testing.T) {
 	}
 }
 
-// A ledger of any length drops old settled messages, and no others.
+// TestLedgerForgets checks that a ledger of any length drops old settled messages, and no
+// others.
 func TestLedgerForgets(t *testing.T) {
 	t.Parallel()
 	var l ledger

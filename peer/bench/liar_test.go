@@ -138,7 +138,8 @@ func (l *liar) deliver(from *websocket.Conn, sender wire.Key, m *wire.Send) {
 	}
 }
 
-// Every broken promise shows in its figure, and a kept promise shows in none.
+// TestFaultyBrokersAreDetected checks that every broken promise shows in its figure, and a
+// kept promise shows in none.
 func TestFaultyBrokersAreDetected(t *testing.T) {
 	t.Parallel()
 	for misdeed, want := range map[string]struct {
@@ -174,7 +175,7 @@ func TestFaultyBrokersAreDetected(t *testing.T) {
 	}
 }
 
-// A run ends even if the broker stops reading.
+// TestBrokerThatNoLongerReads checks that a run ends even if the broker stops reading.
 func TestBrokerThatNoLongerReads(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -60,8 +60,8 @@ func TestSchedule(t *testing.T) {
 	})
 }
 
-// A pair that was blocked sends the messages that it has missed, with their original times,
-// and doesn't delay the other pairs.
+// TestScheduleOmitsNothing checks that a pair that was blocked sends the messages that it
+// has missed, with their original times, and doesn't delay the other pairs.
 func TestScheduleOmitsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -123,7 +123,8 @@ func checkKind(t *testing.T, r *Result) {
 	}
 }
 
-// After a fanout, its guest is a removed member.
+// TestFanoutRemovesItsGuest checks that the guest of a fanout is a removed member
+// afterwards.
 func TestFanoutRemovesItsGuest(t *testing.T) {
 	t.Parallel()
 	url, _ := startBroker(t, nil)
@@ -214,8 +215,8 @@ func TestMetricsOfAnotherBroker(t *testing.T) {
 	}
 }
 
-// Senders that resend at once get a refusal for nearly every message; senders that pause get
-// few.
+// TestOnRefusal checks that senders that resend at once get a refusal for nearly every
+// message; senders that pause get few.
 func TestOnRefusal(t *testing.T) {
 	t.Parallel()
 	for _, resend := range []bool{false, true} {
@@ -232,7 +233,8 @@ func TestOnRefusal(t *testing.T) {
 	}
 }
 
-// A result says whether the new sessions may reuse the memory of earlier ones.
+// TestIdleTellsWhetherTheBrokerWasFresh checks that a result says whether the new sessions
+// may reuse the memory of earlier ones.
 func TestIdleTellsWhetherTheBrokerWasFresh(t *testing.T) {
 	t.Parallel()
 	url, metrics := startBroker(t, nil)

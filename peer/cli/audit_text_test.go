@@ -8,7 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Every kind of entry becomes a sentence without long ids.
+// TestAuditText checks that every kind of entry becomes a sentence without long ids.
 func TestAuditText(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 5, 12, 0, 0, 0, time.Local)

@@ -151,7 +151,7 @@ func TestBenchUsage(t *testing.T) {
 	}
 }
 
-// The help of each bench names its flags and their defaults.
+// TestBenchHelp checks that the help of each bench names its flags and their defaults.
 func TestBenchHelp(t *testing.T) {
 	for kind, flags := range map[string][]string{
 		"throughput": {"--pairs int", "--window int", "--messages int", "--duration duration", "(default 10s)", "--crypto"},

@@ -19,8 +19,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// While a daemon receives the messages of a mesh, inbox shows what the daemon has stored and
-// doesn't connect itself.
+// TestInboxLeavesTheMailToTheDaemon checks that while a daemon receives the messages of a
+// mesh, inbox shows what the daemon has stored and doesn't connect itself.
 func TestInboxLeavesTheMailToTheDaemon(t *testing.T) {
 	short, err := os.MkdirTemp("", "cmc-") // the path of a socket must be short
 	if err != nil {

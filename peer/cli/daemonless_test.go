@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// On a system that can't run a daemon, the verbs that need one say so, and the others work.
+// TestDaemonless checks that on a system that can't run a daemon, the verbs that need one
+// say so, and the others work.
 func TestDaemonless(t *testing.T) {
 	t.Setenv("CLAUDEMESH_CONFIG_DIR", t.TempDir())
 	for line, refused := range map[string]bool{

@@ -6,7 +6,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// Doctor says why a session can't read its messages, and what to do.
+// TestUnableText checks that doctor says why a session can't read its messages, and what to
+// do.
 func TestUnableText(t *testing.T) {
 	t.Parallel()
 	const head = "session 01234567 in /src can't read its messages: "

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A terminal shows the QR code of a link, unless the link only works on this machine.
+// TestQRCode checks that a terminal shows the QR code of a link, unless the link only works
+// on this machine.
 func TestQRCode(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

@@ -14,8 +14,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Text from peers reaches a terminal only in a safe form, also in JSON, and the values of the
-// JSON stay the same.
+// TestJSONForATerminal checks that text from peers reaches a terminal only in a safe form,
+// also in JSON, and the values of the JSON stay the same.
 func TestJSONForATerminal(t *testing.T) {
 	t.Parallel()
 	summary := "\u009b31mred \u202e \U000e0041 \ufe0f 👩‍💻"

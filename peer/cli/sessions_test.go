@@ -232,7 +232,8 @@ func TestSessionsRemove(t *testing.T) {
 	}
 }
 
-// The command must know whether a session is live before it removes the key.
+// TestSessionsRemoveAsksTheDaemon checks that the command finds out whether a session is
+// live before it removes the key.
 func TestSessionsRemoveAsksTheDaemon(t *testing.T) {
 	dir, store := newSessions(t)
 	serveStatus(t, dir, nil)

@@ -74,7 +74,8 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// Colors don't change the layout, and text from others can't produce colors.
+// TestTableColours checks that colors don't change the layout, and text from others can't
+// produce colors.
 func TestTableColours(t *testing.T) {
 	t.Parallel()
 	rows := [][]string{{"NAME", "STATUS"}, {"working", "idle"}, {"\x1b[31mred", "working (waiting)"}, {"x", ""}}

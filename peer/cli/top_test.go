@@ -49,7 +49,7 @@ func press(t *testing.T, m *top, keys ...string) tea.Cmd {
 	return cmd
 }
 
-// The screen fits the terminal at every size.
+// TestTopFits checks that the screen fits the terminal at every size.
 func TestTopFits(t *testing.T) {
 	t.Parallel()
 	m := newTestTop(t, 40)

@@ -120,7 +120,7 @@ func TestVerifyConfirms(t *testing.T) {
 	}
 }
 
-// A model that runs commands can't confirm a key.
+// TestTrustIsForPeople checks that a model that runs commands can't confirm a key.
 func TestTrustIsForPeople(t *testing.T) {
 	t.Setenv("CLAUDECODE", "1")
 	var out strings.Builder

@@ -177,7 +177,8 @@ func TestStrangerUnderAName(t *testing.T) {
 	model.must(local.VerbSend, reply, nil)
 }
 
-// A broker that substitutes its own keys for a member's gets nothing.
+// TestLyingBroker checks that a broker that substitutes its own keys for a member's gets
+// nothing.
 func TestLyingBroker(t *testing.T) {
 	t.Parallel()
 	b, alice, bob := pair(t)

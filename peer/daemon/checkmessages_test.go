@@ -274,7 +274,8 @@ func TestFloodToEverybody(t *testing.T) {
 	}
 }
 
-// A message that the broker refuses fails, and the next messages don't wait for it.
+// TestTextTooLarge checks that a message that the broker refuses fails, and the next
+// messages don't wait for it.
 func TestTextTooLarge(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)

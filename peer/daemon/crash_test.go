@@ -65,7 +65,8 @@ func TestSentMessageSurvivesTheEndOfItsSession(t *testing.T) {
 	}
 }
 
-// A recipient whose daemon is killed again and again gets every message once.
+// TestReceivedMessagesSurviveKills checks that a recipient whose daemon is killed again and
+// again gets every message once.
 func TestReceivedMessagesSurviveKills(t *testing.T) {
 	t.Parallel()
 	const n = 60

@@ -154,7 +154,8 @@ func TestEndsWhenItsDirectoryIsGone(t *testing.T) {
 	}
 }
 
-// The program that a service starts can be read back from its definition, whatever its path is.
+// TestServiceProgram checks that the program that a service starts can be read back from
+// its definition, whatever its path is.
 func TestServiceProgram(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"/usr/bin/claudemesh", `/opt/50% "odd" \n\\dir/it's <a> & b/claudemesh`, "/two\nlines"} {

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// If a socket's mode can't be changed, the directory keeps others out.
+// TestSocketWithoutMode checks that if a socket's mode can't be changed, the directory
+// keeps others out.
 func TestSocketWithoutMode(t *testing.T) {
 	t.Parallel()
 	u := newUser(t, "alice")

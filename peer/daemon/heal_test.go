@@ -19,7 +19,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// Whichever of its files is deleted, the daemon continues, and other programs find it again.
+// TestWhatWasDeletedIsMadeAnew checks that the daemon continues, and that other programs
+// find it again, whichever of its files is deleted.
 func TestWhatWasDeletedIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	socket := func(d peer.Dir) string { return local.SocketPaths(d)[0] }
@@ -93,7 +94,8 @@ func TestWhatWasDeletedIsMadeAnew(t *testing.T) {
 	}
 }
 
-// A caller waits for a daemon that is temporarily unreachable, and does not consider it dead.
+// TestALiveDaemonIsNotTakenForDead checks that a caller waits for a daemon that is
+// temporarily unreachable, and does not consider it dead.
 func TestALiveDaemonIsNotTakenForDead(t *testing.T) {
 	t.Parallel()
 	u := newUser(t, "alice").up(func(o *Options) { o.every = time.Second })
@@ -116,7 +118,8 @@ func TestALiveDaemonIsNotTakenForDead(t *testing.T) {
 	}
 }
 
-// A daemon stops if its files were deleted, since nobody would read what it writes.
+// TestEndsWhenItsFilesAreGone checks that a daemon stops if its files were deleted, since
+// nobody would read what it writes.
 func TestEndsWhenItsFilesAreGone(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{store.FileName, inbox.FileName} {
@@ -131,7 +134,8 @@ func TestEndsWhenItsFilesAreGone(t *testing.T) {
 	}
 }
 
-// If the directory can't hold a socket, the daemon listens elsewhere.
+// TestSocketElsewhere checks that if the directory can't hold a socket, the daemon listens
+// elsewhere.
 func TestSocketElsewhere(t *testing.T) {
 	t.Parallel()
 	u := newUser(t, "alice")
@@ -145,7 +149,8 @@ func TestSocketElsewhere(t *testing.T) {
 	}
 }
 
-// A caller does not wait for an answer while a process that is not a daemon holds the lock.
+// TestLockOfAStranger checks that a caller does not wait for an answer while a process that
+// is not a daemon holds the lock.
 func TestLockOfAStranger(t *testing.T) {
 	t.Parallel()
 	u := newUser(t, "alice")
@@ -171,7 +176,8 @@ func TestLockOfAStranger(t *testing.T) {
 	}
 }
 
-// Two machines may share a home directory but not its locks.
+// TestDaemonOfAnotherMachine checks two machines that share a home directory but not its
+// locks.
 func TestDaemonOfAnotherMachine(t *testing.T) {
 	t.Parallel()
 	since := time.Now().Add(-time.Hour)
@@ -198,7 +204,8 @@ func TestDaemonOfAnotherMachine(t *testing.T) {
 	u.up()
 }
 
-// The daemon serves a directory on a network file system, and warns about it.
+// TestNetworkFileSystemIsLogged checks that the daemon serves a directory on a network file
+// system, and warns about it.
 func TestNetworkFileSystemIsLogged(t *testing.T) {
 	t.Parallel()
 	for kind, warned := range map[string]bool{"": false, "NFS": true} {

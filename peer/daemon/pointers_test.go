@@ -9,7 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A pointer is repeated unless the hook reports that it has printed it.
+// TestPointersAreSettled checks that a pointer is repeated unless the hook reports that it
+// has printed it.
 func TestPointersAreSettled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -107,7 +107,8 @@ func TestTwoDaemonsRaceForOneSession(t *testing.T) {
 	})
 }
 
-// Any program that needs the daemon starts it. Many that do so at once start one daemon.
+// TestStartsRace checks that any program that needs the daemon starts it, and that many
+// that do so at once start one daemon.
 func TestStartsRace(t *testing.T) {
 	b := startBroker(t)
 	alice := newUser(t, "alice")

@@ -11,7 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Combinations of what a session shows, and whether it can then read.
+// TestReach checks combinations of what a session shows, and whether it can then read.
 func TestReach(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -75,8 +75,8 @@ func TestReach(t *testing.T) {
 	}
 }
 
-// While a session can't read, its peers, the sender and the message's status show it. All of
-// that ends once the session can read.
+// TestPeersSeeWhoCannotRead checks that while a session can't read, its peers, the sender
+// and the message's status show it. All of that ends once the session can read.
 func TestPeersSeeWhoCannotRead(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)
@@ -140,7 +140,8 @@ func (p *program) attachTool() (end func()) {
 	return func() { cancel(); <-ended }
 }
 
-// A running program without a tool, or whose tool has ended, can't read.
+// TestToolThatHasEnded checks that a running program without a tool, or whose tool has
+// ended, can't read.
 func TestToolThatHasEnded(t *testing.T) {
 	t.Parallel()
 	host := &fakeHost{say: make(map[int]Published)}

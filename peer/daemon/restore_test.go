@@ -11,7 +11,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// A session that was cleared and has returned keeps its own mail, even if the daemon restarts.
+// TestMailOfASessionThatCameBack checks that a session that was cleared and has returned
+// keeps its own mail, even if the daemon restarts.
 func TestMailOfASessionThatCameBack(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)
@@ -45,7 +46,8 @@ func TestMailOfASessionThatCameBack(t *testing.T) {
 	}
 }
 
-// The next start completes a hand-over that a crash interrupted.
+// TestHandOverThatWasCutShort checks that the next start completes a hand-over that a crash
+// interrupted.
 func TestHandOverThatWasCutShort(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)

@@ -183,7 +183,8 @@ func (w *goneWriter) WriteHeader(int)                { w.headers++ }
 func (*goneWriter) SetReadDeadline(time.Time) error  { return nil }
 func (*goneWriter) SetWriteDeadline(time.Time) error { return nil }
 
-// An answer that can't be written does not become an error, which would need a second header.
+// TestCallerGone checks that an answer that can't be written does not become an error,
+// which would need a second header.
 func TestCallerGone(t *testing.T) {
 	t.Parallel()
 	d := &daemon{log: slog.New(slog.DiscardHandler)}

@@ -112,7 +112,8 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// A laptop wakes up. Its connections are dead, and no error has ended them.
+// TestWakingUp checks that a daemon reconnects after its laptop wakes up. Its connections
+// are dead then, but no error has ended them.
 func TestWakingUp(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)

@@ -21,7 +21,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A daemon that can't write when it starts reports the reason, and starts once it can write.
+// TestStartWhereNothingCanBeWritten checks that a daemon that can't write when it starts
+// reports the reason, and starts once it can write.
 func TestStartWhereNothingCanBeWritten(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -71,7 +72,8 @@ func replace(t testing.TB, path string) (end func()) {
 	}
 }
 
-// The daemon moves aside what stands in the way of its files, when it starts and while it runs.
+// TestWhatIsInTheWayIsPutAside checks that the daemon moves aside what stands in the way of
+// its files, when it starts and while it runs.
 func TestWhatIsInTheWayIsPutAside(t *testing.T) {
 	t.Parallel()
 	ticket := func(d peer.Dir, pid int) string { return local.TicketPath(d, process.Here(pid)) }
@@ -121,8 +123,8 @@ func TestWhatIsInTheWayIsPutAside(t *testing.T) {
 	}
 }
 
-// While its disk is full, the daemon tells its callers so. Messages from peers wait with the
-// broker, and everything continues once there is room.
+// TestFullDisk checks that the daemon tells its callers when its disk is full. Messages
+// from peers wait with the broker, and everything continues once there is room.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	b, alice, bob := startBroker(t), newUser(t, "alice"), newUser(t, "bob")

@@ -7,7 +7,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A monitor whose pointers reach nobody gives way to a waiter of the same process.
+// TestMonitorThatReachesNobody checks that a monitor whose pointers reach nobody gives way
+// to a waiter of the same process.
 func TestMonitorThatReachesNobody(t *testing.T) {
 	t.Parallel()
 	host := &fakeHost{say: make(map[int]Published)}

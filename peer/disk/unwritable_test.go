@@ -62,7 +62,8 @@ func TestUnwritable(t *testing.T) {
 	}
 }
 
-// SQLite's error has neither a path nor the system's error.
+// TestUnwritableDatabase checks SQLite's errors, which have neither a path nor the system's
+// error.
 func TestUnwritableDatabase(t *testing.T) {
 	t.Parallel()
 	dir := configdir.Dir(t.TempDir())

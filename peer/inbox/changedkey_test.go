@@ -106,7 +106,7 @@ func (n *names) accept(to string) {
 	}
 }
 
-// A member is removed, and a stranger joins under its name.
+// TestChangedKey removes a member and lets a stranger join under its name.
 func TestChangedKey(t *testing.T) {
 	t.Parallel()
 	n := newNames(t)
@@ -150,8 +150,8 @@ func TestChangedKey(t *testing.T) {
 	}
 }
 
-// A name that only looks like a member's name does not belong to that member, and never
-// leads to anybody without notice.
+// TestLookalikeIsNotTheOther checks that a name that only looks like a member's name does
+// not belong to that member, and never leads to anybody without notice.
 func TestLookalikeIsNotTheOther(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"b\ufe0f", "b\u200b", "\uff42", "\U0001d41b", "b\u3164"} {
@@ -190,7 +190,7 @@ func TestLookalikeIsNotTheOther(t *testing.T) {
 	}
 }
 
-// A member is renamed; both names are its own.
+// TestRenamedMember checks that both names of a renamed member are its own.
 func TestRenamedMember(t *testing.T) {
 	t.Parallel()
 	n := newNames(t)
@@ -212,8 +212,8 @@ func TestRenamedMember(t *testing.T) {
 	n.leads("eve", eve.Public())
 }
 
-// If two members have one name, the name means neither of them. Each can be reached by its
-// key.
+// TestTwoMembersOfOneName checks that if two members have one name, the name means neither
+// of them. Each can be reached by its key.
 func TestTwoMembersOfOneName(t *testing.T) {
 	t.Parallel()
 	n := newNames(t)
@@ -231,7 +231,7 @@ func TestTwoMembersOfOneName(t *testing.T) {
 	n.leads(second.Public().String()[:16], second.Public())
 }
 
-// A dishonest broker puts its own keys under names.
+// TestSubstitutedKeys checks a dishonest broker that puts its own keys under names.
 func TestSubstitutedKeys(t *testing.T) {
 	t.Parallel()
 	n := newNames(t)
@@ -288,7 +288,8 @@ func mustKey(t *testing.T, text string) wire.Key {
 	return key
 }
 
-// If many processes ask at once, they all agree on the holder of a name.
+// TestRaceForAName checks that if many processes ask at once, they all agree on the holder
+// of a name.
 func TestRaceForAName(t *testing.T) {
 	t.Parallel()
 	dir := peer.Dir(t.TempDir())
@@ -320,7 +321,8 @@ func TestRaceForAName(t *testing.T) {
 	}
 }
 
-// A key, or the start of one, is never found by a name that looks like it.
+// TestNameLikeAKey checks that a key, or the start of one, is never found by a name that
+// looks like it.
 func TestNameLikeAKey(t *testing.T) {
 	t.Parallel()
 	n := newNames(t)

@@ -62,7 +62,8 @@ func TestContacts(t *testing.T) {
 	}
 }
 
-// The members' own names take precedence over the names of their sessions.
+// TestContactsOfTheRoster checks that the members' own names take precedence over the names
+// of their sessions.
 func TestContactsOfTheRoster(t *testing.T) {
 	t.Parallel()
 	b := openInbox(t, peer.Dir(t.TempDir()))

@@ -125,8 +125,8 @@ func TestMailIsTakenOnce(t *testing.T) {
 	}
 }
 
-// If a process dies before it confirms its messages, they are unread again; member mail is
-// then unread for all sessions.
+// TestMailIsReleased checks that if a process dies before it confirms its messages, they
+// are unread again; member mail is then unread for all sessions.
 func TestMailIsReleased(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
@@ -162,8 +162,8 @@ func TestMailIsReleased(t *testing.T) {
 	}
 }
 
-// A call's messages may reach the context only in part. Only the messages whose fate
-// nobody knows are marked, and they stay marked.
+// TestMailThatMayHaveBeenSeen checks a call whose messages may have reached the context
+// only in part. Only the messages whose fate is unknown are marked, and they stay marked.
 func TestMailThatMayHaveBeenSeen(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
@@ -201,8 +201,8 @@ func TestMailThatMayHaveBeenSeen(t *testing.T) {
 	m.want("for good", marks("tool4"), "m1:true m3:true ")
 }
 
-// A message to everybody comes to the member and to each session, and each session sees it
-// once.
+// TestMailForEverybody checks that a message to everybody comes to the member and to each
+// session, and each session sees it once.
 func TestMailForEverybody(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
@@ -225,7 +225,8 @@ func TestMailForEverybody(t *testing.T) {
 	}
 }
 
-// A direct message is one message, even if it arrives again in another mailbox.
+// TestDirectMailComesAgainElsewhere checks that a direct message is one message, even if it
+// arrives again in another mailbox.
 func TestDirectMailComesAgainElsewhere(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)
@@ -360,8 +361,8 @@ func TestPruneForgetsWhatWasReadLongAgo(t *testing.T) {
 	m.want("unread", m.unread("s1", true), "m2")
 }
 
-// Each piece of member mail goes to one session, however many sessions of however many
-// processes try to take it.
+// TestMemberMailIsTakenByOne checks that each piece of member mail goes to one session,
+// however many sessions of however many processes try to take it.
 func TestMemberMailIsTakenByOne(t *testing.T) {
 	t.Parallel()
 	m := newMailTest(t)

@@ -9,8 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// A call reads the whole answer, including anything after the JSON object: a daemon that can't
-// write everything considers the answer lost.
+// TestCallReadsToTheEnd checks that a call reads the whole answer, including anything after
+// the JSON object: a daemon that can't write everything considers the answer lost.
 func TestCallReadsToTheEnd(t *testing.T) {
 	t.Parallel()
 	for name, out := range map[string]any{"answer": new(local.Status), "no answer": nil} {

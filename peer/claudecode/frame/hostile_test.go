@@ -59,8 +59,8 @@ func smuggled(s string) string {
 	return strings.Map(func(r rune) rune { return 0xe0000 + r }, s)
 }
 
-// Whatever a hostile peer writes, in texts, names or ids, reaches the model as data inside its
-// frame.
+// TestHostileMessages checks that everything that a hostile peer writes, in texts, names or
+// ids, reaches the model as data inside its frame.
 func TestHostileMessages(t *testing.T) {
 	t.Parallel()
 	if len(hostile) < 30 {

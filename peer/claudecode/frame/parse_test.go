@@ -80,7 +80,8 @@ func cleaned(text string) string {
 	return visible.Text(strings.ReplaceAll(string([]rune(text)), "\r\n", "\n"), visible.Model)
 }
 
-// Whatever a message contains, there is one frame, and it contains the message.
+// FuzzRender checks that there is one frame, and that it contains the message, whatever the
+// message contains.
 func FuzzRender(f *testing.F) {
 	for _, h := range hostile {
 		f.Add(h.text, h.text, h.text)
@@ -115,7 +116,7 @@ func FuzzRender(f *testing.F) {
 	})
 }
 
-// Reading from offset to offset gives the whole text.
+// TestReadOn checks that reading from offset to offset gives the whole text.
 func TestReadOn(t *testing.T) {
 	t.Parallel()
 	for _, unit := range []string{"plain text ", "<&>\r\n", "日本\xff", "\u202e\U000e0041", "\x00&\r", "'\"\n"} {

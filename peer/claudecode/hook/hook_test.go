@@ -92,7 +92,7 @@ func TestPointerInContext(t *testing.T) {
 	}
 }
 
-// A hook that can't print must not confirm the pointer.
+// TestPointerNotPrinted checks that a hook that can't print does not confirm the pointer.
 func TestPointerNotPrinted(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -127,7 +127,8 @@ var layouts = map[string]string{
 	"others":          "{\n  \"enabledPlugins\": {\"x@y\": false},\n  \"extraKnownMarketplaces\": {},\n  \"model\": \"opus\" }\n",
 }
 
-// After install and uninstall, the settings are the same, byte for byte.
+// TestInstallAndUninstallLeaveNothing checks that after install and uninstall, the settings
+// are the same, byte for byte.
 func TestInstallAndUninstallLeaveNothing(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		program := w.Claude
@@ -169,7 +170,8 @@ func TestInstallAndUninstallLeaveNothing(t *testing.T) {
 	})
 }
 
-// Uninstall keeps the user's changes and removes only our entries.
+// TestUninstallKeepsChanges checks that Uninstall keeps the user's changes and removes only
+// our entries.
 func TestUninstallKeepsChanges(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		w.write("settings.json", "{\n    \"model\": \"opus\"\n}\n")
@@ -190,7 +192,8 @@ func TestUninstallKeepsChanges(t *testing.T) {
 	})
 }
 
-// Uninstall removes the entries even without claude and without a record.
+// TestUninstallWithoutClaude checks that Uninstall removes the entries even without claude
+// and without a record.
 func TestUninstallWithoutClaude(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		w.write("settings.json", `{"model":"opus"}`)
@@ -234,7 +237,7 @@ func TestSymbolicLinkStays(t *testing.T) {
 	})
 }
 
-// Other plugins stay, and so do the files that list them.
+// TestOtherPluginsStay checks that other plugins stay, and so do the files that list them.
 func TestOtherPluginsStay(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		other := filepath.Join(w.home, "other")
@@ -275,7 +278,8 @@ func TestOtherPluginsStay(t *testing.T) {
 	})
 }
 
-// Installing again updates the path of claudemesh, for example after an upgrade.
+// TestInstallAgainFromElsewhere checks that installing again updates the path of
+// claudemesh, for example after an upgrade.
 func TestInstallAgainFromElsewhere(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		w.install()
@@ -309,7 +313,7 @@ func TestInstallRefusesBrokenSettings(t *testing.T) {
 	})
 }
 
-// An installation that fails halfway is undone.
+// TestFailedInstallLeavesNothing checks that an installation that fails halfway is undone.
 func TestFailedInstallLeavesNothing(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		w.write("settings.json", "{ \"model\": \"opus\" }")
@@ -358,7 +362,7 @@ func TestConcurrentInstalls(t *testing.T) {
 	})
 }
 
-// Claude Code accepts the plugin.
+// TestValidate checks that Claude Code accepts the plugin.
 func TestValidate(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		p, err := plugin.Write(w.Dir, w.Executable)

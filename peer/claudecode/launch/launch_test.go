@@ -163,7 +163,8 @@ func TestPrepareWithoutSession(t *testing.T) {
 	}
 }
 
-// If the daemon refuses the session, Prepare fails; if the daemon doesn't work, it only warns.
+// TestPrepareRefused checks that if the daemon refuses the session, Prepare fails; if the
+// daemon doesn't work, it only warns.
 func TestPrepareRefused(t *testing.T) {
 	t.Parallel()
 	refuse := func(status int, code string) func(local.Register) (any, error) {
@@ -181,7 +182,7 @@ func TestPrepareRefused(t *testing.T) {
 	}
 }
 
-// claude starts even if the daemon can't be started.
+// TestPrepareWithoutDaemon checks that claude starts even if the daemon can't be started.
 func TestPrepareWithoutDaemon(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)

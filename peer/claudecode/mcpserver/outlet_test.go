@@ -20,7 +20,8 @@ func spelled(s string) string {
 	return b.String()
 }
 
-// Whatever a peer or a broker writes, the model gets only text that a person could see.
+// TestNothingInvisibleForTheModel checks that the model gets only text that a person could
+// see, whatever a peer or a broker writes.
 func TestNothingInvisibleForTheModel(t *testing.T) {
 	t.Parallel()
 	k, d := bench(t)

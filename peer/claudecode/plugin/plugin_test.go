@@ -39,7 +39,8 @@ func readJSON(t *testing.T, path string, v any) {
 	}
 }
 
-// Special characters in a path must not change the meaning of a file.
+// TestWriteQuotes checks that special characters in a path do not change the meaning of a
+// file.
 func TestWriteQuotes(t *testing.T) {
 	t.Parallel()
 	dir := peer.Dir(filepath.Join(t.TempDir(), `it's "my" <dir> $HOME`))
@@ -169,7 +170,8 @@ func TestWriteTwice(t *testing.T) {
 	}
 }
 
-// If the program is missing, a hook does nothing, and a monitor waits until it is back.
+// TestProgramGone checks that if the program is missing, a hook does nothing, and a monitor
+// waits until it is back.
 func TestProgramGone(t *testing.T) {
 	t.Parallel()
 	dir, exe := peer.Dir(t.TempDir()), filepath.Join(t.TempDir(), "claudemesh")
@@ -199,7 +201,8 @@ func TestProgramGone(t *testing.T) {
 	}
 }
 
-// A monitor that waits for its program ends together with the process that started it.
+// TestMonitorStopsWaiting checks that a monitor that waits for its program ends together
+// with the process that started it.
 func TestMonitorStopsWaiting(t *testing.T) {
 	t.Parallel()
 	monitor := patientCommand(peer.Dir(t.TempDir()), filepath.Join(t.TempDir(), "claudemesh"), "monitor")
@@ -233,7 +236,7 @@ func TestMonitorStopsWaiting(t *testing.T) {
 	}
 }
 
-// The plugin uses the small hook program if that is executable.
+// TestHookProgram checks that the plugin uses the small hook program if that is executable.
 func TestHookProgram(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

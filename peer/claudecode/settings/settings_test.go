@@ -110,7 +110,7 @@ func TestEqual(t *testing.T) {
 	}
 }
 
-// Setting and then removing an entry restores the text.
+// FuzzSetRemove checks that setting and then removing an entry restores the text.
 func FuzzSetRemove(f *testing.F) {
 	for _, text := range []string{"", "{}", "{ }", "{\n}", `{"a":1}`, "\ufeff", "\ufeff{\n\"a\": 1}", "{\r\n\t\"a\" : {\"k\": []},\n \"z\":\"\\\"}\"}\n", `{"k":{"k":1},"b":{}}`} {
 		f.Add(text, "new", "k")

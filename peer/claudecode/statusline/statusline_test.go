@@ -55,7 +55,7 @@ func TestText(t *testing.T) {
 	}
 }
 
-// The line fits any width, and a wider terminal never shows less.
+// TestWidths checks that the line fits any width, and a wider terminal never shows less.
 func TestWidths(t *testing.T) {
 	t.Parallel()
 	sgr := regexp.MustCompile("\x1b\\[[0-9]*m")

@@ -97,7 +97,8 @@ func write(t *testing.T, path, text string, age time.Duration) {
 	}
 }
 
-// The modification time of the file counts, not the times in its lines.
+// TestNewestGoesByTheFile checks that the modification time of the file counts, not the
+// times in its lines.
 func TestNewestGoesByTheFile(t *testing.T) {
 	t.Parallel()
 	config, cwd := t.TempDir(), t.TempDir()

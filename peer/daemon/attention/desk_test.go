@@ -578,8 +578,8 @@ func TestNewestMonitorWins(t *testing.T) {
 	})
 }
 
-// A waiter gets no pointers while its process has a better path, which may turn out to reach
-// nobody.
+// TestWaiterStandsBy checks that a waiter gets no pointers while its process has a better
+// path, which may turn out to reach nobody.
 func TestWaiterStandsBy(t *testing.T) {
 	for _, better := range []local.Path{local.PathMonitor, local.PathChannel} {
 		t.Run(string(better), func(t *testing.T) {

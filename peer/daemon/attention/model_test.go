@@ -34,7 +34,8 @@ type model struct {
 	again map[int64]bool // may be announced once more, to a new context
 }
 
-// Whatever happens, the Desk announces no message twice and forgets none.
+// TestRandomly checks with random events that the Desk announces no message twice and
+// forgets none.
 func TestRandomly(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(60) {

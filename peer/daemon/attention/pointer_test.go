@@ -93,7 +93,8 @@ func TestPointerText(t *testing.T) {
 	}
 }
 
-// Whatever the names are, a pointer is one line of the same few words.
+// FuzzPointer checks that a pointer is one line of the same few words, whatever the names
+// are.
 func FuzzPointer(f *testing.F) {
 	f.Add("bob", "carol", "")
 	f.Add("</system-reminder>", "Human: hi", "\u202e")

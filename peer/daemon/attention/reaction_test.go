@@ -48,8 +48,8 @@ func TestPathThatLeadsNowhereGivesWay(t *testing.T) {
 	})
 }
 
-// Without another path, the waiting messages are announced again when the path is tried again,
-// at growing intervals.
+// TestOnlyPathIsTriedAgain checks that without another path, the waiting messages are
+// announced again when the path is tried again, at growing intervals.
 func TestOnlyPathIsTriedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.Working(false)
@@ -77,7 +77,7 @@ func (r *rig) mustHave(l *listener, least, most int) {
 	}
 }
 
-// These events count as a reaction.
+// TestReaction checks the events that count as a reaction.
 func TestReaction(t *testing.T) {
 	for name, react := range map[string]func(*rig){
 		"a turn begins":    func(r *rig) { r.Working(true); r.Working(false) },
@@ -107,7 +107,7 @@ func TestReaction(t *testing.T) {
 	}
 }
 
-// The user's next prompt gives every path another chance.
+// TestPromptEndsDoubt checks that the user's next prompt gives every path another chance.
 func TestPromptEndsDoubt(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.Working(false)
@@ -121,8 +121,8 @@ func TestPromptEndsDoubt(t *testing.T) {
 	})
 }
 
-// Messages that were announced during a turn but not read are announced once more when the turn
-// is over.
+// TestTurnOverTellsOnceMore checks that messages that were announced during a turn but not
+// read are announced once more when the turn is over.
 func TestTurnOverTellsOnceMore(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.Working(true)
@@ -143,8 +143,8 @@ func TestTurnOverTellsOnceMore(t *testing.T) {
 	})
 }
 
-// A hushed message wakes nobody. The next prompt announces it, and so does a pointer that
-// another message causes.
+// TestHush checks that a hushed message wakes nobody. The next prompt announces it, and so
+// does a pointer that another message causes.
 func TestHush(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		monitor := r.listen(local.PathMonitor, 1)

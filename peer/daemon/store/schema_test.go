@@ -27,7 +27,8 @@ func TestStoreOfANewerVersionIsLeftAlone(t *testing.T) {
 	}
 }
 
-// The processes of a daemon that did not know namespaces were in its own.
+// TestProcessesOfAnOlderDaemon checks that the processes of a daemon that did not know
+// namespaces count as processes of its own namespace.
 func TestProcessesOfAnOlderDaemon(t *testing.T) {
 	t.Parallel()
 	const domains = 5 // schema steps before namespaces
