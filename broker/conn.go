@@ -26,6 +26,7 @@ type conn struct {
 	broker *Broker
 	ws     *websocket.Conn
 	client netip.Addr // as Caddy determines it, with trusted proxies
+	remote string     // as the HTTP server knows it; Caddy's access log has it, too
 	born   time.Time
 	gone   chan struct{} // closed when everything is over
 	dead   context.Context
@@ -265,8 +266,13 @@ func (c *conn) leave(err error) {
 	}
 	clean := websocket.CloseStatus(err) != -1 && c.how.load() == endByPeer
 	c.room.part(c, clean)
-	if ce := c.broker.log.Check(zap.DebugLevel, "connection ended"); ce != nil {
-		ce.Write(zap.Stringer("mesh", c.room.id), zap.Bool("clean", clean), zap.Duration("after", time.Since(c.born)))
+	level := zap.DebugLevel
+	if how := c.how.load(); how == endRemoved || how == endSentAway {
+		level = zap.InfoLevel // somebody has decided that
+	}
+	if ce := c.broker.log.Check(level, "connection ended"); ce != nil {
+		ce.Write(zap.Stringer("mesh", c.room.id), zap.Stringer("member", c.actor.MemberID), zap.String("reason", c.ending(err)),
+			zap.String("remote", c.remote), zap.Duration("duration", time.Since(c.born)))
 	}
 }
 

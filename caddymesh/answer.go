@@ -3,11 +3,13 @@ package caddymesh
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"go.uber.org/zap"
@@ -86,7 +88,24 @@ func (c *call) json(status int, body any) error {
 
 // refuse answers with an error: a code, or a text, and an optional message.
 func (c *call) refuse(status int, code, message string) error {
+	c.note(zap.String("refused", code))
 	return c.json(status, wire.ErrorBody{Error: code, Message: message})
+}
+
+// note adds fields to the request's line in Caddy's access log.
+func (c *call) note(fields ...zap.Field) {
+	extra, ok := c.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
+	if !ok {
+		return
+	}
+	for _, field := range fields {
+		extra.Set(field)
+	}
+}
+
+// noteMember notes whose request this is.
+func (c *call) noteMember(mesh, member fmt.Stringer) {
+	c.note(zap.Stringer("mesh", mesh), zap.Stringer("member", member))
 }
 
 // unavailable answers a request that may succeed later.

@@ -27,6 +27,7 @@
 //	operator_stream.go    keeps it live
 //	operator_snapshot.go  what it shows
 //	operator_history.go   rates of messages
+//	logs.go               limits how often the same message is logged
 //	metrics.go            gauges and counters, read from the broker
 //	measures.go           histograms, which the broker feeds
 //	disk.go               sizes of the database's files

@@ -49,7 +49,7 @@ const openRetry = 5 * time.Second
 // newHub returns a hub without a broker.
 func newHub(m *measures) *hub {
 	h := &hub{measures: m, core: newLiveCore(), ended: make(chan struct{})}
-	h.log = zap.New(h.core)
+	h.log = zap.New(limitLogs(h.core))
 	return h
 }
 

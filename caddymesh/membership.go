@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -29,6 +31,7 @@ func (c *call) join() error {
 		}
 		return c.refuse(http.StatusBadRequest, refusal.JoinError(), "")
 	}
+	c.note(zap.String("member", memberID))
 	return c.json(http.StatusOK, wire.JoinResult{OK: true, MemberID: memberID, AlreadyMember: already})
 }
 
@@ -45,6 +48,7 @@ func (c *call) claim() error {
 	if err != nil {
 		return c.refusal(err)
 	}
+	c.noteMember(result.MeshID, result.MemberID)
 	return c.json(http.StatusOK, result)
 }
 
@@ -61,6 +65,7 @@ func (c *call) createMesh() error {
 	if err != nil {
 		return c.refusal(err)
 	}
+	c.noteMember(result.MeshID, result.MemberID)
 	return c.json(http.StatusOK, result)
 }
 

@@ -81,7 +81,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision checks the configuration and finds the hub of its storage. It doesn't open the
 // storage, because Caddy may still reject the config.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.log = ctx.Logger()
+	h.log = ctx.Logger().WithOptions(zap.WrapCore(limitLogs))
 	settings := h.settings()
 	if err := settings.Validate(); err != nil {
 		return err
