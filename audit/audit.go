@@ -51,8 +51,8 @@ type Entry struct {
 
 // Head identifies the newest entry of a chain; the zero Head is that of an empty chain.
 type Head struct {
-	Seq  int64
-	Hash Hash
+	Seq  int64 `json:"seq"`
+	Hash Hash  `json:"hash"`
 }
 
 // Store reads the log, and keeps what is signed. The journal's commits append entries.

@@ -16,6 +16,12 @@ func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 // MarshalText implements encoding.TextMarshaler.
 func (h Hash) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h[:]), nil }
 
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (h *Hash) UnmarshalText(text []byte) (err error) {
+	*h, err = parseHash(string(text))
+	return err
+}
+
 // Extend turns the event into the next entry of the chain that ends in head, and
 // returns the entry and the new head. It truncates the event's time to the
 // millisecond. All events of a chain must belong to its mesh.

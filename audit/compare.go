@@ -56,7 +56,7 @@ type Comparison struct {
 	From    int64    `json:"from"`            // size of Kept
 	To      int64    `json:"to"`              // size of Shown
 	Reason  string   `json:"reason,omitempty"`
-	Restore *Restore `json:"-"` // the announcement, if the outcome is Restored
+	Restore *Restore `json:"restore,omitempty"` // what was announced, if the outcome is Restored
 }
 
 // Compare compares the checkpoints that a broker shows with those that the client has kept,

@@ -13,6 +13,7 @@
 //	note.go     checkpoints and announced restores as signed notes
 //	compare.go  what a client has kept against what it is shown
 //	restore.go  an operator announces a restore
+//	export.go   exports as JSON lines, and what they prove
 //
 // # The hash
 //

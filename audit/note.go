@@ -37,8 +37,8 @@ func (k Key) Checkpoint(meshID wire.ID, head Head) string {
 // Restore is what an operator announces after a restore from a backup: the log goes on after
 // Head, and the entries that followed it before are gone.
 type Restore struct {
-	Head Head
-	At   time.Time // to the millisecond
+	Head Head      `json:"head"`
+	At   time.Time `json:"at"` // to the millisecond
 }
 
 // Announce returns the signed announcement of a restore.

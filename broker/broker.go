@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/mesh"
@@ -48,6 +49,7 @@ type Broker struct {
 	checks  checks
 	parked  atomic.Int64 // bytes of the sends that wait for room, see parkedBytes
 
+	auditKey   atomic.Pointer[audit.Key] // set once the storage is open
 	pinged     pinged
 	suspension suspension
 	pushesHeld atomic.Bool   // by a connection, see holdPushes
@@ -189,6 +191,9 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	if err := b.storage.Claim(ctx); err != nil {
 		return fmt.Errorf("claim the database: %w", err)
+	}
+	if err := b.loadAuditKey(ctx); err != nil {
+		return err
 	}
 	b.mu.Lock()
 	b.phase, b.notOpen = open, nil

@@ -15,6 +15,7 @@
 //	acks.go           acks in the order of sends
 //	park.go           sends that wait for room in the journal; each is refused after 5 s
 //	handshake.go      hello and session_hello
+//	checkpoints.go    signed checkpoints of the audit log for a hello
 //	checks.go         how many signatures are checked at a time
 //	succession.go     the sessions that a new one succeeds
 //	load.go           a mesh is loaded into memory, and forgotten

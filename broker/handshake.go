@@ -65,7 +65,7 @@ func (c *conn) hello(frame *wire.Frame) error {
 	if m.ID.String() != h.MemberID {
 		return reject(wire.CodeMemberIDMismatch, "memberId is not the id of this pubkey")
 	}
-	return c.enter(room, m, a, sig, now)
+	return c.enter(room, m, a, sig, now, h.AuditSize)
 }
 
 // sessionHello serves the connection of a Claude Code session.
@@ -111,7 +111,7 @@ func (c *conn) sessionHello(frame *wire.Frame) error {
 		return reject(wire.CodeParentMemberIDMismatch, "parentMemberId is not the id of parentMemberPubkey")
 	}
 	a.Succeeds = room.provenSuccessions(m.ID, session, h.Succeeds)
-	return c.enter(room, m, a, sig, now)
+	return c.enter(room, m, a, sig, now, -1)
 }
 
 func malformed(what string, field error) error {
@@ -192,8 +192,9 @@ func (c *conn) membership(meshID string, key wire.Key, what string) (*room, *mes
 	return room, m, nil
 }
 
-// enter makes the connection a peer, or a transient one, and answers the hello.
-func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wire.Signature, now time.Time) error {
+// enter makes the connection a peer, or a transient one, and answers the hello. auditSize is
+// that of wire.Hello.
+func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wire.Signature, now time.Time, auditSize int64) error {
 	if c.broker.journal.Full() {
 		return fmt.Errorf("serve a hello: %w", queue.ErrFull)
 	}
@@ -229,10 +230,13 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 		Type: wire.TypeHelloAck, PresenceID: a.ID, MemberDisplayName: a.DisplayName,
 		MemberProfile: wire.MemberProfile{Groups: orEmpty(m.Groups), MessageMode: "push"},
 		MeshPolicy:    wire.MeshPolicy{SelfEditable: wire.SelfEditable{DisplayName: true, RoleTag: true, Groups: true, MessageMode: true}},
-		Capabilities:  []string{wire.CapTransient, wire.CapCaughtUp, wire.CapSealedGroups, wire.CapRosterChanged, wire.CapMustReach}, ServerTime: wire.Time{Time: now},
+		Capabilities:  []string{wire.CapTransient, wire.CapCaughtUp, wire.CapSealedGroups, wire.CapRosterChanged, wire.CapMustReach, wire.CapCheckpoints}, ServerTime: wire.Time{Time: now},
 	}
 	if !a.Proven {
 		ack.Services = &[]string{}
+		if auditSize >= 0 {
+			ack.Audit = r.checkpoints(auditSize)
+		}
 	}
 	for {
 		var err error

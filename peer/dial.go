@@ -105,6 +105,9 @@ func (c *conn) handshake(ctx context.Context, o *Options, resp *http.Response, a
 			if c.ack, err = wire.DecodeHelloAck(&frame); err != nil {
 				return fmt.Errorf("read hello_ack: %w", err)
 			}
+			if o.Checkpoints != nil && o.Session.IsZero() {
+				o.Checkpoints.Shown(c.ack.Audit)
+			}
 			c.hear()
 			return nil
 		case wire.TypeError:

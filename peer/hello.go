@@ -31,6 +31,8 @@ type helloFrame struct {
 	Role               string            `json:"role,omitempty"`
 	Succeeds           []wire.Succession `json:"succeeds,omitempty"`
 
+	AuditSize *int64 `json:"auditSize,omitempty"` // of hello
+
 	SessionID    string       `json:"sessionId"`
 	PID          int64        `json:"pid"`
 	Cwd          string       `json:"cwd"`
@@ -72,6 +74,10 @@ func (o *Options) hello(now time.Time) ([]byte, error) {
 		h.MemberID = o.Mesh.MemberID
 		h.Pubkey = member.Public().String()
 		h.Timestamp, sig = identity.SignHello(member, h.MeshID, h.MemberID, now)
+		if o.Checkpoints != nil {
+			size := o.Checkpoints.Size()
+			h.AuditSize = &size
+		}
 	} else {
 		h.Type = wire.TypeSessionHello
 		h.ParentMemberID = o.Mesh.MemberID

@@ -52,6 +52,10 @@ type Options struct {
 	// OnState is called when the connection comes up or goes down. It must return quickly.
 	OnState func(s State)
 
+	// Checkpoints compares the broker's checkpoints of the mesh's audit log with those of
+	// earlier connects. Only a member's own connection asks for them. May be nil.
+	Checkpoints Checkpoints
+
 	// OnDelay is called with the broker's reason when the broker refuses a message for
 	// now and Send will try again. It must return quickly.
 	OnDelay func(reason string)
@@ -71,6 +75,15 @@ type Options struct {
 	Logger *slog.Logger
 
 	skew *skew // of this machine's clock
+}
+
+// Checkpoints keeps checkpoints of an audit log; peer/checkpoints has one that keeps them on
+// disk. Each connect calls Size and then Shown. Both must return quickly.
+type Checkpoints interface {
+	// Size returns the size of the newest checkpoint that is kept, 0 if none is.
+	Size() int64
+	// Shown takes what the broker shows; nil if it shows nothing.
+	Shown(shown *wire.Checkpoints)
 }
 
 // About is what a client tells about itself in its hello; see SPEC.md, section 5.

@@ -165,7 +165,7 @@ func jsonOutputs(t *testing.T, s *server) {
 			t.Errorf("%v --json is empty", args)
 		}
 	}
-	alice.must("audit", "--verify")
+	alice.must("audit", "verify")
 	bob.fails(1, "owner and admins", "audit")
 }
 

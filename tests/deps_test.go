@@ -33,11 +33,13 @@ var mayImport = map[string]string{
 	// The client's data on disk.
 	"peer/disk":  "internal/netfs peer/configdir",
 	"peer/inbox": client + disk + "peer",
+	// What the client keeps of audit logs, in a file.
+	"peer/checkpoints": client + "audit peer",
 	// The peer side on one machine: the daemon, and the integration with Claude Code.
 	"peer/configdir":             "",
 	"peer/internal/nearest":      "",
 	"peer/local":                 "wire peer/configdir peer/daemon/process",
-	"peer/daemon":                client + disk + "peer peer/local peer/daemon/...",
+	"peer/daemon":                client + disk + "audit peer peer/checkpoints peer/local peer/daemon/...",
 	"peer/daemon/attention":      client + "peer peer/local peer/daemon/process",
 	"peer/daemon/process":        "",
 	"peer/daemon/store":          client + disk + "peer peer/local peer/daemon/process",
@@ -58,7 +60,7 @@ var mayImport = map[string]string{
 	"peer/claudecode/wake":       client + "peer peer/local peer/daemon/process peer/claudecode/lineage",
 	"peer/bench":                 client + "peer",
 	"peer/backup":                client + disk + "peer",
-	"peer/cli":                   daemon + "audit peer/backup peer/bench peer/claudecode/...",
+	"peer/cli":                   daemon + "peer/backup peer/bench peer/claudecode/...",
 	"caddymesh":                  "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/move storage/internal/... internal/netfs broker",
 	// The two implementations import the domain packages for their types.
 	"storage":          "",
@@ -68,7 +70,7 @@ var mayImport = map[string]string{
 	"cmd/caddy":        "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/move storage/internal/... internal/netfs broker caddymesh",
 	// No client library and no database: Claude Code starts it at every tool call.
 	"cmd/claudemesh-hook": hookParts + "peer/claudecode/lineage peer/claudecode/debuglog peer/claudecode/program peer/claudecode/hook",
-	"cmd/claudemesh":      daemon + "audit peer/backup peer/bench peer/claudecode/... peer/cli",
+	"cmd/claudemesh":      daemon + "peer/backup peer/bench peer/claudecode/... peer/cli",
 	// What programs of others use.
 	"examples/bot": client + "peer",
 }
@@ -78,7 +80,7 @@ const (
 	client    = "visible visible/alike wire identity envelope peer/configdir peer/internal/nearest "
 	disk      = "internal/netfs peer/disk peer/inbox "
 	hookParts = "visible wire peer/configdir peer/local peer/daemon/process "
-	daemon    = client + disk + "peer peer/local peer/daemon peer/daemon/... "
+	daemon    = client + disk + "audit peer peer/checkpoints peer/local peer/daemon peer/daemon/... "
 )
 
 // The packages that may use Caddy or a database.

@@ -139,9 +139,15 @@ const (
 	CapRosterChanged = "roster_changed"
 )
 
-// CapMustReach is a capability of the broker only: it refuses a message to many that
-// has Send.MustReach set when nobody would get it.
-const CapMustReach = "must_reach"
+// Capabilities of the broker only.
+const (
+	// CapMustReach says that the broker refuses a message to many that has Send.MustReach
+	// set when nobody would get it.
+	CapMustReach = "must_reach"
+	// CapCheckpoints says that the broker answers a hello that has an auditSize with
+	// Checkpoints.
+	CapCheckpoints = "checkpoints"
+)
 
 // DecodeHello reads a hello. It never fails: see About.Malformed.
 func DecodeHello(frame *Frame) Hello {

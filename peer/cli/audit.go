@@ -2,11 +2,7 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,12 +20,12 @@ const auditPage = 500
 
 // auditFlags are the flags of audit.
 type auditFlags struct {
-	json, verify bool
-	limit        int
-	before       int64
-	since        moment
-	member       string
-	kinds        []string
+	json   bool
+	limit  int
+	before int64
+	since  moment
+	member string
+	kinds  []string
 }
 
 func (a *app) auditCommand() *cobra.Command {
@@ -39,11 +35,12 @@ func (a *app) auditCommand() *cobra.Command {
 		Example: `  claudemesh audit --limit 20
   claudemesh audit --member bob --since 2d
   claudemesh audit --kind member_joined,member_removed
-  claudemesh audit --verify`,
+  claudemesh audit verify
+  claudemesh audit export > audit.jsonl`,
 		Long: `Show the newest entries of the mesh's audit log. Only the owner and admins can. Each entry
-contains the hash of the one before, and the command remembers the newest entry that it has
-seen, so it detects if the log was changed later. --verify checks the whole log. --before
-with the number of an entry shows the entries before that one.
+contains the hash of the one before, and this machine keeps the checkpoint that the broker
+signs at each connect, so a change of the log is noticed. --before with the number of an
+entry shows the entries before that one.
 The kinds of entries are ` + strings.Join(auditKinds(), ", ") + `.
 --json: an array of {seq, at (Unix ms), kind, actor, detail, prev, hash}.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -62,11 +59,11 @@ The kinds of entries are ` + strings.Join(auditKinds(), ", ") + `.
 		},
 	}
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
-	cmd.Flags().BoolVar(&f.verify, "verify", false, "check the whole log instead of showing it")
 	cmd.Flags().IntVar(&f.limit, "limit", 50, "show at most this many entries, the newest")
 	cmd.Flags().Int64Var(&f.before, "before", 0, "only entries before the one with this number")
 	cmd.Flags().Var(&f.since, "since", sinceHelp)
 	cmd.Flags().StringVar(&f.member, "member", "", "only entries about this member, or caused by it")
+	cmd.AddCommand(a.auditVerifyCommand(), a.auditExportCommand(), a.auditAcceptCommand())
 	cmd.Flags().StringSliceVar(&f.kinds, "kind", nil, "only entries of these kinds, separated by commas")
 	return cmd
 }
@@ -83,43 +80,30 @@ func auditKinds() []string {
 }
 
 func (a *app) audit(ctx context.Context, f *auditFlags) error {
-	client, m, err := a.connect(ctx)
+	log, err := a.openAudit(ctx)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	meshID, err := wire.ParseID(m.MeshID)
-	if err != nil {
-		return fmt.Errorf("audit: the broker of this mesh doesn't keep an audit log")
-	}
-	w := &witness{dir: a.dir, meshID: meshID}
-	if err := w.load(); err != nil {
-		return err
-	}
-	if f.verify {
-		return a.auditVerify(ctx, client, w)
-	}
-	members, err := client.ListMembers(ctx)
+	defer log.client.Close()
+	a.warnOfDoubt(log.mesh, log.kept, log.found)
+	members, err := log.client.ListMembers(ctx)
 	if err != nil {
 		return err
 	}
-	keep, err := f.keep(members, m.Member.Public())
+	keep, err := f.keep(members, log.mesh.Member.Public())
 	if err != nil {
 		return err
 	}
 	progress := a.waiting("reading the audit log")
-	rows, err := newestEntries(ctx, client, w, f, keep)
+	rows, err := newestEntries(ctx, log, f, keep)
 	progress.done()
 	if err != nil {
-		return err
-	}
-	if err := w.save(ctx); err != nil {
 		return err
 	}
 	if f.json {
 		return a.printJSON(nonNil(rows))
 	}
-	names, now := newMemberNames(members, m.Member.Public()), time.Now()
+	names, now := newMemberNames(members, log.mesh.Member.Public()), time.Now()
 	out := [][]string{{"NO", "TIME", "WHAT HAPPENED"}}
 	for i := range rows {
 		r := &rows[i]
@@ -149,7 +133,7 @@ func (f *auditFlags) keep(members []wire.MemberRow, own wire.Key) (func(*wire.Au
 
 // newestEntries reads the log backwards until it has enough entries, and returns them in
 // their order. It verifies every entry that it reads.
-func newestEntries(ctx context.Context, client *peer.Client, w *witness, f *auditFlags, keep func(*wire.AuditRow) bool) ([]wire.AuditRow, error) {
+func newestEntries(ctx context.Context, log *auditLog, f *auditFlags, keep func(*wire.AuditRow) bool) ([]wire.AuditRow, error) {
 	var found []wire.AuditRow // newest first
 	query := wire.AuditQuery{Last: auditPage}
 	if len(f.kinds) == 0 && f.member == "" {
@@ -161,18 +145,18 @@ func newestEntries(ctx context.Context, client *peer.Client, w *witness, f *audi
 	}
 	var next *audit.Entry // the entry after the page
 	for query.Last > 0 || query.Limit > 0 {
-		rows, err := client.Audit(ctx, query)
+		rows, err := log.client.Audit(ctx, query)
 		if err != nil {
 			return nil, err
 		}
 		if len(rows) == 0 {
 			break
 		}
-		first, err := audit.FromRow(w.meshID, rows[0])
+		first, err := audit.FromRow(log.meshID, rows[0])
 		if err != nil {
 			return nil, err
 		}
-		head, err := w.check(audit.Head{Seq: first.Seq - 1, Hash: first.Prev}, rows)
+		head, err := log.check(audit.Head{Seq: first.Seq - 1, Hash: first.Prev}, rows)
 		if err != nil {
 			return nil, err
 		}
@@ -198,115 +182,4 @@ func newestEntries(ctx context.Context, client *peer.Client, w *witness, f *audi
 func pageBefore(seq, size int64) wire.AuditQuery {
 	after := max(0, seq-1-size)
 	return wire.AuditQuery{After: after, Limit: max(0, seq-1-after)}
-}
-
-// entriesPerLine is how many entries of the log auditVerify checks between two reports.
-const entriesPerLine = 10_000
-
-func (a *app) auditVerify(ctx context.Context, client *peer.Client, w *witness) error {
-	var head audit.Head
-	progress := a.waiting("")
-	defer progress.done()
-	for {
-		progress.next(fmt.Sprintf("checking the audit log; %d entries so far are intact", head.Seq/entriesPerLine*entriesPerLine))
-		rows, err := client.Audit(ctx, wire.AuditQuery{After: head.Seq, Limit: auditPage})
-		if err != nil {
-			return err
-		}
-		if len(rows) == 0 {
-			break
-		}
-		if head, err = w.check(head, rows); err != nil {
-			return err
-		}
-	}
-	if head.Seq < w.known.Seq {
-		return fmt.Errorf("the audit log was truncated: this machine has seen entry %d, and the log now ends at %d", w.known.Seq, head.Seq)
-	}
-	if err := w.save(ctx); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintf(a.out, "The audit log is intact: %d entries; the newest has the hash %s.\n", head.Seq, head.Hash)
-	return err
-}
-
-// witness remembers the newest entry of a mesh's log that this machine has seen. So it
-// detects a rewritten history even if that is consistent.
-type witness struct {
-	dir    peer.Dir
-	meshID wire.ID
-	known  audit.Head // from the file
-	newest audit.Head
-}
-
-// seenHead is an entry of the file, which maps mesh ids to heads.
-type seenHead struct {
-	Seq  int64    `json:"seq"`
-	Hash wire.Key `json:"hash"` // 64 hex digits, like a key
-}
-
-const witnessName = "audit-heads.json"
-
-func (w *witness) read() (map[string]seenHead, error) {
-	heads := make(map[string]seenHead)
-	b, err := os.ReadFile(w.dir.Path(witnessName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return heads, nil
-	}
-	if err == nil {
-		err = json.Unmarshal(b, &heads)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the remembered heads of audit logs: %w", err)
-	}
-	return heads, nil
-}
-
-func (w *witness) load() error {
-	heads, err := w.read()
-	h := heads[w.meshID.String()]
-	w.known = audit.Head{Seq: h.Seq, Hash: audit.Hash(h.Hash)}
-	w.newest = w.known
-	return err
-}
-
-// check verifies rows that follow head, and that they contain the remembered entry.
-func (w *witness) check(head audit.Head, rows []wire.AuditRow) (audit.Head, error) {
-	entries := make([]audit.Entry, len(rows))
-	for i := range rows {
-		e, err := audit.FromRow(w.meshID, rows[i])
-		if err != nil {
-			return head, err
-		}
-		if e.Seq == w.known.Seq && e.Hash != w.known.Hash {
-			return head, fmt.Errorf("the audit log was rewritten: entry %d is not the one that this machine has seen before", e.Seq)
-		}
-		entries[i] = e
-	}
-	head, err := audit.Verify(w.meshID, head, entries)
-	if err != nil {
-		return head, err
-	}
-	if head.Seq > w.newest.Seq {
-		w.newest = head
-	}
-	return head, nil
-}
-
-func (w *witness) save(ctx context.Context) error {
-	lock, err := peer.Lock(ctx, w.dir.Path("config.lock"))
-	if err != nil {
-		return err
-	}
-	defer lock.Unlock()
-	heads, err := w.read()
-	if err != nil {
-		return err
-	}
-	heads[w.meshID.String()] = seenHead{w.newest.Seq, wire.Key(w.newest.Hash)}
-	b, err := json.MarshalIndent(heads, "", "  ")
-	if err != nil {
-		return fmt.Errorf("remember the audit log: %w", err)
-	}
-	return w.dir.WriteFile(witnessName, append(b, '\n'))
 }

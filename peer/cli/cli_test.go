@@ -238,51 +238,40 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-func TestWitnessFindsARewrittenLog(t *testing.T) {
+func TestAuditLogMustAgreeWithCheckpoints(t *testing.T) {
 	t.Parallel()
-	meshID := wire.ID{1}
-	chain := func(n int, actor string) []wire.AuditRow {
-		var rows []wire.AuditRow
-		var head audit.Head
+	meshID, key := wire.ID{1}, audit.NewKey()
+	chain := func(n int, actor string) (rows []wire.AuditRow, head audit.Head) {
 		for i := range n {
 			var e audit.Entry
 			e, head = audit.Extend(head, audit.NewEvent(meshID, time.UnixMilli(int64(i)), actor, audit.MeshCreatedDetail{Slug: "s"}))
 			rows = append(rows, audit.Row(e))
 		}
-		return rows
+		return rows, head
 	}
-	dir := peer.Dir(t.TempDir())
-	see := func(head audit.Head, rows []wire.AuditRow) error {
-		w := &witness{dir: dir, meshID: meshID}
-		if err := w.load(); err != nil {
-			return err
-		}
-		if _, err := w.check(head, rows); err != nil {
-			return err
-		}
-		return w.save(t.Context())
-	}
-	rows := chain(5, "alice")
-	if err := see(audit.Head{}, rows[:3]); err != nil {
-		t.Fatal(err)
-	}
-	if err := see(audit.Head{}, rows); err != nil {
-		t.Errorf("a longer log: got error %v, want none", err)
+	log := &auditLog{meshID: meshID, verifier: key.Verifier(meshID), signed: make(map[int64]signedHead)}
+	_, third := chain(3, "alice")
+	log.expect(key.Checkpoint(meshID, third))
+	log.expect(audit.NewKey().Checkpoint(meshID, audit.Head{Seq: 4, Hash: audit.Hash{4}})) // by nobody we know
+	rows, _ := chain(5, "alice")
+	if _, err := log.check(audit.Head{}, rows); err != nil {
+		t.Errorf("a longer log: %v", err)
 	}
 	part, err := audit.FromRow(meshID, rows[2])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := see(audit.Head{Seq: part.Seq - 1, Hash: part.Prev}, rows[2:4]); err != nil {
-		t.Errorf("a part of the log: got error %v, want none", err)
+	if _, err := log.check(audit.Head{Seq: part.Seq - 1, Hash: part.Prev}, rows[2:4]); err != nil {
+		t.Errorf("a part of it: %v", err)
 	}
-	if err := see(audit.Head{}, chain(5, "mallory")); err == nil || !strings.Contains(err.Error(), "rewritten") {
-		t.Errorf("a rewritten log: got %v, want an error that says so", err)
+	rewritten, _ := chain(5, "mallory")
+	var contradiction *audit.ContradictionError
+	if _, err := log.check(audit.Head{}, rewritten); !errors.As(err, &contradiction) || contradiction.Seq != 3 {
+		t.Errorf("another history: %v", err)
 	}
-	changed := chain(6, "alice")
-	changed[5].Actor = "mallory"
+	rows[4].Actor = "mallory"
 	var bad *audit.BadEntry
-	if err := see(audit.Head{}, changed); !errors.As(err, &bad) || bad.Seq != 6 {
+	if _, err := log.check(audit.Head{}, rows); !errors.As(err, &bad) || bad.Seq != 5 {
 		t.Errorf("a changed entry: %v", err)
 	}
 }

@@ -83,7 +83,15 @@ func (a *app) connectTelling(ctx context.Context, w *progress, state string) (*p
 	w.next("connecting to the broker at " + oneLine(m.BrokerURL) + state)
 	o := a.visitor(m)
 	o.OnDelay = w.because
+	witness := a.witness(m)
+	if witness != nil {
+		o.Checkpoints = witness
+	}
 	client, err := a.dial(ctx, o)
+	if err == nil && witness != nil {
+		_, found := witness.Last()
+		a.warnOfDoubt(m, witness.Record(), found)
+	}
 	return client, m, err
 }
 

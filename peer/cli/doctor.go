@@ -10,9 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/internal/netfs"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/checkpoints"
 	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/wire"
@@ -43,6 +45,9 @@ type doctor struct {
 	*app
 	findings []finding
 	mesh     peer.Mesh
+
+	kept  checkpoints.Record // of the audit log, after the check of the membership
+	shown *audit.Comparison  // nil if the broker shows no checkpoints
 }
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -83,6 +88,7 @@ func (d *doctor) examine(ctx context.Context) {
 		{"storage", d.storage},
 		{"clock", d.clock},
 		{"membership", d.membership},
+		{"audit log", d.auditLog},
 		{"round trip", d.roundTrip},
 		{"daemon", d.daemon},
 		{"sessions", d.sessions},
@@ -103,8 +109,8 @@ func (d *doctor) examine(ctx context.Context) {
 		}
 		if err != nil {
 			detail = explain(disk.Unwritable(d.dir, err))
-			// The remaining checks can run even if one of these three fails.
-			failed = !slices.Contains([]string{"storage", "clock", "sessions"}, c.name)
+			// The remaining checks can run even if one of these fails.
+			failed = !slices.Contains([]string{"storage", "clock", "audit log", "sessions"}, c.name)
 		}
 		d.findings = append(d.findings, finding{Check: c.name, OK: err == nil, Detail: detail})
 	}
@@ -206,16 +212,40 @@ func (d *doctor) clock(ctx context.Context) (string, error) {
 }
 
 func (d *doctor) membership(ctx context.Context) (string, error) {
-	client, err := d.dial(ctx, d.visitor(d.mesh))
+	o := d.visitor(d.mesh)
+	witness := d.witness(d.mesh)
+	if witness != nil {
+		o.Checkpoints = witness
+	}
+	client, err := d.dial(ctx, o)
 	if err != nil {
 		return "", err
 	}
 	defer client.Close()
+	if witness != nil {
+		_, d.shown = witness.Last()
+		d.kept = witness.Record()
+	}
 	ack, err := client.HelloAck(ctx)
 	if err != nil {
 		return "", err
 	}
 	return "the broker knows you as " + ack.MemberDisplayName, nil
+}
+
+// auditLog tells what the check of the membership has found out about the audit log.
+func (d *doctor) auditLog(context.Context) (string, error) {
+	switch {
+	case d.kept.Doubt != nil:
+		return "", errors.New(checkpoints.Text(&d.kept.Doubt.Comparison) + "\n" + checkpoints.Notes(&d.kept.Doubt.Comparison))
+	case d.shown == nil:
+		return "", notTried("the broker shows no checkpoints of its audit log")
+	case !d.shown.Outcome.OK():
+		return "", errors.New(checkpoints.Text(d.shown))
+	case d.kept.Restored != nil:
+		return checkpoints.Text(d.shown) + "; earlier, " + checkpoints.Text(&d.kept.Restored.Comparison), nil
+	}
+	return checkpoints.Text(d.shown), nil
 }
 
 // roundTrip sends a sealed message from the member to a session of this check and waits for

@@ -9,8 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/checkpoints"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -220,10 +222,26 @@ func (l *line) serveOnce() error {
 }
 
 func (l *line) options() peer.Options {
-	return peer.Options{
+	o := peer.Options{
 		Mesh: l.mesh, Session: l.key, About: l.about, Formerly: l.former, TakesReceipts: true,
 		OnMessage: l.take, OnConfirmation: l.hear, OnState: l.changed, OnRoster: l.joined.roster.stale, OnSystem: l.system,
 		HTTPClient: l.d.o.HTTPClient, Logger: l.log,
+	}
+	if id, err := wire.ParseID(l.mesh.MeshID); err == nil && l.s == nil {
+		o.Checkpoints = checkpoints.Open(l.d.o.Dir).Witness(id, l.witnessed)
+	}
+	return o
+}
+
+// witnessed logs what the broker's checkpoints of the audit log say. The commands warn the
+// user of what was kept.
+func (l *line) witnessed(found *audit.Comparison, err error) {
+	switch {
+	case err != nil:
+		l.log.Warn("keep the checkpoint of the audit log", "error", err)
+	case found == nil || found.Outcome.OK() && found.Outcome != audit.Restored:
+	default:
+		l.log.Warn(checkpoints.Text(found), "kept", found.Kept, "shown", found.Shown)
 	}
 }
 
