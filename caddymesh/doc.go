@@ -36,8 +36,6 @@
 //	command.go            caddy claudemesh migrate and storage
 //	command_admin.go      caddy claudemesh status, meshes, mesh, sessions, members, queue and kick, through the admin endpoint
 //	command_remove.go     caddy claudemesh remove
-//	command_backup.go     caddy claudemesh backup, restore and restored
-//	command_health.go     caddy claudemesh health
 //	command_page.go       caddy claudemesh page, which brings the operator's page to a browser
 //	command_audit.go      caddy claudemesh audit verify
 //	command_nodes.go      caddy claudemesh nodes

@@ -35,8 +35,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestListsOfFiles checks that each list of files in a doc.go names only files that exist, each
-// once.
+// TestListsOfFiles checks that each list of files in a doc.go names only files that exist.
 func TestListsOfFiles(t *testing.T) {
 	t.Parallel()
 	listed := regexp.MustCompile(`(?m)^//\t([a-z0-9_]+\.go)\s`)
@@ -50,12 +49,10 @@ func TestListsOfFiles(t *testing.T) {
 			return err
 		}
 		lists++
-		seen := make(map[string]bool)
 		for _, m := range listed.FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil || seen[m[1]] {
-				t.Errorf("%s lists %s, which doesn't exist or is listed twice", path, m[1])
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
+				t.Errorf("%s: %v", path, err)
 			}
-			seen[m[1]] = true
 		}
 		return nil
 	})

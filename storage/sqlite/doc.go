@@ -25,11 +25,6 @@
 //	hello.go       hellos against replays
 //	audit.go       entries of the audit log
 //	auditnotes.go  the key of the audit log, its restores, its pruned part
-//	backup.go      a copy of the database in a new file
-//	copy.go        copies one state of a database
-//	restore.go     a backup takes the place of the database
-//	owner_unix.go  whose files root writes, on Unix
-//	owner_other.go elsewhere
 //
 // # Durability
 //
