@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/storage"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -168,14 +168,7 @@ func (c *conn) membership(meshID string, key wire.Key, what string) (*room, *mes
 	if err != nil {
 		return nil, nil, unauthorized
 	}
-	patient, cancel := context.WithTimeout(c.dead, helloPatience)
-	defer cancel()
-	if err := c.broker.awaitClaimed(patient); err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := storageContext()
-	defer cancel()
-	room, err := c.broker.room(ctx, id)
+	room, err := c.broker.roomOnceClaimed(c.dead, id)
 	if errors.Is(err, mesh.ErrMeshNotFound) {
 		return nil, nil, unauthorized
 	}
@@ -245,13 +238,10 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 		} else {
 			err = r.join(c, a, &ack, now)
 		}
-		if !errors.Is(err, errRoomClosed) {
+		if !errors.Is(err, errRoomClosed) && !errors.Is(err, storage.ErrSuspended) {
 			return err
 		}
-		ctx, cancel := storageContext()
-		r, err = c.broker.room(ctx, r.id)
-		cancel()
-		if err != nil {
+		if r, err = c.broker.roomOnceClaimed(c.dead, r.id); err != nil {
 			return err
 		}
 	}

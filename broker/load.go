@@ -38,6 +38,18 @@ func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
 	return r.(*room), nil
 }
 
+// roomOnceClaimed returns a mesh for a hello, which waits for the end of a suspension.
+func (b *Broker) roomOnceClaimed(ctx context.Context, id wire.ID) (*room, error) {
+	patient, cancel := context.WithTimeout(ctx, helloPatience)
+	defer cancel()
+	if err := b.awaitClaimed(patient); err != nil {
+		return nil, err
+	}
+	ctx, cancel = storageContext()
+	defer cancel()
+	return b.room(ctx, id)
+}
+
 func (b *Broker) loadRoom(ctx context.Context, id wire.ID) (*room, error) {
 	b.loading.RLock()
 	defer b.loading.RUnlock()

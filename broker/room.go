@@ -137,9 +137,12 @@ func (r *room) introduce(a *presence.Arrival[*conn], now time.Time) error {
 	})
 }
 
-// admissibleLocked checks what may have changed since the handshake: removing a member takes the
-// lock, too.
+// admissibleLocked checks what may have changed since the handshake: the broker may have been
+// suspended while it read from the storage, and removing a member takes the lock, too.
 func (r *room) admissibleLocked(a *presence.Arrival[*conn]) error {
+	if err := r.broker.storage.Claimed(); err != nil {
+		return err
+	}
 	if r.closed {
 		return errRoomClosed
 	}

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/storage"
 	"github.com/claudemesh/claudemesh/storage/sqlite"
 	"github.com/claudemesh/claudemesh/wire"
@@ -19,11 +21,19 @@ import (
 type leased struct {
 	*sqlite.Store
 	claimed atomic.Pointer[error]
+	ends    atomic.Bool // the lease runs out while the next presence is read
 }
 
 func (l *leased) Claimed() error { return *l.claimed.Load() }
 
 func (l *leased) turn(err error) { l.claimed.Store(&err) }
+
+func (l *leased) LastPresence(ctx context.Context, mesh wire.ID, id presence.Identity) (presence.Record, bool, error) {
+	if l.ends.Swap(false) {
+		l.turn(storage.ErrSuspended)
+	}
+	return l.Store.LastPresence(ctx, mesh, id)
+}
 
 func startLeased(t *testing.T) (*server, *leased) {
 	t.Helper()
@@ -73,6 +83,23 @@ func TestSuspended(t *testing.T) {
 	if err := s.Ready(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestSuspendedDuringHello checks that nobody is let in if the lease runs out while the broker reads
+// what a hello needs.
+func TestSuspendedDuringHello(t *testing.T) {
+	t.Parallel()
+	s, lease := startLeased(t)
+	m := s.owner()
+	alice := s.session(m, newKeys(t), "alice")
+	lease.ends.Store(true)
+	carol := s.dial()
+	carol.send(sessionHello(m, newKeys(t), "carol"))
+	await.Until(t, "the lease runs out", func() bool { return lease.Claimed() != nil })
+	if refused := carol.next("error"); refused["code"] != string(wire.CodeTryAgain) {
+		t.Errorf("hello: got %v, want error %s", refused, wire.CodeTryAgain)
+	}
+	alice.wantPeers("alice")
 }
 
 // TestSuspendedForLong checks that hellos and sends that wait for the end of a long
