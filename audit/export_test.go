@@ -84,24 +84,24 @@ func TestVerifyExport(t *testing.T) {
 				t.Fatalf("%v, error %v", reports, err)
 			}
 			got := *reports[0]
-			var entry *BadEntry
+			var want, entry *BadEntry
 			var contradiction *ContradictionError
-			switch want := c.bad.(type) {
-			case nil:
+			switch {
+			case c.bad == nil:
 				if got.Bad != nil {
 					t.Errorf("not intact: %v", got.Bad)
 				}
-			case *BadEntry:
+			case errors.As(c.bad, &want):
 				if !errors.As(got.Bad, &entry) || *entry != *want {
 					t.Errorf("%v; want %v", got.Bad, want)
 				}
-			case *ContradictionError:
+			case errors.As(c.bad, &contradiction):
 				if !errors.As(got.Bad, &contradiction) || contradiction.Note == "" {
 					t.Errorf("%v; want a contradiction", got.Bad)
 				}
 			default:
-				if !errors.Is(got.Bad, want) {
-					t.Errorf("%v; want %v", got.Bad, want)
+				if !errors.Is(got.Bad, c.bad) {
+					t.Errorf("%v; want %v", got.Bad, c.bad)
 				}
 			}
 			got.Bad, c.want.MeshID = nil, testMesh

@@ -118,7 +118,7 @@ func (m *mover) copy(ctx context.Context, t *table, transaction func(do func(pgx
 		done, more = done+int64(b.n), b.full()
 		m.report(t.name, false, done, total)
 	}
-	return nil
+	return rows.Err()
 }
 
 func (m *mover) report(table string, comparing bool, done, rows int64) {

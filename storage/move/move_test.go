@@ -213,6 +213,7 @@ func TestEveryTable(t *testing.T) {
 		check(t, rows.Scan(&name))
 		found = append(found, name)
 	}
+	check(t, rows.Err())
 	check(t, w.to.Transaction(t.Context(), func(tx pgx.Tx) error {
 		rows, err := tx.Query(t.Context(), `SELECT table_name FROM information_schema.tables WHERE table_schema = 'claudemesh'`)
 		if err != nil {
