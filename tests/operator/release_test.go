@@ -256,8 +256,10 @@ func requireRoot(t *testing.T, commands ...string) {
 			t.Skipf("this test needs %s", name)
 		}
 	}
-	if out, err := exec.Command("unshare", "-m", "-n", "--propagation", "private", "mount", "-t", "tmpfs", "tmpfs", t.TempDir()).CombinedOutput(); err != nil {
-		t.Skipf("no mounts in a namespace of its own here: %v %s", err, out)
+	const overlay = `mount -t tmpfs tmpfs "$1" && mkdir "$1/upper" "$1/work" "$1/root" &&
+		mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"`
+	if out, err := exec.Command("unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", overlay, "sh", t.TempDir()).CombinedOutput(); err != nil {
+		t.Skipf("this test needs a copy of this machine's root in a namespace: %v %s", err, out)
 	}
 }
 
