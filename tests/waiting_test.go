@@ -26,7 +26,7 @@ func TestSlowAnswers(t *testing.T) {
 	url := withoutAnswers(t, s.WSURL())
 	var waiting []*terminal
 	for _, args := range [][]string{
-		{"peers"}, {"members"}, {"invite"}, {"audit"}, {"audit", "--verify"}, {"verify", "bob"}, {"trust", "bob"}, {"block", "bob"},
+		{"peers"}, {"members"}, {"invite"}, {"audit"}, {"audit", "verify"}, {"verify", "bob"}, {"trust", "bob"}, {"block", "bob"},
 		{"unblock", "bob"}, {"role", "bob", "admin"}, {"remove", "bob", "--yes"}, {"ban", "bob"}, {"unban", "bob"}, {"bans"},
 		{"kick", "bob"}, {"status", id}, {"leave", "team", "--yes"}, {"whoami"},
 	} {
