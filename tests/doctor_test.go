@@ -122,7 +122,7 @@ func TestDoctor(t *testing.T) {
 	if _, code := alice.diagnose(); code != 0 {
 		t.Error("the mode was not repaired")
 	}
-	if out := alice.must("doctor"); !strings.Contains(out, "✓ delivery ") || !strings.Contains(out, "- claude ") {
+	if out, _, _ := alice.run("doctor"); !strings.Contains(out, "✓ delivery ") || !strings.Contains(out, "- claude ") {
 		t.Errorf("doctor prints %s", out)
 	}
 

@@ -43,13 +43,18 @@ func TestOperatorCommands(t *testing.T) {
 		t.Errorf("members: %v", rows("members", "team"))
 	}
 	alice.must("send", "bob", "to a member")
-	status := rows("status")
-	if len(status) != 1 || status[0]["ready"] != true || status[0]["presences"].(float64) < 1 {
+	var status []frame
+	await.Until(t, "the storage answers in time", func() bool {
+		status = rows("status")
+		return len(status) == 1 && status[0]["ready"] == true
+	})
+	if status[0]["presences"].(float64) < 1 {
 		t.Errorf("status: %v", status)
 	}
-	if health := rows("health"); len(health) != 1 || health[0]["ready"] != true {
-		t.Errorf("health: %v", health)
-	}
+	await.Until(t, "the broker is healthy", func() bool {
+		out, code := ask("health", "--json")
+		return code == 0 && strings.Contains(out, `"ready":true`)
+	})
 	if q := rows("queue", "team"); len(q) != 1 || q[0].str("mesh") != id {
 		t.Errorf("queue: %v", q)
 	}
