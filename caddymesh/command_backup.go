@@ -171,11 +171,16 @@ const claimWithin = 5 * time.Second
 func claimSoon(ctx context.Context, store broker.Storage) error {
 	ctx, cancel := context.WithTimeout(ctx, claimWithin)
 	defer cancel()
+	var inUse error // the last answer of the database, should the next one come too late
 	for {
 		err := store.Claim(ctx)
+		if ctx.Err() != nil && inUse != nil && err != nil {
+			return inUse
+		}
 		if _, local := store.(*sqlite.Store); local || !errors.Is(err, storage.ErrInUse) {
 			return err
 		}
+		inUse = err
 		select {
 		case <-time.After(claimWithin / 20):
 		case <-ctx.Done():
