@@ -43,7 +43,7 @@ const (
 	Invalid    Outcome = "invalid"     // a note that says nothing: see ErrBadNote
 )
 
-// OK reports whether the outcome is no reason to doubt the log.
+// OK reports whether the client may trust the log after the outcome.
 func (o Outcome) OK() bool {
 	return o == Begun || o == Extended || o == Pruned || o == Restored
 }

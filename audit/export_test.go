@@ -141,7 +141,7 @@ func FuzzVerifyExport(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		reports, err := VerifyExport(strings.NewReader(text), func(wire.ID) (Kept, error) { return kept, nil })
 		if err != nil {
-			return // a line that is none, or another mesh's log
+			return // not a line of an export, or from another mesh's log
 		}
 		for _, r := range reports {
 			if r.Bad == nil && (r.Signed != 0 && r.Signed != 3 || r.Head.Seq == 3 && r.Head != head) {

@@ -12,7 +12,7 @@ import (
 )
 
 // Key is the secret key with which a broker signs the notes of its audit logs. The storage
-// holds it. It can't be printed. The zero Key is no key.
+// holds it. It can't be printed. The zero Key can't sign.
 type Key struct{ seed [ed25519.SeedSize]byte }
 
 // NewKey makes a random key.
@@ -35,7 +35,7 @@ func ParseKey(seed []byte) (Key, error) {
 // Seed returns the bytes to store: the seed of RFC 8032. They are secret.
 func (k Key) Seed() []byte { return k.seed[:] }
 
-// IsZero reports whether k is no key.
+// IsZero reports whether k is the zero Key.
 func (k Key) IsZero() bool { return k == Key{} }
 
 // Format implements fmt.Formatter. It prints no part of the key, whatever the verb.

@@ -34,7 +34,7 @@ func TestVerifyReportsRestores(t *testing.T) {
 		}
 		entries[4].Actor = "mallory"
 	}
-	entries[3].Actor = "mallory" // then it is no proof of a restore
+	entries[3].Actor = "mallory" // only the broker's entry proves a restore
 	if report, err := VerifyMesh(t.Context(), newLog(testMesh, entries, head), testMesh); err == nil || len(report.Restores) != 0 {
 		t.Errorf("%+v, %v", report, err)
 	}

@@ -238,7 +238,7 @@ func (b *Broker) untilRetry() time.Duration {
 	return openRetry
 }
 
-// openFailed counts a failure to open the storage. To wait for another broker is none.
+// openFailed counts a failure to open the storage. Waiting for another broker is not a failure.
 func (b *Broker) openFailed(err error) {
 	if !errors.Is(err, storage.ErrInUse) {
 		b.storageFailed("open", err)

@@ -49,7 +49,7 @@ func TestExampleClient(t *testing.T) {
 	t.Parallel()
 	can := exec.Command("node", "--experimental-websocket", "-e", `process.exit(typeof WebSocket === "function" ? 0 : 1)`)
 	if out, err := can.CombinedOutput(); err != nil {
-		t.Skipf("no node with WebSockets: %v %s", err, out)
+		t.Skipf("this test needs node 20.10 or newer, which has WebSockets: %v %s", err, out)
 	}
 	s := startServer(t)
 	alice, bob := newPerson(t, s), newPerson(t, s)

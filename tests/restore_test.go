@@ -170,7 +170,7 @@ func restoreOlderState(t *testing.T, s *server, backUp, restore func()) {
 			t.Errorf("inbox: %q, want %q", got, want)
 		}
 	}
-	lost.fails(1, "", "peers") // who joined later is no member any more
+	lost.fails(1, "", "peers") // it joined after the backup, so it is not a member now
 
 	// The audit log shows the break, to members and to the operator.
 	rows := auditRows(alice)

@@ -192,7 +192,7 @@ func (b *browser) number(expression string) float64 {
 	b.t.Helper()
 	n, ok := b.script(expression).(float64)
 	if !ok {
-		b.t.Fatalf("%s is no number", expression)
+		b.t.Fatalf("%s is not a number", expression)
 	}
 	return n
 }

@@ -62,7 +62,7 @@ func releaseOnce(t *testing.T) string {
 	return released.dir
 }
 
-// TestReleaseNeedsATag asks for a release of sources that have no tag, and for one with a version that is none.
+// TestReleaseNeedsATag asks for a release of sources without a tag, and for releases with invalid versions.
 func TestReleaseNeedsATag(t *testing.T) {
 	checkout := sources(t, t.TempDir())
 	for args, want := range map[string]string{
