@@ -12,7 +12,7 @@ import (
 )
 
 // Key is the secret key with which a broker signs the notes of its audit logs. The storage
-// holds it. It can't be printed. The zero Key can't sign.
+// holds it. It can't be printed. The zero Key is not a valid key.
 type Key struct{ seed [ed25519.SeedSize]byte }
 
 // NewKey makes a random key.
