@@ -23,7 +23,7 @@ ldflags := -s -w -X $(module)/caddymesh.version=$(VERSION) -X $(module)/peer/cli
 tags    := nobadger,nomysql,nopgx
 compile := CGO_ENABLED=$(if $(RACE),1,0) go build $(if $(RACE),-race,-trimpath) -buildvcs=false -tags $(tags) -ldflags "$(ldflags)"
 
-.PHONY: help build commands man release docs run test test-busy test-claude torture recording bench benchmarks fuzz lint fmt clean
+.PHONY: help build commands man release docs run cluster test test-busy test-claude torture recording bench benchmarks fuzz lint fmt clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -43,11 +43,16 @@ man: build ## write a man page for each verb to bin/man
 release: ## build archives, Debian packages, checksums and SBOMs of the tagged commit into bin/release
 	@scripts/release $(if $(filter file,$(origin VERSION)),,'$(VERSION)')
 
-docs: ## generate docs/options.md and docs/metrics.md from package caddymesh
+docs: ## generate docs/options.md and docs/metrics.md from package caddymesh, and docs/capacity.md from BENCHMARKS.md
 	@go test -count=1 -run '^TestPages$$' ./caddymesh -update
+	@go run ./tests/capacity
 
 run: build ## run the broker on 127.0.0.1:7900 until Ctrl-C
 	@scripts/run
+
+cluster: build ## run three nodes, a load balancer and Postgres on 127.0.0.1 until Ctrl-C
+	@scripts/need postgres
+	@scripts/cluster
 
 test: ## run all tests on both databases with the race detector; V=1 prints each test as it ends
 	@scripts/need gcc postgres proxies shells
@@ -77,6 +82,7 @@ bench: ## run the Go benchmarks; BENCH selects them
 benchmarks: ## measure BENCHMARKS.md anew, which takes half an hour; BENCHFLAGS='-quick' only tries it out
 	@scripts/need postgres
 	@cd tests/bench && go run . $(BENCHFLAGS)
+	@go run ./tests/capacity
 
 fuzz: ## run every fuzz target for FUZZTIME: a number of runs (100000x) or a time (1m)
 	@scripts/fuzz $(FUZZTIME)

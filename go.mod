@@ -20,6 +20,7 @@ require (
 	github.com/prometheus/client_golang v1.24.1 // metrics: Caddy serves what is in its registry
 	github.com/spf13/cobra v1.10.2 // the commands of claudemesh, and those of the broker, which Caddy takes as cobra commands
 	github.com/spf13/pflag v1.0.10 // flags as cobra has them, for the man pages and for what is wrong with one
+	github.com/xtaci/smux v1.5.58 // many sockets over one connection between two nodes, with a window for each: see package cluster for why not yamux or HTTP/2
 	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
 	go.uber.org/zap v1.28.0 // logs of the broker: Caddy hands out its loggers
 	golang.org/x/crypto v0.58.0 // NaCl boxes, as libsodium seals them; Argon2 and XChaCha20-Poly1305 for backups

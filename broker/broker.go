@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/mesh"
@@ -29,16 +30,20 @@ type Options struct {
 	Log      *zap.Logger
 	Version  string // told by GET /health
 	Observer Observer
-	Budget   int64 // in bytes, for messages that wait for the storage; 0 means journal.DefaultBudget
+	Budget   int64           // in bytes, for messages that wait for the storage; 0 means journal.DefaultBudget
+	Cluster  *cluster.Owners // over Storage, if the broker is a node of a cluster; nil: all meshes are its own
+	Router   Router          // to the other nodes of a cluster; nil: there are none
 }
 
 // Broker serves any number of meshes from one storage.
 type Broker struct {
 	// static after New
 	storage Storage
+	cluster *cluster.Owners // nil: none
 	log     *zap.Logger
 	version string
 	born    time.Time
+	router  Router
 	meshes  *mesh.Directory
 	journal *journal.Journal
 	queue   *queue.Queue
@@ -72,6 +77,9 @@ type Broker struct {
 	loading sync.RWMutex
 	loads   singleflight.Group // of rooms, by the mesh's id
 
+	requests requests
+	handing  handing
+
 	// life ends with stop, and with it the goroutines counted by wait. A goroutine that is
 	// counted may count others; all others use spawn.
 	life context.Context
@@ -102,7 +110,7 @@ var errNotStarted = errors.New("the broker has not been started")
 // New makes a broker. Nothing happens before Start.
 func New(o Options) *Broker {
 	b := &Broker{
-		storage: o.Storage, log: o.Log, version: o.Version, born: time.Now(),
+		storage: o.Storage, cluster: o.Cluster, log: o.Log, version: o.Version, born: time.Now(), router: o.Router,
 		journal: journal.New(o.Storage, o.Log, cmp.Or(o.Budget, journal.DefaultBudget)),
 		replays: identity.NewReplayGuard(0),
 		hooks:   newLimiters[hookCaller](),
@@ -112,6 +120,7 @@ func New(o Options) *Broker {
 		rooms:   make(map[wire.ID]*room),
 		conns:   make(map[*conn]struct{}),
 		lost:    make(chan struct{}),
+		handing: handing{turn: make(chan struct{}, 1), leaves: make(chan struct{})},
 	}
 	b.stats.observer = o.Observer
 	if b.stats.observer == nil {
@@ -121,10 +130,16 @@ func New(o Options) *Broker {
 	b.journal.Watch(journalObserver{b})
 	b.life, b.stop = context.WithCancel(context.Background())
 	b.settings.Store(&o.Settings)
-	b.meshes = mesh.NewDirectory(o.Storage, func() int { return b.Settings().MaxMembersPerMesh })
+	var meshes mesh.Store = o.Storage
+	var gap int64
+	if b.cluster != nil {
+		meshes, gap = ownMeshes{o.Storage, b}, seqGap
+		b.cluster.OnLoss(b.lostMeshes)
+	}
+	b.meshes = mesh.NewDirectory(meshes, func() int { return b.Settings().MaxMembersPerMesh })
 	b.queue = queue.New(o.Storage, b.journal, func() queue.Settings {
 		s := b.Settings()
-		return queue.Settings{DeliveryLease: s.DeliveryLease, MeshBytes: s.MaxQueueBytesPerMesh}
+		return queue.Settings{DeliveryLease: s.DeliveryLease, MeshBytes: s.MaxQueueBytesPerMesh, Gap: gap}
 	})
 	return b
 }
@@ -225,6 +240,9 @@ func (b *Broker) run(ctx context.Context, isOpen bool) {
 		}
 	}
 	b.wait.Go(func() { b.journal.Run(ctx) })
+	if b.cluster != nil {
+		b.wait.Go(func() { b.obey(ctx) })
+	}
 	b.sweepLoop(ctx)
 }
 
@@ -268,7 +286,7 @@ func (b *Broker) Stop(ctx context.Context) error {
 	conns := b.allConns()
 
 	polite, cancel := firstHalf(ctx)
-	closeAll(polite, conns)
+	closeAll(polite, conns, endShutdown)
 	cancel()
 	var err error
 	if was == open && !b.isLost() {
@@ -297,16 +315,20 @@ func firstHalf(ctx context.Context) (context.Context, context.CancelFunc) {
 // closeAtOnce is how many sockets Stop closes at a time.
 const closeAtOnce = 128
 
-// closeAll closes every connection and waits until they are gone. When ctx ends, it cuts
-// them.
-func closeAll(ctx context.Context, conns []*conn) {
+// closeAll closes every connection with 1012 and waits until they are gone. When ctx ends,
+// it cuts them.
+func closeAll(ctx context.Context, conns []*conn, how ending) {
 	var wait sync.WaitGroup
 	slots := make(chan struct{}, closeAtOnce)
 	for _, c := range conns {
 		slots <- struct{}{}
 		wait.Go(func() {
 			defer func() { <-slots }()
-			c.end(endShutdown, wire.CloseRestart, wire.ReasonShutdown)
+			reason := wire.ReasonShutdown
+			if how == endMoved {
+				reason = wire.ReasonMoved
+			}
+			c.end(how, wire.CloseRestart, reason)
 			select {
 			case <-c.gone:
 			case <-ctx.Done():

@@ -33,6 +33,8 @@ type conn struct {
 	die    func() // ends dead
 	kill   func() // ends the reader, without a close frame
 
+	relayed bool // by another node, to this one
+
 	out  outbox
 	acks ackLine
 	park park
@@ -73,6 +75,8 @@ const (
 	endRemoved                // its member was removed
 	endSentAway               // an admin has kicked or disconnected it
 	endShutdown               // the broker stops
+	endMoved                  // its mesh moves to another node
+	endRelayed                // another node serves the socket
 )
 
 // decision is why the broker ends a connection; endByPeer until it does.
@@ -86,6 +90,7 @@ func (d *decision) make(how ending) { d.how.CompareAndSwap(int32(endByPeer), int
 // endings are the names of the broker's decisions.
 var endings = [...]string{
 	endReplaced: "replaced", endRefused: "refused", endRemoved: "member_removed", endSentAway: "sent_away", endShutdown: "shutdown",
+	endMoved: "moved", endRelayed: "relayed",
 }
 
 // ending names how the connection ended; err is the reader's.
@@ -186,6 +191,9 @@ func (c *conn) read(greeted bool) (err error) {
 		c.out.waitRoom()
 		c.serveFrame(buf.Bytes(), hello)
 		giveBuffer(buf)
+		if c.how.load() == endRelayed {
+			return errRelayed
+		}
 	}
 	return nil
 }
@@ -216,21 +224,28 @@ func (c *conn) serveFrame(data []byte, hello *time.Timer) {
 	}
 	switch frame.Type {
 	case wire.TypeHello:
-		c.greet(&frame, hello, c.hello)
+		c.greet(&frame, data, hello, c.hello)
 	case wire.TypeSessionHello:
-		c.greet(&frame, hello, c.sessionHello)
+		c.greet(&frame, data, hello, c.sessionHello)
 	default:
 		c.sendError(wire.CodeNoHello, "must send hello first", frame.ReqID)
 		c.pauseStranger()
 	}
 }
 
-// greet runs a handshake and refuses the connection if it fails.
-func (c *conn) greet(frame *wire.Frame, timer *time.Timer, handshake func(*wire.Frame) error) {
+// greet runs a handshake and refuses the connection if it fails. data is what the frame was parsed
+// from: it goes to the node that serves the mesh.
+func (c *conn) greet(frame *wire.Frame, data []byte, timer *time.Timer, handshake func(*wire.Frame) error) {
 	if c.how.load() != endByPeer || !timer.Stop() {
 		return // refused already, or too late
 	}
-	err := handshake(frame)
+	err := c.relay(frame, data)
+	if c.how.load() != endByPeer {
+		return
+	}
+	if err == nil {
+		err = handshake(frame)
+	}
 	if err == nil {
 		c.broker.stats.hellos.add("accepted")
 		return

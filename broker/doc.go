@@ -9,6 +9,7 @@
 //	settings.go       what an operator can set
 //	storage.go        what it needs of a storage
 //	upgrade.go        from an HTTP request to a connection
+//	relay.go          sockets that another node serves, and those of other nodes
 //	conn.go           one connection's life: its reader
 //	socket.go         what lies below its WebSocket
 //	outbox.go         its write side
@@ -19,6 +20,7 @@
 //	checks.go         how many signatures are checked at a time
 //	succession.go     the sessions that a new one succeeds
 //	load.go           a mesh is loaded into memory, and forgotten
+//	cluster.go        meshes come to this node of a cluster, and leave it
 //	room.go           one mesh in memory: who is here, on which connection; what is left of a lost one
 //	announce.go       what a room tells its peers of arrivals, departures and changes
 //	news.go           queues system pushes, and merges them for slow readers

@@ -26,7 +26,7 @@ func (n *NotReady) Unwrap() error { return n.Err }
 // Health reports that the broker is alive, and whether its storage is up.
 func (b *Broker) Health(ctx context.Context) wire.Health {
 	db := "up"
-	if b.Ready(ctx) != nil {
+	if b.serves(ctx) != nil {
 		db = "down"
 	}
 	return wire.Health{Status: "ok", DB: db, Version: b.version, Uptime: time.Since(b.born).Seconds()}
@@ -35,6 +35,22 @@ func (b *Broker) Health(ctx context.Context) wire.Health {
 // Ready returns nil if the broker accepts messages and could store them now, else a *NotReady.
 // It notices a change within five seconds, and answers within two.
 func (b *Broker) Ready(ctx context.Context) error {
+	if err := b.serves(ctx); err != nil {
+		return err
+	}
+	if b.router != nil {
+		if err := b.router.Problem(); err != nil {
+			return &NotReady{"cluster_address", fmt.Errorf("cluster: %w", err)}
+		}
+	}
+	if b.cluster != nil && b.cluster.Draining() {
+		return &NotReady{"draining", errors.New("draining: this node gives its meshes to other nodes and takes none, until `caddy claudemesh drain --undo`")}
+	}
+	return nil
+}
+
+// serves is Ready without what the cluster says.
+func (b *Broker) serves(ctx context.Context) error {
 	if b.isLost() {
 		return &NotReady{"storage_" + string(storage.InUse), storage.ErrInUse}
 	}

@@ -17,9 +17,11 @@ import (
 // CreateMesh makes a mesh for the key that signed the request. The caller decides whether the
 // client may.
 func (b *Broker) CreateMesh(ctx context.Context, c wire.CreateMesh) (wire.CreateMeshResult, error) {
-	if err := b.reached(); err != nil {
+	done, err := b.begin()
+	if err != nil {
 		return wire.CreateMeshResult{}, err
 	}
+	defer done()
 	now := time.Now()
 	m, owner, err := b.meshes.Create(ctx, c, now)
 	if err != nil {
@@ -31,9 +33,11 @@ func (b *Broker) CreateMesh(ctx context.Context, c wire.CreateMesh) (wire.Create
 
 // Join makes the holder of a v1 token a member.
 func (b *Broker) Join(ctx context.Context, j wire.Join) (memberID string, already bool, err error) {
-	if err := b.reached(); err != nil {
+	done, err := b.begin()
+	if err != nil {
 		return "", false, err
 	}
+	defer done()
 	joined, err := b.meshes.Join(ctx, j, time.Now())
 	if err != nil {
 		return "", false, err
@@ -44,9 +48,11 @@ func (b *Broker) Join(ctx context.Context, j wire.Join) (memberID string, alread
 
 // Claim makes the holder of an invite link a member.
 func (b *Broker) Claim(ctx context.Context, code string, c wire.Claim) (wire.ClaimResult, error) {
-	if err := b.reached(); err != nil {
+	done, err := b.begin()
+	if err != nil {
 		return wire.ClaimResult{}, err
 	}
+	defer done()
 	result, joined, err := b.meshes.Claim(ctx, code, c, time.Now())
 	if err != nil {
 		return wire.ClaimResult{}, err
@@ -67,10 +73,38 @@ func (b *Broker) recordJoined(j mesh.Joined) {
 
 // Invite tells what a person who opens an invite link may know.
 func (b *Broker) Invite(ctx context.Context, code string) (mesh.InviteInfo, error) {
-	if err := b.reached(); err != nil {
+	done, err := b.begin()
+	if err != nil {
 		return mesh.InviteInfo{}, err
 	}
+	defer done()
 	return b.meshes.InviteInfo(ctx, code, time.Now())
+}
+
+// MeshOfInvite returns the mesh of an invite link, or the zero ID if there is none. It serves no
+// mesh here.
+func (b *Broker) MeshOfInvite(ctx context.Context, code string) (wire.ID, error) {
+	if err := b.reached(); err != nil {
+		return wire.ID{}, err
+	}
+	return b.meshes.MeshOfLink(ctx, code)
+}
+
+// MeshOfToken returns the mesh of a join's token, or the zero ID if there is none. It serves no mesh
+// here.
+func (b *Broker) MeshOfToken(ctx context.Context, j wire.Join) (wire.ID, error) {
+	if err := b.reached(); err != nil {
+		return wire.ID{}, err
+	}
+	return b.meshes.MeshOfToken(ctx, j)
+}
+
+// begin begins a request about a mesh.
+func (b *Broker) begin() (done func(), err error) {
+	if err := b.reached(); err != nil {
+		return nil, err
+	}
+	return b.requests.begin(), nil
 }
 
 // reached returns an error before the storage was opened and after it was closed.

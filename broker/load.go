@@ -23,6 +23,9 @@ const meshIdle = 10 * time.Minute
 // room returns a mesh, and loads it at first use. Concurrent callers share one load.
 func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
 	if r := b.roomInMemory(id); r != nil {
+		if r.leaving.Load() {
+			return nil, errRoomClosed
+		}
 		return r, nil
 	}
 	b.mu.Lock()
@@ -38,18 +41,6 @@ func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
 	return r.(*room), nil
 }
 
-// roomOnceClaimed returns a mesh for a hello, which waits for the end of a suspension.
-func (b *Broker) roomOnceClaimed(ctx context.Context, id wire.ID) (*room, error) {
-	patient, cancel := context.WithTimeout(ctx, helloPatience)
-	defer cancel()
-	if err := b.awaitClaimed(patient); err != nil {
-		return nil, err
-	}
-	ctx, cancel = storageContext()
-	defer cancel()
-	return b.room(ctx, id)
-}
-
 func (b *Broker) loadRoom(ctx context.Context, id wire.ID) (*room, error) {
 	b.loading.RLock()
 	defer b.loading.RUnlock()
@@ -59,6 +50,9 @@ func (b *Broker) loadRoom(ctx context.Context, id wire.ID) (*room, error) {
 	members, err := b.meshes.Get(ctx, id)
 	if err != nil {
 		return nil, err
+	}
+	if b.cluster != nil && !b.cluster.Serves(id) {
+		return nil, errRoomClosed // its members were in memory, and it is being given away
 	}
 	r := b.newRoom(id, members)
 	if r.queue, err = b.queue.Load(ctx, id); err != nil {
@@ -169,13 +163,20 @@ func (b *Broker) forgetMeshes(now time.Time) {
 func (r *room) close(now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.isIdleLocked(now) && r.broker.queue.Forget(r.id) {
+		r.closed = true
+	}
+	return r.closed
+}
+
+// isIdleLocked reports whether a room has been empty for meshIdle. It must be called from
+// time to time.
+func (r *room) isIdleLocked(now time.Time) bool {
 	switch {
 	case r.presences.Len() > 0 || len(r.guests) > 0:
 		r.empty = time.Time{}
 	case r.empty.IsZero():
 		r.empty = now
-	case now.Sub(r.empty) > meshIdle && r.broker.queue.Forget(r.id):
-		r.closed = true
 	}
-	return r.closed
+	return !r.empty.IsZero() && now.Sub(r.empty) > meshIdle
 }

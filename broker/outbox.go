@@ -147,6 +147,14 @@ func (o *outbox) finish(code int, reason string) {
 	o.startLocked()
 }
 
+// close makes the outbox take no more frames, and waits until those that it has are written.
+func (o *outbox) close() {
+	o.mu.Lock()
+	o.closed = true
+	o.mu.Unlock()
+	o.ended.Wait()
+}
+
 // flushed reports whether everything that was queued has been written, except news that wait
 // for more.
 func (o *outbox) flushed() bool {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/claudemesh/claudemesh/mesh"
@@ -27,6 +28,7 @@ type room struct {
 	mu        sync.RWMutex
 	presences *presence.Room[*conn]
 	closed    bool               // forgotten: load the mesh again
+	leaving   atomic.Bool        // it lets nobody in; written under mu
 	empty     time.Time          // since when the room has been empty; zero if it is not
 	guests    map[*conn]struct{} // transient connections
 	// serving holds, by name, the connections of mailboxes that they serve besides their
@@ -143,7 +145,7 @@ func (r *room) admissibleLocked(a *presence.Arrival[*conn]) error {
 	if err := r.broker.storage.Claimed(); err != nil {
 		return err
 	}
-	if r.closed {
+	if r.closed || r.leaving.Load() {
 		return errRoomClosed
 	}
 	if m, ok := r.members.Member(a.MemberKey); !ok || m.Removed() {
@@ -255,8 +257,13 @@ func (r *room) part(c *conn, clean bool) {
 	r.saveLocked()
 }
 
-// saveLocked gives changed presences to the journal.
-func (r *room) saveLocked() { r.broker.journal.Save(r.presences.TakeDirty()) }
+// saveLocked gives changed presences to the journal, unless the room is forgotten: then the
+// mesh may be loaded again, here or by another node.
+func (r *room) saveLocked() {
+	if changed := r.presences.TakeDirty(); !r.closed {
+		r.broker.journal.Save(changed)
+	}
+}
 
 // saveRooms gives the changed presences of all rooms to the journal.
 func (b *Broker) saveRooms() {

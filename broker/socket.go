@@ -30,7 +30,9 @@ var errHeld = errors.New("too many control frames wait to be written")
 // buffers of a size that fits connections that are idle most of the time.
 type socket struct {
 	net.Conn
-	early []byte // read with the HTTP request; owned by the reader
+	early []byte        // read with the HTTP request; owned by the reader
+	above *bufio.Reader // of the WebSocket; owned by the reader
+	given atomic.Bool   // to another owner: nobody here closes the connection any more
 	born  time.Time
 	heard atomic.Int64 // when something came last, in ns since born: the wall clock may be set
 
@@ -65,9 +67,16 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered()) // no more than there is: can't fail
 	u.socket = &socket{Conn: conn, early: bytes.Clone(early), born: time.Now()}
-	return u.socket, bufio.NewReadWriter(
-		bufio.NewReaderSize(u.socket, readBuffer), bufio.NewWriterSize(u.socket, writeBuffer),
-	), nil
+	u.socket.above = bufio.NewReaderSize(u.socket, readBuffer)
+	return u.socket, bufio.NewReadWriter(u.socket.above, bufio.NewWriterSize(u.socket, writeBuffer)), nil
+}
+
+// give takes the connection away from the WebSocket, and returns it with what was read of it beyond
+// the last message. Nobody may write meanwhile. Only the reader calls it.
+func (s *socket) give() (net.Conn, []byte) {
+	s.given.Store(true)
+	read, _ := s.above.Peek(s.above.Buffered()) // no more than there is: can't fail
+	return s.Conn, append(bytes.Clone(read), s.early...)
 }
 
 // Read implements net.Conn.
@@ -151,11 +160,18 @@ func (s *socket) Close() error {
 		s.closing = true
 		return nil
 	}
+	if s.given.Load() {
+		return nil
+	}
 	return s.Conn.Close()
 }
 
 // cut closes the connection at once.
-func (s *socket) cut() { _ = s.Conn.Close() }
+func (s *socket) cut() {
+	if !s.given.Load() {
+		_ = s.Conn.Close()
+	}
+}
 
 // settle waits until nothing is held back, for example the answer to a close frame. It takes no
 // longer than flush.

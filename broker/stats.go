@@ -72,7 +72,7 @@ func (s *counters) know() {
 		}
 	}
 	s.hellos.of("accepted")
-	for _, outcome := range []string{"accepted", "refused", "shutting_down", "failed"} {
+	for _, outcome := range []string{"accepted", "relayed", "refused", "shutting_down", "failed"} {
 		s.connections.of(outcome)
 	}
 	for _, how := range append(endings[endReplaced:], "closed", "broken") {
@@ -104,6 +104,9 @@ func (b journalObserver) Stored(messages int, took time.Duration) {
 
 // Failed implements journal.Observer.
 func (b journalObserver) Failed(err error) { b.storageFailed("commit", err) }
+
+// Lost implements journal.Observer.
+func (b journalObserver) Lost(meshes []wire.ID) { b.lostMeshes(meshes) }
 
 // tally counts by the words of a closed set.
 type tally[K comparable] struct {
@@ -148,6 +151,8 @@ func (t *tally[K]) counts() map[K]int64 {
 type Stats struct {
 	Connections int                      // open sockets
 	Meshes      int                      // in memory
+	Owned       int                      // meshes that this node of a cluster serves
+	Relayed     int64                    // sockets that it relays to other nodes
 	Presences   int                      // online or leased
 	Leased      int                      // of those, the ones without a connection
 	Joins       int64                    // hellos that became a presence, or one again
@@ -183,6 +188,12 @@ func (b *Broker) Stats() Stats {
 		}
 		r.mu.RUnlock()
 		s.Meshes++
+	}
+	if b.cluster != nil {
+		s.Owned = len(b.cluster.Served())
+	}
+	if b.router != nil {
+		s.Relayed = b.router.Relayed()
 	}
 	b.mu.Lock()
 	s.Connections = len(b.conns)

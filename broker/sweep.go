@@ -107,7 +107,7 @@ func (b *Broker) storeSweepLoop(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		b.forgetMeshes(time.Now())
+		b.leaveMeshes(ctx, time.Now())
 		b.measure(ctx)
 		if err := b.sweepStore(ctx); err != nil && ctx.Err() == nil {
 			b.storageFailed("sweep", err)
@@ -116,6 +116,23 @@ func (b *Broker) storeSweepLoop(ctx context.Context) {
 				b.lose()
 			}
 		}
+	}
+}
+
+// leaveMeshes drops the meshes that nobody uses. A node of a cluster gives them up, too.
+func (b *Broker) leaveMeshes(ctx context.Context, now time.Time) {
+	if b.cluster == nil {
+		b.forgetMeshes(now)
+		return
+	}
+	if b.isSuspended() {
+		return
+	}
+	short, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	if err := errors.Join(b.releaseIdle(short, now), b.takeNeglected(short, now)); err != nil && ctx.Err() == nil {
+		b.storageFailed("sweep", err)
+		b.log.Warn("giving up idle meshes, or taking neglected ones, failed", zap.Error(err))
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/storage/postgres"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -97,12 +98,60 @@ func statusOf(ctx context.Context, l named, s broker.Stats) statusRow {
 	return row
 }
 
-func adminMeshes(*http.Request) (any, error) {
-	rows := []broker.MeshOverview{}
+// ownedRow is a row of GET /claudemesh/meshes.
+type ownedRow struct {
+	broker.MeshOverview
+	Owner string `json:"owner,omitempty"` // the address of the node that serves it, in a cluster
+}
+
+// awayRow is the same for a mesh that another node of the cluster serves.
+type awayRow struct {
+	ID    wire.ID `json:"id"`
+	Slug  string  `json:"slug"`
+	Name  string  `json:"name"`
+	Owner string  `json:"owner"`
+}
+
+func adminMeshes(r *http.Request) (any, error) {
+	rows := []any{}
 	for _, l := range brokers() {
-		rows = append(rows, l.broker.Meshes()...)
+		here, self := l.broker.Meshes(), ""
+		away, addresses := l.away(r.Context())
+		if store, ok := l.store.(*postgres.Store); ok {
+			id, _ := store.Self()
+			self = addresses[id]
+		}
+		for _, m := range here {
+			rows = append(rows, ownedRow{m, self})
+		}
+		for _, h := range away {
+			rows = append(rows, awayRow{h.Mesh, h.Slug, h.Name, addresses[h.Node]})
+		}
 	}
 	return rows, nil
+}
+
+// away returns the meshes that other nodes of the cluster serve, and the addresses of all
+// nodes. It returns nothing without a cluster, and while the storage is away.
+func (l *named) away(ctx context.Context) (list []postgres.Holding, addresses map[int64]string) {
+	store, ok := l.store.(*postgres.Store)
+	if !ok {
+		return nil, nil
+	}
+	self, ok := store.Self()
+	if !ok {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, storedTimeout)
+	defer cancel()
+	nodes, err := store.Nodes(ctx)
+	if err != nil {
+		return nil, nil
+	}
+	if list, err = store.Holdings(ctx); err != nil {
+		return nil, addressesOf(nodes)
+	}
+	return slices.DeleteFunc(list, func(h postgres.Holding) bool { return h.Node == self }), addressesOf(nodes)
 }
 
 // meshRow is the row of GET /claudemesh/mesh.

@@ -43,6 +43,7 @@ func (c *call) decode(v any) error {
 		return errBadJSON // the client disconnected in the middle
 	}
 	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{}) // the answer may take longer
+	c.body = body
 	if err := jsonv2.Unmarshal(body, v, jsontext.AllowInvalidUTF8(true)); err != nil {
 		return errBadJSON
 	}

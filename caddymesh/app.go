@@ -36,8 +36,13 @@ type App struct {
 type use struct {
 	hub      *hub
 	storage  Storage
+	cluster  *Cluster // nil: none
 	settings broker.Settings
 }
+
+// key is what the usage pool knows the hub by. A broker with other options of cluster is another
+// node, and needs another hub.
+func (u *use) key() string { return u.storage.Identity() + u.cluster.identity() }
 
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
@@ -74,21 +79,25 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 // use returns the hub of a storage for a handler of this config. All handlers with the
 // same storage must have the same settings.
-func (a *App) use(storage Storage, settings broker.Settings) (*hub, error) {
+func (a *App) use(storage Storage, cluster *Cluster, settings broker.Settings) (*hub, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	key := storage.Identity()
 	if u, ok := a.uses[key]; ok {
+		if u.cluster.identity() != cluster.identity() {
+			return nil, fmt.Errorf("two claudemesh handlers use the %s with different options of cluster; handlers with the same storage share one broker and must agree", storage)
+		}
 		if err := disagreement(u.settings, settings); err != nil {
 			return nil, fmt.Errorf("two claudemesh handlers use the %s with different settings: %w; handlers with the same storage share one broker and must agree", storage, err)
 		}
 		return u.hub, nil
 	}
-	value, _, err := hubs.LoadOrNew(key, func() (caddy.Destructor, error) { return newHub(a.measures), nil })
+	u := &use{storage: storage, cluster: cluster, settings: settings}
+	value, _, err := hubs.LoadOrNew(u.key(), func() (caddy.Destructor, error) { return newHub(a.measures), nil })
 	if err != nil {
 		return nil, err
 	}
-	u := &use{hub: value.(*hub), storage: storage, settings: settings}
+	u.hub = value.(*hub)
 	a.uses[key] = u
 	return u.hub, nil
 }
@@ -100,7 +109,7 @@ func (a *App) Start() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, u := range a.uses {
-		undo, err := u.hub.start(a, u.storage, u.settings, a.log)
+		undo, err := u.hub.start(a, u, a.log)
 		if err != nil {
 			a.rollback()
 			return err
@@ -145,8 +154,8 @@ func (a *App) Cleanup() error {
 	a.mu.Unlock()
 
 	var errs []error
-	for key := range uses {
-		if _, err := hubs.Delete(key); err != nil {
+	for _, u := range uses {
+		if _, err := hubs.Delete(u.key()); err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -34,6 +34,10 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //
 //	claudemesh [<matcher>] {
 //	    storage                  sqlite [<path>] | postgres [<dsn>]
+//	    cluster {
+//	        listen               <address>
+//	        advertise            <address>
+//	    }
 //	    create_meshes            open | loopback | token [<secret>] | off
 //	    public_url               <url>
 //
@@ -87,6 +91,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, name string) error {
 	switch name {
 	case "storage":
 		return h.unmarshalStorage(d)
+	case "cluster":
+		return h.unmarshalCluster(d)
 	case "create_meshes":
 		return h.unmarshalCreateMeshes(d)
 	}
@@ -170,6 +176,32 @@ func (h *Handler) unmarshalStorage(d *caddyfile.Dispenser) error {
 		return err
 	}
 	h.Storage = caddyconfig.JSONModuleObject(module, "module", name, nil)
+	return nil
+}
+
+func (h *Handler) unmarshalCluster(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Errf("option cluster takes no value, but a block with listen <address> and advertise <address>; unexpected %q", d.Val())
+	}
+	h.Cluster = new(Cluster)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		var to *string
+		switch d.Val() {
+		case "listen":
+			to = &h.Cluster.Listen
+		case "advertise":
+			to = &h.Cluster.Advertise
+		default:
+			return d.Errf("unrecognized option %q in cluster; allowed: listen <address>, advertise <address>", d.Val())
+		}
+		if *to != "" {
+			return d.Errf("option %s of cluster is already set", d.Val())
+		}
+		var err error
+		if *to, err = onlyArg(d, d.Val()); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

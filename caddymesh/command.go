@@ -40,7 +40,7 @@ func addCommands(parent *cobra.Command) {
 		Args:  cobra.NoArgs,
 	}
 	audit.AddCommand(verifyCommand(), headsCommand())
-	parent.AddCommand(migrateCommand(), storageCommand(), backupCommand(), restoreCommand(), restoredCommand(), moveCommand(), nodesCommand(), healthCommand(), kickCommand(),
+	parent.AddCommand(migrateCommand(), storageCommand(), backupCommand(), restoreCommand(), restoredCommand(), moveCommand(), nodesCommand(), drainCommand(), rebalanceCommand(), healthCommand(), kickCommand(),
 		removeCommand(), pageCommand(), audit)
 	for _, q := range questions {
 		parent.AddCommand(q.command())

@@ -30,8 +30,8 @@ type question struct {
 var questions = []question{
 	{name: "status", short: "Shows whether each broker works, and how much it does", columns: []string{
 		"storage", "ready", "connections", "meshes", "presences", "messages_accepted", "messages_open", "queue_deliveries", "queue_oldest_seconds", "commit_errors"}},
-	{name: "meshes", short: "Lists the meshes in memory: those where somebody is or lately was", columns: []string{
-		"slug", "id", "members", "presences", "connections"}},
+	{name: "meshes", short: "Lists the meshes in memory: those where somebody is or lately was; in a cluster, those of other nodes, too", columns: []string{
+		"slug", "id", "members", "presences", "connections", "owner"}},
 	{name: "mesh", short: "Shows one mesh: who is there, what waits and where its audit log ends", ofMesh: true, tall: true, columns: []string{
 		"slug", "id", "name", "members", "presences", "connections", "messages", "deliveries", "bytes", "audit_entries", "audit_hash"}},
 	{name: "sessions", short: "Lists who is in a mesh, or may come back", ofMesh: true, columns: []string{

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 	"github.com/claudemesh/claudemesh/storage/postgres"
 )
@@ -34,7 +35,18 @@ func TestNodesCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(`^HOST +PROCESS +STARTED +SCHEMA +LEASE\n` + regexp.QuoteMeta(host) + ` +` + strconv.Itoa(os.Getpid()) + ` +20\S+Z +\d+ +(valid|expired)\n$`)
+	want(`^HOST +PROCESS +STARTED +SCHEMA +LEASE +ADDRESS +MESHES +ID\n` + regexp.QuoteMeta(host) + ` +` + strconv.Itoa(os.Getpid()) + ` +20\S+Z +\d+ +(valid|expired) +- +all +\d+\n$`)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if store, err = postgres.Open(dsn); err != nil {
+		t.Fatal(err)
+	}
+	store.Cluster(cluster.Self{Address: "10.0.0.1:7901", PublicKey: []byte{}})
+	if err := store.Claim(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want(`(valid|expired) +10\.0\.0\.1:7901 +0 +\d+\n$`)
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}

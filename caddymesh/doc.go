@@ -16,8 +16,10 @@
 //	hubpool.go            opens the storage and keeps one broker for it over reloads
 //	storage.go            the storages as modules
 //	limits.go             the options that are numbers and durations
+//	cluster.go            the addresses of a node of a cluster; joins the cluster
 //	caddyfile.go          parses the directive
 //	serve.go              finds the route of a request
+//	forward.go            in a cluster: has the owner of a mesh answer
 //	answer.go             reads bodies, writes answers
 //	membership.go         POST /join, /meshes and claims; who may create meshes
 //	invite_page.go        the invite page
@@ -39,6 +41,8 @@
 //	command_page.go       caddy claudemesh page, which brings the operator's page to a browser
 //	command_audit.go      caddy claudemesh audit verify
 //	command_nodes.go      caddy claudemesh nodes
+//	command_drain.go      caddy claudemesh drain
+//	command_rebalance.go  caddy claudemesh rebalance
 //	command_backup.go     caddy claudemesh backup, restore and restored
 //	command_move.go       caddy claudemesh move
 //	command_health.go     caddy claudemesh health

@@ -2,6 +2,7 @@ package caddymesh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -12,13 +13,18 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/cluster"
 )
 
 // drainTimeout limits the time that a reload or the exit of the process waits for a broker
 // to close its sockets.
 const drainTimeout = 5 * time.Second
 
-// hubs holds the broker of each storage in use, by Storage.Identity. The keys
+// handOverTime is the time over which a node that stops hands its meshes over to others, so that
+// not all clients connect again at once.
+const handOverTime = 2 * time.Second
+
+// hubs holds the broker of each storage in use, by use.key. The keys
 // hold secrets: never show them.
 var hubs = caddy.NewUsagePool()
 
@@ -30,6 +36,7 @@ type hub struct {
 	measures *measures
 
 	broker atomic.Pointer[broker.Broker] // nil until started
+	relay  atomic.Pointer[cluster.Relay] // to the other nodes; nil: none
 	opened atomic.Pointer[opened]        // what the broker uses, once started
 
 	mu    sync.Mutex    // held while starting, configuring or stopping the broker
@@ -56,25 +63,25 @@ func newHub(m *measures) *hub {
 // start starts the broker, or applies the app's settings to a running broker. undo reverts
 // this, unless another app has started the hub meanwhile: a config that Caddy rejects
 // because of another app must not leave its limits behind.
-func (h *hub) start(app *App, storage Storage, settings broker.Settings, log *zap.Logger) (undo func(), err error) {
+func (h *hub) start(app *App, u *use, log *zap.Logger) (undo func(), err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 
 	previousCore := h.core.swap(log.Core())
 	b := h.broker.Load()
 	if b == nil {
-		if b, err = h.open(storage, settings, log.Name()); err != nil {
+		if b, err = h.open(u, u.settings, log.Name()); err != nil {
 			return nil, err
 		}
 		h.broker.Store(b)
 		h.owner = app
-		go h.renew(b, storage, log.Name())
+		go h.renew(b, u, log.Name())
 		return func() {}, nil // nothing to undo: unloading the config stops the broker
 	}
 
 	previousOwner, previousSettings := h.owner, b.Settings()
 	h.owner = app
-	b.Configure(settings)
+	b.Configure(u.settings)
 	return func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -89,22 +96,31 @@ func (h *hub) start(app *App, storage Storage, settings broker.Settings, log *za
 }
 
 // open creates and starts a broker.
-func (h *hub) open(storage Storage, settings broker.Settings, name string) (*broker.Broker, error) {
-	store, err := storage.Open()
+func (h *hub) open(u *use, settings broker.Settings, name string) (*broker.Broker, error) {
+	store, err := u.storage.Open()
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", storage, err)
+		return nil, fmt.Errorf("open %s: %w", u.storage, err)
 	}
-	h.opened.Store(&opened{storage, store})
-	b := broker.New(broker.Options{
+	h.opened.Store(&opened{u.storage, store})
+	options := broker.Options{
 		Storage:  store,
 		Settings: settings,
 		Log:      h.log.Named(name),
 		Version:  Version(),
 		Observer: h.measures,
-	})
-	if err := b.Start(context.Background()); err != nil {
+	}
+	node, err := u.cluster.join(store, &options)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	b := broker.New(options)
+	if err = b.Start(context.Background()); err == nil {
+		err = node.serve(b, h)
+	}
+	h.relay.Store(node.relay)
+	if err != nil {
 		h.stop(b)
-		return nil, fmt.Errorf("start with %s: %w", storage, err)
+		return nil, fmt.Errorf("start with %s: %w", u.storage, err)
 	}
 	return b, nil
 }
@@ -112,12 +128,12 @@ func (h *hub) open(storage Storage, settings broker.Settings, name string) (*bro
 // renew replaces the broker whenever another process takes over the storage, because the
 // old broker's memory is out of date then. The old broker closes its sockets; the new one
 // waits until the storage is free. renew returns when the hub ends.
-func (h *hub) renew(b *broker.Broker, storage Storage, name string) {
+func (h *hub) renew(b *broker.Broker, u *use, name string) {
 	for b != nil {
 		select {
 		case <-b.Lost():
 			h.measures.lost.Inc()
-			b = h.replace(b, storage, name)
+			b = h.replace(b, u, name)
 		case <-h.ended:
 			return
 		}
@@ -126,7 +142,7 @@ func (h *hub) renew(b *broker.Broker, storage Storage, name string) {
 
 // replace stops a broker and returns its replacement. It returns nil if the hub has ended
 // or if a new config has already created a broker.
-func (h *hub) replace(old *broker.Broker, storage Storage, name string) *broker.Broker {
+func (h *hub) replace(old *broker.Broker, u *use, name string) *broker.Broker {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.hasEnded() {
@@ -135,7 +151,7 @@ func (h *hub) replace(old *broker.Broker, storage Storage, name string) *broker.
 	h.broker.Store(nil)
 	h.stop(old)
 	for {
-		b, err := h.open(storage, old.Settings(), name)
+		b, err := h.open(u, old.Settings(), name)
 		if err == nil {
 			h.broker.Store(b)
 			return b
@@ -181,11 +197,29 @@ func (h *hub) Destruct() error {
 	return nil
 }
 
+// stop stops a broker. The sockets that it relays to other nodes close meanwhile, and those that
+// others relay to it close with its own.
 func (h *hub) stop(b *broker.Broker) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
+	relay := h.relay.Swap(nil)
+	var left sync.WaitGroup
+	if relay != nil {
+		polite, cancel := context.WithTimeout(ctx, drainTimeout/2)
+		defer cancel()
+		left.Go(func() { relay.Leave(polite) })
+		if len(relay.Others()) > 0 {
+			if err := b.HandOverAll(ctx, handOverTime); err != nil {
+				h.log.Warn("handing the meshes over to the other nodes failed; they take them when this one has stopped", zap.Error(err))
+			}
+		}
+	}
 	if err := b.Stop(ctx); err != nil {
 		h.log.Warn("the broker did not stop cleanly", zap.Error(err))
+	}
+	left.Wait()
+	if relay != nil {
+		relay.Close()
 	}
 }
 

@@ -76,6 +76,9 @@ var problems = map[wire.Code]string{
 }
 
 func (c *call) invitePage() error {
+	if answered, err := c.forward(c.meshOfInvite); answered {
+		return err
+	}
 	info, err := c.broker.Invite(c.r.Context(), c.code)
 	if err == nil {
 		page := invitePage{

@@ -1,6 +1,7 @@
 package caddymesh
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -19,6 +20,9 @@ func (c *call) join() error {
 	var body wire.Join
 	if err := c.decode(&body); err != nil {
 		return c.badBody(err, err.Error())
+	}
+	if answered, err := c.forward(func(ctx context.Context) (wire.ID, error) { return c.broker.MeshOfToken(ctx, body) }); answered {
+		return err
 	}
 	memberID, already, err := c.broker.Join(c.r.Context(), body)
 	if err != nil {
@@ -39,6 +43,9 @@ func (c *call) claim() error {
 	var body wire.Claim
 	if err := c.decode(&body); err != nil {
 		return c.badBody(err, string(wire.CodeMalformed))
+	}
+	if answered, err := c.forward(c.meshOfInvite); answered {
+		return err
 	}
 	result, err := c.broker.Claim(c.r.Context(), c.code, body)
 	var refusal *mesh.Refusal

@@ -52,6 +52,8 @@ func greatest(a, b float64) float64 { return max(a, b) }
 var metrics = []metric{
 	gauge("connections", "Open WebSocket connections.", func(s *broker.Stats) int { return s.Connections }),
 	gauge("meshes", "Meshes in memory.", func(s *broker.Stats) int { return s.Meshes }),
+	gauge("meshes_owned", "Meshes that this node of a cluster owns and serves; 0 without a cluster.", func(s *broker.Stats) int { return s.Owned }),
+	gauge("connections_relayed", "WebSocket connections that this node of a cluster relays to the owners of their meshes; they are not among connections.", func(s *broker.Stats) int64 { return s.Relayed }),
 	gauge("presences", "Presences, including leased ones.", func(s *broker.Stats) int { return s.Presences }),
 	gauge("presences_leased", "Presences without a connection, until their lease ends.", func(s *broker.Stats) int { return s.Leased }),
 	counter("joins_total", "Hellos that created a presence or reattached to one.", func(s *broker.Stats) int64 { return s.Joins }),

@@ -46,6 +46,14 @@ type Handler struct {
 	// the config is loaded, else SQLite in Caddy's data directory.
 	Storage json.RawMessage `json:"storage,omitempty" caddy:"namespace=claudemesh.storage inline_key=module"`
 
+	// Makes this broker one of several nodes that share a Postgres database. Every node needs
+	// it. The nodes connect to each other: at "listen", a node accepts the connections of the
+	// others (default: :7901), and "advertise" is the address, with a port, at which the
+	// others reach it (default: listen, if that names a host). The port of listen is the
+	// default port of advertise. Supports placeholders. Default: no cluster, so the broker
+	// has the database alone.
+	Cluster *Cluster `json:"cluster,omitempty"`
+
 	// Who may create meshes on this site: "open" (everybody), "loopback" (only requests
 	// from this machine that don't come through a proxy), "token" (only requests with
 	// create_token) or "off" (nobody). Default: loopback.
@@ -93,11 +101,14 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := h.Cluster.provision(storage); err != nil {
+		return err
+	}
 	app, err := ctx.App("claudemesh")
 	if err != nil {
 		return err
 	}
-	h.hub, err = app.(*App).use(storage, settings)
+	h.hub, err = app.(*App).use(storage, h.Cluster, settings)
 	return err
 }
 

@@ -22,7 +22,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/claudemesh/claudemesh/broker"
-	"github.com/claudemesh/claudemesh/storage/postgres"
+	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -55,7 +55,7 @@ func figures() *snapshot {
 		}})
 	}
 	s.Stored = storageFigures{
-		Nodes: []postgres.Node{{Host: hostile, PID: next(), Schema: next(), Started: at, Live: true}}, Shared: true,
+		Nodes: []cluster.Node{{Host: hostile, PID: next(), Schema: next(), Started: at, Live: true}}, Shared: true,
 		Queues: []queueFigures{{hostile, queueRow{wire.ID{1}, int64(next()), int64(next()), int64(next())}}},
 		Heads:  []auditRow{{wire.ID{1}, int64(next()), strings.Repeat("ab", 32)}}, MoreHeads: next(), Error: hostile,
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/storage/postgres"
 )
 
@@ -147,7 +148,7 @@ func counted[K comparable](counts map[K]int64, words func(K) []string) []countRo
 
 // storageFigures are what only the storage knows.
 type storageFigures struct {
-	Nodes  []postgres.Node
+	Nodes  []cluster.Node
 	Shared bool // a storage has nodes
 	Queues []queueFigures
 	Heads  []auditRow

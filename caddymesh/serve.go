@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -22,6 +23,8 @@ const retryAfter = "5"
 type route struct {
 	method string // GET includes HEAD, except for the WebSocket
 	serve  func(*call) error
+
+	forwards bool // a node may forward its requests to another one
 }
 
 // call is one request to the broker.
@@ -31,21 +34,24 @@ type call struct {
 	r      *http.Request
 	broker *broker.Broker
 	code   string // the invite code in the path, if there is one
+	body   []byte // once decode has read it
+
+	forwarded bool // by another node
 }
 
 // routes are the fixed paths; find handles the rest.
 var routes = map[string]route{
-	"/ws":              {http.MethodGet, (*call).webSocket},
-	"/hook/set-status": {http.MethodPost, (*call).hookStatus},
-	"/health":          {http.MethodGet, (*call).health},
-	"/health/ready":    {http.MethodGet, (*call).ready},
-	"/join":            {http.MethodPost, (*call).join},
-	"/meshes":          {http.MethodPost, (*call).createMesh},
+	"/ws":              {http.MethodGet, (*call).webSocket, false},
+	"/hook/set-status": {http.MethodPost, (*call).hookStatus, true},
+	"/health":          {http.MethodGet, (*call).health, false},
+	"/health/ready":    {http.MethodGet, (*call).ready, false},
+	"/join":            {http.MethodPost, (*call).join, true},
+	"/meshes":          {http.MethodPost, (*call).createMesh, false},
 }
 
 var (
-	claimRoute = route{http.MethodPost, (*call).claim}
-	pageRoute  = route{http.MethodGet, (*call).invitePage}
+	claimRoute = route{http.MethodPost, (*call).claim, true}
+	pageRoute  = route{http.MethodGet, (*call).invitePage, true}
 )
 
 // find returns the route of a path and the invite code in the path.
@@ -173,6 +179,11 @@ func (c *call) hookStatus() error {
 		return c.badBody(err, err.Error())
 	}
 	result, err := c.broker.HookStatus(c.r.Context(), body, c.client())
+	if err == nil {
+		if elsewhere, found := c.hookElsewhere(); found && result.PresenceID == "" {
+			result = elsewhere
+		}
+	}
 	switch {
 	case err == nil:
 		return c.json(http.StatusOK, result)
@@ -187,6 +198,9 @@ func (c *call) hookStatus() error {
 // client returns the address of the client as Caddy sees it, with regard to the operator's
 // trusted proxies. It returns the zero Addr if there is none.
 func (c *call) client() netip.Addr {
+	if c.forwarded {
+		return cluster.Client(c.r.Context())
+	}
 	s, _ := caddyhttp.GetVar(c.r.Context(), caddyhttp.ClientIPVarKey).(string)
 	return parseAddr(s)
 }

@@ -108,6 +108,9 @@ func (j *Journal) commit(ctx context.Context, w *work) error {
 	began := time.Now()
 	j.setBegan(began)
 	duplicates, err := j.write(ctx, w)
+	for j.withoutLost(w, err) {
+		duplicates, err = j.write(ctx, w)
+	}
 	j.setBegan(time.Time{})
 	if err != nil {
 		return err

@@ -61,6 +61,7 @@ type Journal struct {
 	down    error                           // why messages can't be stored; nil if they can
 	began   time.Time                       // when the current commit began; zero: none is under way
 	stored  time.Time                       // when a commit with messages last succeeded
+	lost    meshes                          // of which nothing may be stored
 
 	heads map[wire.ID]audit.Head // newest links known to be stored; owned by Run
 	stats counters
@@ -77,6 +78,7 @@ type pending struct {
 	events    []audit.Event
 	hellos    []Hello
 	forgotten []wire.ID // meshes whose audit head must be read again
+	dropping  []dropping
 }
 
 // closing is the end of a mailbox, which waits for all entries accepted before it.
@@ -103,7 +105,7 @@ func (p *pending) urgent() bool {
 // New returns a journal that writes to a store. Messages of a total cost of budget bytes may
 // wait for it; see DefaultBudget. Nothing is written before Run is called.
 func New(store Store, log *zap.Logger, budget int64) *Journal {
-	j := &Journal{store: store, watch: unobserved{}, log: log, wake: make(chan struct{}, 1), heads: make(map[wire.ID]audit.Head)}
+	j := &Journal{store: store, watch: unobserved{}, log: log, wake: make(chan struct{}, 1), heads: make(map[wire.ID]audit.Head), lost: make(meshes)}
 	j.pending.presences = make(map[presenceRef]presence.Record)
 	j.pending.budget.limit, j.pending.budget.shares = budget, make(map[wire.ID]*share)
 	return j
@@ -268,12 +270,15 @@ func (j *Journal) Run(ctx context.Context) {
 // stored although no answer came, so it must not change, except that messages may be
 // refused. commitNext returns true if there may be more to do.
 func (j *Journal) commitNext(ctx context.Context) bool {
+	j.serveDrops(&work{})
 	if !j.gather(ctx) {
 		return j.down != nil && j.committed(ctx, &work{})
 	}
 	work := j.take()
+	j.dropLost(&work)
 	began := time.Now()
 	for pause := retrySoon; ; pause = min(2*pause, retryAfter) {
+		j.serveDrops(&work)
 		err := j.commit(ctx, &work)
 		if err == nil {
 			return j.committed(ctx, &work)

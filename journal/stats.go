@@ -3,6 +3,8 @@ package journal
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/claudemesh/claudemesh/wire"
 )
 
 // Observer is told of every attempt to store a batch. Its methods must not block.
@@ -11,6 +13,9 @@ type Observer interface {
 	Stored(messages int, took time.Duration)
 	// Failed says that an attempt failed.
 	Failed(err error)
+	// Lost says that the broker does not own these meshes any more. The journal stores
+	// nothing of them until Drop.
+	Lost(meshes []wire.ID)
 }
 
 // Watch makes out who is told. Call it before Run.
@@ -20,6 +25,7 @@ type unobserved struct{}
 
 func (unobserved) Stored(int, time.Duration) {}
 func (unobserved) Failed(error)              {}
+func (unobserved) Lost([]wire.ID)            {}
 
 // counters count since the journal was made.
 type counters struct {

@@ -1,8 +1,12 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/claudemesh/claudemesh/audit"
@@ -51,8 +55,10 @@ type Duplicate struct {
 type Store interface {
 	// Commit writes the batch in one transaction, all or nothing, with a bounded
 	// number of statements whatever the size of the batch. It returns
-	// ErrForked if an audit entry's place in its chain is taken. Any other error means
-	// that the storage is unreachable; the batch may or may not have been stored.
+	// ErrForked if an audit entry's place in its chain is taken, and a *LostError if the
+	// broker no longer owns some of the batch's meshes. In both cases it stores nothing.
+	// Any other error means that the storage is unreachable; the batch may or may not have
+	// been stored.
 	Commit(ctx context.Context, b *Batch) ([]Duplicate, error)
 	// Ping returns nil if a message could be stored now, else why not. It may write.
 	Ping(ctx context.Context) error
@@ -67,3 +73,37 @@ type Store interface {
 // ErrForked is returned by Store.Commit if another writer has appended to a chain. Nothing
 // of the batch is stored.
 var ErrForked = errors.New("another writer has extended the audit chain")
+
+// LostError reports that the broker does not own meshes that it wanted to write to: other
+// brokers may. What the broker has in memory of these meshes is out of date.
+type LostError struct {
+	Meshes []wire.ID
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("this node does not own the meshes %v any more", e.Meshes)
+}
+
+// Meshes returns the meshes that the batch is about, each once.
+func (b *Batch) Meshes() []wire.ID {
+	seen := make(map[wire.ID]struct{}, 1)
+	for _, m := range b.Messages {
+		seen[m.MeshID] = struct{}{}
+	}
+	for i := range b.Settled {
+		seen[b.Settled[i].Mesh] = struct{}{}
+	}
+	for i := range b.Closed {
+		seen[b.Closed[i].Mailbox.Mesh] = struct{}{}
+	}
+	for i := range b.Presences {
+		seen[b.Presences[i].MeshID] = struct{}{}
+	}
+	for i := range b.Audit {
+		seen[b.Audit[i].MeshID] = struct{}{}
+	}
+	for i := range b.Hellos {
+		seen[b.Hellos[i].Mesh] = struct{}{}
+	}
+	return slices.SortedFunc(maps.Keys(seen), func(a, b wire.ID) int { return bytes.Compare(a[:], b[:]) })
+}

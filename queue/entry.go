@@ -48,6 +48,9 @@ func (e *Entry) Cost() int64 { return e.accepted.size() }
 // across meshes.
 func (e *Entry) Sender() wire.ID { return e.accepted.SenderMember }
 
+// Mesh returns the id of the message's mesh.
+func (e *Entry) Mesh() wire.ID { return e.accepted.MeshID }
+
 // Freeze must be called by the journal when it takes the entry into a batch. The
 // returned message does not change until Stored or Failed is called.
 func (e *Entry) Freeze() *Accepted {
@@ -88,6 +91,20 @@ func (e *Entry) Failed(err error) (again bool) {
 		e.mu.Unlock()
 		return true
 	}
+	e.refuse(err)
+	return false
+}
+
+// Abandoned must be called by the journal when the entry can't be stored any more, whoever
+// has acknowledged it: the broker has lost its mesh. The sender was told that it is safe, if
+// every recipient has it.
+func (e *Entry) Abandoned(err error) {
+	e.mu.Lock()
+	e.refuse(err)
+}
+
+// refuse ends Failed and Abandoned. The caller holds the lock, which refuse unlocks.
+func (e *Entry) refuse(err error) {
 	e.phase = refused
 	done := e.done
 	e.done = nil
@@ -98,7 +115,6 @@ func (e *Entry) Failed(err error) (again bool) {
 		e.slots[i].box.stored(&e.slots[i], e.accepted.ID, e.accepted.Recipients[i].Seq, true)
 	}
 	e.finish(wire.ID{}, done, err)
-	return false
 }
 
 // finish tells everybody who waits for the message's fate, and forgets the entry.

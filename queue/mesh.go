@@ -45,6 +45,7 @@ func (q *Queue) Load(ctx context.Context, id wire.ID) (*Mesh, error) {
 		m.open.byID = make(map[wire.ID]*Entry)
 		m.senders.byMember = make(map[wire.ID]*history)
 		q.meshes.byID[id] = m
+		mark.Seq += q.settings().Gap
 	}
 	m.goOnAfter(mark)
 	return m, nil

@@ -38,6 +38,10 @@ type Settings struct {
 	// MeshBytes bounds what the waiting messages of a mesh may take in the store, rows
 	// included, in bytes. 0 means no limit.
 	MeshBytes int64
+	// Gap is how many numbers of deliveries a mesh leaves out when it is loaded. Another
+	// broker that has lost the mesh may have given some of them to deliveries that it could
+	// not store, and may yet speak of them.
+	Gap int64
 }
 
 // Queue accepts and delivers messages. See the package comment.

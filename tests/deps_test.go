@@ -27,7 +27,9 @@ var mayImport = map[string]string{
 	"audit":         "wire",
 	// Group commit: passes the domain packages' changes to the storage in batches.
 	"journal": "wire presence queue audit",
-	"broker":  "visible visible/alike wire identity mesh presence queue audit journal storage",
+	// Which node owns which mesh, and the way to it.
+	"cluster": "wire",
+	"broker":  "visible visible/alike wire identity mesh presence queue audit journal storage cluster",
 	// The client library: no database.
 	"peer": client,
 	// The client's data on disk.
@@ -61,13 +63,13 @@ var mayImport = map[string]string{
 	"peer/bench":                 client + "peer",
 	"peer/backup":                client + disk + "peer",
 	"peer/cli":                   daemon + "peer/backup peer/bench peer/claudecode/...",
-	"caddymesh":                  "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/move storage/internal/... internal/netfs broker",
+	"caddymesh":                  "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/move storage/internal/... internal/netfs broker cluster",
 	// The two implementations import the domain packages for their types.
 	"storage":          "",
-	"storage/move":     "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/internal/...",
+	"storage/move":     "visible visible/alike wire identity mesh presence queue audit journal cluster storage storage/sqlite storage/postgres storage/internal/...",
 	"storage/sqlite":   "visible visible/alike wire identity mesh presence queue audit journal storage storage/internal/...",
-	"storage/postgres": "visible visible/alike wire identity mesh presence queue audit journal storage storage/internal/...",
-	"cmd/caddy":        "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/move storage/internal/... internal/netfs broker caddymesh",
+	"storage/postgres": "visible visible/alike wire identity mesh presence queue audit journal cluster storage storage/internal/...",
+	"cmd/caddy":        "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/move storage/internal/... internal/netfs broker cluster caddymesh",
 	// No client library and no database: Claude Code starts it at every tool call.
 	"cmd/claudemesh-hook": hookParts + "peer/claudecode/lineage peer/claudecode/debuglog peer/claudecode/program peer/claudecode/hook",
 	"cmd/claudemesh":      daemon + "peer/backup peer/bench peer/claudecode/... peer/cli",

@@ -149,6 +149,12 @@ const (
 	CapCheckpoints = "checkpoints"
 )
 
+// HelloMesh reads the mesh that a hello or session_hello is for, "" if it names none.
+func HelloMesh(frame *Frame) string {
+	f := fields{Frame: frame}
+	return f.str("meshId")
+}
+
 // DecodeHello reads a hello. It never fails: see About.Malformed.
 func DecodeHello(frame *Frame) Hello {
 	f := fields{Frame: frame}

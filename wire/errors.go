@@ -52,6 +52,7 @@ const (
 	CloseBanned    = 4002
 	ReasonReplaced = "session_replaced"
 	ReasonShutdown = "shutting down"
+	ReasonMoved    = "moved"
 	ReasonBanned   = "banned"
 )
 

@@ -33,6 +33,7 @@ type disk struct {
 	hellos   map[wire.ID]map[wire.Signature]time.Time // by mesh
 	marks    map[wire.ID]queue.Mark
 	commits  int
+	registry registry
 	key      audit.Key // of the audit logs
 }
 
@@ -64,6 +65,7 @@ func newDisk() *disk {
 		bySeq: make(map[place]*delivery), boxes: make(map[queue.Mailbox][]*delivery),
 		records: make(map[recordKey]presence.Record), chains: make(map[wire.ID][]audit.Entry),
 		hellos: make(map[wire.ID]map[wire.Signature]time.Time), marks: make(map[wire.ID]queue.Mark),
+		registry: registry{nodes: make(map[int64]*row), owners: make(map[wire.ID]ownership), stolen: make(map[theft]bool)},
 	}
 }
 
@@ -176,11 +178,11 @@ func (d *disk) settle(b *journal.Batch) {
 
 // expire is queue.Store's Sweep without its end of forgetting, which takes a day
 // that no schedule has.
-func (d *disk) expire(before, now time.Time, limit int) int {
+func (d *disk) expire(before, now time.Time, limit int, ours func(mesh wire.ID) bool) int {
 	n := 0
 	for _, id := range d.order {
 		m := d.messages[id]
-		if !m.CreatedAt.Before(before) {
+		if !m.CreatedAt.Before(before) || !ours(m.MeshID) {
 			continue
 		}
 		for i := range m.Recipients {

@@ -25,6 +25,16 @@
 // healthy one must have committed by then. Nothing that only the owner of the storage may
 // say may come from a broker that has lost it, or may have.
 //
+// # Several nodes
+//
+// TestCluster runs nodes that share the modelled database, with the code of package cluster
+// over it: nodes that die, drain, or are cut off from the database or from each other;
+// meshes that are handed over, or that the database gives to another node without a word;
+// notifications that are lost. Guests send one message after the other through whichever
+// node they find. Each message must come, in order; only the owner of a mesh may push its
+// messages or let somebody in; the audit chains must hold. TestClusterWithoutSafeguards takes
+// the fence and the suspension out, and checks that the schedules find that.
+//
 // # When it fails
 //
 // The seed, what was broken and the steps are printed, and then the least steps

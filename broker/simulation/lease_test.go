@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/storage"
+	"github.com/claudemesh/claudemesh/wire"
 )
 
 // leaseTime is how long a broker has the database without a word from it.
@@ -24,7 +25,7 @@ type lease struct {
 func (l *lease) cutOff() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.since, l.changed = time.Now(), make(chan struct{})
+	l.since, l.healed, l.changed = time.Now(), false, make(chan struct{})
 }
 
 func (l *lease) heal() {
@@ -51,7 +52,7 @@ func (l *lease) runs() bool {
 
 // Claim implements broker.Storage.
 func (s *session) Claim(ctx context.Context) error {
-	if err := s.pass(ctx, "claim"); err != nil {
+	if err := s.pass(ctx, "claim"); err != nil || s.seat != nil {
 		return err
 	}
 	s.server.disk.mu.Lock()
@@ -65,6 +66,12 @@ func (s *session) Claim(ctx context.Context) error {
 
 // Claimed implements broker.Storage.
 func (s *session) Claimed() error {
+	if s.seat != nil {
+		if s.server.broken.noSuspension {
+			return nil
+		}
+		return s.seat.claimed()
+	}
 	if s.server.silent() {
 		return storage.ErrSuspended
 	}
@@ -79,9 +86,12 @@ func (s *session) Claimed() error {
 	return s.fence()
 }
 
-// fence returns an error when somebody else has claimed the database since. The caller
-// holds the disk's lock.
-func (s *session) fence() error {
+// fence returns an error when somebody else has claimed the database since, or owns one of
+// the meshes. The caller holds the disk's lock.
+func (s *session) fence(meshes ...wire.ID) error {
+	if s.seat != nil {
+		return s.fenceNode(meshes)
+	}
 	if s.server.holder != s {
 		return storage.ErrInUse
 	}

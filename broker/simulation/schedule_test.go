@@ -48,7 +48,12 @@ var kindNames = [...]string{"connect", "connectCut", "connectWrong", "dialOnly",
 	"thaw", "mooded", "ackAll", "ackForeign", "send", "flood", "surge", "resend", "setStatus", "hook", "group", "visible", "roster", "track",
 	"junk", "succeed", "turn", "crash", "restart", "usurp", "wait"}
 
-func (k kind) String() string { return kindNames[k] }
+func (k kind) String() string {
+	if k >= nTell {
+		return clusterKindNames[k-nTell]
+	}
+	return kindNames[k]
+}
 
 // odds are how often each kind comes up, relative to the others.
 var odds = map[kind]int{

@@ -44,7 +44,8 @@ type server struct {
 	calls   map[string]int
 
 	renewed time.Time // when a lease was renewed last, unless the weather allows it now
-	holder  *session  // who has claimed the database last; guarded by the disk
+	broken  sabotage
+	holder  *session // who has claimed the database last; guarded by the disk
 }
 
 func newServer(luck func(parts ...any) uint64) *server {
@@ -98,6 +99,7 @@ type session struct {
 	landing    bool // what is under way when the broker dies is committed nevertheless
 	commits    int  // guarded by the disk
 	lease      lease
+	seat       *seat // nil: no node of a cluster
 }
 
 func (s *server) connect() *session { return &session{server: s, died: make(chan struct{})} }
@@ -220,7 +222,7 @@ func (s *session) land(b *journal.Batch) ([]journal.Duplicate, error) {
 
 // landLocked commits what a session has sent, if that still has the database.
 func (s *session) landLocked(b *journal.Batch) ([]journal.Duplicate, error) {
-	if err := s.fence(); err != nil {
+	if err := s.fence(b.Meshes()...); err != nil {
 		return nil, err
 	}
 	s.commits++
@@ -324,7 +326,7 @@ func (s *session) Sweep(ctx context.Context, expire, _, now time.Time, limit int
 	}
 	a, err := read(ctx, s, "sweep", func(d *disk) (a answer) {
 		if a.err = s.fence(); a.err == nil {
-			a.n = d.expire(expire, now, limit)
+			a.n = d.expire(expire, now, limit, func(m wire.ID) bool { return s.seat == nil || d.registry.owners[m].node == s.seat.id })
 		}
 		return a
 	})
@@ -419,5 +421,12 @@ func (s *session) Ping(ctx context.Context) error {
 	return s.fence()
 }
 
-// Close implements broker.Storage.
-func (s *session) Close() error { return nil }
+// Close implements broker.Storage. A node leaves, if it reaches the database.
+func (s *session) Close() error {
+	if cut, _ := s.lease.cut(); s.seat != nil && !cut && !s.dead() {
+		s.server.disk.mu.Lock()
+		defer s.server.disk.mu.Unlock()
+		s.server.disk.registry.remove(s.seat.id)
+	}
+	return nil
+}

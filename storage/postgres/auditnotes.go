@@ -37,7 +37,7 @@ func (s *Store) AuditKey(ctx context.Context, fresh audit.Key) (audit.Key, error
 		if fresh.IsZero() {
 			return fresh, nil
 		}
-		if _, err = s.exec(ctx, putAuditKey, fresh.Seed()); err == nil {
+		if _, err = s.exec(ctx, nil, putAuditKey, fresh.Seed()); err == nil {
 			err = read()
 		}
 	}
@@ -56,7 +56,7 @@ func (s *Store) AuditRestores(ctx context.Context, meshID wire.ID, limit int) ([
 
 // AddAuditRestore implements audit.Store.
 func (s *Store) AddAuditRestore(ctx context.Context, meshID wire.ID, at time.Time, announcement string) error {
-	_, err := s.exec(ctx, addRestore, uuid(meshID), at.UnixMilli(), announcement)
+	_, err := s.exec(ctx, []wire.ID{meshID}, addRestore, uuid(meshID), at.UnixMilli(), announcement)
 	return wrap("store the announcement of a restore", err)
 }
 
@@ -77,7 +77,7 @@ func (s *Store) PruneAudit(ctx context.Context, meshID wire.ID, upTo int64, chec
 	}
 	defer done()
 	var n int64
-	b := s.batch()
+	b := s.batch(meshID)
 	b.Queue(putPruned, uuid(meshID), upTo, checkpoint)
 	b.Queue(pruneEntries, uuid(meshID), upTo, max(limit, 0)).Exec(counting(&n))
 	err = s.pool.SendBatch(ctx, b).Close()

@@ -134,7 +134,7 @@ func constraint(err error) string {
 // commit writes a batch, but only the messages with the given indexes.
 func (s *Store) commit(ctx context.Context, b *journal.Batch, indexes []int) error {
 	// A pipeline is one transaction: at its end Postgres commits all or nothing.
-	p := s.batch()
+	p := s.batch(s.written(b)...)
 	queueMessages(p, each(indexes, func(i int) *queue.Accepted { return b.Messages[i] }))
 	if settled := plan.Settlements(b.Settled); len(settled) > 0 {
 		p.Queue(settle,
@@ -155,6 +155,14 @@ func (s *Store) commit(ctx context.Context, b *journal.Batch, indexes []int) err
 	queueAudit(p, b.Audit)
 	queueHellos(p, b.Hellos)
 	return s.pool.SendBatch(ctx, p).Close()
+}
+
+// written returns the meshes whose ownership a commit must check.
+func (s *Store) written(b *journal.Batch) []wire.ID {
+	if l := s.lease.Load(); l == nil || !l.shared {
+		return nil // all of them are ours
+	}
+	return b.Meshes()
 }
 
 // queueMessages adds the statements that store new messages.

@@ -9,9 +9,12 @@
 //	migrate.go     the schema and its versions
 //	lease.go       which broker owns the database
 //	takeover.go    how another broker takes it over
+//	owners.go      which node of a cluster owns which mesh
+//	watch.go       nodes hear of changes
 //	health.go      whether it can store; what an error means
 //	commit.go      one batch in one transaction
 //	transaction.go a program fills the database
+//	operate.go     what an operator asks nodes to do
 //	array.go       columns as arrays
 //	queue.go       messages and mailboxes
 //	sweep.go       messages that expire
@@ -47,6 +50,22 @@
 // the machine sleeps. The suspension ends when the broker renews the lease. When its row is
 // gone, the broker has lost the database. Then every write returns storage.ErrInUse until
 // another Claim succeeds, because the broker's memory is out of date.
+//
+// # Clusters
+//
+// A store for which Cluster was called is a node: several nodes have leases at the same
+// time. The table mesh_owners says which node owns which mesh, and a node's rows in it go
+// with the node. A node's transactions begin with require_meshes instead, which also checks
+// that the node owns every mesh that it writes to; if not, nothing is stored, and the error
+// is a *journal.LostError. Release takes the lock of its own node exclusively, so nothing
+// is written to a mesh after it was given up. Every node looks for nodes without a lease
+// and removes them in the same way as a broker that takes over.
+//
+// The owner of a mesh alone settles its deliveries. What has ended may be deleted by any
+// node, one at a time.
+//
+// The connection that renews the lease also listens for notifications of changes of nodes
+// and owners. Since they may be lost, Watch also tells once a second.
 //
 // # Versions of the schema
 //

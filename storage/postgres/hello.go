@@ -40,6 +40,6 @@ func (s *Store) Hellos(ctx context.Context, meshID wire.ID, since time.Time) ([]
 
 // ForgetHellos implements journal.Store.
 func (s *Store) ForgetHellos(ctx context.Context, before time.Time) error {
-	_, err := s.exec(ctx, forgetHellos, before.UnixMilli())
+	_, err := s.exec(ctx, nil, forgetHellos, before.UnixMilli())
 	return wrap("forget hellos", err)
 }

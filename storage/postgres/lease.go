@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,13 +12,15 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/storage"
 	"github.com/claudemesh/claudemesh/storage/internal/column"
 )
 
 const (
-	// leaseTime is how long a node holds the database after it last renewed its lease.
+	// leaseTime is how long a node holds the database after it last renewed its lease,
+	// unless its configuration says otherwise.
 	leaseTime = 3 * time.Second
 	// renewEvery is the pause between renewals of the lease, and renewAgain the pause
 	// after a failed renewal.
@@ -34,18 +37,37 @@ const (
 // lease is this process's lease of the database: a row of the table nodes, which a
 // goroutine renews.
 type lease struct {
-	id    int64         // also the key of its advisory lock; see require_lease
-	until atomic.Int64  // when the lease ends at the earliest, by system.Uptime, in ns
-	lost  chan struct{} // closed when another broker has removed the row
-	ended chan struct{} // closed when the goroutine has ended
+	id     int64         // also the key of its advisory lock; see require_lease
+	shared bool          // a node of a cluster; otherwise the database belongs to this process alone
+	until  atomic.Int64  // when the lease ends at the earliest, by system.Uptime, in ns
+	drains atomic.Bool   // the node is to give all of its meshes away
+	moves  atomic.Bool   // it is to give some of them away
+	lost   chan struct{} // closed when another broker has removed the row
+	ended  chan struct{} // closed when the goroutine has ended
 }
+
+// renewLease also tells what the node is asked to do.
+const renewLease = `UPDATE claudemesh.nodes n SET lease_until = clock_timestamp() + $2::interval, elsewhere = $3 WHERE id = $1
+	RETURNING draining OR elsewhere, EXISTS (SELECT FROM claudemesh.mesh_owners o WHERE o.node_id = n.id AND o.moves_to IS NOT NULL OFFSET 0)`
 
 // errLost reports that another broker has removed our row.
 var errLost = errors.New("another broker has claimed the database")
 
-// Claim claims the database for this process until Close; see the package comment. It
-// upgrades the schema first. It returns storage.ErrInUse if another broker has the
-// database. If this process already has it, Claim does nothing.
+// Cluster makes the store a node of a cluster, instead of the only broker of the database.
+// Call it before Claim.
+func (s *Store) Cluster(self cluster.Self) { s.self = &self }
+
+// term is how long the lease runs after a renewal.
+func (s *Store) term() time.Duration {
+	if s.self == nil {
+		return leaseTime
+	}
+	return cmp.Or(s.self.Lease, leaseTime)
+}
+
+// Claim claims the database for this process until Close, or joins the cluster; see the
+// package comment. It upgrades the schema first. It returns storage.ErrInUse if another
+// broker has the database. If this process already has it, Claim does nothing.
 func (s *Store) Claim(ctx context.Context) error {
 	ctx, done := s.scope(ctx)
 	defer done()
@@ -55,7 +77,7 @@ func (s *Store) Claim(ctx context.Context) error {
 		return fmt.Errorf("claim database: store is closed: %w", err)
 	}
 	if l := s.lease.Load(); l != nil && !l.isLost() {
-		_, err := s.exec(ctx, `SELECT 1`)
+		_, err := s.exec(ctx, nil, `SELECT 1`)
 		err = wrap("claim database", err)
 		if !errors.Is(err, storage.ErrInUse) {
 			return err
@@ -69,17 +91,17 @@ func (s *Store) Claim(ctx context.Context) error {
 	if err := s.migrate(ctx); err != nil {
 		return wrap("claim database", err)
 	}
-	if nodes, err := nodesOf(ctx, s.pool); err != nil {
+	if nodes, err := nodesOf(ctx, s.pool, clusterNodes); err != nil {
 		return wrap("claim database", err)
-	} else if err := refuseLive(nodes); err != nil { // a waiting broker asks often, so check before opening a connection
+	} else if err := s.refuseLive(nodes); err != nil { // a waiting broker asks often, so check before opening a connection
 		return wrap("claim database", err)
 	}
-	conn, err := s.connect(ctx)
+	conn, err := s.connectLease(ctx)
 	if err != nil {
 		return wrap("claim database", err)
 	}
-	l := &lease{id: rand.Int64(), lost: make(chan struct{}), ended: make(chan struct{})}
-	if err := locked(ctx, conn, func(tx pgx.Tx) error { return l.join(ctx, tx) }); err != nil {
+	l := &lease{id: rand.Int64(), shared: s.self != nil, lost: make(chan struct{}), ended: make(chan struct{})}
+	if err := locked(ctx, conn, func(tx pgx.Tx) error { return s.join(ctx, tx, l) }); err != nil {
 		disconnect(conn)
 		return wrap("claim database", err)
 	}
@@ -104,19 +126,22 @@ func (s *Store) Claimed() error {
 	return nil
 }
 
-// join inserts the row of a new node, if no other node has a running lease.
-func (l *lease) join(ctx context.Context, tx pgx.Tx) error {
+// join inserts the row of a new node, if no other node is in the way.
+func (s *Store) join(ctx context.Context, tx pgx.Tx, l *lease) error {
 	if err := checkSchema(ctx, tx); err != nil {
 		return err
 	}
-	others, err := nodesOf(ctx, tx)
+	others, err := nodesOf(ctx, tx, clusterNodes)
 	if err == nil {
-		err = refuseLive(others)
+		err = s.refuseLive(others)
 	}
 	if err != nil {
 		return err
 	}
 	for _, other := range others {
+		if other.Live {
+			continue
+		}
 		if err := remove(ctx, tx, other); err != nil {
 			return err
 		}
@@ -125,17 +150,34 @@ func (l *lease) join(ctx context.Context, tx pgx.Tx) error {
 	if err != nil {
 		host = "unknown"
 	}
-	l.renewed(system.Uptime())
-	_, err = tx.Exec(ctx, `INSERT INTO claudemesh.nodes (id, lease_until, pid, knows_schema, host)
-		VALUES ($1, clock_timestamp() + $2::interval, $3, $4, $5)`, l.id, leaseTime, os.Getpid(), len(migrations), column.Text(host))
+	self := cluster.Self{PublicKey: []byte{}}
+	if s.self != nil {
+		self = *s.self
+	}
+	l.renewed(system.Uptime(), s.term())
+	_, err = tx.Exec(ctx, `INSERT INTO claudemesh.nodes (id, lease_until, pid, knows_schema, host, address, public_key, program)
+		VALUES ($1, clock_timestamp() + $2::interval, $3, $4, $5, $6, $7, $8)`, l.id, s.term(), os.Getpid(), len(migrations),
+		column.Text(host), column.Text(self.Address), self.PublicKey, column.Text(self.Version))
+	if err == nil {
+		err = announce(ctx, tx)
+	}
 	return err
 }
 
-// refuseLive returns storage.ErrInUse if one of the nodes has a running lease.
-func refuseLive(nodes []Node) error {
+// refuseLive returns storage.ErrInUse if this broker can't join because of one of the nodes:
+// its lease runs and one of the two wants the database alone, or both have one address.
+func (s *Store) refuseLive(nodes []cluster.Node) error {
 	for _, n := range nodes {
-		if n.Live {
-			return fmt.Errorf("%w: %s; this broker waits until that one stops or is silent for %s", storage.ErrInUse, n, leaseTime)
+		switch {
+		case !n.Live:
+		case s.self == nil && n.Address == "":
+			return fmt.Errorf("%w: %s; this broker waits until that one stops or is silent for %s", storage.ErrInUse, n, s.term())
+		case s.self == nil:
+			return fmt.Errorf("%w: %s is a node of a cluster, and this broker is none: add a cluster block to its configuration, or stop all nodes", storage.ErrInUse, n)
+		case n.Address == "":
+			return fmt.Errorf("%w: %s is no node of a cluster: add a cluster block to its configuration, or stop it", storage.ErrInUse, n)
+		case n.Address == s.self.Address:
+			return fmt.Errorf("%w: %s advertises the same address %s: each node needs its own; a node that has died keeps its address for %s", storage.ErrInUse, n, n.Address, s.term())
 		}
 	}
 	return nil
@@ -143,7 +185,7 @@ func refuseLive(nodes []Node) error {
 
 // renewed records when a renewal was requested, by system.Uptime. The database counts from
 // a later moment, so the lease never ends there before it ends here.
-func (l *lease) renewed(asked time.Duration) { l.until.Store(int64(asked + leaseTime)) }
+func (l *lease) renewed(asked, term time.Duration) { l.until.Store(int64(asked + term)) }
 
 func (l *lease) isLost() bool {
 	select {
@@ -158,18 +200,21 @@ func (l *lease) isLost() bool {
 // database is lost.
 func (s *Store) renewLoop(l *lease, conn *pgx.Conn) {
 	defer close(l.ended)
+	if l.shared {
+		stop := s.startReaper(l)
+		defer stop()
+	}
 	pause := renewEvery
 	for {
-		select {
-		case <-s.life.Done():
+		if conn = s.listen(l, conn, pause); s.life.Err() != nil {
 			s.leave(l, conn)
 			return
-		case <-time.After(pause):
 		}
 		var err error
 		conn, err = s.renew(l, conn)
 		if errors.Is(err, errLost) {
 			close(l.lost)
+			s.watch.tell()
 			disconnect(conn)
 			return
 		}
@@ -186,22 +231,26 @@ func (s *Store) renew(l *lease, conn *pgx.Conn) (*pgx.Conn, error) {
 		ctx, cancel := context.WithTimeout(s.life, reconnectWithin)
 		defer cancel()
 		var err error
-		if conn, err = s.connect(ctx); err != nil {
+		if conn, err = s.connectLease(ctx); err != nil {
 			return nil, err
 		}
 	}
 	ctx, cancel := context.WithTimeout(s.life, renewWithin)
 	defer cancel()
 	asked := system.Uptime()
-	tag, err := conn.Exec(ctx, `UPDATE claudemesh.nodes SET lease_until = clock_timestamp() + $2::interval WHERE id = $1`, l.id, leaseTime)
+	var drains, moves bool
+	err := conn.QueryRow(ctx, renewLease, l.id, s.term(), s.elsewhere.Load()).Scan(&drains, &moves)
 	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return conn, errLost
 	case err != nil:
 		disconnect(conn)
 		return nil, err
-	case tag.RowsAffected() == 0:
-		return conn, errLost
 	}
-	l.renewed(asked)
+	l.renewed(asked, s.term())
+	if did, moved := l.drains.Swap(drains), l.moves.Swap(moves); did != drains || moved != moves {
+		s.watch.tell()
+	}
 	return conn, nil
 }
 
@@ -220,6 +269,7 @@ func (s *Store) leave(l *lease, conn *pgx.Conn) {
 		b := &pgx.Batch{}
 		b.Queue(`SELECT pg_advisory_xact_lock($1)`, l.id)
 		b.Queue(`DELETE FROM claudemesh.nodes WHERE id = $1`, l.id)
+		b.Queue(notify)
 		err := conn.SendBatch(ctx, b).Close()
 		disconnect(conn)
 		if err == nil {

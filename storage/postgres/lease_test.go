@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 	"github.com/claudemesh/claudemesh/mesh"
@@ -177,7 +178,7 @@ func TestTakeOverLooksAgain(t *testing.T) {
 	}
 	defer conn.Release()
 	err = locked(t.Context(), conn.Conn(), func(tx pgx.Tx) error {
-		return remove(t.Context(), tx, Node{ID: a.lease.Load().id}) // as if b had just seen it without a lease
+		return remove(t.Context(), tx, cluster.Node{ID: a.lease.Load().id}) // as if b had just seen it without a lease
 	})
 	if !errors.Is(err, storage.ErrInUse) {
 		t.Errorf("removal of a node with a lease: got %v, want ErrInUse", err)

@@ -22,13 +22,13 @@ const (
 	selectInvite = `SELECT ` + column.InviteColumns + ` FROM claudemesh.invites `
 )
 
-// transaction runs do in a transaction that may write.
-func (s *Store) transaction(ctx context.Context, do func(ctx context.Context, tx pgx.Tx) error) error {
+// transaction runs do in a transaction that may write to the given meshes.
+func (s *Store) transaction(ctx context.Context, meshes []wire.ID, do func(ctx context.Context, tx pgx.Tx) error) error {
 	ctx, done := s.scope(ctx)
 	defer done()
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if l := s.lease.Load(); l != nil {
-			if _, err := tx.Exec(ctx, requireLease, l.id); err != nil {
+		if query, args := s.fence(meshes); query != "" {
+			if _, err := tx.Exec(ctx, query, args...); err != nil {
 				return err
 			}
 		}
@@ -39,7 +39,12 @@ func (s *Store) transaction(ctx context.Context, do func(ctx context.Context, tx
 // CreateMesh implements mesh.Store. It returns mesh.ErrExists if the mesh or the member
 // already exists.
 func (s *Store) CreateMesh(ctx context.Context, m mesh.Mesh, owner mesh.Member) error {
-	err := s.transaction(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err := s.transaction(ctx, nil, func(ctx context.Context, tx pgx.Tx) error {
+		if l := s.lease.Load(); l != nil && l.shared { // whoever creates a mesh is its first owner
+			if _, err := tx.Exec(ctx, insertOwner, uuid(m.ID), l.id); err != nil {
+				return err
+			}
+		}
 		_, err := tx.Exec(ctx, insertMesh, uuid(m.ID), column.Text(m.Slug), column.Text(m.Name), column.Key(m.Owner),
 			column.Millis(m.CreatedAt))
 		if err == nil {
@@ -85,7 +90,7 @@ func (s *Store) AddInvite(ctx context.Context, v mesh.Invite) error {
 	if v.TokenHash != [32]byte{} {
 		hash = v.TokenHash[:]
 	}
-	_, err := s.exec(ctx, insertInvite, uuid(v.ID), uuid(v.MeshID), string(v.Kind), column.NullText(v.Code),
+	_, err := s.exec(ctx, []wire.ID{v.MeshID}, insertInvite, uuid(v.ID), uuid(v.MeshID), string(v.Kind), column.NullText(v.Code),
 		column.Key(v.ClaimKey), column.Text(v.SealedRootKey), hash, string(v.Role), column.Groups(v.Groups), v.Uses, v.Used,
 		column.Millis(v.ExpiresAt), column.Millis(v.CreatedAt), uuid(v.CreatedBy), column.Millis(v.RevokedAt))
 	switch {
@@ -130,20 +135,20 @@ func (s *Store) Invites(ctx context.Context, meshID wire.ID) ([]mesh.Invite, err
 // RevokeInvite implements mesh.Store.
 func (s *Store) RevokeInvite(ctx context.Context, meshID, inviteID wire.ID, at time.Time) error {
 	const query = `UPDATE claudemesh.invites SET revoked_at = coalesce(revoked_at, $1) WHERE id = $2 AND mesh_id = $3`
-	return s.updateOne(ctx, "revoke invite", mesh.ErrInviteNotFound, query, column.Millis(at), uuid(inviteID), uuid(meshID))
+	return s.updateOne(ctx, meshID, "revoke invite", mesh.ErrInviteNotFound, query, column.Millis(at), uuid(inviteID), uuid(meshID))
 }
 
 // UpdateMember implements mesh.Store.
 func (s *Store) UpdateMember(ctx context.Context, m mesh.Member) error {
 	const query = `UPDATE claudemesh.members SET display_name = $1, role = $2, groups = $3, removed_at = $4, grants = $5, ban_reason = $6
 		WHERE id = $7 AND mesh_id = $8`
-	return s.updateOne(ctx, "update member", mesh.ErrMemberNotFound, query, column.Text(m.DisplayName), string(m.Role),
+	return s.updateOne(ctx, m.MeshID, "update member", mesh.ErrMemberNotFound, query, column.Text(m.DisplayName), string(m.Role),
 		column.Groups(m.Groups), column.Millis(m.RemovedAt), column.Grants(m.Grants), column.Ban(&m), uuid(m.ID), uuid(m.MeshID))
 }
 
-// updateOne updates one row, or returns missing if there is no such row.
-func (s *Store) updateOne(ctx context.Context, doing string, missing error, query string, args ...any) error {
-	tag, err := s.exec(ctx, query, args...)
+// updateOne updates one row of a mesh, or returns missing if there is no such row.
+func (s *Store) updateOne(ctx context.Context, meshID wire.ID, doing string, missing error, query string, args ...any) error {
+	tag, err := s.exec(ctx, []wire.ID{meshID}, query, args...)
 	if err == nil && tag.RowsAffected() == 0 {
 		err = missing
 	}

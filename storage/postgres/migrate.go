@@ -100,7 +100,7 @@ func requireNobody(ctx context.Context, tx pgx.Tx, found int, steps []migration.
 		_, err = tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(oldCommitLock))
 		return err
 	}
-	nodes, err := nodesOf(ctx, tx)
+	nodes, err := nodesOf(ctx, tx, anyNodes)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,9 @@ var hotQueries = map[string]string{
 	"close mailboxes": closeMailboxes, "expire": expireDeliveries, "delete messages": deleteMessages,
 	"prune presences": prunePresences, "remove presences": removePresences, "put presences": putPresences,
 	"live presences": livePresences, "audit head": auditHead, "audit entries": auditEntries,
+	"expire in the meshes of a node": expireOfNode, "expire in some meshes": expireInMeshes, "assign a mesh": assignMesh,
+	"owner of a mesh": meshOwner, "release meshes": releaseMeshes, "own meshes": ownedMeshes,
+	"move meshes": moveMeshes, "renew a lease": renewLease,
 	"audit restores": auditRestores, "audit pruned": auditPruned, "prune entries": pruneEntries,
 }
 
@@ -58,7 +61,8 @@ func checkPlans(t *testing.T, s *Store, tables string) {
 	}
 }
 
-// fill inserts 50,000 messages; one in a hundred is pending.
+// fill inserts 50,000 messages, of which one in a hundred is pending, and as many meshes of
+// ten nodes.
 const fill = `
 INSERT INTO claudemesh.messages (id, mesh_id, sender_member, sender_name, target_spec, priority, created_at, client_id,
 	fingerprint, topic, reply_to, mentions, body_version, key_epoch)
@@ -70,7 +74,9 @@ SELECT created_at, mesh_id, sender_member, id, CASE WHEN created_at % 100 > 0 TH
 INSERT INTO claudemesh.bodies (mesh_id, message_id, nonce, ciphertext)
 SELECT mesh_id, message_id, 'n', repeat('x', 1000) FROM claudemesh.deliveries WHERE state = 0;
 INSERT INTO claudemesh.audit_entries (mesh_id, seq, at, kind, actor, detail, prev, hash)
-SELECT '00000000-0000-0000-0000-000000000001', n, n, 'x', 'x', '{}', sha256(''), sha256('') FROM generate_series(1, 50000) n;`
+SELECT '00000000-0000-0000-0000-000000000001', n, n, 'x', 'x', '{}', sha256(''), sha256('') FROM generate_series(1, 50000) n;
+INSERT INTO claudemesh.nodes (id, lease_until, pid, knows_schema, host) SELECT n, clock_timestamp(), 1, 1, 'x' FROM generate_series(1, 10) n;
+INSERT INTO claudemesh.mesh_owners (mesh_id, node_id) SELECT gen_random_uuid(), n % 10 + 1 FROM generate_series(1, 50000) n;`
 
 // node is a part of a plan.
 type node struct {

@@ -19,7 +19,7 @@ const (
 		WHERE mesh_id = $1 AND proven AND session_key IS NOT NULL ORDER BY identity`
 	prunePresences = `WITH old AS (
 			SELECT p.ctid FROM claudemesh.presences p
-			WHERE p.ended_at < $1 AND NOT EXISTS (SELECT FROM claudemesh.deliveries d
+			WHERE ` + myTurn + ` AND p.ended_at < $1 AND NOT EXISTS (SELECT FROM claudemesh.deliveries d
 				WHERE d.mesh_id = p.mesh_id AND d.mailbox = p.identity AND d.state = 0 OFFSET 0)
 			ORDER BY p.ended_at LIMIT $2)
 		DELETE FROM claudemesh.presences WHERE ctid = ANY (ARRAY (SELECT ctid FROM old))`

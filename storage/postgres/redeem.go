@@ -14,7 +14,7 @@ import (
 // Redeem implements mesh.Store. It returns mesh.ErrInviteNotFound if m's mesh has no such
 // invite.
 func (s *Store) Redeem(ctx context.Context, inviteID wire.ID, m mesh.Member) (member mesh.Member, existed bool, err error) {
-	err = s.transaction(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
+	err = s.transaction(ctx, []wire.ID{m.MeshID}, func(ctx context.Context, tx pgx.Tx) (err error) {
 		// Lock the invite, so that every other use of it waits.
 		v, err := scanInvite(tx.QueryRow(ctx, selectInvite+`WHERE id = $1 AND mesh_id = $2 FOR UPDATE`,
 			uuid(inviteID), uuid(m.MeshID)))

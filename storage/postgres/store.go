@@ -12,14 +12,18 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/claudemesh/claudemesh/cluster"
+	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/storage"
 	"github.com/claudemesh/claudemesh/storage/internal/column"
+	"github.com/claudemesh/claudemesh/wire"
 )
 
-// These are the SQLSTATEs that require_lease raises.
+// These are the SQLSTATEs that require_lease and require_meshes raise.
 const (
-	claimLost = "CM001"
-	leaseOver = "CM002"
+	claimLost  = "CM001"
+	leaseOver  = "CM002"
+	meshesLost = "CM003"
 )
 
 // Store is a Postgres database. All methods are safe for concurrent use.
@@ -41,6 +45,12 @@ type Store struct {
 	// more. Also, rows are changed by their ctid, which must not move.
 	writes chan struct{}
 	swept  atomic.Int64 // Unix ms; nothing older is pending
+
+	self  *cluster.Self // set before Claim; nil: the store has the database alone
+	watch watch
+	fresh meshSet // meshes got since the last sweep
+	// elsewhere says that the node's address leads to something else.
+	elsewhere atomic.Bool
 
 	mu    sync.Mutex            // held by Claim
 	lease atomic.Pointer[lease] // the current or last lease of the database; nil: never claimed
@@ -112,23 +122,40 @@ func (s *Store) exclusive(ctx context.Context) (_ context.Context, done context.
 	}
 }
 
-// requireLease begins every transaction that writes, once the database has been claimed.
-const requireLease = `SELECT claudemesh.require_lease($1)`
+const (
+	// requireLease begins every transaction that writes, once the database has been
+	// claimed. requireMeshes does so if a node of a cluster writes to meshes.
+	requireLease  = `SELECT claudemesh.require_lease($1)`
+	requireMeshes = `SELECT claudemesh.require_meshes($1, $2)`
+)
 
-// batch starts the pipeline of a transaction that writes.
-func (s *Store) batch() *pgx.Batch {
+// fence returns the statement that begins a transaction that writes to meshes, or "" if
+// the database has not been claimed.
+func (s *Store) fence(meshes []wire.ID) (query string, args []any) {
+	l := s.lease.Load()
+	switch {
+	case l == nil:
+		return "", nil
+	case !l.shared || len(meshes) == 0:
+		return requireLease, []any{l.id}
+	}
+	return requireMeshes, []any{l.id, uuids(meshes, func(id wire.ID) wire.ID { return id })}
+}
+
+// batch starts the pipeline of a transaction that writes to meshes.
+func (s *Store) batch(meshes ...wire.ID) *pgx.Batch {
 	b := &pgx.Batch{}
-	if l := s.lease.Load(); l != nil {
-		b.Queue(requireLease, l.id)
+	if query, args := s.fence(meshes); query != "" {
+		b.Queue(query, args...)
 	}
 	return b
 }
 
-// exec runs one statement that writes.
-func (s *Store) exec(ctx context.Context, query string, args ...any) (tag pgconn.CommandTag, err error) {
+// exec runs one statement that writes to meshes.
+func (s *Store) exec(ctx context.Context, meshes []wire.ID, query string, args ...any) (tag pgconn.CommandTag, err error) {
 	ctx, done := s.scope(ctx)
 	defer done()
-	b := s.batch()
+	b := s.batch(meshes...)
 	b.Queue(query, args...).Exec(func(t pgconn.CommandTag) error { tag = t; return nil })
 	err = s.pool.SendBatch(ctx, b).Close()
 	return tag, err
@@ -172,6 +199,8 @@ func wrap(doing string, err error) error {
 		return fmt.Errorf("%s: %w", doing, storage.ErrInUse)
 	case errors.As(err, &e) && e.Code == leaseOver:
 		return fmt.Errorf("%s: %w", doing, storage.ErrSuspended)
+	case errors.As(err, &e) && e.Code == meshesLost:
+		return fmt.Errorf("%s: %w", doing, &journal.LostError{Meshes: lostMeshes(e)})
 	}
 	return fmt.Errorf("%s: %w", doing, &storage.Fault{Reason: reasonOf(err), Err: err})
 }
@@ -187,4 +216,5 @@ const (
 	foreignKeyViolation   = "23503"
 	insufficientPrivilege = "42501"
 	undefinedTable        = "42P01"
+	undefinedColumn       = "42703"
 )

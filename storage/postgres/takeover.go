@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/storage"
 )
 
@@ -18,47 +19,44 @@ const (
 	lockAgain = 20 * time.Millisecond
 )
 
-// Node is a broker that has, or had, the database.
-type Node struct {
-	ID      int64
-	Host    string
-	PID     int
-	Schema  int // the newest version that it knows
-	Started time.Time
-	Live    bool // its lease runs
-}
-
-// Nodes returns the brokers that have, or had, the database. At most one of them has a
-// running lease.
-func (s *Store) Nodes(ctx context.Context) ([]Node, error) {
+// Nodes lists the brokers that have, or had, the database: the nodes of a cluster, or a
+// broker that has it alone.
+func (s *Store) Nodes(ctx context.Context) ([]cluster.Node, error) {
 	ctx, done := s.scope(ctx)
 	defer done()
-	list, err := nodesOf(ctx, s.pool)
+	list, err := nodesOf(ctx, s.pool, clusterNodes)
+	if violated(err, undefinedColumn) || violated(err, undefinedTable) { // the schema is older
+		list, err = nodesOf(ctx, s.pool, anyNodes)
+	}
 	if violated(err, undefinedTable) { // no broker has created the table yet
 		return nil, nil
 	}
 	return list, wrap("list nodes", err)
 }
 
-// String describes the node for people.
-func (n Node) String() string {
-	return fmt.Sprintf("process %d on host %s, started %s", n.PID, n.Host, n.Started.UTC().Format(time.RFC3339))
-}
+const (
+	// anyNodes works with every schema from nodesVersion on.
+	anyNodes = `SELECT id, '', ''::bytea, '', host, pid, knows_schema, started_at, lease_until > clock_timestamp(), false, false, 0
+		FROM claudemesh.nodes ORDER BY started_at, id`
+	clusterNodes = `SELECT n.id, address, public_key, program, host, pid, knows_schema, started_at,
+			lease_until > clock_timestamp(), draining, elsewhere,
+			(SELECT count(*) FROM claudemesh.mesh_owners o WHERE o.node_id = n.id)
+		FROM claudemesh.nodes n ORDER BY started_at, id`
+)
 
 func nodesOf(ctx context.Context, q interface {
 	Query(ctx context.Context, query string, args ...any) (pgx.Rows, error)
-}) ([]Node, error) {
-	rows, err := q.Query(ctx, `SELECT id, host, pid, knows_schema, started_at, lease_until > clock_timestamp()
-		FROM claudemesh.nodes ORDER BY started_at, id`)
+}, query string) ([]cluster.Node, error) {
+	rows, err := q.Query(ctx, query)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[Node])
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[cluster.Node])
 }
 
 // remove removes a node whose lease has run out, so that none of its transactions can
 // commit any more. It returns storage.ErrInUse if the node has renewed its lease.
-func remove(ctx context.Context, tx pgx.Tx, n Node) error {
+func remove(ctx context.Context, tx pgx.Tx, n cluster.Node) error {
 	if err := lockOf(ctx, tx, n); err != nil {
 		return err
 	}
@@ -69,12 +67,12 @@ func remove(ctx context.Context, tx pgx.Tx, n Node) error {
 	if tag.RowsAffected() == 0 {
 		return fmt.Errorf("%w: %s", storage.ErrInUse, n)
 	}
-	return nil
+	return announce(ctx, tx)
 }
 
 // lockOf takes the lock of a node. It waits until the transactions that have passed
 // require_lease have ended.
-func lockOf(ctx context.Context, tx pgx.Tx, n Node) error {
+func lockOf(ctx context.Context, tx pgx.Tx, n cluster.Node) error {
 	began := time.Now()
 	for {
 		var got bool
@@ -95,9 +93,10 @@ func lockOf(ctx context.Context, tx pgx.Tx, n Node) error {
 }
 
 // endTransactions makes the server close the connections that hold the lock of a node.
-func endTransactions(ctx context.Context, tx pgx.Tx, n Node) error {
+func endTransactions(ctx context.Context, tx pgx.Tx, n cluster.Node) error {
 	_, err := tx.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_locks
 		WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND (classid::bigint << 32 | objid::bigint) = $1
+			AND mode = 'ShareLock' -- not another node that removes it
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND pid <> pg_backend_pid()`, n.ID)
 	if err != nil {
 		return fmt.Errorf("end the transactions of %s: %w", n, err)

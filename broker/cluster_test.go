@@ -1,0 +1,291 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/cluster"
+	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/internal/pgtest"
+	"github.com/claudemesh/claudemesh/storage/postgres"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// node is a broker of a cluster.
+type node struct {
+	*server
+	owners *cluster.Owners
+}
+
+// join starts a broker as a node of the cluster that has a database.
+func join(t *testing.T, dsn, address string) *node {
+	t.Helper()
+	store, err := postgres.Open(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Cluster(cluster.Self{Address: address, PublicKey: []byte{}, Lease: time.Hour})
+	s := broker.DefaultSettings()
+	s.SendRatePerMin, s.SendBurst = 1_000_000, 1_000_000
+	owners := cluster.NewOwners(store)
+	b := broker.New(broker.Options{Storage: store, Settings: s, Log: zaptest.NewLogger(t), Version: "test", Cluster: owners})
+	if err := b.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := b.ServeWebSocket(w, r, netip.MustParseAddrPort(r.RemoteAddr).Addr()); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		}
+	}))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
+		defer cancel()
+		if err := b.Stop(ctx); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+		web.Close()
+	})
+	return &node{&server{b, t, nil, "ws" + strings.TrimPrefix(web.URL, "http")}, owners}
+}
+
+func meshOf(t *testing.T, m member) wire.ID {
+	t.Helper()
+	id, err := wire.ParseID(m.mesh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// wantOwner checks which node owns a mesh, as another one sees it.
+func (n *node) wantOwner(id wire.ID, want *node) {
+	n.t.Helper()
+	n.owners.Forget(id)
+	owner, local, err := n.owners.Owner(context.Background(), id)
+	self, _ := want.owners.Self()
+	if err != nil || owner.ID != self || local != (n == want) {
+		n.t.Errorf("the owner is %v, local %v, %v; want %d", owner, local, err, self)
+	}
+}
+
+// A mesh that is handed over goes on elsewhere: its sockets are closed, a hello that waits
+// for it at the other node is served, and nothing is lost.
+func TestHandOver(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	a, b := join(t, server.DSN(), "a:1"), join(t, server.DSN(), "b:1")
+	m, bobKeys, aliceKeys := a.owner(), newKeys(t), newKeys(t)
+	other := a.owner()
+	id := meshOf(t, m)
+	b.wantOwner(id, a)
+	stays := a.session(other, newKeys(t), "stays")
+	alice, bob := a.session(m, aliceKeys, "alice"), a.session(m, bobKeys, "bob")
+	alice.tell(0, bobKeys.Public())
+	bob.gets(0)
+	_ = bob.ws.CloseNow()
+	alice.tell(1, bobKeys.Public())
+
+	early := b.dial() // before the mesh is there
+	early.send(sessionHello(m, bobKeys, "bob"))
+	if err := a.HandOver(t.Context(), []wire.ID{id}); err != nil {
+		t.Fatal(err)
+	}
+	if reason := alice.closed(); reason != wire.ReasonMoved {
+		t.Errorf("closed with %q", reason)
+	}
+	early.next("hello_ack")
+	early.gets(1)
+	a.wantOwner(id, b)
+	alice = b.session(m, aliceKeys, "alice")
+	alice.wantPeers("alice", "bob")
+	alice.tell(2, bobKeys.Public())
+	early.gets(2)
+	alice.delivered(2)
+	stays.wantPeers("stays")
+
+	for round, to := range []*node{a, b, a} { // back and forth
+		from := map[*node]*node{a: b, b: a}[to]
+		if err := from.HandOver(t.Context(), []wire.ID{id}); err != nil {
+			t.Fatal(err)
+		}
+		alice, bob = to.session(m, aliceKeys, "alice"), to.session(m, bobKeys, "bob")
+		alice.tell(3+round, bobKeys.Public())
+		bob.gets(3 + round)
+		alice.delivered(3 + round)
+	}
+	if heads, err := a.AuditHeads(t.Context()); err != nil || heads[id].Seq == 0 {
+		t.Errorf("the audit log: %v, %v", heads, err)
+	}
+}
+
+// A node that has lost a mesh without a word closes its sockets and stores nothing of it.
+// Its other meshes go on.
+func TestLostMesh(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	a, b := join(t, server.DSN(), "a:1"), join(t, server.DSN(), "b:1")
+	m, aliceKeys, bobKeys := a.owner(), newKeys(t), newKeys(t)
+	other, daveKeys := a.owner(), newKeys(t)
+	id := meshOf(t, m)
+	alice := a.session(m, aliceKeys, "alice")
+	a.session(m, bobKeys, "bob")
+	carol := a.session(other, newKeys(t), "carol")
+	a.session(other, daveKeys, "dave")
+	self, _ := b.owners.Self()
+	server.Exec(fmt.Sprintf(`UPDATE claudemesh.mesh_owners SET node_id = %d WHERE mesh_id = '%s'`, self, id))
+	carol.send(message(1, daveKeys.Public(), 100))
+	alice.send(message(1, bobKeys.Public(), 100))
+	if reason := alice.closed(); reason != wire.ReasonMoved {
+		t.Errorf("closed with %q", reason)
+	}
+	carol.acked(1, 2)
+	carol.tell(2, daveKeys.Public())
+	alice = b.session(m, aliceKeys, "alice")
+	alice.tell(1, bobKeys.Public())
+	bob := b.session(m, bobKeys, "bob")
+	bob.gets(1)
+	alice.delivered(1)
+	if err := b.HandOver(t.Context(), []wire.ID{id}); err != nil {
+		t.Fatal(err)
+	}
+	alice = a.session(m, aliceKeys, "alice") // the first node may have it again
+	alice.tell(2, bobKeys.Public())
+	bob = a.session(m, bobKeys, "bob")
+	bob.gets(2)
+}
+
+// A node that drains gives all meshes away, and gets none.
+func TestHandOverAll(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	a, b := join(t, server.DSN(), "a:1"), join(t, server.DSN(), "b:1")
+	var clients []*client
+	var members []member
+	for range 5 {
+		m := a.owner()
+		members = append(members, m)
+		clients = append(clients, a.session(m, newKeys(t), "x"))
+	}
+	if err := a.HandOverAll(t.Context(), time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range clients {
+		if reason := c.closed(); reason != wire.ReasonMoved {
+			t.Errorf("closed with %q", reason)
+		}
+		a.wantOwner(meshOf(t, members[i]), b)
+		b.session(members[i], newKeys(t), "y").wantPeers("x", "y")
+	}
+}
+
+// A node does what an operator asks for in the database: it gives one mesh to a node, and then
+// all of them to any, until that is taken back.
+func TestObey(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	a, b := join(t, server.DSN(), "a:1"), join(t, server.DSN(), "b:1")
+	operator, err := postgres.Open(server.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer operator.Close()
+	moves, stays := a.owner(), a.owner()
+	one, other := a.session(moves, newKeys(t), "one"), a.session(stays, newKeys(t), "other")
+	idA, _ := a.owners.Self()
+	idB, _ := b.owners.Self()
+	if err := operator.Move(t.Context(), []cluster.Move{{Mesh: meshOf(t, moves), From: idA, To: idB}}); err != nil {
+		t.Fatal(err)
+	}
+	if reason := one.closed(); reason != wire.ReasonMoved {
+		t.Errorf("closed with %q", reason)
+	}
+	b.session(moves, newKeys(t), "two").wantPeers("one", "two")
+	a.wantOwner(meshOf(t, moves), b)
+	a.wantOwner(meshOf(t, stays), a)
+	if err := a.Ready(t.Context()); err != nil {
+		t.Errorf("ready after a move: %v", err)
+	}
+
+	if err := operator.SetDraining(t.Context(), idA, true); err != nil {
+		t.Fatal(err)
+	}
+	if reason := other.closed(); reason != wire.ReasonMoved {
+		t.Errorf("closed with %q", reason)
+	}
+	var not *broker.NotReady
+	if err := a.Ready(t.Context()); !errors.As(err, &not) || not.Reason != "draining" {
+		t.Errorf("ready while it drains: %v", err)
+	}
+	if h := a.Health(t.Context()); h.DB != "up" {
+		t.Errorf("health while it drains: %+v", h)
+	}
+	await.Until(t, "the mesh is at the other node", func() bool {
+		a.owners.Forget(meshOf(t, stays))
+		owner, _, err := a.owners.Owner(t.Context(), meshOf(t, stays))
+		return err == nil && owner.ID == idB
+	})
+	if s := a.Stats(); s.Owned != 0 {
+		t.Errorf("it owns %d meshes", s.Owned)
+	}
+	if err := operator.SetDraining(t.Context(), idA, false); err != nil {
+		t.Fatal(err)
+	}
+	await.Until(t, "the node is ready again", func() bool { return a.Ready(t.Context()) == nil })
+}
+
+// TestHandOverAllOutside checks that a broker that is no node, or not any more, has nothing to
+// hand over, and marks no node.
+func TestHandOverAllOutside(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	a := join(t, server.DSN(), "a:1")
+	same := join(t, server.DSN(), "a:1") // waits, since the address is taken
+	if _, joined := same.owners.Self(); joined {
+		t.Fatal("two nodes have one address")
+	}
+	if err := same.HandOverAll(t.Context(), 0); err != nil {
+		t.Errorf("before it has joined: %v", err)
+	}
+	self, _ := a.owners.Self()
+	server.Exec(fmt.Sprintf(`DELETE FROM claudemesh.nodes WHERE id = %d`, self))
+	<-a.Lost()
+	if err := a.HandOverAll(t.Context(), 0); err != nil {
+		t.Errorf("after it was removed: %v", err)
+	}
+}
+
+// A node that hands a mesh over, and has lost it already without a word, serves the mesh like any
+// other when it gets it again.
+func TestHandOverOfLostMesh(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	a, b := join(t, server.DSN(), "a:1"), join(t, server.DSN(), "b:1")
+	m, aliceKeys, bobKeys := a.owner(), newKeys(t), newKeys(t)
+	id := meshOf(t, m)
+	alice := a.session(m, aliceKeys, "alice")
+	a.session(m, bobKeys, "bob")
+	thief, _ := b.owners.Self()
+	server.Exec(fmt.Sprintf(`UPDATE claudemesh.mesh_owners SET node_id = %d WHERE mesh_id = '%s'`, thief, id))
+	if err := a.HandOver(t.Context(), []wire.ID{id}); err != nil {
+		t.Fatal(err)
+	}
+	if reason := alice.closed(); reason != wire.ReasonMoved {
+		t.Errorf("closed with %q", reason)
+	}
+	server.Exec(fmt.Sprintf(`DELETE FROM claudemesh.mesh_owners WHERE mesh_id = '%s'`, id))
+	alice = a.session(m, aliceKeys, "alice")
+	alice.tell(1, bobKeys.Public())
+	bob := a.session(m, bobKeys, "bob")
+	bob.gets(1)
+	alice.delivered(1)
+}

@@ -1,0 +1,145 @@
+package caddymesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/claudemesh/claudemesh/cluster"
+	"github.com/claudemesh/claudemesh/storage/postgres"
+)
+
+// lookAgain is the pause between looks at what nodes have done of what they were asked.
+const lookAgain = 200 * time.Millisecond
+
+func drainCommand() *cobra.Command {
+	var from source
+	var name string
+	var undo bool
+	cmd := &cobra.Command{
+		Use:   "drain [--node <id|address>] [--undo] [--config <file> [--adapter <name>] | --database <url>]",
+		Short: "Makes a node of a cluster hand all of its meshes over to other nodes",
+		Long: `
+Makes a node of a cluster hand all of its meshes over to other nodes, for example before
+the node is upgraded. The command waits until that has happened. Clients connect again at
+once. The node takes no new meshes and is not ready at /health/ready, until it stops or
+until drain --undo. It goes on relaying the connections that it has.
+
+Without --node, the node is the one on this host. The command writes to the database, so
+it may run on any machine that reaches the database.`,
+		Example: `  caddy claudemesh drain --config /etc/caddy/Caddyfile
+  caddy claudemesh drain --node 10.0.0.2:7901 --database '{env.DATABASE_URL}'`,
+		Args: cobra.NoArgs,
+	}
+	from.flags(cmd)
+	cmd.Flags().StringVar(&name, "node", "", "The id or the address of the node, as caddy claudemesh nodes shows them")
+	cmd.Flags().BoolVar(&undo, "undo", false, "Let the node take meshes again")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx, stop := interruptible(cmd)
+		defer stop()
+		return from.eachShared(func(_ Storage, store *postgres.Store) error {
+			return drain(ctx, cmd.OutOrStdout(), store, name, undo)
+		})
+	}
+	return cmd
+}
+
+func drain(ctx context.Context, out io.Writer, store *postgres.Store, name string, undo bool) error {
+	nodes, err := store.Nodes(ctx)
+	if err != nil {
+		return err
+	}
+	n, err := pickNode(nodes, name)
+	if err != nil {
+		return err
+	}
+	if undo {
+		if err := store.SetDraining(ctx, n.ID, false); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(out, "The node at %s takes meshes again.\n", n.Address)
+		return err
+	}
+	if !slices.ContainsFunc(nodes, func(other cluster.Node) bool { return other.ID != n.ID && other.Takes() }) {
+		return fmt.Errorf("no other node would take the meshes of the node at %s: start another one first", n.Address)
+	}
+	if err := store.SetDraining(ctx, n.ID, true); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "The node at %s hands over %d meshes.\n", n.Address, n.Meshes)
+	what, err := awaitDrained(ctx, store, n)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, what)
+	return err
+}
+
+// awaitDrained waits until a node has no mesh, and says how that came.
+func awaitDrained(ctx context.Context, store *postgres.Store, n cluster.Node) (string, error) {
+	for {
+		nodes, err := store.Nodes(ctx)
+		if err != nil {
+			return "", err
+		}
+		i := slices.IndexFunc(nodes, func(other cluster.Node) bool { return other.ID == n.ID })
+		switch {
+		case i < 0:
+			return "The node has stopped.", nil
+		case !nodes[i].Draining:
+			return "", errors.New("somebody has let the node take meshes again meanwhile")
+		case nodes[i].Meshes == 0:
+			return "It has none any more, and takes none until it stops or until `caddy claudemesh drain --undo`.", nil
+		}
+		if err := pauseFor(ctx, fmt.Sprintf("the node goes on handing over the last %d meshes", nodes[i].Meshes)); err != nil {
+			return "", err
+		}
+	}
+}
+
+// pauseFor waits before the next look. If the command is interrupted, the error says what goes
+// on without it.
+func pauseFor(ctx context.Context, otherwise string) error {
+	select {
+	case <-time.After(lookAgain):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("interrupted: %s", otherwise)
+	}
+}
+
+// pickNode returns the live node that has an id or an address, or the only one on this host.
+func pickNode(nodes []cluster.Node, name string) (cluster.Node, error) {
+	host, err := os.Hostname()
+	if err != nil && name == "" {
+		return cluster.Node{}, fmt.Errorf("find the node on this host: %w; name it with --node", err)
+	}
+	var all []string
+	var found []cluster.Node
+	for _, n := range nodes {
+		if !n.Live || n.Address == "" {
+			continue
+		}
+		all = append(all, n.Address)
+		if n.Address == name || strconv.FormatInt(n.ID, 10) == name || name == "" && n.Host == host {
+			found = append(found, n)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(all) == 0:
+		return cluster.Node{}, errors.New("the database has no nodes of a cluster")
+	case name != "":
+		return cluster.Node{}, fmt.Errorf("no node has the id or address %q; there are %s", name, strings.Join(all, ", "))
+	}
+	return cluster.Node{}, fmt.Errorf("%d nodes run on this host, %s; name one with --node: %s", len(found), host, strings.Join(all, ", "))
+}

@@ -1,0 +1,223 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/xtaci/smux"
+	"go.uber.org/zap"
+)
+
+const (
+	// connectWithin is how long a connection to another node may take, with its handshake.
+	connectWithin = 3 * time.Second
+	// The pause before the next attempt doubles from pauseMin to pauseMax, and is cut at random.
+	pauseMin = 100 * time.Millisecond
+	pauseMax = 3 * time.Second
+)
+
+// ErrElsewhere reports that a node's advertised address leads to something else.
+var ErrElsewhere = errors.New("the advertised address leads elsewhere")
+
+// link is this node's connection to another one, for the streams that this node opens. The other
+// node has a link of its own for those in the other direction.
+type link struct {
+	node Node
+	key  *Key
+	log  *zap.Logger
+	stop context.CancelFunc
+
+	mu      sync.Mutex
+	session *smux.Session // nil: there is no connection
+	err     error         // why
+	changed chan struct{} // closed, and replaced, when session or err changes
+}
+
+func newLink(node Node, key *Key, log *zap.Logger, stop context.CancelFunc) *link {
+	return &link{
+		node: node, key: key, stop: stop, changed: make(chan struct{}),
+		log: log.With(zap.Int64("node", node.ID), zap.String("address", node.Address)),
+	}
+}
+
+// run keeps the link connected until ctx ends.
+func (l *link) run(ctx context.Context) {
+	pause, failing := pauseMin, false
+	for ctx.Err() == nil {
+		conn, session, err := l.dial(ctx)
+		if err == nil {
+			l.log.Info("connected to another node")
+			l.set(session, nil)
+			closed := context.AfterFunc(ctx, func() { _ = session.Close() })
+			err = fmt.Errorf("the link to %s is broken: %w", l.node.Address, await(session, conn))
+			closed()
+			pause, failing = pauseMin, false
+		}
+		l.set(nil, err)
+		if ctx.Err() != nil {
+			return
+		}
+		if !failing {
+			failing = true
+			l.log.Warn("no connection to another node; retrying", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause/2 + rand.N(pause/2)):
+		}
+		pause = min(2*pause, pauseMax)
+	}
+}
+
+func (l *link) set(session *smux.Session, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.session, l.err = session, err
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// state returns the session, or nil with the reason why there is none and a channel that is closed
+// when that changes.
+func (l *link) state() (*smux.Session, error, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.session, l.err, l.changed
+}
+
+// open begins a stream to the node. It waits for a connection until ctx ends.
+func (l *link) open(ctx context.Context, p preface) (net.Conn, error) {
+	for {
+		session, err, changed := l.state()
+		if session != nil {
+			if stream, err := session.OpenStream(); err == nil {
+				return l.greet(ctx, stream, p)
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			if err == nil {
+				err = ctx.Err()
+			}
+			return nil, fmt.Errorf("no connection to the node at %s: %w", l.node.Address, err)
+		}
+	}
+}
+
+// The other node answers a preface with one of these.
+const (
+	answerTaken byte = 'y'
+	answerMoved byte = 'm' // the mesh is not the node's
+	answerBusy  byte = 'n' // the node takes nothing now
+)
+
+var (
+	errMoved = errors.New("the node does not own the mesh")
+	errBusy  = errors.New("the node takes no more sockets")
+)
+
+func (l *link) greet(ctx context.Context, stream net.Conn, p preface) (net.Conn, error) {
+	stop := context.AfterFunc(ctx, func() { _ = stream.SetDeadline(time.Unix(1, 0)) })
+	var first bytes.Buffer
+	err := writePreface(&first, p)
+	if err == nil {
+		_, err = stream.Write(first.Bytes())
+	}
+	var answer [1]byte
+	if err == nil {
+		_, err = io.ReadFull(stream, answer[:])
+	}
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	switch {
+	case err != nil:
+		err = fmt.Errorf("ask the node at %s: %w", l.node.Address, err)
+	case answer[0] == answerTaken:
+		return stream, nil
+	case answer[0] == answerMoved:
+		err = errMoved
+	default:
+		err = errBusy
+	}
+	_ = stream.Close()
+	return nil, err
+}
+
+// dial connects to the node, and makes sure that it is the node.
+func (l *link) dial(ctx context.Context) (net.Conn, *smux.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectWithin)
+	defer cancel()
+	dialer := tls.Dialer{Config: l.key.config(l.verify)}
+	conn, err := dialer.DialContext(ctx, "tcp", l.node.Address)
+	if err == nil {
+		err = awaitWelcome(ctx, conn)
+	}
+	if err != nil {
+		if conn != nil {
+			_ = conn.Close()
+		}
+		return nil, nil, l.explain(err)
+	}
+	batched := newBatched(conn)
+	session, err := smux.Client(batched, multiplexing())
+	if err != nil {
+		_ = batched.Close()
+		return nil, nil, fmt.Errorf("multiplex the link to %s: %w", l.node.Address, err)
+	}
+	return batched, session, nil
+}
+
+// welcome is what a node writes first, once it has verified the other end. In TLS 1.3 a client is
+// not told otherwise that its certificate was accepted.
+const welcome byte = 'w'
+
+func awaitWelcome(ctx context.Context, conn net.Conn) error {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	var first [1]byte
+	_, err := io.ReadFull(conn, first[:])
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && first[0] != welcome {
+		err = fmt.Errorf("it answers with %q", first[:])
+	}
+	return err
+}
+
+func (l *link) verify(key ed25519.PublicKey) error {
+	if key.Equal(ed25519.PublicKey(l.node.PublicKey)) {
+		return nil
+	}
+	return ErrElsewhere
+}
+
+// explain says what an operator can do about a failed connection.
+func (l *link) explain(err error) error {
+	var header tls.RecordHeaderError
+	var remote *net.OpError
+	switch {
+	case errors.Is(err, ErrElsewhere):
+		return fmt.Errorf("the node %d (process %d on host %s) advertises %s, where another node answers; "+
+			"set its `cluster { advertise <address> }` to an address at which all other nodes reach it: %w",
+			l.node.ID, l.node.PID, l.node.Host, l.node.Address, ErrElsewhere)
+	case errors.As(err, &header):
+		return fmt.Errorf("the node %d (process %d on host %s) advertises %s, where something other than a node answers; "+
+			"set its `cluster { advertise <address> }` to the address of its cluster port: %w",
+			l.node.ID, l.node.PID, l.node.Host, l.node.Address, ErrElsewhere)
+	case errors.As(err, &remote) && remote.Op == "remote error": // an alert of TLS
+		return fmt.Errorf("connect to the node at %s: it refuses this node's key, "+
+			"as it does when this node is not in its database: %w", l.node.Address, err)
+	}
+	return fmt.Errorf("connect to the node at %s: %w", l.node.Address, err)
+}

@@ -1,0 +1,326 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Directory tells where meshes are. *Owners implements it.
+type Directory interface {
+	Self() (id int64, ok bool)
+	Owner(ctx context.Context, mesh wire.ID) (node Node, local bool, err error)
+	Forget(mesh wire.ID)
+	Nodes(ctx context.Context) ([]Node, error)
+	Watch() <-chan struct{}
+	Elsewhere(is bool)
+}
+
+// Relay connects this node with all others.
+type Relay struct {
+	key       *Key
+	directory Directory
+	log       *zap.Logger
+
+	life context.Context
+	end  context.CancelFunc
+	wait sync.WaitGroup // for all but the splices
+
+	relayed atomic.Int64
+	splices sync.WaitGroup
+
+	mu       sync.Mutex
+	listener *listener // nil before Serve
+	links    map[int64]*link
+	closed   bool  // no more links and sockets are taken
+	mine     *link // to this node itself
+}
+
+// NewRelay returns a relay that connects to other nodes as they are needed. The public half of key
+// is in this node's row of the database.
+func NewRelay(key *Key, directory Directory, log *zap.Logger) *Relay {
+	r := &Relay{key: key, directory: directory, log: log, links: make(map[int64]*link)}
+	r.life, r.end = context.WithCancel(context.Background())
+	return r
+}
+
+// Serve begins to connect to all other nodes, and to serve them: their sockets with server, and
+// their requests with handler; see Client. It returns at once, and is to be called once.
+func (r *Relay) Serve(l net.Listener, server Server, handler http.Handler) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		_ = l.Close()
+		return
+	}
+	listener := &listener{
+		Listener: l, key: r.key, directory: r.directory, server: server, calls: newCalls(handler), log: r.log,
+		slots: make(chan struct{}, handshakesAtOnce), life: r.life,
+	}
+	r.listener = listener
+	r.wait.Go(func() { _ = listener.calls.server.Serve(listener.calls) })
+	r.wait.Go(listener.run)
+	r.wait.Go(func() { r.follow(listener) })
+}
+
+const (
+	// lookAgain is the least time between two looks at the nodes of the cluster.
+	lookAgain = 500 * time.Millisecond
+	// askAgain is the same for the owner of a mesh.
+	askAgain = 50 * time.Millisecond
+	// attempt is how long one owner may take to accept a socket before the relay asks again
+	// which node is the owner.
+	attempt = 2 * time.Second
+)
+
+// follow keeps a link to every live node.
+func (r *Relay) follow(listener *listener) {
+	for r.life.Err() == nil {
+		changed := r.directory.Watch()
+		if _, ok := r.directory.Self(); !ok {
+			r.keep(nil) // nobody would let this node in
+		} else if nodes, err := r.directory.Nodes(r.life); err == nil {
+			listener.learn(nodes)
+			r.keep(nodes)
+			r.directory.Elsewhere(r.Problem() != nil)
+		} else if r.life.Err() == nil {
+			r.log.Debug("could not read the nodes of the cluster", zap.Error(err))
+		}
+		pause(r.life, lookAgain)
+		waitFor(r.life, changed)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func waitFor(ctx context.Context, changed <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-changed:
+	}
+}
+
+// keep connects to the live nodes, and drops the links to those that are gone: their sockets are
+// cut, so that their clients connect again at once.
+func (r *Relay) keep(nodes []Node) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	live := make(map[int64]bool)
+	for _, n := range nodes {
+		if live[n.ID] = n.Live && n.Address != ""; live[n.ID] {
+			r.linkLocked(n)
+		}
+	}
+	for id, l := range r.links {
+		if !live[id] {
+			l.stop()
+			delete(r.links, id)
+		}
+	}
+	id, _ := r.directory.Self()
+	r.mine = r.links[id]
+}
+
+// linkLocked returns the link to a node; nil: the relay is closed. The link to itself shows a node
+// whether its advertised address leads to it.
+func (r *Relay) linkLocked(n Node) *link {
+	if r.closed {
+		return nil
+	}
+	l := r.links[n.ID]
+	if l == nil {
+		ctx, stop := context.WithCancel(r.life)
+		l = newLink(n, r.key, r.log, stop)
+		r.links[n.ID] = l
+		r.wait.Go(func() { l.run(ctx) })
+	}
+	return l
+}
+
+// Problem says why other nodes can't reach this one, if that is certain: its address leads to
+// something else.
+func (r *Relay) Problem() error {
+	r.mu.Lock()
+	mine := r.mine
+	r.mu.Unlock()
+	if mine == nil {
+		return nil
+	}
+	if _, err, _ := mine.state(); errors.Is(err, ErrElsewhere) {
+		return err
+	}
+	return nil
+}
+
+// Relayed returns how many sockets this node relays to others.
+func (r *Relay) Relayed() int64 { return r.relayed.Load() }
+
+// Route finds the node that serves a mesh. If this is the node itself, or if there is no such mesh,
+// take is nil. Otherwise
+// the owner waits for a socket, and take hands it over, with what was already read of it; take
+// must be called once. Route waits for an owner until ctx ends.
+func (r *Relay) Route(ctx context.Context, mesh wire.ID, client netip.Addr) (take func(socket net.Conn, early []byte), err error) {
+	stream, err := r.reach(ctx, preface{Kind: kindSocket, Mesh: mesh, Client: client})
+	if stream == nil || err != nil {
+		return nil, err
+	}
+	return func(socket net.Conn, early []byte) { r.relay(socket, stream, early) }, nil
+}
+
+// reach opens a stream to the owner of a mesh, or returns nil if no other node is the owner.
+func (r *Relay) reach(ctx context.Context, p preface) (net.Conn, error) {
+	for {
+		changed := r.directory.Watch()
+		node, local, err := r.directory.Owner(ctx, p.Mesh)
+		if err == nil && local || errors.Is(err, ErrNoMesh) {
+			return nil, nil
+		}
+		if err == nil {
+			var stream net.Conn
+			if stream, err = r.open(ctx, node, p); err == nil {
+				return stream, nil
+			}
+			r.directory.Forget(p.Mesh)
+		}
+		pause(ctx, askAgain)
+		if !errors.Is(err, errMoved) {
+			waitFor(ctx, changed)
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("reach the owner of mesh %s: %w", p.Mesh, err)
+		}
+	}
+}
+
+func (r *Relay) open(ctx context.Context, node Node, p preface) (net.Conn, error) {
+	r.mu.Lock()
+	l := r.linkLocked(node)
+	r.mu.Unlock()
+	if l == nil {
+		return nil, errBusy
+	}
+	ctx, cancel := context.WithTimeout(ctx, attempt)
+	defer cancel()
+	return l.open(ctx, p)
+}
+
+// relay passes bytes between a client and the owner, in the background.
+func (r *Relay) relay(socket, owner net.Conn, early []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		_ = socket.Close()
+		_ = owner.Close()
+		return
+	}
+	r.relayed.Add(1)
+	r.splices.Go(func() {
+		defer r.relayed.Add(-1)
+		if _, err := owner.Write(early); err != nil {
+			_ = socket.Close()
+			_ = owner.Close()
+			return
+		}
+		splice(socket, owner)
+	})
+}
+
+// Forward sends a request to the owner of a mesh. It returns nil if no other node is the owner. The
+// caller closes the body of the answer.
+func (r *Relay) Forward(ctx context.Context, mesh wire.ID, client netip.Addr, req *http.Request) (*http.Response, error) {
+	stream, err := r.reach(ctx, preface{Kind: kindCall, Mesh: mesh, Client: client})
+	if stream == nil || err != nil {
+		return nil, err
+	}
+	return call(ctx, stream, req)
+}
+
+// ForwardTo sends a request to a node.
+func (r *Relay) ForwardTo(ctx context.Context, node Node, client netip.Addr, req *http.Request) (*http.Response, error) {
+	stream, err := r.open(ctx, node, preface{Kind: kindCall, Client: client})
+	if err != nil {
+		return nil, err
+	}
+	return call(ctx, stream, req)
+}
+
+// Others returns the other live nodes.
+func (r *Relay) Others() []Node {
+	self, _ := r.directory.Self()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []Node
+	for id, l := range r.links {
+		if id != self {
+			list = append(list, l.node)
+		}
+	}
+	return list
+}
+
+// Leave asks the other nodes to close the sockets that this node relays to them, so that their
+// clients connect elsewhere, and waits for that until ctx ends. This node relays no more.
+func (r *Relay) Leave(ctx context.Context) {
+	r.shut()
+	r.mu.Lock()
+	var asked sync.WaitGroup
+	if r.relayed.Load() > 0 {
+		for _, l := range r.links {
+			if session, _, _ := l.state(); session != nil {
+				asked.Go(func() {
+					if stream, err := l.open(ctx, preface{Kind: kindLeave}); err == nil {
+						_ = stream.Close()
+					}
+				})
+			}
+		}
+	}
+	r.mu.Unlock()
+	asked.Wait()
+	left := make(chan struct{})
+	go func() { // ends with the splices, which Close ends at the latest
+		r.splices.Wait()
+		close(left)
+	}()
+	select {
+	case <-left:
+	case <-ctx.Done():
+	}
+}
+
+// shut makes the relay take nothing more.
+func (r *Relay) shut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	if r.listener != nil {
+		_ = r.listener.Close()
+	}
+}
+
+// Close cuts what is left, and waits until everything is over.
+func (r *Relay) Close() {
+	r.shut()
+	r.end()
+	if l := r.listener; l != nil { // nobody sets it any more
+		_ = l.calls.server.Close()
+		l.wait.Wait()
+	}
+	r.splices.Wait()
+	r.wait.Wait()
+}

@@ -1,0 +1,56 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/xtaci/smux"
+)
+
+const (
+	// keepAlive is how often both ends of a link say that they are there, and silence how long
+	// an end waits for that. It looks once per silence, so it notices a broken link after
+	// at most twice that time: within five seconds, with time to spare.
+	keepAlive = time.Second
+	silence   = 2 * time.Second
+	// streamWindow is how many bytes of one stream may wait at the end that receives them.
+	streamWindow = 64 << 10
+	// frameBytes is the most that one stream sends before others have their turn.
+	frameBytes = 16 << 10
+)
+
+func multiplexing() *smux.Config {
+	c := smux.DefaultConfig()
+	c.Version = 2 // with flow control for each stream
+	c.KeepAliveInterval, c.KeepAliveTimeout = keepAlive, silence
+	c.MaxFrameSize, c.MaxStreamBuffer = frameBytes, streamWindow
+	// A limit for all streams together would let slow clients stall the others. What the
+	// streams hold is limited by the window of each. The largest value that is allowed would
+	// overflow when smux returns bytes to the budget before it has taken them.
+	c.MaxReceiveBuffer = 1 << 30
+	return c
+}
+
+var (
+	errSilent     = fmt.Errorf("no sign of life for %s", 2*silence)
+	errUnexpected = errors.New("the other node opens a stream on a link that is not its own")
+)
+
+// await waits until the session of a link has ended, for whatever reason, and returns why. smux
+// itself does not close a session whose connection breaks. Streams come only from the node that
+// has connected, so await has none to accept.
+func await(s *smux.Session, conn net.Conn) error {
+	_, err := s.AcceptStream()
+	switch {
+	case err == nil:
+		err = errUnexpected
+	case errors.Is(err, io.ErrClosedPipe):
+		err = errSilent
+	}
+	_ = s.Close()
+	_ = conn.Close()
+	return err
+}

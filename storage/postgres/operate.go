@@ -1,0 +1,80 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/claudemesh/claudemesh/cluster"
+	"github.com/claudemesh/claudemesh/storage/internal/column"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// The methods of this file are for an operator's commands, which are no node themselves. They
+// write what nodes are asked to do; a node reads that when it renews its lease.
+
+const (
+	setDraining = `UPDATE claudemesh.nodes SET draining = $2 WHERE id = $1`
+	holdings    = `SELECT o.mesh_id, o.node_id, m.slug, m.name
+		FROM claudemesh.mesh_owners o JOIN claudemesh.meshes m ON m.id = o.mesh_id ORDER BY o.since DESC, o.mesh_id`
+	moving    = `SELECT count(*) FROM claudemesh.mesh_owners WHERE moves_to IS NOT NULL`
+	askToMove = `UPDATE claudemesh.mesh_owners o SET moves_to = m.target
+		FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS m (mesh, source, target)
+		WHERE o.mesh_id = m.mesh AND o.node_id = m.source AND EXISTS (SELECT FROM claudemesh.nodes n WHERE n.id = m.target OFFSET 0)`
+)
+
+// ErrNodeGone reports that a node is none of the cluster any more.
+var ErrNodeGone = errors.New("the node has left the cluster")
+
+// SetDraining asks a node to give all of its meshes away and to take no more, or takes that
+// back. It returns ErrNodeGone if there is no such node.
+func (s *Store) SetDraining(ctx context.Context, node int64, draining bool) error {
+	tag, err := s.exec(ctx, nil, setDraining, node, draining)
+	if err == nil && tag.RowsAffected() == 0 {
+		err = ErrNodeGone
+	}
+	return wrap("drain a node", errors.Join(err, s.announceNow(ctx)))
+}
+
+// announceNow tells the nodes of a change.
+func (s *Store) announceNow(ctx context.Context) error {
+	_, err := s.exec(ctx, nil, notify)
+	return err
+}
+
+// Holding is a mesh that a node owns.
+type Holding struct {
+	Mesh       wire.ID
+	Node       int64
+	Slug, Name string
+}
+
+// Holdings lists the meshes that have owners, those first that their owners got last.
+func (s *Store) Holdings(ctx context.Context) ([]Holding, error) {
+	list, err := collect(ctx, s, func(r column.Row) (h Holding, err error) {
+		return h, r.Scan(column.IntoID(&h.Mesh), &h.Node, &h.Slug, &h.Name)
+	}, holdings)
+	return list, wrap("list the owners of meshes", err)
+}
+
+// Move asks nodes to give meshes to other nodes. A move whose mesh belongs to another node by
+// now, or whose target has gone, is left out.
+func (s *Store) Move(ctx context.Context, moves []cluster.Move) error {
+	var sources, targets []int64
+	for _, m := range moves {
+		sources, targets = append(sources, m.From), append(targets, m.To)
+	}
+	_, err := s.exec(ctx, nil, askToMove, uuids(moves, func(m cluster.Move) wire.ID { return m.Mesh }), sources, targets)
+	if err != nil {
+		return wrap(fmt.Sprintf("move %d meshes", len(moves)), err)
+	}
+	return wrap("move meshes", s.announceNow(ctx))
+}
+
+// Moving returns how many meshes are still to move to other nodes.
+func (s *Store) Moving(ctx context.Context) (n int, err error) {
+	err = s.row(ctx, func(r pgx.Row) error { return r.Scan(&n) }, moving)
+	return n, wrap("count the meshes that move", err)
+}

@@ -1,0 +1,236 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/cluster"
+	"github.com/claudemesh/claudemesh/internal/pgtest"
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/storage"
+	"github.com/claudemesh/claudemesh/storage/storagetest"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	storagetest.RunCluster(t, func(t testing.TB) storagetest.Shared {
+		dsn := pgtest.DSN(t)
+		return storagetest.Shared{Database: database(dsn), Node: func(t testing.TB) storagetest.Node { return open(t, dsn) }}
+	})
+}
+
+// joined opens a database as a node whose lease does not end by itself.
+func joined(t *testing.T, dsn, address string) *Store {
+	t.Helper()
+	s := open(t, dsn)
+	t.Cleanup(func() { s.Close() })
+	s.Cluster(cluster.Self{Address: address, PublicKey: []byte{}, Lease: time.Hour})
+	if err := s.Claim(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *Store) own(t *testing.T) error {
+	t.Helper()
+	id, _ := s.Self()
+	err := s.CreateMesh(t.Context(), mesh.Mesh{ID: box.Mesh}, mesh.Member{ID: wire.ID{1}, MeshID: box.Mesh, Role: mesh.Owner})
+	if err != nil && !errors.Is(err, mesh.ErrExists) {
+		return err
+	}
+	owner, ok, err := s.Assign(t.Context(), box.Mesh, id)
+	if err == nil && (!ok || owner != id) {
+		err = fmt.Errorf("the mesh belongs to %d, %v", owner, ok)
+	}
+	return err
+}
+
+// reaped ends the lease of a store until another node has removed it.
+func reaped(t *testing.T, s *Store, dsn string) {
+	t.Helper()
+	eventually(t, "the end of a node", func() error {
+		execute(t, dsn, fmt.Sprintf(`UPDATE claudemesh.nodes SET lease_until = clock_timestamp() WHERE id = %d`, s.lease.Load().id))
+		if err := s.Claimed(); !errors.Is(err, storage.ErrInUse) {
+			return fmt.Errorf("claimed: %w", err)
+		}
+		return nil
+	})
+}
+
+// The other nodes remove a node whose lease has run out, which frees its meshes. It can't
+// write any more, whatever it remembers, even after the mesh is free again.
+func TestDeadNode(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	a, b := joined(t, dsn, "a:1"), joined(t, dsn, "b:1")
+	if err := errors.Join(a.own(t), commitOne(a, 1, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	var lost *journal.LostError
+	if err := commitOne(b, 2, 10*time.Second); !errors.As(err, &lost) {
+		t.Errorf("a commit to another node's mesh: %v", err)
+	}
+	reaped(t, a, dsn)
+	if _, ok := a.Self(); ok {
+		t.Error("a node that was removed says that it is one")
+	}
+	for range 2 {
+		if err := commitOne(a, 2, 10*time.Second); !errors.Is(err, storage.ErrInUse) {
+			t.Errorf("a commit of a node that was removed: %v", err)
+		}
+		if err := errors.Join(b.own(t), commitOne(b, 2, 10*time.Second)); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := a.Claim(t.Context()); err != nil {
+		t.Fatalf("join again: %v", err)
+	}
+	if err := commitOne(a, 3, 10*time.Second); !errors.As(err, &lost) {
+		t.Errorf("a commit of a node that has joined again, without the mesh: %v", err)
+	}
+}
+
+// A process that is frozen in the middle of a transaction keeps its meshes from nobody.
+func TestDeadNodeInTransaction(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	a, b := joined(t, dsn, "a:1"), joined(t, dsn, "b:1")
+	joined(t, dsn, "c:1") // removes it, too
+	if err := errors.Join(a.own(t), commitOne(a, 1, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := a.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	query, args := a.fence([]wire.ID{box.Mesh})
+	if _, err := tx.Exec(t.Context(), query, args...); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `UPDATE claudemesh.deliveries SET name = 'late'`); err != nil {
+		t.Fatal(err)
+	}
+	reaped(t, a, dsn)
+	if err := tx.Commit(t.Context()); err == nil {
+		t.Error("a transaction of a node that was removed was committed")
+	}
+	eventually(t, "take the mesh", func() error { return b.own(t) })
+	if err := commitOne(b, 2, 10*time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
+// A mesh is not given up before the transactions that write to it have ended.
+func TestReleaseWaits(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	a, b := joined(t, dsn, "a:1"), joined(t, dsn, "b:1")
+	if err := a.own(t); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := a.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	query, args := a.fence([]wire.ID{box.Mesh})
+	if _, err := tx.Exec(t.Context(), query, args...); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := a.Release(ctx, []wire.ID{box.Mesh}); err == nil {
+		t.Error("it was given up in the middle of a transaction")
+	}
+	if err := b.own(t); err == nil {
+		t.Error("another node has got it in the middle of a transaction")
+	}
+	if err := errors.Join(tx.Commit(t.Context()), a.Release(t.Context(), []wire.ID{box.Mesh}), b.own(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Notifications come again after the connection that brings them was lost.
+func TestWatchAfterOutage(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	a, b := joined(t, server.DSN(), "a:1"), joined(t, server.DSN(), "b:1")
+	for range 3 {
+		server.Exec(endBackends)
+		eventually(t, "join in again", func() error { return errors.Join(a.own(t), a.Claimed(), b.Claimed()) })
+		changed := b.Watch()
+		eventually(t, "release", func() error { return a.Release(t.Context(), []wire.ID{box.Mesh}) })
+		<-changed
+	}
+}
+
+// TestMove checks that a mesh that an operator moves goes to the node that is to have it when
+// its owner gives it up, and to nobody if that node takes none.
+func TestMove(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	a, b := joined(t, dsn, "a:1"), joined(t, dsn, "b:1")
+	operator := open(t, dsn)
+	t.Cleanup(func() { operator.Close() })
+	if err := a.own(t); err != nil {
+		t.Fatal(err)
+	}
+	idA, _ := a.Self()
+	idB, _ := b.Self()
+	ask := func(from, to int64) {
+		t.Helper()
+		if err := operator.Move(t.Context(), []cluster.Move{{Mesh: box.Mesh, From: from, To: to}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	owner := func(want int64) {
+		t.Helper()
+		list, err := operator.Holdings(t.Context())
+		if err != nil || want == 0 && len(list) > 0 || want != 0 && (len(list) != 1 || list[0].Node != want || list[0].Mesh != box.Mesh) {
+			t.Fatalf("the owners are %+v, %v; want node %d", list, err, want)
+		}
+	}
+	for _, nowhere := range [][2]int64{{idB, idA}, {idA, 4711}} { // it is not b's; there is no such node
+		ask(nowhere[0], nowhere[1])
+	}
+	if n, err := operator.Moving(t.Context()); n != 0 || err != nil {
+		t.Errorf("%d meshes move, %v", n, err)
+	}
+	ask(idA, idB)
+	if n, err := operator.Moving(t.Context()); n != 1 || err != nil {
+		t.Errorf("%d meshes move, %v", n, err)
+	}
+	eventually(t, "the node is asked", func() error {
+		list, err := a.Asked(t.Context())
+		if err == nil && len(list) != 1 {
+			err = fmt.Errorf("it is asked for %v", list)
+		}
+		return err
+	})
+	if a.Draining() {
+		t.Error("the node drains")
+	}
+	owner(idA)
+	if err := errors.Join(a.Release(t.Context(), []wire.ID{box.Mesh}), commitOne(b, 1, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	owner(idB)
+	ask(idB, idA)
+	if err := errors.Join(operator.SetDraining(t.Context(), idA, true), b.Release(t.Context(), []wire.ID{box.Mesh})); err != nil {
+		t.Fatal(err)
+	}
+	owner(0)
+	eventually(t, "the node drains", func() error {
+		if !a.Draining() {
+			return errors.New("it does not")
+		}
+		return nil
+	})
+	if err := operator.SetDraining(t.Context(), 4711, true); !errors.Is(err, ErrNodeGone) {
+		t.Errorf("draining nobody: %v", err)
+	}
+}

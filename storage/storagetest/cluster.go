@@ -1,0 +1,432 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/cluster"
+	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/mesh"
+	"github.com/claudemesh/claudemesh/presence"
+	"github.com/claudemesh/claudemesh/queue"
+	"github.com/claudemesh/claudemesh/storage"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// Node is a storage that can be a node of a cluster.
+type Node interface {
+	Store
+	cluster.Store
+	Cluster(cluster.Self)
+}
+
+// Shared is an empty database for the nodes of one test.
+type Shared struct {
+	Database
+	// Node opens the database without claiming it.
+	Node func(t testing.TB) Node
+}
+
+// RunCluster runs the tests of a storage that several nodes share.
+func RunCluster(t *testing.T, fresh func(t testing.TB) Shared) {
+	tests := []struct {
+		name string
+		run  func(t *testing.T, db Shared)
+	}{
+		{"join", testJoin},
+		{"one owner", testOneOwner},
+		{"assign to others", testAssign},
+		{"commit is fenced", testCommitFenced},
+		{"membership is fenced", testMembershipFenced},
+		{"release", testRelease},
+		{"leave", testLeave},
+		{"creator owns", testCreatorOwns},
+		{"drain", testDrain},
+		{"elsewhere", testElsewhere},
+		{"sweep own meshes", testSweepOwn},
+		{"sweep what was got late", testSweepLate},
+		{"neglected", testNeglected},
+		{"watch", testWatch},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.run(t, fresh(t))
+		})
+	}
+}
+
+// join opens a database as a node.
+func join(t testing.TB, db Shared, address string) (Node, int64) {
+	t.Helper()
+	s := db.Node(t)
+	t.Cleanup(func() { _ = s.Close() }) // some tests close it before
+	s.Cluster(cluster.Self{Address: address, PublicKey: []byte(address), Version: "v1", Lease: time.Hour})
+	check(t, s.Claim(t.Context()))
+	id, ok := s.Self()
+	if !ok {
+		t.Fatal("a node without an id")
+	}
+	return s, id
+}
+
+// own makes a node the owner of new meshes.
+func own(t testing.TB, s Node, n int) []wire.ID {
+	t.Helper()
+	id, _ := s.Self()
+	list := unowned(t, s, n)
+	for _, m := range list {
+		owner, ok, err := s.Assign(t.Context(), m, id)
+		check(t, err)
+		if !ok || owner != id {
+			t.Fatalf("the mesh went to %d, %v", owner, ok)
+		}
+	}
+	return list
+}
+
+// unowned makes meshes that no node owns.
+func unowned(t testing.TB, s Node, n int) (list []wire.ID) {
+	t.Helper()
+	for range n {
+		m, _ := newMesh(t, s)
+		list = append(list, m.ID)
+	}
+	check(t, s.Release(t.Context(), list))
+	return list
+}
+
+// lost checks that an operation failed since these meshes are not the node's.
+func lost(t testing.TB, what string, err error, meshes ...wire.ID) {
+	t.Helper()
+	var l *journal.LostError
+	if !errors.As(err, &l) || !slices.Equal(l.Meshes, meshes) {
+		t.Errorf("%s: got %v, want that the meshes %v are lost", what, err, meshes)
+	}
+}
+
+func ownerOf(t testing.TB, s Node, m wire.ID) int64 {
+	t.Helper()
+	id, ok, err := s.Owner(t.Context(), m)
+	check(t, err)
+	if !ok {
+		return 0
+	}
+	return id
+}
+
+func testJoin(t *testing.T, db Shared) {
+	a, idA := join(t, db, "a:1")
+	b, idB := join(t, db, "b:1")
+	check(t, a.Claim(t.Context())) // it has joined already
+	own(t, b, 2)
+	nodes := must[[]cluster.Node](t)(a.Nodes(t.Context()))
+	if len(nodes) != 2 || nodes[0].ID != idA || nodes[1].ID != idB || nodes[0].Address != "a:1" || string(nodes[1].PublicKey) != "b:1" ||
+		nodes[0].Meshes != 0 || nodes[1].Meshes != 2 || !nodes[0].Live || nodes[1].Version != "v1" || nodes[1].Draining || nodes[0].Schema == 0 {
+		t.Errorf("the nodes: %+v", nodes)
+	}
+	same := db.Node(t)
+	defer same.Close()
+	same.Cluster(cluster.Self{Address: "a:1", PublicKey: []byte{}, Lease: time.Hour})
+	if err := same.Claim(t.Context()); !errors.Is(err, storage.ErrInUse) {
+		t.Errorf("a second node with the address: %v", err)
+	}
+	alone := db.Open(t)
+	defer alone.Close()
+	if err := alone.Claim(t.Context()); !errors.Is(err, storage.ErrInUse) {
+		t.Errorf("a broker that wants the database alone: %v", err)
+	}
+	check(t, errors.Join(a.Close(), b.Close()))
+	check(t, alone.Claim(t.Context()))
+	commit(t, alone, journal.Batch{Messages: messages(newID(), 1, "s/a")}) // all meshes are its own
+	if err := same.Claim(t.Context()); !errors.Is(err, storage.ErrInUse) {
+		t.Errorf("a node beside a broker that has the database alone: %v", err)
+	}
+}
+
+// However many nodes want a mesh at once, one gets it, and all hear which.
+func testOneOwner(t *testing.T, db Shared) {
+	var nodes []Node
+	for _, address := range []string{"a:1", "b:1", "c:1"} {
+		n, _ := join(t, db, address)
+		nodes = append(nodes, n)
+	}
+	for range 10 {
+		m := unowned(t, nodes[0], 1)[0]
+		heard := make([]int64, len(nodes))
+		var wait sync.WaitGroup
+		for i, n := range nodes {
+			wait.Go(func() {
+				id, _ := n.Self()
+				owner, ok, err := n.Assign(t.Context(), m, id)
+				if err != nil || !ok {
+					t.Errorf("assign: %v, %v", ok, err)
+				}
+				heard[i] = owner
+			})
+		}
+		wait.Wait()
+		owner := ownerOf(t, nodes[0], m)
+		equal(t, "what the nodes heard", heard, []int64{owner, owner, owner})
+	}
+}
+
+func testAssign(t *testing.T, db Shared) {
+	a, idA := join(t, db, "a:1")
+	b, idB := join(t, db, "b:1")
+	m := unowned(t, a, 1)[0]
+	equal(t, "owner at first", ownerOf(t, a, m), 0)
+	for range 2 {
+		owner, ok, err := a.Assign(t.Context(), m, idB)
+		check(t, err)
+		if !ok || owner != idB {
+			t.Errorf("assigned to %d, %v", owner, ok)
+		}
+	}
+	if owner, _, err := a.Assign(t.Context(), m, idA); err != nil || owner != idB {
+		t.Errorf("a mesh that has an owner was assigned to %d: %v", owner, err)
+	}
+	if _, ok, err := a.Assign(t.Context(), unowned(t, a, 1)[0], 4711); ok || err != nil {
+		t.Errorf("assigned to nobody: %v, %v", ok, err)
+	}
+	if _, ok, err := a.Assign(t.Context(), newID(), idA); ok || !errors.Is(err, cluster.ErrNoMesh) {
+		t.Errorf("a mesh that does not exist was assigned: %v, %v", ok, err)
+	}
+	commit(t, b, journal.Batch{Messages: messages(m, 1, "s/a")})
+	equal(t, "owned", must[[]wire.ID](t)(b.Owned(t.Context(), 0)), []wire.ID{m})
+	equal(t, "owned for an hour", len(must[[]wire.ID](t)(b.Owned(t.Context(), time.Hour))), 0)
+}
+
+// A batch that writes to a mesh of another node is not stored, and the error names what is
+// in the way, whatever part of the batch it is.
+func testCommitFenced(t *testing.T, db Shared) {
+	a, _ := join(t, db, "a:1")
+	b, _ := join(t, db, "b:1")
+	mine, other := own(t, a, 1)[0], own(t, b, 1)[0]
+	nobodys := newID()
+	held := message(other, "s/a")
+	commit(t, b, journal.Batch{Messages: []*queue.Accepted{held}})
+	entry, _ := audit.Extend(audit.Head{}, audit.NewEvent(other, now, audit.Broker, audit.RoutedDetail{Message: newID()}))
+	for name, batch := range map[string]journal.Batch{
+		"a message":  {Messages: messages(other, 1, "s/a")},
+		"settlement": {Settled: []queue.Settlement{settle(held, 0, queue.Delivered)}},
+		"closing":    {Closed: []queue.Closing{{Mailbox: held.Recipients[0].Mailbox, At: now, Upto: held.Recipients[0].Seq}}},
+		"presence":   {Presences: []presence.Record{{MeshID: other, Identity: "s/x", Status: wire.Idle}}},
+		"audit":      {Audit: []audit.Entry{entry}},
+		"hello":      {Hellos: []journal.Hello{{Mesh: other, At: now}}},
+	} {
+		also := message(mine, "s/"+name)
+		batch.Messages = append(batch.Messages, also)
+		_, err := a.Commit(t.Context(), &batch)
+		lost(t, name, err, other)
+		equal(t, "stored beside "+name, len(waiting(t, a, mine, "s/"+name)), 0)
+	}
+	_, err := a.Commit(t.Context(), &journal.Batch{Messages: append(messages(nobodys, 1, "s/a"), messages(other, 1, "s/a")...)})
+	lost(t, "two meshes", err, slices.SortedFunc(slices.Values([]wire.ID{nobodys, other}), func(a, b wire.ID) int { return slices.Compare(a[:], b[:]) })...)
+	equal(t, "the other's", states(t, b, held), []queue.State{queue.Pending})
+	equal(t, "the other's mailbox", len(waiting(t, b, other, "s/a")), 1)
+	commit(t, a, journal.Batch{Messages: messages(mine, 1, "s/a")})
+	check(t, a.Ping(t.Context()))
+}
+
+func testMembershipFenced(t *testing.T, db Shared) {
+	a, _ := join(t, db, "a:1")
+	b, _ := join(t, db, "b:1")
+	m, owner := newMesh(t, a)
+	inv := token(m.ID, 5)
+	check(t, a.AddInvite(t.Context(), inv))
+	lost(t, "add invite", b.AddInvite(t.Context(), token(m.ID, 1)), m.ID)
+	lost(t, "update member", b.UpdateMember(t.Context(), owner), m.ID)
+	lost(t, "revoke invite", b.RevokeInvite(t.Context(), m.ID, inv.ID, now), m.ID)
+	_, _, err := b.Redeem(t.Context(), inv.ID, member(m.ID))
+	lost(t, "redeem", err, m.ID)
+	_, members, err := b.Mesh(t.Context(), m.ID)
+	check(t, err)
+	equal(t, "members", len(members), 1)
+	_, _, err = a.Redeem(t.Context(), inv.ID, member(m.ID))
+	check(t, errors.Join(err, a.RevokeInvite(t.Context(), m.ID, inv.ID, now), a.UpdateMember(t.Context(), owner)))
+}
+
+func testRelease(t *testing.T, db Shared) {
+	a, _ := join(t, db, "a:1")
+	b, idB := join(t, db, "b:1")
+	list := own(t, a, 3)
+	check(t, a.Release(t.Context(), list[:2]))
+	check(t, a.Release(t.Context(), list[:1])) // it is not ours any more
+	check(t, b.Release(t.Context(), list[2:])) // it never was
+	equal(t, "owned", must[[]wire.ID](t)(a.Owned(t.Context(), 0)), list[2:])
+	_, err := a.Commit(t.Context(), &journal.Batch{Messages: messages(list[0], 1, "s/a")})
+	lost(t, "commit after the release", err, list[0])
+	if owner, _, err := b.Assign(t.Context(), list[0], idB); err != nil || owner != idB {
+		t.Errorf("a mesh that was released went to %d: %v", owner, err)
+	}
+	commit(t, b, journal.Batch{Messages: messages(list[0], 1, "s/a")})
+}
+
+func testLeave(t *testing.T, db Shared) {
+	a, _ := join(t, db, "a:1")
+	b, idB := join(t, db, "b:1")
+	m := own(t, a, 1)[0]
+	check(t, a.Close())
+	equal(t, "owner", ownerOf(t, b, m), 0)
+	if owner, _, err := b.Assign(t.Context(), m, idB); err != nil || owner != idB {
+		t.Errorf("the mesh went to %d: %v", owner, err)
+	}
+	equal(t, "nodes", len(must[[]cluster.Node](t)(b.Nodes(t.Context()))), 1)
+}
+
+func testCreatorOwns(t *testing.T, db Shared) {
+	a, idA := join(t, db, "a:1")
+	m, _ := newMesh(t, a)
+	equal(t, "owner", ownerOf(t, a, m.ID), idA)
+	if err := a.CreateMesh(t.Context(), m, member(m.ID)); !errors.Is(err, mesh.ErrExists) {
+		t.Errorf("created twice: %v", err)
+	}
+}
+
+func testDrain(t *testing.T, db Shared) {
+	a, idA := join(t, db, "a:1")
+	b, _ := join(t, db, "b:1")
+	kept, free := own(t, a, 1)[0], unowned(t, b, 1)[0]
+	check(t, a.Drain(t.Context()))
+	for name, n := range map[string]Node{"itself": a, "another": b} {
+		if _, ok, err := n.Assign(t.Context(), free, idA); ok || err != nil {
+			t.Errorf("a node that drains got a mesh from %s: %v, %v", name, ok, err)
+		}
+	}
+	if owner, ok, err := a.Assign(t.Context(), kept, idA); !ok || owner != idA || err != nil {
+		t.Errorf("what it has: %d, %v, %v", owner, ok, err)
+	}
+	commit(t, a, journal.Batch{Messages: messages(kept, 1, "s/a")})
+	for _, n := range must[[]cluster.Node](t)(b.Nodes(t.Context())) {
+		if n.Draining != (n.ID == idA) {
+			t.Errorf("draining: %+v", n)
+		}
+	}
+}
+
+// A node whose address leads elsewhere gets no meshes, like one that drains, and is to give
+// away those that it has.
+func testElsewhere(t *testing.T, db Shared) {
+	a, idA := join(t, db, "a:1")
+	b, _ := join(t, db, "b:1")
+	kept, free := own(t, a, 1), unowned(t, b, 1)[0]
+	equal(t, "asked at first", len(must[[]wire.ID](t)(a.Asked(t.Context()))), 0)
+	a.Elsewhere(true)
+	await.Until(t, "the node drains", a.Draining)
+	equal(t, "asked", must[[]wire.ID](t)(a.Asked(t.Context())), kept)
+	if _, ok, err := b.Assign(t.Context(), free, idA); ok || err != nil {
+		t.Errorf("it got a mesh: %v, %v", ok, err)
+	}
+	for _, n := range must[[]cluster.Node](t)(b.Nodes(t.Context())) {
+		if n.Elsewhere != (n.ID == idA) || n.Draining || n.Takes() == n.Elsewhere {
+			t.Errorf("elsewhere: %+v", n)
+		}
+	}
+	if b.Draining() {
+		t.Error("the other node drains")
+	}
+	a.Elsewhere(false)
+	await.Until(t, "the node takes meshes again", func() bool { return !a.Draining() })
+	if owner, ok, err := b.Assign(t.Context(), free, idA); !ok || owner != idA || err != nil {
+		t.Errorf("a mesh afterwards: %d, %v, %v", owner, ok, err)
+	}
+}
+
+// sweepAll sweeps until nothing is left.
+func sweepAll(t testing.TB, s Node, expire time.Time) {
+	t.Helper()
+	for must[int](t)(s.Sweep(t.Context(), expire, now.Add(-30*24*time.Hour), now, 2)) > 0 {
+	}
+}
+
+// aged makes a message that is an hour old.
+func aged(meshID wire.ID) *queue.Accepted {
+	m := message(meshID, "s/a", "s/b")
+	m.CreatedAt = now.Add(-time.Hour)
+	return m
+}
+
+func testSweepOwn(t *testing.T, db Shared) {
+	a, _ := join(t, db, "a:1")
+	b, _ := join(t, db, "b:1")
+	mine, other := aged(own(t, a, 1)[0]), aged(own(t, b, 1)[0])
+	commit(t, a, journal.Batch{Messages: []*queue.Accepted{mine}})
+	commit(t, b, journal.Batch{Messages: []*queue.Accepted{other}})
+	sweepAll(t, a, now)
+	equal(t, "own", states(t, a, mine), []queue.State{queue.Expired, queue.Expired})
+	equal(t, "of the other", states(t, a, other), []queue.State{queue.Pending, queue.Pending})
+	sweepAll(t, b, now)
+	equal(t, "of the other, swept by itself", states(t, a, other), []queue.State{queue.Expired, queue.Expired})
+	wantBodies(t, db.Database, "0")
+}
+
+// A node that has swept already sweeps what it gets afterwards, however old, from another
+// node's hand too.
+func testSweepLate(t *testing.T, db Shared) {
+	a, idA := join(t, db, "a:1")
+	b, _ := join(t, db, "b:1")
+	list := own(t, b, 2)
+	var old []*queue.Accepted
+	for _, m := range list {
+		old = append(old, aged(m), aged(m))
+	}
+	commit(t, b, journal.Batch{Messages: old})
+	own(t, a, 1)
+	sweepAll(t, a, now)
+	check(t, b.Release(t.Context(), list))
+	for _, giver := range []Node{b, a} {
+		_, _, err := giver.Assign(t.Context(), list[0], idA)
+		check(t, err)
+	}
+	sweepAll(t, a, now)
+	for _, m := range old {
+		want := queue.Expired
+		if m.MeshID == list[1] {
+			want = queue.Pending
+		}
+		equal(t, "states", states(t, a, m), []queue.State{want, want})
+	}
+}
+
+func testNeglected(t *testing.T, db Shared) {
+	a, _ := join(t, db, "a:1")
+	list := own(t, a, 4)
+	young := message(list[3], "s/a")
+	commit(t, a, journal.Batch{Messages: []*queue.Accepted{aged(list[0]), aged(list[1]), aged(list[2]), young}})
+	equal(t, "while they are owned", len(must[[]wire.ID](t)(a.Neglected(t.Context(), now, 10))), 0)
+	check(t, a.Release(t.Context(), list[1:]))
+	equal(t, "neglected", must[[]wire.ID](t)(a.Neglected(t.Context(), now, 10)), list[1:3])
+	equal(t, "at most one", must[[]wire.ID](t)(a.Neglected(t.Context(), now, 1)), list[1:2])
+}
+
+// Others hear soon that a node has joined, has left, and has given up a mesh.
+func testWatch(t *testing.T, db Shared) {
+	a, _ := join(t, db, "a:1")
+	heard := func(what string, changed <-chan struct{}) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
+		defer cancel()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatalf("nothing was heard of %s", what)
+		}
+	}
+	changed := a.Watch()
+	b, _ := join(t, db, "b:1")
+	heard("a new node", changed)
+	list := own(t, b, 1)
+	changed = a.Watch()
+	check(t, b.Release(t.Context(), list))
+	heard("a release", changed)
+	changed = a.Watch()
+	check(t, b.Close())
+	heard("the end of a node", changed)
+}

@@ -1,0 +1,266 @@
+package tests
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/coder/websocket"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/internal/pgtest"
+	"github.com/claudemesh/claudemesh/wire"
+)
+
+// node prepares a node of a cluster: the shipped Caddyfile with the option cluster.
+func node(t *testing.T, pg *pgtest.Server, env ...string) *server {
+	t.Helper()
+	s := newServer(t, append(env, "DATABASE_URL="+pg.DSN())...)
+	clustered(t, s, "127.0.0.1:"+strconv.Itoa(freePort(t)))
+	return s
+}
+
+// clustered makes a server a node of a cluster that listens at an address.
+func clustered(t *testing.T, s *server, listen string, more ...string) {
+	t.Helper()
+	shipped, err := os.ReadFile(filepath.Join(commands.Repo, "Caddyfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const directive = "\tclaudemesh {\n"
+	option := fmt.Sprintf("%s\t\tcluster {\n\t\t\tlisten %s\n\t\t\t%s\n\t\t}\n", directive, listen, strings.Join(more, "\n"))
+	s.Config = filepath.Join(s.Home, "Caddyfile")
+	if err := os.WriteFile(s.Config, []byte(strings.Replace(string(shipped), directive, option, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// at returns a team as it uses another node.
+func (m *team) at(s *server) *team {
+	other := *m
+	other.srv = s
+	owner := *m.owner
+	owner.team = &other
+	other.owner = &owner
+	return &other
+}
+
+// at returns a member as it uses another node.
+func (p *member) at(s *server) *member {
+	other := *p
+	other.team = p.team.at(s)
+	return &other
+}
+
+// ownerOf returns which of two nodes serves a mesh.
+func ownerOf(t *testing.T, pg *pgtest.Server, m *team, nodes ...*server) (owner, other *server) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, pg.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	var pid int
+	if err := conn.QueryRow(ctx, `SELECT pid FROM claudemesh.nodes JOIN claudemesh.mesh_owners ON node_id = id
+		WHERE replace(mesh_id::text, '-', '') = $1`, m.id).Scan(&pid); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range nodes {
+		if s.PID() == pid {
+			return s, nodes[1-i]
+		}
+	}
+	t.Fatalf("process %d owns the mesh", pid)
+	return nil, nil
+}
+
+// TestCluster has clients of one mesh on both nodes of a cluster. The owner is killed, and the
+// clients come back on the other node.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t)
+	a, b := node(t, pg), node(t, pg)
+	a.Start()
+	b.Start()
+	m := newTeam(t, a)
+	alice := m.owner.daemon(t)
+	bob := m.at(b).join(t, "bob") // the request is forwarded if b does not own the mesh
+	carol := m.join(t, "carol")
+	session := newKeys()
+	onA, onB := carol.daemon(t), bob.at(b).session(t, session)
+
+	owner, edge := ownerOf(t, pg, m, a, b)
+	for i := range 20 {
+		onA.send(session.hex, fmt.Sprintf("to b %d", i))
+		onB.send(carol.keys.hex, fmt.Sprintf("to a %d", i))
+	}
+	if got := onB.texts(20); got[0] != "to b 0" || got[19] != "to b 19" {
+		t.Errorf("the session on b got %q", got)
+	}
+	if got := onA.texts(20); got[0] != "to a 0" || got[19] != "to a 19" {
+		t.Errorf("the daemon on a got %q", got)
+	}
+	if peers := alice.peers(); len(peers) != 3 {
+		t.Errorf("the roster has %d rows: %v", len(peers), peers)
+	}
+	alice.leave()
+
+	t.Run("requests about the mesh are answered by its owner", func(t *testing.T) {
+		for _, s := range []*server{a, b} {
+			if status, answer := s.post(t, "/join", m.invite.joinBody(carol.keys.hex, "carol")); status != 200 || answer["alreadyMember"] != true {
+				t.Errorf("join: %d %s", status, answer)
+			}
+			status, text := s.do(t, http.MethodGet, "/i/nosuchcode", "", "Accept", "application/json")
+			if status != http.StatusNotFound {
+				t.Errorf("unknown invite: %d %s", status, text)
+			}
+			status, answer := s.post(t, "/hook/set-status", frame{"cwd": "/home/bob/work", "pid": 4343, "status": "idle"})
+			if status != 200 || answer.str("presence_id") == "" {
+				t.Errorf("hook: %d %s", status, answer)
+			}
+		}
+	})
+
+	t.Run("the owner is killed", func(t *testing.T) {
+		waits := onA.send(session.hex, "survives")
+		onB.message() // not acknowledged
+		owner.Kill()
+		if err := onA.awaitEnd(); err == nil {
+			t.Error("a relayed socket goes on without the owner")
+		}
+		if err := onB.awaitEnd(); err == nil {
+			t.Error("a socket of the killed node goes on")
+		}
+		back := awaitSession(t, bob.at(edge), session)
+		if got := back.message(); got.str("messageId") != waits {
+			t.Errorf("got %s", got)
+		}
+	})
+	t.Run("it comes back", func(t *testing.T) {
+		owner.Start()
+		c := carol.at(owner).daemon(t)
+		c.sync()
+		owner.Stop()
+		c.awaitEnd()
+		carol.at(edge).daemon(t).sync()
+	})
+}
+
+// awaitSession connects a session as soon as the cluster takes it.
+func awaitSession(t *testing.T, p *member, session keyPair) (c *v1Client) {
+	t.Helper()
+	await.Until(t, "the session is back", func() bool {
+		c = p.team.srv.dial(t)
+		c.write(session.signSessionHello(p.sessionHello(session)))
+		answer := c.await("an answer", func(f frame) bool { return f.str("type") == "hello_ack" || f.str("type") == "error" })
+		return answer.str("type") == "hello_ack"
+	})
+	return c
+}
+
+// TestClusterReload reloads the config of both nodes: sockets stay, and so do links.
+func TestClusterReload(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t)
+	a, b := node(t, pg), node(t, pg)
+	a.Start()
+	b.Start()
+	m := newTeam(t, a)
+	onA, onB := m.owner.daemon(t), m.join(t, "bob").at(b).daemon(t)
+	for _, s := range []*server{a, b} {
+		if out, code := s.RunCaddy("reload", "--config", s.Config, "--adapter", "caddyfile", "--address", "unix/"+filepath.Join(s.Home, "admin.sock"), "--force"); code != 0 {
+			t.Fatalf("reload: %d %s", code, out)
+		}
+	}
+	onA.send("*", "still here")
+	if got := onB.texts(1); got[0] != "still here" {
+		t.Errorf("got %q", got)
+	}
+	a.Stop()
+	if err := onA.awaitEnd(); websocket.CloseStatus(err) != wire.CloseRestart {
+		t.Errorf("closed with %v", err)
+	}
+}
+
+// TestClusterIsRefused checks what a broker says that can't be a node.
+func TestClusterIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	clustered(t, s, ":7901", "advertise 10.0.0.1")
+	if out, code := s.RunCaddy("validate", "--config", s.Config, "--adapter", "caddyfile"); code == 0 || !strings.Contains(out, "add `storage postgres") {
+		t.Errorf("cluster with SQLite: %d %s", code, out)
+	}
+	pg := newServer(t, "DATABASE_URL=postgres://nobody@127.0.0.1:1/none")
+	clustered(t, pg, ":7901")
+	if out, code := pg.RunCaddy("validate", "--config", pg.Config, "--adapter", "caddyfile"); code == 0 || !strings.Contains(out, "add `advertise") {
+		t.Errorf("cluster without an address: %d %s", code, out)
+	}
+}
+
+// TestClusterAddress starts nodes whose advertised address is that of another node, or leads to
+// something that is no node.
+func TestClusterAddress(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t)
+	address := "127.0.0.1:" + strconv.Itoa(freePort(t))
+	a := newServer(t, "DATABASE_URL="+pg.DSN())
+	clustered(t, a, address)
+	a.Start()
+	for _, wrong := range []struct{ address, reason, log string }{
+		{address, "storage_in_use", "advertises the same address " + address},
+		{"127.0.0.1:" + strconv.Itoa(a.Port), "cluster_address", "where something other than a node answers"},
+	} {
+		b := newServer(t, "DATABASE_URL="+pg.DSN())
+		clustered(t, b, "127.0.0.1:"+strconv.Itoa(freePort(t)), "advertise "+wrong.address)
+		b.Launch()
+		notReady(t, b, wrong.reason)
+		await.Until(t, "the log says what to change", func() bool { return strings.Contains(b.Log(), wrong.log) })
+		if wrong.reason == "cluster_address" {
+			await.Until(t, "the database says that the node gets no meshes", func() bool {
+				out, _ := operate(a, pg, "nodes")
+				return strings.Contains(out, "leads elsewhere")
+			})
+			newTeam(t, b) // the node hands it over at once
+			await.Until(t, "the node owns no mesh", func() bool { return nodeOf(t, pg, b).meshes == 0 })
+		}
+		b.Stop()
+	}
+	a.AwaitReady()
+}
+
+// TestClusterFrozenOwner freezes the owner of a mesh: the other node notices, cuts the sockets that
+// it relays, and takes the mesh.
+func TestClusterFrozenOwner(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t)
+	a, b := node(t, pg), node(t, pg)
+	a.Start()
+	b.Start()
+	m := newTeam(t, a)
+	bob := m.join(t, "bob")
+	c := m.owner.daemon(t)
+	owner, edge := ownerOf(t, pg, m, a, b)
+	session := newKeys()
+	relayed := bob.at(edge).session(t, session)
+	relayed.sync()
+	c.leave()
+	if err := syscall.Kill(owner.PID(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	relayed.awaitEnd()
+	awaitSession(t, bob.at(edge), session).sync()
+	if err := syscall.Kill(owner.PID(), syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	owner.AwaitReady()
+	awaitSession(t, bob.at(owner), session).sync()
+}
