@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -163,11 +162,9 @@ func TestClusterOnThisMachine(t *testing.T) {
 	if os.Getenv("CLAUDEMESH_TEST_POSTGRES") != "" {
 		t.Skip("the script starts a Postgres of its own, which may not be installed here")
 	}
-	var ports []string
-	for len(ports) < 7 {
-		if p := strconv.Itoa(freePort(t)); !slices.Contains(ports, p) {
-			ports = append(ports, p)
-		}
+	ports := make([]string, 7)
+	for i := range ports {
+		ports[i] = strconv.Itoa(freePort(t))
 	}
 	cmd := exec.Command(filepath.Join(commands.Repo, "scripts", "cluster"))
 	cmd.Env = append(homeEnv(t.TempDir()), "CADDY="+commands.Caddy, "CLUSTER_PORTS="+strings.Join(ports, " "))
