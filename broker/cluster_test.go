@@ -78,8 +78,8 @@ func (n *node) wantOwner(id wire.ID, want *node) {
 	}
 }
 
-// A mesh that is handed over goes on elsewhere: its sockets are closed, a hello that waits
-// for it at the other node is served, and nothing is lost.
+// TestHandOver checks that a mesh that is handed over goes on elsewhere: the broker closes its
+// sockets, the other node serves a hello that waits for the mesh, and nothing is lost.
 func TestHandOver(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -128,8 +128,8 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// A node that has lost a mesh without a word closes its sockets and stores nothing of it.
-// Its other meshes go on.
+// TestLostMesh checks that a node that has lost a mesh without a word closes the mesh's sockets and
+// stores nothing of it. The node's other meshes go on.
 func TestLostMesh(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -164,7 +164,7 @@ func TestLostMesh(t *testing.T) {
 	bob.gets(2)
 }
 
-// A node that drains gives all meshes away, and gets none.
+// TestHandOverAll checks that a node that drains gives all meshes away and gets none.
 func TestHandOverAll(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -188,8 +188,8 @@ func TestHandOverAll(t *testing.T) {
 	}
 }
 
-// A node does what an operator asks for in the database: it gives one mesh to a node, and then
-// all of them to any, until that is taken back.
+// TestObey checks that a node does what an operator asks for in the database: it gives one mesh to
+// a certain node, and then all of them to any node, until the operator takes that back.
 func TestObey(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -264,8 +264,8 @@ func TestHandOverAllOutside(t *testing.T) {
 	}
 }
 
-// A node that hands a mesh over, and has lost it already without a word, serves the mesh like any
-// other when it gets it again.
+// TestHandOverOfLostMesh checks a node that hands over a mesh that it has lost without a word: it
+// serves the mesh like any other when it gets the mesh again.
 func TestHandOverOfLostMesh(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)

@@ -299,7 +299,8 @@ func TestRelay(t *testing.T) {
 	})
 }
 
-// One that does not read fills its own window, and nobody waits for it.
+// TestSlowClientStallsNobody checks that a client that does not read fills only its own window, and
+// that nobody waits for it.
 func TestSlowClientStallsNobody(t *testing.T) {
 	table := newTable()
 	edge, owner := table.start(t, nil), table.start(t, nil)
@@ -406,8 +407,8 @@ func (f *freezer) melt() {
 	close(f.thaw)
 }
 
-// A link that carries nothing any more is noticed at both ends, its sockets are cut, and the nodes
-// connect again once that is possible.
+// TestHalfOpenLink checks that both ends notice a link that carries nothing any more and cut its
+// sockets, and that the nodes connect again once they can.
 func TestHalfOpenLink(t *testing.T) {
 	if 2*silence >= 5*time.Second {
 		t.Errorf("a broken link is noticed after %s", 2*silence)
@@ -435,7 +436,8 @@ func TestHalfOpenLink(t *testing.T) {
 	_ = client
 }
 
-// The sockets of a node that is gone are cut as soon as the database says so.
+// TestRemovedNode checks that a node cuts the sockets of another node as soon as the database says
+// that the other node is gone.
 func TestRemovedNode(t *testing.T) {
 	var proxy freezer
 	table := newTable()
@@ -506,7 +508,8 @@ func (n *node) verifyAs(key ed25519.PublicKey) error {
 	return nil
 }
 
-// A node is not taken for another one that its address leads to, and it learns what is wrong.
+// TestAddressLeadsElsewhere checks that nobody takes a node for the one whose address leads to it,
+// and that the node with the wrong address learns what is wrong.
 func TestAddressLeadsElsewhere(t *testing.T) {
 	table := newTable()
 	edge, other := table.start(t, nil), table.start(t, nil)
@@ -544,7 +547,8 @@ func TestAddressLeadsElsewhere(t *testing.T) {
 	}
 }
 
-// A node that no longer owns a mesh says so, and the edge finds the new owner.
+// TestMeshHasMoved checks that a node that no longer owns a mesh says so, and that the relaying
+// node finds the new owner.
 func TestMeshHasMoved(t *testing.T) {
 	table := newTable()
 	edge, before, after := table.start(t, nil), table.start(t, nil), table.start(t, nil)
@@ -617,7 +621,7 @@ func TestForward(t *testing.T) {
 	_ = answer.Body.Close()
 }
 
-// A node that stops asks the owners to close the sockets that it relays.
+// TestLeave checks that a node that stops asks the owners to close the sockets that it relays.
 func TestLeave(t *testing.T) {
 	table := newTable()
 	edge, owner := table.start(t, nil), table.start(t, nil)
@@ -648,7 +652,8 @@ func TestLeave(t *testing.T) {
 	expect(t, stay, "still here")
 }
 
-// What a node does not understand ends that stream, not the link.
+// TestUnknownPreface checks that a preface that a node does not understand ends its stream, not the
+// link.
 func TestUnknownPreface(t *testing.T) {
 	table := newTable()
 	edge, owner := table.start(t, nil), table.start(t, nil)

@@ -95,8 +95,8 @@ func TestInviteRoundTrip(t *testing.T) {
 	}
 }
 
-// The derivation is part of the format of links: existing links must keep working. The
-// expected values come from another implementation of HKDF.
+// TestLinkSecretDerivation pins the derivation, which is part of the format of links: existing
+// links must keep working. The expected values come from another implementation of HKDF.
 func TestLinkSecretDerivation(t *testing.T) {
 	t.Parallel()
 	secret, err := ParseLinkSecret("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE")

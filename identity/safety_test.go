@@ -9,7 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Python's hashlib calculated the expected numbers.
+// TestSafetyNumberIsTheSameEverywhere compares safety numbers with numbers that Python's hashlib
+// calculated.
 func TestSafetyNumberIsTheSameEverywhere(t *testing.T) {
 	t.Parallel()
 	var a, b wire.Key
@@ -30,7 +31,7 @@ func TestSafetyNumberIsTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// Python's hashlib calculated the expected number.
+// TestSafetyNumberV1 compares a safety number with one that Python's hashlib calculated.
 func TestSafetyNumberV1(t *testing.T) {
 	t.Parallel()
 	var a, b wire.Key

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// A program that doesn't use the lock may have created the file.
+// TestCreateReplacesNothing checks the case that a program that doesn't use the lock has created
+// the file.
 func TestCreateReplacesNothing(t *testing.T) {
 	t.Parallel()
 	name := sessionName{"team", "0b0e7a52-93a1-4f6e-8f0b-6a2c9d1e4f30"}

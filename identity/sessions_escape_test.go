@@ -66,8 +66,8 @@ func TestSessionFileThatIsNotARegularFile(t *testing.T) {
 	}
 }
 
-// If a mesh's directory were a link, two meshes could share a key, or keys could end
-// up where nobody looks for them.
+// TestMeshDirectoryThatIsALink checks that a mesh's directory may not be a link: two meshes could
+// share a key, or keys could end up where nobody looks for them.
 func TestMeshDirectoryThatIsALink(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{"other", "out"} {

@@ -30,8 +30,8 @@ func TestSignaturesMatchLibsodium(t *testing.T) {
 	}
 }
 
-// The texts in the vectors are written by hand; package wire must build the same
-// texts.
+// TestCanonicalTexts checks that package wire builds the texts that stand in the vectors, which
+// were written by hand.
 func TestCanonicalTexts(t *testing.T) {
 	t.Parallel()
 	v := loadVectors(t)

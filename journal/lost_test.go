@@ -58,8 +58,9 @@ func (losses) Failed(error)                {}
 func (l losses) Lost(meshes []wire.ID)     { l <- meshes }
 func (l losses) next(t *testing.T) wire.ID { t.Helper(); return (<-l)[0] }
 
-// What concerns a mesh that another broker owns is dropped, and the rest is stored. Nothing
-// of the mesh is stored before Drop, even if the broker owns it again by then.
+// TestLostMesh checks that the journal drops what concerns a mesh that another broker owns, and
+// stores the rest. It stores nothing of the mesh before Drop, even if the broker owns the mesh
+// again by then.
 func TestLostMesh(t *testing.T) {
 	t.Parallel()
 	store, err := sqlite.Open(filepath.Join(t.TempDir(), "journal.db"))

@@ -620,7 +620,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
-// This is the same test over a real socket, because real clients don't use pipes.
+// TestOverTCP is the same test over a real socket, because real clients don't use pipes.
 func TestOverTCP(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -223,8 +223,8 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// On a file system without locks, the error says what to do. A lock that somebody else
-// holds is a different error.
+// TestNoLocks checks that the error says what to do if the file system has no locks. A lock that
+// somebody else holds is a different error.
 func TestNoLocks(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{syscall.ENOLCK, syscall.ENOTSUP, syscall.ENOSYS} {

@@ -201,8 +201,8 @@ func (c *claims) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(wire.ClaimResult{SealedRootKey: c.sealed, MeshID: c.meshID, MemberID: wire.ID{2}, OwnerPubkey: c.owner, Role: "member"})
 }
 
-// If the answer to a claim is lost, the claim has used up one use. The second try must use
-// the same key, because the broker then counts no further use.
+// TestJoinSurvivesALostAnswer checks a join whose answer is lost after the claim has used up one
+// use. The second try must use the same key, because the broker then counts no further use.
 func TestJoinSurvivesALostAnswer(t *testing.T) {
 	t.Parallel()
 	id := wire.ID{1}

@@ -14,7 +14,8 @@ import (
 // badSlugs would lead out of the directory of keys, or name no file.
 var badSlugs = []string{"../../x", "..", ".", ".ssh", "", "a/b", `a\b`, "/etc", "a\x00b", "Team", "b\u043eb", "a b", "team\n", strings.Repeat("a", 65)}
 
-// The slug in an invite, which anybody may make, names a directory on our disk.
+// TestJoinRefusesBadInvites checks invites whose slug can't name a directory on our disk. Anybody
+// may make such an invite.
 func TestJoinRefusesBadInvites(t *testing.T) {
 	t.Parallel()
 	for _, slug := range badSlugs {

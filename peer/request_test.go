@@ -7,8 +7,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// An answer that arrives together with the end of the connection counts. The broker ends
-// the connection of a member that leaves.
+// TestAnswerBeforeTheEnd checks that an answer counts that arrives together with the end of the
+// connection. The broker ends the connection of a member that leaves.
 func TestAnswerBeforeTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for range 50 {

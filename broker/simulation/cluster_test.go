@@ -607,7 +607,8 @@ func TestCluster(t *testing.T) {
 
 var errNotFound = errors.New("no schedule breaks a promise")
 
-// Without its safeguards, the cluster breaks promises, and the simulation finds that.
+// TestClusterWithoutSafeguards checks that the simulation finds broken promises in a cluster
+// without its safeguards.
 func TestClusterWithoutSafeguards(t *testing.T) {
 	t.Parallel()
 	for name, broken := range map[string]sabotage{"fence": {noFence: true}, "suspension": {noSuspension: true}} {

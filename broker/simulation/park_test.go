@@ -9,8 +9,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Sends wait for a storage that stands still, the same whether it says so or not, and
-// are refused after five seconds. They have not been accepted, and what is sent then is.
+// TestSendsWaitFiveSeconds checks that sends wait for a storage that stands still, whether it says
+// so or not, and that the broker refuses them after five seconds. The broker has not accepted them,
+// and accepts what is sent then.
 func TestSendsWaitFiveSeconds(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []weather{frozen, failing} {

@@ -56,7 +56,7 @@ func TestShrink(t *testing.T) {
 	}
 }
 
-// A schedule is the same whenever it is drawn.
+// TestScheduleIsDrawnFromItsSeed checks that a seed always gives the same schedule.
 func TestScheduleIsDrawnFromItsSeed(t *testing.T) {
 	t.Parallel()
 	a, b := makeSchedule(7), makeSchedule(7)

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// The numbers come from statfs(2), or from the kernel's headers if statfs(2) lacks them.
+// TestNumbers checks the numbers of file systems. They come from statfs(2), or from the kernel's
+// headers if statfs(2) lacks them.
 func TestNumbers(t *testing.T) {
 	t.Parallel()
 	for number, want := range map[uint32]string{

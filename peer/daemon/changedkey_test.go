@@ -118,8 +118,9 @@ func (u *user) member() wire.Key {
 	return config.Meshes[0].Member.Public()
 }
 
-// bob is removed, and a stranger joins under that name. Nothing goes to the stranger by its
-// name, the start of its key, its session or as a reply, until the user trusts it.
+// TestStrangerUnderAName checks that nothing goes to a stranger who joins under the name of bob,
+// whom the owner has removed: not by the name, the start of a key, a session or as a reply, until
+// the user trusts the stranger.
 func TestStrangerUnderAName(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)

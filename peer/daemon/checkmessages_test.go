@@ -245,7 +245,8 @@ func TestFloodIsRefused(t *testing.T) {
 	}
 }
 
-// A message to everybody has no receipt, so the session learns that it has missed some.
+// TestFloodToEverybody checks that a session learns that it has missed messages to everybody, which
+// have no receipts.
 func TestFloodToEverybody(t *testing.T) {
 	t.Parallel()
 	const most = 5

@@ -26,8 +26,9 @@ var (
 	}
 )
 
-// A receipt says that the model has the message. A message without that proof becomes unread
-// again and is announced again, marked if the model may have seen it.
+// TestWhatBecomesOfMessages checks that a receipt says that the model has the message. A message
+// without that proof becomes unread again and is announced again, marked if the model may have seen
+// it.
 func TestWhatBecomesOfMessages(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -164,8 +165,9 @@ func (p *program) happen(event, call string, host *fakeHost) {
 	}
 }
 
-// The user interrupted the model when it was about to read. The message does not wake the model
-// again, but the user's next prompt announces it.
+// TestInterruptedReadIsToldWithTheNextPrompt checks what happens if the user interrupts the model
+// when it is about to read: the message does not wake the model again, but the user's next prompt
+// announces it.
 func TestInterruptedReadIsToldWithTheNextPrompt(t *testing.T) {
 	t.Parallel()
 	host := &fakeHost{say: make(map[int]Published)}
@@ -209,8 +211,8 @@ func TestInterruptedReadIsToldWithTheNextPrompt(t *testing.T) {
 	}
 }
 
-// If nothing else is unread, a call waits until another call's messages are decided: the user
-// has stopped the model and asked again.
+// TestCallAfterOneThatWasStopped checks that a call waits until another call's messages are
+// decided, if nothing else is unread: the user has stopped the model and asked again.
 func TestCallAfterOneThatWasStopped(t *testing.T) {
 	t.Parallel()
 	host := &fakeHost{say: make(map[int]Published)}

@@ -17,8 +17,8 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// Launches, hooks and two terminals race for one session. The result is one presence, and every
-// message sent in the meantime arrives once.
+// TestRegistrationsRace lets launches, hooks and two terminals race for one session. The result is
+// one presence, and every message sent in the meantime arrives once.
 func TestRegistrationsRace(t *testing.T) {
 	t.Parallel()
 	const rounds, racers = 200, 8
@@ -57,8 +57,8 @@ func TestRegistrationsRace(t *testing.T) {
 	}
 }
 
-// Two daemons with different directories share the session keys and race for one session. At
-// any time, one of them has it, and no message is lost.
+// TestTwoDaemonsRaceForOneSession lets two daemons with different directories and the same session
+// keys race for one session. At any time, one of them has it, and no message is lost.
 func TestTwoDaemonsRaceForOneSession(t *testing.T) {
 	_, alice, bob := pair(t)
 	t.Setenv("CLAUDEMESH_SESSIONS_DIR", peer.SessionsRoot(bob.dir))

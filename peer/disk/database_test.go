@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Two machines that share a file share no memory, but a write-ahead log needs shared
-// memory.
+// TestJournalOfADatabase checks the journal mode: two machines that share a file share no memory,
+// but a write-ahead log needs shared memory.
 func TestJournalOfADatabase(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x.db")

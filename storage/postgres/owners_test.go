@@ -62,8 +62,8 @@ func reaped(t *testing.T, s *Store, dsn string) {
 	})
 }
 
-// The other nodes remove a node whose lease has run out, which frees its meshes. It can't
-// write any more, whatever it remembers, even after the mesh is free again.
+// TestDeadNode checks that the other nodes remove a node whose lease has run out, which frees its
+// meshes. That node can't write any more, whatever it remembers, even after the mesh is free again.
 func TestDeadNode(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -95,7 +95,8 @@ func TestDeadNode(t *testing.T) {
 	}
 }
 
-// A process that is frozen in the middle of a transaction keeps its meshes from nobody.
+// TestDeadNodeInTransaction checks that a process that is frozen in the middle of a transaction
+// does not keep its meshes from the other nodes.
 func TestDeadNodeInTransaction(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -125,7 +126,8 @@ func TestDeadNodeInTransaction(t *testing.T) {
 	}
 }
 
-// A mesh is not given up before the transactions that write to it have ended.
+// TestReleaseWaits checks that a node does not give up a mesh before the transactions that write to
+// it have ended.
 func TestReleaseWaits(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -154,7 +156,8 @@ func TestReleaseWaits(t *testing.T) {
 	}
 }
 
-// Notifications come again after the connection that brings them was lost.
+// TestWatchAfterOutage checks that notifications come again after the connection that brings them
+// was lost.
 func TestWatchAfterOutage(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)

@@ -23,8 +23,8 @@ func conversation(fields, later string) string {
 `
 }
 
-// Each row was verified with Claude Code 2.1.330, with an older conversation of the usual kind
-// and the newer one of the row.
+// TestNewest checks which of two conversations is the newer. Each row was verified with Claude Code
+// 2.1.330, with an older conversation of the usual kind and the newer one of the row.
 func TestNewest(t *testing.T) {
 	t.Parallel()
 	cli, sdk := `"entrypoint":"cli",`, `"entrypoint":"sdk-cli",`

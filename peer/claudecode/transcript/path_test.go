@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Claude Code 2.1.330 has made these names for these directories.
+// TestEncode checks the names that Claude Code 2.1.330 has made for these directories.
 func TestEncode(t *testing.T) {
 	t.Parallel()
 	long := "/srv/" + strings.Repeat("a", 150) + "/"

@@ -8,8 +8,9 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// A working path makes an idle session start a turn. A path that does not gives way to the
-// next, down to the hooks, and is tried again after a while.
+// TestPathThatLeadsNowhereGivesWay checks that a working path makes an idle session start a turn. A
+// path that does not work gives way to the next, down to the hooks, and is tried again after a
+// while.
 func TestPathThatLeadsNowhereGivesWay(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.Working(false)

@@ -9,8 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A message that a recipient refused but later got into its context does not count as refused.
-// A message in the context stays there.
+// TestRanksOfReceipts checks that a message that a recipient refused but later got into its context
+// does not count as refused. A message in the context stays there.
 func TestRanksOfReceipts(t *testing.T) {
 	t.Parallel()
 	s, err := Open(t.Context(), peer.Dir(t.TempDir()))
