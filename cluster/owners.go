@@ -38,7 +38,7 @@ type Owners struct {
 
 	mu     sync.Mutex
 	known  map[wire.ID]answer
-	serves map[wire.ID]bool // what Own has said; true: it is being handed over
+	serves map[wire.ID]bool // the meshes for which Own has succeeded; true: being handed over
 	losses uint64           // counts calls of Lost
 	onLoss func([]wire.ID)  // static after OnLoss
 	nodes  []Node

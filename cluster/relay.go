@@ -171,9 +171,8 @@ func (r *Relay) Problem() error {
 func (r *Relay) Relayed() int64 { return r.relayed.Load() }
 
 // Route finds the node that serves a mesh. If this is the node itself, or if there is no such mesh,
-// take is nil. Otherwise
-// the owner waits for a socket, and take hands it over, with what was already read of it; take
-// must be called once. Route waits for an owner until ctx ends.
+// take is nil. Otherwise the owner waits for a socket; take hands the socket over with what was
+// already read of it, and must be called once. Route waits for an owner until ctx ends.
 func (r *Relay) Route(ctx context.Context, mesh wire.ID, client netip.Addr) (take func(socket net.Conn, early []byte), err error) {
 	stream, err := r.reach(ctx, preface{Kind: kindSocket, Mesh: mesh, Client: client})
 	if stream == nil || err != nil {

@@ -11,8 +11,8 @@ import (
 
 // The methods of this file are for the broker of this node.
 
-// OnLoss makes out who is told that meshes that this node serves are not its own any more.
-// Call it before anything else. do must not block.
+// OnLoss sets the function that hears of meshes that this node serves but no longer owns. Call
+// it before anything else. do must not block.
 func (o *Owners) OnLoss(do func(meshes []wire.ID)) { o.onLoss = do }
 
 // Own makes this node the owner of a mesh, unless another node owns it. The broker calls it

@@ -55,7 +55,7 @@ func upload(to io.Writer, from net.Conn) {
 	}
 }
 
-// uploadMore copies with a larger buffer, until that gets no longer full.
+// uploadMore copies with a larger buffer, until a read does not fill it.
 func uploadMore(to io.Writer, from net.Conn) error {
 	buffer := busyBuffers.Get().(*[busyBuffer]byte)
 	defer busyBuffers.Put(buffer)

@@ -36,7 +36,7 @@ type dropping struct {
 func (j *Journal) Drop(ctx context.Context, lost []wire.ID) error {
 	done := make(chan struct{})
 	j.mu.Lock()
-	j.lose(lost)
+	j.loseLocked(lost)
 	j.pending.dropping = append(j.pending.dropping, dropping{lost, done})
 	j.mu.Unlock()
 	j.signal()
@@ -55,8 +55,8 @@ func (j *Journal) Lost(of []wire.ID) (lost []wire.ID) {
 	return lost
 }
 
-// lose notes that nothing of these meshes may be stored. The caller holds the lock.
-func (j *Journal) lose(lost []wire.ID) {
+// loseLocked notes that nothing of these meshes may be stored.
+func (j *Journal) loseLocked(lost []wire.ID) {
 	for _, id := range lost {
 		j.lost[id] = struct{}{}
 	}
@@ -174,7 +174,7 @@ func (j *Journal) withoutLost(w *work, err error) bool {
 		return false
 	}
 	j.mu.Lock()
-	j.lose(refused.Meshes)
+	j.loseLocked(refused.Meshes)
 	j.mu.Unlock()
 	j.watch.Lost(refused.Meshes)
 	j.dropLost(w)
