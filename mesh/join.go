@@ -141,7 +141,7 @@ func (d *Directory) redeem(ctx context.Context, inv Invite, m Member, unique boo
 			return Joined{}, ErrFull
 		}
 		if bearer := v.bearer(m.DisplayName); unique && bearer != nil {
-			return Joined{}, refuse(CodeNameTaken, "the name %s is the same as, or looks like, the name of the member whose key begins with %s; choose another name",
+			return Joined{}, refuse(CodeNameTaken, "the name %s is the same as, or looks like, the name of the member whose key begins with %s",
 				strconv.Quote(m.DisplayName), bearer.Key.Short())
 		}
 		m.ID = d.ids.New(now)

@@ -47,7 +47,7 @@ var firstHour = []entry{
 	},
 	{
 		who: "bob", types: "bin/claudemesh join '<link>' --name alice", asks: "Another name: ", answer: "bob\r",
-		says: []string{"choose another name", "Joined the mesh team as bob", "bin/claudemesh inbox --follow"},
+		says: []string{"the same as, or looks like", "Joined the mesh team as bob", "bin/claudemesh inbox --follow"},
 	},
 	{who: "bob", types: "bin/claudemesh send alice", code: 2, says: []string{"is missing", "bin/claudemesh send bob"}},
 	{who: "bob", types: "bin/claudemesh snd alice hello", code: 2, says: []string{"did you mean `bin/claudemesh send`?"}},

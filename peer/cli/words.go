@@ -136,10 +136,16 @@ func nearestFlag(c *cobra.Command, typed string) string {
 	return nearest.Of(typed, names)
 }
 
-// nearestVerbs returns the verbs that the user may have meant.
+// nearestVerbs returns the verbs that the user may have meant: those of that name below another
+// verb, or else a similar one.
 func nearestVerbs(c *cobra.Command, typed string) (meant []string) {
-	var names []string
+	var names, below []string
 	for _, sub := range c.Commands() {
+		for _, deeper := range sub.Commands() {
+			if !sub.Hidden && !deeper.Hidden && deeper.Name() == typed {
+				below = append(below, deeper.CommandPath())
+			}
+		}
 		switch {
 		case sub.Hidden:
 		case slices.Contains(sub.SuggestFor, typed), len(typed) > 2 && strings.HasPrefix(sub.Name(), typed):
@@ -147,6 +153,9 @@ func nearestVerbs(c *cobra.Command, typed string) (meant []string) {
 		default:
 			names = append(names, sub.Name())
 		}
+	}
+	if len(meant) == 0 {
+		meant = below
 	}
 	if name := nearest.Of(typed, names); name != "" && len(meant) == 0 {
 		meant = append(meant, c.CommandPath()+" "+name)

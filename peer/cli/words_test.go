@@ -18,6 +18,8 @@ func TestWrongCommandLines(t *testing.T) {
 	for _, tc := range []struct{ line, says string }{
 		{"sned bob hi", "did you mean `claudemesh send`?"},
 		{"list", "`claudemesh peers`"},
+		{"show 12345678", "did you mean `claudemesh inbox show`?"},
+		{"revoke 12345678", "did you mean `claudemesh invites revoke`?"},
 		{"nosuch", `unknown verb "claudemesh nosuch"`},
 		{"help bogus", `unknown verb "claudemesh bogus"`},
 		{"help sned", "did you mean `claudemesh send`?"},
