@@ -81,7 +81,7 @@ func readFigures(repository string) (f figures, err error) {
 		{&together, "BENCHMARKS.md", `^\| together \| ` + n + ` \|`},
 		{&relay, "BENCHMARKS.md", `^\| together \|[^|]*\|[^|]*\| ` + n + ` \|`},
 		{&f.Durable, "BENCHMARKS.md", `^\| durable direct messages, 50 pairs \| postgres \|[^|]*\| ` + n + `/s`},
-		{&f.Queries, "BENCHMARKS.md", `^\| queries per message under load \| postgres \|[^|]*\| ` + n + ` \|`},
+		{&f.Queries, "BENCHMARKS.md", `^\| queries per message under load \| postgres \|[^|]*\| ` + n + `[ (]`},
 		{&f.FanOutMS, "BENCHMARKS.md", `^\| broadcast to 1,000 peers: last recipient, p50 \| postgres \|[^|]*\| ` + n + ` ms`},
 		{&f.Pool, "storage/postgres/connect.go", `^\tpoolSize = (\d+)$`},
 		{&f.Limit, "Caddyfile", `\{\$MAX_CONNECTIONS_PER_MESH:(\d+)\}`},
