@@ -66,7 +66,7 @@ func number(repository, file, pattern string) (float64, error) {
 }
 
 func readFigures(repository string) (f figures, err error) {
-	const n = `([\d.,]+)`
+	const n = `([\d.,]+)(?: \([\d.,]+–[\d.,]+\))?` // a median, and perhaps the minimum and maximum
 	var together, load, relay, relayLoad float64
 	for _, from := range []struct {
 		to            *float64
