@@ -12,7 +12,7 @@ import (
 )
 
 // An export is JSON lines: the entries of any number of logs, each log in its order, and
-// checkpoints. SPEC.md documents the fields.
+// checkpoints. docs/client.md documents the fields.
 
 // The types of lines.
 const (

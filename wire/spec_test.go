@@ -80,12 +80,12 @@ func TestSpecNamesWhatIsSignedAndSent(t *testing.T) {
 	}
 }
 
-// TestSpecNamesTestsThatExist checks that the tests that SPEC.md and SECURITY.md name, as
-// package.Test, exist.
+// TestSpecNamesTestsThatExist checks that the tests that SPEC.md, SECURITY.md and docs/client.md
+// name, as package.Test, exist.
 func TestSpecNamesTestsThatExist(t *testing.T) {
 	t.Parallel()
 	exist := tests(t, "..")
-	for _, page := range []string{"SPEC.md", "SECURITY.md"} {
+	for _, page := range []string{"SPEC.md", "SECURITY.md", "docs/client.md"} {
 		text, err := os.ReadFile("../" + page)
 		if err != nil {
 			t.Fatal(err)

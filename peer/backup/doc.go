@@ -1,5 +1,5 @@
 // Package backup writes and reads backups of a user's whole identity: one file, sealed
-// under a passphrase. SPEC.md, section 17, describes the format.
+// under a passphrase. docs/client.md describes the format.
 //
 // [Collect] gathers the contents and [Seal] makes the file; [Open] and [Restore] do the
 // reverse. Restore replaces a secret key only if it is told to, and then keeps the old key.
