@@ -11,6 +11,7 @@
 //	budget.go   decides how much may wait for the storage, and shares it among the members
 //	commit.go   forms a batch, commits it and tells who waits for it
 //	store.go    what a batch holds, and what the journal needs of a storage
+//	lost.go     gives up what belongs to meshes that the broker has lost
 //	stats.go    counters
 //
 // This package is the broker's own: programs outside this module must not rely on it.

@@ -12,6 +12,7 @@
 //	claim.go      a new member joins by an invite link
 //	join.go       a new member joins by a v1 token or its proof
 //	member.go     grants, roles, removing and banning
+//	whose.go      which mesh an invite or a token belongs to
 //	text.go       checks names, keys and signatures of requests
 //	refusal.go    codes and texts of refusals
 //

@@ -29,7 +29,7 @@ type Mesh struct {
 }
 
 // Config holds the joined meshes. Its file has the format that clients of protocol v1 use
-// too; see SPEC.md, section 17. Config keeps fields that this package does not know.
+// too; see docs/client.md. Config keeps fields that this package does not know.
 type Config struct {
 	Meshes []Mesh
 

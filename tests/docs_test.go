@@ -61,6 +61,21 @@ func TestListsOfFiles(t *testing.T) {
 	}
 }
 
+// TestArchitectureNamesFilesThatExist checks that every Go file that docs/architecture.md names
+// exists.
+func TestArchitectureNamesFilesThatExist(t *testing.T) {
+	t.Parallel()
+	named := regexp.MustCompile("`([a-z0-9_/]+\\.go)`").FindAllStringSubmatch(readPage(t, "docs/architecture.md"), -1)
+	if len(named) < 10 {
+		t.Errorf("docs/architecture.md names %d files, want at least 10", len(named))
+	}
+	for _, m := range named {
+		if _, err := os.Stat(filepath.Join(commands.Repo, filepath.FromSlash(m[1]))); err != nil {
+			t.Errorf("docs/architecture.md: %v", err)
+		}
+	}
+}
+
 // TestArchitectureNamesEveryRoom checks that docs/architecture.md describes each package, by
 // its name or with its folder, such as peer/claudecode/....
 func TestArchitectureNamesEveryRoom(t *testing.T) {
