@@ -120,7 +120,7 @@ func safetyNumbers(t *testing.T, s *server) {
 }
 
 // personWithoutSession checks that a v1 client can write to a member without a session, as
-// SPEC.md says.
+// docs/client.md says.
 func personWithoutSession(t *testing.T, s *server) {
 	alice, bob := newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team")
