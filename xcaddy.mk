@@ -8,14 +8,13 @@
 #
 #     xcaddy build --with github.com/claudemesh/claudemesh/caddymesh@latest
 #
-# The Caddy is the one that go.mod names. --replace and not --with ...=. because a
-# replacement must be a whole module, and caddymesh is a package of one. xcaddy asks
-# the module proxy for the module all the same and gives up when the answer is
-# anything but "not found".
+# The version of Caddy is that of go.mod. The build uses --replace, not --with ...=., because a
+# replacement must be a whole module, and caddymesh is only a package. xcaddy still asks the
+# module proxy for the module, and gives up on any answer but "not found".
 #
-# Without a network xcaddy is of no use: it looks for the versions that Caddy asks for and
-# asks the checksum database. OFFLINE=1 builds the same program with the versions in
-# go.sum, from a module cache that has them, for example after `make build`, and those WITH names.
+# xcaddy needs a network: it looks up the versions that Caddy requires, and asks the checksum
+# database. OFFLINE=1 builds the same program with the versions in go.sum. The module cache must
+# have them, for example after `make build`, and the modules of WITH.
 
 module  := github.com/claudemesh/claudemesh
 caddy   := $(shell go list -m -f '{{.Version}}' github.com/caddyserver/caddy/v2)

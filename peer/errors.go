@@ -78,7 +78,7 @@ func skewText(d time.Duration) string {
 type ClosedError struct {
 	Code   int // WebSocket close code
 	Reason string
-	Word   string // what the admin who ended it said, "" for nothing
+	Word   string // the reason that the admin gave; "" if none
 }
 
 func (e *ClosedError) Error() string {

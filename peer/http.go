@@ -77,7 +77,7 @@ func CheckName(name string) (string, error) {
 		return "", &HTTPError{Code: codeBadName, Message: "a name can't " + why}
 	}
 	if len(name) > wire.MaxNameLen {
-		return "", &HTTPError{Code: codeBadName, Message: fmt.Sprintf("a name has %d bytes at most", wire.MaxNameLen)}
+		return "", &HTTPError{Code: codeBadName, Message: fmt.Sprintf("a name can have at most %d bytes", wire.MaxNameLen)}
 	}
 	return name, nil
 }

@@ -25,13 +25,13 @@ type Options struct {
 	// delivers their waiting messages to this client, which opens them with the keys
 	// listed here. Only the newest wire.MaxSuccessions count.
 	Formerly []FormerSession
-	// About is what the client tells of itself. If SessionID is empty, New makes up a
+	// About is what the client tells about itself. If SessionID is empty, New makes up a
 	// random one. If Cwd is empty, New sets it to "/".
 	About About
 
 	// OnMessage takes a message. The message is acknowledged when it returns nil.
 	// It is called by one goroutine at a time and must not wait for a Send or a
-	// request of the same client. Nil: messages stay with the broker.
+	// request of the same client. If it is nil, messages stay with the broker.
 	OnMessage func(ctx context.Context, m Incoming) error
 	// TakesReceipts asks the recipients of this client's direct messages for receipts; see
 	// OnConfirmation.
@@ -97,7 +97,7 @@ type About struct {
 	Channel     string // names the program, e.g. claudemesh-cli
 	Model       string
 	Role        string
-	Groups      []wire.Group // nil: those of last time, else the member's
+	Groups      []wire.Group // nil: those of the previous connection, else the member's
 	// Capabilities are wire.CapTransient and wire.CapCaughtUp; OnRoster adds its own.
 	Capabilities []string
 }
@@ -120,7 +120,7 @@ func (o Options) normalized() (Options, error) {
 		return o, errors.New("options: the mesh has no member key")
 	}
 	if len(o.Formerly) > 0 && o.Session.IsZero() {
-		return o, errors.New("options: only a session can go on in the place of others")
+		return o, errors.New("options: only a session can succeed other sessions")
 	}
 	o.Formerly = slices.DeleteFunc(slices.Clone(o.Formerly), func(f FormerSession) bool {
 		return f.Pair.IsZero() || f.Pair.Public() == o.Session.Public()

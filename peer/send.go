@@ -43,7 +43,7 @@ type Receipt struct {
 	// Copies are the copies of a message to many, for the peers whose clients can't open
 	// it.
 	Copies []Copy
-	// MoreUnopened is how many more such peers there are. They have got no copy.
+	// MoreUnopened is how many more such peers there are. They get no copy.
 	MoreUnopened int
 }
 
@@ -161,7 +161,7 @@ func (c *Client) attempt(ctx context.Context, id string, frame []byte) (_ wire.A
 		return ack, true, err
 	case <-conn.ctx.Done():
 		if conn.tooLarge(frame) {
-			return wire.Ack{Error: fmt.Sprintf("%s: the broker takes no frame of %d bytes", wire.AckPayloadTooLarge, len(frame))}, true, nil
+			return wire.Ack{Error: fmt.Sprintf("%s: the broker does not accept a frame of %d bytes", wire.AckPayloadTooLarge, len(frame))}, true, nil
 		}
 		return wire.Ack{}, true, ErrDisconnected
 	case <-timeout.C:

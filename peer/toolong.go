@@ -22,7 +22,7 @@ func (e *TooLongError) Error() string {
 	if e.Most > 0 {
 		text = fmt.Sprintf("the message is too long: it has %d bytes, and this broker accepts at most %d", e.Bytes, e.Most)
 	}
-	return text + "; send a shorter message, or send where to find the rest"
+	return text + "; shorten it, or send a path or link to the content"
 }
 
 // Unwrap returns the *RefusedError in the broker's words.

@@ -43,7 +43,7 @@ func newWitnessed(t *testing.T) *witnessed {
 	return w
 }
 
-// talk makes entries.
+// talk adds entries to the audit log.
 func (w *witnessed) talk(t *testing.T, messages int) {
 	t.Helper()
 	before := len(w.alice.list("audit", "--json", "--kind", "message_routed"))
@@ -108,7 +108,7 @@ func rewrite(db *sql.DB, meshID wire.ID) error {
 	return err
 }
 
-// truncate removes the newest entries as if they had never been.
+// truncate removes the newest entries as if they had never existed.
 func truncate(db *sql.DB, meshID wire.ID, n int64) error {
 	if _, err := db.Exec(`DELETE FROM audit_entries WHERE mesh_id = ?1 AND seq > (SELECT seq FROM audit_heads WHERE mesh_id = ?1) - ?2`, meshID[:], n); err != nil {
 		return err
@@ -118,8 +118,8 @@ func truncate(db *sql.DB, meshID wire.ID, n int64) error {
 	return err
 }
 
-// TestRewrittenAuditLog: the operator changes an entry and computes all hashes anew. The chain
-// is in order, but no longer the one that was signed.
+// TestRewrittenAuditLog plays an operator who changes an entry and computes all hashes anew. The
+// chain is in order, but no longer the one that was signed.
 func TestRewrittenAuditLog(t *testing.T) {
 	t.Parallel()
 	w := newWitnessed(t)
@@ -153,7 +153,7 @@ func TestRewrittenAuditLog(t *testing.T) {
 		t.Errorf("the forged export: exit code %d\n%s", code, out)
 	}
 
-	// It stays so until the user accepts it.
+	// The doubt stays until the user accepts the log.
 	w.talk(t, 1)
 	if out, _, code := w.alice.run("audit", "verify"); code != 1 || !strings.Contains(out, says) {
 		t.Errorf("later: exit code %d\n%s", code, out)
@@ -165,7 +165,7 @@ func TestRewrittenAuditLog(t *testing.T) {
 	w.alice.must("audit", "verify")
 }
 
-// TestTruncatedAuditLog: the operator deletes the newest entries.
+// TestTruncatedAuditLog plays an operator who deletes the newest entries.
 func TestTruncatedAuditLog(t *testing.T) {
 	t.Parallel()
 	w := newWitnessed(t)
@@ -176,7 +176,7 @@ func TestTruncatedAuditLog(t *testing.T) {
 			t.Errorf("%s, at the connect: exit code %d\n%s", name, code, errOut)
 		}
 	}
-	w.talk(t, 5) // now the log is longer than it was, and begins otherwise
+	w.talk(t, 5) // now the log is longer than before, and begins differently
 	if out, _, code := w.alice.run("audit", "verify"); code != 1 || !strings.Contains(out, says) {
 		t.Errorf("audit verify: exit code %d\n%s", code, out)
 	}
@@ -187,7 +187,7 @@ func TestTruncatedAuditLog(t *testing.T) {
 	}
 }
 
-// TestRestoredAuditLog: the operator restores a backup, and says so.
+// TestRestoredAuditLog plays an operator who restores a backup, and says so.
 func TestRestoredAuditLog(t *testing.T) {
 	t.Parallel()
 	w := newWitnessed(t)
@@ -221,7 +221,7 @@ func TestRestoredAuditLog(t *testing.T) {
 	if out := w.alice.must("audit"); !strings.Contains(out, "the broker was restored from a backup") {
 		t.Errorf("the log does not show the break: %s", out)
 	}
-	// The announcement of one restore explains no other.
+	// The announcement of one restore does not explain another one.
 	w.tamper(t, func(db *sql.DB) error { return truncate(db, w.meshID, 1) })
 	if _, errOut, _ := w.alice.run("peers"); !strings.Contains(errOut, "the audit log was cut off or set back") {
 		t.Errorf("cut off after the restore: %s", errOut)

@@ -208,7 +208,7 @@ func v1Links(t *testing.T, s *server) {
 	if a, b := alice.config(), bob.config(); a.str("rootKey") != b.str("rootKey") || a.str("meshId") != b.str("meshId") {
 		t.Errorf("config of alice %s, of bob %s", a, b)
 	}
-	v1 := joinLink(t, s, link, "v1")
+	v1 := joinV1(t, s, link, "v1")
 	c := v1.daemon(t)
 	inbox := bob.start("inbox", "-f", "--json")
 	c.await("bob", isEvent("peer_joined"))

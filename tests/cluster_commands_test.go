@@ -20,12 +20,12 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// operate runs a command of the operator's that finds the nodes in their database.
+// operate runs an operator's command, which finds the nodes in their database.
 func operate(s *server, pg *pgtest.Server, args ...string) (out string, code int) {
 	return s.RunCaddy(append(append([]string{"claudemesh"}, args...), "--database", pg.DSN())...)
 }
 
-// jsonRows reads the rows that a command has printed after what Caddy logs.
+// jsonRows reads the rows that a command has printed after Caddy's log.
 func jsonRows(t *testing.T, out string, code int) (rows []frame) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(out[strings.LastIndex(strings.TrimSpace(out), "\n")+1:]), &rows); err != nil || code != 0 {
@@ -57,8 +57,9 @@ func nodeOf(t *testing.T, pg *pgtest.Server, s *server) (n nodeRow) {
 	return n
 }
 
-// TestClusterDrain drains the node that owns a mesh: its sockets are closed with 1012, the other
-// node serves the mesh with what waits in it, and the node is not ready until that is taken back.
+// TestClusterDrain drains the node that owns a mesh: the node closes its sockets with 1012, the
+// other node serves the mesh with its waiting messages, and the drained node is not ready until the
+// operator undoes the drain.
 func TestClusterDrain(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t)
@@ -155,8 +156,8 @@ func TestClusterRebalance(t *testing.T) {
 	}
 }
 
-// TestClusterOnThisMachine runs make cluster, as far as its script: a member's messages go through
-// the balancer, and Ctrl-C ends all programs.
+// TestClusterOnThisMachine runs the script of make cluster: a member's messages go through the
+// balancer, and Ctrl-C ends all programs.
 func TestClusterOnThisMachine(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("CLAUDEMESH_TEST_POSTGRES") != "" {

@@ -42,7 +42,7 @@ func clustered(t *testing.T, s *server, listen string, more ...string) {
 	}
 }
 
-// at returns a team as it uses another node.
+// at returns the same team as a client of another node.
 func (m *team) at(s *server) *team {
 	other := *m
 	other.srv = s
@@ -52,7 +52,7 @@ func (m *team) at(s *server) *team {
 	return &other
 }
 
-// at returns a member as it uses another node.
+// at returns the same member as a client of another node.
 func (p *member) at(s *server) *member {
 	other := *p
 	other.team = p.team.at(s)
@@ -155,7 +155,7 @@ func TestCluster(t *testing.T) {
 	})
 }
 
-// awaitSession connects a session as soon as the cluster takes it.
+// awaitSession connects a session as soon as the cluster accepts it.
 func awaitSession(t *testing.T, p *member, session keyPair) (c *v1Client) {
 	t.Helper()
 	await.Until(t, "the session is back", func() bool {
@@ -191,7 +191,7 @@ func TestClusterReload(t *testing.T) {
 	}
 }
 
-// TestClusterIsRefused checks what a broker says that can't be a node.
+// TestClusterIsRefused checks the errors of a broker that can't be a node.
 func TestClusterIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -206,8 +206,8 @@ func TestClusterIsRefused(t *testing.T) {
 	}
 }
 
-// TestClusterAddress starts nodes whose advertised address is that of another node, or leads to
-// something that is no node.
+// TestClusterAddress starts nodes that advertise the address of another node, or of something that
+// isn't a node.
 func TestClusterAddress(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t)

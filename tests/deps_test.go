@@ -35,7 +35,7 @@ var mayImport = map[string]string{
 	// The client's data on disk.
 	"peer/disk":  "internal/netfs peer/configdir",
 	"peer/inbox": client + disk + "peer",
-	// What the client keeps of audit logs, in a file.
+	// The checkpoints of audit logs that the client keeps, in a file.
 	"peer/checkpoints": client + "audit peer",
 	// The peer side on one machine: the daemon, and the integration with Claude Code.
 	"peer/configdir":             "",
@@ -73,7 +73,7 @@ var mayImport = map[string]string{
 	// No client library and no database: Claude Code starts it at every tool call.
 	"cmd/claudemesh-hook": hookParts + "peer/claudecode/lineage peer/claudecode/debuglog peer/claudecode/program peer/claudecode/hook",
 	"cmd/claudemesh":      daemon + "peer/backup peer/bench peer/claudecode/... peer/cli",
-	// What programs of others use.
+	// An example of a program by others.
 	"examples/bot": client + "peer",
 }
 

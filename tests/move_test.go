@@ -10,7 +10,7 @@ import (
 )
 
 // TestMove moves a broker from SQLite to Postgres with the command of docs/backup.md, while
-// the daemons of members go on.
+// the members' daemons keep running.
 func TestMove(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)

@@ -58,8 +58,8 @@ func (o *operator) try(command string) (string, error) {
 	return string(out), err
 }
 
-// TestRestore restores an older state with the commands of docs/backup.md, while the daemons
-// of members go on with what they know.
+// TestRestore restores an older state with the commands of docs/backup.md, while the members'
+// daemons keep their own state.
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {
@@ -68,7 +68,7 @@ func TestRestore(t *testing.T) {
 		o := newOperator(t, s)
 		restoreOlderState(t, s, func() { o.run("caddy claudemesh backup ") }, func() {
 			o.run("caddy claudemesh restore ")
-			// What was there is beside the new one, and whole.
+			// The previous database is kept beside the new one, undamaged.
 			aside, err := filepath.Glob(s.sqlitePath() + ".replaced-*")
 			if err != nil || len(aside) == 0 {
 				t.Fatalf("%v, %v", aside, err)
@@ -119,7 +119,7 @@ func restoreOlderState(t *testing.T, s *server, backUp, restore func()) {
 	alice.awaitStatus(waiting, "queued")
 
 	backUp()
-	// The broker goes on, and clients see what the backup does not have.
+	// The broker continues, and clients see messages that the backup lacks.
 	carol.must("daemon", "up")
 	alice.awaitStatus(waiting, "delivered")
 	alice.awaitStatus(send(alice, "bob", "2 after the backup"), "delivered")
@@ -152,7 +152,7 @@ func restoreOlderState(t *testing.T, s *server, backUp, restore func()) {
 	})
 	alice.awaitStatus(send(alice, late.key, "to the late session"), "delivered")
 	await.Until(t, "the late session reads", func() bool { return late.reads("to the late session") })
-	// The broker has delivered what waited in the backup once more: nothing waits.
+	// The broker has delivered once more what waited in the backup, so nothing waits.
 	await.Until(t, "nothing waits for carol", func() bool {
 		out, code := s.RunCaddy("claudemesh", "queue", "team", "--json", "--config", s.Config, "--adapter", "caddyfile")
 		return code == 0 && strings.Contains(out, `"deliveries":0`)

@@ -20,6 +20,7 @@ func (k keyPair) box25519() *[32]byte {
 	return (*[32]byte)(sum[:32])
 }
 
+// box25519 converts a public key like crypto_sign_ed25519_pk_to_curve25519.
 func box25519(t testing.TB, key string) *[32]byte {
 	t.Helper()
 	raw, err := hex.DecodeString(key)

@@ -84,7 +84,7 @@ type bot struct {
 // of a crash stores the message here.
 func (b *bot) take(ctx context.Context, m peer.Incoming) error {
 	if m.Sealing != peer.Direct {
-		return nil // for a group, or not for our eyes
+		return nil // for a group, or not readable
 	}
 	select {
 	case b.waiting <- m:
@@ -129,8 +129,8 @@ func (b *bot) answer(ctx context.Context, m peer.Incoming) error {
 	return err
 }
 
-// who describes the peers in a line each. Names come from others: %q shows what does not
-// show by itself.
+// who describes each peer in a line. Names come from others: %q makes invisible characters
+// visible.
 func who(peers []wire.PeerRow) string {
 	var lines []string
 	for _, p := range peers {

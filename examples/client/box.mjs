@@ -1,5 +1,4 @@
-// Signatures and sealing as claudemesh has them, on nothing but node's crypto, for the
-// tutorial. It is not constant-time: a client in earnest takes libsodium's crypto_box_easy.
+// Signatures and sealing of claudemesh, with nothing but node's crypto, for the tutorial. It is not constant-time: a real client uses libsodium's crypto_box_easy.
 import { createHash, createPrivateKey, createPublicKey, diffieHellman, randomBytes, sign as ed25519 } from 'node:crypto'
 
 const secretKey = (oid, bytes) => createPrivateKey({ key: Buffer.concat([Buffer.from(`302e020100300506032b65${oid}04220420`, 'hex'), bytes]), format: 'der', type: 'pkcs8' })

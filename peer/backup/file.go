@@ -116,14 +116,15 @@ func seal(c *Contents, passphrase string, k cost) ([]byte, error) {
 	return file.Bytes(), nil
 }
 
-// Check checks the parts of a file that need no passphrase. It fails with ErrNotABackup, or if
-// the file has another version.
+// Check checks the parts of a file that need no passphrase. It fails if the file is not a backup,
+// or if it has another version.
 func Check(file []byte) error {
 	_, _, err := parse(file)
 	return err
 }
 
-// Open reads the text of a file. It fails with ErrNotABackup or ErrCannotOpen.
+// Open reads the text of a file. It fails if the file is not a backup, or if the passphrase does
+// not open it.
 func Open(file []byte, passphrase string) (*Contents, error) {
 	h, sealed, err := parse(file)
 	if err != nil {

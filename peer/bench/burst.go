@@ -34,7 +34,7 @@ func (r *run) burst() error {
 	}
 	r.recipient = func(sender, place int) int { return (sender + 1 + place%(peers-1)) % peers }
 	r.onRefused = func(s *session, reason string) {
-		if passes(reason) {
+		if retryable(reason) {
 			senders[s.index].again.Add(1)
 		}
 	}
@@ -64,9 +64,9 @@ func (r *run) burst() error {
 	return nil
 }
 
-// passes reports whether a client should retry after this refusal. It does not retry after a
-// rate limit, because then the run would only measure that limit.
-func passes(reason string) bool {
+// retryable reports whether a sender retries after this refusal. It does not retry after a rate
+// limit, because then the run would only measure that limit.
+func retryable(reason string) bool {
 	word, _, _ := strings.Cut(reason, ":")
 	return word == wire.AckQueueFull || word == wire.AckTryAgain
 }

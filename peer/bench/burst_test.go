@@ -12,7 +12,7 @@ func TestPasses(t *testing.T) {
 		wire.AckQueueFull + ": too many": true, wire.AckTryAgain + ": away": true, wire.AckRateLimit + ": slow down": false,
 		wire.AckPayloadTooLarge + ": 2 > 1": false, "": false,
 	} {
-		if got := passes(reason); got != want {
+		if got := retryable(reason); got != want {
 			t.Errorf("%q: %v", reason, got)
 		}
 	}

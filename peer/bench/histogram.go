@@ -47,7 +47,7 @@ func top(bucket int) time.Duration {
 	return time.Duration(bucket-shift*steps+1)<<shift - 1
 }
 
-// snapshot returns a copy of the counts so far.
+// Snapshot returns a copy of the counts so far.
 func (h *histogram) Snapshot() *snapshot {
 	s := &snapshot{counts: make([]uint64, buckets), max: time.Duration(h.max.Load())}
 	for i := range h.counts {

@@ -143,7 +143,7 @@ func (s *session) reconnect() *websocket.Conn {
 			s.attach(ws)
 			s.load.tasks.Go(func() {
 				defer s.sending.Unlock()
-				s.repeat()
+				s.repeatLocked()
 			})
 			if s.load.over.Err() != nil {
 				_ = ws.CloseNow() // close may have missed this connection
@@ -300,18 +300,18 @@ func (s *session) send(at time.Duration) {
 	}
 	s.load.unsettled.Add(1)
 	s.load.sent.Add(1)
-	s.write(s.ledger.add(at))
+	s.writeLocked(s.ledger.add(at))
 }
 
-// repeat sends the unanswered messages again. The caller holds sending.
-func (s *session) repeat() {
+// repeatLocked sends the unanswered messages again. The caller holds sending.
+func (s *session) repeatLocked() {
 	for _, place := range s.ledger.unanswered() {
-		s.write(place)
+		s.writeLocked(place)
 	}
 }
 
-// write writes the message at a place. The caller holds sending.
-func (s *session) write(place int) {
+// writeLocked writes the message at a place. The caller holds sending.
+func (s *session) writeLocked(place int) {
 	to := s.load.addressee(s.index, place)
 	s.draft.set(messageID{s.load.id, uint32(s.index), place}, to.spec)
 	if s.load.settings.Crypto {

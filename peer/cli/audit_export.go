@@ -15,7 +15,7 @@ func (a *app) auditExportCommand() *cobra.Command {
 		Use: "export [--after <number>]", Short: "Print the audit log as JSON lines, with its checkpoints", Args: cobra.NoArgs,
 		Example: `  claudemesh audit export > audit.jsonl
   claudemesh audit export --after 1042`,
-		Long: `Print every entry of the mesh's audit log, oldest first, one JSON object a line, and then the
+		Long: `Print every entry of the mesh's audit log, oldest first, one JSON object per line, and then the
 broker's newest checkpoint. Only the owner and admins can. Anybody can check the export later with
 audit verify --offline, as long as nobody reformats the lines. --after goes on after an entry.
 Fields of an entry: type ("entry"), mesh, seq, time (RFC 3339, UTC), kind, actor (a member's

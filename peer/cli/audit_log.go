@@ -18,7 +18,7 @@ type auditLog struct {
 	meshID wire.ID
 	book   checkpoints.Book
 	shown  *wire.Checkpoints // by the broker, at this connect; nil if it shows none
-	found  *audit.Comparison // of these with the kept ones
+	found  *audit.Comparison // compares shown with the kept checkpoints
 	kept   checkpoints.Record
 
 	verifier string
@@ -65,7 +65,7 @@ func (a *app) openAudit(ctx context.Context) (*auditLog, error) {
 		log.verifier = log.shown.Verifier
 	}
 	if log.kept.Doubt == nil {
-		// In doubt, the user has been told, and may look at what is there.
+		// If there is a doubt, the user has been warned, and may still read the log.
 		log.expect(before.Checkpoint)
 	}
 	if log.shown != nil {
@@ -77,7 +77,7 @@ func (a *app) openAudit(ctx context.Context) (*auditLog, error) {
 	return log, nil
 }
 
-// expect makes the entries agree with a checkpoint, if it is one.
+// expect requires that the entries agree with a checkpoint. It ignores an invalid one.
 func (l *auditLog) expect(signed string) {
 	head, err := audit.OpenCheckpoint(l.verifier, l.meshID, signed)
 	if _, ok := l.signed[head.Seq]; err == nil && !ok && head.Seq > 0 {

@@ -19,7 +19,7 @@ func (a *app) auditVerifyCommand() *cobra.Command {
 	var offline string
 	cmd := &cobra.Command{
 		Use: "verify [--offline <file>]", Short: "Check the whole audit log against the checkpoints that were kept", Args: cobra.NoArgs,
-		Annotations: exits("0  nothing speaks against the log", "1  the log was changed, or can't be checked", exitsUsage),
+		Annotations: exits("0  no check failed", "1  the log was changed, or can't be checked", exitsUsage),
 		Example: `  claudemesh audit verify
   claudemesh audit verify --offline audit.jsonl`,
 		Long: `Check every entry of the mesh's audit log, and the checkpoints that the broker signs: that no
@@ -100,7 +100,7 @@ func (a *app) showDoubt(doubt *checkpoints.Doubt) error {
 	fmt.Fprintf(a.out, "%s (found %s).\n\n%s\n%s\n", printable(checkpoints.Text(&doubt.Comparison)), doubt.FoundAt.Local().Format("2006-01-02 15:04"),
 		printable(checkpoints.Notes(&doubt.Comparison)),
 		copyable("The broker has signed both, so they prove it to others too: keep this output, and ask the broker's operator. "+
-			"If the reason is known and the log is to go on as it is, run `claudemesh audit accept`."))
+			"If you know the reason and want to continue with the log as it is, run `claudemesh audit accept`."))
 	return errReported
 }
 

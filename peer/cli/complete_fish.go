@@ -33,7 +33,7 @@ func quoteInFish(root *cobra.Command) {
 			return err
 		}
 		if strings.Count(script.String(), fishWords) != 1 {
-			return fmt.Errorf("write the completions for fish: cobra's script has changed and may run what stands in a name")
+			return fmt.Errorf("write the completions for fish: cobra's script has changed and may execute parts of a name")
 		}
 		_, err = strings.NewReplacer(fishWords, fishQuoted).WriteString(c.OutOrStdout(), script.String())
 		return err

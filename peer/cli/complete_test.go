@@ -107,7 +107,7 @@ func TestCompletions(t *testing.T) {
 	}
 }
 
-// TestCompletionTimesOut: a silent broker doesn't block the shell.
+// TestCompletionTimesOut checks that a silent broker doesn't block the shell.
 func TestCompletionTimesOut(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections, and never answers
 	if err != nil {
@@ -121,7 +121,8 @@ func TestCompletionTimesOut(t *testing.T) {
 	}
 }
 
-// TestCompletionsNameExistingVerbs: each entry of the tables names an existing verb and flag.
+// TestCompletionsNameExistingVerbs checks that each entry of the tables names an existing verb
+// and flag.
 func TestCompletionsNameExistingVerbs(t *testing.T) {
 	root := (&app{}).root()
 	for path := range completions {

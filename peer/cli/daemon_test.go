@@ -15,6 +15,7 @@ import (
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon"
 	"github.com/claudemesh/claudemesh/peer/inbox"
+	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -22,12 +23,7 @@ import (
 // TestInboxLeavesTheMailToTheDaemon checks that while a daemon receives the messages of a
 // mesh, inbox shows what the daemon has stored and doesn't connect itself.
 func TestInboxLeavesTheMailToTheDaemon(t *testing.T) {
-	short, err := os.MkdirTemp("", "cmc-") // the path of a socket must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(short) })
-	dir := peer.Dir(short)
+	dir := daemontest.Dir(t)
 	key, err := identity.Generate()
 	if err != nil {
 		t.Fatal(err)

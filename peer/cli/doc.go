@@ -5,8 +5,8 @@
 //
 // # Where a verb is
 //
-// A verb's command stands in the file of its name: send.go has `claudemesh send`. A file whose
-// name goes on (send_daemon.go) has a part of that verb. Other verbs:
+// The command of a verb is in the file with its name: send.go contains `claudemesh send`. A
+// file with a longer name, such as send_daemon.go, contains a part of that verb. Other verbs:
 //
 //	fate.go, follow.go  what becomes of a sent message, for send, reply and status
 //	grant.go            grant, block, unblock

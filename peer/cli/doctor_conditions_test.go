@@ -68,7 +68,8 @@ func TestDoctorOfSettings(t *testing.T) {
 	}
 }
 
-// TestDoctorOfFileSystems: a network file system isn't a fault, but doctor explains the effects.
+// TestDoctorOfFileSystems checks that doctor doesn't report a network file system as a fault, but
+// explains its effects.
 func TestDoctorOfFileSystems(t *testing.T) {
 	t.Parallel()
 	for kind, says := range map[string]string{

@@ -21,7 +21,7 @@ type fate struct {
 	Reason   string                  `json:"reason,omitempty"`
 	Receipts []local.RecipientStatus `json:"receipts,omitempty"` // signed by recipients
 
-	// Of a message that the broker doesn't have yet.
+	// For a message that the broker doesn't have yet.
 	to    string
 	since time.Time
 }

@@ -44,7 +44,7 @@ func (a *app) verbs() []verbs {
 	}
 }
 
-// other is the group that the verbs added by cobra are in, too.
+// other is the last group. The verbs that cobra adds are in it, too.
 const other = "other"
 
 func init() { cobra.EnableCommandSorting = false }

@@ -39,7 +39,7 @@ func TestVerbsExplainThemselves(t *testing.T) {
 	}
 }
 
-// TestHelpListsGroupsInOrder: the verbs that a newcomer needs come first.
+// TestHelpListsGroupsInOrder checks that the verbs that a newcomer needs come first.
 func TestHelpListsGroupsInOrder(t *testing.T) {
 	root := (&app{}).root()
 	help := root.UsageString()

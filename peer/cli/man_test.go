@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// TestManPages: each verb has a page with its help text, and no page contains markup that man
-// doesn't understand.
+// TestManPages checks that each verb has a page with its help text, and that no page contains
+// markup that man doesn't understand.
 func TestManPages(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")

@@ -14,8 +14,8 @@ import (
 )
 
 // whom describes the argument that names a peer or member.
-const whom = `a display name, a key, or the first 8 or more digits of a key. A name
-that several members have is refused.`
+const whom = `a display name, a key, or the first 8 or more digits of a key. The command
+refuses a name that several members have.`
 
 // reasonFlag adds --reason, and returns a function that checks it.
 func reasonFlag(cmd *cobra.Command, reason *string) func() error {
@@ -99,8 +99,8 @@ func ifAmbiguous(err error) error {
 	return nil
 }
 
-// refusedFor adds to a refusal by the broker what it was about, and to not_found what to do
-// next. It returns other errors unchanged.
+// refusedFor adds the operation and its target to a refusal by the broker. For not_found, it
+// also adds what to do next. It returns other errors unchanged.
 func refusedFor(what, target, next string, err error) error {
 	var request *peer.RequestError
 	switch {

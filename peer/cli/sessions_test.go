@@ -15,6 +15,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -53,12 +54,7 @@ func newSessions(t *testing.T) (peer.Dir, identity.SessionStore) {
 // serveStatus starts a daemon that answers with a status, or refuses with a code.
 func serveStatus(t *testing.T, dir peer.Dir, status *local.Status) {
 	t.Helper()
-	short, err := os.MkdirTemp("", "cm") // the path of a socket must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(short) })
-	info := local.Info{PID: os.Getpid(), Socket: filepath.Join(short, "s"), Token: "secret"}
+	info := local.Info{PID: os.Getpid(), Socket: daemontest.Dir(t).Path("s"), Token: "secret"}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/status" || r.Header.Get("Authorization") != "Bearer secret" {
 			t.Errorf("asked for %s with %q", r.URL.Path, r.Header.Get("Authorization"))
@@ -72,9 +68,11 @@ func serveStatus(t *testing.T, dir peer.Dir, status *local.Status) {
 		}
 	}))
 	server.Listener.Close()
-	if server.Listener, err = net.Listen("unix", info.Socket); err != nil {
+	listener, err := net.Listen("unix", info.Socket)
+	if err != nil {
 		t.Fatal(err)
 	}
+	server.Listener = listener
 	server.Start()
 	t.Cleanup(server.Close)
 	writeInfo(t, dir, info)

@@ -27,7 +27,7 @@ type configState struct {
 	err     string // of the last attempt, so that the daemon logs it once
 }
 
-// configName is the name of the file that peer.Dir.Load reads.
+// configName is the name of the file that peer.LoadConfig reads.
 const configName = "config.json"
 
 // reloadConfigLocked reads the file of joined meshes if it has changed, and connects and

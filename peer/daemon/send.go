@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// maxText is several times what a broker accepts by default.
+	// maxText is the maximum length of a message, in bytes. It is several times what a broker
+	// accepts by default.
 	maxText = 256 << 10
 	// sendWait is how long a send waits for the broker before it answers "waiting".
 	sendWait = time.Second

@@ -1,9 +1,10 @@
-// Command capacity writes docs/capacity.md: how many nodes and databases so many sessions need.
+// Command capacity writes docs/capacity.md, which says how many nodes and databases a number of
+// sessions needs.
 //
 //	go run ./tests/capacity
 //
-// It measures nothing. It takes the figures of BENCHMARKS.md and constants of the code, and
-// fails if one of them is not where it was. Whatever else it assumes is in the page.
+// It measures nothing. It reads figures from BENCHMARKS.md and constants from the code, and fails
+// if it does not find one of them. The page lists its other assumptions.
 package main
 
 import (
@@ -104,7 +105,7 @@ const (
 	leastNodes = 3.0
 )
 
-// Statements of the code, see the page.
+// These are properties of the code; see the page.
 const (
 	leaseS       = 3.0  // storage/postgres: leaseTime
 	reapS        = 0.5  // storage/postgres: reapEvery
@@ -112,7 +113,7 @@ const (
 	claimQueries = 17.0 // of a mesh that another node had, at most
 )
 
-// row is what so many sessions need.
+// row is what a number of sessions needs.
 type row struct {
 	Sessions, Meshes, Databases, Nodes float64
 	NodeGB                             float64 // of each node's memory, for sessions

@@ -23,7 +23,7 @@ func TestUnitIsHardened(t *testing.T) {
 	}
 	found := regexp.MustCompile(`Overall exposure level for claudemesh-broker.service: ([0-9.]+)`).FindSubmatch(out)
 	if found == nil {
-		t.Fatalf("systemd-analyze tells no level:\n%s", out)
+		t.Fatalf("systemd-analyze reports no exposure level:\n%s", out)
 	}
 	if level, err := strconv.ParseFloat(string(found[1]), 64); err != nil || level > 2 {
 		t.Errorf("the exposure of the service is %s, want at most 2.0\n%s", found[1], out)

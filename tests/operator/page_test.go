@@ -214,7 +214,8 @@ func (b *browser) scheme(name string) {
 	}))
 }
 
-// takeScreenshots saves screenshots in the directory that the environment names, if it does.
+// takeScreenshots saves screenshots in the directory that screenshotsVariable
+// names, if it is set.
 func (b *browser) takeScreenshots(team *team) {
 	b.t.Helper()
 	dir := os.Getenv(screenshotsVariable)

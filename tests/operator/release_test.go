@@ -20,7 +20,7 @@ import (
 
 const release = "0.0.1" // the version that the tests release
 
-// long skips a test unless the long forms are asked for.
+// long skips a test unless CLAUDEMESH_TEST_LONG is set.
 func long(t *testing.T) {
 	t.Helper()
 	if os.Getenv("CLAUDEMESH_TEST_LONG") == "" {

@@ -21,10 +21,10 @@ import (
 
 const (
 	ourModule = "github.com/claudemesh/claudemesh"
-	published = "v0.0.1-test" // as which the checkout is published
-	// alien is a well-known module of others, with the version to build.
+	published = "v0.0.1-test" // the version under which a test publishes the checkout
+	// alien is a well-known module of other authors, with the version to build.
 	alien       = "github.com/mholt/caddy-l4@v0.1.2"
-	alienModule = "layer4.handlers.proxy" // which is in it
+	alienModule = "layer4.handlers.proxy" // a Caddy module in alien
 )
 
 // TestXcaddyCheckout builds the broker from a checkout, as xcaddy.mk does.
@@ -40,7 +40,7 @@ func TestXcaddyCheckout(t *testing.T) {
 	serves(t, filepath.Join(checkout, "bin", "caddy"))
 }
 
-// makeXcaddy makes a target of xcaddy.mk, where our module is published nowhere.
+// makeXcaddy makes a target of xcaddy.mk. No module proxy has our module.
 func makeXcaddy(t *testing.T, checkout, target string) string {
 	t.Helper()
 	cmd := exec.Command("make", "-f", "xcaddy.mk", target)
@@ -52,8 +52,8 @@ func makeXcaddy(t *testing.T, checkout, target string) string {
 	return string(out)
 }
 
-// TestXcaddyPublished builds the broker without a checkout, together with a module of others.
-// The version comes from a module proxy that holds what a tag of the checkout would be.
+// TestXcaddyPublished builds the broker without a checkout, together with a module of
+// other authors. A module proxy has the checkout as a tagged version.
 func TestXcaddyPublished(t *testing.T) {
 	checkout := sources(t, t.TempDir())
 	makeXcaddy(t, checkout, "bin/xcaddy")
@@ -76,7 +76,7 @@ func TestXcaddyPublished(t *testing.T) {
 	serves(t, built)
 }
 
-// serves starts the shipped Caddyfile with a Caddy, and has it take a mesh.
+// serves starts a Caddy with the shipped Caddyfile and creates a mesh on it.
 func serves(t *testing.T, caddy string) {
 	t.Helper()
 	with := commands
@@ -87,7 +87,7 @@ func serves(t *testing.T, caddy string) {
 	b.Stop()
 }
 
-// sources copies what a commit of the checkout as it is would hold into a directory, and returns the directory.
+// sources copies the files that a commit of the checkout would contain into dir, and returns dir.
 func sources(t *testing.T, dir string) string {
 	t.Helper()
 	list := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -119,9 +119,8 @@ func sources(t *testing.T, dir string) string {
 	return dir
 }
 
-// startProxy starts a module proxy that knows what is in dir of our module. Others it has
-// from the module cache of this machine, or else from the proxy of the environment. It
-// returns its URL.
+// startProxy starts a module proxy and returns its URL. It serves our module from dir, and other
+// modules from this machine's module cache or else from the environment's proxy.
 func startProxy(t *testing.T, dir string) string {
 	t.Helper()
 	first, _, _ := strings.Cut(goSetting(t, "GOPROXY"), ",")
@@ -137,7 +136,7 @@ func startProxy(t *testing.T, dir string) string {
 		switch {
 		case strings.HasPrefix(r.URL.Path, "/"+ourModule):
 			ours.ServeHTTP(w, r)
-		case err == nil && file.Mode().IsRegular() && filepath.Base(r.URL.Path) != "list": // which may be old
+		case err == nil && file.Mode().IsRegular() && filepath.Base(r.URL.Path) != "list": // the cached list may be old
 			theirs.ServeHTTP(w, r)
 		default:
 			forward.ServeHTTP(w, r)
@@ -147,7 +146,8 @@ func startProxy(t *testing.T, dir string) string {
 	return server.URL
 }
 
-// publish makes the files of a module proxy that has the sources as the module's only version.
+// publish writes the files of a module proxy whose only version of our module is the sources in
+// dir. It returns their directory.
 func publish(t *testing.T, dir string) string {
 	t.Helper()
 	proxy := t.TempDir()
@@ -181,7 +181,7 @@ func publish(t *testing.T, dir string) string {
 	return proxy
 }
 
-// caddyVersion is the one that go.mod names.
+// caddyVersion returns the version of Caddy in go.mod.
 func caddyVersion(t *testing.T, dir string) string {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "github.com/caddyserver/caddy/v2")
@@ -193,8 +193,8 @@ func caddyVersion(t *testing.T, dir string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// goEnv is the environment of somebody who has Go, and nothing yet of ours. What comes from
-// the proxy of the test is in no checksum database.
+// goEnv returns the environment of somebody who has Go, but nothing of ours yet. No checksum
+// database has the modules of the test's proxy.
 func goEnv(t *testing.T, proxy string) []string {
 	t.Helper()
 	return append(harness.HomeEnv(t.TempDir()), "GOPROXY="+proxy, "GOSUMDB=off", "GOFLAGS=-modcacherw",

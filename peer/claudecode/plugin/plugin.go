@@ -135,7 +135,7 @@ func render(dir peer.Dir, executable string) (map[string][]byte, error) {
 	return files, err
 }
 
-// Hook returns the command that runs the hook: HookProgram, if it is in the same directory as
+// Hook returns the command that runs the hook: hookProgram, if it is in the same directory as
 // claudemesh, or else claudemesh itself.
 func Hook(executable string) (path string, args []string) {
 	small := filepath.Join(filepath.Dir(executable), hookProgram)

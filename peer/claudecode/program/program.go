@@ -33,7 +33,7 @@ func ConfigDir() (string, error) {
 
 // NotFoundError means that there is no claude to run. Its text says what to do.
 type NotFoundError struct {
-	Path string // value of BinaryVariable; "" if Find searched the PATH
+	Path string // value of CLAUDEMESH_CLAUDE; "" if Find searched the PATH
 	Err  error
 }
 
@@ -49,7 +49,7 @@ func (e *NotFoundError) Unwrap() error { return e.Err }
 // errSelf means that claude is this program, which would start itself forever.
 var errSelf = errors.New("it is claudemesh itself")
 
-// Find returns the absolute path of claude, from BinaryVariable or else from the PATH. Its
+// Find returns the absolute path of claude, from CLAUDEMESH_CLAUDE or else from the PATH. Its
 // error is a *NotFoundError.
 func Find() (string, error) {
 	given := os.Getenv(binaryVariable)

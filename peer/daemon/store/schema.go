@@ -12,7 +12,7 @@ import (
 var schema = []disk.Step{
 	disk.SQL(firstSchema),
 	disk.SQL(`
--- Who a session was that may come back.
+-- The names, roles and groups of sessions that may come back.
 CREATE TABLE known (
 	session_id TEXT PRIMARY KEY,
 	name       TEXT NOT NULL,
@@ -29,16 +29,16 @@ CREATE TABLE handover (
 ) STRICT, WITHOUT ROWID;
 `),
 	disk.SQL(`
--- Whether the process has said that a clear has ended its session.
+-- Whether the process has reported that a clear ended its session.
 ALTER TABLE process ADD COLUMN cleared INTEGER NOT NULL DEFAULT 0;
 `),
 	disk.SQL(`
--- Where Claude Code keeps what it knows of the session; '' for the usual place.
+-- The directory of the session's Claude Code; '' for the usual one.
 ALTER TABLE session ADD COLUMN config_dir TEXT NOT NULL DEFAULT '';
 `),
 	processesByDomain,
 	disk.SQL(`
--- Sessions that a process ran before, and of which it has not said how they ended.
+-- Sessions that a process ran earlier and whose end it has not reported.
 CREATE TABLE earlier (
 	seq        INTEGER PRIMARY KEY AUTOINCREMENT,
 	domain     TEXT NOT NULL,
@@ -100,7 +100,7 @@ CREATE TABLE process (
 	token      TEXT NOT NULL UNIQUE,
 	session_id TEXT NOT NULL REFERENCES session
 ) STRICT;
--- Which sessions a session goes on for, the newest first.
+-- The sessions that a session succeeds, newest first.
 CREATE TABLE succession (
 	mesh_id    TEXT NOT NULL,
 	session_id TEXT NOT NULL,
@@ -127,7 +127,7 @@ CREATE TABLE outbox (
 	CHECK ((state = 'waiting') = (body IS NOT NULL))
 ) STRICT;
 CREATE INDEX outbox_waiting ON outbox (mesh_id, session_id, seq) WHERE state = 'waiting';
--- What recipients have said of sent messages.
+-- The receipts that recipients have signed for sent messages.
 CREATE TABLE recipient (
 	outbox_id TEXT NOT NULL REFERENCES outbox (id) ON DELETE CASCADE,
 	key       TEXT NOT NULL,
@@ -136,7 +136,7 @@ CREATE TABLE recipient (
 	at        INTEGER NOT NULL, -- Unix ms
 	PRIMARY KEY (outbox_id, key)
 ) STRICT, WITHOUT ROWID;
--- What senders are to be told of received messages; session '' is the member.
+-- Receipts that senders of received messages have yet to get; session '' is the member.
 CREATE TABLE confirmation (
 	seq        INTEGER PRIMARY KEY AUTOINCREMENT,
 	mesh_id    TEXT NOT NULL,

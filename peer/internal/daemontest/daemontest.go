@@ -20,7 +20,7 @@ import (
 
 // These are the tokens that the server accepts.
 const (
-	OwnerToken   = "owner-token"
+	ownerToken   = "owner-token"
 	SessionToken = "session-token"
 )
 
@@ -68,7 +68,7 @@ func Start(t testing.TB, dir peer.Dir) *Server {
 		defer close(s.served)
 		_ = s.server.Serve(l)
 	}()
-	WriteJSON(t, dir.Path(local.InfoName), local.Info{PID: os.Getpid(), Socket: socket, Token: OwnerToken})
+	writeJSON(t, dir.Path(local.InfoName), local.Info{PID: os.Getpid(), Socket: socket, Token: ownerToken})
 	t.Cleanup(s.Crash)
 	return s
 }
@@ -136,7 +136,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	switch verb {
 	case local.VerbRegister, local.VerbActivity, local.VerbPrinted, local.VerbEnd, local.VerbStatus, local.VerbShutdown:
-		token = OwnerToken
+		token = ownerToken
 	}
 	switch {
 	case r.Header.Get("Authorization") != "Bearer "+token:
@@ -155,11 +155,11 @@ func Ticket(t testing.TB, dir peer.Dir, pid int, session, token string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	WriteJSON(t, local.TicketPath(dir, id.Number), local.Ticket{PID: pid, ProcStart: id.Start, SessionID: session, Token: token})
+	writeJSON(t, local.TicketPath(dir, id.Number), local.Ticket{PID: pid, ProcStart: id.Start, SessionID: session, Token: token})
 }
 
-// WriteJSON writes a file atomically.
-func WriteJSON(t testing.TB, path string, v any) {
+// writeJSON writes a file atomically.
+func writeJSON(t testing.TB, path string, v any) {
 	t.Helper()
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -261,6 +261,20 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// transcripts returns the ids of the sessions that have a transcript.
+func (h *Home) transcripts(t testing.TB) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(h.Dir, ".claude", "projects", "*", "*.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, file := range files {
+		ids = append(ids, strings.TrimSuffix(filepath.Base(file), ".jsonl"))
+	}
+	return ids
+}
+
 func identities(t *testing.T, r *rig) {
 	p := newProbe(t, true)
 	claude := func(args ...string) []string {
@@ -269,7 +283,7 @@ func identities(t *testing.T, r *rig) {
 	s := r.home.Start(t, claude("--session-id", id1)...)
 	s.Ask("first")
 	s.Exit()
-	if ids := r.home.Transcripts(t); !slices.Equal(ids, []string{id1}) {
+	if ids := r.home.transcripts(t); !slices.Equal(ids, []string{id1}) {
 		t.Fatalf("transcripts: %v", ids)
 	}
 	if out, errOut, code := r.home.Run(t, claude("-p", "--session-id", id2, "second")...); code != 0 || strings.TrimSpace(out) != "ok" {

@@ -9,8 +9,8 @@ type Program struct {
 	Real bool   // whether it is the real program, which needs a terminal
 }
 
-// RealVariable is the environment variable that holds the path of the real program.
-const RealVariable = "CLAUDEMESH_REAL_CLAUDE"
+// realVariable is the environment variable that holds the path of the real program.
+const realVariable = "CLAUDEMESH_REAL_CLAUDE"
 
 // Programs returns the stand-in at a path and, if it is available, the real program.
 func Programs(standIn string) []Program {
@@ -21,9 +21,9 @@ func Programs(standIn string) []Program {
 	return programs
 }
 
-// RealProgram returns the real program, which RealVariable names.
+// RealProgram returns the real program, which realVariable names.
 func RealProgram() (Program, bool) {
-	path := os.Getenv(RealVariable)
+	path := os.Getenv(realVariable)
 	if path == "" {
 		return Program{}, false
 	}

@@ -3,7 +3,6 @@ package claude
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -41,11 +40,11 @@ type terminal interface {
 // input.
 func (h *Home) Start(t testing.TB, argv ...string) *Session {
 	t.Helper()
-	return h.StartIn(t, h.Project, argv...)
+	return h.startIn(t, h.Project, argv...)
 }
 
-// StartIn is Start in another folder.
-func (h *Home) StartIn(t testing.TB, dir string, argv ...string) *Session {
+// startIn is Start in another folder.
+func (h *Home) startIn(t testing.TB, dir string, argv ...string) *Session {
 	t.Helper()
 	s := h.Open(t, dir, argv...)
 	s.await("it is ready", func() bool {
@@ -57,7 +56,7 @@ func (h *Home) StartIn(t testing.TB, dir string, argv ...string) *Session {
 	return s
 }
 
-// Open is StartIn without waiting.
+// Open is like Start in another folder, but does not wait.
 func (h *Home) Open(t testing.TB, dir string, argv ...string) *Session {
 	t.Helper()
 	s := &Session{t: t, home: h}
@@ -198,20 +197,6 @@ func (s *Session) await(what string, ok func() bool) {
 	await.Until(s.t, what, ok, func() string {
 		return fmt.Sprintf("%+v\n%s", s.Published(), s.Screen())
 	})
-}
-
-// Transcripts returns the ids of the sessions that have a transcript.
-func (h *Home) Transcripts(t testing.TB) []string {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(h.Dir, ".claude", "projects", "*", "*.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var ids []string
-	for _, file := range files {
-		ids = append(ids, strings.TrimSuffix(filepath.Base(file), ".jsonl"))
-	}
-	return ids
 }
 
 func readText(path string) string {

@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// Ports from which the kernel takes none for outgoing connections by default, neither on Linux nor
-// on macOS. So a port stays free while the program that listens on it restarts.
+// By default, neither Linux nor macOS uses these ports for outgoing connections. So a port stays
+// free while the program that listens on it restarts.
 const firstPort, endPort = 10_000, 32_768
 
 var givenPorts sync.Map
 
-// FreePort returns an unused TCP port, which it returns only once in this process.
+// FreePort returns an unused TCP port. It returns each port only once per process.
 func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {
