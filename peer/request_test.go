@@ -7,7 +7,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// TestAnswerBeforeTheEnd checks that an answer counts that arrives together with the end of the
+// TestAnswerBeforeTheEnd checks that an answer counts if it arrives together with the end of the
 // connection. The broker ends the connection of a member that leaves.
 func TestAnswerBeforeTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
