@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"unicode/utf8"
 )
 
 // Types of the messages that a client sends.
@@ -304,12 +305,16 @@ func DecodeSetSummary(frame *Frame) (SetSummary, error) {
 // SetStats carries the sender's counters, opaque to the broker.
 type SetStats struct{ Stats json.RawMessage }
 
-// DecodeSetStats reads a set_stats.
+// DecodeSetStats reads a set_stats. The stats go to others as they are, in text frames, so
+// they must be UTF-8: clients close a connection on which an invalid text frame arrives.
 func DecodeSetStats(frame *Frame) (SetStats, error) {
 	f := fields{Frame: frame}
 	raw := f.object("stats")
-	if len(raw) > MaxStatsBytes {
+	switch {
+	case len(raw) > MaxStatsBytes:
 		f.fail("stats", fmt.Sprintf("at most %d bytes", MaxStatsBytes))
+	case !utf8.Valid(raw):
+		f.fail("stats", "valid UTF-8")
 	}
 	return SetStats{json.RawMessage(raw.Clone())}, f.err
 }

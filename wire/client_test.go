@@ -267,3 +267,17 @@ func TestGrantSetTellsBlockedFromDefault(t *testing.T) {
 		}
 	}
 }
+
+// TestStatsAreUTF8 checks the only part of a client's message that others get unparsed.
+func TestStatsAreUTF8(t *testing.T) {
+	t.Parallel()
+	for _, stats := range []string{"{\"a\":\"\xff\"}", "{\"\xc3\":1}", "{\"a\":[{\"b\":\"\xed\xa0\x80\"}]}"} {
+		if m, err := DecodeSetStats(parse(t, `{"type":"set_stats","stats":`+stats+`}`)); err == nil {
+			t.Errorf("%q became the stats %q, which can't be in a text frame", stats, m.Stats)
+		}
+	}
+	const fine = `{"é":"\ud800","n":1e400}`
+	if m, err := DecodeSetStats(parse(t, `{"type":"set_stats","stats":`+fine+`}`)); err != nil || string(m.Stats) != fine {
+		t.Errorf("got the stats %q and the error %v, want %q", m.Stats, err, fine)
+	}
+}
