@@ -120,6 +120,12 @@ func updateConfig(ctx context.Context, d Dir, change func(*Config) error) (kept 
 		if err := change(c); err != nil {
 			return err
 		}
+		for i := range c.Meshes {
+			// Nobody could read the other meshes either.
+			if err := c.Meshes[i].check(); err != nil {
+				return fmt.Errorf("write config: %w", err)
+			}
+		}
 		b, err := c.encode()
 		if err != nil {
 			return err

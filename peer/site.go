@@ -1,10 +1,15 @@
 package peer
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"path"
+	"strconv"
 	"strings"
+
+	"github.com/claudemesh/claudemesh/visible"
+	"github.com/claudemesh/claudemesh/wire"
 )
 
 // The paths of a broker are siblings, at the root of a host or, behind a proxy, below a
@@ -15,6 +20,35 @@ var (
 	webScheme    = map[string]string{"ws": "http", "wss": "https"}
 	socketScheme = map[string]string{"http": "ws", "https": "wss"}
 )
+
+// ParseBrokerURL returns the URL of a broker's WebSocket for a URL that a user has typed: that
+// URL, or the one of the web site that the broker serves. Without a path, it means /ws.
+func ParseBrokerURL(typed string) (string, error) {
+	typed = strings.TrimSpace(typed)
+	u, err := url.Parse(typed)
+	if err != nil {
+		return "", noBrokerURL(typed)
+	}
+	if u.User != nil {
+		return "", errors.New("the URL of a broker can't contain a user or a password")
+	}
+	scheme, isSite := socketScheme[u.Scheme]
+	if !isSite {
+		scheme = u.Scheme
+	}
+	if _, err := strconv.ParseUint(u.Port(), 10, 16); err != nil && u.Port() != "" || webScheme[scheme] == "" || u.Hostname() == "" {
+		return "", noBrokerURL(typed)
+	}
+	at := strings.TrimRight(u.Path, "/")
+	if at == "" || isSite && !strings.HasSuffix(at, socketPath) {
+		at += socketPath
+	}
+	return (&url.URL{Scheme: scheme, Host: u.Host, Path: at, RawQuery: u.RawQuery}).String(), nil
+}
+
+func noBrokerURL(typed string) error {
+	return fmt.Errorf("%q isn't the URL of a broker, which looks like wss://mesh.example.org/ws or ws://127.0.0.1:7900/ws", visible.Short(typed, visible.People, wire.MaxNameLen))
+}
 
 // siteURL returns the base of a broker's other paths. It is the URL of the WebSocket
 // without the /ws at the end. If that URL ends otherwise, the base is the root of the

@@ -59,8 +59,11 @@ const badSlug = "%q isn't a valid slug: use 1 to 64 characters from a-z, 0-9, '.
 
 func (a *app) create(ctx context.Context, slug, name, displayName, token string) error {
 	broker := a.broker
-	if broker == "" {
-		broker = os.Getenv("CLAUDEMESH_BROKER_URL")
+	if url := os.Getenv("CLAUDEMESH_BROKER_URL"); broker == "" && url != "" {
+		var err error
+		if broker, err = peer.ParseBrokerURL(url); err != nil {
+			return usagef("CLAUDEMESH_BROKER_URL: %w", err)
+		}
 	}
 	if broker == "" {
 		broker = defaultBroker

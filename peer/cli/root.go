@@ -153,6 +153,11 @@ Terminal output is colored unless NO_COLOR is set.`,
 			if f := cmd.Flags().Lookup("json"); f != nil && f.Value.String() == "true" {
 				a.quiet = true
 			}
+			if err == nil && a.broker != "" {
+				if a.broker, err = peer.ParseBrokerURL(a.broker); err != nil {
+					return usagef("--broker: %w", err)
+				}
+			}
 			return err
 		},
 	}
