@@ -2,6 +2,7 @@ package tests
 
 import (
 	"net"
+	"os"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ func TestSendFromTheCommandLine(t *testing.T) {
 		{"a message from the terminal", typedMessage},
 		{"words are joined", joinedWords},
 		{"longer than the broker takes", tooLong},
+		{"output that can't be written", unwrittenOutput},
 		{"wait", sendWaits},
 		{"remove asks", removeAsks},
 		{"habits of protocol v1", v1Habits},
@@ -116,6 +118,30 @@ func tooLong(t *testing.T, s *server) {
 
 // TestShortIDs checks that status accepts the id that send prints, even for messages from
 // the same minute, and that it accepts longer forms, too.
+// unwrittenOutput checks that a user whose output could not be written learns that the message is
+// sent, and that an invite whose link nobody saw is a failure.
+func unwrittenOutput(t *testing.T, s *server) {
+	alice, bob := newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team", "--display-name", "alice")
+	bob.must("join", alice.invite(), "--name", "bob")
+	unwritable, err := os.Open(os.DevNull) // for reading
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unwritable.Close()
+	for _, args := range [][]string{{"send", "bob", "hi"}, {"send", "bob", "hi", "--json"}, {"invite"}} {
+		cmd := alice.command(args...)
+		var errs strings.Builder
+		cmd.Stdout, cmd.Stderr = unwritable, &errs
+		if err := cmd.Run(); cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 1 {
+			t.Errorf("%v: %v, want exit code 1", args, err)
+		}
+		if args[0] == "send" && !strings.Contains(errs.String(), "the broker has the message") {
+			t.Errorf("%v says %q, not that the broker has the message", args, errs.String())
+		}
+	}
+}
+
 func TestShortIDs(t *testing.T) {
 	onBoth(t, nil, func(t *testing.T, s *server) { shortIDs(t, s) })
 }

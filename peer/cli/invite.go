@@ -109,7 +109,9 @@ func (a *app) printInvite(f *inviteFlags, local bool, i invited) error {
 	if f.json {
 		return a.printJSON(i)
 	}
-	fmt.Fprintln(a.out, i.Link)
+	if _, err := fmt.Fprintln(a.out, i.Link); err != nil {
+		return err
+	}
 	if f.qr || a.terminal && !f.noQR && !local {
 		qrterminal.GenerateHalfBlock(i.Link, qrterminal.L, a.out)
 	}

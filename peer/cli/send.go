@@ -211,9 +211,15 @@ func (a *app) send(ctx context.Context, to, body string, f *sendFlags) error {
 		_, err = fmt.Fprintf(a.out, "%s  %s\n", oneLine(peer.ShortID(receipt.MessageID)), text)
 	}
 	if err != nil {
-		return err
+		return sentUnprinted("the broker", receipt.MessageID, err)
 	}
 	return a.outcome(f, known, &status)
+}
+
+// sentUnprinted says that a message is on its way although the output could not be written. The
+// user must not send it again.
+func sentUnprinted(holder, id string, err error) error {
+	return &fateError{fmt.Sprintf("%s has the message %s and delivers it, but the output could not be written: %s", holder, oneLine(peer.ShortID(id)), err), err}
 }
 
 // submit sends the message to the broker and waits up to sendTimeout for its answer.

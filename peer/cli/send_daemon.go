@@ -94,16 +94,21 @@ func (a *app) handOver(ctx context.Context, m local.Send) (s local.Sent, err err
 
 // printLeft prints the state of a message that the daemon sends.
 func (a *app) printLeft(out *sent, to string, f *sendFlags) error {
+	var err error
 	if f.json {
 		out.Recipients = nonNil(out.Recipients)
-		return a.printJSON(out)
+		err = a.printJSON(out)
+	} else {
+		text := stateText(out.State, to)
+		if out.Note != "" {
+			text += "; " + oneLine(out.Note)
+		}
+		_, err = fmt.Fprintf(a.out, "%s  %s\n", oneLine(peer.ShortID(out.ClientID)), text)
 	}
-	text := stateText(out.State, to)
-	if out.Note != "" {
-		text += "; " + oneLine(out.Note)
+	if err != nil {
+		return sentUnprinted("the daemon", out.ClientID, err)
 	}
-	_, err := fmt.Fprintf(a.out, "%s  %s\n", oneLine(peer.ShortID(out.ClientID)), text)
-	return err
+	return nil
 }
 
 // stateText describes the state of a message that the daemon sends.
