@@ -74,6 +74,12 @@ func typedMessage(t *testing.T, s *server) {
 	if out := bob.must("inbox"); !strings.HasSuffix(out, ": two\n    lines\n") {
 		t.Errorf("bob's inbox: %q", out)
 	}
+	for _, reads := range [][]string{{"join", "-"}, {"audit", "verify", "--offline", "-"}, {"restore", "-", "--passphrase-file", os.DevNull}} {
+		typing = alice.terminal(reads...)
+		typing.awaits("Ctrl-C cancels")
+		typing.types("x\x03")
+		typing.ends(130)
+	}
 	if _, errOut, code := alice.runWith("", "send", "bob", "-"); code != 2 || !strings.Contains(errOut, "message is empty") || strings.Contains(errOut, "Ctrl-D") {
 		t.Errorf("nothing from a pipe: %d %s", code, errOut)
 	}

@@ -64,11 +64,21 @@ func interruptible[T any](ctx context.Context, read func() (T, error)) (T, error
 	}
 }
 
-// readAll reads standard input until EOF, until limit bytes, or until ctx ends.
-func (a *app) readAll(ctx context.Context, limit int64) ([]byte, error) {
-	text, err := interruptible(ctx, func() ([]byte, error) { return io.ReadAll(io.LimitReader(a.in, limit)) })
-	if err != nil {
-		return nil, fmt.Errorf("read standard input: %w", err)
+// stdin returns standard input for a verb that was told to read it. Reading ends with ctx. hint
+// tells a user at a terminal what to do.
+func (a *app) stdin(ctx context.Context, hint string) io.Reader {
+	if isTerminal(a.in) {
+		fmt.Fprintln(a.err, hint)
 	}
-	return text, nil
+	return stdin{ctx, a.in}
+}
+
+type stdin struct {
+	ctx context.Context
+	in  io.Reader
+}
+
+// Read implements io.Reader.
+func (s stdin) Read(p []byte) (int, error) {
+	return interruptible(s.ctx, func() (int, error) { return s.in.Read(p) })
 }

@@ -30,7 +30,7 @@ checkpoints, because they may not read the entries.
 --offline checks an export (- for stdin) without network, against the kept checkpoints.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if offline != "" {
-				return a.auditOffline(offline)
+				return a.auditOffline(cmd.Context(), offline)
 			}
 			return a.auditVerify(cmd.Context())
 		},
@@ -113,9 +113,11 @@ func (a *app) showContradiction(err error) error {
 	return err
 }
 
-func (a *app) auditOffline(name string) error {
-	in := a.in
-	if name != "-" {
+func (a *app) auditOffline(ctx context.Context, name string) error {
+	var in io.Reader
+	if name == "-" {
+		in = a.stdin(ctx, "Paste the export. Ctrl-D on a line of its own ends it; Ctrl-C cancels.")
+	} else {
 		file, err := os.Open(name)
 		if err != nil {
 			return err

@@ -135,7 +135,7 @@ func (a *app) restoreBackup(ctx context.Context, file, passphraseFile string, re
 	if err := a.repair(); err != nil {
 		return err
 	}
-	text, err := a.readBackup(file)
+	text, err := a.readBackup(ctx, file)
 	if err != nil {
 		return err
 	}
@@ -172,9 +172,11 @@ func (a *app) restoreBackup(ctx context.Context, file, passphraseFile string, re
 	return nil
 }
 
-func (a *app) readBackup(file string) ([]byte, error) {
-	in := a.in
-	if file != "-" {
+func (a *app) readBackup(ctx context.Context, file string) ([]byte, error) {
+	var in io.Reader
+	if file == "-" {
+		in = a.stdin(ctx, "Paste the backup. Ctrl-D on a line of its own ends it; Ctrl-C cancels.")
+	} else {
 		f, err := os.Open(file)
 		if err != nil {
 			return nil, fmt.Errorf("read the backup: %w", err)

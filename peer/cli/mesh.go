@@ -121,7 +121,7 @@ file beside the config, and prints the name of the file.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := args[0]
 			if text == "-" {
-				line, err := bufio.NewReader(a.in).ReadString('\n')
+				line, err := bufio.NewReader(a.stdin(cmd.Context(), "Paste the link and press Enter; Ctrl-C cancels.")).ReadString('\n')
 				if text = strings.TrimSpace(line); text == "" {
 					return fmt.Errorf("read the link from standard input: %w", err)
 				}

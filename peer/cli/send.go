@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -134,15 +135,13 @@ func (f *sendFlags) check(to string) error {
 func (a *app) body(ctx context.Context, words []string) (string, error) {
 	text := strings.Join(words, " ")
 	if text == "-" {
-		if isTerminal(a.in) {
-			fmt.Fprintln(a.err, "Type the message. Ctrl-D on a line of its own sends it; Ctrl-C cancels.")
-		} else {
+		if !isTerminal(a.in) {
 			defer a.waiting("reading the message from standard input; nothing is sent until it ends").done()
 		}
 		// No broker accepts a longer message.
-		b, err := a.readAll(ctx, 64<<20)
+		b, err := io.ReadAll(io.LimitReader(a.stdin(ctx, "Type the message. Ctrl-D on a line of its own sends it; Ctrl-C cancels."), 64<<20))
 		if err != nil {
-			return "", unsent(err)
+			return "", unsent(fmt.Errorf("read standard input: %w", err))
 		}
 		text = strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
 	}
