@@ -15,6 +15,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(echoVariable) != "" {
 		runEcho()
 	}
+	if socket := os.Getenv(machinePath); socket != "" {
+		runMachineCommand(socket, os.Args[1:])
+	}
 	harness.Main("..", 8, func(c harness.Commands) int {
 		commands = c
 		return m.Run()

@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
 // TestReadme runs the commands of README.md's first exchange verbatim, in a copy of the
@@ -78,8 +78,8 @@ func readmeCommands(t *testing.T) []string {
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
 	var lines []string
-	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(section, -1) {
-		for line := range strings.Lines(block[1]) {
+	for _, block := range harness.Fenced(section, "sh") {
+		for line := range strings.Lines(block) {
 			line, _, _ = strings.Cut(strings.TrimSpace(line), " #")
 			if line = strings.TrimSpace(line); line != "" {
 				lines = append(lines, line)

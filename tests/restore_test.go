@@ -10,6 +10,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
 // operator runs the commands of docs/backup.md for a broker.
@@ -24,15 +25,8 @@ type operator struct {
 func newOperator(t *testing.T, s *server) *operator {
 	t.Helper()
 	o := &operator{t: t, s: s, path: commands.Dir + ":" + pgtest.Tools(t) + ":" + os.Getenv("PATH"),
-		places: strings.NewReplacer("/etc/caddy/Caddyfile", s.Config, "/var/backups", t.TempDir())}
-	block := ""
-	for line := range strings.Lines(readPage(t, "docs/backup.md") + "\n") {
-		if command, ok := strings.CutPrefix(line, "    "); ok {
-			block += command
-		} else if block != "" {
-			o.blocks, block = append(o.blocks, block), ""
-		}
-	}
+		places: strings.NewReplacer("/etc/caddy/Caddyfile", s.Config, "/var/backups", t.TempDir()),
+		blocks: harness.Indented(readPage(t, "docs/backup.md"))}
 	return o
 }
 

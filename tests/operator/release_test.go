@@ -88,7 +88,7 @@ func TestReleaseContents(t *testing.T) {
 	for archive, want := range map[string][]string{
 		"claudemesh-" + release + "-" + system: {"claudemesh", "claudemesh-hook", "LICENSE", "man/claudemesh.1", "man/claudemesh-send.1",
 			"completions/claudemesh.bash", "completions/claudemesh.zsh", "completions/claudemesh.fish"},
-		"claudemesh-broker-" + release + "-" + system: {"caddy", "Caddyfile", "LICENSE", "man/caddy-claudemesh-status.8", "completions/caddy.bash",
+		"claudemesh-broker-" + release + "-" + system: {"caddy", "Caddyfile", "caddyfiles/cluster-node.caddyfile", "LICENSE", "man/caddy-claudemesh-status.8", "completions/caddy.bash",
 			"systemd/claudemesh-broker.service", "systemd/environment", "prometheus/alerts.yml", "grafana/claudemesh.json"},
 		"claudemesh-container-" + release: {runtime.GOARCH + "/caddy", "Caddyfile", "Containerfile", "compose.yaml", "empty/"},
 	} {

@@ -57,6 +57,9 @@ package -i client.deb old.deb
 claudemesh --version | grep -q 0.0.1 || fail "the client is $(claudemesh --version)"
 [ "$(getent passwd claudemesh | cut -d: -f6,7)" = /var/lib/claudemesh:/usr/sbin/nologin ] || fail "user: $(getent passwd claudemesh)"
 [ -L "$wants" ] || fail "the service is not enabled"
+for file in node balancer; do
+	[ -s /usr/share/claudemesh-broker/cluster-$file.caddyfile ] || fail "no Caddyfile for a $file of a cluster"
+done
 systemd-analyze verify "/usr/lib/systemd/system/$unit" >log 2>&1 || { cat log; fail "the unit"; }
 ! grep -q claudemesh log || { cat log; fail "systemd warns of the unit"; }
 for page in "1 claudemesh-send" "8 claudemesh-broker" "8 caddy-claudemesh-status"; do
