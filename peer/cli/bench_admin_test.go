@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 )
 
@@ -22,8 +23,10 @@ func TestMetricsAt(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.URL.Path) })}
-	go server.Serve(l)
+	var served sync.WaitGroup
+	defer served.Wait()
 	defer server.Close()
+	served.Go(func() { _ = server.Serve(l) })
 	reaches := func(from string) {
 		t.Helper()
 		url, client := metricsAt(from)

@@ -55,7 +55,7 @@ func (d *daemon) serveCheck(c *call) error {
 	d.handedOut(c, in.ToolUseID, len(list))
 	answer := local.Checked{Messages: make([]local.Message, 0, len(list)), Remaining: remaining}
 	for i := range list {
-		m, err := d.message(d.write(), &list[i], 0)
+		m, err := d.message(d.writeContext(), &list[i], 0)
 		if err != nil {
 			return err
 		}
@@ -63,7 +63,7 @@ func (d *daemon) serveCheck(c *call) error {
 	}
 	err = c.answer(answer)
 	if err != nil { // the caller did not get the answer
-		if _, err := d.inbox.ReleaseTaken(d.write(), c.s.id, in.ToolUseID, false); err != nil {
+		if _, err := d.inbox.ReleaseTaken(d.writeContext(), c.s.id, in.ToolUseID, false); err != nil {
 			d.log.Error("release messages", "session", c.s.id, "error", err)
 		}
 		c.s.kickMail()
@@ -78,7 +78,7 @@ func (s *session) takeMail(o inbox.TakeOptions) ([]inbox.Stored, int, error) {
 	if s.ctx.Err() != nil {
 		return nil, 0, errSessionOver
 	}
-	list, remaining, err := s.d.inbox.Take(s.d.write(), o)
+	list, remaining, err := s.d.inbox.Take(s.d.writeContext(), o)
 	if err != nil {
 		return nil, 0, err
 	}

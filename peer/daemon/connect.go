@@ -106,7 +106,7 @@ func (d *daemon) giveKeys(l *line) bool {
 // formerKeys returns the keys of the sessions that the line's session succeeds, newest first.
 // It leaves out keys that no longer exist.
 func (d *daemon) formerKeys(l *line) []peer.FormerSession {
-	ids, err := d.store.Formers(d.write(), l.name.mesh, l.s.id)
+	ids, err := d.store.Formers(d.writeContext(), l.name.mesh, l.s.id)
 	if err != nil {
 		l.log.Error("read successions", "error", err)
 	}
@@ -139,13 +139,13 @@ func (l *line) forgetUnused() {
 	if began || !l.fresh || l.d.session(s.id) != nil || l.d.o.Host == nil || l.d.o.Host.Conversation(Call{SessionID: s.id, ConfigDir: dir}).Kept {
 		return
 	}
-	unread, err := l.d.inbox.CountUnread(l.d.write(), inbox.Filter{Meshes: []string{l.name.mesh}, Session: s.id})
+	unread, err := l.d.inbox.CountUnread(l.d.writeContext(), inbox.Filter{Meshes: []string{l.name.mesh}, Session: s.id})
 	if err != nil || unread > 0 || l.pending() {
 		return
 	}
 	l.log.Info("removed the key of a session that never began")
 	forget(l.d.keys, l.mesh.Slug, s.id)
-	if err := l.d.store.ForgetKnown(l.d.write(), s.id); err != nil {
+	if err := l.d.store.ForgetKnown(l.d.writeContext(), s.id); err != nil {
 		l.log.Warn("forget session", "error", err)
 	}
 }

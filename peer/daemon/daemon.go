@@ -324,5 +324,5 @@ func (d *daemon) begin() bool {
 	return !d.stopped
 }
 
-// write returns a context for writes that must finish even if the caller hangs up.
-func (d *daemon) write() context.Context { return context.WithoutCancel(d.ctx) }
+// writeContext returns a context for writes that must finish even if the caller hangs up.
+func (d *daemon) writeContext() context.Context { return context.WithoutCancel(d.ctx) }

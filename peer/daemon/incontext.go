@@ -114,7 +114,7 @@ func (s *session) transcriptPath() string {
 // recallTakes opens the takes that an earlier daemon left undecided. Their time begins anew,
 // because this daemon doesn't know yet what the sessions are doing.
 func (d *daemon) recallTakes() error {
-	list, err := d.inbox.Taken(d.write())
+	list, err := d.inbox.Taken(d.writeContext())
 	for _, t := range list {
 		d.takes.add(&take{session: t.Session, toolUse: t.ToolUse, at: time.Now()})
 	}
@@ -145,7 +145,7 @@ func (d *daemon) judgeTakes(session string, why occasion) (open int, err error) 
 // Messages that it should show but does not are unread. If the conversation stays inconclusive,
 // its messages become unread too, with the mark that the model may have seen them.
 func (d *daemon) judge(t *take, why occasion, now time.Time) (decided bool, err error) {
-	list, err := d.inbox.TakenBy(d.write(), t.session, t.toolUse)
+	list, err := d.inbox.TakenBy(d.writeContext(), t.session, t.toolUse)
 	if err != nil || len(list) == 0 {
 		return err == nil, err
 	}
@@ -207,14 +207,14 @@ func (t *take) over(s *session) bool {
 // settle confirms the messages that shown selects and makes the others unread.
 func (d *daemon) settle(t *take, shown func(*inbox.Stored) bool, maybeSeen bool) error {
 	now := time.Now()
-	list, err := d.inbox.ConfirmTaken(d.write(), t.session, t.toolUse, shown, now)
+	list, err := d.inbox.ConfirmTaken(d.writeContext(), t.session, t.toolUse, shown, now)
 	if err != nil {
 		return err
 	}
 	if err := d.inContext(list, now); err != nil {
 		return err
 	}
-	released, err := d.inbox.ReleaseTaken(d.write(), t.session, t.toolUse, maybeSeen)
+	released, err := d.inbox.ReleaseTaken(d.writeContext(), t.session, t.toolUse, maybeSeen)
 	if err != nil || len(released) == 0 {
 		return err
 	}

@@ -33,7 +33,7 @@ func (d *daemon) left(e *local.End) error {
 	}
 	entry := p.Process
 	entry.Cleared = true
-	if err := d.store.PutProcess(d.write(), entry); err != nil {
+	if err := d.store.PutProcess(d.writeContext(), entry); err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -58,7 +58,7 @@ func (d *daemon) leftEarlier(p *proc, id string, clears bool) error {
 			return err
 		}
 	}
-	return d.store.ForgetEarlier(d.write(), p.Number, id)
+	return d.store.ForgetEarlier(d.writeContext(), p.Number, id)
 }
 
 func (d *daemon) serveEnd(c *call) error {

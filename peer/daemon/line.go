@@ -310,11 +310,11 @@ func (l *line) drain() {
 
 // pending reports whether anything waits to be sent.
 func (l *line) pending() bool {
-	n, err := l.d.store.Waiting(l.d.write(), l.name.mesh, l.name.session)
+	n, err := l.d.store.Waiting(l.d.writeContext(), l.name.mesh, l.name.session)
 	if err != nil || n > 0 {
 		return err == nil
 	}
-	list, err := l.d.store.NextConfirmations(l.d.write(), l.name.mesh, l.name.session)
+	list, err := l.d.store.NextConfirmations(l.d.writeContext(), l.name.mesh, l.name.session)
 	return err == nil && len(list) > 0
 }
 

@@ -48,7 +48,7 @@ func (d *daemon) serveMessageStatus(c *call) error {
 		answer.Reason = sent.Reason // names the peers that it can't reach
 	}
 	if answer.State != sent.State {
-		if err := d.store.Settled(d.write(), sent.ID, answer.State); err != nil {
+		if err := d.store.Settled(d.writeContext(), sent.ID, answer.State); err != nil {
 			return err
 		}
 	}

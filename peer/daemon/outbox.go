@@ -46,7 +46,7 @@ func (l *line) sendNext(ctx context.Context, client *peer.Client, next *store.Me
 	var tooLong *peer.TooLongError
 	switch {
 	case err == nil:
-		if err := l.d.store.Queued(l.d.write(), next.ID, receipt.MessageID, cut(receipt.Unreached(), maxReason)); err != nil {
+		if err := l.d.store.Queued(l.d.writeContext(), next.ID, receipt.MessageID, cut(receipt.Unreached(), maxReason)); err != nil {
 			l.storeFailed(ctx, err) // the message is sent again, and the broker recognizes it
 			return
 		}
@@ -90,7 +90,7 @@ func lineOver(ctx context.Context, err error) bool {
 
 func (l *line) sendFailed(next *store.Message, reason string) {
 	l.log.Warn("message failed", "id", next.ID, "reason", reason)
-	if err := l.d.store.Failed(l.d.write(), next.ID, cut(reason, maxReason)); err != nil {
+	if err := l.d.store.Failed(l.d.writeContext(), next.ID, cut(reason, maxReason)); err != nil {
 		l.storeFailed(l.ctx, err)
 		return
 	}

@@ -41,7 +41,7 @@ func (l *line) take(ctx context.Context, m peer.Incoming) error {
 		tell.State, tell.Reason = peer.ConfirmedRefused, "the recipient has too many unread messages from you"
 	}
 	if m.WantsReceipt && confirmable(m.ClientID) {
-		if err := l.d.store.AddConfirmations(l.d.write(), tell); err != nil {
+		if err := l.d.store.AddConfirmations(l.d.writeContext(), tell); err != nil {
 			return err
 		}
 		kick(l.confirmKick)
@@ -110,7 +110,7 @@ func (l *line) hear(ctx context.Context, c peer.Confirmation) error {
 		if state == "" {
 			continue // a state that only a newer client knows
 		}
-		if err := l.d.store.AddReport(l.d.write(), sent.ID, store.Report{Key: c.By, State: state, Reason: cut(m.Reason, maxReason), At: m.At}); err != nil {
+		if err := l.d.store.AddReport(l.d.writeContext(), sent.ID, store.Report{Key: c.By, State: state, Reason: cut(m.Reason, maxReason), At: m.At}); err != nil {
 			return err
 		}
 		l.d.messageMoved(sent.ID)
@@ -165,7 +165,7 @@ func (l *line) confirm(ctx context.Context, client *peer.Client, list []store.Co
 	default:
 		l.log.Debug("the broker refused a confirmation", "reason", err) // the sender is gone
 	}
-	if err := l.d.store.RemoveConfirmations(l.d.write(), list); err != nil {
+	if err := l.d.store.RemoveConfirmations(l.d.writeContext(), list); err != nil {
 		l.storeFailed(ctx, err)
 		return
 	}
@@ -191,7 +191,7 @@ func (d *daemon) inContext(list []inbox.Stored, now time.Time) error {
 	if len(tell) == 0 {
 		return nil
 	}
-	if err := d.store.AddConfirmations(d.write(), tell...); err != nil {
+	if err := d.store.AddConfirmations(d.writeContext(), tell...); err != nil {
 		return err
 	}
 	for i := range tell {

@@ -131,7 +131,7 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 			return nil, nil, err
 		}
 	}
-	if err := d.store.Register(d.write(), &change, now); err != nil {
+	if err := d.store.Register(d.writeContext(), &change, now); err != nil {
 		return nil, nil, err
 	}
 	if s == nil {
@@ -170,7 +170,7 @@ func (d *daemon) nextFacts(s, former *session, id string, r *local.Register, now
 	f := store.Session{ID: id, Since: now.Truncate(time.Millisecond)}
 	if s != nil {
 		f = s.snapshot()
-	} else if err := d.store.Recall(d.write(), &f); err != nil {
+	} else if err := d.store.Recall(d.writeContext(), &f); err != nil {
 		return f, nil, err
 	}
 	if s == nil && former != nil {

@@ -11,11 +11,11 @@ import (
 func (d *daemon) restore() error {
 	d.changes.Lock()
 	defer d.changes.Unlock()
-	list, err := d.store.Sessions(d.write())
+	list, err := d.store.Sessions(d.writeContext())
 	if err != nil {
 		return err
 	}
-	processes, err := d.store.Processes(d.write())
+	processes, err := d.store.Processes(d.writeContext())
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (d *daemon) restore() error {
 
 // restoreEarlier restores the sessions that each process ran earlier.
 func (d *daemon) restoreEarlier() error {
-	list, err := d.store.EarlierSessions(d.write())
+	list, err := d.store.EarlierSessions(d.writeContext())
 	for i := range list {
 		s := d.newSessionLocked(list[i].Session)
 		s.over()
@@ -68,13 +68,13 @@ func (d *daemon) restoreEarlier() error {
 // finishHandOvers completes the hand-overs that a crash interrupted. A session that has
 // returned since then keeps its own messages.
 func (d *daemon) finishHandOvers() error {
-	list, err := d.store.Handovers(d.write())
+	list, err := d.store.Handovers(d.writeContext())
 	if err != nil {
 		return err
 	}
 	for _, h := range list {
 		if d.session(h.From) != nil {
-			err = d.store.HandedOver(d.write(), h.From)
+			err = d.store.HandedOver(d.writeContext(), h.From)
 		} else {
 			err = d.handOver(h.From, h.To)
 		}

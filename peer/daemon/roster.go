@@ -92,7 +92,7 @@ func (r *roster) fetchMembers(ctx context.Context, l *line, client *peer.Client)
 		return nil //nolint:nilerr // other brokers may not offer it
 	}
 	now := time.Now()
-	if err := l.d.contacts.PinMembers(l.d.write(), l.name.mesh, members, now); err != nil {
+	if err := l.d.contacts.PinMembers(l.d.writeContext(), l.name.mesh, members, now); err != nil {
 		return err
 	}
 	r.mu.Lock()

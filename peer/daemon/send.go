@@ -67,7 +67,7 @@ func (c *call) post(l *line, in *local.Send, to *recipient) error {
 	}
 	news, done := d.await(sent.ID)
 	defer done()
-	_, err := d.store.AddMessage(d.write(), &sent)
+	_, err := d.store.AddMessage(d.writeContext(), &sent)
 	switch {
 	case errors.Is(err, store.ErrFull):
 		return refused("%d messages from this sender already wait for the broker; try again when the broker is back", store.MaxWaiting)
@@ -106,7 +106,7 @@ func (c *call) awaitBroker(l *line, id string, news <-chan struct{}) (store.Mess
 	timeout := time.NewTimer(sendWait)
 	defer timeout.Stop()
 	for {
-		now, err := d.store.MessageByID(d.write(), id)
+		now, err := d.store.MessageByID(d.writeContext(), id)
 		if err != nil || now.State != local.Waiting || !l.isConnected() {
 			return now, err
 		}

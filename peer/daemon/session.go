@@ -224,7 +224,7 @@ func (s *session) filter() inbox.Filter {
 
 // announced records which messages the session has been told about.
 func (s *session) announced(ids []int64) {
-	if err := s.d.inbox.MarkAnnounced(s.d.write(), ids, time.Now()); err != nil {
+	if err := s.d.inbox.MarkAnnounced(s.d.writeContext(), ids, time.Now()); err != nil {
 		s.d.log.Error("note announced messages", "session", s.id, "error", err)
 	}
 }
@@ -248,7 +248,7 @@ func (s *session) update(change func(*store.Session)) error {
 	}
 	f := s.snapshot()
 	change(&f)
-	if err := s.d.store.PutSession(s.d.write(), &f); err != nil {
+	if err := s.d.store.PutSession(s.d.writeContext(), &f); err != nil {
 		return err
 	}
 	s.setFacts(f)

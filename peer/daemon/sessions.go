@@ -40,7 +40,7 @@ func (d *daemon) departLocked(p *proc) error {
 	if len(d.processesOf(p.session)) == 1 {
 		ended = p.session.id
 	}
-	if err := d.store.RemoveProcess(d.write(), p.Number, ended); err != nil {
+	if err := d.store.RemoveProcess(d.writeContext(), p.Number, ended); err != nil {
 		return err
 	}
 	d.mu.Lock()

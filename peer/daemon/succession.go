@@ -17,7 +17,7 @@ func (d *daemon) succeedLate(s, old *session) error {
 	if err != nil {
 		return err
 	}
-	if err := d.store.PutSuccessor(d.write(), &f, formers, old.id); err != nil {
+	if err := d.store.PutSuccessor(d.writeContext(), &f, formers, old.id); err != nil {
 		return err
 	}
 	s.setFacts(f)
@@ -62,11 +62,11 @@ func (d *daemon) formersOf(old *session, meshes []string, successor string) (map
 		if !slices.Contains(meshes, mesh) {
 			continue
 		}
-		earlier, err := d.store.Formers(d.write(), mesh, old.id)
+		earlier, err := d.store.Formers(d.writeContext(), mesh, old.id)
 		if err != nil {
 			return nil, err
 		}
-		list, err := d.store.Formers(d.write(), mesh, successor)
+		list, err := d.store.Formers(d.writeContext(), mesh, successor)
 		if err != nil {
 			return nil, err
 		}
@@ -112,12 +112,12 @@ func (s *session) looksLike(old *session) {
 // succeeds. After that it must not run again, since the first session may have come back with
 // messages of its own.
 func (d *daemon) handOver(from, to string) error {
-	_, err := d.inbox.Adopt(d.write(), from, to)
+	_, err := d.inbox.Adopt(d.writeContext(), from, to)
 	err = errors.Join(err,
-		d.store.MoveConfirmations(d.write(), from, to),
-		d.store.MoveMessages(d.write(), from, to))
+		d.store.MoveConfirmations(d.writeContext(), from, to),
+		d.store.MoveMessages(d.writeContext(), from, to))
 	if err != nil {
 		return err
 	}
-	return d.store.HandedOver(d.write(), from)
+	return d.store.HandedOver(d.writeContext(), from)
 }

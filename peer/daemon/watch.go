@@ -158,17 +158,17 @@ func (d *daemon) writeTouched() {
 	if len(touched) == 0 {
 		return
 	}
-	if err := d.store.Touch(d.write(), touched); err != nil {
+	if err := d.store.Touch(d.writeContext(), touched); err != nil {
 		d.log.Error("store activity", "error", err)
 	}
 }
 
 // prune deletes what is no longer needed.
 func (d *daemon) prune(now time.Time) {
-	if err := d.store.Prune(d.write(), now); err != nil {
+	if err := d.store.Prune(d.writeContext(), now); err != nil {
 		d.log.Error("prune", "error", err)
 	}
-	if _, err := d.inbox.Prune(d.write(), now); err != nil {
+	if _, err := d.inbox.Prune(d.writeContext(), now); err != nil {
 		d.log.Error("prune", "error", err)
 	}
 }
