@@ -66,14 +66,14 @@ type Store interface {
 	// AuditKey returns the key that signs the notes. If none is stored, it stores fresh and
 	// returns that; a zero fresh is not stored.
 	AuditKey(ctx context.Context, fresh Key) (Key, error)
-	// AuditRestores returns the up to limit newest announcements of restores, oldest first.
+	// AuditRestores returns the newest announcements of restores, at most limit, oldest first.
 	AuditRestores(ctx context.Context, meshID wire.ID, limit int) ([]string, error)
 	// AddAuditRestore stores the signed announcement of a restore.
 	AddAuditRestore(ctx context.Context, meshID wire.ID, at time.Time, announcement string) error
 	// AuditPruned returns the checkpoint of where the stored entries begin; "" if nothing was
 	// pruned.
 	AuditPruned(ctx context.Context, meshID wire.ID) (string, error)
-	// PruneAudit stores the checkpoint of the entry number upTo, and deletes up to limit
-	// entries, the oldest, up to that one. It returns how many it deleted.
+	// PruneAudit stores the checkpoint of the entry with the number upTo, and deletes the oldest
+	// entries up to that one, at most limit. It returns how many it deleted.
 	PruneAudit(ctx context.Context, meshID wire.ID, upTo int64, checkpoint string, limit int) (int, error)
 }

@@ -40,7 +40,7 @@ const (
 	RolledBack Outcome = "rolled_back" // fewer entries than before
 	KeyChanged Outcome = "key_changed" // another verifier key
 	Unproven   Outcome = "unproven"    // the broker doesn't show the head of the kept size
-	Invalid    Outcome = "invalid"     // a note that says nothing: see ErrBadNote
+	Invalid    Outcome = "invalid"     // an invalid note: see ErrBadNote
 )
 
 // OK reports whether the client may trust the log after the outcome.

@@ -11,7 +11,7 @@
 //	row.go      entries on the wire
 //	key.go      the key that signs checkpoints
 //	note.go     checkpoints and announced restores as signed notes
-//	compare.go  what a client has kept against what it is shown
+//	compare.go  compares what a client has kept with what a broker shows
 //	restore.go  an operator announces a restore
 //	export.go   exports as JSON lines, and what they prove
 //

@@ -13,12 +13,12 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A signed note is a text with signatures (C2SP signed-note). Two kinds of notes speak of a
-// log: a checkpoint tells the head that the log has at a size (C2SP tlog-checkpoint), and
-// the announcement of a restore tells where the log went on after it.
+// A signed note is a text with signatures (C2SP signed-note). There are two kinds of notes about a
+// log: a checkpoint says what the head of the log is at a size (C2SP tlog-checkpoint), and the
+// announcement of a restore says after which entry the log continues.
 
-// ErrBadNote is returned for a note that says nothing: it is malformed, it speaks of another
-// log, or the key has not signed it.
+// ErrBadNote is returned for an invalid note: it is malformed, is about another log, or is not
+// signed by the key.
 var ErrBadNote = errors.New("not a valid note of this audit log")
 
 // maxNote is the size in bytes that a note may have. Ours have less than 300; the rest is

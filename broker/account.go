@@ -30,7 +30,7 @@ type account struct {
 	newcomers *rate.Limiter // new presences that have to be stored
 
 	unread atomic.Int64 // bytes of answers that wait to be written
-	turn   sync.Mutex   // held while a request is served whose price grows with the mesh
+	turn   sync.Mutex   // held while serving a request whose price grows with the mesh
 	conns  int          // guarded by accounts.mu
 }
 

@@ -28,7 +28,7 @@ func (c *conn) settle(a *wire.ClientAck) bool {
 	r.mu.RLock()
 	own := r.mailboxLocked(c.present)
 	r.mu.RUnlock()
-	// First by the broker's id, in all mailboxes: a client's id may occur in several.
+	// Look for the broker's id first, in all mailboxes: the client's id may occur in several.
 	for _, clientID := range [...]string{"", a.ClientID} {
 		if q.Acknowledge(own, c, id, clientID) {
 			return true

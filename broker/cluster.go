@@ -189,7 +189,7 @@ func (b *Broker) lostMeshes(ids []wire.ID) {
 // left to store, and then lets others take them. If an error occurs, the meshes stay.
 func (b *Broker) HandOver(ctx context.Context, ids []wire.ID) error {
 	if b.cluster == nil {
-		return errors.New("this broker is no node of a cluster")
+		return errors.New("this broker is not a node of a cluster")
 	}
 	return b.depart(ctx, b.cluster.Leave(ids), handOver)
 }
@@ -199,7 +199,7 @@ func (b *Broker) HandOver(ctx context.Context, ids []wire.ID) error {
 // was removed from it, has none.
 func (b *Broker) HandOverAll(ctx context.Context, over time.Duration) error {
 	if b.cluster == nil {
-		return errors.New("this broker is no node of a cluster")
+		return errors.New("this broker is not a node of a cluster")
 	}
 	if _, joined := b.cluster.Self(); !joined {
 		return nil
@@ -355,7 +355,8 @@ func (b *Broker) depart(ctx context.Context, ids []wire.ID, how departure) error
 // the mesh meanwhile.
 const handOverGrace = time.Second
 
-// settle stores what is left of meshes and gives them up; or forgets it, if they are lost.
+// settle stores what is left of meshes and gives them up. If the meshes are lost, it forgets what
+// is left instead.
 func (b *Broker) settle(ctx context.Context, ids []wire.ID, rooms []*room, how departure) error {
 	if how == lost {
 		return b.journal.Drop(ctx, ids)
@@ -369,8 +370,8 @@ func (b *Broker) settle(ctx context.Context, ids []wire.ID, rooms []*room, how d
 		return err
 	}
 	if err := b.cluster.Give(ctx, ids); err != nil {
-		// Perhaps they are given up all the same, so drop them in either case. All is
-		// stored, and whoever needs them finds the owner in the database.
+		// They may be given up all the same, so drop them in either case. Everything is stored, and
+		// a node that needs them finds the owner in the database.
 		b.log.Warn("it is not certain that meshes were given up", zap.Error(err))
 	}
 	// A commit may have found that some were lost already. Otherwise nothing is left to drop.

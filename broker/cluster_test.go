@@ -243,7 +243,7 @@ func TestObey(t *testing.T) {
 	await.Until(t, "the node is ready again", func() bool { return a.Ready(t.Context()) == nil })
 }
 
-// TestHandOverAllOutside checks that a broker that is no node, or not any more, has nothing to
+// TestHandOverAllOutside checks that a broker that isn't a node, or not any more, has nothing to
 // hand over, and marks no node.
 func TestHandOverAllOutside(t *testing.T) {
 	t.Parallel()

@@ -26,7 +26,7 @@ func (d *depth) last() queue.Depth {
 	return d.was
 }
 
-// measure has the storage count, if a count is due.
+// measure makes the storage count, if a count is due.
 func (b *Broker) measure(ctx context.Context) {
 	began := time.Now()
 	if began.Before(b.depth.due) {

@@ -97,7 +97,7 @@ type pinged struct {
 	at     time.Time
 	err    error
 	asking bool          // a ping is under way
-	asked  chan struct{} // closed when its outcome is clear; nil if nobody need wait
+	asked  chan struct{} // closed when its outcome is clear; nil if nobody needs to wait
 }
 
 // ping returns the outcome of the last ping, or of the next one if that is too old. A ping

@@ -81,8 +81,8 @@ func (b *Broker) Invite(ctx context.Context, code string) (mesh.InviteInfo, erro
 	return b.meshes.InviteInfo(ctx, code, time.Now())
 }
 
-// MeshOfInvite returns the mesh of an invite link, or the zero ID if there is none. It serves no
-// mesh here.
+// MeshOfInvite returns the mesh of an invite link, or the zero ID if there is none. It does not
+// load the mesh.
 func (b *Broker) MeshOfInvite(ctx context.Context, code string) (wire.ID, error) {
 	if err := b.reached(); err != nil {
 		return wire.ID{}, err
@@ -90,8 +90,8 @@ func (b *Broker) MeshOfInvite(ctx context.Context, code string) (wire.ID, error)
 	return b.meshes.MeshOfLink(ctx, code)
 }
 
-// MeshOfToken returns the mesh of a join's token, or the zero ID if there is none. It serves no mesh
-// here.
+// MeshOfToken returns the mesh of a join's token, or the zero ID if there is none. It does not load
+// the mesh.
 func (b *Broker) MeshOfToken(ctx context.Context, j wire.Join) (wire.ID, error) {
 	if err := b.reached(); err != nil {
 		return wire.ID{}, err

@@ -163,8 +163,8 @@ func (o *outbox) flushed() bool {
 	return !o.writing && len(o.held) == 0
 }
 
-// holdLocked takes the pushes out of what is to be written if they must be held, and else
-// puts back those that were, before all that came later.
+// holdLocked moves the pushes from frames to held if they must be held. Otherwise it puts the held
+// ones back, before everything that came later.
 func (o *outbox) holdLocked() {
 	if !o.holdPushes() {
 		if len(o.held) > 0 {
@@ -184,7 +184,7 @@ func (o *outbox) holdLocked() {
 	o.frames = rest
 }
 
-// release has the pushes written that were held.
+// release writes the pushes that were held.
 func (o *outbox) release() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -70,8 +70,8 @@ func (c *conn) rosterRows(frame *wire.Frame) int {
 	return r.presences.Len()
 }
 
-// versionText returns a version as clients see it. It differs from those of other times at which
-// the room was in memory.
+// versionText returns a version as clients see it. It contains the room's epoch, so it is valid
+// only until the mesh is loaded again.
 func (r *room) versionText(version uint64) string {
 	return r.epoch + "-" + strconv.FormatUint(version, 10)
 }

@@ -24,7 +24,7 @@ import (
 
 // Router finds the node of a cluster that serves a mesh. *cluster.Relay implements it.
 type Router interface {
-	// Route returns nil if this node serves the mesh, or if there is no such mesh. Else, take
+	// Route returns nil if this node serves the mesh, or if there is no such mesh. Otherwise, take
 	// hands a socket over to the node that does, with what was already read of it; it must be
 	// called once. Route waits until ctx ends for a node that serves the mesh.
 	Route(ctx context.Context, mesh wire.ID, client netip.Addr) (take func(socket net.Conn, early []byte), err error)

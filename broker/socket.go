@@ -53,7 +53,7 @@ func accept(w http.ResponseWriter, r *http.Request) (*websocket.Conn, *socket, e
 	return ws, up.socket, err
 }
 
-// upgrade has the WebSocket library work on a socket instead of the bare connection.
+// upgrade makes the WebSocket library use a socket instead of the bare connection.
 type upgrade struct {
 	http.ResponseWriter
 	socket *socket // nil before Hijack

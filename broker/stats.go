@@ -43,7 +43,7 @@ type counters struct {
 // MessageOutcome is what a sender was told of a message.
 type MessageOutcome struct {
 	Outcome  string // "accepted", "repeated", or the word of the refusal
-	Priority string // "invalid" when the message names none that there is
+	Priority string // "invalid" if the message names no known priority
 }
 
 // StorageError is a kind of failure of the storage.
@@ -52,8 +52,8 @@ type StorageError struct {
 	Reason    storage.Reason
 }
 
-// know gives counters of which an alert may wait for the first count a zero to begin with:
-// what appears with a one has not increased, to Prometheus.
+// know makes counters start at 0 if an alert may wait for their first count: to Prometheus, a
+// counter that appears with the value 1 has not increased.
 func (s *counters) know() {
 	outcomes := []string{
 		"accepted", "repeated", wire.AckPayloadTooLarge, wire.AckTargetNotFound, wire.AckForbidden, wire.AckInvalid,

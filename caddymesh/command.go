@@ -18,9 +18,9 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "claudemesh",
 		Usage: "<command>",
-		Short: "Asks a claudemesh broker that runs, and manages the storage of one",
+		Short: "Controls a running claudemesh broker, and manages its storage",
 		Long: `
-Asks a claudemesh broker that runs, through Caddy's admin endpoint, and manages the
+Controls a running claudemesh broker through Caddy's admin endpoint, and manages the
 storage of a broker without starting it.
 
 The commands for the storage find the storage like the broker does: they use the storage of the

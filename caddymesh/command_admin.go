@@ -19,7 +19,7 @@ import (
 // watchEvery is the pause between two looks of --watch.
 const watchEvery = 2 * time.Second
 
-// question is a command that asks the broker which runs, through Caddy's admin endpoint.
+// question is a command that asks the running broker, through Caddy's admin endpoint.
 type question struct {
 	name, short string
 	ofMesh      bool     // it takes a mesh
@@ -41,7 +41,7 @@ var questions = []question{
 	{name: "queue", short: "Shows what waits for the recipients of a mesh", ofMesh: true, columns: []string{"mesh", "messages", "deliveries", "bytes"}},
 }
 
-// admin is how a command was told where the broker is, and how to print.
+// admin holds the flags that say where the broker is and how to print.
 type admin struct {
 	address, config, adapter string
 	json, watch              bool
@@ -56,9 +56,9 @@ func (a *admin) flags(cmd *cobra.Command) {
 // where adds the flags that tell where the broker is.
 func (a *admin) where(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVarP(&a.config, "config", "c", "", "The config of the Caddy that runs, which names its admin endpoint")
-	flags.StringVarP(&a.adapter, "adapter", "a", "", "The config's adapter, if its name doesn't tell")
-	flags.StringVar(&a.address, "address", "", "The address of the admin endpoint, in place of the config's")
+	flags.StringVarP(&a.config, "config", "c", "", "Config file of the running Caddy, which names its admin endpoint")
+	flags.StringVarP(&a.adapter, "adapter", "a", "", "Name of the config adapter, if the file name doesn't imply it")
+	flags.StringVar(&a.address, "address", "", "Address of the admin endpoint, instead of the config's")
 }
 
 const (

@@ -79,9 +79,9 @@ func restoreCommand() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "restore <file> [--replace] [--json] [--config <file> [--adapter <name>] | --sqlite <path>]",
-		Short: "Puts a backup in the place of the SQLite database",
+		Short: "Replaces the SQLite database with a backup",
 		Long: `
-Puts a backup in the place of the SQLite database. The command refuses while a broker uses
+Replaces the SQLite database with a backup. The command refuses while a broker uses
 the database. If there is a database already, --replace sets it aside under another name.
 The command upgrades the schema, and records the restore in the audit log of each mesh.
 
@@ -93,7 +93,7 @@ For Postgres, restore with its own tools, and then run the command "restored".`,
 		Args:    cobra.ExactArgs(1),
 	}
 	to.flags(cmd)
-	cmd.Flags().BoolVar(&replace, "replace", false, "Set a database that is there aside")
+	cmd.Flags().BoolVar(&replace, "replace", false, "Set an existing database aside")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx, stop := interruptible(cmd)

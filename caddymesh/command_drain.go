@@ -97,7 +97,7 @@ func awaitDrained(ctx context.Context, store *postgres.Store, n cluster.Node) (s
 		case !nodes[i].Draining:
 			return "", errors.New("somebody has let the node take meshes again meanwhile")
 		case nodes[i].Meshes == 0:
-			return "It has none any more, and takes none until it stops or until `caddy claudemesh drain --undo`.", nil
+			return "It has no meshes left, and takes none until it is restarted or until `caddy claudemesh drain --undo`.", nil
 		}
 		if err := pauseFor(ctx, fmt.Sprintf("the node goes on handing over the last %d meshes", nodes[i].Meshes)); err != nil {
 			return "", err

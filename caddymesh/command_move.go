@@ -45,7 +45,7 @@ Without --sqlite, the command takes the database in Caddy's data directory; with
 	flags.BoolVar(&asJSON, "json", false, "Print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if from != "sqlite" || to != "postgres" {
-			return fmt.Errorf("move needs --from sqlite --to postgres, and knows no other way")
+			return fmt.Errorf("move needs --from sqlite --to postgres: it supports nothing else")
 		}
 		ctx, stop := interruptible(cmd)
 		defer stop()

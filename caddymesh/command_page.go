@@ -21,7 +21,7 @@ func pageCommand() *cobra.Command {
 	var listen string
 	cmd := &cobra.Command{
 		Use:   "page [--listen <address>]" + whereUsage,
-		Short: "Brings the operator's page to a browser, until interrupted",
+		Short: "Serves the operator's page to a browser, until interrupted",
 		Long: `
 Brings the operator's page, which is at /claudemesh/ of Caddy's admin endpoint, to a
 browser. Browsers can't open a Unix socket, and Caddy refuses browsers at its admin

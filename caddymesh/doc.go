@@ -19,7 +19,7 @@
 //	cluster.go            the addresses of a node of a cluster; joins the cluster
 //	caddyfile.go          parses the directive
 //	serve.go              finds the route of a request
-//	forward.go            in a cluster: has the owner of a mesh answer
+//	forward.go            in a cluster: lets the owner of a mesh answer
 //	answer.go             reads bodies, writes answers
 //	membership.go         POST /join, /meshes and claims; who may create meshes
 //	invite_page.go        the invite page
@@ -38,7 +38,7 @@
 //	command.go            caddy claudemesh migrate and storage
 //	command_admin.go      caddy claudemesh status, meshes, mesh, sessions, members, queue and kick, through the admin endpoint
 //	command_remove.go     caddy claudemesh remove
-//	command_page.go       caddy claudemesh page, which brings the operator's page to a browser
+//	command_page.go       caddy claudemesh page, which serves the operator's page to a browser
 //	command_audit.go      caddy claudemesh audit verify
 //	command_nodes.go      caddy claudemesh nodes
 //	command_drain.go      caddy claudemesh drain

@@ -29,7 +29,7 @@ const (
 // publicURLHeader tells the owner of a mesh the address of the site that got the request.
 const publicURLHeader = "Claudemesh-Public-Url"
 
-// forward has the owner of the request's mesh answer. It returns false if this node is to answer.
+// forward lets the owner of the request's mesh answer. It returns false if this node is to answer.
 func (c *call) forward(meshOf func(context.Context) (wire.ID, error)) (answered bool, _ error) {
 	relay := c.hub.relay.Load()
 	if relay == nil || c.forwarded {

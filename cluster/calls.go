@@ -45,7 +45,7 @@ func (b *callBody) Close() error {
 // callTimeout is how long a forwarded request may take in all.
 const callTimeout = 30 * time.Second
 
-// calls has an http.Server serve streams as if each were a connection.
+// calls makes an http.Server serve streams as if each were a connection.
 type calls struct {
 	server *http.Server
 	conns  chan net.Conn

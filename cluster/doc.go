@@ -12,12 +12,11 @@
 // node that has the client's connection passes bytes between the two, and only the owner
 // writes WebSocket frames. Requests over HTTP that concern a mesh go to its owner, too.
 //
-// Every node has a link to every other one, for the sockets and requests that it passes on. A
-// link is a TLS 1.3 connection in which both ends prove an ed25519 key. A node makes its key
-// when it starts and publishes the public half in its row of the database; the other end
-// compares it with the row. So there is no secret to configure, and nobody gets in who is not
-// in the database. The client's address travels in the preface of a stream, where a client
-// can't write.
+// Every node has a link to every other one, for the sockets and requests that it passes on. A link
+// is a TLS 1.3 connection in which both ends prove an ed25519 key. A node makes its key when it
+// starts and publishes the public half in its row of the database; the other end compares it with
+// the row. So there is no secret to configure, and only the nodes in the database get in. The
+// client's address travels in the preface of a stream, where a client can't write.
 //
 // When a link breaks, or carries nothing for [silence] twice, both ends cut the sockets on it.
 //

@@ -129,8 +129,8 @@ func (l *listener) handshake(conn *tls.Conn) error {
 	return err
 }
 
-// errStranger refuses a connection that is none of a node.
-var errStranger = errors.New("its key is that of no node in the database: a stranger, or a node of another database")
+// errStranger says why a node refuses a connection from something other than a node.
+var errStranger = errors.New("no node in the database has its key: it is a stranger, or a node of another database")
 
 // verify reports whether a key is that of a live node.
 func (l *listener) verify(key ed25519.PublicKey) error {

@@ -56,7 +56,7 @@ func NewOwners(store Store) *Owners {
 	return &Owners{store: store, known: make(map[wire.ID]answer), serves: make(map[wire.ID]bool), onLoss: func([]wire.ID) {}}
 }
 
-// Self returns this node's id, or false while it is no node of the cluster: before it has
+// Self returns this node's id, or false while it isn't a node of the cluster: before it has
 // joined, and after another node has removed it.
 func (o *Owners) Self() (id int64, ok bool) { return o.store.Self() }
 
@@ -81,9 +81,9 @@ func (o *Owners) Watch() <-chan struct{} { return o.store.Watch() }
 // to the least loaded live node. local reports whether this node is the owner; then its
 // broker serves the mesh.
 //
-// The answer may be out of date by a second. A node that is asked for a mesh that it does
-// not own says so; then the caller calls Forget and asks again. The errors ErrNoOwner and
-// ErrNoMesh need no new attempt at once: after ErrNoOwner, wait for Watch.
+// The answer may be out of date by a second. A node that is asked for a mesh that it does not own
+// says so; then the caller calls Forget and asks again. After ErrNoOwner, wait for Watch before
+// asking again; after ErrNoMesh, don't ask again.
 func (o *Owners) Owner(ctx context.Context, mesh wire.ID) (owner Node, local bool, err error) {
 	self, ok := o.store.Self()
 	if !ok {

@@ -17,7 +17,7 @@ type kind string
 const (
 	kindSocket kind = "socket" // the bytes of a WebSocket, after the upgrade
 	kindCall   kind = "call"   // one HTTP request and its answer
-	kindLeave  kind = "leave"  // nothing: the sockets of this link are to be closed, since the sender stops
+	kindLeave  kind = "leave"  // nothing: asks to close the sockets of this link, because the sender stops
 )
 
 // preface is the first thing on a stream: two bytes of length, then JSON. A node ignores fields

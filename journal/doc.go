@@ -9,7 +9,8 @@
 //
 //	journal.go  the Journal: takes what is to be stored, and runs
 //	budget.go   decides how much may wait for the storage, and shares it among the members
-//	commit.go   forms a batch, commits it and tells who waits for it
+//	commit.go   forms a batch, commits it and tells everybody who waits for it
+//	lost.go     drops what belongs to meshes that the broker has lost
 //	store.go    what a batch holds, and what the journal needs of a storage
 //	lost.go     gives up what belongs to meshes that the broker has lost
 //	stats.go    counters

@@ -12,9 +12,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Of a mesh that the broker has lost, nothing is stored any more, even if the broker gets
-// the mesh again before it has noticed. That ends with Drop, which the broker calls once it
-// adds nothing more.
+// The journal stores nothing more of a mesh that the broker has lost, even if the broker gets the
+// mesh again before it has noticed the loss. That ends with Drop, which the broker calls once it
+// adds nothing more for the mesh.
 
 // meshes is a set of meshes.
 type meshes map[wire.ID]struct{}

@@ -18,7 +18,7 @@ type Observer interface {
 	Lost(meshes []wire.ID)
 }
 
-// Watch makes out who is told. Call it before Run.
+// Watch sets the observer. Call it before Run.
 func (j *Journal) Watch(o Observer) { j.watch = o }
 
 type unobserved struct{}

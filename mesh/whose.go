@@ -7,8 +7,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// MeshOfLink returns the mesh of an invite link, whether the link can still be used or not. It
-// loads no mesh. It returns the zero ID if there is no such link.
+// MeshOfLink returns the mesh of an invite link, whether the link can still be used or not. It does
+// not load the mesh. It returns the zero ID if there is no such link.
 func (d *Directory) MeshOfLink(ctx context.Context, code string) (wire.ID, error) {
 	if !validCode(code) {
 		return wire.ID{}, nil
@@ -17,7 +17,7 @@ func (d *Directory) MeshOfLink(ctx context.Context, code string) (wire.ID, error
 }
 
 // MeshOfToken returns the mesh of the token of a join, whether the token can still be used or not.
-// It loads no mesh. It returns the zero ID if Join refuses the join whatever the mesh is.
+// It does not load the mesh. It returns the zero ID if Join refuses the join whatever the mesh is.
 func (d *Directory) MeshOfToken(ctx context.Context, j wire.Join) (wire.ID, error) {
 	if j.TokenProof != "" {
 		if proof, err := parseProof(j.TokenProof); err == nil {

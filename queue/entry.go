@@ -91,7 +91,7 @@ func (e *Entry) Failed(err error) (again bool) {
 		e.mu.Unlock()
 		return true
 	}
-	e.refuse(err)
+	e.refuseLocked(err)
 	return false
 }
 
@@ -100,11 +100,11 @@ func (e *Entry) Failed(err error) (again bool) {
 // every recipient has it.
 func (e *Entry) Abandoned(err error) {
 	e.mu.Lock()
-	e.refuse(err)
+	e.refuseLocked(err)
 }
 
-// refuse ends Failed and Abandoned. The caller holds the lock, which refuse unlocks.
-func (e *Entry) refuse(err error) {
+// refuseLocked ends Failed and Abandoned. It releases the lock.
+func (e *Entry) refuseLocked(err error) {
 	e.phase = refused
 	done := e.done
 	e.done = nil

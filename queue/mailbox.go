@@ -50,7 +50,7 @@ func newMailbox(addr Mailbox, q *Queue) *mailbox {
 	return b
 }
 
-// idleLocked tells whether the mailbox can be dropped from memory.
+// idleLocked reports whether the mailbox can be dropped from memory.
 func (b *mailbox) idleLocked() bool {
 	return b.state == away && len(b.uncommitted) == 0 && len(b.settling.at) == 0
 }
@@ -100,8 +100,8 @@ func (b *mailbox) fallBehindLocked(seq int64) {
 	}
 }
 
-// drainFromLocked has the store read from a delivery on that came into it, or that is to
-// be pushed again. Somebody is attached.
+// drainFromLocked makes the drain read the store from a given delivery on, which came into the
+// store or is to be pushed again. Somebody is attached.
 func (b *mailbox) drainFromLocked(seq int64) {
 	b.fallBehindLocked(seq)
 	b.page.missed = min(b.page.missed, seq)
@@ -141,13 +141,13 @@ func (b *mailbox) noteStored(s *slot, id wire.ID, seq int64, kept bool) (idle bo
 func (b *mailbox) lookBack() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.state.attached() { // else who attaches looks at everything
+	if b.state.attached() { // otherwise the drain after the next attach reads everything
 		b.gate.hold()
 		b.drainFromLocked(1)
 	}
 }
 
-// attach makes out the recipient's connection and starts the drain. It returns false if
+// attach sets the recipient's connection and starts the drain. It returns false if
 // the mailbox was dropped.
 func (b *mailbox) attach(out Outlet, urgentOnly bool) bool {
 	b.mu.Lock()

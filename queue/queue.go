@@ -138,7 +138,7 @@ func (q *Queue) offerAll(e *Entry) {
 	}
 }
 
-// Attach makes out the connection of a mailbox's recipient. The queue pushes what waits
+// Attach sets the connection of a mailbox's recipient. The queue pushes what waits
 // there, then what arrives. With urgentOnly, only messages of priority now pass the gate.
 func (q *Queue) Attach(addr Mailbox, out Outlet, urgentOnly bool) {
 	for !q.box(addr).attach(out, urgentOnly) {

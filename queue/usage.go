@@ -60,7 +60,7 @@ func (m *Mesh) take(a *Accepted) error {
 	return nil
 }
 
-// measure has the store count. A message that the store does not have yet is still open,
+// measure makes the store count. A message that the store does not have yet is still open,
 // or was accepted after fresh was reset.
 func (m *Mesh) measure() {
 	ctx, cancel := context.WithTimeout(m.queue.ctx, measureTimeout)

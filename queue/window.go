@@ -42,12 +42,12 @@ type window struct {
 	lease time.Duration
 }
 
-// room tells whether one more push of size bytes fits.
+// room reports whether one more push of size bytes fits.
 func (w *window) room(size int) bool {
 	return w.airborne == 0 || w.airborne < windowCount && w.bytes+size <= windowBytes
 }
 
-// roomy tells whether there is enough room for a page, so that a slow recipient
+// roomy reports whether there is enough room for a page, so that a slow recipient
 // does not cost a query per acknowledgement.
 func (w *window) roomy() bool { return w.airborne <= windowCount/2 && w.bytes <= windowBytes/2 }
 

@@ -80,7 +80,7 @@ func TestClusterDrain(t *testing.T) {
 	}
 
 	name := []string{"--node", nodeOf(t, pg, owner).address}
-	if out, code := operate(a, pg, append([]string{"drain"}, name...)...); code != 0 || !strings.Contains(out, "It has none any more") {
+	if out, code := operate(a, pg, append([]string{"drain"}, name...)...); code != 0 || !strings.Contains(out, "It has no meshes left") {
 		t.Fatalf("drain: exit %d\n%s", code, out)
 	}
 	if err := alice.awaitEnd(); websocket.CloseStatus(err) != wire.CloseRestart {

@@ -34,7 +34,7 @@ const (
 	nCutOff                      // a node can't reach the database for a while
 	nPartition                   // two nodes can't reach each other for a while
 	nSteal                       // the database says that a mesh belongs to another node, without a word
-	nTurn                        // the storage's weather turns
+	nTurn                        // the storage's weather changes
 	nMove                        // an operator moves a mesh to another node
 	nMark                        // an operator asks a node to drain, or takes that back
 	nWait
@@ -64,9 +64,9 @@ func makeClusterSchedule(seed uint64) schedule {
 	return s
 }
 
-// crowd is one run with several nodes: a database, the nodes that share it, and guests,
-// each with a session in one mesh. Guests send one message after the other: the next one
-// when the last one is acknowledged. They repeat it until it is.
+// crowd is one run with several nodes: a database, the nodes that share it, and guests, each with a
+// session in one mesh. A guest sends one message after the other: it repeats a message until the
+// message is acknowledged, and then sends the next.
 type crowd struct {
 	seed   uint64
 	server *server
@@ -97,16 +97,16 @@ type guest struct {
 	*peer
 	crowd *crowd
 	line  *link
-	edge  *site // which took the connection
-	owner *site // which serves it
-	here  bool  // it has got a hello_ack over the line
+	edge  *site // the node that took the connection
+	owner *site // the node that serves it
+	here  bool  // it has received a hello_ack over the line
 
 	sent  []letter
 	acked int // how many of them are acknowledged
 	asked int // how often the next one was sent
 
 	got   map[string]int // how often each letter came, by its id
-	order map[*guest]int // how many came of each
+	order map[*guest]int // how many letters came from each guest
 
 }
 
@@ -136,14 +136,15 @@ func newCrowd(seed uint64, broken sabotage) *crowd {
 	return w
 }
 
-// violate notes what is broken: the number of the promise first. The caller holds the lock.
+// violate notes a broken promise. The text begins with the number of the promise. The caller holds
+// the lock.
 func (w *crowd) violate(format string, args ...any) {
 	if len(w.broken) < 5 {
 		w.broken = append(w.broken, fmt.Sprintf("%s, in %q: promise ", time.Since(epoch).Round(time.Millisecond), w.now)+fmt.Sprintf(format, args...))
 	}
 }
 
-// open adds a node. The caller holds the lock.
+// openLocked adds a node.
 func (w *crowd) openLocked() {
 	s := &site{id: w.next, session: w.server.connect()}
 	w.next++
@@ -172,7 +173,7 @@ func (w *crowd) openLocked() {
 	})
 }
 
-// replace ends a node, unless it has ended, and adds another one.
+// replace ends a node, unless it has already ended, and adds another one.
 func (w *crowd) replace(s *site, end func()) {
 	w.mu.Lock()
 	was := s.gone
@@ -219,7 +220,7 @@ func (g *guest) live() {
 	}
 }
 
-// dial connects to some node, which relays the line to the owner of the mesh.
+// dial connects to one of the nodes, which relays the line to the owner of the mesh.
 func (g *guest) dial(n int) *link {
 	w := g.crowd
 	w.mu.Lock()
@@ -290,7 +291,7 @@ func (g *guest) read(line *link) {
 	}
 }
 
-// receive takes in a frame.
+// receive handles a frame from the broker.
 func (g *guest) receive(data []byte) {
 	var f struct {
 		Type, Subtype, ID, Error string
@@ -334,7 +335,7 @@ func (g *guest) receive(data []byte) {
 	}
 }
 
-// inOrder checks that a letter that came first now is the next of its sender.
+// inOrder checks that a letter that comes for the first time is the next one of its sender.
 func (g *guest) inOrder(id string) {
 	for _, from := range g.crowd.guests {
 		n := 0
@@ -344,7 +345,7 @@ func (g *guest) inOrder(id string) {
 			}
 			if l.id == id {
 				if n != g.order[from] {
-					g.crowd.violate("2: %s came to %s as number %d, and is number %d", id, g.name, g.order[from], n)
+					g.crowd.violate("2: %s came to %s as number %d; want number %d", id, g.name, g.order[from], n)
 				}
 				g.order[from]++
 				return
@@ -352,10 +353,10 @@ func (g *guest) inOrder(id string) {
 			n++
 		}
 	}
-	g.crowd.violate("2: %s came to %s, and nobody has sent it", id, g.name)
+	g.crowd.violate("2: %s came to %s, but nobody has sent it", id, g.name)
 }
 
-// speaks checks that what comes over the line is from the owner of the mesh.
+// speaks checks that the owner of the mesh has sent what comes over the line.
 func (g *guest) speaks(what string) {
 	d := g.crowd.server.disk
 	d.mu.Lock()
@@ -363,11 +364,11 @@ func (g *guest) speaks(what string) {
 	stolen := d.registry.stolen[theft{g.member.mesh, g.owner.id}]
 	d.mu.Unlock()
 	if owner != g.owner.id && !stolen {
-		g.crowd.violate("5: node %d has %s %s, and the mesh belongs to node %d", g.owner.id, what, g.name, owner)
+		g.crowd.violate("5: node %d has %s %s, but the mesh belongs to node %d", g.owner.id, what, g.name, owner)
 	}
 }
 
-// sendLocked sends what is not acknowledged yet. The caller holds the lock.
+// sendLocked sends the messages that are not acknowledged yet.
 func (g *guest) sendLocked() {
 	if !g.here || g.acked == len(g.sent) || g.line == nil {
 		return
@@ -378,7 +379,7 @@ func (g *guest) sendLocked() {
 		"priority": string(wire.Now), "nonce": "bm9uY2U=", "ciphertext": "Ym9keQ=="})
 }
 
-// do takes a step.
+// do executes a step.
 func (w *crowd) do(s step) {
 	w.mu.Lock()
 	w.now = s.String()
@@ -478,7 +479,7 @@ func (w *crowd) do(s step) {
 	time.Sleep(s.pause)
 }
 
-// calmTime is how long things may take to come right, once nothing is wrong any more.
+// calmTime is how long the nodes may take to deliver everything once the faults have ended.
 const calmTime = time.Minute
 
 func runCrowd(s schedule, broken sabotage) []string {
@@ -491,7 +492,7 @@ func runCrowd(s schedule, broken sabotage) []string {
 		w.all.Go(g.live)
 	}
 	w.mu.Unlock()
-	time.Sleep(5 * time.Second) // all keys are known from here on
+	time.Sleep(5 * time.Second) // from now on, all keys are known
 	for _, st := range s.steps {
 		w.do(st)
 		if w.isBroken() {
@@ -522,7 +523,7 @@ func runCrowd(s schedule, broken sabotage) []string {
 	return w.broken
 }
 
-// unmark takes back what an operator has asked nodes to do.
+// unmark withdraws what an operator has asked nodes to do.
 func (w *crowd) unmark() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -549,11 +550,11 @@ func (w *crowd) checkLocked() {
 			w.violate("11: %s can't come back", g.name)
 		}
 		if g.acked < len(g.sent) {
-			w.violate("11: %s, asked %d times, gets no ack", g.sent[g.acked].id, g.asked)
+			w.violate("11: %s was sent %d times and has no ack", g.sent[g.acked].id, g.asked)
 		}
 		for _, l := range g.sent[:g.acked] {
 			if l.to.got[l.id] == 0 {
-				w.violate("1: %s was acknowledged, and %s has not got it", l.id, l.to.name)
+				w.violate("1: %s was acknowledged, but %s did not receive it", l.id, l.to.name)
 			}
 		}
 	}
@@ -599,7 +600,7 @@ func TestCluster(t *testing.T) {
 				}
 				return false
 			})
-			t.Fatalf("seed %d breaks:\n  %s\nthe least that breaks it, with -seed %d -schedules 1 -steps %s:\n%s",
+			t.Fatalf("seed %d breaks:\n  %s\nthe smallest schedule that breaks it, with -seed %d -schedules 1 -steps %s:\n%s",
 				s.seed, strings.Join(broken, "\n  "), s.seed, least.indexes(), least.steps)
 		}
 	}

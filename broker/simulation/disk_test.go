@@ -17,8 +17,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// disk is what is committed. It outlives brokers; each reaches it through a
-// session of its own.
+// disk holds what is committed. It outlives brokers; each broker reaches it through its own
+// session.
 type disk struct {
 	mu       sync.Mutex
 	meshes   map[wire.ID]mesh.Mesh
@@ -47,7 +47,7 @@ type recordKey struct {
 	id   presence.Identity
 }
 
-// place is where a delivery is in the order of its mesh's.
+// place is the position of a delivery among all deliveries of its mesh.
 type place struct {
 	mesh wire.ID
 	seq  int64
@@ -69,7 +69,7 @@ func newDisk() *disk {
 	}
 }
 
-// clone copies a batch, so that it can be committed after its owner has gone on.
+// clone copies a batch, so that it can be committed after its owner has changed the original.
 func clone(b *journal.Batch) *journal.Batch {
 	c := *b
 	c.Messages = nil
@@ -176,8 +176,8 @@ func (d *disk) settle(b *journal.Batch) {
 	}
 }
 
-// expire is queue.Store's Sweep without its end of forgetting, which takes a day
-// that no schedule has.
+// expire is queue.Store's Sweep, except that it deletes no messages: that takes a day, which is
+// longer than any schedule.
 func (d *disk) expire(before, now time.Time, limit int, ours func(mesh wire.ID) bool) int {
 	n := 0
 	for _, id := range d.order {
@@ -260,8 +260,8 @@ func (d *disk) sent(id, member wire.ID, limit int) []queue.Sent {
 	return list
 }
 
-// shift makes everything older, or younger by a negative time. That is how the disk
-// looks to a broker whose clock was set while it was not running.
+// shift makes everything older by a time, or younger if the time is negative. A broker sees the
+// disk like that if its clock was set while the broker was not running.
 func (d *disk) shift(by time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -289,7 +289,7 @@ func (d *disk) shift(by time.Duration) {
 	}
 }
 
-// record returns what is committed of a presence.
+// record returns the committed record of a presence.
 func (d *disk) record(id wire.ID, identity presence.Identity) (presence.Record, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -297,7 +297,7 @@ func (d *disk) record(id wire.ID, identity presence.Identity) (presence.Record, 
 	return r, ok
 }
 
-// state returns how far a delivery came that is committed.
+// state returns the committed state of a delivery.
 func (d *disk) state(message wire.ID, box string) (queue.State, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -321,7 +321,7 @@ func (d *disk) holds(key clientKey) (wire.ID, bool) {
 	return id, ok
 }
 
-// pending lists what is committed and waits, as client ids by mailbox.
+// pending lists the committed messages that wait, as client ids by mailbox.
 func (d *disk) pending() map[queue.Mailbox][]string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -348,7 +348,7 @@ func (d *disk) AuditMeshes(context.Context) ([]wire.ID, error) {
 	return list, nil
 }
 
-// No simulated broker prunes an audit log, or is restored from a backup.
+// The simulated brokers don't prune audit logs, and nobody restores a backup.
 func (d *disk) AuditRestores(context.Context, wire.ID, int) ([]string, error) { return nil, nil }
 func (d *disk) AddAuditRestore(context.Context, wire.ID, time.Time, string) error {
 	return errors.ErrUnsupported

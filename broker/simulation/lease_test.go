@@ -9,15 +9,15 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// leaseTime is how long a broker has the database without a word from it.
+// leaseTime is how long a broker keeps the database after it last renewed its lease.
 const leaseTime = 3 * time.Second
 
-// lease is a session's hold of the database. It is renewed, as long as the session is not
-// cut off from the server.
+// lease is a session's lease of the database. The session renews it as long as it is not cut off
+// from the server.
 type lease struct {
 	mu      sync.Mutex
 	since   time.Time     // when the session was cut off; zero: it was not
-	healed  bool          // it is not any more
+	healed  bool          // the session is not cut off any more
 	changed chan struct{} // closed when it has healed
 }
 
@@ -35,15 +35,16 @@ func (l *lease) heal() {
 	close(l.changed)
 }
 
-// cut reports whether the session is cut off, and what ends when it has healed.
+// cut reports whether the session is cut off, and returns a channel that is closed when it no
+// longer is.
 func (l *lease) cut() (yes bool, changed chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.since.IsZero() && !l.healed, l.changed
 }
 
-// runs reports whether nobody else may take the database. A session that is cut off has
-// renewed its lease up to a second before.
+// runs reports whether the lease still runs, so that nobody else may take the database. A session
+// may have renewed its lease up to a second before it was cut off.
 func (l *lease) runs() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -98,8 +99,7 @@ func (s *session) fence(meshes ...wire.ID) error {
 	return nil
 }
 
-// silent reports whether nobody has been able to renew a lease for so long that all have
-// run out.
+// silent reports whether all leases have run out because nobody could renew them.
 func (s *server) silent() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// aim is what kind of target a message has.
+// aim is the kind of target of a message.
 type aim int
 
 const (
@@ -20,44 +20,44 @@ const (
 	atAll
 )
 
-// intent is one message that a peer wants to get through.
+// intent is a message that a peer wants to deliver, with all attempts to send it.
 type intent struct {
 	id       string // client_message_id
 	from     *peer
 	index    int // among the sender's
 	priority wire.Priority
 	aim      aim
-	target   *peer  // of atSession and atMember: the member's first peer
-	group    string // of atGroup
+	target   *peer  // for atSession and atMember; for atMember, the member's first peer
+	group    string // for atGroup
 	body     string
 
-	must map[*peer]bool // of atGroup and atAll: who gets it beyond doubt
-	may  map[*peer]bool // who may get it
+	must map[*peer]bool // for atGroup and atAll: the peers that certainly get it
+	may  map[*peer]bool // the peers that may get it
 
 	tries     int
-	first     time.Time // try
-	loose     bool      // refused at least once, or forgotten by a crash: it may come under two ids
-	retried   bool      // sent more than once: its place in the order is the sender's doing
+	first     time.Time // the time of the first attempt
+	loose     bool      // refused at least once, or lost in a crash: it may come under two ids
+	retried   bool      // sent more than once: the sender has changed its place in the order
 	safe      bool
 	safeAt    time.Time
 	lapsed    bool // it may have expired before the clock was set back
-	forgotten bool // by a crash, after it was safe
-	known     bool // the target's key had been here when the message was tried first
+	forgotten bool // a crash has lost it after it was safe
+	known     bool // the target's key had been here before the first attempt
 	dead      bool // refused for good
 	id1       wire.ID
 	ids       map[string]map[wire.ID]bool // by delivery
 	got       map[*peer]bool
-	answered  map[*peer]bool                   // who has sent an acknowledgement
+	answered  map[*peer]bool                   // the peers that have sent an acknowledgement
 	acks      map[wire.ID]map[string]time.Time // certain acknowledgements, by message id and delivery
 }
 
-// sent is a try of a message, over one connection.
+// sent is an attempt to send a message over one connection.
 type sent struct {
 	at   time.Time
 	size int
 }
 
-// orderKey is what messages keep their order within.
+// orderKey identifies a sequence of messages that stays in order.
 type orderKey struct {
 	from   *peer
 	box    string
@@ -87,7 +87,7 @@ func (m *intent) spec() any {
 	return "*"
 }
 
-// intend notes a new message of p. The caller holds w.mu.
+// intend records a new message from p. The caller holds w.mu.
 func (p *peer) intend(s step, size int) *intent {
 	w := p.world
 	m := &intent{
@@ -130,11 +130,11 @@ func (m *intent) try(c *conn) {
 	} else if !m.safe {
 		m.retried = true
 		m.first = earlier(m.first, now) // the clock may have been set back since
-		// It may have been refused, though the sender has not read that.
+		// The broker may have refused it, even if the sender has not read the refusal.
 		m.loose = m.loose || c.peer.world.server.fairFor() < now.Sub(m.first)+margin
 	}
 	m.refine(now)
-	m.known = m.target.met && (m.tries == 1 || m.known) // an answer may be to an earlier try
+	m.known = m.target.met && (m.tries == 1 || m.known) // an answer may be to an earlier attempt
 	c.stir()
 	c.send(map[string]any{
 		"type": wire.TypeSend, "id": m.id, "client_message_id": m.id, "targetSpec": m.spec(), "priority": string(m.priority),
@@ -143,8 +143,9 @@ func (m *intent) try(c *conn) {
 	c.sends[fmt.Sprint("r", c.serial)] = sent{now, len(m.body)}
 }
 
-// refine narrows who must and widens who may get a message whose fate is open: it
-// may be accepted at any moment between its first try and its ack.
+// refine updates must and may of a message whose fate is open. The broker may accept it at any
+// moment between the first attempt and the ack, so refine removes from must the peers that do not
+// get it at this moment, and adds to may the peers that do.
 func (m *intent) refine(now time.Time) {
 	if m.tries == 0 || m.safe {
 		return
@@ -160,7 +161,7 @@ func (m *intent) refine(now time.Time) {
 	}
 }
 
-// concerns tells whether the message goes to p if it is accepted now.
+// concerns reports whether the message surely, or maybe, goes to p if it is accepted now.
 func (m *intent) concerns(p *peer, now time.Time) (sure, maybe bool) {
 	switch m.aim {
 	case atSession:
@@ -175,7 +176,7 @@ func (m *intent) concerns(p *peer, now time.Time) (sure, maybe bool) {
 	if p.hiding > 0 {
 		sure = false
 	} else if !p.visible {
-		return false, maybe && p.twins // the other one may be shown still
+		return false, maybe && p.twins // the other presence may still be visible
 	}
 	if m.aim == atGroup {
 		surelyIn, maybeIn := p.in(m.group)
@@ -184,7 +185,7 @@ func (m *intent) concerns(p *peer, now time.Time) (sure, maybe bool) {
 	return sure, maybe
 }
 
-// in tells whether p is in a group, or one below it.
+// in reports whether p is surely, or maybe, in a group or one below it.
 func (p *peer) in(group string) (sure, maybe bool) {
 	for _, g := range groupNames {
 		if g == group || strings.HasPrefix(g, group+"/") {
@@ -195,16 +196,16 @@ func (p *peer) in(group string) (sure, maybe bool) {
 	return sure, maybe
 }
 
-// mayInherit reports whether p goes on, or did once, in the place of old.
+// mayInherit reports whether p succeeds old, or has ever succeeded it.
 func (p *peer) mayInherit(old *peer) bool { return slices.Contains(p.elders, old) }
 
-// aloneWith reports whether nobody but p can have been pushed the message too.
+// aloneWith reports whether the broker can have pushed the message to p only.
 func (m *intent) aloneWith(p *peer, now time.Time) bool {
 	if m.aim == atSession && m.target == p {
 		return true
 	}
 	if m.aim >= atGroup {
-		return len(p.elders) == 0 && !p.twins // else it may have come twice, once for another
+		return len(p.elders) == 0 && !p.twins // otherwise it may have come twice, once for another peer
 	}
 	for _, other := range p.world.inMesh(p.member.mesh) {
 		if other != p && other.member == p.member && (other.possibly(now) || m.got[other]) {
@@ -214,11 +215,11 @@ func (m *intent) aloneWith(p *peer, now time.Time) bool {
 	return true
 }
 
-// notInFlight reports whether the broker may have forgotten that the message was pushed to p
-// at a moment: it is addressed to a session in whose place p goes on, and that session has
-// been back and was lost since. While it was leased, nobody had its mailbox, and the broker
-// does not keep what is in flight there. An acknowledgement that comes before the broker has
-// read the mailbox again means nothing, and the message comes again: at least once.
+// notInFlight reports whether the broker may have forgotten that it pushed the message to p at a
+// given time. This happens if the message is addressed to a session that p succeeds, and that
+// session has come back and was lost since. While the session was leased, no connection served its
+// mailbox, so the broker forgot what was in flight there. The broker ignores an acknowledgement
+// that comes before it has read the mailbox again, and delivers the message again: at least once.
 func (m *intent) notInFlight(p *peer, at time.Time) bool {
 	old := m.target
 	return m.aim == atSession && old != p && later(old.cutAt, old.haunted).After(at)
@@ -239,7 +240,7 @@ func (m *intent) arrive(c *conn, id wire.ID, push *wire.Push) {
 		w.violate("4: %s came to %s changed", m, p.name)
 	}
 	to := m.box(p)
-	again := m.aim >= atGroup && !m.aloneWith(p, now) // it may be for another
+	again := m.aim >= atGroup && !m.aloneWith(p, now) // this push may be for another peer
 	if at, ok := m.acks[id][to]; ok && !again && !c.stale(at) {
 		w.violate("2: %s came to %s again after it was acknowledged at %s", m, p.name, clock(at))
 	}
@@ -271,7 +272,7 @@ func (m *intent) arrive(c *conn, id wire.ID, push *wire.Push) {
 // stale reports whether what arrives may have been sent before t.
 func (c *conn) stale(t time.Time) bool { return c.frozen || !c.thawed.Before(t) }
 
-// checkGate checks that only what is urgent comes to who is busy.
+// checkGate checks that only urgent messages come to a busy peer.
 func (p *peer) checkGate(c *conn, m *intent, now time.Time) {
 	status, known := p.statusNow(now)
 	if m.priority == wire.Now || !known || status == wire.Idle || c.stale(p.status.since) || !p.status.since.Before(now) {
@@ -280,7 +281,7 @@ func (p *peer) checkGate(c *conn, m *intent, now time.Time) {
 	p.world.violate("7: %s (%s) came to %s, which has been %s since %s", m, m.priority, p.name, status, clock(p.status.since))
 }
 
-// checkHome checks that mail to a member goes to its daemon while that is here.
+// checkHome checks that messages to a member go to its daemon while the daemon is here.
 func (m *intent) checkHome(p *peer, now time.Time) {
 	if m.aim != atMember || p.daemon() {
 		return
@@ -293,9 +294,9 @@ func (m *intent) checkHome(p *peer, now time.Time) {
 	}
 }
 
-// checkOrder checks the order in which messages come first over a connection. One to
-// several may have come for another, in whose place the peer goes on: then nothing
-// says which mailbox it came through.
+// checkOrder checks the order of the first pushes over a connection. A message to several peers may
+// have come for another session that the peer succeeds; then it is not known through which mailbox
+// the message came.
 func (c *conn) checkOrder(m *intent) {
 	forElder := m.aim >= atGroup && slices.ContainsFunc(c.peer.elders, func(old *peer) bool { return m.may[old] })
 	if m.retried || m.loose || forElder {

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// downBuffer is how much the network takes from the broker before it has to wait
-// for the client to read.
+// downBuffer is how many bytes the network takes from the broker before the broker has to wait for
+// the client to read.
 const downBuffer = 16 << 10
 
-// link is a connection between a client and the broker. It can be cut anywhere,
-// also within a frame, with or without what is under way.
+// link is a connection between a client and the broker. It can be cut anywhere, even within a
+// frame, with or without losing what is under way.
 type link struct {
 	mu    sync.Mutex
 	moved *sync.Cond
@@ -24,15 +24,15 @@ type link struct {
 	up, down stream
 	closed   bool // by the broker
 	stuck    bool // the client reads nothing
-	vanished bool // the client is no more, and nobody has told the broker
+	vanished bool // the client is gone, and the broker has not noticed
 }
 
 // stream is one direction.
 type stream struct {
 	data   []byte
 	ended  bool // nothing comes after data
-	lost   bool // nothing comes at all: the reader gets an error
-	budget int  // bytes until the link is cut; negative: it is not
+	lost   bool // nothing comes at all, and the reader gets an error
+	budget int  // bytes until the link is cut; negative: no limit
 }
 
 func newLink() *link {
@@ -41,7 +41,7 @@ func newLink() *link {
 	return l
 }
 
-// change does something to the link and wakes who waits for it.
+// change changes the link under its lock and wakes everybody who waits for a change.
 func (l *link) change(what func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -49,8 +49,7 @@ func (l *link) change(what func()) {
 	l.moved.Broadcast()
 }
 
-// cut ends the connection for both sides; lose says that what is under way is
-// lost, too.
+// cut ends the connection for both sides. If lose is true, what is under way is lost, too.
 func (l *link) cut(lose bool) { l.change(func() { l.cutLocked(lose) }) }
 
 func (l *link) cutLocked(lose bool) {
@@ -61,13 +60,13 @@ func (l *link) cutLocked(lose bool) {
 	l.stuck = false
 }
 
-// vanish takes the client away without a word to the broker.
+// vanish removes the client without telling the broker.
 func (l *link) vanish() { l.change(func() { l.vanished = true }) }
 
-// freeze has the client read nothing, until it thaws or the link is cut.
+// freeze stops the client from reading, until it thaws or the link is cut.
 func (l *link) freeze(yes bool) { l.change(func() { l.stuck = yes && !l.up.ended }) }
 
-// limit cuts the link after so many more bytes in one direction.
+// limit cuts the link after the given number of further bytes in one direction.
 func (l *link) limit(up bool, bytes int) {
 	l.change(func() {
 		if up {
@@ -98,7 +97,7 @@ func (l *link) take(s *stream, data []byte) []byte {
 	return data
 }
 
-// write is the client's; the network takes everything.
+// write writes at the client's end. The network takes everything.
 func (l *link) write(data []byte) {
 	l.change(func() {
 		if l.closed || l.vanished || l.up.ended {
@@ -111,7 +110,7 @@ func (l *link) write(data []byte) {
 	})
 }
 
-// Read is the client's.
+// Read reads at the client's end.
 func (l *link) Read(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,7 +134,7 @@ func (l *link) Read(p []byte) (int, error) {
 // brokerEnd is the broker's end of a link.
 type brokerEnd struct {
 	*link
-	net.Conn // nil: addresses are not asked for
+	net.Conn // nil: nobody asks for addresses
 }
 
 func (b brokerEnd) Read(p []byte) (int, error) {

@@ -7,40 +7,40 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// presenceModel is what can be known of a peer's presence from outside.
+// presenceModel holds what an outsider can know about a peer's presence.
 type presenceModel struct {
 	id         wire.ID   // of the newest hello_ack
 	online     bool      // it has a connection with an ack
-	since      time.Time // it has surely been here since
-	sureUntil  time.Time // a lease that surely runs until then
-	maybeUntil time.Time // a lease that may run until then
-	doubt      bool      // it may have ended: another session goes on in its place
-	restored   bool      // by a broker that has not loaded its mesh yet, as far as known
-	half       half      // of a daemon: whether the broker may take its old line for alive
+	since      time.Time // from then on it has surely been here
+	sureUntil  time.Time // until then a lease surely runs
+	maybeUntil time.Time // until then a lease may run
+	doubt      bool      // it may have ended, because another session succeeds it
+	restored   bool      // by a broker that may not have loaded its mesh yet
+	half       half      // for a daemon: whether the broker may take its old line for alive
 }
 
-// half tells of a daemon whose line is gone: as long as the broker does not know,
-// the daemon's return makes a second presence beside the first.
+// half describes a daemon whose line is gone: until the broker notices, the daemon's return creates
+// a second presence beside the first.
 type half int
 
 const (
 	whole   half = iota
-	brief        // until what the broker has at hand is served
-	open         // until it finds the line dead
-	swapped      // the broker may take the older of the two for the newer: until neither is here
+	brief        // until the broker has served what it has read
+	open         // until the broker finds the line dead
+	swapped      // until both are gone: the broker may take the older of the two for the newer
 )
 
-// margin is how exact the model is about what happens by time.
+// margin is the precision of the model's times.
 const margin = 10 * time.Millisecond
 
-// silence is after how long the broker may give up a peer that reads nothing: the
-// WebSocket library has a ping written in that time, or not at all.
+// silence is the time after which the broker may give up a peer that reads nothing: the WebSocket
+// library either writes a ping within that time or fails.
 const silence = 5 * time.Second
 
 // detection is how long the broker may take to find a connection dead.
 const detection = pongTimeout + pingInterval + 10*time.Second
 
-// surely reports whether the peer is present, online or leased, beyond doubt.
+// surely reports whether the peer is certainly present, online or leased.
 func (p *peer) surely(now time.Time) bool {
 	m := &p.presence
 	if c := p.current(); m.online && c != nil && c.frozen {
@@ -63,8 +63,8 @@ func (p *peer) possibly(now time.Time) bool {
 	return false
 }
 
-// halve notes that the line of a daemon is gone. A session is known by its key: it
-// has one presence, whatever the broker takes for alive.
+// halve records that the line of a daemon is gone. It ignores sessions: a session is identified by
+// its key, so it has one presence even if the broker takes an old line for alive.
 func (p *peer) halve(h half) {
 	if p.daemon() {
 		p.presence.half = max(p.presence.half, h)
@@ -72,15 +72,15 @@ func (p *peer) halve(h half) {
 	}
 }
 
-// lingers reports whether what came over a line before it was cut may still be on its
-// way through the broker.
+// lingers reports whether the broker may still be serving what came over a line before the line was
+// cut.
 func (p *peer) lingers(cut time.Time) bool {
 	past := time.Since(cut)
 	return !cut.IsZero() && past < patience && (past < calm || p.world.server.fairFor() < calm)
 }
 
-// offline notes that the peer's connection c is gone. Its lease begins, if it has
-// not already.
+// offline records that the peer's connection c is gone. The lease begins, unless it has begun
+// already.
 func (p *peer) offline(c *conn, now time.Time) {
 	m := &p.presence
 	if m.online {
@@ -116,14 +116,14 @@ type statusModel struct {
 	active   time.Time // last sign of life that was surely served
 	maybe    time.Time // last moment at which one may have been
 	restless int       // signs of life that may or may not have been served
-	since    time.Time // it has been as it is, served and all, since
+	since    time.Time // from then on it has had this value, and the broker has served every change
 	pending  int       // changes that may or may not have been served
-	tainted  int       // of those, what a hook may have overtaken
-	held     time.Time // when a hook was last kept for a presence to come
-	life     int       // counts presences and connections: effects of one say nothing of the next
+	tainted  int       // of those, the ones that a hook may have overtaken
+	held     time.Time // when the broker last kept a hook signal for a presence to come
+	life     int       // counts presences and connections: effects of one say nothing about the next
 }
 
-// current returns the status, if that is beyond doubt.
+// current returns the status, if it is certain.
 func (s *statusModel) current(now time.Time) (wire.Status, bool) {
 	if !s.known || s.pending > 0 {
 		return "", false
@@ -142,7 +142,7 @@ func (s *statusModel) current(now time.Time) (wire.Status, bool) {
 	return s.value, true
 }
 
-// statusNow is current, but unknown while a hello is on its way that may change it.
+// statusNow is like current, but the status is unknown while a hello that may change it is on its way.
 func (p *peer) statusNow(now time.Time) (wire.Status, bool) {
 	s := &p.status
 	value, known := s.current(now)
@@ -154,7 +154,7 @@ func (p *peer) statusNow(now time.Time) (wire.Status, bool) {
 	return value, known
 }
 
-// set says that the status is known for certain.
+// set records a status that is certain.
 func (s *statusModel) set(value wire.Status, source presence.Source, at time.Time) {
 	if !s.known || s.value != value {
 		s.since = time.Now()
@@ -162,7 +162,7 @@ func (s *statusModel) set(value wire.Status, source presence.Source, at time.Tim
 	s.known, s.value, s.source, s.at = true, value, source, at
 }
 
-// signal applies what protocol v1 says of a signal. A set_status is manual.
+// signal applies the rules of protocol v1 to a signal. A set_status is manual.
 func (s *statusModel) signal(value wire.Status, source presence.Source, now time.Time) {
 	was, known := s.current(now)
 	s.active = later(s.active, now)
@@ -183,7 +183,7 @@ func (s *statusModel) signal(value wire.Status, source presence.Source, now time
 	}
 }
 
-// begin is the status of a new presence: only dnd is kept from the one before.
+// begin sets the status of a new presence, which keeps only dnd from the one before.
 func (s *statusModel) begin(now time.Time) {
 	was, known := s.current(now)
 	s.active = now
@@ -196,7 +196,7 @@ func (s *statusModel) begin(now time.Time) {
 	}
 }
 
-// stir says that something was sent over c that is a sign of life once it is served.
+// stir records that something was sent over c that is a sign of life once the broker has served it.
 func (c *conn) stir() {
 	s, sent := &c.peer.status, time.Now()
 	life := s.life
@@ -212,15 +212,15 @@ func (c *conn) stir() {
 	})
 }
 
-// calm says that nothing is on its way over a line any more, but for what the broker
-// has at hand.
+// calm records that nothing is on its way over a line any more, except what the broker has already
+// read.
 func (s *statusModel) calm(now time.Time) {
 	if s.restless > 0 {
 		s.restless, s.maybe = 0, now.Add(patience)
 	}
 }
 
-// served says that the oldest pending change was served.
+// served records that the broker has served the oldest pending change.
 func (s *statusModel) served(value wire.Status, source presence.Source, sent time.Time) {
 	s.pending--
 	pending := s.pending
@@ -229,17 +229,16 @@ func (s *statusModel) served(value wire.Status, source presence.Source, sent tim
 		s.known = false
 		return
 	}
-	s.pending = 0 // for the moment: what comes after it does not count yet
+	s.pending = 0 // only for now: what comes after it does not count yet
 	was := *s
 	s.signal(value, source, sent)
 	if was.value == value && source < was.source && time.Since(sent) > margin {
-		s.source = 0 // how old the one before was is not known
+		s.source = 0 // the age of the status before is unknown
 	}
 	s.pending, s.maybe = pending, time.Now()
 }
 
-// overtaken says that something else changed the status, in an unknown order with
-// what is pending.
+// overtaken records that something else changed the status, before or after the pending changes.
 func (s *statusModel) overtaken(value wire.Status, source presence.Source) {
 	if s.pending > 0 {
 		s.tainted, s.known = s.pending, false
@@ -249,7 +248,7 @@ func (s *statusModel) overtaken(value wire.Status, source presence.Source) {
 	s.signal(value, source, time.Now())
 }
 
-// joined says that the peer has a new connection, and maybe a new presence.
+// joined records that the peer has a new connection, and maybe a new presence.
 func (s *statusModel) joined(now, hello time.Time, isNew, inherits bool) {
 	if s.pending > 0 || inherits || hello.Sub(s.held) < hookHold {
 		s.known = false
@@ -262,25 +261,25 @@ func (s *statusModel) joined(now, hello time.Time, isNew, inherits bool) {
 	}
 }
 
-// maybeJoined says that a hello may have been served, whose answer did not come.
+// maybeJoined records that the broker may have served a hello whose answer did not come.
 func (s *statusModel) maybeJoined(now time.Time, here bool) {
 	if value, known := s.current(now); now.Sub(s.held) < hookHold || known && value == wire.Working && !here {
 		s.known = false
 	}
 }
 
-// reload makes the model what the storage says, after the broker has started anew.
-// With strict, what had to be committed must be.
+// reload sets the model to what the storage has, after the broker has restarted. It checks that
+// what happened before strict is committed.
 func (p *peer) reload(now time.Time, strict time.Time) {
 	m, s := &p.presence, &p.status
 	rec, ok := p.world.server.record(p.member.mesh, p.identity())
 	here := ok && rec.EndedAt.IsZero()
 	if p.surely(now) && m.since.Before(strict) && m.half == whole {
 		if !here || rec.ID != m.id {
-			p.world.violate("6: %s has been present since %s, and the storage does not know it", p.name, clock(m.since))
+			p.world.violate("6: %s has been present since %s, but the storage does not have it", p.name, clock(m.since))
 		}
 		if value, known := p.statusNow(now); known && s.since.Before(strict) && rec.Status != value {
-			p.world.violate("7: %s has been %s since %s, and in the storage it is %s", p.name, value, clock(s.since), rec.Status)
+			p.world.violate("7: %s has been %s since %s, but in the storage it is %s", p.name, value, clock(s.since), rec.Status)
 		}
 	}
 	for _, c := range p.conns {
@@ -289,7 +288,7 @@ func (p *peer) reload(now time.Time, strict time.Time) {
 	}
 	p.conns = nil
 	half := m.half
-	if p.twins { // that have ended may be here again: the storage did not know
+	if p.twins { // presences that have ended may be back, because the storage did not know of their end
 		half = swapped
 	}
 	*m = presenceModel{id: m.id, restored: here || p.daemon(), half: half}
@@ -301,7 +300,7 @@ func (p *peer) reload(now time.Time, strict time.Time) {
 	if !here {
 		s.source = 0
 	}
-	s.restless = 1 // nothing falls back to idle before the mesh is loaded
+	s.restless = 1 // no status falls back to idle before the mesh is loaded
 	if ok && p.hiding == 0 && p.visible != rec.Visible {
 		p.hiding++ // until it says so again
 	}

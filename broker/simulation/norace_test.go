@@ -2,5 +2,5 @@
 
 package simulation
 
-// perRun is how many schedules a run has.
+// perRun is the number of schedules in a run.
 const perRun = 1500

@@ -43,12 +43,12 @@ func TestSendsWaitFiveSeconds(t *testing.T) {
 			surge(100)
 			w.pause(4 * time.Second)
 			if s := w.broker.Stats(); s.Parked < 20 || s.Refused[wire.AckQueueFull]+s.Refused[wire.AckTryAgain] > 0 {
-				t.Errorf("%s for 4 s: %d wait, refused are %v", bad, s.Parked, s.Refused)
+				t.Errorf("%s for 4 s: %d sends wait, refused: %v", bad, s.Parked, s.Refused)
 			}
 			w.pause(7 * time.Second) // a commit without an answer takes five seconds to fail
 			s := w.broker.Stats()
 			if s.Parked > 0 || s.Refused[wire.AckQueueFull] < 20 || s.Refused[wire.AckQueueFull]+s.Refused[wire.AckTryAgain] != 100 {
-				t.Errorf("%s for 11 s: %d wait, refused are %v", bad, s.Parked, s.Refused)
+				t.Errorf("%s for 11 s: %d sends wait, refused: %v", bad, s.Parked, s.Refused)
 			}
 			w.server.turn(fair)
 			w.pause(time.Second)
@@ -58,7 +58,7 @@ func TestSendsWaitFiveSeconds(t *testing.T) {
 				t.Error(w.broken)
 			}
 			if again := w.broker.Stats(); again.Refused[wire.AckQueueFull] != s.Refused[wire.AckQueueFull] {
-				t.Errorf("refused are %v, were %v", again.Refused, s.Refused)
+				t.Errorf("refused: got %v, want %v as before", again.Refused, s.Refused)
 			}
 			w.finish()
 		})

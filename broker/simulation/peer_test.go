@@ -21,8 +21,7 @@ type member struct {
 	keys identity.KeyPair
 }
 
-// peer is a session, or a daemon, of a member. What it knows of itself is guarded
-// by the world's lock.
+// peer is a session, or a daemon, of a member. The world's lock guards its fields.
 type peer struct {
 	world  *world
 	name   string
@@ -32,17 +31,17 @@ type peer struct {
 	conns  []*conn // not ended, oldest first
 	mood   mood
 	lastTS int64 // of its last hello, in Unix ms
-	met    bool  // it has been here: its key is known for good
+	met    bool  // it has been here, so its key stays known
 
-	cutAt   time.Time // when its last line was lost
-	haunted time.Time // when a line was cut over which a hello may still be served
-	cursed  time.Time // the same, if the presence may end when it is
+	cutAt   time.Time // when its last line was cut
+	haunted time.Time // when a line was cut whose hello the broker may still serve
+	cursed  time.Time // the same, if serving the hello may end the presence
 
 	twin time.Time // until then a daemon may be here twice
 
 	twins   bool // a daemon may have been here twice
-	mixed   bool // and the broker may have taken the older one for the newer
-	flooded bool // its window may be full for long
+	mixed   bool // twins, and the broker may have taken the older one for the newer
+	flooded bool // its window may stay full for a long time
 
 	presence presenceModel
 	status   statusModel
@@ -51,17 +50,17 @@ type peer struct {
 	visible  bool
 	hiding   int     // changes of visible that have not been confirmed
 	succeeds []*peer // as its hello says
-	elders   []*peer // that it ever succeeded
+	elders   []*peer // sessions that it has ever succeeded
 	intents  []*intent
 }
 
-// mood is how a peer acknowledges.
+// mood is the way in which a peer acknowledges.
 type mood int
 
 const (
 	diligent mood = iota // at once
-	moody                // half of it at once, some of the rest when it comes again
-	lazy                 // never by itself
+	moody                // half of the messages at once, some of the others when they come again
+	lazy                 // only in the steps that say so
 )
 
 func (p *peer) daemon() bool { return p.keys.IsZero() }
@@ -88,49 +87,49 @@ type conn struct {
 	link *link
 	born time.Time
 
-	hello    time.Time // when it was sent; zero: it was not
-	wrong    bool      // the hello must be refused
-	possible bool      // when the hello was sent, the presence may have been here
+	hello    time.Time // when the hello was sent; zero: not sent
+	wrong    bool      // the broker must refuse the hello
+	possible bool      // the presence may have been here when the hello was sent
 	before   wire.ID   // the peer's presence when the hello was sent
 	acked    time.Time // when hello_ack came
-	polite   bool      // it has hung up
-	left     time.Time // when
+	polite   bool      // the client has hung up
+	left     time.Time // when it has hung up
 	gone     bool      // vanished
 	replaced bool      // another connection has its presence
 	ended    bool
-	stray    bool   // the peer has left it, and listens still
+	stray    bool   // the peer has left it, but still reads from it
 	reason   string // of the broker's close frame
 	frozen   bool
-	since    time.Time // it is, or was last, frozen
+	since    time.Time // when it was last frozen
 	thawed   time.Time
 
 	pushed    map[wire.ID]*pushed
 	last      map[orderKey]int // index of the newest message pushed, by sender and mailbox
 	requests  map[string]time.Time
-	sends     map[string]sent // of the requests, those that are messages
-	tracks    map[string]bool // and those about how far a message came
-	effects   []func()        // what is certain once everything before the next sync was served
-	synced    int             // effects under way with the sync
+	sends     map[string]sent // the requests that are messages
+	tracks    map[string]bool // the requests for the status of a message
+	effects   []func()        // to run once the broker has served everything before the next sync
+	synced    int             // how many effects wait for the sync that is under way
 	serial    int
 	groups    map[string]bool         // that the hello named
 	rosters   map[string]*rosterQuery // by request
-	lastAck   int                     // number of the newest request that was a send and has its ack
+	lastAck   int                     // number of the newest send that has its ack
 	hidingReq string                  // the newest set_visible
 }
 
 // pushed is a message that came over a connection.
 type pushed struct {
 	intent *intent
-	at     time.Time // last
+	at     time.Time // of the last push
 	times  int
 	acked  bool
 }
 
-// forsaken reports whether c read nothing for so long that the broker may have given
-// it up, before it thawed.
+// forsaken reports whether c, before it thawed, read nothing for so long that the broker may have
+// given it up.
 func (c *conn) forsaken() bool { return c.thawed.After(c.since.Add(silence - margin)) }
 
-// alive reports whether c can get anything from the broker.
+// alive reports whether c can receive anything from the broker.
 func (c *conn) alive() bool { return !c.ended && !c.gone && !c.acked.IsZero() }
 
 // current returns the connection that has the peer's presence, nil for none.
@@ -167,7 +166,7 @@ func (p *peer) dial() *conn {
 	return c
 }
 
-// read takes in frames until the connection ends.
+// read handles frames until the connection ends.
 func (c *conn) read() {
 	r := bufio.NewReaderSize(c.link, 1<<10)
 	for {
@@ -193,8 +192,8 @@ func (c *conn) read() {
 	}
 }
 
-// send writes a message, and notes it as a request when it must be answered. The
-// caller holds w.mu.
+// send writes a message, and records it as a request if the broker must answer it. The caller holds
+// w.mu.
 func (c *conn) send(message map[string]any, answered bool) {
 	if c.ended || c.polite {
 		return
@@ -216,7 +215,7 @@ func (c *conn) write(message map[string]any) {
 	c.link.write(encodeFrame(opText, data))
 }
 
-// sync asks for the answer that makes the effects of everything before certain.
+// sync sends a request whose answer proves that the broker has served everything before it.
 func (c *conn) sync() bool {
 	if !c.alive() || c.polite || c.frozen || c.synced > 0 || len(c.effects) == 0 {
 		return false
@@ -238,8 +237,8 @@ func (c *conn) answered(reqID string) {
 	delete(c.tracks, reqID)
 }
 
-// signed caches what is signed the same way in many schedules: time begins anew in
-// each.
+// signed caches signatures. Time begins anew in each schedule, so many schedules sign the same
+// texts.
 var signed sync.Map
 
 func cached[T any](key string, make func() T) T {
@@ -251,10 +250,10 @@ func cached[T any](key string, make func() T) T {
 	return v
 }
 
-// helloMessage makes a hello of p that says it was made at now.
+// helloMessage returns a hello of p with the timestamp now.
 func (p *peer) helloMessage(now time.Time) map[string]any {
 	now = now.Truncate(time.Millisecond)
-	for now.UnixMilli() <= p.lastTS { // a hello may come once only, also of two in one moment
+	for now.UnixMilli() <= p.lastTS { // a hello is accepted only once, so two in one moment need different timestamps
 		now = now.Add(time.Millisecond)
 	}
 	p.lastTS = now.UnixMilli()

@@ -2,6 +2,6 @@
 
 package simulation
 
-// perRun is how many schedules a run has: each costs about eight times as much with
-// the race detector.
+// perRun is the number of schedules in a run. With the race detector, each schedule costs about
+// eight times as much.
 const perRun = 200

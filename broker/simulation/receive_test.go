@@ -9,13 +9,13 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// receive takes in a message of the broker's.
+// receive handles a message from the broker.
 func (c *conn) receive(data []byte) {
 	w := c.peer.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if c.ended && !c.stray {
-		return // nobody is there to read it
+		return // the peer is gone and reads nothing
 	}
 	frame, err := wire.ParseFrame(data)
 	if err != nil {
@@ -49,7 +49,7 @@ func (c *conn) receive(data []byte) {
 	}
 }
 
-// end notes that nothing comes any more, and why as the broker puts it.
+// end records that the connection has ended, and the reason that the broker gave.
 func (c *conn) end(reason string) {
 	p, w, now := c.peer, c.peer.world, time.Now()
 	w.mu.Lock()
@@ -68,15 +68,15 @@ func (c *conn) end(reason string) {
 	c.lost(now)
 }
 
-// lost notes what the end of the connection means for the presence.
+// lost records what the end of the connection means for the presence.
 func (c *conn) lost(now time.Time) {
 	p := c.peer
 	m := &p.presence
-	for _, other := range p.conns { // of two that came in one moment the other one may have the presence
+	for _, other := range p.conns { // if two came at the same moment, the other one may have the presence
 		if !c.replaced && (c.reason == "1000 session_replaced" || other.acked.Equal(c.acked)) {
 			other.replaced = false
 			other.mayBeOver(now)
-			if other.polite { // its goodbye, which it has said before, ends the presence
+			if other.polite { // its earlier goodbye ends the presence
 				m.mayHaveLeft(now)
 			}
 		}
@@ -86,7 +86,7 @@ func (c *conn) lost(now time.Time) {
 	}
 	switch {
 	case c.hello.IsZero() || c.wrong || c.replaced:
-	case c.acked.IsZero(): // it may have been served
+	case c.acked.IsZero(): // the broker may have served the hello
 		m.maybeUntil = later(m.maybeUntil, now.Add(detection+presenceLease))
 		p.halve(swapped)
 		p.haunted = now
@@ -104,9 +104,9 @@ func (c *conn) lost(now time.Time) {
 			old.cursed = now
 		}
 	case c.polite && c.reason != "" && p.current() == nil:
-		// The broker has answered the goodbye, and takes its leave at the same moment.
+		// The broker has answered the goodbye and closes the connection at the same moment.
 		m.maybeUntil = now.Add(margin)
-	case p.current() == nil && c.reason == "1000 session_replaced": // by one that may have left since
+	case p.current() == nil && c.reason == "1000 session_replaced": // replaced by a connection that may have left since
 		m.mayHaveLeft(now)
 	case p.current() == nil:
 		p.offline(c, now)
@@ -118,14 +118,13 @@ func (c *conn) lost(now time.Time) {
 	}
 }
 
-// mayHaveLeft notes that the presence is not online any more, and may be leased or have ended.
+// mayHaveLeft records that the presence is no longer online: it is leased or has ended.
 func (m *presenceModel) mayHaveLeft(now time.Time) {
 	m.online, m.sureUntil = false, time.Time{}
 	m.maybeUntil = later(m.maybeUntil, now.Add(detection+presenceLease))
 }
 
-// mayBeOver notes that c may have lost the presence, of which it does not read while
-// it is frozen.
+// mayBeOver records that c may have lost the presence, which c does not learn while it is frozen.
 func (c *conn) mayBeOver(now time.Time) {
 	if c.frozen && now.Add(-silence).Before(c.since) {
 		c.since = now.Add(-silence)
@@ -140,7 +139,7 @@ func (c *conn) receiveHelloAck(frame *wire.Frame) {
 		w.violate("11: %s got a bad hello_ack: %v", p.name, err)
 		return
 	case c.wrong:
-		w.violate("5: a hello as %s was accepted that had to be refused", p.name)
+		w.violate("5: the broker accepted a hello as %s that it must refuse", p.name)
 		return
 	}
 	m := &p.presence
@@ -163,11 +162,11 @@ func (c *conn) receiveHelloAck(frame *wire.Frame) {
 	}
 	before := m.half
 	*m = presenceModel{id: ack.PresenceID, online: true, since: m.since}
-	if before != whole { // the broker may take the line before for alive
+	if before != whole { // the broker may take the previous line for alive
 		m.half, p.twin = max(before, open), now.Add(detection+presenceLease)
 	}
 	m.doubt = p.threatened() || c.forsaken()
-	if c.polite { // it has hung up meanwhile
+	if c.polite { // the client has hung up meanwhile
 		m.online, m.maybeUntil = false, now.Add(detection+presenceLease)
 	}
 	p.met = true
@@ -197,7 +196,7 @@ func (c *conn) receiveAck(frame *wire.Frame) {
 		p.hiding = 0
 	}
 	if _, asked := c.requests[frame.ReqID]; !asked {
-		w.violate("11: %s got an ack of nothing: %+v", p.name, ack)
+		w.violate("11: %s got an ack for no request: %+v", p.name, ack)
 	}
 	c.answered(frame.ReqID)
 	if m := w.byID[ack.ID]; m != nil {
@@ -211,8 +210,7 @@ func (c *conn) receiveAck(frame *wire.Frame) {
 	}
 }
 
-// checkRefusal checks that a sender waits, and is not refused, while the storage takes
-// what others send.
+// checkRefusal checks that a sender waits instead of being refused, while the storage works.
 func (c *conn) checkRefusal(m *intent, reqID string, ack *wire.Ack) {
 	w := c.peer.world
 	sent := c.sends[reqID]
@@ -223,7 +221,7 @@ func (c *conn) checkRefusal(m *intent, reqID string, ack *wire.Ack) {
 	}
 }
 
-// decided takes in what the sender is told of the message.
+// decided records the broker's answer about the message.
 func (m *intent) decided(c *conn, ack *wire.Ack) {
 	w, now := m.from.world, time.Now()
 	if !ack.Queued {
@@ -261,7 +259,7 @@ func (c *conn) receivePush(frame *wire.Frame) {
 	id, idErr := wire.ParseID(push.MessageID)
 	m := w.byID[push.ClientID]
 	if err != nil || idErr != nil || m == nil || m.from.member.mesh != p.member.mesh {
-		w.violate("4: %s got what nobody sent it: %v", p.name, err)
+		w.violate("4: %s got a message that nobody sent to it: %v", p.name, err)
 		return
 	}
 	m.arrive(c, id, &push)
@@ -272,7 +270,7 @@ func (c *conn) receivePush(frame *wire.Frame) {
 	}
 }
 
-// acknowledge sends a client_ack of a message that came over c.
+// acknowledge sends a client_ack for a message that came over c.
 func (c *conn) acknowledge(id wire.ID) {
 	f := c.pushed[id]
 	if c.ended || c.polite || c.gone {
@@ -284,7 +282,7 @@ func (c *conn) acknowledge(id wire.ID) {
 	c.send(map[string]any{"type": wire.TypeClientAck, "clientMessageId": m.id, "brokerMessageId": id.String()}, false)
 	life, times := c.peer.world.life, f.times
 	c.effects = append(c.effects, func() {
-		// It counts when it comes from whom the message was pushed to last.
+		// It counts if it comes from the peer to which the broker last pushed the message.
 		if c.peer.world.life != life || c.replaced || f.times != times || !m.aloneWith(c.peer, time.Now()) || m.notInFlight(c.peer, f.at) {
 			return
 		}
@@ -295,7 +293,7 @@ func (c *conn) acknowledge(id wire.ID) {
 	})
 }
 
-// receiveNews checks that nobody is told of who has been here all the time.
+// receiveNews checks that the news is not about a peer that has been here all the time.
 func (c *conn) receiveNews(frame *wire.Frame) {
 	w, now := c.peer.world, time.Now()
 	news, err := wire.DecodeSystemPush(frame)
@@ -319,13 +317,13 @@ func (c *conn) receiveNews(frame *wire.Frame) {
 	}
 }
 
-// roster is a list_peers under way.
+// rosterQuery is a list_peers that has no answer yet.
 type rosterQuery struct {
 	at     time.Time
 	absent map[*peer]bool
 }
 
-// receiveRoster holds the roster against the ledger.
+// receiveRoster compares the roster with the ledger.
 func (c *conn) receiveRoster(frame *wire.Frame) {
 	p, w, now := c.peer, c.peer.world, time.Now()
 	var list wire.PeersList
@@ -336,7 +334,7 @@ func (c *conn) receiveRoster(frame *wire.Frame) {
 	q := c.rosters[frame.ReqID]
 	c.answered(frame.ReqID)
 	if q == nil || now.Sub(q.at) > margin {
-		return // too old to say much
+		return // the query is too old for a precise check
 	}
 	rows := make(map[string]*wire.PeerRow)
 	for i := range list.Peers {
@@ -361,18 +359,18 @@ func (p *peer) checkRow(reader *peer, row *wire.PeerRow, q *rosterQuery, now tim
 	if row == nil {
 		shown := p.member == reader.member || p.visible && p.hiding == 0
 		if shown && p.surely(now) && m.half == whole && m.since.Before(q.at) {
-			w.violate("6: %s has been here since %s and is not in the roster", p.name, clock(m.since))
+			w.violate("6: %s has been here since %s, but is not in the roster", p.name, clock(m.since))
 		}
 		return
 	}
 	if q.absent[p] && !p.possibly(now) {
-		w.violate("6: %s is in the roster and not here", p.name)
+		w.violate("6: %s is in the roster, but not here", p.name)
 	}
 	if !row.Visible && p.member != reader.member {
-		w.violate("4: %s hides and is shown to %s", p.name, reader.name)
+		w.violate("4: %s is hidden, but the roster shows it to %s", p.name, reader.name)
 	}
 	if status, known := p.statusNow(now); known && p.status.since.Before(q.at) && m.since.Before(q.at) && p.surely(now) &&
 		m.half == whole && row.Status != status {
-		w.violate("7: %s is %s, not %s, in the roster (%s by source %d at %s)", p.name, row.Status, status, p.status.value, p.status.source, clock(p.status.at))
+		w.violate("7: %s is %s in the roster, want %s (set to %s by source %d at %s)", p.name, row.Status, status, p.status.value, p.status.source, clock(p.status.at))
 	}
 }

@@ -12,18 +12,18 @@ import (
 )
 
 const (
-	// patience is how long an answer may take when the storage does not answer.
+	// patience is the time that the broker may take to answer while the storage does not answer.
 	patience = 25 * time.Second
-	// parked is how much a connection may send before it is not read any more.
+	// parked is the number of bytes that a connection may send before the broker stops reading it.
 	parked = 1 << 20
-	// calm is how long things must have been well before everything must be done.
+	// calm is the time without faults after which nothing may be left to do.
 	calm = 5 * time.Second
-	// backlogLimit is what may wait to be written to one connection: the windows of
-	// two mailboxes, and then some.
+	// backlogLimit is the number of bytes that may wait to be written to one connection: the
+	// windows of two mailboxes, and some more.
 	backlogLimit = 5 << 19
 )
 
-// resolve ends doubts that rest has settled.
+// resolve replaces doubts by certainty where a rest allows it.
 func (w *world) resolve() {
 	now := time.Now()
 	for _, p := range w.cast {
@@ -38,7 +38,7 @@ func (w *world) resolve() {
 		if !m.doubt || c == nil || !c.alive() || c.frozen || c.link.over() || len(c.effects) > 0 {
 			continue
 		}
-		if !p.threatened() { // it has outlived what could have ended it
+		if !p.threatened() { // it has survived everything that could have ended it
 			m.doubt, m.since = false, now
 		}
 	}
@@ -59,7 +59,7 @@ func (p *peer) threatened() bool {
 	return p.lingers(p.cursed)
 }
 
-// checkRest checks what must be so whenever things have come to rest.
+// checkRest checks what must hold at every rest.
 func (w *world) checkRest() {
 	now := time.Now()
 	stats := w.broker.Stats()
@@ -81,8 +81,8 @@ func (w *world) checkRest() {
 	}
 }
 
-// unread reports whether the broker may not be reading the connection for now: as much
-// waits as may, or it asks the storage how far a message came.
+// unread reports whether the broker may have stopped reading the connection for now: because its
+// park is full, or because it asks the storage for the status of a message.
 func (c *conn) unread() bool {
 	size := 0
 	for _, s := range c.sends {
@@ -91,7 +91,7 @@ func (c *conn) unread() bool {
 	return size > parked/2 || len(c.tracks) > 0
 }
 
-// checkAnswers checks that nothing is left unanswered.
+// checkAnswers checks that the broker has answered everything in time.
 func (c *conn) checkAnswers(now time.Time) {
 	w, p := c.peer.world, c.peer
 	limit := patience
@@ -104,7 +104,7 @@ func (c *conn) checkAnswers(now time.Time) {
 		}
 	}
 	if at, asked := c.requests["sync"]; asked && now.After(later(at, c.thawed)) && c.alive() && !c.polite && !c.unread() {
-		w.violate("11: %s is not served while its sends wait: it asks since %s", p.name, clock(at))
+		w.violate("11: %s is not served while its sends wait: its request has had no answer since %s", p.name, clock(at))
 	}
 	switch {
 	case c.replaced && c.thawed.Before(now):
@@ -118,14 +118,14 @@ func (c *conn) checkAnswers(now time.Time) {
 	}
 }
 
-// calm reports whether everything that c must get has had the time to come.
+// calm reports whether everything that c must receive has had the time to come.
 func (c *conn) calm(now time.Time) bool {
 	return c.peer.world.server.fairFor() > calm && c.alive() && !c.polite && !c.frozen && !c.link.over() &&
 		now.Sub(later(c.acked, c.thawed)) > calm && !c.peer.presence.doubt
 }
 
-// checkDelivered checks that what must have come over c has come, and comes again as
-// long as it is not acknowledged.
+// checkDelivered checks that all messages that c must receive have come, and that they come again
+// as long as they are not acknowledged.
 func (c *conn) checkDelivered(now time.Time) {
 	p, w := c.peer, c.peer.world
 	byIntent := make(map[*intent]*pushed)
@@ -149,15 +149,15 @@ func (c *conn) checkDelivered(now time.Time) {
 		}
 		switch f := byIntent[m]; {
 		case f == nil:
-			w.violate("1/3/7: %s (%s) is safe since %s and has not come to %s", m, m.priority, clock(m.safeAt), p.name)
+			w.violate("1/3/7: %s (%s) has been safe since %s, but has not come to %s", m, m.priority, clock(m.safeAt), p.name)
 		case now.Sub(f.at) > c.longestLease()+calm:
-			w.violate("2: %s came to %s at %s, was not acknowledged and did not come again", m, p.name, clock(f.at))
+			w.violate("2: %s came to %s at %s, was not acknowledged, and did not come again", m, p.name, clock(f.at))
 		}
 	}
 }
 
-// longestLease is how long the broker may wait for an acknowledgement over c at most:
-// the lease doubles with each repetition to a mailbox.
+// longestLease is the longest time that the broker may wait for an acknowledgement over c: the
+// lease doubles with each redelivery to a mailbox.
 func (c *conn) longestLease() time.Duration {
 	lease := deliveryLease
 	for _, f := range c.pushed {
@@ -166,27 +166,27 @@ func (c *conn) longestLease() time.Duration {
 	return min(lease, time.Hour)
 }
 
-// mustReach reports whether p itself must get the message, wherever it came from.
+// mustReach reports whether p itself must get the message, whatever its target is.
 func (m *intent) mustReach(p *peer) bool {
 	for other := range m.got {
 		if other.mayInherit(p) {
-			return false // it has it in p's place
+			return false // the successor has it in p's place
 		}
 	}
 	if p.mixed {
-		return false // it may wait for the other one, or have gone with it
+		return false // it may wait for the other presence, or have ended with it
 	}
 	switch m.aim {
 	case atSession:
 		return m.target == p
 	case atMember:
-		return false // whoever of the member is home: see settle
+		return false // it goes to the member's home: see settle
 	}
 	return m.must[p]
 }
 
-// settle lets everything come to an end: the storage is well, everybody is here, idle
-// and diligent. Then everything must be done.
+// settle lets everything finish: the storage works, and every peer is here, idle and diligent. Then
+// nothing may be left to do.
 func (w *world) settle() {
 	w.enter("the end")
 	w.server.turn(fair)
@@ -258,7 +258,7 @@ func (w *world) checkEnd() {
 	}
 	left := w.server.pending()
 	for _, p := range w.cast {
-		if p.twins { // what waited for the one that is no more waits for the next to come after the other
+		if p.twins { // messages for the presence that has ended wait until another one succeeds it
 			delete(left, queue.Mailbox{Mesh: p.member.mesh, Name: string(p.identity())})
 		}
 	}
@@ -276,12 +276,12 @@ func (w *world) checkEnd() {
 	}
 }
 
-// checkNothingHeld checks that the broker keeps nothing in memory that is done with.
+// checkNothingHeld checks that the broker keeps nothing in memory that is finished.
 func (w *world) checkNothingHeld() {
 	stats := w.broker.Stats()
 	boxes := 0
 	for _, p := range w.cast {
-		boxes += 2 + len(p.elders) // its own, its member's and those of the sessions before it
+		boxes += 2 + len(p.elders) // its own mailbox, its member's, and those of the sessions that it has succeeded
 	}
 	if stats.Queue.Open > 0 || stats.Journal.Waiting > 0 || stats.Parked > 0 || stats.Connections != len(w.cast) || stats.Presences != len(w.cast) ||
 		stats.Queue.Mailboxes > boxes || stats.Backlog > 0 {

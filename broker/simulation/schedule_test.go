@@ -8,38 +8,38 @@ import (
 	"time"
 )
 
-// kind is what happens in a step.
+// kind is the kind of a step.
 type kind int
 
 const (
-	connect      kind = iota // a hello on a new connection, whatever connections there are
-	connectCut               // the same, cut after arg bytes in one direction
-	connectWrong             // a hello that must be refused, in one of several ways
+	connect      kind = iota // a hello on a new connection, even if the peer has others
+	connectCut               // the same; the line is cut after arg bytes in one direction
+	connectWrong             // a hello that the broker must refuse, wrong in one of several ways
 	dialOnly                 // a connection that says nothing
-	hangUp                   // a polite end
-	cut                      // the line is cut, with or without what is under way
+	hangUp                   // the client closes the connection
+	cut                      // the line is cut, with or without losing what is under way
 	cutAfter                 // the line will be cut after arg more bytes in one direction
-	vanish                   // the peer is gone, and the broker is not told
+	vanish                   // the peer is gone, and the broker does not notice
 	freeze                   // the peer stops reading
-	thaw                     // and goes on
-	mooded                   // how the peer acknowledges from now on
-	ackAll                   // it acknowledges everything it has been pushed
-	ackForeign               // it acknowledges what was pushed to others
+	thaw                     // the peer reads again
+	mooded                   // the peer gets another mood
+	ackAll                   // the peer acknowledges all messages pushed to it
+	ackForeign               // the peer acknowledges messages pushed to others
 	send                     // messages to a target
-	flood                    // more than the buffers hold, to one session
-	surge                    // more than the storage takes at once, to several targets
-	resend                   // sends again what it has sent before
-	setStatus                // by hand or as a hook, over the connection
-	hook                     // over HTTP
-	group                    // joins or leaves a group
-	visible                  // hides or shows itself
-	roster                   // asks who is here
-	track                    // asks how far a message came
-	junk                     // sends what can't be served
-	succeed                  // goes on, from its next hello, in the place of another session
-	turn                     // the storage's weather turns
-	crash                    // the broker dies and starts again, now and then with another time on its clock
-	restart                  // the broker is stopped in peace and starts again
+	flood                    // more messages than the buffers hold, to one session
+	surge                    // more messages than the storage takes at once, to several targets
+	resend                   // the peer resends its messages
+	setStatus                // a status set by hand or by a hook, over the connection
+	hook                     // a status over HTTP
+	group                    // the peer joins or leaves a group
+	visible                  // the peer hides or shows itself
+	roster                   // the peer asks for the roster
+	track                    // the peer asks for the status of a message
+	junk                     // the peer sends frames that can't be served
+	succeed                  // the peer's later hellos say that it succeeds another session
+	turn                     // the storage's weather changes
+	crash                    // the broker dies and starts again, sometimes with a clock that was set
+	restart                  // the broker stops in an orderly way and starts again
 	usurp                    // the broker is cut off from the storage, and another one takes over
 	wait                     // nothing
 )
@@ -55,22 +55,22 @@ func (k kind) String() string {
 	return kindNames[k]
 }
 
-// odds are how often each kind comes up, relative to the others.
+// odds are the relative frequencies of the kinds.
 var odds = map[kind]int{
 	connect: 14, connectCut: 4, connectWrong: 2, dialOnly: 1, hangUp: 3, cut: 5, cutAfter: 4, vanish: 2, freeze: 3, thaw: 3, mooded: 3,
 	ackAll: 4, ackForeign: 2, send: 34, flood: 1, surge: 3, resend: 4, setStatus: 6, hook: 4, group: 3, visible: 2, roster: 5, track: 2, junk: 2,
 	succeed: 2, turn: 6, crash: 3, restart: 2, usurp: 2, wait: 6,
 }
 
-// step is one thing that happens. What its numbers mean depends on the kind; all of
-// them are taken modulo what there is, so that any step makes sense after any other.
+// step is an action in a schedule. The meaning of its numbers depends on the kind. Each number is
+// taken modulo the number of choices, so that any step can follow any other.
 type step struct {
 	index int
 	kind  kind
 	peer  int
 	arg   int
 	mode  int
-	pause time.Duration // negative: the next step follows at once; 0: at rest; else so much later
+	pause time.Duration // before the next step; negative: none; 0: until everything is at rest
 }
 
 func (s step) String() string { return s.describe(fmt.Sprint("peer ", s.peer)) }
@@ -86,7 +86,7 @@ func (s step) describe(peer string) string {
 	return fmt.Sprintf("%3d  %-12s %-5s arg %-4d mode %-2d, then %s", s.index, s.kind, peer, s.arg, s.mode, after)
 }
 
-// schedule is all that is drawn from a seed.
+// schedule is everything that is drawn from a seed.
 type schedule struct {
 	seed  uint64
 	steps []step
@@ -134,7 +134,7 @@ func drawPause(rnd *rand.Rand, k kind) time.Duration {
 	return time.Duration(10+rnd.IntN(40)) * time.Second
 }
 
-// only keeps the steps with the given indexes.
+// only returns the schedule with only the steps of the given indexes.
 func (s schedule) only(indexes []int) schedule {
 	kept := schedule{seed: s.seed}
 	for _, st := range s.steps {

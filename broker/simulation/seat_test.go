@@ -13,17 +13,17 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// registry is the part of the disk that says which nodes there are, and which of them owns
-// which mesh. Like the rest of the disk, it is guarded by disk.mu.
+// registry is the part of the disk that lists the nodes and says which node owns which mesh. Like
+// the rest of the disk, it is guarded by disk.mu.
 type registry struct {
 	nodes  map[int64]*row
 	owners map[wire.ID]ownership
 	stolen map[theft]bool
-	heard  []*seat // who gets notifications
+	heard  []*seat // the seats that get notifications
 }
 
-// theft is a mesh that was taken from a node without a word, as only an intruder can. The
-// node does not know before it writes. It must not get the mesh back before it knows.
+// theft is a mesh that was taken from a node without telling it, as only an intruder can do. The
+// node learns of it only when it writes. It must not get the mesh back before that.
 type theft struct {
 	mesh wire.ID
 	node int64
@@ -44,7 +44,7 @@ type ownership struct {
 // seat is a session's part in the cluster.
 type seat struct {
 	id       int64
-	lossy    uint64 // a notification is lost if the luck of its number is a multiple
+	lossy    uint64 // a notification is lost if its random number is a multiple of this
 	heard    uint64
 	mu       sync.Mutex
 	until    time.Time // its own clock says that the lease runs
@@ -54,7 +54,7 @@ type seat struct {
 	watchers chan struct{}
 }
 
-// sabotage takes a safeguard out, to see whether the simulation notices.
+// sabotage removes a safeguard, to see whether the simulation notices.
 type sabotage struct {
 	noFence      bool // writes are not checked
 	noSuspension bool // a node does not notice that its lease has run out

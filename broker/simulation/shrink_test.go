@@ -5,8 +5,9 @@ import (
 	"testing"
 )
 
-// shrink removes steps as long as the rest still breaks something, in halves first
-// and one by one last (Zeller's delta debugging). broken runs a schedule.
+// shrink removes steps as long as the remaining ones still break a promise, first in halves and
+// finally one by one (Zeller's delta debugging). broken runs a schedule and reports whether it
+// breaks a promise.
 func shrink(s schedule, broken func(schedule) bool) schedule {
 	parts := 2
 	for len(s.steps) > 1 {
@@ -61,10 +62,10 @@ func TestScheduleIsDrawnFromItsSeed(t *testing.T) {
 	t.Parallel()
 	a, b := makeSchedule(7), makeSchedule(7)
 	if !slices.Equal(a.steps, b.steps) {
-		t.Error("two schedules of one seed differ")
+		t.Error("the same seed gives different schedules")
 	}
 	if slices.Equal(a.steps, makeSchedule(8).steps) {
-		t.Error("two seeds give one schedule")
+		t.Error("different seeds give the same schedule")
 	}
 	if got := a.only([]int{3, 1}).indexes(); got != "1,3" {
 		t.Errorf("kept %s", got)

@@ -13,9 +13,9 @@ import (
 )
 
 var (
-	schedules = flag.Int("schedules", perRun, "how many random schedules the simulation runs; a fifth with -short, unless it is set")
+	schedules = flag.Int("schedules", perRun, "number of random schedules to run; with -short, the default is a fifth")
 	firstSeed = flag.Uint64("seed", 1, "seed of the first schedule")
-	keep      = flag.String("steps", "", "indexes of the steps to keep, separated by commas; all of them when empty")
+	keep      = flag.String("steps", "", "comma-separated indexes of the steps to keep; empty means all")
 )
 
 // TestSimulation runs random schedules, and shrinks the first that breaks a promise.
@@ -48,8 +48,8 @@ func TestSimulation(t *testing.T) {
 	workers.Wait()
 }
 
-// try runs a schedule in a bubble of its own. Goroutines that never end are broken
-// promises too.
+// try runs a schedule in its own bubble of synctest. A goroutine that never ends counts as a broken
+// promise.
 func try(t *testing.T, s schedule) (broken []string) {
 	t.Run(fmt.Sprint("seed ", s.seed), func(t *testing.T) {
 		defer func() {
@@ -62,11 +62,11 @@ func try(t *testing.T, s schedule) (broken []string) {
 	return broken
 }
 
-// again is how often a schedule may be run until it breaks: Go orders the goroutines
-// of a moment as it likes.
+// again is the maximum number of runs of a schedule until it breaks a promise. A run need not
+// repeat the last one, because Go orders the goroutines within one moment at will.
 const again = 4
 
-// promise returns the number of the promise that was broken first.
+// promise returns the number of the first broken promise.
 func promise(broken []string) string {
 	_, rest, _ := strings.Cut(broken[0], "promise ")
 	number, _, _ := strings.Cut(rest, ":")
@@ -84,7 +84,7 @@ func report(t *testing.T, s schedule, broken []string) {
 		}
 		return false
 	})
-	t.Errorf("the least that breaks it, with -seed %d -schedules 1 -steps %s:\n  %s\nsteps:\n%s",
+	t.Errorf("the smallest schedule that breaks it, with -seed %d -schedules 1 -steps %s:\n  %s\nsteps:\n%s",
 		s.seed, least.indexes(), strings.Join(broken, "\n  "), least)
 }
 

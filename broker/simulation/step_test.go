@@ -15,7 +15,7 @@ import (
 
 var statuses = []wire.Status{wire.Idle, wire.Working, wire.DND, wire.Working}
 
-// do takes a step. One that makes no sense as things are does nothing.
+// do executes a step. A step that makes no sense in the present state does nothing.
 func (w *world) do(s step) {
 	p := w.cast[s.peer%len(w.cast)]
 	switch s.kind {
@@ -47,7 +47,8 @@ func (w *world) do(s step) {
 	}
 }
 
-// doLine takes the steps that concern the line and not what is said over it.
+// doLine executes the steps that concern the line and not what is sent over it. It reports whether
+// s is such a step.
 func (w *world) doLine(p *peer, s step) bool {
 	c := p.latest()
 	switch s.kind {
@@ -98,17 +99,17 @@ func (c *conn) disturb(s step) {
 		if c.frozen {
 			c.frozen, c.thawed = false, time.Now()
 			if c.forsaken() && c.peer.current() == c {
-				c.peer.presence.doubt = true // until it shows which
+				c.peer.presence.doubt = true // until it is known which one has the presence
 			}
 			c.link.freeze(false)
 		}
 	}
 }
 
-// connect says hello on a new connection; first does something to the line before.
+// connect sends a hello on a new connection. It calls first with the new line before that.
 func (p *peer) connect(first func(*link)) {
 	now := time.Now()
-	if p.daemon() { // a second daemon of one host is another matter
+	if p.daemon() { // a second line would count as a second daemon on the same host
 		for _, c := range slices.Clone(p.conns) {
 			c.drop(true)
 		}
@@ -126,7 +127,7 @@ func (p *peer) connect(first func(*link)) {
 	}
 }
 
-// connectWrong says a hello that must be refused.
+// connectWrong sends a hello that the broker must refuse.
 func (p *peer) connectWrong(mode int) {
 	now := time.Now()
 	hello := p.helloMessage(now)
@@ -153,7 +154,7 @@ func (p *peer) connectWrong(mode int) {
 	c.send(hello, false)
 }
 
-// hangUp says goodbye.
+// hangUp sends a close frame.
 func (c *conn) hangUp() {
 	if c.polite {
 		return
@@ -167,14 +168,14 @@ func (c *conn) hangUp() {
 	case was:
 		m.online, m.sureUntil = false, time.Time{}
 	case c.acked.IsZero() && !c.hello.IsZero() && !c.wrong:
-		m.doubt = true // it may take over before it leaves
+		m.doubt = true // it may take over the presence before it leaves
 	default:
 		return
 	}
 	m.maybeUntil = c.left.Add(detection + presenceLease)
 }
 
-// drop cuts the line.
+// drop cuts the line. If lose is true, what is under way is lost, too.
 func (c *conn) drop(lose bool) {
 	c.link.cut(lose)
 	if c.ended {
@@ -185,7 +186,7 @@ func (c *conn) drop(lose bool) {
 	c.lost(time.Now())
 }
 
-// do takes a step of a peer that is connected.
+// do executes a step of a connected peer.
 func (c *conn) do(s step) {
 	p := c.peer
 	switch s.kind {
@@ -236,8 +237,8 @@ func (c *conn) do(s step) {
 	}
 }
 
-// ackMany acknowledges what has come and was not acknowledged: c's own, or what has
-// come to others.
+// ackMany acknowledges the pushed messages that are not acknowledged yet: those pushed over c or,
+// if foreign is true, those pushed to others.
 func (c *conn) ackMany(foreign bool) {
 	for _, p := range c.peer.world.cast {
 		for _, other := range p.conns {
@@ -253,7 +254,7 @@ func (c *conn) ackMany(foreign bool) {
 	}
 }
 
-// flood sends a session more than its window and its line hold; mostly to one that
+// flood sends a session more messages than its window and its line hold. In most cases, the session
 // stops reading.
 func (c *conn) flood(s step) {
 	first := c.peer.intend(step{arg: s.arg - s.arg%3, mode: 0}, 30_000)
@@ -312,13 +313,13 @@ func (c *conn) changeGroup(name string) {
 	})
 }
 
-// names reports whether a hello is under way that says that p is in a group, or that
-// it is not.
+// names reports whether a hello is under way that names a group of p or, if in is false, one that
+// doesn't.
 func (p *peer) names(group string, in bool) bool {
 	return slices.ContainsFunc(p.conns, func(c *conn) bool { return c.acked.IsZero() && c.groups != nil && c.groups[group] == in })
 }
 
-// junk sends what can't be served; all but the first kind name the request.
+// junk sends a frame that can't be served. All kinds of junk except the first have a request id.
 func (c *conn) junk(mode int) {
 	switch mode % 6 {
 	case 0:
@@ -359,7 +360,7 @@ func (w *world) hook(p *peer, value wire.Status) {
 	}
 	for _, other := range w.cast {
 		if other != p && other.presence.id.String() == result.PresenceID {
-			w.violate("7: a hook of %s spoke for %s", p.name, other.name)
+			w.violate("7: a hook of %s changed the status of %s", p.name, other.name)
 		}
 	}
 	if result.PresenceID != m.id.String() {

@@ -16,14 +16,14 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// weather is how the storage behaves at the moment.
+// weather is the present behavior of the storage.
 type weather int
 
 const (
 	fair    weather = iota // a few milliseconds
 	slow                   // up to three seconds
-	failing                // errors; now and then a commit takes place all the same
-	frozen                 // no answer at all until it thaws
+	failing                // errors, although some of the commits take place
+	frozen                 // no answer until the weather changes
 )
 
 func (w weather) String() string { return [...]string{"fair", "slow", "failing", "frozen"}[w] }
@@ -31,21 +31,20 @@ func (w weather) String() string { return [...]string{"fair", "slow", "failing",
 // renews reports whether a broker can renew its lease.
 func (w weather) renews() bool { return w == fair || w == slow }
 
-// server is the database server: the disk, and the weather that all of its
-// sessions are exposed to.
+// server is the database server: the disk, and the weather of all sessions.
 type server struct {
 	*disk
 	luck func(parts ...any) uint64
 
 	mu      sync.Mutex
 	weather weather
-	turned  chan struct{} // closed when the weather turns
-	fairAt  time.Time     // since when it is fair
+	turned  chan struct{} // closed when the weather changes
+	fairAt  time.Time     // when it last became fair
 	calls   map[string]int
 
-	renewed time.Time // when a lease was renewed last, unless the weather allows it now
+	renewed time.Time // when a lease was last renewed; out of date while the weather allows renewals
 	broken  sabotage
-	holder  *session // who has claimed the database last; guarded by the disk
+	holder  *session // the session that claimed the database last; guarded by the disk's lock
 }
 
 func newServer(luck func(parts ...any) uint64) *server {
@@ -66,7 +65,7 @@ func (s *server) turn(w weather) {
 	s.turned = make(chan struct{})
 }
 
-// fairFor tells for how long the storage has been well.
+// fairFor returns how long the weather has been fair.
 func (s *server) fairFor() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,8 +75,8 @@ func (s *server) fairFor() time.Duration {
 	return time.Since(s.fairAt)
 }
 
-// draw returns the weather and a number that is this call's own: what the n-th
-// call of a kind meets does not depend on calls of other kinds.
+// draw returns the weather and a random number for this call. The number for the n-th call of a
+// kind does not depend on calls of other kinds.
 func (s *server) draw(call string) (w weather, luck uint64, turned chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,21 +89,21 @@ var (
 	errDead = errors.New("this process is dead")
 )
 
-// session is one broker's connection to the server; it implements broker.Storage.
-// What concerns invites is missing: nobody in a simulation invites anybody.
+// session is one broker's connection to the server. It implements broker.Storage, except the
+// methods for invites, which the simulation does not use.
 type session struct {
 	mesh.Store // nil
 	server     *server
 	died       chan struct{}
-	landing    bool // what is under way when the broker dies is committed nevertheless
-	commits    int  // guarded by the disk
+	landing    bool // what is under way when the broker dies is committed all the same
+	commits    int  // guarded by the disk's lock
 	lease      lease
-	seat       *seat // nil: no node of a cluster
+	seat       *seat // nil: not a node of a cluster
 }
 
 func (s *server) connect() *session { return &session{server: s, died: make(chan struct{})} }
 
-// die cuts the session off, as the end of the process does.
+// die ends the session, as the end of the process does.
 func (s *session) die(landing bool) {
 	s.landing = landing
 	close(s.died)
@@ -119,8 +118,8 @@ func (s *session) dead() bool {
 	}
 }
 
-// pass takes the time that a call takes. It returns an error when the call fails
-// before it has done anything.
+// pass waits as long as a call takes. It returns an error if the call fails before it has had an
+// effect.
 func (s *session) pass(ctx context.Context, call string) error {
 	for {
 		w, luck, turned := s.server.draw(call)
@@ -136,7 +135,7 @@ func (s *session) pass(ctx context.Context, call string) error {
 			wait = time.After(time.Duration(luck%5000) * time.Microsecond)
 		}
 		if w != frozen {
-			turned = nil // what is under way comes to its end
+			turned = nil // what is under way finishes
 		}
 		select {
 		case <-s.died:
@@ -153,7 +152,7 @@ func (s *session) pass(ctx context.Context, call string) error {
 	}
 }
 
-// read does a reading call. Its answer can be old when it gets there.
+// read executes a call that reads. Its answer may be out of date when it arrives.
 func read[T any](ctx context.Context, s *session, call string, what func(d *disk) T) (answer T, err error) {
 	if err := s.pass(ctx, call); err != nil {
 		return answer, err
@@ -168,8 +167,8 @@ func read[T any](ctx context.Context, s *session, call string, what func(d *disk
 	return answer, nil
 }
 
-// Commit implements journal.Store. Whatever keeps the answer from getting there,
-// the batch may have been committed, may never be, or may be a little later.
+// Commit implements journal.Store. If the answer doesn't arrive, the batch may have been committed,
+// may be committed a little later, or may never be.
 func (s *session) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplicate, error) {
 	if s.dead() {
 		return nil, errDead
@@ -199,8 +198,8 @@ func (s *session) Commit(ctx context.Context, b *journal.Batch) ([]journal.Dupli
 	return duplicates, nil
 }
 
-// landLater commits what its owner has given up, unless another commit of the owner comes
-// before it or the owner dies.
+// landLater commits a batch that its owner has given up, unless the owner commits another batch
+// before or dies.
 func (s *session) landLater(b *journal.Batch, after time.Duration) {
 	s.server.disk.mu.Lock()
 	commits := s.commits
@@ -220,7 +219,7 @@ func (s *session) land(b *journal.Batch) ([]journal.Duplicate, error) {
 	return s.landLocked(b)
 }
 
-// landLocked commits what a session has sent, if that still has the database.
+// landLocked commits a batch if the session still has the database.
 func (s *session) landLocked(b *journal.Batch) ([]journal.Duplicate, error) {
 	if err := s.fence(b.Meshes()...); err != nil {
 		return nil, err
@@ -283,7 +282,7 @@ func (s *session) LastPresence(ctx context.Context, id wire.ID, identity presenc
 	return a.Record, a.ok, err
 }
 
-// PrunePresences implements presence.Store. No schedule lasts a month.
+// PrunePresences implements presence.Store. It deletes nothing: no schedule lasts a month.
 func (s *session) PrunePresences(ctx context.Context, _ time.Time, _ int) (int, error) {
 	return 0, s.pass(ctx, "prune presences")
 }
@@ -421,7 +420,7 @@ func (s *session) Ping(ctx context.Context) error {
 	return s.fence()
 }
 
-// Close implements broker.Storage. A node leaves, if it reaches the database.
+// Close implements broker.Storage. A node leaves the cluster if it can reach the database.
 func (s *session) Close() error {
 	if cut, _ := s.lease.cut(); s.seat != nil && !cut && !s.dead() {
 		s.server.disk.mu.Lock()

@@ -9,18 +9,18 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// unnoticed is how long a broker may take to notice that another one has the database.
+// unnoticed is the longest time that a broker may take to notice that another one has the database.
 const unnoticed = 5 * time.Second
 
 // usurp cuts the broker off from the database until its lease has run out. Another broker
-// takes over. The first one goes on with its sockets until it hears of that, after a while.
+// takes over. The first one keeps its sockets until it notices that, after a while.
 func (w *world) usurp(away time.Duration) {
 	if !w.server.served(w.session) {
-		return // the broker has not got the database yet
+		return // the broker has not claimed the database yet
 	}
 	strict := w.settled()
 	old, was := w.session, w.broker
-	w.server.turn(frozen) // nothing must be done in time
+	w.server.turn(frozen) // nothing need be done in time
 	old.lease.cutOff()
 	w.pause(leaseTime)
 	w.mu.Lock()
@@ -37,7 +37,7 @@ func (w *world) usurp(away time.Duration) {
 	w.clients.Go(func() { w.bury(was, old, away) })
 }
 
-// bury waits until a broker has noticed that it lost the database, and ends it.
+// bury waits until a broker has noticed that it has lost the database, and stops the broker.
 func (w *world) bury(was *broker.Broker, s *session, away time.Duration) {
 	healed := time.Now().Add(away)
 	for lost := false; !lost; {
@@ -58,8 +58,9 @@ func (w *world) bury(was *broker.Broker, s *session, away time.Duration) {
 	s.die(false)
 }
 
-// desert leaves a connection to a broker that is suspended by now. The peer does not know,
-// and says more over it, to which nothing must come that only the owner of the mesh may say.
+// desert leaves a connection to a broker that is suspended by now. The peer does not know that and
+// sends more over the connection. The broker must not send any answer that only the owner of the
+// mesh may send.
 func (c *conn) desert() {
 	if c.gone || c.frozen || c.polite || !c.alive() || c.link.over() {
 		c.drop(true)
@@ -77,7 +78,7 @@ func (c *conn) desert() {
 	}
 }
 
-// receiveStray takes in what comes over a connection to a broker that is suspended.
+// receiveStray handles a message from a suspended broker.
 func (c *conn) receiveStray(frame *wire.Frame) {
 	p, w := c.peer, c.peer.world
 	switch {
@@ -94,7 +95,7 @@ func (c *conn) receiveStray(frame *wire.Frame) {
 		if m == nil {
 			w.violate("1: %s got an ack from a broker that is suspended", p.name)
 		} else if _, stored := w.server.holds(clientKey{p.member.mesh, p.member.id, m.id}); !stored && !m.everybodyHasIt() {
-			w.violate("1: a suspended broker has acknowledged %s, which the storage does not have", m)
+			w.violate("1: a suspended broker has acknowledged %s, but the storage does not have it", m)
 		}
 	}
 }

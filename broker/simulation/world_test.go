@@ -19,8 +19,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// The broker's settings: shorter than its defaults, so that schedules need not
-// last for days. Virtual time is free, but what the broker does every second is not.
+// The broker's settings are shorter than its defaults, so that schedules need not last for days:
+// virtual time costs nothing, but the broker's work in every second does.
 const (
 	presenceLease = 20 * time.Second
 	deliveryLease = 6 * time.Second
@@ -48,15 +48,15 @@ var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 var groupNames = []string{"red", "red/dark", "blue"}
 
-// world is one run of a schedule: a storage, the broker over it, and its peers. Its
-// lock guards the ledger; nobody waits for anything while holding it.
+// world is one run of a schedule: a storage, the broker over it, and its peers. Its lock guards the
+// ledger. No function waits while it holds the lock.
 type world struct {
 	seed    uint64
 	server  *server
 	session *session
 	broker  *broker.Broker
 	clients sync.WaitGroup
-	life    int // counts brokers
+	life    int // number of brokers so far
 
 	mu      sync.Mutex
 	cast    []*peer
@@ -64,19 +64,19 @@ type world struct {
 	intents []*intent
 	byID    map[string]*intent
 	jumped  time.Time // when the clock was set last
-	now     string    // what is going on
+	now     string    // the present step, for messages
 	broken  []string
 }
 
-// luck is a number that depends on the seed and on what it is for, and not on what
-// else happens.
+// luck returns a random number that depends only on the seed and on parts, which say what the
+// number is for.
 func (w *world) luck(parts ...any) uint64 {
 	h := fnv.New64a()
 	fmt.Fprint(h, w.seed, parts)
 	return h.Sum64()
 }
 
-// keys are made once: which ones they are makes no difference.
+// keys are made once, because their values don't matter.
 var keys = sync.OnceValue(func() []identity.KeyPair {
 	var list []identity.KeyPair
 	for i := range 32 {
@@ -85,8 +85,8 @@ var keys = sync.OnceValue(func() []identity.KeyPair {
 	return list
 })
 
-// newWorld casts the peers: one or two meshes of two or three members, some of them
-// with the same keys in both.
+// newWorld makes the peers: one or two meshes of two or three members, some of whom have the same
+// keys in both.
 func newWorld(seed uint64) *world {
 	w := &world{seed: seed, peers: make(map[string]*peer), byID: make(map[string]*intent)}
 	w.server = newServer(w.luck)
@@ -139,7 +139,7 @@ func (w *world) inMesh(id wire.ID) []*peer {
 	return list
 }
 
-// violate notes what is broken: the number of the promise first.
+// violate records a broken promise. The text begins with the number of the promise.
 func (w *world) violate(format string, args ...any) {
 	if len(w.broken) < 5 {
 		w.broken = append(w.broken, fmt.Sprintf("%s, in %q: promise ", time.Since(epoch).Round(time.Millisecond), w.now)+fmt.Sprintf(format, args...))
@@ -159,7 +159,8 @@ func (w *world) start() {
 	}
 }
 
-// settled is before when a healthy storage must have committed what happened.
+// settled returns the time before which everything that happened must be committed, if the storage
+// is healthy.
 func (w *world) settled() time.Time {
 	const enough = 4 * time.Second
 	if w.server.fairFor() < 2*enough {
@@ -168,8 +169,8 @@ func (w *world) settled() time.Time {
 	return time.Now().Add(-enough)
 }
 
-// crash ends the broker where it stands. landing says what becomes of the commit
-// that is under way, and jump how far the clock is set before the next one starts.
+// crash ends the broker at once. landing says whether the commit that is under way takes place, and
+// jump how far the clock is set before the next broker starts.
 func (w *world) crash(landing bool, jump time.Duration) {
 	strict := w.settled()
 	w.mu.Lock()
@@ -182,7 +183,7 @@ func (w *world) crash(landing bool, jump time.Duration) {
 	w.session.die(landing)
 	dead, cancel := context.WithCancel(context.Background())
 	cancel()
-	_ = w.broker.Stop(dead) // there is no way to kill a goroutine; nothing it does gets anywhere
+	_ = w.broker.Stop(dead) // Go can't kill goroutines, but theirs have no effect any more
 	if jump != 0 {
 		w.jump(jump)
 	}
@@ -204,7 +205,7 @@ func (w *world) jump(by time.Duration) {
 	}
 }
 
-// restart stops the broker in peace. Nothing is forgotten if it says so.
+// restart stops the broker in an orderly way. If Stop succeeds, nothing may be lost.
 func (w *world) restart() {
 	strict := w.settled()
 	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
@@ -220,8 +221,8 @@ func (w *world) restart() {
 	w.start()
 }
 
-// reload holds what must have been committed against the storage, and goes on from
-// what has been.
+// reload checks that what happened before strict is committed, and sets the models to what the
+// storage has.
 func (w *world) reload(strict time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -234,15 +235,15 @@ func (w *world) reload(strict time.Time) {
 	}
 }
 
-// reload is for a message what peer.reload is for a presence.
+// reload does for a message what peer.reload does for a presence.
 func (m *intent) reload(strict time.Time) {
 	w := m.from.world
 	if _, stored := w.server.holds(clientKey{m.from.member.mesh, m.from.member.id, m.id}); !stored && m.tries > 0 {
 		m.loose = true
 		if m.safe && !m.forgotten && (m.safeAt.Before(strict) || !m.everybodyHasIt()) {
-			w.violate("1: %s was acknowledged at %s, and the storage does not have it", m, clock(m.safeAt))
+			w.violate("1: %s was acknowledged at %s, but the storage does not have it", m, clock(m.safeAt))
 		}
-		m.forgotten = m.safe // it was safe because everybody had it
+		m.forgotten = m.safe // it was safe because every recipient had it
 	}
 	for id, acks := range m.acks {
 		for box, at := range acks {
@@ -251,14 +252,14 @@ func (m *intent) reload(strict time.Time) {
 				continue
 			}
 			if at.Before(strict) && !m.loose {
-				w.violate("2: %s was acknowledged by %s at %s, and the storage does not know", m, box, clock(at))
+				w.violate("2: %s was acknowledged by %s at %s, but the storage does not have that", m, box, clock(at))
 			}
 			delete(acks, box)
 		}
 	}
 }
 
-// everybodyHasIt reports whether all who must get the message have acknowledged it.
+// everybodyHasIt reports whether all peers that must get the message have acknowledged it.
 func (m *intent) everybodyHasIt() bool {
 	if m.aim < atGroup {
 		return len(m.answered) > 0
@@ -271,7 +272,7 @@ func (m *intent) everybodyHasIt() bool {
 	return true
 }
 
-// loaded says that the broker surely knows a mesh now.
+// loaded records that the broker has certainly loaded a mesh by now.
 func (w *world) loaded(id wire.ID, now time.Time) {
 	for _, p := range w.inMesh(id) {
 		if m := &p.presence; m.restored {
@@ -282,7 +283,7 @@ func (w *world) loaded(id wire.ID, now time.Time) {
 	}
 }
 
-// run runs a schedule and returns what it has broken.
+// run runs a schedule and returns the promises that it breaks.
 func run(s schedule) []string {
 	w := newWorld(s.seed)
 	w.start()
@@ -347,8 +348,7 @@ func (w *world) refine() {
 	}
 }
 
-// rest waits until everything that can happen now has happened, and checks what must
-// be so then.
+// rest waits until everything that can happen now has happened, and checks what must hold then.
 func (w *world) rest() {
 	synctest.Wait()
 	w.mu.Lock()

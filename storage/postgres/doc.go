@@ -1,6 +1,6 @@
 // Package postgres stores everything in a Postgres database, in the schema claudemesh. A
-// broker needs Postgres instead of SQLite if another broker on another machine is to stand
-// by.
+// broker needs Postgres instead of SQLite if brokers on several machines share the database:
+// as the nodes of a cluster, or with one that stands by for another.
 //
 // # Files
 //
@@ -65,7 +65,7 @@
 // node, one at a time.
 //
 // The connection that renews the lease also listens for notifications of changes of nodes
-// and owners. Since they may be lost, Watch also tells once a second.
+// and owners. Notifications may be lost, so Watch also reports once a second.
 //
 // # Versions of the schema
 //

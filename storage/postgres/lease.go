@@ -173,9 +173,9 @@ func (s *Store) refuseLive(nodes []cluster.Node) error {
 		case s.self == nil && n.Address == "":
 			return fmt.Errorf("%w: %s; this broker waits until that one stops or is silent for %s", storage.ErrInUse, n, s.term())
 		case s.self == nil:
-			return fmt.Errorf("%w: %s is a node of a cluster, and this broker is none: add a cluster block to its configuration, or stop all nodes", storage.ErrInUse, n)
+			return fmt.Errorf("%w: %s is a node of a cluster, and this broker is not: add a cluster block to this broker's configuration, or stop all nodes", storage.ErrInUse, n)
 		case n.Address == "":
-			return fmt.Errorf("%w: %s is no node of a cluster: add a cluster block to its configuration, or stop it", storage.ErrInUse, n)
+			return fmt.Errorf("%w: %s is not a node of a cluster: add a cluster block to its configuration, or stop it", storage.ErrInUse, n)
 		case n.Address == s.self.Address:
 			return fmt.Errorf("%w: %s advertises the same address %s: each node needs its own; a node that has died keeps its address for %s", storage.ErrInUse, n, n.Address, s.term())
 		}

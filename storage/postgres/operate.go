@@ -12,7 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// The methods of this file are for an operator's commands, which are no node themselves. They
+// The methods of this file are for an operator's commands, which aren't nodes themselves. They
 // write what nodes are asked to do; a node reads that when it renews its lease.
 
 const (
@@ -25,7 +25,7 @@ const (
 		WHERE o.mesh_id = m.mesh AND o.node_id = m.source AND EXISTS (SELECT FROM claudemesh.nodes n WHERE n.id = m.target OFFSET 0)`
 )
 
-// ErrNodeGone reports that a node is none of the cluster any more.
+// ErrNodeGone reports that a node has left the cluster.
 var ErrNodeGone = errors.New("the node has left the cluster")
 
 // SetDraining asks a node to give all of its meshes away and to take no more, or takes that

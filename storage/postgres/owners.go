@@ -53,8 +53,8 @@ const (
 // reapEvery is the pause between searches for nodes whose lease has run out.
 const reapEvery = 500 * time.Millisecond
 
-// errNoNode reports that the store is no node of a cluster.
-var errNoNode = errors.New("this store is no node of a cluster")
+// errNoNode reports that the store isn't a node of a cluster.
+var errNoNode = errors.New("this store is not a node of a cluster")
 
 var _ cluster.Store = (*Store)(nil)
 

@@ -9,7 +9,7 @@ import (
 )
 
 // Nodes of a cluster tell each other by notifications that nodes or owners have changed. A
-// notification may be lost, so whoever waits for one also looks once a second.
+// notification may be lost, so a node that waits for one also looks once a second.
 const (
 	notify = `NOTIFY claudemesh_cluster`
 	listen = `LISTEN claudemesh_cluster`
