@@ -42,28 +42,42 @@ func start(t testing.TB, change func(*broker.Settings)) *server {
 
 func startAt(t testing.TB, path string, change func(*broker.Settings)) *server {
 	t.Helper()
+	store := open(t, path)
+	return serve(t, store, store, change)
+}
+
+func open(t testing.TB, path string) *sqlite.Store {
+	t.Helper()
 	store, err := sqlite.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return serve(t, store, store, change)
+	return store
+}
+
+// openNew opens a new database.
+func openNew(t testing.TB) *sqlite.Store {
+	t.Helper()
+	return open(t, filepath.Join(t.TempDir(), "broker.db"))
 }
 
 // serve runs a broker on storage, which must keep everything in store.
 func serve(t testing.TB, store *sqlite.Store, storage broker.Storage, change func(*broker.Settings)) *server {
 	t.Helper()
-	return serveWithin(t, store, storage, 0, change)
+	return run(t, store, broker.Options{Storage: storage}, change)
 }
 
-// serveWithin is serve with a budget (see broker.Options).
-func serveWithin(t testing.TB, store *sqlite.Store, storage broker.Storage, budget int64, change func(*broker.Settings)) *server {
+// run runs a broker with options, to which it adds settings, log and version. What the broker
+// stores is in store; nil if the test does not look there.
+func run(t testing.TB, store *sqlite.Store, options broker.Options, change func(*broker.Settings)) *server {
 	t.Helper()
-	s := broker.DefaultSettings()
-	s.SendRatePerMin, s.SendBurst = 1_000_000, 1_000_000
+	options.Settings = broker.DefaultSettings()
+	options.Settings.SendRatePerMin, options.Settings.SendBurst = 1_000_000, 1_000_000
 	if change != nil {
-		change(&s)
+		change(&options.Settings)
 	}
-	b := broker.New(broker.Options{Storage: storage, Settings: s, Log: zaptest.NewLogger(t), Version: "test", Budget: budget})
+	options.Log, options.Version = zaptest.NewLogger(t), "test"
+	b := broker.New(options)
 	if err := b.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}

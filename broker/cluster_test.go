@@ -4,14 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
-	"net/netip"
-	"strings"
 	"testing"
 	"time"
-
-	"go.uber.org/zap/zaptest"
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/cluster"
@@ -35,27 +29,8 @@ func join(t *testing.T, dsn, address string) *node {
 		t.Fatal(err)
 	}
 	store.Cluster(cluster.Self{Address: address, PublicKey: []byte{}, Lease: time.Hour})
-	s := broker.DefaultSettings()
-	s.SendRatePerMin, s.SendBurst = 1_000_000, 1_000_000
 	owners := cluster.NewOwners(store)
-	b := broker.New(broker.Options{Storage: store, Settings: s, Log: zaptest.NewLogger(t), Version: "test", Cluster: owners})
-	if err := b.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := b.ServeWebSocket(w, r, netip.MustParseAddrPort(r.RemoteAddr).Addr()); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-		}
-	}))
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
-		defer cancel()
-		if err := b.Stop(ctx); err != nil {
-			t.Errorf("stop: %v", err)
-		}
-		web.Close()
-	})
-	return &node{&server{b, t, nil, "ws" + strings.TrimPrefix(web.URL, "http")}, owners}
+	return &node{run(t, nil, broker.Options{Storage: store, Cluster: owners}, nil), owners}
 }
 
 func meshOf(t *testing.T, m member) wire.ID {

@@ -3,7 +3,6 @@ package broker_test
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"testing"
 
@@ -68,10 +67,7 @@ func TestAcknowledgementCountsWhenTheMailboxCameBack(t *testing.T) {
 		for _, pushedTwice := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, pushed twice %t", name, pushedTwice), func(t *testing.T) {
 				t.Parallel()
-				store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
-				if err != nil {
-					t.Fatal(err)
-				}
+				store := openNew(t)
 				slow := &slowToRead{Store: store, free: make(chan struct{})}
 				slow.release()
 				s := serve(t, store, slow, nil)

@@ -3,7 +3,6 @@ package broker_test
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 
@@ -28,10 +27,7 @@ func (s *silent) Ping(ctx context.Context) error {
 // make the storage count as down, and that a storage that does not answer soon does.
 func TestHealthIsTheStorages(t *testing.T) {
 	t.Parallel()
-	store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := openNew(t)
 	storage := &silent{Store: store}
 	s := serve(t, store, storage, nil)
 	gone, cancel := context.WithCancel(t.Context())

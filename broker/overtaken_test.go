@@ -2,7 +2,6 @@ package broker_test
 
 import (
 	"context"
-	"path/filepath"
 	"sync/atomic"
 	"testing"
 
@@ -31,10 +30,7 @@ func (s *slowAtFirst) LastPresence(ctx context.Context, mesh wire.ID, id presenc
 // first hello after it.
 func TestHelloThatWasHeldUpDisturbsNobody(t *testing.T) {
 	t.Parallel()
-	store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := openNew(t)
 	slow := &slowAtFirst{Store: store, asked: make(chan struct{}), end: make(chan struct{})}
 	s := serve(t, store, slow, nil)
 	m, keys := s.owner(), newKeys(t)

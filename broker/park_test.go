@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"testing"
 
 	"github.com/coder/websocket"
 
+	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/storage/sqlite"
@@ -64,12 +64,9 @@ func (s *stalling) fail(fails bool) {
 // stalled runs a broker on a stalling storage, with a budget for few messages.
 func stalled(t *testing.T) (*server, *stalling) {
 	t.Helper()
-	store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := openNew(t)
 	storage := &stalling{Store: store}
-	return serveWithin(t, store, storage, 20_000, nil), storage
+	return run(t, store, broker.Options{Storage: storage, Budget: 20_000}, nil), storage
 }
 
 // acked reads the acks of the messages from to to-1, which must be accepted.

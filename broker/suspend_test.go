@@ -3,7 +3,6 @@ package broker_test
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -37,10 +36,7 @@ func (l *leased) LastPresence(ctx context.Context, mesh wire.ID, id presence.Ide
 
 func startLeased(t *testing.T) (*server, *leased) {
 	t.Helper()
-	store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := openNew(t)
 	lease := &leased{Store: store}
 	lease.turn(nil)
 	return serve(t, store, lease, nil), lease

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 	"github.com/claudemesh/claudemesh/journal"
@@ -95,6 +97,20 @@ func TestDeadNode(t *testing.T) {
 	}
 }
 
+// begin begins a transaction that may write to the mesh of box.
+func (s *Store) begin(t *testing.T) pgx.Tx {
+	t.Helper()
+	tx, err := s.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	query, args := s.fence([]wire.ID{box.Mesh})
+	if _, err := tx.Exec(t.Context(), query, args...); err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
 // TestDeadNodeInTransaction checks that a process that is frozen in the middle of a transaction
 // does not keep its meshes from the other nodes.
 func TestDeadNodeInTransaction(t *testing.T) {
@@ -105,14 +121,7 @@ func TestDeadNodeInTransaction(t *testing.T) {
 	if err := errors.Join(a.own(t), commitOne(a, 1, 10*time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	tx, err := a.pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	query, args := a.fence([]wire.ID{box.Mesh})
-	if _, err := tx.Exec(t.Context(), query, args...); err != nil {
-		t.Fatal(err)
-	}
+	tx := a.begin(t)
 	if _, err := tx.Exec(t.Context(), `UPDATE claudemesh.deliveries SET name = 'late'`); err != nil {
 		t.Fatal(err)
 	}
@@ -135,14 +144,7 @@ func TestReleaseWaits(t *testing.T) {
 	if err := a.own(t); err != nil {
 		t.Fatal(err)
 	}
-	tx, err := a.pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	query, args := a.fence([]wire.ID{box.Mesh})
-	if _, err := tx.Exec(t.Context(), query, args...); err != nil {
-		t.Fatal(err)
-	}
+	tx := a.begin(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if err := a.Release(ctx, []wire.ID{box.Mesh}); err == nil {

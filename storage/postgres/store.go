@@ -177,15 +177,7 @@ func collect[T any](ctx context.Context, s *Store, scan func(column.Row) (T, err
 		return nil, err
 	}
 	defer rows.Close()
-	var list []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, v)
-	}
-	return list, rows.Err()
+	return column.Collect(rows, scan)
 }
 
 // wrap adds to err, if it is not nil, what the store was doing, and the reason if it is

@@ -94,15 +94,7 @@ func collect[T any](rows *sql.Rows, err error, scan func(column.Row) (T, error))
 		return nil, err
 	}
 	defer rows.Close()
-	var list []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, v)
-	}
-	return list, rows.Err()
+	return column.Collect(rows, scan)
 }
 
 // scanID reads a row that consists of an id.

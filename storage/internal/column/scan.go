@@ -16,6 +16,26 @@ type Row interface {
 	Scan(dest ...any) error
 }
 
+// Rows are the results of a query of either database.
+type Rows interface {
+	Row
+	Next() bool
+	Err() error
+}
+
+// Collect reads all rows with scan. The caller closes the rows.
+func Collect[T any](rows Rows, scan func(Row) (T, error)) ([]T, error) {
+	var list []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return list, rows.Err()
+}
+
 // scanner is a sql.Scanner made from a function.
 type scanner func(src any) error
 
