@@ -137,7 +137,7 @@ func TestExtendAllocatesNothing(t *testing.T) {
 	e := NewEvent(testMesh, testTime, Broker, RoutedDetail{Message: wire.ID{1}, Target: Group, Recipients: 3, Bytes: 99, Priority: wire.Now})
 	var head Head
 	if n := testing.AllocsPerRun(100, func() { _, head = Extend(head, e) }); n != 0 {
-		t.Errorf("%v allocations", n)
+		t.Errorf("got %v allocations", n)
 	}
 }
 

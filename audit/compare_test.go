@@ -153,7 +153,7 @@ func TestAnnounceRestore(t *testing.T) {
 	kept := Kept{Verifier: verifier, Checkpoint: l.key.Checkpoint(testMesh, headAt(10))}
 	got, _ := kept.Compare(testMesh, &wire.Checkpoints{Verifier: verifier, Newest: l.key.Checkpoint(testMesh, report.Head), Restores: l.restores[testMesh]})
 	if got.Outcome != Restored || *got.Restore != (Restore{head, at.Truncate(time.Millisecond)}) {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v", got)
 	}
 }
 

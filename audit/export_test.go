@@ -81,7 +81,7 @@ func TestVerifyExport(t *testing.T) {
 			t.Parallel()
 			reports, err := VerifyExport(strings.NewReader(c.text), func(wire.ID) (Kept, error) { return c.kept, nil })
 			if err != nil || len(reports) != 1 {
-				t.Fatalf("%v, error %v", reports, err)
+				t.Fatalf("got reports %v, error %v", reports, err)
 			}
 			got := *reports[0]
 			var want, entry *BadEntry
@@ -89,7 +89,7 @@ func TestVerifyExport(t *testing.T) {
 			switch {
 			case c.bad == nil:
 				if got.Bad != nil {
-					t.Errorf("not intact: %v", got.Bad)
+					t.Errorf("got the error %v for an intact log", got.Bad)
 				}
 			case errors.As(c.bad, &want):
 				if !errors.As(got.Bad, &entry) || *entry != *want {
@@ -126,7 +126,7 @@ func TestExportsThatAreNone(t *testing.T) {
 		}
 	}
 	if _, err := VerifyExport(strings.NewReader(strings.Repeat("x", maxLine+1)), nil); err == nil {
-		t.Error("an endless line was read")
+		t.Error("a line that is too long was accepted")
 	}
 }
 
@@ -145,7 +145,7 @@ func FuzzVerifyExport(f *testing.F) {
 		}
 		for _, r := range reports {
 			if r.Bad == nil && (r.Signed != 0 && r.Signed != 3 || r.Head.Seq == 3 && r.Head != head) {
-				t.Fatalf("%+v was believed", r)
+				t.Fatalf("VerifyExport trusts %+v", r)
 			}
 		}
 	})

@@ -100,7 +100,8 @@ func TestNotesThatSayNothing(t *testing.T) {
 	}
 }
 
-// TestOtherSignaturesAndExtensions: witnesses may sign too, and later brokers may say more.
+// TestOtherSignaturesAndExtensions checks that a note may have signatures of witnesses, and lines
+// that only later brokers know.
 func TestOtherSignaturesAndExtensions(t *testing.T) {
 	t.Parallel()
 	_, head := chain(testMesh, 12)
@@ -149,7 +150,7 @@ func TestKeyIsNotPrinted(t *testing.T) {
 		t.Errorf("as JSON: %s", b)
 	}
 	if _, err := ParseKey(k.Seed()[:31]); err == nil {
-		t.Error("a short key was taken")
+		t.Error("a short key was accepted")
 	}
 }
 
@@ -171,18 +172,18 @@ func FuzzOpenNotes(f *testing.F) {
 		_, err := OpenCheckpoint(verifier, testMesh, signed)
 		if err != nil {
 			if !errors.Is(err, ErrBadNote) {
-				t.Fatalf("error %v", err)
+				t.Fatalf("got error %v", err)
 			}
 			_, err = OpenRestore(verifier, testMesh, signed)
 		}
 		if err != nil {
 			if !errors.Is(err, ErrBadNote) {
-				t.Fatalf("error %v", err)
+				t.Fatalf("got error %v", err)
 			}
 			return
 		}
 		if i := strings.LastIndex(signed, "\n\n"); i < 0 || !genuine[signed[:i+1]] {
-			t.Fatalf("believed %q", signed)
+			t.Fatalf("accepted %q", signed)
 		}
 	})
 }

@@ -18,7 +18,7 @@ func TestVerifyReportsRestores(t *testing.T) {
 		return nil
 	})
 	if err != nil || len(added) != 1 {
-		t.Fatalf("%+v, %v", added, err)
+		t.Fatalf("got %+v, error %v", added, err)
 	}
 	e := added[0]
 	want := NewEvent(testMesh, testTime.Add(time.Hour), Broker, LogRestoredDetail{head.Seq, head.Hash})
@@ -30,12 +30,12 @@ func TestVerifyReportsRestores(t *testing.T) {
 	for _, good := range []bool{true, false} {
 		report, err := VerifyMesh(t.Context(), newLog(testMesh, entries, head), testMesh)
 		if (err == nil) != good || len(report.Restores) != 1 || report.Restores[0].Seq != 4 {
-			t.Errorf("%+v, %v", report, err)
+			t.Errorf("got report %+v, error %v", report, err)
 		}
 		entries[4].Actor = "mallory"
 	}
 	entries[3].Actor = "mallory" // only the broker's entry proves a restore
 	if report, err := VerifyMesh(t.Context(), newLog(testMesh, entries, head), testMesh); err == nil || len(report.Restores) != 0 {
-		t.Errorf("%+v, %v", report, err)
+		t.Errorf("got report %+v, error %v", report, err)
 	}
 }

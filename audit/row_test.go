@@ -107,7 +107,7 @@ func FuzzFromRow(f *testing.F) {
 		e, err := FromRow(testMesh, row)
 		if err != nil {
 			if !errors.Is(err, ErrBadRow) {
-				t.Fatalf("error %v", err)
+				t.Fatalf("got error %v", err)
 			}
 			return
 		}

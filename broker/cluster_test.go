@@ -103,8 +103,8 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// TestLostMesh checks that a node that has lost a mesh without a word closes the mesh's sockets and
-// stores nothing of it. The node's other meshes go on.
+// TestLostMesh checks that a node that has lost a mesh without notice closes the mesh's sockets and
+// stores nothing of it, and that it goes on serving its other meshes.
 func TestLostMesh(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -239,7 +239,7 @@ func TestHandOverAllOutside(t *testing.T) {
 	}
 }
 
-// TestHandOverOfLostMesh checks a node that hands over a mesh that it has lost without a word: it
+// TestHandOverOfLostMesh checks a node that hands over a mesh that it has lost without notice: it
 // serves the mesh like any other when it gets the mesh again.
 func TestHandOverOfLostMesh(t *testing.T) {
 	t.Parallel()

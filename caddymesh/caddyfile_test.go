@@ -25,7 +25,7 @@ func TestAdapt(t *testing.T) {
 
 	files, err := filepath.Glob("testdata/*.caddyfiletest")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("golden files: %d, %v", len(files), err)
+		t.Fatalf("got %d golden files, error %v", len(files), err)
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestAdapt(t *testing.T) {
 				return
 			}
 			if !caddytest.CompareAdapt(t, file, in, "caddyfile", strings.TrimSuffix(want, "\n")) {
-				t.Errorf("the Caddyfile adapts to something else")
+				t.Errorf("the adapted Caddyfile differs from the golden file")
 			}
 		})
 	}

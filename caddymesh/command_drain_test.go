@@ -70,7 +70,7 @@ func TestClusterCommandsWithoutCluster(t *testing.T) {
 	} {
 		out, err := command(t, test.args...)
 		if test.problem == "" && (err != nil || !strings.Contains(out, test.says)) || test.problem != "" && (err == nil || !strings.Contains(err.Error(), test.problem)) {
-			t.Errorf("%v: %q, %v", test.args, out, err)
+			t.Errorf("%v: got output %q and error %v", test.args, out, err)
 		}
 	}
 }

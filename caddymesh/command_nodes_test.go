@@ -53,6 +53,6 @@ func TestNodesCommand(t *testing.T) {
 	want(`: no broker uses it\n$`)
 
 	if out, err := command(t, "nodes", "--sqlite", t.TempDir()+"/mesh.db"); err == nil || !strings.Contains(err.Error(), "lock of a file") {
-		t.Errorf("SQLite: %q, %v", out, err)
+		t.Errorf("SQLite: got output %q and error %v", out, err)
 	}
 }

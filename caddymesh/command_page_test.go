@@ -65,10 +65,10 @@ func TestPageProxy(t *testing.T) {
 			t.Errorf("the endpoint got %s %s with %v", r.Host, r.URL, r.Header)
 		}
 		if w.Header().Get("Content-Security-Policy") == "" {
-			t.Error("the page comes without its policy")
+			t.Error("the page has no Content-Security-Policy")
 		}
 	}
 	if _, err := newPageProxy("localhost:1-5"); err == nil {
-		t.Error("a range of ports is an address")
+		t.Error("the command accepts a range of ports as an address")
 	}
 }

@@ -67,7 +67,7 @@ func TestMigrateCommand(t *testing.T) {
 	for range 2 { // the second run changes nothing
 		out, err := command(t, "migrate", "--sqlite", path)
 		if err != nil || out != "SQLite database "+path+": schema is up to date\n" {
-			t.Fatalf("%q, %v", out, err)
+			t.Fatalf("got output %q and error %v", out, err)
 		}
 	}
 }
@@ -84,7 +84,7 @@ func TestVerifyCommand(t *testing.T) {
 
 	out, err := command(t, "audit", "verify", "--sqlite", path)
 	if err != nil || !strings.HasPrefix(out, "mesh "+o.meshID+": ") || !strings.HasSuffix(out, " entries, chain intact\n") {
-		t.Fatalf("%q, %v", out, err)
+		t.Fatalf("got output %q and error %v", out, err)
 	}
 	if _, err := command(t, "audit", "verify", "--sqlite", path, "--mesh", strings.Repeat("a", 32)); err == nil {
 		t.Errorf("the command verifies an unknown mesh")
@@ -100,7 +100,7 @@ func TestVerifyCommand(t *testing.T) {
 	}
 	out, err = command(t, "audit", "verify", "--sqlite", path)
 	if err == nil || !strings.Contains(out, "CHAIN BROKEN, entry 2 is altered") {
-		t.Errorf("%q, %v", out, err)
+		t.Errorf("got output %q and error %v", out, err)
 	}
 	out, err = command(t, "audit", "verify", "--sqlite", path, "--json", "--mesh", o.meshID)
 	var f finding
@@ -108,7 +108,7 @@ func TestVerifyCommand(t *testing.T) {
 		t.Fatal(jsonErr)
 	}
 	if err == nil || f.OK || f.Seq != 2 || f.Entries != 1 {
-		t.Errorf("%s, %v", out, err)
+		t.Errorf("got output %s and error %v", out, err)
 	}
 
 	missing := t.TempDir() + "/none.db"

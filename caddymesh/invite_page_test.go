@@ -19,7 +19,7 @@ func TestInvitePage(t *testing.T) {
 
 	response, body := s.do("GET", "/i/"+code, "", "Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
 	if response.StatusCode != 200 {
-		t.Fatalf("%d %s", response.StatusCode, body)
+		t.Fatalf("got status %d: %s", response.StatusCode, body)
 	}
 	for _, part := range []string{
 		"R&amp;D &lt;script&gt;alert(1)", "<strong>Ada</strong>", "an <strong>admin</strong>", "<strong>@backend</strong>",
@@ -43,7 +43,7 @@ func TestInvitePage(t *testing.T) {
 	}
 	policy := response.Header.Get("Content-Security-Policy")
 	if !strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") || strings.Contains(policy, "unsafe") {
-		t.Errorf("policy %q", policy)
+		t.Errorf("got policy %q", policy)
 	}
 
 	var info invitePage
@@ -53,17 +53,17 @@ func TestInvitePage(t *testing.T) {
 	}
 	if response.StatusCode != 200 || info.Inviter != "Ada" || info.Role != "admin" || info.Slug != "team" ||
 		len(info.Groups) != 1 || info.ExpiresAt.Before(time.Now()) {
-		t.Errorf("%d %s", response.StatusCode, body)
+		t.Errorf("got status %d: %s", response.StatusCode, body)
 	}
 
 	if response, body := s.do("HEAD", "/i/"+code, ""); response.StatusCode != 200 || body != "" {
-		t.Errorf("HEAD: %d %q", response.StatusCode, body)
+		t.Errorf("HEAD: got status %d, body %q", response.StatusCode, body)
 	}
 
 	o.ask("ack", map[string]any{"type": "invite_revoke", "inviteId": id})
 	response, body = s.do("GET", "/i/"+code, "")
 	if response.StatusCode != 410 || !strings.Contains(body, "Somebody revoked this invite.") || strings.Contains(body, "Ada") {
-		t.Errorf("revoked: %d %s", response.StatusCode, body)
+		t.Errorf("revoked invite: got status %d: %s", response.StatusCode, body)
 	}
 }
 
@@ -99,11 +99,11 @@ func TestUnknownInvitePage(t *testing.T) {
 	s := startServer(t)
 	response, body := s.do("GET", "/i/abcdefghijklmnop", "")
 	if response.StatusCode != 404 || !strings.Contains(body, "This invite doesn’t exist.") {
-		t.Errorf("%d %s", response.StatusCode, body)
+		t.Errorf("got status %d: %s", response.StatusCode, body)
 	}
 	response, body = s.do("GET", "/i/abcdefghijklmnop", "", "Accept", "application/json")
 	if response.StatusCode != 404 || body != `{"error":"not_found"}` {
-		t.Errorf("%d %s", response.StatusCode, body)
+		t.Errorf("got status %d: %s", response.StatusCode, body)
 	}
 }
 
@@ -121,7 +121,7 @@ func TestPageOfEachRefusal(t *testing.T) {
 			want = http.StatusNotFound
 		}
 		if w.Code != want || !strings.Contains(w.Body.String(), problem) || strings.Contains(w.Body.String(), "claudemesh join") {
-			t.Errorf("%s: %d %s", code, w.Code, w.Body)
+			t.Errorf("%s: got status %d: %s", code, w.Code, w.Body)
 		}
 	}
 }

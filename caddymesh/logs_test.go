@@ -60,9 +60,9 @@ func TestAccessLogFields(t *testing.T) {
 		return seen["/meshes"].Mesh != "" && seen["/hook/set-status"].Refused != ""
 	})
 	if l := seen["/meshes"]; l.Mesh != o.meshID || len(l.Member) != 32 || l.Refused != "" {
-		t.Errorf("%+v", l)
+		t.Errorf("got %+v", l)
 	}
 	if l := seen["/hook/set-status"]; l.Mesh != "" || !strings.Contains(l.Refused, "JSON") {
-		t.Errorf("%+v", l)
+		t.Errorf("got %+v", l)
 	}
 }

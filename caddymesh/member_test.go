@@ -123,6 +123,6 @@ func TestRestartKeepsTheMesh(t *testing.T) {
 		t.Fatal(err)
 	}
 	if response, body := s.do("GET", "/i/"+code, "", "Accept", "application/json"); response.StatusCode != 200 {
-		t.Errorf("%d %s", response.StatusCode, body)
+		t.Errorf("got status %d: %s", response.StatusCode, body)
 	}
 }

@@ -133,7 +133,7 @@ func TestOperatorPageShowsTheSnapshot(t *testing.T) {
 	t.Parallel()
 	s := figures()
 	if got, want := numbers(parsePage(t, pageOf(t, s))), s.want(); !slices.Equal(got, want) {
-		t.Errorf("the page shows\n%q\nof\n%q", got, want)
+		t.Errorf("the page shows\n%q\nwant\n%q", got, want)
 	}
 }
 
@@ -182,7 +182,7 @@ func parsePage(t *testing.T, page string) *html.Node {
 		case kind == html.StartTagToken && !slices.Contains(empty, token.Data):
 			open = append(open, token.Data)
 		case kind == html.EndTagToken && (len(open) == 0 || open[len(open)-1] != token.Data):
-			t.Fatalf("</%s> ends nothing; open are %v", token.Data, open)
+			t.Fatalf("</%s> has no start tag; open elements: %v", token.Data, open)
 		case kind == html.EndTagToken:
 			open = open[:len(open)-1]
 		}
@@ -314,7 +314,7 @@ func TestOperatorPageHeaders(t *testing.T) {
 	}
 	policy := w.Header().Get("Content-Security-Policy")
 	if !strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") || strings.Contains(policy, "unsafe") {
-		t.Errorf("policy %q", policy)
+		t.Errorf("got policy %q", policy)
 	}
 	for _, tag := range []string{"style", "script"} {
 		if hash := inlineHash(w.Body.String(), tag); !strings.Contains(policy, tag+"-src "+hash) {
@@ -355,7 +355,7 @@ func TestOperatorPageContrast(t *testing.T) {
 	t.Parallel()
 	schemes := regexp.MustCompile(`(?s):root \{(.*?)\}`).FindAllStringSubmatch(operatorHTML, -1)
 	if len(schemes) != 2 {
-		t.Fatalf("%d schemes", len(schemes))
+		t.Fatalf("got %d color schemes", len(schemes))
 	}
 	for i, scheme := range schemes {
 		colors := map[string]float64{}
@@ -440,7 +440,7 @@ func TestOperatorPageOfABroker(t *testing.T) {
 		t.Errorf("%+v on the page, %+v as JSON", got, row)
 	}
 	if got, want := numbers(parsePage(t, pageOf(t, &v.snapshot))), v.want(); !slices.Equal(got, want) {
-		t.Errorf("the page shows\n%q\nof\n%q", got, want)
+		t.Errorf("the page shows\n%q\nwant\n%q", got, want)
 	}
 }
 

@@ -40,10 +40,10 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if h.CreateMeshes != createLoopback {
-		t.Errorf("create_meshes is %s", h.CreateMeshes)
+		t.Errorf("got create_meshes %s", h.CreateMeshes)
 	}
 	if got := h.settings(); got != broker.DefaultSettings() {
-		t.Errorf("settings %+v", got)
+		t.Errorf("got settings %+v", got)
 	}
 }
 
@@ -135,7 +135,7 @@ func TestPublicURL(t *testing.T) {
 		t.Fatal(err)
 	}
 	if h.publicURL != "https://mesh.example.com/base" {
-		t.Errorf("%q", h.publicURL)
+		t.Errorf("got public URL %q", h.publicURL)
 	}
 }
 
@@ -180,11 +180,11 @@ func TestDataDirectoryIsKnown(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", "")
 	var s SQLite
 	if err := s.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), "HOME") {
-		t.Errorf("%v, path %q", err, s.Path)
+		t.Errorf("got error %v and path %q", err, s.Path)
 	}
 	s = SQLite{Path: "/var/lib/mesh.db"}
 	if err := s.Provision(caddy.Context{}); err != nil || s.Path != "/var/lib/mesh.db" {
-		t.Errorf("%v, path %q", err, s.Path)
+		t.Errorf("got error %v and path %q", err, s.Path)
 	}
 }
 

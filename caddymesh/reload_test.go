@@ -57,7 +57,7 @@ func TestReloadKeepsSockets(t *testing.T) {
 		}
 	}
 	if n := hubCount(); n != 1 {
-		t.Errorf("%d hubs", n)
+		t.Errorf("got %d hubs", n)
 	}
 }
 
@@ -79,7 +79,7 @@ func TestNewStorageClosesSockets(t *testing.T) {
 		t.Errorf("the new broker: %v", err)
 	}
 	if n := hubCount(); n != 1 {
-		t.Errorf("%d hubs", n)
+		t.Errorf("got %d hubs", n)
 	}
 }
 
@@ -95,7 +95,7 @@ func TestRemovedHandlerClosesSockets(t *testing.T) {
 		t.Errorf("closed with %d, want 1012", code)
 	}
 	if n := hubCount(); n != 0 {
-		t.Errorf("%d hubs", n)
+		t.Errorf("got %d hubs", n)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestRefusedConfigChangesNothing(t *testing.T) {
 				}
 			}
 			if n := hubCount(); n != 1 {
-				t.Errorf("%d hubs", n)
+				t.Errorf("got %d hubs", n)
 			}
 		})
 	}
@@ -158,7 +158,7 @@ func TestValidatingOpensNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := hubCount(); n != 0 {
-		t.Errorf("%d hubs", n)
+		t.Errorf("got %d hubs", n)
 	}
 	if err := mustExist(&SQLite{Path: path}); err == nil {
 		t.Errorf("validating created the database")
@@ -202,6 +202,6 @@ func TestNewerSchemaRefusesTheConfig(t *testing.T) {
 	}
 	s.awaitReady() // the previous config serves
 	if n := hubCount(); n != 1 {
-		t.Errorf("%d hubs", n)
+		t.Errorf("got %d hubs", n)
 	}
 }

@@ -79,14 +79,14 @@ func TestRoutes(t *testing.T) {
 				t.Errorf("%d %s\nwant %d %s", response.StatusCode, body, test.status, test.want)
 			}
 			if test.status == 405 && response.Header.Get("Allow") == "" {
-				t.Errorf("no Allow")
+				t.Errorf("the header Allow is missing")
 			}
 			if test.want != "" && test.status != 418 {
 				if got := response.Header.Get("Content-Type"); got != "application/json" {
-					t.Errorf("Content-Type %q", got)
+					t.Errorf("got Content-Type %q", got)
 				}
 				if got := response.Header.Get("Cache-Control"); got != "no-store" {
-					t.Errorf("Cache-Control %q", got)
+					t.Errorf("got Cache-Control %q", got)
 				}
 			}
 		})
@@ -125,7 +125,7 @@ func TestClaimUnknownInvite(t *testing.T) {
 		t.Fatal(err)
 	}
 	if response.StatusCode != 404 || refusal.Error != "not_found" {
-		t.Errorf("%d %s", response.StatusCode, body)
+		t.Errorf("got status %d: %s", response.StatusCode, body)
 	}
 }
 
@@ -147,7 +147,7 @@ func TestUpgradeRequired(t *testing.T) {
 	s := startServer(t)
 	response, _ := s.do("GET", "/ws", "")
 	if response.StatusCode != 426 || response.Header.Get("Upgrade") != "websocket" {
-		t.Errorf("%d, Upgrade %q", response.StatusCode, response.Header.Get("Upgrade"))
+		t.Errorf("got status %d, Upgrade %q", response.StatusCode, response.Header.Get("Upgrade"))
 	}
 }
 
@@ -179,7 +179,7 @@ func TestCreatePolicy(t *testing.T) {
 			if test.refused == allowed {
 				// The broker reads the request and finds no signature.
 				if response.StatusCode != 400 || !strings.Contains(body, `"error":"malformed"`) {
-					t.Errorf("%d %s", response.StatusCode, body)
+					t.Errorf("got status %d: %s", response.StatusCode, body)
 				}
 			} else if response.StatusCode != 403 || !strings.Contains(body, test.refused) {
 				t.Errorf("%d %s, want 403 about %q", response.StatusCode, body, test.refused)

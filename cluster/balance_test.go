@@ -8,7 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// TestBalance checks what is left where after the moves, for random clusters.
+// TestBalance checks how many meshes each node owns after the moves, for random clusters.
 func TestBalance(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(300) {

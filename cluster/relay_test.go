@@ -29,10 +29,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what must happen.
+// patience is how long a test waits for an event.
 const patience = time.Minute
 
-// table is what the database knows, in memory.
+// table stands for the database: the nodes and the owners of meshes, in memory.
 type table struct {
 	mu      sync.Mutex
 	nodes   []Node
@@ -325,7 +325,7 @@ func TestSlowClientStallsNobody(t *testing.T) {
 	}
 }
 
-// freezer is a proxy that can stop to forward without closing anything.
+// freezer is a proxy that can stop forwarding without closing anything.
 type freezer struct {
 	mu     sync.Mutex
 	frozen bool

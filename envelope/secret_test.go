@@ -61,7 +61,7 @@ func TestMeshKeyEqual(t *testing.T) {
 	}
 	var zero MeshKey
 	if !a.Equal(again) || a.Equal(b) || a.Equal(zero) || zero.Equal(a) || !zero.Equal(MeshKey{}) {
-		t.Error("Equal is wrong")
+		t.Error("Equal returned a wrong result")
 	}
 	if zero.Encode() != "" || (LinkSecret{}).Encode() != "" {
 		t.Error("the zero value encodes to a non-empty text")

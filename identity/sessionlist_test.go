@@ -105,7 +105,7 @@ func TestRemoveSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	if left := names(t, filepath.Join(root, slug)); len(left) != 1 {
-		t.Errorf("left %v", left)
+		t.Errorf("left behind: %v", left)
 	}
 	if again := mustKey(t, s, slug, session); !again.Fresh || again.Pair.Public() == k.Pair.Public() {
 		t.Errorf("got %+v", again)
@@ -138,6 +138,6 @@ func TestSweep(t *testing.T) {
 	}
 	mustKey(t, s, slug, session)
 	if left := names(t, filepath.Dir(old)); len(left) != 2 || left[0] != "."+session+".json.NEW.tmp" {
-		t.Errorf("left %v", left)
+		t.Errorf("left behind: %v", left)
 	}
 }

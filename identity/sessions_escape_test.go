@@ -44,7 +44,7 @@ func TestSessionFileThatIsNotARegularFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := s.Touch(slug, session, time.Unix(0, 0)); err == nil && name != "directory" {
-			t.Errorf("%s: touched", name)
+			t.Errorf("%s: Touch succeeded", name)
 		}
 		k := mustKey(t, s, slug, session)
 		if !k.Fresh || k.Pair.Public() == pair.Public() || len(k.Warnings) != 1 {
@@ -125,7 +125,7 @@ func TestKeyInMemoryWhenTheDiskRefuses(t *testing.T) {
 		t.Fatalf("got %+v, %v", first, err)
 	}
 	if !strings.Contains(first.Unsaved.Error(), obstacle) && !errors.Is(first.Unsaved, syscall.ENOTDIR) {
-		t.Errorf("says %q", first.Unsaved)
+		t.Errorf("got Unsaved %q", first.Unsaved)
 	}
 	again, err := s.Key(slug, strings.ToUpper(session))
 	if err != nil || again.Unsaved == nil || again.Fresh || again.Pair.Public() != first.Pair.Public() || !again.CreatedAt.Equal(first.CreatedAt) {
@@ -197,6 +197,6 @@ func TestReadOnlyDirectoryStaysReadOnly(t *testing.T) {
 		t.Error("the key is reported as stored")
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o500 {
-		t.Errorf("mode %v, %v", info, err)
+		t.Errorf("got mode %v, error %v", info, err)
 	}
 }

@@ -224,10 +224,10 @@ func TestDiskThatIsFull(t *testing.T) {
 		t.Errorf("got %q, then %q", first, again)
 	}
 	if left := names(t, filepath.Join(root, slug)); len(left) > 0 {
-		t.Errorf("left %v", left)
+		t.Errorf("left behind: %v", left)
 	}
 	k := mustKey(t, identity.OpenSessionStore(root), slug, session)
 	if !k.Fresh || len(k.Warnings) > 0 {
-		t.Errorf("afterwards: %+v", k)
+		t.Errorf("got %+v afterwards", k)
 	}
 }

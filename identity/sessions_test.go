@@ -39,7 +39,7 @@ func mustKey(t testing.TB, s identity.SessionStore, slug, id string) identity.Se
 		t.Fatalf("not stored: %v", k.Unsaved)
 	}
 	if k.Pair.IsZero() {
-		t.Fatal("no key")
+		t.Fatal("got no key")
 	}
 	return k
 }

@@ -79,7 +79,7 @@ func TestStrongPointIsCanonical(t *testing.T) {
 		}
 		tried++
 		if strongPoint(unreduced[:]) {
-			t.Errorf("y = p + %d is accepted", y)
+			t.Errorf("the encoding y = p + %d is accepted", y)
 		}
 	}
 	if tried == 0 {

@@ -111,10 +111,10 @@ func TestLostMesh(t *testing.T) {
 		t.Errorf("the message of the other's mesh: %v", r.Err)
 	}
 	if id := told.next(t); id != other {
-		t.Errorf("lost is %s", id)
+		t.Errorf("the observer got mesh %s", id)
 	}
 	if got := j.Lost([]wire.ID{mine, other}); !slices.Equal(got, []wire.ID{other}) {
-		t.Errorf("lost are %v", got)
+		t.Errorf("Lost returned %v", got)
 	}
 	flush(t, j)
 	if j.Down() != nil {
@@ -129,7 +129,7 @@ func TestLostMesh(t *testing.T) {
 	flush(t, j)
 	for _, id := range s.stored {
 		if id == other {
-			t.Error("something of the lost mesh was stored")
+			t.Error("the journal stored something of the lost mesh")
 		}
 	}
 	patient, cancel := context.WithTimeout(t.Context(), await.Patience)
@@ -138,10 +138,10 @@ func TestLostMesh(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := j.Lost([]wire.ID{mine, other}); len(got) > 0 {
-		t.Errorf("lost after Drop are %v", got)
+		t.Errorf("Lost returned %v after Drop", got)
 	}
 	if !q.Forget(other) {
-		t.Error("the queue has not let go of the mesh")
+		t.Error("the queue did not forget the mesh")
 	}
 	if r := <-everything(other); r.Err != nil {
 		t.Errorf("a message after Drop: %v", r.Err)

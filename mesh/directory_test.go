@@ -306,7 +306,7 @@ func BenchmarkMember(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
 			if _, ok := v.Member(members[i%len(members)].Key); !ok {
-				b.Error("not found")
+				b.Error("the member was not found")
 			}
 		}
 	})

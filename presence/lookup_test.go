@@ -223,7 +223,7 @@ func BenchmarkByKey(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		if r.ByKey(keys[i%n]) == nil {
-			b.Fatal("not found")
+			b.Fatal("the presence was not found")
 		}
 	}
 }

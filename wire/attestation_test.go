@@ -12,7 +12,7 @@ func TestCompactAttestation(t *testing.T) {
 	want := Attestation{keyA, keyB, 1_900_000_000_123, strings.Repeat("0f", 64)}
 	compact := want.Compact()
 	if len(compact) != CompactAttestationSize {
-		t.Fatalf("%d bytes", len(compact))
+		t.Fatalf("got %d bytes", len(compact))
 	}
 	got, err := ExpandAttestation(session, member, compact)
 	if err != nil || *got != want {

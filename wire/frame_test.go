@@ -270,7 +270,7 @@ func FuzzFrame(f *testing.F) {
 		frame, err := ParseFrame(in)
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) {
-				t.Fatalf("error %v", err)
+				t.Fatalf("got error %v", err)
 			}
 			return
 		}

@@ -101,7 +101,7 @@ func TestAckRoundTrip(t *testing.T) {
 	}
 	for _, bad := range []string{`{"id":1}`, `{"queued":"true"}`, `{"error":{}}`} {
 		if _, err := DecodeAck(parse(t, bad)); err == nil {
-			t.Errorf("%s passed", bad)
+			t.Errorf("%s was accepted", bad)
 		}
 	}
 }
@@ -174,7 +174,7 @@ func TestSystemPushRoundTrip(t *testing.T) {
 		`{"subtype":"system","event":"e","messageId":"m","createdAt":"2026-11-23T18:59:23Z","eventData":{"pubkey":"x"}}`,
 	} {
 		if _, err := DecodeSystemPush(parse(t, bad)); err == nil {
-			t.Errorf("%s passed", bad)
+			t.Errorf("%s was accepted", bad)
 		}
 	}
 }
@@ -201,7 +201,7 @@ func TestHelloAckRoundTrip(t *testing.T) {
 	}
 	for _, bad := range []string{`{"memberProfile":1}`, `{"capabilities":"x"}`, `{"serverTime":1}`, `{"restored":1}`, `{"lastSeenAt":"x"}`} {
 		if _, err := DecodeHelloAck(parse(t, bad)); err == nil {
-			t.Errorf("%s passed", bad)
+			t.Errorf("%s was accepted", bad)
 		}
 	}
 }

@@ -145,13 +145,13 @@ func TestMove(t *testing.T) {
 		}
 	}
 	if r, err := audit.VerifyMesh(t.Context(), w.to, w.mesh); err != nil || r.Head.Seq != int64(w.messages) {
-		t.Errorf("%+v, %v", r, err)
+		t.Errorf("got %+v, error %v", r, err)
 	}
 	// Once more: all is there.
 	if again, err := Run(t.Context(), w.from, w.to, nil); err != nil || again["messages"] != moved["messages"] {
-		t.Errorf("%v, %v", again, err)
+		t.Errorf("second move: got %v, error %v", again, err)
 	}
-	// The target's broker has gone on.
+	// A broker has used the target since.
 	for _, change := range []string{
 		`UPDATE claudemesh.meshes SET name = 'Other'`,
 		`DELETE FROM claudemesh.invites`,
@@ -184,7 +184,7 @@ func TestMoveFindsDifferences(t *testing.T) {
 	} {
 		w.exec(t, change)
 		if _, err := Run(t.Context(), w.from, w.to, nil); err == nil {
-			t.Errorf("not noticed: %s", change)
+			t.Errorf("the comparison did not notice: %s", change)
 		}
 	}
 	var meshes int
@@ -192,7 +192,7 @@ func TestMoveFindsDifferences(t *testing.T) {
 		return tx.QueryRow(t.Context(), `SELECT count(*) FROM claudemesh.meshes`).Scan(&meshes)
 	}))
 	if meshes != 0 {
-		t.Error("there is a mesh in the target")
+		t.Error("the target has a mesh")
 	}
 }
 
@@ -225,10 +225,10 @@ func TestEveryTable(t *testing.T) {
 	}))
 	for _, name := range found {
 		if !slices.Contains(known, name) {
-			t.Errorf("a move forgets the table %s", name)
+			t.Errorf("a move does not copy the table %s", name)
 		}
 	}
 	if len(found) < 20 {
-		t.Errorf("only these tables: %v", found)
+		t.Errorf("found only these tables: %v", found)
 	}
 }

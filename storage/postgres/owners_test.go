@@ -79,7 +79,7 @@ func TestDeadNode(t *testing.T) {
 	}
 	reaped(t, a, dsn)
 	if _, ok := a.Self(); ok {
-		t.Error("a node that was removed says that it is one")
+		t.Error("Self says that a removed node is still a node")
 	}
 	for range 2 {
 		if err := commitOne(a, 2, 10*time.Second); !errors.Is(err, storage.ErrInUse) {
@@ -148,10 +148,10 @@ func TestReleaseWaits(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if err := a.Release(ctx, []wire.ID{box.Mesh}); err == nil {
-		t.Error("it was given up in the middle of a transaction")
+		t.Error("Release succeeded in the middle of a transaction")
 	}
 	if err := b.own(t); err == nil {
-		t.Error("another node has got it in the middle of a transaction")
+		t.Error("another node got the mesh in the middle of a transaction")
 	}
 	if err := errors.Join(tx.Commit(t.Context()), a.Release(t.Context(), []wire.ID{box.Mesh}), b.own(t)); err != nil {
 		t.Error(err)
@@ -173,8 +173,8 @@ func TestWatchAfterOutage(t *testing.T) {
 	}
 }
 
-// TestMove checks that a mesh that an operator moves goes to the node that is to have it when
-// its owner gives it up, and to nobody if that node takes none.
+// TestMove checks that a mesh that an operator moves goes to the chosen node when its owner gives
+// it up, and to no node if the chosen one takes no meshes.
 func TestMove(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -203,21 +203,21 @@ func TestMove(t *testing.T) {
 		ask(nowhere[0], nowhere[1])
 	}
 	if n, err := operator.Moving(t.Context()); n != 0 || err != nil {
-		t.Errorf("%d meshes move, %v", n, err)
+		t.Errorf("got %d meshes to move, error %v", n, err)
 	}
 	ask(idA, idB)
 	if n, err := operator.Moving(t.Context()); n != 1 || err != nil {
-		t.Errorf("%d meshes move, %v", n, err)
+		t.Errorf("got %d meshes to move, error %v", n, err)
 	}
 	eventually(t, "the node is asked", func() error {
 		list, err := a.Asked(t.Context())
 		if err == nil && len(list) != 1 {
-			err = fmt.Errorf("it is asked for %v", list)
+			err = fmt.Errorf("Asked returned %v", list)
 		}
 		return err
 	})
 	if a.Draining() {
-		t.Error("the node drains")
+		t.Error("Draining is true")
 	}
 	owner(idA)
 	if err := errors.Join(a.Release(t.Context(), []wire.ID{box.Mesh}), commitOne(b, 1, 10*time.Second)); err != nil {
@@ -229,13 +229,13 @@ func TestMove(t *testing.T) {
 		t.Fatal(err)
 	}
 	owner(0)
-	eventually(t, "the node drains", func() error {
+	eventually(t, "Draining is true", func() error {
 		if !a.Draining() {
 			return errors.New("it does not")
 		}
 		return nil
 	})
 	if err := operator.SetDraining(t.Context(), 4711, true); !errors.Is(err, ErrNodeGone) {
-		t.Errorf("draining nobody: %v", err)
+		t.Errorf("drain an unknown node: %v", err)
 	}
 }

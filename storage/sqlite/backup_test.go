@@ -47,8 +47,8 @@ func commit(t *testing.T, s *Store, meshID wire.ID, first int64, n int) {
 	}
 }
 
-// TestBackupWhileCommitting backs up a database in which another process, for SQLite a
-// store of its own, commits all the time. Every copy has whole commits only.
+// TestBackupWhileCommitting backs up a database to which another store commits all the time. It
+// checks that every copy has only whole commits.
 func TestBackupWhileCommitting(t *testing.T) {
 	t.Parallel()
 	dir, meshID := t.TempDir(), wire.ID{7}
@@ -77,14 +77,14 @@ func TestBackupWhileCommitting(t *testing.T) {
 		}
 		info, err := os.Stat(path)
 		if err != nil || info.Mode().Perm() != 0o600 || info.Size() != c.Bytes {
-			t.Errorf("%v, %v", info, err)
+			t.Errorf("got %v, error %v", info, err)
 		}
 		copied := open(t, path)
 		if n := pending(t, copied, meshID); int64(n) != c.Waiting {
 			t.Errorf("%d messages, want %d", n, c.Waiting)
 		}
 		if r, err := audit.VerifyMesh(t.Context(), copied, meshID); err != nil || r.Head.Seq != c.Audit {
-			t.Errorf("%+v, %v", r, err)
+			t.Errorf("got %+v, error %v", r, err)
 		}
 		if err := copied.Close(); err != nil {
 			t.Fatal(err)
@@ -124,7 +124,7 @@ func TestBackupRefuses(t *testing.T) {
 		}
 	}
 	if b, err := os.ReadFile(there); err != nil || string(b) != "precious" {
-		t.Errorf("%q, %v", b, err)
+		t.Errorf("got %q, error %v", b, err)
 	}
 	if _, err := s.Backup(t.Context(), out+"/none/mesh.db", nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
@@ -150,7 +150,7 @@ func TestBackupRefuses(t *testing.T) {
 	empty := open(t, dir+"/empty.db")
 	defer empty.Close()
 	if _, err := empty.Backup(t.Context(), out+"/empty", nil); err == nil || !strings.Contains(err.Error(), "not the database of a claudemesh broker") {
-		t.Errorf("no broker's database: %v", err)
+		t.Errorf("database of another program: %v", err)
 	}
 }
 
@@ -182,7 +182,7 @@ func TestRestore(t *testing.T) {
 	}}
 	done, err := Restore(t.Context(), r)
 	if err != nil || done.Waiting != 21 || done.Aside != "" {
-		t.Fatalf("%+v, %v", done, err)
+		t.Fatalf("got %+v, error %v", done, err)
 	}
 	s := open(t, path)
 	defer s.Close()
@@ -191,7 +191,7 @@ func TestRestore(t *testing.T) {
 	}
 	commit(t, s, meshID, 22, 5)
 
-	// A broker has it.
+	// A broker uses the database.
 	if _, err := Restore(t.Context(), r); !errors.Is(err, storage.ErrInUse) {
 		t.Errorf("in use: %v", err)
 	}
@@ -201,13 +201,13 @@ func TestRestore(t *testing.T) {
 	if _, err := Restore(t.Context(), r); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("without Replace: %v", err)
 	}
-	// What was there stays, even what stands in a WAL only.
+	// Restore keeps the replaced database, even what is only in its WAL.
 	r.Replace = true
 	again := open(t, path)
 	defer again.Close()
 	commit(t, again, meshID, 27, 5)
 	if done, err = Restore(t.Context(), r); err != nil || done.Aside == "" || done.Waiting != 21 {
-		t.Fatalf("%+v, %v", done, err)
+		t.Fatalf("got %+v, error %v", done, err)
 	}
 	old := open(t, done.Aside)
 	defer old.Close()
@@ -315,7 +315,7 @@ func TestRestoreOverDamage(t *testing.T) {
 		}
 		done, err := Restore(t.Context(), Restoration{Backup: backup, Path: path, Replace: true})
 		if err != nil || done.Aside == "" {
-			t.Fatalf("%+v, %v", done, err)
+			t.Fatalf("got %+v, error %v", done, err)
 		}
 		if b, err := os.ReadFile(done.Aside + "-wal"); err != nil || string(b) != string(wal) {
 			t.Errorf("the WAL was not kept: %v", err)

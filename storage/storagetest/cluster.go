@@ -102,7 +102,7 @@ func unowned(t testing.TB, s Node, n int) (list []wire.ID) {
 	return list
 }
 
-// lost checks that an operation failed since these meshes are not the node's.
+// lost checks that an operation failed because these meshes are not the node's.
 func lost(t testing.TB, what string, err error, meshes ...wire.ID) {
 	t.Helper()
 	var l *journal.LostError
@@ -129,7 +129,7 @@ func testJoin(t *testing.T, db Shared) {
 	nodes := must[[]cluster.Node](t)(a.Nodes(t.Context()))
 	if len(nodes) != 2 || nodes[0].ID != idA || nodes[1].ID != idB || nodes[0].Address != "a:1" || string(nodes[1].PublicKey) != "b:1" ||
 		nodes[0].Meshes != 0 || nodes[1].Meshes != 2 || !nodes[0].Live || nodes[1].Version != "v1" || nodes[1].Draining || nodes[0].Schema == 0 {
-		t.Errorf("the nodes: %+v", nodes)
+		t.Errorf("got nodes %+v", nodes)
 	}
 	same := db.Node(t)
 	defer same.Close()
@@ -150,7 +150,8 @@ func testJoin(t *testing.T, db Shared) {
 	}
 }
 
-// However many nodes want a mesh at once, one gets it, and all hear which.
+// testOneOwner checks that exactly one of several nodes that want a mesh at once gets it, and that
+// all learn which.
 func testOneOwner(t *testing.T, db Shared) {
 	var nodes []Node
 	for _, address := range []string{"a:1", "b:1", "c:1"} {
@@ -203,8 +204,8 @@ func testAssign(t *testing.T, db Shared) {
 	equal(t, "owned for an hour", len(must[[]wire.ID](t)(b.Owned(t.Context(), time.Hour))), 0)
 }
 
-// A batch that writes to a mesh of another node is not stored, and the error names what is
-// in the way, whatever part of the batch it is.
+// testCommitFenced checks that a batch is not stored if any part of it writes to a mesh of another
+// node, and that the error names that mesh.
 func testCommitFenced(t *testing.T, db Shared) {
 	a, _ := join(t, db, "a:1")
 	b, _ := join(t, db, "b:1")
@@ -301,7 +302,7 @@ func testDrain(t *testing.T, db Shared) {
 		}
 	}
 	if owner, ok, err := a.Assign(t.Context(), kept, idA); !ok || owner != idA || err != nil {
-		t.Errorf("what it has: %d, %v, %v", owner, ok, err)
+		t.Errorf("assign a mesh that it owns: %d, %v, %v", owner, ok, err)
 	}
 	commit(t, a, journal.Batch{Messages: messages(kept, 1, "s/a")})
 	for _, n := range must[[]cluster.Node](t)(b.Nodes(t.Context())) {
@@ -311,8 +312,8 @@ func testDrain(t *testing.T, db Shared) {
 	}
 }
 
-// A node whose address leads elsewhere gets no meshes, like one that drains, and is to give
-// away those that it has.
+// testElsewhere checks that a node whose address leads elsewhere gets no meshes, like one that
+// drains, and is asked to give away those that it has.
 func testElsewhere(t *testing.T, db Shared) {
 	a, idA := join(t, db, "a:1")
 	b, _ := join(t, db, "b:1")
@@ -330,12 +331,12 @@ func testElsewhere(t *testing.T, db Shared) {
 		}
 	}
 	if b.Draining() {
-		t.Error("the other node drains")
+		t.Error("Draining is true on the other node")
 	}
 	a.Elsewhere(false)
 	await.Until(t, "the node takes meshes again", func() bool { return !a.Draining() })
 	if owner, ok, err := b.Assign(t.Context(), free, idA); !ok || owner != idA || err != nil {
-		t.Errorf("a mesh afterwards: %d, %v, %v", owner, ok, err)
+		t.Errorf("assign a mesh afterwards: %d, %v, %v", owner, ok, err)
 	}
 }
 
@@ -367,8 +368,8 @@ func testSweepOwn(t *testing.T, db Shared) {
 	wantBodies(t, db.Database, "0")
 }
 
-// A node that has swept already sweeps what it gets afterwards, however old, from another
-// node's hand too.
+// testSweepLate checks that a node also sweeps old messages in meshes that it gets after a sweep,
+// even if another node has had the mesh before.
 func testSweepLate(t *testing.T, db Shared) {
 	a, idA := join(t, db, "a:1")
 	b, _ := join(t, db, "b:1")
@@ -406,7 +407,8 @@ func testNeglected(t *testing.T, db Shared) {
 	equal(t, "at most one", must[[]wire.ID](t)(a.Neglected(t.Context(), now, 1)), list[1:2])
 }
 
-// Others hear soon that a node has joined, has left, and has given up a mesh.
+// testWatch checks that the other nodes soon learn that a node has joined, has left, and has given
+// up a mesh.
 func testWatch(t *testing.T, db Shared) {
 	a, _ := join(t, db, "a:1")
 	heard := func(what string, changed <-chan struct{}) {
@@ -416,7 +418,7 @@ func testWatch(t *testing.T, db Shared) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			t.Fatalf("nothing was heard of %s", what)
+			t.Fatalf("Watch did not report %s", what)
 		}
 	}
 	changed := a.Watch()

@@ -276,7 +276,7 @@ func testMigrateConcurrently(t *testing.T, db Database) {
 	wg.Wait()
 	s := ready(t, db)
 	if must[int](t)(s.SchemaVersion(t.Context())) == 0 {
-		t.Error("there is no schema")
+		t.Error("the schema was not created")
 	}
 	check(t, s.Ping(t.Context()))
 	newMesh(t, s)

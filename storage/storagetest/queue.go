@@ -197,7 +197,8 @@ func testMark(t *testing.T, db Database) {
 	mark(read, 0)
 }
 
-// Deliveries of two meshes with the same numbers are different deliveries.
+// testSeqPerMesh checks that deliveries of two meshes are different deliveries even if they have
+// the same numbers.
 func testSeqPerMesh(t *testing.T, db Database) {
 	s := ready(t, db)
 	a, b := message(newID(), "s/a", "s/b"), message(newID(), "s/a", "s/b")

@@ -77,8 +77,8 @@ func testSharedBody(t *testing.T, db Database) {
 	find(t, s, m) // the message is still there
 }
 
-// A message counts once, as long as anybody waits for it. A delivery counts as long as it
-// is pending. Both count only in their mesh.
+// testBurden checks that a message counts once, as long as anybody waits for it, that a delivery
+// counts as long as it is pending, and that both count only in their mesh.
 func testBurden(t *testing.T, db Database) {
 	s := ready(t, db)
 	m, large := message(newID(), "s/a", "s/b"), message(newID(), "s/a")
@@ -98,8 +98,8 @@ func testBurden(t *testing.T, db Database) {
 	want(0, 0, 0)
 }
 
-// Everything that waits in any mesh counts, and so does the oldest message that anybody
-// waits for.
+// testDepth checks that the depth counts the waiting deliveries of all meshes and finds the oldest
+// message that anybody waits for.
 func testDepth(t *testing.T, db Database) {
 	s := ready(t, db)
 	want := func(deliveries int64, oldest *queue.Accepted) {
@@ -132,8 +132,8 @@ func agedID(age time.Duration) wire.ID {
 	return ids.New(time.Now().Add(-age))
 }
 
-// The attestation of a message is kept as long as somebody waits for the message, and
-// everybody who waits gets it.
+// testMessageAttestation checks that the attestation of a message is kept as long as somebody waits
+// for the message, and that everybody who waits gets it.
 func testMessageAttestation(t *testing.T, db Database) {
 	s := ready(t, db)
 	m, other, none := message(newID(), "s/a", "s/b"), message(newID(), "s/a"), message(newID(), "s/a")
@@ -239,7 +239,8 @@ func testSweep(t *testing.T, db Database) {
 	equal(t, "backlog", len(waiting(t, s, meshID, "s/b")), 0)
 }
 
-// A sweep does not look again where it found nothing, unless time goes back.
+// testSweepAfterClockJump checks that a sweep does not search again where it found nothing, unless
+// the clock was set back.
 func testSweepAfterClockJump(t *testing.T, db Database) {
 	s := ready(t, db)
 	sweep := func(expire time.Time) int {
