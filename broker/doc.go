@@ -20,7 +20,8 @@
 //	checks.go         how many signatures are checked at a time
 //	succession.go     the sessions that a new one succeeds
 //	load.go           a mesh is loaded into memory, and forgotten
-//	cluster.go        meshes come to this node of a cluster, and leave it
+//	cluster.go        meshes come to this node of a cluster, and are handed over to others
+//	departure.go      what happens when meshes leave this node
 //	room.go           one mesh in memory: who is here, on which connection; what is left of a lost one
 //	announce.go       what a room tells its peers of arrivals, departures and changes
 //	news.go           queues system pushes, and merges them for slow readers
