@@ -47,47 +47,52 @@ Without --sqlite, the command takes the database in Caddy's data directory; with
 		if from != "sqlite" || to != "postgres" {
 			return fmt.Errorf("move needs --from sqlite --to postgres: it supports nothing else")
 		}
-		ctx, stop := interruptible(cmd)
-		defer stop()
-		source, err := namedStorage(ctx, "sqlite", "path", file)
-		if err != nil {
-			return err
-		}
-		target, err := namedStorage(ctx, "postgres", "dsn", database)
-		if err != nil {
-			return err
-		}
-		if err := mustExist(source); err != nil {
-			return err
-		}
-		var moved move.Moved
-		err = withClaim(ctx, source, func(s broker.Storage) error {
-			return withClaim(ctx, target, func(t broker.Storage) (err error) {
-				moved, err = move.Run(ctx, s.(*sqlite.Store), t.(*postgres.Store), reportMove(cmd.ErrOrStderr()))
-				return err
-			})
-		})
-		switch {
-		case errors.Is(err, storage.ErrInUse):
-			return fmt.Errorf("%w: stop the broker first", err)
-		case errors.Is(err, move.ErrNotEmpty):
-			return fmt.Errorf("move to %s: %w", target, err)
-		case err != nil:
-			return fmt.Errorf("move to %s: %w; if a broker has used %s since an earlier move was interrupted, drop the schema claudemesh in Postgres and move again", target, err, source)
-		}
-		var rows int64
-		for _, n := range moved {
-			rows += n
-		}
-		out := cmd.OutOrStdout()
-		if asJSON {
-			return json.NewEncoder(out).Encode(map[string]any{"from": source.String(), "to": target.String(), "rows": rows, "tables": moved})
-		}
-		_, err = fmt.Fprintf(out, "%s: has all of %s now: %s, %s; each was compared\n", target, source,
-			howMany(moved["meshes"], "mesh", "meshes"), howMany(rows, "row", "rows"))
-		return err
+		return runMove(cmd, file, database, asJSON)
 	}
 	return cmd
+}
+
+// runMove moves a SQLite database to a Postgres database; "" means the default one.
+func runMove(cmd *cobra.Command, file, database string, asJSON bool) error {
+	ctx, stop := interruptible(cmd)
+	defer stop()
+	source, err := namedStorage(ctx, "sqlite", "path", file)
+	if err != nil {
+		return err
+	}
+	target, err := namedStorage(ctx, "postgres", "dsn", database)
+	if err != nil {
+		return err
+	}
+	if err := mustExist(source); err != nil {
+		return err
+	}
+	var moved move.Moved
+	err = withClaim(ctx, source, func(s broker.Storage) error {
+		return withClaim(ctx, target, func(t broker.Storage) (err error) {
+			moved, err = move.Run(ctx, s.(*sqlite.Store), t.(*postgres.Store), reportMove(cmd.ErrOrStderr()))
+			return err
+		})
+	})
+	switch {
+	case errors.Is(err, storage.ErrInUse):
+		return fmt.Errorf("%w: stop the broker first", err)
+	case errors.Is(err, move.ErrNotEmpty):
+		return fmt.Errorf("move to %s: %w", target, err)
+	case err != nil:
+		return fmt.Errorf("move to %s: %w; if a broker has used %s since an earlier move was interrupted, drop the schema claudemesh in Postgres and move again", target, err, source)
+	}
+	var rows int64
+	for _, n := range moved {
+		rows += n
+	}
+	out := cmd.OutOrStdout()
+	if asJSON {
+		return json.NewEncoder(out).Encode(map[string]any{"from": source.String(), "to": target.String(), "rows": rows, "tables": moved})
+	}
+	_, err = fmt.Fprintf(out, "%s: has all of %s now: %s, %s; each was compared\n", target, source,
+		howMany(moved["meshes"], "mesh", "meshes"), howMany(rows, "row", "rows"))
+	return err
 }
 
 // namedStorage returns the storage of a module, with one of its settings unless that is "".
