@@ -240,6 +240,7 @@ func (b *Broker) run(ctx context.Context, isOpen bool) {
 		}
 	}
 	b.wait.Go(func() { b.journal.Run(ctx) })
+	b.wait.Go(func() { b.pruneLoop(ctx) })
 	if b.cluster != nil {
 		b.wait.Go(func() { b.obey(ctx) })
 	}

@@ -57,6 +57,7 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //	    presence_lease           <duration>
 //	    delivery_lease           <duration>
 //	    message_retention        <duration>
+//	    audit_retention          <duration>
 //	    hello_timeout            <duration>
 //	    ping_interval            <duration>
 //	    pong_timeout             <duration>

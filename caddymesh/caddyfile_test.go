@@ -93,14 +93,14 @@ func TestShippedCaddyfile(t *testing.T) {
 			"WORK_PER_MIN": "90000", "WORK_BURST": "9000", "NEW_SESSIONS_PER_HOUR": "90",
 			"MAX_CONNECTIONS_PER_MESH": "9", "MAX_MEMBERS_PER_MESH": "19", "MAX_QUEUE_BYTES_PER_MESH": "2000000", "HOOK_RATE_LIMIT_PER_MIN": "11", "STATUS_TTL_SECONDS": "12",
 			"HOOK_FRESH_WINDOW_SECONDS": "13", "PRESENCE_LEASE_SECONDS": "14", "DELIVERY_LEASE_SECONDS": "15",
-			"MESSAGE_RETENTION_DAYS": "2", "HELLO_TIMEOUT_SECONDS": "16", "PING_INTERVAL_SECONDS": "17",
+			"MESSAGE_RETENTION_DAYS": "2", "AUDIT_RETENTION_DAYS": "3", "HELLO_TIMEOUT_SECONDS": "16", "PING_INTERVAL_SECONDS": "17",
 			"PONG_TIMEOUT_SECONDS": "18", "CREATE_MESHES": "off",
 		}, []string{
 			`"max_message_bytes": 2048`, `"send_rate_per_min": 7`, `"send_burst": 8`,
 			`"work_per_min": 90000`, `"work_burst": 9000`, `"new_sessions_per_hour": 90`,
 			`"max_connections_per_mesh": 9`, `"max_members_per_mesh": 19`, `"max_queue_bytes_per_mesh": 2000000`, `"hook_rate_limit_per_min": 11`, `"status_ttl": 12000000000`,
 			`"hook_fresh_window": 13000000000`, `"presence_lease": 14000000000`, `"delivery_lease": 15000000000`,
-			`"message_retention": 172800000000000`, `"hello_timeout": 16000000000`, `"ping_interval": 17000000000`,
+			`"message_retention": 172800000000000`, `"audit_retention": 259200000000000`, `"hello_timeout": 16000000000`, `"ping_interval": 17000000000`,
 			`"pong_timeout": 18000000000`, `"create_meshes": "off"`,
 		}},
 		{"secrets", map[string]string{

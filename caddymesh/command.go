@@ -36,10 +36,10 @@ func addCommands(parent *cobra.Command) {
 	parent.Args = cobra.NoArgs
 	audit := &cobra.Command{
 		Use:   "audit",
-		Short: "Checks the audit log",
+		Short: "Checks and exports the audit logs",
 		Args:  cobra.NoArgs,
 	}
-	audit.AddCommand(verifyCommand(), headsCommand())
+	audit.AddCommand(verifyCommand(), exportCommand(), headsCommand())
 	parent.AddCommand(migrateCommand(), storageCommand(), backupCommand(), restoreCommand(), restoredCommand(), moveCommand(), nodesCommand(), drainCommand(), rebalanceCommand(), healthCommand(), kickCommand(),
 		removeCommand(), pageCommand(), audit)
 	for _, q := range questions {

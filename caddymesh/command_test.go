@@ -10,6 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 	_ "modernc.org/sqlite"
+
+	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/wire"
 )
 
 // command runs "caddy claudemesh" with these arguments.
@@ -90,6 +93,23 @@ func TestVerifyCommand(t *testing.T) {
 		t.Errorf("the command verifies an unknown mesh")
 	}
 
+	exported, err := command(t, "audit", "export", "--sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reports, err := audit.VerifyExport(strings.NewReader(exported), func(wire.ID) (audit.Kept, error) { return audit.Kept{}, nil })
+	if err != nil || len(reports) != 1 || reports[0].Bad != nil || reports[0].First != 1 || strings.Count(exported, "\n") != int(reports[0].Head.Seq)+1 {
+		t.Errorf("audit export: %+v, %v\n%s", reports, err, exported)
+	}
+	if out, err := command(t, "audit", "export", "--sqlite", path, "--since", "2100-01-01", "--mesh", o.meshID); err != nil || out != "" {
+		t.Errorf("audit export of the future: %q, %v", out, err)
+	}
+	for _, args := range [][]string{{"--since", "yesterday"}, {"--mesh", "1"}, {"--mesh", strings.Repeat("a", 32)}} {
+		if out, err := command(t, append([]string{"audit", "export", "--sqlite", path}, args...)...); err == nil || out != "" {
+			t.Errorf("audit export %v: %q, %v", args, out, err)
+		}
+	}
+
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +129,10 @@ func TestVerifyCommand(t *testing.T) {
 	}
 	if err == nil || f.OK || f.Seq != 2 || f.Entries != 1 {
 		t.Errorf("got output %s and error %v", out, err)
+	}
+
+	if out, err := command(t, "audit", "export", "--sqlite", path); err == nil || strings.Contains(out, "mallory") {
+		t.Errorf("audit export of a broken chain: %q, %v", out, err)
 	}
 
 	missing := t.TempDir() + "/none.db"

@@ -40,6 +40,7 @@
 //	command_remove.go     caddy claudemesh remove
 //	command_page.go       caddy claudemesh page, which serves the operator's page to a browser
 //	command_audit.go      caddy claudemesh audit verify
+//	command_audit_export.go  caddy claudemesh audit export
 //	command_nodes.go      caddy claudemesh nodes
 //	command_drain.go      caddy claudemesh drain
 //	command_rebalance.go  caddy claudemesh rebalance

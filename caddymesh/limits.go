@@ -79,6 +79,10 @@ type Limits struct {
 	// days. Default: 7d.
 	MessageRetention caddy.Duration `json:"message_retention,omitempty"`
 
+	// How long the broker keeps an entry of the audit log. The log stays verifiable after
+	// older entries are deleted. 1 to 36500 days. Default: 36500d, which deletes nothing.
+	AuditRetention caddy.Duration `json:"audit_retention,omitempty"`
+
 	// How long a new connection may take to send its hello. 1s to 1m. Default: 10s.
 	HelloTimeout caddy.Duration `json:"hello_timeout,omitempty"`
 
@@ -148,6 +152,7 @@ func options(l *Limits, s *broker.Settings) []option {
 		period("presence_lease", &l.PresenceLease, &s.PresenceLease),
 		period("delivery_lease", &l.DeliveryLease, &s.DeliveryLease),
 		period("message_retention", &l.MessageRetention, &s.MessageRetention),
+		period("audit_retention", &l.AuditRetention, &s.AuditRetention),
 		period("hello_timeout", &l.HelloTimeout, &s.HelloTimeout),
 		period("ping_interval", &l.PingInterval, &s.PingInterval),
 		period("pong_timeout", &l.PongTimeout, &s.PongTimeout),
