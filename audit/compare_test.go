@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"io"
 	"reflect"
 	"slices"
 	"testing"
@@ -189,5 +190,48 @@ func TestVerifyPruned(t *testing.T) {
 	var bad *BadEntry
 	if _, err := VerifyMesh(t.Context(), l, testMesh); !errors.As(err, &bad) || bad.Reason != TailMissing {
 		t.Errorf("everything deleted: %v", err)
+	}
+}
+
+// TestPrunedMeanwhile checks that a log may be pruned while it is read: VerifyMesh goes on
+// from where the log begins then, and so does ExportMesh, unless its export would have a gap.
+func TestPrunedMeanwhile(t *testing.T) {
+	t.Parallel()
+	entries, head := chain(testMesh, 2*verifyPage)
+	at := func(seq int) Head { return Head{int64(seq), entries[seq-1].Hash} }
+	// prunes prunes the log up to a number, when so many pages have been read.
+	prunes := func(upTo, pages int) *log {
+		l := newLog(testMesh, slices.Clone(entries), head)
+		l.key = testKey(0)
+		l.onRead = func(l *log) {
+			if pages--; pages == 0 {
+				_, _ = l.PruneAudit(t.Context(), testMesh, int64(upTo), l.key.Checkpoint(testMesh, at(upTo)), upTo)
+			}
+		}
+		return l
+	}
+	const first, second = 2, 3 // Base reads an entry, too
+	for _, tt := range []struct{ upTo, pages int }{
+		{1, first}, {verifyPage + 5, second}, {2 * verifyPage, second}, {2 * verifyPage, first},
+	} {
+		report, err := VerifyMesh(t.Context(), prunes(tt.upTo, tt.pages), testMesh)
+		if err != nil || report.Base != at(tt.upTo) || report.Head != head {
+			t.Errorf("%+v: %+v, error %v", tt, report, err)
+		}
+		n, err := NewExporter(io.Discard).ExportMesh(t.Context(), prunes(tt.upTo, tt.pages), testMesh, time.Time{})
+		switch whole := err == nil && n == 2*verifyPage-tt.upTo; {
+		case tt.pages == first && !whole, tt.upTo == verifyPage+5 && (n != verifyPage || !errors.Is(err, ErrPruned)):
+			t.Errorf("%+v: exported %d entries, error %v", tt, n, err)
+		}
+	}
+	l := prunes(verifyPage+5, second)
+	read := l.onRead
+	l.onRead = func(l *log) { // without a checkpoint
+		read(l)
+		l.pruned = nil
+	}
+	var bad *BadEntry
+	if _, err := VerifyMesh(t.Context(), l, testMesh); !errors.As(err, &bad) || bad.Reason != Missing {
+		t.Errorf("without a checkpoint: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/claudemesh/claudemesh/wire"
@@ -74,8 +75,8 @@ type Report struct {
 const verifyPage = 1000
 
 // VerifyMesh checks the whole chain of a mesh against its recorded head. The error is a
-// *BadEntry or wraps an error of the Store. The broker may append entries meanwhile;
-// VerifyMesh ends when it has caught up. On error, the report's head is the last good
+// *BadEntry or wraps an error of the Store. The broker may append and prune entries
+// meanwhile; VerifyMesh ends when it has caught up. On error, the report's head is the last good
 // entry.
 //
 // If the first entries were pruned, the chain begins at the checkpoint that the broker
@@ -99,7 +100,12 @@ func VerifyMesh(ctx context.Context, store Store, meshID wire.ID) (Report, error
 			return report, fmt.Errorf("read audit log of mesh %s: %w", meshID, err)
 		}
 		if len(page) == 0 {
-			return report, checkHead(meshID, report.Head, recorded)
+			err = checkHead(meshID, report.Head, recorded)
+			if base, ok := overtaken(ctx, store, meshID, report.Head, err); ok {
+				report.Base, report.Head = base, base
+				continue
+			}
+			return report, err
 		}
 		before := report.Head.Seq
 		report.Head, err = Verify(meshID, report.Head, page)
@@ -108,10 +114,23 @@ func VerifyMesh(ctx context.Context, store Store, meshID wire.ID) (Report, error
 				report.Restores = append(report.Restores, e)
 			}
 		}
-		if err != nil {
+		if base, ok := overtaken(ctx, store, meshID, report.Head, err); ok {
+			report.Base, report.Head = base, base
+		} else if err != nil {
 			return report, err
 		}
 	}
+}
+
+// overtaken reports whether the entry after head is missing because the broker has pruned the
+// log since head was read, and where the log begins now. err is what the verification found.
+func overtaken(ctx context.Context, store Store, meshID wire.ID, head Head, err error) (base Head, ok bool) {
+	var bad *BadEntry
+	if !errors.As(err, &bad) || bad.Reason != Missing && bad.Reason != TailMissing {
+		return Head{}, false
+	}
+	base, err = Base(ctx, store, meshID)
+	return base, err == nil && base.Seq > head.Seq
 }
 
 // Base returns where the stored entries of a mesh begin: the head of the checkpoint that the

@@ -73,9 +73,9 @@ func (w *witnessed) tamper(t *testing.T, change func(db *sql.DB) error) {
 	w.Start()
 }
 
-// rewrite changes who did what in an entry, and computes all hashes anew.
-func rewrite(db *sql.DB, meshID wire.ID) error {
-	rows, err := db.Query(`SELECT at, kind, actor, detail FROM audit_entries WHERE mesh_id = ? ORDER BY seq`, meshID[:])
+// rewrite changes entries, of which the first is number 0, and computes all hashes anew.
+func rewrite(db *sql.DB, meshID wire.ID, change func(i int, e *audit.Event)) error {
+	rows, err := db.Query(`SELECT seq, at, kind, actor, detail, prev FROM audit_entries WHERE mesh_id = ? ORDER BY seq`, meshID[:])
 	if err != nil {
 		return err
 	}
@@ -84,13 +84,17 @@ func rewrite(db *sql.DB, meshID wire.ID) error {
 	var entries []audit.Entry
 	for rows.Next() {
 		e := audit.Event{MeshID: meshID}
-		var at int64
-		if err := rows.Scan(&at, &e.Kind, &e.Actor, &e.Detail); err != nil {
+		var seq, at int64
+		var prev []byte
+		if err := rows.Scan(&seq, &at, &e.Kind, &e.Actor, &e.Detail, &prev); err != nil {
 			return err
 		}
-		if e.At = time.UnixMilli(at); len(entries) == 1 {
-			e.Actor = audit.Broker
+		if len(entries) == 0 {
+			head.Seq = seq - 1
+			copy(head.Hash[:], prev)
 		}
+		e.At = time.UnixMilli(at)
+		change(len(entries), &e)
 		var entry audit.Entry
 		entry, head = audit.Extend(head, e)
 		entries = append(entries, entry)
@@ -99,13 +103,20 @@ func rewrite(db *sql.DB, meshID wire.ID) error {
 		return err
 	}
 	for _, e := range entries {
-		if _, err := db.Exec(`UPDATE audit_entries SET actor = ?, prev = ?, hash = ? WHERE mesh_id = ? AND seq = ?`,
-			e.Actor, e.Prev[:], e.Hash[:], meshID[:], e.Seq); err != nil {
+		if _, err := db.Exec(`UPDATE audit_entries SET at = ?, actor = ?, prev = ?, hash = ? WHERE mesh_id = ? AND seq = ?`,
+			e.At.UnixMilli(), e.Actor, e.Prev[:], e.Hash[:], meshID[:], e.Seq); err != nil {
 			return err
 		}
 	}
 	_, err = db.Exec(`UPDATE audit_heads SET hash = ? WHERE mesh_id = ?`, head.Hash[:], meshID[:])
 	return err
+}
+
+// blame changes who did what in the second entry.
+func blame(i int, e *audit.Event) {
+	if i == 1 {
+		e.Actor = audit.Broker
+	}
 }
 
 // truncate removes the newest entries as if they had never existed.
@@ -125,7 +136,7 @@ func TestRewrittenAuditLog(t *testing.T) {
 	w := newWitnessed(t)
 	export := filepath.Join(t.TempDir(), "audit.jsonl")
 	write(t, export, w.alice.must("audit", "export"))
-	w.tamper(t, func(db *sql.DB) error { return rewrite(db, w.meshID) })
+	w.tamper(t, func(db *sql.DB) error { return rewrite(db, w.meshID, blame) })
 	if out, code := w.RunCaddy("claudemesh", "audit", "verify", "--sqlite", w.sqlitePath()); code != 0 {
 		t.Errorf("the forged chain should be one that only a checkpoint contradicts: %s", out)
 	}
