@@ -21,6 +21,8 @@ require (
 	github.com/spf13/cobra v1.10.2 // the commands of claudemesh, and those of the broker, which Caddy takes as cobra commands
 	github.com/spf13/pflag v1.0.10 // flags as cobra has them, for the man pages and for what is wrong with one
 	github.com/xtaci/smux v1.5.58 // many sockets over one connection between two nodes, with a window for each: see package cluster for why not yamux or HTTP/2
+	go.opentelemetry.io/otel v1.46.0 // what spans tell
+	go.opentelemetry.io/otel/trace v1.46.0 // spans of messages: Caddy's tracing hands out its provider
 	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
 	go.uber.org/zap v1.28.0 // logs of the broker: Caddy hands out its loggers
 	golang.org/x/crypto v0.58.0 // NaCl boxes, as libsodium seals them; Argon2 and XChaCha20-Poly1305 for backups
@@ -165,7 +167,6 @@ require (
 	go.opentelemetry.io/contrib/propagators/b3 v1.46.0 // indirect
 	go.opentelemetry.io/contrib/propagators/jaeger v1.46.0 // indirect
 	go.opentelemetry.io/contrib/propagators/ot v1.46.0 // indirect
-	go.opentelemetry.io/otel v1.46.0 // indirect
 	go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploggrpc v0.22.0 // indirect
 	go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploghttp v0.22.0 // indirect
 	go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc v1.46.0 // indirect
@@ -182,7 +183,6 @@ require (
 	go.opentelemetry.io/otel/sdk v1.46.0 // indirect
 	go.opentelemetry.io/otel/sdk/log v0.22.0 // indirect
 	go.opentelemetry.io/otel/sdk/metric v1.46.0 // indirect
-	go.opentelemetry.io/otel/trace v1.46.0 // indirect
 	go.opentelemetry.io/proto/otlp v1.11.0 // indirect
 	go.step.sm/crypto v0.91.0 // indirect
 	go.uber.org/automaxprocs v1.6.0 // indirect

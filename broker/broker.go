@@ -65,6 +65,7 @@ type Broker struct {
 	hellos     atomic.Uint64 // read so far
 	stats      counters
 	depth      depth
+	tracing    atomic.Pointer[tracing] // nil: off
 
 	mu      sync.Mutex
 	phase   phase

@@ -46,6 +46,7 @@
 //	health.go         whether a message could be stored now
 //	suspend.go        what happens while the lease of the storage has run out
 //	sweep.go          what happens by time alone
+//	tracing.go        spans of the messages that are sampled
 //	prune.go          deletes audit entries that are too old
 //	storm.go          giving memory back after many arrivals
 //	depth.go          what waits in all queues

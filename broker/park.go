@@ -36,6 +36,7 @@ type arrival struct {
 	slot   *ackSlot
 	at     time.Time
 	isCopy bool
+	trace  *journey
 }
 
 // cost is the send's share of the journal's budget. The size of a group is not known yet.

@@ -25,6 +25,7 @@ func (c *conn) serveSend(frame *wire.Frame) {
 		return
 	}
 	a := &arrival{Send: m, slot: slot, at: time.Now()}
+	a.trace = c.trace(a)
 	if err != nil {
 		c.refuse(a, &refusal{wire.AckInvalid, err.Error()})
 		c.fine(priceFrame)
@@ -106,6 +107,7 @@ func (c *conn) decide(a *arrival) func(queue.Result) {
 			}
 			c.broker.stats.answered(outcome, a.Priority)
 			c.broker.stats.observer.Acked(time.Since(a.at))
+			a.trace.answered(outcome, false)
 			c.acks.decide(a.slot, result.MessageID.String(), "")
 		}
 	}
@@ -114,6 +116,7 @@ func (c *conn) decide(a *arrival) func(queue.Result) {
 func (c *conn) refuse(a *arrival, why *refusal) {
 	c.broker.stats.refused.add(why.word)
 	c.broker.stats.answered(why.word, a.Priority)
+	a.trace.answered(why.word, true)
 	c.acks.decide(a.slot, "", why.Error())
 }
 
@@ -142,7 +145,7 @@ func (c *conn) route(a *arrival) *refusal {
 		SenderAttestation: c.attestation,
 		TargetSpec:        m.TargetSpec, Priority: m.Priority, Nonce: m.Nonce, Ciphertext: m.Ciphertext,
 		ClientID: m.ClientID, Fingerprint: m.Fingerprint, ReplyTo: m.ReplyTo, Mentions: m.Mentions,
-		BodyVersion: m.BodyVersion, KeyEpoch: m.KeyEpoch,
+		BodyVersion: m.BodyVersion, KeyEpoch: m.KeyEpoch, Trace: a.follow(),
 	}, to, c.decide(a))
 	return nil
 }

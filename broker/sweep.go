@@ -55,6 +55,7 @@ func (b *Broker) sweep(now time.Time) {
 	b.hooks.forget(now)
 	b.members.forget(now)
 	b.pingDue(now, s)
+	b.sweepTracing()
 	if errors.Is(b.journal.Down(), storage.ErrInUse) {
 		b.lose()
 	}

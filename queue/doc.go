@@ -65,6 +65,7 @@
 //	drain.go    reading what waits in the store
 //	history.go  one intent is one message
 //	usage.go    how much may wait in a mesh
+//	trace.go    who follows a message
 //	status.go   how far a message came, and counters
 //	store.go    what is stored
 //

@@ -119,6 +119,7 @@ func (e *Entry) refuseLocked(err error) {
 
 // finish tells everybody who waits for the message's fate, and forgets the entry.
 func (e *Entry) finish(id wire.ID, done []func(Result), err error) {
+	e.mesh.queue.traces.stored(e.accepted.ID, id, err)
 	if e.history != nil {
 		e.history.finish(e.accepted.ClientID, id)
 	}

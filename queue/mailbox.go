@@ -84,6 +84,7 @@ func (b *mailbox) offer(e *Entry, i int, frame []byte) bool {
 func (b *mailbox) pushLocked(f *flight, id wire.ID, frame []byte) {
 	b.window.add(id, f, b.queue.settings().DeliveryLease)
 	b.queue.stats.pushed.Add(1)
+	b.queue.traces.pushed(id, f.seq)
 	b.out.Push(frame)
 }
 
@@ -258,6 +259,7 @@ func (b *mailbox) noteAcknowledged(out Outlet, id wire.ID, clientID string, now 
 		return nil, nil
 	}
 	b.window.remove(id, f)
+	b.queue.traces.acknowledged(id, f.seq)
 	b.window.shorten(now, b.queue.settings().DeliveryLease)
 	b.settling.at[f.seq] = now
 	if b.window.roomy() {

@@ -124,6 +124,7 @@ func (m *Mesh) Accept(message Message, to []To, done func(Result)) {
 		e.history = h
 	}
 	m.queue.stats.accepted.Add(1)
+	m.queue.traces.begin(&e.accepted)
 	alone := e.unacked == 0
 	m.queue.offerAll(e)
 	if alone {

@@ -50,6 +50,7 @@ type Queue struct {
 	journal  Journal
 	settings func() Settings
 	stats    counters
+	traces   traces
 
 	ctx     context.Context // ends when the queue stops
 	cancel  context.CancelFunc
