@@ -55,12 +55,14 @@ func TestEveryLimit(t *testing.T) {
 	settings := broker.DefaultSettings()
 	for _, o := range options(&unused, &settings) {
 		t.Run(o.name, func(t *testing.T) {
-			value := int64(61e9) // 61 seconds is in every range except hello_timeout's
+			value := int64(61e9) // 61 seconds is in most ranges
 			switch {
 			case o.name == "max_queue_bytes_per_mesh":
 				value = 2 << 20
 			case !o.period:
 				value = 2222
+			case o.name == "audit_retention":
+				value = 90_000e9
 			case o.name == "hello_timeout":
 				value = 7e9
 			case o.name == "ping_interval":
