@@ -59,6 +59,7 @@ type Broker struct {
 	suspension suspension
 	pushesHeld atomic.Bool   // by a connection, see holdPushes
 	lost       chan struct{} // closed by losing
+	loss       error         // why; set before lost is closed
 	losing     sync.Once
 	settings   atomic.Pointer[Settings]
 	draining   atomic.Bool

@@ -243,8 +243,13 @@ const obeyOver = 2 * time.Second
 
 // obey hands over the meshes that this node is asked to give away, until ctx ends.
 func (b *Broker) obey(ctx context.Context) {
+	wrongClock := false
 	for {
 		changed := b.cluster.Watch()
+		if err := b.cluster.Problem(); (err != nil) != wrongClock {
+			wrongClock = err != nil
+			b.logClock(err)
+		}
 		if err := b.obeyOnce(ctx); err != nil && ctx.Err() == nil {
 			b.log.Warn("handing over meshes that this node is to give away failed; it tries again", zap.Error(err))
 		}
@@ -254,6 +259,14 @@ func (b *Broker) obey(ctx context.Context) {
 			return
 		}
 	}
+}
+
+func (b *Broker) logClock(problem error) {
+	if problem == nil {
+		b.log.Info("the clock is right: this node may take meshes again")
+		return
+	}
+	b.log.Error("the clock is wrong; this node serves no mesh", zap.Error(problem))
 }
 
 func (b *Broker) obeyOnce(ctx context.Context) error {

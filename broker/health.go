@@ -43,7 +43,13 @@ func (b *Broker) Ready(ctx context.Context) error {
 			return &NotReady{"cluster_address", fmt.Errorf("cluster: %w", err)}
 		}
 	}
-	if b.cluster != nil && b.cluster.Draining() {
+	if b.cluster == nil {
+		return nil
+	}
+	if err := b.cluster.Problem(); err != nil {
+		return &NotReady{"cluster_clock", fmt.Errorf("cluster: %w", err)}
+	}
+	if b.cluster.Draining() {
 		return &NotReady{"draining", errors.New("draining: this node gives its meshes to other nodes and takes none, until `caddy claudemesh drain --undo`")}
 	}
 	return nil
@@ -52,7 +58,7 @@ func (b *Broker) Ready(ctx context.Context) error {
 // serves is Ready without what the cluster says.
 func (b *Broker) serves(ctx context.Context) error {
 	if b.isLost() {
-		return &NotReady{"storage_" + string(storage.InUse), storage.ErrInUse}
+		return &NotReady{"storage_" + string(storage.ReasonOf(b.loss)), b.loss}
 	}
 	if b.draining.Load() {
 		return &NotReady{"shutting_down", errors.New("shutting down")}
@@ -144,8 +150,8 @@ func (b *Broker) pingStorage() {
 	err := b.storage.Ping(ctx)
 	silence.Stop()
 	b.setPinged(err, false)
-	if errors.Is(err, storage.ErrInUse) {
-		b.lose()
+	if storage.IsLost(err) {
+		b.lose(err)
 	}
 }
 
@@ -172,13 +178,15 @@ func (b *Broker) setPinged(err error, asking bool) {
 	}
 }
 
-// Lost is closed when another broker has taken over the storage. This broker's memory is then
-// outdated: stop it and make a new one, which waits for the storage.
+// Lost is closed when another broker has taken over the storage, or somebody has set it back.
+// This broker's memory is then outdated: stop it and make a new one, which waits for the storage.
 func (b *Broker) Lost() <-chan struct{} { return b.lost }
 
-func (b *Broker) lose() {
+// lose gives the storage up because of an error for which storage.IsLost is true.
+func (b *Broker) lose(err error) {
 	b.losing.Do(func() {
-		b.log.Error("another broker has taken over the storage; closing all sockets")
+		b.log.Error("this broker has lost the storage; closing all sockets", zap.Error(err))
+		b.loss = err
 		b.Drain()
 		close(b.lost)
 	})

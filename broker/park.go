@@ -215,7 +215,7 @@ func (c *conn) admitParked(a *arrival) {
 
 // reason tells a sender why there was no room, without details of the storage.
 func reason(err error) string {
-	if errors.Is(err, queue.ErrUnavailable) || errors.Is(err, storage.ErrSuspended) || errors.Is(err, storage.ErrInUse) {
+	if errors.Is(err, queue.ErrUnavailable) || errors.Is(err, storage.ErrSuspended) || storage.IsLost(err) {
 		return errAway.text
 	}
 	return queue.ErrFull.Error()

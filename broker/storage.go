@@ -26,8 +26,8 @@ type Storage interface {
 	// returns storage.ErrInUse.
 	Claim(ctx context.Context) error
 	// Claimed returns nil as long as no other broker can have the storage, or before Claim.
-	// It returns storage.ErrSuspended while another one may take it at any moment, and
-	// storage.ErrInUse once another one has. It takes no time.
+	// It returns storage.ErrSuspended while another one may take it at any moment, and an
+	// error for which storage.IsLost is true once the storage is lost. It takes no time.
 	Claimed() error
 	// Ping (of journal.Store) returns storage.ErrInUse when the claim was lost; of any
 	// error, storage.ReasonOf tells the reason.

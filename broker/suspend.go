@@ -72,8 +72,8 @@ func (b *Broker) sweepClaim() bool {
 	err := b.storage.Claimed()
 	was := b.suspension.turn(err != nil)
 	switch {
-	case errors.Is(err, storage.ErrInUse):
-		b.lose()
+	case storage.IsLost(err):
+		b.lose(err)
 	case err != nil && !was:
 		b.log.Warn("suspended: no message is accepted or pushed until the lease of the storage is renewed", zap.Error(err))
 	case err == nil && was:

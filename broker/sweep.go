@@ -56,8 +56,8 @@ func (b *Broker) sweep(now time.Time) {
 	b.members.forget(now)
 	b.pingDue(now, s)
 	b.sweepTracing()
-	if errors.Is(b.journal.Down(), storage.ErrInUse) {
-		b.lose()
+	if err := b.journal.Down(); storage.IsLost(err) {
+		b.lose(err)
 	}
 }
 
@@ -113,8 +113,8 @@ func (b *Broker) storeSweepLoop(ctx context.Context) {
 		if err := b.sweepStore(ctx); err != nil && ctx.Err() == nil {
 			b.storageFailed("sweep", err)
 			b.log.Warn("sweeping the storage failed", zap.Error(err))
-			if errors.Is(err, storage.ErrInUse) {
-				b.lose()
+			if storage.IsLost(err) {
+				b.lose(err)
 			}
 		}
 	}

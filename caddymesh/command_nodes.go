@@ -80,6 +80,9 @@ func printNodes(out io.Writer, storage Storage, nodes []cluster.Node) error {
 		if n.Elsewhere {
 			meshes += ", its address leads elsewhere"
 		}
+		if n.ClockOff {
+			meshes += ", its clock is " + cluster.Clock(n.ClockAhead)
+		}
 		fmt.Fprintf(table, "%s\t%d\t%s\t%d\t%s\t%s\t%s\t%d\n", n.Host, n.PID, n.Started.UTC().Format(time.RFC3339), n.Schema, lease, address, meshes, n.ID)
 	}
 	return table.Flush()

@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/dustin/go-humanize"
 
+	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/visible"
 )
 
@@ -24,7 +25,7 @@ var operatorHTML string
 
 var (
 	operatorTemplate = template.Must(template.New("operator").Funcs(template.FuncMap{
-		"num": num, "ident": ident, "size": size, "span": span, "when": when, "line": line, "rate": rate, "curve": curve,
+		"num": num, "ident": ident, "size": size, "span": span, "when": when, "line": line, "rate": rate, "curve": curve, "clock": cluster.Clock,
 	}).Parse(operatorHTML))
 
 	operatorPolicy = policyOf(operatorTemplate)

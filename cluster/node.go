@@ -21,15 +21,28 @@ type Node struct {
 	Live      bool // its lease runs
 	Draining  bool // it gives its meshes away and gets no more
 	Elsewhere bool // the same, since its address leads to something else
-	Meshes    int  // how many it owns
+	ClockOff  bool // the same, since its clock is wrong
+	// ClockAhead is how far its clock is ahead of the database's; negative if it is behind.
+	ClockAhead time.Duration
+	Meshes     int // how many it owns
 }
 
 // Takes reports whether the node gets meshes.
-func (n Node) Takes() bool { return n.Live && !n.Draining && !n.Elsewhere && n.Address != "" }
+func (n Node) Takes() bool {
+	return n.Live && !n.Draining && !n.Elsewhere && !n.ClockOff && n.Address != ""
+}
 
 // String describes the node for people.
 func (n Node) String() string {
 	return fmt.Sprintf("process %d on host %s, started %s", n.PID, n.Host, n.Started.UTC().Format(time.RFC3339))
+}
+
+// Clock says for people how the clock of a machine differs from the database's.
+func Clock(ahead time.Duration) string {
+	if ahead < 0 {
+		return fmt.Sprintf("%s behind", -ahead.Round(time.Second))
+	}
+	return fmt.Sprintf("%s ahead", ahead.Round(time.Second))
 }
 
 // Self is what a node publishes about itself when it joins the cluster.
@@ -70,8 +83,12 @@ type Store interface {
 	// Elsewhere says whether this node's address leads to something else. While it does, the
 	// node gets no more meshes. Others learn of it within about a second.
 	Elsewhere(is bool)
+	// ClockAhead returns how far this node's clock is ahead of the database's, or negative if
+	// it is behind, while that keeps the node from getting meshes; otherwise 0.
+	ClockAhead() time.Duration
 	// Draining reports whether this node is to give all of its meshes away: it was marked,
-	// or its address leads elsewhere. The answer may be out of date by about a second.
+	// its address leads elsewhere, or its clock is wrong. The answer may be out of date by
+	// about a second.
 	Draining() bool
 	// Asked returns the meshes of this node that it is to give away: all if it drains, else
 	// those that an operator moves to other nodes. The answer may be out of date like that

@@ -176,6 +176,16 @@ func (o *Owners) Draining() bool { return o.store.Draining() }
 // node drained: the other nodes can't reach it.
 func (o *Owners) Elsewhere(is bool) { o.store.Elsewhere(is) }
 
+// Problem says why this node's clock keeps it from serving meshes, or returns nil.
+func (o *Owners) Problem() error {
+	ahead := o.store.ClockAhead()
+	if ahead == 0 {
+		return nil
+	}
+	return fmt.Errorf("the clock of this machine is %s of the database's, and that of another node is right; set the clock. "+
+		"Until then this node gives its meshes to other nodes and takes none", Clock(ahead))
+}
+
 // Asked returns the meshes that this node is to give away.
 func (o *Owners) Asked(ctx context.Context) ([]wire.ID, error) {
 	list, err := o.store.Asked(ctx)

@@ -18,6 +18,7 @@ const (
 	Full        Reason = "full"
 	Refused     Reason = "refused"   // the broker lacks a login or a right
 	InUse       Reason = "in_use"    // another broker has the database
+	SetBack     Reason = "set_back"  // see ErrSetBack
 	Suspended   Reason = "suspended" // see ErrSuspended
 	Unfit       Reason = "unfit"     // see ErrUnfit
 	Failed      Reason = "failed"    // anything else
@@ -40,6 +41,8 @@ func ReasonOf(err error) Reason {
 	switch {
 	case errors.Is(err, ErrInUse):
 		return InUse
+	case errors.Is(err, ErrSetBack):
+		return SetBack
 	case errors.Is(err, ErrSuspended):
 		return Suspended
 	case errors.Is(err, ErrUnfit):

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -23,23 +22,8 @@ import (
 func node(t *testing.T, pg *pgtest.Server, env ...string) *server {
 	t.Helper()
 	s := newServer(t, append(env, "DATABASE_URL="+pg.DSN())...)
-	clustered(t, s, "127.0.0.1:"+strconv.Itoa(freePort(t)))
+	s.JoinCluster("127.0.0.1:" + strconv.Itoa(freePort(t)))
 	return s
-}
-
-// clustered makes a server a node of a cluster that listens at an address.
-func clustered(t *testing.T, s *server, listen string, more ...string) {
-	t.Helper()
-	shipped, err := os.ReadFile(filepath.Join(commands.Repo, "Caddyfile"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	const directive = "\tclaudemesh {\n"
-	option := fmt.Sprintf("%s\t\tcluster {\n\t\t\tlisten %s\n\t\t\t%s\n\t\t}\n", directive, listen, strings.Join(more, "\n"))
-	s.Config = filepath.Join(s.Home, "Caddyfile")
-	if err := os.WriteFile(s.Config, []byte(strings.Replace(string(shipped), directive, option, 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // at returns the same team as a client of another node.
@@ -195,12 +179,12 @@ func TestClusterReload(t *testing.T) {
 func TestClusterIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	clustered(t, s, ":7901", "advertise 10.0.0.1")
+	s.JoinCluster(":7901", "advertise 10.0.0.1")
 	if out, code := s.RunCaddy("validate", "--config", s.Config, "--adapter", "caddyfile"); code == 0 || !strings.Contains(out, "add `storage postgres") {
 		t.Errorf("cluster with SQLite: %d %s", code, out)
 	}
 	pg := newServer(t, "DATABASE_URL=postgres://nobody@127.0.0.1:1/none")
-	clustered(t, pg, ":7901")
+	pg.JoinCluster(":7901")
 	if out, code := pg.RunCaddy("validate", "--config", pg.Config, "--adapter", "caddyfile"); code == 0 || !strings.Contains(out, "add `advertise") {
 		t.Errorf("cluster without an address: %d %s", code, out)
 	}
@@ -213,14 +197,14 @@ func TestClusterAddress(t *testing.T) {
 	pg := pgtest.Start(t)
 	address := "127.0.0.1:" + strconv.Itoa(freePort(t))
 	a := newServer(t, "DATABASE_URL="+pg.DSN())
-	clustered(t, a, address)
+	a.JoinCluster(address)
 	a.Start()
 	for _, wrong := range []struct{ address, reason, log string }{
 		{address, "storage_in_use", "advertises the same address " + address},
 		{"127.0.0.1:" + strconv.Itoa(a.Port), "cluster_address", "where something other than a node answers"},
 	} {
 		b := newServer(t, "DATABASE_URL="+pg.DSN())
-		clustered(t, b, "127.0.0.1:"+strconv.Itoa(freePort(t)), "advertise "+wrong.address)
+		b.JoinCluster("127.0.0.1:"+strconv.Itoa(freePort(t)), "advertise "+wrong.address)
 		b.Launch()
 		notReady(t, b, wrong.reason)
 		await.Until(t, "the log says what to change", func() bool { return strings.Contains(b.Log(), wrong.log) })
@@ -263,4 +247,60 @@ func TestClusterFrozenOwner(t *testing.T) {
 	}
 	owner.AwaitReady()
 	awaitSession(t, bob.at(owner), session).sync()
+}
+
+// TestClusterRestored restores an older state of the database under running nodes, which docs/backup.md warns
+// of: the nodes forget what they remember of the newer state, and go on.
+func TestClusterRestored(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t)
+	a, b := node(t, pg), node(t, pg)
+	a.Start()
+	b.Start()
+	m := newTeam(t, a)
+	bob, sender, session := m.join(t, "bob"), newKeys(), newKeys()
+	alice, reader := m.owner.session(t, sender), bob.at(b).session(t, session)
+	alice.send(session.hex, "before the backup")
+	reader.texts(1)
+	o := newOperator(t, a)
+	o.run("pg_dump ")
+	for i := range 10 {
+		alice.send(session.hex, fmt.Sprint("after the backup ", i))
+	}
+	reader.texts(10)
+	renewed := renewals(t, pg)
+	await.Until(t, "the nodes renew their leases", func() bool { return renewals(t, pg) > renewed })
+	// The nodes may be back before the last command, which they refuse.
+	if out, err := o.try("psql "); err != nil && !strings.Contains(out, "another broker is using this database") {
+		t.Fatalf("restore: %v\n%s", err, out)
+	}
+	alice.awaitEnd()
+	reader.awaitEnd()
+	await.Until(t, "a node says that the database was restored", func() bool {
+		return strings.Contains(a.Log()+b.Log(), "it was restored from a backup")
+	})
+	a.AwaitReady()
+	b.AwaitReady()
+	back := awaitSession(t, bob.at(b), session)
+	awaitSession(t, m.owner, sender).send(session.hex, "after the restore")
+	await.Until(t, "the message is there", func() bool { return back.texts(1)[0] == "after the restore" })
+	if out, code := operate(a, pg, "audit", "verify"); code != 0 {
+		t.Errorf("audit verify: exit %d\n%s", code, out)
+	}
+}
+
+// renewals returns how often the node that has renewed its lease least often has done so.
+func renewals(t *testing.T, pg *pgtest.Server) (n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, pg.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	if err := conn.QueryRow(ctx, `SELECT min(renewals) FROM claudemesh.nodes`).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

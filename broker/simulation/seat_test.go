@@ -289,6 +289,9 @@ func (r *registry) give(m wire.ID) {
 // Elsewhere implements cluster.Store.
 func (s *session) Elsewhere(bool) {}
 
+// ClockAhead implements cluster.Store.
+func (s *session) ClockAhead() time.Duration { return 0 }
+
 // Draining implements cluster.Store.
 func (s *session) Draining() bool {
 	s.seat.mu.Lock()

@@ -195,9 +195,13 @@ var reasons = map[string]string{
 	"storage_full":        "the disk of its database is full",
 	"storage_refused":     "its database denies it access, or denies it writing",
 	"storage_in_use":      "another broker uses its database",
+	"storage_set_back":    "its database was set back to an older state",
 	"storage_suspended":   "its lease on the database has expired",
 	"storage_unfit":       "the connection pooler in front of its database is in an unsupported mode",
 	"storage_failed":      "its database reports an error",
+	"cluster_address":     "the other nodes of its cluster can't reach it",
+	"cluster_clock":       "its clock is wrong",
+	"draining":            "its operator is taking it out of its cluster",
 }
 
 func (d *doctor) clock(ctx context.Context) (string, error) {

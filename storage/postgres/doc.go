@@ -11,6 +11,7 @@
 //	takeover.go    how another broker takes it over
 //	owners.go      which node of a cluster owns which mesh
 //	watch.go       nodes hear of changes
+//	clock.go       whether a node's clock is right
 //	health.go      whether it can store; what an error means
 //	commit.go      one batch in one transaction
 //	transaction.go a program fills the database
@@ -49,7 +50,9 @@
 // moment at which the lease may run out. It measures that by a clock that advances while
 // the machine sleeps. The suspension ends when the broker renews the lease. When its row is
 // gone, the broker has lost the database. Then every write returns storage.ErrInUse until
-// another Claim succeeds, because the broker's memory is out of date.
+// another Claim succeeds, because the broker's memory is out of date. The row counts its
+// renewals. If it has fewer than the broker knows of, the database was set back, by a backup
+// for example (storage.ErrSetBack). The broker has lost it then, too.
 //
 // # Clusters
 //

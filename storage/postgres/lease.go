@@ -42,16 +42,23 @@ type lease struct {
 	until  atomic.Int64  // when the lease ends at the earliest, by system.Uptime, in ns
 	drains atomic.Bool   // the node is to give all of its meshes away
 	moves  atomic.Bool   // it is to give some of them away
-	lost   chan struct{} // closed when another broker has removed the row
+	lost   chan struct{} // closed when the database is lost
+	cause  error         // why it is lost; set before lost is closed
 	ended  chan struct{} // closed when the goroutine has ended
+
+	renewals int64 // the row's count after the last renewal; owned by the goroutine
 }
 
-// renewLease also tells what the node is asked to do.
-const renewLease = `UPDATE claudemesh.nodes n SET lease_until = clock_timestamp() + $2::interval, elsewhere = $3 WHERE id = $1
-	RETURNING draining OR elsewhere, EXISTS (SELECT FROM claudemesh.mesh_owners o WHERE o.node_id = n.id AND o.moves_to IS NOT NULL OFFSET 0)`
-
-// errLost reports that another broker has removed our row.
-var errLost = errors.New("another broker has claimed the database")
+const (
+	// renewLease does nothing if the row has been renewed less often than this node knows. It
+	// also tells what the node is asked to do.
+	renewLease = `UPDATE claudemesh.nodes n SET lease_until = clock_timestamp() + $2::interval, renewals = renewals + 1,
+			elsewhere = $4, clock_off = $5, clock_ahead = $6::timestamptz - clock_timestamp()
+		WHERE id = $1 AND renewals >= $3
+		RETURNING renewals, clock_ahead, draining OR elsewhere OR clock_off,
+			EXISTS (SELECT FROM claudemesh.mesh_owners o WHERE o.node_id = n.id AND o.moves_to IS NOT NULL OFFSET 0)`
+	nodeExists = `SELECT EXISTS (SELECT FROM claudemesh.nodes WHERE id = $1)`
+)
 
 // Cluster makes the store a node of a cluster, instead of the only broker of the database.
 // Call it before Claim.
@@ -112,14 +119,15 @@ func (s *Store) Claim(ctx context.Context) error {
 
 // Claimed returns nil while the database certainly belongs to this process, or was never
 // claimed. It returns storage.ErrSuspended while another broker may claim the database,
-// and storage.ErrInUse once one has. It does not ask the database.
+// and an error for which storage.IsLost is true once the database is lost. It does not ask
+// the database.
 func (s *Store) Claimed() error {
 	l := s.lease.Load()
 	switch {
 	case l == nil:
 		return nil
 	case l.isLost():
-		return storage.ErrInUse
+		return l.cause
 	case int64(system.Uptime()) >= l.until.Load():
 		return storage.ErrSuspended
 	}
@@ -155,9 +163,9 @@ func (s *Store) join(ctx context.Context, tx pgx.Tx, l *lease) error {
 		self = *s.self
 	}
 	l.renewed(system.Uptime(), s.term())
-	_, err = tx.Exec(ctx, `INSERT INTO claudemesh.nodes (id, lease_until, pid, knows_schema, host, address, public_key, program)
-		VALUES ($1, clock_timestamp() + $2::interval, $3, $4, $5, $6, $7, $8)`, l.id, s.term(), os.Getpid(), len(migrations),
-		column.Text(host), column.Text(self.Address), self.PublicKey, column.Text(self.Version))
+	_, err = tx.Exec(ctx, `INSERT INTO claudemesh.nodes (id, lease_until, pid, knows_schema, host, address, public_key, program, clock_ahead)
+		VALUES ($1, clock_timestamp() + $2::interval, $3, $4, $5, $6, $7, $8, $9::timestamptz - clock_timestamp())`, l.id, s.term(),
+		os.Getpid(), len(migrations), column.Text(host), column.Text(self.Address), self.PublicKey, column.Text(self.Version), s.wall())
 	if err == nil {
 		err = announce(ctx, tx)
 	}
@@ -212,7 +220,8 @@ func (s *Store) renewLoop(l *lease, conn *pgx.Conn) {
 		}
 		var err error
 		conn, err = s.renew(l, conn)
-		if errors.Is(err, errLost) {
+		if storage.IsLost(err) {
+			l.cause = err
 			close(l.lost)
 			s.watch.tell()
 			disconnect(conn)
@@ -225,7 +234,8 @@ func (s *Store) renewLoop(l *lease, conn *pgx.Conn) {
 	}
 }
 
-// renew renews the lease. If that fails, it replaces the connection.
+// renew renews the lease. If that fails, it replaces the connection. It returns an error for
+// which storage.IsLost is true if the database is lost.
 func (s *Store) renew(l *lease, conn *pgx.Conn) (*pgx.Conn, error) {
 	if conn == nil {
 		ctx, cancel := context.WithTimeout(s.life, reconnectWithin)
@@ -238,20 +248,45 @@ func (s *Store) renew(l *lease, conn *pgx.Conn) (*pgx.Conn, error) {
 	ctx, cancel := context.WithTimeout(s.life, renewWithin)
 	defer cancel()
 	asked := system.Uptime()
+	var ahead time.Duration
 	var drains, moves bool
-	err := conn.QueryRow(ctx, renewLease, l.id, s.term(), s.elsewhere.Load()).Scan(&drains, &moves)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return conn, errLost
-	case err != nil:
+	err := conn.QueryRow(ctx, renewLease, l.id, s.term(), l.renewals, s.elsewhere.Load(), s.clockAhead.Load() != 0, s.wall()).
+		Scan(&l.renewals, &ahead, &drains, &moves)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return conn, lossOf(ctx, conn, l)
+	}
+	if err == nil {
+		l.renewed(asked, s.term())
+		if did, moved := l.drains.Swap(drains), l.moves.Swap(moves); did != drains || moved != moves {
+			s.watch.tell()
+		}
+		err = s.judgeClock(ctx, conn, l, ahead)
+	}
+	if err != nil {
 		disconnect(conn)
 		return nil, err
 	}
-	l.renewed(asked, s.term())
-	if did, moved := l.drains.Swap(drains), l.moves.Swap(moves); did != drains || moved != moves {
-		s.watch.tell()
-	}
 	return conn, nil
+}
+
+// lossOf returns why a lease can't be renewed: its row is gone, or older than it was. An older row
+// is removed, so that this node writes nothing more even if its lease still runs.
+func lossOf(ctx context.Context, conn *pgx.Conn, l *lease) error {
+	var exists bool
+	if err := conn.QueryRow(ctx, nodeExists, l.id).Scan(&exists); err != nil || !exists {
+		return storage.ErrInUse
+	}
+	_ = removeOwn(ctx, conn, l) // otherwise the lease runs out
+	return storage.ErrSetBack
+}
+
+// removeOwn removes the row of this process's lease after the running transactions have ended.
+func removeOwn(ctx context.Context, conn *pgx.Conn, l *lease) error {
+	b := &pgx.Batch{}
+	b.Queue(`SELECT pg_advisory_xact_lock($1)`, l.id)
+	b.Queue(`DELETE FROM claudemesh.nodes WHERE id = $1`, l.id)
+	b.Queue(notify)
+	return conn.SendBatch(ctx, b).Close()
 }
 
 // leave removes the row after the running transactions have ended, and closes the
@@ -266,11 +301,7 @@ func (s *Store) leave(l *lease, conn *pgx.Conn) {
 				return
 			}
 		}
-		b := &pgx.Batch{}
-		b.Queue(`SELECT pg_advisory_xact_lock($1)`, l.id)
-		b.Queue(`DELETE FROM claudemesh.nodes WHERE id = $1`, l.id)
-		b.Queue(notify)
-		err := conn.SendBatch(ctx, b).Close()
+		err := removeOwn(ctx, conn, l)
 		disconnect(conn)
 		if err == nil {
 			return

@@ -217,6 +217,34 @@ func TestFrozenTransaction(t *testing.T) {
 	}
 }
 
+// TestSetBack checks that a store has lost a database that was restored from a backup with the
+// store's own lease, and can claim it again.
+func TestSetBack(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	s := claimed(t, dsn)
+	execute(t, dsn, `CREATE TABLE claudemesh.kept AS SELECT id, lease_until, renewals FROM claudemesh.nodes`)
+	eventually(t, "renew the lease", func() error {
+		var renewed bool
+		err := s.pool.QueryRow(t.Context(), `SELECT n.renewals > kept.renewals FROM claudemesh.nodes n, claudemesh.kept`).Scan(&renewed)
+		if err == nil && !renewed {
+			err = errors.New("not yet")
+		}
+		return err
+	})
+	execute(t, dsn, `UPDATE claudemesh.nodes n SET lease_until = kept.lease_until, renewals = kept.renewals FROM claudemesh.kept`)
+	eventually(t, "notice it", func() error {
+		if err := s.Claimed(); !errors.Is(err, storage.ErrSetBack) || storage.ReasonOf(err) != storage.SetBack {
+			return fmt.Errorf("claimed: %w", err)
+		}
+		return nil
+	})
+	if err := commitOne(s, 1, 10*time.Second); err == nil {
+		t.Error("committed what belongs to a later state")
+	}
+	eventually(t, "claim it again", func() error { return errors.Join(s.Claim(t.Context()), commitOne(s, 1, 10*time.Second)) })
+}
+
 // TestClaimAfterKill checks that a store can claim a database in which killed processes
 // have left their rows.
 func TestClaimAfterKill(t *testing.T) {

@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/claudemesh/claudemesh/cluster"
-	"github.com/claudemesh/claudemesh/storage"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -21,7 +20,7 @@ const (
 	insertOwner = `INSERT INTO claudemesh.mesh_owners (mesh_id, node_id) VALUES ($1, $2)`
 	assignMesh  = `INSERT INTO claudemesh.mesh_owners (mesh_id, node_id)
 		SELECT $1, n.id FROM claudemesh.nodes n
-		WHERE n.id = $2 AND n.lease_until > clock_timestamp() AND NOT n.draining AND NOT n.elsewhere AND n.address <> ''
+		WHERE n.id = $2 AND n.lease_until > clock_timestamp() AND NOT n.draining AND NOT n.elsewhere AND NOT n.clock_off AND n.address <> ''
 			AND EXISTS (SELECT FROM claudemesh.meshes m WHERE m.id = $1 OFFSET 0)
 		ON CONFLICT (mesh_id) DO NOTHING`
 	meshExists = `SELECT EXISTS (SELECT FROM claudemesh.meshes WHERE id = $1)`
@@ -30,7 +29,7 @@ const (
 	moveMeshes = `UPDATE claudemesh.mesh_owners o SET node_id = moves_to, moves_to = NULL, since = clock_timestamp()
 		WHERE node_id = $1 AND mesh_id = ANY ($2::uuid[]) AND moves_to IS NOT NULL
 			AND EXISTS (SELECT FROM claudemesh.nodes n WHERE n.id = o.moves_to AND n.lease_until > clock_timestamp()
-				AND NOT n.draining AND NOT n.elsewhere OFFSET 0)`
+				AND NOT n.draining AND NOT n.elsewhere AND NOT n.clock_off OFFSET 0)`
 	releaseMeshes = `DELETE FROM claudemesh.mesh_owners WHERE node_id = $1 AND mesh_id = ANY ($2::uuid[])`
 	ownedMeshes   = `SELECT mesh_id FROM claudemesh.mesh_owners WHERE node_id = $1 AND since <= clock_timestamp() - $2::interval ORDER BY mesh_id`
 	askedMeshes   = `SELECT mesh_id FROM claudemesh.mesh_owners WHERE node_id = $1 AND ($2 OR moves_to IS NOT NULL) ORDER BY mesh_id`
@@ -65,7 +64,7 @@ func (s *Store) node() (*lease, error) {
 	case l == nil || !l.shared:
 		return nil, errNoNode
 	case l.isLost():
-		return nil, storage.ErrInUse
+		return nil, l.cause
 	}
 	return l, nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -51,6 +52,10 @@ type Store struct {
 	fresh meshSet // meshes got since the last sweep
 	// elsewhere says that the node's address leads to something else.
 	elsewhere atomic.Bool
+	// clockAhead is how far this node's clock is ahead of the database's, in ns; 0 unless it
+	// is wrong.
+	clockAhead atomic.Int64
+	wall       func() time.Time // this node's clock
 
 	mu    sync.Mutex            // held by Claim
 	lease atomic.Pointer[lease] // the current or last lease of the database; nil: never claimed
@@ -74,7 +79,7 @@ func OpenWith(dsn func() (string, error)) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{dsn: dsn, config: config.ConnConfig, writes: make(chan struct{}, 1)}
+	s := &Store{dsn: dsn, config: config.ConnConfig, writes: make(chan struct{}, 1), wall: time.Now}
 	s.settings = settingsOf(s.config)
 	s.health.slot = make(chan struct{}, 1)
 	config.BeforeConnect, config.AfterConnect, config.PrepareConn = s.beforeConnect, s.afterConnect, usable

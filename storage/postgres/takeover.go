@@ -36,10 +36,10 @@ func (s *Store) Nodes(ctx context.Context) ([]cluster.Node, error) {
 
 const (
 	// anyNodes works with every schema from nodesVersion on.
-	anyNodes = `SELECT id, '', ''::bytea, '', host, pid, knows_schema, started_at, lease_until > clock_timestamp(), false, false, 0
+	anyNodes = `SELECT id, '', ''::bytea, '', host, pid, knows_schema, started_at, lease_until > clock_timestamp(), false, false, false, interval '0', 0
 		FROM claudemesh.nodes ORDER BY started_at, id`
 	clusterNodes = `SELECT n.id, address, public_key, program, host, pid, knows_schema, started_at,
-			lease_until > clock_timestamp(), draining, elsewhere,
+			lease_until > clock_timestamp(), draining, elsewhere, clock_off, clock_ahead,
 			(SELECT count(*) FROM claudemesh.mesh_owners o WHERE o.node_id = n.id)
 		FROM claudemesh.nodes n ORDER BY started_at, id`
 )

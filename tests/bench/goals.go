@@ -84,7 +84,9 @@ load generator's half of each handshake on the same cores.`
 mailbox from the database.`
 	whyQueueMemory = `A returning session reads its mailbox in pages, so only caches can grow: those of the database driver, and the
 mesh's list of sessions that may return.`
-	whyHook = `A hook reads its event, asks the daemon over its socket and writes the answer. It uses HTTP and JSON from the standard
+	whyRelay = `A message of a relayed session goes from node to node twice, on the same cores as the load and the database.`
+	whyMove  = `A client comes back at once, with jitter, and its hello waits for the mesh.`
+	whyHook  = `A hook reads its event, asks the daemon over its socket and writes the answer. It uses HTTP and JSON from the standard
 library, whose pages the system has to load at every start.`
 	whyGrowth = `With the sessions of a mesh, its roster grows; with all memory, the garbage collector's work grows. The table below
 has the figures for each size.`
@@ -162,6 +164,17 @@ func table() []goal {
 		[]beside{{"2,000 queued", "queue/memory/short/%[1]s", "MB"}, {"1,000,000 queued", "queue/memory/long/%[1]s", "MB"}}, whyQueueMemory})
 	list = append(list, goal{"hook", "processor time of a hook, relative to a Go program that prints a line", "", "hook/ratio", "×", atMost, 2,
 		[]beside{{"the hook", "hook/cpu", "ms"}, {"including the shell that starts it", "hook/shell", "ms"}, {"start to exit", "hook/wall", "ms"}}, whyHook})
+	list = append(list,
+		goal{"cluster", "sockets at another node than the owner of their mesh: send→push at 200 messages a second, p50, beyond those at the owner", postgresDB,
+			"cluster/beyond", "ms", atMost, 0.3, []beside{{"at the owner", "cluster/push/direct/p50", "ms"}, {"p99", "cluster/push/direct/p99", "ms"},
+				{"relayed", "cluster/push/relayed/p50", "ms"}, {"p99", "cluster/push/relayed/p99", "ms"}}, whyRelay},
+		goal{"cluster", "… messages delivered, of those at the owner", postgresDB, "cluster/share", "%", atLeast, 60,
+			[]beside{{"at the owner", "cluster/delivered/direct", "1/s"}, {"relayed", "cluster/delivered/relayed", "1/s"}}, whyRelay},
+		goal{"cluster", "… lost", postgresDB, "cluster/relayed/lost", "", atMost, 0, nil, whyErrors},
+		goal{"cluster", "… resident memory of an idle session at the node that relays it", postgresDB, "cluster/resident", "kB", atMost, 12,
+			[]beside{{"in use", "cluster/in use", "kB"}}, whyRelay},
+		goal{"cluster", "a session is away while the owner of its mesh hands the mesh over", postgresDB, "cluster/handover", "s", atMost, 1, nil, whyMove},
+		goal{"cluster", "a session is back after the owner of its mesh was killed", postgresDB, "cluster/failover", "s", atMost, 5, nil, whyMove})
 	for _, g := range []goal{
 		{"growth", "100 → 10,000 sessions: latency, p50", "", "growth/ratio/p50/%[1]s", "×", atMost, 1.2, nil, whyGrowth},
 		{"growth", "… memory per session", "", "growth/ratio/memory/%[1]s", "×", atMost, 1.2, nil, whyGrowth},

@@ -122,27 +122,43 @@ type site struct {
 	admin string // the URL of Caddy's admin API
 	home  string // the owner's home
 	mesh  peer.Mesh
+
+	address string // of a node in its cluster
 }
 
 // broker starts a broker on an empty database.
 func (l *lab) broker(s *stage, db string) *site {
-	site := &site{lab: l, home: harness.ShortTempDir(s)}
+	dsn, name := "", ""
+	if db == postgresDB {
+		dsn, name = l.database(s)
+	}
+	site := l.prepare(s, dsn, name)
+	site.Start()
+	site.found(s)
+	return site
+}
+
+// prepare makes a broker that is not started yet. An empty dsn means SQLite.
+func (l *lab) prepare(s *stage, dsn, name string) *site {
+	site := &site{lab: l, home: harness.ShortTempDir(s), dsn: dsn, name: name}
 	admin := "127.0.0.1:" + strconv.Itoa(harness.FreePort(s))
 	site.admin = "http://" + admin
 	env := append([]string{"CADDY_ADMIN=" + admin}, unlimited...)
-	if db == postgresDB {
-		site.dsn, site.name = l.database(s)
-		env = append(env, "DATABASE_URL="+site.dsn)
+	if dsn != "" {
+		env = append(env, "DATABASE_URL="+dsn)
 	}
 	site.Broker = harness.NewBroker(s, l.commands, env...)
-	site.Start()
-	if out, err := site.command(s.ctx, "create", "bench", "--broker", site.WSURL()).CombinedOutput(); err != nil {
+	return site
+}
+
+// found creates the mesh of a broker that runs.
+func (x *site) found(s *stage) {
+	if out, err := x.command(s.ctx, "create", "bench", "--broker", x.WSURL()).CombinedOutput(); err != nil {
 		s.Fatalf("create a mesh: %v\n%s", err, out)
 	}
-	config, err := peer.LoadConfig(site.dir())
+	config, err := peer.LoadConfig(x.dir())
 	s.check("read the config", err)
-	site.mesh = config.Meshes[0]
-	return site
+	x.mesh = config.Meshes[0]
 }
 
 func (x *site) dir() peer.Dir { return configDir(x.home) }

@@ -28,6 +28,7 @@ var probes = []probe{
 	{"idle", "memory of idle sessions, in one mesh and in many, compared with ceiling W", 2, (*lab).idle},
 	{"arrivals", "10,000 sessions join one mesh, and the latency of other sessions meanwhile", 3, (*lab).arrivals},
 	{"growth", "latency and memory per session from 100 to 10,000 sessions", 1, (*lab).growth},
+	{"cluster", "relayed sockets, compared with those at the owner of their mesh; handover and failover", 1, (*lab).cluster},
 	{"hook", "a hook's process, compared with a program that prints a line", 0, (*lab).hook},
 	{"queue", "1,000,000 messages waiting for 10,000 absent sessions", 1, (*lab).queued},
 }

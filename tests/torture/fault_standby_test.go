@@ -26,22 +26,22 @@ func (w *world) servePair() *brokers {
 	own := commands
 	own.Dir, own.Caddy = filepath.Dir(w.caddy), w.caddy
 	p := &brokers{w: w, active: w.broker, second: harness.NewBroker(w.t, own, w.env...)}
-	w.balance(p.active.Port, p.second.Port)
+	w.balance("balancer", "BROKERS", p.active.Port, p.second.Port)
 	w.serve()
 	p.second.Launch()
 	return p
 }
 
-// balance runs the load balancer that docs/operating.md describes.
-func (w *world) balance(ports ...int) {
+// balance runs one of the example load balancers, which takes the brokers from a variable.
+func (w *world) balance(example, variable string, ports ...int) {
 	w.t.Helper()
 	var brokers []string
 	for _, port := range ports {
 		brokers = append(brokers, "127.0.0.1:"+strconv.Itoa(port))
 	}
 	address := "127.0.0.1:" + strconv.Itoa(harness.FreePort(w.t))
-	cmd := exec.Command(commands.Caddy, "run", "--config", filepath.Join(commands.Repo, "examples", "caddyfiles", "balancer.caddyfile"))
-	cmd.Env = append(harness.HomeEnv(harness.ShortTempDir(w.t)), "BALANCER_ADDRESS=http://"+address, "BROKERS="+strings.Join(brokers, " "))
+	cmd := exec.Command(commands.Caddy, "run", "--config", filepath.Join(commands.Repo, "examples", "caddyfiles", example+".caddyfile"))
+	cmd.Env = append(harness.HomeEnv(harness.ShortTempDir(w.t)), "BALANCER_ADDRESS=http://"+address, variable+"="+strings.Join(brokers, " "))
 	var log strings.Builder
 	cmd.Stdout, cmd.Stderr = &log, &log
 	w.check(cmd.Start())

@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	onlyFault = flag.String("fault", "", "run only the scenarios with this name, with or without the database: kill-broker or kill-broker/sqlite")
+	onlyFault = flag.String("fault", "", "run only the scenarios with this name, with or without what follows a slash: kill-broker or kill-broker/sqlite")
 	runFor    = flag.Duration("for", 0, "cycle through the scenarios for this time; 0 runs each once, for a few faults")
 )
 

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// proxy is the network between the peers and the broker. It forwards TCP connections, so a bad
+// proxy is the network before the broker, or between two nodes of a cluster. It forwards TCP connections, so a bad
 // network means delays (a loss is a delay until the retransmission), silence in one
 // direction, and resets.
 type proxy struct {
@@ -41,16 +41,23 @@ const repetition = 300 * time.Millisecond
 // newProxy starts a network in front of a world's broker. The world's peers then use it.
 func newProxy(w *world) *proxy {
 	w.t.Helper()
+	p := newProxyTo(w, w.broker.URL("")[len("http://"):])
+	w.url = "ws://" + p.address() + "/ws"
+	return p
+}
+
+// newProxyTo starts a network in front of an address.
+func newProxyTo(w *world, to string) *proxy {
+	w.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	w.check(err)
-	p := &proxy{
-		listener: l, to: w.broker.URL("")[len("http://"):], links: map[*net.TCPConn]bool{}, changed: make(chan struct{}),
-	}
-	w.url = "ws://" + l.Addr().String() + "/ws"
+	p := &proxy{listener: l, to: to, links: map[*net.TCPConn]bool{}, changed: make(chan struct{})}
 	p.loops.Go(p.acceptLoop)
 	w.t.Cleanup(p.close)
 	return p
 }
+
+func (p *proxy) address() string { return p.listener.Addr().String() }
 
 func (p *proxy) acceptLoop() {
 	for {

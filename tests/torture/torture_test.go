@@ -10,7 +10,7 @@ import (
 
 // scenario is one kind of fault under load.
 type scenario struct {
-	name     string // ends in a slash and the database if there are several with this fault
+	name     string // the fault; if there are several with it, a slash and what differs: the database, for example
 	database string
 	run      func(w *world)
 }
@@ -41,6 +41,15 @@ var scenarios = []scenario{
 	{"standby", onPostgres, failToStandby},
 	{"freeze-broker", onPostgres, freezeActive},
 	{"freeze-broker-shortly", onPostgres, freezeShortly},
+
+	{"cluster/kill-owner", onPostgres, killOwner},
+	{"cluster/freeze-owner", onPostgres, freezeOwner},
+	{"cluster/freeze-owner-shortly", onPostgres, freezeOwnerShortly},
+	{"cluster/clock", onPostgres, moveOwnersClock},
+	{"cluster/drain", onPostgres, drainOwner},
+	{"cluster/upgrade", onPostgres, upgradeNodes},
+	{"cluster/cut", onPostgres, cutNodes},
+	{"cluster/failover", ownServer, failOverNodes},
 
 	{"reload", onSQLite, reload},
 	{"upgrade/sqlite", onSQLite, upgrade},

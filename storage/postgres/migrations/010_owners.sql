@@ -6,7 +6,10 @@ ALTER TABLE claudemesh.nodes
     ADD COLUMN public_key bytea NOT NULL DEFAULT '',
     ADD COLUMN program    text NOT NULL DEFAULT '', -- its version
     ADD COLUMN draining   boolean NOT NULL DEFAULT false, -- gives its meshes away and gets no more
-    ADD COLUMN elsewhere  boolean NOT NULL DEFAULT false; -- the same, since its address leads to something else
+    ADD COLUMN elsewhere  boolean NOT NULL DEFAULT false, -- the same, since its address leads to something else
+    ADD COLUMN clock_off  boolean NOT NULL DEFAULT false, -- the same, since its clock is wrong
+    ADD COLUMN clock_ahead interval NOT NULL DEFAULT '0', -- of the database's clock
+    ADD COLUMN renewals   bigint NOT NULL DEFAULT 0; -- of its lease: a backup that is restored has fewer
 
 -- Which node of a cluster owns which mesh.
 CREATE TABLE claudemesh.mesh_owners (

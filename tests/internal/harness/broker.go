@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -53,6 +55,23 @@ func NewBroker(t testing.TB, c Commands, env ...string) *Broker {
 	return b
 }
 
+// JoinCluster makes the broker, which has not been started, a node of a cluster: the shipped
+// Caddyfile with the option cluster. The node listens at an address, and the further lines are those of the
+// option's block.
+func (b *Broker) JoinCluster(listen string, more ...string) {
+	b.t.Helper()
+	shipped, err := os.ReadFile(filepath.Join(b.commands.Repo, "Caddyfile"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	const directive = "\tclaudemesh {\n"
+	option := fmt.Sprintf("%s\t\tcluster {\n\t\t\tlisten %s\n\t\t\t%s\n\t\t}\n", directive, listen, strings.Join(more, "\n"))
+	b.Config = filepath.Join(b.Home, "Caddyfile")
+	if err := os.WriteFile(b.Config, []byte(strings.Replace(string(shipped), directive, option, 1)), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // Start starts the process and waits until it is ready.
 func (b *Broker) Start() {
 	b.t.Helper()
@@ -94,6 +113,9 @@ func (b *Broker) AwaitReady() {
 		return status == http.StatusOK
 	})
 }
+
+// Running reports whether the process was started and not ended since.
+func (b *Broker) Running() bool { return b.cmd != nil }
 
 // PID returns the id of the process, which must be running.
 func (b *Broker) PID() int { return b.cmd.Process.Pid }

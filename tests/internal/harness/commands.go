@@ -67,12 +67,16 @@ func (c Commands) make(args ...string) error {
 	}
 	cmd := exec.Command("make", append([]string{"--no-print-directory"}, args...)...)
 	cmd.Dir = c.Repo
-	// Don't pass on the options of a make that runs the tests.
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS=") })
+	cmd.Env = MakeEnv()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("make %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
 	return nil
+}
+
+// MakeEnv returns the environment of the tests without the options of a make that runs them.
+func MakeEnv() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS=") })
 }
 
 // Remove deletes the commands that Build has built.
