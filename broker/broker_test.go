@@ -67,8 +67,8 @@ func serve(t testing.TB, store *sqlite.Store, storage broker.Storage, change fun
 	return run(t, store, broker.Options{Storage: storage}, change)
 }
 
-// run runs a broker with options, to which it adds settings, log and version. What the broker
-// stores is in store; nil if the test does not look there.
+// run starts a broker with these options and the tests' settings, log and version. store is the
+// broker's storage, or nil if the test does not read it.
 func run(t testing.TB, store *sqlite.Store, options broker.Options, change func(*broker.Settings)) *server {
 	t.Helper()
 	options.Settings = broker.DefaultSettings()

@@ -29,7 +29,7 @@
 //     stream costs about 1 kB and holds no buffer: WriteTo passes on the buffers that it has read
 //     into. Streams take turns, and control frames go first. A limit for all streams together
 //     stalls all if slow clients fill it, so session.go sets it out of reach. smux does not
-//     close a session whose connection breaks, so await does.
+//     close a session whose connection breaks, so awaitClosed does.
 //   - hashicorp/yamux v0.1.2 has windows of at least 256 kB, in a buffer that a stream keeps once
 //     it was needed. It writes header and body of a frame separately, which is two TLS records and
 //     two system calls a frame. A stream that waits for a busy link for longer than the timeout

@@ -58,7 +58,7 @@ func (l *link) run(ctx context.Context) {
 			l.log.Info("connected to another node")
 			l.set(session, nil)
 			closed := context.AfterFunc(ctx, func() { _ = session.Close() })
-			err = fmt.Errorf("the link to %s is broken: %w", l.node.Address, await(session, conn))
+			err = fmt.Errorf("the link to %s is broken: %w", l.node.Address, awaitClosed(session, conn))
 			closed()
 			pause, failing = pauseMin, false
 		}

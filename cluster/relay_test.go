@@ -24,6 +24,7 @@ import (
 	"go.uber.org/zap/zaptest"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -241,20 +242,17 @@ func expectEnd(tb testing.TB, conn net.Conn) {
 
 func (n *node) await(tb testing.TB, what string) {
 	tb.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		for _, e := range n.logs.All() {
+	await.Until(tb, fmt.Sprintf("somebody has logged %q", what), func() bool {
+		return slices.ContainsFunc(n.logs.All(), func(e observer.LoggedEntry) bool {
 			text := e.Message
 			for _, f := range e.Context {
 				if f.Key == "error" {
 					text += ": " + f.Interface.(error).Error()
 				}
 			}
-			if strings.Contains(text, what) {
-				return
-			}
-		}
-	}
-	tb.Fatalf("nobody logged %q", what)
+			return strings.Contains(text, what)
+		})
+	})
 }
 
 func TestRelay(t *testing.T) {

@@ -39,10 +39,10 @@ var (
 	errUnexpected = errors.New("the other node opens a stream on a link that is not its own")
 )
 
-// await waits until the session of a link has ended, for whatever reason, and returns why. smux
+// awaitClosed waits until the session of a link has ended, for whatever reason, and returns why. smux
 // itself does not close a session whose connection breaks. Streams come only from the node that
-// has connected, so await has none to accept.
-func await(s *smux.Session, conn net.Conn) error {
+// has connected, so awaitClosed has none to accept.
+func awaitClosed(s *smux.Session, conn net.Conn) error {
 	_, err := s.AcceptStream()
 	switch {
 	case err == nil:

@@ -2,7 +2,6 @@ package tests
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 	"github.com/claudemesh/claudemesh/wire"
@@ -43,17 +41,8 @@ type nodeRow struct {
 // nodeOf returns what the database says about a server.
 func nodeOf(t *testing.T, pg *pgtest.Server, s *server) (n nodeRow) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, pg.DSN())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(ctx)
-	if err := conn.QueryRow(ctx, `SELECT address, (SELECT count(*) FROM claudemesh.mesh_owners WHERE node_id = id)
-		FROM claudemesh.nodes WHERE pid = $1`, s.PID()).Scan(&n.address, &n.meshes); err != nil {
-		t.Fatal(err)
-	}
+	queryRow(t, pg, []any{&n.address, &n.meshes}, `SELECT address, (SELECT count(*) FROM claudemesh.mesh_owners WHERE node_id = id)
+		FROM claudemesh.nodes WHERE pid = $1`, s.PID())
 	return n
 }
 
@@ -62,10 +51,7 @@ func nodeOf(t *testing.T, pg *pgtest.Server, s *server) (n nodeRow) {
 // operator undoes the drain.
 func TestClusterDrain(t *testing.T) {
 	t.Parallel()
-	pg := pgtest.Start(t)
-	a, b := node(t, pg), node(t, pg)
-	a.Start()
-	b.Start()
+	pg, a, b := startNodes(t)
 	m := newTeam(t, a)
 	bob := m.join(t, "bob")
 	session := newKeys()
@@ -161,7 +147,7 @@ func TestClusterRebalance(t *testing.T) {
 func TestClusterOnThisMachine(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("CLAUDEMESH_TEST_POSTGRES") != "" {
-		t.Skip("the script starts a Postgres of its own, which may not be installed here")
+		t.Skip("CLAUDEMESH_TEST_POSTGRES names the Postgres to use, but scripts/cluster starts one of its own")
 	}
 	ports := make([]string, 7)
 	for i := range ports {

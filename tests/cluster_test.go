@@ -26,6 +26,31 @@ func node(t *testing.T, pg *pgtest.Server, env ...string) *server {
 	return s
 }
 
+// startNodes starts two nodes on a database of their own.
+func startNodes(t *testing.T) (pg *pgtest.Server, a, b *server) {
+	t.Helper()
+	pg = pgtest.Start(t)
+	a, b = node(t, pg), node(t, pg)
+	a.Start()
+	b.Start()
+	return pg, a, b
+}
+
+// queryRow reads one row of the nodes' database.
+func queryRow(t *testing.T, pg *pgtest.Server, into []any, query string, args ...any) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, pg.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	if err := conn.QueryRow(ctx, query, args...).Scan(into...); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // at returns the same team as a client of another node.
 func (m *team) at(s *server) *team {
 	other := *m
@@ -46,18 +71,9 @@ func (p *member) at(s *server) *member {
 // ownerOf returns which of two nodes serves a mesh.
 func ownerOf(t *testing.T, pg *pgtest.Server, m *team, nodes ...*server) (owner, other *server) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, pg.DSN())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(ctx)
 	var pid int
-	if err := conn.QueryRow(ctx, `SELECT pid FROM claudemesh.nodes JOIN claudemesh.mesh_owners ON node_id = id
-		WHERE replace(mesh_id::text, '-', '') = $1`, m.id).Scan(&pid); err != nil {
-		t.Fatal(err)
-	}
+	queryRow(t, pg, []any{&pid}, `SELECT pid FROM claudemesh.nodes JOIN claudemesh.mesh_owners ON node_id = id
+		WHERE replace(mesh_id::text, '-', '') = $1`, m.id)
 	for i, s := range nodes {
 		if s.PID() == pid {
 			return s, nodes[1-i]
@@ -71,10 +87,7 @@ func ownerOf(t *testing.T, pg *pgtest.Server, m *team, nodes ...*server) (owner,
 // clients come back on the other node.
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	pg := pgtest.Start(t)
-	a, b := node(t, pg), node(t, pg)
-	a.Start()
-	b.Start()
+	pg, a, b := startNodes(t)
 	m := newTeam(t, a)
 	alice := m.owner.daemon(t)
 	bob := m.at(b).join(t, "bob") // the request is forwarded if b does not own the mesh
@@ -154,10 +167,7 @@ func awaitSession(t *testing.T, p *member, session keyPair) (c *v1Client) {
 // TestClusterReload reloads the config of both nodes: sockets stay, and so do links.
 func TestClusterReload(t *testing.T) {
 	t.Parallel()
-	pg := pgtest.Start(t)
-	a, b := node(t, pg), node(t, pg)
-	a.Start()
-	b.Start()
+	_, a, b := startNodes(t)
 	m := newTeam(t, a)
 	onA, onB := m.owner.daemon(t), m.join(t, "bob").at(b).daemon(t)
 	for _, s := range []*server{a, b} {
@@ -225,10 +235,7 @@ func TestClusterAddress(t *testing.T) {
 // it relays, and takes the mesh.
 func TestClusterFrozenOwner(t *testing.T) {
 	t.Parallel()
-	pg := pgtest.Start(t)
-	a, b := node(t, pg), node(t, pg)
-	a.Start()
-	b.Start()
+	pg, a, b := startNodes(t)
 	m := newTeam(t, a)
 	bob := m.join(t, "bob")
 	c := m.owner.daemon(t)
@@ -253,10 +260,7 @@ func TestClusterFrozenOwner(t *testing.T) {
 // of: the nodes forget what they remember of the newer state, and go on.
 func TestClusterRestored(t *testing.T) {
 	t.Parallel()
-	pg := pgtest.Start(t)
-	a, b := node(t, pg), node(t, pg)
-	a.Start()
-	b.Start()
+	pg, a, b := startNodes(t)
 	m := newTeam(t, a)
 	bob, sender, session := m.join(t, "bob"), newKeys(), newKeys()
 	alice, reader := m.owner.session(t, sender), bob.at(b).session(t, session)
@@ -292,15 +296,6 @@ func TestClusterRestored(t *testing.T) {
 // renewals returns how often the node that has renewed its lease least often has done so.
 func renewals(t *testing.T, pg *pgtest.Server) (n int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	conn, err := pgx.Connect(ctx, pg.DSN())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(ctx)
-	if err := conn.QueryRow(ctx, `SELECT min(renewals) FROM claudemesh.nodes`).Scan(&n); err != nil {
-		t.Fatal(err)
-	}
+	queryRow(t, pg, []any{&n}, `SELECT min(renewals) FROM claudemesh.nodes`)
 	return n
 }

@@ -118,7 +118,7 @@ func (c *conn) lost(now time.Time) {
 	}
 }
 
-// mayHaveLeft records that the presence is no longer online: it is leased or has ended.
+// mayHaveLeft records that the presence has lost its connection: it is leased, or has ended.
 func (m *presenceModel) mayHaveLeft(now time.Time) {
 	m.online, m.sureUntil = false, time.Time{}
 	m.maybeUntil = later(m.maybeUntil, now.Add(detection+presenceLease))
