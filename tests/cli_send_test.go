@@ -122,8 +122,6 @@ func tooLong(t *testing.T, s *server) {
 	}
 }
 
-// TestShortIDs checks that status accepts the id that send prints, even for messages from
-// the same minute, and that it accepts longer forms, too.
 // unwrittenOutput checks that a user whose output could not be written learns that the message is
 // sent, and that an invite whose link nobody saw is a failure.
 func unwrittenOutput(t *testing.T, s *server) {
@@ -148,6 +146,8 @@ func unwrittenOutput(t *testing.T, s *server) {
 	}
 }
 
+// TestShortIDs checks that status accepts the id that send prints, even for messages from
+// the same minute, and that it accepts longer forms, too.
 func TestShortIDs(t *testing.T) {
 	onBoth(t, nil, func(t *testing.T, s *server) { shortIDs(t, s) })
 }

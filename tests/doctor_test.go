@@ -3,6 +3,10 @@ package tests
 import (
 	"encoding/json"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -294,15 +298,6 @@ func TestDoctorFindsClaude(t *testing.T) {
 	home := filepath.Dir(alice.dir)
 	config := filepath.Join(home, ".claude")
 	settings := filepath.Join(config, "settings.json")
-	write := func(path, text string) {
-		t.Helper()
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, test := range []struct{ name, file, text, check, says string }{
 		{"hooks off", settings, `{"disableAllHooks":true}`, "hooks", "disableAllHooks"},
 		{"plugin turned off", settings, `{"enabledPlugins":{"claudemesh@claudemesh-local":false}}`, "hooks", "turned off"},
@@ -312,7 +307,7 @@ func TestDoctorFindsClaude(t *testing.T) {
 		{"server of another client", filepath.Join(home, ".claude.json"), `{"mcpServers":{"claudemesh":{"command":"x"}}}`, "hooks", "claude mcp remove"},
 		{"settings that nobody can read", settings, `{"model":`, "hooks", "repair"},
 	} {
-		write(test.file, test.text)
+		alice.write(test.file, test.text)
 		alice.sick(test.name, test.check, test.says)
 		if err := os.Remove(test.file); err != nil {
 			t.Fatal(err)
@@ -321,10 +316,10 @@ func TestDoctorFindsClaude(t *testing.T) {
 
 	alice.must("install")
 	alice.healthy("claude", "plugin", "hooks", "delivery")
-	write(filepath.Join(alice.dir, "plugin", "claudemesh", ".mcp.json"), "{}")
+	alice.write(filepath.Join(alice.dir, "plugin", "claudemesh", ".mcp.json"), "{}")
 	alice.sick("plugin of another version", "plugin", "claudemesh install")
 	alice.must("install")
-	write(filepath.Join(config, "plugins", "installed_plugins.json"), `{"version":2,"plugins":{}}`)
+	alice.write(filepath.Join(config, "plugins", "installed_plugins.json"), `{"version":2,"plugins":{}}`)
 	alice.sick("plugin that Claude Code has forgotten", "plugin", "isn't loaded")
 	alice.must("install")
 	alice.healthy("claude", "plugin", "hooks", "delivery")
@@ -363,4 +358,24 @@ func TestDoctorFindsKeys(t *testing.T) {
 		}
 	}
 	alice.sick("damaged key", "files", "damaged")
+}
+
+// startSkewedClock starts a proxy through which the broker's clock seems to be ahead. It
+// returns the URL of the WebSocket.
+func startSkewedClock(t *testing.T, s *server, ahead time.Duration) string {
+	t.Helper()
+	target, err := url.Parse(s.URL(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		ModifyResponse: func(r *http.Response) error {
+			r.Header.Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+			return nil
+		},
+	}
+	front := httptest.NewServer(proxy)
+	t.Cleanup(front.Close)
+	return "ws" + strings.TrimPrefix(front.URL, "http") + "/ws"
 }

@@ -87,3 +87,20 @@ func joinV1(t testing.TB, s *server, link, name string) *member {
 	p.id = answer.str("memberId")
 	return p
 }
+
+// sealFields seals a text like a v1 client and returns the fields of the send.
+func sealFields(t *testing.T, from keyPair, to, text string) []any {
+	t.Helper()
+	nonce, ciphertext := from.seal(t, to, text)
+	return []any{"nonce", nonce, "ciphertext", ciphertext}
+}
+
+// openFrom opens a push that is sealed for a key.
+func openFrom(t *testing.T, own keyPair, m frame) string {
+	t.Helper()
+	text, sealed := v1Text(t, m, own)
+	if !sealed {
+		t.Fatalf("can't open %s", m)
+	}
+	return text
+}
