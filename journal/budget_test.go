@@ -271,6 +271,55 @@ func TestCloseIsNotStarved(t *testing.T) {
 	})
 }
 
+// busy is a store during whose commits more is added to the journal.
+type busy struct {
+	batches
+	add func()
+}
+
+func (b *busy) Commit(ctx context.Context, batch *journal.Batch) ([]journal.Duplicate, error) {
+	b.add()
+	return b.batches.Commit(ctx, batch)
+}
+
+// TestFlushIsNotStarved checks that Flush returns once everything added before it is stored,
+// even if more than a batch is added during each commit.
+func TestFlushIsNotStarved(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &busy{}
+		j := journal.New(store, zap.NewNop(), budget)
+		q, m := emptyMesh(t, j)
+		var stored atomic.Int64
+		send := func(n int, member byte, told func(queue.Result)) {
+			for range n {
+				m.Accept(queue.Message{SenderMember: wire.ID{member}, TargetSpec: "x"}, []queue.To{{}}, told)
+			}
+		}
+		store.add = func() {
+			send(300, 2, func(queue.Result) {})
+			j.Record(event("later"))
+			j.Remember(journal.Hello{Mesh: mesh})
+		}
+		send(1000, 1, func(queue.Result) { stored.Add(1) })
+		j.Record(event("before"))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { j.Run(ctx); close(done) }()
+		patient, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if err := j.Flush(patient); err != nil {
+			t.Error(err)
+		}
+		if n := stored.Load(); n != 1000 {
+			t.Errorf("Flush returned when %d messages were stored, want 1000", n)
+		}
+		stop()
+		<-done
+		q.Stop()
+	})
+}
+
 // TestMessagesAreGivenBackAlone checks that a storage failure of some seconds refuses the
 // messages of a batch, and that the rest of the batch is committed once.
 func TestMessagesAreGivenBackAlone(t *testing.T) {

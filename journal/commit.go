@@ -19,9 +19,9 @@ type work struct {
 	batch    Batch
 	entries  []*queue.Entry
 	settling []queue.Settling
-	events   []audit.Event // other than those of the messages
-	flushed  []chan struct{}
-	saved    []chan struct{}
+	events   []audit.Event   // other than those of the messages
+	flushed  []chan struct{} // calls of Flush that wait for nothing beyond this batch
+	saved    []saving
 	tried    map[audit.Head]bool // heads that an unanswered attempt may have stored
 }
 
@@ -33,9 +33,9 @@ func (j *Journal) take() work {
 	j.mu.Lock()
 	p := &j.pending
 	w.entries = p.budget.take(batchMessages, batchCost)
-	w.settling, p.settling = split(p.settling, min(len(p.settling), batchOthers))
-	w.events, p.events = split(p.events, min(len(p.events), batchOthers))
-	w.batch.Hellos, p.hellos = split(p.hellos, min(len(p.hellos), batchOthers))
+	w.settling = p.settling.take(batchOthers)
+	w.events = p.events.take(batchOthers)
+	w.batch.Hellos = p.hellos.take(batchOthers)
 	w.batch.Closed = p.takeClosed()
 	j.writing = make(map[presenceRef]presence.Record, min(len(p.presences), batchOthers))
 	for ref, r := range p.presences {
@@ -46,12 +46,7 @@ func (j *Journal) take() work {
 		j.writing[ref] = r
 		delete(p.presences, ref)
 	}
-	if len(p.presences) == 0 {
-		w.saved, p.saved = p.saved, nil
-	}
-	if p.empty() { // everything they wait for is in this batch
-		w.flushed, p.flushed = p.flushed, nil
-	}
+	p.takeWaiters(&w)
 	forgotten := p.forgotten
 	p.forgotten = nil
 	j.mu.Unlock()
@@ -68,22 +63,12 @@ func (j *Journal) take() work {
 	return w
 }
 
-// takeClosed removes the closings whose earlier entries have all been taken.
-func (p *pending) takeClosed() (ripe []queue.Closing) {
-	if len(p.closed) == 0 {
-		return nil
-	}
-	taken := p.budget.takenUpTo()
-	for len(p.closed) > 0 && p.closed[0].after <= taken && len(ripe) < batchOthers {
-		ripe = append(ripe, p.closed[0].Closing)
-		p.closed = p.closed[1:]
-	}
-	return ripe
-}
-
 // release tells everybody who waits for the batch that it is stored.
 func (w *work) release() {
-	for _, done := range append(w.saved, w.flushed...) {
+	for _, s := range w.saved {
+		s.done <- nil
+	}
+	for _, done := range w.flushed {
 		close(done)
 	}
 }
@@ -92,13 +77,6 @@ func (j *Journal) setBegan(t time.Time) {
 	j.mu.Lock()
 	j.began = t
 	j.mu.Unlock()
-}
-
-func split[T any](list []T, n int) (head, tail []T) {
-	if n == len(list) {
-		return list, nil
-	}
-	return list[:n:n], list[n:]
 }
 
 // commit writes the batch and reports its outcome.

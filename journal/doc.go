@@ -3,14 +3,14 @@
 // come together while the previous one was under way.
 //
 // One goroutine, [Journal.Run], commits. Everything else only adds to what is pending,
-// under one lock, Journal.mu, which guards the types pending, budget and share too.
+// under one lock, Journal.mu, which also guards the types pending, line, budget and share.
 //
 // # Files
 //
 //	journal.go  the Journal: takes what is to be stored, and runs
+//	pending.go  what waits for the next batches, and who waits for them
 //	budget.go   decides how much may wait for the storage, and shares it among the members
 //	commit.go   forms a batch, commits it and tells everybody who waits for it
-//	lost.go     drops what belongs to meshes that the broker has lost
 //	store.go    what a batch holds, and what the journal needs of a storage
 //	lost.go     gives up what belongs to meshes that the broker has lost
 //	stats.go    counters

@@ -67,41 +67,6 @@ type Journal struct {
 	stats counters
 }
 
-// pending is what waits for the next batches.
-type pending struct {
-	budget    budget // with the messages
-	settling  []queue.Settling
-	closed    []closing
-	presences map[presenceRef]presence.Record
-	flushed   []chan struct{} // waiters for everything added before them
-	saved     []chan struct{} // waiters for the presences saved before them
-	events    []audit.Event
-	hellos    []Hello
-	forgotten []wire.ID // meshes whose audit head must be read again
-	dropping  []dropping
-}
-
-// closing is the end of a mailbox, which waits for all entries accepted before it.
-type closing struct {
-	queue.Closing
-	after int64 // the number of the last such entry
-}
-
-type presenceRef struct {
-	mesh wire.ID
-	id   presence.Identity
-}
-
-func (p *pending) empty() bool {
-	return p.budget.entries == 0 && len(p.settling) == 0 && len(p.closed) == 0 && len(p.presences) == 0 && len(p.events) == 0 &&
-		len(p.hellos) == 0
-}
-
-// urgent reports whether somebody waits for the next commit.
-func (p *pending) urgent() bool {
-	return p.budget.entries > 0 || len(p.flushed) > 0 || len(p.saved) > 0
-}
-
 // New returns a journal that writes to a store. Messages of a total cost of budget bytes may
 // wait for it; see DefaultBudget. Nothing is written before Run is called.
 func New(store Store, log *zap.Logger, budget int64) *Journal {
@@ -122,7 +87,7 @@ func (j *Journal) Accept(e *queue.Entry) {
 // Settle implements queue.Journal.
 func (j *Journal) Settle(s queue.Settling) {
 	j.mu.Lock()
-	j.pending.settling = append(j.pending.settling, s)
+	j.pending.settling.add(s)
 	j.mu.Unlock()
 	j.signal()
 }
@@ -130,7 +95,7 @@ func (j *Journal) Settle(s queue.Settling) {
 // Close implements queue.Journal.
 func (j *Journal) Close(c queue.Closing) {
 	j.mu.Lock()
-	j.pending.closed = append(j.pending.closed, closing{c, j.pending.budget.number})
+	j.pending.closed.add(closing{c, j.pending.budget.number})
 	j.mu.Unlock()
 	j.signal()
 }
@@ -138,7 +103,7 @@ func (j *Journal) Close(c queue.Closing) {
 // Record appends events to their meshes' audit logs.
 func (j *Journal) Record(events ...audit.Event) {
 	j.mu.Lock()
-	j.pending.events = append(j.pending.events, events...)
+	j.pending.events.add(events...)
 	j.mu.Unlock()
 	j.signal()
 }
@@ -146,7 +111,7 @@ func (j *Journal) Record(events ...audit.Event) {
 // Remember stores a hello that was accepted.
 func (j *Journal) Remember(h Hello) {
 	j.mu.Lock()
-	j.pending.hellos = append(j.pending.hellos, h)
+	j.pending.hellos.add(h)
 	j.mu.Unlock()
 	j.signal()
 }
@@ -171,15 +136,21 @@ func (j *Journal) Save(records []presence.Record) {
 	j.signal()
 }
 
-// SaveNow is Save of one record. It returns once the record is stored, or when ctx ends.
+// SaveNow is Save of one record. It returns once the record is stored, or when ctx ends. It
+// returns ErrMoved if the journal gives the record up because the broker has lost the mesh.
 func (j *Journal) SaveNow(ctx context.Context, r presence.Record) error {
-	done := make(chan struct{})
+	s := saving{r.MeshID, make(chan error, 1)}
 	j.mu.Lock()
 	j.pending.presences[presenceRef{r.MeshID, r.Identity}] = r
-	j.pending.saved = append(j.pending.saved, done)
+	j.pending.saved = append(j.pending.saved, s)
 	j.mu.Unlock()
 	j.signal()
-	return await(ctx, done, "store a presence")
+	select {
+	case err := <-s.done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("store a presence: %w", ctx.Err())
+	}
 }
 
 // await waits until done is closed, or ctx ends.
@@ -198,7 +169,7 @@ func (j *Journal) Full() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	p := &j.pending
-	return len(p.events)+len(p.hellos)+len(p.closed)+len(p.presences) > backlogOthers
+	return p.events.len()+p.hellos.len()+p.closed.len()+len(p.presences) > backlogOthers
 }
 
 // Presence returns a record that was saved and is not stored yet.
@@ -218,7 +189,7 @@ func (j *Journal) Presence(meshID wire.ID, id presence.Identity) (presence.Recor
 func (j *Journal) Flush(ctx context.Context) error {
 	done := make(chan struct{})
 	j.mu.Lock()
-	j.pending.flushed = append(j.pending.flushed, done)
+	j.pending.flushed = append(j.pending.flushed, flushing{j.pending.ends(), done})
 	j.mu.Unlock()
 	j.signal()
 	return await(ctx, done, "flush the journal")
@@ -315,8 +286,8 @@ func (j *Journal) gather(ctx context.Context) bool {
 	j.mu.Lock()
 	empty, urgent := j.pending.empty(), j.pending.urgent()
 	if empty {
-		for _, done := range j.pending.flushed {
-			close(done)
+		for _, f := range j.pending.flushed {
+			close(f.done)
 		}
 		j.pending.flushed = nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/claudemesh/claudemesh/audit"
@@ -43,7 +44,8 @@ func (j *Journal) Drop(ctx context.Context, lost []wire.ID) error {
 	return await(ctx, done, "drop meshes from the journal")
 }
 
-// Lost returns which of some meshes a commit has found lost since Drop was last called for them.
+// Lost returns those of the given meshes that a commit has found lost since the last Drop of
+// them.
 func (j *Journal) Lost(of []wire.ID) (lost []wire.ID) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -80,23 +82,16 @@ func (j *Journal) serveDrops(w *work) {
 	}
 	var rest work
 	p := &j.pending
-	all := p.budget.empty()
-	kept := slices.DeleteFunc(slices.Clone(all), func(e numbered) bool { return lost.has(e.Mesh()) })
+	kept, given := part(p.budget.empty(), func(e numbered) bool { return lost.has(e.Mesh()) })
 	p.budget.restore(kept)
-	for _, e := range all {
-		if lost.has(e.Mesh()) {
-			rest.entries = append(rest.entries, e.Entry)
-		}
+	for _, e := range given {
+		rest.entries = append(rest.entries, e.Entry)
 	}
-	for _, s := range p.settling {
-		if lost.has(s.Mesh) {
-			rest.settling = append(rest.settling, s)
-		}
-	}
-	p.settling = slices.DeleteFunc(p.settling, func(s queue.Settling) bool { return lost.has(s.Mesh) })
-	p.closed = slices.DeleteFunc(p.closed, func(c closing) bool { return lost.has(c.Mailbox.Mesh) })
-	p.events = slices.DeleteFunc(p.events, func(e audit.Event) bool { return lost.has(e.MeshID) })
-	p.hellos = slices.DeleteFunc(p.hellos, func(h Hello) bool { return lost.has(h.Mesh) })
+	rest.settling = p.settling.drop(func(s queue.Settling) bool { return lost.has(s.Mesh) })
+	p.closed.drop(func(c closing) bool { return lost.has(c.Mailbox.Mesh) })
+	p.events.drop(func(e audit.Event) bool { return lost.has(e.MeshID) })
+	p.hellos.drop(func(h Hello) bool { return lost.has(h.Mesh) })
+	p.saved, rest.saved = part(p.saved, func(s saving) bool { return lost.has(s.mesh) })
 	for ref := range p.presences {
 		if lost.has(ref.mesh) {
 			delete(p.presences, ref)
@@ -120,40 +115,49 @@ func (j *Journal) drop(w *work, lost meshes) {
 		return
 	}
 	var given []*queue.Entry
-	w.entries = slices.DeleteFunc(w.entries, func(e *queue.Entry) bool {
-		if lost.has(e.Mesh()) {
-			given = append(given, e)
-		}
-		return lost.has(e.Mesh())
-	})
-	w.batch.Messages = slices.DeleteFunc(w.batch.Messages, func(m *queue.Accepted) bool { return lost.has(m.MeshID) })
 	var settled []queue.Settling
-	w.settling = slices.DeleteFunc(w.settling, func(s queue.Settling) bool {
-		if lost.has(s.Mesh) {
-			settled = append(settled, s)
-		}
-		return lost.has(s.Mesh)
-	})
+	var unsaved []saving
+	w.entries, given = part(w.entries, func(e *queue.Entry) bool { return lost.has(e.Mesh()) })
+	w.settling, settled = part(w.settling, func(s queue.Settling) bool { return lost.has(s.Mesh) })
+	w.saved, unsaved = part(w.saved, func(s saving) bool { return lost.has(s.mesh) })
+	w.batch.Messages = slices.DeleteFunc(w.batch.Messages, func(m *queue.Accepted) bool { return lost.has(m.MeshID) })
 	w.batch.Settled = slices.DeleteFunc(w.batch.Settled, func(s queue.Settlement) bool { return lost.has(s.Mesh) })
 	w.batch.Closed = slices.DeleteFunc(w.batch.Closed, func(c queue.Closing) bool { return lost.has(c.Mailbox.Mesh) })
 	w.batch.Presences = slices.DeleteFunc(w.batch.Presences, func(p presence.Record) bool { return lost.has(p.MeshID) })
 	w.batch.Hellos = slices.DeleteFunc(w.batch.Hellos, func(h Hello) bool { return lost.has(h.Mesh) })
 	w.events = slices.DeleteFunc(w.events, func(e audit.Event) bool { return lost.has(e.MeshID) })
 
-	err := fmt.Errorf("%w: %w", queue.ErrUnavailable, errMoved)
+	err := fmt.Errorf("%w: %w", queue.ErrUnavailable, ErrMoved)
 	for _, e := range given {
 		e.Abandoned(err)
 	}
 	for _, s := range settled {
 		s.Done()
 	}
+	for _, s := range unsaved {
+		s.done <- ErrMoved
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	maps.DeleteFunc(j.writing, func(ref presenceRef, _ presence.Record) bool { return lost.has(ref.mesh) })
 	j.pending.budget.settle(given)
 	j.pending.budget.admit()
 }
 
-var errMoved = errors.New("the mesh moves to another node")
+// part splits a list into what stays and what belongs to lost meshes.
+func part[T any](list []T, isLost func(T) bool) (kept, lost []T) {
+	for _, x := range list {
+		if isLost(x) {
+			lost = append(lost, x)
+		} else {
+			kept = append(kept, x)
+		}
+	}
+	return kept, lost
+}
+
+// ErrMoved says why something of a mesh was given up: the broker has lost the mesh.
+var ErrMoved = errors.New("the mesh moves to another node")
 
 // dropLost removes what must not be stored from a batch that was just taken.
 func (j *Journal) dropLost(w *work) {

@@ -116,7 +116,18 @@ func TestLostMesh(t *testing.T) {
 	if got := j.Lost([]wire.ID{mine, other}); !slices.Equal(got, []wire.ID{other}) {
 		t.Errorf("Lost returned %v", got)
 	}
+	patient, cancel := context.WithTimeout(t.Context(), await.Patience)
+	defer cancel()
+	save := func() error {
+		return j.SaveNow(patient, presence.Record{MeshID: other, Identity: "s/y", Status: wire.Idle})
+	}
+	if err := save(); !errors.Is(err, journal.ErrMoved) {
+		t.Errorf("SaveNow of a presence of the other's mesh: %v, want ErrMoved", err)
+	}
 	flush(t, j)
+	if _, ok := j.Presence(other, "s/x"); ok {
+		t.Error("the journal still has a presence that it has dropped")
+	}
 	if j.Down() != nil {
 		t.Errorf("the storage counts as unreachable: %v", j.Down())
 	}
@@ -132,8 +143,6 @@ func TestLostMesh(t *testing.T) {
 			t.Error("the journal stored something of the lost mesh")
 		}
 	}
-	patient, cancel := context.WithTimeout(t.Context(), await.Patience)
-	defer cancel()
 	if err := j.Drop(patient, []wire.ID{other}); err != nil {
 		t.Fatal(err)
 	}
@@ -145,6 +154,9 @@ func TestLostMesh(t *testing.T) {
 	}
 	if r := <-everything(other); r.Err != nil {
 		t.Errorf("a message after Drop: %v", r.Err)
+	}
+	if err := save(); err != nil {
+		t.Errorf("SaveNow after Drop: %v", err)
 	}
 	flush(t, j)
 	if _, err := audit.VerifyMesh(t.Context(), s, other); err != nil {
