@@ -21,8 +21,8 @@ import (
 // day is the life of a broker that docs/operating.md describes, with the people who use it.
 type day struct {
 	t      *testing.T
-	blocks []string // the page's commands that have not run yet
-	yours  []string // pairs of what the page calls yours, and what is there instead
+	blocks []harness.Block // the page's commands that have not run yet
+	yours  []string        // pairs of what the page calls yours, and what is there instead
 	names  map[*patient]string
 	wants  map[*patient][]string // what an inbox must have at the end
 }
@@ -41,7 +41,7 @@ func TestOperating(t *testing.T) {
 	}
 	site, one, two, linkOne, linkTwo := freePort(t), freePort(t), freePort(t), freePort(t), freePort(t)
 	address := func(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
-	d := &day{t: t, blocks: harness.Fenced(readPage(t, "docs/operating.md"), "sh"), wants: make(map[*patient][]string), yours: []string{
+	d := &day{t: t, blocks: blocksOf(t, "docs/operating.md", "sh"), wants: make(map[*patient][]string), yours: []string{
 		"wss://mesh.example.com", fmt.Sprintf("ws://localhost:%d", site), "https://mesh.example.com", fmt.Sprintf("http://localhost:%d", site),
 		"mesh.example.com", fmt.Sprintf("http://localhost:%d", site), "10.0.0.5", at.Host, "10.0.0.10", "127.0.0.1",
 		"10.0.0.1:7900", address(one), "10.0.0.1:7901", address(linkOne), "10.0.0.2:7900", address(two), "10.0.0.2:7901", address(linkTwo),
@@ -217,10 +217,10 @@ func (d *day) person() *patient {
 // next returns the page's next block, which must begin so.
 func (d *day) next(begins string) string {
 	d.t.Helper()
-	if len(d.blocks) == 0 || !strings.HasPrefix(d.blocks[0], begins) {
+	if len(d.blocks) == 0 || !strings.HasPrefix(d.blocks[0].Text, begins) {
 		d.t.Fatalf("the next commands of docs/operating.md are %.1q, and the test expects %q", d.blocks, begins)
 	}
-	block := d.blocks[0]
+	block := take("docs/operating.md", d.blocks[0])
 	d.blocks = d.blocks[1:]
 	return block
 }

@@ -160,7 +160,7 @@ func pages(t *testing.T) []string {
 	return found
 }
 
-func readPage(t *testing.T, page string) string {
+func readPage(t testing.TB, page string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(commands.Repo, page))
 	if err != nil {

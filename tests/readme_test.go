@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/internal/await"
-	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
 // TestReadme runs the commands of README.md's first exchange verbatim, in a copy of the
@@ -65,26 +64,12 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// readmeCommands returns the lines of the sh blocks under "The first exchange".
+// readmeCommands returns the lines of the block under "The first exchange".
 func readmeCommands(t *testing.T) []string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(commands.Repo, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, ok := strings.Cut(string(b), "\n## The first exchange\n")
-	if !ok {
-		t.Fatal("README.md has no first exchange")
-	}
-	section, _, _ = strings.Cut(section, "\n## ")
 	var lines []string
-	for _, block := range harness.Fenced(section, "sh") {
-		for line := range strings.Lines(block) {
-			line, _, _ = strings.Cut(strings.TrimSpace(line), " #")
-			if line = strings.TrimSpace(line); line != "" {
-				lines = append(lines, line)
-			}
-		}
+	for line := range strings.Lines(takeBlock(t, "README.md", "make run\n")) {
+		lines = append(lines, strings.TrimSpace(line))
 	}
 	if len(lines) < 6 {
 		t.Fatalf("README.md's first exchange is %q", lines)

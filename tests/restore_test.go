@@ -10,24 +10,20 @@ import (
 
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
-	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
 // operator runs the commands of docs/backup.md for a broker.
 type operator struct {
 	t      *testing.T
 	s      *server
-	blocks []string // of commands, in the order of the page
 	places *strings.Replacer
 	path   string
 }
 
 func newOperator(t *testing.T, s *server) *operator {
 	t.Helper()
-	o := &operator{t: t, s: s, path: commands.Dir + ":" + pgtest.Tools(t) + ":" + os.Getenv("PATH"),
-		places: strings.NewReplacer("/etc/caddy/Caddyfile", s.Config, "/var/backups", t.TempDir()),
-		blocks: harness.Indented(readPage(t, "docs/backup.md"))}
-	return o
+	return &operator{t: t, s: s, path: commands.Dir + ":" + pgtest.Tools(t) + ":" + os.Getenv("PATH"),
+		places: strings.NewReplacer("/etc/caddy/Caddyfile", s.Config, "/var/backups", t.TempDir())}
 }
 
 // run runs the block that begins with a command. Each of its commands must succeed.
@@ -42,11 +38,7 @@ func (o *operator) run(command string) string {
 
 func (o *operator) try(command string) (string, error) {
 	o.t.Helper()
-	i := slices.IndexFunc(o.blocks, func(b string) bool { return strings.HasPrefix(b, command) })
-	if i < 0 {
-		o.t.Fatalf("docs/backup.md has no commands that begin with %q", command)
-	}
-	cmd := exec.Command("sh", "-ec", o.places.Replace(o.blocks[i]))
+	cmd := exec.Command("sh", "-ec", o.places.Replace(takeBlock(o.t, "docs/backup.md", command)))
 	cmd.Dir, cmd.Env = o.s.Home, append(slices.Clone(o.s.Env), "PATH="+o.path)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -82,7 +74,7 @@ func TestRestore(t *testing.T) {
 		t.Parallel()
 		s := startServer(t, "DATABASE_URL="+pgtest.DSN(t))
 		o := newOperator(t, s)
-		restoreOlderState(t, s, func() { o.run("pg_dump ") }, func() { o.run("psql ") })
+		restoreOlderState(t, s, func() { o.run("pg_dump ") }, func() { o.run("psql \"$DATABASE_URL\"") })
 		if out, err := o.try("caddy claudemesh restored "); err == nil || !strings.Contains(out, "another broker is using this database") {
 			t.Errorf("recorded a restore below a running broker: %v\n%s", err, out)
 		}
@@ -96,10 +88,13 @@ func TestRestore(t *testing.T) {
 
 func restoreOlderState(t *testing.T, s *server, backUp, restore func()) {
 	alice, bob, carol, dave := newPatient(t, s), newPatient(t, s), newPatient(t, s), newPatient(t, s)
+	eve, frank := newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")
 	bob.must("join", alice.invite(), "--name", "bob")
 	carol.must("join", alice.invite("--role", "admin"), "--name", "carol")
 	dave.must("join", alice.invite(), "--name", "dave")
+	eve.must("join", alice.invite(), "--name", "eve")
+	frank.must("join", alice.invite(), "--name", "frank")
 	for _, p := range []*patient{alice, bob, dave} {
 		p.must("daemon", "up")
 		p.awaitConnection(true)
@@ -121,6 +116,9 @@ func restoreOlderState(t *testing.T, s *server, backUp, restore func()) {
 	late := dave.session("late") // a session that the backup doesn't know
 	lost := newPerson(t, s)
 	lost.must("join", alice.invite(), "--name", "lost")
+	alice.must("remove", "eve", "--yes")
+	eve.fails(1, "", "peers")
+	frank.must("peers")
 	seen := auditRows(carol)
 	s.Kill()
 	for _, p := range []*patient{alice, bob, carol} {
@@ -165,6 +163,7 @@ func restoreOlderState(t *testing.T, s *server, backUp, restore func()) {
 		}
 	}
 	lost.fails(1, "", "peers") // it joined after the backup, so it is not a member now
+	eve.must("peers")          // she was removed after the backup, so she is one again
 
 	// The audit log shows the break, to members and to the operator.
 	rows := auditRows(alice)
@@ -177,6 +176,16 @@ func restoreOlderState(t *testing.T, s *server, backUp, restore func()) {
 	}
 	if out := alice.must("audit", "--kind", "log_restored"); !strings.Contains(out, "the broker was restored from a backup; what it did after entry ") {
 		t.Errorf("audit: %s", out)
+	}
+	// A client that has kept a checkpoint of what is gone hears once that this was the operator's doing.
+	const says = "note: mesh team: the broker's operator has restored a backup"
+	if _, errOut, code := frank.run("peers"); code != 0 || !strings.Contains(errOut, says) {
+		t.Errorf("frank, at the connect: exit code %d\n%s", code, errOut)
+	}
+	for name, p := range map[string]*person{"frank": frank, "carol": carol.person} {
+		if _, errOut, code := p.run("peers"); code != 0 || strings.Contains(errOut, "mesh team: ") {
+			t.Errorf("%s, later: exit code %d\n%s", name, code, errOut)
+		}
 	}
 	out := newOperator(t, s).run("caddy claudemesh audit verify ")
 	if !strings.Contains(out, "chain intact") || !strings.Contains(out, "restored from a backup at ") {

@@ -26,6 +26,7 @@ const patience = time.Minute
 type cluster struct {
 	bin        string // directory of the binaries
 	dir        string
+	data       string // the data directory
 	port       int
 	durable    bool
 	credential *syscall.Credential // nil: the current user
@@ -44,7 +45,7 @@ func newCluster(durable bool) (c *cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c = &cluster{bin: bin, dir: dir, durable: durable}
+	c = &cluster{bin: bin, dir: dir, data: filepath.Join(dir, "data"), durable: durable}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.remove())
@@ -55,7 +56,7 @@ func newCluster(durable bool) (c *cluster, err error) {
 			return nil, err
 		}
 	}
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "--pgdata", c.data(), "--username", "postgres",
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "--pgdata", c.data, "--username", "postgres",
 		"--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync")
 	initdb.Dir = dir
 	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: c.credential}
@@ -124,8 +125,6 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
-func (c *cluster) data() string { return filepath.Join(c.dir, "data") }
-
 func (c *cluster) dsn(database string) string {
 	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s?sslmode=disable", c.port, database)
 }
@@ -142,7 +141,7 @@ func (c *cluster) start() error {
 	if !c.durable {
 		set = append(set, "fsync=off", "full_page_writes=off")
 	}
-	cmd := exec.Command(filepath.Join(c.bin, "postgres"), "-D", c.data())
+	cmd := exec.Command(filepath.Join(c.bin, "postgres"), "-D", c.data)
 	for _, s := range set {
 		cmd.Args = append(cmd.Args, "-c", s)
 	}

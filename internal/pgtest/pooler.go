@@ -73,7 +73,7 @@ pool_mode = %s
 func (s *Server) AskPasswords() {
 	s.t.Helper()
 	rules := "host all postgres 127.0.0.1/32 trust\nhost replication postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
-	s.check(os.WriteFile(filepath.Join(s.cluster.data(), "pg_hba.conf"), []byte(rules), 0o644))
+	s.check(os.WriteFile(filepath.Join(s.cluster.data, "pg_hba.conf"), []byte(rules), 0o644))
 	s.Exec("SELECT pg_reload_conf()")
 	s.await("the reload", "SELECT NOT EXISTS (SELECT FROM pg_hba_file_rules WHERE auth_method = 'trust' AND user_name = '{all}')")
 }

@@ -20,9 +20,9 @@ import (
 func (s *Server) Follow(primary *Server) {
 	s.t.Helper()
 	s.Kill()
-	s.check(os.RemoveAll(s.cluster.data()))
+	s.check(os.RemoveAll(s.cluster.data))
 	from := primary.cluster
-	backup := exec.Command(filepath.Join(from.bin, "pg_basebackup"), "--pgdata", s.cluster.data(), "--write-recovery-conf",
+	backup := exec.Command(filepath.Join(from.bin, "pg_basebackup"), "--pgdata", s.cluster.data, "--write-recovery-conf",
 		"--checkpoint", "fast", "--no-sync", "--dbname", from.dsn("postgres"))
 	backup.Dir = s.cluster.dir
 	backup.SysProcAttr = &syscall.SysProcAttr{Credential: s.cluster.credential}

@@ -2,30 +2,37 @@ package harness
 
 import "strings"
 
-// Fenced returns a page's blocks in a language, those between ```language and ```, in order.
-func Fenced(page, language string) (blocks []string) {
-	inside, block := false, ""
-	for line := range strings.Lines(page) {
-		switch text := strings.TrimRight(line, "\n"); {
-		case !inside:
-			inside = text == "```"+language
-		case text == "```":
-			blocks, block, inside = append(blocks, block), "", false
-		default:
-			block += line
-		}
-	}
-	return blocks
+// Block is a block of code on a page.
+type Block struct {
+	Language string // what follows ```; empty if the block is indented by four spaces instead
+	Text     string
 }
 
-// Indented returns a page's blocks that are indented by four spaces, in order.
-func Indented(page string) (blocks []string) {
-	block := ""
+// Blocks returns a page's blocks, in order.
+func Blocks(page string) (blocks []Block) {
+	var b Block
+	fenced := false
+	end := func() {
+		if b.Text != "" {
+			blocks = append(blocks, b)
+		}
+		b, fenced = Block{}, false
+	}
 	for line := range strings.Lines(page + "\n") {
-		if text, ok := strings.CutPrefix(line, "    "); ok {
-			block += text
-		} else if block != "" {
-			blocks, block = append(blocks, block), ""
+		language, fence := strings.CutPrefix(strings.TrimRight(line, "\n"), "```")
+		text, indented := strings.CutPrefix(line, "    ")
+		switch {
+		case fenced && fence:
+			end()
+		case fenced:
+			b.Text += line
+		case fence:
+			end()
+			b.Language, fenced = language, true
+		case indented:
+			b.Text += text
+		default:
+			end()
 		}
 	}
 	return blocks
