@@ -17,9 +17,10 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/internal/pgtest"
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
-// A machine stands for a server with the Debian package of the broker. Its files are below a
+// machine stands for a server with the Debian package of the broker. Its files are below a
 // directory of its own, and the paths in commands and in the files of the package are replaced so.
 //
 // Three commands of a real machine are not the real ones, because they would need a root
@@ -78,13 +79,7 @@ func newMachine(t testing.TB, yours *[]string, env ...string) *machine {
 		l.Close()
 		<-served
 		m.kill()
-		log := m.log()
-		if sign := regexp.MustCompile(`DATA RACE|panic|goroutine \d+`).FindString(log); sign != "" {
-			t.Errorf("%q is in the log of a broker", sign)
-		}
-		if t.Failed() {
-			t.Logf("log of the broker in %s:\n%s", m.dir, log[max(0, len(log)-4000):])
-		}
+		harness.CheckLog(t, "the broker in "+m.dir, m.log())
 	})
 	return m
 }

@@ -161,13 +161,7 @@ func (p *person) stopDaemon() {
 	if err != nil {
 		return // no daemon was running
 	}
-	log := string(b)
-	if sign := regexp.MustCompile(`DATA RACE|panic|goroutine \d+`).FindString(log); sign != "" {
-		p.t.Errorf("%q is in the log of %s's daemon", sign, p.name)
-	}
-	if p.t.Failed() {
-		p.t.Logf("log of %s's daemon:\n%s", p.name, log[max(0, len(log)-8000):])
-	}
+	harness.CheckLog(p.t, p.name+"'s daemon", string(b))
 }
 
 // row is a row of the roster.

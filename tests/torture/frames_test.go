@@ -7,8 +7,6 @@ import (
 	"fmt"
 
 	"github.com/coder/websocket"
-
-	"github.com/claudemesh/claudemesh/envelope"
 )
 
 // object is an outgoing frame.
@@ -52,5 +50,3 @@ func read(ctx context.Context, ws *websocket.Conn) (f inFrame, err error) {
 var plainNonce = base64.StdEncoding.EncodeToString(make([]byte, 24))
 
 func base64Text(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
-
-func newMeshKey() envelope.MeshKey { return envelope.NewMeshKey() }

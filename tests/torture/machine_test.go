@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"time"
 
 	"github.com/google/uuid"
@@ -109,12 +108,7 @@ func (m *machine) inspect() {
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			m.fail("%v", err)
 		}
-		if sign := regexp.MustCompile(`DATA RACE|panic|goroutine \d+`).Find(log); sign != nil {
-			m.fail("%q is in its log", sign)
-		}
-		if m.w.t.Failed() {
-			m.w.t.Logf("log of %s:\n%s", m.name, log[max(0, len(log)-4000):])
-		}
+		harness.CheckLog(m.w.t, m.name, string(log))
 	}
 }
 

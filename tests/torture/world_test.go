@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/envelope"
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 	"github.com/claudemesh/claudemesh/peer"
@@ -111,7 +112,7 @@ func (w *world) found() {
 	w.check(err)
 	w.owner = peer.Mesh{
 		MeshID: created.MeshID.String(), MemberID: created.MemberID.String(), Slug: "team", Name: "The Team",
-		Member: key, BrokerURL: w.broker.WSURL(), JoinedAt: time.Now(), Key: newMeshKey(),
+		Member: key, BrokerURL: w.broker.WSURL(), JoinedAt: time.Now(), Key: envelope.NewMeshKey(),
 	}
 	link, terms, err := peer.NewLinkInvite(&w.owner, key.Public(), peer.InviteTerms{Role: "member", Uses: 1000, ExpiresAt: time.Now().Add(24 * time.Hour)})
 	w.check(err)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -45,12 +44,7 @@ func NewBroker(t testing.TB, c Commands, env ...string) *Broker {
 	b.Env = append(b.Env, env...)
 	t.Cleanup(func() {
 		b.Kill()
-		if sign := regexp.MustCompile(`DATA RACE|panic|goroutine \d+`).FindString(b.Log()); sign != "" {
-			t.Errorf("%q is in the log of the broker", sign)
-		}
-		if t.Failed() {
-			t.Logf("log of the broker on port %d:\n%s", b.Port, b.LogTail())
-		}
+		CheckLog(t, fmt.Sprint("the broker on port ", b.Port), b.Log())
 	})
 	return b
 }
@@ -155,10 +149,7 @@ func (b *Broker) Log() string {
 }
 
 // LogTail returns the end of the log.
-func (b *Broker) LogTail() string {
-	log := b.Log()
-	return log[max(0, len(log)-8000):]
-}
+func (b *Broker) LogTail() string { return tail(b.Log()) }
 
 // RunCaddy runs a caddy subcommand in the broker's environment.
 func (b *Broker) RunCaddy(args ...string) (stdout string, code int) {
