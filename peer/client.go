@@ -131,7 +131,13 @@ func (c *Client) runLoop(ctx context.Context) error {
 	var pauses backoff
 	var renewed bool
 	for everConnected := false; ; {
-		current, err := c.dialOnce(ctx)
+		var current *conn
+		var err error
+		if c.o.OneShot && !everConnected {
+			current, err = c.dialPatiently(ctx)
+		} else {
+			current, err = c.dialOnce(ctx)
+		}
 		if err == nil {
 			everConnected = true
 			c.setConn(current, nil)
@@ -188,6 +194,28 @@ func (c *Client) dialOnce(ctx context.Context) (conn *conn, err error) {
 		}
 	}
 	return conn, err
+}
+
+// dialPatiently connects a command. It tries again while the broker is away.
+func (c *Client) dialPatiently(ctx context.Context) (conn *conn, err error) {
+	delayed := func(err error) {
+		c.setConn(nil, err)
+		c.delayed(reason(err))
+	}
+	err = retry(ctx, passing, delayed, func() error {
+		conn, err = c.dialOnce(ctx)
+		return err
+	})
+	return conn, err
+}
+
+// reason returns the broker's words for an error, or else the text of the error.
+func reason(err error) string {
+	var hello *HelloError
+	if errors.As(err, &hello) {
+		return hello.Message
+	}
+	return err.Error()
 }
 
 func (c *Client) tell(s State) {

@@ -58,8 +58,8 @@ func dialAt(ctx context.Context, o *Options, ahead time.Duration) (*conn, error)
 	if err != nil {
 		switch {
 		case resp == nil, resp.StatusCode == http.StatusSwitchingProtocols:
-		case resp.StatusCode == http.StatusMisdirectedRequest:
-			err = httpError(resp) // which says what is served there
+		case resp.StatusCode == http.StatusMisdirectedRequest, isPassing(resp.StatusCode):
+			err = httpError(resp) // which says what is served there, or why nothing is
 		default:
 			err = &NoWebSocketError{resp.StatusCode}
 		}
@@ -91,7 +91,7 @@ func (c *conn) handshake(ctx context.Context, o *Options, resp *http.Response, a
 	for {
 		_, b, err := c.ws.Read(ctx)
 		if ctx.Err() != nil {
-			return fmt.Errorf("wait for hello_ack: %w", ctx.Err())
+			return fmt.Errorf("%w: %w", errNoWelcome, ctx.Err())
 		}
 		if err != nil {
 			return fmt.Errorf("wait for hello_ack: %w", closedBy(err))

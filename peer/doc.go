@@ -67,6 +67,7 @@
 //	conn.go       one connection: reads frames, matches answers to requests
 //	keepalive.go  pings, and notices a silent broker
 //	backoff.go    pauses between attempts
+//	retry.go      tries again, for a command, while the broker is away
 //	request.go    requests and their answers
 //	proxy.go      connects through proxies
 //	errors.go     the errors of brokers, and whether they are final

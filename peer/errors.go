@@ -20,6 +20,8 @@ var (
 	// arrives.
 	ErrDisconnected = errors.New("connection to the broker was lost before it answered")
 
+	// errNoWelcome reports that the broker does not answer a hello.
+	errNoWelcome = errors.New("wait for hello_ack")
 	// errSilent ends a connection on which nothing arrives.
 	errSilent = errors.New("nothing heard from the broker for 75 s")
 	// errNoAnswer ends a connection on which the broker does not answer a probe.
@@ -56,6 +58,8 @@ func (e *HelloError) Error() string {
 		return "the broker could not verify the signature of this member key; the config file may be damaged: join again with a new invite"
 	case wire.CodeMemberIDMismatch, wire.CodeParentMemberIDMismatch:
 		return "the member id in the config file belongs to another key; join again with a new invite"
+	case wire.CodeTryAgain:
+		return "the broker can't serve the mesh for now (" + e.Message + ")"
 	case wire.CodeCapacity:
 		return "the mesh has as many connections as the broker allows; try again later"
 	case wire.CodeKeyTaken:

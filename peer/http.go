@@ -26,6 +26,8 @@ type HTTPError struct {
 	Status  int
 	Code    string // the broker's error code, "" if the body was not the broker's
 	Message string
+	// RetryAfter is how long the server asks its clients to wait; 0 if it does not say.
+	RetryAfter time.Duration
 }
 
 func (e *HTTPError) Error() string {
@@ -50,6 +52,8 @@ func (e *HTTPError) Error() string {
 		return e.Message + "; choose another with --name"
 	case e.Message != "":
 		return fmt.Sprintf("%s (%s)", e.Message, e.Code)
+	case e.Status == http.StatusBadGateway, e.Status == http.StatusGatewayTimeout:
+		return fmt.Sprintf("a proxy answers at this URL, but it does not reach the broker behind it (HTTP %d)", e.Status)
 	case e.Code != "":
 		return fmt.Sprintf("the broker refused: %s (HTTP %d)", e.Code, e.Status)
 	case e.Status == http.StatusMisdirectedRequest:
@@ -85,9 +89,18 @@ func CheckName(name string) (string, error) {
 // maxAnswer is how many bytes of an answer are read.
 const maxAnswer = 1 << 20
 
-// do sends a request and decodes the JSON answer into v. It returns the answer's headers,
+// again is once for a request that may be served twice. It tries again while the broker is
+// away.
+func (h HTTP) again(ctx context.Context, method, path string, body, v any) error {
+	return retry(ctx, passing, nil, func() error {
+		_, err := h.once(ctx, method, path, body, v)
+		return err
+	})
+}
+
+// once sends a request and decodes the JSON answer into v. It returns the answer's headers,
 // whose Date shows the broker's clock.
-func (h HTTP) do(ctx context.Context, method, path string, body, v any) (http.Header, error) {
+func (h HTTP) once(ctx context.Context, method, path string, body, v any) (http.Header, error) {
 	u, err := siteURL(h.BrokerURL)
 	if err != nil {
 		return nil, err
@@ -123,7 +136,7 @@ func (h HTTP) do(ctx context.Context, method, path string, body, v any) (http.He
 		return nil, fmt.Errorf("read the broker's answer: %w", err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return resp.Header, refusal(resp.StatusCode, answer)
+		return resp.Header, refusal(resp, answer)
 	}
 	if err := json.Unmarshal(answer, v); err != nil {
 		return resp.Header, fmt.Errorf("the server at %s isn't a claudemesh broker, or doesn't serve one under this host name (HTTP 200, %d bytes)",
@@ -133,40 +146,46 @@ func (h HTTP) do(ctx context.Context, method, path string, body, v any) (http.He
 }
 
 // refusal decodes an answer that reports a failure.
-func refusal(status int, answer []byte) *HTTPError {
+func refusal(resp *http.Response, answer []byte) *HTTPError {
 	var body struct {
 		wire.ErrorBody
 		wire.Ready // of /health/ready
 	}
 	_ = json.Unmarshal(answer, &body) // a body that isn't JSON leaves it empty
+	e := &HTTPError{resp.StatusCode, body.Error, body.Message, retryAfter(resp.Header)}
 	if body.Reason != "" {
-		return &HTTPError{status, body.Status, body.Reason}
+		e.Code, e.Message = body.Status, body.Reason
 	}
-	return &HTTPError{status, body.Error, body.Message}
+	return e
 }
 
 // httpError is refusal for a response whose body has not been read yet.
 func httpError(resp *http.Response) *HTTPError {
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // on error, the status says enough
-	return refusal(resp.StatusCode, answer)
+	return refusal(resp, answer)
 }
 
 // CreateMesh creates a mesh that the key pair owns. Some brokers require the token.
 func (h HTTP) CreateMesh(ctx context.Context, owner identity.KeyPair, slug, name, displayName, token string, now time.Time) (wire.CreateMeshResult, error) {
 	body := wire.CreateMesh{
 		Slug: slug, Name: name, DisplayName: displayName, Token: token,
-		OwnerPubkey: owner.Public().String(), Timestamp: now.UnixMilli(),
+		OwnerPubkey: owner.Public().String(),
 	}
-	body.Signature = owner.Sign(wire.CreateMeshSigningText(slug, name, displayName, owner.Public(), body.Timestamp)).String()
+	begin := time.Now()
 	var result wire.CreateMeshResult
-	_, err := h.do(ctx, http.MethodPost, "/meshes", body, &result)
+	err := retry(ctx, refusedForNow, nil, func() error { // the broker accepts a signature once
+		body.Timestamp = now.Add(time.Since(begin)).UnixMilli()
+		body.Signature = owner.Sign(wire.CreateMeshSigningText(slug, name, displayName, owner.Public(), body.Timestamp)).String()
+		_, err := h.once(ctx, http.MethodPost, "/meshes", body, &result)
+		return err
+	})
 	return result, err
 }
 
 // Join joins a mesh with the proof of a v1 token.
 func (h HTTP) Join(ctx context.Context, j wire.Join) (wire.JoinResult, error) {
 	var result wire.JoinResult
-	_, err := h.do(ctx, http.MethodPost, "/join", j, &result)
+	err := h.again(ctx, http.MethodPost, "/join", j, &result)
 	return result, err
 }
 
@@ -175,20 +194,19 @@ func (h HTTP) Claim(ctx context.Context, code string, claim, member identity.Key
 	body := wire.Claim{PeerPubkey: member.Public().String(), DisplayName: displayName, Timestamp: now.UnixMilli()}
 	body.Signature = claim.Sign(wire.ClaimSigningText(code, member.Public(), body.Timestamp)).String()
 	var result wire.ClaimResult
-	_, err := h.do(ctx, http.MethodPost, "/invites/"+code+"/claim", body, &result)
+	err := h.again(ctx, http.MethodPost, "/invites/"+code+"/claim", body, &result)
 	return result, err
 }
 
 // invite asks which mesh an invite link is for. It does not use up the invite.
 func (h HTTP) invite(ctx context.Context, code string) (page wire.InvitePage, err error) {
-	_, err = h.do(ctx, http.MethodGet, "/i/"+code, nil, &page)
-	return page, err
+	return page, h.again(ctx, http.MethodGet, "/i/"+code, nil, &page)
 }
 
 // Health checks that the broker is alive. It returns how far the local clock is ahead of
 // the broker's, to the second.
 func (h HTTP) Health(ctx context.Context) (health wire.Health, skew time.Duration, err error) {
-	header, err := h.do(ctx, http.MethodGet, "/health", nil, &health)
+	header, err := h.once(ctx, http.MethodGet, "/health", nil, &health)
 	if header != nil {
 		skew = skewFrom(&http.Response{Header: header})
 	}
@@ -199,6 +217,6 @@ func (h HTTP) Health(ctx context.Context) (health wire.Health, skew time.Duratio
 // whose Message gives the reason.
 func (h HTTP) Ready(ctx context.Context) error {
 	var ready wire.Ready
-	_, err := h.do(ctx, http.MethodGet, "/health/ready", nil, &ready)
+	_, err := h.once(ctx, http.MethodGet, "/health/ready", nil, &ready)
 	return err
 }

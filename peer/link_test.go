@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -164,7 +165,8 @@ type claims struct {
 	status  int
 	refusal string
 	keys    []string
-	dropped bool // the first answer is lost
+	dropped bool   // the first answer is lost
+	onDrop  func() // may be nil
 }
 
 func (c *claims) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -191,6 +193,9 @@ func (c *claims) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.keys = append(c.keys, claim.PeerPubkey)
 	if !c.dropped {
 		c.dropped = true
+		if c.onDrop != nil {
+			c.onDrop()
+		}
 		panic(http.ErrAbortHandler)
 	}
 	if c.refusal != "" {
@@ -202,7 +207,8 @@ func (c *claims) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // TestJoinSurvivesALostAnswer checks a join whose answer is lost after the claim has used up one
-// use. The second try must use the same key, because the broker then counts no further use.
+// use. The second try must use the same key, because the broker then counts no further use. The
+// command tries a second time by itself, unless it is interrupted.
 func TestJoinSurvivesALostAnswer(t *testing.T) {
 	t.Parallel()
 	id := wire.ID{1}
@@ -216,12 +222,13 @@ func TestJoinSurvivesALostAnswer(t *testing.T) {
 	}
 	s, stop := newScripted(t, idle)
 	defer stop()
-	c := &claims{t: t, sealed: sealed, meshID: id, owner: owner}
+	interrupted, interrupt := context.WithCancel(t.Context())
+	c := &claims{t: t, sealed: sealed, meshID: id, owner: owner, onDrop: interrupt}
 	s.http = c
 	dir := Dir(t.TempDir())
 	link := Link{BrokerURL: m.BrokerURL, Code: "0123456789abcdef", Secret: secret}
-	if _, err := Join(t.Context(), dir, link, "bob", s.client); err == nil {
-		t.Fatal("the claim whose answer was lost succeeded")
+	if _, err := Join(interrupted, dir, link, "bob", s.client); err == nil {
+		t.Fatal("the interrupted claim succeeded")
 	}
 	joined, err := Join(t.Context(), dir, link, "bob", s.client)
 	if err != nil {
@@ -254,6 +261,12 @@ func TestJoinSurvivesALostAnswer(t *testing.T) {
 	if _, err := Join(t.Context(), dir, link, "bob", s.client); err == nil || !strings.Contains(err.Error(), "another mesh") {
 		t.Errorf("got %v", err)
 	}
+	// A command that is not interrupted tries again by itself.
+	c.meshID, c.dropped, c.onDrop, c.keys = id, false, nil, nil
+	if _, err := Join(t.Context(), Dir(t.TempDir()), link, "bob", s.client); err != nil || len(c.keys) != 2 || c.keys[0] != c.keys[1] {
+		t.Errorf("a claim whose answer was lost: %v, keys %v", err, c.keys)
+	}
+
 	c.status, c.refusal = http.StatusGone, "exhausted"
 	_, err = Join(t.Context(), dir, link, "bob", s.client)
 	var refused *HTTPError

@@ -56,8 +56,9 @@ type Options struct {
 	// earlier connects. Only a member's own connection asks for them. May be nil.
 	Checkpoints Checkpoints
 
-	// OnDelay is called with the broker's reason when the broker refuses a message for
-	// now and Send will try again. It must return quickly.
+	// OnDelay is called with the reason when the broker refuses a message for now and Send
+	// will try again, and when a OneShot client will try again to connect. It must return
+	// quickly.
 	OnDelay func(reason string)
 	// OnRequest is called when the client asks the broker for something; what it returns is
 	// called when the broker has answered or the client has stopped waiting. Both must
@@ -65,7 +66,8 @@ type Options struct {
 	OnRequest func() (answered func())
 
 	// OneShot is for commands: a failure of the first connection is final, and so is a
-	// kick.
+	// kick. If the broker is only away for the moment, the client tries again for up to 20 s,
+	// and then fails with an *AwayError.
 	OneShot bool
 	// HTTPClient makes the connection; nil means one that honours HTTPS_PROXY (wss),
 	// HTTP_PROXY (ws), ALL_PROXY, NO_PROXY and SSL_CERT_FILE.

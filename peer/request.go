@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,13 +20,39 @@ type object map[string]any
 
 // request writes a frame and decodes the answer into v. If the answer has no content of
 // interest, v is nil. request fails with a *RequestError if the broker refuses, and with
-// ErrDisconnected if the connection ends first.
+// ErrDisconnected if the connection ends first. It repeats a request that only reads, on
+// the next connection, or when the broker has its storage back.
 func (c *Client) request(ctx context.Context, typ string, frame object, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	if c.o.OnRequest != nil {
 		defer c.o.OnRequest()()
 	}
+	for {
+		err := c.ask(ctx, typ, frame, v)
+		var refused *RequestError
+		switch {
+		case !onlyReads(typ) || ctx.Err() != nil:
+			return err
+		case errors.Is(err, ErrDisconnected):
+		case errors.As(err, &refused) && refused.Code == wire.CodeTryAgain && sleep(ctx, firstPause):
+		default:
+			return err
+		}
+	}
+}
+
+// onlyReads reports whether a request changes nothing.
+func onlyReads(typ string) bool {
+	switch typ {
+	case wire.TypeListPeers, wire.TypeMemberList, wire.TypeInviteList, wire.TypeListBans, wire.TypeMessageStatus, wire.TypeAuditQuery:
+		return true
+	}
+	return false
+}
+
+// ask is request without repetition.
+func (c *Client) ask(ctx context.Context, typ string, frame object, v any) error {
 	conn, err := c.connected(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", typ, err)

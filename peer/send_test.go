@@ -368,7 +368,7 @@ func TestRequests(t *testing.T) {
 					c.ack(f.ReqID, "", "") // v1: in id
 				case wire.TypeInviteRevoke:
 					c.write(map[string]any{"type": "ack", "id": "", "messageId": "", "queued": false, "error": "not_found: invite", "_reqId": f.ReqID})
-				case wire.TypeMessageStatus:
+				case wire.TypeSetProfile:
 					return // drops
 				}
 			}
@@ -392,7 +392,7 @@ func TestRequests(t *testing.T) {
 		if _, err := c.ListMembers(t.Context()); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != answerTimeout {
 			t.Errorf("got %v after %v", err, time.Since(start))
 		}
-		if _, err := c.MessageStatus(t.Context(), "m"); !errors.Is(err, ErrDisconnected) {
+		if err := c.SetProfile(t.Context(), wire.Profile{}); !errors.Is(err, ErrDisconnected) {
 			t.Errorf("got %v", err)
 		}
 		c.Close()

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -88,4 +91,59 @@ func pass(ctx context.Context, from, to *websocket.Conn, fits func(string) bool)
 			return
 		}
 	}
+}
+
+// TestVerbsWaitForTheBroker has a balancer refuse the first attempt of each verb, as it does while
+// no node serves the mesh.
+func TestVerbsWaitForTheBroker(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	alice, bob := newPerson(t, s), newPerson(t, s)
+	alice.must("create", "team", "--display-name", "alice")
+	bob.must("join", alice.invite(), "--name", "bob")
+	link := alice.invite()
+	id := strings.Fields(alice.must("send", "bob", "hello"))[0]
+	bob.must("inbox")
+	for _, args := range [][]string{
+		{"send", "bob", "once"}, {"reply", id, "again"}, {"peers"}, {"members"}, {"invite"}, {"inbox"}, {"audit"}, {"audit", "verify"}, {"verify", "bob"},
+		{"status", id}, {"bans"}, {"role", "bob", "member"}, {"create", "second"}, {"join"},
+	} {
+		t.Run(strings.Join(args[:1], " "), func(t *testing.T) {
+			t.Parallel()
+			who := alice
+			switch args[0] {
+			case "reply":
+				who = bob
+			case "create":
+				who = newPerson(t, s)
+			case "join":
+				who = newPerson(t, s)
+				args = []string{"join", link, "--name", "carol"}
+			}
+			if _, errOut, code := who.run(append(args, "--broker", refusingFirst(t, s))...); code != 0 {
+				t.Errorf("%v: exit code %d\n%s", args, code, errOut)
+			}
+		})
+	}
+}
+
+// refusingFirst returns the URL of a proxy that refuses the first request.
+func refusingFirst(t *testing.T, s *server) string {
+	t.Helper()
+	var refused atomic.Bool
+	target, err := url.Parse("http" + strings.TrimSuffix(strings.TrimPrefix(s.WSURL(), "ws"), "/ws"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if refused.Swap(true) {
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	t.Cleanup(server.Close)
+	return "ws" + strings.TrimPrefix(server.URL, "http") + "/ws"
 }

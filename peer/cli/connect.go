@@ -20,7 +20,7 @@ import (
 
 const (
 	channel        = "claudemesh-cli"
-	connectTimeout = 20 * time.Second
+	connectTimeout = 40 * time.Second // a guard: the client gives up earlier
 )
 
 // repair closes the config directory to other users, and warns if it was open.
@@ -115,6 +115,7 @@ const proxyAdvice = "; correct HTTPS_PROXY (for wss), HTTP_PROXY (for ws) or ALL
 
 // explain returns the text of an error for the user, with what to do about it.
 func explain(err error) string {
+	var away *peer.AwayError
 	var hello *peer.HelloError
 	var closed *peer.ClosedError
 	var route *peer.HTTPError
@@ -132,6 +133,8 @@ func explain(err error) string {
 	switch {
 	case errors.As(err, &fate):
 		return fate.text
+	case errors.As(err, &away):
+		return explain(away.Err) + away.Advice()
 	case errors.As(err, &hello):
 		return hello.Error()
 	case errors.As(err, &closed):
@@ -165,6 +168,8 @@ func explain(err error) string {
 		return "broker unreachable: no route to host (" + err.Error() + "); is the network up?"
 	case errors.As(err, &noWebSocket):
 		return "a server answers at this URL, but it isn't a claudemesh broker, or a proxy blocks WebSockets; does the path end in /ws? (" + err.Error() + ")"
+	case errors.Is(err, peer.ErrDisconnected):
+		return err.Error() + "; it may or may not have done what you asked for: check that before you try again"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer in time; is the network up, and the broker reachable? (" + err.Error() + ")"
 	case errors.Is(err, context.Canceled):
