@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -43,6 +44,9 @@ func (c *Client) ListPeers(ctx context.Context) ([]wire.PeerRow, error) {
 	}
 	if answer.Version == "" { // protocol v1
 		return answer.Peers, nil
+	}
+	if answer.Since != "" && answer.Since != r.version {
+		return nil, fmt.Errorf("list_peers: the broker sent the changes since version %q, but was asked for those since %q", answer.Since, r.version)
 	}
 	return r.take(&answer), nil
 }
