@@ -234,11 +234,14 @@ func candidates(peers []wire.PeerRow, members []wire.MemberRow, now time.Time) (
 	return live, offline
 }
 
-// onePerMember replaces several presences of a member by the member.
+// onePerMember replaces several presences of a member by the member. Presences without a
+// member may belong to different people.
 func onePerMember(found []Recipient) []Recipient {
 	var out []Recipient
 	for _, c := range found {
-		i := slices.IndexFunc(out, func(o Recipient) bool { return o.Member == c.Member })
+		i := slices.IndexFunc(out, func(o Recipient) bool {
+			return o.Key == c.Key || o.Member == c.Member && !c.Member.IsZero()
+		})
 		switch {
 		case i < 0:
 			out = append(out, c)

@@ -146,3 +146,19 @@ func TestResolveImpostors(t *testing.T) {
 		t.Errorf("the choices of Zoe lead to %v: %v", picked, err)
 	}
 }
+
+// TestResolveWithoutMembers checks peers of a broker that does not say which member a peer
+// belongs to: two peers of one name are two recipients.
+func TestResolveWithoutMembers(t *testing.T) {
+	t.Parallel()
+	one, two := newKey(t).Public(), newKey(t).Public()
+	peers := []wire.PeerRow{{Pubkey: one, DisplayName: "bob"}, {Pubkey: one, DisplayName: "bob"}}
+	if c, err := Resolve("bob", newKey(t).Public(), peers, nil, time.Now()); err != nil || c.Key != one || c.Verified {
+		t.Errorf("one peer: got %+v, %v", c, err)
+	}
+	var several *AmbiguousError
+	peers = append(peers, wire.PeerRow{Pubkey: two, DisplayName: "bob"})
+	if c, err := Resolve("bob", newKey(t).Public(), peers, nil, time.Now()); !errors.As(err, &several) || len(several.Found) != 2 {
+		t.Errorf("two peers: got %+v, %v", c, err)
+	}
+}
