@@ -173,32 +173,15 @@ func TestWrongClock(t *testing.T) {
 					return
 				}
 				defer ws.CloseNow()
-				_, b, err := ws.Read(r.Context())
-				if err != nil {
-					return
-				}
 				hellos.Add(1)
-				var hello struct{ Timestamp int64 }
-				answer := `{"type":"hello_ack","presenceId":"01","memberDisplayName":"me","memberProfile":{"groups":[]}}`
-				if json.Unmarshal(b, &hello) != nil || now.Sub(time.UnixMilli(hello.Timestamp)).Abs() > identity.MaxSkew {
-					answer = `{"type":"error","code":"timestamp_skew","message":"hello rejected: timestamp_skew"}`
-				}
-				_ = ws.Write(r.Context(), websocket.MessageText, []byte(answer))
-				_, _, _ = ws.Read(r.Context())
+				answerByClock(r.Context(), ws, now)
 			}))
 			defer server.Close()
-			o := Options{Mesh: Mesh{
-				MeshID: "019aab2b9fd77c3e8b1a000102030405", MemberID: "019aab2b9fd77c3e8b1a000102030406",
-				Member: newKey(t), BrokerURL: strings.Replace(server.URL, "http", "ws", 1) + "/ws",
-			}}
-			o, err := o.normalized()
-			if err != nil {
-				t.Fatal(err)
-			}
+			o := wrongClockOptions(t, server.URL)
 			for range 2 {
 				c, err := dial(t.Context(), &o)
 				if (err == nil) != tc.works {
-					t.Fatalf("connected: %v", err)
+					t.Fatalf("dial: %v; want success: %t", err, tc.works)
 				}
 				if err != nil {
 					break
@@ -210,6 +193,64 @@ func TestWrongClock(t *testing.T) {
 				t.Errorf("%d hellos, want %d", n, tc.hellos)
 			}
 		})
+	}
+}
+
+// answerByClock answers a hello as a broker does whose clock shows now, and waits for the
+// client to leave.
+func answerByClock(ctx context.Context, ws *websocket.Conn, now time.Time) {
+	_, b, err := ws.Read(ctx)
+	if err != nil {
+		return
+	}
+	var hello struct{ Timestamp int64 }
+	answer := `{"type":"hello_ack","presenceId":"01","memberDisplayName":"me","memberProfile":{"groups":[]}}`
+	if json.Unmarshal(b, &hello) != nil || now.Sub(time.UnixMilli(hello.Timestamp)).Abs() > identity.MaxSkew {
+		answer = `{"type":"error","code":"timestamp_skew","message":"hello rejected: timestamp_skew"}`
+	}
+	_ = ws.Write(ctx, websocket.MessageText, []byte(answer))
+	_, _, _ = ws.Read(ctx)
+}
+
+// wrongClockOptions returns the complete options of a client of the server at url.
+func wrongClockOptions(t *testing.T, url string) Options {
+	t.Helper()
+	o, err := (Options{Mesh: Mesh{
+		MeshID: "019aab2b9fd77c3e8b1a000102030405", MemberID: "019aab2b9fd77c3e8b1a000102030406",
+		Member: newKey(t), BrokerURL: strings.Replace(url, "http", "ws", 1) + "/ws",
+	}}).normalized()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// TestClockIsSetRight checks that a client stops correcting its clock when somebody has set
+// the clock right. The broker sends no Date, as if the measured difference were 0 s.
+func TestClockIsSetRight(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Date"] = nil
+		ws, err := websocket.Accept(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer ws.CloseNow()
+		answerByClock(r.Context(), ws, time.Now())
+	}))
+	defer server.Close()
+	o := wrongClockOptions(t, server.URL)
+	o.skew.set(time.Hour)
+	for range 2 {
+		c, err := dial(t.Context(), &o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.fail(nil)
+		_ = c.ws.CloseNow()
+	}
+	if got := o.skew.ahead(); got != 0 {
+		t.Errorf("the client still corrects its clock by %v", got)
 	}
 }
 

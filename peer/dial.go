@@ -21,13 +21,15 @@ const skewLimit = 24 * time.Hour
 // dial connects and says hello. ctx bounds only the handshake. If the broker says that
 // this machine's clock is wrong, dial signs the hello by the broker's clock.
 func dial(ctx context.Context, o *Options) (*conn, error) {
-	c, err := dialAt(ctx, o, o.skew.ahead())
+	used := o.skew.ahead()
+	c, err := dialAt(ctx, o, used)
 	var refused *HelloError
-	if !errors.As(err, &refused) || refused.Skew == 0 || refused.Skew.Abs() > skewLimit || refused.Skew == o.skew.ahead() {
+	if !errors.As(err, &refused) || refused.Code != wire.CodeTimestampSkew || refused.Skew.Abs() > skewLimit || refused.Skew == used {
 		return c, err
 	}
+	// A Skew of 0 takes back an earlier correction: somebody has set the clock right since.
 	o.skew.set(refused.Skew)
-	o.Logger.Warn("this machine's clock is wrong; signing by the broker's clock", "ahead", refused.Skew)
+	o.Logger.Warn("this machine's clock differs from the broker's; signing by the broker's clock", "ahead", refused.Skew)
 	return dialAt(ctx, o, refused.Skew)
 }
 
