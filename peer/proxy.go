@@ -101,14 +101,15 @@ func (p *proxied) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // tunnel asks a proxy for a tunnel to addr.
 func tunnel(ctx context.Context, dial func(ctx context.Context, network, addr string) (net.Conn, error), proxy *url.URL, addr string) (net.Conn, error) {
-	conn, err := dial(ctx, "tcp", proxyAddr(proxy))
+	raw, err := dial(ctx, "tcp", proxyAddr(proxy))
 	if err != nil {
 		return nil, &ProxyError{proxy.Host, addr, err}
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // interrupts reads and writes
+	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) }) // interrupts reads and writes
 	defer stop()
+	conn := raw
 	if proxy.Scheme == "https" {
-		conn = tls.Client(conn, &tls.Config{ServerName: proxy.Hostname()})
+		conn = tls.Client(raw, &tls.Config{ServerName: proxy.Hostname()})
 	}
 	if err := askForTunnel(conn, proxy.User, addr); err != nil {
 		_ = conn.Close()
