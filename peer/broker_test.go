@@ -134,7 +134,7 @@ func TestThroughABroker(t *testing.T) {
 		t.Errorf("to all: got %+v", m)
 	}
 	if len(alice.messages)+len(bob.messages) > 0 {
-		t.Error("more came than was sent")
+		t.Error("more messages arrived than were sent")
 	}
 }
 
@@ -173,9 +173,9 @@ func TestSessionIsAwayAndSucceeded(t *testing.T) {
 		}
 	}
 	if rows, err := alice.ListPeers(t.Context()); err != nil || len(rows) != 2 {
-		t.Errorf("the roster has both sessions: %+v, %v", rows, err)
+		t.Errorf("got %d rows, want Alice's and the heir's: %+v, %v", len(rows), rows, err)
 	}
-	// What the heir confirms is known to be Bob's word.
+	// Bob's member vouches for the heir's receipts.
 	if err := heir.Confirm(t.Context(), alice.pair.Public(), []peer.Confirmed{{ClientID: "x", State: peer.ConfirmedInContext, At: time.Now()}}); err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestFrameTooLarge(t *testing.T) {
 	bob := session(t, bobMesh, "22222222-2222-4222-8222-222222222222", identitytest.Pair(t))
 	to := wire.Target{Kind: wire.TargetKey, Key: bob.pair.Public()}
 	var small sync.WaitGroup
-	for i := range 20 { // what is under way beside it
+	for i := range 20 { // in flight at the same time
 		small.Go(func() { alice.send(t, to, fmt.Sprint(i)) })
 	}
 	var refused *peer.RefusedError
@@ -231,7 +231,7 @@ func TestSessionIsReplaced(t *testing.T) {
 		}
 		select {
 		case <-deadline:
-			t.Fatalf("the first was not replaced: %v", err)
+			t.Fatalf("the first client was not replaced: %v", err)
 		default:
 		}
 	}
@@ -249,7 +249,7 @@ func TestRosterIsKept(t *testing.T) {
 	keeper, err := peer.Dial(t.Context(), peer.Options{
 		Mesh: aliceMesh, About: peer.About{SessionID: "keeper", Cwd: "/", Hostname: "here"},
 		OnRoster: func() { changed <- struct{}{} },
-		OnSystem: func(p wire.SystemPush) { t.Errorf("told of %s too", p.Event) },
+		OnSystem: func(p wire.SystemPush) { t.Errorf("OnSystem was called too: %s", p.Event) },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -395,7 +395,7 @@ func TestReconnectPauses(t *testing.T) {
 			}
 			down := <-states
 			if low, high := want*time.Second*8/10, want*time.Second*12/10; down.RetryIn < low || down.RetryIn > high || down.Err == nil {
-				t.Errorf("pause %d is %v, want %v ± 20 %%", i, down.RetryIn, want*time.Second)
+				t.Errorf("pause %d: got %v, want %v ± 20 %%", i, down.RetryIn, want*time.Second)
 			}
 		}
 		c.Close()
@@ -660,7 +660,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
-// TestOverTCP is the same test over a real socket, because real clients don't use pipes.
+// TestOverTCP sends over a real socket, because real clients don't use pipes.
 func TestOverTCP(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -694,7 +694,7 @@ func TestOverTCP(t *testing.T) {
 
 var everybody = []wire.Target{{Kind: wire.TargetAll}}
 
-func TestWhatIsNoBroker(t *testing.T) {
+func TestServersThatAreNotBrokers(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.NotFoundHandler())
 	defer server.Close()

@@ -286,12 +286,15 @@ func Forget(ctx context.Context, dir Dir, meshID string) (kept string, err error
 
 // Put adds a mesh. It replaces the mesh with the same id, if there is one.
 func (c *Config) Put(m Mesh) {
-	for i := range c.Meshes {
-		if c.Meshes[i].MeshID == m.MeshID {
-			m.extra = c.Meshes[i].extra
-			c.Meshes[i] = m
-			return
-		}
+	if i := c.index(m.MeshID); i >= 0 {
+		m.extra = c.Meshes[i].extra
+		c.Meshes[i] = m
+	} else {
+		c.Meshes = append(c.Meshes, m)
 	}
-	c.Meshes = append(c.Meshes, m)
+}
+
+// index returns the position of a mesh in the config, or -1.
+func (c *Config) index(meshID string) int {
+	return slices.IndexFunc(c.Meshes, func(m Mesh) bool { return m.MeshID == meshID })
 }

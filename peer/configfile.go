@@ -39,14 +39,21 @@ type Dir = configdir.Dir
 // DefaultDir returns $CLAUDEMESH_CONFIG_DIR, or ~/.claudemesh if that is not set.
 func DefaultDir() (Dir, error) { return configdir.Default() }
 
-const configName = "config.json"
+const (
+	// ConfigName is the name of the config's file in the config directory.
+	ConfigName = "config.json"
+
+	// lockPatience is how long LockConfig waits. Whoever has the lock only writes a few
+	// small files.
+	lockPatience = 10 * time.Second
+)
 
 // RepairModes closes the directory, and our files in it, to other users. It returns one
 // sentence for each change. If the directory belongs to another user, RepairModes only
 // reports that.
 func RepairModes(d Dir) ([]string, error) {
 	var changed []string
-	for _, name := range []string{"", configName, "inbox.db", "inbox.db-wal", "inbox.db-shm"} { // inbox.FileName and its logs
+	for _, name := range []string{"", ConfigName, "inbox.db", "inbox.db-wal", "inbox.db-shm"} { // inbox.FileName and its logs
 		path := d.Path(name)
 		info, err := os.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -85,7 +92,7 @@ func LoadConfig(d Dir) (*Config, error) {
 
 // readConfig reads the config as the file has it.
 func readConfig(d Dir) (*Config, error) {
-	path := d.Path(configName)
+	path := d.Path(ConfigName)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Config{}, nil
@@ -136,24 +143,30 @@ func updateConfig(ctx context.Context, d Dir, change func(*Config) error) (kept 
 				return err
 			}
 		}
-		return d.WriteFile(configName, b)
+		return d.WriteFile(ConfigName, b)
 	})
 	return kept, err
 }
 
 // underConfigLock runs do while no other process can change the config.
 func underConfigLock(ctx context.Context, d Dir, do func() error) error {
-	if err := d.Make(); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	lock, err := Lock(ctx, d.Path("config.lock"))
+	lock, err := LockConfig(ctx, d)
 	if err != nil {
 		return err
 	}
 	defer lock.Unlock()
 	return do()
+}
+
+// LockConfig takes the lock under which processes change the config and the small files
+// beside it. It creates the directory if necessary, and waits at most 10 s for the lock.
+func LockConfig(ctx context.Context, d Dir) (*FileLock, error) {
+	if err := d.Make(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	return Lock(ctx, d.Path("config.lock"))
 }
 
 // secrets returns all secret keys of a config.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/claudemesh/claudemesh/envelope"
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/visible"
@@ -81,7 +83,7 @@ func (c *Client) Confirm(ctx context.Context, to wire.Key, list []Confirmed) err
 		if err != nil {
 			return fmt.Errorf("confirm: %w", err)
 		}
-		f := sendFrame{ClientID: newUUID(), Priority: wire.Now, BodyVersion: wire.BodyReceipt}
+		f := sendFrame{ClientID: uuid.NewString(), Priority: wire.Now, BodyVersion: wire.BodyReceipt}
 		if f.Nonce, f.Ciphertext, err = envelope.SealDirect(c.o.pair(), to, body); err != nil {
 			return fmt.Errorf("confirm: %w", err)
 		}

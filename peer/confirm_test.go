@@ -74,7 +74,7 @@ func TestReceiptArrives(t *testing.T) {
 		bob, alice := o, o
 		alice.Mesh.Member, alice.Session, bob.Session = newKey(t), newKey(t), newKey(t)
 		got := make(chan Confirmation, 10)
-		alice.OnMessage = func(_ context.Context, m Incoming) error { t.Errorf("taken for a message: %q", m.Body); return nil }
+		alice.OnMessage = func(_ context.Context, m Incoming) error { t.Errorf("OnMessage got a receipt: %q", m.Body); return nil }
 		alice.OnConfirmation = func(_ context.Context, c Confirmation) error { got <- c; return nil }
 
 		recipient := s.dialed(bob)
@@ -242,7 +242,7 @@ func TestReceiptsThatAreDropped(t *testing.T) {
 		o = s.options()
 		var logged strings.Builder
 		o.Logger = slog.New(slog.NewTextHandler(&logged, nil))
-		o.OnMessage = func(_ context.Context, m Incoming) error { t.Errorf("taken for a message: %+v", m); return nil }
+		o.OnMessage = func(_ context.Context, m Incoming) error { t.Errorf("OnMessage got a receipt: %+v", m); return nil }
 		calls := 0
 		o.OnConfirmation = func(_ context.Context, c Confirmation) error {
 			if calls++; calls == 1 {

@@ -73,7 +73,7 @@ func (c *Client) sendCopies(ctx context.Context, m *Outgoing, ack *wire.Ack, rec
 // it can't find out.
 func (c *Client) sendCopy(ctx context.Context, m *Outgoing, u *wire.Unopened, one *Copy) error {
 	if u.Pubkey != u.MemberPubkey && u.Attestation == nil {
-		one.Reason = doubtNoWord
+		one.Reason = doubtNoAttestation
 		return nil
 	}
 	// The attestation of a session that has been connected for long may have expired. It

@@ -87,7 +87,7 @@ func TestCopies(t *testing.T) {
 		if len(sends) != 0 {
 			t.Errorf("sent a copy to a key without an attestation: %+v", <-sends)
 		}
-		for i, want := range []string{"forbidden: blocked", "", "", doubtNoWord, doubtBadWord} {
+		for i, want := range []string{"forbidden: blocked", "", "", doubtNoAttestation, doubtBadAttestation} {
 			if got := r.Copies[i]; got.Reason != want || got.Key != unopened[i].Pubkey {
 				t.Errorf("copy %d: %+v, want reason %q", i, got, want)
 			}

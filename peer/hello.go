@@ -84,12 +84,12 @@ func (o *Options) hello(now time.Time) ([]byte, error) {
 		h.ParentMemberPubkey = member.Public().String()
 		h.SessionPubkey = o.Session.Public().String()
 		h.Role = a.Role
-		word := identity.Attest(member, o.Session.Public(), now.Add(identity.DefaultAttestationTTL))
+		attestation := identity.Attest(member, o.Session.Public(), now.Add(identity.DefaultAttestationTTL))
 		h.Attestation = &wire.Attestation{
 			SessionPubkey:      h.SessionPubkey,
 			ParentMemberPubkey: h.ParentMemberPubkey,
-			ExpiresAt:          word.ExpiresAt,
-			Signature:          word.Signature.String(),
+			ExpiresAt:          attestation.ExpiresAt,
+			Signature:          attestation.Signature.String(),
 		}
 		h.Succeeds = o.successions()
 		h.Timestamp, sig = identity.SignSessionHello(o.Session, h.MeshID, member.Public(), now)
@@ -120,13 +120,4 @@ func randomHex(n int) string {
 	b := make([]byte, n)
 	rand.Read(b) // never fails (crypto/rand)
 	return hex.EncodeToString(b)
-}
-
-// newUUID returns a random UUID (RFC 9562 §5.4).
-func newUUID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -94,8 +94,8 @@ func JoinAnew(ctx context.Context, dir Dir, link Link, displayName string, clien
 		return Joined{}, fmt.Errorf("the broker did not accept the invite: %w; ask the person who sent it to you", err)
 	}
 	joined.Backup, err = updateConfig(ctx, dir, func(c *Config) error {
-		if old, err := c.Find(joined.Mesh.MeshID); err == nil {
-			if err := sameMesh(old, &joined.Mesh); err != nil {
+		if i := c.index(joined.Mesh.MeshID); i >= 0 {
+			if err := sameMesh(&c.Meshes[i], &joined.Mesh); err != nil {
 				return err
 			}
 		}
@@ -181,12 +181,9 @@ func pendingKey(ctx context.Context, dir Dir, link Link) (key identity.KeyPair, 
 			return m.Member, func() {}, nil
 		}
 	}
-	if err := dir.Make(); err != nil {
-		return key, nil, err
-	}
 	sum := sha256.Sum256([]byte(link.BrokerURL + "\n" + link.Code + link.Token))
 	name := "joining-" + hex.EncodeToString(sum[:8]) + ".key"
-	lock, err := Lock(ctx, dir.Path("config.lock"))
+	lock, err := LockConfig(ctx, dir)
 	if err != nil {
 		return key, nil, err
 	}

@@ -116,11 +116,6 @@ func RestoreKey(ctx context.Context, dir Dir, k KeptKey) (replaced string, err e
 	})
 }
 
-// index returns the position of a mesh in the config, or -1.
-func (c *Config) index(meshID string) int {
-	return slices.IndexFunc(c.Meshes, func(m Mesh) bool { return m.MeshID == meshID })
-}
-
 // Rename changes the slug of a joined mesh on this machine. It fails if another mesh has
 // that slug.
 func Rename(ctx context.Context, dir Dir, meshID, slug string) error {
@@ -142,7 +137,7 @@ func Rename(ctx context.Context, dir Dir, meshID, slug string) error {
 // backUpConfigLocked copies the config to a new file whose name has the date, and returns
 // its path. It never overwrites a backup. The caller holds the config's lock.
 func backUpConfigLocked(d Dir, now time.Time) (path string, err error) {
-	b, err := os.ReadFile(d.Path(configName))
+	b, err := os.ReadFile(d.Path(ConfigName))
 	if err != nil {
 		return "", fmt.Errorf("back up config: %w", err)
 	}
@@ -152,7 +147,7 @@ func backUpConfigLocked(d Dir, now time.Time) (path string, err error) {
 // keepConfigLocked writes the text of a config to a new file. The caller holds the
 // config's lock.
 func keepConfigLocked(d Dir, b []byte, now time.Time) (path string, err error) {
-	date := configName + "." + now.UTC().Format(keptDate)
+	date := ConfigName + "." + now.UTC().Format(keptDate)
 	name := date
 	for n := 2; ; n++ {
 		if _, err := os.Lstat(d.Path(name)); errors.Is(err, fs.ErrNotExist) {

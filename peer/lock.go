@@ -49,7 +49,7 @@ func Lock(ctx context.Context, path string) (*FileLock, error) {
 		if !errors.Is(err, ErrLocked) {
 			return lock, err
 		}
-		// The holder only writes one small file, so the wait is short.
+		// A wait in the system's call for locks could not end with ctx.
 		if !sleep(ctx, 10*time.Millisecond) {
 			return nil, fmt.Errorf("lock %s: %w", path, ctx.Err())
 		}

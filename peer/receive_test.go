@@ -66,11 +66,11 @@ func TestOpen(t *testing.T) {
 		{"a later mesh key", inMesh(key, 2, 2), Unopened, ""},
 		{"no signature in it", inMesh(key, 3, 1), Unopened, ""},
 		{"a later version", inMesh(key, 6, 1), Unopened, ""},
-		{"plain in the clothes of one with receipts", func() *wire.Push { p := plain("hello"); p.BodyVersion = 4; return p }(), Unopened, ""},
+		{"plain, marked as sealed with receipts", func() *wire.Push { p := plain("hello"); p.BodyVersion = 4; return p }(), Unopened, ""},
 		{"reflected", reflected, Unopened, ""},
 		{"plain", plain("hello, all\nof you"), NotEncrypted, "hello, all\nof you"},
 		{"plain, with an escape", plain("\x1b[2J"), Unopened, ""},
-		{"plain in the clothes of a sealed one", func() *wire.Push { p := plain("hello"); p.BodyVersion = 2; return p }(), Unopened, ""},
+		{"plain, marked as sealed in the mesh", func() *wire.Push { p := plain("hello"); p.BodyVersion = 2; return p }(), Unopened, ""},
 		{"no base64", &wire.Push{SenderPubkey: alice.Public(), Nonce: "?", Ciphertext: "?"}, Unopened, ""},
 	} {
 		m := c.open(tc.push)

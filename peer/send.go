@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/claudemesh/claudemesh/envelope"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -73,7 +75,7 @@ type sendFrame struct {
 // Copies.
 func (c *Client) Send(ctx context.Context, m Outgoing) (Receipt, error) {
 	if m.ClientID == "" {
-		m.ClientID = newUUID()
+		m.ClientID = uuid.NewString()
 	}
 	toMany := len(m.To) > 0 && m.To[0].Kind != wire.TargetKey
 	if toMany && c.o.Mesh.Key.IsZero() {

@@ -4,17 +4,14 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 
 	"github.com/claudemesh/claudemesh/envelope"
 )
 
-// plainSlug matches slugs that name a file in the config directory and nowhere else.
-var plainSlug = regexp.MustCompile(`^[a-z0-9_-][a-z0-9._-]*$`)
-
 // v1TokenName is the file in which clients of protocol v1 keep the token that they joined
-// a mesh with. They store the mesh key nowhere else.
+// a mesh with. They store the mesh key nowhere else. Mesh.check makes sure that a slug names
+// a file in the config directory.
 func v1TokenName(slug string) string { return "invite-" + slug + ".txt" }
 
 // adoptV1Keys reads the keys of meshes that a client of protocol v1 has joined from the
@@ -45,7 +42,7 @@ func adoptV1Keys(d Dir, c *Config) {
 // v1Key returns the key of a mesh from the token with which it was joined, if the config
 // does not have the key.
 func v1Key(d Dir, m *Mesh) (key envelope.MeshKey, ok bool) {
-	if !m.Key.IsZero() || !plainSlug.MatchString(m.Slug) {
+	if !m.Key.IsZero() {
 		return key, false
 	}
 	text, err := os.ReadFile(d.Path(v1TokenName(m.Slug)))
@@ -58,7 +55,7 @@ func v1Key(d Dir, m *Mesh) (key envelope.MeshKey, ok bool) {
 		link, err = parseToken(token)
 	}
 	if err != nil || link.Invite.MeshID != m.MeshID {
-		return key, false // the token is for another mesh, or there is none; another error tells the user what is missing
+		return key, false // NoMeshKeyError tells the user what is missing
 	}
 	key, err = envelope.ParseMeshKey(link.Invite.MeshRootKey)
 	return key, err == nil

@@ -10,15 +10,15 @@ import (
 
 // These doubts say why a message or a row of the roster is not verified.
 const (
-	doubtUnopened   = "it could not be opened"
-	doubtPlain      = "it came unencrypted: anybody on the way may have written it"
-	doubtUnsigned   = "the sender has not signed it: any member of the mesh may have written it"
-	doubtSignature  = "the signature in it is not the sender's"
-	doubtNoWord     = "no member vouches for the key"
-	doubtBadWord    = "the member's signature for the key is not valid"
-	doubtOtherWord  = "the broker names another member than the one that vouches for the key"
-	doubtEndedWord  = "the member's signature for the key has expired"
-	doubtUnknownKey = "nobody in the roster has this key"
+	doubtUnopened       = "it could not be opened"
+	doubtPlain          = "it came unencrypted: anybody on the way may have written it"
+	doubtUnsigned       = "the sender has not signed it: any member of the mesh may have written it"
+	doubtSignature      = "the signature in it is not the sender's"
+	doubtNoAttestation  = "no member vouches for the key"
+	doubtBadAttestation = "the member's signature for the key is not valid"
+	doubtOtherMember    = "the broker names another member than the one that vouches for the key"
+	doubtExpired        = "the member's signature for the key has expired"
+	doubtUnknownKey     = "nobody in the roster has this key"
 )
 
 // DoubtNoName is the doubt about a name that alike.Mistaken rejects.
@@ -45,25 +45,25 @@ func proven(row *wire.PeerRow, now time.Time) wire.Key {
 
 // vouched returns the member that attests a key at a given time, or why no member is
 // proven. claimed is the member that the broker names, or zero.
-func vouched(key, claimed wire.Key, word *wire.Attestation, at time.Time) (member wire.Key, doubt string) {
+func vouched(key, claimed wire.Key, attestation *wire.Attestation, at time.Time) (member wire.Key, doubt string) {
 	if key == claimed {
 		return key, ""
 	}
-	if word == nil {
-		return wire.Key{}, doubtNoWord
+	if attestation == nil {
+		return wire.Key{}, doubtNoAttestation
 	}
-	a, err := parseAttestation(word)
+	a, err := parseAttestation(attestation)
 	if err != nil || a.SessionPubkey != key {
-		return wire.Key{}, doubtBadWord
+		return wire.Key{}, doubtBadAttestation
 	}
 	if !claimed.IsZero() && a.ParentMemberPubkey != claimed {
-		return wire.Key{}, doubtOtherWord
+		return wire.Key{}, doubtOtherMember
 	}
 	switch err := verifyAround(&a, at); {
 	case errors.Is(err, identity.ErrExpired):
-		return wire.Key{}, doubtEndedWord
+		return wire.Key{}, doubtExpired
 	case err != nil:
-		return wire.Key{}, doubtBadWord
+		return wire.Key{}, doubtBadAttestation
 	}
 	return a.ParentMemberPubkey, ""
 }

@@ -24,29 +24,29 @@ func TestVerifyRow(t *testing.T) {
 		return &a
 	}
 	for _, tc := range []struct {
-		name  string
-		key   wire.Key
-		word  *wire.Attestation
-		doubt string
+		name        string
+		key         wire.Key
+		attestation *wire.Attestation
+		doubt       string
 	}{
 		{"member connection", bob.Public(), nil, ""},
 		{"session", session, good, ""},
-		{"session without a word", session, nil, doubtNoWord},
-		{"another key under the word", eve.Public(), good, doubtBadWord},
-		{"another member's word", session, attested(eve, session, now.Add(time.Hour)), doubtOtherWord},
-		{"word put into the member's mouth", session, changed(func(a *wire.Attestation) {
+		{"session without an attestation", session, nil, doubtNoAttestation},
+		{"another key than the attested one", eve.Public(), good, doubtBadAttestation},
+		{"attested by another member", session, attested(eve, session, now.Add(time.Hour)), doubtOtherMember},
+		{"signed by another member in the member's name", session, changed(func(a *wire.Attestation) {
 			a.Signature = attested(eve, session, now.Add(12*time.Hour)).Signature
-		}), doubtBadWord},
-		{"prolonged", session, changed(func(a *wire.Attestation) { a.ExpiresAt++ }), doubtBadWord},
-		{"expired", session, attested(bob, session, now.Add(-identity.MaxSkew)), doubtEndedWord},
+		}), doubtBadAttestation},
+		{"expiry changed", session, changed(func(a *wire.Attestation) { a.ExpiresAt++ }), doubtBadAttestation},
+		{"expired", session, attested(bob, session, now.Add(-identity.MaxSkew)), doubtExpired},
 		{"expired within the skew", session, attested(bob, session, now.Add(-identity.MaxSkew+time.Millisecond)), ""},
-		{"too long", session, attested(bob, session, now.Add(identity.MaxAttestationTTL+identity.MaxSkew+time.Millisecond)), doubtBadWord},
-		{"too long within the skew", session, attested(bob, session, now.Add(identity.MaxAttestationTTL+identity.MaxSkew)), ""},
-		{"no key", session, changed(func(a *wire.Attestation) { a.SessionPubkey = "x" }), doubtBadWord},
-		{"no member", session, changed(func(a *wire.Attestation) { a.ParentMemberPubkey = "" }), doubtBadWord},
-		{"no signature", session, changed(func(a *wire.Attestation) { a.Signature = "00" }), doubtBadWord},
+		{"valid for too long", session, attested(bob, session, now.Add(identity.MaxAttestationTTL+identity.MaxSkew+time.Millisecond)), doubtBadAttestation},
+		{"valid for too long, within the skew", session, attested(bob, session, now.Add(identity.MaxAttestationTTL+identity.MaxSkew)), ""},
+		{"no key", session, changed(func(a *wire.Attestation) { a.SessionPubkey = "x" }), doubtBadAttestation},
+		{"no member", session, changed(func(a *wire.Attestation) { a.ParentMemberPubkey = "" }), doubtBadAttestation},
+		{"no signature", session, changed(func(a *wire.Attestation) { a.Signature = "00" }), doubtBadAttestation},
 	} {
-		row := wire.PeerRow{Pubkey: tc.key, MemberPubkey: bob.Public(), Attestation: tc.word}
+		row := wire.PeerRow{Pubkey: tc.key, MemberPubkey: bob.Public(), Attestation: tc.attestation}
 		if verified, doubt := VerifyRow(&row, now); doubt != tc.doubt || verified != (doubt == "") {
 			t.Errorf("%s: got %v, %q", tc.name, verified, doubt)
 		}
@@ -91,13 +91,13 @@ func TestAuthorOfDirectMessages(t *testing.T) {
 	}{
 		{"member", bob, bob.Public(), nil, bob.Public(), ""},
 		{"session", session, bob.Public(), attested(bob, session.Public(), a.now.Add(time.Hour)), bob.Public(), ""},
-		{"session, member left out", session, wire.Key{}, attested(bob, session.Public(), a.now.Add(time.Hour)), bob.Public(), ""},
-		{"own member, left out", a.own, wire.Key{}, nil, a.own.Public(), ""},
-		{"member left out", bob, wire.Key{}, nil, wire.Key{}, doubtNoWord},
-		{"session without a word", session, bob.Public(), nil, bob.Public(), doubtNoWord},
-		{"eve's session as Bob's", eve, bob.Public(), attested(eve, eve.Public(), a.now.Add(time.Hour)), bob.Public(), doubtOtherWord},
-		{"eve with Bob's word for his session", eve, bob.Public(), attested(bob, session.Public(), a.now.Add(time.Hour)), bob.Public(), doubtBadWord},
-		{"expired when it was sent", session, bob.Public(), attested(bob, session.Public(), a.now.Add(-time.Hour)), bob.Public(), doubtEndedWord},
+		{"session, no member named", session, wire.Key{}, attested(bob, session.Public(), a.now.Add(time.Hour)), bob.Public(), ""},
+		{"own member, not named", a.own, wire.Key{}, nil, a.own.Public(), ""},
+		{"member, not named", bob, wire.Key{}, nil, wire.Key{}, doubtNoAttestation},
+		{"session without an attestation", session, bob.Public(), nil, bob.Public(), doubtNoAttestation},
+		{"eve's session as Bob's", eve, bob.Public(), attested(eve, eve.Public(), a.now.Add(time.Hour)), bob.Public(), doubtOtherMember},
+		{"eve with Bob's attestation of his session", eve, bob.Public(), attested(bob, session.Public(), a.now.Add(time.Hour)), bob.Public(), doubtBadAttestation},
+		{"expired when it was sent", session, bob.Public(), attested(bob, session.Public(), a.now.Add(-time.Hour)), bob.Public(), doubtExpired},
 	} {
 		p := a.direct(t, tc.from)
 		p.SenderMemberPubkey, p.SenderAttestation = tc.member, tc.word
@@ -149,7 +149,7 @@ func TestAuthorOfGroupMessages(t *testing.T) {
 		{"of another message", group("mesh", a.session, "c2", "text"), doubtSignature},
 		{"of another mesh", group("other", a.session, "c1", "text"), doubtSignature},
 		{"version 2", unsigned, doubtUnsigned},
-		{"no member vouches", unattested, doubtNoWord},
+		{"not attested", unattested, doubtNoAttestation},
 	} {
 		m := a.open(tc.push)
 		if m.Verified != (tc.doubt == "") || m.Doubt != tc.doubt || m.Sealing != InMesh || m.Member != a.bob.Public() {
@@ -183,6 +183,6 @@ func TestFormerSessionsOpen(t *testing.T) {
 	}
 	o.Session = identity.KeyPair{}
 	if _, err := New(o); err == nil {
-		t.Error("a member goes on in the place of sessions")
+		t.Error("New accepted former sessions without a session")
 	}
 }

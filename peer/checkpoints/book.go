@@ -14,12 +14,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// fileName is the name of the file in the config directory. The lock of the configuration
-// guards it.
-const (
-	fileName = "audit-checkpoints.json"
-	lockName = "config.lock"
-)
+// fileName is the name of the file in the config directory. The lock of the config guards it.
+const fileName = "audit-checkpoints.json"
 
 // Record is what is kept of one mesh's log.
 type Record struct {
@@ -78,7 +74,7 @@ func (b Book) Accept(ctx context.Context, meshID wire.ID, shown *wire.Checkpoint
 }
 
 func (b Book) change(ctx context.Context, meshID wire.ID, change func(*Record)) error {
-	lock, err := peer.Lock(ctx, b.dir.Path(lockName))
+	lock, err := peer.LockConfig(ctx, b.dir)
 	if err != nil {
 		return fmt.Errorf("keep a checkpoint: %w", err)
 	}

@@ -1,8 +1,8 @@
 // Package configdir locates the directory in which a user's claudemesh keeps its files,
 // and writes files there.
 //
-// It depends only on the standard library, because hooks import it and Claude Code starts
-// a hook for every tool call.
+// It depends on little beside the standard library, because hooks import it and Claude Code
+// starts a hook for every tool call.
 //
 // This package is for claudemesh itself; outsiders should not rely on it.
 package configdir

@@ -27,14 +27,11 @@ type configState struct {
 	err     string // of the last attempt, so that the daemon logs it once
 }
 
-// configName is the name of the file that peer.LoadConfig reads.
-const configName = "config.json"
-
 // reloadConfigLocked reads the file of joined meshes if it has changed, and connects and
 // disconnects accordingly. The caller holds changes.
 func (d *daemon) reloadConfigLocked() {
 	var now configState
-	if info, err := os.Stat(d.o.Dir.Path(configName)); err == nil {
+	if info, err := os.Stat(d.o.Dir.Path(peer.ConfigName)); err == nil {
 		now.modTime, now.size = info.ModTime(), info.Size()
 	}
 	if now.modTime.Equal(d.config.modTime) && now.size == d.config.size && d.config.err == "" {

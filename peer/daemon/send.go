@@ -6,12 +6,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/claudemesh/claudemesh/peer/daemon/store"
-
 	"github.com/google/uuid"
 
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/attention"
+	"github.com/claudemesh/claudemesh/peer/daemon/store"
 	"github.com/claudemesh/claudemesh/peer/inbox"
 	"github.com/claudemesh/claudemesh/peer/local"
 	"github.com/claudemesh/claudemesh/wire"
