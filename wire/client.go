@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -50,7 +51,7 @@ const (
 	MaxMentions   = 16   // mentions of one message
 	MaxTargets    = 256  // targets of one message
 	MaxNameLen    = 128  // bytes of a display name, group, role, host name or model
-	MaxTextLen    = 4096 // bytes of a summary, bio or working directory
+	MaxTextLen    = 4096 // bytes of a summary, bio or working directory, or of all capabilities in a profile
 	MaxClientID   = 128  // bytes of an id made by a client
 	MaxStatsBytes = 4096 // bytes of the stats object
 )
@@ -363,6 +364,9 @@ func DecodeSetProfile(frame *Frame) (SetProfile, error) {
 	}
 	if f.raw("capabilities") != nil {
 		p.Capabilities = append([]string{}, f.strs("capabilities", MaxGroups)...)
+		if len(strings.Join(p.Capabilities, "")) > MaxTextLen {
+			f.fail("capabilities", fmt.Sprintf("at most %d bytes in all", MaxTextLen))
+		}
 	}
 	return p, f.err
 }

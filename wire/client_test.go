@@ -222,6 +222,8 @@ func TestDecodeSmallMessages(t *testing.T) {
 		{"C set_visible", `{"visible":0}`, false},
 		{"C set_profile", `{"title":"x","capabilities":["a"]}`, true},
 		{"C set_profile", `{"title":7}`, false},
+		{"C set_profile", `{"capabilities":["` + strings.Repeat("a", MaxTextLen/2) + `","` + strings.Repeat("b", MaxTextLen/2) + `"]}`, true},
+		{"C set_profile", `{"capabilities":["` + strings.Repeat("a", MaxTextLen/2) + `","` + strings.Repeat("b", MaxTextLen/2+1) + `"]}`, false},
 		{"C join_group", `{"name":"a","role":"lead"}`, true},
 		{"C join_group", `{"name":"@a"}`, false},
 		{"C join_group", `{}`, false},
