@@ -34,7 +34,7 @@ const (
 // with NewOwners.
 type Owners struct {
 	store Store
-	asked singleflight.Group // for the owner of a mesh
+	asked singleflight.Group // the owner of a mesh, by its id; the nodes, by ""
 
 	mu     sync.Mutex
 	known  map[wire.ID]answer
@@ -109,11 +109,34 @@ func (o *Owners) ownerOf(ctx context.Context, mesh wire.ID) (int64, error) {
 	if ok && time.Since(known.at) < trustFor {
 		return known.node, nil
 	}
-	id, err, _ := o.asked.Do(string(mesh[:]), func() (any, error) { return o.place(ctx, mesh) })
+	id, err := o.share(ctx, string(mesh[:]), func() (any, error) { return o.place(ctx, mesh) })
 	if err != nil {
 		return 0, err
 	}
 	return id.(int64), nil
+}
+
+// gaveUpError reports that the caller whose question others share has given up.
+type gaveUpError struct{ error }
+
+func (e *gaveUpError) Unwrap() error { return e.error }
+
+// share asks a question of the database. Callers with the same key at the same time share the
+// answer. If the caller who asks gives up, another one asks again.
+func (o *Owners) share(ctx context.Context, key string, ask func() (any, error)) (any, error) {
+	for {
+		answer, err, _ := o.asked.Do(key, func() (any, error) {
+			answer, err := ask()
+			if err != nil && ctx.Err() != nil {
+				err = &gaveUpError{err}
+			}
+			return answer, err
+		})
+		var gaveUp *gaveUpError
+		if !errors.As(err, &gaveUp) || ctx.Err() != nil {
+			return answer, err
+		}
+	}
 }
 
 // place asks the database for the owner of a mesh. If there is none, it chooses one.
@@ -202,7 +225,7 @@ func (o *Owners) refresh(ctx context.Context, afresh bool) error {
 	if fresh {
 		return nil
 	}
-	_, err, _ := o.asked.Do("", func() (any, error) { return o.Nodes(ctx) })
+	_, err := o.share(ctx, "", func() (any, error) { return o.Nodes(ctx) })
 	return err
 }
 
