@@ -47,10 +47,11 @@ const callTimeout = 30 * time.Second
 
 // calls makes an http.Server serve streams as if each were a connection.
 type calls struct {
-	server *http.Server
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
+	server  *http.Server
+	conns   chan net.Conn
+	served  sync.WaitGroup // for the connections that the server has accepted
+	closed  chan struct{}
+	closing sync.Once
 }
 
 type clientKey struct{}
@@ -77,11 +78,30 @@ func newCalls(handler http.Handler) *calls {
 			}
 			return ctx
 		},
+		ConnState: c.count,
 	}
 	c.server.SetKeepAlivesEnabled(false) // a stream costs less than keeping one
 	return c
 }
 
+// run serves until the server is closed, and waits for the handlers. http.Server.Close does not.
+func (c *calls) run() {
+	_ = c.server.Serve(c)
+	c.served.Wait()
+}
+
+// count counts the connections. The server calls it with StateNew before it accepts the next
+// connection, and with the other two states after the handler has returned.
+func (c *calls) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		c.served.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		c.served.Done()
+	}
+}
+
+// serve passes a stream on to the server.
 func (c *calls) serve(stream net.Conn, client netip.Addr) {
 	select {
 	case c.conns <- clientConn{stream, client}:
@@ -102,7 +122,7 @@ func (c *calls) Accept() (net.Conn, error) {
 
 // Close implements net.Listener.
 func (c *calls) Close() error {
-	c.once.Do(func() { close(c.closed) })
+	c.closing.Do(func() { close(c.closed) })
 	return nil
 }
 

@@ -49,15 +49,16 @@ type listener struct {
 	slots     chan struct{}
 
 	life context.Context // of the connections
-	wait sync.WaitGroup
 
 	mu    sync.Mutex // held while the list is read, so that strangers share one query
 	nodes []Node
 	read  time.Time
 }
 
-// run accepts connections until the listener is closed.
+// run accepts connections until the listener is closed, and waits for those that it has accepted.
 func (l *listener) run() {
+	var connections sync.WaitGroup
+	defer connections.Wait()
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) || l.life.Err() != nil {
@@ -77,7 +78,7 @@ func (l *listener) run() {
 			_ = conn.Close()
 			return
 		}
-		l.wait.Go(func() { l.serve(conn) })
+		connections.Go(func() { l.serve(conn) })
 	}
 }
 

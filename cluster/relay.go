@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -36,20 +35,20 @@ type Relay struct {
 	end  context.CancelFunc
 	wait sync.WaitGroup // for all but the splices
 
-	relayed atomic.Int64
 	splices sync.WaitGroup
 
 	mu       sync.Mutex
 	listener *listener // nil before Serve
 	links    map[int64]*link
-	closed   bool  // no more links and sockets are taken
-	mine     *link // to this node itself
+	relayed  map[net.Conn]struct{} // the sockets of clients
+	closed   bool                  // no more links and sockets are taken
+	mine     *link                 // to this node itself
 }
 
 // NewRelay returns a relay that connects to other nodes as they are needed. The public half of key
 // is in this node's row of the database.
 func NewRelay(key *Key, directory Directory, log *zap.Logger) *Relay {
-	r := &Relay{key: key, directory: directory, log: log, links: make(map[int64]*link)}
+	r := &Relay{key: key, directory: directory, log: log, links: make(map[int64]*link), relayed: make(map[net.Conn]struct{})}
 	r.life, r.end = context.WithCancel(context.Background())
 	return r
 }
@@ -68,7 +67,7 @@ func (r *Relay) Serve(l net.Listener, server Server, handler http.Handler) {
 		slots: make(chan struct{}, handshakesAtOnce), life: r.life,
 	}
 	r.listener = listener
-	r.wait.Go(func() { _ = listener.calls.server.Serve(listener.calls) })
+	r.wait.Go(listener.calls.run)
 	r.wait.Go(listener.run)
 	r.wait.Go(func() { r.follow(listener) })
 }
@@ -168,7 +167,11 @@ func (r *Relay) Problem() error {
 }
 
 // Relayed returns how many sockets this node relays to others.
-func (r *Relay) Relayed() int64 { return r.relayed.Load() }
+func (r *Relay) Relayed() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return int64(len(r.relayed))
+}
 
 // Route finds the node that serves a mesh. If this is the node itself, or if there is no such mesh,
 // take is nil. Otherwise the owner waits for a socket; take hands the socket over with what was
@@ -227,9 +230,9 @@ func (r *Relay) relay(socket, owner net.Conn, early []byte) {
 		_ = owner.Close()
 		return
 	}
-	r.relayed.Add(1)
+	r.relayed[socket] = struct{}{}
 	r.splices.Go(func() {
-		defer r.relayed.Add(-1)
+		defer r.forget(socket)
 		if _, err := owner.Write(early); err != nil {
 			_ = socket.Close()
 			_ = owner.Close()
@@ -237,6 +240,12 @@ func (r *Relay) relay(socket, owner net.Conn, early []byte) {
 		}
 		splice(socket, owner)
 	})
+}
+
+func (r *Relay) forget(socket net.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.relayed, socket)
 }
 
 // Forward sends a request to the owner of a mesh. It returns nil if no other node is the owner. The
@@ -278,7 +287,7 @@ func (r *Relay) Leave(ctx context.Context) {
 	r.shut()
 	r.mu.Lock()
 	var asked sync.WaitGroup
-	if r.relayed.Load() > 0 {
+	if len(r.relayed) > 0 {
 		for _, l := range r.links {
 			if session, _, _ := l.state(); session != nil {
 				asked.Go(func() {
@@ -292,10 +301,10 @@ func (r *Relay) Leave(ctx context.Context) {
 	r.mu.Unlock()
 	asked.Wait()
 	left := make(chan struct{})
-	go func() { // ends with the splices, which Close ends at the latest
-		r.splices.Wait()
+	r.wait.Go(func() {
+		r.splices.Wait() // Close ends them at the latest
 		close(left)
-	}()
+	})
 	select {
 	case <-left:
 	case <-ctx.Done():
@@ -312,14 +321,26 @@ func (r *Relay) shut() {
 	}
 }
 
-// Close cuts what is left, and waits until everything is over.
+// Close cuts what is left, and waits until everything is over. It does not wait for clients.
 func (r *Relay) Close() {
 	r.shut()
 	r.end()
+	r.cut()
 	if l := r.listener; l != nil { // nobody sets it any more
 		_ = l.calls.server.Close()
-		l.wait.Wait()
 	}
 	r.splices.Wait()
 	r.wait.Wait()
+}
+
+// cut closes the sockets of the clients. A splice that writes to a client that doesn't read would
+// end only after clientPatience.
+func (r *Relay) cut() {
+	var closing sync.WaitGroup
+	defer closing.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for socket := range r.relayed {
+		closing.Go(func() { _ = socket.Close() })
+	}
 }
