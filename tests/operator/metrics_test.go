@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -76,10 +77,10 @@ func TestAlertsFire(t *testing.T) {
 	p.scrape(b)
 	pg.Stop()
 	ctx, stop := context.WithCancel(t.Context())
+	var sending sync.WaitGroup
+	defer sending.Wait()
 	defer stop()
-	go func() {
-		_, _ = sender.Send(ctx, peer.Outgoing{To: []wire.Target{{Kind: wire.TargetKey, Key: mesh.Member.Public()}}, Body: []byte("x")})
-	}()
+	sending.Go(func() { _, _ = sender.Send(ctx, to(mesh.Member.Public())) }) // fails while the database is away
 	fires := func(name string) bool {
 		firing, err := p.ask(rules[name])
 		if err != nil {
