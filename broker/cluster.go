@@ -38,7 +38,21 @@ func (o ownMeshes) Mesh(ctx context.Context, id wire.ID) (mesh.Mesh, []mesh.Memb
 	} else if err != nil {
 		return mesh.Mesh{}, nil, err
 	}
+	if err := o.broker.forgetLoss(ctx, id); err != nil {
+		return mesh.Mesh{}, nil, err
+	}
 	return o.Store.Mesh(ctx, id)
+}
+
+// forgetLoss makes the journal store what happens in a mesh again. A hello that this node was
+// still serving when the mesh had left may have added something to the journal, whose commit then
+// found the mesh lost.
+func (b *Broker) forgetLoss(ctx context.Context, id wire.ID) error {
+	lost := b.journal.Lost([]wire.ID{id})
+	if len(lost) == 0 {
+		return nil
+	}
+	return b.journal.Drop(ctx, lost)
 }
 
 // Redeem implements mesh.Store.

@@ -11,6 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
+	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/storage/postgres"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -24,13 +25,19 @@ type node struct {
 // join starts a broker as a node of the cluster that has a database.
 func join(t *testing.T, dsn, address string) *node {
 	t.Helper()
+	store, owners := openNode(t, dsn, address)
+	return &node{run(t, nil, broker.Options{Storage: store, Cluster: owners}, nil), owners}
+}
+
+// openNode opens the storage of a node.
+func openNode(t *testing.T, dsn, address string) (*postgres.Store, *cluster.Owners) {
+	t.Helper()
 	store, err := postgres.Open(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
 	store.Cluster(cluster.Self{Address: address, PublicKey: []byte{}, Lease: time.Hour})
-	owners := cluster.NewOwners(store)
-	return &node{run(t, nil, broker.Options{Storage: store, Cluster: owners}, nil), owners}
+	return store, cluster.NewOwners(store)
 }
 
 func meshOf(t *testing.T, m member) wire.ID {
@@ -137,6 +144,61 @@ func TestLostMesh(t *testing.T) {
 	alice.tell(2, bobKeys.Public())
 	bob = a.session(m, bobKeys, "bob")
 	bob.gets(2)
+}
+
+// lateReader is a storage. A test can hold up the next reading of a presence.
+type lateReader struct {
+	*postgres.Store
+	next chan heldRead
+}
+
+// heldRead is one reading that is held up.
+type heldRead struct{ begun, over chan struct{} }
+
+func (s *lateReader) LastPresence(ctx context.Context, mesh wire.ID, id presence.Identity) (presence.Record, bool, error) {
+	select {
+	case held := <-s.next:
+		close(held.begun)
+		<-held.over
+		ctx = context.WithoutCancel(ctx)
+	default:
+	}
+	return s.Store.LastPresence(ctx, mesh, id)
+}
+
+// TestHelloOutlivesItsMesh checks that a hello that is still being served when its mesh has left
+// for another node does not keep this node from serving the mesh later.
+func TestHelloOutlivesItsMesh(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	store, owners := openNode(t, server.DSN(), "a:1")
+	slow := &lateReader{store, make(chan heldRead, 1)}
+	a := &node{run(t, nil, broker.Options{Storage: slow, Cluster: owners}, nil), owners}
+	b := join(t, server.DSN(), "b:1")
+	m, aliceKeys, bobKeys := a.owner(), newKeys(t), newKeys(t)
+	id := meshOf(t, m)
+	a.session(m, aliceKeys, "alice")
+
+	held := heldRead{make(chan struct{}), make(chan struct{})}
+	slow.next <- held
+	late := a.dial()
+	late.send(sessionHello(m, newKeys(t), "late"))
+	<-held.begun
+	if err := a.HandOver(t.Context(), []wire.ID{id}); err != nil {
+		t.Fatal(err)
+	}
+	b.session(m, bobKeys, "bob")
+	close(held.over)
+	if refused := late.next("error"); refused["code"] != string(wire.CodeTryAgain) {
+		t.Errorf("the late hello got %v, want error %s", refused, wire.CodeTryAgain)
+	}
+	if err := b.HandOver(t.Context(), []wire.ID{id}); err != nil {
+		t.Fatal(err)
+	}
+	alice, bob := a.session(m, aliceKeys, "alice"), a.session(m, bobKeys, "bob")
+	alice.tell(1, bobKeys.Public())
+	bob.gets(1)
+	alice.delivered(1)
 }
 
 // TestHandOverAll checks that a node that drains gives all meshes away and gets none.

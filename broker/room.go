@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/queue"
@@ -97,10 +98,10 @@ func (r *room) seat(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 	}
 	if d := joined.Displaced; d != nil {
 		d.Conn.out.ping() // its socket is often dead already
+		d.Conn.catching.Add(1)
 		r.broker.queue.Attach(r.mailboxLocked(d), d.Conn, presence.UrgentOnly(d.Status))
 	}
-	c.catching.Store(1)
-	c.catching.Add(1)
+	c.catching.Store(2) // c's own mailbox, and joining
 	r.broker.queue.Attach(r.mailboxLocked(p), c, presence.UrgentOnly(p.Status))
 	r.resettleLocked(p)
 	r.reassignHeritageLocked(joined.Released)
@@ -132,15 +133,19 @@ func (r *room) introduce(a *presence.Arrival[*conn], now time.Time) error {
 	}
 	ctx, cancel := storageContext()
 	defer cancel()
-	return r.broker.journal.SaveNow(ctx, presence.Record{
+	err := r.broker.journal.SaveNow(ctx, presence.Record{
 		MeshID: r.id, Identity: presence.SessionIdentity(a.SessionKey), ID: a.ID, MemberID: a.MemberID, MemberKey: a.MemberKey,
 		SessionKey: a.SessionKey, Proven: true, Role: wire.RoleSession, DisplayName: a.DisplayName, Status: wire.Idle,
 		Source: presence.JSONL, StatusAt: now, Visible: true, ConnectedAt: now, LastSeenAt: now, EndedAt: now,
 	})
+	if errors.Is(err, journal.ErrMoved) {
+		return errRoomClosed
+	}
+	return err
 }
 
 // admissibleLocked checks what may have changed since the handshake: the broker may have been
-// suspended while it read from the storage, and removing a member takes the lock, too.
+// suspended while it read from the storage, and the member may have been removed.
 func (r *room) admissibleLocked(a *presence.Arrival[*conn]) error {
 	if err := r.broker.storage.Claimed(); err != nil {
 		return err
