@@ -34,7 +34,12 @@ func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
 	if notOpen != nil {
 		return nil, notOpen
 	}
-	r, err, _ := b.loads.Do(string(id[:]), func() (any, error) { return b.loadRoom(ctx, id) })
+	r, err, _ := b.loads.Do(string(id[:]), func() (any, error) {
+		// The other callers need the room even if this one's ctx ends.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storagePatience)
+		defer cancel()
+		return b.loadRoom(ctx, id)
+	})
 	if err != nil {
 		return nil, err
 	}

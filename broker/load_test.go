@@ -32,8 +32,12 @@ func (k *kept) Mesh(_ context.Context, id wire.ID) (mesh.Mesh, []mesh.Member, er
 	return mesh.Mesh{ID: id}, nil, nil
 }
 
-func (k *kept) Presences(_ context.Context, id wire.ID) ([]presence.Record, error) {
-	<-k.let
+func (k *kept) Presences(ctx context.Context, id wire.ID) ([]presence.Record, error) {
+	select {
+	case <-k.let:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	k.loads[id]++
 	return []presence.Record{{MeshID: id, Identity: "h/somebody", ID: wire.ID{7}, Status: wire.Idle}}, nil
 }
@@ -101,6 +105,34 @@ func TestLoad(t *testing.T) {
 		}
 		if err := b.replays.Accept(wire.Key{1}, wire.Signature{2}, time.Now()); err != nil {
 			t.Errorf("a hello of another mesh was refused: %v", err)
+		}
+	})
+}
+
+// TestLoadOutlivesItsCaller checks that the callers that share a load get the mesh although the one
+// that began it has given up.
+func TestLoadOutlivesItsCaller(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := &kept{let: make(chan struct{}), loads: make(map[wire.ID]int)}
+		b := opened(k)
+		first, giveUp := context.WithCancel(t.Context())
+		errs := make(chan error)
+		load := func(ctx context.Context) {
+			_, err := b.room(ctx, loadedMesh)
+			errs <- err
+		}
+		go load(first)
+		synctest.Wait()
+		go load(t.Context())
+		synctest.Wait()
+		giveUp()
+		synctest.Wait()
+		close(k.let)
+		for range 2 {
+			if err := <-errs; err != nil {
+				t.Errorf("load: %v", err)
+			}
 		}
 	})
 }
