@@ -78,14 +78,21 @@ func (r *room) sweep(now time.Time, s Settings) {
 }
 
 // pingDue pings the connections whose turn it is, and cuts dead ones. Each connection has its own
-// second within the interval, by the time at which it was made.
+// moment within the interval, by the time at which it was made; it is pinged by the first call
+// after that. When the broker has been standing still, its peers have had no chance to answer.
 func (b *Broker) pingDue(now time.Time, s Settings) {
+	since := tick
+	if !b.swept.IsZero() {
+		since = now.Sub(b.swept)
+	}
+	b.swept = now
+	late := max(0, since-tick)
 	b.mu.Lock()
 	var due, dead []*conn
 	for c := range b.conns {
-		if c.out.socket.silence() >= s.PongTimeout {
+		if c.out.socket.silence() >= s.PongTimeout+late {
 			dead = append(dead, c)
-		} else if age := now.Sub(c.born); age >= s.PingInterval && age%s.PingInterval < tick {
+		} else if age := now.Sub(c.born); age >= s.PingInterval && age%s.PingInterval < since {
 			due = append(due, c)
 		}
 	}
