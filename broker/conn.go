@@ -59,10 +59,10 @@ type conn struct {
 
 	how      decision
 	catching atomic.Int32 // mailboxes that have not caught up, plus 1 while joining
-	notify   bool         // the client wants to be told when all have
+	notify   bool         // the client wants to be told once all mailboxes have caught up
+	notified atomic.Bool  // the client was told that
 	// keepsRoster: the client is told that the roster has changed, and asks how
 	keepsRoster bool
-	notified    atomic.Bool // it has
 }
 
 // ending is why a connection ends.
@@ -84,8 +84,8 @@ type decision struct{ how atomic.Int32 }
 
 func (d *decision) load() ending { return ending(d.how.Load()) }
 
-// make decides, unless a decision was made before.
-func (d *decision) make(how ending) { d.how.CompareAndSwap(int32(endByPeer), int32(how)) }
+// make decides and returns true, unless a decision was made before.
+func (d *decision) make(how ending) bool { return d.how.CompareAndSwap(int32(endByPeer), int32(how)) }
 
 // endings are the names of the broker's decisions.
 var endings = [...]string{
@@ -133,7 +133,8 @@ func giveBuffer(b *bytes.Buffer) {
 }
 
 // serve reads until the connection ends. The handshake needs a deep stack, which an idle
-// connection would keep, so it runs in a goroutine of its own.
+// connection would keep, so it runs in a goroutine of its own. adopt has counted the connection;
+// over ends the count, in whichever goroutine reads last.
 func (c *conn) serve() {
 	if err := c.read(false); err != nil {
 		c.over(err)
@@ -142,6 +143,8 @@ func (c *conn) serve() {
 	go func() { c.over(c.read(true)) }()
 }
 
+// over ends what belongs to the connection after its reader has ended with err, and waits for its
+// other goroutines.
 func (c *conn) over(err error) {
 	defer c.broker.release(c)
 	defer func() {
@@ -296,7 +299,8 @@ func (c *conn) leave(err error) {
 func (c *conn) end(how ending, code int, reason string) {
 	c.how.make(how)
 	c.out.finish(code, reason)
-	// A peer that does not read must not keep the connection open.
+	// A peer that does not read must not keep the connection open. If the connection has ended by
+	// then, cut does nothing, so nobody waits for the timer.
 	time.AfterFunc(closeGrace, c.cut)
 }
 

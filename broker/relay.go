@@ -56,8 +56,15 @@ func (c *conn) relay(frame *wire.Frame, data []byte) error {
 		return nil
 	}
 	c.out.close()
-	c.how.make(endRelayed)
+	if !c.how.make(endRelayed) { // the broker has decided to end it meanwhile
+		c.cut()
+		data = nil
+	}
 	socket, rest := c.out.socket.give()
+	if data == nil {
+		take(socket, nil) // the owner sees its end
+		return nil
+	}
 	take(socket, append(clientFrame(data), rest...))
 	return nil
 }
@@ -98,6 +105,7 @@ func (b *Broker) ServeRelayed(leave context.Context, stream net.Conn, client net
 		c.cut()
 		return errors.New("shut down")
 	}
+	// Both functions only start timers or stop one another, and nobody needs to wait for them.
 	stay := context.AfterFunc(leave, func() {
 		time.AfterFunc(rand.N(leaveOver), func() { c.end(endShutdown, wire.CloseRestart, wire.ReasonShutdown) })
 	})
