@@ -74,8 +74,8 @@ func TestEveryRequestIsPaidFor(t *testing.T) {
 	for kind, f := range requests {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			// At one unit of work a second, the budget does not refill during the test.
-			s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 60, 1000 })
+			// The budget hardly refills during the test.
+			s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 1, 1000 })
 			owner := s.owner()
 			guest := s.join(owner)
 			for i := range 6 {
@@ -110,7 +110,7 @@ func TestBudgetFillsAgain(t *testing.T) {
 
 // TestAcknowledgementsAreFree checks that acknowledging a message costs nothing.
 func TestAcknowledgementsAreFree(t *testing.T) {
-	s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 60, 1000 })
+	s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 1, 1000 })
 	owner := s.owner()
 	a, b := newKeys(t), newKeys(t)
 	sender, recipient := s.session(owner, a, "a"), s.session(owner, b, "b")
@@ -231,7 +231,7 @@ func memberHello(m member, more frame) frame {
 // TestHellosArePaidFor checks that hellos are charged to their member, and that other
 // members still get in.
 func TestHellosArePaidFor(t *testing.T) {
-	s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 60, 1000 })
+	s := start(t, func(s *broker.Settings) { s.WorkPerMin, s.WorkBurst = 1, 1000 })
 	owner := s.owner()
 	guest := s.join(owner)
 	for i := 0; ; i++ {

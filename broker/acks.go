@@ -10,8 +10,8 @@ import (
 // connection is not read until some have theirs.
 const ackLimit = 1024
 
-// ackLine sends the acks of one connection in the order of its sends, however the
-// fates of the messages turn out.
+// ackLine sends the acks of one connection in the order of its sends, whatever the order
+// in which their fates are decided.
 type ackLine struct {
 	out   *outbox
 	slots chan struct{} // one token per send that waits

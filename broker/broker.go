@@ -56,6 +56,7 @@ type Broker struct {
 
 	auditKey   atomic.Pointer[audit.Key] // set once the storage is open
 	pinged     pinged
+	swept      time.Time // when pingDue was last called; owned by the sweeper
 	suspension suspension
 	pushesHeld atomic.Bool   // by a connection, see holdPushes
 	lost       chan struct{} // closed by losing
@@ -69,7 +70,7 @@ type Broker struct {
 	tracing    atomic.Pointer[tracing] // nil: off
 
 	mu      sync.Mutex
-	phase   phase
+	phase   phase // see become
 	notOpen error // why the storage is not open; nil if it is
 	rooms   map[wire.ID]*room
 	conns   map[*conn]struct{}
@@ -167,20 +168,26 @@ func (b *Broker) Start(ctx context.Context) error {
 
 	err := b.open(ctx)
 	if hopeless(err) {
-		b.mu.Lock()
-		b.phase = made
-		b.mu.Unlock()
+		b.become(made, errNotStarted)
 		return err
 	}
-	b.mu.Lock()
-	b.notOpen = err
-	b.mu.Unlock()
 	if err != nil {
+		b.become(opening, err)
 		b.openFailed(err)
 		b.logNotOpen(err)
 	}
-	b.wait.Go(func() { b.run(b.life, err == nil) })
+	b.spawn(func() { b.run(b.life, err == nil) })
 	return nil
+}
+
+// become goes to another phase and notes why the storage is not open, unless Stop was called
+// meanwhile.
+func (b *Broker) become(next phase, notOpen error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.phase != stopped {
+		b.phase, b.notOpen = next, notOpen
+	}
 }
 
 // spawn runs do in a goroutine that Stop waits for. After Stop was called, it returns false
@@ -212,9 +219,7 @@ func (b *Broker) open(ctx context.Context) error {
 	if err := b.loadAuditKey(ctx); err != nil {
 		return err
 	}
-	b.mu.Lock()
-	b.phase, b.notOpen = open, nil
-	b.mu.Unlock()
+	b.become(open, nil)
 	return nil
 }
 
@@ -234,8 +239,8 @@ func (b *Broker) run(ctx context.Context, isOpen bool) {
 		}
 		b.mu.Lock()
 		was := b.notOpen
-		b.notOpen = err
 		b.mu.Unlock()
+		b.become(opening, err)
 		b.openFailed(err)
 		if storage.ReasonOf(was) != storage.ReasonOf(err) && ctx.Err() == nil {
 			b.logNotOpen(err)
@@ -342,7 +347,10 @@ func closeAll(ctx context.Context, conns []*conn, how ending) {
 	wait.Wait()
 }
 
+// storagePatience is how long a query may take that a peer waits for.
+const storagePatience = 5 * time.Second
+
 // storageContext bounds a query that a peer waits for.
 func storageContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), 5*time.Second)
+	return context.WithTimeout(context.Background(), storagePatience)
 }

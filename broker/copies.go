@@ -116,19 +116,20 @@ func (c *conn) tellUnopenedLocked(m *wire.Send, to []queue.To, ack *wire.Ack) *r
 }
 
 // copyStatus fills in the status of a message's copy for a recipient that could not open the
-// message itself.
-func (c *conn) copyStatus(m *queue.Accepted, row *wire.RecipientStatus) {
+// message itself. It reports whether it has queried the storage.
+func (c *conn) copyStatus(m *queue.Accepted, row *wire.RecipientStatus) (queried bool) {
 	if m.ClientID == "" {
-		return
+		return false
 	}
 	ctx, cancel := storageContext()
 	defer cancel()
 	id, ok := c.room.queue.SentAs(ctx, m.SenderMember, wire.CopyID(m.ClientID, row.Pubkey))
 	if !ok {
-		return
+		return false
 	}
 	found, err := c.room.queue.Find(ctx, id.String(), 1)
 	if err == nil && len(found) == 1 && len(found[0].Recipients) == 1 {
 		c.fillStatus(&found[0].Recipients[0], row)
 	}
+	return true
 }

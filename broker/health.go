@@ -155,15 +155,16 @@ func (b *Broker) pingStorage() {
 	}
 }
 
+// setPinged records the outcome of a ping. asking says that the ping itself is still under way.
 func (b *Broker) setPinged(err error, asking bool) {
-	if err != nil {
-		b.storageFailed("ping", err)
-	}
 	p := &b.pinged
 	p.Lock()
 	defer p.Unlock()
 	if asking && !p.asking {
 		return // the answer was quicker
+	}
+	if err != nil {
+		b.storageFailed("ping", err)
 	}
 	switch {
 	case err != nil && p.err == nil && !b.draining.Load():

@@ -45,8 +45,9 @@ func (c *conn) messageStatus(frame *wire.Frame) error {
 		}
 		return &requestError{wire.CodeNotFound, "message not found"}
 	case 1:
-		c.send(c.statusOf(&visible[0], frame.ReqID))
-		c.fine(priceOfRows(len(visible[0].Recipients)))
+		status, queries := c.statusOf(&visible[0], frame.ReqID)
+		c.send(status)
+		c.fine(priceOfRows(len(visible[0].Recipients)) + queries*priceQuestion)
 		return nil
 	}
 	return &requestError{wire.CodeAmbiguousPrefix, "invalid messageId: it means several messages; give more digits"}
@@ -89,8 +90,9 @@ func isMessageID(s string) bool {
 	return true
 }
 
-func (c *conn) statusOf(m *queue.Accepted, reqID string) wire.MessageStatusResult {
-	result := wire.MessageStatusResult{
+// statusOf returns the answer to a message_status, and how many queries of the storage it took.
+func (c *conn) statusOf(m *queue.Accepted, reqID string) (result wire.MessageStatusResult, queries int) {
+	result = wire.MessageStatusResult{
 		Type: wire.TypeMessageStatusResult, MessageID: m.ID.String(), TargetSpec: m.TargetSpec, Delivered: true,
 		Recipients: make([]wire.RecipientStatus, 0, len(m.Recipients)), ReqID: reqID,
 	}
@@ -99,8 +101,8 @@ func (c *conn) statusOf(m *queue.Accepted, reqID string) wire.MessageStatusResul
 	for _, r := range m.Recipients {
 		row := wire.RecipientStatus{Name: r.Name, Pubkey: r.Key, CannotRead: unable[r.Key]}
 		c.fillStatus(&r, &row)
-		if r.Unopened() {
-			c.copyStatus(m, &row)
+		if r.Unopened() && c.copyStatus(m, &row) {
+			queries++
 		}
 		if row.At != nil && row.At.After(last) {
 			last = row.At.Time
@@ -111,7 +113,7 @@ func (c *conn) statusOf(m *queue.Accepted, reqID string) wire.MessageStatusResul
 	if result.Delivered && !last.IsZero() {
 		result.DeliveredAt = &wire.Time{Time: last}
 	}
-	return result
+	return result, queries
 }
 
 // unable returns why peers can't read, as far as c may know: by session key, and by member key

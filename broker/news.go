@@ -146,7 +146,7 @@ func (n *news) tell() {
 	more := len(n.waiting) > 0
 	n.mu.Unlock()
 	if more {
-		n.room.broker.wait.Go(n.tell) // the caller has its own work to do
+		n.room.broker.spawn(n.tell) // the caller has its own work to do
 	}
 }
 
@@ -171,7 +171,7 @@ func (n *news) encode(e *event) {
 func (n *news) notifySoonLocked() {
 	if len(n.keepers) > 0 && !n.soon {
 		n.soon = true
-		n.room.broker.wait.Add(1)
+		n.room.broker.wait.Add(1) // a keeper is a connection, which is counted as well
 		time.AfterFunc(newsDelay, n.notify)
 	}
 }

@@ -179,32 +179,38 @@ func TestOutboxCollectsNews(t *testing.T) {
 	})
 }
 
+// TestOutboxMakesReaderWait checks that waitRoom waits while too much is to be written, until
+// enough is written or the connection ends.
 func TestOutboxMakesReaderWait(t *testing.T) {
 	t.Parallel()
-	o, client := pipe(t)
-	o.writing = true
-	o.add(make([]byte, outboxBytes+1))
-	passed := make(chan struct{})
-	go func() { o.waitRoom(); close(passed) }()
-	select {
-	case <-passed:
-		t.Fatal("waitRoom did not wait although the outbox is full")
-	default:
-	}
-	o.ended.Add(1)
-	go o.write()
-	if _, err := read(t, client); err != nil {
-		t.Fatal(err)
-	}
-	<-passed
-
-	o.mu.Lock()
-	o.bytes = outboxBytes + 1
-	o.mu.Unlock()
-	again := make(chan struct{})
-	go func() { o.waitRoom(); close(again) }()
-	o.discard() // the end of the connection ends the wait
-	<-again
+	synctest.Test(t, func(t *testing.T) {
+		o, conn := slowOutbox(t)
+		var passed atomic.Bool
+		wait := func() {
+			passed.Store(false)
+			go func() { o.waitRoom(); passed.Store(true) }()
+			if synctest.Wait(); passed.Load() {
+				t.Fatal("waitRoom did not wait although the outbox is full")
+			}
+		}
+		goesOn := func() {
+			if synctest.Wait(); !passed.Load() {
+				t.Fatal("waitRoom still waits")
+			}
+		}
+		o.add(make([]byte, outboxBytes))
+		o.add([]byte("the rest"))
+		synctest.Wait() // the first frame is being written
+		o.add(make([]byte, outboxBytes))
+		wait()
+		<-conn.writes
+		goesOn()
+		o.add(make([]byte, outboxBytes))
+		wait()
+		o.discard()
+		goesOn()
+		<-conn.writes
+	})
 }
 
 func TestAckLineOrder(t *testing.T) {

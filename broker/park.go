@@ -30,7 +30,7 @@ const (
 	historyPause = 100 * time.Millisecond
 )
 
-// arrival is a send that was read and passed the limits that do not depend on its recipients.
+// arrival is a send that was read, on its way to the queue.
 type arrival struct {
 	wire.Send
 	slot   *ackSlot

@@ -57,8 +57,8 @@ func (b *Broker) pruneAudit(ctx context.Context, now time.Time) error {
 }
 
 // pruneMesh deletes the entries from before a time, a few at a time, and returns how many. The
-// checkpoint of the last of them stays, so that the rest can be verified. An entry that is older than one before it,
-// since the clock went back, waits for that one.
+// checkpoint of the last of them stays, so that the rest can be verified. If the clock went back,
+// an entry may be older than one before it; it stays until that one is deleted, too.
 func (b *Broker) pruneMesh(ctx context.Context, id wire.ID, before time.Time) (deleted int, err error) {
 	for ctx.Err() == nil {
 		n, more, err := b.pruneStep(ctx, id, before)

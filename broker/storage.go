@@ -29,8 +29,8 @@ type Storage interface {
 	// It returns storage.ErrSuspended while another one may take it at any moment, and an
 	// error for which storage.IsLost is true once the storage is lost. It takes no time.
 	Claimed() error
-	// Ping (of journal.Store) returns storage.ErrInUse when the claim was lost; of any
-	// error, storage.ReasonOf tells the reason.
+	// Ping (of journal.Store) returns storage.ErrInUse when the claim was lost;
+	// storage.ReasonOf gives the reason of any other error.
 
 	// Depth returns what waits in the queues of all meshes. It may take long.
 	Depth(ctx context.Context) (queue.Depth, error)
