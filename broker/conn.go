@@ -33,7 +33,8 @@ type conn struct {
 	die    func() // ends dead
 	kill   func() // ends the reader, without a close frame
 
-	relayed bool // by another node, to this one
+	relayed bool     // by another node, to this one
+	request *request // that opened it; nil: it was not traced
 
 	out  outbox
 	acks ackLine

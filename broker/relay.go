@@ -26,7 +26,8 @@ import (
 type Router interface {
 	// Route returns nil if this node serves the mesh, or if there is no such mesh. Otherwise, take
 	// hands a socket over to the node that does, with what was already read of it; it must be
-	// called once. Route waits until ctx ends for a node that serves the mesh.
+	// called once. Route waits until ctx ends for a node that serves the mesh, and tells it the span
+	// in ctx.
 	Route(ctx context.Context, mesh wire.ID, client netip.Addr) (take func(socket net.Conn, early []byte), err error)
 	// Problem says why other nodes can't reach this one, if that is certain.
 	Problem() error
@@ -45,7 +46,7 @@ func (c *conn) relay(frame *wire.Frame, data []byte) error {
 	if c.broker.router == nil || c.relayed || err != nil {
 		return nil // the handshake refuses what is not the id of a mesh
 	}
-	patient, cancel := context.WithTimeout(c.dead, helloPatience)
+	patient, cancel := context.WithTimeout(c.request.context(c.dead), helloPatience)
 	defer cancel()
 	take, err := c.broker.router.Route(patient, mesh, c.client)
 	if err != nil {
@@ -99,7 +100,7 @@ func (b *Broker) ServeRelayed(leave context.Context, stream net.Conn, client net
 	}
 	ws.SetReadLimit(4 * int64(b.Settings().MaxMessageBytes))
 	c := newConn(b, ws, socket, client.Unmap())
-	c.relayed = true
+	c.relayed, c.request = true, tracedRequest(leave)
 	if !b.adopt(c) {
 		socket.give() // the caller closes it
 		c.cut()

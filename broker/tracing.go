@@ -18,7 +18,7 @@ import (
 // tracerName is the instrumentation scope of the spans.
 const tracerName = "github.com/claudemesh/claudemesh/broker"
 
-// The spans of a message. All but the first are children of the first. docs/operating.md
+// The spans of a message. All but the first are children of the first; see request. docs/operating.md
 // documents them and their attributes.
 const (
 	spanMessage     = "claudemesh.message"     // from the send to what its sender is told
@@ -57,6 +57,42 @@ func (b *Broker) sweepTracing() {
 	}
 }
 
+// request is a traced request that has opened a connection. The connection's first message belongs to
+// its trace. A connection may live for weeks, so each later message has a trace of its own, with a
+// link to the request.
+type request struct {
+	span   trace.SpanContext
+	joined bool // by a message; owned by the reader
+}
+
+// tracedRequest returns the request whose span is in ctx, or nil if there is none.
+func tracedRequest(ctx context.Context) *request {
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+		return &request{span: span}
+	}
+	return nil
+}
+
+// context returns ctx with the span of the request, if there is one.
+func (r *request) context(ctx context.Context) context.Context {
+	if r == nil {
+		return ctx
+	}
+	return trace.ContextWithSpanContext(ctx, r.span)
+}
+
+// follow returns what the span of the connection's next message follows.
+func (r *request) follow() (parent context.Context, links []trace.Link) {
+	switch {
+	case r == nil:
+		return context.Background(), nil
+	case r.joined:
+		return context.Background(), []trace.Link{{SpanContext: r.span}}
+	}
+	r.joined = true
+	return r.context(context.Background()), nil
+}
+
 // traceDeliveries bounds the deliveries of one message that have spans.
 const traceDeliveries = 64
 
@@ -93,7 +129,8 @@ func (c *conn) trace(a *arrival) *journey {
 	if a.Priority.Valid() {
 		attributes = append(attributes, attribute.String("claudemesh.priority", string(a.Priority)))
 	}
-	ctx, span := t.tracer.Start(context.Background(), spanMessage,
+	parent, links := c.request.follow()
+	ctx, span := t.tracer.Start(parent, spanMessage, trace.WithLinks(links...),
 		trace.WithTimestamp(a.at), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attributes...))
 	if !span.IsRecording() {
 		return nil

@@ -6,6 +6,7 @@ import "testing"
 func TestUntracedSendsCostNothing(t *testing.T) {
 	c, a := &conn{broker: &Broker{}}, &arrival{}
 	if n := testing.AllocsPerRun(100, func() {
+		c.request = tracedRequest(t.Context())
 		a.trace = c.trace(a)
 		if a.follow() != nil {
 			t.Error("the queue follows a message that is not traced")

@@ -38,7 +38,7 @@ func (b *Broker) ServeWebSocket(w http.ResponseWriter, r *http.Request, client n
 	b.stats.connections.add("accepted")
 	ws.SetReadLimit(4 * int64(b.Settings().MaxMessageBytes))
 	c := newConn(b, ws, socket, client.Unmap())
-	c.remote = r.RemoteAddr
+	c.remote, c.request = r.RemoteAddr, tracedRequest(r.Context())
 	if !b.adopt(c) { // stopped while the connection was upgraded
 		c.end(endShutdown, wire.CloseRestart, wire.ReasonShutdown)
 		c.out.ended.Wait()

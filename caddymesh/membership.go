@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/claudemesh/claudemesh/mesh"
@@ -143,7 +144,7 @@ func fromThisMachine(r *http.Request) string {
 		return proxy + "its host is " + strconv.Quote(r.Host) + " and not 127.0.0.1 or localhost"
 	}
 	for name := range r.Header {
-		if !isClientHeader(name) {
+		if !isClientHeader(name) && !isOwnTrace(r, name) {
 			return proxy + "it has the header " + name
 		}
 	}
@@ -156,6 +157,17 @@ func isLoopbackName(host string) bool {
 	}
 	host = strings.Trim(strings.ToLower(host), "[]")
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || parseAddr(host).IsLoopback()
+}
+
+// isOwnTrace reports whether Caddy's tracing has added a header to the request. If the request came with a
+// trace, tracing has replaced the header, and the span has a parent, unless it is not sampled.
+func isOwnTrace(r *http.Request, name string) bool {
+	span := trace.SpanFromContext(r.Context())
+	if s, ok := span.(interface{ Parent() trace.SpanContext }); ok && s.Parent().IsValid() {
+		return false
+	}
+	id := span.SpanContext().TraceID()
+	return id.IsValid() && strings.Contains(r.Header.Get(name), id.String())
 }
 
 // isClientHeader reports whether a client sends a header itself. It lists the clients'

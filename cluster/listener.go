@@ -33,8 +33,8 @@ type Server interface {
 	// ServeRelayed serves a WebSocket whose upgrade another node has answered, and returns at
 	// once. socket carries the client's bytes. ServeRelayed calls taken once it is certain to
 	// serve the socket, and before it reads or writes. When leave ends, the socket is to be
-	// closed in such a way that the client soon connects again. An error means that nothing is
-	// served and that the socket is not closed.
+	// closed in such a way that the client soon connects again; leave has the span that the other
+	// node's Route was given. An error means that nothing is served and that the socket is not closed.
 	ServeRelayed(leave context.Context, socket net.Conn, client netip.Addr, taken func() error) error
 }
 
@@ -227,7 +227,7 @@ func (l *listener) take(leave context.Context, stream *smux.Stream, p preface) {
 		}
 		return
 	}
-	if err := l.server.ServeRelayed(leave, stream, p.Client, taken); err != nil {
+	if err := l.server.ServeRelayed(withTrace(leave, p.Trace), stream, p.Client, taken); err != nil {
 		l.log.Debug("a relayed socket was not served", zap.Error(err))
 		_, _ = stream.Write([]byte{answerBusy})
 		_ = stream.Close()

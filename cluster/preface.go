@@ -26,6 +26,7 @@ type preface struct {
 	Kind   kind       `json:"kind"`
 	Mesh   wire.ID    `json:"mesh,omitzero"`
 	Client netip.Addr `json:"client,omitzero"` // as the node that has its connection sees it
+	Trace  string     `json:"trace,omitempty"` // traceparent of the request that opened the socket, if that is traced
 }
 
 // maxPreface is the maximum size of a preface in bytes.

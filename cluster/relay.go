@@ -175,9 +175,10 @@ func (r *Relay) Relayed() int64 {
 
 // Route finds the node that serves a mesh. If this is the node itself, or if there is no such mesh,
 // take is nil. Otherwise the owner waits for a socket; take hands the socket over with what was
-// already read of it, and must be called once. Route waits for an owner until ctx ends.
+// already read of it, and must be called once. Route waits for an owner until ctx ends. The owner learns
+// of the span in ctx.
 func (r *Relay) Route(ctx context.Context, mesh wire.ID, client netip.Addr) (take func(socket net.Conn, early []byte), err error) {
-	stream, err := r.reach(ctx, preface{Kind: kindSocket, Mesh: mesh, Client: client})
+	stream, err := r.reach(ctx, preface{Kind: kindSocket, Mesh: mesh, Client: client, Trace: traceOf(ctx)})
 	if stream == nil || err != nil {
 		return nil, err
 	}

@@ -686,7 +686,7 @@ func TestUnknownPreface(t *testing.T) {
 
 func FuzzReadPreface(f *testing.F) {
 	for _, p := range []preface{
-		{Kind: kindSocket, Mesh: newMesh(), Client: netip.MustParseAddr("192.0.2.1")},
+		{Kind: kindSocket, Mesh: newMesh(), Client: netip.MustParseAddr("192.0.2.1"), Trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
 		{Kind: kindCall, Client: netip.MustParseAddr("2001:db8::1")},
 		{Kind: kindLeave},
 	} {

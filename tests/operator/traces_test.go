@@ -21,6 +21,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/internal/pgtest"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 	"github.com/claudemesh/claudemesh/wire"
@@ -100,6 +101,86 @@ func TestTraces(t *testing.T) {
 	}
 }
 
+// TestTracesOfACluster traces messages of clients at both of two nodes, one of which owns the mesh. The
+// first message of each belongs to the trace of the request that opened its connection, also if another
+// node traced the request; the next one has a trace of its own, with a link to that request.
+func TestTracesOfACluster(t *testing.T) {
+	t.Parallel()
+	c := newCollector(t)
+	database := "DATABASE_URL=" + pgtest.DSN(t)
+	nodes := make(map[string]*harness.Broker)
+	for _, name := range []string{"a", "b"} {
+		b := harness.NewBroker(t, commands, database, "OTEL_EXPORTER_OTLP_ENDPOINT="+c.URL, "OTEL_BSP_SCHEDULE_DELAY=50", "OTEL_SERVICE_NAME="+name)
+		b.JoinCluster(loopback(harness.FreePort(t)))
+		b.Config = tracedConfig(t, b.Config)
+		b.Start()
+		nodes[name] = b
+	}
+	mesh, bob := newMesh(t, nodes["a"]), newPerson(t)
+	bob.connect(t, mesh)
+	checkProxyIsSeen(t, nodes["a"])
+	relayed := 0
+	for name, node := range nodes {
+		at := mesh
+		at.BrokerURL = node.WSURL()
+		client := dial(t, peer.Options{Mesh: at})
+		send := func() map[string]*tracepb.Span {
+			t.Helper()
+			receipt, err := client.Send(t.Context(), peer.Outgoing{To: []wire.Target{{Kind: wire.TargetKey, Key: bob.key.Public()}}, Body: []byte("hello")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			bob.await(t)
+			return c.checkSpans(t, receipt.MessageID)
+		}
+		first := send()
+		message := first["claudemesh.message"]
+		var upgrade *tracepb.Span
+		await.Until(t, "the request that opened the connection is traced", func() bool {
+			for _, s := range c.all() {
+				if bytes.Equal(s.TraceId, message.TraceId) && bytes.Equal(s.SpanId, message.ParentSpanId) {
+					upgrade = s
+				}
+			}
+			return upgrade != nil
+		})
+		if got := attributes(upgrade)["url.path"]; got != "/ws" || c.node(upgrade) != name {
+			t.Errorf("the message of the client at node %s belongs to a request of node %s for %q", name, c.node(upgrade), got)
+		}
+		if c.node(message) != name {
+			relayed++
+		}
+		second := send()["claudemesh.message"]
+		if bytes.Equal(second.TraceId, upgrade.TraceId) || len(second.ParentSpanId) > 0 || len(second.Links) != 1 ||
+			!bytes.Equal(second.Links[0].SpanId, upgrade.SpanId) || !bytes.Equal(second.Links[0].TraceId, upgrade.TraceId) {
+			t.Errorf("the second message of the client at node %s: %v", name, second)
+		}
+	}
+	if relayed != 1 {
+		t.Errorf("%d of 2 clients are at a node that doesn't own the mesh", relayed)
+	}
+}
+
+// checkProxyIsSeen checks that a trace that comes with a request is still a sign of a proxy, although
+// Caddy's tracing itself adds the same header.
+func checkProxyIsSeen(t *testing.T, b *harness.Broker) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.URL("/meshes"), strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	answer, err := harness.HTTPClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if body, err := io.ReadAll(answer.Body); err != nil || answer.StatusCode != http.StatusForbidden || !strings.Contains(string(body), "Traceparent") {
+		t.Errorf("creating a mesh through a proxy that traces: %d %s %v", answer.StatusCode, body, err)
+	}
+}
+
 // tracedConfig returns a copy of a config in which Caddy traces the broker's requests.
 func tracedConfig(t *testing.T, shipped string) string {
 	t.Helper()
@@ -166,12 +247,13 @@ type collector struct {
 
 	mu    sync.Mutex
 	spans []*tracepb.Span
+	nodes map[*tracepb.Span]string // by their OTEL_SERVICE_NAME
 	raw   bytes.Buffer
 }
 
 func newCollector(t *testing.T) *collector {
 	t.Helper()
-	c := new(collector)
+	c := &collector{nodes: make(map[*tracepb.Span]string)}
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil || r.URL.Path != "/v1/traces" {
@@ -188,6 +270,13 @@ func newCollector(t *testing.T) *collector {
 		for _, resource := range data.ResourceSpans {
 			for _, scope := range resource.ScopeSpans {
 				c.spans = append(c.spans, scope.Spans...)
+				for _, s := range scope.Spans {
+					for _, a := range resource.Resource.Attributes {
+						if a.Key == "service.name" {
+							c.nodes[s] = a.Value.GetStringValue()
+						}
+					}
+				}
 			}
 		}
 		w.Header().Set("Content-Type", "application/x-protobuf")
@@ -200,6 +289,13 @@ func (c *collector) all() []*tracepb.Span {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.spans)
+}
+
+// node returns which node has made a span.
+func (c *collector) node(s *tracepb.Span) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nodes[s]
 }
 
 // trace returns the spans of a message by name.
@@ -228,9 +324,17 @@ func attributes(s *tracepb.Span) map[string]string {
 	return all
 }
 
-// checkDelivered waits for all spans of a delivered message, and checks how they belong together
-// and that they have the documented attributes and no others.
+// checkDelivered is checkSpans for a message that has a trace of its own.
 func (c *collector) checkDelivered(t *testing.T, messageID string) {
+	t.Helper()
+	if root := c.checkSpans(t, messageID)["claudemesh.message"]; len(root.ParentSpanId) > 0 {
+		t.Errorf("the span of the message has the parent %s", hex.EncodeToString(root.ParentSpanId))
+	}
+}
+
+// checkSpans waits for all spans of a delivered message, and checks how they belong together and that
+// they have the documented attributes and no others.
+func (c *collector) checkSpans(t *testing.T, messageID string) map[string]*tracepb.Span {
 	t.Helper()
 	want := map[string][]string{
 		"claudemesh.message": {"claudemesh.bytes", "claudemesh.member", "claudemesh.mesh", "claudemesh.message", "claudemesh.outcome",
@@ -243,6 +347,7 @@ func (c *collector) checkDelivered(t *testing.T, messageID string) {
 	var spans map[string]*tracepb.Span
 	await.Until(t, "the message is traced", func() bool {
 		spans = c.trace(messageID)
+		maps.DeleteFunc(spans, func(name string, _ *tracepb.Span) bool { return !strings.HasPrefix(name, "claudemesh.") })
 		return len(spans) >= len(want)
 	})
 	root := spans["claudemesh.message"]
@@ -254,12 +359,13 @@ func (c *collector) checkDelivered(t *testing.T, messageID string) {
 			t.Errorf("span %s: %v", name, s)
 		}
 	}
-	if len(root.ParentSpanId) > 0 || attributes(root)["claudemesh.outcome"] != "accepted" {
-		t.Errorf("the span of the message: parent %s, %v", hex.EncodeToString(root.ParentSpanId), attributes(root))
+	if attributes(root)["claudemesh.outcome"] != "accepted" {
+		t.Errorf("the span of the message: %v", attributes(root))
 	}
 	accept, commit, push, acknowledge := spans["claudemesh.accept"], spans["claudemesh.commit"], spans["claudemesh.push"], spans["claudemesh.acknowledge"]
 	if accept.StartTimeUnixNano != root.StartTimeUnixNano || commit.StartTimeUnixNano != accept.EndTimeUnixNano ||
 		push.StartTimeUnixNano != accept.EndTimeUnixNano || acknowledge.StartTimeUnixNano != push.EndTimeUnixNano {
 		t.Errorf("the spans don't follow each other: %v", spans)
 	}
+	return spans
 }
