@@ -95,7 +95,7 @@ func (a *app) audit(ctx context.Context, f *auditFlags) error {
 		return err
 	}
 	progress := a.waiting("reading the audit log")
-	rows, err := newestEntries(ctx, log, f, keep)
+	rows, err := newestEntries(ctx, log.client, log, f, keep)
 	progress.done()
 	if err != nil {
 		return err
@@ -131,37 +131,35 @@ func (f *auditFlags) keep(members []wire.MemberRow, own wire.Key) (func(*wire.Au
 	}, nil
 }
 
+// auditReader reads pages of a log. *peer.Client does.
+type auditReader interface {
+	Audit(context.Context, wire.AuditQuery) ([]wire.AuditRow, error)
+}
+
 // newestEntries reads the log backwards until it has enough entries, and returns them in
 // their order. It verifies every entry that it reads.
-func newestEntries(ctx context.Context, log *auditLog, f *auditFlags, keep func(*wire.AuditRow) bool) ([]wire.AuditRow, error) {
+func newestEntries(ctx context.Context, from auditReader, log *auditLog, f *auditFlags, keep func(*wire.AuditRow) bool) ([]wire.AuditRow, error) {
 	var found []wire.AuditRow // newest first
 	query := wire.AuditQuery{Last: auditPage}
 	if len(f.kinds) == 0 && f.member == "" {
 		query.Last = int64(min(f.limit, auditPage))
 	}
-	size := query.Last
-	if f.before > 0 {
-		query = pageBefore(f.before, size)
+	size, end := query.Last, f.before // only entries before end are wanted, if it isn't 0
+	if end > 0 {
+		query = pageBefore(end, size)
 	}
 	var next *audit.Entry // the entry after the page
 	for query.Last > 0 || query.Limit > 0 {
-		rows, err := log.client.Audit(ctx, query)
+		rows, err := from.Audit(ctx, query)
 		if err != nil {
 			return nil, err
 		}
-		if len(rows) == 0 {
+		if rows = rowsBefore(rows, end); len(rows) == 0 {
 			break
 		}
-		first, err := audit.FromRow(log.meshID, rows[0])
+		first, err := log.checkPage(rows, next)
 		if err != nil {
 			return nil, err
-		}
-		head, err := log.check(audit.Head{Seq: first.Seq - 1, Hash: first.Prev}, rows)
-		if err != nil {
-			return nil, err
-		}
-		if next != nil && (head.Seq != next.Seq-1 || head.Hash != next.Prev) {
-			return nil, fmt.Errorf("the audit log is broken: entry %d does not follow entry %d", next.Seq, head.Seq)
 		}
 		for i := len(rows) - 1; i >= 0; i-- {
 			if !f.since.Time.IsZero() && time.UnixMilli(rows[i].At).Before(f.since.Time) || len(found) == f.limit {
@@ -172,14 +170,38 @@ func newestEntries(ctx context.Context, log *auditLog, f *auditFlags, keep func(
 				found = append(found, rows[i])
 			}
 		}
-		next, query = &first, pageBefore(first.Seq, size)
+		next, end, query = &first, first.Seq, pageBefore(first.Seq, size)
 	}
 	slices.Reverse(found)
 	return found, nil
+}
+
+// checkPage verifies a page of the log, and that the entry next follows it, if that isn't nil. It
+// returns the first entry of the page.
+func (l *auditLog) checkPage(rows []wire.AuditRow, next *audit.Entry) (first audit.Entry, err error) {
+	if first, err = audit.FromRow(l.meshID, rows[0]); err != nil {
+		return first, err
+	}
+	head, err := l.check(audit.Head{Seq: first.Seq - 1, Hash: first.Prev}, rows)
+	if err == nil && next != nil && (head.Seq != next.Seq-1 || head.Hash != next.Prev) {
+		err = fmt.Errorf("the audit log is broken: entry %d does not follow entry %d", next.Seq, head.Seq)
+	}
+	return first, err
 }
 
 // pageBefore returns a query for the entries before seq. Before the first entry it asks for 0.
 func pageBefore(seq, size int64) wire.AuditQuery {
 	after := max(0, seq-1-size)
 	return wire.AuditQuery{After: after, Limit: max(0, seq-1-after)}
+}
+
+// rowsBefore returns the rows before entry end; 0 means all. A page may contain later rows: if the
+// broker has deleted old entries, it fills the page from those that are left.
+func rowsBefore(rows []wire.AuditRow, end int64) []wire.AuditRow {
+	if end > 0 {
+		if i := slices.IndexFunc(rows, func(r wire.AuditRow) bool { return r.Seq >= end }); i >= 0 {
+			return rows[:i]
+		}
+	}
+	return rows
 }
