@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ func (a *app) daemonLogsCommand() *cobra.Command {
 
 // printTail prints the newest lines. It leaves the file positioned at its end.
 func (a *app) printTail(file io.Reader, lines int) error {
-	ring := make([]string, 0, lines)
+	var ring []string // at most lines; --lines may be any number
 	next := 0
 	text := bufio.NewReader(file)
 	for {
@@ -78,18 +79,28 @@ func (a *app) printTail(file io.Reader, lines int) error {
 	return nil
 }
 
+// maxLogLine is the length at which followLog prints a line in parts.
+const maxLogLine = 1 << 20
+
 // followLog prints new lines until ctx ends. If the log becomes shorter, it was rotated, and
 // followLog reads it from the start.
-func (a *app) followLog(ctx context.Context, file *os.File) error {
+func (a *app) followLog(ctx context.Context, file io.ReadSeeker) error {
 	poll := time.NewTicker(logPoll)
 	defer poll.Stop()
 	buffer := make([]byte, 32<<10)
+	var rest []byte // the start of a line: printing it now could split a character
 	for {
 		n, err := file.Read(buffer)
 		if n > 0 {
-			if _, err := io.WriteString(a.out, printable(string(buffer[:n]))); err != nil {
+			rest = append(rest, buffer[:n]...)
+			end := bytes.LastIndexByte(rest, '\n') + 1
+			if end == 0 && len(rest) > maxLogLine {
+				end = len(rest)
+			}
+			if _, err := io.WriteString(a.out, printable(string(rest[:end]))); err != nil {
 				return err
 			}
+			rest = append(rest[:0], rest[end:]...)
 			continue
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -106,15 +117,19 @@ func (a *app) followLog(ctx context.Context, file *os.File) error {
 	}
 }
 
-func rewindIfCut(file *os.File) error {
-	info, err := file.Stat()
+// rewindIfCut goes to the start of a file that has become shorter than what was read of it.
+func rewindIfCut(file io.Seeker) error {
+	at, err := file.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return err
 	}
-	at, err := file.Seek(0, io.SeekCurrent)
-	if err != nil || info.Size() >= at {
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
 		return err
 	}
-	_, err = file.Seek(0, io.SeekStart)
+	if size < at {
+		at = 0
+	}
+	_, err = file.Seek(at, io.SeekStart)
 	return err
 }
