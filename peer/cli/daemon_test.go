@@ -3,6 +3,9 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,16 +56,10 @@ func TestInboxLeavesTheMailToTheDaemon(t *testing.T) {
 			t.Errorf("daemon: %v", err)
 		}
 	})
-	startCtx, cancel := context.WithTimeout(t.Context(), await.Patience)
-	defer cancel()
-	for { // until it answers
-		if serves, _ := (&app{dir: dir}).daemonServes(startCtx, m.MeshID); serves {
-			break
-		}
-		if startCtx.Err() != nil {
-			t.Fatal("the daemon doesn't answer")
-		}
-	}
+	await.Until(t, "the daemon answers", func() bool {
+		serves, _ := (&app{dir: dir}).daemonServes(t.Context(), m.MeshID)
+		return serves
+	})
 	t.Setenv("CLAUDEMESH_CONFIG_DIR", string(dir))
 	var out, errOut bytes.Buffer
 	if code := Main([]string{"inbox"}, strings.NewReader(""), &out, &errOut); code != exitOK {
@@ -74,6 +71,39 @@ func TestInboxLeavesTheMailToTheDaemon(t *testing.T) {
 	out.Reset()
 	if code := Main([]string{"daemon", "status"}, strings.NewReader(""), &out, &errOut); code != exitOK || !strings.Contains(out.String(), "team") {
 		t.Errorf("status: code %d: %q %q", code, out.String(), errOut.String())
+	}
+}
+
+// TestInboxNoticesTheEndOfTheDaemon checks that inbox --follow doesn't wait for a daemon that has
+// ended, and says when the daemon loses its connection.
+func TestInboxNoticesTheEndOfTheDaemon(t *testing.T) {
+	dir := daemontest.Dir(t)
+	store, err := inbox.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	d := daemontest.Start(t, dir)
+	asked := make(chan struct{}, 1)
+	daemontest.Handle(d, local.VerbStatus, func(struct{}) (any, error) {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		return local.Status{Meshes: []local.MeshStatus{{MeshID: "m", Error: "no route\x1b"}}}, nil
+	})
+	var errOut bytes.Buffer
+	r := &reader{app: &app{dir: dir, out: io.Discard, err: &errOut}, flags: &inboxFlags{follow: true}, mesh: peer.Mesh{MeshID: "m", Slug: "team"}, store: store}
+	ended := make(chan error, 1)
+	go func() { ended <- r.readDaemon(t.Context(), "it is connecting", time.Nanosecond) }()
+	<-asked
+	<-asked // the first answer has been used
+	d.Stop()
+	if err := <-ended; !errors.Is(err, errDaemonGone) {
+		t.Errorf("got %v", err)
+	}
+	if told := errOut.String(); strings.Count(told, `isn't connected to the broker: no route\u{1B}`) != 1 {
+		t.Errorf("told %q", told)
 	}
 }
 
@@ -122,7 +152,7 @@ func TestLogTail(t *testing.T) {
 		want  string
 	}{
 		{"", 3, ""}, {"a\nb\n", 3, "a\nb\n"}, {"a\nb\nc\nd\n", 3, "b\nc\nd\n"}, {"a\nb\nc\nd\ne\nf", 4, "c\nd\ne\nf"},
-		{"a\n", 0, ""}, {"a\x1b[2J\n", 1, `a\u{1B}[2J` + "\n"},
+		{"a\n", 0, ""}, {"a\x1b[2J\n", 1, `a\u{1B}[2J` + "\n"}, {"a\nb\n", math.MaxInt, "a\nb\n"},
 	} {
 		var out bytes.Buffer
 		a := &app{out: &out}
@@ -156,5 +186,35 @@ func TestFollowRotatedLog(t *testing.T) {
 	rest := make([]byte, 10)
 	if n, err := file.Read(rest); err != nil || string(rest[:n]) != "new\n" {
 		t.Errorf("read on: %q, %v", rest[:n], err)
+	}
+}
+
+// stutter is a log that grows by one byte at each read, and never ends.
+type stutter struct {
+	text string
+	at   int
+	stop func() // at the end of the text
+}
+
+func (s *stutter) Read(p []byte) (int, error) {
+	if s.at == len(s.text) {
+		s.stop()
+		return 0, io.EOF
+	}
+	s.at++
+	return copy(p, s.text[s.at-1:s.at]), nil
+}
+
+func (s *stutter) Seek(int64, int) (int64, error) { return int64(s.at), nil }
+
+// TestFollowKeepsCharactersWhole checks that logs --follow shows a character whose bytes arrive one
+// by one, and makes escapes harmless.
+func TestFollowKeepsCharactersWhole(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	var out bytes.Buffer
+	err := (&app{out: &out}).followLog(ctx, &stutter{text: "日本 👩\u200d💻\x1b[2J\nhalf a line", stop: cancel})
+	if want := "日本 👩\u200d💻\\u{1B}[2J\n"; err != nil || out.String() != want {
+		t.Errorf("printed %q, %v, want %q", out.String(), err, want)
 	}
 }

@@ -145,7 +145,11 @@ func (a *app) inbox(ctx context.Context, f *inboxFlags) error {
 		return r.showBefore(ctx)
 	}
 	if serves, problem := a.daemonServes(ctx, m.MeshID); serves {
-		return r.readDaemon(ctx, problem)
+		err := r.readDaemon(ctx, problem, daemonGrace)
+		if !errors.Is(err, errDaemonGone) {
+			return err
+		}
+		fmt.Fprintln(a.err, "The daemon has stopped; now this command receives the messages.")
 	}
 	lock, err := peer.TryLock(a.dir.Path("inbox-" + shortHash(m.MeshID) + ".lock"))
 	if errors.Is(err, peer.ErrLocked) {
