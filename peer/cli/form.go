@@ -66,11 +66,7 @@ func readLine(in io.Reader) (string, error) {
 
 // meshes asks which of the joined meshes to use.
 func (f *form) meshes(config *peer.Config) ([]string, error) {
-	var slugs []string
-	for i := range config.Meshes {
-		slugs = append(slugs, config.Meshes[i].Slug)
-	}
-	answer, err := f.text("Meshes, separated by commas", strings.Join(slugs, ","))
+	answer, err := f.text("Meshes, separated by commas", strings.Join(config.Names(), ","))
 	if err != nil {
 		return nil, err
 	}

@@ -66,6 +66,29 @@ func TestRenameTakesSessionKeysAlong(t *testing.T) {
 	}
 }
 
+// TestRenameKeepsKeysOfMeshesWithTheSameSlug checks that rename leaves the session keys of other
+// meshes where they are, however many have the same slug.
+func TestRenameKeepsKeysOfMeshesWithTheSameSlug(t *testing.T) {
+	dir := peer.Dir(t.TempDir())
+	t.Setenv("CLAUDEMESH_SESSIONS_DIR", "")
+	for _, id := range []string{"mesh-00000001", "mesh-00000002", "mesh-00000003"} {
+		joinedMesh(t, dir, id, "team")
+	}
+	store := identity.OpenSessionStore(peer.SessionsRoot(dir))
+	key, err := store.Key("team", sessionID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errOut := run(t, string(dir), "", "rename", "00000001", "old-team"); code != exitOK {
+		t.Fatal(errOut)
+	}
+	for _, slug := range []string{"team", "old-team"} {
+		if got, err := store.Stored(slug, sessionID); err != nil || got.Pair.Public() != key.Pair.Public() {
+			t.Errorf("%s: got %+v, %v", slug, got, err)
+		}
+	}
+}
+
 // TestNoSecretIsOverwritten replaces the keys of a config in every possible way.
 func TestNoSecretIsOverwritten(t *testing.T) {
 	dir := peer.Dir(t.TempDir())

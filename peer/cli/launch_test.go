@@ -70,14 +70,18 @@ func TestForm(t *testing.T) {
 		t.Error("the end of the input was taken for an answer")
 	}
 	stopped, stop := context.WithCancel(t.Context())
-	silent, _ := io.Pipe()
-	stop() // Ctrl-C
+	silent, end := io.Pipe()
+	defer end.Close() // ends the form's reading goroutine
+	stop()            // Ctrl-C
 	if err := (&form{ctx: stopped, in: silent, out: &out}).identity(&launch.Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}
-	config := &peer.Config{Meshes: []peer.Mesh{{Slug: "team"}, {Slug: "home"}}}
-	for in, want := range map[string]string{"\n": "team,home", "home\n": "home"} {
+	config := &peer.Config{Meshes: []peer.Mesh{{Slug: "team", MeshID: "mesh-00000001"}, {Slug: "home", MeshID: "mesh-00000002"}, {Slug: "home", MeshID: "mesh-00000003"}}}
+	for in, want := range map[string]string{"\n": "team,mesh-00000002,mesh-00000003", "team\n": "team", "00000003\n": "mesh-00000003"} {
 		got, err := (&form{ctx: t.Context(), in: strings.NewReader(in), out: &out}).meshes(config)
+		if err == nil {
+			got, err = findMeshes(config, got)
+		}
 		if strings.Join(got, ",") != want || err != nil {
 			t.Errorf("%q: got %q, %v", in, got, err)
 		}

@@ -154,7 +154,7 @@ func (a *app) rename(ctx context.Context, name, slug string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := config.Find(m.Slug); err != nil { // keep the folder if another mesh has the same slug
+	if !slices.ContainsFunc(config.Meshes, func(other peer.Mesh) bool { return other.Slug == m.Slug }) { // else the other mesh needs the keys
 		for _, id := range sessions {
 			if err := store.Remove(m.Slug, id); err != nil {
 				return err
