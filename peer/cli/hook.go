@@ -13,17 +13,20 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// forClaudeCode prepares a command that Claude Code runs: no command line is an error,
-// because exit code 2 tells Claude Code to block the event.
-func forClaudeCode(cmd *cobra.Command) *cobra.Command {
+// forClaudeCode prepares a command that Claude Code runs: it accepts every command line, and an
+// error never means exit code 2, which tells Claude Code to block the event.
+func (a *app) forClaudeCode(cmd *cobra.Command) *cobra.Command {
 	cmd.DisableFlagParsing = true
 	cmd.Args = cobra.ArbitraryArgs
-	cmd.PersistentPreRunE = func(*cobra.Command, []string) error { return nil }
+	cmd.PersistentPreRunE = func(*cobra.Command, []string) error {
+		a.started = true
+		return nil
+	}
 	return cmd
 }
 
 func (a *app) hookCommand() *cobra.Command {
-	return forClaudeCode(&cobra.Command{
+	return a.forClaudeCode(&cobra.Command{
 		Use:         "hook",
 		Short:       "Handle an event of Claude Code (JSON on standard input)",
 		Annotations: exits("0  always, so that a session is never blocked"),

@@ -50,6 +50,18 @@ func TestHookNeverVetoes(t *testing.T) {
 	}
 }
 
+// TestFailureIsNoUsageError checks that a command of Claude Code that fails exits with 1 and says why,
+// and doesn't blame the command line.
+func TestFailureIsNoUsageError(t *testing.T) {
+	t.Setenv("HOME", "")
+	for _, verb := range []string{"mcp", "monitor"} {
+		code, out, errOut := run(t, "", "", verb, "--new-flag")
+		if code != exitFailed || out != "" || !strings.Contains(errOut, "set HOME or CLAUDEMESH_CONFIG_DIR") || strings.Contains(errOut, "usage") {
+			t.Errorf("%s: exit code %d, %q, %q", verb, code, out, errOut)
+		}
+	}
+}
+
 func TestHookPrintsPointer(t *testing.T) {
 	dir := daemontest.Dir(t)
 	playClaude(t, dir)

@@ -17,7 +17,7 @@ import (
 const envChannel = "CLAUDEMESH_CHANNEL"
 
 func (a *app) mcpCommand() *cobra.Command {
-	return forClaudeCode(&cobra.Command{
+	return a.forClaudeCode(&cobra.Command{
 		Use:   "mcp",
 		Short: "Run the MCP server of a Claude Code session, on standard input and output",
 		Example: `  claude mcp add claudemesh -- claudemesh mcp

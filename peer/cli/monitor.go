@@ -10,7 +10,7 @@ import (
 )
 
 func (a *app) monitorCommand() *cobra.Command {
-	return forClaudeCode(&cobra.Command{
+	return a.forClaudeCode(&cobra.Command{
 		Use:    "monitor",
 		Short:  "Print a line when there are messages (a monitor of the Claude Code plugin)",
 		Hidden: true,

@@ -23,7 +23,7 @@ import (
 const statuslineBudget = 15 * time.Millisecond
 
 func (a *app) statuslineCommand() *cobra.Command {
-	return forClaudeCode(&cobra.Command{
+	return a.forClaudeCode(&cobra.Command{
 		Use:         "statusline",
 		Short:       "Print the state of the mesh in one line, for the status line of Claude Code",
 		Annotations: exits("0  always, so that a session is never blocked"),

@@ -33,7 +33,7 @@ const exitWake exitStatus = 2
 const eventTimeout = 2 * time.Second
 
 func (a *app) waitCommand() *cobra.Command {
-	return forClaudeCode(&cobra.Command{
+	return a.forClaudeCode(&cobra.Command{
 		Use:    "wait",
 		Short:  "Wait for a message and wake Claude Code (an asyncRewake hook)",
 		Hidden: true,
