@@ -2,10 +2,15 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"io"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/claudemesh/claudemesh/audit"
+	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -75,5 +80,28 @@ func TestAuditOfPrunedLog(t *testing.T) {
 				break
 			}
 		}
+	}
+}
+
+// fullDisk is a writer that fails.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// TestVerifyExportMustBePrinted checks that audit verify --offline doesn't succeed if nobody can see
+// its verdict.
+func TestVerifyExportMustBePrinted(t *testing.T) {
+	t.Parallel()
+	var export strings.Builder
+	e, _ := audit.Extend(audit.Head{}, audit.NewEvent(wire.ID{1}, time.UnixMilli(1), "alice", audit.MeshCreatedDetail{Slug: "s"}))
+	if err := audit.NewExporter(&export).Entry(e); err != nil {
+		t.Fatal(err)
+	}
+	dir := peer.Dir(t.TempDir())
+	if err := (&app{dir: dir, out: io.Discard, err: io.Discard}).verifyExport(strings.NewReader(export.String())); err != nil {
+		t.Errorf("with a disk: %v", err)
+	}
+	if err := (&app{dir: dir, out: fullDisk{}, err: io.Discard}).verifyExport(strings.NewReader(export.String())); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("with a full disk: %v", err)
 	}
 }

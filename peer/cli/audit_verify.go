@@ -142,12 +142,16 @@ func (a *app) verifyExport(in io.Reader) error {
 	}
 	bad := false
 	for _, r := range reports {
+		var text string
 		if r.Bad != nil {
 			bad = true
-			fmt.Fprintf(a.out, "mesh %s: %s\n", r.MeshID, printable(a.showContradiction(r.Bad).Error()))
-			continue
+			text = a.showContradiction(r.Bad).Error()
+		} else {
+			text = exportText(r)
 		}
-		fmt.Fprintf(a.out, "mesh %s: %s\n", r.MeshID, exportText(r))
+		if _, err := fmt.Fprintf(a.out, "mesh %s: %s\n", r.MeshID, printable(text)); err != nil {
+			return err
+		}
 	}
 	if bad {
 		return errReported

@@ -69,13 +69,16 @@ The sessions may come back, and most clients do so by themselves; to keep a memb
 			return refusedFor("kick", args[0], "run `claudemesh peers` to see who is here", err)
 		}
 		if asJSON {
-			return a.printJSON(struct {
+			err := a.printJSON(struct {
 				Kicked  []string `json:"kicked"`
 				Skipped []string `json:"skipped"`
 			}{nonNil(answer.Kicked), nonNil(answer.SkippedControlPlane)})
+			if err != nil || len(answer.Kicked) > 0 {
+				return err
+			}
 		}
 		if len(answer.Kicked) == 0 {
-			return fmt.Errorf("%s", nobodyKicked(args[0], len(answer.SkippedControlPlane)))
+			return errors.New(nobodyKicked(args[0], len(answer.SkippedControlPlane)))
 		}
 		_, err = fmt.Fprintf(a.out, "Kicked %s.\n", names(shownNames(answer.Kicked)))
 		return err
