@@ -67,8 +67,8 @@ func (a *app) uninstallServiceCommand() *cobra.Command {
 			if err := os.Remove(file.Path); err != nil {
 				return fmt.Errorf("uninstall service: %w", err)
 			}
-			fmt.Fprintln(a.out, "Removed:", file.Path)
-			return errors.Join(stopErr, a.system(file.Forget))
+			_, printErr := fmt.Fprintln(a.out, "Removed:", file.Path)
+			return errors.Join(stopErr, a.system(file.Forget), printErr)
 		},
 	}
 }
@@ -102,7 +102,7 @@ func (d *doctor) service() {
 	}
 	path := daemon.ServiceProgram(string(text))
 	if found, err := exec.LookPath(path); err != nil || found != path {
-		d.found("service", false, "%s starts %q, which does not exist; run `claudemesh daemon install-service` again", file.Path, path)
+		d.found("service", false, "%s starts %q, which does not exist or is not executable; run `claudemesh daemon install-service` again", file.Path, path)
 		return
 	}
 	d.found("service", true, "%s starts %s", file.Path, path)

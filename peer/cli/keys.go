@@ -111,6 +111,6 @@ func (a *app) restoreKey(ctx context.Context, start string) error {
 // printKept prints the file that keeps the previous key; file is "" if there is none.
 func (a *app) printKept(file string) {
 	if file != "" {
-		fmt.Fprintf(a.err, copyable("Your previous key is kept in %s; `claudemesh keys` lists it, and `claudemesh keys restore` brings it back.\n"), file)
+		fmt.Fprintf(a.err, "Your previous key is kept in %s; %s\n", file, copyable("`claudemesh keys` lists it, and `claudemesh keys restore` brings it back."))
 	}
 }

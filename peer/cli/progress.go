@@ -18,6 +18,7 @@ type progress struct {
 	mu     sync.Mutex
 	timer  *time.Timer
 	due    bool // sayAfter has passed
+	ended  bool
 	step   string
 	reason string
 	said   string
@@ -54,12 +55,12 @@ func (p *progress) because(reason string) {
 	p.sayLocked()
 }
 
-// done ends the reports.
+// done ends the reports. A call of the timer's function that has begun prints nothing more.
 func (p *progress) done() {
 	p.timer.Stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.due = false
+	p.ended = true
 }
 
 func (p *progress) sayLocked() {
@@ -67,7 +68,7 @@ func (p *progress) sayLocked() {
 	if p.reason != "" {
 		text += " (" + oneLine(p.reason) + ")"
 	}
-	if !p.due || p.a.quiet || text == p.said || text == "" {
+	if !p.due || p.ended || p.a.quiet || text == p.said || text == "" {
 		return
 	}
 	p.said = text

@@ -88,7 +88,8 @@ type localView struct {
 	at       time.Time
 }
 
-// readLocal takes a snapshot of this machine's state.
+// readLocal takes a snapshot of this machine's state. Bubble Tea calls it in a goroutine that it
+// doesn't wait for: the end of t.ctx ends the call, and the closed inbox only makes it fail.
 func (t *top) readLocal() tea.Msg {
 	ctx, cancel := context.WithTimeout(t.ctx, liveTimeout)
 	defer cancel()

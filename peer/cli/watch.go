@@ -21,6 +21,9 @@ const (
 	// many entries it reads.
 	flowPoll    = 5 * time.Second
 	flowEntries = 200
+	// membersPoll is how often watch asks for the members: the roster shows who has joined, but
+	// not who was removed.
+	membersPoll = 30 * time.Second
 	// watchTimeout limits how long the broker may take to answer.
 	watchTimeout = 10 * time.Second
 )
@@ -45,6 +48,7 @@ type watcher struct {
 	kicked chan struct{}   // buffered
 	view   view
 	flowAt time.Time // when the audit log was read last
+	listed time.Time // when the members were listed last
 	end    error     // why the client has ended
 }
 
@@ -131,12 +135,13 @@ func (w *watcher) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if w.view.heard.IsZero() || !knowsAll(w.view.members, peers) {
+	if time.Since(w.listed) >= membersPoll || !knowsAll(w.view.members, peers) {
 		var request *peer.RequestError
 		w.view.members, err = w.client.ListMembers(ctx)
 		if err != nil && !errors.As(err, &request) { // other broker implementations may refuse this
 			return err
 		}
+		w.listed = time.Now()
 	}
 	w.view.all, w.view.heard = w.trust(ctx, w.mesh.MeshID, withAway(peers, w.view.members), w.view.members), time.Now()
 	if w.readsLog() && time.Since(w.flowAt) >= flowPoll {
@@ -250,7 +255,7 @@ func (a *app) peersJSONLine(v *view, all bool, last *[]byte) error {
 // peerNews prints a line for each peer that comes, goes or changes.
 type peerNews struct {
 	*app
-	known map[string]trustedRow // by presence id; by member key if away
+	known map[string]trustedRow // by presence id, or by key if there is none
 	down  bool
 }
 
@@ -268,7 +273,7 @@ func (n *peerNews) print(v *view, all bool) error {
 	here := make(map[string]trustedRow)
 	for _, row := range v.rows(all) {
 		id := row.PresenceID.String()
-		if row.Status == away {
+		if row.Status == away || row.PresenceID == (wire.ID{}) { // other broker implementations may not report it
 			id = row.Pubkey.String()
 		}
 		here[id] = row
