@@ -79,7 +79,7 @@ func (b *Broker) newRoom(id wire.ID, members *mesh.View) *room {
 	r := &room{
 		broker: b, id: id, members: members, rates: newLimiters[wire.ID](), copies: newCopyRights(),
 		presences: presence.NewRoom[*conn](id), serving: make(map[string]*conn), guests: make(map[*conn]struct{}),
-		epoch: newEpoch(), untold: make(map[*presence.Presence[*conn]]untold),
+		epoch: newEpoch(), untold: make(map[*presence.Presence[*conn]]untold), rechecked: time.Now(),
 	}
 	r.news.room = r
 	return r

@@ -22,6 +22,7 @@ type kept struct {
 	Storage
 	let   chan struct{} // Presences waits until it is closed
 	loads map[wire.ID]int
+	known []presence.Known
 }
 
 var loadedMesh = wire.ID{1}
@@ -42,7 +43,7 @@ func (k *kept) Presences(ctx context.Context, id wire.ID) ([]presence.Record, er
 	return []presence.Record{{MeshID: id, Identity: "h/somebody", ID: wire.ID{7}, Status: wire.Idle}}, nil
 }
 
-func (k *kept) KnownSessions(context.Context, wire.ID) ([]presence.Known, error) { return nil, nil }
+func (k *kept) KnownSessions(context.Context, wire.ID) ([]presence.Known, error) { return k.known, nil }
 
 func (k *kept) Mark(context.Context, wire.ID) (queue.Mark, error) {
 	return queue.Mark{Seq: keptSeq}, nil
@@ -133,6 +134,34 @@ func TestLoadOutlivesItsCaller(t *testing.T) {
 			if err := <-errs; err != nil {
 				t.Errorf("load: %v", err)
 			}
+		}
+	})
+}
+
+// TestForgetsSessionsThatTheStorageHasForgotten checks that a mesh that stays in memory does not
+// keep the keys of all sessions that it has ever had.
+func TestForgetsSessionsThatTheStorageHasForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stays, goes := presence.Known{SessionKey: wire.Key{1}}, presence.Known{SessionKey: wire.Key{2}}
+		k := &kept{let: make(chan struct{}), loads: make(map[wire.ID]int), known: []presence.Known{stays, goes}}
+		close(k.let)
+		b := opened(k)
+		r, err := b.room(t.Context(), loadedMesh)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.known = []presence.Known{stays}
+		for _, pause := range []time.Duration{0, recheckEvery} {
+			if err := b.recheckSessions(t.Context(), r.rechecked.Add(pause)); err != nil {
+				t.Fatal(err)
+			}
+			if _, known := r.presences.Known(goes.SessionKey); known != (pause == 0) {
+				t.Errorf("after %s, the key that is no longer stored is known: %v", pause, known)
+			}
+		}
+		if _, known := r.presences.Known(stays.SessionKey); !known {
+			t.Error("a key that is stored was forgotten")
 		}
 	})
 }

@@ -31,6 +31,7 @@ type room struct {
 	closed    bool               // forgotten: load the mesh again
 	leaving   atomic.Bool        // it lets nobody in; written under mu
 	empty     time.Time          // since when the room has been empty; zero if it is not
+	rechecked time.Time          // see Broker.recheckSessions; owned by the sweep of the storage
 	guests    map[*conn]struct{} // transient connections
 	// serving holds, by name, the connections of mailboxes that they serve besides their
 	// presence's own.

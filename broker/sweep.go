@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,6 +24,8 @@ const (
 	receiptRetention = 24 * time.Hour
 	// presenceRetention is how long an ended presence is stored.
 	presenceRetention = 30 * 24 * time.Hour
+	// recheckEvery is how often each room drops the session keys that are no longer stored.
+	recheckEvery = time.Hour
 )
 
 // sweepLoop does what is due by time alone, until ctx ends.
@@ -117,7 +120,7 @@ func (b *Broker) storeSweepLoop(ctx context.Context) {
 		}
 		b.leaveMeshes(ctx, time.Now())
 		b.measure(ctx)
-		if err := b.sweepStore(ctx); err != nil && ctx.Err() == nil {
+		if err := errors.Join(b.sweepStore(ctx), b.recheckSessions(ctx, time.Now())); err != nil && ctx.Err() == nil {
 			b.storageFailed("sweep", err)
 			b.log.Warn("sweeping the storage failed", zap.Error(err))
 			if storage.IsLost(err) {
@@ -156,6 +159,36 @@ func (b *Broker) sweepStore(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// recheckSessions makes the rooms forget the sessions that the storage has forgotten.
+func (b *Broker) recheckSessions(ctx context.Context, now time.Time) error {
+	for _, r := range b.allRooms() {
+		if now.Sub(r.rechecked) < recheckEvery {
+			continue
+		}
+		r.rechecked = now
+		if err := r.recheckSessions(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *room) recheckSessions(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	defer cancel()
+	r.mu.Lock()
+	r.presences.BeginRecheck()
+	r.mu.Unlock()
+	stored, err := r.broker.storage.KnownSessions(ctx, r.id)
+	if err != nil {
+		return fmt.Errorf("read the known sessions of mesh %s: %w", r.id, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.presences.EndRecheck(stored)
 	return nil
 }
 

@@ -121,7 +121,7 @@ func (r *Room[C]) Plan(a *Arrival[C]) Plan {
 // what waits there would otherwise wait for a dead socket; the older one keeps
 // its presence under a ClaimedIdentity until its connection ends. Nothing is lost
 // either way: deliveries that the older one has not acknowledged go to the newest,
-// and a truly live older one has its own ones from then on.
+// and an older one that is alive gets deliveries of its own from then on.
 func (r *Room[C]) place(a *Arrival[C]) placement[C] {
 	switch {
 	case a.Proven:
@@ -217,6 +217,7 @@ func (r *Room[C]) Join(a *Arrival[C], limit int, now time.Time) (Joined[C], erro
 // under their member keys.
 func (r *Room[C]) prove(a *Arrival[C]) {
 	r.known[a.SessionKey] = Known{a.SessionKey, a.MemberID, a.DisplayName}
+	delete(r.doubtful, a.SessionKey)
 	for _, p := range slices.Clone(r.claimed[a.SessionKey]) {
 		r.claimed.remove(a.SessionKey, p)
 		p.SessionKey = wire.Key{}

@@ -9,7 +9,7 @@ func (r *Room[C]) Len() int { return len(r.list) }
 // valid until the next change and must not be changed.
 func (r *Room[C]) All() []*Presence[C] { return r.list }
 
-// ByIdentity returns the presence with an identity, nil when it is not in the room.
+// ByIdentity returns the presence with an identity, or nil if it is not in the room.
 func (r *Room[C]) ByIdentity(id Identity) *Presence[C] { return r.identity[id] }
 
 // ByKey returns the presence that a session key means, or nil: the one that proved the key,
@@ -60,6 +60,32 @@ func (r *Room[C]) KnownOf(memberID wire.ID) []Known {
 		}
 	}
 	return list
+}
+
+// The store forgets sessions that ended long ago, and so must a room that stays in memory.
+// BeginRecheck and EndRecheck drop the known keys that the store has forgotten. The caller reads
+// them from the store between the two calls.
+
+// BeginRecheck notes which keys may be forgotten: those whose session is not here now.
+func (r *Room[C]) BeginRecheck() {
+	r.doubtful = make(map[wire.Key]struct{})
+	for key := range r.known {
+		if r.proven[key] == nil {
+			r.doubtful[key] = struct{}{}
+		}
+	}
+}
+
+// EndRecheck forgets the noted keys that are not among the stored ones and that nobody has proven
+// since BeginRecheck.
+func (r *Room[C]) EndRecheck(stored []Known) {
+	for _, k := range stored {
+		delete(r.doubtful, k.SessionKey)
+	}
+	for key := range r.doubtful {
+		delete(r.known, key)
+	}
+	r.doubtful = nil
 }
 
 // Home returns the presence that gets what is addressed to a member key: the newest online

@@ -79,6 +79,36 @@ func TestLookups(t *testing.T) {
 	}
 }
 
+// TestRecheck checks that a room forgets a known key only if the store has forgotten it and its
+// session has not been here since the recheck began.
+func TestRecheck(t *testing.T) {
+	t.Parallel()
+	r := newTester(t)
+	const here, leased, back, stored, forgotten = 1, 2, 3, 4, 5
+	present := map[int]*Presence[int]{}
+	for n := here; n <= forgotten; n++ {
+		present[n] = r.join(t0, r.arrival(1, proving(n))).Presence
+	}
+	r.drop(present[leased], at(1))
+	for _, n := range []int{back, stored, forgotten} {
+		r.Leave(present[n], present[n].Conn, at(1))
+	}
+	r.BeginRecheck()
+	p := r.join(at(2), r.arrival(1, proving(back))).Presence
+	r.Leave(p, p.Conn, at(2))
+	r.EndRecheck([]Known{{SessionKey: key(stored)}})
+	for n := here; n <= forgotten; n++ {
+		if _, known := r.Known(key(n)); known != (n != forgotten) {
+			t.Errorf("key %d is known: %v", n, known)
+		}
+	}
+	r.check()
+	r.EndRecheck(nil) // without a BeginRecheck
+	if _, known := r.Known(key(stored)); !known {
+		t.Error("a recheck that never began forgot a key")
+	}
+}
+
 func TestAudience(t *testing.T) {
 	t.Parallel()
 	r := newTester(t)

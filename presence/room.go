@@ -52,7 +52,8 @@ type Room[C comparable] struct {
 	cwd      index[string, C]
 	group    index[string, C] // by the first segment of a group's name
 	known    map[wire.Key]Known
-	pending  []heldSignal // oldest first
+	doubtful map[wire.Key]struct{} // known keys that may have to be forgotten; nil: see BeginRecheck
+	pending  []heldSignal          // oldest first
 	dirty    map[Identity]*Presence[C]
 	attached uint64
 
