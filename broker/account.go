@@ -79,7 +79,7 @@ func (a *account) admitNewcomer(s Settings, now time.Time) error {
 	return &overdrawn{fmt.Sprintf("your member has started %d new sessions within an hour (new_sessions_per_hour)", s.NewSessionsPerHour), wait}
 }
 
-// idle reports whether the account is the same as a new one.
+// idle reports whether the account equals a new one.
 func (a *account) idle(now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -72,15 +72,8 @@ func (r *room) hook(signal presence.HookSignal, now time.Time) wire.ID {
 	return p.ID
 }
 
-const (
-	// hookHold is how long a signal waits for the presence that it means.
-	hookHold = 10 * time.Second
-	// hookHeld is how many wait at most; the oldest give way.
-	hookHeld = 1024
-)
-
-// heldHooks are recent signals without a presence. A mesh gets them when it is loaded, since
-// they may be for its first presence.
+// heldHooks holds recent signals without a presence, within the limits of a room's. A mesh gets
+// them when it is loaded, since they may be for its first presence.
 type heldHooks struct {
 	mu   sync.Mutex
 	list []heldHook // oldest first
@@ -95,13 +88,13 @@ func (h *heldHooks) add(signal presence.HookSignal, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.list = append(h.recentLocked(now), heldHook{signal, now})
-	h.list = h.list[max(0, len(h.list)-hookHeld):]
+	h.list = h.list[max(0, len(h.list)-presence.MaxHooks):]
 }
 
 // recentLocked returns the signals that still wait.
 func (h *heldHooks) recentLocked(now time.Time) []heldHook {
 	for i, held := range h.list {
-		if now.Sub(held.at) < hookHold {
+		if now.Sub(held.at) < presence.HookLife {
 			return h.list[i:]
 		}
 	}

@@ -7,8 +7,8 @@ import (
 )
 
 // A connection serves the mailbox of its own presence. It may also serve the mailbox of its
-// member, and those of older sessions that it succeeds. Which connection serves these is
-// decided again whenever a presence comes, goes or is taken over.
+// member, and those of older sessions that it succeeds. Whenever a presence comes, goes or is
+// taken over, the room decides again which connection serves these.
 
 // mailboxLocked is where the messages of a presence wait.
 func (r *room) mailboxLocked(p *presence.Presence[*conn]) queue.Mailbox {

@@ -37,7 +37,7 @@ type news struct {
 	seq     uint64 // of the newest event
 	telling bool
 	hearers map[*conn]uint64 // connections that get system pushes, and the event after which each arrived
-	// keepers are connections to tell of the next change after a version
+	// keepers holds the connections to tell of the next change, and the version that each knows
 	keepers map[*conn]uint64
 	changed uint64 // version of the newest change
 	soon    bool   // notify is scheduled

@@ -184,7 +184,7 @@ func (b *Broker) AuditHeads(ctx context.Context) (map[wire.ID]audit.Head, error)
 }
 
 // Kick ends the sessions that a target means: a key, a name, or the start of a key. It
-// returns their names. The audit log has it as done by the broker.
+// returns their names. The audit log names the broker as the actor.
 func (b *Broker) Kick(ctx context.Context, id wire.ID, target, reason string) ([]string, error) {
 	r, err := b.ofMesh(ctx, id)
 	if err != nil {
@@ -249,7 +249,7 @@ func (b *Broker) Member(ctx context.Context, id wire.ID, target string) (MemberO
 }
 
 // Remove removes the member with this key, as the mesh's owner could. Its sessions end, and
-// what waits for them is dropped. The audit log has it as done by the broker. It returns a
+// what waits for them is dropped. The audit log names the broker as the actor. It returns a
 // *RefusedError for the owner, and for a key that no member has.
 func (b *Broker) Remove(ctx context.Context, id wire.ID, key wire.Key) (MemberOverview, error) {
 	r, err := b.ofMesh(ctx, id)

@@ -160,7 +160,8 @@ func (c *conn) setSummary(frame *wire.Frame) error {
 	})
 }
 
-// setStats is sent at intervals, not by the peer, so it doesn't show that the session is alive.
+// setStats takes the stats that a client sends at intervals by itself, so they don't show that the
+// session is alive.
 func (c *conn) setStats(frame *wire.Frame) error {
 	m, err := wire.DecodeSetStats(frame)
 	if err != nil {

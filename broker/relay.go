@@ -19,8 +19,8 @@ import (
 )
 
 // In a cluster, a client connects to any node. Its hello says which mesh it is for. If another node
-// serves the mesh, the socket is handed over with the hello: from then on this node passes bytes
-// on, and the other one serves a WebSocket whose upgrade it has not seen.
+// serves the mesh, this node hands the socket over with the hello: from then on it passes bytes on,
+// and the other node serves a WebSocket whose upgrade it has not seen.
 
 // Router finds the node of a cluster that serves a mesh. *cluster.Relay implements it.
 type Router interface {

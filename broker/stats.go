@@ -11,7 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Observer is told what has a distribution worth knowing. Its methods are called for every
+// Observer is told the durations and sizes that make histograms. Its methods are called for every
 // message and every batch, from many goroutines, and must not block.
 type Observer interface {
 	// Acked says how long a sender has waited for the ack of a message that is safe.

@@ -20,14 +20,14 @@ import (
 // helloPatience is how long a hello waits for the end of a suspension.
 const helloPatience = 4 * time.Second
 
-// suspension is whether the broker is suspended, as of the last sweep.
+// suspension records whether the broker is suspended, as of the last sweep.
 type suspension struct {
 	mu    sync.Mutex
 	under bool
 	over  chan struct{} // closed by the sweep that finds it over; nil: nobody waits
 }
 
-// end returns what is closed when the suspension is over.
+// end returns a channel that is closed when the suspension is over.
 func (s *suspension) end() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +67,8 @@ func (b *Broker) awaitClaimed(ctx context.Context) error {
 	}
 }
 
-// sweepClaim looks after the lease, once a second. It reports whether the storage is ours.
+// sweepClaim looks after the lease, once a second. It reports whether this broker has the
+// storage.
 func (b *Broker) sweepClaim() bool {
 	err := b.storage.Claimed()
 	was := b.suspension.turn(err != nil)

@@ -36,7 +36,7 @@ type budget struct {
 	number  int64 // of the newest entry
 	shut    bool  // nothing is admitted: the storage is unreachable
 	shares  map[wire.ID]*share
-	lined   lined    // shares with somebody in line
+	lined   lined    // shares for which a reservation waits
 	turns   []*share // shares with entries, in the order of their turns
 }
 

@@ -11,8 +11,8 @@ import (
 
 // Limits on the hook signals that wait for their presence.
 const (
-	pendingHookLife = 10 * time.Second // how long one waits (protocol v1)
-	maxPendingHooks = 1024             // per room; beyond it the oldest is dropped
+	HookLife = 10 * time.Second // how long one waits (protocol v1)
+	MaxHooks = 1024             // how many wait in one place; beyond it, the oldest is dropped
 )
 
 // HookSignal is a status that a hook posted over HTTP.
@@ -70,7 +70,7 @@ func best[C comparable](among []*Presence[C], addr netip.Addr, pid int64) *Prese
 }
 
 // HoldHook keeps a signal that has no presence yet. Join applies it to one that arrives
-// within pendingHookLife.
+// within HookLife.
 func (r *Room[C]) HoldHook(h HookSignal, now time.Time) {
 	if h.Addr = h.Addr.Unmap(); !h.Addr.IsValid() {
 		return // speaks for nobody
@@ -81,7 +81,7 @@ func (r *Room[C]) HoldHook(h HookSignal, now time.Time) {
 		old.Status = h.Status
 		return old.HookSignal == h
 	})
-	if len(r.pending) >= maxPendingHooks {
+	if len(r.pending) >= MaxHooks {
 		r.pending = slices.Delete(r.pending, 0, 1)
 	}
 	r.pending = append(r.pending, heldSignal{h, now})
@@ -121,5 +121,5 @@ func (r *Room[C]) applyPending(p *Presence[C], isNew bool, now time.Time) {
 
 // forgetPending drops the signals that waited too long.
 func (r *Room[C]) forgetPending(now time.Time) {
-	r.pending = slices.DeleteFunc(r.pending, func(h heldSignal) bool { return now.Sub(h.at) >= pendingHookLife })
+	r.pending = slices.DeleteFunc(r.pending, func(h heldSignal) bool { return now.Sub(h.at) >= HookLife })
 }

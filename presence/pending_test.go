@@ -134,11 +134,11 @@ func TestPendingHookOfReturning(t *testing.T) {
 func TestPendingHooksAreBounded(t *testing.T) {
 	t.Parallel()
 	r := newTester(t)
-	for i := range maxPendingHooks + 1 {
+	for i := range MaxHooks + 1 {
 		r.HoldHook(HookSignal{Addr: home, PID: int64(i + 1), Cwd: "/w", Status: wire.Working}, t0)
 	}
-	if len(r.pending) != maxPendingHooks || r.pending[0].PID != 2 {
-		t.Fatalf("got %d held hooks, the oldest of pid %d; want %d and pid 2", len(r.pending), r.pending[0].PID, maxPendingHooks)
+	if len(r.pending) != MaxHooks || r.pending[0].PID != 2 {
+		t.Fatalf("got %d held hooks, the oldest of pid %d; want %d and pid 2", len(r.pending), r.pending[0].PID, MaxHooks)
 	}
 	r.HoldHook(HookSignal{Addr: home, PID: 9999, Cwd: "/w"}, at(10))
 	if len(r.pending) != 1 {

@@ -6,7 +6,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// A status is what a source said, and when.
+// status is what a source has said, and when.
 type status struct {
 	is   wire.Status
 	from Source
@@ -34,7 +34,7 @@ func decide(cur, next status, window time.Duration) bool {
 	return next.at.Sub(cur.at) > window
 }
 
-// Signal says a status.
+// Signal is a status that a source reports.
 type Signal struct {
 	Status wire.Status
 	Source Source

@@ -22,7 +22,7 @@ type page struct {
 	// missed is the least Seq of what came into the store while the page was read:
 	// the page may lack it.
 	missed int64
-	stale  bool // the page is to be read again: the cursor, the gate or the outlet is another one
+	stale  bool // the page must be read again: the cursor, the gate or the outlet has changed
 }
 
 // startDrainLocked makes sure that a mailbox that is behind is read, if there is room for
@@ -38,7 +38,7 @@ func (b *mailbox) startDrainLocked() {
 	}()
 }
 
-// drain pushes from the store what the mailbox is behind with.
+// drain reads what the mailbox is behind with from the store, and pushes it.
 func (b *mailbox) drain(ctx context.Context) {
 	for {
 		p, more, idle := b.turnPage(ctx)
@@ -62,7 +62,8 @@ func (b *mailbox) drain(ctx context.Context) {
 	}
 }
 
-// turnPage returns the page to read next. Without one, the drain is over.
+// turnPage returns the page to read next. Without more, the drain is over; idle then reports
+// whether the mailbox can be dropped.
 func (b *mailbox) turnPage(ctx context.Context) (p page, more, idle bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -130,7 +131,7 @@ func (b *mailbox) deliver(list []Waiting) (over bool) {
 	return true
 }
 
-// resumption says when a page can be pushed on.
+// resumption says when the rest of a page can be pushed.
 type resumption uint8
 
 const (
@@ -139,14 +140,15 @@ const (
 	whenAcknowledged                   // once there is room
 )
 
-// pushPageLocked pushes of a page what there is room for and what is in its turn.
+// pushPageLocked pushes the deliveries of a page, as long as there is room for them and no
+// older delivery must come first.
 func (b *mailbox) pushPageLocked(list []Waiting) resumption {
 	uncommitted := b.uncommitted
 	for i := range list {
 		w := &list[i]
-		// The page may hold deliveries whose commit is not confirmed yet. An uncommitted
-		// one that it lacks must be waited for if its Seq is lower: the page may hold a
-		// later message of the same sender.
+		// The page may hold deliveries whose commit is not confirmed yet. The drain must wait
+		// for an uncommitted delivery that the page lacks if its Seq is lower: the page may
+		// hold a later message of the same sender.
 		if len(uncommitted) > 0 && uncommitted[0] == w.Seq {
 			uncommitted = uncommitted[1:]
 		}

@@ -95,9 +95,9 @@ func (e *Entry) Failed(err error) (again bool) {
 	return false
 }
 
-// Abandoned must be called by the journal when the entry can't be stored any more, whoever
-// has acknowledged it: the broker has lost its mesh. The sender was told that it is safe, if
-// every recipient has it.
+// Abandoned must be called by the journal when it can't store the entry any more because the
+// broker has lost the mesh. If every recipient has acknowledged the message, the sender was told
+// that it is safe.
 func (e *Entry) Abandoned(err error) {
 	e.mu.Lock()
 	e.refuseLocked(err)

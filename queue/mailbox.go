@@ -88,8 +88,8 @@ func (b *mailbox) pushLocked(f *flight, id wire.ID, frame []byte) {
 	b.out.Push(frame)
 }
 
-// fallBehindLocked notes that a delivery is to be looked for in the store. Somebody is
-// attached.
+// fallBehindLocked notes that the drain must read a delivery from the store. The mailbox must
+// be attached.
 func (b *mailbox) fallBehindLocked(seq int64) {
 	switch {
 	case b.state == upToDate:
@@ -101,8 +101,8 @@ func (b *mailbox) fallBehindLocked(seq int64) {
 	}
 }
 
-// drainFromLocked makes the drain read the store from a given delivery on, which came into the
-// store or is to be pushed again. Somebody is attached.
+// drainFromLocked makes the drain read the store from a delivery on that came into the store or
+// must be pushed again. The mailbox must be attached.
 func (b *mailbox) drainFromLocked(seq int64) {
 	b.fallBehindLocked(seq)
 	b.page.missed = min(b.page.missed, seq)
@@ -246,8 +246,9 @@ func (b *mailbox) acknowledge(out Outlet, id wire.ID, clientID string) bool {
 	return true
 }
 
-// noteAcknowledged removes a flight from the window. It returns its entry too, nil when
-// the message is stored.
+// noteAcknowledged removes from the window the flight that an acknowledgement means, and
+// returns it with its entry, which is nil if the message is stored. It returns a nil flight if
+// there is none.
 func (b *mailbox) noteAcknowledged(out Outlet, id wire.ID, clientID string, now time.Time) (*flight, *Entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -23,7 +23,7 @@ type Mesh struct {
 	usage   usage
 }
 
-// meshes are those that are loaded.
+// meshes holds the meshes that are loaded.
 type meshes struct {
 	mu   sync.RWMutex
 	byID map[wire.ID]*Mesh

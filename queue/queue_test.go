@@ -642,10 +642,12 @@ func TestEndedMailboxGivesUp(t *testing.T) {
 func BenchmarkAcceptLive(b *testing.B) {
 	store := &discard{newMemStore()}
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	j := journal.New(store, zap.NewNop(), journal.DefaultBudget)
 	q, m := open(b, store, j, queue.Settings{DeliveryLease: time.Minute})
-	go j.Run(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { j.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
 	defer q.Stop()
 	acks := make(chan wire.ID, 1)
 	out := acker{acks, make(chan struct{})}

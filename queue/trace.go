@@ -26,7 +26,7 @@ type Trace interface {
 // traceLimit bounds the traces in memory: the newest.
 const traceLimit = 1024
 
-// traces are those that are not over.
+// traces holds the traces that are not over.
 type traces struct {
 	count atomic.Int64 // len(byID): while there is no trace, nothing takes the lock
 

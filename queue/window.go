@@ -18,9 +18,9 @@ const (
 // acknowledged anything for long.
 const maxLease = time.Hour
 
-// flight is a push that has not been acknowledged. An overdue one is to be pushed
-// again, because its lease ran out or its connection ended; until then it is
-// still acknowledged by an answer to the first push.
+// flight is a push that has not been acknowledged. An overdue flight will be pushed again,
+// because its lease has run out or its connection has ended. Until then, an acknowledgement
+// of the first push still counts.
 type flight struct {
 	seq      int64
 	overdue  bool
@@ -37,8 +37,8 @@ type window struct {
 	flights  map[wire.ID]*flight
 	airborne int // those that are not overdue: they fill the window
 	bytes    int // of those
-	// lease is how long what is pushed now may go unacknowledged. It is 0, which
-	// stands for the shortest, since the recipient has last come or acknowledged.
+	// lease is how long what is pushed now may go unacknowledged. 0 stands for the shortest
+	// lease: none has run out since the recipient came or acknowledged something.
 	lease time.Duration
 }
 
@@ -129,14 +129,14 @@ func (w *window) forgetOverdue() {
 	}
 }
 
-// settling are deliveries that were acknowledged, with the time: the store, or a page
-// that was read from it, does not know yet.
+// settling holds the deliveries that were acknowledged, until the store and the page that is
+// being read show that.
 type settling struct {
-	at   map[int64]time.Time // by Seq
-	late []int64             // what came into the store while a page was read
+	at   map[int64]time.Time // by Seq: when they were acknowledged
+	late []int64             // those that were settled in the store while a page was read
 }
 
-// forgetLate is for when no page is being read: the next one will know.
+// forgetLate must be called when no page is being read: the next page shows what is late.
 func (s *settling) forgetLate() {
 	for _, seq := range s.late {
 		delete(s.at, seq)

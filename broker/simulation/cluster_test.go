@@ -122,20 +122,20 @@ func (w *crowd) isBroken() bool {
 func (w *crowd) checkLocked() {
 	for _, g := range w.guests {
 		if !g.here {
-			w.violate("11: %s can't come back", g.name)
+			w.violateLocked("11: %s can't come back", g.name)
 		}
 		if g.acked < len(g.sent) {
-			w.violate("11: %s was sent %d times and has no ack", g.sent[g.acked].id, g.asked)
+			w.violateLocked("11: %s was sent %d times and has no ack", g.sent[g.acked].id, g.asked)
 		}
 		for _, l := range g.sent[:g.acked] {
 			if l.to.got[l.id] == 0 {
-				w.violate("1: %s was acknowledged, but %s did not receive it", l.id, l.to.name)
+				w.violateLocked("1: %s was acknowledged, but %s did not receive it", l.id, l.to.name)
 			}
 		}
 	}
 	for id := range w.server.meshes {
 		if _, err := audit.VerifyMesh(context.Background(), w.server.disk, id); err != nil {
-			w.violate("9: %v", err)
+			w.violateLocked("9: %v", err)
 		}
 	}
 }

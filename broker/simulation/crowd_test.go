@@ -64,9 +64,8 @@ func newCrowd(seed uint64, broken sabotage) *crowd {
 	return w
 }
 
-// violate notes a broken promise. The text begins with the number of the promise. The caller holds
-// the lock.
-func (w *crowd) violate(format string, args ...any) {
+// violateLocked notes a broken promise. The text begins with the number of the promise.
+func (w *crowd) violateLocked(format string, args ...any) {
 	if len(w.broken) < 5 {
 		w.broken = append(w.broken, fmt.Sprintf("%s, in %q: promise ", time.Since(epoch).Round(time.Millisecond), w.now)+fmt.Sprintf(format, args...))
 	}
@@ -85,7 +84,7 @@ func (w *crowd) openLocked() {
 		defer cancel()
 		if err := s.broker.Start(ctx); err != nil {
 			w.mu.Lock()
-			w.violate("11: start: %v", err)
+			w.violateLocked("11: start: %v", err)
 			w.mu.Unlock()
 		}
 		select {

@@ -82,8 +82,8 @@ func clone(b *journal.Batch) *journal.Batch {
 	return &c
 }
 
-// commit writes a batch, all or nothing. The caller holds mu.
-func (d *disk) commit(b *journal.Batch) ([]journal.Duplicate, error) {
+// commitLocked writes a batch, all or nothing.
+func (d *disk) commitLocked(b *journal.Batch) ([]journal.Duplicate, error) {
 	next := make(map[wire.ID]int64)
 	for _, e := range b.Audit {
 		if _, ok := next[e.MeshID]; !ok {
@@ -169,7 +169,7 @@ func (d *disk) settle(b *journal.Batch) {
 	}
 	for _, c := range b.Closed {
 		for _, r := range d.boxes[c.Mailbox] {
-			if r.State == queue.Pending {
+			if r.State == queue.Pending && r.Seq <= c.Upto {
 				r.State, r.SettledAt = queue.Gone, c.At
 			}
 		}

@@ -33,6 +33,12 @@
 // hold. TestClusterWithoutSafeguards removes the fence or the suspension, and checks that the
 // schedules then break a promise.
 //
+// # Locks
+//
+// One lock guards the ledger: world.mu, or crowd.mu with several nodes. The functions that model a
+// peer, its connections, its messages and its status need it, unless they take it themselves: those
+// are the ones that a goroutine, a timer or a step begins with.
+//
 // # When it fails
 //
 // The test prints the seed, the broken promises and the steps, and then the smallest schedule that

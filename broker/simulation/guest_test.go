@@ -137,12 +137,12 @@ func (g *guest) receive(data []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := json.Unmarshal(data, &f); err != nil {
-		w.violate("11: %s got %q", g.name, data)
+		w.violateLocked("11: %s got %q", g.name, data)
 		return
 	}
 	switch {
 	case f.Type == wire.TypeHelloAck:
-		g.speaks("let in")
+		g.speaksLocked("let in")
 		g.here, g.asked = true, 0
 		g.sendLocked()
 	case f.Type == wire.TypeAck && g.acked < len(g.sent) && f.ID == g.sent[g.acked].id:
@@ -158,10 +158,10 @@ func (g *guest) receive(data []byte) {
 		g.asked = 0
 		g.sendLocked()
 	case f.Type == wire.TypePush && f.Subtype != wire.SubtypeSystem:
-		g.speaks("sent a message")
+		g.speaksLocked("sent a message")
 		g.got[f.ClientID]++
 		if g.got[f.ClientID] == 1 {
-			g.inOrder(f.ClientID)
+			g.inOrderLocked(f.ClientID)
 		}
 		if w.luck(g.name, f.ClientID, g.got[f.ClientID])%8 > 0 {
 			g.write(map[string]any{"type": wire.TypeClientAck, "brokerMessageId": f.MessageID, "clientMessageId": f.ClientID})
@@ -169,8 +169,8 @@ func (g *guest) receive(data []byte) {
 	}
 }
 
-// inOrder checks that a letter that comes for the first time is the next one of its sender.
-func (g *guest) inOrder(id string) {
+// inOrderLocked checks that a letter that comes for the first time is the next one of its sender.
+func (g *guest) inOrderLocked(id string) {
 	for _, from := range g.crowd.guests {
 		n := 0
 		for _, l := range from.sent {
@@ -179,7 +179,7 @@ func (g *guest) inOrder(id string) {
 			}
 			if l.id == id {
 				if n != g.order[from] {
-					g.crowd.violate("2: %s came to %s as number %d; want number %d", id, g.name, g.order[from], n)
+					g.crowd.violateLocked("2: %s came to %s as number %d; want number %d", id, g.name, g.order[from], n)
 				}
 				g.order[from]++
 				return
@@ -187,18 +187,18 @@ func (g *guest) inOrder(id string) {
 			n++
 		}
 	}
-	g.crowd.violate("2: %s came to %s, but nobody has sent it", id, g.name)
+	g.crowd.violateLocked("2: %s came to %s, but nobody has sent it", id, g.name)
 }
 
-// speaks checks that the owner of the mesh has sent what comes over the line.
-func (g *guest) speaks(what string) {
+// speaksLocked checks that the owner of the mesh has sent what comes over the line.
+func (g *guest) speaksLocked(what string) {
 	d := g.crowd.server.disk
 	d.mu.Lock()
 	owner := d.registry.owners[g.member.mesh].node
 	stolen := d.registry.stolen[theft{g.member.mesh, g.owner.id}]
 	d.mu.Unlock()
 	if owner != g.owner.id && !stolen {
-		g.crowd.violate("5: node %d has %s %s, but the mesh belongs to node %d", g.owner.id, what, g.name, owner)
+		g.crowd.violateLocked("5: node %d has %s %s, but the mesh belongs to node %d", g.owner.id, what, g.name, owner)
 	}
 }
 

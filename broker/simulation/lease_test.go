@@ -84,14 +84,14 @@ func (s *session) Claimed() error {
 	}
 	s.server.disk.mu.Lock()
 	defer s.server.disk.mu.Unlock()
-	return s.fence()
+	return s.fenceLocked()
 }
 
-// fence returns an error when somebody else has claimed the database since, or owns one of
-// the meshes. The caller holds the disk's lock.
-func (s *session) fence(meshes ...wire.ID) error {
+// fenceLocked returns an error when somebody else has claimed the database since, or owns one of
+// the meshes. It needs the disk's lock.
+func (s *session) fenceLocked(meshes ...wire.ID) error {
 	if s.seat != nil {
-		return s.fenceNode(meshes)
+		return s.fenceNodeLocked(meshes)
 	}
 	if s.server.holder != s {
 		return storage.ErrInUse

@@ -87,8 +87,8 @@ func (m *intent) spec() any {
 	return "*"
 }
 
-// intend records a new message from p. The caller holds w.mu.
-func (p *peer) intend(s step, size int) *intent {
+// intendLocked records a new message from p.
+func (p *peer) intendLocked(s step, size int) *intent {
 	w := p.world
 	m := &intent{
 		id: fmt.Sprintf("%s-%d", p.name, len(p.intents)), from: p, index: len(p.intents),
@@ -115,8 +115,8 @@ func (p *peer) intend(s step, size int) *intent {
 	return m
 }
 
-// try sends the message over c. The caller holds w.mu.
-func (m *intent) try(c *conn) {
+// tryLocked sends the message over c.
+func (m *intent) tryLocked(c *conn) {
 	now := time.Now()
 	if m.dead {
 		return
@@ -136,7 +136,7 @@ func (m *intent) try(c *conn) {
 	m.refine(now)
 	m.known = m.target.met && (m.tries == 1 || m.known) // an answer may be to an earlier attempt
 	c.stir()
-	c.send(map[string]any{
+	c.sendLocked(map[string]any{
 		"type": wire.TypeSend, "id": m.id, "client_message_id": m.id, "targetSpec": m.spec(), "priority": string(m.priority),
 		"nonce": "bm9uY2U=", "ciphertext": m.body,
 	}, true)
@@ -234,28 +234,28 @@ func (m *intent) expired(now time.Time) bool {
 func (m *intent) arrive(c *conn, id wire.ID, push *wire.Push) {
 	p, w, now := c.peer, c.peer.world, time.Now()
 	if _, maybe := m.concerns(p, now); !maybe && !m.may[p] && !slices.ContainsFunc(p.elders, func(old *peer) bool { return m.may[old] }) {
-		w.violate("4: %s came to %s", m, p.name)
+		w.violateLocked("4: %s came to %s", m, p.name)
 	}
 	if push.Ciphertext != m.body || push.Priority != m.priority || push.SenderPubkey != m.from.key() || push.MeshID != p.member.mesh {
-		w.violate("4: %s came to %s changed", m, p.name)
+		w.violateLocked("4: %s came to %s changed", m, p.name)
 	}
 	to := m.box(p)
 	again := m.aim >= atGroup && !m.aloneWith(p, now) // this push may be for another peer
 	if at, ok := m.acks[id][to]; ok && !again && !c.stale(at) {
-		w.violate("2: %s came to %s again after it was acknowledged at %s", m, p.name, clock(at))
+		w.violateLocked("2: %s came to %s again after it was acknowledged at %s", m, p.name, clock(at))
 	}
 	if m.ids[to] == nil {
 		m.ids[to] = make(map[wire.ID]bool)
 	}
 	m.ids[to][id] = true
 	if len(m.ids[to]) > 1 && !m.loose {
-		w.violate("2: %s came to %s under two ids", m, p.name)
+		w.violateLocked("2: %s came to %s under two ids", m, p.name)
 	}
 	if !m.id1.IsZero() && m.id1 != id && !m.loose {
-		w.violate("2: %s came to %s under another id than the sender has", m, p.name)
+		w.violateLocked("2: %s came to %s under another id than the sender has", m, p.name)
 	}
 	if now.Sub(m.first) > retention+time.Minute && now.Sub(w.jumped) > time.Minute && w.server.fairFor() > time.Minute && !m.retried && !c.stale(now.Add(-time.Minute)) {
-		w.violate("2: %s came to %s long after it had expired", m, p.name)
+		w.violateLocked("2: %s came to %s long after it had expired", m, p.name)
 	}
 	p.checkGate(c, m, now)
 	m.checkHome(p, now)
@@ -278,7 +278,7 @@ func (p *peer) checkGate(c *conn, m *intent, now time.Time) {
 	if m.priority == wire.Now || !known || status == wire.Idle || c.stale(p.status.since) || !p.status.since.Before(now) {
 		return
 	}
-	p.world.violate("7: %s (%s) came to %s, which has been %s since %s", m, m.priority, p.name, status, clock(p.status.since))
+	p.world.violateLocked("7: %s (%s) came to %s, which has been %s since %s", m, m.priority, p.name, status, clock(p.status.since))
 }
 
 // checkHome checks that messages to a member go to its daemon while the daemon is here.
@@ -289,7 +289,7 @@ func (m *intent) checkHome(p *peer, now time.Time) {
 	for _, d := range p.world.inMesh(p.member.mesh) {
 		if d.daemon() && d.member == p.member && d.presence.online && d.presence.since.Before(m.first) && !d.current().gone &&
 			!d.current().link.over() && !p.current().stale(m.first) && d.current().acked.Before(m.first) {
-			p.world.violate("4: %s came to %s while %s was here", m, p.name, d.name)
+			p.world.violateLocked("4: %s came to %s while %s was here", m, p.name, d.name)
 		}
 	}
 }
@@ -304,7 +304,7 @@ func (c *conn) checkOrder(m *intent) {
 	}
 	key := orderKey{m.from, m.box(c.peer), m.priority == wire.Now}
 	if last, ok := c.last[key]; ok && m.index < last {
-		c.peer.world.violate("2: %s came to %s after message %d of the same sender", m, c.peer.name, last)
+		c.peer.world.violateLocked("2: %s came to %s after message %d of the same sender", m, c.peer.name, last)
 	}
 	c.last[key] = max(c.last[key], m.index)
 }

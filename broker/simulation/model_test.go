@@ -276,10 +276,10 @@ func (p *peer) reload(now time.Time, strict time.Time) {
 	here := ok && rec.EndedAt.IsZero()
 	if p.surely(now) && m.since.Before(strict) && m.half == whole {
 		if !here || rec.ID != m.id {
-			p.world.violate("6: %s has been present since %s, but the storage does not have it", p.name, clock(m.since))
+			p.world.violateLocked("6: %s has been present since %s, but the storage does not have it", p.name, clock(m.since))
 		}
 		if value, known := p.statusNow(now); known && s.since.Before(strict) && rec.Status != value {
-			p.world.violate("7: %s has been %s since %s, but in the storage it is %s", p.name, value, clock(s.since), rec.Status)
+			p.world.violateLocked("7: %s has been %s since %s, but in the storage it is %s", p.name, value, clock(s.since), rec.Status)
 		}
 	}
 	for _, c := range p.conns {

@@ -25,9 +25,9 @@ func TestSendsWaitFiveSeconds(t *testing.T) {
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				for range n {
-					m := p.intend(step{}, 2_000)
+					m := p.intendLocked(step{}, 2_000)
 					m.target, m.aim = to, atSession
-					m.try(p.current())
+					m.tryLocked(p.current())
 				}
 			}
 			w.mu.Lock()

@@ -150,8 +150,8 @@ func (p *peer) latest() *conn {
 	return p.conns[len(p.conns)-1]
 }
 
-// dial opens a connection and reads from it. The caller holds w.mu.
-func (p *peer) dial() *conn {
+// dialLocked opens a connection and reads from it.
+func (p *peer) dialLocked() *conn {
 	w := p.world
 	c := &conn{
 		peer: p, link: newLink(), born: time.Now(), pushed: make(map[wire.ID]*pushed), last: make(map[orderKey]int),
@@ -192,9 +192,8 @@ func (c *conn) read() {
 	}
 }
 
-// send writes a message, and records it as a request if the broker must answer it. The caller holds
-// w.mu.
-func (c *conn) send(message map[string]any, answered bool) {
+// sendLocked writes a message, and records it as a request if the broker must answer it.
+func (c *conn) sendLocked(message map[string]any, answered bool) {
 	if c.ended || c.polite {
 		return
 	}
@@ -222,7 +221,7 @@ func (c *conn) sync() bool {
 	}
 	c.synced = len(c.effects)
 	c.requests["sync"] = time.Now()
-	c.send(map[string]any{"type": "no_such_type", "_reqId": "sync"}, false)
+	c.sendLocked(map[string]any{"type": "no_such_type", "_reqId": "sync"}, false)
 	return true
 }
 

@@ -19,7 +19,7 @@ func (c *conn) receive(data []byte) {
 	}
 	frame, err := wire.ParseFrame(data)
 	if err != nil {
-		w.violate("11: %s got %q", c.peer.name, data)
+		w.violateLocked("11: %s got %q", c.peer.name, data)
 		return
 	}
 	if c.stray {
@@ -39,7 +39,7 @@ func (c *conn) receive(data []byte) {
 		}
 	case wire.TypeError:
 		if e, err := wire.DecodeError(&frame); err != nil || e.Code == wire.CodeInternal {
-			w.violate("11: %s got %s", c.peer.name, data)
+			w.violateLocked("11: %s got %s", c.peer.name, data)
 		}
 		c.answered(frame.ReqID)
 	case wire.TypePeersList:
@@ -62,7 +62,7 @@ func (c *conn) end(reason string) {
 	}
 	c.ended, c.reason = true, reason
 	if c.replaced && !c.polite && reason != "" && reason != "1000 session_replaced" && reason != "1012 shutting down" {
-		w.violate("5: the old connection of %s was closed with %q", p.name, reason)
+		w.violateLocked("5: the old connection of %s was closed with %q", p.name, reason)
 	}
 	p.conns = slices.DeleteFunc(p.conns, func(other *conn) bool { return other == c })
 	c.lost(now)
@@ -136,19 +136,19 @@ func (c *conn) receiveHelloAck(frame *wire.Frame) {
 	ack, err := wire.DecodeHelloAck(frame)
 	switch {
 	case err != nil:
-		w.violate("11: %s got a bad hello_ack: %v", p.name, err)
+		w.violateLocked("11: %s got a bad hello_ack: %v", p.name, err)
 		return
 	case c.wrong:
-		w.violate("5: the broker accepted a hello as %s that it must refuse", p.name)
+		w.violateLocked("5: the broker accepted a hello as %s that it must refuse", p.name)
 		return
 	}
 	m := &p.presence
 	sure := p.surely(now) && m.half == whole
 	switch same := ack.PresenceID == m.id; {
 	case sure && m.since.Before(c.hello) && !same:
-		w.violate("6: %s has been here since %s and came back as another presence", p.name, clock(m.since))
+		w.violateLocked("6: %s has been here since %s and came back as another presence", p.name, clock(m.since))
 	case !c.possible && !p.daemon() && ack.PresenceID == c.before:
-		w.violate("6: %s came back as a presence that had ended", p.name)
+		w.violateLocked("6: %s came back as a presence that had ended", p.name)
 	}
 	for _, other := range p.conns {
 		if other != c && !other.acked.IsZero() && !other.ended {
@@ -180,7 +180,7 @@ func (c *conn) receiveHelloAck(frame *wire.Frame) {
 	w.loaded(p.member.mesh, now)
 	for _, i := range p.intents {
 		if !i.safe {
-			i.try(c)
+			i.tryLocked(c)
 		}
 	}
 }
@@ -189,21 +189,21 @@ func (c *conn) receiveAck(frame *wire.Frame) {
 	p, w := c.peer, c.peer.world
 	ack, err := wire.DecodeAck(frame)
 	if err != nil {
-		w.violate("11: %s got a bad ack: %v", p.name, err)
+		w.violateLocked("11: %s got a bad ack: %v", p.name, err)
 		return
 	}
 	if c.hidingReq == frame.ReqID && frame.ReqID != "" {
 		p.hiding = 0
 	}
 	if _, asked := c.requests[frame.ReqID]; !asked {
-		w.violate("11: %s got an ack for no request: %+v", p.name, ack)
+		w.violateLocked("11: %s got an ack for no request: %+v", p.name, ack)
 	}
 	c.answered(frame.ReqID)
 	if m := w.byID[ack.ID]; m != nil {
 		c.checkRefusal(m, frame.ReqID, &ack)
 		var n int
 		if _, err := fmt.Sscanf(frame.ReqID, "r%d", &n); err != nil || n < c.lastAck {
-			w.violate("2: %s got the ack of %s after a later one", p.name, m)
+			w.violateLocked("2: %s got the ack of %s after a later one", p.name, m)
 		}
 		c.lastAck = n
 		m.decided(c, &ack)
@@ -217,7 +217,7 @@ func (c *conn) checkRefusal(m *intent, reqID string, ack *wire.Ack) {
 	delete(c.sends, reqID)
 	word, _, _ := strings.Cut(ack.Error, ":")
 	if (word == wire.AckQueueFull || word == wire.AckTryAgain) && w.server.fairFor() > time.Since(sent.at)+calm {
-		w.violate("11: %s was refused although the storage is well: %s", m, ack.Error)
+		w.violateLocked("11: %s was refused although the storage is well: %s", m, ack.Error)
 	}
 }
 
@@ -232,19 +232,19 @@ func (m *intent) decided(c *conn, ack *wire.Ack) {
 		case wire.AckTargetNotFound:
 			m.dead = m.dead || !m.safe
 			if m.aim != atSession || m.known && m.target != c.peer && !c.peer.mayInherit(m.target) {
-				w.violate("1: %s was refused: %s", m, ack.Error)
+				w.violateLocked("1: %s was refused: %s", m, ack.Error)
 			}
 		default:
-			w.violate("1: %s was refused: %s", m, ack.Error)
+			w.violateLocked("1: %s was refused: %s", m, ack.Error)
 		}
 		return
 	}
 	id, err := wire.ParseID(ack.MessageID)
 	if err != nil {
-		w.violate("11: the ack of %s: %v", m, err)
+		w.violateLocked("11: the ack of %s: %v", m, err)
 	}
 	if !m.id1.IsZero() && m.id1 != id && !m.loose {
-		w.violate("2: %s was acknowledged under two ids", m)
+		w.violateLocked("2: %s was acknowledged under two ids", m)
 	}
 	m.refine(now)
 	m.id1 = id
@@ -259,7 +259,7 @@ func (c *conn) receivePush(frame *wire.Frame) {
 	id, idErr := wire.ParseID(push.MessageID)
 	m := w.byID[push.ClientID]
 	if err != nil || idErr != nil || m == nil || m.from.member.mesh != p.member.mesh {
-		w.violate("4: %s got a message that nobody sent to it: %v", p.name, err)
+		w.violateLocked("4: %s got a message that nobody sent to it: %v", p.name, err)
 		return
 	}
 	m.arrive(c, id, &push)
@@ -279,7 +279,7 @@ func (c *conn) acknowledge(id wire.ID) {
 	f.acked = true
 	m, to := f.intent, f.intent.box(c.peer)
 	m.answered[c.peer] = true
-	c.send(map[string]any{"type": wire.TypeClientAck, "clientMessageId": m.id, "brokerMessageId": id.String()}, false)
+	c.sendLocked(map[string]any{"type": wire.TypeClientAck, "clientMessageId": m.id, "brokerMessageId": id.String()}, false)
 	life, times := c.peer.world.life, f.times
 	c.effects = append(c.effects, func() {
 		// It counts if it comes from the peer to which the broker last pushed the message.
@@ -298,7 +298,7 @@ func (c *conn) receiveNews(frame *wire.Frame) {
 	w, now := c.peer.world, time.Now()
 	news, err := wire.DecodeSystemPush(frame)
 	if err != nil {
-		w.violate("11: %s got bad news: %v", c.peer.name, err)
+		w.violateLocked("11: %s got bad news: %v", c.peer.name, err)
 		return
 	}
 	switch news.Event {
@@ -308,12 +308,12 @@ func (c *conn) receiveNews(frame *wire.Frame) {
 	}
 	q := w.peers[news.EventData.Name]
 	if q == nil || q.member.mesh != c.peer.member.mesh {
-		w.violate("4: %s was told of a stranger: %s", c.peer.name, news.EventData.Name)
+		w.violateLocked("4: %s was told of a stranger: %s", c.peer.name, news.EventData.Name)
 		return
 	}
 	at := news.CreatedAt.Time
 	if q.surely(now) && q.presence.since.Before(at.Add(-time.Millisecond)) && q.presence.half == whole {
-		w.violate("6: %s was told %s of %s, which has been here since %s", c.peer.name, news.Event, q.name, clock(q.presence.since))
+		w.violateLocked("6: %s was told %s of %s, which has been here since %s", c.peer.name, news.Event, q.name, clock(q.presence.since))
 	}
 }
 
@@ -328,7 +328,7 @@ func (c *conn) receiveRoster(frame *wire.Frame) {
 	p, w, now := c.peer, c.peer.world, time.Now()
 	var list wire.PeersList
 	if err := frame.Unmarshal(&list); err != nil {
-		w.violate("11: %s got a bad roster: %v", p.name, err)
+		w.violateLocked("11: %s got a bad roster: %v", p.name, err)
 		return
 	}
 	q := c.rosters[frame.ReqID]
@@ -341,11 +341,11 @@ func (c *conn) receiveRoster(frame *wire.Frame) {
 		row := &list.Peers[i]
 		other := w.peers[row.DisplayName]
 		if other == nil || other.member.mesh != p.member.mesh || row.Pubkey != other.key() || row.MemberPubkey != other.member.keys.Public() {
-			w.violate("4: the roster shows a stranger: %+v", row)
+			w.violateLocked("4: the roster shows a stranger: %+v", row)
 			return
 		}
 		if rows[other.name] != nil && !other.daemon() {
-			w.violate("5: %s is here twice", other.name)
+			w.violateLocked("5: %s is here twice", other.name)
 		}
 		rows[other.name] = row
 	}
@@ -359,18 +359,18 @@ func (p *peer) checkRow(reader *peer, row *wire.PeerRow, q *rosterQuery, now tim
 	if row == nil {
 		shown := p.member == reader.member || p.visible && p.hiding == 0
 		if shown && p.surely(now) && m.half == whole && m.since.Before(q.at) {
-			w.violate("6: %s has been here since %s, but is not in the roster", p.name, clock(m.since))
+			w.violateLocked("6: %s has been here since %s, but is not in the roster", p.name, clock(m.since))
 		}
 		return
 	}
 	if q.absent[p] && !p.possibly(now) {
-		w.violate("6: %s is in the roster, but not here", p.name)
+		w.violateLocked("6: %s is in the roster, but not here", p.name)
 	}
 	if !row.Visible && p.member != reader.member {
-		w.violate("4: %s is hidden, but the roster shows it to %s", p.name, reader.name)
+		w.violateLocked("4: %s is hidden, but the roster shows it to %s", p.name, reader.name)
 	}
 	if status, known := p.statusNow(now); known && p.status.since.Before(q.at) && m.since.Before(q.at) && p.surely(now) &&
 		m.half == whole && row.Status != status {
-		w.violate("7: %s is %s in the roster, want %s (set to %s by source %d at %s)", p.name, row.Status, status, p.status.value, p.status.source, clock(p.status.at))
+		w.violateLocked("7: %s is %s in the roster, want %s (set to %s by source %d at %s)", p.name, row.Status, status, p.status.value, p.status.source, clock(p.status.at))
 	}
 }

@@ -64,10 +64,10 @@ func (w *world) checkRest() {
 	now := time.Now()
 	stats := w.broker.Stats()
 	if stats.Panics > 0 {
-		w.violate("11: the broker has panicked")
+		w.violateLocked("11: the broker has panicked")
 	}
 	if stats.Backlog > backlogLimit {
-		w.violate("11: %d bytes wait for one connection", stats.Backlog)
+		w.violateLocked("11: %d bytes wait for one connection", stats.Backlog)
 	}
 	for _, p := range w.cast {
 		for _, c := range p.conns {
@@ -100,21 +100,21 @@ func (c *conn) checkAnswers(now time.Time) {
 	}
 	for id, at := range c.requests {
 		if now.Sub(later(at, c.thawed)) > limit && !c.polite {
-			w.violate("11: request %s of %s has had no answer since %s", id, p.name, clock(at))
+			w.violateLocked("11: request %s of %s has had no answer since %s", id, p.name, clock(at))
 		}
 	}
 	if at, asked := c.requests["sync"]; asked && now.After(later(at, c.thawed)) && c.alive() && !c.polite && !c.unread() {
-		w.violate("11: %s is not served while its sends wait: its request has had no answer since %s", p.name, clock(at))
+		w.violateLocked("11: %s is not served while its sends wait: its request has had no answer since %s", p.name, clock(at))
 	}
 	switch {
 	case c.replaced && c.thawed.Before(now):
-		w.violate("5: the old connection of %s is open after its presence was taken over", p.name)
+		w.violateLocked("5: the old connection of %s is open after its presence was taken over", p.name)
 	case c.hello.IsZero() && now.Sub(c.born) > helloTimeout+margin:
-		w.violate("11: a connection that says nothing has been open since %s", clock(c.born))
+		w.violateLocked("11: a connection that says nothing has been open since %s", clock(c.born))
 	case !c.hello.IsZero() && c.acked.IsZero() && now.Sub(later(c.hello, c.thawed)) > patience:
-		w.violate("11: a hello of %s has had no answer since %s", p.name, clock(c.hello))
+		w.violateLocked("11: a hello of %s has had no answer since %s", p.name, clock(c.hello))
 	case c.polite && now.Sub(c.born) > patience && now.Sub(c.left) > patience:
-		w.violate("11: the goodbye of %s has had no answer", p.name)
+		w.violateLocked("11: the goodbye of %s has had no answer", p.name)
 	}
 }
 
@@ -149,9 +149,9 @@ func (c *conn) checkDelivered(now time.Time) {
 		}
 		switch f := byIntent[m]; {
 		case f == nil:
-			w.violate("1/3/7: %s (%s) has been safe since %s, but has not come to %s", m, m.priority, clock(m.safeAt), p.name)
+			w.violateLocked("1/3/7: %s (%s) has been safe since %s, but has not come to %s", m, m.priority, clock(m.safeAt), p.name)
 		case now.Sub(f.at) > c.longestLease()+calm:
-			w.violate("2: %s came to %s at %s, was not acknowledged, and did not come again", m, p.name, clock(f.at))
+			w.violateLocked("2: %s came to %s at %s, was not acknowledged, and did not come again", m, p.name, clock(f.at))
 		}
 	}
 }
@@ -234,7 +234,7 @@ func (w *world) checkEnd() {
 	now := time.Now()
 	for _, p := range w.cast {
 		if c := p.current(); c == nil || !c.alive() {
-			w.violate("11: %s can't come back", p.name)
+			w.violateLocked("11: %s can't come back", p.name)
 		}
 	}
 	for _, m := range w.intents {
@@ -242,18 +242,18 @@ func (w *world) checkEnd() {
 			continue
 		}
 		if !m.safe {
-			w.violate("1: %s is not safe although the storage is well", m)
+			w.violateLocked("1: %s is not safe although the storage is well", m)
 		}
 		if m.expired(now) {
 			continue
 		}
 		for _, p := range w.inMesh(m.from.member.mesh) {
 			if m.aim >= atGroup && m.mustReach(p) && !m.got[p] {
-				w.violate("3: %s never came to %s", m, p.name)
+				w.violateLocked("3: %s never came to %s", m, p.name)
 			}
 		}
 		if m.aim < atGroup && len(m.got) == 0 {
-			w.violate("1: %s never came", m)
+			w.violateLocked("1: %s never came", m)
 		}
 	}
 	left := w.server.pending()
@@ -263,7 +263,7 @@ func (w *world) checkEnd() {
 		}
 	}
 	if len(left) > 0 {
-		w.violate("2: still waiting in the storage: %q", left)
+		w.violateLocked("2: still waiting in the storage: %q", left)
 	}
 	w.checkNothingHeld()
 	meshes, err := w.server.disk.AuditMeshes(context.Background())
@@ -272,7 +272,7 @@ func (w *world) checkEnd() {
 		err = errors.Join(err, bad)
 	}
 	if err != nil {
-		w.violate("9: %v", err)
+		w.violateLocked("9: %v", err)
 	}
 }
 
@@ -285,6 +285,6 @@ func (w *world) checkNothingHeld() {
 	}
 	if stats.Queue.Open > 0 || stats.Journal.Waiting > 0 || stats.Parked > 0 || stats.Connections != len(w.cast) || stats.Presences != len(w.cast) ||
 		stats.Queue.Mailboxes > boxes || stats.Backlog > 0 {
-		w.violate("11: left in memory, with %d connections: %+v", len(w.cast), stats)
+		w.violateLocked("11: left in memory, with %d connections: %+v", len(w.cast), stats)
 	}
 }

@@ -171,9 +171,8 @@ func (s *seat) claimed() error {
 	return nil
 }
 
-// fenceNode is what the database checks before a node writes. The caller holds the disk's
-// lock.
-func (s *session) fenceNode(meshes []wire.ID) error {
+// fenceNodeLocked is what the database checks before a node writes. It needs the disk's lock.
+func (s *session) fenceNodeLocked(meshes []wire.ID) error {
 	if s.server.broken.noFence {
 		return nil
 	}
@@ -236,7 +235,7 @@ func (s *session) Owner(ctx context.Context, m wire.ID) (int64, bool, error) {
 func (s *session) Assign(ctx context.Context, m wire.ID, node int64) (int64, bool, error) {
 	var fenced error
 	id, err := read(ctx, s, "assign", func(d *disk) int64 {
-		if fenced = s.fenceNode(nil); fenced != nil {
+		if fenced = s.fenceNodeLocked(nil); fenced != nil {
 			return 0
 		}
 		n := d.registry.nodes[node]
@@ -260,7 +259,7 @@ func (s *session) Assign(ctx context.Context, m wire.ID, node int64) (int64, boo
 func (s *session) Release(ctx context.Context, meshes []wire.ID) error {
 	var fenced error
 	_, err := read(ctx, s, "release", func(d *disk) bool {
-		if fenced = s.fenceNode(nil); fenced == nil {
+		if fenced = s.fenceNodeLocked(nil); fenced == nil {
 			for _, m := range meshes {
 				if d.registry.owners[m].node == s.seat.id {
 					d.registry.give(m)

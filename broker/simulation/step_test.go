@@ -59,7 +59,7 @@ func (w *world) doLine(p *peer, s step) bool {
 	case connectWrong:
 		p.connectWrong(s.mode)
 	case dialOnly:
-		p.dial()
+		p.dialLocked()
 	case mooded:
 		p.mood = mood(s.arg % 3)
 	case succeed:
@@ -115,12 +115,12 @@ func (p *peer) connect(first func(*link)) {
 		}
 	}
 	possible := p.possibly(now)
-	c := p.dial()
+	c := p.dialLocked()
 	if first != nil {
 		first(c.link)
 	}
 	c.hello, c.possible, c.before, c.groups = now, possible, p.presence.id, maps.Clone(p.groups)
-	c.send(p.helloMessage(now), false)
+	c.sendLocked(p.helloMessage(now), false)
 	for _, old := range p.succeeds {
 		old.presence.doubt = true
 		old.presence.maybeUntil = later(old.presence.maybeUntil, now.Add(detection+presenceLease))
@@ -149,9 +149,9 @@ func (p *peer) connectWrong(mode int) {
 		}
 	}
 	p.lastTS = last
-	c := p.dial()
+	c := p.dialLocked()
 	c.wrong, c.hello = true, now
-	c.send(hello, false)
+	c.sendLocked(hello, false)
 }
 
 // hangUp sends a close frame.
@@ -194,18 +194,18 @@ func (c *conn) do(s step) {
 		c.ackMany(s.kind == ackForeign)
 	case send:
 		for range 1 + s.arg%3 {
-			p.intend(s, 10+s.arg%90).try(c)
+			p.intendLocked(s, 10+s.arg%90).tryLocked(c)
 		}
 	case flood:
 		c.flood(s)
 	case surge:
 		for i := range 20 + s.arg%40 {
-			p.intend(step{arg: s.arg + i%5, mode: s.mode + i%2}, 2_000).try(c)
+			p.intendLocked(step{arg: s.arg + i%5, mode: s.mode + i%2}, 2_000).tryLocked(c)
 		}
 	case resend:
 		for _, m := range p.intents {
 			if p.world.luck(s.index, m.id)%2 == 0 && m.tries > 0 && !m.expired(time.Now()) {
-				m.try(c)
+				m.tryLocked(c)
 			}
 		}
 	case setStatus:
@@ -215,20 +215,20 @@ func (c *conn) do(s step) {
 	case visible:
 		p.visible, p.hiding = !p.visible, p.hiding+1
 		c.stir()
-		c.send(map[string]any{"type": wire.TypeSetVisible, "visible": p.visible}, true)
+		c.sendLocked(map[string]any{"type": wire.TypeSetVisible, "visible": p.visible}, true)
 		c.hidingReq = fmt.Sprint("r", c.serial)
 	case roster:
 		q := &rosterQuery{at: time.Now(), absent: make(map[*peer]bool)}
 		for _, other := range p.world.inMesh(p.member.mesh) {
 			q.absent[other] = !other.possibly(q.at)
 		}
-		c.send(map[string]any{"type": wire.TypeListPeers}, true)
+		c.sendLocked(map[string]any{"type": wire.TypeListPeers}, true)
 		c.rosters[fmt.Sprint("r", c.serial)] = q
 	case track:
 		for _, m := range p.intents {
 			if m.safe {
 				c.tracks[fmt.Sprint("r", c.serial+1)] = true
-				c.send(map[string]any{"type": wire.TypeMessageStatus, "messageId": m.id1.String()}, true)
+				c.sendLocked(map[string]any{"type": wire.TypeMessageStatus, "messageId": m.id1.String()}, true)
 				break
 			}
 		}
@@ -247,7 +247,7 @@ func (c *conn) ackMany(foreign bool) {
 				case !foreign && other == c && !f.acked:
 					c.acknowledge(id)
 				case foreign && p.member != c.peer.member && !f.intent.may[c.peer]:
-					c.send(map[string]any{"type": wire.TypeClientAck, "clientMessageId": f.intent.id, "brokerMessageId": id.String()}, false)
+					c.sendLocked(map[string]any{"type": wire.TypeClientAck, "clientMessageId": f.intent.id, "brokerMessageId": id.String()}, false)
 				}
 			}
 		}
@@ -257,7 +257,7 @@ func (c *conn) ackMany(foreign bool) {
 // flood sends a session more messages than its window and its line hold. In most cases, the session
 // stops reading.
 func (c *conn) flood(s step) {
-	first := c.peer.intend(step{arg: s.arg - s.arg%3, mode: 0}, 30_000)
+	first := c.peer.intendLocked(step{arg: s.arg - s.arg%3, mode: 0}, 30_000)
 	if first.aim != atSession {
 		first.target, first.aim = c.peer.world.firstSession(c.peer.member.mesh), atSession
 	}
@@ -265,11 +265,11 @@ func (c *conn) flood(s step) {
 	if to := first.target.current(); to != nil && s.mode%4 > 0 {
 		to.disturb(step{kind: freeze})
 	}
-	first.try(c)
+	first.tryLocked(c)
 	for range 80 {
-		m := c.peer.intend(step{arg: s.arg - s.arg%3, mode: 0}, 30_000)
+		m := c.peer.intendLocked(step{arg: s.arg - s.arg%3, mode: 0}, 30_000)
 		m.target, m.aim = first.target, atSession
-		m.try(c)
+		m.tryLocked(c)
 	}
 }
 
@@ -286,7 +286,7 @@ func (c *conn) setStatus(value wire.Status, asHook bool) {
 	}
 	s.pending++
 	c.stir()
-	c.send(message, false)
+	c.sendLocked(message, false)
 	life, sent := s.life, time.Now()
 	c.effects = append(c.effects, func() {
 		if s.life == life {
@@ -304,7 +304,7 @@ func (c *conn) changeGroup(name string) {
 	if p.groups[name] {
 		message["type"] = wire.TypeJoinGroup
 	}
-	c.send(message, false)
+	c.sendLocked(message, false)
 	life, now := p.status.life, p.groups[name]
 	c.effects = append(c.effects, func() {
 		if p.status.life == life && p.groups[name] == now && !p.names(name, !now) {
@@ -325,15 +325,15 @@ func (c *conn) junk(mode int) {
 	case 0:
 		c.link.write(encodeFrame(opText, []byte(`{"type":`)))
 	case 1:
-		c.send(map[string]any{"type": "hello"}, true)
+		c.sendLocked(map[string]any{"type": "hello"}, true)
 	case 2:
-		c.send(map[string]any{"type": wire.TypeSend, "targetSpec": 7}, true)
+		c.sendLocked(map[string]any{"type": wire.TypeSend, "targetSpec": 7}, true)
 	case 3:
-		c.send(map[string]any{"type": wire.TypeSetStatus, "status": "asleep"}, true)
+		c.sendLocked(map[string]any{"type": wire.TypeSetStatus, "status": "asleep"}, true)
 	case 4:
-		c.send(map[string]any{}, true)
+		c.sendLocked(map[string]any{}, true)
 	case 5:
-		c.send(map[string]any{"type": wire.TypeMessageStatus, "messageId": "no"}, true)
+		c.sendLocked(map[string]any{"type": wire.TypeMessageStatus, "messageId": "no"}, true)
 	}
 }
 
@@ -345,7 +345,7 @@ func (w *world) hook(p *peer, value wire.Status) {
 	defer w.mu.Unlock()
 	now, m := time.Now(), &p.presence
 	if err != nil {
-		w.violate("7: hook: %v", err)
+		w.violateLocked("7: hook: %v", err)
 		return
 	}
 	if result.Pending {
@@ -354,13 +354,13 @@ func (w *world) hook(p *peer, value wire.Status) {
 			p.status.known = false
 		}
 		if c := p.current(); c != nil && c.acked.Before(now) && p.surely(now) && m.half == whole && m.since.Before(now) && !c.link.over() {
-			w.violate("7: a hook of %s found nobody", p.name)
+			w.violateLocked("7: a hook of %s found nobody", p.name)
 		}
 		return
 	}
 	for _, other := range w.cast {
 		if other != p && other.presence.id.String() == result.PresenceID {
-			w.violate("7: a hook of %s changed the status of %s", p.name, other.name)
+			w.violateLocked("7: a hook of %s changed the status of %s", p.name, other.name)
 		}
 	}
 	if result.PresenceID != m.id.String() {

@@ -221,11 +221,11 @@ func (s *session) land(b *journal.Batch) ([]journal.Duplicate, error) {
 
 // landLocked commits a batch if the session still has the database.
 func (s *session) landLocked(b *journal.Batch) ([]journal.Duplicate, error) {
-	if err := s.fence(b.Meshes()...); err != nil {
+	if err := s.fenceLocked(b.Meshes()...); err != nil {
 		return nil, err
 	}
 	s.commits++
-	return s.server.commit(b)
+	return s.server.commitLocked(b)
 }
 
 // Mesh implements mesh.Store.
@@ -324,7 +324,7 @@ func (s *session) Sweep(ctx context.Context, expire, _, now time.Time, limit int
 		err error
 	}
 	a, err := read(ctx, s, "sweep", func(d *disk) (a answer) {
-		if a.err = s.fence(); a.err == nil {
+		if a.err = s.fenceLocked(); a.err == nil {
 			a.n = d.expire(expire, now, limit, func(m wire.ID) bool { return s.seat == nil || d.registry.owners[m].node == s.seat.id })
 		}
 		return a
@@ -417,7 +417,7 @@ func (s *session) Ping(ctx context.Context) error {
 	}
 	s.server.disk.mu.Lock()
 	defer s.server.disk.mu.Unlock()
-	return s.fence()
+	return s.fenceLocked()
 }
 
 // Close implements broker.Storage. A node leaves the cluster if it can reach the database.

@@ -47,7 +47,7 @@ func (w *world) bury(was *broker.Broker, s *session, away time.Duration) {
 		case <-time.After(time.Second):
 			if lost = min(time.Since(healed), w.server.fairFor()) > unnoticed; lost {
 				w.mu.Lock()
-				w.violate("5: a broker has not noticed that another one has the database")
+				w.violateLocked("5: a broker has not noticed that another one has the database")
 				w.mu.Unlock()
 			}
 		}
@@ -83,9 +83,9 @@ func (c *conn) receiveStray(frame *wire.Frame) {
 	p, w := c.peer, c.peer.world
 	switch {
 	case frame.Type == wire.TypePush && frame.Subtype() != wire.SubtypeSystem:
-		w.violate("4: a message came to %s from a broker that is suspended", p.name)
+		w.violateLocked("4: a message came to %s from a broker that is suspended", p.name)
 	case frame.Type == wire.TypeHelloAck:
-		w.violate("5: %s was let in by a broker that is suspended", p.name)
+		w.violateLocked("5: %s was let in by a broker that is suspended", p.name)
 	case frame.Type == wire.TypeAck:
 		ack, err := wire.DecodeAck(frame)
 		if err != nil || ack.Error != "" {
@@ -93,9 +93,9 @@ func (c *conn) receiveStray(frame *wire.Frame) {
 		}
 		m := w.byID[ack.ID]
 		if m == nil {
-			w.violate("1: %s got an ack from a broker that is suspended", p.name)
+			w.violateLocked("1: %s got an ack from a broker that is suspended", p.name)
 		} else if _, stored := w.server.holds(clientKey{p.member.mesh, p.member.id, m.id}); !stored && !m.everybodyHasIt() {
-			w.violate("1: a suspended broker has acknowledged %s, but the storage does not have it", m)
+			w.violateLocked("1: a suspended broker has acknowledged %s, but the storage does not have it", m)
 		}
 	}
 }

@@ -139,8 +139,8 @@ func (w *world) inMesh(id wire.ID) []*peer {
 	return list
 }
 
-// violate records a broken promise. The text begins with the number of the promise.
-func (w *world) violate(format string, args ...any) {
+// violateLocked records a broken promise. The text begins with the number of the promise.
+func (w *world) violateLocked(format string, args ...any) {
 	if len(w.broken) < 5 {
 		w.broken = append(w.broken, fmt.Sprintf("%s, in %q: promise ", time.Since(epoch).Round(time.Millisecond), w.now)+fmt.Sprintf(format, args...))
 	}
@@ -154,7 +154,7 @@ func (w *world) start() {
 	defer cancel()
 	if err := w.broker.Start(ctx); err != nil {
 		w.mu.Lock()
-		w.violate("11: start: %v", err)
+		w.violateLocked("11: start: %v", err)
 		w.mu.Unlock()
 	}
 }
@@ -241,7 +241,7 @@ func (m *intent) reload(strict time.Time) {
 	if _, stored := w.server.holds(clientKey{m.from.member.mesh, m.from.member.id, m.id}); !stored && m.tries > 0 {
 		m.loose = true
 		if m.safe && !m.forgotten && (m.safeAt.Before(strict) || !m.everybodyHasIt()) {
-			w.violate("1: %s was acknowledged at %s, but the storage does not have it", m, clock(m.safeAt))
+			w.violateLocked("1: %s was acknowledged at %s, but the storage does not have it", m, clock(m.safeAt))
 		}
 		m.forgotten = m.safe // it was safe because every recipient had it
 	}
@@ -252,7 +252,7 @@ func (m *intent) reload(strict time.Time) {
 				continue
 			}
 			if at.Before(strict) && !m.loose {
-				w.violate("2: %s was acknowledged by %s at %s, but the storage does not have that", m, box, clock(at))
+				w.violateLocked("2: %s was acknowledged by %s at %s, but the storage does not have that", m, box, clock(at))
 			}
 			delete(acks, box)
 		}
