@@ -40,10 +40,9 @@ func (c *Cluster) provision(storage Storage) error {
 		return fmt.Errorf("cluster: the nodes of a cluster share a Postgres database, and this broker has the %s; "+
 			"add `storage postgres {env.DATABASE_URL}`, or remove cluster", storage)
 	}
-	replacer := caddy.NewReplacer()
-	listen, err := replacer.ReplaceOrErr(cmp.Or(c.Listen, ":"+strconv.Itoa(defaultClusterPort)), true, true)
+	listen, err := expand("cluster: listen", cmp.Or(c.Listen, ":"+strconv.Itoa(defaultClusterPort)))
 	if err != nil {
-		return fmt.Errorf("cluster: listen: %w", err)
+		return err
 	}
 	if c.listen, err = caddy.ParseNetworkAddressWithDefaults(listen, "tcp", defaultClusterPort); err != nil {
 		return fmt.Errorf("cluster: listen is %q; allowed: <host>:<port> or :<port>: %w", listen, err)
@@ -51,12 +50,11 @@ func (c *Cluster) provision(storage Storage) error {
 	if c.listen.PortRangeSize() != 1 || c.listen.Network != "tcp" {
 		return fmt.Errorf("cluster: listen is %q; allowed: one TCP address, as <host>:<port> or :<port>", listen)
 	}
-	advertise, err := replacer.ReplaceOrErr(c.Advertise, true, true)
-	if c.Advertise == "" {
-		advertise, err = c.listen.Host, nil
-	}
-	if err != nil {
-		return fmt.Errorf("cluster: advertise: %w", err)
+	advertise := c.listen.Host
+	if c.Advertise != "" {
+		if advertise, err = expand("cluster: advertise", c.Advertise); err != nil {
+			return err
+		}
 	}
 	return c.setAdvertise(advertise)
 }

@@ -18,6 +18,7 @@
 //	limits.go             the options that are numbers and durations
 //	cluster.go            the addresses of a node of a cluster; joins the cluster
 //	caddyfile.go          parses the directive
+//	placeholder.go        replaces placeholders in options
 //	serve.go              finds the route of a request
 //	forward.go            in a cluster: lets the owner of a mesh answer
 //	answer.go             reads bodies, writes answers

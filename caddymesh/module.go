@@ -114,7 +114,6 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 // provisionPolicy resolves the options of this handler, which aren't the broker's.
 func (h *Handler) provisionPolicy() error {
-	replacer := caddy.NewReplacer()
 	switch h.CreateMeshes {
 	case "":
 		h.CreateMeshes = createLoopback
@@ -124,8 +123,8 @@ func (h *Handler) provisionPolicy() error {
 			h.CreateToken = "{env.CLAUDEMESH_CREATE_TOKEN}"
 		}
 		var err error
-		if h.token, err = replacer.ReplaceOrErr(h.CreateToken, true, true); err != nil {
-			return fmt.Errorf("create_meshes token: %w", err)
+		if h.token, err = expand("create_meshes token", h.CreateToken); err != nil {
+			return err
 		}
 	default:
 		return fmt.Errorf("create_meshes is %q; allowed: open, loopback, token, off", h.CreateMeshes)
@@ -137,9 +136,9 @@ func (h *Handler) provisionPolicy() error {
 	if h.PublicURL == "" {
 		return nil
 	}
-	public, err := replacer.ReplaceOrErr(h.PublicURL, true, true)
+	public, err := expand("public_url", h.PublicURL)
 	if err != nil {
-		return fmt.Errorf("public_url: %w", err)
+		return err
 	}
 	if err := checkPublicURL(public); err != nil {
 		return fmt.Errorf("public_url is %q; allowed: http:// or https:// with a host, without query and fragment", public)

@@ -101,7 +101,7 @@ func TestRefusedConfigs(t *testing.T) {
 	tests := []struct{ name, config, want string }{
 		{"unknown field", `{"sendburst":1}`, "sendburst"},
 		{"create_meshes", `{"create_meshes":"everybody"}`, `create_meshes is "everybody"; allowed: open, loopback, token, off`},
-		{"no token", `{"create_meshes":"token","create_token":"{env.CLAUDEMESH_NO_SUCH}"}`, "create_meshes token: "},
+		{"no token", `{"create_meshes":"token","create_token":"{env.CLAUDEMESH_NO_SUCH}"}`, "create_meshes token: evaluated placeholder {env.CLAUDEMESH_NO_SUCH} is empty; set the environment variable"},
 		{"token without use", `{"create_meshes":"open","create_token":"x"}`, "create_token has no effect"},
 		{"public_url without scheme", `{"public_url":"mesh.example.com"}`, `public_url is "mesh.example.com"; allowed: http`},
 		{"public_url with query", `{"public_url":"https://mesh.example.com/?a"}`, "public_url is "},

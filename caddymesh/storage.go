@@ -1,6 +1,7 @@
 package caddymesh
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -67,9 +68,9 @@ func (s *SQLite) Provision(ctx caddy.Context) error {
 		}
 		s.Path = filepath.Join(dir, "claudemesh", "claudemesh.db")
 	}
-	path, err := caddy.NewReplacer().ReplaceOrErr(s.Path, true, true)
+	path, err := expand("storage sqlite: path", s.Path)
 	if err != nil {
-		return fmt.Errorf("storage sqlite: path: %w", err)
+		return err
 	}
 	if s.Path, err = filepath.Abs(path); err != nil {
 		return fmt.Errorf("storage sqlite: path: %w", err)
@@ -137,7 +138,7 @@ func (*Postgres) CaddyModule() caddy.ModuleInfo {
 func (p *Postgres) Provision(caddy.Context) error {
 	dsn, err := p.resolve()
 	if err != nil {
-		return fmt.Errorf("storage postgres: dsn: %w", err)
+		return err
 	}
 	config, err := pgconn.ParseConfig(dsn)
 	if err != nil {
@@ -152,11 +153,7 @@ func (p *Postgres) Provision(caddy.Context) error {
 
 // resolve returns the current connection string.
 func (p *Postgres) resolve() (string, error) {
-	raw := p.DSN
-	if raw == "" {
-		raw = databaseURL
-	}
-	return caddy.NewReplacer().ReplaceOrErr(raw, true, true)
+	return expand("storage postgres: dsn", cmp.Or(p.DSN, databaseURL))
 }
 
 // Identity returns the connection string as it was when the config was loaded.
