@@ -55,21 +55,27 @@ func (c *copyRights) add(member wire.ID, clientID string, list []wire.Unopened, 
 	}
 }
 
-// take uses up the right to a copy and reports whether there was one.
-func (c *copyRights) take(member wire.ID, id string, to wire.Key) bool {
+// has reports whether a member has the right to a copy.
+func (c *copyRights) has(member wire.ID, id string, to wire.Key) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.byMember[member]
 	if m == nil {
 		return false
 	}
-	right := copyRight{id, to}
-	_, ok := m.rights[right]
-	delete(m.rights, right)
-	if len(m.rights) == 0 {
-		delete(c.byMember, member)
-	}
+	_, ok := m.rights[copyRight{id, to}]
 	return ok
+}
+
+// use uses up the right to a copy.
+func (c *copyRights) use(member wire.ID, id string, to wire.Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m := c.byMember[member]; m != nil {
+		if delete(m.rights, copyRight{id, to}); len(m.rights) == 0 {
+			delete(c.byMember, member)
+		}
+	}
 }
 
 // forget drops the rights that are too old.
@@ -83,10 +89,11 @@ func (c *copyRights) forget(now time.Time) {
 	}
 }
 
-// isCopy reports whether a message is an expected copy, and uses up the right to it.
+// isCopy reports whether a message is an expected copy. The sender keeps the right to it until the
+// copy is safe, since it may have to send the copy again.
 func (c *conn) isCopy(m *wire.Send) bool {
 	return m.BodyVersion == wire.BodyCopy && len(m.Targets) == 1 && m.Targets[0].Kind == wire.TargetKey &&
-		c.room.copies.take(c.actor.MemberID, m.ClientID, m.Targets[0].Key)
+		c.room.copies.has(c.actor.MemberID, m.ClientID, m.Targets[0].Key)
 }
 
 // tellUnopenedLocked names in the ack the recipients that can't open the message. A client that

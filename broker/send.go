@@ -105,6 +105,9 @@ func (c *conn) decide(a *arrival) func(queue.Result) {
 			if result.Repeated {
 				outcome = "repeated"
 			}
+			if a.isCopy {
+				c.room.copies.use(c.actor.MemberID, a.ClientID, a.Targets[0].Key)
+			}
 			c.broker.stats.answered(outcome, a.Priority)
 			c.broker.stats.observer.Acked(time.Since(a.at))
 			a.trace.answered(outcome, false)
