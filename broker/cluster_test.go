@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
+	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/presence"
 	"github.com/claudemesh/claudemesh/storage/postgres"
 	"github.com/claudemesh/claudemesh/wire"
@@ -199,6 +201,44 @@ func TestHelloOutlivesItsMesh(t *testing.T) {
 	alice.tell(1, bobKeys.Public())
 	bob.gets(1)
 	alice.delivered(1)
+}
+
+// failing is a storage. A test can make its commits fail.
+type failing struct {
+	*postgres.Store
+	fails atomic.Bool
+}
+
+func (s *failing) Commit(ctx context.Context, b *journal.Batch) ([]journal.Duplicate, error) {
+	if s.fails.Load() {
+		return nil, errors.New("no disk")
+	}
+	return s.Store.Commit(ctx, b)
+}
+
+// TestHandOverWhileTheStorageFails checks that a node that can't store what is left of a mesh keeps
+// the mesh and its sockets.
+func TestHandOverWhileTheStorageFails(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	store, owners := openNode(t, server.DSN(), "a:1")
+	storage := &failing{Store: store}
+	a := &node{run(t, nil, broker.Options{Storage: storage, Cluster: owners}, nil), owners}
+	m, bobKeys := a.owner(), newKeys(t)
+	alice, bob := a.session(m, newKeys(t), "alice"), a.session(m, bobKeys, "bob")
+	storage.fails.Store(true)
+	alice.send(message(1, bobKeys.Public(), 100))
+	await.Until(t, "a commit has failed", func() bool { return a.Stats().Journal.Failures > 0 })
+	if err := a.HandOver(t.Context(), []wire.ID{meshOf(t, m)}); err == nil {
+		t.Error("a mesh was handed over whose messages can't be stored")
+	}
+	storage.fails.Store(false)
+	bob.gets(1)
+	alice.acked(1, 2)
+	await.Until(t, "the storage is back", func() bool { return a.Ready(t.Context()) == nil })
+	if err := a.HandOver(t.Context(), []wire.ID{meshOf(t, m)}); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestHandOverAll checks that a node that drains gives all meshes away and gets none.

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -38,6 +39,10 @@ func (b *Broker) lostMeshes(ids []wire.ID) {
 func (b *Broker) depart(ctx context.Context, ids []wire.ID, how departure) error {
 	if len(ids) == 0 {
 		return nil
+	}
+	if err := b.journal.Down(); err != nil && how == handOver { // nothing could be stored: keep the sockets
+		b.cluster.Stay(ids)
+		return fmt.Errorf("hand over %d meshes: the storage is unreachable: %w", len(ids), err)
 	}
 	var rooms []*room
 	for _, id := range ids {
