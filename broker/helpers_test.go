@@ -15,7 +15,10 @@ import (
 )
 
 // join adds another member to m's mesh.
-func (s *server) join(m member) member {
+func (s *server) join(m member) member { s.t.Helper(); return s.joinAs(m, "Guest") }
+
+// joinAs adds a member with a name to m's mesh.
+func (s *server) joinAs(m member, name string) member {
 	s.t.Helper()
 	keys := newKeys(s.t)
 	owner := s.dial()
@@ -29,7 +32,7 @@ func (s *server) join(m member) member {
 	owner.send(frame{"type": "invite_create", "_reqId": "i", "role": "member", "uses": 1,
 		"expiresAt": time.Now().Add(time.Hour).UnixMilli(), "tokenProof": proof})
 	owner.next("invite_created")
-	id, _, err := s.Join(context.Background(), wire.Join{TokenProof: proof, PeerPubkey: keys.Public().String(), DisplayName: "Guest"})
+	id, _, err := s.Join(context.Background(), wire.Join{TokenProof: proof, PeerPubkey: keys.Public().String(), DisplayName: name})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -106,6 +106,9 @@ func (r *room) seat(c *conn, a *presence.Arrival[*conn], ack *wire.HelloAck, now
 	r.broker.queue.Attach(r.mailboxLocked(p), c, presence.UrgentOnly(p.Status))
 	r.resettleLocked(p)
 	r.reassignHeritageLocked(joined.Released)
+	if !joined.Left.IsZero() {
+		r.rehomeLocked(joined.Left)
+	}
 	for _, old := range joined.Ended {
 		r.resettleLocked(old.Presence)
 	}

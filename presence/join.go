@@ -82,6 +82,9 @@ type Joined[C comparable] struct {
 	Ended []Ended[C]
 	// Released are the keys that the presence no longer succeeds.
 	Released []wire.Key
+	// Left is the member that had the presence before, if that was another one; else zero. It may
+	// have another home now.
+	Left wire.Key
 	// StatusChanged reports that a pending hook signal changed the status of a presence
 	// that was there before.
 	StatusChanged bool
@@ -234,8 +237,11 @@ func (r *Room[C]) takeOver(p *Presence[C], a *Arrival[C]) Joined[C] {
 	}
 	r.notHome(p)
 	r.unlink(p)
-	if !p.Visible && p.MemberKey != a.MemberKey {
-		p.hiddenAt = r.version + 1 // from the member whose session it was
+	if p.MemberKey != a.MemberKey {
+		j.Left = p.MemberKey
+		if !p.Visible {
+			p.hiddenAt = r.version + 1 // from the member whose session it was
+		}
 	}
 	p.describe(a)
 	before := p.Succeeds
