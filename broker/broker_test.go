@@ -76,7 +76,9 @@ func run(t testing.TB, store *sqlite.Store, options broker.Options, change func(
 	if change != nil {
 		change(&options.Settings)
 	}
-	options.Log, options.Version = zaptest.NewLogger(t), "test"
+	if options.Version = "test"; options.Log == nil {
+		options.Log = zaptest.NewLogger(t)
+	}
 	b := broker.New(options)
 	if err := b.Start(context.Background()); err != nil {
 		t.Fatal(err)

@@ -162,6 +162,7 @@ func (c *conn) over(err error) {
 	c.park.discard()
 	c.broker.stats.ended.add(c.ending(err))
 	c.leave(err)
+	c.logEnd(err)
 }
 
 // read serves one frame after the other and returns why it ended: nil after a successful
@@ -285,14 +286,26 @@ func (c *conn) leave(err error) {
 	}
 	clean := websocket.CloseStatus(err) != -1 && c.how.load() == endByPeer
 	c.room.part(c, clean)
+}
+
+// logEnd logs what Caddy's access log can't know, because its line is written at the upgrade.
+func (c *conn) logEnd(err error) {
 	level := zap.DebugLevel
 	if how := c.how.load(); how == endRemoved || how == endSentAway {
 		level = zap.InfoLevel // somebody has decided that
 	}
-	if ce := c.broker.log.Check(level, "connection ended"); ce != nil {
-		ce.Write(zap.Stringer("mesh", c.room.id), zap.Stringer("member", c.actor.MemberID), zap.String("reason", c.ending(err)),
-			zap.String("remote", c.remote), zap.Duration("duration", time.Since(c.born)))
+	ce := c.broker.log.Check(level, "connection ended")
+	if ce == nil {
+		return
 	}
+	fields := []zap.Field{zap.String("reason", c.ending(err)), zap.Stringer("client", c.client), zap.Duration("duration", time.Since(c.born))}
+	if !c.relayed {
+		fields = append(fields, zap.String("remote", c.remote))
+	}
+	if c.room != nil {
+		fields = append(fields, zap.Stringer("mesh", c.room.id), zap.Stringer("member", c.actor.MemberID))
+	}
+	ce.Write(fields...)
 }
 
 // end closes the connection: it writes what waits to be written, then the close frame. Only

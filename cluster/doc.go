@@ -50,6 +50,7 @@
 //	calls.go     requests that other nodes forward
 //	key.go       the identity of a node
 //	preface.go   what a stream begins with
+//	trace.go     the trace of the request that opened a socket
 //	session.go   how smux is set up
 //	batched.go   frames of many streams in one write
 //	splice.go    bytes between a client and a stream
