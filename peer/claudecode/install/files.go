@@ -34,19 +34,20 @@ func take(path string) (snapshot, error) {
 	return snapshot{text}, nil
 }
 
-// put atomically restores the file. If the path is a symbolic link, put replaces the file
-// that it points to.
+// put atomically restores the file. If the path is a symbolic link, put replaces or removes the
+// file that it points to, and the link stays.
 func (s snapshot) put(path string) error {
 	if have, err := take(path); err == nil && s.same(have) {
 		return nil
 	}
+	path = target(path)
 	if !s.there() {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("restore Claude Code's files: %w", err)
 		}
 		return nil
 	}
-	if err := replace(target(path), s.Text); err != nil {
+	if err := replace(path, s.Text); err != nil {
 		return fmt.Errorf("write Claude Code's files: %w", err)
 	}
 	return nil

@@ -237,6 +237,24 @@ func TestSymbolicLinkStays(t *testing.T) {
 	})
 }
 
+// TestLinkToNothingStays checks that uninstall doesn't remove a link whose file did not exist before.
+func TestLinkToNothingStays(t *testing.T) {
+	forEach(t, func(t *testing.T, w *world) {
+		w.write("dotfiles/other", "")
+		if err := os.Symlink("dotfiles/claude.json", w.claudePath("settings.json")); err != nil {
+			t.Fatal(err)
+		}
+		w.install()
+		w.uninstall()
+		if got, err := os.Readlink(w.claudePath("settings.json")); got != "dotfiles/claude.json" || err != nil {
+			t.Errorf("got %s, %v", got, err)
+		}
+		if got := w.read("dotfiles/claude.json"); got != "absent" {
+			t.Errorf("left behind: %s", got)
+		}
+	})
+}
+
 // TestOtherPluginsStay checks that other plugins stay, and so do the files that list them.
 func TestOtherPluginsStay(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {

@@ -118,8 +118,21 @@ func rootIndent(text []byte) string {
 	return "  "
 }
 
-// Remove returns the text without the member at a path, and whether there was one.
+// Remove returns the text without the member at a path, and whether there was one. If several
+// members have that name, it removes them all.
 func Remove(text []byte, path ...string) ([]byte, bool) {
+	removed := false
+	for {
+		shorter, ok := removeLast(text, path)
+		if !ok {
+			return text, removed
+		}
+		text, removed = shorter, true
+	}
+}
+
+// removeLast removes the last member at a path, the one that counts.
+func removeLast(text []byte, path []string) ([]byte, bool) {
 	if len(path) == 0 {
 		return text, false
 	}

@@ -72,6 +72,8 @@ func TestRemove(t *testing.T) {
 		{"byte order mark", "\ufeff{\"a\": 1,\n\"b\": 2}", "b", "\ufeff{\"a\": 1}"},
 		{"only", "{\n  \"a\": 1\n}\n", "a", "{}\n"},
 		{"inside", `{"a":{"x":1,"y":2},"b":3}`, "a.y", `{"a":{"x":1},"b":3}`},
+		{"one of two", `{"a":1,"b":2,"a":3}`, "a", `{"b":2}`},
+		{"two alone", `{"a":1,"a":2}`, "a", `{}`},
 		{"not there", `{"a":{"x":1}}`, "a.y", ""},
 		{"no object there", `{"a":[1]}`, "a.y", ""},
 		{"empty file", ``, "a", ""},
