@@ -72,6 +72,8 @@ func serve(t *testing.T, c Config) *client {
 		_ = inW.Close()
 		_ = outR.Close()
 		<-done
+		for range k.received { // wait until the reader has ended
+		}
 	})
 	return k
 }

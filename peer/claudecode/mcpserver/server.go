@@ -115,7 +115,7 @@ func (s *server) channel(t *transport) {
 	case <-time.After(grace):
 	}
 	l := wake.Listener{
-		Dir: s.config.Dir, PID: s.config.PID, Path: local.PathChannel,
+		Dir: s.config.Dir, PID: s.link.claude(), Path: local.PathChannel,
 		Revive: s.config.Start, Logf: s.config.Logf,
 	}
 	err := l.Listen(s.ctx, func(pointer string) error {

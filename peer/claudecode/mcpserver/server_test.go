@@ -139,6 +139,7 @@ func TestEndsWithClaude(t *testing.T) {
 	if err := claude.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = claude.Process.Kill() }) // fails unless the test has
 	k := serve(t, Config{PID: claude.Process.Pid})
 	k.initialize()
 	if err := claude.Process.Kill(); err != nil {
@@ -169,10 +170,10 @@ func TestChannel(t *testing.T) {
 	var result struct {
 		Capabilities struct{ Experimental map[string]map[string]any }
 	}
+	begun := time.Now()
 	if err := json.Unmarshal(k.initialize().Result, &result); err != nil {
 		t.Fatal(err)
 	}
-	initialized := time.Now()
 	if _, ok := result.Capabilities.Experimental["claude/channel"]; !ok {
 		t.Errorf("capabilities %+v", result.Capabilities)
 	}
@@ -181,8 +182,8 @@ func TestChannel(t *testing.T) {
 		string(m.Params) != `{"content":"1 unread mesh message from bob: read it with check_messages","meta":{"kind":"unread"}}` {
 		t.Errorf("notified %s %s", m.Method, m.Params)
 	}
-	if d := (<-opened).Sub(initialized); d < grace-10*time.Millisecond {
-		t.Errorf("the channel was used %s after initialized", d)
+	if d := (<-opened).Sub(begun); d < grace {
+		t.Errorf("the channel was used %s after the handshake began, before the end of the grace period", d)
 	}
 }
 

@@ -1,6 +1,7 @@
 package mcpserver
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -125,6 +126,25 @@ func TestListPeers(t *testing.T) {
 		}
 	}
 	k.fails("list_peers", `{"mesh":"other"}`, "no such mesh")
+}
+
+// TestListPeersOfALargeMesh checks that the list stays below Claude Code's limit for a tool result,
+// and says how many peers it leaves out.
+func TestListPeersOfALargeMesh(t *testing.T) {
+	t.Parallel()
+	peers := make([]local.Peer, 1000)
+	for i := range peers {
+		peers[i] = local.Peer{Name: fmt.Sprint("peer ", i), Member: "bob", Mesh: "team", Role: "session", Status: wire.Status(strings.Repeat("x", 5000)), Online: true, Summary: strings.Repeat("x", 1000)}
+	}
+	text := peersText(peers)
+	if len(text) > maxPeersText+1000 {
+		t.Errorf("the list has %d bytes", len(text))
+	}
+	lines := strings.Split(text, "\n")
+	listed := len(lines) - 2
+	if want := fmt.Sprintf("%d of the peers are not listed", 1000-listed); !strings.HasPrefix(lines[0], "1000 peers.") || listed < 20 || !strings.HasPrefix(lines[len(lines)-1], want) {
+		t.Errorf("%d peers are listed: %s … %s", listed, lines[0], lines[len(lines)-1])
+	}
 }
 
 func TestCheckMessages(t *testing.T) {
