@@ -3,6 +3,7 @@ package diagnose
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -79,21 +80,26 @@ func (p Places) Rivals() []string {
 	return found
 }
 
+// decode decodes the value of a setting into v. It leaves out the parts of the value that have
+// other types than v.
+func decode(text []byte, v any, setting string) {
+	raw, _ := settings.Lookup(text, setting)
+	_ = json.Unmarshal(raw, v) // fails if the setting is missing or has another form
+}
+
 // meshHook returns the command of a hook that belongs to a mesh client, or "". Our own hooks
 // are in the plugin, never in the settings.
 func meshHook(text []byte) string {
-	var v struct {
-		Hooks map[string][]struct {
+	var events map[string]json.RawMessage
+	decode(text, &events, "hooks")
+	for _, name := range slices.Sorted(maps.Keys(events)) {
+		var matchers []struct {
 			Hooks []struct {
 				Command string   `json:"command"`
 				Args    []string `json:"args"`
 			} `json:"hooks"`
-		} `json:"hooks"`
-	}
-	if json.Unmarshal(text, &v) != nil {
-		return ""
-	}
-	for _, matchers := range v.Hooks {
+		}
+		_ = json.Unmarshal(events[name], &matchers) // an event of another form has no hooks
 		for _, m := range matchers {
 			for _, h := range m.Hooks {
 				if command := strings.Join(append([]string{h.Command}, h.Args...), " "); ofMesh(command) {
@@ -108,11 +114,9 @@ func meshHook(text []byte) string {
 func ofMesh(s string) bool { return strings.Contains(strings.ToLower(s), "claudemesh") }
 
 func otherPlugins(text []byte) (ids []string) {
-	var v struct {
-		Enabled map[string]bool `json:"enabledPlugins"`
-	}
-	_ = json.Unmarshal(text, &v) // ignore values of other types
-	for id, enabled := range v.Enabled {
+	var plugins map[string]bool
+	decode(text, &plugins, "enabledPlugins")
+	for id, enabled := range plugins {
 		if enabled && id != plugin.ID && ofMesh(id) {
 			ids = append(ids, id)
 		}
@@ -121,32 +125,31 @@ func otherPlugins(text []byte) (ids []string) {
 	return ids
 }
 
-// servers holds the MCP servers in a part of Claude Code's state.
-type servers struct {
-	Servers map[string]struct {
-		Command string   `json:"command"`
-		Args    []string `json:"args"`
-	} `json:"mcpServers"`
+// servers holds MCP servers by name.
+type servers map[string]struct {
+	Command string   `json:"command"`
+	Args    []string `json:"args"`
 }
 
+// meshServers returns the names of the mesh clients' MCP servers in Claude Code's state, those of the
+// user and those of projects.
 func meshServers(text []byte) (names []string) {
-	var v struct {
-		servers
-		Projects map[string]servers `json:"projects"`
+	var own servers
+	decode(text, &own, "mcpServers")
+	var projects map[string]struct {
+		Servers servers `json:"mcpServers"`
 	}
-	if json.Unmarshal(text, &v) != nil {
-		return nil
-	}
-	add := func(s servers) {
-		for name, server := range s.Servers {
+	decode(text, &projects, "projects")
+	add := func(list servers) {
+		for name, server := range list {
 			if ofMesh(name + " " + server.Command + " " + strings.Join(server.Args, " ")) {
 				names = append(names, name)
 			}
 		}
 	}
-	add(v.servers)
-	for _, project := range v.Projects {
-		add(project)
+	add(own)
+	for _, project := range projects {
+		add(project.Servers)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

@@ -57,6 +57,9 @@ func TestFindings(t *testing.T) {
 		{"plugin of a rival", user, `{"enabledPlugins":{"claudemesh@other":true,"claudemesh@third":false}}`, "", "claudemesh@other"},
 		{"server of a rival", state, `{"mcpServers":{"claudemesh":{"command":"claudemesh","args":["mcp"]},"x":{"command":"y"}}}`, "", "claude mcp remove claudemesh"},
 		{"server of a rival in a project", state, `{"projects":{"/p":{"mcpServers":{"peers":{"command":"npx","args":["claudemesh-cli","mcp"]}}}}}`, "", "peers"},
+		{"hooks of a rival after a byte order mark", user, "\ufeff" + `{"hooks":{"Stop":[{"hooks":[{"type":"command","command":"npx claudemesh-cli hook idle"}]}]}}`, "", "claudemesh-cli"},
+		{"hooks of a rival beside odd types", user, `{"hooks":{"A":7,"Stop":[{"hooks":[{"command":"npx claudemesh-cli"}]}],"Z":[{"hooks":"x"}]},"enabledPlugins":[]}`, "", "claudemesh-cli"},
+		{"server of a rival after a byte order mark", state, "\ufeff" + `{"mcpServers":{"mesh":{"command":"claudemesh-cli"}},"projects":7}`, "", "claude mcp remove mesh"},
 		{"odd types", user, `{"hooks":[],"enabledPlugins":7}`, "", ""},
 	} {
 		p := places(t, map[string]string{tc.file: tc.text})
