@@ -21,8 +21,9 @@ func Identify(a Args, configDir, cwd string) (Identity, error) {
 	case a.NoSession:
 		return Identity{}, nil
 	case a.Forks && (a.Resumes || a.Continues), a.SessionID != "":
-		// claude chooses a new id for a fork, unless --session-id gives one.
-		if uuid.Validate(a.SessionID) != nil {
+		// claude chooses a new id for a fork, unless --session-id gives one. It refuses UUIDs that
+		// are written without dashes or with braces.
+		if len(a.SessionID) != 36 || uuid.Validate(a.SessionID) != nil {
 			return Identity{}, nil //nolint:nilerr // claude itself reports a wrong id
 		}
 		return Identity{SessionID: a.SessionID}, nil

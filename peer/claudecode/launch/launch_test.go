@@ -53,6 +53,7 @@ func TestIdentify(t *testing.T) {
 		{"new with -p", cwd, "-p hi", fresh, false},
 		{"new with an id", cwd, "--session-id " + other, other, false},
 		{"new with no UUID", cwd, "--session-id x", "", false},
+		{"new with a UUID without dashes", cwd, "--session-id " + strings.ReplaceAll(other, "-", ""), "", false},
 		{"resumed", cwd, "--resume " + kept, kept, true},
 		{"resumed from elsewhere", empty, "-r " + kept, kept, true},
 		{"resumed, unknown", cwd, "--resume " + other, "", false},

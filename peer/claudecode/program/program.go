@@ -33,11 +33,14 @@ func ConfigDir() (string, error) {
 
 // NotFoundError means that there is no claude to run. Its text says what to do.
 type NotFoundError struct {
-	Path string // value of CLAUDEMESH_CLAUDE; "" if Find searched the PATH
+	Path string // what can't be run: the value of CLAUDEMESH_CLAUDE, or a link to claudemesh; "" if the PATH has no claude
 	Err  error
 }
 
 func (e *NotFoundError) Error() string {
+	if errors.Is(e.Err, errSelf) {
+		return fmt.Sprintf("%s is claudemesh itself, not Claude Code; set %s to the path of claude", e.Path, binaryVariable)
+	}
 	if e.Path != "" {
 		return fmt.Sprintf("can't run %s, the value of %s: %v; set %[2]s to the path of claude", e.Path, binaryVariable, e.Err)
 	}

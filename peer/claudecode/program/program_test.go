@@ -67,6 +67,14 @@ func TestFind(t *testing.T) {
 	if path, err := Find(); !errors.Is(err, errSelf) {
 		t.Errorf("this program itself: got %s, %v", path, err)
 	}
+	t.Setenv(binaryVariable, "")
+	t.Setenv("PATH", filepath.Join(dir, "links"))
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "links"), 0o700), os.Symlink(own, filepath.Join(dir, "links", "claude"))); err != nil {
+		t.Fatal(err)
+	}
+	if path, err := Find(); !errors.Is(err, errSelf) || strings.Contains(err.Error(), "value of") || !strings.Contains(err.Error(), "is claudemesh itself") {
+		t.Errorf("this program itself, on the PATH: got %s, %v", path, err)
+	}
 }
 
 func TestCleanEnv(t *testing.T) {
