@@ -53,15 +53,14 @@ func FromEnv() int {
 // registered, the nearest registered ancestor is the outer one.
 func Find(dir configdir.Dir, pid int, session string) (int, bool) {
 	for range maxDepth {
-		parent, err := Parent(pid)
-		if err != nil || parent <= 0 {
+		var err error
+		if pid, err = parent(pid); err != nil || pid <= 0 {
 			return 0, false
 		}
-		if ticket, err := local.ReadTicket(dir, parent); err == nil && current(ticket) &&
+		if ticket, err := local.ReadTicket(dir, pid); err == nil && current(ticket) &&
 			(session == "" || strings.EqualFold(session, ticket.SessionID)) {
-			return parent, true
+			return pid, true
 		}
-		pid = parent
 	}
 	return 0, false
 }

@@ -1,4 +1,4 @@
-package lineage_test
+package lineage
 
 import (
 	"context"
@@ -12,7 +12,6 @@ import (
 
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
-	"github.com/claudemesh/claudemesh/peer/claudecode/lineage"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
@@ -30,8 +29,8 @@ func TestFromEnv(t *testing.T) {
 		{"negative", "-5", os.Getppid()},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			t.Setenv(lineage.EnvPID, tc.value)
-			if got := lineage.FromEnv(); got != tc.want {
+			t.Setenv(EnvPID, tc.value)
+			if got := FromEnv(); got != tc.want {
 				t.Errorf("FromEnv = %d, want %d", got, tc.want)
 			}
 		})
@@ -40,11 +39,11 @@ func TestFromEnv(t *testing.T) {
 
 func TestParent(t *testing.T) {
 	t.Parallel()
-	got, err := lineage.Parent(os.Getpid())
+	got, err := parent(os.Getpid())
 	if err != nil || got != os.Getppid() {
-		t.Errorf("Parent = %d, %v; want %d", got, err, os.Getppid())
+		t.Errorf("parent = %d, %v; want %d", got, err, os.Getppid())
 	}
-	if _, err := lineage.Parent(1 << 30); err == nil {
+	if _, err := parent(1 << 30); err == nil {
 		t.Error("got the parent of a process that can't exist")
 	}
 }
@@ -76,13 +75,13 @@ func TestFind(t *testing.T) {
 			dir := peer.Dir(t.TempDir())
 			tc.ticket.PID = os.Getpid()
 			writeTicket(t, dir, tc.ticket)
-			pid, ok := lineage.Find(dir, child.Process.Pid, tc.session)
+			pid, ok := Find(dir, child.Process.Pid, tc.session)
 			if ok != tc.found || ok && pid != os.Getpid() {
 				t.Errorf("Find = %d, %v; want found: %v", pid, ok, tc.found)
 			}
 		})
 	}
-	if _, ok := lineage.Find(peer.Dir(t.TempDir()), child.Process.Pid, ""); ok {
+	if _, ok := Find(peer.Dir(t.TempDir()), child.Process.Pid, ""); ok {
 		t.Error("Find found a session in a directory without any")
 	}
 }
@@ -90,7 +89,7 @@ func TestFind(t *testing.T) {
 func TestWhile(t *testing.T) {
 	t.Parallel()
 	child := sleep(t)
-	ctx, stop := lineage.While(t.Context(), child.Process.Pid, time.Millisecond)
+	ctx, stop := While(t.Context(), child.Process.Pid, time.Millisecond)
 	defer stop()
 	if ctx.Err() != nil {
 		t.Fatal("the context ended although the process is alive")
@@ -103,19 +102,19 @@ func TestWhile(t *testing.T) {
 	case <-time.After(await.Patience):
 		t.Fatal("the end of the process was not noticed")
 	}
-	if cause := context.Cause(ctx); !errors.Is(cause, lineage.ErrEnded) {
+	if cause := context.Cause(ctx); !errors.Is(cause, ErrEnded) {
 		t.Errorf("cause = %v, want ErrEnded", cause)
 	}
 
-	ctx, stop = lineage.While(t.Context(), child.Process.Pid, time.Hour)
+	ctx, stop = While(t.Context(), child.Process.Pid, time.Hour)
 	defer stop()
-	if !errors.Is(context.Cause(ctx), lineage.ErrEnded) {
+	if !errors.Is(context.Cause(ctx), ErrEnded) {
 		t.Error("a process that had already ended was taken for alive")
 	}
 
-	ctx, stop = lineage.While(t.Context(), os.Getpid(), time.Hour)
+	ctx, stop = While(t.Context(), os.Getpid(), time.Hour)
 	stop()
-	if errors.Is(context.Cause(ctx), lineage.ErrEnded) || ctx.Err() == nil {
+	if errors.Is(context.Cause(ctx), ErrEnded) || ctx.Err() == nil {
 		t.Errorf("after stop: %v", context.Cause(ctx))
 	}
 }

@@ -7,9 +7,9 @@ import (
 	"strconv"
 )
 
-// Parent returns the parent of a process: field 4 of /proc/<pid>/stat, see
+// parent returns the parent of a process: field 4 of /proc/<pid>/stat, see
 // proc_pid_stat(5).
-func Parent(pid int) (int, error) {
+func parent(pid int) (int, error) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0, fmt.Errorf("find the parent of process %d: %w", pid, err)

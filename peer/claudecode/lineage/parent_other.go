@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Parent returns the parent of a process, according to ps.
-func Parent(pid int) (int, error) {
+// parent returns the parent of a process, according to ps.
+func parent(pid int) (int, error) {
 	if pid == os.Getpid() {
 		return os.Getppid(), nil
 	}
