@@ -6,7 +6,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-func TestPasses(t *testing.T) {
+func TestRetryable(t *testing.T) {
 	t.Parallel()
 	for reason, want := range map[string]bool{
 		wire.AckQueueFull + ": too many": true, wire.AckTryAgain + ": away": true, wire.AckRateLimit + ": slow down": false,

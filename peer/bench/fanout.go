@@ -164,7 +164,8 @@ func (r *run) invite() (guest peer.Mesh, remove func(), err error) {
 	return joined.Mesh, func() {
 		defer host.Close()
 		key := joined.Mesh.Member.Public()
-		if err := host.MemberRemove(context.WithoutCancel(r.ctx), key); err != nil {
+		ctx := context.WithoutCancel(r.ctx) // an interrupted run removes its guest, too
+		if err := host.MemberRemove(ctx, key); err != nil {
 			r.result.note("could not remove the guest %s from the mesh (%v): run claudemesh remove %s", key.Short(), err, key)
 		}
 	}, nil

@@ -157,7 +157,10 @@ func TestFaultyBrokersAreDetected(t *testing.T) {
 	} {
 		t.Run(misdeed, func(t *testing.T) {
 			t.Parallel()
-			s := Settings{Pairs: 1, Window: 4, Size: 64, Messages: 40, Crypto: misdeed == "change", Timeout: Duration(time.Second / 2)}
+			s := Settings{Pairs: 1, Window: 4, Size: 64, Messages: 40, Crypto: misdeed == "change", Timeout: Duration(patience)}
+			if slices.Contains([]string{"lose", "misdirect", "never answer"}, misdeed) {
+				s.Timeout = Duration(5 * time.Second) // one message is never settled; all others must be by then
+			}
 			r, err := Run(t.Context(), Throughput, Config{Mesh: startLiar(t, misdeed)}, s)
 			if err != nil {
 				t.Fatal(err)

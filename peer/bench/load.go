@@ -124,7 +124,7 @@ const leaveTimeout = 2 * time.Minute
 // close ends all sessions and waits for every goroutine.
 func (l *load) close() {
 	l.end()
-	defer time.AfterFunc(leaveTimeout, l.cut).Stop()
+	defer time.AfterFunc(leaveTimeout, l.cut).Stop() // cut only closes connections, and never waits
 	var all sync.WaitGroup
 	for part := range slices.Chunk(l.sessions, 1+len(l.sessions)/256) {
 		all.Go(func() {

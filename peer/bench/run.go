@@ -172,11 +172,15 @@ func (r *run) settleAll() {
 	r.enter("waiting for the last")
 	ctx, cancel := context.WithTimeout(r.over, time.Duration(r.settings.Timeout))
 	defer cancel()
-	defer context.AfterFunc(r.ctx, func() {
-		if pause(ctx, interruptedDrain) {
-			cancel()
+	r.tasks.Go(func() { // ends with ctx
+		select {
+		case <-r.ctx.Done():
+			if pause(ctx, interruptedDrain) {
+				cancel()
+			}
+		case <-ctx.Done():
 		}
-	})()
+	})
 	r.drain(ctx)
 }
 

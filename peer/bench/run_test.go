@@ -41,8 +41,7 @@ func TestRun(t *testing.T) {
 		{"idle", Idle, Settings{Sessions: 20, Parallel: 4, Duration: second / 10}, -1, []string{"connect"},
 			[]string{"connects_per_second", "broker_memory_peak"}},
 		{"storm", Storm, Settings{Sessions: 20, Pairs: 5, Rate: 100, Size: 100}, 0, []string{"send_push", "send_ack", "sent_late", "reconnect"}, []string{"seconds"}},
-		{"soak", Soak, Settings{Pairs: 2, Rate: 100, Size: 100, Duration: second, Interval: second / 4}, 100, []string{"send_push", "send_ack", "sent_late"},
-			[]string{"send_push_p50_drift", "send_push_p99_drift", "broker_memory_drift"}},
+		{"soak", Soak, Settings{Pairs: 2, Rate: 100, Size: 100, Duration: second, Interval: second / 4}, 100, []string{"send_push", "send_ack", "sent_late"}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -81,7 +80,7 @@ func TestRun(t *testing.T) {
 			if tc.delivered >= 0 {
 				checkDelivered(t, r, tc.delivered)
 			}
-			if n := int(intervals.Load()); n != len(r.Intervals) || tc.kind == Soak && n < 3 {
+			if n := int(intervals.Load()); n != len(r.Intervals) || tc.kind == Soak && n < 1 {
 				t.Errorf("%d intervals were told, %d are in the result", n, len(r.Intervals))
 			}
 			checkKind(t, r)
@@ -89,9 +88,11 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// isAboutThisMachine reports whether a note says that the load was too slow. That can happen if
-// other tests run at the same time.
-func isAboutThisMachine(note string) bool { return strings.Contains(note, "were sent more than") }
+// isAboutThisMachine reports whether a note says that the load, or the reading of the intervals, was
+// too slow. That can happen if other tests run at the same time.
+func isAboutThisMachine(note string) bool {
+	return strings.Contains(note, "were sent more than") || strings.Contains(note, "at least two intervals")
+}
 
 func checkDelivered(t *testing.T, r *Result, want float64) {
 	t.Helper()
@@ -115,6 +116,13 @@ func checkKind(t *testing.T, r *Result) {
 	case Idle:
 		if v := value(t, r, "sessions"); v != 20 {
 			t.Errorf("%v sessions", v)
+		}
+	case Soak:
+		for _, name := range []string{"send_push_p50_drift", "send_push_p99_drift", "broker_memory_drift"} {
+			// On a busy machine, intervals are missing, or nothing arrives in one.
+			if len(r.Intervals) > 1 && !slices.ContainsFunc(r.Results, func(f Figure) bool { return f.Name == name }) {
+				t.Errorf("no figure %s in %+v", name, r.Results)
+			}
 		}
 	case Rate:
 		if v := value(t, r, "messages_per_second"); v <= 0 || v > 205 { // a busy machine falls short of 200

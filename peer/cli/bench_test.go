@@ -45,8 +45,9 @@ func TestBenchPrints(t *testing.T) {
 	}
 
 	code, out, errOut = run(t, dir, "", "bench", "soak", "--pairs", "1", "--rate", "50", "--duration", "1500ms", "--interval", "300ms", "--progress")
-	if lines := strings.Split(out, "\n"); code != exitOK || !strings.HasPrefix(out, "   seconds   messages/s") || !strings.HasSuffix(lines[2], "unknown") ||
-		!strings.Contains(out, "\nsend→push p50 drift") {
+	table, _, _ := strings.Cut(out, "soak  ")
+	intervals := strings.Count(table, "unknown\n") // a busy machine misses some
+	if code != exitOK || !strings.HasPrefix(out, "   seconds   messages/s") || intervals < 1 || intervals > 1 && !strings.Contains(out, "\nsend→push p50 drift") {
 		t.Errorf("soak: exit code %d, %s, %s", code, out, errOut)
 	}
 	if !strings.Contains(errOut, " delivered, ") {
