@@ -176,7 +176,10 @@ func monitorLines(t *testing.T, r *rig) {
 		s.Type(`[[tool Bash {"command":"while test -e ` + p.dir + `/slow; do sleep 0.1; done; sleep 0.5","description":"d"}]]`)
 		await.Until(t, "the tool runs", func() bool { return slices.Contains(p.events(), "PreToolUse:Bash") }, s.Screen)
 		p.write("lines", "2 unread mesh messages from bob: read them with check_messages")
-		await.Until(t, "the line is printed", func() bool { return !exists(p.dir + "/lines") }, s.Screen)
+		await.Until(t, "the line is printed", func() bool {
+			// The real program doesn't show it at once; the command's last sleep is for it.
+			return !exists(p.dir+"/lines") && (r.home.program.Real || strings.Contains(s.Screen(), "2 unread mesh messages from bob"))
+		}, s.Screen)
 		if err := os.Remove(p.dir + "/slow"); err != nil {
 			t.Fatal(err)
 		}

@@ -4,4 +4,13 @@
 //
 // Tests observe the files that Claude Code publishes in ~/.claude/sessions, not the screen, so
 // that one scenario works with both programs.
+//
+// # Files
+//
+//	program.go   which programs there are: the stand-in, and the real one if it is installed
+//	home.go      a user: home directory, environment, commands, and what Claude Code publishes
+//	session.go   a process of Claude Code and the user at its terminal
+//	pipe.go      the terminal of the stand-in
+//	tmux.go      the terminal of the real program
+//	leftover.go  ends the processes that a test leaves behind
 package claude

@@ -37,7 +37,7 @@ func openPipe(t testing.TB, h *Home, dir string, argv []string) *pipe {
 		t.Fatalf("%v: %v", argv, err)
 	}
 	t.Cleanup(func() { w.Close() })
-	go func() {
+	go func() { // ends with the process, which Open's cleanup kills; Exited and Wait look at done
 		_ = p.cmd.Wait()
 		close(p.done)
 	}()

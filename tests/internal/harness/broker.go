@@ -88,7 +88,7 @@ func (b *Broker) Launch() {
 	}
 	exited := make(chan struct{})
 	b.cmd, b.exited = cmd, exited
-	go func() {
+	go func() { // ends with the process; end waits for it
 		b.err = cmd.Wait()
 		close(exited)
 	}()

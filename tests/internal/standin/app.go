@@ -74,7 +74,7 @@ func (a *app) run(source string) int {
 		a.pub.set(a.s.id, "idle", "")
 		show("Claude Code v%s (stand-in)\n", version)
 	}
-	go a.startServers()
+	go a.startServers() // closes ready, for which turns and end wait
 	a.start(source)
 	if a.o.print {
 		return a.printMode(signals)
@@ -88,7 +88,7 @@ func (a *app) run(source string) int {
 			}
 		}
 	}
-	go readKeys(a.events)
+	go readKeys(a.events) // ends with the input, or with the process
 	show("❯\n")
 	if a.o.prompt != "" {
 		a.begin(human(a.o.prompt))
@@ -144,7 +144,7 @@ func (a *app) startServers() {
 func (a *app) printMode(signals chan os.Signal) int {
 	a.pub.set(a.s.id, "busy", "")
 	t := newTurn(a)
-	go func() {
+	go func() { // ends with the process
 		<-signals
 		t.cancel()
 	}()
@@ -265,7 +265,7 @@ func (a *app) begin(p prompt) {
 	a.pub.set(a.s.id, "busy", "")
 	t := newTurn(a)
 	a.turn = t
-	go func() {
+	go func() { // done ends it; interrupt and finish wait for that
 		t.run(p)
 		a.events <- done{}
 	}()
@@ -282,6 +282,7 @@ func (a *app) finish() {
 	a.pub.set(a.s.id, resting, "")
 	show("❯\n")
 	since := a.pub.current().StatusUpdatedAt
+	// The loop drops the event if something has happened since. The process doesn't wait for it.
 	time.AfterFunc(idleDelay, func() { a.events <- idled{since} })
 	if notes := a.takeNotes(); len(notes) > 0 {
 		texts := make([]string, 0, len(notes))

@@ -172,7 +172,7 @@ func (a *app) runAside(p plugin, hook hookConfig, event, match string, input []b
 		return
 	}
 	a.aside.add(cmd.Process)
-	go func() {
+	go func() { // ends with the hook, which end stops with SIGTERM; the process doesn't wait for it
 		err := cmd.Wait()
 		a.aside.remove(cmd.Process)
 		var exit *exec.ExitError

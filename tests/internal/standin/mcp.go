@@ -65,7 +65,7 @@ func (a *app) startServer(p plugin, name string, config serverConfig) (*server, 
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}
-	go s.readLoop(out)
+	go s.readLoop(out) // ends with the server's output
 	return s, s.initialize()
 }
 
@@ -117,8 +117,11 @@ func (s *server) initialize() error {
 
 // use calls a tool. It returns the text of the result and whether it is an error.
 func (s *server) use(tool, id string, input json.RawMessage) (string, bool) {
+	s.mu.Lock()
+	token := s.calls // a call that the user has interrupted may still run
+	s.mu.Unlock()
 	result, err := s.call("tools/call", map[string]any{
-		"name": tool, "arguments": input, "_meta": map[string]any{"claudecode/toolUseId": id, "progressToken": s.calls},
+		"name": tool, "arguments": input, "_meta": map[string]any{"claudecode/toolUseId": id, "progressToken": token},
 	})
 	if err != nil {
 		return "MCP error: " + err.Error(), true
@@ -224,7 +227,7 @@ func (s *server) readLoop(out io.Reader) {
 func (s *server) stop() {
 	_ = s.cmd.Process.Signal(syscall.SIGINT)
 	ended := make(chan struct{})
-	go func() {
+	go func() { // ends with the server, which gets a SIGKILL if it is late
 		_ = s.cmd.Wait()
 		close(ended)
 	}()

@@ -23,7 +23,7 @@ func (a *app) startMonitor(p plugin, config monitorConfig) error {
 		return err
 	}
 	a.monitors = append(a.monitors, cmd.Process.Pid)
-	go func() {
+	go func() { // ends with the monitor's output; stopMonitors ends the monitor
 		scanner := bufio.NewScanner(out)
 		for scanner.Scan() {
 			if line := strings.TrimSpace(scanner.Text()); line != "" {

@@ -207,7 +207,7 @@ const rejected = "The user doesn't want to proceed with this tool use. The tool 
 // fireUnlessStopped is fire, but it returns when the user interrupts. The hooks keep running.
 func (t *turn) fireUnlessStopped(event, match string, fields map[string]any) (outcomes []outcome, finished bool) {
 	done := make(chan []outcome, 1)
-	go func() { done <- t.fire(event, match, fields) }()
+	go func() { done <- t.fire(event, match, fields) }() // ends with the hooks, which have a time limit
 	select {
 	case outcomes = <-done:
 		return outcomes, true
@@ -292,7 +292,7 @@ func (t *turn) perform(call block) (said string, failed bool) {
 				failed bool
 			}
 			answer := make(chan result, 1)
-			go func() {
+			go func() { // ends with the answer, with the server, or after callPatience
 				said, failed := s.use(tool, call.ID, call.Input)
 				answer <- result{said, failed}
 			}()
