@@ -24,8 +24,8 @@ const drainTimeout = 5 * time.Second
 // not all clients connect again at once.
 const handOverTime = 2 * time.Second
 
-// hubs holds the broker of each storage in use, by use.key. The keys
-// hold secrets: never show them.
+// hubs holds the broker of each storage in use, by use.key. The keys hold secrets: never show
+// them.
 var hubs = caddy.NewUsagePool()
 
 // hub keeps one broker across reloads. The first App that starts the hub creates the
@@ -39,9 +39,17 @@ type hub struct {
 	relay  atomic.Pointer[cluster.Relay] // to the other nodes; nil: none
 	opened atomic.Pointer[opened]        // what the broker uses, once started
 
-	mu    sync.Mutex    // held while starting, configuring or stopping the broker
-	owner *App          // the app whose settings are in effect
-	ended chan struct{} // closed when no config uses the hub anymore
+	mu      sync.Mutex     // held while starting, configuring or stopping the broker
+	applied applied        // what is in effect
+	ended   chan struct{}  // closed when no config uses the hub anymore
+	renewal sync.WaitGroup // for the goroutine that replaces the broker; Destruct waits for it
+}
+
+// applied is what a config wants of a hub.
+type applied struct {
+	app      *App // nil: no config has started the hub
+	settings broker.Settings
+	core     zapcore.Core // of the config's log
 }
 
 // opened is a storage as a config describes it, and as it was opened.
@@ -55,7 +63,7 @@ const openRetry = 5 * time.Second
 
 // newHub returns a hub without a broker.
 func newHub(m *measures) *hub {
-	h := &hub{measures: m, core: newLiveCore(), ended: make(chan struct{})}
+	h := &hub{measures: m, core: newLiveCore(), applied: applied{core: zapcore.NewNopCore()}, ended: make(chan struct{})}
 	h.log = zap.New(limitLogs(h.core))
 	return h
 }
@@ -66,33 +74,34 @@ func newHub(m *measures) *hub {
 func (h *hub) start(app *App, u *use, log *zap.Logger) (undo func(), err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-
-	previousCore := h.core.swap(log.Core())
-	b := h.broker.Load()
-	if b == nil {
-		if b, err = h.open(u, u.settings, log.Name()); err != nil {
+	previous := h.applied
+	h.applyLocked(applied{app, u.settings, log.Core()})
+	if h.broker.Load() == nil { // it has never run, or is being replaced
+		b, err := h.open(u, u.settings, log.Name())
+		if err != nil {
+			h.applyLocked(previous)
 			return nil, err
 		}
 		h.broker.Store(b)
-		h.owner = app
-		go h.renew(b, u, log.Name())
-		return func() {}, nil // nothing to undo: unloading the config stops the broker
+		h.renewal.Go(func() { h.renew(b, u, log.Name()) })
 	}
-
-	previousOwner, previousSettings := h.owner, b.Settings()
-	h.owner = app
-	b.Configure(u.settings)
 	return func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if h.owner == app {
-			h.owner = previousOwner
-			h.core.swap(previousCore)
-			if b := h.broker.Load(); b != nil { // maybe a replacement
-				b.Configure(previousSettings)
-			}
+		// Without a previous app, unloading the config stops the broker.
+		if h.applied.app == app && previous.app != nil {
+			h.applyLocked(previous)
 		}
 	}, nil
+}
+
+// applyLocked puts into effect what a config wants.
+func (h *hub) applyLocked(a applied) {
+	h.applied = a
+	h.core.swap(a.core)
+	if b := h.broker.Load(); b != nil {
+		b.Configure(a.settings)
+	}
 }
 
 // open creates and starts a broker.
@@ -151,7 +160,7 @@ func (h *hub) replace(old *broker.Broker, u *use, name string) *broker.Broker {
 	h.broker.Store(nil)
 	h.stop(old)
 	for {
-		b, err := h.open(u, old.Settings(), name)
+		b, err := h.open(u, h.applied.settings, name)
 		if err == nil {
 			h.broker.Store(b)
 			return b
@@ -189,11 +198,12 @@ func (h *hub) drain() {
 // when no config uses the hub anymore.
 func (h *hub) Destruct() error {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	close(h.ended)
 	if b := h.broker.Load(); b != nil {
 		h.stop(b)
 	}
+	h.mu.Unlock() // renew may wait for it
+	h.renewal.Wait()
 	return nil
 }
 
@@ -236,13 +246,8 @@ func newLiveCore() *liveCore {
 	return c
 }
 
-// swap replaces the core and returns the previous one.
-func (c *liveCore) swap(core zapcore.Core) zapcore.Core {
-	if previous := c.current.Swap(&core); previous != nil {
-		return *previous
-	}
-	return zapcore.NewNopCore()
-}
+// swap replaces the core.
+func (c *liveCore) swap(core zapcore.Core) { c.current.Store(&core) }
 
 // Enabled reports whether the newest core logs the level.
 func (c *liveCore) Enabled(l zapcore.Level) bool { return (*c.current.Load()).Enabled(l) }

@@ -165,7 +165,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect sends the sums over all brokers.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
-	uses := c.app.running()
+	uses, complete := c.app.running()
 	all := make([]broker.Stats, len(uses))
 	for i := range uses {
 		all[i] = uses[i].broker.Stats()
@@ -181,7 +181,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		collectTally(ch, t, all)
 	}
 	ch <- prometheus.MustNewConstMetric(infoDesc, prometheus.GaugeValue, 1, Version())
-	ch <- prometheus.MustNewConstMetric(readyDesc, prometheus.GaugeValue, ready(uses))
+	ch <- prometheus.MustNewConstMetric(readyDesc, prometheus.GaugeValue, ready(uses, complete))
 	collectDisk(ch, uses)
 	c.app.measures.Collect(ch)
 }
@@ -202,8 +202,11 @@ func collectTally(ch chan<- prometheus.Metric, t tally, all []broker.Stats) {
 	}
 }
 
-// ready is 1 when every broker is ready.
-func ready(uses []live) float64 {
+// ready is 1 when every broker runs and is ready.
+func ready(uses []live, complete bool) float64 {
+	if !complete {
+		return 0
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
 	for _, u := range uses {
@@ -244,16 +247,17 @@ type live struct {
 	storage Storage
 }
 
-// running lists the running brokers.
-func (a *App) running() (all []live) {
+// running lists the running brokers. It reports false if there are none, or if one of the app is
+// starting or being replaced.
+func (a *App) running() (list []live, all bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, u := range a.uses {
 		if b := u.hub.broker.Load(); b != nil {
-			all = append(all, live{b, u.storage})
+			list = append(list, live{b, u.storage})
 		}
 	}
-	return all
+	return list, len(list) > 0 && len(list) == len(a.uses)
 }
 
 // Interface guards

@@ -16,7 +16,7 @@ func appInForce(t *testing.T, path string) *App {
 	var app *App
 	hubs.Range(func(key, value any) bool {
 		if key == (&SQLite{Path: path}).Identity() {
-			app = value.(*hub).owner
+			app = value.(*hub).applied.app
 		}
 		return true
 	})
@@ -58,20 +58,31 @@ func gather(t *testing.T, app *App) map[string]float64 {
 	return values
 }
 
+const readyMetric = metricPrefix + "ready"
+
+// TestNotReadyWithoutBroker checks that the metrics say so while a broker is being replaced.
+func TestNotReadyWithoutBroker(t *testing.T) {
+	t.Parallel()
+	app := &App{measures: newMeasures(), uses: map[string]*use{"": {hub: newHub(nil)}}}
+	if ready, ok := gather(t, app)[readyMetric]; ready != 0 || !ok {
+		t.Errorf("%s is %g, there: %t; want 0", readyMetric, ready, ok)
+	}
+}
+
 func TestMetricsSurviveReload(t *testing.T) {
 	s := startServer(t)
 	o := s.createMesh("Release Team")
 	// When an answer arrives, the broker has counted the hello.
 	o.ask("peers_list", map[string]any{"type": "list_peers", "_reqId": "p"})
 	const commits = "caddy_claudemesh_commit_duration_seconds"
-	before := gather(t, appInForce(t, s.db("mesh.db")))
-	await.Until(t, "the storage has taken a batch", func() bool {
+	var before map[string]float64
+	await.Until(t, "the storage has taken a batch, and the broker is ready", func() bool {
 		before = gather(t, appInForce(t, s.db("mesh.db")))
-		return before[commits] > 0
+		return before[commits] > 0 && before[readyMetric] == 1
 	})
 	for name, want := range map[string]float64{
 		"caddy_claudemesh_connections": 1, "caddy_claudemesh_presences": 1, "caddy_claudemesh_joins_total": 1,
-		"caddy_claudemesh_connections_total{accepted}": 1, "caddy_claudemesh_hellos_total{accepted}": 1, "caddy_claudemesh_ready": 1,
+		"caddy_claudemesh_connections_total{accepted}": 1, "caddy_claudemesh_hellos_total{accepted}": 1,
 	} {
 		if before[name] != want {
 			t.Errorf("%s is %g, want %g", name, before[name], want)

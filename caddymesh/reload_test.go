@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/coder/websocket"
+	"go.uber.org/zap"
 
 	"github.com/claudemesh/claudemesh/broker"
 )
@@ -143,6 +144,37 @@ func TestRefusedConfigChangesNothing(t *testing.T) {
 				t.Errorf("got %d hubs", n)
 			}
 		})
+	}
+}
+
+// TestRefusedConfigDuringReplacement checks that a config that starts a broker while another one is
+// being replaced leaves no settings behind if Caddy then rejects it.
+func TestRefusedConfigDuringReplacement(t *testing.T) {
+	h := newHub(newMeasures())
+	storage := &SQLite{Path: t.TempDir() + "/mesh.db"}
+	start := func(burst int) (undo func()) {
+		t.Helper()
+		settings := broker.DefaultSettings()
+		settings.SendBurst = burst
+		undo, err := h.start(new(App), &use{hub: h, storage: storage, settings: settings}, zap.NewNop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return undo
+	}
+	start(10)
+	t.Cleanup(func() {
+		if err := h.Destruct(); err != nil {
+			t.Error(err)
+		}
+	})
+	h.mu.Lock()
+	h.stop(h.broker.Swap(nil)) // as if another process had the storage
+	h.mu.Unlock()
+	undo := start(20)
+	undo()
+	if got := h.broker.Load().Settings().SendBurst; got != 10 {
+		t.Errorf("send_burst is %d, want 10", got)
 	}
 }
 
