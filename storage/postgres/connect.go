@@ -188,7 +188,7 @@ func judge(conn *pgx.Conn, err error) {
 		return // such an error closes the connection
 	}
 	switch e.Code {
-	case uniqueViolation, foreignKeyViolation, claimLost, leaseOver:
+	case uniqueViolation, foreignKeyViolation, claimLost, leaseOver, meshesLost:
 		return
 	}
 	conn.PgConn().CustomData()[spoiled] = true
@@ -209,14 +209,15 @@ func reasonOf(err error) storage.Reason {
 	case errors.Is(err, pgconn.ErrReadOnlyConnection):
 		return storage.ReadOnly
 	case errors.As(err, &e):
-		switch class := e.Code[:2]; {
+		class := func(prefix string) bool { return strings.HasPrefix(e.Code, prefix) }
+		switch {
 		case e.Code == "25006":
 			return storage.ReadOnly
 		case e.Code == "53100":
 			return storage.Full
-		case class == "28", e.Code == "42501", e.Code == "3D000":
+		case class("28"), e.Code == insufficientPrivilege, e.Code == "3D000":
 			return storage.Refused
-		case class == "57" && strings.HasPrefix(e.Code, "57P"), class == "08", class == "53":
+		case class("57P"), class("08"), class("53"):
 			return storage.Unreachable
 		}
 		return storage.Failed

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 	"github.com/claudemesh/claudemesh/storage"
 )
@@ -232,4 +234,17 @@ func TestPingBesideABusyPool(t *testing.T) {
 		t.Error(err)
 	}
 	<-s.writes
+}
+
+// TestReasonOfStrangeCode checks that an error whose code no server sends does no harm.
+func TestReasonOfStrangeCode(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]storage.Reason{
+		"": storage.Failed, "5": storage.Failed, "57": storage.Failed, "57014": storage.Failed, "57P01": storage.Unreachable,
+		"08P01": storage.Unreachable, "53300": storage.Unreachable, "53100": storage.Full, "28P01": storage.Refused, "25006": storage.ReadOnly,
+	} {
+		if got := reasonOf(&pgconn.PgError{Code: code}); got != want {
+			t.Errorf("code %q: got reason %s, want %s", code, got, want)
+		}
+	}
 }

@@ -5,14 +5,14 @@
 // # Files
 //
 //	store.go       the Store: open, close
-//	connect.go     one connection: its settings, its DSN
+//	connect.go     one connection: its settings, its DSN; what an error means
 //	migrate.go     the schema and its versions
 //	lease.go       which broker owns the database
 //	takeover.go    how another broker takes it over
 //	owners.go      which node of a cluster owns which mesh
 //	watch.go       nodes hear of changes
 //	clock.go       whether a node's clock is right
-//	health.go      whether it can store; what an error means
+//	health.go      whether it can store
 //	commit.go      one batch in one transaction
 //	transaction.go a program fills the database
 //	operate.go     what an operator asks nodes to do

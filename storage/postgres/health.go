@@ -44,6 +44,9 @@ func (s *Store) Ping(ctx context.Context) error {
 	case <-ctx.Done():
 		return wrap("check database", ctx.Err())
 	}
+	if err := s.life.Err(); err != nil { // nobody would close a new connection
+		return wrap("check database", err)
+	}
 	old := h.conn != nil
 	err := h.try(ctx, s)
 	if err != nil && old { // the connection may be the cause

@@ -83,24 +83,28 @@ func (s *Store) Claim(ctx context.Context) error {
 	if err := s.life.Err(); err != nil {
 		return fmt.Errorf("claim database: store is closed: %w", err)
 	}
-	if l := s.lease.Load(); l != nil && !l.isLost() {
-		_, err := s.exec(ctx, nil, `SELECT 1`)
-		err = wrap("claim database", err)
-		if !errors.Is(err, storage.ErrInUse) {
-			return err
+	if l := s.lease.Load(); l != nil {
+		if !l.isLost() {
+			_, err := s.exec(ctx, nil, `SELECT 1`)
+			err = wrap("claim database", err)
+			if !errors.Is(err, storage.ErrInUse) {
+				return err
+			}
 		}
-		select { // the loop notices it too
+		select { // renewLoop notices the loss too, and ends
 		case <-l.ended:
 		case <-ctx.Done():
-			return err
+			return wrap("claim database", ctx.Err())
 		}
 	}
 	if err := s.migrate(ctx); err != nil {
 		return wrap("claim database", err)
 	}
-	if nodes, err := nodesOf(ctx, s.pool, clusterNodes); err != nil {
-		return wrap("claim database", err)
-	} else if err := s.refuseLive(nodes); err != nil { // a waiting broker asks often, so check before opening a connection
+	nodes, err := nodesOf(ctx, s.pool, clusterNodes)
+	if err == nil {
+		err = s.refuseLive(nodes) // a waiting broker asks often, so check before opening a connection
+	}
+	if err != nil {
 		return wrap("claim database", err)
 	}
 	conn, err := s.connectLease(ctx)
@@ -113,7 +117,7 @@ func (s *Store) Claim(ctx context.Context) error {
 		return wrap("claim database", err)
 	}
 	s.lease.Store(l)
-	go s.renewLoop(l, conn)
+	go s.renewLoop(l, conn) // Close ends it, or the loss of the database; Close and the next Claim wait for it
 	return nil
 }
 

@@ -51,7 +51,7 @@ type Holding struct {
 	Slug, Name string
 }
 
-// Holdings lists the meshes that have owners, those first that their owners got last.
+// Holdings lists the meshes that have owners, the most recently assigned first.
 func (s *Store) Holdings(ctx context.Context) ([]Holding, error) {
 	list, err := collect(ctx, s, func(r column.Row) (h Holding, err error) {
 		return h, r.Scan(column.IntoID(&h.Mesh), &h.Node, &h.Slug, &h.Name)
@@ -59,8 +59,8 @@ func (s *Store) Holdings(ctx context.Context) ([]Holding, error) {
 	return list, wrap("list the owners of meshes", err)
 }
 
-// Move asks nodes to give meshes to other nodes. A move whose mesh belongs to another node by
-// now, or whose target has gone, is left out.
+// Move asks nodes to give meshes to other nodes. It skips a move if the mesh has another owner
+// meanwhile, or if the target has left the cluster.
 func (s *Store) Move(ctx context.Context, moves []cluster.Move) error {
 	var sources, targets []int64
 	for _, m := range moves {
@@ -73,7 +73,7 @@ func (s *Store) Move(ctx context.Context, moves []cluster.Move) error {
 	return wrap("move meshes", s.announceNow(ctx))
 }
 
-// Moving returns how many meshes are still to move to other nodes.
+// Moving returns the number of meshes that their owners have not given to the target yet.
 func (s *Store) Moving(ctx context.Context) (n int, err error) {
 	err = s.row(ctx, func(r pgx.Row) error { return r.Scan(&n) }, moving)
 	return n, wrap("count the meshes that move", err)

@@ -112,6 +112,7 @@ func (s *Store) Assign(ctx context.Context, meshID wire.ID, node int64) (owner i
 	b.Queue(meshExists, uuid(meshID)).QueryRow(func(r pgx.Row) error { return r.Scan(&exists) })
 	err = s.pool.SendBatch(ctx, b).Close()
 	if err == nil && !exists {
+		s.fresh.remove([]wire.ID{meshID}) // anybody may ask for meshes that don't exist
 		return 0, false, cluster.ErrNoMesh
 	}
 	return owner, ok && err == nil, wrap("assign a mesh", err)

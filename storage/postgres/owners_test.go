@@ -295,3 +295,31 @@ func TestWrongClock(t *testing.T) {
 	}
 	become("the clock of the database is the wrong one", false, false, time.Hour, time.Hour)
 }
+
+// TestRefusedNode checks that what a node is refused costs it neither a connection nor memory.
+func TestRefusedNode(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	a, b := joined(t, dsn, "a:1"), joined(t, dsn, "b:1")
+	if err := a.own(t); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := b.pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	if err := conn.SendBatch(t.Context(), b.batch(box.Mesh)).Close(); !violated(err, meshesLost) {
+		t.Errorf("a transaction that writes to another node's mesh: %v", err)
+	}
+	if again, err := usable(t.Context(), conn.Conn()); !again || err != nil {
+		t.Errorf("the pool uses the connection again: %t, %v", again, err)
+	}
+	id, _ := b.Self()
+	if _, ok, err := b.Assign(t.Context(), wire.ID{99}, id); ok || !errors.Is(err, cluster.ErrNoMesh) {
+		t.Errorf("assign a mesh that does not exist: %t, %v", ok, err)
+	}
+	if list := b.fresh.list(); len(list) > 0 {
+		t.Errorf("the node remembers %v", list)
+	}
+}
