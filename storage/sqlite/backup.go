@@ -30,7 +30,7 @@ func (s *Store) Backup(ctx context.Context, path string, progress Progress) (c C
 		return c, err
 	}
 	defer discard()
-	conn, err := s.read.db.Conn(ctx)
+	conn, err := s.read.conn(ctx)
 	if err != nil {
 		return c, err
 	}

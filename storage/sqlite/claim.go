@@ -30,8 +30,8 @@ func (s *Store) Claim(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("claim %s: %w", s.path, err), lock.Close())
 	}
-	if replaced { // its schema may be another
-		return errors.Join(fmt.Errorf("claim %s: another file has taken its place since it was opened, which is open now: %w", s.path, storage.ErrInUse), lock.Close())
+	if replaced { // the new file may have another schema
+		return errors.Join(fmt.Errorf("claim %s: somebody has replaced the file since the broker opened it; the broker has opened the new file and tries again: %w", s.path, storage.ErrInUse), lock.Close())
 	}
 	s.lock = lock
 	return nil

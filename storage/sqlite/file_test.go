@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/journal"
+	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/queue"
 	"github.com/claudemesh/claudemesh/storage"
 	"github.com/claudemesh/claudemesh/wire"
@@ -239,5 +240,34 @@ func TestCommitSurvivesKill(t *testing.T) {
 	defer s.Close()
 	if n := pending(t, s, meshID); n < acknowledged || acknowledged < 500 {
 		t.Errorf("%d messages are there, %d were acknowledged", n, acknowledged)
+	}
+}
+
+// TestReasons checks that errors tell why the storage can't store, whatever it was asked.
+func TestReasons(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "mesh.db"))
+	defer s.Close()
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, do := range map[string]func() error{
+		"migrate": func() error { return s.Migrate(t.Context()) },
+		"commit":  func() error { _, err := s.Commit(t.Context(), batch(wire.ID{7}, 1, 1, 10)); return err },
+		"redeem": func() error {
+			_, _, err := s.Redeem(t.Context(), wire.ID{8}, mesh.Member{ID: wire.ID{9}, MeshID: wire.ID{7}})
+			return err
+		},
+	} {
+		err := s.update(t.Context(), func(t tx) error {
+			_, err := t.conn.ExecContext(t.ctx, `PRAGMA query_only = 1`)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := do(); storage.ReasonOf(err) != storage.ReadOnly {
+			t.Errorf("%s: got %v with reason %s, want reason %s", name, err, storage.ReasonOf(err), storage.ReadOnly)
+		}
 	}
 }

@@ -54,14 +54,14 @@ func (s *Store) Mesh(ctx context.Context, id wire.ID) (mesh.Mesh, []mesh.Member,
 		return mesh.Mesh{}, nil, mesh.ErrMeshNotFound
 	}
 	if err != nil {
-		return mesh.Mesh{}, nil, fmt.Errorf("load mesh: %w", err)
+		return mesh.Mesh{}, nil, wrap("load mesh", err)
 	}
 	// Read the members after the mesh: a mesh is never deleted, and its members never
 	// become fewer.
 	rows, err := s.read.query(ctx, selectMember+`WHERE mesh_id = ? ORDER BY joined_at, id`, id[:])
 	members, err := collect(rows, err, column.ScanMember)
 	if err != nil {
-		return mesh.Mesh{}, nil, fmt.Errorf("load members: %w", err)
+		return mesh.Mesh{}, nil, wrap("load members", err)
 	}
 	return m, members, nil
 }

@@ -26,7 +26,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("migrate database: %w", err)
+			return wrap("migrate database", err)
 		}
 	}
 	return nil
@@ -61,10 +61,7 @@ func (s *Store) SchemaVersion(ctx context.Context) (int, error) {
 	version, err := schemaVersion(func(query string, args ...any) column.Row {
 		return s.read.row(ctx, query, args...)
 	})
-	if err != nil {
-		return 0, fmt.Errorf("read schema version: %w", err)
-	}
-	return version, nil
+	return version, wrap("read schema version", err)
 }
 
 func schemaVersion(row func(query string, args ...any) column.Row) (int, error) {

@@ -40,6 +40,14 @@ func (r *reader) closeLocked() error {
 	return errors.Join(err, r.db.Close())
 }
 
+// conn returns a connection, which the caller closes.
+func (r *reader) conn(ctx context.Context) (*sql.Conn, error) {
+	r.mu.Lock()
+	db := r.db
+	r.mu.Unlock()
+	return db.Conn(ctx)
+}
+
 // prepare returns the prepared statement of a query.
 func (r *reader) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	r.mu.Lock()
@@ -59,7 +67,7 @@ func (r *reader) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 		return first, st.Close()
 	}
 	if r.db != db {
-		return nil, errors.Join(errors.New("the database was opened again meanwhile"), st.Close())
+		return nil, errors.Join(errors.New("the database file was replaced meanwhile"), st.Close())
 	}
 	r.statements[query] = st
 	return st, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/storage/internal/column"
@@ -36,7 +35,7 @@ func (s *Store) Redeem(ctx context.Context, inviteID wire.ID, m mesh.Member) (me
 		return err
 	})
 	if err != nil {
-		return mesh.Member{}, false, fmt.Errorf("redeem invite: %w", err)
+		return mesh.Member{}, false, wrap("redeem invite", err)
 	}
 	return member, existed, nil
 }
