@@ -37,7 +37,7 @@ func testSettle(t *testing.T, db Database) {
 	commit(t, s, journal.Batch{Messages: []*queue.Accepted{m}})
 	commit(t, s, journal.Batch{Settled: []queue.Settlement{
 		settle(m, 0, queue.Delivered), settle(m, 1, queue.Expired), settle(m, 2, queue.Gone),
-		{Seq: m.Recipients[3].Seq + 1_000_000, State: queue.Delivered, At: now}, // unknown
+		{Mesh: m.MeshID, Seq: m.Recipients[3].Seq + 1_000_000, State: queue.Delivered, At: now}, // unknown
 	}})
 	want := []queue.State{queue.Delivered, queue.Expired, queue.Gone, queue.Pending}
 	equal(t, "states", states(t, s, m), want)
@@ -45,7 +45,7 @@ func testSettle(t *testing.T, db Database) {
 
 	// A delivery is settled once; later settlements do not change it.
 	commit(t, s, journal.Batch{Settled: []queue.Settlement{
-		{Seq: m.Recipients[0].Seq, State: queue.Expired, At: now.Add(time.Hour)}, settle(m, 1, queue.Delivered)}})
+		{Mesh: m.MeshID, Seq: m.Recipients[0].Seq, State: queue.Expired, At: now.Add(time.Hour)}, settle(m, 1, queue.Delivered)}})
 	equal(t, "states after a second settlement", states(t, s, m), want)
 	equal(t, "settled at after a second settlement", find(t, s, m).Recipients[0].SettledAt, now.Add(time.Second))
 	// If a batch settles a delivery twice, the first settlement counts.
