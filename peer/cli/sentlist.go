@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +17,8 @@ const (
 	// no harm.
 	sentName = "sent.json"
 	maxSent  = 50
+	// sentPatience is how long a command waits while other commands change the list.
+	sentPatience = 2 * time.Second
 )
 
 // sentEntry is a message that was sent.
@@ -28,12 +31,20 @@ type sentEntry struct {
 	Left bool `json:"left,omitempty"`
 }
 
-// rememberSent adds a message to the list that `status <TAB>` offers.
+// rememberSent adds a message to the list that `status <TAB>` offers. Errors don't matter: the
+// message is sent in any case.
 func (a *app) rememberSent(s sentEntry) {
+	ctx, cancel := context.WithTimeout(context.Background(), sentPatience)
+	defer cancel()
+	lock, err := peer.LockConfig(ctx, a.dir)
+	if err != nil {
+		return
+	}
+	defer lock.Unlock()
 	list := append(sentBefore(a.dir), s)
 	b, err := json.Marshal(list[max(0, len(list)-maxSent):])
 	if err == nil {
-		_ = a.dir.WriteFile(sentName, b) // best effort: the message is sent in any case
+		_ = a.dir.WriteFile(sentName, b)
 	}
 }
 

@@ -1,0 +1,34 @@
+package cli
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/peer"
+)
+
+// TestSentAtTheSameTime checks that commands that send at the same time all remember their messages,
+// and that the list keeps only the newest.
+func TestSentAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	a := &app{dir: peer.Dir(t.TempDir())}
+	var all sync.WaitGroup
+	for i := range 10 {
+		all.Go(func() { a.rememberSent(sentEntry{MessageID: fmt.Sprint(i), Left: true}) })
+	}
+	all.Wait()
+	remembered := map[string]bool{}
+	for _, s := range sentBefore(a.dir) {
+		remembered[s.MessageID] = s.Left
+	}
+	if len(remembered) != 10 {
+		t.Errorf("remembered %v", remembered)
+	}
+	for i := range maxSent {
+		a.rememberSent(sentEntry{MessageID: fmt.Sprint("later ", i)})
+	}
+	if list := sentBefore(a.dir); len(list) != maxSent || list[0].MessageID != "later 0" {
+		t.Errorf("remembered %d, from %+v", len(list), list[0])
+	}
+}
