@@ -105,15 +105,24 @@ type trustedRow struct {
 	Doubt    string `json:"doubt,omitempty"`
 }
 
-// trust finds out which rows are verified. If it can't read the contacts, it warns and
-// checks only the keys.
+// trust finds out which rows are verified. If it can't read the contacts, it warns.
 func (a *app) trust(ctx context.Context, meshID string, peers []wire.PeerRow, members []wire.MemberRow) []trustedRow {
+	rows, problem := a.judge(ctx, meshID, peers, members)
+	if problem != "" {
+		fmt.Fprintln(a.err, "warning:", problem)
+	}
+	return rows
+}
+
+// judge finds out which rows are verified. If it can't read the contacts, it checks only the keys,
+// and returns the problem.
+func (a *app) judge(ctx context.Context, meshID string, peers []wire.PeerRow, members []wire.MemberRow) (rows []trustedRow, problem string) {
 	now := time.Now()
 	known, err := a.compareNames(ctx, meshID, peers, members, now)
 	if err != nil {
-		fmt.Fprintln(a.err, "warning: can't check whether names lead to the same keys as before:", printable(err.Error()))
+		problem = "can't check whether names lead to the same keys as before: " + printable(err.Error())
 	}
-	rows := make([]trustedRow, len(peers))
+	rows = make([]trustedRow, len(peers))
 	for i := range peers {
 		rows[i].PeerRow = peers[i]
 		if err == nil {
@@ -122,7 +131,7 @@ func (a *app) trust(ctx context.Context, meshID string, peers []wire.PeerRow, me
 			rows[i].Verified, rows[i].Doubt = peer.VerifyRow(&peers[i], now)
 		}
 	}
-	return rows
+	return rows, problem
 }
 
 // compareNames checks the names against the contacts. It pins the names of the members, not

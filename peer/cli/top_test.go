@@ -140,6 +140,10 @@ func TestTopReportsProblems(t *testing.T) {
 	if got := text(m); !strings.Contains(got, "NOT CONNECTED, last update ") || !strings.Contains(got, `: no\u{1B} way`) || !strings.Contains(got, "peer 02") {
 		t.Errorf("got\n%s", got)
 	}
+	m.Update(view{state: peer.State{Connected: true}, problem: "can't check\x1b names"})
+	if got := text(m); !strings.Contains(got, "\nconnected, but can't check\\u{1B} names\n") {
+		t.Errorf("got\n%s", got)
+	}
 	m.Update(view{state: peer.State{}})
 	if got := text(m); !strings.Contains(got, "\nconnecting\n") {
 		t.Errorf("got\n%s", got)
@@ -200,4 +204,12 @@ func TestPeerNews(t *testing.T) {
 	}
 	bob.Status = away
 	step(true, "01000000 bob is away; 01000000 bob has left", bob)
+	for range 3 {
+		if err := n.print(&view{state: peer.State{Connected: true}, problem: "can't check names"}, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if strings.Count(errOut.String(), "warning: can't check names\n") != 1 {
+		t.Errorf("said %q", errOut.String())
+	}
 }

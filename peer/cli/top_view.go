@@ -148,7 +148,7 @@ The messages shown here stay unread until you run 'claudemesh inbox'.`
 func (t *top) head(now time.Time) []string {
 	state := visible.Fit(t.view.connection(), t.columns)
 	switch {
-	case t.view.state.Connected:
+	case t.view.state.Connected && t.view.problem == "":
 		state = t.paint(green, state)
 	case t.view.state.Err != nil:
 		state = t.paint(red, state)

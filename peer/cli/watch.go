@@ -36,6 +36,7 @@ type view struct {
 	members []wire.MemberRow
 	heard   time.Time // time of the last answer; zero if there was none
 	flow    int       // messages per minute in the mesh; -1 if this member can't read the log
+	problem string    // why names could not be checked; "" if they were
 }
 
 // watcher keeps the roster of a mesh up to date.
@@ -143,7 +144,8 @@ func (w *watcher) ask(ctx context.Context) error {
 		}
 		w.listed = time.Now()
 	}
-	w.view.all, w.view.heard = w.trust(ctx, w.mesh.MeshID, withAway(peers, w.view.members), w.view.members), time.Now()
+	w.view.all, w.view.problem = w.judge(ctx, w.mesh.MeshID, withAway(peers, w.view.members), w.view.members)
+	w.view.heard = time.Now()
 	if w.readsLog() && time.Since(w.flowAt) >= flowPoll {
 		rows, err := w.client.Audit(ctx, wire.AuditQuery{Last: flowEntries})
 		if err != nil {
@@ -207,6 +209,8 @@ func (v *view) rows(all bool) []trustedRow {
 // connection describes the state of the connection in a line.
 func (v *view) connection() string {
 	switch {
+	case v.state.Connected && v.problem != "":
+		return "connected, but " + oneLine(v.problem)
 	case v.state.Connected:
 		return "connected"
 	case v.state.Err == nil:
@@ -229,12 +233,24 @@ func (a *app) watchPeers(ctx context.Context, all, asJSON bool) error {
 	switch {
 	case asJSON:
 		var last []byte
-		return a.watch(ctx, m, false, func(v view) error { return a.peersJSONLine(&v, all, &last) })
+		var problem string
+		return a.watch(ctx, m, false, func(v view) error {
+			a.warnOnce(&v, &problem)
+			return a.peersJSONLine(&v, all, &last)
+		})
 	case a.terminal:
 		return a.showTop(ctx, m, topOptions{all: all, peersOnly: true})
 	}
 	news := &peerNews{app: a, known: map[string]trustedRow{}}
 	return a.watch(ctx, m, false, func(v view) error { return news.print(&v, all) })
+}
+
+// warnOnce prints the problem of a view if it isn't the last one.
+func (a *app) warnOnce(v *view, last *string) {
+	if v.problem != *last && v.problem != "" {
+		fmt.Fprintln(a.err, "warning:", v.problem)
+	}
+	*last = v.problem
 }
 
 // peersJSONLine prints the roster if it differs from last.
@@ -257,6 +273,8 @@ type peerNews struct {
 	*app
 	known map[string]trustedRow // by presence id, or by key if there is none
 	down  bool
+	// problem is the last one that was printed.
+	problem string
 }
 
 func (n *peerNews) print(v *view, all bool) error {
@@ -269,6 +287,7 @@ func (n *peerNews) print(v *view, all bool) error {
 		n.down = false
 		fmt.Fprintln(n.err, "Connected again.")
 	}
+	n.warnOnce(v, &n.problem)
 	now := time.Now()
 	here := make(map[string]trustedRow)
 	for _, row := range v.rows(all) {
