@@ -115,43 +115,45 @@ const proxyAdvice = "; correct HTTPS_PROXY (for wss), HTTP_PROXY (for ws) or ALL
 
 // explain returns the text of an error for the user, with what to do about it.
 func explain(err error) string {
-	var away *peer.AwayError
-	var hello *peer.HelloError
-	var closed *peer.ClosedError
-	var route *peer.HTTPError
-	var noWebSocket *peer.NoWebSocketError
-	var refused *peer.RefusedError
-	var tooLong *peer.TooLongError
-	var fate *fateError
+	for _, text := range []string{
+		textOf[*fateError](err), textOf[*peer.HelloError](err), textOf[*peer.ClosedError](err), textOf[*peer.HTTPError](err),
+		textOf[*peer.TooLongError](err), textOf[*peer.RefusedError](err),
+	} {
+		if text != "" {
+			return text // it says what to do
+		}
+	}
 	var request *peer.RequestError
 	var changed *inbox.ChangedKeyError
+	switch {
+	case errors.As(err, &changed):
+		return changedText(changed)
+	case errors.As(err, &request) && request.Code == wire.CodeUnknownType:
+		return "the broker does not support this request: " + request.Error()
+	case errors.As(err, &request):
+		return request.Error()
+	}
+	return explainNetwork(err)
+}
+
+// textOf returns the text of the error of type E in err's tree, or "" if there is none.
+func textOf[E error](err error) string {
+	var own E
+	if errors.As(err, &own) {
+		return own.Error()
+	}
+	return ""
+}
+
+// explainNetwork is explain for the errors that keep a client from reaching a broker.
+func explainNetwork(err error) string {
+	var noWebSocket *peer.NoWebSocketError
 	var proxy *peer.ProxyError
 	var dns *net.DNSError
 	var op *net.OpError
 	var cert *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
 	switch {
-	case errors.As(err, &fate):
-		return fate.text
-	case errors.As(err, &away):
-		return explain(away.Err) + away.Advice()
-	case errors.As(err, &hello):
-		return hello.Error()
-	case errors.As(err, &closed):
-		return closed.Error()
-	case errors.As(err, &route):
-		return route.Error()
-	case errors.As(err, &tooLong):
-		return tooLong.Error()
-	case errors.As(err, &refused):
-		return refused.Error()
-	case errors.As(err, &changed):
-		return changedText(changed)
-	case errors.As(err, &request):
-		if request.Code == wire.CodeUnknownType {
-			return "the broker does not support this request: " + request.Error()
-		}
-		return request.Error()
 	case errors.As(err, &proxy):
 		return "broker unreachable: " + proxy.Error() + proxyAdvice
 	case errors.As(err, &op) && (op.Op == "proxyconnect" || strings.HasPrefix(op.Op, "socks")):

@@ -136,7 +136,7 @@ func unableText(s *local.SessionStatus) string {
 	text := fmt.Sprintf("session %s in %s can't read its messages: %s; ", s.SessionID[:min(8, len(s.SessionID))], s.Cwd, s.CannotRead)
 	switch s.CannotRead {
 	case local.NoHooks:
-		return text + "turn the hooks on (see the check of the hooks); the session then reads from its next prompt on"
+		return text + "turn the hooks on, as the check \"hooks\" says; the session then reads messages from its next prompt on"
 	case local.NoTool:
 		return text + "type /mcp in the session and reconnect the claudemesh server, or end the session and resume it with `claudemesh launch --resume`"
 	}

@@ -28,8 +28,8 @@ func (a *app) keysCommand() *cobra.Command {
 		Example: `  claudemesh keys
   claudemesh keys restore 3fa94b21`,
 		Long: `List your member keys: those in use, and those that you used before. No command deletes a member
-key. Before 'join --as-new-member', 'leave', 'forget' or 'restore' takes a key out of the config, it
-saves the config as config.json.<date>.
+key: if 'join --as-new-member', 'leave', 'forget' or 'restore' takes a key out of the config, the
+command first saves the config as config.json.<date>.
 --json: an array of {pubkey, mesh, meshId, inUse, keptAt?, file?}.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return a.keys(asJSON) },

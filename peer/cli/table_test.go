@@ -74,19 +74,19 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestTableColours checks that colors don't change the layout, and text from others can't
+// TestTableColors checks that colors don't change the layout, and text from others can't
 // produce colors.
-func TestTableColours(t *testing.T) {
+func TestTableColors(t *testing.T) {
 	t.Parallel()
 	rows := [][]string{{"NAME", "STATUS"}, {"working", "idle"}, {"\x1b[31mred", "working (waiting)"}, {"x", ""}}
-	var plain, coloured bytes.Buffer
+	var plain, colored bytes.Buffer
 	if err := (&app{out: &plain, columns: 20}).table(rows); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&app{out: &coloured, columns: 20, color: true}).table(rows); err != nil {
+	if err := (&app{out: &colored, columns: 20, color: true}).table(rows); err != nil {
 		t.Fatal(err)
 	}
-	text := coloured.String()
+	text := colored.String()
 	for _, want := range []string{"\x1b[1mNAME\x1b[0m", "\x1b[32midle\x1b[0m", "\x1b[33mworking", "\nworking "} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in %q", want, text)

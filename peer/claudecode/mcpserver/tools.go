@@ -46,7 +46,7 @@ type groupInput struct {
 func (s *server) addTools(m *mcp.Server) {
 	add(s, m, &mcp.Tool{
 		Name:        "send_message",
-		Description: "Send a message to a peer, a group (@name) or everybody (*) in the mesh. The message is encrypted for its recipients. If a member is away, it is queued. Returns an id for message_status.",
+		Description: "Send a message to a peer, a group (@name) or everybody (*) in the mesh. The message is encrypted for its recipients. If a recipient is away, the message is queued. Returns an id for message_status.",
 		InputSchema: schema(`{"type":"object","required":["message"],"additionalProperties":false,"properties":{
 			"to":{"type":"string","description":"Name of a peer, its key or the first 8 or more digits of its key, @group for everybody who is in that group now, or * for everybody who is connected now. Leave it out and give reply_to to answer the sender of a message."},
 			"message":{"type":"string","minLength":1,"description":"The text. Include everything that the reader needs to know."},

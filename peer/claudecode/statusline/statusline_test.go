@@ -40,9 +40,9 @@ func TestText(t *testing.T) {
 		{"no broker goes before dnd", unread(3, 2, wire.DND, false), Options{Columns: 30}, "mesh: 2 unread · ✗ no broker"},
 		{"no room", unread(3, 2, wire.Idle, true), Options{Columns: 13}, ""},
 		{"no room at all", nil, Options{Columns: 1, Color: true}, ""},
-		{"colours", unread(3, 2, wire.DND, true), Options{Color: true},
+		{"colors", unread(3, 2, wire.DND, true), Options{Color: true},
 			"mesh: 3 peers · \x1b[33m2 unread\x1b[0m · \x1b[2mdnd\x1b[0m · \x1b[32m⚡ broker\x1b[0m"},
-		{"colours take no room", unread(3, 2, wire.Idle, true), Options{Columns: 36, Color: true},
+		{"colors take no room", unread(3, 2, wire.Idle, true), Options{Columns: 36, Color: true},
 			"mesh: 3 peers · \x1b[33m2 unread\x1b[0m · \x1b[32m⚡ broker\x1b[0m"},
 		{"no broker is red", unread(3, 0, wire.Idle, false), Options{Color: true}, "mesh: \x1b[31m✗ no broker\x1b[0m"},
 	} {
@@ -65,7 +65,7 @@ func TestWidths(t *testing.T) {
 			painted := Text(u, Options{Columns: columns, Color: true})
 			got := sgr.ReplaceAllString(painted, "")
 			if got != Text(u, Options{Columns: columns}) {
-				t.Errorf("%d columns: colours change the text: %q", columns, painted)
+				t.Errorf("%d columns: colors change the text: %q", columns, painted)
 			}
 			if n := utf8.RuneCountInString(got) + strings.Count(got, "⚡"); n > columns {
 				t.Errorf("%q has %d columns, want at most %d", got, n, columns)

@@ -95,8 +95,8 @@ func indexed(n int) string {
 		}
 		return fmt.Sprintf("#%02x%02x%02x", level(n/36), level(n/6%6), level(n%6))
 	}
-	grey := 8 + 10*(n-232)
-	return fmt.Sprintf("#%02x%02x%02x", grey, grey, grey)
+	gray := 8 + 10*(n-232)
+	return fmt.Sprintf("#%02x%02x%02x", gray, gray, gray)
 }
 
 func numbers(params string) []int {

@@ -18,9 +18,9 @@ func TestParse(t *testing.T) {
 		want          []line
 	}{
 		{"plain", "ab\n", []line{{runs: []run{{0, 2, "ab", style{}}}, width: 2}}},
-		{"coloured", "a\x1b[31mbc\x1b[0md", []line{{runs: []run{{0, 1, "a", style{}}, {1, 2, "bc", red}, {3, 1, "d", style{}}}, width: 4}}},
+		{"colored", "a\x1b[31mbc\x1b[0md", []line{{runs: []run{{0, 1, "a", style{}}, {1, 2, "bc", red}, {3, 1, "d", style{}}}, width: 4}}},
 		{"over lines", "\x1b[31ma\nb\x1b[39m", []line{{runs: []run{{0, 1, "a", red}}, width: 1}, {runs: []run{{0, 1, "b", red}}, width: 1}}},
-		{"256 colours and truth", "\x1b[38;5;196ma\x1b[48;2;1;2;3mb", []line{{runs: []run{
+		{"256 colors and true color", "\x1b[38;5;196ma\x1b[48;2;1;2;3mb", []line{{runs: []run{
 			{0, 1, "a", style{fg: "#ff0000"}}, {1, 1, "b", style{fg: "#ff0000", bg: "#010203"}}}, width: 2}}},
 		{"empty end", "a\n\n  \n", []line{{runs: []run{{0, 1, "a", style{}}}, width: 1}}},
 		{"invisible end", "a \x1b[31m  \n\x1b[0mb\x1b[7m \x1b[0m ", []line{
