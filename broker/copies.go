@@ -124,19 +124,19 @@ func (c *conn) tellUnopenedLocked(m *wire.Send, to []queue.To, ack *wire.Ack) *r
 
 // copyStatus fills in the status of a message's copy for a recipient that could not open the
 // message itself. It reports whether it has queried the storage.
-func (c *conn) copyStatus(m *queue.Accepted, row *wire.RecipientStatus) (queried bool) {
+func (c *conn) copyStatus(m *queue.Accepted, row *wire.RecipientStatus) (queried bool, err error) {
 	if m.ClientID == "" {
-		return false
+		return false, nil
 	}
 	ctx, cancel := storageContext()
 	defer cancel()
-	id, ok := c.room.queue.SentAs(ctx, m.SenderMember, wire.CopyID(m.ClientID, row.Pubkey))
-	if !ok {
-		return false
+	id, ok, err := c.room.queue.SentAs(ctx, m.SenderMember, wire.CopyID(m.ClientID, row.Pubkey))
+	if !ok || err != nil {
+		return false, err
 	}
 	found, err := c.room.queue.Find(ctx, id.String(), 1)
-	if err == nil && len(found) == 1 && len(found[0].Recipients) == 1 {
+	if len(found) == 1 && len(found[0].Recipients) == 1 {
 		c.fillStatus(&found[0].Recipients[0], row)
 	}
-	return true
+	return true, err
 }

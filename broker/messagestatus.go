@@ -45,7 +45,10 @@ func (c *conn) messageStatus(frame *wire.Frame) error {
 		}
 		return &requestError{wire.CodeNotFound, "message not found"}
 	case 1:
-		status, queries := c.statusOf(&visible[0], frame.ReqID)
+		status, queries, err := c.statusOf(&visible[0], frame.ReqID)
+		if err != nil {
+			return err
+		}
 		c.send(status)
 		c.fine(priceOfRows(len(visible[0].Recipients)) + queries*priceQuestion)
 		return nil
@@ -91,7 +94,7 @@ func isMessageID(s string) bool {
 }
 
 // statusOf returns the answer to a message_status, and how many queries of the storage it took.
-func (c *conn) statusOf(m *queue.Accepted, reqID string) (result wire.MessageStatusResult, queries int) {
+func (c *conn) statusOf(m *queue.Accepted, reqID string) (result wire.MessageStatusResult, queries int, err error) {
 	result = wire.MessageStatusResult{
 		Type: wire.TypeMessageStatusResult, MessageID: m.ID.String(), TargetSpec: m.TargetSpec, Delivered: true,
 		Recipients: make([]wire.RecipientStatus, 0, len(m.Recipients)), ReqID: reqID,
@@ -101,8 +104,14 @@ func (c *conn) statusOf(m *queue.Accepted, reqID string) (result wire.MessageSta
 	for _, r := range m.Recipients {
 		row := wire.RecipientStatus{Name: r.Name, Pubkey: r.Key, CannotRead: unable[r.Key]}
 		c.fillStatus(&r, &row)
-		if r.Unopened() && c.copyStatus(m, &row) {
-			queries++
+		if r.Unopened() {
+			queried, err := c.copyStatus(m, &row)
+			if err != nil {
+				return result, queries, err
+			}
+			if queried {
+				queries++
+			}
 		}
 		if row.At != nil && row.At.After(last) {
 			last = row.At.Time
@@ -113,7 +122,7 @@ func (c *conn) statusOf(m *queue.Accepted, reqID string) (result wire.MessageSta
 	if result.Delivered && !last.IsZero() {
 		result.DeliveredAt = &wire.Time{Time: last}
 	}
-	return result, queries
+	return result, queries, nil
 }
 
 // unable returns why peers can't read, as far as c may know: by session key, and by member key

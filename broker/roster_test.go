@@ -207,8 +207,8 @@ func TestManyChangesOfOneAreOneNews(t *testing.T) {
 	told := 0
 	for last := ""; last != fmt.Sprint(changes-1); {
 		push := v1.event()
-		if told++; told > changes/4 {
-			t.Fatalf("got %d news of %d changes, want at most %d", told, 2*changes, changes/4)
+		if told++; told > changes/2 {
+			t.Fatalf("got %d news of %d changes, want at most %d", told, 2*changes, changes/2)
 		}
 		if push["event"] == "profile_updated" {
 			last = push["eventData"].(frame)["profile"].(frame)["title"].(string)

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/queue"
 	"github.com/claudemesh/claudemesh/storage"
@@ -92,6 +94,15 @@ func (s *counters) answered(outcome string, priority wire.Priority) {
 // storageFailed counts an error of the storage.
 func (b *Broker) storageFailed(operation string, err error) {
 	b.stats.storage.add(StorageError{operation, storage.ReasonOf(err)})
+}
+
+// queueFailed counts and logs that the queue can't read the storage. Each mailbox that waits for
+// that fails on its own, so not every failure is logged.
+func (b *Broker) queueFailed(err error) {
+	b.storageFailed("read", err)
+	b.grumble.Do(func() {
+		b.log.Warn("reading waiting messages failed; the broker tries again", zap.Error(err))
+	})
 }
 
 // journalObserver passes on what the journal tells.

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"time"
 )
@@ -50,6 +51,7 @@ func (b *mailbox) drain(ctx context.Context) {
 		}
 		list, err := b.readPage(ctx, p)
 		if err != nil {
+			b.queue.readFailed(fmt.Errorf("read what waits in mailbox %s of mesh %s: %w", b.addr.Name, b.addr.Mesh, err))
 			select {
 			case <-ctx.Done():
 			case <-time.After(drainRetry):

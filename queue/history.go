@@ -138,16 +138,16 @@ func (m *Mesh) Repeated(member wire.ID, clientID string, done func(Result)) bool
 }
 
 // SentAs returns the id of the message that a member has sent under a client id. It knows
-// the member's newest messages only, and returns false when the store can't be read.
-func (m *Mesh) SentAs(ctx context.Context, member wire.ID, clientID string) (wire.ID, bool) {
+// the member's newest messages only.
+func (m *Mesh) SentAs(ctx context.Context, member wire.ID, clientID string) (id wire.ID, ok bool, err error) {
 	h, err := m.senders.load(ctx, m, member)
 	if err != nil {
-		return wire.ID{}, false
+		return wire.ID{}, false, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s, ok := h.known[clientID]
-	return s.id, ok
+	return s.id, ok, nil
 }
 
 // SentEndingIn returns the ids that end in a text, of the newest messages that a member has

@@ -49,6 +49,7 @@ type Queue struct {
 	store    Store
 	journal  Journal
 	settings func() Settings
+	failed   func(error) // see OnFailure
 	stats    counters
 	traces   traces
 
@@ -70,13 +71,24 @@ type shard struct {
 
 // New returns a queue that has no meshes yet; see Load.
 func New(store Store, journal Journal, settings func() Settings) *Queue {
-	q := &Queue{store: store, journal: journal, settings: settings, seed: maphash.MakeSeed()}
+	q := &Queue{store: store, journal: journal, settings: settings, failed: func(error) {}, seed: maphash.MakeSeed()}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	for i := range q.shards {
 		q.shards[i].boxes = make(map[Mailbox]*mailbox)
 	}
 	q.meshes.byID = make(map[wire.ID]*Mesh)
 	return q
+}
+
+// OnFailure sets the function that is told when the queue, in the background, can't read the store.
+// The queue tries again. Call it before anything else. do must not block.
+func (q *Queue) OnFailure(do func(error)) { q.failed = do }
+
+// readFailed reports a failure in the background, unless the queue is stopping.
+func (q *Queue) readFailed(err error) {
+	if q.ctx.Err() == nil {
+		q.failed(err)
+	}
 }
 
 // Stop ends all drains and waits for them. Messages that were accepted stay accepted:

@@ -506,6 +506,27 @@ func TestLateMessageIsNotPassedOver(t *testing.T) {
 	})
 }
 
+// TestFailuresAreReported checks that the queue reports that it can't read a mailbox, and pushes
+// what waits there once it can.
+func TestFailuresAreReported(t *testing.T) {
+	inBubble(t, func(t *testing.T, q fixture) {
+		var failures []error
+		q.OnFailure(func(err error) { failures = append(failures, err) })
+		q.send("m", wire.Next, box)
+		commit()
+		q.store.behave(quick, always(fails))
+		var in inbox
+		q.Attach(box, &in, false)
+		pause(2500 * time.Millisecond)
+		if len(failures) != 3 || !errors.Is(failures[0], errAway) {
+			t.Errorf("reported %v, want that the store is away, three times", failures)
+		}
+		q.store.behave(quick, always(none))
+		pause(2 * time.Second)
+		expect(t, &in, "m")
+	})
+}
+
 func TestReconnectRedeliversWhatWasNotAcknowledged(t *testing.T) {
 	inBubble(t, func(t *testing.T, q fixture) {
 		var first, second inbox

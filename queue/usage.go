@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -68,6 +69,9 @@ func (m *Mesh) measure() {
 	begun := time.Now()
 	open := m.open.size()
 	stored, err := m.queue.store.Burden(ctx, m.id)
+	if err != nil {
+		m.queue.readFailed(fmt.Errorf("count what waits in mesh %s: %w", m.id, err))
+	}
 	u := &m.usage
 	u.mu.Lock()
 	defer u.mu.Unlock()

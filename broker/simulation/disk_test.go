@@ -100,15 +100,15 @@ func (d *disk) commitLocked(b *journal.Batch) ([]journal.Duplicate, error) {
 	}
 	var duplicates []journal.Duplicate
 	for i, m := range b.Messages {
-		if original, ok := d.original(m); ok {
+		if original, ok := d.originalLocked(m); ok {
 			if original != m.ID {
 				duplicates = append(duplicates, journal.Duplicate{Index: i, Original: original})
 			}
 			continue
 		}
-		d.insert(m)
+		d.insertLocked(m)
 	}
-	d.settle(b)
+	d.settleLocked(b)
 	for _, r := range b.Presences {
 		key := recordKey{r.MeshID, r.Identity}
 		if !r.EndedAt.IsZero() && !r.Identity.Returns() {
@@ -128,8 +128,8 @@ func (d *disk) commitLocked(b *journal.Batch) ([]journal.Duplicate, error) {
 	return duplicates, nil
 }
 
-// original returns the id under which a message is stored already.
-func (d *disk) original(m *queue.Accepted) (wire.ID, bool) {
+// originalLocked returns the id under which a message is stored already.
+func (d *disk) originalLocked(m *queue.Accepted) (wire.ID, bool) {
 	if _, ok := d.messages[m.ID]; ok {
 		return m.ID, true
 	}
@@ -140,7 +140,7 @@ func (d *disk) original(m *queue.Accepted) (wire.ID, bool) {
 	return id, ok
 }
 
-func (d *disk) insert(m *queue.Accepted) {
+func (d *disk) insertLocked(m *queue.Accepted) {
 	kept := *m
 	kept.Recipients = append([]queue.Recipient(nil), m.Recipients...)
 	d.messages[m.ID] = &kept
@@ -161,7 +161,7 @@ func (d *disk) insert(m *queue.Accepted) {
 	d.marks[m.MeshID] = mark
 }
 
-func (d *disk) settle(b *journal.Batch) {
+func (d *disk) settleLocked(b *journal.Batch) {
 	for _, s := range b.Settled {
 		if r := d.bySeq[place{s.Mesh, s.Seq}]; r != nil && r.State == queue.Pending {
 			r.State, r.SettledAt = s.State, s.At
@@ -176,9 +176,9 @@ func (d *disk) settle(b *journal.Batch) {
 	}
 }
 
-// expire is queue.Store's Sweep, except that it deletes no messages: that takes a day, which is
+// expireLocked is queue.Store's Sweep, except that it deletes no messages: that takes a day, which is
 // longer than any schedule.
-func (d *disk) expire(before, now time.Time, limit int, ours func(mesh wire.ID) bool) int {
+func (d *disk) expireLocked(before, now time.Time, limit int, ours func(mesh wire.ID) bool) int {
 	n := 0
 	for _, id := range d.order {
 		m := d.messages[id]
@@ -195,7 +195,7 @@ func (d *disk) expire(before, now time.Time, limit int, ours func(mesh wire.ID) 
 	return n
 }
 
-func (d *disk) backlog(box queue.Mailbox, after int64, urgentOnly bool, limit int) []queue.Waiting {
+func (d *disk) backlogLocked(box queue.Mailbox, after int64, urgentOnly bool, limit int) []queue.Waiting {
 	var page []queue.Waiting
 	for _, r := range d.boxes[box] {
 		if r.State == queue.Pending && r.Seq > after && (!urgentOnly || r.message.Priority == wire.Now) {
@@ -206,7 +206,7 @@ func (d *disk) backlog(box queue.Mailbox, after int64, urgentOnly bool, limit in
 	return page[:min(limit, len(page))]
 }
 
-func (d *disk) depth() (all queue.Depth) {
+func (d *disk) depthLocked() (all queue.Depth) {
 	for _, m := range d.messages {
 		for _, r := range m.Recipients {
 			if r.State != queue.Pending {
@@ -221,7 +221,7 @@ func (d *disk) depth() (all queue.Depth) {
 	return all
 }
 
-func (d *disk) burden(id wire.ID) (b queue.Burden) {
+func (d *disk) burdenLocked(id wire.ID) (b queue.Burden) {
 	for _, m := range d.messages {
 		pending := int64(0)
 		for _, r := range m.Recipients {
@@ -238,7 +238,7 @@ func (d *disk) burden(id wire.ID) (b queue.Burden) {
 	return b
 }
 
-func (d *disk) find(id wire.ID, prefix string, limit int) []queue.Accepted {
+func (d *disk) findLocked(id wire.ID, prefix string, limit int) []queue.Accepted {
 	var found []queue.Accepted
 	for _, m := range d.messages {
 		if m.MeshID == id && strings.HasPrefix(m.ID.String(), prefix) && len(found) < limit {
@@ -250,7 +250,7 @@ func (d *disk) find(id wire.ID, prefix string, limit int) []queue.Accepted {
 	return found
 }
 
-func (d *disk) sent(id, member wire.ID, limit int) []queue.Sent {
+func (d *disk) sentLocked(id, member wire.ID, limit int) []queue.Sent {
 	var list []queue.Sent
 	for i := len(d.order) - 1; i >= 0 && len(list) < limit; i-- {
 		if m := d.messages[d.order[i]]; m.MeshID == id && m.SenderMember == member && m.ClientID != "" {
@@ -370,10 +370,10 @@ func (d *disk) AuditKey(_ context.Context, fresh audit.Key) (audit.Key, error) {
 func (d *disk) AuditHead(_ context.Context, id wire.ID) (audit.Head, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.head(id), nil
+	return d.headLocked(id), nil
 }
 
-func (d *disk) head(id wire.ID) audit.Head {
+func (d *disk) headLocked(id wire.ID) audit.Head {
 	chain := d.chains[id]
 	if len(chain) == 0 {
 		return audit.Head{}

@@ -289,27 +289,27 @@ func (s *session) PrunePresences(ctx context.Context, _ time.Time, _ int) (int, 
 
 // Backlog implements queue.Store.
 func (s *session) Backlog(ctx context.Context, box queue.Mailbox, after int64, urgentOnly bool, limit int) ([]queue.Waiting, error) {
-	return read(ctx, s, "backlog", func(d *disk) []queue.Waiting { return d.backlog(box, after, urgentOnly, limit) })
+	return read(ctx, s, "backlog", func(d *disk) []queue.Waiting { return d.backlogLocked(box, after, urgentOnly, limit) })
 }
 
 // Find implements queue.Store.
 func (s *session) Find(ctx context.Context, id wire.ID, prefix string, limit int) ([]queue.Accepted, error) {
-	return read(ctx, s, "find", func(d *disk) []queue.Accepted { return d.find(id, prefix, limit) })
+	return read(ctx, s, "find", func(d *disk) []queue.Accepted { return d.findLocked(id, prefix, limit) })
 }
 
 // Sent implements queue.Store.
 func (s *session) Sent(ctx context.Context, id, member wire.ID, limit int) ([]queue.Sent, error) {
-	return read(ctx, s, "sent", func(d *disk) []queue.Sent { return d.sent(id, member, limit) })
+	return read(ctx, s, "sent", func(d *disk) []queue.Sent { return d.sentLocked(id, member, limit) })
 }
 
 // Burden implements queue.Store.
 func (s *session) Burden(ctx context.Context, id wire.ID) (queue.Burden, error) {
-	return read(ctx, s, "burden", func(d *disk) queue.Burden { return d.burden(id) })
+	return read(ctx, s, "burden", func(d *disk) queue.Burden { return d.burdenLocked(id) })
 }
 
 // Depth implements broker.Storage.
 func (s *session) Depth(ctx context.Context) (queue.Depth, error) {
-	return read(ctx, s, "depth", func(d *disk) queue.Depth { return d.depth() })
+	return read(ctx, s, "depth", func(d *disk) queue.Depth { return d.depthLocked() })
 }
 
 // Mark implements queue.Store.
@@ -325,7 +325,7 @@ func (s *session) Sweep(ctx context.Context, expire, _, now time.Time, limit int
 	}
 	a, err := read(ctx, s, "sweep", func(d *disk) (a answer) {
 		if a.err = s.fenceLocked(); a.err == nil {
-			a.n = d.expire(expire, now, limit, func(m wire.ID) bool { return s.seat == nil || d.registry.owners[m].node == s.seat.id })
+			a.n = d.expireLocked(expire, now, limit, func(m wire.ID) bool { return s.seat == nil || d.registry.owners[m].node == s.seat.id })
 		}
 		return a
 	})
@@ -342,7 +342,7 @@ func (s *session) AuditMeshes(ctx context.Context) ([]wire.ID, error) {
 
 // AuditHead implements audit.Store and journal.Store.
 func (s *session) AuditHead(ctx context.Context, id wire.ID) (audit.Head, error) {
-	return read(ctx, s, "audit head", func(d *disk) audit.Head { return d.head(id) })
+	return read(ctx, s, "audit head", func(d *disk) audit.Head { return d.headLocked(id) })
 }
 
 // AuditKey implements audit.Store.
