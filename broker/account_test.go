@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/identity"
@@ -206,18 +204,8 @@ func TestNewSessionsAreLimited(t *testing.T) {
 	}
 }
 
-// helloTime is the time of the newest hello, in milliseconds. Two hellos with the same
-// time would be identical, and the broker would refuse the second as a replay.
-var helloTime atomic.Int64
-
 func memberHello(m member, more frame) frame {
-	at := time.Now().UnixMilli()
-	for last := helloTime.Load(); ; last = helloTime.Load() {
-		if at = max(at, last+1); helloTime.CompareAndSwap(last, at) {
-			break
-		}
-	}
-	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.UnixMilli(at))
+	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, helloTime())
 	f := frame{
 		"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(), "sessionId": "x",
 		"pid": 1, "cwd": "/", "timestamp": ts, "signature": sig.String(),

@@ -79,7 +79,7 @@ func TestNoAttestationWithoutProof(t *testing.T) {
 	m := s.owner()
 	b := newKeys(t)
 	bob, daemon := s.session(m, b, "bob"), s.dial()
-	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.Now())
+	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, helloTime())
 	daemon.send(frame{
 		"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(),
 		"sessionPubkey": newKeys(t).Public().String(), "sessionId": "x", "displayName": "x", "pid": 1, "cwd": "/",

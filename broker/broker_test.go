@@ -188,7 +188,7 @@ func (s *server) session(m member, keys identity.KeyPair, sessionID string, succ
 }
 
 func sessionHello(m member, keys identity.KeyPair, sessionID string, succeeds ...frame) frame {
-	now := time.Now()
+	now := helloTime()
 	a := identity.Attest(m.keys, keys.Public(), now.Add(time.Hour))
 	ts, sig := identity.SignSessionHello(keys, m.mesh, m.keys.Public(), now)
 	return frame{
@@ -329,7 +329,7 @@ func TestTransientClaimsNoSessionKey(t *testing.T) {
 	victim := newKeys(t)
 	s.session(m, victim, "victim")
 	c := s.dial()
-	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.Now())
+	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, helloTime())
 	c.send(frame{
 		"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(),
 		"sessionPubkey": victim.Public().String(), "sessionId": "x", "pid": 1, "cwd": "/",
@@ -389,7 +389,7 @@ func TestReplayAfterRestart(t *testing.T) {
 	t.Run("before", func(t *testing.T) {
 		s := startAt(t, path, nil)
 		m := s.owner()
-		ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.Now())
+		ts, sig := identity.SignHello(m.keys, m.mesh, m.member, helloTime())
 		hello = frame{
 			"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(),
 			"sessionId": "x", "pid": 1, "cwd": "/", "timestamp": ts, "signature": sig.String(),
@@ -412,7 +412,7 @@ func TestMemberKeyIsNoSessionKey(t *testing.T) {
 	s := start(t, nil)
 	m := s.owner()
 	c := s.dial()
-	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.Now())
+	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, helloTime())
 	c.send(frame{
 		"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(),
 		"sessionPubkey": m.keys.Public().String(), "sessionId": "x", "pid": 1, "cwd": "/", "timestamp": ts, "signature": sig.String(),
@@ -430,7 +430,7 @@ func TestRepeatedSendOutlivesItsRecipient(t *testing.T) {
 	m := s.owner()
 	claimed := newKeys(t)
 	alice, bob := s.session(m, newKeys(t), "alice"), s.dial()
-	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.Now())
+	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, helloTime())
 	bob.send(frame{
 		"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(),
 		"sessionPubkey": claimed.Public().String(), "sessionId": "x", "pid": 1, "cwd": "/", "timestamp": ts, "signature": sig.String(),

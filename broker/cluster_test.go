@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -85,7 +86,7 @@ func TestHandOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	if reason := alice.closed(); reason != wire.ReasonMoved {
-		t.Errorf("closed with %q", reason)
+		t.Errorf("closed with %q, want %q", reason, wire.ReasonMoved)
 	}
 	early.next("hello_ack")
 	early.gets(1)
@@ -108,7 +109,7 @@ func TestHandOver(t *testing.T) {
 		alice.delivered(3 + round)
 	}
 	if heads, err := a.AuditHeads(t.Context()); err != nil || heads[id].Seq == 0 {
-		t.Errorf("the audit log: %v, %v", heads, err)
+		t.Errorf("got audit heads %v, %v; want entries of mesh %s", heads, err, id)
 	}
 }
 
@@ -130,7 +131,7 @@ func TestLostMesh(t *testing.T) {
 	carol.send(message(1, daveKeys.Public(), 100))
 	alice.send(message(1, bobKeys.Public(), 100))
 	if reason := alice.closed(); reason != wire.ReasonMoved {
-		t.Errorf("closed with %q", reason)
+		t.Errorf("closed with %q, want %q", reason, wire.ReasonMoved)
 	}
 	carol.acked(1, 2)
 	carol.tell(2, daveKeys.Public())
@@ -182,6 +183,8 @@ func TestHelloOutlivesItsMesh(t *testing.T) {
 	a.session(m, aliceKeys, "alice")
 
 	held := heldRead{make(chan struct{}), make(chan struct{})}
+	goOn := sync.OnceFunc(func() { close(held.over) })
+	defer goOn() // otherwise a failure would keep the broker from stopping
 	slow.next <- held
 	late := a.dial()
 	late.send(sessionHello(m, newKeys(t), "late"))
@@ -190,7 +193,7 @@ func TestHelloOutlivesItsMesh(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.session(m, bobKeys, "bob")
-	close(held.over)
+	goOn()
 	if refused := late.next("error"); refused["code"] != string(wire.CodeTryAgain) {
 		t.Errorf("the late hello got %v, want error %s", refused, wire.CodeTryAgain)
 	}
@@ -258,7 +261,7 @@ func TestHandOverAll(t *testing.T) {
 	}
 	for i, c := range clients {
 		if reason := c.closed(); reason != wire.ReasonMoved {
-			t.Errorf("closed with %q", reason)
+			t.Errorf("closed with %q, want %q", reason, wire.ReasonMoved)
 		}
 		a.wantOwner(meshOf(t, members[i]), b)
 		b.session(members[i], newKeys(t), "y").wantPeers("x", "y")
@@ -284,27 +287,27 @@ func TestObey(t *testing.T) {
 		t.Fatal(err)
 	}
 	if reason := one.closed(); reason != wire.ReasonMoved {
-		t.Errorf("closed with %q", reason)
+		t.Errorf("closed with %q, want %q", reason, wire.ReasonMoved)
 	}
 	b.session(moves, newKeys(t), "two").wantPeers("one", "two")
 	a.wantOwner(meshOf(t, moves), b)
 	a.wantOwner(meshOf(t, stays), a)
 	if err := a.Ready(t.Context()); err != nil {
-		t.Errorf("ready after a move: %v", err)
+		t.Errorf("Ready after a move = %v, want nil", err)
 	}
 
 	if err := operator.SetDraining(t.Context(), idA, true); err != nil {
 		t.Fatal(err)
 	}
 	if reason := other.closed(); reason != wire.ReasonMoved {
-		t.Errorf("closed with %q", reason)
+		t.Errorf("closed with %q, want %q", reason, wire.ReasonMoved)
 	}
 	var not *broker.NotReady
 	if err := a.Ready(t.Context()); !errors.As(err, &not) || not.Reason != "draining" {
-		t.Errorf("ready while it drains: %v", err)
+		t.Errorf("Ready while the node drains = %v, want reason draining", err)
 	}
 	if h := a.Health(t.Context()); h.DB != "up" {
-		t.Errorf("health while it drains: %+v", h)
+		t.Errorf("Health while the node drains = %+v, want the database up", h)
 	}
 	await.Until(t, "the mesh is at the other node", func() bool {
 		a.owners.Forget(meshOf(t, stays))
@@ -312,7 +315,7 @@ func TestObey(t *testing.T) {
 		return err == nil && owner.ID == idB
 	})
 	if s := a.Stats(); s.Owned != 0 {
-		t.Errorf("it owns %d meshes", s.Owned)
+		t.Errorf("a node that drains owns %d meshes, want none", s.Owned)
 	}
 	if err := operator.SetDraining(t.Context(), idA, false); err != nil {
 		t.Fatal(err)
@@ -331,13 +334,13 @@ func TestHandOverAllOutside(t *testing.T) {
 		t.Fatal("two nodes have one address")
 	}
 	if err := same.HandOverAll(t.Context(), 0); err != nil {
-		t.Errorf("before it has joined: %v", err)
+		t.Errorf("HandOverAll of a node that has not joined: %v", err)
 	}
 	self, _ := a.owners.Self()
 	server.Exec(fmt.Sprintf(`DELETE FROM claudemesh.nodes WHERE id = %d`, self))
 	<-a.Lost()
 	if err := a.HandOverAll(t.Context(), 0); err != nil {
-		t.Errorf("after it was removed: %v", err)
+		t.Errorf("HandOverAll of a node that was removed: %v", err)
 	}
 }
 
@@ -357,7 +360,7 @@ func TestHandOverOfLostMesh(t *testing.T) {
 		t.Fatal(err)
 	}
 	if reason := alice.closed(); reason != wire.ReasonMoved {
-		t.Errorf("closed with %q", reason)
+		t.Errorf("closed with %q, want %q", reason, wire.ReasonMoved)
 	}
 	server.Exec(fmt.Sprintf(`DELETE FROM claudemesh.mesh_owners WHERE mesh_id = '%s'`, id))
 	alice = a.session(m, aliceKeys, "alice")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -14,6 +15,20 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
+// newestHello is the time of the newest hello, in milliseconds.
+var newestHello atomic.Int64
+
+// helloTime returns the time for a hello. No two hellos have the same time: they could be identical,
+// and the broker would refuse the second one as a replay.
+func helloTime() time.Time {
+	for at := time.Now().UnixMilli(); ; {
+		last := newestHello.Load()
+		if at = max(at, last+1); newestHello.CompareAndSwap(last, at) {
+			return time.UnixMilli(at)
+		}
+	}
+}
+
 // join adds another member to m's mesh.
 func (s *server) join(m member) member { s.t.Helper(); return s.joinAs(m, "Guest") }
 
@@ -22,7 +37,7 @@ func (s *server) joinAs(m member, name string) member {
 	s.t.Helper()
 	keys := newKeys(s.t)
 	owner := s.dial()
-	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, time.Now())
+	ts, sig := identity.SignHello(m.keys, m.mesh, m.member, helloTime())
 	owner.send(frame{
 		"type": "hello", "meshId": m.mesh, "memberId": m.member, "pubkey": m.keys.Public().String(), "sessionId": "invites",
 		"pid": 1, "cwd": "/", "timestamp": ts, "signature": sig.String(), "capabilities": []string{wire.CapTransient},

@@ -150,7 +150,7 @@ func slowOutbox(t *testing.T) (*outbox, *slowConn) {
 }
 
 // TestOutboxCollectsNews checks that news wait for newsDelay and are written together. A
-// message does not wait, and the news before it are written with it; so are many news.
+// message does not wait, and takes the news before it along. Many news do not wait either.
 func TestOutboxCollectsNews(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

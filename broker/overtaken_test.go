@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -34,11 +35,13 @@ func TestHelloThatWasHeldUpDisturbsNobody(t *testing.T) {
 	slow := &slowAtFirst{Store: store, asked: make(chan struct{}), end: make(chan struct{})}
 	s := serve(t, store, slow, nil)
 	m, keys := s.owner(), newKeys(t)
+	goOn := sync.OnceFunc(func() { close(slow.end) })
+	defer goOn() // otherwise a failure would keep the broker from stopping
 	first := s.dial()
 	first.send(sessionHello(m, keys, "me"))
 	<-slow.asked
 	second := s.session(m, keys, "me")
-	close(slow.end)
+	goOn()
 	if reason := first.closed(); reason != wire.ReasonReplaced {
 		t.Errorf("the first connection was closed with %q, want %q", reason, wire.ReasonReplaced)
 	}

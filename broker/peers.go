@@ -140,7 +140,7 @@ func (c *conn) setStatus(frame *wire.Frame) error {
 	}
 	return c.change(func(r *room, p *presence.Presence[*conn], now time.Time) error {
 		if m.CannotRead != nil {
-			r.presences.SetCannotRead(p, *m.CannotRead) // whatever becomes of the status
+			r.presences.SetCannotRead(p, *m.CannotRead) // even if the status is not taken
 		}
 		if r.presences.SetStatus(p, signal, now, r.broker.Settings().HookFreshWindow) {
 			r.regateLocked(p)

@@ -138,7 +138,8 @@ func (c *conn) trace(a *arrival) *journey {
 	return &journey{tracer: t.tracer, ctx: ctx, began: a.at}
 }
 
-// follow returns what the queue tells about a send's message; nil: nobody asks.
+// follow returns the trace that the queue tells about a send's message, or nil if the send is not
+// traced.
 func (a *arrival) follow() queue.Trace {
 	if a.trace == nil {
 		return nil // as an interface

@@ -13,6 +13,6 @@ func TestUntracedSendsCostNothing(t *testing.T) {
 		}
 		a.trace.answered("accepted", false)
 	}); n != 0 {
-		t.Errorf("%v allocations", n)
+		t.Errorf("got %v allocations, want none", n)
 	}
 }

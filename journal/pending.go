@@ -116,8 +116,8 @@ func (p *pending) takeClosed() (ripe []queue.Closing) {
 	return ripe
 }
 
-// takeWaiters moves to w those who wait for nothing that is still pending. Presences have no
-// order, so whoever waits for them waits until none is left.
+// takeWaiters moves to w the calls that no longer wait for anything pending. Presences have no
+// order, so a call that waits for one waits until none is left.
 func (p *pending) takeWaiters(w *work) {
 	if len(p.presences) > 0 {
 		return

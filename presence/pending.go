@@ -73,7 +73,7 @@ func best[C comparable](among []*Presence[C], addr netip.Addr, pid int64) *Prese
 // within HookLife.
 func (r *Room[C]) HoldHook(h HookSignal, now time.Time) {
 	if h.Addr = h.Addr.Unmap(); !h.Addr.IsValid() {
-		return // speaks for nobody
+		return // it can't be matched to a presence
 	}
 	r.forgetPending(now)
 	// Only the newest signal counts.

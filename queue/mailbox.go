@@ -301,5 +301,5 @@ func (b *mailbox) expireLeases(now time.Time) {
 		b.gate.hold() // it may have passed when the gate was open
 		b.drainFromLocked(oldest)
 	}
-	b.startDrainLocked() // however little room there is
+	b.startDrainLocked() // even if there is little room
 }

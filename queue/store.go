@@ -39,7 +39,7 @@ type Message struct {
 	Mentions          []string
 	BodyVersion       int64
 	KeyEpoch          int64
-	Trace             Trace // nil: nobody follows the message; it is not stored
+	Trace             Trace // nil if the message is not traced; it is not stored
 }
 
 // SealedForMany reports whether the message is sealed under the mesh key, which not every

@@ -85,7 +85,7 @@ func TestTraceOfRefused(t *testing.T) {
 			[]queue.To{{Mailbox: box}}, new(fate).tell)
 		pause(time.Minute)
 		if n := len(d.lines); n != 2 || !strings.HasPrefix(d.lines[1], "stored ") || d.lines[1] == "stored <nil>" {
-			t.Errorf("the trace was told %q", d.lines)
+			t.Errorf("the trace was told %q, want accepted, and stored with an error", d.lines)
 		}
 	})
 }

@@ -50,10 +50,10 @@ func TestShrink(t *testing.T) {
 		return need == 3
 	})
 	if got.indexes() != "7,50,99" {
-		t.Errorf("left %s", got.indexes())
+		t.Errorf("shrunk to steps %s, want 7,50,99", got.indexes())
 	}
 	if tries > 300 {
-		t.Errorf("%d tries", tries)
+		t.Errorf("shrinking took %d tries, want at most 300", tries)
 	}
 }
 
@@ -68,6 +68,6 @@ func TestScheduleIsDrawnFromItsSeed(t *testing.T) {
 		t.Error("different seeds give the same schedule")
 	}
 	if got := a.only([]int{3, 1}).indexes(); got != "1,3" {
-		t.Errorf("kept %s", got)
+		t.Errorf("kept steps %s, want 1,3", got)
 	}
 }
