@@ -79,7 +79,7 @@ func (s *session) connectOnce(ctx context.Context) (*websocket.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", s.mesh.BrokerURL, err)
 	}
-	ws.SetReadLimit(-1)
+	ws.SetReadLimit(maxFrame)
 	hello, err := s.hello(time.Now())
 	if err == nil {
 		err = ws.Write(ctx, websocket.MessageText, hello)

@@ -91,6 +91,10 @@ func (e *SettingError) Error() string { return e.Name + " must be " + e.Want }
 // maxSize is the maximum size of a body. No broker accepts more.
 const maxSize = 16 << 20
 
+// maxFrame is the maximum size of a frame that a session reads: sealed, in base64 and JSON, a body of
+// maxSize takes less than one and a half times its size.
+const maxFrame = 2 * maxSize
+
 // Validate returns a *SettingError for the first invalid setting of a run of this kind.
 func (s *Settings) Validate(k Kind) error {
 	messages := k != Idle

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/claudemesh/claudemesh/peer/bench"
 )
@@ -172,11 +171,7 @@ type benchProgress struct {
 }
 
 func (a *app) newBenchProgress(b *benchRun) *benchProgress {
-	p := &benchProgress{a: a, lines: b.progress, table: !b.json}
-	if f, ok := a.err.(*os.File); ok {
-		p.terminal = term.IsTerminal(int(f.Fd()))
-	}
-	return p
+	return &benchProgress{a: a, terminal: isTerminal(a.err), lines: b.progress, table: !b.json}
 }
 
 func (p *benchProgress) progress(s bench.Progress) {

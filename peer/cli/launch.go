@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/peer"
@@ -295,9 +294,8 @@ func sameFile(a, b string) bool {
 
 // newForm returns the form that asks the user, or nil if launch must not ask.
 func (a *app) newForm(ctx context.Context, f *launchFlags, o *launch.Options) *form {
-	in, ok := a.in.(*os.File)
-	if !ok || f.yes || f.quiet || launch.Parse(o.Args).Prints || !term.IsTerminal(int(in.Fd())) || !a.terminal {
+	if f.yes || f.quiet || launch.Parse(o.Args).Prints || !isTerminal(a.in) || !a.terminal {
 		return nil
 	}
-	return &form{ctx: ctx, in: in, out: a.err}
+	return &form{ctx: ctx, in: a.in, out: a.err}
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer"
@@ -31,13 +31,13 @@ type link struct {
 	dir     peer.Dir
 	session string
 	start   func(context.Context) error
-
-	mu  sync.Mutex
-	pid int // of claude
+	pid     atomic.Int64 // of claude
 }
 
 func newLink(c *Config) *link {
-	return &link{dir: c.Dir, session: c.Session, start: c.Start, pid: c.PID}
+	l := &link{dir: c.Dir, session: c.Session, start: c.Start}
+	l.pid.Store(int64(c.PID))
+	return l
 }
 
 // call calls the daemon for the session. It waits until the session is registered, and starts
@@ -105,13 +105,13 @@ func (l *link) once(ctx context.Context, verb string, in, out any) error {
 // claude returns the claude process: the parent, or, if another process is in between, the
 // ancestor that runs the session in which this process was started.
 func (l *link) claude() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if _, err := local.ReadTicket(l.dir, l.pid); err == nil || l.session == "" {
-		return l.pid
+	pid := int(l.pid.Load())
+	if _, err := local.ReadTicket(l.dir, pid); err == nil || l.session == "" {
+		return pid
 	}
-	if pid, ok := lineage.Find(l.dir, os.Getpid(), l.session); ok {
-		l.pid = pid
+	if found, ok := lineage.Find(l.dir, os.Getpid(), l.session); ok {
+		l.pid.Store(int64(found))
+		return found
 	}
-	return l.pid
+	return pid
 }
