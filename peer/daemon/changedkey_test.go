@@ -20,10 +20,26 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// liar is a proxy that changes what the broker sends.
+// liar is a proxy that changes and delays what the broker sends.
 type liar struct {
-	mu  sync.Mutex
-	lie *strings.Replacer
+	mu      sync.Mutex
+	lie     *strings.Replacer
+	hold    string   // part of the frames to delay; "" for none
+	delayed []func() // each sends a frame
+}
+
+// delay makes the liar keep back all frames that contain a text, until release.
+func (l *liar) delay(part string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hold = part
+}
+
+// delays returns how many frames the liar keeps back.
+func (l *liar) delays() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.delayed)
 }
 
 // tell makes the liar replace the first text of each pair with the second.
@@ -33,13 +49,29 @@ func (l *liar) tell(oldnew ...string) {
 	l.lie = strings.NewReplacer(oldnew...)
 }
 
-func (l *liar) told(b []byte) []byte {
+// told returns what the client gets instead of a frame; nil for nothing yet.
+func (l *liar) told(b []byte, send func([]byte)) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.hold != "" && bytes.Contains(b, []byte(l.hold)) {
+		l.delayed = append(l.delayed, func() { send(b) })
+		return nil
+	}
 	if l.lie == nil {
 		return b
 	}
 	return []byte(l.lie.Replace(string(b)))
+}
+
+// release sends what the liar has kept back to everybody, and delays nothing from then on.
+func (l *liar) release() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hold = ""
+	for _, send := range l.delayed {
+		send()
+	}
+	l.delayed = nil
 }
 
 // lieTo puts a liar between a user and the broker.
@@ -69,7 +101,9 @@ func lieTo(b *brokertest.Server, u *user) *liar {
 			// A liar sends the whole roster each time.
 			pass(ctx, down, up, func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(`"since"`), []byte(`"sinc_"`)) })
 		})
-		pass(ctx, up, down, l.told)
+		pass(ctx, up, down, func(b []byte) []byte {
+			return l.told(b, func(b []byte) { _ = down.Write(ctx, websocket.MessageText, b) }) // the client may be gone
+		})
 	}))
 	u.t.Cleanup(func() { server.CloseClientConnections(); server.Close(); open.Wait() })
 	err := peer.UpdateConfig(context.Background(), u.dir, func(c *peer.Config) error {
@@ -85,7 +119,10 @@ func lieTo(b *brokertest.Server, u *user) *liar {
 func pass(ctx context.Context, from, to *websocket.Conn, change func([]byte) []byte) {
 	for {
 		kind, b, err := from.Read(ctx)
-		if err != nil || to.Write(ctx, kind, change(b)) != nil {
+		if err != nil {
+			return
+		}
+		if b = change(b); b != nil && to.Write(ctx, kind, b) != nil {
 			return
 		}
 	}

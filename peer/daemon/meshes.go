@@ -63,7 +63,7 @@ func (d *daemon) reloadConfigLocked() {
 	}
 	for id, m := range wanted {
 		d.log.Info("mesh joined", "mesh", m.Slug, "broker", m.BrokerURL)
-		j := &joined{mesh: m, roster: roster{kicked: make(chan struct{}, 1)}}
+		j := &joined{mesh: m, roster: newRoster()}
 		j.control = d.newControlLine(m, j)
 		d.mu.Lock()
 		d.meshes[id] = j

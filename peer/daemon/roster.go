@@ -24,13 +24,18 @@ const (
 // roster is the list of a mesh's peers that the broker last returned. The member's own line
 // maintains it.
 type roster struct {
-	kicked chan struct{} // capacity 1
+	kicked   chan struct{} // capacity 1
+	fetching chan struct{} // capacity 1: full while somebody fetches, so that answers are kept in order
 
 	mu        sync.Mutex
 	at        time.Time // when fetched; zero if never
 	peers     []wire.PeerRow
 	members   []wire.MemberRow
 	membersAt time.Time
+}
+
+func newRoster() roster {
+	return roster{kicked: make(chan struct{}, 1), fetching: make(chan struct{}, 1)}
 }
 
 // stale notes that the roster has changed.
@@ -52,12 +57,7 @@ func (r *roster) loop(ctx context.Context, l *line) {
 		if err := r.fetch(ctx, l, false); err != nil && ctx.Err() == nil {
 			l.log.Debug("fetch roster", "error", err)
 		}
-		pause := time.NewTimer(rosterPause)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-		}
+		pause(ctx, rosterPause)
 	}
 }
 
@@ -71,6 +71,12 @@ func (r *roster) fetch(ctx context.Context, l *line, members bool) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, rosterTimeout)
 	defer cancel()
+	select {
+	case r.fetching <- struct{}{}:
+		defer func() { <-r.fetching }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	peers, err := client.ListPeers(ctx)
 	if err != nil {
 		return err
