@@ -235,6 +235,7 @@ func (d *daemon) close() {
 
 // serve runs everything until ctx ends or a caller asks for a shutdown.
 func (d *daemon) serve(ctx context.Context) error {
+	defer d.group.Wait() // also if the daemon fails to start
 	if err := d.restore(); err != nil {
 		d.end()
 		return fmt.Errorf("restore sessions: %w", err)
@@ -242,7 +243,9 @@ func (d *daemon) serve(ctx context.Context) error {
 	server := d.newServer()
 	failed := make(chan error, 1)
 	d.socket.server, d.socket.failed = server, failed
+	d.mu.Lock()
 	d.info = local.Info{PID: os.Getpid(), Build: d.o.Build, Token: newToken()}
+	d.mu.Unlock()
 	path, err := d.socket.open(d)
 	if err != nil {
 		d.end()

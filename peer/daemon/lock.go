@@ -42,6 +42,12 @@ func (h *holder) here() bool {
 	return h.Host == host
 }
 
+// gone reports whether the holder ran on this system and has ended.
+func (h *holder) gone() bool {
+	_, err := process.Of(h.PID)
+	return h.here() && errors.Is(err, process.ErrGone)
+}
+
 // HeldError means that a process holds the lock of a directory but does not answer as its
 // daemon.
 type HeldError struct {
@@ -101,7 +107,7 @@ func readHolder(dir peer.Dir) (h holder, err error) {
 // errRunning if another daemon holds the lock. It returns a *HeldError if a daemon on another
 // machine is alive although the file system grants both the lock.
 func takeLock(dir peer.Dir) (*peer.FileLock, error) {
-	lock, err := peer.TryLock(dir.Path(lockName))
+	lock, err := tryLock(dir)
 	if errors.Is(err, peer.ErrLocked) {
 		return nil, errRunning
 	}
@@ -122,6 +128,21 @@ func takeLock(dir peer.Dir) (*peer.FileLock, error) {
 		return nil, fmt.Errorf("write the lock file: %w", err)
 	}
 	return lock, nil
+}
+
+// tryLock takes the lock of a directory. A program that only tests whether a daemon runs holds
+// the lock for a moment, so if no living daemon is known to hold it, tryLock waits for up to
+// strangerPatience.
+func tryLock(dir peer.Dir) (*peer.FileLock, error) {
+	for deadline := time.Now().Add(strangerPatience); ; time.Sleep(startPoll) {
+		lock, err := peer.TryLock(dir.Path(lockName))
+		if !errors.Is(err, peer.ErrLocked) || time.Now().After(deadline) {
+			return lock, err
+		}
+		if h, err := readHolder(dir); err == nil && h.PID != 0 && !h.gone() {
+			return nil, peer.ErrLocked
+		}
+	}
 }
 
 // elsewhere returns an error if a daemon on another system is alive although this one has the
