@@ -53,7 +53,8 @@ func (d *daemon) serveJoinGroup(c *call) error {
 	if !wire.ValidGroup(in.Name) || len(in.Role) > wire.MaxNameLen {
 		return invalid("%q is not a valid group name, or its role is too long", in.Name)
 	}
-	if f := c.s.snapshot(); len(f.Groups)+len(f.Edits.Joined) >= wire.MaxGroups {
+	f := c.s.snapshot()
+	if _, joined := f.Edits.Joined[in.Name]; !joined && len(f.Groups)+len(f.Edits.Joined) >= wire.MaxGroups {
 		return refused("a session can be in at most %d groups", wire.MaxGroups)
 	}
 	return c.editGroups(func(e *store.GroupEdits) {
