@@ -36,6 +36,7 @@ func (d *daemon) connectLocked(s, former *session) {
 		l := d.newLine(j.mesh, j, s)
 		l.about = about
 		if !d.giveKeys(l) {
+			l.hangUp() // it never runs
 			continue
 		}
 		s.mu.Lock()
@@ -133,6 +134,8 @@ func forget(keys identity.SessionStore, slug, id string) { _ = keys.Remove(slug,
 // unlikely.
 func (l *line) forgetUnused() {
 	s := l.s
+	l.d.changes.Lock() // so that the session does not return in the meantime
+	defer l.d.changes.Unlock()
 	s.mu.Lock()
 	began, dir := !s.reach.hooks.IsZero() || !s.reach.running.IsZero() || s.reach.earlier, s.facts.ConfigDir
 	s.mu.Unlock()

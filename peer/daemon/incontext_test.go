@@ -219,7 +219,7 @@ func TestCallAfterOneThatWasStopped(t *testing.T) {
 	host.converse(says["nothing yet"])
 	_, alice, bob := pair(t)
 	alice.up()
-	bob.up(func(o *Options) { o.Host = host })
+	bob.up(host.decides)
 	a, b := alice.session().connected(), bob.session().connected()
 	a.send(b.key().String(), "one")
 	await.Until(t, "the message has come", func() bool { return unread(b) == 1 })

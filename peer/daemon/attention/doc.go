@@ -29,11 +29,21 @@
 // other direction, so that two models can't talk to each other endlessly without
 // their users.
 //
+// # Files
+//
+//	desk.go          the Desk: which messages it announces, and when
+//	budget.go        how many pointers a member may cause, and how many messages it may get
+//	subscription.go  the attached paths
+//	offer.go         a pointer on its way to a path or a hook
+//	pointer.go       the text of a pointer
+//	reaction.go      whether a pointer has reached the session
+//
 // # Concurrency
 //
 // A Desk does no I/O, has no goroutines and keeps nothing on disk: budgets are
-// full again after a restart. All methods are safe for concurrent use, and only
-// [Subscription.Next] blocks. The clock is that of package time.
+// full again after a restart. Close stops its timers. All methods are safe for
+// concurrent use, and only [Subscription.Next] blocks. The clock is that of package
+// time.
 //
 // This package is for claudemesh itself; outsiders should not rely on it.
 package attention

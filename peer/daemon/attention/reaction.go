@@ -1,9 +1,6 @@
 package attention
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 const (
 	// reactionTime is how long an idle session may take to react to a pointer. It normally
@@ -85,11 +82,14 @@ func (s *Subscription) doubt(now time.Time) {
 	pause := min(firstDoubt<<s.doubts, longestDoubt)
 	s.doubts = min(s.doubts+1, 10)
 	s.doubtUntil = now.Add(pause)
-	time.AfterFunc(pause, func() {
-		s.desk.mu.Lock()
-		defer s.desk.mu.Unlock()
-		if slices.Contains(s.desk.subs, s) {
-			s.desk.nudgeLocked()
-		}
-	})
+	s.doubtOver.Reset(pause)
+}
+
+// nudge wakes the path that the next pointer takes. The subscription's time of doubt is over.
+func (s *Subscription) nudge() {
+	s.desk.mu.Lock()
+	defer s.desk.mu.Unlock()
+	if s.why == nil {
+		s.desk.nudgeLocked()
+	}
 }

@@ -42,6 +42,7 @@ type Subscription struct {
 	open       *Offer    // the last offer that Next returned
 	doubts     int       // consecutive pointers without a reaction
 	doubtUntil time.Time // the Desk avoids it until then; zero if it does not
+	doubtOver  *time.Timer
 }
 
 // Attach adds a path into a process. The path must not be [local.PathHooks]. It replaces an
@@ -51,6 +52,8 @@ func (d *Desk) Attach(path local.Path, of process.ID) *Subscription {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := &Subscription{desk: d, path: path, of: of, awake: make(chan struct{}, 1), ended: make(chan struct{})}
+	s.doubtOver = time.AfterFunc(time.Hour, s.nudge)
+	s.doubtOver.Stop()
 	if d.closed {
 		s.end(ErrClosed)
 		return s
@@ -97,6 +100,7 @@ func (s *Subscription) wake() {
 func (s *Subscription) end(why error) {
 	if s.why == nil {
 		s.why = why
+		s.doubtOver.Stop()
 		close(s.ended)
 	}
 }

@@ -59,7 +59,8 @@ func Program(pid int) string {
 	return strings.TrimSpace(string(name))
 }
 
-// Boot returns the ID of the system's current boot, or "" if it is unknown. Processes of two containers on one system share it.
+// Boot returns the ID of the system's current boot, or "" if it is unknown. Processes of two
+// containers on one system share it.
 func Boot() string {
 	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(id))

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 func TestAlive(t *testing.T) {
@@ -52,8 +54,7 @@ func TestEndedProcessIsGone(t *testing.T) {
 	if _, err := out.Read(make([]byte, 1)); err == nil {
 		t.Fatal("cat printed something")
 	}
-	for id.Alive() {
-	}
+	await.Until(t, "the process has ended", func() bool { return !id.Alive() })
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
