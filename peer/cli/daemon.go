@@ -156,7 +156,7 @@ func (a *app) printDaemonStatus(s *local.Status) error {
 	}
 	for _, one := range s.Sessions {
 		for _, w := range one.Warnings {
-			fmt.Fprintf(a.err, "warning: session %s: %s\n", one.SessionID[:8], printable(w))
+			fmt.Fprintf(a.err, "warning: session %s: %s\n", oneLine(shortSession(one.SessionID)), printable(w))
 		}
 	}
 	return nil
@@ -168,14 +168,7 @@ func sessionRows(s *local.SessionStatus) (rows [][]string) {
 	for i, pid := range s.PIDs {
 		pids[i] = strconv.Itoa(pid)
 	}
-	status := string(s.Status)
-	if s.Reason != "" {
-		status += " (" + s.Reason + ")"
-	}
-	if s.CannotRead != "" {
-		status += ", can't read messages (" + s.CannotRead + ")"
-	}
-	head := []string{s.SessionID[:8], s.Name, strings.Join(pids, ","), status}
+	head := []string{shortSession(s.SessionID), s.Name, strings.Join(pids, ","), explained(string(s.Status), s.Reason, s.CannotRead)}
 	tail := []string{unreadText(s.Unread), s.Wake, s.Cwd}
 	for _, m := range s.Meshes {
 		row := append(append([]string{}, head...), m.Slug, connectionText(m.Connected, m.Replaced, m.Error))

@@ -133,7 +133,7 @@ func (d *doctor) sessions(ctx context.Context) (string, error) {
 
 // unableText says why a session can't read its messages, and what to do about it.
 func unableText(s *local.SessionStatus) string {
-	text := fmt.Sprintf("session %s in %s can't read its messages: %s; ", s.SessionID[:min(8, len(s.SessionID))], s.Cwd, s.CannotRead)
+	text := fmt.Sprintf("session %s in %s can't read its messages: %s; ", shortSession(s.SessionID), s.Cwd, s.CannotRead)
 	switch s.CannotRead {
 	case local.NoHooks:
 		return text + "turn the hooks on, as the check \"hooks\" says; the session then reads messages from its next prompt on"

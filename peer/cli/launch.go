@@ -258,7 +258,7 @@ func (a *app) banner(o *launch.Options, p *launch.Prepared) {
 	}
 	session := "claude lets you choose the session"
 	if id := p.Identity.SessionID; id != "" {
-		session = "session " + id[:8]
+		session = "session " + shortSession(id)
 		if p.Identity.Returns {
 			session += ", resumed"
 		}

@@ -136,7 +136,7 @@ func (a *app) rename(ctx context.Context, name, slug string) error {
 	for id, s := range live {
 		for _, in := range s.Meshes {
 			if in.Slug == m.Slug {
-				return fmt.Errorf("rename %s: the session %s is live in the mesh; end it first", m.Slug, id[:minSessionPrefix])
+				return fmt.Errorf("rename %s: the session %s is live in the mesh; end it first", m.Slug, shortSession(id))
 			}
 		}
 	}

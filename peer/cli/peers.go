@@ -158,11 +158,16 @@ func statusText(p *wire.PeerRow) string {
 	if !p.Visible {
 		status += ", hidden"
 	}
-	if p.StatusReason != "" {
-		status += " (" + p.StatusReason + ")"
+	return explained(status, p.StatusReason, p.CannotRead)
+}
+
+// explained adds to a status its reason, and why the session can't read messages, if there is any.
+func explained(status, reason, cannotRead string) string {
+	if reason != "" {
+		status += " (" + reason + ")"
 	}
-	if p.CannotRead != "" {
-		status += ", can't read messages (" + p.CannotRead + ")"
+	if cannotRead != "" {
+		status += ", can't read messages (" + cannotRead + ")"
 	}
 	return status
 }

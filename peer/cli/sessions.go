@@ -20,6 +20,9 @@ const liveTimeout = 5 * time.Second
 // minSessionPrefix is the minimum length of a prefix that identifies a session.
 const minSessionPrefix = 8
 
+// shortSession returns the start of a session's id, which usually identifies the session.
+func shortSession(id string) string { return id[:min(len(id), minSessionPrefix)] }
+
 // storedRow is a row of sessions --json.
 type storedRow struct {
 	Mesh      string    `json:"mesh"`

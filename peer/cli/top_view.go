@@ -231,14 +231,7 @@ func (t *top) sessions() []string {
 }
 
 func topSession(s *local.SessionStatus, m *local.SessionInMesh) []string {
-	status := string(s.Status)
-	if s.Reason != "" {
-		status += " (" + s.Reason + ")"
-	}
-	if s.CannotRead != "" {
-		status += ", can't read messages (" + s.CannotRead + ")"
-	}
-	return []string{s.SessionID[:min(len(s.SessionID), minSessionPrefix)], s.Name, status, unreadText(s.Unread), connectionText(m.Connected, m.Replaced, m.Error), s.Cwd}
+	return []string{shortSession(s.SessionID), s.Name, explained(string(s.Status), s.Reason, s.CannotRead), unreadText(s.Unread), connectionText(m.Connected, m.Replaced, m.Error), s.Cwd}
 }
 
 // mail returns the section of the newest messages, newest first.
