@@ -200,7 +200,8 @@ func (h HTTP) Claim(ctx context.Context, code string, claim, member identity.Key
 
 // invite asks which mesh an invite link is for. It does not use up the invite.
 func (h HTTP) invite(ctx context.Context, code string) (page wire.InvitePage, err error) {
-	return page, h.again(ctx, http.MethodGet, "/i/"+code, nil, &page)
+	err = h.again(ctx, http.MethodGet, "/i/"+code, nil, &page)
+	return page, err
 }
 
 // Health checks that the broker is alive. It returns how far the local clock is ahead of

@@ -93,11 +93,8 @@ func seal(c *Contents, passphrase string, k cost) ([]byte, error) {
 	}
 	h := header{k, make([]byte, saltSize)}
 	nonce := make([]byte, chacha20poly1305.NonceSizeX)
-	for _, b := range [][]byte{h.salt, nonce} {
-		if _, err := rand.Read(b); err != nil {
-			return nil, fmt.Errorf("seal backup: %w", err)
-		}
-	}
+	rand.Read(h.salt) // never fails (crypto/rand)
+	rand.Read(nonce)
 	aead, err := h.key(passphrase)
 	if err != nil {
 		return nil, fmt.Errorf("seal backup: %w", err)

@@ -19,9 +19,9 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// TestWhatWasDeletedIsMadeAnew checks that the daemon continues, and that other programs
+// TestDeletedFilesAreRecreated checks that the daemon continues, and that other programs
 // find it again, whichever of its files is deleted.
-func TestWhatWasDeletedIsMadeAnew(t *testing.T) {
+func TestDeletedFilesAreRecreated(t *testing.T) {
 	t.Parallel()
 	socket := func(d peer.Dir) string { return local.SocketPaths(d)[0] }
 	lost := func(err error) {
@@ -94,9 +94,9 @@ func TestWhatWasDeletedIsMadeAnew(t *testing.T) {
 	}
 }
 
-// TestALiveDaemonIsNotTakenForDead checks that a caller waits for a daemon that is
+// TestUnreachableDaemonIsAwaited checks that a caller waits for a daemon that is
 // temporarily unreachable, and does not consider it dead.
-func TestALiveDaemonIsNotTakenForDead(t *testing.T) {
+func TestUnreachableDaemonIsAwaited(t *testing.T) {
 	t.Parallel()
 	u := newUser(t, "alice").up(func(o *Options) { o.every = time.Second })
 	if err := os.Remove(local.SocketPaths(u.dir)[0]); err != nil {

@@ -46,9 +46,9 @@ func TestMailOfASessionThatCameBack(t *testing.T) {
 	}
 }
 
-// TestHandOverThatWasCutShort checks that the next start completes a hand-over that a crash
+// TestInterruptedHandOver checks that the next start completes a hand-over that a crash
 // interrupted.
-func TestHandOverThatWasCutShort(t *testing.T) {
+func TestInterruptedHandOver(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)
 	alice.up()

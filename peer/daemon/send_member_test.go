@@ -12,9 +12,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// TestWordsForTheOwner checks that errors for a user at a command line name commands, and don't
+// TestErrorsForTheOwner checks that errors for a user at a command line name commands, and don't
 // tell the reader to ask a user.
-func TestWordsForTheOwner(t *testing.T) {
+func TestErrorsForTheOwner(t *testing.T) {
 	for _, tc := range []struct {
 		err        error
 		code, says string

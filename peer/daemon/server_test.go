@@ -152,7 +152,7 @@ func TestLongPathsGetAShortSocket(t *testing.T) {
 	}
 }
 
-func TestSocketDirectoryIsNoTrap(t *testing.T) {
+func TestSocketDirectoryMustBeOurs(t *testing.T) {
 	t.Parallel()
 	root := shortDir(t)
 	if err := os.Symlink(root, filepath.Join(root, "link")); err != nil {

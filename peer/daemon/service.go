@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -171,14 +172,7 @@ func ServiceProgram(text string) string {
 	return ""
 }
 
-func (s Service) envNames() []string {
-	names := make([]string, 0, len(s.Env))
-	for name := range s.Env {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	return names
-}
+func (s Service) envNames() []string { return slices.Sorted(maps.Keys(s.Env)) }
 
 func escapeXML(s string) string {
 	var b strings.Builder

@@ -263,7 +263,7 @@ func TestClearInOneOfTwoTerminals(t *testing.T) {
 	}
 }
 
-func TestReusedNumberIsNoSession(t *testing.T) {
+func TestReusedPIDHasNoSession(t *testing.T) {
 	t.Parallel()
 	_, alice, _ := pair(t)
 	alice.up()
@@ -362,9 +362,9 @@ func TestMeshesOfOneSlug(t *testing.T) {
 	}
 }
 
-// TestSessionIsWhoItWas checks that a returning session keeps its name, role and groups, also
+// TestReturningSessionKeepsItsName checks that a returning session keeps its name, role and groups, also
 // after the daemon restarts, and that a store with the first schema learns to keep them.
-func TestSessionIsWhoItWas(t *testing.T) {
+func TestReturningSessionKeepsItsName(t *testing.T) {
 	t.Parallel()
 	_, alice, _ := pair(t)
 	alice.up()

@@ -9,9 +9,9 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// TestTrialLeavesTheMail checks that a session that exists only for a check gets no mail but
+// TestTrialTakesNoOtherMail checks that a session that exists only for a check gets no mail but
 // its own: the member's mail stays unread and does not count as announced.
-func TestTrialLeavesTheMail(t *testing.T) {
+func TestTrialTakesNoOtherMail(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)
 	alice.up()

@@ -21,9 +21,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// TestStartWhereNothingCanBeWritten checks that a daemon that can't write when it starts
+// TestStartInAnUnwritableDirectory checks that a daemon that can't write when it starts
 // reports the reason, and starts once it can write.
-func TestStartWhereNothingCanBeWritten(t *testing.T) {
+func TestStartInAnUnwritableDirectory(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name, file string
@@ -72,9 +72,9 @@ func replace(t testing.TB, path string) (end func()) {
 	}
 }
 
-// TestWhatIsInTheWayIsPutAside checks that the daemon moves aside what stands in the way of
+// TestObstaclesAreMovedAside checks that the daemon moves aside what stands in the way of
 // its files, when it starts and while it runs.
-func TestWhatIsInTheWayIsPutAside(t *testing.T) {
+func TestObstaclesAreMovedAside(t *testing.T) {
 	t.Parallel()
 	ticket := func(d peer.Dir, pid int) string { return local.TicketPath(d, process.Here(pid)) }
 	run := func(d peer.Dir, pid int) string { return filepath.Dir(ticket(d, pid)) }

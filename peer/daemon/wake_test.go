@@ -130,7 +130,7 @@ func TestWakeStreamEndsWithItsSessionAndItsDaemon(t *testing.T) {
 	}
 }
 
-func TestHooksPointWhereNothingElseDoes(t *testing.T) {
+func TestHooksAnnounceWithoutAPath(t *testing.T) {
 	t.Parallel()
 	_, alice, bob := pair(t)
 	alice.up()

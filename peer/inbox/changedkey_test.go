@@ -150,9 +150,9 @@ func TestChangedKey(t *testing.T) {
 	}
 }
 
-// TestLookalikeIsNotTheOther checks that a name that only looks like a member's name does
+// TestLookalikeNames checks that a name that only looks like a member's name does
 // not belong to that member, and never leads to anybody without notice.
-func TestLookalikeIsNotTheOther(t *testing.T) {
+func TestLookalikeNames(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"b\ufe0f", "b\u200b", "\uff42", "\U0001d41b", "b\u3164"} {
 		n := newNames(t)

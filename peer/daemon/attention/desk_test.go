@@ -245,7 +245,7 @@ func TestCheckedWhileThePointerIsOnItsWay(t *testing.T) {
 	})
 }
 
-func TestHooksAreTheFloor(t *testing.T) {
+func TestHooksWithoutAPath(t *testing.T) {
 	bubble(t, func(t *testing.T, r *rig) {
 		r.wantHook(Turn, "")
 		r.Arrive(msg(1, "bob"))
