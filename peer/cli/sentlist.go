@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,8 +16,6 @@ const (
 	// no harm.
 	sentName = "sent.json"
 	maxSent  = 50
-	// sentPatience is how long a command waits while other commands change the list.
-	sentPatience = 2 * time.Second
 )
 
 // sentEntry is a message that was sent.
@@ -34,9 +31,7 @@ type sentEntry struct {
 // rememberSent adds a message to the list that `status <TAB>` offers. Errors don't matter: the
 // message is sent in any case.
 func (a *app) rememberSent(s sentEntry) {
-	ctx, cancel := context.WithTimeout(context.Background(), sentPatience)
-	defer cancel()
-	lock, err := peer.LockConfig(ctx, a.dir)
+	lock, err := peer.LockConfig(context.Background(), a.dir) // it has a time limit of its own
 	if err != nil {
 		return
 	}

@@ -13,8 +13,9 @@ import (
 func TestSentAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	a := &app{dir: peer.Dir(t.TempDir())}
+	const senders = 4
 	var all sync.WaitGroup
-	for i := range 10 {
+	for i := range senders {
 		all.Go(func() { a.rememberSent(sentEntry{MessageID: fmt.Sprint(i), Left: true}) })
 	}
 	all.Wait()
@@ -22,7 +23,7 @@ func TestSentAtTheSameTime(t *testing.T) {
 	for _, s := range sentBefore(a.dir) {
 		remembered[s.MessageID] = s.Left
 	}
-	if len(remembered) != 10 {
+	if len(remembered) != senders {
 		t.Errorf("remembered %v", remembered)
 	}
 	for i := range maxSent {
