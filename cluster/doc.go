@@ -59,7 +59,7 @@
 //
 // All methods are safe for concurrent use, and no lock is held during I/O, except that
 // unknown keys at the listener wait for one look at the database. A relayed socket has two
-// goroutines, which end with it; a Relay waits for all that it starts.
+// goroutines at a time, the last of which end with it; a Relay waits for all that it starts.
 //
 // This package is for claudemesh itself; outsiders should not rely on it.
 package cluster

@@ -95,7 +95,7 @@ func (l *link) state() (*smux.Session, error, <-chan struct{}) {
 }
 
 // open begins a stream to the node. It waits for a connection until ctx ends.
-func (l *link) open(ctx context.Context, p preface) (net.Conn, error) {
+func (l *link) open(ctx context.Context, p preface) (*smux.Stream, error) {
 	for {
 		session, err, changed := l.state()
 		if session != nil {
@@ -126,7 +126,7 @@ var (
 	errBusy  = errors.New("the node takes no more sockets")
 )
 
-func (l *link) greet(ctx context.Context, stream net.Conn, p preface) (net.Conn, error) {
+func (l *link) greet(ctx context.Context, stream *smux.Stream, p preface) (*smux.Stream, error) {
 	stop := context.AfterFunc(ctx, func() { _ = stream.SetDeadline(time.Unix(1, 0)) })
 	var first bytes.Buffer
 	err := writePreface(&first, p)

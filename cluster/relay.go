@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/xtaci/smux"
 	"go.uber.org/zap"
 
 	"github.com/claudemesh/claudemesh/wire"
@@ -186,7 +187,7 @@ func (r *Relay) Route(ctx context.Context, mesh wire.ID, client netip.Addr) (tak
 }
 
 // reach opens a stream to the owner of a mesh, or returns nil if no other node is the owner.
-func (r *Relay) reach(ctx context.Context, p preface) (net.Conn, error) {
+func (r *Relay) reach(ctx context.Context, p preface) (*smux.Stream, error) {
 	for {
 		changed := r.directory.Watch()
 		node, local, err := r.directory.Owner(ctx, p.Mesh)
@@ -194,7 +195,7 @@ func (r *Relay) reach(ctx context.Context, p preface) (net.Conn, error) {
 			return nil, nil
 		}
 		if err == nil {
-			var stream net.Conn
+			var stream *smux.Stream
 			if stream, err = r.open(ctx, node, p); err == nil {
 				return stream, nil
 			}
@@ -210,7 +211,7 @@ func (r *Relay) reach(ctx context.Context, p preface) (net.Conn, error) {
 	}
 }
 
-func (r *Relay) open(ctx context.Context, node Node, p preface) (net.Conn, error) {
+func (r *Relay) open(ctx context.Context, node Node, p preface) (*smux.Stream, error) {
 	r.mu.Lock()
 	l := r.linkLocked(node)
 	r.mu.Unlock()
@@ -223,7 +224,7 @@ func (r *Relay) open(ctx context.Context, node Node, p preface) (net.Conn, error
 }
 
 // relay passes bytes between a client and the owner, in the background.
-func (r *Relay) relay(socket, owner net.Conn, early []byte) {
+func (r *Relay) relay(socket net.Conn, owner *smux.Stream, early []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -232,21 +233,17 @@ func (r *Relay) relay(socket, owner net.Conn, early []byte) {
 		return
 	}
 	r.relayed[socket] = struct{}{}
-	r.splices.Go(func() {
-		defer r.forget(socket)
-		if _, err := owner.Write(early); err != nil {
-			_ = socket.Close()
-			_ = owner.Close()
-			return
-		}
-		splice(socket, owner)
-	})
+	r.splices.Add(1)
+	s := &splice{client: socket, owner: owner, ended: func() { r.forget(socket) }}
+	s.start(early)
 }
 
+// forget notes that the socket of a client is no longer relayed.
 func (r *Relay) forget(socket net.Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.relayed, socket)
+	r.splices.Done()
 }
 
 // Forward sends a request to the owner of a mesh. It returns nil if no other node is the owner. The

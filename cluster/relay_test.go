@@ -304,6 +304,51 @@ func TestRelay(t *testing.T) {
 	})
 }
 
+// TestPieces checks that bytes of any number arrive in both directions, whether they fill the
+// buffers of a splice or not, and in order.
+func TestPieces(t *testing.T) {
+	table := newTable()
+	edge, owner := table.start(t, nil), table.start(t, nil)
+	mesh := newMesh()
+	table.own(mesh, owner.ID)
+	client := edge.connect(t, mesh, strings.Repeat("e", idleBuffer))
+	socket := owner.next(t)
+	expect(t, socket, strings.Repeat("e", idleBuffer))
+	for round := range 3 {
+		for _, size := range []int{1, idleBuffer - 1, idleBuffer, idleBuffer + 1, busyBuffer, busyBuffer + idleBuffer, 2} {
+			text := strings.Repeat(fmt.Sprintf("%d %d ", round, size), size)[:size]
+			send(t, client, text)
+			expect(t, socket, text)
+			send(t, socket, text)
+			expect(t, client, text)
+		}
+	}
+}
+
+// TestIdleSocketGivesBack checks that a splice gives back what it has borrowed for many bytes, and
+// that it goes on.
+func TestIdleSocketGivesBack(t *testing.T) {
+	table := newTable()
+	edge, owner := table.start(t, nil), table.start(t, nil)
+	mesh := newMesh()
+	table.own(mesh, owner.ID)
+	client := edge.connect(t, mesh, "")
+	socket := owner.next(t)
+	large := strings.Repeat("x", busyBuffer)
+	go func() { _, _ = io.WriteString(client, large) }()
+	expect(t, socket, large)
+	send(t, socket, "answer")
+	expect(t, client, "answer")
+	await.Until(t, "both directions wait", func() bool {
+		stacks := make([]byte, 1<<20)
+		text := string(stacks[:runtime.Stack(stacks, true)])
+		return !strings.Contains(text, "(*splice).up(") && !strings.Contains(text, "(*splice).upMore(") &&
+			strings.Contains(text, "(*splice).awaitClient(") && strings.Contains(text, "(*splice).awaitOwner(")
+	})
+	send(t, client, "still here")
+	expect(t, socket, "still here")
+}
+
 // TestSlowClientStallsNobody checks that a client that does not read fills only its own window, and
 // that nobody waits for it.
 func TestSlowClientStallsNobody(t *testing.T) {

@@ -2,17 +2,19 @@ package cluster
 
 import (
 	"errors"
-	"io"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/xtaci/smux"
 )
 
 const (
 	// idleBuffer is what a relayed socket keeps for reading while nothing comes. More is
 	// borrowed while more comes.
-	idleBuffer = 2 << 10
+	idleBuffer = 128
 	busyBuffer = frameBytes
 	// borrowFor is how long the larger buffer is kept while nothing comes.
 	borrowFor = time.Second
@@ -23,70 +25,100 @@ const (
 var busyBuffers = sync.Pool{New: func() any { return new([busyBuffer]byte) }}
 
 // splice passes bytes between a client's socket and the owner of its mesh. When one of the two
-// ends, it closes the other, and returns.
-func splice(client, owner net.Conn) {
-	var up sync.WaitGroup
-	up.Go(func() {
-		upload(owner, client)
-		_ = owner.Close() // the client's bytes have ended: so does its connection
-	})
-	_, _ = io.Copy(patient{client}, owner) // smux has no buffer of its own for this
-	_ = client.Close()
-	_ = owner.Close()
-	up.Wait()
+// ends, it closes the other.
+//
+// Most sockets are idle, and what they cost then are the two goroutines that wait. To pass bytes on
+// takes a deep stack, which a goroutine would keep. So a goroutine that has done that ends, and
+// another one waits for the next bytes.
+type splice struct {
+	client net.Conn
+	owner  *smux.Stream
+	ended  func() // called once, when both ways have ended
+	ways   atomic.Int32
+	first  [idleBuffer]byte
 }
 
-// upload copies what a client sends.
-func upload(to io.Writer, from net.Conn) {
-	var small [idleBuffer]byte
-	for {
-		n, err := from.Read(small[:])
-		if n > 0 {
-			if _, err := to.Write(small[:n]); err != nil {
-				return
-			}
-		}
-		if err == nil && n == len(small) {
-			err = uploadMore(to, from)
-		}
-		if err != nil {
-			return
-		}
+// start passes on what was already read of the client, then all else, in the background.
+func (s *splice) start(early []byte) {
+	s.ways.Store(2)
+	go s.up(early, nil)
+	go s.awaitOwner()
+}
+
+func (s *splice) awaitClient() {
+	n, err := s.client.Read(s.first[:])
+	s.up(s.first[:n], err)
+}
+
+// up passes on bytes of the client, which were read with an error or without.
+func (s *splice) up(bytes []byte, err error) {
+	if _, failed := s.owner.Write(bytes); failed != nil {
+		err = failed
 	}
+	if err == nil && len(bytes) == idleBuffer {
+		err = s.upMore()
+	}
+	if err != nil {
+		_ = s.owner.Close() // the client's bytes have ended: so does its connection
+		s.end()
+		return
+	}
+	go s.awaitClient()
 }
 
-// uploadMore copies with a larger buffer, until a read does not fill it.
-func uploadMore(to io.Writer, from net.Conn) error {
+// upMore passes on bytes of the client with a larger buffer, until nothing comes for a while.
+func (s *splice) upMore() error {
 	buffer := busyBuffers.Get().(*[busyBuffer]byte)
 	defer busyBuffers.Put(buffer)
-	for {
-		if err := from.SetReadDeadline(time.Now().Add(borrowFor)); err != nil {
+	for quiet := false; !quiet; {
+		if err := s.client.SetReadDeadline(time.Now().Add(borrowFor)); err != nil {
 			return err
 		}
-		n, err := from.Read(buffer[:])
-		if n > 0 {
-			if _, err := to.Write(buffer[:n]); err != nil {
+		quiet = true
+		for late := false; !late; {
+			n, err := s.client.Read(buffer[:])
+			if n > 0 {
+				quiet = false
+				if _, err := s.owner.Write(buffer[:n]); err != nil {
+					return err
+				}
+			}
+			if late = errors.Is(err, os.ErrDeadlineExceeded); err != nil && !late {
 				return err
 			}
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			err = nil
-		}
-		if err != nil {
-			return err
-		}
-		if n < len(buffer) {
-			return from.SetReadDeadline(time.Time{})
-		}
 	}
+	return s.client.SetReadDeadline(time.Time{})
 }
 
-// patient writes to a client that may be slow, but not for ever.
-type patient struct{ net.Conn }
+// errPassed makes a stream return after each write to the client.
+var errPassed = errors.New("passed on")
 
-func (p patient) Write(b []byte) (int, error) {
-	if err := p.SetWriteDeadline(time.Now().Add(clientPatience)); err != nil {
+func (s *splice) awaitOwner() {
+	_, err := s.owner.WriteTo(s) // without a buffer of its own
+	if errors.Is(err, errPassed) {
+		go s.awaitOwner()
+		return
+	}
+	_ = s.client.Close()
+	_ = s.owner.Close()
+	s.end()
+}
+
+// Write passes on bytes of the owner. The client may be slow, but not for ever.
+func (s *splice) Write(bytes []byte) (int, error) {
+	if err := s.client.SetWriteDeadline(time.Now().Add(clientPatience)); err != nil {
 		return 0, err
 	}
-	return p.Conn.Write(b)
+	n, err := s.client.Write(bytes)
+	if err == nil {
+		err = errPassed
+	}
+	return n, err
+}
+
+func (s *splice) end() {
+	if s.ways.Add(-1) == 0 {
+		s.ended()
+	}
 }

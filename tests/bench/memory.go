@@ -180,7 +180,7 @@ const (
 	holdPatience = 4 * time.Minute
 )
 
-// hold keeps n sessions connected, evenly in the meshes, until the stage ends.
+// hold keeps n more sessions connected, evenly in the meshes, until the stage ends.
 func (l *lab) hold(s *stage, site *site, meshes []peer.Mesh, n int) {
 	ctx, end := context.WithCancel(s.ctx)
 	var all sync.WaitGroup
@@ -190,7 +190,10 @@ func (l *lab) hold(s *stage, site *site, meshes []peer.Mesh, n int) {
 		site.Kill() // so that it doesn't tell every session that the others leave
 		all.Wait()
 	})
-	due := 0
+	come, err := metrics(ctx, site.admin, "caddy_claudemesh_connections")
+	s.check("read the metrics", err)
+	due := int(come[0])
+	first := due
 	arrived := func() bool {
 		select {
 		case err := <-failed:
@@ -210,7 +213,7 @@ func (l *lab) hold(s *stage, site *site, meshes []peer.Mesh, n int) {
 				failed <- err
 			}
 		})
-		if due += share; due%holdAtOnce < share {
+		if due += share; (due-first)%holdAtOnce < share {
 			until(s, "the sessions are connected", holdPatience, arrived)
 		}
 	}
