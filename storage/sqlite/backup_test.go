@@ -329,3 +329,42 @@ func TestRestoreOverDamage(t *testing.T) {
 		}
 	}
 }
+
+// TestPutBack checks that a database that could not be set aside, or that is put back, is as
+// before, and that no other file stays.
+func TestPutBack(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"refused", "put back"} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "mesh.db")
+		want := map[string]string{"mesh.db": "database", "mesh.db-wal": "newest commits"}
+		for file, text := range want {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		obstacle := path + "-journal"
+		if name == "refused" {
+			if err := os.Mkdir(obstacle, 0o700); err != nil { // a directory can't have a second name
+				t.Fatal(err)
+			}
+		}
+		aside, err := setAside(path, time.Now())
+		if (err != nil) != (name == "refused") {
+			t.Fatalf("%s: set aside as %q, error %v", name, aside, err)
+		}
+		if err := putBack(aside, path); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		_ = os.Remove(obstacle)
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) != len(want) {
+			t.Errorf("%s: got files %v, error %v", name, entries, err)
+		}
+		for file, text := range want {
+			if got, err := os.ReadFile(filepath.Join(dir, file)); string(got) != text {
+				t.Errorf("%s: %s contains %q, error %v", name, file, got, err)
+			}
+		}
+	}
+}

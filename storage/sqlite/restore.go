@@ -80,10 +80,7 @@ func Restore(ctx context.Context, r Restoration) (done Restored, err error) {
 		return done, err
 	}
 	if err := os.Rename(partial, r.Path); err != nil {
-		for _, end := range sidecars {
-			_ = os.Rename(done.Aside+end, r.Path+end) // those that there were
-		}
-		return done, err
+		return done, errors.Join(err, putBack(done.Aside, r.Path))
 	}
 	return done, syncDir(filepath.Dir(r.Path))
 }
@@ -137,20 +134,45 @@ func (r *Restoration) fill(ctx context.Context, partial string) (err error) {
 func setAside(path string, now time.Time) (aside string, err error) {
 	aside = path + ".replaced-" + now.UTC().Format("20060102T150405.000Z")
 	found := ""
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("set the database aside: %w", errors.Join(err, putBack(found, path)))
+			aside = ""
+		}
+	}()
 	for _, end := range append([]string{""}, sidecars...) {
 		err := os.Link(path+end, aside+end)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return "", fmt.Errorf("set the database aside: %w", err)
+			return "", err
 		}
 		found = aside
 	}
 	for _, end := range sidecars {
 		if err := os.Remove(path + end); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("set the database aside: %w", err)
+			return "", err
 		}
 	}
 	return found, syncDir(filepath.Dir(path))
+}
+
+// putBack undoes setAside, unless aside is "". The database itself is still at path.
+func putBack(aside, path string) error {
+	if aside == "" {
+		return nil
+	}
+	for _, end := range sidecars {
+		// Rename does nothing if both names still belong to the same file.
+		if err := os.Rename(aside+end, path+end); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err // what is aside stays there
+		}
+	}
+	for _, end := range append([]string{""}, sidecars...) {
+		if err := os.Remove(aside + end); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return syncDir(filepath.Dir(path))
 }
