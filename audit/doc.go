@@ -4,16 +4,17 @@
 //
 // # Files
 //
-//	audit.go    kinds of entries, entries, heads, the store
-//	detail.go   what an entry of each kind tells
-//	chain.go    the hash, and how a chain grows
-//	verify.go   whether a chain is intact
-//	row.go      entries on the wire
-//	key.go      the key that signs checkpoints
-//	note.go     checkpoints and announced restores as signed notes
-//	compare.go  compares what a client has kept with what a broker shows
-//	restore.go  an operator announces a restore
-//	export.go   exports as JSON lines, and what they prove
+//	audit.go       kinds of entries, entries, heads, the store
+//	detail.go      what an entry of each kind tells
+//	chain.go       the hash, and how a chain grows
+//	verify.go      whether a chain is intact
+//	row.go         entries on the wire
+//	key.go         the key that signs checkpoints
+//	note.go        checkpoints and announced restores as signed notes
+//	compare.go     compares what a client has kept with what a broker shows
+//	restore.go     an operator announces a restore
+//	export.go      exports as JSON lines, and what they prove
+//	exportmesh.go  writes the export of a mesh
 //
 // # The hash
 //

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -204,8 +206,8 @@ func handlerStorages(tree any, found []json.RawMessage) ([]json.RawMessage, erro
 			raw, err := json.Marshal(node["storage"])
 			return append(found, raw), err
 		}
-		for _, child := range node {
-			if found, err = handlerStorages(child, found); err != nil {
+		for _, key := range slices.Sorted(maps.Keys(node)) {
+			if found, err = handlerStorages(node[key], found); err != nil {
 				return nil, err
 			}
 		}

@@ -99,7 +99,7 @@ func awaitDrained(ctx context.Context, store *postgres.Store, n cluster.Node) (s
 		case nodes[i].Meshes == 0:
 			return "It has no meshes left, and takes none until it is restarted or until `caddy claudemesh drain --undo`.", nil
 		}
-		if err := pauseFor(ctx, fmt.Sprintf("the node goes on handing over the last %d meshes", nodes[i].Meshes)); err != nil {
+		if err := pauseFor(ctx, "the node goes on handing over the last "+howMany(int64(nodes[i].Meshes), "mesh", "meshes")); err != nil {
 			return "", err
 		}
 	}

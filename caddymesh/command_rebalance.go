@@ -2,7 +2,6 @@ package caddymesh
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -79,7 +78,7 @@ func rebalance(ctx context.Context, store *postgres.Store) ([]map[string]any, er
 		if err != nil || left == 0 {
 			return rows, err
 		}
-		if err := pauseFor(ctx, fmt.Sprintf("the nodes go on moving the last %d meshes", left)); err != nil {
+		if err := pauseFor(ctx, "the nodes go on moving the last "+howMany(int64(left), "mesh", "meshes")); err != nil {
 			return nil, err
 		}
 	}

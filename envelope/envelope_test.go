@@ -179,7 +179,7 @@ func TestDirectRefusesBadKeys(t *testing.T) {
 			t.Errorf("sealed for the %s key: %q, %q, %v", name, n, c, err)
 		}
 		got, err := OpenDirect(bob, key, nonce, ciphertext)
-		assertRefused(t, "from the key of "+name, got, err, ErrBadKey)
+		assertRefused(t, "from the "+name+" key", got, err, ErrBadKey)
 	}
 	if _, _, err := SealDirect(identity.KeyPair{}, bob.Public(), nil); !errors.Is(err, ErrBadKey) {
 		t.Errorf("sealed without a key pair: %v", err)

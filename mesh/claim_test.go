@@ -180,9 +180,9 @@ func TestClaimV1(t *testing.T) {
 	wantCode(t, err, CodeExhausted)
 }
 
-// TestStorageFailuresAreNoRefusals checks that a caller can distinguish a refusal from a
+// TestStorageFailuresAreNotRefusals checks that a caller can distinguish a refusal from a
 // failure of the storage.
-func TestStorageFailuresAreNoRefusals(t *testing.T) {
+func TestStorageFailuresAreNotRefusals(t *testing.T) {
 	t.Parallel()
 	w := setup(t)
 	l := w.link(w.asOwner, nil)

@@ -139,8 +139,8 @@ func (s *memStore) RevokeInvite(ctx context.Context, meshID, inviteID wire.ID, a
 	})
 }
 
-// holder finds the member with a key. The caller holds mu.
-func (s *memStore) holder(meshID wire.ID, key wire.Key) (Member, bool) {
+// holderLocked returns the member with a key.
+func (s *memStore) holderLocked(meshID wire.ID, key wire.Key) (Member, bool) {
 	for _, m := range s.members {
 		if m.MeshID == meshID && m.Key == key && !key.IsZero() {
 			return m, true
@@ -151,7 +151,7 @@ func (s *memStore) holder(meshID wire.ID, key wire.Key) (Member, bool) {
 
 func (s *memStore) Redeem(ctx context.Context, inviteID wire.ID, m Member) (member Member, existed bool, err error) {
 	err = s.do(ctx, "Redeem", func() error {
-		if member, existed = s.holder(m.MeshID, m.Key); existed {
+		if member, existed = s.holderLocked(m.MeshID, m.Key); existed {
 			return nil
 		}
 		inv := s.invites[inviteID]

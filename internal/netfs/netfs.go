@@ -1,6 +1,3 @@
-// Package netfs detects files on a file system that another machine serves or shares.
-// On such a file system, locks may not work, and memory mapped from a file isn't shared
-// with the other machine. SQLite's write-ahead log relies on both.
 package netfs
 
 import (

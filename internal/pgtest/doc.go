@@ -13,4 +13,12 @@
 // On a machine without Postgres, the tests fail; they never pass silently. If the tests
 // run as root, the clusters run as the user postgres or nobody, since Postgres refuses to
 // run as root. Linux only.
+//
+// # Files
+//
+//	pgtest.go   databases and servers for tests
+//	cluster.go  creates, starts and ends a cluster
+//	standby.go  a standby follows a primary
+//	pooler.go   a pooler in front of a server
+//	backup.go   runs an operator's scripts of backup and restore
 package pgtest

@@ -73,6 +73,6 @@ func CPUTime() time.Duration {
 	return (ticks(kernel) + ticks(user)) * tick
 }
 
-// Uptime is the time since the machine started. It goes on while the machine sleeps, and
+// Uptime returns the time since the machine started. It advances while the machine sleeps, and
 // nobody can set it.
 func Uptime() time.Duration { return windows.DurationSinceBoot() }

@@ -1,5 +1,11 @@
 // Package move copies the database of a broker from SQLite to Postgres.
 //
+// # Files
+//
+//	move.go     copies the tables, row by row
+//	table.go    the tables, their columns, how values are converted
+//	compare.go  compares the rows of both databases
+//
 // # Resuming
 //
 // A move copies one table after the other, each in the order of its key and in transactions

@@ -1,8 +1,3 @@
-// Package storagetest is the conformance suite of the storages. Both storage/sqlite and
-// storage/postgres run it. It tests the Store interfaces of the domain packages, sentence
-// by sentence.
-//
-// This package is for claudemesh itself; outsiders should not rely on it.
 package storagetest
 
 import (
