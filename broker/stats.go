@@ -57,23 +57,26 @@ type StorageError struct {
 // know makes counters start at 0 if an alert may wait for their first count: to Prometheus, a
 // counter that appears with the value 1 has not increased.
 func (s *counters) know() {
-	outcomes := []string{
-		"accepted", "repeated", wire.AckPayloadTooLarge, wire.AckTargetNotFound, wire.AckForbidden, wire.AckInvalid,
-		wire.AckRateLimit, wire.AckQueueFull, wire.AckTryAgain,
-	}
-	for _, outcome := range outcomes {
+	for _, outcome := range append([]string{"accepted", "repeated"}, wire.AckWords...) {
 		for _, priority := range []wire.Priority{wire.Now, wire.Next, wire.Low} {
 			s.messages.of(MessageOutcome{outcome, string(priority)})
 		}
 	}
+	s.messages.of(MessageOutcome{wire.AckInvalid, "invalid"})
 	for _, operation := range []string{"open", "commit", "ping", "read", "sweep"} {
-		for _, reason := range []storage.Reason{
-			storage.Unreachable, storage.NoAnswer, storage.ReadOnly, storage.Full, storage.Refused, storage.InUse, storage.Failed,
-		} {
+		for _, reason := range storage.Reasons() {
 			s.storage.of(StorageError{operation, reason})
 		}
 	}
 	s.hellos.of("accepted")
+	s.hellos.of("overtaken")
+	for _, code := range wire.Codes {
+		s.hellos.of(string(code))
+		s.refused.of(string(code))
+	}
+	for _, word := range wire.AckWords {
+		s.refused.of(word)
+	}
 	for _, outcome := range []string{"accepted", "relayed", "refused", "shutting_down", "failed"} {
 		s.connections.of(outcome)
 	}

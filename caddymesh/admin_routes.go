@@ -157,11 +157,12 @@ func (l *named) away(ctx context.Context) (list []postgres.Holding, addresses ma
 // meshRow is the row of GET /claudemesh/mesh.
 type meshRow struct {
 	broker.MeshOverview
-	Messages   int64  `json:"messages"`   // that wait
-	Deliveries int64  `json:"deliveries"` // that wait
-	Bytes      int64  `json:"bytes"`      // that wait, with an allowance for rows and indexes
-	Entries    int64  `json:"audit_entries"`
-	Hash       string `json:"audit_hash"` // of the newest entry
+	Messages   int64   `json:"messages"`       // that wait
+	Deliveries int64   `json:"deliveries"`     // that wait
+	Bytes      int64   `json:"bytes"`          // that wait, with an allowance for rows and indexes
+	Oldest     float64 `json:"oldest_seconds"` // 0: nothing waits
+	Entries    int64   `json:"audit_entries"`
+	Hash       string  `json:"audit_hash"` // of the newest entry
 }
 
 func adminMesh(r *http.Request) (any, error) {
@@ -175,8 +176,9 @@ func adminMesh(r *http.Request) (any, error) {
 			return nil, err
 		}
 		head, err := b.AuditHead(ctx, id)
+		waits := queueOf(id, burden)
 		return []meshRow{{
-			overview, burden.Messages, burden.Deliveries, burden.Size(), head.Seq, hex.EncodeToString(head.Hash[:]),
+			overview, waits.Messages, waits.Deliveries, waits.Bytes, waits.Oldest, head.Seq, hex.EncodeToString(head.Hash[:]),
 		}}, err
 	})
 }
@@ -194,7 +196,8 @@ type queueRow struct {
 	Mesh       wire.ID `json:"mesh"`
 	Messages   int64   `json:"messages"`
 	Deliveries int64   `json:"deliveries"`
-	Bytes      int64   `json:"bytes"` // with an allowance for rows and indexes
+	Bytes      int64   `json:"bytes"`          // with an allowance for rows and indexes
+	Oldest     float64 `json:"oldest_seconds"` // 0: nothing waits
 }
 
 func adminQueue(r *http.Request) (any, error) {
@@ -205,7 +208,11 @@ func adminQueue(r *http.Request) (any, error) {
 }
 
 func queueOf(id wire.ID, burden queue.Burden) queueRow {
-	return queueRow{id, burden.Messages, burden.Deliveries, burden.Size()}
+	row := queueRow{id, burden.Messages, burden.Deliveries, burden.Size(), 0}
+	if !burden.Oldest.IsZero() {
+		row.Oldest = max(0, time.Since(burden.Oldest).Seconds())
+	}
+	return row
 }
 
 // auditRow is a row of GET /claudemesh/audit.

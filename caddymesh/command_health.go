@@ -10,20 +10,22 @@ import (
 
 func healthCommand() *cobra.Command {
 	var a admin
+	var shown display
 	cmd := &cobra.Command{
-		Use: "health" + adminUsage, Short: "Exits with 0 if every broker of the process could store a message now", Args: cobra.NoArgs,
+		Use: "health" + jsonUsage + whereUsage, Short: "Exits with 0 if every broker of the process could store a message now", Args: cobra.NoArgs,
 		Long: `
 Exits with 0 if every broker of the Caddy that runs could store a message now, and with 1
 otherwise. Needs no shell, so it suits the health check of a container. A broker that
 stands by for another one is not ready.`,
 	}
-	a.flags(cmd)
+	a.where(cmd)
+	shown.flags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		rows, err := a.ask(http.MethodGet, "health", nil)
 		if err != nil {
 			return err
 		}
-		if err := a.print(cmd.OutOrStdout(), rows, []string{"storage", "ready", "error"}); err != nil {
+		if err := shown.print(cmd.OutOrStdout(), rows, []string{"storage", "ready", "error"}); err != nil {
 			return err
 		}
 		if len(rows) == 0 {

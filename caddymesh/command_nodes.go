@@ -1,45 +1,93 @@
 package caddymesh
 
 import (
-	"context"
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
 	"text/tabwriter"
 	"time"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/storage/postgres"
+	"github.com/claudemesh/claudemesh/visible"
 )
 
 func nodesCommand() *cobra.Command {
 	var from source
+	var shown display
 	cmd := &cobra.Command{
-		Use:   "nodes [--config <file> [--adapter <name>] | --database <url>]",
+		Use:   "nodes" + watchUsage + " [--config <file> [--adapter <name>] | --database <url>]",
 		Short: "Shows which brokers use the Postgres database",
 		Long: `
 Shows which broker uses the Postgres database, or the nodes of a cluster, how
 many meshes each node owns, and whether its lease is valid. A
 broker renews its lease every second. When the lease has expired, the next broker
 that waits for the database takes over.`,
-		Example: `  caddy claudemesh nodes --config /etc/caddy/Caddyfile`,
-		Args:    cobra.NoArgs,
+		Example: `  caddy claudemesh nodes --config /etc/caddy/Caddyfile
+  caddy claudemesh nodes --watch --database '{env.DATABASE_URL}'`,
+		Args: cobra.NoArgs,
 	}
 	from.flags(cmd)
-	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
-		return result(from.eachShared(func(storage Storage, store *postgres.Store) error {
-			nodes, err := store.Nodes(context.Background())
-			if err != nil {
+	shown.watches(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return shown.repeat(cmd, func(w io.Writer) error {
+			rows := []nodeRow{}
+			err := from.eachShared(func(storage Storage, store *postgres.Store) error {
+				nodes, err := store.Nodes(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if !shown.json {
+					return printNodes(w, storage, nodes)
+				}
+				for i := range nodes {
+					rows = append(rows, newNodeRow(storage, &nodes[i]))
+				}
+				return nil
+			})
+			if err != nil || !shown.json {
 				return err
 			}
-			return printNodes(cmd.OutOrStdout(), storage, nodes)
-		}))
-	})
+			return json.NewEncoder(w).Encode(rows)
+		})
+	}
 	return cmd
+}
+
+// nodeRow is a node as --json prints it.
+type nodeRow struct {
+	Storage   string    `json:"storage"`
+	ID        int64     `json:"id,string"`
+	Host      string    `json:"host"`
+	PID       int       `json:"pid"`
+	Started   time.Time `json:"started"`
+	Version   string    `json:"version"`
+	Schema    int       `json:"schema"` // the newest that it knows
+	Live      bool      `json:"live"`   // its lease is valid
+	Address   string    `json:"address,omitempty"`
+	Meshes    *int      `json:"meshes"` // null: it has the database alone, and so all meshes
+	Draining  bool      `json:"draining"`
+	Elsewhere bool      `json:"elsewhere"`           // its address leads to something else
+	Clock     float64   `json:"clock_seconds_ahead"` // of the database's; 0 unless that matters
+}
+
+func newNodeRow(storage Storage, n *cluster.Node) nodeRow {
+	row := nodeRow{
+		Storage: storage.String(), ID: n.ID, Host: n.Host, PID: n.PID, Started: n.Started.UTC(), Version: n.Version, Schema: n.Schema, Live: n.Live,
+		Address: n.Address, Draining: n.Draining, Elsewhere: n.Elsewhere,
+	}
+	if n.Address != "" {
+		row.Meshes = &n.Meshes
+	}
+	if n.ClockOff {
+		row.Clock = n.ClockAhead.Seconds()
+	}
+	return row
 }
 
 // eachShared calls do once for every distinct storage, which must be a Postgres database.
@@ -64,7 +112,7 @@ func printNodes(out io.Writer, storage Storage, nodes []cluster.Node) error {
 		return err
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "HOST\tPROCESS\tSTARTED\tSCHEMA\tLEASE\tADDRESS\tMESHES\tID")
+	fmt.Fprintln(table, "HOST\tPROCESS\tSTARTED\tVERSION\tSCHEMA\tLEASE\tADDRESS\tMESHES\tID")
 	for _, n := range nodes {
 		lease := "valid"
 		if !n.Live {
@@ -83,7 +131,7 @@ func printNodes(out io.Writer, storage Storage, nodes []cluster.Node) error {
 		if n.ClockOff {
 			meshes += ", its clock is " + cluster.Clock(n.ClockAhead)
 		}
-		fmt.Fprintf(table, "%s\t%d\t%s\t%d\t%s\t%s\t%s\t%d\n", n.Host, n.PID, n.Started.UTC().Format(time.RFC3339), n.Schema, lease, address, meshes, n.ID)
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%d\n", n.Host, n.PID, n.Started.UTC().Format(time.RFC3339), cmp.Or(visible.Line(n.Version, visible.People), "-"), n.Schema, lease, address, meshes, n.ID)
 	}
 	return table.Flush()
 }

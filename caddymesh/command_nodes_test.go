@@ -1,6 +1,7 @@
 package caddymesh
 
 import (
+	"encoding/json"
 	"os"
 	"regexp"
 	"strconv"
@@ -35,7 +36,7 @@ func TestNodesCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(`^HOST +PROCESS +STARTED +SCHEMA +LEASE +ADDRESS +MESHES +ID\n` + regexp.QuoteMeta(host) + ` +` + strconv.Itoa(os.Getpid()) + ` +20\S+Z +\d+ +(valid|expired) +- +all +\d+\n$`)
+	want(`^HOST +PROCESS +STARTED +VERSION +SCHEMA +LEASE +ADDRESS +MESHES +ID\n` + regexp.QuoteMeta(host) + ` +` + strconv.Itoa(os.Getpid()) + ` +20\S+Z +\S+ +\d+ +(valid|expired) +- +all +\d+\n$`)
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -47,10 +48,18 @@ func TestNodesCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(`(valid|expired) +10\.0\.0\.1:7901 +0 +\d+\n$`)
+	out, err := command(t, "nodes", "--json", "--database", dsn)
+	var rows []nodeRow
+	if err != nil || json.Unmarshal([]byte(out), &rows) != nil || len(rows) != 1 || rows[0].Address != "10.0.0.1:7901" || rows[0].PID != os.Getpid() || *rows[0].Meshes != 0 {
+		t.Errorf("--json: %v\n%s", err, out)
+	}
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
 	want(`: no broker uses it\n$`)
+	if out, err := command(t, "nodes", "--json", "--database", dsn); err != nil || out != "[]\n" {
+		t.Errorf("--json without nodes: %v\n%s", err, out)
+	}
 
 	if out, err := command(t, "nodes", "--sqlite", t.TempDir()+"/mesh.db"); err == nil || !strings.Contains(err.Error(), "lock of a file") {
 		t.Errorf("SQLite: got output %q and error %v", out, err)

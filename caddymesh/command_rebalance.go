@@ -13,9 +13,9 @@ import (
 
 func rebalanceCommand() *cobra.Command {
 	var from source
-	var asJSON bool
+	var shown display
 	cmd := &cobra.Command{
-		Use:   "rebalance [--json] [--config <file> [--adapter <name>] | --database <url>]",
+		Use:   "rebalance" + jsonUsage + " [--config <file> [--adapter <name>] | --database <url>]",
 		Short: "Moves meshes from the nodes of a cluster that own many to those that own few",
 		Long: `
 Moves meshes from the nodes of a cluster that own many to those that own few, for example
@@ -27,7 +27,7 @@ or one that nobody has used for ten minutes, goes to the node that owns the fewe
 		Args:    cobra.NoArgs,
 	}
 	from.flags(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON")
+	shown.flags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, stop := interruptible(cmd)
 		defer stop()
@@ -36,11 +36,11 @@ or one that nobody has used for ten minutes, goes to the node that owns the fewe
 			if err != nil {
 				return err
 			}
-			if len(rows) == 0 && !asJSON {
+			if len(rows) == 0 && !shown.json {
 				_, err := io.WriteString(cmd.OutOrStdout(), "The nodes are balanced: nothing moves.\n")
 				return err
 			}
-			return (&admin{json: asJSON}).print(cmd.OutOrStdout(), rows, []string{"slug", "mesh", "from", "to"})
+			return shown.print(cmd.OutOrStdout(), rows, []string{"slug", "mesh", "from", "to"})
 		})
 	}
 	return cmd

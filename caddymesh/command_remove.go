@@ -15,16 +15,18 @@ import (
 
 func removeCommand() *cobra.Command {
 	var a admin
+	var shown display
 	var yes bool
 	cmd := &cobra.Command{
-		Use: "remove <mesh> <name|key> [--yes]" + adminUsage, Short: "Removes a member from a mesh for good", Args: cobra.ExactArgs(2),
+		Use: "remove <mesh> <name|key> [--yes]" + jsonUsage + whereUsage, Short: "Removes a member from a mesh for good", Args: cobra.ExactArgs(2),
 		Long: `
 Removes the member that a name, a key or the start of one means, as the mesh's owner could.
 Its sessions end, what waits for them is dropped, and its key is not let in again. The
 owner can't be removed. The audit log has it. The command shows who is meant and asks
 before it does anything, unless --yes is given.`,
 	}
-	a.flags(cmd)
+	a.where(cmd)
+	shown.flags(cmd)
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "Don't ask")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		query := url.Values{"mesh": {args[0]}, "target": {args[1]}}
@@ -50,7 +52,7 @@ before it does anything, unless --yes is given.`,
 		if rows, err = a.ask(http.MethodPost, "remove", query); err != nil {
 			return err
 		}
-		return a.print(cmd.OutOrStdout(), rows, []string{"name", "state", "key"})
+		return shown.print(cmd.OutOrStdout(), rows, []string{"name", "state", "key"})
 	}
 	return cmd
 }

@@ -38,6 +38,7 @@
 //	disk_other.go         elsewhere
 //	command.go            caddy claudemesh migrate and storage
 //	command_admin.go      caddy claudemesh status, meshes, mesh, sessions, members, queue and kick, through the admin endpoint
+//	command_display.go    how commands print rows: tables, --json, --watch
 //	command_remove.go     caddy claudemesh remove
 //	command_page.go       caddy claudemesh page, which serves the operator's page to a browser
 //	command_audit.go      caddy claudemesh audit verify

@@ -56,7 +56,7 @@ func figures() *snapshot {
 	}
 	s.Stored = storageFigures{
 		Nodes: []cluster.Node{{Host: hostile, PID: next(), Schema: next(), Started: at, Live: true}}, Shared: true,
-		Queues: []queueFigures{{hostile, queueRow{wire.ID{1}, int64(next()), int64(next()), int64(next())}}},
+		Queues: []queueFigures{{hostile, queueRow{wire.ID{1}, int64(next()), int64(next()), int64(next()), 7200}}},
 		Heads:  []auditRow{{wire.ID{1}, int64(next()), strings.Repeat("ab", 32)}}, MoreHeads: next(), Error: hostile,
 	}
 	return s

@@ -154,6 +154,8 @@ type Burden struct {
 	Messages   int64
 	Deliveries int64 // pending ones
 	Bytes      int64 // of the messages' nonces and ciphertexts
+	// Oldest is when the oldest of the messages was accepted; zero: there is none.
+	Oldest time.Time
 }
 
 // Depth is what waits in all meshes.

@@ -83,7 +83,7 @@ func (m *Mesh) measure() {
 
 // size returns what the message takes in the store as long as it waits, in bytes.
 func (a *Accepted) size() int64 {
-	return Burden{1, int64(len(a.Recipients)), int64(len(a.Nonce) + len(a.Ciphertext))}.Size()
+	return Burden{Messages: 1, Deliveries: int64(len(a.Recipients)), Bytes: int64(len(a.Nonce) + len(a.Ciphertext))}.Size()
 }
 
 // size returns what the open messages will take in the store, in bytes.

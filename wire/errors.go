@@ -40,6 +40,14 @@ const (
 	CodeInternal               Code = "internal"
 )
 
+// Codes are the codes of the error message.
+var Codes = []Code{
+	CodeBadSessionPubkey, CodeBadParentPubkey, CodeAttestationMismatch, CodeCapacity, CodeTimestampSkew, CodeMalformed, CodeBadSignature,
+	CodeExpired, CodeTTLTooLong, CodeRevoked, CodeUnauthorized, CodeMemberIDMismatch, CodeParentMemberIDMismatch, CodeReplayed, CodeKeyTaken,
+	CodeHelloTimeout, CodeNoHello, CodeAlreadyHelloed, CodeUnknownType, CodeInvalid, CodeInvalidArgument, CodeNotFound, CodeAmbiguousPrefix,
+	CodeForbidden, CodeRateLimit, CodeTryAgain, CodeInternal,
+}
+
 // Close codes, and the close reasons that aren't error codes.
 const (
 	CloseNormal    = 1000
@@ -67,6 +75,9 @@ const (
 	AckQueueFull       = "queue_full"        // retried
 	AckTryAgain        = "try_again"         // retried
 )
+
+// AckWords are these words.
+var AckWords = []string{AckPayloadTooLarge, AckTargetNotFound, AckForbidden, AckInvalid, AckRateLimit, AckQueueFull, AckTryAgain}
 
 // finalWords are the words on which a v1 session gives up a message. On any other
 // error it sends the message again, up to 25 times. So the error of an ack contains

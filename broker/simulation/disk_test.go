@@ -233,6 +233,9 @@ func (d *disk) burdenLocked(id wire.ID) (b queue.Burden) {
 			b.Messages++
 			b.Deliveries += pending
 			b.Bytes += int64(len(m.Nonce) + len(m.Ciphertext))
+			if b.Oldest.IsZero() || m.CreatedAt.Before(b.Oldest) {
+				b.Oldest = m.CreatedAt
+			}
 		}
 	}
 	return b

@@ -45,7 +45,8 @@ const (
 	sentKeys = `SELECT client_id, id FROM claudemesh.messages
 		WHERE mesh_id = $1 AND sender_member = $2 AND length(client_id) > 0 ORDER BY id DESC LIMIT $3`
 	burden = `SELECT count(*), (SELECT count(*) FROM claudemesh.deliveries WHERE mesh_id = $1 AND state = 0),
-			coalesce(sum(octet_length(nonce) + octet_length(ciphertext)), 0)::bigint
+			coalesce(sum(octet_length(nonce) + octet_length(ciphertext)), 0)::bigint,
+			(SELECT message_id FROM claudemesh.bodies WHERE mesh_id = $1 ORDER BY message_id LIMIT 1)
 		FROM claudemesh.bodies WHERE mesh_id = $1`
 	mark = `SELECT last_seq, last_message FROM claudemesh.mesh_marks WHERE mesh_id = $1`
 )
@@ -103,7 +104,13 @@ func (s *Store) Sent(ctx context.Context, meshID, member wire.ID, limit int) ([]
 
 // Burden implements queue.Store.
 func (s *Store) Burden(ctx context.Context, meshID wire.ID) (b queue.Burden, err error) {
-	err = s.row(ctx, func(r pgx.Row) error { return r.Scan(&b.Messages, &b.Deliveries, &b.Bytes) }, burden, uuid(meshID))
+	var oldest wire.ID
+	err = s.row(ctx, func(r pgx.Row) error {
+		return r.Scan(&b.Messages, &b.Deliveries, &b.Bytes, column.IntoID(&oldest))
+	}, burden, uuid(meshID))
+	if err == nil && !oldest.IsZero() {
+		b.Oldest = oldest.Time()
+	}
 	return b, wrap("add up what waits", err)
 }
 

@@ -33,9 +33,10 @@ const (
 	findRecipients = `SELECT ` + column.RecipientColumns + ` FROM deliveries WHERE message = ? ORDER BY seq`
 	sentKeys       = `SELECT client_id, id FROM messages
 		WHERE mesh_id = ? AND sender_member = ? AND client_id <> '' ORDER BY id DESC LIMIT ?`
-	burden = `SELECT count(*), (SELECT count(*) FROM deliveries WHERE mesh_id = ? AND state = 0),
-			coalesce(sum(octet_length(nonce) + octet_length(ciphertext)), 0)
-		FROM bodies WHERE message IN (SELECT message FROM deliveries WHERE mesh_id = ? AND state = 0)`
+	burden = `SELECT messages, (SELECT count(*) FROM deliveries WHERE mesh_id = ? AND state = 0), bytes,
+			(SELECT created_at FROM messages WHERE no = oldest)
+		FROM (SELECT count(*) AS messages, coalesce(sum(octet_length(nonce) + octet_length(ciphertext)), 0) AS bytes, min(message) AS oldest
+			FROM bodies WHERE message IN (SELECT message FROM deliveries WHERE mesh_id = ? AND state = 0))`
 	mark = `SELECT last_seq, last_message FROM mesh_marks WHERE mesh_id = ?`
 )
 
@@ -93,7 +94,7 @@ func (s *Store) Sent(ctx context.Context, meshID, member wire.ID, limit int) ([]
 
 // Burden implements queue.Store.
 func (s *Store) Burden(ctx context.Context, meshID wire.ID) (b queue.Burden, err error) {
-	err = s.read.row(ctx, burden, meshID[:], meshID[:]).Scan(&b.Messages, &b.Deliveries, &b.Bytes)
+	err = s.read.row(ctx, burden, meshID[:], meshID[:]).Scan(&b.Messages, &b.Deliveries, &b.Bytes, column.IntoTime(&b.Oldest))
 	return b, wrap("add up what waits", err)
 }
 

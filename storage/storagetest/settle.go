@@ -85,12 +85,22 @@ func testBurden(t *testing.T, db Database) {
 	large.MeshID, large.Recipients[0].Mailbox.Mesh = m.MeshID, m.MeshID
 	large.Ciphertext = strings.Repeat("x", 1<<20)
 	each, most := int64(len(m.Nonce)+len(m.Ciphertext)), int64(len(large.Nonce)+len(large.Ciphertext))
+	large.ID, large.CreatedAt = agedID(time.Hour), time.Now().Add(-time.Hour).UTC().Truncate(time.Millisecond)
 	want := func(messages, deliveries, bytes int64) {
 		t.Helper()
-		equal(t, "burden", must[queue.Burden](t)(s.Burden(t.Context(), m.MeshID)), queue.Burden{Messages: messages, Deliveries: deliveries, Bytes: bytes})
+		b := must[queue.Burden](t)(s.Burden(t.Context(), m.MeshID))
+		equal(t, "messages", b.Messages, messages)
+		equal(t, "deliveries", b.Deliveries, deliveries)
+		equal(t, "bytes", b.Bytes, bytes)
+		equal(t, "there is an oldest", !b.Oldest.IsZero(), messages > 0)
+		if messages > 0 {
+			equal(t, "the oldest is the large one", b.Oldest.Before(m.ID.Time().Add(-time.Minute)), bytes > each)
+		}
 	}
 	want(0, 0, 0)
-	commit(t, s, journal.Batch{Messages: []*queue.Accepted{m, large, message(newID(), "s/a")}})
+	other := message(newID(), "s/a")
+	other.ID, other.CreatedAt = agedID(2*time.Hour), time.Now().Add(-2*time.Hour).UTC().Truncate(time.Millisecond)
+	commit(t, s, journal.Batch{Messages: []*queue.Accepted{large, m, other}})
 	want(2, 3, each+most)
 	commit(t, s, journal.Batch{Settled: []queue.Settlement{settle(m, 0, queue.Delivered), settle(large, 0, queue.Delivered)}})
 	want(1, 1, each)
