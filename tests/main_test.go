@@ -21,5 +21,5 @@ func TestMain(m *testing.M) {
 	harness.Main("..", 8, func(c harness.Commands) int {
 		commands = c
 		return m.Run()
-	}, pgtest.Shutdown)
+	}, checkPagesRan, pgtest.Shutdown)
 }

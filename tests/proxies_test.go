@@ -30,7 +30,8 @@ func TestBehindProxies(t *testing.T) {
 		{"nginx", nginx(""), false},
 		{"nginx with headers", nginx("proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"), true},
 		{"nginx of a CDN", nginx("proxy_set_header CF-Connecting-IP $remote_addr;"), true},
-		{"Caddy", caddyProxy(""), true},
+		{"nginx of docs/operating.md", nginxOfThePage, true},
+		{"Caddy of docs/operating.md", caddyOfThePage, true},
 		{"Caddy without headers", caddyProxy("header_up -X-Forwarded-*\nheader_up -Via\nheader_up Host {upstream_hostport}"), false},
 	} {
 		t.Run(p.name, func(t *testing.T) {
@@ -109,55 +110,79 @@ func get(t *testing.T, url string) int {
 
 func nginx(directives string) func(*testing.T, *server, int) {
 	return func(t *testing.T, s *server, port int) {
-		program, err := exec.LookPath("nginx")
-		if err != nil {
-			program = "/usr/sbin/nginx"
-		}
-		dir := t.TempDir()
-		config := fmt.Sprintf(`daemon off;
+		startNginx(t, `map $http_upgrade $upgrading { default upgrade; "" ""; }`, fmt.Sprintf(`location /mesh/ {
+	proxy_pass http://127.0.0.1:%d/;
+	proxy_http_version 1.1;
+	proxy_set_header Upgrade $http_upgrade;
+	proxy_set_header Connection $upgrading;
+	%s
+}`, s.Port, directives), port)
+	}
+}
+
+func startNginx(t *testing.T, upgrading, location string, port int) {
+	t.Helper()
+	program, err := exec.LookPath("nginx")
+	if err != nil {
+		program = "/usr/sbin/nginx"
+	}
+	dir := t.TempDir()
+	config := fmt.Sprintf(`daemon off;
 pid %[1]s/pid;
 error_log stderr;
 events {}
 http {
 	access_log off;
 	client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; fastcgi_temp_path %[1]s/c; uwsgi_temp_path %[1]s/d; scgi_temp_path %[1]s/e;
-	map $http_upgrade $upgrading { default upgrade; "" ""; }
+	%[2]s
 	server {
-		listen 127.0.0.1:%[2]d;
-		location /mesh/ {
-			proxy_pass http://127.0.0.1:%[3]d/;
-			proxy_http_version 1.1;
-			proxy_set_header Upgrade $http_upgrade;
-			proxy_set_header Connection $upgrading;
-			%[4]s
-		}
+		listen 127.0.0.1:%[3]d;
+		%[4]s
 	}
 }
-`, dir, port, s.Port, directives)
-		if os.Geteuid() == 0 {
-			config = "user root;\n" + config
-		}
-		file := filepath.Join(dir, "nginx.conf")
-		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		run(t, exec.Command(program, "-e", "stderr", "-p", dir, "-c", file), os.Interrupt)
+`, dir, upgrading, port, location)
+	if os.Geteuid() == 0 {
+		config = "user root;\n" + config
 	}
+	file := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, exec.Command(program, "-e", "stderr", "-p", dir, "-c", file), os.Interrupt)
+}
+
+// nginxOfThePage starts nginx as docs/operating.md describes it.
+func nginxOfThePage(t *testing.T, s *server, port int) {
+	block := strings.Replace(takeBlock(t, "docs/operating.md", "map "), "127.0.0.1:7900", fmt.Sprintf("127.0.0.1:%d", s.Port), 1)
+	upgrading, location, ok := strings.Cut(block, "\n")
+	if !ok || !strings.HasPrefix(location, "location ") {
+		t.Fatalf("docs/operating.md describes nginx like this:\n%s", block)
+	}
+	startNginx(t, upgrading, location, port)
+}
+
+// caddyOfThePage starts Caddy as docs/operating.md describes it.
+func caddyOfThePage(t *testing.T, s *server, port int) {
+	block := takeBlock(t, "docs/operating.md", "example.com {\n\thandle_path ")
+	startCaddy(t, strings.NewReplacer("example.com", fmt.Sprintf("http://127.0.0.1:%d", port), "127.0.0.1:7900", fmt.Sprintf("127.0.0.1:%d", s.Port)).Replace(block))
 }
 
 func caddyProxy(options string) func(*testing.T, *server, int) {
 	return func(t *testing.T, s *server, port int) {
-		dir := shortTempDir(t)
-		config := fmt.Sprintf("{\n\tadmin off\n}\nhttp://127.0.0.1:%d {\n\thandle_path /mesh/* {\n\t\treverse_proxy 127.0.0.1:%d {\n%s\n}\n\t}\n}\n",
-			port, s.Port, options)
-		file := filepath.Join(dir, "Caddyfile")
-		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(commands.Caddy, "run", "--config", file)
-		cmd.Env = homeEnv(dir)
-		run(t, cmd, os.Interrupt)
+		startCaddy(t, fmt.Sprintf("http://127.0.0.1:%d {\n\thandle_path /mesh/* {\n\t\treverse_proxy 127.0.0.1:%d {\n%s\n}\n\t}\n}\n", port, s.Port, options))
 	}
+}
+
+func startCaddy(t *testing.T, site string) {
+	t.Helper()
+	dir := shortTempDir(t)
+	file := filepath.Join(dir, "Caddyfile")
+	if err := os.WriteFile(file, []byte("{\n\tadmin off\n}\n"+site), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(commands.Caddy, "run", "--config", file)
+	cmd.Env = homeEnv(dir)
+	run(t, cmd, os.Interrupt)
 }
 
 // run runs a command until the end of the test.

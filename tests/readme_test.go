@@ -64,6 +64,19 @@ func TestReadme(t *testing.T) {
 	}
 }
 
+// TestReadmeToken creates a mesh with the operator's token, as README.md says.
+func TestReadmeToken(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, "CREATE_MESHES=token", "CLAUDEMESH_CREATE_TOKEN=secret")
+	alice := newPerson(t, s)
+	cmd := exec.Command("sh", "-ec", strings.NewReplacer("wss://mesh.example.com/ws", s.WSURL(), "…", "secret").Replace(
+		takeBlock(t, "README.md", "claudemesh create team --broker ")))
+	cmd.Dir, cmd.Env = filepath.Dir(alice.dir), append(alice.env, "PATH="+commands.Dir+":"+os.Getenv("PATH"))
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "You are its owner") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // readmeCommands returns the lines of the block under "The first exchange".
 func readmeCommands(t *testing.T) []string {
 	t.Helper()

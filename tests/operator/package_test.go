@@ -7,9 +7,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
 // TestUnitIsHardened asks systemd how exposed the service is.
@@ -47,6 +50,48 @@ func TestService(t *testing.T) {
 	requireRoot(t, "dpkg", "ip", "setpriv", "/usr/lib/systemd/systemd", "systemd-run", "dbus-daemon")
 	dir := releaseOnce(t)
 	private(t, "service.sh", t.TempDir(), filepath.Join(dir, fmt.Sprintf("claudemesh-broker_%s_%s.deb", release, runtime.GOARCH)))
+}
+
+// TestInstallByHand runs the commands of docs/install.md for systemd without the package, in an empty root: the service's
+// user exists, and the service starts with the next boot.
+func TestInstallByHand(t *testing.T) {
+	requireRoot(t, "systemd-sysusers", "systemctl")
+	archive := unpack(t, filepath.Join(releaseOnce(t), "claudemesh-broker-"+release+"-linux-"+runtime.GOARCH+".tar.gz"))
+	page, err := os.ReadFile(filepath.Join(commands.Repo, "docs", "install.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := harness.Blocks(string(page))
+	i := slices.IndexFunc(blocks, func(b harness.Block) bool { return strings.HasPrefix(b.Text, "install -D -m 0755 caddy ") })
+	if i < 0 {
+		t.Fatal("docs/install.md does not say how to install the broker by hand")
+	}
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "etc", "systemd", "system"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	script := strings.NewReplacer(" /usr/", " "+root+"/usr/", " /etc/", " "+root+"/etc/", "systemd-sysusers ", "systemd-sysusers --root="+root+" ",
+		"systemctl enable --now", "systemctl --root="+root+" enable").Replace(blocks[i].Text)
+	cmd := exec.Command("sh", "-ec", script)
+	cmd.Dir = archive
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if users, err := os.ReadFile(filepath.Join(root, "etc", "passwd")); err != nil || !strings.Contains(string(users), "claudemesh:") {
+		t.Errorf("the users are %q, %v", users, err)
+	}
+	if links, err := filepath.Glob(filepath.Join(root, "etc/systemd/system/*.wants/claudemesh-broker.service")); err != nil || len(links) != 1 {
+		t.Errorf("the service is not enabled: %q, %v", links, err)
+	}
+	unit, err := os.ReadFile(filepath.Join(root, "etc", "systemd", "system", "claudemesh-broker.service"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/usr/lib/claudemesh/caddy", "/etc/claudemesh/Caddyfile", "/etc/claudemesh/environment"} {
+		if _, err := os.Stat(root + path); err != nil || !strings.Contains(string(unit), path) {
+			t.Errorf("the unit needs %s: %v", path, err)
+		}
+	}
 }
 
 // newer returns a package with a higher version and other config files.
