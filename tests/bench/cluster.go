@@ -15,16 +15,20 @@ const (
 	atEdge  = "relayed"
 )
 
+// node starts a node of a cluster.
+func (l *lab) node(s *stage, dsn, name string) *site {
+	x := l.prepare(s, dsn, name)
+	x.address = "127.0.0.1:" + strconv.Itoa(harness.FreePort(s))
+	x.JoinCluster(x.address)
+	x.Start()
+	return x
+}
+
 // nodes starts two nodes of a cluster. The first one owns a mesh, and the second one relays sockets of
 // the same mesh to it.
 func (l *lab) nodes(s *stage) (owner, edge *site) {
 	dsn, name := l.database(s)
-	owner, edge = l.prepare(s, dsn, name), l.prepare(s, dsn, name)
-	for _, x := range []*site{owner, edge} {
-		x.address = "127.0.0.1:" + strconv.Itoa(harness.FreePort(s))
-		x.JoinCluster(x.address)
-		x.Start()
-	}
+	owner, edge = l.node(s, dsn, name), l.node(s, dsn, name)
 	owner.found(s)
 	edge.mesh = owner.mesh
 	edge.mesh.BrokerURL = edge.WSURL()
@@ -44,7 +48,8 @@ func (l *lab) cluster(s *stage) {
 	medians, rates := map[string]float64{}, map[string]float64{}
 	for _, of := range []string{atOwner, atEdge} {
 		l.trouble("cluster", perform(s.ctx, func(s *stage) {
-			x, edge := l.nodes(s)
+			owner, edge := l.nodes(s)
+			x := owner
 			if of == atEdge {
 				x = edge
 			}
@@ -55,7 +60,10 @@ func (l *lab) cluster(s *stage) {
 					medians[of] = t.P50
 				}
 			}
+			before, _ := owner.count(s)
 			r = x.bench(s, throughput...)
+			owner.drain(s)
+			l.counted(s, owner, before, r, of)
 			l.figure(r, "messages_per_second", series("cluster/delivered", of))
 			rates[of], _ = r.Value("messages_per_second")
 			l.accounts(r, series("cluster", of))
@@ -68,7 +76,20 @@ func (l *lab) cluster(s *stage) {
 		l.add("cluster/share", 100*rates[atEdge]/rates[atOwner])
 	}
 	l.trouble("cluster", perform(s.ctx, l.relayedIdle))
+	l.trouble("cluster", perform(s.ctx, l.balance))
 	l.trouble("cluster", perform(s.ctx, l.moves))
+}
+
+// counted records the statements and notifications of both nodes per message since before. All messages
+// must be stored.
+func (l *lab) counted(s *stage, x *site, before counted, r *bench.Result, of string) {
+	delivered, _ := r.Value("delivered")
+	after, known := x.count(s)
+	if !known || delivered == 0 {
+		return
+	}
+	l.add(series("cluster/statements", of), (after.statements-before.statements)/delivered)
+	l.add(series("cluster/notifications", of), (after.notifications-before.notifications)/delivered)
 }
 
 // relayedIdle measures the memory of idle sessions at the node that relays them. The first ones

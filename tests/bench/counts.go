@@ -9,13 +9,16 @@ type counted struct {
 	inserts    float64 // statements that inserted deliveries
 	messages   float64 // inserted rows
 	bodies     float64 // inserted rows
+
+	notifications float64 // statements that notified other nodes
 }
 
 const (
 	countStatements = `SELECT coalesce(sum(s.calls), 0)::float8 FROM pg_stat_statements s
 		JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = $1`
-	countInserts = countStatements + ` AND s.query LIKE 'INSERT INTO claudemesh.deliveries%'`
-	countRows    = `SELECT coalesce(sum(s.rows), 0)::float8 FROM pg_stat_statements s
+	countInserts       = countStatements + ` AND s.query LIKE 'INSERT INTO claudemesh.deliveries%'`
+	countNotifications = countStatements + ` AND s.query LIKE 'NOTIFY %'`
+	countRows          = `SELECT coalesce(sum(s.rows), 0)::float8 FROM pg_stat_statements s
 		JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = $1 AND s.query LIKE 'INSERT INTO claudemesh.' || $2 || '%'`
 )
 
@@ -28,7 +31,7 @@ func (x *site) count(s *stage) (c counted, known bool) {
 	ask := func(query string, more ...any) float64 {
 		return x.lab.number(s, "", query, append([]any{x.name}, more...)...)
 	}
-	return counted{ask(countStatements), ask(countInserts), ask(countRows, "messages"), ask(countRows, "bodies")}, true
+	return counted{ask(countStatements), ask(countInserts), ask(countRows, "messages"), ask(countRows, "bodies"), ask(countNotifications)}, true
 }
 
 // counts records the statements and rows per message since before. All messages must be

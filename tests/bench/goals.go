@@ -84,9 +84,11 @@ load generator's half of each handshake on the same cores.`
 mailbox from the database.`
 	whyQueueMemory = `A returning session reads its mailbox in pages, so only caches can grow: those of the database driver, and the
 mesh's list of sessions that may return.`
-	whyRelay = `A message of a relayed session goes from node to node twice, on the same cores as the load and the database.`
-	whyMove  = `A client comes back at once, with jitter, and its hello waits for the mesh.`
-	whyHook  = `A hook reads its event, asks the daemon over its socket and writes the answer. It uses HTTP and JSON from the standard
+	whyRelay        = `A message of a relayed session goes from node to node twice, on the same cores as the load and the database.`
+	whyQueriesOfTwo = `Each node also renews its lease and looks for other nodes, a few times a second, whether messages flow or not.`
+	whyBalance      = `A mesh without an owner goes to the node that owns the fewest, by counts that may be half a second old.`
+	whyMove         = `A client comes back at once, with jitter, and its hello waits for the mesh.`
+	whyHook         = `A hook reads its event, asks the daemon over its socket and writes the answer. It uses HTTP and JSON from the standard
 library, whose pages the system has to load at every start.`
 	whyGrowth = `With the sessions of a mesh, its roster grows; with all memory, the garbage collector's work grows. The table below
 has the figures for each size.`
@@ -171,8 +173,14 @@ func table() []goal {
 		goal{"cluster", "… messages delivered, of those at the owner", postgresDB, "cluster/share", "%", atLeast, 60,
 			[]beside{{"at the owner", "cluster/delivered/direct", "1/s"}, {"relayed", "cluster/delivered/relayed", "1/s"}}, whyRelay},
 		goal{"cluster", "… lost", postgresDB, "cluster/relayed/lost", "", atMost, 0, nil, whyErrors},
+		goal{"cluster", "… statements per message, of both nodes", postgresDB, "cluster/statements/relayed", "", atMost, 0.1,
+			[]beside{{"at the owner", "cluster/statements/direct", ""}, {"one node without a cluster", "queries/statements/postgres", ""}}, whyQueriesOfTwo},
+		goal{"cluster", "… notifications between nodes per message", postgresDB, "cluster/notifications/relayed", "", atMost, 0,
+			[]beside{{"at the owner", "cluster/notifications/direct", ""}}, whyErrors},
 		goal{"cluster", "… resident memory of an idle session at the node that relays it", postgresDB, "cluster/resident", "kB", atMost, 12,
 			[]beside{{"in use", "cluster/in use", "kB"}}, whyRelay},
+		goal{"cluster", "1,000 meshes over three nodes, once their sessions have come to nodes chosen at random: most meshes of a node, relative to the mean", postgresDB,
+			"cluster/balance", "×", atMost, 1.2, nil, whyBalance},
 		goal{"cluster", "a session is away while the owner of its mesh hands the mesh over", postgresDB, "cluster/handover", "s", atMost, 1, nil, whyMove},
 		goal{"cluster", "a session is back after the owner of its mesh was killed", postgresDB, "cluster/failover", "s", atMost, 5, nil, whyMove})
 	for _, g := range []goal{
