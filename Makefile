@@ -23,7 +23,7 @@ ldflags := -s -w -X $(module)/caddymesh.version=$(VERSION) -X $(module)/peer/cli
 tags    := nobadger,nomysql,nopgx
 compile := CGO_ENABLED=$(if $(RACE),1,0) go build $(if $(RACE),-race,-trimpath) -buildvcs=false -tags $(tags) -ldflags "$(ldflags)"
 
-.PHONY: help build commands man release docs run cluster test test-busy test-claude torture recording bench benchmarks fuzz lint fmt clean
+.PHONY: help build commands man release docs run cluster test test-busy test-claude torture recording screenshots bench benchmarks fuzz lint fmt clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -70,6 +70,10 @@ test-claude: ## run the tests that need the real Claude Code; LONG=1 repeats the
 
 recording: ## record docs/exchange.svg: an exchange between two sessions
 	@scripts/claude film
+
+screenshots: ## take pictures of the operator's page with traffic, in both color schemes, for a phone and wider screens, into bin/screenshots
+	@scripts/need chromium
+	@scripts/screenshots bin/screenshots
 
 torture: ## inject faults under load for FOR, of every kind or only FAULT; print a ledger of the messages and what abusers cost others
 	@scripts/need postgres
