@@ -6,6 +6,7 @@ BENCH    ?= .
 TESTS    ?= ./...
 FOR      ?= 30m
 FAULT    ?=
+SEED     ?= 0
 LONG     ?=
 # The directory for the commands, whether to build them with the race detector (RACE=1), and which.
 BIN      ?= bin
@@ -75,9 +76,9 @@ screenshots: ## take pictures of the operator's page with traffic, in both color
 	@scripts/need chromium
 	@scripts/screenshots bin/screenshots
 
-torture: ## inject faults under load for FOR, of every kind or only FAULT; print a ledger of the messages and what abusers cost others
+torture: ## inject faults under load for FOR, of every kind or only FAULT (namespaces needs root); print a ledger of the messages and what abusers cost others
 	@scripts/need postgres
-	@go -C tests/torture test -count=1 -timeout 0 -run '^Test(Torture|Abuse)$$' -for=$(FOR) -fault='$(FAULT)'
+	@go -C tests/torture test -count=1 -timeout 0 -run '^Test(Torture|Abuse|Namespaces)$$' -for=$(FOR) -fault='$(FAULT)' -seed=$(SEED)
 
 bench: ## run the Go benchmarks; BENCH selects them
 	@scripts/need postgres

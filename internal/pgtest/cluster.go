@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/claudemesh/claudemesh/internal/netns"
 )
 
 // patience bounds the time that a cluster takes to start or stop.
@@ -26,7 +28,8 @@ const patience = time.Minute
 type cluster struct {
 	bin        string // directory of the binaries
 	dir        string
-	data       string // the data directory
+	data       string      // the data directory
+	host       *netns.Host // nil: this machine
 	port       int
 	durable    bool
 	credential *syscall.Credential // nil: the current user
@@ -36,7 +39,7 @@ type cluster struct {
 }
 
 // newCluster creates the files of a cluster and starts it.
-func newCluster(durable bool) (c *cluster, err error) {
+func newCluster(o options) (c *cluster, err error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
@@ -45,7 +48,7 @@ func newCluster(durable bool) (c *cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c = &cluster{bin: bin, dir: dir, data: filepath.Join(dir, "data"), durable: durable}
+	c = &cluster{bin: bin, dir: dir, data: filepath.Join(dir, "data"), host: o.host, durable: o.durable}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.remove())
@@ -62,6 +65,11 @@ func newCluster(durable bool) (c *cluster, err error) {
 	initdb.SysProcAttr = &syscall.SysProcAttr{Credential: c.credential}
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
+	}
+	if c.host != nil {
+		if err := c.trustOthers(); err != nil {
+			return nil, err
+		}
 	}
 	for try := 1; ; try++ { // retry: another process may take the port before Postgres
 		if c.port, err = freePort(); err != nil {
@@ -125,8 +133,28 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
 }
 
+// trustOthers lets everybody in from everywhere; initdb lets in only the machine itself.
+func (c *cluster) trustOthers() error {
+	rules, err := os.OpenFile(filepath.Join(c.data, "pg_hba.conf"), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	_, err = rules.WriteString("host all all all trust\nhost replication all all trust\n")
+	return errors.Join(err, rules.Close())
+}
+
+// address returns where the server listens.
+func (c *cluster) address() string {
+	if c.host == nil {
+		return "127.0.0.1"
+	}
+	return c.host.Address
+}
+
+func (c *cluster) hostPort() string { return net.JoinHostPort(c.address(), strconv.Itoa(c.port)) }
+
 func (c *cluster) dsn(database string) string {
-	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s?sslmode=disable", c.port, database)
+	return fmt.Sprintf("postgres://postgres@%s/%s?sslmode=disable", c.hostPort(), database)
 }
 
 // start starts the server and waits until it answers.
@@ -136,7 +164,7 @@ func (c *cluster) start() error {
 		return err
 	}
 	defer log.Close()
-	set := []string{"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(c.port), "unix_socket_directories=",
+	set := []string{"listen_addresses=" + c.address(), "port=" + strconv.Itoa(c.port), "unix_socket_directories=",
 		"max_connections=200", "shared_buffers=64MB"}
 	if !c.durable {
 		set = append(set, "fsync=off", "full_page_writes=off")
@@ -157,7 +185,10 @@ func (c *cluster) start() error {
 		// the thread.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		err := c.host.Enter()
+		if err == nil {
+			err = cmd.Start()
+		}
 		started <- err
 		if err == nil {
 			_ = cmd.Wait() // the exit status doesn't matter

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/claudemesh/claudemesh/internal/netns"
 )
 
 // Variable is the environment variable that names a server for the tests: a DSN whose
@@ -57,7 +59,7 @@ func DSN(t testing.TB) string {
 	if admin == "" {
 		shared.mu.Lock()
 		if shared.cluster == nil && shared.err == nil {
-			shared.cluster, shared.err = newCluster(false)
+			shared.cluster, shared.err = newCluster(options{})
 		}
 		c, err := shared.cluster, shared.err
 		shared.mu.Unlock()
@@ -111,10 +113,16 @@ func execute(t testing.TB, dsn, sql string) {
 // Option changes a Server.
 type Option func(*options)
 
-type options struct{ durable bool }
+type options struct {
+	durable bool
+	host    *netns.Host
+}
 
 // Durable makes a server sync to disk, like in production.
 func Durable() Option { return func(o *options) { o.durable = true } }
+
+// On starts a server on a host of a network, where everybody reaches it.
+func On(h *netns.Host) Option { return func(o *options) { o.host = h } }
 
 // Server is a test's own Postgres. Its methods fail the test on error. They aren't safe
 // for concurrent use.
@@ -132,7 +140,7 @@ func Start(t testing.TB, opts ...Option) *Server {
 	for _, set := range opts {
 		set(&o)
 	}
-	c, err := newCluster(o.durable)
+	c, err := newCluster(o)
 	if err != nil {
 		t.Fatalf("pgtest: %v", err)
 	}

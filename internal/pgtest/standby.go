@@ -81,7 +81,6 @@ func (s *Server) setSynchronous(names string) {
 
 // DSNOfPair returns a DSN that leads to whichever of two servers is writable.
 func DSNOfPair(a, b *Server) string {
-	both := fmt.Sprintf("127.0.0.1:%d,127.0.0.1:%d", a.cluster.port, b.cluster.port)
-	dsn := strings.Replace(a.DSN(), fmt.Sprintf("127.0.0.1:%d", a.cluster.port), both, 1)
+	dsn := strings.Replace(a.DSN(), a.cluster.hostPort(), a.cluster.hostPort()+","+b.cluster.hostPort(), 1)
 	return dsn + "&target_session_attrs=read-write"
 }

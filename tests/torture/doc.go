@@ -20,6 +20,11 @@
 // ways. A table shows the effect on an innocent pair in the same mesh and on one in another
 // mesh. `make torture FAULT=abuse` runs only this test.
 //
+// TestNamespaces is separate, too, because it needs root: three nodes, a load balancer, a Postgres and its
+// synchronous standby run in network namespaces of their own, and faults of all kinds come in random
+// order. `make torture FAULT=namespaces` runs only this test, FAULT=namespaces/cut/owner-database only some
+// of its faults, and SEED repeats an order.
+//
 // A scenario injects its next fault only after a certain number of further messages have
 // arrived, so that there is always load. It skips a fault, and says why, that the machine
 // doesn't support, such as a small disk without root, or moving a clock on a processor other

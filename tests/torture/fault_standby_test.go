@@ -1,15 +1,16 @@
 package torture
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/internal/netns"
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
@@ -26,30 +27,33 @@ func (w *world) servePair() *brokers {
 	own := commands
 	own.Dir, own.Caddy = filepath.Dir(w.caddy), w.caddy
 	p := &brokers{w: w, active: w.broker, second: harness.NewBroker(w.t, own, w.env...)}
-	w.balance("balancer", "BROKERS", p.active.Port, p.second.Port)
+	w.balance(nil, "balancer", "BROKERS", p.active, p.second)
 	w.serve()
 	p.second.Launch()
 	return p
 }
 
-// balance runs one of the example load balancers, which takes the brokers from a variable.
-func (w *world) balance(example, variable string, ports ...int) {
+// balance runs one of the example load balancers, which takes the brokers from a variable, on a host.
+func (w *world) balance(host *netns.Host, example, variable string, brokers ...*harness.Broker) {
 	w.t.Helper()
-	var brokers []string
-	for _, port := range ports {
-		brokers = append(brokers, "127.0.0.1:"+strconv.Itoa(port))
+	address := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(w.t))
+	if host != nil {
+		address = host.Address + ":8080"
 	}
-	address := "127.0.0.1:" + strconv.Itoa(harness.FreePort(w.t))
+	var addresses []string
+	for _, b := range brokers {
+		addresses = append(addresses, b.Address())
+	}
 	cmd := exec.Command(commands.Caddy, "run", "--config", filepath.Join(commands.Repo, "examples", "caddyfiles", example+".caddyfile"))
-	cmd.Env = append(harness.HomeEnv(harness.ShortTempDir(w.t)), "BALANCER_ADDRESS=http://"+address, variable+"="+strings.Join(brokers, " "))
+	cmd.Env = append(harness.HomeEnv(harness.ShortTempDir(w.t)), "BALANCER_ADDRESS=http://"+address, variable+"="+strings.Join(addresses, " "))
 	var log strings.Builder
 	cmd.Stdout, cmd.Stderr = &log, &log
-	w.check(cmd.Start())
+	w.check(host.Start(cmd))
 	w.t.Cleanup(func() {
 		_ = cmd.Process.Signal(os.Interrupt) // fails if it has ended
 		_ = cmd.Wait()
 		if w.t.Failed() {
-			w.t.Logf("log of the load balancer:\n%s", log.String())
+			w.t.Logf("log of the load balancer:\n%s", log.String()[max(0, log.Len()-8000):])
 		}
 	})
 	w.url = "ws://" + address + "/ws"

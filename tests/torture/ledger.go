@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // ledger records what happens to every message of a scenario. Its methods are safe for
@@ -18,9 +19,11 @@ type ledger struct {
 	open     int // messages without an ack, and deliveries not yet taken
 	got      int // deliveries taken
 	faults   int
-	arrived  int      // copies of deliveries before the recipient's dedupe
-	wrong    []string // violations of the promises, in words
-	twice    int      // deliveries that passed the recipient's dedupe twice, and messages with two names
+	arrived  int           // copies of deliveries before the recipient's dedupe
+	wrong    []string      // violations of the promises, in words
+	last     time.Time     // when the last delivery was taken
+	gap      time.Duration // the longest time without one, since startGap
+	twice    int           // deliveries that passed the recipient's dedupe twice, and messages with two names
 	news     chan struct{}
 
 	// forgetful says that the broker was killed or its commits fail. It may accept a
@@ -144,6 +147,7 @@ func (l *ledger) take(id string, boxes ...string) {
 		m.taken[to] = now
 		l.open--
 		l.got++
+		l.closeGapLocked()
 	}
 }
 
@@ -152,6 +156,33 @@ func (l *ledger) fault() {
 	_, done := l.note()
 	defer done()
 	l.faults++
+}
+
+// startGap begins to measure the longest time without a delivery.
+func (l *ledger) startGap() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last, l.gap = time.Now(), 0
+}
+
+// longestGap returns it, with the time since the last delivery.
+func (l *ledger) longestGap() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closeGapLocked()
+	return l.gap
+}
+
+func (l *ledger) closeGapLocked() {
+	now := time.Now()
+	l.gap, l.last = max(l.gap, now.Sub(l.last)), now
+}
+
+// violations returns what has been wrong so far, in words.
+func (l *ledger) violations() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.wrong)
 }
 
 // await waits until a condition holds. It calls holds under the lock.

@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -14,12 +15,14 @@ import (
 var (
 	onlyFault = flag.String("fault", "", "run only the scenarios with this name, with or without what follows a slash: kill-broker or kill-broker/sqlite")
 	runFor    = flag.Duration("for", 0, "cycle through the scenarios for this time; 0 runs each once, for a few faults")
+	seed      = flag.Uint64("seed", 0, "the seed for the order of the faults in namespaces; 0 chooses one")
 )
 
 // The commands under test, set by TestMain, and the results.
 var (
 	commands harness.Commands
 	results  table
+	gaps     gapTable
 	began    time.Time
 )
 
@@ -42,5 +45,5 @@ func TestMain(m *testing.M) {
 
 func printLedger() error {
 	fmt.Printf("\nThe ledger of %s:\n\n", time.Since(began).Round(time.Second))
-	return results.print(os.Stdout)
+	return errors.Join(results.print(os.Stdout), gaps.print(os.Stdout))
 }

@@ -42,14 +42,14 @@ var scenarios = []scenario{
 	{"freeze-broker", onPostgres, freezeActive},
 	{"freeze-broker-shortly", onPostgres, freezeShortly},
 
-	{"cluster/kill-owner", onPostgres, killOwner},
-	{"cluster/freeze-owner", onPostgres, freezeOwner},
-	{"cluster/freeze-owner-shortly", onPostgres, freezeOwnerShortly},
-	{"cluster/clock", onPostgres, moveOwnersClock},
-	{"cluster/drain", onPostgres, drainOwner},
-	{"cluster/upgrade", onPostgres, upgradeNodes},
-	{"cluster/cut", onPostgres, cutNodes},
-	{"cluster/failover", ownServer, failOverNodes},
+	{"cluster/kill-owner", onPostgres, inCluster((*nodes).killOwner)},
+	{"cluster/freeze-owner", onPostgres, inCluster((*nodes).freezeOwner)},
+	{"cluster/freeze-owner-shortly", onPostgres, inCluster((*nodes).freezeOwnerShortly)},
+	{"cluster/clock", onPostgres, inCluster((*nodes).moveOwnersClock)},
+	{"cluster/drain", onPostgres, inCluster((*nodes).drainOwner)},
+	{"cluster/upgrade", onPostgres, inCluster((*nodes).upgrade)},
+	{"cluster/cut", onPostgres, inCluster((*nodes).blockNode)},
+	{"cluster/failover", ownServer, inCluster((*nodes).failOver)},
 
 	{"reload", onSQLite, reload},
 	{"upgrade/sqlite", onSQLite, upgrade},
@@ -87,6 +87,9 @@ func TestTorture(t *testing.T) {
 		}
 	}
 	if len(list) == 0 {
+		if inNamespaces() {
+			t.Skip("the -fault flag selects faults in namespaces")
+		}
 		if slices.ContainsFunc(abuses, func(a abuse) bool { return a.chosen() }) {
 			t.Skip("the -fault flag selects an abuse")
 		}

@@ -30,15 +30,16 @@ const (
 
 // world is the environment of a scenario: a broker, a mesh and its peers.
 type world struct {
-	t      *testing.T
-	name   string
-	broker *harness.Broker
-	env    []string       // its settings
-	caddy  string         // the broker's program, which install replaces
-	pg     *pgtest.Server // nil unless the scenario has its own
-	dsn    string         // "" on SQLite
-	url    string         // where peers connect
-	ledger *ledger
+	t       *testing.T
+	name    string
+	broker  *harness.Broker
+	env     []string       // its settings
+	caddy   string         // the broker's program, which install replaces
+	pg      *pgtest.Server // nil unless the scenario has its own
+	standby *pgtest.Server // nil unless pg is replicated to it
+	dsn     string         // "" on SQLite
+	url     string         // where peers connect
+	ledger  *ledger
 
 	ctx    context.Context // ends with the scenario
 	end    context.CancelFunc
@@ -58,7 +59,23 @@ type world struct {
 // change the settings.
 func newWorld(t *testing.T, s scenario) *world {
 	t.Helper()
-	w := &world{t: t, name: s.name, ledger: newLedger(), calm: make(chan struct{}), pace: 40 * time.Millisecond, shouts: true}
+	var pg *pgtest.Server
+	dsn := ""
+	switch s.database {
+	case onPostgres:
+		dsn = pgtest.DSN(t)
+	case ownServer:
+		pg = pgtest.Start(t, pgtest.Durable())
+		dsn = pg.DSN()
+	}
+	return newWorldOn(t, s.name, pg, dsn)
+}
+
+// newWorldOn is newWorld with a database: pg is nil if it is not the scenario's own, and dsn is empty on
+// SQLite.
+func newWorldOn(t *testing.T, name string, pg *pgtest.Server, dsn string) *world {
+	t.Helper()
+	w := &world{t: t, name: name, pg: pg, dsn: dsn, pace: 40 * time.Millisecond, shouts: true}
 	if *runFor > 0 {
 		w.pace = 15 * time.Millisecond
 	}
@@ -67,13 +84,6 @@ func newWorld(t *testing.T, s scenario) *world {
 		"SEND_RATE_PER_MIN=1000000000", "SEND_BURST=1000000000", "WORK_PER_MIN=1000000000", "WORK_BURST=1000000000", "NEW_SESSIONS_PER_HOUR=1000000000",
 		"DELIVERY_LEASE_SECONDS=5", "PRESENCE_LEASE_SECONDS=3600",
 		"PING_INTERVAL_SECONDS=2", "PONG_TIMEOUT_SECONDS=10",
-	}
-	switch s.database {
-	case onPostgres:
-		w.dsn = pgtest.DSN(t)
-	case ownServer:
-		w.pg = pgtest.Start(t, pgtest.Durable())
-		w.dsn = w.pg.DSN()
 	}
 	if w.dsn != "" {
 		env = append(env, "DATABASE_URL="+w.dsn)
@@ -86,13 +96,29 @@ func newWorld(t *testing.T, s scenario) *world {
 	w.env = env
 	w.broker = harness.NewBroker(t, own, env...)
 	w.url = w.broker.WSURL()
-	t.Cleanup(func() { // even if the scenario fails
+	w.open()
+	return w
+}
+
+// another prepares a further mesh of the same broker, with peers and a ledger of its own.
+func (w *world) another(name string) *world {
+	m := &world{
+		t: w.t, name: name, broker: w.broker, env: w.env, caddy: w.caddy, pg: w.pg, standby: w.standby, dsn: w.dsn, url: w.url,
+		ctx: w.ctx, end: w.end, pace: w.pace, shouts: w.shouts, size: w.size,
+	}
+	m.open()
+	return m
+}
+
+// open opens the ledger, whose sums go to the results.
+func (w *world) open() {
+	w.ledger, w.calm = newLedger(), make(chan struct{})
+	w.t.Cleanup(func() { // even if the scenario fails
 		w.end()
 		w.actors.Wait()
 		sum, _ := w.ledger.total()
 		results.add(w.name, sum)
 	})
-	return w
 }
 
 // serve starts the broker and creates a mesh.
@@ -188,13 +214,17 @@ func (w *world) repeat(inject func(n int)) {
 // that its messages are only in the storage.
 func (w *world) repeatWithoutOne(inject func(n int)) {
 	w.t.Helper()
-	w.repeat(func(n int) {
-		absent := w.raw[n%len(w.raw)]
-		w.deafen(absent, true)
-		w.progress()
-		inject(n)
-		w.deafen(absent, false)
-	})
+	w.repeat(func(n int) { w.withoutOne(n, func() { inject(n) }) })
+}
+
+// withoutOne injects a fault while one of the peers takes nothing.
+func (w *world) withoutOne(n int, inject func()) {
+	w.t.Helper()
+	absent := w.raw[n%len(w.raw)]
+	w.deafen(absent, true)
+	w.progress()
+	inject()
+	w.deafen(absent, false)
 }
 
 // killBroker kills the broker with SIGKILL.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/internal/netns"
 )
 
 // Broker is bin/caddy with the repository's Caddyfile.
@@ -27,6 +29,7 @@ type Broker struct {
 
 	t        testing.TB
 	commands Commands
+	host     *netns.Host // nil: this machine
 	cmd      *exec.Cmd
 	exited   chan struct{} // closed when cmd has ended
 	err      error         // the result of cmd.Wait
@@ -44,10 +47,20 @@ func NewBroker(t testing.TB, c Commands, env ...string) *Broker {
 	b.Env = append(b.Env, env...)
 	t.Cleanup(func() {
 		b.Kill()
-		CheckLog(t, fmt.Sprint("the broker on port ", b.Port), b.Log())
+		CheckLog(t, "the broker at "+b.Address(), b.Log())
 	})
 	return b
 }
+
+// On puts the broker, which has not been started, on a host of a network. It then serves everybody at the
+// host's address, and everybody may create meshes.
+func (b *Broker) On(h *netns.Host) {
+	b.host, b.Port = h, sitePort
+	b.Env = append(b.Env, fmt.Sprintf("CLAUDEMESH_SITE=http://:%d", sitePort), "CREATE_MESHES=open")
+}
+
+// sitePort is the port of a broker on a host of a network.
+const sitePort = 8080
 
 // JoinCluster makes the broker, which has not been started, a node of a cluster: the shipped
 // Caddyfile with the option cluster. The node listens at an address, and the further lines are those of the
@@ -83,7 +96,7 @@ func (b *Broker) Launch() {
 	defer log.Close()
 	cmd := exec.Command(b.commands.Caddy, "run", "--config", b.Config, "--adapter", "caddyfile")
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = b.Home, b.Env, log, log
-	if err := cmd.Start(); err != nil {
+	if err := b.host.Start(cmd); err != nil {
 		b.t.Fatal(err)
 	}
 	exited := make(chan struct{})
@@ -164,13 +177,22 @@ func (b *Broker) RunCaddy(args ...string) (stdout string, code int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
+// Address returns where the broker serves, with the port.
+func (b *Broker) Address() string {
+	host := "127.0.0.1"
+	if b.host != nil {
+		host = b.host.Address
+	}
+	return net.JoinHostPort(host, strconv.Itoa(b.Port))
+}
+
 // URL returns the URL of a path of the HTTP API.
 func (b *Broker) URL(path string) string {
-	return "http://127.0.0.1:" + strconv.Itoa(b.Port) + path
+	return "http://" + b.Address() + path
 }
 
 // WSURL returns the URL of the WebSocket.
-func (b *Broker) WSURL() string { return "ws://127.0.0.1:" + strconv.Itoa(b.Port) + "/ws" }
+func (b *Broker) WSURL() string { return "ws://" + b.Address() + "/ws" }
 
 // HTTPClient keeps no idle connections, because tests restart brokers.
 var HTTPClient = &http.Client{Timeout: await.Patience, Transport: &http.Transport{DisableKeepAlives: true}}

@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// commandsVariable is the environment variable that names the directory of commands that make has
+// CommandsVariable is the environment variable that names the directory of commands that make has
 // built for all tests. Without it, Build builds the commands.
-const commandsVariable = "CLAUDEMESH_TEST_COMMANDS"
+const CommandsVariable = "CLAUDEMESH_TEST_COMMANDS"
 
 // Commands holds the built commands and the directory of their sources.
 type Commands struct {
@@ -31,7 +31,7 @@ func Build(repo string) (Commands, error) {
 	if err != nil {
 		return Commands{}, err
 	}
-	if dir := os.Getenv(commandsVariable); dir != "" {
+	if dir := os.Getenv(CommandsVariable); dir != "" {
 		return commandsIn(dir, repo), nil
 	}
 	dir, err := os.MkdirTemp("", "claudemesh-bin-")
