@@ -36,16 +36,22 @@ func (x *Exporter) ExportMesh(ctx context.Context, store Store, meshID wire.ID, 
 		return 0, err
 	}
 	for {
+		// Read the head before the page, as VerifyMesh does.
+		recorded, err := store.AuditHead(ctx, meshID)
+		if err != nil {
+			return entries, fmt.Errorf("read audit head of mesh %s: %w", meshID, err)
+		}
 		page, err := store.AuditEntries(ctx, meshID, head.Seq, verifyPage)
 		if err != nil {
 			return entries, fmt.Errorf("read audit log of mesh %s: %w", meshID, err)
 		}
-		if len(page) == 0 {
-			break
-		}
 		before := head.Seq
 		var bad error
-		head, bad = Verify(meshID, head, page)
+		if len(page) > 0 {
+			head, bad = Verify(meshID, head, page)
+		} else if bad = checkHead(meshID, head, recorded); bad == nil {
+			break
+		}
 		if base, ok := overtaken(ctx, store, meshID, head, bad); ok {
 			if entries > 0 {
 				return entries, ErrPruned
