@@ -101,8 +101,13 @@ func TestSendsWaitForRoom(t *testing.T) {
 	for i := 1; i < n; i++ {
 		bob.gets(i)
 	}
-	if r := s.Stats().Refused; len(r) != 0 || s.Stats().Parked != 0 {
-		t.Errorf("refused %v and parked %d, want none", r, s.Stats().Parked)
+	for code, n := range s.Stats().Refused {
+		if n != 0 {
+			t.Errorf("refused %d with %s, want none", n, code)
+		}
+	}
+	if n := s.Stats().Parked; n != 0 {
+		t.Errorf("parked %d, want none", n)
 	}
 }
 

@@ -45,7 +45,9 @@ func (w *world) balance(host *netns.Host, example, variable string, brokers ...*
 		addresses = append(addresses, b.Address())
 	}
 	cmd := exec.Command(commands.Caddy, "run", "--config", filepath.Join(commands.Repo, "examples", "caddyfiles", example+".caddyfile"))
-	cmd.Env = append(harness.HomeEnv(harness.ShortTempDir(w.t)), "BALANCER_ADDRESS=http://"+address, variable+"="+strings.Join(addresses, " "))
+	home := harness.ShortTempDir(w.t)
+	cmd.Env = append(harness.HomeEnv(home), "CADDY_ADMIN=unix/"+filepath.Join(home, "admin.sock"), "BALANCER_ADDRESS=http://"+address,
+		variable+"="+strings.Join(addresses, " "))
 	var log strings.Builder
 	cmd.Stdout, cmd.Stderr = &log, &log
 	w.check(host.Start(cmd))
