@@ -162,6 +162,12 @@ func (e *RequestError) Error() string {
 	return fmt.Sprintf("%s (%s)", e.Message, e.Code)
 }
 
+// IsNotFound reports whether err is the broker's answer that it does not know what a request names.
+func IsNotFound(err error) bool {
+	var refused *RequestError
+	return errors.As(err, &refused) && refused.Code == wire.CodeNotFound
+}
+
 // closedBy translates the close of a WebSocket for a client. It returns a *ClosedError or
 // *HelloError if the broker gave a reason that matters, and err otherwise.
 func closedBy(err error) error {

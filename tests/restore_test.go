@@ -88,13 +88,14 @@ func TestRestore(t *testing.T) {
 
 func restoreOlderState(t *testing.T, s *server, backUp, restore func()) {
 	alice, bob, carol, dave := newPatient(t, s), newPatient(t, s), newPatient(t, s), newPatient(t, s)
-	eve, frank := newPerson(t, s), newPerson(t, s)
+	eve, frank, grace := newPerson(t, s), newPerson(t, s), newPerson(t, s)
 	alice.must("create", "team", "--display-name", "alice")
 	bob.must("join", alice.invite(), "--name", "bob")
 	carol.must("join", alice.invite("--role", "admin"), "--name", "carol")
 	dave.must("join", alice.invite(), "--name", "dave")
 	eve.must("join", alice.invite(), "--name", "eve")
 	frank.must("join", alice.invite(), "--name", "frank")
+	grace.must("join", alice.invite(), "--name", "grace") // she is away all the time
 	for _, p := range []*patient{alice, bob, dave} {
 		p.must("daemon", "up")
 		p.awaitConnection(true)
@@ -111,7 +112,8 @@ func restoreOlderState(t *testing.T, s *server, backUp, restore func()) {
 	// The broker continues, and clients see messages that the backup lacks.
 	carol.must("daemon", "up")
 	alice.awaitStatus(waiting, "delivered")
-	alice.awaitStatus(send(alice, "bob", "2 after the backup"), "delivered")
+	arrived := send(alice, "bob", "2 after the backup")
+	alice.awaitStatus(arrived, "delivered")
 	bob.awaitStatus(send(bob, "alice", "1 after the backup"), "delivered")
 	late := dave.session("late") // a session that the backup doesn't know
 	lost := newPerson(t, s)
@@ -120,6 +122,15 @@ func restoreOlderState(t *testing.T, s *server, backUp, restore func()) {
 	eve.fails(1, "", "peers")
 	frank.must("peers")
 	seen := auditRows(carol)
+	// The broker alone has these messages.
+	byDaemon, _, _ := strings.Cut(alice.must("send", "grace", "lost", "--no-wait"), " ")
+	alice.awaitStatus(byDaemon, "queued")
+	byFrank, _, _ := strings.Cut(frank.must("send", "grace", "lost"), " ")
+	waits := map[string]*terminal{"the broker has the message": alice.terminal("send", "grace", "lost", "--wait", "delivered", "--timeout", "1h"),
+		"accepted for grace": alice.terminal("send", "grace", "lost", "--wait", "read", "--timeout", "1h")}
+	for says, command := range waits {
+		command.awaits(says)
+	}
 	s.Kill()
 	for _, p := range []*patient{alice, bob, carol} {
 		p.awaitConnection(false)
@@ -136,6 +147,19 @@ func restoreOlderState(t *testing.T, s *server, backUp, restore func()) {
 	alice.awaitStatus(kept[0], "delivered")
 	alice.awaitStatus(kept[1], "delivered")
 	bob.awaitStatus(back, "delivered")
+	// No status claims that the broker still has what it has lost, or that what has arrived is lost.
+	const forgotten = "the broker no longer knows this message"
+	alice.awaitStatus(byDaemon, "forgotten")
+	if out := alice.must("status", byDaemon); !strings.Contains(out, forgotten) || !strings.Contains(out, "grace") {
+		t.Errorf("status of a message that is lost: %s", out)
+	}
+	if status := parse(t, alice.must("status", arrived, "--json")); status.str("state") != "delivered" || status["delivered"] != true {
+		t.Errorf("status of a message that has arrived: %s", status)
+	}
+	for _, command := range waits {
+		command.awaits(forgotten)
+		command.ends(1)
+	}
 	alice.awaitStatus(send(alice, "bob", "4 afterwards"), "delivered")
 	alice.awaitStatus(send(alice, "carol", "3 afterwards"), "delivered")
 	bob.awaitStatus(send(bob, "alice", "3 afterwards"), "delivered")
@@ -186,6 +210,12 @@ func restoreOlderState(t *testing.T, s *server, backUp, restore func()) {
 		if _, errOut, code := p.run("peers"); code != 0 || strings.Contains(errOut, "mesh team: ") {
 			t.Errorf("%s, later: exit code %d\n%s", name, code, errOut)
 		}
+	}
+	if status := parse(t, frank.must("status", byFrank, "--json")); status.str("state") != "forgotten" || status["delivered"] != false || !strings.HasSuffix(status.str("messageId"), byFrank) {
+		t.Errorf("status of a message that frank sent himself: %s", status)
+	}
+	if out := frank.must("status", byFrank); !strings.Contains(out, forgotten) || !strings.Contains(out, "grace") {
+		t.Errorf("status of a message that frank sent himself: %s", out)
 	}
 	out := newOperator(t, s).run("caddy claudemesh audit verify ")
 	if !strings.Contains(out, "chain intact") || !strings.Contains(out, "restored from a backup at ") {

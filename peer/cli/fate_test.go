@@ -28,6 +28,8 @@ func TestFateRows(t *testing.T) {
 		{"of the broker alone", "", []wire.RecipientStatus{row(key, "held")}, nil, "held"},
 		{"not sent", local.Waiting, nil, nil, "waiting on this machine for the broker (why)"},
 		{"never sent", local.Failed, nil, nil, "failed: the broker refuses it (why)"},
+		{"no longer known", local.Forgotten, nil, nil, "forgotten by the broker (why)"},
+		{"no longer known, but the broker has delivered it", local.Delivered, nil, nil, "delivered (why)"},
 		{"nothing signed", local.Queued, []wire.RecipientStatus{row(key, "disconnected")}, nil, "disconnected"},
 		{"signed for less than the broker says", local.Delivered, []wire.RecipientStatus{row(key, "delivered")}, []local.RecipientStatus{signed(key, local.Delivered)}, "delivered"},
 		{"read", local.InContext, []wire.RecipientStatus{row(key, "delivered")}, []local.RecipientStatus{signed(key, local.InContext)}, "read"},
@@ -53,7 +55,7 @@ func TestFateRows(t *testing.T) {
 func TestStateText(t *testing.T) {
 	for state, want := range map[local.State]string{
 		local.Waiting: "kept for bob\\u{1B} on this machine", local.Queued: "accepted for", local.Delivered: "delivered to", local.InContext: "read by",
-		local.Expired: "did not fetch it", local.Refused: "refused by", local.Failed: "refuses it", "of a newer daemon": "of a newer daemon, to",
+		local.Expired: "did not fetch it", local.Refused: "refused by", local.Failed: "refuses it", local.Forgotten: "no longer knows", "of a newer daemon": "of a newer daemon, to",
 	} {
 		if got := stateText(state, "bob\x1b"); !strings.Contains(got, want) || strings.Contains(got, "\x1b") {
 			t.Errorf("%s: %q, want %q", state, got, want)

@@ -22,12 +22,15 @@ const (
 )
 
 // follow returns the status of a message; see awaitDelivery. known is false if the broker
-// doesn't report it. That is not an error: send only promises that the broker has the message.
+// doesn't report it. That is not an error, unless the broker no longer knows the message: send
+// only promises that the broker has the message.
 func (a *app) follow(ctx context.Context, client *peer.Client, id string, f *sendFlags) (status wire.MessageStatusResult, known bool, err error) {
 	status, err = awaitDelivery(ctx, client, id, f)
 	switch {
 	case err == nil:
 		return status, true, nil
+	case peer.IsNotFound(err):
+		return status, false, err
 	case ctx.Err() != nil:
 		short := peer.ShortID(id)
 		return status, false, &fateError{fmt.Sprintf("interrupted; the broker has the message %s and delivers it: `claudemesh status %[1]s` shows its state", short), ctx.Err()}
@@ -38,7 +41,7 @@ func (a *app) follow(ctx context.Context, client *peer.Client, id string, f *sen
 
 // awaitDelivery polls the status of the message. Without --wait it stops after statusWait, or
 // earlier if no delivery is likely soon. With --wait it stops after --timeout, or earlier if
-// the status is final.
+// the status is final or the broker no longer knows the message.
 func awaitDelivery(ctx context.Context, client *peer.Client, id string, f *sendFlags) (wire.MessageStatusResult, error) {
 	begin, limit := time.Now(), statusWait
 	if f.wait != "" {
@@ -50,7 +53,7 @@ func awaitDelivery(ctx context.Context, client *peer.Client, id string, f *sendF
 		switch {
 		case ctx.Err() != nil:
 			return status, ctx.Err()
-		case left <= 0, err == nil && settled(&status):
+		case left <= 0, err == nil && settled(&status), peer.IsNotFound(err):
 			return status, err
 		case f.wait == "" && (err != nil || anyAway(&status) && noneHeld(&status)):
 			return status, err

@@ -23,7 +23,7 @@ const sendTimeout = 60 * time.Second
 type sent struct {
 	MessageID  string                  `json:"messageId"`
 	ClientID   string                  `json:"clientMessageId"`
-	State      local.State             `json:"state,omitempty"` // State and Note: only if the daemon sends the message
+	State      local.State             `json:"state,omitempty"` // State and Note: only if the daemon sends the message, or the broker has forgotten it
 	Note       string                  `json:"note,omitempty"`
 	Receipts   []local.RecipientStatus `json:"receipts,omitempty"` // signed by recipients; only with --wait read
 	Delivered  bool                    `json:"delivered"`
@@ -76,12 +76,12 @@ and, for one recipient, {verified, doubt}. verified means that the recipient's m
 for the key that the message is sealed for; otherwise doubt says why not. For a message
 that the daemon sends there is also {state, note?, receipts? [{name, key, state, at, signed}]},
 and recipients is empty: state is as in 'claudemesh status', and messageId is "" until the
-broker has the message.`,
+broker has the message. For other messages, state is there only if it is forgotten.`,
 		Example: `  claudemesh send bob the build is green
   claudemesh send bob "tests pass; may I merge?" --wait read --timeout 5m
   claudemesh send bob "for later" --no-wait
   git diff | claudemesh send @review -`,
-		Annotations: exits("0  the broker (with --no-wait: the daemon) has the message; with --wait, every recipient has it or has read it", "1  not sent, or no recipient can get it any more; standard error says why",
+		Annotations: exits("0  the broker (with --no-wait: the daemon) has the message; with --wait, every recipient has it or has read it", "1  not sent, no recipient can get it any more, or the broker no longer knows it; the output says why",
 			exitsUsage, "3  sent, but not delivered to everybody, or not read, within --timeout", exitsBroken+"; standard error says whether the message is sent"),
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -192,7 +192,8 @@ func (a *app) send(ctx context.Context, to, body string, f *sendFlags) error {
 	a.rememberSent(sentEntry{MeshID: mesh.MeshID, MessageID: receipt.MessageID, To: recipient.Name})
 	w.next("the broker has the message; waiting for its delivery, and Ctrl-C only stops waiting")
 	status, known, err := a.follow(ctx, client, receipt.MessageID, f)
-	if err != nil {
+	forgotten := peer.IsNotFound(err)
+	if err != nil && !forgotten {
 		return err
 	}
 	w.done()
@@ -200,10 +201,16 @@ func (a *app) send(ctx context.Context, to, body string, f *sendFlags) error {
 	if target.Kind == wire.TargetKey {
 		out.Verified, out.Doubt = &recipient.Verified, recipient.Doubt
 	}
+	if forgotten {
+		out.State = local.Forgotten
+	}
 	if f.json {
 		err = a.printJSON(out)
 	} else {
 		text := promise(recipient.Name, known, &status)
+		if forgotten {
+			text = stateText(out.State, recipient.Name)
+		}
 		if out.Unreached != "" {
 			text += "; " + oneLine(out.Unreached)
 		}
@@ -211,6 +218,9 @@ func (a *app) send(ctx context.Context, to, body string, f *sendFlags) error {
 	}
 	if err != nil {
 		return sentUnprinted("the broker", receipt.MessageID, err)
+	}
+	if forgotten {
+		return errReported
 	}
 	return a.outcome(f, known, &status)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -64,7 +65,7 @@ func (a *app) sendByDaemon(ctx context.Context, to, body string, f *sendFlags) e
 	switch status.State {
 	case local.InContext:
 		return nil
-	case local.Expired, local.Refused, local.Failed:
+	case local.Expired, local.Refused, local.Failed, local.Forgotten:
 		return errReported
 	}
 	goesOn := copyable("`claudemesh status " + peer.ShortID(s.ID) + "` shows its state")
@@ -129,6 +130,8 @@ func stateText(s local.State, to string) string {
 		return "refused by " + to
 	case local.Failed:
 		return "not sent to " + to + ": the broker refuses it"
+	case local.Forgotten:
+		return "sent to " + to + ", but " + forgottenText
 	}
 	return oneLine(string(s)) + ", to " + to
 }
@@ -157,8 +160,8 @@ func receipts(s *local.MessageStatus) (signed []local.RecipientStatus) {
 	return signed
 }
 
-// awaitRead polls the daemon until the message is read, expired or refused, or until the
-// timeout. The daemon may be replaced in the meantime.
+// awaitRead polls the daemon until the message is read, expired, refused or forgotten, or until
+// the timeout. The daemon may be replaced in the meantime.
 func (a *app) awaitRead(ctx context.Context, w *progress, s *local.Sent, timeout time.Duration) (local.MessageStatus, error) {
 	begin := time.Now()
 	status := local.MessageStatus{ID: s.ID, MessageID: s.MessageID, To: s.To, State: s.State, Reason: s.Note}
@@ -172,7 +175,7 @@ func (a *app) awaitRead(ctx context.Context, w *progress, s *local.Sent, timeout
 		switch {
 		case ctx.Err() != nil:
 			return status, &fateError{fmt.Sprintf("interrupted; the daemon has the message %s and still sends it: `claudemesh status %[1]s` shows its state", peer.ShortID(s.ID)), ctx.Err()}
-		case status.State == local.InContext, status.State == local.Expired, status.State == local.Refused, status.State == local.Failed, left <= 0:
+		case slices.Contains([]local.State{local.InContext, local.Expired, local.Refused, local.Failed, local.Forgotten}, status.State), left <= 0:
 			return status, nil
 		}
 		if status.State != told {

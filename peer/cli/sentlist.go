@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,8 +13,8 @@ import (
 )
 
 const (
-	// sentName is the file that lists recently sent messages, for completions. Losing it does
-	// no harm.
+	// sentName is the file that lists recently sent messages, for completions and for the status
+	// of a message that the broker has forgotten. Losing it does no harm.
 	sentName = "sent.json"
 	maxSent  = 50
 )
@@ -26,6 +27,11 @@ type sentEntry struct {
 	// Left means that the daemon sends the message, and that MessageID is its id in the
 	// daemon's outbox.
 	Left bool `json:"left,omitempty"`
+}
+
+// matches reports whether id is the message's, or the start or end of it.
+func (s *sentEntry) matches(id string) bool {
+	return strings.HasPrefix(s.MessageID, id) || strings.HasSuffix(s.MessageID, id)
 }
 
 // rememberSent adds a message to the list that `status <TAB>` offers. Errors don't matter: the

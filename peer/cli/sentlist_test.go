@@ -33,3 +33,26 @@ func TestSentAtTheSameTime(t *testing.T) {
 		t.Errorf("remembered %d, from %+v", len(list), list[0])
 	}
 }
+
+// TestSentAtOnce checks which message a part of an id means.
+func TestSentAtOnce(t *testing.T) {
+	t.Parallel()
+	a := &app{dir: peer.Dir(t.TempDir())}
+	for _, s := range []sentEntry{
+		{MeshID: "team", MessageID: "0198aaaa11112222"}, {MeshID: "team", MessageID: "0198aaaa33334444"},
+		{MeshID: "team", MessageID: "55556666", Left: true}, {MeshID: "other", MessageID: "77778888"},
+	} {
+		a.rememberSent(s)
+	}
+	for id, want := range map[string]string{
+		"0198aaaa11112222": "0198aaaa11112222", "33334444": "0198aaaa33334444", "0198aaaa": "", "55556666": "", "77778888": "", "aaaa1111": "",
+	} {
+		got := ""
+		if s := a.sentAtOnce("team", id); s != nil {
+			got = s.MessageID
+		}
+		if got != want {
+			t.Errorf("%s means %q, want %q", id, got, want)
+		}
+	}
+}

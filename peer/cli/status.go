@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/local"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -17,10 +19,14 @@ func (a *app) statusCommand() *cobra.Command {
 		Long: `Show, for each recipient, whether your message was delivered. The last 8 characters of its id, as
 send prints them, or the first 8 are enough. For a message that the daemon sends (send --no-wait,
 --wait read), status also shows whether it still waits on this machine for the broker, and whether the
-recipient has signed that it was read or refused.
+recipient has signed that it was read or refused. If the broker no longer knows a message that it has
+accepted from this machine, its state is forgotten: either the broker was restored from a backup, or it has
+deleted the message because of its age. It is not known whether the message has arrived: send it again if the
+recipient has not answered.
 --json: {messageId, targetSpec, delivered, deliveredAt, recipients [{name, pubkey, status, state, at,
 cannotRead}]}; for a message that the daemon sends also {clientMessageId, state, reason?, receipts?
-[{name, key, state, at, signed}]}. state is waiting, queued, delivered, in_context, expired, refused or failed.`,
+[{name, key, state, at, signed}]}. state is waiting, queued, delivered, in_context, expired, refused, failed
+or forgotten; of a message that send itself handed to the broker, there is a state only if it is forgotten.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := peer.CheckMessageID(args[0]); err != nil {
 				return usageError{err}
@@ -32,7 +38,11 @@ cannotRead}]}; for a message that the daemon sends also {clientMessageId, state,
 			if asJSON {
 				return a.printJSON(fate)
 			}
-			return a.table(fate.rows(time.Now()), "KEY")
+			if err := a.table(fate.rows(time.Now()), "KEY"); err != nil || fate.State != local.Forgotten {
+				return err
+			}
+			_, err = fmt.Fprintln(a.out, "\nforgotten: "+forgottenText) // a terminal would cut it in the table
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

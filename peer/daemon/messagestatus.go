@@ -40,10 +40,15 @@ func (d *daemon) serveMessageStatus(c *call) error {
 	if sent.State == local.Waiting || sent.State == local.Failed {
 		return c.answer(answer)
 	}
-	if answer.Recipients, err = d.recipients(c.ctx, &sent); err != nil {
+	var forgotten bool
+	if answer.Recipients, forgotten, err = d.recipients(c.ctx, &sent); err != nil {
 		return err
 	}
-	answer.State, answer.Reason = overall(answer.Recipients, sent.State)
+	known := sent.State
+	if forgotten && known == local.Queued {
+		known = local.Forgotten
+	}
+	answer.State, answer.Reason = overall(answer.Recipients, known)
 	if answer.Reason == "" {
 		answer.Reason = sent.Reason // names the peers that it can't reach
 	}
@@ -55,13 +60,14 @@ func (d *daemon) serveMessageStatus(c *call) error {
 	return c.answer(answer)
 }
 
-// recipients returns how far a message has come with each recipient.
-func (d *daemon) recipients(ctx context.Context, sent *store.Message) ([]local.RecipientStatus, error) {
+// recipients returns how far a message has come with each recipient, and whether the broker no
+// longer knows the message.
+func (d *daemon) recipients(ctx context.Context, sent *store.Message) (list []local.RecipientStatus, forgotten bool, err error) {
 	signed, err := d.store.Reports(ctx, sent.ID)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	list := d.askBroker(ctx, sent)
+	list, forgotten = d.askBroker(ctx, sent)
 	target, err := wire.ParseTarget(sent.Target)
 	if err == nil && target.Kind == wire.TargetKey && len(signed) > 0 {
 		list = nil // the message has one recipient, whose signature is here
@@ -91,7 +97,7 @@ func (d *daemon) recipients(ctx context.Context, sent *store.Message) ([]local.R
 			r.CannotRead = d.cannotReadOf(sent, r.Key)
 		}
 	}
-	return list, nil
+	return list, forgotten, nil
 }
 
 // cannotReadOf returns why a recipient can't read, according to the last roster. It returns ""
@@ -105,25 +111,25 @@ func (d *daemon) cannotReadOf(sent *store.Message, key wire.Key) string {
 	return unable(rows, key)
 }
 
-// askBroker returns how far the message has come according to the broker. It returns nil if the
-// broker does not answer.
-func (d *daemon) askBroker(ctx context.Context, sent *store.Message) []local.RecipientStatus {
+// askBroker returns how far the message has come according to the broker, or that the broker no
+// longer knows the message. It returns neither if the broker does not answer.
+func (d *daemon) askBroker(ctx context.Context, sent *store.Message) (list []local.RecipientStatus, forgotten bool) {
 	l := d.lineOf(lineName{sent.MeshID, sent.SessionID})
 	if l == nil || !l.isConnected() {
-		return nil
+		return nil, false
 	}
 	client := l.current()
 	if client == nil {
-		return nil
+		return nil, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	status, err := client.MessageStatus(ctx, sent.MessageID)
 	if err != nil {
 		l.log.Debug("ask for the status of a message", "error", err)
-		return nil
+		return nil, peer.IsNotFound(err)
 	}
-	list := make([]local.RecipientStatus, 0, len(status.Recipients))
+	list = make([]local.RecipientStatus, 0, len(status.Recipients))
 	for _, r := range status.Recipients {
 		one := local.RecipientStatus{Name: r.Name, Key: r.Pubkey, State: local.Queued, CannotRead: r.CannotRead}
 		switch {
@@ -139,7 +145,7 @@ func (d *daemon) askBroker(ctx context.Context, sent *store.Message) []local.Rec
 		}
 		list = append(list, one)
 	}
-	return list
+	return list, false
 }
 
 // nameOf returns the name of a recipient.

@@ -52,7 +52,7 @@ type Sent struct {
 type State string
 
 // The states of a sent message. A message goes through the first four in this order, or ends
-// in one of the last three.
+// in one of the last four.
 const (
 	Waiting   State = "waiting"    // on this machine's disk; no broker has acknowledged it yet
 	Queued    State = "queued"     // the broker has it
@@ -61,6 +61,9 @@ const (
 	Expired   State = "expired"    // the recipient did not fetch it in time
 	Refused   State = "refused"    // the recipient can't open it or doesn't want it
 	Failed    State = "failed"     // the broker refuses it for good
+	// Forgotten means that the broker had the message and no longer knows it: it was restored from
+	// a backup, or the message is older than the broker keeps them. It may have arrived.
+	Forgotten State = "forgotten"
 )
 
 // PeersQuery asks for the peers.

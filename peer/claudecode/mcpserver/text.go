@@ -30,6 +30,8 @@ var stateText = map[local.State]string{
 	local.Expired:   "expired: the recipient did not fetch it in time",
 	local.Refused:   "refused by the recipient",
 	local.Failed:    "failed: the broker refused it",
+	local.Forgotten: "no longer known to the broker, because the broker was restored from a backup or the message is older than the broker keeps them. " +
+		"It is not known whether the message has arrived: send it again if the recipient has not answered",
 }
 
 func inWords(s local.State) string {

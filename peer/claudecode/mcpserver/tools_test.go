@@ -193,6 +193,10 @@ func TestMessageStatus(t *testing.T) {
 		t.Errorf("status\n%s\nwant\n%s", text, want)
 	}
 	k.fails("message_status", `{"id":"0198"}`, "id")
+	daemontest.Handle(d, local.VerbMessageStatus, func(in local.MessageQuery) (any, error) {
+		return local.MessageStatus{ID: in.ID, To: "bob", State: local.Forgotten, SentAt: at}, nil
+	})
+	contains(t, k.ok("message_status", `{"id":"0198aaaa"}`), "is no longer known to the broker", "not known whether the message has arrived", "send it again if")
 }
 
 func TestPresenceTools(t *testing.T) {
