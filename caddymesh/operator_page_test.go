@@ -258,6 +258,12 @@ func accessible(t *testing.T, page string, node *html.Node, ids map[string]*html
 		if th := firstElement(node); th == nil || th.Data != "th" {
 			t.Errorf("%s: row %q has no header", page, textOf(node))
 		}
+	case "td":
+		// A card shows the label in place of the header, and a screen reader needs the role then.
+		label, role, header := attribute(node, "data-label"), attribute(node, "role"), textOf(headerOf(node))
+		if (label != "" || role != "") && (label != header || role != "cell") {
+			t.Errorf("%s: a cell of the column %q has the label %q and the role %q", page, header, label, role)
+		}
 	case "svg":
 		if attribute(node, "aria-hidden") != "true" {
 			t.Errorf("%s: a drawing is not hidden from readers", page)
@@ -275,6 +281,27 @@ func accessible(t *testing.T, page string, node *html.Node, ids map[string]*html
 			t.Errorf("%s: <%s> has %s, which the policy forbids", page, node.Data, a.Key)
 		}
 	}
+}
+
+// headerOf returns the header of the column of a cell.
+func headerOf(cell *html.Node) *html.Node {
+	table := cell.Parent.Parent.Parent
+	column := 0
+	for sibling := cell.PrevSibling; sibling != nil; sibling = sibling.PrevSibling {
+		if sibling.Type == html.ElementNode {
+			column++
+		}
+	}
+	for node := range table.Descendants() {
+		if attribute(node, "scope") != "col" {
+			continue
+		}
+		if column == 0 {
+			return node
+		}
+		column--
+	}
+	return table
 }
 
 func firstElement(node *html.Node) *html.Node {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	cdplog "github.com/chromedp/cdproto/log"
@@ -68,12 +70,7 @@ func TestPageInABrowser(t *testing.T) {
 		t.Errorf("a session is called %q", name)
 	}
 	testKeyboard(t, browser, team)
-	for _, width := range []int64{320, 390, 768, 1280, 1920} {
-		browser.do(chromedp.EmulateViewport(width, 900))
-		if over := browser.number(`document.documentElement.scrollWidth - innerWidth`); over > 0 {
-			t.Errorf("the page is %g pixels too wide for a screen of %d", over, width)
-		}
-	}
+	testWidths(t, browser)
 	browser.takeScreenshots(team)
 	browser.withoutScripts(url, team)
 	for _, problem := range browser.reported() {
@@ -99,6 +96,32 @@ func testKeyboard(t *testing.T, browser *browser, team *team) {
 	await.Until(t, "the page has changed", func() bool { return browser.text("#flow [data-name=deliveries]") != before })
 	if label := browser.script(focused); label != "Brokers" {
 		t.Errorf("after a change, the focus is at %v", label)
+	}
+}
+
+// testWidths checks that neither the page nor a table on it is wider than the screen, and that a
+// screen reader finds the same tables on every screen, though the rows look like cards on a phone.
+func testWidths(t *testing.T, browser *browser) {
+	t.Helper()
+	const wide = `[...document.querySelectorAll(".scroll")].filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel).join(", ")`
+	browser.script(`events.close()`) // no row comes or goes meanwhile
+	defer browser.script(`visible()`)
+	var first map[string]int
+	for _, width := range []int64{320, 390, 768, 1280, 1920} {
+		browser.do(chromedp.EmulateViewport(width, 900))
+		if over := browser.number(`document.documentElement.scrollWidth - innerWidth`); over > 0 {
+			t.Errorf("the page is %g pixels too wide for a screen of %d", over, width)
+		}
+		if tables := browser.script(wide); tables != "" {
+			t.Errorf("on a screen of %d pixels, these tables scroll sideways: %s", width, tables)
+		}
+		roles := browser.tableRoles()
+		if first == nil {
+			first = roles
+		}
+		if !maps.Equal(roles, first) || roles["cell"] == 0 || roles["columnheader"] == 0 || roles["rowheader"] == 0 {
+			t.Errorf("a screen reader finds %v on a screen of %d pixels, and %v on the smallest", roles, width, first)
+		}
 	}
 }
 
@@ -204,6 +227,26 @@ func (b *browser) text(selector string) string {
 	return text
 }
 
+// tableRoles counts the tables, rows, headers and cells of the accessibility tree.
+func (b *browser) tableRoles() map[string]int {
+	b.t.Helper()
+	roles := map[string]int{"table": 0, "row": 0, "columnheader": 0, "rowheader": 0, "cell": 0}
+	b.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		tree, err := cdp.Call(ctx, t, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
+		for _, node := range tree.Nodes {
+			if node.Ignored || node.Role == nil {
+				continue
+			}
+			role := strings.Trim(string(node.Role.Value), `"`)
+			if _, counted := roles[role]; counted {
+				roles[role]++
+			}
+		}
+		return err
+	}))
+	return roles
+}
+
 func (b *browser) scheme(name string) {
 	b.t.Helper()
 	b.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
@@ -222,6 +265,8 @@ func (b *browser) takeScreenshots(team *team) {
 	if dir == "" {
 		return
 	}
+	b.script(`document.activeElement.blur()`) // what has the focus has a frame
+
 	for range 20 { // traffic for the curves
 		team.talk(40)
 		time.Sleep(time.Second / 2)
