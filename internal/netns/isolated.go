@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -58,8 +59,7 @@ func Isolated(t *testing.T, args, env []string) bool {
 	case err = <-ended:
 	case sig := <-interrupts:
 		_ = cmd.Process.Kill() // with it, the kernel kills all processes of the namespace
-		<-ended
-		t.Errorf("interrupted: %v", sig)
+		err = fmt.Errorf("%v: %w", sig, <-ended)
 	}
 	if err != nil {
 		t.Errorf("the test in namespaces of its own: %v", err)
