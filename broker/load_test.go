@@ -157,7 +157,7 @@ func TestForgetsSessionsThatTheStorageHasForgotten(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, known := r.presences.Known(goes.SessionKey); known != (pause == 0) {
-				t.Errorf("after %s, the key that is no longer stored is known: %v", pause, known)
+				t.Errorf("%s after the last check, the room knows the deleted key: %v, want %v", pause, known, pause == 0)
 			}
 		}
 		if _, known := r.presences.Known(stays.SessionKey); !known {

@@ -24,7 +24,7 @@ const (
 	receiptRetention = 24 * time.Hour
 	// presenceRetention is how long an ended presence is stored.
 	presenceRetention = 30 * 24 * time.Hour
-	// recheckEvery is how often each room drops the session keys that are no longer stored.
+	// recheckEvery is how often each room drops the session keys that the storage has deleted.
 	recheckEvery = time.Hour
 )
 

@@ -238,7 +238,7 @@ func (r *Relay) relay(socket net.Conn, owner *smux.Stream, early []byte) {
 	s.start(early)
 }
 
-// forget notes that the socket of a client is no longer relayed.
+// forget removes a client's socket from those that this node relays.
 func (r *Relay) forget(socket net.Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -163,7 +163,7 @@ func (h *Host) Start(cmd *exec.Cmd) error {
 }
 
 func enter(namespace *os.File) error {
-	runtime.LockOSThread() // for good: the thread is no longer fit for other goroutines
+	runtime.LockOSThread() // never unlocked, so the runtime ends the thread with its goroutine
 	return os.NewSyscallError("setns", unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET))
 }
 
@@ -185,7 +185,7 @@ func newNamespace() (namespace *os.File, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // for good
+		runtime.LockOSThread() // never unlocked, as in enter
 		if err = os.NewSyscallError("unshare", unix.Unshare(unix.CLONE_NEWNET)); err == nil {
 			namespace, err = os.Open("/proc/thread-self/ns/net")
 		}

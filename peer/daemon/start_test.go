@@ -29,7 +29,7 @@ func (s *slowToEnd) RoundTrip(r *http.Request) (*http.Response, error) {
 	defer s.open.Add(-1)
 	kick(s.begun)
 	<-r.Context().Done()
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(50 * time.Millisecond) // so that a daemon that does not wait for its requests is found out
 	return nil, r.Context().Err()
 }
 
@@ -111,7 +111,7 @@ func TestLockThatIsBeingTested(t *testing.T) {
 			}
 			taken <- err
 		}()
-		time.Sleep(20 * time.Millisecond) // so that the daemon finds the lock taken
+		time.Sleep(20 * time.Millisecond) // nothing tells when takeLock has found the lock taken; if it has not, this run proves less
 		test.Unlock()
 		if err := <-taken; err != nil {
 			t.Errorf("%s: %v", name, err)
