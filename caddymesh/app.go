@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/claudemesh/claudemesh/broker"
@@ -24,6 +25,7 @@ func init() {
 // from an app's Start rolls back the whole config. For example, a database with the
 // schema of a newer broker rejects the config.
 type App struct {
+	ctx      caddy.Context
 	log      *zap.Logger
 	measures *measures // nil before Provision
 
@@ -38,6 +40,7 @@ type use struct {
 	storage  Storage
 	cluster  *Cluster // nil: none
 	settings broker.Settings
+	tracing  trace.TracerProvider // nil: none; known when the app starts
 }
 
 // key is what the usage pool knows the hub by. A broker with other options of cluster is another
@@ -54,7 +57,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 
 // Provision subscribes to Caddy's events and registers the metrics.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.log = ctx.Logger()
+	a.ctx, a.log = ctx, ctx.Logger()
 	a.uses = make(map[string]*use)
 
 	app, err := ctx.App("events")
@@ -108,7 +111,9 @@ func (a *App) use(storage Storage, cluster *Cluster, settings broker.Settings) (
 func (a *App) Start() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	tracing := a.tracing()
 	for _, u := range a.uses {
+		u.tracing = tracing[u.hub]
 		undo, err := u.hub.start(a, u, a.log)
 		if err != nil {
 			a.rollback()

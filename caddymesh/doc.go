@@ -31,6 +31,7 @@
 //	operator_snapshot.go  what it shows
 //	operator_history.go   rates of messages
 //	logs.go               limits how often the same message is logged
+//	tracing.go            what Caddy's tracing gives the broker to trace with
 //	metrics.go            gauges and counters, read from the broker
 //	measures.go           histograms, which the broker feeds
 //	disk.go               sizes of the database's files

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -49,7 +50,8 @@ type hub struct {
 type applied struct {
 	app      *App // nil: no config has started the hub
 	settings broker.Settings
-	core     zapcore.Core // of the config's log
+	tracing  trace.TracerProvider // nil: none
+	core     zapcore.Core         // of the config's log
 }
 
 // opened is a storage as a config describes it, and as it was opened.
@@ -75,9 +77,9 @@ func (h *hub) start(app *App, u *use, log *zap.Logger) (undo func(), err error) 
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	previous := h.applied
-	h.applyLocked(applied{app, u.settings, log.Core()})
+	h.applyLocked(applied{app, u.settings, u.tracing, log.Core()})
 	if h.broker.Load() == nil { // it has never run, or is being replaced
-		b, err := h.open(u, u.settings, log.Name())
+		b, err := h.openLocked(u, u.settings, log.Name())
 		if err != nil {
 			h.applyLocked(previous)
 			return nil, err
@@ -101,11 +103,19 @@ func (h *hub) applyLocked(a applied) {
 	h.core.swap(a.core)
 	if b := h.broker.Load(); b != nil {
 		b.Configure(a.settings)
+		h.traceLocked(b)
 	}
 }
 
-// open creates and starts a broker.
-func (h *hub) open(u *use, settings broker.Settings, name string) (*broker.Broker, error) {
+// traceLocked makes a broker trace messages, if the config has it.
+func (h *hub) traceLocked(b *broker.Broker) {
+	if h.applied.tracing != nil {
+		b.Trace(h.applied.tracing)
+	}
+}
+
+// openLocked creates and starts a broker.
+func (h *hub) openLocked(u *use, settings broker.Settings, name string) (*broker.Broker, error) {
 	store, err := u.storage.Open()
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", u.storage, err)
@@ -123,6 +133,7 @@ func (h *hub) open(u *use, settings broker.Settings, name string) (*broker.Broke
 		return nil, errors.Join(err, store.Close())
 	}
 	b := broker.New(options)
+	h.traceLocked(b)
 	if err = b.Start(context.Background()); err == nil {
 		err = node.serve(b, h)
 	}
@@ -160,7 +171,7 @@ func (h *hub) replace(old *broker.Broker, u *use, name string) *broker.Broker {
 	h.broker.Store(nil)
 	h.stop(old)
 	for {
-		b, err := h.open(u, h.applied.settings, name)
+		b, err := h.openLocked(u, h.applied.settings, name)
 		if err == nil {
 			h.broker.Store(b)
 			return b

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/claudemesh/claudemesh/broker"
@@ -97,14 +96,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	c.trace()
 	return to.serve(c)
-}
-
-// trace has the broker trace messages as Caddy's tracing handler traces the request. Sockets
-// outlive requests, and other nodes pass theirs on, so this concerns all messages.
-func (c *call) trace() {
-	if span := trace.SpanFromContext(c.r.Context()); span.SpanContext().IsValid() {
-		c.broker.Trace(span.TracerProvider())
-	}
 }
 
 // handOn calls the site's other handlers. If none of them answers, it answers with 404,
