@@ -99,21 +99,30 @@ func testKeyboard(t *testing.T, browser *browser, team *team) {
 	}
 }
 
-// testWidths checks that neither the page nor a table on it is wider than the screen, and that a
+// testWidths checks that neither the page nor anything on it is wider than the screen, and that a
 // screen reader finds the same tables on every screen, though the rows look like cards on a phone.
 func testWidths(t *testing.T, browser *browser) {
 	t.Helper()
-	const wide = `[...document.querySelectorAll(".scroll")].filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel).join(", ")`
+	const (
+		wide    = `[...document.querySelectorAll(".scroll, nav, nav ul")].filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel ?? "the links to the sections").join(", ")`
+		covered = `[...document.querySelectorAll("nav a")].filter(a => {
+			document.querySelector(a.hash).scrollIntoView({behavior: "instant"})
+			return document.querySelector(a.hash + " h2").getBoundingClientRect().top < document.querySelector("nav").getBoundingClientRect().bottom
+		}).map(a => a.textContent).join(", ")`
+	)
 	browser.script(`events.close()`) // no row comes or goes meanwhile
 	defer browser.script(`visible()`)
 	var first map[string]int
-	for _, width := range []int64{320, 390, 768, 1280, 1920} {
+	for _, width := range []int64{320, 375, 390, 480, 768, 1280, 1920} {
 		browser.do(chromedp.EmulateViewport(width, 900))
 		if over := browser.number(`document.documentElement.scrollWidth - innerWidth`); over > 0 {
 			t.Errorf("the page is %g pixels too wide for a screen of %d", over, width)
 		}
-		if tables := browser.script(wide); tables != "" {
-			t.Errorf("on a screen of %d pixels, these tables scroll sideways: %s", width, tables)
+		if found := browser.script(wide); found != "" {
+			t.Errorf("on a screen of %d pixels, these scroll sideways: %s", width, found)
+		}
+		if sections := browser.script(covered); sections != "" {
+			t.Errorf("on a screen of %d pixels, the links to the sections cover the headings of %s", width, sections)
 		}
 		roles := browser.tableRoles()
 		if first == nil {
