@@ -164,58 +164,56 @@ func residentKB(pid int) (int64, error) {
 	return 0, errors.New("no VmRSS")
 }
 
-// watch reads a gauge repeatedly and keeps the first, the last and the peak reading. It is safe
-// for concurrent use.
-type watch struct {
-	gauge Gauge // may be nil
+// errNoGauge means that a run reads no figures of its broker.
+var errNoGauge = errors.New("the broker's figures are not read")
 
-	mu          sync.Mutex
-	first, last Reading
-	peak        int64 // of the resident memory
-	err         error // of the newest reading
+// watch reads a gauge repeatedly and keeps the last and the peak reading. It is safe for concurrent
+// use.
+type watch struct {
+	mu    sync.Mutex
+	gauge Gauge // may be nil
+	last  Reading
+	peak  int64 // of the resident memory
 }
 
-// read takes a reading. Later readings are compared with the first one.
-func (w *watch) read(ctx context.Context) {
+// read takes a reading. A figure that needs two readings is unknown if one of them fails: an
+// older reading would tell of another moment.
+func (w *watch) read(ctx context.Context) (Reading, error) {
 	w.mu.Lock()
 	gauge := w.gauge
 	w.mu.Unlock()
 	if gauge == nil {
-		return
+		return Reading{}, errNoGauge
 	}
 	r, err := gauge(ctx)
+	if err != nil {
+		return Reading{}, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.err = err; err != nil || w.gauge == nil {
-		return
-	}
-	if w.first == (Reading{}) {
-		w.first = r
+	if w.gauge == nil { // distrusted meanwhile
+		return Reading{}, errNoGauge
 	}
 	w.last, w.peak = r, max(w.peak, r.Resident)
+	return r, nil
 }
 
-// rebase makes the next reading the first one.
+// rebase makes the peak that of the readings from now on.
 func (w *watch) rebase() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.first, w.peak = Reading{}, 0
+	w.peak = 0
 }
 
-// distrust drops all readings if the gauge counts fewer connections, and so can't belong to the
-// broker. It reports whether it did.
-func (w *watch) distrust(connections int) bool {
+// distrust drops the gauge and all readings.
+func (w *watch) distrust() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.last.Counts || w.last.Connections >= int64(connections) {
-		return false
-	}
-	w.gauge, w.first, w.last, w.peak = nil, Reading{}, Reading{}, 0
-	return true
+	w.gauge, w.last, w.peak = nil, Reading{}, 0
 }
 
-func (w *watch) now() (first, last Reading, peak int64) {
+func (w *watch) now() (last Reading, peak int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.first, w.last, w.peak
+	return w.last, w.peak
 }

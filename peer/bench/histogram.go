@@ -28,12 +28,7 @@ type histogram struct {
 func (h *histogram) Record(d time.Duration) {
 	d = min(max(d, 0), longest)
 	h.counts[bucketOf(d)].Add(1)
-	for {
-		old := h.max.Load()
-		if int64(d) <= old || h.max.CompareAndSwap(old, int64(d)) {
-			return
-		}
-	}
+	raise(&h.max, int64(d))
 }
 
 func bucketOf(d time.Duration) int {

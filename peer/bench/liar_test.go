@@ -27,6 +27,8 @@ type liar struct {
 	conns  map[wire.Key]*websocket.Conn
 	counts map[wire.Key]int
 	kept   []byte
+
+	outsider wire.Key // a session that may not come back
 }
 
 // startLiar starts a liar and returns credentials for it. It accepts any.
@@ -71,8 +73,15 @@ func (l *liar) serve(w http.ResponseWriter, r *http.Request) {
 				l.t.Error(err)
 			}
 			l.mu.Lock()
+			keepOut := l.misdeed == "keep one out" && l.conns[own] != nil && (l.outsider.IsZero() || l.outsider == own)
+			if keepOut {
+				l.outsider = own
+			}
 			l.conns[own] = ws
 			l.mu.Unlock()
+			if keepOut {
+				return
+			}
 			l.write(ws, `{"type":"hello_ack"}`)
 		case wire.TypeSend:
 			m, err := wire.DecodeSend(&frame)
@@ -175,6 +184,20 @@ func TestFaultyBrokersAreDetected(t *testing.T) {
 				t.Errorf("%v were sent", sent)
 			}
 		})
+	}
+}
+
+// TestStormWithoutAll checks that the time until all sessions are back is unknown if one of them
+// isn't.
+func TestStormWithoutAll(t *testing.T) {
+	t.Parallel()
+	s := Settings{Sessions: 4, Pairs: 1, Rate: 10, Size: 10, Timeout: Duration(3 * time.Second)}
+	r, err := Run(t.Context(), Storm, Config{Mesh: startLiar(t, "keep one out")}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took, known := r.Value("seconds"); known || value(t, r, "back") > 3 {
+		t.Errorf("%v of 4 are back, in %v s: %+v", value(t, r, "back"), took, r)
 	}
 }
 

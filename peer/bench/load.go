@@ -208,7 +208,7 @@ func (l *load) arrived(to *session, id messageID, brokerID []byte, intact bool) 
 		l.troubles.note("duplicated: ", l.describe(to, id, brokerID))
 	case welcome:
 		l.delivered.Add(1)
-		l.lastArrival.Store(int64(now))
+		raise(&l.lastArrival, int64(now)) // another reader may have recorded a later one
 		if !intact {
 			l.spoiled.Add(1)
 		}
@@ -226,6 +226,12 @@ func (l *load) arrived(to *session, id messageID, brokerID []byte, intact bool) 
 	}
 	if o.settled {
 		l.settle(from)
+	}
+}
+
+// raise sets a to v, unless a is higher.
+func raise(a *atomic.Int64, v int64) {
+	for old := a.Load(); v > old && !a.CompareAndSwap(old, v); old = a.Load() {
 	}
 }
 

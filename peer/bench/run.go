@@ -65,7 +65,7 @@ func Run(ctx context.Context, k Kind, c Config, s Settings) (*Result, error) {
 		r.result.Machine.BrokerVersion = health.Version
 	}
 	r.enter("connecting")
-	r.watch.read(ctx)
+	_, _ = r.watch.read(ctx) // for the progress; a failure shows where a figure needs the reading
 	stop := r.report()
 	err := do(r)
 	r.enter("leaving")
@@ -103,7 +103,7 @@ func (r *run) report() (stop func()) {
 			case <-tick.C:
 			}
 			if ticks++; !r.holding.Load() || ticks%holdReads == 0 {
-				r.watch.read(ctx)
+				_, _ = r.watch.read(ctx) // the next one may succeed
 			}
 			if r.config.OnProgress == nil {
 				continue
@@ -125,7 +125,7 @@ func (r *run) progress(recent *snapshot) Progress {
 	r.mu.Lock()
 	phase, since := r.phase, r.since
 	r.mu.Unlock()
-	_, last, _ := r.watch.now()
+	last, _ := r.watch.now()
 	return Progress{
 		Phase: phase, Elapsed: time.Since(since), Sessions: int(r.online.Load()),
 		Sent: r.sent.Load(), Delivered: r.delivered.Load(), Refused: r.refused.Load(),
@@ -142,10 +142,12 @@ func (r *run) connectAll() error {
 	return nil
 }
 
-// check reads the gauge while all sessions are connected.
+// check reads the gauge while all sessions are connected. A gauge that counts fewer connections
+// can't belong to the broker.
 func (r *run) check() {
-	r.watch.read(r.ctx)
-	if r.watch.distrust(len(r.sessions)) {
+	reading, err := r.watch.read(r.ctx)
+	if err == nil && reading.Counts && reading.Connections < int64(len(r.sessions)) {
+		r.watch.distrust()
 		r.result.note("the metrics belong to another broker: they count fewer connections than this run has")
 	}
 }
@@ -155,13 +157,14 @@ type sums struct {
 	start   time.Duration // since the load began
 	cpu     time.Duration
 	reading Reading
+	known   bool // whether there is a reading
 }
 
 // begin starts a phase that sends messages.
 func (r *run) begin(phase string) sums {
 	r.enter(phase)
-	_, last, _ := r.watch.now()
-	return sums{r.now(), system.CPUTime(), last}
+	reading, err := r.watch.read(r.over)
+	return sums{r.now(), system.CPUTime(), reading, err == nil}
 }
 
 // interruptedDrain is how long an interrupted run waits for messages in flight.
@@ -207,7 +210,7 @@ func (r *run) bounded(ctx context.Context, grace time.Duration, send func()) {
 func (r *run) tally(from sums) {
 	elapsed := (r.now() - from.start).Seconds()
 	cpu := system.CPUTime() - from.cpu
-	r.watch.read(r.over)
+	now, err := r.watch.read(r.over)
 	res := r.result
 	last := (time.Duration(r.lastArrival.Load()) - from.start).Seconds()
 	if delivered := r.delivered.Load(); delivered > 0 && last > 0 {
@@ -216,10 +219,10 @@ func (r *run) tally(from sums) {
 		res.add("messages_per_second", 0, "1/s", higher)
 	}
 	r.ledgerFigures()
-	_, now, peak := r.watch.now()
-	if n := now.Accepted - from.reading.Accepted; n > 0 {
+	if n := now.Accepted - from.reading.Accepted; err == nil && from.known && n > 0 {
 		res.add("commits_per_message", (now.Commits-from.reading.Commits)/n, "", lower)
 	}
+	_, peak := r.watch.now()
 	res.addIf(peak > 0, "broker_memory_peak", float64(peak), "B", lower)
 	res.add("load_cpu", cpu.Seconds()/elapsed*100, "%", lower)
 	res.addTimes("send_push", r.push.Snapshot())

@@ -271,3 +271,57 @@ func TestIdleTellsWhetherTheBrokerWasFresh(t *testing.T) {
 		}
 	}
 }
+
+// TestMemoryNeedsBothReadings checks that the memory per session is unknown if one of its two
+// readings fails, although others succeed.
+func TestMemoryNeedsBothReadings(t *testing.T) {
+	t.Parallel()
+	down := errors.New("the metrics are down")
+	for name, fails := range map[string]func(collected int32, r Reading) bool{
+		"the first": func(collected int32, r Reading) bool { return collected == 1 && r.Connections == 0 },
+		"the last":  func(collected int32, _ Reading) bool { return collected == 2 },
+	} {
+		url, metrics := startBroker(t, nil)
+		read := Metrics(metrics, nil)
+		var collected atomic.Int32 // the garbage is collected before both readings
+		r, err := Run(t.Context(), Idle, Config{
+			Mesh: newMesh(t, url), Collect: func(context.Context) error { collected.Add(1); return nil },
+			Broker: func(ctx context.Context) (Reading, error) {
+				r, err := read(ctx)
+				if err == nil && fails(collected.Load(), r) {
+					return Reading{}, down
+				}
+				return r, err
+			},
+		}, Settings{Sessions: 2, Parallel: 1, Duration: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kb, known := r.Value("broker_memory_per_session"); known || !strings.Contains(strings.Join(r.Notes, "; "), down.Error()) {
+			t.Errorf("without %s reading, a session has %v kB, %q", name, kb, r.Notes)
+		}
+	}
+}
+
+// TestInterruptedIdleCollects checks that the garbage is also collected before the last reading
+// of an interrupted run.
+func TestInterruptedIdleCollects(t *testing.T) {
+	t.Parallel()
+	url, metrics := startBroker(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, err := Run(ctx, Idle, Config{
+		Mesh: newMesh(t, url), Broker: Metrics(metrics, nil), Collect: func(ctx context.Context) error { return ctx.Err() },
+		OnProgress: func(p Progress) {
+			if p.Phase == "holding" {
+				cancel()
+			}
+		},
+	}, Settings{Sessions: 2, Parallel: 1, Duration: Duration(time.Hour)})
+	if err != nil || !r.Interrupted {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	if told := strings.Join(r.Notes, "; "); strings.Contains(told, "garbage") {
+		t.Error(told)
+	}
+}

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ func (r *run) idle() error {
 	}
 	r.collect()
 	r.watch.rebase()
-	r.watch.read(r.ctx)
+	first, firstErr := r.watch.read(r.ctx)
 	start, cpu := time.Now(), system.CPUTime()
 	if err := r.connect(r.ctx, r.settings.Parallel); err != nil {
 		return err
@@ -29,9 +30,15 @@ func (r *run) idle() error {
 	r.holding.Store(true)
 	pause(r.ctx, time.Duration(r.settings.Duration))
 	r.collect()
-	r.watch.read(r.over)
-	first, last, peak := r.watch.now()
+	last, lastErr := r.watch.read(r.over)
+	_, peak := r.watch.now()
 	res := r.result
+	if err := cmp.Or(firstErr, lastErr); err != nil {
+		first, last = Reading{}, Reading{} // one reading says nothing
+		if !errors.Is(err, errNoGauge) {
+			res.note("the memory per session is unknown: %v", err)
+		}
+	}
 	r.tellFresh(&first)
 	res.add("sessions", float64(r.online.Load()), "", "")
 	res.add("seconds", seconds, "s", lower)
@@ -75,7 +82,7 @@ func (r *run) collect() {
 	if r.config.Collect == nil {
 		return
 	}
-	if err := r.config.Collect(r.ctx); err != nil {
+	if err := r.config.Collect(r.over); err != nil { // also after an interrupt
 		r.troubles.note("the figures include the broker's garbage: ", err.Error())
 	}
 }
@@ -92,8 +99,7 @@ func (r *run) storm() error {
 		return err
 	}
 	from := r.begin("sending")
-	var seconds float64
-	var connects *snapshot
+	var got *comeback
 	stopped, stop := context.WithCancel(r.ctx)
 	defer stop()
 	done := make(chan error, 1)
@@ -101,7 +107,7 @@ func (r *run) storm() error {
 		defer stop()
 		var err error
 		if pause(r.ctx, calm) {
-			seconds, connects, err = r.dropAll()
+			got, err = r.dropAll()
 			pause(r.ctx, calm)
 		}
 		done <- err
@@ -110,23 +116,30 @@ func (r *run) storm() error {
 	if err := <-done; err != nil {
 		return err
 	}
-	if connects == nil {
+	if got == nil {
 		return fmt.Errorf("before the storm: %w", r.ctx.Err())
 	}
 	r.settleAll()
 	res := r.result
 	res.add("sessions", float64(len(r.sessions)), "", "")
-	res.add("seconds", seconds, "s", lower)
+	res.addIf(got.all, "seconds", got.took.Seconds(), "s", lower)
 	res.add("back", float64(len(r.sessions))-float64(max(r.comebacks.Load(), 0)), "", higher)
 	r.tally(from)
-	res.addTimes("reconnect", connects)
+	res.addTimes("reconnect", got.connects)
 	return nil
 }
 
 var errNotBack = errors.New("no session reconnected before the timeout")
 
+// comeback is what happens after all connections were cut.
+type comeback struct {
+	all      bool          // whether all sessions came back before the timeout
+	took     time.Duration // until the last was back, or until the timeout
+	connects *snapshot
+}
+
 // dropAll cuts all connections and waits until all are back, or until the timeout.
-func (r *run) dropAll() (seconds float64, connects *snapshot, err error) {
+func (r *run) dropAll() (*comeback, error) {
 	r.enter("reconnecting")
 	before := r.hello.Snapshot()
 	r.comebacks.Store(int64(len(r.sessions)))
@@ -145,13 +158,14 @@ func (r *run) dropAll() (seconds float64, connects *snapshot, err error) {
 	case <-timeout.C:
 	case <-r.ctx.Done():
 	}
+	took, missing := r.now()-start, r.comebacks.Load()
 	r.enter("sending")
-	connects = r.hello.Snapshot().Since(before)
+	connects := r.hello.Snapshot().Since(before)
 	if connects.Count() == 0 {
-		return 0, nil, errNotBack
+		return nil, errNotBack
 	}
-	if missing := r.comebacks.Load(); missing > 0 {
+	if missing > 0 {
 		r.result.note("%d sessions did not reconnect before the timeout", missing)
 	}
-	return (r.now() - start).Seconds(), connects, nil
+	return &comeback{missing == 0, took, connects}, nil
 }

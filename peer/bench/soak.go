@@ -44,13 +44,12 @@ func (r *run) intervals(stop <-chan struct{}) []Interval {
 			stopped = true
 		case <-tick.C:
 		}
-		r.watch.read(r.over)
+		reading, _ := r.watch.read(r.over) // 0 if it fails
 		now, snapshot, count := r.now(), r.push.Snapshot(), r.delivered.Load()
 		recent := snapshot.Since(before)
-		_, last, _ := r.watch.now()
 		i := Interval{
-			At: seconds(now - start), Rate: float64(count-delivered) / seconds(now-at),
-			P50: ms(recent.Quantile(.5)), P99: ms(recent.Quantile(.99)), Memory: last.Resident,
+			At: seconds(now - start), Rate: float64(count-delivered) / (now - at).Seconds(),
+			P50: ms(recent.Quantile(.5)), P99: ms(recent.Quantile(.99)), Memory: reading.Resident,
 		}
 		at, before, delivered = now, snapshot, count
 		list = append(list, i)
