@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,6 +21,9 @@ const (
 	streamPerPair jetStreams = "a stream per pair"
 )
 
+// jetPatience limits the wait for messages in flight at the end.
+const jetPatience = time.Minute
+
 // jetPair is a publisher and a consumer with their own connections, like the pairs of
 // `claudemesh bench throughput`. A message is in flight until the server has acknowledged it
 // to the publisher and the consumer has received and acknowledged it.
@@ -28,68 +31,90 @@ type jetPair struct {
 	js      jetstream.JetStream
 	subject string
 	free    chan struct{}
-	last    *atomic.Int64 // the time of the last delivery of any pair, in Unix ns
 
 	mu                         sync.Mutex
 	acked, delivered, returned int
+	last                       time.Time // of the last delivery
 }
 
-// done counts one of the two events that a message waits for; each kind comes in order.
-func (p *jetPair) done(what *int) {
+// noteAck counts a message that the server has acknowledged.
+func (p *jetPair) noteAck() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	*what++
+	p.acked++
+	p.returnLocked()
+}
+
+// noteDelivery counts a message that the consumer has acknowledged.
+func (p *jetPair) noteDelivery() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delivered++
+	p.last = time.Now()
+	p.returnLocked()
+}
+
+// returnLocked frees the places of messages that are no longer in flight; acknowledgements and
+// deliveries each come in order.
+func (p *jetPair) returnLocked() {
 	for p.returned < min(p.acked, p.delivered) {
 		p.returned++
 		p.free <- struct{}{}
 	}
 }
 
+// result returns the number of deliveries and the time of the last.
+func (p *jetPair) result() (delivered int, last time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.delivered, p.last
+}
+
 // jetStreamRate measures the rate of durable messages through a NATS server that syncs every
 // write: published, stored, acknowledged, delivered and acknowledged.
 func jetStreamRate(s *stage, layout jetStreams, pairs, window int, length time.Duration) float64 {
 	url := startNATS(s)
-	var last atomic.Int64
 	list := make([]*jetPair, pairs)
 	for i := range list {
-		p := &jetPair{subject: fmt.Sprintf("mesh.%d", i), free: make(chan struct{}, window), last: &last}
+		p := &jetPair{subject: fmt.Sprintf("mesh.%d", i), free: make(chan struct{}, window)}
 		for range window {
 			p.free <- struct{}{}
 		}
 		s.check("set up JetStream", p.connect(s, url, layout, i))
 		list[i] = p
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, length)
-	defer cancel()
+	sending, stop := context.WithTimeout(s.ctx, length)
+	defer stop()
+	settling, giveUp := context.WithTimeout(s.ctx, length+jetPatience)
+	defer giveUp()
+	failed := make([]error, pairs)
 	var all sync.WaitGroup
-	errs := make(chan error, pairs)
 	start := time.Now()
-	for _, p := range list {
-		all.Go(func() {
-			if err := p.publish(ctx); err != nil {
-				errs <- err
-			}
-		})
+	for i, p := range list {
+		all.Go(func() { failed[i] = p.publish(sending, settling) })
 	}
 	all.Wait()
-	select {
-	case err := <-errs:
-		s.Fatalf("publish: %v", err)
-	default:
-	}
-	messages := 0
+	s.check("publish", errors.Join(failed...))
+	messages, end := 0, start
 	for _, p := range list {
-		// All tokens are back when nothing is in flight.
+		// All places are free when nothing is in flight.
 		for range window {
 			select {
 			case <-p.free:
-			case <-time.After(time.Minute):
+			case <-settling.Done():
 				s.Fatal("JetStream didn't deliver all messages")
 			}
 		}
-		messages += p.delivered
+		delivered, last := p.result()
+		messages += delivered
+		if last.After(end) {
+			end = last
+		}
 	}
-	return float64(messages) / time.Unix(0, last.Load()).Sub(start).Seconds()
+	if messages == 0 {
+		s.Fatal("JetStream delivered nothing")
+	}
+	return float64(messages) / end.Sub(start).Seconds()
 }
 
 // connect connects both ends. With one stream, the first pair creates it.
@@ -128,8 +153,7 @@ func (p *jetPair) connect(s *stage, url string, layout jetStreams, i int) error 
 	}
 	consuming, err := consumer.Consume(func(m jetstream.Msg) {
 		if m.Ack() == nil {
-			p.last.Store(time.Now().UnixNano())
-			p.done(&p.delivered)
+			p.noteDelivery()
 		}
 	})
 	if err != nil {
@@ -139,45 +163,53 @@ func (p *jetPair) connect(s *stage, url string, layout jetStreams, i int) error 
 	return nil
 }
 
-// publish keeps the window full until ctx ends, and waits for the acknowledgements.
-func (p *jetPair) publish(ctx context.Context) error {
+// publish keeps the window full until sending ends. Then it waits for the acknowledgements until
+// settling ends.
+func (p *jetPair) publish(sending, settling context.Context) error {
+	pending := make(chan jetstream.PubAckFuture, cap(p.free))
+	acks := make(chan error, 1)
+	go func() { acks <- p.awaitAcks(settling, pending) }()
+	err := p.fill(sending, pending)
+	close(pending)
+	return errors.Join(err, <-acks)
+}
+
+// fill publishes messages until ctx ends.
+func (p *jetPair) fill(ctx context.Context, pending chan<- jetstream.PubAckFuture) error {
 	body := make([]byte, sealedBytes+24) // and a nonce
 	rand.Read(body)                      // never fails (crypto/rand)
-	pending := make(chan jetstream.PubAckFuture, cap(p.free))
-	failed := make(chan error, 1)
-	go func() {
-		defer close(failed)
-		for f := range pending {
-			select {
-			case <-f.Ok():
-				p.done(&p.acked)
-			case err := <-f.Err():
-				failed <- err
-				for range pending { // drain it, so that the publisher isn't blocked
-				}
-				return
-			}
-		}
-	}()
 	for {
 		select {
 		case <-p.free:
-		case err := <-failed:
-			close(pending)
-			return err
 		case <-ctx.Done():
-			close(pending)
-			return <-failed
+			return nil
 		}
 		if ctx.Err() != nil {
 			p.free <- struct{}{}
-			continue
+			return nil
 		}
 		f, err := p.js.PublishAsync(p.subject, body)
 		if err != nil {
-			close(pending)
 			return err
 		}
 		pending <- f
 	}
+}
+
+// awaitAcks waits for the acknowledgements, in order, and returns the first error.
+func (p *jetPair) awaitAcks(ctx context.Context, pending <-chan jetstream.PubAckFuture) (first error) {
+	for f := range pending {
+		var err error
+		select {
+		case <-f.Ok():
+			p.noteAck()
+		case err = <-f.Err():
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
 }
