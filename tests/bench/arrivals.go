@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -23,21 +22,16 @@ func (l *lab) arrivals(s *stage) {
 
 func (l *lab) arrive(s *stage, db string, n int, rate []string) {
 	site := l.broker(s, db)
-	meanwhile, stop := context.WithCancel(s.ctx)
-	defer stop()
-	others := site.command(meanwhile, benchArgs(rate, "--duration", "1h", "--metrics", site.admin+"/metrics")...)
-	var stdout, stderr strings.Builder
-	others.Stdout, others.Stderr = &stdout, &stderr
-	s.check("start the load of others", others.Start())
+	team := site.team(s, n) // before the others send: their latency counts only during the arrivals
 	before := site.progress(s)
-	until(s, "messages flow", time.Minute, func() bool { return site.progress(s).accepted > before.accepted+200 })
-	team := site.team(s, n)
-	held, end := context.WithCancel(s.ctx)
+	end := l.meanwhile(s, site.home, rate...)
+	until(s, "messages flow", time.Minute, func() bool { return site.progress(s).accepted > before.accepted })
+	held, leave := context.WithCancel(s.ctx)
 	start := time.Now()
 	var coming sync.WaitGroup
 	failed := make(chan error, len(team))
 	for i := range team {
-		settings := bench.Settings{Sessions: n / len(team), Parallel: 64 / len(team), Duration: bench.Duration(time.Hour)}
+		settings := bench.Settings{Sessions: share(n, len(team), i), Parallel: 64 / len(team), Duration: bench.Duration(time.Hour)}
 		coming.Go(func() {
 			if _, err := bench.Run(held, bench.Idle, bench.Config{Mesh: team[i]}, settings); err != nil && held.Err() == nil {
 				failed <- err
@@ -45,28 +39,21 @@ func (l *lab) arrive(s *stage, db string, n int, rate []string) {
 		})
 	}
 	s.Cleanup(func() {
-		end()
+		leave()
 		site.Kill() // so that it doesn't tell every session that the others leave
 		coming.Wait()
 	})
-	due := float64(n/len(team)*len(team) + 2*10) // including the other pairs
-	site.awaitPresences(s, due, failed)
+	site.awaitPresences(s, float64(n+2*10), failed) // including the other pairs
 	l.add(series("arrivals", db), float64(n)/time.Since(start).Seconds())
-	stop()
-	_ = others.Wait() // its error says only that it was interrupted
-	latency, err := bench.Read(strings.NewReader(stdout.String()))
-	if err != nil {
-		s.Fatalf("the load of others: %v: %s", err, strings.TrimSpace(stderr.String()))
-	}
-	if failed := latency.Failed(); len(failed) > 0 {
-		s.Errorf("of the messages of others: %v", failed)
-	}
-	l.times(latency, "send_push", series("arrivals/push", db))
-	l.accounts(latency, series("arrivals", db))
+	others := end()
+	l.times(others, "send_push", series("arrivals/push", db))
+	l.accounts(others, series("arrivals", db))
 }
 
 // awaitPresences waits until the broker has due presences, or until a session fails to connect.
 func (x *site) awaitPresences(s *stage, due float64, failed <-chan error) {
+	deadline := time.NewTimer(holdPatience)
+	defer deadline.Stop()
 	tick := time.NewTicker(200 * time.Millisecond) // each request costs the broker time
 	defer tick.Stop()
 	for come := 0.0; come < due; {
@@ -74,6 +61,8 @@ func (x *site) awaitPresences(s *stage, due float64, failed <-chan error) {
 		case <-tick.C:
 		case err := <-failed:
 			s.Fatalf("connect the sessions: %v", err)
+		case <-deadline.C:
+			s.Fatalf("timed out waiting for %.0f presences: %.0f have come", due, come)
 		case <-s.ctx.Done():
 			s.Fatal(s.ctx.Err())
 		}

@@ -113,11 +113,9 @@ func (l *lab) grown(s *stage, layout layout, n int, rate []string) {
 	l.add(growthSeries("resident", layout, n), float64(after.Resident-before.Resident)/float64(n)/1024)
 	r := site.bench(s, rate...)
 	l.accounts(r, "growth")
-	for i := range r.Times {
-		if t := &r.Times[i]; t.Name == "send_push" {
-			l.add(growthSeries("p50", layout, n), t.P50)
-			l.add(growthSeries("p99", layout, n), t.P99)
-		}
+	if t, ok := timesOf(r, "send_push"); ok {
+		l.add(growthSeries("p50", layout, n), t.P50)
+		l.add(growthSeries("p99", layout, n), t.P99)
 	}
 }
 
@@ -205,7 +203,7 @@ func (l *lab) hold(s *stage, site *site, meshes []peer.Mesh, n int) {
 		return err == nil && int(v[0])+holdAtOnce >= due
 	}
 	for i := range meshes {
-		share := n/len(meshes) + min(1, max(0, n%len(meshes)-i))
+		share := share(n, len(meshes), i)
 		settings := bench.Settings{Sessions: share, Parallel: min(64, share), Duration: bench.Duration(time.Hour)}
 		all.Go(func() {
 			// Run returns when ctx ends. This isn't an error.
@@ -220,6 +218,9 @@ func (l *lab) hold(s *stage, site *site, meshes []peer.Mesh, n int) {
 	due += holdAtOnce // now wait for all of them
 	until(s, fmt.Sprintf("%d sessions in %d meshes are connected", n, len(meshes)), holdPatience, arrived)
 }
+
+// share returns how many of n sessions belong to the i-th of some groups, evenly.
+func share(n, groups, i int) int { return n/groups + min(1, max(0, n%groups-i)) }
 
 // settle waits until the broker is idle: until it has used almost no processor time for a
 // second.
