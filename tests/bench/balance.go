@@ -21,11 +21,15 @@ func (l *lab) balance(s *stage) {
 	}
 	first.Stop() // which leaves the meshes without an owner
 	first.Start()
-	for range 2 {
+	const size = 3
+	for len(nodes) < size {
 		nodes = append(nodes, l.node(s, dsn, name))
 	}
 	if owned := l.number(s, dsn, `SELECT count(*)::float8 FROM claudemesh.mesh_owners`); owned > 0 {
 		s.Fatalf("%v meshes have an owner before anybody has come", owned)
+	}
+	if live := l.number(s, dsn, `SELECT count(*)::float8 FROM claudemesh.nodes`); live != size { // each counts for the mean
+		s.Fatalf("the cluster has %v nodes, want %d", live, size)
 	}
 
 	clients, failed := make([]*peer.Client, n), make([]error, n)

@@ -55,15 +55,13 @@ func (l *lab) cluster(s *stage) {
 			}
 			r := x.bench(s, rate...)
 			l.times(r, "send_push", series("cluster/push", of))
-			for i := range r.Times {
-				if t := &r.Times[i]; t.Name == "send_push" {
-					medians[of] = t.P50
-				}
+			if t, ok := timesOf(r, "send_push"); ok {
+				medians[of] = t.P50
 			}
 			before, _ := owner.count(s)
 			r = x.bench(s, throughput...)
 			owner.drain(s)
-			l.counted(s, owner, before, r, of)
+			l.countsOfBoth(s, owner, before, r, of)
 			l.figure(r, "messages_per_second", series("cluster/delivered", of))
 			rates[of], _ = r.Value("messages_per_second")
 			l.accounts(r, series("cluster", of))
@@ -72,7 +70,7 @@ func (l *lab) cluster(s *stage) {
 	if medians[atOwner] > 0 && medians[atEdge] > 0 {
 		l.add("cluster/beyond", medians[atEdge]-medians[atOwner])
 	}
-	if rates[atOwner] > 0 {
+	if rates[atOwner] > 0 && rates[atEdge] > 0 {
 		l.add("cluster/share", 100*rates[atEdge]/rates[atOwner])
 	}
 	l.trouble("cluster", perform(s.ctx, l.relayedIdle))
@@ -80,9 +78,9 @@ func (l *lab) cluster(s *stage) {
 	l.trouble("cluster", perform(s.ctx, l.moves))
 }
 
-// counted records the statements and notifications of both nodes per message since before. All messages
-// must be stored.
-func (l *lab) counted(s *stage, x *site, before counted, r *bench.Result, of string) {
+// countsOfBoth records the statements and notifications of both nodes per message since before. All
+// messages must be stored.
+func (l *lab) countsOfBoth(s *stage, x *site, before counted, r *bench.Result, of string) {
 	delivered, _ := r.Value("delivered")
 	after, known := x.count(s)
 	if !known || delivered == 0 {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/pprof/profile"
@@ -28,31 +29,34 @@ var parts = []part{
 	{"garbage collection", []string{"runtime.gcBgMarkWorker", "runtime.gcAssistAlloc", "runtime.gcStart", "runtime.bgsweep",
 		"runtime.bgscavenge", "runtime.(*mheap).reclaim", "runtime.(*mcentral).cacheSpan", "runtime.deductSweepCredit"}},
 	{"hashing the audit log", []string{"audit."}},
-	{"the commit", []string{"postgres.", "sqlite.", "pgx.", "sql.", "pgconn."}},
+	{"the commit", []string{"postgres.", "sqlite.", "sql.", "pgconn."}},
 	{"writing to sockets", []string{"broker.(*outbox).send", "broker.(*socket).flush", "websocket.(*Conn).Write"}},
 	{"reading from sockets", []string{"websocket.(*Conn).Reader", "websocket.(*msgReader)", "bytes.(*Buffer).ReadFrom"}},
 	{"parsing frames", []string{"wire.ParseFrame", "wire.Decode"}},
-	{"encoding pushes and acks", []string{"queue.encode", "wire.Ack.AppendJSON", "wire.(*Ack).AppendJSON", "json.Marshal"}},
+	{"encoding pushes and acks", []string{"queue.encode", "wire.(*Ack).AppendJSON", "json.Marshal"}},
 	{"the queue and the journal", []string{"queue.", "journal."}},
 	{"limits, routing, the outbox", []string{"broker."}},
 	{"scheduling goroutines", []string{"runtime.schedule", "runtime.mcall", "runtime.findRunnable", "runtime.sysmon", "runtime.mstart"}},
 }
 
-// The parts that aren't in a profile of the broker.
+// The parts that aren't in parts.
 const (
 	partRest     = "everything else"
 	partDatabase = "Postgres's processes"
 	partLoad     = "the load generator"
 )
 
-// partNames returns the names of all parts, in the order of the report.
-func partNames() []string {
+// serverParts returns the names of the parts of a profile.
+func serverParts() []string {
 	var names []string
 	for _, p := range parts {
 		names = append(names, p.name)
 	}
-	return append(names, partRest, partDatabase, partLoad)
+	return append(names, partRest)
 }
+
+// partNames returns the names of all parts, in the order of the report.
+func partNames() []string { return append(serverParts(), partDatabase, partLoad) }
 
 // partOf returns the part of a sample.
 func partOf(sample *profile.Sample) string {
@@ -80,25 +84,32 @@ func (p *part) has(function string) bool {
 
 // profiling starts a profile of a Caddy for the given time. shares waits for it and returns the
 // parts' shares.
-func profiling(ctx context.Context, admin string, length time.Duration) (shares func() (map[string]float64, error)) {
+func profiling(s *stage, admin string, length time.Duration) (shares func() map[string]float64) {
+	ctx, stop := context.WithCancel(s.ctx)
 	var text bytes.Buffer
-	done := make(chan error, 1)
-	go func() {
-		done <- get(ctx, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", admin, max(1, int(length.Seconds()))), &text)
-	}()
-	return func() (map[string]float64, error) {
-		if err := <-done; err != nil {
-			return nil, err
-		}
+	var err error
+	var task sync.WaitGroup
+	task.Go(func() {
+		err = get(ctx, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", admin, max(1, int(length.Seconds()))), &text)
+	})
+	s.Cleanup(func() {
+		stop()
+		task.Wait()
+	})
+	return func() map[string]float64 {
+		task.Wait()
+		s.check("profile the server", err)
 		p, err := profile.Parse(&text)
-		if err != nil {
-			return nil, err
+		s.check("read the server's profile", err)
+		shares := sharesOf(p)
+		if len(shares) == 0 {
+			s.Fatal("the server's profile is empty")
 		}
-		return sharesOf(p), nil
+		return shares
 	}
 }
 
-// sharesOf returns the share of each part in a profile.
+// sharesOf returns the share of each part in a profile. A part without a sample is missing.
 func sharesOf(p *profile.Profile) map[string]float64 {
 	shares, sum := map[string]float64{}, 0.0
 	for _, sample := range p.Sample {
@@ -114,27 +125,23 @@ func sharesOf(p *profile.Profile) map[string]float64 {
 
 // spent records the cost of a message in a run, in µs of processor time: of the server, by
 // parts, of the database's processes, and of the load generator.
-func (l *lab) spent(s *stage, of string, r *bench.Result, shares func() (map[string]float64, error), server, database time.Duration) {
+func (l *lab) spent(s *stage, of string, r *bench.Result, shares func() map[string]float64, server, database time.Duration) {
 	messages, _ := r.Value("delivered")
-	if messages == 0 {
+	rate, _ := r.Value("messages_per_second")
+	load, known := r.Value("load_cpu") // % of a core
+	if messages == 0 || rate == 0 || !known {
 		s.Fatal("nothing was delivered")
 	}
 	micros := float64(server.Microseconds()) / messages
+	found := shares()
 	l.add(series("throughput/cpu", of), micros)
-	found, err := shares()
-	s.check("profile the server", err)
-	for _, name := range partNames() {
-		if share := found[name]; share > 0 {
-			l.add(costSeries(name, of), share*micros)
-		}
+	for _, name := range serverParts() {
+		l.add(costSeries(name, of), found[name]*micros) // 0 counts, too
 	}
-	if database > 0 {
+	if of == postgresDB {
 		l.add(costSeries(partDatabase, of), float64(database.Microseconds())/messages)
 	}
-	load, known := r.Value("load_cpu") // % of a core
-	if rate, _ := r.Value("messages_per_second"); known && rate > 0 {
-		l.add(costSeries(partLoad, of), load/100*1e6/rate)
-	}
+	l.add(costSeries(partLoad, of), load/100*1e6/rate)
 }
 
 func costSeries(part, of string) string { return series("cost", part, of) }
@@ -155,6 +162,9 @@ func (l *lab) databaseTime(s *stage) time.Duration {
 			sum += ticks(fields[ownTime:])
 			parent, _ = strconv.Atoi(fields[1])
 		}
+	}
+	if parent == 0 {
+		s.Fatal("none of Postgres's processes is on this machine")
 	}
 	if fields := processFields(parent); fields != nil {
 		sum += ticks(fields[ownTime:]) + ticks(fields[childrenTime:])

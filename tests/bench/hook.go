@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -70,15 +69,11 @@ func (l *lab) hook(s *stage) {
 			ratios = append(ratios, cpu/lineCPU)
 		}
 	}
-	l.add("hook/cpu", middle(cpus))
-	l.add("hook/shell", middle(shells))
-	l.add("hook/wall", middle(walls))
-	l.add("hook/ratio", middle(ratios))
+	for name, values := range map[string][]float64{"cpu": cpus, "shell": shells, "wall": walls, "ratio": ratios} {
+		if found, ok := spreadOf(values); ok { // without the clock's resolution, there are no ratios
+			l.add("hook/"+name, found.Median)
+		}
+	}
 }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
-func middle(list []float64) float64 {
-	slices.Sort(list)
-	return list[len(list)/2]
-}

@@ -202,6 +202,9 @@ func runBench(s *stage, cmd *exec.Cmd) (result *bench.Result, failed string) {
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	ended := cmd.Run()
+	if err := s.ctx.Err(); err != nil {
+		s.Fatal(err) // the figures of an interrupted run don't count
+	}
 	result, err := bench.Read(strings.NewReader(stdout.String()))
 	if err != nil {
 		s.Fatalf("%s: %v: %s", shown(cmd.Args[2:]...), ended, strings.TrimSpace(stderr.String()))
@@ -238,8 +241,6 @@ func collect(ctx context.Context, admin string) error {
 	return get(ctx, admin+"/debug/pprof/heap?gc=1", io.Discard)
 }
 
-func (x *site) adminURL() string { return x.admin }
-
 // answerTime is the time limit for an answer of a Caddy under load.
 const answerTime = 30 * time.Second
 
@@ -262,13 +263,14 @@ func get(ctx context.Context, url string, to io.Writer) error {
 	return err
 }
 
-// metrics reads samples without labels from a Caddy's metrics. A missing sample is 0.
+// metrics reads samples without labels from a Caddy's metrics. A missing sample is an error: as 0 it
+// would become a figure.
 func metrics(ctx context.Context, admin string, names ...string) ([]float64, error) {
 	var text strings.Builder
 	if err := get(ctx, admin+"/metrics", &text); err != nil {
 		return nil, err
 	}
-	values := make([]float64, len(names))
+	values, found := make([]float64, len(names)), make([]bool, len(names))
 	for line := range strings.Lines(text.String()) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		if i := slices.Index(names, name); i >= 0 {
@@ -276,8 +278,11 @@ func metrics(ctx context.Context, admin string, names ...string) ([]float64, err
 			if err != nil {
 				return nil, fmt.Errorf("read metrics: %s: %w", name, err)
 			}
-			values[i] = v
+			values[i], found[i] = v, true
 		}
+	}
+	if i := slices.Index(found, false); i >= 0 {
+		return nil, fmt.Errorf("read metrics: %s has no %s", admin, names[i])
 	}
 	return values, nil
 }

@@ -113,7 +113,7 @@ func lookAtDisk(dir string) (fileSystem string, syncMillis float64, err error) {
 		if err := f.Sync(); err != nil {
 			return "", 0, err
 		}
-		times = append(times, float64(time.Since(start).Microseconds())/1000)
+		times = append(times, millis(time.Since(start)))
 	}
 	s, _ := spreadOf(times)
 	return fileSystem, s.Median, nil

@@ -67,14 +67,14 @@ func run(ctx context.Context, o *options, out, log io.Writer) error {
 			return err
 		}
 	}
-	if ctx.Err() != nil {
-		return errors.New("interrupted; no report written")
-	}
-	whole := !r.Quick && o.only == ""
 	switch {
+	case ctx.Err() != nil:
+		return errors.New("interrupted; no report written")
+	case len(r.Series) == 0: // don't replace a good report
+		return fmt.Errorf("nothing was measured; no report written: %s", strings.Join(r.Problems["runner"], "; "))
 	case o.out != "":
 		err = r.write(o.out)
-	case whole:
+	case r.whole() && !r.Quick:
 		err = r.write(repository)
 	default:
 		err = r.report(out)
@@ -134,9 +134,10 @@ func (l *lab) takeTurns(s *stage, chosen []probe) {
 				continue
 			}
 			start := time.Now()
+			known := len(l.Problems[p.name])
 			l.trouble(p.name, perform(s.ctx, func(s *stage) { p.run(l, s) }))
 			l.say("round %d of %d: %s, %.0f s", round, l.Rounds, p.name, time.Since(start).Seconds())
-			for _, problem := range l.Problems[p.name] {
+			for _, problem := range l.Problems[p.name][known:] {
 				l.say("  %s", problem)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"image/color"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -27,15 +28,17 @@ type bar struct {
 	color         color.Color
 }
 
-func throughputBars() []bar {
+// throughputBars returns the bars for which there is data: without data, a bar would show a rate of 0.
+func (r *results) throughputBars() []bar {
 	var list []bar
 	for _, db := range databases {
 		list = append(list, bar{db, series("throughput", db), ours},
 			bar{"S " + db, series("throughput", stored, pathLive, db), ceiling})
 	}
-	return append(list, bar{"W", series("throughput", relayed), ceiling},
+	list = append(list, bar{"W", series("throughput", relayed), ceiling},
 		bar{"JetStream", series("throughput", oneStream), others},
 		bar{"JetStream,\nstream per pair", series("throughput", streamPerPair), others})
+	return slices.DeleteFunc(list, func(b bar) bool { return len(r.Series[b.series]) == 0 })
 }
 
 // plottable reports whether there is data for both plots.
@@ -53,7 +56,10 @@ func (r *results) plot(dir string) error {
 	if err != nil {
 		return err
 	}
-	latency, memory := r.growthPlots()
+	latency, memory, err := r.growthPlots()
+	if err != nil {
+		return err
+	}
 	return errors.Join(
 		drawSVG(filepath.Join(dir, "bench-throughput.svg"), 20*vg.Centimeter, 9*vg.Centimeter, bars),
 		drawSVG(filepath.Join(dir, "bench-growth.svg"), 20*vg.Centimeter, 9*vg.Centimeter, latency, memory),
@@ -86,7 +92,7 @@ func (r *results) throughputPlot() (*plot.Plot, error) {
 	p.Y.Tick.Marker = thousandTicks{}
 	var labels []string
 	spreads := &ranges{}
-	for i, b := range throughputBars() {
+	for i, b := range r.throughputBars() {
 		s, _ := r.of(b.series)
 		chart, err := plotter.NewBarChart(plotter.Values{s.Median}, vg.Points(38))
 		if err != nil {
@@ -128,45 +134,55 @@ func (thousandTicks) Ticks(low, high float64) []plot.Tick {
 }
 
 // growthPlots show latency and memory per session over the number of sessions.
-func (r *results) growthPlots() (latency, memory *plot.Plot) {
+func (r *results) growthPlots() (latency, memory *plot.Plot, err error) {
 	latency, memory = plot.New(), plot.New()
 	latency.Title.Text, latency.Y.Label.Text = "send→push at 200 messages a second", "ms"
 	memory.Title.Text, memory.Y.Label.Text = "memory in use per session", "kB"
+	var sizes []int
+	for _, l := range layouts {
+		sizes = append(sizes, r.sizesOf(l)...)
+	}
 	for _, p := range []*plot.Plot{latency, memory} {
 		p.X.Label.Text = "sessions"
-		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, sizeTicks{r.sizesOf(layouts[0])}
+		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, sizeTicks{sizes}
+		p.X.Min, p.X.Max = float64(slices.Min(sizes)), float64(slices.Max(sizes)) // even without data, which LogScale needs
 		p.Y.Min, p.Y.Max = 0, 0
 		p.Legend.Top = false
 	}
 	for i, l := range layouts {
 		paint := []color.Color{ours, second}[i%2]
-		r.addLine(latency, l, "p50", l.name+", p50", paint, nil)
-		r.addLine(latency, l, "p99", l.name+", p99", paint, []vg.Length{vg.Points(3), vg.Points(3)})
-		r.addLine(memory, l, "memory", l.name, paint, nil)
+		err = errors.Join(err,
+			r.addLine(latency, l, "p50", l.name+", p50", paint, nil),
+			r.addLine(latency, l, "p99", l.name+", p99", paint, []vg.Length{vg.Points(3), vg.Points(3)}),
+			r.addLine(memory, l, "memory", l.name, paint, nil))
 	}
 	for _, p := range []*plot.Plot{latency, memory} {
 		p.Y.Min, p.Y.Max = 0, 1.15*p.Y.Max
 		p.Legend.Top = true
 	}
-	return latency, memory
+	return latency, memory, err
 }
 
-// addLine adds the medians of a figure over the sizes.
-func (r *results) addLine(p *plot.Plot, l layout, what, label string, paint color.Color, dashes []vg.Length) {
+// addLine adds the medians of a figure over the sizes, if there are any.
+func (r *results) addLine(p *plot.Plot, l layout, what, label string, paint color.Color, dashes []vg.Length) error {
 	var points plotter.XYs
 	for _, n := range r.sizesOf(l) {
 		if s, ok := r.of(growthSeries(what, l, n)); ok {
 			points = append(points, plotter.XY{X: float64(n), Y: s.Median})
 		}
 	}
+	if len(points) == 0 {
+		return nil
+	}
 	line, dots, err := plotter.NewLinePoints(points)
 	if err != nil {
-		return // no data
+		return fmt.Errorf("draw %s: %w", label, err)
 	}
 	line.Color, line.Dashes, line.Width = paint, dashes, vg.Points(1.5)
 	dots.Color, dots.Shape = paint, draw.CircleGlyph{}
 	p.Add(line, dots)
 	p.Legend.Add(label, line)
+	return nil
 }
 
 // sizeTicks labels only the measured sizes.
@@ -175,7 +191,7 @@ type sizeTicks struct{ sizes []int }
 // Ticks implements plot.Ticker.
 func (t sizeTicks) Ticks(float64, float64) []plot.Tick {
 	var ticks []plot.Tick
-	for _, n := range t.sizes {
+	for _, n := range slices.Compact(slices.Sorted(slices.Values(t.sizes))) {
 		ticks = append(ticks, plot.Tick{Value: float64(n), Label: number(float64(n))})
 	}
 	return ticks

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/claudemesh/claudemesh/peer/bench"
@@ -42,12 +45,19 @@ func (l *lab) figure(r *bench.Result, name, into string) {
 
 // times adds percentiles of a result to series, in ms.
 func (l *lab) times(r *bench.Result, name, into string) {
-	for i := range r.Times {
-		if t := &r.Times[i]; t.Name == name {
-			l.add(series(into, "p50"), t.P50)
-			l.add(series(into, "p99"), t.P99)
-		}
+	if t, ok := timesOf(r, name); ok {
+		l.add(series(into, "p50"), t.P50)
+		l.add(series(into, "p99"), t.P99)
 	}
+}
+
+// timesOf returns a latency of a result.
+func timesOf(r *bench.Result, name string) (bench.Times, bool) {
+	i := slices.IndexFunc(r.Times, func(t bench.Times) bool { return t.Name == name })
+	if i < 0 {
+		return bench.Times{}, false
+	}
+	return r.Times[i], true
 }
 
 // accounts adds the figures that must be 0.
@@ -116,25 +126,25 @@ func (l *lab) throughputOf(s *stage, of string, args []string, length time.Durat
 		var used, database time.Duration
 		if of == relayed {
 			relay := l.relay(s)
-			before, shares := relay.cpu(s), profiling(s.ctx, relay.admin, length)
+			before, shares := relay.cpu(s), profiling(s, relay.admin, length)
 			r = relay.bench(s, args...)
 			used = relay.cpu(s) - before
 			rate, _ = r.Value("messages_per_second")
 			l.spent(s, of, r, shares, used, 0)
 		} else {
 			site := l.broker(s, of)
-			counted, _ := site.count(s)
+			counts, _ := site.count(s)
 			if of == postgresDB {
 				database = l.databaseTime(s)
 			}
-			before, shares := site.cpu(s), profiling(s.ctx, site.admin, length)
+			before, shares := site.cpu(s), profiling(s, site.admin, length)
 			r, rate = l.durable(s, site, of, args)
 			used = site.cpu(s) - before
 			if of == postgresDB {
 				database = l.databaseTime(s) - database
 			}
 			l.spent(s, of, r, shares, used, database)
-			l.counts(s, site, counted, r, of)
+			l.counts(s, site, counts, r, of)
 			l.accounts(r, series("throughput", of))
 		}
 		l.add(series("throughput", of), rate)
@@ -153,42 +163,60 @@ func (l *lab) throughputOf(s *stage, of string, args []string, length time.Durat
 // ends when the storage has the last message.
 func (l *lab) durable(s *stage, site *site, of string, args []string) (r *bench.Result, rate float64) {
 	before := site.progress(s)
-	started := make(chan time.Time, 1)
-	watching, stop := context.WithCancel(s.ctx)
-	defer stop()
-	go func() {
-		for watching.Err() == nil {
-			v, err := metrics(watching, site.admin, "caddy_claudemesh_messages_accepted_total")
-			if err == nil && v[0] > before.accepted {
-				started <- time.Now()
-				return
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	}()
+	began := site.beginning(s, before.accepted)
 	r = site.bench(s, args...)
-	stop()
+	start := began()
 	waiting := site.progress(s)
 	after := site.drain(s)
 	end := time.Now()
 	messages := after.stored - before.stored
+	perSecond, _ := r.Value("messages_per_second")
+	if messages == 0 || perSecond == 0 {
+		s.Fatal("nothing was delivered or stored")
+	}
 	l.add(series("throughput/waiting", of), waiting.accepted-waiting.stored)
 	l.add(series("queries/commits", of), (after.commits-before.commits)/messages)
-	delivered, _ := r.Value("delivered")
-	perSecond, _ := r.Value("messages_per_second")
-	if delivered == 0 || perSecond == 0 {
-		s.Fatal("nothing was delivered")
-	}
 	if waiting.stored >= waiting.accepted {
 		return r, perSecond // the storage kept up with the deliveries
 	}
-	select {
-	case start := <-started:
-		return r, messages / end.Sub(start).Seconds()
-	default:
+	if start.IsZero() {
 		s.Fatal("the first message was not seen")
 	}
-	return r, 0
+	return r, messages / end.Sub(start).Seconds()
+}
+
+// beginning watches for the first message beyond those already accepted. began ends this and returns
+// the time of the message, or the zero time.
+func (x *site) beginning(s *stage, accepted float64) (began func() time.Time) {
+	ctx, stop := context.WithCancel(s.ctx)
+	var task sync.WaitGroup
+	var at time.Time
+	task.Go(func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			now := time.Now() // the answer may take longer than the pause
+			v, err := metrics(ctx, x.admin, "caddy_claudemesh_messages_accepted_total")
+			if err == nil && v[0] > accepted {
+				at = now
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	end := func() {
+		stop()
+		task.Wait()
+	}
+	s.Cleanup(end)
+	return func() time.Time {
+		end()
+		return at
+	}
 }
 
 // rate measures latency at a low rate.
@@ -208,7 +236,6 @@ func (l *lab) rate(s *stage) {
 // target is a server that a bench can run against.
 type target interface {
 	bench(s *stage, args ...string) *bench.Result
-	adminURL() string // the URL of Caddy's admin API
 }
 
 // target starts a broker with a database, or the relay.
@@ -245,7 +272,6 @@ func (l *lab) fanout(s *stage) {
 		l.trouble("fanout", perform(s.ctx, func(s *stage) {
 			site := l.broker(s, db)
 			before, _ := site.count(s)
-			begun := site.progress(s)
 			r := site.bench(s, args...)
 			l.times(r, "first_recipient", series("fanout/first", db))
 			l.times(r, "last_recipient", series("fanout/last", db))
@@ -254,7 +280,9 @@ func (l *lab) fanout(s *stage) {
 			if n == 0 {
 				s.Fatal("no broadcast was acknowledged")
 			}
-			l.add(series("fanout/commits", db), (site.drain(s).commits-begun.commits)/n)
+			// Not from before the run, which would include the commits for 1,000 hellos.
+			l.figure(r, "commits_per_message", series("fanout/commits", db))
+			site.drain(s)
 			if after, known := site.count(s); known {
 				l.add(series("fanout/inserts", db), (after.inserts-before.inserts)/n)
 			}
@@ -269,14 +297,22 @@ func (l *lab) storm(s *stage) {
 	l.trouble("storm", perform(s.ctx, func(s *stage) {
 		// The relay loses messages in flight: don't wait for them.
 		r, _ := l.relay(s).lossy(s, append(args, "--pairs", "1", "--rate", "1", "--timeout", "5s")...)
-		l.figure(r, "seconds", series("storm/seconds", relayed))
+		l.cameBack(s, r, relayed)
 	}))
 	for _, db := range databases {
 		l.trouble("storm", perform(s.ctx, func(s *stage) {
 			r := l.broker(s, db).bench(s, args...)
-			l.figure(r, "seconds", series("storm/seconds", db))
+			l.cameBack(s, r, db)
 			l.accounts(r, series("storm", db))
 			l.figure(r, "failed_reconnects", series("storm/errors", db))
 		}))
 	}
+}
+
+// cameBack adds the time until all sessions were back. It is unknown if one of them didn't come back.
+func (l *lab) cameBack(s *stage, r *bench.Result, of string) {
+	if _, known := r.Value("seconds"); !known {
+		s.Errorf("not all sessions came back: %s", strings.Join(r.Notes, "; "))
+	}
+	l.figure(r, "seconds", series("storm/seconds", of))
 }

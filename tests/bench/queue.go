@@ -54,17 +54,11 @@ func (l *lab) queued(s *stage) {
 				name     string
 				from, to int
 			}{{"short", 0, returning}, {"long", returning, sessions}} {
-				start := time.Now()
 				site.fill(s, rows, who.keys[part.from:part.to])
-				if part.name == "long" {
-					n := float64(perSession * (part.to - part.from))
-					l.add(series("queue/fill", db), n/time.Since(start).Seconds())
-					l.add(series("queue/length", db), float64(perSession*part.to))
-				}
 				site.Start()
 				for _, key := range who.back {
 					first := site.comeBack(s, key)
-					l.add(series("queue/first", part.name, db), float64(first.Microseconds())/1000)
+					l.add(series("queue/first", part.name, db), millis(first))
 				}
 				l.add(series("queue/memory", part.name, db), float64(site.gauge(s).Resident)/(1<<20))
 				site.Stop()

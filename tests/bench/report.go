@@ -99,13 +99,19 @@ func published(problem string) string {
 func title(g *goal) string {
 	what := g.what
 	if rest, ok := strings.CutPrefix(what, "… "); ok {
+		head := ""
 		for _, other := range table() {
-			if other.probe == g.probe && !strings.HasPrefix(other.what, "… ") {
-				head, _, _ := strings.Cut(other.what, ":")
-				what = head + ": " + rest
+			if other.series == g.series {
 				break
 			}
+			if !strings.HasPrefix(other.what, "… ") {
+				head, _, _ = strings.Cut(other.what, ":")
+			}
 		}
+		what = head + ": " + rest
+	}
+	if g.of == "" {
+		return what
 	}
 	return what + ", " + g.of
 }
@@ -170,23 +176,38 @@ func (r *results) explain(text string) (string, error) {
 
 // costRows returns the cost of a message by parts, and the sum; nothing if it wasn't measured.
 func (r *results) costRows() (list []costRow) {
-	sums := map[string]float64{}
-	for _, name := range partNames() {
-		cell := func(of string) string {
-			s, ok := r.of(costSeries(name, of))
-			if !ok {
-				return "–"
-			}
-			sums[of] += s.Median
-			return fmt.Sprintf("%.1f", s.Median)
+	cell := func(values []float64) string {
+		s, ok := spreadOf(values)
+		if !ok || s.Max == 0 {
+			return "–"
 		}
-		list = append(list, costRow{name, cell(postgresDB), cell(sqliteDB), cell(relayed)})
+		return fmt.Sprintf("%.1f", s.Median)
 	}
-	if len(sums) == 0 {
+	add := func(name string, values func(of string) []float64) {
+		list = append(list, costRow{name, cell(values(postgresDB)), cell(values(sqliteDB)), cell(values(relayed))})
+	}
+	for _, name := range partNames() {
+		add(name, func(of string) []float64 { return r.Series[costSeries(name, of)] })
+	}
+	add("together", r.sums)
+	if last := list[len(list)-1]; last.Postgres == "–" && last.SQLite == "–" && last.Relay == "–" {
 		return nil
 	}
-	sum := func(of string) string { return fmt.Sprintf("%.1f", sums[of]) }
-	return append(list, costRow{"together", sum(postgresDB), sum(sqliteDB), sum(relayed)})
+	return list
+}
+
+// sums returns what a message costs in each round. The median of the sums isn't the sum of the
+// parts' medians.
+func (r *results) sums(of string) []float64 {
+	sums := slices.Clone(r.Series[series("throughput/cpu", of)]) // of all parts of the server
+	for _, name := range []string{partDatabase, partLoad} {
+		for round, v := range r.Series[costSeries(name, of)] {
+			if round < len(sums) {
+				sums[round] += v
+			}
+		}
+	}
+	return sums
 }
 
 // growthRows returns the figures of each measured size.
@@ -250,8 +271,10 @@ func number(v float64) string {
 		decimals = 1
 	case size >= 0.1:
 		decimals = 2
-	default:
+	case size >= 0.001:
 		decimals = 4
+	default: // two digits
+		decimals = 1 - int(math.Floor(math.Log10(size)))
 	}
 	text := strconv.FormatFloat(v, 'f', decimals, 64)
 	whole, fraction, _ := strings.Cut(text, ".")

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -29,8 +31,34 @@ func newResults() *results {
 	}
 }
 
-// add adds a value to a series.
-func (r *results) add(name string, value float64) { r.Series[name] = append(r.Series[name], value) }
+// series returns the name of a series, e.g. "throughput/postgres".
+func series(parts ...any) string {
+	name := fmt.Sprint(parts[0])
+	for _, p := range parts[1:] {
+		name += fmt.Sprint("/", p)
+	}
+	return name
+}
+
+// add adds a value to a series. A quotient that is undefined is a problem, and not a value: JSON
+// couldn't hold it, and the whole run would be lost.
+func (r *results) add(name string, value float64) {
+	if math.IsNaN(value) || math.IsInf(value, 0) {
+		r.trouble("runner", []string{fmt.Sprintf("%s: the figure is undefined (%v)", name, value)})
+		return
+	}
+	r.Series[name] = append(r.Series[name], value)
+}
+
+// whole reports whether every probe has run, so that a report has all rows.
+func (r *results) whole() bool {
+	for _, p := range probes {
+		if r.Commands[p.name] == nil && r.Problems[p.name] == nil {
+			return false
+		}
+	}
+	return true
+}
 
 // typed records a command of a probe, once.
 func (r *results) typed(probe, command string) {
@@ -83,5 +111,8 @@ func loadResults(path string) (*results, error) {
 		return nil, err
 	}
 	r := newResults()
-	return r, json.Unmarshal(b, r)
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("read the results in %s: %w", path, err)
+	}
+	return r, nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,6 +35,7 @@ func TestNumber(t *testing.T) {
 	t.Parallel()
 	for v, want := range map[float64]string{
 		0: "0", 6000: "6,000", 1234567.8: "1,234,568", 98.76: "98.8", 1.234: "1.23", 0.01234: "0.0123", -1234.5: "-1,234", -999: "-999",
+		0.00003: "0.000030", -0.00046: "-0.00046",
 	} {
 		if got := number(v); got != want {
 			t.Errorf("%v is written %s, want %s", v, got, want)
@@ -69,6 +72,9 @@ func invented(t *testing.T, good bool) *results {
 		for _, of := range []string{postgresDB, sqliteDB, relayed} {
 			r.add(costSeries(name, of), 1)
 		}
+	}
+	for _, of := range []string{postgresDB, sqliteDB, relayed} {
+		r.add(series("throughput/cpu", of), 1)
 	}
 	for _, l := range layouts {
 		for _, n := range []int{100, 10_000} {
@@ -129,6 +135,97 @@ func TestReportOfAPart(t *testing.T) {
 	}
 	if strings.Count(text, "- burst: the broker at … (…) is away\n") != 1 {
 		t.Errorf("the report doesn't list the problem exactly once:\n%s", text)
+	}
+}
+
+// TestPlotsShowOnlyData checks that what wasn't measured has no bar and no line, instead of one at 0.
+func TestPlotsShowOnlyData(t *testing.T) {
+	t.Parallel()
+	r := invented(t, true)
+	delete(r.Series, series("throughput", oneStream))
+	for _, l := range layouts { // only the memory was measured
+		for _, n := range r.sizesOf(l) {
+			delete(r.Series, growthSeries("p50", l, n))
+			delete(r.Series, growthSeries("p99", l, n))
+		}
+	}
+	dir := t.TempDir()
+	if err := r.plot(dir); err != nil {
+		t.Fatal(err)
+	}
+	rates, err := os.ReadFile(filepath.Join(dir, "bench-throughput.svg"))
+	if err != nil || bytes.Contains(rates, []byte(">JetStream<")) || !bytes.Contains(rates, []byte(">W<")) {
+		t.Errorf("JetStream has a bar, or W has none: %v\n%s", err, rates)
+	}
+	growth, err := os.ReadFile(filepath.Join(dir, "bench-growth.svg"))
+	if err != nil || bytes.Contains(growth, []byte("p50")) || !bytes.Contains(growth, []byte("memory in use")) {
+		t.Errorf("latency has a line, or memory has none: %v\n%s", err, growth)
+	}
+}
+
+// TestFailedRunKeepsTheReport checks that a run that has measured nothing writes no report.
+func TestFailedRunKeepsTheReport(t *testing.T) {
+	t.Parallel()
+	r, dir := newResults(), t.TempDir()
+	r.trouble("runner", []string{"start Postgres: no such file"})
+	saved := filepath.Join(dir, "results.json")
+	if err := r.save(saved); err != nil {
+		t.Fatal(err)
+	}
+	err := run(t.Context(), &options{render: saved, out: dir}, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("got error %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "BENCHMARKS.md")); err == nil {
+		t.Error("there is a report")
+	}
+}
+
+// TestWhole checks that saved results of some probes don't count as those of all.
+func TestWhole(t *testing.T) {
+	t.Parallel()
+	r := invented(t, true)
+	if !r.whole() {
+		t.Error("the results of all probes are not whole")
+	}
+	delete(r.Commands, "rate")
+	if r.whole() {
+		t.Error("results without those of a probe are whole")
+	}
+	if r.trouble("rate", []string{"failed"}); !r.whole() {
+		t.Error("the results of a run in which a probe failed are not whole")
+	}
+}
+
+// TestUndefinedFigure checks that a quotient without a value doesn't spoil the results.
+func TestUndefinedFigure(t *testing.T) {
+	t.Parallel()
+	r := newResults()
+	r.add("x", math.NaN())
+	r.add("x", math.Inf(1))
+	if _, ok := r.of("x"); ok || len(r.Problems["runner"]) != 2 {
+		t.Errorf("got %v, problems %v", r.Series, r.Problems)
+	}
+	if err := r.save(filepath.Join(t.TempDir(), "results.json")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTitle checks that the full name of a row begins like the row that it continues.
+func TestTitle(t *testing.T) {
+	t.Parallel()
+	titles := map[string]string{}
+	for _, g := range table() {
+		titles[g.series] = title(&g)
+	}
+	for name, want := range map[string]string{
+		"flood/push/sqlite/p99": "a pair during another member's flood: p99, sqlite",
+		"cluster/share":         "sockets at another node than the owner of their mesh: messages delivered, of those at the owner, postgres",
+		"hook/ratio":            "processor time of a hook, relative to a Go program that prints a line",
+	} {
+		if titles[name] != want {
+			t.Errorf("%s: %q, want %q", name, titles[name], want)
+		}
 	}
 }
 

@@ -2,8 +2,9 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
-	"net/http"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,19 +69,19 @@ func serveNATS() error {
 	}
 	s.Start()
 	if !s.ReadyForConnections(time.Minute) {
-		return fmt.Errorf("nats-server is not ready")
+		return errors.New("nats-server is not ready")
 	}
 	fmt.Println(s.ClientURL())
 	s.WaitForShutdown()
 	return nil
 }
 
-// spawn starts this program in a role, in a directory, until the stage ends.
-func spawn(s *stage, role, dir string, env []string, args ...string) *exec.Cmd {
+// spawn returns the command that runs this program in a role, in a directory.
+func spawn(s *stage, role, dir string, args ...string) *exec.Cmd {
 	self, err := os.Executable()
 	s.check("find this program", err)
 	cmd := exec.Command(self, args...)
-	cmd.Dir, cmd.Env = dir, append(append(harness.HomeEnv(dir), roleVariable+"="+role), env...)
+	cmd.Dir, cmd.Env = dir, append(harness.HomeEnv(dir), roleVariable+"="+role)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C must interrupt only this process
 	return cmd
 }
@@ -96,7 +97,7 @@ func begin(s *stage, cmd *exec.Cmd) {
 
 // startNATS starts a JetStream server and returns its URL.
 func startNATS(s *stage) string {
-	cmd := spawn(s, roleNATS, harness.ShortTempDir(s), nil)
+	cmd := spawn(s, roleNATS, harness.ShortTempDir(s))
 	out, err := cmd.StdoutPipe()
 	s.check("start nats-server", err)
 	begin(s, cmd)
@@ -133,19 +134,17 @@ func (l *lab) relay(s *stage) *relaySite {
 	port, admin := harness.FreePort(s), harness.FreePort(s)
 	config := filepath.Join(dir, "Caddyfile")
 	s.check("write a Caddyfile", os.WriteFile(config, fmt.Appendf(nil, relayCaddyfile, port, admin), 0o600))
-	cmd := spawn(s, roleCaddy, dir, nil, "run", "--config", config, "--adapter", "caddyfile")
+	cmd := spawn(s, roleCaddy, dir, "run", "--config", config, "--adapter", "caddyfile")
 	var log strings.Builder
 	cmd.Stderr = &log
+	s.Cleanup(func() { // after the process has ended
+		if s.Failed() {
+			s.Logf("the relay: %s", log.String())
+		}
+	})
 	begin(s, cmd)
 	base := "127.0.0.1:" + strconv.Itoa(port)
-	until(s, "the relay answers", await.Patience, func() bool {
-		res, err := http.Get("http://" + base + "/health")
-		if err != nil {
-			return false
-		}
-		defer res.Body.Close()
-		return res.StatusCode == http.StatusOK
-	})
+	until(s, "the relay answers", await.Patience, func() bool { return get(s.ctx, "http://"+base+"/health", io.Discard) == nil })
 	key, err := identity.Generate()
 	s.check("make a key", err)
 	var ids wire.IDSource
@@ -176,8 +175,6 @@ func (r *relaySite) bench(s *stage, args ...string) *bench.Result {
 func (r *relaySite) lossy(s *stage, args ...string) (result *bench.Result, failed string) {
 	return runBench(s, claudemesh(s.ctx, r.commands, r.home, benchArgs(args, "--pid", strconv.Itoa(r.pid))...))
 }
-
-func (r *relaySite) adminURL() string { return r.admin }
 
 func (r *relaySite) cpu(s *stage) time.Duration {
 	d, err := processTime(s.ctx, r.admin)

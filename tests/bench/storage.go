@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"path/filepath"
 	"time"
 
@@ -151,13 +150,4 @@ func (r *rows) audit(m *queue.Accepted) audit.Entry {
 	entry, head := audit.Extend(r.head, event)
 	r.head = head
 	return entry
-}
-
-// series returns the name of a series, e.g. "throughput/postgres".
-func series(parts ...any) string {
-	name := fmt.Sprint(parts[0])
-	for _, p := range parts[1:] {
-		name += fmt.Sprint("/", p)
-	}
-	return name
 }

@@ -24,10 +24,9 @@ func (l *lab) refusals(s *stage) {
 			delivered := map[string]float64{}
 			measure := func(window int, policy string) {
 				r := site.bench(s, run(window, policy)...)
-				refused, _ := r.Value("refused")
 				rate, _ := r.Value("messages_per_second")
 				if policy == "resend" {
-					l.add(series("refusals", window, db), refused)
+					l.figure(r, "refused", series("refusals", window, db))
 				}
 				if window == 32 {
 					delivered[policy] += rate
