@@ -165,7 +165,7 @@ func (t *rowList) cluster() {
 		goal{"cluster", "… notifications between nodes per message", postgresDB, "cluster/notifications/relayed", "", atMost, 0,
 			[]beside{{"at the owner", "cluster/notifications/direct", ""}}, whyErrors},
 		goal{"cluster", "… resident memory of an idle session at the node that relays it", postgresDB, "cluster/resident", "kB", atMost, 12,
-			[]beside{{"in use", "cluster/in use", "kB"}}, whyRelay},
+			[]beside{{"in use", "cluster/in use", "kB"}}, whyRelayMemory},
 		goal{"cluster", "1,000 meshes over three nodes, once their sessions have come to nodes chosen at random: most meshes of a node, relative to the mean", postgresDB,
 			"cluster/balance", "×", atMost, 1.2, nil, whyBalance},
 		goal{"cluster", "a session is away while the owner of its mesh hands the mesh over", postgresDB, "cluster/handover", "s", atMost, 1, nil, whyMove},

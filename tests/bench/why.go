@@ -48,7 +48,9 @@ load generator's half of each handshake on the same cores.`
 mailbox from the database.`
 	whyQueueMemory = `A returning session reads its mailbox in pages, so only caches can grow: those of the database driver, and the
 mesh's list of sessions that may return.`
-	whyRelay        = `A message of a relayed session goes from node to node twice, on the same cores as the load and the database.`
+	whyRelay       = `A message of a relayed session goes from node to node twice, on the same cores as the load and the database.`
+	whyRelayMemory = `Two goroutines that wait and the multiplexer's stream take about 8 kB. The rest is memory between objects, and
+what Go's runtime has not yet returned to the system, which differs from run to run.`
 	whyQueriesOfTwo = `Each node also renews its lease and looks for other nodes, a few times a second, whether messages flow or not.`
 	whyBalance      = `A mesh without an owner goes to the node that owns the fewest, by counts that may be half a second old.`
 	whyMove         = `A client comes back at once, with jitter, and its hello waits for the mesh.`
