@@ -42,9 +42,21 @@ func (l *lab) nodes(s *stage) (owner, edge *site) {
 // cluster compares sockets at the owner of their mesh with relayed ones, and measures how long a session is
 // away when its mesh gets another owner.
 func (l *lab) cluster(s *stage) {
+	l.typed("cluster", "make benchmarks BENCHFLAGS='-only cluster'")
+	for range short(l, 3, 1) {
+		l.sockets(s)
+	}
+	for range short(l, 5, 1) {
+		l.trouble("cluster", perform(s.ctx, l.relayedIdle))
+	}
+	l.trouble("cluster", perform(s.ctx, l.balance))
+	l.trouble("cluster", perform(s.ctx, l.moves))
+}
+
+// sockets measures the latency and the throughput of sockets at the owner of their mesh, then of relayed ones.
+func (l *lab) sockets(s *stage) {
 	rate := []string{"rate", "--pairs", "10", "--rate", "200", "--duration", short(l, 6*time.Second, 3*time.Second).String()}
 	throughput := []string{"throughput", "--pairs", "50", "--window", "32", "--duration", short(l, 6*time.Second, 2*time.Second).String()}
-	l.typed("cluster", shown(rate...)+"<br>"+shown(throughput...))
 	medians, rates := map[string]float64{}, map[string]float64{}
 	for _, of := range []string{atOwner, atEdge} {
 		l.trouble("cluster", perform(s.ctx, func(s *stage) {
@@ -73,9 +85,6 @@ func (l *lab) cluster(s *stage) {
 	if rates[atOwner] > 0 && rates[atEdge] > 0 {
 		l.add("cluster/share", 100*rates[atEdge]/rates[atOwner])
 	}
-	l.trouble("cluster", perform(s.ctx, l.relayedIdle))
-	l.trouble("cluster", perform(s.ctx, l.balance))
-	l.trouble("cluster", perform(s.ctx, l.moves))
 }
 
 // countsOfBoth records the statements and notifications of both nodes per message since before. All
