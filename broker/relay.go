@@ -29,7 +29,7 @@ type Router interface {
 	// called once. Route waits until ctx ends for a node that serves the mesh, and tells it the span
 	// in ctx.
 	Route(ctx context.Context, mesh wire.ID, client netip.Addr) (take func(socket net.Conn, early []byte), err error)
-	// Problem says why other nodes can't reach this one, if that is certain.
+	// Problem says why other nodes don't reach this one, or returns nil.
 	Problem() error
 	// Relayed returns how many sockets are handed over now.
 	Relayed() int64

@@ -72,7 +72,7 @@ type nodeRow struct {
 	Address   string    `json:"address,omitempty"`
 	Meshes    *int      `json:"meshes"` // null: it has the database alone, and so all meshes
 	Draining  bool      `json:"draining"`
-	Elsewhere bool      `json:"elsewhere"`           // its address leads to something else
+	Elsewhere bool      `json:"elsewhere"`           // its address leads to something else, or to nothing
 	Clock     float64   `json:"clock_seconds_ahead"` // of the database's; 0 unless that matters
 }
 
@@ -126,7 +126,7 @@ func printNodes(out io.Writer, storage Storage, nodes []cluster.Node) error {
 			meshes += ", drains"
 		}
 		if n.Elsewhere {
-			meshes += ", its address leads elsewhere"
+			meshes += ", its address leads elsewhere or nowhere"
 		}
 		if n.ClockOff {
 			meshes += ", its clock is " + cluster.Clock(n.ClockAhead)

@@ -46,7 +46,10 @@
 //	node.go      what is known of a node; what a storage must do
 //	relay.go     the relay: links to all nodes, sockets and requests to owners
 //	link.go      a link, at the end that connects
+//	reach.go     whether the other nodes reach this one
 //	listener.go  links, at the end that accepts
+//	crowd.go     connections that may be from nodes or from strangers
+//	roster.go    which keys are those of nodes
 //	calls.go     requests that other nodes forward
 //	key.go       the identity of a node
 //	preface.go   what a stream begins with
@@ -57,8 +60,7 @@
 //
 // # Concurrency
 //
-// All methods are safe for concurrent use, and no lock is held during I/O, except that
-// unknown keys at the listener wait for one look at the database. A relayed socket has two
+// All methods are safe for concurrent use, and no lock is held during I/O. A relayed socket has two
 // goroutines at a time, the last of which end with it; a Relay waits for all that it starts.
 //
 // This package is for claudemesh itself; outsiders should not rely on it.

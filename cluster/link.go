@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -32,9 +33,11 @@ var ErrElsewhere = errors.New("the advertised address leads elsewhere")
 // node has a link of its own for those in the other direction.
 type link struct {
 	node Node
+	name string // of the node, for the log
 	key  *Key
 	log  *zap.Logger
 	stop context.CancelFunc
+	turn int // which address of the node's host comes first; owned by run
 
 	mu      sync.Mutex
 	session *smux.Session // nil: there is no connection
@@ -42,9 +45,13 @@ type link struct {
 	changed chan struct{} // closed, and replaced, when session or err changes
 }
 
-func newLink(node Node, key *Key, log *zap.Logger, stop context.CancelFunc) *link {
+func newLink(node Node, self bool, key *Key, log *zap.Logger, stop context.CancelFunc) *link {
+	name := "another node"
+	if self {
+		name = "this node itself at its advertised address"
+	}
 	return &link{
-		node: node, key: key, stop: stop, changed: make(chan struct{}),
+		node: node, name: name, key: key, stop: stop, changed: make(chan struct{}),
 		log: log.With(zap.Int64("node", node.ID), zap.String("address", node.Address)),
 	}
 }
@@ -55,7 +62,7 @@ func (l *link) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		conn, session, err := l.dial(ctx)
 		if err == nil {
-			l.log.Info("connected to another node")
+			l.log.Info("connected to " + l.name)
 			l.set(session, nil)
 			closed := context.AfterFunc(ctx, func() { _ = session.Close() })
 			err = fmt.Errorf("the link to %s is broken: %w", l.node.Address, awaitClosed(session, conn))
@@ -68,7 +75,7 @@ func (l *link) run(ctx context.Context) {
 		}
 		if !failing {
 			failing = true
-			l.log.Warn("no connection to another node; retrying", zap.Error(err))
+			l.log.Warn("no connection to "+l.name+"; retrying", zap.Error(err))
 		}
 		select {
 		case <-ctx.Done():
@@ -154,21 +161,70 @@ func (l *link) greet(ctx context.Context, stream *smux.Stream, p preface) (*smux
 	return nil, err
 }
 
-// dial connects to the node, and makes sure that it is the node.
+// dial connects to the node, and makes sure that it is the node. If its host has several addresses,
+// dial tries one after the other.
 func (l *link) dial(ctx context.Context) (net.Conn, *smux.Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectWithin)
 	defer cancel()
-	dialer := tls.Dialer{Config: l.key.config(l.verify)}
-	conn, err := dialer.DialContext(ctx, "tcp", l.node.Address)
-	if err == nil {
-		err = awaitWelcome(ctx, conn)
-	}
+	host, port, err := net.SplitHostPort(l.node.Address)
 	if err != nil {
-		if conn != nil {
-			_ = conn.Close()
-		}
 		return nil, nil, l.explain(err)
 	}
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, nil, l.explain(err)
+	}
+	var failed error
+	for range addresses {
+		address := addresses[l.turn%len(addresses)].Unmap()
+		conn, err := l.connect(ctx, host, net.JoinHostPort(address.String(), port))
+		if err == nil {
+			return l.multiplex(conn)
+		}
+		l.turn++ // the next attempt begins with another one, if this one was silent
+		if failed == nil || errors.Is(err, ErrElsewhere) {
+			failed = err
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, nil, failed
+}
+
+// connect connects to one address of the node's host.
+func (l *link) connect(ctx context.Context, host, address string) (net.Conn, error) {
+	var dialer net.Dialer
+	raw, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, l.explain(err)
+	}
+	proven := false
+	config := l.key.config(func(key ed25519.PublicKey) error {
+		if !key.Equal(ed25519.PublicKey(l.node.PublicKey)) {
+			return errAnotherNode
+		}
+		proven = true
+		return nil
+	})
+	config.ServerName = host
+	conn := tls.Client(raw, config)
+	if err = conn.HandshakeContext(ctx); err == nil {
+		err = awaitWelcome(ctx, conn)
+	}
+	switch {
+	case err == nil:
+		return conn, nil
+	case proven:
+		err = l.explain(err)
+	default:
+		err = l.explain(&strangeError{err})
+	}
+	_ = raw.Close()
+	return nil, err
+}
+
+func (l *link) multiplex(conn net.Conn) (net.Conn, *smux.Session, error) {
 	batched := newBatched(conn)
 	session, err := smux.Client(batched, multiplexing())
 	if err != nil {
@@ -195,27 +251,47 @@ func awaitWelcome(ctx context.Context, conn net.Conn) error {
 	return err
 }
 
-func (l *link) verify(key ed25519.PublicKey) error {
-	if key.Equal(ed25519.PublicKey(l.node.PublicKey)) {
-		return nil
+// errAnotherNode reports that the other end has the key of another node.
+var errAnotherNode = errors.New("another node")
+
+// strangeError is what went wrong before the other end has proven that it is the node.
+type strangeError struct{ error }
+
+func (e *strangeError) Unwrap() error { return e.error }
+
+// speaks reports whether the other end has said something.
+func (e *strangeError) speaks() bool {
+	var network *net.OpError
+	if errors.As(e.error, &network) {
+		return network.Op == "remote error" // an alert of TLS
 	}
-	return ErrElsewhere
+	return !isEnd(e.error) && !isTimeout(e.error)
+}
+
+func isEnd(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
+func isTimeout(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // explain says what an operator can do about a failed connection.
 func (l *link) explain(err error) error {
-	var header tls.RecordHeaderError
+	var strange *strangeError
 	var remote *net.OpError
 	switch {
-	case errors.Is(err, ErrElsewhere):
+	case errors.Is(err, errAnotherNode):
 		return fmt.Errorf("the node %d (process %d on host %s) advertises %s, where another node answers; "+
 			"set its `cluster { advertise <address> }` to an address at which all other nodes reach it: %w",
 			l.node.ID, l.node.PID, l.node.Host, l.node.Address, ErrElsewhere)
-	case errors.As(err, &header):
-		return fmt.Errorf("the node %d (process %d on host %s) advertises %s, where something other than a node answers; "+
+	case errors.As(err, &strange) && strange.speaks():
+		return fmt.Errorf("the node %d (process %d on host %s) advertises %s, where something other than a node answers (%w); "+
 			"set its `cluster { advertise <address> }` to the address of its cluster port: %w",
-			l.node.ID, l.node.PID, l.node.Host, l.node.Address, ErrElsewhere)
-	case errors.As(err, &remote) && remote.Op == "remote error": // an alert of TLS
+			l.node.ID, l.node.PID, l.node.Host, l.node.Address, err, ErrElsewhere)
+	case isTimeout(err):
+		return fmt.Errorf("the node at %s does not answer within %s: %w", l.node.Address, connectWithin, err)
+	case isEnd(err):
+		return fmt.Errorf("the node at %s closes the connection at once: %w", l.node.Address, err)
+	case errors.As(err, &remote) && remote.Op == "remote error":
 		return fmt.Errorf("connect to the node at %s: it refuses this node's key, "+
 			"as it does when this node is not in its database: %w", l.node.Address, err)
 	}

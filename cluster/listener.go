@@ -5,28 +5,21 @@ import (
 	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/xtaci/smux"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-const (
-	// handshakesAtOnce is how many connections at a time may be on the way to prove that they
-	// are nodes. Others wait: a stranger costs a node little.
-	handshakesAtOnce = 64
-	// prefaceWithin is how long the first bytes of a stream may take.
-	prefaceWithin = 5 * time.Second
-	// nodesFresh is how long the list of nodes is used before a key that is not in it makes
-	// a node read the list again.
-	nodesFresh = 200 * time.Millisecond
-)
+// prefaceWithin is how long the first bytes of a stream may take.
+const prefaceWithin = 5 * time.Second
 
 // Server is what other nodes reach on this one. Package broker has the methods.
 type Server interface {
@@ -46,13 +39,29 @@ type listener struct {
 	server    Server
 	calls     *calls
 	log       *zap.Logger
-	slots     chan struct{}
+	roster    *roster
+	crowd     crowd
 
 	life context.Context // of the connections
 
-	mu    sync.Mutex // held while the list is read, so that strangers share one query
-	nodes []Node
-	read  time.Time
+	mu    sync.Mutex
+	links map[string]int // how many there are from each node, by its key
+}
+
+// Of each thing that strangers can make a node warn of, it logs so many in so long.
+const (
+	warnings   = 10
+	warnWithin = 10 * time.Second
+)
+
+func (r *Relay) newListener(l net.Listener, server Server, handler http.Handler) *listener {
+	sampled := r.log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, warnWithin, warnings, 0)
+	}))
+	return &listener{
+		Listener: l, key: r.key, directory: r.directory, server: server, calls: newCalls(handler), log: sampled,
+		roster: &roster{directory: r.directory, life: r.life}, life: r.life, links: make(map[string]int),
+	}
 }
 
 // run accepts connections until the listener is closed, and waits for those that it has accepted.
@@ -66,34 +75,33 @@ func (l *listener) run() {
 		}
 		if err != nil {
 			l.log.Warn("accepting a connection of another node failed", zap.Error(err))
-			select {
-			case <-time.After(pauseMin): // too many open files, for example
-			case <-l.life.Done():
-			}
+			pause(l.life, pauseMin) // too many open files, for example
 			continue
 		}
-		select {
-		case l.slots <- struct{}{}:
-		case <-l.life.Done():
-			_ = conn.Close()
-			return
+		n, full := l.crowd.admit(conn)
+		if full {
+			l.log.Warn("too many connections at the cluster port do not prove that they come from nodes; dropped the oldest",
+				zap.Int("limit", crowdLimit), zap.Stringer("newest", conn.RemoteAddr()))
 		}
-		connections.Go(func() { l.serve(conn) })
+		connections.Go(func() { l.serve(n) })
 	}
 }
 
 // serve serves one connection.
-func (l *listener) serve(raw net.Conn) {
-	conn := tls.Server(raw, l.key.config(l.verify))
+func (l *listener) serve(raw *newcomer) {
 	stop := context.AfterFunc(l.life, func() { _ = raw.Close() })
 	defer stop()
+	conn := tls.Server(raw, l.key.config(l.roster.verify))
 	err := l.handshake(conn)
-	<-l.slots
+	if !l.crowd.leave(raw) {
+		return // it is closed
+	}
 	if err != nil {
-		_ = conn.Close()
-		l.log.Warn("refused a connection at the cluster port", zap.Stringer("from", raw.RemoteAddr()), zap.Error(err))
+		_ = raw.Close()
+		l.refused(raw, err)
 		return
 	}
+	defer l.linkedBy(conn.ConnectionState())()
 	batched := newBatched(conn)
 	session, err := smux.Server(batched, multiplexing())
 	if err != nil {
@@ -118,6 +126,16 @@ func (l *listener) serve(raw net.Conn) {
 	streams.Wait()
 }
 
+// refused logs why a connection is not a link. Something that says nothing may be the check of a
+// load balancer.
+func (l *listener) refused(conn *newcomer, err error) {
+	level := zap.WarnLevel
+	if !conn.spoken {
+		level = zap.DebugLevel
+	}
+	l.log.Log(level, "refused a connection at the cluster port", zap.Stringer("from", conn.RemoteAddr()), zap.Error(err))
+}
+
 func (l *listener) handshake(conn *tls.Conn) error {
 	ctx, cancel := context.WithTimeout(l.life, connectWithin)
 	defer cancel()
@@ -130,45 +148,26 @@ func (l *listener) handshake(conn *tls.Conn) error {
 	return err
 }
 
-// errStranger says why a node refuses a connection from something other than a node.
-var errStranger = errors.New("no node in the database has its key: it is a stranger, or a node of another database")
-
-// verify reports whether a key is that of a live node.
-func (l *listener) verify(key ed25519.PublicKey) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.knowsLocked(key) {
-		return nil
-	}
-	if time.Since(l.read) > nodesFresh {
-		ctx, cancel := context.WithTimeout(l.life, connectWithin)
-		defer cancel()
-		nodes, err := l.directory.Nodes(ctx)
-		if err != nil {
-			return fmt.Errorf("read the keys of the nodes: %w", err)
-		}
-		l.nodes, l.read = nodes, time.Now()
-	}
-	if l.knowsLocked(key) {
-		return nil
-	}
-	return errStranger
+// linkedBy counts a link of the node that a connection comes from, until its end.
+func (l *listener) linkedBy(state tls.ConnectionState) (end func()) {
+	key := string(state.PeerCertificates[0].PublicKey.(ed25519.PublicKey)) // as verified
+	l.count(key, 1)
+	return func() { l.count(key, -1) }
 }
 
-func (l *listener) knowsLocked(key ed25519.PublicKey) bool {
-	for _, n := range l.nodes {
-		if n.Live && key.Equal(ed25519.PublicKey(n.PublicKey)) {
-			return true
-		}
-	}
-	return false
-}
-
-// learn replaces the list of nodes.
-func (l *listener) learn(nodes []Node) {
+func (l *listener) count(key string, change int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.nodes, l.read = nodes, time.Now()
+	if l.links[key] += change; l.links[key] == 0 {
+		delete(l.links, key)
+	}
+}
+
+// linked reports whether a node has a link to this one.
+func (l *listener) linked(n Node) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.links[string(n.PublicKey)] > 0
 }
 
 // serveStream reads what a stream is for, and hands it on.

@@ -20,7 +20,7 @@ type Node struct {
 	Started   time.Time
 	Live      bool // its lease runs
 	Draining  bool // it gives its meshes away and gets no more
-	Elsewhere bool // the same, since its address leads to something else
+	Elsewhere bool // the same, since its address leads to something else, or to nothing
 	ClockOff  bool // the same, since its clock is wrong
 	// ClockAhead is how far its clock is ahead of the database's; negative if it is behind.
 	ClockAhead time.Duration
@@ -80,8 +80,8 @@ type Store interface {
 	Neglected(ctx context.Context, before time.Time, limit int) ([]wire.ID, error)
 	// Drain marks this node: it gets no more meshes.
 	Drain(ctx context.Context) error
-	// Elsewhere says whether this node's address leads to something else. While it does, the
-	// node gets no more meshes. Others learn of it within about a second.
+	// Elsewhere says whether this node's address leads to something else, or to nothing. While it
+	// does, the node gets no more meshes. Others learn of it within about a second.
 	Elsewhere(is bool)
 	// ClockAhead returns how far this node's clock is ahead of the database's, or negative if
 	// it is behind, while that keeps the node from getting meshes; otherwise 0.

@@ -43,13 +43,16 @@ type Relay struct {
 	links    map[int64]*link
 	relayed  map[net.Conn]struct{} // the sockets of clients
 	closed   bool                  // no more links and sockets are taken
-	mine     *link                 // to this node itself
+	problem  error                 // see Problem
+
+	judge judge // owned by follow
 }
 
 // NewRelay returns a relay that connects to other nodes as they are needed. The public half of key
 // is in this node's row of the database.
 func NewRelay(key *Key, directory Directory, log *zap.Logger) *Relay {
 	r := &Relay{key: key, directory: directory, log: log, links: make(map[int64]*link), relayed: make(map[net.Conn]struct{})}
+	r.judge.patience = unreachedFor
 	r.life, r.end = context.WithCancel(context.Background())
 	return r
 }
@@ -63,10 +66,7 @@ func (r *Relay) Serve(l net.Listener, server Server, handler http.Handler) {
 		_ = l.Close()
 		return
 	}
-	listener := &listener{
-		Listener: l, key: r.key, directory: r.directory, server: server, calls: newCalls(handler), log: r.log,
-		slots: make(chan struct{}, handshakesAtOnce), life: r.life,
-	}
+	listener := r.newListener(l, server, handler)
 	r.listener = listener
 	r.wait.Go(listener.calls.run)
 	r.wait.Go(listener.run)
@@ -83,16 +83,17 @@ const (
 	attempt = 2 * time.Second
 )
 
-// follow keeps a link to every live node.
+// follow keeps a link to every live node, and watches those to this node.
 func (r *Relay) follow(listener *listener) {
+	r.judge.last = time.Now()
 	for r.life.Err() == nil {
-		changed := r.directory.Watch()
-		if _, ok := r.directory.Self(); !ok {
+		changed, asked := r.directory.Watch(), time.Now()
+		if self, ok := r.directory.Self(); !ok {
 			r.keep(nil) // nobody would let this node in
 		} else if nodes, err := r.directory.Nodes(r.life); err == nil {
-			listener.learn(nodes)
+			listener.roster.learn(nodes, asked)
 			r.keep(nodes)
-			r.directory.Elsewhere(r.Problem() != nil)
+			r.assess(r.look(self, nodes, listener))
 		} else if r.life.Err() == nil {
 			r.log.Debug("could not read the nodes of the cluster", zap.Error(err))
 		}
@@ -132,8 +133,6 @@ func (r *Relay) keep(nodes []Node) {
 			delete(r.links, id)
 		}
 	}
-	id, _ := r.directory.Self()
-	r.mine = r.links[id]
 }
 
 // linkLocked returns the link to a node; nil: the relay is closed. The link to itself shows a node
@@ -145,26 +144,12 @@ func (r *Relay) linkLocked(n Node) *link {
 	l := r.links[n.ID]
 	if l == nil {
 		ctx, stop := context.WithCancel(r.life)
-		l = newLink(n, r.key, r.log, stop)
+		self, _ := r.directory.Self()
+		l = newLink(n, n.ID == self, r.key, r.log, stop)
 		r.links[n.ID] = l
 		r.wait.Go(func() { l.run(ctx) })
 	}
 	return l
-}
-
-// Problem says why other nodes can't reach this one, if that is certain: its address leads to
-// something else.
-func (r *Relay) Problem() error {
-	r.mu.Lock()
-	mine := r.mine
-	r.mu.Unlock()
-	if mine == nil {
-		return nil
-	}
-	if _, err, _ := mine.state(); errors.Is(err, ErrElsewhere) {
-		return err
-	}
-	return nil
 }
 
 // Relayed returns how many sockets this node relays to others.

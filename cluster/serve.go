@@ -172,8 +172,8 @@ func (o *Owners) Drain(ctx context.Context) error { return o.store.Drain(ctx) }
 // Draining reports whether this node is to give all of its meshes away.
 func (o *Owners) Draining() bool { return o.store.Draining() }
 
-// Elsewhere says whether this node's address leads to something else. Then it is as if the
-// node drained: the other nodes can't reach it.
+// Elsewhere says whether this node's address leads to something else, or to nothing. Then it is as
+// if the node drained: the other nodes can't reach it.
 func (o *Owners) Elsewhere(is bool) { o.store.Elsewhere(is) }
 
 // Problem says why this node's clock keeps it from serving meshes, or returns nil.

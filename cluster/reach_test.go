@@ -1,0 +1,391 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/claudemesh/claudemesh/internal/await"
+)
+
+// awaitProblem waits until the node says why others don't reach it.
+func (n *node) awaitProblem(tb testing.TB, kind error, text string) {
+	tb.Helper()
+	await.Until(tb, "the node says why it is not reached", func() bool {
+		err := n.Problem()
+		return errors.Is(err, kind) && strings.Contains(err.Error(), text)
+	}, func() string { return fmt.Sprint(n.Problem()) })
+}
+
+// awaitReached waits until the node has no problem and others have links to it.
+func (n *node) awaitReached(tb testing.TB, others ...*node) {
+	tb.Helper()
+	await.Until(tb, "the node is reached", func() bool {
+		for _, o := range others {
+			if !n.listener.linked(o.Node) {
+				return false
+			}
+		}
+		return n.Problem() == nil
+	}, func() string { return fmt.Sprint(n.Problem()) })
+}
+
+// TestJudge checks after which sights a node steps aside, and after which it is ready again.
+func TestJudge(t *testing.T) {
+	const patience = 10 * time.Second
+	refused := errors.New("connection refused")
+	var (
+		well      = sight{stands: true, reached: true, reaches: true}
+		alone     = sight{stands: true}
+		aloneDead = sight{err: refused}
+		aloneElse = sight{err: ErrElsewhere}
+		dead      = sight{err: refused, reaches: true}
+		elsewhere = sight{err: ErrElsewhere, reaches: true}
+		walled    = sight{stands: true, reaches: true}
+		hairpin   = sight{err: refused, reached: true, reaches: true}
+		cut       = sight{stands: true, older: true}
+		deaf      = sight{err: refused, older: true}
+		oldest    = sight{err: refused}
+		dialing   = sight{older: true}
+	)
+	type look struct {
+		sight
+		seconds int // how long it lasts
+		aside   bool
+	}
+	for name, looks := range map[string][]look{
+		"alone with any address":           {{aloneDead, 100, false}},
+		"alone, but something else there":  {{aloneElse, 1, true}, {alone, 1, false}, {aloneElse, 100, false}},
+		"dead from the beginning":          {{dead, 9, false}, {dead, 1, true}, {dead, 100, true}, {well, 1, false}},
+		"dead later":                       {{well, 100, false}, {dead, 9, false}, {dead, 1, true}, {well, 1, false}, {dead, 9, false}},
+		"elsewhere from the beginning":     {{elsewhere, 1, true}, {dead, 1, true}, {well, 1, false}},
+		"elsewhere later":                  {{well, 1, false}, {elsewhere, 9, false}, {elsewhere, 1, true}},
+		"a moment's trouble, often":        {{dead, 9, false}, {well, 1, false}, {dead, 9, false}, {well, 1, false}, {walled, 9, false}, {well, 1, false}},
+		"one trouble after another":        {{walled, 4, false}, {dead, 5, false}, {elsewhere, 1, true}},
+		"only itself reaches it":           {{walled, 9, false}, {walled, 1, true}, {well, 1, false}},
+		"only others reach it":             {{hairpin, 100, false}},
+		"cut from all others":              {{well, 1, false}, {cut, 100, false}},
+		"nobody reaches anybody, oldest":   {{oldest, 100, false}},
+		"nobody reaches anybody, a later":  {{deaf, 9, false}, {deaf, 1, true}, {oldest, 1, false}},
+		"the others leave":                 {{dead, 10, true}, {aloneDead, 1, false}, {dead, 9, false}},
+		"the address is right, and a cut":  {{dead, 10, true}, {cut, 1, false}},
+		"its own address is right, others": {{dead, 10, true}, {walled, 3, true}, {well, 1, false}},
+		"not tried yet":                    {{dialing, 100, false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Now()
+			j := judge{patience: patience, last: now}
+			for i, l := range looks {
+				var err error
+				for range l.seconds {
+					now = now.Add(time.Second)
+					err = j.verdict(now, l.sight)
+				}
+				if (err != nil) != l.aside {
+					t.Fatalf("after look %d: %v", i, err)
+				}
+			}
+		})
+	}
+	t.Run("a frozen process", func(t *testing.T) {
+		now := time.Now()
+		j := judge{patience: patience, last: now}
+		for range 4 {
+			now = now.Add(time.Hour)
+			if err := j.verdict(now, dead); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// TestAddressLeadsElsewhere checks that nobody takes a node for the one whose address leads to it,
+// and that the node with the wrong address learns what is wrong.
+func TestAddressLeadsElsewhere(t *testing.T) {
+	table := newTable()
+	edge, other := table.start(t, nil), table.start(t, nil)
+	lost := table.start(t, func(string) string { return other.Address })
+	mesh := newMesh()
+	table.own(mesh, lost.ID)
+	edge.await(t, "where another node answers")
+	lost.awaitProblem(t, ErrElsewhere, "advertises "+other.Address+", where another node answers")
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	if take, err := edge.Route(ctx, mesh, netip.Addr{}); take != nil || err == nil {
+		t.Errorf("Route: %v, %v", take != nil, err)
+	}
+
+	web := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(web.Close)
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(secure.Close)
+	old := httptest.NewUnstartedServer(http.NotFoundHandler())
+	old.TLS = &tls.Config{MaxVersion: tls.VersionTLS12}
+	old.StartTLS()
+	t.Cleanup(old.Close)
+	plain := httptest.NewUnstartedServer(http.NotFoundHandler())
+	plain.Listener = tls.NewListener(plain.Listener, &tls.Config{Certificates: secure.TLS.Certificates}) // without ALPN
+	plain.Start()
+	t.Cleanup(plain.Close)
+	shell := serveEach(t, "127.0.0.1:0", func(conn net.Conn) { _, _ = io.WriteString(conn, "SSH-2.0-OpenSSH_9.9\r\n") })
+	for name, address := range map[string]string{
+		"HTTP": web.Listener.Addr().String(), "HTTPS": secure.Listener.Addr().String(), "TLS 1.2": old.Listener.Addr().String(),
+		"TLS without ALPN": plain.Listener.Addr().String(), "SSH": shell.address,
+	} {
+		t.Run(name, func(t *testing.T) {
+			table.start(t, func(string) string { return address }).awaitProblem(t, ErrElsewhere, "something other than a node answers")
+		})
+	}
+	for _, n := range []*node{edge, other} {
+		if err := n.Problem(); err != nil {
+			t.Errorf("Problem of a node that is well: %v", err)
+		}
+	}
+}
+
+// door is a listener that does something with each connection, and then closes it.
+type door struct {
+	address string
+	close   func()
+}
+
+func serveEach(tb testing.TB, address string, serve func(net.Conn)) door {
+	tb.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	life, end := context.WithCancel(context.Background())
+	wait.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			stop := context.AfterFunc(life, func() { _ = conn.Close() })
+			wait.Go(func() {
+				serve(conn)
+				stop()
+				_ = conn.Close()
+			})
+		}
+	})
+	d := door{l.Addr().String(), sync.OnceFunc(func() {
+		_ = l.Close()
+		end()
+		wait.Wait()
+	})}
+	tb.Cleanup(d.close)
+	return d
+}
+
+// passTo returns a function that passes a connection on to an address.
+func passTo(address func() string) func(net.Conn) {
+	return func(in net.Conn) {
+		out, err := net.Dial("tcp", address())
+		if err != nil {
+			return
+		}
+		var back sync.WaitGroup
+		back.Go(func() {
+			_, _ = io.Copy(in, out)
+			_ = in.Close()
+		})
+		_, _ = io.Copy(out, in)
+		_ = out.Close()
+		back.Wait()
+	}
+}
+
+func silent(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
+
+// unused returns an address at which nobody listens.
+func unused(tb testing.TB) string {
+	d := serveEach(tb, "127.0.0.1:0", func(net.Conn) {})
+	d.close()
+	return d.address
+}
+
+// TestAddressLeadsNowhere starts nodes at whose addresses nothing answers as a node. Each steps aside,
+// and comes back when its address works. Alone, it does not step aside: nobody needs its address.
+func TestAddressLeadsNowhere(t *testing.T) {
+	for name, open := range map[string]func(tb testing.TB) door{
+		"refused": func(tb testing.TB) door { return door{unused(tb), func() {}} },
+		"silent":  func(tb testing.TB) door { return serveEach(tb, "127.0.0.1:0", silent) },
+		"EOF":     func(tb testing.TB) door { return serveEach(tb, "127.0.0.1:0", func(net.Conn) {}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			table := newTable()
+			table.patience = time.Millisecond
+			wrong := open(t)
+			var real string
+			lost := table.start(t, func(address string) string {
+				real = address
+				return wrong.address
+			})
+			lost.await(t, "no connection to this node itself")
+			if err := lost.Problem(); err != nil {
+				t.Errorf("alone: %v", err)
+			}
+			well := table.start(t, nil)
+			lost.awaitProblem(t, ErrUnreached, "advertises "+wrong.address)
+			await.Until(t, "the node gets no meshes", func() bool {
+				nodes, _ := view{table, well.ID}.Nodes(t.Context())
+				return nodes[0].Elsewhere && !nodes[1].Elsewhere
+			})
+			if err := well.Problem(); err != nil {
+				t.Errorf("Problem of a node that is well: %v", err)
+			}
+			wrong.close()
+			serveEach(t, wrong.address, passTo(func() string { return real }))
+			lost.awaitReached(t, well)
+		})
+	}
+	t.Run("no such host", func(t *testing.T) {
+		table := newTable()
+		table.patience = time.Millisecond
+		table.start(t, nil)
+		lost := table.start(t, func(string) string { return "nowhere.invalid:7901" })
+		lost.awaitProblem(t, ErrUnreached, "advertises nowhere.invalid:7901")
+	})
+	t.Run("to itself only", func(t *testing.T) {
+		table := newTable()
+		table.patience = time.Millisecond
+		dead := unused(t)
+		well := table.start(t, nil)
+		lost := table.start(t, nil)
+		lost.awaitReached(t, well)
+		table.change(func() { table.addresses[lost.ID] = dead })
+		again := table.start(t, nil) // a link that stands stays
+		lost.awaitReached(t, well)
+		well.Close()
+		table.change(func() { table.nodes = table.nodes[1:] })
+		lost.awaitProblem(t, ErrUnreached, "they do not reach it")
+		again.awaitReached(t, lost)
+	})
+	t.Run("all nodes", func(t *testing.T) {
+		table := newTable()
+		table.patience = time.Millisecond
+		dead := unused(t)
+		oldest := table.start(t, func(string) string { return dead })
+		for range 2 {
+			table.start(t, func(string) string { return dead }).awaitProblem(t, ErrUnreached, "does not reach itself")
+		}
+		if err := oldest.Problem(); err != nil {
+			t.Errorf("the oldest node steps aside: %v", err)
+		}
+	})
+}
+
+// TestAddressLeadsToAnyNode has an address that leads to one of two nodes in turn, as that of a load
+// balancer does: the links find their nodes in the end.
+func TestAddressLeadsToAnyNode(t *testing.T) {
+	table := newTable()
+	var mu sync.Mutex
+	var real []string
+	turn := 0
+	balancer := serveEach(t, "127.0.0.1:0", passTo(func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		turn++
+		return real[turn%len(real)]
+	}))
+	behind := func(address string) string {
+		mu.Lock()
+		defer mu.Unlock()
+		real = append(real, address)
+		return balancer.address
+	}
+	a, b := table.start(t, behind), table.start(t, behind)
+	a.awaitReached(t, b)
+	b.awaitReached(t, a)
+}
+
+// TestHostHasManyAddresses advertises a name with three addresses: at one of them nobody answers, at
+// one something else, and at one the node.
+func TestHostHasManyAddresses(t *testing.T) {
+	useResolver(t, [4]byte{127, 0, 0, 3}, [4]byte{127, 0, 0, 2}, [4]byte{127, 0, 0, 1})
+	table := newTable()
+	well := table.start(t, nil)
+	n := table.start(t, func(address string) string {
+		_, port, _ := net.SplitHostPort(address)
+		serveEach(t, "127.0.0.2:"+port, func(conn net.Conn) { _, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n") })
+		return "many.example:" + port
+	})
+	n.awaitReached(t, well, n)
+	if logs := n.logs.FilterMessageSnippet("steps aside").Len() + well.logs.FilterMessageSnippet("retrying").Len(); logs > 0 {
+		t.Errorf("%d warnings", logs)
+	}
+}
+
+// useResolver answers all questions for names with addresses, until the test ends.
+func useResolver(t *testing.T, addresses ...[4]byte) {
+	t.Helper()
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		buffer := make([]byte, 1024)
+		for {
+			n, from, err := server.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			var m dnsmessage.Message
+			if m.Unpack(buffer[:n]) != nil || len(m.Questions) != 1 {
+				continue
+			}
+			m.Response, m.Additionals = true, nil
+			if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
+				for _, a := range addresses {
+					m.Answers = append(m.Answers, dnsmessage.Resource{
+						Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class}, Body: &dnsmessage.AResource{A: a},
+					})
+				}
+			}
+			if answer, err := m.Pack(); err == nil {
+				_, _ = server.WriteTo(answer, from)
+			}
+		}
+	})
+	usual := net.DefaultResolver
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "udp", server.LocalAddr().String())
+	}}
+	t.Cleanup(func() {
+		net.DefaultResolver = usual
+		_ = server.Close()
+		wait.Wait()
+	})
+}
+
+// TestIPv6 links two nodes over IPv6.
+func TestIPv6(t *testing.T) {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skip("this machine has no IPv6: ", err)
+	}
+	_ = l.Close()
+	table := newTable()
+	well := table.start(t, nil)
+	n := table.start(t, func(address string) string {
+		return serveEach(t, "[::1]:0", passTo(func() string { return address })).address
+	})
+	n.awaitReached(t, well, n)
+}
