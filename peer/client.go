@@ -133,6 +133,7 @@ func (c *Client) runLoop(ctx context.Context) error {
 	for everConnected := false; ; {
 		var current *conn
 		var err error
+		var welcome time.Time // zero if the client was not let in
 		if c.o.OneShot && !everConnected {
 			current, err = c.dialPatiently(ctx)
 		} else {
@@ -140,14 +141,12 @@ func (c *Client) runLoop(ctx context.Context) error {
 		}
 		if err == nil {
 			everConnected = true
+			welcome = time.Now()
 			c.setConn(current, nil)
 			if !renewed {
 				c.tell(State{Connected: true})
 			}
 			err = current.run(ctx, c.probe, func(from *conn, r received) error { return c.deliver(ctx, from, r) })
-			if time.Since(current.start) >= stableAfter {
-				pauses.reset()
-			}
 		}
 		if ctx.Err() != nil || isFinal(err, c.o.OneShot) || c.o.OneShot && !everConnected {
 			return err
@@ -155,7 +154,7 @@ func (c *Client) runLoop(ctx context.Context) error {
 		if renewed = errors.Is(err, errRenew); renewed {
 			continue // it has lasted for hours
 		}
-		pause := pauses.next()
+		pause := pauses.after(welcome, err)
 		c.setConn(nil, err)
 		c.tell(State{Err: err, RetryIn: pause})
 		c.log.Warn("not connected to the broker", "error", err, "retry_in", pause)

@@ -114,6 +114,13 @@ func IsReplaced(err error) bool {
 	return errors.As(err, &closed) && closed.Code == wire.CloseNormal && closed.Reason == wire.ReasonReplaced
 }
 
+// AsksToReturn reports whether the broker has ended a connection with a close that asks the
+// client to return, as when the broker restarts or the mesh moves to another node.
+func AsksToReturn(err error) bool {
+	code := websocket.CloseStatus(err)
+	return code == websocket.StatusGoingAway || code == wire.CloseRestart
+}
+
 // NoWebSocketError reports that the server at the broker's URL does not open a WebSocket.
 type NoWebSocketError struct {
 	Status int // the HTTP status of its answer

@@ -70,7 +70,6 @@ func retry(ctx context.Context, passes func(error) (after time.Duration, ok bool
 func passing(err error) (after time.Duration, ok bool) {
 	var hello *HelloError
 	var route *HTTPError
-	var closed websocket.CloseError
 	switch {
 	case err == nil:
 		return 0, false
@@ -78,8 +77,8 @@ func passing(err error) (after time.Duration, ok bool) {
 		return 0, hello.Code == wire.CodeTryAgain
 	case errors.As(err, &route):
 		return route.RetryAfter, isPassing(route.Status)
-	case errors.As(err, &closed):
-		return 0, closed.Code == websocket.StatusGoingAway || closed.Code == wire.CloseRestart || closed.Code == wire.CloseTryLater
+	case AsksToReturn(err), websocket.CloseStatus(err) == wire.CloseTryLater:
+		return 0, true
 	}
 	return 0, errors.Is(err, errNoWelcome) || // a node that has stopped answering still has its meshes for some seconds
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)

@@ -106,15 +106,15 @@ func (c *Client) submit(ctx context.Context, clientID string, frame []byte) (wir
 	var pauses backoff
 	open := false // a frame went out and was not answered
 	for {
-		ack, out, err := c.attempt(ctx, clientID, frame)
-		open = err != nil && (open || out)
+		ack, on, err := c.attempt(ctx, clientID, frame)
+		open = err != nil && (open || on != nil)
 		switch {
 		case err == nil && ack.Error == "" && ack.MessageID != "":
 			return ack, nil
 		case err == nil:
 			refused := newRefusedError(ack.Error)
 			c.delayed(refused.Reason)
-			if refused.Final || !sleep(ctx, pauses.next()) {
+			if refused.Final || !on.pause(ctx, pauses.next()) {
 				return wire.Ack{}, refused
 			}
 		case ctx.Err() == nil && (errors.Is(err, ErrDisconnected) || errors.Is(err, errNoAck)):
@@ -145,12 +145,25 @@ var ErrUnacknowledged = errors.New("the broker has not acknowledged the message"
 
 var errNoAck = errors.New("no acknowledgement within 15 s")
 
-// attempt writes the frame on the current connection and waits for its ack. out reports
-// whether the broker may have received the frame.
-func (c *Client) attempt(ctx context.Context, id string, frame []byte) (_ wire.Ack, out bool, _ error) {
+// pause waits for d, or until the connection has ended, as when the mesh moves to another
+// node. It reports whether ctx is still going on.
+func (c *conn) pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.ctx.Done():
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// attempt writes the frame on the current connection and waits for its ack. on is the
+// connection, which may have brought the frame to the broker; nil if there was none.
+func (c *Client) attempt(ctx context.Context, id string, frame []byte) (_ wire.Ack, on *conn, _ error) {
 	conn, err := c.connected(ctx)
 	if err != nil {
-		return wire.Ack{}, false, err
+		return wire.Ack{}, nil, err
 	}
 	answer, forget := conn.expect(id)
 	defer forget()
@@ -160,16 +173,16 @@ func (c *Client) attempt(ctx context.Context, id string, frame []byte) (_ wire.A
 	select {
 	case f := <-answer:
 		ack, err := wire.DecodeAck(&f)
-		return ack, true, err
+		return ack, conn, err
 	case <-conn.ctx.Done():
 		if conn.tooLarge(frame) {
-			return wire.Ack{Error: fmt.Sprintf("%s: the broker does not accept a frame of %d bytes", wire.AckPayloadTooLarge, len(frame))}, true, nil
+			return wire.Ack{Error: fmt.Sprintf("%s: the broker does not accept a frame of %d bytes", wire.AckPayloadTooLarge, len(frame))}, conn, nil
 		}
-		return wire.Ack{}, true, ErrDisconnected
+		return wire.Ack{}, conn, ErrDisconnected
 	case <-timeout.C:
-		return wire.Ack{}, true, errNoAck
+		return wire.Ack{}, conn, errNoAck
 	case <-ctx.Done():
-		return wire.Ack{}, true, ctx.Err()
+		return wire.Ack{}, conn, ctx.Err()
 	}
 }
 

@@ -170,6 +170,8 @@ func explainNetwork(err error) string {
 		return "broker unreachable: no route to host (" + err.Error() + "); is the network up?"
 	case errors.As(err, &noWebSocket):
 		return "a server answers at this URL, but it isn't a claudemesh broker, or a proxy blocks WebSockets; does the path end in /ws? (" + err.Error() + ")"
+	case peer.AsksToReturn(err):
+		return "the broker restarts, or another node serves the mesh from now on"
 	case errors.Is(err, peer.ErrDisconnected):
 		return err.Error() + "; it may or may not have done what you asked for: check that before you try again"
 	case errors.Is(err, context.DeadlineExceeded):

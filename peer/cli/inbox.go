@@ -280,7 +280,11 @@ func (r *reader) tell(s peer.State) {
 	case s.Connected:
 		fmt.Fprintf(r.err, "Connected to %s; waiting for messages. Press Ctrl-C to stop.\n", oneLine(r.mesh.Slug))
 	case s.RetryIn > 0:
-		fmt.Fprintf(r.err, "Not connected: %s\nRetrying in %s.\n", printable(explain(s.Err)), s.RetryIn.Round(100*time.Millisecond))
+		when := "at once"
+		if s.RetryIn > time.Second/2 {
+			when = "in " + s.RetryIn.Round(100*time.Millisecond).String()
+		}
+		fmt.Fprintf(r.err, "Not connected: %s\nRetrying %s.\n", printable(explain(s.Err)), when)
 	}
 }
 
