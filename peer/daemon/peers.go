@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,7 +31,7 @@ func (d *daemon) servePeers(c *call) error {
 	if err != nil {
 		return err
 	}
-	answer := local.Peers{Peers: []local.Peer{}}
+	peers := []local.Peer{}
 	for _, l := range lines {
 		rows, _, known := l.joined.fresh(c.ctx)
 		if !known {
@@ -40,19 +41,41 @@ func (d *daemon) servePeers(c *call) error {
 		if err != nil {
 			return err
 		}
-		answer.Peers = append(answer.Peers, list...)
+		peers = append(peers, list...)
 	}
-	answer.Peers = answer.Peers[:min(len(answer.Peers), maxPeers)]
-	for {
+	b, err := encodePeers(peers)
+	if err != nil {
+		return err
+	}
+	return c.write(b)
+}
+
+// encodePeers encodes as many of the peers as fit into an answer, and the number of the others.
+// If not all fit, those that are online come first, and the session that asks before them.
+func encodePeers(peers []local.Peer) ([]byte, error) {
+	answer := local.Peers{Peers: local.WithoutDaemons(peers)}
+	all := len(answer.Peers)
+	for n := min(all, maxPeers); ; n = n * 3 / 4 {
+		if n < all {
+			slices.SortStableFunc(answer.Peers, func(a, b local.Peer) int { return cmp.Compare(nearness(&b), nearness(&a)) })
+		}
+		answer.Peers, answer.Left = answer.Peers[:n], all-n
 		b, err := json.Marshal(answer)
-		if err != nil {
-			return err
+		if err != nil || len(b) <= maxAnswerBytes {
+			return b, err
 		}
-		if len(b) <= maxAnswerBytes {
-			return c.write(b)
-		}
-		answer.Peers = answer.Peers[:len(answer.Peers)*3/4]
 	}
+}
+
+// nearness orders peers for encodePeers.
+func nearness(p *local.Peer) int {
+	switch {
+	case p.You:
+		return 2
+	case p.Online:
+		return 1
+	}
+	return 0
 }
 
 // describePeers converts roster rows to the form that the session gets.

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"slices"
 	"time"
 
 	"github.com/claudemesh/claudemesh/wire"
@@ -74,6 +75,24 @@ type PeersQuery struct {
 // Peers answers PeersQuery.
 type Peers struct {
 	Peers []Peer `json:"peers"`
+	Left  int    `json:"left,omitempty"` // number of further peers that did not fit
+}
+
+// RoleDaemon is the role of a peer that is the daemon of a member.
+const RoleDaemon = "control-plane"
+
+// WithoutDaemons returns the peers without the daemons of members of which a session is there, and
+// of the caller's own member. It works in place.
+func WithoutDaemons(peers []Peer) []Peer {
+	sessions := make(map[[2]string]bool) // of which mesh and member
+	for i := range peers {
+		if p := &peers[i]; p.Role != RoleDaemon {
+			sessions[[2]string{p.Mesh, p.Member}] = true
+		}
+	}
+	return slices.DeleteFunc(peers, func(p Peer) bool {
+		return p.Role == RoleDaemon && (p.Own || sessions[[2]string{p.Mesh, p.Member}])
+	})
 }
 
 // Peer is a peer in a mesh of the session.
@@ -82,7 +101,7 @@ type Peer struct {
 	Member   string       `json:"member"` // the first known name of the member
 	Key      wire.Key     `json:"key"`
 	Mesh     string       `json:"mesh"` // slug
-	Role     string       `json:"role"` // session, control-plane
+	Role     string       `json:"role"` // session, or RoleDaemon
 	Status   wire.Status  `json:"status"`
 	Reason   string       `json:"reason,omitempty"`
 	Online   bool         `json:"online"`

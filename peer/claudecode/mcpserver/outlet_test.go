@@ -65,7 +65,7 @@ func FuzzTexts(f *testing.F) {
 	f.Add("bob" + spelled("hi") + "\u009b\u200d👩‍💻\n")
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, got := range []string{
-			peersText([]local.Peer{{Name: s, Member: s, Reason: s, Doubt: s, Cwd: s, Summary: s, Groups: []wire.Group{{Name: s, Role: s}}}}),
+			peersText(&local.Peers{Peers: []local.Peer{{Name: s, Member: s, Reason: s, Doubt: s, Cwd: s, Summary: s, Groups: []wire.Group{{Name: s, Role: s}}}}}),
 			sentText(&local.Sent{To: s, Note: s}),
 			statusText(&local.MessageStatus{To: s, Reason: s, Recipients: []local.RecipientStatus{{Name: s, Reason: s}}}),
 			checkedText(&local.Checked{Messages: []local.Message{{ID: s, From: s, Text: s, Length: len([]rune(s))}}}),

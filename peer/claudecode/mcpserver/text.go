@@ -99,23 +99,12 @@ type peerLine struct {
 	Cwd      string   `json:"cwd,omitempty"`
 }
 
-// controlPlane is the role of a member's daemon.
-const controlPlane = "control-plane"
-
-func peersText(peers []local.Peer) string {
-	sessions := map[[2]string]bool{} // members that have a session
-	for i := range peers {
-		if p := &peers[i]; p.Role != controlPlane {
-			sessions[[2]string{p.Mesh, p.Member}] = true
-		}
-	}
+func peersText(peers *local.Peers) string {
+	list := local.WithoutDaemons(peers.Peers)
 	var lines []string
-	others, size, left := 0, 0, 0
-	for i := range peers {
-		p := &peers[i]
-		if p.Role == controlPlane && (p.Own || sessions[[2]string{p.Mesh, p.Member}]) {
-			continue
-		}
+	others, size, left := peers.Left, 0, peers.Left
+	for i := range list {
+		p := &list[i]
 		b, err := json.Marshal(line(p))
 		if err != nil {
 			continue // can't happen: every field can be encoded
@@ -149,7 +138,7 @@ func line(p *local.Peer) peerLine {
 		Verified: p.Verified, Compared: p.Compared, Doubt: short(p.Doubt, maxSummary),
 		Summary: short(p.Summary, maxSummary), Cwd: short(p.Cwd, maxSummary),
 	}
-	if p.Role == controlPlane {
+	if p.Role == local.RoleDaemon {
 		l.Kind = "member"
 	}
 	if p.Member != p.Name {

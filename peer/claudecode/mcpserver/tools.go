@@ -158,7 +158,7 @@ func (s *server) peers(ctx context.Context, _ string, in local.PeersQuery) (stri
 	if err := s.link.call(ctx, local.VerbPeers, in, &peers); err != nil {
 		return "", err
 	}
-	return peersText(peers.Peers), nil
+	return peersText(&peers), nil
 }
 
 func (s *server) check(ctx context.Context, toolUse string, in checkInput) (string, error) {

@@ -136,13 +136,13 @@ func TestListPeersOfALargeMesh(t *testing.T) {
 	for i := range peers {
 		peers[i] = local.Peer{Name: fmt.Sprint("peer ", i), Member: "bob", Mesh: "team", Role: "session", Status: wire.Status(strings.Repeat("x", 5000)), Online: true, Summary: strings.Repeat("x", 1000)}
 	}
-	text := peersText(peers)
+	text := peersText(&local.Peers{Peers: peers, Left: 234})
 	if len(text) > maxPeersText+1000 {
 		t.Errorf("the list has %d bytes", len(text))
 	}
 	lines := strings.Split(text, "\n")
 	listed := len(lines) - 2
-	if want := fmt.Sprintf("%d of the peers are not listed", 1000-listed); !strings.HasPrefix(lines[0], "1000 peers.") || listed < 20 || !strings.HasPrefix(lines[len(lines)-1], want) {
+	if want := fmt.Sprintf("%d of the peers are not listed", 1234-listed); !strings.HasPrefix(lines[0], "1234 peers.") || listed < 20 || !strings.HasPrefix(lines[len(lines)-1], want) {
 		t.Errorf("%d peers are listed: %s … %s", listed, lines[0], lines[len(lines)-1])
 	}
 }
