@@ -16,6 +16,11 @@ import (
 const forgottenText = "the broker no longer knows this message: either it was restored from a backup, or it has deleted the message because of its age; " +
 	"it is not known whether the message has arrived; send it again if the recipient has not answered"
 
+// notRememberedText follows the broker's word that it does not know a message.
+var notRememberedText = fmt.Sprintf("nor does this machine, which remembers the last %d messages that it has sent: either no message of yours has this id (send prints it), or "+
+	"the broker no longer knows the message, because it was restored from a backup or has deleted the message because of its age; "+
+	"then it is not known whether the message has arrived", maxSent)
+
 // fate is the status of a message, from the broker and, if the daemon sent the message,
 // from the daemon.
 type fate struct {
@@ -71,7 +76,7 @@ func (a *app) fate(ctx context.Context, id string) (*fate, error) {
 		f.MessageStatusResult, err = withoutBroker(&s), nil
 	}
 	f.Recipients = nonNil(f.Recipients)
-	return f, refusedFor("status of", id, "give the id of a message that you have sent, as send prints it", err)
+	return f, refusedFor("status of", id, notRememberedText, err)
 }
 
 // withoutBroker returns what is known of a message that the broker doesn't know.

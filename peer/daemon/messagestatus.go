@@ -27,7 +27,7 @@ func (d *daemon) serveMessageStatus(c *call) error {
 	sent, err := d.store.FindMessage(c.ctx, c.sender(), in.ID)
 	switch {
 	case errors.Is(err, store.ErrNoMessage):
-		return notFound("this session has sent no message %q", in.ID)
+		return notFound("this session has sent no message %q within the last %d days", in.ID, int(store.OutboxLife.Hours()/24))
 	case errors.Is(err, store.ErrSeveralMessages):
 		return notFound("%q matches the ids of several messages; give more characters of the id", in.ID)
 	case err != nil:

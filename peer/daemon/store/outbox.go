@@ -163,8 +163,8 @@ func (s *Store) MoveMessages(ctx context.Context, from, to string) error {
 	return s.exec(ctx, "hand over outbox", `UPDATE outbox SET session_id = ? WHERE session_id = ?`, to, from)
 }
 
-// outboxLife is how long the store keeps a sent message. The broker keeps it for 7 days.
-const outboxLife = 8 * 24 * time.Hour
+// OutboxLife is how long the store keeps a sent message. The broker keeps it for 7 days.
+const OutboxLife = 8 * 24 * time.Hour
 
 // knownLife is how long the store keeps what it knows about a session that does not come back.
 const knownLife = 365 * 24 * time.Hour
@@ -172,7 +172,7 @@ const knownLife = 365 * 24 * time.Hour
 // Prune deletes what is no longer needed. It keeps waiting messages for longer, and also
 // successions, since they name keys for which mail may still be sealed.
 func (s *Store) Prune(ctx context.Context, now time.Time) error {
-	old, ancient := now.Add(-outboxLife).UnixMilli(), now.Add(-4*outboxLife).UnixMilli()
+	old, ancient := now.Add(-OutboxLife).UnixMilli(), now.Add(-4*OutboxLife).UnixMilli()
 	return errors.Join(
 		s.exec(ctx, "prune outbox", `DELETE FROM outbox WHERE created < ? AND state <> 'waiting' OR created < ?`, old, ancient),
 		s.exec(ctx, "prune confirmations", `DELETE FROM confirmation WHERE at < ?`, old),
