@@ -120,8 +120,9 @@ func (a *app) printInvite(f *inviteFlags, local bool, i invited) error {
 		times = strconv.FormatInt(i.Uses, 10) + " times"
 	}
 	if local {
-		fmt.Fprintln(a.err, `This link only works on this machine. To invite people on other machines, start the broker with
-CLAUDEMESH_SITE set to an address that they can reach, such as mesh.example.com, and put it in the link:
+		fmt.Fprintln(a.err, `This link only works on this machine. To invite people on other machines, the broker needs an address
+that they can reach, such as mesh.example.com: a site in its Caddyfile (in the one that comes with the
+broker, CLAUDEMESH_SITE sets it), or a proxy or balancer in front. Put the address in the link:
   `+calledAs()+` invite --broker wss://mesh.example.com/ws`)
 	}
 	_, err := fmt.Fprintf(a.err, "Valid for joining %s as %s, until %s. Share it in private: anybody who has it can join.\n",
