@@ -17,7 +17,7 @@ func init() {
 
 // adminAPI serves details for the operator at Caddy's admin endpoint. GET
 // /claudemesh/health reports, for each broker of this process, where its storage is and
-// whether the broker can store messages now, with the full error if it can't. The public
+// whether the broker can store messages now, with the cause and what to do if it can't. The public
 // routes don't reveal this to strangers.
 //
 // GET /claudemesh/ is a page that shows the same to people; see operatorPage.
@@ -68,7 +68,7 @@ func adminHealth(w http.ResponseWriter, r *http.Request) error {
 
 func healthOf(ctx context.Context, l named) brokerHealth {
 	if err := l.broker.Ready(ctx); err != nil {
-		return brokerHealth{Storage: l.as.String(), Error: err.Error()}
+		return brokerHealth{Storage: l.as.String(), Error: trouble(l.as, err).Error()}
 	}
 	return brokerHealth{Storage: l.as.String(), Ready: true}
 }

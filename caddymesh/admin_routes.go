@@ -231,7 +231,7 @@ func auditHeads(ctx context.Context, of []named) ([]auditRow, error) {
 	for _, l := range of {
 		heads, err := l.broker.AuditHeads(ctx)
 		if err != nil {
-			return nil, err
+			return nil, trouble(l.as, err)
 		}
 		for id, head := range heads {
 			rows = append(rows, auditRow{id, head.Seq, hex.EncodeToString(head.Hash[:])})
@@ -301,7 +301,7 @@ func ofMesh[T any](r *http.Request, ask func(*broker.Broker, context.Context, wi
 	for _, l := range found {
 		rows, err := ask(l.broker, r.Context(), id)
 		if !errors.Is(err, broker.ErrNoMesh) {
-			return rows, err
+			return rows, trouble(l.as, err)
 		}
 	}
 	return nil, fmt.Errorf("mesh %q: %w", name, broker.ErrNoMesh)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -51,8 +52,9 @@ func addCommands(parent *cobra.Command) {
 
 func migrateCommand() *cobra.Command {
 	var from source
+	var shown display
 	cmd := &cobra.Command{
-		Use:   "migrate [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]",
+		Use:   "migrate" + jsonUsage + " [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]",
 		Short: "Brings the database schema up to date",
 		Long: `
 Brings the database schema up to date, under a lock, and exits. The broker does
@@ -64,35 +66,30 @@ broker, the command fails.`,
 		Args: cobra.NoArgs,
 	}
 	from.flags(cmd)
-	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
-		return result(from.each(func(storage Storage) error {
-			return withStore(storage, func(store broker.Storage) error {
-				if err := store.Migrate(context.Background()); err != nil {
-					return fmt.Errorf("migrate %s: %w", storage, err)
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: schema is up to date\n", storage)
-				return nil
-			})
-		}))
-	})
+	shown.flags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return shown.each(cmd, &from, func(storage Storage) (string, row, error) {
+			err := withStore(storage, func(store broker.Storage) error { return store.Migrate(context.Background()) })
+			return storage.String() + ": schema is up to date", row{}, err
+		})
+	}
 	return cmd
 }
 
 func storageCommand() *cobra.Command {
 	var from source
+	var shown display
 	cmd := &cobra.Command{
-		Use:   "storage [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]",
+		Use:   "storage" + jsonUsage + " [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]",
 		Short: "Prints where the broker keeps its data",
 		Long:  "Prints where the broker keeps its data. Does not show secrets and does not open the storage.",
 		Args:  cobra.NoArgs,
 	}
 	from.flags(cmd)
-	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
-		return result(from.each(func(storage Storage) error {
-			fmt.Fprintln(cmd.OutOrStdout(), storage)
-			return nil
-		}))
-	})
+	shown.flags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return shown.each(cmd, &from, func(storage Storage) (string, row, error) { return storage.String(), row{}, nil })
+	}
 	return cmd
 }
 
@@ -105,15 +102,16 @@ func result(err error) (int, error) {
 }
 
 // withStore opens a storage, calls use, and closes the storage.
-func withStore(storage Storage, use func(broker.Storage) error) (err error) {
+func withStore(storage Storage, use func(broker.Storage) error) error {
 	store, err := storage.Open()
 	if err != nil {
 		return fmt.Errorf("open %s: %w", storage, err)
 	}
-	defer func() {
-		err = errors.Join(err, store.Close())
-	}()
-	return use(store)
+	err = use(store)
+	if closeErr := store.Close(); closeErr != nil {
+		err = errors.Join(err, closeErr)
+	}
+	return trouble(storage, err)
 }
 
 // source holds the flags that select a command's storage.
@@ -219,8 +217,10 @@ func handlerStorages(tree any, found []json.RawMessage) ([]json.RawMessage, erro
 // read: opening the file would create an empty database, which passes every check.
 func mustExist(storage Storage) error {
 	if s, ok := storage.(*SQLite); ok {
-		if _, err := os.Stat(s.Path); err != nil {
-			return err
+		if _, err := os.Stat(s.Path); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w; --config or --sqlite names another", s, fs.ErrNotExist)
+		} else if err != nil {
+			return fmt.Errorf("%s: %w", s, err)
 		}
 	}
 	return nil

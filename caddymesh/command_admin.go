@@ -1,13 +1,12 @@
 package caddymesh
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 )
 
@@ -32,19 +31,6 @@ var questions = []question{
 		"name", "role", "state", "presences", "key", "joined_at"}},
 	{name: "queue", short: "Shows what waits for the recipients of a mesh", ofMesh: true, columns: []string{"mesh", "messages", "deliveries", "bytes", "oldest_seconds"}},
 }
-
-// admin holds the flags that say where the broker is.
-type admin struct{ address, config, adapter string }
-
-// where adds the flags that tell where the broker is.
-func (a *admin) where(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.StringVarP(&a.config, "config", "c", "", "Config file of the running Caddy, which names its admin endpoint")
-	flags.StringVarP(&a.adapter, "adapter", "a", "", "Name of the config adapter, if the file name doesn't imply it")
-	flags.StringVar(&a.address, "address", "", "Address of the admin endpoint, instead of the config's")
-}
-
-const whereUsage = " [--config <file> [--adapter <name>] | --address <address>]"
 
 func (q question) command() *cobra.Command {
 	var a admin
@@ -71,8 +57,8 @@ its id, or by its slug while somebody is there.`,
 		if q.tall {
 			print = shown.printTall
 		}
-		return shown.repeat(cmd, func(w io.Writer) error {
-			rows, err := a.ask(http.MethodGet, q.name, query)
+		return shown.repeat(cmd, func(ctx context.Context, w io.Writer) error {
+			rows, err := a.ask(ctx, http.MethodGet, q.name, query)
 			if err != nil {
 				return err
 			}
@@ -95,8 +81,8 @@ chain, and it will not end in them.`,
 	a.where(cmd)
 	shown.watches(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return shown.repeat(cmd, func(w io.Writer) error {
-			rows, err := a.ask(http.MethodGet, "audit", nil)
+		return shown.repeat(cmd, func(ctx context.Context, w io.Writer) error {
+			rows, err := a.ask(ctx, http.MethodGet, "audit", nil)
 			if err != nil {
 				return err
 			}
@@ -120,7 +106,7 @@ by themselves; whoever sits there is told and can begin a new one. The audit log
 	shown.flags(cmd)
 	cmd.Flags().StringVar(&reason, "reason", "", "What the session is told")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		rows, err := a.ask(http.MethodPost, "kick", url.Values{"mesh": {args[0]}, "target": {args[1]}, "reason": {reason}})
+		rows, err := a.ask(cmd.Context(), http.MethodPost, "kick", url.Values{"mesh": {args[0]}, "target": {args[1]}, "reason": {reason}})
 		if err != nil {
 			return err
 		}
@@ -133,37 +119,4 @@ by themselves; whoever sits there is told and can begin a new one. The audit log
 		return nil
 	}
 	return cmd
-}
-
-// find returns the address of the admin endpoint.
-func (a *admin) find() (string, error) {
-	config, file, adapter, err := caddycmd.LoadConfig(a.config, a.adapter)
-	if err != nil {
-		return "", err
-	}
-	address, err := caddycmd.DetermineAdminAPIAddress(a.address, config, file, adapter)
-	if err != nil {
-		return "", fmt.Errorf("find the admin endpoint: %w", err)
-	}
-	return address, nil
-}
-
-// ask asks the admin endpoint and returns the rows of its answer.
-func (a *admin) ask(method, what string, query url.Values) ([]map[string]any, error) {
-	address, err := a.find()
-	if err != nil {
-		return nil, err
-	}
-	res, err := caddycmd.AdminAPIRequest(address, method, "/claudemesh/"+what+"?"+query.Encode(), nil, nil)
-	if err != nil {
-		return nil, fmt.Errorf("ask the broker at %s: %w", address, err)
-	}
-	defer res.Body.Close()
-	decoder := json.NewDecoder(io.LimitReader(res.Body, 256<<20))
-	decoder.UseNumber()
-	var rows []map[string]any
-	if err := decoder.Decode(&rows); err != nil {
-		return nil, fmt.Errorf("read the broker's answer: %w", err)
-	}
-	return rows, nil
 }

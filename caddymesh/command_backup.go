@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/audit"
@@ -49,7 +48,7 @@ For Postgres, use pg_dump or an archive of its log; see docs/backup.md.`,
 			return err
 		}
 		if err := mustExist(db); err != nil {
-			return fmt.Errorf("%s: %w", db, err)
+			return err
 		}
 		return withStore(db, func(store broker.Storage) error {
 			contents, err := store.(*sqlite.Store).Backup(ctx, args[0], report(cmd.ErrOrStderr(), "copied"))
@@ -134,8 +133,9 @@ For Postgres, restore with its own tools, and then run the command "restored".`,
 
 func restoredCommand() *cobra.Command {
 	var of source
+	var shown display
 	cmd := &cobra.Command{
-		Use:   "restored [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]",
+		Use:   "restored" + jsonUsage + " [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]",
 		Short: "Records in the audit log that a database was restored by other means",
 		Long: `
 Records in the audit log of each mesh that the database was restored from a backup. Use
@@ -145,21 +145,17 @@ broker starts. The command "restore" does it itself.`,
 		Args:    cobra.NoArgs,
 	}
 	of.flags(cmd)
-	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
-		return result(of.each(func(db Storage) error {
+	shown.flags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return shown.each(cmd, &of, func(db Storage) (string, row, error) {
 			if err := mustExist(db); err != nil {
-				return err
+				return "", nil, err
 			}
 			ctx := context.Background()
-			return withClaim(ctx, db, func(store broker.Storage) error {
-				if err := announceRestore(ctx, store); err != nil {
-					return fmt.Errorf("%s: %w", db, err)
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: the restore is in the audit logs\n", db)
-				return nil
-			})
-		}))
-	})
+			err := withClaim(ctx, db, func(store broker.Storage) error { return announceRestore(ctx, store) })
+			return db.String() + ": the restore is in the audit logs", row{}, err
+		})
+	}
 	return cmd
 }
 

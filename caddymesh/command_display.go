@@ -1,7 +1,9 @@
 package caddymesh
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,9 +38,35 @@ func (d *display) watches(cmd *cobra.Command) {
 	cmd.Flags().BoolVarP(&d.watch, "watch", "w", false, "Look again every two seconds, until interrupted")
 }
 
+// row is what a command says of one thing: a line of a table, or an object of JSON.
+type row = map[string]any
+
+// each does something with every storage and says what it did: in lines, or in a list of rows to
+// which it adds the storage.
+func (d *display) each(cmd *cobra.Command, from *source, do func(Storage) (line string, told row, err error)) error {
+	rows := []row{}
+	err := from.each(func(storage Storage) error {
+		line, told, err := do(storage)
+		if err != nil {
+			return err
+		}
+		told["storage"] = storage.String()
+		rows = append(rows, told)
+		if d.json {
+			return nil
+		}
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), line)
+		return err
+	})
+	if d.json && (err == nil || len(rows) > 0) {
+		err = errors.Join(err, json.NewEncoder(cmd.OutOrStdout()).Encode(rows))
+	}
+	return err
+}
+
 // repeat shows something once, or with --watch until the command is interrupted. A look that fails
 // after the first does not end the watch: the broker may be about to come back.
-func (d *display) repeat(cmd *cobra.Command, show func(io.Writer) error) error {
+func (d *display) repeat(cmd *cobra.Command, show func(context.Context, io.Writer) error) error {
 	ctx, stop := interruptible(cmd)
 	defer stop()
 	clear := ""
@@ -47,7 +75,7 @@ func (d *display) repeat(cmd *cobra.Command, show func(io.Writer) error) error {
 	}
 	for first := true; ; first = false {
 		var text strings.Builder
-		err := show(&text)
+		err := show(ctx, &text)
 		if err != nil && (first || !d.watch) {
 			return err
 		}
@@ -71,7 +99,7 @@ func isTerminal(f *os.File) bool {
 }
 
 // print writes rows as a table, or as JSON.
-func (d *display) print(w io.Writer, rows []map[string]any, columns []string) error {
+func (d *display) print(w io.Writer, rows []row, columns []string) error {
 	if d.json {
 		return json.NewEncoder(w).Encode(rows)
 	}
@@ -90,7 +118,7 @@ func (d *display) print(w io.Writer, rows []map[string]any, columns []string) er
 }
 
 // printTall writes each field of the rows on a line of its own, or everything as JSON.
-func (d *display) printTall(w io.Writer, rows []map[string]any, columns []string) error {
+func (d *display) printTall(w io.Writer, rows []row, columns []string) error {
 	if d.json {
 		return json.NewEncoder(w).Encode(rows)
 	}

@@ -44,7 +44,7 @@ func TestWatch(t *testing.T) {
 		cmd.SetOut(&o)
 		cmd.SetErr(&e)
 		n := 0
-		err = (&display{watch: true}).repeat(cmd, func(w io.Writer) error {
+		err = (&display{watch: true}).repeat(cmd, func(_ context.Context, w io.Writer) error {
 			n++
 			fmt.Fprintf(w, "look %d\n", n)
 			if n == len(looks) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -24,8 +23,9 @@ func drainCommand() *cobra.Command {
 	var from source
 	var name string
 	var undo bool
+	var shown display
 	cmd := &cobra.Command{
-		Use:   "drain [--node <id|address>] [--undo] [--config <file> [--adapter <name>] | --database <url>]",
+		Use:   "drain [--node <id|address>] [--undo]" + jsonUsage + " [--config <file> [--adapter <name>] | --database <url>]",
 		Short: "Makes a node of a cluster hand all of its meshes over to other nodes",
 		Long: `
 Makes a node of a cluster hand all of its meshes over to other nodes, for example before
@@ -40,67 +40,77 @@ it may run on any machine that reaches the database.`,
 		Args: cobra.NoArgs,
 	}
 	from.flags(cmd)
+	shown.flags(cmd)
 	cmd.Flags().StringVar(&name, "node", "", "The id or the address of the node, as caddy claudemesh nodes shows them")
 	cmd.Flags().BoolVar(&undo, "undo", false, "Let the node take meshes again")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, stop := interruptible(cmd)
 		defer stop()
-		return from.eachShared(func(_ Storage, store *postgres.Store) error {
-			return drain(ctx, cmd.OutOrStdout(), store, name, undo)
+		begin := func(text string) {
+			if !shown.json {
+				fmt.Fprintln(cmd.OutOrStdout(), text)
+			}
+		}
+		return shown.each(cmd, &from, func(storage Storage) (line string, told row, err error) {
+			err = withShared(storage, func(store *postgres.Store) error {
+				line, told, err = drain(ctx, begin, store, name, undo)
+				return err
+			})
+			return line, told, err
 		})
 	}
 	return cmd
 }
 
-func drain(ctx context.Context, out io.Writer, store *postgres.Store, name string, undo bool) error {
+// drain makes a node hand its meshes over, or take meshes again, and says what has happened. It
+// calls begin when the node has been asked.
+func drain(ctx context.Context, begin func(text string), store *postgres.Store, name string, undo bool) (string, row, error) {
 	nodes, err := store.Nodes(ctx)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	n, err := pickNode(nodes, name)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
+	told := row{"id": strconv.FormatInt(n.ID, 10), "address": n.Address, "draining": !undo}
 	if undo {
-		if err := store.SetDraining(ctx, n.ID, false); err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(out, "The node at %s takes meshes again.\n", n.Address)
-		return err
+		err := store.SetDraining(ctx, n.ID, false)
+		return fmt.Sprintf("The node at %s takes meshes again.", n.Address), told, err
 	}
 	if !slices.ContainsFunc(nodes, func(other cluster.Node) bool { return other.ID != n.ID && other.Takes() }) {
-		return fmt.Errorf("no other node would take the meshes of the node at %s: start another one first", n.Address)
+		return "", nil, fmt.Errorf("no other node would take the meshes of the node at %s: start another one first", n.Address)
 	}
 	if err := store.SetDraining(ctx, n.ID, true); err != nil {
-		return err
+		return "", nil, err
 	}
-	fmt.Fprintf(out, "The node at %s hands over %d meshes.\n", n.Address, n.Meshes)
-	what, err := awaitDrained(ctx, store, n)
-	if err != nil {
-		return err
+	begin(fmt.Sprintf("The node at %s hands over %s.", n.Address, howMany(int64(n.Meshes), "mesh", "meshes")))
+	live, err := awaitDrained(ctx, store, n)
+	told["handed_over"], told["live"] = n.Meshes, live
+	if !live {
+		return "The node has stopped.", told, err
 	}
-	_, err = fmt.Fprintln(out, what)
-	return err
+	return "It has no meshes left, and takes none until it is restarted or until `caddy claudemesh drain --undo`.", told, err
 }
 
-// awaitDrained waits until a node has no mesh, and says how that came.
-func awaitDrained(ctx context.Context, store *postgres.Store, n cluster.Node) (string, error) {
+// awaitDrained waits until a node has no mesh, and reports whether it still runs.
+func awaitDrained(ctx context.Context, store *postgres.Store, n cluster.Node) (live bool, err error) {
 	for {
 		nodes, err := store.Nodes(ctx)
 		if err != nil {
-			return "", err
+			return false, err
 		}
 		i := slices.IndexFunc(nodes, func(other cluster.Node) bool { return other.ID == n.ID })
 		switch {
 		case i < 0:
-			return "The node has stopped.", nil
+			return false, nil
 		case !nodes[i].Draining:
-			return "", errors.New("somebody has let the node take meshes again meanwhile")
+			return true, errors.New("somebody has let the node take meshes again meanwhile")
 		case nodes[i].Meshes == 0:
-			return "It has no meshes left, and takes none until it is restarted or until `caddy claudemesh drain --undo`.", nil
+			return true, nil
 		}
 		if err := pauseFor(ctx, "the node goes on handing over the last "+howMany(int64(nodes[i].Meshes), "mesh", "meshes")); err != nil {
-			return "", err
+			return true, err
 		}
 	}
 }

@@ -21,7 +21,7 @@ stands by for another one is not ready.`,
 	a.where(cmd)
 	shown.flags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		rows, err := a.ask(http.MethodGet, "health", nil)
+		rows, err := a.ask(cmd.Context(), http.MethodGet, "health", nil)
 		if err != nil {
 			return err
 		}

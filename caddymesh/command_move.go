@@ -79,6 +79,8 @@ func runMove(cmd *cobra.Command, file, database string, asJSON bool) error {
 		return fmt.Errorf("%w: stop the broker first", err)
 	case errors.Is(err, move.ErrNotEmpty):
 		return fmt.Errorf("move to %s: %w", target, err)
+	case errors.As(err, new(*troubleError)):
+		return err
 	case err != nil:
 		return fmt.Errorf("move to %s: %w; if a broker has used %s since an earlier move was interrupted, drop the schema claudemesh in Postgres and move again", target, err, source)
 	}
@@ -114,10 +116,13 @@ func namedStorage(ctx context.Context, module, setting, value string) (Storage, 
 func withClaim(ctx context.Context, s Storage, use func(broker.Storage) error) error {
 	return withStore(s, func(store broker.Storage) error {
 		if err := store.Migrate(ctx); err != nil {
-			return fmt.Errorf("migrate %s: %w", s, err)
+			return trouble(s, err)
 		}
-		if err := claimSoon(ctx, store); err != nil {
+		switch err := claimSoon(ctx, store); {
+		case errors.Is(err, storage.ErrInUse):
 			return fmt.Errorf("%s: %w", s, err)
+		case err != nil:
+			return trouble(s, err)
 		}
 		return use(store)
 	})

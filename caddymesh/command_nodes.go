@@ -2,6 +2,7 @@ package caddymesh
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -35,10 +36,10 @@ that waits for the database takes over.`,
 	from.flags(cmd)
 	shown.watches(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return shown.repeat(cmd, func(w io.Writer) error {
+		return shown.repeat(cmd, func(ctx context.Context, w io.Writer) error {
 			rows := []nodeRow{}
 			err := from.eachShared(func(storage Storage, store *postgres.Store) error {
-				nodes, err := store.Nodes(cmd.Context())
+				nodes, err := store.Nodes(ctx)
 				if err != nil {
 					return err
 				}
@@ -93,16 +94,21 @@ func newNodeRow(storage Storage, n *cluster.Node) nodeRow {
 // eachShared calls do once for every distinct storage, which must be a Postgres database.
 func (s *source) eachShared(do func(Storage, *postgres.Store) error) error {
 	return s.each(func(storage Storage) error {
-		if _, ok := storage.(*SQLite); ok { // opening it would create the file
-			return fmt.Errorf("%s has no nodes: its broker uses the lock of a file", storage)
+		return withShared(storage, func(store *postgres.Store) error { return do(storage, store) })
+	})
+}
+
+// withShared is withStore for a Postgres database.
+func withShared(storage Storage, use func(*postgres.Store) error) error {
+	if _, ok := storage.(*SQLite); ok { // opening it would create the file
+		return fmt.Errorf("%s has no nodes: its broker uses the lock of a file", storage)
+	}
+	return withStore(storage, func(store broker.Storage) error {
+		shared, ok := store.(*postgres.Store)
+		if !ok {
+			return fmt.Errorf("%s has no nodes", storage)
 		}
-		return withStore(storage, func(store broker.Storage) error {
-			shared, ok := store.(*postgres.Store)
-			if !ok {
-				return fmt.Errorf("%s has no nodes", storage)
-			}
-			return do(storage, shared)
-		})
+		return use(shared)
 	})
 }
 

@@ -1,15 +1,12 @@
 package caddymesh
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/spf13/cobra"
 )
 
@@ -37,11 +34,7 @@ and open http://127.0.0.1:7990/.`,
 	a.where(cmd)
 	cmd.Flags().StringVar(&listen, "listen", pagePort, "The loopback address to listen on")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		address, err := a.find()
-		if err != nil {
-			return err
-		}
-		proxy, err := newPageProxy(address)
+		e, err := a.find()
 		if err != nil {
 			return err
 		}
@@ -53,37 +46,22 @@ and open http://127.0.0.1:7990/.`,
 			return fmt.Errorf("listen: %w", err)
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "The page is at http://%s/ until you press Ctrl-C.\n", listener.Addr())
-		server := &http.Server{Handler: proxy, ReadHeaderTimeout: 5 * time.Second}
+		server := &http.Server{Handler: newPageProxy(&e), ReadHeaderTimeout: 5 * time.Second}
 		return server.Serve(listener)
 	}
 	return cmd
 }
 
 // newPageProxy returns a handler that passes on requests for the page to an admin endpoint.
-func newPageProxy(admin string) (http.Handler, error) {
-	address, err := caddy.ParseNetworkAddress(admin)
-	if err != nil || address.PortRangeSize() > 1 {
-		return nil, fmt.Errorf("admin endpoint %q: the address is malformed", admin)
-	}
-	host, path := "127.0.0.1", address.JoinHostPort(0)
-	if address.IsUnixNetwork() {
-		path, _, _ = strings.Cut(address.Host, "|") // the socket's permissions follow
-	} else if !address.IsFdNetwork() {
-		host = path
-	}
+func newPageProxy(e *endpoint) http.Handler {
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", host, host
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", e.host, e.host
 			r.Out.Header = http.Header{} // Caddy refuses the headers of browsers
 		},
-		Transport: &http.Transport{
-			DisableCompression: true,
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return new(net.Dialer).DialContext(ctx, address.Network, path)
-			},
-		},
+		Transport: e.transport(),
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			http.Error(w, fmt.Sprintf("the broker's admin endpoint at %s does not answer: %v", admin, err), http.StatusBadGateway)
+			http.Error(w, fmt.Sprintf("the broker's admin endpoint at %s does not answer: %v", e, err), http.StatusBadGateway)
 		},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -99,5 +77,5 @@ func newPageProxy(admin string) (http.Handler, error) {
 		default:
 			http.NotFound(w, r)
 		}
-	}), nil
+	})
 }

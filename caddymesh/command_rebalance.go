@@ -31,23 +31,29 @@ or one that nobody has used for ten minutes, goes to the node that owns the fewe
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, stop := interruptible(cmd)
 		defer stop()
-		return from.eachShared(func(_ Storage, store *postgres.Store) error {
-			rows, err := rebalance(ctx, store)
-			if err != nil {
-				return err
+		rows := []row{}
+		err := from.eachShared(func(storage Storage, store *postgres.Store) error {
+			moved, err := rebalance(ctx, store)
+			for _, row := range moved {
+				row["storage"] = storage.String()
 			}
-			if len(rows) == 0 && !shown.json {
-				_, err := io.WriteString(cmd.OutOrStdout(), "The nodes are balanced: nothing moves.\n")
-				return err
-			}
-			return shown.print(cmd.OutOrStdout(), rows, []string{"slug", "mesh", "from", "to"})
+			rows = append(rows, moved...)
+			return err
 		})
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 && !shown.json {
+			_, err := io.WriteString(cmd.OutOrStdout(), "The nodes are balanced: nothing moves.\n")
+			return err
+		}
+		return shown.print(cmd.OutOrStdout(), rows, []string{"slug", "mesh", "from", "to"})
 	}
 	return cmd
 }
 
 // rebalance moves meshes and waits until the nodes have done it.
-func rebalance(ctx context.Context, store *postgres.Store) ([]map[string]any, error) {
+func rebalance(ctx context.Context, store *postgres.Store) ([]row, error) {
 	nodes, err := store.Nodes(ctx)
 	if err != nil {
 		return nil, err
@@ -62,10 +68,10 @@ func rebalance(ctx context.Context, store *postgres.Store) ([]map[string]any, er
 		slugs[h.Mesh] = h.Slug
 	}
 	moves := cluster.Balance(nodes, owned)
-	rows := []map[string]any{}
+	rows := []row{}
 	addresses := addressesOf(nodes)
 	for _, m := range moves {
-		rows = append(rows, map[string]any{"mesh": m.Mesh.String(), "slug": slugs[m.Mesh], "from": addresses[m.From], "to": addresses[m.To]})
+		rows = append(rows, row{"mesh": m.Mesh.String(), "slug": slugs[m.Mesh], "from": addresses[m.From], "to": addresses[m.To]})
 	}
 	if len(moves) == 0 {
 		return rows, nil

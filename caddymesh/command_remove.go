@@ -30,7 +30,7 @@ before it does anything, unless --yes is given.`,
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "Don't ask")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		query := url.Values{"mesh": {args[0]}, "target": {args[1]}}
-		rows, err := a.ask(http.MethodPost, "remove", query)
+		rows, err := a.ask(cmd.Context(), http.MethodPost, "remove", query)
 		if err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ before it does anything, unless --yes is given.`,
 		}
 		query.Set("target", key)
 		query.Set("confirmed", "yes")
-		if rows, err = a.ask(http.MethodPost, "remove", query); err != nil {
+		if rows, err = a.ask(cmd.Context(), http.MethodPost, "remove", query); err != nil {
 			return err
 		}
 		return shown.print(cmd.OutOrStdout(), rows, []string{"name", "state", "key"})

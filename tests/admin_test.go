@@ -59,6 +59,15 @@ func TestAdminSocket(t *testing.T) {
 	if text := ask(); !strings.Contains(text, `"ready":false`) || !strings.Contains(text, "127.0.0.1") {
 		t.Errorf("health for the operator: %s", text)
 	}
+	for _, args := range [][]string{
+		{"mesh", strings.Repeat("a", 32)}, {"sessions", strings.Repeat("a", 32)}, {"members", strings.Repeat("a", 32)}, {"queue", strings.Repeat("a", 32)},
+		{"kick", strings.Repeat("a", 32), "bob"}, {"remove", strings.Repeat("a", 32), "bob", "--yes"}, {"audit", "heads"}, {"health"},
+	} {
+		out, code := s.RunCaddy(append(append([]string{"claudemesh"}, args...), "--address", "unix/"+socket)...)
+		if code == 0 || !strings.Contains(out, "Postgres database ") || !strings.Contains(out, "can't be reached") || strings.Contains(out, "failed to connect") || strings.Contains(out, "HTTP 5") {
+			t.Errorf("%v: exit %d\n%s", args, code, out)
+		}
+	}
 	if _, text := s.TryGet("/health/ready"); strings.Contains(text, "127.0.0.1") || strings.Contains(text, "postgres") {
 		t.Errorf("health for everybody: %s", text)
 	}
