@@ -276,11 +276,14 @@ func (b *Broker) openFailed(err error) {
 }
 
 func (b *Broker) logNotOpen(err error) {
-	if errors.Is(err, storage.ErrInUse) {
+	switch {
+	case errors.Is(err, cluster.ErrSameAddress):
+		b.log.Warn("another node has the address of this one; waiting until that one stops", zap.Error(err))
+	case errors.Is(err, storage.ErrInUse):
 		b.log.Warn("another broker has the storage; waiting to take over", zap.Error(err))
-		return
+	default:
+		b.log.Error("storage unreachable; retrying", zap.Error(err))
 	}
-	b.log.Error("storage unreachable; retrying", zap.Error(err))
 }
 
 // Drain makes the broker refuse new sockets, before Stop.

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/storage"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -66,8 +67,11 @@ func (b *Broker) serves(ctx context.Context) error {
 	b.mu.Lock()
 	err := b.notOpen
 	b.mu.Unlock()
-	if errors.Is(err, errNotStarted) {
+	switch {
+	case errors.Is(err, errNotStarted):
 		return &NotReady{"starting", err}
+	case errors.Is(err, cluster.ErrSameAddress):
+		return &NotReady{"cluster_address", fmt.Errorf("cluster: %w", err)}
 	}
 	if err == nil {
 		err = b.journal.Down()

@@ -19,6 +19,8 @@ var (
 	ErrNoOwner = errors.New("no node of the cluster can take this mesh now")
 	// ErrNoMesh reports that the database has no such mesh.
 	ErrNoMesh = errors.New("there is no such mesh")
+	// ErrSameAddress reports that a live node advertises the same address as one that wants to join.
+	ErrSameAddress = errors.New("each node needs an address of its own")
 )
 
 const (

@@ -200,37 +200,6 @@ func TestClusterIsRefused(t *testing.T) {
 	}
 }
 
-// TestClusterAddress starts nodes that advertise the address of another node, or of something that
-// isn't a node.
-func TestClusterAddress(t *testing.T) {
-	t.Parallel()
-	pg := pgtest.Start(t)
-	address := "127.0.0.1:" + strconv.Itoa(freePort(t))
-	a := newServer(t, "DATABASE_URL="+pg.DSN())
-	a.JoinCluster(address)
-	a.Start()
-	for _, wrong := range []struct{ address, reason, log string }{
-		{address, "storage_in_use", "advertises the same address " + address},
-		{"127.0.0.1:" + strconv.Itoa(a.Port), "cluster_address", "where something other than a node answers"},
-	} {
-		b := newServer(t, "DATABASE_URL="+pg.DSN())
-		b.JoinCluster("127.0.0.1:"+strconv.Itoa(freePort(t)), "advertise "+wrong.address)
-		b.Launch()
-		notReady(t, b, wrong.reason)
-		await.Until(t, "the log says what to change", func() bool { return strings.Contains(b.Log(), wrong.log) })
-		if wrong.reason == "cluster_address" {
-			await.Until(t, "the database says that the node gets no meshes", func() bool {
-				out, _ := operate(a, pg, "nodes")
-				return strings.Contains(out, "leads elsewhere")
-			})
-			newTeam(t, b) // the node hands it over at once
-			await.Until(t, "the node owns no mesh", func() bool { return nodeOf(t, pg, b).meshes == 0 })
-		}
-		b.Stop()
-	}
-	a.AwaitReady()
-}
-
 // TestClusterFrozenOwner freezes the owner of a mesh: the other node notices, cuts the sockets that
 // it relays, and takes the mesh.
 func TestClusterFrozenOwner(t *testing.T) {

@@ -74,7 +74,7 @@ func (s *Store) term() time.Duration {
 
 // Claim claims the database for this process until Close, or joins the cluster; see the
 // package comment. It upgrades the schema first. It returns storage.ErrInUse if another
-// broker has the database. If this process already has it, Claim does nothing.
+// broker has the database, or has this node's address. If this process already has it, Claim does nothing.
 func (s *Store) Claim(ctx context.Context) error {
 	ctx, done := s.scope(ctx)
 	defer done()
@@ -177,7 +177,8 @@ func (s *Store) join(ctx context.Context, tx pgx.Tx, l *lease) error {
 }
 
 // refuseLive returns storage.ErrInUse if this broker can't join because of one of the nodes:
-// its lease runs and one of the two wants the database alone, or both have one address.
+// its lease runs and one of the two wants the database alone, or both have one address, which is a
+// cluster.ErrSameAddress too.
 func (s *Store) refuseLive(nodes []cluster.Node) error {
 	for _, n := range nodes {
 		switch {
@@ -189,7 +190,8 @@ func (s *Store) refuseLive(nodes []cluster.Node) error {
 		case n.Address == "":
 			return fmt.Errorf("%w: %s is not a node of a cluster: add a cluster block to its configuration, or stop it", storage.ErrInUse, n)
 		case n.Address == s.self.Address:
-			return fmt.Errorf("%w: %s advertises the same address %s: each node needs its own; a node that has died keeps its address for %s", storage.ErrInUse, n, n.Address, s.term())
+			return fmt.Errorf("%w: %s advertises the same address %s: %w; change `advertise` in the cluster block of one of the two. "+
+				"A node that has died keeps its address for %s", storage.ErrInUse, n, n.Address, cluster.ErrSameAddress, s.term())
 		}
 	}
 	return nil
