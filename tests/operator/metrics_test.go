@@ -8,12 +8,15 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql/parser"
 
@@ -27,22 +30,37 @@ import (
 )
 
 // TestDashboard checks that every query of the Grafana dashboard returns data for a broker under
-// load.
+// load, and that the legend of a graph tells few lines apart.
 func TestDashboard(t *testing.T) {
 	t.Parallel()
 	p, _ := loaded(t)
-	for title, exprs := range dashboard(t) {
-		for _, expr := range exprs {
-			p.reads(title, expr)
-			answer, err := p.ask(expr)
+	for _, panel := range dashboard(t) {
+		var legend []string
+		for _, target := range panel.Targets {
+			p.reads(panel.Title, target.Expr)
+			answer, err := p.ask(target.Expr)
 			if err != nil || len(answer) == 0 {
-				t.Errorf("%s: %s: no answer, %v", title, expr, err)
+				t.Errorf("%s: %s: no answer, %v", panel.Title, target.Expr, err)
 			}
 			for _, sample := range answer {
 				if math.IsNaN(sample.F) || math.IsInf(sample.F, 0) {
-					t.Errorf("%s: %s is %g", title, expr, sample.F)
+					t.Errorf("%s: %s is %g", panel.Title, target.Expr, sample.F)
 				}
+				legend = append(legend, target.legend(sample.Metric))
 			}
+		}
+		switch steps := panel.FieldConfig.Defaults.Thresholds.Steps; panel.Type {
+		case "stat":
+			if len(legend) != 1 || len(steps) == 0 { // Grafana's own threshold is red from 80
+				t.Errorf("%s shows %d figures, with %d thresholds", panel.Title, len(legend), len(steps))
+			}
+		case "timeseries":
+			slices.Sort(legend)
+			if distinct := slices.Compact(slices.Clone(legend)); len(distinct) < len(legend) || len(legend) > 8 || slices.Contains(legend, "") {
+				t.Errorf("%s has the legend %q", panel.Title, legend)
+			}
+		default:
+			t.Errorf("%s is a %s", panel.Title, panel.Type)
 		}
 	}
 }
@@ -165,40 +183,54 @@ func to(key wire.Key) peer.Outgoing {
 	return peer.Outgoing{To: []wire.Target{{Kind: wire.TargetKey, Key: key}}, Body: []byte("hello")}
 }
 
-// dashboard returns the queries of the dashboard's panels and variables, with the variables
-// filled in.
-func dashboard(t *testing.T) map[string][]string {
+// panel is a panel of the dashboard.
+type panel struct {
+	Title, Type string
+	Targets     []target
+	FieldConfig struct {
+		Defaults struct {
+			Thresholds struct{ Steps []struct{ Color string } }
+		}
+	}
+}
+
+// target is a query of a panel.
+type target struct{ Expr, LegendFormat string }
+
+// legend returns what Grafana calls a series of the answer.
+func (q target) legend(series labels.Labels) string {
+	return strings.TrimSpace(regexp.MustCompile(`{{(\w+)}}`).ReplaceAllStringFunc(q.LegendFormat, func(label string) string {
+		return series.Get(strings.Trim(label, "{}"))
+	}))
+}
+
+// dashboard returns the dashboard's panels, with the variables in their queries filled in.
+func dashboard(t *testing.T) []panel {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(commands.Repo, "deploy", "grafana", "claudemesh.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var d struct {
-		Panels []struct {
-			Title, Type string
-			Targets     []struct{ Expr string }
-		}
-	}
+	var d struct{ Panels []panel }
 	if err := json.Unmarshal(text, &d); err != nil {
 		t.Fatal(err)
 	}
-	fill := strings.NewReplacer("$__rate_interval", fmt.Sprint(5*scrapeEvery), "$job", ".*", "$instance", ".*")
-	queries := make(map[string][]string)
-	for _, panel := range d.Panels {
-		if panel.Type == "row" {
-			continue
+	fill := strings.NewReplacer("$__rate_interval", fmt.Sprint(5*scrapeEvery), "$__range", fmt.Sprint(60*scrapeEvery), "$job", ".*", "$instance", ".*")
+	panels := slices.DeleteFunc(d.Panels, func(p panel) bool { return p.Type == "row" })
+	titles := make(map[string]bool)
+	for _, p := range panels {
+		if len(p.Targets) == 0 || titles[p.Title] {
+			t.Errorf("panel %q has no query, or two panels have this title", p.Title)
 		}
-		if len(panel.Targets) == 0 || queries[panel.Title] != nil {
-			t.Errorf("panel %q has no query, or two panels have this title", panel.Title)
-		}
-		for _, target := range panel.Targets {
-			queries[panel.Title] = append(queries[panel.Title], fill.Replace(target.Expr))
+		titles[p.Title] = true
+		for i := range p.Targets {
+			p.Targets[i].Expr = fill.Replace(p.Targets[i].Expr)
 		}
 	}
-	if len(queries) < 20 {
-		t.Fatalf("the dashboard has %d panels", len(queries))
+	if len(panels) < 20 {
+		t.Fatalf("the dashboard has %d panels", len(panels))
 	}
-	return queries
+	return panels
 }
 
 // alerts returns the expression of each alert.
