@@ -10,10 +10,7 @@ import (
 
 // BenchmarkRoundTrip compares a socket that its owner has with one that is relayed to it.
 func BenchmarkRoundTrip(b *testing.B) {
-	table := newTable()
-	edge, owner := table.start(b, nil), table.start(b, nil)
-	mesh := newMesh()
-	table.own(mesh, owner.ID)
+	_, edge, owner, mesh := edgeAndOwner(b)
 	for _, size := range []int{100, 1000, 16_000} {
 		b.Run(fmt.Sprintf("direct/%d", size), func(b *testing.B) {
 			near, far := tcpPair(b)
@@ -56,10 +53,7 @@ func roundTrips(b *testing.B, client, server net.Conn, size int) {
 // BenchmarkIdle measures what an idle relayed socket costs both nodes together, with all of
 // them in this process.
 func BenchmarkIdle(b *testing.B) {
-	table := newTable()
-	edge, owner := table.start(b, nil), table.start(b, nil)
-	mesh := newMesh()
-	table.own(mesh, owner.ID)
+	_, edge, owner, mesh := edgeAndOwner(b)
 	const sockets = 2000
 	for b.Loop() {
 		heap, stacks := memory()

@@ -12,10 +12,7 @@ import (
 // TestTrace checks that the owner of a mesh learns of the span of a request, and that a client can't
 // make the preface too long with its tracestate.
 func TestTrace(t *testing.T) {
-	table := newTable()
-	edge, owner := table.start(t, nil), table.start(t, nil)
-	mesh := newMesh()
-	table.own(mesh, owner.ID)
+	_, edge, owner, mesh := edgeAndOwner(t)
 	state, err := trace.ParseTraceState("vendor=" + strings.Repeat("x", 256) + ",other=" + strings.Repeat("y", 256) + ",third=" + strings.Repeat("z", 256))
 	if err != nil {
 		t.Fatal(err)
