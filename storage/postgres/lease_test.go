@@ -250,11 +250,7 @@ func TestSetBack(t *testing.T) {
 func TestClaimAfterKill(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
-	s := open(t, dsn)
-	defer s.Close()
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	s := migrated(t, dsn)
 	execute(t, dsn, `INSERT INTO claudemesh.nodes (id, lease_until, pid, knows_schema, host)
 		SELECT -n, clock_timestamp() + interval '100 ms' * n, 1, 1, 'gone' FROM generate_series(1, 3) n`)
 	eventually(t, "claim", func() error { return s.Claim(t.Context()) })

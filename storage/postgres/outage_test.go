@@ -169,11 +169,7 @@ func TestSettings(t *testing.T) {
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
-	s := open(t, dsn)
-	defer s.Close()
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	s := migrated(t, dsn)
 	standby := open(t, dsn+"&default_transaction_read_only=on")
 	defer standby.Close()
 	if err := errors.Join(s.Ping(t.Context()), standby.Ping(t.Context())); err == nil || !strings.Contains(err.Error(), "read-only") {

@@ -31,11 +31,7 @@ var hotQueries = map[string]string{
 func TestQueryPlans(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
-	s := open(t, dsn)
-	t.Cleanup(func() { s.Close() })
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	s := migrated(t, dsn)
 	checkPlans(t, s, "empty")
 	execute(t, dsn, fill)
 	checkPlans(t, s, "grown")

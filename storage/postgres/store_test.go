@@ -73,6 +73,17 @@ func open(t testing.TB, dsn string) *Store {
 	return s
 }
 
+// migrated opens a database until the end of the test, and brings its schema up to date.
+func migrated(t testing.TB, dsn string) *Store {
+	t.Helper()
+	s := open(t, dsn)
+	t.Cleanup(func() { s.Close() })
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func execute(t testing.TB, dsn, sql string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), dsn)

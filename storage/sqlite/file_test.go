@@ -112,11 +112,7 @@ func TestSettings(t *testing.T) {
 // TestFullDisk limits the size of the database instead of the disk.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	s := open(t, filepath.Join(t.TempDir(), "mesh.db"))
-	defer s.Close()
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	s := migrated(t, filepath.Join(t.TempDir(), "mesh.db"))
 	meshID := ids.New(time.Now())
 	if _, err := s.Commit(t.Context(), batch(meshID, 1, 10, 1000)); err != nil {
 		t.Fatal(err)
@@ -246,11 +242,7 @@ func TestCommitSurvivesKill(t *testing.T) {
 // TestReasons checks that errors tell why the storage can't store, whatever it was asked.
 func TestReasons(t *testing.T) {
 	t.Parallel()
-	s := open(t, filepath.Join(t.TempDir(), "mesh.db"))
-	defer s.Close()
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	s := migrated(t, filepath.Join(t.TempDir(), "mesh.db"))
 	for name, do := range map[string]func() error{
 		"migrate": func() error { return s.Migrate(t.Context()) },
 		"commit":  func() error { _, err := s.Commit(t.Context(), batch(wire.ID{7}, 1, 1, 10)); return err },

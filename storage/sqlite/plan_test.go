@@ -10,11 +10,7 @@ import (
 // database without statistics, like every new one.
 func TestQueryPlans(t *testing.T) {
 	t.Parallel()
-	s := open(t, filepath.Join(t.TempDir(), "mesh.db"))
-	t.Cleanup(func() { s.Close() })
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	s := migrated(t, filepath.Join(t.TempDir(), "mesh.db"))
 	queries := map[string]string{
 		"backlog": backlog, "urgent backlog": urgentBacklog,
 		"find messages": findMessages, "find recipients": findRecipients, "sent": sentKeys, "burden": burden,

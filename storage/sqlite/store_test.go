@@ -77,3 +77,14 @@ func open(t testing.TB, path string) *Store {
 	}
 	return s
 }
+
+// migrated opens a database until the end of the test, and brings its schema up to date.
+func migrated(t testing.TB, path string) *Store {
+	t.Helper()
+	s := open(t, path)
+	t.Cleanup(func() { s.Close() })
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
