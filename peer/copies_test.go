@@ -48,24 +48,17 @@ func TestCopies(t *testing.T) {
 			{Pubkey: mallory.Public(), MemberPubkey: carol.Public(), Name: "mallory"},
 			forged,
 		}
-		s, stop := newScripted(t, func(c *serverConn) {
-			c.hello()
-			for {
-				m, ok := c.sendOf()
-				if !ok {
-					return
-				}
-				sends <- m
-				a := wire.Ack{ID: m.ID, MessageID: "m-" + m.ClientID, Queued: true}
-				switch {
-				case m.Targets[0].Kind == wire.TargetAll:
-					a.Unopened, a.MoreUnopened = unopened, 3
-				case m.Targets[0].Key == bob.Public():
-					a = wire.Ack{ID: m.ID, Error: "forbidden: blocked"}
-				}
-				c.ackWith(a)
+		s, stop := newScripted(t, answering(func(c *serverConn, m wire.Send) {
+			sends <- m
+			a := wire.Ack{ID: m.ID, MessageID: "m-" + m.ClientID, Queued: true}
+			switch {
+			case m.Targets[0].Kind == wire.TargetAll:
+				a.Unopened, a.MoreUnopened = unopened, 3
+			case m.Targets[0].Key == bob.Public():
+				a = wire.Ack{ID: m.ID, Error: "forbidden: blocked"}
 			}
-		})
+			c.ackWith(a)
+		}))
 		defer stop()
 		o := s.options()
 		c := s.dialed(o)

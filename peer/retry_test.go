@@ -2,6 +2,7 @@ package peer
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -124,9 +125,11 @@ func TestHTTPWaitsForTheBroker(t *testing.T) {
 				s, stop := newScripted(t, idle)
 				defer stop()
 				s.http = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					body := make([]byte, 1<<10)
-					n, _ := r.Body.Read(body)
-					signatures[string(body[:n])] = true
+					body, err := io.ReadAll(r.Body)
+					if err != nil {
+						t.Error(err)
+					}
+					signatures[string(body)] = true
 					if requests++; requests == 1 {
 						if tc.wait != "" {
 							w.Header().Set("Retry-After", tc.wait)

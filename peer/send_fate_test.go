@@ -22,18 +22,11 @@ func TestSendGivenUp(t *testing.T) {
 		{"refused for now", "rate_limit: slow down", false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s, stop := newScripted(t, func(c *serverConn) {
-				c.hello()
-				for {
-					m, ok := c.sendOf()
-					if !ok {
-						return
-					}
-					if tc.answer != "" {
-						c.ack(m.ID, "", tc.answer)
-					}
+			s, stop := newScripted(t, answering(func(c *serverConn, m wire.Send) {
+				if tc.answer != "" {
+					c.ack(m.ID, "", tc.answer)
 				}
-			})
+			}))
 			defer stop()
 			o := s.options()
 			var reasons []string

@@ -28,20 +28,23 @@ func (c *serverConn) sendOf() (wire.Send, bool) {
 	return m, err == nil
 }
 
+// answering accepts a client and calls answer for each message that it sends.
+func answering(answer func(c *serverConn, m wire.Send)) script {
+	return func(c *serverConn) {
+		c.hello()
+		for m, ok := c.sendOf(); ok; m, ok = c.sendOf() {
+			answer(c, m)
+		}
+	}
+}
+
 func TestSendSeals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sends := make(chan wire.Send, 10)
-		s, stop := newScripted(t, func(c *serverConn) {
-			c.hello()
-			for {
-				m, ok := c.sendOf()
-				if !ok {
-					return
-				}
-				sends <- m
-				c.ack(m.ID, "m-"+m.ClientID, "")
-			}
-		})
+		s, stop := newScripted(t, answering(func(c *serverConn, m wire.Send) {
+			sends <- m
+			c.ack(m.ID, "m-"+m.ClientID, "")
+		}))
 		defer stop()
 		o := s.options()
 		bob := newKey(t)
@@ -257,16 +260,7 @@ func TestSendGivesUp(t *testing.T) {
 	})
 	t.Run("refused until the context ends", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			s, stop := newScripted(t, func(c *serverConn) {
-				c.hello()
-				for {
-					m, ok := c.sendOf()
-					if !ok {
-						return
-					}
-					c.ack(m.ID, "", "queue_full: wait")
-				}
-			})
+			s, stop := newScripted(t, answering(func(c *serverConn, m wire.Send) { c.ack(m.ID, "", "queue_full: wait") }))
 			defer stop()
 			c := s.dialed(s.options())
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

@@ -15,20 +15,13 @@ import (
 func TestTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, limit := range []int{1024, 1025, 1026, 1027, 1028, 65536} {
-			s, stop := newScripted(t, func(c *serverConn) {
-				c.hello()
-				for {
-					m, ok := c.sendOf()
-					if !ok {
-						return
-					}
-					why := ""
-					if m.Size() > limit {
-						why = fmt.Sprintf("payload_too_large: %d bytes > %d", m.Size(), limit)
-					}
-					c.ack(m.ID, "m", why)
+			s, stop := newScripted(t, answering(func(c *serverConn, m wire.Send) {
+				why := ""
+				if m.Size() > limit {
+					why = fmt.Sprintf("payload_too_large: %d bytes > %d", m.Size(), limit)
 				}
-			})
+				c.ack(m.ID, "m", why)
+			}))
 			c := s.dialed(s.options())
 			bob := []wire.Target{{Kind: wire.TargetKey, Key: newKey(t).Public()}}
 			most := 0
