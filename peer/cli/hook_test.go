@@ -50,9 +50,9 @@ func TestHookNeverVetoes(t *testing.T) {
 	}
 }
 
-// TestFailureIsNoUsageError checks that a command of Claude Code that fails exits with 1 and says why,
+// TestFailureIsNotAUsageError checks that a command of Claude Code that fails exits with 1 and says why,
 // and doesn't blame the command line.
-func TestFailureIsNoUsageError(t *testing.T) {
+func TestFailureIsNotAUsageError(t *testing.T) {
 	t.Setenv("HOME", "")
 	for _, verb := range []string{"mcp", "monitor"} {
 		code, out, errOut := run(t, "", "", verb, "--new-flag")

@@ -31,10 +31,10 @@ func joinedMesh(t *testing.T, dir peer.Dir, id, slug string) peer.Mesh {
 
 const sessionID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 
-func TestRenameTakesSessionKeysAlong(t *testing.T) {
-	dir := peer.Dir(t.TempDir())
-	t.Setenv("CLAUDEMESH_SESSIONS_DIR", "")
-	joinedMesh(t, dir, "00000001", "team")
+// renamed renames mesh 00000001 from team to old-team. It returns the session keys, and the one that the session had
+// in team.
+func renamed(t *testing.T, dir peer.Dir) (identity.SessionStore, identity.SessionKey) {
+	t.Helper()
 	store := identity.OpenSessionStore(peer.SessionsRoot(dir))
 	key, err := store.Key("team", sessionID)
 	if err != nil {
@@ -43,6 +43,14 @@ func TestRenameTakesSessionKeysAlong(t *testing.T) {
 	if code, _, errOut := run(t, string(dir), "", "rename", "00000001", "old-team"); code != exitOK {
 		t.Fatal(errOut)
 	}
+	return store, key
+}
+
+func TestRenameTakesSessionKeysAlong(t *testing.T) {
+	dir := peer.Dir(t.TempDir())
+	t.Setenv("CLAUDEMESH_SESSIONS_DIR", "")
+	joinedMesh(t, dir, "00000001", "team")
+	store, key := renamed(t, dir)
 	got, err := store.Stored("old-team", sessionID)
 	if err != nil || got.Pair.Public() != key.Pair.Public() {
 		t.Errorf("got %+v, %v", got, err)
@@ -74,14 +82,7 @@ func TestRenameKeepsKeysOfMeshesWithTheSameSlug(t *testing.T) {
 	for _, id := range []string{"mesh-00000001", "mesh-00000002", "mesh-00000003"} {
 		joinedMesh(t, dir, id, "team")
 	}
-	store := identity.OpenSessionStore(peer.SessionsRoot(dir))
-	key, err := store.Key("team", sessionID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if code, _, errOut := run(t, string(dir), "", "rename", "00000001", "old-team"); code != exitOK {
-		t.Fatal(errOut)
-	}
+	store, key := renamed(t, dir)
 	for _, slug := range []string{"team", "old-team"} {
 		if got, err := store.Stored(slug, sessionID); err != nil || got.Pair.Public() != key.Pair.Public() {
 			t.Errorf("%s: got %+v, %v", slug, got, err)

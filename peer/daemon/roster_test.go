@@ -7,10 +7,9 @@ import (
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
-// TestOlderRosterReplacesNoNewerOne checks a call that fetches the roster slowly. Meanwhile a
-// session joins, and the daemon fetches the roster again. The slow answer must not hide that
-// session.
-func TestOlderRosterReplacesNoNewerOne(t *testing.T) {
+// TestOlderRosterDoesNotReplaceANewerOne checks a call that fetches the roster slowly. Meanwhile
+// sessions join, and the daemon fetches the roster again. The slow answer must not hide them.
+func TestOlderRosterDoesNotReplaceANewerOne(t *testing.T) {
 	t.Parallel()
 	b, alice, bob := pair(t)
 	l := lieTo(b, alice)

@@ -216,17 +216,23 @@ func TestUninstallWithoutClaude(t *testing.T) {
 	})
 }
 
+// keepsLink installs and uninstalls while a file of Claude Code's is a symbolic link, which must stay.
+func (w *world) keepsLink(name, target string) {
+	w.t.Helper()
+	if err := os.Symlink(target, w.claudePath(name)); err != nil {
+		w.t.Fatal(err)
+	}
+	w.install()
+	w.uninstall()
+	if got, err := os.Readlink(w.claudePath(name)); got != target || err != nil {
+		w.t.Errorf("the link %s leads to %q, %v; want %s", name, got, err, target)
+	}
+}
+
 func TestSymbolicLinkStays(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		w.write("dotfiles/claude.json", "{ \"model\" : \"opus\" }")
-		if err := os.Symlink("dotfiles/claude.json", w.claudePath("settings.json")); err != nil {
-			t.Fatal(err)
-		}
-		w.install()
-		w.uninstall()
-		if got, err := os.Readlink(w.claudePath("settings.json")); got != "dotfiles/claude.json" || err != nil {
-			t.Errorf("got %s, %v", got, err)
-		}
+		w.keepsLink("settings.json", "dotfiles/claude.json")
 		if got := w.read("settings.json"); got != "{ \"model\" : \"opus\" }" {
 			t.Errorf("got %s", got)
 		}
@@ -241,14 +247,7 @@ func TestSymbolicLinkStays(t *testing.T) {
 func TestLinkToNothingStays(t *testing.T) {
 	forEach(t, func(t *testing.T, w *world) {
 		w.write("dotfiles/other", "")
-		if err := os.Symlink("dotfiles/claude.json", w.claudePath("settings.json")); err != nil {
-			t.Fatal(err)
-		}
-		w.install()
-		w.uninstall()
-		if got, err := os.Readlink(w.claudePath("settings.json")); got != "dotfiles/claude.json" || err != nil {
-			t.Errorf("got %s, %v", got, err)
-		}
+		w.keepsLink("settings.json", "dotfiles/claude.json")
 		if got := w.read("dotfiles/claude.json"); got != "absent" {
 			t.Errorf("left behind: %s", got)
 		}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
+	"github.com/claudemesh/claudemesh/peer/internal/daemontest"
 	"github.com/claudemesh/claudemesh/peer/local"
 )
 
@@ -56,7 +56,7 @@ func TestFind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child := sleep(t)
+	child := daemontest.Child(t)
 	for _, tc := range []struct {
 		name    string
 		ticket  local.Ticket
@@ -88,7 +88,7 @@ func TestFind(t *testing.T) {
 
 func TestWhile(t *testing.T) {
 	t.Parallel()
-	child := sleep(t)
+	child := daemontest.Child(t)
 	ctx, stop := While(t.Context(), child.Process.Pid, time.Millisecond)
 	defer stop()
 	if ctx.Err() != nil {
@@ -117,20 +117,6 @@ func TestWhile(t *testing.T) {
 	if errors.Is(context.Cause(ctx), ErrEnded) || ctx.Err() == nil {
 		t.Errorf("after stop: %v", context.Cause(ctx))
 	}
-}
-
-// sleep starts a child process that lives until the test ends.
-func sleep(t *testing.T) *exec.Cmd {
-	t.Helper()
-	cmd := exec.Command("sleep", "600")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return cmd
 }
 
 func writeTicket(t *testing.T, dir peer.Dir, ticket local.Ticket) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
-	"os/exec"
 	"slices"
 	"testing"
 	"time"
@@ -135,11 +134,7 @@ func TestEndsBySignal(t *testing.T) {
 
 func TestEndsWithClaude(t *testing.T) {
 	t.Parallel()
-	claude := exec.Command("sleep", "600")
-	if err := claude.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = claude.Process.Kill() }) // fails unless the test has
+	claude := daemontest.Child(t)
 	k := serve(t, Config{PID: claude.Process.Pid})
 	k.initialize()
 	if err := claude.Process.Kill(); err != nil {

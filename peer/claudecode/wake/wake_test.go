@@ -70,20 +70,6 @@ func send[T any](t *testing.T, c chan<- T, v T, what string) {
 	}
 }
 
-// child is a child process, such as a monitor or claude.
-func child(t *testing.T) *exec.Cmd {
-	t.Helper()
-	cmd := exec.Command("sleep", "600")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return cmd
-}
-
 // listen listens in the background. It sends the pointers and then the error to the channels.
 func listen(t *testing.T, l *Listener) (<-chan string, <-chan error) {
 	pointers, ended := make(chan string, 8), make(chan error, 1)
@@ -216,7 +202,7 @@ func sessionOfEnv() string {
 
 func TestMonitorEndsWithClaude(t *testing.T) {
 	t.Parallel()
-	claude := child(t)
+	claude := daemontest.Child(t)
 	_, ended := startMonitor(t, Options{Dir: daemontest.Dir(t), PID: claude.Process.Pid})
 	if err := claude.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -247,7 +233,7 @@ func TestWait(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			claude, dir := child(t), daemontest.Dir(t)
+			claude, dir := daemontest.Child(t), daemontest.Dir(t)
 			s := serveWake(daemontest.Start(t, dir))
 			waited := make(chan string, 1)
 			go func() { waited <- Wait(t.Context(), Options{Dir: dir, PID: claude.Process.Pid}) }()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -50,6 +51,20 @@ func Dir(t testing.TB) peer.Dir {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return peer.Dir(dir)
+}
+
+// Child starts a process that stands for one of Claude Code's. It runs until the test ends.
+func Child(t testing.TB) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("sleep", "600")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill() // fails if the test has ended it
+		_ = cmd.Wait()
+	})
+	return cmd
 }
 
 // Start serves a directory until the test ends, Stop or Crash.
