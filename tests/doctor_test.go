@@ -4,9 +4,6 @@ import (
 	"encoding/json"
 	"io/fs"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -364,18 +361,10 @@ func TestDoctorFindsKeys(t *testing.T) {
 // returns the URL of the WebSocket.
 func startSkewedClock(t *testing.T, s *server, ahead time.Duration) string {
 	t.Helper()
-	target, err := url.Parse(s.URL(""))
-	if err != nil {
-		t.Fatal(err)
+	proxy := proxyOf(t, s)
+	proxy.ModifyResponse = func(r *http.Response) error {
+		r.Header.Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+		return nil
 	}
-	proxy := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		ModifyResponse: func(r *http.Response) error {
-			r.Header.Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
-			return nil
-		},
-	}
-	front := httptest.NewServer(proxy)
-	t.Cleanup(front.Close)
-	return "ws" + strings.TrimPrefix(front.URL, "http") + "/ws"
+	return serveProxy(t, proxy)
 }

@@ -108,7 +108,7 @@ func TestVerbsWaitForTheBroker(t *testing.T) {
 		{"send", "bob", "once"}, {"reply", id, "again"}, {"peers"}, {"members"}, {"invite"}, {"inbox"}, {"audit"}, {"audit", "verify"}, {"verify", "bob"},
 		{"status", id}, {"bans"}, {"role", "bob", "member"}, {"create", "second"}, {"join"},
 	} {
-		t.Run(strings.Join(args[:1], " "), func(t *testing.T) {
+		t.Run(args[0], func(t *testing.T) {
 			t.Parallel()
 			who := alice
 			switch args[0] {
@@ -120,30 +120,43 @@ func TestVerbsWaitForTheBroker(t *testing.T) {
 				who = newPerson(t, s)
 				args = []string{"join", link, "--name", "carol"}
 			}
-			if _, errOut, code := who.run(append(args, "--broker", refusingFirst(t, s))...); code != 0 {
-				t.Errorf("%v: exit code %d\n%s", args, code, errOut)
+			url, requests := refusingFirst(t, s)
+			if _, errOut, code := who.run(append(args, "--broker", url)...); code != 0 || requests.Load() < 2 {
+				t.Errorf("%v: exit code %d after %d requests\n%s", args, code, requests.Load(), errOut)
 			}
 		})
 	}
 }
 
-// refusingFirst returns the URL of a proxy that refuses the first request.
-func refusingFirst(t *testing.T, s *server) string {
+// refusingFirst returns the URL of a proxy that refuses the first request, and counts them.
+func refusingFirst(t *testing.T, s *server) (url string, requests *atomic.Int64) {
 	t.Helper()
-	var refused atomic.Bool
-	target, err := url.Parse("http" + strings.TrimSuffix(strings.TrimPrefix(s.WSURL(), "ws"), "/ws"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refused.Swap(true) {
+	proxy := proxyOf(t, s)
+	requests = new(atomic.Int64)
+	return serveProxy(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if requests.Add(1) > 1 {
 			proxy.ServeHTTP(w, r)
 			return
 		}
 		w.Header().Set("Retry-After", "1")
 		w.WriteHeader(http.StatusServiceUnavailable)
-	}))
+	})), requests
+}
+
+// proxyOf returns a proxy in front of a broker.
+func proxyOf(t *testing.T, s *server) *httputil.ReverseProxy {
+	t.Helper()
+	target, err := url.Parse(s.URL(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
+}
+
+// serveProxy serves a proxy until the end of the test. It returns the URL of the WebSocket.
+func serveProxy(t *testing.T, proxy http.Handler) string {
+	t.Helper()
+	server := httptest.NewServer(proxy)
 	t.Cleanup(server.Close)
 	return "ws" + strings.TrimPrefix(server.URL, "http") + "/ws"
 }
