@@ -15,7 +15,7 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// elsewhere routes every socket to another node, and does something before.
+// elsewhere routes every socket to another node, after it has called before.
 type elsewhere struct {
 	Router
 	before func()
@@ -38,7 +38,7 @@ func TestEndsWhileItIsRouted(t *testing.T) {
 	defer cancel()
 	router := &elsewhere{got: make(chan []byte, 1)}
 	b := New(Options{Settings: DefaultSettings(), Storage: &kept{}, Router: router, Log: zaptest.NewLogger(t)})
-	router.before = func() { closeAll(ended(), b.allConns(), endShutdown) }
+	router.before = func() { closeAll(canceled(), b.allConns(), endShutdown) }
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := b.ServeWebSocket(w, r, netip.Addr{}); err != nil {
 			t.Error(err)
@@ -65,8 +65,8 @@ func TestEndsWhileItIsRouted(t *testing.T) {
 	}
 }
 
-// ended returns a context that has ended.
-func ended() context.Context {
+// canceled returns a context that has ended.
+func canceled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
