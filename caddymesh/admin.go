@@ -17,8 +17,8 @@ func init() {
 
 // adminAPI serves details for the operator at Caddy's admin endpoint. GET
 // /claudemesh/health reports, for each broker of this process, where its storage is and
-// whether the broker can store messages now, with the cause and what to do if it can't. The public
-// routes don't reveal this to strangers.
+// whether the broker can store messages now, with the cause and what to do if it can't. The
+// public routes don't reveal this to strangers.
 //
 // GET /claudemesh/ is a page that shows the same to people; see operatorPage.
 type adminAPI struct{ page *operatorPage }

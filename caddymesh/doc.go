@@ -38,7 +38,9 @@
 //	disk_unix.go          free space, on Unix
 //	disk_other.go         elsewhere
 //	command.go            caddy claudemesh migrate and storage
-//	command_admin.go      caddy claudemesh status, meshes, mesh, sessions, members, queue and kick, through the admin endpoint
+//	command_admin.go      caddy claudemesh status, meshes, mesh, sessions, members, queue and kick
+//	command_endpoint.go   finds Caddy's admin endpoint, and asks it
+//	command_trouble.go    says for the operator what is wrong with a storage
 //	command_display.go    how commands print rows: tables, --json, --watch
 //	command_remove.go     caddy claudemesh remove
 //	command_page.go       caddy claudemesh page, which serves the operator's page to a browser
