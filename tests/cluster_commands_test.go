@@ -11,10 +11,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
+	"github.com/claudemesh/claudemesh/internal/identitytest"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
+	"github.com/claudemesh/claudemesh/peer"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -93,6 +96,60 @@ func TestClusterDrain(t *testing.T) {
 		t.Fatalf("undo: exit %d\n%s", code, out)
 	}
 	owner.AwaitReady()
+}
+
+// TestClusterSendsClientsOn moves a mesh three times under a client, which comes back at once each
+// time.
+func TestClusterSendsClientsOn(t *testing.T) {
+	t.Parallel()
+	pg, a, b := startNodes(t)
+	key := identitytest.Pair(t)
+	created, err := peer.HTTP{BrokerURL: a.WSURL()}.CreateMesh(t.Context(), key, "team", "Team", "alice", "", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := make(chan peer.State, 100)
+	client, err := peer.Dial(t.Context(), peer.Options{
+		Mesh:    peer.Mesh{MeshID: created.MeshID.String(), MemberID: created.MemberID.String(), Slug: "team", Member: key, BrokerURL: a.WSURL()},
+		OnState: func(s peer.State) { states <- s },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	m := &team{id: created.MeshID.String()}
+	for range 3 {
+		owner, _ := ownerOf(t, pg, m, a, b)
+		name := nodeOf(t, pg, owner).address
+		drain := func(draining bool, more ...string) {
+			t.Helper()
+			out, code := operate(a, pg, append([]string{"drain", "--json", "--node", name}, more...)...)
+			if rows := jsonRows(t, out, code); len(rows) != 1 || rows[0].str("address") != name || rows[0]["draining"] != draining {
+				t.Errorf("drain %v:\n%s", more, out)
+			}
+		}
+		drain(true)
+		if _, err := client.ListMembers(t.Context()); err != nil { // over a new connection
+			t.Fatal(err)
+		}
+		if now, _ := ownerOf(t, pg, m, a, b); now == owner {
+			t.Fatal("the mesh has not moved")
+		}
+		drain(false, "--undo")
+	}
+	client.Close()
+	close(states)
+	asked := 0
+	for s := range states {
+		if peer.AsksToReturn(s.Err) {
+			if asked++; asked <= 3 && s.RetryIn > time.Second/2 { // a node may send it on more often
+				t.Errorf("the client waits for %v after: %v", s.RetryIn, s.Err)
+			}
+		}
+	}
+	if asked < 3 {
+		t.Errorf("the client was sent on %d times", asked)
+	}
 }
 
 // TestClusterRebalance starts a second node beside one that owns all meshes, and balances them.
