@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,11 +21,8 @@ const (
 	dialTimeout   = 10 * time.Second
 	helloTimeout  = 5 * time.Second
 	writeTimeout  = 10 * time.Second
-	pingEvery     = 30 * time.Second
-	silenceLimit  = 75 * time.Second
-	probeLimit    = 5 * time.Second // for the answer to a probe
-	maxFrameBytes = 64 << 20        // the roster of a full mesh is the longest frame
-	pushBuffer    = 256             // received messages that wait for OnMessage; when it is full, reading waits
+	maxFrameBytes = 64 << 20 // the roster of a full mesh is the longest frame
+	pushBuffer    = 256      // received messages that wait for OnMessage; when it is full, reading waits
 
 	// closeGrace is how long a failed write waits for the reader to learn the reason.
 	closeGrace = time.Second
@@ -43,15 +41,18 @@ type conn struct {
 	ctx  context.Context // ends with the connection, with its cause
 	fail context.CancelCauseFunc
 
-	start time.Time
+	signs signs
 	renew time.Duration // after this time the connection is renewed; 0: never
-	heard atomic.Int64  // when traffic last came, as a time.Duration since start
 	large atomic.Int64  // bytes of the largest frame that was written
 
 	received chan received // from the read loop to the deliver loop
 
+	asked chan struct{} // of size 1: signals that an answer is due while none was
+
 	mu      sync.Mutex
 	waiting map[string]chan wire.Frame // by _reqId, or by the id of a send
+	waits   time.Time                  // since when there has been an entry
+	busy    time.Time                  // until when the line may be busy with what was written
 }
 
 // received is one thing for the application: a message, a system push, a notice that the
@@ -61,8 +62,6 @@ type received struct {
 	system *wire.SystemPush
 	roster bool
 }
-
-func (c *conn) hear() { c.heard.Store(int64(time.Since(c.start))) }
 
 // run reads until the connection or ctx ends, and returns the reason. A probe asks whether
 // the connection is still alive. deliver handles one received thing; its error ends the
@@ -81,7 +80,7 @@ func (c *conn) run(ctx context.Context, probe <-chan struct{}, deliver func(*con
 func (c *conn) readLoop() error {
 	word := "" // the broker's last error before the end
 	for {
-		_, b, err := c.ws.Read(c.ctx)
+		b, err := c.read(c.ctx)
 		if err != nil {
 			err = closedBy(err)
 			var closed *ClosedError
@@ -90,7 +89,6 @@ func (c *conn) readLoop() error {
 			}
 			return err
 		}
-		c.hear()
 		frame, err := wire.ParseFrame(b)
 		if err != nil {
 			return fmt.Errorf("read from broker: %w", err)
@@ -104,6 +102,15 @@ func (c *conn) readLoop() error {
 			return err
 		}
 	}
+}
+
+// read reads one frame.
+func (c *conn) read(ctx context.Context) ([]byte, error) {
+	_, r, err := c.ws.Reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(heardReader{r, &c.signs})
 }
 
 // dispatch hands a frame to the caller that waits for it. It ignores unknown frames.
@@ -150,6 +157,12 @@ func (c *conn) enqueue(r received) error {
 	select {
 	case c.received <- r:
 		return nil
+	default:
+	}
+	defer c.signs.stall()()
+	select {
+	case c.received <- r:
+		return nil
 	case <-c.ctx.Done():
 		return context.Cause(c.ctx)
 	}
@@ -186,6 +199,7 @@ func (c *conn) write(frame []byte) error {
 			break
 		}
 	}
+	c.occupy(len(frame))
 	ctx, cancel := context.WithTimeout(c.ctx, writeTimeout)
 	defer cancel()
 	if err := c.ws.Write(ctx, websocket.MessageText, frame); err != nil {
@@ -217,6 +231,13 @@ func (c *conn) writeJSON(v any) error {
 func (c *conn) expect(id string) (<-chan wire.Frame, func()) {
 	answer := make(chan wire.Frame, 1)
 	c.mu.Lock()
+	if len(c.waiting) == 0 {
+		c.waits = time.Now()
+		select {
+		case c.asked <- struct{}{}:
+		default:
+		}
+	}
 	c.waiting[id] = answer
 	c.mu.Unlock()
 	return answer, func() {
@@ -232,6 +253,9 @@ func (c *conn) answer(id string, frame wire.Frame) {
 	c.mu.Lock()
 	answer := c.waiting[id]
 	delete(c.waiting, id)
+	if len(c.waiting) == 0 {
+		c.busy = time.Time{} // what was written before has arrived
+	}
 	c.mu.Unlock()
 	if answer != nil {
 		answer <- frame // has room for the one answer

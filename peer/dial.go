@@ -42,7 +42,8 @@ func (s *skew) set(ahead time.Duration) { s.duration.Store(int64(ahead)) }
 // dialAt is dial with a hello that is signed for the time now minus skew.
 func dialAt(ctx context.Context, o *Options, ahead time.Duration) (*conn, error) {
 	c := &conn{
-		start:    time.Now(),
+		signs:    signs{start: time.Now()},
+		asked:    make(chan struct{}, 1),
 		received: make(chan received, pushBuffer),
 		waiting:  make(map[string]chan wire.Frame),
 	}
@@ -54,8 +55,8 @@ func dialAt(ctx context.Context, o *Options, ahead time.Duration) (*conn, error)
 	//nolint:bodyclose // the response's body belongs to the library, which says not to close it
 	ws, resp, err := websocket.Dial(dialCtx, o.Mesh.BrokerURL, &websocket.DialOptions{
 		HTTPClient:     o.HTTPClient,
-		OnPingReceived: func(context.Context, []byte) bool { c.hear(); return true },
-		OnPongReceived: func(context.Context, []byte) { c.hear() },
+		OnPingReceived: func(context.Context, []byte) bool { c.signs.hear(); return true },
+		OnPongReceived: func(context.Context, []byte) { c.signs.hear() },
 	})
 	if err != nil {
 		switch {
@@ -91,7 +92,7 @@ func (c *conn) handshake(ctx context.Context, o *Options, resp *http.Response, a
 		return fmt.Errorf("say hello: %w", err)
 	}
 	for {
-		_, b, err := c.ws.Read(ctx)
+		b, err := c.read(ctx)
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w: %w", errNoWelcome, ctx.Err())
 		}
@@ -110,7 +111,6 @@ func (c *conn) handshake(ctx context.Context, o *Options, resp *http.Response, a
 			if o.Checkpoints != nil && o.Session.IsZero() {
 				o.Checkpoints.Shown(c.ack.Audit)
 			}
-			c.hear()
 			return nil
 		case wire.TypeError:
 			refusal, err := wire.DecodeError(&frame)

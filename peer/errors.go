@@ -24,8 +24,8 @@ var (
 	errNoWelcome = errors.New("wait for hello_ack")
 	// errSilent ends a connection on which nothing arrives.
 	errSilent = errors.New("nothing heard from the broker for 75 s")
-	// errNoAnswer ends a connection on which the broker does not answer a probe.
-	errNoAnswer = errors.New("the broker did not answer a probe within 5 s")
+	// errNoAnswer ends a connection on which the broker does not answer a ping in time.
+	errNoAnswer = errors.New("the broker did not answer a ping")
 
 	// errRenew ends a session's connection while its attestation is still valid.
 	errRenew = errors.New("the attestation must be renewed")

@@ -135,7 +135,7 @@ func TestWakingUp(t *testing.T) {
 	ahead.Store(int64(time.Hour))
 	await.Until(t, "both sides have reconnected", func() bool { return n.dials.Load() >= dials+2 })
 	to.connected()
-	if !strings.Contains(log.String(), "did not answer a probe") {
+	if !strings.Contains(log.String(), "did not answer a ping") {
 		t.Errorf("the daemon did not check its connections:\n%s", log.String())
 	}
 	sent := from.send(to.key().String(), "good morning")
