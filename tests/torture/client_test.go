@@ -16,6 +16,7 @@ func (w *world) addClient(session bool) *peer.Client {
 	w.t.Helper()
 	name := fmt.Sprintf("client%d", len(w.parties)+1)
 	p := w.newParty(name)
+	p.client = ourClient
 	o := peer.Options{
 		Mesh:      w.join(peer.Dir(w.tempDir()), name),
 		About:     peer.About{SessionID: "session-" + name, Cwd: "/home/" + name, Hostname: name, Channel: "torture"},

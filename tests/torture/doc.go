@@ -23,7 +23,10 @@
 // TestNamespaces is separate, too, because it needs root: three nodes, a load balancer, a Postgres and its
 // synchronous standby run in network namespaces of their own, and faults of all kinds come in random
 // order. `make torture FAULT=namespaces` runs only this test, FAULT=namespaces/cut/owner-database only some
-// of its faults, and SEED repeats an order.
+// of its faults, and SEED repeats an order. A second table says how long clients had to wait under each
+// fault: new ones until a node served the mesh, and messages, from package peer and from raw clients, until
+// they were acknowledged. The raw clients give up a silent connection only after 15 s. If nobody can serve
+// under a fault, as without a database, the table counts from its end.
 //
 // A scenario injects its next fault only after a certain number of further messages have
 // arrived, so that there is always load. It skips a fault, and says why, that the machine

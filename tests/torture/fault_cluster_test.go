@@ -208,12 +208,17 @@ func (c *nodes) killOwner(int) {
 }
 
 // freezeOwner freezes the owner of the mesh at an arbitrary moment, until another node has the mesh and has
-// been busy for a while. Then the frozen node goes on and must notice what it has lost.
-func (c *nodes) freezeOwner(int) {
+// been busy for a while or, every other time, until all peers have gone on. Then the frozen node goes on and must
+// notice what it has lost.
+func (c *nodes) freezeOwner(n int) {
 	o := c.awaitOwner()
 	c.signal(o, syscall.SIGSTOP)
 	c.awaitAnother(o)
-	c.w.progress()
+	if n%2 == 0 {
+		c.awaitRecovery()
+	} else {
+		c.w.progress()
+	}
 	c.signal(o, syscall.SIGCONT)
 	c.awaitAll()
 }
@@ -309,6 +314,7 @@ func (c *nodes) failOver(int) {
 // that it has ended.
 func (c *nodes) promote(fence func()) {
 	c.standby.Promote()
+	c.startGaps()
 	c.awaitAll()
 	c.w.progress()
 	fence()

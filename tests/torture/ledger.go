@@ -16,15 +16,18 @@ type ledger struct {
 	mu       sync.Mutex
 	moment   int64 // counts the events, which orders them
 	messages map[string]*message
-	open     int // messages without an ack, and deliveries not yet taken
-	got      int // deliveries taken
+	unacked  map[string]*message // those without an ack
+	open     int                 // messages without an ack, and deliveries not yet taken
+	got      int                 // deliveries taken
 	faults   int
-	arrived  int           // copies of deliveries before the recipient's dedupe
-	wrong    []string      // violations of the promises, in words
-	last     time.Time     // when the last delivery was taken
-	gap      time.Duration // the longest time without one, since startGap
-	twice    int           // deliveries that passed the recipient's dedupe twice, and messages with two names
+	arrived  int      // copies of deliveries before the recipient's dedupe
+	wrong    []string // violations of the promises, in words
+	twice    int      // deliveries that passed the recipient's dedupe twice, and messages with two names
 	news     chan struct{}
+
+	measured time.Time // when the measurement of the gaps began
+	welcomed time.Time // when a visitor was welcomed last
+	longest  gaps
 
 	// forgetful says that the broker was killed or its commits fail. It may accept a
 	// message that it pushed but didn't acknowledge again, under another id.
@@ -35,6 +38,8 @@ type ledger struct {
 // has not happened.
 type message struct {
 	id, from    string
+	by          client
+	at          time.Time
 	name        string // the broker's id, from an ack or a push
 	final       bool   // name is from an ack
 	sent, acked int64
@@ -43,7 +48,7 @@ type message struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{messages: map[string]*message{}, news: make(chan struct{})}
+	return &ledger{messages: map[string]*message{}, unacked: map[string]*message{}, news: make(chan struct{})}
 }
 
 // note locks the ledger and returns a new moment. done unlocks it.
@@ -59,14 +64,14 @@ func (l *ledger) note() (now int64, done func()) {
 
 // send records that a message is about to be handed over for the first time. A recipient is
 // a mailbox: the broker promises order only within a mailbox.
-func (l *ledger) send(id, from string, to []string) {
+func (l *ledger) send(id, from string, by client, to []string) {
 	now, done := l.note()
 	defer done()
-	m := &message{id: id, from: from, sent: now, taken: make(map[string]int64, len(to))}
+	m := &message{id: id, from: from, by: by, at: time.Now(), sent: now, taken: make(map[string]int64, len(to))}
 	for _, name := range to {
 		m.taken[name] = 0
 	}
-	l.messages[id] = m
+	l.messages[id], l.unacked[id] = m, m
 	l.open += 1 + len(to)
 }
 
@@ -84,6 +89,8 @@ func (l *ledger) ack(id string) {
 	if m := l.messages[id]; m.acked == 0 {
 		m.acked = now
 		l.open--
+		delete(l.unacked, id)
+		l.waitedLocked(m)
 	}
 }
 
@@ -147,7 +154,6 @@ func (l *ledger) take(id string, boxes ...string) {
 		m.taken[to] = now
 		l.open--
 		l.got++
-		l.closeGapLocked()
 	}
 }
 
@@ -156,26 +162,6 @@ func (l *ledger) fault() {
 	_, done := l.note()
 	defer done()
 	l.faults++
-}
-
-// startGap begins to measure the longest time without a delivery.
-func (l *ledger) startGap() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.last, l.gap = time.Now(), 0
-}
-
-// longestGap returns it, with the time since the last delivery.
-func (l *ledger) longestGap() time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.closeGapLocked()
-	return l.gap
-}
-
-func (l *ledger) closeGapLocked() {
-	now := time.Now()
-	l.gap, l.last = max(l.gap, now.Sub(l.last)), now
 }
 
 // violations returns what has been wrong so far, in words.
@@ -208,6 +194,21 @@ func (l *ledger) progress(ctx context.Context, n int) error {
 	want := l.got + n
 	l.mu.Unlock()
 	return l.await(ctx, func() bool { return l.got >= want })
+}
+
+// acknowledged waits until everything that was handed over before the call is acknowledged.
+func (l *ledger) acknowledged(ctx context.Context) error {
+	l.mu.Lock()
+	now := l.moment
+	l.mu.Unlock()
+	return l.await(ctx, func() bool {
+		for _, m := range l.unacked {
+			if m.sent <= now {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // balanced waits until everything is acknowledged and taken.

@@ -119,7 +119,7 @@ func TestLedger(t *testing.T) {
 
 func send(l *ledger, ids string, to ...string) {
 	for id := range strings.FieldsSeq(ids) {
-		l.send(id, "a", to)
+		l.send(id, "a", rawClient, to)
 	}
 }
 

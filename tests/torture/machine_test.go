@@ -43,7 +43,7 @@ func (w *world) addMachine() *machine {
 	w.check(m.dir.Make())
 	w.join(m.dir, name)
 	m.party = w.newParty(name)
-	m.send = m.handOver
+	m.client, m.send = daemon, m.handOver
 	m.startProgram()
 	w.t.Cleanup(m.inspect)
 	w.t.Cleanup(m.kill)

@@ -22,7 +22,7 @@ var (
 var (
 	commands harness.Commands
 	results  table
-	gaps     gapTable
+	waits    gapTable
 	began    time.Time
 )
 
@@ -45,5 +45,5 @@ func TestMain(m *testing.M) {
 
 func printLedger() error {
 	fmt.Printf("\nThe ledger of %s:\n\n", time.Since(began).Round(time.Second))
-	return errors.Join(results.print(os.Stdout), gaps.print(os.Stdout))
+	return errors.Join(results.print(os.Stdout), waits.print(os.Stdout))
 }

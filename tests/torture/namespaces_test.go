@@ -1,13 +1,11 @@
 package torture
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +29,7 @@ type terrain struct {
 	*nodes
 	network  *netns.Network
 	hosts    []*netns.Host // of the nodes
+	visitors map[*world]*rawPeer
 	balancer *netns.Host
 	database map[*pgtest.Server]*netns.Host
 	random   *rand.Rand
@@ -73,11 +72,15 @@ func terrainFaults() []terrainFault {
 			"loud":    func(c *terrain, a, b *netns.Host) (mend func()) { return c.cut(netns.Loud, a, b) },
 			"one-way": (*terrain).cutOneWay,
 		} {
+			stopsAll := pair == "balancer-peers" || pair == "primary-standby"
 			list = append(list, terrainFault{"cut/" + pair + "/" + manner, func(c *terrain, _ int) {
 				a, b := ends(c)
 				mend := cut(c, a, b)
 				c.linger()
 				mend()
+				if stopsAll {
+					c.startGaps()
+				}
 			}})
 		}
 	}
@@ -119,7 +122,7 @@ func TestNamespaces(t *testing.T) {
 // newTerrain starts everything.
 func newTerrain(t *testing.T) *terrain {
 	t.Helper()
-	c := &terrain{network: netns.New(t), random: rand.New(rand.NewPCG(*seed, 0)), database: make(map[*pgtest.Server]*netns.Host)}
+	c := &terrain{network: netns.New(t), random: rand.New(rand.NewPCG(*seed, 0)), database: make(map[*pgtest.Server]*netns.Host), visitors: make(map[*world]*rawPeer)}
 	var servers []*pgtest.Server
 	for range 2 {
 		host := c.network.Host(t)
@@ -146,6 +149,9 @@ func newTerrain(t *testing.T) *terrain {
 		mesh.populate()
 		mesh.load()
 		c.meshes = append(c.meshes, mesh)
+	}
+	for _, mesh := range c.meshes {
+		c.visitors[mesh] = mesh.newVisitor()
 	}
 	return c
 }
@@ -181,33 +187,16 @@ func (c *terrain) inject(fault terrainFault, n int) {
 	c.w = c.meshes[c.random.IntN(len(c.meshes))]
 	for _, mesh := range c.meshes { // all meshes are under the fault, and one is its target
 		mesh.ledger.fault()
-		mesh.ledger.startGap()
 	}
+	c.startGaps()
+	stop := c.visitors[c.w].comeAndGo()
 	c.w.withoutOne(n, func() { fault.inject(c, n) })
 	c.awaitAll()
-	longest := c.progressAll()
-	gaps.add(fault.name, longest)
-	fmt.Printf("%8s  %s: longest gap %s\n", time.Since(began).Round(time.Second), fault.name, longest.Round(time.Millisecond))
-}
-
-// progressAll waits until all meshes have made progress, and returns the longest gap of any.
-func (c *terrain) progressAll() (gap time.Duration) {
-	c.w.t.Helper()
-	ctx, cancel := context.WithTimeout(c.w.ctx, patience)
-	defer cancel()
-	stuck := make([]error, len(c.meshes))
-	var waits sync.WaitGroup
-	for i, mesh := range c.meshes {
-		waits.Go(func() { stuck[i] = mesh.ledger.progress(ctx, someLoad) })
-	}
-	waits.Wait()
-	for i, mesh := range c.meshes {
-		if stuck[i] != nil {
-			c.w.t.Fatalf("no more deliveries arrive in %s: %s", mesh.name, mesh.account())
-		}
-		gap = max(gap, mesh.ledger.longestGap())
-	}
-	return gap
+	c.awaitRecovery()
+	stop()
+	longest := c.longestGaps()
+	waits.add(fault.name, longest)
+	fmt.Printf("%8s  %s: %s\n", time.Since(began).Round(time.Second), fault.name, longest)
 }
 
 // linger keeps up a fault: for about as long as a lease, or until all timeouts have passed.
@@ -243,12 +232,17 @@ func (c *terrain) stop(how netns.Manner, from, to *netns.Host) (mend func()) {
 	return func() { c.w.check(undo()) }
 }
 
-// unplugOwner unplugs the owner of the mesh, until another node has the mesh and has been busy for a while.
-func (c *terrain) unplugOwner(int) {
+// unplugOwner unplugs the owner of the mesh, until another node has the mesh and has been busy for a while or, every
+// other time, until all peers have gone on.
+func (c *terrain) unplugOwner(n int) {
 	o := c.awaitOwner()
 	c.w.check(c.hosts[o].Unplug())
 	c.awaitAnother(o)
-	c.linger()
+	if n%2 == 0 {
+		c.awaitRecovery()
+	} else {
+		c.linger()
+	}
 	c.w.check(c.hosts[o].Plug())
 }
 
@@ -257,6 +251,7 @@ func (c *terrain) freezeDatabase(int) {
 	c.primary.Pause()
 	c.linger()
 	c.primary.Resume()
+	c.startGaps()
 }
 
 // isolatePrimary unplugs the primary and promotes the standby. The old primary still runs; it can't commit

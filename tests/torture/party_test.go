@@ -12,6 +12,7 @@ import (
 type party struct {
 	w       *world
 	name    string
+	client  client
 	key     string // in hex; the target of messages to it
 	direct  string // the mailbox for messages to key
 	shouted string // the mailbox for broadcasts; "" if it gets none
@@ -87,7 +88,7 @@ func (p *party) next() draft {
 		other := p.other()
 		d.target, to = other.key, []string{other.direct}
 	}
-	p.w.ledger.send(d.id, p.name, to)
+	p.w.ledger.send(d.id, p.name, p.client, to)
 	return d
 }
 
@@ -95,7 +96,7 @@ func (p *party) next() draft {
 func (p *party) nextTo(other *party) draft {
 	p.count++
 	d := draft{id: fmt.Sprintf("%s-%06d", p.name, p.count), target: other.key, size: p.w.size}
-	p.w.ledger.send(d.id, p.name, []string{other.direct})
+	p.w.ledger.send(d.id, p.name, p.client, []string{other.direct})
 	return d
 }
 
