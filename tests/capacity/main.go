@@ -50,8 +50,10 @@ type figures struct {
 	Queries   float64 // for a message under load
 	FanOutMS  float64 // until the last of 1,000 peers has a message
 
-	Pool  float64 // connections of a node to Postgres, at most
-	Limit float64 // sessions in a mesh, unless an option says otherwise
+	Pool   float64 // connections of a node to Postgres, at most
+	LeaseS float64 // until the lease of a dead node ends, in seconds, at most
+	ReapMS float64 // between two searches for dead nodes, in milliseconds
+	Limit  float64 // sessions in a mesh, unless an option says otherwise
 }
 
 // number finds a number in a file of the repository: the first group of a pattern.
@@ -87,6 +89,8 @@ func readFigures(repository string) (f figures, err error) {
 		{&f.Queries, "BENCHMARKS.md", `^\| queries per message under load \| postgres \|[^|]*\| ` + n + `[ (]`},
 		{&f.FanOutMS, "BENCHMARKS.md", `^\| broadcast to 1,000 peers: last recipient, p50 \| postgres \|[^|]*\| ` + n + ` ms`},
 		{&f.Pool, "storage/postgres/connect.go", `^\tpoolSize = (\d+)$`},
+		{&f.LeaseS, "storage/postgres/lease.go", `^\tleaseTime = (\d+) \* time\.Second$`},
+		{&f.ReapMS, "storage/postgres/owners.go", `^const reapEvery = (\d+) \* time\.Millisecond$`},
 		{&f.Limit, "Caddyfile", `\{\$MAX_CONNECTIONS_PER_MESH:(\d+)\}`},
 	} {
 		if *from.to, err = number(repository, from.file, from.pattern); err != nil {
@@ -109,8 +113,6 @@ const (
 
 // These are properties of the code; see the page.
 const (
-	leaseS       = 3.0  // storage/postgres: leaseTime
-	reapS        = 0.5  // storage/postgres: reapEvery
 	idleQueries  = 4.0  // a second and node: a renewal, two looks for dead nodes, one look at the list of nodes
 	claimQueries = 17.0 // of a mesh that another node had, at most
 )
@@ -162,7 +164,7 @@ type loss struct {
 
 func (f *figures) lose(sessions, nodes, failed float64) loss {
 	part := failed / nodes
-	l := loss{Sessions: sessions, Meshes: sessions / perMesh, Nodes: nodes, Failed: failed, Free: leaseS + reapS}
+	l := loss{Sessions: sessions, Meshes: sessions / perMesh, Nodes: nodes, Failed: failed, Free: f.LeaseS + f.ReapMS/1000}
 	l.Claimed = l.Meshes * part
 	l.Hellos = sessions * (1 - (1-part)*(1-part))
 	l.HelloS = l.Hellos / ((nodes - failed) * f.Hellos)

@@ -37,8 +37,9 @@ func TestNeed(t *testing.T) {
 	if large.Databases != 10 || large.Nodes != 30 || large.NodeGB != 8 || large.Cores != 5 || large.StorageCores != 1 || large.Counted != 180_000 {
 		t.Errorf("6,000,000 sessions: %+v", large)
 	}
+	f.LeaseS, f.ReapMS = 3, 500
 	l := f.lose(1e4, 4, 2)
-	if l.Claimed != 500 || l.Hellos != 7500 || l.HelloS != 3.75 || l.Statements != 500*claimQueries {
+	if l.Claimed != 500 || l.Hellos != 7500 || l.HelloS != 3.75 || l.Statements != 500*claimQueries || l.Free != 3.5 {
 		t.Errorf("half of the nodes: %+v", l)
 	}
 }
