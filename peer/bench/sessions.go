@@ -28,8 +28,10 @@ func (r *run) idle() error {
 	r.check()
 	r.enter("holding")
 	r.holding.Store(true)
+	hold := time.Now()
 	pause(r.ctx, time.Duration(r.settings.Duration))
 	r.collect()
+	held := time.Since(hold).Round(time.Second)
 	last, lastErr := r.watch.read(r.over)
 	_, peak := r.watch.now()
 	res := r.result
@@ -39,7 +41,7 @@ func (r *run) idle() error {
 			res.note("the memory per session is unknown: %v", err)
 		}
 	}
-	r.tellFresh(&first)
+	r.tellFresh(&first, held)
 	res.add("sessions", float64(r.online.Load()), "", "")
 	res.add("seconds", seconds, "s", lower)
 	res.add("connects_per_second", float64(n)/seconds, "1/s", higher)
@@ -62,9 +64,9 @@ func (r *run) idle() error {
 
 // tellFresh notes whether the broker has served sessions before this run. If it has, the new
 // sessions can reuse their memory.
-func (r *run) tellFresh(first *Reading) {
+func (r *run) tellFresh(first *Reading, held time.Duration) {
 	fresh := 0.0
-	switch hold := time.Duration(r.settings.Duration); {
+	switch {
 	case !first.Counts && first.Resident == 0: // its memory is unknown, too
 	case !first.Counts:
 		r.result.note("it is unknown whether the broker was fresh, because its metrics were not read. A broker that has served sessions before reuses their memory")
@@ -72,7 +74,7 @@ func (r *run) tellFresh(first *Reading) {
 		r.result.note("the broker was not fresh: it had served %d sessions before and may reuse their memory. Restart it for comparable figures", first.Joins)
 	default:
 		fresh = 1
-		r.result.note("the broker was fresh; its memory was read before the first connection, and %v after the last", hold)
+		r.result.note("the broker was fresh; its memory was read before the first connection, and %v after the last", held)
 	}
 	r.result.addIf(first.Counts, "broker_fresh", fresh, "", "")
 }
