@@ -22,6 +22,33 @@
 //   - JetStream (jetstream.go) is a NATS server with a file store and
 //     `sync_interval: always`, in its own process, like the broker.
 //
+// # Files
+//
+//	main.go       the command line, and the probes' turns
+//	probes.go     the probes, and those of messages and connections
+//	windows.go    a probe: clients that resend at once
+//	flood.go      a probe: a pair during a flood
+//	arrivals.go   a probe: sessions that join, and the others meanwhile
+//	memory.go     probes: memory of idle sessions, and its growth
+//	cluster.go    a probe: sockets at another node than the owner of their mesh
+//	balance.go    its part about the spread of meshes over nodes
+//	hook.go       a probe: the hook's process; line/ is what it is compared with
+//	queue.go      a probe: a long queue
+//	storage.go    ceiling S
+//	jetstream.go  JetStream
+//	costs.go      what a message costs
+//	counts.go     the statements that Postgres has counted
+//	lab.go        databases, brokers and their metrics
+//	servers.go    the relay, and the roles of this program
+//	meanwhile.go  a load beside a measurement
+//	stage.go      a testing.TB without a test
+//	machine.go    describes the machine
+//	results.go    what was measured
+//	goals.go      the rows of the table
+//	why.go        why a goal was not reached
+//	report.go     BENCHMARKS.md
+//	plot.go       its plots
+//
 // The program also plays the processes that it needs: roleVariable turns it into that Caddy or
 // that NATS server.
 //

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -71,7 +72,7 @@ func run(ctx context.Context, o *options, out, log io.Writer) error {
 	case ctx.Err() != nil:
 		return errors.New("interrupted; no report written")
 	case len(r.Series) == 0: // don't replace a good report
-		return fmt.Errorf("nothing was measured; no report written: %s", strings.Join(r.Problems["runner"], "; "))
+		return fmt.Errorf("nothing was measured; no report written: %s", cmp.Or(strings.Join(r.Problems["runner"], "; "), "every probe failed"))
 	case o.out != "":
 		err = r.write(o.out)
 	case r.whole() && !r.Quick:

@@ -305,6 +305,9 @@ func (l *lab) storm(s *stage) {
 			l.cameBack(s, r, db)
 			l.accounts(r, series("storm", db))
 			l.figure(r, "failed_reconnects", series("storm/errors", db))
+			if n, _ := r.Value("failed_reconnects"); n > 0 {
+				s.Errorf("reconnects failed: %s", strings.Join(r.Notes, "; "))
+			}
 		}))
 	}
 }

@@ -51,10 +51,11 @@ mesh's list of sessions that may return.`
 	whyRelay       = `A message of a relayed session goes from node to node twice, on the same cores as the load and the database.`
 	whyRelayMemory = `Two goroutines that wait and the multiplexer's stream take about 8 kB. The rest is memory between objects, and
 what Go's runtime has not yet returned to the system, which differs from run to run.`
-	whyQueriesOfTwo = `Each node also renews its lease and looks for other nodes, a few times a second, whether messages flow or not.`
-	whyBalance      = `A mesh without an owner goes to the node that owns the fewest, by counts that may be half a second old.`
-	whyMove         = `A client comes back at once, with jitter, and its hello waits for the mesh.`
-	whyHook         = `A hook reads its event, asks the daemon over its socket and writes the answer. It uses HTTP and JSON from the standard
+	whyQueriesOfTwo  = `Each node also renews its lease and looks for other nodes, a few times a second, whether messages flow or not.`
+	whyNotifications = `A node notifies the others when it or the owner of a mesh changes. Messages need no notification.`
+	whyBalance       = `A mesh without an owner goes to the node that owns the fewest, by counts that may be half a second old.`
+	whyMove          = `A client comes back at once, with jitter, and its hello waits for the mesh.`
+	whyHook          = `A hook reads its event, asks the daemon over its socket and writes the answer. It uses HTTP and JSON from the standard
 library, whose pages the system has to load at every start.`
 	whyGrowth = `With the sessions of a mesh, its roster grows; with all memory, the garbage collector's work grows. The table below
 has the figures for each size.`

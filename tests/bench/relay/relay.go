@@ -14,7 +14,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// Server is a relay. The zero value is ready to use. A Server is safe for concurrent use.
+// Server is a relay. The zero value is ready to use. A Server is safe for concurrent use. It serves
+// each WebSocket until the peer leaves or the process ends.
 type Server struct {
 	conns sync.Map // session key in hex → *conn
 }
@@ -30,7 +31,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return // Accept has answered
 		}
 		ws.SetReadLimit(256 << 10)
-		go (&conn{server: s, ws: ws}).serve()
+		go (&conn{server: s, ws: ws}).serve() // the broker also returns, so that net/http frees the request
 	case "/health":
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(wire.Health{Status: "ok", DB: "up", Version: "bare relay"})
