@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -181,6 +182,42 @@ func TestSessionIsAwayAndSucceeded(t *testing.T) {
 	}
 	if c := next(t, "receipt", alice.confirmations); c.By != heir.pair.Public() || c.Member != bobMesh.Member.Public() {
 		t.Errorf("got %+v", c)
+	}
+}
+
+// TestWrongClock creates a mesh and claims an invite by a clock that is wrong.
+func TestWrongClock(t *testing.T) {
+	t.Parallel()
+	h := peer.HTTP{BrokerURL: brokertest.Start(t).URL()}
+	for _, ahead := range []time.Duration{-3 * time.Minute, 0, 20 * time.Hour} {
+		owner, clock := identitytest.Pair(t), func() time.Time { return time.Now().Add(ahead) }
+		created, err := h.CreateMesh(t.Context(), owner, "team", "Team", "alice", "", clock())
+		if err != nil {
+			t.Fatalf("create a mesh with a clock that is %v ahead: %v", ahead, err)
+		}
+		m := peer.Mesh{
+			MeshID: created.MeshID.String(), MemberID: created.MemberID.String(), Slug: "team", Member: owner,
+			BrokerURL: h.BrokerURL, Key: envelope.NewMeshKey(),
+		}
+		link, invite, err := peer.NewLinkInvite(&m, owner.Public(), peer.InviteTerms{Role: "member", Uses: 1, ExpiresAt: time.Now().Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := peer.Dial(t.Context(), peer.Options{Mesh: m})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if _, err := client.InviteCreate(t.Context(), invite); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Claim(t.Context(), link.Code, link.Secret.ClaimKey(), identitytest.Pair(t), "bob", clock()); err != nil {
+			t.Errorf("claim an invite with a clock that is %v ahead: %v", ahead, err)
+		}
+	}
+	_, err := h.CreateMesh(t.Context(), identitytest.Pair(t), "team", "Team", "alice", "", time.Now().Add(48*time.Hour))
+	if err == nil || !strings.Contains(err.Error(), "this machine's clock differs") {
+		t.Errorf("a clock that is two days ahead: %v", err)
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// skewLimit is the largest correction of a hello's time by the broker's clock, so that no
-// broker gets a hello that we signed for the far future.
+// skewLimit is the largest correction of the time that we sign by the broker's clock, so that no
+// broker gets a hello or a request that we signed for the far future.
 const skewLimit = 24 * time.Hour
 
 // dial connects and says hello. ctx bounds only the handshake. If the broker says that
@@ -39,7 +39,7 @@ type skew struct{ duration atomic.Int64 }
 func (s *skew) ahead() time.Duration    { return time.Duration(s.duration.Load()) }
 func (s *skew) set(ahead time.Duration) { s.duration.Store(int64(ahead)) }
 
-// dialAt is dial with a hello that is signed for the time now minus skew.
+// dialAt is dial for a known skew: it signs the hello for the current time minus ahead.
 func dialAt(ctx context.Context, o *Options, ahead time.Duration) (*conn, error) {
 	c := &conn{
 		signs:    signs{start: time.Now()},

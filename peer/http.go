@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -43,6 +44,7 @@ func (e *HTTPError) Error() string {
 		"capacity":             "this mesh has as many members as its broker allows; have one removed, or ask for a higher limit",
 		"invite_bad_signature": "this invite is damaged; ask for the link again",
 		"bad_signature":        "this link is damaged or belongs to another invite; ask for the link again",
+		"timestamp_skew":       "this machine's clock differs too much from the broker's; correct it",
 		"mesh_not_found":       "the broker does not know this mesh; is it the right broker?",
 	}[e.Code]
 	switch {
@@ -89,8 +91,8 @@ func CheckName(name string) (string, error) {
 // maxAnswer is how many bytes of an answer are read.
 const maxAnswer = 1 << 20
 
-// again is once for a request that may be served twice. It tries again while the broker is
-// away.
+// again is like once, for a request that the broker may serve twice. It retries while the
+// broker is away.
 func (h HTTP) again(ctx context.Context, method, path string, body, v any) error {
 	return retry(ctx, passing, nil, func() error {
 		_, err := h.once(ctx, method, path, body, v)
@@ -165,7 +167,8 @@ func httpError(resp *http.Response) *HTTPError {
 	return refusal(resp, answer)
 }
 
-// CreateMesh creates a mesh that the key pair owns. Some brokers require the token.
+// CreateMesh creates a mesh that the key pair owns. Some brokers require the token. now is the
+// time of this machine's clock, which may be wrong by up to a day.
 func (h HTTP) CreateMesh(ctx context.Context, owner identity.KeyPair, slug, name, displayName, token string, now time.Time) (wire.CreateMeshResult, error) {
 	body := wire.CreateMesh{
 		Slug: slug, Name: name, DisplayName: displayName, Token: token,
@@ -174,12 +177,29 @@ func (h HTTP) CreateMesh(ctx context.Context, owner identity.KeyPair, slug, name
 	begin := time.Now()
 	var result wire.CreateMeshResult
 	err := retry(ctx, refusedForNow, nil, func() error { // the broker accepts a signature once
-		body.Timestamp = now.Add(time.Since(begin)).UnixMilli()
-		body.Signature = owner.Sign(wire.CreateMeshSigningText(slug, name, displayName, owner.Public(), body.Timestamp)).String()
-		_, err := h.once(ctx, http.MethodPost, "/meshes", body, &result)
-		return err
+		return signed(now.Add(time.Since(begin)), func(at time.Time) (http.Header, error) {
+			body.Timestamp = at.UnixMilli()
+			body.Signature = owner.Sign(wire.CreateMeshSigningText(slug, name, displayName, owner.Public(), body.Timestamp)).String()
+			return h.once(ctx, http.MethodPost, "/meshes", body, &result)
+		})
 	})
 	return result, err
+}
+
+// signed sends a request that is signed for the time now. If the broker answers that this is
+// not the time, signed sends the request once more, signed for the time of the broker's clock.
+func signed(now time.Time, send func(at time.Time) (http.Header, error)) error {
+	header, err := send(now)
+	var refused *HTTPError
+	if !errors.As(err, &refused) || refused.Code != string(wire.CodeTimestampSkew) {
+		return err
+	}
+	at, dateErr := http.ParseTime(header.Get("Date"))
+	if dateErr != nil || at.Sub(now).Abs() > skewLimit {
+		return err
+	}
+	_, err = send(at)
+	return err
 }
 
 // Join joins a mesh with the proof of a v1 token.
@@ -189,12 +209,19 @@ func (h HTTP) Join(ctx context.Context, j wire.Join) (wire.JoinResult, error) {
 	return result, err
 }
 
-// Claim claims an invite link for a member key; claim is the link's claim key.
+// Claim claims an invite link for a member key; claim is the link's claim key, and now is as for
+// CreateMesh.
 func (h HTTP) Claim(ctx context.Context, code string, claim, member identity.KeyPair, displayName string, now time.Time) (wire.ClaimResult, error) {
-	body := wire.Claim{PeerPubkey: member.Public().String(), DisplayName: displayName, Timestamp: now.UnixMilli()}
-	body.Signature = claim.Sign(wire.ClaimSigningText(code, member.Public(), body.Timestamp)).String()
+	body := wire.Claim{PeerPubkey: member.Public().String(), DisplayName: displayName}
+	begin := time.Now()
 	var result wire.ClaimResult
-	err := h.again(ctx, http.MethodPost, "/invites/"+code+"/claim", body, &result)
+	err := retry(ctx, passing, nil, func() error {
+		return signed(now.Add(time.Since(begin)), func(at time.Time) (http.Header, error) {
+			body.Timestamp = at.UnixMilli()
+			body.Signature = claim.Sign(wire.ClaimSigningText(code, member.Public(), body.Timestamp)).String()
+			return h.once(ctx, http.MethodPost, "/invites/"+code+"/claim", body, &result)
+		})
+	})
 	return result, err
 }
 
