@@ -131,7 +131,7 @@ func Resolve(to string, own wire.Key, peers []wire.PeerRow, members []wire.Membe
 func find(to string, own wire.Key, peers []wire.PeerRow, members []wire.MemberRow, now time.Time) (Recipient, error) {
 	live, offline := candidates(peers, members, now)
 	all := append(slices.Clone(live), offline...)
-	if key, err := wire.ParseKey(strings.ToLower(to)); err == nil {
+	if key, ok := WholeKey(to); ok {
 		return byKey(key, all), nil
 	}
 	if id, err := wire.ParseID(to); err == nil {
@@ -183,6 +183,12 @@ func named(to string, own wire.Key, live, offline []Recipient, same func(a, b st
 		found = others
 	}
 	return found
+}
+
+// WholeKey returns the key that a text is, in lower or upper case.
+func WholeKey(to string) (wire.Key, bool) {
+	key, err := wire.ParseKey(strings.ToLower(to))
+	return key, err == nil
 }
 
 // IsKeyStart reports whether a text may be the start of a key.

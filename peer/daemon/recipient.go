@@ -33,8 +33,8 @@ func (l *line) resolve(ctx context.Context, to string) (recipient, error) {
 		return recipient{target: target, name: to}, nil
 	}
 	rows, members, known := l.joined.fresh(ctx)
-	key, keyErr := wire.ParseKey(to)
-	if !known && keyErr != nil {
+	key, isKey := peer.WholeKey(to)
+	if !known && !isKey {
 		return recipient{}, unavailable("the broker of %s does not answer, so the daemon can't look up %q; a whole key works", l.mesh.Slug, to)
 	}
 	if !known {

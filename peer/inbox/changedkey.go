@@ -53,7 +53,7 @@ func (e *ChangedKeyError) Command() string {
 // names are pinned to another key, or that a known member does not attest. A whole key
 // always means that key. When the recipient is the sender of a message, to is "".
 func (c Contacts) Check(ctx context.Context, meshID, to string, r peer.Recipient, members []wire.MemberRow) error {
-	if _, err := wire.ParseKey(to); err == nil {
+	if _, ok := peer.WholeKey(to); ok {
 		return nil
 	}
 	err := c.check(ctx, meshID, to, r, namesIn(&r, members))

@@ -127,6 +127,7 @@ func TestChangedKey(t *testing.T) {
 	n.refused("bob", bob.Public())
 	n.refused(eve.Public().String()[:12], bob.Public())
 	n.leads(eve.Public().String(), eve.Public()) // a whole key always means that key
+	n.leads(strings.ToUpper(eve.Public().String()), eve.Public())
 	web := n.session(eve, "web")
 	n.refused("web", bob.Public()) // it shows the name of its member
 	n.leads(web.String(), web)
