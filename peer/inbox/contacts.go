@@ -206,14 +206,29 @@ func (c Contacts) Trust(ctx context.Context, meshID string, member wire.Key, now
 				now.UnixMilli(), meshID, member.String(), name); err != nil {
 				return err
 			}
-			// The former holder gets the next name that it uses.
-			if _, err := tx.ExecContext(ctx, `UPDATE contact SET name = '', folded = '' WHERE mesh_id = ? AND member <> ? AND lower(name) = lower(?)`,
-				meshID, member.String(), name); err != nil {
+			if err := takeName(ctx, tx, meshID, member, name); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// takeName takes a name from the contacts that have it, except for one member. They get the
+// next name that they use.
+func takeName(ctx context.Context, tx *sql.Tx, meshID string, member wire.Key, name string) error {
+	list, err := holders(ctx, tx, meshID, name)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		if h := &list[i]; h.member != member && strings.EqualFold(h.name, name) {
+			if _, err := tx.ExecContext(ctx, `UPDATE contact SET name = '', folded = '' WHERE mesh_id = ? AND member = ? AND name = ?`, meshID, h.member.String(), h.name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // contact is a row of the table.

@@ -62,6 +62,29 @@ func TestContacts(t *testing.T) {
 	}
 }
 
+// TestTrustInAnyCase checks that a trusted name is no longer the pinned name of another member, in
+// upper or lower case.
+func TestTrustInAnyCase(t *testing.T) {
+	t.Parallel()
+	for _, names := range [][2]string{{"Bob", "bob"}, {"\u00c4gnes", "\u00e4gnes"}} {
+		c := openInbox(t, peer.Dir(t.TempDir())).Contacts()
+		now, first, second := time.Now(), newKey(t).Public(), newKey(t).Public()
+		for i, member := range []wire.Key{first, second} {
+			if _, err := c.Pin(t.Context(), "mesh", member, names[i], now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.Trust(t.Context(), "mesh", second, now, names[1]); err != nil {
+			t.Fatal(err)
+		}
+		for member, want := range map[wire.Key]string{first: "", second: names[1]} {
+			if got, err := c.Name(t.Context(), "mesh", member); err != nil || got != want {
+				t.Errorf("%s is now %s: got %q, %v; want %q", names[0], names[1], got, err, want)
+			}
+		}
+	}
+}
+
 // TestContactsOfTheRoster checks that the members' own names take precedence over the names
 // of their sessions.
 func TestContactsOfTheRoster(t *testing.T) {
