@@ -48,6 +48,29 @@ func TestLogIsPutAside(t *testing.T) {
 	again.Close()
 }
 
+// TestLogThatCannotBePutAside checks that a log tells that its previous part is missing.
+func TestLogThatCannotBePutAside(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.log")
+	if err := os.Mkdir(path+".1", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	log, err := openLog(path, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	for _, entry := range []string{"first 1\n", "second 2\n"} {
+		if _, err := log.Write([]byte(entry)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || !strings.HasPrefix(string(got), "the previous log was lost: ") || !strings.HasSuffix(string(got), "\nsecond 2\n") || log.size != int64(len(got)) {
+		t.Errorf("%q with size %d, %v", got, log.size, err)
+	}
+}
+
 func TestServiceFiles(t *testing.T) {
 	t.Setenv("HOME", "/home/a b")
 	t.Setenv("XDG_CONFIG_HOME", "")

@@ -59,11 +59,14 @@ func (l *LogFile) Write(b []byte) (int, error) {
 // rotateLocked empties the log after copying it. If copying fails, the old entries are lost: a
 // log must not make a full disk fuller.
 func (l *LogFile) rotateLocked() {
-	if err := l.copyAside(); err != nil {
-		fmt.Fprintf(l.file, "the previous log was lost: %v\n", err)
+	failed := l.copyAside()
+	if l.file.Truncate(0) != nil {
+		return
 	}
-	if l.file.Truncate(0) == nil {
-		l.size = 0
+	l.size = 0
+	if failed != nil {
+		n, _ := fmt.Fprintf(l.file, "the previous log was lost: %v\n", failed) // the disk may be full
+		l.size = int64(n)
 	}
 }
 
