@@ -192,6 +192,11 @@ func TestSendRefuses(t *testing.T) {
 	if err := b.call(local.VerbSend, local.Send{To: "*", Text: "x", ClientID: "my-id"}, nil); err != nil {
 		t.Errorf("the same id in another daemon: %v", err)
 	}
+	for range 2 {
+		if err := a.call(local.VerbSend, local.Send{To: "@nogroup", Text: "x", ClientID: "refused-id"}, nil); !errors.As(err, &e) || e.Code != local.CodeRefused || !strings.Contains(e.Message, "there is no group @nogroup") {
+			t.Errorf("a repeated call whose message the broker refused: %v", err)
+		}
+	}
 	other := alice.session().connected()
 	if err := other.call(local.VerbSend, once, nil); !errors.As(err, &e) || e.Code != local.CodeInvalid {
 		t.Errorf("the id of another session's message: %v", err)

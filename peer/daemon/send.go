@@ -35,6 +35,9 @@ func (d *daemon) serveSend(c *call) error {
 	if in.ClientID != "" {
 		known, err := d.store.MessageByID(c.ctx, in.ClientID)
 		if err == nil && known.SessionID == c.s.id { // the caller repeats the call
+			if err := refusedByBroker(&known); err != nil {
+				return err
+			}
 			return c.answer(local.Sent{ID: known.ID, State: known.State, To: known.ToName, MessageID: known.MessageID})
 		}
 		if err != nil && !errors.Is(err, store.ErrNoMessage) {
@@ -80,8 +83,8 @@ func (c *call) post(l *line, in *local.Send, to *recipient) error {
 	if err != nil {
 		return err
 	}
-	if now.State == local.Failed {
-		return refused("the broker refused the message: %s", now.Reason)
+	if err := refusedByBroker(&now); err != nil {
+		return err
 	}
 	note := to.note(in.Priority)
 	if now.State == local.Waiting {
@@ -96,6 +99,14 @@ func (c *call) post(l *line, in *local.Send, to *recipient) error {
 		answer.Verified, answer.Doubt = &to.verified, to.doubt
 	}
 	return c.answer(answer)
+}
+
+// refusedByBroker returns an error if the broker has refused the message for good.
+func refusedByBroker(sent *store.Message) error {
+	if sent.State != local.Failed {
+		return nil
+	}
+	return refused("the broker refused the message: %s", sent.Reason)
 }
 
 // awaitBroker waits until the broker accepts or refuses the message, but at most sendWait. It
