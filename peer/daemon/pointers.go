@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -15,7 +16,8 @@ const printedWithin = time.Second
 var errNotPrinted = errors.New("the hook did not say that it has printed the pointer")
 
 // pointers holds the offers that hooks have received but not yet printed. The zero value is
-// ready to use.
+// ready to use. The numbers of offers start at random, so that a late report of a hook means
+// none of another session or daemon.
 type pointers struct {
 	mu   sync.Mutex
 	last int64
@@ -34,7 +36,7 @@ func (p *pointers) add(o *attention.Offer) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.open == nil {
-		p.open = make(map[int64]openPointer)
+		p.open, p.last = make(map[int64]openPointer), rand.Int64N(1<<52) // JSON numbers are exact up to 2^53
 	}
 	p.last++
 	number := p.last

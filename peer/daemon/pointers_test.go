@@ -18,7 +18,7 @@ func TestPointersAreSettled(t *testing.T) {
 		desk := attention.New(attention.Options{OnAnnounced: func(ids []int64) { announced += len(ids) }})
 		defer desk.Close()
 		desk.Arrive(attention.Message{ID: 1, Member: "alice", Name: "alice", Priority: wire.Now})
-		var p pointers
+		var p, ofAnotherSession pointers
 		lost := desk.Hook(attention.HumanPrompt)
 		if lost == nil {
 			t.Fatal("no pointer")
@@ -39,11 +39,16 @@ func TestPointersAreSettled(t *testing.T) {
 		if announced != 0 {
 			t.Error("a pointer was settled twice")
 		}
-		p.settle(p.add(again), nil)
+		next := ofAnotherSession.add(again)
+		ofAnotherSession.settle(number, nil) // the hook ran for the session before
+		if announced != 0 {
+			t.Error("a pointer was settled by the number of another")
+		}
+		ofAnotherSession.settle(next, nil)
 		time.Sleep(2 * printedWithin)
 		synctest.Wait()
-		if announced != 1 || desk.Hook(attention.HumanPrompt) != nil || len(p.open) != 0 {
-			t.Errorf("got %d announced and %d open, want 1 and 0", announced, len(p.open))
+		if announced != 1 || desk.Hook(attention.HumanPrompt) != nil || len(ofAnotherSession.open) != 0 {
+			t.Errorf("got %d announced and %d open, want 1 and 0", announced, len(ofAnotherSession.open))
 		}
 	})
 }
