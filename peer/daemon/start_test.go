@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/claudemesh/claudemesh/envelope"
@@ -29,7 +30,7 @@ func (s *slowToEnd) RoundTrip(r *http.Request) (*http.Response, error) {
 	defer s.open.Add(-1)
 	kick(s.begun)
 	<-r.Context().Done()
-	time.Sleep(50 * time.Millisecond) // so that a daemon that does not wait for its requests is found out
+	time.Sleep(time.Minute) // of the bubble's clock: it passes only while Run waits
 	return nil, r.Context().Err()
 }
 
@@ -42,6 +43,10 @@ func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 // also if the daemon then can't open a socket. They use the databases that Run closes.
 func TestRunWaitsWhenItCannotListen(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, runWaitsWhenItCannotListen)
+}
+
+func runWaitsWhenItCannotListen(t *testing.T) {
 	u := newUser(t, "alice")
 	for _, path := range local.SocketPaths(u.dir) {
 		if err := os.MkdirAll(filepath.Join(path, "x"), 0o700); err != nil {
@@ -86,6 +91,10 @@ func TestRunWaitsWhenItCannotListen(t *testing.T) {
 // `claudemesh daemon status`, takes the lock for a moment to see whether a daemon runs.
 func TestLockThatIsBeingTested(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, lockThatIsBeingTested)
+}
+
+func lockThatIsBeingTested(t *testing.T) {
 	host, err := os.Hostname()
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +120,7 @@ func TestLockThatIsBeingTested(t *testing.T) {
 			}
 			taken <- err
 		}()
-		time.Sleep(20 * time.Millisecond) // nothing tells when takeLock has found the lock taken; if it has not, this run proves less
+		synctest.Wait() // until takeLock has found the lock taken
 		test.Unlock()
 		if err := <-taken; err != nil {
 			t.Errorf("%s: %v", name, err)
