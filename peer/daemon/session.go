@@ -108,8 +108,13 @@ func (s *session) liveLines() []*line {
 // touch records activity. It revives lines that another connection replaced, and directs the
 // member's mail to this session.
 func (s *session) touch(now time.Time) {
-	s.activeAt.Store(now.UnixNano())
 	s.d.mu.Lock()
+	for _, other := range s.d.sessions { // if the clock was set back, the others are in the future
+		if at := time.Unix(0, other.activeAt.Load()); other != s && !at.Before(now) {
+			now = at.Add(time.Millisecond)
+		}
+	}
+	s.activeAt.Store(now.UnixNano())
 	s.d.touched[s.id] = now
 	turned := s.d.newest != s
 	s.d.newest = s
