@@ -67,10 +67,11 @@ func (d *daemon) recipients(ctx context.Context, sent *store.Message) (list []lo
 	if err != nil {
 		return nil, false, err
 	}
-	list, forgotten = d.askBroker(ctx, sent)
 	target, err := wire.ParseTarget(sent.Target)
 	if err == nil && target.Kind == wire.TargetKey && len(signed) > 0 {
-		list = nil // the message has one recipient, whose signature is here
+		signed = signed[:1] // the message has one recipient; if that was cleared, its successor may have signed too
+	} else {
+		list, forgotten = d.askBroker(ctx, sent)
 	}
 	for _, h := range signed {
 		r := local.RecipientStatus{Name: d.nameOf(sent, h.Key), Key: h.Key}

@@ -195,7 +195,11 @@ func (d *daemon) inContext(list []inbox.Stored, now time.Time) error {
 		return err
 	}
 	for i := range tell {
-		if l := d.lineOf(lineName{tell[i].MeshID, tell[i].Session}); l != nil {
+		l := d.lineOf(lineName{tell[i].MeshID, tell[i].Session})
+		if l == nil { // the session has ended
+			l = d.lineOf(lineName{mesh: tell[i].MeshID})
+		}
+		if l != nil {
 			kick(l.confirmKick)
 		}
 	}

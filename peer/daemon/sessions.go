@@ -78,6 +78,7 @@ func (d *daemon) endSession(s *session, last process.ID) {
 			l.drain()
 			l.hangUp()
 			kick(l.joined.control.outboxKick) // the member's line sends what is left
+			kick(l.joined.control.confirmKick)
 			l.forgetUnused()
 		})
 	}

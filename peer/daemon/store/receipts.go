@@ -36,7 +36,7 @@ func (s *Store) AddReport(ctx context.Context, id string, h Report) error {
 		id, h.Key.String(), string(h.State), h.Reason, h.At.UnixMilli(), id, maxRecipients)
 }
 
-// Reports returns what recipients have signed for a message.
+// Reports returns what recipients have signed for a message, the furthest state first.
 func (s *Store) Reports(ctx context.Context, id string) ([]Report, error) {
 	return collect(ctx, s.db, "read confirmations", func(r *sql.Rows, h *Report) error {
 		var key string
@@ -48,7 +48,7 @@ func (s *Store) Reports(ctx context.Context, id string) ([]Report, error) {
 		var err error
 		h.Key, err = wire.ParseKey(key)
 		return err
-	}, `SELECT key, state, reason, at FROM recipient WHERE outbox_id = ? ORDER BY at, key`, id)
+	}, `SELECT key, state, reason, at FROM recipient WHERE outbox_id = ? ORDER BY `+fmt.Sprintf(rank, "state")+` DESC, at, key`, id)
 }
 
 // Confirmation is a report that a sender has yet to receive.
@@ -78,8 +78,9 @@ func (s *Store) AddConfirmations(ctx context.Context, list ...Confirmation) erro
 	return nil
 }
 
-// NextConfirmations returns the oldest confirmation that a session, or the member (""), owes a
-// sender in a mesh, and the others that it owes the same sender.
+// NextConfirmations returns the oldest confirmation that a session owes a sender in a mesh, and
+// the others that it owes the same sender. If session is "", the member owes them, or a session
+// that is no longer live.
 func (s *Store) NextConfirmations(ctx context.Context, mesh, session string) ([]Confirmation, error) {
 	return collect(ctx, s.db, "read confirmations", func(r *sql.Rows, c *Confirmation) error {
 		var sender string
@@ -91,10 +92,10 @@ func (s *Store) NextConfirmations(ctx context.Context, mesh, session string) ([]
 		var err error
 		c.Sender, err = wire.ParseKey(sender)
 		return err
-	}, `SELECT seq, mesh_id, session_id, sender, id, state, reason, at FROM confirmation
-		WHERE mesh_id = ?1 AND session_id = ?2
-		AND sender = (SELECT sender FROM confirmation WHERE mesh_id = ?1 AND session_id = ?2 ORDER BY seq LIMIT 1)
-		ORDER BY seq LIMIT 100`, mesh, session)
+	}, `WITH owed AS (SELECT * FROM confirmation WHERE mesh_id = ?1
+			AND (session_id = ?2 OR ?2 = '' AND session_id NOT IN (SELECT id FROM session)))
+		SELECT seq, mesh_id, session_id, sender, id, state, reason, at FROM owed
+		WHERE sender = (SELECT sender FROM owed ORDER BY seq LIMIT 1) ORDER BY seq LIMIT 100`, mesh, session)
 }
 
 // RemoveConfirmations removes confirmations that their sender has received.
