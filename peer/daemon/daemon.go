@@ -181,7 +181,11 @@ func Run(ctx context.Context, o Options) error {
 	if err := o.Dir.Make(); err != nil {
 		return err
 	}
-	if _, err := peer.RepairModes(o.Dir); err != nil {
+	repaired, err := peer.RepairModes(o.Dir)
+	for _, change := range repaired {
+		o.Log.Warn(change)
+	}
+	if err != nil {
 		return err
 	}
 	lock, err := takeLock(o.Dir)

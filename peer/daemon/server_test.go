@@ -130,14 +130,41 @@ func TestFilesAreForThisUserOnly(t *testing.T) {
 	}
 }
 
+// TestRepairedModesAreLogged checks that a daemon closes its directory to other users and says so.
+func TestRepairedModesAreLogged(t *testing.T) {
+	t.Parallel()
+	alice := newUser(t, "alice")
+	if err := os.Chmod(string(alice.dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var log lockedBuffer
+	alice.up(func(o *Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	if info, err := os.Stat(string(alice.dir)); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the directory has mode %v, %v", info.Mode(), err)
+	}
+	if !strings.Contains(log.String(), "was open to other users (mode 0755)") {
+		t.Errorf("the daemon did not say what it has changed:\n%s", log.String())
+	}
+}
+
 func TestLongPathsGetAShortSocket(t *testing.T) {
-	tmp := shortDir(t)
-	t.Setenv("TMPDIR", tmp)
+	tmp, long := shortDir(t), strings.Repeat("long-", 20)
+	t.Run("TMPDIR is short", func(t *testing.T) { getsShortSocket(t, tmp, tmp) })
+	t.Run("TMPDIR is long", func(t *testing.T) { getsShortSocket(t, filepath.Join(tmp, long), "/tmp/claudemesh-") })
+}
+
+// getsShortSocket checks that the socket of a daemon whose directory has a long path has a path that
+// begins with want.
+func getsShortSocket(t *testing.T, tmp, want string) {
 	alice := newUser(t, "alice")
 	alice.dir = peer.Dir(filepath.Join(string(alice.dir), strings.Repeat("long-", 20)))
+	if err := os.MkdirAll(tmp, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", tmp)
 	alice.up()
 	info, err := local.ReadInfo(alice.dir)
-	if err != nil || !strings.HasPrefix(info.Socket, tmp) {
+	if err != nil || !strings.HasPrefix(info.Socket, want) {
 		t.Fatalf("socket %s, %v", info.Socket, err)
 	}
 	if dir, err := os.Stat(filepath.Dir(info.Socket)); err != nil || dir.Mode().Perm() != 0o700 {

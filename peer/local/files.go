@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -111,14 +112,12 @@ func readJSON(path string, v any) error {
 // (macOS: 104 bytes including the final zero).
 const maxSocketPath = 100
 
-// SocketPaths returns the paths at which the daemon of that directory may listen, best first.
-// The first is in the directory, unless that path is too long. The other is in a directory of
-// this user in the system's temporary directory, for file systems without sockets; the daemon
-// creates that directory with mode 0700. [Info] says which path the daemon uses.
+// SocketPaths returns the paths at which the daemon of that directory may listen, best first:
+// in the directory and, for file systems without sockets, in a directory of this user in the
+// temporary directory or in /tmp. The daemon creates that directory with mode 0700. SocketPaths
+// leaves out paths that are too long. [Info] says which path the daemon uses.
 func SocketPaths(dir configdir.Dir) []string {
-	other := filepath.Join(os.TempDir(), fmt.Sprintf("claudemesh-%d", os.Getuid()), shortHash(string(dir))+".sock")
-	if path := dir.Path("daemon.sock"); len(path) <= maxSocketPath {
-		return []string{path, other}
-	}
-	return []string{other}
+	other := filepath.Join(fmt.Sprintf("claudemesh-%d", os.Getuid()), shortHash(string(dir))+".sock")
+	paths := []string{dir.Path("daemon.sock"), filepath.Join(os.TempDir(), other), filepath.Join("/tmp", other)}
+	return slices.Compact(slices.DeleteFunc(paths, func(path string) bool { return len(path) > maxSocketPath }))
 }
