@@ -124,8 +124,9 @@ type daemon struct {
 	quit  chan struct{}  // capacity 1: a caller asked for a shutdown
 	lost  chan struct{}  // capacity 1: the directory is gone
 
-	changes sync.Mutex // see the package comment
-	config  configState
+	changes    sync.Mutex // see the package comment
+	config     configState
+	unfinished bool // a hand-over has failed; guarded by changes
 
 	mu       sync.Mutex
 	info     local.Info

@@ -166,10 +166,10 @@ func (u *user) upAsChild(env ...string) {
 	})
 }
 
-// exec runs a statement on a database of the user's, whose daemon must be down.
+// exec runs a statement on a database of the user's.
 func (u *user) exec(file, statement string) {
 	u.t.Helper()
-	db, err := sql.Open("sqlite", u.dir.Path(file))
+	db, err := sql.Open("sqlite", u.dir.Path(file)+"?_pragma=busy_timeout(60000)")
 	if err != nil {
 		u.t.Fatal(err)
 	}

@@ -132,9 +132,9 @@ func (d *daemon) judgeTakes(session string, why occasion) (open int, err error) 
 		if err != nil {
 			errs = append(errs, err)
 		}
-		if decided {
+		if decided && err == nil {
 			d.takes.remove(t)
-		} else {
+		} else { // the next call tries again what could not be stored
 			open++
 		}
 	}
@@ -207,11 +207,8 @@ func (t *take) over(s *session) bool {
 // settle confirms the messages that shown selects and makes the others unread.
 func (d *daemon) settle(t *take, shown func(*inbox.Stored) bool, maybeSeen bool) error {
 	now := time.Now()
-	list, err := d.inbox.ConfirmTaken(d.writeContext(), t.session, t.toolUse, shown, now)
-	if err != nil {
-		return err
-	}
-	if err := d.inContext(list, now); err != nil {
+	tell := func(list []inbox.Stored) error { return d.inContext(list, now) }
+	if err := d.inbox.ConfirmTaken(d.writeContext(), t.session, t.toolUse, shown, tell, now); err != nil {
 		return err
 	}
 	released, err := d.inbox.ReleaseTaken(d.writeContext(), t.session, t.toolUse, maybeSeen)

@@ -44,21 +44,27 @@ func (d *daemon) left(e *local.End) error {
 
 // leftEarlier records how an earlier session of the process ended.
 func (d *daemon) leftEarlier(p *proc, id string, clears bool) error {
+	is := func(s *session) bool { return s.id == id }
 	d.mu.Lock()
-	i := slices.IndexFunc(p.earlier, func(s *session) bool { return s.id == id })
+	i := slices.IndexFunc(p.earlier, is)
 	if i < 0 {
 		d.mu.Unlock()
 		return nil
 	}
 	old := p.earlier[i]
-	p.earlier = slices.Delete(p.earlier, i, i+1)
 	d.mu.Unlock()
 	if clears && d.session(id) == nil {
 		if err := d.succeedLate(p.session, old); err != nil {
 			return err
 		}
 	}
-	return d.store.ForgetEarlier(d.writeContext(), p.Number, id)
+	if err := d.store.ForgetEarlier(d.writeContext(), p.Number, id); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	p.earlier = slices.DeleteFunc(p.earlier, is)
+	d.mu.Unlock()
+	return nil
 }
 
 func (d *daemon) serveEnd(c *call) error {

@@ -43,7 +43,7 @@ func (d *daemon) restore() error {
 			errs = append(errs, d.departLocked(p))
 		}
 	}
-	errs = append(errs, d.finishHandOvers())
+	errs = append(errs, d.finishHandOversLocked())
 	errs = append(errs, d.recallTakes())
 	d.reloadConfigLocked() // connects
 	return errors.Join(errs...)
@@ -65,9 +65,9 @@ func (d *daemon) restoreEarlier() error {
 	return err
 }
 
-// finishHandOvers completes the hand-overs that a crash interrupted. A session that has
-// returned since then keeps its own messages.
-func (d *daemon) finishHandOvers() error {
+// finishHandOversLocked completes the hand-overs that a crash or an error interrupted. A
+// session that has returned since then keeps its own messages. The caller holds changes.
+func (d *daemon) finishHandOversLocked() error {
 	list, err := d.store.Handovers(d.writeContext())
 	if err != nil {
 		return err
@@ -83,4 +83,15 @@ func (d *daemon) finishHandOvers() error {
 		}
 	}
 	return nil
+}
+
+// retryHandOversLocked tries again what inherit could not do, for example because the disk was
+// full. The caller holds changes.
+func (d *daemon) retryHandOversLocked() {
+	if !d.unfinished || d.finishHandOversLocked() != nil { // inherit has logged the error
+		return
+	}
+	d.unfinished = false
+	d.log.Info("handed over the mail of cleared sessions")
+	d.kickAllMail()
 }

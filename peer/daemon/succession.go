@@ -93,7 +93,8 @@ func (d *daemon) inherit(s, old *session) {
 		d.log.Error("find out whether messages reached the context", "session", old.id, "error", err)
 	}
 	if err := d.handOver(old.id, s.id); err != nil {
-		d.log.Error("hand over the mail of a cleared session", "session", old.id, "error", err)
+		d.log.Error("hand over the mail of a cleared session; retrying", "session", old.id, "error", err)
+		d.unfinished = true
 	}
 	s.kickMail()
 }

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/claudemesh/claudemesh/identity"
@@ -48,6 +50,7 @@ func (d *daemon) watchLoop() {
 			d.changes.Lock()
 			if d.ctx.Err() == nil {
 				d.reloadConfigLocked()
+				d.retryHandOversLocked()
 			}
 			d.changes.Unlock()
 		}
@@ -163,9 +166,16 @@ func (d *daemon) writeTouched() {
 	}
 }
 
-// prune deletes what is no longer needed.
+// prune deletes what is no longer needed. It does nothing while the file of joined meshes can't be
+// read, since messages for these meshes still wait.
 func (d *daemon) prune(now time.Time) {
-	if err := d.store.Prune(d.writeContext(), now); err != nil {
+	d.changes.Lock()
+	unreadable := d.config.err != ""
+	d.changes.Unlock()
+	if unreadable {
+		return
+	}
+	if err := d.store.Prune(d.writeContext(), slices.Collect(maps.Keys(d.joinedMeshes())), now); err != nil {
 		d.log.Error("prune", "error", err)
 	}
 	if _, err := d.inbox.Prune(d.writeContext(), now); err != nil {

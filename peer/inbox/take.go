@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -217,32 +218,24 @@ func takenRows(ctx context.Context, q querier, session, toolUse string) ([]Store
 	return storedRows(ctx, q, `SELECT `+storedColumns+` FROM message m WHERE `+taken+` AND m.taken_by = ?2 ORDER BY m.id`, session, toolUse)
 }
 
-// ConfirmTaken records that messages are in the session's context, and returns them. These
-// are the messages that a tool call took and for which shown returns true. A second call
-// has nothing to return.
-func (b *Inbox) ConfirmTaken(ctx context.Context, session, toolUse string, shown func(*Stored) bool, now time.Time) (list []Stored, err error) {
-	err = b.inTx(ctx, "confirm messages", func(tx *sql.Tx) error {
-		all, err := takenRows(ctx, tx, session, toolUse)
+// ConfirmTaken records that messages are in the session's context. These are the messages
+// that a tool call took and for which shown returns true. Before it commits, ConfirmTaken
+// calls tell with them, which stores the receipts for their senders. If tell fails, nothing
+// is recorded. After a crash between the two, the messages are still taken.
+func (b *Inbox) ConfirmTaken(ctx context.Context, session, toolUse string, shown func(*Stored) bool, tell func([]Stored) error, now time.Time) error {
+	return b.inTx(ctx, "confirm messages", func(tx *sql.Tx) error {
+		list, err := takenRows(ctx, tx, session, toolUse)
 		if err != nil {
 			return err
 		}
-		for i := range all {
-			m := &all[i]
-			if !shown(m) {
-				continue
-			}
-			if _, err := tx.ExecContext(ctx, `UPDATE message SET context_at = ?1, read_at = ?1 WHERE id = ?2`, now.UnixMilli(), m.ID); err != nil {
+		list = slices.DeleteFunc(list, func(m Stored) bool { return !shown(&m) })
+		for i := range list {
+			if _, err := tx.ExecContext(ctx, `UPDATE message SET context_at = ?1, read_at = ?1 WHERE id = ?2`, now.UnixMilli(), list[i].ID); err != nil {
 				return err
 			}
-			m.ContextAt = time.UnixMilli(now.UnixMilli()).UTC()
-			list = append(list, *m)
 		}
-		return nil
+		return tell(list)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return list, nil
 }
 
 // ReleaseTaken makes the unconfirmed messages of a tool call unread again and returns

@@ -72,11 +72,12 @@ func (m *mailTest) take(session, toolUse string) string {
 
 func (m *mailTest) confirm(session, toolUse string) string {
 	m.t.Helper()
-	list, err := m.ConfirmTaken(m.t.Context(), session, toolUse, func(*Stored) bool { return true }, m.now)
-	if err != nil {
+	var ids string
+	tell := func(list []Stored) error { ids = idsOf(list); return nil }
+	if err := m.ConfirmTaken(m.t.Context(), session, toolUse, func(*Stored) bool { return true }, tell, m.now); err != nil {
 		m.t.Fatal(err)
 	}
-	return idsOf(list)
+	return ids
 }
 
 func idsOf(list []Stored) string {
@@ -191,9 +192,14 @@ func TestMailThatMayHaveBeenSeen(t *testing.T) {
 	m.want("at first", marks("tool1"), "m1:false m2:false m3:false ")
 	release("tool1", false)
 	m.want("refused by the user", marks("tool2"), "m1:false m2:false m3:false ")
-	list, err := m.ConfirmTaken(t.Context(), "s1", "tool2", func(s *Stored) bool { return s.MessageID == "m2" }, m.now)
-	if err != nil || idsOf(list) != "m2" || list[0].ContextAt != m.now {
-		t.Errorf("confirmed %+v, %v", list, err)
+	second := func(s *Stored) bool { return s.MessageID == "m2" }
+	full := errors.New("no room for the receipts")
+	for _, want := range []error{full, nil} {
+		var told string
+		tell := func(list []Stored) error { told = idsOf(list); return want }
+		if err := m.ConfirmTaken(t.Context(), "s1", "tool2", second, tell, m.now); !errors.Is(err, want) || told != "m2" {
+			t.Errorf("confirmed %q: %v, want %v", told, err, want)
+		}
 	}
 	release("tool2", true)
 	m.want("the rest", marks("tool3"), "m1:true m3:true ")

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -169,12 +170,18 @@ const OutboxLife = 8 * 24 * time.Hour
 // knownLife is how long the store keeps what it knows about a session that does not come back.
 const knownLife = 365 * 24 * time.Hour
 
-// Prune deletes what is no longer needed. It keeps waiting messages for longer, and also
-// successions, since they name keys for which mail may still be sealed.
-func (s *Store) Prune(ctx context.Context, now time.Time) error {
+// Prune deletes what is no longer needed. A message waits for as long as its mesh is joined;
+// joined are the ids of these meshes. Prune keeps waiting messages of other meshes for longer than
+// sent ones, and also successions, since they name keys for which mail may still be sealed.
+func (s *Store) Prune(ctx context.Context, joined []string, now time.Time) error {
 	old, ancient := now.Add(-OutboxLife).UnixMilli(), now.Add(-4*OutboxLife).UnixMilli()
+	meshes, err := json.Marshal(joined)
+	if err != nil {
+		return fmt.Errorf("prune outbox: %w", err)
+	}
 	return errors.Join(
-		s.exec(ctx, "prune outbox", `DELETE FROM outbox WHERE created < ? AND state <> 'waiting' OR created < ?`, old, ancient),
+		s.exec(ctx, "prune outbox", `DELETE FROM outbox WHERE state <> 'waiting' AND created < ? OR created < ? AND mesh_id NOT IN (SELECT value FROM json_each(?))`,
+			old, ancient, string(meshes)),
 		s.exec(ctx, "prune confirmations", `DELETE FROM confirmation WHERE at < ?`, old),
 		s.exec(ctx, "prune known sessions", `DELETE FROM known WHERE at < ?`, now.Add(-knownLife).UnixMilli()),
 		s.exec(ctx, "prune successions", `DELETE FROM succession WHERE at < ? AND session_id NOT IN (SELECT id FROM session)`, ancient),

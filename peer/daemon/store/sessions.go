@@ -201,9 +201,16 @@ func putFormers(ctx context.Context, tx *sql.Tx, session string, formers map[str
 	if len(formers) == 0 {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO handover (former_id, session_id) VALUES (?, ?)
-		ON CONFLICT (former_id) DO UPDATE SET session_id = excluded.session_id`, over, session)
-	return err
+	for _, change := range []string{
+		`DELETE FROM handover WHERE former_id = ?2`, // the session has returned and keeps its own mail
+		`INSERT INTO handover (former_id, session_id) VALUES (?1, ?2) ON CONFLICT (former_id) DO UPDATE SET session_id = excluded.session_id`,
+		`UPDATE handover SET session_id = ?2 WHERE session_id = ?1`, // mail that over has yet to inherit
+	} {
+		if _, err := tx.ExecContext(ctx, change, over, session); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Handover passes the mail of a session to its successor.
