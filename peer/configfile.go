@@ -128,7 +128,7 @@ func updateConfig(ctx context.Context, d Dir, change func(*Config) error) (kept 
 			return err
 		}
 		for i := range c.Meshes {
-			// Nobody could read the other meshes either.
+			// One bad mesh makes the whole file unreadable.
 			if err := c.Meshes[i].check(); err != nil {
 				return fmt.Errorf("write config: %w", err)
 			}

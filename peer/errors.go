@@ -107,8 +107,8 @@ func said(word string) string {
 }
 
 // IsReplaced reports whether err says that another connection has proven the same session
-// key and taken over. A client that connects again at once takes the session back, and the
-// other one does the same in turn.
+// key and taken over. Don't connect again at once: the two connections would replace each
+// other forever.
 func IsReplaced(err error) bool {
 	var closed *ClosedError
 	return errors.As(err, &closed) && closed.Code == wire.CloseNormal && closed.Reason == wire.ReasonReplaced

@@ -15,13 +15,12 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// retryFor is how long a command tries again what the broker can't serve for the moment.
-// Another node takes over the meshes of a lost one within 5 s, and a broker restarts in a
-// few.
+// retryFor is how long a command retries while the broker is away. Another node takes over
+// the meshes of a lost node within 5 s, and a broker restarts within a few seconds.
 const retryFor = 20 * time.Second
 
-// AwayError reports that the broker could not serve a command, and that the command has
-// tried again for as long as it may.
+// AwayError reports that the broker could not serve a command, although the command retried
+// for as long as it may.
 type AwayError struct {
 	Err error         // why the last attempt failed
 	For time.Duration // since the first attempt
@@ -40,10 +39,10 @@ func (e *AwayError) Advice() string {
 	return fmt.Sprintf("; tried again for %s; try later, and tell the broker's operator if it lasts", e.For.Round(time.Second))
 }
 
-// retry calls attempt until it succeeds. It gives up if an error is none of those that
-// passes names, if ctx ends, or if the next attempt would begin more than retryFor after
-// the first. passes returns how long the server asks its clients to wait. told, which may
-// be nil, is called with each error after which another attempt follows.
+// retry calls attempt until it succeeds. passes reports whether an error is likely to pass,
+// and how long the server asks its clients to wait. retry gives up if the error is not
+// likely to pass, if ctx ends, or if the next attempt would begin more than retryFor after
+// the first. It calls told, which may be nil, with each error that it retries after.
 func retry(ctx context.Context, passes func(error) (after time.Duration, ok bool), told func(error), attempt func() error) error {
 	var pauses backoff
 	for begin := time.Now(); ; {
@@ -84,8 +83,8 @@ func passing(err error) (after time.Duration, ok bool) {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// refusedForNow is passing, for a request that must not be served twice: it is true only if
-// the server says that it has not served the request.
+// refusedForNow is like passing, for a request that the broker must not serve twice. It is
+// true only if the server says that it has not served the request.
 func refusedForNow(err error) (after time.Duration, ok bool) {
 	var route *HTTPError
 	if errors.As(err, &route) && (route.Status == http.StatusTooManyRequests || route.Status == http.StatusServiceUnavailable) {

@@ -13,7 +13,7 @@ import (
 // bytes of the text before sealing.
 type TooLongError struct {
 	Bytes int
-	Most  int // the most bytes that the broker accepts; 0: unknown
+	Most  int // how many bytes the broker accepts; 0: unknown
 	cause *RefusedError
 }
 

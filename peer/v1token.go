@@ -15,8 +15,8 @@ import (
 func v1TokenName(slug string) string { return "invite-" + slug + ".txt" }
 
 // adoptV1Keys reads the keys of meshes that a client of protocol v1 has joined from the
-// tokens that it keeps. It writes them to the config, so that this happens only once. If
-// it can't write to the directory, it does so each time.
+// tokens that it keeps, and writes them to the config. If it can't write the config, the
+// next LoadConfig reads the tokens again.
 func adoptV1Keys(d Dir, c *Config) {
 	found := make(map[string]envelope.MeshKey)
 	for i := range c.Meshes {

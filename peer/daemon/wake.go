@@ -24,7 +24,7 @@ func (d *daemon) serveWake(c *call) error {
 	switch in.Path {
 	case local.PathMonitor, local.PathChannel, local.PathWaiter, local.PathTool:
 	default:
-		return invalid("path must be monitor, channel or waiter")
+		return invalid("path must be monitor, channel, waiter or tool")
 	}
 	if err := c.woken(local.Woken{}); err != nil {
 		return nil //nolint:nilerr // the caller is gone

@@ -40,7 +40,7 @@ type message struct {
 	free        bool      // needs no budget: a new context or user prompt came after it
 }
 
-// causes reports whether the message calls for a pointer.
+// causes reports whether a pointer should announce the message.
 func (m *message) causes(dnd bool) bool {
 	return !m.Announced && m.offer == nil && !m.silent && !(dnd && m.Priority != wire.Now)
 }
@@ -130,8 +130,7 @@ func (d *Desk) Checked(ids ...int64) {
 }
 
 // Hush keeps an unread message silent until the user's next prompt or until another message
-// causes a pointer. It is for a message that the model was about to read when the user stopped
-// it.
+// causes a pointer. Use it if the user stopped the model when it was about to read the message.
 func (d *Desk) Hush(id int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

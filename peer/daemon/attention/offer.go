@@ -49,7 +49,7 @@ func (d *Desk) Hook(m Moment) *Offer {
 	return d.pushLocked()
 }
 
-// waitingLocked returns the messages that call for a pointer.
+// waitingLocked returns the messages that a pointer should announce.
 func (d *Desk) waitingLocked() []*message {
 	var list []*message
 	for _, m := range d.unread {

@@ -34,8 +34,8 @@ func (d *Desk) TurnOver() {
 	d.reviewLocked()
 }
 
-// Retell announces unread messages again. It is for a prompt that comes after their first
-// pointer: the user may have stopped the model before it could read them.
+// Retell announces unread messages again. Use it when the user writes a prompt after their first
+// pointer, since the user may have stopped the model before it could read them.
 func (d *Desk) Retell() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
