@@ -124,13 +124,19 @@ func TestServiceFiles(t *testing.T) {
 
 func TestCleanEnv(t *testing.T) {
 	t.Parallel()
-	got := cleanEnv([]string{
+	cwd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := cleanEnv([]string{
 		"PATH=/bin", "HOME=/h", "LC_ALL=C", "ANTHROPIC_API_KEY=secret", "CLAUDE_CODE_SESSION_ID=x", "CLAUDE_PID=7", "CLAUDECODE=1",
 		"AWS_SECRET_ACCESS_KEY=secret", "CLAUDEMESH_NAME=x", "CLAUDEMESH_CONFIG_DIR=/other", "CLAUDEMESH_SESSIONS_DIR=/s", "HTTPS_PROXY=p",
+		"CLAUDE_CONFIG_DIR=../x", "SSL_CERT_FILE=ca.pem", "SSL_CERT_DIR=a:/b", "NO_PROXY=",
 	}, "/dir")
-	want := []string{"CLAUDEMESH_CONFIG_DIR=/dir", "PATH=/bin", "HOME=/h", "LC_ALL=C", "CLAUDEMESH_SESSIONS_DIR=/s", "HTTPS_PROXY=p"}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %q", got)
+	want := []string{"CLAUDEMESH_CONFIG_DIR=/dir", "PATH=/bin", "HOME=/h", "LC_ALL=C", "CLAUDEMESH_SESSIONS_DIR=/s", "HTTPS_PROXY=p",
+		"CLAUDE_CONFIG_DIR=" + filepath.Join(filepath.Dir(cwd), "x"), "SSL_CERT_FILE=" + filepath.Join(cwd, "ca.pem"), "SSL_CERT_DIR=" + filepath.Join(cwd, "a") + ":/b", "NO_PROXY="}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
 

@@ -38,8 +38,8 @@ func NewService(executable, logPath string) (Service, error) {
 	s := Service{Executable: executable, Env: make(map[string]string), LogPath: logPath, home: home}
 	for _, name := range pathVariables {
 		if path := os.Getenv(name); path != "" {
-			if s.Env[name], err = filepath.Abs(path); err != nil {
-				return Service{}, fmt.Errorf("%s: %w", name, err)
+			if s.Env[name], err = absolute(name, path); err != nil {
+				return Service{}, err
 			}
 		}
 	}

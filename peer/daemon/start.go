@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -116,7 +117,10 @@ func (o *StartOptions) spawn(ctx context.Context) (local.Info, error) {
 		return local.Info{}, fmt.Errorf("start the daemon: %w", err)
 	}
 	cmd := exec.Command(exe, args...)
-	cmd.Dir, cmd.Env = "/", cleanEnv(os.Environ(), o.Dir)
+	cmd.Dir = "/"
+	if cmd.Env, err = cleanEnv(os.Environ(), o.Dir); err != nil {
+		return local.Info{}, fmt.Errorf("start the daemon: %w", err)
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = system.Detached()
 	if err := cmd.Start(); err != nil {
@@ -248,26 +252,54 @@ var kept = slices.Concat([]string{
 // Variables that a daemon needs from its user's environment, however it is started.
 var (
 	pathVariables = []string{
-		"CLAUDEMESH_CONFIG_DIR", "CLAUDEMESH_SESSIONS_DIR", "CLAUDE_CONFIG_DIR", "SSL_CERT_FILE",
+		"CLAUDEMESH_CONFIG_DIR", "CLAUDEMESH_SESSIONS_DIR", "CLAUDE_CONFIG_DIR", "SSL_CERT_FILE", certDirs,
 	}
 	networkVariables = []string{
 		"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
-		"SSL_CERT_DIR", // a list
 	}
 )
 
-// cleanEnv returns the part of env that a new daemon for dir gets.
-func cleanEnv(env []string, dir peer.Dir) []string {
-	clean := []string{"CLAUDEMESH_CONFIG_DIR=" + string(dir)}
-	for _, entry := range env {
-		name, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, "LC_") || strings.HasPrefix(name, "XDG_") {
-			clean = append(clean, entry)
+// certDirs is a list of paths; the other pathVariables are single paths.
+const certDirs = "SSL_CERT_DIR"
+
+// absolute returns the value of one of the pathVariables for a process that runs in another
+// directory.
+func absolute(name, value string) (string, error) {
+	paths := []string{value}
+	if name == certDirs {
+		paths = filepath.SplitList(value)
+	}
+	for i, path := range paths {
+		if path == "" { // an empty part of a list
 			continue
 		}
-		if slices.Contains(kept, name) && name != "CLAUDEMESH_CONFIG_DIR" {
-			clean = append(clean, entry)
+		var err error
+		if paths[i], err = filepath.Abs(path); err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return clean
+	return strings.Join(paths, string(filepath.ListSeparator)), nil
+}
+
+// cleanEnv returns the part of env that a new daemon for dir gets.
+func cleanEnv(env []string, dir peer.Dir) ([]string, error) {
+	clean := []string{"CLAUDEMESH_CONFIG_DIR=" + string(dir)}
+	for _, entry := range env {
+		name, value, _ := strings.Cut(entry, "=")
+		switch {
+		case name == "CLAUDEMESH_CONFIG_DIR":
+			continue
+		case strings.HasPrefix(name, "LC_"), strings.HasPrefix(name, "XDG_"):
+		case !slices.Contains(kept, name):
+			continue
+		case value != "" && slices.Contains(pathVariables, name):
+			path, err := absolute(name, value)
+			if err != nil {
+				return nil, err
+			}
+			entry = name + "=" + path
+		}
+		clean = append(clean, entry)
+	}
+	return clean, nil
 }
