@@ -52,7 +52,7 @@ func (c *Client) sendCopies(ctx context.Context, m *Outgoing, ack *wire.Ack, rec
 	list := ack.Unopened
 	receipt.MoreUnopened = ack.MoreUnopened
 	if ack.Repeated {
-		earlier, err := c.unopenedOf(ctx, ack.MessageID)
+		earlier, err := c.awaitUnopened(ctx, ack.MessageID)
 		if err != nil {
 			return fmt.Errorf("send: who can't open the message: %w", err)
 		}
@@ -115,6 +115,24 @@ func earlier(a, b time.Time) time.Time {
 		return a
 	}
 	return b
+}
+
+// awaitUnopened is unopenedOf, repeated until the broker answers.
+func (c *Client) awaitUnopened(ctx context.Context, messageID string) ([]wire.Unopened, error) {
+	var pauses backoff
+	for {
+		list, err := c.unopenedOf(ctx, messageID)
+		var refused *RequestError
+		away := errors.Is(err, ErrDisconnected) || errors.Is(err, context.DeadlineExceeded) ||
+			errors.As(err, &refused) && refused.Code == wire.CodeTryAgain
+		if !away || ctx.Err() != nil {
+			return list, err
+		}
+		c.delayed(err.Error())
+		if !sleep(ctx, pauses.next()) {
+			return nil, err
+		}
+	}
 }
 
 // unopenedOf asks the broker which peers could not open an earlier message and have not

@@ -143,6 +143,68 @@ func TestCopiesOfARepeatedMessage(t *testing.T) {
 	})
 }
 
+// TestCopiesWaitForTheBroker checks that Send asks again which copies of a repeated message are missing
+// until the broker answers, however long the broker is away.
+func TestCopiesWaitForTheBroker(t *testing.T) {
+	const away = 2 * answerTimeout
+	for name, misbehave := range map[string]func(c *serverConn, f *wire.Frame){
+		"silent":      func(*serverConn, *wire.Frame) {},
+		"try again":   func(c *serverConn, f *wire.Frame) { c.write(wire.NewError(wire.CodeTryAgain, "no storage", f.ReqID)) },
+		"disconnects": func(c *serverConn, _ *wire.Frame) { _ = c.ws.Close(websocket.StatusGoingAway, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				carol := newKey(t)
+				back := time.Now().Add(away)
+				copies := make(chan wire.Send, 10)
+				s, stop := newScripted(t, func(c *serverConn) {
+					c.hello()
+					for {
+						f, ok := c.next()
+						if !ok {
+							return
+						}
+						switch {
+						case f.Type == wire.TypeSend:
+							m, err := wire.DecodeSend(&f)
+							if err != nil {
+								t.Error(err)
+							}
+							toAll := m.Targets[0].Kind == wire.TargetAll
+							if !toAll {
+								copies <- m
+							}
+							c.ackWith(wire.Ack{ID: m.ID, MessageID: "first", Queued: true, Repeated: toAll})
+						case time.Now().Before(back):
+							misbehave(c, &f)
+						case f.Type == wire.TypeMessageStatus:
+							c.write(wire.MessageStatusResult{Type: wire.TypeMessageStatusResult, MessageID: "first", ReqID: f.ReqID, Recipients: []wire.RecipientStatus{
+								{Name: "carol", Pubkey: carol.Public(), Status: wire.RecipientDisconnected, State: wire.StateUnopened},
+							}})
+						case f.Type == wire.TypeListPeers:
+							c.write(wire.PeersList{Type: wire.TypePeersList, ReqID: f.ReqID, Peers: []wire.PeerRow{
+								{Pubkey: carol.Public(), MemberPubkey: carol.Public(), DisplayName: "carol"},
+							}})
+						case f.Type == wire.TypeMemberList:
+							c.write(wire.NewError(wire.CodeUnknownType, "not offered", f.ReqID))
+						}
+					}
+				})
+				defer stop()
+				c := s.dialed(s.options())
+				defer c.Close()
+				r, err := c.Send(t.Context(), toEverybody())
+				if err != nil || len(r.Copies) != 1 || len(copies) != 1 {
+					t.Fatalf("receipt %+v, %d copies, %v", r, len(copies), err)
+				}
+				if m := <-copies; m.Targets[0].Key != carol.Public() {
+					t.Errorf("copy %+v", m)
+				}
+			})
+		})
+	}
+}
+
 // TestNothingToManyOverAnOlderBroker checks that the client does not send a message to many
 // recipients to a broker that does not say who can't open it.
 func TestNothingToManyOverAnOlderBroker(t *testing.T) {
