@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -281,13 +282,18 @@ func TestAuditLogMustAgreeWithCheckpoints(t *testing.T) {
 
 func TestExplain(t *testing.T) {
 	t.Parallel()
+	busy := &peer.HelloError{Code: wire.CodeTryAgain, Message: "the mesh moves to another node"}
 	for says, err := range map[string]error{
-		"clock is 1m30s ahead":          &peer.HelloError{Code: wire.CodeTimestampSkew, Skew: 90 * time.Second},
-		"refused the message":           &peer.RefusedError{Reason: "target_not_found: x"},
-		"does not support this request": &peer.RequestError{Code: wire.CodeUnknownType, Message: "x"},
-		"no answer in time":             context.DeadlineExceeded,
-		"does the path end in":          &peer.NoWebSocketError{Status: 404},
-		"doesn't speak TLS":             http.ErrSchemeMismatch,
+		"nothing was lost": &fateError{"nothing was lost", &peer.AwayError{Err: busy}},
+		"(the mesh moves to another node); tried again for 20s": &peer.AwayError{Err: busy, For: 20 * time.Second},
+		"(HTTP 502); tried again for 20s":                       fmt.Errorf("join: %w", &peer.AwayError{Err: &peer.HTTPError{Status: 502}, For: 20 * time.Second}),
+		"; try again in 2m0s":                                   &peer.AwayError{Err: &peer.HTTPError{Status: 503}, After: 2 * time.Minute},
+		"clock is 1m30s ahead":                                  &peer.HelloError{Code: wire.CodeTimestampSkew, Skew: 90 * time.Second},
+		"refused the message":                                   &peer.RefusedError{Reason: "target_not_found: x"},
+		"does not support this request":                         &peer.RequestError{Code: wire.CodeUnknownType, Message: "x"},
+		"no answer in time":                                     context.DeadlineExceeded,
+		"does the path end in":                                  &peer.NoWebSocketError{Status: 404},
+		"doesn't speak TLS":                                     http.ErrSchemeMismatch,
 	} {
 		if got := explain(err); !strings.Contains(got, says) {
 			t.Errorf("got %q, want %q", got, says)

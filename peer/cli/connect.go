@@ -115,9 +115,16 @@ const proxyAdvice = "; correct HTTPS_PROXY (for wss), HTTP_PROXY (for ws) or ALL
 
 // explain returns the text of an error for the user, with what to do about it.
 func explain(err error) string {
+	if text := textOf[*fateError](err); text != "" {
+		return text
+	}
+	var away *peer.AwayError
+	if errors.As(err, &away) {
+		return explain(away.Err) + away.Advice()
+	}
 	for _, text := range []string{
-		textOf[*fateError](err), textOf[*peer.HelloError](err), textOf[*peer.ClosedError](err), textOf[*peer.HTTPError](err),
-		textOf[*peer.TooLongError](err), textOf[*peer.RefusedError](err),
+		textOf[*peer.HelloError](err), textOf[*peer.ClosedError](err), textOf[*peer.HTTPError](err), textOf[*peer.TooLongError](err),
+		textOf[*peer.RefusedError](err),
 	} {
 		if text != "" {
 			return text // it says what to do
@@ -173,7 +180,7 @@ func explainNetwork(err error) string {
 	case peer.AsksToReturn(err):
 		return "the broker restarts, or another node serves the mesh from now on"
 	case errors.Is(err, peer.ErrDisconnected):
-		return err.Error() + "; it may or may not have done what you asked for: check that before you try again"
+		return err.Error() + "; it may or may not have done what you asked for, so check before you try again"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer in time; is the network up, and the broker reachable? (" + err.Error() + ")"
 	case errors.Is(err, context.Canceled):
