@@ -46,7 +46,8 @@ func Join(ctx context.Context, dir Dir, link Link, displayName string, client *h
 	return JoinAnew(ctx, dir, link, displayName, client)
 }
 
-// notJoined returns an *AlreadyJoinedError if the mesh of the link is joined.
+// notJoined returns an *AlreadyJoinedError if the mesh of the link is joined, and an *AwayError if the
+// broker is away.
 func notJoined(ctx context.Context, dir Dir, link Link, client *http.Client) error {
 	config, err := LoadConfig(dir)
 	if err != nil || len(config.Meshes) == 0 {
@@ -54,8 +55,12 @@ func notJoined(ctx context.Context, dir Dir, link Link, client *http.Client) err
 	}
 	id := link.Invite.MeshID
 	if link.Token == "" {
+		page, err := HTTP{BrokerURL: link.BrokerURL, Client: client}.invite(ctx, link.Code)
+		var away *AwayError
+		if errors.As(err, &away) {
+			return err // the claim would only wait as long again
+		}
 		// If something is wrong with the invite, the claim reports it.
-		page, _ := HTTP{BrokerURL: link.BrokerURL, Client: client}.invite(ctx, link.Code)
 		id = page.MeshID
 	}
 	for _, m := range config.Meshes {

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/claudemesh/claudemesh/envelope"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -98,6 +99,25 @@ func TestReadsAreRepeated(t *testing.T) {
 		}
 		if asked[wire.TypeMemberList] != 3 || asked[wire.TypeMemberSetRole] != 1 {
 			t.Errorf("the broker was asked %v", asked)
+		}
+	})
+}
+
+// TestJoinWaitsOnce joins a second mesh while the broker is away for good.
+func TestJoinWaitsOnce(t *testing.T) {
+	dir := Dir(t.TempDir())
+	if err := UpdateConfig(t.Context(), dir, func(c *Config) error { c.Put(testMesh(t, "m1", "team")); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s, stop := newScripted(t, idle)
+		defer stop()
+		s.http = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+		start := time.Now()
+		_, err := Join(t.Context(), dir, Link{BrokerURL: "ws://broker/ws", Code: "code", Secret: envelope.NewLinkSecret()}, "bob", s.client)
+		var away *AwayError
+		if took := time.Since(start); !errors.As(err, &away) || took > retryFor {
+			t.Errorf("got %v after %v", err, took)
 		}
 	})
 }
