@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/claudemesh/claudemesh/visible"
 )
@@ -70,7 +71,7 @@ func (d *display) repeat(cmd *cobra.Command, show func(context.Context, io.Write
 	ctx, stop := interruptible(cmd)
 	defer stop()
 	clear := ""
-	if out, ok := cmd.OutOrStdout().(*os.File); ok && d.watch && !d.json && isTerminal(out) {
+	if out, ok := cmd.OutOrStdout().(*os.File); ok && d.watch && !d.json && term.IsTerminal(int(out.Fd())) {
 		clear = "\x1b[H\x1b[2J"
 	}
 	for first := true; ; first = false {
@@ -90,12 +91,6 @@ func (d *display) repeat(cmd *cobra.Command, show func(context.Context, io.Write
 			return nil
 		}
 	}
-}
-
-// isTerminal reports whether somebody looks at a file as it is written.
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // print writes rows as a table, or as JSON.

@@ -2,8 +2,13 @@ package tests
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/claudemesh/claudemesh/internal/await"
 )
@@ -123,5 +128,44 @@ func TestOperatorCommands(t *testing.T) {
 	}
 	if out, code := ask("health"); code == 0 || !strings.Contains(out, "ask the broker at") {
 		t.Errorf("health of a stopped broker: exit %d\n%s", code, out)
+	}
+}
+
+// TestInterruptedQuestion interrupts commands whose question the admin endpoint doesn't answer.
+func TestInterruptedQuestion(t *testing.T) {
+	t.Parallel()
+	asked, end := make(chan struct{}), make(chan struct{})
+	admin := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- struct{}{}
+		<-end
+	}))
+	defer admin.Close()
+	defer close(end)
+	for _, args := range [][]string{{"status"}, {"status", "--watch"}} {
+		cmd := exec.Command(commands.Caddy, append(append([]string{"claudemesh"}, args...), "--address", admin.Listener.Addr().String())...)
+		cmd.Env = homeEnv(t.TempDir())
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = cmd.Wait() // the exit status doesn't matter
+		}()
+		select {
+		case <-asked:
+		case <-ended:
+			t.Fatalf("%v asks nothing", args)
+		}
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-ended:
+		case <-time.After(await.Patience):
+			_ = cmd.Process.Kill()
+			t.Errorf("Ctrl-C does not end %v", args)
+			<-ended
+		}
 	}
 }
