@@ -32,9 +32,9 @@ func (b *Broker) measure(ctx context.Context) {
 	if began.Before(b.depth.due) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, sweepTimeout)
+	short, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
-	d, err := b.storage.Depth(ctx)
+	d, err := b.storage.Depth(short)
 	b.depth.due = time.Now().Add(depthPause * time.Since(began))
 	if err != nil {
 		if ctx.Err() == nil {
