@@ -71,6 +71,9 @@ func (l *listener) run() {
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) || l.life.Err() != nil {
+			if err == nil {
+				_ = conn.Close()
+			}
 			return
 		}
 		if err != nil {
