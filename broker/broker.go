@@ -12,7 +12,6 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/singleflight"
-	"golang.org/x/time/rate"
 
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/cluster"
@@ -51,7 +50,6 @@ type Broker struct {
 	replays *identity.ReplayGuard
 	hooks   *limiters[hookCaller]
 	held    heldHooks
-	grumble rate.Sometimes // limits what queueFailed logs
 	members accounts
 	checks  checks
 	parked  atomic.Int64 // bytes of the sends that wait for room, see parkedBytes
@@ -126,7 +124,6 @@ func New(o Options) *Broker {
 		conns:   make(map[*conn]struct{}),
 		lost:    make(chan struct{}),
 		handing: handing{turn: make(chan struct{}, 1), leaves: make(chan struct{})},
-		grumble: rate.Sometimes{Interval: 10 * time.Second},
 	}
 	b.stats.observer = o.Observer
 	if b.stats.observer == nil {

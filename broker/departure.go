@@ -42,7 +42,7 @@ func (b *Broker) depart(ctx context.Context, ids []wire.ID, how departure) error
 	}
 	if err := b.journal.Down(); err != nil && how == handOver { // nothing could be stored: keep the sockets
 		b.cluster.Stay(ids)
-		return fmt.Errorf("hand over %d meshes: the storage is unreachable: %w", len(ids), err)
+		return fmt.Errorf("hand over meshes: the storage is unreachable: %w", err)
 	}
 	var rooms []*room
 	for _, id := range ids {

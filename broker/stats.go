@@ -37,7 +37,7 @@ type counters struct {
 	refused       tally[string] // by error code or the word of an ack's error
 	connections   tally[string] // by what became of the request for one
 	ended         tally[string] // by the name of an ending
-	hellos        tally[string] // "accepted", or the code of the refusal
+	hellos        tally[string] // "accepted", "overtaken" by a newer one, or the code of the refusal
 	messages      tally[MessageOutcome]
 	storage       tally[StorageError]
 }
@@ -99,13 +99,10 @@ func (b *Broker) storageFailed(operation string, err error) {
 	b.stats.storage.add(StorageError{operation, storage.ReasonOf(err)})
 }
 
-// queueFailed counts and logs that the queue can't read the storage. Each mailbox that waits for
-// that fails on its own, so not every failure is logged.
+// queueFailed counts and logs that the queue can't read the storage.
 func (b *Broker) queueFailed(err error) {
 	b.storageFailed("read", err)
-	b.grumble.Do(func() {
-		b.log.Warn("reading waiting messages failed; the broker tries again", zap.Error(err))
-	})
+	b.log.Warn("reading waiting messages failed; the broker tries again", zap.Error(err))
 }
 
 // journalObserver passes on what the journal tells.
