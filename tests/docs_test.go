@@ -117,6 +117,51 @@ func TestQuestionsNameEveryCheck(t *testing.T) {
 	}
 }
 
+// TestLogsAreDocumented checks that docs/operating.md has each message that the broker logs at level info
+// or above, with its level, and no other.
+func TestLogsAreDocumented(t *testing.T) {
+	t.Parallel()
+	_, section, _ := strings.Cut(readPage(t, "docs/operating.md"), "\n## Logs\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	levels := make(map[string]string) // by message; a message that ends in … is the beginning of one
+	for _, row := range regexp.MustCompile(`(?m)^\| (info|warn|error) \| (.*?) \|`).FindAllStringSubmatch(section, -1) {
+		for _, m := range regexp.MustCompile("`(.+?)`").FindAllStringSubmatch(row[2], -1) {
+			levels[m[1]] = row[1]
+		}
+	}
+	logged := regexp.MustCompile(`\blog\.(?:(Info|Warn|Error)\(|Check\(level, )"(.+?)"`)
+	found := make(map[string]bool)
+	for _, room := range []string{"audit", "broker", "caddymesh", "cluster", "journal", "presence", "queue", "storage"} {
+		err := filepath.WalkDir(filepath.Join(commands.Repo, room), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			for _, m := range logged.FindAllStringSubmatch(string(text), -1) {
+				message := m[2]
+				for listed := range levels {
+					if begin, cut := strings.CutSuffix(listed, "…"); cut && strings.HasPrefix(message, begin) {
+						message = listed
+					}
+				}
+				found[message] = true
+				if level, ok := levels[message]; !ok || m[1] != "" && level != strings.ToLower(m[1]) {
+					t.Errorf("%s logs %q at level %s, and docs/operating.md says %q", path, message, m[1], level)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for message := range levels {
+		if !found[message] {
+			t.Errorf("docs/operating.md lists %q, which nobody logs", message)
+		}
+	}
+}
+
 // TestTutorialShowsTheClient checks that every line of JavaScript in the tutorial is in the client.
 func TestTutorialShowsTheClient(t *testing.T) {
 	t.Parallel()
