@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -87,15 +86,11 @@ func adminStatus(r *http.Request) (any, error) {
 
 func statusOf(ctx context.Context, l named, s broker.Stats) statusRow {
 	health := l.broker.Health(ctx)
-	row := statusRow{
+	return statusRow{
 		brokerHealth: healthOf(ctx, l), Version: health.Version, Uptime: health.Uptime, Connections: s.Connections, Meshes: s.Meshes,
 		Presences: s.Presences, Leased: s.Leased, Accepted: s.Queue.Accepted, Delivered: s.Queue.Acknowledged, Open: s.Queue.Open,
-		Waiting: s.Depth.Deliveries, Held: s.Parked, Failures: s.Journal.Failures,
+		Waiting: s.Depth.Deliveries, Oldest: secondsSince(s.Depth.Oldest), Held: s.Parked, Failures: s.Journal.Failures,
 	}
-	if !s.Depth.Oldest.IsZero() {
-		row.Oldest = time.Since(s.Depth.Oldest).Seconds()
-	}
-	return row
 }
 
 // ownedRow is a row of GET /claudemesh/meshes.
@@ -208,11 +203,7 @@ func adminQueue(r *http.Request) (any, error) {
 }
 
 func queueOf(id wire.ID, burden queue.Burden) queueRow {
-	row := queueRow{id, burden.Messages, burden.Deliveries, burden.Size(), 0}
-	if !burden.Oldest.IsZero() {
-		row.Oldest = max(0, time.Since(burden.Oldest).Seconds())
-	}
-	return row
+	return queueRow{id, burden.Messages, burden.Deliveries, burden.Size(), secondsSince(burden.Oldest)}
 }
 
 // auditRow is a row of GET /claudemesh/audit.

@@ -37,13 +37,18 @@ func counter(name, help string, value func(*broker.Stats) int64) metric {
 // the maximum.
 func age(name, help string, since func(*broker.Stats) time.Time) metric {
 	m := newMetric(name, help, prometheus.GaugeValue, func(s *broker.Stats) float64 {
-		if since(s).IsZero() {
-			return 0
-		}
-		return max(0, time.Since(since(s)).Seconds())
+		return secondsSince(since(s))
 	})
 	m.merge = greatest
 	return m
+}
+
+// secondsSince returns how long ago something was. If it is not known or in the future, it returns 0.
+func secondsSince(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(0, time.Since(t).Seconds())
 }
 
 func sum(a, b float64) float64      { return a + b }
