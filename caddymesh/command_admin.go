@@ -100,7 +100,7 @@ func kickCommand() *cobra.Command {
 		Use: "kick <mesh> <name|key> [--reason <text>]" + jsonUsage + whereUsage, Short: "Ends the sessions of a name or key", Args: cobra.ExactArgs(2),
 		Long: `
 Ends the sessions that a name, a key or the start of one means. They are not let in again
-by themselves; whoever sits there is told and can begin a new one. The audit log has it.`,
+by themselves; whoever sits there is told and can begin a new one. The audit log records it.`,
 	}
 	a.where(cmd)
 	shown.flags(cmd)

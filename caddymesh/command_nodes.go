@@ -25,10 +25,9 @@ func nodesCommand() *cobra.Command {
 		Use:   "nodes" + watchUsage + " [--config <file> [--adapter <name>] | --database <url>]",
 		Short: "Shows which brokers use the Postgres database",
 		Long: `
-Shows which broker uses the Postgres database, or the nodes of a cluster, how
-many meshes each node owns, and whether its lease is valid. A
-broker renews its lease every second. When the lease has expired, the next broker
-that waits for the database takes over.`,
+Shows which broker uses the Postgres database, or the nodes of a cluster, how many meshes
+each node owns, and whether its lease is valid. A broker renews its lease every second.
+When the lease has expired, the next broker that waits for the database takes over.`,
 		Example: `  caddy claudemesh nodes --config /etc/caddy/Caddyfile
   caddy claudemesh nodes --watch --database '{env.DATABASE_URL}'`,
 		Args: cobra.NoArgs,

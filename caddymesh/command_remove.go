@@ -22,8 +22,8 @@ func removeCommand() *cobra.Command {
 		Long: `
 Removes the member that a name, a key or the start of one means, as the mesh's owner could.
 Its sessions end, what waits for them is dropped, and its key is not let in again. The
-owner can't be removed. The audit log has it. The command shows who is meant and asks
-before it does anything, unless --yes is given.`,
+owner can't be removed. The audit log records the removal. The command shows who is meant
+and asks before it does anything, unless --yes is given.`,
 	}
 	a.where(cmd)
 	shown.flags(cmd)

@@ -21,7 +21,7 @@ var (
 	ErrDisconnected = errors.New("connection to the broker was lost before it answered")
 
 	// errNoWelcome reports that the broker does not answer a hello.
-	errNoWelcome = errors.New("wait for hello_ack")
+	errNoWelcome = errors.New("the broker has not answered the hello")
 	// errSilent ends a connection on which nothing arrives.
 	errSilent = errors.New("nothing heard from the broker for 75 s")
 	// errNoAnswer ends a connection on which the broker does not answer a ping in time.

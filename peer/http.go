@@ -55,7 +55,7 @@ func (e *HTTPError) Error() string {
 	case e.Message != "":
 		return fmt.Sprintf("%s (%s)", e.Message, e.Code)
 	case e.Status == http.StatusBadGateway, e.Status == http.StatusGatewayTimeout:
-		return fmt.Sprintf("a proxy answers at this URL, but it does not reach the broker behind it (HTTP %d)", e.Status)
+		return fmt.Sprintf("a proxy answers at this URL, but it can't reach the broker behind it (HTTP %d)", e.Status)
 	case e.Code != "":
 		return fmt.Sprintf("the broker refused: %s (HTTP %d)", e.Code, e.Status)
 	case e.Status == http.StatusMisdirectedRequest:

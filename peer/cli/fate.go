@@ -147,8 +147,8 @@ func (f *fate) rows(now time.Time) [][]string {
 			status, since = "read", timeText(s.At, now)
 		} else if s != nil && s.State == local.Refused {
 			status, since = "refused by the recipient ("+s.Reason+")", timeText(s.At, now)
-		} else if r.CannotRead != "" {
-			status += ", can't read messages (" + r.CannotRead + ")"
+		} else {
+			status = explained(status, "", r.CannotRead)
 		}
 		rows = append(rows, []string{r.Name, r.Pubkey.Short(), status, since})
 	}

@@ -149,7 +149,7 @@ func (a *app) inbox(ctx context.Context, f *inboxFlags) error {
 		if !errors.Is(err, errDaemonGone) {
 			return err
 		}
-		fmt.Fprintln(a.err, "The daemon has stopped; now this command receives the messages.")
+		fmt.Fprintln(a.err, "The daemon no longer receives the messages of this mesh; this command receives them now.")
 	}
 	lock, err := peer.TryLock(a.dir.Path("inbox-" + shortHash(m.MeshID) + ".lock"))
 	if errors.Is(err, peer.ErrLocked) {

@@ -12,7 +12,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/peer"
@@ -63,10 +62,8 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	a := &app{in: in, out: out, err: errOut, daemonless: !system.HasDaemon}
-	if f, ok := out.(*os.File); ok {
-		if a.terminal = term.IsTerminal(int(f.Fd())); a.terminal {
-			a.columns = columnsOf(f)
-		}
+	if a.terminal = isTerminal(out); a.terminal {
+		a.columns = columnsOf(out.(*os.File))
 	}
 	a.color = a.terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once

@@ -63,7 +63,7 @@ const (
 	Refused   State = "refused"    // the recipient can't open it or doesn't want it
 	Failed    State = "failed"     // the broker refuses it for good
 	// Forgotten means that the broker had the message and no longer knows it: it was restored from
-	// a backup, or the message is older than the broker keeps them. It may have arrived.
+	// a backup, or has deleted the message because of its age. The message may have arrived.
 	Forgotten State = "forgotten"
 )
 

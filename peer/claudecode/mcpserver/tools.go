@@ -73,7 +73,7 @@ func (s *server) addTools(m *mcp.Server) {
 	}, s.check)
 	add(s, m, &mcp.Tool{
 		Name:        "message_status",
-		Description: "Show the status of a message that you sent: waiting, queued, delivered, in the recipient's context, expired, refused or failed.",
+		Description: "Show the status of a message that you sent: waiting, queued, delivered, in the recipient's context, expired, refused, failed, or no longer known to the broker.",
 		InputSchema: schema(`{"type":"object","required":["id"],"additionalProperties":false,"properties":{
 			"id":{"type":"string","minLength":8,"description":"The id from send_message, or its first or last 8 or more characters."}}}`),
 		Annotations: &mcp.ToolAnnotations{Title: "Status of a message", ReadOnlyHint: true, OpenWorldHint: yes()},
