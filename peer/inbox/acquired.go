@@ -3,9 +3,9 @@ package inbox
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
+	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/visible/alike"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -33,34 +33,15 @@ type AcquiredName struct {
 }
 
 // Acquired returns everything that the contacts remember.
-func (c Contacts) Acquired(ctx context.Context) (*Acquired, error) {
-	a := &Acquired{}
-	read := func(query string, add func(scan func(...any) error) error) (err error) {
-		rows, err := c.inbox.db.QueryContext(ctx, query)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, rows.Close()) }()
-		for rows.Next() {
-			if err := add(rows.Scan); err != nil {
-				return err
-			}
-		}
-		return rows.Err()
-	}
-	err := read(`SELECT mesh_id, member, name, pinned_at, coalesce(confirmed_at, 0) FROM contact ORDER BY id`, func(scan func(...any) error) error {
-		var m AcquiredMember
-		err := scan(&m.MeshID, &m.Member, &m.Name, &m.PinnedAt, &m.ConfirmedAt)
-		a.Members = append(a.Members, m)
-		return err
-	})
+func (c Contacts) Acquired(ctx context.Context) (a *Acquired, err error) {
+	a = &Acquired{}
+	a.Members, err = disk.Collect(ctx, c.inbox.db, func(r *sql.Rows, m *AcquiredMember) error {
+		return r.Scan(&m.MeshID, &m.Member, &m.Name, &m.PinnedAt, &m.ConfirmedAt)
+	}, `SELECT mesh_id, member, name, pinned_at, coalesce(confirmed_at, 0) FROM contact ORDER BY id`)
 	if err == nil {
-		err = read(`SELECT mesh_id, member, name, pinned_at, coalesce(confirmed_at, 0), coalesce(trusted_at, 0) FROM name_pin ORDER BY id`, func(scan func(...any) error) error {
-			var n AcquiredName
-			err := scan(&n.MeshID, &n.Member, &n.Name, &n.PinnedAt, &n.ConfirmedAt, &n.TrustedAt)
-			a.Names = append(a.Names, n)
-			return err
-		})
+		a.Names, err = disk.Collect(ctx, c.inbox.db, func(r *sql.Rows, n *AcquiredName) error {
+			return r.Scan(&n.MeshID, &n.Member, &n.Name, &n.PinnedAt, &n.ConfirmedAt, &n.TrustedAt)
+		}, `SELECT mesh_id, member, name, pinned_at, coalesce(confirmed_at, 0), coalesce(trusted_at, 0) FROM name_pin ORDER BY id`)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list contacts: %w", err)

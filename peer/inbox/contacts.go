@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"github.com/claudemesh/claudemesh/peer"
+	"github.com/claudemesh/claudemesh/peer/disk"
 	"github.com/claudemesh/claudemesh/visible/alike"
 	"github.com/claudemesh/claudemesh/wire"
 )
@@ -364,25 +365,16 @@ func holderOf(ctx context.Context, q querier, meshID string, member wire.Key, na
 }
 
 // holders returns the members that use a name or one that looks like it.
-func holders(ctx context.Context, q querier, meshID, name string) (list []holder, err error) {
+func holders(ctx context.Context, q querier, meshID, name string) ([]holder, error) {
 	folded := alike.Skeleton(name)
 	if folded == "" {
 		return nil, nil
 	}
-	rows, err := q.QueryContext(ctx, `SELECT id, member, name, coalesce(trusted_at, 0), coalesce(confirmed_at, 0) FROM name_pin
-		WHERE mesh_id = ? AND folded = ? ORDER BY id`, meshID, folded)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var h holder
+	return disk.Collect(ctx, q, func(r *sql.Rows, h *holder) error {
 		var key string
-		if err := rows.Scan(&h.id, &key, &h.name, &h.trusted, &h.confirmed); err != nil {
-			return nil, err
-		}
+		err := r.Scan(&h.id, &key, &h.name, &h.trusted, &h.confirmed)
 		h.member = keyOf(key)
-		list = append(list, h)
-	}
-	return list, rows.Err()
+		return err
+	}, `SELECT id, member, name, coalesce(trusted_at, 0), coalesce(confirmed_at, 0) FROM name_pin
+		WHERE mesh_id = ? AND folded = ? ORDER BY id`, meshID, folded)
 }

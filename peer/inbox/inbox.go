@@ -265,20 +265,11 @@ const storedColumns = `m.id, m.mesh_id, m.session, m.message_id, m.client_id, m.
 	m.verified AND EXISTS (SELECT 1 FROM contact c WHERE c.mesh_id = m.mesh_id AND c.member = m.member AND c.confirmed_at IS NOT NULL)`
 
 // storedRows returns the rows of a query of storedColumns.
-func storedRows(ctx context.Context, q querier, query string, args ...any) (list []Stored, err error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		s, err := scanStored(rows)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, s)
-	}
-	return list, rows.Err()
+func storedRows(ctx context.Context, q querier, query string, args ...any) ([]Stored, error) {
+	return disk.Collect(ctx, q, func(r *sql.Rows, s *Stored) (err error) {
+		*s, err = scanStored(r)
+		return err
+	}, query, args...)
 }
 
 func scanStored(rows *sql.Rows) (s Stored, err error) {

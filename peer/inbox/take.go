@@ -73,22 +73,13 @@ func (b *Inbox) Unread(ctx context.Context, f Filter) ([]Unread, error) {
 	return list, nil
 }
 
-func unreadRows(ctx context.Context, q querier, query string, args ...any) (list []Unread, err error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var u Unread
+func unreadRows(ctx context.Context, q querier, query string, args ...any) ([]Unread, error) {
+	return disk.Collect(ctx, q, func(r *sql.Rows, u *Unread) error {
 		var received int64
-		if err := rows.Scan(&u.ID, &u.MeshID, &u.Session, &u.MessageID, &u.Sender, &u.Member, &u.Name, &u.Priority, &u.Verified, &u.WantsReceipt, &u.Announced, &received); err != nil {
-			return nil, err
-		}
+		err := r.Scan(&u.ID, &u.MeshID, &u.Session, &u.MessageID, &u.Sender, &u.Member, &u.Name, &u.Priority, &u.Verified, &u.WantsReceipt, &u.Announced, &received)
 		u.ReceivedAt = time.UnixMilli(received).UTC()
-		list = append(list, u)
-	}
-	return list, rows.Err()
+		return err
+	}, query, args...)
 }
 
 // CountUnread returns how many messages Unread would return.
@@ -265,26 +256,14 @@ type Taken struct{ Session, ToolUse string }
 
 // Taken returns the tool calls whose messages were neither confirmed nor released, oldest
 // first.
-func (b *Inbox) Taken(ctx context.Context) (list []Taken, err error) {
-	defer func() {
-		if err != nil {
-			list, err = nil, fmt.Errorf("list taken messages: %w", err)
-		}
-	}()
-	rows, err := b.db.QueryContext(ctx, `SELECT taken_session, taken_by FROM message
+func (b *Inbox) Taken(ctx context.Context) ([]Taken, error) {
+	list, err := disk.Collect(ctx, b.db, func(r *sql.Rows, t *Taken) error { return r.Scan(&t.Session, &t.ToolUse) },
+		`SELECT taken_session, taken_by FROM message
 		WHERE taken_at IS NOT NULL AND read_at IS NULL GROUP BY taken_session, taken_by ORDER BY max(taken_at)`)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("list taken messages: %w", err)
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var taken Taken
-		if err := rows.Scan(&taken.Session, &taken.ToolUse); err != nil {
-			return nil, err
-		}
-		list = append(list, taken)
-	}
-	return list, rows.Err()
+	return list, nil
 }
 
 // Adopt gives the mail of a session, in all meshes, to its successor, unless the mail is

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"github.com/claudemesh/claudemesh/peer"
@@ -42,21 +41,10 @@ func (s *Store) exec(ctx context.Context, doing, query string, args ...any) erro
 	return nil
 }
 
-// collect reads all rows of a query, each with scan.
-func collect[T any](ctx context.Context, db *sql.DB, doing string, scan func(*sql.Rows, *T) error, query string, args ...any) (list []T, err error) {
-	rows, err := db.QueryContext(ctx, query, args...)
+// collect returns the rows of a query, each as scan reads it.
+func collect[T any](ctx context.Context, db *sql.DB, doing string, scan func(*sql.Rows, *T) error, query string, args ...any) ([]T, error) {
+	list, err := disk.Collect(ctx, db, scan, query, args...)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", doing, err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var v T
-		if err := scan(rows, &v); err != nil {
-			return nil, fmt.Errorf("%s: %w", doing, err)
-		}
-		list = append(list, v)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
 	return list, nil
