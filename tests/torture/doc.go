@@ -25,7 +25,9 @@
 // order. `make torture FAULT=namespaces` runs only this test, FAULT=namespaces/cut/owner-database only some
 // of its faults, and SEED repeats an order. A second table says how long clients had to wait under each
 // fault: new ones until a node served the mesh, and messages, from package peer and from raw clients, until
-// they were acknowledged. The raw clients give up a silent connection only after 15 s. If nobody can serve
+// they were acknowledged. The raw clients give up a silent connection only after 15 s. Clients of
+// package peer pause for longer before each reconnect if their connections last for less than a minute, as under
+// one fault after the other. If nobody can serve
 // under a fault, as without a database, the table counts from its end.
 //
 // A scenario injects its next fault only after a certain number of further messages have
