@@ -72,8 +72,8 @@ test-claude: ## run the tests that need the real Claude Code; LONG=1 repeats the
 recording: ## record docs/exchange.svg: an exchange between two sessions
 	@scripts/claude film
 
-screenshots: ## take pictures of the operator's page with traffic, in both color schemes, for a phone and wider screens, into bin/screenshots
-	@scripts/need chromium
+screenshots: ## take pictures of the operator's page and the Grafana dashboard with traffic, in both color schemes, into bin/screenshots
+	@scripts/need chromium npm
 	@scripts/screenshots bin/screenshots
 
 torture: ## inject faults under load for FOR, of every kind or only FAULT (namespaces needs root); print a ledger of the messages and what abusers cost others

@@ -34,7 +34,7 @@ import (
 func TestDashboard(t *testing.T) {
 	t.Parallel()
 	p, _ := loaded(t)
-	for _, panel := range dashboard(t) {
+	for _, panel := range dashboard(t, scrapeEvery, 60*scrapeEvery) {
 		var legend []string
 		for _, target := range panel.Targets {
 			p.reads(panel.Title, target.Expr)
@@ -148,19 +148,7 @@ func loaded(t *testing.T) (*prometheus, *harness.Broker) {
 		t.Fatalf("%g messages are lost", lost)
 	}
 	sender := dial(t, peer.Options{Mesh: mesh})
-	stranger, err := identity.Generate()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := sender.Send(t.Context(), to(stranger.Public())); err == nil {
-		t.Fatal("the broker accepted a message to nobody")
-	}
-	foreign := mesh
-	foreign.Member = stranger
-	if c, err := peer.Dial(t.Context(), peer.Options{Mesh: foreign, OneShot: true}); err == nil {
-		c.Close()
-		t.Fatal("the broker accepted a stranger")
-	}
+	beRefused(t, mesh, sender)
 	// A waiting message. The broker counts waiting messages every ten seconds.
 	absent := dial(t, peer.Options{Mesh: mesh})
 	key := absent.Pubkey()
@@ -177,6 +165,23 @@ func loaded(t *testing.T) (*prometheus, *harness.Broker) {
 	p.scrape(b)
 	p.scrape(b) // a rate needs two samples, and some counters start with the load
 	return p, b
+}
+
+// beRefused has the broker refuse a message of a sender, and a stranger's hello.
+func beRefused(t *testing.T, mesh peer.Mesh, sender *peer.Client) {
+	t.Helper()
+	stranger, err := identity.Generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sender.Send(t.Context(), to(stranger.Public())); err == nil {
+		t.Fatal("the broker accepted a message to nobody")
+	}
+	mesh.Member = stranger
+	if c, err := peer.Dial(t.Context(), peer.Options{Mesh: mesh, OneShot: true}); err == nil {
+		c.Close()
+		t.Fatal("the broker accepted a stranger")
+	}
 }
 
 func to(key wire.Key) peer.Outgoing {
@@ -204,18 +209,25 @@ func (q target) legend(series labels.Labels) string {
 	}))
 }
 
-// dashboard returns the dashboard's panels, with the variables in their queries filled in.
-func dashboard(t *testing.T) []panel {
+// dashboardFile returns the dashboard.
+func dashboardFile(t *testing.T) []byte {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(commands.Repo, "deploy", "grafana", "claudemesh.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return text
+}
+
+// dashboard returns the dashboard's panels. The variables in their queries are filled in for the time
+// between two scrapes and the time shown.
+func dashboard(t *testing.T, scrapes, shown time.Duration) []panel {
+	t.Helper()
 	var d struct{ Panels []panel }
-	if err := json.Unmarshal(text, &d); err != nil {
+	if err := json.Unmarshal(dashboardFile(t), &d); err != nil {
 		t.Fatal(err)
 	}
-	fill := strings.NewReplacer("$__rate_interval", fmt.Sprint(5*scrapeEvery), "$__range", fmt.Sprint(60*scrapeEvery), "$job", ".*", "$instance", ".*")
+	fill := strings.NewReplacer("$__rate_interval", fmt.Sprint(5*scrapes), "$__range", fmt.Sprint(shown), "$job", ".*", "$instance", ".*")
 	panels := slices.DeleteFunc(d.Panels, func(p panel) bool { return p.Type == "row" })
 	titles := make(map[string]bool)
 	for _, p := range panels {

@@ -274,22 +274,28 @@ func (b *browser) takeScreenshots(team *team) {
 	if dir == "" {
 		return
 	}
-	b.script(`document.activeElement.blur()`) // what has the focus has a frame
+	b.script(`document.activeElement.blur(), scrollTo({top: 0, behavior: "instant"})`) // what has the focus has a frame
 
 	for range 20 { // traffic for the curves
 		team.talk(40)
 		time.Sleep(time.Second / 2)
 	}
-	for name, width := range map[string]int64{"light": 1280, "dark": 1280, "phone-light": 390, "phone-dark": 390, "wide-dark": 1920} {
+	for name, width := range map[string]int64{"light": 1280, "dark": 1280, "tablet-light": 768, "phone-light": 390, "phone-dark": 390, "small-light": 320, "wide-dark": 1920} {
 		b.scheme(name[strings.LastIndex(name, "-")+1:])
 		b.do(chromedp.EmulateViewport(width, 900, chromedp.EmulateScale(2)))
-		image, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "page-"+name+".png"), image, 0o600); err != nil {
-			b.t.Fatal(err)
-		}
+		b.save(filepath.Join(dir, "page-"+name+".png"))
+	}
+}
+
+// save saves a screenshot of the whole page.
+func (b *browser) save(path string) {
+	b.t.Helper()
+	image, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, image, 0o600); err != nil {
+		b.t.Fatal(err)
 	}
 }
 

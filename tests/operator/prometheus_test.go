@@ -35,8 +35,14 @@ func newPrometheus(t *testing.T) *prometheus {
 	return &prometheus{t: t, db: teststorage.New(t), engine: engine, now: time.Unix(1_700_000_000, 0)}
 }
 
-// scrape stores a broker's current metrics, like Prometheus.
+// scrape stores a broker's current metrics as those of scrapeEvery after the newest scrape.
 func (p *prometheus) scrape(b *harness.Broker) {
+	p.t.Helper()
+	p.scrapeAt(b, p.now.Add(scrapeEvery))
+}
+
+// scrapeAt stores a broker's current metrics, like Prometheus.
+func (p *prometheus) scrapeAt(b *harness.Broker, at time.Time) {
 	p.t.Helper()
 	res, err := adminClient(b).Get("http://localhost/metrics")
 	if err != nil {
@@ -51,7 +57,7 @@ func (p *prometheus) scrape(b *harness.Broker) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.now = p.now.Add(scrapeEvery)
+	p.now = at
 	to := p.db.Appender(p.t.Context())
 	for {
 		entry, err := from.Next()
