@@ -27,7 +27,7 @@ func TestPage(t *testing.T) {
 // TestNeed computes two rows and a loss by hand.
 func TestNeed(t *testing.T) {
 	t.Parallel()
-	f := figures{SessionKB: 20, RelayedKB: 20, Hellos: 1000, BrokerUS: 40, RelayUS: 10, StorageUS: 10, Durable: 20_000, Pool: 8}
+	f := figures{SessionKB: 25, RelayedKB: 15, Hellos: 1000, BrokerUS: 40, RelayUS: 10, StorageUS: 10, Durable: 20_000, Pool: 8}
 	small := f.need(6e3)
 	if small.Databases != 1 || small.Nodes != leastNodes || small.Messages != 100 || small.Connections != 27 || small.Counted != 1800 {
 		t.Errorf("6,000 sessions: %+v", small)
