@@ -178,14 +178,10 @@ func (p *jetPair) publish(sending, settling context.Context) error {
 func (p *jetPair) fill(ctx context.Context, pending chan<- jetstream.PubAckFuture) error {
 	body := make([]byte, sealedBytes+24) // and a nonce
 	rand.Read(body)                      // never fails (crypto/rand)
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-p.free:
 		case <-ctx.Done():
-			return nil
-		}
-		if ctx.Err() != nil {
-			p.free <- struct{}{}
 			return nil
 		}
 		f, err := p.js.PublishAsync(p.subject, body)
@@ -194,6 +190,7 @@ func (p *jetPair) fill(ctx context.Context, pending chan<- jetstream.PubAckFutur
 		}
 		pending <- f
 	}
+	return nil
 }
 
 // awaitAcks waits for the acknowledgements, in order, and returns the first error.
