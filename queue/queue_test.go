@@ -631,10 +631,17 @@ func TestStorageAway(t *testing.T) {
 			if again.err() != nil {
 				t.Fatalf("refused although the storage is back: %v", again.err())
 			}
+			kept := 0
 			for _, m := range q.store.messages {
-				if m.ClientID == "had" && m.Recipients[0].State != queue.Delivered {
+				if m.ClientID != "had" {
+					continue
+				}
+				if kept++; m.Recipients[0].State != queue.Delivered {
 					t.Errorf("an acknowledged message is stored as %s, want %s", m.Recipients[0].State, queue.Delivered)
 				}
+			}
+			if kept != 1 {
+				t.Errorf("an acknowledged message is stored %d times, want once", kept)
 			}
 			ids := make(map[string]int)
 			for _, e := range q.store.chains[mesh] {
