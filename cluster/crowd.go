@@ -7,13 +7,12 @@ import (
 )
 
 // crowdLimit is how many connections at a time may be on the way to prove that they are nodes.
-// A connection costs about 10 kB meanwhile.
 const crowdLimit = 1024
 
 // crowd has the connections that have not proven yet that they come from nodes. Nobody waits for a
-// place in it: if it is full, the oldest of those that have said nothing loses its place, or
-// else the oldest. A node speaks at once, so neither strangers that stay nor strangers
-// that come again and again keep it out.
+// place in it: if it is full, the oldest loses its place, or one in the older half that has
+// said nothing. A node speaks at once, so neither strangers that stay nor strangers that come
+// again and again keep it out.
 type crowd struct {
 	mu   sync.Mutex
 	list []*newcomer // in the order in which they came
@@ -32,7 +31,7 @@ func (c *crowd) admit(conn net.Conn) (n *newcomer, full bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if full = len(c.list) >= crowdLimit; full {
-		i := max(0, slices.IndexFunc(c.list, func(n *newcomer) bool { return !n.spoken }))
+		i := max(0, slices.IndexFunc(c.list[:crowdLimit/2], func(n *newcomer) bool { return !n.spoken }))
 		_ = c.list[i].Close()
 		c.list = slices.Delete(c.list, i, i+1)
 	}

@@ -29,7 +29,7 @@ func TestCrowd(t *testing.T) {
 						select {
 						case <-stop:
 							return
-						case <-time.After(50 * time.Millisecond):
+						case <-time.After(10 * time.Millisecond):
 						}
 					}
 				})

@@ -171,6 +171,9 @@ func (l *link) dial(ctx context.Context) (net.Conn, *smux.Session, error) {
 		return nil, nil, l.explain(err)
 	}
 	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err == nil && len(addresses) == 0 {
+		err = errors.New("its host has no address")
+	}
 	if err != nil {
 		return nil, nil, l.explain(err)
 	}

@@ -83,7 +83,7 @@ func (l *listener) run() {
 		}
 		n, full := l.crowd.admit(conn)
 		if full {
-			l.log.Warn("too many connections at the cluster port do not prove that they come from nodes; dropped the oldest",
+			l.log.Warn("too many connections at the cluster port do not prove that they come from nodes; dropped one of the oldest",
 				zap.Int("limit", crowdLimit), zap.Stringer("newest", conn.RemoteAddr()))
 		}
 		connections.Go(func() { l.serve(n) })

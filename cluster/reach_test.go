@@ -326,9 +326,6 @@ func TestHostHasManyAddresses(t *testing.T) {
 		return "many.example:" + port
 	})
 	n.awaitReached(t, well, n)
-	if logs := n.logs.FilterMessageSnippet("steps aside").Len() + well.logs.FilterMessageSnippet("retrying").Len(); logs > 0 {
-		t.Errorf("%d warnings", logs)
-	}
 }
 
 // useResolver answers all questions for names with addresses, until the test ends.
