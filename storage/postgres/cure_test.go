@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 	"github.com/claudemesh/claudemesh/storage"
 )
@@ -82,6 +84,37 @@ func TestFailover(t *testing.T) {
 	well(t, s, &seq)
 	if s.config.ConnectTimeout != hostTimeout {
 		t.Errorf("got connect timeout %s, want %s", s.config.ConnectTimeout, hostTimeout)
+	}
+}
+
+// TestFailoverLeavesNoOldConnections reads after a failover while the old server still does not answer. No read may come
+// by a connection to it.
+func TestFailoverLeavesNoOldConnections(t *testing.T) {
+	t.Parallel()
+	a, b := pgtest.Start(t, pgtest.Durable()), pgtest.Start(t, pgtest.Durable())
+	b.Follow(a)
+	s := claimed(t, pgtest.DSNOfPair(a, b))
+	var idle []*pgxpool.Conn
+	for range poolSize {
+		conn, err := s.pool.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, conn)
+	}
+	for _, conn := range idle {
+		conn.Release()
+	}
+	a.Pause()
+	await.Until(t, "the lease has run out", func() bool { return errors.Is(s.Claimed(), storage.ErrSuspended) })
+	b.Promote()
+	await.Until(t, "the lease is renewed", func() bool { return s.Claimed() == nil })
+	ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
+	defer cancel()
+	for range poolSize {
+		if _, err := s.Nodes(ctx); err != nil {
+			t.Fatalf("a read after the failover: %v", err)
+		}
 	}
 }
 

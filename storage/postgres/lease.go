@@ -46,7 +46,8 @@ type lease struct {
 	cause  error         // why it is lost; set before lost is closed
 	ended  chan struct{} // closed when the goroutine has ended
 
-	renewals int64 // the row's count after the last renewal; owned by the goroutine
+	renewals int64  // the row's count after the last renewal; owned by the goroutine
+	server   string // the address of the server that last answered; owned by the goroutine
 }
 
 const (
@@ -218,6 +219,7 @@ func (s *Store) renewLoop(l *lease, conn *pgx.Conn) {
 		stop := s.startReaper(l)
 		defer stop()
 	}
+	l.server = serverOf(conn)
 	pause := renewEvery
 	for {
 		if conn = s.listen(l, conn, pause); s.life.Err() != nil {
@@ -250,6 +252,10 @@ func (s *Store) renew(l *lease, conn *pgx.Conn) (*pgx.Conn, error) {
 		if conn, err = s.connectLease(ctx); err != nil {
 			return nil, err
 		}
+		if server := serverOf(conn); server != l.server {
+			l.server = server
+			s.pool.Reset() // its idle connections lead to a server that may never answer again
+		}
 	}
 	ctx, cancel := context.WithTimeout(s.life, renewWithin)
 	defer cancel()
@@ -274,6 +280,9 @@ func (s *Store) renew(l *lease, conn *pgx.Conn) (*pgx.Conn, error) {
 	}
 	return conn, nil
 }
+
+// serverOf returns the address at which a connection has found its server.
+func serverOf(conn *pgx.Conn) string { return conn.PgConn().Conn().RemoteAddr().String() }
 
 // lossOf returns why a lease can't be renewed: its row is gone, or older than it was. An older row
 // is removed, so that this node writes nothing more even if its lease still runs.
