@@ -85,7 +85,7 @@ func causes(err error) string {
 	var all []string
 	var walk func(error)
 	walk = func(err error) {
-		switch e := err.(type) {
+		switch e := err.(type) { //nolint:errorlint // the walk visits each wrapped error
 		case *pgconn.PgError:
 			all = append(all, e.Message)
 			return
