@@ -531,6 +531,7 @@ func TestOperatorPageViewers(t *testing.T) {
 			all = append(all, look(ctx))
 		}
 		time.Sleep(10*takeEvery + takeEvery/2)
+		synctest.Wait()
 		if n := len(p.history); n != 11 {
 			t.Errorf("%d viewers caused %d snapshots in 10 s", maxViewers, n)
 		}
