@@ -110,8 +110,10 @@ by themselves; whoever sits there is told and can begin a new one. The audit log
 		if err != nil {
 			return err
 		}
-		if err := shown.print(cmd.OutOrStdout(), rows, []string{"name"}); err != nil {
-			return err
+		if len(rows) > 0 || shown.json {
+			if err := shown.print(cmd.OutOrStdout(), rows, []string{"name"}); err != nil {
+				return err
+			}
 		}
 		if len(rows) == 0 {
 			return fmt.Errorf("no session in mesh %s is called %q or has such a key", args[0], args[1])

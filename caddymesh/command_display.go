@@ -99,7 +99,13 @@ func (d *display) print(w io.Writer, rows []row, columns []string) error {
 		return json.NewEncoder(w).Encode(rows)
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, strings.ToUpper(strings.ReplaceAll(strings.Join(columns, "\t"), "_", " ")))
+	for i, column := range columns {
+		if i > 0 {
+			fmt.Fprint(table, "\t")
+		}
+		fmt.Fprint(table, heading(column))
+	}
+	fmt.Fprintln(table)
 	for _, row := range rows {
 		for i, column := range columns {
 			if i > 0 {
@@ -120,10 +126,15 @@ func (d *display) printTall(w io.Writer, rows []row, columns []string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
 		for _, column := range columns {
-			fmt.Fprintf(table, "%s\t%s\n", strings.ToUpper(strings.ReplaceAll(column, "_", " ")), cell(column, row[column]))
+			fmt.Fprintf(table, "%s\t%s\n", heading(column), cell(column, row[column]))
 		}
 	}
 	return table.Flush()
+}
+
+// heading writes the name of a column as people read it. A cell has its unit.
+func heading(column string) string {
+	return strings.ToUpper(strings.ReplaceAll(strings.TrimSuffix(column, "_seconds"), "_", " "))
 }
 
 // cell writes a value as people read it. Names come from others and may hold anything.

@@ -3,6 +3,7 @@ package caddymesh
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -59,5 +60,22 @@ func TestWatch(t *testing.T) {
 	}
 	if out, _, err := watch(away); !errors.Is(err, away) || out != "" {
 		t.Errorf("got %q, %v", out, err)
+	}
+}
+
+// TestPrint prints a table and a list of fields. A column with a time has no unit in its heading, because its
+// cells have one.
+func TestPrint(t *testing.T) {
+	t.Parallel()
+	rows := []row{{"mesh": "team", "oldest_seconds": json.Number("61.2")}}
+	columns := []string{"mesh", "oldest_seconds"}
+	for want, print := range map[string]func(*display, io.Writer, []row, []string) error{
+		"MESH  OLDEST\nteam  1m1s\n":   (*display).print,
+		"MESH    team\nOLDEST  1m1s\n": (*display).printTall,
+	} {
+		var b strings.Builder
+		if err := print(&display{}, &b, rows, columns); err != nil || b.String() != want {
+			t.Errorf("printed %q, want %q (%v)", b.String(), want, err)
+		}
 	}
 }
