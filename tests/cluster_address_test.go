@@ -23,59 +23,86 @@ func TestClusterAddress(t *testing.T) {
 	a.JoinCluster(address)
 	a.Start()
 
-	t.Run("wrong", func(t *testing.T) {
-		for name, wrong := range map[string]struct {
-			address string
-			answer  func(net.Conn) // nil: the address is not the test's
-			log     string
-			joins   bool
-		}{
-			"another node": {address, nil, "advertises the same address " + address, false},
-			"a server":     {"127.0.0.1:" + strconv.Itoa(a.Port), nil, "where something other than a node answers", true},
-			"no such host": {"nowhere.invalid:7901", nil, "does not reach itself there", true},
-			"refused":      {"127.0.0.1:" + strconv.Itoa(freePort(t)), nil, "connection refused", true},
-			"silent":       {"", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }, "does not answer within", true},
-			"EOF":          {"", func(net.Conn) {}, "closes the connection at once", true},
-		} {
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				at, leave := wrong.address, func() {}
-				if wrong.answer != nil {
-					at, leave = answerAt(t, "127.0.0.1:0", wrong.answer)
-				}
-				right := "127.0.0.1:" + strconv.Itoa(freePort(t))
-				b := newServer(t, "DATABASE_URL="+pg.DSN())
-				b.JoinCluster(right, "advertise "+at)
-				b.Launch()
-				notReady(t, b, "cluster_address")
-				await.Until(t, "the log says what is wrong", func() bool {
-					return strings.Contains(b.Log(), wrong.log) && strings.Contains(b.Log(), "advertise")
-				})
-				if !wrong.joins {
-					return
-				}
-				await.Until(t, "the database says that the node gets no meshes", func() bool {
-					out, _ := operate(a, pg, "nodes")
-					for line := range strings.Lines(out) {
-						if strings.Contains(line, " "+at+" ") && strings.Contains(line, "leads elsewhere or nowhere") {
-							return true
-						}
-					}
-					return false
-				})
-				m := newTeam(t, b) // the node hands it over, if it has got it
-				await.Until(t, "the node owns no mesh", func() bool { return nodeOf(t, pg, b).meshes == 0 })
-				m.at(a).owner.daemon(t).sync()
-				if name == "refused" || wrong.answer != nil {
-					leave()
-					answerAt(t, at, passTo(right))
-					b.AwaitReady()
-				}
-				b.Stop()
-			})
+	nodes := []*wrongNode{
+		{name: "another node", at: address, log: "advertises the same address " + address, waits: true},
+		{name: "a server", at: "127.0.0.1:" + strconv.Itoa(a.Port), log: "where something other than a node answers"},
+		{name: "no such host", at: "nowhere.invalid:7901", log: "does not reach itself there"},
+		{name: "refused", at: "127.0.0.1:" + strconv.Itoa(freePort(t)), log: "connection refused", heals: true},
+		{name: "silent", answer: func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }, log: "does not answer within", heals: true},
+		{name: "EOF", answer: func(net.Conn) {}, log: "closes the connection at once", heals: true},
+	}
+	for _, n := range nodes {
+		n.launch(t, pg)
+	}
+	// A new node may get meshes until it knows that its address is wrong, so no mesh is made before
+	// all of them know.
+	for _, n := range nodes {
+		t.Run(n.name, func(t *testing.T) { n.stepsAside(t, a, pg) })
+	}
+	for _, n := range nodes {
+		if !n.waits {
+			m := newTeam(t, n.broker)
+			m.at(a).owner.daemon(t).sync()
+			if owned := nodeOf(t, pg, n.broker).meshes; owned != 0 {
+				t.Errorf("%s: the node owns %d meshes", n.name, owned)
+			}
 		}
-	})
+	}
+	for _, n := range nodes {
+		if n.heals {
+			n.leave()
+			answerAt(t, n.at, passTo(n.right))
+			n.broker.AwaitReady()
+		}
+		n.broker.Stop()
+	}
 	a.AwaitReady()
+}
+
+// wrongNode is a node whose advertised address does not lead to it.
+type wrongNode struct {
+	name   string
+	at     string         // the advertised address; with answer, launch chooses it
+	answer func(net.Conn) // what the test does with connections to the address; nil: the address is not the test's
+	log    string         // what the log says
+	waits  bool           // the node does not join, since another one has its address
+	heals  bool           // the test makes the address lead to the node in the end
+
+	broker *server
+	right  string // the address that leads to the node
+	leave  func() // ends answer
+}
+
+func (n *wrongNode) launch(t *testing.T, pg *pgtest.Server) {
+	t.Helper()
+	n.leave = func() {}
+	if n.answer != nil {
+		n.at, n.leave = answerAt(t, "127.0.0.1:0", n.answer)
+	}
+	n.right = "127.0.0.1:" + strconv.Itoa(freePort(t))
+	n.broker = newServer(t, "DATABASE_URL="+pg.DSN())
+	n.broker.JoinCluster(n.right, "advertise "+n.at)
+	n.broker.Launch()
+}
+
+// stepsAside waits until everybody can see that the address is wrong.
+func (n *wrongNode) stepsAside(t *testing.T, other *server, pg *pgtest.Server) {
+	notReady(t, n.broker, "cluster_address")
+	await.Until(t, "the log says what is wrong", func() bool {
+		return strings.Contains(n.broker.Log(), n.log) && strings.Contains(n.broker.Log(), "advertise")
+	})
+	if n.waits {
+		return
+	}
+	await.Until(t, "the database says that the node gets no meshes", func() bool {
+		out, _ := operate(other, pg, "nodes")
+		for line := range strings.Lines(out) {
+			if strings.Contains(line, " "+n.at+" ") && strings.Contains(line, "leads elsewhere or nowhere") {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // answerAt does something with each connection to an address, and then closes it.
