@@ -166,8 +166,8 @@ func (d *daemon) writeTouched() {
 	}
 }
 
-// prune deletes what is no longer needed. It does nothing while the file of joined meshes can't be
-// read, since messages for these meshes still wait.
+// prune deletes old rows. It does nothing if it can't read the file of joined meshes, because messages
+// for these meshes still wait.
 func (d *daemon) prune(now time.Time) {
 	d.changes.Lock()
 	unreadable := d.config.err != ""

@@ -62,8 +62,8 @@ func TestContacts(t *testing.T) {
 	}
 }
 
-// TestTrustInAnyCase checks that a trusted name is no longer the pinned name of another member, in
-// upper or lower case.
+// TestTrustInAnyCase checks that Trust takes a name from the member that had it, whether in upper or
+// lower case.
 func TestTrustInAnyCase(t *testing.T) {
 	t.Parallel()
 	for _, names := range [][2]string{{"Bob", "bob"}, {"\u00c4gnes", "\u00e4gnes"}} {

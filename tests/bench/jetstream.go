@@ -54,8 +54,8 @@ func (p *jetPair) noteDelivery() {
 	p.returnLocked()
 }
 
-// returnLocked frees the places of messages that are no longer in flight; acknowledgements and
-// deliveries each come in order.
+// returnLocked frees the places of messages that were acknowledged and delivered. Acknowledgements
+// come in order, and so do deliveries.
 func (p *jetPair) returnLocked() {
 	for p.returned < min(p.acked, p.delivered) {
 		p.returned++

@@ -88,7 +88,7 @@ func (s *Store) AddMessage(ctx context.Context, l *Message) (added bool, err err
 }
 
 // NextMessage returns the oldest message in a mesh that waits to be sent by a session or, if
-// session is "", by any session that is no longer live. It returns ErrNoMessage if there is
+// session is "", by any session that has ended. It returns ErrNoMessage if there is
 // none.
 func (s *Store) NextMessage(ctx context.Context, mesh, session string) (Message, error) {
 	return s.message(ctx, `WHERE mesh_id = ? AND state = 'waiting' AND CASE ? WHEN '' THEN session_id NOT IN (SELECT id FROM session) ELSE session_id = ? END ORDER BY seq LIMIT 1`,
@@ -170,9 +170,9 @@ const OutboxLife = 8 * 24 * time.Hour
 // knownLife is how long the store keeps what it knows about a session that does not come back.
 const knownLife = 365 * 24 * time.Hour
 
-// Prune deletes what is no longer needed. A message waits for as long as its mesh is joined;
-// joined are the ids of these meshes. Prune keeps waiting messages of other meshes for longer than
-// sent ones, and also successions, since they name keys for which mail may still be sealed.
+// Prune deletes old rows. It keeps the messages that wait in a joined mesh; joined has the ids of
+// these meshes. It keeps waiting messages of other meshes for longer than sent ones, and also
+// successions, since they name keys for which mail may still be sealed.
 func (s *Store) Prune(ctx context.Context, joined []string, now time.Time) error {
 	old, ancient := now.Add(-OutboxLife).UnixMilli(), now.Add(-4*OutboxLife).UnixMilli()
 	meshes, err := json.Marshal(joined)

@@ -80,7 +80,7 @@ func (s *Store) AddConfirmations(ctx context.Context, list ...Confirmation) erro
 
 // NextConfirmations returns the oldest confirmation that a session owes a sender in a mesh, and
 // the others that it owes the same sender. If session is "", the member owes them, or a session
-// that is no longer live.
+// that has ended.
 func (s *Store) NextConfirmations(ctx context.Context, mesh, session string) ([]Confirmation, error) {
 	return collect(ctx, s.db, "read confirmations", func(r *sql.Rows, c *Confirmation) error {
 		var sender string
