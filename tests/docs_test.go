@@ -35,10 +35,11 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestListsOfFiles checks that each list of files in a doc.go names only files that exist.
+// TestListsOfFiles checks that each list of files in a doc.go names all files of its package but
+// itself and the tests, and no others.
 func TestListsOfFiles(t *testing.T) {
 	t.Parallel()
-	listed := regexp.MustCompile(`(?m)^//\t([a-z0-9_]+\.go)\s`)
+	entry := regexp.MustCompile(`(?m)^//\t([a-z0-9_]+\.go)\s`)
 	lists := 0
 	err := filepath.WalkDir(commands.Repo, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.Name() != "doc.go" {
@@ -49,12 +50,22 @@ func TestListsOfFiles(t *testing.T) {
 			return err
 		}
 		lists++
-		for _, m := range listed.FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
-				t.Errorf("%s: %v", path, err)
-			}
+		listed := make(map[string]bool)
+		for _, m := range entry.FindAllStringSubmatch(string(text), -1) {
+			listed[m[1]] = true
 		}
-		return nil
+		files, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*.go"))
+		for _, file := range files {
+			name := filepath.Base(file)
+			if name != "doc.go" && !strings.HasSuffix(name, "_test.go") && !listed[name] {
+				t.Errorf("%s does not list %s", path, name)
+			}
+			delete(listed, name)
+		}
+		for name := range listed {
+			t.Errorf("%s lists %s, which does not exist", path, name)
+		}
+		return err
 	})
 	if err != nil || lists < 10 {
 		t.Errorf("found %d lists, want at least 10: %v", lists, err)
@@ -129,7 +140,7 @@ func TestLogsAreDocumented(t *testing.T) {
 			levels[m[1]] = row[1]
 		}
 	}
-	logged := regexp.MustCompile(`\blog\.(?:(Info|Warn|Error)\(|Check\(level, )"(.+?)"( ?\+)?`)
+	logged := regexp.MustCompile(`\b(?:log|caddy\.Log\(\)\.Named\(".+?"\))\.(?:(Info|Warn|Error)\(|(?:Check|Log)\(level, )"(.+?)"( ?\+)?`)
 	found := make(map[string]bool)
 	for _, room := range []string{"audit", "broker", "caddymesh", "cluster", "journal", "presence", "queue", "storage"} {
 		err := filepath.WalkDir(filepath.Join(commands.Repo, room), func(path string, d fs.DirEntry, err error) error {
