@@ -181,8 +181,14 @@ func (t *table) start(tb testing.TB, advertise func(string) string) *node {
 // edgeAndOwner starts two nodes. The owner has a mesh, and the edge relays sockets of that mesh to it.
 func edgeAndOwner(tb testing.TB) (t *table, edge, owner *node, mesh wire.ID) {
 	tb.Helper()
+	return edgeAndOwnerAt(tb, nil)
+}
+
+// edgeAndOwnerAt is edgeAndOwner with an owner that advertises another address.
+func edgeAndOwnerAt(tb testing.TB, advertise func(string) string) (t *table, edge, owner *node, mesh wire.ID) {
+	tb.Helper()
 	t, mesh = newTable(), newMesh()
-	edge, owner = t.start(tb, nil), t.start(tb, nil)
+	edge, owner = t.start(tb, nil), t.start(tb, advertise)
 	t.own(mesh, owner.ID)
 	return t, edge, owner, mesh
 }

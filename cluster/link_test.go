@@ -101,11 +101,7 @@ func TestHalfOpenLink(t *testing.T) {
 		t.Errorf("a broken link is noticed after %s", 2*silence)
 	}
 	var proxy freezer
-	table := newTable()
-	edge := table.start(t, nil)
-	owner := table.start(t, func(address string) string { return proxy.forward(t, address) })
-	mesh := newMesh()
-	table.own(mesh, owner.ID)
+	_, edge, owner, mesh := edgeAndOwnerAt(t, func(address string) string { return proxy.forward(t, address) })
 	client := edge.connect(t, mesh, "hello")
 	socket := owner.next(t)
 	expect(t, socket, "hello")
@@ -118,20 +114,15 @@ func TestHalfOpenLink(t *testing.T) {
 	edge.await(t, "is broken")
 
 	proxy.melt()
-	client = edge.connect(t, mesh, "again")
+	edge.connect(t, mesh, "again")
 	expect(t, owner.next(t), "again")
-	_ = client
 }
 
 // TestRemovedNode checks that a node cuts the sockets of another node as soon as the database says
 // that the other node is gone.
 func TestRemovedNode(t *testing.T) {
 	var proxy freezer
-	table := newTable()
-	edge := table.start(t, nil)
-	owner := table.start(t, func(address string) string { return proxy.forward(t, address) })
-	mesh := newMesh()
-	table.own(mesh, owner.ID)
+	table, edge, owner, mesh := edgeAndOwnerAt(t, func(address string) string { return proxy.forward(t, address) })
 	client := edge.connect(t, mesh, "")
 	owner.next(t)
 	proxy.freeze()

@@ -61,16 +61,24 @@ func TestDecisionThatCannotBeStored(t *testing.T) {
 	}
 }
 
-// TestHandOverThatFails checks that the successor of a cleared session gets its mail also if the
-// hand-over fails at first and the successor is cleared in the meantime.
-func TestHandOverThatFails(t *testing.T) {
-	t.Parallel()
+// withMail starts the daemons of two users, and returns the second with a session that has one unread
+// message, for its successor.
+func withMail(t *testing.T) (bob *user, p *program) {
+	t.Helper()
 	_, alice, bob := pair(t)
 	alice.up()
 	bob.up()
 	a, p := alice.session().connected(), bob.session().connected()
 	a.send(p.key().String(), "for the successor")
 	await.Until(t, "the message has come", func() bool { return unread(p) == 1 })
+	return bob, p
+}
+
+// TestHandOverThatFails checks that the successor of a cleared session gets its mail also if the
+// hand-over fails at first and the successor is cleared in the meantime.
+func TestHandOverThatFails(t *testing.T) {
+	t.Parallel()
+	bob, p := withMail(t)
 	end := bob.refuse(inbox.FileName, "UPDATE OF session ON message")
 	for range 2 {
 		bob.must(local.VerbEnd, local.End{PID: p.pid(), SessionID: p.id, Reason: "clear"}, nil)
@@ -87,12 +95,7 @@ func TestHandOverThatFails(t *testing.T) {
 // not store it.
 func TestEndThatCannotBeStored(t *testing.T) {
 	t.Parallel()
-	_, alice, bob := pair(t)
-	alice.up()
-	bob.up()
-	a, p := alice.session().connected(), bob.session().connected()
-	a.send(p.key().String(), "for the successor")
-	await.Until(t, "the message has come", func() bool { return unread(p) == 1 })
+	bob, p := withMail(t)
 	over := local.End{PID: p.pid(), SessionID: p.id, Reason: "clear"}
 	p.id = uuid.NewString()
 	p.register()
