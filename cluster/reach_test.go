@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/internal/doortest"
 )
 
 // awaitProblem waits until the node says why others don't reach it.
@@ -139,10 +140,10 @@ func TestAddressLeadsElsewhere(t *testing.T) {
 	plain.Listener = tls.NewListener(plain.Listener, &tls.Config{Certificates: secure.TLS.Certificates}) // without ALPN
 	plain.Start()
 	t.Cleanup(plain.Close)
-	shell := serveEach(t, "127.0.0.1:0", func(conn net.Conn) { _, _ = io.WriteString(conn, "SSH-2.0-OpenSSH_9.9\r\n") })
+	shell := doortest.Open(t, "127.0.0.1:0", func(conn net.Conn) { _, _ = io.WriteString(conn, "SSH-2.0-OpenSSH_9.9\r\n") })
 	for name, address := range map[string]string{
 		"HTTP": web.Listener.Addr().String(), "HTTPS": secure.Listener.Addr().String(), "TLS 1.2": old.Listener.Addr().String(),
-		"TLS without ALPN": plain.Listener.Addr().String(), "SSH": shell.address,
+		"TLS without ALPN": plain.Listener.Addr().String(), "SSH": shell.Address,
 	} {
 		t.Run(name, func(t *testing.T) {
 			table.start(t, func(string) string { return address }).awaitProblem(t, ErrElsewhere, "something other than a node answers")
@@ -155,93 +156,28 @@ func TestAddressLeadsElsewhere(t *testing.T) {
 	}
 }
 
-// door is a listener that does something with each connection, and then closes it.
-type door struct {
-	address string
-	close   func()
-}
-
-func serveEach(tb testing.TB, address string, serve func(net.Conn)) door {
-	tb.Helper()
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	var wait sync.WaitGroup
-	life, end := context.WithCancel(context.Background())
-	wait.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			stop := context.AfterFunc(life, func() { _ = conn.Close() })
-			wait.Go(func() {
-				serve(conn)
-				stop()
-				_ = conn.Close()
-			})
-		}
-	})
-	d := door{l.Addr().String(), sync.OnceFunc(func() {
-		_ = l.Close()
-		end()
-		wait.Wait()
-	})}
-	tb.Cleanup(d.close)
-	return d
-}
-
-// passTo returns a function that passes a connection on to an address.
-func passTo(address func() string) func(net.Conn) {
-	return func(in net.Conn) {
-		out, err := net.Dial("tcp", address())
-		if err != nil {
-			return
-		}
-		var back sync.WaitGroup
-		back.Go(func() {
-			_, _ = io.Copy(in, out)
-			_ = in.Close()
-		})
-		_, _ = io.Copy(out, in)
-		_ = out.Close()
-		back.Wait()
-	}
-}
-
-func silent(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
-
-// unused returns an address at which nobody listens.
-func unused(tb testing.TB) string {
-	d := serveEach(tb, "127.0.0.1:0", func(net.Conn) {})
-	d.close()
-	return d.address
-}
-
 // TestAddressLeadsNowhere starts nodes at whose addresses nothing answers as a node. Each steps aside,
 // and comes back when its address works. Alone, it does not step aside: nobody needs its address.
 func TestAddressLeadsNowhere(t *testing.T) {
-	for name, open := range map[string]func(tb testing.TB) door{
-		"refused": func(tb testing.TB) door { return door{unused(tb), func() {}} },
-		"silent":  func(tb testing.TB) door { return serveEach(tb, "127.0.0.1:0", silent) },
-		"EOF":     func(tb testing.TB) door { return serveEach(tb, "127.0.0.1:0", func(net.Conn) {}) },
-	} {
+	for name, answer := range map[string]func(net.Conn){"refused": nil, "silent": doortest.Silent, "EOF": func(net.Conn) {}} {
 		t.Run(name, func(t *testing.T) {
 			table := newTable()
 			table.patience = time.Millisecond
-			wrong := open(t)
+			wrong := doortest.Open(t, "127.0.0.1:0", answer)
+			if answer == nil {
+				wrong.Close()
+			}
 			var real string
 			lost := table.start(t, func(address string) string {
 				real = address
-				return wrong.address
+				return wrong.Address
 			})
 			lost.await(t, "no connection to this node itself")
 			if err := lost.Problem(); err != nil {
 				t.Errorf("alone: %v", err)
 			}
 			well := table.start(t, nil)
-			lost.awaitProblem(t, ErrUnreached, "advertises "+wrong.address)
+			lost.awaitProblem(t, ErrUnreached, "advertises "+wrong.Address)
 			await.Until(t, "the node gets no meshes", func() bool {
 				nodes, _ := view{table, well.ID}.Nodes(t.Context())
 				return nodes[0].Elsewhere && !nodes[1].Elsewhere
@@ -249,8 +185,8 @@ func TestAddressLeadsNowhere(t *testing.T) {
 			if err := well.Problem(); err != nil {
 				t.Errorf("Problem of a node that is well: %v", err)
 			}
-			wrong.close()
-			serveEach(t, wrong.address, passTo(func() string { return real }))
+			wrong.Close()
+			doortest.Open(t, wrong.Address, doortest.PassTo(func() string { return real }))
 			lost.awaitReached(t, well)
 		})
 	}
@@ -264,7 +200,7 @@ func TestAddressLeadsNowhere(t *testing.T) {
 	t.Run("to itself only", func(t *testing.T) {
 		table := newTable()
 		table.patience = time.Millisecond
-		dead := unused(t)
+		dead := doortest.Nowhere(t)
 		well := table.start(t, nil)
 		lost := table.start(t, nil)
 		lost.awaitReached(t, well)
@@ -279,7 +215,7 @@ func TestAddressLeadsNowhere(t *testing.T) {
 	t.Run("all nodes", func(t *testing.T) {
 		table := newTable()
 		table.patience = time.Millisecond
-		dead := unused(t)
+		dead := doortest.Nowhere(t)
 		oldest := table.start(t, func(string) string { return dead })
 		for range 2 {
 			table.start(t, func(string) string { return dead }).awaitProblem(t, ErrUnreached, "does not reach itself")
@@ -297,7 +233,7 @@ func TestAddressLeadsToAnyNode(t *testing.T) {
 	var mu sync.Mutex
 	var real []string
 	turn := 0
-	balancer := serveEach(t, "127.0.0.1:0", passTo(func() string {
+	balancer := doortest.Open(t, "127.0.0.1:0", doortest.PassTo(func() string {
 		mu.Lock()
 		defer mu.Unlock()
 		turn++
@@ -307,7 +243,7 @@ func TestAddressLeadsToAnyNode(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		real = append(real, address)
-		return balancer.address
+		return balancer.Address
 	}
 	a, b := table.start(t, behind), table.start(t, behind)
 	a.awaitReached(t, b)
@@ -322,7 +258,7 @@ func TestHostHasManyAddresses(t *testing.T) {
 	well := table.start(t, nil)
 	n := table.start(t, func(address string) string {
 		_, port, _ := net.SplitHostPort(address)
-		serveEach(t, "127.0.0.2:"+port, func(conn net.Conn) { _, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n") })
+		doortest.Open(t, "127.0.0.2:"+port, func(conn net.Conn) { _, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n") })
 		return "many.example:" + port
 	})
 	n.awaitReached(t, well, n)
@@ -382,7 +318,7 @@ func TestIPv6(t *testing.T) {
 	table := newTable()
 	well := table.start(t, nil)
 	n := table.start(t, func(address string) string {
-		return serveEach(t, "[::1]:0", passTo(func() string { return address })).address
+		return doortest.Open(t, "[::1]:0", doortest.PassTo(func() string { return address })).Address
 	})
 	n.awaitReached(t, well, n)
 }

@@ -1,14 +1,13 @@
 package tests
 
 import (
-	"io"
 	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/internal/doortest"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 )
 
@@ -28,7 +27,7 @@ func TestClusterAddress(t *testing.T) {
 		{name: "a server", at: "127.0.0.1:" + strconv.Itoa(a.Port), log: "where something other than a node answers"},
 		{name: "no such host", at: "nowhere.invalid:7901", log: "does not reach itself there"},
 		{name: "refused", at: "127.0.0.1:" + strconv.Itoa(freePort(t)), log: "connection refused", heals: true},
-		{name: "silent", answer: func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }, log: "does not answer within", heals: true},
+		{name: "silent", answer: doortest.Silent, log: "does not answer within", heals: true},
 		{name: "EOF", answer: func(net.Conn) {}, log: "closes the connection at once", heals: true},
 	}
 	for _, n := range nodes {
@@ -50,8 +49,10 @@ func TestClusterAddress(t *testing.T) {
 	}
 	for _, n := range nodes {
 		if n.heals {
-			n.leave()
-			answerAt(t, n.at, passTo(n.right))
+			if n.door != nil {
+				n.door.Close()
+			}
+			doortest.Open(t, n.at, doortest.PassTo(func() string { return n.right }))
 			n.broker.AwaitReady()
 		}
 		n.broker.Stop()
@@ -69,15 +70,15 @@ type wrongNode struct {
 	heals  bool           // the test makes the address lead to the node in the end
 
 	broker *server
-	right  string // the address that leads to the node
-	leave  func() // ends answer
+	right  string         // the address that leads to the node
+	door   *doortest.Door // at the address, with answer
 }
 
 func (n *wrongNode) launch(t *testing.T, pg *pgtest.Server) {
 	t.Helper()
-	n.leave = func() {}
 	if n.answer != nil {
-		n.at, n.leave = answerAt(t, "127.0.0.1:0", n.answer)
+		n.door = doortest.Open(t, "127.0.0.1:0", n.answer)
+		n.at = n.door.Address
 	}
 	n.right = "127.0.0.1:" + strconv.Itoa(freePort(t))
 	n.broker = newServer(t, "DATABASE_URL="+pg.DSN())
@@ -103,68 +104,4 @@ func (n *wrongNode) stepsAside(t *testing.T, other *server, pg *pgtest.Server) {
 		}
 		return false
 	})
-}
-
-// answerAt does something with each connection to an address, and then closes it.
-func answerAt(t *testing.T, at string, answer func(net.Conn)) (address string, leave func()) {
-	t.Helper()
-	l, err := net.Listen("tcp", at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var mu sync.Mutex
-	var answers sync.WaitGroup
-	open := make(map[net.Conn]struct{}) // nil: nobody answers any more
-	answers.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			if open == nil {
-				_ = conn.Close()
-			} else {
-				open[conn] = struct{}{}
-				answers.Go(func() {
-					answer(conn)
-					_ = conn.Close()
-					mu.Lock()
-					defer mu.Unlock()
-					delete(open, conn)
-				})
-			}
-			mu.Unlock()
-		}
-	})
-	leave = func() {
-		_ = l.Close()
-		mu.Lock()
-		for conn := range open {
-			_ = conn.Close()
-		}
-		open = nil
-		mu.Unlock()
-		answers.Wait()
-	}
-	t.Cleanup(leave)
-	return l.Addr().String(), leave
-}
-
-// passTo passes a connection on to an address.
-func passTo(address string) func(net.Conn) {
-	return func(in net.Conn) {
-		out, err := net.Dial("tcp", address)
-		if err != nil {
-			return
-		}
-		var back sync.WaitGroup
-		back.Go(func() {
-			_, _ = io.Copy(in, out)
-			_ = in.Close()
-		})
-		_, _ = io.Copy(out, in)
-		_ = out.Close()
-		back.Wait()
-	}
 }
