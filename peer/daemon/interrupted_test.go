@@ -111,3 +111,29 @@ func TestEndThatCannotBeStored(t *testing.T) {
 		t.Errorf("the successor got %q", got)
 	}
 }
+
+// TestUnsentMessagesDoNotCount checks that messages that the broker refuses, or that the daemon could not
+// store, don't count as exchanged, however many there are: the session may still send.
+func TestUnsentMessagesDoNotCount(t *testing.T) {
+	t.Parallel()
+	_, alice, bob := pair(t)
+	alice.up()
+	bob.up()
+	from, to := alice.session().connected(), bob.session().connected()
+	const many = 30 // more than a session may send without a prompt
+	fail := func(to, says string) {
+		t.Helper()
+		for i := range many {
+			err := from.call(local.VerbSend, local.Send{To: to, Text: "x"}, nil)
+			if err == nil || !strings.Contains(err.Error(), says) {
+				t.Fatalf("send %d to %s: %v, want %s", i, to, err, says)
+			}
+		}
+	}
+	fail("@nogroup", "there is no group")
+	key := to.key().String()
+	end := alice.refuse(store.FileName, "INSERT ON outbox")
+	fail(key, "the call failed inside the daemon")
+	end()
+	from.send(key, "y")
+}

@@ -50,15 +50,17 @@ func (d *daemon) serveSend(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.s.allow(&to); err != nil {
+	notSent, err := c.s.allow(&to)
+	if err != nil {
 		return err
 	}
 	in.ReplyTo = replyTo
-	return c.post(l, &in, &to)
+	return c.post(l, &in, &to, notSent)
 }
 
-// post adds the message to the outbox and answers how far it has come.
-func (c *call) post(l *line, in *local.Send, to *recipient) error {
+// post adds the message to the outbox and answers how far it has come. It calls notSent if the message
+// is not in the outbox, or if the broker refuses it at once.
+func (c *call) post(l *line, in *local.Send, to *recipient, notSent func()) error {
 	d := c.d
 	sent := store.Message{
 		ID: in.ClientID, SessionID: c.sender(), MeshID: l.name.mesh, Target: peer.TargetText(to.target), ToName: to.name,
@@ -69,7 +71,10 @@ func (c *call) post(l *line, in *local.Send, to *recipient) error {
 	}
 	news, done := d.await(sent.ID)
 	defer done()
-	_, err := d.store.AddMessage(d.writeContext(), &sent)
+	added, err := d.store.AddMessage(d.writeContext(), &sent)
+	if err != nil || !added { // not added: a call that came at the same time has
+		notSent()
+	}
 	switch {
 	case errors.Is(err, store.ErrFull):
 		return refused("%d messages from this sender already wait for the broker; try again when the broker is back", store.MaxWaiting)
@@ -84,6 +89,9 @@ func (c *call) post(l *line, in *local.Send, to *recipient) error {
 		return err
 	}
 	if err := refusedByBroker(&now); err != nil {
+		if added {
+			notSent()
+		}
 		return err
 	}
 	note := to.note(in.Priority)
@@ -231,19 +239,17 @@ func (s *session) answered(ctx context.Context, id string, received bool) (inbox
 	return inbox.Stored{}, "", notFound("there is no message %q to reply to", id)
 }
 
-// allow asks the desk whether the session may send more messages to the recipient.
-func (s *session) allow(to *recipient) error {
+// allow asks the desk whether the session may send another message to the recipient, and counts it.
+// notSent takes that back.
+func (s *session) allow(to *recipient) (notSent func(), err error) {
 	who := attention.Recipient{Member: to.member.String(), Name: to.name}
 	if to.member.IsZero() {
 		who.Member = peer.TargetText(to.target)
 	}
-	var loop *attention.LoopError
-	if err := s.desk.AllowSend(who); errors.As(err, &loop) {
-		return refused("%v", loop)
-	} else if err != nil {
-		return err
+	if err := s.desk.AllowSend(who); err != nil {
+		return nil, refused("%v", err)
 	}
-	return nil
+	return func() { s.desk.NotSent(who) }, nil
 }
 
 func joinNotes(a, b string) string {

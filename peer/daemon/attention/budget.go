@@ -86,29 +86,29 @@ func (e *LoopError) Error() string {
 	return fmt.Sprintf("not sent: you have exchanged %d messages with %s since your user's last prompt; wait for your user", e.Exchanged, e.Peer)
 }
 
-// AllowSend counts a message to each of these recipients. If that exceeds the budget of one of
-// them, it counts nothing and returns a [*LoopError]. A session may send 20 messages to a
-// member, and one more per minute. A prompt from the user resets that to 20.
-func (d *Desk) AllowSend(to ...Recipient) error {
+// AllowSend counts a message to a recipient. If that exceeds its budget, it counts nothing and
+// returns a [*LoopError]. A session may send 20 messages to a member, and one more per minute. A
+// prompt from the user resets that to 20.
+func (d *Desk) AllowSend(to Recipient) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
-	for i, r := range to {
-		m := d.memberLocked(r.Member)
-		if m.sends.take(now, sendBurst, sendRefill) {
-			continue
-		}
-		for _, earlier := range to[:i] {
-			d.memberLocked(earlier.Member).sends.giveBack()
-		}
-		name := presentable(r.Name)
+	m := d.memberLocked(to.Member)
+	if !m.sends.take(time.Now(), sendBurst, sendRefill) {
+		name := presentable(to.Name)
 		if name == "" {
 			name = "them"
 		}
 		return &LoopError{name, m.exchanged}
 	}
-	for _, r := range to {
-		d.memberLocked(r.Member).exchanged++
-	}
+	m.exchanged++
 	return nil
+}
+
+// NotSent takes back what AllowSend has counted for a message that then was not sent.
+func (d *Desk) NotSent(to Recipient) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m := d.memberLocked(to.Member)
+	m.sends.giveBack()
+	m.exchanged = max(0, m.exchanged-1) // the user may have written a prompt meanwhile
 }
