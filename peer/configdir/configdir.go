@@ -1,5 +1,5 @@
 // Package configdir locates the directory in which a user's claudemesh keeps its files,
-// and writes files there.
+// and writes files there and elsewhere.
 //
 // It depends on little beside the standard library, because hooks import it and Claude Code
 // starts a hook for every tool call.
@@ -9,10 +9,9 @@ package configdir
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/claudemesh/claudemesh/internal/system"
 )
 
 // Dir is the path of the directory.
@@ -37,52 +36,30 @@ func Default() (Dir, error) {
 // Path returns the path of a file in the directory.
 func (d Dir) Path(name string) string { return filepath.Join(string(d), name) }
 
-// Make creates the directory, with mode 0700, if it does not exist.
+// Make creates the directory, with mode 0700, if it does not exist. If it does, Make removes the
+// temporary files that crashed programs have left in it.
 func (d Dir) Make() error {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return fmt.Errorf("create config directory: %w", err)
 	}
+	_ = fs.WalkDir(os.DirFS(string(d)), ".", func(path string, entry fs.DirEntry, err error) error {
+		if err == nil {
+			removeIfAbandoned(d.Path(path), entry)
+		}
+		return nil // another program may have changed the directory meanwhile
+	})
 	return nil
 }
 
-// WriteFile writes a file in the directory with mode 0600. After a crash the file has
-// either the old text or the new one, never a part. If the file is a symbolic link,
-// WriteFile replaces its target.
+// WriteFile replaces a file in the directory durably, with mode 0600. If the file is a symbolic
+// link, WriteFile replaces its target.
 func (d Dir) WriteFile(name string, b []byte) error {
 	path := d.Path(name)
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), name+".*.tmp") // mode 0600
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	defer os.Remove(tmp.Name()) // does nothing after the rename
-	_, err = tmp.Write(b)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if closeErr := tmp.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
-	if err != nil {
+	if err := Replace(path, b, 0o600, true); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil
-}
-
-// syncDir makes a rename in the directory durable.
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return system.SyncDir(dir)
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/claudemesh/claudemesh/peer/configdir"
 	"github.com/claudemesh/claudemesh/peer/daemon/process"
 	"github.com/claudemesh/claudemesh/peer/daemon/store"
 	"github.com/claudemesh/claudemesh/peer/local"
@@ -75,17 +76,8 @@ func (d *daemon) writeTicket(p store.Process) error {
 	if err != nil {
 		return fmt.Errorf("write ticket: %w", err)
 	}
-	// No fsync: a loss of power that loses the ticket also ends the processes that need it.
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp") // mode 0600
-	if err != nil {
-		return fmt.Errorf("write ticket: %w", err)
-	}
-	defer os.Remove(tmp.Name()) // does nothing after the rename
-	_, err = tmp.Write(append(b, '\n'))
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
+	// Not durable: a loss of power that loses the ticket also ends the processes that need it.
+	if err := configdir.Replace(path, append(b, '\n'), 0o600, false); err != nil {
 		return fmt.Errorf("write ticket: %w", err)
 	}
 	return nil
