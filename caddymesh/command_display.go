@@ -77,7 +77,12 @@ func (d *display) repeat(cmd *cobra.Command, show func(context.Context, io.Write
 	for first := true; ; first = false {
 		var text strings.Builder
 		err := show(ctx, &text)
-		if err != nil && (first || !d.watch) {
+		switch {
+		case err != nil && ctx.Err() != nil && d.watch:
+			return nil // the interrupt is why the look failed
+		case err != nil && ctx.Err() != nil:
+			return errors.New("interrupted")
+		case err != nil && (first || !d.watch):
 			return err
 		}
 		if err != nil {
