@@ -669,11 +669,7 @@ func TestOverTCP(t *testing.T) {
 	}
 	s, stop := serveScripted(t, l, nil, func(c *serverConn) {
 		c.hello()
-		for {
-			f, ok := c.next()
-			if !ok {
-				return
-			}
+		for f := range c.frames() {
 			m, err := wire.DecodeSend(&f)
 			if err != nil {
 				t.Error(err)

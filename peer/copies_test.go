@@ -101,11 +101,7 @@ func TestCopiesOfARepeatedMessage(t *testing.T) {
 		u := vouch("claude", carol, claude, time.Now().Add(time.Hour))
 		s, stop := newScripted(t, func(c *serverConn) {
 			c.hello()
-			for {
-				f, ok := c.next()
-				if !ok {
-					return
-				}
+			for f := range c.frames() {
 				switch f.Type {
 				case wire.TypeSend:
 					m, err := wire.DecodeSend(&f)
@@ -159,11 +155,7 @@ func TestCopiesWaitForTheBroker(t *testing.T) {
 				copies := make(chan wire.Send, 10)
 				s, stop := newScripted(t, func(c *serverConn) {
 					c.hello()
-					for {
-						f, ok := c.next()
-						if !ok {
-							return
-						}
+					for f := range c.frames() {
 						switch {
 						case f.Type == wire.TypeSend:
 							m, err := wire.DecodeSend(&f)

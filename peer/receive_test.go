@@ -116,11 +116,7 @@ func TestMessagesAreTakenInOrderAndAcknowledged(t *testing.T) {
 			c.writePush(sealed(t, alice, to, "m2", "c2", "2")) // again
 			c.writePush(sealed(t, alice, to, "m5", "", "5"))
 			c.write(wire.CaughtUp{Type: wire.TypeCaughtUp})
-			for {
-				f, ok := c.nextOf(wire.TypeClientAck)
-				if !ok {
-					return
-				}
+			for f := range c.framesOf(wire.TypeClientAck) {
 				a, err := wire.DecodeClientAck(&f)
 				if err != nil {
 					t.Error(err)
@@ -163,11 +159,7 @@ func TestMessageThatIsNotTaken(t *testing.T) {
 			for i := range 3 {
 				c.writePush(sealed(t, alice, to, fmt.Sprint("m", i), "", fmt.Sprint(i)))
 			}
-			for {
-				f, ok := c.nextOf(wire.TypeClientAck)
-				if !ok {
-					return
-				}
+			for f := range c.framesOf(wire.TypeClientAck) {
 				a, _ := wire.DecodeClientAck(&f)
 				acks <- a.BrokerID
 			}

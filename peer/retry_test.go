@@ -70,11 +70,7 @@ func TestReadsAreRepeated(t *testing.T) {
 		asked := make(map[string]int)
 		s, stop := newScripted(t, func(c *serverConn) {
 			c.hello()
-			for {
-				f, ok := c.next()
-				if !ok {
-					return
-				}
+			for f := range c.frames() {
 				asked[f.Type]++
 				switch {
 				case asked[f.Type] == 1:

@@ -314,11 +314,7 @@ func TestSetHookStatus(t *testing.T) {
 		got := make(chan wire.SetStatus, 3)
 		s, stop := newScripted(t, func(c *serverConn) {
 			c.hello()
-			for {
-				f, ok := c.nextOf(wire.TypeSetStatus)
-				if !ok {
-					return
-				}
+			for f := range c.framesOf(wire.TypeSetStatus) {
 				m, err := wire.DecodeSetStatus(&f)
 				if err != nil {
 					t.Error(err)
@@ -347,11 +343,7 @@ func TestRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, stop := newScripted(t, func(c *serverConn) {
 			c.hello()
-			for {
-				f, ok := c.next()
-				if !ok {
-					return
-				}
+			for f := range c.frames() {
 				switch f.Type {
 				case wire.TypeListPeers:
 					c.write(map[string]any{"type": "later", "_reqId": "other"}) // unknown: ignored

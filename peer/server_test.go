@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"iter"
 	"net"
 	"net/http"
 	"sync"
@@ -176,12 +177,25 @@ func (c *serverConn) nextOf(typ string) (wire.Frame, bool) {
 	}
 }
 
+// frames reads frames until the client is gone.
+func (c *serverConn) frames() iter.Seq[wire.Frame] {
+	return func(yield func(wire.Frame) bool) {
+		for f, ok := c.next(); ok && yield(f); f, ok = c.next() {
+		}
+	}
+}
+
+// framesOf reads frames until the client is gone, and returns those of the given type.
+func (c *serverConn) framesOf(typ string) iter.Seq[wire.Frame] {
+	return func(yield func(wire.Frame) bool) {
+		for f, ok := c.nextOf(typ); ok && yield(f); f, ok = c.nextOf(typ) {
+		}
+	}
+}
+
 // drain reads until the client is gone.
 func (c *serverConn) drain() {
-	for {
-		if _, ok := c.next(); !ok {
-			return
-		}
+	for range c.frames() {
 	}
 }
 

@@ -53,7 +53,7 @@ func TestWhatBecomesOfMessages(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			host := &fakeHost{say: make(map[int]Published)}
+			host := new(fakeHost)
 			host.converse(says["nothing yet"])
 			_, alice, bob := pair(t)
 			alice.up()
@@ -108,7 +108,7 @@ func TestWhatBecomesOfMessages(t *testing.T) {
 // before it decides about the messages that the session took long ago.
 func TestRestartDuringABatch(t *testing.T) {
 	t.Parallel()
-	host := &fakeHost{say: make(map[int]Published)}
+	host := new(fakeHost)
 	host.converse(says["nothing yet"])
 	_, alice, bob := pair(t)
 	alice.up()
@@ -170,7 +170,7 @@ func (p *program) happen(event, call string, host *fakeHost) {
 // announces it.
 func TestInterruptedReadIsToldWithTheNextPrompt(t *testing.T) {
 	t.Parallel()
-	host := &fakeHost{say: make(map[int]Published)}
+	host := new(fakeHost)
 	_, alice, bob := pair(t)
 	alice.up()
 	bob.up(func(o *Options) { o.Host = host })
@@ -215,7 +215,7 @@ func TestInterruptedReadIsToldWithTheNextPrompt(t *testing.T) {
 // decided, if nothing else is unread: the user has stopped the model and asked again.
 func TestCallAfterOneThatWasStopped(t *testing.T) {
 	t.Parallel()
-	host := &fakeHost{say: make(map[int]Published)}
+	host := new(fakeHost)
 	host.converse(says["nothing yet"])
 	_, alice, bob := pair(t)
 	alice.up()

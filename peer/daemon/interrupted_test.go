@@ -39,7 +39,7 @@ func TestDecisionThatCannotBeStored(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			host := &fakeHost{say: make(map[int]Published)}
+			host := new(fakeHost)
 			host.converse(says["nothing yet"])
 			_, alice, bob := pair(t)
 			alice.up()

@@ -112,7 +112,7 @@ func (u *user) doing(session string) wire.Status {
 
 func TestTwoProcessesOfOneNumber(t *testing.T) {
 	t.Parallel()
-	host := &fakeHost{say: make(map[int]Published)}
+	host := new(fakeHost)
 	_, alice, _ := pair(t)
 	alice.up(func(o *Options) { o.Host, o.correctAfter = host, time.Nanosecond })
 	p := alice.session().connected()

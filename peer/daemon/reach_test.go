@@ -144,7 +144,7 @@ func (p *program) attachTool() (end func()) {
 // ended, can't read.
 func TestToolThatHasEnded(t *testing.T) {
 	t.Parallel()
-	host := &fakeHost{say: make(map[int]Published)}
+	host := new(fakeHost)
 	_, alice, bob := pair(t)
 	alice.up()
 	bob.up(func(o *Options) { o.Host = host })

@@ -37,7 +37,7 @@ func TestReceiptOfASuccessor(t *testing.T) {
 // while the broker was away.
 func TestReceiptsOfAnEndedSession(t *testing.T) {
 	t.Parallel()
-	host := &fakeHost{say: make(map[int]Published)}
+	host := new(fakeHost)
 	host.converse(says["shown"])
 	b, alice, bob := pair(t)
 	alice.up()

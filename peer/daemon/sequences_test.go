@@ -121,7 +121,7 @@ func TestLateStart(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			host := &fakeHost{say: make(map[int]Published)}
+			host := new(fakeHost)
 			q := newSequence(t, func(o *Options) { o.Host, o.correctAfter = host, time.Nanosecond })
 			q.run(tc.steps)
 			if q.ids["B"] == "" {

@@ -45,12 +45,15 @@ func (h *fakeHost) Published(configDir string, pid int) (Published, bool) {
 func (h *fakeHost) set(pid int, p Published) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.say == nil {
+		h.say = make(map[int]Published)
+	}
 	h.say[pid] = p
 }
 
 func TestStatusOfHooks(t *testing.T) {
 	t.Parallel()
-	host := &fakeHost{say: make(map[int]Published)}
+	host := new(fakeHost)
 	b, alice, _ := pair(t)
 	alice.up(func(o *Options) { o.Host = host })
 	p := alice.session().connected()
@@ -107,7 +110,7 @@ func TestStatusOfHooks(t *testing.T) {
 // program has its own config directory, also after a restart of the daemon.
 func TestStatusOfEachConfigDir(t *testing.T) {
 	t.Parallel()
-	host := &fakeHost{say: make(map[int]Published), dir: "/second/.claude"}
+	host := &fakeHost{dir: "/second/.claude"}
 	_, alice, _ := pair(t)
 	alice.up(func(o *Options) { o.Host = host })
 	p := alice.session(func(r *local.Register) { r.ConfigDir = host.dir }).connected()

@@ -11,7 +11,7 @@ import (
 // to a waiter of the same process.
 func TestMonitorThatReachesNobody(t *testing.T) {
 	t.Parallel()
-	host := &fakeHost{say: make(map[int]Published)}
+	host := new(fakeHost)
 	_, alice, bob := pair(t)
 	alice.up()
 	bob.up(func(o *Options) { o.Host = host })
