@@ -54,7 +54,7 @@ func migrateCommand() *cobra.Command {
 	var from source
 	var shown display
 	cmd := &cobra.Command{
-		Use:   "migrate" + jsonUsage + " [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]",
+		Use:   "migrate" + jsonUsage + sourceUsage,
 		Short: "Brings the database schema up to date",
 		Long: `
 Brings the database schema up to date, under a lock, and exits. The broker does
@@ -80,7 +80,7 @@ func storageCommand() *cobra.Command {
 	var from source
 	var shown display
 	cmd := &cobra.Command{
-		Use:   "storage" + jsonUsage + " [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]",
+		Use:   "storage" + jsonUsage + sourceUsage,
 		Short: "Prints where the broker keeps its data",
 		Long:  "Prints where the broker keeps its data. Does not show secrets and does not open the storage.",
 		Args:  cobra.NoArgs,
@@ -113,6 +113,13 @@ func withStore(storage Storage, use func(broker.Storage) error) error {
 	}
 	return trouble(storage, err)
 }
+
+// What the usage of a command says about its source: any storage, only a database server, or only a file.
+const (
+	sourceUsage = " [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]"
+	serverUsage = " [--config <file> [--adapter <name>] | --database <url>]"
+	fileUsage   = " [--config <file> [--adapter <name>] | --sqlite <path>]"
+)
 
 // source holds the flags that select a command's storage.
 type source struct {

@@ -23,7 +23,7 @@ func verifyCommand() *cobra.Command {
 		asJSON bool
 	)
 	cmd := &cobra.Command{
-		Use:   "verify [--mesh <id>] [--json] [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]",
+		Use:   "verify [--mesh <id>]" + jsonUsage + sourceUsage,
 		Short: "Verifies the hash chains of the audit log",
 		Long: `
 Verifies the hash chain of each mesh's audit log, directly in the database. The

@@ -22,7 +22,7 @@ func exportCommand() *cobra.Command {
 		meshID, since string
 	)
 	cmd := &cobra.Command{
-		Use:   "export [--mesh <id>] [--since <time>] [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]",
+		Use:   "export [--mesh <id>] [--since <time>]" + sourceUsage,
 		Short: "Prints the audit logs as JSON lines, for a SIEM",
 		Long: `
 Prints the entries of the audit logs as JSON lines, directly from the database: mesh after

@@ -27,7 +27,7 @@ func backupCommand() *cobra.Command {
 		asJSON bool
 	)
 	cmd := &cobra.Command{
-		Use:   "backup <file> [--json] [--config <file> [--adapter <name>] | --sqlite <path>]",
+		Use:   "backup <file>" + jsonUsage + fileUsage,
 		Short: "Writes a copy of the SQLite database to a file, while the broker runs",
 		Long: `
 Writes a copy of the SQLite database to a new file, while the broker runs or not. The
@@ -77,7 +77,7 @@ func restoreCommand() *cobra.Command {
 		replace, asJSON bool
 	)
 	cmd := &cobra.Command{
-		Use:   "restore <file> [--replace] [--json] [--config <file> [--adapter <name>] | --sqlite <path>]",
+		Use:   "restore <file> [--replace]" + jsonUsage + fileUsage,
 		Short: "Replaces the SQLite database with a backup",
 		Long: `
 Replaces the SQLite database with a backup. The command refuses while a broker uses
@@ -135,7 +135,7 @@ func restoredCommand() *cobra.Command {
 	var of source
 	var shown display
 	cmd := &cobra.Command{
-		Use:   "restored" + jsonUsage + " [--config <file> [--adapter <name>] | --database <url> | --sqlite <path>]",
+		Use:   "restored" + jsonUsage + sourceUsage,
 		Short: "Records in the audit log that a database was restored by other means",
 		Long: `
 Records in the audit log of each mesh that the database was restored from a backup. Use

@@ -25,7 +25,7 @@ func drainCommand() *cobra.Command {
 	var undo bool
 	var shown display
 	cmd := &cobra.Command{
-		Use:   "drain [--node <id|address>] [--undo]" + jsonUsage + " [--config <file> [--adapter <name>] | --database <url>]",
+		Use:   "drain [--node <id|address>] [--undo]" + jsonUsage + serverUsage,
 		Short: "Makes a node of a cluster hand all of its meshes over to other nodes",
 		Long: `
 Makes a node of a cluster hand all of its meshes over to other nodes, for example before

@@ -134,7 +134,7 @@ func (a *admin) find() (endpoint, error) {
 }
 
 // ask asks the admin endpoint and returns the rows of its answer.
-func (a *admin) ask(ctx context.Context, method, what string, query url.Values) ([]map[string]any, error) {
+func (a *admin) ask(ctx context.Context, method, what string, query url.Values) ([]row, error) {
 	e, err := a.find()
 	if err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ func (a *admin) ask(ctx context.Context, method, what string, query url.Values) 
 	return rows, nil
 }
 
-func (e *endpoint) ask(ctx context.Context, method, what string, query url.Values) ([]map[string]any, error) {
+func (e *endpoint) ask(ctx context.Context, method, what string, query url.Values) ([]row, error) {
 	at := url.URL{Scheme: "http", Host: e.host, Path: "/claudemesh/" + what, RawQuery: query.Encode()}
 	request, err := http.NewRequestWithContext(ctx, method, at.String(), nil)
 	if err != nil {
@@ -173,7 +173,7 @@ func (e *endpoint) ask(ctx context.Context, method, what string, query url.Value
 		}
 		return nil, fmt.Errorf("it answers with HTTP status %d: it is not the admin endpoint of a Caddy with a broker; --config or --address names that", answer.StatusCode)
 	}
-	var rows []map[string]any
+	var rows []row
 	if err := decoder.Decode(&rows); err != nil {
 		return nil, fmt.Errorf("the answer is not that of Caddy's admin endpoint (%w); --config or --address names that", err)
 	}

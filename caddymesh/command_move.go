@@ -79,7 +79,7 @@ func runMove(cmd *cobra.Command, file, database string, asJSON bool) error {
 		return fmt.Errorf("%w: stop the broker first", err)
 	case errors.Is(err, move.ErrNotEmpty):
 		return fmt.Errorf("move to %s: %w", target, err)
-	case errors.As(err, new(*troubleError)):
+	case errors.As(err, new(*troubleError)): // it says all
 		return err
 	case err != nil:
 		return fmt.Errorf("move to %s: %w; if a broker has used %s since an earlier move was interrupted, drop the schema claudemesh in Postgres and move again", target, err, source)

@@ -22,7 +22,7 @@ func nodesCommand() *cobra.Command {
 	var from source
 	var shown display
 	cmd := &cobra.Command{
-		Use:   "nodes" + watchUsage + " [--config <file> [--adapter <name>] | --database <url>]",
+		Use:   "nodes" + watchUsage + serverUsage,
 		Short: "Shows which brokers use the Postgres database",
 		Long: `
 Shows which broker uses the Postgres database, or the nodes of a cluster, how many meshes

@@ -15,7 +15,7 @@ func rebalanceCommand() *cobra.Command {
 	var from source
 	var shown display
 	cmd := &cobra.Command{
-		Use:   "rebalance" + jsonUsage + " [--config <file> [--adapter <name>] | --database <url>]",
+		Use:   "rebalance" + jsonUsage + serverUsage,
 		Short: "Moves meshes from the nodes of a cluster that own many to those that own few",
 		Long: `
 Moves meshes from the nodes of a cluster that own many to those that own few, for example

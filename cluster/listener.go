@@ -48,7 +48,7 @@ type listener struct {
 	links map[string]int // how many there are from each node, by its key
 }
 
-// Of each thing that strangers can make a node warn of, it logs so many in so long.
+// A node logs each warning that strangers can cause at most warnings times in warnWithin.
 const (
 	warnings   = 10
 	warnWithin = 10 * time.Second

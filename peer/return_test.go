@@ -12,8 +12,8 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// sendingOn welcomes a client, serves it for some time, and asks it to return.
-func sendingOn(serves time.Duration, code websocket.StatusCode, reason string) script {
+// serving welcomes a client, serves it for some time, and closes the connection.
+func serving(serves time.Duration, code websocket.StatusCode, reason string) script {
 	return func(c *serverConn) {
 		c.hello()
 		time.Sleep(serves)
@@ -49,7 +49,7 @@ func isPause(got time.Duration, failures int) bool {
 	return got >= want*8/10 && got <= want*12/10
 }
 
-// TestReturnsAtOnce sends a client on again and again, as drains and handovers do. The client
+// TestReturnsAtOnce asks a client to return again and again, as drains and handovers do. The client
 // returns at once each time, and counts none of it as a failure.
 func TestReturnsAtOnce(t *testing.T) {
 	for _, tc := range []struct {
@@ -64,9 +64,9 @@ func TestReturnsAtOnce(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				drop := func(c *serverConn) { c.hello() }
-				away := func(c *serverConn) {}
-				sent := sendingOn(5*time.Second, tc.code, tc.reason)
-				s, stop := newScripted(t, drop, away, sent, sent, sent, sent, sent, sent, away, idle)
+				away := func(*serverConn) {}
+				asks := serving(5*time.Second, tc.code, tc.reason)
+				s, stop := newScripted(t, drop, away, asks, asks, asks, asks, asks, asks, away, idle)
 				defer stop()
 				pauses := pausesOf(t, s.options(), 9)
 				for i, failures := range map[int]int{0: 0, 1: 1, 8: 0} {
@@ -89,10 +89,10 @@ func TestReturnsAtOnce(t *testing.T) {
 	}
 }
 
-// TestSentAwayForEver connects to a broker that welcomes clients and sends them away.
-func TestSentAwayForEver(t *testing.T) {
+// TestAskedToReturnForEver connects to a broker that welcomes clients and asks them to return at once.
+func TestAskedToReturnForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, stop := newScripted(t, sendingOn(0, wire.CloseRestart, wire.ReasonMoved))
+		s, stop := newScripted(t, serving(0, wire.CloseRestart, wire.ReasonMoved))
 		defer stop()
 		for i, pause := range pausesOf(t, s.options(), maxReturns+7) {
 			if i < maxReturns && pause > returnWithin || i >= maxReturns && !isPause(pause, i-maxReturns) {
@@ -107,8 +107,8 @@ func TestSentAwayForEver(t *testing.T) {
 func TestReturnsOnlyWhenAsked(t *testing.T) {
 	for name, ends := range map[string]script{
 		"restart during the hello": func(c *serverConn) { c.next(); _ = c.ws.Close(wire.CloseRestart, wire.ReasonShutdown) },
-		"slow reader":              sendingOn(2*time.Second, wire.CloseTryLater, "slow_reader"),
-		"fault":                    sendingOn(2*time.Second, wire.CloseInternal, "internal"),
+		"slow reader":              serving(2*time.Second, wire.CloseTryLater, "slow_reader"),
+		"fault":                    serving(2*time.Second, wire.CloseInternal, "internal"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

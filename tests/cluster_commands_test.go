@@ -98,9 +98,9 @@ func TestClusterDrain(t *testing.T) {
 	owner.AwaitReady()
 }
 
-// TestClusterSendsClientsOn moves a mesh three times under a client, which comes back at once each
+// TestClusterAsksClientsToReturn moves a mesh three times under a client, which comes back at once each
 // time.
-func TestClusterSendsClientsOn(t *testing.T) {
+func TestClusterAsksClientsToReturn(t *testing.T) {
 	t.Parallel()
 	pg, a, b := startNodes(t)
 	key := identitytest.Pair(t)
@@ -142,13 +142,13 @@ func TestClusterSendsClientsOn(t *testing.T) {
 	asked := 0
 	for s := range states {
 		if peer.AsksToReturn(s.Err) {
-			if asked++; asked <= 3 && s.RetryIn > time.Second/2 { // a node may send it on more often
+			if asked++; asked <= 3 && s.RetryIn > time.Second/2 { // a node may ask it more often
 				t.Errorf("the client waits for %v after: %v", s.RetryIn, s.Err)
 			}
 		}
 	}
 	if asked < 3 {
-		t.Errorf("the client was sent on %d times", asked)
+		t.Errorf("the client was asked to return %d times", asked)
 	}
 }
 

@@ -292,7 +292,7 @@ func cleanEnv(env []string, dir peer.Dir) ([]string, error) {
 		case strings.HasPrefix(name, "LC_"), strings.HasPrefix(name, "XDG_"):
 		case !slices.Contains(kept, name):
 			continue
-		case value != "" && slices.Contains(pathVariables, name):
+		case slices.Contains(pathVariables, name):
 			path, err := absolute(name, value)
 			if err != nil {
 				return nil, err
