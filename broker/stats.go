@@ -36,7 +36,7 @@ type counters struct {
 	joins, panics atomic.Int64
 	refused       tally[string] // by error code or the word of an ack's error
 	connections   tally[string] // by what became of the request for one
-	ended         tally[string] // by the name of an ending
+	ended         tally[string] // by reason, as in the log
 	hellos        tally[string] // "accepted", "overtaken" by a newer one, or the code of the refusal
 	messages      tally[MessageOutcome]
 	storage       tally[StorageError]
@@ -80,8 +80,8 @@ func (s *counters) know() {
 	for _, outcome := range []string{"accepted", "relayed", "refused", "shutting_down", "failed"} {
 		s.connections.of(outcome)
 	}
-	for _, how := range append(endings[endReplaced:], "closed", "broken") {
-		s.ended.of(how)
+	for _, reason := range append(endings[endReplaced:], "closed", "broken") {
+		s.ended.of(reason)
 	}
 }
 
@@ -172,7 +172,7 @@ type Stats struct {
 	Panics      int64                    // connections that ended in one
 	Refused     map[string]int64         // frames and hellos, by reason
 	Requested   map[string]int64         // connections, by what became of the request
-	Ended       map[string]int64         // connections, by how they ended
+	Ended       map[string]int64         // connections, by reason
 	Hellos      map[string]int64         // by outcome
 	Messages    map[MessageOutcome]int64 // as their senders were told
 	Storage     map[StorageError]int64   // failures

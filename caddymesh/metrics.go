@@ -110,7 +110,7 @@ var tallies = []tally{
 		func(s *broker.Stats) map[string]int64 { return s.Refused }),
 	words("connections_total", "Requests for a connection, by outcome.", "outcome",
 		func(s *broker.Stats) map[string]int64 { return s.Requested }),
-	words("connections_ended_total", "Connections that ended, by how they ended.", "how",
+	words("connections_ended_total", "Connections that ended, by reason.", "reason",
 		func(s *broker.Stats) map[string]int64 { return s.Ended }),
 	words("hellos_total", "Hellos, by outcome.", "outcome",
 		func(s *broker.Stats) map[string]int64 { return s.Hellos }),
