@@ -45,7 +45,7 @@ func newMeasures() *measures {
 		messages: newHistogram("commit_messages", "Messages in a batch committed to the storage.", prometheus.ExponentialBuckets(1, 2, 9)),
 		commits:  newHistogram("commit_duration_seconds", "Time that the storage took to commit a batch.", times),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: metricPrefix + "storage_lost_total", Help: "Number of times that another broker has taken over the storage, or that the storage was set back.",
+			Name: metricPrefix + "storage_lost_total", Help: "Number of times that another broker has taken over the storage, or other nodes the meshes of this one, or that the storage was set back.",
 		}),
 	}
 }

@@ -78,7 +78,7 @@ func TestAlertsAreQuiet(t *testing.T) {
 	}
 }
 
-// TestAlertsFire makes the database unreachable.
+// TestAlertsFire makes another broker take the storage, and then the database unreachable.
 func TestAlertsFire(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t)
@@ -93,12 +93,6 @@ func TestAlertsFire(t *testing.T) {
 		}
 	}
 	p.scrape(b)
-	pg.Stop()
-	ctx, stop := context.WithCancel(t.Context())
-	var sending sync.WaitGroup
-	defer sending.Wait()
-	defer stop()
-	sending.Go(func() { _, _ = sender.Send(ctx, to(mesh.Member.Public())) }) // fails while the database is away
 	fires := func(name string) bool {
 		firing, err := p.ask(rules[name])
 		if err != nil {
@@ -106,6 +100,18 @@ func TestAlertsFire(t *testing.T) {
 		}
 		return len(firing) > 0
 	}
+	pg.Exec("DELETE FROM claudemesh.nodes") // as whoever takes over does
+	await.Until(t, "ClaudemeshStorageTaken fires", func() bool {
+		p.scrape(b)
+		return fires("ClaudemeshStorageTaken")
+	})
+	b.AwaitReady()
+	pg.Stop()
+	ctx, stop := context.WithCancel(t.Context())
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	defer stop()
+	sending.Go(func() { _, _ = sender.Send(ctx, to(mesh.Member.Public())) }) // fails while the database is away
 	for _, name := range []string{"ClaudemeshNotReady", "ClaudemeshStorageFails"} {
 		await.Until(t, name+" fires", func() bool {
 			p.scrape(b)
