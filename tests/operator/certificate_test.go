@@ -97,6 +97,11 @@ func testCertificates(t *testing.T, disable string) {
 	if n := dropped.Load(); n != 0 {
 		t.Errorf("connections were dropped %d times while the certificate was renewed", n)
 	}
+	p := newPrometheus(t)
+	p.scrape(b)
+	if ended, err := p.ask("sum(caddy_claudemesh_connections_ended_total)"); err != nil || len(ended) != 1 || ended[0].F != 0 {
+		t.Errorf("the broker has counted ended connections: %v, %v", ended, err)
+	}
 	if text := site.get(otherHost, "/"); text != "another site" {
 		t.Errorf("the other site answered %q", text)
 	}

@@ -86,6 +86,52 @@ func (p *prometheus) scrapeAt(b *harness.Broker, at time.Time) {
 	}
 }
 
+// TestNativeHistograms scrapes a broker as a Prometheus does that stores native histograms.
+func TestNativeHistograms(t *testing.T) {
+	t.Parallel()
+	b := harness.NewBroker(t, commands)
+	b.Start()
+	newMesh(t, b)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited")
+	answer, err := adminClient(b).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	metrics, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, err := textparse.New(metrics, answer.Header.Get("Content-Type"), nil, textparse.ParserOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	native := make(map[string]bool)
+	for {
+		entry, err := from.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if entry == textparse.EntryHistogram {
+			var series labels.Labels
+			from.Labels(&series)
+			native[series.Get(labels.MetricName)] = true
+		}
+	}
+	for _, name := range []string{"message_ack_seconds", "message_held_seconds", "commit_messages", "commit_duration_seconds"} {
+		if !native["caddy_claudemesh_"+name] {
+			t.Errorf("%s is not among the native histograms %v", name, native)
+		}
+	}
+}
+
 // ask evaluates an expression at the time of the newest scrape.
 func (p *prometheus) ask(expr string) (promql.Vector, error) {
 	query, err := p.engine.NewInstantQuery(p.t.Context(), p.db, nil, expr, p.now)

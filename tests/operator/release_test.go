@@ -28,17 +28,41 @@ func long(t *testing.T) {
 	}
 }
 
-// makeRelease releases a copy of the sources and returns the directory of what make release wrote.
-func makeRelease(t *testing.T, checkout, targets string, env ...string) string {
+// tagged returns a repository with one commit of the sources, which has the tag of the release.
+func tagged(t *testing.T) string {
 	t.Helper()
-	cmd := exec.Command("bash", "-c", `umask "${UMASK:-022}" && exec make --no-print-directory release "$@"`, "bash", "VERSION=v"+release, "TARGETS="+targets)
-	cmd.Dir = checkout
-	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS=") }),
-		append([]string{"SOURCE_DATE_EPOCH=1700000000"}, env...)...)
+	repository := sources(t, t.TempDir())
+	for _, args := range [][]string{
+		{"init", "--quiet"}, {"add", "--all"}, {"commit", "--quiet", "--message", "A release"}, {"tag", "--annotate", "v" + release, "--message", "A release"},
+	} {
+		git(t, repository, args...)
+	}
+	return repository
+}
+
+func git(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("git", append([]string{"-c", "user.name=alice", "-c", "user.email=alice@example.com", "-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false"}, args...)...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+}
+
+// makeRelease makes a release of a clone of a repository, as dir, and returns the directory of what make release wrote.
+func makeRelease(t *testing.T, repository, dir, targets string, env ...string) string {
+	t.Helper()
+	git(t, ".", "clone", "--quiet", repository, dir)
+	cmd := exec.Command("bash", "-c", `umask "${UMASK:-022}" && exec make --no-print-directory release "$@"`, "bash", "TARGETS="+targets)
+	cmd.Dir = dir
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return strings.HasPrefix(name, "MAKE") || name == "MFLAGS" || name == "SOURCE_DATE_EPOCH" || name == "VERSION"
+	}), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make release: %v\n%s", err, out)
 	}
-	return filepath.Join(checkout, "bin", "release")
+	return filepath.Join(dir, "bin", "release")
 }
 
 // released is a release for Linux on the processor of this machine, which the tests share.
@@ -53,8 +77,7 @@ func releaseOnce(t *testing.T) string {
 		t.Skip("releases are built on Linux")
 	}
 	released.Do(func() {
-		checkout := sources(t, shared)
-		released.dir = makeRelease(t, checkout, "linux/"+runtime.GOARCH)
+		released.dir = makeRelease(t, tagged(t), filepath.Join(shared, "clone"), "linux/"+runtime.GOARCH)
 	})
 	if released.dir == "" {
 		t.Fatal("there is no release: see the test that failed first")
@@ -62,21 +85,26 @@ func releaseOnce(t *testing.T) string {
 	return released.dir
 }
 
-// TestReleaseNeedsATag asks for a release of sources without a tag, and for releases with invalid versions.
+// TestReleaseNeedsATag asks for a release of sources without a tag, for releases with invalid versions, and for one of a
+// tag whose sources were changed.
 func TestReleaseNeedsATag(t *testing.T) {
-	checkout := sources(t, t.TempDir())
-	for args, want := range map[string]string{
-		"":              "git tag -a v1.2.3",
-		"VERSION=1.2":   "version 1.2 is not like v1.2.3",
-		"VERSION=v1.2x": "version v1.2x is not like v1.2.3",
+	checkout, changed := sources(t, t.TempDir()), tagged(t)
+	if err := os.WriteFile(filepath.Join(changed, "more.go"), []byte("package claudemesh\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ dir, version, want string }{
+		{checkout, "", "git tag -a v1.2.3"},
+		{checkout, "1.2", "version 1.2 is not like v1.2.3"},
+		{checkout, "v1.2x", "version v1.2x is not like v1.2.3"},
+		{changed, "", "the working tree differs from tag v" + release},
 	} {
-		cmd := exec.Command("make", "--no-print-directory", "release", args)
-		if args == "" {
-			cmd.Args = cmd.Args[:3]
+		cmd := exec.Command("make", "--no-print-directory", "release")
+		if test.version != "" {
+			cmd.Args = append(cmd.Args, "VERSION="+test.version)
 		}
-		cmd.Dir = checkout
-		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), want) {
-			t.Errorf("make release %s: %v, want a text with %q\n%s", args, err, want, out)
+		cmd.Dir = test.dir
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), test.want) {
+			t.Errorf("%v: %v, want a text with %q\n%s", cmd.Args, err, test.want, out)
 		}
 	}
 }
@@ -221,13 +249,14 @@ func TestReproducible(t *testing.T) {
 	}
 }
 
-// TestReproducibleRelease makes whole releases in two directories, the second one with nothing in the build cache, another
-// home and another mask for files. All their files have the same bytes.
+// TestReproducibleRelease makes whole releases of one tag in two clones, the second one later, with nothing in the build
+// cache, another time zone and another mask for files. All their files have the same bytes.
 func TestReproducibleRelease(t *testing.T) {
 	long(t)
 	const targets = "linux/amd64 linux/arm64 darwin/amd64 darwin/arm64"
-	first := makeRelease(t, sources(t, t.TempDir()), targets)
-	second := makeRelease(t, sources(t, filepath.Join(t.TempDir(), "else", "where")), targets,
+	repository := tagged(t)
+	first := makeRelease(t, repository, filepath.Join(t.TempDir(), "clone"), targets)
+	second := makeRelease(t, repository, filepath.Join(t.TempDir(), "else", "where"), targets,
 		"GOCACHE="+t.TempDir(), "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "GOFLAGS=-p=1", "UMASK=077")
 	one, err := os.ReadFile(filepath.Join(first, "SHA256SUMS"))
 	if err != nil {

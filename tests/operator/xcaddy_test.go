@@ -22,10 +22,13 @@ import (
 const (
 	ourModule = "github.com/claudemesh/claudemesh"
 	published = "v0.0.1-test" // the version under which a test publishes the checkout
-	// alien is a well-known module of other authors, with the version to build.
-	alien       = "github.com/mholt/caddy-l4@v0.1.2"
-	alienModule = "layer4.handlers.proxy" // a Caddy module in alien
 )
+
+// aliens are well-known modules of other authors, with the version to build, and a Caddy module in each.
+var aliens = map[string]string{
+	"github.com/mholt/caddy-l4@v0.1.2":        "layer4.handlers.proxy",
+	"github.com/mholt/caddy-ratelimit@v0.1.0": "http.handlers.rate_limit",
+}
 
 // TestXcaddyCheckout builds the broker from a checkout, as xcaddy.mk does.
 func TestXcaddyCheckout(t *testing.T) {
@@ -52,14 +55,19 @@ func makeXcaddy(t *testing.T, checkout, target string) string {
 	return string(out)
 }
 
-// TestXcaddyPublished builds the broker without a checkout, together with a module of
+// TestXcaddyPublished builds the broker without a checkout, together with modules of
 // other authors. A module proxy has the checkout as a tagged version.
 func TestXcaddyPublished(t *testing.T) {
 	checkout := sources(t, t.TempDir())
 	makeXcaddy(t, checkout, "bin/xcaddy")
 	xcaddy := filepath.Join(checkout, "bin", "xcaddy")
 	built := filepath.Join(t.TempDir(), "caddy")
-	cmd := exec.Command(xcaddy, "build", caddyVersion(t, checkout), "--with", ourModule+"/caddymesh@"+published, "--with", alien, "--output", built)
+	cmd := exec.Command(xcaddy, "build", caddyVersion(t, checkout), "--with", ourModule+"/caddymesh@"+published, "--output", built)
+	want := []string{"http.handlers.claudemesh " + published, "claudemesh.storage.postgres " + published}
+	for with, module := range aliens {
+		cmd.Args = append(cmd.Args, "--with", with)
+		want = append(want, module+" ")
+	}
 	cmd.Dir, cmd.Env = t.TempDir(), goEnv(t, startProxy(t, publish(t, checkout)))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd.Args, err, out)
@@ -68,9 +76,9 @@ func TestXcaddyPublished(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"http.handlers.claudemesh " + published, "claudemesh.storage.postgres " + published, alienModule} {
-		if !strings.Contains(string(modules), want) {
-			t.Errorf("%s is not among the modules:\n%s", want, modules)
+	for _, module := range want {
+		if !strings.Contains(string(modules), "\n"+module) {
+			t.Errorf("%s is not among the modules:\n%s", module, modules)
 		}
 	}
 	serves(t, built)
