@@ -23,42 +23,63 @@ func (c *call) trace() {
 // that is behind one. A node can't wait for a traced request: other nodes may relay sockets to one that
 // gets no request, and the sockets that are open when a config is loaded send none.
 func (a *App) tracing() map[*hub]trace.TracerProvider {
-	found := make(tracedHubs)
+	found := make(map[*hub]trace.TracerProvider)
 	app, err := a.ctx.AppIfConfigured("http")
 	if err != nil {
 		return found // no handler, so no hub either
 	}
 	for _, server := range app.(*caddyhttp.App).Servers {
-		found.add(server, server.Routes, nil)
+		search := tracedSearch{server, found, make(map[string]bool)}
+		search.follow(server.Routes, nil)
 	}
 	return found
 }
 
-type tracedHubs map[*hub]trace.TracerProvider
+// tracedSearch looks for the hubs behind the tracing handlers of a server.
+type tracedSearch struct {
+	server  *caddyhttp.Server
+	found   map[*hub]trace.TracerProvider
+	invoked map[string]bool // named routes that it is in: one may invoke itself
+}
 
-// add adds the hubs of the handlers in the routes of a server. provider is that of a tracing handler in
-// front of all of the routes, or nil.
-func (found tracedHubs) add(server *caddyhttp.Server, routes caddyhttp.RouteList, provider trace.TracerProvider) {
+// follow takes the way of a request through routes. provider is that of a tracing handler in front of all
+// of them, or nil. It returns the provider that each request has when it leaves them.
+func (s tracedSearch) follow(routes caddyhttp.RouteList, provider trace.TracerProvider) trace.TracerProvider {
 	for _, route := range routes {
 		inRoute := provider
 		for _, handler := range route.Handlers {
-			switch h := handler.(type) {
-			case *Handler:
-				if inRoute != nil {
-					found[h.hub] = inRoute
-				}
-			case *caddyhttp.Subroute:
-				found.add(server, h.Routes, inRoute)
-			case caddy.Module:
-				if h.CaddyModule().ID == "http.handlers.tracing" {
-					inRoute = providerOf(server, handler)
-				}
-			}
+			inRoute = s.pass(handler, inRoute)
 		}
-		if len(route.MatcherSets) == 0 { // each request passes it on its way to the next route
+		if len(route.MatcherSets) == 0 && route.Group == "" { // each request passes it on its way to the next route
 			provider = inRoute
 		}
 	}
+	return provider
+}
+
+// pass takes the way of a request through a handler.
+func (s tracedSearch) pass(handler caddyhttp.MiddlewareHandler, provider trace.TracerProvider) trace.TracerProvider {
+	switch h := handler.(type) {
+	case *Handler:
+		if provider != nil {
+			s.found[h.hub] = provider
+		}
+	case *caddyhttp.Subroute:
+		return s.follow(h.Routes, provider)
+	case *caddyhttp.Invoke:
+		route := s.server.NamedRoutes[h.Name]
+		if route == nil || s.invoked[h.Name] {
+			break
+		}
+		s.invoked[h.Name] = true
+		provider = s.follow(caddyhttp.RouteList{*route}, provider)
+		delete(s.invoked, h.Name)
+	case caddy.Module:
+		if h.CaddyModule().ID == "http.handlers.tracing" {
+			return providerOf(s.server, handler)
+		}
+	}
+	return provider
 }
 
 // providerOf returns what a tracing handler traces with. Only a request can tell, so it sends one, as

@@ -2,6 +2,11 @@ package caddymesh
 
 import "testing"
 
+// named ends the directives of a site, and begins a named route; loadSite ends that.
+func named(name, directives string) string {
+	return "\n}\n&(" + name + ") {\n" + directives
+}
+
 // TestTracingFromTheStart checks which configs have the broker trace messages before any request.
 func TestTracingFromTheStart(t *testing.T) {
 	t.Setenv("OTEL_TRACES_EXPORTER", "none")
@@ -19,6 +24,14 @@ func TestTracingFromTheStart(t *testing.T) {
 		{"in a handle", "handle /mesh/* {\ntracing\n" + broker + "\n}", true},
 		{"in another handle", "handle /other/* {\ntracing\n}\nhandle {\n" + broker + "\n}", false},
 		{"for some requests", "tracing /other/*\n" + broker, false},
+		{"for some requests of a route", "route {\nroute /other/* {\ntracing\n}\n" + broker + "\n}", false},
+		{"in a route in front of the broker", "route {\nroute {\ntracing\n}\n" + broker + "\n}", true},
+		{"in a named route with the broker", "invoke mesh\n" + named("mesh", "tracing\n"+broker), true},
+		{"in front of a named route", "tracing\ninvoke mesh\n" + named("mesh", broker), true},
+		{"in a named route in front of the broker", "invoke other\n" + broker + named("other", "tracing"), true},
+		{"in a named route for some requests", "invoke /other/* other\n" + broker + named("other", "tracing"), false},
+		{"in a named route that nobody invokes", broker + named("other", "tracing"), false},
+		{"in a named route that invokes itself", "invoke mesh\n" + named("mesh", "tracing\n"+broker+"\ninvoke mesh"), true},
 		{"no longer", broker, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
