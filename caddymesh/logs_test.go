@@ -12,19 +12,24 @@ import (
 	"github.com/claudemesh/claudemesh/internal/await"
 )
 
+// TestLogsAreLimited checks that the log has the same message not too often, but each debug message.
 func TestLogsAreLimited(t *testing.T) {
 	t.Parallel()
-	core, logged := observer.New(zap.InfoLevel)
+	core, logged := observer.New(zap.DebugLevel)
 	h := newHub(nil)
 	h.core.swap(core)
 	log := h.log.Named("claudemesh").With(zap.String("storage", "x"))
 	for range 10 * logFirst {
 		log.Error("storage unreachable")
+		log.Debug("connection ended")
 	}
 	log.Info("storage is back")
 	// The test may run across the end of a period.
 	if n := logged.FilterMessage("storage unreachable").Len(); n < logFirst || n > 5*logFirst {
 		t.Errorf("the same message is logged %d times", n)
+	}
+	if n := logged.FilterMessage("connection ended").FilterField(zap.String("storage", "x")).Len(); n != 10*logFirst {
+		t.Errorf("a debug message is logged %d times", n)
 	}
 	if logged.FilterMessage("storage is back").Len() != 1 {
 		t.Error("another message is missing")
