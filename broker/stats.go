@@ -64,7 +64,7 @@ func (s *counters) know() {
 	}
 	s.messages.of(MessageOutcome{wire.AckInvalid, "invalid"})
 	for _, operation := range []string{"open", "commit", "ping", "read", "sweep"} {
-		for _, reason := range storage.Reasons() {
+		for _, reason := range storage.Reasons {
 			s.storage.of(StorageError{operation, reason})
 		}
 	}

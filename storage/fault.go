@@ -4,37 +4,28 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
 )
 
 // Reason says in one word why a storage can't store messages. It is public: it contains no
 // names and no addresses.
 type Reason string
 
-// reasons are all reasons, for Reasons.
-var reasons []Reason
-
-func newReason(word string) Reason {
-	reasons = append(reasons, Reason(word))
-	return Reason(word)
-}
-
 // These are the reasons.
-var (
-	Unreachable = newReason("unreachable") // the database can't be reached
-	NoAnswer    = newReason("no_answer")   // the database does not answer in time
-	ReadOnly    = newReason("read_only")
-	Full        = newReason("full")
-	Refused     = newReason("refused")   // the broker lacks a login or a right
-	InUse       = newReason("in_use")    // another broker has the database
-	SetBack     = newReason("set_back")  // see ErrSetBack
-	Suspended   = newReason("suspended") // see ErrSuspended
-	Unfit       = newReason("unfit")     // see ErrUnfit
-	Failed      = newReason("failed")    // anything else
+const (
+	Unreachable Reason = "unreachable" // the database can't be reached
+	NoAnswer    Reason = "no_answer"   // the database does not answer in time
+	ReadOnly    Reason = "read_only"
+	Full        Reason = "full"
+	Refused     Reason = "refused"   // the broker lacks a login or a right
+	InUse       Reason = "in_use"    // another broker has the database
+	SetBack     Reason = "set_back"  // see ErrSetBack
+	Suspended   Reason = "suspended" // see ErrSuspended
+	Unfit       Reason = "unfit"     // see ErrUnfit
+	Failed      Reason = "failed"    // anything else
 )
 
-// Reasons returns all reasons.
-func Reasons() []Reason { return slices.Clone(reasons) }
+// Reasons are the reasons.
+var Reasons = []Reason{Unreachable, NoAnswer, ReadOnly, Full, Refused, InUse, SetBack, Suspended, Unfit, Failed}
 
 // Fault is an error with a known reason.
 type Fault struct {
