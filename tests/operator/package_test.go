@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
@@ -138,4 +140,61 @@ func TestContainer(t *testing.T) {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
+}
+
+// TestCompose checks that the compose file gives the container what the Containerfile and the Caddyfile expect: the
+// directories that are written to, a read-only root, no capabilities, and variables that the Caddyfile reads.
+func TestCompose(t *testing.T) {
+	read := func(name ...string) string {
+		text, err := os.ReadFile(filepath.Join(append([]string{commands.Repo}, name...)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	var compose struct {
+		Services map[string]struct {
+			Build       string
+			Environment map[string]string
+			Volumes     []string
+			ReadOnly    bool `yaml:"read_only"`
+			Tmpfs       []string
+			CapDrop     []string                              `yaml:"cap_drop"`
+			SecurityOpt []string                              `yaml:"security_opt"`
+			DependsOn   map[string]struct{ Condition string } `yaml:"depends_on"`
+			Healthcheck struct{ Test []string }
+		}
+	}
+	if err := yaml.Unmarshal([]byte(read("deploy", "container", "compose.yaml")), &compose); err != nil {
+		t.Fatal(err)
+	}
+	broker, containerfile, caddyfile := compose.Services["broker"], read("deploy", "container", "Containerfile"), read("Caddyfile")
+	if broker.Build != "." || !broker.ReadOnly || !slices.Equal(broker.CapDrop, []string{"ALL"}) || !slices.Contains(broker.SecurityOpt, "no-new-privileges:true") {
+		t.Errorf("the broker's container: %+v", broker)
+	}
+	for name := range broker.Environment {
+		if !strings.Contains(caddyfile, name) {
+			t.Errorf("the Caddyfile does not know %s", name)
+		}
+	}
+	user := regexp.MustCompile(`(?m)^USER (\d+):`).FindStringSubmatch(containerfile)
+	writable := strings.Join(append(broker.Volumes, broker.Tmpfs...), "\n")
+	for _, directory := range regexp.MustCompile(`(?m)^COPY --chown=\S+ empty/ (\S+)/$`).FindAllStringSubmatch(containerfile, -1) {
+		if !strings.Contains(writable, directory[1]) {
+			t.Errorf("nothing is mounted at %s", directory[1])
+		}
+	}
+	for _, mount := range broker.Tmpfs {
+		if user == nil || !strings.Contains(mount, "uid="+user[1]+",") {
+			t.Errorf("%s does not belong to the user %v", mount, user)
+		}
+	}
+	for name, on := range broker.DependsOn {
+		if on.Condition != "service_healthy" || len(compose.Services[name].Healthcheck.Test) == 0 {
+			t.Errorf("the broker does not wait until %s is healthy", name)
+		}
+	}
+	if len(broker.Environment) < 4 || len(broker.DependsOn) != 1 {
+		t.Errorf("the broker's container: %+v", broker)
+	}
 }

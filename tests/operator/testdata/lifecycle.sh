@@ -43,6 +43,7 @@ serves() { # <what>: that the broker starts as its user and is ready
 		kill -0 $pid 2>/dev/null || { cat broker.log health >&2; fail "$1: the broker ended"; }
 		sleep 0.1
 	done
+	grep -q '"version":"v0.0.1"' broker.log || { cat broker.log; fail "$1: the version of the broker"; }
 	kill $pid
 	wait $pid || { cat broker.log >&2; fail "$1: the broker did not end well"; }
 	if (cd /etc/claudemesh && /usr/lib/claudemesh/caddy claudemesh health >/tmp/packages/health 2>&1); then fail "$1: a broker that ended is healthy"; fi
