@@ -46,12 +46,14 @@ func TestPackages(t *testing.T) {
 }
 
 // TestService boots systemd in a copy of this machine's root and installs the broker's package there: the service becomes
-// ready under all the restrictions of its unit, reloads, comes back after a crash, and stops when the package goes.
+// ready under all the restrictions of its unit, starts anew after an upgrade, reloads, comes back after a crash, and stops when
+// the package goes.
 func TestService(t *testing.T) {
 	long(t)
 	requireRoot(t, "dpkg", "ip", "setpriv", "/usr/lib/systemd/systemd", "systemd-run", "dbus-daemon")
 	dir := releaseOnce(t)
-	private(t, "service.sh", t.TempDir(), filepath.Join(dir, fmt.Sprintf("claudemesh-broker_%s_%s.deb", release, runtime.GOARCH)))
+	deb := filepath.Join(dir, fmt.Sprintf("claudemesh-broker_%s_%s.deb", release, runtime.GOARCH))
+	private(t, "service.sh", t.TempDir(), deb, newer(t, deb))
 }
 
 // TestInstallByHand runs the commands of docs/install.md for systemd without the package, in an empty root: the service's

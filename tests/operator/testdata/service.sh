@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Boots systemd in a throw-away copy of this machine's root, with nothing of this machine's services, and installs the
-# broker there: service.sh <directory> <broker.deb>. Inside, service.sh itself is the service that tries the broker.
+# broker there: service.sh <directory> <broker.deb> <newer.deb>. Inside, service.sh itself is the service that tries the broker.
 set -euo pipefail
 
 fail() { echo "FAILED: $*" >&2; exit 1; }
@@ -42,6 +42,12 @@ try() { # runs in the booted root
 	grep -q '^CapEff:	0000000000000400$' "/proc/$pid/status" || fail "more capabilities than CAP_NET_BIND_SERVICE"
 	grep -q '^Seccomp:	2$' "/proc/$pid/status" || fail "no filter for system calls"
 
+	dpkg -i newer.deb </dev/null
+	[ "$(show MainPID)" != "$pid" ] || fail "the upgrade left the old broker running"
+	[ "$(systemctl is-active $unit)" = active ] || { journalctl -u $unit; fail "after the upgrade the service is $(systemctl is-active $unit)"; }
+	claudemesh-broker health
+	pid=$(show MainPID)
+
 	echo 'CLAUDEMESH_SITE=https://localhost' >>/etc/claudemesh/environment
 	systemctl reload $unit
 	[ "$(show MainPID)" = "$pid" ] || fail "the reload restarted the broker"
@@ -66,6 +72,7 @@ try) try ;;
 	mkdir "$dir/upper" "$dir/work" "$dir/root" "$dir/try"
 	mount -t overlay overlay -o "lowerdir=/,upperdir=$dir/upper,workdir=$dir/work" "$dir/root"
 	cp "$2" "$dir/try/broker.deb"
+	cp "$3" "$dir/try/newer.deb"
 	cp "$0" "$dir/try/service.sh"
 	etc=$dir/root/etc
 	rm -rf "$etc"/systemd/system/*.wants "$dir/root/usr/sbin/policy-rc.d"
