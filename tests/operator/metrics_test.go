@@ -143,6 +143,7 @@ func loaded(t *testing.T) (*prometheus, *harness.Broker) {
 	mesh := newMesh(t, b)
 	p := newPrometheus(t)
 	p.scrape(b)
+	known := p.series()
 	dial(t, peer.Options{Mesh: mesh}).Close() // a session that is closed
 
 	load := bench.Settings{Pairs: 4, Window: 8, Messages: 400, Size: 512, Timeout: bench.Duration(time.Minute)}
@@ -170,7 +171,20 @@ func loaded(t *testing.T) (*prometheus, *harness.Broker) {
 	})
 	p.scrape(b)
 	p.scrape(b) // a rate needs two samples, and some counters start with the load
+	if now := p.series(); now != known {
+		t.Errorf("the broker had %g series before the load, and has %g: a label grows", known, now)
+	}
 	return p, b
+}
+
+// series returns how many series of the broker there are at the newest scrape.
+func (p *prometheus) series() float64 {
+	p.t.Helper()
+	count, err := p.ask(`count({__name__=~"caddy_claudemesh_.+"})`)
+	if err != nil || len(count) != 1 {
+		p.t.Fatalf("the broker has %v series, %v", count, err)
+	}
+	return count[0].F
 }
 
 // beRefused has the broker refuse a message of a sender, and a stranger's hello.
