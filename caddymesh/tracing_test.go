@@ -2,9 +2,10 @@ package caddymesh
 
 import "testing"
 
-// named ends the directives of a site, and begins a named route; loadSite ends that.
-func named(name, directives string) string {
-	return "\n}\n&(" + name + ") {\n" + directives
+// namedRoute ends the directives of a site, and begins a named route, of which Caddy takes the first directive; loadSite
+// ends it.
+func namedRoute(name, directives string) string {
+	return "\n}\n&(" + name + ") {\nroute {\n" + directives + "\n}"
 }
 
 // TestTracingFromTheStart checks which configs have the broker trace messages before any request.
@@ -26,12 +27,12 @@ func TestTracingFromTheStart(t *testing.T) {
 		{"for some requests", "tracing /other/*\n" + broker, false},
 		{"for some requests of a route", "route {\nroute /other/* {\ntracing\n}\n" + broker + "\n}", false},
 		{"in a route in front of the broker", "route {\nroute {\ntracing\n}\n" + broker + "\n}", true},
-		{"in a named route with the broker", "invoke mesh\n" + named("mesh", "tracing\n"+broker), true},
-		{"in front of a named route", "tracing\ninvoke mesh\n" + named("mesh", broker), true},
-		{"in a named route in front of the broker", "invoke other\n" + broker + named("other", "tracing"), true},
-		{"in a named route for some requests", "invoke /other/* other\n" + broker + named("other", "tracing"), false},
-		{"in a named route that nobody invokes", broker + named("other", "tracing"), false},
-		{"in a named route that invokes itself", "invoke mesh\n" + named("mesh", "tracing\n"+broker+"\ninvoke mesh"), true},
+		{"in a named route with the broker", "invoke mesh\n" + namedRoute("mesh", "tracing\n"+broker), true},
+		{"in front of a named route", "tracing\ninvoke mesh\n" + namedRoute("mesh", broker), true},
+		{"in a named route in front of the broker", "invoke other\n" + broker + namedRoute("other", "tracing"), true},
+		{"in a named route for some requests", "invoke /other/* other\n" + broker + namedRoute("other", "tracing"), false},
+		{"in a named route that nobody invokes", broker + namedRoute("other", "tracing"), false},
+		{"in a named route that invokes itself", "invoke mesh\n" + namedRoute("mesh", "tracing\n"+broker+"\ninvoke mesh"), true},
 		{"no longer", broker, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
