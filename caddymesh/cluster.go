@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -72,7 +73,7 @@ func (c *Cluster) setAdvertise(address string) error {
 		return fmt.Errorf("cluster: the other nodes need to know where they reach this one; add `advertise <address>` to the block of cluster, "+
 			"for example: advertise %s", net.JoinHostPort("10.0.0.1", port))
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strings.ContainsAny(host, "/@ ") {
 		return fmt.Errorf("cluster: advertise is %q; allowed: <host>:<port> or <host>", address)
 	}
 	c.advertise = net.JoinHostPort(host, port)

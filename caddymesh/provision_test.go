@@ -96,12 +96,21 @@ func TestEveryLimit(t *testing.T) {
 	}
 }
 
+// TestSpaceAroundValues checks that a line end after a secret in a variable is no part of the secret.
+func TestSpaceAroundValues(t *testing.T) {
+	t.Setenv("CLAUDEMESH_TEST_DSN", "postgres://mesh@db/mesh\n")
+	if text, err := expand("storage postgres: dsn", " {env.CLAUDEMESH_TEST_DSN}"); text != "postgres://mesh@db/mesh" || err != nil {
+		t.Errorf("got %q, %v", text, err)
+	}
+}
+
 func TestRefusedConfigs(t *testing.T) {
 	t.Setenv("CLAUDEMESH_TEST_DSN", "host=db port=x password=hunter2")
 	tests := []struct{ name, config, want string }{
 		{"unknown field", `{"sendburst":1}`, "sendburst"},
 		{"create_meshes", `{"create_meshes":"everybody"}`, `create_meshes is "everybody"; allowed: open, loopback, token, off`},
 		{"no token", `{"create_meshes":"token","create_token":"{env.CLAUDEMESH_NO_SUCH}"}`, "create_meshes token: evaluated placeholder {env.CLAUDEMESH_NO_SUCH} is empty; set the environment variable"},
+		{"blank token", `{"create_meshes":"token","create_token":" \t"}`, "create_meshes token: the value is blank"},
 		{"token without use", `{"create_meshes":"open","create_token":"x"}`, "create_token has no effect"},
 		{"public_url without scheme", `{"public_url":"mesh.example.com"}`, `public_url is "mesh.example.com"; allowed: http`},
 		{"public_url with query", `{"public_url":"https://mesh.example.com/?a"}`, "public_url is "},
@@ -110,11 +119,14 @@ func TestRefusedConfigs(t *testing.T) {
 		{"cluster without an address", `{"storage":{"module":"postgres","dsn":"host=db"},"cluster":{}}`, "add `advertise <address>`"},
 		{"cluster at every address", `{"storage":{"module":"postgres","dsn":"host=db"},"cluster":{"advertise":"0.0.0.0:7901"}}`, "add `advertise <address>`"},
 		{"cluster without a port", `{"storage":{"module":"postgres","dsn":"host=db"},"cluster":{"advertise":"10.0.0.1:0"}}`, `advertise is "10.0.0.1:0"; allowed: `},
+		{"cluster at a network", `{"storage":{"module":"postgres","dsn":"host=db"},"cluster":{"advertise":"10.0.0.1/24"}}`, `advertise is "10.0.0.1/24"; allowed: `},
+		{"cluster at Caddy's form of an address", `{"storage":{"module":"postgres","dsn":"host=db"},"cluster":{"advertise":"tcp/10.0.0.1:7901"}}`, `advertise is "tcp/10.0.0.1:7901"; allowed: `},
 		{"cluster at a socket", `{"storage":{"module":"postgres","dsn":"host=db"},"cluster":{"listen":"unix//run/x","advertise":"10.0.0.1:1"}}`, `listen is "unix//run/x"; allowed: `},
 		{"unknown storage", `{"storage":{"module":"mysql"}}`, "mysql"},
 		{"storage option", `{"storage":{"module":"sqlite","file":"x"}}`, "file"},
 		{"empty dsn", `{"storage":{"module":"postgres","dsn":"{env.CLAUDEMESH_NO_SUCH}"}}`, "dsn"},
 		{"bad dsn", `{"storage":{"module":"postgres","dsn":"{env.CLAUDEMESH_TEST_DSN}"}}`, "dsn is malformed; allowed: postgres://"},
+		{"password with an @", `{"storage":{"module":"postgres","dsn":"postgres://mesh:p@hunter2@db/mesh"}}`, "dsn is malformed; allowed: postgres://"},
 		{"unset path", `{"storage":{"module":"sqlite","path":"{env.CLAUDEMESH_NO_SUCH}"}}`, "path"},
 	}
 	for _, test := range tests {

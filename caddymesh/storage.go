@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -141,7 +143,7 @@ func (p *Postgres) Provision(caddy.Context) error {
 		return err
 	}
 	config, err := pgconn.ParseConfig(dsn)
-	if err != nil {
+	if err != nil || hasPassword(config) {
 		// Don't wrap the parser's error: it may quote parts of the password.
 		return errors.New("storage postgres: dsn is malformed; allowed: postgres://user:password@host:5432/database, or host=... user=... dbname=...")
 	}
@@ -149,6 +151,12 @@ func (p *Postgres) Provision(caddy.Context) error {
 	p.name = fmt.Sprintf("Postgres database %s at %s", config.Database,
 		net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))))
 	return nil
+}
+
+// hasPassword reports whether a host that the parser has found is the end of a password that contains an @. It would be shown.
+func hasPassword(config *pgconn.Config) bool {
+	misread := func(host string) bool { return strings.LastIndexByte(host, '@') > 0 } // at 0: an abstract Unix socket
+	return misread(config.Host) || slices.ContainsFunc(config.Fallbacks, func(f *pgconn.FallbackConfig) bool { return misread(f.Host) })
 }
 
 // resolve returns the current connection string.
