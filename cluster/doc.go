@@ -27,7 +27,7 @@
 //
 //   - xtaci/smux v1.5.58 takes the window of a stream from its config (64 kB here). An idle
 //     stream costs about 1 kB and holds no buffer: WriteTo passes on the buffers that it has read
-//     into. Streams take turns, and control frames go first. A limit for all streams together
+//     into. A goroutine that waits for a stream costs 3 kB more, so arrivals.go waits for all. Streams take turns, and control frames go first. A limit for all streams together
 //     stalls all if slow clients fill it, so session.go sets it out of reach. smux does not
 //     close a session whose connection breaks, so awaitClosed does.
 //   - hashicorp/yamux v0.1.2 has windows of at least 256 kB, in a buffer that a stream keeps once
@@ -55,13 +55,15 @@
 //	preface.go   what a stream begins with
 //	trace.go     the trace of the request that opened a socket
 //	session.go   how smux is set up
+//	arrivals.go  which streams have something to read
 //	batched.go   frames of many streams in one write
 //	splice.go    bytes between a client and a stream
 //
 // # Concurrency
 //
-// All methods are safe for concurrent use, and no lock is held during I/O. A relayed socket has two
-// goroutines at a time, the last of which end with it; a Relay waits for all that it starts.
+// All methods are safe for concurrent use, and no lock is held during I/O. A relayed socket has a
+// goroutine for each direction in which bytes are under way, and one that waits for the client. The
+// last of them end with it; a Relay waits for all that it starts.
 //
 // This package is for claudemesh itself; outsiders should not rely on it.
 package cluster

@@ -40,7 +40,7 @@ type link struct {
 	turn int // which address of the node's host comes first; owned by run
 
 	mu      sync.Mutex
-	session *smux.Session // nil: there is no connection
+	session *session      // nil: there is no connection
 	err     error         // why
 	changed chan struct{} // closed, and replaced, when session or err changes
 }
@@ -60,12 +60,12 @@ func newLink(node Node, self bool, key *Key, log *zap.Logger, stop context.Cance
 func (l *link) run(ctx context.Context) {
 	pause, failing := pauseMin, false
 	for ctx.Err() == nil {
-		conn, session, err := l.dial(ctx)
+		session, err := l.dial(ctx)
 		if err == nil {
 			l.log.Info("connected to " + l.name)
 			l.set(session, nil)
 			closed := context.AfterFunc(ctx, func() { _ = session.Close() })
-			err = fmt.Errorf("the link to %s is broken: %w", l.node.Address, awaitClosed(session, conn))
+			err = fmt.Errorf("the link to %s is broken: %w", l.node.Address, session.awaitClosed())
 			closed()
 			pause, failing = pauseMin, false
 		}
@@ -85,7 +85,7 @@ func (l *link) run(ctx context.Context) {
 	}
 }
 
-func (l *link) set(session *smux.Session, err error) {
+func (l *link) set(session *session, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.session, l.err = session, err
@@ -95,18 +95,18 @@ func (l *link) set(session *smux.Session, err error) {
 
 // state returns the session, or nil with the reason why there is none and a channel that is closed
 // when that changes.
-func (l *link) state() (*smux.Session, error, <-chan struct{}) {
+func (l *link) state() (*session, error, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.session, l.err, l.changed
 }
 
 // open begins a stream to the node. It waits for a connection until ctx ends.
-func (l *link) open(ctx context.Context, p preface) (*smux.Stream, error) {
+func (l *link) open(ctx context.Context, p preface) (*stream, error) {
 	for {
 		session, err, changed := l.state()
 		if session != nil {
-			if stream, err := session.OpenStream(); err == nil {
+			if stream, err := session.open(); err == nil {
 				return l.greet(ctx, stream, p)
 			}
 		}
@@ -133,7 +133,7 @@ var (
 	errBusy  = errors.New("the node takes no more sockets")
 )
 
-func (l *link) greet(ctx context.Context, stream *smux.Stream, p preface) (*smux.Stream, error) {
+func (l *link) greet(ctx context.Context, stream *stream, p preface) (*stream, error) {
 	stop := context.AfterFunc(ctx, func() { _ = stream.SetDeadline(time.Unix(1, 0)) })
 	var first bytes.Buffer
 	err := writePreface(&first, p)
@@ -163,19 +163,19 @@ func (l *link) greet(ctx context.Context, stream *smux.Stream, p preface) (*smux
 
 // dial connects to the node, and makes sure that it is the node. If its host has several addresses,
 // dial tries one after the other.
-func (l *link) dial(ctx context.Context) (net.Conn, *smux.Session, error) {
+func (l *link) dial(ctx context.Context) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectWithin)
 	defer cancel()
 	host, port, err := net.SplitHostPort(l.node.Address)
 	if err != nil {
-		return nil, nil, l.explain(err)
+		return nil, l.explain(err)
 	}
 	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err == nil && len(addresses) == 0 {
 		err = errors.New("its host has no address")
 	}
 	if err != nil {
-		return nil, nil, l.explain(err)
+		return nil, l.explain(err)
 	}
 	var failed error
 	for range addresses {
@@ -192,7 +192,7 @@ func (l *link) dial(ctx context.Context) (net.Conn, *smux.Session, error) {
 			break
 		}
 	}
-	return nil, nil, failed
+	return nil, failed
 }
 
 // connect connects to one address of the node's host.
@@ -227,14 +227,15 @@ func (l *link) connect(ctx context.Context, host, address string) (net.Conn, err
 	return nil, err
 }
 
-func (l *link) multiplex(conn net.Conn) (net.Conn, *smux.Session, error) {
-	batched := newBatched(conn)
-	session, err := smux.Client(batched, multiplexing())
+func (l *link) multiplex(conn net.Conn) (*session, error) {
+	arrivals := newArrivals(conn)
+	batched := newBatched(arrivals)
+	multiplexed, err := smux.Client(batched, multiplexing())
 	if err != nil {
 		_ = batched.Close()
-		return nil, nil, fmt.Errorf("multiplex the link to %s: %w", l.node.Address, err)
+		return nil, fmt.Errorf("multiplex the link to %s: %w", l.node.Address, err)
 	}
-	return batched, session, nil
+	return &session{multiplexed, batched, arrivals}, nil
 }
 
 // welcome is what a node writes first, once it has verified the other end. In TLS 1.3 a client is

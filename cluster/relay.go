@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/xtaci/smux"
 	"go.uber.org/zap"
 
 	"github.com/claudemesh/claudemesh/wire"
@@ -172,7 +171,7 @@ func (r *Relay) Route(ctx context.Context, mesh wire.ID, client netip.Addr) (tak
 }
 
 // reach opens a stream to the owner of a mesh, or returns nil if no other node is the owner.
-func (r *Relay) reach(ctx context.Context, p preface) (*smux.Stream, error) {
+func (r *Relay) reach(ctx context.Context, p preface) (*stream, error) {
 	for {
 		changed := r.directory.Watch()
 		node, local, err := r.directory.Owner(ctx, p.Mesh)
@@ -180,9 +179,9 @@ func (r *Relay) reach(ctx context.Context, p preface) (*smux.Stream, error) {
 			return nil, nil
 		}
 		if err == nil {
-			var stream *smux.Stream
-			if stream, err = r.open(ctx, node, p); err == nil {
-				return stream, nil
+			var s *stream
+			if s, err = r.open(ctx, node, p); err == nil {
+				return s, nil
 			}
 			r.directory.Forget(p.Mesh)
 		}
@@ -196,7 +195,7 @@ func (r *Relay) reach(ctx context.Context, p preface) (*smux.Stream, error) {
 	}
 }
 
-func (r *Relay) open(ctx context.Context, node Node, p preface) (*smux.Stream, error) {
+func (r *Relay) open(ctx context.Context, node Node, p preface) (*stream, error) {
 	r.mu.Lock()
 	l := r.linkLocked(node)
 	r.mu.Unlock()
@@ -209,7 +208,7 @@ func (r *Relay) open(ctx context.Context, node Node, p preface) (*smux.Stream, e
 }
 
 // relay passes bytes between a client and the owner, in the background.
-func (r *Relay) relay(socket net.Conn, owner *smux.Stream, early []byte) {
+func (r *Relay) relay(socket net.Conn, owner *stream, early []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -219,7 +218,7 @@ func (r *Relay) relay(socket net.Conn, owner *smux.Stream, early []byte) {
 	}
 	r.relayed[socket] = struct{}{}
 	r.splices.Add(1)
-	s := &splice{client: socket, owner: owner, ended: func() { r.forget(socket) }}
+	s := &splice{relay: r, client: socket, owner: owner}
 	s.start(early)
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	"github.com/xtaci/smux"
@@ -39,10 +38,26 @@ var (
 	errUnexpected = errors.New("the other node opens a stream on a link that is not its own")
 )
 
-// awaitClosed waits until the session of a link has ended, for whatever reason, and returns why. smux
-// itself does not close a session whose connection breaks. Streams come only from the node that
-// has connected, so awaitClosed has none to accept.
-func awaitClosed(s *smux.Session, conn net.Conn) error {
+// session is a link's connection to the other node, at the end that opens streams.
+type session struct {
+	*smux.Session
+	conn     *batched
+	arrivals *arrivals
+}
+
+// open begins a stream.
+func (s *session) open() (*stream, error) {
+	made, err := s.OpenStream()
+	if err != nil {
+		return nil, err
+	}
+	return s.arrivals.open(made), nil
+}
+
+// awaitClosed waits until the session has ended, for whatever reason, and returns why. smux itself
+// does not close a session whose connection breaks. Streams come only from the node that has
+// connected, so awaitClosed has none to accept.
+func (s *session) awaitClosed() error {
 	_, err := s.AcceptStream()
 	switch {
 	case err == nil:
@@ -51,6 +66,7 @@ func awaitClosed(s *smux.Session, conn net.Conn) error {
 		err = errSilent
 	}
 	_ = s.Close()
-	_ = conn.Close()
+	_ = s.conn.Close()
+	s.arrivals.end()
 	return err
 }

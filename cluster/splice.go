@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/xtaci/smux"
 )
 
 const (
@@ -27,13 +25,13 @@ var busyBuffers = sync.Pool{New: func() any { return new([busyBuffer]byte) }}
 // splice passes bytes between a client's socket and the owner of its mesh. When one of the two
 // ends, it closes the other.
 //
-// Most sockets are idle, and what they cost then are the two goroutines that wait. To pass bytes on
-// takes a deep stack, which a goroutine would keep. So a goroutine that has done that ends, and
-// another one waits for the next bytes.
+// Most sockets are idle, and what they cost then is a goroutine that waits for the client. To pass
+// bytes on takes a deep stack, which a goroutine would keep. So a goroutine that has done that ends,
+// and another one waits for the next bytes.
 type splice struct {
+	relay  *Relay
 	client net.Conn
-	owner  *smux.Stream
-	ended  func() // called once, when both ways have ended
+	owner  *stream
 	ways   atomic.Int32
 	first  [idleBuffer]byte
 }
@@ -42,7 +40,7 @@ type splice struct {
 func (s *splice) start(early []byte) {
 	s.ways.Store(2)
 	go s.up(early, nil)
-	go s.awaitOwner()
+	go s.down()
 }
 
 func (s *splice) awaitClient() {
@@ -94,19 +92,21 @@ func (s *splice) upMore() error {
 // errPassed makes a stream return after each write to the client.
 var errPassed = errors.New("passed on")
 
-func (s *splice) awaitOwner() {
-	_, err := s.owner.WriteTo(s) // without a buffer of its own
-	if errors.Is(err, errPassed) {
-		go s.awaitOwner()
-		return
+// down passes on what has come of the owner.
+func (s *splice) down() {
+	for s.owner.ready(s.down) {
+		if _, err := s.owner.WriteTo(s); !errors.Is(err, errPassed) { // without a buffer of its own
+			_ = s.client.Close()
+			_ = s.owner.Close()
+			s.end()
+			return
+		}
 	}
-	_ = s.client.Close()
-	_ = s.owner.Close()
-	s.end()
 }
 
 // Write passes on bytes of the owner. The client may be slow, but not for ever.
 func (s *splice) Write(bytes []byte) (int, error) {
+	s.owner.came(-len(bytes))
 	if err := s.client.SetWriteDeadline(time.Now().Add(clientPatience)); err != nil {
 		return 0, err
 	}
@@ -119,6 +119,6 @@ func (s *splice) Write(bytes []byte) (int, error) {
 
 func (s *splice) end() {
 	if s.ways.Add(-1) == 0 {
-		s.ended()
+		s.relay.forget(s.client)
 	}
 }
