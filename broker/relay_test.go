@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"net"
 	"net/http"
@@ -20,14 +22,64 @@ type elsewhere struct {
 	Router
 	before func()
 	got    chan []byte // what the other node gets first
+	socket net.Conn
 }
 
 func (e *elsewhere) Route(context.Context, wire.ID, netip.Addr) (func(net.Conn, []byte), error) {
 	e.before()
 	return func(socket net.Conn, early []byte) {
 		_ = socket.Close()
+		e.socket = socket
 		e.got <- early
 	}, nil
+}
+
+// recorder wraps a response, and its connection, as Caddy does for the access log.
+type recorder struct{ http.ResponseWriter }
+
+func (r recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+func (r recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := r.ResponseWriter.(http.Hijacker).Hijack()
+	return struct {
+		net.Conn
+		recorder
+	}{conn, r}, rw, err
+}
+
+// TestHandsOver checks that the other node gets a connection that keeps nothing of the request, and
+// that the connection counts as an arrival.
+func TestHandsOver(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
+	defer cancel()
+	router := &elsewhere{got: make(chan []byte, 1), before: func() {}}
+	b := New(Options{Settings: DefaultSettings(), Storage: &kept{}, Router: router, Log: zaptest.NewLogger(t)})
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := b.ServeWebSocket(recorder{w}, r, netip.Addr{}); err != nil {
+			t.Error(err)
+		}
+	}))
+	defer web.Close()
+	ws, _, err := websocket.Dial(ctx, web.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ws.CloseNow() }()
+	hello := `{"type":"hello","meshId":"` + loadedMesh.String() + `"}`
+	if err := ws.Write(ctx, websocket.MessageText, []byte(hello)); err != nil {
+		t.Fatal(err)
+	}
+	if early := <-router.got; !bytes.HasSuffix(early, []byte(hello)) {
+		t.Errorf("the other node got %q", early)
+	}
+	if _, bare := router.socket.(*net.TCPConn); !bare {
+		t.Errorf("the other node got a %T", router.socket)
+	}
+	b.wait.Wait()
+	if n := b.stats.arrivals(); n != 1 {
+		t.Errorf("%d connections have arrived, want 1", n)
+	}
 }
 
 // TestEndsWhileItIsRouted checks that a connection that the broker ends while it looks for the node

@@ -61,7 +61,7 @@ type upgrade struct {
 
 // Hijack implements http.Hijacker.
 func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(u.ResponseWriter).Hijack()
+	conn, rw, err := http.NewResponseController(innermost(u.ResponseWriter)).Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -69,6 +69,19 @@ func (u *upgrade) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	u.socket = &socket{Conn: conn, early: bytes.Clone(early), born: time.Now()}
 	u.socket.above = bufio.NewReaderSize(u.socket, readBuffer)
 	return u.socket, bufio.NewReadWriter(u.socket.above, bufio.NewWriterSize(u.socket, writeBuffer)), nil
+}
+
+// innermost returns the ResponseWriter that no other one wraps. With an access log, Caddy wraps it, and
+// the connection, to count bytes until the line is written. That is before the first message, but the
+// connection would keep the request and its buffers until its end.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = wrapper.Unwrap()
+	}
 }
 
 // give takes the connection away from the WebSocket, and returns it with what was read of it beyond

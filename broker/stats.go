@@ -85,6 +85,9 @@ func (s *counters) know() {
 	}
 }
 
+// arrivals returns how many connections have arrived with success, here or at another node.
+func (s *counters) arrivals() int64 { return s.joins.Load() + s.ended.of(endings[endRelayed]).Load() }
+
 // answered counts the ack of a message.
 func (s *counters) answered(outcome string, priority wire.Priority) {
 	p := string(priority)

@@ -33,14 +33,14 @@ func (b *Broker) sweepLoop(ctx context.Context) {
 	b.wait.Go(func() { b.storeSweepLoop(ctx) })
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	var arrivals storm
+	var arriving storm
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C: // its own value says when it was due, which may be long ago
 			b.sweep(time.Now())
-			if arrivals.isOver(b.stats.joins.Load()) {
+			if arriving.isOver(b.stats.arrivals()) {
 				giveMemoryBack()
 			}
 		}
