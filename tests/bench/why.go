@@ -49,8 +49,8 @@ mailbox from the database.`
 	whyQueueMemory = `A returning session reads its mailbox in pages, so only caches can grow: those of the database driver, and the
 mesh's list of sessions that may return.`
 	whyRelay       = `A message of a relayed session goes from node to node twice, on the same cores as the load and the database.`
-	whyRelayMemory = `Two goroutines that wait and the multiplexer's stream take about 8 kB. The rest is memory between objects, and
-what Go's runtime has not yet returned to the system, which differs from run to run.`
+	whyRelayMemory = `A goroutine that waits for the client, the multiplexer's stream and the socket take about 5 kB. The rest is memory
+between objects, and what Go's runtime has not yet returned to the system, which differs from run to run.`
 	whyQueriesOfTwo  = `Each node also renews its lease and looks for other nodes, a few times a second, whether messages flow or not.`
 	whyNotifications = `A node notifies the others when it or the owner of a mesh changes. Messages need no notification.`
 	whyBalance       = `A mesh without an owner goes to the node that owns the fewest, by counts that may be half a second old.`
