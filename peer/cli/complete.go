@@ -167,11 +167,7 @@ func storedSessionIDs(_ context.Context, a *app) (found []cobra.Completion) {
 const maxMessages = 30
 
 func receivedMessages(ctx context.Context, a *app) (found []cobra.Completion) {
-	m, err := a.joined()
-	if err != nil {
-		return nil
-	}
-	store, err := inbox.Open(ctx, a.dir)
+	m, store, err := a.openInbox(ctx)
 	if err != nil {
 		return nil
 	}

@@ -127,12 +127,18 @@ type reader struct {
 	fresh  chan struct{} // buffered: signals that messages were stored
 }
 
-func (a *app) inbox(ctx context.Context, f *inboxFlags) error {
+// openInbox returns the mesh of the command, and the inbox, which the caller closes.
+func (a *app) openInbox(ctx context.Context) (peer.Mesh, *inbox.Inbox, error) {
 	m, err := a.joined()
 	if err != nil {
-		return err
+		return m, nil, err
 	}
 	store, err := inbox.Open(ctx, a.dir)
+	return m, store, err
+}
+
+func (a *app) inbox(ctx context.Context, f *inboxFlags) error {
+	m, store, err := a.openInbox(ctx)
 	if err != nil {
 		return err
 	}

@@ -61,11 +61,7 @@ func (a *app) mail(ctx context.Context, id string) (*inbox.Inbox, inbox.Stored, 
 	if err := peer.CheckMessageID(id); err != nil {
 		return nil, inbox.Stored{}, usageError{err}
 	}
-	mesh, err := a.joined()
-	if err != nil {
-		return nil, inbox.Stored{}, err
-	}
-	store, err := inbox.Open(ctx, a.dir)
+	mesh, store, err := a.openInbox(ctx)
 	if err != nil {
 		return nil, inbox.Stored{}, err
 	}
