@@ -85,9 +85,13 @@ func TestIdleSocketGivesBack(t *testing.T) {
 	expect(t, client, "answer")
 	await.Until(t, "only one goroutine waits", func() bool {
 		stacks := make([]byte, 1<<20)
-		text := string(stacks[:runtime.Stack(stacks, true)])
-		return !strings.Contains(text, "(*splice).up(") && !strings.Contains(text, "(*splice).upMore(") &&
-			!strings.Contains(text, "(*splice).down(") && strings.Count(text, "(*splice).awaitClient(") == 1
+		var waiting []string
+		for goroutine := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+			if strings.Contains(goroutine, "(*splice).") {
+				waiting = append(waiting, goroutine)
+			}
+		}
+		return len(waiting) == 1 && strings.Contains(waiting[0], "(*splice).awaitClient(")
 	})
 	send(t, client, "still here")
 	expect(t, socket, "still here")
