@@ -93,7 +93,7 @@ func newVerifier(text string, meshID wire.ID) (note.Verifier, error) {
 		return nil, fmt.Errorf("%w: its verifier key: %w", ErrBadNote, err)
 	}
 	if v.Name() != Origin(meshID) {
-		return nil, fmt.Errorf("%w: its verifier key is that of %q", ErrBadNote, v.Name())
+		return nil, fmt.Errorf("%w: its verifier key belongs to %q", ErrBadNote, v.Name())
 	}
 	return v, nil
 }

@@ -265,7 +265,7 @@ func (b *Broker) obey(ctx context.Context) {
 			b.logClock(err)
 		}
 		if err := b.obeyOnce(ctx); err != nil && ctx.Err() == nil {
-			b.log.Warn("handing over meshes that this node is to give away failed; it tries again", zap.Error(err))
+			b.log.Warn("could not hand over meshes that this node is to give away; retrying", zap.Error(err))
 		}
 		select {
 		case <-changed:

@@ -114,11 +114,11 @@ func (b *Broker) settle(ctx context.Context, ids []wire.ID, rooms []*room, how d
 	if err := b.cluster.Give(ctx, ids); err != nil {
 		// They may be given up all the same, so drop them in either case. Everything is stored, and
 		// a node that needs them finds the owner in the database.
-		b.log.Warn("it is not certain that meshes were given up", zap.Error(err))
+		b.log.Warn("the storage did not confirm that meshes were given up", zap.Error(err))
 	}
 	// A commit may have found that some were lost already. Otherwise nothing is left to drop.
 	if err := b.journal.Drop(ctx, ids); err != nil {
-		b.log.Warn("dropping what is left of meshes that were given up failed", zap.Error(err))
+		b.log.Warn("could not drop the rest of meshes that were given up", zap.Error(err))
 	}
 	return nil
 }

@@ -143,7 +143,7 @@ func (b *Broker) leaveMeshes(ctx context.Context, now time.Time) {
 	defer cancel()
 	if err := errors.Join(b.releaseIdle(short, now), b.takeNeglected(short, now)); err != nil && ctx.Err() == nil {
 		b.storageFailed("sweep", err)
-		b.log.Warn("giving up idle meshes, or taking neglected ones, failed", zap.Error(err))
+		b.log.Warn("could not give up idle meshes or take neglected ones", zap.Error(err))
 	}
 }
 

@@ -23,9 +23,9 @@ const tracerName = "github.com/claudemesh/claudemesh/broker"
 const (
 	spanMessage     = "claudemesh.message"     // from the send to what its sender is told
 	spanAccept      = "claudemesh.accept"      // until the message has an id and its recipients
-	spanCommit      = "claudemesh.commit"      // from then on, until it is stored
-	spanPush        = "claudemesh.push"        // from then on, until a recipient's connection has it
-	spanAcknowledge = "claudemesh.acknowledge" // from then on, until the recipient has acknowledged it
+	spanCommit      = "claudemesh.commit"      // from the end of accept until the message is stored
+	spanPush        = "claudemesh.push"        // from the end of accept until a recipient's connection has it
+	spanAcknowledge = "claudemesh.acknowledge" // from the end of push until the recipient has acknowledged it
 )
 
 // tracing makes spans.
@@ -96,7 +96,7 @@ func (r *request) follow() (parent context.Context, links []trace.Link) {
 // traceDeliveries bounds the deliveries of one message that have spans.
 const traceDeliveries = 64
 
-// journey is the trace of one message. A nil journey is that of a message that is not sampled.
+// journey is the trace of one message. A message that is not sampled has a nil journey.
 type journey struct {
 	tracer trace.Tracer
 	ctx    context.Context // of the span of the message

@@ -21,7 +21,7 @@ type question struct {
 var questions = []question{
 	{name: "status", short: "Shows whether each broker works, and how much it does", columns: []string{
 		"storage", "ready", "connections", "meshes", "presences", "messages_accepted", "messages_open", "queue_deliveries", "queue_oldest_seconds", "commit_errors"}},
-	{name: "meshes", short: "Lists the meshes in memory: those where somebody is or lately was; in a cluster, those of other nodes, too", columns: []string{
+	{name: "meshes", short: "Lists the meshes where somebody is or was lately, on all nodes of a cluster", columns: []string{
 		"slug", "id", "members", "presences", "connections", "owner"}},
 	{name: "mesh", short: "Shows one mesh: who is there, what waits and where its audit log ends", ofMesh: true, tall: true, columns: []string{
 		"slug", "id", "name", "members", "presences", "connections", "messages", "deliveries", "bytes", "oldest_seconds", "audit_entries", "audit_hash"}},
@@ -99,8 +99,9 @@ func kickCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "kick <mesh> <name|key> [--reason <text>]" + jsonUsage + whereUsage, Short: "Ends the sessions of a name or key", Args: cobra.ExactArgs(2),
 		Long: `
-Ends the sessions that a name, a key or the start of one means. They are not let in again
-by themselves; whoever sits there is told and can begin a new one. The audit log records it.`,
+Ends the sessions with this name or key; the first 8 digits of a key are enough. The sessions
+may come back, and most clients do so by themselves; to keep a member out, use "remove". The
+audit log records the kick.`,
 	}
 	a.where(cmd)
 	shown.flags(cmd)

@@ -171,11 +171,11 @@ func (e *endpoint) ask(ctx context.Context, method, what string, query url.Value
 		if decoder.Decode(&refusal) == nil && refusal.Error != "" {
 			return nil, errors.New(refusal.Error)
 		}
-		return nil, fmt.Errorf("it answers with HTTP status %d: it is not the admin endpoint of a Caddy with a broker; --config or --address names that", answer.StatusCode)
+		return nil, fmt.Errorf("it answers with HTTP status %d, so it is not the admin endpoint of a Caddy with a broker; name that with --config or --address", answer.StatusCode)
 	}
 	var rows []row
 	if err := decoder.Decode(&rows); err != nil {
-		return nil, fmt.Errorf("the answer is not that of Caddy's admin endpoint (%w); --config or --address names that", err)
+		return nil, fmt.Errorf("something other than Caddy's admin endpoint answers there (%w); name that endpoint with --config or --address", err)
 	}
 	return rows, nil
 }

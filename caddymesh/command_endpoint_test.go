@@ -83,7 +83,7 @@ func TestAddresses(t *testing.T) {
 		run(closed, "ask the broker at "+closed, "(connection refused)", "--address")
 		run(socket, "ask the broker at "+socket, "(no such file or directory)")
 		run(other.Listener.Addr().String(), "HTTP status 404", "--address")
-		run(page.Listener.Addr().String(), "not that of Caddy's admin endpoint", "--address")
+		run(page.Listener.Addr().String(), "something other than Caddy's admin endpoint", "--address")
 	})
 	if err := os.WriteFile("Caddyfile", []byte("{\nadmin unix/\n}\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -20,10 +20,11 @@ func removeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "remove <mesh> <name|key> [--yes]" + jsonUsage + whereUsage, Short: "Removes a member from a mesh for good", Args: cobra.ExactArgs(2),
 		Long: `
-Removes the member that a name, a key or the start of one means, as the mesh's owner could.
-Its sessions end, what waits for them is dropped, and its key is not let in again. The
-owner can't be removed. The audit log records the removal. The command shows who is meant
-and asks before it does anything, unless --yes is given.`,
+Removes the member with this name or key, as the mesh's owner could; the first 8 digits of a
+key are enough. The member's sessions end, the broker drops the messages that wait for the
+member, and it never lets the key in again. Nobody can remove the owner. The audit log records
+the removal. The command shows the member and asks before it does anything, unless you give
+--yes.`,
 	}
 	a.where(cmd)
 	shown.flags(cmd)

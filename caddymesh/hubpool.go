@@ -231,7 +231,7 @@ func (h *hub) stop(b *broker.Broker) {
 		left.Go(func() { relay.Leave(polite) })
 		if len(relay.Others()) > 0 {
 			if err := b.HandOverAll(ctx, handOverTime); err != nil {
-				h.log.Warn("handing the meshes over to the other nodes failed; they take them when this one has stopped", zap.Error(err))
+				h.log.Warn("could not hand the meshes over to the other nodes; they take them when this one has stopped", zap.Error(err))
 			}
 		}
 	}

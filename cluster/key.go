@@ -66,7 +66,7 @@ func (k *Key) config(verify func(ed25519.PublicKey) error) *tls.Config {
 			}
 			key, ok := state.PeerCertificates[0].PublicKey.(ed25519.PublicKey)
 			if !ok {
-				return errors.New("the certificate has no ed25519 key: not that of a node")
+				return errors.New("the certificate has no ed25519 key, so it isn't a node's")
 			}
 			return verify(key)
 		},

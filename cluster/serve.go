@@ -182,7 +182,7 @@ func (o *Owners) Problem() error {
 	if ahead == 0 {
 		return nil
 	}
-	return fmt.Errorf("the clock of this machine is %s of the database's, and that of another node is right; set the clock. "+
+	return fmt.Errorf("the clock of this machine is %s of the database's, while another node's clock is right; set the clock. "+
 		"Until then this node gives its meshes to other nodes and takes none", Clock(ahead))
 }
 

@@ -11,7 +11,7 @@ import (
 func Text(c *audit.Comparison) string {
 	switch c.Outcome {
 	case audit.Begun:
-		return fmt.Sprintf("the audit log has %s; from now on a change of these is noticed", entries(c.To))
+		return fmt.Sprintf("the audit log has %s; this machine notices if they change from now on", entries(c.To))
 	case audit.Extended:
 		return fmt.Sprintf("the audit log still begins with the %s of the kept checkpoint", entries(c.From))
 	case audit.Pruned:

@@ -243,7 +243,7 @@ moment, and measure how long it takes until all are back. Messages in flight mus
 func (a *app) soakCommand() *cobra.Command {
 	return a.benchOf(bench.Soak, "Send at a fixed rate for hours, and report drift",
 		`Send at a fixed rate for a long time, like 'bench rate', and print a line per --interval. At
-the end, compare the median of the last quarter of the intervals with that of the first.
+the end, compare the medians of the first and the last quarter of the intervals.
 Ctrl-C ends the run early and prints the figures so far.`,
 		func(b *benchRun, cmd *cobra.Command) {
 			s := &b.settings

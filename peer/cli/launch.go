@@ -42,7 +42,7 @@ keeps its key: after --resume or --continue it is the same peer, and gets the me
 arrived in the meantime. You don't have to install anything, and launch changes none of
 your settings.
 
-Everything after -- goes to claude. The exit code is that of claude.`,
+Everything after -- goes to claude. The exit code is claude's.`,
 		Annotations: exits("1, 2  as for other verbs, if claude did not start", "else  the exit code of claude"),
 		Example: `  claudemesh launch
   claudemesh launch --mesh team --name bob --role reviewer --groups backend:lead,docs

@@ -22,12 +22,12 @@ send prints them, or the first 8 are enough. For a message that the daemon sends
 recipient has signed that it was read or refused. If the broker no longer knows a message that it has
 accepted from this machine, its state is forgotten: either the broker was restored from a backup, or it has
 deleted the message because of its age. It is not known whether the message has arrived: send it again if the
-recipient has not answered. This machine remembers the last 50 messages that send itself handed to the broker;
-of an older one that the broker no longer knows, status can't say more than that it is not known.
+recipient has not answered. This machine remembers the last 50 messages that send itself handed to the broker.
+If the broker doesn't know an older one, status can only say that it is not known.
 --json: {messageId, targetSpec, delivered, deliveredAt, recipients [{name, pubkey, status, state, at,
 cannotRead}]}; for a message that the daemon sends also {clientMessageId, state, reason?, receipts?
 [{name, key, state, at, signed}]}. state is waiting, queued, delivered, in_context, expired, refused, failed
-or forgotten; of a message that send itself handed to the broker, there is a state only if it is forgotten.`,
+or forgotten; for a message that send itself handed to the broker, state is there only if it is forgotten.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := peer.CheckMessageID(args[0]); err != nil {
 				return usageError{err}

@@ -39,7 +39,7 @@ func testDuplicates(t *testing.T, db Database) {
 			t.Error("a duplicate was stored")
 		}
 	}
-	equal(t, "deliveries of what was no duplicate", len(waiting(t, s, a.MeshID, "s/again")), 1)
+	equal(t, "deliveries of a message that wasn't a duplicate", len(waiting(t, s, a.MeshID, "s/again")), 1)
 	equal(t, "deliveries of the duplicate", len(waiting(t, s, b.MeshID, "s/again")), 0)
 	find(t, s, fresh)
 

@@ -156,7 +156,7 @@ func testClaim(t *testing.T, db Database) {
 
 	c := ready(t, db)
 	if err := c.Claim(ctx); !errors.Is(err, storage.ErrInUse) {
-		t.Fatalf("a claim after that of another failed: %v", err)
+		t.Fatalf("a claim after another broker's claim failed: %v", err)
 	}
 	d := db.Open(t)
 	check(t, d.Migrate(ctx)) // does not depend on the claim

@@ -233,7 +233,7 @@ func (w *world) killBroker() {
 	w.broker.Kill()
 }
 
-// hold keeps up a fault: for short, or for long in a long run.
+// hold keeps a fault up for a short time, or for a long one in a long run.
 func (w *world) hold(short, long time.Duration) {
 	w.t.Helper()
 	if *runFor > 0 {

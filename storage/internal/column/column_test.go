@@ -88,7 +88,7 @@ func TestScan(t *testing.T) {
 	}{
 		{"short id", IntoID(&id), want[:15]}, {"id of letters", IntoID(&id), "zz"}, {"id of a number", IntoID(&id), int64(1)},
 		{"long key", IntoKey(&key), make([]byte, 33)}, {"empty key", IntoKey(&key), []byte{}}, {"key of text", IntoKey(&key), "x"},
-		{"time of text", IntoTime(&at), "x"}, {"groups that are no JSON", IntoJSON(new([]wire.Group)), "{"},
+		{"time of text", IntoTime(&at), "x"}, {"groups that aren't JSON", IntoJSON(new([]wire.Group)), "{"},
 		{"groups of a number", IntoJSON(new([]wire.Group)), int64(1)},
 	}
 	for _, test := range bad {
