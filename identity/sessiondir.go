@@ -70,12 +70,12 @@ func loadOrCreate(root string, name sessionName, offer SessionKey) (key SessionK
 			return key, nil, err
 		}
 		if errors.As(err, &damaged) {
-			if err = dir.setAside(damaged); err != nil {
+			if err = dir.setAsideLocked(damaged); err != nil {
 				return SessionKey{}, nil, err
 			}
 			continue // a file whose name has another case may be good
 		}
-		if err = dir.create(name, offer); !errors.Is(err, fs.ErrExist) {
+		if err = dir.createLocked(name, offer); !errors.Is(err, fs.ErrExist) {
 			return offer, nil, err
 		}
 	}
@@ -264,9 +264,9 @@ func (d *sessionDir) read(name sessionName, file string) (SessionKey, error) {
 	return key, nil
 }
 
-// setAside renames a damaged file so that nobody takes it for a key. The caller holds
+// setAsideLocked renames a damaged file so that nobody takes it for a key. The caller holds
 // the lock.
-func (d *sessionDir) setAside(e *damagedError) error {
+func (d *sessionDir) setAsideLocked(e *damagedError) error {
 	aside := e.file + ".corrupt"
 	for n := 1; ; n++ {
 		if _, err := d.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
@@ -283,15 +283,15 @@ func (d *sessionDir) setAside(e *damagedError) error {
 	return nil
 }
 
-// create stores a key durably and atomically: after a crash, the file is complete or
+// createLocked stores a key durably and atomically: after a crash, the file is complete or
 // doesn't exist. The error is fs.ErrExist if the file exists. The caller holds the
 // lock.
-func (d *sessionDir) create(name sessionName, key SessionKey) error {
+func (d *sessionDir) createLocked(name sessionName, key SessionKey) error {
 	b, err := encodeSession(name, key)
 	if err != nil {
 		return err
 	}
-	d.sweep()
+	d.sweepLocked()
 	temp := "." + name.file() + "." + rand.Text() + tempSuffix
 	f, err := d.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -325,8 +325,8 @@ func (d *sessionDir) create(name sessionName, key SessionKey) error {
 	return nil
 }
 
-// sweep removes the temporary files of processes that died while they stored a key.
-func (d *sessionDir) sweep() {
+// sweepLocked removes the temporary files of processes that died while they stored a key.
+func (d *sessionDir) sweepLocked() {
 	entries, err := fs.ReadDir(d.FS(), ".")
 	if err != nil {
 		return // sweeping is optional

@@ -19,10 +19,10 @@ func TestCreateReplacesNothing(t *testing.T) {
 	}
 	defer dir.close()
 	first, second := SessionKey{Pair: generate(t)}, SessionKey{Pair: generate(t)}
-	if err := dir.create(name, first); err != nil {
+	if err := dir.createLocked(name, first); err != nil {
 		t.Fatal(err)
 	}
-	if err := dir.create(name, second); !errors.Is(err, fs.ErrExist) {
+	if err := dir.createLocked(name, second); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("created twice: %v", err)
 	}
 	if stored, err := dir.load(name); err != nil || stored.Pair.Public() != first.Pair.Public() {

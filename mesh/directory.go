@@ -54,7 +54,7 @@ func (d *Directory) Get(ctx context.Context, meshID wire.ID) (*View, error) {
 	select {
 	case v.writing <- struct{}{}:
 		// On failure return v as it is; the next caller tries again.
-		_ = v.reload(ctx, d.store)
+		_ = v.reloadLocked(ctx, d.store)
 		v.unlock()
 	default: // another caller is reloading or changing v; don't wait for a slow Store
 	}
@@ -150,7 +150,7 @@ func (d *Directory) lock(ctx context.Context, meshID wire.ID) (*View, error) {
 			v.unlock()
 			continue
 		}
-		if err := v.reload(ctx, d.store); err != nil {
+		if err := v.reloadLocked(ctx, d.store); err != nil {
 			v.unlock()
 			return nil, err
 		}

@@ -150,10 +150,10 @@ func (d *Directory) redeem(ctx context.Context, inv Invite, m Member, unique boo
 		m.Groups = inv.Groups
 		m.JoinedAt = stamp(now)
 		stored, existed, err := d.store.Redeem(ctx, inv.ID, m)
-		if v.checked(err) != nil {
+		if v.checkedLocked(err) != nil {
 			return Joined{}, fmt.Errorf("redeem invite: %w", err)
 		}
-		joined.Member, joined.AlreadyMember = v.put(stored), existed
+		joined.Member, joined.AlreadyMember = v.putLocked(stored), existed
 	}
 	if joined.Member.Removed() {
 		return Joined{}, ErrRemoved

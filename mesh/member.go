@@ -227,10 +227,10 @@ func (d *Directory) change(ctx context.Context, a Actor, decide func(v *View, ac
 	if err != nil {
 		return nil, err
 	}
-	if err := v.checked(d.store.UpdateMember(ctx, m)); err != nil {
+	if err := v.checkedLocked(d.store.UpdateMember(ctx, m)); err != nil {
 		return nil, translate(fmt.Errorf("update member: %w", err), changeCodes)
 	}
-	return v.put(m), nil
+	return v.putLocked(m), nil
 }
 
 // actor finds the member who makes the request, unless it was removed.

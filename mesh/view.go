@@ -34,7 +34,7 @@ type View struct {
 
 func newView(m Mesh, members []Member) *View {
 	v := &View{mesh: m, writing: make(chan struct{}, 1)}
-	v.replace(members)
+	v.replaceLocked(members)
 	return v
 }
 
@@ -84,8 +84,8 @@ func (v *View) size() (n int) {
 	return n
 }
 
-// put copies a member from the Store to memory. The caller holds writing.
-func (v *View) put(m Member) *Member {
+// putLocked copies a member from the Store to memory. The caller holds writing.
+func (v *View) putLocked(m Member) *Member {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.byID[m.ID] = &m
@@ -95,9 +95,9 @@ func (v *View) put(m Member) *Member {
 	return &m
 }
 
-// replace copies all members from the Store to memory. The caller holds writing, or
+// replaceLocked copies all members from the Store to memory. The caller holds writing, or
 // nobody else has v yet.
-func (v *View) replace(members []Member) {
+func (v *View) replaceLocked(members []Member) {
 	byID := make(map[wire.ID]*Member, len(members))
 	byKey := make(map[wire.Key]*Member, len(members))
 	for i := range members {
@@ -117,9 +117,9 @@ func (v *View) replace(members []Member) {
 // unlock releases writing.
 func (v *View) unlock() { <-v.writing }
 
-// reload reads the members again if memory may differ from the Store. The caller
+// reloadLocked reads the members again if memory may differ from the Store. The caller
 // holds writing.
-func (v *View) reload(ctx context.Context, store Store) error {
+func (v *View) reloadLocked(ctx context.Context, store Store) error {
 	if !v.unsure.Load() {
 		return nil
 	}
@@ -127,15 +127,15 @@ func (v *View) reload(ctx context.Context, store Store) error {
 	if err != nil {
 		return fmt.Errorf("reload mesh %s: %w", v.mesh.ID, err)
 	}
-	v.replace(members)
+	v.replaceLocked(members)
 	v.unsure.Store(false)
 	return nil
 }
 
-// checked marks memory as unsure after a failed write to the Store, unless a rule forbade
+// checkedLocked marks memory as unsure after a failed write to the Store, unless a rule forbade
 // the write: after any other error, the write may or may not have taken place. The caller
 // holds writing.
-func (v *View) checked(err error) error {
+func (v *View) checkedLocked(err error) error {
 	if err != nil && ruleOf(err) == nil {
 		v.unsure.Store(true)
 	}

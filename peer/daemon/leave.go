@@ -27,7 +27,7 @@ func (d *daemon) left(e *local.End) error {
 	case p == nil:
 		return nil // it left earlier
 	case p.session.id != id:
-		return d.leftEarlier(p, id, clears)
+		return d.leftEarlierLocked(p, id, clears)
 	case !clears || d.over(p):
 		return d.departLocked(p)
 	}
@@ -42,8 +42,8 @@ func (d *daemon) left(e *local.End) error {
 	return nil
 }
 
-// leftEarlier records how an earlier session of the process ended.
-func (d *daemon) leftEarlier(p *proc, id string, clears bool) error {
+// leftEarlierLocked records how an earlier session of the process ended.
+func (d *daemon) leftEarlierLocked(p *proc, id string, clears bool) error {
 	is := func(s *session) bool { return s.id == id }
 	d.mu.Lock()
 	i := slices.IndexFunc(p.earlier, is)
@@ -54,7 +54,7 @@ func (d *daemon) leftEarlier(p *proc, id string, clears bool) error {
 	old := p.earlier[i]
 	d.mu.Unlock()
 	if clears && d.session(id) == nil {
-		if err := d.succeedLate(p.session, old); err != nil {
+		if err := d.succeedLateLocked(p.session, old); err != nil {
 			return err
 		}
 	}

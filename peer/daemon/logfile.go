@@ -59,7 +59,7 @@ func (l *LogFile) Write(b []byte) (int, error) {
 // rotateLocked empties the log after copying it. If copying fails, the old entries are lost: a
 // log must not make a full disk fuller.
 func (l *LogFile) rotateLocked() {
-	failed := l.copyAside()
+	failed := l.copyAsideLocked()
 	if l.file.Truncate(0) != nil {
 		return
 	}
@@ -70,7 +70,7 @@ func (l *LogFile) rotateLocked() {
 	}
 }
 
-func (l *LogFile) copyAside() error {
+func (l *LogFile) copyAsideLocked() error {
 	aside, err := os.OpenFile(l.path+".1", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

@@ -70,11 +70,11 @@ func (d *daemon) register(r *local.Register) (local.Registered, error) {
 		return local.Registered{}, errStopping
 	}
 	d.reloadConfigLocked()
-	if err := d.reap(id, who); err != nil {
+	if err := d.reapLocked(id, who); err != nil {
 		return local.Registered{}, err
 	}
 	p := d.process(who.Number)
-	s, warnings, err := d.assign(p, who, id, r)
+	s, warnings, err := d.assignLocked(p, who, id, r)
 	if err != nil {
 		return local.Registered{}, err
 	}
@@ -84,10 +84,10 @@ func (d *daemon) register(r *local.Register) (local.Registered, error) {
 	return d.registered(s, who.Number, warnings)
 }
 
-// reap removes the process that had the number before, and the session's dead processes.
+// reapLocked removes the process that had the number before, and the session's dead processes.
 // Messages that these fetched but never got into their context must not count for the new
 // process.
-func (d *daemon) reap(id string, who process.ID) error {
+func (d *daemon) reapLocked(id string, who process.ID) error {
 	for _, p := range d.allProcesses() {
 		if p.Number == who.Number && p.Start != who.Start || p.session.id == id && p.ID != who && d.over(p) {
 			if err := d.departLocked(p); err != nil {
@@ -98,8 +98,8 @@ func (d *daemon) reap(id string, who process.ID) error {
 	return nil
 }
 
-// assign records on disk and in memory that the process runs the session.
-func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (*session, []string, error) {
+// assignLocked records on disk and in memory that the process runs the session.
+func (d *daemon) assignLocked(p *proc, who process.ID, id string, r *local.Register) (*session, []string, error) {
 	s := d.session(id)
 	var old *session // the session that the process ran before
 	if p != nil && p.session != s {
@@ -145,18 +145,18 @@ func (d *daemon) assign(p *proc, who process.ID, id string, r *local.Register) (
 		d.log.Error("write ticket", "error", err)
 		warnings = append(warnings, "the session's tools can't reach the daemon yet: "+err.Error())
 	}
-	d.connectAfter(s, old, &change)
+	d.connectAfterLocked(s, old, &change)
 	return s, warnings, nil
 }
 
-// connectAfter connects a newly registered session and ends old if no process runs it any more.
+// connectAfterLocked connects a newly registered session and ends old if no process runs it any more.
 // If the session succeeds old, it takes over old's lines and mail.
-func (d *daemon) connectAfter(s, old *session, change *store.Registration) {
+func (d *daemon) connectAfterLocked(s, old *session, change *store.Registration) {
 	if len(change.Formers) == 0 {
 		d.connectLocked(s, nil)
 	} else {
 		d.connectLocked(s, old)
-		d.inherit(s, old)
+		d.inheritLocked(s, old)
 		s.looksLike(old)
 	}
 	if change.Ended != "" {

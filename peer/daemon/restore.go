@@ -85,10 +85,10 @@ func (d *daemon) finishHandOversLocked() error {
 	return nil
 }
 
-// retryHandOversLocked tries again what inherit could not do, for example because the disk was
+// retryHandOversLocked tries again what inheritLocked could not do, for example because the disk was
 // full. The caller holds changes.
 func (d *daemon) retryHandOversLocked() {
-	if !d.unfinished || d.finishHandOversLocked() != nil { // inherit has logged the error
+	if !d.unfinished || d.finishHandOversLocked() != nil { // inheritLocked has logged the error
 		return
 	}
 	d.unfinished = false

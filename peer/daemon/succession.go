@@ -8,9 +8,9 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// succeedLate makes a session the successor of one that ended before the process reported the
+// succeedLateLocked makes a session the successor of one that ended before the process reported the
 // clear.
-func (d *daemon) succeedLate(s, old *session) error {
+func (d *daemon) succeedLateLocked(s, old *session) error {
 	f := s.snapshot()
 	succeed(&f, old.snapshot())
 	formers, err := d.formersOf(old, f.Meshes, s.id)
@@ -22,7 +22,7 @@ func (d *daemon) succeedLate(s, old *session) error {
 	}
 	s.setFacts(f)
 	d.connectLocked(s, old)
-	d.inherit(s, old)
+	d.inheritLocked(s, old)
 	return nil
 }
 
@@ -80,9 +80,9 @@ func (d *daemon) formersOf(old *session, meshes []string, successor string) (map
 	return formers, nil
 }
 
-// inherit hands everything of a cleared session to its successor. Whatever the old line still
-// receives until it gives way also belongs to the successor.
-func (d *daemon) inherit(s, old *session) {
+// inheritLocked hands everything of a cleared session to its successor. Whatever the old line still
+// receives until it gives way also belongs to the successor. The caller holds changes.
+func (d *daemon) inheritLocked(s, old *session) {
 	for _, l := range old.liveLines() {
 		l.box.Lock()
 		l.owner = s

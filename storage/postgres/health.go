@@ -48,16 +48,16 @@ func (s *Store) Ping(ctx context.Context) error {
 		return wrap("check database", err)
 	}
 	old := h.conn != nil
-	err := h.try(ctx, s)
+	err := h.tryLocked(ctx, s)
 	if err != nil && old { // the connection may be the cause
-		err = h.try(ctx, s)
+		err = h.tryLocked(ctx, s)
 	}
 	return wrap("check database", err)
 }
 
-// try stores a message, and closes the connection if that fails. The caller holds the
+// tryLocked stores a message, and closes the connection if that fails. The caller holds the
 // slot.
-func (h *health) try(ctx context.Context, s *Store) error {
+func (h *health) tryLocked(ctx context.Context, s *Store) error {
 	if h.conn == nil {
 		conn, err := s.connect(ctx)
 		if err != nil {

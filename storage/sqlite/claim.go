@@ -26,7 +26,7 @@ func (s *Store) Claim(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	replaced, err := s.reopenReplaced()
+	replaced, err := s.reopenReplacedLocked()
 	if err != nil {
 		return errors.Join(fmt.Errorf("claim %s: %w", s.path, err), lock.Close())
 	}
@@ -57,9 +57,9 @@ func lockDatabase(path string) (*os.File, error) {
 	return nil, fmt.Errorf("claim database: %w", err)
 }
 
-// reopenReplaced opens the file again if another one has taken its place, as a restore does
+// reopenReplacedLocked opens the file again if another one has taken its place, as a restore does
 // while a broker waits for the database. It reports whether it did.
-func (s *Store) reopenReplaced() (bool, error) {
+func (s *Store) reopenReplacedLocked() (bool, error) {
 	there, err := os.Stat(s.path)
 	if err != nil || os.SameFile(there, s.file) {
 		return false, err
