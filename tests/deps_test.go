@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/mod/modfile"
 )
 
 const module = "github.com/claudemesh/claudemesh/"
@@ -123,6 +125,27 @@ func TestEveryRoomHasRules(t *testing.T) {
 		helper := strings.Contains(room, "internal/") || room == "tests" || strings.HasPrefix(room, "tests/") || room == "storage/storagetest" || room == "broker/simulation"
 		if _, known := mayImport[room]; !known && !helper {
 			t.Errorf("%s has no line in mayImport", room)
+		}
+	}
+}
+
+// TestDependenciesSayWhatTheyAreFor checks that each module's go.mod says of every direct dependency
+// what it is for.
+func TestDependenciesSayWhatTheyAreFor(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"go.mod", "tests/bench/go.mod", "tests/operator/go.mod"} {
+		text := readPage(t, file)
+		mod, err := modfile.ParseLax(file, []byte(text), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(mod.Require) == 0 {
+			t.Errorf("%s requires nothing", file)
+		}
+		for _, r := range mod.Require {
+			if !r.Indirect && len(r.Syntax.Suffix) == 0 {
+				t.Errorf("%s:%d: %s has no comment", file, r.Syntax.Start.Line, r.Mod.Path)
+			}
 		}
 	}
 }

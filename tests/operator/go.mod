@@ -3,17 +3,17 @@ module github.com/claudemesh/claudemesh/tests/operator
 go 1.26.7
 
 require (
-	github.com/chromedp/cdproto v0.159.0
-	github.com/chromedp/chromedp v0.23.0
-	github.com/claudemesh/claudemesh v0.0.0
-	github.com/letsencrypt/challtestsrv v1.4.2
-	github.com/letsencrypt/pebble/v2 v2.10.3
-	github.com/prometheus/common v0.72.1
-	github.com/prometheus/prometheus v0.316.0
-	go.opentelemetry.io/proto/otlp v1.11.0
-	go.yaml.in/yaml/v3 v3.0.5
-	golang.org/x/mod v0.43.0
-	google.golang.org/protobuf v1.36.12
+	github.com/chromedp/cdproto v0.159.0 // what chromedp has no call for: accessibility, emulation, the log of the browser
+	github.com/chromedp/chromedp v0.23.0 // drives Chromium over its own protocol, without a driver program: the operator's page, screenshots
+	github.com/claudemesh/claudemesh v0.0.0 // what is tested, and the helpers of its tests
+	github.com/letsencrypt/challtestsrv v1.4.2 // DNS for the authority, in the test's process
+	github.com/letsencrypt/pebble/v2 v2.10.3 // an ACME authority for tests, by the makers of Let's Encrypt
+	github.com/prometheus/common v0.72.1 // the names that Prometheus allows for metrics and labels
+	github.com/prometheus/prometheus v0.316.0 // reads the alert rules, and evaluates them and the dashboard's queries as a Prometheus does
+	go.opentelemetry.io/proto/otlp v1.11.0 // the spans that the broker exports
+	go.yaml.in/yaml/v3 v3.0.5 // the compose file of the container
+	golang.org/x/mod v0.43.0 // the zip files of a module proxy for xcaddy
+	google.golang.org/protobuf v1.36.12 // decodes the spans
 )
 
 require (
