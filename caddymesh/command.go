@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -36,17 +37,46 @@ data directory. --database and --sqlite name a storage directly.`,
 }
 
 func addCommands(parent *cobra.Command) {
-	parent.Args = cobra.NoArgs
-	audit := &cobra.Command{
-		Use:   "audit",
-		Short: "Checks and exports the audit logs",
-		Args:  cobra.NoArgs,
-	}
+	audit := &cobra.Command{Use: "audit", Short: "Checks and exports the audit logs"}
+	onlyHolds(parent)
+	onlyHolds(audit)
 	audit.AddCommand(verifyCommand(), exportCommand(), headsCommand())
 	parent.AddCommand(migrateCommand(), storageCommand(), backupCommand(), restoreCommand(), restoredCommand(), moveCommand(), nodesCommand(), drainCommand(), rebalanceCommand(), healthCommand(), kickCommand(),
 		removeCommand(), pageCommand(), audit)
 	for _, q := range questions {
 		parent.AddCommand(q.command())
+	}
+}
+
+// onlyHolds makes a command show its help, and refuse words that are none of its commands.
+func onlyHolds(cmd *cobra.Command) {
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		similar := ""
+		if list := cmd.SuggestionsFor(args[0]); len(list) > 0 {
+			similar = fmt.Sprintf("did you mean %q? ", list[0])
+		}
+		return fmt.Errorf("%s has no command %q; %s%[1]s --help lists its commands", cmd.CommandPath(), args[0], similar)
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+}
+
+// arguments returns a check that a command gets these arguments and no others.
+func arguments(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		usage := "usage: " + cmd.CommandPath() + " " + strings.Join(names, " ")
+		switch missing := names[min(len(args), len(names)):]; {
+		case len(missing) > 1:
+			return fmt.Errorf("%s are missing; %s", strings.Join(missing, " and "), usage)
+		case len(missing) == 1:
+			return fmt.Errorf("%s is missing; %s", missing[0], usage)
+		case len(args) > len(names):
+			return fmt.Errorf("there is an argument too many: %q; %s", args[len(names)], usage)
+		}
+		return nil
 	}
 }
 
@@ -182,7 +212,7 @@ func (s *source) storages() ([]json.RawMessage, error) {
 	}
 	found, err := handlerStorages(tree, nil)
 	if err == nil && len(found) == 0 {
-		err = fmt.Errorf("config %s has no claudemesh handler", file)
+		err = fmt.Errorf("config %s has no claudemesh handler; add one, or name the storage with --database or --sqlite", file)
 	}
 	return found, err
 }

@@ -38,7 +38,7 @@ func (q question) command() *cobra.Command {
 	use := q.name
 	args := cobra.NoArgs
 	if q.ofMesh {
-		use, args = use+" <mesh>", cobra.ExactArgs(1)
+		use, args = use+" <mesh>", arguments("<mesh>")
 	}
 	cmd := &cobra.Command{
 		Use: use + watchUsage + whereUsage, Short: q.short, Args: args,
@@ -97,7 +97,7 @@ func kickCommand() *cobra.Command {
 	var shown display
 	var reason string
 	cmd := &cobra.Command{
-		Use: "kick <mesh> <name|key> [--reason <text>]" + jsonUsage + whereUsage, Short: "Ends the sessions of a name or key", Args: cobra.ExactArgs(2),
+		Use: "kick <mesh> <name|key> [--reason <text>]" + jsonUsage + whereUsage, Short: "Ends the sessions of a name or key", Args: arguments("<mesh>", "<name|key>"),
 		Long: `
 Ends the sessions with this name or key; the first 8 digits of a key are enough. The sessions
 may come back, and most clients do so by themselves; to keep a member out, use "remove". The

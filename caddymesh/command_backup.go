@@ -36,7 +36,7 @@ file appears only when it is complete and on disk. The command never overwrites 
 
 For Postgres, use pg_dump or an archive of its log; see docs/backup.md.`,
 		Example: `  caddy claudemesh backup --config /etc/caddy/Caddyfile /var/backups/mesh.db`,
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments("<file>"),
 	}
 	from.flags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON")
@@ -89,7 +89,7 @@ again, and invites that were used or revoked are valid again.
 
 For Postgres, restore with its own tools, and then run the command "restored".`,
 		Example: `  caddy claudemesh restore --replace --config /etc/caddy/Caddyfile /var/backups/mesh.db`,
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments("<file>"),
 	}
 	to.flags(cmd)
 	cmd.Flags().BoolVar(&replace, "replace", false, "Set an existing database aside")

@@ -65,8 +65,8 @@ func TestClusterCommandsWithoutCluster(t *testing.T) {
 		{args: []string{"drain", "--undo", "--database", dsn}, says: "The node at 10.0.0.1:7901 takes meshes again."},
 		{args: []string{"rebalance", "--database", dsn}, says: "The nodes are balanced: nothing moves."},
 		{args: []string{"rebalance", "--json", "--database", dsn}, says: "[]"},
-		{args: []string{"drain", "--sqlite", t.TempDir() + "/mesh.db"}, problem: "lock of a file"},
-		{args: []string{"rebalance", "--sqlite", t.TempDir() + "/mesh.db"}, problem: "lock of a file"},
+		{args: []string{"drain", "--sqlite", t.TempDir() + "/mesh.db"}, problem: "name a Postgres database"},
+		{args: []string{"rebalance", "--sqlite", t.TempDir() + "/mesh.db"}, problem: "name a Postgres database"},
 	} {
 		out, err := command(t, test.args...)
 		if test.problem == "" && (err != nil || !strings.Contains(out, test.says)) || test.problem != "" && (err == nil || !strings.Contains(err.Error(), test.problem)) {

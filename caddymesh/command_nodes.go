@@ -100,7 +100,7 @@ func (s *source) eachShared(do func(Storage, *postgres.Store) error) error {
 // withShared is withStore for a Postgres database.
 func withShared(storage Storage, use func(*postgres.Store) error) error {
 	if _, ok := storage.(*SQLite); ok { // opening it would create the file
-		return fmt.Errorf("%s has no nodes: its broker uses the lock of a file", storage)
+		return fmt.Errorf("%s has no nodes, because one broker at a time uses it; name a Postgres database with --config or --database", storage)
 	}
 	return withStore(storage, func(store broker.Storage) error {
 		shared, ok := store.(*postgres.Store)

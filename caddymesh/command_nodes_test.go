@@ -61,7 +61,7 @@ func TestNodesCommand(t *testing.T) {
 		t.Errorf("--json without nodes: %v\n%s", err, out)
 	}
 
-	if out, err := command(t, "nodes", "--sqlite", t.TempDir()+"/mesh.db"); err == nil || !strings.Contains(err.Error(), "lock of a file") {
+	if out, err := command(t, "nodes", "--sqlite", t.TempDir()+"/mesh.db"); err == nil || !strings.Contains(err.Error(), "name a Postgres database") {
 		t.Errorf("SQLite: got output %q and error %v", out, err)
 	}
 }

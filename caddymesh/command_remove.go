@@ -18,7 +18,7 @@ func removeCommand() *cobra.Command {
 	var shown display
 	var yes bool
 	cmd := &cobra.Command{
-		Use: "remove <mesh> <name|key> [--yes]" + jsonUsage + whereUsage, Short: "Removes a member from a mesh for good", Args: cobra.ExactArgs(2),
+		Use: "remove <mesh> <name|key> [--yes]" + jsonUsage + whereUsage, Short: "Removes a member from a mesh for good", Args: arguments("<mesh>", "<name|key>"),
 		Long: `
 Removes the member with this name or key, as the mesh's owner could; the first 8 digits of a
 key are enough. The member's sessions end, the broker drops the messages that wait for the

@@ -28,6 +28,32 @@ func command(t *testing.T, args ...string) (output string, err error) {
 	return out.String(), err
 }
 
+// TestMistakenCommands checks that a command line with a mistake is refused, and that the error says
+// what is wrong with it and how to write it.
+func TestMistakenCommands(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"frob":             `claudemesh has no command "frob"; claudemesh --help lists its commands`,
+		"meshs":            `claudemesh has no command "meshs"; did you mean "meshes"? claudemesh --help lists its commands`,
+		"audit verfy":      `claudemesh audit has no command "verfy"; did you mean "verify"? claudemesh audit --help lists its commands`,
+		"kick":             "<mesh> and <name|key> are missing; usage: claudemesh kick <mesh> <name|key>",
+		"remove team":      "<name|key> is missing; usage: claudemesh remove <mesh> <name|key>",
+		"queue":            "<mesh> is missing; usage: claudemesh queue <mesh>",
+		"backup":           "<file> is missing; usage: claudemesh backup <file>",
+		"restore a b":      `there is an argument too many: "b"; usage: claudemesh restore <file>`,
+		"nodes --sqlite x": "has no nodes, because one broker at a time uses it; name a Postgres database with --config or --database",
+	} {
+		if _, err := command(t, strings.Fields(line)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", line, err, want)
+		}
+	}
+	for _, line := range []string{"", "audit"} {
+		if out, err := command(t, strings.Fields(line)...); err != nil || !strings.Contains(out, "Available Commands:") {
+			t.Errorf("%q: got %v\n%s", line, err, out)
+		}
+	}
+}
+
 func TestStorageCommand(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
