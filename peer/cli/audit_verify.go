@@ -120,7 +120,7 @@ func (a *app) auditOffline(ctx context.Context, name string) error {
 	} else {
 		file, err := os.Open(name)
 		if err != nil {
-			return err
+			return fmt.Errorf("read the export: %w", err)
 		}
 		defer file.Close()
 		in = file

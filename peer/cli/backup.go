@@ -140,7 +140,7 @@ func (a *app) restoreBackup(ctx context.Context, file, passphraseFile string, re
 		return err
 	}
 	if err := backup.Check(text); err != nil { // before asking for the passphrase
-		return err
+		return fmt.Errorf("restore %s: %w; nothing was restored", file, err)
 	}
 	passphrase, err := a.passphrase(ctx, passphraseFile, false)
 	if err != nil {
@@ -150,7 +150,7 @@ func (a *app) restoreBackup(ctx context.Context, file, passphraseFile string, re
 	defer w.done()
 	contents, err := backup.Open(text, passphrase)
 	if err != nil {
-		return err
+		return fmt.Errorf("restore %s: %w; nothing was restored", file, err)
 	}
 	w.next("restoring the backup; Ctrl-C doesn't stop it")
 	r, err := backup.Restore(context.WithoutCancel(ctx), a.dir, contents, replace)
