@@ -81,12 +81,6 @@ func OpenRestore(verifier string, meshID wire.ID, signed string) (Restore, error
 	return Restore{Head: head, At: time.UnixMilli(at).UTC()}, nil
 }
 
-// CheckVerifier returns nil if the text is a verifier key of the mesh's log.
-func CheckVerifier(verifier string, meshID wire.ID) error {
-	_, err := newVerifier(verifier, meshID)
-	return err
-}
-
 func newVerifier(text string, meshID wire.ID) (note.Verifier, error) {
 	v, err := note.NewVerifier(text)
 	if err != nil {

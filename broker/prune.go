@@ -35,7 +35,7 @@ func (b *Broker) pruneLoop(ctx context.Context) {
 // storage is away.
 func (b *Broker) pruneAudit(ctx context.Context, now time.Time) error {
 	retention := b.Settings().AuditRetention
-	if retention >= KeepAudit || b.isSuspended() {
+	if retention >= keepAudit || b.isSuspended() {
 		return nil
 	}
 	meshes, err := b.storage.AuditMeshes(ctx)

@@ -23,14 +23,14 @@ type Settings struct {
 	PresenceLease         time.Duration // how long a dropped socket keeps its presence
 	DeliveryLease         time.Duration // how long a push may go unacknowledged before it is pushed again
 	MessageRetention      time.Duration // how long a message waits for its recipients
-	AuditRetention        time.Duration // how long the audit log keeps an entry; KeepAudit: for ever
+	AuditRetention        time.Duration // how long the audit log keeps an entry; keepAudit: for ever
 	HelloTimeout          time.Duration // how long a socket may stay silent before its hello
 	PingInterval          time.Duration // between the broker's pings
 	PongTimeout           time.Duration // without any traffic for so long, a connection is dead
 }
 
-// KeepAudit is the longest AuditRetention, for which the broker deletes nothing.
-const KeepAudit = 36_500 * 24 * time.Hour
+// keepAudit is the longest AuditRetention, for which the broker deletes nothing.
+const keepAudit = 36_500 * 24 * time.Hour
 
 // DefaultSettings returns the values of protocol v1, or more generous ones.
 func DefaultSettings() Settings {
@@ -50,7 +50,7 @@ func DefaultSettings() Settings {
 		PresenceLease:         90 * time.Second,
 		DeliveryLease:         30 * time.Second,
 		MessageRetention:      7 * 24 * time.Hour,
-		AuditRetention:        KeepAudit,
+		AuditRetention:        keepAudit,
 		HelloTimeout:          10 * time.Second,
 		PingInterval:          30 * time.Second,
 		PongTimeout:           75 * time.Second,
@@ -101,7 +101,7 @@ func (s Settings) Validate() error {
 		{"presence_lease", s.PresenceLease, time.Second, 24 * time.Hour},
 		{"delivery_lease", s.DeliveryLease, time.Second, 24 * time.Hour},
 		{"message_retention", s.MessageRetention, time.Minute, 366 * 24 * time.Hour},
-		{"audit_retention", s.AuditRetention, 24 * time.Hour, KeepAudit},
+		{"audit_retention", s.AuditRetention, 24 * time.Hour, keepAudit},
 		{"hello_timeout", s.HelloTimeout, time.Second, time.Minute},
 		{"ping_interval", s.PingInterval, time.Second, time.Hour},
 		{"pong_timeout", s.PongTimeout, 2 * time.Second, 2 * time.Hour},

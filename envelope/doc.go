@@ -3,7 +3,6 @@
 //
 //	for one recipient   SealDirect, OpenDirect        crypto_box_easy
 //	for the whole mesh  SealMesh, OpenMesh            crypto_secretbox_easy
-//	for an x25519 key   SealAnonymous, OpenAnonymous  crypto_box_seal
 //	for an invite link  LinkSecret                    HKDF-SHA256, crypto_secretbox_easy
 //
 // The functions are compatible with those of libsodium on the right. They convert
@@ -24,7 +23,6 @@
 //     the recipient sealed with this package (ErrReflected). So if the recipient seals
 //     only with this package, the sender sealed the message.
 //   - A mesh message was sealed by somebody who has the mesh key.
-//   - An anonymous message proves nothing about its sender.
 //
 // No seal proves that a message isn't a replay of an earlier one; the receiver of the
 // messages has to detect that.
@@ -37,7 +35,6 @@
 //
 //	direct.go     for one recipient
 //	meshkey.go    for the whole mesh
-//	anonymous.go  for an x25519 key, without a sender
 //	invite.go     the secret of an invite link, and what it opens
 //	secret.go     secrets that never show when they are printed
 //	convert.go    ed25519 keys as x25519 keys

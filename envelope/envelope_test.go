@@ -10,9 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/crypto/blake2b"
-	"golang.org/x/crypto/nacl/box"
-
 	"github.com/claudemesh/claudemesh/identity"
 	"github.com/claudemesh/claudemesh/internal/identitytest"
 	"github.com/claudemesh/claudemesh/wire"
@@ -28,9 +25,8 @@ type vectors struct {
 		Name, X25519 string
 		Public       wire.Key
 	}
-	Direct    []struct{ From, To, Text, Nonce, Ciphertext string }
-	Mesh      []struct{ Key, Text, Nonce, Ciphertext string }
-	Anonymous []struct{ To, Text, Sealed string }
+	Direct []struct{ From, To, Text, Nonce, Ciphertext string }
+	Mesh   []struct{ Key, Text, Nonce, Ciphertext string }
 }
 
 func loadVectors(t testing.TB) vectors {
@@ -43,7 +39,7 @@ func loadVectors(t testing.TB) vectors {
 	if err := json.Unmarshal(raw, &v); err != nil {
 		t.Fatal(err)
 	}
-	if len(v.Keys) < 2 || len(v.Publics) < 14 || len(v.Direct) < 10 || len(v.Mesh) < 5 || len(v.Anonymous) < 5 {
+	if len(v.Keys) < 2 || len(v.Publics) < 14 || len(v.Direct) < 10 || len(v.Mesh) < 5 {
 		t.Fatal("vectors are missing")
 	}
 	return v
@@ -327,81 +323,4 @@ func TestBase64IsCanonical(t *testing.T) {
 			t.Errorf("%s: does not round-trip", tc.name)
 		}
 	}
-}
-
-func TestAnonymousOpensLibsodiums(t *testing.T) {
-	t.Parallel()
-	v := loadVectors(t)
-	for _, a := range v.Anonymous {
-		sealed, err := base64.StdEncoding.DecodeString(a.Sealed)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := OpenAnonymous(SecretToX25519(v.pair(t, a.To)), sealed)
-		if err != nil || string(got) != a.Text {
-			t.Errorf("got %q, %v, want %q", got, err, a.Text)
-		}
-	}
-}
-
-func TestAnonymousRoundTrip(t *testing.T) {
-	t.Parallel()
-	alice, bob := generate(t), generate(t)
-	to, err := PublicToX25519(bob.Public())
-	if err != nil {
-		t.Fatal(err)
-	}
-	sealed, err := SealAnonymous(to, []byte("root key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := OpenAnonymous(SecretToX25519(bob), sealed); err != nil || string(got) != "root key" {
-		t.Errorf("got %q, %v", got, err)
-	}
-	got, err := OpenAnonymous(SecretToX25519(alice), sealed)
-	assertRefused(t, "another key", got, err, ErrOpen)
-	for n := range sealed {
-		got, err := OpenAnonymous(SecretToX25519(bob), sealed[:n])
-		assertRefused(t, "cut", got, err, ErrOpen)
-		changed := bytes.Clone(sealed)
-		changed[n] ^= 1
-		got, err = OpenAnonymous(SecretToX25519(bob), changed)
-		assertRefused(t, "changed", got, err, ErrOpen)
-	}
-}
-
-// TestAnonymousRefusesSmallOrder checks public keys of small order, with which everybody
-// knows the shared key.
-func TestAnonymousRefusesSmallOrder(t *testing.T) {
-	t.Parallel()
-	eight, err := hex.DecodeString("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, point := range map[string][32]byte{"zero": {}, "one": {1}, "order 8": [32]byte(eight)} {
-		if sealed, err := SealAnonymous(point, []byte("text")); !errors.Is(err, ErrBadKey) || sealed != nil {
-			t.Errorf("%s: sealed %x, %v", name, sealed, err)
-		}
-		bob := generate(t)
-		public, err := PublicToX25519(bob.Public())
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := OpenAnonymous(SecretToX25519(bob), sealUnder(t, point, public))
-		assertRefused(t, name, got, err, ErrOpen)
-	}
-}
-
-// sealUnder seals anonymously with an ephemeral key of small order. It needs no secret,
-// since every secret gives the same shared key.
-func sealUnder(t *testing.T, ephemeral, to [32]byte) []byte {
-	t.Helper()
-	h, err := blake2b.New(24, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Write(ephemeral[:])
-	h.Write(to[:])
-	nonce, anySecret := [24]byte(h.Sum(nil)), [32]byte{7}
-	return box.Seal(ephemeral[:], []byte("text"), &nonce, &ephemeral, &anySecret)
 }

@@ -55,7 +55,7 @@ func TestZeroIsNull(t *testing.T) {
 		t.Error("a zero value is not NULL")
 	}
 	id, key, at, text := wire.ID{1}, wire.Key{1}, time.Now(), "x"
-	for name, into := range map[string]sql.Scanner{"id": IntoID(&id), "key": IntoKey(&key), "time": IntoTime(&at), "text": IntoText(&text)} {
+	for name, into := range map[string]sql.Scanner{"id": IntoID(&id), "key": IntoKey(&key), "time": IntoTime(&at), "text": intoText(&text)} {
 		if err := scan(t, into, nil); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -88,8 +88,8 @@ func TestScan(t *testing.T) {
 	}{
 		{"short id", IntoID(&id), want[:15]}, {"id of letters", IntoID(&id), "zz"}, {"id of a number", IntoID(&id), int64(1)},
 		{"long key", IntoKey(&key), make([]byte, 33)}, {"empty key", IntoKey(&key), []byte{}}, {"key of text", IntoKey(&key), "x"},
-		{"time of text", IntoTime(&at), "x"}, {"groups that aren't JSON", IntoJSON(new([]wire.Group)), "{"},
-		{"groups of a number", IntoJSON(new([]wire.Group)), int64(1)},
+		{"time of text", IntoTime(&at), "x"}, {"groups that aren't JSON", intoJSON(new([]wire.Group)), "{"},
+		{"groups of a number", intoJSON(new([]wire.Group)), int64(1)},
 	}
 	for _, test := range bad {
 		if err := scan(t, test.into, test.src); err == nil {
@@ -123,22 +123,22 @@ func TestJSON(t *testing.T) {
 	t.Parallel()
 	groups := []wire.Group{{Name: "dev", Role: "lead"}, {Name: "<ops> \u2028"}}
 	var gotGroups []wire.Group
-	if err := scan(t, IntoJSON(&gotGroups), Groups(groups)); err != nil || !reflect.DeepEqual(gotGroups, groups) {
+	if err := scan(t, intoJSON(&gotGroups), Groups(groups)); err != nil || !reflect.DeepEqual(gotGroups, groups) {
 		t.Errorf("groups came back as %v, %v", gotGroups, err)
 	}
 	// An entry without capabilities blocks, no entry does not: they must not be mixed up.
 	for _, grants := range []map[wire.Key][]string{{{1}: {}, {2}: {"dm", "read"}}, {{1}: {}}, nil} {
 		var got map[wire.Key][]string
-		if err := scan(t, IntoJSON(&got), Grants(grants)); err != nil || !reflect.DeepEqual(got, grants) {
+		if err := scan(t, intoJSON(&got), Grants(grants)); err != nil || !reflect.DeepEqual(got, grants) {
 			t.Errorf("grants %v came back as %v, %v", grants, got, err)
 		}
 	}
 	profile, got := &wire.Profile{Title: "fox"}, (*wire.Profile)(nil)
-	if err := scan(t, IntoProfile(&got), *Profile(profile)); err != nil || !reflect.DeepEqual(got, profile) {
+	if err := scan(t, intoProfile(&got), *Profile(profile)); err != nil || !reflect.DeepEqual(got, profile) {
 		t.Errorf("profile came back as %v, %v", got, err)
 	}
 	empty := &wire.Profile{}
-	if err := scan(t, IntoProfile(&got), *Profile(empty)); err != nil || !reflect.DeepEqual(got, empty) {
+	if err := scan(t, intoProfile(&got), *Profile(empty)); err != nil || !reflect.DeepEqual(got, empty) {
 		t.Errorf("an empty profile came back as %v, %v", got, err)
 	}
 }

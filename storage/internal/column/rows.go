@@ -39,15 +39,15 @@ func ScanMesh(r Row) (m mesh.Mesh, err error) {
 
 // ScanMember reads MemberColumns.
 func ScanMember(r Row) (m mesh.Member, err error) {
-	err = r.Scan(IntoID(&m.ID), IntoID(&m.MeshID), IntoKey(&m.Key), &m.DisplayName, &m.Role, IntoJSON(&m.Groups),
-		IntoTime(&m.JoinedAt), IntoTime(&m.RemovedAt), IntoJSON(&m.Grants), intoBan(&m))
+	err = r.Scan(IntoID(&m.ID), IntoID(&m.MeshID), IntoKey(&m.Key), &m.DisplayName, &m.Role, intoJSON(&m.Groups),
+		IntoTime(&m.JoinedAt), IntoTime(&m.RemovedAt), intoJSON(&m.Grants), intoBan(&m))
 	return m, err
 }
 
 // ScanInvite reads InviteColumns.
 func ScanInvite(r Row) (v mesh.Invite, err error) {
-	err = r.Scan(IntoID(&v.ID), IntoID(&v.MeshID), &v.Kind, IntoText(&v.Code), IntoKey(&v.ClaimKey), &v.SealedRootKey,
-		IntoBytes(v.TokenHash[:]), &v.Role, IntoJSON(&v.Groups), &v.Uses, &v.Used,
+	err = r.Scan(IntoID(&v.ID), IntoID(&v.MeshID), &v.Kind, intoText(&v.Code), IntoKey(&v.ClaimKey), &v.SealedRootKey,
+		IntoBytes(v.TokenHash[:]), &v.Role, intoJSON(&v.Groups), &v.Uses, &v.Used,
 		IntoTime(&v.ExpiresAt), IntoTime(&v.CreatedAt), IntoID(&v.CreatedBy), IntoTime(&v.RevokedAt))
 	return v, err
 }
@@ -56,8 +56,8 @@ func ScanInvite(r Row) (v mesh.Invite, err error) {
 func ScanRecord(r Row) (p presence.Record, err error) {
 	err = r.Scan(IntoID(&p.MeshID), &p.Identity, IntoID(&p.ID), IntoID(&p.MemberID), IntoKey(&p.MemberKey),
 		IntoKey(&p.SessionKey), &p.Proven, &p.Role, &p.SessionID, &p.PID, &p.Cwd,
-		&p.DisplayName, &p.Hostname, &p.PeerType, &p.Channel, &p.Model, IntoJSON(&p.Groups), &p.Summary,
-		&p.Status, &p.Source, IntoTime(&p.StatusAt), &p.Visible, IntoProfile(&p.Profile), IntoRaw(&p.Stats),
+		&p.DisplayName, &p.Hostname, &p.PeerType, &p.Channel, &p.Model, intoJSON(&p.Groups), &p.Summary,
+		&p.Status, &p.Source, IntoTime(&p.StatusAt), &p.Visible, intoProfile(&p.Profile), intoRaw(&p.Stats),
 		IntoTime(&p.ConnectedAt), IntoTime(&p.LastSeenAt), IntoTime(&p.EndedAt), &p.StatusReason,
 		intoAttestation(&p.Attestation, &p.SessionKey, &p.MemberKey), &p.SealedGroups)
 	return p, err
@@ -67,20 +67,20 @@ func ScanRecord(r Row) (p presence.Record, err error) {
 func ScanWaiting(r Row) (w queue.Waiting, err error) {
 	m := &w.Message
 	dest := append([]any{&w.Seq, &w.SameMember}, messageDest(m)...)
-	err = r.Scan(append(dest, IntoText(&m.Nonce), IntoText(&m.Ciphertext),
+	err = r.Scan(append(dest, intoText(&m.Nonce), intoText(&m.Ciphertext),
 		intoAttestation(&m.SenderAttestation, &m.SenderKey, &m.SenderMemberKey))...)
 	return w, err
 }
 
 // ScanAccepted reads MessageColumns and SettledColumn, with extra columns before them.
 func ScanAccepted(r Row, a *queue.Accepted, extra ...any) error {
-	return r.Scan(append(append(extra, messageDest(&a.Message)...), IntoSettled(&a.Recipients, &a.MeshID))...)
+	return r.Scan(append(append(extra, messageDest(&a.Message)...), intoSettled(&a.Recipients, &a.MeshID))...)
 }
 
 func messageDest(m *queue.Message) []any {
 	return []any{IntoID(&m.ID), IntoID(&m.MeshID), IntoID(&m.SenderMember), IntoKey(&m.SenderMemberKey),
 		IntoKey(&m.SenderKey), &m.SenderName, &m.TargetSpec, &m.Priority, IntoTime(&m.CreatedAt), &m.ClientID,
-		&m.Fingerprint, &m.Topic, &m.ReplyTo, IntoJSON(&m.Mentions), &m.BodyVersion, &m.KeyEpoch}
+		&m.Fingerprint, &m.Topic, &m.ReplyTo, intoJSON(&m.Mentions), &m.BodyVersion, &m.KeyEpoch}
 }
 
 // ScanRecipient reads RecipientColumns, with extra columns before them.

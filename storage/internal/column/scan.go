@@ -99,8 +99,8 @@ func IntoTime(t *time.Time) sql.Scanner {
 	})
 }
 
-// IntoText scans a text, NULL for "".
-func IntoText(s *string) sql.Scanner {
+// intoText scans a text, NULL for "".
+func intoText(s *string) sql.Scanner {
 	return scanner(func(src any) error {
 		text, err := textOf(src)
 		*s = text
@@ -126,8 +126,8 @@ func Ban(m *mesh.Member) *string {
 	return &text
 }
 
-// IntoRaw scans JSON unchanged; NULL becomes nil.
-func IntoRaw(raw *json.RawMessage) sql.Scanner {
+// intoRaw scans JSON unchanged; NULL becomes nil.
+func intoRaw(raw *json.RawMessage) sql.Scanner {
 	return scanner(func(src any) error {
 		*raw = nil
 		text, err := textOf(src)
@@ -138,8 +138,8 @@ func IntoRaw(raw *json.RawMessage) sql.Scanner {
 	})
 }
 
-// IntoJSON scans the JSON of a T. NULL and empty values become T's zero value.
-func IntoJSON[T any](dst *T) sql.Scanner {
+// intoJSON scans the JSON of a T. NULL and empty values become T's zero value.
+func intoJSON[T any](dst *T) sql.Scanner {
 	return scanner(func(src any) error {
 		var zero T
 		*dst = zero
@@ -151,8 +151,8 @@ func IntoJSON[T any](dst *T) sql.Scanner {
 	})
 }
 
-// IntoProfile scans the JSON of a profile; NULL becomes nil.
-func IntoProfile(dst **wire.Profile) sql.Scanner {
+// intoProfile scans the JSON of a profile; NULL becomes nil.
+func intoProfile(dst **wire.Profile) sql.Scanner {
 	return scanner(func(src any) error {
 		*dst = nil
 		text, err := textOf(src)

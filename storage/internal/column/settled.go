@@ -80,9 +80,9 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// IntoSettled scans the result of Settled; NULL means no recipients. Mailboxes get the
+// intoSettled scans the result of Settled; NULL means no recipients. Mailboxes get the
 // mesh that *mesh contains by then: databases scan a row's columns in order.
-func IntoSettled(dst *[]queue.Recipient, mesh *wire.ID) sql.Scanner {
+func intoSettled(dst *[]queue.Recipient, mesh *wire.ID) sql.Scanner {
 	return scanner(func(src any) (err error) {
 		*dst = nil
 		switch v := src.(type) {

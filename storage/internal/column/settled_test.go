@@ -27,26 +27,26 @@ func TestSettled(t *testing.T) {
 	m.Recipients = append(m.Recipients, settled...)
 	packed := Settled(m)
 	var got []queue.Recipient
-	if err := scan(t, IntoSettled(&got, &mesh), packed); err != nil || !reflect.DeepEqual(got, settled) {
+	if err := scan(t, intoSettled(&got, &mesh), packed); err != nil || !reflect.DeepEqual(got, settled) {
 		t.Errorf("came back as %+v, %v", got, err)
 	}
-	if err := scan(t, IntoSettled(&got, &mesh), nil); err != nil || got != nil {
+	if err := scan(t, intoSettled(&got, &mesh), nil); err != nil || got != nil {
 		t.Errorf("NULL is read as %+v, %v", got, err)
 	}
 	m.Recipients = []queue.Recipient{{Seq: 1, Mailbox: box("a\x00"), Name: "b\xff", State: queue.Delivered}}
-	if err := scan(t, IntoSettled(&got, &mesh), Settled(m)); err != nil || got[0].Mailbox.Name != "a\uFFFD" || got[0].Name != "b\uFFFD" {
+	if err := scan(t, intoSettled(&got, &mesh), Settled(m)); err != nil || got[0].Mailbox.Name != "a\uFFFD" || got[0].Name != "b\uFFFD" {
 		t.Errorf("awkward texts came back as %+v, %v", got, err)
 	}
 	if len(packed) > 180 {
 		t.Errorf("three recipients take %d bytes", len(packed))
 	}
 	for n := range packed {
-		if err := scan(t, IntoSettled(&got, &mesh), packed[:n]); err == nil && (len(got) == 0 && n != 1 || len(got) == len(settled)) {
+		if err := scan(t, intoSettled(&got, &mesh), packed[:n]); err == nil && (len(got) == 0 && n != 1 || len(got) == len(settled)) {
 			t.Errorf("the first %d bytes of %d are read as %+v", n, len(packed), got)
 		}
 	}
 	for _, bad := range []any{[]byte{}, []byte{settledVersion + 1}, "text", int64(1)} {
-		if err := scan(t, IntoSettled(&got, &mesh), bad); err == nil {
+		if err := scan(t, intoSettled(&got, &mesh), bad); err == nil {
 			t.Errorf("%v was read as %+v", bad, got)
 		}
 	}
@@ -56,6 +56,6 @@ func FuzzIntoSettled(f *testing.F) {
 	f.Add(Settled(&queue.Accepted{Recipients: []queue.Recipient{{Seq: 1, Name: "x", Key: wire.Key{1}, State: queue.Delivered}}}))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var got []queue.Recipient
-		_ = IntoSettled(&got, &wire.ID{}).Scan(in) // must not panic
+		_ = intoSettled(&got, &wire.ID{}).Scan(in) // must not panic
 	})
 }

@@ -20,11 +20,11 @@ type Migration struct {
 // oldest begins a file whose schema older programs can work with.
 const oldest = "-- oldest: "
 
-// Load reads the .sql files of a directory, named NNN_what.sql. They must be numbered from
+// load reads the .sql files of a directory, named NNN_what.sql. They must be numbered from
 // 1 without gaps or repetition. If the first line of a file is "-- oldest: N", programs
 // that know version N or a later one can work with the resulting schema. Without that
 // line, only programs that know the file's own version can.
-func Load(files fs.FS, dir string) ([]Migration, error) {
+func load(files fs.FS, dir string) ([]Migration, error) {
 	entries, err := fs.ReadDir(files, dir) // sorted by name
 	if err != nil {
 		return nil, fmt.Errorf("list migrations: %w", err)
@@ -55,9 +55,9 @@ func Load(files fs.FS, dir string) ([]Migration, error) {
 	return list, nil
 }
 
-// MustLoad is Load for files that are embedded in the program.
+// MustLoad is load for files that are embedded in the program.
 func MustLoad(files fs.FS, dir string) []Migration {
-	list, err := Load(files, dir)
+	list, err := load(files, dir)
 	if err != nil {
 		panic(err)
 	}

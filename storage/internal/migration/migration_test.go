@@ -29,7 +29,7 @@ func TestLoad(t *testing.T) {
 			for _, name := range test.files {
 				files["m/"+name] = &fstest.MapFile{Data: []byte("-- " + name)}
 			}
-			list, err := Load(files, "m")
+			list, err := load(files, "m")
 			if test.want < 0 {
 				if err == nil {
 					t.Fatalf("loaded %v", list)
@@ -53,7 +53,7 @@ func TestOldest(t *testing.T) {
 	for first, want := range map[string]int{
 		"SELECT 1": 2, "-- oldest: 1\nSELECT 1": 1, "-- oldest: 2": 2, "-- oldest: 3\n": -1, "-- oldest: 0\n": -1, "-- oldest: x\n": -1,
 	} {
-		list, err := Load(fstest.MapFS{"m/001_init.sql": {}, "m/002_more.sql": {Data: []byte(first)}}, "m")
+		list, err := load(fstest.MapFS{"m/001_init.sql": {}, "m/002_more.sql": {Data: []byte(first)}}, "m")
 		if want < 0 {
 			if err == nil {
 				t.Errorf("%q: %+v", first, list)

@@ -16,15 +16,15 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// ClientKey identifies a message across retries.
-type ClientKey struct {
+// clientKey identifies a message across retries.
+type clientKey struct {
 	Mesh, Member wire.ID
 	ClientID     string
 }
 
-// ClientKeyOf returns the client key of a message and whether it has one.
-func ClientKeyOf(m *queue.Message) (ClientKey, bool) {
-	return ClientKey{m.MeshID, m.SenderMember, column.Text(m.ClientID)}, m.ClientID != ""
+// clientKeyOf returns the client key of a message and whether it has one.
+func clientKeyOf(m *queue.Message) (clientKey, bool) {
+	return clientKey{m.MeshID, m.SenderMember, column.Text(m.ClientID)}, m.ClientID != ""
 }
 
 // Pending returns the recipients that have not acknowledged a message. The message needs
@@ -84,9 +84,9 @@ func SortMessages(messages []*queue.Accepted) Messages {
 	type id struct{ mesh, message wire.ID }
 	sorted := Messages{New: make([]int, 0, len(messages)), Repeats: map[int]int{}}
 	ids := make(map[id]int, len(messages))
-	keys := make(map[ClientKey]int, len(messages))
+	keys := make(map[clientKey]int, len(messages))
 	for i, m := range messages {
-		key, keyed := ClientKeyOf(&m.Message)
+		key, keyed := clientKeyOf(&m.Message)
 		first, repeated := ids[id{m.MeshID, m.ID}]
 		if !repeated && keyed {
 			first, repeated = keys[key]
