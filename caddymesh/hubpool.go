@@ -36,9 +36,10 @@ type hub struct {
 	core     *liveCore
 	measures *measures
 
-	broker atomic.Pointer[broker.Broker] // nil until started
-	relay  atomic.Pointer[cluster.Relay] // to the other nodes; nil: none
-	opened atomic.Pointer[opened]        // what the broker uses, once started
+	broker atomic.Pointer[broker.Broker]   // nil until started
+	relay  atomic.Pointer[cluster.Relay]   // to the other nodes; nil: none
+	opened atomic.Pointer[opened]          // what the broker uses, once started
+	loss   atomic.Pointer[broker.NotReady] // why the last broker was replaced, or is being replaced
 
 	mu      sync.Mutex     // held while starting, configuring or stopping the broker
 	applied applied        // what is in effect
@@ -168,6 +169,10 @@ func (h *hub) replace(old *broker.Broker, u *use, name string) *broker.Broker {
 	if h.hasEnded() {
 		return nil
 	}
+	var loss *broker.NotReady
+	if errors.As(old.Ready(context.Background()), &loss) {
+		h.loss.Store(loss)
+	}
 	h.broker.Store(nil)
 	h.stop(old)
 	for {
@@ -187,6 +192,14 @@ func (h *hub) replace(old *broker.Broker, u *use, name string) *broker.Broker {
 			return nil
 		}
 	}
+}
+
+// absence says in a word why the hub has no broker.
+func (h *hub) absence() string {
+	if loss := h.loss.Load(); loss != nil {
+		return loss.Reason
+	}
+	return "starting"
 }
 
 func (h *hub) hasEnded() bool {

@@ -6,14 +6,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/coder/websocket"
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
 	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/internal/await"
+	"github.com/claudemesh/claudemesh/internal/pgtest"
 )
 
 // running returns the broker of a SQLite file.
@@ -175,6 +179,33 @@ func TestRefusedConfigDuringReplacement(t *testing.T) {
 	undo()
 	if got := h.broker.Load().Settings().SendBurst; got != 10 {
 		t.Errorf("send_burst is %d, want 10", got)
+	}
+}
+
+// TestReadyDuringReplacement sets the database of a broker back to an older state. /health/ready says so until
+// another broker has replaced it, which takes as long as a client that does not answer when its socket is closed.
+func TestReadyDuringReplacement(t *testing.T) {
+	dsn := pgtest.DSN(t)
+	t.Setenv("CLAUDEMESH_TEST_DSN", dsn)
+	s := startServer(t, "storage postgres {env.CLAUDEMESH_TEST_DSN}")
+	s.awaitReady()
+	s.dial()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), `UPDATE claudemesh.nodes SET renewals = -1`); err != nil {
+		t.Fatal(err)
+	}
+	said := make(map[string]bool)
+	await.Until(t, "the broker is ready again", func() bool {
+		response, answer := s.do("GET", "/health/ready", "")
+		said[answer] = true
+		return response.StatusCode == http.StatusOK && len(said) > 1
+	})
+	if said[`{"status":"not_ready","reason":"starting"}`] || !said[`{"status":"not_ready","reason":"storage_set_back"}`] {
+		t.Errorf("/health/ready says %v", said)
 	}
 }
 
