@@ -27,7 +27,9 @@ func nodesCommand() *cobra.Command {
 		Long: `
 Shows which broker uses the Postgres database, or the nodes of a cluster, how many meshes
 each node owns, and whether its lease is valid. A broker renews its lease every second.
-When the lease has expired, the next broker that waits for the database takes over.`,
+When the lease has expired, the next broker that waits for the database takes over.
+A broker that waits, for the database or because a node has its address, is listed with
+the reason until ten seconds after it has stopped waiting.`,
 		Example: `  caddy claudemesh nodes --config /etc/caddy/Caddyfile
   caddy claudemesh nodes --watch --database '{env.DATABASE_URL}'`,
 		Args: cobra.NoArgs,
@@ -42,12 +44,14 @@ When the lease has expired, the next broker that waits for the database takes ov
 				if err != nil {
 					return err
 				}
+				candidates, err := store.Candidates(ctx)
+				if err != nil {
+					return err
+				}
 				if !shown.json {
-					return printNodes(w, storage, nodes)
+					return printNodes(w, storage, nodes, candidates)
 				}
-				for i := range nodes {
-					rows = append(rows, newNodeRow(storage, &nodes[i]))
-				}
+				rows = append(rows, nodeRows(storage, nodes, candidates)...)
 				return nil
 			})
 			if err != nil || !shown.json {
@@ -59,7 +63,7 @@ When the lease has expired, the next broker that waits for the database takes ov
 	return cmd
 }
 
-// nodeRow is a node as --json prints it.
+// nodeRow is a node, or a broker that waits, as --json prints it.
 type nodeRow struct {
 	Storage   string    `json:"storage"`
 	ID        int64     `json:"id,string"`
@@ -74,6 +78,20 @@ type nodeRow struct {
 	Draining  bool      `json:"draining"`
 	Elsewhere bool      `json:"elsewhere"`           // its address leads to something else, or to nothing
 	Clock     float64   `json:"clock_seconds_ahead"` // of the database's; 0 unless that matters
+	Waits     string    `json:"waits,omitempty"`     // why it is not a node yet
+}
+
+func nodeRows(storage Storage, nodes []cluster.Node, candidates []postgres.Candidate) []nodeRow {
+	var rows []nodeRow
+	for i := range nodes {
+		rows = append(rows, newNodeRow(storage, &nodes[i]))
+	}
+	for i := range candidates {
+		row := newNodeRow(storage, &candidates[i].Node)
+		row.Meshes, row.Waits = &candidates[i].Meshes, candidates[i].Reason
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 func newNodeRow(storage Storage, n *cluster.Node) nodeRow {
@@ -111,32 +129,52 @@ func withShared(storage Storage, use func(*postgres.Store) error) error {
 	})
 }
 
-func printNodes(out io.Writer, storage Storage, nodes []cluster.Node) error {
-	if len(nodes) == 0 {
+func printNodes(out io.Writer, storage Storage, nodes []cluster.Node, candidates []postgres.Candidate) error {
+	if len(nodes)+len(candidates) == 0 {
 		_, err := fmt.Fprintf(out, "%s: no broker uses it\n", storage)
 		return err
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "HOST\tPROCESS\tSTARTED\tVERSION\tSCHEMA\tLEASE\tADDRESS\tMESHES\tID")
+	line := func(n cluster.Node, lease, meshes string) {
+		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%d\n", n.Host, n.PID, n.Started.UTC().Format(time.RFC3339),
+			cmp.Or(visible.Line(n.Version, visible.People), "-"), n.Schema, lease, cmp.Or(n.Address, "-"), meshes, n.ID)
+	}
 	for _, n := range nodes {
 		lease := "valid"
 		if !n.Live {
 			lease = "expired"
 		}
-		address, meshes := "-", "all" // it has the database alone
-		if n.Address != "" {
-			address, meshes = n.Address, strconv.Itoa(n.Meshes)
-		}
-		if n.Draining {
-			meshes += ", drains"
-		}
-		if n.Elsewhere {
-			meshes += ", its address leads elsewhere or nowhere"
-		}
-		if n.ClockOff {
-			meshes += ", its clock is " + cluster.Clock(n.ClockAhead)
-		}
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%d\n", n.Host, n.PID, n.Started.UTC().Format(time.RFC3339), cmp.Or(visible.Line(n.Version, visible.People), "-"), n.Schema, lease, address, meshes, n.ID)
+		line(n, lease, meshesOf(n))
 	}
-	return table.Flush()
+	for _, c := range candidates {
+		line(c.Node, "waits", "0")
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for _, c := range candidates {
+		if _, err := fmt.Fprintf(out, "\nProcess %d on host %s waits: %s\n", c.PID, c.Host, visible.Line(c.Reason, visible.People)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// meshesOf says how many meshes a node owns, and why it gets no more.
+func meshesOf(n cluster.Node) string {
+	meshes := "all" // it has the database alone
+	if n.Address != "" {
+		meshes = strconv.Itoa(n.Meshes)
+	}
+	if n.Draining {
+		meshes += ", drains"
+	}
+	if n.Elsewhere {
+		meshes += ", its address leads elsewhere or nowhere"
+	}
+	if n.ClockOff {
+		meshes += ", its clock is " + cluster.Clock(n.ClockAhead)
+	}
+	return meshes
 }

@@ -2,6 +2,7 @@ package caddymesh
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"regexp"
 	"strconv"
@@ -53,7 +54,21 @@ func TestNodesCommand(t *testing.T) {
 	if err != nil || json.Unmarshal([]byte(out), &rows) != nil || len(rows) != 1 || rows[0].Address != "10.0.0.1:7901" || rows[0].PID != os.Getpid() || *rows[0].Meshes != 0 {
 		t.Errorf("--json: %v\n%s", err, out)
 	}
-	if err := store.Close(); err != nil {
+	same, err := postgres.Open(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same.Cluster(cluster.Self{Address: "10.0.0.1:7901", PublicKey: []byte{}})
+	if err := same.Claim(t.Context()); !errors.Is(err, cluster.ErrSameAddress) {
+		t.Fatalf("a second node with the address: %v", err)
+	}
+	process := `rocess ` + strconv.Itoa(os.Getpid()) + ` on host ` + regexp.QuoteMeta(host)
+	want(` (valid|expired) +10\.0\.0\.1:7901 +0 +\d+\n.* waits +10\.0\.0\.1:7901 +0 +\d+\n\nP` + process + ` waits: .*: p` + process + `, .* advertises the same address 10\.0\.0\.1:7901: .*\n$`)
+	out, err = command(t, "nodes", "--json", "--database", dsn)
+	if err != nil || json.Unmarshal([]byte(out), &rows) != nil || len(rows) != 2 || rows[0].Waits != "" || rows[1].Live || *rows[1].Meshes != 0 || !strings.Contains(rows[1].Waits, "advertises the same address") {
+		t.Errorf("--json: %v\n%s", err, out)
+	}
+	if err := errors.Join(same.Close(), store.Close()); err != nil {
 		t.Fatal(err)
 	}
 	want(`: no broker uses it\n$`)

@@ -25,7 +25,7 @@ var operatorHTML string
 
 var (
 	operatorTemplate = template.Must(template.New("operator").Funcs(template.FuncMap{
-		"num": num, "ident": ident, "size": size, "span": span, "when": when, "line": line, "rate": rate, "curve": curve, "clock": cluster.Clock,
+		"num": num, "ident": ident, "size": size, "span": span, "when": when, "line": line, "reason": reason, "rate": rate, "curve": curve, "clock": cluster.Clock,
 	}).Parse(operatorHTML))
 
 	operatorPolicy = policyOf(operatorTemplate)
@@ -201,8 +201,12 @@ func when(t time.Time) template.HTML {
 	return template.HTML(`<time datetime="` + t.Format(time.RFC3339) + `">` + t.Format("2 Jan 15:04:05") + `</time>`) //nolint:gosec // a time
 }
 
-// maxShownName limits what others wrote, in characters.
-const maxShownName = 80
+// maxShownName limits what others wrote, in characters, and maxShownReason a sentence that says what
+// is wrong and what to do.
+const (
+	maxShownName   = 80
+	maxShownReason = 600
+)
 
 // line makes a text of others safe to show on one line.
 func line(s string) string {
@@ -211,3 +215,6 @@ func line(s string) string {
 	}
 	return visible.Short(s, visible.People, maxShownName)
 }
+
+// reason makes an error safe to show.
+func reason(s string) string { return visible.Short(s, visible.People, maxShownReason) }

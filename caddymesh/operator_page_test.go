@@ -23,6 +23,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/cluster"
+	"github.com/claudemesh/claudemesh/storage/postgres"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -56,8 +57,9 @@ func figures() *snapshot {
 	}
 	s.Stored = storageFigures{
 		Nodes: []cluster.Node{{Host: hostile, PID: next(), Schema: next(), Started: at, Live: true}}, Shared: true,
-		Queues: []queueFigures{{hostile, queueRow{wire.ID{1}, int64(next()), int64(next()), int64(next()), 7200}}},
-		Heads:  []auditRow{{wire.ID{1}, int64(next()), strings.Repeat("ab", 32)}}, MoreHeads: next(), Error: hostile,
+		Candidates: []postgres.Candidate{{Node: cluster.Node{Host: hostile, PID: next(), Schema: next(), Started: at, Address: hostile}, Reason: hostile}},
+		Queues:     []queueFigures{{hostile, queueRow{wire.ID{1}, int64(next()), int64(next()), int64(next()), 7200}}},
+		Heads:      []auditRow{{wire.ID{1}, int64(next()), strings.Repeat("ab", 32)}}, MoreHeads: next(), Error: hostile,
 	}
 	return s
 }
@@ -97,7 +99,11 @@ func (s *snapshot) want() []string {
 		add("presences", m.Presences)
 		add("connections", m.Connections)
 	}
-	for _, node := range s.Stored.Nodes {
+	nodes := slices.Clone(s.Stored.Nodes)
+	for _, c := range s.Stored.Candidates {
+		nodes = append(nodes, c.Node)
+	}
+	for _, node := range nodes {
 		add("process", node.PID)
 		add("schema", node.Schema)
 	}
@@ -328,6 +334,21 @@ func TestOperatorPageEscapesNames(t *testing.T) {
 	for node := range parsePage(t, page).Descendants() {
 		if class := attribute(node, "class"); class == "name" && textOf(node) != shown {
 			t.Errorf("a name is shown as %q", textOf(node))
+		}
+	}
+}
+
+// TestOperatorPageShowsReasons checks that the page does not cut what says why a broker waits, or is
+// not ready: the end of it says what to do.
+func TestOperatorPageShowsReasons(t *testing.T) {
+	t.Parallel()
+	s := figures()
+	why := func(what string) string { return strings.Repeat(what+" is wrong, ", 20) + "change " + what }
+	s.Brokers[0].Error, s.Stored.Candidates[0].Reason, s.Stored.Error = why("this"), why("that"), why("something else")
+	page := pageOf(t, s)
+	for _, what := range []string{"this", "that", "something else"} {
+		if !strings.Contains(page, why(what)) {
+			t.Errorf("the page does not contain %q", why(what))
 		}
 	}
 }

@@ -148,10 +148,11 @@ func counted[K comparable](counts map[K]int64, words func(K) []string) []countRo
 
 // storageFigures are what only the storage knows.
 type storageFigures struct {
-	Nodes  []cluster.Node
-	Shared bool // a storage has nodes
-	Queues []queueFigures
-	Heads  []auditRow
+	Nodes      []cluster.Node
+	Candidates []postgres.Candidate
+	Shared     bool // a storage has nodes
+	Queues     []queueFigures
+	Heads      []auditRow
 
 	MoreHeads int
 	Error     string // why figures are missing
@@ -188,7 +189,11 @@ func (f *storageFigures) ask(ctx context.Context, all []named) error {
 			if err != nil {
 				return err
 			}
-			f.Nodes = append(f.Nodes, nodes...)
+			candidates, err := shared.Candidates(ctx)
+			if err != nil {
+				return err
+			}
+			f.Nodes, f.Candidates = append(f.Nodes, nodes...), append(f.Candidates, candidates...)
 		}
 		for _, m := range l.broker.Meshes() {
 			if len(f.Queues) == maxShownMeshes {

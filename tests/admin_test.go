@@ -15,6 +15,24 @@ import (
 	"github.com/claudemesh/claudemesh/internal/pgtest"
 )
 
+// adminGet returns what the admin endpoint at a Unix socket answers, or the error.
+func adminGet(socket, path string) string {
+	admin := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		}}}
+	res, err := admin.Get("http://localhost" + path)
+	if err != nil {
+		return err.Error()
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
 // TestAdminSocket checks that only the owner of the process can use the admin socket of the
 // shipped Caddyfile. The admin API says why the storage is unreachable; the public routes
 // don't.
@@ -33,22 +51,7 @@ func TestAdminSocket(t *testing.T) {
 		t.Fatalf("reload: exit %d\n%s", code, out)
 	}
 
-	admin := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		}}}
-	ask := func() string {
-		res, err := admin.Get("http://localhost/claudemesh/health")
-		if err != nil {
-			return err.Error()
-		}
-		defer res.Body.Close()
-		text, err := io.ReadAll(res.Body)
-		if err != nil {
-			return err.Error()
-		}
-		return string(text)
-	}
+	ask := func() string { return adminGet(socket, "/claudemesh/health") }
 	var text string
 	await.Until(t, "the broker is healthy", func() bool { // a busy disk may be slow to answer
 		text = ask()

@@ -1,10 +1,18 @@
 package tests
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"math/big"
 	"net"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/doortest"
@@ -12,7 +20,7 @@ import (
 )
 
 // TestClusterAddress starts nodes that advertise the address of another node, of something that isn't
-// a node, or of nothing. Each says so and has no meshes. A node whose address begins to lead to it is
+// a node, or of nothing. Each says so in its log, in the table of nodes and at /health/ready, and has no meshes. A node whose address begins to lead to it is
 // ready.
 func TestClusterAddress(t *testing.T) {
 	t.Parallel()
@@ -57,6 +65,9 @@ func TestClusterAddress(t *testing.T) {
 		}
 		n.broker.Stop()
 	}
+	if out, code := operate(a, pg, "nodes"); code != 0 || strings.Contains(out, "waits") {
+		t.Errorf("nodes after all: exit %d\n%s", code, out)
+	}
 	a.AwaitReady()
 }
 
@@ -92,16 +103,79 @@ func (n *wrongNode) stepsAside(t *testing.T, other *server, pg *pgtest.Server) {
 	await.Until(t, "the log says what is wrong", func() bool {
 		return strings.Contains(n.broker.Log(), n.log) && strings.Contains(n.broker.Log(), "advertise")
 	})
+	says := "leads elsewhere or nowhere"
 	if n.waits {
-		return
+		says = " waits "
 	}
-	await.Until(t, "the database says that the node gets no meshes", func() bool {
-		out, _ := operate(other, pg, "nodes")
+	var out string
+	await.Until(t, "the table of nodes says that the node gets no meshes", func() bool {
+		out, _ = operate(other, pg, "nodes")
 		for line := range strings.Lines(out) {
-			if strings.Contains(line, " "+n.at+" ") && strings.Contains(line, "leads elsewhere or nowhere") {
+			if strings.Contains(line, " "+n.at+" ") && strings.Contains(line, says) {
 				return true
 			}
 		}
 		return false
+	}, func() string { return out })
+	if n.waits {
+		n.isCandidate(t, other, pg, out)
+	}
+}
+
+// isCandidate checks that operators see why the node waits.
+func (n *wrongNode) isCandidate(t *testing.T, other *server, pg *pgtest.Server, table string) {
+	if !strings.Contains(table, fmt.Sprintf("Process %d on host ", n.broker.PID())) || !strings.Contains(table, n.log) {
+		t.Errorf("nodes:\n%s", table)
+	}
+	out, code := operate(other, pg, "nodes", "--json")
+	rows := jsonRows(t, out, code)
+	if last := rows[len(rows)-1]; last.str("address") != n.at || last["live"] != false || !strings.Contains(last.str("waits"), n.log) {
+		t.Errorf("nodes --json: %s", last)
+	}
+	for _, s := range []*server{other, n.broker} {
+		var page string
+		await.Until(t, "the operator's page says so", func() bool {
+			page = adminGet(filepath.Join(s.Home, "admin.sock"), "/claudemesh/")
+			return strings.Contains(page, ">waits<") && strings.Contains(page, n.log)
+		}, func() string { return page })
+	}
+}
+
+// TestClusterStranger connects to the cluster port of a node as if it were one. The node refuses that and logs it. It
+// is not the node's fault: the node stays ready, and the table of nodes shows nothing of it.
+func TestClusterStranger(t *testing.T) {
+	t.Parallel()
+	pg := pgtest.Start(t)
+	a := node(t, pg)
+	a.Start()
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := tls.Dial("tcp", nodeOf(t, pg, a).address, &tls.Config{
+		InsecureSkipVerify: true, NextProtos: []string{"claudemesh-node/1"},
+		Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: private}},
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if n, err := conn.Read(make([]byte, 1)); err == nil || n > 0 {
+		t.Error("the node lets a stranger in")
+	}
+	await.Until(t, "the log says so", func() bool {
+		return strings.Contains(a.Log(), "refused a connection at the cluster port") && strings.Contains(a.Log(), "it is a stranger, or a node of another database")
+	})
+	if status, text := a.TryGet("/health/ready"); status != 200 {
+		t.Errorf("/health/ready: %d %s", status, text)
+	}
+	out, code := operate(a, pg, "nodes", "--json")
+	if rows := jsonRows(t, out, code); len(rows) != 1 || rows[0]["live"] != true || rows[0]["elsewhere"] != false {
+		t.Errorf("nodes: %s", out)
+	}
 }

@@ -18,7 +18,8 @@ import (
 
 // TestRollingUpgrade runs the newest build that knows only the schema before the present one beside
 // this build, on one Postgres: they take over from each other, in both directions if the newest migration allows that,
-// and no message is lost. Then a node of a cluster waits for the older build to stop.
+// and no message is lost. Then a node of a cluster waits for the older build to stop, and the older build joins
+// the cluster.
 func TestRollingUpgrade(t *testing.T) {
 	t.Parallel()
 	older, newest := olderCommands(t)
@@ -87,6 +88,40 @@ func TestRollingUpgrade(t *testing.T) {
 	old.Launch()
 	notReady(t, old, "storage_in_use")
 	m.at(node).owner.daemon(t).sync()
+	old.Stop()
+	mixedCluster(t, pg, m, old, next, node)
+}
+
+// mixedCluster makes the older build a node beside one of this build, which has the mesh: each passes sockets on to
+// the other, and the mesh moves to the older one and back. Another broker of this build waits for the older node's address.
+func mixedCluster(t *testing.T, pg *pgtest.Server, m *team, old, other, next *server) {
+	t.Helper()
+	address := "127.0.0.1:" + strconv.Itoa(freePort(t))
+	old.JoinCluster(address)
+	old.Start()
+	for _, give := range []*server{next, old} {
+		if out, code := operate(next, pg, "drain", "--node", nodeOf(t, pg, give).address); code != 0 {
+			t.Fatalf("drain: exit %d\n%s", code, out)
+		}
+		for _, edge := range []*server{old, next} {
+			m.at(edge).owner.daemon(t).sync()
+		}
+		if owner, _ := ownerOf(t, pg, m, old, next); owner == give {
+			t.Error("the node that drains has the mesh")
+		}
+		if out, code := operate(next, pg, "drain", "--undo", "--node", nodeOf(t, pg, give).address); code != 0 {
+			t.Fatalf("undo: exit %d\n%s", code, out)
+		}
+	}
+	other.JoinCluster(address)
+	other.Launch()
+	notReady(t, other, "cluster_address")
+	if out, code := operate(next, pg, "nodes"); code != 0 || !strings.Contains(out, fmt.Sprintf("Process %d on host ", other.PID())) {
+		t.Errorf("nodes: exit %d\n%s", code, out)
+	}
+	if out, code := operate(old, pg, "nodes"); code != 0 || !strings.Contains(out, address) {
+		t.Errorf("nodes of the older build: exit %d\n%s", code, out)
+	}
 }
 
 // step is a migration: its version, and the oldest version that a program must know to work with it.

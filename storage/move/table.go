@@ -50,7 +50,7 @@ func tables() []*table {
 }
 
 // notMoved are the tables that say nothing about meshes.
-var notMoved = []string{"schema_version", "trial", "nodes", "claim", "mesh_owners"}
+var notMoved = []string{"schema_version", "trial", "nodes", "claim", "candidates", "mesh_owners"}
 
 // describe reads the table's columns.
 func (t *table) describe(ctx context.Context, tx pgx.Tx) error {

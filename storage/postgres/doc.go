@@ -9,6 +9,7 @@
 //	migrate.go     the schema and its versions
 //	lease.go       which broker owns the database
 //	takeover.go    how another broker takes it over
+//	candidates.go  which brokers wait for it
 //	owners.go      which node of a cluster owns which mesh
 //	watch.go       nodes hear of changes
 //	clock.go       whether a node's clock is right
@@ -53,6 +54,10 @@
 // another Claim succeeds, because the broker's memory is out of date. The row counts its
 // renewals. If it has fewer than the broker knows of, the database was set back, by a backup
 // for example (storage.ErrSetBack). The broker has lost it then, too.
+//
+// A broker that waits for the database, or for its address, has a row in the table
+// candidates, so that operators see it; nothing else depends on it. Claim writes the row, at
+// most every three seconds. It counts for ten seconds by the database's clock.
 //
 // # Clusters
 //

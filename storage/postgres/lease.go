@@ -84,39 +84,46 @@ func (s *Store) Claim(ctx context.Context) error {
 	if err := s.life.Err(); err != nil {
 		return fmt.Errorf("claim database: store is closed: %w", err)
 	}
+	err := s.claimLocked(ctx)
+	if errors.Is(err, storage.ErrInUse) {
+		s.publishCandidateLocked(ctx, err)
+	}
+	return wrap("claim database", err)
+}
+
+func (s *Store) claimLocked(ctx context.Context) error {
 	if l := s.lease.Load(); l != nil {
 		if !l.isLost() {
-			_, err := s.exec(ctx, nil, `SELECT 1`)
-			err = wrap("claim database", err)
-			if !errors.Is(err, storage.ErrInUse) {
+			if _, err := s.exec(ctx, nil, `SELECT 1`); !violated(err, claimLost) {
 				return err
 			}
 		}
 		select { // renewLoop notices the loss too, and ends
 		case <-l.ended:
 		case <-ctx.Done():
-			return wrap("claim database", ctx.Err())
+			return ctx.Err()
 		}
 	}
 	if err := s.migrate(ctx); err != nil {
-		return wrap("claim database", err)
+		return err
 	}
 	nodes, err := nodesOf(ctx, s.pool, clusterNodes)
 	if err == nil {
 		err = s.refuseLive(nodes) // a waiting broker asks often, so check before opening a connection
 	}
 	if err != nil {
-		return wrap("claim database", err)
+		return err
 	}
 	conn, err := s.connectLease(ctx)
 	if err != nil {
-		return wrap("claim database", err)
+		return err
 	}
 	l := &lease{id: rand.Int64(), shared: s.self != nil, lost: make(chan struct{}), ended: make(chan struct{})}
 	if err := locked(ctx, conn, func(tx pgx.Tx) error { return s.join(ctx, tx, l) }); err != nil {
 		disconnect(conn)
-		return wrap("claim database", err)
+		return err
 	}
+	s.candidacy = candidacy{} // join has removed the row
 	s.lease.Store(l)
 	go s.renewLoop(l, conn) // Close ends it, or the loss of the database; Close and the next Claim wait for it
 	return nil
@@ -159,14 +166,10 @@ func (s *Store) join(ctx context.Context, tx pgx.Tx, l *lease) error {
 			return err
 		}
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
+	if _, err := tx.Exec(ctx, deleteCandidate, s.candidacy.id); err != nil {
+		return err
 	}
-	self := cluster.Self{PublicKey: []byte{}}
-	if s.self != nil {
-		self = *s.self
-	}
+	host, self := s.publishes()
 	l.renewed(system.Uptime(), s.term())
 	_, err = tx.Exec(ctx, `INSERT INTO claudemesh.nodes (id, lease_until, pid, knows_schema, host, address, public_key, program, clock_ahead)
 		VALUES ($1, clock_timestamp() + $2::interval, $3, $4, $5, $6, $7, $8, $9::timestamptz - clock_timestamp())`, l.id, s.term(),
@@ -175,6 +178,18 @@ func (s *Store) join(ctx context.Context, tx pgx.Tx, l *lease) error {
 		err = announce(ctx, tx)
 	}
 	return err
+}
+
+// publishes returns what this broker publishes about itself.
+func (s *Store) publishes() (host string, self cluster.Self) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	if s.self == nil {
+		return host, cluster.Self{PublicKey: []byte{}}
+	}
+	return host, *s.self
 }
 
 // refuseLive returns storage.ErrInUse if this broker can't join because of one of the nodes:

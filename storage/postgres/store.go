@@ -57,8 +57,9 @@ type Store struct {
 	clockAhead atomic.Int64
 	wall       func() time.Time // this node's clock
 
-	mu    sync.Mutex            // held by Claim
-	lease atomic.Pointer[lease] // the current or last lease of the database; nil: never claimed
+	mu        sync.Mutex            // held by Claim
+	lease     atomic.Pointer[lease] // the current or last lease of the database; nil: never claimed
+	candidacy candidacy             // guarded by mu
 }
 
 // Open parses a DSN, which is a URL or key=value pairs as libpq accepts them. It does not
@@ -99,6 +100,7 @@ func (s *Store) Close() error {
 	s.end()
 	s.mu.Lock()
 	l := s.lease.Load()
+	s.removeCandidateLocked()
 	s.mu.Unlock()
 	if l != nil {
 		<-l.ended
