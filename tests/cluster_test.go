@@ -193,6 +193,12 @@ func TestClusterIsRefused(t *testing.T) {
 	if out, code := s.RunCaddy("validate", "--config", s.Config, "--adapter", "caddyfile"); code == 0 || !strings.Contains(out, "add `storage postgres") {
 		t.Errorf("cluster with SQLite: %d %s", code, out)
 	}
+	if out, code := s.RunCaddy("run", "--config", s.Config, "--adapter", "caddyfile"); code == 0 || !strings.Contains(out, "add `storage postgres") {
+		t.Errorf("run a cluster with SQLite: %d %s", code, out)
+	}
+	if out, code := s.RunCaddy("claudemesh", "nodes", "--config", s.Config, "--adapter", "caddyfile"); code == 0 || !strings.Contains(out, "name a Postgres database") {
+		t.Errorf("nodes of a cluster with SQLite: %d %s", code, out)
+	}
 	pg := newServer(t, "DATABASE_URL=postgres://nobody@127.0.0.1:1/none")
 	pg.JoinCluster(":7901")
 	if out, code := pg.RunCaddy("validate", "--config", pg.Config, "--adapter", "caddyfile"); code == 0 || !strings.Contains(out, "add `advertise") {
@@ -226,7 +232,7 @@ func TestClusterFrozenOwner(t *testing.T) {
 }
 
 // TestClusterRestored restores an older state of the database under running nodes, which docs/backup.md warns
-// of: the nodes forget what they remember of the newer state, and go on.
+// of: the nodes say so in their logs, forget what they remember of the newer state, and go on as other nodes.
 func TestClusterRestored(t *testing.T) {
 	t.Parallel()
 	pg, a, b := startNodes(t)
@@ -262,6 +268,11 @@ func TestClusterRestored(t *testing.T) {
 	})
 	a.AwaitReady()
 	b.AwaitReady()
+	awaitNodes(t, a, pg, func(row frame) bool { // those of the backup are gone
+		id, err := strconv.ParseInt(row.str("id"), 10, 64)
+		_, old := renewed[id]
+		return err == nil && !old && row["live"] == true
+	})
 	back := awaitSession(t, bob.at(b), session)
 	awaitSession(t, m.owner, sender).send(session.hex, "after the restore")
 	await.Until(t, "the message is there", func() bool { return back.texts(1)[0] == "after the restore" })

@@ -1,6 +1,10 @@
 package torture
 
-import "time"
+import (
+	"time"
+
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
+)
 
 // moveBrokersClock moves the broker's clock by an hour, forward or back, and then sets it
 // right. Connected peers stay connected; the broker refuses reconnecting peers until the clock
@@ -10,14 +14,14 @@ func moveBrokersClock(w *world) {
 	w.serve()
 	w.populate()
 	w.load()
-	own := newClock(w.t, w.broker.PID())
+	own := harness.NewClock(w.t, w.broker.PID())
 	w.repeat(func(n int) {
 		jump := time.Hour
 		if n/2%2 == 1 {
 			jump = -jump
 		}
 		w.awaitRaw() // connected peers keep up the load
-		own.set(w.t, jump)
+		own.Set(w.t, jump)
 		w.raw[0].refused.Clear()
 		w.raw[0].hangUp()
 		w.eventually("a reconnecting peer is refused", func() bool { _, ok := w.raw[0].refused.Load("timestamp_skew"); return ok })
@@ -25,12 +29,12 @@ func moveBrokersClock(w *world) {
 		if n%2 == 1 {
 			w.killBroker()
 			w.broker.Start()
-			own = newClock(w.t, w.broker.PID())
+			own = harness.NewClock(w.t, w.broker.PID())
 			return
 		}
-		own.set(w.t, -jump)
+		own.Set(w.t, -jump)
 		w.progress()
-		own.set(w.t, 0)
+		own.Set(w.t, 0)
 	})
 }
 
@@ -42,13 +46,13 @@ func movePeersClocks(w *world) {
 	w.populate()
 	m, a := w.addMachine(), w.raw[0]
 	w.load()
-	own := newClock(w.t, m.daemon.Process.Pid)
+	own := harness.NewClock(w.t, m.daemon.Process.Pid)
 	w.repeat(func(n int) {
 		jump := time.Hour
 		if n%2 == 1 {
 			jump = -jump
 		}
-		own.set(w.t, jump)
+		own.Set(w.t, jump)
 		a.ahead.Store(int64(jump))
 		a.refused.Clear()
 		w.progress()
@@ -56,7 +60,7 @@ func movePeersClocks(w *world) {
 		w.broker.Start()
 		w.eventually("a peer with a wrong clock is refused", func() bool { _, ok := a.refused.Load("timestamp_skew"); return ok })
 		w.progress()
-		own.set(w.t, 0)
+		own.Set(w.t, 0)
 		a.ahead.Store(0)
 	})
 }

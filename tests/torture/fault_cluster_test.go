@@ -25,8 +25,8 @@ type nodes struct {
 	addresses []string // that the nodes advertise
 	ways      []*proxy // on the loopback interface, the ways from the other nodes to each node
 
-	primary, standby *pgtest.Server // nil if the cluster has no servers of its own
-	clocks           map[int]*clock // of processes
+	primary, standby *pgtest.Server         // nil if the cluster has no servers of its own
+	clocks           map[int]*harness.Clock // of processes
 }
 
 // clusterFault is a fault of a cluster. n counts how often it was injected before.
@@ -50,7 +50,7 @@ func (w *world) newNodes() *nodes {
 	w.ledger.mayForget()
 	own := commands
 	own.Dir, own.Caddy = filepath.Dir(w.caddy), w.caddy
-	c := &nodes{w: w, meshes: []*world{w}, list: []*harness.Broker{w.broker}, clocks: make(map[int]*clock), primary: w.pg, standby: w.standby}
+	c := &nodes{w: w, meshes: []*world{w}, list: []*harness.Broker{w.broker}, clocks: make(map[int]*harness.Clock), primary: w.pg, standby: w.standby}
 	for len(c.list) < 3 {
 		c.list = append(c.list, harness.NewBroker(w.t, own, w.env...))
 	}
@@ -243,20 +243,20 @@ func (c *nodes) moveOwnersClock(n int) {
 	o := c.awaitOwner()
 	pid := c.list[o].PID()
 	if c.clocks[pid] == nil {
-		c.clocks[pid] = newClock(c.w.t, pid)
+		c.clocks[pid] = harness.NewClock(c.w.t, pid)
 	}
 	jump := time.Hour
 	if n%2 == 1 {
 		jump = -jump
 	}
-	c.clocks[pid].set(c.w.t, jump)
+	c.clocks[pid].Set(c.w.t, jump)
 	c.awaitAnother(o)
 	c.w.eventually("the node says that its clock is wrong", func() bool {
 		status, answer := c.list[o].TryGet("/health/ready")
 		return status == 503 && strings.Contains(answer, "cluster_clock")
 	})
 	c.w.progress()
-	c.clocks[pid].set(c.w.t, 0)
+	c.clocks[pid].Set(c.w.t, 0)
 	c.awaitAll()
 }
 

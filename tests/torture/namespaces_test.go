@@ -53,7 +53,7 @@ func terrainFaults() []terrainFault {
 		"clock": (*nodes).moveOwnersClock, "drain": (*nodes).drainOwner, "upgrade": (*nodes).upgrade, "failover": (*nodes).failOver,
 	} {
 		if name == "clock" && runtime.GOARCH != "amd64" {
-			continue // newClock can't move it
+			continue // NewClock can't move it
 		}
 		list = append(list, terrainFault{name, func(c *terrain, n int) { inject(c.nodes, n) }})
 	}

@@ -7,6 +7,7 @@
 //	main.go      builds the commands, runs a package's tests, and removes the commands
 //	commands.go  builds the commands, or finds those that make has built
 //	broker.go    one broker process: its settings, start, stop and log
+//	clock.go     the clock of a process
 //	log.go       what a program's log must not show
 //	port.go      free ports
 //	page.go      the examples in a Markdown page
