@@ -78,10 +78,9 @@ func drain(ctx context.Context, begin func(text string), store *postgres.Store, 
 		err := store.SetDraining(ctx, n.ID, false)
 		return fmt.Sprintf("The node at %s takes meshes again.", n.Address), told, err
 	}
-	if !slices.ContainsFunc(nodes, func(other cluster.Node) bool { return other.ID != n.ID && other.Takes() }) {
+	if err := store.SetDraining(ctx, n.ID, true); errors.Is(err, postgres.ErrNoTaker) {
 		return "", nil, fmt.Errorf("no other node would take the meshes of the node at %s: start another one first", n.Address)
-	}
-	if err := store.SetDraining(ctx, n.ID, true); err != nil {
+	} else if err != nil {
 		return "", nil, err
 	}
 	begin(fmt.Sprintf("The node at %s hands over %s.", n.Address, howMany(int64(n.Meshes), "mesh", "meshes")))

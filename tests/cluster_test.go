@@ -1,9 +1,11 @@
 package tests
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -164,12 +166,14 @@ func awaitSession(t *testing.T, p *member, session keyPair) (c *v1Client) {
 	return c
 }
 
-// TestClusterReload reloads the config of both nodes: sockets stay, and so do links.
+// TestClusterReload reloads the config of both nodes: sockets and links stay, and a node that starts afterwards
+// gets links to them.
 func TestClusterReload(t *testing.T) {
 	t.Parallel()
-	_, a, b := startNodes(t)
+	pg, a, b := startNodes(t)
 	m := newTeam(t, a)
 	onA, onB := m.owner.daemon(t), m.join(t, "bob").at(b).daemon(t)
+	ids := nodeIDs(t, pg)
 	for _, s := range []*server{a, b} {
 		if out, code := s.RunCaddy("reload", "--config", s.Config, "--adapter", "caddyfile", "--address", "unix/"+filepath.Join(s.Home, "admin.sock"), "--force"); code != 0 {
 			t.Fatalf("reload: %d %s", code, out)
@@ -179,9 +183,89 @@ func TestClusterReload(t *testing.T) {
 	if got := onB.texts(1); got[0] != "still here" {
 		t.Errorf("got %q", got)
 	}
+	for address, id := range nodeIDs(t, pg) {
+		if ids[address] != id {
+			t.Errorf("the node at %s is another one since the reload", address)
+		}
+	}
+	late := node(t, pg) // a link that is made after the reload needs the listener of the owner
+	late.Start()
+	onLate := m.owner.at(late).session(t, newKeys())
+	onLate.send("*", "from a new node")
+	if got := onB.texts(1); got[0] != "from a new node" {
+		t.Errorf("got %q", got)
+	}
 	a.Stop()
 	if err := onA.awaitEnd(); websocket.CloseStatus(err) != wire.CloseRestart {
 		t.Errorf("closed with %v", err)
+	}
+}
+
+// nodeIDs returns the ids of the nodes by their addresses.
+func nodeIDs(t *testing.T, pg *pgtest.Server) map[string]int64 {
+	t.Helper()
+	var addresses []string
+	var ids []int64
+	queryRow(t, pg, []any{&addresses, &ids}, `SELECT array_agg(address), array_agg(id) FROM claudemesh.nodes`)
+	list := make(map[string]int64)
+	for i, a := range addresses {
+		list[a] = ids[i]
+	}
+	return list
+}
+
+// TestClusterClientAddress connects through a node that does not own the mesh, with headers that name another
+// address. The owner learns the address that the first node sees, and believes a header only if the first node trusts
+// the proxy that has sent it.
+func TestClusterClientAddress(t *testing.T) {
+	t.Parallel()
+	const forged = "203.0.113.9"
+	for name, test := range map[string]struct{ trusted, want string }{
+		"no proxy":        {"", "127.0.0.1"},
+		"a trusted proxy": {"trusted_proxies static 127.0.0.1/32", forged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pg := pgtest.Start(t)
+			a, b := node(t, pg, "CREATE_MESHES=open"), node(t, pg, "CREATE_MESHES=open")
+			for _, s := range []*server{a, b} {
+				config, err := os.ReadFile(s.Config)
+				if err == nil {
+					err = os.WriteFile(s.Config, bytes.Replace(config, []byte("protocols h1\n\t}"), []byte("protocols h1\n"+test.trusted+"\n}\ndebug"), 1), 0o600)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Start()
+			}
+			m := newTeam(t, a)
+			owner, edge := ownerOf(t, pg, m, a, b)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			ws, _, err := websocket.Dial(ctx, edge.WSURL(), &websocket.DialOptions{HTTPHeader: http.Header{
+				"X-Forwarded-For": {forged}, "X-Real-Ip": {forged}, "Forwarded": {"for=" + forged}, "Client": {forged},
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ws.CloseNow()
+			hello := newKeys().signHello(m.owner.hello("client", forged)) // by a stranger, which the owner of the mesh refuses
+			if err := ws.Write(ctx, websocket.MessageText, []byte(toJSON(t, hello))); err != nil {
+				t.Fatal(err)
+			}
+			var line string
+			await.Until(t, "the owner logs the end of the relayed socket", func() bool {
+				for text := range strings.Lines(owner.Log()) {
+					if strings.Contains(text, `"connection ended"`) && !strings.Contains(text, `"remote"`) {
+						line = text
+					}
+				}
+				return line != ""
+			})
+			if !strings.Contains(line, fmt.Sprintf("%q:%q", "client", test.want)) {
+				t.Errorf("want the client %s: %s", test.want, line)
+			}
+		})
 	}
 }
 

@@ -40,6 +40,7 @@ type lease struct {
 	id     int64         // also the key of its advisory lock; see require_lease
 	shared bool          // a node of a cluster; otherwise the database belongs to this process alone
 	until  atomic.Int64  // when the lease ends at the earliest, by system.Uptime, in ns
+	back   atomic.Int64  // when the lease was last renewed after it had run out, by the same clock
 	drains atomic.Bool   // the node is to give all of its meshes away
 	moves  atomic.Bool   // it is to give some of them away
 	lost   chan struct{} // closed when the database is lost
@@ -215,7 +216,15 @@ func (s *Store) refuseLive(nodes []cluster.Node) error {
 
 // renewed records when a renewal was requested, by system.Uptime. The database counts from
 // a later moment, so the lease never ends there before it ends here.
-func (l *lease) renewed(asked, term time.Duration) { l.until.Store(int64(asked + term)) }
+func (l *lease) renewed(asked, term time.Duration) {
+	if until := l.until.Load(); until != 0 && int64(asked) >= until {
+		l.back.Store(int64(asked))
+	}
+	l.until.Store(int64(asked + term))
+}
+
+// isBack reports whether the lease had run out a short time ago.
+func (l *lease) isBack() bool { return system.Uptime()-time.Duration(l.back.Load()) < spareAfter }
 
 func (l *lease) isLost() bool {
 	select {

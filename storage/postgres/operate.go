@@ -17,6 +17,7 @@ import (
 
 const (
 	setDraining = `UPDATE claudemesh.nodes SET draining = $2 WHERE id = $1`
+	othersTake  = `SELECT EXISTS (SELECT FROM claudemesh.nodes n WHERE n.id <> $1 AND ` + nodeTakes + `)`
 	holdings    = `SELECT o.mesh_id, o.node_id, m.slug, m.name
 		FROM claudemesh.mesh_owners o JOIN claudemesh.meshes m ON m.id = o.mesh_id ORDER BY o.since DESC, o.mesh_id`
 	moving    = `SELECT count(*) FROM claudemesh.mesh_owners WHERE moves_to IS NOT NULL`
@@ -28,14 +29,37 @@ const (
 // ErrNodeGone reports that a node has left the cluster.
 var ErrNodeGone = errors.New("the node has left the cluster")
 
+// ErrNoTaker reports that no other node would take the meshes of a node.
+var ErrNoTaker = errors.New("no other node takes meshes")
+
 // SetDraining asks a node to give all of its meshes away and to take no more, or takes that
-// back. It returns ErrNodeGone if there is no such node.
+// back. It returns ErrNodeGone if there is no such node, and ErrNoTaker if it is the last one that
+// takes meshes: of two operators who drain the last two nodes at once, one gets ErrNoTaker.
 func (s *Store) SetDraining(ctx context.Context, node int64, draining bool) error {
-	tag, err := s.exec(ctx, nil, setDraining, node, draining)
-	if err == nil && tag.RowsAffected() == 0 {
-		err = ErrNodeGone
+	ctx, done := s.scope(ctx)
+	defer done()
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return wrap("drain a node", err)
 	}
-	return wrap("drain a node", errors.Join(err, s.announceNow(ctx)))
+	defer conn.Release()
+	return wrap("drain a node", locked(ctx, conn.Conn(), func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, setDraining, node, draining)
+		if err == nil && tag.RowsAffected() == 0 {
+			err = ErrNodeGone
+		}
+		others := true
+		if err == nil && draining {
+			err = tx.QueryRow(ctx, othersTake, node).Scan(&others)
+		}
+		switch {
+		case err != nil:
+			return err
+		case !others:
+			return ErrNoTaker
+		}
+		return announce(ctx, tx)
+	}))
 }
 
 // announceNow tells the nodes of a change.

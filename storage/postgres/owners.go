@@ -13,14 +13,18 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/claudemesh/claudemesh/cluster"
+	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/wire"
 )
+
+// nodeTakes is the condition under which the node n gets meshes: that of cluster.Node's Takes.
+const nodeTakes = `n.lease_until > clock_timestamp() AND NOT n.draining AND NOT n.elsewhere AND NOT n.clock_off AND n.address <> ''`
 
 const (
 	insertOwner = `INSERT INTO claudemesh.mesh_owners (mesh_id, node_id) VALUES ($1, $2)`
 	assignMesh  = `INSERT INTO claudemesh.mesh_owners (mesh_id, node_id)
 		SELECT $1, n.id FROM claudemesh.nodes n
-		WHERE n.id = $2 AND n.lease_until > clock_timestamp() AND NOT n.draining AND NOT n.elsewhere AND NOT n.clock_off AND n.address <> ''
+		WHERE n.id = $2 AND ` + nodeTakes + `
 			AND EXISTS (SELECT FROM claudemesh.meshes m WHERE m.id = $1 OFFSET 0)
 		ON CONFLICT (mesh_id) DO NOTHING`
 	meshExists = `SELECT EXISTS (SELECT FROM claudemesh.meshes WHERE id = $1)`
@@ -28,8 +32,7 @@ const (
 		AND EXISTS (SELECT FROM claudemesh.nodes n WHERE n.id = o.node_id AND n.lease_until > clock_timestamp() OFFSET 0)`
 	moveMeshes = `UPDATE claudemesh.mesh_owners o SET node_id = moves_to, moves_to = NULL, since = clock_timestamp()
 		WHERE node_id = $1 AND mesh_id = ANY ($2::uuid[]) AND moves_to IS NOT NULL
-			AND EXISTS (SELECT FROM claudemesh.nodes n WHERE n.id = o.moves_to AND n.lease_until > clock_timestamp()
-				AND NOT n.draining AND NOT n.elsewhere AND NOT n.clock_off OFFSET 0)`
+			AND EXISTS (SELECT FROM claudemesh.nodes n WHERE n.id = o.moves_to AND ` + nodeTakes + ` OFFSET 0)`
 	releaseMeshes = `DELETE FROM claudemesh.mesh_owners WHERE node_id = $1 AND mesh_id = ANY ($2::uuid[])`
 	ownedMeshes   = `SELECT mesh_id FROM claudemesh.mesh_owners WHERE node_id = $1 AND since <= clock_timestamp() - $2::interval ORDER BY mesh_id`
 	askedMeshes   = `SELECT mesh_id FROM claudemesh.mesh_owners WHERE node_id = $1 AND ($2 OR moves_to IS NOT NULL) ORDER BY mesh_id`
@@ -51,6 +54,10 @@ const (
 
 // reapEvery is the pause between searches for nodes whose lease has run out.
 const reapEvery = 500 * time.Millisecond
+
+// spareAfter is how long a node whose own lease had run out spares others. An outage of the database ends
+// all leases, and another node may need as long as that for its next connection.
+const spareAfter = reconnectWithin
 
 // errNoNode reports that the store isn't a node of a cluster.
 var errNoNode = errors.New("this store is not a node of a cluster")
@@ -228,11 +235,12 @@ func (s *Store) startReaper(l *lease) (stop func()) {
 
 // reap removes the nodes whose lease has run out, which frees their meshes.
 func (s *Store) reap(ctx context.Context, l *lease) error {
-	if s.Claimed() != nil {
+	if s.Claimed() != nil || l.isBack() {
 		return nil //nolint:nilerr // this node may be one of them
 	}
+	asked := system.Uptime()
 	nodes, err := nodesOf(ctx, s.pool, anyNodes)
-	if err != nil {
+	if err != nil || system.Uptime()-asked > renewWithin { // the database was away meanwhile
 		return err
 	}
 	var errs []error

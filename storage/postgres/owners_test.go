@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
+	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/storage"
@@ -95,6 +97,21 @@ func TestDeadNode(t *testing.T) {
 	}
 	if err := commitOne(a, 3, 10*time.Second); !errors.As(err, &lost) {
 		t.Errorf("a commit of a node that has joined again, without the mesh: %v", err)
+	}
+}
+
+// TestNodeSparesOthersAfterOutage checks that a node whose own lease had run out does not remove at once a node that is
+// not back yet: both may have been cut off from the database.
+func TestNodeSparesOthersAfterOutage(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	a, b := joined(t, dsn, "a:1"), joined(t, dsn, "b:1")
+	l := a.lease.Load()
+	l.until.Store(1)
+	eventually(t, "a renews its lease", a.Claimed)
+	reaped(t, b, dsn)
+	if after := system.Uptime() - time.Duration(l.back.Load()); after < spareAfter {
+		t.Errorf("a node removed another one %s after its own lease had run out", after)
 	}
 }
 
@@ -238,6 +255,40 @@ func TestMove(t *testing.T) {
 	})
 	if err := operator.SetDraining(t.Context(), 4711, true); !errors.Is(err, ErrNodeGone) {
 		t.Errorf("drain an unknown node: %v", err)
+	}
+}
+
+// TestLastNodeDoesNotDrain has two operators drain the two nodes of a cluster at once: one of the nodes goes on.
+func TestLastNodeDoesNotDrain(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	a, b := joined(t, dsn, "a:1"), joined(t, dsn, "b:1")
+	operator := open(t, dsn)
+	t.Cleanup(func() { operator.Close() })
+	for range 10 {
+		var refused atomic.Int32
+		var asking sync.WaitGroup
+		for _, s := range []*Store{a, b} {
+			id, _ := s.Self()
+			asking.Go(func() {
+				err := operator.SetDraining(t.Context(), id, true)
+				if errors.Is(err, ErrNoTaker) {
+					refused.Add(1)
+				} else if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		asking.Wait()
+		if n := refused.Load(); n != 1 {
+			t.Fatalf("%d of the two nodes were refused to drain, want 1", n)
+		}
+		for _, s := range []*Store{a, b} {
+			id, _ := s.Self()
+			if err := operator.SetDraining(t.Context(), id, false); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 
