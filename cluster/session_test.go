@@ -1,0 +1,67 @@
+package cluster
+
+import (
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/xtaci/smux"
+)
+
+// hush is a connection to a machine that has vanished: nothing comes. A stalled one takes nothing, either.
+type hush struct {
+	net.Conn
+	stalled bool
+	ended   chan struct{}
+}
+
+func (h *hush) Read([]byte) (int, error) {
+	<-h.ended
+	return 0, net.ErrClosed
+}
+
+func (h *hush) Write(p []byte) (int, error) {
+	if h.stalled {
+		return h.Read(nil)
+	}
+	return len(p), nil
+}
+
+func (h *hush) Close() error {
+	select {
+	case <-h.ended:
+	default:
+		close(h.ended)
+	}
+	return nil
+}
+
+// TestSilentLinkEnds checks that each end of a link gives up the other one after less than five seconds
+// without a sign of life.
+func TestSilentLinkEnds(t *testing.T) {
+	t.Parallel()
+	for end, open := range map[string]func(*batched) (*smux.Session, error){
+		"the end that connects": func(b *batched) (*smux.Session, error) { return smux.Client(b, multiplexing()) },
+		"the end that accepts":  func(b *batched) (*smux.Session, error) { return smux.Server(b, multiplexing()) },
+	} {
+		for state, stalled := range map[string]bool{"takes bytes": false, "takes no bytes": true} {
+			t.Run(end+", "+state, func(t *testing.T) {
+				t.Parallel()
+				b := newBatched(&hush{stalled: stalled, ended: make(chan struct{})})
+				session, err := open(b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				_, err = session.AcceptStream()
+				if took := time.Since(began); !errors.Is(err, io.ErrClosedPipe) || took >= 5*time.Second {
+					t.Errorf("the link ended after %v: %v", took, err)
+				}
+				_ = session.Close()
+				_ = b.Close()
+			})
+		}
+	}
+}
