@@ -111,12 +111,16 @@ const (
 	nodeCores  = 2.0  // of a node, as those of the machine of BENCHMARKS.md
 	busy       = 0.5  // the part of the cores and of a database's rate that is used
 	leastNodes = 3.0
+
+	maxConnections = 97.0 // that Postgres admits unless it is configured: 100, and three of them for superusers
 )
 
 // These are properties of the code; see the page.
 const (
 	idleQueries  = 4.0  // a second and node: a renewal, two looks for dead nodes, one look at the list of nodes
 	claimQueries = 17.0 // of a mesh that another node had, at most
+
+	commitsPerMessage = 2.0 // at most, if it has one recipient: it is stored, and then its acknowledgement
 )
 
 // row is what a number of sessions needs.
@@ -126,6 +130,8 @@ type row struct {
 	Messages                           float64 // a second
 	Cores                              float64 // of all nodes, for messages
 	StorageCores                       float64 // of all databases, for messages
+	Commits                            float64 // a second to each database, at most
+	Daily                              float64 // messages of a day, in each database
 	Connections                        float64 // to each database
 	Idle                               float64 // queries a second to each database, without any message
 	Counted                            float64 // entries of an index that these queries count, a second and database
@@ -142,6 +148,8 @@ func (f *figures) need(sessions float64) row {
 	each := max(leastNodes, math.Ceil(max(byMemory, byCores)/r.Databases))
 	r.Nodes = each * r.Databases
 	r.NodeGB = f.sessionsGB(sessions) / r.Nodes
+	r.Commits = r.Messages / r.Databases * commitsPerMessage
+	r.Daily = r.Messages / r.Databases * 24 * 60 * 60
 	r.Connections = each * (f.Pool + 1)
 	r.Idle = each * idleQueries
 	r.Counted = each * r.Meshes / r.Databases
@@ -186,7 +194,7 @@ func render(repository string) ([]byte, error) {
 	}
 	var text bytes.Buffer
 	err = t.Execute(&text, map[string]any{
-		"F": f, "Rows": []row{f.need(1e4), f.need(1e6), f.need(1e8)}, "Loss": f.lose(1e6, 64, 8),
+		"F": f, "Rows": []row{f.need(1e4), f.need(1e6), f.need(1e8)}, "Loss": f.lose(1e6, 64, 8), "Admitted": math.Floor(maxConnections / (f.Pool + 1)),
 		"PerMesh": perMesh, "PerMinute": perMinute, "NodeGB": nodeGB, "NodeCores": nodeCores, "Busy": 100 * busy, "LeastNodes": leastNodes,
 		"ClaimQueries": claimQueries, "IdleQueries": idleQueries, "OneMeshGB": f.Limit * f.OneMeshKB / 1e6, "OneMeshS": f.Limit / f.JoinsOne,
 	})
