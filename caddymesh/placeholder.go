@@ -15,7 +15,7 @@ func expand(option, value string) (string, error) {
 		return "", fmt.Errorf("%s: %w; set the environment variable or write the file that it names, or give the value itself", option, err)
 	}
 	if text = strings.TrimSpace(text); text == "" {
-		return "", fmt.Errorf("%s: the value is blank", option)
+		return "", fmt.Errorf("%s: the value is blank; give one, or remove the option", option)
 	}
 	return text, nil
 }
