@@ -244,7 +244,7 @@ func TestHandOverWhileTheStorageFails(t *testing.T) {
 	}
 }
 
-// TestHandOverAll checks that a node that drains gives all meshes away and gets none.
+// TestHandOverAll checks that a node that drains gives all meshes away, one after the other, and gets none.
 func TestHandOverAll(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -256,8 +256,13 @@ func TestHandOverAll(t *testing.T) {
 		members = append(members, m)
 		clients = append(clients, a.session(m, newKeys(t), "x"))
 	}
-	if err := a.HandOverAll(t.Context(), time.Millisecond); err != nil {
+	const over = 500 * time.Millisecond
+	began := time.Now()
+	if err := a.HandOverAll(t.Context(), over); err != nil {
 		t.Fatal(err)
+	}
+	if took := time.Since(began); took < over*4/5 {
+		t.Errorf("five meshes left within %s; their clients all come back at once", took)
 	}
 	for i, c := range clients {
 		if reason := c.closed(); reason != wire.ReasonMoved {

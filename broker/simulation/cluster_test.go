@@ -27,12 +27,13 @@ const (
 	nTurn                        // the storage's weather changes
 	nMove                        // an operator moves a mesh to another node
 	nMark                        // an operator asks a node to drain, or takes that back
+	nClock                       // the clock of a node is set wrong, or right
 	nWait
 )
 
-var clusterKindNames = [...]string{"tell", "cut", "handOver", "kill", "drain", "cutOff", "partition", "steal", "turn", "move", "mark", "wait"}
+var clusterKindNames = [...]string{"tell", "cut", "handOver", "kill", "drain", "cutOff", "partition", "steal", "turn", "move", "mark", "clock", "wait"}
 
-var clusterOdds = map[kind]int{nTell: 30, nCut: 10, nHandOver: 6, nKill: 2, nDrain: 1, nCutOff: 5, nPartition: 2, nSteal: 2, nTurn: 5, nMove: 5, nMark: 2, nWait: 8}
+var clusterOdds = map[kind]int{nTell: 30, nCut: 10, nHandOver: 6, nKill: 2, nDrain: 1, nCutOff: 5, nPartition: 2, nSteal: 2, nTurn: 5, nMove: 5, nMark: 2, nClock: 2, nWait: 8}
 
 func makeClusterSchedule(seed uint64) schedule {
 	rnd := rand.New(rand.NewPCG(seed, 0xc1a5))
@@ -98,7 +99,7 @@ func runCrowd(s schedule, broken sabotage) []string {
 	return w.broken
 }
 
-// unmark withdraws what an operator has asked nodes to do.
+// unmark withdraws what an operator has asked nodes to do, and sets their clocks.
 func (w *crowd) unmark() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -109,6 +110,7 @@ func (w *crowd) unmark() {
 		if n := d.registry.nodes[s.id]; n != nil && s.marked {
 			n.Draining = false
 		}
+		s.session.seat.setClock(0)
 	}
 }
 

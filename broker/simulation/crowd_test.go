@@ -200,6 +200,8 @@ func (w *crowd) do(s step) {
 		})
 	case nSteal, nMove, nMark:
 		w.alterLocked(s.kind, g, at)
+	case nClock:
+		at.session.seat.setClock([]time.Duration{time.Hour, -time.Hour, 0}[s.mode%3])
 	case nTurn:
 		w.server.turn([]weather{fair, slow, failing, frozen, fair, fair}[s.mode%6])
 	}

@@ -26,12 +26,12 @@
 // # Several nodes
 //
 // TestCluster runs nodes that share the modelled database, with the code of package cluster over
-// it: nodes that die, drain, or are cut off from the database or from each other; meshes that are
-// handed over, or that the database gives to another node without a word; notifications that are
-// lost. Guests send one message after the other through any node. Each message must arrive, in
-// order; only the owner of a mesh may push its messages or let somebody in; the audit chains must
-// hold. TestClusterWithoutSafeguards removes the fence or the suspension, and checks that the
-// schedules then break a promise.
+// it: nodes that die, drain, have a wrong clock, or are cut off from the database or from each
+// other; meshes that are handed over, or that the database gives to another node without a word;
+// notifications that are lost. Guests send one message after the other through any node. Each
+// message must arrive, in order; only the owner of a mesh may push its messages or let somebody in;
+// the audit chains must hold. TestClusterWithoutSafeguards removes the fence or the suspension, and
+// checks that the schedules then break a promise.
 //
 // # Locks
 //

@@ -49,7 +49,8 @@ type seat struct {
 	mu       sync.Mutex
 	until    time.Time // its own clock says that the lease runs
 	removed  bool
-	drains   bool // as of the last renewal
+	drains   bool          // as of the last renewal
+	ahead    time.Duration // how far its clock is ahead of the database's; its lease does not depend on that
 	moves    bool
 	watchers chan struct{}
 }
@@ -89,7 +90,8 @@ func (s *session) renewLoop() {
 			n := d.registry.nodes[s.seat.id]
 			if n != nil {
 				n.until = time.Now().Add(leaseTime)
-				drains = n.Draining
+				n.ClockOff = s.ClockAhead() != 0
+				drains = n.Draining || n.ClockOff
 			}
 			for _, o := range d.registry.owners {
 				moves = moves || o.node == s.seat.id && o.movesTo != 0
@@ -244,7 +246,7 @@ func (s *session) Assign(ctx context.Context, m wire.ID, node int64) (int64, boo
 		} else if d.registry.stolen[robbed] {
 			n = nil
 		}
-		if _, owned := d.registry.owners[m]; !owned && n != nil && !n.Draining && time.Now().Before(n.until) {
+		if _, owned := d.registry.owners[m]; !owned && n != nil && n.Takes() && time.Now().Before(n.until) {
 			d.registry.owners[m] = ownership{node: node, since: time.Now()}
 		}
 		return d.registry.ownerOf(m)
@@ -280,7 +282,7 @@ func (r *registry) give(m wire.ID) {
 	o := r.owners[m]
 	delete(r.owners, m)
 	to := r.nodes[o.movesTo]
-	if to != nil && to.ID != o.node && !to.Draining && time.Now().Before(to.until) && !r.stolen[theft{m, to.ID}] {
+	if to != nil && to.ID != o.node && to.Takes() && time.Now().Before(to.until) && !r.stolen[theft{m, to.ID}] {
 		r.owners[m] = ownership{node: to.ID, since: time.Now()}
 	}
 }
@@ -289,7 +291,17 @@ func (r *registry) give(m wire.ID) {
 func (s *session) Elsewhere(bool) {}
 
 // ClockAhead implements cluster.Store.
-func (s *session) ClockAhead() time.Duration { return 0 }
+func (s *session) ClockAhead() time.Duration {
+	s.seat.mu.Lock()
+	defer s.seat.mu.Unlock()
+	return s.seat.ahead
+}
+
+func (s *seat) setClock(ahead time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead = ahead
+}
 
 // Draining implements cluster.Store.
 func (s *session) Draining() bool {
