@@ -1,7 +1,7 @@
 // Package broker is one broker: it wires presence, queue, audit and mesh
 // together behind connections of protocol v1. It knows neither SQL nor Caddy.
 //
-// This package is the project's own: programs outside this module must not rely on it.
+// This package is for claudemesh itself; outsiders should not rely on it.
 //
 // # Files
 //

@@ -15,5 +15,5 @@
 //	lost.go     gives up what belongs to meshes that the broker has lost
 //	stats.go    counters
 //
-// This package is the broker's own: programs outside this module must not rely on it.
+// This package is for claudemesh itself; outsiders should not rely on it.
 package journal

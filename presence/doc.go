@@ -6,7 +6,7 @@
 // lease, or the next connection of one that is online), which older session a new one
 // succeeds, which presences a key or a group means, and which status a signal leads to.
 //
-// This package is the broker's own: programs outside this module must not rely on it.
+// This package is for claudemesh itself; outsiders should not rely on it.
 //
 // # Files
 //
@@ -15,7 +15,7 @@
 //	join.go        decides what an arriving connection is
 //	lease.go       what a presence becomes when its connection ends, and when its lease does
 //	succession.go  which session goes on for which
-//	lookup.go      finds presences by key, member or identity, and who is home
+//	lookup.go      finds presences by key, member or identity, and the home of a member
 //	audience.go    who is in a group
 //	status.go      decides between statuses
 //	change.go      a presence changes its summary, profile, groups

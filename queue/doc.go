@@ -69,5 +69,5 @@
 //	status.go   how far a message came, and counters
 //	store.go    what is stored
 //
-// This package is the broker's own: programs outside this module must not rely on it.
+// This package is for claudemesh itself; outsiders should not rely on it.
 package queue
