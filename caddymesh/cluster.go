@@ -111,7 +111,7 @@ func (c *Cluster) join(storage broker.Storage, o *broker.Options) (node, error) 
 	if err != nil {
 		return node{}, err
 	}
-	store.Cluster(cluster.Self{Address: c.advertise, PublicKey: key.Public(), Version: Version()})
+	store.Cluster(cluster.Self{Address: c.advertise, PublicKey: key.Public(), Version: Version(), Unproven: true})
 	o.Cluster = cluster.NewOwners(store)
 	n := node{c, cluster.NewRelay(key, o.Cluster, o.Log.Named("cluster"))}
 	o.Router = n.relay

@@ -76,7 +76,7 @@ type nodeRow struct {
 	Address   string    `json:"address,omitempty"`
 	Meshes    *int      `json:"meshes"` // null: it has the database alone, and so all meshes
 	Draining  bool      `json:"draining"`
-	Elsewhere bool      `json:"elsewhere"`           // its address leads to something else, or to nothing
+	Elsewhere bool      `json:"elsewhere"`           // its address leads to something else, or to nothing, or is unproven
 	Clock     float64   `json:"clock_seconds_ahead"` // of the database's; 0 unless that matters
 	Waits     string    `json:"waits,omitempty"`     // why it is not a node yet
 }
@@ -171,7 +171,7 @@ func meshesOf(n cluster.Node) string {
 		meshes += ", drains"
 	}
 	if n.Elsewhere {
-		meshes += ", its address leads elsewhere or nowhere"
+		meshes += ", no other node reaches it at its address"
 	}
 	if n.ClockOff {
 		meshes += ", its clock is " + cluster.Clock(n.ClockAhead)

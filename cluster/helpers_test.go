@@ -40,11 +40,12 @@ type table struct {
 	changed chan struct{}
 
 	addresses map[int64]string // of nodes, as only the others see them
+	took      map[int64]bool   // the nodes that have ever got meshes
 	patience  time.Duration    // of the nodes that start, see judge; 0: the usual
 }
 
 func newTable() *table {
-	return &table{owners: make(map[wire.ID]int64), stale: make(map[int64]Node), changed: make(chan struct{}), addresses: make(map[int64]string)}
+	return &table{owners: make(map[wire.ID]int64), stale: make(map[int64]Node), changed: make(chan struct{}), addresses: make(map[int64]string), took: make(map[int64]bool)}
 }
 
 func (t *table) change(do func()) {
@@ -85,8 +86,16 @@ func (v view) Elsewhere(is bool) {
 	for i := range v.nodes {
 		if v.nodes[i].ID == v.self {
 			v.nodes[i].Elsewhere = is
+			v.took[v.self] = v.took[v.self] || !is
 		}
 	}
+}
+
+// hasTaken reports whether a node could ever get meshes.
+func (t *table) hasTaken(n *node) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.took[n.ID]
 }
 
 func (v view) Forget(wire.ID) {
@@ -168,7 +177,11 @@ func (t *table) start(tb testing.TB, advertise func(string) string) *node {
 		Node:     Node{ID: rand.Int64(), Address: address, PublicKey: key.Public(), Live: true},
 		accepted: make(chan served, 4096), logs: logs,
 	}
-	t.change(func() { t.nodes = append(t.nodes, n.Node) })
+	t.change(func() {
+		n.Elsewhere = slices.ContainsFunc(t.nodes, Node.Takes) // as a storage does for an unproven node
+		t.took[n.ID] = !n.Elsewhere
+		t.nodes = append(t.nodes, n.Node)
+	})
 	n.Relay = NewRelay(key, view{t, n.ID}, zap.New(zapcore.NewTee(core, zaptest.NewLogger(tb, zaptest.Level(zapcore.WarnLevel)).Core())))
 	if t.patience > 0 {
 		n.judge.patience = t.patience

@@ -37,7 +37,8 @@ type link struct {
 	key  *Key
 	log  *zap.Logger
 	stop context.CancelFunc
-	turn int // which address of the node's host comes first; owned by run
+	news func() // called when session or err has changed
+	turn int    // which address of the node's host comes first; owned by run
 
 	mu      sync.Mutex
 	session *session      // nil: there is no connection
@@ -45,13 +46,13 @@ type link struct {
 	changed chan struct{} // closed, and replaced, when session or err changes
 }
 
-func newLink(node Node, self bool, key *Key, log *zap.Logger, stop context.CancelFunc) *link {
+func newLink(node Node, self bool, key *Key, log *zap.Logger, stop context.CancelFunc, news func()) *link {
 	name := "another node"
 	if self {
 		name = "this node itself at its advertised address"
 	}
 	return &link{
-		node: node, name: name, key: key, stop: stop, changed: make(chan struct{}),
+		node: node, name: name, key: key, stop: stop, news: news, changed: make(chan struct{}),
 		log: log.With(zap.Int64("node", node.ID), zap.String("address", node.Address)),
 	}
 }
@@ -86,6 +87,7 @@ func (l *link) run(ctx context.Context) {
 }
 
 func (l *link) set(session *session, err error) {
+	defer l.news() // when the lock is free again
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.session, l.err = session, err

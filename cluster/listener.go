@@ -43,6 +43,7 @@ type listener struct {
 	crowd     crowd
 
 	life context.Context // of the connections
+	news func()          // called when a node's first link has come, or its last one has gone
 
 	mu    sync.Mutex
 	links map[string]int // how many there are from each node, by its key
@@ -60,7 +61,7 @@ func (r *Relay) newListener(l net.Listener, server Server, handler http.Handler)
 	}))
 	return &listener{
 		Listener: l, key: r.key, directory: r.directory, server: server, calls: newCalls(handler), log: sampled,
-		roster: &roster{directory: r.directory, life: r.life}, life: r.life, links: make(map[string]int),
+		roster: &roster{directory: r.directory, life: r.life}, life: r.life, news: r.stir, links: make(map[string]int),
 	}
 }
 
@@ -160,9 +161,15 @@ func (l *listener) linkedBy(state tls.ConnectionState) (end func()) {
 
 func (l *listener) count(key string, change int) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.links[key] += change; l.links[key] == 0 {
+	before := l.links[key]
+	now := before + change
+	l.links[key] = now
+	if now == 0 {
 		delete(l.links, key)
+	}
+	l.mu.Unlock()
+	if before == 0 || now == 0 {
+		l.news()
 	}
 }
 

@@ -20,7 +20,7 @@ type Node struct {
 	Started   time.Time
 	Live      bool // its lease runs
 	Draining  bool // it gives its meshes away and gets no more
-	Elsewhere bool // the same, since its address leads to something else, or to nothing
+	Elsewhere bool // the same, since its address leads to something else, or to nothing, or is unproven
 	ClockOff  bool // the same, since its clock is wrong
 	// ClockAhead is how far its clock is ahead of the database's; negative if it is behind.
 	ClockAhead time.Duration
@@ -51,6 +51,9 @@ type Self struct {
 	PublicKey []byte
 	Version   string
 	Lease     time.Duration // after which others take its meshes, if it is silent; 0 means 3 s
+	// Unproven says that other nodes may not reach the address. If one of them gets meshes, the node
+	// joins as if its address led elsewhere; see Store.Elsewhere.
+	Unproven bool
 }
 
 // Store keeps nodes and owners. storage/postgres implements it. The store is itself a node:
@@ -80,8 +83,8 @@ type Store interface {
 	Neglected(ctx context.Context, before time.Time, limit int) ([]wire.ID, error)
 	// Drain marks this node: it gets no more meshes.
 	Drain(ctx context.Context) error
-	// Elsewhere says whether this node's address leads to something else, or to nothing. While it
-	// does, the node gets no more meshes. Others learn of it within about a second.
+	// Elsewhere says whether this node's address leads to something else, or to nothing, or is
+	// unproven. While it is so, the node gets no more meshes. Others soon learn of it.
 	Elsewhere(is bool)
 	// ClockAhead returns how far this node's clock is ahead of the database's, or negative if
 	// it is behind, while that keeps the node from getting meshes; otherwise 0.

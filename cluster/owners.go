@@ -155,6 +155,8 @@ func (o *Owners) place(ctx context.Context, mesh wire.ID) (int64, error) {
 		var chosen int64
 		if chosen, err = o.choose(ctx, try > 0); err == nil {
 			owner, ok, err = o.store.Assign(ctx, mesh, chosen)
+		} else if errors.Is(err, ErrNoOwner) {
+			err = nil
 		}
 	}
 	switch {

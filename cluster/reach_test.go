@@ -43,47 +43,55 @@ func (n *node) awaitReached(tb testing.TB, others ...*node) {
 	}, func() string { return fmt.Sprint(n.Problem()) })
 }
 
-// TestJudge checks after which sights a node steps aside, and after which it is ready again.
+// TestJudge checks after which sights a node serves, waits for a proof, or steps aside.
 func TestJudge(t *testing.T) {
 	const patience = 10 * time.Second
+	const serves, waits, aside = "serves", "waits", "aside"
 	refused := errors.New("connection refused")
 	var (
-		well      = sight{stands: true, reached: true, reaches: true}
-		alone     = sight{stands: true}
-		aloneDead = sight{err: refused}
-		aloneElse = sight{err: ErrElsewhere}
-		dead      = sight{err: refused, reaches: true}
-		elsewhere = sight{err: ErrElsewhere, reaches: true}
-		walled    = sight{stands: true, reaches: true}
-		hairpin   = sight{err: refused, reached: true, reaches: true}
-		cut       = sight{stands: true, older: true}
-		deaf      = sight{err: refused, older: true}
-		oldest    = sight{err: refused}
-		dialing   = sight{older: true}
+		well       = sight{stands: true, reached: true, reaches: true, others: true}
+		alone      = sight{stands: true}
+		aloneDead  = sight{err: refused}
+		aloneElse  = sight{err: ErrElsewhere}
+		dead       = sight{err: refused, reaches: true, others: true}
+		elsewhere  = sight{err: ErrElsewhere, reaches: true, others: true}
+		walled     = sight{stands: true, reaches: true, others: true}
+		hairpin    = sight{err: refused, reached: true, reaches: true, others: true}
+		cut        = sight{stands: true, others: true, older: true}
+		deaf       = sight{err: refused, others: true, older: true}
+		joined     = sight{stands: true, reaches: true, others: true, older: true}
+		joinedDead = sight{err: refused, reaches: true, others: true, older: true}
+		dialing    = sight{reaches: true, others: true, older: true}
 	)
 	type look struct {
 		sight
 		seconds int // how long it lasts
-		aside   bool
+		verdict string
 	}
 	for name, looks := range map[string][]look{
-		"alone with any address":           {{aloneDead, 100, false}},
-		"alone, but something else there":  {{aloneElse, 1, true}, {alone, 1, false}, {aloneElse, 100, false}},
-		"dead from the beginning":          {{dead, 9, false}, {dead, 1, true}, {dead, 100, true}, {well, 1, false}},
-		"dead later":                       {{well, 100, false}, {dead, 9, false}, {dead, 1, true}, {well, 1, false}, {dead, 9, false}},
-		"elsewhere from the beginning":     {{elsewhere, 1, true}, {dead, 1, true}, {well, 1, false}},
-		"elsewhere later":                  {{well, 1, false}, {elsewhere, 9, false}, {elsewhere, 1, true}},
-		"a moment's trouble, often":        {{dead, 9, false}, {well, 1, false}, {dead, 9, false}, {well, 1, false}, {walled, 9, false}, {well, 1, false}},
-		"one trouble after another":        {{walled, 4, false}, {dead, 5, false}, {elsewhere, 1, true}},
-		"only itself reaches it":           {{walled, 9, false}, {walled, 1, true}, {well, 1, false}},
-		"only others reach it":             {{hairpin, 100, false}},
-		"cut from all others":              {{well, 1, false}, {cut, 100, false}},
-		"nobody reaches anybody, oldest":   {{oldest, 100, false}},
-		"nobody reaches anybody, a later":  {{deaf, 9, false}, {deaf, 1, true}, {oldest, 1, false}},
-		"the others leave":                 {{dead, 10, true}, {aloneDead, 1, false}, {dead, 9, false}},
-		"the address is right, and a cut":  {{dead, 10, true}, {cut, 1, false}},
-		"its own address is right, others": {{dead, 10, true}, {walled, 3, true}, {well, 1, false}},
-		"not tried yet":                    {{dialing, 100, false}},
+		"alone with any address":            {{aloneDead, 100, serves}},
+		"alone, but something else there":   {{aloneElse, 1, aside}, {alone, 1, serves}, {aloneElse, 100, serves}},
+		"dead from the beginning":           {{dead, 2, serves}, {dead, 1, aside}, {dead, 100, aside}, {well, 1, serves}},
+		"dead later":                        {{well, 100, serves}, {dead, 9, serves}, {dead, 1, aside}, {well, 1, serves}, {dead, 9, serves}},
+		"elsewhere from the beginning":      {{elsewhere, 1, aside}, {dead, 1, aside}, {well, 1, serves}},
+		"elsewhere later":                   {{well, 1, serves}, {elsewhere, 9, serves}, {elsewhere, 1, aside}},
+		"a moment's trouble, often":         {{well, 1, serves}, {dead, 9, serves}, {well, 1, serves}, {walled, 9, serves}, {well, 1, serves}},
+		"one trouble after another":         {{walled, 4, serves}, {dead, 5, serves}, {elsewhere, 1, aside}},
+		"only itself reaches it":            {{walled, 9, serves}, {walled, 1, aside}, {well, 1, serves}},
+		"only others reach it":              {{hairpin, 100, serves}},
+		"cut from all others":               {{well, 1, serves}, {cut, 100, serves}},
+		"nobody reaches anybody, oldest":    {{aloneDead, 100, serves}},
+		"nobody reaches anybody, a later":   {{deaf, 2, waits}, {deaf, 1, aside}, {aloneDead, 1, serves}},
+		"the others leave":                  {{dead, 3, aside}, {aloneDead, 1, serves}, {dead, 2, serves}, {dead, 1, aside}},
+		"the address is right, and a cut":   {{well, 1, serves}, {dead, 10, aside}, {cut, 1, serves}},
+		"its own address is right, others":  {{dead, 3, aside}, {walled, 3, aside}, {well, 1, serves}},
+		"new":                               {{dialing, 1, waits}, {joined, 1, waits}, {well, 1, serves}, {joined, 9, serves}, {joined, 1, aside}},
+		"new, and only itself reaches it":   {{joined, 9, waits}, {joined, 1, aside}, {well, 1, serves}},
+		"new, and refused":                  {{joinedDead, 2, waits}, {joinedDead, 1, aside}, {well, 1, serves}},
+		"new, and packets get lost":         {{dialing, 3, waits}, {joinedDead, 1, aside}},
+		"new, and cut from all others":      {{cut, 9, waits}, {cut, 1, aside}, {alone, 1, serves}},
+		"new, and the others leave":         {{joined, 1, waits}, {alone, 1, serves}, {joined, 1, waits}},
+		"new, and the others leave it dead": {{joinedDead, 3, aside}, {aloneDead, 1, serves}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := time.Now()
@@ -94,15 +102,21 @@ func TestJudge(t *testing.T) {
 					now = now.Add(time.Second)
 					err = j.verdict(now, l.sight)
 				}
-				if (err != nil) != l.aside {
-					t.Fatalf("after look %d: %v", i, err)
+				got := serves
+				if errors.Is(err, errUnproven) {
+					got = waits
+				} else if err != nil {
+					got = aside
+				}
+				if got != l.verdict {
+					t.Fatalf("after look %d the node %s: %v", i, got, err)
 				}
 			}
 		})
 	}
 	t.Run("a frozen process", func(t *testing.T) {
 		now := time.Now()
-		j := judge{patience: patience, last: now}
+		j := judge{patience: patience, last: now, worked: true, proven: true}
 		for range 4 {
 			now = now.Add(time.Hour)
 			if err := j.verdict(now, dead); err != nil {
@@ -149,15 +163,13 @@ func TestAddressLeadsElsewhere(t *testing.T) {
 			table.start(t, func(string) string { return address }).awaitProblem(t, ErrElsewhere, "something other than a node answers")
 		})
 	}
-	for _, n := range []*node{edge, other} {
-		if err := n.Problem(); err != nil {
-			t.Errorf("Problem of a node that is well: %v", err)
-		}
-	}
+	edge.awaitReached(t, other)
+	other.awaitReached(t, edge)
 }
 
-// TestAddressLeadsNowhere starts nodes at whose addresses nothing answers as a node. Each steps aside,
-// and comes back when its address works. Alone, it does not step aside: nobody needs its address.
+// TestAddressLeadsNowhere starts nodes at whose addresses nothing answers as a node. Alone, such a node
+// takes meshes, since nobody needs its address. It steps aside beside another one, and comes back
+// when its address works.
 func TestAddressLeadsNowhere(t *testing.T) {
 	for name, answer := range map[string]func(net.Conn){"refused": nil, "silent": doortest.Silent, "EOF": func(net.Conn) {}} {
 		t.Run(name, func(t *testing.T) {
@@ -173,18 +185,14 @@ func TestAddressLeadsNowhere(t *testing.T) {
 				return wrong.Address
 			})
 			lost.await(t, "no connection to this node itself")
-			if err := lost.Problem(); err != nil {
-				t.Errorf("alone: %v", err)
-			}
+			lost.awaitReached(t) // by nobody
 			well := table.start(t, nil)
 			lost.awaitProblem(t, ErrUnreached, "advertises "+wrong.Address)
 			await.Until(t, "the node gets no meshes", func() bool {
 				nodes, _ := view{table, well.ID}.Nodes(t.Context())
 				return nodes[0].Elsewhere && !nodes[1].Elsewhere
 			})
-			if err := well.Problem(); err != nil {
-				t.Errorf("Problem of a node that is well: %v", err)
-			}
+			well.awaitReached(t, lost)
 			wrong.Close()
 			doortest.Open(t, wrong.Address, doortest.PassTo(func() string { return real }))
 			lost.awaitReached(t, well)
@@ -209,7 +217,7 @@ func TestAddressLeadsNowhere(t *testing.T) {
 		lost.awaitReached(t, well)
 		well.Close()
 		table.change(func() { table.nodes = table.nodes[1:] })
-		lost.awaitProblem(t, ErrUnreached, "they do not reach it")
+		lost.awaitProblem(t, ErrUnreached, "other nodes do not reach it")
 		again.awaitReached(t, lost)
 	})
 	t.Run("all nodes", func(t *testing.T) {

@@ -44,14 +44,17 @@ type Relay struct {
 	closed   bool                  // no more links and sockets are taken
 	problem  error                 // see Problem
 
-	judge judge // owned by follow
+	judge   judge         // owned by follow
+	stirred chan struct{} // holds an element when a link has come or gone since follow looked at them
 }
 
 // NewRelay returns a relay that connects to other nodes as they are needed. The public half of key
 // is in this node's row of the database.
 func NewRelay(key *Key, directory Directory, log *zap.Logger) *Relay {
-	r := &Relay{key: key, directory: directory, log: log, links: make(map[int64]*link), relayed: make(map[net.Conn]struct{})}
-	r.judge.patience = unreachedFor
+	r := &Relay{
+		key: key, directory: directory, log: log, links: make(map[int64]*link), relayed: make(map[net.Conn]struct{}),
+		problem: errUnproven, judge: judge{patience: unreachedFor}, stirred: make(chan struct{}, 1),
+	}
 	r.life, r.end = context.WithCancel(context.Background())
 	return r
 }
@@ -87,17 +90,43 @@ func (r *Relay) follow(listener *listener) {
 	r.judge.last = time.Now()
 	for r.life.Err() == nil {
 		changed, asked := r.directory.Watch(), time.Now()
+		assess := func() {}
 		if self, ok := r.directory.Self(); !ok {
 			r.keep(nil) // nobody would let this node in
 		} else if nodes, err := r.directory.Nodes(r.life); err == nil {
 			listener.roster.learn(nodes, asked)
 			r.keep(nodes)
-			r.assess(r.look(self, nodes, listener))
+			assess = func() { r.assess(r.look(self, nodes, listener)) }
 		} else if r.life.Err() == nil {
 			r.log.Debug("could not read the nodes of the cluster", zap.Error(err))
 		}
-		pause(r.life, lookAgain)
-		waitFor(r.life, changed)
+		assess()
+		r.rest(changed, assess)
+	}
+}
+
+// rest waits until it is time to look at the nodes again. Meanwhile it calls assess when a link has
+// come or gone.
+func (r *Relay) rest(changed <-chan struct{}, assess func()) {
+	for soon := time.After(lookAgain); soon != nil || changed != nil; {
+		select {
+		case <-r.life.Done():
+			return
+		case <-soon:
+			soon = nil
+		case <-changed:
+			changed = nil
+		case <-r.stirred:
+			assess()
+		}
+	}
+}
+
+// stir tells follow that a link has come or gone.
+func (r *Relay) stir() {
+	select {
+	case r.stirred <- struct{}{}:
+	default:
 	}
 }
 
@@ -144,7 +173,7 @@ func (r *Relay) linkLocked(n Node) *link {
 	if l == nil {
 		ctx, stop := context.WithCancel(r.life)
 		self, _ := r.directory.Self()
-		l = newLink(n, n.ID == self, r.key, r.log, stop)
+		l = newLink(n, n.ID == self, r.key, r.log, stop, r.stir)
 		r.links[n.ID] = l
 		r.wait.Go(func() { l.run(ctx) })
 	}

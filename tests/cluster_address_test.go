@@ -20,8 +20,8 @@ import (
 )
 
 // TestClusterAddress starts nodes that advertise the address of another node, of something that isn't
-// a node, or of nothing. Each says so in its log, in the table of nodes and at /health/ready, and has no meshes. A node whose address begins to lead to it is
-// ready.
+// a node, or of nothing. Each says so in its log, in the table of nodes and at /health/ready, and never
+// gets a mesh. A node whose address begins to lead to it is ready.
 func TestClusterAddress(t *testing.T) {
 	t.Parallel()
 	pg := pgtest.Start(t)
@@ -37,14 +37,37 @@ func TestClusterAddress(t *testing.T) {
 		{name: "refused", at: "127.0.0.1:" + strconv.Itoa(freePort(t)), log: "connection refused", heals: true},
 		{name: "silent", answer: doortest.Silent, log: "does not answer within", heals: true},
 		{name: "EOF", answer: func(net.Conn) {}, log: "closes the connection at once", heals: true},
+		{name: "black hole", hole: doortest.Blackhole(t), log: "does not answer within", heals: true},
 	}
+	var teams []*team
+	for range 3 {
+		teams = append(teams, newTeam(t, a))
+	}
+	got := watchOwners(t, pg)
 	for _, n := range nodes {
 		n.launch(t, pg)
 	}
-	// A new node may get meshes until it knows that its address is wrong, so no mesh is made before
-	// all of them know.
+	for _, n := range nodes {
+		if !n.waits {
+			n.awaitJoined(t, pg)
+		}
+	}
+	if out, code := operate(a, pg, "rebalance", "--json"); len(jsonRows(t, out, code)) > 0 {
+		t.Errorf("meshes move to nodes whose addresses are wrong:\n%s", out)
+	}
+	if out, code := operate(a, pg, "drain", "--node", address); code == 0 || !strings.Contains(out, "no other node would take the meshes") {
+		t.Errorf("drain the only node with a right address: exit %d\n%s", code, out)
+	}
+	for _, m := range teams {
+		m.owner.daemon(t).sync()
+	}
 	for _, n := range nodes {
 		t.Run(n.name, func(t *testing.T) { n.stepsAside(t, a, pg) })
+	}
+	for pid, meshes := range got() {
+		if pid != a.PID() {
+			t.Errorf("process %d got %d meshes", pid, meshes)
+		}
 	}
 	for _, n := range nodes {
 		if !n.waits {
@@ -60,7 +83,12 @@ func TestClusterAddress(t *testing.T) {
 			if n.door != nil {
 				n.door.Close()
 			}
-			doortest.Open(t, n.at, doortest.PassTo(func() string { return n.right }))
+			pass := doortest.PassTo(func() string { return n.right })
+			if n.hole != nil {
+				doortest.Answer(t, n.hole, pass)
+			} else {
+				doortest.Open(t, n.at, pass)
+			}
 			n.broker.AwaitReady()
 		}
 		n.broker.Stop()
@@ -75,6 +103,7 @@ func TestClusterAddress(t *testing.T) {
 type wrongNode struct {
 	name   string
 	at     string         // the advertised address; with answer, launch chooses it
+	hole   net.Listener   // it has the advertised address, and nobody reaches it before it accepts
 	answer func(net.Conn) // what the test does with connections to the address; nil: the address is not the test's
 	log    string         // what the log says
 	waits  bool           // the node does not join, since another one has its address
@@ -87,14 +116,49 @@ type wrongNode struct {
 
 func (n *wrongNode) launch(t *testing.T, pg *pgtest.Server) {
 	t.Helper()
-	if n.answer != nil {
+	switch {
+	case n.answer != nil:
 		n.door = doortest.Open(t, "127.0.0.1:0", n.answer)
 		n.at = n.door.Address
+	case n.hole != nil:
+		n.at = n.hole.Addr().String()
 	}
 	n.right = "127.0.0.1:" + strconv.Itoa(freePort(t))
 	n.broker = newServer(t, "DATABASE_URL="+pg.DSN())
 	n.broker.JoinCluster(n.right, "advertise "+n.at)
 	n.broker.Launch()
+}
+
+// awaitJoined waits until the database has the node.
+func (n *wrongNode) awaitJoined(t *testing.T, pg *pgtest.Server) {
+	t.Helper()
+	await.Until(t, "the node has joined", func() (joined bool) {
+		queryRow(t, pg, []any{&joined}, `SELECT EXISTS (SELECT FROM claudemesh.nodes WHERE pid = $1)`, n.broker.PID())
+		return joined
+	})
+}
+
+// watchOwners returns a function that returns how many meshes each process has got since, by its id.
+// A mesh counts even if the process did not keep it.
+func watchOwners(t *testing.T, pg *pgtest.Server) func() map[int]int {
+	t.Helper()
+	pg.Exec(`CREATE TABLE public.got (pid integer NOT NULL);
+		CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+		BEGIN
+			INSERT INTO public.got SELECT pid FROM claudemesh.nodes WHERE id = NEW.node_id;
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER note AFTER INSERT OR UPDATE OF node_id ON claudemesh.mesh_owners FOR EACH ROW EXECUTE FUNCTION public.note()`)
+	return func() map[int]int {
+		var pids, counts []int
+		queryRow(t, pg, []any{&pids, &counts}, `SELECT coalesce(array_agg(pid), '{}'), coalesce(array_agg(n), '{}')
+			FROM (SELECT pid, count(*)::integer AS n FROM public.got GROUP BY pid)`)
+		meshes := make(map[int]int)
+		for i, pid := range pids {
+			meshes[pid] = counts[i]
+		}
+		return meshes
+	}
 }
 
 // stepsAside waits until everybody can see that the address is wrong.
@@ -103,7 +167,7 @@ func (n *wrongNode) stepsAside(t *testing.T, other *server, pg *pgtest.Server) {
 	await.Until(t, "the log says what is wrong", func() bool {
 		return strings.Contains(n.broker.Log(), n.log) && strings.Contains(n.broker.Log(), "advertise")
 	})
-	says := "leads elsewhere or nowhere"
+	says := "no other node reaches it at its address"
 	if n.waits {
 		says = " waits "
 	}

@@ -1,4 +1,4 @@
-// Package doortest lets tests answer TCP connections in ways of their own, and pass them on.
+// Package doortest lets tests answer TCP connections in ways of their own, and pass them on or lose them.
 package doortest
 
 import (
@@ -23,6 +23,12 @@ func Open(t testing.TB, address string, answer func(net.Conn)) *Door {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return Answer(t, l, answer)
+}
+
+// Answer is Open for a listener.
+func Answer(t testing.TB, l net.Listener, answer func(net.Conn)) *Door {
+	t.Helper()
 	var answers sync.WaitGroup
 	life, end := context.WithCancel(context.Background())
 	answers.Go(func() {

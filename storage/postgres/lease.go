@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,7 @@ type lease struct {
 	cause  error         // why it is lost; set before lost is closed
 	ended  chan struct{} // closed when the goroutine has ended
 
+	aside    bool   // the row says that the node's address leads elsewhere; owned by the goroutine
 	renewals int64  // the row's count after the last renewal; owned by the goroutine
 	server   string // the address of the server that last answered; owned by the goroutine
 }
@@ -171,10 +173,13 @@ func (s *Store) join(ctx context.Context, tx pgx.Tx, l *lease) error {
 		return err
 	}
 	host, self := s.publishes()
+	l.aside = self.Unproven && slices.ContainsFunc(others, cluster.Node.Takes)
+	s.elsewhere.Store(l.aside)
+	l.drains.Store(l.aside)
 	l.renewed(system.Uptime(), s.term())
-	_, err = tx.Exec(ctx, `INSERT INTO claudemesh.nodes (id, lease_until, pid, knows_schema, host, address, public_key, program, clock_ahead)
-		VALUES ($1, clock_timestamp() + $2::interval, $3, $4, $5, $6, $7, $8, $9::timestamptz - clock_timestamp())`, l.id, s.term(),
-		os.Getpid(), len(migrations), column.Text(host), column.Text(self.Address), self.PublicKey, column.Text(self.Version), s.wall())
+	_, err = tx.Exec(ctx, `INSERT INTO claudemesh.nodes (id, lease_until, pid, knows_schema, host, address, public_key, program, clock_ahead, elsewhere)
+		VALUES ($1, clock_timestamp() + $2::interval, $3, $4, $5, $6, $7, $8, $9::timestamptz - clock_timestamp(), $10)`, l.id, s.term(),
+		os.Getpid(), len(migrations), column.Text(host), column.Text(self.Address), self.PublicKey, column.Text(self.Version), s.wall(), l.aside)
 	if err == nil {
 		err = announce(ctx, tx)
 	}
@@ -283,10 +288,10 @@ func (s *Store) renew(l *lease, conn *pgx.Conn) (*pgx.Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(s.life, renewWithin)
 	defer cancel()
-	asked := system.Uptime()
+	asked, aside := system.Uptime(), s.elsewhere.Load()
 	var ahead time.Duration
 	var drains, moves bool
-	err := conn.QueryRow(ctx, renewLease, l.id, s.term(), l.renewals, s.elsewhere.Load(), s.clockAhead.Load() != 0, s.wall()).
+	err := conn.QueryRow(ctx, renewLease, l.id, s.term(), l.renewals, aside, s.clockAhead.Load() != 0, s.wall()).
 		Scan(&l.renewals, &ahead, &drains, &moves)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return conn, lossOf(ctx, conn, l)
@@ -297,6 +302,10 @@ func (s *Store) renew(l *lease, conn *pgx.Conn) (*pgx.Conn, error) {
 			s.watch.tell()
 		}
 		err = s.judgeClock(ctx, conn, l, ahead)
+	}
+	if err == nil && aside != l.aside {
+		l.aside = aside
+		_, err = conn.Exec(ctx, notify)
 	}
 	if err != nil {
 		disconnect(conn)

@@ -177,8 +177,15 @@ func (s *Store) Drain(ctx context.Context) error {
 	return wrap("drain", s.pool.SendBatch(ctx, b).Close())
 }
 
-// Elsewhere implements cluster.Store. The next renewal of the lease publishes it.
-func (s *Store) Elsewhere(is bool) { s.elsewhere.Store(is) }
+// Elsewhere implements cluster.Store. A change is published by a renewal of the lease at once.
+func (s *Store) Elsewhere(is bool) {
+	if s.elsewhere.Swap(is) == is {
+		return
+	}
+	if hurry := s.hurry.Load(); hurry != nil {
+		(*hurry)()
+	}
+}
 
 // Draining implements cluster.Store.
 func (s *Store) Draining() bool {

@@ -50,8 +50,10 @@ type Store struct {
 	self  *cluster.Self // set before Claim; nil: the store has the database alone
 	watch watch
 	fresh meshSet // meshes got since the last sweep
-	// elsewhere says that the node's address leads to something else.
+	// elsewhere says that the node's address leads to something else, or is unproven.
 	elsewhere atomic.Bool
+	// hurry ends the pause before a renewal of the lease, or was for an earlier pause.
+	hurry atomic.Pointer[context.CancelFunc]
 	// clockAhead is how far this node's clock is ahead of the database's, in ns; 0 unless it
 	// is wrong.
 	clockAhead atomic.Int64

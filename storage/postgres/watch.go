@@ -48,13 +48,17 @@ func (w *watch) tell() {
 // Watch implements cluster.Store. The pace is that of the lease's renewals.
 func (s *Store) Watch() <-chan struct{} { return s.watch.next() }
 
-// listen waits until the lease must be renewed, or the store is closed. Meanwhile it passes
-// on the notifications that come over the lease's connection. It returns nil instead of a
-// connection that has failed.
+// listen waits until the lease must be renewed, the node has something to publish, or the store is
+// closed. Meanwhile it passes on the notifications that come over the lease's connection. It returns
+// nil instead of a connection that has failed.
 func (s *Store) listen(l *lease, conn *pgx.Conn, pause time.Duration) *pgx.Conn {
 	ctx, cancel := context.WithTimeout(s.life, pause)
 	defer cancel()
 	defer s.watch.tell() // at this pace even without notifications
+	s.hurry.Store(&cancel)
+	if conn != nil && s.elsewhere.Load() != l.aside { // changed before this pause
+		cancel()
+	}
 	for l.shared && conn != nil {
 		_, err := conn.WaitForNotification(ctx)
 		switch {

@@ -49,6 +49,7 @@ func RunCluster(t *testing.T, fresh func(t testing.TB) Shared) {
 		{"creator owns", testCreatorOwns},
 		{"drain", testDrain},
 		{"elsewhere", testElsewhere},
+		{"unproven", testUnproven},
 		{"sweep own meshes", testSweepOwn},
 		{"sweep what was got late", testSweepLate},
 		{"neglected", testNeglected},
@@ -65,9 +66,16 @@ func RunCluster(t *testing.T, fresh func(t testing.TB) Shared) {
 // join opens a database as a node.
 func join(t testing.TB, db Shared, address string) (Node, int64) {
 	t.Helper()
+	return joinAs(t, db, cluster.Self{Address: address})
+}
+
+// joinAs opens a database as a node that publishes something about itself.
+func joinAs(t testing.TB, db Shared, self cluster.Self) (Node, int64) {
+	t.Helper()
 	s := db.Node(t)
 	t.Cleanup(func() { _ = s.Close() }) // some tests close it before
-	s.Cluster(cluster.Self{Address: address, PublicKey: []byte(address), Version: "v1", Lease: time.Hour})
+	self.PublicKey, self.Version, self.Lease = []byte(self.Address), "v1", time.Hour
+	s.Cluster(self)
 	check(t, s.Claim(t.Context()))
 	id, ok := s.Self()
 	if !ok {
@@ -337,6 +345,43 @@ func testElsewhere(t *testing.T, db Shared) {
 	await.Until(t, "the node takes meshes again", func() bool { return !a.Draining() })
 	if owner, ok, err := b.Assign(t.Context(), free, idA); !ok || owner != idA || err != nil {
 		t.Errorf("assign a mesh afterwards: %d, %v, %v", owner, ok, err)
+	}
+}
+
+// testUnproven checks that a node whose address nobody has proven gets no meshes from the moment at
+// which it joins, unless no other node gets any, and that the others hear at once of the proof.
+func testUnproven(t *testing.T, db Shared) {
+	a, idA := joinAs(t, db, cluster.Self{Address: "a:1", Unproven: true})
+	b, idB := joinAs(t, db, cluster.Self{Address: "b:1", Unproven: true})
+	list := unowned(t, a, 3)
+	takes := func(m wire.ID, node int64) bool {
+		t.Helper()
+		_, ok, err := a.Assign(t.Context(), m, node)
+		check(t, err)
+		return ok
+	}
+	if !takes(list[0], idA) || a.Draining() {
+		t.Error("the first node gets no meshes")
+	}
+	if takes(list[1], idB) || !b.Draining() {
+		t.Error("a node without a proof gets meshes beside another one")
+	}
+	for _, n := range must[[]cluster.Node](t)(a.Nodes(t.Context())) {
+		if n.Takes() != (n.ID == idA) {
+			t.Errorf("before the proof: %+v", n)
+		}
+	}
+	changed := a.Watch()
+	b.Elsewhere(false)
+	<-changed
+	await.Until(t, "the node gets meshes", func() bool { return !b.Draining() })
+	if !takes(list[1], idB) {
+		t.Error("a node with a proof gets no meshes")
+	}
+	check(t, errors.Join(a.Drain(t.Context()), b.Drain(t.Context())))
+	c, idC := joinAs(t, db, cluster.Self{Address: "c:1", Unproven: true})
+	if !takes(list[2], idC) || c.Draining() {
+		t.Error("a node gets no meshes although the others drain")
 	}
 }
 
