@@ -72,7 +72,7 @@ func TestClusterAddress(t *testing.T) {
 	for _, n := range nodes {
 		if !n.waits {
 			m := newTeam(t, n.broker)
-			m.at(a).owner.daemon(t).sync()
+			awaitSession(t, m.at(a).owner, newKeys()).sync() // the node has to hand the mesh over first
 			if owned := nodeOf(t, pg, n.broker).meshes; owned != 0 {
 				t.Errorf("%s: the node owns %d meshes", n.name, owned)
 			}
