@@ -13,24 +13,24 @@ require (
 	github.com/dustin/go-humanize v1.1.0 // numbers and sizes on the operator's page, as people read them
 	github.com/go-json-experiment/json v1.27.2 // JSON that refuses names that come twice and tells offsets: encoding/json/v2 before Go has it without GOEXPERIMENT
 	github.com/google/uuid v1.6.0 // UUIDs of versions 4 and 7
-	github.com/jackc/pgx/v5 v5.12.0 // Postgres: batches in one round trip and arrays, which database/sql does not offer
+	github.com/jackc/pgx/v5 v5.13.0 // Postgres: batches in one round trip and arrays, which database/sql does not offer
 	github.com/mdp/qrterminal/v3 v3.2.1 // an invite link as a QR code in a terminal
 	github.com/modelcontextprotocol/go-sdk v1.8.0 // the MCP server of a session: the official SDK
 	github.com/mtibben/confusables v0.0.0-20210201002637-9d1b0723b659 // letters that look alike (UTS 39)
-	github.com/prometheus/client_golang v1.24.1 // metrics: Caddy serves what is in its registry
+	github.com/prometheus/client_golang v1.25.0 // metrics: Caddy serves what is in its registry
 	github.com/spf13/cobra v1.10.2 // the commands of claudemesh, and those of the broker, which Caddy takes as cobra commands
-	github.com/spf13/pflag v1.0.10 // flags as cobra has them, for the man pages and for what is wrong with one
+	github.com/spf13/pflag v1.1.0 // flags as cobra has them, for the man pages and for what is wrong with one
 	github.com/xtaci/smux v1.5.58 // many sockets over one connection between two nodes, with a window for each: see package cluster for why not yamux or HTTP/2
-	go.opentelemetry.io/otel v1.46.0 // what spans tell
-	go.opentelemetry.io/otel/trace v1.46.0 // spans of messages: Caddy's tracing hands out its provider
+	go.opentelemetry.io/otel v1.47.0 // what spans tell
+	go.opentelemetry.io/otel/trace v1.47.0 // spans of messages: Caddy's tracing hands out its provider
 	go.uber.org/goleak v1.3.0 // tests: no goroutine is left behind
 	go.uber.org/zap v1.28.0 // logs of the broker: Caddy hands out its loggers
-	golang.org/x/crypto v0.58.0 // NaCl boxes, as libsodium seals them; Argon2 and XChaCha20-Poly1305 for backups
+	golang.org/x/crypto v0.59.0 // NaCl boxes, as libsodium seals them; Argon2 and XChaCha20-Poly1305 for backups
 	golang.org/x/mod v0.43.0 // signed notes (C2SP), in which checkpoints of the audit log are handed out
-	golang.org/x/net v0.60.0 // proxies of the environment, as net/http reads them
+	golang.org/x/net v0.62.0 // proxies of the environment, as net/http reads them
 	golang.org/x/sync v0.25.0 // singleflight: one load of a mesh, however many ask at once
-	golang.org/x/sys v0.49.0 // system calls that package syscall lacks: file systems, process starts, locks on Windows
-	golang.org/x/term v0.47.0 // whether a terminal is there, its width, and passphrases without an echo
+	golang.org/x/sys v0.50.0 // system calls that package syscall lacks: file systems, process starts, locks on Windows
+	golang.org/x/term v0.48.0 // whether a terminal is there, its width, and passphrases without an echo
 	golang.org/x/text v0.44.0 // normal forms and case of names
 	golang.org/x/time v0.16.0 // rate limits as token buckets
 	modernc.org/sqlite v1.62.0 // SQLite without cgo, so that binaries are static and build for every system
@@ -124,7 +124,7 @@ require (
 	github.com/pires/go-proxyproto v0.15.0 // indirect
 	github.com/pkg/errors v0.9.1 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
-	github.com/prometheus/common v0.71.0 // indirect
+	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/otlptranslator v1.0.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/quic-go/qpack v0.6.0 // indirect
@@ -178,8 +178,8 @@ require (
 	go.opentelemetry.io/otel/exporters/stdout/stdoutlog v0.22.0 // indirect
 	go.opentelemetry.io/otel/exporters/stdout/stdoutmetric v1.46.0 // indirect
 	go.opentelemetry.io/otel/exporters/stdout/stdouttrace v1.46.0 // indirect
-	go.opentelemetry.io/otel/log v0.22.0 // indirect
-	go.opentelemetry.io/otel/metric v1.46.0 // indirect
+	go.opentelemetry.io/otel/log v1.47.0 // indirect
+	go.opentelemetry.io/otel/metric v1.47.0 // indirect
 	go.opentelemetry.io/otel/sdk v1.46.0 // indirect
 	go.opentelemetry.io/otel/sdk/log v0.22.0 // indirect
 	go.opentelemetry.io/otel/sdk/metric v1.46.0 // indirect
