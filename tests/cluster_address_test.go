@@ -152,7 +152,7 @@ func watchOwners(t *testing.T, pg *pgtest.Server) func() map[int]int {
 	return func() map[int]int {
 		var pids, counts []int
 		queryRow(t, pg, []any{&pids, &counts}, `SELECT coalesce(array_agg(pid), '{}'), coalesce(array_agg(n), '{}')
-			FROM (SELECT pid, count(*)::integer AS n FROM public.got GROUP BY pid)`)
+			FROM (SELECT pid, count(*)::integer AS n FROM public.got GROUP BY pid) AS each`)
 		meshes := make(map[int]int)
 		for i, pid := range pids {
 			meshes[pid] = counts[i]

@@ -55,9 +55,6 @@ func (s *Store) CreateMesh(ctx context.Context, m mesh.Mesh, owner mesh.Member) 
 	if violated(err, uniqueViolation) {
 		return fmt.Errorf("create mesh: %w", mesh.ErrExists)
 	}
-	if err == nil && s.Draining() { // somebody is to give this one away, too
-		s.watch.tell()
-	}
 	return wrap("create mesh", err)
 }
 
