@@ -41,6 +41,9 @@ type machine struct {
 	exited    chan struct{}
 }
 
+// adminLine is where the admin socket is unless the environment says otherwise.
+var adminLine = regexp.MustCompile(`\{\$CADDY_ADMIN:unix/caddy-admin[-a-z]*\.sock\|0200\}`)
+
 const (
 	unitFile    = "/usr/lib/systemd/system/claudemesh-broker.service"
 	machinePath = "CLAUDEMESH_TEST_MACHINE" // the socket at which apt and systemctl ask the test
@@ -260,7 +263,7 @@ func (m *machine) installLocked() error {
 			return err
 		}
 		// As scripts/release does.
-		packaged := strings.ReplaceAll(string(text), "{$CADDY_ADMIN:unix/caddy-admin.sock|0200}", "{$CADDY_ADMIN:unix//run/claudemesh/admin.sock|0200}")
+		packaged := adminLine.ReplaceAllLiteralString(string(text), "{$CADDY_ADMIN:unix//run/claudemesh/admin.sock|0200}")
 		if err := os.WriteFile(dst, []byte(m.place(packaged)), 0o700); err != nil {
 			return err
 		}
