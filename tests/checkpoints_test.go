@@ -188,8 +188,9 @@ func TestTruncatedAuditLog(t *testing.T) {
 		}
 	}
 	w.talk(t, 5) // now the log is longer than before, and begins differently
-	if out, _, code := w.alice.run("audit", "verify"); code != 1 || !strings.Contains(out, says) {
-		t.Errorf("audit verify: exit code %d\n%s", code, out)
+	origin := "claudemesh/" + w.meshID.String() + "\n"
+	if out, _, code := w.alice.run("audit", "verify"); code != 1 || !strings.Contains(out, says) || strings.Count(out, origin) != 2 || strings.Count(out, "— claudemesh/") != 2 {
+		t.Errorf("audit verify: exit code %d, without the two notes:\n%s", code, out)
 	}
 	carol := newPerson(t, w.server)
 	carol.must("join", w.alice.invite(), "--name", "carol")
