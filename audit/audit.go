@@ -55,10 +55,17 @@ type Head struct {
 	Hash Hash  `json:"hash"`
 }
 
-// Store reads the log, and keeps what is signed. The journal's commits append entries.
+// Log is the chain of a mesh.
+type Log struct {
+	Mesh wire.ID
+	Slug string // the mesh's; "" if the mesh itself is gone
+	Head Head   // recorded next to the chain
+}
+
+// Store reads the logs, and keeps what is signed. The journal's commits append entries.
 type Store interface {
-	// AuditMeshes lists the meshes that have entries or a recorded head.
-	AuditMeshes(ctx context.Context) ([]wire.ID, error)
+	// AuditLogs lists the logs that have entries or a recorded head, in order of Mesh.
+	AuditLogs(ctx context.Context) ([]Log, error)
 	// AuditHead returns the head that is recorded next to the chain.
 	AuditHead(ctx context.Context, meshID wire.ID) (Head, error)
 	// AuditEntries returns up to limit entries with Seq > after, in order of Seq.

@@ -90,7 +90,12 @@ func (l *log) PruneAudit(_ context.Context, meshID wire.ID, upTo int64, checkpoi
 	return n, nil
 }
 
-func (l *log) AuditMeshes(context.Context) ([]wire.ID, error) { return l.meshes, nil }
+func (l *log) AuditLogs(context.Context) (list []Log, err error) {
+	for _, id := range l.meshes {
+		list = append(list, Log{Mesh: id, Head: l.heads[id]})
+	}
+	return list, l.err
+}
 
 func (l *log) AuditHead(_ context.Context, meshID wire.ID) (Head, error) {
 	return l.heads[meshID], l.err

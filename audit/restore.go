@@ -15,15 +15,12 @@ func AnnounceRestore(ctx context.Context, store Store, at time.Time, commit func
 	if err != nil {
 		return fmt.Errorf("announce the restore: %w", err)
 	}
-	meshes, err := store.AuditMeshes(ctx)
+	logs, err := store.AuditLogs(ctx)
 	if err != nil {
 		return fmt.Errorf("announce the restore: %w", err)
 	}
-	for _, id := range meshes {
-		head, err := store.AuditHead(ctx, id)
-		if err != nil {
-			return fmt.Errorf("announce the restore to mesh %s: %w", id, err)
-		}
+	for _, l := range logs {
+		id, head := l.Mesh, l.Head
 		// The announcement comes first: an entry alone would explain nothing to clients.
 		if err := store.AddAuditRestore(ctx, id, at, key.Announce(id, Restore{Head: head, At: at})); err != nil {
 			return fmt.Errorf("announce the restore to mesh %s: %w", id, err)

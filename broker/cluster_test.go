@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/internal/await"
@@ -108,8 +110,9 @@ func TestHandOver(t *testing.T) {
 		bob.gets(3 + round)
 		alice.delivered(3 + round)
 	}
-	if heads, err := a.AuditHeads(t.Context()); err != nil || heads[id].Seq == 0 {
-		t.Errorf("got audit heads %v, %v; want entries of mesh %s", heads, err, id)
+	logs, err := a.AuditLogs(t.Context())
+	if err != nil || !slices.ContainsFunc(logs, func(l audit.Log) bool { return l.Mesh == id && l.Slug == "team" && l.Head.Seq > 0 }) {
+		t.Errorf("got audit logs %v, %v; want entries of mesh %s", logs, err, id)
 	}
 }
 

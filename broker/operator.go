@@ -91,7 +91,7 @@ func (r *room) overview() MeshOverview {
 }
 
 // ErrNoMesh says that the storage has no such mesh.
-var ErrNoMesh = errors.New("there is no mesh with this id")
+var ErrNoMesh = errors.New("there is no mesh with this id or slug")
 
 // ofMesh returns the room of a mesh, or ErrNoMesh.
 func (b *Broker) ofMesh(ctx context.Context, id wire.ID) (*room, error) {
@@ -165,22 +165,12 @@ func (b *Broker) AuditHead(ctx context.Context, id wire.ID) (audit.Head, error) 
 	return b.storage.AuditHead(ctx, id)
 }
 
-// AuditHeads returns the newest entry's number and hash of each mesh's audit log.
-func (b *Broker) AuditHeads(ctx context.Context) (map[wire.ID]audit.Head, error) {
+// AuditLogs lists the audit logs of all meshes.
+func (b *Broker) AuditLogs(ctx context.Context) ([]audit.Log, error) {
 	if err := b.reached(); err != nil {
 		return nil, err
 	}
-	ids, err := b.storage.AuditMeshes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	heads := make(map[wire.ID]audit.Head, len(ids))
-	for _, id := range ids {
-		if heads[id], err = b.storage.AuditHead(ctx, id); err != nil {
-			return nil, err
-		}
-	}
-	return heads, nil
+	return b.storage.AuditLogs(ctx)
 }
 
 // Kick ends the sessions that a target means: a key, a name, or the start of a key. It

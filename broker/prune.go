@@ -38,15 +38,15 @@ func (b *Broker) pruneAudit(ctx context.Context, now time.Time) error {
 	if retention >= keepAudit || b.isSuspended() {
 		return nil
 	}
-	meshes, err := b.storage.AuditMeshes(ctx)
+	logs, err := b.storage.AuditLogs(ctx)
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for _, id := range meshes {
-		n, err := b.pruneMesh(ctx, id, now.Add(-retention))
+	for _, l := range logs {
+		n, err := b.pruneMesh(ctx, l.Mesh, now.Add(-retention))
 		if n > 0 {
-			b.log.Info("deleted old entries of an audit log", zap.Stringer("mesh", id), zap.Int("entries", n))
+			b.log.Info("deleted old entries of an audit log", zap.Stringer("mesh", l.Mesh), zap.Int("entries", n))
 		}
 		errs = append(errs, err)
 		if ctx.Err() != nil || errors.Is(err, storage.ErrInUse) || b.journal.Down() != nil {

@@ -1,6 +1,7 @@
 package caddymesh
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -8,10 +9,12 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/cluster"
 	"github.com/claudemesh/claudemesh/queue"
 	"github.com/claudemesh/claudemesh/storage/postgres"
 	"github.com/claudemesh/claudemesh/wire"
@@ -171,7 +174,7 @@ func adminMesh(r *http.Request) (any, error) {
 			return nil, err
 		}
 		head, err := b.AuditHead(ctx, id)
-		waits := queueOf(id, burden)
+		waits := queueOf(overview, burden)
 		return []meshRow{{
 			overview, waits.Messages, waits.Deliveries, waits.Bytes, waits.Oldest, head.Seq, hex.EncodeToString(head.Hash[:]),
 		}}, err
@@ -189,6 +192,7 @@ func adminMembers(r *http.Request) (any, error) {
 // queueRow is a row of GET /claudemesh/queue.
 type queueRow struct {
 	Mesh       wire.ID `json:"mesh"`
+	Slug       string  `json:"slug"`
 	Messages   int64   `json:"messages"`
 	Deliveries int64   `json:"deliveries"`
 	Bytes      int64   `json:"bytes"`          // with an allowance for rows and indexes
@@ -197,18 +201,23 @@ type queueRow struct {
 
 func adminQueue(r *http.Request) (any, error) {
 	return ofMesh(r, func(b *broker.Broker, ctx context.Context, id wire.ID) ([]queueRow, error) {
+		overview, err := b.Mesh(ctx, id)
+		if err != nil {
+			return nil, err
+		}
 		burden, err := b.Burden(ctx, id)
-		return []queueRow{queueOf(id, burden)}, err
+		return []queueRow{queueOf(overview, burden)}, err
 	})
 }
 
-func queueOf(id wire.ID, burden queue.Burden) queueRow {
-	return queueRow{id, burden.Messages, burden.Deliveries, burden.Size(), secondsSince(burden.Oldest)}
+func queueOf(m broker.MeshOverview, burden queue.Burden) queueRow {
+	return queueRow{m.ID, m.Slug, burden.Messages, burden.Deliveries, burden.Size(), secondsSince(burden.Oldest)}
 }
 
 // auditRow is a row of GET /claudemesh/audit.
 type auditRow struct {
 	Mesh wire.ID `json:"mesh"`
+	Slug string  `json:"slug"` // empty if the mesh itself is gone
 	Seq  int64   `json:"seq"`
 	Hash string  `json:"hash"`
 }
@@ -220,15 +229,17 @@ func adminAudit(r *http.Request) (any, error) {
 func auditHeads(ctx context.Context, of []named) ([]auditRow, error) {
 	rows := []auditRow{}
 	for _, l := range of {
-		heads, err := l.broker.AuditHeads(ctx)
+		logs, err := l.broker.AuditLogs(ctx)
 		if err != nil {
 			return nil, trouble(l.as, err)
 		}
-		for id, head := range heads {
-			rows = append(rows, auditRow{id, head.Seq, hex.EncodeToString(head.Hash[:])})
+		for _, log := range logs {
+			rows = append(rows, auditRow{log.Mesh, log.Slug, log.Head.Seq, hex.EncodeToString(log.Head.Hash[:])})
 		}
 	}
-	slices.SortFunc(rows, func(a, b auditRow) int { return slices.Compare(a.Mesh[:], b.Mesh[:]) })
+	slices.SortFunc(rows, func(a, b auditRow) int {
+		return cmp.Or(cmp.Compare(a.Slug, b.Slug), slices.Compare(a.Mesh[:], b.Mesh[:]))
+	})
 	return rows, nil
 }
 
@@ -269,33 +280,89 @@ func adminRemove(r *http.Request) (any, error) {
 	})
 }
 
-// ofMesh asks the broker that has the mesh of a request, which names its id, or its slug
-// while it is in memory.
+// ofMesh asks the broker that has the mesh of a request, which names its id or its slug.
 func ofMesh[T any](r *http.Request, ask func(*broker.Broker, context.Context, wire.ID) ([]T, error)) ([]T, error) {
 	name := r.FormValue("mesh")
-	id, err := wire.ParseID(name)
-	var found []named
-	for _, l := range brokers() {
-		if err == nil {
-			found = append(found, l)
-			continue
-		}
-		for _, m := range l.broker.Meshes() {
-			if m.Slug == name {
-				id, found = m.ID, append(found, l)
-			}
-		}
+	found, err := meshesCalled(r.Context(), name)
+	if err != nil {
+		return nil, err
 	}
-	if err != nil && len(found) > 1 {
-		return nil, caddy.APIError{HTTPStatus: http.StatusConflict, Err: fmt.Errorf("several meshes are called %q; give an id, see caddy claudemesh meshes", name)}
-	}
-	for _, l := range found {
-		rows, err := ask(l.broker, r.Context(), id)
+	for _, m := range found {
+		rows, err := ask(m.broker, r.Context(), m.id)
 		if !errors.Is(err, broker.ErrNoMesh) {
-			return rows, trouble(l.as, err)
+			return rows, trouble(m.as, m.elsewhere(r.Context(), err))
 		}
 	}
 	return nil, fmt.Errorf("mesh %q: %w", name, broker.ErrNoMesh)
+}
+
+// elsewhere says where to ask if the error is that another node of the cluster serves a mesh.
+func (l *named) elsewhere(ctx context.Context, err error) error {
+	var moved *cluster.MovedError
+	store, shared := l.store.(*postgres.Store)
+	if !shared || !errors.As(err, &moved) {
+		return err
+	}
+	nodes, nodesErr := store.Nodes(ctx)
+	address := addressesOf(nodes)[moved.Node]
+	if nodesErr != nil || address == "" {
+		return err
+	}
+	return caddy.APIError{HTTPStatus: http.StatusMisdirectedRequest, Err: fmt.Errorf("the node %s serves mesh %s: ask that node, on its machine", address, moved.Mesh)}
+}
+
+// possible is a mesh that a name means, if the broker has it.
+type possible struct {
+	named
+	id wire.ID
+}
+
+// meshesCalled lists what the id or slug of a mesh means. It returns an error if a slug means
+// several meshes.
+func meshesCalled(ctx context.Context, name string) ([]possible, error) {
+	id, noID := wire.ParseID(name)
+	var found []possible
+	var away error
+	for _, l := range brokers() {
+		if noID == nil {
+			found = append(found, possible{l, id})
+			continue
+		}
+		ids, err := l.withSlug(ctx, name)
+		away = errors.Join(away, err)
+		for id := range ids {
+			found = append(found, possible{l, id})
+		}
+	}
+	switch {
+	case noID != nil && len(found) > 1:
+		var ids []string
+		for _, m := range found {
+			ids = append(ids, m.id.String())
+		}
+		slices.Sort(ids)
+		return nil, caddy.APIError{HTTPStatus: http.StatusConflict, Err: fmt.Errorf("several meshes are called %q; give the id of one: %s", name, strings.Join(ids, ", "))}
+	case len(found) == 0:
+		return nil, away
+	}
+	return found, nil
+}
+
+// withSlug returns the meshes that have a slug. If there is an error, meshes where nobody is are missing.
+func (l *named) withSlug(ctx context.Context, slug string) (map[wire.ID]bool, error) {
+	ids := make(map[wire.ID]bool)
+	for _, m := range l.broker.Meshes() {
+		if m.Slug == slug {
+			ids[m.ID] = true
+		}
+	}
+	logs, err := l.broker.AuditLogs(ctx)
+	for _, log := range logs {
+		if log.Slug == slug {
+			ids[log.Mesh] = true
+		}
+	}
+	return ids, trouble(l.as, err)
 }
 
 // Interface guards

@@ -29,7 +29,7 @@ var questions = []question{
 		"name", "role", "status", "online", "host", "key", "connected_at", "last_seen_at"}},
 	{name: "members", short: "Lists the members of a mesh, removed ones included", ofMesh: true, columns: []string{
 		"name", "role", "state", "presences", "key", "joined_at"}},
-	{name: "queue", short: "Shows what waits for the recipients of a mesh", ofMesh: true, columns: []string{"mesh", "messages", "deliveries", "bytes", "oldest_seconds"}},
+	{name: "queue", short: "Shows what waits for the recipients of a mesh", ofMesh: true, columns: []string{"slug", "messages", "deliveries", "bytes", "oldest_seconds"}},
 }
 
 func (q question) command() *cobra.Command {
@@ -44,7 +44,7 @@ func (q question) command() *cobra.Command {
 		Use: use + watchUsage + whereUsage, Short: q.short, Args: args,
 		Long: q.short + `.
 The command asks the Caddy that runs, through its admin endpoint. A mesh is named by
-its id, or by its slug while somebody is there.`,
+its slug, or by its id if several have that slug.`,
 	}
 	a.where(cmd)
 	shown.watches(cmd)
@@ -76,7 +76,8 @@ func headsCommand() *cobra.Command {
 		Long: `
 Shows the newest entry's number and hash of each mesh's audit log, as the broker that
 runs has it. Keep them elsewhere: whoever can write to the database can make a whole new
-chain, and it will not end in them.`,
+chain, and it will not end in them. --json has the meshes' ids, too, which differ even if
+two meshes have the same slug.`,
 	}
 	a.where(cmd)
 	shown.watches(cmd)
@@ -86,7 +87,7 @@ chain, and it will not end in them.`,
 			if err != nil {
 				return err
 			}
-			return shown.print(w, rows, []string{"mesh", "seq", "hash"})
+			return shown.print(w, rows, []string{"slug", "seq", "hash"})
 		})
 	}
 	return cmd

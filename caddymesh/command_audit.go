@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -13,17 +14,15 @@ import (
 
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/visible"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
 func verifyCommand() *cobra.Command {
-	var (
-		from   source
-		meshID string
-		asJSON bool
-	)
+	var from source
+	var v verifier
 	cmd := &cobra.Command{
-		Use:   "verify [--mesh <id>]" + jsonUsage + sourceUsage,
+		Use:   "verify [--mesh <mesh>]" + jsonUsage + sourceUsage,
 		Short: "Verifies the hash chains of the audit log",
 		Long: `
 Verifies the hash chain of each mesh's audit log, directly in the database. The
@@ -36,17 +35,10 @@ a backup.`,
 		Args: cobra.NoArgs,
 	}
 	from.flags(cmd)
-	cmd.Flags().StringVar(&meshID, "mesh", "", "Verify only the mesh with this id")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "Print one JSON object per mesh")
+	cmd.Flags().StringVar(&v.only, "mesh", "", "Verify only the mesh with this id or slug")
+	cmd.Flags().BoolVar(&v.json, "json", false, "Print one JSON object per mesh")
 	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
-		v := verifier{out: cmd.OutOrStdout(), json: asJSON}
-		if meshID != "" {
-			id, err := wire.ParseID(meshID)
-			if err != nil {
-				return result(fmt.Errorf("--mesh: %w", err))
-			}
-			v.only = &id
-		}
+		v.out = cmd.OutOrStdout()
 		err := from.each(func(storage Storage) error {
 			if err := mustExist(storage); err != nil {
 				return err
@@ -64,7 +56,7 @@ a backup.`,
 type verifier struct {
 	out  io.Writer
 	json bool
-	only *wire.ID // nil for all meshes
+	only string // a mesh, "" for all
 
 	checked, bad int
 }
@@ -72,6 +64,7 @@ type verifier struct {
 // finding is the printed result for one mesh.
 type finding struct {
 	MeshID  wire.ID `json:"mesh_id"`
+	Slug    string  `json:"slug,omitempty"`
 	OK      bool    `json:"ok"`
 	Entries int64   `json:"entries"`        // good ones, up to the first bad
 	Head    string  `json:"head,omitempty"` // hash of the last good entry
@@ -89,16 +82,13 @@ type restore struct {
 }
 
 func (v *verifier) verify(ctx context.Context, store audit.Store) error {
-	meshes, err := store.AuditMeshes(ctx)
+	logs, err := logsOf(ctx, store, v.only)
 	if err != nil {
-		return fmt.Errorf("list the meshes: %w", err)
+		return err
 	}
-	for _, id := range meshes {
-		if v.only != nil && id != *v.only {
-			continue
-		}
-		report, err := audit.VerifyMesh(ctx, store, id)
-		f := finding{MeshID: id, OK: err == nil, Entries: report.Head.Seq}
+	for _, l := range logs {
+		report, err := audit.VerifyMesh(ctx, store, l.Mesh)
+		f := finding{MeshID: l.Mesh, Slug: l.Slug, OK: err == nil, Entries: report.Head.Seq}
 		if f.Entries > 0 {
 			f.Head = fmt.Sprintf("%x", report.Head.Hash)
 		}
@@ -109,13 +99,35 @@ func (v *verifier) verify(ctx context.Context, store audit.Store) error {
 		if errors.As(err, &bad) {
 			f.Seq, f.Reason = bad.Seq, string(bad.Reason)
 		} else if err != nil {
-			return fmt.Errorf("read the audit log of mesh %s: %w", id, err)
+			return fmt.Errorf("read the audit log of mesh %s: %w", meshName(l.Mesh, l.Slug), err)
 		}
 		if err := v.print(f); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// logsOf lists the audit logs of a storage, or of the meshes there that a name means: an id, or a
+// slug, which several meshes may have.
+func logsOf(ctx context.Context, store audit.Store, name string) ([]audit.Log, error) {
+	logs, err := store.AuditLogs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the audit logs: %w", err)
+	}
+	if name == "" {
+		return logs, nil
+	}
+	id, noID := wire.ParseID(name)
+	return slices.DeleteFunc(logs, func(l audit.Log) bool { return l.Slug != name && (noID != nil || l.Mesh != id) }), nil
+}
+
+// meshName writes a mesh for people: its slug and its id.
+func meshName(id wire.ID, slug string) string {
+	if slug == "" {
+		return id.String()
+	}
+	return fmt.Sprintf("%s (%s)", visible.Line(slug, visible.People), id)
 }
 
 func (v *verifier) print(f finding) error {
@@ -126,9 +138,9 @@ func (v *verifier) print(f finding) error {
 	if v.json {
 		return json.NewEncoder(v.out).Encode(f)
 	}
-	line := fmt.Sprintf("mesh %s: %d entries, chain intact", f.MeshID, f.Entries)
+	line := fmt.Sprintf("mesh %s: %s, chain intact", meshName(f.MeshID, f.Slug), howMany(f.Entries, "entry", "entries"))
 	if !f.OK {
-		line = fmt.Sprintf("mesh %s: CHAIN BROKEN, entry %d is %s", f.MeshID, f.Seq, f.Reason)
+		line = fmt.Sprintf("mesh %s: CHAIN BROKEN, entry %d is %s", meshName(f.MeshID, f.Slug), f.Seq, f.Reason)
 	}
 	for _, r := range f.Restores {
 		line += fmt.Sprintf("\n  entry %d: restored from a backup at %s; what the broker did after entry %d, until then, is not in the log",
@@ -138,13 +150,17 @@ func (v *verifier) print(f finding) error {
 	return err
 }
 
+func noMesh(name string) error {
+	return fmt.Errorf("no mesh in this storage has the id or slug %q", name)
+}
+
 // verdict returns the error for the whole run, nil if all chains are intact.
 func (v *verifier) verdict() error {
 	switch {
 	case v.bad > 0:
 		return fmt.Errorf("the audit log was tampered with in %d of %d meshes", v.bad, v.checked)
-	case v.only != nil && v.checked == 0:
-		return fmt.Errorf("mesh %s not found in this database", v.only)
+	case v.only != "" && v.checked == 0:
+		return noMesh(v.only)
 	}
 	return nil
 }

@@ -13,16 +13,14 @@ import (
 
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/broker"
-	"github.com/claudemesh/claudemesh/wire"
 )
 
 func exportCommand() *cobra.Command {
-	var (
-		from          source
-		meshID, since string
-	)
+	var from source
+	var e exporting
+	var since string
 	cmd := &cobra.Command{
-		Use:   "export [--mesh <id>] [--since <time>]" + sourceUsage,
+		Use:   "export [--mesh <mesh>] [--since <time>]" + sourceUsage,
 		Short: "Prints the audit logs as JSON lines, for a SIEM",
 		Long: `
 Prints the entries of the audit logs as JSON lines, directly from the database: mesh after
@@ -37,22 +35,14 @@ status 1, before the first bad entry.
 		Args: cobra.NoArgs,
 	}
 	from.flags(cmd)
-	cmd.Flags().StringVar(&meshID, "mesh", "", "Export only the mesh with this id")
+	cmd.Flags().StringVar(&e.only, "mesh", "", "Export only the mesh with this id or slug")
 	cmd.Flags().StringVar(&since, "since", "", "Export only entries from this time on")
 	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
-		var e exporting
 		var err error
 		if since != "" {
 			if e.since, err = parseSince(since, time.Now()); err != nil {
 				return result(err)
 			}
-		}
-		if meshID != "" {
-			id, err := wire.ParseID(meshID)
-			if err != nil {
-				return result(fmt.Errorf("--mesh: %w", err))
-			}
-			e.only = &id
 		}
 		out := bufio.NewWriter(cmd.OutOrStdout())
 		e.to = audit.NewExporter(out)
@@ -62,8 +52,8 @@ status 1, before the first bad entry.
 			}
 			return withStore(storage, func(store broker.Storage) error { return e.export(cmd.Context(), store) })
 		})
-		if err == nil && e.only != nil && !e.found {
-			err = fmt.Errorf("mesh %s not found in this database", e.only)
+		if err == nil && e.only != "" && !e.found {
+			err = noMesh(e.only)
 		}
 		return result(errors.Join(err, out.Flush()))
 	})
@@ -74,22 +64,19 @@ status 1, before the first bad entry.
 type exporting struct {
 	to    *audit.Exporter
 	since time.Time
-	only  *wire.ID // nil for all meshes
+	only  string // a mesh, "" for all
 	found bool
 }
 
 func (e *exporting) export(ctx context.Context, store audit.Store) error {
-	meshes, err := store.AuditMeshes(ctx)
+	logs, err := logsOf(ctx, store, e.only)
 	if err != nil {
-		return fmt.Errorf("list the meshes: %w", err)
+		return err
 	}
-	for _, id := range meshes {
-		if e.only != nil && id != *e.only {
-			continue
-		}
+	for _, l := range logs {
 		e.found = true
-		if _, err := e.to.ExportMesh(ctx, store, id, e.since); err != nil {
-			return fmt.Errorf("export the audit log of mesh %s: %w", id, err)
+		if _, err := e.to.ExportMesh(ctx, store, l.Mesh, e.since); err != nil {
+			return fmt.Errorf("export the audit log of mesh %s: %w", meshName(l.Mesh, l.Slug), err)
 		}
 	}
 	return nil

@@ -112,11 +112,16 @@ func TestVerifyCommand(t *testing.T) {
 	path := s.db("mesh.db")
 
 	out, err := command(t, "audit", "verify", "--sqlite", path)
-	if err != nil || !strings.HasPrefix(out, "mesh "+o.meshID+": ") || !strings.HasSuffix(out, " entries, chain intact\n") {
+	if err != nil || !strings.HasPrefix(out, "mesh team ("+o.meshID+"): ") || !strings.HasSuffix(out, " entries, chain intact\n") {
 		t.Fatalf("got output %q and error %v", out, err)
 	}
-	if _, err := command(t, "audit", "verify", "--sqlite", path, "--mesh", strings.Repeat("a", 32)); err == nil {
-		t.Errorf("the command verifies an unknown mesh")
+	if bySlug, err := command(t, "audit", "verify", "--sqlite", path, "--mesh", "team"); err != nil || bySlug != out {
+		t.Errorf("by slug: %q, %v", bySlug, err)
+	}
+	for _, unknown := range []string{strings.Repeat("a", 32), "tea"} {
+		if out, err := command(t, "audit", "verify", "--sqlite", path, "--mesh", unknown); err == nil || out != "" {
+			t.Errorf("the command verifies the unknown mesh %s: %q", unknown, out)
+		}
 	}
 
 	exported, err := command(t, "audit", "export", "--sqlite", path)

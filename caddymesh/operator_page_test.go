@@ -56,10 +56,10 @@ func figures() *snapshot {
 		}})
 	}
 	s.Stored = storageFigures{
-		Nodes: []cluster.Node{{Host: hostile, PID: next(), Schema: next(), Started: at, Live: true}}, Shared: true,
+		Nodes: []cluster.Node{{Host: hostile, Version: "v1.2.2", PID: next(), Schema: next(), Started: at, Live: true}}, Shared: true,
 		Candidates: []postgres.Candidate{{Node: cluster.Node{Host: hostile, PID: next(), Schema: next(), Started: at, Address: hostile}, Reason: hostile}},
-		Queues:     []queueFigures{{hostile, queueRow{wire.ID{1}, int64(next()), int64(next()), int64(next()), 7200}}},
-		Heads:      []auditRow{{wire.ID{1}, int64(next()), strings.Repeat("ab", 32)}}, MoreHeads: next(), Error: hostile,
+		Queues:     []queueRow{{wire.ID{1}, hostile, int64(next()), int64(next()), int64(next()), 7200}},
+		Heads:      []auditRow{{wire.ID{1}, hostile, int64(next()), strings.Repeat("ab", 32)}}, MoreHeads: next(), Error: hostile,
 	}
 	return s
 }
@@ -138,8 +138,21 @@ func pageOf(t *testing.T, s *snapshot) string {
 func TestOperatorPageShowsTheSnapshot(t *testing.T) {
 	t.Parallel()
 	s := figures()
-	if got, want := numbers(parsePage(t, pageOf(t, s))), s.want(); !slices.Equal(got, want) {
+	page := parsePage(t, pageOf(t, s))
+	if got, want := numbers(page), s.want(); !slices.Equal(got, want) {
 		t.Errorf("the page shows\n%q\nwant\n%q", got, want)
+	}
+	var cells []string
+	for node := range page.Descendants() {
+		if node.Data == "td" || node.Data == "th" {
+			cells = append(cells, textOf(node))
+		}
+	}
+	for _, want := range []string{"v1.2.3", "v1.2.2", "ready", "valid", "14 Jul 09:30:00", "idle", "working", "dnd", "online", "away", "rate_limit", "forbidden",
+		"commit", "unreachable", "2 h 0 min", wire.ID{1}.String(), strings.Repeat("ab", 32)} {
+		if !slices.Contains(cells, want) {
+			t.Errorf("no cell of the page shows %s", want)
+		}
 	}
 }
 

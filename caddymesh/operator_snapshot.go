@@ -151,17 +151,11 @@ type storageFigures struct {
 	Nodes      []cluster.Node
 	Candidates []postgres.Candidate
 	Shared     bool // a storage has nodes
-	Queues     []queueFigures
+	Queues     []queueRow
 	Heads      []auditRow
 
 	MoreHeads int
 	Error     string // why figures are missing
-}
-
-// queueFigures is what waits in a mesh.
-type queueFigures struct {
-	Slug string
-	queueRow
 }
 
 // Limits of the load that the page puts on the storage.
@@ -203,7 +197,7 @@ func (f *storageFigures) ask(ctx context.Context, all []named) error {
 			if err != nil {
 				return err
 			}
-			f.Queues = append(f.Queues, queueFigures{m.Slug, queueOf(m.ID, burden)})
+			f.Queues = append(f.Queues, queueOf(m, burden))
 		}
 	}
 	heads, err := auditHeads(ctx, all)

@@ -197,6 +197,23 @@ func TestClusterRebalance(t *testing.T) {
 	if owners[nodeOf(t, pg, a).address] != 3 || owners[nodeOf(t, pg, b).address] == 0 || owners[""] != 0 {
 		t.Errorf("the owners of the meshes, by b: %v", owners)
 	}
+	// A node that does not serve a mesh says which one does.
+	for _, m := range teams {
+		owner, other := a, b
+		if to[m.id] != "" {
+			owner, other = b, a
+		}
+		if out, code := owner.RunCaddy("claudemesh", "members", m.id, "--config", owner.Config, "--adapter", "caddyfile"); code != 0 {
+			t.Errorf("members, asked of the owner: exit %d\n%s", code, out)
+		}
+		out, code := other.RunCaddy("claudemesh", "members", m.id, "--config", other.Config, "--adapter", "caddyfile")
+		if want := "the node " + nodeOf(t, pg, owner).address + " serves mesh " + m.id; code == 0 || !strings.Contains(out, want) {
+			t.Errorf("members, asked of another node: exit %d, without %q\n%s", code, want, out)
+		}
+	}
+	if out, code := a.RunCaddy("claudemesh", "members", strings.Repeat("a", 32), "--config", a.Config, "--adapter", "caddyfile"); code == 0 || !strings.Contains(out, "there is no mesh with this id or slug") {
+		t.Errorf("members of no mesh: exit %d\n%s", code, out)
+	}
 }
 
 // TestClusterOnThisMachine runs the script of make cluster: a member's messages go through the

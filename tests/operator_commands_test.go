@@ -60,12 +60,12 @@ func TestOperatorCommands(t *testing.T) {
 		out, code := ask("health", "--json")
 		return code == 0 && strings.Contains(out, `"ready":true`)
 	})
-	if q := rows("queue", "team"); len(q) != 1 || q[0].str("mesh") != id {
+	if q := rows("queue", "team"); len(q) != 1 || q[0].str("mesh") != id || q[0].str("slug") != "team" {
 		t.Errorf("queue: %v", q)
 	}
 	await.Until(t, "the audit log has entries", func() bool {
 		heads := rows("audit", "heads")
-		return len(heads) == 1 && heads[0].str("mesh") == id && len(heads[0].str("hash")) == 64
+		return len(heads) == 1 && heads[0].str("mesh") == id && heads[0].str("slug") == "team" && len(heads[0].str("hash")) == 64
 	})
 	one := rows("mesh", "team")
 	if len(one) != 1 || one[0].str("id") != id || one[0]["members"] != float64(2) || len(one[0].str("audit_hash")) != 64 {
@@ -73,6 +73,17 @@ func TestOperatorCommands(t *testing.T) {
 	}
 	if out, code := ask("mesh", id); code != 0 || !strings.Contains(out, "AUDIT HASH") {
 		t.Errorf("mesh: exit %d\n%s", code, out)
+	}
+	for command, want := range map[string][]string{
+		"status": {"STORAGE", "SQLite database ", "yes"}, "meshes": {"SLUG", "team", id}, "members team": {"NAME", "alice", "owner", "bob"},
+		"queue team": {"SLUG", "OLDEST", "team"}, "audit heads": {"SLUG", "HASH", "team"}, "health": {"READY", "yes"},
+	} {
+		out, code := ask(strings.Fields(command)...)
+		for _, text := range want {
+			if code != 0 || !strings.Contains(out, text) {
+				t.Errorf("%s: exit %d, without %q\n%s", command, code, text, out)
+			}
+		}
 	}
 	out, code := ask("sessions", "team")
 	if code != 0 || !strings.Contains(out, "NAME") || !strings.Contains(out, "LAST SEEN AT") || !strings.Contains(out, "session") {

@@ -339,14 +339,14 @@ func (d *disk) pending() map[queue.Mailbox][]string {
 	return list
 }
 
-// AuditMeshes, AuditHead and AuditEntries make the disk an audit.Store for the
+// AuditLogs, AuditHead and AuditEntries make the disk an audit.Store for the
 // final verification.
-func (d *disk) AuditMeshes(context.Context) ([]wire.ID, error) {
+func (d *disk) AuditLogs(context.Context) ([]audit.Log, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var list []wire.ID
+	var list []audit.Log
 	for id := range d.chains {
-		list = append(list, id)
+		list = append(list, audit.Log{Mesh: id, Head: d.headLocked(id)})
 	}
 	return list, nil
 }

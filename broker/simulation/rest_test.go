@@ -266,9 +266,9 @@ func (w *world) checkEnd() {
 		w.violateLocked("2: still waiting in the storage: %q", left)
 	}
 	w.checkNothingHeld()
-	meshes, err := w.server.disk.AuditMeshes(context.Background())
-	for _, id := range meshes {
-		_, bad := audit.VerifyMesh(context.Background(), w.server.disk, id)
+	logs, err := w.server.disk.AuditLogs(context.Background())
+	for _, l := range logs {
+		_, bad := audit.VerifyMesh(context.Background(), w.server.disk, l.Mesh)
 		err = errors.Join(err, bad)
 	}
 	if err != nil {

@@ -332,12 +332,12 @@ func (s *session) Sweep(ctx context.Context, expire, _, now time.Time, limit int
 	return a.n, errors.Join(err, a.err)
 }
 
-// AuditMeshes implements audit.Store.
-func (s *session) AuditMeshes(ctx context.Context) ([]wire.ID, error) {
-	if err := s.pass(ctx, "audit meshes"); err != nil {
+// AuditLogs implements audit.Store.
+func (s *session) AuditLogs(ctx context.Context) ([]audit.Log, error) {
+	if err := s.pass(ctx, "audit logs"); err != nil {
 		return nil, err
 	}
-	return s.server.disk.AuditMeshes(ctx)
+	return s.server.disk.AuditLogs(ctx)
 }
 
 // AuditHead implements audit.Store and journal.Store.

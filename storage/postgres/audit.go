@@ -13,15 +13,17 @@ import (
 )
 
 const (
-	// auditMeshes finds the meshes that have entries by skipping from one mesh to the next
+	// auditLogs finds the meshes that have entries by skipping from one mesh to the next
 	// in the key, instead of reading every entry.
-	auditMeshes = `WITH RECURSIVE chain (mesh_id) AS (
+	auditLogs = `WITH RECURSIVE chain (mesh_id) AS (
 			(SELECT mesh_id FROM claudemesh.audit_entries ORDER BY mesh_id LIMIT 1)
 			UNION ALL
 			SELECT (SELECT e.mesh_id FROM claudemesh.audit_entries e WHERE e.mesh_id > chain.mesh_id ORDER BY e.mesh_id LIMIT 1)
 			FROM chain WHERE chain.mesh_id IS NOT NULL)
-		SELECT mesh_id FROM chain WHERE mesh_id IS NOT NULL
-		UNION SELECT mesh_id FROM claudemesh.audit_heads ORDER BY mesh_id`
+		SELECT l.mesh_id, coalesce(m.slug, ''), coalesce(h.seq, 0), h.hash FROM (
+			SELECT mesh_id FROM chain WHERE mesh_id IS NOT NULL UNION SELECT mesh_id FROM claudemesh.audit_heads) l
+		LEFT JOIN claudemesh.audit_heads h ON h.mesh_id = l.mesh_id
+		LEFT JOIN claudemesh.meshes m ON m.id = l.mesh_id ORDER BY l.mesh_id`
 	auditHead    = `SELECT seq, hash FROM claudemesh.audit_heads WHERE mesh_id = $1`
 	auditEntries = `SELECT ` + column.EntryColumns + ` FROM claudemesh.audit_entries
 		WHERE mesh_id = $1 AND seq > $2 ORDER BY seq LIMIT $3`
@@ -36,10 +38,10 @@ const (
 // entriesKey is the constraint that a forked chain violates.
 const entriesKey = "audit_entries_pkey"
 
-// AuditMeshes implements audit.Store.
-func (s *Store) AuditMeshes(ctx context.Context) ([]wire.ID, error) {
-	list, err := collect(ctx, s, scanID, auditMeshes)
-	return list, wrap("list audited meshes", err)
+// AuditLogs implements audit.Store.
+func (s *Store) AuditLogs(ctx context.Context) ([]audit.Log, error) {
+	list, err := collect(ctx, s, column.ScanLog, auditLogs)
+	return list, wrap("list audit logs", err)
 }
 
 // AuditHead implements audit.Store and journal.Store.

@@ -14,20 +14,22 @@ import (
 	"github.com/claudemesh/claudemesh/wire"
 )
 
-// auditMeshes finds the meshes that have entries by skipping from one mesh to the next in
+// auditLogs finds the meshes that have entries by skipping from one mesh to the next in
 // the key, instead of reading every entry.
-const auditMeshes = `WITH RECURSIVE chain (mesh_id) AS (
+const auditLogs = `WITH RECURSIVE chain (mesh_id) AS (
 		SELECT min(mesh_id) FROM audit_entries
 		UNION ALL
 		SELECT (SELECT min(e.mesh_id) FROM audit_entries e WHERE e.mesh_id > chain.mesh_id)
 		FROM chain WHERE chain.mesh_id IS NOT NULL)
-	SELECT mesh_id FROM chain WHERE mesh_id IS NOT NULL UNION SELECT mesh_id FROM audit_heads ORDER BY mesh_id`
+	SELECT l.mesh_id, coalesce(m.slug, ''), coalesce(h.seq, 0), h.hash FROM (
+		SELECT mesh_id FROM chain WHERE mesh_id IS NOT NULL UNION SELECT mesh_id FROM audit_heads) l
+	LEFT JOIN audit_heads h ON h.mesh_id = l.mesh_id LEFT JOIN meshes m ON m.id = l.mesh_id ORDER BY l.mesh_id`
 
-// AuditMeshes implements audit.Store.
-func (s *Store) AuditMeshes(ctx context.Context) ([]wire.ID, error) {
-	rows, err := s.read.query(ctx, auditMeshes)
-	list, err := collect(rows, err, scanID[wire.ID])
-	return list, wrap("list audited meshes", err)
+// AuditLogs implements audit.Store.
+func (s *Store) AuditLogs(ctx context.Context) ([]audit.Log, error) {
+	rows, err := s.read.query(ctx, auditLogs)
+	list, err := collect(rows, err, column.ScanLog)
+	return list, wrap("list audit logs", err)
 }
 
 // AuditHead implements audit.Store and journal.Store.

@@ -105,12 +105,6 @@ func collect[T any](rows *sql.Rows, err error, scan func(column.Row) (T, error))
 	return column.Collect(rows, scan)
 }
 
-// scanID reads a row that consists of an id.
-func scanID[T ~[16]byte](r column.Row) (id T, err error) {
-	err = r.Scan(column.IntoBytes(id[:]))
-	return id, err
-}
-
 // Rows runs a query. It is for programs that copy the database.
 func (s *Store) Rows(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	return s.read.query(ctx, query, args...)

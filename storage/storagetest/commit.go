@@ -3,6 +3,7 @@ package storagetest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -92,7 +93,8 @@ func testAudit(t *testing.T, db Database) {
 	a, b := newID(), newID()
 	head := func(id wire.ID) audit.Head { t.Helper(); return must[audit.Head](t)(s.AuditHead(ctx, id)) }
 	equal(t, "head of nothing", head(a), audit.Head{})
-	equal(t, "meshes", len(must[[]wire.ID](t)(s.AuditMeshes(ctx))), 0)
+	logs := func() []audit.Log { t.Helper(); return must[[]audit.Log](t)(s.AuditLogs(ctx)) }
+	equal(t, "logs of nothing", len(logs()), 0)
 
 	chainA, chainB := entries(a, audit.Head{}, 100), entries(b, audit.Head{}, 2)
 	mixed := append(append(append([]audit.Entry{}, chainA[:50]...), chainB...), chainA[50:]...)
@@ -108,12 +110,15 @@ func testAudit(t *testing.T, db Database) {
 	equal(t, "all", read(0, 1000), chainA)
 	equal(t, "some", read(10, 5), chainA[10:15])
 	equal(t, "after the end", len(read(100, 5)), 0)
-	equal(t, "meshes", must[[]wire.ID](t)(s.AuditMeshes(ctx)), []wire.ID{a, b})
+	equal(t, "logs", logs(), []audit.Log{{Mesh: a, Head: head(a)}, {Mesh: b, Head: head(b)}})
+	m, _ := newMesh(t, s)
+	commit(t, s, journal.Batch{Audit: entries(m.ID, audit.Head{}, 1)})
+	equal(t, "the log of a mesh", slices.Contains(logs(), audit.Log{Mesh: m.ID, Slug: m.Slug, Head: head(m.ID)}), true)
 
-	// A mesh is still listed after its entries or its head were deleted.
+	// A log is still listed after its entries or its head were deleted.
 	db.Exec(t, `DELETE FROM `+db.Schema+`audit_heads WHERE seq = 100`)
 	db.Exec(t, `DELETE FROM `+db.Schema+`audit_entries WHERE seq IN (SELECT seq FROM `+db.Schema+`audit_entries WHERE seq <= 3) AND kind <> ''`)
-	equal(t, "meshes after tampering", must[[]wire.ID](t)(s.AuditMeshes(ctx)), []wire.ID{a, b})
+	equal(t, "logs after tampering", logs()[:2], []audit.Log{{Mesh: a}, {Mesh: b, Head: head(b)}})
 }
 
 func testForked(t *testing.T, db Database) {

@@ -138,7 +138,7 @@ func testCheck(t *testing.T, db Database) {
 	s = ready(t, db)
 	check(t, s.Ping(t.Context()))
 	equal(t, "mark", must[queue.Mark](t)(s.Mark(t.Context(), msg.MeshID)), queue.Mark{Seq: msg.Recipients[0].Seq, Message: msg.ID})
-	equal(t, "audited meshes", len(must[[]wire.ID](t)(s.AuditMeshes(t.Context()))), 0)
+	equal(t, "audit logs", len(must[[]audit.Log](t)(s.AuditLogs(t.Context()))), 0)
 	equal(t, "waiting", len(waiting(t, s, msg.MeshID, "s/a")), 1)
 }
 

@@ -97,6 +97,12 @@ func ScanEntry(r Row) (e audit.Entry, err error) {
 	return e, err
 }
 
+// ScanLog reads a mesh's audit log: the mesh's id and slug, and the head.
+func ScanLog(r Row) (l audit.Log, err error) {
+	err = r.Scan(IntoID(&l.Mesh), &l.Slug, &l.Head.Seq, IntoBytes(l.Head.Hash[:]))
+	return l, err
+}
+
 // ScanText reads one text.
 func ScanText(r Row) (text string, err error) {
 	err = r.Scan(&text)
