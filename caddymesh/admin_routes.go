@@ -155,10 +155,10 @@ func (l *named) away(ctx context.Context) (list []postgres.Holding, addresses ma
 // meshRow is the row of GET /claudemesh/mesh.
 type meshRow struct {
 	broker.MeshOverview
-	Messages   int64   `json:"messages"`       // that wait
-	Deliveries int64   `json:"deliveries"`     // that wait
-	Bytes      int64   `json:"bytes"`          // that wait, with an allowance for rows and indexes
-	Oldest     float64 `json:"oldest_seconds"` // 0: nothing waits
+	Messages   int64   `json:"queue_messages"`
+	Deliveries int64   `json:"queue_deliveries"`
+	Bytes      int64   `json:"queue_bytes"`          // with an allowance for rows and indexes
+	Oldest     float64 `json:"queue_oldest_seconds"` // 0: nothing waits
 	Entries    int64   `json:"audit_entries"`
 	Hash       string  `json:"audit_hash"` // of the newest entry
 }
@@ -273,7 +273,10 @@ func adminRemove(r *http.Request) (any, error) {
 	}
 	return ofMesh(r, func(b *broker.Broker, ctx context.Context, id wire.ID) ([]broker.MemberOverview, error) {
 		member, err := b.Member(ctx, id, target)
-		if err == nil && confirmed {
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", target, err)
+		}
+		if confirmed {
 			member, err = b.Remove(ctx, id, member.Key)
 		}
 		return []broker.MemberOverview{member}, err

@@ -24,7 +24,8 @@ var questions = []question{
 	{name: "meshes", short: "Lists the meshes where somebody is or was lately, on all nodes of a cluster", columns: []string{
 		"slug", "id", "members", "presences", "connections", "owner"}},
 	{name: "mesh", short: "Shows one mesh: who is there, what waits and where its audit log ends", ofMesh: true, tall: true, columns: []string{
-		"slug", "id", "name", "members", "presences", "connections", "messages", "deliveries", "bytes", "oldest_seconds", "audit_entries", "audit_hash"}},
+		"slug", "id", "name", "members", "presences", "connections",
+		"queue_messages", "queue_deliveries", "queue_bytes", "queue_oldest_seconds", "audit_entries", "audit_hash"}},
 	{name: "sessions", short: "Lists who is in a mesh, or may come back", ofMesh: true, columns: []string{
 		"name", "role", "status", "online", "host", "key", "connected_at", "last_seen_at"}},
 	{name: "members", short: "Lists the members of a mesh, removed ones included", ofMesh: true, columns: []string{

@@ -154,6 +154,9 @@ func cell(column string, value any) string {
 		return "no"
 	case json.Number:
 		if f, err := v.Float64(); err == nil && strings.HasSuffix(column, "_seconds") {
+			if f == 0 { // nothing waits
+				return "-"
+			}
 			return time.Duration(f * float64(time.Second)).Round(time.Second).String()
 		}
 		return v.String()

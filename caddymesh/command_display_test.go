@@ -72,6 +72,9 @@ func TestWatch(t *testing.T) {
 func TestPrint(t *testing.T) {
 	t.Parallel()
 	rows := []row{{"mesh": "team", "oldest_seconds": json.Number("61.2")}}
+	if empty := cell("oldest_seconds", json.Number("0")); empty != "-" {
+		t.Errorf("where nothing waits, the oldest is %q", empty)
+	}
 	columns := []string{"mesh", "oldest_seconds"}
 	for want, print := range map[string]func(*display, io.Writer, []row, []string) error{
 		"MESH  OLDEST\nteam  1m1s\n":   (*display).print,

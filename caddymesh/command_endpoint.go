@@ -74,7 +74,10 @@ func withPort(text string) string {
 	if _, err := strconv.ParseUint(host, 10, 16); err == nil {
 		host, port = "", host
 	}
-	defaultHost, defaultPort, _ := net.SplitHostPort(caddy.DefaultAdminListen)
+	defaultHost, defaultPort, err := net.SplitHostPort(caddy.DefaultAdminListen)
+	if err != nil { // CADDY_ADMIN names a socket
+		defaultHost, defaultPort = "localhost", "2019"
+	}
 	return net.JoinHostPort(cmp.Or(host, defaultHost), cmp.Or(port, defaultPort))
 }
 
@@ -167,8 +170,9 @@ func (e *endpoint) ask(ctx context.Context, method, what string, query url.Value
 	if answer.StatusCode != http.StatusOK {
 		var refusal struct {
 			Error string `json:"error"`
+			OK    *bool  `json:"ok"` // of the broker's public routes
 		}
-		if decoder.Decode(&refusal) == nil && refusal.Error != "" {
+		if decoder.Decode(&refusal) == nil && refusal.Error != "" && refusal.OK == nil {
 			return nil, errors.New(refusal.Error)
 		}
 		return nil, fmt.Errorf("it answers with HTTP status %d, so it is not the admin endpoint of a Caddy with a broker; name that with --config or --address", answer.StatusCode)

@@ -62,6 +62,11 @@ func TestAddresses(t *testing.T) {
 	defer other.Close()
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }))
 	defer page.Close()
+	public := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.Write([]byte(`{"ok":false,"error":"not found"}`))
+	}))
+	defer public.Close()
 	closed := "127.0.0.1:" + closedPort(t)
 	socket := "unix/" + filepath.Join(t.TempDir(), "no.sock")
 	more := map[string][]string{"kick": {"m", "bob"}, "remove": {"m", "bob"}, "mesh": {"m"}, "sessions": {"m"}, "members": {"m"}, "queue": {"m"}}
@@ -83,6 +88,7 @@ func TestAddresses(t *testing.T) {
 		run(closed, "ask the broker at "+closed, "(connection refused)", "--address")
 		run(socket, "ask the broker at "+socket, "(no such file or directory)")
 		run(other.Listener.Addr().String(), "HTTP status 404", "--address")
+		run(public.Listener.Addr().String(), "HTTP status 404", "not the admin endpoint")
 		run(page.Listener.Addr().String(), "something other than Caddy's admin endpoint", "--address")
 	})
 	if err := os.WriteFile("Caddyfile", []byte("{\nadmin unix/\n}\n"), 0o600); err != nil {
