@@ -124,14 +124,6 @@ func storageCommand() *cobra.Command {
 	return cmd
 }
 
-// result turns an error into the results of a Caddy command.
-func result(err error) (int, error) {
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
-	return caddy.ExitCodeSuccess, nil
-}
-
 // withStore opens a storage, calls use, and closes the storage.
 func withStore(storage Storage, use func(broker.Storage) error) error {
 	store, err := storage.Open()

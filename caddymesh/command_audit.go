@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/audit"
@@ -37,7 +36,7 @@ a backup.`,
 	from.flags(cmd)
 	cmd.Flags().StringVar(&v.only, "mesh", "", "Verify only the mesh with this id or slug")
 	cmd.Flags().BoolVar(&v.json, "json", false, "Print one JSON object per mesh")
-	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		v.out = cmd.OutOrStdout()
 		err := from.each(func(storage Storage) error {
 			if err := mustExist(storage); err != nil {
@@ -47,8 +46,8 @@ a backup.`,
 				return v.verify(context.Background(), store)
 			})
 		})
-		return result(errors.Join(err, v.verdict()))
-	})
+		return errors.Join(err, v.verdict())
+	}
 	return cmd
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/claudemesh/claudemesh/audit"
@@ -37,11 +36,11 @@ status 1, before the first bad entry.
 	from.flags(cmd)
 	cmd.Flags().StringVar(&e.only, "mesh", "", "Export only the mesh with this id or slug")
 	cmd.Flags().StringVar(&since, "since", "", "Export only entries from this time on")
-	cmd.RunE = caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var err error
 		if since != "" {
 			if e.since, err = parseSince(since, time.Now()); err != nil {
-				return result(err)
+				return err
 			}
 		}
 		out := bufio.NewWriter(cmd.OutOrStdout())
@@ -55,8 +54,8 @@ status 1, before the first bad entry.
 		if err == nil && e.only != "" && !e.found {
 			err = noMesh(e.only)
 		}
-		return result(errors.Join(err, out.Flush()))
-	})
+		return errors.Join(err, out.Flush())
+	}
 	return cmd
 }
 

@@ -153,6 +153,9 @@ broker starts. The command "restore" does it itself.`,
 			}
 			ctx := context.Background()
 			err := withClaim(ctx, db, func(store broker.Storage) error { return announceRestore(ctx, store) })
+			if errors.Is(err, storage.ErrInUse) {
+				err = fmt.Errorf("%w: stop the broker first", err)
+			}
 			return db.String() + ": the restore is in the audit logs", row{}, err
 		})
 	}

@@ -166,6 +166,16 @@ func TestVerifyCommand(t *testing.T) {
 		t.Errorf("audit export of a broken chain: %q, %v", out, err)
 	}
 
+	empty := t.TempDir() + "/empty.db"
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"verify", "export"} {
+		if out, err := command(t, "audit", verb, "--sqlite", empty); err == nil || !strings.Contains(err.Error(), "is not the database of a claudemesh broker") || out != "" {
+			t.Errorf("audit %s of an empty file: %q, %v", verb, out, err)
+		}
+	}
+
 	missing := t.TempDir() + "/none.db"
 	if _, err := command(t, "audit", "verify", "--sqlite", missing); err == nil {
 		t.Errorf("the command verifies a missing database")

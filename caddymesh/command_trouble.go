@@ -74,7 +74,11 @@ func ailment(of Storage, fault *storage.Fault) (what, next string) {
 			choose("run the command as the user of the broker", "check the database's name, the user, the password and the user's rights")
 	}
 	var server *pgconn.PgError
-	if errors.As(fault, &server) {
+	isServer := errors.As(fault, &server)
+	if file && strings.Contains(fault.Error(), "no such table") || isServer && server.Code == "42P01" {
+		return "is not the database of a claudemesh broker", "name that of the broker with --config, or see \"caddy claudemesh storage\""
+	}
+	if isServer {
 		return "reports an error", "its log may say more"
 	}
 	return "", ""

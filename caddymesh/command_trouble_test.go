@@ -103,6 +103,8 @@ func TestTrouble(t *testing.T) {
 		{server, fails(storage.Unfit, fmt.Errorf("switch the pooler: %w", storage.ErrUnfit)), "list nodes: Postgres database mesh at db:5432: switch the pooler: "},
 		{file, fails(storage.Unreachable, errors.New("unable to open database file")), "SQLite database /mesh.db can't be opened (unable to open database file); check its path"},
 		{file, fails(storage.Full, errors.New("database or disk is full")), "has no room (database or disk is full); make room"},
+		{server, fails(storage.Failed, &pgconn.PgError{Message: `relation "claudemesh.audit_heads" does not exist`, Code: "42P01"}), "is not the database of a claudemesh broker (relation"},
+		{file, fails(storage.Failed, errors.New("no such table: audit_heads (1)")), "is not the database of a claudemesh broker (no such table: audit_heads (1)); name that"},
 		{server, errors.New("no other node"), "no other node"},
 		{server, fails(storage.Failed, errors.New("row 5 differs")), "list nodes: row 5 differs"},
 		{server, fails(storage.Full, fails(storage.Full, new(sqlite.Error))), "list nodes: list nodes: "},
