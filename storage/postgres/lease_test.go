@@ -100,6 +100,29 @@ func TestSuspended(t *testing.T) {
 	eventually(t, "go on again", func() error { return commitOne(s, 3, 10*time.Second) })
 }
 
+// TestFenceWithoutLease checks that the statements that begin a transaction refuse a store whose lease has run out, even if
+// nobody has removed it. The lease ends within the transaction, so that no renewal comes in between.
+func TestFenceWithoutLease(t *testing.T) {
+	t.Parallel()
+	s := claimed(t, pgtest.DSN(t))
+	id := s.lease.Load().id
+	for query, args := range map[string][]any{requireLease: {id}, requireMeshes: {id, []string{}}} {
+		tx, err := s.pool.Begin(t.Context())
+		if err == nil {
+			_, err = tx.Exec(t.Context(), `UPDATE claudemesh.nodes SET lease_until = clock_timestamp()`)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(t.Context(), query, args...); !errors.Is(wrap("write", err), storage.ErrSuspended) {
+			t.Errorf("%s without a lease: got %v, want ErrSuspended", query, err)
+		}
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestTakenOver(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
