@@ -39,7 +39,6 @@ data directory. --database and --sqlite name a storage directly.`,
 func addCommands(parent *cobra.Command) {
 	audit := &cobra.Command{Use: "audit", Short: "Checks and exports the audit logs"}
 	onlyHolds(parent)
-	parent.SetFlagErrorFunc(flagError)
 	onlyHolds(audit)
 	audit.AddCommand(verifyCommand(), exportCommand(), headsCommand())
 	parent.AddCommand(migrateCommand(), storageCommand(), backupCommand(), restoreCommand(), restoredCommand(), moveCommand(), nodesCommand(), drainCommand(), rebalanceCommand(), healthCommand(), kickCommand(),
