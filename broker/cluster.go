@@ -103,19 +103,14 @@ func isElsewhere(err error) bool {
 	return errors.As(err, &moved) || errors.Is(err, cluster.ErrNoOwner) || errors.Is(err, errRoomClosed)
 }
 
-// roomOnceClaimed returns a mesh for a hello, which waits for the end of a suspension and
-// for a mesh that is on its way to this node.
-func (b *Broker) roomOnceClaimed(ctx context.Context, id wire.ID) (*room, error) {
+// roomOnceClaimed returns a mesh for a hello, which waits for the end of a suspension. If the hello
+// can't be relayed, it also waits for a mesh that is on its way to this node.
+func (b *Broker) roomOnceClaimed(ctx context.Context, id wire.ID, canRelay bool) (*room, error) {
 	patient, cancel := context.WithTimeout(ctx, helloPatience)
 	defer cancel()
 	if err := b.awaitClaimed(patient); err != nil {
 		return nil, err
 	}
-	return b.roomSoon(patient, id)
-}
-
-// roomSoon is room, but waits until ctx ends for a mesh that is on its way to this node.
-func (b *Broker) roomSoon(ctx context.Context, id wire.ID) (*room, error) {
 	for {
 		var changed <-chan struct{}
 		if b.cluster != nil {
@@ -125,10 +120,13 @@ func (b *Broker) roomSoon(ctx context.Context, id wire.ID) (*room, error) {
 		if b.cluster == nil || !isElsewhere(err) {
 			return r, err
 		}
+		if canRelay {
+			return nil, errMoved
+		}
 		select {
 		case <-changed:
-		case <-ctx.Done():
-			return nil, tryLater("the mesh is moving to another node of the broker's cluster; try again")
+		case <-patient.Done():
+			return nil, errMoved
 		}
 	}
 }

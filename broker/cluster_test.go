@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -244,6 +246,68 @@ func TestHandOverWhileTheStorageFails(t *testing.T) {
 	await.Until(t, "the storage is back", func() bool { return a.Ready(t.Context()) == nil })
 	if err := a.HandOver(t.Context(), []wire.ID{meshOf(t, m)}); err != nil {
 		t.Error(err)
+	}
+}
+
+// late is the router of a node. Once move is set, the mesh moves between the next question and its answer.
+type late struct {
+	broker.Router
+	owners *cluster.Owners
+	move   func()
+	taken  chan []byte
+}
+
+func (l *late) Route(ctx context.Context, mesh wire.ID, _ netip.Addr) (func(net.Conn, []byte), error) {
+	_, local, err := l.owners.Owner(ctx, mesh)
+	if move := l.move; move != nil {
+		l.move = nil
+		move()
+	}
+	if local || err != nil {
+		return nil, err
+	}
+	return func(socket net.Conn, early []byte) {
+		_ = socket.Close()
+		l.taken <- early
+	}, nil
+}
+
+// TestHelloOfAMovingMesh checks that a hello whose mesh leaves this node after the router was asked
+// goes to the node that has the mesh then, or that is to get it.
+func TestHelloOfAMovingMesh(t *testing.T) {
+	t.Parallel()
+	for name, taken := range map[string]bool{"another node has it": true, "nobody has it": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := pgtest.Start(t)
+			b := join(t, server.DSN(), "b:1")
+			store, owners := openNode(t, server.DSN(), "a:1")
+			router := &late{owners: owners, taken: make(chan []byte, 1)}
+			a := run(t, nil, broker.Options{Storage: store, Cluster: owners, Router: router}, nil)
+			m := a.owner()
+			a.session(m, newKeys(t), "x")
+			router.move = func() {
+				if err := a.HandOverAll(t.Context(), 0); err != nil {
+					t.Error(err)
+				}
+				if taken {
+					b.session(m, newKeys(t), "x")
+				}
+			}
+			client := a.dial()
+			client.send(sessionHello(m, newKeys(t), "y"))
+			if _, _, err := client.ws.Read(t.Context()); err == nil {
+				t.Error("the node answered the hello itself")
+			}
+			select {
+			case early := <-router.taken:
+				if len(early) == 0 {
+					t.Error("the other node got no hello")
+				}
+			default:
+				t.Error("no other node got the hello")
+			}
+		})
 	}
 }
 

@@ -244,12 +244,17 @@ func (c *conn) greet(frame *wire.Frame, data []byte, timer *time.Timer, handshak
 	if c.how.load() != endByPeer || !timer.Stop() {
 		return // refused already, or too late
 	}
-	err := c.relay(frame, data)
-	if c.how.load() != endByPeer {
-		return
-	}
-	if err == nil {
-		err = handshake(frame)
+	var err error
+	for until := time.Now().Add(helloPatience); ; c.pause(routeAgain) {
+		if err = c.relay(frame, data); c.how.load() != endByPeer {
+			return
+		}
+		if err == nil {
+			err = handshake(frame)
+		}
+		if !errors.Is(err, errMoved) || time.Now().After(until) {
+			break
+		}
 	}
 	if err == nil {
 		c.broker.stats.hellos.add("accepted")

@@ -168,7 +168,7 @@ func (c *conn) membership(meshID string, key wire.Key, what string) (*room, *mes
 	if err != nil {
 		return nil, nil, unauthorized
 	}
-	room, err := c.broker.roomOnceClaimed(c.dead, id)
+	room, err := c.broker.roomOnceClaimed(c.dead, id, c.canRelay())
 	if errors.Is(err, mesh.ErrMeshNotFound) {
 		return nil, nil, unauthorized
 	}
@@ -241,7 +241,7 @@ func (c *conn) enter(r *room, m *mesh.Member, a *presence.Arrival[*conn], sig wi
 		if !errors.Is(err, errRoomClosed) && !errors.Is(err, storage.ErrSuspended) {
 			return err
 		}
-		if r, err = c.broker.roomOnceClaimed(c.dead, r.id); err != nil {
+		if r, err = c.broker.roomOnceClaimed(c.dead, r.id, false); err != nil {
 			return err
 		}
 	}

@@ -35,15 +35,26 @@ type Router interface {
 	Relayed() int64
 }
 
-// errRelayed ends the reader of a connection that another node serves now.
-var errRelayed = errors.New("relayed to another node")
+var (
+	// errRelayed ends the reader of a connection that another node serves now.
+	errRelayed = errors.New("relayed to another node")
+	// errMoved refuses a hello whose mesh has left this node since the router was asked. Where the
+	// connection can be relayed, greet asks the router again first.
+	errMoved = tryLater("the mesh is moving to another node of the broker's cluster; try again")
+)
+
+// routeAgain is the pause before greet asks the router again.
+const routeAgain = 50 * time.Millisecond
+
+// canRelay reports whether relay may hand the connection over. A socket that was relayed once is not
+// relayed again: if its mesh has moved meanwhile, the client connects again.
+func (c *conn) canRelay() bool { return c.broker.router != nil && !c.relayed }
 
 // relay hands the connection over if another node serves the mesh of its hello, whose bytes are
-// data; then the connection ends here, with endRelayed. A socket that was relayed once is not
-// relayed again: if its mesh has moved meanwhile, the client connects again.
+// data; then the connection ends here, with endRelayed.
 func (c *conn) relay(frame *wire.Frame, data []byte) error {
 	mesh, err := wire.ParseID(wire.HelloMesh(frame))
-	if c.broker.router == nil || c.relayed || err != nil {
+	if !c.canRelay() || err != nil {
 		return nil // the handshake refuses what is not the id of a mesh
 	}
 	patient, cancel := context.WithTimeout(c.request.context(c.dead), helloPatience)
