@@ -130,6 +130,22 @@ func TestRemovedNode(t *testing.T) {
 	expectEnd(t, client)
 }
 
+// TestNodeWhoseLeaseHasRunOut checks that a node keeps the sockets of another node whose lease has run
+// out, until the database says that the other node is gone.
+func TestNodeWhoseLeaseHasRunOut(t *testing.T) {
+	table, edge, owner, mesh := edgeAndOwner(t)
+	client := edge.connect(t, mesh, "hello")
+	socket := owner.next(t)
+	expect(t, socket, "hello")
+	table.change(func() { table.nodes[1].Live = false })
+	nodes, _ := view{table, edge.ID}.Nodes(t.Context())
+	edge.keep(nodes)
+	send(t, client, "again")
+	expect(t, socket, "again")
+	table.change(func() { table.nodes = table.nodes[:1] })
+	expectEnd(t, client)
+}
+
 func TestStrangerIsRefused(t *testing.T) {
 	table := newTable()
 	n := table.start(t, nil)

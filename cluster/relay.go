@@ -144,19 +144,20 @@ func waitFor(ctx context.Context, changed <-chan struct{}) {
 	}
 }
 
-// keep connects to the live nodes, and drops the links to those that are gone: their sockets are
-// cut, so that their clients connect again at once.
+// keep connects to the live nodes, and drops the links to those that were removed: their sockets are
+// cut, so that their clients connect again at once. A node whose lease has run out keeps its meshes,
+// and so its link, until it is removed: after an outage of the database it may renew its lease.
 func (r *Relay) keep(nodes []Node) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	live := make(map[int64]bool)
+	known := make(map[int64]bool)
 	for _, n := range nodes {
-		if live[n.ID] = n.Live && n.Address != ""; live[n.ID] {
+		if known[n.ID] = n.Address != ""; known[n.ID] && n.Live {
 			r.linkLocked(n)
 		}
 	}
 	for id, l := range r.links {
-		if !live[id] {
+		if !known[id] {
 			l.stop()
 			delete(r.links, id)
 		}
