@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -69,7 +70,7 @@ func TestArrivals(t *testing.T) {
 		expect(t, s, "bytes")
 	}
 	await(s, func() { _ = peer.Close() })
-	if n, err := s.Read(make([]byte, 1)); err != io.EOF {
+	if n, err := s.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("at the end, Read returned %d, %v", n, err)
 	}
 	_ = s.Close()
