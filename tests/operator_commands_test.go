@@ -75,8 +75,8 @@ func TestOperatorCommands(t *testing.T) {
 		t.Errorf("mesh: exit %d\n%s", code, out)
 	}
 	for command, want := range map[string][]string{
-		"status": {"STORAGE", "SQLite database ", "yes"}, "meshes": {"SLUG", "team", id}, "members team": {"NAME", "alice", "owner", "bob"},
-		"queue team": {"SLUG", "OLDEST", "team"}, "audit heads": {"SLUG", "HASH", "team"}, "health": {"READY", "yes"},
+		"status": {"STORAGE", "READY", "SQLite database "}, "meshes": {"SLUG", "team", id}, "members team": {"NAME", "alice", "owner", "bob"},
+		"queue team": {"SLUG", "OLDEST", "team"}, "audit heads": {"SLUG", "HASH", "team"}, "health": {"STORAGE", "READY"},
 	} {
 		out, code := ask(strings.Fields(command)...)
 		for _, text := range want {
