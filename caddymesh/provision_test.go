@@ -96,7 +96,7 @@ func TestEveryLimit(t *testing.T) {
 	}
 }
 
-// TestSpaceAroundValues checks that a line end after a secret in a variable is no part of the secret.
+// TestSpaceAroundValues checks that the broker removes a line end after a secret in a variable.
 func TestSpaceAroundValues(t *testing.T) {
 	t.Setenv("CLAUDEMESH_TEST_DSN", "postgres://mesh@db/mesh\n")
 	if text, err := expand("storage postgres: dsn", " {env.CLAUDEMESH_TEST_DSN}"); text != "postgres://mesh@db/mesh" || err != nil {

@@ -42,7 +42,7 @@ type sight struct {
 // proof, and this node steps aside. So one node serves whatever the addresses lead to: the oldest one
 // that gets meshes does not wait, and steps aside only for one that has been reached.
 //
-// A node that was reached once, and is no longer, steps aside if it reaches another node that gets
+// A node that other nodes no longer reach steps aside if it reaches another node that gets
 // meshes, which then has a link from this node and so stays itself: never do all nodes step aside.
 // If the nodes reach neither each other nor themselves, all but the oldest step aside. A node whose
 // links to others are cut as well, but not the one to itself, does not: its address may be right.
