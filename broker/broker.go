@@ -88,7 +88,10 @@ type Broker struct {
 	life context.Context
 	stop context.CancelFunc
 	wait sync.WaitGroup
-	ids  wire.IDSource
+	// serving ends a short time after Drain, and with it the requests over HTTP.
+	serving    context.Context
+	endServing context.CancelFunc
+	ids        wire.IDSource
 }
 
 type phase uint8
@@ -132,6 +135,7 @@ func New(o Options) *Broker {
 	b.stats.know()
 	b.journal.Watch(journalObserver{b})
 	b.life, b.stop = context.WithCancel(context.Background())
+	b.serving, b.endServing = context.WithCancel(b.life)
 	b.settings.Store(&o.Settings)
 	var meshes mesh.Store = o.Storage
 	var gap int64
@@ -283,8 +287,11 @@ func (b *Broker) logNotOpen(err error) {
 	}
 }
 
-// Drain makes the broker refuse new sockets, before Stop.
-func (b *Broker) Drain() { b.draining.Store(true) }
+// Drain makes the broker refuse new sockets and requests, before Stop.
+func (b *Broker) Drain() {
+	b.draining.Store(true)
+	time.AfterFunc(requestsGrace, b.endServing)
+}
 
 // Stop closes all sockets with 1012, so that clients reconnect soon, stores what waits for the
 // storage, and closes the storage. Presences keep their leases. When ctx ends, Stop cuts the
@@ -354,7 +361,7 @@ func closeAll(ctx context.Context, conns []*conn, how ending) {
 // storagePatience is how long a query may take that a peer waits for.
 const storagePatience = 5 * time.Second
 
-// storageContext bounds a query that a peer waits for.
-func storageContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), storagePatience)
+// storageContext bounds a query that a peer waits for. Stop does not wait for it.
+func (b *Broker) storageContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(b.life, storagePatience)
 }

@@ -32,7 +32,7 @@ func (r *room) checkpoints(size int64) *wire.Checkpoints {
 	if r.broker.journal.Down() != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), checkpointPatience)
+	ctx, cancel := context.WithTimeout(r.broker.life, checkpointPatience)
 	defer cancel()
 	shown, err := r.broker.readCheckpoints(ctx, r.id, size)
 	if err != nil {

@@ -132,7 +132,7 @@ func (b *Broker) roomOnceClaimed(ctx context.Context, id wire.ID, canRelay bool)
 }
 
 func (b *Broker) roomNow(id wire.ID) (*room, error) {
-	ctx, cancel := storageContext()
+	ctx, cancel := b.storageContext()
 	defer cancel()
 	return b.room(ctx, id)
 }
@@ -183,6 +183,9 @@ func (b *Broker) HandOver(ctx context.Context, ids []wire.ID) error {
 	return b.depart(ctx, b.cluster.Leave(ids), handOver)
 }
 
+// drainPatience is how long a node that leaves waits for a database that does not answer.
+const drainPatience = 2 * time.Second
+
 // HandOverAll makes sure that this node gets no more meshes, and hands over those that it
 // has, one after the other, spread over a time. A node that has not joined the cluster, or
 // was removed from it, has none.
@@ -193,7 +196,9 @@ func (b *Broker) HandOverAll(ctx context.Context, over time.Duration) error {
 	if _, joined := b.cluster.Self(); !joined {
 		return nil
 	}
-	if err := b.cluster.Drain(ctx); err != nil {
+	short, cancel := context.WithTimeout(ctx, drainPatience)
+	defer cancel()
+	if err := b.cluster.Drain(short); err != nil {
 		return err
 	}
 	b.handing.once.Do(func() { close(b.handing.leaves) })

@@ -128,7 +128,7 @@ func (c *conn) copyStatus(m *queue.Accepted, row *wire.RecipientStatus) (queried
 	if m.ClientID == "" {
 		return false, nil
 	}
-	ctx, cancel := storageContext()
+	ctx, cancel := c.broker.storageContext()
 	defer cancel()
 	id, ok, err := c.room.queue.SentAs(ctx, m.SenderMember, wire.CopyID(m.ClientID, row.Pubkey))
 	if !ok || err != nil {

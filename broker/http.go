@@ -17,7 +17,7 @@ import (
 // CreateMesh makes a mesh for the key that signed the request. The caller decides whether the
 // client may.
 func (b *Broker) CreateMesh(ctx context.Context, c wire.CreateMesh) (wire.CreateMeshResult, error) {
-	done, err := b.begin()
+	ctx, done, err := b.begin(ctx)
 	if err != nil {
 		return wire.CreateMeshResult{}, err
 	}
@@ -33,7 +33,7 @@ func (b *Broker) CreateMesh(ctx context.Context, c wire.CreateMesh) (wire.Create
 
 // Join makes the holder of a v1 token a member.
 func (b *Broker) Join(ctx context.Context, j wire.Join) (memberID string, already bool, err error) {
-	done, err := b.begin()
+	ctx, done, err := b.begin(ctx)
 	if err != nil {
 		return "", false, err
 	}
@@ -48,7 +48,7 @@ func (b *Broker) Join(ctx context.Context, j wire.Join) (memberID string, alread
 
 // Claim makes the holder of an invite link a member.
 func (b *Broker) Claim(ctx context.Context, code string, c wire.Claim) (wire.ClaimResult, error) {
-	done, err := b.begin()
+	ctx, done, err := b.begin(ctx)
 	if err != nil {
 		return wire.ClaimResult{}, err
 	}
@@ -73,7 +73,7 @@ func (b *Broker) recordJoined(j mesh.Joined) {
 
 // Invite tells what a person who opens an invite link may know.
 func (b *Broker) Invite(ctx context.Context, code string) (mesh.InviteInfo, error) {
-	done, err := b.begin()
+	ctx, done, err := b.begin(ctx)
 	if err != nil {
 		return mesh.InviteInfo{}, err
 	}
@@ -87,6 +87,8 @@ func (b *Broker) MeshOfInvite(ctx context.Context, code string) (wire.ID, error)
 	if err := b.reached(); err != nil {
 		return wire.ID{}, err
 	}
+	ctx, cancel := b.requestContext(ctx)
+	defer cancel()
 	return b.meshes.MeshOfLink(ctx, code)
 }
 
@@ -96,16 +98,31 @@ func (b *Broker) MeshOfToken(ctx context.Context, j wire.Join) (wire.ID, error) 
 	if err := b.reached(); err != nil {
 		return wire.ID{}, err
 	}
+	ctx, cancel := b.requestContext(ctx)
+	defer cancel()
 	return b.meshes.MeshOfToken(ctx, j)
 }
 
-// begin begins a request about a mesh.
-func (b *Broker) begin() (done func(), err error) {
+// begin begins a request about a mesh. It returns the context of the request; see requestContext.
+func (b *Broker) begin(ctx context.Context) (_ context.Context, done func(), err error) {
 	if err := b.reached(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return b.requests.begin(), nil
+	ctx, cancel := b.requestContext(ctx)
+	served := b.requests.begin()
+	return ctx, func() { served(); cancel() }, nil
 }
+
+// requestContext bounds a request that waits for the storage. A server that shuts down waits for its
+// requests before it stops the broker, so Drain hurries them.
+func (b *Broker) requestContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, storagePatience)
+	stop := context.AfterFunc(b.serving, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// requestsGrace is how long a request over HTTP may take after Drain.
+const requestsGrace = 2 * time.Second
 
 // reached returns an error before the storage was opened and after it was closed.
 func (b *Broker) reached() error {

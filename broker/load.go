@@ -35,9 +35,10 @@ func (b *Broker) room(ctx context.Context, id wire.ID) (*room, error) {
 		return nil, notOpen
 	}
 	r, err, _ := b.loads.Do(string(id[:]), func() (any, error) {
-		// The other callers need the room even if this one's ctx ends.
+		// The other callers need the room even if this one's ctx ends, until the broker stops.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storagePatience)
 		defer cancel()
+		defer context.AfterFunc(b.life, cancel)()
 		return b.loadRoom(ctx, id)
 	})
 	if err != nil {

@@ -19,7 +19,7 @@ func (c *conn) createInvite(frame *wire.Frame) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := storageContext()
+	ctx, cancel := c.broker.storageContext()
 	defer cancel()
 	inv, err := c.broker.meshes.CreateInvite(ctx, c.actor, m, time.Now())
 	if err != nil {
@@ -33,7 +33,7 @@ func (c *conn) createInvite(frame *wire.Frame) error {
 }
 
 func (c *conn) listInvites(frame *wire.Frame) error {
-	ctx, cancel := storageContext()
+	ctx, cancel := c.broker.storageContext()
 	defer cancel()
 	invites, err := c.broker.meshes.ListInvites(ctx, c.actor)
 	if err != nil {
@@ -57,7 +57,7 @@ func (c *conn) revokeInvite(frame *wire.Frame) error {
 	if err != nil {
 		return &wire.FieldError{Field: "inviteId", Want: "an invite's id"}
 	}
-	ctx, cancel := storageContext()
+	ctx, cancel := c.broker.storageContext()
 	defer cancel()
 	if err := c.broker.meshes.RevokeInvite(ctx, c.actor, id, time.Now()); err != nil {
 		return err
@@ -92,7 +92,7 @@ func (c *conn) setRole(frame *wire.Frame) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := storageContext()
+	ctx, cancel := c.broker.storageContext()
 	defer cancel()
 	member, was, err := c.broker.meshes.SetRole(ctx, c.actor, key, mesh.Role(m.Role))
 	if err != nil {
@@ -116,7 +116,7 @@ func (c *conn) removeMember(frame *wire.Frame) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := storageContext()
+	ctx, cancel := c.broker.storageContext()
 	defer cancel()
 	member, err := c.broker.meshes.Remove(ctx, c.actor, key, time.Now())
 	if err != nil {
@@ -166,7 +166,7 @@ func (c *conn) setGrant(frame *wire.Frame) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := storageContext()
+	ctx, cancel := c.broker.storageContext()
 	defer cancel()
 	if _, err := c.broker.meshes.SetGrant(ctx, c.actor, key, m.Capabilities, m.Default); err != nil {
 		return err
@@ -193,7 +193,7 @@ func (c *conn) queryAudit(frame *wire.Frame) error {
 	if me, ok := c.room.members.Member(c.member); !ok || !me.CanAdmin() {
 		return &requestError{wire.CodeForbidden, "only the owner and admins may read the audit log"}
 	}
-	ctx, cancel := storageContext()
+	ctx, cancel := c.broker.storageContext()
 	defer cancel()
 	limit := int(q.Limit)
 	if limit == 0 {

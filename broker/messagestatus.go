@@ -25,7 +25,7 @@ func (c *conn) messageStatus(frame *wire.Frame) error {
 	}
 	var found []queue.Accepted
 	if strings.Trim(q.MessageID, "0123456789abcdef") == "" { // our ids are hex
-		ctx, cancel := storageContext()
+		ctx, cancel := c.broker.storageContext()
 		defer cancel()
 		if found, err = c.findMessages(ctx, q.MessageID); err != nil {
 			return err

@@ -198,7 +198,7 @@ func (c *conn) ban(frame *wire.Frame) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := storageContext()
+	ctx, cancel := c.broker.storageContext()
 	defer cancel()
 	member, err := c.broker.meshes.Ban(ctx, c.actor, key, m.Reason, time.Now())
 	if err != nil {
@@ -223,7 +223,7 @@ func (c *conn) unban(frame *wire.Frame) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := storageContext()
+	ctx, cancel := c.broker.storageContext()
 	defer cancel()
 	member, err := c.broker.meshes.Unban(ctx, c.actor, key)
 	if err != nil {

@@ -135,7 +135,7 @@ func (r *room) introduce(a *presence.Arrival[*conn], now time.Time) error {
 	if !a.Proven || known {
 		return nil
 	}
-	ctx, cancel := storageContext()
+	ctx, cancel := r.broker.storageContext()
 	defer cancel()
 	err := r.broker.journal.SaveNow(ctx, presence.Record{
 		MeshID: r.id, Identity: presence.SessionIdentity(a.SessionKey), ID: a.ID, MemberID: a.MemberID, MemberKey: a.MemberKey,
@@ -220,7 +220,7 @@ func (r *room) recall(a *presence.Arrival[*conn]) (fresh bool, err error) {
 func (r *room) lastRecord(id presence.Identity) (*presence.Record, error) {
 	last, ok := r.broker.journal.Presence(r.id, id) // it may not be stored yet
 	if !ok {
-		ctx, cancel := storageContext()
+		ctx, cancel := r.broker.storageContext()
 		defer cancel()
 		var err error
 		if last, ok, err = r.broker.storage.LastPresence(ctx, r.id, id); err != nil {

@@ -18,12 +18,16 @@ import (
 )
 
 // drainTimeout limits the time that a reload or the exit of the process waits for a broker
-// to close its sockets.
+// to hand over its meshes, to close its sockets, and to store what is left.
 const drainTimeout = 5 * time.Second
 
-// handOverTime is the time over which a node that stops hands its meshes over to others, so that
-// not all clients connect again at once.
-const handOverTime = 2 * time.Second
+const (
+	// handOverTime is the time over which a node that stops hands its meshes over to others, so that
+	// not all clients connect again at once.
+	handOverTime = 2 * time.Second
+	// handOverTimeout limits it, so that some time is left to close the sockets of other meshes.
+	handOverTimeout = drainTimeout - time.Second
+)
 
 // hubs holds the broker of each storage in use, by use.key. The keys hold secrets: never show
 // them.
@@ -243,9 +247,7 @@ func (h *hub) stop(b *broker.Broker) {
 		defer cancel()
 		left.Go(func() { relay.Leave(polite) })
 		if len(relay.Others()) > 0 {
-			if err := b.HandOverAll(ctx, handOverTime); err != nil {
-				h.log.Warn("could not hand the meshes over to the other nodes; they take them when this one has stopped", zap.Error(err))
-			}
+			h.handOver(ctx, b)
 		}
 	}
 	if err := b.Stop(ctx); err != nil {
@@ -254,6 +256,15 @@ func (h *hub) stop(b *broker.Broker) {
 	left.Wait()
 	if relay != nil {
 		relay.Close()
+	}
+}
+
+// handOver hands a broker's meshes over to the other nodes.
+func (h *hub) handOver(ctx context.Context, b *broker.Broker) {
+	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+	defer cancel()
+	if err := b.HandOverAll(ctx, handOverTime); err != nil {
+		h.log.Warn("could not hand the meshes over to the other nodes; they take them when this one has stopped", zap.Error(err))
 	}
 }
 

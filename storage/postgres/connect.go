@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,6 +26,9 @@ const (
 	// hostTimeout is the timeout for each host of a DSN that names several, because a dead
 	// host may come before a live one.
 	hostTimeout = 2 * time.Second
+	// partWithin limits how long a server may take to cancel a statement, and to close its
+	// end of a connection that was given up. pgx waits 15 s for each, and the pool with it.
+	partWithin = time.Second
 	// poolSize limits the number of connections, unless the DSN does. The journal commits
 	// on one connection; the others read.
 	poolSize = 8
@@ -80,14 +84,52 @@ func (s *Store) beforeConnect(ctx context.Context, c *pgx.ConnConfig) error {
 	}
 	_ = settingsOf(now.ConnConfig) // the settings from the start remain in effect
 	*c = *now.ConnConfig
-	if s.direct.Load() {
+	if !s.direct.Load() {
+		if err := refuseSharing(ctx, c); err != nil {
+			return err
+		}
+		s.direct.Store(true)
+	}
+	partSoon(c)
+	return nil
+}
+
+// partSoon makes the connection of a config keep to partWithin.
+func partSoon(c *pgx.ConnConfig) {
+	var connected atomic.Bool // from then on, dialing serves to cancel a statement
+	c.AfterConnect = func(context.Context, *pgconn.PgConn) error {
+		connected.Store(true)
 		return nil
 	}
-	if err := refuseSharing(ctx, c); err != nil {
-		return err
+	dial := c.DialFunc
+	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if !connected.Load() {
+			conn, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return parting{conn}, nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, partWithin)
+		defer cancel()
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return conn, conn.SetDeadline(time.Now().Add(partWithin))
 	}
-	s.direct.Store(true)
-	return nil
+}
+
+// parting is a connection that keeps to partWithin. pgx sets a deadline in the future only when
+// it gives the connection up.
+type parting struct{ net.Conn }
+
+// SetDeadline sets the given deadline, or an earlier one.
+func (p parting) SetDeadline(t time.Time) error {
+	if soon := time.Now().Add(partWithin); t.After(soon) {
+		t = soon
+	}
+	return p.Conn.SetDeadline(t)
 }
 
 // afterConnect makes the settings and registers the array types on a connection.
@@ -132,7 +174,9 @@ func (s *Store) connect(ctx context.Context) (*pgx.Conn, error) {
 func refuseSharing(ctx context.Context, c *pgx.ConnConfig) error {
 	var conns [2]*pgx.Conn
 	for i := range conns {
-		conn, err := pgx.ConnectConfig(ctx, c.Copy())
+		config := c.Copy()
+		partSoon(config)
+		conn, err := pgx.ConnectConfig(ctx, config)
 		if err != nil {
 			return err
 		}

@@ -19,7 +19,8 @@ import (
 // because each one leaves dead rows behind.
 const trialBytes = 64 << 10
 
-// answerSoon limits how long Ping waits on an existing connection.
+// answerSoon limits how long Ping waits on an existing connection, and the pool before it uses a
+// connection that has been idle.
 const answerSoon = 1500 * time.Millisecond
 
 // health is the state of Ping. It has its own connection, so that a busy pool does not

@@ -90,6 +90,9 @@ func OpenWith(dsn func() (string, error)) (*Store, error) {
 	if !strings.Contains(text, "pool_max_conns") {
 		config.MaxConns = poolSize
 	}
+	if config.PingTimeout == 0 { // a ping may otherwise outlive its caller by a minute
+		config.PingTimeout = answerSoon
+	}
 	if s.pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}

@@ -12,7 +12,6 @@ import (
 
 	"modernc.org/sqlite"
 
-	"github.com/claudemesh/claudemesh/internal/sqlitefile"
 	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/storage/internal/column"
 )
@@ -55,15 +54,11 @@ func copyDatabase(ctx context.Context, from *sql.Conn, path string, progress Pro
 			return fmt.Errorf("the driver's %T can't make backups", conn)
 		}
 		// Nobody needs the new file after a crash, so it has no journal.
-		b, err := c.NewBackup(sqlitefile.URI(path, url.Values{"_pragma": {"journal_mode(OFF)", "synchronous(FULL)"}}))
+		b, err := c.NewBackup(uri(path, url.Values{"_pragma": {"journal_mode(OFF)", "synchronous(FULL)"}}))
 		if err != nil {
 			return err
 		}
-		defer func() {
-			if end := b.Finish(); err == nil { // otherwise it repeats the error
-				err = end
-			}
-		}()
+		defer func() { err = errors.Join(err, b.Finish()) }()
 		for more := true; more; {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -79,9 +74,14 @@ func copyDatabase(ctx context.Context, from *sql.Conn, path string, progress Pro
 	})
 }
 
+// uri returns the name of a database file for the driver.
+func uri(path string, query url.Values) string {
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}).String()
+}
+
 // connectOnce opens one connection to a database file.
 func connectOnce(ctx context.Context, path string, query url.Values) (_ *sql.Conn, closing func() error, err error) {
-	db, err := sql.Open("sqlite", sqlitefile.URI(path, query))
+	db, err := sql.Open("sqlite", uri(path, query))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -153,7 +153,7 @@ func check(ctx context.Context, path string) (c Contents, err error) {
 func scratch(path string) (name string, discard func(), err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.partial") // mode 0600
 	if err != nil {
-		return "", nil, causeOf(err)
+		return "", nil, err
 	}
 	name = f.Name()
 	discard = func() {
@@ -164,7 +164,7 @@ func scratch(path string) (name string, discard func(), err error) {
 	}
 	if err := f.Close(); err != nil {
 		discard()
-		return "", nil, causeOf(err)
+		return "", nil, err
 	}
 	return name, discard, nil
 }
@@ -173,13 +173,13 @@ func scratch(path string) (name string, discard func(), err error) {
 // fs.ErrExist if there is one, even if it appears at this moment.
 func publish(from, to string) error {
 	if err := os.Link(from, to); errors.Is(err, fs.ErrExist) {
-		return causeOf(err)
+		return err
 	} else if err != nil { // the file system has no links
 		if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: %w", fs.ErrExist, causeOf(err))
+			return fmt.Errorf("%s: %w", to, errors.Join(fs.ErrExist, err))
 		}
 		if err := os.Rename(from, to); err != nil {
-			return causeOf(err)
+			return err
 		}
 	}
 	return syncDir(filepath.Dir(to))
@@ -193,25 +193,11 @@ func syncDir(path string) error {
 	return errors.Join(system.SyncDir(dir), dir.Close())
 }
 
-// syncFile makes the content of a scratch file durable.
+// syncFile makes the content of a file durable.
 func syncFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return causeOf(err)
+		return err
 	}
-	return causeOf(errors.Join(f.Sync(), f.Close()))
-}
-
-// causeOf returns the system's error, without the name of a scratch file, which would tell the
-// operator nothing.
-func causeOf(err error) error {
-	var file *fs.PathError
-	var link *os.LinkError
-	switch {
-	case errors.As(err, &file):
-		return file.Err
-	case errors.As(err, &link):
-		return link.Err
-	}
-	return err
+	return errors.Join(f.Sync(), f.Close())
 }
