@@ -41,7 +41,7 @@ type lease struct {
 	id     int64         // also the key of its advisory lock; see require_lease
 	shared bool          // a node of a cluster; otherwise the database belongs to this process alone
 	until  atomic.Int64  // when the lease ends at the earliest, by system.Uptime, in ns
-	back   atomic.Int64  // when the lease was last renewed after it had run out, by the same clock
+	back   atomic.Int64  // when this node last came after an outage, perhaps, by the same clock; see spares
 	drains atomic.Bool   // the node is to give all of its meshes away
 	moves  atomic.Bool   // it is to give some of them away
 	lost   chan struct{} // closed when the database is lost
@@ -165,6 +165,10 @@ func (s *Store) join(ctx context.Context, tx pgx.Tx, l *lease) error {
 		if other.Live {
 			continue
 		}
+		if s.self != nil && other.Address != "" && other.Address != s.self.Address {
+			l.back.Store(int64(system.Uptime())) // an outage may have just ended: leave it to the reapers
+			continue
+		}
 		if err := remove(ctx, tx, other); err != nil {
 			return err
 		}
@@ -228,8 +232,9 @@ func (l *lease) renewed(asked, term time.Duration) {
 	l.until.Store(int64(asked + term))
 }
 
-// isBack reports whether the lease had run out a short time ago.
-func (l *lease) isBack() bool { return system.Uptime()-time.Duration(l.back.Load()) < spareAfter }
+// spares reports whether this node removes no other nodes, because an outage of the database may have
+// ended a short time ago: its own lease had run out, or that of another node when it joined.
+func (l *lease) spares() bool { return system.Uptime()-time.Duration(l.back.Load()) < spareAfter }
 
 func (l *lease) isLost() bool {
 	select {

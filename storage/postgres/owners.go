@@ -55,8 +55,8 @@ const (
 // reapEvery is the pause between searches for nodes whose lease has run out.
 const reapEvery = 500 * time.Millisecond
 
-// spareAfter is how long a node whose own lease had run out spares others. An outage of the database ends
-// all leases, and another node may need as long as that for its next connection.
+// spareAfter is how long a node spares others after an outage of the database, which ends all leases:
+// another node may need as long as that for its next connection.
 const spareAfter = reconnectWithin
 
 // errNoNode reports that the store isn't a node of a cluster.
@@ -242,7 +242,7 @@ func (s *Store) startReaper(l *lease) (stop func()) {
 
 // reap removes the nodes whose lease has run out, which frees their meshes.
 func (s *Store) reap(ctx context.Context, l *lease) error {
-	if s.Claimed() != nil || l.isBack() {
+	if s.Claimed() != nil || l.spares() {
 		return nil //nolint:nilerr // this node may be one of them
 	}
 	asked := system.Uptime()

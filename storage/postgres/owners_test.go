@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -112,6 +113,45 @@ func TestNodeSparesOthersAfterOutage(t *testing.T) {
 	reaped(t, b, dsn)
 	if after := system.Uptime() - time.Duration(l.back.Load()); after < spareAfter {
 		t.Errorf("a node removed another one %s after its own lease had run out", after)
+	}
+}
+
+// TestNewNodeSparesOthersAfterOutage checks that a node that joins does not remove at once a node whose lease has run
+// out: an outage of the database may have just ended. It removes at once a node with its own address, which was
+// restarted, and a broker that had the database alone.
+func TestNewNodeSparesOthersAfterOutage(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	migrated(t, dsn)
+	execute(t, dsn, `INSERT INTO claudemesh.nodes (id, lease_until, pid, knows_schema, host, address)
+		SELECT n, clock_timestamp(), 1, 8, 'gone', address FROM unnest(ARRAY['a:1', 'b:1', '']) WITH ORDINALITY AS x (address, n)`)
+	began := system.Uptime()
+	b := joined(t, dsn, "b:1")
+	self, _ := b.Self()
+	left := func() (list []string) {
+		t.Helper()
+		nodes, err := b.Nodes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range nodes {
+			if n.ID != self {
+				list = append(list, n.Address)
+			}
+		}
+		return list
+	}
+	if got := left(); slices.Contains(got, "b:1") || slices.Contains(got, "") {
+		t.Errorf("beside the node that has joined there are still %q", got)
+	}
+	eventually(t, "the other node is removed", func() error {
+		if got := left(); len(got) > 0 {
+			return fmt.Errorf("there is %q", got)
+		}
+		return nil
+	})
+	if after := system.Uptime() - began; after < spareAfter {
+		t.Errorf("a node that joined removed another one after %s", after)
 	}
 }
 
