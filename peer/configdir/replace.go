@@ -67,10 +67,18 @@ func removeAbandoned(dir, begins string) {
 }
 
 func removeIfAbandoned(path string, entry fs.DirEntry) {
-	if !strings.HasSuffix(path, tempSuffix) || !entry.Type().IsRegular() {
+	if !isTemporary(entry.Name()) || !entry.Type().IsRegular() {
 		return
 	}
 	if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > abandonedAfter {
 		_ = os.Remove(path)
 	}
+}
+
+// isTemporary reports whether a file has a name like those that programs of claudemesh give to their
+// temporary files: <text>.<number>.tmp. Files of others may be in the directory, too.
+func isTemporary(name string) bool {
+	name, is := strings.CutSuffix(name, tempSuffix)
+	dot := strings.LastIndexByte(name, '.')
+	return is && dot > 0 && dot < len(name)-1 && strings.Trim(name[dot+1:], "0123456789") == ""
 }

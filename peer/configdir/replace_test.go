@@ -41,8 +41,9 @@ func files(t *testing.T, dir string) (list []string) {
 	return list
 }
 
-// TestMakeRemovesWhatACrashLeft checks that Make removes the temporary files of programs that have crashed,
-// and those of programs that run only later.
+// TestMakeRemovesWhatACrashLeft checks that Make removes the temporary files of claudemesh programs that have
+// crashed, but neither those of programs that may still run nor the files of others: somebody may have made another
+// directory, such as a home directory, that of claudemesh.
 func TestMakeRemovesWhatACrashLeft(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -51,6 +52,9 @@ func TestMakeRemovesWhatACrashLeft(t *testing.T) {
 	abandon(t, 2*abandonedAfter, dir, "run", ".7.json.12.tmp")
 	abandon(t, 2*abandonedAfter, dir, "config.json")
 	abandon(t, time.Second, dir, ".sent.json.12.tmp")
+	abandon(t, 2*abandonedAfter, dir, "work", "notes.tmp")
+	abandon(t, 2*abandonedAfter, dir, "work", "plan.v2.tmp")
+	abandon(t, 2*abandonedAfter, dir, "work", "12.tmp")
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(dir, link); err != nil {
 		t.Fatal(err)
@@ -58,7 +62,7 @@ func TestMakeRemovesWhatACrashLeft(t *testing.T) {
 	if err := Dir(link).Make(); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := files(t, dir), []string{".sent.json.12.tmp", "config.json"}; !slices.Equal(got, want) {
+	if got, want := files(t, dir), []string{".sent.json.12.tmp", "config.json", "work/12.tmp", "work/notes.tmp", "work/plan.v2.tmp"}; !slices.Equal(got, want) {
 		t.Errorf("left: %q, want %q", got, want)
 	}
 }
