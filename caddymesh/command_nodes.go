@@ -29,7 +29,7 @@ Shows which broker uses the Postgres database, or the nodes of a cluster, how ma
 each node owns, and whether its lease is valid. A broker renews its lease every second.
 When the lease has expired, the next broker that waits for the database takes over.
 A broker that waits, for the database or because a node has its address, is listed with
-the reason until ten seconds after it has stopped waiting.`,
+the reason. If it dies, it stays listed for ten seconds.`,
 		Example: `  caddy claudemesh nodes --config /etc/caddy/Caddyfile
   caddy claudemesh nodes --watch --database '{env.DATABASE_URL}'`,
 		Args: cobra.NoArgs,

@@ -27,9 +27,10 @@
 //
 //   - xtaci/smux v1.5.58 takes the window of a stream from its config (64 kB here). An idle
 //     stream costs about 1 kB and holds no buffer: WriteTo passes on the buffers that it has read
-//     into. A goroutine that waits for a stream costs 3 kB more, so arrivals.go waits for all. Streams take turns, and control frames go first. A limit for all streams together
-//     stalls all if slow clients fill it, so session.go sets it out of reach. smux does not
-//     close a session whose connection breaks, so awaitClosed does.
+//     into. A goroutine that waits for a stream costs 3 kB more, so arrivals.go waits for all.
+//     Streams take turns, and control frames go first. A limit for all streams together stalls all
+//     if slow clients fill it, so session.go sets it out of reach. smux does not close a session
+//     whose connection breaks, so awaitClosed does.
 //   - hashicorp/yamux v0.1.2 has windows of at least 256 kB, in a buffer that a stream keeps once
 //     it was needed. It writes header and body of a frame separately, which is two TLS records and
 //     two system calls a frame. A stream that waits for a busy link for longer than the timeout

@@ -279,7 +279,7 @@ func (r *Relay) ForwardTo(ctx context.Context, node Node, client netip.Addr, req
 	return call(ctx, stream, req)
 }
 
-// Others returns the other live nodes.
+// Others returns the other nodes to which this node has a link, connected or not.
 func (r *Relay) Others() []Node {
 	self, _ := r.directory.Self()
 	r.mu.Lock()
