@@ -51,7 +51,7 @@ type figures struct {
 	Queries   float64 // for a message under load
 	FanOutMS  float64 // until the last of 1,000 peers has a message
 
-	Pool   float64 // connections of a node to Postgres, at most
+	Pool   float64 // connections of a node's pool to Postgres, at most
 	LeaseS float64 // until the lease of a dead node ends, in seconds, at most
 	ReapMS float64 // between two searches for dead nodes, in milliseconds
 	Limit  float64 // sessions in a mesh, unless an option says otherwise
@@ -119,6 +119,7 @@ const (
 const (
 	idleQueries  = 4.0  // a second and node: a renewal, two looks for dead nodes, one look at the list of nodes
 	claimQueries = 17.0 // of a mesh that another node had, at most
+	beyondPool   = 2.0  // connections of a node outside of its pool: for its lease, and for /health/ready
 
 	commitsPerMessage = 2.0 // at most, if it has one recipient: it is stored, and then its acknowledgement
 )
@@ -150,7 +151,7 @@ func (f *figures) need(sessions float64) row {
 	r.NodeGB = f.sessionsGB(sessions) / r.Nodes
 	r.Commits = r.Messages / r.Databases * commitsPerMessage
 	r.Daily = r.Messages / r.Databases * 24 * 60 * 60
-	r.Connections = each * (f.Pool + 1)
+	r.Connections = each * (f.Pool + beyondPool)
 	r.Idle = each * idleQueries
 	r.Counted = each * r.Meshes / r.Databases
 	return r
@@ -194,7 +195,7 @@ func render(repository string) ([]byte, error) {
 	}
 	var text bytes.Buffer
 	err = t.Execute(&text, map[string]any{
-		"F": f, "Rows": []row{f.need(1e4), f.need(1e6), f.need(1e8)}, "Loss": f.lose(1e6, 64, 8), "Admitted": math.Floor(maxConnections / (f.Pool + 1)),
+		"F": f, "Rows": []row{f.need(1e4), f.need(1e6), f.need(1e8)}, "Loss": f.lose(1e6, 64, 8), "Admitted": math.Floor(maxConnections / (f.Pool + beyondPool)),
 		"PerMesh": perMesh, "PerMinute": perMinute, "NodeGB": nodeGB, "NodeCores": nodeCores, "Busy": 100 * busy, "LeastNodes": leastNodes,
 		"ClaimQueries": claimQueries, "IdleQueries": idleQueries, "OneMeshGB": f.Limit * f.OneMeshKB / 1e6, "OneMeshS": f.Limit / f.JoinsOne,
 	})

@@ -29,7 +29,7 @@ func TestNeed(t *testing.T) {
 	t.Parallel()
 	f := figures{SessionKB: 25, RelayedKB: 15, Hellos: 1000, BrokerUS: 40, RelayUS: 10, StorageUS: 10, Durable: 20_000, Pool: 8}
 	small := f.need(6e3)
-	if small.Databases != 1 || small.Nodes != leastNodes || small.Messages != 100 || small.Connections != 27 || small.Commits != 200 || small.Daily != 8_640_000 || small.Counted != 1800 {
+	if small.Databases != 1 || small.Nodes != leastNodes || small.Messages != 100 || small.Connections != 30 || small.Commits != 200 || small.Daily != 8_640_000 || small.Counted != 1800 {
 		t.Errorf("6,000 sessions: %+v", small)
 	}
 	// 10⁵ messages a second need ten databases at half their rate; 240 GB need 30 nodes, three for each.
