@@ -127,6 +127,8 @@ func TestRefusedConfigs(t *testing.T) {
 		{"empty dsn", `{"storage":{"module":"postgres","dsn":"{env.CLAUDEMESH_NO_SUCH}"}}`, "dsn"},
 		{"bad dsn", `{"storage":{"module":"postgres","dsn":"{env.CLAUDEMESH_TEST_DSN}"}}`, "dsn is malformed; allowed: postgres://"},
 		{"password with an @", `{"storage":{"module":"postgres","dsn":"postgres://mesh:p@hunter2@db/mesh"}}`, "dsn is malformed; allowed: postgres://"},
+		{"password with an @ and a /", `{"storage":{"module":"postgres","dsn":"postgres://mesh:p@w/hunter2@db/mesh"}}`, "@ as %40 and / as %2F"},
+		{"password with a port and a /", `{"storage":{"module":"postgres","dsn":"postgres://mesh:12/hunter2@db/mesh"}}`, "dsn is malformed; allowed: postgres://"},
 		{"unset path", `{"storage":{"module":"sqlite","path":"{env.CLAUDEMESH_NO_SUCH}"}}`, "path"},
 	}
 	for _, test := range tests {

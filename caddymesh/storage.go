@@ -143,9 +143,10 @@ func (p *Postgres) Provision(caddy.Context) error {
 		return err
 	}
 	config, err := pgconn.ParseConfig(dsn)
-	if err != nil || hasPassword(config) {
+	if err != nil || showsPassword(dsn, config) {
 		// Don't wrap the parser's error: it may quote parts of the password.
-		return errors.New("storage postgres: dsn is malformed; allowed: postgres://user:password@host:5432/database, or host=... user=... dbname=...")
+		return errors.New("storage postgres: dsn is malformed; allowed: postgres://user:password@host:5432/database, or host=... user=... dbname=...; " +
+			"in the first form, escape special characters of the password: @ as %40 and / as %2F")
 	}
 	p.dsn = dsn
 	p.name = fmt.Sprintf("Postgres database %s at %s", config.Database,
@@ -153,10 +154,12 @@ func (p *Postgres) Provision(caddy.Context) error {
 	return nil
 }
 
-// hasPassword reports whether a host that the parser has found is the end of a password that contains an @. It would be shown.
-func hasPassword(config *pgconn.Config) bool {
+// showsPassword reports whether the parser has taken a part of a password for a host or a database, whose
+// names are shown: in a URL, a password may contain neither an @ nor a /.
+func showsPassword(dsn string, config *pgconn.Config) bool {
 	misread := func(host string) bool { return strings.LastIndexByte(host, '@') > 0 } // at 0: an abstract Unix socket
-	return misread(config.Host) || slices.ContainsFunc(config.Fallbacks, func(f *pgconn.FallbackConfig) bool { return misread(f.Host) })
+	return misread(config.Host) || slices.ContainsFunc(config.Fallbacks, func(f *pgconn.FallbackConfig) bool { return misread(f.Host) }) ||
+		strings.Contains(dsn, "://") && strings.Contains(config.Database, "@")
 }
 
 // resolve returns the current connection string.
