@@ -26,8 +26,8 @@ const (
 	pauseMax = 3 * time.Second
 )
 
-// ErrElsewhere reports that a node's advertised address leads to something else.
-var ErrElsewhere = errors.New("the advertised address leads elsewhere")
+// errElsewhere reports that a node's advertised address leads to something else.
+var errElsewhere = errors.New("the advertised address leads elsewhere")
 
 // link is this node's connection to another one, for the streams that this node opens. The other
 // node has a link of its own for those in the other direction.
@@ -187,7 +187,7 @@ func (l *link) dial(ctx context.Context) (*session, error) {
 			return l.multiplex(conn)
 		}
 		l.turn++ // the next attempt begins with another one, if this one was silent
-		if failed == nil || errors.Is(err, ErrElsewhere) {
+		if failed == nil || errors.Is(err, errElsewhere) {
 			failed = err
 		}
 		if ctx.Err() != nil {
@@ -288,11 +288,11 @@ func (l *link) explain(err error) error {
 	case errors.Is(err, errAnotherNode):
 		return fmt.Errorf("the node %d (process %d on host %s) advertises %s, where another node answers; "+
 			"set its `cluster { advertise <address> }` to an address at which all other nodes reach it: %w",
-			l.node.ID, l.node.PID, l.node.Host, l.node.Address, ErrElsewhere)
+			l.node.ID, l.node.PID, l.node.Host, l.node.Address, errElsewhere)
 	case errors.As(err, &strange) && strange.speaks():
 		return fmt.Errorf("the node %d (process %d on host %s) advertises %s, where something other than a node answers (%w); "+
 			"set its `cluster { advertise <address> }` to the address of its cluster port: %w",
-			l.node.ID, l.node.PID, l.node.Host, l.node.Address, err, ErrElsewhere)
+			l.node.ID, l.node.PID, l.node.Host, l.node.Address, err, errElsewhere)
 	case isTimeout(err):
 		return fmt.Errorf("the node at %s does not answer within %s: %w", l.node.Address, connectWithin, err)
 	case isEnd(err):

@@ -90,8 +90,8 @@ type Store interface {
 	// it is behind, while that keeps the node from getting meshes; otherwise 0.
 	ClockAhead() time.Duration
 	// Draining reports whether this node is to give all of its meshes away: it was marked,
-	// its address leads elsewhere, or its clock is wrong. The answer may be out of date by
-	// about a second.
+	// its address leads elsewhere or is unproven, or its clock is wrong. The answer may be out
+	// of date by about a second.
 	Draining() bool
 	// Asked returns the meshes of this node that it is to give away: all if it drains, else
 	// those that an operator moves to other nodes. The answer may be out of date like that

@@ -17,8 +17,8 @@ const (
 	longestLook = 2 * time.Second
 )
 
-// ErrUnreached reports that no other node reaches a node at its advertised address.
-var ErrUnreached = errors.New("no other node reaches it there")
+// errUnreached reports that no other node reaches a node at its advertised address.
+var errUnreached = errors.New("no other node reaches it there")
 
 // errUnproven reports that no other node has reached this one so far. Those that learn of it try at once.
 var errUnproven = errors.New("no other node has reached this one at its advertised address yet; it takes no meshes until one has")
@@ -63,7 +63,7 @@ func (j *judge) verdict(now time.Time, s sight) error {
 	switch {
 	case s.reached:
 		j.missed = 0
-	case !j.worked && errors.Is(s.err, ErrElsewhere):
+	case !j.worked && errors.Is(s.err, errElsewhere):
 		j.missed = j.patience // the configuration is wrong, and was from the beginning
 	case j.needed(s):
 		j.missed += step
@@ -94,14 +94,14 @@ func (j *judge) needed(s sight) bool {
 // problem says what an operator can do.
 func (s sight) problem() error {
 	switch {
-	case errors.Is(s.err, ErrElsewhere):
+	case errors.Is(s.err, errElsewhere):
 		return s.err
 	case s.err != nil:
 		return fmt.Errorf("this node advertises %s, and does not reach itself there: %w; "+
-			"set its `cluster { advertise <address> }` to an address at which all other nodes reach its cluster port: %w", s.address, s.err, ErrUnreached)
+			"set its `cluster { advertise <address> }` to an address at which all other nodes reach its cluster port: %w", s.address, s.err, errUnreached)
 	}
 	return fmt.Errorf("this node advertises %s, but other nodes do not reach it; let its firewall admit them, or "+
-		"set its `cluster { advertise <address> }` to an address that leads to it from their machines, unlike 127.0.0.1: %w", s.address, ErrUnreached)
+		"set its `cluster { advertise <address> }` to an address that leads to it from their machines, unlike 127.0.0.1: %w", s.address, errUnreached)
 }
 
 // look returns what this node sees.

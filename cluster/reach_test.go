@@ -52,9 +52,9 @@ func TestJudge(t *testing.T) {
 		well       = sight{stands: true, reached: true, reaches: true, others: true}
 		alone      = sight{stands: true}
 		aloneDead  = sight{err: refused}
-		aloneElse  = sight{err: ErrElsewhere}
+		aloneElse  = sight{err: errElsewhere}
 		dead       = sight{err: refused, reaches: true, others: true}
-		elsewhere  = sight{err: ErrElsewhere, reaches: true, others: true}
+		elsewhere  = sight{err: errElsewhere, reaches: true, others: true}
 		walled     = sight{stands: true, reaches: true, others: true}
 		hairpin    = sight{err: refused, reached: true, reaches: true, others: true}
 		cut        = sight{stands: true, others: true, older: true}
@@ -135,7 +135,7 @@ func TestAddressLeadsElsewhere(t *testing.T) {
 	mesh := newMesh()
 	table.own(mesh, lost.ID)
 	edge.await(t, "where another node answers")
-	lost.awaitProblem(t, ErrElsewhere, "advertises "+other.Address+", where another node answers")
+	lost.awaitProblem(t, errElsewhere, "advertises "+other.Address+", where another node answers")
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	if take, err := edge.Route(ctx, mesh, netip.Addr{}); take != nil || err == nil {
@@ -160,7 +160,7 @@ func TestAddressLeadsElsewhere(t *testing.T) {
 		"TLS without ALPN": plain.Listener.Addr().String(), "SSH": shell.Address,
 	} {
 		t.Run(name, func(t *testing.T) {
-			table.start(t, func(string) string { return address }).awaitProblem(t, ErrElsewhere, "something other than a node answers")
+			table.start(t, func(string) string { return address }).awaitProblem(t, errElsewhere, "something other than a node answers")
 		})
 	}
 	edge.awaitReached(t, other)
@@ -187,7 +187,7 @@ func TestAddressLeadsNowhere(t *testing.T) {
 			lost.await(t, "no connection to this node itself")
 			lost.awaitReached(t) // by nobody
 			well := table.start(t, nil)
-			lost.awaitProblem(t, ErrUnreached, "advertises "+wrong.Address)
+			lost.awaitProblem(t, errUnreached, "advertises "+wrong.Address)
 			await.Until(t, "the node gets no meshes", func() bool {
 				nodes, _ := view{table, well.ID}.Nodes(t.Context())
 				return nodes[0].Elsewhere && !nodes[1].Elsewhere
@@ -203,7 +203,7 @@ func TestAddressLeadsNowhere(t *testing.T) {
 		table.patience = time.Millisecond
 		table.start(t, nil)
 		lost := table.start(t, func(string) string { return "nowhere.invalid:7901" })
-		lost.awaitProblem(t, ErrUnreached, "advertises nowhere.invalid:7901")
+		lost.awaitProblem(t, errUnreached, "advertises nowhere.invalid:7901")
 	})
 	t.Run("to itself only", func(t *testing.T) {
 		table := newTable()
@@ -217,7 +217,7 @@ func TestAddressLeadsNowhere(t *testing.T) {
 		lost.awaitReached(t, well)
 		well.Close()
 		table.change(func() { table.nodes = table.nodes[1:] })
-		lost.awaitProblem(t, ErrUnreached, "other nodes do not reach it")
+		lost.awaitProblem(t, errUnreached, "other nodes do not reach it")
 		again.awaitReached(t, lost)
 	})
 	t.Run("all nodes", func(t *testing.T) {
@@ -226,7 +226,7 @@ func TestAddressLeadsNowhere(t *testing.T) {
 		dead := doortest.Nowhere(t)
 		oldest := table.start(t, func(string) string { return dead })
 		for range 2 {
-			table.start(t, func(string) string { return dead }).awaitProblem(t, ErrUnreached, "does not reach itself")
+			table.start(t, func(string) string { return dead }).awaitProblem(t, errUnreached, "does not reach itself")
 		}
 		if err := oldest.Problem(); err != nil {
 			t.Errorf("the oldest node steps aside: %v", err)

@@ -46,7 +46,7 @@ func checkUnproven(t *testing.T, address string, work func(answer func(net.Conn)
 		real = own
 		return address
 	})
-	lost.awaitProblem(t, ErrUnreached, "advertises "+address)
+	lost.awaitProblem(t, errUnreached, "advertises "+address)
 	lost.await(t, "the node gives its meshes to others and takes none")
 	if table.hasTaken(lost) {
 		t.Error("the node could get meshes")
