@@ -47,30 +47,44 @@ func (r recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}{conn, r}, rw, err
 }
 
+// startRouted starts a broker whose sockets go to another node.
+func startRouted(t *testing.T, router *elsewhere) *Broker {
+	t.Helper()
+	router.got = make(chan []byte, 1)
+	return New(Options{Settings: DefaultSettings(), Storage: &kept{}, Router: router, Log: zaptest.NewLogger(t)})
+}
+
+// greetBroker connects a client, which sends a hello.
+func greetBroker(ctx context.Context, t *testing.T, b *Broker) (client *websocket.Conn, hello []byte) {
+	t.Helper()
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := b.ServeWebSocket(recorder{w}, r, netip.Addr{}); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(web.Close)
+	client, _, err := websocket.Dial(ctx, web.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.CloseNow() })
+	hello = []byte(`{"type":"hello","meshId":"` + loadedMesh.String() + `"}`)
+	if err := client.Write(ctx, websocket.MessageText, hello); err != nil {
+		t.Fatal(err)
+	}
+	return client, hello
+}
+
 // TestHandsOver checks that the other node gets a connection that keeps nothing of the request, and
 // that the connection counts as an arrival.
 func TestHandsOver(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 	defer cancel()
-	router := &elsewhere{got: make(chan []byte, 1), before: func() {}}
-	b := New(Options{Settings: DefaultSettings(), Storage: &kept{}, Router: router, Log: zaptest.NewLogger(t)})
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := b.ServeWebSocket(recorder{w}, r, netip.Addr{}); err != nil {
-			t.Error(err)
-		}
-	}))
-	defer web.Close()
-	ws, _, err := websocket.Dial(ctx, web.URL, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ws.CloseNow() }()
-	hello := `{"type":"hello","meshId":"` + loadedMesh.String() + `"}`
-	if err := ws.Write(ctx, websocket.MessageText, []byte(hello)); err != nil {
-		t.Fatal(err)
-	}
-	if early := <-router.got; !bytes.HasSuffix(early, []byte(hello)) {
+	router := &elsewhere{before: func() {}}
+	b := startRouted(t, router)
+	_, hello := greetBroker(ctx, t, b)
+	if early := <-router.got; !bytes.HasSuffix(early, hello) {
 		t.Errorf("the other node got %q", early)
 	}
 	if _, bare := router.socket.(*net.TCPConn); !bare {
@@ -88,24 +102,11 @@ func TestEndsWhileItIsRouted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 	defer cancel()
-	router := &elsewhere{got: make(chan []byte, 1)}
-	b := New(Options{Settings: DefaultSettings(), Storage: &kept{}, Router: router, Log: zaptest.NewLogger(t)})
+	router := new(elsewhere)
+	b := startRouted(t, router)
 	router.before = func() { closeAll(canceled(), b.allConns(), endShutdown) }
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := b.ServeWebSocket(w, r, netip.Addr{}); err != nil {
-			t.Error(err)
-		}
-	}))
-	defer web.Close()
-	ws, _, err := websocket.Dial(ctx, web.URL, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ws.CloseNow() }()
-	if err := ws.Write(ctx, websocket.MessageText, []byte(`{"type":"hello","meshId":"`+loadedMesh.String()+`"}`)); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err = ws.Read(ctx); err == nil {
+	client, _ := greetBroker(ctx, t, b)
+	if _, _, err := client.Read(ctx); err == nil {
 		t.Fatal("the client got a frame")
 	}
 	if early := <-router.got; len(early) > 0 {

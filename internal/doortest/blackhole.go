@@ -29,7 +29,8 @@ func Blackhole(tb testing.TB) net.Listener {
 	tb.Cleanup(func() { _ = l.Close() })
 	for range queueAtMost {
 		conn, err := net.DialTimeout("tcp", l.Addr().String(), lostAfter)
-		if timeout, ok := err.(net.Error); ok && timeout.Timeout() { //nolint:errorlint // Dial's own
+		var late net.Error
+		if errors.As(err, &late) && late.Timeout() {
 			return l
 		}
 		if err != nil {
