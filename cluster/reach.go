@@ -28,7 +28,7 @@ type sight struct {
 	address string // its own
 	stands  bool   // its link to itself
 	err     error  // why that link does not stand; nil: it stands, or was not tried yet
-	reached bool   // another live node has a link to this one
+	reached bool   // another node has a link to this one
 	reaches bool   // this node has a link to another one that gets meshes
 	others  bool   // another node gets meshes
 	older   bool   // such a node started before this one
