@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
@@ -58,8 +59,9 @@ func adminHealth(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: errors.New("method not allowed")}
 	}
-	rows := []brokerHealth{}
-	for _, l := range brokers() {
+	all, absent := survey()
+	rows := append([]brokerHealth{}, absent...)
+	for _, l := range all {
 		rows = append(rows, healthOf(r.Context(), l))
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -79,18 +81,42 @@ type named struct {
 	opened
 }
 
-// brokers lists the brokers of this process that run. One that is starting or has just
-// stopped is not among them.
-func brokers() (all []named) {
+// survey lists the brokers of this process that run. absent has a row for each one that is being
+// replaced. One that starts for the first time is in neither list: its config is not in force yet.
+func survey() (all []named, absent []brokerHealth) {
 	hubs.Range(func(_, value any) bool {
-		if h, ok := value.(*hub); ok {
-			if b, o := h.broker.Load(), h.opened.Load(); b != nil && o != nil {
-				all = append(all, named{b, *o})
-			}
+		h, ok := value.(*hub)
+		if !ok {
+			return true
+		}
+		switch b, o := h.broker.Load(), h.opened.Load(); {
+		case b != nil && o != nil:
+			all = append(all, named{b, *o})
+		case h.loss.Load() != nil && o != nil:
+			absent = append(absent, brokerHealth{Storage: o.as.String(), Error: trouble(o.as, h.absence()).Error()})
 		}
 		return true
 	})
-	return all
+	return all, absent
+}
+
+// brokers lists the brokers of this process that run. If there are none because they are being
+// replaced, it returns an error that says so.
+func brokers() ([]named, error) {
+	all, absent := survey()
+	if len(all) == 0 && len(absent) > 0 {
+		return nil, awayError(absent)
+	}
+	return all, nil
+}
+
+// awayError says which brokers are not there for the moment, and why. It returns nil if absent is empty.
+func awayError(absent []brokerHealth) error {
+	var errs []error
+	for _, a := range absent {
+		errs = append(errs, fmt.Errorf("%s: %s; try again soon", a.Storage, a.Error))
+	}
+	return errors.Join(errs...)
 }
 
 // Interface guards

@@ -81,7 +81,11 @@ type statusRow struct {
 
 func adminStatus(r *http.Request) (any, error) {
 	rows := []statusRow{}
-	for _, l := range brokers() {
+	all, absent := survey()
+	for _, a := range absent {
+		rows = append(rows, statusRow{brokerHealth: a})
+	}
+	for _, l := range all {
 		rows = append(rows, statusOf(r.Context(), l, l.broker.Stats()))
 	}
 	return rows, nil
@@ -112,7 +116,11 @@ type awayRow struct {
 
 func adminMeshes(r *http.Request) (any, error) {
 	rows := []any{}
-	for _, l := range brokers() {
+	all, err := brokers()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range all {
 		here, self := l.broker.Meshes(), ""
 		away, addresses := l.away(r.Context())
 		if store, ok := l.store.(*postgres.Store); ok {
@@ -223,7 +231,11 @@ type auditRow struct {
 }
 
 func adminAudit(r *http.Request) (any, error) {
-	return auditHeads(r.Context(), brokers())
+	all, err := brokers()
+	if err != nil {
+		return nil, err
+	}
+	return auditHeads(r.Context(), all)
 }
 
 func auditHeads(ctx context.Context, of []named) ([]auditRow, error) {
@@ -296,6 +308,9 @@ func ofMesh[T any](r *http.Request, ask func(*broker.Broker, context.Context, wi
 			return rows, trouble(m.as, m.elsewhere(r.Context(), err))
 		}
 	}
+	if _, absent := survey(); len(absent) > 0 { // one of them may have it
+		return nil, awayError(absent)
+	}
 	return nil, fmt.Errorf("mesh %q: %w", name, broker.ErrNoMesh)
 }
 
@@ -325,8 +340,9 @@ type possible struct {
 func meshesCalled(ctx context.Context, name string) ([]possible, error) {
 	id, noID := wire.ParseID(name)
 	var found []possible
-	var away error
-	for _, l := range brokers() {
+	all, absent := survey()
+	away := awayError(absent)
+	for _, l := range all {
 		if noID == nil {
 			found = append(found, possible{l, id})
 			continue

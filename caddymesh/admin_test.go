@@ -49,7 +49,7 @@ func TestMeshesCalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.awaitReady()
-	if n := len(brokers()[0].broker.Meshes()); n != 0 {
+	if n := len(running(t, s.db("mesh.db")).Meshes()); n != 0 {
 		t.Fatalf("%d meshes are in memory", n)
 	}
 	about := func(mesh string) (any, error) {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -160,7 +161,11 @@ func (e *endpoint) ask(ctx context.Context, method, what string, query url.Value
 	}
 	transport := e.transport()
 	defer transport.CloseIdleConnections()
-	answer, err := (&http.Client{Transport: transport}).Do(request)
+	client := &http.Client{Transport: transport}
+	answer, err := client.Do(request)
+	for again := 0; again < 3 && method == http.MethodGet && wasCut(err); again++ {
+		answer, err = client.Do(request)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("nothing answers there as Caddy does (%s); is Caddy running? --config or --address names its admin endpoint", causes(err))
 	}
@@ -182,4 +187,10 @@ func (e *endpoint) ask(ctx context.Context, method, what string, query url.Value
 		return nil, fmt.Errorf("something other than Caddy's admin endpoint answers there (%w); name that endpoint with --config or --address", err)
 	}
 	return rows, nil
+}
+
+// wasCut reports whether a server accepted a connection and closed it instead of answering. Caddy
+// does so while it replaces the admin endpoint of the previous config.
+func wasCut(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -51,6 +52,28 @@ func TestEndpoints(t *testing.T) {
 		if want := (endpoint{test.text, test.network, test.path, test.host}); err != nil || e != want {
 			t.Errorf("%q: got %+v, %v", test.text, e, err)
 		}
+	}
+}
+
+// TestAskAgain checks that a command asks again when Caddy closes a connection before it answers, as
+// it does while it loads a config, and that it doesn't repeat an order.
+func TestAskAgain(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	hasty := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) == 1 {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = w.Write([]byte(`[{"storage":"SQLite database /mesh.db","ready":true}]`))
+	}))
+	defer hasty.Close()
+	address := hasty.Listener.Addr().String()
+	if out, err := command(t, "health", "--address", address); err != nil || !strings.Contains(out, "/mesh.db") {
+		t.Errorf("got %q and %v", out, err)
+	}
+	asked.Store(0)
+	if _, err := command(t, "kick", "team", "bob", "--address", address); err == nil || asked.Load() != 1 {
+		t.Errorf("a kick was sent %d times, with the error %v", asked.Load(), err)
 	}
 }
 

@@ -198,12 +198,12 @@ func (h *hub) replace(old *broker.Broker, u *use, name string) *broker.Broker {
 	}
 }
 
-// absence says in a word why the hub has no broker.
-func (h *hub) absence() string {
+// absence says why the hub has no broker.
+func (h *hub) absence() *broker.NotReady {
 	if loss := h.loss.Load(); loss != nil {
-		return loss.Reason
+		return &broker.NotReady{Reason: loss.Reason, Err: fmt.Errorf("the broker is being replaced: %w", loss.Err)}
 	}
-	return "starting"
+	return &broker.NotReady{Reason: "starting", Err: errors.New("the broker is starting")}
 }
 
 func (h *hub) hasEnded() bool {

@@ -77,8 +77,11 @@ func (p *operatorPage) current(ctx context.Context) (*view, error) {
 		return p.last, nil
 	}
 	ctx = context.WithoutCancel(ctx) // other viewers need the view, too
-	all := brokers()
+	all, absent := survey()
 	s := takeSnapshot(ctx, all)
+	for _, a := range absent {
+		s.Brokers = append(s.Brokers, statusRow{brokerHealth: a})
+	}
 	if began := time.Now(); !began.Before(p.due) {
 		p.stored = takeStored(ctx, all)
 		p.due = time.Now().Add(max(storedEvery, storedPause*time.Since(began)))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -182,8 +183,9 @@ func TestRefusedConfigDuringReplacement(t *testing.T) {
 	}
 }
 
-// TestReadyDuringReplacement sets the database of a broker back to an older state. /health/ready says so until
-// another broker has replaced it, which takes as long as a client that does not answer when its socket is closed.
+// TestReadyDuringReplacement sets the database of a broker back to an older state. /health/ready and the admin
+// endpoint say so until another broker has replaced it, which takes as long as a client that does not answer when
+// its socket is closed.
 func TestReadyDuringReplacement(t *testing.T) {
 	dsn := pgtest.DSN(t)
 	t.Setenv("CLAUDEMESH_TEST_DSN", dsn)
@@ -199,14 +201,50 @@ func TestReadyDuringReplacement(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := make(map[string]bool)
+	replaced := 0
 	await.Until(t, "the broker is ready again", func() bool {
 		response, answer := s.do("GET", "/health/ready", "")
 		said[answer] = true
+		if isReplaced(t) {
+			errs := errorsOfAdmin(t)
+			if isReplaced(t) { // it was all the time
+				replaced++
+				for name, err := range errs {
+					if err == nil || errors.Is(err, broker.ErrNoMesh) || !strings.Contains(err.Error(), "is being replaced") {
+						t.Errorf("%s: %v", name, err)
+					}
+				}
+			}
+		}
 		return response.StatusCode == http.StatusOK && len(said) > 1
 	})
+	if replaced == 0 {
+		t.Error("the admin endpoint did not say that the broker is being replaced")
+	}
 	if said[`{"status":"not_ready","reason":"starting"}`] || !said[`{"status":"not_ready","reason":"storage_set_back"}`] {
 		t.Errorf("/health/ready says %v", said)
 	}
+}
+
+// isReplaced reports whether the admin endpoint says that the broker is being replaced.
+func isReplaced(t *testing.T) bool {
+	t.Helper()
+	answer, err := adminStatus(httptest.NewRequestWithContext(t.Context(), "GET", "/claudemesh/status", nil))
+	rows, _ := answer.([]statusRow)
+	if err != nil || len(rows) != 1 || rows[0].Storage == "" || rows[0].Ready != (rows[0].Error == "") {
+		t.Fatalf("the status is %+v, %v", answer, err)
+	}
+	return strings.Contains(rows[0].Error, "is being replaced")
+}
+
+// errorsOfAdmin asks the admin endpoint what only a broker can answer, and returns the errors.
+func errorsOfAdmin(t *testing.T) map[string]error {
+	t.Helper()
+	errs := make(map[string]error)
+	for name, ask := range map[string]func(*http.Request) (any, error){"meshes": adminMeshes, "sessions": adminSessions, "kick": adminKick, "audit": adminAudit} {
+		_, errs[name] = ask(httptest.NewRequestWithContext(t.Context(), "GET", "/claudemesh/"+name+"?mesh=team&target=alice", nil))
+	}
+	return errs
 }
 
 func TestValidatingOpensNothing(t *testing.T) {

@@ -90,7 +90,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if c.broker = h.hub.broker.Load(); c.broker == nil {
 		// Caddy starts its apps in any order: the site may be up before the broker.
 		if r.URL.Path == "/health/ready" {
-			return c.notReady(h.hub.absence())
+			return c.notReady(h.hub.absence().Reason)
 		}
 		return c.unavailable("the broker is starting")
 	}
