@@ -5,7 +5,8 @@
 // # Files
 //
 //	suite.go       the Store, and the list of tests
-//	cluster.go     the list of tests for several nodes, and these tests
+//	cluster.go     the list of tests for several nodes; they join, get meshes or get none, and leave
+//	owners.go      which node owns a mesh; only the owner writes to the mesh and sweeps it
 //	build.go       meshes, messages and checks for the tests
 //	life.go        texts, migration, claims, closed stores
 //	upgrade.go     a database of an older broker
