@@ -1,10 +1,7 @@
 package tests
 
 import (
-	"context"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,15 +10,12 @@ import (
 
 	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/pgtest"
+	"github.com/claudemesh/claudemesh/tests/internal/harness"
 )
 
 // adminGet returns what the admin endpoint at a Unix socket answers, or the error.
 func adminGet(socket, path string) string {
-	admin := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		}}}
-	res, err := admin.Get("http://localhost" + path)
+	res, err := harness.AdminClient(socket).Get("http://localhost" + path)
 	if err != nil {
 		return err.Error()
 	}

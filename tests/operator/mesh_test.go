@@ -1,8 +1,6 @@
 package operator
 
 import (
-	"context"
-	"net"
 	"net/http"
 	"path/filepath"
 	"strconv"
@@ -50,10 +48,7 @@ func dial(t *testing.T, o peer.Options) *peer.Client {
 
 // adminClient returns an HTTP client for the admin endpoint of a broker.
 func adminClient(b *harness.Broker) *http.Client {
-	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(b.Home, "admin.sock"))
-		}}}
+	return harness.AdminClient(filepath.Join(b.Home, "admin.sock"))
 }
 
 func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }

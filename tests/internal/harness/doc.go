@@ -6,6 +6,7 @@
 //
 //	main.go      builds the commands, runs a package's tests, and removes the commands
 //	commands.go  builds the commands, or finds those that make has built
+//	admin.go     a client of Caddy's admin endpoint
 //	broker.go    one broker process: its settings, start, stop and log
 //	clock.go     the clock of a process
 //	log.go       what a program's log must not show
