@@ -37,8 +37,9 @@ type link struct {
 	key  *Key
 	log  *zap.Logger
 	stop context.CancelFunc
-	news func() // called when session or err has changed
-	turn int    // which address of the node's host comes first; owned by run
+	news func()        // called when session or err has changed
+	turn int           // which address of the node's host comes first; owned by run
+	gone chan struct{} // closed when run has ended
 
 	mu      sync.Mutex
 	session *session      // nil: there is no connection
@@ -52,13 +53,14 @@ func newLink(node Node, self bool, key *Key, log *zap.Logger, stop context.Cance
 		name = "this node itself at its advertised address"
 	}
 	return &link{
-		node: node, name: name, key: key, stop: stop, news: news, changed: make(chan struct{}),
+		node: node, name: name, key: key, stop: stop, news: news, gone: make(chan struct{}), changed: make(chan struct{}),
 		log: log.With(zap.Int64("node", node.ID), zap.String("address", node.Address)),
 	}
 }
 
 // run keeps the link connected until ctx ends.
 func (l *link) run(ctx context.Context) {
+	defer close(l.gone)
 	pause, failing := pauseMin, false
 	for ctx.Err() == nil {
 		session, err := l.dial(ctx)
@@ -103,7 +105,8 @@ func (l *link) state() (*session, error, <-chan struct{}) {
 	return l.session, l.err, l.changed
 }
 
-// open begins a stream to the node. It waits for a connection until ctx ends.
+// open begins a stream to the node. It waits for a connection until ctx ends, or until the node has
+// left the cluster and so another one may have the mesh.
 func (l *link) open(ctx context.Context, p preface) (*stream, error) {
 	for {
 		session, err, changed := l.state()
@@ -114,6 +117,8 @@ func (l *link) open(ctx context.Context, p preface) (*stream, error) {
 		}
 		select {
 		case <-changed:
+		case <-l.gone:
+			return nil, errGone
 		case <-ctx.Done():
 			if err == nil {
 				err = ctx.Err()
@@ -133,6 +138,7 @@ const (
 var (
 	errMoved = errors.New("the node does not own the mesh")
 	errBusy  = errors.New("the node takes no more sockets")
+	errGone  = errors.New("the node has left the cluster, or this one is closing its links")
 )
 
 func (l *link) greet(ctx context.Context, stream *stream, p preface) (*stream, error) {

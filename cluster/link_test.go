@@ -130,6 +130,31 @@ func TestRemovedNode(t *testing.T) {
 	expectEnd(t, client)
 }
 
+// TestHelloForARemovedNode checks that a relay which waits for a connection to a node gives up when the
+// node is removed, because another one may have the mesh now.
+func TestHelloForARemovedNode(t *testing.T) {
+	table, edge, owner, mesh := edgeAndOwner(t)
+	owner.Close()
+	edge.await(t, "no connection to another node")
+	edge.mu.Lock()
+	l := edge.linkLocked(owner.Node)
+	edge.mu.Unlock()
+	asked := make(chan error)
+	go func() {
+		_, err := l.open(t.Context(), preface{Kind: kindSocket, Mesh: mesh})
+		asked <- err
+	}()
+	table.change(func() { table.nodes = table.nodes[:1] })
+	select {
+	case err := <-asked:
+		if !errors.Is(err, errGone) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("the relay still waits for the node")
+	}
+}
+
 // TestNodeWhoseLeaseHasRunOut checks that a node keeps the sockets of another node whose lease has run
 // out, until the database says that the other node is gone.
 func TestNodeWhoseLeaseHasRunOut(t *testing.T) {
