@@ -266,10 +266,11 @@ func pair(tb testing.TB, edge, owner *node, mesh wire.ID, number int) (client ne
 	}
 }
 
-func expect(tb testing.TB, r io.Reader, want string) {
+func expect(tb testing.TB, conn net.Conn, want string) {
 	tb.Helper()
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	got := make([]byte, len(want))
-	if _, err := io.ReadFull(r, got); err != nil || string(got) != want {
+	if _, err := io.ReadFull(conn, got); err != nil || string(got) != want {
 		tb.Fatalf("read %q, %v; want %q", got, err, want)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,17 +99,21 @@ func TestIdleSocketGivesBack(t *testing.T) {
 }
 
 // TestSlowClientStallsNobody checks that a client that does not read fills only its own window, and
-// that nobody waits for it.
+// that nobody waits until it is cut.
 func TestSlowClientStallsNobody(t *testing.T) {
 	_, edge, owner, mesh := edgeAndOwner(t)
-	const lazy = 20
+	const much = 512 << 10        // more than all buffers of one client hold
+	lazy := make([]net.Conn, 100) // with so many, the buffers of all hold more than smux would allow by default
+	var sent atomic.Int32
 	for i := range lazy {
-		_, socket := pair(t, edge, owner, mesh, i)
-		go func() { // more than all buffers hold
-			_, _ = socket.Write(make([]byte, 1<<20))
+		var socket served
+		lazy[i], socket = pair(t, edge, owner, mesh, i)
+		go func() {
+			_, _ = socket.Write(make([]byte, much))
+			sent.Add(1)
 		}()
 	}
-	client, socket := pair(t, edge, owner, mesh, lazy)
+	client, socket := pair(t, edge, owner, mesh, len(lazy))
 	for i := range 50 {
 		text := strings.Repeat(fmt.Sprintf("%09d\n", i), 1000)
 		for _, way := range []struct{ from, to net.Conn }{{socket, client}, {client, socket}} {
@@ -118,6 +123,18 @@ func TestSlowClientStallsNobody(t *testing.T) {
 			written.Wait()
 		}
 	}
+	if n := sent.Load(); n > 0 {
+		t.Errorf("%d clients were sent all before they had read any of it", n)
+	}
+	var reading sync.WaitGroup
+	for _, client := range lazy {
+		reading.Go(func() {
+			if n, err := io.CopyN(io.Discard, client, much); err != nil {
+				t.Errorf("a client was cut before it began to read: it got %d bytes of %d, %v", n, much, err)
+			}
+		})
+	}
+	reading.Wait()
 }
 
 // TestMeshHasMoved checks that a node that no longer owns a mesh says so, and that the relaying
