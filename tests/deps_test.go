@@ -35,7 +35,7 @@ var mayImport = map[string]string{
 	// The client library: no database.
 	"peer": client,
 	// The client's data on disk.
-	"peer/disk":  "internal/netfs peer/configdir",
+	"peer/disk":  "internal/netfs internal/sqlitefile peer/configdir",
 	"peer/inbox": client + disk + "peer",
 	// The checkpoints of audit logs that the client keeps, in a file.
 	"peer/checkpoints": client + "audit peer",
@@ -65,13 +65,13 @@ var mayImport = map[string]string{
 	"peer/bench":                 client + "peer",
 	"peer/backup":                client + disk + "peer",
 	"peer/cli":                   daemon + "peer/backup peer/bench peer/claudecode/...",
-	"caddymesh":                  "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/move storage/internal/... internal/netfs broker cluster",
+	"caddymesh":                  "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/move storage/internal/... internal/sqlitefile internal/netfs broker cluster",
 	// The two implementations import the domain packages for their types.
 	"storage":          "",
-	"storage/move":     "visible visible/alike wire identity mesh presence queue audit journal cluster storage storage/sqlite storage/postgres storage/internal/...",
-	"storage/sqlite":   "visible visible/alike wire identity mesh presence queue audit journal storage storage/internal/...",
+	"storage/move":     "visible visible/alike wire identity mesh presence queue audit journal cluster storage storage/sqlite storage/postgres storage/internal/... internal/sqlitefile",
+	"storage/sqlite":   "visible visible/alike wire identity mesh presence queue audit journal storage storage/internal/... internal/sqlitefile",
 	"storage/postgres": "visible visible/alike wire identity mesh presence queue audit journal cluster storage storage/internal/...",
-	"cmd/caddy":        "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/move storage/internal/... internal/netfs broker cluster caddymesh",
+	"cmd/caddy":        "visible visible/alike wire identity mesh presence queue audit journal storage storage/sqlite storage/postgres storage/move storage/internal/... internal/sqlitefile internal/netfs broker cluster caddymesh",
 	// No client library and no database: Claude Code starts it at every tool call.
 	"cmd/claudemesh-hook": hookParts + "peer/claudecode/lineage peer/claudecode/debuglog peer/claudecode/program peer/claudecode/hook",
 	"cmd/claudemesh":      daemon + "peer/backup peer/bench peer/claudecode/... peer/cli",
@@ -82,7 +82,7 @@ var mayImport = map[string]string{
 // The parts of the client library, of the hook and of the daemon.
 const (
 	client    = "visible visible/alike wire identity envelope peer/configdir peer/internal/nearest "
-	disk      = "internal/netfs peer/disk peer/inbox "
+	disk      = "internal/netfs internal/sqlitefile peer/disk peer/inbox "
 	hookParts = "visible wire peer/configdir peer/local peer/daemon/process "
 	daemon    = client + disk + "audit peer peer/checkpoints peer/local peer/daemon peer/daemon/... "
 )

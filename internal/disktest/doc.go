@@ -1,5 +1,5 @@
-// Package disktest gives tests full disks and read-only files, until the test ends. It
-// skips a test that may not mount file systems.
+// Package disktest gives tests full disks and read-only files, until the test ends, and tells
+// whether a file is locked. It skips a test that may not mount file systems.
 package disktest
 
 import (

@@ -5,16 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
-	"os"
 	"strings"
-	"syscall"
-
-	_ "modernc.org/sqlite" // the driver
 
 	"github.com/claudemesh/claudemesh/internal/netfs"
-	"github.com/claudemesh/claudemesh/internal/system"
+	"github.com/claudemesh/claudemesh/internal/sqlitefile"
 	"github.com/claudemesh/claudemesh/peer/configdir"
 )
 
@@ -59,46 +54,24 @@ func Open(ctx context.Context, path string, steps []Step, pragmas ...string) (*s
 // write-ahead log needs memory that all processes with the open file share; processes on
 // two machines can't share memory.
 func open(ctx context.Context, path, kind string, pragmas []string) (*sql.DB, error) {
-	if err := ensure(path); err != nil {
+	if err := sqlitefile.Create(path); err != nil {
 		return nil, err
 	}
-	pragmas = append([]string{"busy_timeout(10000)", "synchronous(FULL)"}, pragmas...)
+	pragmas = append([]string{"synchronous(FULL)"}, pragmas...)
 	if kind == "" {
 		pragmas = append(pragmas, "journal_mode(WAL)")
 	}
-	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"_pragma": pragmas, "_txlock": {"immediate"}}.Encode()}
-	db, err := sql.Open("sqlite", dsn.String())
+	// One connection writes; other goroutines wait for it here instead of for the file.
+	db, err := sqlitefile.Open(ctx, path, 1, url.Values{"_pragma": pragmas, "_txlock": {"immediate"}})
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(1) // one writer; others wait in line here instead of for the file
 	if kind != "" {
 		// This fails while another process has the file open with a log; then the log
 		// stays.
 		_, _ = db.ExecContext(ctx, `PRAGMA journal_mode(DELETE)`)
 	}
 	return db, nil
-}
-
-// ensure creates a file for a database unless this user already has one there. SQLite would
-// create it with the mode that the umask allows, and opens a file that can't be written. ensure
-// doesn't open an existing file: closing it would release the locks that this process holds on
-// it, including SQLite's.
-func ensure(path string) error {
-	info, err := os.Stat(path)
-	switch {
-	case err == nil && info.IsDir():
-		return &fs.PathError{Op: "open", Path: path, Err: syscall.EISDIR}
-	case err == nil:
-		return system.Writable(path)
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	return file.Close()
 }
 
 // migrate applies the remaining steps in one transaction, so only one of several processes

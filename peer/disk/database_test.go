@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/internal/disktest"
 )
 
 // TestJournalOfADatabase checks the journal mode: two machines that share a file share no memory,
@@ -56,5 +58,22 @@ func TestNetworkFS(t *testing.T) {
 		if !strings.Contains(text, word) {
 			t.Errorf("%q does not say %s", text, word)
 		}
+	}
+}
+
+// TestSecondOpenKeepsLocks checks that a database that a process opens twice stays locked. Without
+// its locks, another process could delete the write-ahead log that is in use.
+func TestSecondOpenKeepsLocks(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.db")
+	for range 2 {
+		db, err := Open(t.Context(), path, []Step{SQL(`CREATE TABLE x (y)`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+	}
+	if !disktest.Locked(t, path) {
+		t.Error("the first connection has lost its locks")
 	}
 }

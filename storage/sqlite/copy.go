@@ -12,6 +12,7 @@ import (
 
 	"modernc.org/sqlite"
 
+	"github.com/claudemesh/claudemesh/internal/sqlitefile"
 	"github.com/claudemesh/claudemesh/internal/system"
 	"github.com/claudemesh/claudemesh/storage/internal/column"
 )
@@ -54,7 +55,7 @@ func copyDatabase(ctx context.Context, from *sql.Conn, path string, progress Pro
 			return fmt.Errorf("the driver's %T can't make backups", conn)
 		}
 		// Nobody needs the new file after a crash, so it has no journal.
-		b, err := c.NewBackup(uri(path, url.Values{"_pragma": {"journal_mode(OFF)", "synchronous(FULL)"}}))
+		b, err := c.NewBackup(sqlitefile.URI(path, url.Values{"_pragma": {"journal_mode(OFF)", "synchronous(FULL)"}}))
 		if err != nil {
 			return err
 		}
@@ -74,14 +75,9 @@ func copyDatabase(ctx context.Context, from *sql.Conn, path string, progress Pro
 	})
 }
 
-// uri returns the name of a database file for the driver.
-func uri(path string, query url.Values) string {
-	return (&url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}).String()
-}
-
 // connectOnce opens one connection to a database file.
 func connectOnce(ctx context.Context, path string, query url.Values) (_ *sql.Conn, closing func() error, err error) {
-	db, err := sql.Open("sqlite", uri(path, query))
+	db, err := sql.Open("sqlite", sqlitefile.URI(path, query))
 	if err != nil {
 		return nil, nil, err
 	}

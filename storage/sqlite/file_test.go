@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/internal/disktest"
 	"github.com/claudemesh/claudemesh/journal"
 	"github.com/claudemesh/claudemesh/mesh"
 	"github.com/claudemesh/claudemesh/queue"
@@ -92,6 +93,21 @@ func TestOpenFails(t *testing.T) {
 			s.Close()
 			t.Errorf("opened %q", path)
 		}
+	}
+}
+
+// TestSecondOpenKeepsLocks checks that a database that a process opens twice stays locked. Without
+// its locks, another process, such as a backup, could delete the write-ahead log that is in use.
+func TestSecondOpenKeepsLocks(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "mesh.db")
+	migrated(t, path) // open until the test ends
+	second := open(t, path)
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !disktest.Locked(t, path) {
+		t.Error("the first Store has lost its locks")
 	}
 }
 

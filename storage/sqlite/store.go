@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -9,10 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
-
+	"github.com/claudemesh/claudemesh/internal/sqlitefile"
 	"github.com/claudemesh/claudemesh/wire"
 )
 
@@ -27,8 +26,6 @@ const (
 	// and of each reader, which reads rows only once. A page takes twice its size in
 	// memory, because the driver's allocator rounds up to powers of two.
 	writerCacheKiB, readerCacheKiB = 8 << 10, 2 << 10
-	// busyTimeout is how long to wait for another process, such as a backup.
-	busyTimeout = 10 * time.Second
 )
 
 // Store is a database file. All methods are safe for concurrent use.
@@ -55,14 +52,12 @@ func Open(path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the database's directory: %w", err)
 	}
-	// Create the file here, because SQLite would use mode 0644. SQLite gives its other
-	// files the mode of this one.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
+	// SQLite gives its other files the mode of this one.
+	if err := sqlitefile.Create(path); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	info, err := f.Stat()
-	if err = errors.Join(err, f.Close()); err != nil {
+	info, err := os.Stat(path)
+	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	writing, reading, err := connectBoth(path)
@@ -78,11 +73,7 @@ func Open(path string) (*Store, error) {
 
 // connectBoth opens the pools of a database file.
 func connectBoth(path string) (writing, reading *sql.DB, err error) {
-	pragmas := []string{
-		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
-		"foreign_keys(1)",
-		"synchronous(FULL)",
-	}
+	pragmas := []string{"foreign_keys(1)", "synchronous(FULL)"}
 	// journal_mode comes first: it is a property of the file, which the readers then see.
 	writing, err = connect(path, 1, append([]string{"journal_mode(WAL)",
 		fmt.Sprintf("cache_size(-%d)", writerCacheKiB),
@@ -100,16 +91,7 @@ func connectBoth(path string) (writing, reading *sql.DB, err error) {
 
 // connect opens a pool of connections with the same settings.
 func connect(path string, size int, pragmas []string) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", uri(path, url.Values{"_pragma": pragmas}))
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(size)
-	db.SetMaxIdleConns(size)
-	if err := db.Ping(); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
+	return sqlitefile.Open(context.Background(), path, size, url.Values{"_pragma": pragmas})
 }
 
 // Close waits for the running transaction, closes the database and gives up the claim.
