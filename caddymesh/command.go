@@ -76,6 +76,9 @@ func arguments(names ...string) cobra.PositionalArgs {
 		case len(args) > len(names):
 			return fmt.Errorf("there is an argument too many: %q; %s", args[len(names)], usage)
 		}
+		if empty := slices.Index(args, ""); empty >= 0 { // an unset variable of a shell
+			return fmt.Errorf("%s is empty; %s", names[empty], usage)
+		}
 		return nil
 	}
 }

@@ -9,10 +9,13 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	sqlitedriver "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/claudemesh/claudemesh/audit"
 	"github.com/claudemesh/claudemesh/broker"
@@ -52,11 +55,13 @@ For Postgres, use pg_dump or an archive of its log; see docs/backup.md.`,
 		}
 		return withStore(db, func(store broker.Storage) error {
 			contents, err := store.(*sqlite.Store).Backup(ctx, args[0], report(cmd.ErrOrStderr(), "copied"))
-			if errors.Is(err, fs.ErrExist) {
-				return fmt.Errorf("%w: name a new file", err)
-			}
-			if err != nil {
-				return err
+			switch {
+			case errors.Is(err, fs.ErrExist):
+				return fmt.Errorf("%w; name a new file", err)
+			case errors.Is(err, fs.ErrNotExist):
+				return fmt.Errorf("%w; make the directory %s first, or name another file", err, filepath.Dir(args[0]))
+			case err != nil:
+				return unwritten(err)
 			}
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(struct {
@@ -107,11 +112,13 @@ For Postgres, restore with its own tools, and then run the command "restored".`,
 		})
 		switch {
 		case errors.Is(err, fs.ErrExist):
-			return fmt.Errorf("%w: --replace sets it aside", err)
+			return fmt.Errorf("%w; --replace sets it aside", err)
 		case errors.Is(err, storage.ErrInUse):
-			return fmt.Errorf("%w: stop the broker first", err)
+			return fmt.Errorf("%w; stop the broker first", err)
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EISDIR):
+			return fmt.Errorf("%w; name a file that \"caddy claudemesh backup\" has written", err)
 		case err != nil:
-			return err
+			return unwritten(err)
 		}
 		if asJSON {
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(struct {
@@ -154,12 +161,27 @@ broker starts. The command "restore" does it itself.`,
 			ctx := context.Background()
 			err := withClaim(ctx, db, func(store broker.Storage) error { return announceRestore(ctx, store) })
 			if errors.Is(err, storage.ErrInUse) {
-				err = fmt.Errorf("%w: stop the broker first", err)
+				err = fmt.Errorf("%w; stop the broker first", err)
 			}
 			return db.String() + ": the restore is in the audit logs", row{}, err
 		})
 	}
 	return cmd
+}
+
+// unwritten adds to an error what to do when the file that the operator has named can't be written
+// there.
+func unwritten(err error) error {
+	var db *sqlitedriver.Error
+	switch {
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%w; name another file", err)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w; check who may write there, or name another file", err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.As(err, &db) && db.Code()&0xff == sqlite3.SQLITE_FULL:
+		return fmt.Errorf("%w; make room on its disk, or name another file", err)
+	}
+	return err
 }
 
 // claimWithin is longer than a broker's lease of a Postgres database. A backup holds the

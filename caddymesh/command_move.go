@@ -76,7 +76,7 @@ func runMove(cmd *cobra.Command, file, database string, asJSON bool) error {
 	})
 	switch {
 	case errors.Is(err, storage.ErrInUse):
-		return fmt.Errorf("%w: stop the broker first", err)
+		return fmt.Errorf("%w; stop the broker first", err)
 	case errors.Is(err, move.ErrNotEmpty):
 		return fmt.Errorf("move to %s: %w", target, err)
 	case errors.As(err, new(*troubleError)): // it says all

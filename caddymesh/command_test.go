@@ -47,6 +47,9 @@ func TestMistakenCommands(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", line, err, want)
 		}
 	}
+	if _, err := command(t, "kick", "team", ""); err == nil || !strings.HasPrefix(err.Error(), "<name|key> is empty; usage: ") {
+		t.Errorf("kick with an empty argument: %v", err)
+	}
 	for _, line := range []string{"", "audit"} {
 		if out, err := command(t, strings.Fields(line)...); err != nil || !strings.Contains(out, "Available Commands:") {
 			t.Errorf("%q: got %v\n%s", line, err, out)

@@ -39,6 +39,9 @@ func TestBackup(t *testing.T) {
 	write(t, secret, "correct horse battery\n")
 	file := filepath.Join(t.TempDir(), "bob.backup")
 	bob.fails(2, "--passphrase-file", "backup", file) // no terminal to ask for the passphrase
+	missing := filepath.Join(filepath.Dir(file), "none")
+	bob.fails(1, missing+" does not exist; make it first", "backup", filepath.Join(missing, "bob.backup"))
+	bob.fails(2, "is empty", "backup", "")
 	bob.must("backup", file, "--passphrase-file", secret)
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the file: %v %v", info, err)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -44,8 +46,8 @@ func (a *app) backUp(ctx context.Context, file, passphraseFile string) error {
 	if err := errors.Join(a.dir.Make(), a.repair()); err != nil {
 		return err
 	}
-	if _, err := os.Lstat(file); err == nil && file != "-" {
-		return fmt.Errorf("backup: %s already exists; nothing was written. Choose another file, or remove this one first", file)
+	if err := canBeNew(file); err != nil {
+		return err
 	}
 	host, _ := os.Hostname() // only shown to the user
 	contents, problems, err := backup.Collect(ctx, a.dir, host, time.Now())
@@ -80,6 +82,23 @@ func (a *app) backUp(ctx context.Context, file, passphraseFile string) error {
 		count(len(contents.Config.Meshes)+len(contents.Kept), "member key"), count(len(contents.Sessions), "session key"),
 		count(len(contents.Contacts.Members), "known member"))
 	return err
+}
+
+// canBeNew refuses a file for a backup before the command asks for the passphrase.
+func canBeNew(file string) error {
+	switch file {
+	case "-":
+		return nil
+	case "":
+		return usagef("the name of the file is empty; nothing was written")
+	}
+	if _, err := os.Lstat(file); err == nil {
+		return fmt.Errorf("backup: %s already exists; nothing was written. Choose another file, or remove this one first", file)
+	}
+	if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("backup: %s can't be written, because the directory %s does not exist; make it first, or choose another file", file, filepath.Dir(file))
+	}
+	return nil
 }
 
 // writeNew writes a new file, and removes it after an error. It fails if the file exists.

@@ -14,16 +14,16 @@ import (
 // Backup began. The file appears only when it is complete and on disk. Backup returns an
 // error that wraps fs.ErrExist if there is a file at path, and does not change that file.
 func (s *Store) Backup(ctx context.Context, path string, progress Progress) (c Contents, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("back up %s: %w", s.path, err)
-		}
-	}()
 	if path, err = filepath.Abs(path); err != nil {
 		return c, err
 	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("back up %s to %s: %w", s.path, path, err)
+		}
+	}()
 	if _, err := os.Lstat(path); err == nil {
-		return c, fmt.Errorf("%s: %w", path, fs.ErrExist)
+		return c, fs.ErrExist
 	}
 	partial, discard, err := scratch(path)
 	if err != nil {

@@ -59,7 +59,11 @@ func copyDatabase(ctx context.Context, from *sql.Conn, path string, progress Pro
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, b.Finish()) }()
+		defer func() {
+			if end := b.Finish(); err == nil { // otherwise it repeats the error
+				err = end
+			}
+		}()
 		for more := true; more; {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -149,7 +153,7 @@ func check(ctx context.Context, path string) (c Contents, err error) {
 func scratch(path string) (name string, discard func(), err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.partial") // mode 0600
 	if err != nil {
-		return "", nil, err
+		return "", nil, causeOf(err)
 	}
 	name = f.Name()
 	discard = func() {
@@ -160,7 +164,7 @@ func scratch(path string) (name string, discard func(), err error) {
 	}
 	if err := f.Close(); err != nil {
 		discard()
-		return "", nil, err
+		return "", nil, causeOf(err)
 	}
 	return name, discard, nil
 }
@@ -169,13 +173,13 @@ func scratch(path string) (name string, discard func(), err error) {
 // fs.ErrExist if there is one, even if it appears at this moment.
 func publish(from, to string) error {
 	if err := os.Link(from, to); errors.Is(err, fs.ErrExist) {
-		return err
+		return causeOf(err)
 	} else if err != nil { // the file system has no links
 		if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: %w", to, errors.Join(fs.ErrExist, err))
+			return fmt.Errorf("%w: %w", fs.ErrExist, causeOf(err))
 		}
 		if err := os.Rename(from, to); err != nil {
-			return err
+			return causeOf(err)
 		}
 	}
 	return syncDir(filepath.Dir(to))
@@ -189,11 +193,25 @@ func syncDir(path string) error {
 	return errors.Join(system.SyncDir(dir), dir.Close())
 }
 
-// syncFile makes the content of a file durable.
+// syncFile makes the content of a scratch file durable.
 func syncFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return err
+		return causeOf(err)
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return causeOf(errors.Join(f.Sync(), f.Close()))
+}
+
+// causeOf returns the system's error, without the name of a scratch file, which would tell the
+// operator nothing.
+func causeOf(err error) error {
+	var file *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &file):
+		return file.Err
+	case errors.As(err, &link):
+		return link.Err
+	}
+	return err
 }

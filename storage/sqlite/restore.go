@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/claudemesh/claudemesh/storage"
@@ -47,7 +48,7 @@ func Restore(ctx context.Context, r Restoration) (done Restored, err error) {
 	if r.Backup, err = filepath.Abs(r.Backup); err != nil {
 		return done, err
 	}
-	if err := r.refuseSame(); err != nil {
+	if err := r.refuse(); err != nil {
 		return done, err
 	}
 	if err := os.MkdirAll(filepath.Dir(r.Path), 0o700); err != nil {
@@ -80,16 +81,19 @@ func Restore(ctx context.Context, r Restoration) (done Restored, err error) {
 		return done, err
 	}
 	if err := os.Rename(partial, r.Path); err != nil {
-		return done, errors.Join(err, putBack(done.Aside, r.Path))
+		return done, errors.Join(causeOf(err), putBack(done.Aside, r.Path))
 	}
 	return done, syncDir(filepath.Dir(r.Path))
 }
 
-// refuseSame returns an error if the backup is the database itself.
-func (r *Restoration) refuseSame() error {
+// refuse returns an error if the backup is no file, or is the database itself.
+func (r *Restoration) refuse() error {
 	backup, err := os.Stat(r.Backup)
 	if err != nil {
 		return err
+	}
+	if backup.IsDir() {
+		return &fs.PathError{Op: "open", Path: r.Backup, Err: syscall.EISDIR}
 	}
 	if there, err := os.Stat(r.Path); err == nil && os.SameFile(backup, there) {
 		return errors.New("the backup is the database itself")
