@@ -189,9 +189,8 @@ func TestClusterRebalance(t *testing.T) {
 	if out, code := operate(a, pg, "rebalance"); code != 0 || !strings.Contains(out, "balanced") {
 		t.Errorf("rebalance again: exit %d\n%s", code, out)
 	}
-	out, code = b.RunCaddy("claudemesh", "meshes", "--json", "--config", b.Config, "--adapter", "caddyfile")
 	owners := make(map[string]int)
-	for _, row := range jsonRows(t, out, code) {
+	for _, row := range askRows(t, b, "meshes") {
 		owners[row.str("owner")]++
 	}
 	if owners[nodeOf(t, pg, a).address] != 3 || owners[nodeOf(t, pg, b).address] == 0 || owners[""] != 0 {
@@ -203,15 +202,15 @@ func TestClusterRebalance(t *testing.T) {
 		if to[m.id] != "" {
 			owner, other = b, a
 		}
-		if out, code := owner.RunCaddy("claudemesh", "members", m.id, "--config", owner.Config, "--adapter", "caddyfile"); code != 0 {
+		if out, code := ask(owner, "members", m.id); code != 0 {
 			t.Errorf("members, asked of the owner: exit %d\n%s", code, out)
 		}
-		out, code := other.RunCaddy("claudemesh", "members", m.id, "--config", other.Config, "--adapter", "caddyfile")
+		out, code := ask(other, "members", m.id)
 		if want := "the node " + nodeOf(t, pg, owner).address + " serves mesh " + m.id; code == 0 || !strings.Contains(out, want) {
 			t.Errorf("members, asked of another node: exit %d, without %q\n%s", code, want, out)
 		}
 	}
-	if out, code := a.RunCaddy("claudemesh", "members", strings.Repeat("a", 32), "--config", a.Config, "--adapter", "caddyfile"); code == 0 || !strings.Contains(out, "there is no mesh with this id or slug") {
+	if out, code := ask(a, "members", strings.Repeat("a", 32)); code == 0 || !strings.Contains(out, "there is no mesh with this id or slug") {
 		t.Errorf("members of no mesh: exit %d\n%s", code, out)
 	}
 }

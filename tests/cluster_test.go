@@ -280,7 +280,7 @@ func TestClusterIsRefused(t *testing.T) {
 	if out, code := s.RunCaddy("run", "--config", s.Config, "--adapter", "caddyfile"); code == 0 || !strings.Contains(out, "add `storage postgres") {
 		t.Errorf("run a cluster with SQLite: %d %s", code, out)
 	}
-	if out, code := s.RunCaddy("claudemesh", "nodes", "--config", s.Config, "--adapter", "caddyfile"); code == 0 || !strings.Contains(out, "name a Postgres database") {
+	if out, code := ask(s, "nodes"); code == 0 || !strings.Contains(out, "name a Postgres database") {
 		t.Errorf("nodes of a cluster with SQLite: %d %s", code, out)
 	}
 	pg := newServer(t, "DATABASE_URL=postgres://nobody@127.0.0.1:1/none")

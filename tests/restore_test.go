@@ -170,7 +170,7 @@ func restoreOlderState(t *testing.T, s *server, backUp, restore func()) {
 	await.Until(t, "the late session reads", func() bool { return late.reads("to the late session") })
 	// The broker has delivered once more what waited in the backup, so nothing waits.
 	await.Until(t, "nothing waits for carol", func() bool {
-		out, code := s.RunCaddy("claudemesh", "queue", "team", "--json", "--config", s.Config, "--adapter", "caddyfile")
+		out, code := ask(s, "queue", "team", "--json")
 		return code == 0 && strings.Contains(out, `"deliveries":0`)
 	})
 	for p, want := range map[*patient][]string{

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/claudemesh/claudemesh/internal/await"
 )
 
 // Clock moves the wall clock of another process.
@@ -159,7 +161,7 @@ func (c *Clock) counters() (list []int64, err error) {
 	if err != nil {
 		return nil, err
 	}
-	timeout := time.After(5 * time.Second)
+	timeout := time.After(await.Patience)
 	for len(threads) > 0 {
 		state, err := os.ReadFile(threads[0])
 		if err != nil {
