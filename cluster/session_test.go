@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/xtaci/smux"
@@ -50,20 +49,18 @@ func TestSilentLinkEnds(t *testing.T) {
 		for state, stalled := range map[string]bool{"takes bytes": false, "takes no bytes": true} {
 			t.Run(end+", "+state, func(t *testing.T) {
 				t.Parallel()
-				synctest.Test(t, func(t *testing.T) {
-					b := newBatched(&hush{stalled: stalled, ended: make(chan struct{})})
-					session, err := open(b)
-					if err != nil {
-						t.Fatal(err)
-					}
-					began := time.Now()
-					_, err = session.AcceptStream()
-					if took := time.Since(began); !errors.Is(err, io.ErrClosedPipe) || took >= 5*time.Second {
-						t.Errorf("the link ended after %v: %v", took, err)
-					}
-					_ = session.Close()
-					_ = b.Close()
-				})
+				b := newBatched(&hush{stalled: stalled, ended: make(chan struct{})})
+				session, err := open(b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				_, err = session.AcceptStream()
+				if took := time.Since(began); !errors.Is(err, io.ErrClosedPipe) || took >= 5*time.Second {
+					t.Errorf("the link ended after %v: %v", took, err)
+				}
+				_ = session.Close()
+				_ = b.Close()
 			})
 		}
 	}
