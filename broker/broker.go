@@ -57,6 +57,7 @@ type Broker struct {
 	auditKey   atomic.Pointer[audit.Key] // set once the storage is open
 	pinged     pinged
 	swept      time.Time // when pingDue was last called; owned by the sweeper
+	unswept    bool      // the log tells that sweeps of the storage fail; owned by storeSweepLoop
 	suspension suspension
 	pushesHeld atomic.Bool   // by a connection, see holdPushes
 	lost       chan struct{} // closed by losing

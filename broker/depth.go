@@ -5,8 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/claudemesh/claudemesh/queue"
 )
 
@@ -27,10 +25,10 @@ func (d *depth) last() queue.Depth {
 }
 
 // measure makes the storage count, if a count is due.
-func (b *Broker) measure(ctx context.Context) {
+func (b *Broker) measure(ctx context.Context) error {
 	began := time.Now()
 	if began.Before(b.depth.due) {
-		return
+		return nil
 	}
 	short, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
@@ -39,11 +37,11 @@ func (b *Broker) measure(ctx context.Context) {
 	if err != nil {
 		if ctx.Err() == nil {
 			b.storageFailed("read", err)
-			b.log.Warn("counting waiting messages failed", zap.Error(err))
 		}
-		return
+		return err
 	}
 	b.depth.mu.Lock()
 	b.depth.was = d
 	b.depth.mu.Unlock()
+	return nil
 }

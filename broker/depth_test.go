@@ -27,14 +27,14 @@ func TestCountTakesTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(Options{Storage: slow{}, Log: zap.NewNop()})
 		failures := func() int64 { return b.stats.storage.counts()[StorageError{"read", storage.NoAnswer}] }
-		b.measure(t.Context())
+		_ = b.measure(t.Context())
 		if n := failures(); n != 1 {
 			t.Errorf("got %d failures, want 1", n)
 		}
 		b.depth.due = time.Time{}
 		stopped, stop := context.WithCancel(t.Context())
 		stop()
-		b.measure(stopped)
+		_ = b.measure(stopped)
 		if n := failures(); n != 1 {
 			t.Errorf("got %d failures after the broker was stopped, want 1", n)
 		}

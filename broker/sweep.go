@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -118,33 +119,55 @@ func (b *Broker) storeSweepLoop(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		b.leaveMeshes(ctx, time.Now())
-		b.measure(ctx)
-		if err := errors.Join(b.sweepStore(ctx), b.recheckSessions(ctx, time.Now())); err != nil && ctx.Err() == nil {
-			b.storageFailed("sweep", err)
-			b.log.Warn("sweeping the storage failed", zap.Error(err))
-			if storage.IsLost(err) {
-				b.lose(err)
-			}
-		}
+		b.sweepOnce(ctx, time.Now())
+	}
+}
+
+// sweepOnce does each part of a sweep, whatever becomes of the others.
+func (b *Broker) sweepOnce(ctx context.Context, now time.Time) {
+	uncounted := b.measure(ctx)
+	leaving, unswept, unchecked := b.leaveMeshes(ctx, now), b.sweepStore(ctx), b.recheckSessions(ctx, now)
+	if ctx.Err() != nil {
+		return
+	}
+	err := errors.Join(leaving, unswept, unchecked)
+	if err != nil {
+		b.storageFailed("sweep", err)
+	}
+	b.logSweep(cmp.Or(uncounted, leaving, unswept, unchecked))
+	if storage.IsLost(err) {
+		b.lose(err)
+	}
+}
+
+// logSweep logs the first failure in a row. It logs nothing about an outage of the storage, of which
+// the journal or the lease tells.
+func (b *Broker) logSweep(err error) {
+	switch failing := b.unswept; {
+	case err == nil && failing:
+		b.unswept = false
+		b.log.Info("the storage can be swept again")
+	case err != nil && !failing && !b.isSuspended() && b.journal.Down() == nil:
+		b.unswept = true
+		b.log.Warn("sweeping the storage failed; the broker tries again", zap.Error(err))
 	}
 }
 
 // leaveMeshes drops the meshes that nobody uses. A node of a cluster gives them up, too.
-func (b *Broker) leaveMeshes(ctx context.Context, now time.Time) {
+func (b *Broker) leaveMeshes(ctx context.Context, now time.Time) error {
 	if b.cluster == nil {
 		b.forgetMeshes(now)
-		return
+		return nil
 	}
 	if b.isSuspended() {
-		return
+		return nil
 	}
 	short, cancel := context.WithTimeout(ctx, sweepTimeout)
 	defer cancel()
-	if err := errors.Join(b.releaseIdle(short, now), b.takeNeglected(short, now)); err != nil && ctx.Err() == nil {
-		b.storageFailed("sweep", err)
-		b.log.Warn("could not give up idle meshes or take neglected ones", zap.Error(err))
+	if err := errors.Join(b.releaseIdle(short, now), b.takeNeglected(short, now)); err != nil {
+		return fmt.Errorf("give up idle meshes or take neglected ones: %w", err)
 	}
+	return nil
 }
 
 func (b *Broker) sweepStore(ctx context.Context) error {

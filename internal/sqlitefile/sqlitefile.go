@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"strconv"
@@ -56,8 +57,9 @@ func Create(path string) error {
 // Open opens a pool of up to size connections to a database file. The driver reads the query. A
 // statement waits up to 10 s for other connections.
 func Open(ctx context.Context, path string, size int, query url.Values) (*sql.DB, error) {
-	query.Set("_busy_timeout", strconv.FormatInt(busyTimeout.Milliseconds(), 10))
-	db, err := sql.Open("sqlite", URI(path, query))
+	all := url.Values{"_busy_timeout": {strconv.FormatInt(busyTimeout.Milliseconds(), 10)}}
+	maps.Copy(all, query)
+	db, err := sql.Open("sqlite", URI(path, all))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
