@@ -2,7 +2,6 @@ package simulation
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -27,19 +26,20 @@ const (
 	nTurn                        // the storage's weather changes
 	nMove                        // an operator moves a mesh to another node
 	nMark                        // an operator asks a node to drain, or takes that back
+	nHalt                        // the process of a node stands still for a while
 	nClock                       // the clock of a node is set wrong, or right
 	nWait
 )
 
-var clusterKindNames = [...]string{"tell", "cut", "handOver", "kill", "drain", "cutOff", "partition", "steal", "turn", "move", "mark", "clock", "wait"}
+var clusterKindNames = [...]string{"tell", "cut", "handOver", "kill", "drain", "cutOff", "partition", "steal", "turn", "move", "mark", "halt", "clock", "wait"}
 
-var clusterOdds = map[kind]int{nTell: 30, nCut: 10, nHandOver: 6, nKill: 2, nDrain: 1, nCutOff: 5, nPartition: 2, nSteal: 2, nTurn: 5, nMove: 5, nMark: 2, nClock: 2, nWait: 8}
+var clusterOdds = map[kind]int{nTell: 30, nCut: 10, nHandOver: 6, nKill: 2, nDrain: 1, nCutOff: 5, nPartition: 2, nSteal: 2, nTurn: 5, nMove: 5, nMark: 2, nHalt: 5, nClock: 2, nWait: 8}
 
-func makeClusterSchedule(seed uint64) schedule {
+func makeClusterSchedule(seed uint64, odds map[kind]int) schedule {
 	rnd := rand.New(rand.NewPCG(seed, 0xc1a5))
 	var urn []kind
 	for k := nTell; k <= nWait; k++ {
-		for range clusterOdds[k] {
+		for range odds[k] {
 			urn = append(urn, k)
 		}
 	}
@@ -99,7 +99,7 @@ func runCrowd(s schedule, broken sabotage) []string {
 	return w.broken
 }
 
-// unmark withdraws what an operator has asked nodes to do, and sets their clocks.
+// unmark withdraws what nodes were asked to do or were to suffer, and sets their clocks.
 func (w *crowd) unmark() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -111,6 +111,7 @@ func (w *crowd) unmark() {
 			n.Draining = false
 		}
 		s.session.seat.setClock(0)
+		s.session.halt.when("", nil)
 	}
 }
 
@@ -163,44 +164,70 @@ func TestCluster(t *testing.T) {
 		n /= 5
 	}
 	for i := range uint64(max(n, 1)) {
-		s := makeClusterSchedule(*firstSeed + i)
+		s := makeClusterSchedule(*firstSeed+i, clusterOdds)
 		if *keep != "" {
 			s = s.only(parseIndexes(t, *keep))
 		}
 		if broken := tryCrowd(t, s, sabotage{}); broken != nil {
-			least := shrink(s, func(s schedule) bool {
-				for range again {
-					if b := tryCrowd(t, s, sabotage{}); b != nil && promise(b) == promise(broken) {
-						broken = b
-						return true
-					}
-				}
-				return false
-			})
+			least, found := shrinkCrowd(t, s, sabotage{}, broken)
 			t.Fatalf("seed %d breaks:\n  %s\nthe smallest schedule that breaks it, with -seed %d -schedules 1 -steps %s:\n%s",
-				s.seed, strings.Join(broken, "\n  "), s.seed, least.indexes(), least.steps)
+				s.seed, strings.Join(found, "\n  "), s.seed, least.indexes(), least.steps)
 		}
 	}
 }
 
-var errNotFound = errors.New("no schedule breaks a promise")
+// shrinkCrowd shrinks a schedule that breaks promises, and returns which ones the smallest one
+// breaks.
+func shrinkCrowd(t *testing.T, s schedule, without sabotage, broken []string) (schedule, []string) {
+	least := shrink(s, func(s schedule) bool {
+		for range again {
+			if b := tryCrowd(t, s, without); b != nil && promise(b) == promise(broken) {
+				broken = b
+				return true
+			}
+		}
+		return false
+	})
+	return least, broken
+}
 
 // TestClusterWithoutSafeguards checks that the simulation finds broken promises in a cluster
-// without its safeguards.
+// without its safeguards, also if nothing but one kind of fault happens. Then the smallest schedule
+// that breaks a promise still has that fault.
 func TestClusterWithoutSafeguards(t *testing.T) {
 	t.Parallel()
-	for name, broken := range map[string]sabotage{"fence": {noFence: true}, "suspension": {noSuspension: true}} {
-		err := errNotFound
-		for seed := uint64(1); seed <= 200 && err != nil; seed++ {
-			synctest.Test(t, func(t *testing.T) {
-				if found := runCrowd(makeClusterSchedule(seed), broken); found != nil {
-					t.Logf("without the %s, seed %d: %s", name, seed, found[0])
-					err = nil
+	for name, test := range map[string]struct {
+		without sabotage
+		fault   kind // 0: all
+	}{
+		"fence":                  {sabotage{noFence: true}, 0},
+		"fence, with halts":      {sabotage{noFence: true}, nHalt},
+		"suspension":             {sabotage{noSuspension: true}, 0},
+		"suspension, with halts": {sabotage{noSuspension: true}, nHalt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			odds := clusterOdds
+			if test.fault > 0 {
+				odds = map[kind]int{nTell: 30, nCut: 10, test.fault: 8, nWait: 8}
+			}
+			for seed := range uint64(200) {
+				s := makeClusterSchedule(seed, odds)
+				found := tryCrowd(t, s, test.without)
+				if found == nil {
+					continue
 				}
-			})
-		}
-		if err != nil {
-			t.Errorf("without the %s: %v", name, err)
-		}
+				t.Logf("seed %d: %s", seed, found[0])
+				if test.fault > 0 && !testing.Short() && !raceDetector {
+					least, found := shrinkCrowd(t, s, test.without, found)
+					if !slices.ContainsFunc(least.steps, func(st step) bool { return st.kind == test.fault }) {
+						t.Errorf("the smallest schedule has no fault")
+					}
+					t.Logf("the smallest schedule has %d steps of %d: %s\n%s", len(least.steps), len(s.steps), found[0], least.steps)
+				}
+				return
+			}
+			t.Error("no schedule breaks a promise")
+		})
 	}
 }

@@ -200,6 +200,8 @@ func (w *crowd) do(s step) {
 		})
 	case nSteal, nMove, nMark:
 		w.alterLocked(s.kind, g, at)
+	case nHalt:
+		w.haltLocked(at, [...]string{"", "commit", "commit answer"}[s.mode%3], time.Duration(500+8*s.peer)*time.Millisecond)
 	case nClock:
 		at.session.seat.setClock([]time.Duration{time.Hour, -time.Hour, 0}[s.mode%3])
 	case nTurn:

@@ -27,10 +27,12 @@
 //
 // TestCluster runs nodes that share the modelled database, with the code of package cluster over
 // it: nodes that die, drain, have a wrong clock, or are cut off from the database or from each
-// other; meshes that are handed over, or that the database gives to another node without a word;
+// other; whole processes that stand still for a while, at any moment or in the middle of a commit;
+// meshes that are handed over, or that the database gives to another node without a word;
 // notifications that are lost. Guests send one message after the other through any node. Each
-// message must arrive, in order; only the owner of a mesh may push its messages or let somebody in;
-// the audit chains must hold. TestClusterWithoutSafeguards removes the fence or the suspension, and
+// message must arrive, in order; only the owner of a mesh may push its messages or let somebody in,
+// except that what it was about to write when its process was stopped still comes when the process
+// goes on; the audit chains must hold. TestClusterWithoutSafeguards removes the fence or the suspension, and
 // checks that the schedules then break a promise.
 //
 // # Locks

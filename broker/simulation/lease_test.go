@@ -71,7 +71,7 @@ func (s *session) Claimed() error {
 		if s.server.broken.noSuspension {
 			return nil
 		}
-		return s.seat.claimed()
+		return s.seat.claimed(s.halt.clock())
 	}
 	if s.server.silent() {
 		return storage.ErrSuspended

@@ -25,6 +25,11 @@ type link struct {
 	closed   bool // by the broker
 	stuck    bool // the client reads nothing
 	vanished bool // the client is gone, and the broker has not noticed
+
+	held  bool   // a process that stands still lets nothing through
+	later []byte // what the broker has written meanwhile
+	total int    // bytes that the broker has written
+	late  int    // how many of them it had written, or begun to write, when the process went on
 }
 
 // stream is one direction.
@@ -75,6 +80,28 @@ func (l *link) limit(up bool, bytes int) {
 			l.down.budget = bytes
 		}
 	})
+}
+
+// hold lets nothing through, or lets everything through again.
+func (l *link) hold(yes bool) {
+	l.change(func() {
+		if l.held = yes; yes {
+			return
+		}
+		if !l.down.ended {
+			l.down.data = append(l.down.data, l.later...)
+		}
+		l.later = nil
+		l.down.ended = l.down.ended || l.closed
+	})
+}
+
+// isLate reports whether the broker wrote the first n bytes, or the last of them, while a process
+// stood still.
+func (l *link) isLate(n int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return n <= l.late
 }
 
 // over reports whether nothing can come from the client any more.
@@ -145,6 +172,7 @@ func (b brokerEnd) Read(p []byte) (int, error) {
 		switch {
 		case l.closed:
 			return 0, net.ErrClosed
+		case l.held:
 		case l.up.lost:
 			return 0, syscall.ECONNRESET
 		case len(l.up.data) > 0:
@@ -162,17 +190,25 @@ func (b brokerEnd) Write(p []byte) (n int, err error) {
 	l := b.link
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	late := l.held
 	for n < len(p) {
+		room := downBuffer - len(l.down.data) - len(l.later)
 		switch {
 		case l.closed:
 			return n, net.ErrClosed
 		case l.down.ended:
 			return n, syscall.EPIPE
-		case len(l.down.data) < downBuffer:
-			chunk := p[n:min(len(p), n+downBuffer-len(l.down.data))]
-			passed := l.take(&l.down, chunk)
-			l.down.data = append(l.down.data, passed...)
+		case room > 0:
+			passed := l.take(&l.down, p[n:min(len(p), n+room)])
+			if l.held {
+				l.later = append(l.later, passed...)
+			} else {
+				l.down.data = append(l.down.data, passed...)
+			}
 			n += len(passed)
+			if l.total += len(passed); late {
+				l.late = l.total
+			}
 			if l.down.budget == 0 {
 				l.cutLocked(false)
 			}
@@ -185,7 +221,7 @@ func (b brokerEnd) Write(p []byte) (n int, err error) {
 }
 
 func (b brokerEnd) Close() error {
-	b.change(func() { b.closed, b.down.ended = true, true })
+	b.change(func() { b.closed, b.down.ended = true, b.down.ended || !b.held })
 	return nil
 }
 

@@ -4,3 +4,5 @@ package simulation
 
 // perRun is the number of schedules in a run.
 const perRun = 1500
+
+const raceDetector = false

@@ -160,14 +160,14 @@ func (s *seat) tell() {
 	}
 }
 
-// claimed is Claimed of a node.
-func (s *seat) claimed() error {
+// claimed is Claimed of a node whose own clock shows a time.
+func (s *seat) claimed(now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.removed:
 		return storage.ErrInUse
-	case !time.Now().Before(s.until):
+	case !now.Before(s.until):
 		return storage.ErrSuspended
 	}
 	return nil
