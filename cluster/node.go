@@ -24,7 +24,8 @@ type Node struct {
 	ClockOff  bool // the same, since its clock is wrong
 	// ClockAhead is how far its clock is ahead of the database's; negative if it is behind.
 	ClockAhead time.Duration
-	Meshes     int // how many it owns
+	Meshes     int   // how many it owns
+	Renewals   int64 // of its lease
 }
 
 // Takes reports whether the node gets meshes.

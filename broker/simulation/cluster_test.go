@@ -27,13 +27,14 @@ const (
 	nMove                        // an operator moves a mesh to another node
 	nMark                        // an operator asks a node to drain, or takes that back
 	nHalt                        // the process of a node stands still for a while
+	nJump                        // the clock of the database is set
 	nClock                       // the clock of a node is set wrong, or right
 	nWait
 )
 
-var clusterKindNames = [...]string{"tell", "cut", "handOver", "kill", "drain", "cutOff", "partition", "steal", "turn", "move", "mark", "halt", "clock", "wait"}
+var clusterKindNames = [...]string{"tell", "cut", "handOver", "kill", "drain", "cutOff", "partition", "steal", "turn", "move", "mark", "halt", "jump", "clock", "wait"}
 
-var clusterOdds = map[kind]int{nTell: 30, nCut: 10, nHandOver: 6, nKill: 2, nDrain: 1, nCutOff: 5, nPartition: 2, nSteal: 2, nTurn: 5, nMove: 5, nMark: 2, nHalt: 5, nClock: 2, nWait: 8}
+var clusterOdds = map[kind]int{nTell: 30, nCut: 10, nHandOver: 6, nKill: 2, nDrain: 1, nCutOff: 5, nPartition: 2, nSteal: 2, nTurn: 5, nMove: 5, nMark: 2, nHalt: 5, nJump: 2, nClock: 2, nWait: 8}
 
 func makeClusterSchedule(seed uint64, odds map[kind]int) schedule {
 	rnd := rand.New(rand.NewPCG(seed, 0xc1a5))
@@ -192,36 +193,42 @@ func shrinkCrowd(t *testing.T, s schedule, without sabotage, broken []string) (s
 }
 
 // TestClusterWithoutSafeguards checks that the simulation finds broken promises in a cluster
-// without its safeguards, also if nothing but one kind of fault happens. Then the smallest schedule
-// that breaks a promise still has that fault.
+// without its safeguards, also if nothing but certain faults happen. Then the smallest schedule that
+// breaks a promise still has them.
 func TestClusterWithoutSafeguards(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		without sabotage
-		fault   kind // 0: all
+		faults  []kind // nil: all
 	}{
-		"fence":                  {sabotage{noFence: true}, 0},
-		"fence, with halts":      {sabotage{noFence: true}, nHalt},
-		"suspension":             {sabotage{noSuspension: true}, 0},
-		"suspension, with halts": {sabotage{noSuspension: true}, nHalt},
+		"fence":                  {sabotage{noFence: true}, nil},
+		"fence, with halts":      {sabotage{noFence: true}, []kind{nHalt}},
+		"suspension":             {sabotage{noSuspension: true}, nil},
+		"suspension, with halts": {sabotage{noSuspension: true}, []kind{nHalt}},
+		"pulse, with jumps":      {sabotage{noPulse: true}, []kind{nJump, nKill}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			odds := clusterOdds
-			if test.fault > 0 {
-				odds = map[kind]int{nTell: 30, nCut: 10, test.fault: 8, nWait: 8}
+			if test.faults != nil {
+				odds = map[kind]int{nTell: 30, nCut: 10, nWait: 8}
 			}
-			for seed := range uint64(200) {
+			for _, fault := range test.faults {
+				odds[fault] = 8
+			}
+			for seed := range uint64(1000) {
 				s := makeClusterSchedule(seed, odds)
 				found := tryCrowd(t, s, test.without)
 				if found == nil {
 					continue
 				}
 				t.Logf("seed %d: %s", seed, found[0])
-				if test.fault > 0 && !testing.Short() && !raceDetector {
+				if test.faults != nil && !testing.Short() && !raceDetector {
 					least, found := shrinkCrowd(t, s, test.without, found)
-					if !slices.ContainsFunc(least.steps, func(st step) bool { return st.kind == test.fault }) {
-						t.Errorf("the smallest schedule has no fault")
+					for _, fault := range test.faults {
+						if !slices.ContainsFunc(least.steps, func(st step) bool { return st.kind == fault }) {
+							t.Errorf("the smallest schedule has no step %s", fault)
+						}
 					}
 					t.Logf("the smallest schedule has %d steps of %d: %s\n%s", len(least.steps), len(s.steps), found[0], least.steps)
 				}

@@ -127,6 +127,18 @@ func (w *crowd) cutLocked(which func(*guest) bool) {
 	}
 }
 
+// ownerLocked returns the owner of a mesh, or nil.
+func (w *crowd) ownerLocked(m wire.ID) *site {
+	d := w.server.disk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	i := slices.IndexFunc(w.sites, func(s *site) bool { return s.id == d.registry.owners[m].node && !s.gone })
+	if i < 0 {
+		return nil
+	}
+	return w.sites[i]
+}
+
 // do executes a step.
 func (w *crowd) do(s step) {
 	w.mu.Lock()
@@ -150,15 +162,11 @@ func (w *crowd) do(s step) {
 			g.line.cut(s.mode%2 == 0)
 		}
 	case nHandOver:
-		w.server.disk.mu.Lock()
-		owner := w.server.disk.registry.owners[g.member.mesh].node
-		w.server.disk.mu.Unlock()
-		if i := slices.IndexFunc(w.sites, func(x *site) bool { return x.id == owner && !x.gone }); i >= 0 {
-			at := w.sites[i]
+		if owner := w.ownerLocked(g.member.mesh); owner != nil {
 			w.all.Go(func() {
 				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 				defer cancel()
-				_ = at.broker.HandOver(ctx, []wire.ID{g.member.mesh})
+				_ = owner.broker.HandOver(ctx, []wire.ID{g.member.mesh})
 			})
 		}
 	case nKill:
@@ -198,10 +206,13 @@ func (w *crowd) do(s step) {
 			defer w.mu.Unlock()
 			delete(w.parted, p)
 		})
-	case nSteal, nMove, nMark:
-		w.alterLocked(s.kind, g, at)
+	case nSteal, nMove, nMark, nJump:
+		w.alterLocked(s.kind, g, at, [...]time.Duration{10 * time.Second, -10 * time.Second, time.Hour, -time.Hour}[s.mode%4])
 	case nHalt:
-		w.haltLocked(at, [...]string{"", "commit", "commit answer"}[s.mode%3], time.Duration(500+8*s.peer)*time.Millisecond)
+		if owner := w.ownerLocked(g.member.mesh); owner != nil && s.mode%4 > 0 {
+			at = owner
+		}
+		w.haltLocked(at, [...]string{"", "", "commit", "commit answer"}[s.mode%4], time.Duration(500+8*s.arg)*time.Millisecond)
 	case nClock:
 		at.session.seat.setClock([]time.Duration{time.Hour, -time.Hour, 0}[s.mode%3])
 	case nTurn:
@@ -213,7 +224,7 @@ func (w *crowd) do(s step) {
 
 // alterLocked executes a step that changes the database without the nodes: it concerns g's mesh or the
 // node at.
-func (w *crowd) alterLocked(what kind, g *guest, at *site) {
+func (w *crowd) alterLocked(what kind, g *guest, at *site, jump time.Duration) {
 	d := w.server.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -221,13 +232,15 @@ func (w *crowd) alterLocked(what kind, g *guest, at *site) {
 	case nSteal:
 		if o, owned := d.registry.owners[g.member.mesh]; owned && d.registry.nodes[at.id] != nil && o.node != at.id && !d.registry.stolen[theft{g.member.mesh, at.id}] {
 			d.registry.stolen[theft{g.member.mesh, o.node}] = true
-			d.registry.owners[g.member.mesh] = ownership{node: at.id, since: time.Now()}
+			d.registry.owners[g.member.mesh] = ownership{node: at.id, since: d.registry.now()}
 		}
 	case nMove:
 		if o, owned := d.registry.owners[g.member.mesh]; owned {
 			o.movesTo = at.id
 			d.registry.owners[g.member.mesh] = o
 		}
+	case nJump:
+		d.registry.ahead += jump
 	case nMark:
 		if n := d.registry.nodes[at.id]; n != nil {
 			n.Draining = !n.Draining

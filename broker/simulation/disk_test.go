@@ -65,7 +65,7 @@ func newDisk() *disk {
 		bySeq: make(map[place]*delivery), boxes: make(map[queue.Mailbox][]*delivery),
 		records: make(map[recordKey]presence.Record), chains: make(map[wire.ID][]audit.Entry),
 		hellos: make(map[wire.ID]map[wire.Signature]time.Time), marks: make(map[wire.ID]queue.Mark),
-		registry: registry{nodes: make(map[int64]*row), owners: make(map[wire.ID]ownership), stolen: make(map[theft]bool)},
+		registry: registry{nodes: make(map[int64]*row), owners: make(map[wire.ID]ownership), stolen: make(map[theft]bool), robbed: make(map[int64]time.Time)},
 	}
 }
 

@@ -28,12 +28,14 @@
 // TestCluster runs nodes that share the modelled database, with the code of package cluster over
 // it: nodes that die, drain, have a wrong clock, or are cut off from the database or from each
 // other; whole processes that stand still for a while, at any moment or in the middle of a commit;
-// meshes that are handed over, or that the database gives to another node without a word;
-// notifications that are lost. Guests send one message after the other through any node. Each
-// message must arrive, in order; only the owner of a mesh may push its messages or let somebody in,
-// except that what it was about to write when its process was stopped still comes when the process
-// goes on; the audit chains must hold. TestClusterWithoutSafeguards removes the fence or the suspension, and
-// checks that the schedules then break a promise.
+// a clock of the database that is set forward or back, by more than a lease; meshes that are handed
+// over, or that the database gives to another node without a word; notifications that are lost.
+// Guests send one message after the other through any node. Each message must arrive, in order;
+// only the owner of a mesh may push its messages or let somebody in, except that what it was about
+// to write when its process was stopped still comes when the process goes on, and that a node that
+// was removed early, because the database's clock was set forward, may trust its lease to the end;
+// the audit chains must hold. TestClusterWithoutSafeguards removes the fence, the suspension, or
+// the count of renewals, and checks that the schedules then break a promise.
 //
 // # Locks
 //

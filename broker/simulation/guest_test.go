@@ -210,8 +210,9 @@ func (g *guest) speaksLocked(what string, late bool) {
 	d.mu.Lock()
 	owner := d.registry.owners[g.member.mesh].node
 	stolen := d.registry.stolen[theft{g.member.mesh, g.owner.id}]
+	robbed := time.Now().Before(d.registry.robbed[g.owner.id])
 	d.mu.Unlock()
-	if owner != g.owner.id && !stolen && !late {
+	if owner != g.owner.id && !stolen && !robbed && !late {
 		g.crowd.violateLocked("5: node %d has %s %s, but the mesh belongs to node %d", g.owner.id, what, g.name, owner)
 	}
 }

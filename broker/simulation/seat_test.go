@@ -19,8 +19,13 @@ type registry struct {
 	nodes  map[int64]*row
 	owners map[wire.ID]ownership
 	stolen map[theft]bool
-	heard  []*seat // the seats that get notifications
+	heard  []*seat             // the seats that get notifications
+	ahead  time.Duration       // how far the database's clock is ahead of the true time
+	robbed map[int64]time.Time // when nodes that were removed too early would have had to renew their leases
 }
+
+// now is the time by the database's clock.
+func (r *registry) now() time.Time { return time.Now().Add(r.ahead) }
 
 // theft is a mesh that was taken from a node without telling it, as only an intruder can do. The
 // node learns of it only when it writes. It must not get the mesh back before that.
@@ -32,8 +37,19 @@ type theft struct {
 // row is a node as the database has it.
 type row struct {
 	cluster.Node
-	until time.Time // when its lease ends
+	until    time.Time // when its lease ends by the database's clock
+	renewed  time.Time // when it was renewed, by the true time
+	renewals int
 }
+
+// renew renews the lease of a node.
+func (r *registry) renew(n *row) {
+	n.until, n.renewed = r.now().Add(leaseTime), time.Now()
+	n.renewals++
+}
+
+// lives reports whether the lease of a node runs, as the database sees it.
+func (r *registry) lives(n *row) bool { return n != nil && r.now().Before(n.until) }
 
 type ownership struct {
 	node    int64
@@ -59,6 +75,7 @@ type seat struct {
 type sabotage struct {
 	noFence      bool // writes are not checked
 	noSuspension bool // a node does not notice that its lease has run out
+	noPulse      bool // a node waits for the end of another one's lease, however long the lease runs
 }
 
 var _ cluster.Store = (*session)(nil)
@@ -68,7 +85,9 @@ func (s *session) takeSeat(id int64) {
 	s.seat = &seat{id: id, lossy: 3}
 	d := s.server.disk
 	d.mu.Lock()
-	d.registry.nodes[id] = &row{Node: cluster.Node{ID: id, Address: "node", Live: true, Started: time.Now()}, until: time.Now().Add(leaseTime)}
+	n := &row{Node: cluster.Node{ID: id, Address: "node", Live: true, Started: d.registry.now()}}
+	d.registry.renew(n)
+	d.registry.nodes[id] = n
 	d.registry.heard = append(d.registry.heard, s.seat)
 	d.mu.Unlock()
 	s.seat.until = time.Now().Add(leaseTime)
@@ -77,6 +96,7 @@ func (s *session) takeSeat(id int64) {
 }
 
 func (s *session) renewLoop() {
+	time.Sleep(time.Duration(s.server.luck("phase", s.seat.id)%1000) * time.Millisecond) // nodes don't renew in step
 	for {
 		select {
 		case <-s.died:
@@ -89,7 +109,7 @@ func (s *session) renewLoop() {
 		gone, err := read(ctx, s, "renew", func(d *disk) bool {
 			n := d.registry.nodes[s.seat.id]
 			if n != nil {
-				n.until = time.Now().Add(leaseTime)
+				d.registry.renew(n)
 				n.ClockOff = s.ClockAhead() != 0
 				drains = n.Draining || n.ClockOff
 			}
@@ -110,8 +130,17 @@ func (s *session) renewLoop() {
 	}
 }
 
-// reapLoop removes nodes whose lease has run out.
+// silentAfter is how long a node may not renew its lease until others remove it, although the lease
+// runs by the database's clock.
+const silentAfter = 5 * time.Second
+
+// reapLoop removes nodes whose lease has run out, or that have fallen silent.
 func (s *session) reapLoop() {
+	type pulse struct {
+		renewals int
+		since    time.Time
+	}
+	last := make(map[int64]pulse)
 	for {
 		select {
 		case <-s.died:
@@ -124,7 +153,14 @@ func (s *session) reapLoop() {
 		d := s.server.disk
 		d.mu.Lock()
 		for id, n := range d.registry.nodes {
-			if id != s.seat.id && !time.Now().Before(n.until) {
+			if id == s.seat.id {
+				continue
+			}
+			if last[id].renewals != n.renewals {
+				last[id] = pulse{n.renewals, time.Now()}
+			}
+			silent := time.Since(last[id].since) > silentAfter && !s.server.broken.noPulse
+			if (silent || !d.registry.lives(n)) && s.fenceNodeLocked(nil) == nil {
 				d.registry.remove(id)
 			}
 		}
@@ -134,6 +170,9 @@ func (s *session) reapLoop() {
 
 // remove removes a node and frees its meshes.
 func (r *registry) remove(id int64) {
+	if n := r.nodes[id]; n != nil {
+		r.robbed[id] = n.renewed.Add(leaseTime)
+	}
 	delete(r.nodes, id)
 	for m, o := range r.owners {
 		if o.node == id {
@@ -183,7 +222,7 @@ func (s *session) fenceNodeLocked(meshes []wire.ID) error {
 	switch {
 	case n == nil:
 		return storage.ErrInUse
-	case !time.Now().Before(n.until):
+	case !r.lives(n):
 		return storage.ErrSuspended
 	}
 	lost := slices.DeleteFunc(slices.Clone(meshes), func(m wire.ID) bool { return r.owners[m].node == s.seat.id })
@@ -205,7 +244,7 @@ func (s *session) Nodes(ctx context.Context) ([]cluster.Node, error) {
 	return read(ctx, s, "nodes", func(d *disk) (list []cluster.Node) {
 		for _, n := range d.registry.nodes {
 			node := n.Node
-			node.Live = time.Now().Before(n.until)
+			node.Live = d.registry.lives(n)
 			for _, o := range d.registry.owners {
 				if o.node == n.ID {
 					node.Meshes++
@@ -221,7 +260,7 @@ func (s *session) Nodes(ctx context.Context) ([]cluster.Node, error) {
 // ownerOf returns the owner of a mesh whose lease runs, or 0.
 func (r *registry) ownerOf(m wire.ID) int64 {
 	o := r.owners[m]
-	if n := r.nodes[o.node]; n == nil || !time.Now().Before(n.until) {
+	if !r.lives(r.nodes[o.node]) {
 		return 0
 	}
 	return o.node
@@ -246,8 +285,8 @@ func (s *session) Assign(ctx context.Context, m wire.ID, node int64) (int64, boo
 		} else if d.registry.stolen[robbed] {
 			n = nil
 		}
-		if _, owned := d.registry.owners[m]; !owned && n != nil && n.Takes() && time.Now().Before(n.until) {
-			d.registry.owners[m] = ownership{node: node, since: time.Now()}
+		if _, owned := d.registry.owners[m]; !owned && n != nil && n.Takes() && d.registry.lives(n) {
+			d.registry.owners[m] = ownership{node: node, since: d.registry.now()}
 		}
 		return d.registry.ownerOf(m)
 	})
@@ -282,8 +321,8 @@ func (r *registry) give(m wire.ID) {
 	o := r.owners[m]
 	delete(r.owners, m)
 	to := r.nodes[o.movesTo]
-	if to != nil && to.ID != o.node && to.Takes() && time.Now().Before(to.until) && !r.stolen[theft{m, to.ID}] {
-		r.owners[m] = ownership{node: to.ID, since: time.Now()}
+	if to != nil && to.ID != o.node && to.Takes() && r.lives(to) && !r.stolen[theft{m, to.ID}] {
+		r.owners[m] = ownership{node: to.ID, since: r.now()}
 	}
 }
 
@@ -333,7 +372,7 @@ func (s *session) Asked(ctx context.Context) ([]wire.ID, error) {
 func (s *session) Owned(ctx context.Context, since time.Duration) ([]wire.ID, error) {
 	return read(ctx, s, "owned", func(d *disk) (list []wire.ID) {
 		for m, o := range d.registry.owners {
-			if o.node == s.seat.id && time.Since(o.since) >= since {
+			if o.node == s.seat.id && d.registry.now().Sub(o.since) >= since {
 				list = append(list, m)
 			}
 		}

@@ -33,7 +33,7 @@ const (
 	deleteStale = `DELETE FROM claudemesh.candidates WHERE id IN
 		(SELECT id FROM claudemesh.candidates WHERE seen_at <= clock_timestamp() - $1::interval FOR UPDATE SKIP LOCKED)`
 	deleteCandidate = `DELETE FROM claudemesh.candidates WHERE id = $1`
-	freshCandidates = `SELECT id, address, ''::bytea, program, host, pid, knows_schema, started_at, false, false, false, false, interval '0', 0, reason
+	freshCandidates = `SELECT id, address, ''::bytea, program, host, pid, knows_schema, started_at, false, false, false, false, interval '0', 0, 0, reason
 		FROM claudemesh.candidates WHERE seen_at > clock_timestamp() - $1::interval ORDER BY started_at, id`
 )
 

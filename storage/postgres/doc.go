@@ -9,6 +9,7 @@
 //	migrate.go     the schema and its versions
 //	lease.go       which broker owns the database
 //	takeover.go    how another broker takes it over
+//	pulse.go       which brokers renew their leases
 //	candidates.go  which brokers wait for it
 //	owners.go      which node of a cluster owns which mesh
 //	watch.go       nodes hear of changes
@@ -46,6 +47,11 @@
 // exclusively, so that no transaction of the first broker is running, checks the lease
 // again, and removes the row. If a transaction holds the lock for more than a second,
 // because its process is frozen, the server closes its connection.
+//
+// The database's clock may be set, or a failover may lead to a server with another clock. If the
+// clock is set back, the lease of a broker that has just died seems to run for a long time. So a
+// broker that waits for the end of a lease also counts the renewals of it: if there are none for
+// five seconds of its own clock, it takes over all the same.
 //
 // A broker that can't renew its lease is suspended (storage.ErrSuspended) from the earliest
 // moment at which the lease may run out. It measures that by a clock that advances while

@@ -110,7 +110,7 @@ func (s *Store) claimLocked(ctx context.Context) error {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
-	nodes, err := nodesOf(ctx, s.pool, clusterNodes)
+	nodes, err := s.watched(ctx, s.pool, clusterNodes)
 	if err == nil {
 		err = s.refuseLive(nodes) // a waiting broker asks often, so check before opening a connection
 	}
@@ -154,7 +154,7 @@ func (s *Store) join(ctx context.Context, tx pgx.Tx, l *lease) error {
 	if err := checkSchema(ctx, tx); err != nil {
 		return err
 	}
-	others, err := nodesOf(ctx, tx, clusterNodes)
+	others, err := s.watched(ctx, tx, clusterNodes)
 	if err == nil {
 		err = s.refuseLive(others)
 	}
@@ -169,7 +169,7 @@ func (s *Store) join(ctx context.Context, tx pgx.Tx, l *lease) error {
 			l.back.Store(int64(system.Uptime())) // an outage may have just ended: leave it to the reapers
 			continue
 		}
-		if err := remove(ctx, tx, other); err != nil {
+		if err := s.remove(ctx, tx, other); err != nil {
 			return err
 		}
 	}

@@ -201,7 +201,7 @@ func TestTakeOverLooksAgain(t *testing.T) {
 	}
 	defer conn.Release()
 	err = locked(t.Context(), conn.Conn(), func(tx pgx.Tx) error {
-		return remove(t.Context(), tx, cluster.Node{ID: a.lease.Load().id}) // as if b had just seen it without a lease
+		return b.remove(t.Context(), tx, cluster.Node{ID: a.lease.Load().id}) // as if b had just seen it without a lease
 	})
 	if !errors.Is(err, storage.ErrInUse) {
 		t.Errorf("removal of a node with a lease: got %v, want ErrInUse", err)

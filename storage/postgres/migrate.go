@@ -166,6 +166,7 @@ func makeSchema(ctx context.Context, tx pgx.Tx) error {
 
 // querier is a connection, a pool or a transaction.
 type querier interface {
+	Query(ctx context.Context, query string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, query string, args ...any) pgx.Row
 }
 

@@ -240,13 +240,13 @@ func (s *Store) startReaper(l *lease) (stop func()) {
 	}
 }
 
-// reap removes the nodes whose lease has run out, which frees their meshes.
+// reap removes the nodes that live no more, which frees their meshes.
 func (s *Store) reap(ctx context.Context, l *lease) error {
 	if s.Claimed() != nil || l.spares() {
 		return nil //nolint:nilerr // this node may be one of them
 	}
 	asked := system.Uptime()
-	nodes, err := nodesOf(ctx, s.pool, anyNodes)
+	nodes, err := s.watched(ctx, s.pool, nodeLeases)
 	if err != nil || system.Uptime()-asked > renewWithin { // the database was away meanwhile
 		return err
 	}
@@ -259,7 +259,7 @@ func (s *Store) reap(ctx context.Context, l *lease) error {
 			if _, err := tx.Exec(ctx, requireLease, l.id); err != nil {
 				return err
 			}
-			return remove(ctx, tx, n)
+			return s.remove(ctx, tx, n)
 		}))
 	}
 	return errors.Join(errs...)

@@ -49,7 +49,9 @@ type Store struct {
 
 	self  *cluster.Self // set before Claim; nil: the store has the database alone
 	watch watch
-	fresh meshSet // meshes got since the last sweep
+	// pulses are those of the nodes that this one may remove.
+	pulses pulses
+	fresh  meshSet // meshes got since the last sweep
 	// elsewhere says that the node's address leads to something else, or is unproven.
 	elsewhere atomic.Bool
 	// hurry ends the pause before a renewal of the lease, or was for an earlier pause.

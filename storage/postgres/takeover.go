@@ -36,17 +36,18 @@ func (s *Store) Nodes(ctx context.Context) ([]cluster.Node, error) {
 
 const (
 	// anyNodes works with every schema from nodesVersion on.
-	anyNodes = `SELECT id, '', ''::bytea, '', host, pid, knows_schema, started_at, lease_until > clock_timestamp(), false, false, false, interval '0', 0
-		FROM claudemesh.nodes ORDER BY started_at, id`
+	anyNodes = bareNodes + `0` + inOrder
+	// nodeLeases tells of the leases alone.
+	nodeLeases   = bareNodes + `renewals` + inOrder
+	bareNodes    = `SELECT id, '', ''::bytea, '', host, pid, knows_schema, started_at, lease_until > clock_timestamp(), false, false, false, interval '0', 0, `
+	inOrder      = ` FROM claudemesh.nodes ORDER BY started_at, id`
 	clusterNodes = `SELECT n.id, address, public_key, program, host, pid, knows_schema, started_at,
 			lease_until > clock_timestamp(), draining, elsewhere, clock_off, clock_ahead,
-			(SELECT count(*) FROM claudemesh.mesh_owners o WHERE o.node_id = n.id)
+			(SELECT count(*) FROM claudemesh.mesh_owners o WHERE o.node_id = n.id), renewals
 		FROM claudemesh.nodes n ORDER BY started_at, id`
 )
 
-func nodesOf(ctx context.Context, q interface {
-	Query(ctx context.Context, query string, args ...any) (pgx.Rows, error)
-}, query string) ([]cluster.Node, error) {
+func nodesOf(ctx context.Context, q querier, query string) ([]cluster.Node, error) {
 	rows, err := q.Query(ctx, query)
 	if err != nil {
 		return nil, err
@@ -54,13 +55,14 @@ func nodesOf(ctx context.Context, q interface {
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[cluster.Node])
 }
 
-// remove removes a node whose lease has run out, so that none of its transactions can
-// commit any more. It returns storage.ErrInUse if the node has renewed its lease.
-func remove(ctx context.Context, tx pgx.Tx, n cluster.Node) error {
+// remove removes a node whose lease has run out, or that has fallen silent, so that none of its
+// transactions can commit any more. It returns storage.ErrInUse if the node has renewed its lease.
+func (s *Store) remove(ctx context.Context, tx pgx.Tx, n cluster.Node) error {
 	if err := lockOf(ctx, tx, n); err != nil {
 		return err
 	}
-	tag, err := tx.Exec(ctx, `DELETE FROM claudemesh.nodes WHERE id = $1 AND lease_until <= clock_timestamp()`, n.ID)
+	tag, err := tx.Exec(ctx, `DELETE FROM claudemesh.nodes WHERE id = $1 AND (lease_until <= clock_timestamp() OR $2 AND renewals = $3)`,
+		n.ID, s.isSilent(n), n.Renewals)
 	if err != nil {
 		return err
 	}
