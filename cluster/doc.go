@@ -18,7 +18,7 @@
 // the row. So there is no secret to configure, and only the nodes in the database get in. The
 // client's address travels in the preface of a stream, where a client can't write.
 //
-// When a link breaks, or carries nothing for [silence] twice, both ends cut the sockets on it.
+// When a link breaks, or carries nothing for [silence], both ends cut the sockets on it.
 //
 // # Why smux
 //
@@ -56,6 +56,7 @@
 //	preface.go   what a stream begins with
 //	trace.go     the trace of the request that opened a socket
 //	session.go   how smux is set up
+//	attentive.go the end of silent links
 //	arrivals.go  which streams have something to read
 //	batched.go   frames of many streams in one write
 //	splice.go    bytes between a client and a stream

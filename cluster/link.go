@@ -236,7 +236,7 @@ func (l *link) connect(ctx context.Context, host, address string) (net.Conn, err
 }
 
 func (l *link) multiplex(conn net.Conn) (*session, error) {
-	arrivals := newArrivals(conn)
+	arrivals := newArrivals(newAttentive(conn))
 	batched := newBatched(arrivals)
 	multiplexed, err := smux.Client(batched, multiplexing())
 	if err != nil {

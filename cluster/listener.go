@@ -106,7 +106,7 @@ func (l *listener) serve(raw *newcomer) {
 		return
 	}
 	defer l.linkedBy(conn.ConnectionState())()
-	batched := newBatched(conn)
+	batched := newBatched(newAttentive(conn))
 	session, err := smux.Server(batched, multiplexing())
 	if err != nil {
 		_ = batched.Close()

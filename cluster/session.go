@@ -2,19 +2,12 @@ package cluster
 
 import (
 	"errors"
-	"fmt"
-	"io"
-	"time"
+	"math"
 
 	"github.com/xtaci/smux"
 )
 
 const (
-	// keepAlive is how often both ends of a link say that they are there, and silence how long
-	// an end waits for that. It looks once per silence, so it notices a broken link after
-	// at most twice that time: within five seconds, with time to spare.
-	keepAlive = time.Second
-	silence   = 2 * time.Second
 	// streamWindow is how many bytes of one stream may wait at the end that receives them.
 	streamWindow = 64 << 10
 	// frameBytes is the most that one stream sends before others have their turn.
@@ -23,8 +16,8 @@ const (
 
 func multiplexing() *smux.Config {
 	c := smux.DefaultConfig()
-	c.Version = 2 // with flow control for each stream
-	c.KeepAliveInterval, c.KeepAliveTimeout = keepAlive, silence
+	c.Version = 2                                                      // with flow control for each stream
+	c.KeepAliveInterval, c.KeepAliveTimeout = keepAlive, math.MaxInt64 // attentive ends a silent link
 	c.MaxFrameSize, c.MaxStreamBuffer = frameBytes, streamWindow
 	// A limit for all streams together would let slow clients stall the others. What the
 	// streams hold is limited by the window of each. The largest value that is allowed would
@@ -33,10 +26,7 @@ func multiplexing() *smux.Config {
 	return c
 }
 
-var (
-	errSilent     = fmt.Errorf("no sign of life for %s", 2*silence)
-	errUnexpected = errors.New("the other node opens a stream on a link that is not its own")
-)
+var errUnexpected = errors.New("the other node opens a stream on a link that is not its own")
 
 // session is a link's connection to the other node, at the end that opens streams.
 type session struct {
@@ -59,11 +49,8 @@ func (s *session) open() (*stream, error) {
 // connected, so awaitClosed has none to accept.
 func (s *session) awaitClosed() error {
 	_, err := s.AcceptStream()
-	switch {
-	case err == nil:
+	if err == nil {
 		err = errUnexpected
-	case errors.Is(err, io.ErrClosedPipe):
-		err = errSilent
 	}
 	_ = s.Close()
 	_ = s.conn.Close()
