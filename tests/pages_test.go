@@ -21,7 +21,7 @@ var taken = struct {
 }{blocks: make(map[string][]harness.Block)}
 
 // runPages are the pages whose blocks all run in tests, except those in notRun.
-var runPages = []string{"README.md", "docs/install.md", "docs/operating.md", "docs/backup.md", "docs/faq.md"}
+var runPages = []string{"README.md", "docs/install.md", "docs/operating.md", "docs/backup.md", "docs/capacity.md", "docs/faq.md"}
 
 // notRun says why no test of this package runs the blocks that begin so.
 var notRun = map[string]string{
