@@ -82,6 +82,10 @@ func TestFirstHour(t *testing.T) {
 	h := &hour{t: t, checkout: copyCheckout(t), port: strconv.Itoa(freePort(t)), shells: map[string]*shell{}}
 	broker := h.shell("operator")
 	broker.types("make run\r")
+	await.UntilBuilt(t, "the broker runs or make has failed", func() bool {
+		screen := broker.screen()
+		return strings.Contains(screen, "Ctrl-C stops the broker.") || strings.Count(screen, "operator [") > 1
+	}, broker.screen)
 	broker.awaits("Ctrl-C stops the broker.")
 	h.note(broker, broker.screen())
 	for _, e := range firstHour {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/claudemesh/claudemesh/internal/await"
 )
@@ -131,15 +130,12 @@ func startGroup(t *testing.T, cmd *exec.Cmd) *process {
 	return pr
 }
 
-// buildPatience is the time that make may take to build with a cold cache.
-const buildPatience = 10 * time.Minute
-
 // awaitWelcome reads the output of make run until the instructions are complete.
 func awaitWelcome(t *testing.T, pr *process, port string) {
 	t.Helper()
 	var text strings.Builder
 	for !strings.Contains(text.String(), "Ctrl-C") {
-		text.WriteString(pr.lineWithin(buildPatience) + "\n")
+		text.WriteString(pr.lineWithin(await.BuildPatience) + "\n")
 	}
 	for _, want := range []string{
 		"ws://127.0.0.1:" + port + "/ws", "Its data is in", "bin/claudemesh create team", "bin/claudemesh invite", "bin/claudemesh join <link>",
