@@ -4,6 +4,7 @@ import (
 	"net"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/internal/await"
 	"github.com/claudemesh/claudemesh/internal/doortest"
 )
 
@@ -59,15 +60,20 @@ func checkUnproven(t *testing.T, address string, work func(answer func(net.Conn)
 	}
 }
 
-// TestNewNode starts a node beside one that is well: it gets meshes as soon as the other one has
-// reached it, and says that it is ready only then.
+// TestNewNode starts a node beside one that is well, which can't reach it at first. The new node is ready, and may
+// get meshes, as soon as the other one has reached it, but not before.
 func TestNewNode(t *testing.T) {
 	table := newTable()
 	well := table.start(t, nil)
-	next := table.start(t, nil)
-	if err := next.Problem(); err == nil && !next.listener.linked(well.Node) {
-		t.Error("the node is ready before it was reached")
+	var proxy freezer
+	proxy.freeze()
+	next := table.start(t, func(own string) string { return proxy.forward(t, own) })
+	next.await(t, "connected to another node")
+	if next.Problem() == nil || table.hasTaken(next) {
+		t.Error("the node is ready, or could get meshes, before it was reached")
 	}
+	proxy.melt()
 	next.awaitReached(t, well)
+	await.Until(t, "the node may get meshes", func() bool { return table.hasTaken(next) })
 	well.awaitReached(t, next)
 }
