@@ -106,35 +106,63 @@ type ownedRow struct {
 	Owner string `json:"owner,omitempty"` // the address of the node that serves it, in a cluster
 }
 
-// awayRow is the same for a mesh that another node of the cluster serves.
+// awayRow is the same for a mesh that is not in the memory of this process: another node of the
+// cluster serves it, or nobody is there.
 type awayRow struct {
 	ID    wire.ID `json:"id"`
 	Slug  string  `json:"slug"`
-	Name  string  `json:"name"`
-	Owner string  `json:"owner"`
+	Name  string  `json:"name,omitempty"`
+	Owner string  `json:"owner,omitempty"` // or noOwner
 }
 
+// noOwner stands for the owner of a mesh that no node of a cluster serves until somebody connects.
+const noOwner = "none"
+
 func adminMeshes(r *http.Request) (any, error) {
-	rows := []any{}
 	all, err := brokers()
 	if err != nil {
 		return nil, err
 	}
+	rows := []any{}
 	for _, l := range all {
-		here, self := l.broker.Meshes(), ""
-		away, addresses := l.away(r.Context())
-		if store, ok := l.store.(*postgres.Store); ok {
-			id, _ := store.Self()
-			self = addresses[id]
-		}
-		for _, m := range here {
-			rows = append(rows, ownedRow{m, self})
-		}
-		for _, h := range away {
-			rows = append(rows, awayRow{h.Mesh, h.Slug, h.Name, addresses[h.Node]})
-		}
+		rows = append(rows, l.meshes(r.Context())...)
 	}
 	return rows, nil
+}
+
+// meshes returns a row for each mesh that exists. While the storage is away, it returns those in
+// memory.
+func (l *named) meshes(ctx context.Context) (rows []any) {
+	ctx, cancel := context.WithTimeout(ctx, storedTimeout)
+	defer cancel()
+	listed := make(map[wire.ID]bool)
+	here, self, unowned := l.broker.Meshes(), "", ""
+	away, addresses := l.away(ctx)
+	if store, ok := l.store.(*postgres.Store); ok {
+		if id, isNode := store.Self(); isNode {
+			self, unowned = addresses[id], noOwner
+		}
+	}
+	for _, m := range here {
+		rows = append(rows, ownedRow{m, self})
+		listed[m.ID] = true
+	}
+	for _, h := range away {
+		if !listed[h.Mesh] {
+			rows = append(rows, awayRow{h.Mesh, h.Slug, h.Name, addresses[h.Node]})
+			listed[h.Mesh] = true
+		}
+	}
+	logs, err := l.broker.AuditLogs(ctx) // each mesh has one
+	if err != nil {
+		return rows
+	}
+	for _, log := range logs {
+		if log.Slug != "" && !listed[log.Mesh] {
+			rows = append(rows, awayRow{ID: log.Mesh, Slug: log.Slug, Owner: unowned})
+		}
+	}
+	return rows
 }
 
 // away returns the meshes that other nodes of the cluster serve, and the addresses of all

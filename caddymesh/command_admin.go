@@ -21,7 +21,7 @@ type question struct {
 var questions = []question{
 	{name: "status", short: "Shows whether each broker works, and how much it does", columns: []string{
 		"storage", "ready", "connections", "meshes", "presences", "messages_accepted", "messages_open", "queue_deliveries", "queue_oldest_seconds", "commit_errors"}},
-	{name: "meshes", short: "Lists the meshes where somebody is or was lately, on all nodes of a cluster", columns: []string{
+	{name: "meshes", short: "Lists all meshes, who is there, and which node of a cluster serves each", columns: []string{
 		"slug", "id", "members", "presences", "connections", "owner"}},
 	{name: "mesh", short: "Shows one mesh: who is there, what waits and where its audit log ends", ofMesh: true, tall: true, columns: []string{
 		"slug", "id", "name", "members", "presences", "connections",
