@@ -145,6 +145,10 @@ func ExampleNewLinkInvite() {
 
 // Find the mesh that the claudemesh command has joined on this machine.
 func ExampleLoadConfig() {
+	s := setUp()
+	defer s.tearDown()
+	s.isBobs()
+
 	dir, err := peer.DefaultDir() // CLAUDEMESH_CONFIG_DIR, else ~/.claudemesh
 	if err != nil {
 		log.Fatal(err)
@@ -157,7 +161,8 @@ func ExampleLoadConfig() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(mesh.Slug, mesh.BrokerURL)
+	fmt.Println(mesh.Slug, mesh.BrokerURL == s.url)
+	// Output: team true
 }
 
 // setting is a broker with a mesh that alice owns and bob has joined.
@@ -182,6 +187,22 @@ func setUp() *setting {
 func (s *setting) tearDown() {
 	s.end()
 	if err := os.RemoveAll(s.dir); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// isBobs makes this machine one where bob has joined the mesh, until tearDown.
+func (s *setting) isBobs() {
+	const variable = "CLAUDEMESH_CONFIG_DIR"
+	before, end := os.Getenv(variable), s.end
+	s.end = func() {
+		_ = os.Setenv(variable, before) // an empty one means the same as none
+		end()
+	}
+	if err := os.Setenv(variable, s.dir); err != nil {
+		log.Fatal(err)
+	}
+	if err := peer.UpdateConfig(s.Context(), peer.Dir(s.dir), func(c *peer.Config) error { c.Put(s.bob); return nil }); err != nil {
 		log.Fatal(err)
 	}
 }
