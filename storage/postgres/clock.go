@@ -17,14 +17,18 @@ const clockIsRight = `SELECT EXISTS (SELECT FROM claudemesh.nodes
 
 // judgeClock notes whether this node's clock is wrong: it differs from the database's, and
 // that of another node does not. If all nodes differ, the database's clock may be the wrong one.
+// It takes two renewals to find that out: if the database's clock was just set, the others differ only
+// from their next renewal on.
 func (s *Store) judgeClock(ctx context.Context, conn *pgx.Conn, l *lease, ahead time.Duration) error {
-	wrong := false
+	seems := false
 	if l.shared && ahead.Abs() > clockTolerance {
-		if err := conn.QueryRow(ctx, clockIsRight, l.id, -clockTolerance, clockTolerance).Scan(&wrong); err != nil {
+		if err := conn.QueryRow(ctx, clockIsRight, l.id, -clockTolerance, clockTolerance).Scan(&seems); err != nil {
 			return err
 		}
 	}
-	if !wrong {
+	seemed := l.clockOff
+	l.clockOff = seems
+	if !seems || !seemed {
 		ahead = 0
 	}
 	if was := s.clockAhead.Swap(int64(ahead)); (was == 0) != (ahead == 0) {

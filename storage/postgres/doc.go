@@ -75,7 +75,7 @@
 // is written to a mesh after it was given up. Every node looks for nodes without a lease
 // and removes them in the same way as a broker that takes over. A node whose own lease had run
 // out, or that joins and finds other nodes without a lease, spares them for some seconds, because
-// an outage of the database ends all leases.
+// an outage of the database ends all leases, and so does a database whose clock is set forward.
 //
 // The owner of a mesh alone settles its deliveries. What has ended may be deleted by any
 // node, one at a time.

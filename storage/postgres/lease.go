@@ -41,7 +41,8 @@ type lease struct {
 	id     int64         // also the key of its advisory lock; see require_lease
 	shared bool          // a node of a cluster; otherwise the database belongs to this process alone
 	until  atomic.Int64  // when the lease ends at the earliest, by system.Uptime, in ns
-	back   atomic.Int64  // when this node last came after an outage, perhaps, by the same clock; see spares
+	back   atomic.Int64  // when this node last began to spare others, by the same clock; see spares
+	count  atomic.Int64  // the row's renewals after the last one; set after until and back
 	drains atomic.Bool   // the node is to give all of its meshes away
 	moves  atomic.Bool   // it is to give some of them away
 	lost   chan struct{} // closed when the database is lost
@@ -49,7 +50,7 @@ type lease struct {
 	ended  chan struct{} // closed when the goroutine has ended
 
 	aside    bool   // the row says that the node's address leads elsewhere; owned by the goroutine
-	renewals int64  // the row's count after the last renewal; owned by the goroutine
+	clockOff bool   // the clock seemed to be wrong at the last renewal; owned by the goroutine
 	server   string // the address of the server that last answered; owned by the goroutine
 }
 
@@ -59,7 +60,7 @@ const (
 	renewLease = `UPDATE claudemesh.nodes n SET lease_until = clock_timestamp() + $2::interval, renewals = renewals + 1,
 			elsewhere = $4, clock_off = $5, clock_ahead = $6::timestamptz - clock_timestamp()
 		WHERE id = $1 AND renewals >= $3
-		RETURNING renewals, clock_ahead, draining OR elsewhere OR clock_off,
+		RETURNING (SELECT was.lease_until <= clock_timestamp() FROM claudemesh.nodes was WHERE was.id = n.id), renewals, clock_ahead, draining OR elsewhere OR clock_off,
 			EXISTS (SELECT FROM claudemesh.mesh_owners o WHERE o.node_id = n.id AND o.moves_to IS NOT NULL OFFSET 0)`
 	nodeExists = `SELECT EXISTS (SELECT FROM claudemesh.nodes WHERE id = $1)`
 )
@@ -233,7 +234,8 @@ func (l *lease) renewed(asked, term time.Duration) {
 }
 
 // spares reports whether this node removes no other nodes, because an outage of the database may have
-// ended a short time ago: its own lease had run out, or that of another node when it joined.
+// ended a short time ago, or the database's clock was set forward: its own lease had run out, or that of another
+// node when it joined.
 func (l *lease) spares() bool { return system.Uptime()-time.Duration(l.back.Load()) < spareAfter }
 
 func (l *lease) isLost() bool {
@@ -295,14 +297,19 @@ func (s *Store) renew(l *lease, conn *pgx.Conn) (*pgx.Conn, error) {
 	defer cancel()
 	asked, aside := system.Uptime(), s.elsewhere.Load()
 	var ahead time.Duration
-	var drains, moves bool
-	err := conn.QueryRow(ctx, renewLease, l.id, s.term(), l.renewals, aside, s.clockAhead.Load() != 0, s.wall()).
-		Scan(&l.renewals, &ahead, &drains, &moves)
+	var count int64
+	var late, drains, moves bool
+	err := conn.QueryRow(ctx, renewLease, l.id, s.term(), l.count.Load(), aside, s.clockAhead.Load() != 0, s.wall()).
+		Scan(&late, &count, &ahead, &drains, &moves)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return conn, lossOf(ctx, conn, l)
 	}
 	if err == nil {
+		if late { // the database's clock may have been set forward: then all leases have run out
+			l.back.Store(int64(asked))
+		}
 		l.renewed(asked, s.term())
+		l.count.Store(count)
 		if did, moved := l.drains.Swap(drains), l.moves.Swap(moves); did != drains || moved != moves {
 			s.watch.tell()
 		}

@@ -250,6 +250,10 @@ func (s *Store) reap(ctx context.Context, l *lease) error {
 	if err != nil || system.Uptime()-asked > renewWithin { // the database was away meanwhile
 		return err
 	}
+	i := slices.IndexFunc(nodes, func(n cluster.Node) bool { return n.ID == l.id })
+	if i < 0 || !nodes[i].Live || nodes[i].Renewals > l.count.Load() || l.spares() {
+		return nil // this node may be about to learn that its own lease had run out
+	}
 	var errs []error
 	for _, n := range nodes {
 		if n.Live || n.ID == l.id {

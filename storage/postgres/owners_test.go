@@ -116,6 +116,26 @@ func TestNodeSparesOthersAfterOutage(t *testing.T) {
 	}
 }
 
+// TestNodeSparesOthersAfterJump checks that a node does not remove another one at once when the clock of the database
+// was set forward, so that all leases have run out.
+func TestNodeSparesOthersAfterJump(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	a, b := joined(t, dsn, "a:1"), joined(t, dsn, "b:1")
+	l := a.lease.Load()
+	expire(t, dsn)
+	eventually(t, "a notices that its lease had run out", func() error {
+		if l.back.Load() == 0 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	reaped(t, b, dsn)
+	if after := system.Uptime() - time.Duration(l.back.Load()); after < spareAfter {
+		t.Errorf("a node removed another one %s after its own lease had run out", after)
+	}
+}
+
 // TestNewNodeSparesOthersAfterOutage checks that a node that joins does not remove at once a node whose lease has run
 // out: an outage of the database may have just ended. It removes at once a node with its own address, which was
 // restarted, and a broker that had the database alone.
@@ -385,6 +405,34 @@ func TestWrongClock(t *testing.T) {
 		become("the clock is right again", false, false, 0, 0)
 	}
 	become("the clock of the database is the wrong one", false, false, time.Hour, time.Hour)
+}
+
+// TestClockOfDatabaseIsSet checks that a node does not take its own clock for wrong when the clock of the
+// database was set, and the other nodes have not renewed their leases since.
+func TestClockOfDatabaseIsSet(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	s := migrated(t, dsn)
+	execute(t, dsn, `INSERT INTO claudemesh.nodes (id, lease_until, pid, knows_schema, host, address)
+		VALUES (-1, clock_timestamp() + interval '1 hour', 1, 1, 'x', 'b:1')`)
+	conn, err := s.pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	l := &lease{id: 1, shared: true}
+	judged := func(when string, want time.Duration) {
+		t.Helper()
+		if err := s.judgeClock(t.Context(), conn.Conn(), l, time.Hour); err != nil || s.ClockAhead() != want {
+			t.Errorf("%s the clock is %s ahead, %v; want %s", when, s.ClockAhead(), err, want)
+		}
+	}
+	judged("before the other node has renewed its lease,", 0)
+	execute(t, dsn, `UPDATE claudemesh.nodes SET clock_ahead = '1 hour'`)
+	judged("after that,", 0)
+	execute(t, dsn, `UPDATE claudemesh.nodes SET clock_ahead = '0'`)
+	judged("once the other clock is right,", 0)
+	judged("at the next renewal", time.Hour)
 }
 
 // TestRefusedNode checks that what a node is refused costs it neither a connection nor memory.
