@@ -28,8 +28,8 @@ func nodesCommand() *cobra.Command {
 Shows which broker uses the Postgres database, or the nodes of a cluster, how many meshes
 each node owns, and whether its lease is valid. A broker renews its lease every second.
 When the lease has expired, the next broker that waits for the database takes over.
-A broker that waits, for the database or because a node has its address, is listed with
-the reason. If it dies, it stays listed for ten seconds.`,
+A broker that waits is listed with the reason: another one has the database or its
+address, or is too old for the schema. If it dies, it stays listed for ten seconds.`,
 		Example: `  caddy claudemesh nodes --config /etc/caddy/Caddyfile
   caddy claudemesh nodes --watch --database '{env.DATABASE_URL}'`,
 		Args: cobra.NoArgs,

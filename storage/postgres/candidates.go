@@ -12,8 +12,8 @@ import (
 	"github.com/claudemesh/claudemesh/storage/internal/column"
 )
 
-// Candidate is a broker that waits because another one has the database, or has its address. It has
-// no lease and no mesh, and Started is when it began to wait.
+// Candidate is a broker that waits because another one has the database or its address, or can't work
+// with the schema that the waiting one needs. It has no lease and no mesh, and Started is when it began to wait.
 type Candidate struct {
 	cluster.Node
 	Reason string // why it waits, in words for people

@@ -61,9 +61,9 @@
 // renewals. If it has fewer than the broker knows of, the database was set back, by a backup
 // for example (storage.ErrSetBack). The broker has lost it then, too.
 //
-// A broker that waits for the database, or for its address, has a row in the table
-// candidates, so that operators see it; nothing else depends on it. Claim writes the row, at
-// most every three seconds. It counts for ten seconds by the database's clock.
+// A broker that waits for the database, for its address, or for an older broker before a
+// migration has a row in the table candidates, so that operators see it; nothing else depends
+// on it. Claim and Migrate write the row, at most every three seconds. It counts for ten seconds by the database's clock.
 //
 // # Clusters
 //

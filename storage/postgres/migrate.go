@@ -40,7 +40,13 @@ const nodesVersion = 8
 func (s *Store) Migrate(ctx context.Context) error {
 	ctx, done := s.scope(ctx)
 	defer done()
-	return wrap("migrate database", s.migrate(ctx))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.migrate(ctx)
+	if errors.Is(err, storage.ErrInUse) {
+		s.publishCandidateLocked(ctx, err) // in vain if the schema is older than the candidates
+	}
+	return wrap("migrate database", err)
 }
 
 func (s *Store) migrate(ctx context.Context) error {
