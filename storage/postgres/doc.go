@@ -63,7 +63,8 @@
 //
 // A broker that waits for the database, for its address, or for an older broker before a
 // migration has a row in the table candidates, so that operators see it; nothing else depends
-// on it. Claim and Migrate write the row, at most every three seconds. It counts for ten seconds by the database's clock.
+// on it. Claim and Migrate write the row, at most every three seconds. It counts for ten
+// seconds by the database's clock.
 //
 // # Clusters
 //

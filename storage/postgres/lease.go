@@ -233,9 +233,9 @@ func (l *lease) renewed(asked, term time.Duration) {
 	l.until.Store(int64(asked + term))
 }
 
-// spares reports whether this node removes no other nodes, because an outage of the database may have
-// ended a short time ago, or the database's clock was set forward: its own lease had run out, or that of another
-// node when it joined.
+// spares reports whether this node removes no other nodes for now. Its own lease had run out, or that of
+// another node when it joined: an outage of the database may have just ended, or the database's clock was
+// set forward.
 func (l *lease) spares() bool { return system.Uptime()-time.Duration(l.back.Load()) < spareAfter }
 
 func (l *lease) isLost() bool {
