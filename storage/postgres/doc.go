@@ -51,7 +51,8 @@
 // The database's clock may be set, or a failover may lead to a server with another clock. If the
 // clock is set back, the lease of a broker that has just died seems to run for a long time. So a
 // broker that waits for the end of a lease also counts the renewals of it: if there are none for
-// five seconds of its own clock, it takes over all the same.
+// five seconds of its own clock, it takes over all the same. Programs that know only schemas
+// before version 10 do not count renewals, so their leases run to the end.
 //
 // A broker that can't renew its lease is suspended (storage.ErrSuspended) from the earliest
 // moment at which the lease may run out. It measures that by a clock that advances while

@@ -30,8 +30,12 @@ const (
 	migrateLock   = 7161127435829133828
 )
 
-// nodesVersion is the first version with the table nodes.
-const nodesVersion = 8
+const (
+	// nodesVersion is the first version with the table nodes.
+	nodesVersion = 8
+	// renewalsVersion is the first version in which that table counts renewals.
+	renewalsVersion = 10
+)
 
 // Migrate upgrades the schema, in one transaction and under a lock, so that several
 // processes may call it at the same time. It returns a *storage.NewerSchemaError if this

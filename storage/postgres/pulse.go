@@ -23,9 +23,10 @@ func (s *Store) watched(ctx context.Context, q querier, query string) ([]cluster
 }
 
 // isSilent reports whether a node has not renewed its lease for longer than any lease runs. If the lease
-// still runs, the database's clock was set back after the node had died.
+// still runs, the database's clock was set back after the node had died. An older program renews its lease
+// without counting.
 func (s *Store) isSilent(n cluster.Node) bool {
-	return s.pulses.age(n, system.Uptime()) > max(s.term(), spareAfter)
+	return n.Schema >= renewalsVersion && s.pulses.age(n, system.Uptime()) > max(s.term(), spareAfter)
 }
 
 // pulses remembers for how long nodes have not renewed their leases, by this process's own clock.

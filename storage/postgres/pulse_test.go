@@ -60,3 +60,22 @@ func TestSilentBroker(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestOldBrokerIsNotSilent checks that a broker whose program is too old to count its renewals keeps the
+// database for as long as its lease runs.
+func TestOldBrokerIsNotSilent(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.DSN(t)
+	s := migrated(t, dsn)
+	addSilent(t, dsn, "")
+	execute(t, dsn, fmt.Sprintf(`UPDATE claudemesh.nodes SET knows_schema = %d`, nodesVersion))
+	if err := s.Claim(t.Context()); !errors.Is(err, storage.ErrInUse) {
+		t.Fatalf("claim at once: %v, want ErrInUse", err)
+	}
+	seen := s.pulses.last[-1]
+	seen.since -= time.Minute
+	s.pulses.last[-1] = seen
+	if err := s.Claim(t.Context()); !errors.Is(err, storage.ErrInUse) {
+		t.Errorf("claim after a minute: %v, want ErrInUse", err)
+	}
+}
