@@ -368,3 +368,22 @@ func TestPutBack(t *testing.T) {
 		}
 	}
 }
+
+// TestPublishKeepsFile checks that a file which appears while a backup is made stays, and that the error says
+// so and no more, also where no link can be made.
+func TestPublishKeepsFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	to := filepath.Join(dir, "backup.db")
+	if err := os.WriteFile(to, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// There is no file to make a link to, so that the link fails for another reason than the one at to.
+	err := publish(filepath.Join(dir, "missing"), to)
+	if !errors.Is(err, fs.ErrExist) || err.Error() != fs.ErrExist.Error() {
+		t.Errorf("publish: %v, want %v", err, fs.ErrExist)
+	}
+	if text, err := os.ReadFile(to); err != nil || string(text) != "precious" {
+		t.Errorf("the file has %q (%v)", text, err)
+	}
+}

@@ -175,8 +175,10 @@ func publish(from, to string) error {
 	if err := os.Link(from, to); errors.Is(err, fs.ErrExist) {
 		return causeOf(err)
 	} else if err != nil { // the file system has no links
-		if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: %w", fs.ErrExist, causeOf(err))
+		if _, err := os.Lstat(to); err == nil {
+			return fs.ErrExist
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return causeOf(err)
 		}
 		if err := os.Rename(from, to); err != nil {
 			return causeOf(err)
