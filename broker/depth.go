@@ -15,7 +15,9 @@ const depthPause = 50
 type depth struct {
 	mu  sync.Mutex
 	was queue.Depth
-	due time.Time // of the next count; owned by the sweeper
+	// These are owned by the sweeper.
+	due    time.Time // of the next count
+	failed bool      // the last count failed
 }
 
 func (d *depth) last() queue.Depth {
@@ -34,6 +36,7 @@ func (b *Broker) measure(ctx context.Context) error {
 	defer cancel()
 	d, err := b.storage.Depth(short)
 	b.depth.due = time.Now().Add(depthPause * time.Since(began))
+	b.depth.failed = err != nil
 	if err != nil {
 		if ctx.Err() == nil {
 			b.storageFailed("read", err)

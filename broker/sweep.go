@@ -141,10 +141,10 @@ func (b *Broker) sweepOnce(ctx context.Context, now time.Time) {
 }
 
 // logSweep logs the first failure in a row. It logs nothing about an outage of the storage, of which
-// the journal or the lease tells.
+// the journal or the lease tells. A sweep without a count does not show that a count works again.
 func (b *Broker) logSweep(err error) {
 	switch failing := b.unswept; {
-	case err == nil && failing:
+	case err == nil && failing && !b.depth.failed:
 		b.unswept = false
 		b.log.Info("the storage can be swept again")
 	case err != nil && !failing && !b.isSuspended() && b.journal.Down() == nil:

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"context"
+	"errors"
 	"path/filepath"
 	"testing"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/claudemesh/claudemesh/internal/sqlitefile"
+	"github.com/claudemesh/claudemesh/queue"
 	"github.com/claudemesh/claudemesh/storage"
 	"github.com/claudemesh/claudemesh/storage/sqlite"
 )
@@ -76,4 +79,34 @@ func TestFailingSweepIsLoggedOnce(t *testing.T) {
 	sweep()
 	leased.lease = nil
 	sweep(fails)
+}
+
+// uncounted is a storage that can't count what waits.
+type uncounted struct{ *sqlite.Store }
+
+func (uncounted) Depth(context.Context) (queue.Depth, error) {
+	return queue.Depth{}, errors.New("too much to count")
+}
+
+// TestFailingCountIsLoggedOnce checks that the log does not say that all is well again while only the count of
+// what waits fails, which most sweeps leave out.
+func TestFailingCountIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	store, err := sqlite.Open(filepath.Join(t.TempDir(), "broker.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if err := store.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zap.InfoLevel)
+	b := New(Options{Storage: uncounted{store}, Log: zap.New(core)})
+	for _, due := range []time.Time{{}, time.Now().Add(time.Hour), {}} {
+		b.depth.due = due
+		b.sweepOnce(t.Context(), time.Now())
+	}
+	if lines := logs.All(); len(lines) != 1 {
+		t.Errorf("the log has %v, want one line", lines)
+	}
 }
