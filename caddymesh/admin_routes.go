@@ -107,12 +107,12 @@ type ownedRow struct {
 }
 
 // awayRow is the same for a mesh that is not in the memory of this process: another node of the
-// cluster serves it, or nobody is there.
+// cluster serves it, or nobody has connected to it lately.
 type awayRow struct {
 	ID    wire.ID `json:"id"`
 	Slug  string  `json:"slug"`
 	Name  string  `json:"name,omitempty"`
-	Owner string  `json:"owner,omitempty"` // or noOwner
+	Owner string  `json:"owner,omitempty"` // or noOwner; empty without a cluster, and while the owners can't be read
 }
 
 // noOwner stands for the owner of a mesh that no node of a cluster serves until somebody connects.
@@ -137,17 +137,23 @@ func (l *named) meshes(ctx context.Context) (rows []any) {
 	defer cancel()
 	listed := make(map[wire.ID]bool)
 	here, self, unowned := l.broker.Meshes(), "", ""
-	away, addresses := l.away(ctx)
+	var owned []postgres.Holding
+	var addresses map[int64]string
 	if store, ok := l.store.(*postgres.Store); ok {
 		if id, isNode := store.Self(); isNode {
-			self, unowned = addresses[id], noOwner
+			var err error
+			owned, addresses, err = ownersIn(ctx, store)
+			self = addresses[id]
+			if err == nil {
+				unowned = noOwner
+			}
 		}
 	}
 	for _, m := range here {
 		rows = append(rows, ownedRow{m, self})
 		listed[m.ID] = true
 	}
-	for _, h := range away {
+	for _, h := range owned {
 		if !listed[h.Mesh] {
 			rows = append(rows, awayRow{h.Mesh, h.Slug, h.Name, addresses[h.Node]})
 			listed[h.Mesh] = true
@@ -165,27 +171,14 @@ func (l *named) meshes(ctx context.Context) (rows []any) {
 	return rows
 }
 
-// away returns the meshes that other nodes of the cluster serve, and the addresses of all
-// nodes. It returns nothing without a cluster, and while the storage is away.
-func (l *named) away(ctx context.Context) (list []postgres.Holding, addresses map[int64]string) {
-	store, ok := l.store.(*postgres.Store)
-	if !ok {
-		return nil, nil
-	}
-	self, ok := store.Self()
-	if !ok {
-		return nil, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, storedTimeout)
-	defer cancel()
+// ownersIn returns the meshes that nodes of the cluster own, and the addresses of all nodes.
+func ownersIn(ctx context.Context, store *postgres.Store) (list []postgres.Holding, addresses map[int64]string, err error) {
 	nodes, err := store.Nodes(ctx)
 	if err != nil {
-		return nil, nil
+		return nil, nil, err
 	}
-	if list, err = store.Holdings(ctx); err != nil {
-		return nil, addressesOf(nodes)
-	}
-	return slices.DeleteFunc(list, func(h postgres.Holding) bool { return h.Node == self }), addressesOf(nodes)
+	list, err = store.Holdings(ctx)
+	return list, addressesOf(nodes), err
 }
 
 // meshRow is the row of GET /claudemesh/mesh.

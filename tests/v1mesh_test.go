@@ -69,6 +69,14 @@ type member struct {
 // newTeam creates a mesh and a v1 invite for it.
 func newTeam(t testing.TB, s *server) *team {
 	t.Helper()
+	m := newMesh(t, s)
+	m.invite = m.newInvite(t, 1000, time.Now().Add(time.Hour))
+	return m
+}
+
+// newMesh creates a mesh, to which nobody connects yet.
+func newMesh(t testing.TB, s *server) *team {
+	t.Helper()
 	root := make([]byte, 32)
 	rand.Read(root)
 	m := &team{srv: s, slug: "team", rootKey: base64.RawURLEncoding.EncodeToString(root)}
@@ -83,7 +91,6 @@ func newTeam(t testing.TB, s *server) *team {
 		t.Fatalf("create a mesh: %d %s", status, answer)
 	}
 	m.id, m.owner.id = answer.str("mesh_id"), answer.str("member_id")
-	m.invite = m.newInvite(t, 1000, time.Now().Add(time.Hour))
 	return m
 }
 
