@@ -26,8 +26,9 @@ const (
 	// hostTimeout is the timeout for each host of a DSN that names several, because a dead
 	// host may come before a live one.
 	hostTimeout = 2 * time.Second
-	// partWithin limits how long a server may take to cancel a statement, and to close its
-	// end of a connection that was given up. pgx waits 15 s for each, and the pool with it.
+	// partWithin limits how long a server may take for each of the steps by which a connection is
+	// given up: it accepts a request to cancel the statement, obeys it, and closes its end of the
+	// connection. pgx allows 15 s for all of them, and the pool waits for that.
 	partWithin = time.Second
 	// poolSize limits the number of connections, unless the DSN does. The journal commits
 	// on one connection; the others read.

@@ -42,7 +42,7 @@ type lease struct {
 	shared bool          // a node of a cluster; otherwise the database belongs to this process alone
 	until  atomic.Int64  // when the lease ends at the earliest, by system.Uptime, in ns
 	back   atomic.Int64  // when this node last began to spare others, by the same clock; see spares
-	count  atomic.Int64  // the row's renewals after the last one; set after until and back
+	count  atomic.Int64  // how many renewals the row had counted at the last one; set after until and back
 	drains atomic.Bool   // the node is to give all of its meshes away
 	moves  atomic.Bool   // it is to give some of them away
 	lost   chan struct{} // closed when the database is lost
