@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/xtaci/smux"
 )
@@ -37,9 +36,9 @@ func (h *hush) Close() error {
 	return nil
 }
 
-// TestSilentLinkEnds checks that each end of a link gives up the other one after less than five seconds
-// without a sign of life. It measures in real time: the sessions of smux share a pool of channels, which may not
-// leave the bubble of a test in virtual time.
+// TestSilentLinkEnds checks that each end of a link gives up the other one if nothing comes from it. TestAttentive
+// checks when. This test runs in real time: the sessions of smux share a pool of channels, which may not leave the
+// bubble of a test in virtual time.
 func TestSilentLinkEnds(t *testing.T) {
 	t.Parallel()
 	for end, open := range map[string]func(*batched) (*smux.Session, error){
@@ -54,10 +53,8 @@ func TestSilentLinkEnds(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				began := time.Now()
-				_, err = session.AcceptStream()
-				if took := time.Since(began); !errors.Is(err, errSilent) || took >= 5*time.Second {
-					t.Errorf("the link ended after %v: %v", took, err)
+				if _, err := session.AcceptStream(); !errors.Is(err, errSilent) {
+					t.Errorf("the link ended with %v, want %v", err, errSilent)
 				}
 				_ = session.Close()
 				_ = b.Close()
