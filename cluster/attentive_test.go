@@ -18,16 +18,16 @@ func TestAttentive(t *testing.T) {
 		defer a.Close()
 		last := make(chan time.Time, 1)
 		go func() {
+			defer func() { last <- time.Now() }()
 			for phase := range 100 {
 				for _, gap := range []time.Duration{time.Duration(phase) * 13 * time.Millisecond, silence - time.Millisecond} {
 					time.Sleep(gap)
 					if _, err := far.Write([]byte{'x'}); err != nil {
 						t.Errorf("after %s without a byte, in round %d: %v", gap, phase, err)
-						break
+						return
 					}
 				}
 			}
-			last <- time.Now()
 		}()
 		var err error
 		for buf := make([]byte, 1); err == nil; {

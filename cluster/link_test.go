@@ -134,7 +134,7 @@ func TestHelloForARemovedNode(t *testing.T) {
 	edge.mu.Lock()
 	l := edge.linkLocked(owner.Node)
 	edge.mu.Unlock()
-	asked := make(chan error)
+	asked := make(chan error, 1)
 	go func() {
 		_, err := l.open(t.Context(), preface{Kind: kindSocket, Mesh: mesh})
 		asked <- err

@@ -129,6 +129,7 @@ func TestSlowClientStallsNobody(t *testing.T) {
 	var reading sync.WaitGroup
 	for _, client := range lazy {
 		reading.Go(func() {
+			_ = client.SetReadDeadline(time.Now().Add(patience))
 			if n, err := io.CopyN(io.Discard, client, much); err != nil {
 				t.Errorf("a client was cut before it began to read: it got %d bytes of %d, %v", n, much, err)
 			}
