@@ -29,6 +29,7 @@ type crowd struct {
 	next   int64 // id of the next node
 	parted map[[2]int64]bool
 	guests []*guest
+	strays []stray
 	over   bool
 	now    string
 	broken []string

@@ -48,6 +48,9 @@ func (g *guest) live() {
 		if line := g.dial(n); line != nil {
 			g.read(line)
 			w.mu.Lock()
+			if stands(g.edge, g.owner) {
+				w.strays = append(w.strays, stray{line, g.edge, g.owner})
+			}
 			g.line, g.here = nil, false
 			w.mu.Unlock()
 		}
@@ -84,7 +87,7 @@ func (g *guest) relay(edge *site, owner int64) *link {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	i := slices.IndexFunc(w.sites, func(s *site) bool { return s.id == owner && !s.gone })
-	if i < 0 || edge.gone || w.over || w.parted[pair(edge.id, owner)] || edge.session.halt.is() || w.sites[i].session.halt.is() {
+	if i < 0 || edge.gone || w.over || w.parted[pair(edge.id, owner)] || stands(edge, w.sites[i]) {
 		edge.owners.Forget(g.member.mesh)
 		return nil
 	}

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -144,11 +145,26 @@ func (w *crowd) haltLocked(at *site, call string, length time.Duration) {
 	})
 }
 
+// stray is a line whose guest has left it while a node stood still. The node learns of that, and of what
+// the guest sent before, when it goes on.
+type stray struct {
+	line        *link
+	edge, owner *site
+}
+
+// stands reports whether a node between a guest and the owner of its mesh stands still.
+func stands(edge, owner *site) bool { return edge.session.halt.is() || owner.session.halt.is() }
+
 // holdLocked holds up the lines of guests on their way through a node that stands still.
 func (w *crowd) holdLocked() {
 	for _, g := range w.guests {
 		if g.line != nil {
-			g.line.hold(g.edge.session.halt.is() || g.owner.session.halt.is())
+			g.line.hold(stands(g.edge, g.owner))
 		}
 	}
+	w.strays = slices.DeleteFunc(w.strays, func(s stray) bool {
+		held := stands(s.edge, s.owner)
+		s.line.hold(held)
+		return !held
+	})
 }
