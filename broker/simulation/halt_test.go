@@ -125,10 +125,11 @@ func (w *crowd) haltLocked(at *site, call string, length time.Duration) {
 	}
 	at.session.halt.begin()
 	w.holdLocked()
-	time.AfterFunc(linkSilence, func() { // no effect if all goes on before
+	over := at.session.halt.state()
+	time.AfterFunc(linkSilence, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if at.session.halt.is() {
+		if at.session.halt.state() == over { // it has not gone on meanwhile
 			w.cutLocked(func(g *guest) bool { return g.owner == at && g.edge != at })
 		}
 	})
