@@ -7,13 +7,14 @@ import (
 
 // renewLoop renews the lease of a node.
 func (s *session) renewLoop() {
-	time.Sleep(time.Duration(s.server.luck("phase", s.seat.id)%1000) * time.Millisecond) // nodes don't renew in step
+	pause := time.Second + time.Duration(s.server.luck("phase", s.seat.id)%1000)*time.Millisecond // nodes don't renew in step
 	for {
 		select {
 		case <-s.died:
 			return
-		case <-time.After(time.Second):
+		case <-time.After(pause):
 		}
+		pause = time.Second
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		asked := time.Now()
 		var drains, moves bool
