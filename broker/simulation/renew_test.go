@@ -73,6 +73,7 @@ func (s *session) reapLoop() {
 			}
 			silent := time.Since(last[id].since) > silentAfter && !s.server.broken.noPulse
 			if (silent || !d.registry.lives(n)) && s.fenceNodeLocked(nil) == nil {
+				d.registry.robbed[id] = n.renewed.Add(leaseTime)
 				d.registry.remove(id)
 			}
 		}
@@ -82,9 +83,6 @@ func (s *session) reapLoop() {
 
 // remove removes a node and frees its meshes.
 func (r *registry) remove(id int64) {
-	if n := r.nodes[id]; n != nil {
-		r.robbed[id] = n.renewed.Add(leaseTime)
-	}
 	delete(r.nodes, id)
 	for m, o := range r.owners {
 		if o.node == id {

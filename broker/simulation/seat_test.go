@@ -21,7 +21,7 @@ type registry struct {
 	stolen map[theft]bool
 	heard  []*seat             // the seats that get notifications
 	ahead  time.Duration       // how far the database's clock is ahead of the true time
-	robbed map[int64]time.Time // when nodes that were removed too early would have had to renew their leases
+	robbed map[int64]time.Time // when the lease of a node that others removed would have ended by the true time
 }
 
 // now is the time by the database's clock.
