@@ -47,14 +47,14 @@ func (r recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}{conn, r}, rw, err
 }
 
-// startRouted starts a broker whose sockets go to another node.
-func startRouted(t *testing.T, router *elsewhere) *Broker {
+// newRouted makes a broker whose sockets go to another node.
+func newRouted(t *testing.T, router *elsewhere) *Broker {
 	t.Helper()
 	router.got = make(chan []byte, 1)
 	return New(Options{Settings: DefaultSettings(), Storage: &kept{}, Router: router, Log: zaptest.NewLogger(t)})
 }
 
-// greetBroker connects a client, which sends a hello.
+// greetBroker connects a client to a broker and sends a hello.
 func greetBroker(ctx context.Context, t *testing.T, b *Broker) (client *websocket.Conn, hello []byte) {
 	t.Helper()
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -82,7 +82,7 @@ func TestHandsOver(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 	defer cancel()
 	router := &elsewhere{before: func() {}}
-	b := startRouted(t, router)
+	b := newRouted(t, router)
 	_, hello := greetBroker(ctx, t, b)
 	if early := <-router.got; !bytes.HasSuffix(early, hello) {
 		t.Errorf("the other node got %q", early)
@@ -103,7 +103,7 @@ func TestEndsWhileItIsRouted(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 	defer cancel()
 	router := new(elsewhere)
-	b := startRouted(t, router)
+	b := newRouted(t, router)
 	router.before = func() { closeAll(canceled(), b.allConns(), endShutdown) }
 	client, _ := greetBroker(ctx, t, b)
 	if _, _, err := client.Read(ctx); err == nil {

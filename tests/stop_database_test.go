@@ -31,8 +31,8 @@ func TestStopWithoutDatabase(t *testing.T) {
 	}
 }
 
-// stopsWithin is more than the ten seconds of docs/operating.md, since a busy machine is slow. It is less than a broker
-// takes that closes the connections of its pool as pgx does without partWithin.
+// stopsWithin is more than the ten seconds of docs/operating.md, since a busy machine is slow. Without partWithin, pgx
+// takes longer to close the connections of a broker's pool.
 const stopsWithin = 19 * time.Second
 
 func stopWithout(t *testing.T, pg *pgtest.Server, s *server, databaseLeaves func()) {
