@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/claudemesh/claudemesh/peer"
 )
 
-// balance measures how evenly meshes without an owner are spread over three nodes once the sessions of
-// all of them have arrived, each at a node that a balancer has chosen at random.
+// balance measures how fast three nodes claim meshes without an owner, and how evenly these are spread, as a
+// session of each arrives at a node that a balancer has chosen at random.
 func (l *lab) balance(s *stage) {
 	n := short(l, 1000, 60)
 	dsn, name := l.database(s)
@@ -45,6 +46,7 @@ func (l *lab) balance(s *stage) {
 	})
 	var arriving sync.WaitGroup
 	slots := make(chan struct{}, 32)
+	began := time.Now()
 	for i := range meshes {
 		meshes[i].BrokerURL = nodes[rand.IntN(len(nodes))].WSURL()
 		arriving.Go(func() {
@@ -54,9 +56,11 @@ func (l *lab) balance(s *stage) {
 		})
 	}
 	arriving.Wait()
+	took := time.Since(began)
 	for i, err := range failed {
 		s.check(fmt.Sprintf("connect a session of mesh %d", i), err)
 	}
+	l.add("cluster/claims", float64(n)/took.Seconds())
 	const spread = `SELECT (max(n) / avg(n))::float8 FROM (SELECT count(o.mesh_id) AS n
 		FROM claudemesh.nodes LEFT JOIN claudemesh.mesh_owners o ON o.node_id = id GROUP BY id) AS owned`
 	l.add("cluster/balance", l.number(s, dsn, spread))

@@ -167,7 +167,7 @@ func (t *rowList) cluster() {
 		goal{"cluster", "… resident memory of an idle session at the node that relays it", postgresDB, "cluster/resident", "kB", atMost, 12,
 			[]beside{{"in use", "cluster/in use", "kB"}}, whyRelayMemory},
 		goal{"cluster", "1,000 meshes over three nodes, once their sessions have come to nodes chosen at random: most meshes of a node, relative to the mean", postgresDB,
-			"cluster/balance", "×", atMost, 1.2, nil, whyBalance},
+			"cluster/balance", "×", atMost, 1.2, []beside{{"meshes claimed", "cluster/claims", "1/s"}}, whyBalance},
 		goal{"cluster", "a session is away while the owner of its mesh hands the mesh over", postgresDB, "cluster/handover", "s", atMost, 1, nil, whyMove},
 		goal{"cluster", "a session is back after the owner of its mesh was killed", postgresDB, "cluster/failover", "s", atMost, 5, nil, whyMove})
 }
