@@ -74,13 +74,13 @@ func (s *session) Claimed() error {
 		return s.seat.claimed(s.halt.clock())
 	}
 	if s.server.silent() {
-		return storage.ErrSuspended
+		return s.server.suspend()
 	}
 	if s.lease.runs() {
 		return nil
 	}
 	if cut, _ := s.lease.cut(); cut {
-		return storage.ErrSuspended
+		return s.server.suspend()
 	}
 	s.server.disk.mu.Lock()
 	defer s.server.disk.mu.Unlock()
@@ -97,6 +97,21 @@ func (s *session) fenceLocked(meshes ...wire.ID) error {
 		return storage.ErrInUse
 	}
 	return nil
+}
+
+// suspend records that a broker learns that it is suspended.
+func (s *server) suspend() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.suspended = time.Now()
+	return storage.ErrSuspended
+}
+
+// suspendedLately reports whether a broker may not have swept since it was suspended.
+func (s *server) suspendedLately() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.suspended.IsZero() && time.Since(s.suspended) < 2*time.Second
 }
 
 // silent reports whether all leases have run out because nobody could renew them.

@@ -49,10 +49,11 @@ func (p *peer) surely(now time.Time) bool {
 	return !m.doubt && (m.online || now.Before(m.sureUntil))
 }
 
-// possibly reports whether the peer may be present.
+// possibly reports whether the peer may be present. A suspended broker ends no presence whose lease has run
+// out; it does so in its next sweep, within a second.
 func (p *peer) possibly(now time.Time) bool {
 	m := &p.presence
-	if m.online || m.doubt || m.restored || now.Before(m.maybeUntil) || now.Before(p.twin) {
+	if m.online || m.doubt || m.restored || now.Before(m.maybeUntil) || now.Before(p.twin) || p.world.server.suspendedLately() {
 		return true
 	}
 	for _, c := range p.conns {

@@ -43,8 +43,10 @@ type server struct {
 	calls   map[string]int
 
 	renewed time.Time // when a lease was last renewed; out of date while the weather allows renewals
-	broken  sabotage
-	holder  *session // the session that claimed the database last; guarded by the disk's lock
+	// suspended is when a broker last learned that it is suspended.
+	suspended time.Time
+	broken    sabotage
+	holder    *session // the session that claimed the database last; guarded by the disk's lock
 }
 
 func newServer(luck func(parts ...any) uint64) *server {
