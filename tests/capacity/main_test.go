@@ -27,7 +27,7 @@ func TestPage(t *testing.T) {
 // TestNeed computes two rows and a loss by hand.
 func TestNeed(t *testing.T) {
 	t.Parallel()
-	f := figures{SessionKB: 25, RelayedKB: 15, Hellos: 1000, BrokerUS: 40, RelayUS: 10, StorageUS: 10, Durable: 20_000, Pool: 8}
+	f := figures{SessionKB: 25, RelayedKB: 15, Hellos: 1000, Claims: 100, BrokerUS: 40, RelayUS: 10, StorageUS: 10, Durable: 20_000, Pool: 8}
 	small := f.need(6e3)
 	if small.Databases != 1 || small.Nodes != leastNodes || small.Messages != 100 || small.Connections != 30 || small.Commits != 200 || small.Daily != 8_640_000 || small.Counted != 1800 {
 		t.Errorf("6,000 sessions: %+v", small)
@@ -39,7 +39,7 @@ func TestNeed(t *testing.T) {
 	}
 	f.LeaseS, f.ReapMS = 3, 500
 	l := f.lose(1e4, 4, 2)
-	if l.Claimed != 500 || l.Hellos != 7500 || l.HelloS != 3.75 || l.Statements != 500*claimQueries || l.Free != 3.5 {
+	if l.Claimed != 500 || l.Hellos != 7500 || l.HelloS != 3.75 || l.Statements != 500*claimQueries || l.ClaimS != 5 || l.Free != 3.5 {
 		t.Errorf("half of the nodes: %+v", l)
 	}
 }
