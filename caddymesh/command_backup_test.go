@@ -1,6 +1,8 @@
 package caddymesh
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,17 +53,15 @@ func TestBackupSaysWhere(t *testing.T) {
 	check(t, restores(dir, db+".new"), dir, "is a directory", `name a file that "caddy claudemesh backup" has written`)
 
 	for what, tc := range map[string]struct {
-		fault       func(t *testing.T, dir string)
+		fault       func(t *testing.T, dir string) string // returns the directory that has it
 		why, advice string
 	}{
 		"full":      {full, "full", "make room on its disk, or name another file"},
-		"read-only": {func(t *testing.T, dir string) { disktest.ReadOnly(t, dir) }, "read-only", "check who may write there, or name another file"},
+		"read-only": {func(t *testing.T, dir string) string { disktest.ReadOnly(t, dir); return dir }, "read-only", "check who may write there, or name another file"},
 		"forbidden": {forbidden, "permission denied", "check who may write there, or name another file"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			dir := t.TempDir()
-			tc.fault(t, dir)
-			path := filepath.Join(dir, "x.db")
+			path := filepath.Join(tc.fault(t, t.TempDir()), "x.db")
 			check(t, backsUp(path), path, tc.why, tc.advice)
 			check(t, restores(backup, path), path, tc.why, tc.advice)
 		})
@@ -69,17 +69,24 @@ func TestBackupSaysWhere(t *testing.T) {
 }
 
 // full mounts a file system that has no room left.
-func full(t *testing.T, dir string) {
+func full(t *testing.T, dir string) string {
 	disktest.Small(t, dir)
 	disktest.Fill(t, filepath.Join(dir, "full"))
+	return dir
 }
 
-// forbidden takes the right to write to a directory.
-func forbidden(t *testing.T, dir string) {
+// forbidden returns a directory in which this user may not make files. Root needs no right to do that, but
+// Linux lets nobody make files in /sys.
+func forbidden(t *testing.T, dir string) string {
+	const kernels = "/sys"
 	if os.Geteuid() == 0 {
-		t.Skip("root may write everywhere")
+		if err := os.Mkdir(filepath.Join(kernels, "x"), 0o700); !errors.Is(err, fs.ErrPermission) {
+			t.Skipf("root may write everywhere, also to %s: %v", kernels, err)
+		}
+		return kernels
 	}
 	if err := os.Chmod(dir, 0o500); err != nil {
 		t.Fatal(err)
 	}
+	return dir
 }
