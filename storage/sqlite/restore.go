@@ -86,7 +86,7 @@ func Restore(ctx context.Context, r Restoration) (done Restored, err error) {
 	return done, syncDir(filepath.Dir(r.Path))
 }
 
-// refuse returns an error if the backup is no file, or is the database itself.
+// refuse returns an error if the backup is a directory, or the database itself.
 func (r *Restoration) refuse() error {
 	backup, err := os.Stat(r.Backup)
 	if err != nil {
